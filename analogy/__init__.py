@@ -1,0 +1,50 @@
+"""Image analogies through deep features (Liao et al. 2017, "Visual Attribute Transfer through Deep Image Analogy").
+
+    >>> import analogy
+    >>> result = analogy.transfer("photo.jpg", "painting.jpg")
+    >>> result.save("out")
+
+The names below are imported when first used, so that `import analogy` is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import AnalogyError, DeviceError, ImageError, ModelError, OutputError, SettingsError
+    from .settings import PRESETS, Settings
+    from .engine import Engine, Progress, Result, transfer
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "AnalogyError": "errors",
+    "DeviceError": "errors",
+    "Engine": "engine",
+    "ImageError": "errors",
+    "ModelError": "errors",
+    "OutputError": "errors",
+    "PRESETS": "settings",
+    "Progress": "engine",
+    "Result": "engine",
+    "Settings": "settings",
+    "SettingsError": "errors",
+    "transfer": "engine",
+}
+
+__all__ = ["PRESETS", "AnalogyError", "DeviceError", "Engine", "ImageError", "ModelError", "OutputError", "Progress",
+           "Result", "Settings", "SettingsError", "transfer"]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'analogy' has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

@@ -1,0 +1,29 @@
+"""What can go wrong, as a user would say it.
+
+Every error this package raises on purpose is an `AnalogyError`. Its message is one line: what was wrong, with the
+actual value, and what to do. The command prints that line and exits with code 2.
+"""
+
+
+class AnalogyError(Exception):
+    """Base of all errors raised on purpose by this package."""
+
+
+class SettingsError(AnalogyError, ValueError):
+    """A setting has a value outside its range, or a name that does not exist."""
+
+
+class ImageError(AnalogyError, ValueError):
+    """A picture or array cannot be used: missing, not a picture, damaged, too small or too large."""
+
+
+class ModelError(AnalogyError):
+    """A model is unknown, incomplete or damaged, or its files do not fit together."""
+
+
+class DeviceError(AnalogyError, RuntimeError):
+    """The device that was asked for cannot be used; the message names the cause and the cure."""
+
+
+class OutputError(AnalogyError, OSError):
+    """A result cannot be written to where it should go."""

@@ -1,0 +1,112 @@
+"""VGG-19 through ONNX Runtime: the feature pyramid, and the objective that the inversion minimises.
+
+Arrays pass between ONNX Runtime and the backend by address (IOBinding), without a copy, on the CPU and on the GPU alike.
+Sessions are made when first needed and kept: the objectives of levels that are not inverted are never loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .backends import Array, Backend
+from .errors import DeviceError, ModelError
+from .models import read_card
+
+LEVELS = (5, 4, 3, 2, 1)
+"""Coarse to fine; level L is relu(L)_1 with a stride of 2 ** (L - 1)."""
+
+
+def level_size(size: tuple[int, int], level: int) -> tuple[int, int]:
+    """Rows and columns of a level's map for a picture of `size`: pooling keeps a last odd row and column."""
+    stride = 2 ** (level - 1)
+    return -(-size[0] // stride), -(-size[1] // stride)
+
+
+class Features:
+    """The network of one model folder on one backend. Calls from several threads are safe.
+
+    Raises `ModelError` for a folder whose graphs cannot be loaded, `DeviceError` where the backend's provider cannot.
+    """
+
+    def __init__(self, folder: Path, backend: Backend):
+        self.folder = folder
+        self.backend = backend
+        self.card = read_card(folder)
+        self._sessions: dict[str, Any] = {}
+
+    def pyramid(self, image: Array) -> dict[int, Array]:
+        """Features of a picture (H, W, 3) uint8 RGB: level -> (ceil(H / s), ceil(W / s), C) float32, s = 2 ** (level - 1)."""
+        xp = self.backend.xp
+        x = nchw(xp, self.backend.asarray(image).astype(xp.float32) / np.float32(255))
+        shapes = {
+            f"relu{level}_1": (1, width, *level_size(image.shape[:2], level))
+            for level, width in zip(reversed(LEVELS), self.card.widths, strict=True)
+        }
+        maps = self._run("features.onnx", {"image": x}, shapes)
+        return {level: nhwc(xp, maps[f"relu{level}_1"]) for level in LEVELS}
+
+    def objective(self, level: int, target: Array) -> Callable[[Array], tuple[float, Array]]:
+        """x -> (loss, gradient) of ||relu(L)(x) - target||^2; all arrays (1, C, H, W) float32 (equation 6 of the paper)."""
+
+        def loss_and_gradient(x: Array) -> tuple[float, Array]:
+            result = self._run(f"invert_{level}.onnx", {"x": x, "target": target}, {"loss": (), "gradient": x.shape})
+            return float(result["loss"]), result["gradient"]
+
+        return loss_and_gradient
+
+    def between(self, level: int, x: Array, target: Array, size: tuple[int, int]) -> Array:
+        """Features relu(L-1)_1 of an inverted `x`: (1, C, *size) float32."""
+        shape = (1, self.card.widths[level - 2], *size)
+        return self._run(f"invert_{level}.onnx", {"x": x, "target": target}, {"between": shape})["between"]
+
+    def _run(self, graph: str, inputs: dict[str, Array], outputs: dict[str, tuple[int, ...]]) -> dict[str, Array]:
+        xp, session = self.backend.xp, self._session(graph)
+        inputs = {name: self.backend.asarray(array) for name, array in inputs.items()}
+        results = {name: xp.empty(shape, xp.float32) for name, shape in outputs.items()}
+        binding = session.io_binding()
+        device = self.backend.name
+        for name, array in inputs.items():
+            binding.bind_input(name, device, 0, np.float32, array.shape, self.backend.pointer(array))
+        for name, array in results.items():
+            binding.bind_output(name, device, 0, np.float32, array.shape, self.backend.pointer(array))
+        session.run_with_iobinding(binding)
+        return results
+
+    def _session(self, graph: str) -> Any:
+        if graph not in self._sessions:
+            self._sessions[graph] = _load(self.folder / graph, self.backend)
+        return self._sessions[graph]
+
+
+def _load(path: Path, backend: Backend) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    threads = getattr(backend, "threads", None)
+    if threads:
+        options.intra_op_num_threads = threads
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=backend.providers)
+    except Exception as error:  # ONNX Runtime's own exceptions share no public base class
+        first = str(error).strip().splitlines()[0]
+        raise ModelError(f"{path} is not a model that ONNX Runtime can load; it may be damaged: {first}") from error
+    wanted = backend.providers[0]
+    wanted = wanted if isinstance(wanted, str) else wanted[0]
+    if session.get_providers()[0] != wanted:
+        raise DeviceError(f"ONNX Runtime could not start {wanted} and offers {session.get_providers()[0]} instead")
+    return session
+
+
+def nchw(xp: Any, features: Array) -> Array:
+    """(H, W, C) -> (1, C, H, W), contiguous."""
+    return xp.ascontiguousarray(features.transpose(2, 0, 1)[None])
+
+
+def nhwc(xp: Any, features: Array) -> Array:
+    """(1, C, H, W) -> (H, W, C), contiguous."""
+    return xp.ascontiguousarray(features[0].transpose(1, 2, 0))

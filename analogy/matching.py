@@ -1,0 +1,125 @@
+"""The image analogy A : A' :: B : B' (Liao et al. 2017, "Visual Attribute Transfer through Deep Image Analogy").
+
+Given A and B', find A' (A in the looks of B') and B (B' in the looks of A). `match` is the paper's algorithm 1; in names
+a prime is written as 1: `f_a1` are the features of A'.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import nnf
+from .backends import Array, Backend
+from .features import LEVELS, Features, level_size, nchw, nhwc
+from .inversion import minimise
+from .settings import ALPHA, KAPPA, PATCH, REACH, TAU, Settings
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run is doing: the stage in words, and the share of the whole that is done, 0 to 1."""
+
+    stage: str
+    done: float
+
+
+@dataclass(frozen=True)
+class Match:
+    """Both fields at the working size, with their distances, as the backend's arrays (shapes as in `Result`)."""
+
+    nnf_ab: Array
+    nnf_ba: Array
+    error_ab: Array
+    error_ba: Array
+
+
+class Stages:
+    """Tells the callback how far a run is, and keeps the time of each stage."""
+
+    def __init__(self, callback: Callable[[Progress], None] | None):
+        self.callback = callback or (lambda progress: None)
+        self.seconds: dict[str, float] = {}
+        self._stage, self._since = "", time.perf_counter()
+
+    def begin(self, stage: str, done: float) -> None:
+        now = time.perf_counter()
+        if self._stage:
+            self.seconds[self._stage] = round(now - self._since, 3)
+        self._stage, self._since = stage, now
+        self.callback(Progress(stage, done))
+
+
+_SHARE_DONE = {5: 0.08, 4: 0.17, 3: 0.32, 2: 0.5, 1: 0.72}
+"""Share of the time that has passed when a level begins, for the progress bar (measured on two cores)."""
+
+
+def match(
+    network: Features, a: np.ndarray, b1: np.ndarray, settings: Settings, stages: Stages
+) -> Match:
+    """Fields between two pictures (H, W, 3) uint8 RGB, as the network sees them: algorithm 1 of the paper."""
+    backend = network.backend
+    size_a, size_b = a.shape[:2], b1.shape[:2]
+    f_a, f_b1 = network.pyramid(a), network.pyramid(b1)
+    pixels_a, pixels_b1 = (backend.asarray(backend.xp.asarray(p, dtype="float32") / np.float32(255)) for p in (a, b1))
+    f_a1, f_b = f_a[5], f_b1[5]
+    nnf_ab = nnf.identity(backend, level_size(size_a, 5), level_size(size_b, 5))
+    nnf_ba = nnf.identity(backend, level_size(size_b, 5), level_size(size_a, 5))
+
+    for level in LEVELS:
+        stages.begin(f"level {level}", _SHARE_DONE[level])
+        joined_a, joined_b = backend.join(f_a[level], f_a1), backend.join(f_b, f_b1[level])
+        how: dict[str, Any] = {
+            "patch": PATCH[level],
+            "reach": REACH.get(level),
+            "iterations": settings.search_iterations,
+            "seed": settings.seed * 8 + level,
+        }
+        nnf_ab, error_ab = nnf.search(backend, joined_a, joined_b, nnf_ab, **how)
+        nnf_ba, error_ba = nnf.search(backend, joined_b, joined_a, nnf_ba, **how)
+        if level > 1:
+            r_a1 = reconstruct(network, level, nnf_ab, f_b1, pixels_b1, size_a, settings)
+            r_b = reconstruct(network, level, nnf_ba, f_a, pixels_a, size_b, settings)
+            f_a1 = blend(backend, f_a[level - 1], r_a1, ALPHA[settings.weight][level - 1])
+            f_b = blend(backend, f_b1[level - 1], r_b, ALPHA[settings.weight][level - 1])
+            finer_a, finer_b = level_size(size_a, level - 1), level_size(size_b, level - 1)
+            nnf_ab = nnf.upsample(backend, nnf_ab, finer_a, finer_b)
+            nnf_ba = nnf.upsample(backend, nnf_ba, finer_b, finer_a)
+    return Match(nnf_ab, nnf_ba, error_ab, error_ba)
+
+
+def reconstruct(
+    network: Features, level: int, field: Array, source: dict[int, Array], pixels: Array, size: Size, settings: Settings
+) -> Array:
+    """Features of level L - 1 for a picture of `size` whose level L looks like `source` warped by `field` (section 4.2).
+
+    By optimisation, the free variable is two levels finer, which constrains the solution (as in the authors' program);
+    it starts from the source's own features there, warped. By "vote", the warped features of level L - 1 are the answer.
+    """
+    backend, xp = network.backend, network.backend.xp
+    finer = nnf.upsample(backend, field, level_size(size, level - 1), source[level - 1].shape[:2])
+    if settings.inversion == "vote":
+        return backend.vote(finer, source[level - 1], PATCH[level])
+    target = nchw(xp, backend.vote(field, source[level], PATCH[level]))
+    below = source[level - 2] if level > 2 else pixels
+    finest_size = level_size(size, level - 2) if level > 2 else size
+    finest = nnf.upsample(backend, finer, finest_size, below.shape[:2]) if level > 2 else finer
+    start = nchw(xp, backend.vote(finest, below, PATCH[level]))
+    x, _ = minimise(xp, network.objective(level, target), start, settings.inversion_steps)
+    return nhwc(xp, network.between(level, x, target, level_size(size, level - 1)))
+
+
+def blend(backend: Backend, own: Array, found: Array, alpha: float) -> Array:
+    """own * W + found * (1 - W): keep the picture's own structure where it is salient (section 4.3, equation 4)."""
+    xp = backend.xp
+    energy = (own * own).sum(axis=2, keepdims=True)
+    low, high = energy.min(), energy.max()
+    saliency = (energy - low) / xp.maximum(high - low, np.float32(1e-12))
+    w = np.float32(alpha) / (1 + xp.exp(np.float32(-KAPPA) * (saliency - np.float32(TAU))))
+    return own * w + found * (1 - w)

@@ -1,0 +1,63 @@
+"""Nearest-neighbour fields: where in the other picture each position finds its match.
+
+A field is (H, W, 2) int32: [y, x] holds the absolute (row, column) of the match. The functions check their arguments and
+hand them to the backend's kernels; the kernels themselves never check.
+"""
+
+from __future__ import annotations
+
+from .backends import Array, Backend
+from .settings import JUMPS
+
+PEAK = 2.0001
+"""No product of two joined feature vectors is larger: two unit vectors each, and a little for rounding."""
+
+Size = tuple[int, int]
+
+
+def identity(backend: Backend, size_a: Size, size_b: Size) -> Array:
+    """The field that maps picture A onto the whole of B by scaling alone; sizes are (rows, columns)."""
+    whole = backend.asarray(backend.xp.zeros((1, 1, 2), backend.xp.int32))
+    return backend.resample(whole, size_a, size_b, size_a, size_b)
+
+
+def upsample(backend: Backend, nnf: Array, size_a: Size, size_b: Size) -> Array:
+    """The field of the next finer level (twice the resolution on both sides), for maps of the sizes given.
+
+    Each position takes its parent's match and keeps its own place within it.
+    """
+    return backend.resample(nnf, size_a, size_b, (2, 2), (2, 2))
+
+
+def enlarge(backend: Backend, nnf: Array, size_b: Size, full_a: Size, full_b: Size) -> Array:
+    """The field between the full-size pictures, from one between pictures scaled down to nnf.shape[:2] and `size_b`."""
+    scale_a = (full_a[0] / nnf.shape[0], full_a[1] / nnf.shape[1])
+    scale_b = (full_b[0] / size_b[0], full_b[1] / size_b[1])
+    return backend.resample(nnf, full_a, full_b, scale_a, scale_b)
+
+
+def search(
+    backend: Backend,
+    a: Array,
+    b: Array,
+    start: Array,
+    *,
+    patch: int,
+    reach: int | None,
+    iterations: int,
+    seed: int,
+) -> tuple[Array, Array]:
+    """Improve a field by PatchMatch (Barnes et al. 2009): rounds of propagation with jumps, then random search.
+
+    `a` (HA, WA, C) and `b` (HB, WB, C) float32 are joined features, `start` (HA, WA, 2) int32; `patch` is odd; `reach` is
+    the first radius of the random search, None for everything. Returns the field and its distance (HA, WA) float32:
+    minus the mean over the patch of the products, -2 for a perfect match. Departure from Barnes et al.: a pass reads only
+    the field before it (as on a GPU), so the result does not depend on the order in which positions are visited.
+    """
+    reach = reach or max(b.shape[:2])
+    nnf, distance = start, backend.distance(a, b, start, patch)
+    for iteration in range(iterations):
+        for jump in JUMPS:
+            nnf, distance = backend.propagate(a, b, nnf, distance, patch, jump, PEAK)
+        nnf, distance = backend.random_search(a, b, nnf, distance, patch, reach, seed, iteration, PEAK)
+    return nnf, distance

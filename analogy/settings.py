@@ -1,0 +1,109 @@
+"""What can be chosen about a transfer: the method's constants with their source, presets, validation.
+
+The command's options are made from the fields of `Settings` (their `help`, type, choices and default), so that the two
+cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import SettingsError
+
+# Constants of the authors' released program (DESIGN 1), by level L.
+PATCH = {5: 3, 4: 3, 3: 3, 2: 5, 1: 5}
+"""Patch size in the search at each level."""
+PIXEL_PATCH = 3
+"""Patch size of the final vote with pixels."""
+REACH = {4: 6, 3: 6, 2: 4, 1: 4}
+"""First radius of the random search; at level 5 it is the whole map."""
+JUMPS = (8, 4, 2, 1)
+"""Distances of the neighbours that propagation asks."""
+ALPHA = {
+    1: {4: 0.7, 3: 0.6, 2: 0.5, 1: 0.0},
+    2: {4: 0.8, 3: 0.7, 2: 0.6, 1: 0.1},
+    3: {4: 0.9, 3: 0.8, 2: 0.7, 1: 0.2},
+}
+"""Largest share of the picture's own features in the blend at each level, by `weight` (equation 4 of the paper)."""
+TAU, KAPPA = 0.05, 300.0
+"""Threshold and steepness of the sigmoid on the saliency (section 4.3 of the paper)."""
+
+INVERSIONS = ("vote", "deconvolution")
+
+
+def _setting(default: Any, help: str, choices: tuple[Any, ...] | None = None, low: Any = None, high: Any = None) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "low": low, "high": high})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that shapes a result, with defaults. Raises `SettingsError` for a value outside its range."""
+
+    weight: int = _setting(
+        3, "How much of the content's own structure to keep at each level: 3 most, 1 least.", choices=(1, 2, 3)
+    )
+    ratio: float = _setting(
+        1.0, "Shrink what the network sees; below 1 larger structures are matched. The output keeps its size.", low=0.1, high=1.0
+    )
+    inversion: str = _setting(
+        "deconvolution",
+        "How features of the next level are found: by optimisation as in the paper, or by the vote alone (fast).",
+        choices=INVERSIONS,
+    )
+    inversion_steps: int = _setting(5, "L-BFGS iterations for each inversion.", low=1, high=1000)
+    search_iterations: int = _setting(4, "Iterations of the PatchMatch search at each level.", low=1, high=100)
+    seed: int = _setting(0, "Seed of the random search; the same seed gives the same result.", low=0, high=2**32 - 1)
+    max_pixels: int = _setting(
+        350_000, "Largest picture that the network sees, in pixels; larger ones are matched shrunken.", low=1024
+    )
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, meta = getattr(self, field.name), field.metadata
+            kind = type(field.default)
+            if kind is float and isinstance(value, int) and not isinstance(value, bool):
+                object.__setattr__(self, field.name, float(value))
+                value = float(value)
+            if type(value) is not kind:
+                raise SettingsError(f"{field.name} is {value!r}; it takes {_article(kind)}")
+            if meta["choices"] and value not in meta["choices"]:
+                raise SettingsError(f"{field.name} is {value!r}; choose {' or '.join(map(str, meta['choices']))}")
+            if (meta["low"] is not None and not value >= meta["low"]) or (
+                meta["high"] is not None and not value <= meta["high"]
+            ):
+                end = f" to {meta['high']}" if meta["high"] is not None else " or more"
+                raise SettingsError(f"{field.name} is {value!r}; it takes {meta['low']}{end}")
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> Settings:
+        """The settings of a preset, with `changes`. Raises `SettingsError` for an unknown name."""
+        if name not in PRESETS:
+            raise SettingsError(f"unknown preset {name!r}; choose one of {', '.join(PRESETS)}")
+        return make(PRESETS[name] | changes)
+
+
+def make(values: dict[str, Any]) -> Settings:
+    """`Settings(**values)`, naming what it does not know. Raises `SettingsError`."""
+    known = [field.name for field in dataclasses.fields(Settings)]
+    unknown = [name for name in values if name not in known]
+    if unknown:
+        raise SettingsError(f"unknown setting {unknown[0]!r}; there is {', '.join(known)}")
+    return Settings(**values)
+
+
+def _article(kind: type) -> str:
+    return {int: "a whole number", float: "a number", str: "a name", bool: "true or false"}[kind]
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "photo-to-style": {"weight": 3, "ratio": 1.0},
+    "face": {"weight": 3, "ratio": 0.5},
+    "style-to-style": {"weight": 3, "ratio": 1.0},
+    "style-to-photo": {"weight": 2, "ratio": 0.5},
+    "photo-to-photo": {"weight": 3, "ratio": 1.0},
+    "paper": {"inversion": "deconvolution", "inversion_steps": 20, "search_iterations": 10},
+    "fast": {"inversion": "vote"},
+}
+"""Name -> settings that differ from the defaults: the paper's four uses, its constants, and the fast mode."""

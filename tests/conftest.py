@@ -1,0 +1,66 @@
+"""Options and fixtures of the whole test suite: which backends the kernel tests run on."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+
+from analogy.backends.cpu import CpuBackend
+from analogy.errors import DeviceError
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-gpu", action="store_true", help="fail, instead of skipping, the tests that need a GPU and find none"
+    )
+
+
+@functools.cache
+def _why_no_gpu() -> str:
+    """What stands in the way of the real CUDA backend, or nothing."""
+    from analogy.backends.cuda import CudaBackend
+
+    try:
+        CudaBackend()
+    except DeviceError as error:
+        return str(error)
+    return ""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and (reason := _why_no_gpu()):
+        if item.config.getoption("--require-gpu"):
+            pytest.fail(f"--require-gpu: {reason}", pytrace=False)
+        pytest.skip(reason)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20170505)
+
+
+@pytest.fixture(scope="session")
+def cpu():
+    return CpuBackend(2)
+
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory):
+    """The CUDA backend on the simulator; its tests are skipped where no compiler is found."""
+    import simulator
+
+    if reason := simulator.missing():
+        pytest.skip(reason)
+    return simulator.SimulatedCudaBackend()
+
+
+@pytest.fixture(scope="session", params=["cpu", "simulated", pytest.param("cuda", marks=pytest.mark.gpu)])
+def backend(request):
+    """Every backend in turn."""
+    if request.param == "cuda":
+        from analogy.backends.cuda import CudaBackend
+
+        return CudaBackend()
+    return request.getfixturevalue(request.param)

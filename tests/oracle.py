@@ -1,0 +1,119 @@
+"""The kernel contract of `analogy.backends`, word for word, in plain NumPy.
+
+Written to be checked by reading, not to be fast: whole-picture array operations, float64 sums, no early exit, no skipped
+candidates. Same names and arguments as the methods of a backend; every backend is tested against these functions.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+_MASK = np.uint64(0xFFFFFFFF)
+
+
+def hash32(seed, iteration, pixel, step):
+    """Counter-based random numbers, uint32 held in uint64; the arguments broadcast."""
+    h = np.zeros((), np.uint64)
+    multipliers = (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F)
+    for value, multiplier in zip((seed, iteration, pixel, step), multipliers, strict=True):
+        h = h ^ (np.asarray(value).astype(np.uint64) * np.uint64(multiplier) & _MASK)
+    h = (h ^ h >> np.uint64(15)) * np.uint64(0x2C1B3C6D) & _MASK
+    h = (h ^ h >> np.uint64(12)) * np.uint64(0x297A2D39) & _MASK
+    return h ^ h >> np.uint64(15)
+
+
+def join(f, g):
+    """(H, W, 2C): both maps, each divided by its L2 norm at each position; zero stays zero."""
+    halves = []
+    for features in (f.astype(np.float64), g.astype(np.float64)):
+        norm = np.sqrt((features**2).sum(axis=2, keepdims=True))
+        halves.append(features / np.where(norm > 0, norm, 1))
+    return np.concatenate(halves, axis=2).astype(np.float32)
+
+
+def resample(nnf, shape_a, shape_b, scale_a, scale_b):
+    """The field between pictures `scale_a` and `scale_b` times as large."""
+    coarse, rest = [], []
+    for axis in range(2):
+        p = (np.arange(shape_a[axis]) + 0.5) / scale_a[axis]
+        c = np.minimum(np.floor(p), nnf.shape[axis] - 1)
+        coarse.append(c.astype(int))
+        rest.append(p - c - 0.5)
+    match = nnf[np.ix_(*coarse)]
+    rows = np.floor((match[..., 0] + 0.5 + rest[0][:, None]) * scale_b[0])
+    columns = np.floor((match[..., 1] + 0.5 + rest[1][None, :]) * scale_b[1])
+    return np.stack([rows.clip(0, shape_b[0] - 1), columns.clip(0, shape_b[1] - 1)], axis=2).astype(np.int32)
+
+
+def distance(a, b, nnf, patch):
+    """d(p, nnf[p]): minus the mean product over the offsets that exist on both sides."""
+    y, x = np.mgrid[: a.shape[0], : a.shape[1]]
+    total, count = np.zeros(y.shape), np.zeros(y.shape)
+    for oy, ox in _offsets(patch):
+        ay, ax, by, bx = y + oy, x + ox, nnf[..., 0] + oy, nnf[..., 1] + ox
+        exists = _inside(a, ay, ax) & _inside(b, by, bx)
+        dot = (_at(a, ay, ax).astype(np.float64) * _at(b, by, bx)).sum(axis=2)
+        total += np.where(exists, dot, 0)
+        count += exists
+    return (-total / count).astype(np.float32)
+
+
+def propagate(a, b, nnf, distance, patch, jump, peak):
+    """One propagation pass; `peak` only allows to stop early, which this does not do."""
+    y, x = np.mgrid[: a.shape[0], : a.shape[1]]
+    best, best_distance = nnf.copy(), distance.copy()
+    for oy, ox in ((-jump, 0), (jump, 0), (0, -jump), (0, jump)):
+        candidate = _at(nnf, y + oy, x + ox) - np.array([oy, ox], np.int32)
+        exists = _inside(a, y + oy, x + ox) & _inside(b, candidate[..., 0], candidate[..., 1])
+        _accept(a, b, candidate, exists, patch, best, best_distance)
+    return best, best_distance
+
+
+def random_search(a, b, nnf, distance, patch, radius, seed, iteration, peak):
+    """One random-search pass; see `propagate` for `peak`."""
+    y, x = np.mgrid[: a.shape[0], : a.shape[1]]
+    everywhere = np.ones(y.shape, bool)
+    best, best_distance = nnf.copy(), distance.copy()
+    k = 0
+    while radius >= 1:
+        numbers = [hash32(seed, iteration, y * a.shape[1] + x, 2 * k + axis) for axis in range(2)]
+        steps = np.stack([(h % np.uint64(2 * radius + 1)).astype(np.int64) - radius for h in numbers], axis=2)
+        candidate = (best + steps).clip(0, np.array(b.shape[:2]) - 1).astype(np.int32)
+        _accept(a, b, candidate, everywhere, patch, best, best_distance)
+        radius //= 2
+        k += 1
+    return best, best_distance
+
+
+def vote(nnf, b, patch):
+    """(HA, WA, C): mean of what the patches around each position propose for it."""
+    y, x = np.mgrid[: nnf.shape[0], : nnf.shape[1]]
+    total, count = np.zeros((*nnf.shape[:2], b.shape[2])), np.zeros((*nnf.shape[:2], 1))
+    for oy, ox in _offsets(patch):
+        match = _at(nnf, y + oy, x + ox) - np.array([oy, ox])
+        exists = (_inside(nnf, y + oy, x + ox) & _inside(b, match[..., 0], match[..., 1]))[..., None]
+        total += np.where(exists, _at(b, match[..., 0], match[..., 1]), 0)
+        count += exists
+    return (total / count).astype(np.float32)
+
+
+def _offsets(patch):
+    span = range(-(patch // 2), patch // 2 + 1)
+    return [(oy, ox) for oy in span for ox in span]
+
+
+def _inside(picture, y, x):
+    return (y >= 0) & (y < picture.shape[0]) & (x >= 0) & (x < picture.shape[1])
+
+
+def _at(picture, y, x):
+    """Values at positions, those outside taken from the border (the callers leave them out)."""
+    return picture[y.clip(0, picture.shape[0] - 1), x.clip(0, picture.shape[1] - 1)]
+
+
+def _accept(a, b, candidate, exists, patch, best, best_distance):
+    """Take the candidates that exist and are strictly better, in place."""
+    inside = candidate.clip(0, np.array(b.shape[:2], np.int32) - 1)
+    d = distance(a, b, inside, patch)
+    better = exists & (d < best_distance)
+    best[better], best_distance[better] = inside[better], d[better]

@@ -1,0 +1,228 @@
+"""Every kernel of every backend against the plain NumPy of `oracle`.
+
+Features with small whole numbers make all sums exact in float32, whatever their order: then fields and distances must
+be equal, ties included. Real features differ by rounding, so there distances are compared closely and fields by share.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import oracle
+import pytest
+from analogy.backends.cpu import CpuBackend, hash32
+
+# (rows, columns) of A and of B, channels: one position, thin, odd, different sizes, channels in fours and not.
+SHAPES = [
+    ((1, 1), (1, 1), 1),
+    ((1, 1), (3, 2), 4),
+    ((2, 1), (1, 3), 3),
+    ((1, 7), (5, 1), 2),
+    ((5, 7), (7, 4), 5),
+    ((9, 6), (4, 11), 8),
+    ((6, 5), (5, 6), 33),
+    ((4, 7), (6, 5), 36),
+    ((3, 4), (4, 5), 132),
+]
+PATCHES = [1, 3, 5]
+
+
+def whole_numbers(rng, size, channels):
+    """Features of few different values, so that many sums tie."""
+    return rng.integers(-2, 3, (*size, channels)).astype(np.float32)
+
+
+def directions(rng, size, channels):
+    """Features as `join` makes them: two unit vectors side by side."""
+    return oracle.join(*rng.standard_normal((2, *size, channels // 2), np.float32))
+
+
+def random_field(rng, size_a, size_b):
+    return np.stack([rng.integers(0, n, size_a) for n in size_b], axis=2).astype(np.int32)
+
+
+def on(backend, function, *args):
+    """Call a backend's method on its own kind of arrays; NumPy back. The arguments must come back unchanged."""
+    there = [backend.asarray(arg) if isinstance(arg, np.ndarray) else arg for arg in args]
+    result = getattr(backend, function)(*there)
+    for before, after in zip(args, there, strict=True):
+        if isinstance(before, np.ndarray):
+            np.testing.assert_array_equal(backend.to_host(after), before, err_msg=f"{function} changed an argument")
+    return tuple(map(backend.to_host, result)) if isinstance(result, tuple) else backend.to_host(result)
+
+
+def assert_same(actual, expected):
+    assert isinstance(actual, np.ndarray)
+    assert actual.dtype == expected.dtype
+    np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.fixture(params=SHAPES, ids=lambda s: f"{s[0][0]}x{s[0][1]}-{s[1][0]}x{s[1][1]}-{s[2]}")
+def case(request, rng):
+    """(a, b, nnf) of whole numbers with a random field."""
+    size_a, size_b, channels = request.param
+    a, b = whole_numbers(rng, size_a, channels), whole_numbers(rng, size_b, channels)
+    return a, b, random_field(rng, size_a, size_b)
+
+
+def peak_of(a, b):
+    return float(np.abs(a).sum(axis=2).max() * np.abs(b).max())
+
+
+def test_hash_is_the_published_one():
+    # Fixed numbers: a change would change every result for a given seed.
+    fixed = {(0, 0, 0, 1): 3749358279, (1, 2, 3, 4): 3732121260, (2**32 - 1, 9, 2**31, 0): 3732291237}
+    assert {key: int(oracle.hash32(*key)) for key in fixed} == fixed
+    keys = np.random.default_rng(1).integers(0, 2**32, (200, 4))
+    assert [int(hash32(*map(int, key))) for key in keys] == [int(oracle.hash32(*key)) for key in keys]
+
+
+@pytest.mark.parametrize("patch", PATCHES)
+def test_distance(backend, case, patch):
+    a, b, nnf = case
+    assert_same(on(backend, "distance", a, b, nnf, patch), oracle.distance(a, b, nnf, patch))
+
+
+@pytest.mark.parametrize("patch", PATCHES)
+@pytest.mark.parametrize("jump", [1, 2, 50])
+def test_propagate(backend, case, patch, jump):
+    a, b, nnf = case
+    d = oracle.distance(a, b, nnf, patch)
+    expected = oracle.propagate(a, b, nnf, d, patch, jump, 0.0)
+    actual = on(backend, "propagate", a, b, nnf, d, patch, jump, peak_of(a, b))
+    assert_same(actual[0], expected[0])
+    assert_same(actual[1], expected[1])
+
+
+@pytest.mark.parametrize("patch", PATCHES)
+@pytest.mark.parametrize(("radius", "seed", "iteration"), [(1, 0, 0), (6, 7, 2), (40, 2**40 + 3, 1)])
+def test_random_search(backend, case, patch, radius, seed, iteration):
+    a, b, nnf = case
+    d = oracle.distance(a, b, nnf, patch)
+    expected = oracle.random_search(a, b, nnf, d, patch, radius, seed, iteration, 0.0)
+    actual = on(backend, "random_search", a, b, nnf, d, patch, radius, seed, iteration, peak_of(a, b))
+    assert_same(actual[0], expected[0])
+    assert_same(actual[1], expected[1])
+
+
+@pytest.mark.parametrize("patch", PATCHES)
+def test_vote(backend, case, patch):
+    _, b, nnf = case
+    np.testing.assert_allclose(on(backend, "vote", nnf, b, patch), oracle.vote(nnf, b, patch), rtol=3e-7, atol=1e-7)
+
+
+def test_join(backend, case):
+    a, _, _ = case
+    f, g = a.copy(), a[::-1, ::-1] * np.float32(0.01) + np.float32(1)
+    f[0, 0] = 0
+    joined = on(backend, "join", f, g)
+    np.testing.assert_allclose(joined, oracle.join(f, g), rtol=1e-6)
+    assert not joined[0, 0, : f.shape[2]].any()
+
+
+@pytest.mark.parametrize("scale_a", [(2, 2), (1.5, 3.7), (1, 0.5)])
+@pytest.mark.parametrize("scale_b", [(2, 2), (1.3, 2.9), (0.4, 1)])
+def test_resample(backend, rng, scale_a, scale_b):
+    size_a, size_b = (7, 5), (4, 9)
+    # Also one row and column more and less than the scale says, as odd sizes give.
+    for change in (-1, 0, 1):
+        shape_a = tuple(max(1, round(n * s) + change) for n, s in zip(size_a, scale_a, strict=True))
+        shape_b = tuple(max(1, round(n * s) + change) for n, s in zip(size_b, scale_b, strict=True))
+        nnf = random_field(rng, size_a, size_b)
+        expected = oracle.resample(nnf, shape_a, shape_b, scale_a, scale_b)
+        assert_same(on(backend, "resample", nnf, shape_a, shape_b, scale_a, scale_b), expected)
+
+
+@pytest.mark.parametrize("scale", [3.7, 9.8, 2.3])
+def test_resample_takes_the_quotient_exactly(backend, scale):
+    # (y + .5) / scale lies on a whole number here and there: multiplying by 1 / scale would fall on the other side.
+    nnf = oracle.resample(np.zeros((1, 1, 2), np.int32), (30, 30), (30, 30), (30, 30), (30, 30))
+    shape = (round(30 * scale), round(30 * scale))
+    expected = oracle.resample(nnf, shape, shape, (scale, scale), (scale, scale))
+    assert_same(on(backend, "resample", nnf, shape, shape, (scale, scale), (scale, scale)), expected)
+
+
+@pytest.mark.parametrize("patch", PATCHES)
+@pytest.mark.parametrize("channels", [6, 32, 64])
+def test_real_features(backend, rng, patch, channels):
+    a, b = directions(rng, (13, 11), channels), directions(rng, (12, 14), channels)
+    nnf = random_field(rng, (13, 11), (12, 14))
+    d = on(backend, "distance", a, b, nnf, patch)
+    np.testing.assert_allclose(d, oracle.distance(a, b, nnf, patch), rtol=1e-5, atol=1e-6)
+    for step, (function, *args) in enumerate((("propagate", 2), ("random_search", 14, 3, 1), ("propagate", 1))):
+        expected_nnf, expected_d = getattr(oracle, function)(a, b, nnf, d, patch, *args, 2.0)
+        nnf, d = on(backend, function, a, b, nnf, d, patch, *args, 2.0001)
+        assert (nnf == expected_nnf).all(axis=2).mean() >= 0.99, (step, function)
+        np.testing.assert_allclose(d, expected_d, rtol=1e-5, atol=2e-6)
+
+
+def test_ties_keep_what_was_there(backend, rng):
+    # All positions look alike: no candidate is strictly better.
+    a, b = np.ones((6, 7, 12), np.float32), np.ones((8, 5, 12), np.float32)
+    nnf = random_field(rng, (6, 7), (8, 5))
+    d = on(backend, "distance", a, b, nnf, 3)
+    assert_same(d, np.full((6, 7), -12, np.float32))
+    for function, args in (("propagate", (1,)), ("random_search", (8, 0, 0))):
+        actual = on(backend, function, a, b, nnf, d, 3, *args, 12.0)
+        assert_same(actual[0], nnf)
+        assert_same(actual[1], d)
+
+
+def test_a_loose_peak_changes_nothing(backend, rng):
+    a, b = directions(rng, (9, 8), 16), directions(rng, (7, 9), 16)
+    nnf = random_field(rng, (9, 8), (7, 9))
+    d = on(backend, "distance", a, b, nnf, 5)
+    for function, args in (("propagate", (1,)), ("random_search", (9, 0, 0))):
+        tight = on(backend, function, a, b, nnf, d, 5, *args, 2.0001)
+        loose = on(backend, function, a, b, nnf, d, 5, *args, 1e9)
+        assert_same(tight[0], loose[0])
+        assert_same(tight[1], loose[1])
+
+
+def search(backend, a, b, nnf, patch, iterations):
+    a, b, nnf = map(backend.asarray, (a, b, nnf))
+    d = backend.distance(a, b, nnf, patch)
+    for iteration in range(iterations):
+        for jump in (8, 4, 2, 1):
+            nnf, d = backend.propagate(a, b, nnf, d, patch, jump, 2.0001)
+        nnf, d = backend.random_search(a, b, nnf, d, patch, 20, 5, iteration, 2.0001)
+    return backend.to_host(nnf), backend.to_host(d)
+
+
+def test_recovers_a_known_shift(backend, rng):
+    whole = directions(rng, (24, 22), 24)
+    a, b = np.ascontiguousarray(whole[:20, :18]), np.ascontiguousarray(whole[4:, 4:])
+    nnf, d = search(backend, a, b, random_field(rng, (20, 18), (20, 18)), 3, 3)
+    y, x = np.mgrid[5:19, 5:17]
+    assert (nnf[5:19, 5:17] == np.stack([y - 4, x - 4], axis=2)).all()
+    np.testing.assert_allclose(d[5:19, 5:17], -2, rtol=1e-6)
+
+
+def test_repeated_calls_give_the_same_bits(backend, rng):
+    a, b = directions(rng, (14, 9), 20), directions(rng, (10, 12), 20)
+    nnf = random_field(rng, (14, 9), (10, 12))
+    first, second = (search(backend, a, b, nnf, 3, 1) for _ in range(2))
+    assert_same(first[0], second[0])
+    assert_same(first[1], second[1])
+
+
+@pytest.mark.parametrize("threads", [2, 5])
+def test_threads_do_not_change_a_bit(cpu, rng, threads):
+    a, b = directions(rng, (23, 9), 20), directions(rng, (10, 12), 20)
+    nnf = random_field(rng, (23, 9), (10, 12))
+    one, many = CpuBackend(1), CpuBackend(threads)
+    for alone, together in zip(search(one, a, b, nnf, 3, 2), search(many, a, b, nnf, 3, 2), strict=True):
+        assert_same(together, alone)
+    for function, args in (
+        ("vote", (nnf, b, 5)),
+        ("join", (a, a)),
+        ("resample", (nnf, (46, 18), (20, 24), (2, 2), (2, 2))),
+    ):
+        assert_same(on(many, function, *args), on(one, function, *args))
+
+
+def test_asarray_is_contiguous_and_to_host_returns_the_same_numbers(backend, rng):
+    strided = rng.standard_normal((6, 8, 3), np.float32)[::2, ::-1].transpose(1, 0, 2)
+    there = backend.asarray(strided)
+    assert there.flags.c_contiguous
+    assert backend.pointer(there) % 4 == 0
+    assert_same(backend.to_host(there), strided)
