@@ -40,6 +40,12 @@ class Result:
     device: str
     seconds: dict[str, float] = field(default_factory=dict)
 
+    def save(self, folder: str | Path) -> None:
+        """Write the pictures and `settings.json` into `folder` (see `output.save`). Raises `OutputError`."""
+        from .output import save
+
+        save(self, folder)
+
 
 def working_size(size: Size, settings: Settings) -> Size:
     """Rows and columns that the network sees: `ratio` times the picture's, at most `max_pixels`, at least 16 each."""

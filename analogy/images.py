@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
@@ -119,7 +119,7 @@ def resize(rgb: Array, height: int, width: int) -> Array:
 
 
 def montage(pictures: Sequence[Array], *, gap: int = 8, height: int | None = None) -> Array:
-    """`pictures`, (H, W, 3) uint8 each, side by side on white, `gap` pixels apart, all `height` high (default: the least).
+    """`pictures`, (H, W, 3) uint8 each, side by side on white, `gap` apart, all `height` high (default: the least).
 
     Raises ImageError for none, or one of another shape or dtype.
     """
@@ -138,8 +138,8 @@ def write(path: str | os.PathLike[str], rgb: Array, *, like: Picture | None = No
 
     like  take on this picture's alpha (it must have the same size) and ICC profile (the colours are converted to it).
 
-    uint16 makes a 16-bit PNG or TIFF; other formats, and profiles made of tables, take it rounded to 8 bits. JPEG and
-    BMP have no alpha here: the picture is laid on white. BMP has no profile: it stays sRGB. JPEG (with full colour
+    uint16 makes a 16-bit PNG or TIFF; other formats, and profiles other than a plain matrix, take it in 8 bits. JPEG
+    and BMP have no alpha here: the picture is laid on white. BMP has no profile: it stays sRGB. JPEG (with full colour
     resolution) and WebP are lossy, quality 95. The file appears whole or not at all: it is written beside `path` under
     another name, then renamed.
 
@@ -163,7 +163,7 @@ def write(path: str | os.PathLike[str], rgb: Array, *, like: Picture | None = No
 
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")  # not tempfile: its files are closed to other users
     try:
-        with open(temporary, "xb") as file:
+        with temporary.open("xb") as file:
             if rgb.dtype == np.uint16:
                 samples = rgb if alpha is None else np.dstack([rgb, alpha * np.uint16(257)])
                 (_write_png16 if kind == "PNG" else _write_tiff16)(file, samples, icc)
@@ -172,7 +172,7 @@ def write(path: str | os.PathLike[str], rgb: Array, *, like: Picture | None = No
                 if alpha is not None:
                     image.putalpha(Image.fromarray(alpha))
                 image.save(file, kind, **options, **({"icc_profile": icc} if icc else {}))
-        os.replace(temporary, path)
+        temporary.replace(path)
     except FileNotFoundError as error:
         raise OutputError(f"{path}: the folder '{path.parent}' does not exist; make it first") from error
     except PermissionError as error:
@@ -192,14 +192,15 @@ def _read_file(path: str, label: str) -> Picture:
         _check_size(image.height, image.width, label)
         raw = _prepare(image, label)
         image.load()
-        return _from_pil(_upright(image), _wide(path, image, raw), label)
+        upright = _upright(image)
+        return _from_pil(upright, _wide(path, image, upright, raw), label)
 
 
 def _image_error(error: Exception, label: str) -> ImageError:
     if isinstance(error, FileNotFoundError):
         return ImageError(f"{label}: there is no such file")
     if isinstance(error, IsADirectoryError):
-        return ImageError(f"{label}: is a folder; give the path of a picture")
+        return ImageError(f"{label}: this is a folder; give the path of a picture")
     if isinstance(error, PermissionError):
         return ImageError(f"{label}: no permission to read it")
     if isinstance(error, UnidentifiedImageError):
@@ -224,9 +225,38 @@ def _prepare(image: Any, label: str) -> str:
         if image.tile[0].codec_name == "raw" and 16 in image.tag_v2.get(258, ()):
             raise ImageError(f"{label}: a 16-bit TIFF file with separate planes cannot be read; save it interleaved")
         return ""
-    if raw in ("L;2", "L;4") and "transparency" in image.info:  # PNG: the pixels are scaled to 0..255, this is not
-        image.info["transparency"] *= {"L;2": 85, "L;4": 17}[raw]
+    scale = {"1": 255, "L;2": 85, "L;4": 17}.get(raw)
+    if scale and "transparency" in image.info:  # PNG: the pixels are scaled to 0..255, this is not
+        image.info["transparency"] = min(255, scale * image.info["transparency"])
     return raw
+
+
+# The raw mode that finds the low byte of each sample where Pillow's own finds the high byte. "LA;16B" is four bytes a
+# pixel, so "RGBA" reads all of it. (libtiff hands samples over in the machine's order, N.)
+_LOW_BYTES = {"LA;16B": "RGBA"} | {
+    f"{bands};16{order}": f"{bands};16{swapped}"
+    for bands in ("RGB", "RGBA")
+    for order, swapped in (("B", "L"), ("L", "B"), ("N", "B" if sys.byteorder == "little" else "L"))
+}
+
+
+def _wide(path: str, image: Any, upright: Image.Image, raw: str) -> Array | None:
+    """(H, W, bands) uint16 of the loaded file `image`, upright; None if it does not have 16 bits per channel."""
+    if image.mode.startswith("I;16"):
+        grey = np.asarray(upright).astype(np.uint32) * 65535 // (4095 if raw == "I;12" else 65535)
+        white_is_zero = image.format == "TIFF" and image.tag_v2.get(262) == 0
+        return (65535 - grey if white_is_zero else grey).astype(np.uint16)[..., None]
+    if (swapped := _LOW_BYTES.get(raw)) is None:
+        return None
+    with Image.open(path, formats=FORMATS) as again:
+        for i, tile in enumerate(again.tile):
+            again.tile[i] = tile._replace(args=(swapped, *tile.args[1:]) if isinstance(tile.args, tuple) else swapped)
+        again.load()
+        high, low = np.asarray(upright), np.asarray(_upright(again))
+    if swapped == "RGBA":
+        high, low = low[..., 0::2], low[..., 1::2]
+    wide: Array = high.astype(np.uint16) << 8 | low
+    return wide
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -239,7 +269,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _from_pil(image: Image.Image, wide: Array | None, label: str) -> Picture:
     """`image` is loaded and upright; `wide`, (H, W, bands) uint16, holds its pixels where it had 16 bits."""
-    icc = image.info.get("icc_profile")
+    icc = image.info.get("icc_profile") if image.mode != "LAB" else None  # Pillow converts Lab by itself
     key = image.info.get("transparency")
     alpha: Array | None = None
     if wide is None and image.mode.startswith("I;16"):
@@ -331,10 +361,11 @@ def _picture(pixels: Array, alpha: Array | None, icc: bytes | None, label: str) 
     """`pixels`, (H, W, 3) uint8 or uint16 in sRGB, as a Picture with arrays of its own."""
     if alpha is not None:
         alpha = np.ascontiguousarray(alpha)
-        seen = float(alpha.sum(dtype=np.float64))
-        grey = 128 if pixels.dtype == np.uint8 else 128 * 257
-        mean = np.einsum("ijc,ij->c", pixels, alpha, dtype=np.float64) / seen if seen else np.full(3, grey)
-        pixels = _lay_on(pixels, alpha, mean)
+        if alpha.min() < 255:
+            seen = float(alpha.sum(dtype=np.float64))
+            grey = 128 if pixels.dtype == np.uint8 else 128 * 257
+            mean = np.einsum("ijc,ij->c", pixels, alpha, dtype=np.float64) / seen if seen else np.full(3, grey)
+            pixels = _lay_on(pixels, alpha, mean)
     deep = np.array(pixels, np.uint16, order="C") if pixels.dtype.itemsize == 2 else None
     return Picture(np.array(_to_8_bits(pixels), order="C"), alpha, deep, icc, label)
 
@@ -350,7 +381,7 @@ def _to_8_bits(values: Array) -> Array:
 
 def _check_size(height: int, width: int, label: str) -> None:
     if min(height, width) < SMALLEST:
-        raise ImageError(f"{label}: is {width} x {height} pixels; at least {SMALLEST} x {SMALLEST} are needed")
+        raise ImageError(f"{label}: only {width} x {height} pixels; at least {SMALLEST} x {SMALLEST} are needed")
 
 
 def _check_rgb(rgb: Array, dtypes: tuple[type, ...]) -> None:
@@ -359,12 +390,11 @@ def _check_rgb(rgb: Array, dtypes: tuple[type, ...]) -> None:
         raise ImageError(f"expected a picture of shape (height, width, 3) in {wanted}, got {rgb.shape} {rgb.dtype}")
 
 
-def _srgb_profile() -> ImageCms.ImageCmsProfile:
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+# Colour profiles
 
 
 def _into_srgb(image: Image.Image, wide: Array | None, icc: bytes | None, label: str) -> tuple[Array, bytes | None]:
-    """`image` (mode L, RGB or CMYK) or `wide` (H, W, 3) uint16 -> sRGB pixels, and `icc` if a result can be put in it."""
+    """`image` (L, RGB or CMYK) or `wide` (H, W, 3) uint16 -> sRGB pixels, and `icc` if a result can be put in it."""
     if icc:
         try:
             space = icc[16:20]
@@ -375,7 +405,7 @@ def _into_srgb(image: Image.Image, wide: Array | None, icc: bytes | None, label:
             if wide is not None:
                 if (deep := _convert_wide(wide, icc, _srgb_profile().tobytes())) is not None:
                     return deep, kept
-                logger.info("%s: 16 bits are reduced to 8, as its colour profile is made of tables", label)
+                logger.info("%s: 16 bits are reduced to 8, as its colour profile is not a plain matrix", label)
             source = image.convert("RGB") if space == b"RGB " else image
             return np.asarray(ImageCms.profileToProfile(source, profile, _srgb_profile(), outputMode="RGB")), kept
         except (ImageCms.PyCMSError, OSError, ValueError) as error:
@@ -398,34 +428,9 @@ def _out_of_srgb(rgb: Array, icc: bytes, label: str) -> tuple[Array, bytes | Non
 
 # Sixteen bits per channel: what Pillow cannot do
 
-# The raw mode that finds the low byte of each sample where Pillow's own finds the high byte. "LA;16B" is four bytes a
-# pixel, so "RGBA" reads all of it. (libtiff hands samples over in the machine's order, N.)
-_LOW_BYTES = {"LA;16B": "RGBA"} | {
-    f"{bands};16{order}": f"{bands};16{swapped}"
-    for bands in ("RGB", "RGBA")
-    for order, swapped in (("B", "L"), ("L", "B"), ("N", "B" if sys.byteorder == "little" else "L"))
-}
 
-
-def _wide(path: str, image: Any, raw: str) -> Array | None:
-    """(H, W, bands) uint16, upright, of the loaded file `image`; None if it does not have 16 bits per channel."""
-    high = np.asarray(_upright(image))
-    if image.mode.startswith("I;16"):
-        grey = high.astype(np.uint32) * 65535 // (4095 if raw == "I;12" else 65535)
-        white_is_zero = image.format == "TIFF" and image.tag_v2.get(262) == 0
-        return (65535 - grey if white_is_zero else grey).astype(np.uint16)[..., None]
-    if raw not in _LOW_BYTES:
-        return None
-    with Image.open(path, formats=FORMATS) as again:
-        swapped = _LOW_BYTES[raw]
-        again.tile = [
-            t._replace(args=(swapped, *t.args[1:]) if isinstance(t.args, tuple) else swapped) for t in again.tile
-        ]
-        again.load()
-        low = np.asarray(_upright(again))
-    if swapped == "RGBA":
-        high, low = low[..., 0::2], low[..., 1::2]
-    return high.astype(np.uint16) << 8 | low
+def _srgb_profile() -> ImageCms.ImageCmsProfile:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 
 def _convert_wide(pixels: Array, source: bytes, target: bytes) -> Array | None:
@@ -437,33 +442,38 @@ def _convert_wide(pixels: Array, source: bytes, target: bytes) -> Array | None:
     if start is None or end is None:
         return None
     matrix = (np.linalg.inv(end[1]) @ start[1]).T
+    roots = np.linspace(0, 1, 65536)  # the way back is a table by the square root of light: fine enough in the dark
+    inverse = np.rint([np.interp(roots**2, curve, np.arange(65536)) for curve in end[0]]).astype(np.uint16)
     result = np.empty(pixels.shape, np.uint16)
     for top in range(0, len(pixels), 64):  # in strips, for the float64 in between
         strip = pixels[top : top + 64]
         light = np.stack([start[0][c][strip[..., c]] for c in range(3)], axis=-1) @ matrix
-        for c in range(3):
-            result[top : top + 64, :, c] = np.rint(np.interp(light[..., c], end[0][c], np.arange(65536.0)))
+        index = np.rint(np.sqrt(np.clip(light, 0, 1)) * 65535).astype(np.uint16)
+        result[top : top + 64] = np.stack([inverse[c][index[..., c]] for c in range(3)], axis=-1)
     return result
 
 
-@cache
+@lru_cache(4)
 def _matrix_profile(icc: bytes) -> tuple[Array, Array] | None:
     """(curves (3, 65536): sample -> light in 0..1, matrix (3, 3): light -> XYZ) of an ICC profile (ICC.1, 9 and 10).
 
-    A grey profile counts as one with the primaries of sRGB. None for profiles made of tables, and for damaged ones.
+    A grey profile counts as one with the primaries of sRGB. None for profiles made of tables, for damaged ones, and
+    where black is not 0 (LCMS compensates for that).
     """
     try:
-        entries = np.frombuffer(
-            icc, [("name", "S4"), ("at", ">u4"), ("size", ">u4")], int.from_bytes(icc[128:132]), 132
-        )
-        tags = {bytes(name): icc[at : at + size] for name, at, size in entries}
+        count = int.from_bytes(icc[128:132], "big")
+        table = np.frombuffer(icc, [("name", "S4"), ("at", ">u4"), ("size", ">u4")], count, 132)
+        tags = {name: icc[at : at + size] for name, at, size in table.tolist()}
         if b"A2B0" in tags:
+            return None
+        curves = np.stack([_curve(tags.get(b"kTRC") or tags[name]) for name in (b"rTRC", b"gTRC", b"bTRC")])
+        if curves[:, 0].max() > 1e-3:
             return None
         if b"kTRC" in tags:
             rgb = _matrix_profile(_srgb_profile().tobytes())
-            return rgb and (np.stack([_curve(tags[b"kTRC"])] * 3), rgb[1])
-        matrix = np.stack([np.frombuffer(tags[t], ">i4", 3, 8) / 65536 for t in (b"rXYZ", b"gXYZ", b"bXYZ")], axis=1)
-        return np.stack([_curve(tags[t]) for t in (b"rTRC", b"gTRC", b"bTRC")]), matrix
+            return None if rgb is None else (curves, rgb[1])
+        matrix = np.stack([np.frombuffer(tags[name], ">i4", 3, 8) for name in (b"rXYZ", b"gXYZ", b"bXYZ")], axis=1)
+        return curves, matrix / 65536
     except (KeyError, ValueError, IndexError):
         return None
 
@@ -472,13 +482,13 @@ def _curve(tag: bytes) -> Array:
     """A tone curve (curveType or parametricCurveType) at 65536 points, never falling."""
     x = np.linspace(0, 1, 65536)
     if tag[:4] == b"curv":
-        points = np.frombuffer(tag, ">u2", int.from_bytes(tag[8:12]), 12)
+        points = np.frombuffer(tag, ">u2", int.from_bytes(tag[8:12], "big"), 12)
         if len(points) < 2:
             return x ** (points[0] / 256) if len(points) else x
         return np.maximum.accumulate(np.interp(x, np.linspace(0, 1, len(points)), points / 65535))
     if tag[:4] != b"para":
         raise ValueError("unknown kind of curve")
-    kind = int.from_bytes(tag[8:10])
+    kind = int.from_bytes(tag[8:10], "big")
     p = [float(v) / 65536 for v in np.frombuffer(tag, ">i4", (1, 3, 4, 5, 7)[kind], 12)]
     if kind < 3:  # (a x + b) ^ g + e; zero where a x + b is negative
         g, a, b, e = p + [1.0, 0.0, 0.0][len(p) - 1 :]

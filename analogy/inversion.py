@@ -23,7 +23,7 @@ def minimise(xp: Any, function: Callable[[Array], tuple[float, Array]], start: A
     """Minimise `function`: x -> (value, gradient like x) from `start`; returns (x, value), never worse than the start.
 
     Limited-memory BFGS (Nocedal & Wright 2006, algorithm 7.4) with a backtracking line search. The first step goes down
-    the gradient by a tenth of the length of x, after which the curvature found sets the scale.
+    the gradient by a tenth of the length of x (by 1 where x is zero), after which the curvature found sets the scale.
     """
     x = start
     value, gradient = function(x)
@@ -35,7 +35,7 @@ def minimise(xp: Any, function: Callable[[Array], tuple[float, Array]], start: A
             break
         length = 1.0
         if not history:
-            length = 0.1 * max(float(xp.vdot(x, x)), 1e-12) ** 0.5 / (-slope) ** 0.5
+            length = (0.1 * float(xp.vdot(x, x)) ** 0.5 or 1.0) / (-slope) ** 0.5
         for _attempt in range(_ATTEMPTS):
             trial = x + xp.float32(length) * direction
             trial_value, trial_gradient = function(trial)

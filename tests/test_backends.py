@@ -132,7 +132,7 @@ def test_resample(backend, rng, scale_a, scale_b):
         assert_same(on(backend, "resample", nnf, shape_a, shape_b, scale_a, scale_b), expected)
 
 
-@pytest.mark.parametrize("scale", [3.7, 9.8, 2.3])
+@pytest.mark.parametrize("scale", [3.7, 1.3, 1.1])
 def test_resample_takes_the_quotient_exactly(backend, scale):
     # (y + .5) / scale lies on a whole number here and there: multiplying by 1 / scale would fall on the other side.
     nnf = oracle.resample(np.zeros((1, 1, 2), np.int32), (30, 30), (30, 30), (30, 30), (30, 30))

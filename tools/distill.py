@@ -10,27 +10,27 @@ takes RGB in 0..1 as (1, 3, H, W) and returns `relu1_1` .. `relu5_1` with stride
    The student meets each crop several times: the teacher would otherwise cost as much as the training.
 2. Training.  At every level, on positions sampled from all the crops of a batch (N positions, c channels):
    `linear`      a learned map ReLU(F_student W + b) regresses the teacher's features;
-   `relational`  the N x N cosines among the student's positions equal the teacher's (Park et al., CVPR 2019, "Relational
-                 Knowledge Distillation"): what matching needs, since it sees nothing of the features but cosines;
+   `relational`  the N x N cosines among the student's positions equal the teacher's ("Relational Knowledge
+                 Distillation", Park et al., CVPR 2019): what matching needs, which sees only cosines;
    `norm`        |F| relative to its mean is the teacher's: the method blends levels by the norm map.
    Each is a mean squared error over the variance of the teacher's value, so 1 means "knows nothing".
 3. The optimiser is Muon for the kernels and AdamW for the rest; the rate falls to zero by a cosine.
 
-A step depends only on (seed, step) and on the last checkpoint, so a killed run resumes to the same weights (same machine
-and number of threads).  `--steps` may change at `--resume`: the rate follows step / steps.
+A step depends only on (seed, step) and the step before, so a killed run resumes to the same weights (same machine, same
+number of threads).  `--steps` may change at `--resume`: the rate follows step / steps.
 """
 
 import argparse
-import json
 import math
-import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import torch
+from numpy.lib.format import open_memmap
 from PIL import Image, ImageFilter, ImageOps
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -41,9 +41,12 @@ LEVELS = tuple(WIDTHS)
 OUTPUTS = [f"relu{level}_1" for level in LEVELS]
 LEVEL_WEIGHT = {1: 1.0, 2: 1.0, 3: 1.0, 4: 1.5, 5: 2.0}  # the deep levels are the hardest, and start the search
 TERMS = {"linear": 1.0, "relational": 4.0, "norm": 0.5}
-# Crop side -> crops per batch and positions per crop: about equal pixels and N near 768 whatever the side. Multiples of
+# Crop side -> crops per batch and positions per crop: about equal pixels and N near 576 whatever the side. Multiples of
 # 16, so that the teacher's and the student's pooling agree on the shapes.
-SIDES = {144: (16, 48), 208: (8, 96), 288: (4, 192)}
+SIDES = {144: (12, 48), 208: (6, 96)}
+EVALUATION_SIDE = 208
+PEAK_RATE = {"muon": 8e-3, "adamw": 5e-3}
+WARM_UP = 100
 HOLD_BACK = 20  # every 20th photo is for evaluation only
 WEIGHTS_FILE = "vgg19-compact.safetensors"
 
@@ -130,7 +133,9 @@ def augmented_crop(photo: Image.Image, side: int, rng: np.random.Generator) -> n
     elif look < 0.13:
         crop = ImageOps.posterize(crop.filter(ImageFilter.MedianFilter(5)), int(rng.integers(1, 4)))
     elif look < 0.16:
-        crop = ImageOps.autocontrast(ImageOps.invert(ImageOps.grayscale(crop).filter(ImageFilter.FIND_EDGES))).convert("RGB")
+        crop = ImageOps.autocontrast(ImageOps.invert(ImageOps.grayscale(crop).filter(ImageFilter.FIND_EDGES))).convert(
+            "RGB"
+        )
     elif look < 0.2:
         crop = crop.filter(ImageFilter.ModeFilter(7))
     pixels = np.asarray(crop, np.float32)
@@ -144,14 +149,18 @@ def centre_crop(photo: Image.Image, side: int, rng: np.random.Generator) -> np.n
     return np.asarray(ImageOps.fit(photo, (side, side), Image.Resampling.BICUBIC))
 
 
-def make_pool(teacher, photos: list[Path], side: int, count: int, seed: int, crop) -> dict[str, np.ndarray]:
-    """`count` crops of `side` pixels with the teacher's features at random positions.
+def make_pool(folder: Path, teacher, photos: list[Path], side: int, count: int, seed: int, crop) -> None:
+    """Write `count` crops of `side` pixels, with the teacher's features at random positions, as .npy files.
 
-    Returns `images` (count, side, side, 3) uint8 and, per level, `index{level}` (count, P) int32, flat positions in the
-    level's map, and `teacher{level}` (count, P, C) float16.
+    `images` (count, side, side, 3) uint8 and, per level, `index{level}` (count, P) int32, flat positions in the level's
+    map, and `teacher{level}` (count, P, C) float16. A folder that is there is whole; one that is there already is kept.
     """
-    positions = SIDES[side][1]
-    pool: dict[str, np.ndarray] = {"images": np.empty((count, side, side, 3), np.uint8)}
+    if folder.exists():
+        return
+    scratch = folder.with_suffix(".tmp")
+    scratch.mkdir(parents=True, exist_ok=True)
+    positions = min(SIDES[side][1], (side // 16) ** 2)
+    pool = {"images": open_memmap(scratch / "images.npy", "w+", np.uint8, (count, side, side, 3))}
     for k in range(count):
         rng = np.random.default_rng([seed, side, k])
         with Image.open(photos[k % len(photos)]) as photo:
@@ -159,21 +168,31 @@ def make_pool(teacher, photos: list[Path], side: int, count: int, seed: int, cro
         maps = teacher.run(OUTPUTS, {"image": image.transpose(2, 0, 1)[None].astype(np.float32) / 255})
         for level, features in zip(LEVELS, maps, strict=True):
             rows = features[0].reshape(features.shape[1], -1).T
-            index = rng.permutation(len(rows))[: min(positions, (side // 16) ** 2)].astype(np.int32)
-            if k == 0:
-                pool[f"index{level}"] = np.empty((count, len(index)), np.int32)
-                pool[f"teacher{level}"] = np.empty((count, len(index), rows.shape[1]), np.float16)
-            pool[f"index{level}"][k], pool[f"teacher{level}"][k] = index, rows[index]
-    return pool
+            sample = {f"index{level}": rng.permutation(len(rows))[:positions].astype(np.int32)}
+            sample[f"teacher{level}"] = rows[sample[f"index{level}"]].astype(np.float16)
+            for name, value in sample.items():
+                if k == 0:
+                    pool[name] = open_memmap(scratch / f"{name}.npy", "w+", value.dtype, (count, *value.shape))
+                pool[name][k] = value
+        if (k + 1) % 500 == 0:
+            print(f"pool of {side} px: {k + 1} of {count} crops", flush=True)
+    scratch.replace(folder)
+
+
+def read_pool(folder: Path) -> dict[str, np.ndarray]:
+    """What `make_pool` wrote, left on disk: a batch reads only its own crops."""
+    return {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
 
 
 def batch_of(pool: dict[str, np.ndarray], chosen: np.ndarray):
-    """Images (B, 3, H, W) in 0..1 and, per level, flat positions (N,) in the batch and the teacher's features (N, C)."""
+    """Images (B, 3, H, W) in 0..1; per level, flat positions (N,) in the batch's maps and the teacher's (N, C)."""
     images = torch.from_numpy(pool["images"][chosen]).permute(0, 3, 1, 2).float() / 255
     side, index, target = images.shape[-1], {}, {}
     for level in LEVELS:
         area = (side >> (level - 1)) ** 2
-        index[level] = torch.from_numpy((pool[f"index{level}"][chosen] + np.arange(len(chosen))[:, None] * area).ravel())
+        index[level] = torch.from_numpy(
+            (pool[f"index{level}"][chosen] + np.arange(len(chosen))[:, None] * area).ravel()
+        )
         target[level] = torch.from_numpy(pool[f"teacher{level}"][chosen]).flatten(0, 1).float()
     return images, index, target
 
@@ -182,22 +201,54 @@ def batch_of(pool: dict[str, np.ndarray], chosen: np.ndarray):
 
 
 def relative_error(value: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """Mean squared error over the teacher's variance (over positions, summed over channels)."""
+    """Mean squared error of (N, C) over the teacher's variance among the N positions."""
     return (value - teacher).square().mean() / (teacher - teacher.mean(0)).square().mean()
 
 
 def relational_error(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """The relative error of the cosines among all rows of (N, c) against those of (N, C)."""
+    """The error of the N x N cosines among the rows of (N, c), over the variance of those of (N, C)."""
     ours, theirs = F.normalize(student, dim=1), F.normalize(teacher, dim=1)
-    with torch.autocast("cpu", enabled=False):
-        cosines = theirs @ theirs.T
-        return (ours @ ours.T - cosines).square().mean() / cosines.var()
+    cosines = theirs @ theirs.T
+    return (ours @ ours.T - cosines).square().mean() / cosines.var()
 
 
 def norm_error(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """The relative error of |F| / mean |F| over the rows."""
     ours, theirs = student.norm(dim=1), teacher.norm(dim=1)
     return relative_error(ours / ours.mean(), theirs / theirs.mean())
+
+
+def linear_error(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """The relative error of the best affine map from (N, c) to (N, C): least squares, with a trace of ridge."""
+    design = torch.cat([student, torch.ones(len(student), 1)], 1).double()
+    gram = design.T @ design
+    ridge = 1e-6 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    return relative_error(design @ torch.linalg.solve(gram + ridge, design.T @ teacher.double()), teacher)
+
+
+@torch.no_grad()
+def evaluate(student: Student, pool: dict[str, np.ndarray]) -> dict[str, list[float]]:
+    """The three errors per level on held-back photos, in float32: `relational` is a mean over batches."""
+    count, batch = len(pool["images"]), SIDES[EVALUATION_SIDE][0]
+    relational, rows = [], {level: [] for level in LEVELS}
+    for start in range(0, max(1, count - batch + 1), batch):
+        images, index, target = batch_of(pool, np.arange(start, min(start + batch, count)))
+        pairs = {level: (f.flatten(0, 2)[index[level]], target[level]) for level, f in student(images).items()}
+        relational.append([relational_error(*pair).item() for pair in pairs.values()])
+        for level, pair in pairs.items():
+            rows[level].append(pair)
+    joined = [tuple(torch.cat(part) for part in zip(*rows[level], strict=True)) for level in LEVELS]
+    return {
+        "linear": [linear_error(*pair).item() for pair in joined],
+        "relational": np.mean(relational, 0).tolist(),
+        "norm": [norm_error(*pair).item() for pair in joined],
+    }
+
+
+def describe(errors: dict[str, list[float]]) -> str:
+    """One line per kind of error, a column per level."""
+    header = "held-back errors  " + "  ".join(OUTPUTS)
+    return "\n".join([header, *(f"{k:16}  " + "  ".join(f"{e:7.4f}" for e in v) for k, v in errors.items())])
 
 
 # -- training ---------------------------------------------------------------------------------------------------------
@@ -209,21 +260,141 @@ class Distiller(nn.Module):
     def __init__(self, teacher_widths: dict[int, int]) -> None:
         super().__init__()
         self.student = Student()
-        self.maps = nn.ModuleDict(
-            {str(level): nn.Linear(WIDTHS[level][0], width) for level, width in teacher_widths.items()}
-        )
+        self.maps = nn.ModuleDict({str(level): nn.Linear(WIDTHS[level][0], w) for level, w in teacher_widths.items()})
 
     def forward(self, images, index, target) -> torch.Tensor:
-        """The loss of one batch as `batch_of` returns it."""
+        """The loss of one batch as `batch_of` returns it: per level, the weighted roots of the three errors.
+
+        Roots keep a level of small error in the sum: after 250 steps every level was better than with the squares.
+        """
         with torch.autocast("cpu", torch.bfloat16):
             features = self.student(images)
         loss = torch.zeros(())
         for level in LEVELS:
-            ours = features[level].flatten(0, 2)[index[level]].float()
-            terms = {
-                "linear": relative_error(F.relu(self.maps[str(level)](ours)), target[level]),
-                "relational": relational_error(ours, target[level]),
-                "norm": norm_error(ours, target[level]),
+            ours, theirs = features[level].flatten(0, 2)[index[level]].float(), target[level]
+            errors = {
+                "linear": relative_error(F.relu(self.maps[str(level)](ours)), theirs),
+                "relational": relational_error(ours, theirs),
+                "norm": norm_error(ours, theirs),
             }
-            loss = loss + LEVEL_WEIGHT[level] * sum(TERMS[term] * value for term, value in terms.items())
+            loss = loss + LEVEL_WEIGHT[level] * sum(TERMS[kind] * error.sqrt() for kind, error in errors.items())
         return loss
+
+
+def make_optimisers(model: Distiller) -> dict[str, torch.optim.Optimizer]:
+    """Muon for the kernels; AdamW for the biases, the maps and the first kernel, whose input is three colours."""
+    kernels = [kernel for name, kernel in model.student.kernels.items() if name != "conv1_1"]
+    rest = [p for p in model.parameters() if all(p is not kernel for kernel in kernels)]
+    return {
+        "muon": torch.optim.Muon(kernels, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        "adamw": torch.optim.AdamW(rest, weight_decay=0.0),
+    }
+
+
+def rate_at(step: int, steps: int) -> float:
+    """The share of the peak rate: a linear start, then a cosine to zero at `steps`."""
+    return min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def replace_file(path: Path, save) -> None:
+    """`save(temporary)`, then rename: a reader never sees half a file."""
+    scratch = path.with_suffix(path.suffix + ".tmp")
+    save(scratch)
+    scratch.replace(path)
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train up to `args.steps`, from the run folder's checkpoint if it has one."""
+    train_photos, held_back_photos = list_photos(args.photos)
+    teacher, run = load_teacher(args.teacher), args.output
+    settings = {"seed": args.seed, "crops": args.crops, "photos": len(train_photos), "teacher": args.teacher.name}
+    checkpoint = run / "checkpoint.pt"
+    if checkpoint.exists() and not args.resume:
+        sys.exit(f"distill: {checkpoint} is already there: add --resume to go on from it, or choose another folder")
+
+    pools, side0 = {}, min(SIDES)
+    for side, (batch, _) in SIDES.items():
+        count = args.crops * batch // SIDES[side0][0]
+        folder = run / "pool" / f"{side}px-{count}-seed{args.seed}"
+        make_pool(folder, teacher, train_photos, side, count, args.seed, augmented_crop)
+        pools[side] = read_pool(folder)
+    held_back = read_held_back(run / "pool" / "held-back", teacher, held_back_photos)
+
+    torch.manual_seed(args.seed)
+    model = Distiller({level: pools[side0][f"teacher{level}"].shape[-1] for level in LEVELS})
+    optimisers, first = make_optimisers(model), 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        if state["settings"] != settings:
+            sys.exit(f"distill: {checkpoint} was made with {state['settings']}, not {settings}")
+        model.load_state_dict(state["model"])
+        for name, optimiser in optimisers.items():
+            optimiser.load_state_dict(state[name])
+        first = state["step"]
+        print(f"resumed at step {first} of {args.steps}", flush=True)
+
+    started, losses = time.monotonic(), []
+    for step in range(first, args.steps):
+        rng = np.random.default_rng([args.seed, step])  # nothing else is random: a resumed run repeats the same steps
+        side = list(SIDES)[rng.integers(len(SIDES))]
+        chosen = rng.choice(len(pools[side]["images"]), SIDES[side][0], replace=False)
+        loss = model(*batch_of(pools[side], chosen))
+        model.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for name, optimiser in optimisers.items():
+            for group in optimiser.param_groups:
+                group["lr"] = PEAK_RATE[name] * rate_at(step, args.steps)
+            optimiser.step()
+        losses.append(loss.item())
+        done = step + 1
+        if done % 100 == 0:
+            pace = (time.monotonic() - started) / (done - first)
+            left = pace * (args.steps - done) / 60
+            print(
+                f"step {done}: loss {np.mean(losses[-100:]):.3f}, {pace:.3f} s a step, {left:.0f} min left", flush=True
+            )
+        if done % args.checkpoint_every == 0 or done == args.steps:
+            state = {"settings": settings, "step": done, "model": model.state_dict()}
+            state |= {name: optimiser.state_dict() for name, optimiser in optimisers.items()}
+            replace_file(checkpoint, lambda path: torch.save(state, path))  # noqa: B023 - called at once
+            replace_file(run / WEIGHTS_FILE, lambda path: save_file(model.student.weights(), path))
+            print(describe(evaluate(model.student, held_back)), flush=True)
+    print(f"{run / WEIGHTS_FILE} is done; make it a model: python tools/export_vgg19.py {run / WEIGHTS_FILE} -o FOLDER")
+
+
+def read_held_back(folder: Path, teacher, photos: list[Path]) -> dict[str, np.ndarray]:
+    """The evaluation pool, made in `folder` at the first call: one central square per held-back photo."""
+    make_pool(folder, teacher, photos, EVALUATION_SIDE, len(photos), 0, centre_crop)
+    return read_pool(folder)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("teacher", type=Path, help="ONNX model: RGB 0..1 NCHW -> relu1_1 .. relu5_1")
+    parser.add_argument("photos", type=Path, help="folder of .jpg and .png pictures")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("-o", "--output", type=Path, help="run folder: the pool (about 4 GB), checkpoints, weights")
+    what.add_argument("--evaluate", type=Path, metavar="FILE", help="print the errors of these weights instead")
+    parser.add_argument("--steps", type=int, default=16000, help="length of the schedule (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--crops", type=int, default=6000, help="crops of the smallest side (default %(default)s)")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--checkpoint-every", type=int, default=500, metavar="STEPS")
+    parser.add_argument("--resume", action="store_true", help="go on from the run folder's checkpoint")
+    args = parser.parse_args(argv)
+    torch.set_num_threads(args.threads)
+    if not args.evaluate:
+        train(args)
+        return
+    if not args.evaluate.is_file():
+        sys.exit(f"distill: no weights at {args.evaluate}")
+    student = Student()
+    student.load_weights(load_file(args.evaluate))
+    with tempfile.TemporaryDirectory() as folder:
+        pool = read_held_back(Path(folder) / "held-back", load_teacher(args.teacher), list_photos(args.photos)[1])
+        print(describe(evaluate(student, pool)))
+
+
+if __name__ == "__main__":
+    main()

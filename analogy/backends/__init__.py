@@ -13,6 +13,7 @@ column) of the match in the other picture. Distance (H, W) float32. Kernels trus
 from __future__ import annotations
 
 import logging
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 from ..errors import DeviceError
@@ -104,6 +105,8 @@ class Backend(Protocol):
 def get_backend(device: str = "auto", threads: int | None = None) -> Backend:
     """The backend for "cpu", "cuda" or "auto" (CUDA where it works, else the CPU with one logged line that says why).
 
+    The line is for who has CuPy, and so meant to use a GPU; without it there is nothing to explain.
+
     Raises `DeviceError` for an unknown name, and for "cuda" where it cannot be used, with the cause and the cure.
     """
     if device not in DEVICES:
@@ -116,7 +119,8 @@ def get_backend(device: str = "auto", threads: int | None = None) -> Backend:
         except DeviceError as error:
             if device == "cuda":
                 raise
-            _log.info("using the CPU: %s", error)
+            level = logging.INFO if find_spec("cupy") else logging.DEBUG
+            _log.log(level, "using the CPU: %s", error)
     from .cpu import CpuBackend
 
     return CpuBackend(threads)

@@ -1,0 +1,5 @@
+"""python -m analogy"""
+
+from .cli import main
+
+main()

@@ -1,0 +1,256 @@
+"""The CUDA backend: CuPy arrays, the kernels of `kernels.cu`, ONNX Runtime's CUDA provider, all on one stream.
+
+The constructor tries each thing it will need, in order, and says which one is missing and how to get it. CuPy's own
+`cuda.is_available()` would not do: it hides the reason, and does not look for the compiler.
+
+The stream. Kernels, CuPy operations and ONNX Runtime share one non-blocking stream, so nothing ever waits for anything
+but its input. CuPy knows a current stream per thread: every method makes this backend's stream the current one of the
+calling thread, after whatever that thread had started before, and leaves it so; CuPy operations that a caller puts
+between two methods then fall in line. The device is CUDA's first: choose another with CUDA_VISIBLE_DEVICES.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.metadata
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DeviceError
+
+_INSTALL = "pip install 'deep-image-analogy[cuda12]' (or [cuda13]) in an environment without the extra [cpu]"
+_THREADS_PER_BLOCK = 128
+_WARP = 32
+_NO_DEVICE = 100
+"""cudaErrorNoDevice: there is a driver, but nothing it could drive."""
+
+
+class CudaBackend:
+    """The kernel contract of `backends` on CuPy arrays.
+
+    Raises `DeviceError` where CuPy, the driver, the compiler or ONNX Runtime's CUDA provider is missing or does not fit.
+    """
+
+    name = "cuda"
+
+    def __init__(self) -> None:
+        self.xp = self._import_cupy()
+        self._device = check_driver(self.xp)
+        with self._device:
+            check_compiler(self.xp)
+            self._stream = self.xp.cuda.Stream(non_blocking=True)
+        self.providers: list[Any] = self._find_providers()
+        self._modules: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def _import_cupy(self) -> Any:
+        return import_cupy()
+
+    def _find_providers(self) -> list[Any]:
+        check_runtime(self.xp)
+        options = {
+            "device_id": str(self._device.id),
+            "user_compute_stream": str(self._stream.ptr),
+            # Float32 means float32: TensorFloat-32 keeps 10 bits of each factor and moves the matches.
+            "use_tf32": "0",
+            # The exhaustive search would run again for each new picture size.
+            "cudnn_conv_algo_search": "HEURISTIC",
+        }
+        return [("CUDAExecutionProvider", options), "CPUExecutionProvider"]
+
+    def describe(self) -> str:
+        runtime = self.xp.cuda.runtime
+        properties = runtime.getDeviceProperties(self._device.id)
+        memory = properties["totalGlobalMem"] / 2**30
+        return f"{properties['name'].decode()}, {memory:.0f} GiB, CUDA {_version(runtime.runtimeGetVersion())}"
+
+    def prepare(self) -> None:
+        """Compile both forms of the kernels (CuPy keeps them on disk, so only once per device and CUDA version)."""
+        self._adopt()
+        for unit in ("float4", "float"):
+            self._function("distance", unit)
+
+    def asarray(self, array):
+        self._adopt()
+        return self.xp.ascontiguousarray(self.xp.asarray(array))
+
+    def to_host(self, array):
+        self._adopt()
+        return self.xp.asnumpy(array)
+
+    def pointer(self, array) -> int:
+        return array.data.ptr
+
+    def join(self, f, g):
+        h, w, c = f.shape
+        out = self._empty((h, w, 2 * c), np.float32)
+        unit, units = _unit(c, f, g)
+        self._launch("join", unit, (h, w), units, f, g, out, _i(h), _i(w), _i(units))
+        return out
+
+    def resample(self, nnf, shape_a, shape_b, scale_a, scale_b):
+        out = self._empty((*shape_a, 2), np.int32)
+        sizes = map(_i, (*nnf.shape[:2], *shape_a, *shape_b))
+        self._launch("resample", "float", shape_a, 1, nnf, out, *sizes, *map(np.float64, (*scale_a, *scale_b)))
+        return out
+
+    def distance(self, a, b, nnf, patch):
+        out = self._empty(a.shape[:2], np.float32)
+        unit, units, sizes = _sizes(a, b)
+        self._launch("distance", unit, a.shape[:2], units, a, b, nnf, out, *sizes, _i(patch // 2))
+        return out
+
+    def propagate(self, a, b, nnf, distance, patch, jump, peak):
+        out = self._empty(nnf.shape, np.int32), self._empty(distance.shape, np.float32)
+        unit, units, sizes = _sizes(a, b)
+        rest = _i(patch // 2), _i(jump), np.float32(peak)
+        self._launch("propagate", unit, a.shape[:2], units, a, b, nnf, distance, *out, *sizes, *rest)
+        return out
+
+    def random_search(self, a, b, nnf, distance, patch, radius, seed, iteration, peak):
+        out = self._empty(nnf.shape, np.int32), self._empty(distance.shape, np.float32)
+        unit, units, sizes = _sizes(a, b)
+        rest = _i(patch // 2), _i(radius), np.uint32(seed & 0xFFFFFFFF), np.uint32(iteration), np.float32(peak)
+        self._launch("random_search", unit, a.shape[:2], units, a, b, nnf, distance, *out, *sizes, *rest)
+        return out
+
+    def vote(self, nnf, b, patch):
+        out = self._empty((*nnf.shape[:2], b.shape[2]), np.float32)
+        unit, units = _unit(b.shape[2], b)
+        sizes = map(_i, (*nnf.shape[:2], *b.shape[:2], units))
+        self._launch("vote", unit, nnf.shape[:2], units, nnf, b, out, *sizes, _i(patch // 2))
+        return out
+
+    def _adopt(self) -> None:
+        """Make this backend's stream and device the calling thread's own, in order after its earlier work."""
+        cuda = self.xp.cuda
+        self._device.use()
+        current = cuda.get_current_stream()
+        if current != self._stream:
+            self._stream.wait_event(current.record())
+            self._stream.use()
+
+    def _empty(self, shape, dtype):
+        self._adopt()
+        return self.xp.empty(shape, dtype)
+
+    def _launch(self, name: str, unit: str, shape: tuple[int, int], units: int, *args: Any) -> None:
+        """Run a kernel over all positions of `shape`, with as many lanes for each as its `units` can occupy."""
+        lanes = min(_WARP, _power_of_two(units))
+        positions = _THREADS_PER_BLOCK // lanes
+        tile_h = 1 << (positions.bit_length() - 1) // 2
+        tile_w = positions // tile_h
+        grid = -(-shape[1] // tile_w), -(-shape[0] // tile_h), 1
+        self._function(name, unit)(grid, (lanes, tile_w, tile_h), args)
+
+    def _function(self, name: str, unit: str) -> Any:
+        with self._lock:
+            if unit not in self._modules:
+                options = ("-std=c++17", "--fmad=false", f"-DUNIT={unit}")
+                self._modules[unit] = self.xp.RawModule(code=source(), options=options)
+            return self._modules[unit].get_function(name)
+
+
+@functools.cache
+def source() -> str:
+    """The text of `kernels.cu`, marked so that the compiler's messages name the file and its lines."""
+    path = Path(__file__).with_name("kernels.cu")
+    return f'#line 1 "{path.name}"\n{path.read_text(encoding="utf-8")}'
+
+
+def import_cupy() -> Any:
+    """The module `cupy`, or `DeviceError`."""
+    try:
+        return importlib.import_module("cupy")
+    except ImportError as error:
+        raise DeviceError(f"CuPy cannot be imported ({_first_line(error)}); {_INSTALL}") from error
+
+
+def check_driver(cp: Any) -> Any:
+    """CUDA's first device, or `DeviceError`."""
+    needed = _version(cp.cuda.runtime.runtimeGetVersion())
+    try:
+        count = cp.cuda.runtime.getDeviceCount()
+    except cp.cuda.runtime.CUDARuntimeError as error:
+        if error.status == _NO_DEVICE:
+            count = 0
+        else:
+            raise DeviceError(
+                f"no usable NVIDIA driver: it is missing or too old for CUDA {needed} ({_first_line(error)}); install or "
+                "update the driver, and see that nvidia-smi works"
+            ) from error
+    if count == 0:
+        raise DeviceError("no NVIDIA GPU is visible; see nvidia-smi and CUDA_VISIBLE_DEVICES")
+    return cp.cuda.Device(0)
+
+
+def check_compiler(cp: Any) -> None:
+    """Compile and run a kernel of one line; `DeviceError` where that fails."""
+    line = 'extern "C" __global__ void probe(int* out) { out[0] = 42; }'
+    try:
+        out = cp.zeros(1, np.int32)
+        cp.RawModule(code=line, options=("-std=c++17",)).get_function("probe")((1,), (1,), (out,))
+        answer = int(out[0])
+    except Exception as error:  # whatever CuPy, NVRTC or the loader of libraries may raise
+        raise DeviceError(
+            f"CuPy cannot compile and run a kernel ({_first_line(error)}); the CUDA headers or NVRTC may be missing: {_INSTALL}"
+        ) from error
+    if answer != 42:
+        raise DeviceError("a CUDA kernel ran but left no result; the driver or the device is faulty")
+
+
+def check_runtime(cp: Any) -> None:
+    """`DeviceError` unless exactly one ONNX Runtime is installed, built for CUDA, and for the version that CuPy has."""
+    installed = sorted(set(importlib.metadata.packages_distributions().get("onnxruntime", [])))
+    if len(installed) > 1:
+        names = " and ".join(installed)
+        raise DeviceError(f"{names} overwrite each other; pip uninstall both, then {_INSTALL}")
+    try:
+        runtime = importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise DeviceError(f"ONNX Runtime cannot be imported ({_first_line(error)}); {_INSTALL}") from error
+    if "CUDAExecutionProvider" not in runtime.get_available_providers():
+        raise DeviceError(f"the installed ONNX Runtime ({runtime.__version__}) cannot use CUDA; uninstall it, then {_INSTALL}")
+    ours = cp.cuda.runtime.runtimeGetVersion() // 1000
+    theirs = str(getattr(runtime, "cuda_version", "") or "").split(".")[0]
+    if theirs and theirs != str(ours):
+        raise DeviceError(
+            f"CuPy is built for CUDA {ours}, ONNX Runtime {runtime.__version__} for CUDA {theirs}; install both from one extra: {_INSTALL}"
+        )
+    # Finds cuDNN and cuBLAS in the environment's own packages; without it only system-wide ones are seen.
+    if hasattr(runtime, "preload_dlls"):
+        runtime.preload_dlls()
+
+
+def _unit(channels: int, *arrays: Any) -> tuple[str, int]:
+    """The type in which a kernel reads the channels of `arrays`, and how many of it there are."""
+    if channels % 4 == 0 and all(array.data.ptr % 16 == 0 for array in arrays):
+        return "float4", channels // 4
+    return "float", channels
+
+
+def _sizes(a: Any, b: Any) -> tuple[str, int, list[np.int32]]:
+    unit, units = _unit(a.shape[2], a, b)
+    return unit, units, [_i(n) for n in (*a.shape[:2], *b.shape[:2], units)]
+
+
+def _i(value: int) -> np.int32:
+    """CuPy passes a Python int as 8 bytes, whatever the kernel expects."""
+    return np.int32(value)
+
+
+def _power_of_two(n: int) -> int:
+    """The smallest power of two that is not smaller than `n`."""
+    return 1 << (n - 1).bit_length()
+
+
+def _version(number: int) -> str:
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

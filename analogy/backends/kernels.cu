@@ -1,0 +1,243 @@
+// The kernel contract of backends/__init__.py in CUDA C++, compiled at run time by NVRTC. It is the algorithm of cpu.py:
+// the same candidates in the same order, the same random numbers, accepted by the same comparison.
+//
+// Layout. Each position of A belongs to a group of blockDim.x lanes (a power of two, at most a warp), neighbours in their
+// warp; a block covers a tile of blockDim.y x blockDim.z positions. One row of a patch is one contiguous run of floats
+// (channels last), which the lanes of a group read side by side, 16 bytes each: UNIT is float4 where the number of
+// channels allows it, else float, and every size in channels below counts units.
+//
+// Work. One candidate at one position takes P * P * C fused multiply-adds on 2 * P * P * C floats (patch P, C channels):
+// one operation for every 4 bytes, far from what a GPU can compute per byte of memory. So a pass is as fast as its reads.
+// It must bring in A and B once, 4 * C * (positions of A + positions of B) bytes: at 448 x 448 x 128 that is 205 MB, while
+// four candidates of a 3 x 3 patch read 7.4 GB. The difference has to come from the caches. The patches of a tile
+// overlap, and so do their matches wherever the field is coherent, so that tiles two-dimensional in the picture fetch a
+// position about 4 times instead of 9 (2 x 2 tiles; 2 times for 8 x 4), and the candidates of one position find its
+// own patch in the L1 cache. A candidate already tried is skipped, and one that cannot win any more is left after each row.
+// A row costs log2(lanes) shuffles for width * C / lanes products per lane.
+
+#ifndef UNIT
+#define UNIT float4
+#endif
+
+// A position of B, as it lies in a field.
+struct alignas(8) Match {
+  int y, x;
+};
+
+// The sizes of A and B in positions, and the channels of both in units.
+struct Sizes {
+  int ha, wa, hb, wb, units;
+};
+
+// The lanes that work on one position of A.
+struct Group {
+  int y, x, lane, lanes;
+  unsigned mask;  // of this group within its warp
+
+  __device__ __forceinline__ Group() {
+    y = blockIdx.y * blockDim.z + threadIdx.z;
+    x = blockIdx.x * blockDim.y + threadIdx.y;
+    lane = threadIdx.x;
+    lanes = blockDim.x;
+    const unsigned first = lanes * (threadIdx.y + blockDim.y * threadIdx.z) % 32;
+    mask = (0xffffffffu >> (32 - lanes)) << first;
+  }
+
+  // The sum over the lanes. Each lane adds the same pairs, so all of them hold the same bits and go the same way.
+  __device__ __forceinline__ float sum(float value) const {
+    for (int step = lanes / 2; step > 0; step /= 2) value += __shfl_xor_sync(mask, value, step);
+    return value;
+  }
+};
+
+__device__ __forceinline__ float dot(float a, float b, float total) { return fmaf(a, b, total); }
+__device__ __forceinline__ float dot(float4 a, float4 b, float total) {
+  return fmaf(a.w, b.w, fmaf(a.z, b.z, fmaf(a.y, b.y, fmaf(a.x, b.x, total))));
+}
+
+__device__ __forceinline__ float plus(float a, float b) { return a + b; }
+__device__ __forceinline__ float4 plus(float4 a, float4 b) {
+  return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
+}
+
+__device__ __forceinline__ float times(float a, float scale) { return a * scale; }
+__device__ __forceinline__ float4 times(float4 a, float scale) {
+  return make_float4(a.x * scale, a.y * scale, a.z * scale, a.w * scale);
+}
+
+// Counter-based random number: two rounds of multiply and xor-shift over the mixed counters.
+__device__ __forceinline__ unsigned hash32(unsigned seed, unsigned iteration, unsigned pixel, unsigned step) {
+  unsigned h = seed * 0x9E3779B1u ^ iteration * 0x85EBCA77u ^ pixel * 0xC2B2AE3Du ^ step * 0x27D4EB2Fu;
+  h ^= h >> 15;
+  h *= 0x2C1B3C6Du;
+  h ^= h >> 12;
+  h *= 0x297A2D39u;
+  h ^= h >> 15;
+  return h;
+}
+
+// Distance of the patches around the group's position in A and `m` in B, or `best` as soon as it cannot be smaller.
+__device__ __forceinline__ float patch_distance(const Group& g, const UNIT* __restrict__ a, const UNIT* __restrict__ b,
+                                                const Sizes& s, Match m, int radius, float best, float peak) {
+  const int top = min(radius, min(g.y, m.y));
+  const int bottom = min(radius, min(s.ha - 1 - g.y, s.hb - 1 - m.y));
+  const int left = min(radius, min(g.x, m.x));
+  const int right = min(radius, min(s.wa - 1 - g.x, s.wb - 1 - m.x));
+  const int width = left + right + 1;
+  const int positions = width * (top + bottom + 1);
+  const float must_exceed = -best * (float)positions;
+  const UNIT* row_a = a + ((size_t)(g.y - top) * s.wa + g.x - left) * s.units;
+  const UNIT* row_b = b + ((size_t)(m.y - top) * s.wb + m.x - left) * s.units;
+  float total = 0.0f;
+  for (int remaining = positions - width; remaining >= 0; remaining -= width) {
+    float part = 0.0f;
+    for (int i = g.lane; i < width * s.units; i += g.lanes) part = dot(row_a[i], row_b[i], part);
+    total += g.sum(part);
+    if (total + peak * (float)remaining <= must_exceed) return best;
+    row_a += (size_t)s.wa * s.units;
+    row_b += (size_t)s.wb * s.units;
+  }
+  return -total / (float)positions;
+}
+
+extern "C" __global__ void distance(const UNIT* __restrict__ a, const UNIT* __restrict__ b,
+                                    const Match* __restrict__ nnf, float* __restrict__ out, int ha, int wa, int hb,
+                                    int wb, int units, int radius) {
+  const Group g;
+  if (g.y >= ha || g.x >= wa) return;
+  const float everything = 3.402823466e+38f;  // any distance is smaller
+  const size_t p = (size_t)g.y * wa + g.x;
+  const float d = patch_distance(g, a, b, {ha, wa, hb, wb, units}, nnf[p], radius, everything, 0.0f);
+  if (g.lane == 0) out[p] = d;
+}
+
+extern "C" __global__ void propagate(const UNIT* __restrict__ a, const UNIT* __restrict__ b,
+                                     const Match* __restrict__ nnf, const float* __restrict__ distance,
+                                     Match* __restrict__ nnf_out, float* __restrict__ distance_out, int ha, int wa,
+                                     int hb, int wb, int units, int radius, int jump, float peak) {
+  const Group g;
+  if (g.y >= ha || g.x >= wa) return;
+  const size_t p = (size_t)g.y * wa + g.x;
+  const Match start = nnf[p];
+  Match best = start;
+  float best_distance = distance[p];
+  Match tried[4];
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+    const int oy = k == 0 ? -jump : k == 1 ? jump : 0;
+    const int ox = k == 2 ? -jump : k == 3 ? jump : 0;
+    const int y = g.y + oy, x = g.x + ox;
+    tried[k] = start;
+    if (y < 0 || y >= ha || x < 0 || x >= wa) continue;
+    const Match m = nnf[(size_t)y * wa + x];
+    const Match c = {m.y - oy, m.x - ox};
+    if (c.y < 0 || c.y >= hb || c.x < 0 || c.x >= wb) continue;
+    // Neighbours of a coherent field offer the same match: trying it again cannot change the result.
+    bool known = c.y == start.y && c.x == start.x;
+#pragma unroll
+    for (int t = 0; t < k; ++t) known |= c.y == tried[t].y && c.x == tried[t].x;
+    if (known) continue;
+    tried[k] = c;
+    const float d = patch_distance(g, a, b, {ha, wa, hb, wb, units}, c, radius, best_distance, peak);
+    if (d < best_distance) {
+      best = c;
+      best_distance = d;
+    }
+  }
+  if (g.lane == 0) {
+    nnf_out[p] = best;
+    distance_out[p] = best_distance;
+  }
+}
+
+extern "C" __global__ void random_search(const UNIT* __restrict__ a, const UNIT* __restrict__ b,
+                                         const Match* __restrict__ nnf, const float* __restrict__ distance,
+                                         Match* __restrict__ nnf_out, float* __restrict__ distance_out, int ha, int wa,
+                                         int hb, int wb, int units, int radius, int reach, unsigned seed,
+                                         unsigned iteration, float peak) {
+  const Group g;
+  if (g.y >= ha || g.x >= wa) return;
+  const size_t p = (size_t)g.y * wa + g.x;
+  Match best = nnf[p];
+  float best_distance = distance[p];
+  unsigned step = 0;
+  for (int r = reach; r >= 1; r /= 2, step += 2) {
+    const unsigned span = 2u * r + 1u;
+    const int oy = (int)(hash32(seed, iteration, p, step) % span) - r;
+    const int ox = (int)(hash32(seed, iteration, p, step + 1) % span) - r;
+    const Match c = {min(max(best.y + oy, 0), hb - 1), min(max(best.x + ox, 0), wb - 1)};
+    if (c.y == best.y && c.x == best.x) continue;
+    const float d = patch_distance(g, a, b, {ha, wa, hb, wb, units}, c, radius, best_distance, peak);
+    if (d < best_distance) {
+      best = c;
+      best_distance = d;
+    }
+  }
+  if (g.lane == 0) {
+    nnf_out[p] = best;
+    distance_out[p] = best_distance;
+  }
+}
+
+extern "C" __global__ void vote(const Match* __restrict__ nnf, const UNIT* __restrict__ b, UNIT* __restrict__ out,
+                                int ha, int wa, int hb, int wb, int units, int radius) {
+  const Group g;
+  if (g.y >= ha || g.x >= wa) return;
+  UNIT* proposal = out + ((size_t)g.y * wa + g.x) * units;
+  for (int i = g.lane; i < units; i += g.lanes) {
+    UNIT total = {};
+    int count = 0;
+    for (int oy = -min(radius, g.y); oy <= min(radius, ha - 1 - g.y); ++oy) {
+      for (int ox = -min(radius, g.x); ox <= min(radius, wa - 1 - g.x); ++ox) {
+        const Match m = nnf[(size_t)(g.y + oy) * wa + g.x + ox];
+        const int y = m.y - oy, x = m.x - ox;
+        if (y < 0 || y >= hb || x < 0 || x >= wb) continue;
+        total = plus(total, b[((size_t)y * wb + x) * units + i]);
+        ++count;
+      }
+    }
+    proposal[i] = times(total, 1.0f / (float)count);
+  }
+}
+
+extern "C" __global__ void join(const UNIT* __restrict__ f, const UNIT* __restrict__ g, UNIT* __restrict__ out, int h,
+                                int w, int units) {
+  const Group group;
+  if (group.y >= h || group.x >= w) return;
+  const size_t p = (size_t)group.y * w + group.x;
+  const UNIT *f_p = f + p * units, *g_p = g + p * units;
+  float ff = 0.0f, gg = 0.0f;
+  for (int i = group.lane; i < units; i += group.lanes) {
+    ff = dot(f_p[i], f_p[i], ff);
+    gg = dot(g_p[i], g_p[i], gg);
+  }
+  ff = group.sum(ff);
+  gg = group.sum(gg);
+  const float scale_f = ff > 0.0f ? 1.0f / sqrtf(ff) : 0.0f;
+  const float scale_g = gg > 0.0f ? 1.0f / sqrtf(gg) : 0.0f;
+  UNIT* joined = out + 2 * p * units;
+  for (int i = group.lane; i < units; i += group.lanes) {
+    joined[i] = times(f_p[i], scale_f);
+    joined[units + i] = times(g_p[i], scale_g);
+  }
+}
+
+// One coordinate of `resample`: the coarse position that holds fine position `i`, and how far from its centre `i` lies.
+__device__ __forceinline__ int coarse(int i, double scale, int size, double* rest) {
+  const double p = (i + 0.5) / scale;
+  const int c = min((int)floor(p), size - 1);
+  *rest = p - c - 0.5;
+  return c;
+}
+
+extern "C" __global__ void resample(const Match* __restrict__ nnf, Match* __restrict__ out, int h, int w, int ha, int wa,
+                                    int hb, int wb, double scale_ay, double scale_ax, double scale_by, double scale_bx) {
+  const Group g;
+  if (g.y >= ha || g.x >= wa) return;
+  double rest_y, rest_x;
+  const int y = coarse(g.y, scale_ay, h, &rest_y), x = coarse(g.x, scale_ax, w, &rest_x);
+  const Match m = nnf[(size_t)y * w + x];
+  const int row = (int)floor((m.y + 0.5 + rest_y) * scale_by);
+  const int column = (int)floor((m.x + 0.5 + rest_x) * scale_bx);
+  out[(size_t)g.y * wa + g.x] = {min(max(row, 0), hb - 1), min(max(column, 0), wb - 1)};
+}

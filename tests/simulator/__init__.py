@@ -1,0 +1,45 @@
+"""CUDA without a GPU: the unchanged `.cu` files, compiled by g++ and run on the CPU under strict rules.
+
+`standin` replaces the module `cupy`, `launch` compiles and launches, `device` holds arrays and streams, and the two
+headers hold CUDA's words and the scheduler of its threads. `SimulatedCudaBackend` is the project's CUDA backend on top.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+
+from analogy.backends.cuda import CudaBackend
+
+from . import launch, standin
+from .launch import SimulatorError, missing
+
+__all__ = ["SimulatedCudaBackend", "SimulatorError", "missing", "planted", "schedule", "standin"]
+
+
+class SimulatedCudaBackend(CudaBackend):
+    """The CUDA backend with the stand-in for CuPy; ONNX Runtime finds the arrays in the memory of the CPU."""
+
+    name = "cpu"
+
+    def _import_cupy(self):
+        return standin
+
+    def _find_providers(self):
+        return ["CPUExecutionProvider"]
+
+
+@contextmanager
+def schedule(seed: int):
+    """Run kernels in another order of threads, warps and blocks."""
+    before, launch.seed = launch.seed, seed
+    try:
+        yield
+    finally:
+        launch.seed = before
+
+
+def planted() -> launch.RawModule:
+    """The kernels of `planted.cu`."""
+    path = Path(__file__).with_name("planted.cu")
+    return launch.RawModule(code=f'#line 1 "{path.name}"\n{path.read_text()}')

@@ -1,0 +1,100 @@
+// The CUDA C++ that kernels of this project use, as ordinary C++17. Included by force before a .cu file.
+//
+// Not simulated: weak memory ordering, dynamic shared memory, half precision, denormals flushed to zero, and speed.
+#pragma once
+#include <cmath>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+#include "scheduler.h"
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline __attribute__((always_inline))
+
+struct int2 {
+  int x, y;
+};
+struct float2 {
+  float x, y;
+};
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
+static inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+
+static inline int min(int a, int b) { return a < b ? a : b; }
+static inline int max(int a, int b) { return a > b ? a : b; }
+static inline float min(float a, float b) { return fminf(a, b); }
+static inline float max(float a, float b) { return fmaxf(a, b); }
+
+#define __syncthreads() simulator::wait(simulator::State::at_barrier, 0, __LINE__)
+#define __syncwarp(mask) simulator::exchange(0, mask, __LINE__)
+#define __shfl_sync(mask, value, from) simulator::shuffle(value, mask, (from) % 32u, __LINE__)
+#define __shfl_xor_sync(mask, value, step) simulator::shuffle(value, mask, simulator::lane() ^ (step), __LINE__)
+#define __shfl_down_sync(mask, value, step) simulator::shuffle(value, mask, simulator::lane() + (step), __LINE__)
+#define __ballot_sync(mask, predicate) simulator::ballot(predicate, mask, __LINE__)
+
+namespace simulator {
+
+// NumPy's code of a type. A struct counts as its first member, repeated; all of CUDA's vector types are like that.
+template <class T>
+auto element(const T& value) {
+  if constexpr (!std::is_class_v<T>) {
+    return value;
+  } else if constexpr (sizeof(T) == 16) {
+    auto [a, b, c, d] = value;
+    return a + 0 * (b + c + d);
+  } else {
+    auto [a, b] = value;
+    return a + 0 * b;
+  }
+}
+
+template <class T>
+std::string code() {
+  using E = decltype(element(T{}));
+  return (std::is_floating_point_v<E> ? "f" : std::is_signed_v<E> ? "i" : "u") + std::to_string(sizeof(E));
+}
+
+// One parameter in words: access (r read, w write, = by value), code of the elements, size and alignment in bytes.
+template <class P>
+std::string parameter() {
+  using T = std::remove_cv_t<std::remove_pointer_t<P>>;
+  const char* access = !std::is_pointer_v<P> ? "=" : std::is_const_v<std::remove_pointer_t<P>> ? "r" : "w";
+  return std::string(access) + " " + code<T>() + " " + std::to_string(sizeof(T)) + " " + std::to_string(alignof(T)) + "\n";
+}
+
+template <class... P>
+const char* signature(void (*)(P...)) {
+  static const std::string text = (std::string() + ... + parameter<P>());
+  return text.c_str();
+}
+
+// Calls `kernel` for every thread; `values` points at one value for each parameter, as CUDA's launch function takes them.
+template <class... P, size_t... I>
+bool call(void (*kernel)(P...), std::index_sequence<I...>, void** values, dim3 grid, dim3 block, uint64_t seed) {
+  static void (*function)(P...);
+  static std::tuple<std::remove_cv_t<P>...> arguments;
+  function = kernel;
+  arguments = {*static_cast<std::remove_cv_t<P>*>(values[I])...};
+  return launch([] { std::apply(function, arguments); }, grid, block, seed);
+}
+
+template <class... P>
+bool call(void (*kernel)(P...), void** values, const unsigned* grid, const unsigned* block, uint64_t seed) {
+  return call(kernel, std::index_sequence_for<P...>{}, values, {grid[0], grid[1], grid[2]}, {block[0], block[1], block[2]}, seed);
+}
+
+}  // namespace simulator
+
+#define SIMULATOR_VISIBLE extern "C" __attribute__((visibility("default")))
+SIMULATOR_VISIBLE const char* simulator_error() { return simulator::error; }
+#define SIMULATOR_EXPORT(kernel)                                                                                        \
+  SIMULATOR_VISIBLE const char* simulator_signature_##kernel() { return simulator::signature(&kernel); }                \
+  SIMULATOR_VISIBLE bool simulator_launch_##kernel(void** v, const unsigned* g, const unsigned* b, uint64_t s) { \
+    return simulator::call(&kernel, v, g, b, s);                                                                       \
+  }

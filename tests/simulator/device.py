@@ -1,0 +1,201 @@
+"""The device's side of the stand-in for CuPy: streams, and arrays that never mix with NumPy's.
+
+Everything runs at once and in order, on the CPU. What is simulated is the promise: each array remembers the stream that
+touched it last, and using it on another stream that was not told to wait is an error, as it would be a race on a GPU.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+
+_ids = itertools.count(1)
+_current = threading.local()
+_host_has_seen: dict[int, int] = {}
+
+
+class RaceError(RuntimeError):
+    """Work on one stream uses what another stream may not have finished."""
+
+
+class Event:
+    """What a stream, and those it has waited for, had been given when the event was recorded."""
+
+    def __init__(self, seen: dict[int, int]):
+        self.seen = seen
+
+    def synchronize(self) -> None:
+        _merge(_host_has_seen, self.seen)
+
+
+class Stream:
+    """A queue of work; `ptr` is its address, 0 for the default stream."""
+
+    null: Stream
+
+    def __init__(self, *, non_blocking: bool):
+        assert non_blocking, "only non-blocking streams, and the default one, are simulated"
+        self.ptr = next(_ids)
+        self.seen = {self.ptr: 0}
+
+    def record(self) -> Event:
+        return Event(dict(self.seen))
+
+    def wait_event(self, event: Event) -> None:
+        _merge(self.seen, event.seen)
+
+    def synchronize(self) -> None:
+        self.record().synchronize()
+
+    def use(self) -> Stream:
+        _current.stream = self
+        return self
+
+
+Stream.null = Stream(non_blocking=True)
+Stream.null.ptr, Stream.null.seen = 0, {0: 0}
+
+
+def get_current_stream() -> Stream:
+    return getattr(_current, "stream", Stream.null)
+
+
+class Device:
+    """The one device there is."""
+
+    def __init__(self, id: int = 0):
+        assert id == 0
+        self.id = id
+
+    def use(self) -> None:
+        pass
+
+    def __enter__(self) -> Device:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+class ndarray:
+    """An array on the device. Only what `_METHODS` and `_OPERATORS` name works, and only with its own kind and scalars."""
+
+    __array_ufunc__ = None  # NumPy's operators leave mixed expressions to the methods here
+
+    def __init__(self, host: np.ndarray, owner: ndarray | None = None):
+        self._host = host
+        self._owner = self if owner is None else owner._owner
+        if owner is None:
+            self._last = (Stream.null.ptr, 0)
+            touch(self)
+
+    def __array__(self, *args: object, **kwargs: object) -> np.ndarray:
+        raise TypeError("Implicit conversion to a NumPy array is not allowed; use asnumpy")
+
+    def __getattr__(self, name: str):
+        if name in ("shape", "dtype", "ndim", "size", "nbytes", "itemsize", "flags"):
+            return getattr(self._host, name)
+        raise AttributeError(f"the stand-in for CuPy's ndarray has no {name!r}: add it to device.py if CuPy has it")
+
+    @property
+    def data(self) -> SimpleNamespace:
+        touch(self)
+        return SimpleNamespace(ptr=self._host.ctypes.data)
+
+    @property
+    def T(self) -> ndarray:  # noqa: N802
+        return self.transpose()
+
+    def __len__(self) -> int:
+        return len(self._host)
+
+    def __setitem__(self, key: object, value: object) -> None:
+        touch(*_arrays((self, key, value)))
+        self._host[unwrap(key)] = unwrap(value)
+
+    def __float__(self) -> float:
+        return float(to_host(self))
+
+    def __int__(self) -> int:
+        return int(to_host(self))
+
+    def __bool__(self) -> bool:
+        return bool(to_host(self))
+
+    def item(self):
+        return to_host(self).item()
+
+
+def touch(*arrays: ndarray) -> None:
+    """Put one operation on these arrays into the current stream."""
+    stream = get_current_stream()
+    stream.seen[stream.ptr] += 1
+    for array in arrays:
+        other, moment = array._owner._last
+        if max(stream.seen.get(other, 0), _host_has_seen.get(other, 0)) < moment:
+            raise RaceError(f"stream {stream.ptr} uses an array that stream {other} may still work on")
+        array._owner._last = (stream.ptr, stream.seen[stream.ptr])
+
+
+def to_host(array: ndarray) -> np.ndarray:
+    """A copy, once the stream has come so far."""
+    touch(array)
+    get_current_stream().synchronize()
+    return array._host.copy()
+
+
+def unwrap(value):
+    """The host's view of device arrays, also within tuples and lists; NumPy arrays are refused as CuPy refuses them."""
+    if isinstance(value, ndarray):
+        return value._host
+    if isinstance(value, np.ndarray):
+        raise TypeError(f"Unsupported type {type(value)}")
+    if isinstance(value, (tuple, list)):
+        return type(value)(map(unwrap, value))
+    return value
+
+
+def run(function, *args, **kwargs):
+    """Call a NumPy function on device arrays; arrays on the device come back, also for single numbers."""
+    arrays = _arrays((*args, *kwargs.values()))
+    touch(*arrays)
+    result = np.asarray(function(*unwrap(args), **{key: unwrap(value) for key, value in kwargs.items()}))
+    owner = next((array for array in arrays if np.may_share_memory(array._host, result)), None)
+    return ndarray(result, owner)
+
+
+def _arrays(values) -> list[ndarray]:
+    found: list[ndarray] = []
+    for value in values:
+        if isinstance(value, ndarray):
+            found.append(value)
+        elif isinstance(value, (tuple, list)):
+            found += _arrays(value)
+    return found
+
+
+def _merge(into: dict[int, int], seen: dict[int, int]) -> None:
+    for stream, moment in seen.items():
+        into[stream] = max(into.get(stream, 0), moment)
+
+
+_METHODS = "astype reshape transpose ravel copy sum mean min max any all clip squeeze".split()
+_OPERATORS = (
+    "add radd sub rsub mul rmul truediv rtruediv floordiv mod pow neg abs matmul lt le gt ge eq ne and or invert "
+    "iadd isub imul itruediv getitem"
+).split()
+
+
+def _delegate(name: str) -> None:
+    def method(self, *args, **kwargs):
+        return run(getattr(np.ndarray, name), self, *args, **kwargs)
+
+    method.__name__ = name
+    setattr(ndarray, name, method)
+
+
+for _name in (*_METHODS, *(f"__{operator}__" for operator in _OPERATORS)):
+    _delegate(_name)

@@ -1,0 +1,151 @@
+"""Compiles the CUDA source of this project for the CPU and launches it, with everything checked that CuPy lets pass.
+
+CuPy hands over a Python number as 8 bytes, an array of the wrong type as its address, a view as if it had no gaps.
+Here a launch must fit the kernel's signature, which the compiled library itself tells.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+import threading
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from . import device
+
+_HERE = Path(__file__).parent
+_HEADERS = [_HERE / "cuda.h", _HERE / "scheduler.h"]
+_KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(\w+)\s*\(')
+# No contraction: NVRTC compiles the same source with --fmad=false. v3, not native: the cache may outlive the machine.
+_FLAGS = "-std=c++17 -O2 -march=x86-64-v3 -ffp-contract=off -fno-strict-aliasing -fPIC -shared -fvisibility=hidden".split()
+_WARNINGS = "-Wall -Wextra -Werror -Wno-unknown-pragmas -Wno-unused-function".split()
+_SANITIZE = "-g -fsanitize=address,undefined -fno-sanitize-recover=undefined".split()
+_CACHE = Path(tempfile.gettempdir()) / f"analogy-simulator-{os.getuid()}"
+_MAX_THREADS = 1024
+
+sanitize = False
+"""Compile with the address and undefined-behaviour sanitisers; their libraries must be preloaded into the process."""
+seed = 0
+"""Shuffles the order in which threads and blocks run; 0 is the natural order."""
+_lock = threading.Lock()  # a library runs one launch at a time
+
+
+class SimulatorError(RuntimeError):
+    """The source does not compile, or a kernel broke a rule of CUDA while it ran."""
+
+
+def missing() -> str:
+    """Why nothing can be simulated on this machine; empty where it can."""
+    if platform.machine() != "x86_64" or platform.system() != "Linux":
+        return "the simulator of CUDA needs Linux on x86-64"
+    return "" if shutil.which("g++") else "the simulator of CUDA needs the compiler g++"
+
+
+class Parameter(NamedTuple):
+    """One parameter of a kernel: r, w or = (read, written, by value), NumPy's code, bytes and alignment of an element."""
+
+    access: str
+    code: str
+    size: int
+    alignment: int
+
+
+class RawModule:
+    """As `cupy.RawModule`: the kernels of a source, compiled when first asked for."""
+
+    def __init__(self, *, code: str, options: tuple[str, ...] = ()):
+        self._code, self._options = code, options
+        self._library: ctypes.CDLL | None = None
+
+    def get_function(self, name: str) -> Kernel:
+        if self._library is None:
+            self._library = ctypes.CDLL(str(_compile(self._code, self._options)))
+            self._library.simulator_error.restype = ctypes.c_char_p
+        return Kernel(self._library, name)
+
+
+class Kernel:
+    def __init__(self, library: ctypes.CDLL, name: str):
+        self.name, self._library = name, library
+        describe = library[f"simulator_signature_{name}"]
+        describe.restype = ctypes.c_char_p
+        rows = (line.split() for line in describe().decode().splitlines())
+        self.parameters = [Parameter(access, code, int(size), int(align)) for access, code, size, align in rows]
+        self._launch = library[f"simulator_launch_{name}"]
+        self._launch.restype = ctypes.c_bool
+
+    def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple) -> None:
+        """Run every thread. Raises `TypeError` for arguments that do not fit, `SimulatorError` for what the kernel did."""
+        if len(args) != len(self.parameters):
+            raise TypeError(f"{self.name}: {len(args)} arguments for {len(self.parameters)} parameters")
+        values = [self._value(i, p, arg) for i, (p, arg) in enumerate(zip(self.parameters, args, strict=True))]
+        self._check_overlap(args)
+        grid, block = _three(grid), _three(block)
+        if min(*grid, *block) < 1 or max(grid[1:]) > 65535 or np.prod(block) > _MAX_THREADS or block[2] > 64:
+            raise SimulatorError(f"{self.name}: no device takes a grid of {grid} blocks of {block} threads")
+        device.touch(*(arg for arg in args if isinstance(arg, device.ndarray)))
+        addresses = (ctypes.c_void_p * len(values))(*(value.ctypes.data for value in values))
+        sizes = (ctypes.c_uint * 3)(*grid), (ctypes.c_uint * 3)(*block)
+        with _lock:
+            if not self._launch(addresses, *sizes, ctypes.c_uint64(seed)):
+                raise SimulatorError(f"{self.name}: {self._library.simulator_error().decode()}")
+
+    def _value(self, index: int, parameter: Parameter, arg) -> np.ndarray:
+        """The argument as the launch takes it: a number, or an address."""
+        where = f"{self.name}, argument {index}"
+        if parameter.access == "=":
+            if not isinstance(arg, np.generic):
+                raise TypeError(f"{where}: a NumPy scalar is needed, CuPy would pass {type(arg).__name__} as it likes")
+            if arg.dtype != np.dtype(parameter.code):
+                raise TypeError(f"{where}: {arg.dtype} for a parameter of type {np.dtype(parameter.code)}")
+            return np.array([arg])
+        if not isinstance(arg, device.ndarray):
+            raise TypeError(f"{where}: an array of the device is needed, not {type(arg).__name__}")
+        if arg.dtype != np.dtype(parameter.code):
+            raise TypeError(f"{where}: {arg.dtype} for a pointer to {np.dtype(parameter.code)}")
+        if not arg.flags.c_contiguous:
+            raise TypeError(f"{where}: the array is not contiguous")
+        if arg.data.ptr % parameter.alignment or arg.nbytes % parameter.size:
+            raise TypeError(f"{where}: the array is not made of aligned elements of {parameter.size} bytes")
+        return np.array([arg.data.ptr], np.uintp)
+
+    def _check_overlap(self, args: tuple) -> None:
+        """Pointers are __restrict__: nothing that is written may be reached through another argument."""
+        arrays = [(p, arg) for p, arg in zip(self.parameters, args, strict=True) if p.access != "="]
+        for i, (p, one) in enumerate(arrays):
+            for _, other in arrays[:i] + arrays[i + 1 :]:
+                if p.access == "w" and np.may_share_memory(device.unwrap(one), device.unwrap(other)):
+                    raise TypeError(f"{self.name}: an array that is written is also another argument")
+
+
+def _three(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    return (*sizes, 1, 1)[:3]
+
+
+def _compile(code: str, options: tuple[str, ...]) -> Path:
+    """The shared library of a source, from the cache where an equal one has been compiled before."""
+    exports = "".join(f"SIMULATOR_EXPORT({name})\n" for name in _KERNEL.findall(code))
+    flags = [*_FLAGS, *_WARNINGS, *(_SANITIZE if sanitize else ()), *(o for o in options if o.startswith("-D"))]
+    text = f"{code}\n{exports}"
+    parts = [text, *flags, *(header.read_text() for header in _HEADERS)]
+    library = _CACHE / f"{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:32]}.so"
+    if library.exists():
+        return library
+    _CACHE.mkdir(mode=0o700, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=_CACHE) as folder:
+        made = Path(folder) / "kernels.so"
+        command = ["g++", *flags, "-include", str(_HEADERS[0]), "-x", "c++", "-", "-o", str(made)]
+        done = subprocess.run(command, input=text, text=True, capture_output=True, check=False)
+        if done.returncode:
+            raise SimulatorError(f"the kernels do not compile for the simulator:\n{done.stderr}")
+        made.replace(library)
+    return library

@@ -1,0 +1,51 @@
+"""Run by `test_simulator.py` in a process with the address and undefined-behaviour sanitisers preloaded.
+
+NumPy's memory comes from malloc, so an access outside an array is seen. `python sanitized.py NAME`: one of
+the faults in `planted.cu`, or "kernels" for every kernel of the project on awkward shapes.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import oracle
+from simulator import SimulatedCudaBackend, launch, planted
+from simulator import standin as cp
+
+
+def plant(name: str) -> None:
+    """Run a kernel of `planted.cu` on exactly as many numbers as it has threads."""
+    x, out = cp.zeros(300, np.float32), cp.zeros(300, np.float32)
+    planted().get_function(name)((1,), (300,), (x, out))
+
+
+def kernels() -> None:
+    backend, rng = SimulatedCudaBackend(), np.random.default_rng(0)
+    for size_a, size_b, channels in (((1, 1), (1, 1), 1), ((5, 7), (7, 4), 6), ((9, 6), (4, 11), 40), ((3, 5), (2, 3), 132)):
+        f_a, f_b = (rng.standard_normal((*size, channels), np.float32) for size in (size_a, size_b))
+        a, b = (backend.join(backend.asarray(f), backend.asarray(f)) for f in (f_a, f_b))
+        nnf = backend.asarray(np.stack([rng.integers(0, n, size_a) for n in size_b], axis=2).astype(np.int32))
+        for patch in (1, 3, 5):
+            d = backend.distance(a, b, nnf, patch)
+            for jump in (1, 3, 20):
+                nnf, d = backend.propagate(a, b, nnf, d, patch, jump, 2.0001)
+            nnf, d = backend.random_search(a, b, nnf, d, patch, 30, 1, 2, 2.0001)
+            backend.vote(nnf, b, patch)
+            expected = oracle.distance(backend.to_host(a), backend.to_host(b), backend.to_host(nnf), patch)
+            np.testing.assert_allclose(backend.to_host(d), expected, rtol=1e-5, atol=1e-6)
+        large = backend.resample(nnf, (2 * size_a[0] + 1, size_a[1]), (3, 50), (2, 1.5), (0.3, 20))
+        backend.vote(large, backend.asarray(rng.standard_normal((3, 50, 3), np.float32)), 3)
+
+
+if __name__ == "__main__":
+    launch.sanitize = True
+    if sys.argv[1] == "kernels":
+        kernels()
+        print("clean")
+    else:
+        plant(sys.argv[1])

@@ -1,0 +1,67 @@
+"""A strict stand-in for the module `cupy`: the names this project uses, on simulated arrays; kernels go to the simulator.
+
+Stricter than CuPy: no NumPy array is taken by anything but `asarray`, fresh memory holds NaN, and streams are watched.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from . import device
+from .device import ndarray  # noqa: F401
+from .launch import RawModule  # noqa: F401
+
+float32, float64, int32, uint8, newaxis = np.float32, np.float64, np.int32, np.uint8, None
+
+
+class CUDARuntimeError(RuntimeError):
+    status = 0
+
+
+cuda = SimpleNamespace(
+    Device=device.Device,
+    Stream=device.Stream,
+    get_current_stream=device.get_current_stream,
+    runtime=SimpleNamespace(
+        CUDARuntimeError=CUDARuntimeError,
+        getDeviceCount=lambda: 1,
+        getDeviceProperties=lambda id: {"name": b"simulator", "totalGlobalMem": 2**30},
+        runtimeGetVersion=lambda: 12090,
+    ),
+)
+
+
+def empty(shape, dtype=np.float64):
+    """Memory with arbitrary contents: here NaN, and large negative whole numbers."""
+    host = np.empty(shape, dtype)
+    host.reshape(-1).view(np.uint8)[:] = 0xFF if host.dtype.kind == "f" else 0x81
+    return ndarray(host)
+
+
+def zeros(shape, dtype=np.float64):
+    return ndarray(np.zeros(shape, dtype))
+
+
+def asarray(array, dtype=None):
+    """A copy on the device of what lies on the host; arrays of the device as they are."""
+    if isinstance(array, ndarray):
+        return array if dtype in (None, array.dtype) else array.astype(dtype)
+    return ndarray(np.array(array, dtype, order="C"))
+
+
+def asnumpy(array):
+    return device.to_host(array) if isinstance(array, ndarray) else np.asarray(array)
+
+
+def __getattr__(name: str):
+    if name not in _FUNCTIONS:
+        raise AttributeError(f"the stand-in for CuPy has no {name!r}: add it to standin.py if CuPy has it")
+    return lambda *args, **kwargs: device.run(getattr(np, name), *args, **kwargs)
+
+
+_FUNCTIONS = set(
+    "abs arange ascontiguousarray clip concatenate empty_like exp floor full maximum mean minimum ones rint sqrt stack sum "
+    "transpose vdot where zeros_like".split()
+)

@@ -1,0 +1,143 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import analogy
+from analogy.engine import Engine, working_size
+from analogy.errors import DeviceError, ImageError, ModelError, OutputError, SettingsError
+from analogy.settings import Settings
+
+FAST = {"inversion": "vote", "search_iterations": 2}
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def noise(h: int, w: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (h, w, 3)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(device="cpu", threads=2)
+
+
+def test_results_have_the_sizes_of_their_pictures(engine: Engine) -> None:
+    result = engine.transfer(noise(33, 60), noise(50, 41), **FAST)
+    assert result.a_prime.shape == (33, 60, 3)
+    assert result.b.shape == (50, 41, 3)
+    assert result.a_prime.dtype == result.b.dtype == np.uint8
+    assert result.nnf_ab.shape == (33, 60, 2)
+    assert result.nnf_ba.shape == (50, 41, 2)
+    assert (result.nnf_ab >= 0).all()
+    assert (result.nnf_ab < [50, 41]).all()
+    assert result.error_ab.shape == (33, 60)
+
+
+def test_ratio_shrinks_the_match_and_not_the_output(engine: Engine) -> None:
+    result = engine.transfer(noise(64, 96), noise(80, 64), ratio=0.5, **FAST)
+    assert result.nnf_ab.shape == (32, 48, 2)
+    assert result.a_prime.shape == (64, 96, 3)
+
+
+def test_colours_of_a_prime_come_from_b_prime(engine: Engine) -> None:
+    red = np.zeros((40, 40, 3), np.uint8)
+    red[..., 0] = np.random.default_rng(1).integers(0, 256, (40, 40))
+    result = engine.transfer(noise(48, 48), red, **FAST)
+    assert (result.a_prime[..., 1:] == 0).all()
+    assert result.a_prime[..., 0].std() > 0
+
+
+def test_same_seed_same_result_whatever_the_threads(engine: Engine) -> None:
+    a, b1 = noise(40, 48), noise(48, 40, 1)
+    first = engine.transfer(a, b1, seed=3)
+    again = Engine(device="cpu", threads=1).transfer(a, b1, seed=3)
+    assert np.array_equal(first.nnf_ab, engine.transfer(a, b1, seed=3).nnf_ab)
+    assert (first.nnf_ab == again.nnf_ab).all(axis=-1).mean() > 0.99
+    assert not np.array_equal(first.nnf_ab, engine.transfer(a, b1, seed=4).nnf_ab)
+
+
+def test_paths_pictures_and_arrays_are_the_same_to_it(engine: Engine, tmp_path: Path) -> None:
+    a, b1 = noise(32, 32), noise(32, 40, 1)
+    Image.fromarray(a).save(tmp_path / "a.png")
+    expected = engine.transfer(a, b1, **FAST).a_prime
+    assert np.array_equal(expected, engine.transfer(tmp_path / "a.png", Image.fromarray(b1), **FAST).a_prime)
+    assert np.array_equal(expected, analogy.transfer(str(tmp_path / "a.png"), b1, device="cpu", **FAST).a_prime)
+
+
+def test_the_smallest_pictures_work(engine: Engine) -> None:
+    assert engine.transfer(noise(16, 16), noise(17, 300)).a_prime.shape == (16, 16, 3)
+
+
+def test_flat_pictures_work(engine: Engine) -> None:
+    white, black = np.full((32, 32, 3), 255, np.uint8), np.zeros((32, 32, 3), np.uint8)
+    result = engine.transfer(white, black)
+    assert (result.a_prime == 0).all()
+    assert (result.b == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "settings", "expected"),
+    [
+        ((100, 200), Settings(), (100, 200)),
+        ((100, 200), Settings(ratio=0.5), (50, 100)),
+        ((3000, 4000), Settings(max_pixels=120_000), (300, 400)),
+        ((16, 1600), Settings(ratio=0.5), (16, 800)),
+    ],
+)
+def test_working_size(size, settings, expected) -> None:
+    assert working_size(size, settings) == expected
+
+
+def test_saves_the_pictures_and_how_they_were_made(engine: Engine, tmp_path: Path) -> None:
+    result = engine.transfer(noise(32, 48), noise(40, 32), seed=7, **FAST)
+    result.save(tmp_path / "new" / "out")
+    folder = tmp_path / "new" / "out"
+    assert sorted(p.name for p in folder.iterdir()) == ["a_prime.png", "b.png", "montage.png", "settings.json"]
+    assert np.array_equal(pixels(folder / "a_prime.png"), result.a_prime)
+    assert np.array_equal(pixels(folder / "b.png"), result.b)
+    assert len(pixels(folder / "montage.png")) == 32
+    record = json.loads((folder / "settings.json").read_text())
+    assert record["settings"]["seed"] == 7
+    assert record["model"] == "vgg19-compact"
+
+
+def test_progress_can_stop_the_run(engine: Engine) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(progress):
+        if progress.stage == "level 3":
+            raise Stop
+
+    with pytest.raises(Stop):
+        engine.transfer(noise(32, 32), noise(32, 32), progress=stop, **FAST)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda e: e.transfer(np.full((32, 32, 3), np.nan), noise(32, 32)), ImageError, "NaN"),
+        (lambda e: e.transfer(noise(32, 32), noise(32, 32)[..., :2]), ImageError, r"shape \(32, 32, 2\)"),
+        (lambda e: e.transfer(noise(1, 1), noise(32, 32)), ImageError, "1 x 1"),
+        (lambda e: e.transfer("no/such.png", noise(32, 32)), ImageError, "no/such.png"),
+        (lambda e: e.transfer(noise(32, 32), noise(32, 32), wieght=2), SettingsError, "unknown setting 'wieght'"),
+        (lambda e: Engine("vgg99"), ModelError, "no model 'vgg99'; there is vgg19-compact"),
+        (lambda e: Engine(device="tpu"), DeviceError, "unknown device 'tpu'"),
+    ],
+)
+def test_bad_input_is_one_clear_line(engine: Engine, call, error, words) -> None:
+    with pytest.raises(error, match=words) as caught:
+        call(engine)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_made_is_said(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="cannot make the folder"):
+        engine.transfer(noise(16, 16), noise(16, 16), **FAST).save(tmp_path / "file" / "out")

@@ -1,0 +1,40 @@
+"""What `import analogy` promises: it is light, and its names are what they say."""
+
+import subprocess
+import sys
+
+import pytest
+
+import analogy
+
+HEAVY = ["numba", "onnxruntime", "onnx", "cupy", "torch", "PIL", "scipy", "click", "tqdm", "pooch", "platformdirs"]
+
+
+def run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_import_loads_no_heavy_library() -> None:
+    loaded = run("import analogy, sys; print(*sys.modules)").split()
+    assert "analogy" in loaded
+    assert [name for name in HEAVY if name in loaded] == []
+
+
+def test_settings_and_errors_need_no_heavy_library() -> None:
+    code = "import analogy, sys; analogy.Settings(ratio=0.5); analogy.ImageError; print(*sys.modules)"
+    assert [name for name in HEAVY if name in run(code).split()] == []
+
+
+@pytest.mark.parametrize("name", analogy.__all__)
+def test_every_public_name_exists(name: str) -> None:
+    assert getattr(analogy, name).__doc__ or name == "PRESETS"
+    assert name in dir(analogy)
+
+
+def test_transfer_is_the_function_whatever_was_imported_first() -> None:
+    assert run("import analogy.cli, analogy.engine, analogy; print(callable(analogy.transfer))").strip() == "True"
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'teleport'"):
+        analogy.teleport  # noqa: B018

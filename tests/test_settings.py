@@ -1,0 +1,57 @@
+import dataclasses
+
+import pytest
+
+from analogy.errors import SettingsError
+from analogy.settings import ALPHA, PATCH, PRESETS, REACH, Settings, make
+
+
+def test_every_preset_is_valid() -> None:
+    for name, values in PRESETS.items():
+        settings = Settings.preset(name)
+        assert all(getattr(settings, key) == value for key, value in values.items())
+
+
+def test_a_single_value_goes_before_the_preset() -> None:
+    assert PRESETS["style-to-photo"]["ratio"] == 0.5
+    assert Settings.preset("style-to-photo", ratio=0.75).ratio == 0.75
+
+
+def test_the_paper_preset_is_the_authors_constants() -> None:
+    paper = Settings.preset("paper")
+    assert (paper.inversion, paper.search_iterations) == ("deconvolution", 10)
+    assert (PATCH, REACH) == ({5: 3, 4: 3, 3: 3, 2: 5, 1: 5}, {4: 6, 3: 6, 2: 4, 1: 4})
+    assert ALPHA[2] == {4: 0.8, 3: 0.7, 2: 0.6, 1: 0.1}
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"weight": 4}, "weight is 4; choose 1 or 2 or 3"),
+        ({"ratio": 0.0}, "ratio is 0.0; it takes 0.1 to 1.0"),
+        ({"ratio": float("nan")}, "ratio is nan"),
+        ({"ratio": "half"}, "ratio is 'half'; it takes a number"),
+        ({"inversion": "magic"}, "inversion is 'magic'; choose vote or deconvolution"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": True}, "seed is True; it takes a whole number"),
+        ({"search_iterations": 0}, "search_iterations is 0"),
+        ({"max_pixels": 10}, "max_pixels is 10; it takes 1024 or more"),
+        ({"speed": 3}, "unknown setting 'speed'; there is weight"),
+    ],
+)
+def test_a_wrong_value_is_named(values: dict, words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        make(values)
+
+
+def test_an_unknown_preset_is_named() -> None:
+    with pytest.raises(SettingsError, match="unknown preset 'watercolor'; choose one of photo-to-style"):
+        Settings.preset("watercolor")
+
+
+def test_whole_numbers_are_numbers_and_settings_are_frozen() -> None:
+    settings = Settings(ratio=1)
+    assert settings.ratio == 1.0
+    assert isinstance(settings.ratio, float)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.ratio = 0.5  # type: ignore[misc]
