@@ -87,6 +87,11 @@ class Network:
         return CONVOLUTIONS if has_fourth else tuple(name for name in CONVOLUTIONS if name not in FOURTH)
 
     @property
+    def architecture(self) -> str:
+        """ "VGG-19" or "VGG-16"."""
+        return "VGG-19" if self.layers == CONVOLUTIONS else "VGG-16"
+
+    @property
     def widths(self) -> tuple[int, ...]:
         """Channels of relu1_1 .. relu5_1."""
         return tuple(int(self.weights[f"conv{level}_1.bias"].shape[0]) for level in range(1, 6))

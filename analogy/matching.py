@@ -111,8 +111,9 @@ def reconstruct(
     finest_size = level_size(size, level - 2) if level > 2 else size
     finest = nnf.upsample(backend, finer, finest_size, below.shape[:2]) if level > 2 else finer
     start = nchw(xp, backend.vote(finest, below, PATCH[level]))
-    x, _ = minimise(xp, network.objective(level, target), start, settings.inversion_steps)
-    return nhwc(xp, network.between(level, x, target, level_size(size, level - 1)))
+    objective = network.objective(level, target, level_size(size, level - 1))
+    minimise(xp, objective, start, settings.inversion_steps)
+    return nhwc(xp, objective.between)
 
 
 def blend(backend: Backend, own: Array, found: Array, alpha: float) -> Array:

@@ -52,7 +52,7 @@ class Settings:
         "How features of the next level are found: by optimisation as in the paper, or by the vote alone (fast).",
         choices=INVERSIONS,
     )
-    inversion_steps: int = _setting(5, "L-BFGS iterations for each inversion.", low=1, high=1000)
+    inversion_steps: int = _setting(3, "L-BFGS iterations for each inversion.", low=1, high=1000)
     search_iterations: int = _setting(4, "Iterations of the PatchMatch search at each level.", low=1, high=100)
     seed: int = _setting(0, "Seed of the random search; the same seed gives the same result.", low=0, high=2**32 - 1)
     max_pixels: int = _setting(

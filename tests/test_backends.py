@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import oracle
 import pytest
+
 from analogy.backends.cpu import CpuBackend, hash32
 
 # (rows, columns) of A and of B, channels: one position, thin, odd, different sizes, channels in fours and not.

@@ -60,9 +60,22 @@ def test_inverts_features_of_the_shipped_model(level: int) -> None:
     rng = np.random.default_rng(level)
     picture = np.kron(rng.integers(0, 256, (8, 9, 3)), np.ones((8, 8, 1))).astype(np.uint8)
     other = picture[::-1].copy()
-    target = nchw(np, network.pyramid(picture)[level])
+    pyramid = network.pyramid(picture)
+    target = nchw(np, pyramid[level])
     start = network.pyramid(other)[level - 2] if level > 2 else other.astype(np.float32) / 255
-    objective = network.objective(level, target)
+    objective = network.objective(level, target, pyramid[level - 1].shape[:2])
     first, _ = objective(nchw(np, start))
     _, last = minimise(np, objective, nchw(np, start), 20)
     assert last < 0.2 * first
+    assert objective.least == last
+    assert objective.between.shape == nchw(np, pyramid[level - 1]).shape
+
+
+def test_between_belongs_to_the_best_that_was_tried() -> None:
+    network = Features(locate(DEFAULT), CpuBackend(2))
+    picture = np.random.default_rng(0).integers(0, 256, (32, 48, 3)).astype(np.uint8)
+    pyramid = network.pyramid(picture)
+    objective = network.objective(4, nchw(np, pyramid[4]), (8, 12))
+    right, wrong = nchw(np, pyramid[2]), np.zeros_like(nchw(np, pyramid[2]))
+    assert objective(right)[0] < 1e-3 < objective(wrong)[0]
+    assert np.allclose(objective.between, nchw(np, pyramid[3]), atol=1e-3)

@@ -211,8 +211,10 @@ def field_after_one_round(backend, rng):
     d = backend.distance(a, b, start, 3)
     spread = backend.propagate(a, b, start, d, 3, 2, 2.0001)
     sought = backend.random_search(a, b, *spread, 3, 9, 1, 0, 2.0001)
-    results = [a, b, d, *spread, *sought, backend.vote(sought[0], a, 3), backend.vote(sought[0], backend.asarray(f[..., :3]), 3)]
-    return [backend.to_host(x) for x in (*results, backend.resample(sought[0], (18, 13), (17, 14), (2, 2), (2, 2)))]
+    field, three = sought[0], backend.asarray(f[..., :3])
+    votes = backend.vote(field, a, 3), backend.vote(field, three, 3)
+    finer = backend.resample(field, (18, 13), (17, 14), (2, 2), (2, 2))
+    return [backend.to_host(x) for x in (a, b, d, *spread, *sought, *votes, finer)]
 
 
 @pytest.mark.parametrize("seed", SEEDS[1:])
@@ -239,9 +241,8 @@ def test_the_backend_orders_itself_after_the_callers_stream(simulated):
 
 def sanitized(program: str) -> subprocess.CompletedProcess[str]:
     """Run tests/simulator/sanitized.py with the sanitisers' libraries loaded before anything else."""
-    names = ("libasan.so", "libubsan.so")
-    find = [subprocess.run(["g++", f"-print-file-name={name}"], text=True, capture_output=True, check=True) for name in names]
-    paths = [found.stdout.strip() for found in find]
+    find = [["g++", f"-print-file-name={name}"] for name in ("libasan.so", "libubsan.so")]
+    paths = [subprocess.run(command, text=True, capture_output=True, check=True).stdout.strip() for command in find]
     if not all(Path(path).is_absolute() for path in paths):
         pytest.skip("the compiler comes without its address and undefined-behaviour sanitisers")
     environment = os.environ | {
@@ -250,7 +251,8 @@ def sanitized(program: str) -> subprocess.CompletedProcess[str]:
         "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=0",
     }
     script = Path(launch.__file__).with_name("sanitized.py")
-    return subprocess.run([sys.executable, str(script), program], env=environment, text=True, capture_output=True, check=False)
+    command = [sys.executable, str(script), program]
+    return subprocess.run(command, env=environment, text=True, capture_output=True, check=False)
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,41 @@
-"""Convert VGG-19 weights to a model folder: tools/export_vgg19.py WEIGHTS -o FOLDER."""
+"""Convert VGG-19 weights to a model folder, for `analogy transfer --model FOLDER`.
+
+    python tools/export_vgg19.py FILE -o FOLDER [--name NAME] [--preprocessing caffe|imagenet|compact]
+
+FILE may be Keras .h5, Caffe .caffemodel, PyTorch .pth, .safetensors or .onnx, whatever its weights and widths; see
+`analogy/weights.py`. Needs this package with its extra `export`, and neither PyTorch nor Keras.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from analogy.errors import AnalogyError
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder to make; new or empty.")
+@click.option("--name", help="The model's name.  [default: that of a published file, or of the folder]")
+@click.option(
+    "--preprocessing",
+    type=click.Choice(["caffe", "imagenet", "compact"]),
+    help="What input the weights were trained for.  [default: as the published file of FILE's kind]",
+)
+def main(file: Path, output: Path, name: str | None, preprocessing: str | None) -> None:
+    """Convert FILE, weights of VGG-19 or VGG-16 of any widths, to a model folder."""
+    try:
+        from analogy.pull import convert
+
+        card = convert(file, output, name, preprocessing)
+    except AnalogyError as error:
+        click.echo(f"export_vgg19: {error}", err=True)
+        sys.exit(2)
+    click.echo(f"{output}: {card.name}, widths {' '.join(map(str, card.widths))}; {card.description}")
+
+
+if __name__ == "__main__":
+    main()

@@ -32,7 +32,7 @@ _NO_DEVICE = 100
 class CudaBackend:
     """The kernel contract of `backends` on CuPy arrays.
 
-    Raises `DeviceError` where CuPy, the driver, the compiler or ONNX Runtime's CUDA provider is missing or does not fit.
+    Raises `DeviceError` where CuPy, the driver, the compiler or ONNX Runtime's CUDA provider is missing or unfit.
     """
 
     name = "cuda"
@@ -150,8 +150,7 @@ class CudaBackend:
     def _function(self, name: str, unit: str) -> Any:
         with self._lock:
             if unit not in self._modules:
-                options = ("-std=c++17", "--fmad=false", f"-DUNIT={unit}")
-                self._modules[unit] = self.xp.RawModule(code=source(), options=options)
+                self._modules[unit] = self.xp.RawModule(code=source(), options=options(unit))
             return self._modules[unit].get_function(name)
 
 
@@ -160,6 +159,11 @@ def source() -> str:
     """The text of `kernels.cu`, marked so that the compiler's messages name the file and its lines."""
     path = Path(__file__).with_name("kernels.cu")
     return f'#line 1 "{path.name}"\n{path.read_text(encoding="utf-8")}'
+
+
+def options(unit: str) -> tuple[str, ...]:
+    """Options of the compiler. Products and sums are fused only where the source says so, as on the CPU."""
+    return "-std=c++17", "--fmad=false", f"-DUNIT={unit}"
 
 
 def import_cupy() -> Any:
@@ -176,13 +180,12 @@ def check_driver(cp: Any) -> Any:
     try:
         count = cp.cuda.runtime.getDeviceCount()
     except cp.cuda.runtime.CUDARuntimeError as error:
-        if error.status == _NO_DEVICE:
-            count = 0
-        else:
+        if error.status != _NO_DEVICE:
             raise DeviceError(
-                f"no usable NVIDIA driver: it is missing or too old for CUDA {needed} ({_first_line(error)}); install or "
-                "update the driver, and see that nvidia-smi works"
+                f"no usable NVIDIA driver: it is missing or too old for CUDA {needed} ({_first_line(error)}); "
+                "install or update the driver, and see that nvidia-smi works"
             ) from error
+        count = 0
     if count == 0:
         raise DeviceError("no NVIDIA GPU is visible; see nvidia-smi and CUDA_VISIBLE_DEVICES")
     return cp.cuda.Device(0)
@@ -197,7 +200,8 @@ def check_compiler(cp: Any) -> None:
         answer = int(out[0])
     except Exception as error:  # whatever CuPy, NVRTC or the loader of libraries may raise
         raise DeviceError(
-            f"CuPy cannot compile and run a kernel ({_first_line(error)}); the CUDA headers or NVRTC may be missing: {_INSTALL}"
+            f"CuPy cannot compile and run a kernel ({_first_line(error)}); "
+            f"the CUDA headers or NVRTC may be missing: {_INSTALL}"
         ) from error
     if answer != 42:
         raise DeviceError("a CUDA kernel ran but left no result; the driver or the device is faulty")
@@ -214,12 +218,14 @@ def check_runtime(cp: Any) -> None:
     except ImportError as error:
         raise DeviceError(f"ONNX Runtime cannot be imported ({_first_line(error)}); {_INSTALL}") from error
     if "CUDAExecutionProvider" not in runtime.get_available_providers():
-        raise DeviceError(f"the installed ONNX Runtime ({runtime.__version__}) cannot use CUDA; uninstall it, then {_INSTALL}")
+        version = runtime.__version__
+        raise DeviceError(f"the installed ONNX Runtime ({version}) cannot use CUDA; uninstall it, then {_INSTALL}")
     ours = cp.cuda.runtime.runtimeGetVersion() // 1000
     theirs = str(getattr(runtime, "cuda_version", "") or "").split(".")[0]
     if theirs and theirs != str(ours):
         raise DeviceError(
-            f"CuPy is built for CUDA {ours}, ONNX Runtime {runtime.__version__} for CUDA {theirs}; install both from one extra: {_INSTALL}"
+            f"CuPy is built for CUDA {ours}, ONNX Runtime {runtime.__version__} for CUDA {theirs}; "
+            f"install both from one extra: {_INSTALL}"
         )
     # Finds cuDNN and cuBLAS in the environment's own packages; without it only system-wide ones are seen.
     if hasattr(runtime, "preload_dlls"):

@@ -81,7 +81,7 @@ class Device:
 
 
 class ndarray:
-    """An array on the device. Only what `_METHODS` and `_OPERATORS` name works, and only with its own kind and scalars."""
+    """An array on the device: what `_METHODS` and `_OPERATORS` name works, and only with its own kind and scalars."""
 
     __array_ufunc__ = None  # NumPy's operators leave mixed expressions to the methods here
 
@@ -106,7 +106,7 @@ class ndarray:
         return SimpleNamespace(ptr=self._host.ctypes.data)
 
     @property
-    def T(self) -> ndarray:  # noqa: N802
+    def T(self) -> ndarray:
         return self.transpose()
 
     def __len__(self) -> int:
@@ -182,11 +182,14 @@ def _merge(into: dict[int, int], seen: dict[int, int]) -> None:
         into[stream] = max(into.get(stream, 0), moment)
 
 
-_METHODS = "astype reshape transpose ravel copy sum mean min max any all clip squeeze".split()
+_METHODS = (
+    "astype", "reshape", "transpose", "ravel", "copy", "squeeze", "clip",
+    "sum", "mean", "min", "max", "any", "all",
+)  # fmt: skip
 _OPERATORS = (
-    "add radd sub rsub mul rmul truediv rtruediv floordiv mod pow neg abs matmul lt le gt ge eq ne and or invert "
-    "iadd isub imul itruediv getitem"
-).split()
+    "add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "floordiv", "mod", "pow", "matmul", "neg",
+    "abs", "lt", "le", "gt", "ge", "eq", "ne", "and", "or", "invert", "iadd", "isub", "imul", "itruediv", "getitem",
+)  # fmt: skip
 
 
 def _delegate(name: str) -> None:

@@ -26,9 +26,12 @@ _HERE = Path(__file__).parent
 _HEADERS = [_HERE / "cuda.h", _HERE / "scheduler.h"]
 _KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(\w+)\s*\(')
 # No contraction: NVRTC compiles the same source with --fmad=false. v3, not native: the cache may outlive the machine.
-_FLAGS = "-std=c++17 -O2 -march=x86-64-v3 -ffp-contract=off -fno-strict-aliasing -fPIC -shared -fvisibility=hidden".split()
-_WARNINGS = "-Wall -Wextra -Werror -Wno-unknown-pragmas -Wno-unused-function".split()
-_SANITIZE = "-g -fsanitize=address,undefined -fno-sanitize-recover=undefined".split()
+_FLAGS = (
+    "-std=c++17", "-O2", "-march=x86-64-v3", "-ffp-contract=off", "-fno-strict-aliasing",
+    "-fPIC", "-shared", "-fvisibility=hidden",
+    "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-Wno-unused-function",
+)  # fmt: skip
+_SANITIZE = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
 _CACHE = Path(tempfile.gettempdir()) / f"analogy-simulator-{os.getuid()}"
 _MAX_THREADS = 1024
 
@@ -51,7 +54,7 @@ def missing() -> str:
 
 
 class Parameter(NamedTuple):
-    """One parameter of a kernel: r, w or = (read, written, by value), NumPy's code, bytes and alignment of an element."""
+    """One parameter of a kernel: r, w or = (read, written, by value); NumPy's code, bytes, alignment of an element."""
 
     access: str
     code: str
@@ -84,7 +87,7 @@ class Kernel:
         self._launch.restype = ctypes.c_bool
 
     def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple) -> None:
-        """Run every thread. Raises `TypeError` for arguments that do not fit, `SimulatorError` for what the kernel did."""
+        """Run every thread. `TypeError` for arguments that do not fit, `SimulatorError` for what the kernel did."""
         if len(args) != len(self.parameters):
             raise TypeError(f"{self.name}: {len(args)} arguments for {len(self.parameters)} parameters")
         values = [self._value(i, p, arg) for i, (p, arg) in enumerate(zip(self.parameters, args, strict=True))]
@@ -134,7 +137,7 @@ def _three(sizes: tuple[int, ...]) -> tuple[int, ...]:
 def _compile(code: str, options: tuple[str, ...]) -> Path:
     """The shared library of a source, from the cache where an equal one has been compiled before."""
     exports = "".join(f"SIMULATOR_EXPORT({name})\n" for name in _KERNEL.findall(code))
-    flags = [*_FLAGS, *_WARNINGS, *(_SANITIZE if sanitize else ()), *(o for o in options if o.startswith("-D"))]
+    flags = [*_FLAGS, *(_SANITIZE if sanitize else ()), *(o for o in options if o.startswith("-D"))]
     text = f"{code}\n{exports}"
     parts = [text, *flags, *(header.read_text() for header in _HEADERS)]
     library = _CACHE / f"{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:32]}.so"

@@ -14,6 +14,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import oracle
+
 from simulator import SimulatedCudaBackend, launch, planted
 from simulator import standin as cp
 
@@ -26,7 +27,12 @@ def plant(name: str) -> None:
 
 def kernels() -> None:
     backend, rng = SimulatedCudaBackend(), np.random.default_rng(0)
-    for size_a, size_b, channels in (((1, 1), (1, 1), 1), ((5, 7), (7, 4), 6), ((9, 6), (4, 11), 40), ((3, 5), (2, 3), 132)):
+    for size_a, size_b, channels in (
+        ((1, 1), (1, 1), 1),
+        ((5, 7), (7, 4), 6),
+        ((9, 6), (4, 11), 40),
+        ((3, 5), (2, 3), 132),
+    ):
         f_a, f_b = (rng.standard_normal((*size, channels), np.float32) for size in (size_a, size_b))
         a, b = (backend.join(backend.asarray(f), backend.asarray(f)) for f in (f_a, f_b))
         nnf = backend.asarray(np.stack([rng.integers(0, n, size_a) for n in size_b], axis=2).astype(np.int32))

@@ -1,4 +1,4 @@
-"""A strict stand-in for the module `cupy`: the names this project uses, on simulated arrays; kernels go to the simulator.
+"""A strict stand-in for the module `cupy`: the names this project uses; kernels go to the simulator.
 
 Stricter than CuPy: no NumPy array is taken by anything but `asarray`, fresh memory holds NaN, and streams are watched.
 """
@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from . import device
-from .device import ndarray  # noqa: F401
+from .device import ndarray
 from .launch import RawModule  # noqa: F401
 
 float32, float64, int32, uint8, newaxis = np.float32, np.float64, np.int32, np.uint8, None
@@ -61,7 +61,7 @@ def __getattr__(name: str):
     return lambda *args, **kwargs: device.run(getattr(np, name), *args, **kwargs)
 
 
-_FUNCTIONS = set(
-    "abs arange ascontiguousarray clip concatenate empty_like exp floor full maximum mean minimum ones rint sqrt stack sum "
-    "transpose vdot where zeros_like".split()
-)
+_FUNCTIONS = frozenset((
+    "abs", "arange", "ascontiguousarray", "clip", "concatenate", "empty_like", "exp", "floor", "full", "maximum",
+    "mean", "minimum", "ones", "rint", "sqrt", "stack", "sum", "transpose", "vdot", "where", "zeros_like",
+))  # fmt: skip

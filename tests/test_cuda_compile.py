@@ -1,0 +1,126 @@
+"""What can be proved of the CUDA backend without a GPU, with the real CuPy: it compiles, and its names exist.
+
+NVRTC needs no driver. The options are CuPy's own, taken from its private functions: when CuPy changes them, this test
+says so and has to follow.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import analogy
+from analogy.backends import cuda, get_backend
+from analogy.errors import DeviceError
+
+cp = pytest.importorskip("cupy", reason="compiling the kernels needs CuPy (cupy-cuda12x or cupy-cuda13x)")
+
+ARCHITECTURES = [75, 80, 86, 89, 90, 100, 120]
+KERNELS = {"distance", "propagate", "random_search", "vote", "join", "resample"}
+# 64 registers let 8 blocks of 128 threads run on a multiprocessor with 64 Ki registers, half of what it holds at most.
+MAX_REGISTERS = 64
+_USED = re.compile(
+    r"entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"
+    r".*?Used (\d+) registers([^\n]*)",
+    re.DOTALL,
+)
+
+
+def compile_for(architecture: int, unit: str) -> str:
+    """The compiler's report on `kernels.cu`, compiled as CuPy would on such a device."""
+    from cupy._core import core
+    from cupy.cuda import compiler
+
+    options = (
+        *core.assemble_cupy_compiler_options(cuda.options(unit)),
+        "-ftz=true",
+        "--device-as-default-execution-space",
+        f"-arch=sm_{architecture}",
+        "--ptxas-options=-v",
+    )
+    log = io.StringIO()
+    program = compiler._NVRTCProgram(cuda.source(), "kernels.cu", (), (), name_expressions=None, method="cubin")
+    binary, _ = program.compile(options, log)
+    assert binary
+    return log.getvalue()
+
+
+@pytest.fixture(scope="module")
+def reports() -> dict[tuple[int, str], str]:
+    try:
+        from cupy.cuda import nvrtc
+
+        nvrtc.getVersion()
+    except Exception as error:  # whatever the loader of libraries raises
+        pytest.skip(f"compiling the kernels needs NVRTC (nvidia-cuda-nvrtc-cu12): {error}")
+    jobs = [(architecture, unit) for architecture in ARCHITECTURES for unit in ("float4", "float")]
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(jobs, pool.map(lambda job: compile_for(*job), jobs), strict=True))
+
+
+@pytest.mark.parametrize("unit", ["float4", "float"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_kernels_compile_within_budget(reports, architecture, unit):
+    report = reports[architecture, unit]
+    assert "warning" not in report
+    used = {found[0]: found[1:] for found in _USED.findall(report)}
+    assert used.keys() == KERNELS
+    for name, (stack, stores, loads, registers, rest) in used.items():
+        assert (stack, stores, loads) == ("0", "0", "0"), f"{name} spills registers"
+        assert int(registers) <= MAX_REGISTERS, name
+        assert "smem" not in rest, f"{name} uses shared memory"
+
+
+def test_only_the_source_multiplies_and_adds_at_once():
+    # --fmad=false is what keeps the device's rounding that of the source, and of the simulator.
+    assert "--fmad=false" in cuda.options("float")
+
+
+def used_names() -> set[tuple[str, str]]:
+    """(module, dotted name) of everything the package takes from the array module: `cp.` of CuPy, `xp.` of either."""
+    found = set()
+    for path in Path(analogy.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = []
+            while isinstance(node, ast.Attribute):
+                names.append(node.attr)
+                node = node.value
+            names.append(node.id if isinstance(node, ast.Name) else "")
+            names.reverse()
+            for root in ("cp", "xp"):
+                if root in names[:-1]:
+                    module = "cp" if path.name == "cuda.py" else root
+                    found.add((module, ".".join(names[names.index(root) + 1 :])))
+    return found
+
+
+def test_every_name_used_exists():
+    used = used_names()
+    assert {("cp", "cuda.Stream"), ("cp", "RawModule"), ("xp", "vdot")} <= used
+    for module, dotted in sorted(used):
+        for library in (cp,) if module == "cp" else (cp, np):
+            owner = library
+            for name in dotted.split("."):
+                assert hasattr(owner, name), f"{library.__name__} has no {dotted}"
+                owner = getattr(owner, name)
+
+
+def _has_device() -> bool:
+    try:
+        return cp.cuda.runtime.getDeviceCount() > 0
+    except cp.cuda.runtime.CUDARuntimeError:
+        return False
+
+
+@pytest.mark.skipif(_has_device(), reason="this machine has a GPU")
+def test_without_a_driver_the_error_says_so():
+    expected = r"^no (usable NVIDIA driver: .* for CUDA 1\d\.\d|NVIDIA GPU).*nvidia-smi"
+    with pytest.raises(DeviceError, match=expected) as caught:
+        get_backend("cuda")
+    assert "\n" not in str(caught.value)

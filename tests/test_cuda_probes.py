@@ -1,0 +1,137 @@
+"""The CUDA backend's constructor: each thing that can be missing is named, with its cure."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from analogy.backends import cuda, get_backend
+from analogy.errors import DeviceError
+
+
+class CUDARuntimeError(RuntimeError):
+    def __init__(self, status: int):
+        super().__init__(f"cudaErrorSomething: number {status}")
+        self.status = status
+
+
+def fake_cupy(devices=1, version=12090):
+    def count():
+        if isinstance(devices, Exception):
+            raise devices
+        return devices
+
+    runtime = SimpleNamespace(
+        getDeviceCount=count, runtimeGetVersion=lambda: version, CUDARuntimeError=CUDARuntimeError
+    )
+    return SimpleNamespace(cuda=SimpleNamespace(runtime=runtime, Device=lambda number: f"device {number}"))
+
+
+CUDA = "CUDAExecutionProvider"
+
+
+def fake_runtime(monkeypatch, providers=(CUDA,), cuda_version="12.8", installed=("onnxruntime-gpu",)):
+    module = SimpleNamespace(
+        __version__="1.25.0",
+        cuda_version=cuda_version,
+        get_available_providers=lambda: list(providers),
+        preload_dlls=lambda: loaded.append(True),
+    )
+    loaded: list[bool] = []
+    monkeypatch.setitem(sys.modules, "onnxruntime", module)
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", lambda: {"onnxruntime": list(installed)})
+    return loaded
+
+
+def test_cupy_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(DeviceError, match=r"CuPy cannot be imported .*pip install .*\[cuda12\]"):
+        get_backend("cuda")
+
+
+def test_auto_falls_back_and_logs_one_line(monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with caplog.at_level(logging.DEBUG, "analogy"):
+        assert get_backend("auto").name == "cpu"
+    assert len(caplog.records) == 1
+    assert "CuPy cannot be imported" in caplog.text
+
+
+def test_driver_too_old():
+    with pytest.raises(DeviceError, match=r"driver: .* too old for CUDA 13\.1 .*number 35.*nvidia-smi works"):
+        cuda.check_driver(fake_cupy(CUDARuntimeError(35), version=13010))
+
+
+@pytest.mark.parametrize("devices", [0, CUDARuntimeError(100)])
+def test_no_device(devices):
+    with pytest.raises(DeviceError, match=r"no NVIDIA GPU is visible.*CUDA_VISIBLE_DEVICES"):
+        cuda.check_driver(fake_cupy(devices))
+
+
+def test_the_first_device_is_taken():
+    assert cuda.check_driver(fake_cupy(2)) == "device 0"
+
+
+@pytest.mark.parametrize("error", [ImportError("libnvrtc.so.12 not found"), OSError("no headers\nsecond line")])
+def test_compiler_missing(error):
+    def fail(**kwargs):
+        raise error
+
+    cp = SimpleNamespace(zeros=lambda *args: None, RawModule=fail)
+    with pytest.raises(DeviceError, match=r"cannot compile and run a kernel \((libnvrtc.*found|no headers)\).*pip"):
+        cuda.check_compiler(cp)
+
+
+def test_a_kernel_that_does_nothing():
+    def module(**kwargs):
+        return SimpleNamespace(get_function=lambda name: lambda grid, block, args: None)
+
+    with pytest.raises(DeviceError, match="left no result"):
+        cuda.check_compiler(SimpleNamespace(zeros=lambda *args: [0], RawModule=module))
+
+
+def test_both_runtimes(monkeypatch):
+    fake_runtime(monkeypatch, installed=("onnxruntime-gpu", "onnxruntime"))
+    with pytest.raises(DeviceError, match="onnxruntime and onnxruntime-gpu overwrite each other; pip uninstall both"):
+        cuda.check_runtime(fake_cupy())
+
+
+def test_runtime_missing(monkeypatch):
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", dict)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(DeviceError, match=r"ONNX Runtime cannot be imported .*pip install"):
+        cuda.check_runtime(fake_cupy())
+
+
+def test_runtime_without_cuda(monkeypatch):
+    fake_runtime(monkeypatch, providers=("CPUExecutionProvider",))
+    with pytest.raises(DeviceError, match=r"ONNX Runtime \(1.25.0\) cannot use CUDA; uninstall it"):
+        cuda.check_runtime(fake_cupy())
+
+
+def test_runtime_for_another_cuda(monkeypatch):
+    fake_runtime(monkeypatch, cuda_version="13.0")
+    with pytest.raises(DeviceError, match=r"CuPy is built for CUDA 12, ONNX Runtime 1.25.0 for CUDA 13; .* one extra"):
+        cuda.check_runtime(fake_cupy())
+
+
+@pytest.mark.parametrize("cuda_version", ["12.8", "", None])
+def test_a_fitting_pair_loads_its_libraries(monkeypatch, cuda_version):
+    loaded = fake_runtime(monkeypatch, cuda_version=cuda_version)
+    cuda.check_runtime(fake_cupy())
+    assert loaded == [True]
+
+
+def test_providers_share_the_stream(monkeypatch):
+    fake_runtime(monkeypatch)
+    backend = object.__new__(cuda.CudaBackend)
+    backend.xp = fake_cupy()
+    backend._device, backend._stream = SimpleNamespace(id=0), SimpleNamespace(ptr=4096)
+    name, options = backend._find_providers()[0]
+    assert name == CUDA
+    expected = {"device_id": "0", "user_compute_stream": "4096", "use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+    assert options == expected
