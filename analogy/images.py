@@ -328,10 +328,10 @@ def _from_array(source: object, label: str) -> Picture:
         low, high = float(array.min()), float(array.max())  # NaN if any is NaN
         if not (np.isfinite(low) and np.isfinite(high)):
             raise ImageError(f"{label}: the array has values that are NaN or infinite; replace them")
-        if low < -1e-3 or high > 1 + 1e-3:  # rounding of earlier steps may leave a hair outside
+        if low < -1e-3 or high > 1 + 1e-3:  # rounding of earlier steps may leave a hair outside: still 0 and 255
             cure = "divide by 255" if low >= 0 and 2 < high <= 255 else "clip or rescale it"
             raise ImageError(f"{label}: floats must lie in 0..1, these in {low:g}..{high:g}; {cure}")
-        array = np.rint(np.clip(array, 0, 1) * np.float32(255)).astype(np.uint8)
+        array = np.rint(array * np.float32(255)).astype(np.uint8)
     elif array.dtype == np.bool_:
         array = array * np.uint8(255)
     elif array.dtype.kind != "u" or array.dtype.itemsize > 2:

@@ -42,7 +42,8 @@ class PublishedFile:
         for kind, digits in self.checksums.items():
             actual = digest(path, kind)
             if not actual.startswith(digits):
-                return f"its {kind} is {actual}, that of {self.name} is {digits}{'' if len(actual) == len(digits) else '..'}"
+                rest = "" if len(actual) == len(digits) else ".."
+                return f"its {kind} is {actual}, that of {self.name} is {digits}{rest}"
         return ""
 
 

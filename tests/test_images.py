@@ -18,6 +18,7 @@ from analogy.images import WRITERS, Picture, montage, read, resize, write
 
 H, W = 20, 24
 ORIENTATION = 0x0112
+TONES = ("rTRC", "gTRC", "bTRC")
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def refused(source, match, **kwargs):
 # Files, written here byte by byte where Pillow cannot
 
 
-def png(path, samples, depth, key=None):
+def png(path, samples, depth, key=None, exif=b""):
     """samples (H, W, bands) -> PNG of that bit depth, unfiltered; `key` is its tRNS colour."""
     height, width, bands = samples.shape
     if depth == 16:
@@ -62,6 +63,8 @@ def png(path, samples, depth, key=None):
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))]
     if key is not None:
         chunks.append((b"tRNS", struct.pack(f">{bands}H", *key)))
+    if exif:
+        chunks.append((b"eXIf", exif))
     chunks += [(b"IDAT", data), (b"IEND", b"")]
     body = b"".join(struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks)
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
@@ -115,15 +118,15 @@ def table(bands, corner):
     return head + ramp * bands + cube + ramp * 3
 
 
-def wide_gamut(**curves):
+def wide_gamut(pcs=b"XYZ ", **curves):
     """The primaries of Adobe RGB, adapted to D50."""
-    curves = curves or dict.fromkeys(("rTRC", "gTRC", "bTRC"), gamma(2.2))
+    curves = curves or dict.fromkeys(TONES, gamma(2.2))
     primaries = {
         "rXYZ": xyz(0.60974, 0.31111, 0.01947),
         "gXYZ": xyz(0.20528, 0.62567, 0.06087),
         "bXYZ": xyz(0.14919, 0.06322, 0.74457),
     }
-    return profile(b"RGB ", b"XYZ ", **primaries, **curves)
+    return profile(b"RGB ", pcs, **primaries, **curves)
 
 
 def by_lcms(pixels, icc, mode=None):
@@ -304,9 +307,15 @@ def test_16_bit_tiff_of_either_byte_order(tmp_path, rng, order, bands):
     assert np.array_equal(read(tmp_path / "x.tif").deep, np.broadcast_to(samples[..., :3], (H, W, 3)))
 
 
-def test_16_bit_tiff_is_turned_upright(tmp_path, rgb16):
-    tiff(tmp_path / "x.tif", rgb16.tobytes(), bits=(16,) * 3, photometric=2, bands=3, turn=6)
-    assert np.array_equal(read(tmp_path / "x.tif").deep, np.rot90(rgb16, -1))
+def test_16_bits_are_turned_upright(tmp_path, rgb16):
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    turned = [
+        tiff(tmp_path / "x.tif", rgb16.tobytes(), bits=(16,) * 3, photometric=2, bands=3, turn=6),
+        png(tmp_path / "x.png", rgb16, 16, exif=exif.tobytes().removeprefix(b"Exif\0\0")),
+    ]
+    for path in turned:
+        assert np.array_equal(read(path).deep, np.rot90(rgb16, -1))
 
 
 def test_grey_tiff_of_12_bits_or_white_at_zero(tmp_path, rgb16):
@@ -367,6 +376,9 @@ def test_grey_and_cmyk_profiles(tmp_path, rgb):
     Image.fromarray(rgb[..., 0]).save(tmp_path / "grey.png", icc_profile=linear)
     picture = read(tmp_path / "grey.png")
     assert np.array_equal(picture.rgb, by_lcms(rgb[..., 0], linear)) and picture.icc is None
+    both = np.dstack([rgb[..., 0], np.full((H, W), 255, np.uint8)])
+    Image.fromarray(both).save(tmp_path / "both.png", icc_profile=linear)
+    assert np.array_equal(read(tmp_path / "both.png").rgb, picture.rgb)
     assert picture.rgb.astype(int).sum() > 1.2 * np.broadcast_to(rgb[..., :1], rgb.shape).astype(int).sum()
 
     grey_only = profile(b"CMYK", b"Lab ", A2B0=table(4, lambda cmyk: (255 - 63 * sum(cmyk), 128, 128)))
@@ -378,7 +390,15 @@ def test_grey_and_cmyk_profiles(tmp_path, rgb):
 
 
 @pytest.mark.parametrize(
-    "icc", [b"junk", b"x" * 500, wide_gamut()[:200], profile(b"CMYK", b"Lab "), profile(b"RGB ", b"XYZ ")]
+    "icc",
+    [
+        b"junk",
+        b"x" * 500,
+        wide_gamut()[:200],
+        profile(b"CMYK", b"Lab "),
+        profile(b"RGB ", b"XYZ "),
+        profile(b"GRAY", b"XYZ ", wtpt=xyz(0.9642, 1, 0.8249), kTRC=gamma(1)),
+    ],
 )
 def test_a_profile_that_does_not_fit_is_ignored_with_one_line(tmp_path, rgb, rgb16, icc, caplog):
     Image.fromarray(rgb).save(tmp_path / "x.png", icc_profile=icc)
@@ -422,7 +442,7 @@ def test_16_bit_grey_profile(tmp_path, rgb):
 @pytest.mark.parametrize(
     "icc",
     [
-        profile(b"RGB ", b"Lab ", A2B0=table(3, lambda c: (255 * c[1], 128, 128))),
+        wide_gamut(b"Lab ", A2B0=table(3, lambda c: (255 * c[1], 128, 128)), **dict.fromkeys(TONES, gamma(2.2))),
         wide_gamut(rTRC=CURVES["gamma"], gTRC=CURVES["gamma"], bTRC=parametric(2, 2.2, 0.9, 0.05, 0.02)),
     ],
     ids=["tables", "raised black"],
@@ -441,7 +461,7 @@ def test_16_bits_are_given_up_where_the_profile_needs_lcms(tmp_path, rgb, icc, c
 def test_arrays_of_every_kind(rgb, rgb16):
     exact = [rgb, rgb / 255, (rgb / 255).astype(np.float32), rgb * np.uint16(257), np.asfortranarray(rgb)]
     for array in exact:
-        assert np.array_equal(read(array).rgb, rgb), array.dtype
+        assert np.array_equal(read(array).rgb, rgb) and read(array).rgb.flags.c_contiguous, array.dtype
     assert close(read((rgb / 255).astype(np.float16)).rgb, rgb)
     assert np.array_equal(read(rgb16).deep, rgb16) and np.array_equal(read(rgb16.astype(">u2")).deep, rgb16)
     assert read(rgb).deep is None and read(rgb).name == "the picture" and read(rgb, name="A").name == "A"
@@ -597,6 +617,9 @@ def test_16_bit_files(tmp_path, rgb, rgb16, holes, suffix, with_alpha, icc):
     assert close(picture.deep[opaque], rgb16[opaque], within)
     assert np.array_equal(picture.alpha, holes) if with_alpha else opaque.all()
     assert picture.icc == icc
+    if suffix == ".tif":
+        with Image.open(path) as image:
+            assert image.tag_v2[338] == (2,)  # the fourth band is alpha, as other programs need to know
     write(path, rgb16)
     assert np.array_equal(read(path).deep, rgb16) and read(path).alpha is None
     with Image.open(path) as image:

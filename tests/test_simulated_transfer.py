@@ -15,7 +15,9 @@ def pictures(rng):
         coarse = rng.integers(0, 256, (7, 7, 3))
         y, x = np.linspace(0, 5.99, height), np.linspace(0, 5.99, width)
         rows = coarse[y.astype(int)] * (1 - y % 1)[:, None, None] + coarse[y.astype(int) + 1] * (y % 1)[:, None, None]
-        blend = rows[:, x.astype(int)] * (1 - x % 1)[None, :, None] + rows[:, x.astype(int) + 1] * (x % 1)[None, :, None]
+        blend = (
+            rows[:, x.astype(int)] * (1 - x % 1)[None, :, None] + rows[:, x.astype(int) + 1] * (x % 1)[None, :, None]
+        )
         yield np.clip(blend + rng.normal(0, 6, blend.shape), 0, 255).astype(np.uint8)
 
 

@@ -9,7 +9,7 @@ takes RGB in 0..1 as (1, 3, H, W) and returns `relu1_1` .. `relu5_1` with stride
 1. Pool.  Augmented random crops go once through the teacher; a random sample of its features is kept as float16.
    The student meets each crop several times: the teacher would otherwise cost as much as the training.
 2. Training.  At every level, on positions sampled from all the crops of a batch (N positions, c channels):
-   `linear`      a learned map ReLU(F_student W + b) regresses the teacher's features;
+   `linear`      a learned map of the student's features, F / rms(F) W + b, regresses the teacher's;
    `relational`  the N x N cosines among the student's positions equal the teacher's ("Relational Knowledge
                  Distillation", Park et al., CVPR 2019): what matching needs, which sees only cosines;
    `norm`        |F| relative to its mean is the teacher's: the method blends levels by the norm map.
@@ -41,9 +41,9 @@ LEVELS = tuple(WIDTHS)
 OUTPUTS = [f"relu{level}_1" for level in LEVELS]
 LEVEL_WEIGHT = {1: 1.0, 2: 1.0, 3: 1.0, 4: 1.5, 5: 2.0}  # the deep levels are the hardest, and start the search
 TERMS = {"linear": 1.0, "relational": 4.0, "norm": 0.5}
-# Crop side -> crops per batch and positions per crop: about equal pixels and N near 576 whatever the side. Multiples of
+# Crop side -> crops per batch and positions per crop: about equal pixels and N near 384 whatever the side. Multiples of
 # 16, so that the teacher's and the student's pooling agree on the shapes.
-SIDES = {144: (12, 48), 208: (6, 96)}
+SIDES = {144: (8, 48), 208: (4, 96)}
 EVALUATION_SIDE = 208
 PEAK_RATE = {"muon": 8e-3, "adamw": 5e-3}
 WARM_UP = 100
@@ -273,7 +273,7 @@ class Distiller(nn.Module):
         for level in LEVELS:
             ours, theirs = features[level].flatten(0, 2)[index[level]].float(), target[level]
             errors = {
-                "linear": relative_error(F.relu(self.maps[str(level)](ours)), theirs),
+                "linear": relative_error(self.maps[str(level)](ours / ours.square().mean().sqrt()), theirs),
                 "relational": relational_error(ours, theirs),
                 "norm": norm_error(ours, theirs),
             }

@@ -66,7 +66,7 @@ class CudaBackend:
         runtime = self.xp.cuda.runtime
         properties = runtime.getDeviceProperties(self._device.id)
         memory = properties["totalGlobalMem"] / 2**30
-        return f"{properties['name'].decode()}, {memory:.0f} GiB, CUDA {_version(runtime.runtimeGetVersion())}"
+        return f"{properties['name'].decode()}, {memory:.0f} GiB, CUDA {version(runtime.runtimeGetVersion())}"
 
     def prepare(self) -> None:
         """Compile both forms of the kernels (CuPy keeps them on disk, so only once per device and CUDA version)."""
@@ -171,18 +171,18 @@ def import_cupy() -> Any:
     try:
         return importlib.import_module("cupy")
     except ImportError as error:
-        raise DeviceError(f"CuPy cannot be imported ({_first_line(error)}); {_INSTALL}") from error
+        raise DeviceError(f"CuPy cannot be imported ({first_line(error)}); {_INSTALL}") from error
 
 
 def check_driver(cp: Any) -> Any:
     """CUDA's first device, or `DeviceError`."""
-    needed = _version(cp.cuda.runtime.runtimeGetVersion())
+    needed = version(cp.cuda.runtime.runtimeGetVersion())
     try:
         count = cp.cuda.runtime.getDeviceCount()
     except cp.cuda.runtime.CUDARuntimeError as error:
         if error.status != _NO_DEVICE:
             raise DeviceError(
-                f"no usable NVIDIA driver: it is missing or too old for CUDA {needed} ({_first_line(error)}); "
+                f"no usable NVIDIA driver: it is missing or too old for CUDA {needed} ({first_line(error)}); "
                 "install or update the driver, and see that nvidia-smi works"
             ) from error
         count = 0
@@ -200,15 +200,15 @@ def check_compiler(cp: Any) -> None:
         answer = int(out[0])
     except Exception as error:  # whatever CuPy, NVRTC or the loader of libraries may raise
         raise DeviceError(
-            f"CuPy cannot compile and run a kernel ({_first_line(error)}); "
+            f"CuPy cannot compile and run a kernel ({first_line(error)}); "
             f"the CUDA headers or NVRTC may be missing: {_INSTALL}"
         ) from error
     if answer != 42:
         raise DeviceError("a CUDA kernel ran but left no result; the driver or the device is faulty")
 
 
-def check_runtime(cp: Any) -> None:
-    """`DeviceError` unless exactly one ONNX Runtime is installed, built for CUDA, and for the version that CuPy has."""
+def check_runtime(cp: Any) -> str:
+    """The version of ONNX Runtime; `DeviceError` unless there is one, alone, built for CUDA, and for CuPy's version."""
     installed = sorted(set(importlib.metadata.packages_distributions().get("onnxruntime", [])))
     if len(installed) > 1:
         names = " and ".join(installed)
@@ -216,10 +216,11 @@ def check_runtime(cp: Any) -> None:
     try:
         runtime = importlib.import_module("onnxruntime")
     except ImportError as error:
-        raise DeviceError(f"ONNX Runtime cannot be imported ({_first_line(error)}); {_INSTALL}") from error
+        raise DeviceError(f"ONNX Runtime cannot be imported ({first_line(error)}); {_INSTALL}") from error
     if "CUDAExecutionProvider" not in runtime.get_available_providers():
-        version = runtime.__version__
-        raise DeviceError(f"the installed ONNX Runtime ({version}) cannot use CUDA; uninstall it, then {_INSTALL}")
+        raise DeviceError(
+            f"ONNX Runtime {runtime.__version__} as installed cannot use CUDA; uninstall it, then {_INSTALL}"
+        )
     ours = cp.cuda.runtime.runtimeGetVersion() // 1000
     theirs = str(getattr(runtime, "cuda_version", "") or "").split(".")[0]
     if theirs and theirs != str(ours):
@@ -230,6 +231,7 @@ def check_runtime(cp: Any) -> None:
     # Finds cuDNN and cuBLAS in the environment's own packages; without it only system-wide ones are seen.
     if hasattr(runtime, "preload_dlls"):
         runtime.preload_dlls()
+    return runtime.__version__
 
 
 def _unit(channels: int, *arrays: Any) -> tuple[str, int]:
@@ -254,9 +256,11 @@ def _power_of_two(n: int) -> int:
     return 1 << (n - 1).bit_length()
 
 
-def _version(number: int) -> str:
+def version(number: int) -> str:
+    """CUDA's way to write a version as one number, in words."""
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, short enough for a message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -20,6 +20,7 @@ class CUDARuntimeError(RuntimeError):
     status = 0
 
 
+__version__ = "stand-in"
 cuda = SimpleNamespace(
     Device=device.Device,
     Stream=device.Stream,
@@ -28,6 +29,7 @@ cuda = SimpleNamespace(
         CUDARuntimeError=CUDARuntimeError,
         getDeviceCount=lambda: 1,
         getDeviceProperties=lambda id: {"name": b"simulator", "totalGlobalMem": 2**30},
+        driverGetVersion=lambda: 12090,
         runtimeGetVersion=lambda: 12090,
     ),
 )

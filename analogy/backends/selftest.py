@@ -1,0 +1,162 @@
+"""Does the CUDA backend work here? Step by step, for people who have a GPU: `analogy info --selftest`.
+
+Each step needs the ones before it; after a failure the rest is not tried, except that kernels are tested one by one.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from . import cuda
+from .cpu import CpuBackend
+
+SAME_MATCHES = 0.99
+"""Share of a field that must be equal: where two matches are equally good, rounding decides."""
+SAME_PIXELS = 0.97
+"""The same for a whole transfer, where what rounding decided early is built upon."""
+
+# y = Conv(x (1, 1, 4, 4), w (1, 1, 3, 3)), opset 13, as ONNX: an operator for which ONNX Runtime needs cuDNN.
+_CONVOLUTION = base64.b64decode(
+    "CAg6awoPCgF4CgF3EgF5IgRDb252EgFnWhsKAXgSFgoUCAESEAoCCAEKAggBCgIIBAoCCARaGwoBdxIWChQIARIQCgIIAQoCCAEKAggDCgIIA2Ib"
+    "CgF5EhYKFAgBEhAKAggBCgIIAQoCCAIKAggCQgQKABAN"
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report: what was tried, whether it holds, and what was found or went wrong."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def selftest(transfer: Callable[[str], np.ndarray] | None = None) -> list[Check]:
+    """Try everything the CUDA backend needs. `transfer`: device name -> A' (H, W, 3) uint8 of a small fixed pair."""
+    run = _Run()
+    run.step("CuPy", run.cupy)
+    run.step("driver", run.driver)
+    run.step("compiler", run.compiler)
+    run.step("ONNX Runtime", run.runtime)
+    run.step("backend", run.make_backend)
+    run.step("ONNX Runtime on the GPU", run.convolution)
+    for name in ("join", "resample", "distance", "propagate", "random_search", "vote"):
+        run.step(f"kernel {name}", partial(run.kernel, name), needed=False)
+    if transfer:
+        run.step("transfer", partial(run.transfer, transfer), needed=False)
+    return run.checks
+
+
+class _Run:
+    """The steps, and what they hand on. A step returns what it found, in words, or raises."""
+
+    def __init__(self) -> None:
+        self.checks: list[Check] = []
+        self.failed = ""
+        self.cp: Any = None
+        self.backend: Any = None
+
+    def step(self, name: str, function: Callable[[], str], needed: bool = True) -> None:
+        """Add a check; a `needed` step that fails keeps the later ones from being tried."""
+        if self.failed:
+            self.checks.append(Check(name, False, f"not tried, because of: {self.failed}"))
+            return
+        try:
+            self.checks.append(Check(name, True, function()))
+        except Exception as error:  # the report is for finding out what can go wrong
+            self.checks.append(Check(name, False, cuda.first_line(error)))
+            self.failed = name if needed else ""
+
+    def cupy(self) -> str:
+        self.cp = cuda.import_cupy()
+        return f"{self.cp.__version__}, for CUDA {cuda.version(self.cp.cuda.runtime.runtimeGetVersion())}"
+
+    def driver(self) -> str:
+        cuda.check_driver(self.cp)
+        return f"supports CUDA {cuda.version(self.cp.cuda.runtime.driverGetVersion())}"
+
+    def compiler(self) -> str:
+        cuda.check_compiler(self.cp)
+        return "a kernel was compiled and ran"
+
+    def runtime(self) -> str:
+        return cuda.check_runtime(self.cp)
+
+    def make_backend(self) -> str:
+        self.backend = cuda.CudaBackend()
+        self.backend.prepare()
+        return self.backend.describe()
+
+    def convolution(self) -> str:
+        """One convolution, by address on the shared stream, as `features.py` runs its graphs."""
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(_CONVOLUTION, providers=self.backend.providers)
+        first = session.get_providers()[0]
+        wanted = self.backend.providers[0]
+        if first != (wanted if isinstance(wanted, str) else wanted[0]):
+            raise RuntimeError(f"ONNX Runtime fell back to {first}: cuDNN or cuBLAS is missing or does not fit")
+        x, w = (self.backend.asarray(np.arange(n * n, dtype=np.float32).reshape(1, 1, n, n)) for n in (4, 3))
+        y = self.backend.xp.empty((1, 1, 2, 2), np.float32)
+        binding = session.io_binding()
+        for name, array in (("x", x), ("w", w)):
+            binding.bind_input(name, self.backend.name, 0, np.float32, array.shape, self.backend.pointer(array))
+        binding.bind_output("y", self.backend.name, 0, np.float32, y.shape, self.backend.pointer(y))
+        session.run_with_iobinding(binding)
+        found = self.backend.to_host(y).ravel()
+        if not np.allclose(found, [258, 294, 402, 438], rtol=1e-6):
+            raise RuntimeError(f"the result of a convolution is wrong: {found}")
+        return f"{onnxruntime.__version__}, {first}"
+
+    def kernel(self, name: str) -> str:
+        """The same call on both backends."""
+        cpu = CpuBackend(1)
+        args = _arguments(cpu)[name]
+        there = [self.backend.asarray(arg) if isinstance(arg, np.ndarray) else arg for arg in args]
+        actual, expected = getattr(self.backend, name)(*there), getattr(cpu, name)(*args)
+        if not isinstance(expected, tuple):
+            actual, expected = (actual,), (expected,)
+        return ", ".join(_compare(self.backend.to_host(x), y) for x, y in zip(actual, expected, strict=True))
+
+    def transfer(self, transfer: Callable[[str], np.ndarray]) -> str:
+        same = float((transfer("cuda") == transfer("cpu")).all(axis=2).mean())
+        if same < SAME_PIXELS:
+            raise RuntimeError(f"only {same:.1%} of the pixels are those of the CPU")
+        return f"{same:.1%} of the pixels are those of the CPU"
+
+
+def _arguments(cpu: CpuBackend) -> dict[str, tuple[Any, ...]]:
+    """Arguments for each kernel: small, random but always the same, of odd and different sizes."""
+    rng = np.random.default_rng(0)
+    size_a, size_b = (19, 23), (17, 29)
+    f, g = (rng.standard_normal((*size, 20), np.float32) for size in (size_a, size_b))
+    a, b = cpu.join(f, f), cpu.join(g, g)
+    nnf = np.stack([rng.integers(0, n, size_a) for n in size_b], axis=2).astype(np.int32)
+    d = cpu.distance(a, b, nnf, 3)
+    return {
+        "join": (f, f[::-1].copy()),
+        "resample": (nnf, (38, 45), (34, 57), (2.0, 1.9), (2.0, 1.9)),
+        "distance": (a, b, nnf, 3),
+        "propagate": (a, b, nnf, d, 3, 2, 2.0001),
+        "random_search": (a, b, nnf, d, 3, 9, 1, 2, 2.0001),
+        "vote": (nnf, g, 3),
+    }
+
+
+def _compare(actual: np.ndarray, expected: np.ndarray) -> str:
+    """The difference in words; `RuntimeError` where it is more than rounding."""
+    if actual.dtype == np.int32:
+        same = float((actual == expected).all(axis=2).mean())
+        if same < SAME_MATCHES:
+            raise RuntimeError(f"only {same:.1%} of the field is that of the CPU")
+        return f"{same:.1%} of the field is that of the CPU"
+    difference = float(np.abs(actual - expected).max())
+    if not difference < 1e-5:
+        raise RuntimeError(f"differs from the CPU by {difference:.1e}")
+    return f"differs from the CPU by {difference:.1e}"

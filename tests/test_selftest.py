@@ -1,0 +1,76 @@
+"""The self-test of the CUDA backend, on the simulator: it passes where all is well, and names what is not."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+from analogy.backends import cuda, selftest
+
+STEPS = ["CuPy", "driver", "compiler", "ONNX Runtime", "backend", "ONNX Runtime on the GPU"]
+KERNELS = [f"kernel {name}" for name in ("join", "resample", "distance", "propagate", "random_search", "vote")]
+
+
+@pytest.fixture
+def on_simulator(simulated, monkeypatch):
+    import simulator
+
+    monkeypatch.setattr(cuda, "import_cupy", lambda: simulator.standin)
+    monkeypatch.setattr(cuda, "check_runtime", lambda cp: "simulated")
+    monkeypatch.setattr(cuda, "CudaBackend", lambda: simulated)
+    return simulated
+
+
+def transfer(device: str) -> np.ndarray:
+    return np.zeros((8, 8, 3), np.uint8)
+
+
+def test_all_is_well(on_simulator):
+    checks = selftest.selftest(transfer)
+    assert [check.name for check in checks] == [*STEPS, *KERNELS, "transfer"]
+    assert [check for check in checks if not check.ok] == []
+    assert "100.0% of the field" in checks[STEPS.index("ONNX Runtime on the GPU") + 2].detail
+
+
+def test_without_a_transfer(on_simulator):
+    assert [check.name for check in selftest.selftest()] == [*STEPS, *KERNELS]
+
+
+def test_the_first_failure_is_named_and_the_rest_not_tried(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    first, *rest = selftest.selftest(transfer)
+    assert not first.ok
+    assert first.detail.startswith("CuPy cannot be imported")
+    assert {(check.ok, check.detail) for check in rest} == {(False, "not tried, because of: CuPy")}
+
+
+@pytest.mark.parametrize("name", ["distance", "propagate", "vote"])
+def test_a_wrong_kernel_is_named_and_the_others_still_tried(on_simulator, monkeypatch, name):
+    right = getattr(on_simulator, name)
+
+    def wrong(*args):
+        result = right(*args)
+        return tuple(array + 1 for array in result) if isinstance(result, tuple) else result + 1
+
+    monkeypatch.setattr(on_simulator, name, wrong)
+    checks = {check.name: check.ok for check in selftest.selftest()}
+    assert [name for name, ok in checks.items() if not ok] == [f"kernel {name}"]
+
+
+def test_a_transfer_that_differs(on_simulator):
+    last = selftest.selftest(lambda device: transfer(device) + np.uint8(device == "cuda"))[-1]
+    assert (last.ok, last.detail) == (False, "only 0.0% of the pixels are those of the CPU")
+
+
+def test_a_convolution_that_is_wrong(on_simulator, monkeypatch):
+    monkeypatch.setattr(on_simulator, "asarray", lambda array: on_simulator.xp.asarray(array) * 2)
+    checks = selftest.selftest()
+    failed = next(check for check in checks if not check.ok)
+    assert (failed.name, failed.detail[:31]) == (STEPS[-1], "the result of a convolution is ")
+
+
+@pytest.mark.gpu
+def test_on_the_gpu():
+    assert [check for check in selftest.selftest() if not check.ok] == []
