@@ -46,11 +46,12 @@ def search(
     reach: int | None,
     iterations: int,
     seed: int,
+    peak: float = PEAK,
 ) -> tuple[Array, Array]:
     """Improve a field by PatchMatch (Barnes et al. 2009): rounds of propagation with jumps, then random search.
 
     `a` (HA, WA, C) and `b` (HB, WB, C) float32 are joined features, `start` (HA, WA, 2) int32; `patch` is odd; `reach` is
-    the first radius of the random search, None for everything. Returns the field and its distance (HA, WA) float32:
+    the first radius of the random search, None for everything; no product of two positions may exceed `peak`. Returns the field and its distance (HA, WA) float32:
     minus the mean over the patch of the products, -2 for a perfect match. Departure from Barnes et al.: a pass reads only
     the field before it (as on a GPU), so the result does not depend on the order in which positions are visited.
     """
@@ -58,6 +59,6 @@ def search(
     nnf, distance = start, backend.distance(a, b, start, patch)
     for iteration in range(iterations):
         for jump in JUMPS:
-            nnf, distance = backend.propagate(a, b, nnf, distance, patch, jump, PEAK)
-        nnf, distance = backend.random_search(a, b, nnf, distance, patch, reach, seed, iteration, PEAK)
+            nnf, distance = backend.propagate(a, b, nnf, distance, patch, jump, peak)
+        nnf, distance = backend.random_search(a, b, nnf, distance, patch, reach, seed, iteration, peak)
     return nnf, distance

@@ -109,7 +109,7 @@ def test_runtime_missing(monkeypatch):
 
 def test_runtime_without_cuda(monkeypatch):
     fake_runtime(monkeypatch, providers=("CPUExecutionProvider",))
-    with pytest.raises(DeviceError, match=r"ONNX Runtime 1.25.0 as installed cannot use CUDA; uninstall it"):
+    with pytest.raises(DeviceError, match=r"ONNX Runtime 1.25.0 is built without CUDA; uninstall it"):
         cuda.check_runtime(fake_cupy())
 
 

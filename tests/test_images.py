@@ -557,7 +557,7 @@ def test_files_that_are_refused(tmp_path, rgb):
     (tmp_path / "x.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n%%EndComments\n")
     refused(tmp_path / "x.eps", "not a picture")  # and no Ghostscript is started
     Image.new("RGB", (300, 12)).save(tmp_path / "thin.png")
-    refused(tmp_path / "thin.png", "only 300 x 12 pixels; at least 16 x 16")
+    refused(tmp_path / "thin.png", r"^[^:]*thin\.png: only 300 x 12 pixels; at least 16 x 16")
     refused(Image.new("RGB", (300, 12)), "only 300 x 12 pixels")
     refused("a\0b", "null")
     refused("x" * 5000, "cannot be read")

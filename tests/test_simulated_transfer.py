@@ -1,10 +1,11 @@
-"""The whole transfer on the CUDA backend, under simulation: stand-in for CuPy, real kernels, ONNX Runtime by address."""
+"""The whole transfer on the simulated CUDA backend: stand-in for CuPy, real kernels, ONNX Runtime by address."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from analogy import images
 from analogy.engine import Engine
 from analogy.features import Features
 
@@ -13,12 +14,8 @@ def pictures(rng):
     """Two smooth pictures of different, odd sizes."""
     for height, width in ((45, 52), (49, 39)):
         coarse = rng.integers(0, 256, (7, 7, 3))
-        y, x = np.linspace(0, 5.99, height), np.linspace(0, 5.99, width)
-        rows = coarse[y.astype(int)] * (1 - y % 1)[:, None, None] + coarse[y.astype(int) + 1] * (y % 1)[:, None, None]
-        blend = (
-            rows[:, x.astype(int)] * (1 - x % 1)[None, :, None] + rows[:, x.astype(int) + 1] * (x % 1)[None, :, None]
-        )
-        yield np.clip(blend + rng.normal(0, 6, blend.shape), 0, 255).astype(np.uint8)
+        smooth = images.resize(coarse.astype(np.uint8), height, width)
+        yield np.clip(smooth + rng.normal(0, 6, smooth.shape), 0, 255).astype(np.uint8)
 
 
 @pytest.mark.parametrize("inversion", ["deconvolution", "vote"])

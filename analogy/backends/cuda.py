@@ -218,9 +218,7 @@ def check_runtime(cp: Any) -> str:
     except ImportError as error:
         raise DeviceError(f"ONNX Runtime cannot be imported ({first_line(error)}); {_INSTALL}") from error
     if "CUDAExecutionProvider" not in runtime.get_available_providers():
-        raise DeviceError(
-            f"ONNX Runtime {runtime.__version__} as installed cannot use CUDA; uninstall it, then {_INSTALL}"
-        )
+        raise DeviceError(f"ONNX Runtime {runtime.__version__} is built without CUDA; uninstall it, then {_INSTALL}")
     ours = cp.cuda.runtime.runtimeGetVersion() // 1000
     theirs = str(getattr(runtime, "cuda_version", "") or "").split(".")[0]
     if theirs and theirs != str(ours):

@@ -2,9 +2,8 @@
 //
 // Not simulated: weak memory ordering, dynamic shared memory, half precision, denormals flushed to zero, and speed.
 #pragma once
-#include <cmath>
-#include <string>
-#include <tuple>
+#include <math.h>
+
 #include <type_traits>
 #include <utility>
 
@@ -54,34 +53,32 @@ auto element(const T& value) {
   }
 }
 
-template <class T>
-std::string code() {
-  using E = decltype(element(T{}));
-  return (std::is_floating_point_v<E> ? "f" : std::is_signed_v<E> ? "i" : "u") + std::to_string(sizeof(E));
-}
-
 // One parameter in words: access (r read, w write, = by value), code of the elements, size and alignment in bytes.
 template <class P>
-std::string parameter() {
+int describe(char* text, size_t room) {
   using T = std::remove_cv_t<std::remove_pointer_t<P>>;
-  const char* access = !std::is_pointer_v<P> ? "=" : std::is_const_v<std::remove_pointer_t<P>> ? "r" : "w";
-  return std::string(access) + " " + code<T>() + " " + std::to_string(sizeof(T)) + " " + std::to_string(alignof(T)) + "\n";
+  using E = decltype(element(T{}));
+  const char access = !std::is_pointer_v<P> ? '=' : std::is_const_v<std::remove_pointer_t<P>> ? 'r' : 'w';
+  const char kind = std::is_floating_point_v<E> ? 'f' : std::is_signed_v<E> ? 'i' : 'u';
+  return snprintf(text, room, "%c %c%zu %zu %zu\n", access, kind, sizeof(E), sizeof(T), alignof(T));
 }
 
 template <class... P>
 const char* signature(void (*)(P...)) {
-  static const std::string text = (std::string() + ... + parameter<P>());
-  return text.c_str();
+  static char text[1024];
+  size_t length = 0;
+  ((length += describe<P>(text + length, sizeof text - length)), ...);
+  return text;
 }
 
 // Calls `kernel` for every thread; `values` points at one value for each parameter, as CUDA's launch function takes them.
 template <class... P, size_t... I>
 bool call(void (*kernel)(P...), std::index_sequence<I...>, void** values, dim3 grid, dim3 block, uint64_t seed) {
   static void (*function)(P...);
-  static std::tuple<std::remove_cv_t<P>...> arguments;
+  static void** arguments;
   function = kernel;
-  arguments = {*static_cast<std::remove_cv_t<P>*>(values[I])...};
-  return launch([] { std::apply(function, arguments); }, grid, block, seed);
+  arguments = values;
+  return launch([] { function(*static_cast<std::remove_cv_t<P>*>(arguments[I])...); }, grid, block, seed);
 }
 
 template <class... P>
