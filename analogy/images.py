@@ -1,32 +1,25 @@
 """Pictures in and out: any common file, PIL image or array becomes sRGB pixels, and results become files.
 
 Arrays are (height, width, 3), RGB, uint8 (or uint16 where said), C-contiguous and writable. Pillow decodes and encodes.
-It has no 16-bit RGB pixels, so the last part of this module makes up for it: such files are decoded twice, once for
-each byte of a sample; 16-bit PNG and TIFF files are written from a few lines; 16-bit pixels pass ICC profiles in NumPy.
+It has no 16-bit RGB pixels; `deep.py` makes up for that, `colour.py` sees to the profiles.
 """
 
-import io
 import logging
 import os
-import struct
-import sys
-import uuid
 import warnings
-import zlib
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
-from PIL.PngImagePlugin import putchunk
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from PIL import Image, ImageOps, UnidentifiedImageError
 
+from .colour import into_srgb, out_of_srgb, reason, to_8_bits
+from .deep import LOW_BYTES, write_png16, write_tiff16
 from .errors import ImageError, OutputError
+from .files import atomic
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -154,34 +147,25 @@ def write(path: str | os.PathLike[str], rgb: Array, *, like: Picture | None = No
     if alpha is not None and alpha.shape != rgb.shape[:2]:
         raise ImageError(f"{path}: the picture is {rgb.shape[:2]}, but the alpha to give it is {alpha.shape}")
     if kind not in ("PNG", "TIFF"):
-        rgb = _to_8_bits(rgb)
+        rgb = to_8_bits(rgb)
     if alpha is not None and kind in ("JPEG", "BMP"):
         rgb, alpha = _lay_on(rgb, alpha, 255), None
     icc = like.icc if like is not None and kind != "BMP" else None
     if icc is not None:
-        rgb, icc = _out_of_srgb(rgb, icc, str(path))
+        rgb, icc = out_of_srgb(rgb, icc, str(path))
 
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")  # not tempfile: its files are closed to other users
     try:
-        with temporary.open("xb") as file:
+        with atomic(path) as scratch, scratch.open("xb") as file:
             if rgb.dtype == np.uint16:
                 samples = rgb if alpha is None else np.dstack([rgb, alpha * np.uint16(257)])
-                (_write_png16 if kind == "PNG" else _write_tiff16)(file, samples, icc)
+                (write_png16 if kind == "PNG" else write_tiff16)(file, samples, icc)
             else:
                 image = Image.fromarray(rgb)
                 if alpha is not None:
                     image.putalpha(Image.fromarray(alpha))
                 image.save(file, kind, **options, **({"icc_profile": icc} if icc else {}))
-        temporary.replace(path)
-    except FileNotFoundError as error:
-        raise OutputError(f"{path}: the folder '{path.parent}' does not exist; make it first") from error
-    except PermissionError as error:
-        raise OutputError(f"{path}: no permission to write there; choose another folder") from error
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{path}: cannot be written ({_reason(error)})") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    except ValueError as error:
+        raise OutputError(f"{path}: cannot be written ({reason(error)})") from error
 
 
 # Reading
@@ -206,15 +190,10 @@ def _image_error(error: Exception, label: str) -> ImageError:
     if isinstance(error, UnidentifiedImageError):
         return ImageError(f"{label}: not a picture that can be read; known formats: {', '.join(FORMATS)}")
     if isinstance(error, Image.DecompressionBombError):
-        return ImageError(f"{label}: too large; make it smaller. {_reason(error)}")
+        return ImageError(f"{label}: too large; make it smaller. {reason(error)}")
     if isinstance(error, OSError) and error.errno is not None:
-        return ImageError(f"{label}: cannot be read ({_reason(error)})")
-    return ImageError(f"{label}: damaged or truncated, it cannot be decoded ({_reason(error)})")
-
-
-def _reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(text.split())  # one line
+        return ImageError(f"{label}: cannot be read ({reason(error)})")
+    return ImageError(f"{label}: damaged or truncated, it cannot be decoded ({reason(error)})")
 
 
 def _prepare(image: Any, label: str) -> str:
@@ -231,22 +210,13 @@ def _prepare(image: Any, label: str) -> str:
     return raw
 
 
-# The raw mode that finds the low byte of each sample where Pillow's own finds the high byte. "LA;16B" is four bytes a
-# pixel, so "RGBA" reads all of it. (libtiff hands samples over in the machine's order, N.)
-_LOW_BYTES = {"LA;16B": "RGBA"} | {
-    f"{bands};16{order}": f"{bands};16{swapped}"
-    for bands in ("RGB", "RGBA")
-    for order, swapped in (("B", "L"), ("L", "B"), ("N", "B" if sys.byteorder == "little" else "L"))
-}
-
-
 def _wide(path: str, image: Any, upright: Image.Image, raw: str) -> Array | None:
     """(H, W, bands) uint16 of the loaded file `image`, upright; None if it does not have 16 bits per channel."""
     if image.mode.startswith("I;16"):
         grey = np.asarray(upright).astype(np.uint32) * 65535 // (4095 if raw == "I;12" else 65535)
         white_is_zero = image.format == "TIFF" and image.tag_v2.get(262) == 0
         return (65535 - grey if white_is_zero else grey).astype(np.uint16)[..., None]
-    if (swapped := _LOW_BYTES.get(raw)) is None:
+    if (swapped := LOW_BYTES.get(raw)) is None:
         return None
     with Image.open(path, formats=FORMATS) as again:
         for i, tile in enumerate(again.tile):
@@ -263,7 +233,7 @@ def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
     except Exception as error:  # damaged EXIF makes Pillow raise nearly anything, and must not cost the picture
-        logger.warning("the orientation of %s is ignored (%s)", getattr(image, "filename", "a picture"), _reason(error))
+        logger.warning("the orientation of %s is ignored (%s)", getattr(image, "filename", "a picture"), reason(error))
         return image
 
 
@@ -278,15 +248,15 @@ def _from_pil(image: Image.Image, wide: Array | None, label: str) -> Picture:
         values, top = _scaled(np.asarray(image), label)
         if top == 65535:
             wide = values[..., None]
-        image = Image.fromarray(_to_8_bits(values))
+        image = Image.fromarray(to_8_bits(values))
     if image.mode in ("La", "RGBa"):
         image = image.convert(image.mode.upper())
     if wide is not None:
         if wide.shape[2] in (2, 4):
-            wide, alpha = wide[..., :-1], _to_8_bits(wide[..., -1])
+            wide, alpha = wide[..., :-1], to_8_bits(wide[..., -1])
         elif key is not None:
             alpha = np.where((wide == np.array(key)).all(axis=2), 0, 255).astype(np.uint8)
-        image = Image.fromarray(_to_8_bits(wide).squeeze())
+        image = Image.fromarray(to_8_bits(wide).squeeze())
         wide = np.broadcast_to(wide, (*wide.shape[:2], 3))
     elif image.has_transparency_data:
         alpha = np.array(image.convert("RGBA").getchannel("A"))
@@ -294,7 +264,7 @@ def _from_pil(image: Image.Image, wide: Array | None, label: str) -> Picture:
         image = image.convert("L")
     elif image.mode not in ("L", "CMYK"):
         image = image.convert("RGB")
-    pixels, icc = _into_srgb(image, wide, icc, label)
+    pixels, icc = into_srgb(image, wide, icc, label)
     return _picture(pixels, alpha, icc, label)
 
 
@@ -338,7 +308,7 @@ def _from_array(source: object, label: str) -> Picture:
         raise ImageError(f"{label}: {array.dtype} is not a pixel type; pass uint8, uint16, bool, or floats of 0..1")
     array = array.reshape(*shape[:2], -1)
     if array.shape[2] == 4:
-        return _picture(array[..., :3], _to_8_bits(array[..., 3]), None, label)
+        return _picture(array[..., :3], to_8_bits(array[..., 3]), None, label)
     return _picture(np.broadcast_to(array, (*shape[:2], 3)), None, None, label)
 
 
@@ -353,7 +323,7 @@ def _to_numpy(source: Any, label: str) -> Array:
         if hasattr(source, "__dlpack__"):
             return np.asarray(np.from_dlpack(source))
     except Exception as error:  # each library has its own
-        raise ImageError(f"{label}: cannot become a NumPy array ({_reason(error)}); pass one") from error
+        raise ImageError(f"{label}: cannot become a NumPy array ({reason(error)}); pass one") from error
     raise ImageError(f"{label}: cannot use a {type(source).__name__}; pass a path, a PIL image or an array")
 
 
@@ -367,16 +337,12 @@ def _picture(pixels: Array, alpha: Array | None, icc: bytes | None, label: str) 
             mean = np.einsum("ijc,ij->c", pixels, alpha, dtype=np.float64) / seen if seen else np.full(3, grey)
             pixels = _lay_on(pixels, alpha, mean)
     deep = np.array(pixels, np.uint16, order="C") if pixels.dtype.itemsize == 2 else None
-    return Picture(np.array(_to_8_bits(pixels), order="C"), alpha, deep, icc, label)
+    return Picture(np.array(to_8_bits(pixels), order="C"), alpha, deep, icc, label)
 
 
 def _lay_on(pixels: Array, alpha: Array, ground: Any) -> Array:
     weight = alpha[..., None] * np.float32(1 / 255)
     return np.rint(pixels * weight + np.asarray(ground, np.float32) * (1 - weight)).astype(pixels.dtype)
-
-
-def _to_8_bits(values: Array) -> Array:
-    return values if values.dtype == np.uint8 else ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def _check_size(height: int, width: int, label: str) -> None:
@@ -391,142 +357,3 @@ def _check_rgb(rgb: Array, dtypes: tuple[type, ...]) -> None:
 
 
 # Colour profiles
-
-
-def _into_srgb(image: Image.Image, wide: Array | None, icc: bytes | None, label: str) -> tuple[Array, bytes | None]:
-    """`image` (L, RGB or CMYK) or `wide` (H, W, 3) uint16 -> sRGB pixels, and `icc` if a result can be put in it."""
-    if icc:
-        try:
-            space = icc[16:20]
-            if image.mode not in {b"RGB ": ("L", "RGB"), b"GRAY": ("L",), b"CMYK": ("CMYK",)}.get(space, ()):
-                raise ValueError(f"it is for {space.decode('latin-1').strip()!r}, the picture is {image.mode}")
-            profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-            kept = icc if space == b"RGB " else None
-            if wide is not None:
-                if (deep := _convert_wide(wide, icc, _srgb_profile().tobytes())) is not None:
-                    return deep, kept
-                logger.info("%s: 16 bits are reduced to 8, as its colour profile is not a plain matrix", label)
-            source = image.convert("RGB") if space == b"RGB " else image
-            return np.asarray(ImageCms.profileToProfile(source, profile, _srgb_profile(), outputMode="RGB")), kept
-        except (ImageCms.PyCMSError, OSError, ValueError) as error:
-            logger.warning("%s: its colour profile is ignored (%s)", label, _reason(error))
-    return (wide if wide is not None else np.asarray(image.convert("RGB"))), None
-
-
-def _out_of_srgb(rgb: Array, icc: bytes, label: str) -> tuple[Array, bytes | None]:
-    """sRGB -> the colours of `icc`, and `icc`; or `rgb` and None where that profile cannot be used."""
-    try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-        if rgb.dtype == np.uint16 and (deep := _convert_wide(rgb, _srgb_profile().tobytes(), icc)) is not None:
-            return deep, icc
-        image = Image.fromarray(_to_8_bits(rgb))
-        return np.asarray(ImageCms.profileToProfile(image, _srgb_profile(), profile)), icc
-    except (ImageCms.PyCMSError, OSError, ValueError) as error:
-        logger.warning("%s: written in sRGB, as the colour profile cannot be used (%s)", label, _reason(error))
-        return rgb, None
-
-
-# Sixteen bits per channel: what Pillow cannot do
-
-
-def _srgb_profile() -> ImageCms.ImageCmsProfile:
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-
-
-def _convert_wide(pixels: Array, source: bytes, target: bytes) -> Array | None:
-    """(H, W, 3) uint16 from one ICC profile to another, relative colorimetric; None if either is not a matrix profile.
-
-    LCMS as Pillow offers it stops at 8 bits; up to its rounding, both give the same colours.
-    """
-    start, end = _matrix_profile(source), _matrix_profile(target)
-    if start is None or end is None:
-        return None
-    matrix = (np.linalg.inv(end[1]) @ start[1]).T
-    roots = np.linspace(0, 1, 65536)  # the way back is a table by the square root of light: fine enough in the dark
-    inverse = np.rint([np.interp(roots**2, curve, np.arange(65536)) for curve in end[0]]).astype(np.uint16)
-    result = np.empty(pixels.shape, np.uint16)
-    for top in range(0, len(pixels), 64):  # in strips, for the float64 in between
-        strip = pixels[top : top + 64]
-        light = np.stack([start[0][c][strip[..., c]] for c in range(3)], axis=-1) @ matrix
-        index = np.rint(np.sqrt(np.clip(light, 0, 1)) * 65535).astype(np.uint16)
-        result[top : top + 64] = np.stack([inverse[c][index[..., c]] for c in range(3)], axis=-1)
-    return result
-
-
-@lru_cache(4)
-def _matrix_profile(icc: bytes) -> tuple[Array, Array] | None:
-    """(curves (3, 65536): sample -> light in 0..1, matrix (3, 3): light -> XYZ) of an ICC profile (ICC.1, 9 and 10).
-
-    A grey profile counts as one with the primaries of sRGB. None for profiles made of tables, for damaged ones, and
-    where black is not 0 (LCMS compensates for that).
-    """
-    try:
-        count = int.from_bytes(icc[128:132], "big")
-        table = np.frombuffer(icc, [("name", "S4"), ("at", ">u4"), ("size", ">u4")], count, 132)
-        tags = {name: icc[at : at + size] for name, at, size in table.tolist()}
-        if b"A2B0" in tags:
-            return None
-        curves = np.stack([_curve(tags.get(b"kTRC") or tags[name]) for name in (b"rTRC", b"gTRC", b"bTRC")])
-        if curves[:, 0].max() > 1e-3:
-            return None
-        if b"kTRC" in tags:
-            rgb = _matrix_profile(_srgb_profile().tobytes())
-            return None if rgb is None else (curves, rgb[1])
-        matrix = np.stack([np.frombuffer(tags[name], ">i4", 3, 8) for name in (b"rXYZ", b"gXYZ", b"bXYZ")], axis=1)
-        return curves, matrix / 65536
-    except (KeyError, ValueError, IndexError):
-        return None
-
-
-def _curve(tag: bytes) -> Array:
-    """A tone curve (curveType or parametricCurveType) at 65536 points, never falling."""
-    x = np.linspace(0, 1, 65536)
-    if tag[:4] == b"curv":
-        points = np.frombuffer(tag, ">u2", int.from_bytes(tag[8:12], "big"), 12)
-        if len(points) < 2:
-            return x ** (points[0] / 256) if len(points) else x
-        return np.maximum.accumulate(np.interp(x, np.linspace(0, 1, len(points)), points / 65535))
-    if tag[:4] != b"para":
-        raise ValueError("unknown kind of curve")
-    kind = int.from_bytes(tag[8:10], "big")
-    p = [float(v) / 65536 for v in np.frombuffer(tag, ">i4", (1, 3, 4, 5, 7)[kind], 12)]
-    if kind < 3:  # (a x + b) ^ g + e; zero where a x + b is negative
-        g, a, b, e = p + [1.0, 0.0, 0.0][len(p) - 1 :]
-        y = np.maximum(a * x + b, 0) ** g + e
-    else:  # and c x + f below d
-        g, a, b, c, d, e, f = p + [0.0] * (7 - len(p))
-        y = np.where(x >= d, np.maximum(a * x + b, 0) ** g + e, c * x + f)
-    return np.maximum.accumulate(np.clip(y, 0, 1))
-
-
-def _write_png16(file: IO[bytes], samples: Array, icc: bytes | None) -> None:
-    """(H, W, 3 or 4) uint16 as PNG, every row with the filter Sub (difference to the pixel at the left)."""
-    height, width, bands = samples.shape
-    rows = np.ascontiguousarray(samples, ">u2").view(np.uint8).reshape(height, -1)
-    lines = np.empty((height, 1 + rows.shape[1]), np.uint8)
-    lines[:, 0] = 1
-    lines[:, 1:] = rows
-    lines[:, 1 + 2 * bands :] -= rows[:, : -2 * bands]
-    file.write(b"\x89PNG\r\n\x1a\n")
-    putchunk(file, b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2 if bands == 3 else 6, 0, 0, 0))
-    if icc:
-        putchunk(file, b"iCCP", b"ICC\0\0", zlib.compress(icc))
-    putchunk(file, b"IDAT", zlib.compress(lines.tobytes(), 3))
-    putchunk(file, b"IEND")
-
-
-def _write_tiff16(file: IO[bytes], samples: Array, icc: bytes | None) -> None:
-    """(H, W, 3 or 4) uint16 as TIFF: one strip, deflate, horizontal differences."""
-    height, width, bands = samples.shape
-    rows = np.array(samples, "<u2", order="C")
-    rows[:, 1:] -= samples[:, :-1]
-    data = zlib.compress(rows.tobytes(), 3)
-    tags = ImageFileDirectory_v2()
-    values = {256: width, 257: height, 258: (16,) * bands, 259: 8, 262: 2, 277: bands, 278: height, 284: 1, 317: 2}
-    values |= {273: 0, 279: len(data)}  # the strip's offset, to which Pillow adds the size of what precedes, and size
-    values |= {338: 2} if bands == 4 else {}  # alpha, the colours not multiplied by it
-    values |= {34675: icc} if icc else {}
-    for tag, value in values.items():
-        tags[tag] = value
-    tags.save(file)
-    file.write(data)

@@ -44,7 +44,7 @@ def distill(monkeypatch):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "SIDES", {32: (4, 4), 48: (2, 8)})
-    monkeypatch.setattr(module, "EVALUATION_SIDE", 48)
+    monkeypatch.setattr(module, "EVALUATION", (48, 2))
     threads = torch.get_num_threads()
     yield module
     torch.set_num_threads(threads)

@@ -41,10 +41,10 @@ LEVELS = tuple(WIDTHS)
 OUTPUTS = [f"relu{level}_1" for level in LEVELS]
 LEVEL_WEIGHT = {1: 1.0, 2: 1.0, 3: 1.0, 4: 1.5, 5: 2.0}  # the deep levels are the hardest, and start the search
 TERMS = {"linear": 1.0, "relational": 4.0, "norm": 0.5}
-# Crop side -> crops per batch and positions per crop: about equal pixels and N near 384 whatever the side. Multiples of
+# Crop side -> crops per batch and positions per crop: about equal pixels, and N = 384, whatever the side. Multiples of
 # 16, so that the teacher's and the student's pooling agree on the shapes.
 SIDES = {144: (8, 48), 208: (4, 96)}
-EVALUATION_SIDE = 208
+EVALUATION = (208, 8)  # side and crops per batch of the held-back photos
 PEAK_RATE = {"muon": 8e-3, "adamw": 5e-3}
 WARM_UP = 100
 HOLD_BACK = 20  # every 20th photo is for evaluation only
@@ -133,9 +133,8 @@ def augmented_crop(photo: Image.Image, side: int, rng: np.random.Generator) -> n
     elif look < 0.13:
         crop = ImageOps.posterize(crop.filter(ImageFilter.MedianFilter(5)), int(rng.integers(1, 4)))
     elif look < 0.16:
-        crop = ImageOps.autocontrast(ImageOps.invert(ImageOps.grayscale(crop).filter(ImageFilter.FIND_EDGES))).convert(
-            "RGB"
-        )
+        edges = ImageOps.grayscale(crop).filter(ImageFilter.FIND_EDGES)
+        crop = ImageOps.autocontrast(ImageOps.invert(edges)).convert("RGB")
     elif look < 0.2:
         crop = crop.filter(ImageFilter.ModeFilter(7))
     pixels = np.asarray(crop, np.float32)
@@ -190,9 +189,8 @@ def batch_of(pool: dict[str, np.ndarray], chosen: np.ndarray):
     side, index, target = images.shape[-1], {}, {}
     for level in LEVELS:
         area = (side >> (level - 1)) ** 2
-        index[level] = torch.from_numpy(
-            (pool[f"index{level}"][chosen] + np.arange(len(chosen))[:, None] * area).ravel()
-        )
+        first = np.arange(len(chosen))[:, None] * area
+        index[level] = torch.from_numpy((first + pool[f"index{level}"][chosen]).ravel())
         target[level] = torch.from_numpy(pool[f"teacher{level}"][chosen]).flatten(0, 1).float()
     return images, index, target
 
@@ -229,18 +227,15 @@ def linear_error(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
 @torch.no_grad()
 def evaluate(student: Student, pool: dict[str, np.ndarray]) -> dict[str, list[float]]:
     """The three errors per level on held-back photos, in float32: `relational` is a mean over batches."""
-    count, batch = len(pool["images"]), SIDES[EVALUATION_SIDE][0]
-    relational, rows = [], {level: [] for level in LEVELS}
-    for start in range(0, max(1, count - batch + 1), batch):
-        images, index, target = batch_of(pool, np.arange(start, min(start + batch, count)))
-        pairs = {level: (f.flatten(0, 2)[index[level]], target[level]) for level, f in student(images).items()}
-        relational.append([relational_error(*pair).item() for pair in pairs.values()])
-        for level, pair in pairs.items():
-            rows[level].append(pair)
-    joined = [tuple(torch.cat(part) for part in zip(*rows[level], strict=True)) for level in LEVELS]
+    pairs = {level: [] for level in LEVELS}
+    for start in range(0, len(pool["images"]), EVALUATION[1]):
+        images, index, target = batch_of(pool, np.arange(len(pool["images"]))[start : start + EVALUATION[1]])
+        for level, features in student(images).items():
+            pairs[level].append((features.flatten(0, 2)[index[level]], target[level]))
+    joined = [[torch.cat(part) for part in zip(*pairs[level], strict=True)] for level in LEVELS]
     return {
         "linear": [linear_error(*pair).item() for pair in joined],
-        "relational": np.mean(relational, 0).tolist(),
+        "relational": [float(np.mean([relational_error(*pair).item() for pair in pairs[level]])) for level in LEVELS],
         "norm": [norm_error(*pair).item() for pair in joined],
     }
 
@@ -312,16 +307,16 @@ def train(args: argparse.Namespace) -> None:
     if checkpoint.exists() and not args.resume:
         sys.exit(f"distill: {checkpoint} is already there: add --resume to go on from it, or choose another folder")
 
-    pools, side0 = {}, min(SIDES)
+    pools = {}
     for side, (batch, _) in SIDES.items():
-        count = args.crops * batch // SIDES[side0][0]
+        count = args.crops * batch // max(batch for batch, _ in SIDES.values())
         folder = run / "pool" / f"{side}px-{count}-seed{args.seed}"
         make_pool(folder, teacher, train_photos, side, count, args.seed, augmented_crop)
         pools[side] = read_pool(folder)
     held_back = read_held_back(run / "pool" / "held-back", teacher, held_back_photos)
 
     torch.manual_seed(args.seed)
-    model = Distiller({level: pools[side0][f"teacher{level}"].shape[-1] for level in LEVELS})
+    model = Distiller({level: pools[side][f"teacher{level}"].shape[-1] for level in LEVELS})
     optimisers, first = make_optimisers(model), 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
@@ -350,10 +345,8 @@ def train(args: argparse.Namespace) -> None:
         done = step + 1
         if done % 100 == 0:
             pace = (time.monotonic() - started) / (done - first)
-            left = pace * (args.steps - done) / 60
-            print(
-                f"step {done}: loss {np.mean(losses[-100:]):.3f}, {pace:.3f} s a step, {left:.0f} min left", flush=True
-            )
+            mean, left = np.mean(losses[-100:]), pace * (args.steps - done) / 60
+            print(f"step {done}: loss {mean:.3f}, {pace:.3f} s a step, {left:.0f} min left", flush=True)
         if done % args.checkpoint_every == 0 or done == args.steps:
             state = {"settings": settings, "step": done, "model": model.state_dict()}
             state |= {name: optimiser.state_dict() for name, optimiser in optimisers.items()}
@@ -365,7 +358,7 @@ def train(args: argparse.Namespace) -> None:
 
 def read_held_back(folder: Path, teacher, photos: list[Path]) -> dict[str, np.ndarray]:
     """The evaluation pool, made in `folder` at the first call: one central square per held-back photo."""
-    make_pool(folder, teacher, photos, EVALUATION_SIDE, len(photos), 0, centre_crop)
+    make_pool(folder, teacher, photos, EVALUATION[0], len(photos), 0, centre_crop)
     return read_pool(folder)
 
 

@@ -1,0 +1,59 @@
+"""Sixteen bits per channel in RGB files, which Pillow does not have: PNG and TIFF, read and written.
+
+Such a file is decoded twice, once for each byte of a sample; writing takes a few lines for each format.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+import zlib
+from typing import IO, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL.PngImagePlugin import putchunk
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+Array: TypeAlias = npt.NDArray[Any]
+
+# The raw mode that finds the low byte of each sample where Pillow's own finds the high byte. "LA;16B" is four bytes a
+# pixel, so "RGBA" reads all of it. (libtiff hands samples over in the machine's order, N.)
+LOW_BYTES = {"LA;16B": "RGBA"} | {
+    f"{bands};16{order}": f"{bands};16{swapped}"
+    for bands in ("RGB", "RGBA")
+    for order, swapped in (("B", "L"), ("L", "B"), ("N", "B" if sys.byteorder == "little" else "L"))
+}
+
+
+def write_png16(file: IO[bytes], samples: Array, icc: bytes | None) -> None:
+    """(H, W, 3 or 4) uint16 as PNG, every row with the filter Sub (difference to the pixel at the left)."""
+    height, width, bands = samples.shape
+    rows = np.ascontiguousarray(samples, ">u2").view(np.uint8).reshape(height, -1)
+    lines = np.empty((height, 1 + rows.shape[1]), np.uint8)
+    lines[:, 0] = 1
+    lines[:, 1:] = rows
+    lines[:, 1 + 2 * bands :] -= rows[:, : -2 * bands]
+    file.write(b"\x89PNG\r\n\x1a\n")
+    putchunk(file, b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2 if bands == 3 else 6, 0, 0, 0))
+    if icc:
+        putchunk(file, b"iCCP", b"ICC\0\0", zlib.compress(icc))
+    putchunk(file, b"IDAT", zlib.compress(lines.tobytes(), 3))
+    putchunk(file, b"IEND")
+
+
+def write_tiff16(file: IO[bytes], samples: Array, icc: bytes | None) -> None:
+    """(H, W, 3 or 4) uint16 as TIFF: one strip, deflate, horizontal differences."""
+    height, width, bands = samples.shape
+    rows = np.array(samples, "<u2", order="C")
+    rows[:, 1:] -= samples[:, :-1]
+    data = zlib.compress(rows.tobytes(), 3)
+    tags = ImageFileDirectory_v2()
+    values = {256: width, 257: height, 258: (16,) * bands, 259: 8, 262: 2, 277: bands, 278: height, 284: 1, 317: 2}
+    values |= {273: 0, 279: len(data)}  # the strip's offset, to which Pillow adds the size of what precedes, and size
+    values |= {338: 2} if bands == 4 else {}  # alpha, the colours not multiplied by it
+    values |= {34675: icc} if icc else {}
+    for tag, value in values.items():
+        tags[tag] = value
+    tags.save(file)
+    file.write(data)
