@@ -13,9 +13,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .errors import AnalogyError, DeviceError, ImageError, ModelError, OutputError, SettingsError
-    from .settings import PRESETS, Settings
     from .engine import Engine, Progress, Result, transfer
+    from .errors import AnalogyError, DeviceError, ImageError, MemoryLimitError, ModelError, OutputError, SettingsError
+    from .flow import warp
+    from .settings import PRESETS, Settings
 
 __version__ = "0.1.0"
 
@@ -24,6 +25,7 @@ _HOME = {
     "DeviceError": "errors",
     "Engine": "engine",
     "ImageError": "errors",
+    "MemoryLimitError": "errors",
     "ModelError": "errors",
     "OutputError": "errors",
     "PRESETS": "settings",
@@ -32,10 +34,25 @@ _HOME = {
     "Settings": "settings",
     "SettingsError": "errors",
     "transfer": "engine",
+    "warp": "flow",
 }
 
-__all__ = ["PRESETS", "AnalogyError", "DeviceError", "Engine", "ImageError", "ModelError", "OutputError", "Progress",
-           "Result", "Settings", "SettingsError", "transfer"]  # fmt: skip
+__all__ = [
+    "PRESETS",
+    "AnalogyError",
+    "DeviceError",
+    "Engine",
+    "ImageError",
+    "MemoryLimitError",
+    "ModelError",
+    "OutputError",
+    "Progress",
+    "Result",
+    "Settings",
+    "SettingsError",
+    "transfer",
+    "warp",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,8 +12,9 @@ from typing import Any
 import click
 
 from . import __version__
-from .errors import AnalogyError
-from .models import DEFAULT
+from .backends import DEVICES
+from .errors import AnalogyError, ModelError
+from .models import DEFAULT, locate, read_card
 from .settings import PRESETS, Settings
 
 BAD_INPUT = 2
@@ -55,83 +56,127 @@ def cli() -> None:
 def _setting_options(command: Callable[..., None]) -> Callable[..., None]:
     """One option for each field of `Settings`; unset options stay None, so that a preset can show through."""
     for field in reversed(dataclasses.fields(Settings)):
-        meta = field.metadata
+        name, meta = "--" + field.name.replace("_", "-"), field.metadata
+        if isinstance(field.default, bool):
+            command = click.option(name, field.name, is_flag=True, default=None, help=meta["help"])(command)
+            continue
         kind = click.Choice([str(c) for c in meta["choices"]]) if meta["choices"] else type(field.default)
-        command = click.option(
-            "--" + field.name.replace("_", "-"),
-            field.name,
-            type=kind,
-            help=f"{meta['help']}  [default: {field.default}]",
-        )(command)
-    return click.option("--preset", type=click.Choice(list(PRESETS)), help="A set of settings; single options go before it.")(
-        command
+        command = click.option(name, field.name, type=kind, help=f"{meta['help']}  [default: {field.default}]")(command)
+    presets = click.option(
+        "--preset", type=click.Choice(list(PRESETS)), help="A set of settings; single options go before it."
     )
+    return presets(command)
 
 
 def _engine_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
         click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: one per core]"),
-        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
+        click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True,
                      help="Where to compute; auto takes CUDA where it works."),
-        click.option("--model", default=DEFAULT, show_default=True, help="A model's name, or the folder of one."),
+        click.option("--model", help=f"A model's name, or the folder of one.  [default: {DEFAULT}]"),
     ):  # fmt: skip
         command = option(command)
     return command
 
 
-def _settings(preset: str | None, options: dict[str, Any]) -> Settings:
-    chosen = {name: value for name, value in options.items() if value is not None}
+def _settings(base: Settings, preset: str | None, options: dict[str, Any]) -> Settings:
+    """`base`, changed by a preset, changed by single options."""
+    chosen = (PRESETS[preset] if preset else {}) | {name: value for name, value in options.items() if value is not None}
     for field in dataclasses.fields(Settings):
-        if field.metadata["choices"] and field.name in chosen:
-            chosen[field.name] = type(field.default)(chosen[field.name])
-    return Settings.preset(preset, **chosen) if preset else Settings(**chosen)
+        if field.name in chosen and type(field.default) is int:  # a choice among numbers comes as text
+            chosen[field.name] = int(chosen[field.name])
+    return dataclasses.replace(base, **chosen)
 
 
-def _run(a: Any, b_prime: Any, output: Path, settings: Settings, model: str, device: str, threads: int | None) -> None:
+def _run(
+    a: Path, b_prime: Path, output: Path, settings: Settings, engine: tuple[Any, ...], flow: bool = False, **inputs: Any
+) -> None:
     """Transfer with a progress bar (quiet where standard error is no terminal), save, and say where the results are."""
     from tqdm import tqdm
 
+    from . import images
     from .engine import Engine
-    from .output import prepare_folder
+    from .output import is_picture, prepare_folder
 
-    output = prepare_folder(output)
-    engine = Engine(model, device, threads)
-    with tqdm(total=100, leave=False, disable=None, bar_format="{desc:12} {bar} {percentage:3.0f}%  {remaining} left") as bar:
+    one = is_picture(output)
+    prepare_folder(output.parent if one else output)
+    ready = Engine(*engine)
+    with tqdm(
+        total=100, leave=False, disable=None, bar_format="{desc:12} {bar} {percentage:3.0f}%  {remaining} left"
+    ) as bar:
 
         def show(progress: Any) -> None:
             bar.set_description_str(progress.stage)
             bar.update(round(100 * progress.done) - bar.n)
 
-        result = engine.transfer(a, b_prime, settings, progress=show)
-    result.save(output)
-    seconds = sum(result.seconds.values())
-    click.echo(f"{output / 'a_prime.png'}, b.png and montage.png in {seconds:.1f} s ({result.device})")
+        result = ready.transfer(a, b_prime, settings, progress=show, **inputs)
+    if not one:
+        result.save(output, flow=flow)
+    elif result.a_prime is not None:
+        images.write(output, result.a_prime, like=result.a)
+    elif result.b is not None:
+        images.write(output, result.b, like=result.b_prime)
+    click.echo(f"{output}: {sum(result.seconds.values()):.1f} s ({result.model}, {result.device})")
 
 
 @cli.command()
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("b_prime", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for the results.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True,
+              help="Folder for the results; or a picture (.png .jpg .webp .tif) for A' alone.")  # fmt: skip
 @_setting_options
+@click.option("--settings", "record", type=click.Path(path_type=Path), help="Repeat what a settings.json says.")
+@click.option("--mask-a", type=click.Path(path_type=Path), help="Label picture of A: one colour, one region.")
+@click.option(
+    "--mask-b", type=click.Path(path_type=Path), help="Label picture of B'; regions match only their own colour."
+)
+@click.option("--flow", is_flag=True, help="Also write both fields, as .npz, .flo and .txt.")
+@click.option("--levels", is_flag=True, help="Also write the picture of each level: how the analogy forms.")
 @_engine_options
-def transfer(a: Path, b_prime: Path, output: Path, preset: str | None, model: str, device: str, threads: int | None,
+def transfer(a: Path, b_prime: Path, output: Path, preset: str | None, record: Path | None, mask_a: Path | None,
+             mask_b: Path | None, flow: bool, levels: bool, model: str | None, device: str, threads: int | None,
              **options: Any) -> None:  # fmt: skip
     """Turn pictures A and B_PRIME into an analogy.
 
     Writes a_prime.png (A in the looks of B'), b.png (B' in the looks of A), montage.png and settings.json.
     """
-    _run(a, b_prime, output, _settings(preset, options), model, device, threads)
+    base, sha256 = Settings(), None
+    if record:
+        from .output import read_record
+
+        base, recorded, sha256 = read_record(record)
+        model = model or recorded
+    model = model or DEFAULT
+    if sha256 and read_card(locate(model)).sha256.get("features.onnx") != sha256:
+        raise ModelError(
+            f"the model {model!r} is not the one of {record}: its checksum differs; name that one with --model"
+        )
+    settings = _settings(base, preset, options)
+    _run(a, b_prime, output, settings, (model, device, threads), flow, mask_a=mask_a, mask_b=mask_b, levels=levels)
 
 
 @cli.command()
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("analogy-demo"), show_default=True,
               help="Folder for the results.")  # fmt: skip
 @_engine_options
-def demo(output: Path, model: str, device: str, threads: int | None) -> None:
+def demo(output: Path, model: str | None, device: str, threads: int | None) -> None:
     """Run the example pair that comes with the package, end to end."""
     examples = Path(__file__).parent / "examples"
     settings = Settings.preset("style-to-photo")
-    _run(examples / "astronaut.jpg", examples / "hopper.jpg", output, settings, model, device, threads)
+    _run(examples / "astronaut.jpg", examples / "hopper.jpg", output, settings, (model or DEFAULT, device, threads))
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The picture to write.")
+@click.option("--width", type=click.IntRange(1), help="Width of the field, which a .txt does not hold.")
+def flow(file: Path, output: Path, width: int | None) -> None:
+    """Draw a field (.npz, .flo or .txt) in the usual colour wheel: hue is direction, strength is distance."""
+    from . import flow as fields
+    from . import images
+
+    images.write(output, fields.colour(fields.read(file, width)))
+    click.echo(str(output))
 
 
 @cli.group()
@@ -142,7 +187,7 @@ def models() -> None:
 @models.command("list")
 def models_list() -> None:
     """Name each model that is here, its widths and what it is."""
-    from .models import installed, read_card
+    from .models import installed
 
     for name, folder in installed().items():
         card = read_card(folder)
@@ -153,8 +198,6 @@ def models_list() -> None:
 @click.argument("name", default=DEFAULT)
 def models_path(name: str) -> None:
     """Print the folder of a model."""
-    from .models import locate
-
     click.echo(locate(name))
 
 
@@ -162,7 +205,7 @@ def models_path(name: str) -> None:
 @click.argument("name", required=False)
 def models_verify(name: str | None) -> None:
     """Compare the files of one model, or of all, with their checksums."""
-    from .models import installed, locate, verify
+    from .models import installed, verify
 
     for each in [name] if name else installed():
         verify(locate(each))

@@ -22,8 +22,8 @@ logger = logging.getLogger("analogy")
 def keep_colours(result: Array, own: Array) -> Array:
     """`result` in the colours of `own`: its luminance with their chroma (Gatys et al. 2016, section 5.1).
 
-    Both (H, W, 3), both uint8 or both uint16, RGB. Luminance and chroma are Y, Cb and Cr (ITU-R BT.601): changing Y alone
-    adds the same amount to red, green and blue.
+    Both (H, W, 3), both uint8 or both uint16, RGB. Luminance is Y, chroma Cb and Cr (ITU-R BT.601): to change Y alone is to
+    add the same amount to red, green and blue.
     """
     white = np.iinfo(result.dtype).max
     change = (result.astype(np.float32) - own) @ np.array([0.299, 0.587, 0.114], np.float32)

@@ -27,3 +27,7 @@ class DeviceError(AnalogyError, RuntimeError):
 
 class OutputError(AnalogyError, OSError):
     """A result cannot be written to where it should go."""
+
+
+class MemoryLimitError(AnalogyError, MemoryError):
+    """The pictures need more memory than the device has left; the message says how much, and what to do."""

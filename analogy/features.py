@@ -41,7 +41,7 @@ class Features:
         """Features of a picture (H, W, 3) uint8 RGB: level -> (ceil(H / s), ceil(W / s), C) float32, s = 2 ** (level - 1)."""
         xp = self.backend.xp
         x = nchw(xp, self.backend.asarray(image).astype(xp.float32) / np.float32(255))
-        shapes = {
+        shapes: dict[str, tuple[int, ...]] = {
             f"relu{level}_1": (1, width, *level_size(image.shape[:2], level))
             for level, width in zip(reversed(LEVELS), self.card.widths, strict=True)
         }

@@ -1,4 +1,4 @@
-"""Writing a file so that it appears whole or not at all."""
+"""Files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,30 +7,34 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
-from .errors import OutputError
+from .errors import AnalogyError, OutputError
 
 
 @contextmanager
-def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A scratch path beside `path`: what the block has written there becomes `path` at its end, or vanishes on an error.
+def atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """A new binary file, open for writing; it becomes `path` when the block ends, and vanishes if the block raises.
 
-    Raises `OutputError` for a folder that does not exist or cannot be written, and for a full disk.
+    It is written beside `path` under another name, then renamed: nobody finds half of it, and an older `path` stays
+    until the new one is complete. Raises `OutputError`: no such folder, no permission, disk full; also for an `OSError`
+    or `ValueError` of the block, whose own `AnalogyError`s pass.
     """
     path = Path(path)
-    # Not tempfile: its files are closed to other users. The suffix stays, for writers that go by it.
-    scratch = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
+    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")  # not tempfile: its files are closed to other users
     try:
-        yield scratch
-        os.replace(scratch, path)
+        with temporary.open("xb") as file:
+            yield file
+        temporary.replace(path)
+    except AnalogyError:
+        raise
     except FileNotFoundError as error:
-        raise OutputError(f"{path}: the folder {path.parent} does not exist; make it first") from error
+        raise OutputError(f"{path}: the folder '{path.parent}' does not exist; make it first") from error
     except PermissionError as error:
         raise OutputError(f"{path}: no permission to write there; choose another folder") from error
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    except (OSError, ValueError) as error:
+        reason = " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
+        raise OutputError(f"{path}: cannot be written ({reason})") from error
     finally:
         with suppress(OSError):
-            scratch.unlink()
+            temporary.unlink()

@@ -60,6 +60,12 @@ class Picture:
     icc: bytes | None = None
     name: str = "picture"
 
+    def pixels(self, deep: bool) -> Array:
+        """`rgb`, or the same pixels as uint16 where `deep`."""
+        if not deep:
+            return self.rgb
+        return self.deep if self.deep is not None else self.rgb * np.uint16(257)
+
 
 def read(source: object, *, name: str | None = None) -> Picture:
     """`source` as a `Picture`.
@@ -154,18 +160,15 @@ def write(path: str | os.PathLike[str], rgb: Array, *, like: Picture | None = No
     if icc is not None:
         rgb, icc = out_of_srgb(rgb, icc, str(path))
 
-    try:
-        with atomic(path) as scratch, scratch.open("xb") as file:
-            if rgb.dtype == np.uint16:
-                samples = rgb if alpha is None else np.dstack([rgb, alpha * np.uint16(257)])
-                (write_png16 if kind == "PNG" else write_tiff16)(file, samples, icc)
-            else:
-                image = Image.fromarray(rgb)
-                if alpha is not None:
-                    image.putalpha(Image.fromarray(alpha))
-                image.save(file, kind, **options, **({"icc_profile": icc} if icc else {}))
-    except ValueError as error:
-        raise OutputError(f"{path}: cannot be written ({reason(error)})") from error
+    with atomic(path) as file:
+        if rgb.dtype == np.uint16:
+            samples = rgb if alpha is None else np.dstack([rgb, alpha * np.uint16(257)])
+            (write_png16 if kind == "PNG" else write_tiff16)(file, samples, icc)
+        else:
+            image = Image.fromarray(rgb)
+            if alpha is not None:
+                image.putalpha(Image.fromarray(alpha))
+            image.save(file, kind, **options, **({"icc_profile": icc} if icc else {}))
 
 
 # Reading

@@ -19,7 +19,9 @@ _ATTEMPTS = 6
 """Shortened steps before the minimum is taken as reached (in float32 nothing finer can be told apart)."""
 
 
-def minimise(xp: Any, function: Callable[[Array], tuple[float, Array]], start: Array, iterations: int) -> tuple[Array, float]:
+def minimise(
+    xp: Any, function: Callable[[Array], tuple[float, Array]], start: Array, iterations: int
+) -> tuple[Array, float]:
     """Minimise `function`: x -> (value, gradient like x) from `start`; returns (x, value), never worse than the start.
 
     Limited-memory BFGS (Nocedal & Wright 2006, algorithm 7.4) with a backtracking line search. The first step goes down

@@ -9,13 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from . import nnf
 from .backends import Array, Backend
 from .features import LEVELS, Features, level_size, nchw, nhwc
+from .guidance import Labels, within
 from .inversion import minimise
 from .settings import ALPHA, KAPPA, PATCH, REACH, TAU, Settings
 
@@ -32,12 +32,15 @@ class Progress:
 
 @dataclass(frozen=True)
 class Match:
-    """Both fields at the working size, with their distances, as the backend's arrays (shapes as in `Result`)."""
+    """What was found at each level, as the backend's arrays; a direction not asked for has nothing at level 1.
 
-    nnf_ab: Array
-    nnf_ba: Array
-    error_ab: Array
-    error_ba: Array
+    `ab`: level -> (h, w, 2) int32 field from A to B'; `error_ab`: level -> (h, w) float32 distance; `ba` from B' to A.
+    """
+
+    ab: dict[int, Array]
+    ba: dict[int, Array]
+    error_ab: dict[int, Array]
+    error_ba: dict[int, Array]
 
 
 class Stages:
@@ -61,28 +64,34 @@ _SHARE_DONE = {5: 0.08, 4: 0.17, 3: 0.32, 2: 0.5, 1: 0.72}
 
 
 def match(
-    network: Features, a: np.ndarray, b1: np.ndarray, settings: Settings, stages: Stages
+    network: Features, a: np.ndarray, b1: np.ndarray, settings: Settings, stages: Stages, labels: Labels | None = None
 ) -> Match:
-    """Fields between two pictures (H, W, 3) uint8 RGB, as the network sees them: algorithm 1 of the paper."""
+    """Fields between two pictures (H, W, 3) uint8 RGB, as the network sees them: algorithm 1 of the paper.
+
+    Both directions are needed down to level 2, for the features of A' and of B to form; at level 1 only those that
+    `settings.direction` asks for.
+    """
     backend = network.backend
     size_a, size_b = a.shape[:2], b1.shape[:2]
     f_a, f_b1 = network.pyramid(a), network.pyramid(b1)
-    pixels_a, pixels_b1 = (backend.asarray(backend.xp.asarray(p, dtype="float32") / np.float32(255)) for p in (a, b1))
+    pixels_a, pixels_b1 = as_floats(backend, a), as_floats(backend, b1)
     f_a1, f_b = f_a[5], f_b1[5]
     nnf_ab = nnf.identity(backend, level_size(size_a, 5), level_size(size_b, 5))
     nnf_ba = nnf.identity(backend, level_size(size_b, 5), level_size(size_a, 5))
+    found = Match({}, {}, {}, {})
 
     for level in LEVELS:
         stages.begin(f"level {level}", _SHARE_DONE[level])
         joined_a, joined_b = backend.join(f_a[level], f_a1), backend.join(f_b, f_b1[level])
-        how: dict[str, Any] = {
-            "patch": PATCH[level],
-            "reach": REACH.get(level),
-            "iterations": settings.search_iterations,
-            "seed": settings.seed * 8 + level,
-        }
-        nnf_ab, error_ab = nnf.search(backend, joined_a, joined_b, nnf_ab, **how)
-        nnf_ba, error_ba = nnf.search(backend, joined_b, joined_a, nnf_ba, **how)
+        may = labels.at(backend, joined_a.shape[:2], joined_b.shape[:2]) if labels else None
+        if level > 1 or settings.direction != "ba":
+            nnf_ab, found.error_ab[level] = _search(backend, level, joined_a, joined_b, nnf_ab, may, settings)
+            found.ab[level] = nnf_ab
+        if level > 1 or settings.direction != "ab":
+            nnf_ba, found.error_ba[level] = _search(
+                backend, level, joined_b, joined_a, nnf_ba, may and may[::-1], settings
+            )
+            found.ba[level] = nnf_ba
         if level > 1:
             r_a1 = reconstruct(network, level, nnf_ab, f_b1, pixels_b1, size_a, settings)
             r_b = reconstruct(network, level, nnf_ba, f_a, pixels_a, size_b, settings)
@@ -91,7 +100,36 @@ def match(
             finer_a, finer_b = level_size(size_a, level - 1), level_size(size_b, level - 1)
             nnf_ab = nnf.upsample(backend, nnf_ab, finer_a, finer_b)
             nnf_ba = nnf.upsample(backend, nnf_ba, finer_b, finer_a)
-    return Match(nnf_ab, nnf_ba, error_ab, error_ba)
+    return found
+
+
+def _search(
+    backend: Backend,
+    level: int,
+    a: Array,
+    b: Array,
+    start: Array,
+    labels: tuple[Array, Array] | None,
+    settings: Settings,
+) -> tuple[Array, Array]:
+    if labels:
+        start = within(backend, start, labels)
+    return nnf.search(
+        backend,
+        a,
+        b,
+        start,
+        patch=PATCH[level],
+        reach=REACH.get(level),
+        iterations=settings.search_iterations,
+        seed=(settings.seed * 8 + level) % 2**32,
+        labels=labels,
+    )
+
+
+def as_floats(backend: Backend, picture: np.ndarray) -> Array:
+    """A picture (H, W, 3) uint8 or uint16 as float32 0..1 of the backend."""
+    return backend.asarray(picture).astype(np.float32) / np.float32(np.iinfo(picture.dtype).max)
 
 
 def reconstruct(

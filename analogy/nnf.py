@@ -6,6 +6,8 @@ hand them to the backend's kernels; the kernels themselves never check.
 
 from __future__ import annotations
 
+import numpy as np
+
 from .backends import Array, Backend
 from .settings import JUMPS
 
@@ -47,18 +49,28 @@ def search(
     iterations: int,
     seed: int,
     peak: float = PEAK,
+    labels: tuple[Array, Array] | None = None,
 ) -> tuple[Array, Array]:
     """Improve a field by PatchMatch (Barnes et al. 2009): rounds of propagation with jumps, then random search.
 
     `a` (HA, WA, C) and `b` (HB, WB, C) float32 are joined features, `start` (HA, WA, 2) int32; `patch` is odd; `reach` is
-    the first radius of the random search, None for everything; no product of two positions may exceed `peak`. Returns the field and its distance (HA, WA) float32:
+    the first radius of the random search, None for everything; no product of two positions may exceed `peak`; `labels`
+    as in `Backend.propagate`. Returns the field and its distance (HA, WA) float32:
     minus the mean over the patch of the products, -2 for a perfect match. Departure from Barnes et al.: a pass reads only
     the field before it (as on a GPU), so the result does not depend on the order in which positions are visited.
     """
     reach = reach or max(b.shape[:2])
     nnf, distance = start, backend.distance(a, b, start, patch)
+    if labels:  # a forbidden match is worse than any other
+        distance = backend.xp.where(forbidden(start, labels), np.float32(np.inf), distance)
     for iteration in range(iterations):
         for jump in JUMPS:
-            nnf, distance = backend.propagate(a, b, nnf, distance, patch, jump, peak)
-        nnf, distance = backend.random_search(a, b, nnf, distance, patch, reach, seed, iteration, peak)
+            nnf, distance = backend.propagate(a, b, nnf, distance, patch, jump, peak, labels)
+        nnf, distance = backend.random_search(a, b, nnf, distance, patch, reach, seed, iteration, peak, labels)
     return nnf, distance
+
+
+def forbidden(nnf: Array, labels: tuple[Array, Array]) -> Array:
+    """(H, W) bool: where a field joins positions whose labels (see `Backend.propagate`) must not match."""
+    one, other = labels[0], labels[1][nnf[..., 0], nnf[..., 1]]
+    return (one != other) & (one >= 0) & (other >= 0)

@@ -31,6 +31,7 @@ TAU, KAPPA = 0.05, 300.0
 """Threshold and steepness of the sigmoid on the saliency (section 4.3 of the paper)."""
 
 INVERSIONS = ("vote", "deconvolution")
+DIRECTIONS = ("both", "ab", "ba")
 
 
 def _setting(default: Any, help: str, choices: tuple[Any, ...] | None = None, low: Any = None, high: Any = None) -> Any:
@@ -45,7 +46,10 @@ class Settings:
         3, "How much of the content's own structure to keep at each level: 3 most, 1 least.", choices=(1, 2, 3)
     )
     ratio: float = _setting(
-        1.0, "Shrink what the network sees; below 1 larger structures are matched. The output keeps its size.", low=0.1, high=1.0
+        1.0,
+        "Shrink what the network sees; below 1 larger structures are matched. The output keeps its size.",
+        low=0.1,
+        high=1.0,
     )
     inversion: str = _setting(
         "deconvolution",
@@ -58,6 +62,14 @@ class Settings:
     max_pixels: int = _setting(
         350_000, "Largest picture that the network sees, in pixels; larger ones are matched shrunken.", low=1024
     )
+
+    direction: str = _setting(
+        "both",
+        "Which pictures to make: A' alone (ab), B alone (ba) or both. One alone is the same picture, sooner.",
+        choices=DIRECTIONS,
+    )
+    photo: bool = _setting(False, "Refine A' as a photograph: its colours, with the edges and details of A.")
+    keep_colors: bool = _setting(False, "Keep the colours of A in A', and those of B' in B: transfer luminance only.")
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -102,7 +114,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "face": {"weight": 3, "ratio": 0.5},
     "style-to-style": {"weight": 3, "ratio": 1.0},
     "style-to-photo": {"weight": 2, "ratio": 0.5},
-    "photo-to-photo": {"weight": 3, "ratio": 1.0},
+    "photo-to-photo": {"weight": 3, "ratio": 1.0, "photo": True},
     "paper": {"inversion": "deconvolution", "inversion_steps": 20, "search_iterations": 10},
     "fast": {"inversion": "vote"},
 }

@@ -58,18 +58,24 @@ def distance(a, b, nnf, patch):
     return (-total / count).astype(np.float32)
 
 
-def propagate(a, b, nnf, distance, patch, jump, peak):
+def allowed(labels, match):
+    """Whether positions and their matches have equal labels, or a negative one on either side."""
+    one, other = labels[0], labels[1][match[..., 0], match[..., 1]]
+    return (one == other) | (one < 0) | (other < 0)
+
+
+def propagate(a, b, nnf, distance, patch, jump, peak, labels=None):
     """One propagation pass; `peak` only allows to stop early, which this does not do."""
     y, x = np.mgrid[: a.shape[0], : a.shape[1]]
     best, best_distance = nnf.copy(), distance.copy()
     for oy, ox in ((-jump, 0), (jump, 0), (0, -jump), (0, jump)):
         candidate = _at(nnf, y + oy, x + ox) - np.array([oy, ox], np.int32)
         exists = _inside(a, y + oy, x + ox) & _inside(b, candidate[..., 0], candidate[..., 1])
-        _accept(a, b, candidate, exists, patch, best, best_distance)
+        _accept(a, b, candidate, exists, patch, best, best_distance, labels)
     return best, best_distance
 
 
-def random_search(a, b, nnf, distance, patch, radius, seed, iteration, peak):
+def random_search(a, b, nnf, distance, patch, radius, seed, iteration, peak, labels=None):
     """One random-search pass; see `propagate` for `peak`."""
     y, x = np.mgrid[: a.shape[0], : a.shape[1]]
     everywhere = np.ones(y.shape, bool)
@@ -79,7 +85,7 @@ def random_search(a, b, nnf, distance, patch, radius, seed, iteration, peak):
         numbers = [hash32(seed, iteration, y * a.shape[1] + x, 2 * k + axis) for axis in range(2)]
         steps = np.stack([(h % np.uint64(2 * radius + 1)).astype(np.int64) - radius for h in numbers], axis=2)
         candidate = (best + steps).clip(0, np.array(b.shape[:2]) - 1).astype(np.int32)
-        _accept(a, b, candidate, everywhere, patch, best, best_distance)
+        _accept(a, b, candidate, everywhere, patch, best, best_distance, labels)
         radius //= 2
         k += 1
     return best, best_distance
@@ -111,9 +117,11 @@ def _at(picture, y, x):
     return picture[y.clip(0, picture.shape[0] - 1), x.clip(0, picture.shape[1] - 1)]
 
 
-def _accept(a, b, candidate, exists, patch, best, best_distance):
+def _accept(a, b, candidate, exists, patch, best, best_distance, labels):
     """Take the candidates that exist and are strictly better, in place."""
     inside = candidate.clip(0, np.array(b.shape[:2], np.int32) - 1)
     d = distance(a, b, inside, patch)
     better = exists & (d < best_distance)
+    if labels:
+        better &= allowed(labels, inside)
     best[better], best_distance[better] = inside[better], d[better]

@@ -43,12 +43,18 @@ def random_field(rng, size_a, size_b):
 
 def on(backend, function, *args):
     """Call a backend's method on its own kind of arrays; NumPy back. The arguments must come back unchanged."""
-    there = [backend.asarray(arg) if isinstance(arg, np.ndarray) else arg for arg in args]
+    there = [move(backend, arg) for arg in args]
     result = getattr(backend, function)(*there)
     for before, after in zip(args, there, strict=True):
         if isinstance(before, np.ndarray):
             np.testing.assert_array_equal(backend.to_host(after), before, err_msg=f"{function} changed an argument")
     return tuple(map(backend.to_host, result)) if isinstance(result, tuple) else backend.to_host(result)
+
+
+def move(backend, arg):
+    if isinstance(arg, tuple):
+        return tuple(move(backend, part) for part in arg)
+    return backend.asarray(arg) if isinstance(arg, np.ndarray) else arg
 
 
 def assert_same(actual, expected):
@@ -177,6 +183,59 @@ def test_a_loose_peak_changes_nothing(backend, rng):
         loose = on(backend, function, a, b, nnf, d, 5, *args, 1e9)
         assert_same(tight[0], loose[0])
         assert_same(tight[1], loose[1])
+
+
+def test_a_candidate_is_left_as_soon_as_it_cannot_win(backend, rng):
+    # With a peak this low, nothing can win any more once a row of its patch is left to do.
+    a, b = directions(rng, (8, 9), 16), directions(rng, (9, 7), 16)
+    nnf = random_field(rng, (8, 9), (9, 7))
+    d = on(backend, "distance", a, b, nnf, 3)
+    for function, args in (("propagate", (1,)), ("random_search", (9, 0, 0))):
+        actual = on(backend, function, a, b, nnf, d, 3, *args, -1e9)
+        assert_same(actual[0][1:-1], nnf[1:-1])
+        assert_same(actual[1][1:-1], d[1:-1])
+        assert (on(backend, function, a, b, nnf, d, 3, *args, 2.0001)[0] != nnf)[1:-1].any(axis=2).mean() > 0.5
+
+
+def test_the_match_at_hand_is_not_tried_again(backend, rng):
+    # A distance that is wrong on purpose stays, where every candidate is the match that is there already.
+    a = directions(rng, (5, 6), 8)
+    same = np.stack(np.mgrid[:5, :6], axis=2).astype(np.int32)
+    wrong = np.full((5, 6), 7, np.float32)
+    assert_same(on(backend, "propagate", a, a, same, wrong, 3, 1, 2.0001)[1], wrong)
+    only = np.zeros((5, 6, 2), np.int32)
+    assert_same(on(backend, "random_search", a, a[:1, :1].copy(), only, wrong, 3, 4, 0, 0, 2.0001)[1], wrong)
+
+
+@pytest.mark.parametrize("shape", SHAPES[3:7])
+def test_labels_forbid_matches(backend, rng, shape):
+    size_a, size_b, channels = shape
+    a, b = whole_numbers(rng, size_a, channels), whole_numbers(rng, size_b, channels)
+    labels = tuple(rng.integers(-1, 2, size).astype(np.int32) for size in (size_a, size_b))
+    nnf = random_field(rng, size_a, size_b)
+    d = oracle.distance(a, b, nnf, 3)
+    forbidden = ~oracle.allowed(labels, nnf)
+    d[forbidden] = np.inf
+    for function, args in (("propagate", (1,)), ("random_search", (12, 1, 0))):
+        expected = getattr(oracle, function)(a, b, nnf, d, 3, *args, 0.0, labels)
+        actual = on(backend, function, a, b, nnf, d, 3, *args, peak_of(a, b), labels)
+        assert_same(actual[0], expected[0])
+        assert_same(actual[1], expected[1])
+        assert oracle.allowed(labels, actual[0])[~forbidden].all()
+
+
+def test_features_may_lie_at_any_address(backend, rng):
+    # Four bytes off what reading four channels at once would need.
+    a, b = whole_numbers(rng, (4, 5), 8), whole_numbers(rng, (5, 4), 8)
+    nnf = random_field(rng, (4, 5), (5, 4))
+    there_a, there_b = (backend.asarray(np.append(np.float32(0), x))[1:].reshape(x.shape) for x in (a, b))
+    there = backend.asarray(nnf)
+    assert_same(backend.to_host(backend.distance(there_a, there_b, there, 3)), oracle.distance(a, b, nnf, 3))
+    np.testing.assert_allclose(backend.to_host(backend.vote(there, there_b, 1)), oracle.vote(nnf, b, 1))
+
+
+def test_free_memory(backend):
+    assert 2**20 < backend.free_memory() < 2**50
 
 
 def search(backend, a, b, nnf, patch, iterations):

@@ -118,6 +118,8 @@ class TestArguments:
         ("args", "message"),
         [
             ([None, None, 3], "argument 2: a NumPy scalar is needed"),
+            ([np.uintp(8)], "argument 0: an array of the device is needed"),
+            ([None, np.uintp(0)], "argument 1: an array of the device is needed"),
             ([None, None, None, 2.0], "argument 3: a NumPy scalar is needed"),
             ([None, None, np.int64(3)], "argument 2: int64 for a parameter of type int32"),
             ([None, None, None, np.float64(2)], "argument 3: float64 for"),
@@ -224,6 +226,20 @@ def test_every_schedule_gives_the_same_bits(simulated, seed):
         shuffled = field_after_one_round(simulated, np.random.default_rng(3))
     for one, other in zip(natural, shuffled, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_no_candidate_is_tried_twice(simulated):
+    # Eight channels are two units: two lanes, and one shuffle for a patch of one position.
+    a = simulated.asarray(np.zeros((9, 9, 8), np.float32))
+    nnf = np.stack(np.mgrid[:9, :9], axis=2).astype(np.int32)
+    d = simulated.distance(a, a, simulated.asarray(nnf), 1)
+    assert launch.exchanges == 2 * 81
+    simulated.propagate(a, a, simulated.asarray(nnf), d, 1, 1, 2.0)
+    assert launch.exchanges == 0
+    # One stray match: its four neighbours offer it the same candidate, and it offers each of them one.
+    nnf[4, 4] = 6, 2
+    simulated.propagate(a, a, simulated.asarray(nnf), d, 1, 1, 2.0)
+    assert launch.exchanges == 2 * (1 + 4)
 
 
 def test_the_backend_orders_itself_after_the_callers_stream(simulated):

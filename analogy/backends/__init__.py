@@ -34,12 +34,20 @@ class Backend(Protocol):
         d(p, q) = - mean_o  a[p + o] . b[q + o]
     """
 
-    name: str
-    """"cpu" or "cuda"."""
-    xp: Any
-    """The array module."""
-    providers: list[Any]
-    """ONNX Runtime execution providers, with their options."""
+    @property
+    def name(self) -> str:
+        """ "cpu" or "cuda"."""
+        ...
+
+    @property
+    def xp(self) -> Any:
+        """The array module."""
+        ...
+
+    @property
+    def providers(self) -> list[Any]:
+        """ONNX Runtime execution providers, with their options."""
+        ...
 
     def describe(self) -> str:
         """The device in words, for people."""
@@ -61,6 +69,10 @@ class Backend(Protocol):
         """Address of the first element, as ONNX Runtime's IOBinding wants it."""
         ...
 
+    def free_memory(self) -> int:
+        """Bytes that can still be had on the device."""
+        ...
+
     def join(self, f: Array, g: Array) -> Array:
         """(H, W, 2C): `f` and `g` (H, W, C), each divided by its L2 norm at each position (zero stays zero)."""
         ...
@@ -78,22 +90,25 @@ class Backend(Protocol):
         """d(p, nnf[p]) for each p: (HA, WA) float32."""
         ...
 
-    def propagate(self, a: Array, b: Array, nnf: Array, distance: Array, patch: int, jump: int, peak: float) -> tuple[Array, Array]:
+    def propagate(self, a: Array, b: Array, nnf: Array, distance: Array, patch: int, jump: int, peak: float,
+                  labels: tuple[Array, Array] | None = None) -> tuple[Array, Array]:  # fmt: skip
         """One propagation pass: a new (nnf, distance); the arguments stay as they were.
 
         Candidates of p, in this order, from the field as it was before the pass: with o = (-jump, 0), (jump, 0),
         (0, -jump), (0, jump): nnf[p + o] - o, where p + o is in `a` and the candidate is in `b`. Accepted only if
         strictly better. `peak` is an upper bound of a[p] . b[q]: a candidate is left as soon as it cannot win.
+        `labels`, (HA, WA) and (HB, WB) int32: positions p and q match only if both labels are equal or one is negative.
         """
         ...
 
-    def random_search(self, a: Array, b: Array, nnf: Array, distance: Array, patch: int, radius: int, seed: int, iteration: int,
-                      peak: float) -> tuple[Array, Array]:  # fmt: skip
+    def random_search(self, a: Array, b: Array, nnf: Array, distance: Array, patch: int, radius: int, seed: int,
+                      iteration: int, peak: float, labels: tuple[Array, Array] | None = None,
+                      ) -> tuple[Array, Array]:  # fmt: skip
         """One random-search pass: a new (nnf, distance); the arguments stay as they were.
 
         Step k = 0, 1, .. with r = radius, radius // 2, .. while r >= 1: around the best match so far the candidate
         best + (h(2k) % (2r + 1) - r, h(2k + 1) % (2r + 1) - r), clamped to `b`; h(j) = hash of (seed, iteration,
-        y * WA + x, j), see `hash32` in `cpu.py`. Accepted only if strictly better.
+        y * WA + x, j), see `hash32` in `cpu.py`. Accepted only if strictly better. `labels` as in `propagate`.
         """
         ...
 

@@ -14,6 +14,7 @@ import logging
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ _kernel = njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc",
 _exact = njit(nogil=True, cache=True, error_model="numpy")
 
 _COMPILE_NOTICE_SECONDS = 1.0
+_UNLABELLED = np.empty((0, 0), np.int32), np.empty((0, 0), np.int32)
 
 
 @_kernel
@@ -79,6 +81,15 @@ def _patch_distance(a, b, ha, wa, hb, wb, c, ya, xa, yb, xb, radius, best, peak)
 
 
 @_kernel
+def _allowed(la, lb, ya, xa, yb, xb):
+    """Whether the labels of two positions let them match; no labels at all are an empty array."""
+    if la.size == 0:
+        return True
+    one, other = la[ya, xa], lb[yb, xb]
+    return one == other or one < 0 or other < 0
+
+
+@_kernel
 def _distance(y0, y1, a, b, ha, wa, hb, wb, c, nnf, radius, out):
     never = np.float32(np.inf)
     for y in range(y0, y1):
@@ -89,7 +100,7 @@ def _distance(y0, y1, a, b, ha, wa, hb, wb, c, nnf, radius, out):
 
 
 @_kernel
-def _propagate(y0, y1, a, b, ha, wa, hb, wb, c, nnf, distance, radius, jump, peak, nnf_out, distance_out):
+def _propagate(y0, y1, a, b, ha, wa, hb, wb, c, nnf, distance, radius, la, lb, jump, peak, nnf_out, distance_out):
     tried = np.empty((5, 2), np.int64)
     for y in range(y0, y1):
         for x in range(wa):
@@ -109,7 +120,7 @@ def _propagate(y0, y1, a, b, ha, wa, hb, wb, c, nnf, distance, radius, jump, pea
                 known = False
                 for t in range(count):
                     known |= tried[t, 0] == cy and tried[t, 1] == cx
-                if known:
+                if known or not _allowed(la, lb, y, x, cy, cx):
                     continue
                 tried[count, 0], tried[count, 1] = cy, cx
                 count += 1
@@ -120,7 +131,9 @@ def _propagate(y0, y1, a, b, ha, wa, hb, wb, c, nnf, distance, radius, jump, pea
 
 
 @_kernel
-def _random_search(y0, y1, a, b, ha, wa, hb, wb, c, nnf, distance, radius, reach, seed, iteration, peak, nnf_out, distance_out):
+def _random_search(
+    y0, y1, a, b, ha, wa, hb, wb, c, nnf, distance, radius, la, lb, reach, seed, iteration, peak, nnf_out, distance_out
+):
     for y in range(y0, y1):
         for x in range(wa):
             best_y, best_x, best = np.int64(nnf[y, x, 0]), np.int64(nnf[y, x, 1]), distance[y, x]
@@ -131,7 +144,7 @@ def _random_search(y0, y1, a, b, ha, wa, hb, wb, c, nnf, distance, radius, reach
                 ox = np.int64(hash32(seed, iteration, y * wa + x, 2 * k + 1) % span) - r
                 cy = min(max(best_y + oy, 0), hb - 1)
                 cx = min(max(best_x + ox, 0), wb - 1)
-                if cy != best_y or cx != best_x:
+                if (cy != best_y or cx != best_x) and _allowed(la, lb, y, x, cy, cx):
                     d = _patch_distance(a, b, ha, wa, hb, wb, c, y, x, cy, cx, radius, best, peak)
                     if d < best:
                         best_y, best_x, best = cy, cx, d
@@ -202,7 +215,7 @@ class CpuBackend:
     xp = np
 
     def __init__(self, threads: int | None = None):
-        self.threads = threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else threads or os.cpu_count() or 1
+        self.threads = threads or _cores()
         self.providers: list[Any] = ["CPUExecutionProvider"]
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="analogy")
 
@@ -211,7 +224,7 @@ class CpuBackend:
 
     def prepare(self) -> None:
         notice = threading.Timer(
-            _COMPILE_NOTICE_SECONDS, _log.info, ["compiling the kernels for this CPU: once, about 15 seconds"]
+            _COMPILE_NOTICE_SECONDS, _log.info, ["compiling the kernels for this CPU: once, some seconds"]
         )
         notice.daemon = True
         notice.start()
@@ -235,6 +248,11 @@ class CpuBackend:
     def pointer(self, array) -> int:
         return array.ctypes.data
 
+    def free_memory(self) -> int:
+        import psutil
+
+        return psutil.virtual_memory().available
+
     def join(self, f, g):
         h, w, c = f.shape
         out = np.empty((h, w, 2 * c), np.float32)
@@ -251,14 +269,18 @@ class CpuBackend:
         self._bands(a.shape[0], _distance, *_flat(a, b), nnf, patch // 2, out)
         return out
 
-    def propagate(self, a, b, nnf, distance, patch, jump, peak):
+    def propagate(self, a, b, nnf, distance, patch, jump, peak, labels=None):
         out = np.empty_like(nnf), np.empty_like(distance)
-        self._bands(a.shape[0], _propagate, *_flat(a, b), nnf, distance, patch // 2, jump, np.float32(peak), *out)
+        labels = labels or _UNLABELLED
+        args = *_flat(a, b), nnf, distance, patch // 2, *labels, jump, np.float32(peak), *out
+        self._bands(a.shape[0], _propagate, *args)
         return out
 
-    def random_search(self, a, b, nnf, distance, patch, radius, seed, iteration, peak):
+    def random_search(self, a, b, nnf, distance, patch, radius, seed, iteration, peak, labels=None):
         out = np.empty_like(nnf), np.empty_like(distance)
-        self._bands(a.shape[0], _random_search, *_flat(a, b), nnf, distance, patch // 2, radius, seed, iteration, np.float32(peak), *out)
+        labels = labels or _UNLABELLED
+        args = *_flat(a, b), nnf, distance, patch // 2, *labels, radius, seed, iteration, np.float32(peak), *out
+        self._bands(a.shape[0], _random_search, *args)
         return out
 
     def vote(self, nnf, b, patch):
@@ -270,8 +292,15 @@ class CpuBackend:
         """Run `kernel(y0, y1, *args)` over all rows, in bands small enough to keep every thread busy to the end."""
         count = min(rows, 4 * self.threads)
         edges = [rows * i // count for i in range(count + 1)]
-        for future in [self._pool.submit(kernel, y0, y1, *args) for y0, y1 in zip(edges, edges[1:], strict=False)]:
+        for future in [self._pool.submit(kernel, y0, y1, *args) for y0, y1 in pairwise(edges)]:
             future.result()
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _flat(a, b):

@@ -25,6 +25,8 @@ from ..errors import DeviceError
 _INSTALL = "pip install 'deep-image-analogy[cuda12]' (or [cuda13]) in an environment without the extra [cpu]"
 _THREADS_PER_BLOCK = 128
 _WARP = 32
+_UNLABELLED = np.uintp(0), np.uintp(0)
+"""Null pointers."""
 _NO_DEVICE = 100
 """cudaErrorNoDevice: there is a driver, but nothing it could drive."""
 
@@ -85,6 +87,12 @@ class CudaBackend:
     def pointer(self, array) -> int:
         return array.data.ptr
 
+    def free_memory(self) -> int:
+        """Bytes that the device has left, and those that CuPy holds without using them."""
+        with self._device:
+            free, _ = self.xp.cuda.runtime.memGetInfo()
+        return free + self.xp.get_default_memory_pool().free_bytes()
+
     def join(self, f, g):
         h, w, c = f.shape
         out = self._empty((h, w, 2 * c), np.float32)
@@ -104,18 +112,33 @@ class CudaBackend:
         self._launch("distance", unit, a.shape[:2], units, a, b, nnf, out, *sizes, _i(patch // 2))
         return out
 
-    def propagate(self, a, b, nnf, distance, patch, jump, peak):
+    def propagate(self, a, b, nnf, distance, patch, jump, peak, labels=None):
         out = self._empty(nnf.shape, np.int32), self._empty(distance.shape, np.float32)
         unit, units, sizes = _sizes(a, b)
         rest = _i(patch // 2), _i(jump), np.float32(peak)
-        self._launch("propagate", unit, a.shape[:2], units, a, b, nnf, distance, *out, *sizes, *rest)
+        self._launch(
+            "propagate", unit, a.shape[:2], units, a, b, nnf, distance, *(labels or _UNLABELLED), *out, *sizes, *rest
+        )
         return out
 
-    def random_search(self, a, b, nnf, distance, patch, radius, seed, iteration, peak):
+    def random_search(self, a, b, nnf, distance, patch, radius, seed, iteration, peak, labels=None):
         out = self._empty(nnf.shape, np.int32), self._empty(distance.shape, np.float32)
         unit, units, sizes = _sizes(a, b)
         rest = _i(patch // 2), _i(radius), np.uint32(seed & 0xFFFFFFFF), np.uint32(iteration), np.float32(peak)
-        self._launch("random_search", unit, a.shape[:2], units, a, b, nnf, distance, *out, *sizes, *rest)
+        self._launch(
+            "random_search",
+            unit,
+            a.shape[:2],
+            units,
+            a,
+            b,
+            nnf,
+            distance,
+            *(labels or _UNLABELLED),
+            *out,
+            *sizes,
+            *rest,
+        )
         return out
 
     def vote(self, nnf, b, patch):

@@ -100,6 +100,14 @@ __device__ __forceinline__ float patch_distance(const Group& g, const UNIT* __re
   return -total / (float)positions;
 }
 
+// Whether labels let position `p` of A match position `q` of B; null pointers stand for no labels at all.
+__device__ __forceinline__ bool allowed(const int* __restrict__ labels_a, const int* __restrict__ labels_b, size_t p,
+                                        size_t q) {
+  if (!labels_a) return true;
+  const int one = labels_a[p], other = labels_b[q];
+  return one == other || one < 0 || other < 0;
+}
+
 extern "C" __global__ void distance(const UNIT* __restrict__ a, const UNIT* __restrict__ b,
                                     const Match* __restrict__ nnf, float* __restrict__ out, int ha, int wa, int hb,
                                     int wb, int units, int radius) {
@@ -113,6 +121,7 @@ extern "C" __global__ void distance(const UNIT* __restrict__ a, const UNIT* __re
 
 extern "C" __global__ void propagate(const UNIT* __restrict__ a, const UNIT* __restrict__ b,
                                      const Match* __restrict__ nnf, const float* __restrict__ distance,
+                                     const int* __restrict__ labels_a, const int* __restrict__ labels_b,
                                      Match* __restrict__ nnf_out, float* __restrict__ distance_out, int ha, int wa,
                                      int hb, int wb, int units, int radius, int jump, float peak) {
   const Group g;
@@ -136,7 +145,7 @@ extern "C" __global__ void propagate(const UNIT* __restrict__ a, const UNIT* __r
     bool known = c.y == start.y && c.x == start.x;
 #pragma unroll
     for (int t = 0; t < k; ++t) known |= c.y == tried[t].y && c.x == tried[t].x;
-    if (known) continue;
+    if (known || !allowed(labels_a, labels_b, p, (size_t)c.y * wb + c.x)) continue;
     tried[k] = c;
     const float d = patch_distance(g, a, b, {ha, wa, hb, wb, units}, c, radius, best_distance, peak);
     if (d < best_distance) {
@@ -152,6 +161,7 @@ extern "C" __global__ void propagate(const UNIT* __restrict__ a, const UNIT* __r
 
 extern "C" __global__ void random_search(const UNIT* __restrict__ a, const UNIT* __restrict__ b,
                                          const Match* __restrict__ nnf, const float* __restrict__ distance,
+                                         const int* __restrict__ labels_a, const int* __restrict__ labels_b,
                                          Match* __restrict__ nnf_out, float* __restrict__ distance_out, int ha, int wa,
                                          int hb, int wb, int units, int radius, int reach, unsigned seed,
                                          unsigned iteration, float peak) {
@@ -167,6 +177,7 @@ extern "C" __global__ void random_search(const UNIT* __restrict__ a, const UNIT*
     const int ox = (int)(hash32(seed, iteration, p, step + 1) % span) - r;
     const Match c = {min(max(best.y + oy, 0), hb - 1), min(max(best.x + ox, 0), wb - 1)};
     if (c.y == best.y && c.x == best.x) continue;
+    if (!allowed(labels_a, labels_b, p, (size_t)c.y * wb + c.x)) continue;
     const float d = patch_distance(g, a, b, {ha, wa, hb, wb, units}, c, radius, best_distance, peak);
     if (d < best_distance) {
       best = c;

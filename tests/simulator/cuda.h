@@ -90,6 +90,7 @@ bool call(void (*kernel)(P...), void** values, const unsigned* grid, const unsig
 
 #define SIMULATOR_VISIBLE extern "C" __attribute__((visibility("default")))
 SIMULATOR_VISIBLE const char* simulator_error() { return simulator::error; }
+SIMULATOR_VISIBLE uint64_t simulator_exchanges() { return simulator::exchanges; }
 #define SIMULATOR_EXPORT(kernel)                                                                                        \
   SIMULATOR_VISIBLE const char* simulator_signature_##kernel() { return simulator::signature(&kernel); }                \
   SIMULATOR_VISIBLE bool simulator_launch_##kernel(void** v, const unsigned* g, const unsigned* b, uint64_t s) { \

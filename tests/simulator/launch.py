@@ -31,7 +31,7 @@ _FLAGS = (
     "-fPIC", "-shared", "-fvisibility=hidden",
     "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-Wno-unused-function",
 )  # fmt: skip
-_SANITIZE = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
+_SANITIZE = ("-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
 _CACHE = Path(tempfile.gettempdir()) / f"analogy-simulator-{os.getuid()}"
 _MAX_THREADS = 1024
 
@@ -39,6 +39,8 @@ sanitize = False
 """Compile with the address and undefined-behaviour sanitisers; their libraries must be preloaded into the process."""
 seed = 0
 """Shuffles the order in which threads and blocks run; 0 is the natural order."""
+exchanges = 0
+"""Values that the lanes of the last launch gave to shuffles: a measure of the work done."""
 _lock = threading.Lock()  # a library runs one launch at a time
 
 
@@ -73,6 +75,7 @@ class RawModule:
         if self._library is None:
             self._library = ctypes.CDLL(str(_compile(self._code, self._options)))
             self._library.simulator_error.restype = ctypes.c_char_p
+            self._library.simulator_exchanges.restype = ctypes.c_uint64
         return Kernel(self._library, name)
 
 
@@ -101,6 +104,8 @@ class Kernel:
         with _lock:
             if not self._launch(addresses, *sizes, ctypes.c_uint64(seed)):
                 raise SimulatorError(f"{self.name}: {self._library.simulator_error().decode()}")
+            global exchanges
+            exchanges = self._library.simulator_exchanges()
 
     def _value(self, index: int, parameter: Parameter, arg) -> np.ndarray:
         """The argument as the launch takes it: a number, or an address."""
@@ -111,6 +116,8 @@ class Kernel:
             if arg.dtype != np.dtype(parameter.code):
                 raise TypeError(f"{where}: {arg.dtype} for a parameter of type {np.dtype(parameter.code)}")
             return np.array([arg])
+        if parameter.access == "r" and isinstance(arg, np.uintp) and arg == 0:
+            return np.array([arg])  # a null pointer, which the kernel is expected to look at
         if not isinstance(arg, device.ndarray):
             raise TypeError(f"{where}: an array of the device is needed, not {type(arg).__name__}")
         if arg.dtype != np.dtype(parameter.code):
@@ -123,7 +130,7 @@ class Kernel:
 
     def _check_overlap(self, args: tuple) -> None:
         """Pointers are __restrict__: nothing that is written may be reached through another argument."""
-        arrays = [(p, arg) for p, arg in zip(self.parameters, args, strict=True) if p.access != "="]
+        arrays = [(p, arg) for p, arg in zip(self.parameters, args, strict=True) if isinstance(arg, device.ndarray)]
         for i, (p, one) in enumerate(arrays):
             for _, other in arrays[:i] + arrays[i + 1 :]:
                 if p.access == "w" and np.may_share_memory(device.unwrap(one), device.unwrap(other)):

@@ -48,6 +48,7 @@ static char* stacks;
 static void (*kernel_body)();
 static char error[256];
 static uint64_t random_state;  // 0: the natural order
+static uint64_t exchanges;     // values given to warp collectives in this launch
 
 // Shared variables lie in one section of the library, so that they can be filled with NaN before each block.
 #define __shared__ static __attribute__((section("simulated_shared")))
@@ -136,6 +137,7 @@ static unsigned lane() { return current % warp_size; }
 // Gives a value to the lanes of `mask` and waits for theirs.
 template <class T>
 static void exchange(T value, unsigned mask, int line) {
+  ++exchanges;
   static_assert(sizeof(T) <= sizeof(uint64_t));
   if (!(mask >> lane() & 1)) fail("the calling lane is not in the mask", line);
   fibers[current].given = 0;
@@ -248,7 +250,7 @@ static bool run_block() {
 
 // Runs `body` for every thread of the grid; false, with `error` set, where it breaks a rule.
 static bool launch(void (*body)(), dim3 grid, dim3 block, uint64_t seed) {
-  kernel_body = body, gridDim = grid, blockDim = block, random_state = seed, error[0] = 0;
+  kernel_body = body, gridDim = grid, blockDim = block, random_state = seed, exchanges = 0, error[0] = 0;
   threads = block.x * block.y * block.z;
   const size_t blocks = size_t(grid.x) * grid.y * grid.z, start = random_number() % blocks;
   for (size_t i = 0; i < blocks; ++i) {

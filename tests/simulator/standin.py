@@ -30,9 +30,14 @@ cuda = SimpleNamespace(
         getDeviceCount=lambda: 1,
         getDeviceProperties=lambda id: {"name": b"simulator", "totalGlobalMem": 2**30},
         driverGetVersion=lambda: 12090,
+        memGetInfo=lambda: (2**30, 2**30),
         runtimeGetVersion=lambda: 12090,
     ),
 )
+
+
+def get_default_memory_pool():
+    return SimpleNamespace(free_bytes=lambda: 0)
 
 
 def empty(shape, dtype=np.float64):
