@@ -56,10 +56,16 @@ def read(path: Path, preprocessing: str | None = None) -> tuple[Network, str]:
         weights, usual = _READERS[kind](path)
         return Network(weights, **PREPROCESSING[preprocessing or usual]), kind
     except ModelError as error:
-        raise ModelError(f"{path}: {error}") from error
-    except (OSError, EOFError, ValueError, RuntimeError, KeyError, zipfile.BadZipFile) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(f"{path}: {DAMAGED} ({first})") from error
+        raise ModelError(f"{path}: {_line(error)}") from error
+    except (OSError, EOFError, ValueError, TypeError, RuntimeError, KeyError, zipfile.BadZipFile) as error:
+        # What the libraries say to damaged files.
+        raise ModelError(f"{path}: {DAMAGED} ({_line(error) or type(error).__name__})") from error
+
+
+def _line(error: Exception) -> str:
+    """The error's first line, without what a file's names could do to a terminal."""
+    first = next(iter(str(error).strip().splitlines()), "")
+    return "".join(character if character.isprintable() else "?" for character in first)[:400]
 
 
 def recognise(path: Path) -> str:
@@ -134,8 +140,8 @@ def _read_keras(path: Path) -> Found:
     h5py = _import("h5py")
     weights: dict[str, np.ndarray] = {}
 
-    def visit(name: str, item: Any) -> None:  # h5py does not call it for links
-        layer = re.findall(r"block\d_conv\d", name)
+    def visit(name: Any, item: Any) -> None:  # h5py does not call it for links
+        layer = re.findall(r"block\d_conv\d", name) if isinstance(name, str) else []  # damaged names are bytes
         if not layer or not isinstance(item, h5py.Dataset) or name.startswith("optimizer"):
             return
         layer = layer[-1].replace("block", "conv").replace("_conv", "_")
@@ -224,7 +230,7 @@ def _read_onnx(path: Path) -> Found:
     try:
         graph = onnx.load(path, format="protobuf", load_external_data=False).graph
     except Exception as error:  # protobuf's own, of whichever implementation runs
-        raise ModelError(f"{DAMAGED} ({str(error).splitlines()[0]})") from error
+        raise ModelError(f"{DAMAGED} ({error})") from error
     stored = {tensor.name: tensor for tensor in graph.initializer if tensor.data_location != onnx.TensorProto.EXTERNAL}
     weights: dict[str, np.ndarray] = {}
     level, index = 1, 0

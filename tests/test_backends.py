@@ -120,10 +120,11 @@ def test_vote(backend, case, patch):
 def test_join(backend, case):
     a, _, _ = case
     f, g = a.copy(), a[::-1, ::-1] * np.float32(0.01) + np.float32(1)
-    f[0, 0] = 0
+    f[0, 0] = g[-1, -1] = 0
     joined = on(backend, "join", f, g)
     np.testing.assert_allclose(joined, oracle.join(f, g), rtol=1e-6)
     assert not joined[0, 0, : f.shape[2]].any()
+    assert not joined[-1, -1, f.shape[2] :].any()
 
 
 @pytest.mark.parametrize("scale_a", [(2, 2), (1.5, 3.7), (1, 0.5)])

@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from PIL import Image
+from PIL import Image, ImageCms
 
 import analogy
 from analogy.cli import cli
@@ -47,7 +48,7 @@ def test_transfer_writes_the_results_and_is_quiet_without_a_terminal(pair, tmp_p
     assert pixels(out / "a_prime.png").shape == (40, 56, 3)
     assert pixels(out / "b.png").shape == (48, 40, 3)
     assert "%" not in done.stderr
-    assert str(out / "a_prime.png") in done.stdout
+    assert done.stdout.startswith(f"{out}: ")
 
 
 def test_demo_runs_offline_in_an_empty_folder(tmp_path: Path) -> None:
@@ -62,7 +63,8 @@ def test_options_are_the_fields_of_settings() -> None:
     text = run("transfer", "--help").stdout
     for field in analogy.Settings.__dataclass_fields__.values():
         assert "--" + field.name.replace("_", "-") in text
-        assert f"[default: {field.default}]" in " ".join(text.split())
+        if not isinstance(field.default, bool):
+            assert f"[default: {field.default}]" in " ".join(text.split())
 
 
 def test_a_preset_shows_through_and_single_options_go_before_it(pair, tmp_path: Path) -> None:
@@ -71,6 +73,76 @@ def test_a_preset_shows_through_and_single_options_go_before_it(pair, tmp_path: 
     text = (tmp_path / "o" / "settings.json").read_text()
     assert '"ratio": 0.6' in text
     assert '"weight": 2' in text
+
+
+def test_settings_of_a_result_repeat_it_exactly(pair, tmp_path: Path) -> None:
+    first, again = tmp_path / "first", tmp_path / "again"
+    run("transfer", *pair, "-o", first, "--seed", 5, "--weight", 1, "--ratio", 0.9, "--keep-colors", *FAST)
+    done = run("transfer", *pair, "-o", again, "--settings", first / "settings.json", "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    assert np.array_equal(pixels(first / "a_prime.png"), pixels(again / "a_prime.png"))
+    one, other = (json.loads((folder / "settings.json").read_text()) for folder in (first, again))
+    assert one["settings"] == other["settings"]
+    assert one["settings"]["seed"] == 5
+    assert one["model_sha256"] == other["model_sha256"]
+
+
+def test_settings_of_another_model_are_refused(pair, tmp_path: Path) -> None:
+    run("transfer", *pair, "-o", tmp_path / "o", *FAST)
+    file = tmp_path / "o" / "settings.json"
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps(record | {"model_sha256": "0" * 64}))
+    done = run("transfer", *pair, "-o", tmp_path / "p", "--settings", file)
+    assert done.exit_code == 2
+    assert "its checksum differs" in done.stderr
+
+
+def test_a_picture_as_output_is_a_prime_alone(pair, tmp_path: Path) -> None:
+    for name in ("new/out.jpg", "out.tif", "out.webp"):
+        done = run("transfer", *pair, "-o", tmp_path / name, *FAST)
+        assert done.exit_code == 0, done.output
+        assert pixels(tmp_path / name).shape == (40, 56, 3)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["out.jpg"]
+    run("transfer", *pair, "-o", tmp_path / "b.png", "--direction", "ba", *FAST)
+    assert pixels(tmp_path / "b.png").shape == (48, 40, 3)
+
+
+def test_one_direction_writes_one_picture(pair, tmp_path: Path) -> None:
+    run("transfer", *pair, "-o", tmp_path / "o", "--direction", "ab", "--flow", *FAST)
+    names = {path.name for path in (tmp_path / "o").iterdir()}
+    assert names == {"a_prime.png", "montage.png", "settings.json", "flow_ab.npz", "flow_ab.flo", "flowAB.txt"}
+
+
+def test_flow_levels_and_masks(pair, tmp_path: Path) -> None:
+    masks = tmp_path / "ma.png", tmp_path / "mb.png"
+    for mask, size in zip(masks, [(40, 56, 3), (48, 40, 3)], strict=True):
+        colours = np.zeros(size, np.uint8)
+        colours[:, 20:] = 255
+        Image.fromarray(colours).save(mask)
+    out = tmp_path / "o"
+    done = run("transfer", *pair, "-o", out, "--flow", "--levels", "--mask-a", masks[0], "--mask-b", masks[1], *FAST)
+    assert done.exit_code == 0, done.output
+    assert {f"level_{n}.png" for n in range(1, 6)} <= {path.name for path in out.iterdir()}
+    with np.load(out / "flow_ab.npz") as data:
+        assert data["nnf"].shape == (40, 56, 2)
+        assert np.array_equal(data["nnf"][..., 1] >= 20, np.arange(56) >= 20 + np.zeros((40, 1)))
+    for name, extra in (("flow_ab.flo", []), ("flow_ab.npz", []), ("flowAB.txt", ["--width", 56])):
+        drawn = run("flow", out / name, "-o", tmp_path / "flow.png", *extra)
+        assert drawn.exit_code == 0, drawn.output
+        assert pixels(tmp_path / "flow.png").shape == (40, 56, 3)
+
+
+def test_alpha_and_profile_are_those_of_a(tmp_path: Path, pair) -> None:
+    rng = np.random.default_rng(0)
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    a = Image.fromarray(rng.integers(0, 256, (40, 40, 4)).astype(np.uint8), "RGBA")
+    a.save(tmp_path / "alpha.png", icc_profile=icc)
+    run("transfer", tmp_path / "alpha.png", pair[1], "-o", tmp_path / "o", *FAST)
+    with Image.open(tmp_path / "o" / "a_prime.png") as result:
+        assert result.mode == "RGBA"
+        assert np.array_equal(np.asarray(result)[..., 3], np.asarray(a)[..., 3])
+        assert result.info["icc_profile"]
+    assert pixels(tmp_path / "o" / "b.png").shape == (48, 40, 3)
 
 
 def bad_inputs(folder: Path) -> dict[str, tuple[list, str]]:
@@ -100,13 +172,15 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list, str]]:
         "model": ([good, good, *out, "--model", "vgg99"], "no model 'vgg99'"),
         "damaged model": ([good, good, *out, "--model", broken], "damaged"),
         "lacking model": ([good, good, *out, "--model", lacking], "lacks features.onnx"),
+        "settings": ([good, good, *out, "--settings", text], "not the settings.json"),
+        "mask": ([good, good, *out, "--mask-a", good], "there is a mask for A and none for B'"),
         "ratio": ([good, good, *out, "--ratio", "7"], "ratio is 7"),
         "device": ([good, good, *out, "--device", "tpu"], "tpu"),
     }
 
 
 @pytest.mark.parametrize("kind", ["missing", "not a picture", "truncated", "too small", "folder", "output", "preset", "model",
-                                  "damaged model", "lacking model", "ratio", "device"])  # fmt: skip
+                                  "damaged model", "lacking model", "settings", "mask", "ratio", "device"])  # fmt: skip
 def test_bad_input_gives_one_line_and_exit_code_2(kind: str, tmp_path: Path) -> None:
     arguments, words = bad_inputs(tmp_path)[kind]
     done = run("transfer", *arguments)

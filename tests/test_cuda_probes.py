@@ -133,5 +133,10 @@ def test_providers_share_the_stream(monkeypatch):
     backend._device, backend._stream = SimpleNamespace(id=0), SimpleNamespace(ptr=4096)
     name, options = backend._find_providers()[0]
     assert name == CUDA
-    expected = {"device_id": "0", "user_compute_stream": "4096", "use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
-    assert options == expected
+    assert options == {
+        "device_id": "0",
+        "user_compute_stream": "4096",
+        "use_tf32": "0",
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "arena_extend_strategy": "kSameAsRequested",
+    }

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 import analogy
+from analogy import images
 from analogy.engine import Engine, working_size
 from analogy.errors import DeviceError, ImageError, ModelError, OutputError, SettingsError
 from analogy.settings import Settings
@@ -141,3 +142,65 @@ def test_a_folder_that_cannot_be_made_is_said(engine: Engine, tmp_path: Path) ->
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="cannot make the folder"):
         engine.transfer(noise(16, 16), noise(16, 16), **FAST).save(tmp_path / "file" / "out")
+
+
+def test_one_direction_alone_is_the_same_picture(engine: Engine) -> None:
+    a, b1 = noise(40, 48), noise(48, 40, 1)
+    both, ab, ba = (engine.transfer(a, b1, direction=direction, **FAST) for direction in ("both", "ab", "ba"))
+    assert np.array_equal(ab.a_prime, both.a_prime)
+    assert np.array_equal(ba.b, both.b)
+    assert ab.b is ab.nnf_ba is ab.error_ba is ba.a_prime is ba.nnf_ab is ba.error_ab is None
+    with pytest.raises(SettingsError, match="consistency needs both directions; this result was made with 'ab'"):
+        ab.consistency()
+
+
+def test_consistency_of_a_picture_with_itself_is_perfect(engine: Engine) -> None:
+    result = engine.transfer(noise(48, 48), noise(48, 48), **FAST)
+    assert (result.consistency() < 1).mean() > 0.95
+
+
+def test_levels_show_how_the_analogy_forms(engine: Engine) -> None:
+    a, b1 = noise(48, 64), noise(40, 40, 1)
+    result = engine.transfer(a, b1, levels=True, **FAST)
+    assert sorted(result.levels) == [1, 2, 3, 4, 5]
+    assert all(picture.shape == (48, 64, 3) and picture.dtype == np.uint8 for picture in result.levels.values())
+    assert np.array_equal(result.levels[1], result.a_prime)
+    assert engine.transfer(a, b1, levels=True, direction="ba", **FAST).levels[3].shape == (40, 40, 3)
+    assert engine.transfer(a, b1, **FAST).levels == {}
+
+
+def test_keep_colors_keeps_a_grey_picture_grey(engine: Engine) -> None:
+    grey = np.repeat(noise(40, 40)[..., :1], 3, axis=2)
+    result = engine.transfer(grey, noise(40, 40, 1), keep_colors=True, **FAST)
+    assert np.ptp(result.a_prime.astype(int), axis=2).max() <= 1
+    assert np.ptp(result.b.astype(int), axis=2).max() > 50
+
+
+def test_photo_takes_the_colours_of_b_prime_and_not_its_grain(engine: Engine) -> None:
+    step = np.full((64, 64, 3), 60, np.uint8)
+    step[:, 32:] = 190
+    other = np.clip(np.random.default_rng(0).normal(128, 40, (64, 64, 3)), 0, 255).astype(np.uint8)
+    plain, refined = (
+        engine.transfer(step, other, photo=photo, **FAST).a_prime.astype(float) for photo in (False, True)
+    )
+    roughness = [np.abs(np.diff(p[:, :30], axis=0)).mean() for p in (plain, refined)]
+    assert roughness[1] < 0.2 * roughness[0]  # the grain of B' is gone, as A has none
+    for side in (np.s_[:, :28], np.s_[:, 36:]):  # and the colour of A' is still there
+        assert np.abs(refined[side].mean() - plain[side].mean()) < 10
+
+
+def test_sixteen_bits_in_are_sixteen_bits_out(engine: Engine) -> None:
+    deep = noise(40, 40).astype(np.uint16) * 257 + 100
+    assert engine.transfer(deep, noise(40, 40, 1), **FAST).a_prime.dtype == np.uint16
+    result = engine.transfer(noise(40, 40, 1), np.clip(deep, 0, 65535), photo=True, keep_colors=True, **FAST)
+    assert result.a_prime.dtype == result.b.dtype == np.uint16
+    assert engine.transfer(noise(40, 40, 1), noise(40, 40), **FAST).a_prime.dtype == np.uint8
+
+
+def test_a_large_picture_gets_full_size_detail(engine: Engine) -> None:
+    b1 = noise(200, 240, 1)
+    result = engine.transfer(noise(160, 200), b1, max_pixels=4000, **FAST)
+    assert result.a_prime.shape == (160, 200, 3)
+    assert result.nnf_ab.shape[0] * result.nnf_ab.shape[1] <= 4100
+    # Pixel noise survives only where pixels are copied as they are; what the network saw has little of it left.
+    assert result.a_prime.std() > 2 * images.resize(b1, *result.nnf_ba.shape[:2]).std()

@@ -404,6 +404,16 @@ def test_an_onnx_file_of_another_network_is_refused(tmp_path, weights):
         read(tmp_path / "strided.onnx")
 
 
+def test_names_in_a_file_cannot_write_to_the_terminal(tmp_path, weights):
+    write_onnx(tmp_path / "f.onnx", weights)
+    model = onnx.load(tmp_path / "f.onnx")
+    model.graph.node[1].op_type = "\x1b[2J" + "x" * 10_000
+    onnx.save(model, tmp_path / "f.onnx")
+    with pytest.raises(ModelError, match=r"\?\[2Jxxx") as caught:
+        read(tmp_path / "f.onnx")
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 1000
+
+
 def test_links_out_of_a_file_are_not_followed(tmp_path, weights):
     h5py = pytest.importorskip("h5py")
     write_keras(tmp_path / "other.h5", weights)

@@ -36,8 +36,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 
-WIDTHS = {1: (16, 16), 2: (32, 32), 3: (64, 64, 64, 64), 4: (128, 128, 128, 128), 5: (128,)}
+WIDTHS = {1: 16, 2: 32, 3: 64, 4: 128, 5: 128}
 LEVELS = tuple(WIDTHS)
+LAYERS = [f"conv{level}_{i + 1}" for level, count in zip(LEVELS, (2, 2, 4, 4, 1), strict=True) for i in range(count)]
 OUTPUTS = [f"relu{level}_1" for level in LEVELS]
 LEVEL_WEIGHT = {1: 1.0, 2: 1.0, 3: 1.0, 4: 1.5, 5: 2.0}  # the deep levels are the hardest, and start the search
 TERMS = {"linear": 1.0, "relational": 4.0, "norm": 0.5}
@@ -58,12 +59,11 @@ class Student(nn.Module):
         super().__init__()
         self.kernels, self.biases = nn.ParameterDict(), nn.ParameterDict()
         channels = 3
-        for level, widths in WIDTHS.items():
-            for i, width in enumerate(widths, 1):
-                kernel = torch.randn(width, 9 * channels) * math.sqrt(2 / (9 * channels))  # He et al. 2015
-                self.kernels[f"conv{level}_{i}"] = nn.Parameter(kernel)
-                self.biases[f"conv{level}_{i}"] = nn.Parameter(torch.zeros(width))
-                channels = width
+        for name in LAYERS:
+            width = WIDTHS[int(name[4])]
+            kernel = torch.randn(width, 9 * channels) * math.sqrt(2 / (9 * channels))  # He et al. 2015
+            self.kernels[name], self.biases[name] = nn.Parameter(kernel), nn.Parameter(torch.zeros(width))
+            channels = width
 
     def kernel(self, name: str) -> torch.Tensor:
         """The kernel as (out, in, 3, 3), channels last in memory."""
@@ -73,25 +73,24 @@ class Student(nn.Module):
     def forward(self, image: torch.Tensor) -> dict[int, torch.Tensor]:
         """(B, 3, H, W) RGB in 0..1 -> {level: (B, h, w, c)}, the features after relu{level}_1."""
         x, features = ((image - 0.45) / 0.25).contiguous(memory_format=torch.channels_last), {}
-        for level, widths in WIDTHS.items():
-            if level > 1:
+        for name in LAYERS:
+            first = name.endswith("_1")  # of its level
+            if first and features:
                 x = F.max_pool2d(x, 2, ceil_mode=True)
-            for i in range(1, len(widths) + 1):
-                name = f"conv{level}_{i}"
-                x = F.relu(F.conv2d(x, self.kernel(name), self.biases[name], padding=1))
-                if i == 1:
-                    features[level] = x.permute(0, 2, 3, 1)
+            x = F.relu(F.conv2d(x, self.kernel(name), self.biases[name], padding=1))
+            if first:
+                features[int(name[4])] = x.permute(0, 2, 3, 1)
         return features
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The trained weights under the project's names: conv{level}_{i}.weight (OIHW) and .bias, float32."""
-        kernels = {f"{name}.weight": self.kernel(name).detach().contiguous() for name in self.kernels}
-        return kernels | {f"{name}.bias": bias.detach().clone() for name, bias in self.biases.items()}
+        kernels = {f"{name}.weight": self.kernel(name).detach().contiguous() for name in LAYERS}
+        return kernels | {f"{name}.bias": self.biases[name].detach().clone() for name in LAYERS}
 
     def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
         """The inverse of `weights`."""
         with torch.no_grad():
-            for name in self.kernels:
+            for name in LAYERS:
                 self.kernel(name).copy_(weights[f"{name}.weight"])
                 self.biases[name].copy_(weights[f"{name}.bias"])
 
@@ -148,14 +147,14 @@ def centre_crop(photo: Image.Image, side: int, rng: np.random.Generator) -> np.n
     return np.asarray(ImageOps.fit(photo, (side, side), Image.Resampling.BICUBIC))
 
 
-def make_pool(folder: Path, teacher, photos: list[Path], side: int, count: int, seed: int, crop) -> None:
+def make_pool(folder: Path, teacher, photos: list[Path], side: int, count: int, seed: int, crop) -> Path:
     """Write `count` crops of `side` pixels, with the teacher's features at random positions, as .npy files.
 
     `images` (count, side, side, 3) uint8 and, per level, `index{level}` (count, P) int32, flat positions in the level's
-    map, and `teacher{level}` (count, P, C) float16. A folder that is there is whole; one that is there already is kept.
+    map, and `teacher{level}` (count, P, C) float16. A folder that is there is whole, and is kept. Returns `folder`.
     """
     if folder.exists():
-        return
+        return folder
     scratch = folder.with_suffix(".tmp")
     scratch.mkdir(parents=True, exist_ok=True)
     positions = min(SIDES[side][1], (side // 16) ** 2)
@@ -175,12 +174,17 @@ def make_pool(folder: Path, teacher, photos: list[Path], side: int, count: int, 
                 pool[name][k] = value
         if (k + 1) % 500 == 0:
             print(f"pool of {side} px: {k + 1} of {count} crops", flush=True)
-    scratch.replace(folder)
+    return scratch.replace(folder)
 
 
 def read_pool(folder: Path) -> dict[str, np.ndarray]:
     """What `make_pool` wrote, left on disk: a batch reads only its own crops."""
     return {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
+
+
+def read_held_back(folder: Path, teacher, photos: list[Path]) -> dict[str, np.ndarray]:
+    """The evaluation pool, made in `folder` at the first call: one central square per held-back photo."""
+    return read_pool(make_pool(folder, teacher, photos, EVALUATION[0], len(photos), 0, centre_crop))
 
 
 def batch_of(pool: dict[str, np.ndarray], chosen: np.ndarray):
@@ -255,7 +259,7 @@ class Distiller(nn.Module):
     def __init__(self, teacher_widths: dict[int, int]) -> None:
         super().__init__()
         self.student = Student()
-        self.maps = nn.ModuleDict({str(level): nn.Linear(WIDTHS[level][0], w) for level, w in teacher_widths.items()})
+        self.maps = nn.ModuleDict({str(level): nn.Linear(WIDTHS[level], w) for level, w in teacher_widths.items()})
 
     def forward(self, images, index, target) -> torch.Tensor:
         """The loss of one batch as `batch_of` returns it: per level, the weighted roots of the three errors.
@@ -278,8 +282,8 @@ class Distiller(nn.Module):
 
 def make_optimisers(model: Distiller) -> dict[str, torch.optim.Optimizer]:
     """Muon for the kernels; AdamW for the biases, the maps and the first kernel, whose input is three colours."""
-    kernels = [kernel for name, kernel in model.student.kernels.items() if name != "conv1_1"]
-    rest = [p for p in model.parameters() if all(p is not kernel for kernel in kernels)]
+    kernels = [model.student.kernels[name] for name in LAYERS[1:]]
+    rest = [parameter for parameter in model.parameters() if all(parameter is not kernel for kernel in kernels)]
     return {
         "muon": torch.optim.Muon(kernels, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
         "adamw": torch.optim.AdamW(rest, weight_decay=0.0),
@@ -309,10 +313,9 @@ def train(args: argparse.Namespace) -> None:
 
     pools = {}
     for side, (batch, _) in SIDES.items():
-        count = args.crops * batch // max(batch for batch, _ in SIDES.values())
+        count = max(batch, args.crops * batch // max(crops for crops, _ in SIDES.values()))
         folder = run / "pool" / f"{side}px-{count}-seed{args.seed}"
-        make_pool(folder, teacher, train_photos, side, count, args.seed, augmented_crop)
-        pools[side] = read_pool(folder)
+        pools[side] = read_pool(make_pool(folder, teacher, train_photos, side, count, args.seed, augmented_crop))
     held_back = read_held_back(run / "pool" / "held-back", teacher, held_back_photos)
 
     torch.manual_seed(args.seed)
@@ -354,12 +357,6 @@ def train(args: argparse.Namespace) -> None:
             replace_file(run / WEIGHTS_FILE, lambda path: save_file(model.student.weights(), path))
             print(describe(evaluate(model.student, held_back)), flush=True)
     print(f"{run / WEIGHTS_FILE} is done; make it a model: python tools/export_vgg19.py {run / WEIGHTS_FILE} -o FOLDER")
-
-
-def read_held_back(folder: Path, teacher, photos: list[Path]) -> dict[str, np.ndarray]:
-    """The evaluation pool, made in `folder` at the first call: one central square per held-back photo."""
-    make_pool(folder, teacher, photos, EVALUATION[0], len(photos), 0, centre_crop)
-    return read_pool(folder)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -61,6 +61,8 @@ class CudaBackend:
             "use_tf32": "0",
             # The exhaustive search would run again for each new picture size.
             "cudnn_conv_algo_search": "HEURISTIC",
+            # Doubling its share at each growth would leave little for CuPy, which takes from the same memory.
+            "arena_extend_strategy": "kSameAsRequested",
         }
         return [("CUDAExecutionProvider", options), "CPUExecutionProvider"]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import os
 import platform
 import re
 import shutil
@@ -32,7 +31,7 @@ _FLAGS = (
     "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-Wno-unused-function",
 )  # fmt: skip
 _SANITIZE = ("-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
-_CACHE = Path(tempfile.gettempdir()) / f"analogy-simulator-{os.getuid()}"
+_CACHE = _HERE / "__pycache__"
 _MAX_THREADS = 1024
 
 sanitize = False
@@ -147,10 +146,10 @@ def _compile(code: str, options: tuple[str, ...]) -> Path:
     flags = [*_FLAGS, *(_SANITIZE if sanitize else ()), *(o for o in options if o.startswith("-D"))]
     text = f"{code}\n{exports}"
     parts = [text, *flags, *(header.read_text() for header in _HEADERS)]
-    library = _CACHE / f"{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:32]}.so"
+    library = _CACHE / f"kernels-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:32]}.so"
     if library.exists():
         return library
-    _CACHE.mkdir(mode=0o700, exist_ok=True)
+    _CACHE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=_CACHE) as folder:
         made = Path(folder) / "kernels.so"
         command = ["g++", *flags, "-include", str(_HEADERS[0]), "-x", "c++", "-", "-o", str(made)]

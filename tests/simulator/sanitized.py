@@ -36,11 +36,14 @@ def kernels() -> None:
         f_a, f_b = (rng.standard_normal((*size, channels), np.float32) for size in (size_a, size_b))
         a, b = (backend.join(backend.asarray(f), backend.asarray(f)) for f in (f_a, f_b))
         nnf = backend.asarray(np.stack([rng.integers(0, n, size_a) for n in size_b], axis=2).astype(np.int32))
+        labels = tuple(backend.asarray(rng.integers(-1, 2, size).astype(np.int32)) for size in (size_a, size_b))
         for patch in (1, 3, 5):
             d = backend.distance(a, b, nnf, patch)
             for jump in (1, 3, 20):
                 nnf, d = backend.propagate(a, b, nnf, d, patch, jump, 2.0001)
             nnf, d = backend.random_search(a, b, nnf, d, patch, 30, 1, 2, 2.0001)
+            backend.propagate(a, b, nnf, d, patch, 2, 2.0001, labels)
+            backend.random_search(a, b, nnf, d, patch, 3, 1, 2, 2.0001, labels)
             backend.vote(nnf, b, patch)
             expected = oracle.distance(backend.to_host(a), backend.to_host(b), backend.to_host(nnf), patch)
             np.testing.assert_allclose(backend.to_host(d), expected, rtol=1e-5, atol=1e-6)
