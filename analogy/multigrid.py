@@ -20,7 +20,7 @@ DEPTH = 9
 DAMPING = np.float32(0.8)
 """Of the relaxation by lines, which would overshoot where neighbouring lines differ most."""
 
-_TINY = np.float32(1e-30)
+_TINY = np.float32(1e-12)
 
 
 @dataclass
@@ -249,9 +249,12 @@ def _sides(west: Array, east: Array, north: Array, south: Array) -> list[Any]:
 
 
 def _shares(xp: Any, weights: list[Array]) -> list[Array]:
-    """The weights divided by their sum, negative ones taken as zero; all zero where there are none."""
-    weights = [xp.maximum(weight, 0) for weight in weights]
-    total = xp.maximum(sum(weights), _TINY)
+    """The weights divided by their sum, negative ones taken as zero; equal shares where there is nothing else.
+
+    The sum must be one: with all shares zero, the coarse couplings would be wrong, and no longer those of a minimum.
+    """
+    weights = [xp.maximum(weight, _TINY) for weight in weights]
+    total = sum(weights)
     return [weight / total for weight in weights]
 
 

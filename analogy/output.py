@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from .engine import Result
 
 
+MONTAGE_HEIGHT = 1080
+"""At most, in pixels: a montage is for looking at."""
+
+
 def prepare_folder(folder: str | os.PathLike[str]) -> Path:
     """Make a folder for results. Raises `OutputError` where that is not possible or it cannot be written."""
     folder = Path(folder)
@@ -50,7 +54,9 @@ def save(result: Result, folder: str | os.PathLike[str], *, flow: bool = False) 
         if picture is not None:
             images.write(folder / f"{name}.png", picture, like=own)
             row.append(to_8_bits(picture))
-    images.write(folder / "montage.png", images.montage([*row, result.b_prime.rgb]))
+    row.append(result.b_prime.rgb)
+    height = min(MONTAGE_HEIGHT, *(len(picture) for picture in row))
+    images.write(folder / "montage.png", images.montage(row, height=height))
     for level, picture in result.levels.items():
         images.write(folder / f"level_{level}.png", picture)
     if flow:

@@ -27,7 +27,7 @@ LAMBDA, EPSILON = 0.8, 1e-4
 """Strength of the smoothing, and the bound of its weights (constants of the authors' released program)."""
 GREY = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in grey (ITU-R BT.601; OpenCV's, which the authors' program uses)."""
-TOLERANCE = 2e-4
+TOLERANCE = 1e-4
 """A solution, of values in 0..1, is good when the preconditioner would change it by less everywhere."""
 MOST_ITERATIONS = 100
 """A photograph takes 5 to 8. Drawings of two flat tones in thin winding shapes may take all, and stay less exact."""

@@ -63,9 +63,9 @@ def read(path: Path, preprocessing: str | None = None) -> tuple[Network, str]:
 
 
 def _line(error: Exception) -> str:
-    """The error's first line, without what a file's names could do to a terminal."""
-    first = next(iter(str(error).strip().splitlines()), "")
-    return "".join(character if character.isprintable() else "?" for character in first)[:400]
+    """The error as one line, without what a file's names could do to a terminal."""
+    words = " ".join(str(error).split())[:400]
+    return "".join(character if character.isprintable() else "?" for character in words)
 
 
 def recognise(path: Path) -> str:
@@ -235,7 +235,7 @@ def _read_onnx(path: Path) -> Found:
     weights: dict[str, np.ndarray] = {}
     level, index = 1, 0
     for node in graph.node:
-        where = f"node {node.name or node.output[0]} ({node.op_type})"
+        where = f"node {node.name or next(iter(node.output), 'without name')} ({node.op_type})"
         if node.op_type in _EXPECTED:
             has = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
             for key, value in _EXPECTED[node.op_type].items():

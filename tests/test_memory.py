@@ -20,7 +20,7 @@ def test_a_usual_pair_fits() -> None:
 @pytest.mark.parametrize(
     ("seen", "full", "words"),
     [
-        ((590, 590), (9000, 12000), r"about 32\.\d GB of memory and 1\.0 GB are free; make the pictures smaller"),
+        ((590, 590), (9000, 12000), r"about 19\.\d GB of memory and 1\.0 GB are free; make the pictures smaller"),
         ((3000, 4000), (3000, 4000), r"lower max_pixels \(now 350000\)"),
     ],
 )

@@ -335,9 +335,9 @@ def test_processes_that_pull_at_once_do_not_harm_each_other(publish, server, hom
     processes = [in_process(home, file) for _ in range(3)]
     wait_for(lambda: len(server.requests) == 3)  # all are in the middle of their download
     server.gate.set()
-    for process in processes:
-        out, err = process.communicate(timeout=60)
-        assert process.returncode == 0, err
+    results = [(*process.communicate(timeout=60), process.returncode) for process in processes]
+    for out, err, code in results:
+        assert code == 0, err
         assert out.strip() == str(home / "models" / NAME)
     verify(locate(NAME))
     assert left_behind(home) == [NAME]
@@ -413,6 +413,17 @@ def test_the_published_table_is_sound():
             assert all(url.startswith("https://") and url.endswith(file.name) for url in file.urls)
             assert file.urls or file.by_hand
     assert PUBLISHED["vgg19"].files[0].checksums == {"md5": "253f8cb515780f3b799900260a226db6"}
+
+
+@pytest.mark.parametrize("package", ["onnx", "pooch", "h5py"])
+def test_what_is_not_installed_is_told(publish, monkeypatch, home, package):
+    publish("/notop.h5")
+    monkeypatch.setitem(sys.modules, package, None)  # importing it fails
+    for name in ("analogy.export", "analogy.weights"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(ModelError, match=rf'needs the package "{package}": pip install "deep-image-analogy\[export\]"'):
+        pull(NAME)
+    assert left_behind(home) == []
 
 
 # -- conversion of any file --------------------------------------------------------------------------------------------
