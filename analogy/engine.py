@@ -119,9 +119,9 @@ class Engine:
         full = labels.at(self.backend, size_a, size_b) if labels else None
         a_prime = b = None
         if 1 in found.ab:
-            a_prime = self._finish(found.ab[1], seen_b, picture_a, picture_b1, full, settings, settings.photo)
+            a_prime = self._finish(found.ab[1], seen_b, picture_a, picture_b1, full, settings)
         if 1 in found.ba:
-            b = self._finish(found.ba[1], seen_a, picture_b1, picture_a, full and full[::-1], settings, False)
+            b = self._finish(found.ba[1], seen_a, picture_b1, picture_a, full and full[::-1], settings)
         steps = self._paint_levels(found, picture_a, picture_b1, settings) if levels else {}
         stages.begin("done", 1.0)
         return Result(
@@ -133,14 +133,14 @@ class Engine:
 
     def _finish(
         self, nnf: Array, seen: Size, own: images.Picture, source: images.Picture,
-        labels: tuple[Array, Array] | None, settings: Settings, refine: bool,
+        labels: tuple[Array, Array] | None, settings: Settings,
     ) -> np.ndarray:  # fmt: skip
         """The picture of `own`'s size in the looks of `source`, which the field saw at size `seen`."""
         backend = self.backend
         deep = own.deep is not None or source.deep is not None
         pixels = as_floats(backend, source.pixels(source.deep is not None))
         result = as_pixels(backend, paint(backend, nnf, seen, own.rgb.shape[:2], pixels, labels), deep)
-        if refine:
+        if settings.photo:
             result = photo.refine(backend, own.pixels(deep), result)
         if settings.keep_colors:
             result = colour.keep_colours(result, own.pixels(deep))

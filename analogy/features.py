@@ -6,6 +6,8 @@ Sessions are made when first needed and kept: the objectives of levels that are 
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import numpy as np
 
 from .backends import Array, Backend
 from .errors import DeviceError, ModelError
-from .models import read_card
+from .models import check_graph, read_card
 
 LEVELS = (5, 4, 3, 2, 1)
 """Coarse to fine; level L is relu(L)_1 with a stride of 2 ** (L - 1)."""
@@ -63,12 +65,14 @@ class Features:
             binding.bind_input(name, device, 0, np.float32, array.shape, self.backend.pointer(array))
         for name, array in results.items():
             binding.bind_output(name, device, 0, np.float32, array.shape, self.backend.pointer(array))
-        session.run_with_iobinding(binding)
+        _run_interruptibly(session, binding)
         return results
 
     def _session(self, graph: str) -> Any:
         if graph not in self._sessions:
-            self._sessions[graph] = _load(self.folder / graph, self.backend)
+            session = _load(self.folder / graph, self.backend)
+            check_graph(self.folder / graph, self.card, session)
+            self._sessions[graph] = session
         return self._sessions[graph]
 
 
@@ -115,6 +119,32 @@ def _load(path: Path, backend: Backend) -> Any:
     if session.get_providers()[0] != wanted:
         raise DeviceError(f"ONNX Runtime could not start {wanted} and offers {session.get_providers()[0]} instead")
     return session
+
+
+def _run_interruptibly(session: Any, binding: Any) -> None:
+    """Run, so that Ctrl-C need not wait for the end: a full-width network takes seconds, in one call.
+
+    Signals reach only the main thread, between steps of Python; so the run has a thread of its own, and is told to end.
+    """
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    done: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            session.run_with_iobinding(binding, options)
+            done.set_result(None)
+        except BaseException as error:  # for the caller, who waits
+            done.set_exception(error)
+
+    threading.Thread(target=run, name="analogy-network").start()
+    try:
+        done.result()
+    except BaseException:
+        options.terminate = True
+        wait([done])  # its arrays must live until it has ended; not Thread.join, which an interrupt breaks for good
+        raise
 
 
 def nchw(xp: Any, features: Array) -> Array:

@@ -181,9 +181,9 @@ def colour(flow: np.ndarray, largest: float | None = None) -> np.ndarray:
     share, after = (place - before)[..., None], (before + 1) % len(table)
     hue = (1 - share) * table[before] + share * table[after]
     length = length[..., None]
-    shade = np.where(length <= 1, 1 - length * (1 - hue), hue * np.float32(0.75))
+    shade = np.where(length <= 1 + 1e-5, 1 - length * (1 - hue), hue * np.float32(0.75))
     shade[unknown] = 0
-    return (np.clip(shade, 0, 1) * 255 + np.float32(1e-3)).astype(np.uint8)  # 1e-3: 255 must not become 254 by rounding
+    return (np.clip(shade, 0, 1) * 255).astype(np.uint8)
 
 
 # What can be done with fields

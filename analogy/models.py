@@ -23,6 +23,8 @@ from .published import PUBLISHED
 GRAPHS = ("features.onnx", "invert_5.onnx", "invert_4.onnx", "invert_3.onnx", "invert_2.onnx")
 CARD = "model.json"
 DEFAULT = "vgg19-compact"
+SCRATCH = ".pull-"
+"""How the names of folders begin in which a process works in the cache; old ones are swept up by the next pull."""
 
 
 @dataclass(frozen=True)
@@ -174,8 +176,8 @@ def remove(name: str) -> Path:
             raise ModelError(f"{name} comes with the package and stays; only pulled models can be removed")
         pulled = [other for other, path in installed().items() if path.parent == cache()]
         raise ModelError(f"no pulled model {name!r} to remove; there is {', '.join(pulled) or 'none'}")
-    scratch = Path(tempfile.mkdtemp(prefix=".remove-", dir=cache()))
     try:
+        scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}remove-", dir=cache()))
         folder.replace(scratch / name)  # at once, so that nobody sees half a model
         shutil.rmtree(scratch)
     except OSError as error:

@@ -52,14 +52,12 @@ class Multigrid:
         self.grids: list[_Grid] = []
         couplings = [across, down]
         while True:
-            # Relaxation is safe if what it solves is never below A / 2: so it leaves negative couplings out.
             diagonal = mass.copy()
-            positive = [xp.maximum(k, 0) for k in couplings]
-            for k, first, second in _pairs(positive, diagonal):
+            for k, first, second in _pairs(couplings, diagonal):
                 first += k
                 second += k
-            rows = _factor(xp.ascontiguousarray(diagonal.T), xp.ascontiguousarray(positive[0].T))
-            columns = _factor(diagonal, positive[1])
+            rows = _factor(xp.ascontiguousarray(diagonal.T), xp.ascontiguousarray(couplings[0].T))
+            columns = _factor(diagonal, couplings[1])
             grid = _Grid(mass, couplings, rows, columns, diagonal, xp.empty_like(diagonal))
             self.grids.append(grid)
             if max(mass.shape) <= 3 or len(self.grids) == DEPTH:

@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ModelError, OutputError
-from .models import Card, cache, installed, shipped, verify
+from .models import SCRATCH, Card, cache, installed, shipped, verify
 from .published import PUBLISHED, Published, PublishedFile, digest, identify, published
 
 TIMEOUT = 30.0
 """Seconds that a server may take to answer, or pause in the middle."""
 
-_SCRATCH = ".pull-"
 _FORGOTTEN = 24 * 3600  # seconds after which a scratch folder belongs to a process that was killed
 
 
@@ -47,7 +46,7 @@ def pull(name: str, source: Path | None = None, *, progress: Any = False) -> Pat
     try:
         cache().mkdir(parents=True, exist_ok=True)
         _sweep(cache())
-        with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=cache(), ignore_cleanup_errors=True) as made:
+        with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=cache(), ignore_cleanup_errors=True) as made:
             file, path = given or _download(name, model, Path(made), progress)
             network, _ = read(path)
             export(network, Path(made) / "new", _card(name, name, file, network.widths))
@@ -172,7 +171,7 @@ def _install(scratch: Path, folder: Path) -> None:
 
 def _sweep(root: Path) -> None:
     """Delete what processes that were killed a day or longer ago have left."""
-    for folder in root.glob(f"{_SCRATCH}*"):
+    for folder in root.glob(f"{SCRATCH}*"):
         with suppress(OSError):
             if folder.stat().st_mtime < time.time() - _FORGOTTEN:
                 shutil.rmtree(folder, ignore_errors=True)

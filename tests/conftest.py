@@ -47,7 +47,7 @@ def cpu():
 
 
 @pytest.fixture(scope="session")
-def simulated(tmp_path_factory):
+def simulated():
     """The CUDA backend on the simulator; its tests are skipped where no compiler is found."""
     import simulator
 

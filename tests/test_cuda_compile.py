@@ -23,7 +23,7 @@ cp = pytest.importorskip("cupy", reason="compiling the kernels needs CuPy (cupy-
 
 ARCHITECTURES = [75, 80, 86, 89, 90, 100, 120]
 KERNELS = {"distance", "propagate", "random_search", "vote", "join", "resample"}
-# 64 registers let 8 blocks of 128 threads run on a multiprocessor with 64 Ki registers, half of what it holds at most.
+# 64 registers let 4 blocks of 256 threads run on a multiprocessor with 64 Ki registers, half of what it holds at most.
 MAX_REGISTERS = 64
 _USED = re.compile(
     r"entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+import os
+import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from analogy.backends import cuda, get_backend
+from analogy.backends import cuda, get_backend, probes
 from analogy.errors import DeviceError
 
 
@@ -61,19 +65,28 @@ def test_auto_falls_back_and_logs_one_line(monkeypatch, caplog):
     assert "CuPy cannot be imported" in caplog.text
 
 
+def test_require_gpu_makes_failures_of_skips():
+    test = f"{Path(__file__).with_name('test_selftest.py')}::test_on_the_gpu"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--require-gpu", test]
+    nothing_visible = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, env=nothing_visible, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "--require-gpu: " in done.stdout
+
+
 def test_driver_too_old():
     with pytest.raises(DeviceError, match=r"driver: .* too old for CUDA 13\.1 .*number 35.*nvidia-smi works"):
-        cuda.check_driver(fake_cupy(CUDARuntimeError(35), version=13010))
+        probes.check_driver(fake_cupy(CUDARuntimeError(35), version=13010))
 
 
 @pytest.mark.parametrize("devices", [0, CUDARuntimeError(100)])
 def test_no_device(devices):
     with pytest.raises(DeviceError, match=r"no NVIDIA GPU is visible.*CUDA_VISIBLE_DEVICES"):
-        cuda.check_driver(fake_cupy(devices))
+        probes.check_driver(fake_cupy(devices))
 
 
 def test_the_first_device_is_taken():
-    assert cuda.check_driver(fake_cupy(2)) == "device 0"
+    assert probes.check_driver(fake_cupy(2)) == "device 0"
 
 
 @pytest.mark.parametrize("error", [ImportError("libnvrtc.so.12 not found"), OSError("no headers\nsecond line")])
@@ -83,7 +96,7 @@ def test_compiler_missing(error):
 
     cp = SimpleNamespace(zeros=lambda *args: None, RawModule=fail)
     with pytest.raises(DeviceError, match=r"cannot compile and run a kernel \((libnvrtc.*found|no headers)\).*pip"):
-        cuda.check_compiler(cp)
+        probes.check_compiler(cp)
 
 
 def test_a_kernel_that_does_nothing():
@@ -91,38 +104,38 @@ def test_a_kernel_that_does_nothing():
         return SimpleNamespace(get_function=lambda name: lambda grid, block, args: None)
 
     with pytest.raises(DeviceError, match="left no result"):
-        cuda.check_compiler(SimpleNamespace(zeros=lambda *args: [0], RawModule=module))
+        probes.check_compiler(SimpleNamespace(zeros=lambda *args: [0], RawModule=module))
 
 
 def test_both_runtimes(monkeypatch):
     fake_runtime(monkeypatch, installed=("onnxruntime-gpu", "onnxruntime"))
     with pytest.raises(DeviceError, match="onnxruntime and onnxruntime-gpu overwrite each other; pip uninstall both"):
-        cuda.check_runtime(fake_cupy())
+        probes.check_runtime(fake_cupy())
 
 
 def test_runtime_missing(monkeypatch):
     monkeypatch.setattr(importlib.metadata, "packages_distributions", dict)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(DeviceError, match=r"ONNX Runtime cannot be imported .*pip install"):
-        cuda.check_runtime(fake_cupy())
+        probes.check_runtime(fake_cupy())
 
 
 def test_runtime_without_cuda(monkeypatch):
     fake_runtime(monkeypatch, providers=("CPUExecutionProvider",))
     with pytest.raises(DeviceError, match=r"ONNX Runtime 1.25.0 is built without CUDA; uninstall it"):
-        cuda.check_runtime(fake_cupy())
+        probes.check_runtime(fake_cupy())
 
 
 def test_runtime_for_another_cuda(monkeypatch):
     fake_runtime(monkeypatch, cuda_version="13.0")
     with pytest.raises(DeviceError, match=r"CuPy is built for CUDA 12, ONNX Runtime 1.25.0 for CUDA 13; .* one extra"):
-        cuda.check_runtime(fake_cupy())
+        probes.check_runtime(fake_cupy())
 
 
 @pytest.mark.parametrize("cuda_version", ["12.8", "", None])
 def test_a_fitting_pair_loads_its_libraries(monkeypatch, cuda_version):
     loaded = fake_runtime(monkeypatch, cuda_version=cuda_version)
-    assert cuda.check_runtime(fake_cupy()) == "1.25.0"
+    assert probes.check_runtime(fake_cupy()) == "1.25.0"
     assert loaded == [True]
 
 
@@ -140,3 +153,53 @@ def test_providers_share_the_stream(monkeypatch):
         "cudnn_conv_algo_search": "HEURISTIC",
         "arena_extend_strategy": "kSameAsRequested",
     }
+
+
+class FakeSession:
+    """A session that offers `offered`, and does nothing or fails."""
+
+    def __init__(self, offered: str, error: Exception | None = None):
+        self.offered, self.error = offered, error
+
+    def __call__(self, model, providers):
+        return self
+
+    def get_providers(self):
+        return [self.offered]
+
+    def io_binding(self):
+        return SimpleNamespace(bind_input=lambda *args: None, bind_output=lambda *args: None)
+
+    def run_with_iobinding(self, binding):
+        if self.error:
+            raise self.error
+
+
+@pytest.mark.parametrize(
+    ("session", "message"),
+    [
+        (
+            FakeSession("CPUExecutionProvider"),
+            r"could not start CUDA\w+ and offers CPU\w+; cuDNN .* may be missing: pip",
+        ),
+        (
+            FakeSession(CUDA, RuntimeError("CUDNN failure\nmore")),
+            r"failed on a convolution with CUDA\w+ \(CUDNN failure\)$",
+        ),
+        (FakeSession(CUDA), r"result of a convolution with CUDA\w+ is wrong"),
+    ],
+)
+def test_a_provider_that_does_not_work(monkeypatch, cpu, session, message):
+    import onnxruntime
+
+    backend = SimpleNamespace(
+        providers=[(CUDA, {})], xp=SimpleNamespace(empty=np.zeros), name="cpu",
+        asarray=cpu.asarray, pointer=cpu.pointer, to_host=cpu.to_host,
+    )  # fmt: skip
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    with pytest.raises(DeviceError, match=message):
+        probes.check_provider(backend)
+
+
+def test_a_provider_that_works(cpu):
+    assert probes.check_provider(cpu) == "CPUExecutionProvider"

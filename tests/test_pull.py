@@ -8,13 +8,12 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
+from local_server import Server
 from vgg_files import random_weights, torchvision_names, write_keras
 
 from analogy import pull as pull_module
@@ -25,52 +24,6 @@ from analogy.pull import convert, pull
 
 NAME = "vgg19-test"
 TOOL = Path(__file__).parents[1] / "tools" / "export_vgg19.py"
-
-
-class Server:
-    """Serves `files` on this machine only; `requests` has the paths that were asked for, in order."""
-
-    def __init__(self):
-        self.files: dict[str, bytes] = {}
-        self.requests: list[str] = []
-        self.gate = threading.Event()
-        self.gate.set()
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            timeout = 20
-
-            def do_GET(self):
-                server.requests.append(self.path)
-                path, _, how = self.path.partition("?")
-                body = server.files.get(path)
-                if body is None:
-                    self.send_error(404)
-                    return
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                half = len(body) // 2
-                self.wfile.write(body[:half])
-                self.wfile.flush()
-                server.gate.wait(20)
-                if how != "cut":
-                    self.wfile.write(body[half:])
-
-            def log_message(self, *_):
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.http.server_port}"
-        self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        self.thread.start()
-
-    def close(self):
-        self.gate.set()
-        self.http.shutdown()
-        self.http.server_close()
-        self.thread.join(5)
 
 
 @pytest.fixture

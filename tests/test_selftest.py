@@ -7,9 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from analogy.backends import cuda, selftest
+from analogy.backends import cuda, probes, selftest
+from analogy.errors import DeviceError
 
-STEPS = ["CuPy", "driver", "compiler", "ONNX Runtime", "backend", "ONNX Runtime on the GPU"]
+STEPS = ["CuPy", "driver", "compiler", "ONNX Runtime", "backend"]
 KERNELS = [f"kernel {name}" for name in ("join", "resample", "distance", "propagate", "random_search", "vote")]
 
 
@@ -17,8 +18,8 @@ KERNELS = [f"kernel {name}" for name in ("join", "resample", "distance", "propag
 def on_simulator(simulated, monkeypatch):
     import simulator
 
-    monkeypatch.setattr(cuda, "import_cupy", lambda: simulator.standin)
-    monkeypatch.setattr(cuda, "check_runtime", lambda cp: "simulated")
+    monkeypatch.setattr(probes, "import_cupy", lambda: simulator.standin)
+    monkeypatch.setattr(probes, "check_runtime", lambda cp: "simulated")
     monkeypatch.setattr(cuda, "CudaBackend", lambda: simulated)
     return simulated
 
@@ -31,7 +32,7 @@ def test_all_is_well(on_simulator):
     checks = selftest.selftest(transfer)
     assert [check.name for check in checks] == [*STEPS, *KERNELS, "transfer"]
     assert [check for check in checks if not check.ok] == []
-    assert "100.0% of the field" in checks[STEPS.index("ONNX Runtime on the GPU") + 2].detail
+    assert "100.0% of the field" in checks[len(STEPS) + 1].detail
 
 
 def test_without_a_transfer(on_simulator):
@@ -64,11 +65,14 @@ def test_a_transfer_that_differs(on_simulator):
     assert (last.ok, last.detail) == (False, "only 0.0% of the pixels are those of the CPU")
 
 
-def test_a_convolution_that_is_wrong(on_simulator, monkeypatch):
-    monkeypatch.setattr(on_simulator, "asarray", lambda array: on_simulator.xp.asarray(array) * 2)
+def test_a_backend_that_cannot_be_made(on_simulator, monkeypatch):
+    def fail():
+        raise DeviceError("no cuDNN")
+
+    monkeypatch.setattr(cuda, "CudaBackend", fail)
     checks = selftest.selftest()
-    failed = next(check for check in checks if not check.ok)
-    assert (failed.name, failed.detail[:31]) == (STEPS[-1], "the result of a convolution is ")
+    assert [check.ok for check in checks] == [True] * 4 + [False] * 7
+    assert (checks[4].name, checks[4].detail) == ("backend", "no cuDNN")
 
 
 @pytest.mark.gpu

@@ -18,21 +18,35 @@ def pictures(rng):
         yield np.clip(smooth + rng.normal(0, 6, smooth.shape), 0, 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize("inversion", ["deconvolution", "vote"])
-def test_the_whole_transfer_equals_the_cpus(simulated, rng, inversion):
+def halves(size):
+    """A label picture: the left half in one colour, the right in another."""
+    mask = np.zeros((*size, 3), np.uint8)
+    mask[:, size[1] // 2 :] = 255
+    return mask
+
+
+@pytest.mark.parametrize("way", ["paper", "photo", "masks"])
+def test_the_whole_transfer_equals_the_cpus(simulated, rng, way):
     a, b_prime = pictures(rng)
+    options = {
+        "paper": {"inversion": "deconvolution", "inversion_steps": 2},
+        "photo": {"inversion": "vote", "photo": True},
+        "masks": {"inversion": "vote", "mask_a": halves(a.shape[:2]), "mask_b": halves(b_prime.shape[:2])},
+    }[way]
     results = []
     for backend in (None, simulated):
         engine = Engine(device="cpu", threads=2)
         if backend:
             engine.backend, engine.network = backend, Features(engine.network.folder, backend)
-        results.append(engine.transfer(a, b_prime, inversion=inversion, inversion_steps=2))
+        results.append(engine.transfer(a, b_prime, **options))
     cpu, cuda = results
-    assert type(cuda.a_prime) is type(cuda.nnf_ab) is np.ndarray
-    assert (cuda.a_prime == cpu.a_prime).all(axis=2).mean() >= 0.97
-    assert (cuda.b == cpu.b).all(axis=2).mean() >= 0.97
+    for name in ("a_prime", "b"):
+        picture, same = getattr(cuda, name), getattr(cpu, name)
+        assert type(picture) is np.ndarray
+        assert (picture == same).all(axis=2).mean() >= 0.97, name
     for name in ("ab", "ba"):
         nnf, same = getattr(cuda, f"nnf_{name}"), getattr(cpu, f"nnf_{name}")
+        assert type(nnf) is np.ndarray
         assert (nnf == same).all(axis=2).mean() >= 0.99, name
         error, expected = getattr(cuda, f"error_{name}"), getattr(cpu, f"error_{name}")
         assert abs(float(error.mean() - expected.mean())) < 1e-4

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
+
 import numpy as np
+import pytest
 
 from analogy.export import CONVOLUTIONS, Network
 
@@ -185,3 +189,30 @@ def write_onnx(path, weights) -> None:
         del getattr(model.graph, field)[:]
         getattr(model.graph, field).extend(items)
     onnx.save(model, str(path))
+
+
+def torch_vgg19(weights):
+    """torchvision's `vgg19().features` at these widths, with these weights, and a small classifier."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: its VGG-19 is not compared with")
+    nn = torch.nn
+    layers: list = []
+    for layer in CONVOLUTIONS:
+        if layer.endswith("_1") and layers:
+            layers.append(nn.MaxPool2d(2, 2))
+        width, channels = weights[f"{layer}.weight"].shape[:2]
+        layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
+    model = nn.Module()
+    model.features = nn.Sequential(*layers)
+    model.classifier = nn.Sequential(nn.Linear(4, 5))
+    named = {name: torch.tensor(value) for name, value in torchvision_names(weights).items()}
+    model.load_state_dict(named)
+    return model
+
+
+def zipped(pickled: bytes, storages: dict[str, bytes] | None = None, compression=zipfile.ZIP_STORED) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", compression) as archive:
+        archive.writestr("archive/data.pkl", pickled)
+        for key, data in (storages or {}).items():
+            archive.writestr(f"archive/data/{key}", data)
+    return stream.getvalue()

@@ -289,11 +289,16 @@ class CpuBackend:
         return out
 
     def _bands(self, rows: int, kernel, *args) -> None:
-        """Run `kernel(y0, y1, *args)` over all rows, in bands small enough to keep every thread busy to the end."""
-        count = min(rows, 4 * self.threads)
+        """Run `kernel(y0, y1, *args)` over all rows, in bands: enough to keep every thread busy, and small enough to stop."""
+        count = min(rows, max(4 * self.threads, rows // 32))
         edges = [rows * i // count for i in range(count + 1)]
-        for future in [self._pool.submit(kernel, y0, y1, *args) for y0, y1 in pairwise(edges)]:
-            future.result()
+        futures = [self._pool.submit(kernel, y0, y1, *args) for y0, y1 in pairwise(edges)]
+        try:
+            for future in futures:
+                future.result()
+        finally:
+            for future in futures:  # after an interrupt: nobody waits for what has not begun
+                future.cancel()
 
 
 def _cores() -> int:

@@ -1,7 +1,6 @@
 """The CUDA backend: CuPy arrays, the kernels of `kernels.cu`, ONNX Runtime's CUDA provider, all on one stream.
 
-The constructor tries each thing it will need, in order, and says which one is missing and how to get it. CuPy's own
-`cuda.is_available()` would not do: it hides the reason, and does not look for the compiler.
+The constructor tries each thing it will need, in order, and says which one is missing and how to get it (`probes.py`).
 
 The stream. Kernels, CuPy operations and ONNX Runtime share one non-blocking stream, so nothing ever waits for anything
 but its input. CuPy knows a current stream per thread: every method makes this backend's stream the current one of the
@@ -12,23 +11,18 @@ between two methods then fall in line. The device is CUDA's first: choose anothe
 from __future__ import annotations
 
 import functools
-import importlib
-import importlib.metadata
 import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import DeviceError
+from . import probes
 
-_INSTALL = "pip install 'deep-image-analogy[cuda12]' (or [cuda13]) in an environment without the extra [cpu]"
-_THREADS_PER_BLOCK = 128
+_THREADS_PER_BLOCK = 256
 _WARP = 32
 _UNLABELLED = np.uintp(0), np.uintp(0)
 """Null pointers."""
-_NO_DEVICE = 100
-"""cudaErrorNoDevice: there is a driver, but nothing it could drive."""
 
 
 class CudaBackend:
@@ -41,19 +35,20 @@ class CudaBackend:
 
     def __init__(self) -> None:
         self.xp = self._import_cupy()
-        self._device = check_driver(self.xp)
+        self._device = probes.check_driver(self.xp)
         with self._device:
-            check_compiler(self.xp)
+            probes.check_compiler(self.xp)
             self._stream = self.xp.cuda.Stream(non_blocking=True)
-        self.providers: list[Any] = self._find_providers()
         self._modules: dict[str, Any] = {}
         self._lock = threading.Lock()
+        self.providers: list[Any] = self._find_providers()
+        probes.check_provider(self)
 
     def _import_cupy(self) -> Any:
-        return import_cupy()
+        return probes.import_cupy()
 
     def _find_providers(self) -> list[Any]:
-        check_runtime(self.xp)
+        probes.check_runtime(self.xp)
         options = {
             "device_id": str(self._device.id),
             "user_compute_stream": str(self._stream.ptr),
@@ -70,7 +65,7 @@ class CudaBackend:
         runtime = self.xp.cuda.runtime
         properties = runtime.getDeviceProperties(self._device.id)
         memory = properties["totalGlobalMem"] / 2**30
-        return f"{properties['name'].decode()}, {memory:.0f} GiB, CUDA {version(runtime.runtimeGetVersion())}"
+        return f"{properties['name'].decode()}, {memory:.0f} GiB, CUDA {probes.version(runtime.runtimeGetVersion())}"
 
     def prepare(self) -> None:
         """Compile both forms of the kernels (CuPy keeps them on disk, so only once per device and CUDA version)."""
@@ -191,72 +186,6 @@ def options(unit: str) -> tuple[str, ...]:
     return "-std=c++17", "--fmad=false", f"-DUNIT={unit}"
 
 
-def import_cupy() -> Any:
-    """The module `cupy`, or `DeviceError`."""
-    try:
-        return importlib.import_module("cupy")
-    except ImportError as error:
-        raise DeviceError(f"CuPy cannot be imported ({first_line(error)}); {_INSTALL}") from error
-
-
-def check_driver(cp: Any) -> Any:
-    """CUDA's first device, or `DeviceError`."""
-    needed = version(cp.cuda.runtime.runtimeGetVersion())
-    try:
-        count = cp.cuda.runtime.getDeviceCount()
-    except cp.cuda.runtime.CUDARuntimeError as error:
-        if error.status != _NO_DEVICE:
-            raise DeviceError(
-                f"no usable NVIDIA driver: it is missing or too old for CUDA {needed} ({first_line(error)}); "
-                "install or update the driver, and see that nvidia-smi works"
-            ) from error
-        count = 0
-    if count == 0:
-        raise DeviceError("no NVIDIA GPU is visible; see nvidia-smi and CUDA_VISIBLE_DEVICES")
-    return cp.cuda.Device(0)
-
-
-def check_compiler(cp: Any) -> None:
-    """Compile and run a kernel of one line; `DeviceError` where that fails."""
-    line = 'extern "C" __global__ void probe(int* out) { out[0] = 42; }'
-    try:
-        out = cp.zeros(1, np.int32)
-        cp.RawModule(code=line, options=("-std=c++17",)).get_function("probe")((1,), (1,), (out,))
-        answer = int(out[0])
-    except Exception as error:  # whatever CuPy, NVRTC or the loader of libraries may raise
-        raise DeviceError(
-            f"CuPy cannot compile and run a kernel ({first_line(error)}); "
-            f"the CUDA headers or NVRTC may be missing: {_INSTALL}"
-        ) from error
-    if answer != 42:
-        raise DeviceError("a CUDA kernel ran but left no result; the driver or the device is faulty")
-
-
-def check_runtime(cp: Any) -> str:
-    """The version of ONNX Runtime; `DeviceError` unless there is one, alone, built for CUDA, and for CuPy's version."""
-    installed = sorted(set(importlib.metadata.packages_distributions().get("onnxruntime", [])))
-    if len(installed) > 1:
-        names = " and ".join(installed)
-        raise DeviceError(f"{names} overwrite each other; pip uninstall both, then {_INSTALL}")
-    try:
-        runtime = importlib.import_module("onnxruntime")
-    except ImportError as error:
-        raise DeviceError(f"ONNX Runtime cannot be imported ({first_line(error)}); {_INSTALL}") from error
-    if "CUDAExecutionProvider" not in runtime.get_available_providers():
-        raise DeviceError(f"ONNX Runtime {runtime.__version__} is built without CUDA; uninstall it, then {_INSTALL}")
-    ours = cp.cuda.runtime.runtimeGetVersion() // 1000
-    theirs = str(getattr(runtime, "cuda_version", "") or "").split(".")[0]
-    if theirs and theirs != str(ours):
-        raise DeviceError(
-            f"CuPy is built for CUDA {ours}, ONNX Runtime {runtime.__version__} for CUDA {theirs}; "
-            f"install both from one extra: {_INSTALL}"
-        )
-    # Finds cuDNN and cuBLAS in the environment's own packages; without it only system-wide ones are seen.
-    if hasattr(runtime, "preload_dlls"):
-        runtime.preload_dlls()
-    return runtime.__version__
-
-
 def _unit(channels: int, *arrays: Any) -> tuple[str, int]:
     """The type in which a kernel reads the channels of `arrays`, and how many of it there are."""
     if channels % 4 == 0 and all(array.data.ptr % 16 == 0 for array in arrays):
@@ -277,13 +206,3 @@ def _i(value: int) -> np.int32:
 def _power_of_two(n: int) -> int:
     """The smallest power of two that is not smaller than `n`."""
     return 1 << (n - 1).bit_length()
-
-
-def version(number: int) -> str:
-    """CUDA's way to write a version as one number, in words."""
-    return f"{number // 1000}.{number % 1000 // 10}"
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, short enough for a message."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -11,9 +11,9 @@
 // It must bring in A and B once, 4 * C * (positions of A + positions of B) bytes: at 448 x 448 x 128 that is 205 MB, while
 // four candidates of a 3 x 3 patch read 7.4 GB. The difference has to come from the caches. The patches of a tile
 // overlap, and so do their matches wherever the field is coherent, so that tiles two-dimensional in the picture fetch a
-// position about 4 times instead of 9 (2 x 2 tiles; 2 times for 8 x 4), and the candidates of one position find its
-// own patch in the L1 cache. A candidate already tried is skipped, and one that cannot win any more is left after each row.
-// A row costs log2(lanes) shuffles for width * C / lanes products per lane.
+// position about 3 times instead of 9 (4 x 2 positions of 32 lanes; 2 times for 8 x 4 of 8), and the candidates of one
+// position find its own patch in the L1 cache. A candidate already tried is skipped, and one that cannot win any more is
+// left after the row that shows it. A row costs log2(lanes) shuffles for width * C / lanes products per lane.
 
 #ifndef UNIT
 #define UNIT float4

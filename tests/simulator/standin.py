@@ -70,5 +70,6 @@ def __getattr__(name: str):
 
 _FUNCTIONS = frozenset((
     "abs", "arange", "ascontiguousarray", "clip", "concatenate", "empty_like", "exp", "floor", "full", "maximum",
-    "mean", "minimum", "ones", "rint", "sqrt", "stack", "sum", "transpose", "vdot", "where", "zeros_like",
+    "mean", "minimum", "multiply", "ones", "rint", "sqrt", "stack", "subtract", "sum",
+    "transpose", "vdot", "where", "zeros_like",
 ))  # fmt: skip
