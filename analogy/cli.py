@@ -186,12 +186,31 @@ def models() -> None:
 
 @models.command("list")
 def models_list() -> None:
-    """Name each model that is here, its widths and what it is."""
+    """Name each model that is here, with its widths, and those that can be pulled."""
     from .models import installed
+    from .published import PUBLISHED
 
-    for name, folder in installed().items():
+    here = installed()
+    for name, folder in here.items():
         card = read_card(folder)
-        click.echo(f"{name:16} {' '.join(map(str, card.widths)):20} {card.description}")
+        click.echo(f"{name:22} {' '.join(map(str, card.widths)):20} {card.description}")
+    for name, published in PUBLISHED.items():
+        if name not in here:
+            click.echo(f"{name:22} {'(to pull)':20} {published.description}")
+
+
+@models.command("pull")
+@click.argument("name")
+@click.option("--from", "source", type=click.Path(path_type=Path), help="A published file that you downloaded by hand.")
+def models_pull(name: str, source: Path | None) -> None:
+    """Download a published model's weights, check and convert them; needs the extra "export"."""
+    from tqdm import tqdm
+
+    from .pull import pull
+
+    with tqdm(unit="B", unit_scale=True, leave=False, disable=None) as bar:
+        folder = pull(name, source, progress=bar)
+    click.echo(folder)
 
 
 @models.command("path")
@@ -210,6 +229,15 @@ def models_verify(name: str | None) -> None:
     for each in [name] if name else installed():
         verify(locate(each))
         click.echo(f"{each}: whole")
+
+
+@models.command("remove")
+@click.argument("name")
+def models_remove(name: str) -> None:
+    """Delete a pulled model."""
+    from .models import remove
+
+    click.echo(f"{remove(name)}: removed")
 
 
 @cli.command()

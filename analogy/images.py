@@ -9,6 +9,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -70,9 +71,9 @@ class Picture:
 def read(source: object, *, name: str | None = None) -> Picture:
     """`source` as a `Picture`.
 
-    source  the path of a JPEG, PNG, WebP, TIFF, BMP or GIF file (its first frame); or a PIL image; or an array (NumPy,
-            CuPy, PyTorch, JAX, anything with `__array__` or `__dlpack__`) of shape (H, W), (H, W, 1), (H, W, 3), or
-            (H, W, 4) with alpha last, and of dtype bool, uint8, uint16, or any float with values in 0..1.
+    source  the path of a JPEG, PNG, WebP, TIFF, BMP or GIF file (its first frame), or of HEIC with the extra `heif`; or a
+            PIL image; or an array (NumPy, CuPy, PyTorch, JAX, anything with `__array__` or `__dlpack__`) of shape (H, W),
+            (H, W, 1), (H, W, 3), or (H, W, 4) with alpha last, and of dtype bool, uint8, uint16, or any float in 0..1.
     name    what messages call it; the path, or "the picture", if not given.
 
     The EXIF orientation is applied. ICC colours become sRGB (perceptual intent); a damaged profile is ignored, with one
@@ -175,12 +176,23 @@ def write(path: str | os.PathLike[str], rgb: Array, *, like: Picture | None = No
 
 
 def _read_file(path: str, label: str) -> Picture:
-    with Image.open(path, formats=FORMATS) as image:
+    with Image.open(path, formats=_formats()) as image:
         _check_size(image.height, image.width, label)
         raw = _prepare(image, label)
         image.load()
         upright = _upright(image)
         return _from_pil(upright, _wide(path, image, upright, raw), label)
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """`FORMATS`, and HEIF (the HEIC of telephones) where the extra `heif` is installed."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return FORMATS
+    pillow_heif.register_heif_opener()
+    return (*FORMATS, "HEIF")
 
 
 def _image_error(error: Exception, label: str) -> ImageError:
@@ -191,7 +203,9 @@ def _image_error(error: Exception, label: str) -> ImageError:
     if isinstance(error, PermissionError):
         return ImageError(f"{label}: no permission to read it")
     if isinstance(error, UnidentifiedImageError):
-        return ImageError(f"{label}: not a picture that can be read; known formats: {', '.join(FORMATS)}")
+        known = ", ".join(_formats())
+        extra = "" if "HEIF" in known else ', and HEIC with pip install "deep-image-analogy[heif]"'
+        return ImageError(f"{label}: not a picture that can be read; known formats: {known}{extra}")
     if isinstance(error, Image.DecompressionBombError):
         return ImageError(f"{label}: too large; make it smaller. {reason(error)}")
     if isinstance(error, OSError) and error.errno is not None:

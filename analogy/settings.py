@@ -68,9 +68,7 @@ class Settings:
         "Which pictures to make: A' alone (ab), B alone (ba) or both. One alone is the same picture, sooner.",
         choices=DIRECTIONS,
     )
-    photo: bool = _setting(
-        False, "Refine as photographs: A' gets the edges and details of A back, B those of B'."
-    )
+    photo: bool = _setting(False, "Refine as photographs: A' gets the edges and details of A back, B those of B'.")
     keep_colors: bool = _setting(False, "Keep the colours of A in A', and those of B' in B: transfer luminance only.")
 
     def __post_init__(self) -> None:

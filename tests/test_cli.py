@@ -231,6 +231,32 @@ def test_models_can_be_listed_located_and_verified() -> None:
     assert "vgg19-compact: whole" in run("models", "verify").stdout
 
 
+def test_models_that_can_be_pulled_are_named_and_a_wrong_file_is_refused(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("ANALOGY_HOME", str(tmp_path / "home"))
+    assert "(to pull)" in run("models", "list").stdout
+    (tmp_path / "weights.h5").write_bytes(b"not the published file")
+    done = run("models", "pull", "vgg19", "--from", tmp_path / "weights.h5")
+    assert done.exit_code == 2
+    assert "weights.h5" in done.stderr
+    for arguments, words in (
+        (["pull", "vgg99"], "no model 'vgg99' is published"),
+        (["remove", "vgg19-compact"], "vgg19-compact"),
+        (["path", "vgg19"], "analogy models pull vgg19"),
+    ):
+        done = run("models", *arguments)
+        assert done.exit_code == 2
+        assert words in done.stderr
+
+
+def test_a_model_in_the_cache_is_used_and_removed(pair, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("ANALOGY_HOME", str(tmp_path / "home"))
+    shutil.copytree(locate(DEFAULT), tmp_path / "home" / "models" / "mine")
+    assert "mine" in run("models", "list").stdout
+    assert run("transfer", *pair, "-o", tmp_path / "o", "--model", "mine", *FAST).exit_code == 0
+    assert run("models", "remove", "mine").exit_code == 0
+    assert "mine" not in run("models", "list").stdout
+
+
 def test_version_and_info() -> None:
     assert analogy.__version__ in run("--version").stdout
     assert "auto chooses" in run("info").stdout

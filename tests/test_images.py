@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, ImageCms
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from analogy import images
 from analogy.errors import ImageError, OutputError
 from analogy.images import WRITERS, Picture, montage, read, resize, write
 
@@ -748,3 +749,16 @@ def test_montage(rgb):
     assert montage([rgb, rgb], gap=0, height=10).shape == (10, W, 3)
     with pytest.raises(ImageError, match="at least one"):
         montage([])
+
+
+def test_heic_needs_its_extra_and_reads_with_it(tmp_path, monkeypatch):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.register_heif_opener()
+    path = tmp_path / "telephone.heic"
+    Image.new("RGB", (64, 48), (200, 40, 30)).save(path, quality=90)
+    rgb = images.read(path).rgb
+    assert rgb.shape == (48, 64, 3)
+    assert np.abs(rgb.astype(int) - [200, 40, 30]).max() < 12
+    monkeypatch.setattr(images, "_formats", lambda: images.FORMATS)
+    with pytest.raises(ImageError, match=r"HEIC with pip install"):
+        images.read(path)

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -27,15 +29,15 @@ def test_a_picture_matches_itself_place_for_place(network: Features) -> None:
     a = picture(64, 80)
     found = match(network, a, a, Settings(inversion="vote"), Stages(None))
     here = nnf.identity(BACKEND, (64, 80), (64, 80))
-    assert (found.nnf_ab == here).all(axis=-1).mean() > 0.99
-    assert np.allclose(found.error_ab, -2, atol=1e-3)
+    assert (found.ab[1] == here).all(axis=-1).mean() > 0.99
+    assert np.allclose(found.error_ab[1], -2, atol=1e-3)
 
 
 def test_finds_where_things_have_moved_to(network: Features) -> None:
     whole = picture(128, 144)
     a, b1 = whole[:112, :112], whole[16:, 32:]
     found = match(network, a, b1, Settings(inversion="vote"), Stages(None))
-    shift = found.nnf_ab - nnf.identity(BACKEND, (112, 112), (112, 112))
+    shift = found.ab[1] - nnf.identity(BACKEND, (112, 112), (112, 112))
     inner = shift[32:96, 48:96]
     assert (np.abs(inner - [-16, -32]).max(axis=-1) <= 1).mean() > 0.9
 
@@ -46,8 +48,8 @@ def test_the_two_directions_are_the_same_question(network: Features) -> None:
     one = match(network, a, b1, settings, Stages(None))
     other = match(network, b1, a, settings, Stages(None))
     # Not to the bit: the two halves of the joined features change places, so sums round differently.
-    assert (one.nnf_ab == other.nnf_ba).all(axis=-1).mean() > 0.98
-    assert np.abs(one.error_ba - other.error_ab).mean() < 1e-3
+    assert (one.ab[1] == other.ba[1]).all(axis=-1).mean() > 0.98
+    assert np.abs(one.error_ba[1] - other.error_ab[1]).mean() < 1e-3
 
 
 def test_blend_keeps_what_is_salient_and_takes_the_rest_from_the_other() -> None:
@@ -71,7 +73,9 @@ def test_reconstruction_under_the_identity_is_the_picture_itself(network: Featur
     a = picture(50, 67)
     pyramid = network.pyramid(a)
     here = nnf.identity(BACKEND, level_size((50, 67), level), level_size((50, 67), level))
-    found = reconstruct(network, level, here, pyramid, a.astype(np.float32) / 255, (50, 67), Settings(inversion=inversion))
+    found = reconstruct(
+        network, level, here, pyramid, a.astype(np.float32) / 255, (50, 67), Settings(inversion=inversion)
+    )
     assert found.shape == pyramid[level - 1].shape
     assert np.abs(found - pyramid[level - 1]).max() < 1e-3 * pyramid[level - 1].max()
 
@@ -94,5 +98,5 @@ def test_progress_rises_and_times_are_kept(network: Features) -> None:
     match(network, picture(32, 32), picture(32, 32, 1), Settings(inversion="vote"), stages)
     stages.begin("done", 1.0)
     assert [p.stage for p in seen] == [f"level {n}" for n in (5, 4, 3, 2, 1)] + ["done"]
-    assert all(x.done < y.done for x, y in zip(seen, seen[1:], strict=False))
+    assert all(x.done < y.done for x, y in pairwise(seen))
     assert set(stages.seconds) == {f"level {n}" for n in (5, 4, 3, 2, 1)}

@@ -88,7 +88,9 @@ def test_the_field_does_not_depend_on_the_number_of_threads() -> None:
     rng = np.random.default_rng(5)
     a, b = (BACKEND.join(f, f) for f in rng.standard_normal((2, 33, 21, 6)).astype(np.float32))
     results = [
-        nnf.search(CpuBackend(threads), a, b, nnf.identity(BACKEND, (33, 21), (33, 21)), patch=5, reach=9, iterations=3, seed=4)
+        nnf.search(
+            CpuBackend(threads), a, b, nnf.identity(BACKEND, (33, 21), (33, 21)), patch=5, reach=9, iterations=3, seed=4
+        )
         for threads in (1, 2, 5, 2)
     ]
     for field, distance in results[1:]:

@@ -16,7 +16,7 @@ import numpy as np
 
 import analogy
 from analogy import images, nnf
-from analogy.backends import DEVICES, get_backend
+from analogy.backends import DEVICES
 from analogy.engine import Engine
 from analogy.models import DEFAULT
 
