@@ -689,7 +689,7 @@ def test_places_that_cannot_be_written(tmp_path, rgb):
 
     fails(tmp_path / "x.txt", r"'.txt'.*\.png \.jpg")
     fails(tmp_path / "x", r"''.*\.png \.jpg")
-    fails(tmp_path / "none" / "x.png", "none does not exist")
+    fails(tmp_path / "none" / "x.png", "none' does not exist")
     (tmp_path / "file").touch()
     fails(tmp_path / "file" / "x.png", "cannot be written")
     (tmp_path / "folder.png").mkdir()
