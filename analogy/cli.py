@@ -241,8 +241,9 @@ def models_remove(name: str) -> None:
 
 
 @cli.command()
-def info() -> None:
-    """Versions, devices, and what `--device auto` would choose."""
+@click.option("--selftest", is_flag=True, help="Try the GPU step by step; exit code 0 only if everything holds.")
+def info(selftest: bool) -> None:
+    """Versions, devices, and what `--device auto` would choose and why."""
     from importlib.metadata import PackageNotFoundError, version
 
     from .backends import get_backend
@@ -254,6 +255,23 @@ def info() -> None:
         except PackageNotFoundError:
             click.echo(f"  {package} -")
     click.echo(f"auto chooses: {get_backend('auto').describe()}")
+    if selftest:
+        from .backends.selftest import selftest as run
+
+        checks = run(_small_transfer)
+        for check in checks:
+            click.echo(f"  {'ok    ' if check.ok else 'FAILED'} {check.name:22} {check.detail}")
+        sys.exit(0 if all(check.ok for check in checks) else 1)
+
+
+def _small_transfer(device: str) -> Any:
+    """A' of the example pair, small, on a device: what the selftest compares."""
+    from .engine import Engine
+
+    examples = Path(__file__).parent / "examples"
+    return (
+        Engine(device=device).transfer(examples / "astronaut.jpg", examples / "hopper.jpg", max_pixels=10_000).a_prime
+    )
 
 
 def main() -> None:

@@ -119,7 +119,7 @@ def test_vote(backend, case, patch):
 
 def test_join(backend, case):
     a, _, _ = case
-    f, g = a.copy(), a[::-1, ::-1] * np.float32(0.01) + np.float32(1)
+    f, g = a.copy(), a[::-1, ::-1] * np.float32(0.001) + np.float32(0.01)
     f[0, 0] = g[-1, -1] = 0
     joined = on(backend, "join", f, g)
     np.testing.assert_allclose(joined, oracle.join(f, g), rtol=1e-6)
@@ -175,6 +175,19 @@ def test_ties_keep_what_was_there(backend, rng):
         assert_same(actual[1], d)
 
 
+def test_ties_that_rounding_lets_through_the_early_exit(backend, rng):
+    # Any five rows sum to 21: whole patches all give 105, and 105 / 25 * 25 is less than 105 in float32.
+    a = np.ones((11, 9, 1), np.float32)
+    b = np.broadcast_to(np.array([4, 4, 4, 4, 5, 4, 4, 4, 4, 5, 4], np.float32)[:, None, None], (11, 9, 1)).copy()
+    nnf = random_field(rng, (11, 9), (11, 9))
+    d = oracle.distance(a, b, nnf, 5)
+    for function, args in (("propagate", (1,)), ("random_search", (4, 0, 0))):
+        expected = getattr(oracle, function)(a, b, nnf, d, 5, *args, 5.0)
+        actual = on(backend, function, a, b, nnf, d, 5, *args, 5.0)
+        assert_same(actual[0], expected[0])
+        assert_same(actual[1], expected[1])
+
+
 def test_a_loose_peak_changes_nothing(backend, rng):
     a, b = directions(rng, (9, 8), 16), directions(rng, (7, 9), 16)
     nnf = random_field(rng, (9, 8), (7, 9))
@@ -196,6 +209,13 @@ def test_a_candidate_is_left_as_soon_as_it_cannot_win(backend, rng):
         assert_same(actual[0][1:-1], nnf[1:-1])
         assert_same(actual[1][1:-1], d[1:-1])
         assert (on(backend, function, a, b, nnf, d, 3, *args, 2.0001)[0] != nnf)[1:-1].any(axis=2).mean() > 0.5
+    # A patch of one row has nothing left to do.
+    b, nnf = b[:1].copy(), nnf * np.array([0, 1], np.int32)
+    d = on(backend, "distance", a, b, nnf, 3)
+    for function, args in (("propagate", (1,)), ("random_search", (9, 0, 0))):
+        low, enough = (on(backend, function, a, b, nnf, d, 3, *args, peak)[0] for peak in (-1e9, 2.0001))
+        assert_same(low, enough)
+        assert (low != nnf).any()
 
 
 def test_the_match_at_hand_is_not_tried_again(backend, rng):

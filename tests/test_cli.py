@@ -260,3 +260,12 @@ def test_a_model_in_the_cache_is_used_and_removed(pair, tmp_path: Path, monkeypa
 def test_version_and_info() -> None:
     assert analogy.__version__ in run("--version").stdout
     assert "auto chooses" in run("info").stdout
+
+
+def test_selftest_names_what_fails_first_and_exits_with_1(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", None)  # as where it is not installed
+    done = run("info", "--selftest")
+    assert done.exit_code == 1
+    failed = [line for line in done.stdout.splitlines() if "FAILED" in line]
+    assert "CuPy" in failed[0]
+    assert "not tried" in failed[1]

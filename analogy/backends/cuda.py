@@ -110,33 +110,12 @@ class CudaBackend:
         return out
 
     def propagate(self, a, b, nnf, distance, patch, jump, peak, labels=None):
-        out = self._empty(nnf.shape, np.int32), self._empty(distance.shape, np.float32)
-        unit, units, sizes = _sizes(a, b)
         rest = _i(patch // 2), _i(jump), np.float32(peak)
-        self._launch(
-            "propagate", unit, a.shape[:2], units, a, b, nnf, distance, *(labels or _UNLABELLED), *out, *sizes, *rest
-        )
-        return out
+        return self._improve("propagate", a, b, nnf, distance, labels, *rest)
 
     def random_search(self, a, b, nnf, distance, patch, radius, seed, iteration, peak, labels=None):
-        out = self._empty(nnf.shape, np.int32), self._empty(distance.shape, np.float32)
-        unit, units, sizes = _sizes(a, b)
         rest = _i(patch // 2), _i(radius), np.uint32(seed & 0xFFFFFFFF), np.uint32(iteration), np.float32(peak)
-        self._launch(
-            "random_search",
-            unit,
-            a.shape[:2],
-            units,
-            a,
-            b,
-            nnf,
-            distance,
-            *(labels or _UNLABELLED),
-            *out,
-            *sizes,
-            *rest,
-        )
-        return out
+        return self._improve("random_search", a, b, nnf, distance, labels, *rest)
 
     def vote(self, nnf, b, patch):
         out = self._empty((*nnf.shape[:2], b.shape[2]), np.float32)
@@ -157,6 +136,14 @@ class CudaBackend:
     def _empty(self, shape, dtype):
         self._adopt()
         return self.xp.empty(shape, dtype)
+
+    def _improve(self, name: str, a: Any, b: Any, nnf: Any, distance: Any, labels: Any, *rest: Any) -> tuple[Any, Any]:
+        """One pass of the search: a new (nnf, distance)."""
+        out = self._empty(nnf.shape, np.int32), self._empty(distance.shape, np.float32)
+        unit, units, sizes = _sizes(a, b)
+        arrays = a, b, nnf, distance, *(labels or _UNLABELLED), *out
+        self._launch(name, unit, a.shape[:2], units, *arrays, *sizes, *rest)
+        return out
 
     def _launch(self, name: str, unit: str, shape: tuple[int, int], units: int, *args: Any) -> None:
         """Run a kernel over all positions of `shape`, with as many lanes for each as its `units` can occupy."""

@@ -1,19 +1,20 @@
-// The kernel contract of backends/__init__.py in CUDA C++, compiled at run time by NVRTC. It is the algorithm of cpu.py:
-// the same candidates in the same order, the same random numbers, accepted by the same comparison.
+// The kernel contract of backends/__init__.py in CUDA C++, compiled at run time by NVRTC. It is the algorithm of
+// cpu.py: the same candidates in the same order, the same random numbers, accepted by the same comparison.
 //
-// Layout. Each position of A belongs to a group of blockDim.x lanes (a power of two, at most a warp), neighbours in their
-// warp; a block covers a tile of blockDim.y x blockDim.z positions. One row of a patch is one contiguous run of floats
-// (channels last), which the lanes of a group read side by side, 16 bytes each: UNIT is float4 where the number of
-// channels allows it, else float, and every size in channels below counts units.
+// Layout. Each position of A belongs to a group of blockDim.x lanes (a power of two, at most a warp), neighbours in
+// their warp; a block covers a tile of blockDim.y x blockDim.z positions. One row of a patch is one contiguous run of
+// floats (channels last), which the lanes of a group read side by side, 16 bytes each: UNIT is float4 where the number
+// of channels allows it, else float, and every size in channels below counts units.
 //
-// Work. One candidate at one position takes P * P * C fused multiply-adds on 2 * P * P * C floats (patch P, C channels):
-// one operation for every 4 bytes, far from what a GPU can compute per byte of memory. So a pass is as fast as its reads.
-// It must bring in A and B once, 4 * C * (positions of A + positions of B) bytes: at 448 x 448 x 128 that is 205 MB, while
-// four candidates of a 3 x 3 patch read 7.4 GB. The difference has to come from the caches. The patches of a tile
-// overlap, and so do their matches wherever the field is coherent, so that tiles two-dimensional in the picture fetch a
-// position about 3 times instead of 9 (4 x 2 positions of 32 lanes; 2 times for 8 x 4 of 8), and the candidates of one
-// position find its own patch in the L1 cache. A candidate already tried is skipped, and one that cannot win any more is
-// left after the row that shows it. A row costs log2(lanes) shuffles for width * C / lanes products per lane.
+// Work. One candidate at one position takes P * P * C fused multiply-adds on 2 * P * P * C floats (patch P, C
+// channels): one operation for every 4 bytes, far from what a GPU can compute per byte of memory. So a pass is as fast
+// as its reads. It must bring in A and B once, 4 * C * (positions of A + positions of B) bytes: at 448 x 448 x 128 that
+// is 205 MB, while four candidates of a 3 x 3 patch read 7.4 GB. The difference has to come from the caches. The
+// patches of a tile overlap, and so do their matches wherever the field is coherent, so that tiles two-dimensional in
+// the picture fetch a position about 3 times instead of 9 (4 x 2 positions of 32 lanes; 2 times for 8 x 4 of 8), and
+// the candidates of one position find its own patch in the L1 cache. A candidate already tried is skipped, and one that
+// cannot win any more is left after the row that shows it. A row costs log2(lanes) shuffles for width * C / lanes
+// products per lane.
 
 #ifndef UNIT
 #define UNIT float4
@@ -241,8 +242,9 @@ __device__ __forceinline__ int coarse(int i, double scale, int size, double* res
   return c;
 }
 
-extern "C" __global__ void resample(const Match* __restrict__ nnf, Match* __restrict__ out, int h, int w, int ha, int wa,
-                                    int hb, int wb, double scale_ay, double scale_ax, double scale_by, double scale_bx) {
+extern "C" __global__ void resample(const Match* __restrict__ nnf, Match* __restrict__ out, int h, int w, int ha,
+                                    int wa, int hb, int wb, double scale_ay, double scale_ax, double scale_by,
+                                    double scale_bx) {
   const Group g;
   if (g.y >= ha || g.x >= wa) return;
   double rest_y, rest_x;

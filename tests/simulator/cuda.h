@@ -71,7 +71,7 @@ const char* signature(void (*)(P...)) {
   return text;
 }
 
-// Calls `kernel` for every thread; `values` points at one value for each parameter, as CUDA's launch function takes them.
+// Calls `kernel` for every thread; `values` points at one value for each parameter, as for CUDA's launch function.
 template <class... P, size_t... I>
 bool call(void (*kernel)(P...), std::index_sequence<I...>, void** values, dim3 grid, dim3 block, uint64_t seed) {
   static void (*function)(P...);
@@ -83,7 +83,8 @@ bool call(void (*kernel)(P...), std::index_sequence<I...>, void** values, dim3 g
 
 template <class... P>
 bool call(void (*kernel)(P...), void** values, const unsigned* grid, const unsigned* block, uint64_t seed) {
-  return call(kernel, std::index_sequence_for<P...>{}, values, {grid[0], grid[1], grid[2]}, {block[0], block[1], block[2]}, seed);
+  const dim3 g = {grid[0], grid[1], grid[2]}, b = {block[0], block[1], block[2]};
+  return call(kernel, std::index_sequence_for<P...>{}, values, g, b, seed);
 }
 
 }  // namespace simulator
@@ -91,8 +92,9 @@ bool call(void (*kernel)(P...), void** values, const unsigned* grid, const unsig
 #define SIMULATOR_VISIBLE extern "C" __attribute__((visibility("default")))
 SIMULATOR_VISIBLE const char* simulator_error() { return simulator::error; }
 SIMULATOR_VISIBLE uint64_t simulator_exchanges() { return simulator::exchanges; }
-#define SIMULATOR_EXPORT(kernel)                                                                                        \
-  SIMULATOR_VISIBLE const char* simulator_signature_##kernel() { return simulator::signature(&kernel); }                \
-  SIMULATOR_VISIBLE bool simulator_launch_##kernel(void** v, const unsigned* g, const unsigned* b, uint64_t s) { \
-    return simulator::call(&kernel, v, g, b, s);                                                                       \
+#define SIMULATOR_EXPORT(kernel)                                                                         \
+  SIMULATOR_VISIBLE const char* simulator_signature_##kernel() { return simulator::signature(&kernel); } \
+  SIMULATOR_VISIBLE bool simulator_launch_##kernel(void** values, const unsigned* grid,                  \
+                                                   const unsigned* block, uint64_t seed) {               \
+    return simulator::call(&kernel, values, grid, block, seed);                                          \
   }

@@ -225,7 +225,8 @@ static bool run_warp(int first) {
 
 static bool run_block() {
   if (!stacks) stacks = static_cast<char*>(aligned_alloc(4096, max_threads * stack_bytes));
-  if (__start_simulated_shared) memset(__start_simulated_shared, 0xFF, __stop_simulated_shared - __start_simulated_shared);
+  if (__start_simulated_shared)
+    memset(__start_simulated_shared, 0xFF, __stop_simulated_shared - __start_simulated_shared);
   for (int t = 0; t < threads; ++t) prepare(t);
   const int warps = (threads + warp_size - 1) / warp_size;
   for (;;) {
@@ -237,7 +238,8 @@ static bool run_block() {
       const Fiber& fiber = fibers[t];
       done += fiber.state == State::done;
       at_barrier += fiber.state == State::at_barrier;
-      if (fiber.state == State::at_collective) return failure("a warp collective waits for lanes that never come", fiber.line);
+      if (fiber.state == State::at_collective)
+        return failure("a warp collective waits for lanes that never come", fiber.line);
       if (fiber.state == State::at_barrier && line && line != fiber.line)
         return failure("threads of a block meet at different barriers", line, fiber.line);
       if (fiber.state == State::at_barrier) line = fiber.line;
