@@ -12,7 +12,7 @@ Size = tuple[int, int]
 
 _FIXED = 250e6
 """Bytes for the interpreter, its libraries, and the model."""
-_MATCHING = 70
+_MATCHING = 80
 """Bytes for each pixel that the network sees and each channel of relu1_1, of A and B' together; inversion included."""
 _PAINTING = 90
 """Bytes for each pixel of the results: pixels as floats, as products, fields and distances, twice each."""
