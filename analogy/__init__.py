@@ -13,9 +13,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .engine import Engine, Progress, Result, transfer
+    from .engine import Engine, transfer
     from .errors import AnalogyError, DeviceError, ImageError, MemoryLimitError, ModelError, OutputError, SettingsError
     from .flow import warp
+    from .matching import Progress
+    from .result import Result
     from .settings import PRESETS, Settings
 
 __version__ = "0.1.0"
@@ -29,8 +31,8 @@ _HOME = {
     "ModelError": "errors",
     "OutputError": "errors",
     "PRESETS": "settings",
-    "Progress": "engine",
-    "Result": "engine",
+    "Progress": "matching",
+    "Result": "result",
     "Settings": "settings",
     "SettingsError": "errors",
     "transfer": "engine",

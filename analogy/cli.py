@@ -96,7 +96,7 @@ def _run(
 
     from . import images
     from .engine import Engine
-    from .output import is_picture, prepare_folder
+    from .result import is_picture, prepare_folder
 
     one = is_picture(output)
     prepare_folder(output.parent if one else output)
@@ -142,7 +142,7 @@ def transfer(a: Path, b_prime: Path, output: Path, preset: str | None, record: P
     """
     base, sha256 = Settings(), None
     if record:
-        from .output import read_record
+        from .result import read_record
 
         base, recorded, sha256 = read_record(record)
         model = model or recorded

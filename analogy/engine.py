@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,56 +13,13 @@ import numpy as np
 
 from . import colour, guidance, images, memory, photo
 from .backends import Array, get_backend
-from .errors import SettingsError
+from .errors import DeviceError
 from .features import Features, level_size
-from .flow import consistency
 from .matching import Match, Progress, Size, Stages, as_floats, match
 from .models import DEFAULT, locate
 from .painting import as_pixels, paint, sketch
+from .result import Result
 from .settings import Settings, make
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """The analogy, and how it was found. What `settings.direction` leaves out is None.
-
-    `a_prime` has the size of A, `b` that of B': (H, W, 3) RGB, uint8, or uint16 where A or B' has 16 bits. `nnf_ab`
-    (hA, wA, 2) int32 and `nnf_ba` lie between the pictures as the network saw them: [y, x] holds the (row, column) of
-    the match. `error_ab`, `error_ba` float32: distance of the matched patches, -2 perfect. `levels`, where asked for:
-    level -> the picture voted through the field of that level. `seconds`: time per stage.
-    """
-
-    a: images.Picture
-    b_prime: images.Picture
-    a_prime: np.ndarray | None
-    b: np.ndarray | None
-    nnf_ab: np.ndarray | None
-    nnf_ba: np.ndarray | None
-    error_ab: np.ndarray | None
-    error_ba: np.ndarray | None
-    settings: Settings
-    model: str
-    model_sha256: str
-    device: str
-    levels: dict[int, np.ndarray] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    def consistency(self) -> np.ndarray:
-        """(hA, wA) float32: how far, in positions, each comes back from itself through both fields; 0 is perfect.
-
-        Raises `SettingsError` where only one direction was made.
-        """
-        if self.nnf_ab is None or self.nnf_ba is None:
-            raise SettingsError(
-                f"consistency needs both directions; this result was made with {self.settings.direction!r}"
-            )
-        return consistency(self.nnf_ab, self.nnf_ba)
-
-    def save(self, folder: str | Path, *, flow: bool = False) -> None:
-        """Write the pictures and `settings.json` into `folder` (see `output.save`). Raises `OutputError`."""
-        from .output import save
-
-        save(self, folder, flow=flow)
 
 
 def working_size(size: Size, settings: Settings) -> Size:
@@ -81,6 +39,7 @@ class Engine:
         folder = locate(model)
         self.backend = get_backend(device, threads)
         self.network = Features(folder, self.backend)
+        self._process = os.getpid()
 
     def transfer(
         self,
@@ -96,12 +55,16 @@ class Engine:
     ) -> Result:
         """Find A' and B for A and B'.
 
-        `a`, `b_prime`: a path, a PIL image, or an array (see `images.read`). `settings`, or single ones by name.
+        `a`, `b_prime`: a path, a PIL image, or an array (see `images.read`). `settings`, and single ones by name.
         `mask_a`, `mask_b`: label pictures of the same sizes (see `guidance`). `levels`: also paint each level's field.
         `progress` is called at each stage; what it raises ends the run. Raises `ImageError`, `SettingsError`, and
         `MemoryLimitError` before any work where the memory cannot suffice.
         """
-        settings = settings or make(changes)
+        if os.getpid() != self._process:
+            raise DeviceError(
+                "this Engine was made before a fork, and its threads stayed behind; make one in each process"
+            )
+        settings = make(asdict(settings) | changes) if settings else make(changes)
         stages = Stages(progress)
         stages.begin("reading", 0.0)
         picture_a, picture_b1 = images.read(a, name="A"), images.read(b_prime, name="B'")
@@ -117,19 +80,36 @@ class Engine:
         )  # fmt: skip
         stages.begin("pictures", 0.92)
         full = labels.at(self.backend, size_a, size_b) if labels else None
-        a_prime = b = None
+        a_prime: Array | None = None
+        b: Array | None = None
         if 1 in found.ab:
             a_prime = self._finish(found.ab[1], seen_b, picture_a, picture_b1, full, settings)
         if 1 in found.ba:
             b = self._finish(found.ba[1], seen_a, picture_b1, picture_a, full and full[::-1], settings)
         steps = self._paint_levels(found, picture_a, picture_b1, settings) if levels else {}
         stages.begin("done", 1.0)
+        # CuPy arrays in, CuPy arrays out.
+        to = self.backend.asarray if isinstance(a, self.backend.xp.ndarray) else self.backend.to_host
+
+        def give(array: Array | None) -> Array | None:
+            return None if array is None else to(array)
+
         return Result(
-            picture_a, picture_b1, a_prime, b,
-            self._host(found.ab), self._host(found.ba), self._host(found.error_ab), self._host(found.error_ba),
-            settings, self.network.card.name, self.network.card.sha256["features.onnx"], self.backend.describe(),
-            steps, stages.seconds,
-        )  # fmt: skip
+            a=picture_a,
+            b_prime=picture_b1,
+            a_prime=give(a_prime),
+            b=give(b),
+            nnf_ab=give(found.ab.get(1)),
+            nnf_ba=give(found.ba.get(1)),
+            error_ab=give(found.error_ab.get(1)),
+            error_ba=give(found.error_ba.get(1)),
+            settings=settings,
+            model=self.network.card.name,
+            model_sha256=self.network.card.sha256["features.onnx"],
+            device=self.backend.describe(),
+            levels=steps,
+            seconds=stages.seconds,
+        )
 
     def _finish(
         self, nnf: Array, seen: Size, own: images.Picture, source: images.Picture,
@@ -160,12 +140,9 @@ class Engine:
             for level, field in fields.items()
         }
 
-    def _host(self, arrays: dict[int, Array]) -> np.ndarray | None:
-        return self.backend.to_host(arrays[1]) if 1 in arrays else None
-
 
 @lru_cache(maxsize=2)
-def _engine(model: str, device: str, threads: int | None) -> Engine:
+def _engine(model: str, device: str, threads: int | None, process: int) -> Engine:
     return Engine(model, device, threads)
 
 
@@ -180,4 +157,4 @@ def transfer(
     **options: Any,
 ) -> Result:
     """`Engine(model, device, threads).transfer(a, b_prime, settings, **options)`; the engine is kept for the next call."""
-    return _engine(str(model), device, threads).transfer(a, b_prime, settings, **options)
+    return _engine(str(model), device, threads, os.getpid()).transfer(a, b_prime, settings, **options)

@@ -1,4 +1,6 @@
 import json
+import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -204,3 +206,28 @@ def test_a_large_picture_gets_full_size_detail(engine: Engine) -> None:
     assert result.nnf_ab.shape[0] * result.nnf_ab.shape[1] <= 4100
     # Pixel noise survives only where pixels are copied as they are; what the network saw has little of it left.
     assert result.a_prime.std() > 2 * images.resize(b1, *result.nnf_ba.shape[:2]).std()
+
+
+def test_single_values_go_before_settings(engine: Engine) -> None:
+    settings = Settings(ratio=0.5, **FAST)
+    result = engine.transfer(noise(32, 32), noise(32, 32), settings, ratio=0.75)
+    assert (result.settings.ratio, result.settings.inversion) == (0.75, "vote")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_an_engine_says_that_it_does_not_survive_a_fork(engine: Engine) -> None:
+    engine.transfer(noise(16, 16), noise(16, 16), **FAST)
+    reader, writer = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer Pythons warn of forking with threads: that is the point here
+        child = os.fork()
+    if child == 0:
+        try:
+            engine.transfer(noise(16, 16), noise(16, 16), **FAST)
+        except DeviceError as error:
+            os.write(writer, str(error).encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        assert "make one in each process" in pipe.read()
+    os.waitpid(child, 0)

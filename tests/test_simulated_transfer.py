@@ -50,3 +50,19 @@ def test_the_whole_transfer_equals_the_cpus(simulated, rng, way):
         assert (nnf == same).all(axis=2).mean() >= 0.99, name
         error, expected = getattr(cuda, f"error_{name}"), getattr(cpu, f"error_{name}")
         assert abs(float(error.mean() - expected.mean())) < 1e-4
+
+
+def test_cupy_arrays_in_give_cupy_arrays_out_that_can_be_saved(simulated, rng, tmp_path):
+    a, b_prime = pictures(rng)
+    engine = Engine(device="cpu", threads=2)
+    engine.backend, engine.network = simulated, Features(engine.network.folder, simulated)
+    options = {"inversion": "vote", "search_iterations": 1}
+    host = engine.transfer(a, b_prime, **options)
+    device = engine.transfer(simulated.asarray(a), simulated.asarray(b_prime), **options)
+    for name in ("a_prime", "b", "nnf_ab", "nnf_ba", "error_ab", "error_ba"):
+        array = getattr(device, name)
+        assert isinstance(array, simulated.xp.ndarray)
+        assert np.array_equal(simulated.to_host(array), getattr(host, name))
+    device.save(tmp_path, flow=True)
+    assert np.array_equal(images.read(tmp_path / "a_prime.png").rgb, host.a_prime)
+    assert np.array_equal(device.consistency(), host.consistency())

@@ -109,6 +109,13 @@ class ndarray:
     def T(self) -> ndarray:
         return self.transpose()
 
+    @property
+    def __cuda_array_interface__(self) -> dict[str, object]:
+        return {"shape": self.shape, "typestr": self.dtype.str, "data": (self.data.ptr, False), "version": 3}
+
+    def get(self) -> np.ndarray:
+        return to_host(self)
+
     def __len__(self) -> int:
         return len(self._host)
 
