@@ -38,3 +38,15 @@ def test_transfer_is_the_function_whatever_was_imported_first() -> None:
 def test_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'teleport'"):
         analogy.teleport  # noqa: B018
+
+
+def test_the_cpu_backend_works_where_nothing_can_be_cached() -> None:
+    code = """
+import numba.core.caching as caching
+caching.CacheImpl._locator_classes = []
+import numpy as np
+from analogy.backends.cpu import CpuBackend, _join
+assert type(_join._cache).__name__ == "NullCache"
+print(CpuBackend(1).join(np.ones((2, 2, 1), np.float32), np.ones((2, 2, 1), np.float32)).sum())
+"""
+    assert float(run(code)) == 8

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
@@ -22,12 +23,25 @@ from numba import njit
 
 _log = logging.getLogger("analogy")
 
-# Sums may be reordered (that is what vectorises them); infinities stay exact.
-_kernel = njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
-# Positions: a quotient that lies on a whole number must not become a product that lies just below it.
-_exact = njit(nogil=True, cache=True, error_model="numpy")
 
-_COMPILE_NOTICE_SECONDS = 1.0
+def _compile(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Decorator: compile when first called, or load what an earlier run compiled."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        try:
+            return njit(nogil=True, error_model="numpy", cache=True, **options)(function)
+        except RuntimeError:  # a service may have no folder to write to: then each start compiles
+            return njit(nogil=True, error_model="numpy", **options)(function)
+
+    return decorate
+
+
+# Sums may be reordered (that is what vectorises them); infinities stay exact.
+_kernel = _compile(fastmath={"reassoc", "contract", "arcp", "nsz"})
+# Positions: a quotient that lies on a whole number must not become a product that lies just below it.
+_exact = _compile()
+
+_COMPILE_NOTICE_SECONDS = 2.0
 _UNLABELLED = np.empty((0, 0), np.int32), np.empty((0, 0), np.int32)
 
 
