@@ -25,7 +25,7 @@ def minimise(
     """Minimise `function`: x -> (value, gradient like x) from `start`; returns (x, value), never worse than the start.
 
     Limited-memory BFGS (Nocedal & Wright 2006, algorithm 7.4) with a backtracking line search. The first step goes down
-    the gradient by a tenth of the length of x (by 1 where x is zero), after which the curvature found sets the scale.
+    the gradient by 3 % of the length of x (by 1 where x is zero), after which the curvature found sets the scale.
     """
     x = start
     value, gradient = function(x)
@@ -37,7 +37,7 @@ def minimise(
             break
         length = 1.0
         if not history:
-            length = (0.1 * float(xp.vdot(x, x)) ** 0.5 or 1.0) / (-slope) ** 0.5
+            length = (0.03 * float(xp.vdot(x, x)) ** 0.5 or 1.0) / (-slope) ** 0.5
         for _attempt in range(_ATTEMPTS):
             trial = x + xp.float32(length) * direction
             trial_value, trial_gradient = function(trial)
@@ -46,7 +46,7 @@ def minimise(
             # The minimum of the parabola through the values at both ends and the slope, kept within bounds.
             curvature = 2 * (trial_value - value - length * slope)
             best = -slope * length**2 / curvature if curvature > 0 else 0.5 * length
-            length = min(max(best, 0.1 * length), 0.5 * length)
+            length = min(max(best, 0.02 * length), 0.5 * length)
         else:
             break
         step, change = trial - x, trial_gradient - gradient
