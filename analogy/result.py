@@ -31,7 +31,8 @@ class Result:
     (hA, wA, 2) int32 and `nnf_ba` lie between the pictures as the network saw them: [y, x] holds the (row, column) of
     the match. `error_ab`, `error_ba` float32: distance of the matched patches, -2 perfect. `levels`, where asked for:
     level -> the picture voted through the field of that level. `seconds`: time per stage. Where A was a CuPy array and
-    the device is "cuda", the pictures, fields and distances are CuPy arrays, else NumPy's.
+    the device is "cuda", the pictures, fields and distances are CuPy arrays, else NumPy's; those belong to the stream of
+    the engine's backend: synchronise before you use them on another.
     """
 
     a: images.Picture
