@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms
 
+from .errors import reason
+
 Array: TypeAlias = npt.NDArray[Any]
 
 logger = logging.getLogger("analogy")
@@ -32,11 +34,6 @@ def keep_colours(result: Array, own: Array) -> Array:
 
 def to_8_bits(values: Array) -> Array:
     return values if values.dtype == np.uint8 else ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-
-
-def reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(text.split())  # one line
 
 
 def into_srgb(image: Image.Image, wide: Array | None, icc: bytes | None, label: str) -> tuple[Array, bytes | None]:

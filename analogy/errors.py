@@ -31,3 +31,9 @@ class OutputError(AnalogyError, OSError):
 
 class MemoryLimitError(AnalogyError, MemoryError):
     """The pictures need more memory than the device has left; the message says how much, and what to do."""
+
+
+def reason(error: BaseException) -> str:
+    """What an error of a library or the system says, on one line; its kind where it says nothing."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(text.split())

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from .errors import AnalogyError, OutputError
+from .errors import AnalogyError, OutputError, reason
 
 
 @contextmanager
@@ -33,8 +33,7 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     except PermissionError as error:
         raise OutputError(f"{path}: no permission to write there; choose another folder") from error
     except (OSError, ValueError) as error:
-        reason = " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
-        raise OutputError(f"{path}: cannot be written ({reason})") from error
+        raise OutputError(f"{path}: cannot be written ({reason(error)})") from error
     finally:
         with suppress(OSError):
             temporary.unlink()

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from .colour import into_srgb, out_of_srgb, reason, to_8_bits
+from .colour import into_srgb, out_of_srgb, to_8_bits
 from .deep import LOW_BYTES, write_png16, write_tiff16
-from .errors import ImageError, OutputError
+from .errors import ImageError, OutputError, reason
 from .files import atomic
 
 Array: TypeAlias = npt.NDArray[Any]
