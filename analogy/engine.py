@@ -78,7 +78,7 @@ class Engine:
             self.network, images.resize(picture_a.rgb, *seen_a), images.resize(picture_b1.rgb, *seen_b),
             settings, stages, labels,
         )  # fmt: skip
-        stages.begin("pictures", 0.92)
+        stages.begin("pictures", 0.95)
         full = labels.at(self.backend, size_a, size_b) if labels else None
         a_prime: Array | None = None
         b: Array | None = None

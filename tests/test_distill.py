@@ -1,6 +1,7 @@
 """`tools/distill.py` on a toy teacher: the same seed gives the same weights, whole or killed and resumed."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ onnx = pytest.importorskip("onnx", reason="the toy teacher is built with onnx")
 
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
-from safetensors.numpy import load_file  # noqa: E402
+from safetensors.numpy import load_file, save_file  # noqa: E402
+
+from analogy.models import locate, verify  # noqa: E402
 
 TOOL = Path(__file__).parents[1] / "tools" / "distill.py"
 
@@ -40,11 +43,13 @@ def toy_teacher(path: Path) -> None:
 @pytest.fixture
 def distill(monkeypatch):
     """The tool as a module, on crops small enough for a test and one thread."""
+    monkeypatch.syspath_prepend(str(TOOL.parent))
     spec = importlib.util.spec_from_file_location("distill_tool", TOOL)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "SIDES", {32: (4, 4), 48: (2, 8)})
-    monkeypatch.setattr(module, "EVALUATION", (48, 2))
+    for part in (module, sys.modules["distill_pool"]):
+        monkeypatch.setattr(part, "SIDES", {32: (4, 4), 48: (2, 8)})
+        monkeypatch.setattr(part, "EVALUATION", (48, 2))
     threads = torch.get_num_threads()
     yield module
     torch.set_num_threads(threads)
@@ -104,6 +109,7 @@ def test_weights_have_the_names_and_shapes_of_the_compact_model(distill, inputs,
             channels = width
     assert {name: weight.shape for name, weight in weights.items()} == expected
     assert {weight.dtype for weight in weights.values()} == {np.dtype(np.float32)}
+    verify(locate(tmp_path / "run" / "vgg19-compact"))  # the model folder is there, and whole
 
     trained = capsys.readouterr().out
     distill.main([*inputs, "--threads", "1", "--evaluate", str(tmp_path / "run" / distill.WEIGHTS_FILE)])
@@ -112,7 +118,7 @@ def test_weights_have_the_names_and_shapes_of_the_compact_model(distill, inputs,
     assert evaluated in trained
 
 
-def test_the_student_is_the_published_layer_order(distill):
+def test_the_student_is_the_published_layer_order(distill, tmp_path):
     """Against a plain VGG-19 stack with the exported weights: zero padding, and a last odd row is kept."""
     torch.manual_seed(0)
     student = distill.Student()
@@ -127,9 +133,32 @@ def test_the_student_is_the_published_layer_order(distill):
             if i == 1:
                 ours = student(image)[level].permute(0, 3, 1, 2)
                 torch.testing.assert_close(ours, x)
-    copy = distill.Student()
-    copy.load_weights(weights)
-    assert all(torch.equal(weight, weights[name]) for name, weight in copy.weights().items())
+    save_file({name: weight.numpy() for name, weight in weights.items()}, tmp_path / "weights.safetensors")
+    copy = distill.load_student(tmp_path / "weights.safetensors").weights()
+    assert all(torch.equal(weight, weights[name]) for name, weight in copy.items())
+
+
+def test_written_weights_have_the_teachers_scale_and_order_patches_alike(distill, tmp_path):
+    torch.manual_seed(0)
+    student = distill.Student()
+    with torch.no_grad():
+        for name in distill.LAYERS:
+            student.kernels[name].mul_(5)  # after 13 layers the features are 1e9 times too large
+    rng, level_side = np.random.default_rng(0), {level: 48 >> (level - 1) for level in distill.LEVELS}
+    pool = {"images": rng.integers(0, 256, (2, 48, 48, 3), dtype=np.uint8)}
+    for level, side in level_side.items():
+        pool[f"index{level}"] = np.tile(np.arange(side * side, dtype=np.int32), (2, 1))
+        pool[f"teacher{level}"] = rng.random((2, side * side, 8)).astype(np.float16) * level
+    images, _, teacher = distill.batch_of(pool, np.arange(2))
+    rescaled = {name: weight.numpy() for name, weight in distill.rescaled_weights(student, pool).items()}
+    save_file(rescaled, tmp_path / "rescaled.safetensors")
+    rescaled = distill.load_student(tmp_path / "rescaled.safetensors")
+    with torch.no_grad():
+        before, after = student(images), rescaled(images)
+    for level in distill.LEVELS:
+        torch.testing.assert_close(after[level].square().mean(), teacher[level].square().mean())
+        directions = [torch.nn.functional.normalize(f[level].flatten(0, 2), dim=1) for f in (before, after)]
+        torch.testing.assert_close(*directions, rtol=1e-4, atol=1e-5)
 
 
 def test_a_missing_teacher_and_an_empty_folder_are_one_clear_line(distill, inputs, tmp_path):

@@ -21,34 +21,43 @@ number of threads).  `--steps` may change at `--resume`: the rate follows step /
 """
 
 import argparse
+import hashlib
 import math
+import shutil
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
-from numpy.lib.format import open_memmap
-from PIL import Image, ImageFilter, ImageOps
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 
+from analogy.export import Network, export
+from analogy.models import Card
+
+from distill_pool import (
+    EVALUATION,
+    LEVELS,
+    OUTPUTS,
+    SIDES,
+    augmented_crop,
+    batch_of,
+    list_photos,
+    load_teacher,
+    make_pool,
+    read_held_back,
+    read_pool,
+)  # fmt: skip
+
 WIDTHS = {1: 16, 2: 32, 3: 64, 4: 128, 5: 128}
-LEVELS = tuple(WIDTHS)
 LAYERS = [f"conv{level}_{i + 1}" for level, count in zip(LEVELS, (2, 2, 4, 4, 1), strict=True) for i in range(count)]
-OUTPUTS = [f"relu{level}_1" for level in LEVELS]
 LEVEL_WEIGHT = {1: 1.0, 2: 1.0, 3: 1.0, 4: 1.5, 5: 2.0}  # the deep levels are the hardest, and start the search
 TERMS = {"linear": 1.0, "relational": 4.0, "norm": 0.5}
-# Crop side -> crops per batch and positions per crop: about equal pixels, and N = 384, whatever the side. Multiples of
-# 16, so that the teacher's and the student's pooling agree on the shapes.
-SIDES = {144: (8, 48), 208: (4, 96)}
-EVALUATION = (208, 8)  # side and crops per batch of the held-back photos
 PEAK_RATE = {"muon": 8e-3, "adamw": 5e-3}
 WARM_UP = 100
-HOLD_BACK = 20  # every 20th photo is for evaluation only
 WEIGHTS_FILE = "vgg19-compact.safetensors"
 
 
@@ -87,116 +96,15 @@ class Student(nn.Module):
         kernels = {f"{name}.weight": self.kernel(name).detach().contiguous() for name in LAYERS}
         return kernels | {f"{name}.bias": self.biases[name].detach().clone() for name in LAYERS}
 
-    def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
-        """The inverse of `weights`."""
-        with torch.no_grad():
-            for name in LAYERS:
-                self.kernel(name).copy_(weights[f"{name}.weight"])
-                self.biases[name].copy_(weights[f"{name}.bias"])
 
-
-# -- the pool of crops and the teacher's features ---------------------------------------------------------------------
-
-
-def list_photos(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The pictures for training and those held back, by sorted name."""
-    photos = sorted(p for p in folder.rglob("*") if p.suffix.lower() in {".jpg", ".jpeg", ".png"})
-    if len(photos) < 2:
-        sys.exit(f"distill: no photos in {folder}: at least two .jpg or .png files are needed")
-    held_back = photos[::HOLD_BACK]
-    return [p for p in photos if p not in set(held_back)], held_back
-
-
-def load_teacher(path: Path) -> onnxruntime.InferenceSession:
-    """The teacher's session, on as many threads as torch."""
-    if not path.is_file():
-        sys.exit(f"distill: no teacher at {path}: an ONNX file with the outputs {', '.join(OUTPUTS)} is needed")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def augmented_crop(photo: Image.Image, side: int, rng: np.random.Generator) -> np.ndarray:
-    """A random square of 25-100 % of the short side, resized to (side, side, 3) uint8, in a random look.
-
-    Half get a gain and an offset per channel; a tenth are grey, and a tenth drawn or posterised, for the style side.
-    """
-    edge = min(photo.size) * rng.uniform(0.25, 1)
-    x, y = rng.uniform(0, photo.width - edge), rng.uniform(0, photo.height - edge)
-    crop = photo.resize((side, side), Image.Resampling.BICUBIC, box=(x, y, x + edge, y + edge))
-    if rng.random() < 0.5:
-        crop = ImageOps.mirror(crop)
-    look = rng.random()
-    if look < 0.1:
-        crop = ImageOps.grayscale(crop).convert("RGB")
-    elif look < 0.13:
-        crop = ImageOps.posterize(crop.filter(ImageFilter.MedianFilter(5)), int(rng.integers(1, 4)))
-    elif look < 0.16:
-        edges = ImageOps.grayscale(crop).filter(ImageFilter.FIND_EDGES)
-        crop = ImageOps.autocontrast(ImageOps.invert(edges)).convert("RGB")
-    elif look < 0.2:
-        crop = crop.filter(ImageFilter.ModeFilter(7))
-    pixels = np.asarray(crop, np.float32)
-    if rng.random() < 0.5:
-        pixels = pixels * rng.uniform(0.6, 1.4, 3) + rng.uniform(-40, 40, 3)
-    return pixels.clip(0, 255).round().astype(np.uint8)
-
-
-def centre_crop(photo: Image.Image, side: int, rng: np.random.Generator) -> np.ndarray:
-    """The central square, resized to (side, side, 3) uint8: what evaluation looks at."""
-    return np.asarray(ImageOps.fit(photo, (side, side), Image.Resampling.BICUBIC))
-
-
-def make_pool(folder: Path, teacher, photos: list[Path], side: int, count: int, seed: int, crop) -> Path:
-    """Write `count` crops of `side` pixels, with the teacher's features at random positions, as .npy files.
-
-    `images` (count, side, side, 3) uint8 and, per level, `index{level}` (count, P) int32, flat positions in the level's
-    map, and `teacher{level}` (count, P, C) float16. A folder that is there is whole, and is kept. Returns `folder`.
-    """
-    if folder.exists():
-        return folder
-    scratch = folder.with_suffix(".tmp")
-    scratch.mkdir(parents=True, exist_ok=True)
-    positions = min(SIDES[side][1], (side // 16) ** 2)
-    pool = {"images": open_memmap(scratch / "images.npy", "w+", np.uint8, (count, side, side, 3))}
-    for k in range(count):
-        rng = np.random.default_rng([seed, side, k])
-        with Image.open(photos[k % len(photos)]) as photo:
-            image = pool["images"][k] = crop(photo.convert("RGB"), side, rng)
-        maps = teacher.run(OUTPUTS, {"image": image.transpose(2, 0, 1)[None].astype(np.float32) / 255})
-        for level, features in zip(LEVELS, maps, strict=True):
-            rows = features[0].reshape(features.shape[1], -1).T
-            sample = {f"index{level}": rng.permutation(len(rows))[:positions].astype(np.int32)}
-            sample[f"teacher{level}"] = rows[sample[f"index{level}"]].astype(np.float16)
-            for name, value in sample.items():
-                if k == 0:
-                    pool[name] = open_memmap(scratch / f"{name}.npy", "w+", value.dtype, (count, *value.shape))
-                pool[name][k] = value
-        if (k + 1) % 500 == 0:
-            print(f"pool of {side} px: {k + 1} of {count} crops", flush=True)
-    return scratch.replace(folder)
-
-
-def read_pool(folder: Path) -> dict[str, np.ndarray]:
-    """What `make_pool` wrote, left on disk: a batch reads only its own crops."""
-    return {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
-
-
-def read_held_back(folder: Path, teacher, photos: list[Path]) -> dict[str, np.ndarray]:
-    """The evaluation pool, made in `folder` at the first call: one central square per held-back photo."""
-    return read_pool(make_pool(folder, teacher, photos, EVALUATION[0], len(photos), 0, centre_crop))
-
-
-def batch_of(pool: dict[str, np.ndarray], chosen: np.ndarray):
-    """Images (B, 3, H, W) in 0..1; per level, flat positions (N,) in the batch's maps and the teacher's (N, C)."""
-    images = torch.from_numpy(pool["images"][chosen]).permute(0, 3, 1, 2).float() / 255
-    side, index, target = images.shape[-1], {}, {}
-    for level in LEVELS:
-        area = (side >> (level - 1)) ** 2
-        first = np.arange(len(chosen))[:, None] * area
-        index[level] = torch.from_numpy((first + pool[f"index{level}"][chosen]).ravel())
-        target[level] = torch.from_numpy(pool[f"teacher{level}"][chosen]).flatten(0, 1).float()
-    return images, index, target
+@torch.no_grad()
+def load_student(path: Path) -> Student:
+    """The student with the weights of a file such as this tool writes."""
+    student, weights = Student(), load_file(path)
+    for name in LAYERS:
+        student.kernel(name).copy_(weights[f"{name}.weight"])
+        student.biases[name].copy_(weights[f"{name}.bias"])
+    return student
 
 
 # -- errors -----------------------------------------------------------------------------------------------------------
@@ -222,7 +130,7 @@ def norm_error(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
 
 def linear_error(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """The relative error of the best affine map from (N, c) to (N, C): least squares, with a trace of ridge."""
-    design = torch.cat([student, torch.ones(len(student), 1)], 1).double()
+    design = torch.cat([student / student.square().mean().sqrt(), torch.ones(len(student), 1)], 1).double()
     gram = design.T @ design
     ridge = 1e-6 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
     return relative_error(design @ torch.linalg.solve(gram + ridge, design.T @ teacher.double()), teacher)
@@ -264,7 +172,7 @@ class Distiller(nn.Module):
     def forward(self, images, index, target) -> torch.Tensor:
         """The loss of one batch as `batch_of` returns it: per level, the weighted roots of the three errors.
 
-        Roots keep a level of small error in the sum: after 250 steps every level was better than with the squares.
+        Roots keep small errors in the sum: after 250 steps relu1_1 .. relu4_1 were better than with squares, relu5_1 equal.
         """
         with torch.autocast("cpu", torch.bfloat16):
             features = self.student(images)
@@ -278,6 +186,26 @@ class Distiller(nn.Module):
             }
             loss = loss + LEVEL_WEIGHT[level] * sum(TERMS[kind] * error.sqrt() for kind, error in errors.items())
         return loss
+
+
+@torch.no_grad()
+def rescaled_weights(student: Student, pool: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    """The weights, each layer scaled so that the rms of a level's features is the teacher's on some crops of `pool`.
+
+    No term of the loss sees a level's scale, and it drifts far (1e14 at relu5_1 after 9000 steps). ReLU and pooling
+    commute with a positive factor, so only the scale of the features changes, and none of the errors.
+    """
+    images, _, target = batch_of(pool, np.arange(min(16, len(pool["images"]))))
+    x, before, weights = (images - 0.45) / 0.25, 1.0, student.weights()
+    for name in LAYERS:
+        if name.endswith("_1") and name != LAYERS[0]:
+            x = F.max_pool2d(x, 2, ceil_mode=True)
+        kernel, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+        x = F.relu(F.conv2d(x, kernel / before, bias, padding=1))
+        scale = (target[int(name[4])].square().mean() / x.square().mean()).sqrt()
+        weights[f"{name}.weight"], weights[f"{name}.bias"] = kernel * (scale / before), bias * scale
+        x, before = x * scale, scale
+    return weights
 
 
 def make_optimisers(model: Distiller) -> dict[str, torch.optim.Optimizer]:
@@ -331,6 +259,13 @@ def train(args: argparse.Namespace) -> None:
         first = state["step"]
         print(f"resumed at step {first} of {args.steps}", flush=True)
 
+    def save(step: int) -> None:
+        state = {"settings": settings, "step": step, "model": model.state_dict()}
+        state |= {name: optimiser.state_dict() for name, optimiser in optimisers.items()}
+        replace_file(checkpoint, lambda path: torch.save(state, path))
+        replace_file(run / WEIGHTS_FILE, lambda path: save_file(rescaled_weights(model.student, held_back), path))
+        print(describe(evaluate(load_student(run / WEIGHTS_FILE), held_back)), flush=True)
+
     started, losses = time.monotonic(), []
     for step in range(first, args.steps):
         rng = np.random.default_rng([args.seed, step])  # nothing else is random: a resumed run repeats the same steps
@@ -350,13 +285,29 @@ def train(args: argparse.Namespace) -> None:
             pace = (time.monotonic() - started) / (done - first)
             mean, left = np.mean(losses[-100:]), pace * (args.steps - done) / 60
             print(f"step {done}: loss {mean:.3f}, {pace:.3f} s a step, {left:.0f} min left", flush=True)
-        if done % args.checkpoint_every == 0 or done == args.steps:
-            state = {"settings": settings, "step": done, "model": model.state_dict()}
-            state |= {name: optimiser.state_dict() for name, optimiser in optimisers.items()}
-            replace_file(checkpoint, lambda path: torch.save(state, path))  # noqa: B023 - called at once
-            replace_file(run / WEIGHTS_FILE, lambda path: save_file(model.student.weights(), path))
-            print(describe(evaluate(model.student, held_back)), flush=True)
-    print(f"{run / WEIGHTS_FILE} is done; make it a model: python tools/export_vgg19.py {run / WEIGHTS_FILE} -o FOLDER")
+        if done % args.checkpoint_every == 0 and done < args.steps:
+            save(done)
+    save(max(first, args.steps))
+    write_model(run, args)
+
+
+def write_model(run: Path, args: argparse.Namespace) -> None:
+    """The weights of a finished run as a model folder in it, with its card."""
+    weights = {name: array.numpy() for name, array in load_file(run / WEIGHTS_FILE).items()}
+    network = Network(weights, mean=(0.45,) * 3, std=(0.25,) * 3)
+    teacher = f"{args.teacher.name} (sha256 {hashlib.sha256(args.teacher.read_bytes()).hexdigest()[:16]})"
+    card = Card(
+        "vgg19-compact",
+        "VGG-19's layers at a quarter of the width, trained to order patches as VGG-19 does",
+        network.widths,
+        f"tools/distill.py, {args.steps} steps, seed {args.seed}, teacher {teacher}",
+        "MIT",
+    )
+    folder = run / "vgg19-compact"
+    if folder.exists():
+        shutil.rmtree(folder)  # of an earlier, shorter schedule
+    export(network, folder, card)
+    print(f"{folder} is the model")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -364,9 +315,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("teacher", type=Path, help="ONNX model: RGB 0..1 NCHW -> relu1_1 .. relu5_1")
     parser.add_argument("photos", type=Path, help="folder of .jpg and .png pictures")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("-o", "--output", type=Path, help="run folder: the pool (about 4 GB), checkpoints, weights")
+    what.add_argument("-o", "--output", type=Path, help="run folder: the pool (2.4 GB), checkpoints, weights")
     what.add_argument("--evaluate", type=Path, metavar="FILE", help="print the errors of these weights instead")
-    parser.add_argument("--steps", type=int, default=16000, help="length of the schedule (default %(default)s)")
+    parser.add_argument("--steps", type=int, default=9000, help="length of the schedule (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--crops", type=int, default=6000, help="crops of the smallest side (default %(default)s)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -379,8 +330,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     if not args.evaluate.is_file():
         sys.exit(f"distill: no weights at {args.evaluate}")
-    student = Student()
-    student.load_weights(load_file(args.evaluate))
+    student = load_student(args.evaluate)
     with tempfile.TemporaryDirectory() as folder:
         pool = read_held_back(Path(folder) / "held-back", load_teacher(args.teacher), list_photos(args.photos)[1])
         print(describe(evaluate(student, pool)))
