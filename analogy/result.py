@@ -19,6 +19,7 @@ from .files import atomic
 from .flow import consistency, write_flo, write_npz, write_text
 from .settings import Settings, make
 
+READ_ONLY = (".gif", ".heic", ".heif", ".avif")
 MONTAGE_HEIGHT = 1080
 """At most, in pixels: a montage is for looking at."""
 
@@ -124,8 +125,11 @@ def prepare_folder(folder: str | os.PathLike[str]) -> Path:
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a path names a picture file that can be written, rather than a folder."""
-    return path.suffix.lower() in images.WRITERS and not path.is_dir()
+    """Whether an output path names a picture, rather than a folder. Raises `OutputError` for a kind that is only read."""
+    suffix = path.suffix.lower()
+    if suffix in READ_ONLY:
+        raise OutputError(f"cannot write {suffix} pictures; use one of {' '.join(images.WRITERS)}, or name a folder")
+    return suffix in images.WRITERS and not path.is_dir()
 
 
 def read_record(path: str | os.PathLike[str]) -> tuple[Settings, str, str]:

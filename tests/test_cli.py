@@ -168,6 +168,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list, str]]:
         "too small": ([small, good, *out], "1 x 1"),
         "folder": ([folder, good, *out], "folder"),
         "output": ([good, good, "-o", folder / "file" / "out"], "cannot make the folder"),
+        "gif": ([good, good, "-o", folder / "out.gif"], "cannot write .gif pictures"),
         "preset": ([good, good, *out, "--preset", "oil"], "oil"),
         "model": ([good, good, *out, "--model", "vgg99"], "no model 'vgg99'"),
         "damaged model": ([good, good, *out, "--model", broken], "damaged"),
@@ -179,8 +180,11 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list, str]]:
     }
 
 
-@pytest.mark.parametrize("kind", ["missing", "not a picture", "truncated", "too small", "folder", "output", "preset", "model",
-                                  "damaged model", "lacking model", "settings", "mask", "ratio", "device"])  # fmt: skip
+KINDS = "missing, not a picture, truncated, too small, folder, output, gif, preset, model, damaged model, lacking model"
+KINDS += ", settings, mask, ratio, device"
+
+
+@pytest.mark.parametrize("kind", KINDS.split(", "))
 def test_bad_input_gives_one_line_and_exit_code_2(kind: str, tmp_path: Path) -> None:
     arguments, words = bad_inputs(tmp_path)[kind]
     done = run("transfer", *arguments)
