@@ -1,6 +1,7 @@
 import json
 import os
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -231,3 +232,12 @@ def test_an_engine_says_that_it_does_not_survive_a_fork(engine: Engine) -> None:
     with os.fdopen(reader) as pipe:
         assert "make one in each process" in pipe.read()
     os.waitpid(child, 0)
+
+
+def test_one_engine_serves_several_threads_at_once() -> None:
+    fresh = Engine(device="cpu", threads=2)  # so that its sessions are made under way
+    pairs = [(noise(48, 40, n), noise(40, 56, n + 10)) for n in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda pair: fresh.transfer(*pair, inversion_steps=1).nnf_ab, pairs))
+    for pair, field in zip(pairs, together, strict=True):
+        assert np.array_equal(field, fresh.transfer(*pair, inversion_steps=1).nnf_ab)
