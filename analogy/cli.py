@@ -162,8 +162,8 @@ def transfer(a: Path, b_prime: Path, output: Path, preset: str | None, record: P
 def demo(output: Path, model: str | None, device: str, threads: int | None) -> None:
     """Run the example pair that comes with the package, end to end."""
     examples = Path(__file__).parent / "examples"
-    settings = Settings.preset("style-to-photo")
-    _run(examples / "astronaut.jpg", examples / "hopper.jpg", output, settings, (model or DEFAULT, device, threads))
+    settings = Settings.preset("photo-to-style")
+    _run(examples / "astronaut.jpg", examples / "lovelace.jpg", output, settings, (model or DEFAULT, device, threads))
 
 
 @cli.command()
@@ -270,7 +270,7 @@ def _small_transfer(device: str) -> Any:
 
     examples = Path(__file__).parent / "examples"
     return (
-        Engine(device=device).transfer(examples / "astronaut.jpg", examples / "hopper.jpg", max_pixels=10_000).a_prime
+        Engine(device=device).transfer(examples / "astronaut.jpg", examples / "lovelace.jpg", max_pixels=10_000).a_prime
     )
 
 

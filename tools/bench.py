@@ -52,7 +52,7 @@ def main(size: int, runs: int, device: str, model: str) -> None:
     backend = engine.backend
     finish = lambda: backend.to_host(backend.xp.zeros(1))  # noqa: E731 - a copy to the host waits for all before it
     click.echo(f"{backend.describe()}, model {model}, {size} x {size}, {runs} runs")
-    a, b1 = (images.resize(images.read(EXAMPLES / f"{name}.jpg").rgb, size, size) for name in ("astronaut", "hopper"))
+    a, b1 = (images.resize(images.read(EXAMPLES / f"{name}.jpg").rgb, size, size) for name in ("astronaut", "lovelace"))
 
     click.echo("\nwhole transfers, against the defaults")
     reference = show("defaults", timed(lambda: engine.transfer(a, b1), finish, runs), 1.0)
