@@ -20,6 +20,8 @@ from .settings import PRESETS, Settings
 BAD_INPUT = 2
 """Exit code for what the user can mend; the same as for a wrong option."""
 INTERRUPTED = 130
+_EXAMPLES = Path(__file__).parent / "examples"
+EXAMPLE_PAIR = _EXAMPLES / "astronaut.jpg", _EXAMPLES / "lovelace.jpg"
 
 
 class _EchoHandler(logging.Handler):
@@ -161,9 +163,7 @@ def transfer(a: Path, b_prime: Path, output: Path, preset: str | None, record: P
 @_engine_options
 def demo(output: Path, model: str | None, device: str, threads: int | None) -> None:
     """Run the example pair that comes with the package, end to end."""
-    examples = Path(__file__).parent / "examples"
-    settings = Settings.preset("photo-to-style")
-    _run(examples / "astronaut.jpg", examples / "lovelace.jpg", output, settings, (model or DEFAULT, device, threads))
+    _run(*EXAMPLE_PAIR, output, Settings.preset("photo-to-style"), (model or DEFAULT, device, threads))
 
 
 @cli.command()
@@ -268,10 +268,7 @@ def _small_transfer(device: str) -> Any:
     """A' of the example pair, small, on a device: what the selftest compares."""
     from .engine import Engine
 
-    examples = Path(__file__).parent / "examples"
-    return (
-        Engine(device=device).transfer(examples / "astronaut.jpg", examples / "lovelace.jpg", max_pixels=10_000).a_prime
-    )
+    return Engine(device=device).transfer(*EXAMPLE_PAIR, max_pixels=10_000).a_prime
 
 
 def main() -> None:

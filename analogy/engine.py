@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from . import colour, guidance, images, memory, photo
-from .backends import Array, get_backend
+from .backends import Array, Size, get_backend
 from .errors import DeviceError
-from .features import Features, level_size
-from .matching import Match, Progress, Size, Stages, as_floats, match
+from .features import Features, as_floats, level_size
+from .matching import Match, Progress, Stages, match
 from .models import DEFAULT, locate
 from .painting import as_pixels, paint, sketch
 from .result import Result

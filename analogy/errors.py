@@ -37,3 +37,8 @@ def reason(error: BaseException) -> str:
     """What an error of a library or the system says, on one line; its kind where it says nothing."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(text.split())
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, where there may be many; its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

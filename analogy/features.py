@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from .backends import Array, Backend
-from .errors import DeviceError, ModelError
+from .backends import Array, Backend, Size
+from .errors import DeviceError, ModelError, first_line
 from .models import check_graph, read_card
 
 LEVELS = (5, 4, 3, 2, 1)
 """Coarse to fine; level L is relu(L)_1 with a stride of 2 ** (L - 1)."""
 
 
-def level_size(size: tuple[int, int], level: int) -> tuple[int, int]:
+def level_size(size: Size, level: int) -> Size:
     """Rows and columns of a level's map for a picture of `size`: pooling keeps a last odd row and column."""
     stride = 2 ** (level - 1)
     return -(-size[0] // stride), -(-size[1] // stride)
@@ -42,7 +42,7 @@ class Features:
     def pyramid(self, image: Array) -> dict[int, Array]:
         """Features of a picture (H, W, 3) uint8 RGB: level -> (ceil(H / s), ceil(W / s), C) float32, s = 2 ** (level - 1)."""
         xp = self.backend.xp
-        x = nchw(xp, self.backend.asarray(image).astype(xp.float32) / np.float32(255))
+        x = nchw(xp, as_floats(self.backend, image))
         shapes: dict[str, tuple[int, ...]] = {
             f"relu{level}_1": (1, width, *level_size(image.shape[:2], level))
             for level, width in zip(reversed(LEVELS), self.card.widths, strict=True)
@@ -50,7 +50,7 @@ class Features:
         maps = self.run("features.onnx", {"image": x}, shapes)
         return {level: nhwc(xp, maps[f"relu{level}_1"]) for level in LEVELS}
 
-    def objective(self, level: int, target: Array, size: tuple[int, int]) -> Objective:
+    def objective(self, level: int, target: Array, size: Size) -> Objective:
         """The objective of level L for `target` (1, C, H, W) float32; `size`: rows and columns of level L - 1."""
         return Objective(self, level, target, (1, self.card.widths[level - 2], *size))
 
@@ -112,8 +112,8 @@ def _load(path: Path, backend: Backend) -> Any:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=backend.providers)
     except Exception as error:  # ONNX Runtime's own exceptions share no public base class
-        first = str(error).strip().splitlines()[0]
-        raise ModelError(f"{path} is not a model that ONNX Runtime can load; it may be damaged: {first}") from error
+        why = first_line(error)
+        raise ModelError(f"{path} is not a model that ONNX Runtime can load; it may be damaged: {why}") from error
     wanted = backend.providers[0]
     wanted = wanted if isinstance(wanted, str) else wanted[0]
     if session.get_providers()[0] != wanted:
@@ -145,6 +145,11 @@ def _run_interruptibly(session: Any, binding: Any) -> None:
         options.terminate = True
         wait([done])  # its arrays must live until it has ended; not Thread.join, which an interrupt breaks for good
         raise
+
+
+def as_floats(backend: Backend, picture: np.ndarray) -> Array:
+    """A picture (H, W, 3) uint8 or uint16 as float32 0..1 of the backend."""
+    return backend.asarray(picture).astype(np.float32) / np.float32(np.iinfo(picture.dtype).max)
 
 
 def nchw(xp: Any, features: Array) -> Array:

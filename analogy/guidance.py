@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 
 from . import images, nnf
-from .backends import Array, Backend
+from .backends import Array, Backend, Size
 from .errors import ImageError
 
 _log = logging.getLogger("analogy")
-
-Size = tuple[int, int]
 
 MOST_LABELS = 256
 """More colours than anyone paints regions with: the picture is a photo, or its edges are smoothed."""

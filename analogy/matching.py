@@ -13,13 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import nnf
-from .backends import Array, Backend
-from .features import LEVELS, Features, level_size, nchw, nhwc
+from .backends import Array, Backend, Size
+from .features import LEVELS, Features, as_floats, level_size, nchw, nhwc
 from .guidance import Labels, within
 from .inversion import minimise
 from .settings import ALPHA, KAPPA, PATCH, REACH, TAU, Settings
-
-Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -127,11 +125,6 @@ def _search(
     )
 
 
-def as_floats(backend: Backend, picture: np.ndarray) -> Array:
-    """A picture (H, W, 3) uint8 or uint16 as float32 0..1 of the backend."""
-    return backend.asarray(picture).astype(np.float32) / np.float32(np.iinfo(picture.dtype).max)
-
-
 def reconstruct(
     network: Features, level: int, field: Array, source: dict[int, Array], pixels: Array, size: Size, settings: Settings
 ) -> Array:
@@ -145,9 +138,10 @@ def reconstruct(
     if settings.inversion == "vote":
         return backend.vote(finer, source[level - 1], PATCH[level])
     target = nchw(xp, backend.vote(field, source[level], PATCH[level]))
-    below = source[level - 2] if level > 2 else pixels
-    finest_size = level_size(size, level - 2) if level > 2 else size
-    finest = nnf.upsample(backend, finer, finest_size, below.shape[:2]) if level > 2 else finer
+    below, finest = pixels, finer
+    if level > 2:
+        below = source[level - 2]
+        finest = nnf.upsample(backend, finer, level_size(size, level - 2), below.shape[:2])
     start = nchw(xp, backend.vote(finest, below, PATCH[level]))
     objective = network.objective(level, target, level_size(size, level - 1))
     minimise(xp, objective, start, settings.inversion_steps)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .backends import Backend
+from .backends import Backend, Size
 from .errors import MemoryLimitError
 from .settings import Settings
-
-Size = tuple[int, int]
 
 _FIXED = 250e6
 """Bytes for the interpreter, its libraries, and the model."""
@@ -20,9 +18,7 @@ _PAINTING = 90
 
 def estimate(widths: Sequence[int], seen: Sequence[Size], full: Sequence[Size]) -> float:
     """Bytes for a model of `widths` and two pictures, as the network sees them (`seen`) and as they are (`full`)."""
-    matching = _MATCHING * widths[0] * sum(h * w for h, w in seen)
-    painting = _PAINTING * sum(h * w for h, w in full)
-    return _FIXED + max(matching, painting)
+    return _FIXED + max(_matching(widths, seen), _painting(full))
 
 
 def check(
@@ -31,8 +27,17 @@ def check(
     """Raise `MemoryLimitError` where the estimate is above what the device has left."""
     need, free = estimate(widths, seen, full), backend.free_memory()
     if need > free:
-        shrink = sum(h * w for h, w in seen) * widths[0] * _MATCHING > sum(h * w for h, w in full) * _PAINTING
-        cure = f"lower max_pixels (now {settings.max_pixels})" if shrink else "make the pictures smaller"
+        cure = "make the pictures smaller"
+        if _matching(widths, seen) > _painting(full):
+            cure = f"lower max_pixels (now {settings.max_pixels})"
         raise MemoryLimitError(
             f"this takes about {need / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free; {cure}, or close other programs"
         )
+
+
+def _matching(widths: Sequence[int], seen: Sequence[Size]) -> float:
+    return _MATCHING * widths[0] * sum(h * w for h, w in seen)
+
+
+def _painting(full: Sequence[Size]) -> float:
+    return _PAINTING * sum(h * w for h, w in full)

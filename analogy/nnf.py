@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from .backends import Array, Backend
+from .backends import Array, Backend, Size
 from .settings import JUMPS
 
 PEAK = 2.0001
 """No product of two joined feature vectors is larger: two unit vectors each, and a little for rounding."""
-
-Size = tuple[int, int]
 
 
 def identity(backend: Backend, size_a: Size, size_b: Size) -> Array:

@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 
 from . import nnf
-from .backends import Array, Backend
+from .backends import Array, Backend, Size
 from .settings import PIXEL_PATCH
-
-Size = tuple[int, int]
 
 SETTLE: dict[str, Any] = {"patch": PIXEL_PATCH, "reach": 2, "iterations": 1, "seed": 0, "peak": 1e-6}
 """How the enlarged field is settled on the pixels: near, and coherent before all."""

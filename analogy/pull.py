@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .errors import ModelError, OutputError
+from .errors import ModelError, OutputError, first_line
 from .models import SCRATCH, Card, cache, installed, shipped, verify
 from .published import PUBLISHED, Published, PublishedFile, digest, identify, published
 
@@ -154,7 +154,7 @@ def _reason(error: BaseException) -> str:
         return f"HTTP status {response.status_code}"
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
-    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
+    return getattr(error, "strerror", None) or first_line(error)
 
 
 def _install(scratch: Path, folder: Path) -> None:

@@ -62,7 +62,6 @@ class Settings:
     max_pixels: int = _setting(
         350_000, "Largest picture that the network sees, in pixels; larger ones are matched shrunken.", low=1024
     )
-
     direction: str = _setting(
         "both",
         "Which pictures to make: A' alone (ab), B alone (ba) or both. One alone is the same picture, sooner.",

@@ -21,6 +21,9 @@ from ..errors import DeviceError
 Array = Any
 """A NumPy or a CuPy array; which of the two is the backend's business."""
 
+Size = tuple[int, int]
+"""Rows and columns."""
+
 DEVICES = ("auto", "cpu", "cuda")
 
 _log = logging.getLogger("analogy")

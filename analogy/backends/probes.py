@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import DeviceError
+from ..errors import DeviceError, first_line
 
 if TYPE_CHECKING:
     from . import Backend
@@ -127,8 +127,3 @@ def check_provider(backend: Backend) -> str:
 def version(number: int) -> str:
     """CUDA's way to write a version as one number, in words."""
     return f"{number // 1000}.{number % 1000 // 10}"
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, short enough for a message."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import first_line
 from . import cuda, probes
 from .cpu import CpuBackend
 
@@ -62,7 +63,7 @@ class _Run:
         try:
             self.checks.append(Check(name, True, function()))
         except Exception as error:  # the report is for finding out what can go wrong
-            self.checks.append(Check(name, False, probes.first_line(error)))
+            self.checks.append(Check(name, False, first_line(error)))
             self.failed = name if needed else ""
 
     def cupy(self) -> str:
