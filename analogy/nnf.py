@@ -1,7 +1,7 @@
 """Nearest-neighbour fields: where in the other picture each position finds its match.
 
-A field is (H, W, 2) int32: [y, x] holds the absolute (row, column) of the match. The functions check their arguments and
-hand them to the backend's kernels; the kernels themselves never check.
+A field is (H, W, 2) int32: [y, x] holds the absolute (row, column) of the match. `search` checks its arrays before it hands
+them to the backend's kernels, which never check: that every match lies in the other picture is up to the caller.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .backends import Array, Backend, Size
+from .errors import ImageError
 from .settings import JUMPS
 
 PEAK = 2.0001
@@ -56,7 +57,9 @@ def search(
     as in `Backend.propagate`. Returns the field and its distance (HA, WA) float32:
     minus the mean over the patch of the products, -2 for a perfect match. Departure from Barnes et al.: a pass reads only
     the field before it (as on a GPU), so the result does not depend on the order in which positions are visited.
+    Raises `ImageError` for arrays of other shapes, dtypes or memory orders, and for an even patch.
     """
+    _check(a, b, start, patch)
     reach = reach or max(b.shape[:2])
     nnf, distance = start, backend.distance(a, b, start, patch)
     if labels:  # a forbidden match is worse than any other
@@ -66,6 +69,20 @@ def search(
             nnf, distance = backend.propagate(a, b, nnf, distance, patch, jump, peak, labels)
         nnf, distance = backend.random_search(a, b, nnf, distance, patch, reach, seed, iteration, peak, labels)
     return nnf, distance
+
+
+def _check(a: Array, b: Array, start: Array, patch: int) -> None:
+    for name, array, dtype in (("a", a, np.float32), ("b", b, np.float32), ("start", start, np.int32)):
+        if array.ndim != 3 or array.dtype != dtype or not array.flags.c_contiguous:
+            raise ImageError(
+                f"{name} is {array.dtype} {array.shape}; it takes three axes of {np.dtype(dtype)}, contiguous"
+            )
+    if a.shape[2] != b.shape[2]:
+        raise ImageError(f"a has {a.shape[2]} channels and b {b.shape[2]}; they must be equal")
+    if start.shape != (*a.shape[:2], 2):
+        raise ImageError(f"start is {start.shape}; for a of {a.shape} it must be {(*a.shape[:2], 2)}")
+    if patch % 2 == 0:
+        raise ImageError(f"patch is {patch}; it must be odd")
 
 
 def forbidden(nnf: Array, labels: tuple[Array, Array]) -> Array:

@@ -6,6 +6,7 @@ import pytest
 import analogy
 from analogy import images, nnf
 from analogy.backends.cpu import CpuBackend
+from analogy.errors import ImageError
 from analogy.features import Features
 from analogy.models import DEFAULT, locate
 
@@ -113,3 +114,22 @@ def test_the_thinnest_maps_work(size: tuple[int, int]) -> None:
     start = nnf.identity(BACKEND, size, size)
     _, distance = nnf.search(BACKEND, a, a, start, patch=5, reach=None, iterations=2, seed=0)
     assert np.allclose(distance, -2)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"a": np.zeros((4, 5, 6), np.float64)}, "a is float64"),
+        ({"b": np.zeros((4, 6), np.float32)}, r"b is float32 \(4, 6\)"),
+        ({"a": np.zeros((6, 5, 4), np.float32).T}, "contiguous"),
+        ({"b": np.zeros((4, 5, 7), np.float32)}, "a has 6 channels and b 7"),
+        ({"start": np.zeros((4, 4, 2), np.int32)}, r"start is \(4, 4, 2\)"),
+        ({"start": np.zeros((4, 5, 2), np.int64)}, "start is int64"),
+        ({"patch": 4}, "patch is 4; it must be odd"),
+    ],
+)
+def test_wrong_arrays_are_named_before_a_kernel_reads_them(change, words: str) -> None:
+    f = np.ones((4, 5, 6), np.float32)
+    arguments = {"a": f, "b": f, "start": np.zeros((4, 5, 2), np.int32), "patch": 3} | change
+    with pytest.raises(ImageError, match=words):
+        nnf.search(BACKEND, **arguments, reach=None, iterations=1, seed=0)

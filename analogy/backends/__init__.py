@@ -7,7 +7,7 @@ candidates in the same order, double-buffered, with hashed random numbers, so th
 of threads and both devices find the same field, float rounding aside.
 
 Arrays. Features (H, W, C) float32, C-contiguous, channels last. NNF (H, W, 2) int32: [y, x] holds the absolute (row,
-column) of the match in the other picture. Distance (H, W) float32. Kernels trust their arguments: `nnf.py` validates.
+column) of the match in the other picture. Distance (H, W) float32. Kernels trust their arguments: `nnf.search` checks.
 """
 
 from __future__ import annotations
