@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .engine import Engine, transfer
     from .errors import AnalogyError, DeviceError, ImageError, MemoryLimitError, ModelError, OutputError, SettingsError
-    from .flow import warp
-    from .matching import Progress
+    from .method.flow import warp
+    from .method.matching import Progress
     from .result import Result
     from .settings import PRESETS, Settings
 
@@ -31,12 +31,12 @@ _HOME = {
     "ModelError": "errors",
     "OutputError": "errors",
     "PRESETS": "settings",
-    "Progress": "matching",
+    "Progress": "method.matching",
     "Result": "result",
     "Settings": "settings",
     "SettingsError": "errors",
     "transfer": "engine",
-    "warp": "flow",
+    "warp": "method.flow",
 }
 
 __all__ = [

@@ -1,5 +1,5 @@
 """python -m analogy"""
 
-from .cli import main
+from .apps.cli import main
 
 main()

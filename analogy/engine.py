@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from . import colour, guidance, images, memory, photo
 from .backends import Array, Size, get_backend
 from .errors import DeviceError
-from .features import Features, as_floats, level_size
-from .matching import Match, Progress, Stages, match
-from .models import DEFAULT, locate
-from .painting import as_pixels, paint, sketch
+from .method import guidance, memory, photo
+from .method.features import Features, as_floats, level_size
+from .method.matching import Match, Progress, Stages, match
+from .method.painting import as_pixels, paint, sketch
+from .networks.models import DEFAULT, locate
+from .pictures import colour, images
 from .result import Result
 from .settings import Settings, make
 

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__, images
+from . import __version__
 from .backends import Array
-from .colour import to_8_bits
 from .errors import OutputError, SettingsError
-from .files import atomic
-from .flow import consistency, write_flo, write_npz, write_text
+from .method.flow import consistency, write_flo, write_npz, write_text
+from .pictures import images
+from .pictures.colour import to_8_bits
+from .pictures.files import atomic
 from .settings import Settings, make
 
 READ_ONLY = (".gif", ".heic", ".heif", ".avif")

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 import analogy
-from analogy import images
 from analogy.engine import Engine, working_size
 from analogy.errors import DeviceError, ImageError, ModelError, OutputError, SettingsError
+from analogy.pictures import images
 from analogy.settings import Settings
 
 FAST = {"inversion": "vote", "search_iterations": 2}

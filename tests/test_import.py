@@ -32,7 +32,7 @@ def test_every_public_name_exists(name: str) -> None:
 
 
 def test_transfer_is_the_function_whatever_was_imported_first() -> None:
-    assert run("import analogy.cli, analogy.engine, analogy; print(callable(analogy.transfer))").strip() == "True"
+    assert run("import analogy.apps.cli, analogy.engine, analogy; print(callable(analogy.transfer))").strip() == "True"
 
 
 def test_unknown_name_is_an_attribute_error() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analogy import images
 from analogy.engine import Engine
-from analogy.features import Features
+from analogy.method.features import Features
+from analogy.pictures import images
 
 
 def pictures(rng):

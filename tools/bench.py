@@ -15,10 +15,11 @@ import click
 import numpy as np
 
 import analogy
-from analogy import images, nnf
 from analogy.backends import DEVICES
 from analogy.engine import Engine
-from analogy.models import DEFAULT
+from analogy.method import nnf
+from analogy.networks.models import DEFAULT
+from analogy.pictures import images
 
 EXAMPLES = Path(analogy.__file__).parent / "examples"
 

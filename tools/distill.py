@@ -35,8 +35,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 
-from analogy.export import Network, export
-from analogy.models import Card
+from analogy.networks.export import Network, export
+from analogy.networks.models import Card
 
 from distill_pool import (
     EVALUATION,

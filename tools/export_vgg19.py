@@ -3,7 +3,7 @@
     python tools/export_vgg19.py FILE -o FOLDER [--name NAME] [--preprocessing caffe|imagenet|compact]
 
 FILE may be Keras .h5, Caffe .caffemodel, PyTorch .pth, .safetensors or .onnx, whatever its weights and widths; see
-`analogy/weights.py`. Needs this package with its extra `export`, and neither PyTorch nor Keras.
+`analogy/networks/weights.py`. Needs this package with its extra `export`, and neither PyTorch nor Keras.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from analogy.errors import AnalogyError
 def main(file: Path, output: Path, name: str | None, preprocessing: str | None) -> None:
     """Convert FILE, weights of VGG-19 or VGG-16 of any widths, to a model folder."""
     try:
-        from analogy.pull import convert
+        from analogy.networks.pull import convert
 
         card = convert(file, output, name, preprocessing)
     except AnalogyError as error:

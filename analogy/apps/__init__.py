@@ -1,0 +1,8 @@
+"""The applications: what people start.
+
+Here lives the command (`cli`). An application turns words, files and requests into calls of the front hall
+(`analogy.engine`, `analogy.settings`, `analogy.result`), shows progress, and says what went wrong in one line. It holds
+nothing that a library user would miss.
+
+May import: everything below it. Nothing imports an application.
+"""

@@ -1,0 +1,96 @@
+"""Guidance by label pictures: one colour, one region; positions match only within the same label."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..backends import Array, Backend, Size
+from ..errors import ImageError
+from ..pictures import images
+from . import nnf
+
+_log = logging.getLogger("analogy")
+
+MOST_LABELS = 256
+"""More colours than anyone paints regions with: the picture is a photo, or its edges are smoothed."""
+_MOST_PLACES = 4096
+"""Positions of a region that stand for the whole where the nearest is sought; the search moves on from there."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels of A (HA, WA) and of B' (HB, WB), int32, at full size; negative: matches anything."""
+
+    a: np.ndarray
+    b: np.ndarray
+
+    def at(self, backend: Backend, size_a: Size, size_b: Size) -> tuple[Array, Array]:
+        """The labels at the sizes of a level, as arrays of the backend. A label that vanished on one side is ignored."""
+        a, b = _shrink(self.a, size_a), _shrink(self.b, size_b)
+        both = np.intersect1d(a, b)
+        a, b = (np.where(np.isin(labels, both), labels, np.int32(-1)) for labels in (a, b))
+        return backend.asarray(a), backend.asarray(b)
+
+
+def read(mask_a: Any, mask_b: Any, size_a: Size, size_b: Size) -> Labels | None:
+    """The labels of two label pictures (anything that `images.read` takes), of the sizes of A and B'.
+
+    None where there are no masks. A colour that only one of them has is said in one logged line, and ignored. Raises
+    `ImageError` where only one mask is given, where a size differs, or for a picture of more than `MOST_LABELS` colours.
+    """
+    if mask_a is None and mask_b is None:
+        return None
+    if mask_a is None or mask_b is None:
+        given, lacking = ("A", "B'") if mask_b is None else ("B'", "A")
+        raise ImageError(f"there is a mask for {given} and none for {lacking}; give both, or none")
+    a, b = _codes(mask_a, "the mask of A", size_a), _codes(mask_b, "the mask of B'", size_b)
+    for one, other, name, where in ((a, b, "A", "B'"), (b, a, "B'", "A")):
+        for code in np.setdiff1d(one, other):
+            _log.info("the label #%06x of %s is not in the mask of %s; it is ignored", code, name, where)
+    both = np.intersect1d(a, b)
+    a, b = (np.where(np.isin(codes, both), codes, np.int32(-1)) for codes in (a, b))
+    return Labels(a, b)
+
+
+def within(backend: Backend, field: Array, labels: tuple[Array, Array]) -> Array:
+    """`field` with each forbidden match replaced by an allowed one near it (see `nnf.forbidden`)."""
+    wrong = backend.to_host(nnf.forbidden(field, labels))
+    if not wrong.any():
+        return field
+    fixed = backend.to_host(field).copy()
+    a, b = (backend.to_host(side) for side in labels)
+    for label in np.unique(a[wrong]):
+        places = np.argwhere(b == label).astype(np.int32)
+        places = places[:: -(-len(places) // _MOST_PLACES)]
+        here = np.argwhere(wrong & (a == label))
+        for part in np.array_split(here, -(-len(here) // 1024)):
+            rows, columns = part.T
+            offset = fixed[rows, columns][:, None] - places
+            fixed[rows, columns] = places[(offset * offset).sum(axis=-1).argmin(axis=1)]
+    return backend.asarray(fixed)
+
+
+def _codes(mask: Any, name: str, size: Size) -> np.ndarray:
+    rgb = images.read(mask, name=name).rgb
+    if rgb.shape[:2] != size:
+        raise ImageError(
+            f"{name} is {rgb.shape[1]} x {rgb.shape[0]} pixels and its picture {size[1]} x {size[0]}; make them equal"
+        )
+    codes = rgb.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+    count = len(np.unique(codes))
+    if count > MOST_LABELS:
+        raise ImageError(
+            f"{name} has {count} colours; paint regions in plain colours, without smooth edges, and save as PNG"
+        )
+    return codes
+
+
+def _shrink(labels: np.ndarray, size: Size) -> np.ndarray:
+    """Labels at another size: those at the centres of its positions."""
+    rows = (np.arange(size[0]) * 2 + 1) * labels.shape[0] // (2 * size[0])
+    columns = (np.arange(size[1]) * 2 + 1) * labels.shape[1] // (2 * size[1])
+    return labels[rows[:, None], columns]

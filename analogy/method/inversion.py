@@ -1,0 +1,73 @@
+"""Minimising by L-BFGS, on whatever array module the arrays come from.
+
+Used to find the features whose next levels are a given target (section 4.2 of the paper, equation 6).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ..backends import Array
+
+MEMORY = 8
+"""Pairs of (step, change of gradient) that approximate the curvature."""
+_ENOUGH = 1e-4
+"""Armijo's condition: a step must bring at least this share of what the slope promises."""
+_ATTEMPTS = 6
+"""Shortened steps before the minimum is taken as reached (in float32 nothing finer can be told apart)."""
+
+
+def minimise(
+    xp: Any, function: Callable[[Array], tuple[float, Array]], start: Array, iterations: int
+) -> tuple[Array, float]:
+    """Minimise `function`: x -> (value, gradient like x) from `start`; returns (x, value), never worse than the start.
+
+    Limited-memory BFGS (Nocedal & Wright 2006, algorithm 7.4) with a backtracking line search. The first step goes down
+    the gradient by 3 % of the length of x (by 1 where x is zero), after which the curvature found sets the scale.
+    """
+    x = start
+    value, gradient = function(x)
+    history: deque[tuple[Array, Array, float]] = deque(maxlen=MEMORY)
+    for _ in range(iterations):
+        direction = _direction(xp, gradient, history)
+        slope = float(xp.vdot(gradient, direction))
+        if not slope < 0:
+            break
+        length = 1.0
+        if not history:
+            length = (0.03 * float(xp.vdot(x, x)) ** 0.5 or 1.0) / (-slope) ** 0.5
+        for _attempt in range(_ATTEMPTS):
+            trial = x + xp.float32(length) * direction
+            trial_value, trial_gradient = function(trial)
+            if trial_value <= value + _ENOUGH * length * slope:
+                break
+            # The minimum of the parabola through the values at both ends and the slope, kept within bounds.
+            curvature = 2 * (trial_value - value - length * slope)
+            best = -slope * length**2 / curvature if curvature > 0 else 0.5 * length
+            length = min(max(best, 0.02 * length), 0.5 * length)
+        else:
+            break
+        step, change = trial - x, trial_gradient - gradient
+        product = float(xp.vdot(step, change))
+        if product > 1e-10 * float(xp.vdot(change, change)):  # keeps the approximation positive definite
+            history.append((step, change, product))
+        x, value, gradient = trial, trial_value, trial_gradient
+    return x, value
+
+
+def _direction(xp: Any, gradient: Array, history: deque[tuple[Array, Array, float]]) -> Array:
+    """- H gradient by the two-loop recursion, with the latest curvature as the first guess of H."""
+    q = -gradient
+    shares = []
+    for step, change, product in reversed(history):
+        share = xp.vdot(step, q) / product
+        q = q - share * change
+        shares.append(share)
+    if history:
+        step, change, product = history[-1]
+        q = q * (product / xp.vdot(change, change))
+    for (step, change, product), share in zip(history, reversed(shares), strict=True):
+        q = q + (share - xp.vdot(change, q) / product) * step
+    return q

@@ -1,0 +1,43 @@
+"""How much memory a transfer takes, so that one that cannot fit is refused before it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..backends import Backend, Size
+from ..errors import MemoryLimitError
+from ..settings import Settings
+
+_FIXED = 250e6
+"""Bytes for the interpreter, its libraries, and the model."""
+_MATCHING = 80
+"""Bytes for each pixel that the network sees and each channel of relu1_1, of A and B' together; inversion included."""
+_PAINTING = 90
+"""Bytes for each pixel of the results: pixels as floats, as products, fields and distances, twice each."""
+
+
+def estimate(widths: Sequence[int], seen: Sequence[Size], full: Sequence[Size]) -> float:
+    """Bytes for a model of `widths` and two pictures, as the network sees them (`seen`) and as they are (`full`)."""
+    return _FIXED + max(_matching(widths, seen), _painting(full))
+
+
+def check(
+    backend: Backend, widths: Sequence[int], seen: Sequence[Size], full: Sequence[Size], settings: Settings
+) -> None:
+    """Raise `MemoryLimitError` where the estimate is above what the device has left."""
+    need, free = estimate(widths, seen, full), backend.free_memory()
+    if need > free:
+        cure = "make the pictures smaller"
+        if _matching(widths, seen) > _painting(full):
+            cure = f"lower max_pixels (now {settings.max_pixels})"
+        raise MemoryLimitError(
+            f"this takes about {need / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free; {cure}, or close other programs"
+        )
+
+
+def _matching(widths: Sequence[int], seen: Sequence[Size]) -> float:
+    return _MATCHING * widths[0] * sum(h * w for h, w in seen)
+
+
+def _painting(full: Sequence[Size]) -> float:
+    return _PAINTING * sum(h * w for h, w in full)

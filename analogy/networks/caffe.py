@@ -1,0 +1,120 @@
+"""Layers of a `.caffemodel`, read field by field: no Caffe, no generated schema, and only the wanted blobs decoded.
+
+The file is a protobuf message `NetParameter` of caffe.proto. Older files, the published VGG-19 among them, have its
+layers in field 2 (`V1LayerParameter`: name = 4, blobs = 6), newer ones in field 100 (`LayerParameter`: name = 1,
+blobs = 7).
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ModelError
+
+_NAME_AND_BLOBS = {2: (4, 6), 100: (1, 7)}
+_TRUNCATED = "the file ends in the middle of a field, so it is truncated or damaged; download it again"
+
+Field = tuple[int, int | memoryview]
+
+
+def open_message(path: Path) -> memoryview:
+    """The bytes of a file, mapped rather than read."""
+    with path.open("rb") as file:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def _varint(data: memoryview, position: int) -> tuple[int, int]:
+    """The number at `position` and the position behind it."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if position >= len(data):
+            raise ModelError(_TRUNCATED)
+        byte = data[position]
+        position += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, position
+    raise ModelError("a number takes more than 10 bytes, so the file is damaged; download it again")
+
+
+def fields(data: memoryview) -> Iterator[Field]:
+    """Number and value of each field of a protobuf message: an int for a varint, else the field's bytes.
+
+    Raises `ModelError` where the message is truncated or no message at all.
+    """
+    position = 0
+    while position < len(data):
+        key, position = _varint(data, position)
+        wire = key & 7
+        if wire == 0:
+            value, position = _varint(data, position)
+            yield key >> 3, value
+            continue
+        if wire == 2:
+            length, position = _varint(data, position)
+        elif wire in (1, 5):
+            length = 8 if wire == 1 else 4
+        else:
+            raise ModelError(
+                f"a field has the type {wire}, which nobody writes; the file is damaged, download it again"
+            )
+        if position + length > len(data):
+            raise ModelError(_TRUNCATED)
+        yield key >> 3, data[position : position + length]
+        position += length
+
+
+def _varints(value: int | memoryview) -> list[int]:
+    """A repeated number, whether packed or not."""
+    if isinstance(value, int):
+        return [value]
+    found, position = [], 0
+    while position < len(value):
+        number, position = _varint(value, position)
+        found.append(number)
+    return found
+
+
+def _blob(message: memoryview) -> np.ndarray:
+    """A `BlobProto`: num, channels, height, width = 1 .. 4, data = 5, shape = 7 (its dim = 1), double_data = 8."""
+    sides = {1: 1, 2: 1, 3: 1, 4: 1}
+    shape: list[int] | None = None
+    data: dict[int, list[memoryview]] = {5: [], 8: []}
+    for number, value in fields(message):
+        if isinstance(value, int):
+            if number in sides:
+                sides[number] = value
+        elif number in data:
+            data[number].append(value)
+        elif number == 7:
+            shape = [side for key, dim in fields(value) if key == 1 for side in _varints(dim)]
+    values = np.frombuffer(b"".join(data[5] or data[8]), "<f4" if data[5] else "<f8")
+    shape = list(sides.values()) if shape is None else shape
+    if math.prod(shape) != len(values):
+        raise ModelError(f"a blob of shape {shape} has {len(values)} values, so the file is damaged; download it again")
+    return values.reshape(shape)
+
+
+def read_layers(path: Path, wanted: Collection[str]) -> dict[str, list[np.ndarray]]:
+    """Layer name -> its blobs, for the `wanted` layers that have any. Raises `ModelError` for a damaged file."""
+    layers: dict[str, list[np.ndarray]] = {}
+    for number, layer in fields(open_message(path)):
+        if number not in _NAME_AND_BLOBS or isinstance(layer, int):
+            continue
+        name_field, blobs_field = _NAME_AND_BLOBS[number]
+        name, blobs = "", []
+        for key, value in fields(layer):
+            if key == name_field and not isinstance(value, int):
+                name = bytes(value).decode("utf-8", "replace")
+            elif key == blobs_field and not isinstance(value, int):
+                blobs.append(value)
+        if name in wanted and blobs:
+            if name in layers:
+                raise ModelError(f"two layers are called {name}; expected one VGG-19")
+            layers[name] = [_blob(blob) for blob in blobs]
+    return layers

@@ -1,0 +1,246 @@
+"""VGG-19 weights to ONNX graphs: the features, and the objective of the inversion with its gradient written out.
+
+An inference runtime has no autograd, so the gradient is part of the graph, in ordinary ONNX nodes:
+
+    loss = sum (y - target)^2                d loss / d y = 2 (y - target)
+    3x3 convolution, stride 1, zero padding  gradient = convolution with the kernel turned by 180 degrees and its two
+                                             channel axes swapped
+    ReLU                                     gradient where the output is positive, else 0
+    2x2 max pooling                          gradient to the largest of the four, shared equally where several are
+
+Pooling is as in Caffe, the paper's framework: a last odd row or column makes a window of its own, so a picture of
+H x W has ceil(H / 2) x ceil(W / 2) positions after it and every position has a parent in the coarser map. In the
+objective this is an explicit padding with zeros, which changes nothing behind a ReLU and makes the gradient simple.
+
+One model is one folder: `features.onnx`, `invert_5.onnx` .. `invert_2.onnx` and `model.json` (see `models.py`).
+Needs the package `onnx`; running the graphs does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ModelError
+from .models import GRAPHS, Card, write_card
+
+try:
+    from onnx import ModelProto, checker, helper, numpy_helper
+except ImportError as error:  # pragma: no cover - the message is what matters
+    raise ModelError('exporting a model needs the package "onnx": pip install "deep-image-analogy[export]"') from error
+
+CONVOLUTIONS = (
+    "conv1_1", "conv1_2",
+    "conv2_1", "conv2_2",
+    "conv3_1", "conv3_2", "conv3_3", "conv3_4",
+    "conv4_1", "conv4_2", "conv4_3", "conv4_4",
+    "conv5_1",
+)  # fmt: skip
+"""The layers of VGG-19 up to relu5_1, in order; 2x2 max pooling stands before each `convN_1` but the first."""
+
+FOURTH = ("conv3_4", "conv4_4")
+"""What VGG-16 lacks of `CONVOLUTIONS`; a network without both is taken for one."""
+
+SPAN = 2
+"""Levels an objective goes back: from relu(L) to the free variable at relu(L - 2), the picture at L = 2 (DESIGN 1)."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """Weights of VGG-19's layers (or VGG-16's) at any width, and what the first one expects.
+
+    `weights` has `NAME.weight` (O, I, 3, 3) and `NAME.bias` (O,) for each name of `layers`, and may have more. The
+    input of conv1_1 is (RGB in 0..1 - mean) / std, channels reversed where `bgr`; `mean` and `std` are in RGB order.
+
+    Raises `ModelError` for a layer that is missing, does not fit the one before it, or has a NaN or an infinity.
+    """
+
+    weights: Mapping[str, np.ndarray]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    bgr: bool = False
+
+    def __post_init__(self) -> None:
+        channels = 3
+        for name in self.layers:
+            for part in (f"{name}.weight", f"{name}.bias"):
+                if part not in self.weights:
+                    raise ModelError(f"the weights have no {part}; VGG-19 needs {', '.join(CONVOLUTIONS)}")
+                if not np.isfinite(self.weights[part]).all():
+                    raise ModelError(f"{part} has values that are not finite; the weights are damaged")
+            kernel, bias = self.weights[f"{name}.weight"].shape, self.weights[f"{name}.bias"].shape
+            if len(kernel) != 4 or kernel[1:] != (channels, 3, 3) or bias != kernel[:1] or not kernel[0]:
+                raise ModelError(
+                    f"{name}: kernel {kernel} and bias {bias} do not fit {channels} input channels; "
+                    f"expected (width, {channels}, 3, 3) and (width,)"
+                )
+            channels = kernel[0]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The convolutions up to conv5_1, in order."""
+        has_fourth = any(f"{name}.weight" in self.weights for name in FOURTH)
+        return CONVOLUTIONS if has_fourth else tuple(name for name in CONVOLUTIONS if name not in FOURTH)
+
+    @property
+    def architecture(self) -> str:
+        """ "VGG-19" or "VGG-16"."""
+        return "VGG-19" if self.layers == CONVOLUTIONS else "VGG-16"
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of relu1_1 .. relu5_1."""
+        return tuple(int(self.weights[f"conv{level}_1.bias"].shape[0]) for level in range(1, 6))
+
+
+class _Graph:
+    """Collects nodes and constants; every method returns the name of its result."""
+
+    def __init__(self, dtype: Any):
+        self.dtype = np.dtype(dtype)
+        self.nodes: list[Any] = []
+        self.constants: dict[str, np.ndarray] = {}
+
+    def op(self, kind: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
+        name = name or f"{kind.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, inputs, [name], **attributes))
+        return name
+
+    def constant(self, name: str, value: Any, dtype: Any = None) -> str:
+        self.constants[name] = np.asarray(value, dtype or self.dtype)
+        return name
+
+    def number(self, value: float) -> str:
+        return self.constant(f"number_{value:g}", value)
+
+    def integers(self, *values: int) -> str:
+        return self.constant("integers_" + "_".join(map(str, values)), values, np.int64)
+
+    def model(self, name: str, inputs: dict[str, list[Any]], outputs: dict[str, list[Any]]) -> ModelProto:
+        kind = helper.np_dtype_to_tensor_dtype(self.dtype)
+        graph = helper.make_graph(
+            self.nodes,
+            name,
+            [helper.make_tensor_value_info(key, kind, shape) for key, shape in inputs.items()],
+            [helper.make_tensor_value_info(key, kind, shape) for key, shape in outputs.items()],
+            [numpy_helper.from_array(value, key) for key, value in self.constants.items()],
+        )
+        # Opset 17 and IR 8 are read by every runtime that the package admits.
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        checker.check_model(model, full_check=True)
+        return model
+
+
+def _preprocess(g: _Graph, network: Network, image: str) -> str:
+    mean = g.constant("mean", np.reshape(network.mean, (1, 3, 1, 1)))
+    std = g.constant("std", np.reshape(network.std, (1, 3, 1, 1)))
+    return g.op("Div", g.op("Sub", image, mean), std)
+
+
+def _kernel(g: _Graph, network: Network, layer: str) -> str:
+    kernel = network.weights[f"{layer}.weight"]
+    if layer == "conv1_1" and network.bgr:
+        kernel = kernel[:, ::-1]  # so that the graph takes RGB
+    return g.constant(f"{layer}.weight", kernel)
+
+
+def _convolve(g: _Graph, network: Network, layer: str, x: str) -> str:
+    bias = g.constant(f"{layer}.bias", network.weights[f"{layer}.bias"])
+    y = g.op("Conv", x, _kernel(g, network, layer), bias, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    return g.op("Relu", y, name=f"relu{layer[4:]}")
+
+
+def build_features(network: Network, dtype: Any = np.float32) -> ModelProto:
+    """Graph `image` (1, 3, H, W) RGB in 0..1 -> `relu1_1` .. `relu5_1` (1, width, ceil(H / s), ceil(W / s)).
+
+    The stride s is 1, 2, 4, 8, 16. `dtype`: float32, or float64 for tests.
+    """
+    g = _Graph(dtype)
+    x = _preprocess(g, network, "image")
+    for layer in network.layers:
+        if layer.endswith("_1") and layer != "conv1_1":
+            x = g.op("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
+        x = _convolve(g, network, layer, x)
+    outputs = {f"relu{n}_1": [1, width, f"h{n}", f"w{n}"] for n, width in enumerate(network.widths, 1)}
+    return g.model("features", {"image": [1, 3, "h", "w"]}, outputs)
+
+
+def _pool(g: _Graph, x: str) -> tuple[str, str]:
+    """2x2 max pooling of `x` padded with zeros to even sizes; also returns the padded `x`."""
+    size = g.op("Slice", g.op("Shape", x), g.integers(2), g.integers(4))
+    odd = g.op("Mod", size, g.integers(2, 2))
+    padded = g.op("Pad", x, g.op("Concat", g.integers(0, 0, 0, 0, 0, 0), odd, axis=0))
+    return g.op("MaxPool", padded, kernel_shape=[2, 2], strides=[2, 2]), padded
+
+
+def _double(g: _Graph, x: str) -> str:
+    scales = g.constant("twice", [1, 1, 2, 2], np.float32)
+    return g.op(
+        "Resize", x, "", scales, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+    )
+
+
+def _pool_gradient(g: _Graph, gradient: str, x: str, padded: str, pooled: str) -> str:
+    largest = g.op("Equal", padded, _double(g, pooled))
+    share = g.op("AveragePool", g.op("Cast", largest, to=helper.np_dtype_to_tensor_dtype(g.dtype)),
+                 kernel_shape=[2, 2], strides=[2, 2])  # fmt: skip
+    each = g.op("Div", gradient, g.op("Mul", share, g.number(4)))
+    full = g.op("Where", largest, _double(g, each), g.number(0))
+    size = g.op("Slice", g.op("Shape", x), g.integers(2), g.integers(4))
+    return g.op("Slice", full, g.integers(0, 0), size, g.integers(2, 3))
+
+
+def _convolve_gradient(g: _Graph, network: Network, layer: str, gradient: str) -> str:
+    swapped = g.op("Transpose", _kernel(g, network, layer), perm=[1, 0, 2, 3])
+    turned = g.op("Slice", swapped, g.integers(2, 2), g.integers(-4, -4), g.integers(2, 3), g.integers(-1, -1))
+    return g.op("Conv", gradient, turned, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+
+
+def build_objective(network: Network, level: int, dtype: Any = np.float32) -> ModelProto:
+    """Graph of ||relu(L)(x) - target||^2 (section 4.2 of the paper, equation 6) for level L = 5 .. 2.
+
+    `x` (1, C, H, W): features relu(L-2)_1, or the picture (RGB in 0..1) for L = 2; `target`: features relu(L)_1.
+    Outputs `loss` (scalar), `gradient` (like `x`), `between` (features relu(L-1)_1 of `x`).
+    """
+    g = _Graph(dtype)
+    names = network.layers
+    start = names.index(f"conv{level - SPAN}_1") + 1 if level > SPAN else 0
+    layers = names[start : names.index(f"conv{level}_1") + 1]
+    y = "x" if level > SPAN else _preprocess(g, network, "x")
+    steps = []
+    for layer in layers:
+        pool = None
+        if layer.endswith("_1") and layer != "conv1_1":
+            before = y
+            y, padded = _pool(g, before)
+            pool = (before, padded, y)
+        y = _convolve(g, network, layer, y)
+        steps.append((layer, y, pool))
+    error = g.op("Sub", y, "target")
+    g.op("ReduceSum", g.op("Mul", error, error), name="loss", keepdims=0)
+    gradient = g.op("Mul", error, g.number(2))
+    for layer, relu, pool in reversed(steps):
+        gradient = g.op("Where", g.op("Greater", relu, g.number(0)), gradient, g.number(0))
+        gradient = _convolve_gradient(g, network, layer, gradient)
+        if pool:
+            gradient = _pool_gradient(g, gradient, *pool)
+    if level == SPAN:
+        gradient = g.op("Div", gradient, "std")
+    g.op("Identity", gradient, name="gradient")
+    g.op("Identity", f"relu{level - 1}_1", name="between")
+    width = (3, *network.widths)
+    sizes = {"x": [1, width[level - SPAN], "h", "w"], "target": [1, width[level], "h_target", "w_target"]}
+    outputs = {"loss": [], "gradient": sizes["x"], "between": [1, width[level - 1], "h_between", "w_between"]}
+    return g.model(f"invert_{level}", sizes, outputs)
+
+
+def export(network: Network, folder: Path, card: Card) -> None:
+    """Write the graphs and `model.json` of one model into `folder`, which must be new or empty; all files or none."""
+    graphs = {"features.onnx": build_features(network)}
+    graphs |= {f"invert_{level}.onnx": build_objective(network, level) for level in (5, 4, 3, 2)}
+    assert set(graphs) == set(GRAPHS)
+    write_card(folder, card, {name: model.SerializeToString() for name, model in graphs.items()})

@@ -1,0 +1,140 @@
+"""The published files of VGG-19 weights: where they are, whose, and how to know that a file is one of them.
+
+A model's name says whose training its weights are from: `vgg19` is the paper's own network; all that were trained again
+are called `vgg19-retrained...`. Their features differ in scale from level to level, so results differ too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import ModelError
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """One file of weights.
+
+    `checksums`: algorithm -> hex digits, of which there may be fewer than all: then those at the beginning.
+    `urls`: addresses to try in turn. `by_hand`: an address for a person, where a download would not be safe or polite
+    unasked; such a file comes in by `--from`.
+    """
+
+    name: str
+    checksums: Mapping[str, str]
+    urls: tuple[str, ...] = ()
+    size: int | None = None
+    by_hand: str = ""
+
+    def describe(self) -> str:
+        """Name, size and checksums in a few words."""
+        size = [f"{self.size} bytes"] if self.size else []
+        return f"{self.name} ({', '.join([*size, *(f'{kind} {digits}' for kind, digits in self.checksums.items())])})"
+
+    def mismatch(self, path: Path) -> str:
+        """What makes the file `path` another than this one; empty where it is this one."""
+        size = path.stat().st_size
+        if self.size not in (None, size):
+            return f"it has {size} bytes, {self.name} has {self.size}"
+        for kind, digits in self.checksums.items():
+            actual = digest(path, kind)
+            if not actual.startswith(digits):
+                rest = "" if len(actual) == len(digits) else ".."
+                return f"its {kind} is {actual}, that of {self.name} is {digits}{rest}"
+        return ""
+
+
+@dataclass(frozen=True)
+class Published:
+    """One model that can be pulled; any one of `files` will do, all hold the same weights."""
+
+    description: str
+    licence: str
+    files: tuple[PublishedFile, ...] = field(repr=False)
+
+
+_NOTOP = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
+_ZOO = "validated/vision/classification/vgg/model/vgg19-7.onnx"
+
+PUBLISHED: Mapping[str, Published] = {
+    "vgg19": Published(
+        "VGG-19 at full width with the original weights of 2014, those of the paper",
+        "CC BY 4.0; K. Simonyan and A. Zisserman, Visual Geometry Group, University of Oxford. Keras distributes the "
+        "weights under this licence, and the authors' page says CC BY; early notes of theirs said CC BY-NC 4.0",
+        (
+            PublishedFile(
+                _NOTOP,
+                {"md5": "253f8cb515780f3b799900260a226db6"},
+                (
+                    f"https://storage.googleapis.com/tensorflow/keras-applications/vgg19/{_NOTOP}",
+                    f"https://github.com/fchollet/deep-learning-models/releases/download/v0.1/{_NOTOP}",
+                ),
+            ),
+            PublishedFile(  # seven times as large, and its server has no HTTPS
+                "VGG_ILSVRC_19_layers.caffemodel",
+                {"sha1": "239785e7862442717d831f682bb824055e51e9ba"},
+                size=574_671_192,
+                by_hand="http://www.robots.ox.ac.uk/~vgg/software/very_deep/caffe/VGG_ILSVRC_19_layers.caffemodel",
+            ),
+        ),
+    ),
+    "vgg19-retrained": Published(
+        "VGG-19 at full width as torchvision trained it again; not the paper's weights",
+        "BSD-3-Clause; the torchvision contributors",
+        (
+            PublishedFile(
+                "model.safetensors",  # first, since its whole checksum is known
+                {"sha256": "11aea017b543ff59233749d8f1cf544cda749378f5790d2fedab841fb86b7669"},
+                ("https://huggingface.co/timm/vgg19.tv_in1k/resolve/main/model.safetensors",),
+            ),
+            PublishedFile(
+                "vgg19-dcbb9e9d.pth",
+                {"sha256": "dcbb9e9d"},
+                ("https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",),
+                size=574_673_361,
+            ),
+        ),
+    ),
+    "vgg19-retrained-mxnet": Published(
+        "VGG-19 at full width as MXNet trained it again, from the ONNX model zoo; not the paper's weights",
+        "Apache-2.0; the ONNX model zoo",
+        (
+            PublishedFile(
+                "vgg19-7.onnx",
+                {"sha256": "692f9f927f1df1b89033787a77a73eac59fd9b3344f9ecdf0b13221e41c2046f"},
+                (
+                    "https://huggingface.co/onnxmodelzoo/vgg19-7/resolve/main/vgg19-7.onnx",
+                    f"https://huggingface.co/onnxmodelzoo/legacy_models/resolve/main/{_ZOO}",
+                    f"https://github.com/onnx/models/raw/main/{_ZOO}",
+                ),
+                size=574_677_321,
+            ),
+        ),
+    ),
+}
+"""Name -> what can be pulled under it."""
+
+
+def digest(path: Path, kind: str) -> str:
+    """The checksum of a file in hex; `kind` as in hashlib."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
+
+
+def published(name: str) -> Published:
+    """What can be pulled as `name`. Raises `ModelError` where there is none."""
+    if name not in PUBLISHED:
+        raise ModelError(f"no model {name!r} is published; there is {', '.join(PUBLISHED)}")
+    return PUBLISHED[name]
+
+
+def identify(path: Path, names: tuple[str, ...] | None = None) -> tuple[str, PublishedFile] | None:
+    """The model's name and the published file that the file `path` is, if it is one; `names`: of which models."""
+    for name in PUBLISHED if names is None else names:
+        for file in PUBLISHED[name].files:
+            if not file.mismatch(path):
+                return name, file
+    return None

@@ -1,0 +1,177 @@
+"""Getting a published model: download or take a file, check it, convert it, and put it into the cache.
+
+Nothing in a file is looked at before its published checksum is right. A model appears in the cache whole or not at all,
+in one renaming; until then all work is in a folder of this process alone, so any number of processes can pull at once.
+Needs the extra `export`; the proxies of the environment (HTTPS_PROXY, NO_PROXY ..) are used.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ..errors import ModelError, OutputError, first_line
+from .models import SCRATCH, Card, cache, installed, shipped, verify
+from .published import PUBLISHED, Published, PublishedFile, digest, identify, published
+
+TIMEOUT = 30.0
+"""Seconds that a server may take to answer, or pause in the middle."""
+
+_FORGOTTEN = 24 * 3600  # seconds after which a scratch folder belongs to a process that was killed
+
+
+def pull(name: str, source: Path | None = None, *, progress: Any = False) -> Path:
+    """Make the published model `name` available; returns its folder. Does nothing where it is already here and whole.
+
+    `source`: the published file, downloaded by hand, in place of a download. `progress`: True for a bar on standard
+    error, or an object with `total`, `update(n)`, `reset()` and `close()` such as tqdm's.
+
+    Raises `ModelError` for an unknown model, a file that is not the published one, or when no address delivers it;
+    `OutputError` where the cache cannot be written, on a full disk for instance.
+    """
+    if name in installed() and installed()[name].parent == shipped():
+        return installed()[name]
+    model, folder = published(name), cache() / name
+    given = None if source is None else (_published_file(Path(source), name, model), Path(source))
+    if _is_whole(folder):
+        return folder
+
+    from .export import export  # these need the extra `export`
+    from .weights import read
+
+    try:
+        cache().mkdir(parents=True, exist_ok=True)
+        _sweep(cache())
+        with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=cache(), ignore_cleanup_errors=True) as made:
+            file, path = given or _download(name, model, Path(made), progress)
+            network, _ = read(path)
+            export(network, Path(made) / "new", _card(name, name, file, network.widths))
+            _install(Path(made), folder)
+    except OSError as error:  # an `OutputError` among them
+        reason = getattr(error.__cause__ or error, "strerror", None) or error
+        raise OutputError(
+            f"{folder} cannot be written: {reason}; make room, or set ANALOGY_HOME to another folder"
+        ) from error
+    return folder
+
+
+def convert(path: Path, folder: Path, name: str | None = None, preprocessing: str | None = None) -> Card:
+    """Convert any file of weights that `weights.read` reads to a model in `folder`, which must be new or empty.
+
+    `name`: of the model; else that of the published one, where the file is one, or of the folder. `preprocessing`: as
+    for `weights.read`. Returns the card; for a file that is not a published one it says that the training is not known.
+
+    Raises `ModelError` for a file that cannot be converted, `OutputError` where the folder cannot be written.
+    """
+    from .export import export
+    from .weights import read
+
+    path, folder = Path(path), Path(folder)
+    network, kind = read(path, preprocessing)
+    origin = identify(path) if preprocessing is None else None
+    if origin:
+        card = _card(name or origin[0], origin[0], origin[1], network.widths)
+    else:
+        card = Card(
+            name or folder.name,
+            f"{network.architecture} from a {kind} file that is not a published one; its training is not known",
+            network.widths,
+            f"{path.name} (sha256 {digest(path, 'sha256')}), {preprocessing or 'usual'} preprocessing",
+            "that of the weights, which is not known",
+        )
+    export(network, folder, card)
+    return card
+
+
+def _card(name: str, published_as: str, file: PublishedFile, widths: tuple[int, ...]) -> Card:
+    model = PUBLISHED[published_as]
+    return Card(name, model.description, widths, file.describe(), model.licence)
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        verify(folder)
+    except ModelError:
+        return False
+    return True
+
+
+def _published_file(path: Path, name: str, model: Published) -> PublishedFile:
+    """Which of the model's files `path` is. Raises `ModelError` where it is none or cannot be read."""
+    try:
+        found = identify(path, (name,))
+        if found:
+            return found[1]
+        is_now = f"{path.stat().st_size} bytes, sha256 {digest(path, 'sha256')}"
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}; name the file that you downloaded") from error
+    expected = " or ".join(file.describe() for file in model.files)
+    raise ModelError(
+        f"{path} is no published file of {name}: it has {is_now}; expected {expected}. It may be damaged: download it "
+        "again; weights of your own are converted by tools/export_vgg19.py"
+    )
+
+
+def _download(name: str, model: Published, scratch: Path, progress: Any) -> tuple[PublishedFile, Path]:
+    """Fetch the first of the model's files that any of its addresses delivers with the right checksum."""
+    try:
+        import requests
+        from pooch import HTTPDownloader
+    except ImportError as error:
+        advice = 'pip install "deep-image-analogy[export]"'
+        raise ModelError(f'downloading a model needs the package "pooch": {advice}') from error
+
+    failures = []
+    for file in model.files:
+        for url in file.urls:
+            path = scratch / file.name
+            try:
+                if hasattr(progress, "reset"):
+                    progress.reset()
+                HTTPDownloader(progressbar=progress, chunk_size=1 << 16, timeout=TIMEOUT)(url, str(path), None)
+                wrong = file.mismatch(path)
+                if not wrong:
+                    return file, path
+                failures.append(f"{url}: {wrong}")
+            except requests.RequestException as error:
+                failures.append(f"{url}: {_reason(error)}")
+            path.unlink(missing_ok=True)
+    addresses = [file.by_hand or file.urls[0] for file in model.files]
+    raise ModelError(
+        f"{name} cannot be downloaded ({'; '.join(failures)}). Check the connection and HTTPS_PROXY, or download "
+        f"{' or '.join(addresses)} elsewhere and run: analogy models pull {name} --from FILE"
+    )
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause of a failed request, in a few words."""
+    response = getattr(error, "response", None)
+    if response is not None:
+        return f"HTTP status {response.status_code}"
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return getattr(error, "strerror", None) or first_line(error)
+
+
+def _install(scratch: Path, folder: Path) -> None:
+    """Put the model in `scratch`/new into its place, where a damaged one may be, or a whole one by another process."""
+    if folder.exists() and not _is_whole(folder):
+        with suppress(OSError):  # another process may be moving it, too
+            folder.replace(scratch / "old")
+    try:
+        (scratch / "new").replace(folder)
+    except OSError:
+        if not _is_whole(folder):
+            raise
+
+
+def _sweep(root: Path) -> None:
+    """Delete what processes that were killed a day or longer ago have left."""
+    for folder in root.glob(f"{SCRATCH}*"):
+        with suppress(OSError):
+            if folder.stat().st_mtime < time.time() - _FORGOTTEN:
+                shutil.rmtree(folder, ignore_errors=True)

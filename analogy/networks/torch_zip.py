@@ -1,0 +1,152 @@
+"""Tensors of a `.pth` file without PyTorch, and without running anything that the file asks for.
+
+What `torch.save` writes is a zip with a pickle of names and shapes, `data.pkl`, and the values of each storage in a
+file of its own, `data/KEY`. A pickle is a small program that may call any function; this reader lets it call the two
+that build tensors, by their names in PyTorch but with harmless stand-ins behind them, and refuses all others unseen.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+import re
+import zipfile
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import ModelError
+
+_MAX_PICKLE = 16 << 20  # a state dict's pickle takes some kilobytes
+_STORAGES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "BFloat16Storage": "bfloat16",
+             "LongStorage": "<i8", "IntStorage": "<i4", "ByteStorage": "u1", "BoolStorage": "?"}  # fmt: skip
+
+
+class _Tensor(NamedTuple):
+    """The dtype and key of a tensor's storage, the offset in it, the shape, and the strides in elements."""
+
+    dtype: str
+    key: str
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+class _RebuildTensor:
+    __slots__ = ()  # a pickle may also set attributes of what it looks up: here are none
+
+    def __call__(self, storage: tuple[str, str], offset: int, shape: Any, strides: Any, *_: Any) -> _Tensor:
+        dtype, key = storage
+        return _Tensor(dtype, key, int(offset), tuple(map(int, shape)), tuple(map(int, strides)))
+
+
+class _RebuildParameter:
+    __slots__ = ()
+
+    def __call__(self, tensor: _Tensor, *_: Any) -> _Tensor:
+        return tensor
+
+
+_ALLOWED: Mapping[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
+    ("torch._utils", "_rebuild_parameter"): _RebuildParameter(),
+} | {("torch", name): dtype for name, dtype in _STORAGES.items()}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            raise ModelError(
+                f"its pickle asks for {module}.{name}; for safety nothing but tensors is built. "
+                "If you trust the file: in PyTorch, save model.state_dict() and convert that"
+            ) from None
+
+    def persistent_load(self, pid: Any) -> tuple[str, str]:
+        tag, dtype, key, *_ = pid
+        if tag != "storage" or dtype not in _STORAGES.values():
+            raise ModelError(f"its pickle has values of an unknown kind, {pid!s:.80}")
+        return dtype, str(key)
+
+
+class TorchZip:
+    """A state dict on disk: names and shapes at once, values when asked for. A context manager.
+
+    Raises `ModelError` for a pickle that asks for anything but tensors, and for one that is no state dict.
+    """
+
+    def __init__(self, path: Path):
+        self._zip = zipfile.ZipFile(path)
+        try:
+            self._root, self._tensors = self._open()
+        except BaseException:
+            self._zip.close()
+            raise
+
+    def __enter__(self) -> TorchZip:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._zip.close()
+
+    def _open(self) -> tuple[str, dict[str, _Tensor]]:
+        names = [name for name in self._zip.namelist() if re.fullmatch(r"([^/]+/)?data\.pkl", name)]
+        if len(names) != 1:
+            raise ModelError("a zip file without data.pkl, so not what torch.save writes")
+        root = names[0].removesuffix("data.pkl")
+        if f"{root}byteorder" in self._zip.namelist() and self._bytes(f"{root}byteorder") != b"little":
+            raise ModelError("written on a big-endian machine, which is not supported; save it on another")
+        if (size := self._zip.getinfo(names[0]).file_size) > _MAX_PICKLE:
+            raise ModelError(f"its pickle has {size} bytes, far more than a state dict needs")
+        data = self._bytes(names[0])
+        try:
+            state = _Unpickler(io.BytesIO(data)).load()
+        except ModelError:
+            raise
+        except Exception as error:  # a damaged pickle can fail in any way
+            raise ModelError(f"its pickle is damaged ({type(error).__name__}: {error}); download it again") from error
+        if isinstance(state, dict):
+            state = state.get("state_dict", state)
+        if not isinstance(state, dict):
+            raise ModelError(f"holds a {type(state).__name__}, not a state dict; in PyTorch, save model.state_dict()")
+        return root, {name: item for name, item in state.items() if isinstance(name, str) and isinstance(item, _Tensor)}
+
+    def _bytes(self, name: str) -> bytes:
+        try:
+            info = self._zip.getinfo(name)
+        except KeyError:
+            raise ModelError(f"the zip has no {name}, so the file is damaged; download it again") from None
+        if info.compress_type != zipfile.ZIP_STORED:
+            raise ModelError(f"{name} in the zip is compressed, which torch.save never does; save it again with it")
+        return self._zip.read(info)
+
+    def names(self) -> list[str]:
+        return list(self._tensors)
+
+    def ndim(self, name: str) -> int:
+        return len(self._tensors[name].shape)
+
+    def load(self, name: str) -> np.ndarray:
+        """The values of one tensor, bfloat16 as float32."""
+        tensor = self._tensors[name]
+        half = tensor.dtype == "bfloat16"
+        storage = np.frombuffer(self._bytes(f"{self._root}data/{tensor.key}"), "<u2" if half else tensor.dtype)
+        if len(tensor.shape) != len(tensor.strides) or min(tensor.offset, *tensor.shape, *tensor.strides) < 0:
+            raise ModelError(
+                f"{name} has the shape {tensor.shape} and the strides {tensor.strides}; the file is damaged"
+            )
+        last = tensor.offset + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.strides, strict=True))
+        if last >= len(storage) or math.prod(tensor.shape) > len(storage):
+            raise ModelError(
+                f"{name} {tensor.shape} reaches beyond its {len(storage)} stored values; the file is damaged"
+            )
+        steps = [step * storage.itemsize for step in tensor.strides]
+        values = np.lib.stride_tricks.as_strided(storage[tensor.offset :], tensor.shape, steps, writeable=False)
+        return (values.astype("<u4") << 16).view("<f4") if half else values

@@ -1,0 +1,267 @@
+"""VGG-19 weights out of the five kinds of files they are published in, without PyTorch, Keras, Caffe or MXNet.
+
+    keras        .h5           weights of Keras's VGG19, kernels HWIO; the original weights
+    caffe        .caffemodel   the authors' own file; the original weights
+    torch        .pth          state dict of PyTorch; torchvision's names, or this project's `conv1_1.weight` ..
+    safetensors  .safetensors  the same names; timm's are torchvision's
+    onnx         .onnx         a plain VGG-19; layers by the order of the graph, whatever their names
+
+A file's content tells its kind, not its name. Nothing in a file is ever run, and links out of it are not followed. Any
+widths are accepted, and VGG-16; layers behind conv5_1 are not read. A file cannot tell what input its weights were
+trained for, so each kind has that of its published file, and `read` takes another.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ModelError
+from . import caffe
+from .export import CONVOLUTIONS, Network
+from .torch_zip import TorchZip
+
+PREPROCESSING: Mapping[str, dict[str, Any]] = {
+    "caffe": {"mean": (123.68 / 255, 116.779 / 255, 103.939 / 255), "std": (1 / 255, 1 / 255, 1 / 255), "bgr": True},
+    "imagenet": {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)},
+    "compact": {"mean": (0.45, 0.45, 0.45), "std": (0.25, 0.25, 0.25)},
+}
+"""What conv1_1 gets. `caffe`: BGR in 0..255 minus the mean, as the original weights; `imagenet`: RGB in 0..1 minus the
+mean, over the standard deviation, as torchvision, timm and the ONNX zoo; `compact`: (RGB - .45) / .25."""
+
+DAMAGED = "it is truncated or damaged; download it again"
+
+Found = tuple[dict[str, np.ndarray], str]  # weights as `Network` names them, key of `PREPROCESSING`
+
+
+def read(path: Path, preprocessing: str | None = None) -> tuple[Network, str]:
+    """The network in the file `path`, and the file's kind: "keras", "caffe", "torch", "safetensors" or "onnx".
+
+    `preprocessing`: a key of `PREPROCESSING`, for weights that expect another input than their kind's published file.
+
+    Raises `ModelError` for a file that is missing, damaged, of none of the kinds, or has no VGG-19 up to conv5_1.
+    """
+    if preprocessing not in (None, *PREPROCESSING):
+        raise ModelError(f"preprocessing {preprocessing!r} is unknown; choose from {', '.join(PREPROCESSING)}")
+    path = Path(path)
+    try:
+        kind = recognise(path)
+        weights, usual = _READERS[kind](path)
+        return Network(weights, **PREPROCESSING[preprocessing or usual]), kind
+    except ModelError as error:
+        raise ModelError(f"{path}: {_line(error)}") from error
+    except (OSError, EOFError, ValueError, TypeError, RuntimeError, KeyError, zipfile.BadZipFile) as error:
+        # What the libraries say to damaged files.
+        raise ModelError(f"{path}: {DAMAGED} ({_line(error) or type(error).__name__})") from error
+
+
+def _line(error: Exception) -> str:
+    """The error as one line, without what a file's names could do to a terminal."""
+    words = " ".join(str(error).split())[:400]
+    return "".join(character if character.isprintable() else "?" for character in words)
+
+
+def recognise(path: Path) -> str:
+    """The kind of the file `path`, by its content. Raises `ModelError` where it is none of the five."""
+    if not path.is_file():
+        raise ModelError("there is no such file")
+    with path.open("rb") as file:
+        head = file.read(64)
+    if not head:
+        raise ModelError("the file is empty; download it again")
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return "keras"
+    if head.startswith(b"PK\x03\x04"):
+        return "torch"
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32:
+        return "safetensors"
+    if head.startswith(b"\x80") and head[1] <= pickle.HIGHEST_PROTOCOL:
+        raise ModelError(
+            "a bare pickle, as PyTorch wrote before 1.6, which is not read for safety; "
+            "save it again with PyTorch: torch.save(torch.load(OLD, weights_only=True), NEW)"
+        )
+    if head.lstrip().startswith((b"<", b"version https://git-lfs")):
+        raise ModelError("a web page or a Git LFS pointer instead of weights; download the file itself")
+    kind = _protobuf_kind(path, head)
+    if kind is None:
+        raise ModelError("not .h5, .caffemodel, .pth, .safetensors or .onnx, by its content; " + DAMAGED)
+    return kind
+
+
+def _protobuf_kind(path: Path, head: bytes) -> str | None:
+    """ "onnx" (begins with its version; `graph` is field 7) or "caffe" (`layers` is field 2, `layer` is field 100)."""
+    if head[0] == 8:
+        return "onnx"
+    kind = None
+    try:
+        for number, value in caffe.fields(caffe.open_message(path)):
+            if number == 7 and not isinstance(value, int):
+                return "onnx"
+            if number in (2, 100) and not isinstance(value, int):
+                kind = "caffe"
+    except ModelError:  # truncated, perhaps: then its reader says so
+        pass
+    return kind
+
+
+def _import(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        advice = 'pip install "deep-image-analogy[export]"'
+        raise ModelError(f'reading this kind of file needs the package "{name}": {advice}') from error
+
+
+def _floats(values: Any) -> np.ndarray:
+    """A copy as float32. Raises `ModelError` for other than floating point, such as quantised weights."""
+    values = np.asarray(values)
+    if values.dtype.kind != "f":
+        raise ModelError(f"has weights of type {values.dtype}; only floating point is supported")
+    with np.errstate(over="ignore"):  # an infinity is refused later
+        return np.array(values, np.float32, order="C")
+
+
+def _layer(level: int, index: int) -> str:
+    name = f"conv{level}_{index}"
+    if name not in CONVOLUTIONS:
+        raise ModelError(f"has a convolution {name}, which VGG-19 lacks; expected {', '.join(CONVOLUTIONS)}")
+    return name
+
+
+def _read_keras(path: Path) -> Found:
+    """Arrays are `block1_conv1/block1_conv1_W_1:0` .. in the published file, `block1_conv1/kernel:0` in newer ones."""
+    h5py = _import("h5py")
+    weights: dict[str, np.ndarray] = {}
+
+    def visit(name: Any, item: Any) -> None:  # h5py does not call it for links
+        layer = re.findall(r"block\d_conv\d", name) if isinstance(name, str) else []  # damaged names are bytes
+        if not layer or not isinstance(item, h5py.Dataset) or name.startswith("optimizer"):
+            return
+        layer = layer[-1].replace("block", "conv").replace("_conv", "_")
+        if layer not in CONVOLUTIONS:
+            return
+        if item.external or item.is_virtual:
+            raise ModelError(f"{name} lies in another file, which is not followed; save the weights in one file")
+        key = f"{layer}.weight" if item.ndim == 4 else f"{layer}.bias"
+        if key in weights:
+            raise ModelError(f"has two arrays for {key}; expected the weights of one VGG-19")
+        values = item[()]
+        weights[key] = _floats(values.transpose(3, 2, 0, 1) if item.ndim == 4 else values)  # HWIO -> OIHW
+
+    with h5py.File(path, "r") as file:
+        file.visititems(visit)
+    if not weights:
+        raise ModelError("has no layers block1_conv1 .. block5_conv1; expected the weights of Keras's VGG19")
+    return weights, "caffe"
+
+
+def _read_caffe(path: Path) -> Found:
+    layers = caffe.read_layers(path, CONVOLUTIONS)
+    if not layers:
+        raise ModelError("has no layers conv1_1 .. conv5_1 with weights; expected VGG_ILSVRC_19_layers or the like")
+    weights = {}
+    for name, (kernel, *bias) in layers.items():
+        weights[f"{name}.weight"] = _floats(kernel)
+        if bias:
+            weights[f"{name}.bias"] = _floats(bias[0]).reshape(-1)
+    return weights, "caffe"
+
+
+def _from_names(names: list[str], load: Callable[[str], Any], ndim: Callable[[str], int]) -> Found:
+    """Weights under torchvision's names (`features.0.weight` ..) or this project's (`conv1_1.weight` ..).
+
+    In torchvision's numbers a convolution and its ReLU count two and a pooling one: a step of 3 begins a new level.
+    """
+    plain = {name.removeprefix("module."): name for name in names}
+    if "conv1_1.weight" in plain:
+        wanted = [f"{layer}.{part}" for layer in CONVOLUTIONS for part in ("weight", "bias")]
+        return {key: _floats(load(plain[key])) for key in wanted if key in plain}, "compact"
+    numbers = sorted(int(match[1]) for name in plain if (match := re.fullmatch(r"features\.(\d+)\.weight", name)))
+    if not numbers:
+        raise ModelError("has neither features.0.weight .., as in torchvision and timm, nor conv1_1.weight ..")
+    weights: dict[str, np.ndarray] = {}
+    level, index, previous = 1, 0, -2
+    for number in numbers:
+        step, previous = number - previous, number
+        if step not in (2, 3) or ndim(plain[f"features.{number}.weight"]) != 4:
+            raise ModelError(
+                f"features.{number} is no convolution of a plain VGG-19; a layer before it is missing, "
+                "or it is the variant with batch normalisation, which cannot be used"
+            )
+        level, index = (level, index + 1) if step == 2 else (level + 1, 1)
+        for part in ("weight", "bias"):
+            if f"features.{number}.{part}" in plain:
+                weights[f"{_layer(level, index)}.{part}"] = _floats(load(plain[f"features.{number}.{part}"]))
+        if level == 5:
+            break
+    return weights, "imagenet"
+
+
+def _read_torch(path: Path) -> Found:
+    with TorchZip(path) as file:
+        return _from_names(file.names(), file.load, file.ndim)
+
+
+def _read_safetensors(path: Path) -> Found:
+    safetensors = _import("safetensors")
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            return _from_names(list(file.keys()), file.get_tensor, lambda name: len(file.get_slice(name).get_shape()))
+    except (safetensors.SafetensorError, TypeError) as error:  # TypeError: a dtype that NumPy lacks
+        raise ModelError(f"{DAMAGED} ({error})") from error
+
+
+_PASSED_OVER = {"Relu", "Identity", "Dropout", "Constant"}
+_EXPECTED: Mapping[str, dict[str, Any]] = {
+    "Conv": {"strides": [1, 1], "pads": [1, 1, 1, 1], "dilations": [1, 1], "group": 1},
+    "MaxPool": {"strides": [2, 2], "kernel_shape": [2, 2], "pads": [0, 0, 0, 0]},
+}
+
+
+def _read_onnx(path: Path) -> Found:
+    onnx = _import("onnx")
+    try:
+        graph = onnx.load(path, format="protobuf", load_external_data=False).graph
+    except Exception as error:  # protobuf's own, of whichever implementation runs
+        raise ModelError(f"{DAMAGED} ({error})") from error
+    stored = {tensor.name: tensor for tensor in graph.initializer if tensor.data_location != onnx.TensorProto.EXTERNAL}
+    weights: dict[str, np.ndarray] = {}
+    level, index = 1, 0
+    for node in graph.node:
+        where = f"node {node.name or next(iter(node.output), 'without name')} ({node.op_type})"
+        if node.op_type in _EXPECTED:
+            has = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+            for key, value in _EXPECTED[node.op_type].items():
+                if has.get(key, value) != value:
+                    raise ModelError(f"{where} has {key} {has[key]}; a plain VGG-19 has {value}")
+        if node.op_type == "MaxPool":
+            level, index = level + 1, 0
+        elif node.op_type == "Conv":
+            index += 1
+            for part, name in zip(("weight", "bias"), node.input[1:], strict=False):
+                if name not in stored:
+                    raise ModelError(f"{where}: {name} is not stored in the file; save the weights in one file")
+                weights[f"{_layer(level, index)}.{part}"] = _floats(onnx.numpy_helper.to_array(stored[name]))
+            if level == 5:
+                break
+        elif node.op_type not in _PASSED_OVER:
+            raise ModelError(f"{where} comes before conv5_1; expected a plain VGG-19")
+    if not weights:
+        raise ModelError("has no convolutions; expected a plain VGG-19")
+    return weights, "imagenet"
+
+
+_READERS: Mapping[str, Callable[[Path], Found]] = {
+    "keras": _read_keras,
+    "caffe": _read_caffe,
+    "torch": _read_torch,
+    "safetensors": _read_safetensors,
+    "onnx": _read_onnx,
+}

@@ -1,0 +1,9 @@
+"""Pictures in and out: any common file, PIL image or array becomes sRGB pixels, and results become files.
+
+Here live reading and writing (`images`), 16 bits per channel (`deep`), ICC profiles and colour spaces (`colour`), and
+files that appear whole or not at all (`files`). Pillow decodes and encodes.
+
+What comes in: whatever a user calls a picture. What goes out: (H, W, 3) arrays on the host, and files.
+
+May import: `settings`, `errors`.
+"""

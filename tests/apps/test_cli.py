@@ -1,0 +1,275 @@
+import json
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image, ImageCms
+
+import analogy
+from analogy.apps.cli import cli
+from analogy.networks.models import DEFAULT, locate
+
+COMMAND = [sys.executable, "-m", "analogy"]
+"""A process of its own, where that matters; other tests call the command in this one."""
+FAST = ["--inversion", "vote", "--search-iterations", "1", "--device", "cpu"]
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments], prog_name="analogy")
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Path, Path]:
+    rng = np.random.default_rng(0)
+    paths = tmp_path / "a.png", tmp_path / "b.jpg"
+    for path, size in zip(paths, [(40, 56, 3), (48, 40, 3)], strict=True):
+        Image.fromarray(rng.integers(0, 256, size).astype(np.uint8)).save(path)
+    return paths
+
+
+def test_transfer_writes_the_results_and_is_quiet_without_a_terminal(pair, tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    done = run("transfer", *pair, "-o", out, *FAST)
+    assert done.exit_code == 0, done.stderr
+    assert pixels(out / "a_prime.png").shape == (40, 56, 3)
+    assert pixels(out / "b.png").shape == (48, 40, 3)
+    assert "%" not in done.stderr
+    assert done.stdout.startswith(f"{out}: ")
+
+
+def test_demo_runs_offline_in_an_empty_folder(tmp_path: Path) -> None:
+    done = subprocess.run([*COMMAND, "demo", "--device", "cpu"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    montage = pixels(tmp_path / "analogy-demo" / "montage.png")
+    assert montage.shape[0] == 448
+    assert montage.std() > 30
+
+
+def test_options_are_the_fields_of_settings() -> None:
+    text = run("transfer", "--help").stdout
+    for field in analogy.Settings.__dataclass_fields__.values():
+        assert "--" + field.name.replace("_", "-") in text
+        if not isinstance(field.default, bool):
+            assert f"[default: {field.default}]" in " ".join(text.split())
+
+
+def test_a_preset_shows_through_and_single_options_go_before_it(pair, tmp_path: Path) -> None:
+    done = run("transfer", *pair, "-o", tmp_path / "o", "--preset", "style-to-photo", "--ratio", "0.6", *FAST)
+    assert done.exit_code == 0, done.stderr
+    text = (tmp_path / "o" / "settings.json").read_text()
+    assert '"ratio": 0.6' in text
+    assert '"weight": 2' in text
+
+
+def test_settings_of_a_result_repeat_it_exactly(pair, tmp_path: Path) -> None:
+    first, again = tmp_path / "first", tmp_path / "again"
+    run("transfer", *pair, "-o", first, "--seed", 5, "--weight", 1, "--ratio", 0.9, "--keep-colors", *FAST)
+    done = run("transfer", *pair, "-o", again, "--settings", first / "settings.json", "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    assert np.array_equal(pixels(first / "a_prime.png"), pixels(again / "a_prime.png"))
+    one, other = (json.loads((folder / "settings.json").read_text()) for folder in (first, again))
+    assert one["settings"] == other["settings"]
+    assert one["settings"]["seed"] == 5
+    assert one["model_sha256"] == other["model_sha256"]
+
+
+def test_settings_of_another_model_are_refused(pair, tmp_path: Path) -> None:
+    run("transfer", *pair, "-o", tmp_path / "o", *FAST)
+    file = tmp_path / "o" / "settings.json"
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps(record | {"model_sha256": "0" * 64}))
+    done = run("transfer", *pair, "-o", tmp_path / "p", "--settings", file)
+    assert done.exit_code == 2
+    assert "its checksum differs" in done.stderr
+
+
+def test_a_picture_as_output_is_a_prime_alone(pair, tmp_path: Path) -> None:
+    for name in ("new/out.jpg", "out.tif", "out.webp"):
+        done = run("transfer", *pair, "-o", tmp_path / name, *FAST)
+        assert done.exit_code == 0, done.output
+        assert pixels(tmp_path / name).shape == (40, 56, 3)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["out.jpg"]
+    run("transfer", *pair, "-o", tmp_path / "b.png", "--direction", "ba", *FAST)
+    assert pixels(tmp_path / "b.png").shape == (48, 40, 3)
+
+
+def test_one_direction_writes_one_picture(pair, tmp_path: Path) -> None:
+    run("transfer", *pair, "-o", tmp_path / "o", "--direction", "ab", "--flow", *FAST)
+    names = {path.name for path in (tmp_path / "o").iterdir()}
+    assert names == {"a_prime.png", "montage.png", "settings.json", "flow_ab.npz", "flow_ab.flo", "flowAB.txt"}
+
+
+def test_flow_levels_and_masks(pair, tmp_path: Path) -> None:
+    masks = tmp_path / "ma.png", tmp_path / "mb.png"
+    for mask, size in zip(masks, [(40, 56, 3), (48, 40, 3)], strict=True):
+        colours = np.zeros(size, np.uint8)
+        colours[:, 20:] = 255
+        Image.fromarray(colours).save(mask)
+    out = tmp_path / "o"
+    done = run("transfer", *pair, "-o", out, "--flow", "--levels", "--mask-a", masks[0], "--mask-b", masks[1], *FAST)
+    assert done.exit_code == 0, done.output
+    assert {f"level_{n}.png" for n in range(1, 6)} <= {path.name for path in out.iterdir()}
+    with np.load(out / "flow_ab.npz") as data:
+        assert data["nnf"].shape == (40, 56, 2)
+        assert np.array_equal(data["nnf"][..., 1] >= 20, np.arange(56) >= 20 + np.zeros((40, 1)))
+    for name, extra in (("flow_ab.flo", []), ("flow_ab.npz", []), ("flowAB.txt", ["--width", 56])):
+        drawn = run("flow", out / name, "-o", tmp_path / "flow.png", *extra)
+        assert drawn.exit_code == 0, drawn.output
+        assert pixels(tmp_path / "flow.png").shape == (40, 56, 3)
+
+
+def test_alpha_and_profile_are_those_of_a(tmp_path: Path, pair) -> None:
+    rng = np.random.default_rng(0)
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    a = Image.fromarray(rng.integers(0, 256, (40, 40, 4)).astype(np.uint8), "RGBA")
+    a.save(tmp_path / "alpha.png", icc_profile=icc)
+    run("transfer", tmp_path / "alpha.png", pair[1], "-o", tmp_path / "o", *FAST)
+    with Image.open(tmp_path / "o" / "a_prime.png") as result:
+        assert result.mode == "RGBA"
+        assert np.array_equal(np.asarray(result)[..., 3], np.asarray(a)[..., 3])
+        assert result.info["icc_profile"]
+    assert pixels(tmp_path / "o" / "b.png").shape == (48, 40, 3)
+
+
+def bad_inputs(folder: Path) -> dict[str, tuple[list, str]]:
+    rng = np.random.default_rng(0)
+    good, small, text, cut = (folder / name for name in ("good.png", "small.png", "text.png", "cut.jpg"))
+    image = Image.fromarray(rng.integers(0, 256, (64, 64, 3)).astype(np.uint8))
+    image.save(good)
+    Image.new("RGB", (1, 1)).save(small)
+    text.write_text("I am not a picture")
+    image.save(cut)
+    cut.write_bytes(cut.read_bytes()[:900])
+    (folder / "file").write_text("in the way")
+    broken = folder / "broken-model"
+    shutil.copytree(locate(DEFAULT), broken)
+    (broken / "features.onnx").write_bytes(b"nonsense")
+    lacking = folder / "lacking-model"
+    lacking.mkdir()
+    out = ["-o", folder / "out"]
+    return {
+        "missing": ([folder / "no.png", good, *out], "no.png"),
+        "not a picture": ([text, good, *out], "not a picture"),
+        "truncated": ([cut, good, *out], "truncated"),
+        "too small": ([small, good, *out], "1 x 1"),
+        "folder": ([folder, good, *out], "folder"),
+        "output": ([good, good, "-o", folder / "file" / "out"], "cannot make the folder"),
+        "gif": ([good, good, "-o", folder / "out.gif"], "cannot write .gif pictures"),
+        "preset": ([good, good, *out, "--preset", "oil"], "oil"),
+        "model": ([good, good, *out, "--model", "vgg99"], "no model 'vgg99'"),
+        "damaged model": ([good, good, *out, "--model", broken], "damaged"),
+        "lacking model": ([good, good, *out, "--model", lacking], "lacks features.onnx"),
+        "settings": ([good, good, *out, "--settings", text], "not the settings.json"),
+        "mask": ([good, good, *out, "--mask-a", good], "there is a mask for A and none for B'"),
+        "ratio": ([good, good, *out, "--ratio", "7"], "ratio is 7"),
+        "device": ([good, good, *out, "--device", "tpu"], "tpu"),
+    }
+
+
+KINDS = "missing, not a picture, truncated, too small, folder, output, gif, preset, model, damaged model, lacking model"
+KINDS += ", settings, mask, ratio, device"
+
+
+@pytest.mark.parametrize("kind", KINDS.split(", "))
+def test_bad_input_gives_one_line_and_exit_code_2(kind: str, tmp_path: Path) -> None:
+    arguments, words = bad_inputs(tmp_path)[kind]
+    done = run("transfer", *arguments)
+    assert done.exit_code == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert words in last
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_a_decompression_bomb_is_refused(tmp_path: Path, pair) -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    bomb = tmp_path / "bomb.png"
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0))
+    bomb.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b""))
+    done = run("transfer", bomb, pair[1], "-o", tmp_path / "out", "--device", "cpu")
+    assert done.exit_code == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "too large" in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
+def test_interrupting_leaves_nothing_half_done(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    big = tmp_path / "big.png"
+    Image.fromarray(rng.integers(0, 256, (590, 590, 3)).astype(np.uint8)).save(big)
+    process = subprocess.Popen(
+        [*COMMAND, "transfer", big, big, "-o", tmp_path / "out", "--preset", "paper", "--device", "cpu"],
+        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not (tmp_path / "out").is_dir():  # made just before the work begins
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.strip().splitlines()[-1] == "analogy: interrupted"
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_models_can_be_listed_located_and_verified() -> None:
+    assert "vgg19-compact" in run("models", "list").stdout
+    assert Path(run("models", "path", "vgg19-compact").stdout.strip()).is_dir()
+    assert "vgg19-compact: whole" in run("models", "verify").stdout
+
+
+def test_models_that_can_be_pulled_are_named_and_a_wrong_file_is_refused(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("ANALOGY_HOME", str(tmp_path / "home"))
+    assert "(to pull)" in run("models", "list").stdout
+    (tmp_path / "weights.h5").write_bytes(b"not the published file")
+    done = run("models", "pull", "vgg19", "--from", tmp_path / "weights.h5")
+    assert done.exit_code == 2
+    assert "weights.h5" in done.stderr
+    for arguments, words in (
+        (["pull", "vgg99"], "no model 'vgg99' is published"),
+        (["remove", "vgg19-compact"], "vgg19-compact"),
+        (["path", "vgg19"], "analogy models pull vgg19"),
+    ):
+        done = run("models", *arguments)
+        assert done.exit_code == 2
+        assert words in done.stderr
+
+
+def test_a_model_in_the_cache_is_used_and_removed(pair, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("ANALOGY_HOME", str(tmp_path / "home"))
+    shutil.copytree(locate(DEFAULT), tmp_path / "home" / "models" / "mine")
+    assert "mine" in run("models", "list").stdout
+    assert run("transfer", *pair, "-o", tmp_path / "o", "--model", "mine", *FAST).exit_code == 0
+    assert run("models", "remove", "mine").exit_code == 0
+    assert "mine" not in run("models", "list").stdout
+
+
+def test_version_and_info() -> None:
+    assert analogy.__version__ in run("--version").stdout
+    assert "auto chooses" in run("info").stdout
+
+
+def test_selftest_names_what_fails_first_and_exits_with_1(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", None)  # as where it is not installed
+    done = run("info", "--selftest")
+    assert done.exit_code == 1
+    failed = [line for line in done.stdout.splitlines() if "FAILED" in line]
+    assert "CuPy" in failed[0]
+    assert "not tried" in failed[1]

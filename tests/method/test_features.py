@@ -1,0 +1,53 @@
+import shutil
+
+import numpy as np
+import pytest
+
+from analogy.backends.cpu import CpuBackend
+from analogy.errors import ModelError
+from analogy.method.features import LEVELS, Features, level_size
+from analogy.networks.models import DEFAULT, locate
+
+
+@pytest.fixture(scope="module")
+def network() -> Features:
+    return Features(locate(DEFAULT), CpuBackend(2))
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 31), (45, 70), (64, 48)])
+def test_a_pyramid_has_a_place_for_every_pixel(network: Features, size: tuple[int, int]) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
+    pyramid = network.pyramid(picture)
+    for level in LEVELS:
+        stride = 2 ** (level - 1)
+        assert pyramid[level].shape[:2] == (int(np.ceil(size[0] / stride)), int(np.ceil(size[1] / stride)))
+        assert pyramid[level].shape[:2] == level_size(size, level)
+        assert pyramid[level].dtype == np.float32
+        assert pyramid[level].flags.c_contiguous
+        assert (pyramid[level] >= 0).all()
+
+
+def test_channels_are_those_of_the_card(network: Features) -> None:
+    pyramid = network.pyramid(np.zeros((16, 16, 3), np.uint8))
+    assert tuple(pyramid[level].shape[2] for level in (1, 2, 3, 4, 5)) == network.card.widths
+
+
+def test_moving_the_picture_moves_the_features(network: Features) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (96, 96, 3)).astype(np.uint8)
+    moved = np.roll(picture, (16, 32), (0, 1))
+    for level, f in network.pyramid(picture).items():
+        stride = 2 ** (level - 1)
+        g = np.roll(network.pyramid(moved)[level], (-16 // stride, -32 // stride), (0, 1))
+        inner = slice(32 // stride, 48 // stride)  # away from all borders, wrapped ones too
+        if level < 4:  # deeper ones see the border from everywhere in so small a picture
+            assert np.allclose(f[inner, inner], g[inner, inner], atol=1e-3)
+
+
+def test_a_damaged_graph_is_one_clear_line(tmp_path) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(locate(DEFAULT), folder)
+    data = (folder / "features.onnx").read_bytes()
+    (folder / "features.onnx").write_bytes(data[: len(data) // 2])
+    with pytest.raises(ModelError, match=r"features\.onnx is not a model .* damaged") as caught:
+        Features(folder, CpuBackend(1)).pyramid(np.zeros((16, 16, 3), np.uint8))
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,91 @@
+import logging
+
+import numpy as np
+import pytest
+
+from analogy.backends.cpu import CpuBackend
+from analogy.engine import Engine
+from analogy.errors import ImageError
+from analogy.method import guidance, nnf
+
+BACKEND = CpuBackend(2)
+RED, BLUE, GREEN = (255, 0, 0), (0, 0, 255), (0, 255, 0)
+
+
+def regions(h: int, w: int, left: tuple[int, int, int], right: tuple[int, int, int], edge: int) -> np.ndarray:
+    mask = np.empty((h, w, 3), np.uint8)
+    mask[:, :edge], mask[:, edge:] = left, right
+    return mask
+
+
+def noise(h: int, w: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (h, w, 3)).astype(np.uint8)
+
+
+def test_every_position_matches_its_own_label_though_the_picture_speaks_against_it() -> None:
+    a = noise(48, 64)
+    b1 = a.copy()  # the same picture, but the masks say that left is right
+    mask_a, mask_b = regions(48, 64, RED, BLUE, 20), regions(48, 64, BLUE, RED, 44)
+    settings = {"inversion": "vote", "search_iterations": 2}
+    result = Engine(device="cpu", threads=2).transfer(a, b1, mask_a=mask_a, mask_b=mask_b, **settings)
+    for mask, other, field in ((mask_a, mask_b, result.nnf_ab), (mask_b, mask_a, result.nnf_ba)):
+        assert np.array_equal(mask, other[field[..., 0], field[..., 1]])
+
+
+def test_masks_hold_when_pictures_are_matched_shrunken_and_settled_at_full_size() -> None:
+    b1 = np.where(regions(80, 90, (1, 0, 0), (0, 0, 1), 45), noise(80, 90), 0).astype(np.uint8)
+    mask_a, mask_b = regions(80, 90, RED, BLUE, 30), regions(80, 90, RED, BLUE, 45)
+    result = Engine(device="cpu", threads=2).transfer(
+        noise(80, 90, 1), b1, mask_a=mask_a, mask_b=mask_b, ratio=0.5, inversion="vote"
+    )
+    assert (result.a_prime[:, :27, 2] == 0).all()  # away from the border, where patches overlap: red only
+    assert (result.a_prime[:, 33:, 0] == 0).all()
+
+
+def test_a_label_on_one_side_only_is_said_and_ignored(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "analogy"):
+        labels = guidance.read(regions(20, 20, RED, GREEN, 10), regions(20, 30, RED, BLUE, 10), (20, 20), (20, 30))
+    assert [record.getMessage() for record in caplog.records] == [
+        "the label #00ff00 of A is not in the mask of B'; it is ignored",
+        "the label #0000ff of B' is not in the mask of A; it is ignored",
+    ]
+    assert labels is not None
+    assert (labels.a[:, 10:] == -1).all()
+    assert (labels.b[:, 10:] == -1).all()
+    assert (labels.a[:, :10] == 0xFF0000).all()
+
+
+def test_a_label_that_vanishes_at_a_coarse_level_is_ignored_there() -> None:
+    mask = np.zeros((64, 64, 3), np.uint8)
+    mask[0, 0] = RED
+    labels = guidance.read(mask, mask, (64, 64), (64, 64))
+    assert labels is not None
+    a, b = labels.at(BACKEND, (4, 4), (64, 64))
+    assert (a == 0).all()
+    assert b[0, 0] == -1
+
+
+def test_forbidden_matches_move_to_the_nearest_allowed_place() -> None:
+    a = np.array([[1, 2, -1]], np.int32)
+    b = np.array([[2, 2, 1, 1, 3]], np.int32)
+    field = np.array([[[0, 0], [0, 4], [0, 4]]], np.int32)
+    assert nnf.forbidden(field, (a, b)).tolist() == [[True, True, False]]
+    assert guidance.within(BACKEND, field, (a, b)).tolist() == [[[0, 2], [0, 1], [0, 4]]]
+
+
+def test_no_masks_are_no_labels() -> None:
+    assert guidance.read(None, None, (20, 20), (20, 20)) is None
+
+
+@pytest.mark.parametrize(
+    ("mask_a", "mask_b", "words"),
+    [
+        (noise(20, 20), None, "there is a mask for A and none for B'"),
+        (None, noise(20, 20), "there is a mask for B' and none for A"),
+        (noise(20, 21), noise(20, 20), "the mask of A is 21 x 20 pixels and its picture 20 x 20"),
+        (np.zeros((20, 20, 3), np.uint8), noise(20, 20), "the mask of B' has 400 colours"),
+    ],
+)  # fmt: skip
+def test_wrong_masks_are_one_clear_line(mask_a, mask_b, words: str) -> None:
+    with pytest.raises(ImageError, match=words):
+        guidance.read(mask_a, mask_b, (20, 20), (20, 20))

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+
+from analogy.backends.cpu import CpuBackend
+from analogy.method.features import Features, nchw
+from analogy.method.inversion import minimise
+from analogy.networks.models import DEFAULT, locate
+
+
+def quadratic(scales: np.ndarray, best: np.ndarray):
+    def function(x):
+        error = x - best
+        return float((scales * error * error).sum()), (2 * scales * error).astype(np.float32)
+
+    return function
+
+
+def test_finds_the_minimum_of_an_ill_conditioned_quadratic() -> None:
+    rng = np.random.default_rng(1)
+    scales = np.geomspace(1, 1e3, 40, dtype=np.float32)
+    best = rng.standard_normal(40).astype(np.float32)
+    x, value = minimise(np, quadratic(scales, best), np.zeros(40, np.float32), 160)
+    assert np.abs(x - best).max() < 1e-3
+    assert value == pytest.approx(quadratic(scales, best)(x)[0])
+
+
+def test_follows_a_curved_valley() -> None:
+    def rosenbrock(p):
+        x, y = map(float, p)
+        gradient = [-400 * x * (y - x * x) - 2 * (1 - x), 200 * (y - x * x)]
+        return 100 * (y - x * x) ** 2 + (1 - x) ** 2, np.array(gradient, np.float32)
+
+    x, _ = minimise(np, rosenbrock, np.array([-1.2, 1.0], np.float32), 200)
+    assert np.abs(x - 1).max() < 0.02
+
+
+def test_is_never_worse_than_the_start_whatever_the_function_does() -> None:
+    rng = np.random.default_rng(2)
+
+    def liar(x):  # its gradient has nothing to do with its value
+        return float(np.abs(x).sum()), rng.standard_normal(x.shape).astype(np.float32)
+
+    start = np.full(10, 0.5, np.float32)
+    x, value = minimise(np, liar, start, 20)
+    assert value <= 5.0
+    assert np.abs(x).sum() == pytest.approx(value, rel=1e-6)
+    assert np.array_equal(start, np.full(10, 0.5, np.float32))
+
+
+def test_stops_at_the_minimum() -> None:
+    start = np.ones(5, np.float32)
+    x, value = minimise(np, quadratic(np.ones(5, np.float32), start), start, 10)
+    assert value == 0
+    assert np.array_equal(x, start)
+
+
+@pytest.mark.parametrize("level", [5, 4, 3, 2])
+def test_inverts_features_of_the_shipped_model(level: int) -> None:
+    network = Features(locate(DEFAULT), CpuBackend(2))
+    rng = np.random.default_rng(level)
+    picture = np.kron(rng.integers(0, 256, (8, 9, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    other = picture[::-1].copy()
+    pyramid = network.pyramid(picture)
+    target = nchw(np, pyramid[level])
+    start = network.pyramid(other)[level - 2] if level > 2 else other.astype(np.float32) / 255
+    objective = network.objective(level, target, pyramid[level - 1].shape[:2])
+    first, _ = objective(nchw(np, start))
+    _, last = minimise(np, objective, nchw(np, start), 20)
+    assert last < 0.2 * first
+    assert objective.least == last
+    assert objective.between.shape == nchw(np, pyramid[level - 1]).shape
+
+
+def test_between_belongs_to_the_best_that_was_tried() -> None:
+    network = Features(locate(DEFAULT), CpuBackend(2))
+    picture = np.random.default_rng(0).integers(0, 256, (32, 48, 3)).astype(np.uint8)
+    pyramid = network.pyramid(picture)
+    objective = network.objective(4, nchw(np, pyramid[4]), (8, 12))
+    right, wrong = nchw(np, pyramid[2]), np.zeros_like(nchw(np, pyramid[2]))
+    assert objective(right)[0] < 1e-3 < objective(wrong)[0]
+    assert np.allclose(objective.between, nchw(np, pyramid[3]), atol=1e-3)

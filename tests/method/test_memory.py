@@ -1,0 +1,40 @@
+import pytest
+
+from analogy.backends.cpu import CpuBackend
+from analogy.errors import MemoryLimitError
+from analogy.method import memory
+from analogy.settings import Settings
+
+WIDTHS = (16, 32, 64, 128, 128)
+
+
+class Small(CpuBackend):
+    def free_memory(self) -> int:
+        return 1_000_000_000
+
+
+def test_a_usual_pair_fits() -> None:
+    memory.check(Small(1), WIDTHS, [(448, 448)] * 2, [(448, 448)] * 2, Settings())
+
+
+@pytest.mark.parametrize(
+    ("seen", "full", "words"),
+    [
+        ((590, 590), (9000, 12000), r"about 19\.\d GB of memory and 1\.0 GB are free; make the pictures smaller"),
+        ((3000, 4000), (3000, 4000), r"lower max_pixels \(now 350000\)"),
+    ],
+)
+def test_what_cannot_fit_is_refused_with_the_figures_and_the_cure(seen, full, words: str) -> None:
+    with pytest.raises(MemoryLimitError, match=words):
+        memory.check(Small(1), WIDTHS, [seen] * 2, [full] * 2, Settings())
+
+
+def test_the_estimate_grows_with_each_of_its_causes() -> None:
+    small = memory.estimate(WIDTHS, [(400, 400)] * 2, [(400, 400)] * 2)
+    assert memory.estimate((64, 128, 256, 512, 512), [(400, 400)] * 2, [(400, 400)] * 2) > small
+    assert memory.estimate(WIDTHS, [(800, 800)] * 2, [(800, 800)] * 2) > small
+    assert memory.estimate(WIDTHS, [(400, 400)] * 2, [(4000, 4000)] * 2) > small
+
+
+def test_free_memory_is_that_of_this_machine() -> None:
+    assert 0 < CpuBackend(1).free_memory() < 2**50

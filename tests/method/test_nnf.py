@@ -1,0 +1,136 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import analogy
+from analogy.backends.cpu import CpuBackend
+from analogy.errors import ImageError
+from analogy.method import nnf
+from analogy.method.features import Features
+from analogy.networks.models import DEFAULT, locate
+from analogy.pictures import images
+
+EXAMPLES = Path(analogy.__file__).parent / "examples"
+BACKEND = CpuBackend(2)
+
+
+def grid(h: int, w: int) -> np.ndarray:
+    return np.stack(np.mgrid[:h, :w], axis=-1).astype(np.int32)
+
+
+def test_identity_of_equal_sizes_is_every_position_itself() -> None:
+    assert np.array_equal(nnf.identity(BACKEND, (7, 5), (7, 5)), grid(7, 5))
+
+
+def test_identity_scales_to_the_other_size_and_covers_it() -> None:
+    field = nnf.identity(BACKEND, (4, 6), (8, 3))
+    assert np.array_equal(field[:, 0, 0], [1, 3, 5, 7])
+    assert np.array_equal(field[0, :, 1], [0, 0, 1, 1, 2, 2])
+
+
+def test_upsampling_the_identity_gives_the_identity_even_at_odd_sizes() -> None:
+    assert np.array_equal(nnf.upsample(BACKEND, grid(4, 3), (7, 5), (7, 5)), grid(7, 5))
+
+
+def test_upsampling_keeps_the_place_within_the_parent() -> None:
+    field = np.array([[[3, 5]]], np.int32)
+    assert nnf.upsample(BACKEND, field, (2, 2), (10, 20)).tolist() == [[[6, 10], [6, 11]], [[7, 10], [7, 11]]]
+
+
+def test_enlarging_by_any_factor_keeps_a_shift() -> None:
+    h, w, full = 20, 30, (53, 97)
+    field = np.clip(grid(h, w) + [2, -3], 0, [h - 1, w - 1]).astype(np.int32)
+    big = nnf.enlarge(BACKEND, field, (h, w), full, full)
+    shift = (big - grid(*full))[10:40, 20:80]
+    assert np.abs(shift - [2 * 53 / 20, -3 * 97 / 30]).max() <= 1
+
+
+def exhaustive(a: np.ndarray, b: np.ndarray, patch: int) -> np.ndarray:
+    """Smallest distance at each position, over all of `b`; the definition of the contract, written out."""
+    (ha, wa), (hb, wb), r = a.shape[:2], b.shape[:2], patch // 2
+    dots = np.einsum("yxc,vuc->yxvu", a, b)
+    total, count = np.zeros_like(dots), np.zeros(dots.shape)
+    for oy in range(-r, r + 1):
+        for ox in range(-r, r + 1):
+            ya, xa = slice(max(0, -oy), min(ha, ha - oy)), slice(max(0, -ox), min(wa, wa - ox))
+            yb, xb = slice(max(0, -oy), min(hb, hb - oy)), slice(max(0, -ox), min(wb, wb - ox))
+            sa, sx = slice(ya.start + oy, ya.stop + oy), slice(xa.start + ox, xa.stop + ox)
+            sb, sv = slice(yb.start + oy, yb.stop + oy), slice(xb.start + ox, xb.stop + ox)
+            total[ya, xa, yb, xb] += dots[sa, sx, sb, sv]
+            count[ya, xa, yb, xb] += 1
+    return -(total / count).max(axis=(2, 3))
+
+
+def test_search_recovers_a_known_shift() -> None:
+    rng = np.random.default_rng(3)
+    f = rng.standard_normal((40, 50, 8)).astype(np.float32)
+    g = np.roll(f, (7, -11), (0, 1))
+    a, b = BACKEND.join(f, f), BACKEND.join(g, g)
+    start = nnf.identity(BACKEND, (40, 50), (40, 50))
+    found, distance = nnf.search(BACKEND, a, b, start, patch=3, reach=None, iterations=8, seed=0)
+    expected = (grid(40, 50) + [7, -11]) % [40, 50]
+    inner = np.s_[2:30, 14:48]  # whose patches do not wrap around
+    assert (found == expected).all(axis=-1)[inner].mean() > 0.99
+    assert distance[inner].mean() < -1.98
+
+
+def test_search_comes_within_three_percent_of_exhaustive_search_on_real_features() -> None:
+    network = Features(locate(DEFAULT), BACKEND)
+    f, g = (network.pyramid(images.read(EXAMPLES / name).rgb)[5] for name in ("astronaut.jpg", "lovelace.jpg"))
+    a, b = BACKEND.join(f, f), BACKEND.join(g, g)
+    start = nnf.identity(BACKEND, a.shape[:2], b.shape[:2])
+    _, distance = nnf.search(BACKEND, a, b, start, patch=3, reach=None, iterations=4, seed=0)
+    best = exhaustive(a, b, 3)
+    assert distance.mean() <= 0.97 * best.mean()  # both negative, -2 is perfect
+    assert (distance >= best - 1e-4).all()
+
+
+def test_the_field_does_not_depend_on_the_number_of_threads() -> None:
+    rng = np.random.default_rng(5)
+    a, b = (BACKEND.join(f, f) for f in rng.standard_normal((2, 33, 21, 6)).astype(np.float32))
+    results = [
+        nnf.search(
+            CpuBackend(threads), a, b, nnf.identity(BACKEND, (33, 21), (33, 21)), patch=5, reach=9, iterations=3, seed=4
+        )
+        for threads in (1, 2, 5, 2)
+    ]
+    for field, distance in results[1:]:
+        assert np.array_equal(field, results[0][0])
+        assert np.array_equal(distance, results[0][1])
+
+
+def test_another_seed_searches_elsewhere() -> None:
+    rng = np.random.default_rng(6)
+    a, b = (BACKEND.join(f, f) for f in rng.standard_normal((2, 20, 20, 4)).astype(np.float32))
+    start = nnf.identity(BACKEND, (20, 20), (20, 20))
+    fields = [nnf.search(BACKEND, a, b, start, patch=3, reach=None, iterations=1, seed=seed)[0] for seed in (1, 2)]
+    assert not np.array_equal(*fields)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1)])
+def test_the_thinnest_maps_work(size: tuple[int, int]) -> None:
+    f = np.ones((*size, 3), np.float32)
+    a = BACKEND.join(f, f)
+    start = nnf.identity(BACKEND, size, size)
+    _, distance = nnf.search(BACKEND, a, a, start, patch=5, reach=None, iterations=2, seed=0)
+    assert np.allclose(distance, -2)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"a": np.zeros((4, 5, 6), np.float64)}, "a is float64"),
+        ({"b": np.zeros((4, 6), np.float32)}, r"b is float32 \(4, 6\)"),
+        ({"a": np.zeros((6, 5, 4), np.float32).T}, "contiguous"),
+        ({"b": np.zeros((4, 5, 7), np.float32)}, "a has 6 channels and b 7"),
+        ({"start": np.zeros((4, 4, 2), np.int32)}, r"start is \(4, 4, 2\)"),
+        ({"start": np.zeros((4, 5, 2), np.int64)}, "start is int64"),
+        ({"patch": 4}, "patch is 4; it must be odd"),
+    ],
+)
+def test_wrong_arrays_are_named_before_a_kernel_reads_them(change, words: str) -> None:
+    f = np.ones((4, 5, 6), np.float32)
+    arguments = {"a": f, "b": f, "start": np.zeros((4, 5, 2), np.int32), "patch": 3} | change
+    with pytest.raises(ImageError, match=words):
+        nnf.search(BACKEND, **arguments, reach=None, iterations=1, seed=0)

@@ -1,0 +1,153 @@
+"""Photo refinement: against a direct solution of the same system, and what it must do to a picture's colours."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+
+from analogy.errors import ImageError
+from analogy.method import photo
+
+LAMBDA, EPSILON = 0.8, 1e-4  # of the authors' program
+
+
+def solve_directly(guide, g):
+    """WLS by factorisation, in float64: (1 + sum_j k_ij) u_i - sum_j k_ij u_j = g_i."""
+    sparse = pytest.importorskip("scipy.sparse")
+    linalg = pytest.importorskip("scipy.sparse.linalg")
+    guide = guide.astype(np.float64)
+    index = np.arange(guide.size).reshape(guide.shape)
+    one = np.concatenate([index[:, :-1].ravel(), index[:-1].ravel()])
+    other = np.concatenate([index[:, 1:].ravel(), index[1:].ravel()])
+    k = LAMBDA / (abs(guide.ravel()[one] - guide.ravel()[other]) + EPSILON)
+    n = guide.size
+    w = sparse.coo_matrix((np.r_[k, k], (np.r_[one, other], np.r_[other, one])), shape=(n, n))
+    a = sparse.diags(1 + np.asarray(w.sum(axis=1)).ravel()) - w
+    return linalg.spsolve(a.tocsc(), g.ravel().astype(np.float64)).reshape(guide.shape)
+
+
+def photograph(rng, height, width):
+    """(height, width) 0..1 in steps of 1 / 255: shapes with sharp edges, shading, noise here and clipped white there."""
+    y, x = np.mgrid[:height, :width] / max(height, width)
+    grey = 0.3 + 0.4 * x + 0.3 * np.sin(9 * y + 5 * x * x)
+    for _ in range(12):
+        cy, cx, r, value = rng.random(4) * (1, 1, 0.25, 1)
+        grey = np.where((y - cy) ** 2 + (x - cx) ** 2 < r * r, value + 0.2 * (x - cx), grey)
+    grey += np.where(x + y > 0.8, 0.1, 0.003) * rng.standard_normal((height, width))
+    grey[:, -1] = grey[0] = 0.2  # a frame one pixel wide
+    return (np.rint(np.clip(grey * 1.2, 0, 1) * 255) / 255).astype(np.float32)
+
+
+def guides(rng):
+    y, x = np.mgrid[:97, :120]
+    return {
+        "photograph": photograph(rng, 150, 201),
+        "flat": np.full((64, 80), 0.5, np.float32),
+        "one pixel": np.full((1, 1), 0.5, np.float32),
+        "one row": photograph(rng, 1, 90),
+        "one column": photograph(rng, 90, 1),
+        "two columns": photograph(rng, 75, 2),
+        "noise": rng.random((60, 77), np.float32),
+        "stripes of one pixel": (x % 2 * 0.8).astype(np.float32),
+        "stripes of three pixels": (y // 3 % 2 * 0.8).astype(np.float32),
+    }
+
+
+@pytest.mark.parametrize("name", guides(np.random.default_rng(0)))
+def test_smoothing_is_within_a_thousandth_of_the_direct_solution(backend, rng, name):
+    guide = guides(rng)[name]
+    wls = photo.WLS(backend, backend.asarray(guide))
+    for g in (rng.uniform(-1, 1, guide.shape), np.where(np.arange(guide.shape[1]) % 40 < 20, 1, -1) + 0 * guide):
+        g = g.astype(np.float32)
+        u = backend.to_host(wls(backend.asarray(g)))
+        assert u.dtype == np.float32
+        assert abs(u - solve_directly(guide, g)).max() < 1e-3
+
+
+def test_a_photograph_takes_few_iterations(cpu, rng):
+    # Guards the speed without a clock: conjugate gradients alone take hundreds.
+    guide = photograph(rng, 300, 400)
+    wls = photo.WLS(cpu, guide)
+    wls(rng.uniform(-1, 1, guide.shape).astype(np.float32))
+    assert wls.iterations <= 35
+
+
+def test_an_inexact_solution_is_said(cpu, rng, caplog, monkeypatch):
+    monkeypatch.setattr(photo, "MOST_ITERATIONS", 2)
+    caplog.set_level(logging.INFO, "analogy")
+    guide = photograph(rng, 60, 80)
+    photo.WLS(cpu, guide)(rng.uniform(-1, 1, guide.shape).astype(np.float32))
+    assert "stopped after 2 iterations" in caplog.text
+
+
+def test_refined_is_the_paper_s_formula(backend, rng):
+    a = np.repeat(np.rint(photograph(rng, 60, 91)[..., None] * 255), 3, axis=2)
+    a = np.clip(a + np.array([20, 0, -30]), 0, 255).astype(np.uint8)
+    a_prime = rng.integers(0, 256, a.shape, dtype=np.uint8)
+    refined = photo.refine(backend, a, a_prime)
+    assert isinstance(refined, np.ndarray)
+    assert refined.dtype == np.uint8
+    guide = (a @ np.array([0.299, 0.587, 0.114])) / 255
+    for c in range(3):
+        smooth = [solve_directly(guide, picture[..., c] / 255) for picture in (a, a_prime)]
+        expected = np.clip(a[..., c] / 255 + smooth[1] - smooth[0], 0, 1) * 255
+        assert abs(refined[..., c] - expected).max() < 0.5 + 0.255
+
+
+def test_the_picture_itself_comes_back(backend, rng):
+    for dtype, white in ((np.uint8, 255), (np.uint16, 65535)):
+        a = rng.integers(0, white + 1, (40, 50, 3)).astype(dtype)
+        refined = photo.refine(backend, a, a)
+        assert refined.dtype == dtype
+        np.testing.assert_array_equal(refined, a)
+
+
+def test_the_arguments_stay_as_they_were(cpu, rng):
+    a, a_prime = rng.integers(0, 256, (2, 30, 40, 3), dtype=np.uint8)
+    before = a.copy(), a_prime.copy()
+    photo.refine(cpu, a, a_prime)
+    np.testing.assert_array_equal((a, a_prime), before)
+
+
+@pytest.mark.parametrize("misplaced", [-5, 5])
+def test_new_colours_end_at_the_edges_without_halos(cpu, misplaced):
+    # A: dark left, bright right. A': other colours, their border blurred and some pixels off, as a vote leaves it.
+    x = np.arange(160)
+    step = np.where(x < 80, 0, 1)
+    soft = np.clip((x - 80 - misplaced) / 8 + 0.5, 0, 1)
+    old, new = np.array([[40, 60, 90], [200, 210, 220]]), np.array([[110, 40, 30], [240, 200, 90]])
+    a, a_prime = ((old[0] + (old[1] - old[0]) * step[:, None]), (new[0] + (new[1] - new[0]) * soft[:, None]))
+    a, a_prime = (np.repeat(np.rint(p)[None], 120, axis=0).astype(np.uint8) for p in (a, a_prime))
+    refined = photo.refine(cpu, a, a_prime)[60].astype(int)
+    # Each side has one colour up to the very edge, and it is the new one (which the misplaced border mixes a little).
+    for side, colour in ((refined[:80], new[0]), (refined[80:], new[1])):
+        assert np.ptp(side, axis=0).max() <= 8
+        assert abs(side - colour).max() <= 30
+    assert abs(refined[80] - refined[79] - (new[1] - new[0])).max() <= 30
+
+
+def test_details_of_the_picture_survive(cpu, rng):
+    texture = rng.integers(-20, 21, (60, 80, 1))
+    a = np.clip(np.array([90, 120, 150]) + texture, 0, 255).astype(np.uint8)
+    a_prime = np.full_like(a, 0) + np.array([160, 100, 60], np.uint8)  # the vote has lost the texture
+    refined = photo.refine(cpu, a, a_prime)
+    left = refined.astype(float) - refined.mean(axis=(0, 1)) - texture
+    assert abs(left).mean() < 5
+    assert abs(refined.mean(axis=(0, 1)) - (160, 100, 60)).max() < 3
+
+
+@pytest.mark.parametrize(
+    "a, a_prime",
+    [
+        (np.zeros((9, 9, 3), np.uint8), np.zeros((9, 8, 3), np.uint8)),
+        (np.zeros((9, 9), np.uint8), np.zeros((9, 9), np.uint8)),
+        (np.zeros((0, 9, 3), np.uint8), np.zeros((0, 9, 3), np.uint8)),
+        (np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9, 3), np.uint16)),
+        (np.zeros((9, 9, 3), np.float32), np.zeros((9, 9, 3), np.float32)),
+    ],
+)
+def test_what_cannot_be_refined(cpu, a, a_prime):
+    with pytest.raises(ImageError, match="cannot refine"):
+        photo.refine(cpu, a, a_prime)

@@ -1,0 +1,282 @@
+"""Models on disk: found, refused with the reason, verified, removed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+
+import onnx
+import onnxruntime
+import pytest
+from vgg_files import random_network
+
+from analogy.errors import ModelError, OutputError
+from analogy.networks.export import build_features, build_objective, export
+from analogy.networks.models import (
+    CARD,
+    DEFAULT,
+    GRAPHS,
+    Card,
+    cache,
+    check_graph,
+    installed,
+    locate,
+    read_card,
+    remove,
+    shipped,
+    verify,
+    write_card,
+)
+
+WIDTHS = (3, 4, 5, 6, 7)
+CARD_OF = Card("tiny", "a test", WIDTHS, "random", "none")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("ANALOGY_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="module")
+def graphs():
+    network = random_network(WIDTHS)
+    models = {"features.onnx": build_features(network)}
+    models |= {f"invert_{level}.onnx": build_objective(network, level) for level in (5, 4, 3, 2)}
+    return {name: model.SerializeToString() for name, model in models.items()}
+
+
+@pytest.fixture
+def tiny(graphs):
+    write_card(cache() / "tiny", CARD_OF, graphs)
+    return cache() / "tiny"
+
+
+def test_the_cache_is_where_the_environment_says(home, monkeypatch):
+    assert cache() == home / "models"
+    monkeypatch.delenv("ANALOGY_HOME")
+    from platformdirs import user_cache_path
+
+    assert cache() == user_cache_path("analogy", appauthor=False) / "models"
+
+
+def test_models_are_found_by_name_and_by_folder(tiny, tmp_path, graphs):
+    assert list(installed()) == [DEFAULT, "tiny"]
+    assert locate("tiny") == tiny
+    assert locate(DEFAULT) == shipped() / DEFAULT
+    write_card(tmp_path / "elsewhere", CARD_OF, graphs)
+    assert locate(tmp_path / "elsewhere") == tmp_path / "elsewhere"
+    assert locate(str(tmp_path / "elsewhere")) == tmp_path / "elsewhere"
+
+
+def test_a_half_made_model_is_not_found(tiny):
+    tiny.rename(tiny.with_name(".tiny-x7h3"))
+    assert list(installed()) == [DEFAULT]
+
+
+def test_unknown_models_are_refused_with_what_there_is(tiny):
+    with pytest.raises(ModelError, match=r"^no model 'vgg99'; there is vgg19-compact, tiny, or name a model's folder$"):
+        locate("vgg99")
+    with pytest.raises(ModelError, match=r"'vgg19' is not here yet; get it with: analogy models pull vgg19$"):
+        locate("vgg19")
+
+
+@pytest.mark.parametrize("missing", [*GRAPHS, CARD])
+def test_a_folder_that_lacks_a_file_is_refused(tiny, tmp_path, missing):
+    folder = tiny.rename(tmp_path / "mine")
+    (folder / missing).unlink()
+    with pytest.raises(ModelError, match=f"mine lacks {missing}; export or pull the model again"):
+        locate(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"widths": [1, 2, 3]}, r"has widths \[1, 2, 3\]; expected five numbers above 0"),
+        ({"widths": [1, 2, 3, 4, 0]}, "expected five numbers above 0"),
+        ({"widths": [1, 2, 3, 4, "5"]}, "expected five numbers above 0"),
+        ({"widths": 5}, "cannot be read: TypeError"),
+        ({"sha256": [1]}, "expected file names with checksums"),
+        ({"colour": "blue"}, "cannot be read: TypeError"),
+        (None, "cannot be read: JSONDecodeError"),
+    ],
+)
+def test_a_wrong_card_is_refused(tiny, change, message):
+    path = tiny / CARD
+    path.write_text("{" if change is None else json.dumps(json.loads(path.read_text()) | change))
+    for function in (read_card, locate, verify):
+        with pytest.raises(ModelError, match=message) as caught:
+            function(tiny)
+        assert "\n" not in str(caught.value)
+
+
+def test_verify_tells_damaged_files_and_the_cure(tiny, tmp_path):
+    verify(tiny)
+    graph = tiny / "invert_4.onnx"
+    whole = graph.read_bytes()
+    graph.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(ModelError, match=r"invert_4.onnx is damaged: SHA-256 .*; replace it with: .* models pull tiny"):
+        verify(tiny)
+    moved = tiny.rename(tmp_path / "mine")
+    with pytest.raises(ModelError, match=r"is damaged.*; export the model again"):
+        verify(moved)
+    (moved / "features.onnx").unlink()
+    with pytest.raises(ModelError, match=r"features.onnx cannot be read: No such file"):
+        verify(moved)
+
+
+def test_the_shipped_model_is_whole_and_its_graphs_fit_its_card():
+    folder = locate(DEFAULT)
+    verify(folder)
+    for name in GRAPHS:
+        session = onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
+        check_graph(folder / name, read_card(folder), session)
+
+
+def opened(data: bytes) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_graphs_that_fit_the_card_pass(tiny, name, graphs):
+    check_graph(tiny / name, CARD_OF, opened(graphs[name]))
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_graphs_of_another_width_or_level_are_refused(tiny, name, graphs):
+    session = opened(graphs[name])
+    for level in range(1, 6):
+        widths = tuple(width + (n == level) for n, width in enumerate(WIDTHS, 1))
+        involved = name == "features.onnx" or int(name[7]) - 2 <= level <= int(name[7])
+        if involved:
+            with pytest.raises(ModelError, match="the folder's files are not of one model") as caught:
+                check_graph(tiny / name, replace(CARD_OF, widths=widths), session)
+            assert str(tiny / name) in str(caught.value) and "\n" not in str(caught.value)
+        else:
+            check_graph(tiny / name, replace(CARD_OF, widths=widths), session)
+    with pytest.raises(ModelError, match=r"asks for .*; expected only|are not of one model"):
+        check_graph(tiny / ("invert_5.onnx" if name != "invert_5.onnx" else "invert_2.onnx"), CARD_OF, session)
+
+
+@dataclass
+class Item:
+    name: str
+    shape: list
+    type: str = "tensor(float)"
+
+
+@dataclass
+class Session:
+    inputs: list
+    outputs: list
+
+    def get_inputs(self):
+        return self.inputs
+
+    def get_outputs(self):
+        return self.outputs
+
+
+def objective_session() -> Session:
+    """invert_2 of `WIDTHS` as other exporters may describe it: free sizes without names, a free batch."""
+    return Session(
+        [Item("x", ["N", 3, None, None]), Item("target", [1, 4, "a", "b"])],
+        [Item("loss", []), Item("gradient", [1, 3, "h", "w"]), Item("between", [1, 3, "h", "w"]), Item("more", [7])],
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: None, None),
+        (lambda s: s.outputs.pop(2), "has no output between; it has loss, gradient, more"),
+        (lambda s: s.inputs.pop(0), "has no input x; it has target"),
+        (lambda s: s.inputs.append(Item("scale", [])), "asks for scale; expected only x, target"),
+        (lambda s: setattr(s.inputs[0], "type", "tensor(float16)"), r"input x is tensor\(float16\)"),
+        (lambda s: setattr(s.inputs[0], "shape", [1, 3, 224, 224]), r"\[1, 3, 224, 224\], its card promises"),
+        (lambda s: setattr(s.inputs[0], "shape", [2, 3, "h", "w"]), r"input x is tensor\(float\) \[2, 3"),
+        (
+            lambda s: setattr(s.outputs[0], "shape", [1]),
+            r"output loss is tensor\(float\) \[1\], its card promises .* \[\]",
+        ),
+        (lambda s: setattr(s.outputs[1], "shape", [1, 3]), r"output gradient is tensor\(float\) \[1, 3\]"),
+    ],
+)
+def test_graphs_with_other_inputs_or_outputs_are_refused(tiny, change, message):
+    session = objective_session()
+    change(session)
+    if message is None:
+        check_graph(tiny / "invert_2.onnx", CARD_OF, session)
+        return
+    with pytest.raises(ModelError, match=message) as caught:
+        check_graph(tiny / "invert_2.onnx", CARD_OF, session)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pulled_model_can_be_removed(tiny):
+    assert remove("tiny") == tiny
+    assert not tiny.exists() and list(cache().iterdir()) == []
+    with pytest.raises(ModelError, match="no pulled model 'tiny' to remove; there is none"):
+        remove("tiny")
+
+
+@pytest.mark.parametrize("name", ["..", "../models/tiny", "", ".", "nothing"])
+def test_only_names_of_models_can_be_removed(tiny, name):
+    with pytest.raises(ModelError, match="to remove; there is tiny"):
+        remove(name)
+    verify(tiny)
+
+
+def test_the_shipped_model_is_not_removed(graphs):
+    with pytest.raises(ModelError, match="vgg19-compact comes with the package and stays"):
+        remove(DEFAULT)
+    verify(locate(DEFAULT))
+    write_card(cache() / DEFAULT, CARD_OF, graphs)  # not even with a namesake in the cache
+    with pytest.raises(ModelError, match="comes with the package and stays"):
+        remove(DEFAULT)
+
+
+def test_a_model_is_written_whole_or_not_at_all(tmp_path, graphs):
+    class Broken(dict):
+        calls = 0
+
+        def items(self):  # once for the checksums, then for writing
+            self.calls += 1
+            yield from list(super().items())[: 2 if self.calls == 2 else None]
+            if self.calls == 2:
+                assert [path.name[:5] for path in (tmp_path / "m").iterdir()] == [".new-"]
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_card(tmp_path / "m" / "new", CARD_OF, Broken(graphs))
+    assert list((tmp_path / "m").iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"cannot be written: (File exists|Not a directory)"):
+        write_card(tmp_path / "file" / "new", CARD_OF, graphs)
+    with pytest.raises(ModelError, match="is already there"):
+        write_card(tmp_path / "file", CARD_OF, graphs)
+    (tmp_path / "empty").mkdir()
+    write_card(tmp_path / "empty", CARD_OF, graphs)
+    verify(tmp_path / "empty")
+
+
+def test_the_module_is_light():
+    code = "import sys, analogy.networks.models, analogy.networks.published, analogy.networks.pull; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"numpy", "onnx", "onnxruntime", "pooch", "requests", "h5py", "platformdirs"} & set(loaded)
+
+
+def test_a_vgg16_model_is_a_model_like_any_other(tmp_path):
+    from vgg_files import IMAGENET, random_weights
+
+    from analogy.networks.export import CONVOLUTIONS, Network
+
+    layers = [layer for layer in CONVOLUTIONS if layer not in ("conv3_4", "conv4_4")]
+    network = Network(random_weights(WIDTHS, layers=layers), *IMAGENET)
+    export(network, tmp_path / "vgg16", replace(CARD_OF, name="vgg16"))
+    folder = locate(tmp_path / "vgg16")
+    for name in GRAPHS:
+        check_graph(folder / name, read_card(folder), opened((folder / name).read_bytes()))
+    assert len([n for n in onnx.load(folder / "features.onnx").graph.node if n.op_type == "Conv"]) == 11

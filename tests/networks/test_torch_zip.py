@@ -1,0 +1,160 @@
+"""The reader of .pth files: any layout of tensors is read, and a pickle can do nothing but build them."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+from vgg_files import random_weights, torch_vgg19, torchvision_names, zipped
+
+from analogy.errors import ModelError
+from analogy.networks.weights import read
+
+WIDTHS = (6, 8, 10, 12, 14)
+
+
+@pytest.fixture
+def weights():
+    return random_weights(WIDTHS, seed=5)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 1e-3), ("bfloat16", 1e-2), ("float64", 0)])
+def test_other_precisions_of_pth(tmp_path, weights, dtype, tolerance):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: no .pth file can be made")
+    named = {name: torch.tensor(value).to(getattr(torch, dtype)) for name, value in torchvision_names(weights).items()}
+    torch.save(named, tmp_path / "f")
+    for name, value in read(tmp_path / "f")[0].weights.items():
+        np.testing.assert_allclose(value, weights[name], rtol=tolerance, atol=1e-6)
+
+
+def test_views_in_a_pth_are_read_by_offset_and_strides(tmp_path, weights):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: no .pth file can be made")
+    named = {name: torch.tensor(value) for name, value in torchvision_names(weights).items()}
+    whole = torch.tensor(np.random.default_rng(0).random((50, 6, 3, 3), np.float32))
+    named["features.2.weight"] = whole.to(memory_format=torch.channels_last)[7 : 7 + WIDTHS[0]]
+    torch.save(named, tmp_path / "f")
+    actual = read(tmp_path / "f")[0].weights["conv1_2.weight"]
+    np.testing.assert_array_equal(actual, whole[7 : 7 + WIDTHS[0]].numpy())
+
+
+class Malice:
+    """Pickles to a call of `function`."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def text(value: str) -> bytes:
+    return b"X" + struct.pack("<i", len(value)) + value.encode()
+
+
+def stack_global(module: str, name: str) -> bytes:
+    return b"c" + f"{module}\n{name}\n".encode()
+
+
+@pytest.mark.parametrize("function", [os.system, eval, exec, os.mkdir])
+def test_a_malicious_pickle_is_refused_and_does_not_run(tmp_path, monkeypatch, function):
+    monkeypatch.chdir(tmp_path)
+    argument = {os.system: "mkdir it-ran", os.mkdir: "it-ran"}.get(function, "__import__('os').mkdir('it-ran')")
+    pickled = pickle.dumps({"features.0.weight": Malice(function, argument)}, 2)
+    path = tmp_path / "bad.pth"
+    path.write_bytes(zipped(pickled))
+    with pytest.raises(ModelError, match="for safety nothing but tensors is built") as caught:
+        read(path)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "it-ran").exists()
+    pickle.loads(pickled)  # the test is worth something: elsewhere it runs
+    assert (tmp_path / "it-ran").exists()
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        # attributes of the functions that are looked up must not be settable, by either form of state
+        stack_global("torch._utils", "_rebuild_tensor_v2") + b"}(X\x04\x00\x00\x00evilK\x01ub.",
+        stack_global("torch._utils", "_rebuild_tensor_v2") + b"N}(X\x0c\x00\x00\x00__defaults__)u\x86b.",
+        stack_global("collections", "OrderedDict") + b"N}(X\x04\x00\x00\x00keysK\x01u\x86b.",
+        b"\x80\x04\x8c\x10analogy.apps.cli\x8c\x04main\x93.",  # a name by STACK_GLOBAL
+        b"\x82\x01.",  # a name by number in the extension registry
+        b"Plib\n.",  # values of an unknown kind
+        b"(X\x07\x00\x00\x00storageX\x05\x00\x00\x00int99X\x01\x00\x00\x000tQ.",
+        b"",
+        b"garbage",
+        b"]q\x00.",  # a list
+    ],
+)
+def test_odd_pickles_are_refused(tmp_path, pickled):
+    path = tmp_path / "bad.pth"
+    path.write_bytes(zipped(pickled))
+    with pytest.raises(ModelError) as caught:
+        read(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def integers(*values: int) -> bytes:
+    return b"".join(b"J" + struct.pack("<i", value) for value in values)
+
+
+def tensor_pickle(shape, strides, offset=0, count=81) -> bytes:
+    """A state dict of one tensor, `features.0.weight`, in the opcodes that torch.save writes."""
+    storage = b"(" + text("storage") + stack_global("torch", "FloatStorage") + text("0") + text("cpu")
+    storage += integers(count) + b"tQ"
+    arguments = b"(" + storage + integers(offset) + b"(" + integers(*shape) + b"t(" + integers(*strides) + b"t\x89"
+    arguments += stack_global("collections", "OrderedDict") + b")Rt"
+    tensor = stack_global("torch._utils", "_rebuild_tensor_v2") + arguments + b"R"
+    return b"\x80\x02}(" + text("features.0.weight") + tensor + b"u."
+
+
+STRIDES = (27, 9, 3, 1)
+
+
+def test_the_handmade_pickle_is_what_torch_would_write(tmp_path):
+    """Else the tests below could pass for the wrong reason: this one gets as far as the missing bias."""
+    path = tmp_path / "f"
+    path.write_bytes(zipped(tensor_pickle((3, 3, 3, 3), STRIDES), {"0": bytes(324)}))
+    with pytest.raises(ModelError, match=r"no conv1_1.bias"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (zipped(tensor_pickle((3, 3, 3, 4), STRIDES), {"0": bytes(324)}), "reaches beyond its 81 stored values"),
+        (zipped(tensor_pickle((3, 3, 3, 3), STRIDES, 1), {"0": bytes(324)}), "reaches beyond its 81 stored values"),
+        (zipped(tensor_pickle((3, 3, 3, 3), STRIDES, -1), {"0": bytes(324)}), "the file is damaged"),
+        (zipped(tensor_pickle((3, 3, 3, 3), (27, 9, 3, -1)), {"0": bytes(324)}), "the file is damaged"),
+        (zipped(tensor_pickle((3, 3, 3, 3), (27, 9, 3)), {"0": bytes(324)}), "the file is damaged"),
+        (zipped(tensor_pickle((1 << 20, 1 << 20, 3, 3), (0, 0, 0, 0)), {"0": bytes(324)}), "reaches beyond"),
+        (zipped(tensor_pickle((3, 3, 3, 3), STRIDES), {"0": bytes(300)}), "reaches beyond its 75 stored values"),
+        (zipped(tensor_pickle((3, 3, 3, 3), STRIDES)), "the zip has no archive/data/0"),
+        (zipped(tensor_pickle((3, 3, 3, 3), STRIDES), {"0": bytes(324)}, zipfile.ZIP_DEFLATED), "is compressed"),
+        (zipped(b"." * (17 << 20)), "far more than a state dict needs"),
+    ],
+)
+def test_tensors_that_do_not_lie_in_the_file_are_refused(tmp_path, content, message):
+    path = tmp_path / "f"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=message) as caught:
+        read(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pickle_of_a_whole_model_is_refused_with_advice(tmp_path, weights):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: no .pth file can be made")
+    torch.save(torch_vgg19(weights), tmp_path / "f")
+    with pytest.raises(ModelError, match=r"asks for torch.nn.modules.module.Module; .*save model.state_dict\(\)"):
+        read(tmp_path / "f")
+
+
+def test_the_legacy_format_of_pytorch_is_refused_with_advice(tmp_path, weights):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: no .pth file can be made")
+    torch.save(torch_vgg19(weights).state_dict(), tmp_path / "f", _use_new_zipfile_serialization=False)
+    with pytest.raises(ModelError, match=r"before 1\.6, which is not read for safety; save it again"):
+        read(tmp_path / "f")

@@ -1,0 +1,302 @@
+"""The five kinds of files: what their real writers write gives PyTorch's features, and what is wrong is refused."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from safetensors.numpy import save_file
+from vgg_files import (
+    caffe_message,
+    picture,
+    plain_features,
+    random_weights,
+    torch_vgg19,
+    torchvision_names,
+    write_caffe,
+    write_keras,
+    write_onnx,
+    zipped,
+)
+
+from analogy.errors import ModelError
+from analogy.networks.export import CONVOLUTIONS, Network, build_features
+from analogy.networks.weights import PREPROCESSING, read, recognise
+
+WIDTHS = (6, 8, 10, 12, 14)
+
+
+def write_torch(path, weights) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: no .pth file can be made")
+    model = torch_vgg19(weights)
+    torch.save(model.state_dict(), path)
+
+
+def write_data_parallel(path, weights) -> None:
+    """A training checkpoint of a wrapped model: names with `module.`, parameters, under `state_dict`."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: no .pth file can be made")
+    named = {f"module.{name}": torch.nn.Parameter(value) for name, value in torch_vgg19(weights).state_dict().items()}
+    torch.save({"epoch": 3, "state_dict": named, "best": 0.5}, path)
+
+
+WRITERS = {
+    "keras published": ("keras", "caffe", write_keras),
+    "keras 2": ("keras", "caffe", lambda path, weights: write_keras(path, weights, "keras2")),
+    "keras model": ("keras", "caffe", lambda path, weights: write_keras(path, weights, "model")),
+    "caffe layers": ("caffe", "caffe", write_caffe),
+    "caffe layer": ("caffe", "caffe", lambda path, weights: write_caffe(path, weights, "layer")),
+    "torch": ("torch", "imagenet", write_torch),
+    "torch module.": ("torch", "imagenet", write_data_parallel),
+    "timm": ("safetensors", "imagenet", lambda path, weights: save_file(torchvision_names(weights), path)),
+    "compact": ("safetensors", "compact", lambda path, weights: save_file(weights, path)),
+    "onnx": ("onnx", "imagenet", write_onnx),
+}
+
+
+@pytest.fixture
+def weights():
+    return random_weights(WIDTHS, seed=5)
+
+
+def features(network: Network, image: np.ndarray) -> list[np.ndarray]:
+    session = onnxruntime.InferenceSession(
+        build_features(network).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    return session.run([f"relu{level}_1" for level in range(1, 6)], {"image": image[None]})
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_every_kind_gives_the_weights_and_the_preprocessing(tmp_path, weights, writer):
+    kind, preprocessing, write = WRITERS[writer]
+    path = tmp_path / "a file without a suffix"
+    write(path, weights)
+    network, found = read(path)
+    assert found == kind == recognise(path)
+    assert network.widths == WIDTHS
+    for name in weights:
+        np.testing.assert_array_equal(network.weights[name], weights[name])
+        assert network.weights[name].dtype == np.float32
+    assert {key: getattr(network, key) for key in PREPROCESSING[preprocessing]} == PREPROCESSING[preprocessing]
+    image = picture(32, 37)
+    for actual, expected in zip(features(network, image), plain_features(network, image).values(), strict=True):
+        np.testing.assert_allclose(actual[0], expected, rtol=1e-4, atol=1e-4 * expected.max())
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_every_kind_gives_the_features_of_pytorch(tmp_path, weights, writer):
+    """PyTorch's layers on the input that each source documents, prepared here by hand."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: its VGG-19 is not compared with")
+    _, preprocessing, write = WRITERS[writer]
+    path = tmp_path / "weights"
+    write(path, weights)
+    image = picture(48, 64)
+    if preprocessing == "caffe":
+        x = image[::-1] * 255 - np.float32([103.939, 116.779, 123.68])[:, None, None]
+    elif preprocessing == "imagenet":
+        mean, std = np.float32([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[:, :, None, None]
+        x = (image - mean) / std
+    else:
+        x = (image - np.float32(0.45)) / np.float32(0.25)
+    x, expected = torch.from_numpy(x.copy())[None], []
+    with torch.no_grad():
+        for number, layer in enumerate(torch_vgg19(weights).features):
+            x = layer(x)
+            if number in (1, 6, 11, 20, 29):  # relu1_1, relu2_1, .. in torchvision's vgg19().features
+                expected.append(x.clone().numpy())
+    for actual, wanted in zip(features(read(path)[0], image), expected, strict=True):
+        assert actual.shape == wanted.shape
+        np.testing.assert_allclose(actual, wanted, rtol=1e-4, atol=1e-4 * wanted.max())
+        assert wanted.max() > 0.1
+
+
+def test_preprocessing_can_be_chosen(tmp_path, weights):
+    save_file(torchvision_names(weights), tmp_path / "f")
+    network, _ = read(tmp_path / "f", "caffe")
+    assert network.bgr and network.std == (1 / 255,) * 3
+    with pytest.raises(ModelError, match=r"preprocessing 'bgr' is unknown; choose from caffe, imagenet, compact"):
+        read(tmp_path / "f", "bgr")
+
+
+def test_the_projects_start_weights_are_read():
+    """If the maintainers' folder of shared files is beside the checkout."""
+    from pathlib import Path
+
+    path = Path(__file__).parents[3] / "shared" / "compact-start.safetensors"
+    if not path.is_file():
+        pytest.skip("no compact-start.safetensors beside the checkout")
+    network, kind = read(path)
+    assert kind == "safetensors" and network.widths == (16, 32, 64, 128, 128) and network.mean == (0.45,) * 3
+
+
+# -- files that must not be read --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("writer", [name for name in WRITERS if name != "torch module."])
+@pytest.mark.parametrize("kept", [0.02, 0.5, 0.97])
+def test_truncated_files_are_refused(tmp_path, weights, writer, kept):
+    path = tmp_path / "weights"
+    WRITERS[writer][2](path, weights)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * kept)])
+    with pytest.raises(ModelError) as caught:
+        read(path)
+    message = str(caught.value)
+    assert message.startswith(str(path)) and "\n" not in message and len(message) < 400
+    assert "truncated" in message or "download it again" in message or "by its content" in message
+
+
+@pytest.mark.parametrize("writer", [name for name in WRITERS if name != "torch module."])
+def test_a_missing_layer_and_wrong_shapes_and_nan_are_refused(tmp_path, weights, writer):
+    write = WRITERS[writer][2]
+    path = tmp_path / "weights"
+    for name, value, message in [
+        ("conv4_1.weight", np.full_like(weights["conv4_1.weight"], np.nan), "conv4_1.weight has values that are not"),
+        ("conv2_2.weight", weights["conv2_1.weight"], "conv2_2: kernel"),
+        ("conv3_2.weight", weights["conv3_2.weight"][:, :, :2, :2], "conv3_2: kernel"),
+    ]:
+        if name == "conv2_2.weight" and writer in ("torch",):
+            continue  # PyTorch itself does not load it
+        changed = dict(weights)
+        changed[name] = value
+        if writer == "torch" and value.shape != weights[name].shape:
+            continue
+        write(path, changed)
+        with pytest.raises(ModelError, match=message):
+            read(path)
+
+
+def test_a_missing_layer_is_named(tmp_path, weights):
+    h5py = pytest.importorskip("h5py")
+    write_keras(tmp_path / "k", weights)
+    with h5py.File(tmp_path / "k", "a") as file:
+        del file["block4_conv3"]
+    with pytest.raises(ModelError, match=r"k: the weights have no conv4_3.weight"):
+        read(tmp_path / "k")
+
+    named = torchvision_names(weights)
+    save_file({name: value for name, value in named.items() if not name.startswith("features.14.")}, tmp_path / "s")
+    with pytest.raises(
+        ModelError, match=r"features.16 is no convolution of a plain VGG-19; a layer before it is missing"
+    ):
+        read(tmp_path / "s")
+    save_file({name: value for name, value in named.items() if name != "features.28.bias"}, tmp_path / "s")
+    with pytest.raises(ModelError, match=r"no conv5_1.bias"):
+        read(tmp_path / "s")
+
+    write_onnx(tmp_path / "o", weights)
+    model = onnx.load(tmp_path / "o", format="protobuf")
+    del model.graph.initializer[6]
+    onnx.save(model, tmp_path / "o.onnx")
+    with pytest.raises(ModelError, match="conv2_2_w_0 is not stored in the file"):
+        read(tmp_path / "o.onnx")
+
+    net = caffe_message()()
+    write_caffe(tmp_path / "c", weights)
+    net.ParseFromString((tmp_path / "c").read_bytes())
+    del net.layers[3]  # data, conv1_1, relu1_1, conv1_2
+    (tmp_path / "c").write_bytes(net.SerializeToString())
+    with pytest.raises(ModelError, match=r"no conv1_2.weight"):
+        read(tmp_path / "c")
+
+
+def test_vgg19_with_batch_normalisation_is_refused(tmp_path):
+    named = {"features.0.weight": np.zeros((4, 3, 3, 3), "f4"), "features.0.bias": np.zeros(4, "f4")}
+    named |= {"features.1.weight": np.zeros(4, "f4"), "features.3.weight": np.zeros((4, 4, 3, 3), "f4")}
+    save_file(named, tmp_path / "f")
+    with pytest.raises(ModelError, match=r"features.1 is no convolution .* batch normalisation, which cannot be used"):
+        read(tmp_path / "f")
+
+
+def test_a_network_with_other_layers_is_refused(tmp_path):
+    named = {f"features.{number}.{part}": np.zeros((3, 3, 3, 3)[: 4 if part == "weight" else 1], "f4")
+             for number in (0, 2, 4, 7) for part in ("weight", "bias")}  # fmt: skip
+    save_file(named, tmp_path / "f")
+    with pytest.raises(ModelError, match="has a convolution conv1_3, which VGG-19 lacks"):
+        read(tmp_path / "f")
+
+
+def test_whole_numbers_are_refused(tmp_path, weights):
+    save_file({name: np.int8(value) for name, value in weights.items()}, tmp_path / "f")
+    with pytest.raises(ModelError, match="weights of type int8; only floating point"):
+        read(tmp_path / "f")
+
+
+def test_an_onnx_file_of_another_network_is_refused(tmp_path, weights):
+    onnx.save(build_features(Network(weights, **PREPROCESSING["imagenet"])), tmp_path / "ours.onnx")
+    with pytest.raises(ModelError, match=r"\(Sub\) comes before conv5_1; expected a plain VGG-19"):
+        read(tmp_path / "ours.onnx")
+    write_onnx(tmp_path / "strided.onnx", weights)
+    model = onnx.load(tmp_path / "strided.onnx")
+    attributes = {item.name: item for item in model.graph.node[0].attribute}
+    attributes["strides"].ints[:] = [2, 2]
+    onnx.save(model, tmp_path / "strided.onnx")
+    with pytest.raises(ModelError, match=r"\(Conv\) has strides \[2, 2\]; a plain VGG-19 has \[1, 1\]"):
+        read(tmp_path / "strided.onnx")
+
+
+def test_names_in_a_file_cannot_write_to_the_terminal(tmp_path, weights):
+    write_onnx(tmp_path / "f.onnx", weights)
+    model = onnx.load(tmp_path / "f.onnx")
+    model.graph.node[1].op_type = "\x1b[2J" + "x" * 10_000
+    onnx.save(model, tmp_path / "f.onnx")
+    with pytest.raises(ModelError, match=r"\?\[2Jxxx") as caught:
+        read(tmp_path / "f.onnx")
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 1000
+
+
+def test_links_out_of_a_file_are_not_followed(tmp_path, weights):
+    h5py = pytest.importorskip("h5py")
+    write_keras(tmp_path / "other.h5", weights)
+    with h5py.File(tmp_path / "links.h5", "w") as file:
+        for layer in CONVOLUTIONS:
+            name = "block{}_conv{}".format(*layer[4:].split("_"))
+            file[name] = h5py.ExternalLink("other.h5", f"/{name}")
+    with pytest.raises(ModelError, match="has no layers block1_conv1"):
+        read(tmp_path / "links.h5")
+    (tmp_path / "raw").write_bytes(bytes(3 * 3 * 3 * 6 * 4))
+    with h5py.File(tmp_path / "external.h5", "w") as file:
+        shape = (3, 3, 3, 6)
+        file.create_dataset("block1_conv1/kernel:0", shape, "f4", external=[(str(tmp_path / "raw"), 0, 648)])
+    with pytest.raises(ModelError, match="lies in another file, which is not followed"):
+        read(tmp_path / "external.h5")
+    write_onnx(tmp_path / "whole.onnx", weights)
+    model = onnx.load(tmp_path / "whole.onnx")
+    onnx.save(model, tmp_path / "split.onnx", save_as_external_data=True, location="split.data", size_threshold=0)
+    with pytest.raises(ModelError, match="is not stored in the file; save the weights in one file"):
+        read(tmp_path / "split.onnx")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the file is empty; download it again"),
+        (b"<!DOCTYPE html><html>404</html>", "a web page or a Git LFS pointer"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "a web page or a Git LFS pointer"),
+        (b"hello, these are no weights", "not .h5, .caffemodel, .pth, .safetensors or .onnx, by its content"),
+        (bytes(range(200, 256)) * 50, "not .h5, .caffemodel, .pth, .safetensors or .onnx, by its content"),
+        (pickle.dumps([1, 2, 3]), "a bare pickle"),
+        (zipped(bytes(999))[:-500], "truncated or damaged"),
+        (b"\x08\x07hello", "truncated or damaged"),
+        (b"\x12\x00", "has no layers conv1_1"),
+        (b"\x12\x05hello", "a field has the type 4, which nobody writes; the file is damaged, download it again"),
+    ],
+)
+def test_other_files_are_refused_in_one_line(tmp_path, content, message):
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=message) as caught:
+        read(path)
+    assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+
+
+def test_a_zip_that_is_no_pth_and_a_missing_file_are_refused(tmp_path):
+    np.savez(tmp_path / "f.npz", a=np.zeros(3))
+    with pytest.raises(ModelError, match=r"a zip file without data.pkl"):
+        read(tmp_path / "f.npz")
+    with pytest.raises(ModelError, match="there is no such file"):
+        read(tmp_path / "none.h5")
+    with pytest.raises(ModelError, match="there is no such file"):
+        read(tmp_path)

@@ -1,0 +1,169 @@
+"""`tools/distill.py` on a toy teacher: the same seed gives the same weights, whole or killed and resumed."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="distillation needs torch: the extra `distill`")
+pytest.importorskip("safetensors", reason="distillation needs safetensors: the extra `distill`")
+onnx = pytest.importorskip("onnx", reason="the toy teacher is built with onnx")
+
+import torch  # noqa: E402
+from PIL import Image  # noqa: E402
+from safetensors.numpy import load_file, save_file  # noqa: E402
+
+from analogy.networks.models import locate, verify  # noqa: E402
+
+TOOL = Path(__file__).parents[2] / "tools" / "distill.py"
+
+
+def toy_teacher(path: Path) -> None:
+    """Writes a model with VGG-19's outputs: mean colours of 1, 2 .. 16 px squares through a random 1x1 layer."""
+    helper, rng = onnx.helper, np.random.default_rng(0)
+    nodes, initializers, outputs = [], [], []
+    for level in range(1, 6):
+        k = 2 ** (level - 1)
+        weight = rng.standard_normal((8, 3, 1, 1)).astype(np.float32)
+        initializers.append(onnx.numpy_helper.from_array(weight, f"w{level}"))
+        nodes += [
+            helper.make_node("AveragePool", ["image"], [f"p{level}"], kernel_shape=[k, k], strides=[k, k]),
+            helper.make_node("Conv", [f"p{level}", f"w{level}"], [f"c{level}"]),
+            helper.make_node("Relu", [f"c{level}"], [f"relu{level}_1"]),
+        ]
+        outputs.append(helper.make_tensor_value_info(f"relu{level}_1", onnx.TensorProto.FLOAT, [1, 8, None, None]))
+    image = helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1, 3, None, None])
+    graph = helper.make_graph(nodes, "toy", [image], outputs, initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, path)
+
+
+@pytest.fixture
+def distill(monkeypatch):
+    """The tool as a module, on crops small enough for a test and one thread."""
+    monkeypatch.syspath_prepend(str(TOOL.parent))
+    spec = importlib.util.spec_from_file_location("distill_tool", TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for part in (module, sys.modules["distill_pool"]):
+        monkeypatch.setattr(part, "SIDES", {32: (4, 4), 48: (2, 8)})
+        monkeypatch.setattr(part, "EVALUATION", (48, 2))
+    threads = torch.get_num_threads()
+    yield module
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    """A teacher and a folder of six pictures."""
+    rng = np.random.default_rng(1)
+    (tmp_path / "photos").mkdir()
+    for i in range(6):
+        small = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8))
+        small.resize((96, 72), Image.Resampling.BICUBIC).save(tmp_path / "photos" / f"{i}.png")
+    toy_teacher(tmp_path / "teacher.onnx")
+    return [str(tmp_path / "teacher.onnx"), str(tmp_path / "photos")]
+
+
+def options(run, steps=4):
+    return ["-o", str(run), "--steps", str(steps), "--crops", "8", "--threads", "1", "--checkpoint-every", "2"]
+
+
+def test_same_seed_same_weights_killed_or_not(distill, inputs, tmp_path, monkeypatch, capsys):
+    distill.main(inputs + options(tmp_path / "a"))
+    distill.main(inputs + options(tmp_path / "b"))
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(distill, "evaluate", killed)  # right after the checkpoint of step 2
+        with pytest.raises(KeyboardInterrupt):
+            distill.main(inputs + options(tmp_path / "c"))
+    halfway = load_file(tmp_path / "c" / distill.WEIGHTS_FILE)
+    with pytest.raises(SystemExit, match="--resume"):
+        distill.main(inputs + options(tmp_path / "c"))
+    distill.main([*inputs, *options(tmp_path / "c"), "--resume"])
+    assert "resumed at step 2 of 4" in capsys.readouterr().out
+
+    whole, again, resumed = (load_file(tmp_path / run / distill.WEIGHTS_FILE) for run in "abc")
+    for name, weight in whole.items():
+        np.testing.assert_array_equal(weight, again[name], err_msg=name)
+        np.testing.assert_array_equal(weight, resumed[name], err_msg=name)
+    assert any((weight != halfway[name]).any() for name, weight in whole.items())
+
+    distill.main([*inputs, *options(tmp_path / "d"), "--seed", "1"])
+    other = load_file(tmp_path / "d" / distill.WEIGHTS_FILE)
+    assert (other["conv5_1.weight"] != whole["conv5_1.weight"]).any()
+
+
+def test_weights_have_the_names_and_shapes_of_the_compact_model(distill, inputs, tmp_path, capsys):
+    distill.main(inputs + options(tmp_path / "run", steps=1))
+    weights = load_file(tmp_path / "run" / distill.WEIGHTS_FILE)
+    expected, channels = {}, 3
+    for level, convolutions, width in [(1, 2, 16), (2, 2, 32), (3, 4, 64), (4, 4, 128), (5, 1, 128)]:
+        for i in range(1, convolutions + 1):
+            expected |= {f"conv{level}_{i}.weight": (width, channels, 3, 3), f"conv{level}_{i}.bias": (width,)}
+            channels = width
+    assert {name: weight.shape for name, weight in weights.items()} == expected
+    assert {weight.dtype for weight in weights.values()} == {np.dtype(np.float32)}
+    verify(locate(tmp_path / "run" / "vgg19-compact"))  # the model folder is there, and whole
+
+    trained = capsys.readouterr().out
+    distill.main([*inputs, "--threads", "1", "--evaluate", str(tmp_path / "run" / distill.WEIGHTS_FILE)])
+    evaluated = capsys.readouterr().out.strip()
+    assert evaluated.startswith("held-back errors")
+    assert evaluated in trained
+
+
+def test_the_student_is_the_published_layer_order(distill, tmp_path):
+    """Against a plain VGG-19 stack with the exported weights: zero padding, and a last odd row is kept."""
+    torch.manual_seed(0)
+    student = distill.Student()
+    weights, image = student.weights(), torch.rand(1, 3, 35, 50)
+    x = (image - 0.45) / 0.25
+    for level, convolutions in [(1, 2), (2, 2), (3, 4), (4, 4), (5, 1)]:
+        if level > 1:
+            x = torch.nn.functional.max_pool2d(x, 2, ceil_mode=True)
+        for i in range(1, convolutions + 1):
+            name = f"conv{level}_{i}"
+            x = torch.nn.functional.conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], padding="same").relu()
+            if i == 1:
+                ours = student(image)[level].permute(0, 3, 1, 2)
+                torch.testing.assert_close(ours, x)
+    save_file({name: weight.numpy() for name, weight in weights.items()}, tmp_path / "weights.safetensors")
+    copy = distill.load_student(tmp_path / "weights.safetensors").weights()
+    assert all(torch.equal(weight, weights[name]) for name, weight in copy.items())
+
+
+def test_written_weights_have_the_teachers_scale_and_order_patches_alike(distill, tmp_path):
+    torch.manual_seed(0)
+    student = distill.Student()
+    with torch.no_grad():
+        for name in distill.LAYERS:
+            student.kernels[name].mul_(5)  # after 13 layers the features are 1e9 times too large
+    rng, level_side = np.random.default_rng(0), {level: 48 >> (level - 1) for level in distill.LEVELS}
+    pool = {"images": rng.integers(0, 256, (2, 48, 48, 3), dtype=np.uint8)}
+    for level, side in level_side.items():
+        pool[f"index{level}"] = np.tile(np.arange(side * side, dtype=np.int32), (2, 1))
+        pool[f"teacher{level}"] = rng.random((2, side * side, 8)).astype(np.float16) * level
+    images, _, teacher = distill.batch_of(pool, np.arange(2))
+    rescaled = {name: weight.numpy() for name, weight in distill.rescaled_weights(student, pool).items()}
+    save_file(rescaled, tmp_path / "rescaled.safetensors")
+    rescaled = distill.load_student(tmp_path / "rescaled.safetensors")
+    with torch.no_grad():
+        before, after = student(images), rescaled(images)
+    for level in distill.LEVELS:
+        torch.testing.assert_close(after[level].square().mean(), teacher[level].square().mean())
+        directions = [torch.nn.functional.normalize(f[level].flatten(0, 2), dim=1) for f in (before, after)]
+        torch.testing.assert_close(*directions, rtol=1e-4, atol=1e-5)
+
+
+def test_a_missing_teacher_and_an_empty_folder_are_one_clear_line(distill, inputs, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SystemExit, match="no photos in"):
+        distill.main([inputs[0], str(tmp_path / "empty"), *options(tmp_path / "run")])
+    with pytest.raises(SystemExit, match="no teacher at"):
+        distill.main([str(tmp_path / "none.onnx"), inputs[1], *options(tmp_path / "run")])
