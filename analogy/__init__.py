@@ -4,7 +4,7 @@
     >>> result = analogy.transfer("photo.jpg", "painting.jpg")
     >>> result.save("out")
 
-The names below are imported when first used, so that `import analogy` is quick.
+The names of `__all__` are imported when they are first used, so that `import analogy` is quick.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from .engine import Engine, transfer
     from .errors import AnalogyError, DeviceError, ImageError, MemoryLimitError, ModelError, OutputError, SettingsError
     from .method.flow import warp
-    from .method.matching import Progress
+    from .method.progress import Progress
     from .result import Result
     from .settings import PRESETS, Settings
 
 __version__ = "0.1.0"
 
-_HOME = {
+_DEFINED_IN = {
     "AnalogyError": "errors",
     "DeviceError": "errors",
     "Engine": "engine",
@@ -31,7 +31,7 @@ _HOME = {
     "ModelError": "errors",
     "OutputError": "errors",
     "PRESETS": "settings",
-    "Progress": "method.matching",
+    "Progress": "method.progress",
     "Result": "result",
     "Settings": "settings",
     "SettingsError": "errors",
@@ -58,12 +58,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _DEFINED_IN:
         raise AttributeError(f"module 'analogy' has no attribute {name!r}")
-    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    value = getattr(import_module(f".{_DEFINED_IN[name]}", __name__), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    return sorted([*globals(), *_DEFINED_IN])

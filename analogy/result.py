@@ -1,4 +1,4 @@
-"""What a transfer gives, in memory and as files."""
+"""The result of a transfer, in memory and as files."""
 
 from __future__ import annotations
 
@@ -13,32 +13,37 @@ import numpy as np
 
 from . import __version__
 from .backends import Array
-from .errors import OutputError, SettingsError
+from .errors import SettingsError
 from .method.flow import consistency, write_flo, write_npz, write_text
-from .pictures import images
 from .pictures.colour import to_8_bits
-from .pictures.files import atomic
-from .settings import Settings, make
+from .pictures.files import atomic, make_folder
+from .pictures.images import Picture, montage
+from .pictures.writing import write_picture
+from .settings import Settings
 
-READ_ONLY = (".gif", ".heic", ".heif", ".avif")
 MONTAGE_HEIGHT = 1080
-"""At most, in pixels: a montage is for looking at."""
+"""Most rows of a montage, which is for looking at."""
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """The analogy, and how it was found. What `settings.direction` leaves out is None.
+    """The analogy, and how it was made. What `settings.direction` leaves out is None.
 
-    `a_prime` has the size of A, `b` that of B': (H, W, 3) RGB, uint8, or uint16 where A or B' has 16 bits. `nnf_ab`
-    (hA, wA, 2) int32 and `nnf_ba` lie between the pictures as the network saw them: [y, x] holds the (row, column) of
-    the match. `error_ab`, `error_ba` float32: distance of the matched patches, -2 perfect. `levels`, where asked for:
-    level -> the picture voted through the field of that level. `seconds`: time per stage. Where A was a CuPy array and
-    the device is "cuda", the pictures, fields and distances are CuPy arrays, else NumPy's; those belong to the stream of
-    the engine's backend: synchronise before you use them on another.
+    a, b_prime            the inputs, as they were read
+    a_prime, b            the results: (H, W, 3) RGB of the size of A and of B', uint16 if A or B' has 16 bits, else uint8
+    nnf_ab, nnf_ba        (h, w, 2) int32, the fields between the pictures in the size in which the network saw them:
+                          [y, x] holds the (row, column) of the match
+    error_ab, error_ba    (h, w) float32, the distance of the matched patches: -2 is perfect
+    settings, model, model_sha256, device    what the result was made with
+    levels                level -> the picture that its field votes, (H, W, 3) uint8; empty unless asked for
+    seconds               stage -> the time it took
+
+    Arrays are NumPy's. If A was a CuPy array and the device is "cuda", the results, fields and distances are CuPy arrays,
+    which belong to the stream of the engine's backend: synchronise before you use them on another.
     """
 
-    a: images.Picture
-    b_prime: images.Picture
+    a: Picture
+    b_prime: Picture
     a_prime: Array | None
     b: Array | None
     nnf_ab: Array | None
@@ -53,9 +58,9 @@ class Result:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def consistency(self) -> np.ndarray:
-        """(hA, wA) float32: how far, in positions, each comes back from itself through both fields; 0 is perfect.
+        """(hA, wA) float32: the distance, in positions, at which each comes back through both fields; 0 is perfect.
 
-        Raises `SettingsError` where only one direction was made.
+        Raises `SettingsError` if only one direction was made.
         """
         if self.nnf_ab is None or self.nnf_ba is None:
             raise SettingsError(
@@ -64,24 +69,24 @@ class Result:
         return consistency(to_host(self.nnf_ab), to_host(self.nnf_ba))
 
     def save(self, folder: str | os.PathLike[str], *, flow: bool = False) -> None:
-        """Write the pictures and how they were made into `folder`, made where needed; each file whole or not at all.
+        """Write the pictures, and how they were made, into `folder`, which is made if needed.
 
-        `a_prime.png` and `b.png`, with the alpha and the colour profile of A and of B'; `montage.png` (A, A', B, B');
-        `settings.json`; `level_5.png` .. where the result has levels; and with `flow` each field as `flow_ab.npz` (nnf,
-        distance), `flow_ab.flo` (Middlebury) and `flowAB.txt` (the authors' program), `ba` likewise. Raises
-        `OutputError`.
+        The files are `a_prime.png` and `b.png`, with the alpha and the ICC profile of A and of B'; `montage.png` (A, A', B,
+        B'); `settings.json`; `level_5.png` to `level_1.png` if the result has levels; and with `flow` each field as
+        `flow_ab.npz` (nnf, distance), `flow_ab.flo` (Middlebury) and `flowAB.txt` (the authors' program), `ba` likewise.
+        Each file appears whole or not at all. Raises `OutputError` if one cannot be written.
         """
-        folder = prepare_folder(folder)
+        folder = make_folder(folder)
         row = [self.a.rgb]
         for name, picture, own in (("a_prime", self.a_prime, self.a), ("b", self.b, self.b_prime)):
             if picture is not None:
-                images.write(folder / f"{name}.png", to_host(picture), like=own)
+                write_picture(folder / f"{name}.png", to_host(picture), like=own)
                 row.append(to_8_bits(to_host(picture)))
         row.append(self.b_prime.rgb)
         height = min(MONTAGE_HEIGHT, *(len(picture) for picture in row))
-        images.write(folder / "montage.png", images.montage(row, height=height))
+        write_picture(folder / "montage.png", montage(row, height=height))
         for level, picture in self.levels.items():
-            images.write(folder / f"level_{level}.png", picture)
+            write_picture(folder / f"level_{level}.png", picture)
         if flow:
             for name, nnf, error in (("ab", self.nnf_ab, self.error_ab), ("ba", self.nnf_ba, self.error_ba)):
                 if nnf is not None and error is not None:
@@ -92,7 +97,7 @@ class Result:
             file.write((json.dumps(self.record(), indent=2) + "\n").encode())
 
     def record(self) -> dict[str, Any]:
-        """How this was made, as plain values for JSON."""
+        """How the result was made, as plain values for JSON."""
         return {
             "analogy": __version__,
             "versions": {name: version(name) for name in ("numpy", "numba", "pillow")},
@@ -113,31 +118,11 @@ def to_host(array: Any) -> np.ndarray:
     return array if isinstance(array, np.ndarray) else array.get()
 
 
-def prepare_folder(folder: str | os.PathLike[str]) -> Path:
-    """Make a folder for results. Raises `OutputError` where that is not possible or it cannot be written."""
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder {folder}: {error.strerror}; choose another") from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"no permission to write to the folder {folder}; choose another")
-    return folder
-
-
-def is_picture(path: Path) -> bool:
-    """Whether an output path names a picture, rather than a folder. Raises `OutputError` for a kind that is only read."""
-    suffix = path.suffix.lower()
-    if suffix in READ_ONLY:
-        raise OutputError(f"cannot write {suffix} pictures; use one of {' '.join(images.WRITERS)}, or name a folder")
-    return suffix in images.WRITERS and not path.is_dir()
-
-
 def read_record(path: str | os.PathLike[str]) -> tuple[Settings, str, str]:
-    """The settings, the model's name and its checksum out of a `settings.json`. Raises `SettingsError`."""
+    """Read a `settings.json`: the settings, the model's name and its checksum. Raises `SettingsError`."""
     try:
         fields = json.loads(Path(path).read_text(encoding="utf-8"))
-        return make(fields["settings"]), str(fields["model"]), str(fields["model_sha256"])
+        return Settings.from_dict(fields["settings"]), str(fields["model"]), str(fields["model_sha256"])
     except FileNotFoundError as error:
         raise SettingsError(f"{path}: there is no such file") from error
     except SettingsError as error:

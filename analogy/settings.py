@@ -1,7 +1,7 @@
-"""What can be chosen about a transfer: the method's constants with their source, presets, validation.
+"""The settings of a transfer with their defaults and presets, and the constants of the method with their source.
 
-The command's options are made from the fields of `Settings` (their `help`, type, choices and default), so that the two
-cannot drift apart.
+The command's options are made from the fields of `Settings` (`help`, type, choices and default), so that the two cannot
+drift apart.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from typing import Any
 
 from .errors import SettingsError
 
-# Constants of the authors' released program (DESIGN 1), by level L.
-PATCH = {5: 3, 4: 3, 3: 3, 2: 5, 1: 5}
+# Constants of the authors' released program, by level. Liao et al. 2017 give them in sections 4.2 and 4.3.
+PATCH_SIZE = {5: 3, 4: 3, 3: 3, 2: 5, 1: 5}
 """Patch size in the search at each level."""
-PIXEL_PATCH = 3
+PIXEL_PATCH_SIZE = 3
 """Patch size of the final vote with pixels."""
-REACH = {4: 6, 3: 6, 2: 4, 1: 4}
-"""First radius of the random search; at level 5 it is the whole map."""
-JUMPS = (8, 4, 2, 1)
-"""Distances of the neighbours that propagation asks."""
+SEARCH_RADIUS = {4: 6, 3: 6, 2: 4, 1: 4}
+"""First radius of the random search; at level 5 it covers the whole map."""
+PROPAGATION_JUMPS = (8, 4, 2, 1)
+"""Distances of the neighbours from which propagation takes candidates, in this order."""
 ALPHA = {
     1: {4: 0.7, 3: 0.6, 2: 0.5, 1: 0.0},
     2: {4: 0.8, 3: 0.7, 2: 0.6, 1: 0.1},
     3: {4: 0.9, 3: 0.8, 2: 0.7, 1: 0.2},
 }
-"""Largest share of the picture's own features in the blend at each level, by `weight` (equation 4 of the paper)."""
+"""Largest share of the content's own features in the blend at each level, by `weight` (section 4.3)."""
 TAU, KAPPA = 0.05, 300.0
-"""Threshold and steepness of the sigmoid on the saliency (section 4.3 of the paper)."""
+"""Threshold and steepness of the sigmoid in the weight map (section 4.3)."""
 
 INVERSIONS = ("vote", "deconvolution")
 DIRECTIONS = ("both", "ab", "ba")
@@ -92,16 +92,16 @@ class Settings:
         """The settings of a preset, with `changes`. Raises `SettingsError` for an unknown name."""
         if name not in PRESETS:
             raise SettingsError(f"unknown preset {name!r}; choose one of {', '.join(PRESETS)}")
-        return make(PRESETS[name] | changes)
+        return cls.from_dict(PRESETS[name] | changes)
 
-
-def make(values: dict[str, Any]) -> Settings:
-    """`Settings(**values)`, naming what it does not know. Raises `SettingsError`."""
-    known = [field.name for field in dataclasses.fields(Settings)]
-    unknown = [name for name in values if name not in known]
-    if unknown:
-        raise SettingsError(f"unknown setting {unknown[0]!r}; there is {', '.join(known)}")
-    return Settings(**values)
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Settings:
+        """`Settings(**values)`. Raises `SettingsError`, which names a key that is no setting."""
+        known = [field.name for field in dataclasses.fields(cls)]
+        unknown = [name for name in values if name not in known]
+        if unknown:
+            raise SettingsError(f"unknown setting {unknown[0]!r}; there is {', '.join(known)}")
+        return cls(**values)
 
 
 def _article(kind: type) -> str:
@@ -117,4 +117,4 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"inversion": "deconvolution", "inversion_steps": 20, "search_iterations": 10},
     "fast": {"inversion": "vote"},
 }
-"""Name -> settings that differ from the defaults: the paper's four uses, its constants, and the fast mode."""
+"""Name -> the settings in which it differs from the defaults: the paper's uses, its constants, and the fast mode."""

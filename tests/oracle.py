@@ -64,8 +64,8 @@ def allowed(labels, match):
     return (one == other) | (one < 0) | (other < 0)
 
 
-def propagate(a, b, nnf, distance, patch, jump, peak, labels=None):
-    """One propagation pass; `peak` only allows to stop early, which this does not do."""
+def propagate(a, b, nnf, distance, patch, jump, max_product, labels=None):
+    """One propagation pass; `max_product` only allows to stop early, which this does not do."""
     y, x = np.mgrid[: a.shape[0], : a.shape[1]]
     best, best_distance = nnf.copy(), distance.copy()
     for oy, ox in ((-jump, 0), (jump, 0), (0, -jump), (0, jump)):
@@ -75,8 +75,8 @@ def propagate(a, b, nnf, distance, patch, jump, peak, labels=None):
     return best, best_distance
 
 
-def random_search(a, b, nnf, distance, patch, radius, seed, iteration, peak, labels=None):
-    """One random-search pass; see `propagate` for `peak`."""
+def random_search(a, b, nnf, distance, patch, radius, seed, iteration, max_product, labels=None):
+    """One random-search pass; see `propagate` for `max_product`."""
     y, x = np.mgrid[: a.shape[0], : a.shape[1]]
     everywhere = np.ones(y.shape, bool)
     best, best_distance = nnf.copy(), distance.copy()

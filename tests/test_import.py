@@ -45,8 +45,9 @@ def test_the_cpu_backend_works_where_nothing_can_be_cached() -> None:
 import numba.core.caching as caching
 caching.CacheImpl._locator_classes = []
 import numpy as np
-from analogy.backends.cpu import CpuBackend, _join
-assert type(_join._cache).__name__ == "NullCache"
+from analogy.backends import kernels
+from analogy.backends.cpu import CpuBackend
+assert type(kernels.join._cache).__name__ == "NullCache"
 print(CpuBackend(1).join(np.ones((2, 2, 1), np.float32), np.ones((2, 2, 1), np.float32)).sum())
 """
     assert float(run(code)) == 8

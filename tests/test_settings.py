@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from analogy.errors import SettingsError
-from analogy.settings import ALPHA, PATCH, PRESETS, REACH, Settings, make
+from analogy.settings import ALPHA, PATCH_SIZE, PRESETS, SEARCH_RADIUS, Settings
 
 
 def test_every_preset_is_valid() -> None:
@@ -20,7 +20,7 @@ def test_a_single_value_goes_before_the_preset() -> None:
 def test_the_paper_preset_is_the_authors_constants() -> None:
     paper = Settings.preset("paper")
     assert (paper.inversion, paper.search_iterations) == ("deconvolution", 10)
-    assert (PATCH, REACH) == ({5: 3, 4: 3, 3: 3, 2: 5, 1: 5}, {4: 6, 3: 6, 2: 4, 1: 4})
+    assert (PATCH_SIZE, SEARCH_RADIUS) == ({5: 3, 4: 3, 3: 3, 2: 5, 1: 5}, {4: 6, 3: 6, 2: 4, 1: 4})
     assert ALPHA[2] == {4: 0.8, 3: 0.7, 2: 0.6, 1: 0.1}
 
 
@@ -41,7 +41,7 @@ def test_the_paper_preset_is_the_authors_constants() -> None:
 )
 def test_a_wrong_value_is_named(values: dict, words: str) -> None:
     with pytest.raises(SettingsError, match=words):
-        make(values)
+        Settings.from_dict(values)
 
 
 def test_an_unknown_preset_is_named() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from analogy.engine import Engine
 from analogy.method.features import Features
-from analogy.pictures import images
+from analogy.pictures import images, reading
 
 
 def pictures(rng):
@@ -64,5 +64,5 @@ def test_cupy_arrays_in_give_cupy_arrays_out_that_can_be_saved(simulated, rng, t
         assert isinstance(array, simulated.xp.ndarray)
         assert np.array_equal(simulated.to_host(array), getattr(host, name))
     device.save(tmp_path, flow=True)
-    assert np.array_equal(images.read(tmp_path / "a_prime.png").rgb, host.a_prime)
+    assert np.array_equal(reading.read_picture(tmp_path / "a_prime.png").rgb, host.a_prime)
     assert np.array_equal(device.consistency(), host.consistency())

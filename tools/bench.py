@@ -19,7 +19,7 @@ from analogy.backends import DEVICES
 from analogy.engine import Engine
 from analogy.method import nnf
 from analogy.networks.models import DEFAULT
-from analogy.pictures import images
+from analogy.pictures import images, reading
 
 EXAMPLES = Path(analogy.__file__).parent / "examples"
 
@@ -53,7 +53,10 @@ def main(size: int, runs: int, device: str, model: str) -> None:
     backend = engine.backend
     finish = lambda: backend.to_host(backend.xp.zeros(1))  # noqa: E731 - a copy to the host waits for all before it
     click.echo(f"{backend.describe()}, model {model}, {size} x {size}, {runs} runs")
-    a, b1 = (images.resize(images.read(EXAMPLES / f"{name}.jpg").rgb, size, size) for name in ("astronaut", "lovelace"))
+    a, b1 = (
+        images.resize(reading.read_picture(EXAMPLES / f"{name}.jpg").rgb, size, size)
+        for name in ("astronaut", "lovelace")
+    )
 
     click.echo("\nwhole transfers, against the defaults")
     reference = show("defaults", timed(lambda: engine.transfer(a, b1), finish, runs), 1.0)
@@ -72,11 +75,11 @@ def main(size: int, runs: int, device: str, model: str) -> None:
     f, g = (engine.network.pyramid(picture)[1] for picture in (a, b1))
     joined_a, joined_b = backend.join(f, f), backend.join(g, g)
     field = nnf.identity(backend, (size, size), (size, size))
-    field, distance = nnf.search(backend, joined_a, joined_b, field, patch=5, reach=4, iterations=2, seed=0)
+    field, distance = nnf.search(backend, joined_a, joined_b, field, patch=5, search_radius=4, iterations=2, seed=0)
     arguments = joined_a, joined_b, field, distance, 5
-    reference = show("propagate", timed(lambda: backend.propagate(*arguments, 1, nnf.PEAK), finish, runs), 1.0)
+    reference = show("propagate", timed(lambda: backend.propagate(*arguments, 1, nnf.MAX_PRODUCT), finish, runs), 1.0)
     for name, work in {
-        "random_search": lambda: backend.random_search(*arguments, 4, 0, 0, nnf.PEAK),
+        "random_search": lambda: backend.random_search(*arguments, 4, 0, 0, nnf.MAX_PRODUCT),
         "distance": lambda: backend.distance(joined_a, joined_b, field, 5),
         "vote": lambda: backend.vote(field, g, 5),
         "join": lambda: backend.join(f, f),

@@ -97,11 +97,11 @@ def _run(
     from tqdm import tqdm
 
     from ..engine import Engine
-    from ..pictures import images
-    from ..result import is_picture, prepare_folder
+    from ..pictures.files import make_folder
+    from ..pictures.writing import is_picture_path, write_picture
 
-    one = is_picture(output)
-    prepare_folder(output.parent if one else output)
+    one = is_picture_path(output)
+    make_folder(output.parent if one else output)
     ready = Engine(*engine)
     with tqdm(
         total=100, leave=False, disable=None, bar_format="{desc:12} {bar} {percentage:3.0f}%  {remaining} left"
@@ -115,9 +115,9 @@ def _run(
     if not one:
         result.save(output, flow=flow)
     elif result.a_prime is not None:
-        images.write(output, result.a_prime, like=result.a)
+        write_picture(output, result.a_prime, like=result.a)
     elif result.b is not None:
-        images.write(output, result.b, like=result.b_prime)
+        write_picture(output, result.b, like=result.b_prime)
     click.echo(f"{output}: {sum(result.seconds.values()):.1f} s ({result.model}, {result.device})")
 
 
@@ -173,9 +173,9 @@ def demo(output: Path, model: str | None, device: str, threads: int | None) -> N
 def flow(file: Path, output: Path, width: int | None) -> None:
     """Draw a field (.npz, .flo or .txt) in the usual colour wheel: hue is direction, strength is distance."""
     from ..method import flow as fields
-    from ..pictures import images
+    from ..pictures.writing import write_picture
 
-    images.write(output, fields.colour(fields.read(file, width)))
+    write_picture(output, fields.colour(fields.read(file, width)))
     click.echo(str(output))
 
 

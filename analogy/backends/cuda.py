@@ -1,11 +1,12 @@
 """The CUDA backend: CuPy arrays, the kernels of `kernels.cu`, ONNX Runtime's CUDA provider, all on one stream.
 
-The constructor tries each thing it will need, in order, and says which one is missing and how to get it (`probes.py`).
+The constructor tries in order each thing that it will need. If one is missing, the error says which, and how to get it
+(`probes.py`).
 
-The stream. Kernels, CuPy operations and ONNX Runtime share one non-blocking stream, so nothing ever waits for anything
-but its input. CuPy knows a current stream per thread: every method makes this backend's stream the current one of the
-calling thread, after whatever that thread had started before, and leaves it so; CuPy operations that a caller puts
-between two methods then fall in line. The device is CUDA's first: choose another with CUDA_VISIBLE_DEVICES.
+The stream. Kernels, CuPy operations and ONNX Runtime share one non-blocking stream, so that each waits only for its
+input. CuPy keeps a current stream for each thread. Every method makes this backend's stream the current one of the
+calling thread, ordered after what that thread had started before, and leaves it so; CuPy operations that a caller puts
+between two methods are then in order too. The device is CUDA's first; CUDA_VISIBLE_DEVICES chooses another.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _UNLABELLED = np.uintp(0), np.uintp(0)
 class CudaBackend:
     """The kernel contract of `backends` on CuPy arrays.
 
-    Raises `DeviceError` where CuPy, the driver, the compiler or ONNX Runtime's CUDA provider is missing or unfit.
+    Raises `DeviceError` if CuPy, the driver, the compiler or ONNX Runtime's CUDA provider is missing or unfit.
     """
 
     name = "cuda"
@@ -52,11 +53,11 @@ class CudaBackend:
         options = {
             "device_id": str(self._device.id),
             "user_compute_stream": str(self._stream.ptr),
-            # Float32 means float32: TensorFloat-32 keeps 10 bits of each factor and moves the matches.
+            # TensorFloat-32 would keep only 10 bits of each factor, which moves the matches.
             "use_tf32": "0",
             # The exhaustive search would run again for each new picture size.
             "cudnn_conv_algo_search": "HEURISTIC",
-            # Doubling its share at each growth would leave little for CuPy, which takes from the same memory.
+            # If it doubled at each growth, little would be left for CuPy, which takes from the same memory.
             "arena_extend_strategy": "kSameAsRequested",
         }
         return [("CUDAExecutionProvider", options), "CPUExecutionProvider"]
@@ -68,7 +69,7 @@ class CudaBackend:
         return f"{properties['name'].decode()}, {memory:.0f} GiB, CUDA {probes.version(runtime.runtimeGetVersion())}"
 
     def prepare(self) -> None:
-        """Compile both forms of the kernels (CuPy keeps them on disk, so only once per device and CUDA version)."""
+        """Compile both forms of the kernels. CuPy keeps them on disk: once for each device and CUDA version."""
         self._adopt()
         for unit in ("float4", "float"):
             self._function("distance", unit)
@@ -85,7 +86,7 @@ class CudaBackend:
         return array.data.ptr
 
     def free_memory(self) -> int:
-        """Bytes that the device has left, and those that CuPy holds without using them."""
+        """Bytes that are free on the device, and those that CuPy holds without using them."""
         with self._device:
             free, _ = self.xp.cuda.runtime.memGetInfo()
         return free + self.xp.get_default_memory_pool().free_bytes()
@@ -109,12 +110,18 @@ class CudaBackend:
         self._launch("distance", unit, a.shape[:2], units, a, b, nnf, out, *sizes, _i(patch // 2))
         return out
 
-    def propagate(self, a, b, nnf, distance, patch, jump, peak, labels=None):
-        rest = _i(patch // 2), _i(jump), np.float32(peak)
+    def propagate(self, a, b, nnf, distance, patch, jump, max_product, labels=None):
+        rest = _i(patch // 2), _i(jump), np.float32(max_product)
         return self._improve("propagate", a, b, nnf, distance, labels, *rest)
 
-    def random_search(self, a, b, nnf, distance, patch, radius, seed, iteration, peak, labels=None):
-        rest = _i(patch // 2), _i(radius), np.uint32(seed & 0xFFFFFFFF), np.uint32(iteration), np.float32(peak)
+    def random_search(self, a, b, nnf, distance, patch, search_radius, seed, iteration, max_product, labels=None):
+        rest = (
+            _i(patch // 2),
+            _i(search_radius),
+            np.uint32(seed & 0xFFFFFFFF),
+            np.uint32(iteration),
+            np.float32(max_product),
+        )
         return self._improve("random_search", a, b, nnf, distance, labels, *rest)
 
     def vote(self, nnf, b, patch):
@@ -125,7 +132,7 @@ class CudaBackend:
         return out
 
     def _adopt(self) -> None:
-        """Make this backend's stream and device the calling thread's own, in order after its earlier work."""
+        """Make this backend's device and stream the calling thread's current ones, ordered after its earlier work."""
         cuda = self.xp.cuda
         self._device.use()
         current = cuda.get_current_stream()
@@ -146,7 +153,7 @@ class CudaBackend:
         return out
 
     def _launch(self, name: str, unit: str, shape: tuple[int, int], units: int, *args: Any) -> None:
-        """Run a kernel over all positions of `shape`, with as many lanes for each as its `units` can occupy."""
+        """Run a kernel over all positions of `shape`, with as many lanes for each position as its `units` can occupy."""
         lanes = min(_WARP, _power_of_two(units))
         positions = _THREADS_PER_BLOCK // lanes
         tile_h = 1 << (positions.bit_length() - 1) // 2

@@ -1,5 +1,5 @@
 // The kernel contract of backends/__init__.py in CUDA C++, compiled at run time by NVRTC. It is the algorithm of
-// cpu.py: the same candidates in the same order, the same random numbers, accepted by the same comparison.
+// kernels.py: the same candidates in the same order, the same random numbers, accepted by the same comparison.
 //
 // Layout. Each position of A belongs to a group of blockDim.x lanes (a power of two, at most a warp), neighbours in
 // their warp; a block covers a tile of blockDim.y x blockDim.z positions. One row of a patch is one contiguous run of
@@ -79,11 +79,12 @@ __device__ __forceinline__ unsigned hash32(unsigned seed, unsigned iteration, un
 
 // Distance of the patches around the group's position in A and `m` in B, or `best` as soon as it cannot be smaller.
 __device__ __forceinline__ float patch_distance(const Group& g, const UNIT* __restrict__ a, const UNIT* __restrict__ b,
-                                                const Sizes& s, Match m, int radius, float best, float peak) {
-  const int top = min(radius, min(g.y, m.y));
-  const int bottom = min(radius, min(s.ha - 1 - g.y, s.hb - 1 - m.y));
-  const int left = min(radius, min(g.x, m.x));
-  const int right = min(radius, min(s.wa - 1 - g.x, s.wb - 1 - m.x));
+                                                const Sizes& s, Match m, int patch_radius, float best,
+                                                float max_product) {
+  const int top = min(patch_radius, min(g.y, m.y));
+  const int bottom = min(patch_radius, min(s.ha - 1 - g.y, s.hb - 1 - m.y));
+  const int left = min(patch_radius, min(g.x, m.x));
+  const int right = min(patch_radius, min(s.wa - 1 - g.x, s.wb - 1 - m.x));
   const int width = left + right + 1;
   const int positions = width * (top + bottom + 1);
   const float must_exceed = -best * (float)positions;
@@ -94,7 +95,7 @@ __device__ __forceinline__ float patch_distance(const Group& g, const UNIT* __re
     float part = 0.0f;
     for (int i = g.lane; i < width * s.units; i += g.lanes) part = dot(row_a[i], row_b[i], part);
     total += g.sum(part);
-    if (total + peak * (float)remaining <= must_exceed) return best;
+    if (total + max_product * (float)remaining <= must_exceed) return best;
     row_a += (size_t)s.wa * s.units;
     row_b += (size_t)s.wb * s.units;
   }
@@ -111,12 +112,12 @@ __device__ __forceinline__ bool allowed(const int* __restrict__ labels_a, const 
 
 extern "C" __global__ void distance(const UNIT* __restrict__ a, const UNIT* __restrict__ b,
                                     const Match* __restrict__ nnf, float* __restrict__ out, int ha, int wa, int hb,
-                                    int wb, int units, int radius) {
+                                    int wb, int units, int patch_radius) {
   const Group g;
   if (g.y >= ha || g.x >= wa) return;
   const float everything = 3.402823466e+38f;  // any distance is smaller
   const size_t p = (size_t)g.y * wa + g.x;
-  const float d = patch_distance(g, a, b, {ha, wa, hb, wb, units}, nnf[p], radius, everything, 0.0f);
+  const float d = patch_distance(g, a, b, {ha, wa, hb, wb, units}, nnf[p], patch_radius, everything, 0.0f);
   if (g.lane == 0) out[p] = d;
 }
 
@@ -124,7 +125,7 @@ extern "C" __global__ void propagate(const UNIT* __restrict__ a, const UNIT* __r
                                      const Match* __restrict__ nnf, const float* __restrict__ distance,
                                      const int* __restrict__ labels_a, const int* __restrict__ labels_b,
                                      Match* __restrict__ nnf_out, float* __restrict__ distance_out, int ha, int wa,
-                                     int hb, int wb, int units, int radius, int jump, float peak) {
+                                     int hb, int wb, int units, int patch_radius, int jump, float max_product) {
   const Group g;
   if (g.y >= ha || g.x >= wa) return;
   const size_t p = (size_t)g.y * wa + g.x;
@@ -148,7 +149,7 @@ extern "C" __global__ void propagate(const UNIT* __restrict__ a, const UNIT* __r
     for (int t = 0; t < k; ++t) known |= c.y == tried[t].y && c.x == tried[t].x;
     if (known || !allowed(labels_a, labels_b, p, (size_t)c.y * wb + c.x)) continue;
     tried[k] = c;
-    const float d = patch_distance(g, a, b, {ha, wa, hb, wb, units}, c, radius, best_distance, peak);
+    const float d = patch_distance(g, a, b, {ha, wa, hb, wb, units}, c, patch_radius, best_distance, max_product);
     if (d < best_distance) {
       best = c;
       best_distance = d;
@@ -164,22 +165,22 @@ extern "C" __global__ void random_search(const UNIT* __restrict__ a, const UNIT*
                                          const Match* __restrict__ nnf, const float* __restrict__ distance,
                                          const int* __restrict__ labels_a, const int* __restrict__ labels_b,
                                          Match* __restrict__ nnf_out, float* __restrict__ distance_out, int ha, int wa,
-                                         int hb, int wb, int units, int radius, int reach, unsigned seed,
-                                         unsigned iteration, float peak) {
+                                         int hb, int wb, int units, int patch_radius, int search_radius, unsigned seed,
+                                         unsigned iteration, float max_product) {
   const Group g;
   if (g.y >= ha || g.x >= wa) return;
   const size_t p = (size_t)g.y * wa + g.x;
   Match best = nnf[p];
   float best_distance = distance[p];
   unsigned step = 0;
-  for (int r = reach; r >= 1; r /= 2, step += 2) {
+  for (int r = search_radius; r >= 1; r /= 2, step += 2) {
     const unsigned span = 2u * r + 1u;
     const int oy = (int)(hash32(seed, iteration, p, step) % span) - r;
     const int ox = (int)(hash32(seed, iteration, p, step + 1) % span) - r;
     const Match c = {min(max(best.y + oy, 0), hb - 1), min(max(best.x + ox, 0), wb - 1)};
     if (c.y == best.y && c.x == best.x) continue;
     if (!allowed(labels_a, labels_b, p, (size_t)c.y * wb + c.x)) continue;
-    const float d = patch_distance(g, a, b, {ha, wa, hb, wb, units}, c, radius, best_distance, peak);
+    const float d = patch_distance(g, a, b, {ha, wa, hb, wb, units}, c, patch_radius, best_distance, max_product);
     if (d < best_distance) {
       best = c;
       best_distance = d;
@@ -192,15 +193,15 @@ extern "C" __global__ void random_search(const UNIT* __restrict__ a, const UNIT*
 }
 
 extern "C" __global__ void vote(const Match* __restrict__ nnf, const UNIT* __restrict__ b, UNIT* __restrict__ out,
-                                int ha, int wa, int hb, int wb, int units, int radius) {
+                                int ha, int wa, int hb, int wb, int units, int patch_radius) {
   const Group g;
   if (g.y >= ha || g.x >= wa) return;
   UNIT* proposal = out + ((size_t)g.y * wa + g.x) * units;
   for (int i = g.lane; i < units; i += g.lanes) {
     UNIT total = {};
     int count = 0;
-    for (int oy = -min(radius, g.y); oy <= min(radius, ha - 1 - g.y); ++oy) {
-      for (int ox = -min(radius, g.x); ox <= min(radius, wa - 1 - g.x); ++ox) {
+    for (int oy = -min(patch_radius, g.y); oy <= min(patch_radius, ha - 1 - g.y); ++oy) {
+      for (int ox = -min(patch_radius, g.x); ox <= min(patch_radius, wa - 1 - g.x); ++ox) {
         const Match m = nnf[(size_t)(g.y + oy) * wa + g.x + ox];
         const int y = m.y - oy, x = m.x - ox;
         if (y < 0 || y >= hb || x < 0 || x >= wb) continue;

@@ -1,7 +1,7 @@
-"""What the CUDA backend needs, tried one thing at a time; what is missing is named, with its cure.
+"""Checks of what the CUDA backend needs, one at a time; an error names what is missing, and the cure.
 
-CuPy's own `cuda.is_available()` would not do: it hides the reason, and does not look for the compiler. ONNX Runtime,
-asked for CUDA where it cannot be had, only logs and goes on without.
+CuPy's own `cuda.is_available()` is not enough: it hides the reason, and does not look for the compiler. ONNX Runtime,
+asked for a CUDA provider that it cannot start, only logs that and goes on with the CPU.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def check_compiler(cp: Any) -> None:
 
 
 def check_runtime(cp: Any) -> str:
-    """The version of ONNX Runtime; `DeviceError` unless there is one, alone, built for CUDA, and for CuPy's version."""
+    """The version of ONNX Runtime; `DeviceError` unless exactly one is installed, built for CUDA in CuPy's version."""
     installed = sorted(set(importlib.metadata.packages_distributions().get("onnxruntime", [])))
     if len(installed) > 1:
         names = " and ".join(installed)
@@ -96,7 +96,10 @@ def check_runtime(cp: Any) -> str:
 
 
 def check_provider(backend: Backend) -> str:
-    """The provider that ran one convolution, by address, as `features.py` runs its graphs; `DeviceError` if not ours."""
+    """The provider that ran one convolution, with arrays bound by address as `method.features` binds them.
+
+    Raises `DeviceError` if it is not the backend's own, or the result is wrong.
+    """
     import onnxruntime
 
     wanted = backend.providers[0]

@@ -1,6 +1,6 @@
 """Does the CUDA backend work here? Step by step, for people who have a GPU: `analogy info --selftest`.
 
-Each step needs the ones before it; after a failure the rest is not tried, except that kernels are tested one by one.
+Each step needs the ones before it, and after a failure the rest is not tried. Only the kernels do not need each other.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from . import cuda, probes
 from .cpu import CpuBackend
 
 SAME_MATCHES = 0.99
-"""Share of a field that must be equal: where two matches are equally good, rounding decides."""
+"""Share of a field that must be equal. Rounding decides between two matches that are equally good."""
 SAME_PIXELS = 0.97
-"""The same for a whole transfer, where what rounding decided early is built upon."""
+"""Share of the pixels of a whole transfer that must be equal: later levels build upon what rounding decided."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the report: what was tried, whether it holds, and what was found or went wrong."""
+    """One line of the report: what was tried, whether it works, and what was found or what went wrong."""
 
     name: str
     ok: bool
@@ -47,7 +47,7 @@ def selftest(transfer: Callable[[str], np.ndarray] | None = None) -> list[Check]
 
 
 class _Run:
-    """The steps, and what they hand on. A step returns what it found, in words, or raises."""
+    """The steps, and what one hands to the next. A step returns in words what it found, or raises."""
 
     def __init__(self) -> None:
         self.checks: list[Check] = []

@@ -1,7 +1,7 @@
-"""VGG-19 through ONNX Runtime: the feature pyramid, and the objective that the inversion minimises.
+"""VGG features through ONNX Runtime: the feature pyramid, and the objective that the inversion minimises.
 
-Arrays pass between ONNX Runtime and the backend by address (IOBinding), without a copy, on the CPU and on the GPU alike.
-Sessions are made when first needed and kept: the objectives of levels that are not inverted are never loaded.
+ONNX Runtime reads and writes the backend's arrays by address (IOBinding), without a copy, on the CPU and on the GPU.
+A session is made when it is first needed, and kept. A graph that a run does not need is never loaded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..errors import DeviceError, ModelError, first_line
 from ..networks.models import check_graph, read_card
 
 LEVELS = (5, 4, 3, 2, 1)
-"""Coarse to fine; level L is relu(L)_1 with a stride of 2 ** (L - 1)."""
+"""From coarse to fine. Level L is the feature map relu(L)_1, with a stride of 2 ** (L - 1)."""
 
 
 def level_size(size: Size, level: int) -> Size:
@@ -28,9 +28,9 @@ def level_size(size: Size, level: int) -> Size:
 
 
 class Features:
-    """The network of one model folder on one backend. Calls from several threads are safe.
+    """The network of a model folder, on a backend. Calls from several threads are safe.
 
-    Raises `ModelError` for a folder whose graphs cannot be loaded, `DeviceError` where the backend's provider cannot.
+    Raises `ModelError` if a graph of the folder cannot be loaded, `DeviceError` if the backend's provider cannot start.
     """
 
     def __init__(self, folder: Path, backend: Backend):
@@ -55,7 +55,7 @@ class Features:
         return Objective(self, level, target, (1, self.card.widths[level - 2], *size))
 
     def run(self, graph: str, inputs: dict[str, Array], outputs: dict[str, tuple[int, ...]]) -> dict[str, Array]:
-        """The named outputs of a graph, of the shapes given; all arrays float32 of the backend."""
+        """Run a graph on `inputs`. `outputs`: name -> shape. Returns name -> array; all arrays are the backend's, float32."""
         xp, session = self.backend.xp, self._session(graph)
         inputs = {name: self.backend.asarray(array) for name, array in inputs.items()}
         results = {name: xp.empty(shape, xp.float32) for name, shape in outputs.items()}
@@ -77,10 +77,10 @@ class Features:
 
 
 class Objective:
-    """x -> (loss, gradient) of ||relu(L)(x) - target||^2 (equation 6 of the paper); arrays (1, C, H, W) float32.
+    """x -> (loss, gradient) of ||relu(L)(x) - target||^2 (section 4.3 of the paper); arrays are (1, C, H, W) float32.
 
-    `between`: the features relu(L-1)_1 of the best x that was tried. They come with every evaluation; running the graph
-    once more for them would cost as much as another step.
+    `least`: the smallest loss so far. `between`: the features relu(L-1)_1 of the x that gave it. They come with every
+    evaluation; to run the graph once more for them would cost as much as another step.
     """
 
     def __init__(self, network: Features, level: int, target: Array, shape: tuple[int, ...]):
@@ -102,8 +102,8 @@ def _load(path: Path, backend: Backend) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    # Waiting threads sleep instead of spinning (a third less processor time, no slower), and memory goes back after
-    # each run (a third less of it): both matter beside other work, on a laptop and in a service.
+    # Waiting threads sleep instead of spinning (a third less processor time, and no slower), and memory is given back
+    # after each run (a third less of it). Both matter beside other work, on a laptop and in a service.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.enable_cpu_mem_arena = False
     threads = getattr(backend, "threads", None)
@@ -122,9 +122,9 @@ def _load(path: Path, backend: Backend) -> Any:
 
 
 def _run_interruptibly(session: Any, binding: Any) -> None:
-    """Run, so that Ctrl-C need not wait for the end: a full-width network takes seconds, in one call.
+    """Run the session in a thread of its own, so that Ctrl-C can end it. A full-width network takes seconds in one call.
 
-    Signals reach only the main thread, between steps of Python; so the run has a thread of its own, and is told to end.
+    Python handles signals only in the main thread, and not inside such a call.
     """
     import onnxruntime
 
@@ -135,7 +135,7 @@ def _run_interruptibly(session: Any, binding: Any) -> None:
         try:
             session.run_with_iobinding(binding, options)
             done.set_result(None)
-        except BaseException as error:  # for the caller, who waits
+        except BaseException as error:  # raised again in the caller's thread
             done.set_exception(error)
 
     threading.Thread(target=run, name="analogy-network").start()
@@ -143,12 +143,12 @@ def _run_interruptibly(session: Any, binding: Any) -> None:
         done.result()
     except BaseException:
         options.terminate = True
-        wait([done])  # its arrays must live until it has ended; not Thread.join, which an interrupt breaks for good
+        wait([done])  # the arrays must live until the run has ended. Not Thread.join: an interrupt breaks it for good
         raise
 
 
 def as_floats(backend: Backend, picture: np.ndarray) -> Array:
-    """A picture (H, W, 3) uint8 or uint16 as float32 0..1 of the backend."""
+    """A picture (H, W, 3) uint8 or uint16 as float32 in 0..1, an array of the backend."""
     return backend.asarray(picture).astype(np.float32) / np.float32(np.iinfo(picture.dtype).max)
 
 

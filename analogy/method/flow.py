@@ -1,8 +1,8 @@
-"""Correspondences as data: fields as files, as displacements, as colours, and what can be carried along them.
+"""Correspondences as data: fields as files, as displacements and as colours; and pictures warped along a field.
 
 A field (nnf) is (H, W, 2) int32: [y, x] holds the (row, column) of the match. A flow is (H, W, 2) float32: [y, x] holds
 the displacement (dx, dy) = match - position, in pixels, x first, as files of optical flow have it. Between pictures of
-different sizes a displacement is still the plain difference of the two places.
+different sizes, too, a displacement is the plain difference of the two positions.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from ..pictures.files import atomic
 FLO_MAGIC = b"PIEH"
 """202021.25 as a little-endian float32 (Middlebury's .flo format)."""
 UNKNOWN = 1e9
-"""Displacements beyond this (Middlebury), and those that are not numbers, count as unknown."""
+"""Displacements above this (Middlebury), and those that are not numbers, count as unknown."""
 _LARGEST_SIDE = 99999  # as in Middlebury's own reader
 
 CORNERS = ((255, 0, 0), (255, 255, 0), (0, 255, 0), (0, 255, 255), (0, 0, 255), (255, 0, 255))
 """Red, yellow, green, cyan, blue, magenta."""
 STEPS = (15, 6, 4, 11, 13, 6)
-"""From each of them to the next, and from the last to the first (Baker et al.)."""
+"""Colours from each corner to the next, and from the last to the first (Baker et al. 2011)."""
 
 
 def to_flow(nnf: np.ndarray) -> np.ndarray:
@@ -40,7 +40,7 @@ def to_flow(nnf: np.ndarray) -> np.ndarray:
 
 
 def to_nnf(flow: np.ndarray) -> np.ndarray:
-    """The field (H, W, 2) int32 of displacements, rounded. Raises `ImageError` for another shape, or unknown ones."""
+    """The field (H, W, 2) int32 of a flow, rounded. Raises `ImageError` for another shape, or unknown displacements."""
     flow = _check_flow(flow)
     if _unknown(flow).any():
         raise ImageError("the flow has unknown displacements (not a number, or above 1e9), which no field can hold")
@@ -151,7 +151,7 @@ def _read_text(path: Path, width: int | None) -> np.ndarray:
 
 
 def wheel() -> np.ndarray:
-    """The wheel of Baker et al. ("A Database and Evaluation Methodology for Optical Flow"): (55, 3) RGB in 0..255."""
+    """(55, 3) RGB in 0..255: the wheel of Baker et al. 2011 ("A Database and Evaluation Methodology for Optical Flow")."""
     parts = []
     for i, steps in enumerate(STEPS):
         start, end = np.array(CORNERS[i]), np.array(CORNERS[(i + 1) % len(CORNERS)])
@@ -160,7 +160,7 @@ def wheel() -> np.ndarray:
 
 
 def colour(flow: np.ndarray, largest: float | None = None) -> np.ndarray:
-    """A flow (H, W, 2) in the usual colours, (H, W, 3) uint8: the hue is the direction, white stays where it is.
+    """A flow (H, W, 2) in the usual colours, (H, W, 3) uint8: the hue is the direction, white is no displacement.
 
     Full colour is the displacement of length `largest` in pixels, by default the largest there is; longer ones are
     darker, unknown ones black. Right is red, down yellow, left blue, up violet (as in the code that Baker et al.
@@ -186,17 +186,17 @@ def colour(flow: np.ndarray, largest: float | None = None) -> np.ndarray:
     return (np.clip(shade, 0, 1) * 255).astype(np.uint8)
 
 
-# What can be done with fields
+# Warping and consistency
 
 
 def warp(image: Any, nnf: Any, size_b: tuple[int, int] | None = None) -> Any:
-    """`image` carried along a field: out[y, x] = image[nnf[y, x]], the size of the field (H, W), dtype as in `image`.
+    """`image` warped by a field: out[y, x] = image[nnf[y, x]], of the field's size (H, W), with the dtype of `image`.
 
     image   (HB, WB) or (HB, WB, C) of any dtype, on the host or the device like the field: colours, labels, a mask.
     size_b  (rows, columns) of the picture that the field points into, as it was matched. Given, `image` may have
-            another size: the places are scaled to it. Without it, `image` must have that size.
+            another size: the matches are scaled to it. Without it, `image` must have that size.
 
-    Raises `ImageError` for other shapes, and where the field points outside `image`, or outside `size_b`.
+    Raises `ImageError` for other shapes, and if the field points outside `image` or `size_b`.
     """
     nnf = _check_field(nnf)
     if image.ndim not in (2, 3) or 0 in image.shape:
@@ -215,15 +215,15 @@ def warp(image: Any, nnf: Any, size_b: tuple[int, int] | None = None) -> Any:
 
 
 def consistency(nnf_ab: np.ndarray, nnf_ba: np.ndarray) -> np.ndarray:
-    """How far there and back ends from the start: |p - nnf_ba[nnf_ab[p]]| in pixels, (H, W) float32; 0 agrees.
+    """The round-trip error |p - nnf_ba[nnf_ab[p]]| in pixels, (H, W) float32; 0 where the two fields agree.
 
-    The fields lie between pictures of the same two sizes. Raises `ImageError` where one points outside the other.
+    Raises `ImageError` if one field points outside the other: they must lie between pictures of the same two sizes.
     """
     cure = "give the two fields of one result"
     _check_reach(_check_field(nnf_ab), _check_field(nnf_ba).shape, "nnf_ba", cure)
     _check_reach(nnf_ba, nnf_ab.shape, "nnf_ab", cure)
-    way = to_flow(warp(nnf_ba, nnf_ab))
-    return np.hypot(way[..., 0], way[..., 1])
+    round_trip = to_flow(warp(nnf_ba, nnf_ab))
+    return np.hypot(round_trip[..., 0], round_trip[..., 1])
 
 
 def _check_field(nnf: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Guidance by label pictures: one colour, one region; positions match only within the same label."""
+"""Guidance by label pictures: one colour is one region, and positions match only within the same region."""
 
 from __future__ import annotations
 
@@ -10,37 +10,38 @@ import numpy as np
 
 from ..backends import Array, Backend, Size
 from ..errors import ImageError
-from ..pictures import images
+from ..pictures.reading import read_picture
 from . import nnf
 
 _log = logging.getLogger("analogy")
 
 MOST_LABELS = 256
-"""More colours than anyone paints regions with: the picture is a photo, or its edges are smoothed."""
-_MOST_PLACES = 4096
-"""Positions of a region that stand for the whole where the nearest is sought; the search moves on from there."""
+"""A label picture with more colours is a photograph, or the edges of its regions are smoothed."""
+_MOST_CANDIDATES = 4096
+"""Positions of a region among which the nearest is sought, in place of all; the search improves on it."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Labels of A (HA, WA) and of B' (HB, WB), int32, at full size; negative: matches anything."""
+    """Labels of A (HA, WA) and of B' (HB, WB), int32, at full size. A negative label matches anything."""
 
     a: np.ndarray
     b: np.ndarray
 
     def at(self, backend: Backend, size_a: Size, size_b: Size) -> tuple[Array, Array]:
-        """The labels at the sizes of a level, as arrays of the backend. A label that vanished on one side is ignored."""
-        a, b = _shrink(self.a, size_a), _shrink(self.b, size_b)
+        """The labels at the sizes of a level, as arrays of the backend. A label that vanished on one side becomes negative."""
+        a, b = _resize_nearest(self.a, size_a), _resize_nearest(self.b, size_b)
         both = np.intersect1d(a, b)
         a, b = (np.where(np.isin(labels, both), labels, np.int32(-1)) for labels in (a, b))
         return backend.asarray(a), backend.asarray(b)
 
 
-def read(mask_a: Any, mask_b: Any, size_a: Size, size_b: Size) -> Labels | None:
-    """The labels of two label pictures (anything that `images.read` takes), of the sizes of A and B'.
+def read_labels(mask_a: Any, mask_b: Any, size_a: Size, size_b: Size) -> Labels | None:
+    """Read two label pictures (anything that `read_picture` takes), which must have the sizes of A and B'.
 
-    None where there are no masks. A colour that only one of them has is said in one logged line, and ignored. Raises
-    `ImageError` where only one mask is given, where a size differs, or for a picture of more than `MOST_LABELS` colours.
+    Returns None without masks. A colour that only one of them has is ignored, with one logged line.
+
+    Raises `ImageError` if only one mask is given, if a size differs, or if a mask has more than `MOST_LABELS` colours.
     """
     if mask_a is None and mask_b is None:
         return None
@@ -56,26 +57,26 @@ def read(mask_a: Any, mask_b: Any, size_a: Size, size_b: Size) -> Labels | None:
     return Labels(a, b)
 
 
-def within(backend: Backend, field: Array, labels: tuple[Array, Array]) -> Array:
-    """`field` with each forbidden match replaced by an allowed one near it (see `nnf.forbidden`)."""
+def constrain_to_labels(backend: Backend, field: Array, labels: tuple[Array, Array]) -> Array:
+    """`field`, with each match that the labels forbid replaced by an allowed one near it (see `nnf.forbidden`)."""
     wrong = backend.to_host(nnf.forbidden(field, labels))
     if not wrong.any():
         return field
     fixed = backend.to_host(field).copy()
     a, b = (backend.to_host(side) for side in labels)
     for label in np.unique(a[wrong]):
-        places = np.argwhere(b == label).astype(np.int32)
-        places = places[:: -(-len(places) // _MOST_PLACES)]
-        here = np.argwhere(wrong & (a == label))
-        for part in np.array_split(here, -(-len(here) // 1024)):
+        candidates = np.argwhere(b == label).astype(np.int32)
+        candidates = candidates[:: -(-len(candidates) // _MOST_CANDIDATES)]
+        positions = np.argwhere(wrong & (a == label))
+        for part in np.array_split(positions, -(-len(positions) // 1024)):
             rows, columns = part.T
-            offset = fixed[rows, columns][:, None] - places
-            fixed[rows, columns] = places[(offset * offset).sum(axis=-1).argmin(axis=1)]
+            offset = fixed[rows, columns][:, None] - candidates
+            fixed[rows, columns] = candidates[(offset * offset).sum(axis=-1).argmin(axis=1)]
     return backend.asarray(fixed)
 
 
 def _codes(mask: Any, name: str, size: Size) -> np.ndarray:
-    rgb = images.read(mask, name=name).rgb
+    rgb = read_picture(mask, name=name).rgb
     if rgb.shape[:2] != size:
         raise ImageError(
             f"{name} is {rgb.shape[1]} x {rgb.shape[0]} pixels and its picture {size[1]} x {size[0]}; make them equal"
@@ -89,8 +90,8 @@ def _codes(mask: Any, name: str, size: Size) -> np.ndarray:
     return codes
 
 
-def _shrink(labels: np.ndarray, size: Size) -> np.ndarray:
-    """Labels at another size: those at the centres of its positions."""
+def _resize_nearest(labels: np.ndarray, size: Size) -> np.ndarray:
+    """Labels at another size: each position takes the label at its centre."""
     rows = (np.arange(size[0]) * 2 + 1) * labels.shape[0] // (2 * size[0])
     columns = (np.arange(size[1]) * 2 + 1) * labels.shape[1] // (2 * size[1])
     return labels[rows[:, None], columns]

@@ -1,6 +1,6 @@
-"""Minimising by L-BFGS, on whatever array module the arrays come from.
+"""Minimisation by L-BFGS, on NumPy or CuPy arrays.
 
-Used to find the features whose next levels are a given target (section 4.2 of the paper, equation 6).
+It finds features whose next levels are a given target (Liao et al. 2017, section 4.3).
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from typing import Any
 from ..backends import Array
 
 MEMORY = 8
-"""Pairs of (step, change of gradient) that approximate the curvature."""
-_ENOUGH = 1e-4
-"""Armijo's condition: a step must bring at least this share of what the slope promises."""
+"""How many pairs of (step, change of gradient) approximate the curvature."""
+_ARMIJO = 1e-4
+"""A step must bring at least this share of the decrease that the slope promises (Armijo's condition)."""
 _ATTEMPTS = 6
-"""Shortened steps before the minimum is taken as reached (in float32 nothing finer can be told apart)."""
+"""Step lengths to try before the minimum counts as reached: float32 cannot tell finer ones apart."""
 
 
 def minimise(
     xp: Any, function: Callable[[Array], tuple[float, Array]], start: Array, iterations: int
 ) -> tuple[Array, float]:
-    """Minimise `function`: x -> (value, gradient like x) from `start`; returns (x, value), never worse than the start.
+    """Minimise `function`, x -> (value, gradient like x), from `start`. Returns (x, value), never worse than the start.
 
     Limited-memory BFGS (Nocedal & Wright 2006, algorithm 7.4) with a backtracking line search. The first step goes down
-    the gradient by 3 % of the length of x (by 1 where x is zero), after which the curvature found sets the scale.
+    the gradient by 3 % of the length of x (by 1 if x is zero). From then on the curvature sets the scale.
     """
     x = start
     value, gradient = function(x)
@@ -41,7 +41,7 @@ def minimise(
         for _attempt in range(_ATTEMPTS):
             trial = x + xp.float32(length) * direction
             trial_value, trial_gradient = function(trial)
-            if trial_value <= value + _ENOUGH * length * slope:
+            if trial_value <= value + _ARMIJO * length * slope:
                 break
             # The minimum of the parabola through the values at both ends and the slope, kept within bounds.
             curvature = 2 * (trial_value - value - length * slope)
@@ -60,14 +60,14 @@ def minimise(
 def _direction(xp: Any, gradient: Array, history: deque[tuple[Array, Array, float]]) -> Array:
     """- H gradient by the two-loop recursion, with the latest curvature as the first guess of H."""
     q = -gradient
-    shares = []
+    coefficients = []
     for step, change, product in reversed(history):
-        share = xp.vdot(step, q) / product
-        q = q - share * change
-        shares.append(share)
+        coefficient = xp.vdot(step, q) / product
+        q = q - coefficient * change
+        coefficients.append(coefficient)
     if history:
         step, change, product = history[-1]
         q = q * (product / xp.vdot(change, change))
-    for (step, change, product), share in zip(history, reversed(shares), strict=True):
-        q = q + (share - xp.vdot(change, q) / product) * step
+    for (step, change, product), coefficient in zip(history, reversed(coefficients), strict=True):
+        q = q + (coefficient - xp.vdot(change, q) / product) * step
     return q

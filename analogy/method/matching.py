@@ -1,60 +1,37 @@
-"""The image analogy A : A' :: B : B' (Liao et al. 2017, "Visual Attribute Transfer through Deep Image Analogy").
+"""Deep image analogy: the coarse-to-fine loop of Liao et al. 2017 ("Visual Attribute Transfer through Deep Image Analogy").
 
-Given A and B', find A' (A in the looks of B') and B (B' in the looks of A). `match` is the paper's algorithm 1; in names
-a prime is written as 1: `f_a1` are the features of A'.
+Given A and B', find A' (A in the looks of B') and B (B' in the looks of A). `match` is the paper's algorithm: at each level
+it searches the nearest-neighbour fields between A and B', and from them reconstructs the features of A' and of B one level
+finer.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..backends import Array, Backend, Size
-from ..settings import ALPHA, KAPPA, PATCH, REACH, TAU, Settings
+from ..settings import ALPHA, KAPPA, PATCH_SIZE, SEARCH_RADIUS, TAU, Settings
 from . import nnf
 from .features import LEVELS, Features, as_floats, level_size, nchw, nhwc
-from .guidance import Labels, within
+from .guidance import Labels, constrain_to_labels
 from .inversion import minimise
+from .progress import StageReporter
 
 
 @dataclass(frozen=True)
-class Progress:
-    """What a run is doing: the stage in words, and the share of the whole that is done, 0 to 1."""
+class Correspondences:
+    """The fields found at each level, as arrays of the backend. A direction not asked for has none at level 1.
 
-    stage: str
-    done: float
-
-
-@dataclass(frozen=True)
-class Match:
-    """What was found at each level, as the backend's arrays; a direction not asked for has nothing at level 1.
-
-    `ab`: level -> (h, w, 2) int32 field from A to B'; `error_ab`: level -> (h, w) float32 distance; `ba` from B' to A.
+    `nnf_ab`: level -> (h, w, 2) int32, the nearest-neighbour field from A to B'; `error_ab`: level -> (h, w) float32, the
+    distance of the matched patches. `nnf_ba` and `error_ba`: the same from B' to A.
     """
 
-    ab: dict[int, Array]
-    ba: dict[int, Array]
+    nnf_ab: dict[int, Array]
+    nnf_ba: dict[int, Array]
     error_ab: dict[int, Array]
     error_ba: dict[int, Array]
-
-
-class Stages:
-    """Tells the callback how far a run is, and keeps the time of each stage."""
-
-    def __init__(self, callback: Callable[[Progress], None] | None):
-        self.callback = callback or (lambda progress: None)
-        self.seconds: dict[str, float] = {}
-        self._stage, self._since = "", time.perf_counter()
-
-    def begin(self, stage: str, done: float) -> None:
-        now = time.perf_counter()
-        if self._stage:
-            self.seconds[self._stage] = round(now - self._since, 3)
-        self._stage, self._since = stage, now
-        self.callback(Progress(stage, done))
 
 
 _SHARE_DONE = {5: 0.11, 4: 0.24, 3: 0.36, 2: 0.56, 1: 0.77}
@@ -62,39 +39,52 @@ _SHARE_DONE = {5: 0.11, 4: 0.24, 3: 0.36, 2: 0.56, 1: 0.77}
 
 
 def match(
-    network: Features, a: np.ndarray, b1: np.ndarray, settings: Settings, stages: Stages, labels: Labels | None = None
-) -> Match:
-    """Fields between two pictures (H, W, 3) uint8 RGB, as the network sees them: algorithm 1 of the paper.
+    network: Features,
+    a: np.ndarray,
+    b_prime: np.ndarray,
+    settings: Settings,
+    report: StageReporter,
+    labels: Labels | None = None,
+) -> Correspondences:
+    """The nearest-neighbour fields between two pictures (H, W, 3) uint8 RGB, in the size in which the network sees them.
 
-    Both directions are needed down to level 2, for the features of A' and of B to form; at level 1 only those that
-    `settings.direction` asks for.
+    Both directions are searched down to level 2, since the features of A' and of B need both; at level 1 only the
+    directions that `settings.direction` asks for.
     """
     backend = network.backend
-    size_a, size_b = a.shape[:2], b1.shape[:2]
-    f_a, f_b1 = network.pyramid(a), network.pyramid(b1)
-    pixels_a, pixels_b1 = as_floats(backend, a), as_floats(backend, b1)
-    f_a1, f_b = f_a[5], f_b1[5]
+    size_a, size_b = a.shape[:2], b_prime.shape[:2]
+    pixels_a, pixels_b_prime = as_floats(backend, a), as_floats(backend, b_prime)
+
+    # Preprocessing (section 4.1): at the coarsest level A' is taken to look like A, and B like B'.
+    f_a, f_b_prime = network.pyramid(a), network.pyramid(b_prime)
+    f_a_prime, f_b = f_a[5], f_b_prime[5]
     nnf_ab = nnf.identity(backend, level_size(size_a, 5), level_size(size_b, 5))
     nnf_ba = nnf.identity(backend, level_size(size_b, 5), level_size(size_a, 5))
-    found = Match({}, {}, {}, {})
+    found = Correspondences({}, {}, {}, {})
 
     for level in LEVELS:
-        stages.begin(f"level {level}", _SHARE_DONE[level])
-        joined_a, joined_b = backend.join(f_a[level], f_a1), backend.join(f_b, f_b1[level])
-        may = labels.at(backend, joined_a.shape[:2], joined_b.shape[:2]) if labels else None
+        report.begin(f"level {level}", _SHARE_DONE[level])
+
+        # Nearest-neighbour field search (section 4.2).
+        joined_a, joined_b = backend.join(f_a[level], f_a_prime), backend.join(f_b, f_b_prime[level])
+        level_labels = labels.at(backend, joined_a.shape[:2], joined_b.shape[:2]) if labels else None
         if level > 1 or settings.direction != "ba":
-            nnf_ab, found.error_ab[level] = _search(backend, level, joined_a, joined_b, nnf_ab, may, settings)
-            found.ab[level] = nnf_ab
+            nnf_ab, found.error_ab[level] = _search(backend, level, joined_a, joined_b, nnf_ab, level_labels, settings)
+            found.nnf_ab[level] = nnf_ab
         if level > 1 or settings.direction != "ab":
-            nnf_ba, found.error_ba[level] = _search(
-                backend, level, joined_b, joined_a, nnf_ba, may and may[::-1], settings
-            )
-            found.ba[level] = nnf_ba
+            labels_ba = level_labels and level_labels[::-1]
+            nnf_ba, found.error_ba[level] = _search(backend, level, joined_b, joined_a, nnf_ba, labels_ba, settings)
+            found.nnf_ba[level] = nnf_ba
+
         if level > 1:
-            r_a1 = reconstruct(network, level, nnf_ab, f_b1, pixels_b1, size_a, settings)
+            # Latent image reconstruction (section 4.3).
+            r_a_prime = reconstruct(network, level, nnf_ab, f_b_prime, pixels_b_prime, size_a, settings)
             r_b = reconstruct(network, level, nnf_ba, f_a, pixels_a, size_b, settings)
-            f_a1 = blend(backend, f_a[level - 1], r_a1, ALPHA[settings.weight][level - 1])
-            f_b = blend(backend, f_b1[level - 1], r_b, ALPHA[settings.weight][level - 1])
+            alpha = ALPHA[settings.weight][level - 1]
+            f_a_prime = blend(backend, f_a[level - 1], r_a_prime, alpha)
+            f_b = blend(backend, f_b_prime[level - 1], r_b, alpha)
+
+            # Nearest-neighbour field upsampling (section 4.4).
             finer_a, finer_b = level_size(size_a, level - 1), level_size(size_b, level - 1)
             nnf_ab = nnf.upsample(backend, nnf_ab, finer_a, finer_b)
             nnf_ba = nnf.upsample(backend, nnf_ba, finer_b, finer_a)
@@ -110,15 +100,16 @@ def _search(
     labels: tuple[Array, Array] | None,
     settings: Settings,
 ) -> tuple[Array, Array]:
+    """PatchMatch with the constants of a level."""
     if labels:
-        start = within(backend, start, labels)
+        start = constrain_to_labels(backend, start, labels)
     return nnf.search(
         backend,
         a,
         b,
         start,
-        patch=PATCH[level],
-        reach=REACH.get(level),
+        patch=PATCH_SIZE[level],
+        search_radius=SEARCH_RADIUS.get(level),
         iterations=settings.search_iterations,
         seed=(settings.seed * 8 + level) % 2**32,
         labels=labels,
@@ -128,31 +119,41 @@ def _search(
 def reconstruct(
     network: Features, level: int, field: Array, source: dict[int, Array], pixels: Array, size: Size, settings: Settings
 ) -> Array:
-    """Features of level L - 1 for a picture of `size` whose level L looks like `source` warped by `field` (section 4.2).
+    """R, the features of level L - 1 of a picture whose level L is `source` warped by `field` (section 4.3).
 
-    By optimisation, the free variable is two levels finer, which constrains the solution (as in the authors' program);
-    it starts from the source's own features there, warped. By "vote", the warped features of level L - 1 are the answer.
+    `field` (h, w, 2): the nearest-neighbour field of level L into `source`; `source`: the feature pyramid; `pixels`
+    (H, W, 3) float32 0..1: its picture; `size`: rows and columns of the picture to reconstruct. Returns (h', w', C)
+    float32.
+
+    With `inversion="vote"` R is the source's own level L - 1, warped. With "deconvolution" it minimises the distance to the
+    warped level L by L-BFGS. The free variable is then two levels finer than L, as in the authors' program, which
+    constrains the solution more than the paper's one level. It starts from the source's features there, warped. (The
+    paper starts from random values.)
     """
     backend, xp = network.backend, network.backend.xp
     finer = nnf.upsample(backend, field, level_size(size, level - 1), source[level - 1].shape[:2])
     if settings.inversion == "vote":
-        return backend.vote(finer, source[level - 1], PATCH[level])
-    target = nchw(xp, backend.vote(field, source[level], PATCH[level]))
-    below, finest = pixels, finer
+        return backend.vote(finer, source[level - 1], PATCH_SIZE[level])
+    target = nchw(xp, backend.vote(field, source[level], PATCH_SIZE[level]))
+    free, finest = pixels, finer
     if level > 2:
-        below = source[level - 2]
-        finest = nnf.upsample(backend, finer, level_size(size, level - 2), below.shape[:2])
-    start = nchw(xp, backend.vote(finest, below, PATCH[level]))
+        free = source[level - 2]
+        finest = nnf.upsample(backend, finer, level_size(size, level - 2), free.shape[:2])
+    start = nchw(xp, backend.vote(finest, free, PATCH_SIZE[level]))
     objective = network.objective(level, target, level_size(size, level - 1))
     minimise(xp, objective, start, settings.inversion_steps)
     return nhwc(xp, objective.between)
 
 
-def blend(backend: Backend, own: Array, found: Array, alpha: float) -> Array:
-    """own * W + found * (1 - W): keep the picture's own structure where it is salient (section 4.3, equation 4)."""
+def blend(backend: Backend, content: Array, reconstruction: Array, alpha: float) -> Array:
+    """content * W + reconstruction * (1 - W): keep the content's structure where its features are strong (section 4.3).
+
+    W = alpha * sigmoid(kappa * (M - tau)), where M (h, w) is the squared norm of `content` over its channels, scaled to
+    0..1 over the picture. Both maps are (h, w, C) float32.
+    """
     xp = backend.xp
-    energy = (own * own).sum(axis=2, keepdims=True)
+    energy = (content * content).sum(axis=2, keepdims=True)
     low, high = energy.min(), energy.max()
-    saliency = (energy - low) / xp.maximum(high - low, np.float32(1e-12))
-    w = np.float32(alpha) / (1 + xp.exp(np.float32(-KAPPA) * (saliency - np.float32(TAU))))
-    return own * w + found * (1 - w)
+    m = (energy - low) / xp.maximum(high - low, np.float32(1e-12))
+    w = np.float32(alpha) / (1 + xp.exp(np.float32(-KAPPA) * (m - np.float32(TAU))))
+    return content * w + reconstruction * (1 - w)

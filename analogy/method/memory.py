@@ -1,4 +1,4 @@
-"""How much memory a transfer takes, so that one that cannot fit is refused before it begins."""
+"""How much memory a transfer takes, so that one that does not fit is refused before it begins."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from ..settings import Settings
 _FIXED = 250e6
 """Bytes for the interpreter, its libraries, and the model."""
 _MATCHING = 80
-"""Bytes for each pixel that the network sees and each channel of relu1_1, of A and B' together; inversion included."""
+"""Bytes for each pixel that the network sees, of A and B' together, and each channel of relu1_1. Includes the inversion."""
 _PAINTING = 90
-"""Bytes for each pixel of the results: pixels as floats, as products, fields and distances, twice each."""
+"""Bytes for each pixel of the results: pixels as floats and as products, fields and distances, twice each."""
 
 
-def estimate(widths: Sequence[int], seen: Sequence[Size], full: Sequence[Size]) -> float:
-    """Bytes for a model of `widths` and two pictures, as the network sees them (`seen`) and as they are (`full`)."""
-    return _FIXED + max(_matching(widths, seen), _painting(full))
+def estimate(widths: Sequence[int], working: Sequence[Size], full: Sequence[Size]) -> float:
+    """Bytes for a model of `widths` and two pictures: `working`, the sizes that the network sees; `full`, their own sizes."""
+    return _FIXED + max(_matching(widths, working), _painting(full))
 
 
 def check(
-    backend: Backend, widths: Sequence[int], seen: Sequence[Size], full: Sequence[Size], settings: Settings
+    backend: Backend, widths: Sequence[int], working: Sequence[Size], full: Sequence[Size], settings: Settings
 ) -> None:
-    """Raise `MemoryLimitError` where the estimate is above what the device has left."""
-    need, free = estimate(widths, seen, full), backend.free_memory()
+    """Raise `MemoryLimitError` if the estimate is above the memory that is free on the device."""
+    need, free = estimate(widths, working, full), backend.free_memory()
     if need > free:
         cure = "make the pictures smaller"
-        if _matching(widths, seen) > _painting(full):
+        if _matching(widths, working) > _painting(full):
             cure = f"lower max_pixels (now {settings.max_pixels})"
         raise MemoryLimitError(
             f"this takes about {need / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free; {cure}, or close other programs"
         )
 
 
-def _matching(widths: Sequence[int], seen: Sequence[Size]) -> float:
-    return _MATCHING * widths[0] * sum(h * w for h, w in seen)
+def _matching(widths: Sequence[int], working: Sequence[Size]) -> float:
+    return _MATCHING * widths[0] * sum(h * w for h, w in working)
 
 
 def _painting(full: Sequence[Size]) -> float:

@@ -1,9 +1,11 @@
-"""Multigrid for the sums that smoothing minimises:  sum_i m_i u_i^2  +  sum_(i, j) k_ij (u_i - u_j)^2  on a grid.
+"""Multigrid for the quadratic form of edge-preserving smoothing:
 
-The couplings k may differ by powers of ten from one pixel to the next. So interpolation to a finer grid follows them
-(Dendy 1982, "Black box multigrid"), the couplings of a coarse grid are those of the finer one seen through the
-interpolation (Galerkin), and relaxation solves whole rows and columns: a line one pixel wide, strong along itself, is
-not seen by a coarser grid. Everything is array operations on the array module given, in float32.
+    sum_i m_i u_i^2  +  sum_(i, j) k_ij (u_i - u_j)^2     over pairs (i, j) of neighbours on a grid
+
+The couplings k may differ by powers of ten from one pixel to the next. Three things follow. Interpolation to a finer grid
+is weighted by them (Dendy 1982, "Black box multigrid"). The couplings of a coarse grid are those of the finer one as the
+interpolation transforms them (Galerkin). And relaxation solves whole rows and columns, because a coarser grid does not see
+a line one pixel wide that is strongly coupled along itself. All are operations on whole NumPy or CuPy arrays, in float32.
 """
 
 from __future__ import annotations
@@ -16,9 +18,9 @@ import numpy as np
 from ..backends import Array
 
 DEPTH = 9
-"""Grids at most: each has four times the mass of the finer one, and at the ninth it outweighs couplings of 10,000."""
+"""Most grids. Each has four times the mass of the finer one, and at the ninth the mass outweighs couplings of 10,000."""
 DAMPING = np.float32(0.8)
-"""Of the relaxation by lines, which would overshoot where neighbouring lines differ most."""
+"""Damping of the relaxation by lines, which would else overshoot between lines that differ much."""
 
 _TINY = np.float32(1e-12)
 
@@ -28,7 +30,7 @@ class _Grid:
     """One grid, with odd sides.
 
     `couplings`: see `_pairs`; the first two on the finest grid, all four below. `rows`, `columns`: factors for solving
-    along lines. `residual`, `flow`: working space. `interpolation`: see `_coarsen`; None on the coarsest grid.
+    along lines. `residual`, `flux`: working space. `interpolation`: see `_coarsen`; None on the coarsest grid.
     """
 
     mass: Array
@@ -36,12 +38,12 @@ class _Grid:
     rows: list[Any]
     columns: list[Any]
     residual: Array
-    flow: Array
+    flux: Array
     interpolation: Any = None
 
 
 class Multigrid:
-    """The matrix A of such a sum (A u is half its gradient), and about its inverse.
+    """The matrix A of such a form (A u is half its gradient), and an approximate inverse of A.
 
     `mass` (H, W), positive, with odd H and W of 3 or more; `across` (H, W - 1) and `down` (H - 1, W): couplings to the
     neighbour at the right and below, zero or more. All float32; about 18 times the size of `mass` is kept.
@@ -70,15 +72,15 @@ class Multigrid:
         self.xp.multiply(grid.mass, u, out=out)
         ends = _pairs(grid.couplings, out)
         for (k, first, second), (_, giver, taker) in zip(_pairs(grid.couplings, u), ends, strict=True):
-            flow = grid.flow[: k.shape[0], : k.shape[1]]
-            self.xp.subtract(first, second, out=flow)
-            flow *= k
-            giver += flow
-            taker -= flow
+            flux = grid.flux[: k.shape[0], : k.shape[1]]
+            self.xp.subtract(first, second, out=flux)
+            flux *= k
+            giver += flux
+            taker -= flux
         return out
 
     def cycle(self, f: Array, u: Array, level: int = 0) -> None:
-        """u = about A^-1 f, by a symmetric operator (one V-cycle); what `u` held before does not matter."""
+        """u = A^-1 f, approximately, by a symmetric operator (one V-cycle). What `u` held before does not matter."""
         xp, grid = self.xp, self.grids[level]
         xp.multiply(_solve_rows(xp, grid.rows, f), DAMPING, out=u)
         self._relax_columns(f, u, level)
@@ -87,20 +89,20 @@ class Multigrid:
             inside = slice(f.shape[0] // 2 + 1), slice(f.shape[1] // 2 + 1)
             below = xp.zeros_like(self.grids[level + 1].mass)
             found = xp.empty_like(below)
-            _restrict(grid.interpolation, self._left(f, u, level), below[inside])
+            _restrict(grid.interpolation, self._residual(f, u, level), below[inside])
             self.cycle(below, found, level + 1)
             _interpolate(grid.interpolation, found[inside], u)
         self._relax_columns(f, u, level)
-        x = _solve_rows(xp, grid.rows, self._left(f, u, level))
+        x = _solve_rows(xp, grid.rows, self._residual(f, u, level))
         x *= DAMPING
         u += x
 
     def _relax_columns(self, f: Array, u: Array, level: int) -> None:
-        x = _solve_columns(self.xp, self.grids[level].columns, self._left(f, u, level))
+        x = _solve_columns(self.xp, self.grids[level].columns, self._residual(f, u, level))
         x *= DAMPING
         u += x
 
-    def _left(self, f: Array, u: Array, level: int) -> Array:
+    def _residual(self, f: Array, u: Array, level: int) -> Array:
         """f - A u, in the grid's working space."""
         residual = self.grids[level].residual
         return self.xp.subtract(f, self.multiply(u, residual, level), out=residual)

@@ -1,7 +1,8 @@
-"""Nearest-neighbour fields: where in the other picture each position finds its match.
+"""Nearest-neighbour fields (NNF): for each position of one picture, its match in the other.
 
-A field is (H, W, 2) int32: [y, x] holds the absolute (row, column) of the match. `search` checks its arrays before it hands
-them to the backend's kernels, which never check: that every match lies in the other picture is up to the caller.
+A field is (H, W, 2) int32: [y, x] holds the absolute (row, column) of the match. `search` checks its arrays before it
+hands them to the backend's kernels, which never check. Only that every match lies in the other picture is up to the
+caller.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ import numpy as np
 
 from ..backends import Array, Backend, Size
 from ..errors import ImageError
-from ..settings import JUMPS
+from ..settings import PROPAGATION_JUMPS
 
-PEAK = 2.0001
-"""No product of two joined feature vectors is larger: two unit vectors each, and a little for rounding."""
+MAX_PRODUCT = 2.0001
+"""The largest product of two joined feature vectors: each is two unit vectors, and there is a little for rounding."""
 
 
 def identity(backend: Backend, size_a: Size, size_b: Size) -> Array:
-    """The field that maps picture A onto the whole of B by scaling alone; sizes are (rows, columns)."""
+    """The field that scales picture A onto the whole of B. Sizes are (rows, columns)."""
     whole = backend.asarray(backend.xp.zeros((1, 1, 2), backend.xp.int32))
     return backend.resample(whole, size_a, size_b, size_a, size_b)
 
@@ -25,13 +26,13 @@ def identity(backend: Backend, size_a: Size, size_b: Size) -> Array:
 def upsample(backend: Backend, nnf: Array, size_a: Size, size_b: Size) -> Array:
     """The field of the next finer level (twice the resolution on both sides), for maps of the sizes given.
 
-    Each position takes its parent's match and keeps its own place within it.
+    Each position takes the match of its parent, and keeps its own place within the parent (section 4.4).
     """
     return backend.resample(nnf, size_a, size_b, (2, 2), (2, 2))
 
 
 def enlarge(backend: Backend, nnf: Array, size_b: Size, full_a: Size, full_b: Size) -> Array:
-    """The field between the full-size pictures, from one between pictures scaled down to nnf.shape[:2] and `size_b`."""
+    """The field between pictures of sizes `full_a` and `full_b`, from one between the sizes nnf.shape[:2] and `size_b`."""
     scale_a = (full_a[0] / nnf.shape[0], full_a[1] / nnf.shape[1])
     scale_b = (full_b[0] / size_b[0], full_b[1] / size_b[1])
     return backend.resample(nnf, full_a, full_b, scale_a, scale_b)
@@ -44,30 +45,39 @@ def search(
     start: Array,
     *,
     patch: int,
-    reach: int | None,
+    search_radius: int | None,
     iterations: int,
     seed: int,
-    peak: float = PEAK,
+    max_product: float = MAX_PRODUCT,
     labels: tuple[Array, Array] | None = None,
 ) -> tuple[Array, Array]:
-    """Improve a field by PatchMatch (Barnes et al. 2009): rounds of propagation with jumps, then random search.
+    """Improve a field by PatchMatch (Barnes et al. 2009): in each iteration propagation with jumps, then random search.
 
-    `a` (HA, WA, C) and `b` (HB, WB, C) float32 are joined features, `start` (HA, WA, 2) int32; `patch` is odd; `reach` is
-    the first radius of the random search, None for everything; no product of two positions may exceed `peak`; `labels`
-    as in `Backend.propagate`. Returns the field and its distance (HA, WA) float32:
-    minus the mean over the patch of the products, -2 for a perfect match. Departure from Barnes et al.: a pass reads only
-    the field before it (as on a GPU), so the result does not depend on the order in which positions are visited.
-    Raises `ImageError` for arrays of other shapes, dtypes or memory orders, and for an even patch.
+    a, b           (HA, WA, C) and (HB, WB, C) float32, joined features (see `Backend.join`)
+    start          (HA, WA, 2) int32, the field to improve
+    patch          patch size, odd
+    search_radius  first radius of the random search; None for the whole of `b`
+    seed           of the random search
+    max_product    upper bound of the product of any two positions
+    labels         as in `Backend.propagate`
+
+    Returns the field, and the distance of the matched patches, (HA, WA) float32: minus the mean of the products over the
+    patch, -2 for a perfect match. Departure from Barnes et al.: a pass reads only the field before it, as on a GPU, so that
+    the result does not depend on the order in which positions are visited.
+
+    Raises `ImageError` for arrays of another shape, dtype or memory order, and for an even patch size.
     """
     _check(a, b, start, patch)
-    reach = reach or max(b.shape[:2])
+    search_radius = search_radius or max(b.shape[:2])
     nnf, distance = start, backend.distance(a, b, start, patch)
     if labels:  # a forbidden match is worse than any other
         distance = backend.xp.where(forbidden(start, labels), np.float32(np.inf), distance)
     for iteration in range(iterations):
-        for jump in JUMPS:
-            nnf, distance = backend.propagate(a, b, nnf, distance, patch, jump, peak, labels)
-        nnf, distance = backend.random_search(a, b, nnf, distance, patch, reach, seed, iteration, peak, labels)
+        for jump in PROPAGATION_JUMPS:
+            nnf, distance = backend.propagate(a, b, nnf, distance, patch, jump, max_product, labels)
+        nnf, distance = backend.random_search(
+            a, b, nnf, distance, patch, search_radius, seed, iteration, max_product, labels
+        )
     return nnf, distance
 
 
@@ -86,6 +96,6 @@ def _check(a: Array, b: Array, start: Array, patch: int) -> None:
 
 
 def forbidden(nnf: Array, labels: tuple[Array, Array]) -> Array:
-    """(H, W) bool: where a field joins positions whose labels (see `Backend.propagate`) must not match."""
+    """(H, W) bool: where a field joins positions whose labels do not let them match (see `Backend.propagate`)."""
     one, other = labels[0], labels[1][nnf[..., 0], nnf[..., 1]]
     return (one != other) & (one >= 0) & (other >= 0)

@@ -1,7 +1,7 @@
-"""From fields to pictures: the voted pixels at full size.
+"""From fields to pictures: a result is the vote of the source's pixels through the field, at full size (section 4.5).
 
-The network sees pictures shrunken; the results keep their size. A field is taken to full size and, where that enlarges
-it, settled on the pixels: blocks of pixels that moved as one give way to a neighbour's match where that fits the seam.
+The network sees pictures shrunken, but results have the full size. The field is enlarged, and where that changed its size
+it is refined on the pixels, so that the blocks of the enlarged field do not show as seams.
 """
 
 from __future__ import annotations
@@ -11,53 +11,66 @@ from typing import Any
 import numpy as np
 
 from ..backends import Array, Backend, Size
-from ..settings import PIXEL_PATCH
+from ..settings import PIXEL_PATCH_SIZE
 from . import nnf
 
-SETTLE: dict[str, Any] = {"patch": PIXEL_PATCH, "reach": 2, "iterations": 1, "seed": 0, "peak": 1e-6}
-"""How the enlarged field is settled on the pixels: near, and coherent before all."""
+PIXEL_REFINEMENT: dict[str, Any] = {
+    "patch": PIXEL_PATCH_SIZE,
+    "search_radius": 2,
+    "iterations": 1,
+    "seed": 0,
+    "max_product": 1e-6,
+}
+"""How an enlarged field is refined on the pixels: by one round with small steps, so that it stays coherent."""
 
 
 def paint(
-    backend: Backend, field: Array, seen: Size, size: Size, source: Array, labels: tuple[Array, Array] | None = None
+    backend: Backend,
+    field: Array,
+    working_b: Size,
+    size: Size,
+    source: Array,
+    labels: tuple[Array, Array] | None = None,
 ) -> Array:
-    """The picture of `size` (rows, columns) in the pixels of `source` (HB, WB, 3) float32 0..1: (*size, 3) float32.
+    """The picture (*size, 3) float32 that `field` votes from the pixels of `source` (HB, WB, 3) float32 0..1.
 
-    `field` maps the picture as the network saw it (its own shape) to `source` as the network saw it (`seen`). `labels`
-    at full size keep the settling within regions.
+    `field` lies between the pictures as the network saw them: its own shape, and `working_b`. `size` and the shape of
+    `source` are the full sizes (rows, columns). `labels` (see `Backend.propagate`), at full size, constrain the
+    refinement.
     """
-    full = nnf.enlarge(backend, field, seen, size, source.shape[:2])
-    if size != field.shape[:2] or source.shape[:2] != seen:
-        full = settle(backend, full, source, labels)
-    return backend.vote(full, source, PIXEL_PATCH)
+    full = nnf.enlarge(backend, field, working_b, size, source.shape[:2])
+    if size != field.shape[:2] or source.shape[:2] != working_b:
+        full = refine_on_pixels(backend, full, source, labels)
+    return backend.vote(full, source, PIXEL_PATCH_SIZE)
 
 
-def sketch(backend: Backend, field: Array, seen: Size, size: Size, source: Array) -> Array:
-    """Like `paint`, with the enlarged field as it is: what a level of the analogy looks like."""
-    return backend.vote(nnf.enlarge(backend, field, seen, size, source.shape[:2]), source, PIXEL_PATCH)
+def vote_level(backend: Backend, field: Array, working_b: Size, size: Size, source: Array) -> Array:
+    """Like `paint`, but with the enlarged field as it is: what the analogy looks like at the field's level."""
+    return backend.vote(nnf.enlarge(backend, field, working_b, size, source.shape[:2]), source, PIXEL_PATCH_SIZE)
 
 
-def as_pixels(backend: Backend, picture: Array, deep: bool = False) -> np.ndarray:
-    """A picture (H, W, 3) float32 0..1 as uint8, or uint16 where `deep`, on the host."""
-    kind = np.uint16 if deep else np.uint8
+def as_pixels(backend: Backend, picture: Array, sixteen_bit: bool = False) -> np.ndarray:
+    """A picture (H, W, 3) float32 0..1 as uint8, or as uint16 if `sixteen_bit`, on the host."""
+    kind = np.uint16 if sixteen_bit else np.uint8
     return backend.to_host(backend.xp.rint(picture * np.float32(np.iinfo(kind).max)).astype(kind))
 
 
-def settle(backend: Backend, field: Array, source: Array, labels: tuple[Array, Array] | None) -> Array:
-    """The full-size field, moved to where the picture that it votes is found in `source` itself.
+def refine_on_pixels(backend: Backend, field: Array, source: Array, labels: tuple[Array, Array] | None) -> Array:
+    """A full-size field after one PatchMatch round on pixels: the picture that it votes, matched with `source` itself.
 
-    Not in the paper, whose program shows the enlarged field as it is: blocks of the factor's size, with seams. One round
-    of search with small steps, on pixels (the picture as voted against `source`), gives the seams to the side that fits.
+    Departure from the paper, whose program shows the enlarged field as it is: blocks of the enlargement's size, with
+    seams. The round moves a seam's pixels to the match of the neighbour that fits them best.
     """
-    query, key = as_products(backend.xp, backend.vote(field, source, PIXEL_PATCH), source)
-    settled, _ = nnf.search(backend, query, key, field, labels=labels, **SETTLE)
-    return settled
+    query, key = as_products(backend.xp, backend.vote(field, source, PIXEL_PATCH_SIZE), source)
+    refined, _ = nnf.search(backend, query, key, field, labels=labels, **PIXEL_REFINEMENT)
+    return refined
 
 
 def as_products(xp: Any, u: Array, v: Array) -> tuple[Array, Array]:
-    """Arrays whose product at two positions is -|u - v|^2: the squared difference, for kernels that know products only.
+    """Arrays whose product at two positions is -|u - v|^2, at most 0, for kernels that know only products.
 
-    (sqrt(2) u, -|u|^2, -1) . (sqrt(2) v, 1, |v|^2) = 2 u.v - |u|^2 - |v|^2, at most 0. `u` (H, W, C), `v` alike.
+    `u` (H, W, C) and `v` (H', W', C) become maps with C + 2 channels:
+    (sqrt(2) u, -|u|^2, -1) . (sqrt(2) v, 1, |v|^2) = 2 u.v - |u|^2 - |v|^2.
     """
 
     def stack(x: Array, extra: int, constant: float, square: int, sign: float) -> Array:

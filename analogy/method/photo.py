@@ -1,4 +1,4 @@
-"""Photo refinement: the colours of A' with the edges and the details of A (section 4.5 of Liao et al. 2017).
+"""Photo refinement: the colours of A' with the edges and the details of A (Liao et al. 2017, for photo to photo).
 
     A'_refined = A + WLS(A') - WLS(A) = A + WLS(A' - A)
 
@@ -10,7 +10,7 @@ Detail Manipulation"): the u that minimises
 over pairs (i, j) of neighbours, with alpha = 1. It is linear in g, so one smoothing, of the difference, is enough. The
 guide l is the grey of A in 0..1, as in the authors' program, for which the constants are made; Farbman et al. take its
 logarithm. The system is solved by conjugate gradients with one cycle of multigrid as the preconditioner, on
-`backend.xp`, one channel after the other.
+`backend.xp`, one channel at a time.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from ..errors import ImageError
 from .multigrid import Multigrid
 
 LAMBDA, EPSILON = 0.8, 1e-4
-"""Strength of the smoothing, and the bound of its weights (constants of the authors' released program)."""
+"""Strength of the smoothing, and what bounds its weights (constants of the authors' released program)."""
 GREY = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in grey (ITU-R BT.601; OpenCV's, which the authors' program uses)."""
 TOLERANCE = 2e-5
-"""When one more multigrid cycle would change no value (they are in -1..1) by as much, the solution is taken.
+"""The solution is accepted when one more multigrid cycle would change every value (they are in -1..1) by less than this.
 
-The error may be 30 times as large where the guide has thin winding bands, as a smooth gradient in 8 bits does.
+The error may be 30 times as large if the guide has thin winding bands, as a smooth gradient in 8 bits does.
 """
 MOST_ITERATIONS = 100
-"""Photographs take about 10. Fine black and white patterns may take them all, and stay less exact."""
+"""Photographs take about 10 iterations. Fine black and white patterns may take all, and stay less exact."""
 
 _log = logging.getLogger("analogy")
 
@@ -42,7 +42,7 @@ def refine(backend: Backend, a: Array, a_prime: Array) -> np.ndarray:
     """`a_prime` with the edges and details of `a`: a + WLS(a_prime - a), rounded and clipped.
 
     `a`, `a_prime`: (H, W, 3) RGB, both uint8 or both uint16. Returns the same shape and dtype, on the host. Needs about
-    110 bytes per pixel of working memory. Raises `ImageError` where the two are something else, or differ in shape.
+    110 bytes per pixel of working memory. Raises `ImageError` for other arrays, and if the two differ in shape.
     """
     if a.shape != a_prime.shape or a.ndim != 3 or a.shape[2] != 3 or 0 in a.shape:
         raise ImageError(f"cannot refine a picture {a_prime.shape} by one {a.shape}; both must be the same (H, W, 3)")
@@ -70,14 +70,14 @@ def refine(backend: Backend, a: Array, a_prime: Array) -> np.ndarray:
 
 
 class WLS:
-    """The smoothing for one `guide`, (H, W) float32 in 0..1, on arrays of the backend; for any number of channels."""
+    """The smoothing by one `guide`, (H, W) float32 in 0..1, an array of the backend. It serves any number of channels."""
 
     def __init__(self, backend: Backend, guide: Array):
         self.xp = xp = backend.xp
         self.size = height, width = guide.shape
         self.iterations = 0
         """Iterations of the last call."""
-        # Multigrid wants odd sides: where needed there is one more row or column, coupled to nothing.
+        # Multigrid wants odd sides: an even side gets one more row or column, coupled to nothing.
         rows, columns = max(height | 1, 3), max(width | 1, 3)
         across, down = xp.zeros((rows, columns - 1), xp.float32), xp.zeros((rows - 1, columns), xp.float32)
         across[:height, : width - 1] = self._couplings(guide[:, :-1], guide[:, 1:])
@@ -89,25 +89,25 @@ class WLS:
         return np.float32(LAMBDA) / (abs(one - other) + np.float32(EPSILON))
 
     def __call__(self, g: Array) -> Array:
-        """WLS(g) as a new array; g (H, W) float32, within -1..1. An inexact result is logged."""
+        """WLS(g), a new array; g (H, W) float32 in -1..1. If the result is inexact, one line is logged."""
         xp, grids = self.xp, self._grids
         inside = slice(self.size[0]), slice(self.size[1])
         r = xp.zeros_like(grids.grids[0].mass)
         r[inside] = g
         u, p = xp.zeros_like(r), xp.zeros_like(r)
         z, q = xp.empty_like(r), xp.empty_like(r)
-        before = np.inf
+        rho_before = np.inf
         for iteration in range(1, MOST_ITERATIONS + 1):
             self.iterations = iteration
             grids.cycle(r, z)
-            correction, now = float(abs(z).max()), float(xp.vdot(r, z))
+            correction, rho = float(abs(z).max()), float(xp.vdot(r, z))
             if correction == 0:
                 break
-            p *= np.float32(now / before)
+            p *= np.float32(rho / rho_before)
             p += z
-            before = now
+            rho_before = rho
             grids.multiply(p, q)
-            step = np.float32(now / float(xp.vdot(p, q)))
+            step = np.float32(rho / float(xp.vdot(p, q)))
             u += xp.multiply(p, step, out=z)
             q *= step
             r -= q

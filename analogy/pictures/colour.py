@@ -1,4 +1,4 @@
-"""Colours: into sRGB and out of it by ICC profile, at 8 and at 16 bits, and the colours of one picture kept in another.
+"""Colour spaces: ICC profiles to and from sRGB, at 8 and 16 bits; and the colours of one picture kept in another.
 
 Pillow's LCMS stops at 8 bits per channel, so plain matrix profiles are applied to 16-bit pixels in NumPy.
 """
@@ -22,10 +22,10 @@ logger = logging.getLogger("analogy")
 
 
 def keep_colours(result: Array, own: Array) -> Array:
-    """`result` in the colours of `own`: its luminance with their chroma (Gatys et al. 2016, section 5.1).
+    """`result` with its own luminance and the chroma of `own` (Gatys et al. 2016, section 5.1).
 
-    Both (H, W, 3), both uint8 or both uint16, RGB. Luminance is Y, chroma Cb and Cr (ITU-R BT.601): to change Y alone is to
-    add the same amount to red, green and blue.
+    Both are (H, W, 3) RGB, both uint8 or both uint16. Luminance is Y, chroma is Cb and Cr (ITU-R BT.601). To change Y
+    alone is to add the same amount to red, green and blue.
     """
     white = np.iinfo(result.dtype).max
     change = (result.astype(np.float32) - own) @ np.array([0.299, 0.587, 0.114], np.float32)
@@ -33,11 +33,15 @@ def keep_colours(result: Array, own: Array) -> Array:
 
 
 def to_8_bits(values: Array) -> Array:
+    """uint8 as it is, uint16 divided by 257 and rounded."""
     return values if values.dtype == np.uint8 else ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def into_srgb(image: Image.Image, wide: Array | None, icc: bytes | None, label: str) -> tuple[Array, bytes | None]:
-    """`image` (L, RGB or CMYK) or `wide` (H, W, 3) uint16 -> sRGB pixels, and `icc` if a result can be put in it."""
+def into_srgb(image: Image.Image, rgb16: Array | None, icc: bytes | None, label: str) -> tuple[Array, bytes | None]:
+    """`image` (L, RGB or CMYK), or `rgb16` (H, W, 3) uint16 if given, from the profile `icc` to sRGB.
+
+    Returns the pixels, and `icc` if results can be written in it (else None).
+    """
     if icc:
         try:
             space = icc[16:20]
@@ -45,23 +49,23 @@ def into_srgb(image: Image.Image, wide: Array | None, icc: bytes | None, label: 
                 raise ValueError(f"it is for {space.decode('latin-1').strip()!r}, the picture is {image.mode}")
             profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
             kept = icc if space == b"RGB " else None
-            if wide is not None:
-                if (deep := _convert_wide(wide, icc, _srgb_profile().tobytes())) is not None:
-                    return deep, kept
+            if rgb16 is not None:
+                if (converted := _convert16(rgb16, icc, _srgb_profile().tobytes())) is not None:
+                    return converted, kept
                 logger.info("%s: 16 bits are reduced to 8, as its colour profile is not a plain matrix", label)
             source = image.convert("RGB") if space == b"RGB " else image
             return np.asarray(ImageCms.profileToProfile(source, profile, _srgb_profile(), outputMode="RGB")), kept
         except (ImageCms.PyCMSError, OSError, ValueError) as error:
             logger.warning("%s: its colour profile is ignored (%s)", label, reason(error))
-    return (wide if wide is not None else np.asarray(image.convert("RGB"))), None
+    return (rgb16 if rgb16 is not None else np.asarray(image.convert("RGB"))), None
 
 
 def out_of_srgb(rgb: Array, icc: bytes, label: str) -> tuple[Array, bytes | None]:
-    """sRGB -> the colours of `icc`, and `icc`; or `rgb` and None where that profile cannot be used."""
+    """`rgb` from sRGB to the profile `icc`. Returns the pixels and `icc`; or `rgb` and None if the profile cannot be used."""
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-        if rgb.dtype == np.uint16 and (deep := _convert_wide(rgb, _srgb_profile().tobytes(), icc)) is not None:
-            return deep, icc
+        if rgb.dtype == np.uint16 and (converted := _convert16(rgb, _srgb_profile().tobytes(), icc)) is not None:
+            return converted, icc
         image = Image.fromarray(to_8_bits(rgb))
         return np.asarray(ImageCms.profileToProfile(image, _srgb_profile(), profile)), icc
     except (ImageCms.PyCMSError, OSError, ValueError) as error:
@@ -73,10 +77,10 @@ def _srgb_profile() -> ImageCms.ImageCmsProfile:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 
-def _convert_wide(pixels: Array, source: bytes, target: bytes) -> Array | None:
+def _convert16(pixels: Array, source: bytes, target: bytes) -> Array | None:
     """(H, W, 3) uint16 from one ICC profile to another, relative colorimetric; None if either is not a matrix profile.
 
-    LCMS as Pillow offers it stops at 8 bits; up to its rounding, both give the same colours.
+    Pillow's LCMS stops at 8 bits. Up to its rounding, both give the same colours.
     """
     start, end = _matrix_profile(source), _matrix_profile(target)
     if start is None or end is None:

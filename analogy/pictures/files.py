@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Folders for results, and files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from ..errors import AnalogyError, OutputError, reason
 
 @contextmanager
 def atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """A new binary file, open for writing; it becomes `path` when the block ends, and vanishes if the block raises.
+    """A new binary file, open for writing. It becomes `path` when the block ends, and vanishes if the block raises.
 
-    It is written beside `path` under another name, then renamed: nobody finds half of it, and an older `path` stays
-    until the new one is complete. Raises `OutputError`: no such folder, no permission, disk full; also for an `OSError`
-    or `ValueError` of the block, whose own `AnalogyError`s pass.
+    It is written beside `path` under another name, then renamed, so that nobody sees half of it, and an older `path` stays
+    until the new one is complete.
+
+    Raises `OutputError` if the folder does not exist, there is no permission, or the disk is full; also in place of an
+    `OSError` or `ValueError` of the block. An `AnalogyError` of the block passes through.
     """
     path = Path(path)
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")  # not tempfile: its files are closed to other users
@@ -37,3 +39,15 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def make_folder(folder: str | os.PathLike[str]) -> Path:
+    """Make a folder for results, if it is not there. Raises `OutputError` if that fails, or it cannot be written to."""
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {folder}: {error.strerror}; choose another") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"no permission to write to the folder {folder}; choose another")
+    return folder

@@ -1,44 +1,19 @@
-"""Pictures in and out: any common file, PIL image or array becomes sRGB pixels, and results become files.
+"""A picture in memory, and what can be done with its pixels: resize, lay on a ground, place side by side.
 
-Arrays are (height, width, 3), RGB, uint8 (or uint16 where said), C-contiguous and writable. Pillow decodes and encodes.
-It has no 16-bit RGB pixels; `deep.py` makes up for that, `colour.py` sees to the profiles.
+Arrays are (height, width, 3), RGB, uint8 (or uint16 where said), C-contiguous and writable.
 """
 
-import logging
-import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from ..errors import ImageError, OutputError, reason
-from .colour import into_srgb, out_of_srgb, to_8_bits
-from .deep import LOW_BYTES, write_png16, write_tiff16
-from .files import atomic
+from ..errors import ImageError
 
 Array: TypeAlias = npt.NDArray[Any]
-
-logger = logging.getLogger("analogy")
-
-SMALLEST = 16  # pixels on each side: one position at the coarsest level (stride 16)
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")  # and no other: Pillow would hand EPS files to Ghostscript
-_JPEG: tuple[str, dict[str, Any]] = ("JPEG", {"quality": 95, "subsampling": 0})
-_TIFF: tuple[str, dict[str, Any]] = ("TIFF", {"compression": "tiff_adobe_deflate"})
-WRITERS: dict[str, tuple[str, dict[str, Any]]] = {  # suffix -> Pillow's format and options
-    ".png": ("PNG", {"compress_level": 3}),  # 12 megapixels: 1.7 s; level 6: 2.6 s, 11 % smaller
-    ".jpg": _JPEG,
-    ".jpeg": _JPEG,
-    ".webp": ("WEBP", {"quality": 95}),
-    ".tif": _TIFF,
-    ".tiff": _TIFF,
-    ".bmp": ("BMP", {}),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,69 +23,40 @@ class Picture:
     rgb    (H, W, 3) uint8, sRGB. Where the picture is transparent, its mean opaque colour shows through (mid grey if
            nothing is opaque), so that hidden colours do not take part in the matching.
     alpha  (H, W) uint8, 255 is opaque; None if the source had no transparency.
-    deep   (H, W, 3) uint16, sRGB, the same pixels as `rgb` (which is `deep` / 257, rounded); None unless the source had
-           16 bits per channel.
-    icc    the source's RGB ICC profile, for writing results back in it; None if it had none, or one that is damaged, or
-           for grey or CMYK, which cannot hold a result.
-    name   what messages call it.
+    rgb16  (H, W, 3) uint16, sRGB, the same pixels at 16 bits per channel (`rgb` is `rgb16` / 257, rounded); None unless
+           the source had 16 bits.
+    icc    the source's RGB ICC profile, for writing results back in it; None if it had none, if the profile is damaged,
+           or if it is for grey or CMYK, which cannot hold a result.
+    name   what messages call the picture.
     """
 
     rgb: npt.NDArray[np.uint8]
     alpha: npt.NDArray[np.uint8] | None = None
-    deep: npt.NDArray[np.uint16] | None = None
+    rgb16: npt.NDArray[np.uint16] | None = None
     icc: bytes | None = None
     name: str = "picture"
 
-    def pixels(self, deep: bool) -> Array:
-        """`rgb`, or the same pixels as uint16 where `deep`."""
-        if not deep:
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.rgb.shape[:2]
+
+    def pixels(self, sixteen_bit: bool) -> Array:
+        """(H, W, 3): `rgb`, or the same pixels as uint16 if `sixteen_bit`."""
+        if not sixteen_bit:
             return self.rgb
-        return self.deep if self.deep is not None else self.rgb * np.uint16(257)
-
-
-def read(source: object, *, name: str | None = None) -> Picture:
-    """`source` as a `Picture`.
-
-    source  the path of a JPEG, PNG, WebP, TIFF, BMP or GIF file (its first frame), or of HEIC with the extra `heif`; or a
-            PIL image; or an array (NumPy, CuPy, PyTorch, JAX, anything with `__array__` or `__dlpack__`) of shape (H, W),
-            (H, W, 1), (H, W, 3), or (H, W, 4) with alpha last, and of dtype bool, uint8, uint16, or any float in 0..1.
-    name    what messages call it; the path, or "the picture", if not given.
-
-    The EXIF orientation is applied. ICC colours become sRGB (perceptual intent); a damaged profile is ignored, with one
-    logged line. CMYK without a profile is converted plainly. 32-bit integers (Pillow's mode "I") count as 8 bits if all
-    lie in 0..255, else as 16 bits if all lie in 0..65535; floats (mode "F") likewise, but first 0..1; other ranges are
-    stretched from least to most, with one logged line. A PIL image of 16-bit RGB has only 8 bits left: to keep them,
-    pass the path.
-
-    Raises ImageError: missing, unreadable, not a picture, truncated, smaller than 16 x 16, above Pillow's limit of 178
-    megapixels, or an array of another shape, type or range.
-    """
-    label = name or "the picture"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata, and on sizes that are still acceptable
-            if isinstance(source, (str, os.PathLike)):
-                path = os.fsdecode(source)
-                label = f"{name} ({path})" if name else path
-                return _read_file(path, label)
-            if isinstance(source, Image.Image):
-                _check_size(source.height, source.width, label)
-                source.load()
-                return _from_pil(_upright(source), None, label)
-    except (ImageError, MemoryError):
-        raise
-    except Exception as error:  # damaged files make Pillow raise nearly anything
-        raise _image_error(error, label) from error
-    return _from_array(source, label)
+        return self.rgb16 if self.rgb16 is not None else self.rgb * np.uint16(257)
 
 
 def resize(rgb: Array, height: int, width: int) -> Array:
-    """`rgb` (H, W, 3) uint8 at `height` x `width`; the very same array if that is its size.
+    """`rgb` (H, W, 3) uint8 at `height` x `width`; the very same array if it has that size already.
 
-    Lanczos: when shrinking, Pillow widens it so that nothing aliases, and it keeps edges sharper than a box does, which
-    matters to the features. Raises ImageError for another shape or dtype, or a size below 1.
+    The filter is Lanczos. When Pillow shrinks a picture it widens the filter, so nothing aliases, and edges stay sharper
+    than with a box filter, which matters to the features.
+
+    Raises ImageError for another shape or dtype, or a size below 1.
     """
-    _check_rgb(rgb, (np.uint8,))
+    check_rgb(rgb, (np.uint8,))
     if height < 1 or width < 1:
         raise ImageError(f"cannot resize to {width} x {height} pixels: both sides must be at least 1")
     if rgb.shape[:2] == (height, width):
@@ -121,7 +67,7 @@ def resize(rgb: Array, height: int, width: int) -> Array:
 def montage(pictures: Sequence[Array], *, gap: int = 8, height: int | None = None) -> Array:
     """`pictures`, (H, W, 3) uint8 each, side by side on white, `gap` apart, all `height` high (default: the least).
 
-    Raises ImageError for none, or one of another shape or dtype.
+    Raises ImageError for an empty sequence, or a picture of another shape or dtype.
     """
     if not pictures:
         raise ImageError("a montage needs at least one picture")
@@ -133,244 +79,14 @@ def montage(pictures: Sequence[Array], *, gap: int = 8, height: int | None = Non
     return np.concatenate(parts[:-1], axis=1)
 
 
-def write(path: str | os.PathLike[str], rgb: Array, *, like: Picture | None = None) -> None:
-    """Write `rgb`, (H, W, 3) uint8 or uint16 in sRGB, to `path`, in the format of its suffix (see WRITERS).
-
-    like  take on this picture's alpha (it must have the same size) and ICC profile (the colours are converted to it).
-
-    uint16 makes a 16-bit PNG or TIFF; other formats, and profiles other than a plain matrix, take it in 8 bits. JPEG
-    and BMP have no alpha here: the picture is laid on white. BMP has no profile: it stays sRGB. JPEG (with full colour
-    resolution) and WebP are lossy, quality 95. The file appears whole or not at all: it is written beside `path` under
-    another name, then renamed.
-
-    Raises OutputError: unknown suffix, no such folder, no permission, disk full; ImageError: wrong shape or dtype.
-    """
-    path = Path(path)
-    if path.suffix.lower() not in WRITERS:
-        raise OutputError(f"{path}: cannot write '{path.suffix}' files; use one of {' '.join(WRITERS)}")
-    kind, options = WRITERS[path.suffix.lower()]
-    _check_rgb(rgb, (np.uint8, np.uint16))
-    alpha = like.alpha if like is not None else None
-    if alpha is not None and alpha.shape != rgb.shape[:2]:
-        raise ImageError(f"{path}: the picture is {rgb.shape[:2]}, but the alpha to give it is {alpha.shape}")
-    if kind not in ("PNG", "TIFF"):
-        rgb = to_8_bits(rgb)
-    if alpha is not None and kind in ("JPEG", "BMP"):
-        rgb, alpha = _lay_on(rgb, alpha, 255), None
-    icc = like.icc if like is not None and kind != "BMP" else None
-    if icc is not None:
-        rgb, icc = out_of_srgb(rgb, icc, str(path))
-
-    with atomic(path) as file:
-        if rgb.dtype == np.uint16:
-            samples = rgb if alpha is None else np.dstack([rgb, alpha * np.uint16(257)])
-            (write_png16 if kind == "PNG" else write_tiff16)(file, samples, icc)
-        else:
-            image = Image.fromarray(rgb)
-            if alpha is not None:
-                image.putalpha(Image.fromarray(alpha))
-            image.save(file, kind, **options, **({"icc_profile": icc} if icc else {}))
-
-
-# Reading
-
-
-def _read_file(path: str, label: str) -> Picture:
-    with Image.open(path, formats=_formats()) as image:
-        _check_size(image.height, image.width, label)
-        raw = _prepare(image, label)
-        image.load()
-        upright = _upright(image)
-        return _from_pil(upright, _wide(path, image, upright, raw), label)
-
-
-@cache
-def _formats() -> tuple[str, ...]:
-    """`FORMATS`, and HEIF (the HEIC of telephones) where the extra `heif` is installed."""
-    try:
-        import pillow_heif
-    except ImportError:
-        return FORMATS
-    pillow_heif.register_heif_opener()
-    return (*FORMATS, "HEIF")
-
-
-def _image_error(error: Exception, label: str) -> ImageError:
-    if isinstance(error, FileNotFoundError):
-        return ImageError(f"{label}: there is no such file")
-    if isinstance(error, IsADirectoryError):
-        return ImageError(f"{label}: this is a folder; give the path of a picture")
-    if isinstance(error, PermissionError):
-        return ImageError(f"{label}: no permission to read it")
-    if isinstance(error, UnidentifiedImageError):
-        known = ", ".join(_formats())
-        extra = "" if "HEIF" in known else ', and HEIC with pip install "deep-image-analogy[heif]"'
-        return ImageError(f"{label}: not a picture that can be read; known formats: {known}{extra}")
-    if isinstance(error, Image.DecompressionBombError):
-        return ImageError(f"{label}: too large; make it smaller. {reason(error)}")
-    if isinstance(error, OSError) and error.errno is not None:
-        return ImageError(f"{label}: cannot be read ({reason(error)})")
-    return ImageError(f"{label}: damaged or truncated, it cannot be decoded ({reason(error)})")
-
-
-def _prepare(image: Any, label: str) -> str:
-    """Mend what Pillow gets wrong in an opened file; -> the raw mode its pixels are stored in ("" if it has none)."""
-    args = image.tile[0].args if image.tile else ""
-    raw = str(args[0] if isinstance(args, tuple) and args else args or "")
-    if image.format == "TIFF" and image.tag_v2.get(284) == 2:  # each colour in a plane of its own
-        if image.tile[0].codec_name == "raw" and 16 in image.tag_v2.get(258, ()):
-            raise ImageError(f"{label}: a 16-bit TIFF file with separate planes cannot be read; save it interleaved")
-        return ""
-    scale = {"1": 255, "L;2": 85, "L;4": 17}.get(raw)
-    if scale and "transparency" in image.info:  # PNG: the pixels are scaled to 0..255, this is not
-        image.info["transparency"] = min(255, scale * image.info["transparency"])
-    return raw
-
-
-def _wide(path: str, image: Any, upright: Image.Image, raw: str) -> Array | None:
-    """(H, W, bands) uint16 of the loaded file `image`, upright; None if it does not have 16 bits per channel."""
-    if image.mode.startswith("I;16"):
-        grey = np.asarray(upright).astype(np.uint32) * 65535 // (4095 if raw == "I;12" else 65535)
-        white_is_zero = image.format == "TIFF" and image.tag_v2.get(262) == 0
-        return (65535 - grey if white_is_zero else grey).astype(np.uint16)[..., None]
-    if (swapped := LOW_BYTES.get(raw)) is None:
-        return None
-    with Image.open(path, formats=FORMATS) as again:
-        for i, tile in enumerate(again.tile):
-            again.tile[i] = tile._replace(args=(swapped, *tile.args[1:]) if isinstance(tile.args, tuple) else swapped)
-        again.load()
-        high, low = np.asarray(upright), np.asarray(_upright(again))
-    if swapped == "RGBA":
-        high, low = low[..., 0::2], low[..., 1::2]
-    wide: Array = high.astype(np.uint16) << 8 | low
-    return wide
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception as error:  # damaged EXIF makes Pillow raise nearly anything, and must not cost the picture
-        logger.warning("the orientation of %s is ignored (%s)", getattr(image, "filename", "a picture"), reason(error))
-        return image
-
-
-def _from_pil(image: Image.Image, wide: Array | None, label: str) -> Picture:
-    """`image` is loaded and upright; `wide`, (H, W, bands) uint16, holds its pixels where it had 16 bits."""
-    icc = image.info.get("icc_profile") if image.mode != "LAB" else None  # Pillow converts Lab by itself
-    key = image.info.get("transparency")
-    alpha: Array | None = None
-    if wide is None and image.mode.startswith("I;16"):
-        wide = np.asarray(image, np.uint16)[..., None]
-    elif image.mode in ("I", "F"):
-        values, top = _scaled(np.asarray(image), label)
-        if top == 65535:
-            wide = values[..., None]
-        image = Image.fromarray(to_8_bits(values))
-    if image.mode in ("La", "RGBa"):
-        image = image.convert(image.mode.upper())
-    if wide is not None:
-        if wide.shape[2] in (2, 4):
-            wide, alpha = wide[..., :-1], to_8_bits(wide[..., -1])
-        elif key is not None:
-            alpha = np.where((wide == np.array(key)).all(axis=2), 0, 255).astype(np.uint8)
-        image = Image.fromarray(to_8_bits(wide).squeeze())
-        wide = np.broadcast_to(wide, (*wide.shape[:2], 3))
-    elif image.has_transparency_data:
-        alpha = np.array(image.convert("RGBA").getchannel("A"))
-    if image.mode in ("1", "LA"):
-        image = image.convert("L")
-    elif image.mode not in ("L", "CMYK"):
-        image = image.convert("RGB")
-    pixels, icc = into_srgb(image, wide, icc, label)
-    return _picture(pixels, alpha, icc, label)
-
-
-def _scaled(values: Array, label: str) -> tuple[Array, int]:
-    """Modes I and F -> uint16 of 0..65535, and what counted as white (0 if the range was stretched)."""
-    if not np.isfinite(values).all():
-        raise ImageError(f"{label}: has pixels that are NaN or infinite; replace them")
-    low, high = float(values.min()), float(values.max())
-    whites = (1, 255, 65535) if values.dtype.kind == "f" else (255, 65535)
-    top = next((white for white in whites if low >= 0 and high <= white), 0)
-    if not top:
-        logger.info("%s: its values, %g to %g, are stretched to black .. white", label, low, high)
-    base, span = (0, top) if top else (low, high - low)
-    return np.rint((values.astype(np.float64) - base) * (65535 / (span or 1))).astype(np.uint16), top
-
-
-def _from_array(source: object, label: str) -> Picture:
-    array = _to_numpy(source, label)
-    shape = array.shape
-    if array.size == 0:
-        raise ImageError(f"{label}: the array of shape {shape} is empty")
-    if array.ndim not in (2, 3) or (array.ndim == 3 and shape[2] not in (1, 3, 4)):
-        cure = "pass (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
-        if array.ndim == 3 and shape[0] in (1, 3, 4):
-            cure = "channels come last: pass array.transpose(1, 2, 0)"
-        elif array.ndim == 4:
-            cure = "pass one picture at a time, channels last"
-        raise ImageError(f"{label}: an array of shape {shape} is not a picture; {cure}")
-    _check_size(shape[0], shape[1], label)
-    if array.dtype.kind == "f":
-        low, high = float(array.min()), float(array.max())  # NaN if any is NaN
-        if not (np.isfinite(low) and np.isfinite(high)):
-            raise ImageError(f"{label}: the array has values that are NaN or infinite; replace them")
-        if low < -1e-3 or high > 1 + 1e-3:  # rounding of earlier steps may leave a hair outside: still 0 and 255
-            cure = "divide by 255" if low >= 0 and 2 < high <= 255 else "clip or rescale it"
-            raise ImageError(f"{label}: floats must lie in 0..1, these in {low:g}..{high:g}; {cure}")
-        array = np.rint(array * np.float32(255)).astype(np.uint8)
-    elif array.dtype == np.bool_:
-        array = array * np.uint8(255)
-    elif array.dtype.kind != "u" or array.dtype.itemsize > 2:
-        raise ImageError(f"{label}: {array.dtype} is not a pixel type; pass uint8, uint16, bool, or floats of 0..1")
-    array = array.reshape(*shape[:2], -1)
-    if array.shape[2] == 4:
-        return _picture(array[..., :3], to_8_bits(array[..., 3]), None, label)
-    return _picture(np.broadcast_to(array, (*shape[:2], 3)), None, None, label)
-
-
-def _to_numpy(source: Any, label: str) -> Array:
-    try:
-        if hasattr(source, "detach"):  # PyTorch, wherever it lies
-            source = source.detach().cpu()
-        elif hasattr(source, "__cuda_array_interface__") and hasattr(source, "get"):  # CuPy
-            return np.asarray(source.get())
-        if hasattr(source, "__array__"):
-            return np.asarray(source)
-        if hasattr(source, "__dlpack__"):
-            return np.asarray(np.from_dlpack(source))
-    except Exception as error:  # each library has its own
-        raise ImageError(f"{label}: cannot become a NumPy array ({reason(error)}); pass one") from error
-    raise ImageError(f"{label}: cannot use a {type(source).__name__}; pass a path, a PIL image or an array")
-
-
-def _picture(pixels: Array, alpha: Array | None, icc: bytes | None, label: str) -> Picture:
-    """`pixels`, (H, W, 3) uint8 or uint16 in sRGB, as a Picture with arrays of its own."""
-    if alpha is not None:
-        alpha = np.ascontiguousarray(alpha)
-        if alpha.min() < 255:
-            seen = float(alpha.sum(dtype=np.float64))
-            grey = 128 if pixels.dtype == np.uint8 else 128 * 257
-            mean = np.einsum("ijc,ij->c", pixels, alpha, dtype=np.float64) / seen if seen else np.full(3, grey)
-            pixels = _lay_on(pixels, alpha, mean)
-    deep = np.array(pixels, np.uint16, order="C") if pixels.dtype.itemsize == 2 else None
-    return Picture(np.array(to_8_bits(pixels), order="C"), alpha, deep, icc, label)
-
-
-def _lay_on(pixels: Array, alpha: Array, ground: Any) -> Array:
+def composite(pixels: Array, alpha: Array, ground: Any) -> Array:
+    """`pixels` (H, W, 3), of any integer dtype, over a `ground` (one colour or one grey) by `alpha` (H, W) uint8."""
     weight = alpha[..., None] * np.float32(1 / 255)
     return np.rint(pixels * weight + np.asarray(ground, np.float32) * (1 - weight)).astype(pixels.dtype)
 
 
-def _check_size(height: int, width: int, label: str) -> None:
-    if min(height, width) < SMALLEST:
-        raise ImageError(f"{label}: only {width} x {height} pixels; at least {SMALLEST} x {SMALLEST} are needed")
-
-
-def _check_rgb(rgb: Array, dtypes: tuple[type, ...]) -> None:
+def check_rgb(rgb: Array, dtypes: tuple[type, ...]) -> None:
+    """Raise ImageError unless `rgb` is a picture (H, W, 3) of one of `dtypes`."""
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype not in dtypes or not rgb.size:
         wanted = " or ".join(np.dtype(d).name for d in dtypes)
         raise ImageError(f"expected a picture of shape (height, width, 3) in {wanted}, got {rgb.shape} {rgb.dtype}")
-
-
-# Colour profiles

@@ -10,7 +10,8 @@ import numpy as np
 import oracle
 import pytest
 
-from analogy.backends.cpu import CpuBackend, hash32
+from analogy.backends.cpu import CpuBackend
+from analogy.backends.kernels import hash32
 
 # (rows, columns) of A and of B, channels: one position, thin, odd, different sizes, channels in fours and not.
 SHAPES = [
@@ -71,7 +72,7 @@ def case(request, rng):
     return a, b, random_field(rng, size_a, size_b)
 
 
-def peak_of(a, b):
+def max_product_of(a, b):
     return float(np.abs(a).sum(axis=2).max() * np.abs(b).max())
 
 
@@ -95,7 +96,7 @@ def test_propagate(backend, case, patch, jump):
     a, b, nnf = case
     d = oracle.distance(a, b, nnf, patch)
     expected = oracle.propagate(a, b, nnf, d, patch, jump, 0.0)
-    actual = on(backend, "propagate", a, b, nnf, d, patch, jump, peak_of(a, b))
+    actual = on(backend, "propagate", a, b, nnf, d, patch, jump, max_product_of(a, b))
     assert_same(actual[0], expected[0])
     assert_same(actual[1], expected[1])
 
@@ -106,7 +107,7 @@ def test_random_search(backend, case, patch, radius, seed, iteration):
     a, b, nnf = case
     d = oracle.distance(a, b, nnf, patch)
     expected = oracle.random_search(a, b, nnf, d, patch, radius, seed, iteration, 0.0)
-    actual = on(backend, "random_search", a, b, nnf, d, patch, radius, seed, iteration, peak_of(a, b))
+    actual = on(backend, "random_search", a, b, nnf, d, patch, radius, seed, iteration, max_product_of(a, b))
     assert_same(actual[0], expected[0])
     assert_same(actual[1], expected[1])
 
@@ -188,7 +189,7 @@ def test_ties_that_rounding_lets_through_the_early_exit(backend, rng):
         assert_same(actual[1], expected[1])
 
 
-def test_a_loose_peak_changes_nothing(backend, rng):
+def test_a_loose_max_product_changes_nothing(backend, rng):
     a, b = directions(rng, (9, 8), 16), directions(rng, (7, 9), 16)
     nnf = random_field(rng, (9, 8), (7, 9))
     d = on(backend, "distance", a, b, nnf, 5)
@@ -200,7 +201,7 @@ def test_a_loose_peak_changes_nothing(backend, rng):
 
 
 def test_a_candidate_is_left_as_soon_as_it_cannot_win(backend, rng):
-    # With a peak this low, nothing can win any more once a row of its patch is left to do.
+    # With a bound this low, nothing can win any more once a row of its patch is left to do.
     a, b = directions(rng, (8, 9), 16), directions(rng, (9, 7), 16)
     nnf = random_field(rng, (8, 9), (9, 7))
     d = on(backend, "distance", a, b, nnf, 3)
@@ -213,7 +214,7 @@ def test_a_candidate_is_left_as_soon_as_it_cannot_win(backend, rng):
     b, nnf = b[:1].copy(), nnf * np.array([0, 1], np.int32)
     d = on(backend, "distance", a, b, nnf, 3)
     for function, args in (("propagate", (1,)), ("random_search", (9, 0, 0))):
-        low, enough = (on(backend, function, a, b, nnf, d, 3, *args, peak)[0] for peak in (-1e9, 2.0001))
+        low, enough = (on(backend, function, a, b, nnf, d, 3, *args, max_product)[0] for max_product in (-1e9, 2.0001))
         assert_same(low, enough)
         assert (low != nnf).any()
 
@@ -239,7 +240,7 @@ def test_labels_forbid_matches(backend, rng, shape):
     d[forbidden] = np.inf
     for function, args in (("propagate", (1,)), ("random_search", (12, 1, 0))):
         expected = getattr(oracle, function)(a, b, nnf, d, 3, *args, 0.0, labels)
-        actual = on(backend, function, a, b, nnf, d, 3, *args, peak_of(a, b), labels)
+        actual = on(backend, function, a, b, nnf, d, 3, *args, max_product_of(a, b), labels)
         assert_same(actual[0], expected[0])
         assert_same(actual[1], expected[1])
         assert oracle.allowed(labels, actual[0])[~forbidden].all()

@@ -44,7 +44,9 @@ def test_masks_hold_when_pictures_are_matched_shrunken_and_settled_at_full_size(
 
 def test_a_label_on_one_side_only_is_said_and_ignored(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "analogy"):
-        labels = guidance.read(regions(20, 20, RED, GREEN, 10), regions(20, 30, RED, BLUE, 10), (20, 20), (20, 30))
+        labels = guidance.read_labels(
+            regions(20, 20, RED, GREEN, 10), regions(20, 30, RED, BLUE, 10), (20, 20), (20, 30)
+        )
     assert [record.getMessage() for record in caplog.records] == [
         "the label #00ff00 of A is not in the mask of B'; it is ignored",
         "the label #0000ff of B' is not in the mask of A; it is ignored",
@@ -58,7 +60,7 @@ def test_a_label_on_one_side_only_is_said_and_ignored(caplog: pytest.LogCaptureF
 def test_a_label_that_vanishes_at_a_coarse_level_is_ignored_there() -> None:
     mask = np.zeros((64, 64, 3), np.uint8)
     mask[0, 0] = RED
-    labels = guidance.read(mask, mask, (64, 64), (64, 64))
+    labels = guidance.read_labels(mask, mask, (64, 64), (64, 64))
     assert labels is not None
     a, b = labels.at(BACKEND, (4, 4), (64, 64))
     assert (a == 0).all()
@@ -70,11 +72,11 @@ def test_forbidden_matches_move_to_the_nearest_allowed_place() -> None:
     b = np.array([[2, 2, 1, 1, 3]], np.int32)
     field = np.array([[[0, 0], [0, 4], [0, 4]]], np.int32)
     assert nnf.forbidden(field, (a, b)).tolist() == [[True, True, False]]
-    assert guidance.within(BACKEND, field, (a, b)).tolist() == [[[0, 2], [0, 1], [0, 4]]]
+    assert guidance.constrain_to_labels(BACKEND, field, (a, b)).tolist() == [[[0, 2], [0, 1], [0, 4]]]
 
 
 def test_no_masks_are_no_labels() -> None:
-    assert guidance.read(None, None, (20, 20), (20, 20)) is None
+    assert guidance.read_labels(None, None, (20, 20), (20, 20)) is None
 
 
 @pytest.mark.parametrize(
@@ -88,4 +90,4 @@ def test_no_masks_are_no_labels() -> None:
 )  # fmt: skip
 def test_wrong_masks_are_one_clear_line(mask_a, mask_b, words: str) -> None:
     with pytest.raises(ImageError, match=words):
-        guidance.read(mask_a, mask_b, (20, 20), (20, 20))
+        guidance.read_labels(mask_a, mask_b, (20, 20), (20, 20))

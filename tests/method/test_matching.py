@@ -6,7 +6,8 @@ import pytest
 from analogy.backends.cpu import CpuBackend
 from analogy.method import nnf
 from analogy.method.features import Features, level_size
-from analogy.method.matching import Stages, blend, match, reconstruct
+from analogy.method.matching import blend, match, reconstruct
+from analogy.method.progress import StageReporter
 from analogy.networks.models import DEFAULT, locate
 from analogy.settings import Settings
 
@@ -27,17 +28,17 @@ def picture(h: int, w: int, seed: int = 0) -> np.ndarray:
 
 def test_a_picture_matches_itself_place_for_place(network: Features) -> None:
     a = picture(64, 80)
-    found = match(network, a, a, Settings(inversion="vote"), Stages(None))
+    found = match(network, a, a, Settings(inversion="vote"), StageReporter(None))
     here = nnf.identity(BACKEND, (64, 80), (64, 80))
-    assert (found.ab[1] == here).all(axis=-1).mean() > 0.99
+    assert (found.nnf_ab[1] == here).all(axis=-1).mean() > 0.99
     assert np.allclose(found.error_ab[1], -2, atol=1e-3)
 
 
 def test_finds_where_things_have_moved_to(network: Features) -> None:
     whole = picture(128, 144)
     a, b1 = whole[:112, :112], whole[16:, 32:]
-    found = match(network, a, b1, Settings(inversion="vote"), Stages(None))
-    shift = found.ab[1] - nnf.identity(BACKEND, (112, 112), (112, 112))
+    found = match(network, a, b1, Settings(inversion="vote"), StageReporter(None))
+    shift = found.nnf_ab[1] - nnf.identity(BACKEND, (112, 112), (112, 112))
     inner = shift[32:96, 48:96]
     assert (np.abs(inner - [-16, -32]).max(axis=-1) <= 1).mean() > 0.9
 
@@ -45,10 +46,10 @@ def test_finds_where_things_have_moved_to(network: Features) -> None:
 def test_the_two_directions_are_the_same_question(network: Features) -> None:
     a, b1 = picture(48, 64, 1), picture(64, 48, 2)
     settings = Settings(inversion="vote")
-    one = match(network, a, b1, settings, Stages(None))
-    other = match(network, b1, a, settings, Stages(None))
+    one = match(network, a, b1, settings, StageReporter(None))
+    other = match(network, b1, a, settings, StageReporter(None))
     # Not to the bit: the two halves of the joined features change places, so sums round differently.
-    assert (one.ab[1] == other.ba[1]).all(axis=-1).mean() > 0.98
+    assert (one.nnf_ab[1] == other.nnf_ba[1]).all(axis=-1).mean() > 0.98
     assert np.abs(one.error_ba[1] - other.error_ab[1]).mean() < 1e-3
 
 
@@ -94,7 +95,7 @@ def test_optimised_features_fit_the_target_better_than_voted_ones(network: Featu
 
 def test_progress_rises_and_times_are_kept(network: Features) -> None:
     seen = []
-    stages = Stages(seen.append)
+    stages = StageReporter(seen.append)
     match(network, picture(32, 32), picture(32, 32, 1), Settings(inversion="vote"), stages)
     stages.begin("done", 1.0)
     assert [p.stage for p in seen] == [f"level {n}" for n in (5, 4, 3, 2, 1)] + ["done"]

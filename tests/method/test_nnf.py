@@ -9,7 +9,7 @@ from analogy.errors import ImageError
 from analogy.method import nnf
 from analogy.method.features import Features
 from analogy.networks.models import DEFAULT, locate
-from analogy.pictures import images
+from analogy.pictures import reading
 
 EXAMPLES = Path(analogy.__file__).parent / "examples"
 BACKEND = CpuBackend(2)
@@ -68,7 +68,7 @@ def test_search_recovers_a_known_shift() -> None:
     g = np.roll(f, (7, -11), (0, 1))
     a, b = BACKEND.join(f, f), BACKEND.join(g, g)
     start = nnf.identity(BACKEND, (40, 50), (40, 50))
-    found, distance = nnf.search(BACKEND, a, b, start, patch=3, reach=None, iterations=8, seed=0)
+    found, distance = nnf.search(BACKEND, a, b, start, patch=3, search_radius=None, iterations=8, seed=0)
     expected = (grid(40, 50) + [7, -11]) % [40, 50]
     inner = np.s_[2:30, 14:48]  # whose patches do not wrap around
     assert (found == expected).all(axis=-1)[inner].mean() > 0.99
@@ -77,10 +77,10 @@ def test_search_recovers_a_known_shift() -> None:
 
 def test_search_comes_within_three_percent_of_exhaustive_search_on_real_features() -> None:
     network = Features(locate(DEFAULT), BACKEND)
-    f, g = (network.pyramid(images.read(EXAMPLES / name).rgb)[5] for name in ("astronaut.jpg", "lovelace.jpg"))
+    f, g = (network.pyramid(reading.read_picture(EXAMPLES / name).rgb)[5] for name in ("astronaut.jpg", "lovelace.jpg"))
     a, b = BACKEND.join(f, f), BACKEND.join(g, g)
     start = nnf.identity(BACKEND, a.shape[:2], b.shape[:2])
-    _, distance = nnf.search(BACKEND, a, b, start, patch=3, reach=None, iterations=4, seed=0)
+    _, distance = nnf.search(BACKEND, a, b, start, patch=3, search_radius=None, iterations=4, seed=0)
     best = exhaustive(a, b, 3)
     assert distance.mean() <= 0.97 * best.mean()  # both negative, -2 is perfect
     assert (distance >= best - 1e-4).all()
@@ -91,7 +91,14 @@ def test_the_field_does_not_depend_on_the_number_of_threads() -> None:
     a, b = (BACKEND.join(f, f) for f in rng.standard_normal((2, 33, 21, 6)).astype(np.float32))
     results = [
         nnf.search(
-            CpuBackend(threads), a, b, nnf.identity(BACKEND, (33, 21), (33, 21)), patch=5, reach=9, iterations=3, seed=4
+            CpuBackend(threads),
+            a,
+            b,
+            nnf.identity(BACKEND, (33, 21), (33, 21)),
+            patch=5,
+            search_radius=9,
+            iterations=3,
+            seed=4,
         )
         for threads in (1, 2, 5, 2)
     ]
@@ -104,7 +111,9 @@ def test_another_seed_searches_elsewhere() -> None:
     rng = np.random.default_rng(6)
     a, b = (BACKEND.join(f, f) for f in rng.standard_normal((2, 20, 20, 4)).astype(np.float32))
     start = nnf.identity(BACKEND, (20, 20), (20, 20))
-    fields = [nnf.search(BACKEND, a, b, start, patch=3, reach=None, iterations=1, seed=seed)[0] for seed in (1, 2)]
+    fields = [
+        nnf.search(BACKEND, a, b, start, patch=3, search_radius=None, iterations=1, seed=seed)[0] for seed in (1, 2)
+    ]
     assert not np.array_equal(*fields)
 
 
@@ -113,7 +122,7 @@ def test_the_thinnest_maps_work(size: tuple[int, int]) -> None:
     f = np.ones((*size, 3), np.float32)
     a = BACKEND.join(f, f)
     start = nnf.identity(BACKEND, size, size)
-    _, distance = nnf.search(BACKEND, a, a, start, patch=5, reach=None, iterations=2, seed=0)
+    _, distance = nnf.search(BACKEND, a, a, start, patch=5, search_radius=None, iterations=2, seed=0)
     assert np.allclose(distance, -2)
 
 
@@ -133,4 +142,4 @@ def test_wrong_arrays_are_named_before_a_kernel_reads_them(change, words: str) -
     f = np.ones((4, 5, 6), np.float32)
     arguments = {"a": f, "b": f, "start": np.zeros((4, 5, 2), np.int32), "patch": 3} | change
     with pytest.raises(ImageError, match=words):
-        nnf.search(BACKEND, **arguments, reach=None, iterations=1, seed=0)
+        nnf.search(BACKEND, **arguments, search_radius=None, iterations=1, seed=0)

@@ -3,7 +3,7 @@ import pytest
 
 from analogy.backends.cpu import CpuBackend
 from analogy.method import nnf
-from analogy.method.painting import as_pixels, as_products, paint, settle, sketch
+from analogy.method.painting import as_pixels, as_products, paint, refine_on_pixels, vote_level
 
 BACKEND = CpuBackend(2)
 
@@ -30,8 +30,8 @@ def test_settling_closes_seams_of_a_field_that_is_off_by_a_little() -> None:
     field = nnf.identity(BACKEND, (64, 64), (64, 64))
     off = field.copy()
     off[16:32, 16:32] += [1, -1]  # one block that lies beside its place
-    before = np.abs(sketch(BACKEND, off, (64, 64), (64, 64), source) - source)[12:36, 12:36].mean()
-    settled = settle(BACKEND, off, source, None)
+    before = np.abs(vote_level(BACKEND, off, (64, 64), (64, 64), source) - source)[12:36, 12:36].mean()
+    settled = refine_on_pixels(BACKEND, off, source, None)
     after = np.abs(BACKEND.vote(settled, source, 3) - source)[12:36, 12:36].mean()
     assert (settled[10:38, 10:38] == field[10:38, 10:38]).mean() > (off[10:38, 10:38] == field[10:38, 10:38]).mean()
     assert after < before
@@ -50,4 +50,4 @@ def test_products_are_squared_differences(channels: int) -> None:
 def test_pixels_are_rounded_at_8_and_16_bits() -> None:
     picture = np.array([[[0, 0.5, 1.0]]], np.float32)
     assert as_pixels(BACKEND, picture).tolist() == [[[0, 128, 255]]]
-    assert as_pixels(BACKEND, picture, deep=True).tolist() == [[[0, 32768, 65535]]]
+    assert as_pixels(BACKEND, picture, sixteen_bit=True).tolist() == [[[0, 32768, 65535]]]

@@ -14,8 +14,10 @@ from PIL import Image, ImageCms
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from analogy.errors import ImageError, OutputError
-from analogy.pictures import images
-from analogy.pictures.images import WRITERS, Picture, montage, read, resize, write
+from analogy.pictures import reading
+from analogy.pictures.images import Picture, montage, resize
+from analogy.pictures.reading import read_picture
+from analogy.pictures.writing import WRITERS, write_picture
 
 H, W = 20, 24
 ORIENTATION = 0x0112
@@ -44,7 +46,7 @@ def close(a, b, within=1):
 
 def refused(source, match, **kwargs):
     with pytest.raises(ImageError, match=match) as caught:
-        read(source, **kwargs)
+        read_picture(source, **kwargs)
     assert "\n" not in str(caught.value)
 
 
@@ -141,10 +143,10 @@ def by_lcms(pixels, icc, mode=None):
 
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_every_format_comes_back(tmp_path, rgb, suffix):
-    write(tmp_path / f"x{suffix}", rgb)
-    picture = read(tmp_path / f"x{suffix}")
+    write_picture(tmp_path / f"x{suffix}", rgb)
+    picture = read_picture(tmp_path / f"x{suffix}")
     assert close(picture.rgb, rgb, 0 if suffix in (".png", ".tif", ".tiff", ".bmp") else 12)
-    assert picture.alpha is picture.deep is picture.icc is None
+    assert picture.alpha is picture.rgb16 is picture.icc is None
     assert picture.rgb.dtype == np.uint8 and picture.rgb.flags.c_contiguous and picture.rgb.flags.writeable
     assert picture.name == str(tmp_path / f"x{suffix}")
 
@@ -153,7 +155,7 @@ def test_every_format_comes_back(tmp_path, rgb, suffix):
 def test_the_first_frame_is_read(tmp_path, rgb, suffix):
     first, second = Image.fromarray(rgb), Image.fromarray(255 - rgb)
     first.save(tmp_path / f"x{suffix}", save_all=True, append_images=[second], lossless=True)
-    assert close(read(tmp_path / f"x{suffix}").rgb, rgb, 30 if suffix == ".gif" else 0)
+    assert close(read_picture(tmp_path / f"x{suffix}").rgb, rgb, 30 if suffix == ".gif" else 0)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -174,12 +176,12 @@ def test_exif_orientation_is_applied(tmp_path, rgb, orientation, suffix):
     exif = image.getexif()
     exif[ORIENTATION] = orientation
     image.save(tmp_path / f"x{suffix}", exif=exif, quality=95)
-    assert close(read(tmp_path / f"x{suffix}").rgb, undo(rgb), 12)
+    assert close(read_picture(tmp_path / f"x{suffix}").rgb, undo(rgb), 12)
 
 
 def test_damaged_exif_does_not_cost_the_picture(tmp_path, rgb):
     Image.fromarray(rgb).save(tmp_path / "x.jpg", quality=95, exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\x9a" * 40)
-    assert close(read(tmp_path / "x.jpg").rgb, rgb, 12)
+    assert close(read_picture(tmp_path / "x.jpg").rgb, rgb, 12)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "LAB", "HSV", "RGBX"])
@@ -190,7 +192,7 @@ def test_every_mode_becomes_rgb(rgb, mode, caplog):
         image = ImageCms.profileToProfile(image, ImageCms.createProfile("sRGB"), lab, outputMode="LAB")
     else:
         image = image.convert(mode)
-    picture = read(image)
+    picture = read_picture(image)
     assert close(picture.rgb, np.asarray(image.convert("RGB"))) and picture.alpha is None
     assert not caplog.records
     if mode not in ("1", "L", "P", "LAB"):
@@ -199,7 +201,7 @@ def test_every_mode_becomes_rgb(rgb, mode, caplog):
 
 def test_a_cmyk_jpeg_is_not_inverted(tmp_path):
     Image.new("CMYK", (W, H), (255, 0, 0, 0)).save(tmp_path / "x.jpg", quality=95)
-    assert close(read(tmp_path / "x.jpg").rgb[0, 0], np.array([0, 255, 255]), 4)
+    assert close(read_picture(tmp_path / "x.jpg").rgb[0, 0], np.array([0, 255, 255]), 4)
 
 
 # Alpha
@@ -215,7 +217,7 @@ def holes():
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
 def test_alpha_is_kept_apart(tmp_path, rgb, holes, suffix):
     Image.fromarray(np.dstack([rgb, holes])).save(tmp_path / f"x{suffix}", lossless=True, exact=True)
-    picture = read(tmp_path / f"x{suffix}")
+    picture = read_picture(tmp_path / f"x{suffix}")
     assert np.array_equal(picture.alpha, holes)
     assert np.array_equal(picture.rgb[holes == 255], rgb[holes == 255])
 
@@ -223,7 +225,7 @@ def test_alpha_is_kept_apart(tmp_path, rgb, holes, suffix):
 def test_hidden_colours_do_not_show(rgb, holes):
     hidden = rgb.copy()
     hidden[holes == 0] = (255, 0, 255)
-    shown = [read(np.dstack([pixels, holes])).rgb for pixels in (rgb, hidden)]
+    shown = [read_picture(np.dstack([pixels, holes])).rgb for pixels in (rgb, hidden)]
     assert np.array_equal(*shown)
     mean = (rgb * (holes / 255)[..., None]).sum((0, 1)) / (holes / 255).sum()
     assert close(shown[0][holes == 0], np.broadcast_to(mean, (50, 3)))
@@ -232,7 +234,7 @@ def test_hidden_colours_do_not_show(rgb, holes):
 
 
 def test_nothing_opaque_is_grey(rgb):
-    assert (read(np.dstack([rgb, np.zeros((H, W), np.uint8)])).rgb == 128).all()
+    assert (read_picture(np.dstack([rgb, np.zeros((H, W), np.uint8)])).rgb == 128).all()
 
 
 @pytest.mark.parametrize("mode", ["LA", "La", "PA", "RGBa"])
@@ -246,7 +248,7 @@ def test_alpha_of_other_modes(rgb, holes, mode):
         "PA": lambda: palette,
         "RGBa": lambda: rgba.convert("RGBa"),
     }[mode]()
-    picture = read(image)
+    picture = read_picture(image)
     assert np.array_equal(picture.alpha, holes)
     if mode != "PA":
         plain = rgba.convert("L").convert("RGB") if mode in ("LA", "La") else rgba.convert("RGB")
@@ -258,7 +260,7 @@ def test_transparent_colour_of_a_palette(tmp_path, holes):
     image.putpalette([10, 20, 30, 200, 100, 0])
     for suffix in (".gif", ".png"):
         image.save(tmp_path / f"x{suffix}", transparency=1)
-        picture = read(tmp_path / f"x{suffix}")
+        picture = read_picture(tmp_path / f"x{suffix}")
         assert np.array_equal(picture.alpha == 0, holes == 0)
         assert (picture.rgb == (10, 20, 30)).all()  # the mean opaque colour, there too
 
@@ -267,7 +269,7 @@ def test_transparent_colour_of_a_palette(tmp_path, holes):
 def test_transparent_colour_of_a_png(tmp_path, rng, depth, bands):
     samples = rng.integers(0, 2**depth, (H, W, bands))
     samples[3:7] = key = samples[0, 0]
-    picture = read(png(tmp_path / "x.png", samples, depth, key))
+    picture = read_picture(png(tmp_path / "x.png", samples, depth, key))
     assert np.array_equal(picture.alpha == 0, (samples == key).all(axis=2))
     opaque = picture.alpha == 255
     assert close(picture.rgb[opaque], np.broadcast_to(samples * 255 / (2**depth - 1), (H, W, 3))[opaque])
@@ -281,18 +283,18 @@ def test_16_bit_png(tmp_path, rng, bands):
     samples = rng.integers(0, 65536, (H, W, bands), dtype=np.uint16)
     if bands in (2, 4):
         samples[..., -1] = 65535
-    picture = read(png(tmp_path / "x.png", samples, 16))
+    picture = read_picture(png(tmp_path / "x.png", samples, 16))
     colours = samples[..., : 3 if bands > 2 else 1]
-    assert np.array_equal(picture.deep, np.broadcast_to(colours, (H, W, 3)))
-    assert np.array_equal(picture.rgb, to8(picture.deep))
+    assert np.array_equal(picture.rgb16, np.broadcast_to(colours, (H, W, 3)))
+    assert np.array_equal(picture.rgb, to8(picture.rgb16))
     assert (picture.alpha is not None) == (bands in (2, 4))
 
 
 def test_16_bit_grey_is_not_clipped(rgb16):
     grey = rgb16[..., 0]
     for image in (Image.fromarray(grey), Image.fromarray(grey.astype(np.int32))):  # Pillow's modes I;16 and I
-        picture = read(image)
-        assert np.array_equal(picture.deep[..., 1], grey) and np.array_equal(picture.rgb[..., 1], to8(grey))
+        picture = read_picture(image)
+        assert np.array_equal(picture.rgb16[..., 1], grey) and np.array_equal(picture.rgb[..., 1], to8(grey))
 
 
 @pytest.mark.parametrize("order", "<>")
@@ -305,7 +307,7 @@ def test_16_bit_tiff_of_either_byte_order(tmp_path, rng, order, bands):
     kind = 2 if bands > 1 else 1
     data = samples.astype(f"{order}u2").tobytes()
     tiff(tmp_path / "x.tif", data, order, bits=(16,) * bands, photometric=kind, bands=bands, **tags)
-    assert np.array_equal(read(tmp_path / "x.tif").deep, np.broadcast_to(samples[..., :3], (H, W, 3)))
+    assert np.array_equal(read_picture(tmp_path / "x.tif").rgb16, np.broadcast_to(samples[..., :3], (H, W, 3)))
 
 
 def test_16_bits_are_turned_upright(tmp_path, rgb16):
@@ -316,15 +318,15 @@ def test_16_bits_are_turned_upright(tmp_path, rgb16):
         png(tmp_path / "x.png", rgb16, 16, exif=exif.tobytes().removeprefix(b"Exif\0\0")),
     ]
     for path in turned:
-        assert np.array_equal(read(path).deep, np.rot90(rgb16, -1))
+        assert np.array_equal(read_picture(path).rgb16, np.rot90(rgb16, -1))
 
 
 def test_grey_tiff_of_12_bits_or_white_at_zero(tmp_path, rgb16):
     white = tiff(tmp_path / "12.tif", b"\xff" * (H * W * 3 // 2), bits=12, photometric=1, bands=1)
-    assert (read(white).rgb == 255).all()
+    assert (read_picture(white).rgb == 255).all()
     grey = rgb16[..., 0]
     negative = tiff(tmp_path / "negative.tif", grey.tobytes(), bits=16, photometric=0, bands=1)
-    assert np.array_equal(read(negative).deep[..., 0], 65535 - grey)
+    assert np.array_equal(read_picture(negative).rgb16[..., 0], 65535 - grey)
 
 
 def test_16_bit_tiff_in_planes_is_refused_not_garbled(tmp_path, rgb16):
@@ -346,13 +348,13 @@ def test_wide_numbers_are_scaled_to_their_white(tmp_path, values, white):
     image = Image.fromarray(values.reshape(H, W))
     image.save(tmp_path / "x.tif")
     for source in (image, tmp_path / "x.tif"):
-        assert close(read(source).rgb[..., 0], np.rint(values.reshape(H, W) * (255 / white)))
+        assert close(read_picture(source).rgb[..., 0], np.rint(values.reshape(H, W) * (255 / white)))
 
 
 def test_other_ranges_are_stretched_and_it_is_logged(caplog):
     values = np.linspace(-3, 1e6, H * W, dtype=np.float32).reshape(H, W)
     with caplog.at_level(logging.INFO, "analogy"):
-        picture = read(Image.fromarray(values), name="heights")
+        picture = read_picture(Image.fromarray(values), name="heights")
     assert picture.rgb[0, 0, 0] == 0 and picture.rgb[-1, -1, 0] == 255
     assert ["heights" in r.message and "-3" in r.message for r in caplog.records] == [True]
     values[3, 3] = np.nan
@@ -367,7 +369,7 @@ def test_icc_colours_become_srgb(tmp_path, rgb, mode):
     image = Image.fromarray(rgb).convert(mode)
     image.save(tmp_path / "x.png", icc_profile=wide_gamut())
     plain = np.asarray(image.convert("RGB"))
-    picture = read(tmp_path / "x.png")
+    picture = read_picture(tmp_path / "x.png")
     assert np.array_equal(picture.rgb, by_lcms(plain, wide_gamut())) and not close(picture.rgb, plain, 5)
     assert picture.icc == wide_gamut() and (picture.alpha is not None) == (mode == "RGBA")
 
@@ -375,17 +377,17 @@ def test_icc_colours_become_srgb(tmp_path, rgb, mode):
 def test_grey_and_cmyk_profiles(tmp_path, rgb):
     linear = profile(b"GRAY", b"XYZ ", wtpt=xyz(0.9642, 1, 0.8249), kTRC=gamma(1))
     Image.fromarray(rgb[..., 0]).save(tmp_path / "grey.png", icc_profile=linear)
-    picture = read(tmp_path / "grey.png")
+    picture = read_picture(tmp_path / "grey.png")
     assert np.array_equal(picture.rgb, by_lcms(rgb[..., 0], linear)) and picture.icc is None
     both = np.dstack([rgb[..., 0], np.full((H, W), 255, np.uint8)])
     Image.fromarray(both).save(tmp_path / "both.png", icc_profile=linear)
-    assert np.array_equal(read(tmp_path / "both.png").rgb, picture.rgb)
+    assert np.array_equal(read_picture(tmp_path / "both.png").rgb, picture.rgb)
     assert picture.rgb.astype(int).sum() > 1.2 * np.broadcast_to(rgb[..., :1], rgb.shape).astype(int).sum()
 
     grey_only = profile(b"CMYK", b"Lab ", A2B0=table(4, lambda cmyk: (255 - 63 * sum(cmyk), 128, 128)))
     inks = np.dstack([rgb, rgb[..., 0]])
     Image.frombytes("CMYK", (W, H), inks.tobytes()).save(tmp_path / "inks.tif", icc_profile=grey_only)
-    picture = read(tmp_path / "inks.tif")
+    picture = read_picture(tmp_path / "inks.tif")
     assert np.array_equal(picture.rgb, by_lcms(inks, grey_only, "CMYK")) and picture.icc is None
     assert close(picture.rgb[..., 0], picture.rgb[..., 2], 2)
 
@@ -404,9 +406,9 @@ def test_grey_and_cmyk_profiles(tmp_path, rgb):
 def test_a_profile_that_does_not_fit_is_ignored_with_one_line(tmp_path, rgb, rgb16, icc, caplog):
     Image.fromarray(rgb).save(tmp_path / "x.png", icc_profile=icc)
     tiff(tmp_path / "x.tif", rgb16.tobytes(), bits=(16,) * 3, photometric=2, bands=3, icc=icc)
-    assert np.array_equal(read(tmp_path / "x.png").rgb, rgb) and read(tmp_path / "x.png").icc is None
+    assert np.array_equal(read_picture(tmp_path / "x.png").rgb, rgb) and read_picture(tmp_path / "x.png").icc is None
     assert len(caplog.records) == 2 and "profile is ignored" in caplog.messages[0]
-    assert np.array_equal(read(tmp_path / "x.tif").deep, rgb16)
+    assert np.array_equal(read_picture(tmp_path / "x.tif").rgb16, rgb16)
 
 
 CURVES = {
@@ -426,18 +428,18 @@ def test_16_bit_colours_follow_the_profile_as_8_bit_ones_do(tmp_path, rgb, curve
     icc = wide_gamut(rTRC=CURVES[curve], gTRC=CURVES["gamma"], bTRC=CURVES[curve])
     expected = by_lcms(rgb, icc)
     tiff(tmp_path / "x.tif", (rgb * np.uint16(257)).tobytes(), bits=(16,) * 3, photometric=2, bands=3, icc=icc)
-    picture = read(tmp_path / "x.tif")
-    assert picture.deep is not None and picture.icc == icc
+    picture = read_picture(tmp_path / "x.tif")
+    assert picture.rgb16 is not None and picture.icc == icc
     assert close(picture.rgb, expected)
-    assert np.unique(picture.deep[..., 1] % 257).size > 20  # more than 8 bits wide
+    assert np.unique(picture.rgb16[..., 1] % 257).size > 20  # more than 8 bits wide
 
 
 def test_16_bit_grey_profile(tmp_path, rgb):
     linear = profile(b"GRAY", b"XYZ ", wtpt=xyz(0.9642, 1, 0.8249), kTRC=gamma(1))
     grey = np.ascontiguousarray(rgb[..., 0])
     tiff(tmp_path / "x.tif", (grey * np.uint16(257)).tobytes(), bits=16, photometric=1, bands=1, icc=linear)
-    picture = read(tmp_path / "x.tif")
-    assert picture.deep is not None and close(picture.rgb, by_lcms(grey, linear))
+    picture = read_picture(tmp_path / "x.tif")
+    assert picture.rgb16 is not None and close(picture.rgb, by_lcms(grey, linear))
 
 
 @pytest.mark.parametrize(
@@ -451,8 +453,8 @@ def test_16_bit_grey_profile(tmp_path, rgb):
 def test_16_bits_are_given_up_where_the_profile_needs_lcms(tmp_path, rgb, icc, caplog):
     tiff(tmp_path / "x.tif", (rgb * np.uint16(257)).tobytes(), bits=(16,) * 3, photometric=2, bands=3, icc=icc)
     with caplog.at_level(logging.INFO, "analogy"):
-        picture = read(tmp_path / "x.tif")
-    assert np.array_equal(picture.rgb, by_lcms(rgb, icc)) and picture.deep is None
+        picture = read_picture(tmp_path / "x.tif")
+    assert np.array_equal(picture.rgb, by_lcms(rgb, icc)) and picture.rgb16 is None
     assert len(caplog.records) == 1 and "reduced to 8" in caplog.messages[0]
 
 
@@ -462,21 +464,27 @@ def test_16_bits_are_given_up_where_the_profile_needs_lcms(tmp_path, rgb, icc, c
 def test_arrays_of_every_kind(rgb, rgb16):
     exact = [rgb, rgb / 255, (rgb / 255).astype(np.float32), rgb * np.uint16(257), np.asfortranarray(rgb)]
     for array in exact:
-        assert np.array_equal(read(array).rgb, rgb) and read(array).rgb.flags.c_contiguous, array.dtype
-    assert close(read((rgb / 255).astype(np.float16)).rgb, rgb)
-    assert np.array_equal(read(rgb16).deep, rgb16) and np.array_equal(read(rgb16.astype(">u2")).deep, rgb16)
-    assert read(rgb).deep is None and read(rgb).name == "the picture" and read(rgb, name="A").name == "A"
+        assert np.array_equal(read_picture(array).rgb, rgb) and read_picture(array).rgb.flags.c_contiguous, array.dtype
+    assert close(read_picture((rgb / 255).astype(np.float16)).rgb, rgb)
+    assert np.array_equal(read_picture(rgb16).rgb16, rgb16) and np.array_equal(
+        read_picture(rgb16.astype(">u2")).rgb16, rgb16
+    )
+    assert (
+        read_picture(rgb).rgb16 is None
+        and read_picture(rgb).name == "the picture"
+        and read_picture(rgb, name="A").name == "A"
+    )
     for grey in (rgb[..., 0], rgb[..., :1], rgb[..., 0] / 255):
-        assert np.array_equal(read(grey).rgb, np.repeat(rgb[..., :1], 3, axis=2))
-    assert np.array_equal(read(rgb[..., 0] > 90).rgb[..., 2], np.where(rgb[..., 0] > 90, 255, 0))
+        assert np.array_equal(read_picture(grey).rgb, np.repeat(rgb[..., :1], 3, axis=2))
+    assert np.array_equal(read_picture(rgb[..., 0] > 90).rgb[..., 2], np.where(rgb[..., 0] > 90, 255, 0))
     for alpha in (np.full((H, W, 1), 255, np.uint8), np.full((H, W, 1), 7, np.uint8)):
-        assert (read(np.dstack([rgb, alpha]) / 255).alpha == alpha[..., 0]).all()
-        assert (read(np.dstack([rgb, alpha]) * np.uint16(257)).alpha == alpha[..., 0]).all()
+        assert (read_picture(np.dstack([rgb, alpha]) / 255).alpha == alpha[..., 0]).all()
+        assert (read_picture(np.dstack([rgb, alpha]) * np.uint16(257)).alpha == alpha[..., 0]).all()
 
 
 def test_the_picture_does_not_share_memory(rgb):
     rgb.flags.writeable = False
-    picture = read(rgb)
+    picture = read_picture(rgb)
     assert picture.rgb.flags.writeable and not np.shares_memory(picture.rgb, rgb)
 
 
@@ -505,7 +513,7 @@ def test_arrays_of_other_libraries(rgb):
             return rgb
 
     for source in (OnlyDlpack(), LikeCupy(), LikeTorch()):
-        assert np.array_equal(read(source).rgb, rgb), type(source)
+        assert np.array_equal(read_picture(source).rgb, rgb), type(source)
 
     class Broken:
         def __array__(self, *args, **kwargs):
@@ -541,7 +549,9 @@ def test_arrays_that_are_refused(array, match):
 
 
 def test_rounding_errors_of_floats_pass():
-    assert (read(np.full((H, W), 1 + 1e-6)).rgb == 255).all() and (read(np.full((H, W), -1e-6)).rgb == 0).all()
+    assert (read_picture(np.full((H, W), 1 + 1e-6)).rgb == 255).all() and (
+        read_picture(np.full((H, W), -1e-6)).rgb == 0
+    ).all()
 
 
 # Files that are refused
@@ -577,7 +587,7 @@ def test_truncated_and_scrambled_files(tmp_path, rng, suffix):
             broken[at] = rng.integers(256)
         path.write_bytes(broken)
         try:
-            read(path)
+            read_picture(path)
         except ImageError as error:
             assert "\n" not in str(error)
 
@@ -590,13 +600,13 @@ def test_no_permission(tmp_path, rgb, monkeypatch):
     refused(tmp_path / "x.png", "no permission to read")
     monkeypatch.setattr(Path, "open", closed)
     with pytest.raises(OutputError, match=r"x\.png: no permission to write"):
-        write(tmp_path / "x.png", rgb)
+        write_picture(tmp_path / "x.png", rgb)
 
 
 def test_decompression_bombs(tmp_path, rgb, monkeypatch):
     path = png(tmp_path / "x.png", rgb, 8)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", H * W - 1)
-    assert np.array_equal(read(path).rgb, rgb)  # Pillow warns; warnings are errors in these tests
+    assert np.array_equal(read_picture(path).rgb, rgb)  # Pillow warns; warnings are errors in these tests
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", H * W // 2 - 1)
     refused(path, "x.png: too large; make it smaller.*480 pixels")
 
@@ -612,32 +622,35 @@ def test_16_bit_files(tmp_path, rgb, rgb16, holes, suffix, with_alpha, icc):
     within = 0
     if icc:  # Adobe RGB holds all of sRGB: nothing is clipped on the way there and back
         within = 40
-    write(path, rgb16, like=Picture(rgb, alpha=np.maximum(holes, 255 * (not with_alpha)), icc=icc))
-    picture = read(path)
+    write_picture(path, rgb16, like=Picture(rgb, alpha=np.maximum(holes, 255 * (not with_alpha)), icc=icc))
+    picture = read_picture(path)
     opaque = picture.alpha == 255
-    assert close(picture.deep[opaque], rgb16[opaque], within)
+    assert close(picture.rgb16[opaque], rgb16[opaque], within)
     assert np.array_equal(picture.alpha, holes) if with_alpha else opaque.all()
     assert picture.icc == icc
     if suffix == ".tif":
         with Image.open(path) as image:
             assert image.tag_v2[338] == (2,)  # the fourth band is alpha, as other programs need to know
-    write(path, rgb16)
-    assert np.array_equal(read(path).deep, rgb16) and read(path).alpha is None
+    write_picture(path, rgb16)
+    assert np.array_equal(read_picture(path).rgb16, rgb16) and read_picture(path).alpha is None
     with Image.open(path) as image:
         assert close(np.asarray(image), rgb16 >> 8, 0)  # what other programs see
 
 
 def test_16_bits_become_8_where_there_are_no_more(tmp_path, rgb16):
-    write(tmp_path / "x.bmp", rgb16)
-    assert np.array_equal(read(tmp_path / "x.bmp").rgb, to8(rgb16)) and read(tmp_path / "x.bmp").deep is None
+    write_picture(tmp_path / "x.bmp", rgb16)
+    assert (
+        np.array_equal(read_picture(tmp_path / "x.bmp").rgb, to8(rgb16))
+        and read_picture(tmp_path / "x.bmp").rgb16 is None
+    )
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
 def test_the_result_takes_on_the_profile_of_a(tmp_path, rgb, suffix):
     rgb = rgb // 2 + 64  # Adobe RGB in 8 bits is coarse near full saturation
     a = Picture(rgb, icc=wide_gamut())
-    write(tmp_path / f"x{suffix}", rgb, like=a)
-    picture = read(tmp_path / f"x{suffix}")
+    write_picture(tmp_path / f"x{suffix}", rgb, like=a)
+    picture = read_picture(tmp_path / f"x{suffix}")
     assert picture.icc == wide_gamut()
     lossy = suffix in (".jpg", ".webp")
     assert close(picture.rgb, rgb, 14 if lossy else 3)
@@ -646,16 +659,16 @@ def test_the_result_takes_on_the_profile_of_a(tmp_path, rgb, suffix):
 
 
 def test_bmp_stays_srgb(tmp_path, rgb):
-    write(tmp_path / "x.bmp", rgb, like=Picture(rgb, icc=wide_gamut()))
-    assert np.array_equal(read(tmp_path / "x.bmp").rgb, rgb)
+    write_picture(tmp_path / "x.bmp", rgb, like=Picture(rgb, icc=wide_gamut()))
+    assert np.array_equal(read_picture(tmp_path / "x.bmp").rgb, rgb)
 
 
 def test_a_profile_that_cannot_be_written_leaves_srgb(tmp_path, rgb, rgb16, caplog):
     for pixels in (rgb, rgb16):
         for icc in (b"junk", profile(b"CMYK", b"Lab ")):
             caplog.clear()
-            write(tmp_path / "x.png", pixels, like=Picture(rgb, icc=icc))
-            picture = read(tmp_path / "x.png")
+            write_picture(tmp_path / "x.png", pixels, like=Picture(rgb, icc=icc))
+            picture = read_picture(tmp_path / "x.png")
             assert picture.icc is None and np.array_equal(picture.rgb, to8(pixels) if pixels is rgb16 else rgb)
             assert len(caplog.records) == 1 and "written in sRGB" in caplog.messages[0]
 
@@ -663,28 +676,28 @@ def test_a_profile_that_cannot_be_written_leaves_srgb(tmp_path, rgb, rgb16, capl
 def test_alpha_of_a_is_put_back(tmp_path, rgb, holes):
     a = Picture(rgb, alpha=holes)
     for suffix in (".png", ".tif", ".webp"):
-        write(tmp_path / f"x{suffix}", rgb, like=a)
-        assert np.array_equal(read(tmp_path / f"x{suffix}").alpha, holes)
+        write_picture(tmp_path / f"x{suffix}", rgb, like=a)
+        assert np.array_equal(read_picture(tmp_path / f"x{suffix}").alpha, holes)
     for suffix, within in ((".bmp", 1), (".jpg", 20)):
-        write(tmp_path / f"x{suffix}", rgb, like=a)
-        picture = read(tmp_path / f"x{suffix}")
+        write_picture(tmp_path / f"x{suffix}", rgb, like=a)
+        picture = read_picture(tmp_path / f"x{suffix}")
         white = rgb * (holes / 255)[..., None] + 255 * (1 - holes / 255)[..., None]
         assert picture.alpha is None and close(picture.rgb, white, within)
     with pytest.raises(ImageError, match=r"\(10, 24, 3\)|\(10, 24\)"):
-        write(tmp_path / "x.png", rgb[:10], like=a)
+        write_picture(tmp_path / "x.png", rgb[:10], like=a)
 
 
 def test_jpeg_keeps_full_colour_resolution(tmp_path):
     stripes = np.zeros((32, 32, 3), np.uint8)
     stripes[:, ::2, 0], stripes[:, 1::2, 2] = 255, 255
-    write(tmp_path / "x.jpg", stripes)
-    assert close(read(tmp_path / "x.jpg").rgb, stripes, 40)
+    write_picture(tmp_path / "x.jpg", stripes)
+    assert close(read_picture(tmp_path / "x.jpg").rgb, stripes, 40)
 
 
 def test_places_that_cannot_be_written(tmp_path, rgb):
     def fails(path, match):
         with pytest.raises(OutputError, match=match) as caught:
-            write(path, rgb)
+            write_picture(path, rgb)
         assert "\n" not in str(caught.value)
 
     fails(tmp_path / "x.txt", r"'.txt'.*\.png \.jpg")
@@ -696,15 +709,15 @@ def test_places_that_cannot_be_written(tmp_path, rgb):
     fails(tmp_path / "folder.png", "cannot be written")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder.png"]
     with pytest.raises(OutputError, match="cannot be written"):
-        write(tmp_path / "x.webp", np.zeros((16, 17000, 3), np.uint8))  # WebP ends at 16383
+        write_picture(tmp_path / "x.webp", np.zeros((16, 17000, 3), np.uint8))  # WebP ends at 16383
     for wrong in (rgb[..., 0], rgb.astype(float), np.dstack([rgb, rgb]), rgb[:0]):
         with pytest.raises(ImageError, match="uint8 or uint16, got"):
-            write(tmp_path / "x.png", wrong)
+            write_picture(tmp_path / "x.png", wrong)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
 def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path, rgb, monkeypatch, error):
-    write(tmp_path / "x.png", rgb)
+    write_picture(tmp_path / "x.png", rgb)
     before = (tmp_path / "x.png").read_bytes()
 
     def save(self, file, *args, **kwargs):
@@ -713,12 +726,12 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path, rgb
 
     monkeypatch.setattr(Image.Image, "save", save)
     with pytest.raises(KeyboardInterrupt if error is KeyboardInterrupt else OutputError):
-        write(tmp_path / "x.png", 255 - rgb)
+        write_picture(tmp_path / "x.png", 255 - rgb)
     assert [p.name for p in tmp_path.iterdir()] == ["x.png"] and (tmp_path / "x.png").read_bytes() == before
 
 
 def test_others_may_read_the_result(tmp_path, rgb):
-    write(tmp_path / "x.png", rgb)
+    write_picture(tmp_path / "x.png", rgb)
     (tmp_path / "plain").touch()
     assert (tmp_path / "x.png").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
@@ -756,9 +769,9 @@ def test_heic_needs_its_extra_and_reads_with_it(tmp_path, monkeypatch):
     pillow_heif.register_heif_opener()
     path = tmp_path / "telephone.heic"
     Image.new("RGB", (64, 48), (200, 40, 30)).save(path, quality=90)
-    rgb = images.read(path).rgb
+    rgb = reading.read_picture(path).rgb
     assert rgb.shape == (48, 64, 3)
     assert np.abs(rgb.astype(int) - [200, 40, 30]).max() < 12
-    monkeypatch.setattr(images, "_formats", lambda: images.FORMATS)
+    monkeypatch.setattr(reading, "_formats", lambda: reading.FORMATS)
     with pytest.raises(ImageError, match=r"HEIC with pip install"):
-        images.read(path)
+        reading.read_picture(path)

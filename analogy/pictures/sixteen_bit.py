@@ -1,6 +1,7 @@
-"""Sixteen bits per channel in RGB files, which Pillow does not have: PNG and TIFF, read and written.
+"""RGB with 16 bits per channel in PNG and TIFF files. Pillow has no such pixels.
 
-Such a file is decoded twice, once for each byte of a sample; writing takes a few lines for each format.
+To read such a file, `reading.py` lets Pillow decode it twice, once for each byte of a sample, by the raw modes below. To
+write one takes a few lines for each format.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 Array: TypeAlias = npt.NDArray[Any]
 
-# The raw mode that finds the low byte of each sample where Pillow's own finds the high byte. "LA;16B" is four bytes a
-# pixel, so "RGBA" reads all of it. (libtiff hands samples over in the machine's order, N.)
+# Pillow's raw mode, which keeps the high byte of each sample -> the raw mode that keeps the low byte. "LA;16B" is four
+# bytes a pixel, so "RGBA" reads all of it. (libtiff hands samples over in the machine's byte order, N.)
 LOW_BYTES = {"LA;16B": "RGBA"} | {
     f"{bands};16{order}": f"{bands};16{swapped}"
     for bands in ("RGB", "RGBA")
@@ -27,7 +28,7 @@ LOW_BYTES = {"LA;16B": "RGBA"} | {
 
 
 def write_png16(file: IO[bytes], samples: Array, icc: bytes | None) -> None:
-    """(H, W, 3 or 4) uint16 as PNG, every row with the filter Sub (difference to the pixel at the left)."""
+    """(H, W, 3 or 4) uint16 as PNG; every row has the filter Sub (difference from the pixel at the left)."""
     height, width, bands = samples.shape
     rows = np.ascontiguousarray(samples, ">u2").view(np.uint8).reshape(height, -1)
     lines = np.empty((height, 1 + rows.shape[1]), np.uint8)
