@@ -1,7 +1,7 @@
-"""What can go wrong, as a user would say it.
+"""The errors that this package raises on purpose.
 
-Every error this package raises on purpose is an `AnalogyError`. Its message is one line: what was wrong, with the
-actual value, and what to do. The command prints that line and exits with code 2.
+Each is an `AnalogyError` whose message is one line: what was wrong, with the actual value, and what to do. The command
+prints that line and exits with code 2.
 """
 
 
@@ -14,7 +14,7 @@ class SettingsError(AnalogyError, ValueError):
 
 
 class ImageError(AnalogyError, ValueError):
-    """A picture or array cannot be used: missing, not a picture, damaged, too small or too large."""
+    """A picture or array cannot be used: it is missing, not a picture, damaged, too small or too large."""
 
 
 class ModelError(AnalogyError):
@@ -26,19 +26,19 @@ class DeviceError(AnalogyError, RuntimeError):
 
 
 class OutputError(AnalogyError, OSError):
-    """A result cannot be written to where it should go."""
+    """A result cannot be written."""
 
 
 class MemoryLimitError(AnalogyError, MemoryError):
-    """The pictures need more memory than the device has left; the message says how much, and what to do."""
+    """The pictures need more memory than is free on the device; the message says how much, and what to do."""
 
 
 def reason(error: BaseException) -> str:
-    """What an error of a library or the system says, on one line; its kind where it says nothing."""
+    """The message of a library's or the system's error on one line, or the error's type if it has no message."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(text.split())
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says, where there may be many; its kind where it says nothing."""
+    """The first line of an error's message, or the error's type if it has no message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__
 from .backends import Array
 from .errors import SettingsError
 from .method.flow import consistency, write_flo, write_npz, write_text
@@ -99,7 +98,7 @@ class Result:
     def record(self) -> dict[str, Any]:
         """How the result was made, as plain values for JSON."""
         return {
-            "analogy": __version__,
+            "analogy": version("deep-image-analogy"),
             "versions": {name: version(name) for name in ("numpy", "numba", "pillow")},
             "settings": asdict(self.settings),
             "model": self.model,

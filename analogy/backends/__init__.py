@@ -37,7 +37,7 @@ _log = logging.getLogger("analogy")
 
 
 class Backend(Protocol):
-    """The kernel contract. `a` (HA, WA, C) and `b` (HB, WB, C) are features, joined by `join` where matching is meant.
+    """The kernel contract. `a` (HA, WA, C) and `b` (HB, WB, C) are features, joined by `join` for matching.
 
     Patch distance (Liao et al. 2017, section 4.2, as one dot product). For the patch of `patch` x `patch` positions around
     p in `a` and q in `b`, over the offsets o for which both p + o and q + o exist:

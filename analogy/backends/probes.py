@@ -55,7 +55,7 @@ def check_driver(cp: Any) -> Any:
 
 
 def check_compiler(cp: Any) -> None:
-    """Compile and run a kernel of one line; `DeviceError` where that fails."""
+    """Compile and run a kernel of one line. Raises `DeviceError` if that fails."""
     line = 'extern "C" __global__ void probe(int* out) { out[0] = 42; }'
     try:
         out = cp.zeros(1, np.int32)

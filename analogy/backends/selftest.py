@@ -122,7 +122,7 @@ def _arguments(cpu: CpuBackend) -> dict[str, tuple[Any, ...]]:
 
 
 def _compare(actual: np.ndarray, expected: np.ndarray) -> str:
-    """The difference in words; `RuntimeError` where it is more than rounding."""
+    """The difference in words. Raises `RuntimeError` if it is more than rounding."""
     if actual.dtype == np.int32:
         same = float((actual == expected).all(axis=2).mean())
         if same < SAME_MATCHES:

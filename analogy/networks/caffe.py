@@ -1,4 +1,4 @@
-"""Layers of a `.caffemodel`, read field by field: no Caffe, no generated schema, and only the wanted blobs decoded.
+"""Layers of a `.caffemodel`, read field by field, without Caffe or a generated schema. Only the wanted blobs are decoded.
 
 The file is a protobuf message `NetParameter` of caffe.proto. Older files, the published VGG-19 among them, have its
 layers in field 2 (`V1LayerParameter`: name = 4, blobs = 6), newer ones in field 100 (`LayerParameter`: name = 1,
@@ -45,7 +45,7 @@ def _varint(data: memoryview, position: int) -> tuple[int, int]:
 def fields(data: memoryview) -> Iterator[Field]:
     """Number and value of each field of a protobuf message: an int for a varint, else the field's bytes.
 
-    Raises `ModelError` where the message is truncated or no message at all.
+    Raises `ModelError` for bytes that are truncated or no protobuf message.
     """
     position = 0
     while position < len(data):

@@ -1,8 +1,8 @@
-"""Models on disk: which there are, where they lie, and whether their files are whole and fit together.
+"""Models on disk: which there are, where their folders are, and whether the files are complete and fit together.
 
-A model is a folder with the graphs of `GRAPHS` and `model.json`, its card: what the weights are, whose, under which
-licence, and the SHA-256 of each graph. `vgg19-compact` is part of the package; others lie in the user's cache folder
-(see `pull.py`) or wherever the user exported them to.
+A model is a folder with the ONNX graphs of `GRAPHS` and `model.json`, its card, which tells what the weights are, whose,
+under which licence, and the SHA-256 of each graph. `vgg19-compact` is part of the package. Others are in the user's cache
+folder (see `pull.py`), or wherever the user exported them to.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ GRAPHS = ("features.onnx", "invert_5.onnx", "invert_4.onnx", "invert_3.onnx", "i
 CARD = "model.json"
 DEFAULT = "vgg19-compact"
 SCRATCH = ".pull-"
-"""How the names of folders begin in which a process works in the cache; old ones are swept up by the next pull."""
+"""Prefix of the folders in which a process works within the cache. The next pull deletes old ones."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """What a model is. `widths`: channels of relu1_1 .. relu5_1. `sha256`: file name -> checksum in hex."""
+    """The card of a model. `widths`: channels of relu1_1 .. relu5_1. `sha256`: file name -> checksum in hex."""
 
     name: str
     description: str
@@ -57,19 +57,19 @@ def cache() -> Path:
 
 
 def installed() -> dict[str, Path]:
-    """Name -> folder of each model that is here, shipped ones first."""
+    """Name -> folder of each model on this machine, those of the package first."""
     found: dict[str, Path] = {}
     for root in (shipped(), cache()):
         for card in sorted(root.glob(f"*/{CARD}")) if root.is_dir() else []:
-            if not card.parent.name.startswith("."):  # those are half made
+            if not card.parent.name.startswith("."):  # unfinished
                 found.setdefault(card.parent.name, card.parent)
     return found
 
 
 def locate(model: str | os.PathLike[str]) -> Path:
-    """The folder of a model, given its name or the folder itself.
+    """The folder of a model. `model`: its name, or the folder itself.
 
-    Raises `ModelError` where there is neither, or where the folder lacks a file or its card is wrong.
+    Raises `ModelError` if there is no such model, the folder lacks a file, or its card is invalid.
     """
     here = installed()
     folder = here.get(str(model)) or Path(model).expanduser()
@@ -85,7 +85,7 @@ def locate(model: str | os.PathLike[str]) -> Path:
 
 
 def read_card(folder: Path) -> Card:
-    """The card of the model in `folder`. Raises `ModelError` where it cannot be read or is wrong."""
+    """The card of the model in `folder`. Raises `ModelError` if it cannot be read or is invalid."""
     path = folder / CARD
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
@@ -101,7 +101,7 @@ def read_card(folder: Path) -> Card:
 
 
 def verify(folder: Path) -> None:
-    """Compare each graph with its checksum in the card. Raises `ModelError` naming the first that differs or lacks."""
+    """Compare each graph with its checksum in the card. Raises `ModelError` naming the first that differs or is missing."""
     card = read_card(folder)
     for name in GRAPHS:
         try:
@@ -121,7 +121,7 @@ def _cure(folder: Path) -> str:
 
 
 def check_graph(path: Path, card: Card, session: Any) -> None:
-    """Check that the graph loaded from `path` has the inputs and outputs that `card` promises, so that graphs chain.
+    """Check that the graph loaded from `path` has the inputs and outputs that `card` promises, so that one feeds the next.
 
     `session`: an ONNX Runtime session, or anything with `get_inputs` and `get_outputs` like it.
 
@@ -156,7 +156,7 @@ def check_graph(path: Path, card: Card, session: Any) -> None:
 
 
 def _fits(shape: Sequence[int | str | None], channels: int | None) -> bool:
-    """Whether a graph's shape is a scalar (`channels` None) or one map of `channels` with any height and width."""
+    """Whether a graph's shape is that of a scalar (`channels` None), or of one map of `channels` with any height and width."""
     if channels is None or len(shape) != 4:
         return channels is None and not shape
     batch, width, *size = shape
@@ -165,9 +165,9 @@ def _fits(shape: Sequence[int | str | None], channels: int | None) -> bool:
 
 
 def remove(name: str) -> Path:
-    """Delete a pulled model from the cache; returns where it was.
+    """Delete a pulled model from the cache. Returns its folder.
 
-    Raises `ModelError` for one that comes with the package or is not in the cache, `OutputError` where it cannot be
+    Raises `ModelError` for a model that comes with the package or is not in the cache, `OutputError` if it cannot be
     deleted.
     """
     folder = cache() / name
@@ -178,7 +178,7 @@ def remove(name: str) -> Path:
         raise ModelError(f"no pulled model {name!r} to remove; there is {', '.join(pulled) or 'none'}")
     try:
         scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}remove-", dir=cache()))
-        folder.replace(scratch / name)  # at once, so that nobody sees half a model
+        folder.replace(scratch / name)  # in one step, so that nobody sees half a model
         shutil.rmtree(scratch)
     except OSError as error:
         raise OutputError(f"{folder} cannot be removed: {error.strerror}") from error
@@ -186,9 +186,9 @@ def remove(name: str) -> Path:
 
 
 def write_card(folder: Path, card: Card, graphs: Mapping[str, bytes]) -> None:
-    """Make `folder` with the graphs and the card; all of it or nothing.
+    """Make `folder` with the graphs and the card: all of it, or nothing.
 
-    Raises `ModelError` where it is already there, `OutputError` where it cannot be written.
+    Raises `ModelError` if it exists and is not empty, `OutputError` if it cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ModelError(f"{folder} is already there; choose another folder or remove it first")

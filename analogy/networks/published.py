@@ -1,7 +1,7 @@
-"""The published files of VGG-19 weights: where they are, whose, and how to know that a file is one of them.
+"""The published files of VGG-19 weights: their addresses, owners and licences, and the checksums that identify them.
 
-A model's name says whose training its weights are from: `vgg19` is the paper's own network; all that were trained again
-are called `vgg19-retrained...`. Their features differ in scale from level to level, so results differ too.
+The name of a model tells who trained it: `vgg19` is the paper's own network, and every `vgg19-retrained...` was trained
+again by somebody else. The scale of their features differs from level to level, so results differ too.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from ..errors import ModelError
 class PublishedFile:
     """One file of weights.
 
-    `checksums`: algorithm -> hex digits, of which there may be fewer than all: then those at the beginning.
-    `urls`: addresses to try in turn. `by_hand`: an address for a person, where a download would not be safe or polite
-    unasked; such a file comes in by `--from`.
+    `checksums`: algorithm -> hex digits, or only the first of them, if no more are known. `urls`: addresses to try in turn.
+    `by_hand`: an address for a person, if an automatic download would not be safe or polite; `models pull --from` takes
+    such a file.
     """
 
     name: str
@@ -35,7 +35,7 @@ class PublishedFile:
         return f"{self.name} ({', '.join([*size, *(f'{kind} {digits}' for kind, digits in self.checksums.items())])})"
 
     def mismatch(self, path: Path) -> str:
-        """What makes the file `path` another than this one; empty where it is this one."""
+        """In what the file `path` differs from this one; empty if it is this one."""
         size = path.stat().st_size
         if self.size not in (None, size):
             return f"it has {size} bytes, {self.name} has {self.size}"
@@ -49,7 +49,7 @@ class PublishedFile:
 
 @dataclass(frozen=True)
 class Published:
-    """One model that can be pulled; any one of `files` will do, all hold the same weights."""
+    """A model that can be pulled. All `files` hold the same weights; any one will do."""
 
     description: str
     licence: str
@@ -125,14 +125,14 @@ def digest(path: Path, kind: str) -> str:
 
 
 def published(name: str) -> Published:
-    """What can be pulled as `name`. Raises `ModelError` where there is none."""
+    """What can be pulled as `name`. Raises `ModelError` if there is no such model."""
     if name not in PUBLISHED:
         raise ModelError(f"no model {name!r} is published; there is {', '.join(PUBLISHED)}")
     return PUBLISHED[name]
 
 
 def identify(path: Path, names: tuple[str, ...] | None = None) -> tuple[str, PublishedFile] | None:
-    """The model's name and the published file that the file `path` is, if it is one; `names`: of which models."""
+    """Which published file `path` is: the model's name and the file, or None. `names`: the models to look among."""
     for name in PUBLISHED if names is None else names:
         for file in PUBLISHED[name].files:
             if not file.mismatch(path):

@@ -1,8 +1,8 @@
-"""Getting a published model: download or take a file, check it, convert it, and put it into the cache.
+"""Pull a published model: download its weights, or take a file, check it, convert it, and put the model into the cache.
 
-Nothing in a file is looked at before its published checksum is right. A model appears in the cache whole or not at all,
-in one renaming; until then all work is in a folder of this process alone, so any number of processes can pull at once.
-Needs the extra `export`; the proxies of the environment (HTTPS_PROXY, NO_PROXY ..) are used.
+No file is opened before its checksum matches the published one. A model appears in the cache whole or not at all, by one
+renaming. Until then all work is done in a folder of this process alone, so that any number of processes can pull at once.
+Needs the extra `export`. Downloads go through the proxies of the environment (HTTPS_PROXY, NO_PROXY ..).
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from .models import SCRATCH, Card, cache, installed, shipped, verify
 from .published import PUBLISHED, Published, PublishedFile, digest, identify, published
 
 TIMEOUT = 30.0
-"""Seconds that a server may take to answer, or pause in the middle."""
+"""Seconds that a server may take to answer, or to send the next bytes."""
 
-_FORGOTTEN = 24 * 3600  # seconds after which a scratch folder belongs to a process that was killed
+_ABANDONED = 24 * 3600  # seconds; the process of an older scratch folder was killed
 
 
 def pull(name: str, source: Path | None = None, *, progress: Any = False) -> Path:
-    """Make the published model `name` available; returns its folder. Does nothing where it is already here and whole.
+    """Make the published model `name` available. Returns its folder. Does nothing if it is there and complete.
 
     `source`: the published file, downloaded by hand, in place of a download. `progress`: True for a bar on standard
     error, or an object with `total`, `update(n)`, `reset()` and `close()` such as tqdm's.
 
     Raises `ModelError` for an unknown model, a file that is not the published one, or when no address delivers it;
-    `OutputError` where the cache cannot be written, on a full disk for instance.
+    `OutputError` if the cache cannot be written, on a full disk for instance.
     """
     if name in installed() and installed()[name].parent == shipped():
         return installed()[name]
@@ -62,10 +62,11 @@ def pull(name: str, source: Path | None = None, *, progress: Any = False) -> Pat
 def convert(path: Path, folder: Path, name: str | None = None, preprocessing: str | None = None) -> Card:
     """Convert any file of weights that `weights.read` reads to a model in `folder`, which must be new or empty.
 
-    `name`: of the model; else that of the published one, where the file is one, or of the folder. `preprocessing`: as
-    for `weights.read`. Returns the card; for a file that is not a published one it says that the training is not known.
+    `name`: the model's; by default that of the published model, if the file is of one, else that of the folder.
+    `preprocessing`: as for `weights.read`. Returns the card. If the file is not a published one, the card says that the
+    training is not known.
 
-    Raises `ModelError` for a file that cannot be converted, `OutputError` where the folder cannot be written.
+    Raises `ModelError` for a file that cannot be converted, `OutputError` if the folder cannot be written.
     """
     from .export import export
     from .weights import read
@@ -101,7 +102,7 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _published_file(path: Path, name: str, model: Published) -> PublishedFile:
-    """Which of the model's files `path` is. Raises `ModelError` where it is none or cannot be read."""
+    """Which of the model's files `path` is. Raises `ModelError` if it is none of them or cannot be read."""
     try:
         found = identify(path, (name,))
         if found:
@@ -158,7 +159,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _install(scratch: Path, folder: Path) -> None:
-    """Put the model in `scratch`/new into its place, where a damaged one may be, or a whole one by another process."""
+    """Move the model in `scratch`/new into its place, where a damaged one may be, or one that another process made."""
     if folder.exists() and not _is_whole(folder):
         with suppress(OSError):  # another process may be moving it, too
             folder.replace(scratch / "old")
@@ -170,8 +171,8 @@ def _install(scratch: Path, folder: Path) -> None:
 
 
 def _sweep(root: Path) -> None:
-    """Delete what processes that were killed a day or longer ago have left."""
+    """Delete the scratch folders of processes that were killed a day or longer ago."""
     for folder in root.glob(f"{SCRATCH}*"):
         with suppress(OSError):
-            if folder.stat().st_mtime < time.time() - _FORGOTTEN:
+            if folder.stat().st_mtime < time.time() - _ABANDONED:
                 shutil.rmtree(folder, ignore_errors=True)

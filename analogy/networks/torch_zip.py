@@ -1,8 +1,8 @@
 """Tensors of a `.pth` file without PyTorch, and without running anything that the file asks for.
 
-What `torch.save` writes is a zip with a pickle of names and shapes, `data.pkl`, and the values of each storage in a
-file of its own, `data/KEY`. A pickle is a small program that may call any function; this reader lets it call the two
-that build tensors, by their names in PyTorch but with harmless stand-ins behind them, and refuses all others unseen.
+`torch.save` writes a zip with a pickle of names and shapes, `data.pkl`, and the values of each storage in a file of its
+own, `data/KEY`. A pickle is a small program that may call any function. This reader lets it call only the two that build
+tensors, which have their PyTorch names and are harmless stand-ins. It refuses every other name without looking it up.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class _Tensor(NamedTuple):
 
 
 class _RebuildTensor:
-    __slots__ = ()  # a pickle may also set attributes of what it looks up: here are none
+    __slots__ = ()  # a pickle may also set attributes on what it looks up: this has none
 
     def __call__(self, storage: tuple[str, str], offset: int, shape: Any, strides: Any, *_: Any) -> _Tensor:
         dtype, key = storage
@@ -77,9 +77,9 @@ class _Unpickler(pickle.Unpickler):
 
 
 class TorchZip:
-    """A state dict on disk: names and shapes at once, values when asked for. A context manager.
+    """A state dict on disk, as a context manager. Names and shapes are read at once, values when they are asked for.
 
-    Raises `ModelError` for a pickle that asks for anything but tensors, and for one that is no state dict.
+    Raises `ModelError` for a pickle that asks for anything but tensors, or is not a state dict.
     """
 
     def __init__(self, path: Path):

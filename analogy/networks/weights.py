@@ -1,14 +1,14 @@
-"""VGG-19 weights out of the five kinds of files they are published in, without PyTorch, Keras, Caffe or MXNet.
+"""VGG-19 weights from the five kinds of files in which they are published, without PyTorch, Keras, Caffe or MXNet.
 
     keras        .h5           weights of Keras's VGG19, kernels HWIO; the original weights
     caffe        .caffemodel   the authors' own file; the original weights
     torch        .pth          state dict of PyTorch; torchvision's names, or this project's `conv1_1.weight` ..
     safetensors  .safetensors  the same names; timm's are torchvision's
-    onnx         .onnx         a plain VGG-19; layers by the order of the graph, whatever their names
+    onnx         .onnx         a plain VGG-19; the order of the graph tells the layers, not their names
 
-A file's content tells its kind, not its name. Nothing in a file is ever run, and links out of it are not followed. Any
-widths are accepted, and VGG-16; layers behind conv5_1 are not read. A file cannot tell what input its weights were
-trained for, so each kind has that of its published file, and `read` takes another.
+The content of a file tells its kind, not its name. Nothing in a file is ever run, and links to other files are not
+followed. Any widths are accepted, and VGG-16; layers after conv5_1 are not read. A file does not tell the input that its
+weights were trained for. By default that is the input of the published file of its kind, and `read` takes another.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PREPROCESSING: Mapping[str, dict[str, Any]] = {
     "imagenet": {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)},
     "compact": {"mean": (0.45, 0.45, 0.45), "std": (0.25, 0.25, 0.25)},
 }
-"""What conv1_1 gets. `caffe`: BGR in 0..255 minus the mean, as the original weights; `imagenet`: RGB in 0..1 minus the
+"""The input of conv1_1. `caffe`: BGR in 0..255 minus the mean, as the original weights; `imagenet`: RGB in 0..1 minus the
 mean, over the standard deviation, as torchvision, timm and the ONNX zoo; `compact`: (RGB - .45) / .25."""
 
 DAMAGED = "it is truncated or damaged; download it again"
@@ -63,13 +63,13 @@ def read(path: Path, preprocessing: str | None = None) -> tuple[Network, str]:
 
 
 def _line(error: Exception) -> str:
-    """The error as one line, without what a file's names could do to a terminal."""
+    """The error as one line, without control characters that names in a file could bring to a terminal."""
     words = " ".join(str(error).split())[:400]
     return "".join(character if character.isprintable() else "?" for character in words)
 
 
 def recognise(path: Path) -> str:
-    """The kind of the file `path`, by its content. Raises `ModelError` where it is none of the five."""
+    """The kind of the file `path`, by its content. Raises `ModelError` if it is none of the five."""
     if not path.is_file():
         raise ModelError("there is no such file")
     with path.open("rb") as file:
@@ -120,7 +120,7 @@ def _import(name: str) -> Any:
 
 
 def _floats(values: Any) -> np.ndarray:
-    """A copy as float32. Raises `ModelError` for other than floating point, such as quantised weights."""
+    """A copy as float32. Raises `ModelError` for values that are not floating point, such as quantised weights."""
     values = np.asarray(values)
     if values.dtype.kind != "f":
         raise ModelError(f"has weights of type {values.dtype}; only floating point is supported")

@@ -1,0 +1,21 @@
+"""What a package index shows of the package: its README, away from the repository."""
+
+import re
+from importlib.metadata import metadata
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[1]
+LINK = re.compile(r"(!?)\[.*?\]\((.+?)\)")
+
+
+def test_every_link_of_the_readme_is_absolute_and_those_into_the_repository_name_a_file_of_it() -> None:
+    shown = metadata("deep-image-analogy")
+    homepage = next(url.split(", ")[1] for url in shown.get_all("Project-URL") if url.startswith("Homepage"))
+    links = LINK.findall(str(shown.get_payload()))
+    assert len(links) == len(LINK.findall((CHECKOUT / "README.md").read_text(encoding="utf-8"))) > 3
+    for picture, link in links:
+        assert link.startswith("https://"), link
+        if link.startswith(homepage):
+            kind = "raw" if picture else "blob"  # `blob` is a page about the file, `raw` the file itself
+            assert link.startswith(f"{homepage}/{kind}/main/"), link
+            assert (CHECKOUT / link.removeprefix(f"{homepage}/{kind}/main/")).is_file(), link
