@@ -125,7 +125,7 @@ class Engine:
             error_ba=to_caller(found.error_ba.get(1)),
             settings=settings,
             model=self.network.card.name,
-            model_sha256=self.network.card.sha256["features.onnx"],
+            model_sha256=self.network.card.fingerprint,
             device=self.backend.describe(),
             levels=level_pictures,
             seconds=report.seconds,

@@ -149,7 +149,7 @@ def transfer(a: Path, b_prime: Path, output: Path, preset: str | None, record: P
         base, recorded, sha256 = read_record(record)
         model = model or recorded
     model = model or DEFAULT
-    if sha256 and read_card(locate(model)).sha256.get("features.onnx") != sha256:
+    if sha256 and read_card(locate(model)).fingerprint != sha256:
         raise ModelError(
             f"the model {model!r} is not the one of {record}: its checksum differs; name that one with --model"
         )

@@ -12,13 +12,13 @@ Pooling is as in Caffe, the paper's framework: a last odd row or column has a wi
 one of ceil(H / 2) x ceil(W / 2), and every position has a parent in the coarser map. In the objective this is an explicit
 padding with zeros, which changes nothing after a ReLU and keeps the gradient simple.
 
-A model is a folder with `features.onnx`, `invert_5.onnx` .. `invert_2.onnx` and `model.json` (see `models.py`). To export
-one takes the package `onnx`; to run it does not.
+A model is a folder with `features.onnx`, `invert_5.onnx` .. `invert_2.onnx`, their common `weights.bin`, and `model.json`
+(see `models.py`). To export one takes the package `onnx`; to run it does not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import ModelError
-from .models import GRAPHS, Card, write_card
+from .models import GRAPHS, WEIGHTS, Card, write_model
 
 try:
     from onnx import ModelProto, checker, helper, numpy_helper
+    from onnx.external_data_helper import set_external_data
 except ImportError as error:  # pragma: no cover - the message is what matters
     raise ModelError('exporting a model needs the package "onnx": pip install "deep-image-analogy[export]"') from error
 
@@ -44,6 +45,11 @@ CONVOLUTIONS = (
 
 FOURTH = ("conv3_4", "conv4_4")
 """The layers of `CONVOLUTIONS` that VGG-16 does not have. A network without both counts as VGG-16."""
+
+_SMALL = 1024
+"""Constants of fewer bytes stay in the graphs."""
+_ALIGNMENT = 64
+"""Bytes; a processor's cache line."""
 
 SPAN = 2
 """Levels from relu(L) back to the free variable, relu(L - 2); at L = 2 that is the picture.
@@ -246,4 +252,23 @@ def export(network: Network, folder: Path, card: Card) -> None:
     graphs = {"features.onnx": build_features(network)}
     graphs |= {f"invert_{level}.onnx": build_objective(network, level) for level in (5, 4, 3, 2)}
     assert set(graphs) == set(GRAPHS)
-    write_card(folder, card, {name: model.SerializeToString() for name, model in graphs.items()})
+    weights = _share_weights(graphs.values())
+    files = {name: model.SerializeToString() for name, model in graphs.items()}
+    write_model(folder, card, files | {WEIGHTS: weights})
+
+
+def _share_weights(models: Iterable[ModelProto]) -> bytes:
+    """Move the large constants of all graphs into external data, one copy of each. Returns that file's content."""
+    content, offsets = bytearray(), {}
+    for model in models:
+        for tensor in model.graph.initializer:
+            data = tensor.raw_data
+            if len(data) < _SMALL:
+                continue
+            if data not in offsets:
+                content += bytes(-len(content) % _ALIGNMENT)
+                offsets[data] = len(content)
+                content += data
+            set_external_data(tensor, WEIGHTS, offsets[data], len(data))
+            tensor.ClearField("raw_data")
+    return bytes(content)

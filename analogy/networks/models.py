@@ -1,8 +1,8 @@
 """Models on disk: which there are, where their folders are, and whether the files are complete and fit together.
 
-A model is a folder with the ONNX graphs of `GRAPHS` and `model.json`, its card, which tells what the weights are, whose,
-under which licence, and the SHA-256 of each graph. `vgg19-compact` is part of the package. Others are in the user's cache
-folder (see `pull.py`), or wherever the user exported them to.
+A model is a folder with the ONNX graphs of `GRAPHS`, one copy of the weights that they share (`WEIGHTS`), and its card
+`model.json`, which tells what the weights are, whose, under which licence, and the SHA-256 of each file. `vgg19-compact` is
+part of the package. Others are in the user's cache folder (see `pull.py`), or wherever the user exported them to.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from .published import PUBLISHED
 
 GRAPHS = ("features.onnx", "invert_5.onnx", "invert_4.onnx", "invert_3.onnx", "invert_2.onnx")
 CARD = "model.json"
+WEIGHTS = "weights.bin"
+"""External data of the graphs. A folder whose graphs hold their weights themselves has no such file."""
 DEFAULT = "vgg19-compact"
 SCRATCH = ".pull-"
 """Prefix of the folders in which a process works within the cache. The next pull deletes old ones."""
@@ -37,6 +39,12 @@ class Card:
     source: str
     licence: str
     sha256: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """One checksum in hex for all files together: the same network has the same."""
+        lines = "".join(f"{checksum}  {name}\n" for name, checksum in sorted(self.sha256.items()))
+        return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def shipped() -> Path:
@@ -77,10 +85,10 @@ def locate(model: str | os.PathLike[str]) -> Path:
         if str(model) in PUBLISHED:
             raise ModelError(f"the model {str(model)!r} is not here yet; get it with: analogy models pull {model}")
         raise ModelError(f"no model {str(model)!r}; there is {', '.join(here) or 'none'}, or name a model's folder")
-    missing = [name for name in (*GRAPHS, CARD) if not (folder / name).is_file()]
+    named = read_card(folder).sha256 if (folder / CARD).is_file() else {}
+    missing = [name for name in dict.fromkeys((*GRAPHS, *named, CARD)) if not (folder / name).is_file()]
     if missing:
         raise ModelError(f"the model folder {folder} lacks {', '.join(missing)}; export or pull the model again")
-    read_card(folder)
     return folder
 
 
@@ -101,9 +109,9 @@ def read_card(folder: Path) -> Card:
 
 
 def verify(folder: Path) -> None:
-    """Compare each graph with its checksum in the card. Raises `ModelError` naming the first that differs or is missing."""
+    """Compare each file with its checksum in the card. Raises `ModelError` naming the first that differs or is missing."""
     card = read_card(folder)
-    for name in GRAPHS:
+    for name in dict.fromkeys((*GRAPHS, *card.sha256)):
         try:
             actual = hashlib.sha256((folder / name).read_bytes()).hexdigest()
         except OSError as error:
@@ -185,20 +193,20 @@ def remove(name: str) -> Path:
     return folder
 
 
-def write_card(folder: Path, card: Card, graphs: Mapping[str, bytes]) -> None:
-    """Make `folder` with the graphs and the card: all of it, or nothing.
+def write_model(folder: Path, card: Card, files: Mapping[str, bytes]) -> None:
+    """Make `folder` with `files`, name -> content, and the card, which gets their checksums: all of it, or nothing.
 
     Raises `ModelError` if it exists and is not empty, `OutputError` if it cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ModelError(f"{folder} is already there; choose another folder or remove it first")
-    sha256 = {name: hashlib.sha256(data).hexdigest() for name, data in graphs.items()}
+    sha256 = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     text = json.dumps(asdict(card) | {"sha256": sha256}, indent=2, ensure_ascii=False)
     scratch = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        for name, data in graphs.items():
+        for name, data in files.items():
             (scratch / name).write_bytes(data)
         (scratch / CARD).write_text(text + "\n", encoding="utf-8")
         scratch.chmod(0o755)

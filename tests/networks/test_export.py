@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -11,7 +13,7 @@ from vgg_files import IMAGENET, picture, plain_features, random_network, random_
 
 from analogy.errors import ModelError
 from analogy.networks.export import CONVOLUTIONS, Network, build_features, build_objective, export
-from analogy.networks.models import GRAPHS, Card, locate, read_card, verify
+from analogy.networks.models import GRAPHS, WEIGHTS, Card, locate, read_card, verify
 
 SIZES = [(16, 16), (17, 19), (33, 16), (48, 45), (1, 5)]
 WIDTHS = [(3, 4, 5, 6, 7), (16, 12, 20, 16, 24)]
@@ -194,7 +196,7 @@ def test_export_writes_a_whole_model(tmp_path):
     card = Card("tiny", "a test", network.widths, "random", "none")
     folder = tmp_path / "models" / "tiny"
     export(network, folder, card)
-    assert sorted(path.name for path in folder.iterdir()) == sorted([*GRAPHS, "model.json"])
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*GRAPHS, WEIGHTS, "model.json"])
     assert [path.name for path in folder.parent.iterdir()] == ["tiny"]
     assert locate(folder) == folder
     verify(folder)
@@ -203,6 +205,37 @@ def test_export_writes_a_whole_model(tmp_path):
         onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
     with pytest.raises(ModelError, match="already there"):
         export(network, folder, card)
+
+
+def test_the_graphs_of_a_folder_share_one_copy_of_the_weights(tmp_path):
+    network = random_network((16, 16, 16, 16, 16))
+    export(network, tmp_path / "shared", Card("tiny", "a test", network.widths, "random", "none"))
+    kernels = sum(network.weights[f"{layer}.weight"].nbytes for layer in network.layers if layer != "conv1_1")
+    assert kernels < (tmp_path / "shared" / WEIGHTS).stat().st_size < 1.1 * kernels
+    assert sum((tmp_path / "shared" / name).stat().st_size for name in GRAPHS) < kernels
+    # The graphs give the same numbers to the bit as with weights of their own.
+    x = np.random.default_rng(0).random((1, 3, 37, 41), np.float32)
+    alone = build_features(network).SerializeToString()
+    for expected, actual in zip(
+        onnxruntime.InferenceSession(alone, providers=["CPUExecutionProvider"]).run(None, {"image": x}),
+        onnxruntime.InferenceSession(
+            str(tmp_path / "shared" / "features.onnx"), providers=["CPUExecutionProvider"]
+        ).run(None, {"image": x}),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(actual, expected)
+
+
+def test_the_fingerprint_tells_networks_apart_that_differ_only_in_the_shared_weights(tmp_path):
+    one = random_network((16, 16, 16, 16, 16))
+    other = replace(one, weights=dict(one.weights) | {"conv3_2.weight": one.weights["conv3_2.weight"] + 1})
+    cards = []
+    for network in (one, one, other):
+        folder = tmp_path / str(len(cards))
+        export(network, folder, Card("tiny", "a test", network.widths, "random", "none"))
+        cards.append(read_card(folder))
+    assert all(card.sha256[name] == cards[0].sha256[name] for card in cards for name in GRAPHS)
+    assert cards[0].fingerprint == cards[1].fingerprint != cards[2].fingerprint
 
 
 @pytest.mark.parametrize(

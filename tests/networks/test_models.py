@@ -18,6 +18,7 @@ from analogy.networks.models import (
     CARD,
     DEFAULT,
     GRAPHS,
+    WEIGHTS,
     Card,
     cache,
     check_graph,
@@ -27,7 +28,7 @@ from analogy.networks.models import (
     remove,
     shipped,
     verify,
-    write_card,
+    write_model,
 )
 
 WIDTHS = (3, 4, 5, 6, 7)
@@ -50,7 +51,7 @@ def graphs():
 
 @pytest.fixture
 def tiny(graphs):
-    write_card(cache() / "tiny", CARD_OF, graphs)
+    write_model(cache() / "tiny", CARD_OF, graphs)
     return cache() / "tiny"
 
 
@@ -66,7 +67,7 @@ def test_models_are_found_by_name_and_by_folder(tiny, tmp_path, graphs):
     assert list(installed()) == [DEFAULT, "tiny"]
     assert locate("tiny") == tiny
     assert locate(DEFAULT) == shipped() / DEFAULT
-    write_card(tmp_path / "elsewhere", CARD_OF, graphs)
+    write_model(tmp_path / "elsewhere", CARD_OF, graphs)
     assert locate(tmp_path / "elsewhere") == tmp_path / "elsewhere"
     assert locate(str(tmp_path / "elsewhere")) == tmp_path / "elsewhere"
 
@@ -125,6 +126,19 @@ def test_verify_tells_damaged_files_and_the_cure(tiny, tmp_path):
     (moved / "features.onnx").unlink()
     with pytest.raises(ModelError, match=r"features.onnx cannot be read: No such file"):
         verify(moved)
+
+
+def test_shared_weights_belong_to_the_folder(tmp_path):
+    folder = tmp_path / "mine"
+    export(random_network((16, 16, 16, 16, 16)), folder, CARD_OF)
+    verify(folder)
+    weights = folder / WEIGHTS
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    with pytest.raises(ModelError, match=r"weights.bin is damaged: SHA-256 .*; export the model again"):
+        verify(folder)
+    weights.unlink()
+    with pytest.raises(ModelError, match=r"mine lacks weights.bin; export or pull the model again"):
+        locate(folder)
 
 
 def test_the_shipped_model_is_whole_and_its_graphs_fit_its_card():
@@ -233,7 +247,7 @@ def test_the_shipped_model_is_not_removed(graphs):
     with pytest.raises(ModelError, match="vgg19-compact comes with the package and stays"):
         remove(DEFAULT)
     verify(locate(DEFAULT))
-    write_card(cache() / DEFAULT, CARD_OF, graphs)  # not even with a namesake in the cache
+    write_model(cache() / DEFAULT, CARD_OF, graphs)  # not even with a namesake in the cache
     with pytest.raises(ModelError, match="comes with the package and stays"):
         remove(DEFAULT)
 
@@ -250,15 +264,15 @@ def test_a_model_is_written_whole_or_not_at_all(tmp_path, graphs):
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_card(tmp_path / "m" / "new", CARD_OF, Broken(graphs))
+        write_model(tmp_path / "m" / "new", CARD_OF, Broken(graphs))
     assert list((tmp_path / "m").iterdir()) == []
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"cannot be written: (File exists|Not a directory)"):
-        write_card(tmp_path / "file" / "new", CARD_OF, graphs)
+        write_model(tmp_path / "file" / "new", CARD_OF, graphs)
     with pytest.raises(ModelError, match="is already there"):
-        write_card(tmp_path / "file", CARD_OF, graphs)
+        write_model(tmp_path / "file", CARD_OF, graphs)
     (tmp_path / "empty").mkdir()
-    write_card(tmp_path / "empty", CARD_OF, graphs)
+    write_model(tmp_path / "empty", CARD_OF, graphs)
     verify(tmp_path / "empty")
 
 
@@ -278,5 +292,11 @@ def test_a_vgg16_model_is_a_model_like_any_other(tmp_path):
     export(network, tmp_path / "vgg16", replace(CARD_OF, name="vgg16"))
     folder = locate(tmp_path / "vgg16")
     for name in GRAPHS:
-        check_graph(folder / name, read_card(folder), opened((folder / name).read_bytes()))
-    assert len([n for n in onnx.load(folder / "features.onnx").graph.node if n.op_type == "Conv"]) == 11
+        session = onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
+        check_graph(folder / name, read_card(folder), session)
+    assert (
+        len(
+            [n for n in onnx.load(folder / "features.onnx", load_external_data=False).graph.node if n.op_type == "Conv"]
+        )
+        == 11
+    )
