@@ -25,19 +25,22 @@ def halves(size):
     return mask
 
 
-@pytest.mark.parametrize("way", ["paper", "photo", "masks"])
+@pytest.mark.parametrize("way", ["paper", "photo", "masks", "projected"])
 def test_the_whole_transfer_equals_the_cpus(simulated, rng, way):
     a, b_prime = pictures(rng)
     options = {
         "paper": {"inversion": "deconvolution", "inversion_steps": 2},
         "photo": {"inversion": "vote", "photo": True},
         "masks": {"inversion": "vote", "mask_a": halves(a.shape[:2]), "mask_b": halves(b_prime.shape[:2])},
+        "projected": {"inversion": "vote"},
     }[way]
+    projections = {4: rng.standard_normal((128, 32), np.float32)} if way == "projected" else {}
     results = []
     for backend in (None, simulated):
         engine = Engine(device="cpu", threads=2)
         if backend:
             engine.backend, engine.network = backend, Features(engine.network.folder, backend)
+        engine.network.projections = {level: engine.backend.asarray(p) for level, p in projections.items()}
         results.append(engine.transfer(a, b_prime, **options))
     cpu, cuda = results
     for name in ("a_prime", "b"):

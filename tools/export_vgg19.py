@@ -1,6 +1,6 @@
 """Convert VGG-19 weights to a model folder, for `analogy transfer --model FOLDER`.
 
-    python tools/export_vgg19.py FILE -o FOLDER [--name NAME] [--preprocessing caffe|imagenet|compact]
+    python tools/export_vgg19.py FILE -o FOLDER [--name NAME] [--preprocessing caffe|imagenet|compact] [--photos FOLDER]
 
 FILE may be Keras .h5, Caffe .caffemodel, PyTorch .pth, .safetensors or .onnx, whatever its weights and widths; see
 `analogy/networks/weights.py`. Needs this package with its extra `export`, and neither PyTorch nor Keras.
@@ -25,12 +25,20 @@ from analogy.errors import AnalogyError
     type=click.Choice(["caffe", "imagenet", "compact"]),
     help="What input the weights were trained for.  [default: as the published file of FILE's kind]",
 )
-def main(file: Path, output: Path, name: str | None, preprocessing: str | None) -> None:
+@click.option(
+    "--photos", type=click.Path(path_type=Path), help="Folder of photographs: also find a projection for the search."
+)
+def main(file: Path, output: Path, name: str | None, preprocessing: str | None, photos: Path | None) -> None:
     """Convert FILE, weights of VGG-19 or VGG-16 of any widths, to a model folder."""
     try:
+        from analogy.apps.cli import project
+        from analogy.method.projection import list_photos
         from analogy.networks.pull import convert
 
+        paths = list_photos(photos) if photos else []
         card = convert(file, output, name, preprocessing)
+        if paths:
+            project(output, paths)
     except AnalogyError as error:
         click.echo(f"export_vgg19: {error}", err=True)
         sys.exit(2)

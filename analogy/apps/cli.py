@@ -202,15 +202,41 @@ def models_list() -> None:
 @models.command("pull")
 @click.argument("name")
 @click.option("--from", "source", type=click.Path(path_type=Path), help="A published file that you downloaded by hand.")
-def models_pull(name: str, source: Path | None) -> None:
-    """Download a published model's weights, check and convert them; needs the extra "export"."""
+@click.option(
+    "--photos", type=click.Path(path_type=Path), help="Folder of photographs: also find a projection for the search."
+)
+def models_pull(name: str, source: Path | None, photos: Path | None) -> None:
+    """Download a published model's weights, check and convert them; needs the extra "export".
+
+    With --photos, about 130 photographs of any kind, the model's features are also projected for the search, which
+    finds better matches in less time.
+    """
     from tqdm import tqdm
 
+    from ..method.projection import list_photos
     from ..networks.pull import pull
 
+    paths = list_photos(photos) if photos else []
     with tqdm(unit="B", unit_scale=True, leave=False, disable=None) as bar:
         folder = pull(name, source, progress=bar)
+    if paths:
+        project(folder, paths)
     click.echo(folder)
+
+
+def project(folder: Path, photos: list[Path]) -> None:
+    """Find a projection for the model in `folder`, with a progress bar."""
+    from tqdm import tqdm
+
+    from ..backends import get_backend
+    from ..method.features import Features
+    from ..method.projection import add_projection
+
+    with tqdm(total=100, leave=False, disable=None, bar_format="{desc} {bar} {percentage:3.0f}%") as bar:
+        bar.set_description_str("projection")
+        add_projection(
+            Features(folder, get_backend()), photos, lambda progress: bar.update(round(100 * progress.done) - bar.n)
+        )
 
 
 @models.command("path")

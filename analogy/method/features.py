@@ -7,6 +7,7 @@ A session is made when it is first needed, and kept. A graph that a run does not
 from __future__ import annotations
 
 import threading
+import zipfile
 from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 
 from ..backends import Array, Backend, Size
 from ..errors import DeviceError, ModelError, first_line
-from ..networks.models import check_graph, read_card
+from ..networks.models import PROJECTION, Card, check_graph, read_card
 
 LEVELS = (5, 4, 3, 2, 1)
 """From coarse to fine. Level L is the feature map relu(L)_1, with a stride of 2 ** (L - 1)."""
@@ -37,6 +38,7 @@ class Features:
         self.folder = folder
         self.backend = backend
         self.card = read_card(folder)
+        self.projections = _read_projections(folder, self.card, backend)
         self._sessions: dict[str, Any] = {}
 
     def pyramid(self, image: Array) -> dict[int, Array]:
@@ -49,6 +51,11 @@ class Features:
         }
         maps = self.run("features.onnx", {"image": x}, shapes)
         return {level: nhwc(xp, maps[f"relu{level}_1"]) for level in LEVELS}
+
+    def for_search(self, level: int, features: Array) -> Array:
+        """The features (H, W, C) of a level as the search sees them: projected to (H, W, k), if the model has a projection."""
+        projection = self.projections.get(level)
+        return features if projection is None else features @ projection
 
     def objective(self, level: int, target: Array, size: Size) -> Objective:
         """The objective of level L for `target` (1, C, H, W) float32; `size`: rows and columns of level L - 1."""
@@ -95,6 +102,24 @@ class Objective:
         if loss < self.least or self.between is None:
             self.least, self.between = loss, result["between"]
         return loss, result["gradient"]
+
+
+def _read_projections(folder: Path, card: Card, backend: Backend) -> dict[int, Array]:
+    """Level -> (C, k) float32; empty if the card names no projection."""
+    if PROJECTION not in card.sha256:
+        return {}
+    try:
+        with (folder / PROJECTION).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            found = {int(name.removeprefix("level")): np.asarray(arrays[name]) for name in arrays.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{folder / PROJECTION} cannot be read; it may be damaged: {first_line(error)}") from error
+    for level, matrix in found.items():
+        width = card.widths[level - 1] if level in LEVELS else None
+        if matrix.ndim != 2 or matrix.shape[0] != width or matrix.dtype != np.float32 or not np.isfinite(matrix).all():
+            raise ModelError(
+                f"{folder / PROJECTION}: level{level} is {matrix.dtype} {matrix.shape}; expected finite float32 ({width}, k)"
+            )
+    return {level: backend.asarray(matrix) for level, matrix in found.items()}
 
 
 def _load(path: Path, backend: Backend) -> Any:

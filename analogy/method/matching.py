@@ -66,7 +66,8 @@ def match(
         report.begin(f"level {level}", _SHARE_DONE[level])
 
         # Nearest-neighbour field search (section 4.2).
-        joined_a, joined_b = backend.join(f_a[level], f_a_prime), backend.join(f_b, f_b_prime[level])
+        joined_a = backend.join(network.for_search(level, f_a[level]), network.for_search(level, f_a_prime))
+        joined_b = backend.join(network.for_search(level, f_b), network.for_search(level, f_b_prime[level]))
         level_labels = labels.at(backend, joined_a.shape[:2], joined_b.shape[:2]) if labels else None
         if level > 1 or settings.direction != "ba":
             nnf_ab, found.error_ab[level] = _search(backend, level, joined_a, joined_b, nnf_ab, level_labels, settings)

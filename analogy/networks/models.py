@@ -24,6 +24,8 @@ GRAPHS = ("features.onnx", "invert_5.onnx", "invert_4.onnx", "invert_3.onnx", "i
 CARD = "model.json"
 WEIGHTS = "weights.bin"
 """External data of the graphs. A folder whose graphs hold their weights themselves has no such file."""
+PROJECTION = "projection.npz"
+"""Matrices (C, k) float32 that project features for the search: `level1` .. `level5`, or some of them. Optional."""
 DEFAULT = "vgg19-compact"
 SCRATCH = ".pull-"
 """Prefix of the folders in which a process works within the cache. The next pull deletes old ones."""
@@ -193,6 +195,26 @@ def remove(name: str) -> Path:
     return folder
 
 
+def add_file(folder: Path, name: str, content: bytes) -> None:
+    """Put one more file into a model's folder, and its checksum into the card. An earlier one of the name is replaced.
+
+    Raises `OutputError` if the folder cannot be written.
+    """
+    card = read_card(folder)
+    sha256 = dict(card.sha256) | {name: hashlib.sha256(content).hexdigest()}
+    try:  # the card last: it alone says which files belong to the model
+        for file, data in ((name, content), (CARD, _card_text(card, sha256))):
+            scratch = folder / f".{file}.tmp"
+            scratch.write_bytes(data)
+            scratch.replace(folder / file)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
+
+
+def _card_text(card: Card, sha256: Mapping[str, str]) -> bytes:
+    return (json.dumps(asdict(card) | {"sha256": sha256}, indent=2, ensure_ascii=False) + "\n").encode()
+
+
 def write_model(folder: Path, card: Card, files: Mapping[str, bytes]) -> None:
     """Make `folder` with `files`, name -> content, and the card, which gets their checksums: all of it, or nothing.
 
@@ -201,14 +223,13 @@ def write_model(folder: Path, card: Card, files: Mapping[str, bytes]) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ModelError(f"{folder} is already there; choose another folder or remove it first")
     sha256 = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    text = json.dumps(asdict(card) | {"sha256": sha256}, indent=2, ensure_ascii=False)
     scratch = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         for name, data in files.items():
             (scratch / name).write_bytes(data)
-        (scratch / CARD).write_text(text + "\n", encoding="utf-8")
+        (scratch / CARD).write_bytes(_card_text(card, sha256))
         scratch.chmod(0o755)
         if folder.exists():
             folder.rmdir()  # empty; Windows does not replace even that

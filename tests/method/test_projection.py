@@ -1,0 +1,132 @@
+"""The projection of wide networks: what is found, what the search sees, what a folder with one does."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from analogy.backends.cpu import CpuBackend
+from analogy.engine import Engine
+from analogy.errors import ImageError, ModelError
+from analogy.method import projection
+from analogy.method.features import Features
+from analogy.method.projection import FEWEST, add_projection, find_projection, list_photos
+from analogy.networks.models import DEFAULT, PROJECTION, add_file, locate, read_card, verify
+
+BACKEND = CpuBackend(2)
+SMALL = {1: 8, 2: 16, 3: 32, 4: 64, 5: 64}
+"""Half the compact model's widths: for these tests it stands for a wide network."""
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Coloured blocks with noise, as files."""
+    folder = tmp_path_factory.mktemp("photos")
+    for seed in range(FEWEST):
+        rng = np.random.default_rng(seed)
+        blocks = np.kron(rng.integers(0, 256, (6, 8, 3)), np.ones((12, 12, 1)))
+        pixels = np.clip(blocks + rng.normal(0, 10, blocks.shape), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{seed}.png")
+    return list_photos(folder)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return shutil.copytree(locate(DEFAULT), tmp_path / "model")
+
+
+def test_the_directions_are_those_of_a_singular_value_decomposition(photos, monkeypatch) -> None:
+    monkeypatch.setattr(projection, "DIMENSIONS", SMALL)
+    monkeypatch.setattr(projection, "POSITIONS", 10**6)  # all of them, so that the test can see the same
+    network = Features(locate(DEFAULT), BACKEND)
+    found = find_projection(network, photos)
+    assert {level: matrix.shape[1] for level, matrix in found.items()} == SMALL
+    pyramids = [network.pyramid(np.asarray(Image.open(path))) for path in photos]
+    for level, matrix in found.items():
+        rows = np.concatenate([pyramid[level].reshape(-1, matrix.shape[0]) for pyramid in pyramids])
+        rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        assert np.allclose(matrix.T @ matrix, np.eye(matrix.shape[1]), atol=1e-5)
+        values = np.linalg.svd(rows, compute_uv=False)
+        kept = np.square(rows @ matrix).sum() / np.square(rows).sum()
+        assert kept == pytest.approx(np.square(values[: matrix.shape[1]]).sum() / np.square(values).sum(), abs=1e-5)
+
+
+def test_the_same_photographs_give_the_same_projection(photos, monkeypatch) -> None:
+    monkeypatch.setattr(projection, "DIMENSIONS", SMALL)
+    one, other = (find_projection(Features(locate(DEFAULT), BACKEND), photos) for _ in range(2))
+    assert all(np.array_equal(one[level], other[level]) for level in SMALL)
+
+
+def test_a_rotation_of_the_features_changes_no_field(folder, photos) -> None:
+    """All the directions keep every cosine, so the search must find what it finds without them; fewer need not."""
+    a, b_prime = (np.asarray(Image.open(path)) for path in photos[:2])
+    options = {"inversion": "vote", "search_iterations": 2}
+    plain = Engine(folder, "cpu").transfer(a, b_prime, **options)
+    rng = np.random.default_rng(0)
+    for keep, same in ((1.0, True), (0.25, False)):
+        matrices = {
+            f"level{level}": np.linalg.qr(rng.standard_normal((width, width)))[0][:, : int(keep * width)]
+            for level, width in enumerate(read_card(folder).widths, 1)
+        }
+        save(folder, {name: matrix.astype(np.float32) for name, matrix in matrices.items()})
+        projected = Engine(folder, "cpu").transfer(a, b_prime, **options)
+        share = (projected.nnf_ab == plain.nnf_ab).all(axis=2).mean()
+        assert share > 0.98 if same else share < 0.9
+
+
+def save(folder, arrays) -> None:
+    np.savez(folder / "new.npz", **arrays)
+    add_file(folder, PROJECTION, (folder / "new.npz").read_bytes())
+    (folder / "new.npz").unlink()
+
+
+def test_a_projection_becomes_part_of_the_model(folder, photos, monkeypatch) -> None:
+    monkeypatch.setattr(projection, "DIMENSIONS", SMALL)
+    before = read_card(folder)
+    found = add_projection(Features(folder, BACKEND), photos)
+    verify(folder)
+    assert read_card(folder).fingerprint != before.fingerprint
+    network = Features(folder, BACKEND)
+    features = network.pyramid(np.asarray(Image.open(photos[0])))
+    for level, matrix in found.items():
+        assert np.array_equal(network.for_search(level, features[level]), features[level] @ matrix)
+
+
+def test_a_file_that_the_card_does_not_name_is_no_projection(folder) -> None:
+    np.savez(folder / PROJECTION, level1=np.ones((16, 4), np.float32))
+    assert Features(folder, BACKEND).projections == {}
+
+
+def test_too_narrow_a_network_and_too_few_photographs_are_refused(folder, photos, tmp_path) -> None:
+    with pytest.raises(
+        ModelError, match=r"widths .* need no projection; it is for more channels than \[16, 32, 64, 256"
+    ):
+        add_projection(Features(folder, BACKEND), photos)
+    (tmp_path / "few").mkdir()
+    shutil.copy(photos[0], tmp_path / "few")
+    with pytest.raises(ImageError, match=rf"few: has 1 photographs; a projection takes {FEWEST} or more"):
+        list_photos(tmp_path / "few")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"level1": np.ones((3, 2), np.float32)}, r"level1 is float32 \(3, 2\); expected finite float32 \(16, k\)"),
+        ({"level1": np.ones((16, 2))}, r"level1 is float64 \(16, 2\)"),
+        ({"level1": np.full((16, 2), np.nan, np.float32)}, "expected finite"),
+        ({"level6": np.ones((16, 2), np.float32)}, r"level6 is float32 \(16, 2\)"),
+        ({"other": np.ones((16, 2), np.float32)}, "cannot be read"),
+        (None, "cannot be read; it may be damaged"),
+    ],
+)
+def test_a_projection_that_does_not_fit_is_one_clear_line(folder, arrays, message) -> None:
+    if arrays:
+        save(folder, arrays)
+    else:
+        add_file(folder, PROJECTION, b"PK\x03\x04 nothing")
+    with pytest.raises(ModelError, match=message) as caught:
+        Features(folder, BACKEND)
+    assert "\n" not in str(caught.value)
