@@ -30,7 +30,7 @@ ALPHA = {
 TAU, KAPPA = 0.05, 300.0
 """Threshold and steepness of the sigmoid in the weight map (section 4.3)."""
 
-INVERSIONS = ("vote", "deconvolution")
+INVERSIONS = ("vote", "step", "deconvolution")
 DIRECTIONS = ("both", "ab", "ba")
 
 
@@ -52,11 +52,12 @@ class Settings:
         high=1.0,
     )
     inversion: str = _setting(
-        "deconvolution",
-        "How features of the next level are found: by optimisation as in the paper, or by the vote alone (fast).",
+        "step",
+        "How the features of the next finer level are found: by the vote alone (fast), by one gradient step, or by "
+        "optimisation as in the paper (deconvolution).",
         choices=INVERSIONS,
     )
-    inversion_steps: int = _setting(3, "L-BFGS iterations for each inversion.", low=1, high=1000)
+    inversion_steps: int = _setting(3, "L-BFGS iterations of each deconvolution.", low=1, high=1000)
     search_iterations: int = _setting(4, "Iterations of the PatchMatch search at each level.", low=1, high=100)
     seed: int = _setting(0, "Seed of the random search; the same seed gives the same result.", low=0, high=2**32 - 1)
     max_pixels: int = _setting(

@@ -31,7 +31,7 @@ def test_the_paper_preset_is_the_authors_constants() -> None:
         ({"ratio": 0.0}, "ratio is 0.0; it takes 0.1 to 1.0"),
         ({"ratio": float("nan")}, "ratio is nan"),
         ({"ratio": "half"}, "ratio is 'half'; it takes a number"),
-        ({"inversion": "magic"}, "inversion is 'magic'; choose vote or deconvolution"),
+        ({"inversion": "magic"}, "inversion is 'magic'; choose vote or step or deconvolution"),
         ({"seed": -1}, "seed is -1"),
         ({"seed": True}, "seed is True; it takes a whole number"),
         ({"search_iterations": 0}, "search_iterations is 0"),

@@ -25,11 +25,12 @@ def halves(size):
     return mask
 
 
-@pytest.mark.parametrize("way", ["paper", "photo", "masks", "projected"])
+@pytest.mark.parametrize("way", ["paper", "step", "photo", "masks", "projected"])
 def test_the_whole_transfer_equals_the_cpus(simulated, rng, way):
     a, b_prime = pictures(rng)
     options = {
         "paper": {"inversion": "deconvolution", "inversion_steps": 2},
+        "step": {"inversion": "step"},
         "photo": {"inversion": "vote", "photo": True},
         "masks": {"inversion": "vote", "mask_a": halves(a.shape[:2]), "mask_b": halves(b_prime.shape[:2])},
         "projected": {"inversion": "vote"},

@@ -62,7 +62,8 @@ def main(size: int, runs: int, device: str, model: str) -> None:
     reference = show("defaults", timed(lambda: engine.transfer(a, b1), finish, runs), 1.0)
     for name, settings in {
         "one direction": {"direction": "ab"},
-        "vote instead of deconvolution": {"inversion": "vote"},
+        "vote alone": {"inversion": "vote"},
+        "deconvolution": {"inversion": "deconvolution"},
         "half ratio": {"ratio": 0.5},
         "photo refinement": {"photo": True},
     }.items():

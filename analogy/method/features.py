@@ -62,7 +62,7 @@ class Features:
         return Objective(self, level, target, (1, self.card.widths[level - 2], *size))
 
     def run(self, graph: str, inputs: dict[str, Array], outputs: dict[str, tuple[int, ...]]) -> dict[str, Array]:
-        """Run a graph on `inputs`. `outputs`: name -> shape. Returns name -> array; all arrays are the backend's, float32."""
+        """Run what a graph needs for `outputs`, name -> shape. Returns name -> array. All are float32, of the backend."""
         xp, session = self.backend.xp, self._session(graph)
         inputs = {name: self.backend.asarray(array) for name, array in inputs.items()}
         results = {name: xp.empty(shape, xp.float32) for name, shape in outputs.items()}
@@ -84,10 +84,10 @@ class Features:
 
 
 class Objective:
-    """x -> (loss, gradient) of ||relu(L)(x) - target||^2 (section 4.3 of the paper); arrays are (1, C, H, W) float32.
+    """||relu(L)(x) - target||^2 (section 4.3 of the paper) for x two levels finer than L; arrays are (1, C, H, W) float32.
 
-    `least`: the smallest loss so far. `between`: the features relu(L-1)_1 of the x that gave it. They come with every
-    evaluation; to run the graph once more for them would cost as much as another step.
+    A call gives (loss, gradient) at x, for L-BFGS. `least`: the smallest loss of the calls. `between`: the features
+    relu(L-1)_1 of the x that gave it; they come with every call, since nobody knows before which will be the best.
     """
 
     def __init__(self, network: Features, level: int, target: Array, shape: tuple[int, ...]):
@@ -102,6 +102,15 @@ class Objective:
         if loss < self.least or self.between is None:
             self.least, self.between = loss, result["between"]
         return loss, result["gradient"]
+
+    def evaluate(self, x: Array) -> tuple[Array, Array]:
+        """(loss, gradient) at x, the loss as an array without axes: nothing waits for the device."""
+        result = self.network.run(self.graph, {"x": x, "target": self.target}, {"loss": (), "gradient": x.shape})
+        return result["loss"], result["gradient"]
+
+    def features(self, x: Array) -> Array:
+        """The features relu(L-1)_1 of x: half the network, and no gradient."""
+        return self.network.run(self.graph, {"x": x, "target": self.target}, {"between": self.shape})["between"]
 
 
 def _read_projections(folder: Path, card: Card, backend: Backend) -> dict[int, Array]:
@@ -154,6 +163,7 @@ def _run_interruptibly(session: Any, binding: Any) -> None:
     import onnxruntime
 
     options = onnxruntime.RunOptions()
+    options.only_execute_path_to_fetches = True
     done: Future[None] = Future()
 
     def run() -> None:

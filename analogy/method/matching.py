@@ -16,7 +16,7 @@ from ..settings import ALPHA, KAPPA, PATCH_SIZE, SEARCH_RADIUS, TAU, Settings
 from . import nnf
 from .features import LEVELS, Features, as_floats, level_size, nchw, nhwc
 from .guidance import Labels, constrain_to_labels
-from .inversion import minimise
+from .inversion import minimise, polyak_step
 from .progress import StageReporter
 
 
@@ -126,10 +126,11 @@ def reconstruct(
     (H, W, 3) float32 0..1: its picture; `size`: rows and columns of the picture to reconstruct. Returns (h', w', C)
     float32.
 
-    With `inversion="vote"` R is the source's own level L - 1, warped. With "deconvolution" it minimises the distance to the
-    warped level L by L-BFGS. The free variable is then two levels finer than L, as in the authors' program, which
-    constrains the solution more than the paper's one level. It starts from the source's features there, warped. (The
-    paper starts from random values.)
+    With `inversion="vote"` R is the source's own level L - 1, warped. Otherwise R are the features of an x two levels finer
+    than L, as in the authors' program, which constrains R more than the paper's one level does. x starts as the source's
+    features there, warped. (The paper starts from random values.) With "deconvolution" x is optimised by L-BFGS, so that
+    its level L comes close to the warped one. With "step" it takes one gradient step towards that: what counts is that R
+    are features which some picture could have, more than how small the objective gets.
     """
     backend, xp = network.backend, network.backend.xp
     finer = nnf.upsample(backend, field, level_size(size, level - 1), source[level - 1].shape[:2])
@@ -142,6 +143,8 @@ def reconstruct(
         finest = nnf.upsample(backend, finer, level_size(size, level - 2), free.shape[:2])
     start = nchw(xp, backend.vote(finest, free, PATCH_SIZE[level]))
     objective = network.objective(level, target, level_size(size, level - 1))
+    if settings.inversion == "step":
+        return nhwc(xp, objective.features(polyak_step(xp, start, *objective.evaluate(start))))
     minimise(xp, objective, start, settings.inversion_steps)
     return nhwc(xp, objective.between)
 

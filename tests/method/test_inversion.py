@@ -3,7 +3,7 @@ import pytest
 
 from analogy.backends.cpu import CpuBackend
 from analogy.method.features import Features, nchw
-from analogy.method.inversion import minimise
+from analogy.method.inversion import minimise, polyak_step
 from analogy.networks.models import DEFAULT, locate
 
 
@@ -79,3 +79,35 @@ def test_between_belongs_to_the_best_that_was_tried() -> None:
     right, wrong = nchw(np, pyramid[2]), np.zeros_like(nchw(np, pyramid[2]))
     assert objective(right)[0] < 1e-3 < objective(wrong)[0]
     assert np.allclose(objective.between, nchw(np, pyramid[3]), atol=1e-3)
+
+
+def test_the_polyak_step_goes_half_the_way_to_the_minimum_of_a_round_bowl() -> None:
+    # f = |x - best|^2 has the gradient 2 (x - best), so f / |gradient|^2 = 1 / 4.
+    best, start = np.array([3.0, -4.0], np.float32), np.zeros(2, np.float32)
+    value, gradient = quadratic(np.ones(2, np.float32), best)(start)
+    assert np.allclose(polyak_step(np, start, np.float32(value), gradient), best / 2)
+    assert np.array_equal(polyak_step(np, best, np.float32(0), np.zeros(2, np.float32)), best)
+
+
+@pytest.mark.parametrize("level", [5, 4, 3, 2])
+def test_one_step_brings_the_features_nearer_to_the_target(level: int) -> None:
+    network = Features(locate(DEFAULT), CpuBackend(2))
+    rng = np.random.default_rng(level)
+    picture = np.kron(rng.integers(0, 256, (8, 9, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    pyramid, other = network.pyramid(picture), picture[::-1].copy()
+    start = nchw(np, network.pyramid(other)[level - 2] if level > 2 else other.astype(np.float32) / 255)
+    objective = network.objective(level, nchw(np, pyramid[level]), pyramid[level - 1].shape[:2])
+    loss, gradient = objective.evaluate(start)
+    after, _ = objective.evaluate(polyak_step(np, start, loss, gradient))
+    assert after < 0.8 * loss
+
+
+def test_the_parts_of_an_objective_are_those_of_a_whole_call() -> None:
+    network = Features(locate(DEFAULT), CpuBackend(2))
+    pyramid = network.pyramid(np.random.default_rng(0).integers(0, 256, (33, 47, 3)).astype(np.uint8))
+    objective = network.objective(4, nchw(np, pyramid[4]), pyramid[3].shape[:2])
+    x = nchw(np, pyramid[2][::-1])
+    loss, gradient = objective(x)
+    assert objective.evaluate(x)[0] == loss
+    assert np.array_equal(objective.evaluate(x)[1], gradient)
+    assert np.array_equal(objective.features(x), objective.between)

@@ -68,7 +68,7 @@ def test_blend_of_a_flat_picture_is_finite() -> None:
     assert np.isfinite(blend(BACKEND, flat, flat + 1, 0.9)).all()
 
 
-@pytest.mark.parametrize("inversion", ["vote", "deconvolution"])
+@pytest.mark.parametrize("inversion", ["vote", "step", "deconvolution"])
 @pytest.mark.parametrize("level", [5, 4, 3, 2])
 def test_reconstruction_under_the_identity_is_the_picture_itself(network: Features, level: int, inversion: str) -> None:
     a = picture(50, 67)
