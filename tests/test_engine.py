@@ -31,7 +31,7 @@ def engine() -> Engine:
     return Engine(device="cpu", threads=2)
 
 
-def test_results_have_the_sizes_of_their_pictures(engine: Engine) -> None:
+def test_results_and_fields_have_the_sizes_of_their_pictures(engine: Engine) -> None:
     result = engine.transfer(noise(33, 60), noise(50, 41), **FAST)
     assert result.a_prime.shape == (33, 60, 3)
     assert result.b.shape == (50, 41, 3)
@@ -43,7 +43,7 @@ def test_results_have_the_sizes_of_their_pictures(engine: Engine) -> None:
     assert result.error_ab.shape == (33, 60)
 
 
-def test_ratio_shrinks_the_match_and_not_the_output(engine: Engine) -> None:
+def test_ratio_shrinks_the_working_size_and_not_the_output(engine: Engine) -> None:
     result = engine.transfer(noise(64, 96), noise(80, 64), ratio=0.5, **FAST)
     assert result.nnf_ab.shape == (32, 48, 2)
     assert result.a_prime.shape == (64, 96, 3)
@@ -57,7 +57,7 @@ def test_colours_of_a_prime_come_from_b_prime(engine: Engine) -> None:
     assert result.a_prime[..., 0].std() > 0
 
 
-def test_same_seed_same_result_whatever_the_threads(engine: Engine) -> None:
+def test_the_seed_determines_the_field_and_threads_change_less_than_one_percent(engine: Engine) -> None:
     a, b1 = noise(40, 48), noise(48, 40, 1)
     first = engine.transfer(a, b1, seed=3)
     again = Engine(device="cpu", threads=1).transfer(a, b1, seed=3)
@@ -66,7 +66,7 @@ def test_same_seed_same_result_whatever_the_threads(engine: Engine) -> None:
     assert not np.array_equal(first.nnf_ab, engine.transfer(a, b1, seed=4).nnf_ab)
 
 
-def test_paths_pictures_and_arrays_are_the_same_to_it(engine: Engine, tmp_path: Path) -> None:
+def test_paths_images_and_arrays_give_the_same_result(engine: Engine, tmp_path: Path) -> None:
     a, b1 = noise(32, 32), noise(32, 40, 1)
     Image.fromarray(a).save(tmp_path / "a.png")
     expected = engine.transfer(a, b1, **FAST).a_prime
@@ -74,11 +74,11 @@ def test_paths_pictures_and_arrays_are_the_same_to_it(engine: Engine, tmp_path: 
     assert np.array_equal(expected, analogy.transfer(str(tmp_path / "a.png"), b1, device="cpu", **FAST).a_prime)
 
 
-def test_the_smallest_pictures_work(engine: Engine) -> None:
+def test_pictures_of_the_smallest_size_match_within_bounds(engine: Engine) -> None:
     assert engine.transfer(noise(16, 16), noise(17, 300)).a_prime.shape == (16, 16, 3)
 
 
-def test_flat_pictures_work(engine: Engine) -> None:
+def test_flat_pictures_exchange_their_colours(engine: Engine) -> None:
     white, black = np.full((32, 32, 3), 255, np.uint8), np.zeros((32, 32, 3), np.uint8)
     result = engine.transfer(white, black)
     assert (result.a_prime == 0).all()
@@ -98,7 +98,7 @@ def test_working_size(size, settings, expected) -> None:
     assert working_size(size, settings) == expected
 
 
-def test_saves_the_pictures_and_how_they_were_made(engine: Engine, tmp_path: Path) -> None:
+def test_save_writes_the_pictures_the_montage_and_the_settings(engine: Engine, tmp_path: Path) -> None:
     result = engine.transfer(noise(32, 48), noise(40, 32), seed=7, **FAST)
     result.save(tmp_path / "new" / "out")
     folder = tmp_path / "new" / "out"
@@ -111,7 +111,7 @@ def test_saves_the_pictures_and_how_they_were_made(engine: Engine, tmp_path: Pat
     assert record["model"] == "vgg19-compact"
 
 
-def test_progress_can_stop_the_run(engine: Engine) -> None:
+def test_an_exception_of_the_progress_callback_ends_the_transfer(engine: Engine) -> None:
     class Stop(Exception):
         pass
 
@@ -135,19 +135,19 @@ def test_progress_can_stop_the_run(engine: Engine) -> None:
         (lambda e: Engine(device="tpu"), DeviceError, "unknown device 'tpu'"),
     ],
 )
-def test_bad_input_is_one_clear_line(engine: Engine, call, error, words) -> None:
+def test_bad_input_is_refused_in_one_line_that_names_it(engine: Engine, call, error, words) -> None:
     with pytest.raises(error, match=words) as caught:
         call(engine)
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_that_cannot_be_made_is_said(engine: Engine, tmp_path: Path) -> None:
+def test_save_names_a_folder_that_cannot_be_made(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="cannot make the folder"):
         engine.transfer(noise(16, 16), noise(16, 16), **FAST).save(tmp_path / "file" / "out")
 
 
-def test_one_direction_alone_is_the_same_picture(engine: Engine) -> None:
+def test_one_direction_gives_the_same_picture_as_both_and_nothing_of_the_other(engine: Engine) -> None:
     a, b1 = noise(40, 48), noise(48, 40, 1)
     both, ab, ba = (engine.transfer(a, b1, direction=direction, **FAST) for direction in ("both", "ab", "ba"))
     assert np.array_equal(ab.a_prime, both.a_prime)
@@ -157,12 +157,12 @@ def test_one_direction_alone_is_the_same_picture(engine: Engine) -> None:
         ab.consistency()
 
 
-def test_consistency_of_a_picture_with_itself_is_perfect(engine: Engine) -> None:
+def test_consistency_of_a_picture_with_itself_is_below_one_position(engine: Engine) -> None:
     result = engine.transfer(noise(48, 48), noise(48, 48), **FAST)
     assert (result.consistency() < 1).mean() > 0.95
 
 
-def test_levels_show_how_the_analogy_forms(engine: Engine) -> None:
+def test_levels_are_votes_of_b_prime_that_approach_a_prime(engine: Engine) -> None:
     a, b1 = noise(48, 64), noise(40, 40, 1)
     result = engine.transfer(a, b1, levels=True, **FAST)
     assert sorted(result.levels) == [1, 2, 3, 4, 5]
@@ -172,7 +172,7 @@ def test_levels_show_how_the_analogy_forms(engine: Engine) -> None:
     assert engine.transfer(a, b1, **FAST).levels == {}
 
 
-def test_keep_colors_keeps_a_grey_picture_grey(engine: Engine) -> None:
+def test_keep_colors_keeps_a_grey_picture_grey_and_a_coloured_one_coloured(engine: Engine) -> None:
     grey = np.repeat(noise(40, 40)[..., :1], 3, axis=2)
     result = engine.transfer(grey, noise(40, 40, 1), keep_colors=True, **FAST)
     assert np.ptp(result.a_prime.astype(int), axis=2).max() <= 1
@@ -192,7 +192,7 @@ def test_photo_takes_the_colours_of_b_prime_and_not_its_grain(engine: Engine) ->
         assert np.abs(refined[side].mean() - plain[side].mean()) < 10
 
 
-def test_sixteen_bits_in_are_sixteen_bits_out(engine: Engine) -> None:
+def test_16_bit_pixels_are_transferred_with_all_their_bits(engine: Engine) -> None:
     deep = noise(40, 40).astype(np.uint16) * 257 + 100
     assert engine.transfer(deep, noise(40, 40, 1), **FAST).a_prime.dtype == np.uint16
     result = engine.transfer(noise(40, 40, 1), np.clip(deep, 0, 65535), photo=True, keep_colors=True, **FAST)
@@ -200,7 +200,7 @@ def test_sixteen_bits_in_are_sixteen_bits_out(engine: Engine) -> None:
     assert engine.transfer(noise(40, 40, 1), noise(40, 40), **FAST).a_prime.dtype == np.uint8
 
 
-def test_a_large_picture_gets_full_size_detail(engine: Engine) -> None:
+def test_pictures_above_max_pixels_are_painted_from_full_size_pixels(engine: Engine) -> None:
     b1 = noise(200, 240, 1)
     result = engine.transfer(noise(160, 200), b1, max_pixels=4000, **FAST)
     assert result.a_prime.shape == (160, 200, 3)
@@ -209,14 +209,14 @@ def test_a_large_picture_gets_full_size_detail(engine: Engine) -> None:
     assert result.a_prime.std() > 2 * images.resize(b1, *result.nnf_ba.shape[:2]).std()
 
 
-def test_single_values_go_before_settings(engine: Engine) -> None:
+def test_single_options_override_settings(engine: Engine) -> None:
     settings = Settings(ratio=0.5, **FAST)
     result = engine.transfer(noise(32, 32), noise(32, 32), settings, ratio=0.75)
     assert (result.settings.ratio, result.settings.inversion) == (0.75, "vote")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_an_engine_says_that_it_does_not_survive_a_fork(engine: Engine) -> None:
+def test_an_engine_refuses_to_run_after_a_fork(engine: Engine) -> None:
     engine.transfer(noise(16, 16), noise(16, 16), **FAST)
     reader, writer = os.pipe()
     with warnings.catch_warnings():
@@ -234,7 +234,7 @@ def test_an_engine_says_that_it_does_not_survive_a_fork(engine: Engine) -> None:
     os.waitpid(child, 0)
 
 
-def test_one_engine_serves_several_threads_at_once() -> None:
+def test_transfers_in_several_threads_equal_those_in_turn() -> None:
     fresh = Engine(device="cpu", threads=2)  # so that its sessions are made under way
     pairs = [(noise(48, 40, n), noise(40, 56, n + 10)) for n in range(4)]
     with ThreadPoolExecutor(4) as pool:

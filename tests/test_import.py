@@ -31,7 +31,7 @@ def test_every_public_name_exists(name: str) -> None:
     assert name in dir(analogy)
 
 
-def test_transfer_is_the_function_whatever_was_imported_first() -> None:
+def test_analogy_transfer_is_callable_after_its_modules_were_imported() -> None:
     assert run("import analogy.apps.cli, analogy.engine, analogy; print(callable(analogy.transfer))").strip() == "True"
 
 
@@ -40,7 +40,7 @@ def test_unknown_name_is_an_attribute_error() -> None:
         analogy.teleport  # noqa: B018
 
 
-def test_the_cpu_backend_works_where_nothing_can_be_cached() -> None:
+def test_the_cpu_backend_runs_where_numba_cannot_cache() -> None:
     code = """
 import numba.core.caching as caching
 caching.CacheImpl._locator_classes = []

@@ -8,7 +8,7 @@ CHECKOUT = Path(__file__).parents[1]
 LINK = re.compile(r"(!?)\[.*?\]\((.+?)\)")
 
 
-def test_every_link_of_the_readme_is_absolute_and_those_into_the_repository_name_a_file_of_it() -> None:
+def test_links_of_the_published_readme_are_absolute_and_name_files_that_exist() -> None:
     shown = metadata("deep-image-analogy")
     homepage = next(url.split(", ")[1] for url in shown.get_all("Project-URL") if url.startswith("Homepage"))
     links = LINK.findall(str(shown.get_payload()))

@@ -12,7 +12,7 @@ def test_every_preset_is_valid() -> None:
         assert all(getattr(settings, key) == value for key, value in values.items())
 
 
-def test_a_single_value_goes_before_the_preset() -> None:
+def test_single_options_override_the_preset() -> None:
     assert PRESETS["style-to-photo"]["ratio"] == 0.5
     assert Settings.preset("style-to-photo", ratio=0.75).ratio == 0.75
 
@@ -39,7 +39,7 @@ def test_the_paper_preset_is_the_authors_constants() -> None:
         ({"speed": 3}, "unknown setting 'speed'; there is weight"),
     ],
 )
-def test_a_wrong_value_is_named(values: dict, words: str) -> None:
+def test_a_value_outside_its_range_is_named(values: dict, words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         Settings.from_dict(values)
 
@@ -49,7 +49,7 @@ def test_an_unknown_preset_is_named() -> None:
         Settings.preset("watercolor")
 
 
-def test_whole_numbers_are_numbers_and_settings_are_frozen() -> None:
+def test_whole_numbers_become_floats_where_floats_are_meant_and_settings_are_frozen() -> None:
     settings = Settings(ratio=1)
     assert settings.ratio == 1.0
     assert isinstance(settings.ratio, float)

@@ -26,7 +26,7 @@ def halves(size):
 
 
 @pytest.mark.parametrize("way", ["paper", "step", "photo", "masks", "projected"])
-def test_the_whole_transfer_equals_the_cpus(simulated, rng, way):
+def test_a_simulated_transfer_agrees_with_the_cpu_in_97_percent_of_the_pixels(simulated, rng, way):
     a, b_prime = pictures(rng)
     options = {
         "paper": {"inversion": "deconvolution", "inversion_steps": 2},
@@ -56,7 +56,7 @@ def test_the_whole_transfer_equals_the_cpus(simulated, rng, way):
         assert abs(float(error.mean() - expected.mean())) < 1e-4
 
 
-def test_cupy_arrays_in_give_cupy_arrays_out_that_can_be_saved(simulated, rng, tmp_path):
+def test_cupy_arrays_give_cupy_results_equal_to_the_host_s_that_can_be_saved(simulated, rng, tmp_path):
     a, b_prime = pictures(rng)
     engine = Engine(device="cpu", threads=2)
     engine.backend, engine.network = simulated, Features(engine.network.folder, simulated)

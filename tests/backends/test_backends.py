@@ -76,7 +76,7 @@ def max_product_of(a, b):
     return float(np.abs(a).sum(axis=2).max() * np.abs(b).max())
 
 
-def test_hash_is_the_published_one():
+def test_hash32_gives_its_fixed_numbers():
     # Fixed numbers: a change would change every result for a given seed.
     fixed = {(0, 0, 0, 1): 3749358279, (1, 2, 3, 4): 3732121260, (2**32 - 1, 9, 2**31, 0): 3732291237}
     assert {key: int(oracle.hash32(*key)) for key in fixed} == fixed
@@ -85,14 +85,14 @@ def test_hash_is_the_published_one():
 
 
 @pytest.mark.parametrize("patch", PATCHES)
-def test_distance(backend, case, patch):
+def test_distance_equals_the_oracle(backend, case, patch):
     a, b, nnf = case
     assert_same(on(backend, "distance", a, b, nnf, patch), oracle.distance(a, b, nnf, patch))
 
 
 @pytest.mark.parametrize("patch", PATCHES)
 @pytest.mark.parametrize("jump", [1, 2, 50])
-def test_propagate(backend, case, patch, jump):
+def test_propagate_equals_the_oracle(backend, case, patch, jump):
     a, b, nnf = case
     d = oracle.distance(a, b, nnf, patch)
     expected = oracle.propagate(a, b, nnf, d, patch, jump, 0.0)
@@ -103,7 +103,7 @@ def test_propagate(backend, case, patch, jump):
 
 @pytest.mark.parametrize("patch", PATCHES)
 @pytest.mark.parametrize(("radius", "seed", "iteration"), [(1, 0, 0), (6, 7, 2), (40, 2**40 + 3, 1)])
-def test_random_search(backend, case, patch, radius, seed, iteration):
+def test_random_search_equals_the_oracle(backend, case, patch, radius, seed, iteration):
     a, b, nnf = case
     d = oracle.distance(a, b, nnf, patch)
     expected = oracle.random_search(a, b, nnf, d, patch, radius, seed, iteration, 0.0)
@@ -113,12 +113,12 @@ def test_random_search(backend, case, patch, radius, seed, iteration):
 
 
 @pytest.mark.parametrize("patch", PATCHES)
-def test_vote(backend, case, patch):
+def test_vote_equals_the_oracle(backend, case, patch):
     _, b, nnf = case
     np.testing.assert_allclose(on(backend, "vote", nnf, b, patch), oracle.vote(nnf, b, patch), rtol=3e-7, atol=1e-7)
 
 
-def test_join(backend, case):
+def test_join_equals_the_oracle(backend, case):
     a, _, _ = case
     f, g = a * np.float32(0.01), a[::-1, ::-1] * np.float32(0.001) + np.float32(0.01)
     f[0, 0] = g[-1, -1] = 0
@@ -130,7 +130,7 @@ def test_join(backend, case):
 
 @pytest.mark.parametrize("scale_a", [(2, 2), (1.5, 3.7), (1, 0.5)])
 @pytest.mark.parametrize("scale_b", [(2, 2), (1.3, 2.9), (0.4, 1)])
-def test_resample(backend, rng, scale_a, scale_b):
+def test_resample_equals_the_oracle(backend, rng, scale_a, scale_b):
     size_a, size_b = (7, 5), (4, 9)
     # Also one row and column more and less than the scale says, as odd sizes give.
     for change in (-1, 0, 1):
@@ -142,7 +142,7 @@ def test_resample(backend, rng, scale_a, scale_b):
 
 
 @pytest.mark.parametrize("scale", [3.7, 1.3, 1.1])
-def test_resample_takes_the_quotient_exactly(backend, scale):
+def test_resample_divides_by_the_scale_exactly(backend, scale):
     # (y + .5) / scale lies on a whole number here and there: multiplying by 1 / scale would fall on the other side.
     nnf = oracle.resample(np.zeros((1, 1, 2), np.int32), (30, 30), (30, 30), (30, 30), (30, 30))
     shape = (round(30 * scale), round(30 * scale))
@@ -152,7 +152,7 @@ def test_resample_takes_the_quotient_exactly(backend, scale):
 
 @pytest.mark.parametrize("patch", PATCHES)
 @pytest.mark.parametrize("channels", [6, 32, 64])
-def test_real_features(backend, rng, patch, channels):
+def test_search_on_unit_vectors_agrees_with_the_oracle(backend, rng, patch, channels):
     a, b = directions(rng, (13, 11), channels), directions(rng, (12, 14), channels)
     nnf = random_field(rng, (13, 11), (12, 14))
     d = on(backend, "distance", a, b, nnf, patch)
@@ -164,7 +164,7 @@ def test_real_features(backend, rng, patch, channels):
         np.testing.assert_allclose(d, expected_d, rtol=1e-5, atol=2e-6)
 
 
-def test_ties_keep_what_was_there(backend, rng):
+def test_a_tie_keeps_the_current_match(backend, rng):
     # All positions look alike: no candidate is strictly better.
     a, b = np.ones((6, 7, 12), np.float32), np.ones((8, 5, 12), np.float32)
     nnf = random_field(rng, (6, 7), (8, 5))
@@ -176,7 +176,7 @@ def test_ties_keep_what_was_there(backend, rng):
         assert_same(actual[1], d)
 
 
-def test_ties_that_rounding_lets_through_the_early_exit(backend, rng):
+def test_ties_that_round_past_the_early_exit_equal_the_oracle(backend, rng):
     # Any five rows sum to 21: whole patches all give 105, and 105 / 25 * 25 is less than 105 in float32.
     a = np.ones((11, 9, 1), np.float32)
     b = np.broadcast_to(np.array([4, 4, 4, 4, 5, 4, 4, 4, 4, 5, 4], np.float32)[:, None, None], (11, 9, 1)).copy()
@@ -189,7 +189,7 @@ def test_ties_that_rounding_lets_through_the_early_exit(backend, rng):
         assert_same(actual[1], expected[1])
 
 
-def test_a_loose_max_product_changes_nothing(backend, rng):
+def test_a_larger_max_product_gives_the_same_result(backend, rng):
     a, b = directions(rng, (9, 8), 16), directions(rng, (7, 9), 16)
     nnf = random_field(rng, (9, 8), (7, 9))
     d = on(backend, "distance", a, b, nnf, 5)
@@ -200,7 +200,7 @@ def test_a_loose_max_product_changes_nothing(backend, rng):
         assert_same(tight[1], loose[1])
 
 
-def test_a_candidate_is_left_as_soon_as_it_cannot_win(backend, rng):
+def test_a_candidate_is_given_up_once_max_product_rules_it_out(backend, rng):
     # With a bound this low, nothing can win any more once a row of its patch is left to do.
     a, b = directions(rng, (8, 9), 16), directions(rng, (9, 7), 16)
     nnf = random_field(rng, (8, 9), (9, 7))
@@ -219,7 +219,7 @@ def test_a_candidate_is_left_as_soon_as_it_cannot_win(backend, rng):
         assert (low != nnf).any()
 
 
-def test_the_match_at_hand_is_not_tried_again(backend, rng):
+def test_the_current_match_is_not_evaluated_again(backend, rng):
     # A distance that is wrong on purpose stays, where every candidate is the match that is there already.
     a = directions(rng, (5, 6), 8)
     same = np.stack(np.mgrid[:5, :6], axis=2).astype(np.int32)
@@ -230,7 +230,7 @@ def test_the_match_at_hand_is_not_tried_again(backend, rng):
 
 
 @pytest.mark.parametrize("shape", SHAPES[3:7])
-def test_labels_forbid_matches(backend, rng, shape):
+def test_labels_forbid_matches_as_in_the_oracle(backend, rng, shape):
     size_a, size_b, channels = shape
     a, b = whole_numbers(rng, size_a, channels), whole_numbers(rng, size_b, channels)
     labels = tuple(rng.integers(-1, 2, size).astype(np.int32) for size in (size_a, size_b))
@@ -246,7 +246,7 @@ def test_labels_forbid_matches(backend, rng, shape):
         assert oracle.allowed(labels, actual[0])[~forbidden].all()
 
 
-def test_features_may_lie_at_any_address(backend, rng):
+def test_features_need_no_alignment_beyond_four_bytes(backend, rng):
     # Four bytes off what reading four channels at once would need.
     a, b = whole_numbers(rng, (4, 5), 8), whole_numbers(rng, (5, 4), 8)
     nnf = random_field(rng, (4, 5), (5, 4))
@@ -256,7 +256,7 @@ def test_features_may_lie_at_any_address(backend, rng):
     np.testing.assert_allclose(backend.to_host(backend.vote(there, there_b, 1)), oracle.vote(nnf, b, 1))
 
 
-def test_free_memory(backend):
+def test_free_memory_lies_between_a_megabyte_and_a_petabyte(backend):
     assert 2**20 < backend.free_memory() < 2**50
 
 
@@ -270,7 +270,7 @@ def search(backend, a, b, nnf, patch, iterations):
     return backend.to_host(nnf), backend.to_host(d)
 
 
-def test_recovers_a_known_shift(backend, rng):
+def test_search_recovers_a_known_translation(backend, rng):
     whole = directions(rng, (24, 22), 24)
     a, b = np.ascontiguousarray(whole[:20, :18]), np.ascontiguousarray(whole[4:, 4:])
     nnf, d = search(backend, a, b, random_field(rng, (20, 18), (20, 18)), 3, 3)
@@ -288,7 +288,7 @@ def test_repeated_calls_give_the_same_bits(backend, rng):
 
 
 @pytest.mark.parametrize("threads", [2, 5])
-def test_threads_do_not_change_a_bit(cpu, rng, threads):
+def test_the_number_of_threads_does_not_change_a_bit(cpu, rng, threads):
     a, b = directions(rng, (23, 9), 20), directions(rng, (10, 12), 20)
     nnf = random_field(rng, (23, 9), (10, 12))
     one, many = CpuBackend(1), CpuBackend(threads)

@@ -66,7 +66,7 @@ def reports() -> dict[tuple[int, str], str]:
 
 @pytest.mark.parametrize("unit", ["float4", "float"])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_kernels_compile_within_budget(reports, architecture, unit):
+def test_kernels_compile_without_spills_within_64_registers(reports, architecture, unit):
     report = reports[architecture, unit]
     assert "warning" not in report
     used = {found[0]: found[1:] for found in _USED.findall(report)}
@@ -77,7 +77,7 @@ def test_kernels_compile_within_budget(reports, architecture, unit):
         assert "smem" not in rest, f"{name} uses shared memory"
 
 
-def test_only_the_source_multiplies_and_adds_at_once():
+def test_the_compiler_is_told_not_to_fuse_multiply_and_add():
     # --fmad=false is what keeps the device's rounding that of the source, and of the simulator.
     assert "--fmad=false" in cuda.options("float")
 
@@ -100,7 +100,7 @@ def used_names() -> set[tuple[str, str]]:
     return found
 
 
-def test_every_name_used_exists():
+def test_every_name_that_the_package_takes_from_cupy_and_numpy_exists():
     used = used_names()
     assert {("cp", "cuda.Stream"), ("cp", "RawModule"), ("xp", "vdot")} <= used
     for module, dotted in sorted(used):
@@ -119,7 +119,7 @@ def _has_device() -> bool:
 
 
 @pytest.mark.skipif(_has_device(), reason="this machine has a GPU")
-def test_without_a_driver_the_error_says_so():
+def test_a_missing_driver_is_named():
     expected = r"^no (usable NVIDIA driver: .* for CUDA 1\d\.\d|NVIDIA GPU).*nvidia-smi"
     with pytest.raises(DeviceError, match=expected) as caught:
         get_backend("cuda")

@@ -51,13 +51,13 @@ def fake_runtime(monkeypatch, providers=(CUDA,), cuda_version="12.8", installed=
     return loaded
 
 
-def test_cupy_missing(monkeypatch):
+def test_missing_cupy_is_named_with_the_command_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(DeviceError, match=r"CuPy cannot be imported .*pip install .*\[cuda12\]"):
         get_backend("cuda")
 
 
-def test_auto_falls_back_and_logs_one_line(monkeypatch, caplog):
+def test_auto_falls_back_to_the_cpu_and_logs_one_line(monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "cupy", None)
     with caplog.at_level(logging.DEBUG, "analogy"):
         assert get_backend("auto").name == "cpu"
@@ -65,8 +65,8 @@ def test_auto_falls_back_and_logs_one_line(monkeypatch, caplog):
     assert "CuPy cannot be imported" in caplog.text
 
 
-def test_require_gpu_makes_failures_of_skips():
-    test = f"{Path(__file__).with_name('test_selftest.py')}::test_on_the_gpu"
+def test_the_option_require_gpu_fails_tests_that_would_be_skipped():
+    test = f"{Path(__file__).with_name('test_selftest.py')}::test_every_step_passes_on_the_gpu"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--require-gpu", test]
     nothing_visible = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, env=nothing_visible, capture_output=True, text=True, check=False)
@@ -74,13 +74,13 @@ def test_require_gpu_makes_failures_of_skips():
     assert "--require-gpu: " in done.stdout
 
 
-def test_driver_too_old():
+def test_a_driver_that_is_too_old_is_named():
     with pytest.raises(DeviceError, match=r"driver: .* too old for CUDA 13\.1 .*number 35.*nvidia-smi works"):
         probes.check_driver(fake_cupy(CUDARuntimeError(35), version=13010))
 
 
 @pytest.mark.parametrize("devices", [0, CUDARuntimeError(100)])
-def test_no_device(devices):
+def test_a_missing_device_is_named(devices):
     with pytest.raises(DeviceError, match=r"no NVIDIA GPU is visible.*CUDA_VISIBLE_DEVICES"):
         probes.check_driver(fake_cupy(devices))
 
@@ -90,7 +90,7 @@ def test_the_first_device_is_taken():
 
 
 @pytest.mark.parametrize("error", [ImportError("libnvrtc.so.12 not found"), OSError("no headers\nsecond line")])
-def test_compiler_missing(error):
+def test_a_missing_compiler_is_named_with_its_first_line(error):
     def fail(**kwargs):
         raise error
 
@@ -99,7 +99,7 @@ def test_compiler_missing(error):
         probes.check_compiler(cp)
 
 
-def test_a_kernel_that_does_nothing():
+def test_a_kernel_that_leaves_no_result_is_an_error():
     def module(**kwargs):
         return SimpleNamespace(get_function=lambda name: lambda grid, block, args: None)
 
@@ -107,39 +107,39 @@ def test_a_kernel_that_does_nothing():
         probes.check_compiler(SimpleNamespace(zeros=lambda *args: [0], RawModule=module))
 
 
-def test_both_runtimes(monkeypatch):
+def test_two_installed_runtimes_are_named(monkeypatch):
     fake_runtime(monkeypatch, installed=("onnxruntime-gpu", "onnxruntime"))
     with pytest.raises(DeviceError, match="onnxruntime and onnxruntime-gpu overwrite each other; pip uninstall both"):
         probes.check_runtime(fake_cupy())
 
 
-def test_runtime_missing(monkeypatch):
+def test_a_missing_runtime_is_named(monkeypatch):
     monkeypatch.setattr(importlib.metadata, "packages_distributions", dict)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(DeviceError, match=r"ONNX Runtime cannot be imported .*pip install"):
         probes.check_runtime(fake_cupy())
 
 
-def test_runtime_without_cuda(monkeypatch):
+def test_a_runtime_built_without_cuda_is_named(monkeypatch):
     fake_runtime(monkeypatch, providers=("CPUExecutionProvider",))
     with pytest.raises(DeviceError, match=r"ONNX Runtime 1.25.0 is built without CUDA; uninstall it"):
         probes.check_runtime(fake_cupy())
 
 
-def test_runtime_for_another_cuda(monkeypatch):
+def test_a_runtime_for_another_cuda_version_is_named(monkeypatch):
     fake_runtime(monkeypatch, cuda_version="13.0")
     with pytest.raises(DeviceError, match=r"CuPy is built for CUDA 12, ONNX Runtime 1.25.0 for CUDA 13; .* one extra"):
         probes.check_runtime(fake_cupy())
 
 
 @pytest.mark.parametrize("cuda_version", ["12.8", "", None])
-def test_a_fitting_pair_loads_its_libraries(monkeypatch, cuda_version):
+def test_a_runtime_for_the_same_cuda_version_loads_its_libraries(monkeypatch, cuda_version):
     loaded = fake_runtime(monkeypatch, cuda_version=cuda_version)
     assert probes.check_runtime(fake_cupy()) == "1.25.0"
     assert loaded == [True]
 
 
-def test_providers_share_the_stream(monkeypatch):
+def test_the_cuda_provider_gets_the_backend_s_stream_and_device(monkeypatch):
     fake_runtime(monkeypatch)
     backend = object.__new__(cuda.CudaBackend)
     backend.xp = fake_cupy()
@@ -189,7 +189,7 @@ class FakeSession:
         (FakeSession(CUDA), r"result of a convolution with CUDA\w+ is wrong"),
     ],
 )
-def test_a_provider_that_does_not_work(monkeypatch, cpu, session, message):
+def test_a_provider_that_does_not_work_is_an_error(monkeypatch, cpu, session, message):
     import onnxruntime
 
     backend = SimpleNamespace(
@@ -201,5 +201,5 @@ def test_a_provider_that_does_not_work(monkeypatch, cpu, session, message):
         probes.check_provider(backend)
 
 
-def test_a_provider_that_works(cpu):
+def test_check_provider_returns_the_provider_that_ran(cpu):
     assert probes.check_provider(cpu) == "CPUExecutionProvider"

@@ -28,18 +28,18 @@ def transfer(device: str) -> np.ndarray:
     return np.zeros((8, 8, 3), np.uint8)
 
 
-def test_all_is_well(on_simulator):
+def test_every_step_passes_on_a_working_backend(on_simulator):
     checks = selftest.selftest(transfer)
     assert [check.name for check in checks] == [*STEPS, *KERNELS, "transfer"]
     assert [check for check in checks if not check.ok] == []
     assert "100.0% of the field" in checks[len(STEPS) + 1].detail
 
 
-def test_without_a_transfer(on_simulator):
+def test_the_transfer_step_is_left_out_without_a_transfer(on_simulator):
     assert [check.name for check in selftest.selftest()] == [*STEPS, *KERNELS]
 
 
-def test_the_first_failure_is_named_and_the_rest_not_tried(monkeypatch):
+def test_steps_after_the_first_failure_are_not_tried(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
     first, *rest = selftest.selftest(transfer)
     assert not first.ok
@@ -48,7 +48,7 @@ def test_the_first_failure_is_named_and_the_rest_not_tried(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["distance", "propagate", "vote"])
-def test_a_wrong_kernel_is_named_and_the_others_still_tried(on_simulator, monkeypatch, name):
+def test_a_wrong_kernel_is_named_and_the_other_kernels_pass(on_simulator, monkeypatch, name):
     right = getattr(on_simulator, name)
 
     def wrong(*args):
@@ -60,12 +60,12 @@ def test_a_wrong_kernel_is_named_and_the_others_still_tried(on_simulator, monkey
     assert [name for name, ok in checks.items() if not ok] == [f"kernel {name}"]
 
 
-def test_a_transfer_that_differs(on_simulator):
+def test_a_transfer_that_differs_from_the_cpu_fails(on_simulator):
     last = selftest.selftest(lambda device: transfer(device) + np.uint8(device == "cuda"))[-1]
     assert (last.ok, last.detail) == (False, "only 0.0% of the pixels are those of the CPU")
 
 
-def test_a_backend_that_cannot_be_made(on_simulator, monkeypatch):
+def test_a_backend_that_cannot_be_made_fails_with_its_reason(on_simulator, monkeypatch):
     def fail():
         raise DeviceError("no cuDNN")
 
@@ -76,5 +76,5 @@ def test_a_backend_that_cannot_be_made(on_simulator, monkeypatch):
 
 
 @pytest.mark.gpu
-def test_on_the_gpu():
+def test_every_step_passes_on_the_gpu():
     assert [check for check in selftest.selftest() if not check.ok] == []

@@ -36,7 +36,7 @@ def numbers(n: int):
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(("name", "right"), [("reverse", True), ("reverse_without_barrier", False)])
-def test_a_missing_barrier_shows_in_any_order(seed, name, right):
+def test_a_missing_barrier_gives_a_wrong_result_in_any_order(seed, name, right):
     out = cp.empty(192, np.float32)
     with schedule(seed):
         planted(name)((2,), (96,), (numbers(192), out))
@@ -60,7 +60,7 @@ def test_shuffles_and_ballots_give_what_cuda_gives():
         np.testing.assert_array_equal(cp.asnumpy(out).reshape(32, 4), expected)
 
 
-def test_groups_of_lanes_may_go_separate_ways():
+def test_disjoint_groups_of_lanes_may_run_different_collectives():
     for seed in SEEDS:
         out = cp.empty(32, np.float32)
         with schedule(seed):
@@ -83,7 +83,7 @@ def test_groups_of_lanes_may_go_separate_ways():
         ("barrier_against_collective", "waits for lanes that never come"),
     ],
 )
-def test_divergence_is_an_error(seed, name, message):
+def test_divergence_at_barriers_and_collectives_is_an_error(seed, name, message):
     with schedule(seed), pytest.raises(SimulatorError, match=message):
         planted(name)((1,), (64,), (cp.zeros(64, np.float32),))
 
@@ -111,7 +111,7 @@ class TestArguments:
         planted("scaled")((1,), (4,), tuple(good))
         return cp.asnumpy(out)
 
-    def test_good(self):
+    def test_fitting_arguments_are_passed_on(self):
         np.testing.assert_array_equal(self.call(), [9, 17, 25, 33])
 
     @pytest.mark.parametrize(
@@ -130,21 +130,21 @@ class TestArguments:
             ([cp.zeros(18, np.float32)], "argument 0: the array is not made of aligned elements of 16 bytes"),
         ],
     )
-    def test_bad(self, args, message):
+    def test_arguments_that_do_not_fit_the_signature_are_refused(self, args, message):
         with pytest.raises(TypeError, match=message):
             self.call(*args)
 
-    def test_count(self):
+    def test_a_wrong_number_of_arguments_is_refused(self):
         with pytest.raises(TypeError, match="1 arguments for 2 parameters"):
             planted("reverse")((1,), (1,), (cp.zeros(1, np.float32),))
 
-    def test_one_array_read_and_written(self):
+    def test_an_array_that_is_read_and_written_is_refused(self):
         x = numbers(96)
         with pytest.raises(TypeError, match="also another argument"):
             planted("reverse")((1,), (96,), (x, x))
 
     @pytest.mark.parametrize(("grid", "block"), [((1,), (1025,)), ((1, 70000), (1,)), ((0,), (1,)), ((1,), (1, 1, 65))])
-    def test_a_grid_that_no_device_takes(self, grid, block):
+    def test_a_grid_that_no_device_takes_is_refused(self, grid, block):
         with pytest.raises(SimulatorError, match="no device takes"):
             planted("shared_not_set")(grid, block, (cp.zeros(1, np.float32),))
 
@@ -165,26 +165,26 @@ class TestStandin:
             lambda x, host: x.__setitem__(0, host[:1]),
         ],
     )
-    def test_numpy_does_not_mix(self, mix):
+    def test_numpy_arrays_in_device_expressions_are_refused(self, mix):
         with pytest.raises(TypeError):
             mix(numbers(4), np.ones(4, np.float32))
 
-    def test_scalars_do(self):
+    def test_numpy_scalars_work_in_device_expressions(self):
         np.testing.assert_array_equal(cp.asnumpy(np.float32(2) * numbers(3) + 1), [1, 3, 5])
         assert (numbers(3) / numbers(3).max()).dtype == np.float32
         assert float(cp.vdot(numbers(3), numbers(3))) == 5
 
-    def test_memory_starts_as_garbage(self):
+    def test_empty_arrays_start_as_nan_or_negative(self):
         assert np.isnan(cp.asnumpy(cp.empty((2, 3), np.float32))).all()
         assert (cp.asnumpy(cp.empty(4, np.int32)) < 0).all()
 
-    def test_the_host_keeps_its_own_copy(self):
+    def test_asarray_copies_host_memory(self):
         host = np.zeros(3, np.float32)
         there = cp.asarray(host)
         there[0] = 1
         assert not host.any()
 
-    def test_work_on_another_stream_must_wait(self):
+    def test_using_an_array_on_a_stream_that_has_not_waited_is_a_race(self):
         stream = cp.cuda.Stream(non_blocking=True)
         x = numbers(4)
         view = x[1:]
@@ -220,7 +220,7 @@ def field_after_one_round(backend, rng):
 
 
 @pytest.mark.parametrize("seed", SEEDS[1:])
-def test_every_schedule_gives_the_same_bits(simulated, seed):
+def test_kernels_give_the_same_bits_in_every_order_of_threads(simulated, seed):
     natural = field_after_one_round(simulated, np.random.default_rng(3))
     with schedule(seed):
         shuffled = field_after_one_round(simulated, np.random.default_rng(3))
@@ -228,7 +228,7 @@ def test_every_schedule_gives_the_same_bits(simulated, seed):
         np.testing.assert_array_equal(one, other)
 
 
-def test_no_candidate_is_tried_twice(simulated):
+def test_propagate_evaluates_each_candidate_once(simulated):
     # Eight channels are two units: two lanes, and one shuffle for a patch of one position.
     a = simulated.asarray(np.zeros((9, 9, 8), np.float32))
     nnf = np.stack(np.mgrid[:9, :9], axis=2).astype(np.int32)
@@ -242,7 +242,7 @@ def test_no_candidate_is_tried_twice(simulated):
     assert launch.exchanges == 2 * (1 + 4)
 
 
-def test_the_backend_orders_itself_after_the_callers_stream(simulated):
+def test_the_backend_s_stream_waits_for_the_caller_s(simulated):
     caller = cp.cuda.get_current_stream()
     stream = cp.cuda.Stream(non_blocking=True)
     try:
@@ -280,7 +280,7 @@ def sanitized(program: str) -> subprocess.CompletedProcess[str]:
         ("overflow", "signed integer overflow"),
     ],
 )
-def test_the_sanitisers_catch_what_is_out_of_bounds(program, complaint):
+def test_the_sanitisers_catch_accesses_out_of_bounds_and_overflow(program, complaint):
     done = sanitized(program)
     assert done.returncode != 0
     assert complaint in done.stderr

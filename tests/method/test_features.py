@@ -15,7 +15,7 @@ def network() -> Features:
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 31), (45, 70), (64, 48)])
-def test_a_pyramid_has_a_place_for_every_pixel(network: Features, size: tuple[int, int]) -> None:
+def test_each_level_has_the_picture_s_size_over_its_stride_rounded_up(network: Features, size: tuple[int, int]) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
     pyramid = network.pyramid(picture)
     for level in LEVELS:
@@ -27,12 +27,12 @@ def test_a_pyramid_has_a_place_for_every_pixel(network: Features, size: tuple[in
         assert (pyramid[level] >= 0).all()
 
 
-def test_channels_are_those_of_the_card(network: Features) -> None:
+def test_channels_of_each_level_are_the_widths_of_the_card(network: Features) -> None:
     pyramid = network.pyramid(np.zeros((16, 16, 3), np.uint8))
     assert tuple(pyramid[level].shape[2] for level in (1, 2, 3, 4, 5)) == network.card.widths
 
 
-def test_moving_the_picture_moves_the_features(network: Features) -> None:
+def test_translating_a_picture_by_whole_strides_translates_its_features(network: Features) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (96, 96, 3)).astype(np.uint8)
     moved = np.roll(picture, (16, 32), (0, 1))
     for level, f in network.pyramid(picture).items():
@@ -43,7 +43,7 @@ def test_moving_the_picture_moves_the_features(network: Features) -> None:
             assert np.allclose(f[inner, inner], g[inner, inner], atol=1e-3)
 
 
-def test_a_damaged_graph_is_one_clear_line(tmp_path) -> None:
+def test_a_damaged_graph_is_refused_in_one_line_that_names_the_file(tmp_path) -> None:
     folder = tmp_path / "broken"
     shutil.copytree(locate(DEFAULT), folder)
     data = (folder / "features.onnx").read_bytes()

@@ -19,7 +19,7 @@ def nnf(rng):
     return np.stack([rng.integers(0, 9, (5, 7)), rng.integers(0, 11, (5, 7))], axis=2).astype(np.int32)
 
 
-def test_flow_is_match_minus_position_x_first(nnf):
+def test_a_displacement_is_match_minus_position_with_x_first(nnf):
     result = flow.to_flow(nnf)
     assert (result.dtype, result.shape) == (np.float32, (5, 7, 2))
     for y, x in [(0, 0), (4, 2), (1, 6)]:
@@ -32,7 +32,7 @@ def test_flow_is_match_minus_position_x_first(nnf):
 # Files
 
 
-def test_flo_as_an_independent_reader_sees_it(nnf, tmp_path):
+def test_flo_files_follow_the_middlebury_format(nnf, tmp_path):
     flow.write_flo(tmp_path / "ab.flo", nnf)
     data = (tmp_path / "ab.flo").read_bytes()
     magic, width, height = struct.unpack_from("<fii", data)
@@ -44,13 +44,13 @@ def test_flo_as_an_independent_reader_sees_it(nnf, tmp_path):
             assert displacement == (nnf[y, x, 1] - x, nnf[y, x, 0] - y)
 
 
-def test_text_is_that_of_the_authors_program(tmp_path):
+def test_text_files_have_the_format_of_the_authors_program(tmp_path):
     nnf = np.array([[[0, 2], [3, 1], [0, 0]], [[1, 0], [0, 1], [5, 9]]], np.int32)
     flow.write_text(tmp_path / "flowAB.txt", nnf)
     assert (tmp_path / "flowAB.txt").read_bytes() == b"2 0\n0 3\n-2 0\n0 0\n0 -1\n7 4\n"
 
 
-def test_npz_holds_field_and_distance(nnf, rng, tmp_path):
+def test_npz_files_hold_the_field_and_the_distance(nnf, rng, tmp_path):
     distance = rng.random((5, 7), np.float32)
     flow.write_npz(tmp_path / "ab.npz", nnf, distance)
     with np.load(tmp_path / "ab.npz") as arrays:
@@ -67,7 +67,7 @@ def write_any(path, nnf):
 
 
 @pytest.mark.parametrize("name", ["f.npz", "f.flo", "f.txt"])
-def test_what_is_written_is_read_again(nnf, tmp_path, name):
+def test_each_format_reads_back_the_field_that_was_written(nnf, tmp_path, name):
     path = tmp_path / name
     write_any(path, nnf)
     result = flow.read(path, width=7)
@@ -77,7 +77,7 @@ def test_what_is_written_is_read_again(nnf, tmp_path, name):
     result[0, 0] = 0  # writable
 
 
-def test_fractional_and_unknown_displacements_of_other_programs(tmp_path):
+def test_fractional_displacements_are_read_and_unknown_ones_drawn_black(tmp_path):
     values = np.array([[[0.5, -1.25], [1e10, 0], [np.nan, 1]]], "<f4")
     (tmp_path / "other.flo").write_bytes(struct.pack("<fii", 202021.25, 3, 1) + values.tobytes())
     result = flow.read(tmp_path / "other.flo")
@@ -114,7 +114,7 @@ HEADER = struct.pack("<fii", 202021.25, 2, 2)
         ("f.exr", b"", "cannot read '.exr' files"),
     ],
 )
-def test_damaged_files(tmp_path, name, data, message):
+def test_damaged_files_are_refused_with_the_reason(tmp_path, name, data, message):
     path = tmp_path / name
     path.write_bytes(data)
     with pytest.raises(ImageError, match=re.escape(message)) as caught:
@@ -123,7 +123,7 @@ def test_damaged_files(tmp_path, name, data, message):
     assert "\n" not in str(caught.value)
 
 
-def test_damaged_npz(nnf, tmp_path):
+def test_damaged_npz_files_are_refused_with_the_reason(nnf, tmp_path):
     path = tmp_path / "f.npz"
     write_any(path, nnf)
     data = bytearray(path.read_bytes())
@@ -149,7 +149,7 @@ def test_damaged_npz(nnf, tmp_path):
         flow.read(path)
 
 
-def test_a_text_needs_a_width(nnf, tmp_path):
+def test_a_text_file_is_refused_without_a_width(nnf, tmp_path):
     flow.write_text(tmp_path / "f.txt", nnf)
     for width in (None, 0):
         with pytest.raises(ImageError, match="give the width"):
@@ -157,14 +157,14 @@ def test_a_text_needs_a_width(nnf, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["f.npz", "f.flo", "f.txt"])
-def test_missing_files_and_folders(nnf, tmp_path, name):
+def test_missing_files_and_folders_are_named(nnf, tmp_path, name):
     with pytest.raises(ImageError, match="no such file"):
         flow.read(tmp_path / name, width=7)
     with pytest.raises(OutputError, match=r"the folder .*nowhere' does not exist"):
         write_any(tmp_path / "nowhere" / name, nnf)
 
 
-def test_wrong_arrays_are_not_written(nnf, tmp_path):
+def test_arrays_that_are_no_field_are_refused_and_nothing_is_written(nnf, tmp_path):
     for wrong in (nnf[..., 0], nnf[..., :1], nnf.astype(np.float32), nnf[:0]):
         for name in ("f.npz", "f.flo", "f.txt"):
             with pytest.raises(ImageError, match="a field is"):
@@ -201,7 +201,7 @@ def test_a_new_file_takes_the_place_of_the_old_one(tmp_path):
 # Colours
 
 
-def test_the_wheel_is_the_published_one():
+def test_the_colour_wheel_is_that_of_baker_et_al():
     wheel = flow.wheel()
     # Indices where a colour is reached, and some between (makecolorwheel in the code of Baker et al.).
     published = {
@@ -213,7 +213,7 @@ def test_the_wheel_is_the_published_one():
     assert {i: tuple(wheel[i]) for i in published} == published
 
 
-def test_colours_of_directions():
+def test_hue_is_direction_and_saturation_is_length():
     #                 right   left     down    up      none
     field = np.array([[[2, 0], [-2, 0], [0, 2], [0, -2], [0, 0], [1, 0]]], np.float32)
     drawn = flow.colour(field)
@@ -226,7 +226,7 @@ def test_colours_of_directions():
     assert tuple(beyond[0, 5]) == (255, 0, 0)
 
 
-def test_every_direction_at_full_length_is_a_pure_colour():
+def test_displacements_of_full_length_are_fully_saturated():
     angle = np.linspace(0, 2 * np.pi, 1001)
     drawn = flow.colour(np.stack([np.cos(angle), np.sin(angle)], axis=1)[None] * np.float32(7.3), largest=7.3)
     assert (drawn.max(axis=2) == 255).all()
@@ -236,7 +236,7 @@ def test_every_direction_at_full_length_is_a_pure_colour():
     assert set(angles) == {255}
 
 
-def test_no_motion_is_white_and_nonsense_an_error():
+def test_no_displacement_is_white_and_invalid_arguments_are_refused():
     assert (flow.colour(np.zeros((3, 4, 2), np.float32)) == 255).all()
     for largest in (0, -1, float("nan"), float("inf")):
         with pytest.raises(ImageError, match="must be above zero"):
@@ -259,7 +259,7 @@ def test_warp_takes_each_pixel_from_its_match(nnf, rng, dtype, channels):
             np.testing.assert_array_equal(out[y, x], image[tuple(nnf[y, x])])
 
 
-def test_warp_of_a_larger_picture(nnf, rng):
+def test_warp_scales_matches_to_an_image_of_another_size(nnf, rng):
     small = rng.integers(0, 256, (9, 11), dtype=np.uint8)
     large = small.repeat(3, axis=0).repeat(2, axis=1)
     np.testing.assert_array_equal(flow.warp(large, nnf, size_b=(9, 11)), flow.warp(small, nnf))
@@ -270,7 +270,7 @@ def test_warp_of_a_larger_picture(nnf, rng):
     assert flow.warp(ramp[:, :3], ends, size_b=(9, 11)).tolist() == [[0, 2]]
 
 
-def test_warp_refuses_what_does_not_fit(nnf):
+def test_warp_refuses_fields_that_point_outside_and_arrays_of_another_shape(nnf):
     nnf[0, 0] = 8, 10
     with pytest.raises(ImageError, match=r"the image has 8 rows, but the field points to rows . to 8; .* as size_b"):
         flow.warp(np.zeros((8, 11)), nnf)
@@ -285,7 +285,7 @@ def test_warp_refuses_what_does_not_fit(nnf):
         flow.warp(np.zeros((9, 11)), nnf.astype(np.float32))
 
 
-def test_consistency_is_the_distance_of_there_and_back(rng):
+def test_consistency_is_the_round_trip_distance(rng):
     # A field of 5 x 7 into 9 x 11, and one back, which is then off by (3, 4) in one place.
     there = np.stack(np.mgrid[:5, :7], axis=2).astype(np.int32) + 2
     back = np.clip(np.stack(np.mgrid[:9, :11], axis=2) - 2, 0, (4, 6)).astype(np.int32)
@@ -303,6 +303,6 @@ def test_consistency_is_the_distance_of_there_and_back(rng):
         flow.consistency(there, back)
 
 
-def test_every_error_is_one_of_the_package():
+def test_every_error_of_the_package_is_an_analogy_error():
     assert issubclass(ImageError, AnalogyError)
     assert issubclass(OutputError, AnalogyError)

@@ -22,7 +22,7 @@ def noise(h: int, w: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (h, w, 3)).astype(np.uint8)
 
 
-def test_every_position_matches_its_own_label_though_the_picture_speaks_against_it() -> None:
+def test_every_match_has_the_label_of_its_position_even_where_features_disagree() -> None:
     a = noise(48, 64)
     b1 = a.copy()  # the same picture, but the masks say that left is right
     mask_a, mask_b = regions(48, 64, RED, BLUE, 20), regions(48, 64, BLUE, RED, 44)
@@ -32,7 +32,7 @@ def test_every_position_matches_its_own_label_though_the_picture_speaks_against_
         assert np.array_equal(mask, other[field[..., 0], field[..., 1]])
 
 
-def test_masks_hold_when_pictures_are_matched_shrunken_and_settled_at_full_size() -> None:
+def test_masks_hold_at_a_reduced_working_size_and_after_refinement_on_pixels() -> None:
     b1 = np.where(regions(80, 90, (1, 0, 0), (0, 0, 1), 45), noise(80, 90), 0).astype(np.uint8)
     mask_a, mask_b = regions(80, 90, RED, BLUE, 30), regions(80, 90, RED, BLUE, 45)
     result = Engine(device="cpu", threads=2).transfer(
@@ -42,7 +42,7 @@ def test_masks_hold_when_pictures_are_matched_shrunken_and_settled_at_full_size(
     assert (result.a_prime[:, 33:, 0] == 0).all()
 
 
-def test_a_label_on_one_side_only_is_said_and_ignored(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_label_in_one_mask_only_is_logged_and_matches_anything(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "analogy"):
         labels = guidance.read_labels(
             regions(20, 20, RED, GREEN, 10), regions(20, 30, RED, BLUE, 10), (20, 20), (20, 30)
@@ -57,7 +57,7 @@ def test_a_label_on_one_side_only_is_said_and_ignored(caplog: pytest.LogCaptureF
     assert (labels.a[:, :10] == 0xFF0000).all()
 
 
-def test_a_label_that_vanishes_at_a_coarse_level_is_ignored_there() -> None:
+def test_a_label_that_vanishes_at_a_coarse_level_matches_anything_there() -> None:
     mask = np.zeros((64, 64, 3), np.uint8)
     mask[0, 0] = RED
     labels = guidance.read_labels(mask, mask, (64, 64), (64, 64))
@@ -67,7 +67,7 @@ def test_a_label_that_vanishes_at_a_coarse_level_is_ignored_there() -> None:
     assert b[0, 0] == -1
 
 
-def test_forbidden_matches_move_to_the_nearest_allowed_place() -> None:
+def test_forbidden_matches_move_to_the_nearest_position_with_the_label() -> None:
     a = np.array([[1, 2, -1]], np.int32)
     b = np.array([[2, 2, 1, 1, 3]], np.int32)
     field = np.array([[[0, 0], [0, 4], [0, 4]]], np.int32)
@@ -75,7 +75,7 @@ def test_forbidden_matches_move_to_the_nearest_allowed_place() -> None:
     assert guidance.constrain_to_labels(BACKEND, field, (a, b)).tolist() == [[[0, 2], [0, 1], [0, 4]]]
 
 
-def test_no_masks_are_no_labels() -> None:
+def test_without_masks_there_are_no_labels() -> None:
     assert guidance.read_labels(None, None, (20, 20), (20, 20)) is None
 
 
@@ -88,6 +88,6 @@ def test_no_masks_are_no_labels() -> None:
         (np.zeros((20, 20, 3), np.uint8), noise(20, 20), "the mask of B' has 400 colours"),
     ],
 )  # fmt: skip
-def test_wrong_masks_are_one_clear_line(mask_a, mask_b, words: str) -> None:
+def test_wrong_masks_are_refused_in_one_line_with_the_reason(mask_a, mask_b, words: str) -> None:
     with pytest.raises(ImageError, match=words):
         guidance.read_labels(mask_a, mask_b, (20, 20), (20, 20))

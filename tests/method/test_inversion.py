@@ -24,7 +24,7 @@ def test_finds_the_minimum_of_an_ill_conditioned_quadratic() -> None:
     assert value == pytest.approx(quadratic(scales, best)(x)[0])
 
 
-def test_follows_a_curved_valley() -> None:
+def test_approaches_the_minimum_of_the_rosenbrock_function() -> None:
     def rosenbrock(p):
         x, y = map(float, p)
         gradient = [-400 * x * (y - x * x) - 2 * (1 - x), 200 * (y - x * x)]
@@ -34,7 +34,7 @@ def test_follows_a_curved_valley() -> None:
     assert np.abs(x - 1).max() < 0.02
 
 
-def test_is_never_worse_than_the_start_whatever_the_function_does() -> None:
+def test_never_returns_a_larger_value_than_at_the_start_even_with_a_wrong_gradient() -> None:
     rng = np.random.default_rng(2)
 
     def liar(x):  # its gradient has nothing to do with its value
@@ -47,7 +47,7 @@ def test_is_never_worse_than_the_start_whatever_the_function_does() -> None:
     assert np.array_equal(start, np.full(10, 0.5, np.float32))
 
 
-def test_stops_at_the_minimum() -> None:
+def test_a_start_at_the_minimum_is_returned_after_one_evaluation() -> None:
     start = np.ones(5, np.float32)
     x, value = minimise(np, quadratic(np.ones(5, np.float32), start), start, 10)
     assert value == 0
@@ -55,7 +55,7 @@ def test_stops_at_the_minimum() -> None:
 
 
 @pytest.mark.parametrize("level", [5, 4, 3, 2])
-def test_inverts_features_of_the_shipped_model(level: int) -> None:
+def test_twenty_iterations_reduce_the_objective_of_the_shipped_model_fivefold(level: int) -> None:
     network = Features(locate(DEFAULT), CpuBackend(2))
     rng = np.random.default_rng(level)
     picture = np.kron(rng.integers(0, 256, (8, 9, 3)), np.ones((8, 8, 1))).astype(np.uint8)
@@ -71,7 +71,7 @@ def test_inverts_features_of_the_shipped_model(level: int) -> None:
     assert objective.between.shape == nchw(np, pyramid[level - 1]).shape
 
 
-def test_between_belongs_to_the_best_that_was_tried() -> None:
+def test_between_is_of_the_evaluation_with_the_smallest_loss() -> None:
     network = Features(locate(DEFAULT), CpuBackend(2))
     picture = np.random.default_rng(0).integers(0, 256, (32, 48, 3)).astype(np.uint8)
     pyramid = network.pyramid(picture)

@@ -26,7 +26,7 @@ def picture(h: int, w: int, seed: int = 0) -> np.ndarray:
     return np.clip(blocks + rng.normal(0, 8, (h, w, 3)), 0, 255).astype(np.uint8)
 
 
-def test_a_picture_matches_itself_place_for_place(network: Features) -> None:
+def test_a_picture_matched_with_itself_gives_the_identity(network: Features) -> None:
     a = picture(64, 80)
     found = match(network, a, a, Settings(inversion="vote"), StageReporter(None))
     here = nnf.identity(BACKEND, (64, 80), (64, 80))
@@ -34,7 +34,7 @@ def test_a_picture_matches_itself_place_for_place(network: Features) -> None:
     assert np.allclose(found.error_ab[1], -2, atol=1e-3)
 
 
-def test_finds_where_things_have_moved_to(network: Features) -> None:
+def test_match_recovers_a_translation(network: Features) -> None:
     whole = picture(128, 144)
     a, b1 = whole[:112, :112], whole[16:, 32:]
     found = match(network, a, b1, Settings(inversion="vote"), StageReporter(None))
@@ -43,7 +43,7 @@ def test_finds_where_things_have_moved_to(network: Features) -> None:
     assert (np.abs(inner - [-16, -32]).max(axis=-1) <= 1).mean() > 0.9
 
 
-def test_the_two_directions_are_the_same_question(network: Features) -> None:
+def test_swapping_the_pictures_swaps_the_two_fields(network: Features) -> None:
     a, b1 = picture(48, 64, 1), picture(64, 48, 2)
     settings = Settings(inversion="vote")
     one = match(network, a, b1, settings, StageReporter(None))
@@ -53,7 +53,7 @@ def test_the_two_directions_are_the_same_question(network: Features) -> None:
     assert np.abs(one.error_ba[1] - other.error_ab[1]).mean() < 1e-3
 
 
-def test_blend_keeps_what_is_salient_and_takes_the_rest_from_the_other() -> None:
+def test_blend_keeps_strong_content_features_by_alpha_and_reconstructs_weak_ones() -> None:
     own = np.zeros((2, 2, 3), np.float32)
     own[0, 0] = 10  # the only salient position
     found = np.full((2, 2, 3), 5, np.float32)
@@ -63,14 +63,16 @@ def test_blend_keeps_what_is_salient_and_takes_the_rest_from_the_other() -> None
     assert np.array_equal(blend(BACKEND, own, found, 0.0), found)
 
 
-def test_blend_of_a_flat_picture_is_finite() -> None:
+def test_blend_of_flat_content_is_the_reconstruction() -> None:
     flat = np.zeros((3, 3, 2), np.float32)
     assert np.isfinite(blend(BACKEND, flat, flat + 1, 0.9)).all()
 
 
 @pytest.mark.parametrize("inversion", ["vote", "step", "deconvolution"])
 @pytest.mark.parametrize("level", [5, 4, 3, 2])
-def test_reconstruction_under_the_identity_is_the_picture_itself(network: Features, level: int, inversion: str) -> None:
+def test_reconstruction_from_the_identity_field_gives_the_source_s_features(
+    network: Features, level: int, inversion: str
+) -> None:
     a = picture(50, 67)
     pyramid = network.pyramid(a)
     here = nnf.identity(BACKEND, level_size((50, 67), level), level_size((50, 67), level))
@@ -81,7 +83,7 @@ def test_reconstruction_under_the_identity_is_the_picture_itself(network: Featur
     assert np.abs(found - pyramid[level - 1]).max() < 1e-3 * pyramid[level - 1].max()
 
 
-def test_optimised_features_fit_the_target_better_than_voted_ones(network: Features) -> None:
+def test_deconvolution_fits_the_target_better_than_the_vote(network: Features) -> None:
     a, b1 = network.pyramid(picture(64, 64, 1)), network.pyramid(picture(64, 64, 2))
     pixels = picture(64, 64, 2).astype(np.float32) / 255
     field = np.random.default_rng(0).integers(0, 16, (16, 16, 2)).astype(np.int32)
@@ -93,7 +95,7 @@ def test_optimised_features_fit_the_target_better_than_voted_ones(network: Featu
     assert not np.allclose(voted, optimised)
 
 
-def test_progress_rises_and_times_are_kept(network: Features) -> None:
+def test_progress_names_each_level_with_a_rising_share_and_times_it(network: Features) -> None:
     seen = []
     stages = StageReporter(seen.append)
     match(network, picture(32, 32), picture(32, 32, 1), Settings(inversion="vote"), stages)

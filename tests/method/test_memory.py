@@ -13,7 +13,7 @@ class Small(CpuBackend):
         return 1_000_000_000
 
 
-def test_a_usual_pair_fits() -> None:
+def test_a_pair_is_accepted_exactly_when_its_estimate_is_free() -> None:
     memory.check(Small(1), WIDTHS, [(448, 448)] * 2, [(448, 448)] * 2, Settings())
 
 
@@ -24,17 +24,17 @@ def test_a_usual_pair_fits() -> None:
         ((3000, 4000), (3000, 4000), r"lower max_pixels \(now 350000\)"),
     ],
 )
-def test_what_cannot_fit_is_refused_with_the_figures_and_the_cure(seen, full, words: str) -> None:
+def test_a_pair_beyond_the_free_memory_is_refused_with_the_figures_and_the_cure(seen, full, words: str) -> None:
     with pytest.raises(MemoryLimitError, match=words):
         memory.check(Small(1), WIDTHS, [seen] * 2, [full] * 2, Settings())
 
 
-def test_the_estimate_grows_with_each_of_its_causes() -> None:
+def test_the_estimate_grows_with_widths_working_sizes_and_full_sizes() -> None:
     small = memory.estimate(WIDTHS, [(400, 400)] * 2, [(400, 400)] * 2)
     assert memory.estimate((64, 128, 256, 512, 512), [(400, 400)] * 2, [(400, 400)] * 2) > small
     assert memory.estimate(WIDTHS, [(800, 800)] * 2, [(800, 800)] * 2) > small
     assert memory.estimate(WIDTHS, [(400, 400)] * 2, [(4000, 4000)] * 2) > small
 
 
-def test_free_memory_is_that_of_this_machine() -> None:
+def test_free_memory_is_what_the_system_calls_available() -> None:
     assert 0 < CpuBackend(1).free_memory() < 2**50

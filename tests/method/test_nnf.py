@@ -19,11 +19,11 @@ def grid(h: int, w: int) -> np.ndarray:
     return np.stack(np.mgrid[:h, :w], axis=-1).astype(np.int32)
 
 
-def test_identity_of_equal_sizes_is_every_position_itself() -> None:
+def test_the_identity_between_equal_sizes_matches_each_position_with_itself() -> None:
     assert np.array_equal(nnf.identity(BACKEND, (7, 5), (7, 5)), grid(7, 5))
 
 
-def test_identity_scales_to_the_other_size_and_covers_it() -> None:
+def test_the_identity_between_other_sizes_scales_positions() -> None:
     field = nnf.identity(BACKEND, (4, 6), (8, 3))
     assert np.array_equal(field[:, 0, 0], [1, 3, 5, 7])
     assert np.array_equal(field[0, :, 1], [0, 0, 1, 1, 2, 2])
@@ -33,12 +33,12 @@ def test_upsampling_the_identity_gives_the_identity_even_at_odd_sizes() -> None:
     assert np.array_equal(nnf.upsample(BACKEND, grid(4, 3), (7, 5), (7, 5)), grid(7, 5))
 
 
-def test_upsampling_keeps_the_place_within_the_parent() -> None:
+def test_upsampling_keeps_the_offset_within_the_parent() -> None:
     field = np.array([[[3, 5]]], np.int32)
     assert nnf.upsample(BACKEND, field, (2, 2), (10, 20)).tolist() == [[[6, 10], [6, 11]], [[7, 10], [7, 11]]]
 
 
-def test_enlarging_by_any_factor_keeps_a_shift() -> None:
+def test_enlarging_scales_a_translation_by_the_factor_of_the_sizes() -> None:
     h, w, full = 20, 30, (53, 97)
     field = np.clip(grid(h, w) + [2, -3], 0, [h - 1, w - 1]).astype(np.int32)
     big = nnf.enlarge(BACKEND, field, (h, w), full, full)
@@ -62,7 +62,7 @@ def exhaustive(a: np.ndarray, b: np.ndarray, patch: int) -> np.ndarray:
     return -(total / count).max(axis=(2, 3))
 
 
-def test_search_recovers_a_known_shift() -> None:
+def test_patch_match_recovers_a_known_translation() -> None:
     rng = np.random.default_rng(3)
     f = rng.standard_normal((40, 50, 8)).astype(np.float32)
     g = np.roll(f, (7, -11), (0, 1))
@@ -107,7 +107,7 @@ def test_the_field_does_not_depend_on_the_number_of_threads() -> None:
         assert np.array_equal(distance, results[0][1])
 
 
-def test_another_seed_searches_elsewhere() -> None:
+def test_another_seed_gives_another_field() -> None:
     rng = np.random.default_rng(6)
     a, b = (BACKEND.join(f, f) for f in rng.standard_normal((2, 20, 20, 4)).astype(np.float32))
     start = nnf.identity(BACKEND, (20, 20), (20, 20))
@@ -118,7 +118,7 @@ def test_another_seed_searches_elsewhere() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1)])
-def test_the_thinnest_maps_work(size: tuple[int, int]) -> None:
+def test_search_on_maps_one_position_wide_finds_every_match(size: tuple[int, int]) -> None:
     f = np.ones((*size, 3), np.float32)
     a = BACKEND.join(f, f)
     start = nnf.identity(BACKEND, size, size)
@@ -138,7 +138,7 @@ def test_the_thinnest_maps_work(size: tuple[int, int]) -> None:
         ({"patch": 4}, "patch is 4; it must be odd"),
     ],
 )
-def test_wrong_arrays_are_named_before_a_kernel_reads_them(change, words: str) -> None:
+def test_search_refuses_arrays_of_another_shape_dtype_or_order(change, words: str) -> None:
     f = np.ones((4, 5, 6), np.float32)
     arguments = {"a": f, "b": f, "start": np.zeros((4, 5, 2), np.int32), "patch": 3} | change
     with pytest.raises(ImageError, match=words):

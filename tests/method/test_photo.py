@@ -66,7 +66,7 @@ def test_smoothing_is_within_a_thousandth_of_the_direct_solution(backend, rng, n
         assert abs(u - solve_directly(guide, g)).max() < 1e-3
 
 
-def test_a_photograph_takes_few_iterations(cpu, rng):
+def test_conjugate_gradients_with_multigrid_take_at_most_35_iterations(cpu, rng):
     # Guards the speed without a clock: conjugate gradients alone take hundreds.
     guide = photograph(rng, 300, 400)
     wls = photo.WLS(cpu, guide)
@@ -74,7 +74,7 @@ def test_a_photograph_takes_few_iterations(cpu, rng):
     assert wls.iterations <= 35
 
 
-def test_an_inexact_solution_is_said(cpu, rng, caplog, monkeypatch):
+def test_an_inexact_solution_is_logged(cpu, rng, caplog, monkeypatch):
     monkeypatch.setattr(photo, "MOST_ITERATIONS", 2)
     caplog.set_level(logging.INFO, "analogy")
     guide = photograph(rng, 60, 80)
@@ -82,7 +82,7 @@ def test_an_inexact_solution_is_said(cpu, rng, caplog, monkeypatch):
     assert "stopped after 2 iterations" in caplog.text
 
 
-def test_refined_is_the_paper_s_formula(backend, rng):
+def test_the_refined_picture_is_a_plus_wls_of_a_prime_minus_wls_of_a(backend, rng):
     a = np.repeat(np.rint(photograph(rng, 60, 91)[..., None] * 255), 3, axis=2)
     a = np.clip(a + np.array([20, 0, -30]), 0, 255).astype(np.uint8)
     a_prime = rng.integers(0, 256, a.shape, dtype=np.uint8)
@@ -96,7 +96,7 @@ def test_refined_is_the_paper_s_formula(backend, rng):
         assert abs(refined[..., c] - expected).max() < 0.5 + 0.255
 
 
-def test_the_picture_itself_comes_back(backend, rng):
+def test_refining_a_picture_by_itself_changes_nothing(backend, rng):
     for dtype, white in ((np.uint8, 255), (np.uint16, 65535)):
         a = rng.integers(0, white + 1, (40, 50, 3)).astype(dtype)
         refined = photo.refine(backend, a, a)
@@ -104,7 +104,7 @@ def test_the_picture_itself_comes_back(backend, rng):
         np.testing.assert_array_equal(refined, a)
 
 
-def test_the_arguments_stay_as_they_were(cpu, rng):
+def test_refine_leaves_its_arguments_unchanged(cpu, rng):
     a, a_prime = rng.integers(0, 256, (2, 30, 40, 3), dtype=np.uint8)
     before = a.copy(), a_prime.copy()
     photo.refine(cpu, a, a_prime)
@@ -128,7 +128,7 @@ def test_new_colours_end_at_the_edges_without_halos(cpu, misplaced):
     assert abs(refined[80] - refined[79] - (new[1] - new[0])).max() <= 30
 
 
-def test_details_of_the_picture_survive(cpu, rng):
+def test_refinement_adds_the_texture_of_a_to_the_colours_of_a_prime(cpu, rng):
     texture = rng.integers(-20, 21, (60, 80, 1))
     a = np.clip(np.array([90, 120, 150]) + texture, 0, 255).astype(np.uint8)
     a_prime = np.full_like(a, 0) + np.array([160, 100, 60], np.uint8)  # the vote has lost the texture
@@ -148,6 +148,6 @@ def test_details_of_the_picture_survive(cpu, rng):
         (np.zeros((9, 9, 3), np.float32), np.zeros((9, 9, 3), np.float32)),
     ],
 )
-def test_what_cannot_be_refined(cpu, a, a_prime):
+def test_arrays_that_cannot_be_refined_are_refused(cpu, a, a_prime):
     with pytest.raises(ImageError, match="cannot refine"):
         photo.refine(cpu, a, a_prime)

@@ -71,7 +71,7 @@ def test_features_equal_the_plain_network(size, widths, bgr):
         assert expected[name].max() > 0.1, "the test would compare zeros"
 
 
-def test_bgr_is_the_same_as_reversing_the_picture():
+def test_bgr_weights_give_the_features_of_the_reversed_picture():
     weights = random_weights()
     mean, std = IMAGENET
     bgr = Network(weights, mean, std, bgr=True)
@@ -131,7 +131,7 @@ def test_gradient_equals_autograd(level, size):
     assert difference <= 1e-4 * np.abs(leaf.grad.numpy()).max()
 
 
-def test_ties_in_pooling_share_one_winners_gradient():
+def test_ties_in_pooling_share_the_gradient_equally():
     """A map of one value everywhere ties in every window: the shares add up to the gradient of a single winner."""
     weights = random_weights()
     for layer in SPAN_LAYERS[3]:  # each layer passes its first channel on, so that every pixel stays equal to its input
@@ -149,7 +149,7 @@ def test_ties_in_pooling_share_one_winners_gradient():
     assert not gradient[:, 1:].any()
 
 
-def test_a_flat_picture_has_a_finite_gradient():
+def test_a_flat_picture_has_a_finite_gradient_that_is_not_zero():
     network = random_network()
     x = np.full((1, 3, 21, 18), 0.5, np.float32)
     target = np.ones((1, network.widths[1], 11, 9), np.float32)
@@ -158,7 +158,7 @@ def test_a_flat_picture_has_a_finite_gradient():
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_runtime_turns_the_kernels_once_at_load(tmp_path, level):
+def test_onnx_runtime_folds_the_turned_kernels_at_load(tmp_path, level):
     """The gradient's kernels are views of the forward ones in the file; ONNX Runtime computes them when it loads it."""
     optimised = tmp_path / "optimised.onnx"
     basic = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -175,7 +175,7 @@ def test_runtime_turns_the_kernels_once_at_load(tmp_path, level):
             assert node.input[1] in constants
 
 
-def test_vgg16_has_fewer_layers_and_is_exported_the_same_way():
+def test_vgg16_exports_to_the_features_and_objective_of_its_eleven_layers():
     layers = tuple(layer for layer in CONVOLUTIONS if layer not in ("conv3_4", "conv4_4"))
     network = Network(random_weights(layers=layers), *IMAGENET)
     assert network.layers == layers
@@ -191,7 +191,7 @@ def test_vgg16_has_fewer_layers_and_is_exported_the_same_way():
     np.testing.assert_allclose(between[0], relus["relu4_1"], rtol=1e-10, atol=1e-12)
 
 
-def test_export_writes_a_whole_model(tmp_path):
+def test_export_writes_all_graphs_and_a_card_that_verify(tmp_path):
     network = random_network()
     card = Card("tiny", "a test", network.widths, "random", "none")
     folder = tmp_path / "models" / "tiny"

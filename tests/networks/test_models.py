@@ -55,7 +55,7 @@ def tiny(graphs):
     return cache() / "tiny"
 
 
-def test_the_cache_is_where_the_environment_says(home, monkeypatch):
+def test_the_cache_is_in_analogy_home_or_the_user_s_cache_folder(home, monkeypatch):
     assert cache() == home / "models"
     monkeypatch.delenv("ANALOGY_HOME")
     from platformdirs import user_cache_path
@@ -72,12 +72,12 @@ def test_models_are_found_by_name_and_by_folder(tiny, tmp_path, graphs):
     assert locate(str(tmp_path / "elsewhere")) == tmp_path / "elsewhere"
 
 
-def test_a_half_made_model_is_not_found(tiny):
+def test_a_folder_with_a_leading_dot_is_no_installed_model(tiny):
     tiny.rename(tiny.with_name(".tiny-x7h3"))
     assert list(installed()) == [DEFAULT]
 
 
-def test_unknown_models_are_refused_with_what_there_is(tiny):
+def test_unknown_models_are_refused_with_the_names_of_known_ones(tiny):
     with pytest.raises(ModelError, match=r"^no model 'vgg99'; there is vgg19-compact, tiny, or name a model's folder$"):
         locate("vgg99")
     with pytest.raises(ModelError, match=r"'vgg19' is not here yet; get it with: analogy models pull vgg19$"):
@@ -104,7 +104,7 @@ def test_a_folder_that_lacks_a_file_is_refused(tiny, tmp_path, missing):
         (None, "cannot be read: JSONDecodeError"),
     ],
 )
-def test_a_wrong_card_is_refused(tiny, change, message):
+def test_an_invalid_card_is_refused_in_one_line(tiny, change, message):
     path = tiny / CARD
     path.write_text("{" if change is None else json.dumps(json.loads(path.read_text()) | change))
     for function in (read_card, locate, verify):
@@ -113,7 +113,7 @@ def test_a_wrong_card_is_refused(tiny, change, message):
         assert "\n" not in str(caught.value)
 
 
-def test_verify_tells_damaged_files_and_the_cure(tiny, tmp_path):
+def test_verify_names_the_damaged_file_and_the_cure(tiny, tmp_path):
     verify(tiny)
     graph = tiny / "invert_4.onnx"
     whole = graph.read_bytes()
@@ -141,7 +141,7 @@ def test_shared_weights_belong_to_the_folder(tmp_path):
         locate(folder)
 
 
-def test_the_shipped_model_is_whole_and_its_graphs_fit_its_card():
+def test_the_shipped_model_matches_its_checksums_and_its_card():
     folder = locate(DEFAULT)
     verify(folder)
     for name in GRAPHS:
@@ -252,7 +252,7 @@ def test_the_shipped_model_is_not_removed(graphs):
         remove(DEFAULT)
 
 
-def test_a_model_is_written_whole_or_not_at_all(tmp_path, graphs):
+def test_an_interrupted_write_leaves_no_model(tmp_path, graphs):
     class Broken(dict):
         calls = 0
 
@@ -276,13 +276,13 @@ def test_a_model_is_written_whole_or_not_at_all(tmp_path, graphs):
     verify(tmp_path / "empty")
 
 
-def test_the_module_is_light():
+def test_importing_the_modules_of_models_loads_no_heavy_library():
     code = "import sys, analogy.networks.models, analogy.networks.published, analogy.networks.pull; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"numpy", "onnx", "onnxruntime", "pooch", "requests", "h5py", "platformdirs"} & set(loaded)
 
 
-def test_a_vgg16_model_is_a_model_like_any_other(tmp_path):
+def test_an_exported_vgg16_passes_the_graph_check_with_eleven_convolutions(tmp_path):
     from vgg_files import IMAGENET, random_weights
 
     from analogy.networks.export import CONVOLUTIONS, Network

@@ -80,7 +80,7 @@ def one_line(caught) -> str:
     return message
 
 
-def test_pull_downloads_checks_converts_and_installs(publish, server, home):
+def test_pull_downloads_converts_and_installs_a_model_that_verifies(publish, server, home):
     publish("/notop.h5")
     folder = pull(NAME)
     assert folder == home / "models" / NAME == locate(NAME) == installed()[NAME]
@@ -91,7 +91,7 @@ def test_pull_downloads_checks_converts_and_installs(publish, server, home):
     assert server.requests == ["/notop.h5"] and left_behind(home) == [NAME]
 
 
-def test_a_cached_model_needs_no_network(publish, server, monkeypatch):
+def test_pulling_a_cached_model_opens_no_connection(publish, server, monkeypatch):
     publish("/notop.h5")
     pull(NAME)
 
@@ -113,7 +113,7 @@ def test_mirrors_are_tried_in_turn(publish, server, home):
     assert left_behind(home) == [NAME]
 
 
-def test_when_no_address_delivers_each_reason_is_told_and_nothing_stays(publish, server, home):
+def test_when_every_address_fails_each_reason_is_given_and_no_file_is_left(publish, server, home):
     url = f"http://127.0.0.1:{refused_port()}/notop.h5"
     publish(url, "/missing", "/notop.h5?cut", by_hand="http://example.org/by-hand")
     with pytest.raises(ModelError) as caught:
@@ -126,7 +126,7 @@ def test_when_no_address_delivers_each_reason_is_told_and_nothing_stays(publish,
     assert left_behind(home) == []
 
 
-def test_an_unknown_host_and_a_bad_address_are_told(publish, monkeypatch):
+def test_an_unknown_host_and_a_bad_address_are_named(publish, monkeypatch):
     def unknown(*arguments, **options):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -138,7 +138,7 @@ def test_an_unknown_host_and_a_bad_address_are_told(publish, monkeypatch):
     assert "no-such-host.invalid/f: Name or service not known" in message and "nonsense://x: " in message
 
 
-def test_a_server_that_says_nothing_is_given_up(publish, server, monkeypatch):
+def test_a_server_that_stops_sending_times_out(publish, server, monkeypatch):
     monkeypatch.setattr(pull_module, "TIMEOUT", 0.3)
     publish("/notop.h5")
     server.gate.clear()
@@ -154,7 +154,9 @@ def test_a_server_that_says_nothing_is_given_up(publish, server, monkeypatch):
         {"checksums": {}, "size": 574671192},
     ],
 )
-def test_a_wrong_checksum_installs_nothing_and_parses_nothing(publish, home, changes, monkeypatch, weights_file):
+def test_a_file_with_a_wrong_checksum_is_neither_parsed_nor_installed(
+    publish, home, changes, monkeypatch, weights_file
+):
     publish("/notop.h5")
     pull(NAME)
     before = {path: path.read_bytes() for path in (home / "models" / NAME).iterdir()}
@@ -175,13 +177,13 @@ def test_a_wrong_checksum_installs_nothing_and_parses_nothing(publish, home, cha
     assert weights_file.is_file()
 
 
-def test_a_checksum_may_be_known_by_its_beginning(publish, weights_file):
+def test_a_checksum_may_be_given_by_its_first_digits(publish, weights_file):
     whole = hashlib.sha256(weights_file.read_bytes()).hexdigest()
     publish("/notop.h5", checksums={"sha256": whole[:8]}, size=weights_file.stat().st_size)
     verify(pull(NAME))
 
 
-def test_a_file_downloaded_by_hand_is_taken(publish, server, weights_file, tmp_path):
+def test_a_file_downloaded_by_hand_is_converted_without_a_request(publish, server, weights_file, tmp_path):
     publish("/notop.h5")
     by_hand = tmp_path / "renamed.download"
     by_hand.write_bytes(weights_file.read_bytes())
@@ -213,7 +215,7 @@ def test_a_damaged_model_in_the_cache_is_replaced(publish, home):
     assert left_behind(home) == [NAME]
 
 
-def test_a_damaged_model_stays_until_a_whole_one_is_ready(publish, home):
+def test_a_damaged_model_stays_where_its_replacement_cannot_be_downloaded(publish, home):
     publish("/notop.h5")
     folder = pull(NAME)
     (folder / "features.onnx").write_bytes(b"damaged")
@@ -241,7 +243,7 @@ class Bar:
         self.closed = True
 
 
-def test_progress_is_told(publish, weights_file, capfd):
+def test_progress_reaches_the_size_of_the_file_and_nothing_is_printed(publish, weights_file, capfd):
     publish("/missing", "/notop.h5")
     bar = Bar()
     pull(NAME, progress=bar)
@@ -249,7 +251,7 @@ def test_progress_is_told(publish, weights_file, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_interrupted_pull_leaves_nothing_and_can_be_started_again(publish, server, home):
+def test_an_interrupted_pull_leaves_no_file_and_can_be_repeated(publish, server, home):
     publish("/notop.h5")
     with pytest.raises(KeyboardInterrupt):
         pull(NAME, progress=Bar(interrupt_after=1))
@@ -282,7 +284,7 @@ def wait_for(condition, seconds: float = 30) -> None:
         time.sleep(0.02)
 
 
-def test_processes_that_pull_at_once_do_not_harm_each_other(publish, server, home):
+def test_three_processes_that_pull_at_once_all_succeed(publish, server, home):
     file = publish("/notop.h5")
     server.gate.clear()
     processes = [in_process(home, file) for _ in range(3)]
@@ -296,7 +298,7 @@ def test_processes_that_pull_at_once_do_not_harm_each_other(publish, server, hom
     assert left_behind(home) == [NAME]
 
 
-def test_a_killed_pull_harms_nothing_and_is_swept_up_later(publish, server, home):
+def test_the_scratch_folder_of_a_killed_pull_is_deleted_after_a_day(publish, server, home):
     file = publish("/notop.h5")
     server.gate.clear()
     with in_process(home, file) as process:
@@ -316,7 +318,7 @@ def test_a_killed_pull_harms_nothing_and_is_swept_up_later(publish, server, home
 
 
 @pytest.mark.parametrize("stage", ["download", "conversion"])
-def test_a_full_disk_gives_one_line_and_leaves_nothing(publish, home, weights_file, stage):
+def test_a_full_disk_is_reported_in_one_line_and_leaves_no_file(publish, home, weights_file, stage):
     """A limit on the size of files fails the same writes as a full disk."""
     resource = pytest.importorskip("resource", reason="this system cannot limit the size of files")
     publish("/notop.h5")
@@ -334,7 +336,7 @@ def test_a_full_disk_gives_one_line_and_leaves_nothing(publish, home, weights_fi
     assert left_behind(home) == []
 
 
-def test_a_cache_that_cannot_be_made_is_told(publish, home):
+def test_a_cache_folder_that_cannot_be_made_is_named(publish, home):
     publish("/notop.h5")
     home.write_text("a file where the folder should be")
     with pytest.raises(OutputError, match=r"cannot be written: .*; make room, or set ANALOGY_HOME to another folder"):
@@ -354,7 +356,7 @@ def test_unknown_models_cannot_be_pulled():
         pull("vgg99")
 
 
-def test_the_published_table_is_sound():
+def test_every_published_file_has_a_checksum_and_an_address():
     assert {"vgg19", "vgg19-retrained", "vgg19-retrained-mxnet"} <= set(PUBLISHED)
     for name, model in PUBLISHED.items():
         assert ("retrained" in name) == ("again" in model.description)
@@ -369,7 +371,7 @@ def test_the_published_table_is_sound():
 
 
 @pytest.mark.parametrize("package", ["onnx", "pooch", "h5py"])
-def test_what_is_not_installed_is_told(publish, monkeypatch, home, package):
+def test_a_missing_package_is_named_with_the_command_that_installs_it(publish, monkeypatch, home, package):
     publish("/notop.h5")
     monkeypatch.setitem(sys.modules, package, None)  # importing it fails
     for name in ("analogy.networks.export", "analogy.networks.weights"):
@@ -390,7 +392,7 @@ def test_a_converted_file_says_that_its_training_is_not_known(weights_file, tmp_
     verify(locate(tmp_path / "mine"))
 
 
-def test_a_converted_published_file_says_so(publish, weights_file, tmp_path):
+def test_a_converted_published_file_gets_the_published_card(publish, weights_file, tmp_path):
     file = publish("/notop.h5")
     assert identify(weights_file) == (NAME, file)
     card = convert(weights_file, tmp_path / "mine")
@@ -400,7 +402,7 @@ def test_a_converted_published_file_says_so(publish, weights_file, tmp_path):
     assert "training is not known" in other.description and "imagenet preprocessing" in other.source
 
 
-def test_the_tool_converts_and_refuses(weights_file, tmp_path):
+def test_the_export_tool_converts_a_file_and_refuses_others_in_one_line(weights_file, tmp_path):
     def tool(*arguments):
         command = [sys.executable, "-W", "error", str(TOOL), *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -420,7 +422,7 @@ def test_the_tool_converts_and_refuses(weights_file, tmp_path):
     assert not (tmp_path / "b").exists()
 
 
-def test_a_converted_model_runs(tmp_path, cpu):
+def test_a_converted_model_gives_the_features_of_its_weights(tmp_path, cpu):
     from safetensors.numpy import save_file
 
     from analogy.method.features import Features

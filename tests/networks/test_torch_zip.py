@@ -90,7 +90,7 @@ def test_a_malicious_pickle_is_refused_and_does_not_run(tmp_path, monkeypatch, f
         b"]q\x00.",  # a list
     ],
 )
-def test_odd_pickles_are_refused(tmp_path, pickled):
+def test_pickles_that_build_no_state_dict_are_refused_with_the_reason(tmp_path, pickled):
     path = tmp_path / "bad.pth"
     path.write_bytes(zipped(pickled))
     with pytest.raises(ModelError) as caught:
@@ -115,7 +115,7 @@ def tensor_pickle(shape, strides, offset=0, count=81) -> bytes:
 STRIDES = (27, 9, 3, 1)
 
 
-def test_the_handmade_pickle_is_what_torch_would_write(tmp_path):
+def test_the_handmade_pickle_is_read_as_a_tensor(tmp_path):
     """Else the tests below could pass for the wrong reason: this one gets as far as the missing bias."""
     path = tmp_path / "f"
     path.write_bytes(zipped(tensor_pickle((3, 3, 3, 3), STRIDES), {"0": bytes(324)}))

@@ -69,7 +69,7 @@ def features(network: Network, image: np.ndarray) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_every_kind_gives_the_weights_and_the_preprocessing(tmp_path, weights, writer):
+def test_every_kind_of_file_gives_the_weights_and_the_preprocessing(tmp_path, weights, writer):
     kind, preprocessing, write = WRITERS[writer]
     path = tmp_path / "a file without a suffix"
     write(path, weights)
@@ -86,7 +86,7 @@ def test_every_kind_gives_the_weights_and_the_preprocessing(tmp_path, weights, w
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_every_kind_gives_the_features_of_pytorch(tmp_path, weights, writer):
+def test_every_kind_of_file_gives_the_features_of_pytorch(tmp_path, weights, writer):
     """PyTorch's layers on the input that each source documents, prepared here by hand."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: its VGG-19 is not compared with")
     _, preprocessing, write = WRITERS[writer]
@@ -120,7 +120,7 @@ def test_preprocessing_can_be_chosen(tmp_path, weights):
         read(tmp_path / "f", "bgr")
 
 
-def test_the_projects_start_weights_are_read():
+def test_the_start_weights_of_the_distillation_are_read():
     """If the maintainers' folder of shared files is beside the checkout."""
     from pathlib import Path
 
@@ -149,7 +149,7 @@ def test_truncated_files_are_refused(tmp_path, weights, writer, kept):
 
 
 @pytest.mark.parametrize("writer", [name for name in WRITERS if name != "torch module."])
-def test_a_missing_layer_and_wrong_shapes_and_nan_are_refused(tmp_path, weights, writer):
+def test_nan_and_kernels_of_wrong_shape_are_refused(tmp_path, weights, writer):
     write = WRITERS[writer][2]
     path = tmp_path / "weights"
     for name, value, message in [
@@ -218,7 +218,7 @@ def test_a_network_with_other_layers_is_refused(tmp_path):
         read(tmp_path / "f")
 
 
-def test_whole_numbers_are_refused(tmp_path, weights):
+def test_integer_weights_are_refused(tmp_path, weights):
     save_file({name: np.int8(value) for name, value in weights.items()}, tmp_path / "f")
     with pytest.raises(ModelError, match="weights of type int8; only floating point"):
         read(tmp_path / "f")
@@ -237,7 +237,7 @@ def test_an_onnx_file_of_another_network_is_refused(tmp_path, weights):
         read(tmp_path / "strided.onnx")
 
 
-def test_names_in_a_file_cannot_write_to_the_terminal(tmp_path, weights):
+def test_control_characters_in_a_file_s_names_are_replaced_in_the_message(tmp_path, weights):
     write_onnx(tmp_path / "f.onnx", weights)
     model = onnx.load(tmp_path / "f.onnx")
     model.graph.node[1].op_type = "\x1b[2J" + "x" * 10_000

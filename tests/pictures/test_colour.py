@@ -39,7 +39,7 @@ def hue(rgb: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("dtype", "white"), [(np.uint8, 255), (np.uint16, 65535)])
-def test_luminance_is_the_results_and_chroma_is_its_own(dtype, white) -> None:
+def test_keep_colours_takes_luminance_from_the_result_and_chroma_from_its_own(dtype, white) -> None:
     rng = np.random.default_rng(0)
     own = (rng.uniform(0.4, 0.6, (9, 8, 3)) * white).astype(dtype)
     result = (rng.uniform(0.4, 0.6, (9, 8, 3)) * white).astype(dtype)
@@ -49,7 +49,7 @@ def test_luminance_is_the_results_and_chroma_is_its_own(dtype, white) -> None:
     assert np.abs(hue(kept.astype(float)) - hue(own.astype(float))).max() <= 2
 
 
-def test_what_is_too_bright_is_clipped_not_wrapped() -> None:
+def test_keep_colours_clips_values_above_white() -> None:
     own, result = np.full((2, 2, 3), (255, 0, 0), np.uint8), np.full((2, 2, 3), 255, np.uint8)
     assert (keep_colours(result, own)[..., 0] == 255).all()
 
@@ -67,7 +67,7 @@ def test_icc_colours_become_srgb(tmp_path, rgb, mode):
     assert picture.icc == wide_gamut() and (picture.alpha is not None) == (mode == "RGBA")
 
 
-def test_grey_and_cmyk_profiles(tmp_path, rgb):
+def test_grey_and_cmyk_profiles_are_applied_and_not_kept(tmp_path, rgb):
     linear = profile(b"GRAY", b"XYZ ", wtpt=xyz(0.9642, 1, 0.8249), kTRC=gamma(1))
     Image.fromarray(rgb[..., 0]).save(tmp_path / "grey.png", icc_profile=linear)
     picture = read_picture(tmp_path / "grey.png")
@@ -127,7 +127,7 @@ def test_16_bit_colours_follow_the_profile_as_8_bit_ones_do(tmp_path, rgb, curve
     assert np.unique(picture.rgb16[..., 1] % 257).size > 20  # more than 8 bits wide
 
 
-def test_16_bit_grey_profile(tmp_path, rgb):
+def test_a_grey_profile_is_applied_at_16_bits(tmp_path, rgb):
     linear = profile(b"GRAY", b"XYZ ", wtpt=xyz(0.9642, 1, 0.8249), kTRC=gamma(1))
     grey = np.ascontiguousarray(rgb[..., 0])
     tiff(tmp_path / "x.tif", (grey * np.uint16(257)).tobytes(), bits=16, photometric=1, bands=1, icc=linear)
@@ -143,7 +143,7 @@ def test_16_bit_grey_profile(tmp_path, rgb):
     ],
     ids=["tables", "raised black"],
 )
-def test_16_bits_are_given_up_where_the_profile_needs_lcms(tmp_path, rgb, icc, caplog):
+def test_a_profile_of_tables_or_raised_black_reduces_16_bits_to_8(tmp_path, rgb, icc, caplog):
     tiff(tmp_path / "x.tif", (rgb * np.uint16(257)).tobytes(), bits=(16,) * 3, photometric=2, bands=3, icc=icc)
     with caplog.at_level(logging.INFO, "analogy"):
         picture = read_picture(tmp_path / "x.tif")
@@ -152,7 +152,7 @@ def test_16_bits_are_given_up_where_the_profile_needs_lcms(tmp_path, rgb, icc, c
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
-def test_the_result_takes_on_the_profile_of_a(tmp_path, rgb, suffix):
+def test_a_file_written_like_a_has_the_profile_and_the_colours_of_a(tmp_path, rgb, suffix):
     rgb = rgb // 2 + 64  # Adobe RGB in 8 bits is coarse near full saturation
     a = Picture(rgb, icc=wide_gamut())
     write_picture(tmp_path / f"x{suffix}", rgb, like=a)
@@ -164,7 +164,7 @@ def test_the_result_takes_on_the_profile_of_a(tmp_path, rgb, suffix):
         assert not close(np.asarray(image), rgb, 16)
 
 
-def test_bmp_stays_srgb(tmp_path, rgb):
+def test_bmp_files_stay_in_srgb(tmp_path, rgb):
     write_picture(tmp_path / "x.bmp", rgb, like=Picture(rgb, icc=wide_gamut()))
     assert np.array_equal(read_picture(tmp_path / "x.bmp").rgb, rgb)
 

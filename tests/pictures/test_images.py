@@ -10,7 +10,7 @@ from analogy.errors import ImageError
 from analogy.pictures.images import montage, resize
 
 
-def test_resize(rgb):
+def test_resize_has_the_size_asked_for_and_antialiases(rgb):
     assert resize(rgb, H, W) is rgb
     assert resize(rgb, 7, 11).shape == (7, 11, 3) and resize(rgb, 41, 50).dtype == np.uint8
     flat = np.full((40, 60, 3), (3, 100, 250), np.uint8)
@@ -25,7 +25,7 @@ def test_resize(rgb):
         resize(rgb, 8, 0)
 
 
-def test_montage(rgb):
+def test_a_montage_places_pictures_side_by_side_at_one_height(rgb):
     sheet = montage([rgb, resize(rgb, 40, 48), rgb])
     assert sheet.shape == (H, 3 * W + 16, 3)
     assert np.array_equal(sheet[:, :W], rgb) and np.array_equal(sheet[:, -W:], rgb)

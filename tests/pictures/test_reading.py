@@ -26,7 +26,7 @@ def refused(source, match, **kwargs):
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
-def test_every_format_comes_back(tmp_path, rgb, suffix):
+def test_every_written_format_is_read_back(tmp_path, rgb, suffix):
     write_picture(tmp_path / f"x{suffix}", rgb)
     picture = read_picture(tmp_path / f"x{suffix}")
     assert close(picture.rgb, rgb, 0 if suffix in (".png", ".tif", ".tiff", ".bmp") else 12)
@@ -63,7 +63,7 @@ def test_exif_orientation_is_applied(tmp_path, rgb, orientation, suffix):
     assert close(read_picture(tmp_path / f"x{suffix}").rgb, undo(rgb), 12)
 
 
-def test_damaged_exif_does_not_cost_the_picture(tmp_path, rgb):
+def test_a_picture_with_damaged_exif_is_read(tmp_path, rgb):
     Image.fromarray(rgb).save(tmp_path / "x.jpg", quality=95, exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\x9a" * 40)
     assert close(read_picture(tmp_path / "x.jpg").rgb, rgb, 12)
 
@@ -88,7 +88,7 @@ def test_a_cmyk_jpeg_is_not_inverted(tmp_path):
     assert close(read_picture(tmp_path / "x.jpg").rgb[0, 0], np.array([0, 255, 255]), 4)
 
 
-def test_heic_needs_its_extra_and_reads_with_it(tmp_path, monkeypatch):
+def test_heic_is_read_with_its_extra_and_named_without(tmp_path, monkeypatch):
     pillow_heif = pytest.importorskip("pillow_heif")
     pillow_heif.register_heif_opener()
     path = tmp_path / "telephone.heic"
@@ -112,7 +112,7 @@ def test_alpha_is_kept_apart(tmp_path, rgb, holes, suffix):
     assert np.array_equal(picture.rgb[holes == 255], rgb[holes == 255])
 
 
-def test_hidden_colours_do_not_show(rgb, holes):
+def test_colours_under_full_transparency_have_no_effect(rgb, holes):
     hidden = rgb.copy()
     hidden[holes == 0] = (255, 0, 255)
     shown = [read_picture(np.dstack([pixels, holes])).rgb for pixels in (rgb, hidden)]
@@ -123,12 +123,12 @@ def test_hidden_colours_do_not_show(rgb, holes):
     assert close(shown[0][12, 3], half)
 
 
-def test_nothing_opaque_is_grey(rgb):
+def test_a_fully_transparent_picture_is_mid_grey(rgb):
     assert (read_picture(np.dstack([rgb, np.zeros((H, W), np.uint8)])).rgb == 128).all()
 
 
 @pytest.mark.parametrize("mode", ["LA", "La", "PA", "RGBa"])
-def test_alpha_of_other_modes(rgb, holes, mode):
+def test_alpha_is_read_from_every_mode_that_has_it(rgb, holes, mode):
     rgba = Image.fromarray(np.dstack([rgb, holes]))
     palette = Image.fromarray(rgb).quantize()
     palette.putalpha(Image.fromarray(holes))
@@ -145,7 +145,7 @@ def test_alpha_of_other_modes(rgb, holes, mode):
         assert close(picture.rgb[0], np.asarray(plain)[0])
 
 
-def test_transparent_colour_of_a_palette(tmp_path, holes):
+def test_the_transparent_colour_of_a_palette_becomes_alpha(tmp_path, holes):
     image = Image.fromarray((holes == 0).astype(np.uint8))
     image.putpalette([10, 20, 30, 200, 100, 0])
     for suffix in (".gif", ".png"):
@@ -156,7 +156,7 @@ def test_transparent_colour_of_a_palette(tmp_path, holes):
 
 
 @pytest.mark.parametrize(("depth", "bands"), [(1, 1), (2, 1), (4, 1), (8, 1), (8, 3), (16, 1), (16, 3)])
-def test_transparent_colour_of_a_png(tmp_path, rng, depth, bands):
+def test_the_transparent_colour_of_a_png_becomes_alpha(tmp_path, rng, depth, bands):
     samples = rng.integers(0, 2**depth, (H, W, bands))
     samples[3:7] = key = samples[0, 0]
     picture = read_picture(png(tmp_path / "x.png", samples, depth, key))
@@ -178,14 +178,14 @@ def test_transparent_colour_of_a_png(tmp_path, rng, depth, bands):
         (np.arange(H * W, dtype=np.int32) * 130, 65535),
     ],
 )
-def test_wide_numbers_are_scaled_to_their_white(tmp_path, values, white):
+def test_32_bit_pixels_are_scaled_by_the_smallest_white_that_holds_them(tmp_path, values, white):
     image = Image.fromarray(values.reshape(H, W))
     image.save(tmp_path / "x.tif")
     for source in (image, tmp_path / "x.tif"):
         assert close(read_picture(source).rgb[..., 0], np.rint(values.reshape(H, W) * (255 / white)))
 
 
-def test_other_ranges_are_stretched_and_it_is_logged(caplog):
+def test_32_bit_pixels_of_other_ranges_are_stretched_with_one_logged_line(caplog):
     values = np.linspace(-3, 1e6, H * W, dtype=np.float32).reshape(H, W)
     with caplog.at_level(logging.INFO, "analogy"):
         picture = read_picture(Image.fromarray(values), name="heights")
@@ -198,7 +198,7 @@ def test_other_ranges_are_stretched_and_it_is_logged(caplog):
 # Arrays
 
 
-def test_arrays_of_every_kind(rgb, rgb16):
+def test_arrays_of_every_dtype_and_layout_give_the_same_pixels(rgb, rgb16):
     exact = [rgb, rgb / 255, (rgb / 255).astype(np.float32), rgb * np.uint16(257), np.asfortranarray(rgb)]
     for array in exact:
         assert np.array_equal(read_picture(array).rgb, rgb) and read_picture(array).rgb.flags.c_contiguous, array.dtype
@@ -219,13 +219,13 @@ def test_arrays_of_every_kind(rgb, rgb16):
         assert (read_picture(np.dstack([rgb, alpha]) * np.uint16(257)).alpha == alpha[..., 0]).all()
 
 
-def test_the_picture_does_not_share_memory(rgb):
+def test_a_picture_does_not_share_memory_with_its_array(rgb):
     rgb.flags.writeable = False
     picture = read_picture(rgb)
     assert picture.rgb.flags.writeable and not np.shares_memory(picture.rgb, rgb)
 
 
-def test_arrays_of_other_libraries(rgb):
+def test_arrays_of_other_libraries_are_read(rgb):
     class OnlyDlpack:
         def __dlpack__(self, **kwargs):
             return rgb.__dlpack__(**kwargs)
@@ -285,7 +285,7 @@ def test_arrays_that_are_refused(array, match):
     refused(array, match, name="A")
 
 
-def test_rounding_errors_of_floats_pass():
+def test_floats_just_outside_zero_to_one_are_clipped():
     assert (read_picture(np.full((H, W), 1 + 1e-6)).rgb == 255).all() and (
         read_picture(np.full((H, W), -1e-6)).rgb == 0
     ).all()
@@ -294,7 +294,7 @@ def test_rounding_errors_of_floats_pass():
 # Files that are refused
 
 
-def test_files_that_are_refused(tmp_path, rgb):
+def test_files_that_are_no_picture_are_refused_in_one_line(tmp_path, rgb):
     refused(tmp_path / "none.png", "none.png: there is no such file")
     refused(str(tmp_path / "none.png"), r"B' \(.*none.png\): there is no such file", name="B'")
     refused(tmp_path, "this is a folder")
@@ -312,7 +312,7 @@ def test_files_that_are_refused(tmp_path, rgb):
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".bmp", ".gif"])
-def test_truncated_and_scrambled_files(tmp_path, rng, suffix):
+def test_truncated_files_are_refused_and_scrambled_ones_raise_nothing_else(tmp_path, rng, suffix):
     path = tmp_path / f"x{suffix}"
     Image.fromarray(rng.integers(0, 256, (60, 60, 3), dtype=np.uint8)).save(path)
     data = path.read_bytes()
@@ -329,7 +329,7 @@ def test_truncated_and_scrambled_files(tmp_path, rng, suffix):
             assert "\n" not in str(error)
 
 
-def test_no_permission(tmp_path, rgb, monkeypatch):
+def test_a_missing_permission_to_read_or_write_is_named(tmp_path, rgb, monkeypatch):
     def closed(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
@@ -340,7 +340,7 @@ def test_no_permission(tmp_path, rgb, monkeypatch):
         write_picture(tmp_path / "x.png", rgb)
 
 
-def test_decompression_bombs(tmp_path, rgb, monkeypatch):
+def test_pictures_above_twice_pillow_s_limit_are_refused(tmp_path, rgb, monkeypatch):
     path = png(tmp_path / "x.png", rgb, 8)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", H * W - 1)
     assert np.array_equal(read_picture(path).rgb, rgb)  # Pillow warns; warnings are errors in these tests

@@ -14,7 +14,7 @@ from analogy.pictures.writing import write_picture
 
 
 @pytest.mark.parametrize("bands", [1, 2, 3, 4])
-def test_16_bit_png(tmp_path, rng, bands):
+def test_16_bit_png_is_read_with_all_bits(tmp_path, rng, bands):
     samples = rng.integers(0, 65536, (H, W, bands), dtype=np.uint16)
     if bands in (2, 4):
         samples[..., -1] = 65535
@@ -56,7 +56,7 @@ def test_16_bits_are_turned_upright(tmp_path, rgb16):
         assert np.array_equal(read_picture(path).rgb16, np.rot90(rgb16, -1))
 
 
-def test_grey_tiff_of_12_bits_or_white_at_zero(tmp_path, rgb16):
+def test_12_bit_and_inverted_grey_tiff_are_scaled_to_16_bits(tmp_path, rgb16):
     white = tiff(tmp_path / "12.tif", b"\xff" * (H * W * 3 // 2), bits=12, photometric=1, bands=1)
     assert (read_picture(white).rgb == 255).all()
     grey = rgb16[..., 0]
@@ -64,7 +64,7 @@ def test_grey_tiff_of_12_bits_or_white_at_zero(tmp_path, rgb16):
     assert np.array_equal(read_picture(negative).rgb16[..., 0], 65535 - grey)
 
 
-def test_16_bit_tiff_in_planes_is_refused_not_garbled(tmp_path, rgb16):
+def test_16_bit_tiff_with_separate_planes_is_refused(tmp_path, rgb16):
     planes = tiff(tmp_path / "x.tif", rgb16.tobytes(), bits=(16,) * 3, photometric=2, bands=3, planar=2)
     with pytest.raises(ImageError, match="separate planes") as caught:
         read_picture(planes)
@@ -74,7 +74,7 @@ def test_16_bit_tiff_in_planes_is_refused_not_garbled(tmp_path, rgb16):
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 @pytest.mark.parametrize("with_alpha", [False, True])
 @pytest.mark.parametrize("icc", [None, wide_gamut()])
-def test_16_bit_files(tmp_path, rgb, rgb16, holes, suffix, with_alpha, icc):
+def test_16_bit_files_are_read_back_with_alpha_and_profile(tmp_path, rgb, rgb16, holes, suffix, with_alpha, icc):
     path = tmp_path / f"x{suffix}"
     within = 0
     if icc:  # Adobe RGB holds all of sRGB: nothing is clipped on the way there and back
@@ -94,7 +94,7 @@ def test_16_bit_files(tmp_path, rgb, rgb16, holes, suffix, with_alpha, icc):
         assert close(np.asarray(image), rgb16 >> 8, 0)  # what other programs see
 
 
-def test_16_bits_become_8_where_there_are_no_more(tmp_path, rgb16):
+def test_16_bits_become_8_in_formats_without_16(tmp_path, rgb16):
     write_picture(tmp_path / "x.bmp", rgb16)
     assert (
         np.array_equal(read_picture(tmp_path / "x.bmp").rgb, to8(rgb16))

@@ -34,7 +34,7 @@ def test_jpeg_keeps_full_colour_resolution(tmp_path):
     assert close(read_picture(tmp_path / "x.jpg").rgb, stripes, 40)
 
 
-def test_places_that_cannot_be_written(tmp_path, rgb):
+def test_paths_and_arrays_that_cannot_be_written_are_named(tmp_path, rgb):
     def fails(path, match):
         with pytest.raises(OutputError, match=match) as caught:
             write_picture(path, rgb)
@@ -70,7 +70,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path, rgb
     assert [p.name for p in tmp_path.iterdir()] == ["x.png"] and (tmp_path / "x.png").read_bytes() == before
 
 
-def test_others_may_read_the_result(tmp_path, rgb):
+def test_a_written_file_has_the_usual_permissions(tmp_path, rgb):
     write_picture(tmp_path / "x.png", rgb)
     (tmp_path / "plain").touch()
     assert (tmp_path / "x.png").stat().st_mode == (tmp_path / "plain").stat().st_mode
