@@ -19,7 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @functools.cache
 def _why_no_gpu() -> str:
-    """What stands in the way of the real CUDA backend, or nothing."""
+    """Why the real CUDA backend cannot be used; empty if it can."""
     from analogy.backends.cuda import CudaBackend
 
     try:

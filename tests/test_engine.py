@@ -1,7 +1,10 @@
+"""Whole transfers on the CPU: sizes, colours, settings, files, errors, threads."""
+
 import json
 import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +78,17 @@ def test_paths_images_and_arrays_give_the_same_result(engine: Engine, tmp_path: 
 
 
 def test_pictures_of_the_smallest_size_match_within_bounds(engine: Engine) -> None:
-    assert engine.transfer(noise(16, 16), noise(17, 300)).a_prime.shape == (16, 16, 3)
+    sizes = (16, 16), (17, 300)
+    result = engine.transfer(noise(*sizes[0]), noise(*sizes[1], 1))
+    assert (result.a_prime.shape, result.b.shape) == ((16, 16, 3), (17, 300, 3))
+    for own, other, field, error in (
+        (*sizes, result.nnf_ab, result.error_ab),
+        (*sizes[::-1], result.nnf_ba, result.error_ba),
+    ):
+        assert (field.shape, error.shape) == ((*own, 2), own)
+        assert ((field >= 0) & (field < other)).all()
+        assert ((error >= -2.001) & (error <= 2.001)).all()
+        assert error.mean() < -0.5  # two pictures of noise have something in common; 0 is no likeness at all
 
 
 def test_flat_pictures_exchange_their_colours(engine: Engine) -> None:
@@ -164,10 +177,16 @@ def test_consistency_of_a_picture_with_itself_is_below_one_position(engine: Engi
 
 def test_levels_are_votes_of_b_prime_that_approach_a_prime(engine: Engine) -> None:
     a, b1 = noise(48, 64), noise(40, 40, 1)
+    b1[..., 2] = 0
     result = engine.transfer(a, b1, levels=True, **FAST)
-    assert sorted(result.levels) == [1, 2, 3, 4, 5]
-    assert all(picture.shape == (48, 64, 3) and picture.dtype == np.uint8 for picture in result.levels.values())
+    assert list(result.levels) == [5, 4, 3, 2, 1]
+    for picture in result.levels.values():
+        assert picture.shape == (48, 64, 3)
+        assert picture.dtype == np.uint8
+        assert (picture[..., 2] == 0).all()
     assert np.array_equal(result.levels[1], result.a_prime)
+    difference = [np.abs(picture.astype(int) - result.a_prime).mean() for picture in result.levels.values()]
+    assert all(coarse > fine for coarse, fine in pairwise(difference))
     assert engine.transfer(a, b1, levels=True, direction="ba", **FAST).levels[3].shape == (40, 40, 3)
     assert engine.transfer(a, b1, **FAST).levels == {}
 
@@ -187,16 +206,18 @@ def test_photo_takes_the_colours_of_b_prime_and_not_its_grain(engine: Engine) ->
         engine.transfer(step, other, photo=photo, **FAST).a_prime.astype(float) for photo in (False, True)
     )
     roughness = [np.abs(np.diff(p[:, :30], axis=0)).mean() for p in (plain, refined)]
-    assert roughness[1] < 0.2 * roughness[0]  # the grain of B' is gone, as A has none
-    for side in (np.s_[:, :28], np.s_[:, 36:]):  # and the colour of A' is still there
+    assert roughness[1] < 0.2 * roughness[0]  # the grain of B' is removed, as A has none
+    for side in (np.s_[:, :28], np.s_[:, 36:]):  # and the colour of A' is kept
         assert np.abs(refined[side].mean() - plain[side].mean()) < 10
 
 
 def test_16_bit_pixels_are_transferred_with_all_their_bits(engine: Engine) -> None:
     deep = noise(40, 40).astype(np.uint16) * 257 + 100
     assert engine.transfer(deep, noise(40, 40, 1), **FAST).a_prime.dtype == np.uint16
-    result = engine.transfer(noise(40, 40, 1), np.clip(deep, 0, 65535), photo=True, keep_colors=True, **FAST)
+    result = engine.transfer(noise(40, 40, 1), deep, photo=True, keep_colors=True, **FAST)
     assert result.a_prime.dtype == result.b.dtype == np.uint16
+    flat = np.full((40, 40, 3), 12345, np.uint16)  # no multiple of 257: 8 bits cannot hold it
+    assert (engine.transfer(noise(40, 40, 1), flat, **FAST).a_prime == 12345).all()
     assert engine.transfer(noise(40, 40, 1), noise(40, 40), **FAST).a_prime.dtype == np.uint8
 
 
@@ -205,7 +226,7 @@ def test_pictures_above_max_pixels_are_painted_from_full_size_pixels(engine: Eng
     result = engine.transfer(noise(160, 200), b1, max_pixels=4000, **FAST)
     assert result.a_prime.shape == (160, 200, 3)
     assert result.nnf_ab.shape[0] * result.nnf_ab.shape[1] <= 4100
-    # Pixel noise survives only where pixels are copied as they are; what the network saw has little of it left.
+    # Pixel noise survives where pixels of the full size are copied; at the working size it is averaged away.
     assert result.a_prime.std() > 2 * images.resize(b1, *result.nnf_ba.shape[:2]).std()
 
 
@@ -227,7 +248,8 @@ def test_an_engine_refuses_to_run_after_a_fork(engine: Engine) -> None:
             engine.transfer(noise(16, 16), noise(16, 16), **FAST)
         except DeviceError as error:
             os.write(writer, str(error).encode())
-        os._exit(0)
+        finally:
+            os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as pipe:
         assert "make one in each process" in pipe.read()
@@ -235,7 +257,7 @@ def test_an_engine_refuses_to_run_after_a_fork(engine: Engine) -> None:
 
 
 def test_transfers_in_several_threads_equal_those_in_turn() -> None:
-    fresh = Engine(device="cpu", threads=2)  # so that its sessions are made under way
+    fresh = Engine(device="cpu", threads=2)  # its sessions are made when the threads first need them
     pairs = [(noise(48, 40, n), noise(40, 56, n + 10)) for n in range(4)]
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda pair: fresh.transfer(*pair, inversion_steps=1).nnf_ab, pairs))

@@ -1,4 +1,4 @@
-"""What `import analogy` promises: it is light, and its names are what they say."""
+"""`import analogy` loads no heavy library, and each of its public names exists."""
 
 import subprocess
 import sys
@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import analogy
+from analogy import errors
 
 HEAVY = ["numba", "onnxruntime", "onnx", "cupy", "torch", "PIL", "scipy", "click", "tqdm", "pooch", "platformdirs"]
 
@@ -33,6 +34,14 @@ def test_every_public_name_exists(name: str) -> None:
 
 def test_analogy_transfer_is_callable_after_its_modules_were_imported() -> None:
     assert run("import analogy.apps.cli, analogy.engine, analogy; print(callable(analogy.transfer))").strip() == "True"
+
+
+def test_every_error_of_the_package_is_an_analogy_error() -> None:
+    raised = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]
+    assert len(raised) > 5
+    for error in raised:
+        assert issubclass(error, analogy.AnalogyError)
+        assert error.__name__ in analogy.__all__
 
 
 def test_unknown_name_is_an_attribute_error() -> None:

@@ -1,3 +1,5 @@
+"""Settings: presets, ranges, and errors that name the value."""
+
 import dataclasses
 
 import pytest

@@ -1,7 +1,7 @@
-"""What can be proved of the CUDA backend without a GPU, with the real CuPy: it compiles, and its names exist.
+"""What can be checked of the CUDA backend without a GPU, with the real CuPy: it compiles, and its names exist.
 
 NVRTC needs no driver. The options are CuPy's own, taken from its private functions: when CuPy changes them, this test
-says so and has to follow.
+fails and has to be adapted.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def test_kernels_compile_without_spills_within_64_registers(reports, architectur
 
 
 def test_the_compiler_is_told_not_to_fuse_multiply_and_add():
-    # --fmad=false is what keeps the device's rounding that of the source, and of the simulator.
+    # With --fmad=false the device rounds as the source is written, and as the simulator does.
     assert "--fmad=false" in cuda.options("float")
 
 

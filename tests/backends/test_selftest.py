@@ -47,7 +47,7 @@ def test_steps_after_the_first_failure_are_not_tried(monkeypatch):
     assert {(check.ok, check.detail) for check in rest} == {(False, "not tried, because of: CuPy")}
 
 
-@pytest.mark.parametrize("name", ["distance", "propagate", "vote"])
+@pytest.mark.parametrize("name", ["join", "resample", "distance", "propagate", "random_search", "vote"])
 def test_a_wrong_kernel_is_named_and_the_other_kernels_pass(on_simulator, monkeypatch, name):
     right = getattr(on_simulator, name)
 

@@ -64,7 +64,7 @@ def test_disjoint_groups_of_lanes_may_run_different_collectives():
     for seed in SEEDS:
         out = cp.empty(32, np.float32)
         with schedule(seed):
-            planted("separate_ways")((1,), (32,), (out,))
+            planted("disjoint_groups")((1,), (32,), (out,))
         lane = np.arange(8)
         pairs, fours = lane + (lane ^ 1), lane // 4 * 16 + 6
         np.testing.assert_array_equal(cp.asnumpy(out), [*lane, *pairs, *fours, *[28] * 8])

@@ -1,4 +1,4 @@
-"""Correspondences: files that others can read, the usual colours, warping, consistency, and errors that say what is wrong."""
+"""Fields as displacements, files and colours; warping along a field, round-trip consistency, and what is refused."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import struct
 import numpy as np
 import pytest
 
-from analogy.errors import AnalogyError, ImageError, OutputError
+from analogy.errors import ImageError, OutputError
 from analogy.method import flow
 from analogy.pictures.files import atomic
 
@@ -145,7 +145,7 @@ def test_damaged_npz_files_are_refused_with_the_reason(nnf, tmp_path):
     with pytest.raises(ImageError, match=r"\(3, 4, 2\) of float64"):
         flow.read(path)
     np.savez(path, nnf=np.array([{}], object))
-    with pytest.raises(ImageError, match="damaged, or not a"):  # and nothing of a pickle is run
+    with pytest.raises(ImageError, match="damaged, or not a"):  # no pickle is loaded
         flow.read(path)
 
 
@@ -175,12 +175,12 @@ def test_arrays_that_are_no_field_are_refused_and_nothing_is_written(nnf, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "error, seen", [(KeyboardInterrupt, KeyboardInterrupt), (OSError, OutputError), (ImageError, ImageError)]
+    "error, raised", [(KeyboardInterrupt, KeyboardInterrupt), (OSError, OutputError), (ImageError, ImageError)]
 )
-def test_a_write_that_fails_leaves_the_old_file(tmp_path, error, seen):
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, error, raised):
     path = tmp_path / "f.bin"
     path.write_bytes(b"old")
-    with pytest.raises(seen), atomic(path) as file:
+    with pytest.raises(raised), atomic(path) as file:
         file.write(b"half of the n")
         raise error("stop")
     assert path.read_bytes() == b"old"
@@ -188,14 +188,14 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, error, seen):
 
 
 def test_a_new_file_takes_the_place_of_the_old_one(tmp_path):
-    path, reader = tmp_path / "f.bin", tmp_path / "who reads the old one"
+    path, link = tmp_path / "f.bin", tmp_path / "link to the old one"
     path.write_bytes(b"old")
-    reader.hardlink_to(path)
+    link.hardlink_to(path)
     with atomic(path) as file:
         file.write(b"new")
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"new"
-    assert reader.read_bytes() == b"old"
+    assert link.read_bytes() == b"old"
 
 
 # Colours
@@ -220,7 +220,7 @@ def test_hue_is_direction_and_saturation_is_length():
     assert drawn.dtype == np.uint8
     expected = [(255, 0, 0), (0, 209, 255), (255, 229, 0), (88, 0, 255), (255, 255, 255), (255, 127, 127)]
     assert [tuple(map(int, c)) for c in drawn[0]] == expected
-    # A scale of one's own: longer displacements keep their hue and get darker.
+    # With a scale given, longer displacements keep their hue and get darker.
     beyond = flow.colour(field, largest=1)
     assert tuple(beyond[0, 0]) == (191, 0, 0)
     assert tuple(beyond[0, 5]) == (255, 0, 0)
@@ -230,10 +230,11 @@ def test_displacements_of_full_length_are_fully_saturated():
     angle = np.linspace(0, 2 * np.pi, 1001)
     drawn = flow.colour(np.stack([np.cos(angle), np.sin(angle)], axis=1)[None] * np.float32(7.3), largest=7.3)
     assert (drawn.max(axis=2) == 255).all()
+    assert (drawn.min(axis=2) == 0).all()
     drawn = flow.colour(np.array([[[-1, 0], [0, 1], [0, -1], [3, 3], [3, -3], [-3, 3], [-3, -3]]], np.float32))
-    assert (drawn.max(axis=2) == 255).all()
-    angles = [flow.colour(np.array([[[np.cos(t), np.sin(t)]]], np.float32)).max() for t in angle]
-    assert set(angles) == {255}
+    assert ((drawn.max(axis=2) == 255) & (drawn.min(axis=2) == 0))[0, 3:].all()  # the longest of this field
+    alone = [flow.colour(np.array([[[np.cos(t), np.sin(t)]]], np.float32)) for t in angle]
+    assert {(int(colour.min()), int(colour.max())) for colour in alone} == {(0, 255)}
 
 
 def test_no_displacement_is_white_and_invalid_arguments_are_refused():
@@ -263,7 +264,7 @@ def test_warp_scales_matches_to_an_image_of_another_size(nnf, rng):
     small = rng.integers(0, 256, (9, 11), dtype=np.uint8)
     large = small.repeat(3, axis=0).repeat(2, axis=1)
     np.testing.assert_array_equal(flow.warp(large, nnf, size_b=(9, 11)), flow.warp(small, nnf))
-    # The centre of the pixel, where several lie on it, and never outside.
+    # A match is scaled by its centre; the result lies within the image.
     ramp = np.arange(40)[None].repeat(9, axis=0)
     ends = np.array([[[0, 0], [0, 10]]], np.int32)
     assert flow.warp(ramp, ends, size_b=(9, 11)).tolist() == [[1, 38]]
@@ -286,7 +287,7 @@ def test_warp_refuses_fields_that_point_outside_and_arrays_of_another_shape(nnf)
 
 
 def test_consistency_is_the_round_trip_distance(rng):
-    # A field of 5 x 7 into 9 x 11, and one back, which is then off by (3, 4) in one place.
+    # A field of 5 x 7 into 9 x 11, and one back, which is then changed by (3, 4) at one position.
     there = np.stack(np.mgrid[:5, :7], axis=2).astype(np.int32) + 2
     back = np.clip(np.stack(np.mgrid[:9, :11], axis=2) - 2, 0, (4, 6)).astype(np.int32)
     apart = flow.consistency(there, back)
@@ -301,8 +302,3 @@ def test_consistency_is_the_round_trip_distance(rng):
     back[8, 8] = 5, 0
     with pytest.raises(ImageError, match="nnf_ab has 5 rows"):
         flow.consistency(there, back)
-
-
-def test_every_error_of_the_package_is_an_analogy_error():
-    assert issubclass(ImageError, AnalogyError)
-    assert issubclass(OutputError, AnalogyError)

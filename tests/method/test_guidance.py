@@ -1,3 +1,5 @@
+"""Label pictures: what they forbid in the fields and in the result, and which are refused."""
+
 import logging
 
 import numpy as np
@@ -24,7 +26,7 @@ def noise(h: int, w: int, seed: int = 0) -> np.ndarray:
 
 def test_every_match_has_the_label_of_its_position_even_where_features_disagree() -> None:
     a = noise(48, 64)
-    b1 = a.copy()  # the same picture, but the masks say that left is right
+    b1 = a.copy()  # the same picture, but the masks exchange left and right
     mask_a, mask_b = regions(48, 64, RED, BLUE, 20), regions(48, 64, BLUE, RED, 44)
     settings = {"inversion": "vote", "search_iterations": 2}
     result = Engine(device="cpu", threads=2).transfer(a, b1, mask_a=mask_a, mask_b=mask_b, **settings)
@@ -40,6 +42,7 @@ def test_masks_hold_at_a_reduced_working_size_and_after_refinement_on_pixels() -
     )
     assert (result.a_prime[:, :27, 2] == 0).all()  # away from the border, where patches overlap: red only
     assert (result.a_prime[:, 33:, 0] == 0).all()
+    assert min(result.a_prime[:, :27, 0].mean(), result.a_prime[:, 33:, 2].mean()) > 100  # and not black
 
 
 def test_a_label_in_one_mask_only_is_logged_and_matches_anything(caplog: pytest.LogCaptureFixture) -> None:
@@ -89,5 +92,6 @@ def test_without_masks_there_are_no_labels() -> None:
     ],
 )  # fmt: skip
 def test_wrong_masks_are_refused_in_one_line_with_the_reason(mask_a, mask_b, words: str) -> None:
-    with pytest.raises(ImageError, match=words):
+    with pytest.raises(ImageError, match=words) as caught:
         guidance.read_labels(mask_a, mask_b, (20, 20), (20, 20))
+    assert "\n" not in str(caught.value)

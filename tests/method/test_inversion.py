@@ -1,3 +1,5 @@
+"""L-BFGS on functions whose minimum is known, and on the objective of the shipped model."""
+
 import numpy as np
 import pytest
 
@@ -37,11 +39,11 @@ def test_approaches_the_minimum_of_the_rosenbrock_function() -> None:
 def test_never_returns_a_larger_value_than_at_the_start_even_with_a_wrong_gradient() -> None:
     rng = np.random.default_rng(2)
 
-    def liar(x):  # its gradient has nothing to do with its value
+    def function(x):  # its gradient has nothing to do with its value
         return float(np.abs(x).sum()), rng.standard_normal(x.shape).astype(np.float32)
 
     start = np.full(10, 0.5, np.float32)
-    x, value = minimise(np, liar, start, 20)
+    x, value = minimise(np, function, start, 20)
     assert value <= 5.0
     assert np.abs(x).sum() == pytest.approx(value, rel=1e-6)
     assert np.array_equal(start, np.full(10, 0.5, np.float32))
@@ -49,8 +51,15 @@ def test_never_returns_a_larger_value_than_at_the_start_even_with_a_wrong_gradie
 
 def test_a_start_at_the_minimum_is_returned_after_one_evaluation() -> None:
     start = np.ones(5, np.float32)
-    x, value = minimise(np, quadratic(np.ones(5, np.float32), start), start, 10)
+    points = []
+
+    def function(x):
+        points.append(x)
+        return quadratic(np.ones(5, np.float32), start)(x)
+
+    x, value = minimise(np, function, start, 10)
     assert value == 0
+    assert len(points) == 1
     assert np.array_equal(x, start)
 
 
@@ -65,10 +74,13 @@ def test_twenty_iterations_reduce_the_objective_of_the_shipped_model_fivefold(le
     start = network.pyramid(other)[level - 2] if level > 2 else other.astype(np.float32) / 255
     objective = network.objective(level, target, pyramid[level - 1].shape[:2])
     first, _ = objective(nchw(np, start))
-    _, last = minimise(np, objective, nchw(np, start), 20)
+    x, last = minimise(np, objective, nchw(np, start), 20)
     assert last < 0.2 * first
     assert objective.least == last
+    again = network.objective(level, target, pyramid[level - 1].shape[:2])
+    assert again(x)[0] == pytest.approx(last, rel=1e-5)
     assert objective.between.shape == nchw(np, pyramid[level - 1]).shape
+    assert np.allclose(objective.between, again.between, rtol=1e-4, atol=1e-4)
 
 
 def test_between_is_of_the_evaluation_with_the_smallest_loss() -> None:

@@ -1,3 +1,8 @@
+"""The estimate of memory, and what it refuses."""
+
+from types import SimpleNamespace
+
+import psutil
 import pytest
 
 from analogy.backends.cpu import CpuBackend
@@ -8,25 +13,36 @@ from analogy.settings import Settings
 WIDTHS = (16, 32, 64, 128, 128)
 
 
-class Small(CpuBackend):
+class Limited(CpuBackend):
+    """A CPU backend with that many bytes free."""
+
+    def __init__(self, free: int):
+        super().__init__(1)
+        self.free = free
+
     def free_memory(self) -> int:
-        return 1_000_000_000
+        return self.free
 
 
 def test_a_pair_is_accepted_exactly_when_its_estimate_is_free() -> None:
-    memory.check(Small(1), WIDTHS, [(448, 448)] * 2, [(448, 448)] * 2, Settings())
+    sizes = [(448, 448)] * 2
+    need = round(memory.estimate(WIDTHS, sizes, sizes))
+    assert need < 1_000_000_000  # the README promises 0.80 GB
+    memory.check(Limited(need), WIDTHS, sizes, sizes, Settings())
+    with pytest.raises(MemoryLimitError):
+        memory.check(Limited(need - 1), WIDTHS, sizes, sizes, Settings())
 
 
 @pytest.mark.parametrize(
-    ("seen", "full", "words"),
+    ("working", "full", "words"),
     [
         ((590, 590), (9000, 12000), r"about 19\.\d GB of memory and 1\.0 GB are free; make the pictures smaller"),
         ((3000, 4000), (3000, 4000), r"lower max_pixels \(now 350000\)"),
     ],
 )
-def test_a_pair_beyond_the_free_memory_is_refused_with_the_figures_and_the_cure(seen, full, words: str) -> None:
+def test_a_pair_beyond_the_free_memory_is_refused_with_the_figures_and_the_cure(working, full, words: str) -> None:
     with pytest.raises(MemoryLimitError, match=words):
-        memory.check(Small(1), WIDTHS, [seen] * 2, [full] * 2, Settings())
+        memory.check(Limited(1_000_000_000), WIDTHS, [working] * 2, [full] * 2, Settings())
 
 
 def test_the_estimate_grows_with_widths_working_sizes_and_full_sizes() -> None:
@@ -36,5 +52,8 @@ def test_the_estimate_grows_with_widths_working_sizes_and_full_sizes() -> None:
     assert memory.estimate(WIDTHS, [(400, 400)] * 2, [(4000, 4000)] * 2) > small
 
 
-def test_free_memory_is_what_the_system_calls_available() -> None:
-    assert 0 < CpuBackend(1).free_memory() < 2**50
+def test_free_memory_is_what_the_system_calls_available(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Available memory includes caches that the system can drop; free memory does not.
+    system = SimpleNamespace(total=16_000, used=5_000, free=1_000, available=9_000)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: system)
+    assert CpuBackend(1).free_memory() == 9_000

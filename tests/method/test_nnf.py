@@ -1,3 +1,5 @@
+"""Nearest-neighbour fields: identity, upsampling, enlargement, and PatchMatch against exhaustive search."""
+
 from pathlib import Path
 
 import numpy as np
@@ -119,10 +121,11 @@ def test_another_seed_gives_another_field() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1)])
 def test_search_on_maps_one_position_wide_finds_every_match(size: tuple[int, int]) -> None:
-    f = np.ones((*size, 3), np.float32)
+    f = np.random.default_rng(0).standard_normal((*size, 3)).astype(np.float32)
     a = BACKEND.join(f, f)
-    start = nnf.identity(BACKEND, size, size)
-    _, distance = nnf.search(BACKEND, a, a, start, patch=5, search_radius=None, iterations=2, seed=0)
+    start = np.zeros((*size, 2), np.int32)
+    field, distance = nnf.search(BACKEND, a, a, start, patch=5, search_radius=None, iterations=2, seed=0)
+    assert np.array_equal(field, grid(*size))
     assert np.allclose(distance, -2)
 
 

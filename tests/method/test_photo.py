@@ -1,4 +1,4 @@
-"""Photo refinement: against a direct solution of the same system, and what it must do to a picture's colours."""
+"""Photo refinement: against a direct solution of the same linear system, and what it does to colours and edges."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_smoothing_is_within_a_thousandth_of_the_direct_solution(backend, rng, n
 
 
 def test_conjugate_gradients_with_multigrid_take_at_most_35_iterations(cpu, rng):
-    # Guards the speed without a clock: conjugate gradients alone take hundreds.
+    # Guards the speed without a clock: conjugate gradients without a preconditioner take hundreds of iterations.
     guide = photograph(rng, 300, 400)
     wls = photo.WLS(cpu, guide)
     wls(rng.uniform(-1, 1, guide.shape).astype(np.float32))

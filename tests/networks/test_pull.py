@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from local_server import Server
-from vgg_files import random_weights, torchvision_names, write_keras
+from vgg_files import IMAGENET, plain_features, random_weights, torchvision_names, write_keras
 
 from analogy.errors import ModelError, OutputError
 from analogy.networks import pull as pull_module
@@ -51,7 +51,7 @@ def weights_file(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def publish(monkeypatch, weights_file, server):
-    """Publishes the test's file at the given paths of the server (or whole addresses), under the given checksums."""
+    """Publishes the test's file at paths of the server (or whole addresses), with the checksums of `changes`."""
 
     def publish(*urls: str, **changes) -> PublishedFile:
         server.files["/notop.h5"] = weights_file.read_bytes()
@@ -280,7 +280,7 @@ print(pull(name))
 def wait_for(condition, seconds: float = 30) -> None:
     until = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < until, "waited in vain"
+        assert time.monotonic() < until, "the condition did not become true in time"
         time.sleep(0.02)
 
 
@@ -309,7 +309,7 @@ def test_the_scratch_folder_of_a_killed_pull_is_deleted_after_a_day(publish, ser
     assert NAME not in installed()
     (scratch,) = (home / "models").iterdir()
     verify(pull(NAME))
-    assert left_behind(home) == sorted([scratch.name, NAME])  # it might be another process at work
+    assert left_behind(home) == sorted([scratch.name, NAME])  # another process might still work in it
     long_ago = time.time() - 2 * 24 * 3600
     os.utime(scratch, (long_ago, long_ago))
     (locate(NAME) / "invert_2.onnx").unlink()
@@ -426,9 +426,15 @@ def test_a_converted_model_gives_the_features_of_its_weights(tmp_path, cpu):
     from safetensors.numpy import save_file
 
     from analogy.method.features import Features
+    from analogy.networks.export import Network
 
-    save_file(torchvision_names(random_weights((4, 5, 6, 7, 8))), tmp_path / "f.safetensors")
+    weights = random_weights((4, 5, 6, 7, 8))
+    save_file(torchvision_names(weights), tmp_path / "f.safetensors")
     convert(tmp_path / "f.safetensors", tmp_path / "mine")
     image = np.random.default_rng(0).integers(0, 256, (20, 33, 3), np.uint8)
     features = Features(locate(tmp_path / "mine"), cpu).pyramid(image)
-    assert [features[level].shape for level in (1, 5)] == [(20, 33, 4), (2, 3, 8)]
+    network = Network(weights, *IMAGENET)
+    for name, expected in plain_features(network, image.transpose(2, 0, 1) / 255).items():
+        actual = features[int(name[4])].transpose(2, 0, 1)
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4 * expected.max())
+        assert expected.max() > 0.1

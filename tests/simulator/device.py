@@ -14,7 +14,7 @@ import numpy as np
 
 _ids = itertools.count(1)
 _current = threading.local()
-_host_has_seen: dict[int, int] = {}
+_host_clock: dict[int, int] = {}
 
 
 class RaceError(RuntimeError):
@@ -22,13 +22,13 @@ class RaceError(RuntimeError):
 
 
 class Event:
-    """What a stream, and those it has waited for, had been given when the event was recorded."""
+    """The vector clock of a stream when the event was recorded: how far it, and the streams it waited for, had come."""
 
-    def __init__(self, seen: dict[int, int]):
-        self.seen = seen
+    def __init__(self, clock: dict[int, int]):
+        self.clock = clock
 
     def synchronize(self) -> None:
-        _merge(_host_has_seen, self.seen)
+        _merge(_host_clock, self.clock)
 
 
 class Stream:
@@ -39,13 +39,13 @@ class Stream:
     def __init__(self, *, non_blocking: bool):
         assert non_blocking, "only non-blocking streams, and the default one, are simulated"
         self.ptr = next(_ids)
-        self.seen = {self.ptr: 0}
+        self.clock = {self.ptr: 0}
 
     def record(self) -> Event:
-        return Event(dict(self.seen))
+        return Event(dict(self.clock))
 
     def wait_event(self, event: Event) -> None:
-        _merge(self.seen, event.seen)
+        _merge(self.clock, event.clock)
 
     def synchronize(self) -> None:
         self.record().synchronize()
@@ -56,7 +56,7 @@ class Stream:
 
 
 Stream.null = Stream(non_blocking=True)
-Stream.null.ptr, Stream.null.seen = 0, {0: 0}
+Stream.null.ptr, Stream.null.clock = 0, {0: 0}
 
 
 def get_current_stream() -> Stream:
@@ -139,12 +139,12 @@ class ndarray:
 def touch(*arrays: ndarray) -> None:
     """Put one operation on these arrays into the current stream."""
     stream = get_current_stream()
-    stream.seen[stream.ptr] += 1
+    stream.clock[stream.ptr] += 1
     for array in arrays:
         other, moment = array._owner._last
-        if max(stream.seen.get(other, 0), _host_has_seen.get(other, 0)) < moment:
+        if max(stream.clock.get(other, 0), _host_clock.get(other, 0)) < moment:
             raise RaceError(f"stream {stream.ptr} uses an array that stream {other} may still work on")
-        array._owner._last = (stream.ptr, stream.seen[stream.ptr])
+        array._owner._last = (stream.ptr, stream.clock[stream.ptr])
 
 
 def to_host(array: ndarray) -> np.ndarray:
@@ -184,8 +184,8 @@ def _arrays(values) -> list[ndarray]:
     return found
 
 
-def _merge(into: dict[int, int], seen: dict[int, int]) -> None:
-    for stream, moment in seen.items():
+def _merge(into: dict[int, int], clock: dict[int, int]) -> None:
+    for stream, moment in clock.items():
         into[stream] = max(into.get(stream, 0), moment)
 
 

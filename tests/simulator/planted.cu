@@ -22,7 +22,7 @@ extern "C" __global__ void exchange(const float* x, float* out) {
 }
 
 // Four groups of eight lanes, each with its own number of rounds: what the early exit of the search does.
-extern "C" __global__ void separate_ways(float* out) {
+extern "C" __global__ void disjoint_groups(float* out) {
   const unsigned group = threadIdx.x / 8, mask = 0xffu << 8 * group;
   float v = threadIdx.x % 8;
   for (unsigned n = 0; n < group; ++n) v += __shfl_xor_sync(mask, v, 1u << n);

@@ -1,6 +1,6 @@
 """Run by `test_simulator.py` in a process with the address and undefined-behaviour sanitisers preloaded.
 
-NumPy's memory comes from malloc, so an access outside an array is seen. `python sanitized.py NAME`: one of
+NumPy's memory comes from malloc, so the sanitisers report an access outside an array. `python sanitized.py NAME`: one of
 the faults in `planted.cu`, or "kernels" for every kernel of the project on awkward shapes.
 """
 
