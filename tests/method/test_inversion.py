@@ -93,7 +93,7 @@ def test_between_is_of_the_evaluation_with_the_smallest_loss() -> None:
     assert np.allclose(objective.between, nchw(np, pyramid[3]), atol=1e-3)
 
 
-def test_the_polyak_step_goes_half_the_way_to_the_minimum_of_a_round_bowl() -> None:
+def test_a_polyak_step_halves_the_distance_to_the_minimum_of_a_squared_norm() -> None:
     # f = |x - best|^2 has the gradient 2 (x - best), so f / |gradient|^2 = 1 / 4.
     best, start = np.array([3.0, -4.0], np.float32), np.zeros(2, np.float32)
     value, gradient = quadratic(np.ones(2, np.float32), best)(start)
@@ -102,7 +102,7 @@ def test_the_polyak_step_goes_half_the_way_to_the_minimum_of_a_round_bowl() -> N
 
 
 @pytest.mark.parametrize("level", [5, 4, 3, 2])
-def test_one_step_brings_the_features_nearer_to_the_target(level: int) -> None:
+def test_one_polyak_step_reduces_the_objective_of_the_shipped_model_by_a_fifth(level: int) -> None:
     network = Features(locate(DEFAULT), CpuBackend(2))
     rng = np.random.default_rng(level)
     picture = np.kron(rng.integers(0, 256, (8, 9, 3)), np.ones((8, 8, 1))).astype(np.uint8)
@@ -114,7 +114,7 @@ def test_one_step_brings_the_features_nearer_to_the_target(level: int) -> None:
     assert after < 0.8 * loss
 
 
-def test_the_parts_of_an_objective_are_those_of_a_whole_call() -> None:
+def test_evaluate_and_features_of_an_objective_equal_those_of_a_call() -> None:
     network = Features(locate(DEFAULT), CpuBackend(2))
     pyramid = network.pyramid(np.random.default_rng(0).integers(0, 256, (33, 47, 3)).astype(np.uint8))
     objective = network.objective(4, nchw(np, pyramid[4]), pyramid[3].shape[:2])

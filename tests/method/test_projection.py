@@ -38,7 +38,7 @@ def folder(tmp_path):
     return shutil.copytree(locate(DEFAULT), tmp_path / "model")
 
 
-def test_the_directions_are_those_of_a_singular_value_decomposition(photos, monkeypatch) -> None:
+def test_the_projection_keeps_as_much_as_a_singular_value_decomposition(photos, monkeypatch) -> None:
     monkeypatch.setattr(projection, "DIMENSIONS", SMALL)
     monkeypatch.setattr(projection, "POSITIONS", 10**6)  # all of them, so that the test can see the same
     network = Features(locate(DEFAULT), BACKEND)
@@ -60,7 +60,7 @@ def test_the_same_photographs_give_the_same_projection(photos, monkeypatch) -> N
     assert all(np.array_equal(one[level], other[level]) for level in SMALL)
 
 
-def test_a_rotation_of_the_features_changes_no_field(folder, photos) -> None:
+def test_a_rotation_of_the_features_keeps_the_fields_and_fewer_dimensions_do_not(folder, photos) -> None:
     """All the directions keep every cosine, so the search must find what it finds without them; fewer need not."""
     a, b_prime = (np.asarray(Image.open(path)) for path in photos[:2])
     options = {"inversion": "vote", "search_iterations": 2}
@@ -83,7 +83,7 @@ def save(folder, arrays) -> None:
     (folder / "new.npz").unlink()
 
 
-def test_a_projection_becomes_part_of_the_model(folder, photos, monkeypatch) -> None:
+def test_an_added_projection_verifies_and_is_applied_for_the_search(folder, photos, monkeypatch) -> None:
     monkeypatch.setattr(projection, "DIMENSIONS", SMALL)
     before = read_card(folder)
     found = add_projection(Features(folder, BACKEND), photos)
@@ -95,7 +95,7 @@ def test_a_projection_becomes_part_of_the_model(folder, photos, monkeypatch) -> 
         assert np.array_equal(network.for_search(level, features[level]), features[level] @ matrix)
 
 
-def test_a_file_that_the_card_does_not_name_is_no_projection(folder) -> None:
+def test_a_projection_that_the_card_does_not_name_is_ignored(folder) -> None:
     np.savez(folder / PROJECTION, level1=np.ones((16, 4), np.float32))
     assert Features(folder, BACKEND).projections == {}
 
@@ -122,7 +122,7 @@ def test_too_narrow_a_network_and_too_few_photographs_are_refused(folder, photos
         (None, "cannot be read; it may be damaged"),
     ],
 )
-def test_a_projection_that_does_not_fit_is_one_clear_line(folder, arrays, message) -> None:
+def test_a_projection_that_does_not_fit_is_refused_in_one_line(folder, arrays, message) -> None:
     if arrays:
         save(folder, arrays)
     else:

@@ -226,7 +226,7 @@ def test_the_graphs_of_a_folder_share_one_copy_of_the_weights(tmp_path):
         np.testing.assert_array_equal(actual, expected)
 
 
-def test_the_fingerprint_tells_networks_apart_that_differ_only_in_the_shared_weights(tmp_path):
+def test_fingerprints_differ_where_only_the_shared_weights_differ(tmp_path):
     one = random_network((16, 16, 16, 16, 16))
     other = replace(one, weights=dict(one.weights) | {"conv3_2.weight": one.weights["conv3_2.weight"] + 1})
     cards = []

@@ -128,7 +128,7 @@ def test_verify_names_the_damaged_file_and_the_cure(tiny, tmp_path):
         verify(moved)
 
 
-def test_shared_weights_belong_to_the_folder(tmp_path):
+def test_damaged_and_missing_shared_weights_are_named(tmp_path):
     folder = tmp_path / "mine"
     export(random_network((16, 16, 16, 16, 16)), folder, CARD_OF)
     verify(folder)
