@@ -1,8 +1,9 @@
 """The method of the paper: from two pictures to the nearest-neighbour fields between them, and from fields to pictures.
 
-Here live the coarse-to-fine loop (`matching`), its parts (`features`, `nnf`, `inversion`), how a field becomes a picture
-(`painting`, `photo` with `multigrid`), how a user steers the matching (`guidance`), what can be done with a field (`flow`),
-and how much memory all that takes (`memory`). Section numbers are those of Liao et al. 2017.
+Here live the coarse-to-fine loop (`matching`) and its parts (`features`, `projection`, `nnf`, `inversion`), how a field
+becomes a picture (`painting`, `photo` with `multigrid`), how a user steers the matching (`guidance`), what can be done with
+a field (`flow`), how much memory a run takes (`memory`), and how far it is (`progress`). Section numbers in this wing are
+those of Liao et al. 2017.
 
 What comes in: arrays, settings, and a backend that runs the kernels. Nothing here reads an argument of the command line
 or asks which device it runs on.
