@@ -284,6 +284,33 @@ def test_muon_takes_the_steps_of_torch(distill):
         assert (ours - theirs).norm() < 0.02 * (theirs - start).norm()
 
 
+@pytest.mark.parametrize(("height", "width"), [(20, 12), (4, 8)])
+def test_winograds_convolution_is_the_usual_one_with_its_gradients(distill, height, width):
+    from winograd import convolve
+
+    torch.manual_seed(0)
+    found = []
+    for layer in (convolve, lambda x, kernel, bias: torch.nn.functional.conv2d(x, kernel, bias, padding=1)):
+        generator = torch.Generator().manual_seed(0)
+        shapes = (2, 5, height, width), (7, 5, 3, 3), (7,)
+        inputs = [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
+        result = layer(*inputs)
+        (result * torch.linspace(-1, 1, result.numel()).view_as(result)).sum().backward()
+        found.append([result.detach(), *(tensor.grad for tensor in inputs)])
+    for ours, usual in zip(*found, strict=True):
+        torch.testing.assert_close(ours, usual, rtol=1e-4, atol=1e-5 * usual.abs().max().item())
+
+
+def test_the_student_has_the_same_features_in_training(distill):
+    torch.manual_seed(0)
+    student, image = distill.Student(), torch.rand(2, 3, 96, 64)
+    with torch.no_grad():
+        training, evaluation = student.train()(image), student.eval()(image)
+    for level in distill.LEVELS:
+        torch.testing.assert_close(training[level], evaluation[level], rtol=1e-3, atol=1e-4)
+    assert any((training[level] != evaluation[level]).any() for level in distill.LEVELS)  # it was another algorithm
+
+
 def test_a_missing_teacher_and_an_empty_folder_are_one_clear_line(distill, inputs, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(SystemExit, match="no photos in"):
