@@ -4,11 +4,13 @@
     caffe        .caffemodel   the authors' own file; the original weights
     torch        .pth          state dict of PyTorch; torchvision's names, or this project's `conv1_1.weight` ..
     safetensors  .safetensors  the same names; timm's are torchvision's
-    onnx         .onnx         a plain VGG-19; the order of the graph tells the layers, not their names
+    onnx         .onnx         a plain VGG-19, as MXNet, torch.onnx and tf2onnx write it; the order of the graph tells the
+                               layers, not their names
 
 The content of a file tells its kind, not its name. Nothing in a file is ever run, and links to other files are not
 followed. Any widths are accepted, and VGG-16; layers after conv5_1 are not read. A file does not tell the input that its
-weights were trained for. By default that is the input of the published file of its kind, and `read` takes another.
+weights were trained for. By default that is the input of the published file of its kind, and `read` takes another; only
+an ONNX graph may have preprocessing of its own.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import numpy as np
 from ..errors import ModelError
 from . import caffe
 from .export import CONVOLUTIONS, Network
+from .onnx_weights import DAMAGED, read_graph
 from .torch_zip import TorchZip
 
 PREPROCESSING: Mapping[str, dict[str, Any]] = {
@@ -36,9 +39,8 @@ PREPROCESSING: Mapping[str, dict[str, Any]] = {
 """The input of conv1_1. `caffe`: BGR in 0..255 minus the mean, as the original weights; `imagenet`: RGB in 0..1 minus the
 mean, over the standard deviation, as torchvision, timm and the ONNX zoo; `compact`: (RGB - .45) / .25."""
 
-DAMAGED = "it is truncated or damaged; download it again"
-
-Found = tuple[dict[str, np.ndarray], str]  # weights as `Network` names them, key of `PREPROCESSING`
+# Weights as `Network` names them; key of `PREPROCESSING`, or what gives such settings when nobody chose others.
+Found = tuple[dict[str, np.ndarray], str | Callable[[], Mapping[str, Any]]]
 
 
 def read(path: Path, preprocessing: str | None = None) -> tuple[Network, str]:
@@ -54,7 +56,9 @@ def read(path: Path, preprocessing: str | None = None) -> tuple[Network, str]:
     try:
         kind = recognise(path)
         weights, usual = _READERS[kind](path)
-        return Network(weights, **PREPROCESSING[preprocessing or usual]), kind
+        usual = preprocessing or usual
+        settings = PREPROCESSING[usual] if isinstance(usual, str) else usual()
+        return Network(weights, **settings), kind
     except ModelError as error:
         raise ModelError(f"{path}: {_line(error)}") from error
     except (OSError, EOFError, ValueError, TypeError, RuntimeError, KeyError, zipfile.BadZipFile) as error:
@@ -218,44 +222,17 @@ def _read_safetensors(path: Path) -> Found:
         raise ModelError(f"{DAMAGED} ({error})") from error
 
 
-_PASSED_OVER = {"Relu", "Identity", "Dropout", "Constant"}
-_EXPECTED: Mapping[str, dict[str, Any]] = {
-    "Conv": {"strides": [1, 1], "pads": [1, 1, 1, 1], "dilations": [1, 1], "group": 1},
-    "MaxPool": {"strides": [2, 2], "kernel_shape": [2, 2], "pads": [0, 0, 0, 0]},
-}
-
-
 def _read_onnx(path: Path) -> Found:
-    onnx = _import("onnx")
-    try:
-        graph = onnx.load(path, format="protobuf", load_external_data=False).graph
-    except Exception as error:  # protobuf's own, of whichever implementation runs
-        raise ModelError(f"{DAMAGED} ({error})") from error
-    stored = {tensor.name: tensor for tensor in graph.initializer if tensor.data_location != onnx.TensorProto.EXTERNAL}
+    _import("onnx")
+    contents = read_graph(path)
     weights: dict[str, np.ndarray] = {}
-    level, index = 1, 0
-    for node in graph.node:
-        where = f"node {node.name or next(iter(node.output), 'without name')} ({node.op_type})"
-        if node.op_type in _EXPECTED:
-            has = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
-            for key, value in _EXPECTED[node.op_type].items():
-                if has.get(key, value) != value:
-                    raise ModelError(f"{where} has {key} {has[key]}; a plain VGG-19 has {value}")
-        if node.op_type == "MaxPool":
-            level, index = level + 1, 0
-        elif node.op_type == "Conv":
-            index += 1
-            for part, name in zip(("weight", "bias"), node.input[1:], strict=False):
-                if name not in stored:
-                    raise ModelError(f"{where}: {name} is not stored in the file; save the weights in one file")
-                weights[f"{_layer(level, index)}.{part}"] = _floats(onnx.numpy_helper.to_array(stored[name]))
-            if level == 5:
-                break
-        elif node.op_type not in _PASSED_OVER:
-            raise ModelError(f"{where} comes before conv5_1; expected a plain VGG-19")
-    if not weights:
-        raise ModelError("has no convolutions; expected a plain VGG-19")
-    return weights, "imagenet"
+    for layer in contents.layers:
+        name = _layer(layer.level, layer.index)
+        weights[f"{name}.weight"] = _floats(layer.kernel)
+        if layer.bias is not None:
+            weights[f"{name}.bias"] = _floats(layer.bias)
+    usual = PREPROCESSING["caffe" if contents.channels_last else "imagenet"]  # Keras's are the original weights
+    return weights, lambda: contents.preprocessing() or usual
 
 
 _READERS: Mapping[str, Callable[[Path], Found]] = {

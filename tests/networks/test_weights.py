@@ -223,9 +223,6 @@ def test_integer_weights_are_refused(tmp_path, weights):
 
 
 def test_an_onnx_file_of_another_network_is_refused(tmp_path, weights):
-    onnx.save(build_features(Network(weights, **PREPROCESSING["imagenet"])), tmp_path / "ours.onnx")
-    with pytest.raises(ModelError, match=r"\(Sub\) comes before conv5_1; expected a plain VGG-19"):
-        read(tmp_path / "ours.onnx")
     write_onnx(tmp_path / "strided.onnx", weights)
     model = onnx.load(tmp_path / "strided.onnx")
     attributes = {item.name: item for item in model.graph.node[0].attribute}
@@ -233,6 +230,169 @@ def test_an_onnx_file_of_another_network_is_refused(tmp_path, weights):
     onnx.save(model, tmp_path / "strided.onnx")
     with pytest.raises(ModelError, match=r"\(Conv\) has strides \[2, 2\]; a plain VGG-19 has \[1, 1\]"):
         read(tmp_path / "strided.onnx")
+
+
+# -- what tf2onnx and torch.onnx write --------------------------------------------------------------------------------
+
+
+class Graph:
+    """A plain VGG up to conv5_1 node by node, for nodes to be put in between."""
+
+    def __init__(self, weights, shape=(1, 3, "h", "w"), constant_nodes: bool = False):
+        self.weights, self.shape, self.constant_nodes = weights, shape, constant_nodes
+        self.nodes, self.tensors, self.x = [], [], "picture"
+
+    def constant(self, value) -> str:
+        name = f"constant_{len(self.nodes)}_{len(self.tensors)}"
+        tensor = onnx.numpy_helper.from_array(np.asarray(value), name)
+        if self.constant_nodes:
+            self.nodes.append(onnx.helper.make_node("Constant", [], [f"{name}_value"], value=tensor))
+            self.nodes.append(onnx.helper.make_node("Identity", [f"{name}_value"], [name]))
+        else:
+            self.tensors.append(tensor)
+        return name
+
+    def op(self, kind, *constants, first=False, **attributes):
+        given = [self.constant(value) for value in constants]
+        inputs = [*given, self.x] if first else [self.x, *given]
+        self.x = f"{kind}_{len(self.nodes)}"
+        self.nodes.append(onnx.helper.make_node(kind, inputs, [self.x], name=self.x, **attributes))
+        return self
+
+    def vgg(self, pad_nodes=False, bias_nodes=False, auto_pad=False, transposed_outputs=False):
+        pads = {} if pad_nodes else {"auto_pad": "SAME_UPPER"} if auto_pad else {"pads": [1, 1, 1, 1]}
+        for layer in (layer for layer in CONVOLUTIONS if f"{layer}.weight" in self.weights):
+            kernel, bias = (self.weights[f"{layer}.{part}"] for part in ("weight", "bias"))
+            if layer.endswith("_1") and layer != "conv1_1":
+                self.op("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
+            if pad_nodes:
+                self.op("Pad", np.int64([0, 0, 1, 1, 0, 0, 1, 1]), np.float32(0))
+            self.op("Conv", kernel, *(() if bias_nodes else (bias,)), **pads)
+            if bias_nodes:
+                self.op("Add", bias[:, None, None])
+            self.op("Relu")
+            if transposed_outputs and layer.endswith("_1"):  # as tf2onnx does for an output with channels last
+                name = f"{layer}_nhwc"
+                self.nodes.append(onnx.helper.make_node("Transpose", [self.x], [name], perm=[0, 2, 3, 1]))
+        return self
+
+    def save(self, path):
+        info, kind = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+        free = [None] * 4
+        graph = onnx.helper.make_graph(
+            self.nodes, "vgg", [info("picture", kind, self.shape)], [info(self.x, kind, free)], self.tensors
+        )
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+        onnx.checker.check_model(model, full_check=True)
+        onnx.save(model, path)
+        return path
+
+
+NHWC = (1, "h", "w", 3)
+MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+CAFFE_MEAN = np.float32([103.939, 116.779, 123.68])
+
+
+def column(values):
+    return np.float32(values).reshape(1, 3, 1, 1)
+
+
+def to_nchw(graph):
+    return graph.op("Transpose", perm=[0, 3, 1, 2])
+
+
+def reverse(graph, axis):
+    return graph.op("Slice", *(np.int64([value]) for value in (-1, np.iinfo(np.int64).min, axis, -1)))
+
+
+# name -> the graph, and what it takes: largest value, channels reversed to BGR
+WRITTEN = {
+    "torch.onnx": lambda w: (Graph(w).op("Sub", column(MEAN)).op("Div", column(STD)).vgg(), 1, False),
+    "mean and factor": lambda w: (
+        Graph(w).op("Mul", np.float32(1 / 255)).op("Add", column(-MEAN)).op("Mul", column(1 / STD)).vgg(), 255, False),
+    "divided first": lambda w: (
+        Graph(w).op("Div", np.float32(255)).op("Sub", column(MEAN)).op("Div", column(STD)).vgg(), 255, False),
+    "-1 .. 1": lambda w: (Graph(w).op("Div", np.float32(127.5)).op("Sub", np.float32(1)).vgg(), 255, False),
+    "only / 255": lambda w: (Graph(w).op("Div", np.float32(255)).vgg(), 255, False),
+    "only * 255": lambda w: (Graph(w).op("Mul", np.float32(255)).vgg(), 1, False),
+    "tf2onnx caffe": lambda w: (
+        to_nchw(reverse(Graph(w, NHWC), 3).op("Sub", CAFFE_MEAN)).vgg(transposed_outputs=True), 255, False),
+    "tf2onnx, transposed first": lambda w: (to_nchw(Graph(w, NHWC)).op("Sub", column(CAFFE_MEAN)).vgg(), 255, True),
+    "gathered": lambda w: (
+        Graph(w).op("Mul", np.float32(255)).op("Gather", np.int64([2, 1, 0]), axis=1).op("Sub", column(CAFFE_MEAN))
+        .vgg(), 1, False),
+    "BGR for RGB weights": lambda w: (
+        reverse(Graph(w), 1).op("Sub", column(MEAN)).op("Div", column(STD)).vgg(), 1, True),
+    "pads and biases as nodes": lambda w: (
+        Graph(w).op("Sub", column(MEAN)).vgg(pad_nodes=True, bias_nodes=True), 1, False),
+    "auto_pad": lambda w: (Graph(w).op("Sub", column(MEAN)).vgg(auto_pad=True), 1, False),
+    "constant nodes": lambda w: (Graph(w, constant_nodes=True).op("Sub", column(MEAN)).vgg(), 1, False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("writer", WRITTEN)
+@pytest.mark.parametrize("layers", [CONVOLUTIONS, tuple(layer for layer in CONVOLUTIONS if layer[5:] != "_4")])
+def test_preprocessing_in_a_graph_becomes_the_networks(tmp_path, writer, layers):
+    weights = random_weights(WIDTHS, seed=5, layers=layers)
+    graph, largest, takes_bgr = WRITTEN[writer](weights)
+    network, kind = read(graph.save(tmp_path / "f.onnx"))
+    assert kind == "onnx" and network.layers == layers
+    image = picture(32, 48)
+    x = (image[::-1] if takes_bgr else image)[None] * np.float32(largest)
+    x = x.transpose(0, 2, 3, 1) if graph.shape == NHWC else x
+    expected = onnxruntime.InferenceSession(tmp_path / "f.onnx", providers=["CPUExecutionProvider"]).run(
+        None, {"picture": np.ascontiguousarray(x)}
+    )[0]
+    actual = features(network, image)[-1]
+    np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-4 * expected.max())
+    plain = plain_features(network, image)["relu5_1"]
+    np.testing.assert_allclose(actual[0], plain, rtol=1e-3, atol=1e-4 * plain.max())
+
+
+def test_graphs_without_preprocessing_have_that_of_their_kind(tmp_path, weights):
+    keras = to_nchw(Graph(weights, NHWC)).vgg().save(tmp_path / "keras.onnx")
+    assert read(keras)[0].std == PREPROCESSING["caffe"]["std"] and read(keras)[0].bgr
+    torch = Graph(weights).vgg().save(tmp_path / "torch.onnx")
+    assert read(torch)[0].mean == PREPROCESSING["imagenet"]["mean"]
+    own = Graph(weights).op("Sub", column(MEAN)).vgg().save(tmp_path / "own.onnx")
+    assert read(own, "compact")[0].mean == PREPROCESSING["compact"]["mean"]
+
+
+def test_the_projects_own_graph_is_read(tmp_path, weights):
+    for name, settings in PREPROCESSING.items():
+        onnx.save(build_features(Network(weights, **settings)), tmp_path / name)
+        network = read(tmp_path / name)[0]
+        ours = features(network, picture(32, 48))[-1], features(Network(weights, **settings), picture(32, 48))[-1]
+        np.testing.assert_allclose(*ours, rtol=1e-3, atol=1e-5 * ours[0].max())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda g: g.op("Sigmoid").vgg(), r"node Sigmoid_0 \(Sigmoid\) comes before conv5_1"),
+        (lambda g: g.op("Sub", np.float32([1, 2, 3, 4])).vgg(), r"node Sub_0 \(Sub\) comes before conv5_1"),
+        (lambda g: g.op("Div", np.float32(1), first=True).vgg(), r"node Div_0 \(Div\) comes before conv5_1"),
+        (lambda g: g.op("Transpose", perm=[0, 1, 3, 2]).vgg(), r"node Transpose_0 \(Transpose\) comes before conv5_1"),
+        (lambda g: g.op("Gather", np.int64([1, 0, 2]), axis=1).vgg(), r"node Gather_0 \(Gather\) comes before conv5_1"),
+        (lambda g: reverse(g, 2).vgg(), r"node Slice_0 \(Slice\) comes before conv5_1"),
+        (lambda g: g.op("Relu").vgg(), r"node Relu_0 \(Relu\) comes before conv5_1"),
+        (lambda g: g.op("Pad", np.int64([0, 0, 2, 2, 0, 0, 2, 2])).vgg(), r"node Pad_0 \(Pad\) comes before conv5_1"),
+        (lambda g: g.op("Pad", np.int64([0, 0, 1, 1, 0, 0, 1, 1]), np.float32(1)).vgg(), r"node Pad_0 \(Pad\) comes"),
+        (lambda g: g.op("Pad", np.int64([0, 0, 1, 1, 0, 0, 1, 1])).vgg(), r"Conv_1 \(Conv\) has pads \[1, 1, 1, 1\]"),
+        (lambda g: g.op("Pad", np.int64([0, 0, 1, 1, 0, 0, 1, 1])).op("Sub", np.float32(1)).vgg(),
+         r"Sub_1 \(Sub\) follows a Pad"),
+        (lambda g: g.op("Conv", g.weights["conv1_1.weight"]).op("Relu").vgg(), r"Conv_0 \(Conv\) has pads \[0, 0, 0, 0\]"),
+        (lambda g: g.op("Conv", g.weights["conv1_1.weight"], pads=[1] * 4).op("Conv", g.weights["conv1_2.weight"]),
+         r"Conv_1 \(Conv\) follows a convolution without a Relu between"),
+        (lambda g: g.op("Conv", g.weights["conv1_1.weight"], pads=[1] * 4).op("Add", np.float32(1)).op("Relu")
+         .op("Conv", g.weights["conv1_2.weight"], pads=[1] * 4), r"Add_1 \(Add\) adds an array of shape \(\)"),
+        (lambda g: g.op("Mul", np.float32(2)).vgg(), r"does not tell whether pictures are in 0\.\.1 or 0\.\.255"),
+    ],
+)  # fmt: skip
+def test_other_nodes_are_refused_by_name(tmp_path, weights, change, message):
+    change(Graph(weights)).save(tmp_path / "f.onnx")
+    with pytest.raises(ModelError, match=message):
+        read(tmp_path / "f.onnx")
 
 
 def test_control_characters_in_a_file_s_names_are_replaced_in_the_message(tmp_path, weights):

@@ -12,12 +12,25 @@ pytest.importorskip("safetensors", reason="distillation needs safetensors: the e
 onnx = pytest.importorskip("onnx", reason="the toy teacher is built with onnx")
 
 import torch  # noqa: E402
-from PIL import Image  # noqa: E402
+from PIL import Image, ImageOps  # noqa: E402
 from safetensors.numpy import load_file, save_file  # noqa: E402
+from vgg_files import plain_features, random_weights  # noqa: E402
 
-from analogy.networks.models import locate, verify  # noqa: E402
+from analogy.networks.export import Network, export  # noqa: E402
+from analogy.networks.models import Card, locate, verify  # noqa: E402
+from analogy.networks.weights import PREPROCESSING  # noqa: E402
 
 TOOL = Path(__file__).parents[2] / "tools" / "distill.py"
+
+
+def _looks():
+    spec = importlib.util.spec_from_file_location("distill_looks", TOOL.with_name("distill_looks.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+looks = _looks()
 
 
 def toy_teacher(path: Path) -> None:
@@ -103,7 +116,7 @@ def test_weights_have_the_names_and_shapes_of_the_compact_model(distill, inputs,
     distill.main(inputs + options(tmp_path / "run", steps=1))
     weights = load_file(tmp_path / "run" / distill.WEIGHTS_FILE)
     expected, channels = {}, 3
-    for level, convolutions, width in [(1, 2, 16), (2, 2, 32), (3, 4, 64), (4, 4, 128), (5, 1, 128)]:
+    for level, convolutions, width in [(1, 2, 16), (2, 2, 32), (3, 4, 64), (4, 4, 256), (5, 1, 256)]:
         for i in range(1, convolutions + 1):
             expected |= {f"conv{level}_{i}.weight": (width, channels, 3, 3), f"conv{level}_{i}.bias": (width,)}
             channels = width
@@ -112,7 +125,8 @@ def test_weights_have_the_names_and_shapes_of_the_compact_model(distill, inputs,
     verify(locate(tmp_path / "run" / "vgg19-compact"))  # the model folder is there, and whole
 
     trained = capsys.readouterr().out
-    distill.main([*inputs, "--threads", "1", "--evaluate", str(tmp_path / "run" / distill.WEIGHTS_FILE)])
+    evaluate = ["--evaluate", str(tmp_path / "run" / distill.WEIGHTS_FILE)]
+    distill.main([*inputs, *options(tmp_path / "run"), *evaluate])
     evaluated = capsys.readouterr().out.strip()
     assert evaluated.startswith("held-back errors")
     assert evaluated in trained
@@ -145,10 +159,10 @@ def test_written_weights_have_the_teachers_scale_and_order_patches_alike(distill
         for name in distill.LAYERS:
             student.kernels[name].mul_(5)  # after 13 layers the features are 1e9 times too large
     rng, level_side = np.random.default_rng(0), {level: 48 >> (level - 1) for level in distill.LEVELS}
-    pool = {"images": rng.integers(0, 256, (2, 48, 48, 3), dtype=np.uint8)}
+    pool: dict = {"images": rng.integers(0, 256, (2, 48, 48, 3), dtype=np.uint8)}
     for level, side in level_side.items():
         pool[f"index{level}"] = np.tile(np.arange(side * side, dtype=np.int32), (2, 1))
-        pool[f"teacher{level}"] = rng.random((2, side * side, 8)).astype(np.float16) * level
+        pool[f"teacher0_{level}"] = rng.random((2, side * side, 8)).astype(np.float16) * level
     images, _, teacher = distill.batch_of(pool, np.arange(2))
     rescaled = {name: weight.numpy() for name, weight in distill.rescaled_weights(student, pool).items()}
     save_file(rescaled, tmp_path / "rescaled.safetensors")
@@ -156,9 +170,145 @@ def test_written_weights_have_the_teachers_scale_and_order_patches_alike(distill
     with torch.no_grad():
         before, after = student(images), rescaled(images)
     for level in distill.LEVELS:
-        torch.testing.assert_close(after[level].square().mean(), teacher[level].square().mean())
+        torch.testing.assert_close(after[level].square().mean(), teacher[level][0].square().mean())
         directions = [torch.nn.functional.normalize(f[level].flatten(0, 2), dim=1) for f in (before, after)]
         torch.testing.assert_close(*directions, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["raw", "projected", "both"])
+def test_targets_have_the_mean_cosine_of_their_parts_and_the_norm_of_the_first_teacher(distill, kind):
+    rng = np.random.default_rng(0)
+    pool = {"plain": np.array([True, False, True])}
+    for n, level in np.ndindex(2, 5):
+        pool[f"teacher{n}_{level + 1}"] = rng.random((3, 40, 30)).astype(np.float16)
+    for n in range(2):
+        pool[f"teacher{n}_1"][1] = 0  # of no plain photo: the directions must not see it
+    teachers = [distill.Teacher(None, None, weight) for weight in (3, 1)]
+    rows = {level: [torch.rand(20, 30), torch.rand(20, 30)] for level in distill.LEVELS}
+    target = distill.Targets(kind, teachers, [pool])(rows)[1]
+    expected = torch.zeros(20, 20)
+    for n, (own, weight) in enumerate(zip(rows[1], (0.75, 0.25), strict=True)):
+        seen = pool[f"teacher{n}_1"][[0, 2]].reshape(80, 30).astype(np.float64)
+        directions = np.linalg.svd(seen / np.linalg.norm(seen, axis=1, keepdims=True))[2][:16].T
+        raw = torch.nn.functional.normalize(own, dim=1)
+        projected = torch.nn.functional.normalize(raw @ torch.tensor(directions, dtype=torch.float32), dim=1)
+        parts = {"raw": [raw], "projected": [projected], "both": [raw, projected]}[kind]
+        expected += weight * sum(part @ part.T for part in parts) / len(parts)
+    direction = torch.nn.functional.normalize(target, dim=1)
+    torch.testing.assert_close(direction @ direction.T, expected)
+    torch.testing.assert_close(target.norm(dim=1), rows[1][0].norm(dim=1))
+
+
+def test_ranking_error_and_misses_of_a_small_case(distill):
+    """Five directions in the plane: the student exchanges the two nearest of the first."""
+    angle = {"teacher": [0, 0.3, 0.5, 1.2, 1.5], "student": [0, 0.5, 0.3, 1.2, 1.5]}
+    teacher, student = (
+        torch.tensor([[np.cos(a), np.sin(a)] for a in angle[k]]).float() for k in ("teacher", "student")
+    )
+    assert distill.misses(7 * teacher, teacher) == [0, 0]
+    assert distill.misses(student, teacher, (1, 2, 3)) == pytest.approx([0.2, 0, 0])
+    assert distill.misses((student[:1], student[1:]), (teacher[:1], teacher[1:]), (1, 2)) == [1, 0]
+    assert distill.misses((student[3:], student[3:]), (teacher[3:], teacher[3:])) == [0, 0]  # a pair is not oneself
+    assert distill.ranking_error(7 * teacher, teacher).item() == pytest.approx(0, abs=1e-6)
+    assert distill.ranking_error(torch.ones(5, 2), teacher).item() == pytest.approx(1, abs=1e-5)  # all alike: even
+    assert 0.01 < distill.ranking_error(student, teacher).item() < 1
+
+
+def test_a_teacher_may_be_weights_or_a_model_folder_or_several(distill, inputs, tmp_path):
+    weights = random_weights((3, 4, 5, 6, 7))
+    save_file(weights, tmp_path / "vgg.safetensors")
+    as_weights = f"{tmp_path / 'vgg.safetensors'},preprocessing=caffe"
+    export(Network(weights, **PREPROCESSING["caffe"]), tmp_path / "vgg", Card("vgg", "a test", (3, 4, 5, 6, 7), "", ""))
+    image = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+    expected = plain_features(Network(weights, **PREPROCESSING["caffe"]), image.transpose(2, 0, 1) / 255)
+    for words in (as_weights, f"{tmp_path / 'vgg'},weight=0.5"):
+        teacher = distill.load_teacher(words)
+        assert teacher.weight == (0.5 if "weight" in words.split(",")[1] else 1)
+        for level, rows in teacher.features(image).items():
+            wanted = expected[f"relu{level}_1"].reshape(rows.shape[1], -1).T
+            np.testing.assert_allclose(rows, wanted, rtol=1e-3, atol=1e-3 * wanted.max())
+    run = options(tmp_path / "run", steps=1)
+    distill.main([*inputs, *run, "--also", as_weights])
+    pool = distill.read_pool(next((tmp_path / "run" / "pool").glob("48px-*")))
+    assert pool["teacher0_3"].shape[2] == 8 and pool["teacher1_3"].shape[2] == 5
+    assert "toy" not in (tmp_path / "run" / "vgg19-compact" / "model.json").read_text()
+    with pytest.raises(SystemExit, match=r"was made with .*'also': \['.*vgg.safetensors"):
+        distill.main([*inputs, *run, "--resume"])
+    with pytest.raises(SystemExit, match=r"expected PATH\[,weight=W\]\[,preprocessing=NAME\]"):
+        distill.load_teacher(as_weights + ",scale=2")
+    with pytest.raises(SystemExit, match="preprocessing 'bgr' is unknown"):
+        distill.load_teacher(f"{tmp_path / 'vgg.safetensors'},preprocessing=bgr")
+
+
+def test_twins_are_the_same_pixels_in_two_looks(distill, inputs, monkeypatch):
+    pool = sys.modules["distill_pool"]
+    photos = pool.list_photos(Path(inputs[1]))[0]
+    monkeypatch.setattr(pool, "strong_look", lambda picture, rng: ImageOps.invert(picture))
+    monkeypatch.setattr(pool, "colour_cast", lambda picture, rng: picture)
+    monkeypatch.setattr(pool, "STRONG", 0)
+    for twins in (0, 1):
+        monkeypatch.setattr(pool, "TWINS", twins)
+        first, second = (pool.training_crop(photos, 48, 0, k) for k in (4, 5))
+        assert (255 - first.image == second.image).all() == (twins == 1)
+        assert (first.rng.permutation(99) == second.rng.permutation(99)).all() == (twins == 1)
+        assert second.plain <= (twins == 0)
+
+
+@pytest.mark.parametrize("look", sorted({look.__name__ for look in (*looks.DRAWN, *looks.COLOURED, looks.textured)}))
+def test_a_look_keeps_the_size_and_follows_its_seed(look):
+    size = (40, 32)
+    channels = [Image.effect_mandelbrot(size, (-2, -1.5, 1, 1.5), quality) for quality in (20, 50, 90)]
+    picture = Image.merge("RGB", channels)
+    one, same = (getattr(looks, look)(picture, np.random.default_rng(3)) for _ in range(2))
+    assert one.size == size and one.mode == "RGB"
+    assert one.tobytes() == same.tobytes() != picture.tobytes()
+
+
+def test_muon_takes_the_steps_of_torch(distill):
+    """Whose Newton-Schulz iteration runs in bfloat16: two to three digits."""
+    from muon import Muon
+
+    torch.manual_seed(0)
+    for shape in ((16, 40), (40, 16)):
+        start, ours = torch.randn(shape), None
+        theirs, ours = (torch.nn.Parameter(start.clone()) for _ in range(2))
+        optimisers = [
+            torch.optim.Muon([theirs], lr=0.1, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),
+            Muon([ours], lr=0.1, weight_decay=0.1),
+        ]
+        for _ in range(3):
+            theirs.grad = torch.randn(shape)
+            ours.grad = theirs.grad.clone()
+            for optimiser in optimisers:
+                optimiser.step()
+        assert (ours - theirs).norm() < 0.02 * (theirs - start).norm()
+
+
+@pytest.mark.parametrize(("height", "width"), [(20, 12), (4, 8)])
+def test_winograds_convolution_is_the_usual_one_with_its_gradients(distill, height, width):
+    from winograd import convolve
+
+    torch.manual_seed(0)
+    found = []
+    for layer in (convolve, lambda x, kernel, bias: torch.nn.functional.conv2d(x, kernel, bias, padding=1)):
+        generator = torch.Generator().manual_seed(0)
+        shapes = (2, 5, height, width), (7, 5, 3, 3), (7,)
+        inputs = [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
+        result = layer(*inputs)
+        (result * torch.linspace(-1, 1, result.numel()).view_as(result)).sum().backward()
+        found.append([result.detach(), *(tensor.grad for tensor in inputs)])
+    for ours, usual in zip(*found, strict=True):
+        torch.testing.assert_close(ours, usual, rtol=1e-4, atol=1e-5 * usual.abs().max().item())
+
+
+def test_the_student_has_the_same_features_in_training(distill):
+    torch.manual_seed(0)
+    student, image = distill.Student(), torch.rand(2, 3, 96, 64)
+    with torch.no_grad():
+        training, evaluation = student.train()(image), student.eval()(image)
+    for level in distill.LEVELS:
+        torch.testing.assert_close(training[level], evaluation[level], rtol=1e-3, atol=1e-4)
+    assert any((training[level] != evaluation[level]).any() for level in distill.LEVELS)  # it was another algorithm
 
 
 def test_a_missing_teacher_and_an_empty_folder_are_one_clear_line(distill, inputs, tmp_path):

@@ -1,0 +1,266 @@
+"""The convolutions of an ONNX graph, and what is done to a picture before the first of them.
+
+Read are the graphs that MXNet, torch.onnx and tf2onnx write of a plain VGG-19 or VGG-16, and this project's own. What
+lies between the input and the last convolution must be a chain of layers; branches off it are not looked at. In front
+of the first convolution may stand an affine map of each channel, an exchange of RGB and BGR, and the transposition of
+an input with channels last: they become the network's preprocessing. Every other node is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ModelError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""Of RGB in 0..1; it tells in which order the first convolution takes the channels, whatever the graph takes."""
+
+DAMAGED = "it is truncated or damaged; download it again"
+_ASIDE = {"Relu", "Identity", "Dropout"}  # between convolutions; in front of the first, only `Identity`
+_TO_NCHW = [0, 3, 1, 2]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution: which level, which of the level, kernel (O, I, h, w) and perhaps bias, as stored."""
+
+    level: int
+    index: int
+    kernel: np.ndarray
+    bias: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Contents:
+    """`preprocessing` gives mean, std and bgr as `Network` takes them, or None where the graph takes prepared pictures.
+
+    `channels_last`: the graph's input is NHWC, as in what tf2onnx makes of a Keras model.
+    """
+
+    layers: list[Layer]
+    preprocessing: Callable[[], dict[str, Any] | None]
+    channels_last: bool
+
+
+def read_graph(path: Path) -> Contents:
+    """What the graph in `path` holds up to conv5_1. Raises `ModelError` naming the first node that is not understood."""
+    import onnx
+
+    try:
+        graph = onnx.load(path, format="protobuf", load_external_data=False).graph
+    except Exception as error:  # protobuf's own, of whichever implementation runs
+        raise ModelError(f"{DAMAGED} ({error})") from error
+    return _Reader(onnx, graph).contents()
+
+
+class _Reader:
+    def __init__(self, onnx: Any, graph: Any):
+        self.onnx = onnx
+        self.tensors = {tensor.name: tensor for tensor in graph.initializer}
+        self.nodes = list(graph.node)
+        for node in self.nodes:
+            if node.op_type == "Constant" and "value" in (found := self.attributes(node)):
+                self.tensors[node.output[0]] = found["value"]
+            elif node.op_type == "Identity" and node.input[0] in self.tensors:
+                self.tensors[node.output[0]] = self.tensors[node.input[0]]
+        self.chain = self.find_chain()
+
+    def attributes(self, node: Any) -> dict[str, Any]:
+        return {item.name: self.onnx.helper.get_attribute_value(item) for item in node.attribute}
+
+    def value(self, node: Any, position: int) -> np.ndarray | None:
+        """The constant that a node has as an input; None where it has no such input."""
+        name = node.input[position] if len(node.input) > position else ""
+        if not name:
+            return None
+        tensor = self.tensors.get(name)
+        if tensor is None or tensor.data_location == self.onnx.TensorProto.EXTERNAL:
+            raise ModelError(f"{_name(node)}: {name} is not stored in the file; save the weights in one file")
+        return self.onnx.numpy_helper.to_array(tensor)
+
+    def find_chain(self) -> list[Any]:
+        """The nodes from the input to the last convolution, and the addition of its bias where that is a node."""
+        makers = {name: node for node in self.nodes for name in node.output}
+        last = next((node for node in reversed(self.nodes) if node.op_type == "Conv"), None)
+        if last is None:
+            raise ModelError("has no convolutions; expected a plain VGG-19")
+        found = {id(last): last}
+        while last is not None:
+            flowing = [name for name in last.input if name and name not in self.tensors]
+            last = makers.get(flowing[0]) if flowing else None
+            if last is not None and id(last) in found:
+                raise ModelError(f"{_name(last)} takes its own output; expected a plain VGG-19")
+            if last is not None:
+                found[id(last)] = last
+        chain = list(found.values())[::-1]
+        return chain + [node for node in self.nodes if node.op_type == "Add" and chain[-1].output[0] in node.input]
+
+    def contents(self) -> Contents:
+        before, layers = _Before(self), list[Layer]()
+        level, index, padded, wants_relu = 1, 0, False, False
+        for node in self.chain:
+            kind, where = node.op_type, _name(node)
+            if wants_relu and kind == "Add" and layers[-1].bias is None:  # a bias of its own
+                bias = next((self.value(node, n) for n in (0, 1) if node.input[n] in self.tensors), None)
+                layers[-1] = Layer(level, index, layers[-1].kernel, _per_channel(bias, layers[-1].kernel, where))
+            elif level == 5 and index:
+                break
+            elif kind in ("Conv", "MaxPool") and wants_relu:
+                raise ModelError(f"{where} follows a convolution without a Relu between; expected a plain VGG-19")
+            elif kind == "Conv":
+                self.check(node, padded)
+                index, padded, wants_relu = index + 1, False, True
+                kernel = self.value(node, 1)
+                if kernel is None:
+                    raise ModelError(f"{where} has no kernel; {DAMAGED}")
+                layers.append(Layer(level, index, kernel, self.value(node, 2)))
+            elif padded:
+                raise ModelError(f"{where} follows a Pad; expected a convolution there")
+            elif kind == "MaxPool":
+                self.check(node)
+                level, index = level + 1, 0
+            elif kind == "Pad" and self.is_by_one(node, before.channels_last and not layers):
+                padded = True
+            elif kind == "Relu" and layers:
+                wants_relu = False
+            elif kind not in _ASIDE if layers else kind != "Identity" and not before.add(node):
+                raise ModelError(f"{where} comes before conv5_1; expected a plain VGG-19")
+        return Contents(layers, before.preprocessing, before.transposed)
+
+    def check(self, node: Any, padded: bool = False) -> None:
+        """That a convolution or a pooling is one of VGG-19's."""
+        has, side = self.attributes(node), [1, 1]
+        if node.op_type == "Conv":
+            pads = [0] * 4 if padded else [1] * 4
+            wanted = {"strides": ([1, 1], side), "pads": (pads, [0] * 4), "dilations": ([1, 1], side), "group": (1, 1)}
+        else:
+            wanted = {"strides": ([2, 2], side), "kernel_shape": ([2, 2], None), "pads": ([0] * 4, [0] * 4)}
+        if has.get("auto_pad", b"NOTSET") in (b"SAME_UPPER", b"SAME_LOWER"):  # an odd side may be padded at either end
+            has["pads"] = [0] * 4 if node.op_type == "MaxPool" else [1] * 4
+        for key, (value, default) in wanted.items():
+            if has.get(key, default) != value:
+                raise ModelError(f"{_name(node)} has {key} {has.get(key, default)}; a plain VGG-19 has {value}")
+
+    def is_by_one(self, node: Any, channels_last: bool) -> bool:
+        """Whether a Pad adds one zero around a picture, and nothing else."""
+        has = self.attributes(node)
+        pads = has["pads"] if "pads" in has else self.value(node, 1)
+        fill = has.get("value", 0.0) if "pads" in has else self.value(node, 2)
+        sides = [0, 1, 1, 0] if channels_last else [0, 0, 1, 1]
+        return (
+            has.get("mode", b"constant") == b"constant"
+            and not np.any(0.0 if fill is None else fill)
+            and pads is not None
+            and list(np.ravel(pads)) == sides * 2
+        )
+
+
+@dataclass
+class _Before:
+    """What stands before the first convolution, so far: value * scale + shift for each channel of the graph's input."""
+
+    reader: _Reader
+    scale: np.ndarray = field(default_factory=lambda: np.ones(3))
+    shift: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    reversed: bool = False  # the first convolution's channels are the input's in the opposite order
+    transposed: bool = False
+    scaled: bool = False
+
+    @property
+    def channels_last(self) -> bool:
+        return not self.transposed and any(self._to_nchw(node) for node in self.reader.chain)
+
+    def _to_nchw(self, node: Any) -> bool:
+        return node.op_type == "Transpose" and list(self.reader.attributes(node).get("perm", [])) == _TO_NCHW
+
+    def add(self, node: Any) -> bool:
+        """Take in a node; False where it is not understood."""
+        if node.op_type in ("Sub", "Add", "Mul", "Div"):
+            return self._affine(node)
+        if node.op_type in ("Gather", "Slice"):
+            return self._reverse(node)
+        if self._to_nchw(node) and not self.transposed:
+            self.transposed = True
+            return True
+        return False
+
+    def _affine(self, node: Any) -> bool:
+        stored = [n for n in (0, 1) if node.input[n] in self.reader.tensors]
+        if len(stored) != 1:
+            return False
+        constant = self.reader.value(node, stored[0])
+        shape = (1, 1, 1, 3) if self.channels_last else (1, 3, 1, 1)
+        try:
+            constant = np.broadcast_to(np.asarray(constant, float), shape).ravel()
+        except ValueError:
+            return False
+        first = stored == [0]  # constant - value, constant / value
+        if node.op_type == "Sub":
+            sign = -1 if first else 1
+            self.scale, self.shift = sign * self.scale, sign * (self.shift - constant)
+        elif node.op_type == "Add":
+            self.shift = self.shift + constant
+        elif (first and node.op_type == "Div") or not constant.all():
+            return False
+        else:
+            factor = constant if node.op_type == "Mul" else 1 / constant
+            self.scale, self.shift = self.scale * factor, self.shift * factor
+        self.scaled = True
+        return True
+
+    def _reverse(self, node: Any) -> bool:
+        """x[:, [2, 1, 0]] or x[:, ::-1] of the channels."""
+        axis = 3 if self.channels_last else 1
+        if node.op_type == "Gather":
+            indices = self.reader.value(node, 1)
+            on, order = self.reader.attributes(node).get("axis", 0), [] if indices is None else indices.ravel().tolist()
+            fits = on in (axis, axis - 4) and order in ([2, 1, 0], [-1, -2, -3])
+        else:
+            starts, ends, axes, steps = (self.reader.value(node, n) for n in (1, 2, 3, 4))
+            if starts is None or ends is None or axes is None or steps is None or starts.size != 1:
+                return False
+            cut = slice(int(starts[0]), int(ends[0]), int(steps[0]))
+            # As ONNX clamps: an end before the first element of a falling slice is beyond it.
+            end = None if cut.stop < -3 else cut.stop
+            fits = int(axes[0]) in (axis, axis - 4) and [0, 1, 2][cut.start : end : cut.step] == [2, 1, 0]
+        if fits:
+            self.scale, self.shift, self.reversed = self.scale[::-1], self.shift[::-1], not self.reversed
+        return fits
+
+    def preprocessing(self) -> dict[str, Any] | None:
+        """As `Network` takes it, if there is any. The value that becomes zero tells a graph for 0..1 from one for 0..255."""
+        if not self.scaled and not self.reversed:
+            return None
+        zero = -self.shift / self.scale
+        centred = not zero.any()  # then only the scale can tell
+        if (self.scale.min() >= 100) if centred else ((zero > 0) & (zero < 1)).all():
+            largest = 1.0
+        elif (0 < self.scale.max() <= 1 / 100) if centred else ((zero > 1) & (zero < 255)).all():
+            largest = 255.0
+        else:
+            raise ModelError(
+                f"the nodes before conv1_1 multiply by {self.scale.tolist()} and add {self.shift.tolist()}, which does "
+                "not tell whether pictures are in 0..1 or 0..255; name it by --preprocessing"
+            )
+        mean, std = zero / largest, 1 / (self.scale * largest)
+        known = [np.allclose(mean, order, atol=2e-3) for order in (IMAGENET_MEAN, IMAGENET_MEAN[::-1])]
+        bgr = known[1] if any(known) else self.reversed
+        if bgr:
+            mean, std = mean[::-1], std[::-1]
+        return {"mean": tuple(mean.tolist()), "std": tuple(std.tolist()), "bgr": bgr}
+
+
+def _per_channel(bias: np.ndarray | None, kernel: np.ndarray, where: str) -> np.ndarray:
+    shape = () if bias is None else bias.shape
+    if bias is None or shape[-3:] != (len(kernel), 1, 1) or bias.size != len(kernel):
+        raise ModelError(f"{where} adds an array of shape {shape}; expected a bias of {(len(kernel), 1, 1)}")
+    return bias.ravel()
+
+
+def _name(node: Any) -> str:
+    return f"node {node.name or next(iter(node.output), 'without name')} ({node.op_type})"
