@@ -35,7 +35,7 @@ def test_a_simulated_transfer_agrees_with_the_cpu_in_97_percent_of_the_pixels(si
         "masks": {"inversion": "vote", "mask_a": halves(a.shape[:2]), "mask_b": halves(b_prime.shape[:2])},
         "projected": {"inversion": "vote"},
     }[way]
-    projections = {4: rng.standard_normal((128, 32), np.float32)} if way == "projected" else {}
+    projections = {4: rng.standard_normal((256, 32), np.float32)} if way == "projected" else {}
     results = []
     for backend in (None, simulated):
         engine = Engine(device="cpu", threads=2)

@@ -40,6 +40,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 
+from analogy.backends.cpu import CpuBackend
+from analogy.method.features import Features
+from analogy.method.projection import add_projection
 from analogy.networks.export import Network, export
 from analogy.networks.models import Card
 
@@ -62,6 +65,7 @@ from distill_pool import (
 from muon import Muon
 
 WIDTHS = {1: 16, 2: 32, 3: 64, 4: 256, 5: 256}  # the deep maps are small, and hardest to teach
+SEARCH_DIMENSIONS = WIDTHS | {4: 128, 5: 128}  # principal directions of the student that the search sees
 LAYERS = [f"conv{level}_{i + 1}" for level, count in zip(LEVELS, (2, 2, 4, 4, 1), strict=True) for i in range(count)]
 LEVEL_WEIGHT = {1: 1.0, 2: 1.0, 3: 1.0, 4: 1.5, 5: 2.0}  # the deep levels are the hardest, and start the search
 TERMS = {"linear": 1.0, "relational": 4.0, "ranking": 2.0, "norm": 0.5}
@@ -400,7 +404,7 @@ def train(args: argparse.Namespace) -> None:
 
 
 def write_model(run: Path, args: argparse.Namespace) -> None:
-    """The weights of a finished run as a model folder in it, with its card."""
+    """The weights of a finished run as a model folder in it, with its card and a projection for the search."""
     weights = {name: array.numpy() for name, array in load_file(run / WEIGHTS_FILE).items()}
     network = Network(weights, mean=(0.45,) * 3, std=(0.25,) * 3)
     teachers = " and ".join(Path(words.partition(",")[0]).name for words in (args.teacher, *args.also))
@@ -415,6 +419,8 @@ def write_model(run: Path, args: argparse.Namespace) -> None:
     if folder.exists():
         shutil.rmtree(folder)  # of an earlier, shorter schedule
     export(network, folder, card)
+    photos, _ = list_photos(args.photos)
+    add_projection(Features(folder, CpuBackend(torch.get_num_threads())), photos, dimensions=SEARCH_DIMENSIONS)
     print(f"{folder} is the model")
 
 

@@ -6,9 +6,8 @@ A session is made when it is first needed, and kept. A graph that a run does not
 
 from __future__ import annotations
 
-import threading
 import zipfile
-from concurrent.futures import Future, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,10 @@ from ..networks.models import PROJECTION, Card, check_graph, read_card
 
 LEVELS = (5, 4, 3, 2, 1)
 """From coarse to fine. Level L is the feature map relu(L)_1, with a stride of 2 ** (L - 1)."""
+
+
+_MOST_RUNS = 64
+"""Runs of one network at a time, for callers in as many threads."""
 
 
 def level_size(size: Size, level: int) -> Size:
@@ -40,6 +43,9 @@ class Features:
         self.card = read_card(folder)
         self.projections = _read_projections(folder, self.card, backend)
         self._sessions: dict[str, Any] = {}
+        # One thread for each run at a time, kept: the C library gives each thread memory of its own, and a new thread for
+        # each run would leave the last one's behind.
+        self._runners = ThreadPoolExecutor(_MOST_RUNS, thread_name_prefix="analogy-network")
 
     def pyramid(self, image: Array) -> dict[int, Array]:
         """Features of a picture (H, W, 3) uint8 RGB: level -> (ceil(H / s), ceil(W / s), C) float32, s = 2 ** (level - 1)."""
@@ -62,7 +68,7 @@ class Features:
         return Objective(self, level, target, (1, self.card.widths[level - 2], *size))
 
     def run(self, graph: str, inputs: dict[str, Array], outputs: dict[str, tuple[int, ...]]) -> dict[str, Array]:
-        """Run what a graph needs for `outputs`, name -> shape. Returns name -> array. All are float32, of the backend."""
+        """Run a graph on `inputs`. `outputs`: name -> shape. Returns name -> array; all arrays are the backend's, float32."""
         xp, session = self.backend.xp, self._session(graph)
         inputs = {name: self.backend.asarray(array) for name, array in inputs.items()}
         results = {name: xp.empty(shape, xp.float32) for name, shape in outputs.items()}
@@ -72,8 +78,24 @@ class Features:
             binding.bind_input(name, device, 0, np.float32, array.shape, self.backend.pointer(array))
         for name, array in results.items():
             binding.bind_output(name, device, 0, np.float32, array.shape, self.backend.pointer(array))
-        _run_interruptibly(session, binding)
+        self._run_interruptibly(session, binding)
         return results
+
+    def _run_interruptibly(self, session: Any, binding: Any) -> None:
+        """Run the session in another thread, so that Ctrl-C can end it. A full-width network takes seconds in one call.
+
+        Python handles signals only in the main thread, and not inside such a call.
+        """
+        import onnxruntime
+
+        options = onnxruntime.RunOptions()
+        run = self._runners.submit(session.run_with_iobinding, binding, options)
+        try:
+            run.result()
+        except BaseException:
+            options.terminate = True
+            wait([run])  # the arrays must live until the run has ended
+            raise
 
     def _session(self, graph: str) -> Any:
         if graph not in self._sessions:
@@ -91,7 +113,8 @@ class Objective:
     """
 
     def __init__(self, network: Features, level: int, target: Array, shape: tuple[int, ...]):
-        self.network, self.graph, self.target, self.shape = network, f"invert_{level}.onnx", target, shape
+        self.network, self.level, self.target, self.shape = network, level, target, shape
+        self.graph = f"invert_{level}.onnx"
         self.least = np.inf
         self.between: Array = None
 
@@ -109,8 +132,8 @@ class Objective:
         return result["loss"], result["gradient"]
 
     def features(self, x: Array) -> Array:
-        """The features relu(L-1)_1 of x: half the network, and no gradient."""
-        return self.network.run(self.graph, {"x": x, "target": self.target}, {"between": self.shape})["between"]
+        """The features relu(L-1)_1 of x, without the layers behind them and the gradient."""
+        return self.network.run(f"between_{self.level}.onnx", {"x": x}, {"between": self.shape})["between"]
 
 
 def _read_projections(folder: Path, card: Card, backend: Backend) -> dict[int, Array]:
@@ -153,33 +176,6 @@ def _load(path: Path, backend: Backend) -> Any:
     if session.get_providers()[0] != wanted:
         raise DeviceError(f"ONNX Runtime could not start {wanted} and offers {session.get_providers()[0]} instead")
     return session
-
-
-def _run_interruptibly(session: Any, binding: Any) -> None:
-    """Run the session in a thread of its own, so that Ctrl-C can end it. A full-width network takes seconds in one call.
-
-    Python handles signals only in the main thread, and not inside such a call.
-    """
-    import onnxruntime
-
-    options = onnxruntime.RunOptions()
-    options.only_execute_path_to_fetches = True
-    done: Future[None] = Future()
-
-    def run() -> None:
-        try:
-            session.run_with_iobinding(binding, options)
-            done.set_result(None)
-        except BaseException as error:  # raised again in the caller's thread
-            done.set_exception(error)
-
-    threading.Thread(target=run, name="analogy-network").start()
-    try:
-        done.result()
-    except BaseException:
-        options.terminate = True
-        wait([done])  # the arrays must live until the run has ended. Not Thread.join: an interrupt breaks it for good
-        raise
 
 
 def as_floats(backend: Backend, picture: np.ndarray) -> Array:

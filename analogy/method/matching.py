@@ -34,7 +34,7 @@ class Correspondences:
     error_ba: dict[int, Array]
 
 
-_SHARE_DONE = {5: 0.11, 4: 0.24, 3: 0.36, 2: 0.56, 1: 0.77}
+_SHARE_DONE = {5: 0.20, 4: 0.33, 3: 0.43, 2: 0.54, 1: 0.73}
 """Share of the time that has passed when a level begins, for the progress bar (measured on two cores)."""
 
 

@@ -8,7 +8,7 @@ blending keep them whole. Not in the paper, which searches on all channels.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from .features import LEVELS, Features
 from .progress import Progress
 
 DIMENSIONS = {1: 16, 2: 32, 3: 64, 4: 256, 5: 256}
-"""Directions to keep at each level. On VGG-16 they keep the cosines of positions nearly as they are at levels 4 and 5
-(relative error .05 and .08), and fewer make it worse there: .31 and .55 with 128."""
+"""Directions to keep at each level of a full-width network. On VGG-16 they keep the cosines of positions nearly as they
+are at levels 4 and 5 (relative error .05 and .08), and fewer make it worse there: .31 and .55 with 128."""
 PHOTOS = 130
 """Photographs to look at, at most; spread evenly over those given."""
 FEWEST = 16
@@ -43,15 +43,18 @@ def list_photos(folder: Path) -> list[Path]:
 
 
 def find_projection(
-    network: Features, photos: Sequence[Path], progress: Callable[[Progress], None] | None = None
+    network: Features,
+    photos: Sequence[Path],
+    progress: Callable[[Progress], None] | None = None,
+    dimensions: Mapping[int, int] = DIMENSIONS,
 ) -> dict[int, np.ndarray]:
-    """Level -> (C, k) float32 with orthonormal columns, for the levels with more than k = `DIMENSIONS` channels.
+    """Level -> (C, k) float32 with orthonormal columns, for the levels with more than k = dimensions[level] channels.
 
     The columns are the first k right singular vectors, not centred, of features divided by their L2 norm, at random
     positions of the photographs. Which positions depends on nothing but the number of photographs.
     """
     backend = network.backend
-    wide = [level for level in LEVELS if network.card.widths[level - 1] > DIMENSIONS[level]]
+    wide = [level for level in LEVELS if network.card.widths[level - 1] > dimensions[level]]
     products = {level: np.zeros((network.card.widths[level - 1],) * 2) for level in wide}
     chosen = [photos[i] for i in np.linspace(0, len(photos) - 1, min(PHOTOS, len(photos))).astype(int)]
     for number, path in enumerate(chosen):
@@ -66,22 +69,25 @@ def find_projection(
             products[level] += rows.T @ rows
     # The right singular vectors of a matrix are the eigenvectors of its product with itself, here in rising order.
     return {
-        level: np.linalg.eigh(product)[1][:, : -DIMENSIONS[level] - 1 : -1].astype(np.float32)
+        level: np.linalg.eigh(product)[1][:, : -dimensions[level] - 1 : -1].astype(np.float32)
         for level, product in products.items()
     }
 
 
 def add_projection(
-    network: Features, photos: Sequence[Path], progress: Callable[[Progress], None] | None = None
+    network: Features,
+    photos: Sequence[Path],
+    progress: Callable[[Progress], None] | None = None,
+    dimensions: Mapping[int, int] = DIMENSIONS,
 ) -> dict[int, np.ndarray]:
     """Find the projection of a network and put it into its model folder, for the next time the model is loaded.
 
     Raises `ModelError` for a network too narrow to gain by it, `ImageError` for a photograph that cannot be read,
     `OutputError` if the folder cannot be written.
     """
-    found = find_projection(network, photos, progress)
+    found = find_projection(network, photos, progress, dimensions)
     if not found:
-        widths, most = list(network.card.widths), list(map(DIMENSIONS.get, sorted(DIMENSIONS)))
+        widths, most = list(network.card.widths), [dimensions[level] for level in sorted(dimensions)]
         raise ModelError(f"{network.folder}: widths {widths} need no projection; it is for more channels than {most}")
     content = io.BytesIO()
     arrays: dict[str, Any] = {f"level{level}": matrix for level, matrix in found.items()}

@@ -12,8 +12,8 @@ Pooling is as in Caffe, the paper's framework: a last odd row or column has a wi
 one of ceil(H / 2) x ceil(W / 2), and every position has a parent in the coarser map. In the objective this is an explicit
 padding with zeros, which changes nothing after a ReLU and keeps the gradient simple.
 
-A model is a folder with `features.onnx`, `invert_5.onnx` .. `invert_2.onnx`, their common `weights.bin`, and `model.json`
-(see `models.py`). To export one takes the package `onnx`; to run it does not.
+A model is a folder with `features.onnx`, `invert_5.onnx` .. `invert_2.onnx`, `between_5.onnx` .. `between_2.onnx`, their
+common `weights.bin`, and `model.json` (see `models.py`). To export one takes the package `onnx`; to run it does not.
 """
 
 from __future__ import annotations
@@ -216,19 +216,8 @@ def build_objective(network: Network, level: int, dtype: Any = np.float32) -> Mo
     Outputs `loss` (scalar), `gradient` (like `x`), `between` (features relu(L-1)_1 of `x`).
     """
     g = _Graph(dtype)
-    names = network.layers
-    start = names.index(f"conv{level - SPAN}_1") + 1 if level > SPAN else 0
-    layers = names[start : names.index(f"conv{level}_1") + 1]
-    y = "x" if level > SPAN else _preprocess(g, network, "x")
-    steps = []
-    for layer in layers:
-        pool = None
-        if layer.endswith("_1") and layer != "conv1_1":
-            before = y
-            y, padded = _pool(g, before)
-            pool = (before, padded, y)
-        y = _convolve(g, network, layer, y)
-        steps.append((layer, y, pool))
+    steps = _forward(g, network, level, f"conv{level}_1")
+    y = steps[-1][1]
     error = g.op("Sub", y, "target")
     g.op("ReduceSum", g.op("Mul", error, error), name="loss", keepdims=0)
     gradient = g.op("Mul", error, g.number(2))
@@ -247,10 +236,41 @@ def build_objective(network: Network, level: int, dtype: Any = np.float32) -> Mo
     return g.model(f"invert_{level}", sizes, outputs)
 
 
+def build_between(network: Network, level: int, dtype: Any = np.float32) -> ModelProto:
+    """Graph `x` -> `between` of `build_objective` alone, without the layers behind it and the gradient."""
+    g = _Graph(dtype)
+    _forward(g, network, level, f"conv{level - 1}_1")
+    g.op("Identity", f"relu{level - 1}_1", name="between")
+    width = (3, *network.widths)
+    x, between = [1, width[level - SPAN], "h", "w"], [1, width[level - 1], "h_between", "w_between"]
+    return g.model(f"between_{level}", {"x": x}, {"between": between})
+
+
+def _forward(g: _Graph, network: Network, level: int, last: str) -> list[tuple[str, str, tuple[str, str, str] | None]]:
+    """The layers from `x`, two levels before `level`, to `last`.
+
+    Returns for each its name, its output, and (input, padded input, output) of the pooling before it, if there is one.
+    """
+    names = network.layers
+    start = names.index(f"conv{level - SPAN}_1") + 1 if level > SPAN else 0
+    y = "x" if level > SPAN else _preprocess(g, network, "x")
+    steps = []
+    for layer in names[start : names.index(last) + 1]:
+        pool = None
+        if layer.endswith("_1") and layer != "conv1_1":
+            before = y
+            y, padded = _pool(g, before)
+            pool = (before, padded, y)
+        y = _convolve(g, network, layer, y)
+        steps.append((layer, y, pool))
+    return steps
+
+
 def export(network: Network, folder: Path, card: Card) -> None:
     """Write the graphs and `model.json` of a model into `folder`, which must be new or empty: all files, or none."""
     graphs = {"features.onnx": build_features(network)}
     graphs |= {f"invert_{level}.onnx": build_objective(network, level) for level in (5, 4, 3, 2)}
+    graphs |= {f"between_{level}.onnx": build_between(network, level) for level in (5, 4, 3, 2)}
     assert set(graphs) == set(GRAPHS)
     weights = _share_weights(graphs.values())
     files = {name: model.SerializeToString() for name, model in graphs.items()}

@@ -20,7 +20,8 @@ from typing import Any
 from ..errors import ModelError, OutputError
 from .published import PUBLISHED
 
-GRAPHS = ("features.onnx", "invert_5.onnx", "invert_4.onnx", "invert_3.onnx", "invert_2.onnx")
+GRAPHS = ("features.onnx", *(f"{kind}_{level}.onnx" for level in (5, 4, 3, 2) for kind in ("invert", "between")))
+"""The feature pyramid; and for each level the objective of the inversion, and the part of it that gives the result."""
 CARD = "model.json"
 WEIGHTS = "weights.bin"
 """External data of the graphs. A folder whose graphs hold their weights themselves has no such file."""
@@ -143,8 +144,10 @@ def check_graph(path: Path, card: Card, session: Any) -> None:
         outputs: dict[str, int | None] = {f"relu{level}_1": channels[level] for level in range(1, 6)}
     else:
         level = int(path.stem[-1])
-        inputs = {"x": channels[level - 2], "target": channels[level]}
-        outputs = {"loss": None, "gradient": channels[level - 2], "between": channels[level - 1]}
+        inputs, outputs = {"x": channels[level - 2]}, {"between": channels[level - 1]}
+        if path.stem.startswith("invert"):
+            inputs |= {"target": channels[level]}
+            outputs |= {"loss": None, "gradient": channels[level - 2]}
     extra = [item.name for item in session.get_inputs() if item.name not in inputs]
     if extra:
         raise ModelError(

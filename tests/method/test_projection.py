@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import numpy as np
@@ -14,7 +15,7 @@ from analogy.errors import ImageError, ModelError
 from analogy.method import projection
 from analogy.method.features import Features
 from analogy.method.projection import FEWEST, add_projection, find_projection, list_photos
-from analogy.networks.models import DEFAULT, PROJECTION, add_file, locate, read_card, verify
+from analogy.networks.models import CARD, DEFAULT, PROJECTION, add_file, locate, read_card, verify
 
 BACKEND = CpuBackend(2)
 SMALL = {1: 8, 2: 16, 3: 32, 4: 64, 5: 64}
@@ -35,14 +36,19 @@ def photos(tmp_path_factory):
 
 @pytest.fixture
 def folder(tmp_path):
-    return shutil.copytree(locate(DEFAULT), tmp_path / "model")
+    """The shipped model without its projection."""
+    folder = shutil.copytree(locate(DEFAULT), tmp_path / "model")
+    card = json.loads((folder / CARD).read_text())
+    del card["sha256"][PROJECTION]
+    (folder / CARD).write_text(json.dumps(card))
+    (folder / PROJECTION).unlink()
+    return folder
 
 
 def test_the_projection_keeps_as_much_as_a_singular_value_decomposition(photos, monkeypatch) -> None:
-    monkeypatch.setattr(projection, "DIMENSIONS", SMALL)
     monkeypatch.setattr(projection, "POSITIONS", 10**6)  # all of them, so that the test can see the same
     network = Features(locate(DEFAULT), BACKEND)
-    found = find_projection(network, photos)
+    found = find_projection(network, photos, dimensions=SMALL)
     assert {level: matrix.shape[1] for level, matrix in found.items()} == SMALL
     pyramids = [network.pyramid(np.asarray(Image.open(path))) for path in photos]
     for level, matrix in found.items():
@@ -54,9 +60,8 @@ def test_the_projection_keeps_as_much_as_a_singular_value_decomposition(photos, 
         assert kept == pytest.approx(np.square(values[: matrix.shape[1]]).sum() / np.square(values).sum(), abs=1e-5)
 
 
-def test_the_same_photographs_give_the_same_projection(photos, monkeypatch) -> None:
-    monkeypatch.setattr(projection, "DIMENSIONS", SMALL)
-    one, other = (find_projection(Features(locate(DEFAULT), BACKEND), photos) for _ in range(2))
+def test_the_same_photographs_give_the_same_projection(photos) -> None:
+    one, other = (find_projection(Features(locate(DEFAULT), BACKEND), photos, dimensions=SMALL) for _ in range(2))
     assert all(np.array_equal(one[level], other[level]) for level in SMALL)
 
 
@@ -83,10 +88,9 @@ def save(folder, arrays) -> None:
     (folder / "new.npz").unlink()
 
 
-def test_an_added_projection_verifies_and_is_applied_for_the_search(folder, photos, monkeypatch) -> None:
-    monkeypatch.setattr(projection, "DIMENSIONS", SMALL)
+def test_an_added_projection_verifies_and_is_applied_for_the_search(folder, photos) -> None:
     before = read_card(folder)
-    found = add_projection(Features(folder, BACKEND), photos)
+    found = add_projection(Features(folder, BACKEND), photos, dimensions=SMALL)
     verify(folder)
     assert read_card(folder).fingerprint != before.fingerprint
     network = Features(folder, BACKEND)

@@ -12,7 +12,14 @@ from onnx.reference import ReferenceEvaluator
 from vgg_files import IMAGENET, picture, plain_features, random_network, random_weights, run_layers
 
 from analogy.errors import ModelError
-from analogy.networks.export import CONVOLUTIONS, Network, build_features, build_objective, export
+from analogy.networks.export import (
+    CONVOLUTIONS,
+    Network,
+    build_between,
+    build_features,
+    build_objective,
+    export,
+)
 from analogy.networks.models import GRAPHS, WEIGHTS, Card, locate, read_card, verify
 
 SIZES = [(16, 16), (17, 19), (33, 16), (48, 45), (1, 5)]
@@ -189,6 +196,21 @@ def test_vgg16_exports_to_the_features_and_objective_of_its_eleven_layers():
     relus = run_layers(network.weights, x[0], [layer for layer in SPAN_LAYERS[5] if layer in layers])
     np.testing.assert_allclose(loss, ((relus["relu5_1"] - target[0]) ** 2).sum(), rtol=1e-10)
     np.testing.assert_allclose(between[0], relus["relu4_1"], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("size", [(16, 16), (17, 19), (33, 16)])
+def test_between_alone_equals_that_of_the_objective(level, size):
+    network = random_network()
+    width, stride = (3, *network.widths), 2 ** max(level - 3, 0)
+    x = np.random.default_rng(level).random((1, width[level - 2], *(-(-side // stride) for side in size)), np.float32)
+    whole, alone = (
+        onnxruntime.InferenceSession(build(network, level).SerializeToString(), providers=["CPUExecutionProvider"])
+        for build in (build_objective, build_between)
+    )
+    [between] = alone.run(["between"], {"x": x})
+    target = np.zeros((1, width[level], *(-(-side // 2) for side in between.shape[2:])), np.float32)
+    np.testing.assert_array_equal(between, whole.run(["between"], {"x": x, "target": target})[0])
 
 
 def test_export_writes_all_graphs_and_a_card_that_verify(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from vgg_files import random_network
 
 from analogy.errors import ModelError, OutputError
-from analogy.networks.export import build_features, build_objective, export
+from analogy.networks.export import build_between, build_features, build_objective, export
 from analogy.networks.models import (
     CARD,
     DEFAULT,
@@ -46,6 +46,7 @@ def graphs():
     network = random_network(WIDTHS)
     models = {"features.onnx": build_features(network)}
     models |= {f"invert_{level}.onnx": build_objective(network, level) for level in (5, 4, 3, 2)}
+    models |= {f"between_{level}.onnx": build_between(network, level) for level in (5, 4, 3, 2)}
     return {name: model.SerializeToString() for name, model in models.items()}
 
 
@@ -163,14 +164,15 @@ def test_graphs_of_another_width_or_level_are_refused(tiny, name, graphs):
     session = opened(graphs[name])
     for level in range(1, 6):
         widths = tuple(width + (n == level) for n, width in enumerate(WIDTHS, 1))
-        involved = name == "features.onnx" or int(name[7]) - 2 <= level <= int(name[7])
+        own = int(name.removesuffix(".onnx")[-1]) if name != "features.onnx" else 0
+        involved = not own or own - 2 <= level <= own - name.startswith("between")
         if involved:
             with pytest.raises(ModelError, match="the folder's files are not of one model") as caught:
                 check_graph(tiny / name, replace(CARD_OF, widths=widths), session)
             assert str(tiny / name) in str(caught.value) and "\n" not in str(caught.value)
         else:
             check_graph(tiny / name, replace(CARD_OF, widths=widths), session)
-    with pytest.raises(ModelError, match=r"asks for .*; expected only|are not of one model"):
+    with pytest.raises(ModelError, match=r"asks for .*; expected only|are not of one model|has no input"):
         check_graph(tiny / ("invert_5.onnx" if name != "invert_5.onnx" else "invert_2.onnx"), CARD_OF, session)
 
 
