@@ -21,6 +21,7 @@ cosines that are learned by `weight=W` behind the path (1 by default).
    `norm`        |F| relative to its mean is the first teacher's: the method blends levels by the norm map.
    Each is an error over that of knowing nothing, so 1 means "knows nothing".
 4. The optimiser is Muon for the kernels and AdamW for the rest; the rate falls to zero by a cosine.
+5. The model folder gets a projection for the search, found on the training photos (`analogy.method.projection`).
 
 A step depends only on (seed, step) and the step before, so a killed run resumes to the same weights (same machine, same
 number of threads).  `--steps` may change at `--resume`: the rate follows step / steps.

@@ -20,7 +20,6 @@ from ..networks.models import PROJECTION, Card, check_graph, read_card
 LEVELS = (5, 4, 3, 2, 1)
 """From coarse to fine. Level L is the feature map relu(L)_1, with a stride of 2 ** (L - 1)."""
 
-
 _MOST_RUNS = 64
 """Runs of one network at a time, for callers in as many threads."""
 
