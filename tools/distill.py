@@ -1,4 +1,4 @@
-"""Train `vgg19-compact`, a slim VGG-19, to order patches as a teacher network does.
+"""Train `vgg19-compact`, a slim VGG-16, to order patches as a teacher network does.
 
     python tools/distill.py TEACHER PHOTOS_FOLDER -o RUN_FOLDER [--also TEACHER ...] [--steps N] [--seed S] [--resume]
     python tools/distill.py TEACHER PHOTOS_FOLDER -o RUN_FOLDER --evaluate WEIGHTS.safetensors
@@ -65,9 +65,18 @@ from distill_pool import (
 )  # fmt: skip
 from muon import Muon
 
-WIDTHS = {1: 16, 2: 32, 3: 64, 4: 256, 5: 256}  # the deep maps are small, and hardest to teach
+# The layers of VGG-16. The deep maps are small, and hardest to teach; the layers between two levels need fewer channels,
+# but more than the level before them.
+LAYER_WIDTHS = {
+    "conv1_1": 16, "conv1_2": 16,
+    "conv2_1": 32, "conv2_2": 32,
+    "conv3_1": 64, "conv3_2": 96, "conv3_3": 96,
+    "conv4_1": 256, "conv4_2": 192, "conv4_3": 192,
+    "conv5_1": 256,
+}  # fmt: skip
+LAYERS = list(LAYER_WIDTHS)
+WIDTHS = {level: LAYER_WIDTHS[f"conv{level}_1"] for level in LEVELS}
 SEARCH_DIMENSIONS = WIDTHS | {4: 128, 5: 128}  # principal directions of the student that the search sees
-LAYERS = [f"conv{level}_{i + 1}" for level, count in zip(LEVELS, (2, 2, 4, 4, 1), strict=True) for i in range(count)]
 LEVEL_WEIGHT = {1: 1.0, 2: 1.0, 3: 1.0, 4: 1.5, 5: 2.0}  # the deep levels are the hardest, and start the search
 TERMS = {"linear": 1.0, "relational": 4.0, "ranking": 2.0, "norm": 0.5}
 POSITIONS = 20_000  # of each side of crops, for the principal directions
@@ -79,14 +88,14 @@ WEIGHTS_FILE = "vgg19-compact.safetensors"
 
 
 class Student(nn.Module):
-    """VGG-19 up to relu5_1 with `WIDTHS` channels; kernels are kept as matrices (out, 9 * in), in the order HWI."""
+    """VGG-16 up to relu5_1 with `LAYER_WIDTHS` channels; kernels are kept as matrices (out, 9 * in), in the order HWI."""
 
     def __init__(self) -> None:
         super().__init__()
         self.kernels, self.biases = nn.ParameterDict(), nn.ParameterDict()
         channels = 3
         for name in LAYERS:
-            width = WIDTHS[int(name[4])]
+            width = LAYER_WIDTHS[name]
             kernel = torch.randn(width, 9 * channels) * math.sqrt(2 / (9 * channels))  # He et al. 2015
             self.kernels[name], self.biases[name] = nn.Parameter(kernel), nn.Parameter(torch.zeros(width))
             channels = width

@@ -89,11 +89,19 @@ def add_projection(
     if not found:
         widths, most = list(network.card.widths), [dimensions[level] for level in sorted(dimensions)]
         raise ModelError(f"{network.folder}: widths {widths} need no projection; it is for more channels than {most}")
-    content = io.BytesIO()
-    arrays: dict[str, Any] = {f"level{level}": matrix for level, matrix in found.items()}
-    np.savez(content, **arrays)
-    add_file(network.folder, PROJECTION, content.getvalue())
+    write_projection(network.folder, found)
     return found
+
+
+def write_projection(folder: Path, projection: Mapping[int, np.ndarray]) -> None:
+    """Put a projection, level -> (C, k) float32, into a model folder, and its hash on the card.
+
+    Raises `OutputError` if the folder cannot be written.
+    """
+    content = io.BytesIO()
+    arrays: dict[str, Any] = {f"level{level}": matrix for level, matrix in projection.items()}
+    np.savez(content, **arrays)
+    add_file(folder, PROJECTION, content.getvalue())
 
 
 def _shrink(rgb: np.ndarray) -> np.ndarray:
