@@ -101,7 +101,8 @@ class Backend(Protocol):
         ...
 
     def propagate(self, a: Array, b: Array, nnf: Array, distance: Array, patch: int, jump: int, max_product: float,
-                  labels: tuple[Array, Array] | None = None) -> tuple[Array, Array]:  # fmt: skip
+                  labels: tuple[Array, Array] | None = None, offered: Array | None = None,
+                  ) -> tuple[Array, Array]:  # fmt: skip
         """One propagation pass: a new (nnf, distance); the arguments stay as they were.
 
         The candidates of p are nnf[p + o] - o, for o = (-jump, 0), (jump, 0), (0, -jump), (0, jump) in this order, where
@@ -109,6 +110,9 @@ class Backend(Protocol):
         accepted only if it is strictly better. No a[p] . b[q] may exceed `max_product`: by this bound a candidate is
         given up as soon as it cannot win.
         `labels`, (HA, WA) and (HB, WB) int32: positions p and q match only if both labels are equal or one is negative.
+        `offered`, a field: what an earlier pass with this jump began from, everything else being equal. What a neighbour
+        offered then is not tried again: it was refused, or accepted, and the best has only got better. So the result is
+        the same without, only later.
         """
         ...
 

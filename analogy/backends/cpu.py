@@ -20,6 +20,7 @@ _log = logging.getLogger("analogy")
 
 _COMPILE_NOTICE_SECONDS = 2.0
 _UNLABELLED = np.empty((0, 0), np.int32), np.empty((0, 0), np.int32)
+_NO_FIELD = np.empty((0, 0, 2), np.int32)
 
 
 class CpuBackend:
@@ -83,10 +84,10 @@ class CpuBackend:
         self._bands(a.shape[0], kernels.distance, *_flat(a, b), nnf, patch // 2, out)
         return out
 
-    def propagate(self, a, b, nnf, distance, patch, jump, max_product, labels=None):
+    def propagate(self, a, b, nnf, distance, patch, jump, max_product, labels=None, offered=None):
         out = np.empty_like(nnf), np.empty_like(distance)
-        labels = labels or _UNLABELLED
-        args = *_flat(a, b), nnf, distance, patch // 2, *labels, jump, np.float32(max_product), *out
+        labels, offered = labels or _UNLABELLED, _NO_FIELD if offered is None else offered
+        args = *_flat(a, b), nnf, distance, patch // 2, *labels, offered, jump, np.float32(max_product), *out
         self._bands(a.shape[0], kernels.propagate, *args)
         return out
 

@@ -23,6 +23,7 @@ from . import probes
 _THREADS_PER_BLOCK = 256
 _WARP = 32
 _UNLABELLED = np.uintp(0), np.uintp(0)
+_NO_FIELD = np.uintp(0)
 """Null pointers."""
 
 
@@ -110,9 +111,9 @@ class CudaBackend:
         self._launch("distance", unit, a.shape[:2], units, a, b, nnf, out, *sizes, _i(patch // 2))
         return out
 
-    def propagate(self, a, b, nnf, distance, patch, jump, max_product, labels=None):
-        rest = _i(patch // 2), _i(jump), np.float32(max_product)
-        return self._improve("propagate", a, b, nnf, distance, labels, *rest)
+    def propagate(self, a, b, nnf, distance, patch, jump, max_product, labels=None, offered=None):
+        inputs = nnf, distance, *(labels or _UNLABELLED), _NO_FIELD if offered is None else offered
+        return self._improve("propagate", a, b, inputs, _i(patch // 2), _i(jump), np.float32(max_product))
 
     def random_search(self, a, b, nnf, distance, patch, search_radius, seed, iteration, max_product, labels=None):
         rest = (
@@ -122,7 +123,7 @@ class CudaBackend:
             np.uint32(iteration),
             np.float32(max_product),
         )
-        return self._improve("random_search", a, b, nnf, distance, labels, *rest)
+        return self._improve("random_search", a, b, (nnf, distance, *(labels or _UNLABELLED)), *rest)
 
     def vote(self, nnf, b, patch):
         out = self._empty((*nnf.shape[:2], b.shape[2]), np.float32)
@@ -144,12 +145,11 @@ class CudaBackend:
         self._adopt()
         return self.xp.empty(shape, dtype)
 
-    def _improve(self, name: str, a: Any, b: Any, nnf: Any, distance: Any, labels: Any, *rest: Any) -> tuple[Any, Any]:
-        """One pass of the search: a new (nnf, distance)."""
-        out = self._empty(nnf.shape, np.int32), self._empty(distance.shape, np.float32)
+    def _improve(self, name: str, a: Any, b: Any, inputs: tuple[Any, ...], *rest: Any) -> tuple[Any, Any]:
+        """One pass of the search, from (nnf, distance, ..): a new (nnf, distance)."""
+        out = self._empty(inputs[0].shape, np.int32), self._empty(inputs[1].shape, np.float32)
         unit, units, sizes = _sizes(a, b)
-        arrays = a, b, nnf, distance, *(labels or _UNLABELLED), *out
-        self._launch(name, unit, a.shape[:2], units, *arrays, *sizes, *rest)
+        self._launch(name, unit, a.shape[:2], units, a, b, *inputs, *out, *sizes, *rest)
         return out
 
     def _launch(self, name: str, unit: str, shape: tuple[int, int], units: int, *args: Any) -> None:

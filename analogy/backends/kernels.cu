@@ -124,8 +124,9 @@ extern "C" __global__ void distance(const UNIT* __restrict__ a, const UNIT* __re
 extern "C" __global__ void propagate(const UNIT* __restrict__ a, const UNIT* __restrict__ b,
                                      const Match* __restrict__ nnf, const float* __restrict__ distance,
                                      const int* __restrict__ labels_a, const int* __restrict__ labels_b,
-                                     Match* __restrict__ nnf_out, float* __restrict__ distance_out, int ha, int wa,
-                                     int hb, int wb, int units, int patch_radius, int jump, float max_product) {
+                                     const Match* __restrict__ offered, Match* __restrict__ nnf_out,
+                                     float* __restrict__ distance_out, int ha, int wa, int hb, int wb, int units,
+                                     int patch_radius, int jump, float max_product) {
   const Group g;
   if (g.y >= ha || g.x >= wa) return;
   const size_t p = (size_t)g.y * wa + g.x;
@@ -140,7 +141,9 @@ extern "C" __global__ void propagate(const UNIT* __restrict__ a, const UNIT* __r
     const int y = g.y + oy, x = g.x + ox;
     tried[k] = start;
     if (y < 0 || y >= ha || x < 0 || x >= wa) continue;
-    const Match m = nnf[(size_t)y * wa + x];
+    const size_t neighbour = (size_t)y * wa + x;
+    const Match m = nnf[neighbour];
+    if (offered && offered[neighbour].y == m.y && offered[neighbour].x == m.x) continue;
     const Match c = {m.y - oy, m.x - ox};
     if (c.y < 0 || c.y >= hb || c.x < 0 || c.x >= wb) continue;
     // Neighbours of a coherent field offer the same match: trying it again cannot change the result.

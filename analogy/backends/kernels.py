@@ -118,7 +118,25 @@ def distance(y0, y1, a, b, ha, wa, hb, wb, c, nnf, patch_radius, out):
 
 @_kernel
 def propagate(
-    y0, y1, a, b, ha, wa, hb, wb, c, nnf, distance, patch_radius, la, lb, jump, max_product, nnf_out, distance_out
+    y0,
+    y1,
+    a,
+    b,
+    ha,
+    wa,
+    hb,
+    wb,
+    c,
+    nnf,
+    distance,
+    patch_radius,
+    la,
+    lb,
+    offered,
+    jump,
+    max_product,
+    nnf_out,
+    distance_out,
 ):
     tried = np.empty((5, 2), np.int64)
     for y in range(y0, y1):
@@ -131,6 +149,8 @@ def propagate(
                 ox = -jump if k == 2 else (jump if k == 3 else 0)
                 ny, nx = y + oy, x + ox
                 if ny < 0 or ny >= ha or nx < 0 or nx >= wa:
+                    continue
+                if offered.size and offered[ny, nx, 0] == nnf[ny, nx, 0] and offered[ny, nx, 1] == nnf[ny, nx, 1]:
                     continue
                 cy, cx = np.int64(nnf[ny, nx, 0]) - oy, np.int64(nnf[ny, nx, 1]) - ox
                 if cy < 0 or cy >= hb or cx < 0 or cx >= wb:

@@ -72,9 +72,12 @@ def search(
     nnf, distance = start, backend.distance(a, b, start, patch)
     if labels:  # a forbidden match is worse than any other
         distance = backend.xp.where(forbidden(start, labels), np.float32(np.inf), distance)
+    offered: dict[int, Array] = {}
     for iteration in range(iterations):
         for jump in PROPAGATION_JUMPS:
-            nnf, distance = backend.propagate(a, b, nnf, distance, patch, jump, max_product, labels)
+            before = nnf
+            nnf, distance = backend.propagate(a, b, nnf, distance, patch, jump, max_product, labels, offered.get(jump))
+            offered[jump] = before
         nnf, distance = backend.random_search(
             a, b, nnf, distance, patch, search_radius, seed, iteration, max_product, labels
         )

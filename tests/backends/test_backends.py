@@ -102,6 +102,31 @@ def test_propagate_equals_the_oracle(backend, case, patch, jump):
     assert_same(actual[1], expected[1])
 
 
+def test_propagate_tries_only_what_the_earlier_pass_was_not_offered(backend, rng):
+    size_a, size_b, jump, patch = (9, 12), (10, 8), 2, 3
+    a, b = whole_numbers(rng, size_a, 8), whole_numbers(rng, size_b, 8)
+    nnf = random_field(rng, size_a, size_b)
+    d, most = oracle.distance(a, b, nnf, patch), max_product_of(a, b)
+    offered = nnf.copy()
+    offered[4:, :, 0] += 1  # the lower part has other matches now
+    passed = on(backend, "propagate", a, b, nnf, d, patch, jump, most, None, offered)
+    expected = oracle.propagate(a, b, nnf, d, patch, jump, 0.0)
+    assert_same(passed[0][: 4 - jump], nnf[: 4 - jump])
+    assert (expected[0][: 4 - jump] != nnf[: 4 - jump]).any()  # there was something to find
+    assert_same(passed[0][4 + jump :], expected[0][4 + jump :])
+
+
+def test_a_second_pass_is_the_same_when_it_skips_what_the_first_was_offered(backend, case):
+    a, b, nnf = case
+    most = max_product_of(a, b)
+    first = oracle.propagate(a, b, nnf, oracle.distance(a, b, nnf, 3), 3, 1, 0.0)
+    moved = oracle.random_search(a, b, *first, 3, 4, 1, 0, 0.0)
+    expected = oracle.propagate(a, b, *moved, 3, 1, 0.0)
+    actual = on(backend, "propagate", a, b, *moved, 3, 1, most, None, nnf)
+    assert_same(actual[0], expected[0])
+    assert_same(actual[1], expected[1])
+
+
 @pytest.mark.parametrize("patch", PATCHES)
 @pytest.mark.parametrize(("radius", "seed", "iteration"), [(1, 0, 0), (6, 7, 2), (40, 2**40 + 3, 1)])
 def test_random_search_equals_the_oracle(backend, case, patch, radius, seed, iteration):

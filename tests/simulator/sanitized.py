@@ -42,7 +42,7 @@ def kernels() -> None:
             for jump in (1, 3, 20):
                 nnf, d = backend.propagate(a, b, nnf, d, patch, jump, 2.0001)
             nnf, d = backend.random_search(a, b, nnf, d, patch, 30, 1, 2, 2.0001)
-            backend.propagate(a, b, nnf, d, patch, 2, 2.0001, labels)
+            backend.propagate(a, b, nnf, d, patch, 2, 2.0001, labels, nnf)
             backend.random_search(a, b, nnf, d, patch, 3, 1, 2, 2.0001, labels)
             backend.vote(nnf, b, patch)
             expected = oracle.distance(backend.to_host(a), backend.to_host(b), backend.to_host(nnf), patch)
