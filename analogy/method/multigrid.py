@@ -10,6 +10,7 @@ a line one pixel wide that is strongly coupled along itself. All are operations 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,11 +80,16 @@ class Multigrid:
             taker -= flux
         return out
 
-    def cycle(self, f: Array, u: Array, level: int = 0) -> None:
-        """u = A^-1 f, approximately, by a symmetric operator (one V-cycle). What `u` held before does not matter."""
+    def cycle(self, f: Array, u: Array, level: int = 0, pulse: Callable[[], None] = lambda: None) -> None:
+        """u = A^-1 f, approximately, by a symmetric operator (one V-cycle). What `u` held before does not matter.
+
+        `pulse` is called between the steps on this grid, each of which takes some passes over it.
+        """
         xp, grid = self.xp, self.grids[level]
         xp.multiply(_solve_rows(xp, grid.rows, f), DAMPING, out=u)
+        pulse()
         self._relax_columns(f, u, level)
+        pulse()
         if grid.interpolation is not None:
             # The coarser grid may have a row or column more than there are points, coupled to nothing.
             inside = slice(f.shape[0] // 2 + 1), slice(f.shape[1] // 2 + 1)
@@ -91,8 +97,11 @@ class Multigrid:
             found = xp.empty_like(below)
             _restrict(grid.interpolation, self._residual(f, u, level), below[inside])
             self.cycle(below, found, level + 1)
+            pulse()
             _interpolate(grid.interpolation, found[inside], u)
+        pulse()
         self._relax_columns(f, u, level)
+        pulse()
         x = _solve_rows(xp, grid.rows, self._residual(f, u, level))
         x *= DAMPING
         u += x

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import ImageError, ModelError
 from ..networks.models import PROJECTION, add_file
-from ..pictures.images import resize
+from ..pictures.images import fitted_size, resize
 from ..pictures.reading import read_picture
 from .features import LEVELS, Features
 from .progress import Progress
@@ -60,7 +60,8 @@ def find_projection(
     for number, path in enumerate(chosen):
         if progress:
             progress(Progress("projection", number / len(chosen)))
-        pyramid = network.pyramid(_shrink(read_picture(path).rgb))
+        rgb = read_picture(path).rgb
+        pyramid = network.pyramid(resize(rgb, *fitted_size(rgb.shape[:2], MOST_PIXELS)))
         rng = np.random.default_rng(number)
         for level in wide:
             rows = backend.to_host(pyramid[level]).reshape(-1, pyramid[level].shape[2])
@@ -94,8 +95,3 @@ def add_projection(
     np.savez(content, **arrays)
     add_file(network.folder, PROJECTION, content.getvalue())
     return found
-
-
-def _shrink(rgb: np.ndarray) -> np.ndarray:
-    scale = min(1.0, (MOST_PIXELS / (rgb.shape[0] * rgb.shape[1])) ** 0.5)
-    return resize(rgb, max(16, round(rgb.shape[0] * scale)), max(16, round(rgb.shape[1] * scale)))
