@@ -144,12 +144,15 @@ class Result(Generic[AB, BA]):
         Raises `OutputError` if a file cannot be written, if the format is unknown, or if `flow` asks for more than the one
         picture.
         """
+        report = StageReporter(progress)
+        report.begin("saving")
         if callable(getattr(target, "write", None)):
-            return self._save_stream(target, format, flow)  # type: ignore[arg-type]
-        path = as_path(target)  # type: ignore[arg-type]
-        if format is not None or is_picture_path(path):
-            return self._save_picture(path, format, flow)
-        return self._save_folder(path, flow, progress)
+            self._save_stream(target, format, flow)  # type: ignore[arg-type]
+        elif format is not None or is_picture_path(as_path(target)):  # type: ignore[arg-type]
+            self._save_picture(as_path(target), format, flow)  # type: ignore[arg-type]
+        else:
+            self._save_folder(as_path(target), flow, report)  # type: ignore[arg-type]
+        report.end()
 
     def _save_stream(self, file: IO[bytes], format: str | None, flow: bool) -> None:
         name = getattr(file, "name", None)
@@ -178,7 +181,7 @@ class Result(Generic[AB, BA]):
         row = [self.a.rgb, *results, self.b_prime.rgb]
         return montage(row, height=min(height, *(len(picture) for picture in row)))
 
-    def _save_folder(self, folder: Path, flow: bool, progress: Callable[[Progress], None] | None) -> None:
+    def _save_folder(self, folder: Path, flow: bool, report: StageReporter) -> None:
         folder = make_folder(folder)
         pixels = self.a.rgb.size + self.b_prime.rgb.size
         costs = {
@@ -187,9 +190,7 @@ class Result(Generic[AB, BA]):
             "montage": pixels / 4,
             "flow": flow * pixels / 4,
         }
-        report = StageReporter(progress)
         report.plan({"saving": costs | {f"level {level}": self.a.rgb.size for level in self.levels}})
-        report.begin("saving")
         for name, picture, own in (("a_prime", self.a_prime, self.a), ("b", self.b, self.b_prime)):
             if picture is not None:
                 write_picture(folder / f"{name}.png", to_host(picture), like=own)
@@ -208,7 +209,6 @@ class Result(Generic[AB, BA]):
             report.part(f"level {level}")(1)
         with atomic(folder / "settings.json") as file:
             file.write((json.dumps(self.record(), indent=2) + "\n").encode())
-        report.end()
 
     def record(self) -> dict[str, Any]:
         """How the result was made, as plain values for JSON."""

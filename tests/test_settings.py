@@ -66,7 +66,7 @@ def test_numpy_scalars_are_taken_for_their_values() -> None:
     assert [type(value) for value in dataclasses.astuple(settings)] == [
         type(f.default) for f in dataclasses.fields(settings)
     ]
-    with pytest.raises(SettingsError, match="weight is 2.0; it takes a whole number"):
+    with pytest.raises(SettingsError, match=r"weight is 2\.0; it takes a whole number"):
         Settings(weight=np.float32(2))
 
 

@@ -156,7 +156,8 @@ def get_backend(device: Device = "auto", threads: int | None = None) -> Backend:
             if device == "cuda":
                 raise
             level = logging.INFO if find_spec("cupy") else logging.DEBUG
-            _log.log(level, "using the CPU: %s", error)
+            cause, _, _ = str(error).partition(";")  # the cure is for those who ask: `info` and `--device cuda` give it
+            _log.log(level, "using the CPU: %s", cause)
     from .cpu import CpuBackend
 
     return CpuBackend(threads)

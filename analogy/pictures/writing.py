@@ -62,6 +62,7 @@ def write_stream(file: IO[bytes], rgb: Array, suffix: str, *, like: Picture | No
     try:
         _encode(content, *_prepare(rgb, like, kind, label), kind, options)
         file.write(content.getvalue())
+        file.flush()
     except TypeError as error:
         raise OutputError(f"{label}: open as text; open it in binary mode ('wb')") from error
     except (OSError, ValueError) as error:

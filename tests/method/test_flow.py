@@ -279,7 +279,7 @@ def test_warp_names_a_size_that_is_none(nnf, size_b):
 
 
 def test_warp_refuses_lists(nnf):
-    with pytest.raises(ImageError, match="an image is an array, this is a list; pass numpy.asarray of it"):
+    with pytest.raises(ImageError, match=r"an image is an array, this is a list; pass numpy\.asarray of it"):
         flow.warp([[1, 2]], nnf)
     with pytest.raises(ImageError, match="a field is an array, this is a list"):
         flow.warp(np.zeros((9, 11)), nnf.tolist())
