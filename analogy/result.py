@@ -134,7 +134,7 @@ class Result(Generic[AB, BA]):
                   .bmp); or a file that is open for writing in binary mode
         format    "png", "jpeg" and so on: makes any path the path of a picture; needed for an open file without a name
         flow      also write the fields, into a folder
-        progress  is called before each file; an exception that it raises ends the writing
+        progress  is called while files are written; an exception that it raises ends the writing, and leaves no half file
 
         A folder gets `a_prime.png` and `b.png`, with the alpha and the ICC profile of A and of B'; `montage.png` (A, A', B,
         B'); `settings.json`; `level_5.png` to `level_1.png` if the result has levels; and with `flow` each field as
@@ -149,7 +149,7 @@ class Result(Generic[AB, BA]):
         if callable(getattr(target, "write", None)):
             self._save_stream(target, format, flow)  # type: ignore[arg-type]
         elif format is not None or is_picture_path(as_path(target)):  # type: ignore[arg-type]
-            self._save_picture(as_path(target), format, flow)  # type: ignore[arg-type]
+            self._save_picture(as_path(target), format, flow, report)  # type: ignore[arg-type]
         else:
             self._save_folder(as_path(target), flow, report)  # type: ignore[arg-type]
         report.end()
@@ -165,11 +165,13 @@ class Result(Generic[AB, BA]):
         picture, own = self._one()
         write_stream(file, picture, suffix_of(format, label), like=own)
 
-    def _save_picture(self, path: Path, format: str | None, flow: bool) -> None:
+    def _save_picture(self, path: Path, format: str | None, flow: bool, report: StageReporter) -> None:
         _refuse_flow(str(path), flow)
         picture, own = self._one()
         make_folder(path.parent)
-        write_picture(path, picture, like=own, suffix=suffix_of(format, str(path)) if format else "")
+        suffix = suffix_of(format, str(path)) if format else ""
+        report.plan({"saving": {"picture": 1}})
+        write_picture(path, picture, like=own, suffix=suffix, tick=report.part("picture"))
 
     def _one(self) -> tuple[Pixels, Picture]:
         """A', or B if that alone was made; and the picture whose alpha and profile it gets."""
@@ -193,10 +195,8 @@ class Result(Generic[AB, BA]):
         report.plan({"saving": costs | {f"level {level}": self.a.rgb.size for level in self.levels}})
         for name, picture, own in (("a_prime", self.a_prime, self.a), ("b", self.b, self.b_prime)):
             if picture is not None:
-                write_picture(folder / f"{name}.png", to_host(picture), like=own)
-                report.part(name)(1)
-        write_picture(folder / "montage.png", self._montage(MONTAGE_HEIGHT))
-        report.part("montage")(1)
+                write_picture(folder / f"{name}.png", to_host(picture), like=own, tick=report.part(name))
+        write_picture(folder / "montage.png", self._montage(MONTAGE_HEIGHT), tick=report.part("montage"))
         if flow:
             for name, nnf, error in (("ab", self.nnf_ab, self.error_ab), ("ba", self.nnf_ba, self.error_ba)):
                 if nnf is not None and error is not None:
@@ -205,8 +205,7 @@ class Result(Generic[AB, BA]):
                     write_text(folder / f"flow{name.upper()}.txt", to_host(nnf))
                     report.part("flow")(0.5 if name == "ab" else 1)
         for level, voted in self.levels.items():
-            write_picture(folder / f"level_{level}.png", voted)
-            report.part(f"level {level}")(1)
+            write_picture(folder / f"level_{level}.png", voted, tick=report.part(f"level {level}"))
         with atomic(folder / "settings.json") as file:
             file.write((json.dumps(self.record(), indent=2) + "\n").encode())
 

@@ -9,6 +9,7 @@ from PIL import Image, ImageCms
 
 import analogy
 from analogy.errors import OutputError, SettingsError
+from analogy.method import progress
 from analogy.pictures.reading import read_picture
 from analogy.result import Result
 
@@ -145,3 +146,28 @@ def test_what_cannot_be_written_to_is_named_in_one_line(
         result.save(target, **options)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_saving_is_told_while_a_file_is_written_and_can_be_ended_there(engine, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(progress, "GRAIN", 0.0)
+    a = noise(600, 600, 3)
+    result = engine.transfer(a, a, max_pixels=2000, **OPTIONS)
+    for target in ("out", "x.png", "x.tif", "x.jpg"):
+        reports: list[analogy.Progress] = []
+        result.save(tmp_path / target, progress=reports.append)
+        shares = [report.done for report in reports]
+        assert shares == sorted(shares)
+        assert (reports[0].stage, reports[-1]) == ("saving", analogy.Progress("done", 1.0))
+        if target in ("out", "x.png"):  # the other encoders write at once
+            assert len([share for share in shares if 0.05 < share < 0.35]) > 3, target
+
+    class Stop(TimeoutError):  # an OSError: still not one of the file
+        pass
+
+    def stop(report: analogy.Progress) -> None:
+        if report.done > 0.2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        result.save(tmp_path / "stopped", progress=stop)
+    assert list((tmp_path / "stopped").iterdir()) == []

@@ -47,10 +47,11 @@ class Multigrid:
     """The matrix A of such a form (A u is half its gradient), and an approximate inverse of A.
 
     `mass` (H, W), positive, with odd H and W of 3 or more; `across` (H, W - 1) and `down` (H - 1, W): couplings to the
-    neighbour at the right and below, zero or more. All float32; about 18 times the size of `mass` is kept.
+    neighbour at the right and below, zero or more. All float32; about 18 times the size of `mass` is kept. `pulse` is called
+    between the steps in which the grids are made.
     """
 
-    def __init__(self, xp: Any, mass: Array, across: Array, down: Array):
+    def __init__(self, xp: Any, mass: Array, across: Array, down: Array, pulse: Callable[[], None] = lambda: None):
         self.xp = xp
         self.grids: list[_Grid] = []
         couplings = [across, down]
@@ -59,8 +60,11 @@ class Multigrid:
             for k, first, second in _pairs(couplings, diagonal):
                 first += k
                 second += k
+            pulse()
             rows = _factor(xp.ascontiguousarray(diagonal.T), xp.ascontiguousarray(couplings[0].T))
+            pulse()
             columns = _factor(diagonal, couplings[1])
+            pulse()
             grid = _Grid(mass, couplings, rows, columns, diagonal, xp.empty_like(diagonal))
             self.grids.append(grid)
             if max(mass.shape) <= 3 or len(self.grids) == DEPTH:

@@ -16,6 +16,7 @@ logarithm. The system is solved by conjugate gradients with one cycle of multigr
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from math import log
 
@@ -55,12 +56,13 @@ def refine(backend: Backend, a: Array, a_prime: Array, tick: Tick = ignore) -> n
     xp = backend.xp
     a, a_prime = backend.asarray(a), backend.asarray(a_prime)
     white = np.float32(np.iinfo(a.dtype).max)
+    of_grids, *of_channels = split(tick, 1, 9, 9, 9)
     guide = xp.zeros(a.shape[:2], xp.float32)
     for c in range(3):
         guide += a[..., c].astype(xp.float32) * np.float32(GREY[c])
+        of_grids(c / 6)
     guide /= white
-    of_grids, *of_channels = split(tick, 1, 9, 9, 9)
-    wls = WLS(backend, guide)
+    wls = WLS(backend, guide, pulse=partial(of_grids, 0.5))
     of_grids(1)
     refined = xp.empty_like(a)
     for c in range(3):
@@ -78,7 +80,7 @@ def refine(backend: Backend, a: Array, a_prime: Array, tick: Tick = ignore) -> n
 class WLS:
     """The smoothing by one `guide`, (H, W) float32 in 0..1, an array of the backend. It serves any number of channels."""
 
-    def __init__(self, backend: Backend, guide: Array):
+    def __init__(self, backend: Backend, guide: Array, pulse: Callable[[], None] = lambda: None):
         self.xp = xp = backend.xp
         self.size = height, width = guide.shape
         self.iterations = 0
@@ -88,7 +90,7 @@ class WLS:
         across, down = xp.zeros((rows, columns - 1), xp.float32), xp.zeros((rows - 1, columns), xp.float32)
         across[:height, : width - 1] = self._couplings(guide[:, :-1], guide[:, 1:])
         down[: height - 1, :width] = self._couplings(guide[:-1], guide[1:])
-        self._grids = Multigrid(xp, xp.ones((rows, columns), xp.float32), across, down)
+        self._grids = Multigrid(xp, xp.ones((rows, columns), xp.float32), across, down, pulse)
 
     @staticmethod
     def _couplings(one: Array, other: Array) -> Array:

@@ -4,6 +4,7 @@ Pillow encodes; `sixteen_bit.py` writes what Pillow cannot."""
 
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,10 +33,18 @@ READ_ONLY = (".gif", ".heic", ".heif", ".avif")
 """Suffixes of pictures that can be read but not written."""
 
 
-def write_picture(path: str | os.PathLike[str], rgb: Array, *, like: Picture | None = None, suffix: str = "") -> None:
+def write_picture(
+    path: str | os.PathLike[str],
+    rgb: Array,
+    *,
+    like: Picture | None = None,
+    suffix: str = "",
+    tick: Callable[[float], None] | None = None,
+) -> None:
     """Write `rgb`, (H, W, 3) uint8 or uint16 in sRGB, to `path`, in the format of `suffix` (by default its own).
 
     like  a picture whose alpha the file gets (the sizes must be equal), and whose ICC profile (colours are converted).
+    tick  is told how much is written, 0 to 1, as often as the format's encoder hands something over.
 
     uint16 makes a 16-bit PNG or TIFF. Other formats, and ICC profiles that are not a plain matrix, make it 8 bits. JPEG
     and BMP files have no alpha here: the picture is laid on white. BMP files have no profile: they stay in sRGB. JPEG
@@ -47,8 +56,38 @@ def write_picture(path: str | os.PathLike[str], rgb: Array, *, like: Picture | N
     path = Path(path)
     kind, options = _writer(suffix or path.suffix, str(path))
     rgb, alpha, icc = _prepare(rgb, like, kind, str(path))
-    with atomic(path) as file:
-        _encode(file, rgb, alpha, icc, kind, options)
+    told = _Told(rgb.nbytes, tick or (lambda share: None))
+    try:
+        with atomic(path) as told.file:
+            _encode(told, rgb, alpha, icc, kind, options)
+    except OutputError:
+        if told.raised is not None:  # whatever its kind, it is not the file's fault
+            raise told.raised from None
+        raise
+    told.tick(1)
+
+
+class _Told:
+    """A file that tells how much was written to it, of at most `size` bytes. `raised`: the error of `tick` that ended it."""
+
+    file: IO[bytes]
+
+    def __init__(self, size: int, tick: Callable[[float], None]):
+        self.tick = tick
+        self.raised: BaseException | None = None
+        self._size, self._written = size, 0
+
+    def write(self, data: bytes) -> int:
+        self._written += len(data)
+        try:
+            self.tick(min(1.0, self._written / self._size))
+        except BaseException as error:
+            self.raised = error
+            raise
+        return self.file.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
 
 
 def write_stream(file: IO[bytes], rgb: Array, suffix: str, *, like: Picture | None = None) -> None:
@@ -113,7 +152,7 @@ def _prepare(
 
 
 def _encode(
-    file: IO[bytes],
+    file: Any,
     rgb: Array,
     alpha: npt.NDArray[np.uint8] | None,
     icc: bytes | None,
