@@ -186,5 +186,7 @@ def test_the_parts_that_report_are_the_parts_that_were_planned(
         assert shares == sorted(shares)
         if "search" in part:
             assert len(shares) > 2 * 5  # a search of two iterations has ten passes
+        if "inversion" in part and inversion == "step" and shares:
+            assert shares == [0.7, 1]  # after each of two runs of the network
         if shares and "inversion" not in part:
             assert shares[-1] == pytest.approx(1)

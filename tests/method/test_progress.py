@@ -20,7 +20,8 @@ def heard_of(plan) -> tuple[StageReporter, list[Progress]]:
     return reporter, reports
 
 
-def test_the_share_follows_the_plan_within_stages_and_never_falls() -> None:
+def test_the_share_follows_the_plan_within_stages_and_never_falls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LONGEST_SILENCE", 0.0)  # everything is told
     reporter, reports = heard_of({"one": {"x": 1, "y": 2}, "two": {"z": 1}})
     reporter.begin("one")
     reporter.part("x")(0.5)
@@ -31,6 +32,7 @@ def test_the_share_follows_the_plan_within_stages_and_never_falls() -> None:
     assert reports == [
         Progress("one", 0),
         Progress("one", 1 / 8),
+        Progress("one", 1 / 2),
         Progress("one", 1 / 2),
         Progress("two", 3 / 4),
         Progress("done", 1),

@@ -378,13 +378,18 @@ def test_bytes_and_open_files_that_are_no_picture_are_refused(monkeypatch):
     monkeypatch.setattr(reading, "MOST_BYTES", 3 << 20)
 
     class Endless(io.RawIOBase):
+        given = 0
+
         def readable(self):
             return True
 
         def readinto(self, buffer):
+            self.given += len(buffer)
             return len(buffer)
 
-    refused(Endless(), "more than 3 MB and no end")
+    endless = Endless()
+    refused(endless, "more than 3 MB and no end")
+    assert endless.given <= 5 << 20
 
 
 def test_masked_arrays_are_refused(rgb):
