@@ -146,12 +146,12 @@ class Result(Generic[AB, BA]):
         """
         report = StageReporter(progress)
         report.begin("saving")
-        if callable(getattr(target, "write", None)):
-            self._save_stream(target, format, flow)  # type: ignore[arg-type]
-        elif format is not None or is_picture_path(as_path(target)):  # type: ignore[arg-type]
-            self._save_picture(as_path(target), format, flow, report)  # type: ignore[arg-type]
+        if not isinstance(target, (str, os.PathLike)) and hasattr(target, "write"):
+            self._save_stream(target, format, flow)
+        elif format is not None or is_picture_path(as_path(target)):
+            self._save_picture(as_path(target), format, flow, report)
         else:
-            self._save_folder(as_path(target), flow, report)  # type: ignore[arg-type]
+            self._save_folder(as_path(target), flow, report)
         report.end()
 
     def _save_stream(self, file: IO[bytes], format: str | None, flow: bool) -> None:

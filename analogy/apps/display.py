@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -41,11 +42,13 @@ class Display:
         if self.quiet:
             self._logger.setLevel(logging.WARNING)
         self._bar: Any = None
-        self._stop = threading.Event()
+        self._stop, self._heart = threading.Event(), threading.Thread(target=self._beat, daemon=True)
         return self
 
     def __exit__(self, *error: object) -> None:
         self._stop.set()
+        if self._heart.is_alive():
+            self._heart.join(_HEARTBEAT)  # or it might draw the bar once more
         if self._bar is not None:
             self._bar.close()
         self._logger.setLevel(self._level)
@@ -81,11 +84,12 @@ class Display:
             total=1.0, leave=False, disable=hidden, dynamic_ncols=True, smoothing=0, miniters=0, bar_format=_format()
         )
         if not self._bar.disable:
-            threading.Thread(target=self._beat, daemon=True, name="analogy-display").start()
+            self._heart.start()
 
     def _beat(self) -> None:
-        while not self._stop.wait(_HEARTBEAT):
-            self._bar.refresh()
+        with suppress(OSError, ValueError):  # standard error is gone
+            while not self._stop.wait(_HEARTBEAT):
+                self._bar.refresh()
 
 
 def _format() -> str:

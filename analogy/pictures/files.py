@@ -41,7 +41,7 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             temporary.unlink()
 
 
-def as_path(target: str | os.PathLike[str]) -> Path:
+def as_path(target: object) -> Path:
     """The path that a caller names. Raises `OutputError` if it is none, empty, or has a NUL."""
     if not isinstance(target, (str, os.PathLike)):
         raise OutputError(f"cannot write to {target!r:.100}; give the path of a folder or a picture, or an open file")
