@@ -33,7 +33,7 @@ class _DLPack(Protocol):
     def __dlpack__(self, **options: Any) -> Any: ...
 
 
-PictureLike: TypeAlias = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | _Array | _DLPack
+PictureLike: TypeAlias = str | os.PathLike[str] | bytes | bytearray | IO[bytes] | Image.Image | _Array | _DLPack
 """What `read_picture` takes."""
 
 
