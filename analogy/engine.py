@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import lru_cache
-from typing import Any, Literal, Unpack, overload
+from typing import Any, Literal, TypeAlias, Unpack, overload
 
 import numpy as np
 
@@ -42,6 +42,11 @@ class EngineOptions(TransferOptions, total=False):
     threads: int | None
 
 
+Both: TypeAlias = Result[Pixels, Pixels]
+OnlyAPrime: TypeAlias = Result[Pixels, None]
+OnlyB: TypeAlias = Result[None, Pixels]
+
+
 def working_size(size: Size, settings: Settings) -> Size:
     """Rows and columns that the network sees: the picture's, shrunken to `max_pixels`, then by `ratio`, at least 16 each.
 
@@ -68,60 +73,20 @@ class Engine:
         self._process = os.getpid()
 
     @overload
-    def transfer(
-        self,
-        a: PictureLike,
-        b_prime: PictureLike,
-        settings: PresetName | None = None,
-        *,
-        direction: Literal["both"] = "both",
-        **options: Unpack[TransferOptions],
-    ) -> Result[Pixels, Pixels]: ...
-
+    def transfer(self, a: PictureLike, b_prime: PictureLike, settings: PresetName | None = None, *,
+                 direction: Literal["both"] = "both", **options: Unpack[TransferOptions]) -> Both: ...  # fmt: skip
     @overload
-    def transfer(
-        self,
-        a: PictureLike,
-        b_prime: PictureLike,
-        settings: SettingsLike | None = None,
-        *,
-        direction: Literal["both"],
-        **options: Unpack[TransferOptions],
-    ) -> Result[Pixels, Pixels]: ...
-
+    def transfer(self, a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,
+                 direction: Literal["both"], **options: Unpack[TransferOptions]) -> Both: ...  # fmt: skip
     @overload
-    def transfer(
-        self,
-        a: PictureLike,
-        b_prime: PictureLike,
-        settings: SettingsLike | None = None,
-        *,
-        direction: Literal["ab"],
-        **options: Unpack[TransferOptions],
-    ) -> Result[Pixels, None]: ...
-
+    def transfer(self, a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,
+                 direction: Literal["ab"], **options: Unpack[TransferOptions]) -> OnlyAPrime: ...  # fmt: skip
     @overload
-    def transfer(
-        self,
-        a: PictureLike,
-        b_prime: PictureLike,
-        settings: SettingsLike | None = None,
-        *,
-        direction: Literal["ba"],
-        **options: Unpack[TransferOptions],
-    ) -> Result[None, Pixels]: ...
-
+    def transfer(self, a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,
+                 direction: Literal["ba"], **options: Unpack[TransferOptions]) -> OnlyB: ...  # fmt: skip
     @overload
-    def transfer(
-        self,
-        a: PictureLike,
-        b_prime: PictureLike,
-        settings: SettingsLike | None = None,
-        *,
-        direction: Direction = ...,
-        **options: Unpack[TransferOptions],
-    ) -> Result: ...
-
+    def transfer(self, a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,
+                 direction: Direction = ..., **options: Unpack[TransferOptions]) -> Result: ...  # fmt: skip
     def transfer(
         self,
         a: PictureLike,
@@ -271,60 +236,20 @@ def _engine(model: str, device: Device, threads: int | None, process: int) -> En
 
 
 @overload
-def transfer(
-    a: PictureLike,
-    b_prime: PictureLike,
-    settings: PresetName | None = None,
-    *,
-    direction: Literal["both"] = "both",
-    **options: Unpack[EngineOptions],
-) -> Result[Pixels, Pixels]: ...
-
-
+def transfer(a: PictureLike, b_prime: PictureLike, settings: PresetName | None = None, *,
+             direction: Literal["both"] = "both", **options: Unpack[EngineOptions]) -> Both: ...  # fmt: skip
 @overload
-def transfer(
-    a: PictureLike,
-    b_prime: PictureLike,
-    settings: SettingsLike | None = None,
-    *,
-    direction: Literal["both"],
-    **options: Unpack[EngineOptions],
-) -> Result[Pixels, Pixels]: ...
-
-
+def transfer(a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,
+             direction: Literal["both"], **options: Unpack[EngineOptions]) -> Both: ...  # fmt: skip
 @overload
-def transfer(
-    a: PictureLike,
-    b_prime: PictureLike,
-    settings: SettingsLike | None = None,
-    *,
-    direction: Literal["ab"],
-    **options: Unpack[EngineOptions],
-) -> Result[Pixels, None]: ...
-
-
+def transfer(a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,
+             direction: Literal["ab"], **options: Unpack[EngineOptions]) -> OnlyAPrime: ...  # fmt: skip
 @overload
-def transfer(
-    a: PictureLike,
-    b_prime: PictureLike,
-    settings: SettingsLike | None = None,
-    *,
-    direction: Literal["ba"],
-    **options: Unpack[EngineOptions],
-) -> Result[None, Pixels]: ...
-
-
+def transfer(a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,
+             direction: Literal["ba"], **options: Unpack[EngineOptions]) -> OnlyB: ...  # fmt: skip
 @overload
-def transfer(
-    a: PictureLike,
-    b_prime: PictureLike,
-    settings: SettingsLike | None = None,
-    *,
-    direction: Direction = ...,
-    **options: Unpack[EngineOptions],
-) -> Result: ...
-
-
+def transfer(a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,
+             direction: Direction = ..., **options: Unpack[EngineOptions]) -> Result: ...  # fmt: skip
 def transfer(
     a: PictureLike,
     b_prime: PictureLike,

@@ -329,7 +329,7 @@ def test_help_lists_options_in_groups_explains_presets_and_gives_examples() -> N
 
 def test_the_examples_of_the_help_are_commands_that_exist(tmp_path: Path, monkeypatch) -> None:
     parsed = []
-    monkeypatch.setattr(cli_module, "_run", lambda *arguments, **options: parsed.append((arguments, options)))
+    monkeypatch.setattr(cli_module, "run_transfer", lambda *arguments, **options: parsed.append((arguments, options)))
     monkeypatch.setattr(result, "read_record", lambda path: (analogy.Settings(), DEFAULT, None))
     for line in cli_module._TRANSFER_EXAMPLES.splitlines():
         words = line.split(" < ")[0].split()
