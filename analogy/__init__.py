@@ -57,13 +57,15 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _DEFINED_IN:
-        raise AttributeError(f"module 'analogy' has no attribute {name!r}")
-    value = getattr(import_module(f".{_DEFINED_IN[name]}", __name__), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # type checkers see the imports above; by this they would take any name for known
+
+    def __getattr__(name: str) -> Any:
+        if name not in _DEFINED_IN:
+            raise AttributeError(f"module 'analogy' has no attribute {name!r}")
+        value = getattr(import_module(f".{_DEFINED_IN[name]}", __name__), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_DEFINED_IN])
+    return [*__all__, "__version__"]

@@ -6,67 +6,108 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias, Unpack, overload
 
 import numpy as np
 
-from .backends import Array, Size, get_backend
-from .errors import DeviceError
-from .method import guidance, memory, photo
-from .method.features import Features, as_floats, level_size
+from .backends import Array, Device, Size, Tick, get_backend
+from .errors import DeviceError, ModelError
+from .method import costs, guidance, memory, photo
+from .method.features import LEVELS, Features, as_floats, level_size
 from .method.matching import Correspondences, match
 from .method.painting import as_pixels, paint, vote_level
-from .method.progress import Progress, StageReporter
+from .method.progress import Progress, StageReporter, split
 from .networks.models import DEFAULT, locate
 from .pictures.colour import keep_colours
-from .pictures.images import Picture, resize
-from .pictures.reading import read_picture
-from .result import Result
-from .settings import Settings
+from .pictures.images import Picture, fitted_size, resize
+from .pictures.reading import PictureLike, read_picture
+from .result import Pixels, Result
+from .settings import Direction, PresetName, SettingOptions, Settings, SettingsLike
+
+
+class TransferOptions(SettingOptions, total=False):
+    """The keywords of `Engine.transfer` but `direction`, which decides the type of the result."""
+
+    mask_a: PictureLike | None
+    mask_b: PictureLike | None
+    levels: bool
+    progress: Callable[[Progress], None] | None
+
+
+class EngineOptions(TransferOptions, total=False):
+    """The keywords of `transfer` but `direction`: those of `Engine.transfer` and of `Engine`."""
+
+    model: str | os.PathLike[str]
+    device: Device
+    threads: int | None
+
+
+Both: TypeAlias = Result[Pixels, Pixels]
+OnlyAPrime: TypeAlias = Result[Pixels, None]
+OnlyB: TypeAlias = Result[None, Pixels]
 
 
 def working_size(size: Size, settings: Settings) -> Size:
-    """Rows and columns that the network sees: `ratio` times the picture's, at most `max_pixels`, at least 16 each."""
-    scale = min(settings.ratio, (settings.max_pixels / (size[0] * size[1])) ** 0.5)
-    return max(16, round(size[0] * scale)), max(16, round(size[1] * scale))
+    """Rows and columns that the network sees: the picture's, shrunken to `max_pixels`, then by `ratio`, at least 16 each.
+
+    Departure from the authors' program, which has no largest size: a ratio below 1 always makes the network see less, so
+    that larger structures match, also in a photo that is shrunken anyway.
+    """
+    return fitted_size(size, settings.max_pixels, settings.ratio)
 
 
 class Engine:
     """A model on a device, kept ready for any number of transfers. Calls from several threads are safe.
 
-    model    a name that `analogy models list` shows, or the folder of a model
+    model    a name that `analogy models list` shows, or the folder of a model (str or path)
     device   "auto", "cpu" or "cuda"
     threads  CPU threads; None for one per core
 
     Raises `ModelError` if the model cannot be used, `DeviceError` if the device cannot.
     """
 
-    def __init__(self, model: str | Path = DEFAULT, device: str = "auto", threads: int | None = None):
-        folder = locate(model)
+    def __init__(self, model: str | os.PathLike[str] = DEFAULT, device: Device = "auto", threads: int | None = None):
+        folder = locate(_name(model))
         self.backend = get_backend(device, threads)
         self.network = Features(folder, self.backend)
         self._process = os.getpid()
 
+    @overload
+    def transfer(self, a: PictureLike, b_prime: PictureLike, settings: PresetName | None = None, *,
+                 direction: Literal["both"] = "both", **options: Unpack[TransferOptions]) -> Both: ...  # fmt: skip
+    @overload
+    def transfer(self, a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,
+                 direction: Literal["both"], **options: Unpack[TransferOptions]) -> Both: ...  # fmt: skip
+    @overload
+    def transfer(self, a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,
+                 direction: Literal["ab"], **options: Unpack[TransferOptions]) -> OnlyAPrime: ...  # fmt: skip
+    @overload
+    def transfer(self, a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,
+                 direction: Literal["ba"], **options: Unpack[TransferOptions]) -> OnlyB: ...  # fmt: skip
+    @overload
+    def transfer(self, a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,
+                 direction: Direction = ..., **options: Unpack[TransferOptions]) -> Result: ...  # fmt: skip
     def transfer(
         self,
-        a: Any,
-        b_prime: Any,
-        settings: Settings | None = None,
+        a: PictureLike,
+        b_prime: PictureLike,
+        settings: SettingsLike | None = None,
         *,
-        mask_a: Any = None,
-        mask_b: Any = None,
+        mask_a: PictureLike | None = None,
+        mask_b: PictureLike | None = None,
         levels: bool = False,
         progress: Callable[[Progress], None] | None = None,
         **changes: Any,
     ) -> Result:
         """Find A' and B for A and B'.
 
-        a, b_prime      a path, a PIL image, or an array (see `pictures.reading.read_picture`)
-        settings        all settings; `changes` are single ones by name, and override them
+        a, b_prime      a path, the bytes of a file, an open file, a PIL image, or an array (see
+                        `pictures.reading.read_picture`)
+        settings        all settings: `Settings`, the name of a preset, or a dict
+        changes         single settings by name, which override those; `help(analogy.Settings)` explains each
         mask_a, mask_b  label pictures of the sizes of A and B' (see `method.guidance`); both or none
         levels          also paint the field of each level
-        progress        is called as each stage begins; an exception that it raises ends the run
+        progress        is called as each stage begins and while it runs; an exception that it raises ends the run
 
         Raises `ImageError` for a picture or mask that cannot be used, `SettingsError` for a setting, and
         `MemoryLimitError`, before any work, if the memory cannot suffice.
@@ -75,17 +116,22 @@ class Engine:
             raise DeviceError(
                 "this Engine was made before a fork, and its threads stayed behind; make one in each process"
             )
-        settings = Settings.from_dict((asdict(settings) if settings else {}) | changes)
+        settings = Settings.from_dict(asdict(Settings.of(settings)) | changes)
         report = StageReporter(progress)
 
-        report.begin("reading", 0.0)
-        picture_a, picture_b_prime = read_picture(a, name="A"), read_picture(b_prime, name="B'")
+        report.begin("reading")
+        picture_a = read_picture(a, name="A")
+        report.part("A")(1)
+        picture_b_prime = read_picture(b_prime, name="B'")
+        report.part("B'")(1)
         size_a, size_b = picture_a.size, picture_b_prime.size
         labels = guidance.read_labels(mask_a, mask_b, size_a, size_b)
         working_a, working_b = working_size(size_a, settings), working_size(size_b, settings)
         memory.check(self.backend, self.network.card.widths, (working_a, working_b), (size_a, size_b), settings)
 
-        report.begin("features", 0.02)
+        widths, working, full = self.network.card.widths, (working_a, working_b), (size_a, size_b)
+        report.plan(costs.estimate(widths, self.network.search_widths, working, full, settings, levels))
+        report.begin("features")
         self.backend.prepare()
         found = match(
             self.network,
@@ -96,17 +142,21 @@ class Engine:
             labels,
         )
 
-        report.begin("pictures", 0.95)
+        report.begin("pictures")
         labels_full = labels.at(self.backend, size_a, size_b) if labels else None
         labels_full_ba = labels_full and labels_full[::-1]
         a_prime: Array | None = None
         b: Array | None = None
         if 1 in found.nnf_ab:
-            a_prime = self._paint(found.nnf_ab[1], working_b, picture_a, picture_b_prime, labels_full, settings)
+            tick = report.part("ab")
+            a_prime = self._paint(found.nnf_ab[1], working_b, picture_a, picture_b_prime, labels_full, settings, tick)
         if 1 in found.nnf_ba:
-            b = self._paint(found.nnf_ba[1], working_a, picture_b_prime, picture_a, labels_full_ba, settings)
-        level_pictures = self._paint_levels(found, picture_a, picture_b_prime, settings) if levels else {}
-        report.begin("done", 1.0)
+            tick = report.part("ba")
+            b = self._paint(found.nnf_ba[1], working_a, picture_b_prime, picture_a, labels_full_ba, settings, tick)
+        level_pictures: dict[int, np.ndarray] = {}
+        if levels:
+            level_pictures = self._paint_levels(found, picture_a, picture_b_prime, settings, report.part("levels"))
+        report.end()
 
         # CuPy arrays in, CuPy arrays out.
         move = self.backend.asarray if isinstance(a, self.backend.xp.ndarray) else self.backend.to_host
@@ -139,20 +189,26 @@ class Engine:
         source: Picture,
         labels: tuple[Array, Array] | None,
         settings: Settings,
+        tick: Tick,
     ) -> np.ndarray:
         """The picture of `content` in the looks of `source`, which the network saw in the size `working_source`."""
         backend = self.backend
         sixteen_bit = content.rgb16 is not None or source.rgb16 is not None
         pixels = as_floats(backend, source.pixels(source.rgb16 is not None))
-        painted = as_pixels(backend, paint(backend, field, working_source, content.size, pixels, labels), sixteen_bit)
+        enlarged = working_source != source.size or field.shape[:2] != content.size
+        of_paint, of_pixels, of_photo, of_colours = split(tick, *costs.painting(settings, enlarged))
+        floats = paint(backend, field, working_source, content.size, pixels, labels, of_paint)
+        painted = as_pixels(backend, floats, sixteen_bit)
+        of_pixels(1)
         if settings.photo:
-            painted = photo.refine(backend, content.pixels(sixteen_bit), painted)
+            painted = photo.refine(backend, content.pixels(sixteen_bit), painted, of_photo)
         if settings.keep_colors:
             painted = keep_colours(painted, content.pixels(sixteen_bit))
+            of_colours(1)
         return painted
 
     def _paint_levels(
-        self, found: Correspondences, a: Picture, b_prime: Picture, settings: Settings
+        self, found: Correspondences, a: Picture, b_prime: Picture, settings: Settings, tick: Tick
     ) -> dict[int, np.ndarray]:
         """Level -> the picture that its field votes: A', or B if that alone is made."""
         fields, content, source = (
@@ -160,27 +216,50 @@ class Engine:
         )
         working_source = working_size(source.size, settings)
         pixels = as_floats(self.backend, source.rgb)
-        painted = {
-            level: vote_level(self.backend, field, level_size(working_source, level), content.size, pixels)
-            for level, field in fields.items()
-        }
-        return {level: as_pixels(self.backend, picture) for level, picture in painted.items()}
+        painted = {}
+        for (level, field), of_level in zip(fields.items(), split(tick, *[1.0] * len(LEVELS)), strict=True):
+            size = level_size(working_source, level)
+            picture = vote_level(self.backend, field, size, content.size, pixels, of_level)
+            painted[level] = as_pixels(self.backend, picture)
+        return painted
+
+
+def _name(model: str | os.PathLike[str]) -> str:
+    if not isinstance(model, (str, os.PathLike)):
+        raise ModelError(f"model is {model!r}; it takes the name of a model, or its folder")
+    return os.fspath(model)
 
 
 @lru_cache(maxsize=2)
-def _engine(model: str, device: str, threads: int | None, process: int) -> Engine:
+def _engine(model: str, device: Device, threads: int | None, process: int) -> Engine:
     return Engine(model, device, threads)
 
 
+@overload
+def transfer(a: PictureLike, b_prime: PictureLike, settings: PresetName | None = None, *,
+             direction: Literal["both"] = "both", **options: Unpack[EngineOptions]) -> Both: ...  # fmt: skip
+@overload
+def transfer(a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,
+             direction: Literal["both"], **options: Unpack[EngineOptions]) -> Both: ...  # fmt: skip
+@overload
+def transfer(a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,
+             direction: Literal["ab"], **options: Unpack[EngineOptions]) -> OnlyAPrime: ...  # fmt: skip
+@overload
+def transfer(a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,
+             direction: Literal["ba"], **options: Unpack[EngineOptions]) -> OnlyB: ...  # fmt: skip
+@overload
+def transfer(a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,
+             direction: Direction = ..., **options: Unpack[EngineOptions]) -> Result: ...  # fmt: skip
 def transfer(
-    a: Any,
-    b_prime: Any,
-    settings: Settings | None = None,
+    a: PictureLike,
+    b_prime: PictureLike,
+    settings: SettingsLike | None = None,
     *,
-    model: str | Path = DEFAULT,
-    device: str = "auto",
+    model: str | os.PathLike[str] = DEFAULT,
+    device: Device = "auto",
     threads: int | None = None,
     **options: Any,
 ) -> Result:
     """`Engine(model, device, threads).transfer(a, b_prime, settings, **options)`. Keeps the engine for the next call."""
-    return _engine(str(model), device, threads, os.getpid()).transfer(a, b_prime, settings, **options)
+    result: Result = _engine(_name(model), device, threads, os.getpid()).transfer(a, b_prime, settings, **options)
+    return result

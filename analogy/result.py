@@ -2,30 +2,49 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any, Generic, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
+from PIL import Image
 
-from .backends import Array
-from .errors import SettingsError
+from .errors import OutputError, SettingsError
 from .method.flow import consistency, write_flo, write_npz, write_text
+from .method.progress import Progress, StageReporter
 from .pictures.colour import to_8_bits
-from .pictures.files import atomic, make_folder
+from .pictures.files import as_path, atomic, make_folder
 from .pictures.images import Picture, montage
-from .pictures.writing import write_picture
+from .pictures.writing import as_image, is_picture_path, suffix_of, write_picture, write_stream
 from .settings import Settings
 
 MONTAGE_HEIGHT = 1080
 """Most rows of a montage, which is for looking at."""
+PREVIEW_HEIGHT = 300
+"""Most rows of what a notebook shows of a result."""
+
+Pixels: TypeAlias = npt.NDArray[Any]
+"""What a result consists of: NumPy's arrays (or CuPy's, where A was one)."""
+
+if TYPE_CHECKING:  # the default is for type checkers alone; Python knows it from 3.13 on
+    from typing_extensions import TypeVar
+
+    AB = TypeVar("AB", covariant=True, default=Pixels | None)
+    BA = TypeVar("BA", covariant=True, default=Pixels | None)
+else:
+    from typing import TypeVar
+
+    AB, BA = TypeVar("AB"), TypeVar("BA")
 
 
-@dataclass(frozen=True, eq=False)
-class Result:
+@dataclass(frozen=True, eq=False, repr=False)
+class Result(Generic[AB, BA]):
     """The analogy, and how it was made. What `settings.direction` leaves out is None.
 
     a, b_prime            the inputs, as they were read
@@ -39,22 +58,56 @@ class Result:
 
     Arrays are NumPy's. If A was a CuPy array and the device is "cuda", the results, fields and distances are CuPy arrays,
     which belong to the stream of the engine's backend: synchronise before you use them on another.
+
+    To a type checker `Result[AB, BA]` has A' and its field of type AB, B and its field of type BA; one of them is None for
+    a direction that was not asked for.
     """
 
     a: Picture
     b_prime: Picture
-    a_prime: Array | None
-    b: Array | None
-    nnf_ab: Array | None
-    nnf_ba: Array | None
-    error_ab: Array | None
-    error_ba: Array | None
+    a_prime: AB
+    b: BA
+    nnf_ab: AB
+    nnf_ba: BA
+    error_ab: AB
+    error_ba: BA
     settings: Settings
     model: str
     model_sha256: str
     device: str
     levels: dict[int, np.ndarray] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        made = [
+            f"{name} {own.size[1]} x {own.size[0]}"
+            for name, picture, own in (("A'", self.a_prime, self.a), ("B", self.b, self.b_prime))
+            if picture is not None
+        ]
+        return f"<Result: {', '.join(made)} ({self.model}, {self.device})>"
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows: the montage, small."""
+        content = io.BytesIO()
+        write_stream(content, self._montage(PREVIEW_HEIGHT), ".png")
+        return content.getvalue()
+
+    @property
+    def a_prime_image(self) -> Image.Image:
+        """A' as a PIL image of 8 bits per channel, with the alpha and the ICC profile of A (in its `info`).
+
+        Raises `SettingsError` if only B was made.
+        """
+        if self.a_prime is None:
+            raise SettingsError("there is no A', as this result was made with direction 'ba'; use 'ab' or 'both'")
+        return as_image(to_host(self.a_prime), self.a, "A'")
+
+    @property
+    def b_image(self) -> Image.Image:
+        """B as a PIL image, likewise with the alpha and the profile of B'. Raises `SettingsError` if only A' was made."""
+        if self.b is None:
+            raise SettingsError("there is no B, as this result was made with direction 'ab'; use 'ba' or 'both'")
+        return as_image(to_host(self.b), self.b_prime, "B")
 
     def consistency(self) -> np.ndarray:
         """(hA, wA) float32: the distance, in positions, at which each comes back through both fields; 0 is perfect.
@@ -67,31 +120,92 @@ class Result:
             )
         return consistency(to_host(self.nnf_ab), to_host(self.nnf_ba))
 
-    def save(self, folder: str | os.PathLike[str], *, flow: bool = False) -> None:
-        """Write the pictures, and how they were made, into `folder`, which is made if needed.
+    def save(
+        self,
+        target: str | os.PathLike[str] | IO[bytes],
+        *,
+        format: str | None = None,
+        flow: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        """Write the result to a folder, or one picture of it to a file.
 
-        The files are `a_prime.png` and `b.png`, with the alpha and the ICC profile of A and of B'; `montage.png` (A, A', B,
+        target    a folder, which is made if needed; or the path of a picture, by its suffix (.png .jpg .jpeg .webp .tif .tiff
+                  .bmp); or a file that is open for writing in binary mode
+        format    "png", "jpeg" and so on: makes any path the path of a picture; needed for an open file without a name
+        flow      also write the fields, into a folder
+        progress  is called while files are written; an exception that it raises ends the writing, and leaves no half file
+
+        A folder gets `a_prime.png` and `b.png`, with the alpha and the ICC profile of A and of B'; `montage.png` (A, A', B,
         B'); `settings.json`; `level_5.png` to `level_1.png` if the result has levels; and with `flow` each field as
         `flow_ab.npz` (nnf, distance), `flow_ab.flo` (Middlebury) and `flowAB.txt` (the authors' program), `ba` likewise.
-        Each file appears whole or not at all. Raises `OutputError` if one cannot be written.
+        A picture is A', or B if that alone was made. Each file appears whole or not at all.
+
+        Raises `OutputError` if a file cannot be written, if the format is unknown, or if `flow` asks for more than the one
+        picture.
         """
+        report = StageReporter(progress)
+        report.begin("saving")
+        if not isinstance(target, (str, os.PathLike)) and hasattr(target, "write"):
+            self._save_stream(target, format, flow)
+        elif format is not None or is_picture_path(as_path(target)):
+            self._save_picture(as_path(target), format, flow, report)
+        else:
+            self._save_folder(as_path(target), flow, report)
+        report.end()
+
+    def _save_stream(self, file: IO[bytes], format: str | None, flow: bool) -> None:
+        name = getattr(file, "name", None)
+        label = name if isinstance(name, str) else "the open file"
+        if format is None:
+            format = Path(label).suffix
+            if not format:
+                raise OutputError(f"{label}: in which format? Say so with format='png', for instance")
+        _refuse_flow(label, flow)
+        picture, own = self._one()
+        write_stream(file, picture, suffix_of(format, label), like=own)
+
+    def _save_picture(self, path: Path, format: str | None, flow: bool, report: StageReporter) -> None:
+        _refuse_flow(str(path), flow)
+        picture, own = self._one()
+        make_folder(path.parent)
+        suffix = suffix_of(format, str(path)) if format else ""
+        report.plan({"saving": {"picture": 1}})
+        write_picture(path, picture, like=own, suffix=suffix, tick=report.part("picture"))
+
+    def _one(self) -> tuple[Pixels, Picture]:
+        """A', or B if that alone was made; and the picture whose alpha and profile it gets."""
+        return (to_host(self.b), self.b_prime) if self.a_prime is None else (to_host(self.a_prime), self.a)
+
+    def _montage(self, height: int) -> Pixels:
+        """A, A', B and B' side by side, at most `height` high."""
+        results = [to_8_bits(to_host(picture)) for picture in (self.a_prime, self.b) if picture is not None]
+        row = [self.a.rgb, *results, self.b_prime.rgb]
+        return montage(row, height=min(height, *(len(picture) for picture in row)))
+
+    def _save_folder(self, folder: Path, flow: bool, report: StageReporter) -> None:
         folder = make_folder(folder)
-        row = [self.a.rgb]
+        pixels = self.a.rgb.size + self.b_prime.rgb.size
+        costs = {
+            "a_prime": self.a.rgb.size,
+            "b": self.b_prime.rgb.size,
+            "montage": pixels / 4,
+            "flow": flow * pixels / 4,
+        }
+        report.plan({"saving": costs | {f"level {level}": self.a.rgb.size for level in self.levels}})
         for name, picture, own in (("a_prime", self.a_prime, self.a), ("b", self.b, self.b_prime)):
             if picture is not None:
-                write_picture(folder / f"{name}.png", to_host(picture), like=own)
-                row.append(to_8_bits(to_host(picture)))
-        row.append(self.b_prime.rgb)
-        height = min(MONTAGE_HEIGHT, *(len(picture) for picture in row))
-        write_picture(folder / "montage.png", montage(row, height=height))
-        for level, picture in self.levels.items():
-            write_picture(folder / f"level_{level}.png", picture)
+                write_picture(folder / f"{name}.png", to_host(picture), like=own, tick=report.part(name))
+        write_picture(folder / "montage.png", self._montage(MONTAGE_HEIGHT), tick=report.part("montage"))
         if flow:
             for name, nnf, error in (("ab", self.nnf_ab, self.error_ab), ("ba", self.nnf_ba, self.error_ba)):
                 if nnf is not None and error is not None:
                     write_npz(folder / f"flow_{name}.npz", to_host(nnf), to_host(error))
                     write_flo(folder / f"flow_{name}.flo", to_host(nnf))
                     write_text(folder / f"flow{name.upper()}.txt", to_host(nnf))
+                    report.part("flow")(0.5 if name == "ab" else 1)
+        for level, voted in self.levels.items():
+            write_picture(folder / f"level_{level}.png", voted, tick=report.part(f"level {level}"))
         with atomic(folder / "settings.json") as file:
             file.write((json.dumps(self.record(), indent=2) + "\n").encode())
 
@@ -110,6 +224,11 @@ class Result:
             "size_b_prime": list(self.b_prime.rgb.shape[:2]),
             "seconds": self.seconds,
         }
+
+
+def _refuse_flow(label: str, flow: bool) -> None:
+    if flow:
+        raise OutputError(f"{label}: one picture cannot hold the fields; name a folder to write them to")
 
 
 def to_host(array: Any) -> np.ndarray:

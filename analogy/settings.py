@@ -7,8 +7,10 @@ drift apart.
 from __future__ import annotations
 
 import dataclasses
+import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias, TypedDict, Unpack, get_args
 
 from .errors import SettingsError
 
@@ -30,8 +32,10 @@ ALPHA = {
 TAU, KAPPA = 0.05, 300.0
 """Threshold and steepness of the sigmoid in the weight map (section 4.3)."""
 
-INVERSIONS = ("vote", "step", "deconvolution")
-DIRECTIONS = ("both", "ab", "ba")
+Weight = Literal[1, 2, 3]
+Inversion = Literal["vote", "step", "deconvolution"]
+Direction = Literal["both", "ab", "ba"]
+PresetName = Literal["photo-to-style", "face", "style-to-style", "style-to-photo", "photo-to-photo", "paper", "fast"]
 
 
 def _setting(default: Any, help: str, choices: tuple[Any, ...] | None = None, low: Any = None, high: Any = None) -> Any:
@@ -42,20 +46,21 @@ def _setting(default: Any, help: str, choices: tuple[Any, ...] | None = None, lo
 class Settings:
     """Everything that shapes a result, with defaults. Raises `SettingsError` for a value outside its range."""
 
-    weight: int = _setting(
-        3, "How much of the content's own structure to keep at each level: 3 most, 1 least.", choices=(1, 2, 3)
+    weight: Weight = _setting(
+        3, "How much of the content's own structure to keep at each level: 3 most, 1 least.", choices=get_args(Weight)
     )
     ratio: float = _setting(
         1.0,
-        "Shrink what the network sees; below 1 larger structures are matched. The output keeps its size.",
+        "Shrink what the network sees, after max_pixels has; below 1 larger structures are matched. The output keeps its "
+        "size.",
         low=0.1,
         high=1.0,
     )
-    inversion: str = _setting(
+    inversion: Inversion = _setting(
         "step",
         "How the features of the next finer level are found: by the vote alone (fast), by one gradient step, or by "
         "optimisation as in the paper (deconvolution).",
-        choices=INVERSIONS,
+        choices=get_args(Inversion),
     )
     inversion_steps: int = _setting(3, "L-BFGS iterations of each deconvolution.", low=1, high=1000)
     search_iterations: int = _setting(4, "Iterations of the PatchMatch search at each level.", low=1, high=100)
@@ -63,10 +68,10 @@ class Settings:
     max_pixels: int = _setting(
         350_000, "Largest picture that the network sees, in pixels; larger ones are matched shrunken.", low=1024
     )
-    direction: str = _setting(
+    direction: Direction = _setting(
         "both",
         "Which pictures to make: A' alone (ab), B alone (ba) or both. One alone is the same picture, sooner.",
-        choices=DIRECTIONS,
+        choices=get_args(Direction),
     )
     photo: bool = _setting(False, "Refine as photographs: A' gets the edges and details of A back, B those of B'.")
     keep_colors: bool = _setting(False, "Keep the colours of A in A', and those of B' in B: transfer luminance only.")
@@ -75,11 +80,14 @@ class Settings:
         for field in dataclasses.fields(self):
             value, meta = getattr(self, field.name), field.metadata
             kind = type(field.default)
+            if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # a NumPy scalar
+                value = value.item()
+                object.__setattr__(self, field.name, value)
             if kind is float and isinstance(value, int) and not isinstance(value, bool):
                 object.__setattr__(self, field.name, float(value))
                 value = float(value)
             if type(value) is not kind:
-                raise SettingsError(f"{field.name} is {value!r}; it takes {_article(kind)}")
+                raise SettingsError(f"{field.name} is {value!r}; it takes {_KINDS[kind]}")
             if meta["choices"] and value not in meta["choices"]:
                 raise SettingsError(f"{field.name} is {value!r}; choose {' or '.join(map(str, meta['choices']))}")
             if (meta["low"] is not None and not value >= meta["low"]) or (
@@ -89,14 +97,30 @@ class Settings:
                 raise SettingsError(f"{field.name} is {value!r}; it takes {meta['low']}{end}")
 
     @classmethod
-    def preset(cls, name: str, **changes: Any) -> Settings:
+    def of(cls, settings: SettingsLike | None) -> Settings:
+        """The settings that a caller gives: as they are, by a preset's name, by a dict, or the defaults for None.
+
+        Raises `SettingsError` for an unknown name or key, a value outside its range, or anything else.
+        """
+        if settings is None or isinstance(settings, Settings):
+            return settings or cls()
+        if isinstance(settings, str):
+            return cls.preset(settings)
+        if isinstance(settings, Mapping):
+            return cls.from_dict(settings)
+        raise SettingsError(
+            f"settings is a {type(settings).__name__}; it takes Settings, the name of a preset, or a dict of settings"
+        )
+
+    @classmethod
+    def preset(cls, name: PresetName, **changes: Unpack[SettingsDict]) -> Settings:
         """The settings of a preset, with `changes`. Raises `SettingsError` for an unknown name."""
         if name not in PRESETS:
             raise SettingsError(f"unknown preset {name!r}; choose one of {', '.join(PRESETS)}")
-        return cls.from_dict(PRESETS[name] | changes)
+        return cls.from_dict({**PRESETS[name], **changes})
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Settings:
+    def from_dict(cls, values: Mapping[str, Any]) -> Settings:
         """`Settings(**values)`. Raises `SettingsError`, which names a key that is no setting."""
         known = [field.name for field in dataclasses.fields(cls)]
         unknown = [name for name in values if name not in known]
@@ -105,11 +129,54 @@ class Settings:
         return cls(**values)
 
 
-def _article(kind: type) -> str:
-    return {int: "a whole number", float: "a number", str: "a name", bool: "true or false"}[kind]
+_KINDS = {int: "a whole number", float: "a number", str: "a name", bool: "true or false"}
 
 
-PRESETS: dict[str, dict[str, Any]] = {
+class SettingOptions(TypedDict, total=False):
+    """The fields of `Settings` as keywords, for type checkers and editors; all but `direction`, which decides the type of
+    a result."""
+
+    weight: Weight
+    ratio: float
+    inversion: Inversion
+    inversion_steps: int
+    search_iterations: int
+    seed: int
+    max_pixels: int
+    photo: bool
+    keep_colors: bool
+
+
+class SettingsDict(SettingOptions, total=False):
+    """Some or all fields of `Settings`, as a dict."""
+
+    direction: Direction
+
+
+SettingsLike: TypeAlias = Settings | PresetName | SettingsDict
+"""What `Settings.of` takes."""
+
+
+def _takes(field: dataclasses.Field[Any]) -> str:
+    """The values of a setting, in words."""
+    meta = field.metadata
+    if meta["choices"]:
+        return " or ".join(map(repr, meta["choices"]))
+    if meta["low"] is None:
+        return "True or False"
+    return f"{meta['low']} to {meta['high']}" if meta["high"] is not None else f"{meta['low']} or more"
+
+
+def _explained(field: dataclasses.Field[Any]) -> str:
+    words = textwrap.fill(field.metadata["help"], 96)
+    return f"{field.name}: {_takes(field)} (default {field.default!r})\n{textwrap.indent(words, '    ')}"
+
+
+# `help(Settings)` explains each field in the words of the command's help.
+Settings.__doc__ = "\n".join([f"{Settings.__doc__}\n", *map(_explained, dataclasses.fields(Settings))])
+
+
+PRESETS: dict[PresetName, SettingsDict] = {
     "photo-to-style": {"weight": 3, "ratio": 1.0},
     "face": {"weight": 3, "ratio": 0.5},
     "style-to-style": {"weight": 3, "ratio": 1.0},
@@ -119,3 +186,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     "fast": {"inversion": "vote"},
 }
 """Name -> the settings in which it differs from the defaults: the paper's uses, its constants, and the fast mode."""
+
+PRESET_HELP: dict[PresetName, str] = {
+    "photo-to-style": "a photo and a painting; the defaults",
+    "face": "two faces, or large structures",
+    "style-to-style": "two paintings",
+    "style-to-photo": "a drawing that should become a photo",
+    "photo-to-photo": "two photographs",
+    "paper": "the constants of the authors' program",
+    "fast": "no time: the vote alone",
+}
+"""Name -> for which pictures or wishes the preset is."""

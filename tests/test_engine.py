@@ -14,6 +14,7 @@ from PIL import Image
 import analogy
 from analogy.engine import Engine, working_size
 from analogy.errors import DeviceError, ImageError, ModelError, OutputError, SettingsError
+from analogy.method import progress
 from analogy.pictures import images
 from analogy.settings import Settings
 
@@ -50,6 +51,14 @@ def test_ratio_shrinks_the_working_size_and_not_the_output(engine: Engine) -> No
     result = engine.transfer(noise(64, 96), noise(80, 64), ratio=0.5, **FAST)
     assert result.nnf_ab.shape == (32, 48, 2)
     assert result.a_prime.shape == (64, 96, 3)
+
+
+def test_ratio_makes_a_difference_to_pictures_above_max_pixels_too(engine: Engine) -> None:
+    a, b1 = noise(120, 160), noise(150, 200, 1)
+    whole, half = (engine.transfer(a, b1, ratio=ratio, max_pixels=4800, **FAST) for ratio in (1.0, 0.5))
+    assert (whole.nnf_ab.shape, half.nnf_ab.shape) == ((60, 80, 2), (30, 40, 2))
+    assert whole.a_prime.shape == half.a_prime.shape == (120, 160, 3)
+    assert not np.array_equal(whole.a_prime, half.a_prime)
 
 
 def test_colours_of_a_prime_come_from_b_prime(engine: Engine) -> None:
@@ -105,6 +114,11 @@ def test_flat_pictures_exchange_their_colours(engine: Engine) -> None:
         ((100, 200), Settings(ratio=0.5), (50, 100)),
         ((3000, 4000), Settings(max_pixels=120_000), (300, 400)),
         ((16, 1600), Settings(ratio=0.5), (16, 800)),
+        # The README's advice holds for a 12-megapixel photo: a ratio of 0.5 halves what the network would see without it.
+        ((3000, 4000), Settings(), (512, 683)),
+        ((3000, 4000), Settings.preset("face"), (256, 342)),
+        ((1500, 2000), Settings(ratio=0.5), (256, 342)),
+        ((590, 590), Settings(ratio=0.75), (442, 442)),
     ],
 )
 def test_working_size(size, settings, expected) -> None:
@@ -136,6 +150,42 @@ def test_an_exception_of_the_progress_callback_ends_the_transfer(engine: Engine)
         engine.transfer(noise(32, 32), noise(32, 32), progress=stop, **FAST)
 
 
+def test_every_stage_is_told_from_inside_up_to_the_end(engine: Engine, monkeypatch) -> None:
+    monkeypatch.setattr(progress, "GRAIN", 0.0)  # nothing is left out
+    reports: list[analogy.Progress] = []
+    options = {"photo": True, "keep_colors": True, "levels": True, "inversion": "step"}
+    engine.transfer(noise(160, 200), noise(140, 160, 1), max_pixels=5000, progress=reports.append, **options)
+    shares = [report.done for report in reports]
+    assert shares == sorted(shares)
+    assert reports[-1] == analogy.Progress("done", 1.0)
+    stages = [report.stage for report in reports]
+    for stage, least in {"features": 2, **{f"level {n}": 40 for n in (5, 4, 3, 2, 1)}, "pictures": 100}.items():
+        assert stages.count(stage) > least, stage
+    # No part of the whole is passed in one leap, but those that one call of the network or of a library takes.
+    steps = {later.stage: [] for later in reports}
+    for before, later in pairwise(reports):
+        steps[later.stage].append(later.done - before.done)
+    assert max(steps["pictures"]) < 0.05
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.9])
+def test_a_callback_can_end_a_transfer_in_the_middle_of_a_stage(engine: Engine, share: float) -> None:
+    class Stop(Exception):
+        pass
+
+    heard: list[analogy.Progress] = []
+
+    def stop(report: analogy.Progress) -> None:
+        heard.append(report)
+        if report.done > share:
+            raise Stop
+
+    with pytest.raises(Stop):
+        engine.transfer(noise(160, 200), noise(140, 160), max_pixels=5000, progress=stop, **FAST)
+    assert [report.done > share for report in heard] == [False] * (len(heard) - 1) + [True]
+    assert heard[-1].stage == heard[-2].stage  # not only where a stage begins
+
+
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
@@ -144,6 +194,10 @@ def test_an_exception_of_the_progress_callback_ends_the_transfer(engine: Engine)
         (lambda e: e.transfer(noise(1, 1), noise(32, 32)), ImageError, "1 x 1"),
         (lambda e: e.transfer("no/such.png", noise(32, 32)), ImageError, "no/such.png"),
         (lambda e: e.transfer(noise(32, 32), noise(32, 32), wieght=2), SettingsError, "unknown setting 'wieght'"),
+        (lambda e: e.transfer(noise(32, 32), noise(32, 32), {"wieght": 2}), SettingsError, "unknown setting 'wieght'"),
+        (lambda e: e.transfer(noise(32, 32), noise(32, 32), 3), SettingsError, "settings is a int; it takes Settings"),
+        (lambda e: Engine(model=None), ModelError, "model is None; it takes the name of a model, or its folder"),
+        (lambda e: analogy.transfer("a.png", "b.png", model=[]), ModelError, r"model is \[\]; it takes"),
         (lambda e: Engine("vgg99"), ModelError, "no model 'vgg99'; there is vgg19-compact"),
         (lambda e: Engine(device="tpu"), DeviceError, "unknown device 'tpu'"),
     ],
@@ -228,6 +282,12 @@ def test_pictures_above_max_pixels_are_painted_from_full_size_pixels(engine: Eng
     assert result.nnf_ab.shape[0] * result.nnf_ab.shape[1] <= 4100
     # Pixel noise survives where pixels of the full size are copied; at the working size it is averaged away.
     assert result.a_prime.std() > 2 * images.resize(b1, *result.nnf_ba.shape[:2]).std()
+
+
+def test_a_preset_s_name_and_a_dict_serve_as_settings(engine: Engine) -> None:
+    a, b1 = noise(32, 32), noise(32, 32)
+    assert engine.transfer(a, b1, "fast", direction="ab").settings == Settings.preset("fast", direction="ab")
+    assert engine.transfer(a, b1, dict(FAST), seed=3).settings == Settings(seed=3, **FAST)
 
 
 def test_single_options_override_settings(engine: Engine) -> None:

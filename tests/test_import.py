@@ -32,6 +32,12 @@ def test_every_public_name_exists(name: str) -> None:
     assert name in dir(analogy)
 
 
+def test_dir_shows_the_public_names_only() -> None:
+    assert run("import analogy, analogy.apps.cli; analogy.transfer; print(*dir(analogy))").split() == sorted(
+        [*analogy.__all__, "__version__"]
+    )
+
+
 def test_analogy_transfer_is_callable_after_its_modules_were_imported() -> None:
     assert run("import analogy.apps.cli, analogy.engine, analogy; print(callable(analogy.transfer))").strip() == "True"
 

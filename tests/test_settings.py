@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from analogy.errors import SettingsError
@@ -57,3 +58,33 @@ def test_whole_numbers_become_floats_where_floats_are_meant_and_settings_are_fro
     assert isinstance(settings.ratio, float)
     with pytest.raises(dataclasses.FrozenInstanceError):
         settings.ratio = 0.5  # type: ignore[misc]
+
+
+def test_numpy_scalars_are_taken_for_their_values() -> None:
+    settings = Settings(weight=np.int64(2), ratio=np.float64(0.5), photo=np.bool_(True), seed=np.array(7))
+    assert settings == Settings(weight=2, ratio=0.5, photo=True, seed=7)
+    assert [type(value) for value in dataclasses.astuple(settings)] == [
+        type(f.default) for f in dataclasses.fields(settings)
+    ]
+    with pytest.raises(SettingsError, match=r"weight is 2\.0; it takes a whole number"):
+        Settings(weight=np.float32(2))
+
+
+def test_settings_are_given_as_settings_a_preset_s_name_or_a_dict() -> None:
+    assert Settings.of(None) == Settings()
+    assert Settings.of(Settings(seed=3)) == Settings(seed=3)
+    assert Settings.of("face") == Settings.preset("face")
+    assert Settings.of({"seed": 3}) == Settings(seed=3)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("oil", "unknown preset 'oil'; choose one of photo-to-style"),
+        ({"wieght": 2}, "unknown setting 'wieght'"),
+        ([("weight", 2)], "settings is a list; it takes Settings, the name of a preset, or a dict of settings"),
+    ],
+)
+def test_what_is_no_settings_is_named(given, words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        Settings.of(given)

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
+import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from .. import __version__
-from ..backends import DEVICES
-from ..errors import AnalogyError, ModelError
+from ..backends import Device
+from ..errors import AnalogyError, DeviceError, ModelError
 from ..networks.models import DEFAULT, locate, read_card
-from ..settings import PRESETS, Settings
+from ..settings import Settings
+from .display import Display
+from .options import (
+    REGIONS,
+    RESULTS,
+    GroupedCommand,
+    engine_options,
+    message_options,
+    option,
+    picture_path,
+    setting_options,
+    settings_of,
+)
+from .run import run_transfer
 
 BAD_INPUT = 2
 """Exit code for what the user can mend; the same as for a wrong option."""
@@ -28,7 +40,10 @@ class _EchoHandler(logging.Handler):
     """What the library logs, as lines on standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"analogy: {record.getMessage()}", err=True)
+        from tqdm import tqdm
+
+        with tqdm.external_write_mode(file=sys.stderr):  # above a bar that is being shown
+            click.echo(f"analogy: {record.getMessage()}", err=True)
 
 
 class _Group(click.Group):
@@ -55,90 +70,35 @@ def cli() -> None:
         logger.setLevel(logging.INFO)
 
 
-def _setting_options(command: Callable[..., None]) -> Callable[..., None]:
-    """One option for each field of `Settings`; unset options stay None, so that a preset can show through."""
-    for field in reversed(dataclasses.fields(Settings)):
-        name, meta = "--" + field.name.replace("_", "-"), field.metadata
-        if isinstance(field.default, bool):
-            command = click.option(name, field.name, is_flag=True, default=None, help=meta["help"])(command)
-            continue
-        kind = click.Choice([str(c) for c in meta["choices"]]) if meta["choices"] else type(field.default)
-        command = click.option(name, field.name, type=kind, help=f"{meta['help']}  [default: {field.default}]")(command)
-    presets = click.option(
-        "--preset", type=click.Choice(list(PRESETS)), help="A set of settings; single options go before it."
-    )
-    return presets(command)
+_TRANSFER_EXAMPLES = """\
+analogy transfer photo.jpg painting.jpg -o out
+analogy transfer me.jpg you.jpg -o out --preset face --max-pixels 500000
+analogy transfer photo.jpg painting.jpg -o picture.jpg --direction ab
+analogy transfer a.jpg b.jpg -o out --preset photo-to-photo --no-photo
+analogy transfer a.jpg b.jpg -o again --settings out/settings.json
+analogy transfer - painting.jpg -o - < photo.jpg > picture.png"""
 
 
-def _engine_options(command: Callable[..., None]) -> Callable[..., None]:
-    for option in (
-        click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: one per core]"),
-        click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True,
-                     help="Where to compute; auto takes CUDA where it works."),
-        click.option("--model", help=f"A model's name, or the folder of one.  [default: {DEFAULT}]"),
-    ):  # fmt: skip
-        command = option(command)
-    return command
-
-
-def _settings(base: Settings, preset: str | None, options: dict[str, Any]) -> Settings:
-    """`base`, changed by a preset, changed by single options."""
-    chosen = (PRESETS[preset] if preset else {}) | {name: value for name, value in options.items() if value is not None}
-    for field in dataclasses.fields(Settings):
-        if field.name in chosen and type(field.default) is int:  # a choice among numbers comes as text
-            chosen[field.name] = int(chosen[field.name])
-    return dataclasses.replace(base, **chosen)
-
-
-def _run(
-    a: Path, b_prime: Path, output: Path, settings: Settings, engine: tuple[Any, ...], flow: bool = False, **inputs: Any
-) -> None:
-    """Transfer with a progress bar (quiet where standard error is no terminal), save, and say where the results are."""
-    from tqdm import tqdm
-
-    from ..engine import Engine
-    from ..pictures.files import make_folder
-    from ..pictures.writing import is_picture_path, write_picture
-
-    one = is_picture_path(output)
-    make_folder(output.parent if one else output)
-    ready = Engine(*engine)
-    with tqdm(
-        total=100, leave=False, disable=None, bar_format="{desc:12} {bar} {percentage:3.0f}%  {remaining} left"
-    ) as bar:
-
-        def show(progress: Any) -> None:
-            bar.set_description_str(progress.stage)
-            bar.update(round(100 * progress.done) - bar.n)
-
-        result = ready.transfer(a, b_prime, settings, progress=show, **inputs)
-    if not one:
-        result.save(output, flow=flow)
-    elif result.a_prime is not None:
-        write_picture(output, result.a_prime, like=result.a)
-    elif result.b is not None:
-        write_picture(output, result.b, like=result.b_prime)
-    click.echo(f"{output}: {sum(result.seconds.values()):.1f} s ({result.model}, {result.device})")
-
-
-@cli.command()
-@click.argument("a", type=click.Path(path_type=Path))
-@click.argument("b_prime", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True,
-              help="Folder for the results; or a picture (.png .jpg .webp .tif) for A' alone.")  # fmt: skip
-@_setting_options
-@click.option("--settings", "record", type=click.Path(path_type=Path), help="Repeat what a settings.json says.")
-@click.option("--mask-a", type=click.Path(path_type=Path), help="Label picture of A: one colour, one region.")
-@click.option(
-    "--mask-b", type=click.Path(path_type=Path), help="Label picture of B'; regions match only their own colour."
-)
-@click.option("--flow", is_flag=True, help="Also write both fields, as .npz, .flo and .txt.")
-@click.option("--levels", is_flag=True, help="Also write the picture of each level: how the analogy forms.")
-@_engine_options
+@cli.command(cls=GroupedCommand, examples=_TRANSFER_EXAMPLES)
+@click.argument("a", type=click.Path(path_type=Path, allow_dash=True))
+@click.argument("b_prime", type=click.Path(path_type=Path, allow_dash=True))
+@picture_path("-o", "--output", required=True, group=RESULTS,
+              help="Folder for the results; or a picture (.png .jpg .webp .tif .bmp) for A' alone, - for standard "
+                   "output (PNG).")  # fmt: skip
+@option("--flow", is_flag=True, group=RESULTS, help="Also write both fields, as .npz, .flo and .txt.")
+@option("--levels", is_flag=True, group=RESULTS,
+        help="Also write the picture of each level: how the analogy forms.")  # fmt: skip
+@option("--settings", "record", type=click.Path(path_type=Path), group=RESULTS,
+        help="Repeat what a settings.json says.")  # fmt: skip
+@setting_options
+@picture_path("--mask-a", group=REGIONS, help="Label picture of A: one colour, one region.")
+@picture_path("--mask-b", group=REGIONS, help="Label picture of B'; regions match only their own colour.")
+@engine_options
+@message_options
 def transfer(a: Path, b_prime: Path, output: Path, preset: str | None, record: Path | None, mask_a: Path | None,
              mask_b: Path | None, flow: bool, levels: bool, model: str | None, device: str, threads: int | None,
-             **options: Any) -> None:  # fmt: skip
-    """Turn pictures A and B_PRIME into an analogy.
+             quiet: bool, verbose: bool, **options: Any) -> None:  # fmt: skip
+    """Turn pictures A and B_PRIME into an analogy; one of the pictures can be "-", standard input.
 
     Writes a_prime.png (A in the looks of B'), b.png (B' in the looks of A), montage.png and settings.json.
     """
@@ -153,17 +113,20 @@ def transfer(a: Path, b_prime: Path, output: Path, preset: str | None, record: P
         raise ModelError(
             f"the model {model!r} is not the one of {record}: its checksum differs; name that one with --model"
         )
-    settings = _settings(base, preset, options)
-    _run(a, b_prime, output, settings, (model, device, threads), flow, mask_a=mask_a, mask_b=mask_b, levels=levels)
+    settings = settings_of(base, preset, options)
+    display, engine = Display(quiet, verbose), (model, device, threads)
+    run_transfer(a, b_prime, output, settings, engine, display, flow=flow, levels=levels, mask_a=mask_a, mask_b=mask_b)
 
 
-@cli.command()
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("analogy-demo"), show_default=True,
-              help="Folder for the results.")  # fmt: skip
-@_engine_options
-def demo(output: Path, model: str | None, device: str, threads: int | None) -> None:
+@cli.command(cls=GroupedCommand)
+@option("-o", "--output", type=click.Path(path_type=Path), default=Path("analogy-demo"), show_default=True,
+        help="Folder for the results.", group=RESULTS)  # fmt: skip
+@engine_options
+@message_options
+def demo(output: Path, model: str | None, device: str, threads: int | None, quiet: bool, verbose: bool) -> None:
     """Run the example pair that comes with the package, end to end."""
-    _run(*EXAMPLE_PAIR, output, Settings.preset("photo-to-style"), (model or DEFAULT, device, threads))
+    engine = (model or DEFAULT, device, threads)
+    run_transfer(*EXAMPLE_PAIR, output, Settings.preset("photo-to-style"), engine, Display(quiet, verbose))
 
 
 @cli.command()
@@ -273,6 +236,7 @@ def info(selftest: bool) -> None:
     from importlib.metadata import PackageNotFoundError, version
 
     from ..backends import get_backend
+    from ..networks.models import cache
 
     click.echo(f"analogy {__version__}, Python {sys.version.split()[0]}")
     for package in ("numpy", "numba", "pillow", "onnxruntime", "onnxruntime-gpu", "cupy-cuda12x", "cupy-cuda13x"):
@@ -280,17 +244,47 @@ def info(selftest: bool) -> None:
             click.echo(f"  {package} {version(package)}")
         except PackageNotFoundError:
             click.echo(f"  {package} -")
-    click.echo(f"auto chooses: {get_backend('auto').describe()}")
+    try:
+        backend, why = get_backend("cuda"), "the GPU works"
+    except DeviceError as error:
+        backend, why = get_backend("cpu"), f"the GPU is not used: {error}"
+    click.echo(f"auto chooses: {backend.describe()}")
+    click.echo(f"  because {why}")
+    click.echo(f"pulled models: {cache()}")
     if selftest:
+        from ..backends.selftest import NO_GPU
         from ..backends.selftest import selftest as run
 
         checks = run(_small_transfer)
-        for check in checks:
-            click.echo(f"  {'ok    ' if check.ok else 'FAILED'} {check.name:22} {check.detail}")
-        sys.exit(0 if all(check.ok for check in checks) else 1)
+        failed = [check for check in checks if not check.ok]
+        if failed and failed[0].name in NO_GPU:
+            click.echo("selftest: there is no GPU to test")
+        else:
+            for check in checks:
+                click.echo(f"  {'ok    ' if check.ok else 'FAILED'} {check.name:22} {check.detail}")
+        sys.exit(1 if failed else 0)
 
 
-def _small_transfer(device: str) -> Any:
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), required=False)
+def completion(shell: str | None) -> None:
+    """Print what makes a shell complete this command's words; the shell is yours if not named.
+
+    \b
+    bash: eval "$(analogy completion bash)"          in ~/.bashrc
+    zsh:  eval "$(analogy completion zsh)"           in ~/.zshrc
+    fish: analogy completion fish | source           in ~/.config/fish/config.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    shell = shell or Path(os.environ.get("SHELL", "")).name
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise click.UsageError("which shell? Say bash, zsh or fish")
+    click.echo(kind(cli, {}, "analogy", "_ANALOGY_COMPLETE").source())
+
+
+def _small_transfer(device: Device) -> Any:
     """A' of the example pair, small, on a device: what the selftest compares."""
     from ..engine import Engine
 

@@ -20,8 +20,9 @@ May import: `errors`. NumPy is imported at once; Numba, CuPy and ONNX Runtime on
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from ..errors import DeviceError
 
@@ -31,13 +32,19 @@ Array = Any
 Size = tuple[int, int]
 """Rows and columns."""
 
-DEVICES = ("auto", "cpu", "cuda")
+Tick = Callable[[float], None]
+"""Is told the share of some work that is done, 0 to 1, as often as the work can tell. What it raises ends the work."""
+
+Device = Literal["auto", "cpu", "cuda"]
+DEVICES = get_args(Device)
 
 _log = logging.getLogger("analogy")
 
 
 class Backend(Protocol):
     """The kernel contract. `a` (HA, WA, C) and `b` (HB, WB, C) are features, joined by `join` for matching.
+
+    A `tick` hears from the CPU while a pass runs. (The GPU's passes are short, and nobody waits for them one by one.)
 
     Patch distance (Liao et al. 2017, section 4.2, as one dot product). For the patch of `patch` x `patch` positions around
     p in `a` and q in `b`, over the offsets o for which both p + o and q + o exist:
@@ -88,7 +95,7 @@ class Backend(Protocol):
         ...
 
     def resample(self, nnf: Array, shape_a: tuple[int, int], shape_b: tuple[int, int],
-                 scale_a: tuple[float, float], scale_b: tuple[float, float]) -> Array:  # fmt: skip
+                 scale_a: tuple[float, float], scale_b: tuple[float, float], tick: Tick | None = None) -> Array:  # fmt: skip
         """The field between pictures `scale_a` and `scale_b` times as large (for rows and columns), of the sizes given.
 
         With p = (y + .5) / scale_a, c = floor(p) and r = p - c - .5, in float64:
@@ -96,12 +103,12 @@ class Backend(Protocol):
         """
         ...
 
-    def distance(self, a: Array, b: Array, nnf: Array, patch: int) -> Array:
+    def distance(self, a: Array, b: Array, nnf: Array, patch: int, tick: Tick | None = None) -> Array:
         """d(p, nnf[p]) for each p: (HA, WA) float32."""
         ...
 
     def propagate(self, a: Array, b: Array, nnf: Array, distance: Array, patch: int, jump: int, max_product: float,
-                  labels: tuple[Array, Array] | None = None, offered: Array | None = None,
+                  labels: tuple[Array, Array] | None = None, offered: Array | None = None, tick: Tick | None = None,
                   ) -> tuple[Array, Array]:  # fmt: skip
         """One propagation pass: a new (nnf, distance); the arguments stay as they were.
 
@@ -118,7 +125,7 @@ class Backend(Protocol):
 
     def random_search(self, a: Array, b: Array, nnf: Array, distance: Array, patch: int, search_radius: int, seed: int,
                       iteration: int, max_product: float, labels: tuple[Array, Array] | None = None,
-                      ) -> tuple[Array, Array]:  # fmt: skip
+                      tick: Tick | None = None) -> tuple[Array, Array]:  # fmt: skip
         """One random-search pass: a new (nnf, distance); the arguments stay as they were.
 
         Step k = 0, 1, .. with r = search_radius, search_radius // 2, .. while r >= 1. The candidate of step k is
@@ -128,12 +135,12 @@ class Backend(Protocol):
         """
         ...
 
-    def vote(self, nnf: Array, b: Array, patch: int) -> Array:
+    def vote(self, nnf: Array, b: Array, patch: int, tick: Tick | None = None) -> Array:
         """(HA, WA, C): the mean of b[nnf[p + o] - o] over the offsets o of the patch for which both positions exist."""
         ...
 
 
-def get_backend(device: str = "auto", threads: int | None = None) -> Backend:
+def get_backend(device: Device = "auto", threads: int | None = None) -> Backend:
     """The backend of `device`: "cpu", "cuda", or "auto" (CUDA if it works, else the CPU). `threads`: as for `CpuBackend`.
 
     If "auto" falls back to the CPU although CuPy is installed, one logged line says why. Without CuPy nobody meant to use
@@ -153,7 +160,8 @@ def get_backend(device: str = "auto", threads: int | None = None) -> Backend:
             if device == "cuda":
                 raise
             level = logging.INFO if find_spec("cupy") else logging.DEBUG
-            _log.log(level, "using the CPU: %s", error)
+            cause, _, _ = str(error).partition(";")  # the cure is for those who ask: `info` and `--device cuda` give it
+            _log.log(level, "using the CPU: %s", cause)
     from .cpu import CpuBackend
 
     return CpuBackend(threads)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from . import kernels
+from . import Tick, kernels
 
 _log = logging.getLogger("analogy")
 
@@ -74,24 +74,27 @@ class CpuBackend:
         self._bands(h, kernels.join, f, g, w, c, out)
         return out
 
-    def resample(self, nnf, shape_a, shape_b, scale_a, scale_b):
+    def resample(self, nnf, shape_a, shape_b, scale_a, scale_b, tick=None):
         out = np.empty((*shape_a, 2), np.int32)
-        self._bands(shape_a[0], kernels.resample, nnf, *shape_b, *map(float, scale_a), *map(float, scale_b), out)
+        args = nnf, *shape_b, *map(float, scale_a), *map(float, scale_b), out
+        self._bands(shape_a[0], kernels.resample, *args, tick=tick)
         return out
 
-    def distance(self, a, b, nnf, patch):
+    def distance(self, a, b, nnf, patch, tick=None):
         out = np.empty(a.shape[:2], np.float32)
-        self._bands(a.shape[0], kernels.distance, *_flat(a, b), nnf, patch // 2, out)
+        self._bands(a.shape[0], kernels.distance, *_flat(a, b), nnf, patch // 2, out, tick=tick)
         return out
 
-    def propagate(self, a, b, nnf, distance, patch, jump, max_product, labels=None, offered=None):
+    def propagate(self, a, b, nnf, distance, patch, jump, max_product, labels=None, offered=None, tick=None):
         out = np.empty_like(nnf), np.empty_like(distance)
         labels, offered = labels or _UNLABELLED, _NO_FIELD if offered is None else offered
         args = *_flat(a, b), nnf, distance, patch // 2, *labels, offered, jump, np.float32(max_product), *out
-        self._bands(a.shape[0], kernels.propagate, *args)
+        self._bands(a.shape[0], kernels.propagate, *args, tick=tick)
         return out
 
-    def random_search(self, a, b, nnf, distance, patch, search_radius, seed, iteration, max_product, labels=None):
+    def random_search(
+        self, a, b, nnf, distance, patch, search_radius, seed, iteration, max_product, labels=None, tick=None
+    ):
         out = np.empty_like(nnf), np.empty_like(distance)
         labels = labels or _UNLABELLED
         args = (
@@ -106,22 +109,27 @@ class CpuBackend:
             np.float32(max_product),
             *out,
         )
-        self._bands(a.shape[0], kernels.random_search, *args)
+        self._bands(a.shape[0], kernels.random_search, *args, tick=tick)
         return out
 
-    def vote(self, nnf, b, patch):
+    def vote(self, nnf, b, patch, tick=None):
         out = np.empty((*nnf.shape[:2], b.shape[2]), np.float32)
-        self._bands(nnf.shape[0], kernels.vote, nnf, b, *nnf.shape[:2], *b.shape, patch // 2, out)
+        self._bands(nnf.shape[0], kernels.vote, nnf, b, *nnf.shape[:2], *b.shape, patch // 2, out, tick=tick)
         return out
 
-    def _bands(self, rows: int, kernel, *args) -> None:
-        """Run `kernel(y0, y1, *args)` over all rows, in bands: enough to keep every thread busy, small enough to stop soon."""
+    def _bands(self, rows: int, kernel, *args, tick: Tick | None = None) -> None:
+        """Run `kernel(y0, y1, *args)` over all rows, in bands: enough to keep every thread busy, small enough to stop soon.
+
+        `tick` is told after each.
+        """
         count = min(rows, max(4 * self.threads, rows // 32))
         edges = [rows * i // count for i in range(count + 1)]
         futures = [self._pool.submit(kernel, y0, y1, *args) for y0, y1 in pairwise(edges)]
         try:
-            for future in futures:
+            for done, future in enumerate(futures, 1):
                 future.result()
+                if tick:
+                    tick(done / count)
         finally:
             for future in futures:  # after an interrupt, do not begin the rest
                 future.cancel()

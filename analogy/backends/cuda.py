@@ -99,23 +99,25 @@ class CudaBackend:
         self._launch("join", unit, (h, w), units, f, g, out, _i(h), _i(w), _i(units))
         return out
 
-    def resample(self, nnf, shape_a, shape_b, scale_a, scale_b):
+    def resample(self, nnf, shape_a, shape_b, scale_a, scale_b, tick=None):
         out = self._empty((*shape_a, 2), np.int32)
         sizes = map(_i, (*nnf.shape[:2], *shape_a, *shape_b))
         self._launch("resample", "float", shape_a, 1, nnf, out, *sizes, *map(np.float64, (*scale_a, *scale_b)))
         return out
 
-    def distance(self, a, b, nnf, patch):
+    def distance(self, a, b, nnf, patch, tick=None):
         out = self._empty(a.shape[:2], np.float32)
         unit, units, sizes = _sizes(a, b)
         self._launch("distance", unit, a.shape[:2], units, a, b, nnf, out, *sizes, _i(patch // 2))
         return out
 
-    def propagate(self, a, b, nnf, distance, patch, jump, max_product, labels=None, offered=None):
+    def propagate(self, a, b, nnf, distance, patch, jump, max_product, labels=None, offered=None, tick=None):
         inputs = nnf, distance, *(labels or _UNLABELLED), _NO_FIELD if offered is None else offered
         return self._improve("propagate", a, b, inputs, _i(patch // 2), _i(jump), np.float32(max_product))
 
-    def random_search(self, a, b, nnf, distance, patch, search_radius, seed, iteration, max_product, labels=None):
+    def random_search(
+        self, a, b, nnf, distance, patch, search_radius, seed, iteration, max_product, labels=None, tick=None
+    ):
         rest = (
             _i(patch // 2),
             _i(search_radius),
@@ -125,7 +127,7 @@ class CudaBackend:
         )
         return self._improve("random_search", a, b, (nnf, distance, *(labels or _UNLABELLED)), *rest)
 
-    def vote(self, nnf, b, patch):
+    def vote(self, nnf, b, patch, tick=None):
         out = self._empty((*nnf.shape[:2], b.shape[2]), np.float32)
         unit, units = _unit(b.shape[2], b)
         sizes = map(_i, (*nnf.shape[:2], *b.shape[:2], units))

@@ -43,10 +43,12 @@ def check_driver(cp: Any) -> Any:
     try:
         count = cp.cuda.runtime.getDeviceCount()
     except cp.cuda.runtime.CUDARuntimeError as error:
+        if cp.cuda.runtime.driverGetVersion() == 0:
+            raise DeviceError("there is no NVIDIA driver; install one, and see that nvidia-smi works") from error
         if error.status != _NO_DEVICE:
             raise DeviceError(
-                f"no usable NVIDIA driver: it is missing or too old for CUDA {needed} ({first_line(error)}); "
-                "install or update the driver, and see that nvidia-smi works"
+                f"no usable NVIDIA driver: it is too old for CUDA {needed} ({first_line(error)}); "
+                "update the driver, and see that nvidia-smi works"
             ) from error
         count = 0
     if count == 0:

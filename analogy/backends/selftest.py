@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 
 from ..errors import first_line
-from . import cuda, probes
+from . import Device, cuda, probes
 from .cpu import CpuBackend
 
 SAME_MATCHES = 0.99
 """Share of a field that must be equal. Rounding decides between two matches that are equally good."""
 SAME_PIXELS = 0.97
 """Share of the pixels of a whole transfer that must be equal: later levels build upon what rounding decided."""
+
+NO_GPU = ("CuPy", "driver")
+"""Steps that fail where nobody has set up a GPU: there is nothing to test."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Check:
     detail: str
 
 
-def selftest(transfer: Callable[[str], np.ndarray] | None = None) -> list[Check]:
+def selftest(transfer: Callable[[Device], np.ndarray] | None = None) -> list[Check]:
     """Try everything the CUDA backend needs. `transfer`: device name -> A' (H, W, 3) uint8 of a small fixed pair."""
     run = _Run()
     run.step("CuPy", run.cupy)
@@ -96,7 +99,7 @@ class _Run:
             actual, expected = (actual,), (expected,)
         return ", ".join(_compare(self.backend.to_host(x), y) for x, y in zip(actual, expected, strict=True))
 
-    def transfer(self, transfer: Callable[[str], np.ndarray]) -> str:
+    def transfer(self, transfer: Callable[[Device], np.ndarray]) -> str:
         same = float((transfer("cuda") == transfer("cpu")).all(axis=2).mean())
         if same < SAME_PIXELS:
             raise RuntimeError(f"only {same:.1%} of the pixels are those of the CPU")

@@ -41,6 +41,7 @@ class Features:
         self.backend = backend
         self.card = read_card(folder)
         self.projections = _read_projections(folder, self.card, backend)
+        self.search_widths = {level: self._search_width(level) for level in LEVELS}
         self._sessions: dict[str, Any] = {}
         # One thread for each run at a time, kept: the C library gives each thread memory of its own, and a new thread for
         # each run would leave the last one's behind.
@@ -56,6 +57,11 @@ class Features:
         }
         maps = self.run("features.onnx", {"image": x}, shapes)
         return {level: nhwc(xp, maps[f"relu{level}_1"]) for level in LEVELS}
+
+    def _search_width(self, level: int) -> int:
+        """Channels that the search sees."""
+        projection = self.projections.get(level)
+        return self.card.widths[level - 1] if projection is None else projection.shape[1]
 
     def for_search(self, level: int, features: Array) -> Array:
         """The features (H, W, C) of a level as the search sees them: projected to (H, W, k), if the model has a projection."""

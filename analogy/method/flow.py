@@ -7,9 +7,11 @@ different sizes, too, a displacement is the plain difference of the two position
 
 from __future__ import annotations
 
+import operator
 import os
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +191,7 @@ def colour(flow: np.ndarray, largest: float | None = None) -> np.ndarray:
 # Warping and consistency
 
 
-def warp(image: Any, nnf: Any, size_b: tuple[int, int] | None = None) -> Any:
+def warp(image: Any, nnf: Any, size_b: Sequence[int] | None = None) -> Any:
     """`image` warped by a field: out[y, x] = image[nnf[y, x]], of the field's size (H, W), with the dtype of `image`.
 
     image   (HB, WB) or (HB, WB, C) of any dtype, on the host or the device like the field: colours, labels, a mask.
@@ -199,10 +201,11 @@ def warp(image: Any, nnf: Any, size_b: tuple[int, int] | None = None) -> Any:
     Raises `ImageError` for other shapes, and if the field points outside `image` or `size_b`.
     """
     nnf = _check_field(nnf)
+    _check_array(image, "an image")
     if image.ndim not in (2, 3) or 0 in image.shape:
         raise ImageError(f"cannot warp an array of shape {image.shape}; it must be (H, W) or (H, W, C)")
     rows, columns = nnf[..., 0], nnf[..., 1]
-    size = tuple(image.shape[:2]) if size_b is None else tuple(size_b)
+    size = tuple(image.shape[:2]) if size_b is None else _check_size(size_b)
     whose = "the image" if size_b is None else "size_b"
     _check_reach(nnf, size, whose, "warp the picture that was matched, or give that one's size as size_b")
     if size != tuple(image.shape[:2]):
@@ -226,7 +229,21 @@ def consistency(nnf_ab: np.ndarray, nnf_ba: np.ndarray) -> np.ndarray:
     return np.hypot(round_trip[..., 0], round_trip[..., 1])
 
 
+def _check_array(array: Any, what: str) -> None:
+    if not hasattr(array, "ndim") or not hasattr(array, "dtype"):
+        raise ImageError(f"{what} is an array, this is a {type(array).__name__}; pass numpy.asarray of it")
+
+
+def _check_size(size: Any) -> tuple[int, int]:
+    try:
+        rows, columns = (operator.index(side) for side in size)
+    except (TypeError, ValueError) as error:
+        raise ImageError(f"size_b is {size!r:.100}; it takes two whole numbers, (rows, columns)") from error
+    return rows, columns
+
+
 def _check_field(nnf: Any) -> Any:
+    _check_array(nnf, "a field")
     if nnf.ndim != 3 or nnf.shape[2] != 2 or nnf.dtype.kind not in "iu" or 0 in nnf.shape:
         raise ImageError(f"a field is (H, W, 2) of whole numbers; this is {nnf.shape} of {nnf.dtype}")
     return nnf
@@ -240,6 +257,7 @@ def _check_reach(nnf: Any, size: tuple[int, ...], whose: str, cure: str) -> None
 
 
 def _check_flow(flow: np.ndarray) -> np.ndarray:
+    _check_array(flow, "a flow")
     if flow.ndim != 3 or flow.shape[2] != 2 or flow.dtype.kind not in "iuf" or 0 in flow.shape:
         raise ImageError(f"a flow is (H, W, 2) of numbers; this is {flow.shape} of {flow.dtype}")
     return flow

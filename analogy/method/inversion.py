@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import Array
+from ..backends import Array, Tick
+from .progress import ignore
 
 MEMORY = 8
 """How many pairs of (step, change of gradient) approximate the curvature."""
@@ -31,17 +32,23 @@ def polyak_step(xp: Any, x: Array, value: Array, gradient: Array) -> Array:
 
 
 def minimise(
-    xp: Any, function: Callable[[Array], tuple[float, Array]], start: Array, iterations: int
+    xp: Any,
+    function: Callable[[Array], tuple[float, Array]],
+    start: Array,
+    iterations: int,
+    tick: Tick = ignore,
 ) -> tuple[Array, float]:
     """Minimise `function`, x -> (value, gradient like x), from `start`. Returns (x, value), never worse than the start.
 
     Limited-memory BFGS (Nocedal & Wright 2006, algorithm 7.4) with a backtracking line search. The first step goes down
-    the gradient by 3 % of the length of x (by 1 if x is zero). From then on the curvature sets the scale.
+    the gradient by 3 % of the length of x (by 1 if x is zero). From then on the curvature sets the scale. `tick` is told
+    after each call of the function.
     """
     x = start
     value, gradient = function(x)
+    tick(1 / (iterations + 1))
     history: deque[tuple[Array, Array, float]] = deque(maxlen=MEMORY)
-    for _ in range(iterations):
+    for iteration in range(iterations):
         direction = _direction(xp, gradient, history)
         slope = float(xp.vdot(gradient, direction))
         if not slope < 0:
@@ -52,6 +59,7 @@ def minimise(
         for _attempt in range(_ATTEMPTS):
             trial = x + xp.float32(length) * direction
             trial_value, trial_gradient = function(trial)
+            tick((iteration + 2) / (iterations + 1))
             if trial_value <= value + _ARMIJO * length * slope:
                 break
             # The minimum of the parabola through the values at both ends and the slope, kept within bounds.

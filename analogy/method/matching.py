@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..backends import Array, Backend, Size
+from ..backends import Array, Backend, Size, Tick
 from ..settings import ALPHA, KAPPA, PATCH_SIZE, SEARCH_RADIUS, TAU, Settings
 from . import nnf
 from .features import LEVELS, Features, as_floats, level_size, nchw, nhwc
 from .guidance import Labels, constrain_to_labels
 from .inversion import minimise, polyak_step
-from .progress import StageReporter
+from .progress import StageReporter, ignore
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,6 @@ class Correspondences:
     nnf_ba: dict[int, Array]
     error_ab: dict[int, Array]
     error_ba: dict[int, Array]
-
-
-_SHARE_DONE = {5: 0.20, 4: 0.33, 3: 0.43, 2: 0.54, 1: 0.73}
-"""Share of the time that has passed when a level begins, for the progress bar (measured on two cores)."""
 
 
 def match(
@@ -56,31 +52,39 @@ def match(
     pixels_a, pixels_b_prime = as_floats(backend, a), as_floats(backend, b_prime)
 
     # Preprocessing (section 4.1): at the coarsest level A' is taken to look like A, and B like B'.
-    f_a, f_b_prime = network.pyramid(a), network.pyramid(b_prime)
+    f_a = network.pyramid(a)
+    report.part("A")(1)
+    f_b_prime = network.pyramid(b_prime)
+    report.part("B'")(1)
     f_a_prime, f_b = f_a[5], f_b_prime[5]
     nnf_ab = nnf.identity(backend, level_size(size_a, 5), level_size(size_b, 5))
     nnf_ba = nnf.identity(backend, level_size(size_b, 5), level_size(size_a, 5))
     found = Correspondences({}, {}, {}, {})
 
     for level in LEVELS:
-        report.begin(f"level {level}", _SHARE_DONE[level])
+        report.begin(f"level {level}")
 
         # Nearest-neighbour field search (section 4.2).
         joined_a = backend.join(network.for_search(level, f_a[level]), network.for_search(level, f_a_prime))
         joined_b = backend.join(network.for_search(level, f_b), network.for_search(level, f_b_prime[level]))
         level_labels = labels.at(backend, joined_a.shape[:2], joined_b.shape[:2]) if labels else None
         if level > 1 or settings.direction != "ba":
-            nnf_ab, found.error_ab[level] = _search(backend, level, joined_a, joined_b, nnf_ab, level_labels, settings)
+            nnf_ab, found.error_ab[level] = _search(
+                backend, level, joined_a, joined_b, nnf_ab, level_labels, settings, report.part("search ab")
+            )
             found.nnf_ab[level] = nnf_ab
         if level > 1 or settings.direction != "ab":
             labels_ba = level_labels and level_labels[::-1]
-            nnf_ba, found.error_ba[level] = _search(backend, level, joined_b, joined_a, nnf_ba, labels_ba, settings)
+            nnf_ba, found.error_ba[level] = _search(
+                backend, level, joined_b, joined_a, nnf_ba, labels_ba, settings, report.part("search ba")
+            )
             found.nnf_ba[level] = nnf_ba
 
         if level > 1:
             # Latent image reconstruction (section 4.3).
-            r_a_prime = reconstruct(network, level, nnf_ab, f_b_prime, pixels_b_prime, size_a, settings)
-            r_b = reconstruct(network, level, nnf_ba, f_a, pixels_a, size_b, settings)
+            tick_ab, tick_ba = report.part("inversion ab"), report.part("inversion ba")
+            r_a_prime = reconstruct(network, level, nnf_ab, f_b_prime, pixels_b_prime, size_a, settings, tick_ab)
+            r_b = reconstruct(network, level, nnf_ba, f_a, pixels_a, size_b, settings, tick_ba)
             alpha = ALPHA[settings.weight][level - 1]
             f_a_prime = blend(backend, f_a[level - 1], r_a_prime, alpha)
             f_b = blend(backend, f_b_prime[level - 1], r_b, alpha)
@@ -100,6 +104,7 @@ def _search(
     start: Array,
     labels: tuple[Array, Array] | None,
     settings: Settings,
+    tick: Tick,
 ) -> tuple[Array, Array]:
     """PatchMatch with the constants of a level."""
     if labels:
@@ -114,17 +119,25 @@ def _search(
         iterations=settings.search_iterations,
         seed=(settings.seed * 8 + level) % 2**32,
         labels=labels,
+        tick=tick,
     )
 
 
 def reconstruct(
-    network: Features, level: int, field: Array, source: dict[int, Array], pixels: Array, size: Size, settings: Settings
+    network: Features,
+    level: int,
+    field: Array,
+    source: dict[int, Array],
+    pixels: Array,
+    size: Size,
+    settings: Settings,
+    tick: Tick = ignore,
 ) -> Array:
     """R, the features of level L - 1 of a picture whose level L is `source` warped by `field` (section 4.3).
 
     `field` (h, w, 2): the nearest-neighbour field of level L into `source`; `source`: the feature pyramid; `pixels`
-    (H, W, 3) float32 0..1: its picture; `size`: rows and columns of the picture to reconstruct. Returns (h', w', C)
-    float32.
+    (H, W, 3) float32 0..1: its picture; `size`: rows and columns of the picture to reconstruct; `tick` is told after each run
+    of the network. Returns (h', w', C) float32.
 
     With `inversion="vote"` R is the source's own level L - 1, warped. Otherwise R are the features of an x two levels finer
     than L, as in the authors' program, which constrains R more than the paper's one level does. x starts as the source's
@@ -144,8 +157,12 @@ def reconstruct(
     start = nchw(xp, backend.vote(finest, free, PATCH_SIZE[level]))
     objective = network.objective(level, target, level_size(size, level - 1))
     if settings.inversion == "step":
-        return nhwc(xp, objective.features(polyak_step(xp, start, *objective.evaluate(start))))
-    minimise(xp, objective, start, settings.inversion_steps)
+        evaluated = objective.evaluate(start)
+        tick(0.7)
+        reconstructed = nhwc(xp, objective.features(polyak_step(xp, start, *evaluated)))
+        tick(1)
+        return reconstructed
+    minimise(xp, objective, start, settings.inversion_steps, tick)
     return nhwc(xp, objective.between)
 
 

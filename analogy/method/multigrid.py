@@ -10,6 +10,7 @@ a line one pixel wide that is strongly coupled along itself. All are operations 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,10 +47,11 @@ class Multigrid:
     """The matrix A of such a form (A u is half its gradient), and an approximate inverse of A.
 
     `mass` (H, W), positive, with odd H and W of 3 or more; `across` (H, W - 1) and `down` (H - 1, W): couplings to the
-    neighbour at the right and below, zero or more. All float32; about 18 times the size of `mass` is kept.
+    neighbour at the right and below, zero or more. All float32; about 18 times the size of `mass` is kept. `pulse` is called
+    between the steps in which the grids are made.
     """
 
-    def __init__(self, xp: Any, mass: Array, across: Array, down: Array):
+    def __init__(self, xp: Any, mass: Array, across: Array, down: Array, pulse: Callable[[], None] = lambda: None):
         self.xp = xp
         self.grids: list[_Grid] = []
         couplings = [across, down]
@@ -58,8 +60,11 @@ class Multigrid:
             for k, first, second in _pairs(couplings, diagonal):
                 first += k
                 second += k
+            pulse()
             rows = _factor(xp.ascontiguousarray(diagonal.T), xp.ascontiguousarray(couplings[0].T))
+            pulse()
             columns = _factor(diagonal, couplings[1])
+            pulse()
             grid = _Grid(mass, couplings, rows, columns, diagonal, xp.empty_like(diagonal))
             self.grids.append(grid)
             if max(mass.shape) <= 3 or len(self.grids) == DEPTH:
@@ -79,11 +84,16 @@ class Multigrid:
             taker -= flux
         return out
 
-    def cycle(self, f: Array, u: Array, level: int = 0) -> None:
-        """u = A^-1 f, approximately, by a symmetric operator (one V-cycle). What `u` held before does not matter."""
+    def cycle(self, f: Array, u: Array, level: int = 0, pulse: Callable[[], None] = lambda: None) -> None:
+        """u = A^-1 f, approximately, by a symmetric operator (one V-cycle). What `u` held before does not matter.
+
+        `pulse` is called between the steps on this grid, each of which takes some passes over it.
+        """
         xp, grid = self.xp, self.grids[level]
         xp.multiply(_solve_rows(xp, grid.rows, f), DAMPING, out=u)
+        pulse()
         self._relax_columns(f, u, level)
+        pulse()
         if grid.interpolation is not None:
             # The coarser grid may have a row or column more than there are points, coupled to nothing.
             inside = slice(f.shape[0] // 2 + 1), slice(f.shape[1] // 2 + 1)
@@ -91,8 +101,11 @@ class Multigrid:
             found = xp.empty_like(below)
             _restrict(grid.interpolation, self._residual(f, u, level), below[inside])
             self.cycle(below, found, level + 1)
+            pulse()
             _interpolate(grid.interpolation, found[inside], u)
+        pulse()
         self._relax_columns(f, u, level)
+        pulse()
         x = _solve_rows(xp, grid.rows, self._residual(f, u, level))
         x *= DAMPING
         u += x

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..backends import Array, Backend, Size
+from ..backends import Array, Backend, Size, Tick
 from ..errors import ImageError
 from ..settings import PROPAGATION_JUMPS
+from .progress import split
 
 MAX_PRODUCT = 2.0001
 """The largest product of two joined feature vectors: each is two unit vectors, and there is a little for rounding."""
@@ -31,11 +32,11 @@ def upsample(backend: Backend, nnf: Array, size_a: Size, size_b: Size) -> Array:
     return backend.resample(nnf, size_a, size_b, (2, 2), (2, 2))
 
 
-def enlarge(backend: Backend, nnf: Array, size_b: Size, full_a: Size, full_b: Size) -> Array:
+def enlarge(backend: Backend, nnf: Array, size_b: Size, full_a: Size, full_b: Size, tick: Tick | None = None) -> Array:
     """The field between pictures of sizes `full_a` and `full_b`, from one between the sizes nnf.shape[:2] and `size_b`."""
     scale_a = (full_a[0] / nnf.shape[0], full_a[1] / nnf.shape[1])
     scale_b = (full_b[0] / size_b[0], full_b[1] / size_b[1])
-    return backend.resample(nnf, full_a, full_b, scale_a, scale_b)
+    return backend.resample(nnf, full_a, full_b, scale_a, scale_b, tick)
 
 
 def search(
@@ -50,6 +51,7 @@ def search(
     seed: int,
     max_product: float = MAX_PRODUCT,
     labels: tuple[Array, Array] | None = None,
+    tick: Tick | None = None,
 ) -> tuple[Array, Array]:
     """Improve a field by PatchMatch (Barnes et al. 2009): in each iteration propagation with jumps, then random search.
 
@@ -60,6 +62,7 @@ def search(
     seed           of the random search
     max_product    upper bound of the product of any two positions
     labels         as in `Backend.propagate`
+    tick           is told the share of the search that is done, at least after each pass
 
     Returns the field, and the distance of the matched patches, (HA, WA) float32: minus the mean of the products over the
     patch, -2 for a perfect match. Departure from Barnes et al.: a pass reads only the field before it, as on a GPU, so that
@@ -69,18 +72,24 @@ def search(
     """
     _check(a, b, start, patch)
     search_radius = search_radius or max(b.shape[:2])
-    nnf, distance = start, backend.distance(a, b, start, patch)
+    passes = iter(split(tick, *[1.0] * (1 + iterations * (len(PROPAGATION_JUMPS) + 1))))
+    heard = next(passes)
+    nnf, distance = start, backend.distance(a, b, start, patch, heard)
     if labels:  # a forbidden match is worse than any other
         distance = backend.xp.where(forbidden(start, labels), np.float32(np.inf), distance)
+    heard(1)
     offered: dict[int, Array] = {}
     for iteration in range(iterations):
         for jump in PROPAGATION_JUMPS:
-            before = nnf
-            nnf, distance = backend.propagate(a, b, nnf, distance, patch, jump, max_product, labels, offered.get(jump))
+            before, earlier, heard = nnf, offered.get(jump), next(passes)
+            nnf, distance = backend.propagate(a, b, nnf, distance, patch, jump, max_product, labels, earlier, heard)
             offered[jump] = before
+            heard(1)
+        heard = next(passes)
         nnf, distance = backend.random_search(
-            a, b, nnf, distance, patch, search_radius, seed, iteration, max_product, labels
+            a, b, nnf, distance, patch, search_radius, seed, iteration, max_product, labels, heard
         )
+        heard(1)
     return nnf, distance
 
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import Array, Backend, Size
+from ..backends import Array, Backend, Size, Tick
 from ..settings import PIXEL_PATCH_SIZE
 from . import nnf
+from .progress import split
 
 PIXEL_REFINEMENT: dict[str, Any] = {
     "patch": PIXEL_PATCH_SIZE,
@@ -23,6 +24,9 @@ PIXEL_REFINEMENT: dict[str, Any] = {
 }
 """How an enlarged field is refined on the pixels: by one round with small steps, so that it stays coherent."""
 
+_STRIP = 256
+"""Rows to work on at a time, where arrays of the whole picture in between would be large."""
+
 
 def paint(
     backend: Backend,
@@ -31,22 +35,29 @@ def paint(
     size: Size,
     source: Array,
     labels: tuple[Array, Array] | None = None,
+    tick: Tick | None = None,
 ) -> Array:
     """The picture (*size, 3) float32 that `field` votes from the pixels of `source` (HB, WB, 3) float32 0..1.
 
     `field` lies between the pictures as the network saw them: its own shape, and `working_b`. `size` and the shape of
     `source` are the full sizes (rows, columns). `labels` (see `Backend.propagate`), at full size, constrain the
-    refinement.
+    refinement. `tick` is told after each band of rows.
     """
-    full = nnf.enlarge(backend, field, working_b, size, source.shape[:2])
-    if size != field.shape[:2] or source.shape[:2] != working_b:
-        full = refine_on_pixels(backend, full, source, labels)
-    return backend.vote(full, source, PIXEL_PATCH_SIZE)
+    enlarged = size != field.shape[:2] or source.shape[:2] != working_b
+    of_field, of_refinement, of_vote = split(tick, 0.4, 9.0 * enlarged, 0.8)
+    full = nnf.enlarge(backend, field, working_b, size, source.shape[:2], of_field)
+    if enlarged:
+        full = refine_on_pixels(backend, full, source, labels, of_refinement)
+    return backend.vote(full, source, PIXEL_PATCH_SIZE, of_vote)
 
 
-def vote_level(backend: Backend, field: Array, working_b: Size, size: Size, source: Array) -> Array:
+def vote_level(
+    backend: Backend, field: Array, working_b: Size, size: Size, source: Array, tick: Tick | None = None
+) -> Array:
     """Like `paint`, but with the enlarged field as it is: what the analogy looks like at the field's level."""
-    return backend.vote(nnf.enlarge(backend, field, working_b, size, source.shape[:2]), source, PIXEL_PATCH_SIZE)
+    of_field, of_vote = split(tick, 0.4, 0.8)
+    full = nnf.enlarge(backend, field, working_b, size, source.shape[:2], of_field)
+    return backend.vote(full, source, PIXEL_PATCH_SIZE, of_vote)
 
 
 def as_pixels(backend: Backend, picture: Array, sixteen_bit: bool = False) -> np.ndarray:
@@ -55,30 +66,38 @@ def as_pixels(backend: Backend, picture: Array, sixteen_bit: bool = False) -> np
     return backend.to_host(backend.xp.rint(picture * np.float32(np.iinfo(kind).max)).astype(kind))
 
 
-def refine_on_pixels(backend: Backend, field: Array, source: Array, labels: tuple[Array, Array] | None) -> Array:
+def refine_on_pixels(
+    backend: Backend, field: Array, source: Array, labels: tuple[Array, Array] | None, tick: Tick | None = None
+) -> Array:
     """A full-size field after one PatchMatch round on pixels: the picture that it votes, matched with `source` itself.
 
     Departure from the paper, whose program shows the enlarged field as it is: blocks of the enlargement's size, with
     seams. The round moves a seam's pixels to the match of the neighbour that fits them best.
     """
-    query, key = as_products(backend.xp, backend.vote(field, source, PIXEL_PATCH_SIZE), source)
-    refined, _ = nnf.search(backend, query, key, field, labels=labels, **PIXEL_REFINEMENT)
+    of_vote, of_products, of_search = split(tick, 0.8, 2.0, 6.0)
+    voted = backend.vote(field, source, PIXEL_PATCH_SIZE, of_vote)
+    query, key = as_products(backend.xp, voted, source, of_products)
+    refined, _ = nnf.search(backend, query, key, field, labels=labels, tick=of_search, **PIXEL_REFINEMENT)
     return refined
 
 
-def as_products(xp: Any, u: Array, v: Array) -> tuple[Array, Array]:
+def as_products(xp: Any, u: Array, v: Array, tick: Tick | None = None) -> tuple[Array, Array]:
     """Arrays whose product at two positions is -|u - v|^2, at most 0, for kernels that know only products.
 
     `u` (H, W, C) and `v` (H', W', C) become maps with C + 2 channels:
     (sqrt(2) u, -|u|^2, -1) . (sqrt(2) v, 1, |v|^2) = 2 u.v - |u|^2 - |v|^2.
     """
 
-    def stack(x: Array, extra: int, constant: float, square: int, sign: float) -> Array:
+    def stack(x: Array, extra: int, constant: float, square: int, sign: float, tick: Tick) -> Array:
         out = xp.empty((*x.shape[:2], x.shape[2] + 2), xp.float32)
-        xp.multiply(x, np.float32(2**0.5), out=out[..., :-2])
-        out[..., extra] = constant
-        out[..., square] = (x * x).sum(axis=2)
-        out[..., square] *= np.float32(sign)
+        for top in range(0, len(x), _STRIP):
+            part, into = x[top : top + _STRIP], out[top : top + _STRIP]
+            xp.multiply(part, np.float32(2**0.5), out=into[..., :-2])
+            into[..., extra] = constant
+            into[..., square] = (part * part).sum(axis=2)
+            into[..., square] *= np.float32(sign)
+            tick(min(1.0, (top + _STRIP) / len(x)))
         return out
 
-    return stack(u, -1, -1.0, -2, -1.0), stack(v, -2, 1.0, -1, 1.0)
+    of_u, of_v = split(tick, u.shape[0], v.shape[0])
+    return stack(u, -1, -1.0, -2, -1.0, of_u), stack(v, -2, 1.0, -1, 1.0, of_v)

@@ -16,12 +16,16 @@ logarithm. The system is solved by conjugate gradients with one cycle of multigr
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
+from math import log
 
 import numpy as np
 
-from ..backends import Array, Backend
+from ..backends import Array, Backend, Tick
 from ..errors import ImageError
 from .multigrid import Multigrid
+from .progress import ignore, split
 
 LAMBDA, EPSILON = 0.8, 1e-4
 """Strength of the smoothing, and what bounds its weights (constants of the authors' released program)."""
@@ -38,11 +42,12 @@ MOST_ITERATIONS = 100
 _log = logging.getLogger("analogy")
 
 
-def refine(backend: Backend, a: Array, a_prime: Array) -> np.ndarray:
+def refine(backend: Backend, a: Array, a_prime: Array, tick: Tick = ignore) -> np.ndarray:
     """`a_prime` with the edges and details of `a`: a + WLS(a_prime - a), rounded and clipped.
 
-    `a`, `a_prime`: (H, W, 3) RGB, both uint8 or both uint16. Returns the same shape and dtype, on the host. Needs about
-    110 bytes per pixel of working memory. Raises `ImageError` for other arrays, and if the two differ in shape.
+    `a`, `a_prime`: (H, W, 3) RGB, both uint8 or both uint16. `tick` is told after each step of an iteration. Returns the
+    same shape and dtype, on the host. Needs about 110 bytes per pixel of working memory. Raises `ImageError` for other
+    arrays, and if the two differ in shape.
     """
     if a.shape != a_prime.shape or a.ndim != 3 or a.shape[2] != 3 or 0 in a.shape:
         raise ImageError(f"cannot refine a picture {a_prime.shape} by one {a.shape}; both must be the same (H, W, 3)")
@@ -51,18 +56,21 @@ def refine(backend: Backend, a: Array, a_prime: Array) -> np.ndarray:
     xp = backend.xp
     a, a_prime = backend.asarray(a), backend.asarray(a_prime)
     white = np.float32(np.iinfo(a.dtype).max)
+    of_grids, *of_channels = split(tick, 1, 9, 9, 9)
     guide = xp.zeros(a.shape[:2], xp.float32)
     for c in range(3):
         guide += a[..., c].astype(xp.float32) * np.float32(GREY[c])
+        of_grids(c / 6)
     guide /= white
-    wls = WLS(backend, guide)
+    wls = WLS(backend, guide, pulse=partial(of_grids, 0.5))
+    of_grids(1)
     refined = xp.empty_like(a)
     for c in range(3):
         own = a[..., c].astype(xp.float32)
         change = a_prime[..., c].astype(xp.float32)
         change -= own
         change /= white
-        change = wls(change)
+        change = wls(change, of_channels[c])
         change *= white
         change += own
         refined[..., c] = xp.rint(xp.clip(change, 0, white))
@@ -72,7 +80,7 @@ def refine(backend: Backend, a: Array, a_prime: Array) -> np.ndarray:
 class WLS:
     """The smoothing by one `guide`, (H, W) float32 in 0..1, an array of the backend. It serves any number of channels."""
 
-    def __init__(self, backend: Backend, guide: Array):
+    def __init__(self, backend: Backend, guide: Array, pulse: Callable[[], None] = lambda: None):
         self.xp = xp = backend.xp
         self.size = height, width = guide.shape
         self.iterations = 0
@@ -82,27 +90,32 @@ class WLS:
         across, down = xp.zeros((rows, columns - 1), xp.float32), xp.zeros((rows - 1, columns), xp.float32)
         across[:height, : width - 1] = self._couplings(guide[:, :-1], guide[:, 1:])
         down[: height - 1, :width] = self._couplings(guide[:-1], guide[1:])
-        self._grids = Multigrid(xp, xp.ones((rows, columns), xp.float32), across, down)
+        self._grids = Multigrid(xp, xp.ones((rows, columns), xp.float32), across, down, pulse)
 
     @staticmethod
     def _couplings(one: Array, other: Array) -> Array:
         return np.float32(LAMBDA) / (abs(one - other) + np.float32(EPSILON))
 
-    def __call__(self, g: Array) -> Array:
-        """WLS(g), a new array; g (H, W) float32 in -1..1. If the result is inexact, one line is logged."""
+    def __call__(self, g: Array, tick: Tick = ignore) -> Array:
+        """WLS(g), a new array; g (H, W) float32 in -1..1. If the result is inexact, one line is logged.
+
+        `tick` is told how near the solution is, by the logarithm of the correction, between the steps of an iteration.
+        """
         xp, grids = self.xp, self._grids
         inside = slice(self.size[0]), slice(self.size[1])
         r = xp.zeros_like(grids.grids[0].mass)
         r[inside] = g
         u, p = xp.zeros_like(r), xp.zeros_like(r)
         z, q = xp.empty_like(r), xp.empty_like(r)
-        rho_before = np.inf
+        rho_before, first, share = np.inf, 0.0, 0.0
         for iteration in range(1, MOST_ITERATIONS + 1):
             self.iterations = iteration
-            grids.cycle(r, z)
+            grids.cycle(r, z, pulse=partial(tick, share))
             correction, rho = float(abs(z).max()), float(xp.vdot(r, z))
             if correction == 0:
                 break
+            first = first or max(correction, 2 * TOLERANCE)
+            share = min(max(share, log(first / correction) / log(first / TOLERANCE)), 1.0)
             p *= np.float32(rho / rho_before)
             p += z
             rho_before = rho
@@ -113,6 +126,8 @@ class WLS:
             r -= q
             if correction < TOLERANCE:
                 break
+            tick(share)
         else:
             _log.info("photo refinement: stopped after %d iterations, up to %.1g off", iteration, correction)
+        tick(1)
         return u[inside]

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import TypeAlias
+
+from ..backends import Tick
+
+Costs: TypeAlias = Mapping[str, Mapping[str, float]]
+"""Stage -> part -> how long it will take, in any unit, in the order of the run."""
+
+GRAIN = 0.005
+"""A callback hears of the progress when another share of this size is done, ..."""
+LONGEST_SILENCE = 0.25
+"""... or after this many seconds, as soon as there is something to tell it."""
 
 
 @dataclass(frozen=True)
@@ -16,20 +28,71 @@ class Progress:
 
 
 class StageReporter:
-    """Reports each stage of a run to a callback as the stage begins, and measures how long it takes.
+    """Reports to a callback how far a run is, and measures how long its stages take.
 
-    `seconds`: stage -> seconds, for the stages that have ended. An exception of the callback passes through.
+    The callback hears of each stage as it begins, and of its progress. What it raises passes through, and so ends the run.
+    `done` follows the estimates given to `plan`, and never falls. Without a plan it stays 0.
+
+    `seconds`: stage -> seconds, for the stages that have ended.
     """
 
     def __init__(self, callback: Callable[[Progress], None] | None):
         self.callback = callback or (lambda progress: None)
         self.seconds: dict[str, float] = {}
+        self._spans: dict[tuple[str, str], tuple[float, float]] = {}
         self._stage, self._since = "", time.perf_counter()
+        self._done = self._told = 0.0
+        self._told_at = self._since
 
-    def begin(self, stage: str, done: float) -> None:
+    def plan(self, costs: Costs) -> None:
+        """Say what the run will take. Stages and parts that are not named count as nothing."""
+        parts = {(stage, part): cost for stage, of_stage in costs.items() for part, cost in of_stage.items()}
+        spans = _spans(list(parts.values()))
+        self._spans = dict(zip(parts, spans, strict=True))
+
+    def begin(self, stage: str) -> None:
         """End the stage before, if there is one, and begin `stage`."""
         now = time.perf_counter()
         if self._stage:
             self.seconds[self._stage] = round(now - self._since, 3)
         self._stage, self._since = stage, now
-        self.callback(Progress(stage, done))
+        starts = [low for (of, _), (low, _) in self._spans.items() if of == stage]
+        self._advance(min(starts, default=self._done), at_once=True)
+
+    def part(self, name: str) -> Tick:
+        """The tick of a part of the present stage."""
+        low, high = self._spans.get((self._stage, name), (self._done, self._done))
+        return lambda share: self._advance(low + (high - low) * share)
+
+    def end(self) -> None:
+        """End the run, with the stage "done"."""
+        self._done = 1.0
+        self.begin("done")
+
+    def _advance(self, done: float, at_once: bool = False) -> None:
+        self._done = max(self._done, done)
+        now = time.perf_counter()
+        if at_once or self._done >= self._told + GRAIN or now >= self._told_at + LONGEST_SILENCE:
+            self._told, self._told_at = self._done, now
+            self.callback(Progress(self._stage, self._done))
+
+
+def split(tick: Tick | None, *weights: float) -> Sequence[Tick]:
+    """The ticks of consecutive parts of one work, which take times in proportion to `weights`."""
+    if tick is None:
+        return [ignore] * len(weights)
+    return [_between(tick, low, high) for low, high in _spans(weights)]
+
+
+def ignore(share: float) -> None:
+    """The tick of work that nobody waits for."""
+
+
+def _spans(weights: Sequence[float]) -> list[tuple[float, float]]:
+    """(begin, end) of consecutive parts of 0..1, as long as `weights` say."""
+    edges = list(accumulate(weights, initial=0.0))
+    return [(low / edges[-1], high / edges[-1]) for low, high in pairwise(edges)]
+
+
+def _between(tick: Tick, low: float, high: float) -> Tick:
+    return lambda share: tick(low + (high - low) * share)

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import ImageError, ModelError
 from ..networks.models import PROJECTION, add_file
-from ..pictures.images import resize
+from ..pictures.images import fitted_size, resize
 from ..pictures.reading import read_picture
 from .features import LEVELS, Features
 from .progress import Progress
@@ -60,7 +60,8 @@ def find_projection(
     for number, path in enumerate(chosen):
         if progress:
             progress(Progress("projection", number / len(chosen)))
-        pyramid = network.pyramid(_shrink(read_picture(path).rgb))
+        rgb = read_picture(path).rgb
+        pyramid = network.pyramid(resize(rgb, *fitted_size(rgb.shape[:2], MOST_PIXELS)))
         rng = np.random.default_rng(number)
         for level in wide:
             rows = backend.to_host(pyramid[level]).reshape(-1, pyramid[level].shape[2])
@@ -89,21 +90,8 @@ def add_projection(
     if not found:
         widths, most = list(network.card.widths), [dimensions[level] for level in sorted(dimensions)]
         raise ModelError(f"{network.folder}: widths {widths} need no projection; it is for more channels than {most}")
-    write_projection(network.folder, found)
-    return found
-
-
-def write_projection(folder: Path, projection: Mapping[int, np.ndarray]) -> None:
-    """Put a projection, level -> (C, k) float32, into a model folder, and its hash on the card.
-
-    Raises `OutputError` if the folder cannot be written.
-    """
     content = io.BytesIO()
-    arrays: dict[str, Any] = {f"level{level}": matrix for level, matrix in projection.items()}
+    arrays: dict[str, Any] = {f"level{level}": matrix for level, matrix in found.items()}
     np.savez(content, **arrays)
-    add_file(folder, PROJECTION, content.getvalue())
-
-
-def _shrink(rgb: np.ndarray) -> np.ndarray:
-    scale = min(1.0, (MOST_PIXELS / (rgb.shape[0] * rgb.shape[1])) ** 0.5)
-    return resize(rgb, max(16, round(rgb.shape[0] * scale)), max(16, round(rgb.shape[1] * scale)))
+    add_file(network.folder, PROJECTION, content.getvalue())
+    return found

@@ -41,6 +41,16 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             temporary.unlink()
 
 
+def as_path(target: object) -> Path:
+    """The path that a caller names. Raises `OutputError` if it is none, empty, or has a NUL."""
+    if not isinstance(target, (str, os.PathLike)):
+        raise OutputError(f"cannot write to {target!r:.100}; give the path of a folder or a picture, or an open file")
+    name = os.fsdecode(target)
+    if not name or "\0" in name:
+        raise OutputError(f"cannot write to {name!r:.100}; that is no path")
+    return Path(name)
+
+
 def make_folder(folder: str | os.PathLike[str]) -> Path:
     """Make a folder for results, if it is not there. Raises `OutputError` if that fails, or it cannot be written to."""
     folder = Path(folder)

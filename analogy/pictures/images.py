@@ -15,6 +15,9 @@ from ..errors import ImageError
 
 Array: TypeAlias = npt.NDArray[Any]
 
+SMALLEST = 16
+"""Pixels on each side of a picture: one position at the coarsest level (stride 16)."""
+
 
 @dataclass(frozen=True, eq=False)
 class Picture:
@@ -62,6 +65,12 @@ def resize(rgb: Array, height: int, width: int) -> Array:
     if rgb.shape[:2] == (height, width):
         return rgb
     return np.array(Image.fromarray(rgb).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def fitted_size(size: tuple[int, int], most_pixels: int, ratio: float = 1.0) -> tuple[int, int]:
+    """Rows and columns of a picture of `size`, shrunken to `most_pixels` if it has more, then by `ratio`; at least 16 each."""
+    scale = min(1.0, (most_pixels / (size[0] * size[1])) ** 0.5) * ratio
+    return max(SMALLEST, round(size[0] * scale)), max(SMALLEST, round(size[1] * scale))
 
 
 def montage(pictures: Sequence[Array], *, gap: int = 8, height: int | None = None) -> Array:

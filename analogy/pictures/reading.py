@@ -3,32 +3,48 @@
 Pillow decodes. It has no 16-bit RGB pixels; `sixteen_bit.py` makes up for that. `colour.py` applies the ICC profiles.
 """
 
+import io
 import logging
 import os
 import warnings
 from functools import cache
-from typing import Any
+from typing import IO, Any, Protocol, TypeAlias, TypeGuard
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import ImageError, reason
 from .colour import into_srgb, to_8_bits
-from .images import Array, Picture, composite
+from .images import SMALLEST, Array, Picture, composite
 from .sixteen_bit import LOW_BYTES
 
 logger = logging.getLogger("analogy")
 
-SMALLEST = 16  # pixels on each side: one position at the coarsest level (stride 16)
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")  # and no other: Pillow would hand EPS files to Ghostscript
+MOST_BYTES = 1 << 30
+"""Most bytes to read from an open file, which may never end."""
 
 
-def read_picture(source: object, *, name: str | None = None) -> Picture:
+class _Array(Protocol):
+    def __array__(self) -> Any: ...
+
+
+class _DLPack(Protocol):
+    def __dlpack__(self, **options: Any) -> Any: ...
+
+
+PictureLike: TypeAlias = str | os.PathLike[str] | bytes | bytearray | IO[bytes] | Image.Image | _Array | _DLPack
+"""What `read_picture` takes."""
+
+
+def read_picture(source: PictureLike, *, name: str | None = None) -> Picture:
     """Read `source` as a `Picture`.
 
-    source  the path of a JPEG, PNG, WebP, TIFF, BMP or GIF file (its first frame), or of HEIC with the extra `heif`; or a
-            PIL image; or an array (NumPy, CuPy, PyTorch, JAX, anything with `__array__` or `__dlpack__`) of shape (H, W),
-            (H, W, 1), (H, W, 3), or (H, W, 4) with alpha last, and of dtype bool, uint8, uint16, or any float in 0..1.
+    source  the path of a JPEG, PNG, WebP, TIFF, BMP or GIF file (its first frame), or of HEIC with the extra `heif`; or
+            such a file's content, as bytes or as a file open for reading in binary mode (up to its end, at most
+            `MOST_BYTES`); or a PIL image; or an array (NumPy, CuPy, PyTorch, JAX, anything with `__array__` or
+            `__dlpack__`) of shape (H, W), (H, W, 1), (H, W, 3), or (H, W, 4) with alpha last, and of dtype bool, uint8,
+            uint16, or any float in 0..1. A masked array is refused.
     name    what messages call it; the path, or "the picture", if not given.
 
     The EXIF orientation is applied. ICC colours become sRGB (perceptual intent); a damaged profile is ignored, with one
@@ -48,6 +64,13 @@ def read_picture(source: object, *, name: str | None = None) -> Picture:
                 path = os.fsdecode(source)
                 label = f"{name} ({path})" if name else path
                 return _read_file(path, label)
+            if isinstance(source, (bytes, bytearray)):
+                return _read_file(bytes(source), label)
+            if _is_open_file(source):
+                own = getattr(source, "name", None)
+                if isinstance(own, str):
+                    label = f"{name} ({own})" if name else own
+                return _read_file(_content(source, label), label)
             if isinstance(source, Image.Image):
                 _check_size(source.height, source.width, label)
                 source.load()
@@ -59,13 +82,36 @@ def read_picture(source: object, *, name: str | None = None) -> Picture:
     return _from_array(source, label)
 
 
-def _read_file(path: str, label: str) -> Picture:
-    with Image.open(path, formats=_formats()) as image:
+def _is_open_file(source: object) -> TypeGuard[IO[Any]]:
+    """Whether it is a file rather than an image (which Pillow lets read no bytes) or an array."""
+    return callable(getattr(source, "read", None)) and not isinstance(source, Image.Image)
+
+
+def _content(file: IO[Any], label: str) -> bytes:
+    """What is left to read of an open file. Raises ImageError if that is text, or more than `MOST_BYTES`."""
+    parts, size = [], 0
+    while part := file.read(1 << 20):
+        if not isinstance(part, bytes):
+            raise ImageError(f"{label}: the file is open as text; open it in binary mode ('rb')")
+        parts.append(part)
+        size += len(part)
+        if size > MOST_BYTES:
+            raise ImageError(f"{label}: more than {MOST_BYTES >> 20} MB and no end; give the path of a file")
+    return b"".join(parts)
+
+
+def _read_file(file: str | bytes, label: str) -> Picture:
+    """Read the file at a path, or of this content."""
+    with Image.open(_opened(file), formats=_formats()) as image:
         _check_size(image.height, image.width, label)
         raw = _prepare(image, label)
         image.load()
         upright = _upright(image)
-        return _from_pil(upright, _samples16(path, image, upright, raw), label)
+        return _from_pil(upright, _samples16(file, image, upright, raw), label)
+
+
+def _opened(file: str | bytes) -> str | io.BytesIO:
+    return io.BytesIO(file) if isinstance(file, bytes) else file
 
 
 @cache
@@ -111,7 +157,7 @@ def _prepare(image: Any, label: str) -> str:
     return raw
 
 
-def _samples16(path: str, image: Any, upright: Image.Image, raw: str) -> Array | None:
+def _samples16(file: str | bytes, image: Any, upright: Image.Image, raw: str) -> Array | None:
     """The loaded file `image` as (H, W, bands) uint16, upright; None if it does not have 16 bits per channel."""
     if image.mode.startswith("I;16"):
         grey = np.asarray(upright).astype(np.uint32) * 65535 // (4095 if raw == "I;12" else 65535)
@@ -119,7 +165,7 @@ def _samples16(path: str, image: Any, upright: Image.Image, raw: str) -> Array |
         return (65535 - grey if white_is_zero else grey).astype(np.uint16)[..., None]
     if (swapped := LOW_BYTES.get(raw)) is None:
         return None
-    with Image.open(path, formats=FORMATS) as again:
+    with Image.open(_opened(file), formats=FORMATS) as again:
         for i, tile in enumerate(again.tile):
             again.tile[i] = tile._replace(args=(swapped, *tile.args[1:]) if isinstance(tile.args, tuple) else swapped)
         again.load()
@@ -214,6 +260,10 @@ def _from_array(source: object, label: str) -> Picture:
 
 
 def _to_numpy(source: Any, label: str) -> Array:
+    if isinstance(source, np.ma.MaskedArray):
+        raise ImageError(
+            f"{label}: a masked array; give its pixels with array.filled(0), and what to match with mask_a and mask_b"
+        )
     try:
         if hasattr(source, "detach"):  # PyTorch, on any device
             source = source.detach().cpu()
@@ -225,7 +275,9 @@ def _to_numpy(source: Any, label: str) -> Array:
             return np.asarray(np.from_dlpack(source))
     except Exception as error:  # each library has its own
         raise ImageError(f"{label}: cannot become a NumPy array ({reason(error)}); pass one") from error
-    raise ImageError(f"{label}: cannot use a {type(source).__name__}; pass a path, a PIL image or an array")
+    raise ImageError(
+        f"{label}: cannot use a {type(source).__name__}; pass a path, bytes, an open file, a PIL image or an array"
+    )
 
 
 def _picture(pixels: Array, alpha: Array | None, icc: bytes | None, label: str) -> Picture:

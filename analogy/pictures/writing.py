@@ -2,14 +2,17 @@
 
 Pillow encodes; `sixteen_bit.py` writes what Pillow cannot."""
 
+import io
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
-from ..errors import ImageError, OutputError
+from ..errors import AnalogyError, ImageError, OutputError, reason
 from .colour import out_of_srgb, to_8_bits
 from .files import atomic
 from .images import Array, Picture, check_rgb, composite
@@ -30,43 +33,146 @@ READ_ONLY = (".gif", ".heic", ".heif", ".avif")
 """Suffixes of pictures that can be read but not written."""
 
 
-def write_picture(path: str | os.PathLike[str], rgb: Array, *, like: Picture | None = None) -> None:
-    """Write `rgb`, (H, W, 3) uint8 or uint16 in sRGB, to `path`, in the format of its suffix (see WRITERS).
+def write_picture(
+    path: str | os.PathLike[str],
+    rgb: Array,
+    *,
+    like: Picture | None = None,
+    suffix: str = "",
+    tick: Callable[[float], None] | None = None,
+) -> None:
+    """Write `rgb`, (H, W, 3) uint8 or uint16 in sRGB, to `path`, in the format of `suffix` (by default its own).
 
     like  a picture whose alpha the file gets (the sizes must be equal), and whose ICC profile (colours are converted).
+    tick  is told how much is written, 0 to 1, as often as the format's encoder hands something over.
 
     uint16 makes a 16-bit PNG or TIFF. Other formats, and ICC profiles that are not a plain matrix, make it 8 bits. JPEG
     and BMP files have no alpha here: the picture is laid on white. BMP files have no profile: they stay in sRGB. JPEG
     (without chroma subsampling) and WebP are lossy, at quality 95. The file appears whole or not at all (see `files`).
 
-    Raises OutputError: the suffix is unknown, the folder does not exist, there is no permission, or the disk is full.
-    Raises ImageError: the array has another shape or dtype.
+    Raises OutputError: the suffix is not in `WRITERS`, the folder does not exist, there is no permission, or the disk is
+    full. Raises ImageError: the array has another shape or dtype.
     """
     path = Path(path)
-    if path.suffix.lower() not in WRITERS:
-        raise OutputError(f"{path}: cannot write '{path.suffix}' files; use one of {' '.join(WRITERS)}")
-    kind, options = WRITERS[path.suffix.lower()]
+    kind, options = _writer(suffix or path.suffix, str(path))
+    rgb, alpha, icc = _prepare(rgb, like, kind, str(path))
+    told = _Told(rgb.nbytes, tick or (lambda share: None))
+    try:
+        with atomic(path) as told.file:
+            _encode(told, rgb, alpha, icc, kind, options)
+    except OutputError:
+        if told.raised is not None:  # whatever its kind, it is not the file's fault
+            raise told.raised from None
+        raise
+    told.tick(1)
+
+
+class _Told:
+    """A file that tells how much was written to it, of at most `size` bytes. `raised`: the error of `tick` that ended it."""
+
+    file: IO[bytes]
+
+    def __init__(self, size: int, tick: Callable[[float], None]):
+        self.tick = tick
+        self.raised: BaseException | None = None
+        self._size, self._written = size, 0
+
+    def write(self, data: bytes) -> int:
+        self._written += len(data)
+        try:
+            self.tick(min(1.0, self._written / self._size))
+        except BaseException as error:
+            self.raised = error
+            raise
+        return self.file.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+
+def write_stream(file: IO[bytes], rgb: Array, suffix: str, *, like: Picture | None = None) -> None:
+    """Like `write_picture`, to a file that is open for writing in binary mode: all at once, or nothing.
+
+    Raises also OutputError if the file cannot be written to.
+    """
+    label = str(getattr(file, "name", "the open file"))
+    kind, options = _writer(suffix, label)
+    content = io.BytesIO()
+    try:
+        _encode(content, *_prepare(rgb, like, kind, label), kind, options)
+        file.write(content.getvalue())
+        file.flush()
+    except TypeError as error:
+        raise OutputError(f"{label}: open as text; open it in binary mode ('wb')") from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, AnalogyError):
+            raise
+        raise OutputError(f"{label}: cannot be written ({reason(error)})") from error
+
+
+def as_image(rgb: Array, like: Picture, label: str) -> Image.Image:
+    """`rgb`, (H, W, 3) uint8 or uint16 in sRGB, as a PIL image of 8 bits with the alpha and the ICC profile of `like`.
+
+    The profile is in its `info`, and the colours are the profile's, as in an image that Pillow has read.
+    """
+    pixels, alpha, icc = _prepare(to_8_bits(rgb), like, "PNG", label)
+    return _image(pixels, alpha, icc)
+
+
+def suffix_of(format: str, label: str) -> str:
+    """The suffix of a format: "png" of "PNG", "jpeg" or ".webp". Raises OutputError if none of `WRITERS` is meant."""
+    suffix = f".{format.lower().removeprefix('.')}"
+    _writer(suffix, label)
+    return suffix
+
+
+def _writer(suffix: str, label: str) -> tuple[str, dict[str, Any]]:
+    """Pillow's format and options."""
+    if suffix.lower() not in WRITERS:
+        raise OutputError(f"{label}: cannot write '{suffix}' files; use one of {' '.join(WRITERS)}")
+    return WRITERS[suffix.lower()]
+
+
+def _prepare(
+    rgb: Array, like: Picture | None, kind: str, label: str
+) -> tuple[Array, npt.NDArray[np.uint8] | None, bytes | None]:
+    """(pixels, alpha, profile) as a file of Pillow's format `kind` can hold them."""
     check_rgb(rgb, (np.uint8, np.uint16))
     alpha = like.alpha if like is not None else None
     if alpha is not None and alpha.shape != rgb.shape[:2]:
-        raise ImageError(f"{path}: the picture is {rgb.shape[:2]}, but the alpha to give it is {alpha.shape}")
+        raise ImageError(f"{label}: the picture is {rgb.shape[:2]}, but the alpha to give it is {alpha.shape}")
     if kind not in ("PNG", "TIFF"):
         rgb = to_8_bits(rgb)
     if alpha is not None and kind in ("JPEG", "BMP"):
         rgb, alpha = composite(rgb, alpha, 255), None
     icc = like.icc if like is not None and kind != "BMP" else None
     if icc is not None:
-        rgb, icc = out_of_srgb(rgb, icc, str(path))
+        rgb, icc = out_of_srgb(rgb, icc, label)
+    return rgb, alpha, icc
 
-    with atomic(path) as file:
-        if rgb.dtype == np.uint16:
-            samples = rgb if alpha is None else np.dstack([rgb, alpha * np.uint16(257)])
-            (write_png16 if kind == "PNG" else write_tiff16)(file, samples, icc)
-        else:
-            image = Image.fromarray(rgb)
-            if alpha is not None:
-                image.putalpha(Image.fromarray(alpha))
-            image.save(file, kind, **options, **({"icc_profile": icc} if icc else {}))
+
+def _encode(
+    file: Any,
+    rgb: Array,
+    alpha: npt.NDArray[np.uint8] | None,
+    icc: bytes | None,
+    kind: str,
+    options: dict[str, Any],
+) -> None:
+    if rgb.dtype == np.uint16:
+        samples = rgb if alpha is None else np.dstack([rgb, alpha * np.uint16(257)])
+        (write_png16 if kind == "PNG" else write_tiff16)(file, samples, icc)
+    else:
+        _image(rgb, alpha, None).save(file, kind, **options, **({"icc_profile": icc} if icc else {}))
+
+
+def _image(rgb: Array, alpha: npt.NDArray[np.uint8] | None, icc: bytes | None) -> Image.Image:
+    image = Image.fromarray(rgb)
+    if alpha is not None:
+        image.putalpha(Image.fromarray(alpha))
+    if icc is not None:
+        image.info["icc_profile"] = icc
+    return image
 
 
 def is_picture_path(path: Path) -> bool:

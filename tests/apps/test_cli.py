@@ -1,7 +1,9 @@
 """The command: what it writes, what it prints, and how it ends."""
 
+import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import struct
@@ -17,8 +19,13 @@ from click.testing import CliRunner, Result
 from PIL import Image, ImageCms
 
 import analogy
+import analogy.apps.cli as cli_module
+from analogy import result
 from analogy.apps.cli import cli
+from analogy.backends import selftest
+from analogy.backends.selftest import Check
 from analogy.networks.models import DEFAULT, locate
+from analogy.settings import PRESET_HELP
 
 COMMAND = [sys.executable, "-m", "analogy"]
 """A process of its own, where that matters; other tests call the command in this one."""
@@ -284,10 +291,146 @@ def test_version_and_device_are_printed() -> None:
     assert "auto chooses" in run("info").stdout
 
 
-def test_selftest_names_the_first_failure_and_exits_with_1(monkeypatch) -> None:
+def test_info_says_why_the_gpu_is_not_used(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)  # as where it is not installed
+    done = run("info")
+    assert done.exit_code == 0
+    assert "auto chooses: CPU" in done.stdout
+    assert "because the GPU is not used: CuPy cannot be imported" in done.stdout
+    assert done.stderr == ""
+
+
+def test_selftest_without_a_gpu_is_one_line_and_exit_code_1(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    plain, done = run("info"), run("info", "--selftest")
+    assert done.exit_code == 1
+    assert done.stdout == plain.stdout + "selftest: there is no GPU to test\n"
+
+
+def test_selftest_names_the_first_failure_of_a_gpu_and_exits_with_1(monkeypatch) -> None:
+    checks = [Check("CuPy", True, "14"), Check("driver", True, "12"), Check("compiler", False, "no headers")]
+    monkeypatch.setattr(selftest, "selftest", lambda transfer: checks)
     done = run("info", "--selftest")
     assert done.exit_code == 1
-    failed = [line for line in done.stdout.splitlines() if "FAILED" in line]
-    assert "CuPy" in failed[0]
-    assert "not tried" in failed[1]
+    assert [line.split()[:2] for line in done.stdout.splitlines()[-3:]] == [
+        ["ok", "CuPy"], ["ok", "driver"], ["FAILED", "compiler"]
+    ]  # fmt: skip
+
+
+def test_help_lists_options_in_groups_explains_presets_and_gives_examples() -> None:
+    text = run("transfer", "--help").stdout
+    titles = [line.rstrip(":") for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert titles == ["Results", "Look", "Matching", "Regions", "Model and machine", "Messages", "Presets", "Examples"]
+    words = " ".join(text.split())
+    for name, explained in PRESET_HELP.items():
+        assert f"{name} {explained}" in words
+    assert "drawing that should become a photo (weight 2, ratio 0.5)" in words
+
+
+def test_the_examples_of_the_help_are_commands_that_exist(tmp_path: Path, monkeypatch) -> None:
+    parsed = []
+    monkeypatch.setattr(cli_module, "run_transfer", lambda *arguments, **options: parsed.append((arguments, options)))
+    monkeypatch.setattr(result, "read_record", lambda path: (analogy.Settings(), DEFAULT, None))
+    for line in cli_module._TRANSFER_EXAMPLES.splitlines():
+        words = line.split(" < ")[0].split()
+        assert words[0] == "analogy"
+        done = run(*words[1:])
+        assert done.exit_code == 0, (line, done.output)
+    assert len(parsed) >= 5
+
+
+def test_a_part_that_a_preset_switches_on_can_be_switched_off(pair, tmp_path: Path) -> None:
+    for extra, photo in (([], "true"), (["--no-photo"], "false")):
+        done = run("transfer", *pair, "-o", tmp_path / "o", "--preset", "photo-to-photo", *extra, *FAST)
+        assert done.exit_code == 0, done.output
+        assert f'"photo": {photo}' in (tmp_path / "o" / "settings.json").read_text()
+
+
+@pytest.mark.parametrize("option", ["--flow", "--levels"])
+@pytest.mark.parametrize("output", ["x.tif", "-"])
+def test_what_one_picture_cannot_hold_is_refused_before_the_work(
+    pair, tmp_path: Path, option: str, output: str
+) -> None:
+    target = output if output == "-" else tmp_path / "new" / output
+    done = run("transfer", *pair, "-o", target, option, *FAST)
+    assert done.exit_code == 2
+    assert done.stderr == f"analogy: {option} writes more than the one picture {target}; name a folder with -o\n"
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_dash_is_standard_input_and_standard_output(pair, tmp_path: Path) -> None:
+    run("transfer", *pair, "-o", tmp_path / "x.png", *FAST)
+    command = [*COMMAND, "transfer", "-", pair[1], "-o", "-", *FAST]
+    done = subprocess.run(list(map(str, command)), input=pair[0].read_bytes(), capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (tmp_path / "x.png").read_bytes()
+    assert done.stderr.decode().splitlines()[-1].startswith("-: ")
+
+
+def test_two_pictures_from_standard_input_are_refused(pair) -> None:
+    done = CliRunner().invoke(cli, ["transfer", "-", "-", "-o", "-"], input=pair[0].read_bytes())
+    assert done.exit_code == 2
+    assert done.stderr == "analogy: only one picture can come from standard input; name the others\n"
+
+
+def test_verbose_says_each_stage_on_a_line_and_quiet_nothing(pair, tmp_path: Path) -> None:
+    done = run("transfer", *pair, "-o", tmp_path / "o", "--verbose", *FAST)
+    stages = [line.split("%  ")[1] for line in done.stderr.splitlines() if not line.startswith("analogy: ")]
+    assert stages == ["reading", "features", *(f"level {n}" for n in (5, 4, 3, 2, 1)), "pictures", "saving"]
+    done = run("transfer", *pair, "-o", tmp_path / "o", "--quiet", *FAST)
+    assert (done.exit_code, done.output) == (0, "")
+    assert run("transfer", *pair, "-o", tmp_path / "o", "-q", "-v", *FAST).exit_code == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="opens a pseudo-terminal")
+@pytest.mark.parametrize("columns", [100, 30])
+def test_the_bar_fits_the_terminal_and_ends_with_the_saving(pair, tmp_path: Path, columns: int) -> None:
+    import fcntl
+    import pty
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    command = [*COMMAND, "transfer", *pair, "-o", tmp_path / "o", *FAST]
+    process = subprocess.Popen(list(map(str, command)), stderr=theirs, stdout=subprocess.DEVNULL)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # the other end is closed
+        while part := os.read(ours, 65536):
+            shown += part
+    os.close(ours)
+    assert process.wait() == 0
+    lines = [line.rstrip() for line in re.split(r"[\r\n]+|\x1b\[A", shown.decode()) if line.strip()]
+    lines = [line for line in lines if not line.startswith("analogy: ")]  # what the library logs on a slow machine
+    assert max(map(len, lines)) <= columns
+    assert all(re.search(r"\d+%", line) for line in lines)
+    assert "saving" in lines[-1]
+    assert re.search("left$" if columns == 100 else r"^ *\d+%  saving$", lines[-1])
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_what_the_shell_evaluates(shell: str) -> None:
+    if shell == "bash" and not shutil.which("bash"):
+        pytest.skip("bash is not installed")  # its version is asked for
+    done = run("completion", shell)
+    assert done.exit_code == 0
+    assert f"_ANALOGY_COMPLETE={shell}_complete" in done.stdout
+
+
+def test_completion_takes_the_shell_of_the_user_or_asks(monkeypatch) -> None:
+    monkeypatch.setenv("SHELL", "/usr/bin/zsh")
+    assert run("completion").stdout == run("completion", "zsh").stdout
+    monkeypatch.setenv("SHELL", "/bin/ksh")
+    assert run("completion").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("tra", "transfer"), ("transfer --no-ph", "--no-photo"), ("transfer --preset f", "face fast"),
+     ("transfer --model vgg", "vgg19-compact")],
+)  # fmt: skip
+def test_words_are_completed(words: str, expected: str) -> None:
+    words = f"analogy {words}"
+    asked = {"_ANALOGY_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    done = subprocess.run(COMMAND, capture_output=True, text=True, env=os.environ | asked)
+    assert [line.partition(",")[2] for line in done.stdout.splitlines() if line.startswith("plain")] == expected.split()

@@ -23,14 +23,17 @@ class CUDARuntimeError(RuntimeError):
         self.status = status
 
 
-def fake_cupy(devices=1, version=12090):
+def fake_cupy(devices=1, version=12090, driver=12020):
     def count():
         if isinstance(devices, Exception):
             raise devices
         return devices
 
     runtime = SimpleNamespace(
-        getDeviceCount=count, runtimeGetVersion=lambda: version, CUDARuntimeError=CUDARuntimeError
+        getDeviceCount=count,
+        runtimeGetVersion=lambda: version,
+        driverGetVersion=lambda: driver,
+        CUDARuntimeError=CUDARuntimeError,
     )
     return SimpleNamespace(cuda=SimpleNamespace(runtime=runtime, Device=lambda number: f"device {number}"))
 
@@ -77,6 +80,18 @@ def test_the_option_require_gpu_fails_tests_that_would_be_skipped():
 def test_a_driver_that_is_too_old_is_named():
     with pytest.raises(DeviceError, match=r"driver: .* too old for CUDA 13\.1 .*number 35.*nvidia-smi works"):
         probes.check_driver(fake_cupy(CUDARuntimeError(35), version=13010))
+
+
+def test_a_missing_driver_is_told_from_an_old_one(monkeypatch, caplog):
+    without = fake_cupy(CUDARuntimeError(35), driver=0)
+    with pytest.raises(DeviceError, match=r"^there is no NVIDIA driver; install one, .*nvidia-smi works$"):
+        probes.check_driver(without)
+    monkeypatch.setattr(probes, "import_cupy", lambda: without)
+    monkeypatch.setattr("analogy.backends.find_spec", lambda name: name)
+    with caplog.at_level("INFO", logger="analogy"):
+        assert get_backend("auto").name == "cpu"
+    # Whoever runs on such a machine is told what happens; `analogy info` and `--device cuda` tell what to do.
+    assert caplog.messages == ["using the CPU: there is no NVIDIA driver"]
 
 
 @pytest.mark.parametrize("devices", [0, CUDARuntimeError(100)])

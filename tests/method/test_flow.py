@@ -271,6 +271,20 @@ def test_warp_scales_matches_to_an_image_of_another_size(nnf, rng):
     assert flow.warp(ramp[:, :3], ends, size_b=(9, 11)).tolist() == [[0, 2]]
 
 
+@pytest.mark.parametrize("size_b", [(9.0, 11), (9,), 9, "ab"])
+def test_warp_names_a_size_that_is_none(nnf, size_b):
+    with pytest.raises(ImageError, match=r"size_b is .*; it takes two whole numbers, \(rows, columns\)") as caught:
+        flow.warp(np.zeros((9, 11)), nnf, size_b=size_b)
+    assert "\n" not in str(caught.value)
+
+
+def test_warp_refuses_lists(nnf):
+    with pytest.raises(ImageError, match=r"an image is an array, this is a list; pass numpy\.asarray of it"):
+        flow.warp([[1, 2]], nnf)
+    with pytest.raises(ImageError, match="a field is an array, this is a list"):
+        flow.warp(np.zeros((9, 11)), nnf.tolist())
+
+
 def test_warp_refuses_fields_that_point_outside_and_arrays_of_another_shape(nnf):
     nnf[0, 0] = 8, 10
     with pytest.raises(ImageError, match=r"the image has 8 rows, but the field points to rows . to 8; .* as size_b"):

@@ -10,6 +10,7 @@ import pytest
 
 from analogy.backends.cpu import CpuBackend
 from analogy.method import nnf
+from analogy.method.costs import estimate
 from analogy.method.features import Features, level_size, nchw
 from analogy.method.matching import blend, match, reconstruct
 from analogy.method.progress import StageReporter
@@ -144,8 +145,48 @@ def test_deconvolution_fits_the_target_better_than_the_vote(
 def test_progress_names_each_level_with_a_rising_share_and_times_it(network: Features) -> None:
     reports = []
     stages = StageReporter(reports.append)
-    match(network, picture(32, 32), picture(32, 32, 1), Settings(inversion="vote"), stages)
-    stages.begin("done", 1.0)
-    assert [p.stage for p in reports] == [f"level {n}" for n in (5, 4, 3, 2, 1)] + ["done"]
-    assert all(x.done < y.done for x, y in pairwise(reports))
+    settings = Settings(inversion="vote")
+    sizes = [(32, 32), (32, 32)]
+    stages.plan(estimate(network.card.widths, network.search_widths, sizes, sizes, settings, levels=False))
+    match(network, picture(32, 32), picture(32, 32, 1), settings, stages)
+    stages.end()
+    names = [p.stage for p in reports]
+    assert list(dict.fromkeys(name for name in names if name)) == [f"level {n}" for n in (5, 4, 3, 2, 1)] + ["done"]
+    firsts = [reports[names.index(name)] for name in dict.fromkeys(names)]
+    assert all(x.done < y.done for x, y in pairwise(firsts))
     assert set(stages.seconds) == {f"level {n}" for n in (5, 4, 3, 2, 1)}
+
+
+@pytest.mark.parametrize("inversion", ["vote", "step", "deconvolution"])
+@pytest.mark.parametrize("direction", ["both", "ab"])
+def test_the_parts_that_report_are_the_parts_that_were_planned(
+    network: Features, inversion: str, direction: str
+) -> None:
+    """Each search and each inversion tells how far it is, up to its end."""
+    heard: dict[tuple[str, str], list[float]] = {}
+
+    class Recorder(StageReporter):
+        def begin(self, stage):
+            self.stage = stage
+
+        def part(self, name):
+            return heard.setdefault((self.stage, name), []).append
+
+    settings = Settings(inversion=inversion, direction=direction, search_iterations=2)
+    sizes = [(32, 48), (48, 32)]
+    planned = estimate(network.card.widths, network.search_widths, sizes, sizes, settings, levels=False)
+    recorder = Recorder(None)
+    recorder.stage = "features"
+    match(network, picture(32, 48), picture(48, 32, 1), settings, recorder)
+    wanted = {(stage, part) for stage, parts in planned.items() for part, cost in parts.items() if cost}
+    assert {key for key, shares in heard.items() if shares} == {
+        key for key in wanted if key[0] not in ("reading", "pictures")
+    }
+    for (_, part), shares in heard.items():
+        assert shares == sorted(shares)
+        if "search" in part:
+            assert len(shares) > 2 * 5  # a search of two iterations has ten passes
+        if "inversion" in part and inversion == "step" and shares:
+            assert shares == [0.7, 1]  # after each of two runs of the network
+        if shares and "inversion" not in part:
+            assert shares[-1] == pytest.approx(1)

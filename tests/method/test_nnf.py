@@ -146,3 +146,29 @@ def test_search_refuses_arrays_of_another_shape_dtype_or_order(change, words: st
     arguments = {"a": f, "b": f, "start": np.zeros((4, 5, 2), np.int32), "patch": 3} | change
     with pytest.raises(ImageError, match=words):
         nnf.search(BACKEND, **arguments, search_radius=None, iterations=1, seed=0)
+
+
+class Silent(CpuBackend):
+    """Passes that tell nothing while they run, like those of a GPU."""
+
+    def distance(self, *arguments, tick=None):
+        return super().distance(*arguments[:4])
+
+    def propagate(self, *arguments, tick=None):
+        return super().propagate(*arguments[:8])
+
+    def random_search(self, *arguments, tick=None):
+        return super().random_search(*arguments[:10])
+
+
+@pytest.mark.parametrize(("kind", "bands"), [(CpuBackend, 8), (Silent, 1)])
+def test_a_search_tells_each_pass_and_on_the_cpu_each_band_of_it(kind, bands: int) -> None:
+    backend = kind(2)  # two threads: at least eight bands
+    a, b = np.random.default_rng(0).random((2, 20, 24, 4), np.float32)
+    shares: list[float] = []
+    start = nnf.identity(backend, (20, 24), (20, 24))
+    options = {"patch": 3, "search_radius": 4, "iterations": 2, "seed": 0}
+    nnf.search(backend, a, b, start, tick=shares.append, **options)
+    passes = 1 + 2 * 5
+    assert np.allclose(np.unique(np.round(shares, 9)), np.arange(1, passes * bands + 1) / (passes * bands))
+    assert shares == sorted(shares)

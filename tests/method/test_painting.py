@@ -28,6 +28,28 @@ def test_painting_copies_pixels_of_the_full_size_source() -> None:
     assert np.allclose(painted[8:60, 8:60], source[16:68, 20:72], atol=1e-5)
 
 
+def test_painting_tells_each_band_of_each_pass_and_can_be_ended_there() -> None:
+    source, field = texture(160, 160), nnf.identity(BACKEND, (40, 40), (40, 40))
+    shares: list[float] = []
+    painted = paint(BACKEND, field, (40, 40), (160, 160), source, tick=shares.append)
+    assert np.array_equal(painted, paint(BACKEND, field, (40, 40), (160, 160), source))
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1)
+    # Enlarging, two votes, and seven passes of the refinement, in eight bands each.
+    assert max(np.diff([0, *shares])) < 0.15
+    assert len(shares) >= 10 * 8
+
+    class Stop(Exception):
+        pass
+
+    def stop(share: float) -> None:
+        if share > 0.97:  # within the last vote
+            raise Stop
+
+    with pytest.raises(Stop):
+        paint(BACKEND, field, (40, 40), (160, 160), source, tick=stop)
+
+
 @pytest.mark.parametrize("factor", [2, 3, 4])
 def test_refinement_on_pixels_brings_an_enlarged_field_nearer_to_the_picture(factor: int) -> None:
     rng = np.random.default_rng(0)

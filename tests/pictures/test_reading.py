@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from pathlib import Path
 
@@ -346,3 +347,50 @@ def test_pictures_above_twice_pillow_s_limit_are_refused(tmp_path, rgb, monkeypa
     assert np.array_equal(read_picture(path).rgb, rgb)  # Pillow warns; warnings are errors in these tests
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", H * W // 2 - 1)
     refused(path, "x.png: too large; make it smaller.*480 pixels")
+
+
+# Bytes and open files
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_bytes_and_open_files_are_read_like_the_path_with_all_their_bits(tmp_path, rgb16, suffix):
+    path = tmp_path / f"x{suffix}"
+    write_picture(path, rgb16)
+    content = path.read_bytes()
+    with path.open("rb") as file:
+        for source in (content, bytearray(content), io.BytesIO(content), file):
+            assert np.array_equal(read_picture(source).rgb16, rgb16)
+
+
+def test_an_open_file_is_read_from_where_it_stands_and_messages_name_it(tmp_path, rgb):
+    write_picture(tmp_path / "x.png", rgb)
+    file = io.BytesIO(b"head" + (tmp_path / "x.png").read_bytes())
+    file.seek(4)
+    assert np.array_equal(read_picture(file).rgb, rgb)
+    with (tmp_path / "x.png").open("rb") as named:
+        assert read_picture(named, name="A").name == f"A ({tmp_path / 'x.png'})"
+
+
+def test_bytes_and_open_files_that_are_no_picture_are_refused(monkeypatch):
+    refused(b"", "not a picture")
+    refused(b"I am not a picture", "A: not a picture", name="A")
+    refused(io.StringIO("text"), r"open it in binary mode \('rb'\)")
+    monkeypatch.setattr(reading, "MOST_BYTES", 3 << 20)
+
+    class Endless(io.RawIOBase):
+        given = 0
+
+        def readable(self):
+            return True
+
+        def readinto(self, buffer):
+            self.given += len(buffer)
+            return len(buffer)
+
+    endless = Endless()
+    refused(endless, "more than 3 MB and no end")
+    assert endless.given <= 5 << 20
+
+
+def test_masked_arrays_are_refused(rgb):
+    refused(np.ma.masked_array(rgb, mask=rgb > 100), r"a masked array; .* array\.filled\(0\)")

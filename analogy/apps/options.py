@@ -1,0 +1,142 @@
+"""Options that several commands share, those of a transfer made from the fields of `Settings`; and help in groups."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar, cast
+
+import click
+
+from ..backends import DEVICES
+from ..networks.models import DEFAULT, installed
+from ..settings import PRESET_HELP, PRESETS, PresetName, Settings
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+Decorator: TypeAlias = Callable[[Any], Any]
+
+RESULTS, LOOK, MATCHING, REGIONS, MACHINE, MESSAGES = (
+    "Results",
+    "Look",
+    "Matching",
+    "Regions",
+    "Model and machine",
+    "Messages",
+)
+"""Groups of options in the help. An option without a group comes last."""
+_OF_LOOK = ("weight", "ratio", "photo", "keep_colors")
+
+
+class GroupedOption(click.Option):
+    """An option with the group under which the help lists it."""
+
+    def __init__(self, *args: Any, group: str = MESSAGES, **rest: Any):
+        super().__init__(*args, **rest)
+        self.group = group
+
+
+def option(*names: str, group: str = MESSAGES, **rest: Any) -> Decorator:
+    """`click.option` with a group."""
+    return click.option(*names, cls=GroupedOption, group=group, **rest)
+
+
+class GroupedCommand(click.Command):
+    """A command whose help lists its options in groups, and ends with the presets and with `examples`, a line each."""
+
+    def __init__(self, *args: Any, examples: str = "", **rest: Any):
+        super().__init__(*args, **rest)
+        self.examples = examples
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record and isinstance(parameter, click.Option):
+                groups.setdefault(getattr(parameter, "group", MESSAGES), []).append(record)
+        for title, records in groups.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+        if any(parameter.name == "preset" for parameter in self.params):
+            with formatter.section("Presets"):
+                formatter.write_dl([(name, preset_help(name)) for name in PRESETS])
+        if self.examples:
+            with formatter.section("Examples"):
+                for line in self.examples.splitlines():
+                    formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+
+
+def preset_help(name: PresetName) -> str:
+    """For what a preset is, and what it sets apart from the defaults."""
+    defaults = dataclasses.asdict(Settings())
+    changed = [f"{key} {value}" for key, value in PRESETS[name].items() if value != defaults[key]]
+    return f"{PRESET_HELP[name]} ({', '.join(changed)})" if changed else PRESET_HELP[name]
+
+
+def setting_options(command: Command) -> Command:
+    """`--preset`, and an option for each field of `Settings`; unset ones stay None, so that a preset can show through."""
+    options: list[Decorator] = [
+        option("--preset", type=click.Choice(list(PRESETS)), group=LOOK,
+               help="A set of settings for a use, see below; single options go before it.")
+    ]  # fmt: skip
+    fields = sorted(dataclasses.fields(Settings), key=lambda field: field.name not in _OF_LOOK)
+    for field in fields:
+        name, meta = field.name.replace("_", "-"), field.metadata
+        group = LOOK if field.name in _OF_LOOK else MATCHING
+        if isinstance(field.default, bool):
+            flags = f"--{name}/--no-{name}"
+            options.append(option(flags, field.name, default=None, help=meta["help"], group=group))
+            continue
+        kind = click.Choice([str(c) for c in meta["choices"]]) if meta["choices"] else type(field.default)
+        text = f"{meta['help']}  [default: {field.default}]"
+        options.append(option(f"--{name}", field.name, type=kind, help=text, group=group))
+    return _all(options, command)
+
+
+def settings_of(base: Settings, preset: str | None, options: dict[str, Any]) -> Settings:
+    """`base`, changed by a preset, changed by single options, as `setting_options` gives them."""
+    chosen: dict[str, Any] = dict(PRESETS[cast(PresetName, preset)]) if preset else {}
+    chosen |= {name: value for name, value in options.items() if value is not None}
+    for field in dataclasses.fields(Settings):
+        if field.name in chosen and type(field.default) is int:  # a choice among numbers comes as text
+            chosen[field.name] = int(chosen[field.name])
+    return dataclasses.replace(base, **chosen)
+
+
+def _complete_model(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+    from click.shell_completion import CompletionItem
+
+    names = [CompletionItem(name) for name in installed() if name.startswith(incomplete)]
+    return [*names, CompletionItem(incomplete, type="dir")]
+
+
+def engine_options(command: Command) -> Command:
+    """`--model`, `--device` and `--threads`."""
+    options: list[Decorator] = [
+        option("--model", help=f"A model's name, or the folder of one.  [default: {DEFAULT}]", group=MACHINE,
+               shell_complete=_complete_model),
+        option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, group=MACHINE,
+               help="Where to compute; auto takes CUDA where it works."),
+        option("--threads", type=click.IntRange(1), help="CPU threads.  [default: one per core]", group=MACHINE),
+    ]  # fmt: skip
+    return _all(options, command)
+
+
+def message_options(command: Command) -> Command:
+    """`--quiet` and `--verbose`, for a `display.Display`."""
+    options: list[Decorator] = [
+        option("-q", "--quiet", is_flag=True, help="Say nothing but what goes wrong."),
+        option("-v", "--verbose", is_flag=True, help="Say each stage as it begins, on a line of its own."),
+    ]
+    return _all(options, command)
+
+
+def picture_path(*names: str, **rest: Any) -> Decorator:
+    """An option that takes the path of a picture, or "-"."""
+    return option(*names, type=click.Path(path_type=Path, allow_dash=True), **rest)
+
+
+def _all(options: list[Decorator], command: Command) -> Command:
+    for each in reversed(options):
+        command = cast(Command, each(command))
+    return command

@@ -1,0 +1,103 @@
+"""How long the parts of a transfer take, for the progress bar: rough figures in seconds, from two cores of a server.
+
+Only their proportions count. Another machine, or a GPU, has others, but a bar that follows these never stands still.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ..backends import Size
+from ..settings import PATCH_SIZE, Settings
+from .features import LEVELS
+from .progress import Costs
+
+_PRODUCT = 2.5e-9
+"""A pass of search iterations, for each position and each product of channels in a patch."""
+_MULTIPLICATION, _ELEMENT = 3e-11, 8e-9
+"""A network's run, for each multiplication of its convolutions and each element of its maps."""
+_CONVOLUTIONS = {1: 1, 2: 2, 3: 2, 4: 4, 5: 4}
+"""From relu(L-1)_1 to relu(L)_1 of a VGG-19; all but the last are at the resolution of the level before."""
+_READING, _LOADING = 3e-8, 0.3
+
+VOTE, REFINEMENT = 1.2e-7, 1.0e-6
+"""For each pixel of a result: to enlarge its field and vote, and to refine the enlarged field."""
+ROUNDING, PHOTO, COLOURS = 0.5e-7, 3.5e-6, 1.5e-7
+"""For each pixel of a result: to make whole numbers of it, photo refinement, to keep its colours."""
+
+
+def estimate(
+    widths: Sequence[int],
+    search_widths: Mapping[int, int],
+    working: Sequence[Size],
+    full: Sequence[Size],
+    settings: Settings,
+    levels: bool,
+) -> Costs:
+    """What a transfer of A and B' takes, with stages and parts named as the transfer reports them.
+
+    widths, search_widths   channels of relu1_1 .. relu5_1, and those that the search sees at each level
+    working, full           of A and B': the sizes that the network sees, and their own
+    levels                  whether the picture of each level is painted too
+    """
+    seen = [height * width for height, width in working]
+    pixels = [height * width for height, width in full]
+    costs = {
+        "reading": {"A": _READING * pixels[0], "B'": _READING * pixels[1]},
+        "features": {
+            name: _LOADING / 2 + _network(widths, (1, 2, 3, 4, 5)) * area
+            for name, area in zip(("A", "B'"), seen, strict=True)
+        },
+    }
+    made = [direction for direction in ("ab", "ba") if settings.direction in ("both", direction)]
+    for level in LEVELS:
+        products = PATCH_SIZE[level] ** 2 * 2 * search_widths[level] / 4 ** (level - 1)
+        search = _PRODUCT * settings.search_iterations * products
+        inversion = _inversion(widths, level, settings) if level > 1 else 0.0
+        parts = {}
+        for direction, area in zip(("ab", "ba"), seen, strict=True):
+            if level > 1 or direction in made:
+                parts[f"search {direction}"] = search * area
+        for direction, area in zip(("ab", "ba"), seen, strict=True):
+            parts[f"inversion {direction}"] = inversion * area
+        costs[f"level {level}"] = parts
+    costs["pictures"] = {
+        direction: sum(painting(settings, area != shown)) * shown
+        for direction, area, shown in zip(("ab", "ba"), seen, pixels, strict=True)
+        if direction in made
+    }
+    if levels:
+        costs["pictures"]["levels"] = 5 * VOTE * pixels[0 if settings.direction != "ba" else 1]
+    return costs
+
+
+def painting(settings: Settings, enlarged: bool) -> tuple[float, float, float, float]:
+    """For each pixel of a result: to paint it, to round it, its photo refinement, to keep its colours."""
+    return (
+        VOTE + REFINEMENT * enlarged,
+        ROUNDING,
+        PHOTO * settings.photo,
+        COLOURS * settings.keep_colors,
+    )
+
+
+def _inversion(widths: Sequence[int], level: int, settings: Settings) -> float:
+    """The reconstruction of level L - 1 from level L, for each pixel that the network sees."""
+    forward, last = _network(widths, (level - 1, level)), _network(widths, (level - 1,))
+    return {
+        "vote": 0.0,
+        "step": 2 * forward + last,
+        "deconvolution": 2 * forward * (settings.inversion_steps + 1),
+    }[settings.inversion]
+
+
+def _network(widths: Sequence[int], levels: Sequence[int]) -> float:
+    """The layers that lead to `levels`, each from the level before, for each pixel of the picture."""
+    total = 0.0
+    for level in levels:
+        before, width = (3, *widths)[level - 1 : level + 1]
+        finer, here = 4.0 ** -max(level - 2, 0), 4.0 ** -(level - 1)
+        inner = _CONVOLUTIONS[level] - 1
+        total += _MULTIPLICATION * 9 * (inner * before * before * finer + before * width * here)
+        total += _ELEMENT * ((inner + 1) * before * finer + width * here)
+    return total

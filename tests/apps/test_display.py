@@ -1,0 +1,68 @@
+"""What a command shows of a run on a terminal."""
+
+import io
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+
+import click
+import pytest
+
+from analogy.apps import display
+from analogy.apps.display import Display
+from analogy.method.progress import Progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@contextmanager
+def a_terminal() -> Iterator[Terminal]:
+    """Standard error is a terminal. (No fixture: pytest puts its own back after each.)"""
+    with redirect_stderr(Terminal()) as terminal:
+        yield terminal
+
+
+def test_parts_follow_each_other_and_a_line_is_left_of_none() -> None:
+    with a_terminal() as terminal, Display() as shown:
+        transfer, saving = shown.part(0, 0.9), shown.part(0.9, 1)
+        transfer(Progress("level 1", 0.5))
+        transfer(Progress("done", 1.0))
+        saving(Progress("saving", 0.5))
+    drawn = terminal.getvalue().split("\r")
+    assert any("level 1" in line and " 45%" in line for line in drawn)
+    assert any("saving" in line and " 95%" in line for line in drawn)
+    assert "done" not in terminal.getvalue()
+    assert drawn[-1].strip() == ""
+
+
+def test_the_bar_is_drawn_anew_while_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(display, "_HEARTBEAT", 0.01)
+    with a_terminal() as terminal, Display() as shown:
+        shown.part(0, 1)(Progress("features", 0.1))
+        before, until = terminal.getvalue().count("features"), time.monotonic() + 30
+        while terminal.getvalue().count("features") == before and time.monotonic() < until:
+            time.sleep(0.01)
+        assert terminal.getvalue().count("features") > before
+    after = terminal.getvalue()
+    time.sleep(0.1)
+    assert terminal.getvalue() == after  # and not once the run has ended
+
+
+def test_quiet_hides_all_but_warnings_and_leaves_the_library_s_logger_as_it_was(caplog) -> None:
+    caplog.set_level(logging.INFO, "analogy")  # as the command sets it
+    logger = logging.getLogger("analogy")
+    with a_terminal() as terminal, Display(quiet=True) as shown:
+        assert not logger.isEnabledFor(logging.INFO)
+        assert logger.isEnabledFor(logging.WARNING)
+        shown.part(0, 1)(Progress("features", 0.1))
+    assert logger.level == logging.INFO
+    assert terminal.getvalue() == ""
+
+
+def test_quiet_and_verbose_exclude_each_other() -> None:
+    with pytest.raises(click.UsageError, match="exclude each other"):
+        Display(quiet=True, verbose=True)

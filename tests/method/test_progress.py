@@ -1,0 +1,108 @@
+"""Progress: what a callback hears, how often, and what a run is estimated to take."""
+
+from itertools import pairwise
+
+import pytest
+
+from analogy.method import progress
+from analogy.method.costs import estimate
+from analogy.method.progress import Progress, StageReporter, split
+from analogy.settings import Settings
+
+WIDTHS = (16, 32, 64, 256, 256)
+SEARCHED = dict(zip((1, 2, 3, 4, 5), WIDTHS, strict=True))
+
+
+def heard_of(plan) -> tuple[StageReporter, list[Progress]]:
+    reports: list[Progress] = []
+    reporter = StageReporter(reports.append)
+    reporter.plan(plan)
+    return reporter, reports
+
+
+def test_the_share_follows_the_plan_within_stages_and_never_falls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LONGEST_SILENCE", 0.0)  # everything is told
+    reporter, reports = heard_of({"one": {"x": 1, "y": 2}, "two": {"z": 1}})
+    reporter.begin("one")
+    reporter.part("x")(0.5)
+    reporter.part("y")(0.5)
+    reporter.part("x")(0.9)
+    reporter.begin("two")
+    reporter.end()
+    assert reports == [
+        Progress("one", 0),
+        Progress("one", 1 / 8),
+        Progress("one", 1 / 2),
+        Progress("one", 1 / 2),
+        Progress("two", 3 / 4),
+        Progress("done", 1),
+    ]
+
+
+def test_small_steps_are_told_once_they_add_up_or_after_a_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: clock[0])
+    reporter, reports = heard_of({"one": {"x": 1}})
+    reporter.begin("one")
+    tick = reporter.part("x")
+    for step in range(1001):
+        tick(step / 1000)
+    assert 0.9 / progress.GRAIN < len(reports) <= 1 / progress.GRAIN + 1
+    del reports[:]
+    tick(1)
+    assert reports == []
+    clock[0] = progress.LONGEST_SILENCE
+    tick(1)
+    assert reports == [Progress("one", 1)]
+
+
+def test_an_exception_of_the_callback_passes_through_a_part() -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(report: Progress) -> None:
+        if report.done > 0.5:
+            raise Stop
+
+    reporter = StageReporter(stop)
+    reporter.plan({"one": {"x": 1}})
+    reporter.begin("one")
+    tick = reporter.part("x")
+    tick(0.4)
+    with pytest.raises(Stop):
+        tick(0.6)
+
+
+def test_split_shares_out_one_tick_by_weights() -> None:
+    shares: list[float] = []
+    first, none, last = split(shares.append, 1, 0, 3)
+    for tick in (first, none, last):
+        tick(0)
+        tick(1)
+    assert shares == [0, 0.25, 0.25, 0.25, 0.25, 1]
+
+
+def test_the_painting_of_large_pictures_is_a_large_share_of_the_estimate() -> None:
+    def share(full: tuple[int, int]) -> float:
+        working = full if full[0] < 600 else (512, 683)
+        costs = estimate(WIDTHS, SEARCHED, [working] * 2, [full] * 2, Settings(), levels=False)
+        total = {stage: sum(parts.values()) for stage, parts in costs.items()}
+        return total["pictures"] / sum(total.values())
+
+    assert share((448, 448)) < 0.05
+    assert share((3000, 4000)) > 0.4
+
+
+def test_what_takes_longer_is_estimated_to_take_longer() -> None:
+    def seconds(**changes) -> float:
+        sizes = [(448, 448)] * 2
+        costs = estimate(WIDTHS, SEARCHED, sizes, sizes, Settings(**changes), levels=changes.get("direction") == "ba")
+        return sum(sum(parts.values()) for parts in costs.values())
+
+    vote, step, few, many = (
+        seconds(inversion=way, inversion_steps=steps)
+        for way, steps in (("vote", 3), ("step", 3), ("deconvolution", 3), ("deconvolution", 20))
+    )
+    assert all(shorter < longer for shorter, longer in pairwise([vote, step, few, many]))
+    assert seconds(direction="ab") < seconds() < seconds(photo=True)
+    assert seconds() < seconds(search_iterations=10)

@@ -1,0 +1,173 @@
+"""A result's pictures as images, its files, and how it shows itself."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+import analogy
+from analogy.errors import OutputError, SettingsError
+from analogy.method import progress
+from analogy.pictures.reading import read_picture
+from analogy.result import Result
+
+OPTIONS = {"inversion": "vote", "search_iterations": 1}
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def engine() -> analogy.Engine:
+    return analogy.Engine(device="cpu", threads=2)
+
+
+@pytest.fixture(scope="module")
+def profile() -> bytes:
+    """An RGB profile that is not sRGB: Pillow's sRGB with red and green primaries exchanged."""
+    icc = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    at = {bytes(icc[i : i + 4]): i for i in range(132, 132 + 12 * int.from_bytes(icc[128:132], "big"), 12)}
+    red, green = at[b"rXYZ"], at[b"gXYZ"]
+    icc[red + 4 : red + 8], icc[green + 4 : green + 8] = icc[green + 4 : green + 8], icc[red + 4 : red + 8]
+    return bytes(icc)
+
+
+@pytest.fixture(scope="module")
+def result(engine: analogy.Engine, profile: bytes) -> Result:
+    """Of an A with alpha and a profile, and a B' without."""
+    a = io.BytesIO()
+    Image.fromarray(noise(40, 56, 4)).save(a, "png", icc_profile=profile)
+    return engine.transfer(a.getvalue(), noise(48, 40, 3), **OPTIONS)
+
+
+def test_a_prime_image_has_the_alpha_and_the_profile_of_a(result: Result, profile: bytes) -> None:
+    image = result.a_prime_image
+    assert (image.mode, image.size) == ("RGBA", (56, 40))
+    assert np.array_equal(np.asarray(image)[..., 3], result.a.alpha)
+    assert image.info["icc_profile"] == profile
+    # Its colours are the profile's: read back, they are those of `a_prime`, which is sRGB.
+    content = io.BytesIO()
+    image.save(content, "png")
+    opaque = result.a.alpha == 255
+    assert np.abs(read_picture(content.getvalue()).rgb[opaque].astype(int) - result.a_prime[opaque]).max() <= 8
+    assert not np.array_equal(np.asarray(image)[..., :3], result.a_prime)
+
+
+def test_b_image_of_an_opaque_b_prime_is_plain_rgb(result: Result) -> None:
+    assert result.b_image.mode == "RGB"
+    assert np.array_equal(np.asarray(result.b_image), result.b)
+
+
+def test_images_of_16_bit_results_have_8_bits(engine: analogy.Engine) -> None:
+    deep = noise(32, 32, 3).astype(np.uint16) * 257
+    result = engine.transfer(deep, deep, **OPTIONS)
+    assert result.a_prime.dtype == np.uint16
+    assert np.array_equal(np.asarray(result.a_prime_image), (result.a_prime / 257).round())
+
+
+def test_the_image_of_a_direction_that_was_not_made_is_refused(engine: analogy.Engine) -> None:
+    a = noise(32, 32, 3)
+    with pytest.raises(SettingsError, match="there is no B, as this result was made with direction 'ab'"):
+        engine.transfer(a, a, direction="ab", **OPTIONS).b_image  # noqa: B018
+    with pytest.raises(SettingsError, match="there is no A', as this result was made with direction 'ba'"):
+        engine.transfer(a, a, direction="ba", **OPTIONS).a_prime_image  # noqa: B018
+
+
+def test_repr_is_one_short_line_without_pixels(result: Result) -> None:
+    assert repr(result) == "<Result: A' 56 x 40, B 40 x 48 (vgg19-compact, CPU, 2 threads)>"
+
+
+def test_a_notebook_shows_a_small_montage(engine: analogy.Engine) -> None:
+    a = noise(400, 320, 3)
+    shown = read_picture(engine.transfer(a, a, max_pixels=2000, direction="ab", **OPTIONS)._repr_png_()).rgb
+    assert shown.shape == (300, 3 * 240 + 2 * 8, 3)
+
+
+@pytest.mark.parametrize("name", ["x.png", "new/x.webp", "x.TIF", Path("x.jpg")])
+def test_a_path_of_a_picture_gets_a_prime_alone(result: Result, tmp_path: Path, name) -> None:
+    result.save(tmp_path / name)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / name]
+    written = read_picture(tmp_path / name)
+    assert written.icc == result.a.icc
+    assert (written.alpha is None) == (Path(name).suffix == ".jpg")
+
+
+def test_a_result_of_b_alone_writes_b(engine: analogy.Engine, tmp_path: Path) -> None:
+    result = engine.transfer(noise(32, 40, 3), noise(40, 32, 3), direction="ba", **OPTIONS)
+    result.save(tmp_path / "x.png")
+    assert np.array_equal(read_picture(tmp_path / "x.png").rgb, result.b)
+
+
+def test_format_says_what_any_path_and_an_open_file_get(result: Result, tmp_path: Path) -> None:
+    result.save(tmp_path / "x.png")
+    result.save(tmp_path / "x.data", format="PNG")
+    expected = (tmp_path / "x.png").read_bytes()
+    assert (tmp_path / "x.data").read_bytes() == expected
+    content = io.BytesIO(b"")
+    result.save(content, format="png")
+    assert content.getvalue() == expected
+    with (tmp_path / "named.png").open("wb") as file:
+        result.save(file)
+    assert (tmp_path / "named.png").read_bytes() == expected
+    for format, kind in (("jpg", "JPEG"), (".tif", "TIFF"), ("webp", "WEBP"), ("bmp", "BMP")):
+        content = io.BytesIO()
+        result.save(content, format=format)
+        assert Image.open(content).format == kind
+
+
+class Full(io.BytesIO):
+    def write(self, data):
+        raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "words"),
+    [
+        (None, {}, "cannot write to None; give the path of a folder"),
+        (3, {}, "cannot write to 3"),
+        ("a\0b", {}, r"cannot write to 'a\\x00b'; that is no path"),
+        ("", {}, "cannot write to ''; that is no path"),
+        (io.BytesIO(), {}, "the open file: in which format"),
+        (io.BytesIO(), {"format": "gif"}, "cannot write '.gif' files; use one of .png"),
+        (io.StringIO(), {"format": "png"}, r"open it in binary mode \('wb'\)"),
+        (Full(), {"format": "png"}, "No space left"),
+        ("x.png", {"flow": True}, "x.png: one picture cannot hold the fields; name a folder"),
+        (io.BytesIO(), {"format": "png", "flow": True}, "one picture cannot hold the fields"),
+    ],
+)
+def test_what_cannot_be_written_to_is_named_in_one_line(
+    result: Result, target, options, words, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutputError, match=words) as caught:
+        result.save(target, **options)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_saving_is_told_while_a_file_is_written_and_can_be_ended_there(engine, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(progress, "GRAIN", 0.0)
+    a = noise(600, 600, 3)
+    result = engine.transfer(a, a, max_pixels=2000, **OPTIONS)
+    for target in ("out", "x.png", "x.tif", "x.jpg"):
+        reports: list[analogy.Progress] = []
+        result.save(tmp_path / target, progress=reports.append)
+        shares = [report.done for report in reports]
+        assert shares == sorted(shares)
+        assert (reports[0].stage, reports[-1]) == ("saving", analogy.Progress("done", 1.0))
+        if target in ("out", "x.png"):  # the other encoders write at once
+            assert len([share for share in shares if 0.05 < share < 0.35]) > 3, target
+
+    class Stop(TimeoutError):  # an OSError: still not one of the file
+        pass
+
+    def stop(report: analogy.Progress) -> None:
+        if report.done > 0.2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        result.save(tmp_path / "stopped", progress=stop)
+    assert list((tmp_path / "stopped").iterdir()) == []
