@@ -76,7 +76,7 @@ LAYER_WIDTHS = {
 }  # fmt: skip
 LAYERS = list(LAYER_WIDTHS)
 WIDTHS = {level: LAYER_WIDTHS[f"conv{level}_1"] for level in LEVELS}
-SEARCH_DIMENSIONS = WIDTHS | {4: 128, 5: 128}  # principal directions of the student that the search sees
+SEARCH_DIMENSIONS = {1: 8, 2: 16, 3: 48, 4: 128, 5: 128}  # principal directions of the student that the search sees
 LEVEL_WEIGHT = {1: 1.0, 2: 1.0, 3: 1.0, 4: 1.5, 5: 2.0}  # the deep levels are the hardest, and start the search
 TERMS = {"linear": 1.0, "relational": 4.0, "ranking": 2.0, "norm": 0.5}
 POSITIONS = 20_000  # of each side of crops, for the principal directions
@@ -420,7 +420,7 @@ def write_model(run: Path, args: argparse.Namespace) -> None:
     teachers = " and ".join(Path(words.partition(",")[0]).name for words in (args.teacher, *args.also))
     card = Card(
         "vgg19-compact",
-        "VGG-19's layers, slim in the shallow levels, trained to order patches as the original VGG does",
+        "VGG-16's layers, slim in the shallow levels, trained to order patches as the original VGG does",
         network.widths,
         f"tools/distill.py, {args.steps} steps, seed {args.seed}, teacher {teachers}",
         "MIT; taught by weights of K. Simonyan and A. Zisserman (CC BY 4.0)",
