@@ -5,8 +5,19 @@ prints that line and exits with code 2.
 """
 
 
+def printable(text: str) -> str:
+    """`text` on one line, with nothing in it that could move a terminal's cursor: such characters become escapes.
+
+    File names may hold line ends, control characters, marks that turn the direction of writing, and bytes that are no text.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 class AnalogyError(Exception):
-    """Base of all errors raised on purpose by this package."""
+    """Base of all errors raised on purpose by this package. Its message is `printable`."""
+
+    def __init__(self, message: str):
+        super().__init__(printable(message))
 
 
 class SettingsError(AnalogyError, ValueError):

@@ -8,5 +8,5 @@ in this wing are those of Liao et al. 2017.
 What comes in: arrays, settings, and a backend that runs the kernels. Nothing here reads an argument of the command line
 or asks which device it runs on.
 
-May import: `networks`, `pictures`, `backends`, `settings`, `errors`.
+May import: `networks`, `pictures`, `backends`, `settings`, `errors`, `inputs`.
 """

@@ -6,5 +6,5 @@ the business of `method.features`.
 
 What comes in: names, paths, and files that nobody has checked yet. A file is never trusted, and nothing in it is run.
 
-May import: `settings`, `errors`. `export`, `weights` and `pull` need the extra `export`, and import it when used.
+May import: `settings`, `errors`, `inputs`. `export`, `weights` and `pull` need the extra `export`, and import it when used.
 """

@@ -6,5 +6,5 @@ decodes and encodes.
 
 What comes in: whatever a user calls a picture. What goes out: (H, W, 3) arrays on the host, and files.
 
-May import: `settings`, `errors`.
+May import: `settings`, `errors`, `inputs`.
 """

@@ -1,0 +1,63 @@
+"""Files from outside: what is opened, what is refused, and that nothing waits."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from analogy.errors import AnalogyError, ImageError, OutputError, printable
+from analogy.inputs import open_regular, read_regular
+
+posix = pytest.mark.skipif(os.name != "posix", reason="makes pipes and sockets in the file system")
+
+
+def test_a_file_and_a_link_to_one_are_read(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"content")
+    assert read_regular(tmp_path / "x", 7) == b"content"
+    if os.name == "posix":
+        (tmp_path / "link").symlink_to("x")
+        assert read_regular(tmp_path / "link", 7) == b"content"
+    with pytest.raises(OSError, match="it has more than 6 bytes"):
+        read_regular(tmp_path / "x", 6)
+
+
+@posix
+def test_pipes_sockets_and_devices_are_refused_at_once(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the path of a socket is short
+    os.mkfifo("pipe")
+    Path("link").symlink_to("pipe")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket")
+        for name, kind in (("pipe", "a pipe"), ("link", "a pipe"), ("socket", "a socket"), ("/dev/zero", "a device")):
+            with pytest.raises(OSError, match=f"it is {kind}, not a file"):
+                open_regular(name)
+
+
+@posix
+def test_a_file_that_becomes_a_pipe_before_it_is_opened_is_not_waited_for(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "x").touch()
+    as_it_was = (tmp_path / "x").stat()
+    (tmp_path / "x").unlink()
+    os.mkfifo(tmp_path / "x")
+    monkeypatch.setattr(os, "stat", lambda path: as_it_was)
+    with pytest.raises(OSError, match="it is a pipe"):
+        open_regular(tmp_path / "x")
+
+
+def test_folders_and_names_that_no_file_has_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError):
+        open_regular(tmp_path)
+    with pytest.raises(OSError, match="NUL"):
+        open_regular("a\0b")
+    with pytest.raises(FileNotFoundError):
+        open_regular(tmp_path / "none")
+
+
+@pytest.mark.parametrize("kind", [AnalogyError, ImageError, OutputError])
+def test_a_message_is_one_line_whatever_the_names_in_it(kind: type[AnalogyError]) -> None:
+    error = kind("a\nb\x1b[2J\r\u202egnp.\udcff: dés 日本 'x' C:\\new")
+    assert str(error) == "a\\nb\\x1b[2J\\r\\u202egnp.\\udcff: dés 日本 'x' C:\\new"
+    assert printable(str(error)) == str(error)
