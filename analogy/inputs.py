@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from pathlib import Path
 from typing import IO
 
 _KINDS = {
@@ -27,8 +28,8 @@ def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
     name = os.fsdecode(path)
     if "\0" in name:
         raise OSError(errno.EINVAL, "no file has a NUL character in its name")
-    _check(os.stat(name))  # before it is opened: to open a device may do something
-    file = open(name, "rb", opener=_without_waiting)
+    _check(Path(name).stat())  # before it is opened: to open a device may do something
+    file = open(name, "rb", opener=_without_waiting)  # noqa: SIM115 (the caller closes it)
     try:
         _check(os.fstat(file.fileno()))  # again, as it may be another one by now
     except BaseException:

@@ -42,7 +42,7 @@ def test_a_file_that_becomes_a_pipe_before_it_is_opened_is_not_waited_for(tmp_pa
     as_it_was = (tmp_path / "x").stat()
     (tmp_path / "x").unlink()
     os.mkfifo(tmp_path / "x")
-    monkeypatch.setattr(os, "stat", lambda path: as_it_was)
+    monkeypatch.setattr(Path, "stat", lambda path: as_it_was)
     with pytest.raises(OSError, match="it is a pipe"):
         open_regular(tmp_path / "x")
 
