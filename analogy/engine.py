@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias, Unpack, overload
 
 import numpy as np
 
 from .backends import Array, Device, Size, Tick, get_backend
-from .errors import DeviceError, ModelError
+from .errors import DeviceError, ImageError, ModelError, SettingsError
 from .method import costs, guidance, memory, photo
 from .method.features import LEVELS, Features, as_floats, level_size
 from .method.matching import Correspondences, match
@@ -73,6 +73,9 @@ class Engine:
         self._process = os.getpid()
 
     @overload
+    def transfer(self, a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *, b: PictureLike,
+                 direction: Literal["both", "ab"] = "ab", **options: Unpack[TransferOptions]) -> OnlyAPrime: ...  # fmt: skip
+    @overload
     def transfer(self, a: PictureLike, b_prime: PictureLike, settings: PresetName | None = None, *,
                  direction: Literal["both"] = "both", **options: Unpack[TransferOptions]) -> Both: ...  # fmt: skip
     @overload
@@ -93,6 +96,7 @@ class Engine:
         b_prime: PictureLike,
         settings: SettingsLike | None = None,
         *,
+        b: PictureLike | None = None,
         mask_a: PictureLike | None = None,
         mask_b: PictureLike | None = None,
         levels: bool = False,
@@ -105,6 +109,8 @@ class Engine:
                         `pictures.reading.read_picture`)
         settings        all settings: `Settings`, the name of a preset, or a dict
         changes         single settings by name, which override those; `help(analogy.Settings)` explains each
+        b               B, if it is known: the picture of which B' is the painted version, pixel by pixel. Then A' alone is
+                        made, as with direction "ab" (Hertzmann et al. 2001, "Image Analogies")
         mask_a, mask_b  label pictures of the sizes of A and B' (see `method.guidance`); both or none
         levels          also paint the field of each level
         progress        is called as each stage begins and while it runs; an exception that it raises ends the run
@@ -117,6 +123,10 @@ class Engine:
                 "this Engine was made before a fork, and its threads stayed behind; make one in each process"
             )
         settings = Settings.from_dict(asdict(Settings.of(settings)) | changes)
+        if b is not None:
+            if settings.direction == "ba":
+                raise SettingsError("direction is 'ba', but B is given and there is none to make; use 'ab'")
+            settings = replace(settings, direction="ab")
         report = StageReporter(progress)
 
         report.begin("reading")
@@ -124,13 +134,18 @@ class Engine:
         report.part("A")(1)
         picture_b_prime = read_picture(b_prime, name="B'")
         report.part("B'")(1)
+        picture_b = None if b is None else read_picture(b, name="B")
         size_a, size_b = picture_a.size, picture_b_prime.size
+        if picture_b and picture_b.size != size_b:
+            raise ImageError(
+                f"B is {_spelt(picture_b.size)} pixels and B' {_spelt(size_b)}; they must lie on each other"
+            )
         labels = guidance.read_labels(mask_a, mask_b, size_a, size_b)
         working_a, working_b = working_size(size_a, settings), working_size(size_b, settings)
         memory.check(self.backend, self.network.card.widths, (working_a, working_b), (size_a, size_b), settings)
 
         widths, working, full = self.network.card.widths, (working_a, working_b), (size_a, size_b)
-        report.plan(costs.estimate(widths, self.network.search_widths, working, full, settings, levels))
+        report.plan(costs.estimate(widths, self.network.search_widths, working, full, settings, levels, b is not None))
         report.begin("features")
         self.backend.prepare()
         found = match(
@@ -140,19 +155,22 @@ class Engine:
             settings,
             report,
             labels,
+            None if picture_b is None else resize(picture_b.rgb, *working_b),
         )
 
         report.begin("pictures")
         labels_full = labels.at(self.backend, size_a, size_b) if labels else None
         labels_full_ba = labels_full and labels_full[::-1]
         a_prime: Array | None = None
-        b: Array | None = None
+        painted_b: Array | None = None
         if 1 in found.nnf_ab:
             tick = report.part("ab")
             a_prime = self._paint(found.nnf_ab[1], working_b, picture_a, picture_b_prime, labels_full, settings, tick)
         if 1 in found.nnf_ba:
             tick = report.part("ba")
-            b = self._paint(found.nnf_ba[1], working_a, picture_b_prime, picture_a, labels_full_ba, settings, tick)
+            painted_b = self._paint(
+                found.nnf_ba[1], working_a, picture_b_prime, picture_a, labels_full_ba, settings, tick
+            )
         level_pictures: dict[int, np.ndarray] = {}
         if levels:
             level_pictures = self._paint_levels(found, picture_a, picture_b_prime, settings, report.part("levels"))
@@ -168,7 +186,7 @@ class Engine:
             a=picture_a,
             b_prime=picture_b_prime,
             a_prime=to_caller(a_prime),
-            b=to_caller(b),
+            b=to_caller(painted_b),
             nnf_ab=to_caller(found.nnf_ab.get(1)),
             nnf_ba=to_caller(found.nnf_ba.get(1)),
             error_ab=to_caller(found.error_ab.get(1)),
@@ -177,6 +195,7 @@ class Engine:
             model=self.network.card.name,
             model_sha256=self.network.card.fingerprint,
             device=self.backend.describe(),
+            known_b=picture_b,
             levels=level_pictures,
             seconds=report.seconds,
         )
@@ -224,6 +243,11 @@ class Engine:
         return painted
 
 
+def _spelt(size: Size) -> str:
+    """Width and height, as people say them."""
+    return f"{size[1]} x {size[0]}"
+
+
 def _name(model: str | os.PathLike[str]) -> str:
     if not isinstance(model, (str, os.PathLike)):
         raise ModelError(f"model is {model!r}; it takes the name of a model, or its folder")
@@ -235,6 +259,9 @@ def _engine(model: str, device: Device, threads: int | None, process: int) -> En
     return Engine(model, device, threads)
 
 
+@overload
+def transfer(a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *, b: PictureLike,
+             direction: Literal["both", "ab"] = "ab", **options: Unpack[EngineOptions]) -> OnlyAPrime: ...  # fmt: skip
 @overload
 def transfer(a: PictureLike, b_prime: PictureLike, settings: PresetName | None = None, *,
              direction: Literal["both"] = "both", **options: Unpack[EngineOptions]) -> Both: ...  # fmt: skip

@@ -53,6 +53,7 @@ class Result(Generic[AB, BA]):
                           [y, x] holds the (row, column) of the match
     error_ab, error_ba    (h, w) float32, the distance of the matched patches: -2 is perfect
     settings, model, model_sha256, device    what the result was made with
+    known_b               B, where it was given, as it was read; else None
     levels                level -> the picture that its field votes, (H, W, 3) uint8; empty unless asked for
     seconds               stage -> the time it took
 
@@ -75,6 +76,7 @@ class Result(Generic[AB, BA]):
     model: str
     model_sha256: str
     device: str
+    known_b: Picture | None = None
     levels: dict[int, np.ndarray] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -178,9 +180,10 @@ class Result(Generic[AB, BA]):
         return (to_host(self.b), self.b_prime) if self.a_prime is None else (to_host(self.a_prime), self.a)
 
     def _montage(self, height: int) -> Pixels:
-        """A, A', B and B' side by side, at most `height` high."""
+        """A, A', B (made or given) and B' side by side, at most `height` high."""
         results = [to_8_bits(to_host(picture)) for picture in (self.a_prime, self.b) if picture is not None]
-        row = [self.a.rgb, *results, self.b_prime.rgb]
+        given = [self.known_b.rgb] if self.known_b else []
+        row = [self.a.rgb, *results, *given, self.b_prime.rgb]
         return montage(row, height=min(height, *(len(picture) for picture in row)))
 
     def _save_folder(self, folder: Path, flow: bool, report: StageReporter) -> None:
@@ -220,6 +223,7 @@ class Result(Generic[AB, BA]):
             "device": self.device,
             "a": self.a.name,
             "b_prime": self.b_prime.name,
+            "b": self.known_b and self.known_b.name,
             "size_a": list(self.a.rgb.shape[:2]),
             "size_b_prime": list(self.b_prime.rgb.shape[:2]),
             "seconds": self.seconds,

@@ -16,7 +16,7 @@ from analogy.engine import Engine, working_size
 from analogy.errors import DeviceError, ImageError, ModelError, OutputError, SettingsError
 from analogy.method import progress
 from analogy.pictures import images
-from analogy.settings import Settings
+from analogy.settings import PRESETS, Settings
 
 FAST = {"inversion": "vote", "search_iterations": 2}
 
@@ -67,6 +67,30 @@ def test_colours_of_a_prime_come_from_b_prime(engine: Engine) -> None:
     result = engine.transfer(noise(48, 48), red, **FAST)
     assert (result.a_prime[..., 1:] == 0).all()
     assert result.a_prime[..., 0].std() > 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"photo": True}, {"levels": True}, {"max_pixels": 1600}, {"inversion": "step"}, *map(dict, PRESETS.values())],
+    ids=str,
+)
+def test_with_b_known_a_prime_alone_is_made_with_every_option(engine: Engine, options) -> None:
+    a, b = noise(50, 60), noise(48, 56, 1)
+    masks = [np.kron(np.array([[0, 255]], np.uint8), np.ones((h, w // 2), np.uint8)) for h, w in ((50, 60), (48, 56))]
+    options = {"search_iterations": 1, "mask_a": masks[0], "mask_b": masks[1]} | options
+    result = engine.transfer(a, 255 - b, b=b, **options)
+    assert result.a_prime.shape == (50, 60, 3)
+    assert result.b is None and result.nnf_ba is None
+    assert result.known_b is not None and np.array_equal(result.known_b.rgb, b)
+    assert result.settings.direction == "ab"
+    assert not np.array_equal(result.a_prime, engine.transfer(a, 255 - b, direction="ab", **options).a_prime)
+
+
+def test_b_must_lie_on_b_prime_and_cannot_be_asked_for(engine: Engine) -> None:
+    with pytest.raises(ImageError, match="B is 40 x 48 pixels and B' 41 x 48"):
+        engine.transfer(noise(40, 40), noise(48, 41), b=noise(48, 40))
+    with pytest.raises(SettingsError, match="B is given and there is none to make"):
+        engine.transfer(noise(40, 40), noise(48, 40), b=noise(48, 40), direction="ba")
 
 
 def test_the_seed_determines_the_field_and_threads_change_less_than_one_percent(engine: Engine) -> None:

@@ -37,6 +37,8 @@ assert_type(ab.b, None)
 assert_type(engine.transfer("a.png", "b.png", Settings(), direction="ba").nnf_ba, Pixels)
 assert_type(engine.transfer("a.png", "b.png", "face").b, Pixels)
 assert_type(analogy.transfer("a.png", "b.png", {"weight": 2}, direction="both", device="cpu").b, Pixels)
+assert_type(engine.transfer("a.png", "b.png", "face", b="b.png", weight=2).b, None)
+assert_type(analogy.transfer("a.png", "b.png", b="b.png", device="cpu").a_prime, Pixels)
 
 def any_direction(direction: Literal["both", "ab", "ba"]) -> Result:
     return analogy.transfer("a.png", "b.png", direction=direction, model=Path("folder"), levels=True)
@@ -62,6 +64,7 @@ REFUSED = {
     "an unknown device": ('analogy.Engine(device="gpu")', "arg-type"),
     "what is no picture": ("analogy.transfer(3, 4)", "call-overload"),
     "B where only A' was made": ('analogy.transfer("a", "b", direction="ab").b.shape', "attr-defined"),
+    "B where B was given": ('analogy.transfer("a", "b", b="c").b.shape', "attr-defined"),
     "A' where only B was made": ('analogy.transfer("a", "b", direction="ba").a_prime.shape', "attr-defined"),
     "A' of any direction, unchecked": ('analogy.transfer("a", "b", analogy.Settings()).a_prime.shape', "union-attr"),
     "a name that the package does not have": ("analogy.trasnfer", "attr-defined"),

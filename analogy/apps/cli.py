@@ -17,6 +17,7 @@ from ..networks.models import DEFAULT, locate, read_card
 from ..settings import Settings
 from .display import Display
 from .options import (
+    MATCHING,
     REGIONS,
     RESULTS,
     GroupedCommand,
@@ -91,13 +92,18 @@ analogy transfer - painting.jpg -o - < photo.jpg > picture.png"""
 @option("--settings", "record", type=click.Path(path_type=Path), group=RESULTS,
         help="Repeat what a settings.json says.")  # fmt: skip
 @setting_options
+@picture_path(
+    "--b",
+    group=MATCHING,
+    help="B, if you have it: the picture that B' was painted over, of the same size. Then A' alone is made.",
+)
 @picture_path("--mask-a", group=REGIONS, help="Label picture of A: one colour, one region.")
 @picture_path("--mask-b", group=REGIONS, help="Label picture of B'; regions match only their own colour.")
 @engine_options
 @message_options
-def transfer(a: Path, b_prime: Path, output: Path, preset: str | None, record: Path | None, mask_a: Path | None,
-             mask_b: Path | None, flow: bool, levels: bool, model: str | None, device: str, threads: int | None,
-             quiet: bool, verbose: bool, **options: Any) -> None:  # fmt: skip
+def transfer(a: Path, b_prime: Path, output: Path, preset: str | None, record: Path | None, b: Path | None,
+             mask_a: Path | None, mask_b: Path | None, flow: bool, levels: bool, model: str | None, device: str,
+             threads: int | None, quiet: bool, verbose: bool, **options: Any) -> None:  # fmt: skip
     """Turn pictures A and B_PRIME into an analogy; one of the pictures can be "-", standard input.
 
     Writes a_prime.png (A in the looks of B'), b.png (B' in the looks of A), montage.png and settings.json.
@@ -115,7 +121,8 @@ def transfer(a: Path, b_prime: Path, output: Path, preset: str | None, record: P
         )
     settings = settings_of(base, preset, options)
     display, engine = Display(quiet, verbose), (model, device, threads)
-    run_transfer(a, b_prime, output, settings, engine, display, flow=flow, levels=levels, mask_a=mask_a, mask_b=mask_b)
+    beside = {"b": b, "mask_a": mask_a, "mask_b": mask_b}
+    run_transfer(a, b_prime, output, settings, engine, display, flow=flow, levels=levels, beside=beside)
 
 
 @cli.command(cls=GroupedCommand)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,10 +27,9 @@ def run_transfer(
     *,
     flow: bool = False,
     levels: bool = False,
-    mask_a: Path | None = None,
-    mask_b: Path | None = None,
+    beside: Mapping[str, Path | None] | None = None,
 ) -> None:
-    """Transfer, save, and say where the results are."""
+    """Transfer, save, and say where the results are. `beside`: what else is read, by the keyword of `Engine.transfer`."""
     from ..engine import Engine
     from ..pictures.files import make_folder
     from ..pictures.writing import is_picture_path
@@ -39,12 +39,13 @@ def run_transfer(
     if one and (flow or levels):
         word = "--flow" if flow else "--levels"
         raise OutputError(f"{word} writes more than the one picture {output}; name a folder with -o")
-    given = [path for path in (a, b_prime, mask_a, mask_b) if str(path) == "-"]
-    if len(given) > 1:
+    others = {name: path for name, path in (beside or {}).items() if path}
+    if sum(str(path) == "-" for path in (a, b_prime, *others.values())) > 1:
         raise ImageError("only one picture can come from standard input; name the others")
     target = _standard_output() if to_stdout else output
     if not to_stdout:
         make_folder(output.parent if one else output)
+    read_beside: dict[str, Any] = {name: _source(path) for name, path in others.items()}
     with display:
         result = Engine(*engine).transfer(
             _source(a),
@@ -52,8 +53,7 @@ def run_transfer(
             settings,
             levels=levels,
             progress=display.part(0, _SAVING_FROM),
-            mask_a=mask_a and _source(mask_a),
-            mask_b=mask_b and _source(mask_b),
+            **read_beside,
         )
         format = "png" if to_stdout else None
         result.save(target, format=format, flow=flow, progress=display.part(_SAVING_FROM, 1))

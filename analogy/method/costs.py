@@ -33,12 +33,14 @@ def estimate(
     full: Sequence[Size],
     settings: Settings,
     levels: bool,
+    known_b: bool = False,
 ) -> Costs:
     """What a transfer of A and B' takes, with stages and parts named as the transfer reports them.
 
     widths, search_widths   channels of relu1_1 .. relu5_1, and those that the search sees at each level
     working, full           of A and B': the sizes that the network sees, and their own
     levels                  whether the picture of each level is painted too
+    known_b                 whether B is known, so that nothing is sought from B' to A
     """
     seen = [height * width for height, width in working]
     pixels = [height * width for height, width in full]
@@ -46,20 +48,22 @@ def estimate(
         "reading": {"A": _READING * pixels[0], "B'": _READING * pixels[1]},
         "features": {
             name: _LOADING / 2 + _network(widths, (1, 2, 3, 4, 5)) * area
-            for name, area in zip(("A", "B'"), seen, strict=True)
+            for name, area in zip(("A", "B'", "B"), seen + seen[1:] * known_b, strict=False)
         },
     }
     made = [direction for direction in ("ab", "ba") if settings.direction in ("both", direction)]
+    sought = ("ab",) if known_b else ("ab", "ba")
     for level in LEVELS:
         products = PATCH_SIZE[level] ** 2 * 2 * search_widths[level] / 4 ** (level - 1)
         search = _PRODUCT * settings.search_iterations * products
         inversion = _inversion(widths, level, settings) if level > 1 else 0.0
         parts = {}
         for direction, area in zip(("ab", "ba"), seen, strict=True):
-            if level > 1 or direction in made:
+            if direction in sought and (level > 1 or direction in made):
                 parts[f"search {direction}"] = search * area
         for direction, area in zip(("ab", "ba"), seen, strict=True):
-            parts[f"inversion {direction}"] = inversion * area
+            if direction in sought:
+                parts[f"inversion {direction}"] = inversion * area
         costs[f"level {level}"] = parts
     costs["pictures"] = {
         direction: sum(painting(settings, area != shown)) * shown

@@ -2,7 +2,7 @@
 
 Given A and B', find A' (A in the looks of B') and B (B' in the looks of A). `match` is the paper's algorithm: at each level
 it searches the nearest-neighbour fields between A and B', and from them reconstructs the features of A' and of B one level
-finer.
+finer. Where B is known, as in Hertzmann et al. 2001 ("Image Analogies"), only A' is sought.
 """
 
 from __future__ import annotations
@@ -41,11 +41,13 @@ def match(
     settings: Settings,
     report: StageReporter,
     labels: Labels | None = None,
+    b: np.ndarray | None = None,
 ) -> Correspondences:
     """The nearest-neighbour fields between two pictures (H, W, 3) uint8 RGB, in the size in which the network sees them.
 
     Both directions are searched down to level 2, since the features of A' and of B need both; at level 1 only the
-    directions that `settings.direction` asks for.
+    directions that `settings.direction` asks for. Given `b`, which lies pixel by pixel on B', the features of B are its
+    own at every level, and only the field from A is searched.
     """
     backend = network.backend
     size_a, size_b = a.shape[:2], b_prime.shape[:2]
@@ -56,7 +58,10 @@ def match(
     report.part("A")(1)
     f_b_prime = network.pyramid(b_prime)
     report.part("B'")(1)
-    f_a_prime, f_b = f_a[5], f_b_prime[5]
+    known_b = None if b is None else network.pyramid(b)
+    if known_b:
+        report.part("B")(1)
+    f_a_prime, f_b = f_a[5], known_b[5] if known_b else f_b_prime[5]
     nnf_ab = nnf.identity(backend, level_size(size_a, 5), level_size(size_b, 5))
     nnf_ba = nnf.identity(backend, level_size(size_b, 5), level_size(size_a, 5))
     found = Correspondences({}, {}, {}, {})
@@ -73,7 +78,7 @@ def match(
                 backend, level, joined_a, joined_b, nnf_ab, level_labels, settings, report.part("search ab")
             )
             found.nnf_ab[level] = nnf_ab
-        if level > 1 or settings.direction != "ab":
+        if not known_b and (level > 1 or settings.direction != "ab"):
             labels_ba = level_labels and level_labels[::-1]
             nnf_ba, found.error_ba[level] = _search(
                 backend, level, joined_b, joined_a, nnf_ba, labels_ba, settings, report.part("search ba")
@@ -83,11 +88,14 @@ def match(
         if level > 1:
             # Latent image reconstruction (section 4.3).
             tick_ab, tick_ba = report.part("inversion ab"), report.part("inversion ba")
-            r_a_prime = reconstruct(network, level, nnf_ab, f_b_prime, pixels_b_prime, size_a, settings, tick_ab)
-            r_b = reconstruct(network, level, nnf_ba, f_a, pixels_a, size_b, settings, tick_ba)
             alpha = ALPHA[settings.weight][level - 1]
+            r_a_prime = reconstruct(network, level, nnf_ab, f_b_prime, pixels_b_prime, size_a, settings, tick_ab)
             f_a_prime = blend(backend, f_a[level - 1], r_a_prime, alpha)
-            f_b = blend(backend, f_b_prime[level - 1], r_b, alpha)
+            if known_b:
+                f_b = known_b[level - 1]
+            else:
+                r_b = reconstruct(network, level, nnf_ba, f_a, pixels_a, size_b, settings, tick_ba)
+                f_b = blend(backend, f_b_prime[level - 1], r_b, alpha)
 
             # Nearest-neighbour field upsampling (section 4.4).
             finer_a, finer_b = level_size(size_a, level - 1), level_size(size_b, level - 1)

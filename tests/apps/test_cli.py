@@ -136,6 +136,17 @@ def test_one_direction_writes_one_picture_and_one_field(pair, tmp_path: Path) ->
     assert names == {"a_prime.png", "montage.png", "settings.json", "flow_ab.npz", "flow_ab.flo", "flowAB.txt"}
 
 
+def test_with_b_given_a_prime_alone_is_written_and_the_record_names_b(pair, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = run("transfer", *pair, "--b", pair[1], "-o", out, *FAST)
+    assert done.exit_code == 0, done.output
+    assert {p.name for p in out.iterdir()} == {"a_prime.png", "montage.png", "settings.json"}
+    record = json.loads((out / "settings.json").read_text())
+    assert (record["b"], record["settings"]["direction"]) == (f"B ({pair[1]})", "ab")
+    refused = run("transfer", *pair, "--b", pair[0], "-o", out, *FAST)
+    assert (refused.exit_code, refused.output.count("\n")) == (2, 1)
+
+
 def test_flow_and_levels_are_written_and_masks_hold(pair, tmp_path: Path) -> None:
     masks = tmp_path / "ma.png", tmp_path / "mb.png"
     for mask, size in zip(masks, [(40, 56, 3), (48, 40, 3)], strict=True):

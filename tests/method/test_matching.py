@@ -61,6 +61,22 @@ def test_swapping_the_pictures_swaps_the_two_fields(network: Features) -> None:
         assert np.abs(error[1] - same[1]).mean() < 1e-3
 
 
+def test_with_b_known_a_is_matched_with_b_however_b_prime_looks(network: Features) -> None:
+    """A is B moved, and B' an inverted, repainted B: what is found is the motion, which without B nobody could see."""
+    whole = picture(128, 144)
+    a, b = whole[:112, :112], whole[16:, 32:]
+    b_prime = np.roll(255 - b, 1, axis=2) // 2
+    settings = Settings(inversion="vote", direction="ab")
+    shares = []
+    for known in (b, None):
+        found = match(network, a, b_prime, settings, StageReporter(None), b=known)
+        shift = (found.nnf_ab[1] - nnf.identity(BACKEND, (112, 112), (112, 112)))[32:96, 48:96]
+        shares.append((np.abs(shift - [-16, -32]).max(axis=-1) <= 1).mean())
+        assert bool(found.nnf_ba) == (known is None)
+    assert shares[0] > 0.9
+    assert shares[1] < 0.5
+
+
 def test_blend_keeps_strong_content_features_by_alpha_and_reconstructs_weak_ones() -> None:
     own = np.zeros((2, 2, 3), np.float32)
     own[0, 0] = 10  # the only position with strong features
@@ -158,7 +174,7 @@ def test_progress_names_each_level_with_a_rising_share_and_times_it(network: Fea
 
 
 @pytest.mark.parametrize("inversion", ["vote", "step", "deconvolution"])
-@pytest.mark.parametrize("direction", ["both", "ab"])
+@pytest.mark.parametrize("direction", ["both", "ab", "known B"])
 def test_the_parts_that_report_are_the_parts_that_were_planned(
     network: Features, inversion: str, direction: str
 ) -> None:
@@ -172,12 +188,13 @@ def test_the_parts_that_report_are_the_parts_that_were_planned(
         def part(self, name):
             return heard.setdefault((self.stage, name), []).append
 
-    settings = Settings(inversion=inversion, direction=direction, search_iterations=2)
+    b = picture(48, 32, 2) if direction == "known B" else None
+    settings = Settings(inversion=inversion, direction="both" if direction == "both" else "ab", search_iterations=2)
     sizes = [(32, 48), (48, 32)]
-    planned = estimate(network.card.widths, network.search_widths, sizes, sizes, settings, levels=False)
+    planned = estimate(network.card.widths, network.search_widths, sizes, sizes, settings, False, b is not None)
     recorder = Recorder(None)
     recorder.stage = "features"
-    match(network, picture(32, 48), picture(48, 32, 1), settings, recorder)
+    match(network, picture(32, 48), picture(48, 32, 1), settings, recorder, b=b)
     wanted = {(stage, part) for stage, parts in planned.items() for part, cost in parts.items() if cost}
     assert {key for key, shares in heard.items() if shares} == {
         key for key in wanted if key[0] not in ("reading", "pictures")
