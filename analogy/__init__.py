@@ -9,6 +9,7 @@ The names of `__all__` are imported when they are first used, so that `import an
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from .settings import PRESETS, Settings
 
 __version__ = "0.1.0"
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+"""ONNX Runtime from 1.29 on otherwise leaves a device id in the user's cache folder, and opens connections. It looks only
+once, when it is loaded; so this is said before anything else is."""
 
 _DEFINED_IN = {
     "AnalogyError": "errors",

@@ -36,10 +36,14 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
-from safetensors.torch import load_file, save_file
-from torch import nn
-from torch.nn import functional as F
+
+try:
+    import torch
+    from safetensors.torch import load_file, save_file
+    from torch import nn
+    from torch.nn import functional as F
+except ImportError as error:
+    sys.exit(f'distill: {error}; this tool needs the extra "distill": pip install -e ".[cpu,distill]"')
 
 from analogy.backends.cpu import CpuBackend
 from analogy.method.features import Features

@@ -3,13 +3,14 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.lib.format import open_memmap
 from PIL import Image, ImageOps
 
+from analogy.backends.runtime import import_runtime
 from analogy.errors import AnalogyError
 from analogy.networks.export import build_features
 from analogy.networks.models import locate
@@ -33,7 +34,7 @@ class Teacher:
     """A network whose features the student learns, and how much of the whole it says."""
 
     path: Path
-    session: onnxruntime.InferenceSession
+    session: Any
     weight: float = 1.0
 
     def features(self, image: np.ndarray) -> dict[int, np.ndarray]:
@@ -51,6 +52,7 @@ def load_teacher(words: str) -> Teacher:
     weight, preprocessing = float(settings.pop("weight", 1)), settings.pop("preprocessing", None)
     if settings or not path.exists():
         sys.exit(f"distill: no teacher at {words}: expected PATH[,weight=W][,preprocessing=NAME]")
+    onnxruntime = import_runtime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
 

@@ -242,7 +242,7 @@ def info(selftest: bool) -> None:
     """Versions, devices, and what `--device auto` would choose and why."""
     from importlib.metadata import PackageNotFoundError, version
 
-    from ..backends import get_backend
+    from ..backends import get_backend, runtime
     from ..networks.models import cache
 
     click.echo(f"analogy {__version__}, Python {sys.version.split()[0]}")
@@ -251,6 +251,8 @@ def info(selftest: bool) -> None:
             click.echo(f"  {package} {version(package)}")
         except PackageNotFoundError:
             click.echo(f"  {package} -")
+    if problem := runtime.problem():
+        click.echo(f"  {problem}")
     try:
         backend, why = get_backend("cuda"), "the GPU works"
     except DeviceError as error:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import base64
 import importlib
-import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import DeviceError, first_line
+from .runtime import conflict, import_runtime
 
 if TYPE_CHECKING:
     from . import Backend
@@ -74,14 +74,9 @@ def check_compiler(cp: Any) -> None:
 
 def check_runtime(cp: Any) -> str:
     """The version of ONNX Runtime; `DeviceError` unless exactly one is installed, built for CUDA in CuPy's version."""
-    installed = sorted(set(importlib.metadata.packages_distributions().get("onnxruntime", [])))
-    if len(installed) > 1:
-        names = " and ".join(installed)
-        raise DeviceError(f"{names} overwrite each other; pip uninstall both, then {_INSTALL}")
-    try:
-        runtime = importlib.import_module("onnxruntime")
-    except ImportError as error:
-        raise DeviceError(f"ONNX Runtime cannot be imported ({first_line(error)}); {_INSTALL}") from error
+    if problem := conflict():
+        raise DeviceError(problem)
+    runtime = import_runtime()
     if "CUDAExecutionProvider" not in runtime.get_available_providers():
         raise DeviceError(f"ONNX Runtime {runtime.__version__} is built without CUDA; uninstall it, then {_INSTALL}")
     ours = cp.cuda.runtime.runtimeGetVersion() // 1000
@@ -102,8 +97,7 @@ def check_provider(backend: Backend) -> str:
 
     Raises `DeviceError` if it is not the backend's own, or the result is wrong.
     """
-    import onnxruntime
-
+    onnxruntime = import_runtime()
     wanted = backend.providers[0]
     wanted = wanted if isinstance(wanted, str) else wanted[0]
     x, w = (backend.asarray(np.arange(n * n, dtype=np.float32).reshape(1, 1, n, n)) for n in (4, 3))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import Array, Backend, Size
+from ..backends.runtime import import_runtime
 from ..errors import DeviceError, ModelError, first_line
 from ..networks.models import PROJECTION, Card, check_graph, read_card
 
@@ -39,6 +40,7 @@ class Features:
     def __init__(self, folder: Path, backend: Backend):
         self.folder = folder
         self.backend = backend
+        self._runtime = import_runtime()
         self.card = read_card(folder)
         self.projections = _read_projections(folder, self.card, backend)
         self.search_widths = {level: self._search_width(level) for level in LEVELS}
@@ -91,9 +93,7 @@ class Features:
 
         Python handles signals only in the main thread, and not inside such a call.
         """
-        import onnxruntime
-
-        options = onnxruntime.RunOptions()
+        options = self._runtime.RunOptions()
         run = self._runners.submit(session.run_with_iobinding, binding, options)
         try:
             run.result()
@@ -160,8 +160,7 @@ def _read_projections(folder: Path, card: Card, backend: Backend) -> dict[int, A
 
 
 def _load(path: Path, backend: Backend) -> Any:
-    import onnxruntime
-
+    onnxruntime = import_runtime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     # Waiting threads sleep instead of spinning (a third less processor time, and no slower), and memory is given back

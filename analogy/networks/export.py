@@ -32,7 +32,9 @@ try:
     from onnx import ModelProto, checker, helper, numpy_helper
     from onnx.external_data_helper import set_external_data
 except ImportError as error:  # pragma: no cover - the message is what matters
-    raise ModelError('exporting a model needs the package "onnx": pip install "deep-image-analogy[export]"') from error
+    raise ModelError(
+        'converting weights to a model needs the package "onnx": pip install "deep-image-analogy[export]"'
+    ) from error
 
 CONVOLUTIONS = (
     "conv1_1", "conv1_2",

@@ -1,0 +1,90 @@
+"""ONNX Runtime: the one place that loads it, keeps it silent, and says what to do where it is missing or there twice."""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from ..errors import DeviceError, first_line
+
+INSTALL = (
+    'pip install "deep-image-analogy[cpu]", or [cuda12] or [cuda13] for an NVIDIA GPU: one of the three, never two'
+)
+PACKAGES = (
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnxruntime-directml",
+    "onnxruntime-migraphx",
+    "onnxruntime-openvino",
+    "onnxruntime-qnn",
+    "onnxruntime-rocm",
+    "onnxruntime-training",
+)
+"""Packages that all install the module `onnxruntime`, over each other."""
+
+_log = logging.getLogger("analogy")
+
+
+def installed() -> dict[str, str]:
+    """Name -> version of each package of ONNX Runtime in this environment; there should be exactly one."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def conflict() -> str:
+    """What is wrong, and the cure, where several packages share the module; empty where they do not."""
+    names = list(installed())
+    if len(names) < 2:
+        return ""
+    return f"{' and '.join(names)} overwrite each other; pip uninstall -y {' '.join(names)}, then {INSTALL}"
+
+
+def import_runtime() -> Any:
+    """The module `onnxruntime`, with its telemetry off. Once, a logged line says so where two packages share it.
+
+    Raises `DeviceError` if it is missing or cannot be loaded.
+    """
+    runtime = _load()
+    _warn_of_conflict()
+    return runtime
+
+
+def problem() -> str:
+    """Why no network can be run here, or may not, and the cure; empty if all is well."""
+    try:
+        _load()
+    except DeviceError as error:
+        return str(error)
+    return conflict()
+
+
+def _load() -> Any:
+    try:
+        runtime = import_module("onnxruntime")
+        # The environment variable that `analogy/__init__.py` sets keeps releases from 1.29 on from opening their database
+        # of events and their connections. This call is for those that do not know it (on Windows they hand events to the
+        # system), and for a process that had loaded the library before this package.
+        runtime.disable_telemetry_events()
+    except (ImportError, AttributeError, OSError) as error:
+        names = installed()
+        if not names:
+            raise DeviceError(f"ONNX Runtime is not installed; {INSTALL}") from error
+        raise DeviceError(
+            f"ONNX Runtime cannot be loaded, though {' and '.join(names)} is installed ({first_line(error)}); "
+            f"pip uninstall -y {' '.join(names)}, then {INSTALL}"
+        ) from error
+    return runtime
+
+
+@lru_cache(maxsize=1)
+def _warn_of_conflict() -> None:
+    if words := conflict():
+        _log.warning("%s", words)

@@ -1,0 +1,113 @@
+"""ONNX Runtime: silent, and named with the cure where it is missing, damaged or installed twice."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import no_network
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from analogy import Engine
+from analogy.apps.cli import cli
+from analogy.backends import runtime
+from analogy.errors import DeviceError
+
+EXTRAS = r'pip install "deep-image-analogy\[cpu\]", or \[cuda12\] or \[cuda13\]'
+SECONDS_TO_A_CONNECTION = 10
+"""ONNX Runtime 1.32 makes its first socket 8 seconds after it is loaded."""
+
+
+def without_network(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that dies of an internet socket, in an environment that does not look like a CI's.
+
+    ONNX Runtime sends nothing where it believes to be in a CI, so nothing would be proved there.
+    """
+    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH")}
+    return subprocess.run(
+        [sys.executable, no_network.__file__, *command], env=kept | environment, capture_output=True, text=True
+    )
+
+
+@pytest.mark.skipif(bool(no_network.missing()), reason=no_network.missing())
+def test_an_internet_socket_is_noticed() -> None:
+    """What the next test relies on."""
+    code = "import socket; socket.socket(socket.AF_UNIX); print('still there'); socket.socket(socket.{})"
+    for family in ("AF_INET", "AF_INET6"):
+        done = without_network(sys.executable, "-uc", code.format(family))
+        assert (done.returncode, done.stdout) == (-signal.SIGSYS, "still there\n")
+
+
+@pytest.mark.skipif(bool(no_network.missing()), reason=no_network.missing())
+def test_the_demo_opens_no_connection_and_leaves_nothing_in_the_home_folder(tmp_path: Path) -> None:
+    home, out = tmp_path / "home", tmp_path / "out"
+    home.mkdir()
+    code = f"""
+import sys, time
+sys.argv = ["analogy", "demo", "--device", "cpu", "-o", {str(out)!r}]
+from analogy.apps.cli import main
+main()
+time.sleep({SECONDS_TO_A_CONNECTION})
+"""
+    done = without_network(sys.executable, "-c", code, HOME=str(home))
+    assert done.returncode == 0, done.stderr
+    assert (out / "montage.png").is_file()
+    left = [path for path in home.rglob("*") if path.is_file()]
+    assert [
+        path for path in left if path.suffix not in (".nbi", ".nbc")
+    ] == []  # Numba's, where the package is read-only
+
+
+def test_a_runtime_that_was_loaded_before_is_told_to_be_silent(monkeypatch) -> None:
+    told: list[bool] = []
+    monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace(disable_telemetry_events=lambda: told.append(True)))
+    runtime.import_runtime()
+    assert told == [True]
+
+
+def test_without_a_runtime_one_line_names_the_extras(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.setattr(runtime, "installed", dict)
+    with pytest.raises(DeviceError, match=f"ONNX Runtime is not installed; {EXTRAS}"):
+        Engine(device="cpu")
+    done = CliRunner().invoke(cli, ["demo", "-o", str(tmp_path / "out"), "--device", "cpu"])
+    assert done.exit_code == 2
+    assert done.stderr.startswith("analogy: ONNX Runtime is not installed") and done.stderr.count("\n") == 1
+    assert "ONNX Runtime is not installed" in CliRunner().invoke(cli, ["info"]).stdout
+
+
+@pytest.mark.parametrize("module", [None, SimpleNamespace()], ids=["gone", "emptied"])
+def test_a_runtime_whose_files_another_took_along_is_named_with_the_cure(monkeypatch, module) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", module)
+    monkeypatch.setattr(runtime, "installed", lambda: {"onnxruntime": "1.31.1"})
+    with pytest.raises(
+        DeviceError, match=f"though onnxruntime is installed .*; pip uninstall -y onnxruntime, then {EXTRAS}"
+    ):
+        Engine(device="cpu")
+
+
+def test_two_runtimes_are_named_by_info_and_once_by_the_first_session(monkeypatch, caplog) -> None:
+    monkeypatch.setattr(runtime, "installed", lambda: {"onnxruntime": "1.31.1", "onnxruntime-gpu": "1.31.1"})
+    words = (
+        "onnxruntime and onnxruntime-gpu overwrite each other; pip uninstall -y onnxruntime onnxruntime-gpu, then pip"
+    )
+    assert words in CliRunner().invoke(cli, ["info"]).stdout
+    runtime._warn_of_conflict.cache_clear()
+    picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    with caplog.at_level(logging.WARNING, "analogy"):
+        for _ in range(2):
+            Engine(device="cpu").transfer(picture, picture, "fast")
+    assert [record.getMessage().startswith(words) for record in caplog.records] == [True]
+    runtime._warn_of_conflict.cache_clear()
+
+
+def test_one_runtime_is_installed_here() -> None:
+    assert list(runtime.installed()) in (["onnxruntime"], ["onnxruntime-gpu"])
+    assert runtime.problem() == ""
