@@ -76,11 +76,16 @@ def constrain_to_labels(backend: Backend, field: Array, labels: tuple[Array, Arr
 
 
 def _codes(mask: Any, name: str, size: Size) -> np.ndarray:
-    rgb = read_picture(mask, name=name).rgb
+    def differs(own: Size) -> ImageError:
+        return ImageError(f"{name} is {own[1]} x {own[0]} pixels and its picture {size[1]} x {size[0]}; make them equal")
+
+    def admit(own: Size, label: str) -> None:
+        if sorted(own) != sorted(size):  # a file may yet be turned upright
+            raise differs(own)
+
+    rgb = read_picture(mask, name=name, admit=admit).rgb
     if rgb.shape[:2] != size:
-        raise ImageError(
-            f"{name} is {rgb.shape[1]} x {rgb.shape[0]} pixels and its picture {size[1]} x {size[0]}; make them equal"
-        )
+        raise differs(rgb.shape[:2])
     codes = rgb.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
     count = len(np.unique(codes))
     if count > MOST_LABELS:

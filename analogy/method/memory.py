@@ -14,11 +14,13 @@ _MATCHING = 80
 """Bytes for each pixel that the network sees, of A and B' together, and each channel of relu1_1. Includes the inversion."""
 _PAINTING = 90
 """Bytes for each pixel of the results: pixels as floats and as products, fields and distances, twice each."""
+_READING = 60
+"""Bytes for each pixel of a picture while it is decoded: most for RGBA of 16 bits, which Pillow decodes twice."""
 
 
 def estimate(widths: Sequence[int], working: Sequence[Size], full: Sequence[Size]) -> float:
-    """Bytes for a model of `widths` and two pictures: `working`, the sizes that the network sees; `full`, their own sizes."""
-    return _FIXED + max(_matching(widths, working), _painting(full))
+    """Bytes for a model of `widths` and pictures: `working`, the sizes that the network sees; `full`, their own sizes."""
+    return _FIXED + max(_matching(widths, working), _painting(full), _READING * max(h * w for h, w in full))
 
 
 def check(

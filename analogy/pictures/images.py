@@ -3,7 +3,7 @@
 Arrays are (height, width, 3), RGB, uint8 (or uint16 where said), C-contiguous and writable.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -12,8 +12,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from ..errors import ImageError
+from .colour import to_8_bits
 
 Array: TypeAlias = npt.NDArray[Any]
+
+Admit: TypeAlias = Callable[[tuple[int, int], str], None]
+"""Is told rows and columns of a picture, and what messages call it, before it is decoded. It raises to refuse it."""
 
 SMALLEST = 16
 """Pixels on each side of a picture: one position at the coarsest level (stride 16)."""
@@ -49,6 +53,19 @@ class Picture:
         if not sixteen_bit:
             return self.rgb
         return self.rgb16 if self.rgb16 is not None else self.rgb * np.uint16(257)
+
+
+def as_picture(pixels: Array, alpha: Array | None, icc: bytes | None, label: str) -> Picture:
+    """`pixels`, (H, W, 3) uint8 or uint16 in sRGB, as a Picture with arrays of its own."""
+    if alpha is not None:
+        alpha = np.ascontiguousarray(alpha)
+        if alpha.min() < 255:
+            seen = float(alpha.sum(dtype=np.float64))
+            grey = 128 if pixels.dtype == np.uint8 else 128 * 257
+            mean = np.einsum("ijc,ij->c", pixels, alpha, dtype=np.float64) / seen if seen else np.full(3, grey)
+            pixels = composite(pixels, alpha, mean)
+    rgb16 = np.array(pixels, np.uint16, order="C") if pixels.dtype.itemsize == 2 else None
+    return Picture(np.array(to_8_bits(pixels), order="C"), alpha, rgb16, icc, label)
 
 
 def resize(rgb: Array, height: int, width: int) -> Array:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
+import os
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from picture_files import ORIENTATION, H, W, close, png
 from PIL import Image, ImageCms
 
-from analogy.errors import ImageError, OutputError
+from analogy.errors import ImageError, MemoryLimitError, OutputError
 from analogy.pictures import reading
 from analogy.pictures.reading import read_picture
 from analogy.pictures.writing import WRITERS, write_picture
@@ -308,7 +310,9 @@ def test_files_that_are_no_picture_are_refused_in_one_line(tmp_path, rgb):
     Image.new("RGB", (300, 12)).save(tmp_path / "thin.png")
     refused(tmp_path / "thin.png", r"^[^:]*thin\.png: only 300 x 12 pixels; at least 16 x 16")
     refused(Image.new("RGB", (300, 12)), "only 300 x 12 pixels")
-    refused("a\0b", "null")
+    refused("a\0b", "no file has a NUL character in its name")
+    for address in ("https://example.org/a.png", Path("https://example.org/a.png"), "FILE:///a.png"):
+        refused(address, "this is an address; download it")
     refused("x" * 5000, "cannot be read")
 
 
@@ -334,8 +338,10 @@ def test_a_missing_permission_to_read_or_write_is_named(tmp_path, rgb, monkeypat
     def closed(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Image, "open", closed)
+    (tmp_path / "x.png").touch()
+    monkeypatch.setattr(os, "open", closed)
     refused(tmp_path / "x.png", "no permission to read")
+    monkeypatch.undo()
     monkeypatch.setattr(Path, "open", closed)
     with pytest.raises(OutputError, match=r"x\.png: no permission to write"):
         write_picture(tmp_path / "x.png", rgb)
@@ -346,7 +352,53 @@ def test_pictures_above_twice_pillow_s_limit_are_refused(tmp_path, rgb, monkeypa
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", H * W - 1)
     assert np.array_equal(read_picture(path).rgb, rgb)  # Pillow warns; warnings are errors in these tests
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", H * W // 2 - 1)
-    refused(path, "x.png: too large; make it smaller.*480 pixels")
+    refused(path, "x.png: too large; make it smaller than 0.0 megapixels.*480 pixels")
+
+
+# What is asked before a picture is decoded
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes pipes and sockets in the file system")
+def test_pipes_sockets_and_devices_are_refused_at_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the path of a socket is short
+    os.mkfifo("pipe.png")
+    refused("pipe.png", "it is a pipe, not a file")
+    refused("/dev/zero", "it is a device, not a file")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket.png")
+        refused("socket.png", "it is a socket, not a file")
+
+
+def refuse(size, label):
+    raise ImageError(f"{label} is {size}")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".bmp", ".gif", ".heic"])
+def test_a_caller_can_refuse_a_picture_by_its_size_before_it_is_decoded(tmp_path, rgb, suffix, monkeypatch):
+    if suffix == ".heic":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    Image.fromarray(rgb).save(tmp_path / f"x{suffix}")
+    content = (tmp_path / f"x{suffix}").read_bytes()
+    lazy = Image.open(tmp_path / f"x{suffix}")
+    monkeypatch.setattr(type(lazy), "load", lambda image: pytest.fail("it was decoded"))
+    for source in (tmp_path / f"x{suffix}", content, io.BytesIO(content), lazy):
+        refused(source, rf"is \({H}, {W}\)", admit=refuse)
+    lazy.close()
+
+
+def test_a_caller_can_refuse_an_array_by_its_size_before_it_is_copied(rgb):
+    huge = np.broadcast_to(np.float32(0.5), (2**20, 2**20))  # to look at each of its pixels takes for ever
+    refused(huge, f"B' is .{2**20}, {2**20}", name="B'", admit=refuse)
+
+
+def test_memory_that_does_not_suffice_is_an_error_of_this_package(tmp_path, rgb, monkeypatch):
+    def none_left(*arguments):
+        raise MemoryError
+
+    path = png(tmp_path / "x.png", rgb, 8)
+    monkeypatch.setattr(reading, "_from_pil", none_left)
+    with pytest.raises(MemoryLimitError, match=r"x\.png: there is not enough memory to read it; make it smaller"):
+        read_picture(path)
 
 
 # Bytes and open files

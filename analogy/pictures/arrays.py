@@ -1,0 +1,64 @@
+"""Arrays of any library as pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import ImageError, reason
+from .colour import to_8_bits
+from .images import Admit, Array, Picture, as_picture
+
+
+def from_array(source: object, label: str, admit: Admit) -> Picture:
+    """`source`, an array of any library, as a Picture; `read_picture` says which are taken. Raises ImageError."""
+    array = _to_numpy(source, label)
+    shape = array.shape
+    if array.size == 0:
+        raise ImageError(f"{label}: the array of shape {shape} is empty")
+    if array.ndim not in (2, 3) or (array.ndim == 3 and shape[2] not in (1, 3, 4)):
+        cure = "pass (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
+        if array.ndim == 3 and shape[0] in (1, 3, 4):
+            cure = "channels come last: pass array.transpose(1, 2, 0)"
+        elif array.ndim == 4:
+            cure = "pass one picture at a time, channels last"
+        raise ImageError(f"{label}: an array of shape {shape} is not a picture; {cure}")
+    admit((shape[0], shape[1]), label)
+    if array.dtype.kind == "f":
+        low, high = float(array.min()), float(array.max())  # NaN if any is NaN
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise ImageError(f"{label}: the array has values that are NaN or infinite; replace them")
+        if low < -1e-3 or high > 1 + 1e-3:  # rounding of earlier steps may leave a hair outside: still 0 and 255
+            cure = "divide by 255" if low >= 0 and 2 < high <= 255 else "clip or rescale it"
+            raise ImageError(f"{label}: floats must lie in 0..1, these in {low:g}..{high:g}; {cure}")
+        array = np.rint(array * np.float32(255)).astype(np.uint8)
+    elif array.dtype == np.bool_:
+        array = array * np.uint8(255)
+    elif array.dtype.kind != "u" or array.dtype.itemsize > 2:
+        raise ImageError(f"{label}: {array.dtype} is not a pixel type; pass uint8, uint16, bool, or floats of 0..1")
+    array = array.reshape(*shape[:2], -1)
+    if array.shape[2] == 4:
+        return as_picture(array[..., :3], to_8_bits(array[..., 3]), None, label)
+    return as_picture(np.broadcast_to(array, (*shape[:2], 3)), None, None, label)
+
+
+def _to_numpy(source: Any, label: str) -> Array:
+    if isinstance(source, np.ma.MaskedArray):
+        raise ImageError(
+            f"{label}: a masked array; give its pixels with array.filled(0), and what to match with mask_a and mask_b"
+        )
+    try:
+        if hasattr(source, "detach"):  # PyTorch, on any device
+            source = source.detach().cpu()
+        elif hasattr(source, "__cuda_array_interface__") and hasattr(source, "get"):  # CuPy
+            return np.asarray(source.get())
+        if hasattr(source, "__array__"):
+            return np.asarray(source)
+        if hasattr(source, "__dlpack__"):
+            return np.asarray(np.from_dlpack(source))
+    except Exception as error:  # each library has its own
+        raise ImageError(f"{label}: cannot become a NumPy array ({reason(error)}); pass one") from error
+    raise ImageError(
+        f"{label}: cannot use a {type(source).__name__}; pass a path, bytes, an open file, a PIL image or an array"
+    )
