@@ -11,8 +11,8 @@ from typing import Any, Literal, TypeAlias, Unpack, overload
 import numpy as np
 
 from .backends import Array, Device, Size, Tick, get_backend
-from .errors import DeviceError, ImageError, ModelError, SettingsError
-from .method import costs, guidance, memory, photo
+from .errors import DeviceError, ModelError, SettingsError, enough_memory
+from .method import admission, costs, guidance, photo
 from .method.features import LEVELS, Features, as_floats, level_size
 from .method.matching import Correspondences, match
 from .method.painting import as_pixels, paint, vote_level
@@ -40,6 +40,7 @@ class EngineOptions(TransferOptions, total=False):
     model: str | os.PathLike[str]
     device: Device
     threads: int | None
+    max_input_pixels: int | None
 
 
 Both: TypeAlias = Result[Pixels, Pixels]
@@ -59,14 +60,23 @@ def working_size(size: Size, settings: Settings) -> Size:
 class Engine:
     """A model on a device, kept ready for any number of transfers. Calls from several threads are safe.
 
-    model    a name that `analogy models list` shows, or the folder of a model (str or path)
-    device   "auto", "cpu" or "cuda"
-    threads  CPU threads; None for one per core
+    model             a name that `analogy models list` shows, or the folder of a model (str or path)
+    device            "auto", "cpu" or "cuda"
+    threads           CPU threads; None for one per core
+    max_input_pixels  most pixels of A and of B', refused before they are decoded; None for what the memory allows
 
-    Raises `ModelError` if the model cannot be used, `DeviceError` if the device cannot.
+    Raises `ModelError` if the model cannot be used, `DeviceError` if the device cannot, `SettingsError` for a bound that is
+    no number of pixels.
     """
 
-    def __init__(self, model: str | os.PathLike[str] = DEFAULT, device: Device = "auto", threads: int | None = None):
+    def __init__(
+        self,
+        model: str | os.PathLike[str] = DEFAULT,
+        device: Device = "auto",
+        threads: int | None = None,
+        max_input_pixels: int | None = None,
+    ):
+        self.max_input_pixels = admission.check_bound(max_input_pixels)
         folder = locate(_name(model))
         self.backend = get_backend(device, threads)
         self.network = Features(folder, self.backend)
@@ -90,6 +100,7 @@ class Engine:
     @overload
     def transfer(self, a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,
                  direction: Direction = ..., **options: Unpack[TransferOptions]) -> Result: ...  # fmt: skip
+    @enough_memory("match and to paint the pictures", "make them smaller, lower max_pixels, or close other programs")
     def transfer(
         self,
         a: PictureLike,
@@ -130,19 +141,17 @@ class Engine:
         report = StageReporter(progress)
 
         report.begin("reading")
-        picture_a = read_picture(a, name="A")
+        admit = admission.for_transfer(self.backend, self.network.card.widths, settings, self.max_input_pixels)
+        picture_a = read_picture(a, name="A", admit=admit)
         report.part("A")(1)
-        picture_b_prime = read_picture(b_prime, name="B'")
+        picture_b_prime = read_picture(b_prime, name="B'", admit=admit)
         report.part("B'")(1)
-        picture_b = None if b is None else read_picture(b, name="B")
         size_a, size_b = picture_a.size, picture_b_prime.size
+        picture_b = None if b is None else read_picture(b, name="B", admit=admission.like(size_b, "B'"))
         if picture_b and picture_b.size != size_b:
-            raise ImageError(
-                f"B is {_spelt(picture_b.size)} pixels and B' {_spelt(size_b)}; they must lie on each other"
-            )
+            raise admission.differs(picture_b.size, "B", size_b, "B'")
         labels = guidance.read_labels(mask_a, mask_b, size_a, size_b)
         working_a, working_b = working_size(size_a, settings), working_size(size_b, settings)
-        memory.check(self.backend, self.network.card.widths, (working_a, working_b), (size_a, size_b), settings)
 
         widths, working, full = self.network.card.widths, (working_a, working_b), (size_a, size_b)
         report.plan(costs.estimate(widths, self.network.search_widths, working, full, settings, levels, b is not None))
@@ -243,11 +252,6 @@ class Engine:
         return painted
 
 
-def _spelt(size: Size) -> str:
-    """Width and height, as people say them."""
-    return f"{size[1]} x {size[0]}"
-
-
 def _name(model: str | os.PathLike[str]) -> str:
     if not isinstance(model, (str, os.PathLike)):
         raise ModelError(f"model is {model!r}; it takes the name of a model, or its folder")
@@ -255,8 +259,8 @@ def _name(model: str | os.PathLike[str]) -> str:
 
 
 @lru_cache(maxsize=2)
-def _engine(model: str, device: Device, threads: int | None, process: int) -> Engine:
-    return Engine(model, device, threads)
+def _engine(model: str, device: Device, threads: int | None, max_input_pixels: int | None, process: int) -> Engine:
+    return Engine(model, device, threads, max_input_pixels)
 
 
 @overload
@@ -285,8 +289,14 @@ def transfer(
     model: str | os.PathLike[str] = DEFAULT,
     device: Device = "auto",
     threads: int | None = None,
+    max_input_pixels: int | None = None,
     **options: Any,
 ) -> Result:
-    """`Engine(model, device, threads).transfer(a, b_prime, settings, **options)`. Keeps the engine for the next call."""
-    result: Result = _engine(_name(model), device, threads, os.getpid()).transfer(a, b_prime, settings, **options)
+    """`Engine(model, device, threads, max_input_pixels).transfer(a, b_prime, settings, **options)`.
+
+    Keeps the engine for the next call.
+    """
+    most = admission.check_bound(max_input_pixels)
+    engine = _engine(_name(model), device, threads, most, os.getpid())
+    result: Result = engine.transfer(a, b_prime, settings, **options)
     return result

@@ -4,6 +4,9 @@ Each is an `AnalogyError` whose message is one line: what was wrong, with the ac
 prints that line and exits with code 2.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 def printable(text: str) -> str:
     """`text` on one line, with nothing in it that could move a terminal's cursor: such characters become escapes.
@@ -42,6 +45,17 @@ class OutputError(AnalogyError, OSError):
 
 class MemoryLimitError(AnalogyError, MemoryError):
     """The pictures need more memory than is free on the device; the message says how much, and what to do."""
+
+
+@contextmanager
+def enough_memory(doing: str, cure: str) -> Iterator[None]:
+    """Raise `MemoryLimitError` where the block (or the function that it decorates) finds no memory left."""
+    try:
+        yield
+    except AnalogyError:
+        raise
+    except MemoryError as error:
+        raise MemoryLimitError(f"there is not enough memory to {doing}; {cure}") from error
 
 
 def reason(error: BaseException) -> str:

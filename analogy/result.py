@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from .errors import OutputError, SettingsError
+from .errors import OutputError, SettingsError, enough_memory
 from .method.flow import consistency, write_flo, write_npz, write_text
 from .method.progress import Progress, StageReporter
 from .pictures.colour import to_8_bits
@@ -122,6 +122,7 @@ class Result(Generic[AB, BA]):
             )
         return consistency(to_host(self.nnf_ab), to_host(self.nnf_ba))
 
+    @enough_memory("write the result", "close other programs")
     def save(
         self,
         target: str | os.PathLike[str] | IO[bytes],

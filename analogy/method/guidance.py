@@ -11,7 +11,7 @@ import numpy as np
 from ..backends import Array, Backend, Size
 from ..errors import ImageError
 from ..pictures.reading import read_picture
-from . import nnf
+from . import admission, nnf
 
 _log = logging.getLogger("analogy")
 
@@ -76,16 +76,10 @@ def constrain_to_labels(backend: Backend, field: Array, labels: tuple[Array, Arr
 
 
 def _codes(mask: Any, name: str, size: Size) -> np.ndarray:
-    def differs(own: Size) -> ImageError:
-        return ImageError(f"{name} is {own[1]} x {own[0]} pixels and its picture {size[1]} x {size[0]}; make them equal")
-
-    def admit(own: Size, label: str) -> None:
-        if sorted(own) != sorted(size):  # a file may yet be turned upright
-            raise differs(own)
-
-    rgb = read_picture(mask, name=name, admit=admit).rgb
+    picture = f"the picture of {name}"
+    rgb = read_picture(mask, name=name, admit=admission.like(size, picture)).rgb
     if rgb.shape[:2] != size:
-        raise differs(rgb.shape[:2])
+        raise admission.differs(rgb.shape[:2], name, size, picture)
     codes = rgb.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
     count = len(np.unique(codes))
     if count > MOST_LABELS:

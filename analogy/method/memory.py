@@ -24,16 +24,25 @@ def estimate(widths: Sequence[int], working: Sequence[Size], full: Sequence[Size
 
 
 def check(
-    backend: Backend, widths: Sequence[int], working: Sequence[Size], full: Sequence[Size], settings: Settings
+    backend: Backend,
+    widths: Sequence[int],
+    working: Sequence[Size],
+    full: Sequence[Size],
+    settings: Settings,
+    label: str = "the pictures",
 ) -> None:
-    """Raise `MemoryLimitError` if the estimate is above the memory that is free on the device."""
+    """Raise `MemoryLimitError` if the estimate is above the memory that is free on the device.
+
+    `label`: what the message calls the last of the pictures, for which the question is asked.
+    """
     need, free = estimate(widths, working, full), backend.free_memory()
     if need > free:
         cure = "make the pictures smaller"
         if _matching(widths, working) > _painting(full):
             cure = f"lower max_pixels (now {settings.max_pixels})"
         raise MemoryLimitError(
-            f"this takes about {need / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free; {cure}, or close other programs"
+            f"{label}: with {full[-1][0] * full[-1][1] / 1e6:.4g} megapixels this takes about {need / 1e9:.1f} GB of memory "
+            f"and {free / 1e9:.1f} GB are free; {cure}, or close other programs"
         )
 
 

@@ -1,0 +1,70 @@
+"""Whether a picture may come in: asked by its size, before it is decoded.
+
+A file of some bytes may hold a picture of gigabytes.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+from ..backends import Backend, Size
+from ..errors import ImageError, SettingsError
+from ..pictures.images import SMALLEST, Admit, fitted_size
+from ..settings import Settings
+from . import memory
+
+
+def check_bound(most: Any) -> int | None:
+    """The bound on the pixels of a picture that a caller gives; None is none. Raises `SettingsError`."""
+    if most is None:
+        return None
+    try:
+        bound = operator.index(most)
+    except TypeError:
+        bound = 0
+    if isinstance(most, bool) or bound < SMALLEST**2:
+        raise SettingsError(
+            f"max_input_pixels is {most!r:.100}; it takes a whole number from {SMALLEST**2} on, or None"
+        )
+    return bound
+
+
+def for_transfer(backend: Backend, widths: Sequence[int], settings: Settings, most: int | None) -> Admit:
+    """What `read_picture` asks about A and then about B'.
+
+    It raises `ImageError` for one with more than `most` pixels, and `MemoryLimitError` if what has been asked about so far
+    takes more memory than is free: to read, to match and to paint.
+    """
+    full: list[Size] = []
+
+    def admit(size: Size, label: str) -> None:
+        pixels = size[0] * size[1]
+        if most is not None and pixels > most:
+            raise ImageError(
+                f"{label}: {size[1]} x {size[0]} pixels are {pixels / 1e6:.4g} megapixels, and max_input_pixels admits "
+                f"{most / 1e6:.4g}; make it smaller"
+            )
+        full.append(size)
+        working = [fitted_size(each, settings.max_pixels, settings.ratio) for each in full]
+        memory.check(backend, widths, working, full, settings, label)
+
+    return admit
+
+
+def like(size: Size, name: str) -> Admit:
+    """What `read_picture` asks about a picture that lies on one of `size`, called `name`. Raises `ImageError`."""
+
+    def admit(own: Size, label: str) -> None:
+        if sorted(own) != sorted(size):  # the file may yet be turned upright
+            raise differs(own, label, size, name)
+
+    return admit
+
+
+def differs(own: Size, label: str, size: Size, name: str) -> ImageError:
+    """The error about a picture that does not lie on another."""
+    return ImageError(
+        f"{label} is {own[1]} x {own[0]} pixels and {name} {size[1]} x {size[0]}; they must lie on each other"
+    )
