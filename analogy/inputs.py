@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from pathlib import Path
 from typing import IO
@@ -17,6 +18,17 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+
+
+def is_address(path: str) -> bool:
+    """Whether a path is rather an address ("https://..."), of whose two strokes a `Path` may have left one.
+
+    A drive of Windows has one letter.
+    """
+    return _ADDRESS.match(path) is not None
 
 
 def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:

@@ -185,7 +185,7 @@ class Result(Generic[AB, BA]):
         results = [to_8_bits(to_host(picture)) for picture in (self.a_prime, self.b) if picture is not None]
         given = [self.known_b.rgb] if self.known_b else []
         row = [self.a.rgb, *results, *given, self.b_prime.rgb]
-        return montage(row, height=min(height, *(len(picture) for picture in row)))
+        return montage(row, height=min(height, max(len(picture) for picture in row)))
 
     def _save_folder(self, folder: Path, flow: bool, report: StageReporter) -> None:
         folder = make_folder(folder)

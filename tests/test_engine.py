@@ -156,7 +156,7 @@ def test_save_writes_the_pictures_the_montage_and_the_settings(engine: Engine, t
     assert sorted(p.name for p in folder.iterdir()) == ["a_prime.png", "b.png", "montage.png", "settings.json"]
     assert np.array_equal(pixels(folder / "a_prime.png"), result.a_prime)
     assert np.array_equal(pixels(folder / "b.png"), result.b)
-    assert len(pixels(folder / "montage.png")) == 32
+    assert len(pixels(folder / "montage.png")) == 40
     record = json.loads((folder / "settings.json").read_text())
     assert record["settings"]["seed"] == 7
     assert record["model"] == "vgg19-compact"

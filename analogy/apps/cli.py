@@ -81,8 +81,8 @@ analogy transfer - painting.jpg -o - < photo.jpg > picture.png"""
 
 
 @cli.command(cls=GroupedCommand, examples=_TRANSFER_EXAMPLES)
-@click.argument("a", type=click.Path(path_type=Path, allow_dash=True))
-@click.argument("b_prime", type=click.Path(path_type=Path, allow_dash=True))
+@click.argument("a", type=click.Path(allow_dash=True))
+@click.argument("b_prime", type=click.Path(allow_dash=True))
 @picture_path("-o", "--output", required=True, group=RESULTS,
               help="Folder for the results; or a picture (.png .jpg .webp .tif .bmp) for A' alone, - for standard "
                    "output (PNG).")  # fmt: skip
@@ -101,9 +101,10 @@ analogy transfer - painting.jpg -o - < photo.jpg > picture.png"""
 @picture_path("--mask-b", group=REGIONS, help="Label picture of B'; regions match only their own colour.")
 @engine_options
 @message_options
-def transfer(a: Path, b_prime: Path, output: Path, preset: str | None, record: Path | None, b: Path | None,
-             mask_a: Path | None, mask_b: Path | None, flow: bool, levels: bool, model: str | None, device: str,
-             threads: int | None, quiet: bool, verbose: bool, **options: Any) -> None:  # fmt: skip
+def transfer(a: str, b_prime: str, output: str, preset: str | None, record: Path | None, b: str | None,
+             mask_a: str | None, mask_b: str | None, flow: bool, levels: bool, model: str | None, device: str,
+             threads: int | None, max_input_pixels: int | None, quiet: bool, verbose: bool,
+             **options: Any) -> None:  # fmt: skip
     """Turn pictures A and B_PRIME into an analogy; one of the pictures can be "-", standard input.
 
     Writes a_prime.png (A in the looks of B'), b.png (B' in the looks of A), montage.png and settings.json.
@@ -120,20 +121,22 @@ def transfer(a: Path, b_prime: Path, output: Path, preset: str | None, record: P
             f"the model {model!r} is not the one of {record}: its checksum differs; name that one with --model"
         )
     settings = settings_of(base, preset, options)
-    display, engine = Display(quiet, verbose), (model, device, threads)
+    display, engine = Display(quiet, verbose), (model, device, threads, max_input_pixels)
     beside = {"b": b, "mask_a": mask_a, "mask_b": mask_b}
     run_transfer(a, b_prime, output, settings, engine, display, flow=flow, levels=levels, beside=beside)
 
 
 @cli.command(cls=GroupedCommand)
-@option("-o", "--output", type=click.Path(path_type=Path), default=Path("analogy-demo"), show_default=True,
+@option("-o", "--output", type=click.Path(), default="analogy-demo", show_default=True,
         help="Folder for the results.", group=RESULTS)  # fmt: skip
 @engine_options
 @message_options
-def demo(output: Path, model: str | None, device: str, threads: int | None, quiet: bool, verbose: bool) -> None:
+def demo(output: str, model: str | None, device: str, threads: int | None, max_input_pixels: int | None, quiet: bool,
+         verbose: bool) -> None:  # fmt: skip
     """Run the example pair that comes with the package, end to end."""
-    engine = (model or DEFAULT, device, threads)
-    run_transfer(*EXAMPLE_PAIR, output, Settings.preset("photo-to-style"), engine, Display(quiet, verbose))
+    engine = (model or DEFAULT, device, threads, max_input_pixels)
+    a, b_prime = map(str, EXAMPLE_PAIR)
+    run_transfer(a, b_prime, output, Settings.preset("photo-to-style"), engine, Display(quiet, verbose))
 
 
 @cli.command()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, cast
 
 import click
@@ -111,13 +110,15 @@ def _complete_model(context: click.Context, parameter: click.Parameter, incomple
 
 
 def engine_options(command: Command) -> Command:
-    """`--model`, `--device` and `--threads`."""
+    """`--model`, `--device`, `--threads` and `--max-input-pixels`: the arguments of `Engine`."""
     options: list[Decorator] = [
         option("--model", help=f"A model's name, or the folder of one.  [default: {DEFAULT}]", group=MACHINE,
                shell_complete=_complete_model),
         option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, group=MACHINE,
                help="Where to compute; auto takes CUDA where it works."),
         option("--threads", type=click.IntRange(1), help="CPU threads.  [default: one per core]", group=MACHINE),
+        option("--max-input-pixels", type=int, group=MACHINE,
+               help="Refuse larger pictures, before they are decoded.  [default: what the memory allows]"),
     ]  # fmt: skip
     return _all(options, command)
 
@@ -132,8 +133,8 @@ def message_options(command: Command) -> Command:
 
 
 def picture_path(*names: str, **rest: Any) -> Decorator:
-    """An option that takes the path of a picture, or "-"."""
-    return option(*names, type=click.Path(path_type=Path, allow_dash=True), **rest)
+    """An option that takes the path of a picture, or "-". It stays a `str`, as it was typed."""
+    return option(*names, type=click.Path(allow_dash=True), **rest)
 
 
 def _all(options: list[Decorator], command: Command) -> Command:

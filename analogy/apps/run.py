@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import IO, Any
 
 import click
 
-from ..errors import ImageError, OutputError
+from ..errors import ImageError, OutputError, printable
 from ..settings import Settings
 from .display import Display
 
@@ -18,57 +17,64 @@ _SAVING_FROM = 0.9
 
 
 def run_transfer(
-    a: Path,
-    b_prime: Path,
-    output: Path,
+    a: str,
+    b_prime: str,
+    output: str,
     settings: Settings,
     engine: tuple[Any, ...],
     display: Display,
     *,
     flow: bool = False,
     levels: bool = False,
-    beside: Mapping[str, Path | None] | None = None,
+    beside: Mapping[str, str | None] | None = None,
 ) -> None:
     """Transfer, save, and say where the results are. `beside`: what else is read, by the keyword of `Engine.transfer`."""
     from ..engine import Engine
-    from ..pictures.files import make_folder
-    from ..pictures.writing import is_picture_path
+    from ..pictures.files import as_path, make_folder
+    from ..pictures.reading import picture_size
+    from ..pictures.writing import check_size, is_picture_path
 
-    to_stdout = str(output) == "-"
-    one = to_stdout or is_picture_path(output)
+    to_stdout = output == "-"
+    path = as_path(output)
+    one = to_stdout or is_picture_path(path)
     if one and (flow or levels):
         word = "--flow" if flow else "--levels"
         raise OutputError(f"{word} writes more than the one picture {output}; name a folder with -o")
-    others = {name: path for name, path in (beside or {}).items() if path}
-    if sum(str(path) == "-" for path in (a, b_prime, *others.values())) > 1:
+    given = {"A": a, "B'": b_prime} | {name: given for name, given in (beside or {}).items() if given}
+    if list(given.values()).count("-") > 1:
         raise ImageError("only one picture can come from standard input; name the others")
-    target = _standard_output() if to_stdout else output
+    target = _standard_output() if to_stdout else path
+    sources: dict[str, Any] = {name: _source(each) for name, each in given.items()}
+    if one:
+        shape_of = "B'" if settings.direction == "ba" else "A"
+        check_size(picture_size(sources[shape_of], name=shape_of), ".png" if to_stdout else path.suffix, output)
     if not to_stdout:
-        make_folder(output.parent if one else output)
-    read_beside: dict[str, Any] = {name: _source(path) for name, path in others.items()}
+        make_folder(path.parent if one else path)
     with display:
         result = Engine(*engine).transfer(
-            _source(a),
-            _source(b_prime),
+            sources.pop("A"),
+            sources.pop("B'"),
             settings,
             levels=levels,
             progress=display.part(0, _SAVING_FROM),
-            **read_beside,
+            **sources,
         )
         format = "png" if to_stdout else None
         result.save(target, format=format, flow=flow, progress=display.part(_SAVING_FROM, 1))
     if not display.quiet:
         seconds = sum(result.seconds.values())
-        click.echo(f"{output}: {seconds:.1f} s ({result.model}, {result.device})", err=to_stdout)
+        click.echo(printable(f"{output}: {seconds:.1f} s ({result.model}, {result.device})"), err=to_stdout)
 
 
-def _source(path: Path) -> Path | IO[bytes]:
-    """A path, or standard input for "-"."""
-    if str(path) != "-":
+def _source(path: str) -> str | bytes:
+    """A path, or the content of standard input for "-"."""
+    if path != "-":
         return path
     if sys.stdin is None or sys.stdin.isatty():
         raise ImageError('"-" is standard input: give it a picture with "<" or "|"')
-    return sys.stdin.buffer
+    from ..pictures.reading import whole_file
+
+    return whole_file(sys.stdin.buffer, "standard input").getvalue()
 
 
 def _standard_output() -> IO[bytes]:

@@ -76,10 +76,9 @@ def constrain_to_labels(backend: Backend, field: Array, labels: tuple[Array, Arr
 
 
 def _codes(mask: Any, name: str, size: Size) -> np.ndarray:
-    picture = f"the picture of {name}"
-    rgb = read_picture(mask, name=name, admit=admission.like(size, picture)).rgb
+    rgb = read_picture(mask, name=name, admit=admission.like(size, "its picture")).rgb
     if rgb.shape[:2] != size:
-        raise admission.differs(rgb.shape[:2], name, size, picture)
+        raise admission.differs(rgb.shape[:2], name, size, "its picture")
     codes = rgb.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
     count = len(np.unique(codes))
     if count > MOST_LABELS:

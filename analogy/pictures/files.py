@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from ..errors import AnalogyError, OutputError, reason
+from ..inputs import is_address
 
 
 @contextmanager
@@ -42,12 +43,14 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
 
 def as_path(target: object) -> Path:
-    """The path that a caller names. Raises `OutputError` if it is none, empty, or has a NUL."""
+    """The path that a caller names. Raises `OutputError` if it is none, empty, has a NUL, or is an address."""
     if not isinstance(target, (str, os.PathLike)):
         raise OutputError(f"cannot write to {target!r:.100}; give the path of a folder or a picture, or an open file")
     name = os.fsdecode(target)
     if not name or "\0" in name:
         raise OutputError(f"cannot write to {name!r:.100}; that is no path")
+    if is_address(name):
+        raise OutputError(f"cannot write to {name!r:.100}; that is an address, give the path of a folder or a picture")
     return Path(name)
 
 

@@ -91,16 +91,24 @@ def fitted_size(size: tuple[int, int], most_pixels: int, ratio: float = 1.0) -> 
 
 
 def montage(pictures: Sequence[Array], *, gap: int = 8, height: int | None = None) -> Array:
-    """`pictures`, (H, W, 3) uint8 each, side by side on white, `gap` apart, all `height` high (default: the least).
+    """`pictures`, (H, W, 3) uint8 each, side by side on white, `gap` apart.
+
+    height  rows of the montage, and of each picture (default: of the tallest). A picture that would then be more than four
+            times as wide is made as wide as that, and lies in the middle.
 
     Raises ImageError for an empty sequence, or a picture of another shape or dtype.
     """
     if not pictures:
         raise ImageError("a montage needs at least one picture")
-    rows = height if height is not None else min(len(p) for p in pictures)
+    rows = height if height is not None else max(len(p) for p in pictures)
     parts: list[Array] = []
     for picture in pictures:
-        parts.append(resize(picture, rows, max(1, round(picture.shape[1] * rows / picture.shape[0]))))
+        check_rgb(picture, (np.uint8,))
+        scale = min(rows / picture.shape[0], 4 * rows / picture.shape[1])
+        fitted = resize(picture, max(1, round(picture.shape[0] * scale)), max(1, round(picture.shape[1] * scale)))
+        above = (rows - len(fitted)) // 2
+        parts.append(np.full((rows, fitted.shape[1], 3), 255, np.uint8))
+        parts[-1][above : above + len(fitted)] = fitted
         parts.append(np.full((rows, gap, 3), 255, np.uint8))
     return np.concatenate(parts[:-1], axis=1)
 

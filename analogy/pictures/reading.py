@@ -6,8 +6,9 @@ Pillow decodes. It has no 16-bit RGB pixels; `sixteen_bit.py` makes up for that.
 import io
 import logging
 import os
-import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import IO, Any, Protocol, TypeAlias, TypeGuard
 
@@ -15,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import ImageError, MemoryLimitError, reason
-from ..inputs import open_regular
+from ..inputs import is_address, open_regular
 from .arrays import from_array
 from .colour import into_srgb, to_8_bits
 from .images import SMALLEST, Admit, Array, Picture, as_picture
@@ -40,10 +41,6 @@ PictureLike: TypeAlias = str | os.PathLike[str] | bytes | bytearray | IO[bytes] 
 """What `read_picture` takes."""
 
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
-"""How an address begins, also where a `Path` has made one stroke of two. A drive of Windows has one letter."""
-
-
 def read_picture(source: PictureLike, *, name: str | None = None, admit: Admit | None = None) -> Picture:
     """Read `source` as a `Picture`.
 
@@ -66,7 +63,7 @@ def read_picture(source: PictureLike, *, name: str | None = None, admit: Admit |
     picture is smaller than 16 x 16 or above Pillow's limit of 178 megapixels; or the array has another shape, type or range.
     Raises MemoryLimitError if the memory does not suffice.
     """
-    label = name or "the picture"
+    label = _label(source, name)
     own_admit = admit or (lambda size, label: None)
 
     def checked(size: tuple[int, int], label: str) -> None:
@@ -74,28 +71,43 @@ def read_picture(source: PictureLike, *, name: str | None = None, admit: Admit |
             raise ImageError(f"{label}: only {size[1]} x {size[0]} pixels; at least {SMALLEST} x {SMALLEST} are needed")
         own_admit(size, label)
 
+    with _as_image_errors(label):
+        if isinstance(source, Image.Image):
+            checked((source.height, source.width), label)
+            source.load()
+            return _from_pil(_upright(source, label), None, label)
+        file = _opened(source, label)
+        if file is None:
+            return from_array(source, label, checked)
+        with file:
+            return _read_file(file, label, checked)
+
+
+def picture_size(source: str | os.PathLike[str] | bytes, *, name: str | None = None) -> tuple[int, int]:
+    """Rows and columns of a file (its path, or its content), not yet turned upright. Raises ImageError."""
+    label = _label(source, name)
+    with _as_image_errors(label):
+        file = _opened(source, label)
+        assert file is not None
+        with file, Image.open(file, formats=_formats()) as image:
+            return image.height, image.width
+
+
+def _label(source: object, name: str | None) -> str:
+    """What messages call a picture: its name, with its path if there is one."""
+    own = os.fsdecode(source) if isinstance(source, (str, os.PathLike)) else None
+    if _is_open_file(source) and isinstance(getattr(source, "name", None), str):
+        own = source.name
+    return f"{name} ({own})" if name and own else own or name or "the picture"
+
+
+@contextmanager
+def _as_image_errors(label: str) -> Iterator[None]:
+    """Turn what goes wrong with the picture `label` into `ImageError` and `MemoryLimitError`; nothing is warned of."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata, and on sizes that are still acceptable
-            if isinstance(source, (str, os.PathLike)):
-                path = os.fsdecode(source)
-                label = f"{name} ({path})" if name else path
-                if _URL.match(path) and not os.path.lexists(path):
-                    raise ImageError(f"{label}: this is an address; download it, and give the path of the file")
-                with open_regular(path) as file:
-                    return _read_file(file, label, checked)
-            if isinstance(source, (bytes, bytearray)):
-                return _read_file(io.BytesIO(source), label, checked)
-            if _is_open_file(source):
-                own = getattr(source, "name", None)
-                if isinstance(own, str):
-                    label = f"{name} ({own})" if name else own
-                return _read_file(_content(source, label), label, checked)
-            if isinstance(source, Image.Image):
-                checked((source.height, source.width), label)
-                source.load()
-                return _from_pil(_upright(source, label), None, label)
-            return from_array(source, label, checked)
+            yield
     except (ImageError, MemoryLimitError):
         raise
     except MemoryError as error:
@@ -104,12 +116,24 @@ def read_picture(source: PictureLike, *, name: str | None = None, admit: Admit |
         raise _image_error(error, label) from error
 
 
+def _opened(source: object, label: str) -> IO[bytes] | None:
+    """The file of this path or content, or what is left of this open file; any place of it can be read. None for others."""
+    if isinstance(source, (str, os.PathLike)):
+        path = os.fsdecode(source)
+        if is_address(path) and not os.path.lexists(path):
+            raise ImageError(f"{label}: this is an address; download it, and give the path of the file")
+        return open_regular(path)
+    if isinstance(source, (bytes, bytearray)):
+        return io.BytesIO(source)
+    return whole_file(source, label) if _is_open_file(source) else None
+
+
 def _is_open_file(source: object) -> TypeGuard[IO[Any]]:
     """Whether it is a file rather than an image (which Pillow lets read no bytes) or an array."""
     return callable(getattr(source, "read", None)) and not isinstance(source, Image.Image)
 
 
-def _content(file: IO[Any], label: str) -> io.BytesIO:
+def whole_file(file: IO[Any], label: str) -> io.BytesIO:
     """What is left to read of an open file. Raises ImageError if that is text, or more than `MOST_BYTES`."""
     content = io.BytesIO()
     while part := file.read(1 << 20):

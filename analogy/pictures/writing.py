@@ -29,8 +29,13 @@ WRITERS: dict[str, tuple[str, dict[str, Any]]] = {  # suffix -> Pillow's format 
     ".tiff": _TIFF,
     ".bmp": ("BMP", {}),
 }
-READ_ONLY = (".gif", ".heic", ".heif", ".avif")
-"""Suffixes of pictures that can be read but not written."""
+NOT_WRITTEN = frozenset(
+    (".apng", ".avif", ".exr", ".gif", ".hdr", ".heic", ".heif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg2000")
+    + (".jpx", ".jxl", ".pbm", ".pcx", ".pdf", ".pgm", ".pnm", ".ppm", ".psd", ".svg", ".tga", ".xcf")
+)
+"""Suffixes of pictures in other formats: who names one does not want a folder of that name."""
+LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}
+"""Most rows and most columns that a format holds, where that is less than anybody's picture (libjpeg, libwebp)."""
 
 
 def write_picture(
@@ -50,11 +55,12 @@ def write_picture(
     and BMP files have no alpha here: the picture is laid on white. BMP files have no profile: they stay in sRGB. JPEG
     (without chroma subsampling) and WebP are lossy, at quality 95. The file appears whole or not at all (see `files`).
 
-    Raises OutputError: the suffix is not in `WRITERS`, the folder does not exist, there is no permission, or the disk is
-    full. Raises ImageError: the array has another shape or dtype.
+    Raises OutputError: the suffix is not in `WRITERS`, its format cannot hold a picture so large, the folder does not
+    exist, there is no permission, or the disk is full. Raises ImageError: the array has another shape or dtype.
     """
     path = Path(path)
     kind, options = _writer(suffix or path.suffix, str(path))
+    check_size(rgb.shape[:2], suffix or path.suffix, str(path))
     rgb, alpha, icc = _prepare(rgb, like, kind, str(path))
     told = _Told(rgb.nbytes, tick or (lambda share: None))
     try:
@@ -68,7 +74,11 @@ def write_picture(
 
 
 class _Told:
-    """A file that tells how much was written to it, of at most `size` bytes. `raised`: the error of `tick` that ended it."""
+    """A file that tells how much was written to it, of at most `size` bytes. `raised`: the error of `tick` that ended it.
+
+    It has no `fileno`: libtiff and libjpeg would write there by themselves, tell nobody, and say on standard error what
+    goes wrong.
+    """
 
     file: IO[bytes]
 
@@ -86,8 +96,14 @@ class _Told:
             raise
         return self.file.write(data)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.file, name)
+    def tell(self) -> int:
+        return self.file.tell()
+
+    def seek(self, to: int, whence: int = 0) -> int:
+        return self.file.seek(to, whence)
+
+    def flush(self) -> None:
+        self.file.flush()
 
 
 def write_stream(file: IO[bytes], rgb: Array, suffix: str, *, like: Picture | None = None) -> None:
@@ -97,6 +113,7 @@ def write_stream(file: IO[bytes], rgb: Array, suffix: str, *, like: Picture | No
     """
     label = str(getattr(file, "name", "the open file"))
     kind, options = _writer(suffix, label)
+    check_size(rgb.shape[:2], suffix, label)
     content = io.BytesIO()
     try:
         _encode(content, *_prepare(rgb, like, kind, label), kind, options)
@@ -117,6 +134,15 @@ def as_image(rgb: Array, like: Picture, label: str) -> Image.Image:
     """
     pixels, alpha, icc = _prepare(to_8_bits(rgb), like, "PNG", label)
     return _image(pixels, alpha, icc)
+
+
+def check_size(size: tuple[int, ...], suffix: str, label: str) -> None:
+    """Raise OutputError if the format of `suffix` cannot hold a picture of these rows and columns."""
+    kind, _ = _writer(suffix, label)
+    if max(size) > LONGEST_SIDE.get(kind, max(size)):
+        raise OutputError(
+            f"{label}: {size[1]} x {size[0]} pixels; {kind} holds at most {LONGEST_SIDE[kind]} on a side, use .png or .tif"
+        )
 
 
 def suffix_of(format: str, label: str) -> str:
@@ -178,9 +204,13 @@ def _image(rgb: Array, alpha: npt.NDArray[np.uint8] | None, icc: bytes | None) -
 def is_picture_path(path: Path) -> bool:
     """Whether an output path names a picture to write, rather than a folder.
 
-    Raises OutputError for the suffix of a picture that can only be read.
+    Raises OutputError for the suffix of a picture in a format that is not written, and for a suffix without a name.
     """
     suffix = path.suffix.lower()
-    if suffix in READ_ONLY:
-        raise OutputError(f"cannot write {suffix} pictures; use one of {' '.join(WRITERS)}, or name a folder")
-    return suffix in WRITERS and not path.is_dir()
+    if path.is_dir():
+        return False
+    if suffix in NOT_WRITTEN:
+        raise OutputError(f"{path}: cannot write {suffix} pictures; use one of {' '.join(WRITERS)}, or name a folder")
+    if not suffix and path.name.lower() in NOT_WRITTEN.union(WRITERS):
+        raise OutputError(f"{path}: a suffix without a name; give the picture one, 'picture{path.name}' for instance")
+    return suffix in WRITERS

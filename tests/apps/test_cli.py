@@ -171,6 +171,8 @@ def test_a_prime_has_the_alpha_and_the_profile_of_a(tmp_path: Path, pair) -> Non
 def bad_inputs(folder: Path) -> dict[str, tuple[list, str]]:
     rng = np.random.default_rng(0)
     good, small, text, cut = (folder / name for name in ("good.png", "small.png", "text.png", "cut.jpg"))
+    wide = folder / "wide.png"
+    Image.new("RGB", (65501, 16)).save(wide)
     image = Image.fromarray(rng.integers(0, 256, (64, 64, 3)).astype(np.uint8))
     image.save(good)
     Image.new("RGB", (1, 1)).save(small)
@@ -200,11 +202,21 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list, str]]:
         "mask": ([good, good, *out, "--mask-a", good], "there is a mask for A and none for B'"),
         "ratio": ([good, good, *out, "--ratio", "7"], "ratio is 7"),
         "device": ([good, good, *out, "--device", "tpu"], "tpu"),
+        "address": (["https://example.org/a.png", good, *out], "(https://example.org/a.png): this is an address"),
+        "address out": ([good, good, "-o", "https://example.org/out"], "'https://example.org/out'; that is an address"),
+        "line end": ([folder / "no\n\x1b[2Jsuch.png", good, *out], r"no\n\x1b[2Jsuch.png): there is no such file"),
+        "suffix alone": ([good, good, "-o", folder / "out" / ".png"], "a suffix without a name"),
+        "jpeg2000": ([good, good, "-o", folder / "out" / "x.jpeg2000"], "cannot write .jpeg2000 pictures"),
+        "wide": ([wide, good, "-o", folder / "out" / "x.jpg"], "65501 x 16 pixels; JPEG holds at most 65500 on a side"),
+        "wide webp": ([good, wide, "-o", folder / "out" / "x.webp", "--direction", "ba"], "holds at most 16383"),
+        "bound": ([good, good, *out, "--max-input-pixels", "4095"], "max_input_pixels admits 0.004095"),
     }
 
 
 KINDS = "missing, not a picture, truncated, too small, folder, output, gif, preset, model, damaged model, lacking model"
-KINDS += ", settings, mask, ratio, device"
+KINDS += (
+    ", settings, mask, ratio, device, address, address out, line end, suffix alone, jpeg2000, wide, wide webp, bound"
+)
 
 
 @pytest.mark.parametrize("kind", KINDS.split(", "))

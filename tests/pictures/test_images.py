@@ -25,11 +25,19 @@ def test_resize_has_the_size_asked_for_and_antialiases(rgb):
         resize(rgb, 8, 0)
 
 
-def test_a_montage_places_pictures_side_by_side_at_one_height(rgb):
-    sheet = montage([rgb, resize(rgb, 40, 48), rgb])
+def test_a_montage_places_pictures_side_by_side_at_the_height_of_the_tallest(rgb):
+    sheet = montage([rgb, resize(rgb, H // 2, W // 2), rgb])
     assert sheet.shape == (H, 3 * W + 16, 3)
     assert np.array_equal(sheet[:, :W], rgb) and np.array_equal(sheet[:, -W:], rgb)
-    assert (sheet[:, W : W + 8] == 255).all() and close(sheet[:, W + 8 : 2 * W + 8], rgb, 12)
+    assert (sheet[:, W : W + 8] == 255).all() and close(sheet[:, W + 8 : 2 * W + 8], rgb, 25)
     assert montage([rgb, rgb], gap=0, height=10).shape == (10, W, 3)
     with pytest.raises(ImageError, match="at least one"):
         montage([])
+
+
+def test_a_long_picture_lies_in_the_middle_of_a_montage_and_does_not_make_it_endless():
+    black, grey = np.zeros((16, 6400, 3), np.uint8), np.full((100, 50, 3), 128, np.uint8)
+    sheet = montage([black, grey])
+    assert sheet.shape == (100, 400 + 8 + 50, 3)
+    assert (sheet[49, :400] == 0).all() and (sheet[:49, :400] == 255).all() and (sheet[50:, :400] == 255).all()
+    assert montage([grey, np.zeros((9000, 16, 3), np.uint8)], height=100).shape == (100, 50 + 8 + 1, 3)

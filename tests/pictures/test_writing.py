@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from picture_files import close
@@ -10,7 +12,7 @@ from PIL import Image
 from analogy.errors import ImageError, OutputError
 from analogy.pictures.images import Picture
 from analogy.pictures.reading import read_picture
-from analogy.pictures.writing import write_picture
+from analogy.pictures.writing import WRITERS, _Told, is_picture_path, write_picture, write_stream
 
 
 def test_alpha_of_a_is_put_back(tmp_path, rgb, holes):
@@ -48,8 +50,6 @@ def test_paths_and_arrays_that_cannot_be_written_are_named(tmp_path, rgb):
     (tmp_path / "folder.png").mkdir()
     fails(tmp_path / "folder.png", "cannot be written")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder.png"]
-    with pytest.raises(OutputError, match="cannot be written"):
-        write_picture(tmp_path / "x.webp", np.zeros((16, 17000, 3), np.uint8))  # WebP ends at 16383
     for wrong in (rgb[..., 0], rgb.astype(float), np.dstack([rgb, rgb]), rgb[:0]):
         with pytest.raises(ImageError, match="uint8 or uint16, got"):
             write_picture(tmp_path / "x.png", wrong)
@@ -74,3 +74,72 @@ def test_a_written_file_has_the_usual_permissions(tmp_path, rgb):
     write_picture(tmp_path / "x.png", rgb)
     (tmp_path / "plain").touch()
     assert (tmp_path / "x.png").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize(("suffix", "most"), [(".jpg", 65500), (".webp", 16383)])
+def test_a_format_s_longest_side_is_written_and_a_longer_one_refused_before_it_is_encoded(
+    tmp_path, suffix, most, capfd
+):
+    write_picture(tmp_path / f"most{suffix}", np.zeros((1, most, 3), np.uint8))
+    too_long = np.zeros((most + 1, 1, 3), np.uint8)
+    words = rf"1 x {most + 1} pixels; .* holds at most {most} on a side, use \.png or \.tif"
+    with pytest.raises(OutputError, match=words):
+        write_picture(tmp_path / f"x{suffix}", too_long)
+    with pytest.raises(OutputError, match=words):
+        write_stream(io.BytesIO(), too_long, suffix)
+    assert [path.name for path in tmp_path.iterdir()] == [f"most{suffix}"]
+    assert capfd.readouterr() == ("", "")  # libjpeg would say so itself, on the terminal
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_full_disk_is_named_whatever_the_format_and_no_library_speaks(tmp_path, suffix, dtype, capfd, monkeypatch):
+    """Whichever of its writes fails: one line, and nothing left."""
+    rgb = np.random.default_rng(0).integers(0, 256, (90, 90, 3)).astype(dtype)
+    real = _Told.write
+    for good in range(100):
+        left = iter(range(good))
+
+        def write(self, data, left=left):
+            if next(left, None) is None:
+                raise OSError(28, "No space left on device")
+            return real(self, data)
+
+        monkeypatch.setattr(_Told, "write", write)
+        try:
+            write_picture(tmp_path / f"x{suffix}", rgb)
+        except OutputError as error:
+            assert str(error) == f"{tmp_path}/x{suffix}: cannot be written (No space left on device)"
+            assert list(tmp_path.iterdir()) == []
+        else:
+            break
+    assert good > 0
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_full_file_system_is_named_and_left_as_it_was(small_disk, rng, capfd):
+    rgb = rng.integers(0, 256, (300, 300, 3)).astype(np.uint8)
+    for suffix in WRITERS:
+        with pytest.raises(OutputError, match="No space left"):
+            write_picture(small_disk / f"x{suffix}", rgb)
+    assert list(small_disk.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", ["x.jpeg2000", "x.GIF", "x.heic", "x.svg"])
+def test_a_name_of_another_format_is_no_folder(tmp_path, name):
+    with pytest.raises(OutputError, match=f"cannot write .{name[2:].lower()} pictures; use one of .png .jpg"):
+        is_picture_path(tmp_path / name)
+    (tmp_path / name).mkdir()
+    assert not is_picture_path(tmp_path / name)  # it is one, already
+
+
+@pytest.mark.parametrize("name", [".png", ".JPG", ".gif"])
+def test_a_suffix_without_a_name_is_no_folder(tmp_path, name):
+    with pytest.raises(OutputError, match=f"{name}: a suffix without a name; .*'picture{name}'"):
+        is_picture_path(tmp_path / name)
+
+
+def test_other_names_are_those_of_folders(tmp_path):
+    assert not any(is_picture_path(tmp_path / name) for name in ("out", "v1.2", ".hidden", "out.png.d"))
+    assert is_picture_path(tmp_path / "x.png")
