@@ -19,7 +19,8 @@ from .errors import OutputError, SettingsError, enough_memory
 from .method.flow import consistency, write_flo, write_npz, write_text
 from .method.progress import Progress, StageReporter
 from .pictures.colour import to_8_bits
-from .pictures.files import as_path, atomic, make_folder
+from .pictures.files import as_path, atomic
+from .pictures.folders import MANIFEST, checksums, make_folder, replacing
 from .pictures.images import Picture, montage
 from .pictures.writing import as_image, is_picture_path, suffix_of, write_picture, write_stream
 from .settings import Settings
@@ -142,7 +143,10 @@ class Result(Generic[AB, BA]):
         A folder gets `a_prime.png` and `b.png`, with the alpha and the ICC profile of A and of B'; `montage.png` (A, A', B,
         B'); `settings.json`; `level_5.png` to `level_1.png` if the result has levels; and with `flow` each field as
         `flow_ab.npz` (nnf, distance), `flow_ab.flo` (Middlebury) and `flowAB.txt` (the authors' program), `ba` likewise.
-        A picture is A', or B if that alone was made. Each file appears whole or not at all.
+        A picture is A', or B if that alone was made.
+
+        Each file appears whole or not at all, and a folder's files are always those of one result: `settings.json` names each
+        with its checksum, and those of the result before that it does not name are deleted. What else is in the folder stays.
 
         Raises `OutputError` if a file cannot be written, if the format is unknown, or if `flow` asks for more than the one
         picture.
@@ -197,6 +201,10 @@ class Result(Generic[AB, BA]):
             "flow": flow * pixels / 4,
         }
         report.plan({"saving": costs | {f"level {level}": self.a.rgb.size for level in self.levels}})
+        with replacing(folder) as new:
+            self._write_files(new, flow, report)
+
+    def _write_files(self, folder: Path, flow: bool, report: StageReporter) -> None:
         for name, picture, own in (("a_prime", self.a_prime, self.a), ("b", self.b, self.b_prime)):
             if picture is not None:
                 write_picture(folder / f"{name}.png", to_host(picture), like=own, tick=report.part(name))
@@ -210,8 +218,9 @@ class Result(Generic[AB, BA]):
                     report.part("flow")(0.5 if name == "ab" else 1)
         for level, voted in self.levels.items():
             write_picture(folder / f"level_{level}.png", voted, tick=report.part(f"level {level}"))
-        with atomic(folder / "settings.json") as file:
-            file.write((json.dumps(self.record(), indent=2) + "\n").encode())
+        manifest = self.record() | {"files": checksums(folder)}
+        with atomic(folder / MANIFEST) as file:
+            file.write((json.dumps(manifest, indent=2) + "\n").encode())
 
     def record(self) -> dict[str, Any]:
         """How the result was made, as plain values for JSON."""

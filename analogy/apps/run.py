@@ -30,7 +30,8 @@ def run_transfer(
 ) -> None:
     """Transfer, save, and say where the results are. `beside`: what else is read, by the keyword of `Engine.transfer`."""
     from ..engine import Engine
-    from ..pictures.files import as_path, make_folder
+    from ..pictures.files import as_path
+    from ..pictures.folders import make_folder
     from ..pictures.reading import picture_size
     from ..pictures.writing import check_size, is_picture_path
 

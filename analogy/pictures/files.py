@@ -1,9 +1,8 @@
-"""Folders for results, and files that appear whole or not at all."""
+"""Files that appear whole or not at all, and the paths that callers name for them."""
 
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,24 +10,27 @@ from typing import IO
 
 from ..errors import AnalogyError, OutputError, reason
 from ..inputs import is_address
+from . import temporary
 
 
 @contextmanager
 def atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A new binary file, open for writing. It becomes `path` when the block ends, and vanishes if the block raises.
 
-    It is written beside `path` under another name, then renamed, so that nobody sees half of it, and an older `path` stays
-    until the new one is complete.
+    It is written beside `path` under a temporary name, then renamed, so that nobody sees half of it, and an older `path`
+    stays until the new one is complete.
 
     Raises `OutputError` if the folder does not exist, there is no permission, or the disk is full; also in place of an
     `OSError` or `ValueError` of the block. An `AnalogyError` of the block passes through.
     """
     path = Path(path)
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")  # not tempfile: its files are closed to other users
+    made: Path | None = None
+    lock: int | None = None
     try:
-        with temporary.open("xb") as file:
+        file, made, lock = temporary.new_file(path.parent)
+        with file:
             yield file
-        temporary.replace(path)
+        made.replace(path)
     except AnalogyError:
         raise
     except FileNotFoundError as error:
@@ -38,8 +40,11 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     except (OSError, ValueError) as error:
         raise OutputError(f"{path}: cannot be written ({reason(error)})") from error
     finally:
-        with suppress(OSError):
-            temporary.unlink()
+        if made is not None:
+            with suppress(OSError):
+                made.unlink()
+        if lock is not None:
+            os.close(lock)
 
 
 def as_path(target: object) -> Path:
@@ -52,15 +57,3 @@ def as_path(target: object) -> Path:
     if is_address(name):
         raise OutputError(f"cannot write to {name!r:.100}; that is an address, give the path of a folder or a picture")
     return Path(name)
-
-
-def make_folder(folder: str | os.PathLike[str]) -> Path:
-    """Make a folder for results, if it is not there. Raises `OutputError` if that fails, or it cannot be written to."""
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder {folder}: {error.strerror}; choose another") from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"no permission to write to the folder {folder}; choose another")
-    return folder

@@ -61,7 +61,7 @@ def write_picture(
     path = Path(path)
     kind, options = _writer(suffix or path.suffix, str(path))
     check_size(rgb.shape[:2], suffix or path.suffix, str(path))
-    rgb, alpha, icc = _prepare(rgb, like, kind, str(path))
+    rgb, alpha, icc = _prepare(rgb, like, kind, path.name)
     told = _Told(rgb.nbytes, tick or (lambda share: None))
     try:
         with atomic(path) as told.file:

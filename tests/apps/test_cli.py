@@ -1,6 +1,7 @@
 """The command: what it writes, what it prints, and how it ends."""
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -264,6 +265,41 @@ def test_an_interrupted_transfer_leaves_no_file_and_exits_with_130(tmp_path: Pat
     assert process.returncode == 130
     assert err.strip().splitlines()[-1] == "analogy: interrupted"
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_folder_holds_the_files_of_the_last_run_alone(pair, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run("transfer", *pair, "-o", out, "--flow", "--levels", *FAST)
+    (out / "notes.txt").write_text("mine")
+    done = run("transfer", *pair, "-o", out, "--direction", "ab", *FAST)
+    assert done.exit_code == 0, done.output
+    names = {path.name for path in out.iterdir()}
+    assert names == {"a_prime.png", "montage.png", "settings.json", "notes.txt"}
+    files = json.loads((out / "settings.json").read_text())["files"]
+    assert files == {
+        name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in ("a_prime.png", "montage.png")
+    }
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
+def test_the_results_of_a_killed_command_are_those_of_one_run(pair, tmp_path: Path) -> None:
+    """Killed at some moments, most of them while it writes; the next run clears what is left."""
+    out = tmp_path / "out"
+    run("transfer", *pair, "-o", out, "--flow", "--levels", *FAST)
+    for after in (0, 4, 8):  # temporary files that there are at the moment of the kill
+        command = [*COMMAND, "transfer", *pair, "-o", out, "--seed", "1", "--flow", *FAST]
+        process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and len(list(out.glob(".analogy-*/*"))) <= after:
+            time.sleep(0.001)
+        process.kill()
+        process.wait()
+        there = {path.name: path for path in out.iterdir() if not path.name.startswith(".analogy-")}
+        if manifest := there.pop("settings.json", None):  # else it was killed as the files changed places
+            files = json.loads(manifest.read_text())["files"]
+            assert files == {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in there.items()}
+    done = run("transfer", *pair, "-o", out, "--seed", "1", *FAST)
+    assert done.exit_code == 0, done.output
+    assert {path.name for path in out.iterdir()} == {"a_prime.png", "b.png", "montage.png", "settings.json"}
 
 
 def test_the_shipped_model_is_listed_located_and_verified() -> None:
