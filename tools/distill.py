@@ -48,8 +48,8 @@ except ImportError as error:
 from analogy.backends.cpu import CpuBackend
 from analogy.method.features import Features
 from analogy.method.projection import add_projection
+from analogy.networks.cards import Card
 from analogy.networks.export import Network, export
-from analogy.networks.models import Card
 
 import winograd
 from distill_pool import (

@@ -12,8 +12,9 @@ import click
 
 from .. import __version__
 from ..backends import Device
-from ..errors import AnalogyError, DeviceError, ModelError
-from ..networks.models import DEFAULT, locate, read_card
+from ..errors import AnalogyError, DeviceError, ModelError, printable
+from ..networks.cards import read_card
+from ..networks.models import DEFAULT, locate
 from ..settings import Settings
 from .display import Display
 from .options import (
@@ -165,8 +166,12 @@ def models_list() -> None:
 
     here = installed()
     for name, folder in here.items():
-        card = read_card(folder)
-        click.echo(f"{name:22} {' '.join(map(str, card.widths)):20} {card.description}")
+        try:
+            card = read_card(folder)
+            widths, words = " ".join(map(str, card.widths)), card.description
+        except ModelError as error:
+            widths, words = "(damaged)", str(error)
+        click.echo(f"{printable(name):22} {widths:20} {words}")
     for name, published in PUBLISHED.items():
         if name not in here:
             click.echo(f"{name:22} {'(to pull)':20} {published.description}")
@@ -225,9 +230,17 @@ def models_verify(name: str | None) -> None:
     """Compare the files of one model, or of all, with their checksums."""
     from ..networks.models import installed, verify
 
+    failed = False
     for each in [name] if name else installed():
-        verify(locate(each))
-        click.echo(f"{each}: whole")
+        try:
+            verify(locate(each))
+        except ModelError as error:
+            failed = True
+            click.echo(f"analogy: {error}", err=True)
+        else:
+            click.echo(f"{printable(each)}: whole")
+    if failed:
+        sys.exit(BAD_INPUT)
 
 
 @models.command("remove")

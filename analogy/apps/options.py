@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeAlias, TypeVar, cast
 
 import click
 
 from ..backends import DEVICES
+from ..errors import AnalogyError
 from ..networks.models import DEFAULT, installed
 from ..settings import PRESET_HELP, PRESETS, PresetName, Settings
 
@@ -105,7 +107,9 @@ def settings_of(base: Settings, preset: str | None, options: dict[str, Any]) -> 
 def _complete_model(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
     from click.shell_completion import CompletionItem
 
-    names = [CompletionItem(name) for name in installed() if name.startswith(incomplete)]
+    names: list[Any] = []
+    with suppress(AnalogyError):  # a shell that completes has no place for messages
+        names = [CompletionItem(name) for name in installed() if name.startswith(incomplete)]
     return [*names, CompletionItem(incomplete, type="dir")]
 
 

@@ -6,7 +6,6 @@ A session is made when it is first needed, and kept. A graph that a run does not
 
 from __future__ import annotations
 
-import zipfile
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,19 @@ import numpy as np
 
 from ..backends import Array, Backend, Size
 from ..backends.runtime import import_runtime
-from ..errors import DeviceError, ModelError, first_line
-from ..networks.models import PROJECTION, Card, check_graph, read_card
+from ..errors import DeviceError, MemoryLimitError, ModelError, first_line
+from ..networks.checks import ModelFiles, check_graph
+from ..networks.models import PROJECTION, open_model
 
 LEVELS = (5, 4, 3, 2, 1)
 """From coarse to fine. Level L is the feature map relu(L)_1, with a stride of 2 ** (L - 1)."""
 
 _MOST_RUNS = 64
 """Runs of one network at a time, for callers in as many threads."""
+_LARGEST_PROJECTION = 1 << 26
+"""Bytes."""
+_FATAL = 4
+"""ONNX Runtime's level of messages on standard error. What it says of an error comes as an exception, too."""
 
 
 def level_size(size: Size, level: int) -> Size:
@@ -34,15 +38,17 @@ def level_size(size: Size, level: int) -> Size:
 class Features:
     """The network of a model folder, on a backend. Calls from several threads are safe.
 
-    Raises `ModelError` if a graph of the folder cannot be loaded, `DeviceError` if the backend's provider cannot start.
+    Raises `ModelError` if a file of the folder cannot be loaded, or is not the one that the card names; `DeviceError` if
+    the backend's provider cannot start.
     """
 
     def __init__(self, folder: Path, backend: Backend):
         self.folder = folder
         self.backend = backend
         self._runtime = import_runtime()
-        self.card = read_card(folder)
-        self.projections = _read_projections(folder, self.card, backend)
+        self._files = open_model(folder)
+        self.card = self._files.card
+        self.projections = _read_projections(self._files, backend)
         self.search_widths = {level: self._search_width(level) for level in LEVELS}
         self._sessions: dict[str, Any] = {}
         # One thread for each run at a time, kept: the C library gives each thread memory of its own, and a new thread for
@@ -58,6 +64,7 @@ class Features:
             for level, width in zip(reversed(LEVELS), self.card.widths, strict=True)
         }
         maps = self.run("features.onnx", {"image": x}, shapes)
+        self.require_finite("features.onnx", *maps.values())
         return {level: nhwc(xp, maps[f"relu{level}_1"]) for level in LEVELS}
 
     def _search_width(self, level: int) -> int:
@@ -85,29 +92,52 @@ class Features:
             binding.bind_input(name, device, 0, np.float32, array.shape, self.backend.pointer(array))
         for name, array in results.items():
             binding.bind_output(name, device, 0, np.float32, array.shape, self.backend.pointer(array))
-        self._run_interruptibly(session, binding)
+        self._run_interruptibly(graph, session, binding, (inputs, results))
         return results
 
-    def _run_interruptibly(self, session: Any, binding: Any) -> None:
+    def require_finite(self, graph: str, *maps: Array) -> None:
+        """Raise `ModelError` if a map that a graph gave has a value that is infinite or not a number."""
+        xp = self.backend.xp
+        extremes = [extreme for array in maps for extreme in (array.min(), array.max())]  # NaN goes through both
+        if not bool(xp.isfinite(xp.stack(extremes)).all()):
+            raise ModelError(f"{self.folder / graph} gives values that are not finite; {self._files.cure}")
+
+    def _run_interruptibly(self, graph: str, session: Any, binding: Any, arrays: Any) -> None:
         """Run the session in another thread, so that Ctrl-C can end it. A full-width network takes seconds in one call.
 
-        Python handles signals only in the main thread, and not inside such a call.
+        Python handles signals only in the main thread, and not inside such a call. The other thread holds the arrays, too:
+        they live until the run has ended, even if a second Ctrl-C ends the waiting for it.
         """
         options = self._runtime.RunOptions()
-        run = self._runners.submit(session.run_with_iobinding, binding, options)
+        options.log_severity_level = _FATAL
+        run = self._runners.submit(_run, session, binding, options, arrays)
         try:
             run.result()
-        except BaseException:
+        except BaseException as error:
             options.terminate = True
-            wait([run])  # the arrays must live until the run has ended
+            if not run.cancel():
+                wait([run])
+                if run.exception() is error:
+                    raise self._failure(graph, error) from error
             raise
+
+    def _failure(self, graph: str, error: BaseException) -> Exception:
+        """What to say of a graph that failed."""
+        return _shortage(error) or ModelError(
+            f"{self.folder / graph} failed while it ran ({first_line(error):.300}); {self._files.cure}"
+        )
 
     def _session(self, graph: str) -> Any:
         if graph not in self._sessions:
-            session = _load(self.folder / graph, self.backend)
-            check_graph(self.folder / graph, self.card, session)
+            path = self._files.graph(graph)
+            session = _load(path, self.backend)
+            check_graph(path, self.card, session)
             self._sessions[graph] = session
         return self._sessions[graph]
+
+
+def _run(session: Any, binding: Any, options: Any, arrays: Any) -> None:
+    session.run_with_iobinding(binding, options)
 
 
 class Objective:
@@ -141,20 +171,25 @@ class Objective:
         return self.network.run(f"between_{self.level}.onnx", {"x": x}, {"between": self.shape})["between"]
 
 
-def _read_projections(folder: Path, card: Card, backend: Backend) -> dict[int, Array]:
+def _read_projections(files: ModelFiles, backend: Backend) -> dict[int, Array]:
     """Level -> (C, k) float32; empty if the card names no projection."""
-    if PROJECTION not in card.sha256:
+    if PROJECTION not in files.card.sha256:
         return {}
+    path = files.path(PROJECTION)
     try:
-        with (folder / PROJECTION).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            size = sum(entry.file_size for entry in arrays.zip.infolist())
+            if size > _LARGEST_PROJECTION:
+                raise ValueError(f"its arrays have {size} bytes")
             found = {int(name.removeprefix("level")): np.asarray(arrays[name]) for name in arrays.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{folder / PROJECTION} cannot be read; it may be damaged: {first_line(error)}") from error
+    except Exception as error:  # NumPy and its zip reader say to damaged files what they like
+        raise ModelError(f"{path} cannot be read; it may be damaged: {first_line(error)}") from error
     for level, matrix in found.items():
-        width = card.widths[level - 1] if level in LEVELS else None
-        if matrix.ndim != 2 or matrix.shape[0] != width or matrix.dtype != np.float32 or not np.isfinite(matrix).all():
+        width = files.card.widths[level - 1] if level in LEVELS else 0
+        fits = matrix.ndim == 2 and matrix.shape[0] == width and 1 <= matrix.shape[1] <= width
+        if not fits or matrix.dtype != np.float32 or not np.isfinite(matrix).all():
             raise ModelError(
-                f"{folder / PROJECTION}: level{level} is {matrix.dtype} {matrix.shape}; expected finite float32 ({width}, k)"
+                f"{path}: level{level} is {matrix.dtype} {matrix.shape}; expected finite float32 ({width}, 1 to {width})"
             )
     return {level: backend.asarray(matrix) for level, matrix in found.items()}
 
@@ -162,7 +197,7 @@ def _read_projections(folder: Path, card: Card, backend: Backend) -> dict[int, A
 def _load(path: Path, backend: Backend) -> Any:
     onnxruntime = import_runtime()
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = _FATAL
     # Waiting threads sleep instead of spinning (a third less processor time, and no slower), and memory is given back
     # after each run (a third less of it). Both matter beside other work, on a laptop and in a service.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -174,12 +209,24 @@ def _load(path: Path, backend: Backend) -> Any:
         session = onnxruntime.InferenceSession(str(path), options, providers=backend.providers)
     except Exception as error:  # ONNX Runtime's own exceptions share no public base class
         why = first_line(error)
-        raise ModelError(f"{path} is not a model that ONNX Runtime can load; it may be damaged: {why}") from error
+        raise _shortage(error) or ModelError(
+            f"{path} is not a model that ONNX Runtime can load; it may be damaged: {why}"
+        ) from error
     wanted = backend.providers[0]
     wanted = wanted if isinstance(wanted, str) else wanted[0]
     if session.get_providers()[0] != wanted:
         raise DeviceError(f"ONNX Runtime could not start {wanted} and offers {session.get_providers()[0]} instead")
     return session
+
+
+def _shortage(error: BaseException) -> MemoryLimitError | None:
+    """The error to raise if ONNX Runtime had too little memory; it has no exception of its own for that."""
+    words = first_line(error)
+    if isinstance(error, MemoryError) or "bad_alloc" in words or "Failed to allocate memory" in words:
+        return MemoryLimitError(
+            f"the network needs more memory than there is ({words}); lower max_pixels, or close other programs"
+        )
+    return None
 
 
 def as_floats(backend: Backend, picture: np.ndarray) -> Array:

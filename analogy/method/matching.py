@@ -167,11 +167,13 @@ def reconstruct(
     if settings.inversion == "step":
         evaluated = objective.evaluate(start)
         tick(0.7)
-        reconstructed = nhwc(xp, objective.features(polyak_step(xp, start, *evaluated)))
+        between = objective.features(polyak_step(xp, start, *evaluated))
         tick(1)
-        return reconstructed
-    minimise(xp, objective, start, settings.inversion_steps, tick)
-    return nhwc(xp, objective.between)
+    else:
+        minimise(xp, objective, start, settings.inversion_steps, tick)
+        between = objective.between
+    network.require_finite(objective.graph, between)
+    return nhwc(xp, between)
 
 
 def blend(backend: Backend, content: Array, reconstruction: Array, alpha: float) -> Array:

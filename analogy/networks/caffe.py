@@ -8,76 +8,29 @@ blobs = 7).
 from __future__ import annotations
 
 import math
-import mmap
 from collections.abc import Collection, Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import ModelError
+from .protobuf import fields, open_message, varint
 
 _NAME_AND_BLOBS = {2: (4, 6), 100: (1, 7)}
-_TRUNCATED = "the file ends in the middle of a field, so it is truncated or damaged; download it again"
-
-Field = tuple[int, int | memoryview]
-
-
-def open_message(path: Path) -> memoryview:
-    """The bytes of a file, mapped rather than read."""
-    with path.open("rb") as file:
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+_MOST_SIDES = 8
+"""Of a shape."""
 
 
-def _varint(data: memoryview, position: int) -> tuple[int, int]:
-    """The number at `position` and the position behind it."""
-    value = 0
-    for shift in range(0, 70, 7):
-        if position >= len(data):
-            raise ModelError(_TRUNCATED)
-        byte = data[position]
-        position += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, position
-    raise ModelError("a number takes more than 10 bytes, so the file is damaged; download it again")
-
-
-def fields(data: memoryview) -> Iterator[Field]:
-    """Number and value of each field of a protobuf message: an int for a varint, else the field's bytes.
-
-    Raises `ModelError` for bytes that are truncated or no protobuf message.
-    """
-    position = 0
-    while position < len(data):
-        key, position = _varint(data, position)
-        wire = key & 7
-        if wire == 0:
-            value, position = _varint(data, position)
-            yield key >> 3, value
-            continue
-        if wire == 2:
-            length, position = _varint(data, position)
-        elif wire in (1, 5):
-            length = 8 if wire == 1 else 4
-        else:
-            raise ModelError(
-                f"a field has the type {wire}, which nobody writes; the file is damaged, download it again"
-            )
-        if position + length > len(data):
-            raise ModelError(_TRUNCATED)
-        yield key >> 3, data[position : position + length]
-        position += length
-
-
-def _varints(value: int | memoryview) -> list[int]:
+def _varints(value: int | memoryview) -> Iterator[int]:
     """A repeated number, whether packed or not."""
     if isinstance(value, int):
-        return [value]
-    found, position = [], 0
+        yield value
+        return
+    position = 0
     while position < len(value):
-        number, position = _varint(value, position)
-        found.append(number)
-    return found
+        number, position = varint(value, position)
+        yield number
 
 
 def _blob(message: memoryview) -> np.ndarray:
@@ -92,7 +45,8 @@ def _blob(message: memoryview) -> np.ndarray:
         elif number in data:
             data[number].append(value)
         elif number == 7:
-            shape = [side for key, dim in fields(value) if key == 1 for side in _varints(dim)]
+            sides_of_shape = (side for key, dim in fields(value) if key == 1 for side in _varints(dim))
+            shape = list(islice(sides_of_shape, _MOST_SIDES))
     values = np.frombuffer(b"".join(data[5] or data[8]), "<f4" if data[5] else "<f8")
     shape = list(sides.values()) if shape is None else shape
     if math.prod(shape) != len(values):

@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import ModelError
-from .models import GRAPHS, WEIGHTS, Card, write_model
+from .cards import Card
+from .models import GRAPHS, WEIGHTS, write_model
 
 try:
     from onnx import ModelProto, checker, helper, numpy_helper

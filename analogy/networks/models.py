@@ -8,21 +8,19 @@ part of the package. Others are in the user's cache folder (see `pull.py`), or w
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from ..errors import ModelError, OutputError
+from ..errors import ModelError, OutputError, reason
+from .cards import CARD, Card, card_text, read_card
+from .checks import ModelFiles
 from .published import PUBLISHED
 
 GRAPHS = ("features.onnx", *(f"{kind}_{level}.onnx" for level in (5, 4, 3, 2) for kind in ("invert", "between")))
 """The feature pyramid; and for each level the objective of the inversion, and the part of it that gives the result."""
-CARD = "model.json"
 WEIGHTS = "weights.bin"
 """External data of the graphs. A folder whose graphs hold their weights themselves has no such file."""
 PROJECTION = "projection.npz"
@@ -30,24 +28,6 @@ PROJECTION = "projection.npz"
 DEFAULT = "vgg19-compact"
 SCRATCH = ".pull-"
 """Prefix of the folders in which a process works within the cache. The next pull deletes old ones."""
-
-
-@dataclass(frozen=True)
-class Card:
-    """The card of a model. `widths`: channels of relu1_1 .. relu5_1. `sha256`: file name -> checksum in hex."""
-
-    name: str
-    description: str
-    widths: tuple[int, ...]
-    source: str
-    licence: str
-    sha256: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def fingerprint(self) -> str:
-        """One checksum in hex for all files together: the same network has the same."""
-        lines = "".join(f"{checksum}  {name}\n" for name, checksum in sorted(self.sha256.items()))
-        return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def shipped() -> Path:
@@ -58,20 +38,23 @@ def shipped() -> Path:
 
 
 def cache() -> Path:
-    """The folder of pulled models: `ANALOGY_HOME`, or `models` in the platform's user cache folder."""
+    """The folder of pulled models: `ANALOGY_HOME`, or `models` in the platform's user cache folder.
+
+    Raises `ModelError` if `ANALOGY_HOME` is no path.
+    """
     home = os.environ.get("ANALOGY_HOME")
     if home:
-        return Path(home).expanduser() / "models"
+        return _folder(home, "ANALOGY_HOME") / "models"
     from platformdirs import user_cache_path
 
     return user_cache_path("analogy", appauthor=False) / "models"
 
 
 def installed() -> dict[str, Path]:
-    """Name -> folder of each model on this machine, those of the package first."""
+    """Name -> folder of each model on this machine, those of the package first. Their cards may be damaged."""
     found: dict[str, Path] = {}
     for root in (shipped(), cache()):
-        for card in sorted(root.glob(f"*/{CARD}")) if root.is_dir() else []:
+        for card in sorted(root.glob(f"*/{CARD}")):
             if not card.parent.name.startswith("."):  # unfinished
                 found.setdefault(card.parent.name, card.parent)
     return found
@@ -82,12 +65,12 @@ def locate(model: str | os.PathLike[str]) -> Path:
 
     Raises `ModelError` if there is no such model, the folder lacks a file, or its card is invalid.
     """
-    here = installed()
-    folder = here.get(str(model)) or Path(model).expanduser()
+    here, name = installed(), os.fsdecode(model)
+    folder = here.get(name) or _folder(name, "the model")
     if not folder.is_dir():
-        if str(model) in PUBLISHED:
-            raise ModelError(f"the model {str(model)!r} is not here yet; get it with: analogy models pull {model}")
-        raise ModelError(f"no model {str(model)!r}; there is {', '.join(here) or 'none'}, or name a model's folder")
+        if name in PUBLISHED:
+            raise ModelError(f"the model {name!r} is not here yet; get it with: analogy models pull {name}")
+        raise ModelError(f"no model {name!r}; there is {', '.join(here) or 'none'}, or name a model's folder")
     named = read_card(folder).sha256 if (folder / CARD).is_file() else {}
     missing = [name for name in dict.fromkeys((*GRAPHS, *named, CARD)) if not (folder / name).is_file()]
     if missing:
@@ -95,86 +78,34 @@ def locate(model: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def read_card(folder: Path) -> Card:
-    """The card of the model in `folder`. Raises `ModelError` if it cannot be read or is invalid."""
-    path = folder / CARD
+def _folder(name: str, what: str) -> Path:
+    """The path that a user means by `name`. Raises `ModelError` if no folder can have it."""
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        fields["widths"] = tuple(fields["widths"])
-        card = Card(**fields)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ModelError(f"the card {path} cannot be read: {type(error).__name__}: {error}") from error
-    if len(card.widths) != 5 or not all(type(width) is int and width > 0 for width in card.widths):
-        raise ModelError(f"the card {path} has widths {list(card.widths)}; expected five numbers above 0")
-    if not isinstance(card.sha256, dict):
-        raise ModelError(f"the card {path} has sha256 {card.sha256!r}; expected file names with checksums")
-    return card
+        folder = Path(name).expanduser()
+        folder.stat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, RuntimeError) as error:  # too long; with a NUL; of a user who does not exist
+        raise ModelError(f"{what} {name!r:.100} is no folder that can be read: {reason(error)}") from error
+    return folder
 
 
 def verify(folder: Path) -> None:
     """Compare each file with its checksum in the card. Raises `ModelError` naming the first that differs or is missing."""
-    card = read_card(folder)
-    for name in dict.fromkeys((*GRAPHS, *card.sha256)):
-        try:
-            actual = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-        except OSError as error:
-            raise ModelError(f"{folder / name} cannot be read: {error.strerror}; {_cure(folder)}") from error
-        if actual != card.sha256.get(name):
-            raise ModelError(
-                f"{folder / name} is damaged: SHA-256 {actual}, its card says {card.sha256.get(name)}; {_cure(folder)}"
-            )
+    files = open_model(folder)
+    for name in dict.fromkeys((*GRAPHS, *files.card.sha256)):
+        files.path(name)
+
+
+def open_model(folder: Path) -> ModelFiles:
+    """The card and the files of the model in `folder`. Raises `ModelError` if the card cannot be read or is invalid."""
+    return ModelFiles(folder, read_card(folder), _cure(folder))
 
 
 def _cure(folder: Path) -> str:
     if folder.parent == cache():
         return f"replace it with: analogy models pull {folder.name}"
     return "install the package again" if folder.parent == shipped() else "export the model again"
-
-
-def check_graph(path: Path, card: Card, session: Any) -> None:
-    """Check that the graph loaded from `path` has the inputs and outputs that `card` promises, so that one feeds the next.
-
-    `session`: an ONNX Runtime session, or anything with `get_inputs` and `get_outputs` like it.
-
-    Raises `ModelError` naming the first that is missing or has another type or shape.
-    """
-    channels = (3, *card.widths)  # of the picture and of relu1_1 .. relu5_1
-    if path.name == "features.onnx":
-        inputs = {"image": channels[0]}
-        outputs: dict[str, int | None] = {f"relu{level}_1": channels[level] for level in range(1, 6)}
-    else:
-        level = int(path.stem[-1])
-        inputs, outputs = {"x": channels[level - 2]}, {"between": channels[level - 1]}
-        if path.stem.startswith("invert"):
-            inputs |= {"target": channels[level]}
-            outputs |= {"loss": None, "gradient": channels[level - 2]}
-    extra = [item.name for item in session.get_inputs() if item.name not in inputs]
-    if extra:
-        raise ModelError(
-            f"{path} asks for {', '.join(extra)}; expected only {', '.join(inputs)}; export the model again"
-        )
-    for role, wanted, items in (("input", inputs, session.get_inputs()), ("output", outputs, session.get_outputs())):
-        found = {item.name: item for item in items}
-        for name, width in wanted.items():
-            if name not in found:
-                has = ", ".join(found) or "none"
-                raise ModelError(f"{path} has no {role} {name}; it has {has}; export the model again")
-            shape = list(found[name].shape)
-            if found[name].type != "tensor(float)" or not _fits(shape, width):
-                expected = [] if width is None else [1, width, "height", "width"]
-                raise ModelError(
-                    f"{path}: {role} {name} is {found[name].type} {shape}, its card promises tensor(float) {expected}; "
-                    "the folder's files are not of one model, or of another size: export it again"
-                )
-
-
-def _fits(shape: Sequence[int | str | None], channels: int | None) -> bool:
-    """Whether a graph's shape is that of a scalar (`channels` None), or of one map of `channels` with any height and width."""
-    if channels is None or len(shape) != 4:
-        return channels is None and not shape
-    batch, width, *size = shape
-    free = not any(isinstance(side, int) for side in size)
-    return free and all(side == wanted or not isinstance(side, int) for side, wanted in ((batch, 1), (width, channels)))
 
 
 def remove(name: str) -> Path:
@@ -206,16 +137,15 @@ def add_file(folder: Path, name: str, content: bytes) -> None:
     card = read_card(folder)
     sha256 = dict(card.sha256) | {name: hashlib.sha256(content).hexdigest()}
     try:  # the card last: it alone says which files belong to the model
-        for file, data in ((name, content), (CARD, _card_text(card, sha256))):
+        for file, data in ((name, content), (CARD, card_text(card, sha256))):
             scratch = folder / f".{file}.tmp"
-            scratch.write_bytes(data)
-            scratch.replace(folder / file)
+            try:
+                scratch.write_bytes(data)
+                scratch.replace(folder / file)
+            finally:
+                scratch.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
-
-
-def _card_text(card: Card, sha256: Mapping[str, str]) -> bytes:
-    return (json.dumps(asdict(card) | {"sha256": sha256}, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def write_model(folder: Path, card: Card, files: Mapping[str, bytes]) -> None:
@@ -232,7 +162,7 @@ def write_model(folder: Path, card: Card, files: Mapping[str, bytes]) -> None:
         scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         for name, data in files.items():
             (scratch / name).write_bytes(data)
-        (scratch / CARD).write_bytes(_card_text(card, sha256))
+        (scratch / CARD).write_bytes(card_text(card, sha256))
         scratch.chmod(0o755)
         if folder.exists():
             folder.rmdir()  # empty; Windows does not replace even that

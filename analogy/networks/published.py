@@ -7,11 +7,14 @@ again by somebody else. The scale of their features differs from level to level,
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from ..errors import ModelError
+from ..inputs import open_regular
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ class PublishedFile:
 
     def mismatch(self, path: Path) -> str:
         """In what the file `path` differs from this one; empty if it is this one."""
-        size = path.stat().st_size
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
         if self.size not in (None, size):
             return f"it has {size} bytes, {self.name} has {self.size}"
         for kind, digits in self.checksums.items():
@@ -119,9 +123,17 @@ PUBLISHED: Mapping[str, Published] = {
 
 
 def digest(path: Path, kind: str) -> str:
-    """The checksum of a file in hex; `kind` as in hashlib."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
+    """The checksum of a file in hex; `kind` as in hashlib. Raises `OSError`, also for a pipe or a device."""
+    with open_regular(path) as file:
+        return digest_of(file, kind)
+
+
+def digest_of(file: IO[bytes], kind: str) -> str:
+    """The checksum of an open file, likewise."""
+    algorithm = hashlib.new(kind, usedforsecurity=False)
+    while block := file.read(1 << 20):
+        algorithm.update(block)
+    return algorithm.hexdigest()
 
 
 def published(name: str) -> Published:

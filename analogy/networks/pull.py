@@ -14,8 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..errors import ModelError, OutputError, first_line
-from .models import SCRATCH, Card, cache, installed, shipped, verify
+from ..errors import ModelError, OutputError, first_line, reason
+from .cards import Card
+from .models import SCRATCH, cache, installed, shipped, verify
 from .published import PUBLISHED, Published, PublishedFile, digest, identify, published
 
 TIMEOUT = 30.0
@@ -52,9 +53,8 @@ def pull(name: str, source: Path | None = None, *, progress: Any = False) -> Pat
             export(network, Path(made) / "new", _card(name, name, file, network.widths))
             _install(Path(made), folder)
     except OSError as error:  # an `OutputError` among them
-        reason = getattr(error.__cause__ or error, "strerror", None) or error
         raise OutputError(
-            f"{folder} cannot be written: {reason}; make room, or set ANALOGY_HOME to another folder"
+            f"{folder} cannot be written: {reason(error.__cause__ or error)}; make room, or set ANALOGY_HOME to another folder"
         ) from error
     return folder
 
@@ -109,7 +109,7 @@ def _published_file(path: Path, name: str, model: Published) -> PublishedFile:
             return found[1]
         is_now = f"{path.stat().st_size} bytes, sha256 {digest(path, 'sha256')}"
     except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}; name the file that you downloaded") from error
+        raise ModelError(f"{path} cannot be read: {reason(error)}; name the file that you downloaded") from error
     expected = " or ".join(file.describe() for file in model.files)
     raise ModelError(
         f"{path} is no published file of {name}: it has {is_now}; expected {expected}. It may be damaged: download it "

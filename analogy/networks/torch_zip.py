@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import pickletools
 import re
 import zipfile
 from collections import OrderedDict
@@ -22,7 +23,8 @@ import numpy as np
 
 from ..errors import ModelError
 
-_MAX_PICKLE = 16 << 20  # a state dict's pickle takes some kilobytes
+_MAX_PICKLE = 1 << 20  # a state dict's pickle takes some kilobytes
+_MAX_SIDES = 16  # of a tensor
 _STORAGES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "BFloat16Storage": "bfloat16",
              "LongStorage": "<i8", "IntStorage": "<i4", "ByteStorage": "u1", "BoolStorage": "?"}  # fmt: skip
 
@@ -42,6 +44,8 @@ class _RebuildTensor:
 
     def __call__(self, storage: tuple[str, str], offset: int, shape: Any, strides: Any, *_: Any) -> _Tensor:
         dtype, key = storage
+        if max(len(shape), len(strides)) > _MAX_SIDES:
+            raise ModelError(f"its pickle has a tensor with {len(shape)} sides; the file is damaged")
         return _Tensor(dtype, key, int(offset), tuple(map(int, shape)), tuple(map(int, strides)))
 
 
@@ -52,8 +56,15 @@ class _RebuildParameter:
         return tensor
 
 
+class _EmptyDict:
+    __slots__ = ()
+
+    def __call__(self) -> OrderedDict[Any, Any]:
+        return OrderedDict()
+
+
 _ALLOWED: Mapping[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): OrderedDict,
+    ("collections", "OrderedDict"): _EmptyDict(),
     ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
     ("torch._utils", "_rebuild_parameter"): _RebuildParameter(),
 } | {("torch", name): dtype for name, dtype in _STORAGES.items()}
@@ -74,6 +85,15 @@ class _Unpickler(pickle.Unpickler):
         if tag != "storage" or dtype not in _STORAGES.values():
             raise ModelError(f"its pickle has values of an unknown kind, {pid!s:.80}")
         return dtype, str(key)
+
+
+def _check_memo(data: bytes) -> None:
+    """Refuse a place in the memo that no pickle of this length can need: Python's reader allocates all places below it."""
+    for opcode, argument, _ in pickletools.genops(data):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(data):
+            raise ModelError(
+                f"its pickle asks for {argument} places in a memo; the file is damaged, or meant to do harm"
+            )
 
 
 class TorchZip:
@@ -107,6 +127,7 @@ class TorchZip:
             raise ModelError(f"its pickle has {size} bytes, far more than a state dict needs")
         data = self._bytes(names[0])
         try:
+            _check_memo(data)
             state = _Unpickler(io.BytesIO(data)).load()
         except ModelError:
             raise

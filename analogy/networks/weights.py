@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import pickle
 import re
-import zipfile
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -25,10 +24,12 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ModelError
+from ..errors import ModelError, reason
+from ..inputs import open_regular
 from . import caffe
 from .export import CONVOLUTIONS, Network
 from .onnx_weights import DAMAGED, read_graph
+from .protobuf import fields, open_message
 from .torch_zip import TorchZip
 
 PREPROCESSING: Mapping[str, dict[str, Any]] = {
@@ -38,6 +39,9 @@ PREPROCESSING: Mapping[str, dict[str, Any]] = {
 }
 """The input of conv1_1. `caffe`: BGR in 0..255 minus the mean, as the original weights; `imagenet`: RGB in 0..1 minus the
 mean, over the standard deviation, as torchvision, timm and the ONNX zoo; `compact`: (RGB - .45) / .25."""
+
+_MOST_VALUES = 1 << 24
+"""Of an array. The largest of VGG-19 has 2.4 million; a file of some bytes can claim any number."""
 
 # Weights as `Network` names them; key of `PREPROCESSING`, or what gives such settings when nobody chose others.
 Found = tuple[dict[str, np.ndarray], str | Callable[[], Mapping[str, Any]]]
@@ -61,23 +65,26 @@ def read(path: Path, preprocessing: str | None = None) -> tuple[Network, str]:
         return Network(weights, **settings), kind
     except ModelError as error:
         raise ModelError(f"{path}: {_line(error)}") from error
-    except (OSError, EOFError, ValueError, TypeError, RuntimeError, KeyError, zipfile.BadZipFile) as error:
-        # What the libraries say to damaged files.
+    except MemoryError as error:
+        raise ModelError(f"{path}: it asks for more memory than there is; {DAMAGED}") from error
+    except Exception as error:  # the libraries say to damaged files what they like
         raise ModelError(f"{path}: {DAMAGED} ({_line(error) or type(error).__name__})") from error
 
 
 def _line(error: Exception) -> str:
-    """The error as one line, without control characters that names in a file could bring to a terminal."""
-    words = " ".join(str(error).split())[:400]
-    return "".join(character if character.isprintable() else "?" for character in words)
+    """The beginning of an error's message, as one line."""
+    return " ".join(str(error).split())[:400]
 
 
 def recognise(path: Path) -> str:
     """The kind of the file `path`, by its content. Raises `ModelError` if it is none of the five."""
-    if not path.is_file():
-        raise ModelError("there is no such file")
-    with path.open("rb") as file:
-        head = file.read(64)
+    try:
+        with open_regular(path) as file:
+            head = file.read(64)
+    except (FileNotFoundError, IsADirectoryError):
+        raise ModelError("there is no such file") from None
+    except OSError as error:
+        raise ModelError(f"it cannot be read: {reason(error)}") from error
     if not head:
         raise ModelError("the file is empty; download it again")
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
@@ -105,7 +112,7 @@ def _protobuf_kind(path: Path, head: bytes) -> str | None:
         return "onnx"
     kind = None
     try:
-        for number, value in caffe.fields(caffe.open_message(path)):
+        for number, value in fields(open_message(path)):
             if number == 7 and not isinstance(value, int):
                 return "onnx"
             if number in (2, 100) and not isinstance(value, int):
@@ -153,6 +160,8 @@ def _read_keras(path: Path) -> Found:
             return
         if item.external or item.is_virtual:
             raise ModelError(f"{name} lies in another file, which is not followed; save the weights in one file")
+        if item.size > _MOST_VALUES:
+            raise ModelError(f"{name} has the shape {item.shape}, far more than a layer of VGG-19 has; {DAMAGED}")
         key = f"{layer}.weight" if item.ndim == 4 else f"{layer}.bias"
         if key in weights:
             raise ModelError(f"has two arrays for {key}; expected the weights of one VGG-19")

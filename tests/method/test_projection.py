@@ -15,7 +15,8 @@ from analogy.errors import ImageError, ModelError
 from analogy.method import projection
 from analogy.method.features import Features
 from analogy.method.projection import FEWEST, add_projection, find_projection, list_photos
-from analogy.networks.models import CARD, DEFAULT, PROJECTION, add_file, locate, read_card, verify
+from analogy.networks.cards import CARD, read_card
+from analogy.networks.models import DEFAULT, PROJECTION, add_file, locate, verify
 
 BACKEND = CpuBackend(2)
 SMALL = {1: 8, 2: 16, 3: 32, 4: 64, 5: 64}
@@ -118,7 +119,10 @@ def test_too_narrow_a_network_and_too_few_photographs_are_refused(folder, photos
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"level1": np.ones((3, 2), np.float32)}, r"level1 is float32 \(3, 2\); expected finite float32 \(16, k\)"),
+        (
+            {"level1": np.ones((3, 2), np.float32)},
+            r"level1 is float32 \(3, 2\); expected finite float32 \(16, 1 to 16\)",
+        ),
         ({"level1": np.ones((16, 2))}, r"level1 is float64 \(16, 2\)"),
         ({"level1": np.full((16, 2), np.nan, np.float32)}, "expected finite"),
         ({"level6": np.ones((16, 2), np.float32)}, r"level6 is float32 \(16, 2\)"),

@@ -12,6 +12,7 @@ from onnx.reference import ReferenceEvaluator
 from vgg_files import IMAGENET, picture, plain_features, random_network, random_weights, run_layers
 
 from analogy.errors import ModelError
+from analogy.networks.cards import Card, read_card
 from analogy.networks.export import (
     CONVOLUTIONS,
     Network,
@@ -20,7 +21,7 @@ from analogy.networks.export import (
     build_objective,
     export,
 )
-from analogy.networks.models import GRAPHS, WEIGHTS, Card, locate, read_card, verify
+from analogy.networks.models import GRAPHS, WEIGHTS, locate, verify
 
 SIZES = [(16, 16), (17, 19), (33, 16), (48, 45), (1, 5)]
 WIDTHS = [(3, 4, 5, 6, 7), (16, 12, 20, 16, 24)]

@@ -13,18 +13,16 @@ import pytest
 from vgg_files import random_network
 
 from analogy.errors import ModelError, OutputError
+from analogy.networks.cards import CARD, Card, read_card
+from analogy.networks.checks import check_graph
 from analogy.networks.export import build_between, build_features, build_objective, export
 from analogy.networks.models import (
-    CARD,
     DEFAULT,
     GRAPHS,
     WEIGHTS,
-    Card,
     cache,
-    check_graph,
     installed,
     locate,
-    read_card,
     remove,
     shipped,
     verify,
@@ -96,18 +94,31 @@ def test_a_folder_that_lacks_a_file_is_refused(tiny, tmp_path, missing):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"widths": [1, 2, 3]}, r"has widths \[1, 2, 3\]; expected five numbers above 0"),
-        ({"widths": [1, 2, 3, 4, 0]}, "expected five numbers above 0"),
-        ({"widths": [1, 2, 3, 4, "5"]}, "expected five numbers above 0"),
-        ({"widths": 5}, "cannot be read: TypeError"),
+        ({"widths": [1, 2, 3]}, r"widths is \[1, 2, 3\]; expected five numbers from 1 to 65536"),
+        ({"widths": [1, 2, 3, 4, 0]}, "expected five numbers from 1"),
+        ({"widths": [1, 2, 3, 4, "5"]}, "expected five numbers from 1"),
+        ({"widths": [1, 2, 3, 4, 10**30]}, "expected five numbers from 1"),
+        ({"widths": 5}, "widths is 5"),
+        ({"name": {"a": 1}}, "name is {'a': 1}; expected one line of text"),
+        ({"description": "two\nlines"}, "expected one line of text"),
+        ({"licence": "\x1b[2J"}, "expected one line of text"),
         ({"sha256": [1]}, "expected file names with checksums"),
-        ({"colour": "blue"}, "cannot be read: TypeError"),
-        (None, "cannot be read: JSONDecodeError"),
+        ({"sha256": {"../../features.onnx": "0" * 64}}, "names '../../features.onnx', which is no file of a model"),
+        ({"sha256": {"features.onnx": "0"}}, "the checksum of features.onnx is '0'; expected 64 hexadecimal digits"),
+        ({"colour": "blue"}, "has colour, which no card has"),
+        (b"{", "cannot be read: Expecting property name"),
+        (b"[" * 100_000, "cannot be read: maximum recursion depth"),
+        (b'{"widths": 1' + b"0" * 5000 + b"}", "cannot be read: Exceeds the limit"),
+        (b"\xff\xfe", "cannot be read: 'utf-8' codec"),
+        (b"7", "is a int, not an object with names and values"),
+        (b"{}", "has no 'name'"),
+        (bytes(2 << 20), "cannot be read: it has more than 1048576 bytes"),
     ],
 )
 def test_an_invalid_card_is_refused_in_one_line(tiny, change, message):
     path = tiny / CARD
-    path.write_text("{" if change is None else json.dumps(json.loads(path.read_text()) | change))
+    content = change if isinstance(change, bytes) else json.dumps(json.loads(path.read_text()) | change).encode()
+    path.write_bytes(content)
     for function in (read_card, locate, verify):
         with pytest.raises(ModelError, match=message) as caught:
             function(tiny)

@@ -18,7 +18,8 @@ from vgg_files import IMAGENET, plain_features, random_weights, torchvision_name
 
 from analogy.errors import ModelError, OutputError
 from analogy.networks import pull as pull_module
-from analogy.networks.models import DEFAULT, installed, locate, read_card, shipped, verify
+from analogy.networks.cards import read_card
+from analogy.networks.models import DEFAULT, installed, locate, shipped, verify
 from analogy.networks.published import PUBLISHED, Published, PublishedFile, identify
 from analogy.networks.pull import convert, pull
 

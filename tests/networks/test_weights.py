@@ -400,7 +400,7 @@ def test_control_characters_in_a_file_s_names_are_replaced_in_the_message(tmp_pa
     model = onnx.load(tmp_path / "f.onnx")
     model.graph.node[1].op_type = "\x1b[2J" + "x" * 10_000
     onnx.save(model, tmp_path / "f.onnx")
-    with pytest.raises(ModelError, match=r"\?\[2Jxxx") as caught:
+    with pytest.raises(ModelError, match=r"\\x1b\[2Jxxx") as caught:
         read(tmp_path / "f.onnx")
     assert str(caught.value).isprintable() and len(str(caught.value)) < 1000
 

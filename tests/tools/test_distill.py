@@ -16,8 +16,9 @@ from PIL import Image, ImageOps  # noqa: E402
 from safetensors.numpy import load_file, save_file  # noqa: E402
 from vgg_files import plain_features, random_weights  # noqa: E402
 
+from analogy.networks.cards import Card  # noqa: E402
 from analogy.networks.export import Network, export  # noqa: E402
-from analogy.networks.models import Card, locate, verify  # noqa: E402
+from analogy.networks.models import locate, verify  # noqa: E402
 from analogy.networks.weights import PREPROCESSING  # noqa: E402
 
 TOOL = Path(__file__).parents[2] / "tools" / "distill.py"

@@ -1,0 +1,80 @@
+"""The card of a model, `model.json` in its folder: what the network is, and the SHA-256 of each of its files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import ModelError, reason
+from ..inputs import read_regular
+
+CARD = "model.json"
+_MOST_BYTES = 1 << 20
+_WIDEST = 1 << 16
+_FILE_NAME = re.compile(r"[\w-][\w.-]{0,99}", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Card:
+    """The card of a model. `widths`: channels of relu1_1 .. relu5_1. `sha256`: file name -> checksum in hex."""
+
+    name: str
+    description: str
+    widths: tuple[int, ...]
+    source: str
+    licence: str
+    sha256: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """One checksum in hex for all files together: the same network has the same."""
+        lines = "".join(f"{checksum}  {name}\n" for name, checksum in sorted(self.sha256.items()))
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def read_card(folder: Path) -> Card:
+    """The card of the model in `folder`. Raises `ModelError` if it cannot be read or is invalid."""
+    path = folder / CARD
+    try:
+        fields = json.loads(read_regular(path, _MOST_BYTES).decode())
+    except (OSError, ValueError, RecursionError, MemoryError) as error:
+        raise ModelError(f"the card {path} cannot be read: {reason(error)}; export or pull the model again") from error
+    try:
+        return _card_of(fields)
+    except (ValueError, TypeError, KeyError) as error:
+        missing = f"it has no {error}" if isinstance(error, KeyError) else reason(error)
+        raise ModelError(f"the card {path} is damaged: {missing}; export or pull the model again") from error
+
+
+def _card_of(fields: Any) -> Card:
+    """The card with these values; `ValueError`, `TypeError` or `KeyError` if they are not those of a card."""
+    if not isinstance(fields, dict):
+        raise ValueError(f"it is a {type(fields).__name__}, not an object with names and values")
+    words = {name: fields.pop(name) for name in ("name", "description", "source", "licence")}
+    for name, text in words.items():
+        if not isinstance(text, str) or not text.isprintable():
+            raise ValueError(f"{name} is {text!r:.100}; expected one line of text")
+    widths, sha256 = fields.pop("widths"), fields.pop("sha256", {})
+    if fields:
+        raise ValueError(f"it has {', '.join(fields):.100}, which no card has")
+    if not isinstance(widths, list) or len(widths) != 5 or not all(type(n) is int and 0 < n <= _WIDEST for n in widths):
+        raise ValueError(f"widths is {widths!r:.100}; expected five numbers from 1 to {_WIDEST}")
+    if not isinstance(sha256, dict):
+        raise ValueError(f"sha256 is {sha256!r:.100}; expected file names with checksums")
+    for file, checksum in sha256.items():
+        if not _FILE_NAME.fullmatch(file) or file == CARD:
+            raise ValueError(f"sha256 names {file!r:.100}, which is no file of a model")
+        if not isinstance(checksum, str) or not _SHA256.fullmatch(checksum):
+            raise ValueError(f"the checksum of {file} is {checksum!r:.100}; expected 64 hexadecimal digits")
+    return Card(widths=tuple(widths), sha256=sha256, **words)
+
+
+def card_text(card: Card, sha256: Mapping[str, str]) -> bytes:
+    """The content of the card's file, with these checksums."""
+    return (json.dumps(asdict(card) | {"sha256": sha256}, indent=2, ensure_ascii=False) + "\n").encode()

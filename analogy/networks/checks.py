@@ -1,0 +1,140 @@
+"""Whether the files of a model are those that its card names, and whether its graphs fit together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import ModelError, reason
+from ..inputs import open_regular
+from .cards import Card
+from .protobuf import fields, open_message
+from .published import digest_of
+
+_DEEPEST = 16
+"""Graphs within graphs."""
+
+
+class ModelFiles:
+    """The files of a model folder. Each is compared with its checksum when it is first asked for, and after a change.
+
+    `cure`: what to do if a file is damaged, for the messages.
+    """
+
+    def __init__(self, folder: Path, card: Card, cure: str):
+        self.folder, self.card, self.cure = folder, card, cure
+        self._whole: dict[str, tuple[int, ...]] = {}
+
+    def path(self, name: str) -> Path:
+        """The path of a file that is the one the card names. Raises `ModelError` if it is not, or cannot be read."""
+        path = self.folder / name
+        if name not in self.card.sha256:
+            raise ModelError(f"{path} is not named by the model's card, so nobody can tell what it is; {self.cure}")
+        try:
+            with open_regular(path) as file:
+                status = os.fstat(file.fileno())
+                is_now = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+                if self._whole.get(name) == is_now:
+                    return path
+                actual = digest_of(file, "sha256")
+        except OSError as error:
+            raise ModelError(f"{path} cannot be read: {reason(error)}; {self.cure}") from error
+        if actual != self.card.sha256[name]:
+            expected = self.card.sha256[name]
+            raise ModelError(f"{path} is damaged: SHA-256 {actual}, its card says {expected}; {self.cure}")
+        self._whole[name] = is_now
+        return path
+
+    def graph(self, name: str) -> Path:
+        """The path of a graph, which is the one the card names, as are the files in which it keeps its weights."""
+        path = self.path(name)
+        for weights in external_files(path):
+            self.path(weights)
+        return path
+
+
+def external_files(path: Path) -> list[str]:
+    """The files in which the graph at `path` keeps weights, as it names them. Raises `ModelError` for a damaged graph."""
+    try:
+        return list(dict.fromkeys(_of_message(open_message(path), _MODEL, 0)))
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+    except (OSError, ValueError) as error:  # ValueError: it is empty
+        raise ModelError(f"{path} cannot be read: {reason(error)}; export the model again") from error
+
+
+# Message -> number of a field -> the message in it, as far as tensors can lie there (onnx.proto).
+_MODEL = {7: "graph", 25: "function"}
+_WITHIN = {
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "function": {7: "node", 11: "attribute"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {13: "entry"},
+}
+
+
+def _of_message(data: memoryview, within: dict[int, str], depth: int) -> Iterator[str]:
+    for number, value in fields(data):
+        kind = within.get(number)
+        if kind is None or isinstance(value, int):
+            continue
+        if kind == "entry":  # key = 1, value = 2
+            entry = {
+                key: bytes(text).decode("utf-8", "replace") for key, text in fields(value) if not isinstance(text, int)
+            }
+            if entry.get(1) == "location":
+                yield entry.get(2, "")
+        elif kind == "graph" and depth == _DEEPEST:
+            raise ModelError(f"graphs lie within graphs, more than {_DEEPEST} deep, which no exporter writes")
+        else:
+            yield from _of_message(value, _WITHIN[kind], depth + (kind == "graph"))
+
+
+def check_graph(path: Path, card: Card, session: Any) -> None:
+    """Check that the graph loaded from `path` has the inputs and outputs that `card` promises, so that one feeds the next.
+
+    `session`: an ONNX Runtime session, or anything with `get_inputs` and `get_outputs` like it.
+
+    Raises `ModelError` naming the first that is missing or has another type or shape.
+    """
+    channels = (3, *card.widths)  # of the picture and of relu1_1 .. relu5_1
+    if path.name == "features.onnx":
+        inputs = {"image": channels[0]}
+        outputs: dict[str, int | None] = {f"relu{level}_1": channels[level] for level in range(1, 6)}
+    else:
+        level = int(path.stem[-1])
+        inputs, outputs = {"x": channels[level - 2]}, {"between": channels[level - 1]}
+        if path.stem.startswith("invert"):
+            inputs |= {"target": channels[level]}
+            outputs |= {"loss": None, "gradient": channels[level - 2]}
+    extra = [item.name for item in session.get_inputs() if item.name not in inputs]
+    if extra:
+        raise ModelError(
+            f"{path} asks for {', '.join(extra)}; expected only {', '.join(inputs)}; export the model again"
+        )
+    for role, wanted, items in (("input", inputs, session.get_inputs()), ("output", outputs, session.get_outputs())):
+        found = {item.name: item for item in items}
+        for name, width in wanted.items():
+            if name not in found:
+                has = ", ".join(found) or "none"
+                raise ModelError(f"{path} has no {role} {name}; it has {has}; export the model again")
+            shape = list(found[name].shape)
+            if found[name].type != "tensor(float)" or not _fits(shape, width):
+                expected = [] if width is None else [1, width, "height", "width"]
+                raise ModelError(
+                    f"{path}: {role} {name} is {found[name].type} {shape}, its card promises tensor(float) {expected}; "
+                    "the folder's files are not of one model, or of another size: export it again"
+                )
+
+
+def _fits(shape: Sequence[int | str | None], channels: int | None) -> bool:
+    """Whether a graph's shape is that of a scalar (`channels` None), or of one map of `channels` with any height and width."""
+    if channels is None or len(shape) != 4:
+        return channels is None and not shape
+    batch, width, *size = shape
+    free = not any(isinstance(side, int) for side in size)
+    return free and all(side == wanted or not isinstance(side, int) for side, wanted in ((batch, 1), (width, channels)))

@@ -1,0 +1,66 @@
+"""Fields of a protobuf message, one by one, without a generated schema or the package protobuf. Nothing is copied."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import ModelError
+from ..inputs import open_regular
+
+_TRUNCATED = "the file ends in the middle of a field, so it is truncated or damaged; download it again"
+_MOST_FIELDS = 1 << 20
+"""In one message. Networks have some hundreds; a message of as many as fit into a large file would take hours."""
+
+Field = tuple[int, int | memoryview]
+
+
+def open_message(path: Path) -> memoryview:
+    """The bytes of a file, mapped rather than read."""
+    with open_regular(path) as file:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def varint(data: memoryview, position: int) -> tuple[int, int]:
+    """The number at `position` and the position behind it."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if position >= len(data):
+            raise ModelError(_TRUNCATED)
+        byte = data[position]
+        position += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, position
+    raise ModelError("a number takes more than 10 bytes, so the file is damaged; download it again")
+
+
+def fields(data: memoryview) -> Iterator[Field]:
+    """Number and value of each field of a protobuf message: an int for a varint, else the field's bytes.
+
+    Raises `ModelError` for bytes that are truncated or no protobuf message.
+    """
+    position = count = 0
+    while position < len(data):
+        count += 1
+        if count > _MOST_FIELDS:
+            raise ModelError(f"a message has more than {_MOST_FIELDS} fields, which nobody writes; the file is damaged")
+        key, position = varint(data, position)
+        wire = key & 7
+        if wire == 0:
+            value, position = varint(data, position)
+            yield key >> 3, value
+            continue
+        if wire == 2:
+            length, position = varint(data, position)
+        elif wire in (1, 5):
+            length = 8 if wire == 1 else 4
+        else:
+            raise ModelError(
+                f"a field has the type {wire}, which nobody writes; the file is damaged, download it again"
+            )
+        if position + length > len(data):
+            raise ModelError(_TRUNCATED)
+        yield key >> 3, data[position : position + length]
+        position += length

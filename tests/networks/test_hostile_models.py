@@ -1,0 +1,158 @@
+"""Damaged and malicious models and weights: each is refused in one line, soon, and without taking the memory it asks for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hostile import models
+
+from analogy import AnalogyError, Engine, MemoryLimitError, ModelError
+from analogy.apps.cli import cli
+from analogy.networks.cards import CARD, read_card
+from analogy.networks.models import WEIGHTS, locate, verify
+from analogy.networks.pull import pull
+from analogy.networks.weights import read
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8)
+FOLDERS = {
+    "another graph under the name": "features.onnx is damaged: SHA-256 .*; export the model again",
+    "weights with a byte more": "weights.bin is damaged: SHA-256 .*; export the model again",
+    "weights that are not numbers": "features.onnx gives values that are not finite",
+    "weights that the card does not name": "weights.bin is not named by the model's card",
+    "weights in the folder above": "elsewhere.bin is not named by the model's card",
+    "weights by a detour": "is not named by the model's card",
+    "weights in a device": "/dev/zero is not named by the model's card",
+    "maps of another size": "features.onnx failed while it ran",
+    "more memory than there is": "the network needs more memory than there is",
+    "an empty graph": "features.onnx cannot be read",
+    "a graph of random bytes": "features.onnx: a field has the type 7",
+    "graphs within graphs": "features.onnx: graphs lie within graphs",
+    "a projection to nothing": r"level1 is float32 \(16, 0\)",
+    "a projection of objects": "projection.npz cannot be read; it may be damaged: Object arrays",
+    "a projection that unpacks to 128 MB": "its arrays have 128000128 bytes",
+    "a projection that claims 64 TB": "projection.npz cannot be read; it may be damaged",
+    "no projection but a number": "projection.npz cannot be read; it may be damaged",
+}
+
+needs_special_files = pytest.mark.skipif(os.name != "posix", reason="this system has no pipes among its files")
+
+
+def one_line(error: AnalogyError) -> None:
+    assert str(error).isprintable() and len(str(error)) < 1000
+
+
+@pytest.mark.parametrize("kind", models.FOLDERS)
+def test_a_folder_whose_files_are_not_the_card_s_or_do_harm_is_refused(kind: str, tmp_path: Path, capfd) -> None:
+    folder = models.copy(tmp_path / "model")
+    models.FOLDERS[kind](folder)
+    expected = MemoryLimitError if "memory" in kind else ModelError
+    with pytest.raises(expected, match=FOLDERS[kind]) as caught:
+        Engine(folder, "cpu").transfer(PICTURE, PICTURE, "fast")
+    one_line(caught.value)
+    assert capfd.readouterr() == ("", "")  # ONNX Runtime, too, says nothing of its own
+
+
+def test_an_inversion_whose_values_are_not_finite_is_refused(tmp_path: Path) -> None:
+    import onnx
+
+    folder = models.copy(tmp_path / "model")
+    graph = onnx.load(folder / "between_4.onnx", load_external_data=False)
+    graph.graph.node[-1].op_type = "Log"  # of zeros, in place of `Identity`
+    onnx.save(graph, folder / "between_4.onnx")
+    models.sign(folder)
+    with pytest.raises(ModelError, match=r"invert_4.onnx gives values that are not finite"):
+        Engine(folder, "cpu").transfer(PICTURE, PICTURE)
+
+
+def test_a_file_that_is_replaced_later_is_noticed_when_it_is_loaded(tmp_path: Path) -> None:
+    folder = models.copy(tmp_path / "model")
+    engine = Engine(folder, "cpu")
+    engine.transfer(PICTURE, PICTURE, "fast")
+    content = bytearray((folder / WEIGHTS).read_bytes())
+    content[100] ^= 1
+    (folder / WEIGHTS).write_bytes(content)
+    engine.transfer(PICTURE, PICTURE, "fast")  # what was loaded before is kept
+    with pytest.raises(ModelError, match=r"weights.bin is damaged"):
+        engine.transfer(PICTURE, PICTURE)  # needs graphs of the inversion
+
+
+@pytest.mark.parametrize("kind", models.cards())
+def test_a_hostile_card_is_refused(kind: str, tmp_path: Path) -> None:
+    folder = models.copy(tmp_path / "model")
+    (folder / CARD).write_bytes(models.cards()[kind])
+    with pytest.raises(ModelError) as caught:
+        Engine(folder, "cpu").transfer(PICTURE, PICTURE, "fast")
+    one_line(caught.value)
+
+
+def test_damaged_models_are_one_line_each_of_models_list_and_verify(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("ANALOGY_HOME", str(tmp_path))
+    for kind, content in models.cards().items():
+        folder = models.copy(tmp_path / "models" / f"{kind} card")
+        (folder / CARD).write_bytes(content)
+    models.copy(tmp_path / "models" / "whole")
+    listed = CliRunner().invoke(cli, ["models", "list"])
+    assert listed.exit_code == 0
+    lines = listed.stdout.splitlines()
+    damaged = [line for line in lines if "(damaged)" in line]
+    readable = {"no checksums", "other widths"}
+    assert len(damaged) == len(models.cards()) - len(readable)
+    assert len(lines) == len(models.cards()) + 5  # and the shipped model, `whole`, and three to pull
+    assert listed.stdout.replace("\n", "").isprintable()
+    verified = CliRunner().invoke(cli, ["models", "verify"])
+    assert verified.exit_code == 2
+    assert verified.stdout.splitlines() == ["vgg19-compact: whole", "other widths card: whole", "whole: whole"]
+    assert (
+        len(verified.stderr.splitlines()) == len(models.cards()) - 1
+    )  # the files of "other widths" are what they were
+
+
+@pytest.mark.parametrize("kind", models.weights())
+def test_hostile_weights_are_refused(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(models.weights()[kind])
+    with pytest.raises(ModelError) as caught:
+        read(tmp_path / "file")
+    one_line(caught.value)
+
+
+@needs_special_files
+@pytest.mark.parametrize("kind", models.LONG_LASTING)
+def test_what_is_no_file_is_not_waited_for(kind: str, tmp_path: Path) -> None:
+    for name in ("features.onnx", WEIGHTS, CARD):
+        folder = models.copy(tmp_path / f"with {name}")
+        (folder / name).unlink()
+        models.LONG_LASTING[kind](folder / name)
+        with pytest.raises(ModelError, match=f"lacks {name}"):
+            locate(folder)
+        with pytest.raises(ModelError, match=f"{name} cannot be read: it is {kind}, not a file"):
+            verify(folder)
+    models.LONG_LASTING[kind](tmp_path / "weights.h5")
+    for function in (read, lambda path: pull("vgg19", path)):
+        with pytest.raises(ModelError, match=f"cannot be read: it is {kind}, not a file"):
+            function(tmp_path / "weights.h5")
+    with pytest.raises(ModelError, match=f"the card .* cannot be read: it is {kind}"):
+        read_card(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("~nouser/x", "the model '~nouser/x' is no folder that can be read: Could not determine home directory"),
+        ("x" * 5000, "the model 'xxx.* is no folder that can be read: File name too long"),
+        ("a\0b", "embedded null"),
+        ("", "lacks"),
+    ],
+)
+def test_a_name_that_no_folder_can_have_is_refused(name: str, words: str, monkeypatch) -> None:
+    with pytest.raises(ModelError, match=words) as caught:
+        Engine(name)
+    one_line(caught.value)
+    if words.startswith("the model"):
+        monkeypatch.setenv("ANALOGY_HOME", name)
+        done = CliRunner().invoke(cli, ["models", "list"])
+        assert done.exit_code == 2
+        assert done.stderr.startswith("analogy: ANALOGY_HOME ") and done.stderr.count("\n") == 1
