@@ -21,8 +21,9 @@ PIXEL_PATCH_SIZE = 3
 """Patch size of the final vote with pixels."""
 SEARCH_RADIUS = {4: 6, 3: 6, 2: 4, 1: 4}
 """First radius of the random search; at level 5 it covers the whole map."""
-PROPAGATION_JUMPS = (8, 4, 2, 1)
-"""Distances of the neighbours from which propagation takes candidates, in this order."""
+FIRST_JUMPS, LATER_JUMPS = (8, 4, 2, 1), (2, 1)
+"""Distances of the neighbours from which propagation takes candidates, in this order: in the first iteration and in later ones
+(in the authors' program the same in all)."""
 ALPHA = {
     1: {4: 0.7, 3: 0.6, 2: 0.5, 1: 0.0},
     2: {4: 0.8, 3: 0.7, 2: 0.6, 1: 0.1},

@@ -1,6 +1,6 @@
 """The kernel contract of `analogy.backends`, word for word, in plain NumPy.
 
-Written to be checked by reading, not to be fast: whole-picture array operations, float64 sums, no early exit, no
+Written to be checked by reading, not to be fast: whole-picture array operations, exact or float64 sums, no early exit, no
 skipped candidates. Same names and arguments as the methods of a backend; every backend is tested against this.
 """
 
@@ -23,12 +23,12 @@ def hash32(seed, iteration, pixel, step):
 
 
 def join(f, g):
-    """(H, W, 2C): both maps, each divided by its L2 norm at each position; zero stays zero."""
+    """(H, W, 2C) int16: both maps, each divided by its L2 norm at each position, in units of 1 / 4096; zero stays zero."""
     halves = []
     for features in (f.astype(np.float64), g.astype(np.float64)):
         norm = np.sqrt((features**2).sum(axis=2, keepdims=True))
         halves.append(features / np.where(norm > 0, norm, 1))
-    return np.concatenate(halves, axis=2).astype(np.float32)
+    return np.rint(4096 * np.concatenate(halves, axis=2)).astype(np.int16)
 
 
 def resample(nnf, shape_a, shape_b, scale_a, scale_b):
@@ -48,14 +48,14 @@ def resample(nnf, shape_a, shape_b, scale_a, scale_b):
 def distance(a, b, nnf, patch):
     """d(p, nnf[p]): minus the mean product over the offsets that exist on both sides."""
     y, x = np.mgrid[: a.shape[0], : a.shape[1]]
-    total, count = np.zeros(y.shape), np.zeros(y.shape)
+    total, count = np.zeros(y.shape, np.int64), np.zeros(y.shape, np.int64)
     for oy, ox in _offsets(patch):
         ay, ax, by, bx = y + oy, x + ox, nnf[..., 0] + oy, nnf[..., 1] + ox
         exists = _inside(a, ay, ax) & _inside(b, by, bx)
-        dot = (_at(a, ay, ax).astype(np.float64) * _at(b, by, bx)).sum(axis=2)
+        dot = (_at(a, ay, ax).astype(np.int64) * _at(b, by, bx)).sum(axis=2)
         total += np.where(exists, dot, 0)
         count += exists
-    return (-total / count).astype(np.float32)
+    return -total.astype(np.float32) / count.astype(np.float32) / np.float32(4096**2)
 
 
 def allowed(labels, match):
@@ -83,7 +83,9 @@ def random_search(a, b, nnf, distance, patch, radius, seed, iteration, max_produ
     k = 0
     while radius >= 1:
         numbers = [hash32(seed, iteration, y * a.shape[1] + x, 2 * k + axis) for axis in range(2)]
-        steps = np.stack([(h % np.uint64(2 * radius + 1)).astype(np.int64) - radius for h in numbers], axis=2)
+        steps = np.stack(
+            [(h * np.uint64(2 * radius + 1) >> np.uint64(32)).astype(np.int64) - radius for h in numbers], axis=2
+        )
         candidate = (best + steps).clip(0, np.array(b.shape[:2]) - 1).astype(np.int32)
         _accept(a, b, candidate, everywhere, patch, best, best_distance, labels)
         radius //= 2

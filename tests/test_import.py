@@ -53,16 +53,3 @@ def test_every_error_of_the_package_is_an_analogy_error() -> None:
 def test_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'teleport'"):
         analogy.teleport  # noqa: B018
-
-
-def test_the_cpu_backend_runs_where_numba_cannot_cache() -> None:
-    code = """
-import numba.core.caching as caching
-caching.CacheImpl._locator_classes = []
-import numpy as np
-from analogy.backends import kernels
-from analogy.backends.cpu import CpuBackend
-assert type(kernels.join._cache).__name__ == "NullCache"
-print(CpuBackend(1).join(np.ones((2, 2, 1), np.float32), np.ones((2, 2, 1), np.float32)).sum())
-"""
-    assert float(run(code)) == 8

@@ -1,18 +1,21 @@
 """The devices: which array module holds the arrays, and who runs the kernels.
 
-Here live the kernel contract (`Backend`), the CPU backend (`cpu` with the Numba kernels of `kernels.py`), the CUDA backend
-(`cuda` with the CuPy kernels of `kernels.cu`), what is tried before a GPU is trusted (`probes`), and the report about it
-(`selftest`).
+Here live the kernel contract (`Backend`), the CPU backend (`cpu` with the Numba kernels of `kernels.py`, which `compiled`
+makes into machine code), the CUDA backend (`cuda` with the CuPy kernels of `kernels.cu`), what is tried before a GPU is
+trusted (`probes`), and the report about it (`selftest`).
 
 What comes in: arrays, sizes and numbers that `method` has checked. Algorithms see `backend.xp` (NumPy or CuPy) and the
 named kernels below, and never ask which device they are on. Kernels trust their arguments; `nnf.search` checks them.
 
 There is ONE written algorithm for each kernel, implemented twice: the same candidates in the same order, double-buffered
 (a pass reads only the field before it), with hashed random numbers. So the result does not depend on the number of
-threads, and both devices find the same field up to float rounding.
+threads. The search counts in whole numbers, exactly: from the same joined features both devices find the same field.
 
-Arrays. Features: (H, W, C) float32, C-contiguous, channels last. Nearest-neighbour field (NNF): (H, W, 2) int32, [y, x]
-holds the absolute (row, column) of the match in the other picture. Distance: (H, W) float32.
+Arrays, all C-contiguous. Features: (H, W, C) float32, channels last. Joined features, which the search compares: (H, W, C)
+int16 in fixed point, `ONE` being 1.0. (It takes half the bytes of float32, twice as many go into one operation, and the
+distance of patches moves by less than 0.001, far less than what one match is better than the next.) Nearest-neighbour
+field (NNF): (H, W, 2) int32, [y, x] holds the absolute (row, column) of the match in the other picture. Distance: (H, W)
+float32.
 
 May import: `errors`. NumPy is imported at once; Numba, CuPy and ONNX Runtime only when a backend is asked for.
 """
@@ -35,6 +38,11 @@ Size = tuple[int, int]
 Tick = Callable[[float], None]
 """Is told the share of some work that is done, 0 to 1, as often as the work can tell. What it raises ends the work."""
 
+ONE = 4096
+"""1.0 in the fixed point of joined features."""
+MOST_PATCH = 7
+"""The largest patch size of the search: sums over 49 positions, each at most about 2 ONE^2, fit into 32 bits."""
+
 Device = Literal["auto", "cpu", "cuda"]
 DEVICES = get_args(Device)
 
@@ -42,13 +50,15 @@ _log = logging.getLogger("analogy")
 
 
 class Backend(Protocol):
-    """The kernel contract. `a` (HA, WA, C) and `b` (HB, WB, C) are features, joined by `join` for matching.
+    """The kernel contract. `a` (HA, WA, C) and `b` (HB, WB, C) are joined features (see `join`), contiguous.
 
     A `tick` hears from the CPU while a pass runs. (The GPU's passes are short, and nobody waits for them one by one.)
 
     Patch distance (Liao et al. 2017, section 4.2, as one dot product). For the patch of `patch` x `patch` positions around
-    p in `a` and q in `b`, over the offsets o for which both p + o and q + o exist:
-        d(p, q) = - mean_o  a[p + o] . b[q + o]
+    p in `a` and q in `b`, over the n offsets o for which both p + o and q + o exist:
+        d(p, q) = - (sum_o  a[p + o] . b[q + o]) / n / ONE^2
+    The sum is exact, then it is rounded to float32, as are the quotients. It must stay below 2^31: for unit vectors
+    in fixed point it does up to a patch size of `MOST_PATCH`.
     """
 
     @property
@@ -91,7 +101,8 @@ class Backend(Protocol):
         ...
 
     def join(self, f: Array, g: Array) -> Array:
-        """(H, W, 2C): `f` and `g` (H, W, C), each divided by its L2 norm at each position (zero stays zero)."""
+        """(H, W, 2C) int16: `f` and `g` (H, W, C), each divided by its L2 norm at each position (zero stays zero), times
+        `ONE`, rounded to the nearest whole number."""
         ...
 
     def resample(self, nnf: Array, shape_a: tuple[int, int], shape_b: tuple[int, int],
@@ -114,8 +125,8 @@ class Backend(Protocol):
 
         The candidates of p are nnf[p + o] - o, for o = (-jump, 0), (jump, 0), (0, -jump), (0, jump) in this order, where
         p + o lies in `a` and the candidate in `b`. They come from the field as it was before the pass. A candidate is
-        accepted only if it is strictly better. No a[p] . b[q] may exceed `max_product`: by this bound a candidate is
-        given up as soon as it cannot win.
+        accepted only if it is strictly better. No a[p] . b[q] may exceed `max_product` (in units of 1 / ONE^2): by this
+        bound a candidate is given up as soon as it cannot win.
         `labels`, (HA, WA) and (HB, WB) int32: positions p and q match only if both labels are equal or one is negative.
         `offered`, a field: what an earlier pass with this jump began from, everything else being equal. What a neighbour
         offered then is not tried again: it was refused, or accepted, and the best has only got better. So the result is
@@ -129,8 +140,8 @@ class Backend(Protocol):
         """One random-search pass: a new (nnf, distance); the arguments stay as they were.
 
         Step k = 0, 1, .. with r = search_radius, search_radius // 2, .. while r >= 1. The candidate of step k is
-        best + (h(2k) % (2r + 1) - r, h(2k + 1) % (2r + 1) - r), clamped to `b`, where best is the
-        best match so far, and h(j) is the hash of (seed, iteration, y * WA + x, j), see `hash32` in `kernels.py`.
+        best + (s(2k), s(2k + 1)), clamped to `b`, where best is the best match so far, s(j) = floor(h(j) (2r + 1) / 2^32)
+        - r, and h(j) is the hash of (seed, iteration, y * WA + x, j), see `hash32` in `kernels.py`.
         Accepted only if strictly better. `labels` as in `propagate`.
         """
         ...

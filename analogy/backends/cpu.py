@@ -1,4 +1,4 @@
-"""The CPU backend: NumPy arrays, the Numba kernels of `kernels.py`, and a pool of threads that share out the rows.
+"""The CPU backend: NumPy arrays, the kernels of `kernels.py` as machine code, and a pool of threads that share out the rows.
 
 Numba's own parallel layers are not used: they are slow to compile, and not safe when a server calls from several threads.
 """
@@ -8,19 +8,17 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from . import Tick, kernels
+from . import Tick, compiled
 
 _log = logging.getLogger("analogy")
 
-_COMPILE_NOTICE_SECONDS = 2.0
-_UNLABELLED = np.empty((0, 0), np.int32), np.empty((0, 0), np.int32)
-_NO_FIELD = np.empty((0, 0, 2), np.int32)
+_COMPILE_NOTICE_SECONDS = 1.0
 
 
 class CpuBackend:
@@ -39,18 +37,12 @@ class CpuBackend:
 
     def prepare(self) -> None:
         notice = threading.Timer(
-            _COMPILE_NOTICE_SECONDS, _log.info, ["compiling the kernels for this CPU: once, some seconds"]
+            _COMPILE_NOTICE_SECONDS, _log.info, ["compiling the kernels for this CPU, some seconds"]
         )
         notice.daemon = True
         notice.start()
         try:
-            f = np.ones((2, 2, 2), np.float32)
-            nnf = self.resample(np.zeros((1, 1, 2), np.int32), (2, 2), (2, 2), (2.0, 2.0), (2.0, 2.0))
-            joined = self.join(f, f)
-            d = self.distance(joined, joined, nnf, 3)
-            self.propagate(joined, joined, nnf, d, 3, 1, 2.0)
-            self.random_search(joined, joined, nnf, d, 3, 1, 0, 0, 2.0)
-            self.vote(nnf, f, 3)
+            compiled.load()
         finally:
             notice.cancel()
 
@@ -70,69 +62,62 @@ class CpuBackend:
 
     def join(self, f, g):
         h, w, c = f.shape
-        out = np.empty((h, w, 2 * c), np.float32)
-        self._bands(h, kernels.join, f, g, w, c, out)
+        out = np.empty((h, w, 2 * c), np.int16)
+        self._bands(h, "join", f, g, h, w, c, out)
         return out
 
     def resample(self, nnf, shape_a, shape_b, scale_a, scale_b, tick=None):
         out = np.empty((*shape_a, 2), np.int32)
-        args = nnf, *shape_b, *map(float, scale_a), *map(float, scale_b), out
-        self._bands(shape_a[0], kernels.resample, *args, tick=tick)
+        args = nnf, *nnf.shape[:2], shape_a[1], *shape_b, *map(float, scale_a), *map(float, scale_b), out
+        self._bands(shape_a[0], "resample", *args, tick=tick)
         return out
 
     def distance(self, a, b, nnf, patch, tick=None):
         out = np.empty(a.shape[:2], np.float32)
-        self._bands(a.shape[0], kernels.distance, *_flat(a, b), nnf, patch // 2, out, tick=tick)
+        self._bands(a.shape[0], "distance", a, b, *_sizes(a, b), nnf, patch // 2, out, tick=tick)
         return out
 
     def propagate(self, a, b, nnf, distance, patch, jump, max_product, labels=None, offered=None, tick=None):
-        out = np.empty_like(nnf), np.empty_like(distance)
-        labels, offered = labels or _UNLABELLED, _NO_FIELD if offered is None else offered
-        args = *_flat(a, b), nnf, distance, patch // 2, *labels, offered, jump, np.float32(max_product), *out
-        self._bands(a.shape[0], kernels.propagate, *args, tick=tick)
-        return out
+        again = offered is not None
+        rest = *_labels(labels), again, offered if again else nnf, jump, max_product
+        return self._improve("propagate", a, b, nnf, distance, patch, rest, tick)
 
     def random_search(
         self, a, b, nnf, distance, patch, search_radius, seed, iteration, max_product, labels=None, tick=None
     ):
-        out = np.empty_like(nnf), np.empty_like(distance)
-        labels = labels or _UNLABELLED
-        args = (
-            *_flat(a, b),
-            nnf,
-            distance,
-            patch // 2,
-            *labels,
-            search_radius,
-            seed,
-            iteration,
-            np.float32(max_product),
-            *out,
-        )
-        self._bands(a.shape[0], kernels.random_search, *args, tick=tick)
-        return out
+        rest = *_labels(labels), search_radius, seed % 2**32, iteration, max_product
+        return self._improve("random_search", a, b, nnf, distance, patch, rest, tick)
 
     def vote(self, nnf, b, patch, tick=None):
         out = np.empty((*nnf.shape[:2], b.shape[2]), np.float32)
-        self._bands(nnf.shape[0], kernels.vote, nnf, b, *nnf.shape[:2], *b.shape, patch // 2, out, tick=tick)
+        self._bands(nnf.shape[0], "vote", nnf, b, *nnf.shape[:2], *b.shape, patch // 2, out, tick=tick)
         return out
 
-    def _bands(self, rows: int, kernel, *args, tick: Tick | None = None) -> None:
-        """Run `kernel(y0, y1, *args)` over all rows, in bands: enough to keep every thread busy, small enough to stop soon.
+    def _improve(self, kernel: str, a: Any, b: Any, nnf: Any, distance: Any, patch: int, rest: Any, tick: Any) -> Any:
+        """One pass of the search: a new (nnf, distance)."""
+        out = np.empty_like(nnf), np.empty_like(distance)
+        self._bands(a.shape[0], kernel, a, b, *_sizes(a, b), nnf, distance, patch // 2, *rest, *out, tick=tick)
+        return out
+
+    def _bands(self, rows: int, kernel: str, *args: Any, tick: Tick | None = None) -> None:
+        """Run a kernel over all rows, in bands: enough to keep every thread busy, small enough to stop soon.
 
         `tick` is told after each.
         """
+        run = compiled.load()[kernel]
+        plain = [arg.ctypes.data if isinstance(arg, np.ndarray) else arg for arg in args]
         count = min(rows, max(4 * self.threads, rows // 32))
         edges = [rows * i // count for i in range(count + 1)]
-        futures = [self._pool.submit(kernel, y0, y1, *args) for y0, y1 in pairwise(edges)]
+        futures = [self._pool.submit(run, y0, y1, *plain) for y0, y1 in pairwise(edges)]
         try:
             for done, future in enumerate(futures, 1):
                 future.result()
                 if tick:
                     tick(done / count)
         finally:
-            for future in futures:  # after an interrupt, do not begin the rest
+            for future in futures:  # after an interrupt, do not begin the rest ..
                 future.cancel()
+            wait([future for future in futures if not future.cancelled()])  # .. and let the arrays outlive what runs
 
 
 def _cores() -> int:
@@ -142,6 +127,11 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _flat(a, b):
-    """Both feature maps as flat arrays, followed by their sizes, as the kernels take them."""
-    return a.reshape(-1), b.reshape(-1), *a.shape[:2], *b.shape
+def _sizes(a: Any, b: Any) -> tuple[int, ...]:
+    """Rows and columns of both, and their channels."""
+    return *a.shape[:2], *b.shape
+
+
+def _labels(labels: Any) -> tuple[Any, ...]:
+    """Whether there are labels, and those of both sides."""
+    return (True, *labels) if labels else (False, 0, 0)

@@ -94,7 +94,7 @@ class CudaBackend:
 
     def join(self, f, g):
         h, w, c = f.shape
-        out = self._empty((h, w, 2 * c), np.float32)
+        out = self._empty((h, w, 2 * c), np.int16)
         unit, units = _unit(c, f, g)
         self._launch("join", unit, (h, w), units, f, g, out, _i(h), _i(w), _i(units))
         return out
@@ -183,8 +183,11 @@ def options(unit: str) -> tuple[str, ...]:
 
 
 def _unit(channels: int, *arrays: Any) -> tuple[str, int]:
-    """The type in which a kernel reads the channels of `arrays`, and how many of it there are."""
-    if channels % 4 == 0 and all(array.data.ptr % 16 == 0 for array in arrays):
+    """The type in which a kernel reads the channels of features, and how many of it there are.
+
+    Joined features are read as "float4" says too: four channels at once, if all `arrays` begin at an address that allows it.
+    """
+    if channels % 4 == 0 and all(array.data.ptr % (4 * array.itemsize) == 0 for array in arrays):
         return "float4", channels // 4
     return "float", channels
 

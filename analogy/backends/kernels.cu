@@ -3,13 +3,14 @@
 //
 // Layout. Each position of A belongs to a group of blockDim.x lanes (a power of two, at most a warp), neighbours in
 // their warp; a block covers a tile of blockDim.y x blockDim.z positions. One row of a patch is one contiguous run of
-// floats (channels last), which the lanes of a group read side by side, 16 bytes each: UNIT is float4 where the number
-// of channels allows it, else float, and every size in channels below counts units.
+// numbers (channels last), which the lanes of a group read side by side, four channels each: UNIT is float4 where the
+// number of channels allows it, else float; joined features come in short4 and short accordingly; and every size in
+// channels below counts units.
 //
-// Work. One candidate at one position takes P * P * C fused multiply-adds on 2 * P * P * C floats (patch P, C
-// channels): one operation for every 4 bytes, far from what a GPU can compute per byte of memory. So a pass is as fast
-// as its reads. It must bring in A and B once, 4 * C * (positions of A + positions of B) bytes: at 448 x 448 x 128 that
-// is 205 MB, while four candidates of a 3 x 3 patch read 7.4 GB. The difference has to come from the caches. The
+// Work. One candidate at one position takes P * P * C multiplications on 2 * P * P * C whole numbers of two bytes (patch
+// P, C channels): one operation for every 4 bytes, far from what a GPU can compute per byte of memory. So a pass is as
+// fast as its reads. It must bring in A and B once, 2 * C * (positions of A + positions of B) bytes: at 448 x 448 x 128
+// that is 103 MB, while four candidates of a 3 x 3 patch read 3.7 GB. The difference has to come from the caches. The
 // patches of a tile overlap, and so do their matches wherever the field is coherent, so that tiles two-dimensional in
 // the picture fetch a position about 3 times instead of 9 (4 x 2 positions of 32 lanes; 2 times for 8 x 4 of 8), and
 // the candidates of one position find its own patch in the L1 cache. A candidate already tried is skipped, and one that
@@ -45,7 +46,8 @@ struct Group {
   }
 
   // The sum over the lanes. Each lane adds the same pairs, so all of them hold the same bits and go the same way.
-  __device__ __forceinline__ float sum(float value) const {
+  template <class Number>
+  __device__ __forceinline__ Number sum(Number value) const {
     for (int step = lanes / 2; step > 0; step /= 2) value += __shfl_xor_sync(mask, value, step);
     return value;
   }
@@ -54,6 +56,11 @@ struct Group {
 __device__ __forceinline__ float dot(float a, float b, float total) { return fmaf(a, b, total); }
 __device__ __forceinline__ float dot(float4 a, float4 b, float total) {
   return fmaf(a.w, b.w, fmaf(a.z, b.z, fmaf(a.y, b.y, fmaf(a.x, b.x, total))));
+}
+
+__device__ __forceinline__ int dot(short a, short b, int total) { return total + a * b; }
+__device__ __forceinline__ int dot(short4 a, short4 b, int total) {
+  return total + a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w;
 }
 
 __device__ __forceinline__ float plus(float a, float b) { return a + b; }
@@ -66,6 +73,18 @@ __device__ __forceinline__ float4 times(float4 a, float scale) {
   return make_float4(a.x * scale, a.y * scale, a.z * scale, a.w * scale);
 }
 
+// The nearest whole numbers to a * scale, halves to the even one.
+__device__ __forceinline__ short rounded(float a, float scale) { return (short)rintf(a * scale); }
+__device__ __forceinline__ short4 rounded(float4 a, float scale) {
+  return {rounded(a.x, scale), rounded(a.y, scale), rounded(a.z, scale), rounded(a.w, scale)};
+}
+
+// Joined features: as many channels as a UNIT has, in fixed point.
+using Fixed = decltype(rounded(UNIT(), 0.0f));
+constexpr float ONE = 4096.0f, ONE_SQUARED = ONE * ONE;
+// More than the share that a few operations in float can be off.
+constexpr float ROUNDING = 1.0f / (1 << 20);
+
 // Counter-based random number: two rounds of multiply and xor-shift over the mixed counters.
 __device__ __forceinline__ unsigned hash32(unsigned seed, unsigned iteration, unsigned pixel, unsigned step) {
   unsigned h = seed * 0x9E3779B1u ^ iteration * 0x85EBCA77u ^ pixel * 0xC2B2AE3Du ^ step * 0x27D4EB2Fu;
@@ -77,29 +96,35 @@ __device__ __forceinline__ unsigned hash32(unsigned seed, unsigned iteration, un
   return h;
 }
 
+// A random number from -radius to radius.
+__device__ __forceinline__ int within(int radius, unsigned hash) {
+  return (int)((unsigned long long)hash * (2u * radius + 1u) >> 32) - radius;
+}
+
 // Distance of the patches around the group's position in A and `m` in B, or `best` as soon as it cannot be smaller.
-__device__ __forceinline__ float patch_distance(const Group& g, const UNIT* __restrict__ a, const UNIT* __restrict__ b,
-                                                const Sizes& s, Match m, int patch_radius, float best,
-                                                float max_product) {
+__device__ __forceinline__ float patch_distance(const Group& g, const Fixed* __restrict__ a,
+                                                const Fixed* __restrict__ b, const Sizes& s, Match m,
+                                                int patch_radius, float best, float max_product) {
   const int top = min(patch_radius, min(g.y, m.y));
   const int bottom = min(patch_radius, min(s.ha - 1 - g.y, s.hb - 1 - m.y));
   const int left = min(patch_radius, min(g.x, m.x));
   const int right = min(patch_radius, min(s.wa - 1 - g.x, s.wb - 1 - m.x));
   const int width = left + right + 1;
   const int positions = width * (top + bottom + 1);
-  const float must_exceed = -best * (float)positions;
-  const UNIT* row_a = a + ((size_t)(g.y - top) * s.wa + g.x - left) * s.units;
-  const UNIT* row_b = b + ((size_t)(m.y - top) * s.wb + m.x - left) * s.units;
-  float total = 0.0f;
+  float must_exceed = -best * ((float)positions * ONE_SQUARED);
+  must_exceed -= ROUNDING * (fabsf(must_exceed) + fabsf(max_product * (float)positions));  // never rules a better one out
+  const Fixed* row_a = a + ((size_t)(g.y - top) * s.wa + g.x - left) * s.units;
+  const Fixed* row_b = b + ((size_t)(m.y - top) * s.wb + m.x - left) * s.units;
+  int total = 0;
   for (int remaining = positions - width; remaining >= 0; remaining -= width) {
-    float part = 0.0f;
+    int part = 0;
     for (int i = g.lane; i < width * s.units; i += g.lanes) part = dot(row_a[i], row_b[i], part);
     total += g.sum(part);
-    if (total + max_product * (float)remaining <= must_exceed) return best;
+    if ((float)total + max_product * (float)remaining <= must_exceed) return best;
     row_a += (size_t)s.wa * s.units;
     row_b += (size_t)s.wb * s.units;
   }
-  return -total / (float)positions;
+  return -(float)total / (float)positions / ONE_SQUARED;
 }
 
 // Whether labels let position `p` of A match position `q` of B; null pointers stand for no labels at all.
@@ -110,7 +135,7 @@ __device__ __forceinline__ bool allowed(const int* __restrict__ labels_a, const 
   return one == other || one < 0 || other < 0;
 }
 
-extern "C" __global__ void distance(const UNIT* __restrict__ a, const UNIT* __restrict__ b,
+extern "C" __global__ void distance(const Fixed* __restrict__ a, const Fixed* __restrict__ b,
                                     const Match* __restrict__ nnf, float* __restrict__ out, int ha, int wa, int hb,
                                     int wb, int units, int patch_radius) {
   const Group g;
@@ -121,7 +146,7 @@ extern "C" __global__ void distance(const UNIT* __restrict__ a, const UNIT* __re
   if (g.lane == 0) out[p] = d;
 }
 
-extern "C" __global__ void propagate(const UNIT* __restrict__ a, const UNIT* __restrict__ b,
+extern "C" __global__ void propagate(const Fixed* __restrict__ a, const Fixed* __restrict__ b,
                                      const Match* __restrict__ nnf, const float* __restrict__ distance,
                                      const int* __restrict__ labels_a, const int* __restrict__ labels_b,
                                      const Match* __restrict__ offered, Match* __restrict__ nnf_out,
@@ -164,7 +189,7 @@ extern "C" __global__ void propagate(const UNIT* __restrict__ a, const UNIT* __r
   }
 }
 
-extern "C" __global__ void random_search(const UNIT* __restrict__ a, const UNIT* __restrict__ b,
+extern "C" __global__ void random_search(const Fixed* __restrict__ a, const Fixed* __restrict__ b,
                                          const Match* __restrict__ nnf, const float* __restrict__ distance,
                                          const int* __restrict__ labels_a, const int* __restrict__ labels_b,
                                          Match* __restrict__ nnf_out, float* __restrict__ distance_out, int ha, int wa,
@@ -177,9 +202,8 @@ extern "C" __global__ void random_search(const UNIT* __restrict__ a, const UNIT*
   float best_distance = distance[p];
   unsigned step = 0;
   for (int r = search_radius; r >= 1; r /= 2, step += 2) {
-    const unsigned span = 2u * r + 1u;
-    const int oy = (int)(hash32(seed, iteration, p, step) % span) - r;
-    const int ox = (int)(hash32(seed, iteration, p, step + 1) % span) - r;
+    const int oy = within(r, hash32(seed, iteration, p, step));
+    const int ox = within(r, hash32(seed, iteration, p, step + 1));
     const Match c = {min(max(best.y + oy, 0), hb - 1), min(max(best.x + ox, 0), wb - 1)};
     if (c.y == best.y && c.x == best.x) continue;
     if (!allowed(labels_a, labels_b, p, (size_t)c.y * wb + c.x)) continue;
@@ -216,7 +240,7 @@ extern "C" __global__ void vote(const Match* __restrict__ nnf, const UNIT* __res
   }
 }
 
-extern "C" __global__ void join(const UNIT* __restrict__ f, const UNIT* __restrict__ g, UNIT* __restrict__ out, int h,
+extern "C" __global__ void join(const UNIT* __restrict__ f, const UNIT* __restrict__ g, Fixed* __restrict__ out, int h,
                                 int w, int units) {
   const Group group;
   if (group.y >= h || group.x >= w) return;
@@ -229,12 +253,12 @@ extern "C" __global__ void join(const UNIT* __restrict__ f, const UNIT* __restri
   }
   ff = group.sum(ff);
   gg = group.sum(gg);
-  const float scale_f = ff > 0.0f ? 1.0f / sqrtf(ff) : 0.0f;
-  const float scale_g = gg > 0.0f ? 1.0f / sqrtf(gg) : 0.0f;
-  UNIT* joined = out + 2 * p * units;
+  const float scale_f = ff > 0.0f ? ONE / sqrtf(ff) : 0.0f;
+  const float scale_g = gg > 0.0f ? ONE / sqrtf(gg) : 0.0f;
+  Fixed* joined = out + 2 * p * units;
   for (int i = group.lane; i < units; i += group.lanes) {
-    joined[i] = times(f_p[i], scale_f);
-    joined[units + i] = times(g_p[i], scale_g);
+    joined[i] = rounded(f_p[i], scale_f);
+    joined[units + i] = rounded(g_p[i], scale_g);
   }
 }
 

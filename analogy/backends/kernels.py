@@ -1,41 +1,31 @@
-"""The kernels of the CPU backend, compiled by Numba: the counterpart of `kernels.cu` on the GPU.
+"""The kernels of the CPU backend, in the part of Python that Numba compiles: the counterpart of `kernels.cu` on the GPU.
 
 Each kernel of the contract (`distance`, `propagate`, `random_search`, `vote`, `join`, `resample`) works on the rows
-`y0 <= y < y1` of its output and releases the GIL; `cpu.py` runs the bands of rows on a pool of threads. Compiled code is
-cached on disk by Numba, so only the first run on a machine compiles.
+`y0 <= y < y1` of its output; `cpu.py` runs the bands of rows on a pool of threads. The kernels get addresses, and
+`compiled.py` knows of what (`SIGNATURES`). It imports this module only to compile it, once: Numba itself takes longer to
+import than everything else together.
 
-In the inner loop one patch row is one contiguous run of floats (channels last). The indices are unsigned: otherwise Numba
-keeps its wrap-around test for negative indices, and does not vectorise. The kernels trust their arguments.
+In the inner loop one patch row is one contiguous run of numbers (channels last). Their indices are unsigned: otherwise
+Numba keeps its wrap-around test for negative indices, and does not vectorise. The kernels trust their arguments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import carray, njit
+
+from . import ONE
+
+ONE_SQUARED = np.float32(ONE * ONE)
+ROUNDING = np.float32(2.0**-20)
+"""More than the share that a few operations in float32 can be off."""
+
+_inline = njit(error_model="numpy")
 
 
-def _compile(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Decorator: compile when first called, or load what an earlier run compiled."""
-
-    def decorate(function: Callable[..., Any]) -> Any:
-        try:
-            return njit(nogil=True, error_model="numpy", cache=True, **options)(function)
-        except RuntimeError:  # no folder can be written to, as in some services: compile at each start
-            return njit(nogil=True, error_model="numpy", **options)(function)
-
-    return decorate
-
-
-# Sums may be reordered, which lets them be vectorised. Infinities stay exact.
-_kernel = _compile(fastmath={"reassoc", "contract", "arcp", "nsz"})
-# For positions: a quotient that is a whole number must not become a product that lies just below it.
-_exact = _compile()
-
-
-@_kernel
+@_inline
 def hash32(seed, iteration, pixel, step):
     """Counter-based random number, uint32: two rounds of multiply and xor-shift over the mixed counters."""
     mask = np.uint64(0xFFFFFFFF)
@@ -51,15 +41,45 @@ def hash32(seed, iteration, pixel, step):
     return h
 
 
-@_kernel
+@_inline
+def _within(radius, hash):
+    """A random number from -radius to radius."""
+    return np.int64(hash * np.uint64(2 * radius + 1) >> np.uint64(32)) - radius
+
+
+def _dot_of(length: int) -> Any:
+    """The product of two runs of a length that the compiler knows, so that it can write the loop out."""
+
+    @_inline
+    def dot(a, i, b, j):
+        total = np.int32(0)
+        for k in range(length):
+            total = np.int32(total + np.int32(a[i + np.uint64(k)]) * np.int32(b[j + np.uint64(k)]))
+        return total
+
+    return dot
+
+
+# A row of 5 positions and 16 or 32 channels, as at the finest levels of the compact model; one of 3 positions and 8
+# channels, as pixels have. Written out they take half the time, and nearly all of the work is there.
+_dot_80, _dot_160, _dot_24 = _dot_of(80), _dot_of(160), _dot_of(24)
+
+
+@_inline
 def _run_dot(a, i, b, j, length):
-    total = np.float32(0.0)
+    if length == 80:
+        return _dot_80(a, i, b, j)
+    if length == 160:
+        return _dot_160(a, i, b, j)
+    if length == 24:
+        return _dot_24(a, i, b, j)
+    total = np.int32(0)
     for k in range(length):
-        total += a[i + k] * b[j + k]
+        total = np.int32(total + np.int32(a[i + k]) * np.int32(b[j + k]))
     return total
 
 
-@_kernel
+@_inline
 def _patch_distance(a, b, ha, wa, hb, wb, c, ya, xa, yb, xb, patch_radius, best, max_product):
     """Distance of two patches, or infinity as soon as it cannot be smaller than `best`. `a` and `b` are flat."""
     top = min(patch_radius, ya, yb)
@@ -68,151 +88,91 @@ def _patch_distance(a, b, ha, wa, hb, wb, c, ya, xa, yb, xb, patch_radius, best,
     right = min(patch_radius, wa - 1 - xa, wb - 1 - xb)
     width = left + right + 1
     positions = width * (top + bottom + 1)
-    must_exceed = -best * np.float32(positions)
+    most = max_product * np.float32(positions)
+    must_exceed = -best * (np.float32(positions) * ONE_SQUARED)
+    must_exceed -= ROUNDING * (abs(must_exceed) + abs(most))  # so that rounding never rules a better one out
     remaining = positions
     length = np.uint64(width * c)
     i = np.uint64(((ya - top) * wa + xa - left) * c)
     j = np.uint64(((yb - top) * wb + xb - left) * c)
-    total = np.float32(0.0)
+    total = np.int32(0)
     for _ in range(top + bottom + 1):
-        total += _run_dot(a, i, b, j, length)
+        total = np.int32(total + _run_dot(a, i, b, j, length))
         remaining -= width
-        if total + max_product * np.float32(remaining) <= must_exceed:
+        if np.float32(total) + max_product * np.float32(remaining) <= must_exceed:
             return np.float32(np.inf)
         i += np.uint64(wa * c)
         j += np.uint64(wb * c)
-    return -total / np.float32(positions)
+    return -np.float32(total) / np.float32(positions) / ONE_SQUARED
 
 
-@_kernel
-def _allowed(la, lb, ya, xa, yb, xb):
-    """Whether the labels of two positions let them match; no labels at all are an empty array."""
-    if la.size == 0:
-        return True
-    one, other = la[ya, xa], lb[yb, xb]
-    return one == other or one < 0 or other < 0
+@_inline
+def _allowed(labelled, la, lb, p, q):
+    """Whether the labels of two positions let them match."""
+    return not labelled or la[p] == lb[q] or la[p] < 0 or lb[q] < 0
 
 
-@_kernel
 def distance(y0, y1, a, b, ha, wa, hb, wb, c, nnf, patch_radius, out):
     infinity = np.float32(np.inf)
     for y in range(y0, y1):
         for x in range(wa):
-            out[y, x] = _patch_distance(
-                a,
-                b,
-                ha,
-                wa,
-                hb,
-                wb,
-                c,
-                y,
-                x,
-                np.int64(nnf[y, x, 0]),
-                np.int64(nnf[y, x, 1]),
-                patch_radius,
-                infinity,
-                infinity,
-            )
+            p = y * wa + x
+            my, mx = np.int64(nnf[2 * p]), np.int64(nnf[2 * p + 1])
+            out[p] = _patch_distance(a, b, ha, wa, hb, wb, c, y, x, my, mx, patch_radius, infinity, infinity)
 
 
-@_kernel
-def propagate(
-    y0,
-    y1,
-    a,
-    b,
-    ha,
-    wa,
-    hb,
-    wb,
-    c,
-    nnf,
-    distance,
-    patch_radius,
-    la,
-    lb,
-    offered,
-    jump,
-    max_product,
-    nnf_out,
-    distance_out,
-):
-    tried = np.empty((5, 2), np.int64)
+def propagate(y0, y1, a, b, ha, wa, hb, wb, c, nnf, distance, patch_radius, labelled, la, lb, again, offered, jump,
+              max_product, nnf_out, distance_out):  # fmt: skip
     for y in range(y0, y1):
         for x in range(wa):
-            best_y, best_x, best = np.int64(nnf[y, x, 0]), np.int64(nnf[y, x, 1]), distance[y, x]
-            tried[0, 0], tried[0, 1] = best_y, best_x
-            count = 1
+            p = y * wa + x
+            best_y, best_x, best = np.int64(nnf[2 * p]), np.int64(nnf[2 * p + 1]), distance[p]
+            start, first, second, third = best_y * wb + best_x, -1, -1, -1
             for k in range(4):
                 oy = -jump if k == 0 else (jump if k == 1 else 0)
                 ox = -jump if k == 2 else (jump if k == 3 else 0)
-                ny, nx = y + oy, x + ox
-                if ny < 0 or ny >= ha or nx < 0 or nx >= wa:
+                if y + oy < 0 or y + oy >= ha or x + ox < 0 or x + ox >= wa:
                     continue
-                if offered.size and offered[ny, nx, 0] == nnf[ny, nx, 0] and offered[ny, nx, 1] == nnf[ny, nx, 1]:
+                n = 2 * (p + oy * wa + ox)
+                if again and offered[n] == nnf[n] and offered[n + 1] == nnf[n + 1]:
                     continue
-                cy, cx = np.int64(nnf[ny, nx, 0]) - oy, np.int64(nnf[ny, nx, 1]) - ox
+                cy, cx = np.int64(nnf[n]) - oy, np.int64(nnf[n + 1]) - ox
                 if cy < 0 or cy >= hb or cx < 0 or cx >= wb:
                     continue
                 # Neighbours of a coherent field offer the same match: trying it again cannot change the result.
-                known = False
-                for t in range(count):
-                    known |= tried[t, 0] == cy and tried[t, 1] == cx
-                if known or not _allowed(la, lb, y, x, cy, cx):
+                q = cy * wb + cx
+                if q in (start, first, second, third) or not _allowed(labelled, la, lb, p, q):
                     continue
-                tried[count, 0], tried[count, 1] = cy, cx
-                count += 1
+                first, second, third = q, first, second
                 d = _patch_distance(a, b, ha, wa, hb, wb, c, y, x, cy, cx, patch_radius, best, max_product)
                 if d < best:
                     best_y, best_x, best = cy, cx, d
-            nnf_out[y, x, 0], nnf_out[y, x, 1], distance_out[y, x] = best_y, best_x, best
+            nnf_out[2 * p], nnf_out[2 * p + 1], distance_out[p] = best_y, best_x, best
 
 
-@_kernel
-def random_search(
-    y0,
-    y1,
-    a,
-    b,
-    ha,
-    wa,
-    hb,
-    wb,
-    c,
-    nnf,
-    distance,
-    patch_radius,
-    la,
-    lb,
-    search_radius,
-    seed,
-    iteration,
-    max_product,
-    nnf_out,
-    distance_out,
-):
+def random_search(y0, y1, a, b, ha, wa, hb, wb, c, nnf, distance, patch_radius, labelled, la, lb, search_radius, seed,
+                  iteration, max_product, nnf_out, distance_out):  # fmt: skip
     for y in range(y0, y1):
         for x in range(wa):
-            best_y, best_x, best = np.int64(nnf[y, x, 0]), np.int64(nnf[y, x, 1]), distance[y, x]
+            p = y * wa + x
+            best_y, best_x, best = np.int64(nnf[2 * p]), np.int64(nnf[2 * p + 1]), distance[p]
             r, k = search_radius, 0
             while r >= 1:
-                span = np.uint64(2 * r + 1)
-                oy = np.int64(hash32(seed, iteration, y * wa + x, 2 * k) % span) - r
-                ox = np.int64(hash32(seed, iteration, y * wa + x, 2 * k + 1) % span) - r
+                oy = _within(r, hash32(seed, iteration, p, 2 * k))
+                ox = _within(r, hash32(seed, iteration, p, 2 * k + 1))
                 cy = min(max(best_y + oy, 0), hb - 1)
                 cx = min(max(best_x + ox, 0), wb - 1)
-                if (cy != best_y or cx != best_x) and _allowed(la, lb, y, x, cy, cx):
+                if (cy != best_y or cx != best_x) and _allowed(labelled, la, lb, p, cy * wb + cx):
                     d = _patch_distance(a, b, ha, wa, hb, wb, c, y, x, cy, cx, patch_radius, best, max_product)
                     if d < best:
                         best_y, best_x, best = cy, cx, d
                 r //= 2
                 k += 1
-            nnf_out[y, x, 0], nnf_out[y, x, 1], distance_out[y, x] = best_y, best_x, best
+            nnf_out[2 * p], nnf_out[2 * p + 1], distance_out[p] = best_y, best_x, best
 
 
-@_kernel
-def vote(y0, y1, nnf, b, ha, wa, hb, wb, c, patch_radius, out):
+def vote(y0, y1, nnf_at, b_at, ha, wa, hb, wb, c, patch_radius, out_at):
+    nnf, b, out = carray(nnf_at, (ha, wa, 2)), carray(b_at, (hb, wb, c)), carray(out_at, (ha, wa, c))
     for y in range(y0, y1):
         for x in range(wa):
             for k in range(c):
@@ -234,33 +194,33 @@ def vote(y0, y1, nnf, b, ha, wa, hb, wb, c, patch_radius, out):
                 out[y, x, k] *= scale
 
 
-@_kernel
-def join(y0, y1, f, g, wa, c, out):
+def join(y0, y1, f_at, g_at, ha, wa, c, out_at):
+    f, g, out = carray(f_at, (ha, wa, c)), carray(g_at, (ha, wa, c)), carray(out_at, (ha, wa, 2 * c))
+    one = np.float32(ONE)
     for y in range(y0, y1):
         for x in range(wa):
             ff, gg = np.float32(0.0), np.float32(0.0)
             for k in range(c):
                 ff += f[y, x, k] * f[y, x, k]
                 gg += g[y, x, k] * g[y, x, k]
-            sf = np.float32(1.0) / np.sqrt(ff) if ff > 0 else np.float32(0.0)
-            sg = np.float32(1.0) / np.sqrt(gg) if gg > 0 else np.float32(0.0)
+            sf = one / np.sqrt(ff) if ff > 0 else np.float32(0.0)
+            sg = one / np.sqrt(gg) if gg > 0 else np.float32(0.0)
             for k in range(c):
-                out[y, x, k] = f[y, x, k] * sf
-                out[y, x, c + k] = g[y, x, k] * sg
+                out[y, x, k] = np.int16(np.rint(f[y, x, k] * sf))
+                out[y, x, c + k] = np.int16(np.rint(g[y, x, k] * sg))
 
 
-@_exact
-def resample(y0, y1, nnf, hb, wb, say, sax, sby, sbx, out):
-    hc, wc = nnf.shape[0], nnf.shape[1]
+def resample(y0, y1, nnf_at, hc, wc, wa, hb, wb, say, sax, sby, sbx, out):
+    nnf = carray(nnf_at, (hc, wc, 2))
     for y in range(y0, y1):
         py = (y + 0.5) / say
         cy = min(np.int64(np.floor(py)), hc - 1)
         ry = py - cy - 0.5
-        for x in range(out.shape[1]):
+        for x in range(wa):
             px = (x + 0.5) / sax
             cx = min(np.int64(np.floor(px)), wc - 1)
             rx = px - cx - 0.5
             my = np.int64(np.floor((nnf[cy, cx, 0] + 0.5 + ry) * sby))
             mx = np.int64(np.floor((nnf[cy, cx, 1] + 0.5 + rx) * sbx))
-            out[y, x, 0] = min(max(my, 0), hb - 1)
-            out[y, x, 1] = min(max(mx, 0), wb - 1)
+            out[2 * (y * wa + x)] = min(max(my, 0), hb - 1)
+            out[2 * (y * wa + x) + 1] = min(max(mx, 0), wb - 1)

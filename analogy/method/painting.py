@@ -20,9 +20,14 @@ PIXEL_REFINEMENT: dict[str, Any] = {
     "search_radius": 2,
     "iterations": 1,
     "seed": 0,
-    "max_product": 1e-6,
+    "most": 0.0,
 }
 """How an enlarged field is refined on the pixels: by one round with small steps, so that it stays coherent."""
+
+_HALF = 104
+"""Half of the range of pixels in whole numbers: three channels, squared and added, still fit into 16 bits."""
+_PRODUCT_CHANNELS = 8
+"""Five are used. With eight each position has its own 16 bytes."""
 
 _STRIP = 256
 """Rows to work on at a time, where arrays of the whole picture in between would be large."""
@@ -82,22 +87,22 @@ def refine_on_pixels(
 
 
 def as_products(xp: Any, u: Array, v: Array, tick: Tick | None = None) -> tuple[Array, Array]:
-    """Arrays whose product at two positions is -|u - v|^2, at most 0, for kernels that know only products.
+    """Arrays int16 whose product at two positions is -|u - v|^2, for kernels that know only products.
 
-    `u` (H, W, C) and `v` (H', W', C) become maps with C + 2 channels:
-    (sqrt(2) u, -|u|^2, -1) . (sqrt(2) v, 1, |v|^2) = 2 u.v - |u|^2 - |v|^2.
+    `u` (H, W, 3) and `v` (H', W', 3), 0..1, become whole numbers from -104 to 104, and then maps with 8 channels:
+    (2 u, -|u|^2, -1, 0 ..) . (v, 1, |v|^2, 0 ..) = 2 u.v - |u|^2 - |v|^2.
     """
 
-    def stack(x: Array, extra: int, constant: float, square: int, sign: float, tick: Tick) -> Array:
-        out = xp.empty((*x.shape[:2], x.shape[2] + 2), xp.float32)
+    def stack(x: Array, factor: int, one: int, square: int, sign: int, tick: Tick) -> Array:
+        out = xp.zeros((*x.shape[:2], _PRODUCT_CHANNELS), xp.int16)
         for top in range(0, len(x), _STRIP):
-            part, into = x[top : top + _STRIP], out[top : top + _STRIP]
-            xp.multiply(part, np.float32(2**0.5), out=into[..., :-2])
-            into[..., extra] = constant
-            into[..., square] = (part * part).sum(axis=2)
-            into[..., square] *= np.float32(sign)
+            part = xp.rint((x[top : top + _STRIP] - np.float32(0.5)) * np.float32(2 * _HALF)).astype(xp.int16)
+            into = out[top : top + _STRIP]
+            into[..., :3] = part * xp.int16(factor)
+            into[..., one] = sign
+            into[..., square] = (part * part).sum(axis=2, dtype=xp.int16) * xp.int16(sign)
             tick(min(1.0, (top + _STRIP) / len(x)))
         return out
 
     of_u, of_v = split(tick, u.shape[0], v.shape[0])
-    return stack(u, -1, -1.0, -2, -1.0, of_u), stack(v, -2, 1.0, -1, 1.0, of_v)
+    return stack(u, 2, 4, 3, -1, of_u), stack(v, 1, 3, 4, 1, of_v)

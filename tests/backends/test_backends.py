@@ -1,7 +1,7 @@
 """Every kernel of every backend against the plain NumPy of `oracle`.
 
-Features with small whole numbers make all sums exact in float32, whatever their order: then fields and distances must
-be equal, ties included. Real features differ by rounding, so there distances are compared closely and fields by share.
+The search counts in whole numbers, so from the same joined features fields and distances must be equal, ties included.
+Joining itself and voting round, so there results are compared closely.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import oracle
 import psutil
 import pytest
 
+from analogy.backends import ONE
 from analogy.backends.cpu import CpuBackend
 from analogy.backends.kernels import hash32
 
@@ -30,12 +31,12 @@ PATCHES = [1, 3, 5]
 
 
 def whole_numbers(rng, size, channels):
-    """Features of few different values, so that many sums tie."""
-    return rng.integers(-2, 3, (*size, channels)).astype(np.float32)
+    """Joined features of few different values, so that many sums tie."""
+    return rng.integers(-2, 3, (*size, channels)).astype(np.int16)
 
 
 def directions(rng, size, channels):
-    """Features as `join` makes them: two unit vectors side by side."""
+    """Joined features as `join` makes them: two unit vectors side by side."""
     return oracle.join(*rng.standard_normal((2, *size, channels // 2), np.float32))
 
 
@@ -74,7 +75,11 @@ def case(request, rng):
 
 
 def max_product_of(a, b):
-    return float(np.abs(a).sum(axis=2).max() * np.abs(b).max())
+    return float(np.abs(a).sum(axis=2, dtype=int).max() * np.abs(b).max())
+
+
+UNIT_VECTORS = 2.02 * ONE**2
+"""More than any product of `directions`."""
 
 
 def test_hash32_gives_its_fixed_numbers():
@@ -141,6 +146,7 @@ def test_random_search_equals_the_oracle(backend, case, patch, radius, seed, ite
 @pytest.mark.parametrize("patch", PATCHES)
 def test_vote_equals_the_oracle(backend, case, patch):
     _, b, nnf = case
+    b = b.astype(np.float32)
     np.testing.assert_allclose(on(backend, "vote", nnf, b, patch), oracle.vote(nnf, b, patch), rtol=3e-7, atol=1e-7)
 
 
@@ -149,7 +155,11 @@ def test_join_equals_the_oracle(backend, case):
     f, g = a * np.float32(0.01), a[::-1, ::-1] * np.float32(0.001) + np.float32(0.01)
     f[0, 0] = g[-1, -1] = 0
     joined = on(backend, "join", f, g)
-    np.testing.assert_allclose(joined, oracle.join(f, g), rtol=1e-6)
+    assert joined.dtype == np.int16
+    np.testing.assert_allclose(
+        joined, oracle.join(f, g), atol=1
+    )  # what lies between two whole numbers may go either way
+    assert (joined == oracle.join(f, g)).mean() > 0.99
     assert not joined[0, 0, : f.shape[2]].any()
     assert not joined[-1, -1, f.shape[2] :].any()
 
@@ -177,41 +187,49 @@ def test_resample_divides_by_the_scale_exactly(backend, rng, scale):
     assert_same(on(backend, "resample", nnf, shape, shape, (scale, scale), (scale, scale)), expected)
 
 
-@pytest.mark.parametrize("patch", PATCHES)
-@pytest.mark.parametrize("channels", [6, 32, 64])
-def test_search_on_unit_vectors_agrees_with_the_oracle(backend, rng, patch, channels):
+@pytest.mark.parametrize("patch", [*PATCHES, 7])
+@pytest.mark.parametrize("channels", [6, 16, 32, 64])
+def test_search_on_unit_vectors_equals_the_oracle(backend, rng, patch, channels):
     a, b = directions(rng, (13, 11), channels), directions(rng, (12, 14), channels)
     nnf = random_field(rng, (13, 11), (12, 14))
     d = on(backend, "distance", a, b, nnf, patch)
-    np.testing.assert_allclose(d, oracle.distance(a, b, nnf, patch), rtol=1e-5, atol=1e-6)
-    for step, (function, *args) in enumerate((("propagate", 2), ("random_search", 14, 3, 1), ("propagate", 1))):
-        expected_nnf, expected_d = getattr(oracle, function)(a, b, nnf, d, patch, *args, 2.0)
-        nnf, d = on(backend, function, a, b, nnf, d, patch, *args, 2.0001)
-        assert (nnf == expected_nnf).all(axis=2).mean() >= 0.99, (step, function)
-        np.testing.assert_allclose(d, expected_d, rtol=1e-5, atol=2e-6)
+    assert_same(d, oracle.distance(a, b, nnf, patch))
+    for function, *args in (("propagate", 2), ("random_search", 14, 3, 1), ("propagate", 1)):
+        expected = getattr(oracle, function)(a, b, nnf, d, patch, *args, 0.0)
+        nnf, d = on(backend, function, a, b, nnf, d, patch, *args, UNIT_VECTORS)
+        assert_same(nnf, expected[0])
+        assert_same(d, expected[1])
+
+
+@pytest.mark.parametrize("patch", [5, 7])
+def test_the_largest_sums_do_not_overflow(backend, patch):
+    # Equal unit vectors on both sides: every product is the largest that there is.
+    a = np.full((9, 9, 2), ONE, np.int16)
+    nnf = np.stack(np.mgrid[:9, :9], axis=2).astype(np.int32)
+    assert_same(on(backend, "distance", a, a, nnf, patch), np.full((9, 9), -2, np.float32))
 
 
 def test_a_tie_keeps_the_current_match(backend, rng):
     # All positions look alike: no candidate is strictly better.
-    a, b = np.ones((6, 7, 12), np.float32), np.ones((8, 5, 12), np.float32)
+    a, b = np.full((6, 7, 12), ONE, np.int16), np.ones((8, 5, 12), np.int16)
     nnf = random_field(rng, (6, 7), (8, 5))
     d = on(backend, "distance", a, b, nnf, 3)
-    assert_same(d, np.full((6, 7), -12, np.float32))
+    assert_same(d, np.full((6, 7), -12 / ONE, np.float32))
     for function, args in (("propagate", (1,)), ("random_search", (8, 0, 0))):
-        actual = on(backend, function, a, b, nnf, d, 3, *args, 12.0)
+        actual = on(backend, function, a, b, nnf, d, 3, *args, 12.0 * ONE)
         assert_same(actual[0], nnf)
         assert_same(actual[1], d)
 
 
-def test_ties_that_round_past_the_early_exit_equal_the_oracle(backend, rng):
-    # Any five rows sum to 21: whole patches all give 105, and 105 / 25 * 25 is less than 105 in float32.
-    a = np.ones((11, 9, 1), np.float32)
-    b = np.broadcast_to(np.array([4, 4, 4, 4, 5, 4, 4, 4, 4, 5, 4], np.float32)[:, None, None], (11, 9, 1)).copy()
+def test_what_is_better_by_little_is_not_ruled_out_by_rounding(backend, rng):
+    # Sums near 2^30 that differ by a few units each, which float32 cannot tell apart: some are better only by rounding.
+    a = np.full((11, 9, 2), ONE, np.int16)
+    b = (ONE + rng.integers(-1, 2, (11, 9, 2))).astype(np.int16)
     nnf = random_field(rng, (11, 9), (11, 9))
     d = oracle.distance(a, b, nnf, 5)
     for function, args in (("propagate", (1,)), ("random_search", (4, 0, 0))):
-        expected = getattr(oracle, function)(a, b, nnf, d, 5, *args, 5.0)
-        actual = on(backend, function, a, b, nnf, d, 5, *args, 5.0)
+        expected = getattr(oracle, function)(a, b, nnf, d, 5, *args, 0.0)
+        actual = on(backend, function, a, b, nnf, d, 5, *args, max_product_of(a, b))
         assert_same(actual[0], expected[0])
         assert_same(actual[1], expected[1])
 
@@ -221,8 +239,8 @@ def test_a_larger_max_product_gives_the_same_result(backend, rng):
     nnf = random_field(rng, (9, 8), (7, 9))
     d = on(backend, "distance", a, b, nnf, 5)
     for function, args in (("propagate", (1,)), ("random_search", (9, 0, 0))):
-        tight = on(backend, function, a, b, nnf, d, 5, *args, 2.0001)
-        loose = on(backend, function, a, b, nnf, d, 5, *args, 1e9)
+        tight = on(backend, function, a, b, nnf, d, 5, *args, UNIT_VECTORS)
+        loose = on(backend, function, a, b, nnf, d, 5, *args, 1e9 * ONE**2)
         assert_same(tight[0], loose[0])
         assert_same(tight[1], loose[1])
 
@@ -233,15 +251,18 @@ def test_a_candidate_is_given_up_once_max_product_rules_it_out(backend, rng):
     nnf = random_field(rng, (8, 9), (9, 7))
     d = on(backend, "distance", a, b, nnf, 3)
     for function, args in (("propagate", (1,)), ("random_search", (9, 0, 0))):
-        actual = on(backend, function, a, b, nnf, d, 3, *args, -1e9)
+        actual = on(backend, function, a, b, nnf, d, 3, *args, -1e9 * ONE**2)
         assert_same(actual[0][1:-1], nnf[1:-1])
         assert_same(actual[1][1:-1], d[1:-1])
-        assert (on(backend, function, a, b, nnf, d, 3, *args, 2.0001)[0] != nnf)[1:-1].any(axis=2).mean() > 0.5
+        assert (on(backend, function, a, b, nnf, d, 3, *args, UNIT_VECTORS)[0] != nnf)[1:-1].any(axis=2).mean() > 0.5
     # A patch of one row has no row left to add.
     b, nnf = b[:1].copy(), nnf * np.array([0, 1], np.int32)
     d = on(backend, "distance", a, b, nnf, 3)
     for function, args in (("propagate", (1,)), ("random_search", (9, 0, 0))):
-        low, enough = (on(backend, function, a, b, nnf, d, 3, *args, max_product)[0] for max_product in (-1e9, 2.0001))
+        low, enough = (
+            on(backend, function, a, b, nnf, d, 3, *args, max_product)[0]
+            for max_product in (-1e9 * ONE**2, UNIT_VECTORS)
+        )
         assert_same(low, enough)
         assert (low != nnf).any()
 
@@ -251,9 +272,9 @@ def test_the_current_match_is_not_evaluated_again(backend, rng):
     a = directions(rng, (5, 6), 8)
     same = np.stack(np.mgrid[:5, :6], axis=2).astype(np.int32)
     wrong = np.full((5, 6), 7, np.float32)
-    assert_same(on(backend, "propagate", a, a, same, wrong, 3, 1, 2.0001)[1], wrong)
+    assert_same(on(backend, "propagate", a, a, same, wrong, 3, 1, UNIT_VECTORS)[1], wrong)
     only = np.zeros((5, 6, 2), np.int32)
-    assert_same(on(backend, "random_search", a, a[:1, :1].copy(), only, wrong, 3, 4, 0, 0, 2.0001)[1], wrong)
+    assert_same(on(backend, "random_search", a, a[:1, :1].copy(), only, wrong, 3, 4, 0, 0, UNIT_VECTORS)[1], wrong)
 
 
 @pytest.mark.parametrize("shape", SHAPES[3:7])
@@ -273,14 +294,16 @@ def test_labels_forbid_matches_as_in_the_oracle(backend, rng, shape):
         assert oracle.allowed(labels, actual[0])[~forbidden].all()
 
 
-def test_features_need_no_alignment_beyond_four_bytes(backend, rng):
-    # Four bytes off what reading four channels at once would need.
+def test_features_need_no_alignment_beyond_that_of_one_number(backend, rng):
+    # One number off what reading four channels at once would need.
+    def shifted(x):
+        return backend.asarray(np.append(x.dtype.type(0), x))[1:].reshape(x.shape)
+
     a, b = whole_numbers(rng, (4, 5), 8), whole_numbers(rng, (5, 4), 8)
-    nnf = random_field(rng, (4, 5), (5, 4))
-    there_a, there_b = (backend.asarray(np.append(np.float32(0), x))[1:].reshape(x.shape) for x in (a, b))
+    nnf, f = random_field(rng, (4, 5), (5, 4)), b.astype(np.float32)
     there = backend.asarray(nnf)
-    assert_same(backend.to_host(backend.distance(there_a, there_b, there, 3)), oracle.distance(a, b, nnf, 3))
-    np.testing.assert_allclose(backend.to_host(backend.vote(there, there_b, 1)), oracle.vote(nnf, b, 1))
+    assert_same(backend.to_host(backend.distance(shifted(a), shifted(b), there, 3)), oracle.distance(a, b, nnf, 3))
+    np.testing.assert_allclose(backend.to_host(backend.vote(there, shifted(f), 1)), oracle.vote(nnf, f, 1))
 
 
 def test_free_memory_is_in_bytes_and_at_most_what_the_device_has(backend):
@@ -294,8 +317,8 @@ def search(backend, a, b, nnf, patch, iterations):
     d = backend.distance(a, b, nnf, patch)
     for iteration in range(iterations):
         for jump in (8, 4, 2, 1):
-            nnf, d = backend.propagate(a, b, nnf, d, patch, jump, 2.0001)
-        nnf, d = backend.random_search(a, b, nnf, d, patch, 20, 5, iteration, 2.0001)
+            nnf, d = backend.propagate(a, b, nnf, d, patch, jump, UNIT_VECTORS)
+        nnf, d = backend.random_search(a, b, nnf, d, patch, 20, 5, iteration, UNIT_VECTORS)
     return backend.to_host(nnf), backend.to_host(d)
 
 
@@ -305,7 +328,7 @@ def test_search_recovers_a_known_translation(backend, rng):
     nnf, d = search(backend, a, b, random_field(rng, (20, 18), (20, 18)), 3, 3)
     y, x = np.mgrid[5:19, 5:17]
     assert (nnf[5:19, 5:17] == np.stack([y - 4, x - 4], axis=2)).all()
-    np.testing.assert_allclose(d[5:19, 5:17], -2, rtol=1e-6)
+    np.testing.assert_allclose(d[5:19, 5:17], -2, rtol=3e-4)  # the rounding to fixed point
 
 
 def test_repeated_calls_give_the_same_bits(backend, rng):
@@ -324,8 +347,8 @@ def test_the_number_of_threads_does_not_change_a_bit(cpu, rng, threads):
     for alone, together in zip(search(one, a, b, nnf, 3, 2), search(many, a, b, nnf, 3, 2), strict=True):
         assert_same(together, alone)
     for function, args in (
-        ("vote", (nnf, b, 5)),
-        ("join", (a, a)),
+        ("vote", (nnf, b.astype(np.float32), 5)),
+        ("join", (a.astype(np.float32), a.astype(np.float32))),
         ("resample", (nnf, (46, 18), (20, 24), (2, 2), (2, 2))),
     ):
         assert_same(on(many, function, *args), on(one, function, *args))

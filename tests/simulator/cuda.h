@@ -20,6 +20,9 @@ struct int2 {
 struct float2 {
   float x, y;
 };
+struct alignas(8) short4 {
+  short x, y, z, w;
+};
 struct alignas(16) float4 {
   float x, y, z, w;
 };
@@ -44,6 +47,8 @@ template <class T>
 auto element(const T& value) {
   if constexpr (!std::is_class_v<T>) {
     return value;
+  } else if constexpr (std::is_same_v<T, short4>) {
+    return value.x;
   } else if constexpr (sizeof(T) == 16) {
     auto [a, b, c, d] = value;
     return a + 0 * (b + c + d);

@@ -40,13 +40,13 @@ def kernels() -> None:
         for patch in (1, 3, 5):
             d = backend.distance(a, b, nnf, patch)
             for jump in (1, 3, 20):
-                nnf, d = backend.propagate(a, b, nnf, d, patch, jump, 2.0001)
-            nnf, d = backend.random_search(a, b, nnf, d, patch, 30, 1, 2, 2.0001)
-            backend.propagate(a, b, nnf, d, patch, 2, 2.0001, labels, nnf)
-            backend.random_search(a, b, nnf, d, patch, 3, 1, 2, 2.0001, labels)
-            backend.vote(nnf, b, patch)
+                nnf, d = backend.propagate(a, b, nnf, d, patch, jump, 2.02 * 4096**2)
+            nnf, d = backend.random_search(a, b, nnf, d, patch, 30, 1, 2, 2.02 * 4096**2)
+            backend.propagate(a, b, nnf, d, patch, 2, 2.02 * 4096**2, labels, nnf)
+            backend.random_search(a, b, nnf, d, patch, 3, 1, 2, 2.02 * 4096**2, labels)
+            backend.vote(nnf, backend.asarray(f_b), patch)
             expected = oracle.distance(backend.to_host(a), backend.to_host(b), backend.to_host(nnf), patch)
-            np.testing.assert_allclose(backend.to_host(d), expected, rtol=1e-5, atol=1e-6)
+            np.testing.assert_array_equal(backend.to_host(d), expected)
         large = backend.resample(nnf, (2 * size_a[0] + 1, size_a[1]), (3, 50), (2, 1.5), (0.3, 20))
         backend.vote(large, backend.asarray(rng.standard_normal((3, 50, 3), np.float32)), 3)
 

@@ -13,7 +13,7 @@ from . import device
 from .device import ndarray
 from .launch import RawModule  # noqa: F401
 
-float32, float64, int32, uint8, newaxis = np.float32, np.float64, np.int32, np.uint8, None
+float32, float64, int16, int32, uint8, newaxis = np.float32, np.float64, np.int16, np.int32, np.uint8, None
 
 
 class CUDARuntimeError(RuntimeError):

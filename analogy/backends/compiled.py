@@ -1,0 +1,195 @@
+"""The kernels of `kernels.py` as machine code: compiled once by Numba, kept in a file, and loaded from it without Numba.
+
+To import Numba takes a third of a second, and to load what it has compiled as long again. So the first run takes from
+Numba the code that LLVM makes of the kernels (`inspect_llvm`), and keeps it as one object file. Later runs give that to
+LLVM's loader, in some hundredths of a second, and call the kernels by their addresses. Such calls release the GIL.
+
+The file's name tells what it was made from: the kernels, the versions of Numba and LLVM, and the processor. It begins with
+a checksum of the rest. A damaged file is compiled anew.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+_log = logging.getLogger("analogy")
+
+SIGNATURES = {
+    "distance": "ii HH iiiii Ii F",
+    "propagate": "ii HH iiiii IFi iII iI if IF",
+    "random_search": "ii HH iiiii IFi iII iuu f IF",
+    "vote": "ii IF iiiii i F",
+    "join": "ii FF iii H",
+    "resample": "ii I iiiii dddd I",
+}
+"""The arguments of each kernel: i int64, u uint64, f float32, d float64, and addresses of I int32, H int16, F float32."""
+
+_REASSOCIATED = ("vote", "join")
+"""Sums of these may be reordered, which lets them be vectorised. The others count in whole numbers, or must round as written:
+in `resample` a quotient that is a whole number must not become a product that lies just below it."""
+
+_CTYPES = {"i": ctypes.c_int64, "u": ctypes.c_uint64, "f": ctypes.c_float, "d": ctypes.c_double}
+
+_lock = threading.Lock()
+
+
+def load() -> Mapping[str, Callable[..., Any]]:
+    """Kernel -> function of the arguments in `SIGNATURES`, addresses as int. Compiles if need be; cheap when repeated."""
+    with _lock:  # LLVM's loader is not safe in several threads
+        return _load()
+
+
+@functools.cache
+def _load() -> Mapping[str, Callable[..., Any]]:
+    name = f"kernels-{_key()}.o"
+    kept = next((code for folder in _folders() if (code := _read(folder / name))), None)
+    return _link(kept or _compile_and_keep(name))
+
+
+def _compile_and_keep(name: str) -> bytes:
+    code = _compile()
+    for folder in _folders():
+        try:
+            _write(folder / name, code)
+        except OSError:
+            continue
+        _log.info("compiled the kernels for this CPU, once")
+        return code
+    _log.info("compiled the kernels, as at each start: set NUMBA_CACHE_DIR to a folder that can be written to")
+    return code
+
+
+def _folders() -> Iterator[Path]:
+    """Where compiled kernels are kept, best first: where Numba is told to, beside the package, in the user's cache."""
+    if os.environ.get("NUMBA_CACHE_DIR"):
+        yield Path(os.environ["NUMBA_CACHE_DIR"])
+        return
+    yield Path(__file__).with_name("__pycache__")
+    from platformdirs import user_cache_path
+
+    yield user_cache_path("analogy", appauthor=False)
+
+
+def _read(path: Path) -> bytes | None:
+    """The code in a file, if it is there and whole."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    checksum, code = content[:32], content[32:]
+    if hashlib.sha256(code).digest() == checksum:
+        return code
+    _log.info("%s is damaged; the kernels are compiled again", path)
+    return None
+
+
+def _write(path: Path, code: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file, scratch = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(file, "wb") as opened:
+            opened.write(hashlib.sha256(code).digest() + code)
+        Path(scratch).replace(path)
+    except BaseException:
+        with suppress(OSError):
+            Path(scratch).unlink()
+        raise
+
+
+def _key() -> str:
+    """What the code depends on, as a checksum."""
+    import llvmlite.binding as llvm
+
+    sources = (Path(__file__).with_name(name).read_bytes() for name in ("__init__.py", "compiled.py", "kernels.py"))
+    versions = (version(name).encode() for name in ("numba", "llvmlite"))
+    machine = (llvm.get_process_triple().encode(), *(text.encode() for text in _processor()))
+    return hashlib.sha256(b"\0".join((*sources, *versions, *machine))).hexdigest()[:24]
+
+
+def _processor() -> tuple[str, str]:
+    """LLVM's name of this processor, and what it can do."""
+    import llvmlite.binding as llvm
+
+    try:
+        features = llvm.get_host_cpu_features().flatten()
+    except RuntimeError:  # LLVM cannot tell on this platform
+        features = ""
+    return llvm.get_host_cpu_name(), features
+
+
+def _target() -> Any:
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    cpu, features = _processor()
+    return llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
+        cpu=cpu, features=features, opt=3, jit=True
+    )
+
+
+def _compile() -> bytes:
+    """The kernels as one object file that needs nothing but the C library."""
+    import llvmlite.binding as llvm
+    from numba import cfunc, types
+
+    from . import kernels
+
+    numbers = {"i": types.int64, "u": types.uint64, "f": types.float32, "d": types.float64}
+    addresses = {"I": types.int32, "H": types.int16, "F": types.float32}
+    kinds = numbers | {code: types.CPointer(kind) for code, kind in addresses.items()}
+    target, whole = _target(), llvm.parse_assembly("")
+    for name, letters in SIGNATURES.items():
+        signature = types.void(*(kinds[letter] for letter in letters.replace(" ", "")))
+        fastmath = {"reassoc", "contract", "arcp", "nsz"} if name in _REASSOCIATED else False
+        made = cfunc(signature, error_model="numpy", fastmath=fastmath)(getattr(kernels, name))
+        module = llvm.parse_assembly(made.inspect_llvm())
+        # Numba puts a wrapper for callers in C around each kernel. It handles errors, of which a kernel has none, by functions
+        # of Numba's that are not there later: only the kernel itself is kept.
+        module.get_function(made.native_name.removeprefix("cfunc.")).name = name
+        for function in module.functions:
+            if not function.is_declaration:
+                function.linkage = "external" if function.name == name else "internal"
+        passes = llvm.create_new_module_pass_manager()
+        passes.add_global_dead_code_eliminate_pass()
+        passes.run(module, llvm.create_pass_builder(target, llvm.create_pipeline_tuning_options()))
+        whole.link_in(module)
+    code: bytes = target.emit_object(whole)
+    return code
+
+
+def _link(code: bytes) -> Mapping[str, Callable[..., Any]]:
+    import llvmlite.binding as llvm
+
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target())
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    functions = {}
+    for name, letters in SIGNATURES.items():
+        arguments: list[Any] = [_CTYPES.get(letter, ctypes.c_void_p) for letter in letters.replace(" ", "")]
+        # Numba's own calling convention: an address for the result, one for an error, then the arguments; gives a status.
+        prototype = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *arguments)
+        functions[name] = _bind(prototype(engine.get_function_address(name)), engine)
+    return functions
+
+
+def _bind(function: Callable[..., Any], engine: Any) -> Callable[..., Any]:
+    """`function` with a place for the result and the error that a kernel never has. Keeps `engine`, which holds its code."""
+    unused = (ctypes.c_void_p * 2)()
+    place = ctypes.addressof(unused)
+
+    def call(*arguments: Any, _keep: Any = (engine, unused)) -> None:
+        function(place, place + ctypes.sizeof(ctypes.c_void_p), *arguments)
+
+    return call
