@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import click
 
 from .. import __version__
 from ..backends import Device
-from ..errors import AnalogyError, DeviceError, ModelError, printable
+from ..errors import AnalogyError, DeviceError, ModelError, printable, reason
 from ..networks.cards import read_card
 from ..networks.models import DEFAULT, locate
 from ..settings import Settings
+from . import streams
 from .display import Display
 from .options import (
     MATCHING,
@@ -30,6 +32,7 @@ from .options import (
     settings_of,
 )
 from .run import run_transfer
+from .streams import complain
 
 BAD_INPUT = 2
 """Exit code for what the user can mend; the same as for a wrong option."""
@@ -44,8 +47,11 @@ class _EchoHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
 
-        with tqdm.external_write_mode(file=sys.stderr):  # above a bar that is being shown
-            click.echo(f"analogy: {record.getMessage()}", err=True)
+        with (
+            suppress(OSError, ValueError),
+            tqdm.external_write_mode(file=sys.stderr),
+        ):  # above a bar that is being shown
+            complain(f"analogy: {printable(record.getMessage())}")
 
 
 class _Group(click.Group):
@@ -55,8 +61,10 @@ class _Group(click.Group):
         try:
             return super().invoke(context)
         except AnalogyError as error:
-            click.echo(f"analogy: {error}", err=True)
-            sys.exit(BAD_INPUT)
+            complain(f"analogy: {error}")
+        except MemoryError:
+            complain("analogy: there is not enough memory; close other programs, or make the pictures smaller")
+        sys.exit(BAD_INPUT)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -318,11 +326,19 @@ def _small_transfer(device: Device) -> Any:
 
 def main() -> None:
     """Entry point; Ctrl-C leaves no half file and exits with 130."""
+    streams.prepare()
     try:
         cli.main(prog_name="analogy", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        try:
+            error.show()
+        except OSError:
+            streams.give_up(sys.stderr)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("analogy: interrupted", err=True)
+        complain("analogy: interrupted")
         sys.exit(INTERRUPTED)
+    except OSError as error:  # others are errors of this package by now
+        streams.give_up(sys.stdout)
+        complain(f"analogy: standard output cannot be written to ({reason(error)})")
+        sys.exit(BAD_INPUT)

@@ -8,12 +8,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import click
 
 from ..method.progress import Progress
+from .streams import give_up, libraries_kept_silent
 
 _WIDE = "{desc:9} {bar} {percentage:3.0f}%  {elapsed}, {remaining} left"
 _NARROW = "{percentage:3.0f}%  {desc}"
@@ -27,7 +28,8 @@ class Display:
     """Shows the progress of a run while it is entered.
 
     On a terminal it is a bar with the time that has passed and is left; elsewhere nothing. `verbose` adds a line as each
-    stage begins, anywhere. `quiet` shows nothing, and of the library's messages warnings alone.
+    stage begins, anywhere, and lets libraries in C say what they like. `quiet` shows nothing, and of the library's messages
+    warnings alone.
     """
 
     def __init__(self, quiet: bool = False, verbose: bool = False):
@@ -41,6 +43,8 @@ class Display:
         self._level = self._logger.level
         if self.quiet:
             self._logger.setLevel(logging.WARNING)
+        self._silence = nullcontext() if self.verbose else libraries_kept_silent()
+        self._silence.__enter__()
         self._bar: Any = None
         self._stop, self._heart = threading.Event(), threading.Thread(target=self._beat, daemon=True)
         return self
@@ -50,7 +54,9 @@ class Display:
         if self._heart.is_alive():
             self._heart.join(_HEARTBEAT)  # or it might draw the bar once more
         if self._bar is not None:
-            self._bar.close()
+            with suppress(OSError, ValueError):
+                self._bar.close()
+        self._silence.__exit__(None, None, None)
         self._logger.setLevel(self._level)
 
     def part(self, low: float, high: float) -> Callable[[Progress], None]:
@@ -59,7 +65,10 @@ class Display:
         def show(progress: Progress) -> None:
             if progress.stage == "done":
                 return
-            self._show(progress.stage, low + (high - low) * progress.done)
+            try:
+                self._show(progress.stage, low + (high - low) * progress.done)
+            except (OSError, ValueError):  # standard error is full, or gone: that must not end the run
+                give_up(sys.stderr)
 
         return show
 

@@ -1,0 +1,130 @@
+"""Standard streams that are closed, full, or written to by libraries."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from analogy.apps import streams
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="redirects as a POSIX shell does")
+FAST = "--inversion vote --search-iterations 1 --device cpu"
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8)).save(path)
+    return path
+
+
+def shell(words: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = words.replace("analogy ", f"'{sys.executable}' -m analogy ", 1)
+    environment = os.environ | {"PYTHONUNBUFFERED": ""} | environment
+    return subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=folder, env=environment)
+
+
+@pytest.mark.parametrize("streams", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-", "2>/dev/full", "--verbose 2>/dev/full"])
+def test_without_standard_error_the_results_are_written_all_the_same(picture, tmp_path, streams) -> None:
+    if "full" in streams and not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+    done = shell(f"analogy transfer a.png a.png -o out {FAST} {streams}", tmp_path)
+    assert done.returncode == 0
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["a_prime.png", "b.png", "montage.png", "settings.json"]
+    for path in (tmp_path / "out").glob("*.png"):
+        Image.open(path).load()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("words", ["transfer a.png a.png -o out " + FAST, "models list", "--help", "info"])
+def test_a_full_standard_output_is_one_line_and_exit_code_2(picture, tmp_path, words) -> None:
+    done = shell(f"analogy {words} >/dev/full", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "analogy: standard output cannot be written to (No space left on device)\n"
+    if "transfer" in words:
+        assert (tmp_path / "out" / "settings.json").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_stream_that_is_given_up_says_nothing_more_as_the_program_ends(tmp_path) -> None:
+    code = """
+import sys
+from analogy.apps.streams import give_up
+sys.stdout.write("kept in a buffer")
+give_up(sys.stdout)
+"""
+    with Path("/dev/full").open("wb") as full:
+        buffered = os.environ | {"PYTHONUNBUFFERED": ""}
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, env=buffered)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_the_exit_code_is_right_where_nothing_can_be_said(picture, tmp_path) -> None:
+    for words in ("transfer none.png a.png -o out", "transfer a.png", "nonsense"):
+        for closed in ("2>&-", "2>/dev/full", ">&- 2>&-"):
+            assert shell(f"analogy {words} {closed}", tmp_path).returncode == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_picture_that_standard_output_cannot_take_is_one_line(picture, tmp_path) -> None:
+    done = shell(f"analogy transfer a.png a.png -o - -q {FAST} >/dev/full", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "analogy: <stdout>: cannot be written (No space left on device)\n"
+
+
+def test_a_reader_that_goes_away_leaves_no_traceback(picture, tmp_path) -> None:
+    done = shell("analogy transfer --help | true; analogy models list | true", tmp_path)
+    assert done.stderr == ""
+
+
+def test_a_name_that_standard_output_cannot_hold_is_escaped(picture, tmp_path) -> None:
+    done = shell(f"analogy transfer a.png a.png -o 日本 {FAST}", tmp_path, PYTHONIOENCODING="latin-1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("\\u65e5\\u672c: ")
+    assert (tmp_path / "日本" / "a_prime.png").exists()
+
+
+def test_a_name_with_control_characters_does_not_reach_the_terminal(picture, tmp_path) -> None:
+    done = shell(f"analogy transfer a.png a.png -o \"$(printf 'x\\033[2J\\ny')\" {FAST}", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("x\\x1b[2J\\ny: ")
+    assert done.stdout.count("\n") == 1
+
+
+def test_libraries_do_not_reach_the_terminal(tmp_path, picture) -> None:
+    """libtiff complains about a damaged file by itself."""
+    Image.open(picture).save(tmp_path / "x.tif", compression="tiff_adobe_deflate")
+    content = bytearray((tmp_path / "x.tif").read_bytes())
+    content[200:220] = bytes(20)
+    (tmp_path / "x.tif").write_bytes(content)
+    done = shell(f"analogy transfer x.tif a.png -o out {FAST}", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("analogy: A (x.tif): damaged or truncated, it cannot be decoded")
+    assert done.stderr.count("\n") == 1
+    assert "ZIPDecode" in shell(f"analogy transfer x.tif a.png -o out -v {FAST}", tmp_path).stderr  # if it is wanted
+
+
+def test_what_python_writes_arrives_while_libraries_are_kept_silent(capfd) -> None:
+    with pytest.raises(RuntimeError), streams.libraries_kept_silent():
+        os.write(2, b"a library\n")
+        raise RuntimeError
+    os.write(2, b"afterwards\n")
+    assert capfd.readouterr().err == "afterwards\n"
+    code = """
+import os, sys
+from analogy.apps.streams import libraries_kept_silent
+with libraries_kept_silent():
+    os.write(2, b"a library\\n")
+    print("we", file=sys.stderr)
+print("we again", file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr == "we\nwe again\n"
