@@ -16,6 +16,15 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def shown(value: object) -> str:
+    """`repr(value)`, or its beginning; its type where there is none."""
+    try:
+        text = repr(value)
+    except Exception:  # of another's class, or of a number with too many digits
+        return f"a {type(value).__name__} that cannot be shown"
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
 class AnalogyError(Exception):
     """Base of all errors raised on purpose by this package. Its message is `printable`."""
 

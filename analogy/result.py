@@ -15,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from .errors import OutputError, SettingsError, enough_memory
-from .method.flow import consistency, write_flo, write_npz, write_text
+from .errors import OutputError, SettingsError, enough_memory, reason
+from .inputs import read_regular
+from .method.flow import consistency
+from .method.flow_files import write_flo, write_npz, write_text
 from .method.progress import Progress, StageReporter
 from .pictures.colour import to_8_bits
 from .pictures.files import as_path, atomic
@@ -29,6 +31,9 @@ MONTAGE_HEIGHT = 1080
 """Most rows of a montage, which is for looking at."""
 PREVIEW_HEIGHT = 300
 """Most rows of what a notebook shows of a result."""
+
+_MOST_BYTES = 1 << 20
+"""Of a settings.json, which has a thousand."""
 
 Pixels: TypeAlias = npt.NDArray[Any]
 """What a result consists of: NumPy's arrays (or CuPy's, where A was one)."""
@@ -253,11 +258,16 @@ def to_host(array: Any) -> np.ndarray:
 def read_record(path: str | os.PathLike[str]) -> tuple[Settings, str, str]:
     """Read a `settings.json`: the settings, the model's name and its checksum. Raises `SettingsError`."""
     try:
-        fields = json.loads(Path(path).read_text(encoding="utf-8"))
-        return Settings.from_dict(fields["settings"]), str(fields["model"]), str(fields["model_sha256"])
+        fields = json.loads(read_regular(path, _MOST_BYTES))
+        model, checksum = fields["model"], fields["model_sha256"]
+        if not isinstance(model, str) or not isinstance(checksum, str):
+            raise TypeError("the name or the checksum of its model is no text")
+        return Settings.from_dict(fields["settings"]), model, checksum
     except FileNotFoundError as error:
         raise SettingsError(f"{path}: there is no such file") from error
     except SettingsError as error:
         raise SettingsError(f"{path}: {error}") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SettingsError(f"{path}: not the settings.json of a result ({error})") from error
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read ({reason(error)})") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise SettingsError(f"{path}: not the settings.json of a result ({reason(error)})") from error

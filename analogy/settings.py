@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypedDict, Unpack, get_args
 
-from .errors import SettingsError
+from .errors import SettingsError, shown
 
 # Constants of the authors' released program, by level. Liao et al. 2017 give them in sections 4.2 and 4.3.
 PATCH_SIZE = {5: 3, 4: 3, 3: 3, 2: 5, 1: 5}
@@ -67,7 +67,10 @@ class Settings:
     search_iterations: int = _setting(4, "Iterations of the PatchMatch search at each level.", low=1, high=100)
     seed: int = _setting(0, "Seed of the random search; the same seed gives the same result.", low=0, high=2**32 - 1)
     max_pixels: int = _setting(
-        350_000, "Largest picture that the network sees, in pixels; larger ones are matched shrunken.", low=1024
+        350_000,
+        "Largest picture that the network sees, in pixels; larger ones are matched shrunken.",
+        low=1024,
+        high=10**9,
     )
     direction: Direction = _setting(
         "both",
@@ -79,23 +82,23 @@ class Settings:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            value, meta = getattr(self, field.name), field.metadata
+            value: Any = getattr(self, field.name)
+            meta = field.metadata
             kind = type(field.default)
             if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # a NumPy scalar
                 value = value.item()
                 object.__setattr__(self, field.name, value)
-            if kind is float and isinstance(value, int) and not isinstance(value, bool):
-                object.__setattr__(self, field.name, float(value))
-                value = float(value)
-            if type(value) is not kind:
-                raise SettingsError(f"{field.name} is {value!r}; it takes {_KINDS[kind]}")
+            if type(value) is not kind and not (kind is float and type(value) is int):
+                raise SettingsError(f"{field.name} is {shown(value)}; it takes {_KINDS[kind]}")
             if meta["choices"] and value not in meta["choices"]:
-                raise SettingsError(f"{field.name} is {value!r}; choose {' or '.join(map(str, meta['choices']))}")
+                raise SettingsError(f"{field.name} is {shown(value)}; choose {' or '.join(map(str, meta['choices']))}")
             if (meta["low"] is not None and not value >= meta["low"]) or (
                 meta["high"] is not None and not value <= meta["high"]
             ):
                 end = f" to {meta['high']}" if meta["high"] is not None else " or more"
-                raise SettingsError(f"{field.name} is {value!r}; it takes {meta['low']}{end}")
+                raise SettingsError(f"{field.name} is {shown(value)}; it takes {meta['low']}{end}")
+            if kind is float:  # not earlier: floats end, whole numbers do not
+                object.__setattr__(self, field.name, kind(value))
 
     @classmethod
     def of(cls, settings: SettingsLike | None) -> Settings:
@@ -116,17 +119,19 @@ class Settings:
     @classmethod
     def preset(cls, name: PresetName, **changes: Unpack[SettingsDict]) -> Settings:
         """The settings of a preset, with `changes`. Raises `SettingsError` for an unknown name."""
-        if name not in PRESETS:
-            raise SettingsError(f"unknown preset {name!r}; choose one of {', '.join(PRESETS)}")
+        if not isinstance(name, str) or name not in PRESETS:
+            raise SettingsError(f"unknown preset {shown(name)}; choose one of {', '.join(PRESETS)}")
         return cls.from_dict({**PRESETS[name], **changes})
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Settings:
         """`Settings(**values)`. Raises `SettingsError`, which names a key that is no setting."""
+        if not isinstance(values, Mapping):
+            raise SettingsError(f"settings is a {type(values).__name__}; it takes a dict of settings")
         known = [field.name for field in dataclasses.fields(cls)]
         unknown = [name for name in values if name not in known]
         if unknown:
-            raise SettingsError(f"unknown setting {unknown[0]!r}; there is {', '.join(known)}")
+            raise SettingsError(f"unknown setting {shown(unknown[0])}; there is {', '.join(known)}")
         return cls(**values)
 
 

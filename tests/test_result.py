@@ -1,6 +1,8 @@
 """A result's pictures as images, its files, and how it shows itself."""
 
 import io
+import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,8 @@ import analogy
 from analogy.errors import OutputError, SettingsError
 from analogy.method import progress
 from analogy.pictures.reading import read_picture
-from analogy.result import Result
+from analogy.result import Result, read_record
+from analogy.settings import Settings
 
 OPTIONS = {"inversion": "vote", "search_iterations": 1}
 
@@ -171,3 +174,46 @@ def test_saving_is_told_while_a_file_is_written_and_can_be_ended_there(engine, t
     with pytest.raises(Stop):
         result.save(tmp_path / "stopped", progress=stop)
     assert list((tmp_path / "stopped").iterdir()) == []
+
+
+# The settings of a result, read again
+
+RECORD = {"settings": {"seed": 5}, "model": "vgg19-compact", "model_sha256": "ab"}
+
+
+def written(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def test_a_record_is_read_from_a_plain_file(tmp_path: Path) -> None:
+    path = written(tmp_path / "settings.json", json.dumps(RECORD))
+    assert read_record(path) == (Settings(seed=5), "vgg19-compact", "ab")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "", "null", "[]", "5", "1e400", "\0", b"\xff\xfe\x00", "[" * 100_000, '{"a":' * 100_000, "1" * 5000, "{}",
+        json.dumps(RECORD | {"settings": []}), json.dumps(RECORD | {"settings": "abc"}),
+        json.dumps(RECORD | {"settings": {"seed": 10**400}}), json.dumps(RECORD | {"settings": {"ratio": 10**400}}),
+        json.dumps(RECORD | {"settings": {"\n\x1b": 1}}), json.dumps(RECORD | {"model": {}}),
+        json.dumps(RECORD | {"model_sha256": None}), '{"settings": {"ratio": 1e999}, "model": "m", "model_sha256": "x"}',
+        " " * (1 << 20) + json.dumps(RECORD),
+    ],
+)  # fmt: skip
+def test_what_is_no_record_is_refused_in_one_short_line(tmp_path: Path, content) -> None:
+    path = written(tmp_path / "settings.json", content)
+    with pytest.raises(SettingsError) as caught:
+        read_record(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < len(str(path)) + 300
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes a pipe")
+def test_a_record_is_read_from_no_pipe_and_no_device(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, kind in ((tmp_path / "pipe", "a pipe"), ("/dev/zero", "a device")):
+        with pytest.raises(SettingsError, match=f"cannot be read .it is {kind}, not a file"):
+            read_record(path)

@@ -13,7 +13,7 @@ import click
 
 from .. import __version__
 from ..backends import Device
-from ..errors import AnalogyError, DeviceError, ModelError, printable, reason
+from ..errors import AnalogyError, DeviceError, ModelError, printable, reason, shown
 from ..networks.cards import read_card
 from ..networks.models import DEFAULT, locate
 from ..settings import Settings
@@ -123,6 +123,8 @@ def transfer(a: str, b_prime: str, output: str, preset: str | None, record: Path
         from ..result import read_record
 
         base, recorded, sha256 = read_record(record)
+        if not model and (Path(recorded).name != recorded or recorded.startswith("~")):
+            raise ModelError(f"{record} names the model {shown(recorded)}, a path: if you trust it, say --model")
         model = model or recorded
     model = model or DEFAULT
     if sha256 and read_card(locate(model)).fingerprint != sha256:
@@ -151,14 +153,16 @@ def demo(output: str, model: str | None, device: str, threads: int | None, max_i
 @cli.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The picture to write.")
-@click.option("--width", type=click.IntRange(1), help="Width of the field, which a .txt does not hold.")
+@click.option("--width", type=click.IntRange(1, 99_999), help="Width of the field, which a .txt does not hold.")
 def flow(file: Path, output: Path, width: int | None) -> None:
     """Draw a field (.npz, .flo or .txt) in the usual colour wheel: hue is direction, strength is distance."""
-    from ..method import flow as fields
+    from ..method.flow import colour
+    from ..method.flow_files import read
+    from ..pictures.files import as_path
     from ..pictures.writing import write_picture
 
-    write_picture(output, fields.colour(fields.read(file, width)))
-    click.echo(str(output))
+    write_picture(as_path(output), colour(read(file, width)))
+    click.echo(printable(str(output)))
 
 
 @cli.group()

@@ -1,4 +1,4 @@
-"""Correspondences as data: fields as files, as displacements and as colours; and pictures warped along a field.
+"""Correspondences as data: fields as displacements and as colours; and pictures warped along a field.
 
 A field (nnf) is (H, W, 2) int32: [y, x] holds the (row, column) of the match. A flow is (H, W, 2) float32: [y, x] holds
 the displacement (dx, dy) = match - position, in pixels, x first, as files of optical flow have it. Between pictures of
@@ -8,24 +8,15 @@ different sizes, too, a displacement is the plain difference of the two position
 from __future__ import annotations
 
 import operator
-import os
-import zipfile
-import zlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import ImageError
-from ..pictures.files import atomic
+from ..errors import ImageError, shown
 
-FLO_MAGIC = b"PIEH"
-"""202021.25 as a little-endian float32 (Middlebury's .flo format)."""
 UNKNOWN = 1e9
 """Displacements above this (Middlebury), and those that are not numbers, count as unknown."""
-_LARGEST_SIDE = 99999  # as in Middlebury's own reader
-
 CORNERS = ((255, 0, 0), (255, 255, 0), (0, 255, 0), (0, 255, 255), (0, 0, 255), (255, 0, 255))
 """Red, yellow, green, cyan, blue, magenta."""
 STEPS = (15, 6, 4, 11, 13, 6)
@@ -34,7 +25,7 @@ STEPS = (15, 6, 4, 11, 13, 6)
 
 def to_flow(nnf: np.ndarray) -> np.ndarray:
     """The displacements (H, W, 2) float32 of a field. Raises `ImageError` for another shape or dtype."""
-    nnf = _check_field(nnf)
+    nnf = check_field(nnf)
     flow = np.empty(nnf.shape, np.float32)
     flow[..., 0] = nnf[..., 1] - np.arange(nnf.shape[1])
     flow[..., 1] = nnf[..., 0] - np.arange(nnf.shape[0])[:, None]
@@ -43,110 +34,13 @@ def to_flow(nnf: np.ndarray) -> np.ndarray:
 
 def to_nnf(flow: np.ndarray) -> np.ndarray:
     """The field (H, W, 2) int32 of a flow, rounded. Raises `ImageError` for another shape, or unknown displacements."""
-    flow = _check_flow(flow)
+    flow = check_flow(flow)
     if _unknown(flow).any():
         raise ImageError("the flow has unknown displacements (not a number, or above 1e9), which no field can hold")
     places = np.rint(flow[..., ::-1]).astype(np.int32)
     places[..., 0] += np.arange(flow.shape[0], dtype=np.int32)[:, None]
     places[..., 1] += np.arange(flow.shape[1], dtype=np.int32)
     return places
-
-
-# Files
-
-
-def write_npz(path: str | os.PathLike[str], nnf: np.ndarray, distance: np.ndarray) -> None:
-    """NumPy's .npz with `nnf` (H, W, 2) int32 and `distance` (H, W) float32. Raises `ImageError`, `OutputError`."""
-    nnf = _check_field(nnf)
-    if distance.shape != nnf.shape[:2]:
-        raise ImageError(f"the distance of shape {distance.shape} does not fit the field of shape {nnf.shape}")
-    with atomic(path) as file:
-        np.savez_compressed(file, nnf=nnf.astype(np.int32), distance=distance.astype(np.float32))
-
-
-def write_flo(path: str | os.PathLike[str], nnf: np.ndarray) -> None:
-    """Middlebury's .flo: magic, width and height (int32), then (dx, dy) float32, row by row, all little-endian.
-
-    Raises `ImageError`, `OutputError`.
-    """
-    flow = to_flow(nnf)
-    with atomic(path) as file:
-        file.write(FLO_MAGIC + np.array([flow.shape[1], flow.shape[0]], "<i4").tobytes())
-        for row in flow.astype("<f4", copy=False):
-            file.write(row.tobytes())
-
-
-def write_text(path: str | os.PathLike[str], nnf: np.ndarray) -> None:
-    """The text of the authors' program (flowAB.txt): "dx dy" on each line, row by row. `ImageError`, `OutputError`."""
-    nnf = _check_field(nnf)
-    columns = np.arange(nnf.shape[1])
-    with atomic(path) as file:
-        for y, row in enumerate(nnf):
-            pairs = zip((row[:, 1] - columns).tolist(), (row[:, 0] - y).tolist(), strict=True)
-            file.write("".join(f"{dx} {dy}\n" for dx, dy in pairs).encode("ascii"))
-
-
-def read(path: str | os.PathLike[str], width: int | None = None) -> np.ndarray:
-    """The flow (H, W, 2) float32 in a .npz (its `nnf`), .flo or .txt file; `to_nnf` makes it a field again.
-
-    `width`: columns of the field, which the text alone does not know. Raises `ImageError`: missing or damaged file,
-    unknown suffix, or a text without `width`, or whose lines are no multiple of it.
-    """
-    path = Path(path)
-    readers = {".npz": _read_npz, ".flo": _read_flo, ".txt": lambda path: _read_text(path, width)}
-    if path.suffix.lower() not in readers:
-        raise ImageError(f"{path}: cannot read '{path.suffix}' files as a flow; known are {' '.join(readers)}")
-    try:
-        return readers[path.suffix.lower()](path)
-    except FileNotFoundError as error:
-        raise ImageError(f"{path}: there is no such file") from error
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from error
-
-
-def _read_npz(path: Path) -> np.ndarray:
-    with path.open("rb") as file:
-        try:
-            with np.load(file, allow_pickle=False) as arrays:
-                nnf = arrays["nnf"]
-        except KeyError as error:
-            raise ImageError(f"{path}: holds no array 'nnf'; give one that --flow has written") from error
-        except (ValueError, TypeError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-            raise ImageError(f"{path}: damaged, or not a .npz file") from error
-    try:
-        return to_flow(nnf)
-    except ImageError as error:
-        raise ImageError(f"{path}: {error}") from error
-
-
-def _read_flo(path: Path) -> np.ndarray:
-    data = path.read_bytes()
-    if data[:4] != FLO_MAGIC or len(data) < 12:
-        raise ImageError(f"{path}: not a .flo file; it must begin with 'PIEH', its width and its height")
-    width, height = (int(side) for side in np.frombuffer(data, "<i4", 2, 4))
-    if not (1 <= width <= _LARGEST_SIDE and 1 <= height <= _LARGEST_SIDE):
-        raise ImageError(f"{path}: damaged; it says that it is {width} x {height}")
-    if len(data) != 12 + width * height * 8:
-        expected = 12 + width * height * 8
-        raise ImageError(f"{path}: damaged; {width} x {height} takes {expected} bytes, it has {len(data)}")
-    return np.frombuffer(data, "<f4", offset=12).reshape(height, width, 2).astype(np.float32)
-
-
-def _read_text(path: Path, width: int | None) -> np.ndarray:
-    if width is None or width < 1:
-        raise ImageError(f"{path}: a text does not hold its size; give the width of the field, 1 or more, with it")
-    lines = path.read_bytes().splitlines()
-    if not any(line.strip() for line in lines):
-        raise ImageError(f"{path}: empty; it must have 'dx dy' on each line")
-    try:
-        flow = np.loadtxt(lines, np.float32, comments=None, ndmin=2, encoding="ascii")
-    except ValueError as error:
-        raise ImageError(f"{path}: damaged; it must have 'dx dy' on each line ({error})") from error
-    if flow.shape[1] != 2 or len(flow) % width:
-        raise ImageError(
-            f"{path}: {len(flow)} lines of {flow.shape[1]} numbers; a field {width} wide has a multiple of {width}, of 2 each"
-        )
-    return flow.reshape(-1, width, 2)
 
 
 # Colours
@@ -168,14 +62,14 @@ def colour(flow: np.ndarray, largest: float | None = None) -> np.ndarray:
     darker, unknown ones black. Right is red, down yellow, left blue, up violet (as in the code that Baker et al.
     published). Raises `ImageError` for another shape, or a `largest` that is not above zero.
     """
-    flow = _check_flow(flow)
+    flow = check_flow(flow)
     unknown = _unknown(flow)
     x, y = (np.where(unknown, np.float32(0), flow[..., c]).astype(np.float32) for c in range(2))
     length = np.hypot(x, y)
     if largest is None:
         largest = float(length.max()) or 1.0
-    if not 0 < largest < np.inf:
-        raise ImageError(f"the largest displacement is {largest!r}; it must be above zero")
+    if not isinstance(largest, (int, float, np.number)) or not 0 < largest < UNKNOWN * 2:
+        raise ImageError(f"the largest displacement is {shown(largest)}; it must be above zero, below {UNKNOWN * 2:g}")
     length /= np.float32(largest)
     table = wheel() / 255
     place = (np.arctan2(-y, -x) / np.float32(np.pi) + 1) * np.float32((len(table) - 1) / 2)
@@ -200,8 +94,8 @@ def warp(image: Any, nnf: Any, size_b: Sequence[int] | None = None) -> Any:
 
     Raises `ImageError` for other shapes, and if the field points outside `image` or `size_b`.
     """
-    nnf = _check_field(nnf)
-    _check_array(image, "an image")
+    nnf = check_field(nnf)
+    check_array(image, "an image")
     if image.ndim not in (2, 3) or 0 in image.shape:
         raise ImageError(f"cannot warp an array of shape {image.shape}; it must be (H, W) or (H, W, C)")
     rows, columns = nnf[..., 0], nnf[..., 1]
@@ -223,28 +117,35 @@ def consistency(nnf_ab: np.ndarray, nnf_ba: np.ndarray) -> np.ndarray:
     Raises `ImageError` if one field points outside the other: they must lie between pictures of the same two sizes.
     """
     cure = "give the two fields of one result"
-    _check_reach(_check_field(nnf_ab), _check_field(nnf_ba).shape, "nnf_ba", cure)
+    _check_reach(check_field(nnf_ab), check_field(nnf_ba).shape, "nnf_ba", cure)
     _check_reach(nnf_ba, nnf_ab.shape, "nnf_ab", cure)
     round_trip = to_flow(warp(nnf_ba, nnf_ab))
     return np.hypot(round_trip[..., 0], round_trip[..., 1])
 
 
-def _check_array(array: Any, what: str) -> None:
-    if not hasattr(array, "ndim") or not hasattr(array, "dtype"):
+def check_array(array: Any, what: str) -> None:
+    if not isinstance(getattr(array, "ndim", None), int) or not hasattr(array, "dtype"):
         raise ImageError(f"{what} is an array, this is a {type(array).__name__}; pass numpy.asarray of it")
+
+
+def _kind(array: Any) -> str:
+    """NumPy's letter for the kind of a dtype; "?" for those of another library."""
+    return str(getattr(array.dtype, "kind", "?"))
 
 
 def _check_size(size: Any) -> tuple[int, int]:
     try:
         rows, columns = (operator.index(side) for side in size)
     except (TypeError, ValueError) as error:
-        raise ImageError(f"size_b is {size!r:.100}; it takes two whole numbers, (rows, columns)") from error
+        raise ImageError(f"size_b is {shown(size)}; it takes two whole numbers, (rows, columns)") from error
+    if not (0 < rows < 2**31 and 0 < columns < 2**31):
+        raise ImageError(f"size_b is {shown(size)}; no picture has that size")
     return rows, columns
 
 
-def _check_field(nnf: Any) -> Any:
-    _check_array(nnf, "a field")
-    if nnf.ndim != 3 or nnf.shape[2] != 2 or nnf.dtype.kind not in "iu" or 0 in nnf.shape:
+def check_field(nnf: Any) -> Any:
+    check_array(nnf, "a field")
+    if nnf.ndim != 3 or nnf.shape[2] != 2 or _kind(nnf) not in "iu" or 0 in nnf.shape:
         raise ImageError(f"a field is (H, W, 2) of whole numbers; this is {nnf.shape} of {nnf.dtype}")
     return nnf
 
@@ -256,9 +157,9 @@ def _check_reach(nnf: Any, size: tuple[int, ...], whose: str, cure: str) -> None
             raise ImageError(f"{whose} has {size[axis]} {side}, but the field points to {side} {low} to {high}; {cure}")
 
 
-def _check_flow(flow: np.ndarray) -> np.ndarray:
-    _check_array(flow, "a flow")
-    if flow.ndim != 3 or flow.shape[2] != 2 or flow.dtype.kind not in "iuf" or 0 in flow.shape:
+def check_flow(flow: np.ndarray) -> np.ndarray:
+    check_array(flow, "a flow")
+    if flow.ndim != 3 or flow.shape[2] != 2 or _kind(flow) not in "iuf" or 0 in flow.shape:
         raise ImageError(f"a flow is (H, W, 2) of numbers; this is {flow.shape} of {flow.dtype}")
     return flow
 

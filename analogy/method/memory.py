@@ -40,10 +40,23 @@ def check(
         cure = "make the pictures smaller"
         if _matching(widths, working) > _painting(full):
             cure = f"lower max_pixels (now {settings.max_pixels})"
-        raise MemoryLimitError(
-            f"{label}: with {full[-1][0] * full[-1][1] / 1e6:.4g} megapixels this takes about {need / 1e9:.1f} GB of memory "
-            f"and {free / 1e9:.1f} GB are free; {cure}, or close other programs"
-        )
+        raise _too_little(f"{label}: with {full[-1][0] * full[-1][1] / 1e6:.4g} megapixels", need, free, cure)
+
+
+def check_host(need: float, label: str, cure: str) -> None:
+    """Raise `MemoryLimitError` if `need` bytes are not free on the host. `label`: what takes them."""
+    import psutil
+
+    free = psutil.virtual_memory().available
+    if need > free:
+        raise _too_little(label, need, free, cure)
+
+
+def _too_little(label: str, need: float, free: float, cure: str) -> MemoryLimitError:
+    return MemoryLimitError(
+        f"{label} this takes about {need / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free; {cure}, or close other "
+        "programs"
+    )
 
 
 def _matching(widths: Sequence[int], working: Sequence[Size]) -> float:

@@ -180,6 +180,8 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list, str]]:
     text.write_text("I am not a picture")
     image.save(cut)
     cut.write_bytes(cut.read_bytes()[:900])
+    elsewhere = folder / "elsewhere.json"
+    elsewhere.write_text(json.dumps({"settings": {}, "model": "../elsewhere", "model_sha256": "ab"}))
     (folder / "file").write_text("in the way")
     broken = folder / "broken-model"
     shutil.copytree(locate(DEFAULT), broken)
@@ -200,6 +202,8 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list, str]]:
         "damaged model": ([good, good, *out, "--model", broken], "damaged"),
         "lacking model": ([good, good, *out, "--model", lacking], "lacks features.onnx"),
         "settings": ([good, good, *out, "--settings", text], "not the settings.json"),
+        "settings device": ([good, good, *out, "--settings", "/dev/zero"], "it is a device, not a file"),
+        "settings model": ([good, good, *out, "--settings", elsewhere], "a path: if you trust it, say --model"),
         "mask": ([good, good, *out, "--mask-a", good], "there is a mask for A and none for B'"),
         "ratio": ([good, good, *out, "--ratio", "7"], "ratio is 7"),
         "device": ([good, good, *out, "--device", "tpu"], "tpu"),
@@ -216,8 +220,9 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list, str]]:
 
 KINDS = "missing, not a picture, truncated, too small, folder, output, gif, preset, model, damaged model, lacking model"
 KINDS += (
-    ", settings, mask, ratio, device, address, address out, line end, suffix alone, jpeg2000, wide, wide webp, bound"
+    ", settings, settings device, settings model, mask, ratio, device, address, address out, line end, suffix alone"
 )
+KINDS += ", jpeg2000, wide, wide webp, bound"
 
 
 @pytest.mark.parametrize("kind", KINDS.split(", "))
