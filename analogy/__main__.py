@@ -1,5 +1,15 @@
-"""python -m analogy"""
+"""Where the command begins: analogy, or python -m analogy."""
 
-from .apps.cli import main
+from .apps import process
 
-main()
+
+def main() -> None:
+    """Run the command. Signals are handled before anything else is loaded."""
+    process.take_over()
+    from .apps.cli import main
+
+    main()
+
+
+if __name__ == "__main__":
+    main()

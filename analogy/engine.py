@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, Unpack, overload
 
 import numpy as np
 
-from .backends import Array, Device, Size, Tick, get_backend
+from .backends import Array, Device, Size, Tick, check_device, get_backend
 from .errors import DeviceError, ModelError, SettingsError, enough_memory
 from .method import admission, costs, guidance, photo
 from .method.features import LEVELS, Features, as_floats, level_size
@@ -62,7 +62,7 @@ class Engine:
 
     model             a name that `analogy models list` shows, or the folder of a model (str or path)
     device            "auto", "cpu" or "cuda"
-    threads           CPU threads; None for one per core
+    threads           CPU threads, 1 to 256; None for one per core
     max_input_pixels  most pixels of A and of B', refused before they are decoded; None for what the memory allows
 
     Raises `ModelError` if the model cannot be used, `DeviceError` if the device cannot, `SettingsError` for a bound that is
@@ -297,6 +297,6 @@ def transfer(
     Keeps the engine for the next call.
     """
     most = admission.check_bound(max_input_pixels)
-    engine = _engine(_name(model), device, threads, most, os.getpid())
+    engine = _engine(_name(model), *check_device(device, threads), most, os.getpid())
     result: Result = engine.transfer(a, b_prime, settings, **options)
     return result

@@ -224,6 +224,17 @@ def test_a_callback_can_end_a_transfer_in_the_middle_of_a_stage(engine: Engine, 
         (lambda e: analogy.transfer("a.png", "b.png", model=[]), ModelError, r"model is \[\]; it takes"),
         (lambda e: Engine("vgg99"), ModelError, "no model 'vgg99'; there is vgg19-compact"),
         (lambda e: Engine(device="tpu"), DeviceError, "unknown device 'tpu'"),
+        (lambda e: Engine(device=["cpu"]), DeviceError, r"unknown device \['cpu'\]; choose one of auto, cpu, cuda"),
+        (lambda e: analogy.transfer("a.png", "b.png", device=[]), DeviceError, r"unknown device \[\]"),
+        (lambda e: analogy.transfer("a.png", "b.png", threads=[2]), DeviceError, r"threads is \[2\]; it takes"),
+        *(
+            (
+                lambda e, threads=threads: Engine(threads=threads),
+                DeviceError,
+                r"threads is .*; it takes .* from 1 to 256",
+            )
+            for threads in (0, -1, 2.5, "2", True, 257, 10_000, 10**400)
+        ),
     ],
 )
 def test_bad_input_is_refused_in_one_line_that_names_it(engine: Engine, call, error, words) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -17,7 +18,7 @@ from ..errors import AnalogyError, DeviceError, ModelError, printable, reason, s
 from ..networks.cards import read_card
 from ..networks.models import DEFAULT, locate
 from ..settings import Settings
-from . import streams
+from . import process, streams
 from .display import Display
 from .options import (
     MATCHING,
@@ -36,7 +37,6 @@ from .streams import complain
 
 BAD_INPUT = 2
 """Exit code for what the user can mend; the same as for a wrong option."""
-INTERRUPTED = 130
 _EXAMPLES = Path(__file__).parents[1] / "examples"
 EXAMPLE_PAIR = _EXAMPLES / "astronaut.jpg", _EXAMPLES / "lovelace.jpg"
 
@@ -61,7 +61,8 @@ class _Group(click.Group):
         try:
             return super().invoke(context)
         except AnalogyError as error:
-            complain(f"analogy: {error}")
+            if not process.interrupted():
+                complain(f"analogy: {error}")
         except MemoryError:
             complain("analogy: there is not enough memory; close other programs, or make the pictures smaller")
         sys.exit(BAD_INPUT)
@@ -328,21 +329,28 @@ def _small_transfer(device: Device) -> Any:
     return Engine(device=device).transfer(*EXAMPLE_PAIR, max_pixels=10_000).a_prime
 
 
-def main() -> None:
-    """Entry point; Ctrl-C leaves no half file and exits with 130."""
+def main() -> NoReturn:
+    """Run the command line, and end the process: what goes wrong is one line, with exit code 2."""
+    process.loaded()
     streams.prepare()
+    code = BAD_INPUT
     try:
         cli.main(prog_name="analogy", standalone_mode=False)
+        code = 0
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
     except click.ClickException as error:
+        code = error.exit_code
         try:
             error.show()
         except OSError:
             streams.give_up(sys.stderr)
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        complain("analogy: interrupted")
-        sys.exit(INTERRUPTED)
     except OSError as error:  # others are errors of this package by now
         streams.give_up(sys.stdout)
         complain(f"analogy: standard output cannot be written to ({reason(error)})")
-        sys.exit(BAD_INPUT)
+    except BaseException as error:
+        if isinstance(error, ImportError) and re.search("map segment|allocate memory", str(error)):
+            complain("analogy: there is not enough memory to begin; close other programs")
+        elif not process.interrupted():
+            raise
+    process.leave(code)

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from ..method.progress import Progress
+from . import process
 from .streams import give_up, libraries_kept_silent
 
 _WIDE = "{desc:9} {bar} {percentage:3.0f}%  {elapsed}, {remaining} left"
@@ -63,6 +64,8 @@ class Display:
         """The callback for a run that makes this share of the whole."""
 
         def show(progress: Progress) -> None:
+            if process.interrupted():  # and something has swallowed the exception
+                raise SystemExit
             if progress.stage == "done":
                 return
             try:

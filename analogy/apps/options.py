@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 import click
 
-from ..backends import DEVICES
+from ..backends import DEVICES, MOST_THREADS
 from ..errors import AnalogyError
 from ..networks.models import DEFAULT, installed
 from ..settings import PRESET_HELP, PRESETS, PresetName, Settings
@@ -120,7 +120,7 @@ def engine_options(command: Command) -> Command:
                shell_complete=_complete_model),
         option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, group=MACHINE,
                help="Where to compute; auto takes CUDA where it works."),
-        option("--threads", type=click.IntRange(1), help="CPU threads.  [default: one per core]", group=MACHINE),
+        option("--threads", type=click.IntRange(1, MOST_THREADS), help="CPU threads.  [default: one per core]", group=MACHINE),
         option("--max-input-pixels", type=int, group=MACHINE,
                help="Refuse larger pictures, before they are decoded.  [default: what the memory allows]"),
     ]  # fmt: skip

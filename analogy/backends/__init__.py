@@ -23,9 +23,10 @@ May import: `errors`. NumPy is imported at once; Numba, CuPy and ONNX Runtime on
 from __future__ import annotations
 
 import logging
+import operator
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, cast, get_args
 
 from ..errors import DeviceError
 
@@ -45,6 +46,9 @@ MOST_PATCH = 7
 
 Device = Literal["auto", "cpu", "cuda"]
 DEVICES = get_args(Device)
+
+MOST_THREADS = 256
+"""More than a machine has cores, and few enough to be started."""
 
 _log = logging.getLogger("analogy")
 
@@ -151,17 +155,33 @@ class Backend(Protocol):
         ...
 
 
+def check_device(device: Any, threads: Any) -> tuple[Device, int | None]:
+    """A device and a number of threads as a caller gives them. Raises `DeviceError` for what `get_backend` does not take."""
+    if not isinstance(device, str) or device not in DEVICES:
+        raise DeviceError(f"unknown device {device!r:.100}; choose one of {', '.join(DEVICES)}")
+    if threads is None:
+        return cast(Device, device), None
+    try:
+        count = operator.index(threads)
+    except TypeError:
+        count = 0
+    if isinstance(threads, bool) or not 1 <= count <= MOST_THREADS:
+        raise DeviceError(f"threads is {threads!r:.100}; it takes a whole number from 1 to {MOST_THREADS}, or None")
+    return cast(Device, device), count
+
+
 def get_backend(device: Device = "auto", threads: int | None = None) -> Backend:
-    """The backend of `device`: "cpu", "cuda", or "auto" (CUDA if it works, else the CPU). `threads`: as for `CpuBackend`.
+    """The backend of `device`: "cpu", "cuda", or "auto" (CUDA if it works, else the CPU).
+
+    `threads`: how many the CPU backend starts, 1 to `MOST_THREADS`; None for one per available core.
 
     If "auto" falls back to the CPU although CuPy is installed, one logged line says why. Without CuPy nobody meant to use
     a GPU, and there is nothing to explain.
 
-    Raises `DeviceError` for an unknown name. If "cuda" was asked for and cannot be used, its message names the cause and
-    the cure.
+    Raises `DeviceError` for an unknown name, and for another number of threads. If "cuda" was asked for and cannot be used,
+    its message names the cause and the cure.
     """
-    if device not in DEVICES:
-        raise DeviceError(f"unknown device {device!r}; choose one of {', '.join(DEVICES)}")
+    device, threads = check_device(device, threads)
     if device != "cpu":
         try:
             from .cuda import CudaBackend

@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -19,6 +20,9 @@ from . import Tick, compiled
 _log = logging.getLogger("analogy")
 
 _COMPILE_NOTICE_SECONDS = 1.0
+_RESERVED_FOR_THREADS = 600_000_000
+"""Bytes of addresses that the C library sets aside for the stacks and the heaps of threads, ours and ONNX Runtime's. They are
+not used, but count where a process has a bound on its addresses."""
 
 
 class CpuBackend:
@@ -58,7 +62,15 @@ class CpuBackend:
     def free_memory(self) -> int:
         import psutil
 
-        return psutil.virtual_memory().available
+        free = psutil.virtual_memory().available
+        with suppress(ImportError):  # not on Windows
+            import resource
+
+            bound, _ = resource.getrlimit(resource.RLIMIT_AS)  # what `ulimit -v` sets
+            if bound != resource.RLIM_INFINITY:
+                taken = psutil.Process().memory_info().vms + _RESERVED_FOR_THREADS
+                free = min(free, max(0, bound - taken))
+        return free
 
     def join(self, f, g):
         h, w, c = f.shape
@@ -108,16 +120,20 @@ class CpuBackend:
         plain = [arg.ctypes.data if isinstance(arg, np.ndarray) else arg for arg in args]
         count = min(rows, max(4 * self.threads, rows // 32))
         edges = [rows * i // count for i in range(count + 1)]
-        futures = [self._pool.submit(run, y0, y1, *plain) for y0, y1 in pairwise(edges)]
+
+        def band(y0: int, y1: int, arrays: Any = args) -> None:
+            """Holds the arrays, of which the kernel has addresses: they live until it ends, whatever else is interrupted."""
+            run(y0, y1, *plain)
+
+        futures = [self._pool.submit(band, y0, y1) for y0, y1 in pairwise(edges)]
         try:
             for done, future in enumerate(futures, 1):
                 future.result()
                 if tick:
                     tick(done / count)
         finally:
-            for future in futures:  # after an interrupt, do not begin the rest ..
+            for future in futures:  # after an interrupt, do not begin the rest
                 future.cancel()
-            wait([future for future in futures if not future.cancelled()])  # .. and let the arrays outlive what runs
 
 
 def _cores() -> int:

@@ -6,6 +6,7 @@ A session is made when it is first needed, and kept. A graph that a run does not
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -206,7 +207,8 @@ def _load(path: Path, backend: Backend) -> Any:
     if threads:
         options.intra_op_num_threads = threads
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=backend.providers)
+        # Without a fallback, of which it would tell on standard output.
+        session = onnxruntime.InferenceSession(str(path), options, providers=backend.providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's own exceptions share no public base class
         why = first_line(error)
         raise _shortage(error) or ModelError(
@@ -222,7 +224,7 @@ def _load(path: Path, backend: Backend) -> Any:
 def _shortage(error: BaseException) -> MemoryLimitError | None:
     """The error to raise if ONNX Runtime had too little memory; it has no exception of its own for that."""
     words = first_line(error)
-    if isinstance(error, MemoryError) or "bad_alloc" in words or "Failed to allocate memory" in words:
+    if isinstance(error, MemoryError) or re.search("bad_alloc|(Failed to|Cannot) allocate memory", words):
         return MemoryLimitError(
             f"the network needs more memory than there is ({words}); lower max_pixels, or close other programs"
         )

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import struct
 import subprocess
 import sys
@@ -250,26 +249,6 @@ def test_a_decompression_bomb_is_refused_in_one_line(tmp_path: Path, pair) -> No
     assert done.exit_code == 2
     assert len(done.stderr.strip().splitlines()) == 1
     assert "too large" in done.stderr
-
-
-@pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
-def test_an_interrupted_transfer_leaves_no_file_and_exits_with_130(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    big = tmp_path / "big.png"
-    Image.fromarray(rng.integers(0, 256, (590, 590, 3)).astype(np.uint8)).save(big)
-    process = subprocess.Popen(
-        [*COMMAND, "transfer", big, big, "-o", tmp_path / "out", "--preset", "paper", "--device", "cpu"],
-        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    while not (tmp_path / "out").is_dir():  # made just before the work begins
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.05)
-    time.sleep(1)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert err.strip().splitlines()[-1] == "analogy: interrupted"
-    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_folder_holds_the_files_of_the_last_run_alone(pair, tmp_path: Path) -> None:

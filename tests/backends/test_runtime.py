@@ -50,10 +50,9 @@ def test_the_demo_opens_no_connection_and_leaves_nothing_in_the_home_folder(tmp_
     home, out = tmp_path / "home", tmp_path / "out"
     home.mkdir()
     code = f"""
-import sys, time
-sys.argv = ["analogy", "demo", "--device", "cpu", "-o", {str(out)!r}]
-from analogy.apps.cli import main
-main()
+import time
+from analogy.apps.cli import cli
+cli.main(["demo", "--device", "cpu", "-o", {str(out)!r}], standalone_mode=False)
 time.sleep({SECONDS_TO_A_CONNECTION})
 """
     done = without_network(sys.executable, "-c", code, HOME=str(home))

@@ -1,0 +1,76 @@
+"""The command as a process: its signals, and how it ends.
+
+Ctrl-C (SIGINT) and SIGTERM end it at any moment, with one line and the exit code 130 or 143. While the command is still
+loading there is nothing to put away, and it ends at once: an exception in the middle of an import can become any other.
+After that the first signal is a `SystemExit`, so that files in the making are put away, and later ones change nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import suppress
+from types import FrameType
+from typing import NoReturn
+
+_WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+_loading = True
+_ended_by = 0
+"""The signal that ends the process, as soon as there is one."""
+
+
+def take_over() -> None:
+    """Handle the signals, but those that whoever started the process ignores."""
+    for number in _WORDS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end)
+
+
+def loaded() -> None:
+    """From now on a signal unwinds what runs."""
+    global _loading
+    _loading = False
+
+
+def interrupted() -> bool:
+    """Whether a signal ends the process. Whatever goes wrong from then on is its doing."""
+    return _ended_by != 0
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with this code, or with that of the signal that ends it.
+
+    At once: nothing is left to be done, and another signal while Python is taken down would be a traceback.
+    """
+    if not _ended_by:
+        from . import streams
+
+        try:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except OSError as error:
+            streams.complain(f"analogy: standard output cannot be written to ({error.strerror})")
+            code = code or 2
+        os._exit(code)
+    line = f"analogy: {_WORDS[signal.Signals(_ended_by)]}\n"
+    with suppress(OSError):
+        os.write(2, (("\n" if os.isatty(2) else "") + line).encode())  # below the bar, or the ^C of the terminal
+    os._exit(128 + _ended_by)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    global _ended_by
+    if _ended_by:
+        return
+    _ended_by = number
+    if _loading:
+        leave(0)
+    # Where the exception is swallowed, in a finaliser or in the middle of an import, Python would tell of it.
+    sys.excepthook = _say_nothing
+    sys.unraisablehook = _say_nothing
+    raise SystemExit
+
+
+def _say_nothing(*error: object) -> None:
+    pass

@@ -1,0 +1,101 @@
+"""A second Ctrl-C, in a program that uses the library: nothing is freed that another thread still writes to."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from analogy.backends import compiled
+from analogy.backends.cpu import CpuBackend
+from analogy.method.features import Features
+from analogy.networks.models import DEFAULT, locate
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals to a thread")
+
+
+class Slow:
+    """Work that has begun, in another thread, and goes on until it is let go."""
+
+    def __init__(self) -> None:
+        self.begun, self.may_end = threading.Event(), threading.Event()
+
+    def __call__(self, *arguments: Any) -> None:
+        self.begun.set()
+        self.may_end.wait(60)
+
+
+def interrupt_twice(work: Callable[[], object], slow: Slow) -> None:
+    main = threading.main_thread().ident
+
+    def interrupt() -> None:
+        slow.begun.wait(60)
+        for _ in range(2):
+            time.sleep(0.2)
+            signal.pthread_kill(main, signal.SIGINT)
+
+    interrupter = threading.Thread(target=interrupt)
+    interrupter.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            work()
+            pytest.fail("was not interrupted")
+        while interrupter.is_alive():  # where the first alone has ended the waiting
+            time.sleep(0.01)
+    except KeyboardInterrupt:
+        pass
+    interrupter.join()
+    gc.collect()
+
+
+def until_freed(arrays: list[weakref.ref]) -> None:
+    until = time.monotonic() + 30
+    while any(array() is not None for array in arrays):
+        assert time.monotonic() < until, "the arrays are kept for ever"
+        gc.collect()
+        time.sleep(0.01)
+
+
+class SlowSession:
+    def __init__(self, slow: Slow):
+        self.run_with_iobinding = slow
+
+    def io_binding(self) -> SlowSession:
+        return self
+
+    def bind_input(self, *arguments: Any) -> None:
+        pass
+
+    bind_output = bind_input
+
+
+def test_arrays_outlive_a_run_of_the_network_whose_waiting_is_interrupted_twice(monkeypatch) -> None:
+    slow, arrays = Slow(), list[weakref.ref]()
+    network = Features(locate(DEFAULT), CpuBackend(1))
+    monkeypatch.setitem(network._sessions, "slow.onnx", SlowSession(slow))
+    monkeypatch.setattr(CpuBackend, "pointer", lambda backend, array: arrays.append(weakref.ref(array)))
+    interrupt_twice(lambda: network.run("slow.onnx", {"x": np.zeros(1000, np.float32)}, {"y": (1000,)}), slow)
+    assert len(arrays) == 2
+    assert all(array() is not None for array in arrays)
+    slow.may_end.set()
+    until_freed(arrays)
+
+
+def test_arrays_outlive_a_kernel_whose_waiting_is_interrupted_twice(monkeypatch) -> None:
+    slow = Slow()
+    monkeypatch.setattr(compiled, "load", lambda: {"vote": slow})
+    made = [np.zeros((40, 40, 2), np.int32), np.zeros((40, 40, 8), np.float32)]
+    arrays = [weakref.ref(array) for array in made]
+    interrupt_twice(lambda: CpuBackend(2).vote(made.pop(0), made.pop(0), 3), slow)
+    assert made == []
+    assert all(array() is not None for array in arrays)
+    slow.may_end.set()
+    until_freed(arrays)
