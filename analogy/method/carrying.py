@@ -1,0 +1,164 @@
+"""A painted key frame carried through a film: where each pixel of a frame lies in the key frame, and what is painted there.
+
+Departure from Liao et al. 2017: that paper knows two pictures. Here A is a frame, B the key frame, and B' the painted key
+(Hertzmann et al. 2001, "Image Analogies", with B given). What moves is followed by the film's own motion; only what the key
+frame does not show is searched, by PatchMatch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..backends import Array, Backend, Size
+from . import nnf
+from .motion import agree, compose, inside, opencv, optical_flow, sample
+
+AGREEMENT = 1.5
+"""Pixels by which the ways to the key frame and back may differ."""
+VOTE = 5
+"""Patch size of the vote that paints a frame: it hides where neighbours come from different places of the key."""
+
+_PATCH, _SCALES, _ITERATIONS = 7, (4, 2, 1), {4: 3, 2: 2, 1: 2}
+"""The search for what the key frame does not show: patch size, how much the frames are shrunken, iterations at each scale."""
+_SEARCH_RADIUS = 8
+_LEAVING = 8.0
+"""What it costs to leave the place that a neighbouring frame found, times the squared distance, in sides of the frame. It
+is weighed against the squared difference of colours."""
+_OPEN, _DOUBT_PATCH = 0.3, 9
+"""Doubt about a pixel that the key frame does not show, and the patch over which differences of colour are averaged."""
+
+
+class Carrier:
+    """Follows a film away from a key frame, forwards or backwards, frame by frame.
+
+    flow  (H, W, 2) float32: from each pixel of the present frame to its place in the key frame, always within it
+    sure  (H, W) bool: where the ways to the key frame and back agree; elsewhere the place was carried along or searched
+    """
+
+    def __init__(self, backend: Backend, key_frame: np.ndarray, seed: int = 0):
+        """key_frame (H, W, 3) uint8: the film's own frame of which the key is a painting. `seed` is that of the search."""
+        self.backend, self.seed = backend, seed
+        self.key_frame = self.frame = key_frame
+        self.flow = np.zeros((*key_frame.shape[:2], 2), np.float32)
+        self.sure = np.ones(key_frame.shape[:2], bool)
+        self._back = self.flow
+
+    def advance(self, frame: np.ndarray) -> None:
+        """Go on to `frame`, the next one in the film (or the one before, on the way back)."""
+        step, step_back = optical_flow(frame, self.frame), optical_flow(self.frame, frame)
+        carried = compose(step, self.flow)
+        # From the key frame itself, so that small errors do not add up over the frames.
+        direct = optical_flow(frame, self.key_frame, carried)
+        self._back = optical_flow(self.key_frame, frame, compose(self._back, step_back))
+        self.sure = _shrink(agree(direct, self._back, AGREEMENT))
+        self.flow = np.where(self.sure[..., None], direct, carried)
+        self.frame = frame
+        if not self.sure.all():
+            known = self.sure | (agree(step, step_back, AGREEMENT) & inside(carried))
+            self._search(known)
+
+    def paint(self, painted: np.ndarray) -> np.ndarray:
+        """The present frame as `painted` (H, W, 3) float32, the key, would have it: (H, W, 3) float32.
+
+        A vote as in section 4.5 of Liao et al. 2017, with places between the pixels.
+        """
+        cv2 = opencv()
+        size, reach = self.flow.shape[1::-1], VOTE // 2
+        total = np.zeros_like(painted)
+        for y in range(-reach, reach + 1):
+            for x in range(-reach, reach + 1):
+                shift = np.array([[1, 0, x], [0, 1, y]], np.float32)
+                shifted = cv2.warpAffine(self.flow, shift, size, borderMode=cv2.BORDER_REPLICATE)
+                total += sample(painted, shifted)
+        return total / np.float32(VOTE * VOTE)
+
+    def doubt(self) -> np.ndarray:
+        """(H, W) float32, 0 or more: how far the present frame differs from what was found for it in the key frame.
+
+        The root of the mean squared difference of colours in 0..1, over small patches; more where the key frame does not
+        show what is in the frame.
+        """
+        found = sample(self.key_frame.astype(np.float32), self.flow) - self.frame
+        squared = (found * found).mean(axis=-1) / np.float32(255**2)
+        blurred = opencv().blur(np.dstack([squared, ~self.sure]).astype(np.float32), (_DOUBT_PATCH, _DOUBT_PATCH))
+        return np.sqrt(np.maximum(blurred[..., 0], 0)) + np.float32(_OPEN) * blurred[..., 1]
+
+    def _search(self, known: np.ndarray) -> None:
+        """Find places in the key frame for the pixels that are not sure: near the present ones, where they are `known`."""
+        cv2 = opencv()
+        size = self.flow.shape[:2]
+        flow = _extend(self.flow, known)
+        here = np.stack(np.mgrid[: size[0], : size[1]], axis=-1).astype(np.float32)
+        places = here + flow[..., ::-1]
+        frames = [frame.astype(np.float32) / 255 for frame in (self.frame, self.key_frame)]
+        field, coarser = None, size
+        for scale in _SCALES:
+            small = -(-size[0] // scale), -(-size[1] // scale)
+
+            def shrink(array: Any, small: Size = small, how: int = cv2.INTER_NEAREST) -> np.ndarray:
+                return cv2.resize(array, small[::-1], interpolation=how)
+
+            near = shrink(places) / scale
+            start = np.clip(np.rint(near), 0, np.subtract(small, 1)).astype(np.int32)
+            fixed = shrink(self.sure.astype(np.uint8))[..., None] > 0
+            if field is not None:
+                start = np.where(fixed, start, nnf.enlarge(self.backend, field, coarser, small, small))
+            query, key = _as_products(
+                *(shrink(frame, how=cv2.INTER_AREA) for frame in frames),
+                near,
+                _LEAVING * shrink(known.astype(np.float32)),
+            )
+            found, _ = nnf.search(
+                self.backend,
+                self.backend.asarray(query),
+                self.backend.asarray(key),
+                self.backend.asarray(start),
+                patch=_PATCH,
+                search_radius=max(small) // 2 if field is None else _SEARCH_RADIUS,
+                iterations=_ITERATIONS[scale],
+                seed=self.seed,
+                max_product=1e-3,
+            )
+            field, coarser = self.backend.asarray(np.where(fixed, start, self.backend.to_host(found))), small
+        found = self.backend.to_host(field).astype(np.float32)
+        moved = np.linalg.norm(found - places, axis=-1) > 1
+        searched = (found - here)[..., ::-1]
+        self.flow = np.where((~self.sure & moved)[..., None], searched, flow)
+
+
+def _as_products(frame: np.ndarray, key: np.ndarray, near: np.ndarray, cost: np.ndarray) -> tuple[Array, Array]:
+    """Maps whose product at two positions p, q is -|frame[p] - key[q]|^2 - cost[p] |near[p] - q|^2, distances in sides.
+
+    `near` (H, W, 2) float32 are places (row, column) in the key frame, `cost` (H, W) is 0 or more.
+    """
+    side = np.float32((key.shape[0] * key.shape[1]) ** 0.5)
+    places = np.stack(np.mgrid[: key.shape[0], : key.shape[1]], axis=-1).astype(np.float32) / side
+    near, cost, one = near / side, cost[..., None], np.ones((*key.shape[:2], 1), np.float32)
+
+    def square(x: np.ndarray) -> np.ndarray:
+        return (x * x).sum(axis=-1, keepdims=True)
+
+    query = [2 * frame, -square(frame) - cost * square(near), -one, 2 * cost * near, -cost]
+    target = [key, one, square(key), places, square(places)]
+    joined = (np.concatenate(parts, axis=-1).astype(np.float32) for parts in (query, target))
+    return next(joined), next(joined)
+
+
+def _extend(flow: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """`flow` where it is known; elsewhere that of the nearest known pixel. All of `flow` where nothing is."""
+    if not known.any():
+        return flow
+    cv2 = opencv()
+    _, labels = cv2.distanceTransformWithLabels(
+        (~known).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    of_label = np.zeros((labels.max() + 1, 2), np.float32)
+    of_label[labels[known]] = flow[known]
+    return np.where(known[..., None], flow, of_label[labels])
+
+
+def _shrink(mask: np.ndarray) -> np.ndarray:
+    """Without its outermost pixels: flow is smooth, and bleeds over the edges of what moves."""
+    return opencv().erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
