@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .engine import Engine, transfer
     from .errors import AnalogyError, DeviceError, ImageError, MemoryLimitError, ModelError, OutputError, SettingsError
+    from .film import Clip, PaintedFrame
     from .method.flow import warp
     from .method.progress import Progress
     from .result import Result
@@ -29,6 +30,7 @@ once, when it is loaded; so this is said before anything else is."""
 
 _DEFINED_IN = {
     "AnalogyError": "errors",
+    "Clip": "film",
     "DeviceError": "errors",
     "Engine": "engine",
     "ImageError": "errors",
@@ -36,6 +38,7 @@ _DEFINED_IN = {
     "ModelError": "errors",
     "OutputError": "errors",
     "PRESETS": "settings",
+    "PaintedFrame": "film",
     "Progress": "method.progress",
     "Result": "result",
     "Settings": "settings",
@@ -47,12 +50,14 @@ _DEFINED_IN = {
 __all__ = [
     "PRESETS",
     "AnalogyError",
+    "Clip",
     "DeviceError",
     "Engine",
     "ImageError",
     "MemoryLimitError",
     "ModelError",
     "OutputError",
+    "PaintedFrame",
     "Progress",
     "Result",
     "Settings",

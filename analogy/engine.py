@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias, Unpack, overload
@@ -12,6 +12,7 @@ import numpy as np
 
 from .backends import Array, Device, Size, Tick, check_device, get_backend
 from .errors import DeviceError, ModelError, SettingsError, enough_memory
+from .film import Clip
 from .method import admission, costs, guidance, photo
 from .method.features import LEVELS, Features, as_floats, level_size
 from .method.matching import Correspondences, match
@@ -19,6 +20,7 @@ from .method.painting import as_pixels, paint, vote_level
 from .method.progress import Progress, StageReporter, split
 from .networks.models import DEFAULT, locate
 from .pictures.colour import keep_colours
+from .pictures.frames import FramesLike, open_frames
 from .pictures.images import Picture, fitted_size, resize
 from .pictures.reading import PictureLike, read_picture
 from .result import Pixels, Result
@@ -208,6 +210,39 @@ class Engine:
             levels=level_pictures,
             seconds=report.seconds,
         )
+
+    def clip(
+        self,
+        frames: FramesLike,
+        settings: SettingsLike | None = None,
+        *,
+        keys: Mapping[int | str, PictureLike] | None = None,
+        style: PictureLike | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        **changes: Unpack[SettingOptions],
+    ) -> Clip:
+        """A film painted after one frame of it, or after a few: iterate over what this returns to get the frames.
+
+        frames    the path of a folder, or a pattern like "shot/*.png"; or a sequence of pictures
+        keys      frame -> its painting, of the film's size; a frame is called by its name (without suffix), or its number
+        style     in place of keys: a painting, in whose looks each shot's first frame is made its key
+        settings, changes   as for `transfer`. Only keys that are made here follow them: those of shots without one
+        progress  as for `transfer`
+
+        A shot without a key gets one from the nearest key. Needs the extra `video`.
+
+        Raises `ImageError` for a film, a key or a style that cannot be used, `SettingsError` for a setting, for a key of a
+        frame that does not exist, for both keys and style or none of them, and without the extra.
+        """
+        settings = Settings.from_dict(asdict(Settings.of(settings)) | changes)
+
+        def make_key(frame: np.ndarray, style: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
+            options: dict[str, Any] = {"direction": "ab"} if b is None else {"b": b}
+            return self.backend.to_host(self.transfer(frame, style, settings, **options).a_prime)
+
+        made_with = f"{self.network.card.fingerprint} {settings}"
+        film = open_frames(frames)
+        return Clip(self.backend, film, keys or {}, style, make_key, made_with, settings.seed, progress)
 
     def _paint(
         self,

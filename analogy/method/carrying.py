@@ -13,7 +13,7 @@ import numpy as np
 
 from ..backends import Array, Backend, Size
 from . import nnf
-from .motion import agree, compose, inside, opencv, optical_flow, sample
+from .motion import agree, compose, inside, opencv, optical_flow, refine, sample
 
 AGREEMENT = 1.5
 """Pixels by which the ways to the key frame and back may differ."""
@@ -50,8 +50,8 @@ class Carrier:
         step, step_back = optical_flow(frame, self.frame), optical_flow(self.frame, frame)
         carried = compose(step, self.flow)
         # From the key frame itself, so that small errors do not add up over the frames.
-        direct = optical_flow(frame, self.key_frame, carried)
-        self._back = optical_flow(self.key_frame, frame, compose(self._back, step_back))
+        direct = refine(frame, self.key_frame, carried)
+        self._back = refine(self.key_frame, frame, compose(self._back, step_back))
         self.sure = _shrink(agree(direct, self._back, AGREEMENT))
         self.flow = np.where(self.sure[..., None], direct, carried)
         self.frame = frame
@@ -90,7 +90,7 @@ class Carrier:
         cv2 = opencv()
         size = self.flow.shape[:2]
         flow = _extend(self.flow, known)
-        here = np.stack(np.mgrid[: size[0], : size[1]], axis=-1).astype(np.float32)
+        here = _positions(size)
         places = here + flow[..., ::-1]
         frames = [frame.astype(np.float32) / 255 for frame in (self.frame, self.key_frame)]
         field, coarser = None, size
@@ -105,11 +105,8 @@ class Carrier:
             fixed = shrink(self.sure.astype(np.uint8))[..., None] > 0
             if field is not None:
                 start = np.where(fixed, start, nnf.enlarge(self.backend, field, coarser, small, small))
-            query, key = _as_products(
-                *(shrink(frame, how=cv2.INTER_AREA) for frame in frames),
-                near,
-                _LEAVING * shrink(known.astype(np.float32)),
-            )
+            frame, key_frame = (shrink(frame, how=cv2.INTER_AREA) for frame in frames)
+            query, key = _as_products(frame, key_frame, near, _LEAVING * shrink(known.astype(np.float32)))
             found, _ = nnf.search(
                 self.backend,
                 self.backend.asarray(query),
@@ -134,7 +131,7 @@ def _as_products(frame: np.ndarray, key: np.ndarray, near: np.ndarray, cost: np.
     `near` (H, W, 2) float32 are places (row, column) in the key frame, `cost` (H, W) is 0 or more.
     """
     side = np.float32((key.shape[0] * key.shape[1]) ** 0.5)
-    places = np.stack(np.mgrid[: key.shape[0], : key.shape[1]], axis=-1).astype(np.float32) / side
+    places = _positions(key.shape[:2]) / side
     near, cost, one = near / side, cost[..., None], np.ones((*key.shape[:2], 1), np.float32)
 
     def square(x: np.ndarray) -> np.ndarray:
@@ -144,6 +141,11 @@ def _as_products(frame: np.ndarray, key: np.ndarray, near: np.ndarray, cost: np.
     target = [key, one, square(key), places, square(places)]
     joined = (np.concatenate(parts, axis=-1).astype(np.float32) for parts in (query, target))
     return next(joined), next(joined)
+
+
+def _positions(size: Size) -> np.ndarray:
+    """(H, W, 2) float32: the row and the column of each pixel."""
+    return np.moveaxis(np.indices(size, np.float32), 0, -1)
 
 
 def _extend(flow: np.ndarray, known: np.ndarray) -> np.ndarray:

@@ -14,24 +14,46 @@ import numpy as np
 from ..errors import SettingsError
 
 _FULL = 1_500_000
-"""Pixels up to which a flow is sought down to single pixels, if it should be exact; of larger frames at half their size."""
+"""Pixels of a frame up to which a flow is refined at its full size; of larger ones at half of it."""
+
+_GRID = 8
+"""Every so many rows and columns of a flow are asked for the motion of the whole frame."""
 
 
 def optical_flow(here: np.ndarray, there: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
     """From each pixel of `here` to its place in `there`; both (H, W, 3) uint8 RGB.
 
-    start  a flow to begin from. What is found from one is exact to less than a pixel; without, it is found in a third of the
-           time, and is about as good where the motion is small.
+    start  a flow to begin from; what is found from one is exact to less than a pixel, and takes twice the time
     """
     cv2 = opencv()
     search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     search.setFinestScale(int(start is None or here.shape[0] * here.shape[1] > _FULL))
-    greys = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (here, there))
-    return search.calc(*greys, None if start is None else start.copy())
+    return search.calc(*(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (here, there)), start)
+
+
+def refine(here: np.ndarray, there: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """`flow` from `here` to `there`, made exact to less than a pixel, also where one is larger or turned.
+
+    The affine motion of the whole frame is undone before the rest is sought, since the search knows only displacements.
+    """
+    whole = _affine(flow)
+    return compose(optical_flow(here, sample(there, whole), flow - whole), whole)
+
+
+def _affine(flow: np.ndarray) -> np.ndarray:
+    """The affine flow that follows most of `flow`."""
+    x, y = (np.broadcast_to(axis, flow.shape[:2]) for axis in _places(np.zeros_like(flow)))
+    places = np.stack([x, y], axis=-1)
+    some = (slice(_GRID // 2, None, _GRID),) * 2
+    here, there = (points[some].reshape(-1, 2) for points in (places, places + flow))
+    matrix, _ = opencv().estimateAffine2D(here, there, ransacReprojThreshold=3.0)
+    if matrix is None:
+        return np.zeros_like(flow)
+    return (places @ matrix[:, :2].T + matrix[:, 2] - places).astype(np.float32)
 
 
 def sample(picture: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """`picture` (H, W, C) float32 at the places to which `flow` leads, bilinear; outside, its nearest pixel."""
+    """`picture` (H, W, C), float32 or uint8, at the places to which `flow` leads, bilinear; outside, its nearest pixel."""
     cv2 = opencv()
     x, y = _places(flow)
     return cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -65,4 +87,6 @@ def opencv() -> Any:
 
 def _places(flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     height, width = flow.shape[:2]
-    return flow[..., 0] + np.arange(width, dtype=np.float32), flow[..., 1] + np.arange(height, dtype=np.float32)[:, None]
+    return flow[..., 0] + np.arange(width, dtype=np.float32), flow[..., 1] + np.arange(height, dtype=np.float32)[
+        :, None
+    ]

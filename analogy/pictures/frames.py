@@ -1,0 +1,113 @@
+"""The frames of a film, wherever they are: in a folder, behind a pattern, or in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from glob import glob, has_magic
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from ..errors import ImageError
+from ..inputs import open_regular
+from .images import Picture
+from .reading import PictureLike, read_picture
+from .writing import WRITERS
+
+PICTURES = (*WRITERS, ".gif", ".heic", ".heif")
+"""Suffixes of the frames in a folder."""
+
+FramesLike: TypeAlias = str | os.PathLike[str] | Sequence[PictureLike]
+"""What `open_frames` takes."""
+
+
+class Frames(Protocol):
+    """The frames of a film, in order. They are read when they are asked for."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """What each frame is called: its file's name without the suffix, or its number."""
+        ...
+
+    def read(self, index: int) -> Picture:
+        """A frame. Raises `ImageError` if it cannot be read."""
+        ...
+
+    def digest(self, index: int) -> str:
+        """A checksum of what a frame is made from. Equal ones mean equal frames."""
+        ...
+
+
+def open_frames(source: FramesLike) -> Frames:
+    """The frames of a film.
+
+    source  the path of a folder (its pictures, in the order of their names, numbers by value), or a pattern
+            like "shot/*.png"; or a sequence of pictures (see `read_picture`)
+
+    Raises `ImageError` if there is no such folder, or fewer than two frames.
+    """
+    if isinstance(source, Sequence) and not isinstance(source, (str, bytes, bytearray)):
+        return _enough(_GivenFrames(source), "the list")
+    if not isinstance(source, (str, os.PathLike)):
+        raise ImageError(f"frames is a {type(source).__name__}; it takes a folder, a pattern, or a list of pictures")
+    path = Path(source)
+    if path.is_dir():
+        pictures = [
+            file for file in path.iterdir() if file.suffix.lower() in PICTURES and not file.name.startswith(".")
+        ]
+        return _enough(_FileFrames(pictures), f"the folder {path}")
+    if not has_magic(str(path)):
+        raise ImageError(f"{path}: no folder; name a folder of frames, or a pattern like 'shot/*.png'")
+    return _enough(_FileFrames([Path(name) for name in glob(str(path))]), f"the pattern {path}")  # noqa: PTH207 (it may be absolute)
+
+
+class _FileFrames:
+    def __init__(self, paths: Sequence[Path]):
+        self.paths = sorted(paths, key=_by_number)
+        self.names = [path.stem for path in self.paths]
+        twice = [name for name, following in zip(self.names, self.names[1:], strict=False) if name == following]
+        if twice:
+            raise ImageError(
+                f"there are two frames {twice[0]!r}, of different formats; name one of them with a pattern"
+            )
+
+    def read(self, index: int) -> Picture:
+        return read_picture(self.paths[index])
+
+    def digest(self, index: int) -> str:
+        try:
+            with open_regular(self.paths[index]) as file:
+                return hashlib.sha256(file.read()).hexdigest()
+        except OSError as error:
+            raise ImageError(f"{self.paths[index]}: cannot be read ({error.strerror or error})") from error
+
+
+class _GivenFrames:
+    def __init__(self, pictures: Sequence[PictureLike]):
+        self.pictures = pictures
+        self.names = numbered(len(pictures))
+
+    def read(self, index: int) -> Picture:
+        return read_picture(self.pictures[index], name=f"frame {index}")
+
+    def digest(self, index: int) -> str:
+        return hashlib.sha256(self.read(index).rgb.tobytes()).hexdigest()
+
+
+def numbered(count: int) -> list[str]:
+    """Names for frames without: their numbers, from 0, all of one length."""
+    return [f"{index:0{max(4, len(str(count - 1)))}}" for index in range(count)]
+
+
+def _enough(frames: Frames, what: str) -> Frames:
+    if len(frames.names) < 2:
+        raise ImageError(f"{what} has {len(frames.names)} frames; a film has two or more")
+    return frames
+
+
+def _by_number(path: Path) -> tuple[list[tuple[int, str]], str]:
+    """Sorts names as people do: 2 before 10."""
+    parts = [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+    return parts, path.name

@@ -1,0 +1,87 @@
+"""A key frame carried through films whose motion is known, and two keys joined."""
+
+import cv2
+import numpy as np
+import pytest
+from films import camera, film, picture
+
+from analogy.backends.cpu import CpuBackend
+from analogy.method.carrying import Carrier
+from analogy.method.joining import join
+
+SIZE = (96, 128)
+
+
+def carried(frames: list[np.ndarray], cpu: CpuBackend) -> Carrier:
+    carrier = Carrier(cpu, frames[0])
+    for frame in frames[1:]:
+        carrier.advance(frame)
+    return carrier
+
+
+@pytest.mark.parametrize("pan, zoom", [((2.3, -0.7), 1.0), ((0, 0), 1.012), ((0, 0), 1 / 1.012)], ids=str)
+def test_over_thirty_frames_of_a_pan_or_a_zoom_texture_stays_within_a_pixel(pan, zoom, cpu: CpuBackend) -> None:
+    whole = picture(320, 420)
+    carrier = carried(film(whole, SIZE, 31, pan, zoom), cpu)
+    first, last = (camera(whole, SIZE, index, pan, zoom) for index in (0, 30))
+    y, x = np.indices(SIZE)
+    true_x, true_y = (last[i, i] * axis + last[i, 2] - first[i, 2] for i, axis in ((0, x), (1, y)))
+    visible = (true_x >= 0) & (true_x <= SIZE[1] - 1) & (true_y >= 0) & (true_y <= SIZE[0] - 1)
+    error = np.hypot(carrier.flow[..., 0] + x - true_x, carrier.flow[..., 1] + y - true_y)[visible]
+    assert visible.mean() > 0.25
+    assert (error < 1).mean() > 0.97
+    assert np.median(error) < 0.2
+
+
+def test_what_the_key_does_not_show_is_painted_as_what_looks_like_it(cpu: CpuBackend) -> None:
+    """The camera pans from a red and blue pattern to more of it: red must stay red, where the key shows nothing."""
+    squares = np.indices((96, 400)) // 24 % 2
+    blue = squares[0] != squares[1]
+    noise = picture(96, 400) // 4
+    whole = np.where(blue[..., None], [0, 0, 150], [150, 0, 0]).astype(np.uint8) + noise
+    frames = [np.ascontiguousarray(whole[:, 4 * i : 4 * i + 128]) for i in range(13)]
+    carrier = carried(frames, cpu)
+    painted = np.where(blue[:, :128, None], [0, 255, 0], [255, 255, 0]).astype(np.float32)
+    found = carrier.paint(painted)
+    open_columns = slice(128 - 44, 128)  # 48 columns came in
+    is_green = found[:, open_columns, 0] < 128
+    assert (is_green == blue[:, 48:176][:, open_columns]).mean() > 0.9
+    assert carrier.sure[:, open_columns].mean() < 0.3
+    assert carrier.doubt()[:, open_columns].mean() > 0.2 > 4 * carrier.doubt()[:, 8:64].mean()
+
+
+def test_what_was_found_for_an_opened_place_stays_with_it(cpu: CpuBackend) -> None:
+    """Frames that show nothing new change the painting of opened places little, though the search runs for each."""
+    whole = picture(96, 300, 3)
+    frames = [np.ascontiguousarray(whole[:, 6 * i : 6 * i + 128]) for i in range(6)]
+    painted = picture(96, 128, 4).astype(np.float32)
+    carrier = carried(frames, cpu)
+    before = carrier.paint(painted)
+    rng = np.random.default_rng(0)
+    carrier.advance(np.clip(frames[-1] + rng.normal(0, 2, frames[-1].shape), 0, 255).astype(np.uint8))
+    assert (~carrier.sure).mean() > 0.15
+    assert np.abs(carrier.paint(painted) - before)[~carrier.sure].mean() < 6
+
+
+def test_painting_the_key_frame_itself_gives_the_key(cpu: CpuBackend) -> None:
+    key = picture(*SIZE, 1).astype(np.float32)
+    carrier = Carrier(cpu, picture(*SIZE))
+    assert np.allclose(carrier.paint(key), key, atol=1e-3)
+    assert np.allclose(carrier.doubt(), 0)
+
+
+def test_joined_keys_change_over_without_a_jump_a_seam_or_a_bias(rng: np.random.Generator) -> None:
+    first, second = np.full((64, 80, 3), 60, np.float32), np.full((64, 80, 3), 180, np.float32)
+    flat = np.zeros((64, 80), np.float32)
+    levels = [join(first, second, flat, flat, time).mean() for time in (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95)]
+    assert levels == sorted(levels)
+    assert levels[0] < 62 and levels[-1] > 178 and levels[3] == pytest.approx(120, abs=0.5)
+    doubtful = flat.copy()
+    doubtful[:, 40:] = 0.5
+    mixed = join(first, second, doubtful, flat, 0.5)
+    assert mixed[:, :20].mean() < 140 < 165 < mixed[:, 60:].mean()  # the key of which there is less doubt
+    assert np.abs(np.diff(mixed[..., 0], axis=1)).max() < 15  # a border as wide as the colours differ
+    texture = rng.normal(0, 20, first.shape).astype(np.float32)
+    kept = join(first + texture, first + texture, doubtful, flat, 0.3)
+    assert np.allclose(kept, first + texture, atol=1e-2)
+    assert cv2.Laplacian(mixed, cv2.CV_32F).std() < 5

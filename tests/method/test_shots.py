@@ -1,0 +1,16 @@
+"""Cuts between shots."""
+
+import numpy as np
+from films import film, picture
+
+from analogy.method.shots import find_cuts
+
+
+def test_a_cut_is_found_and_a_fast_pan_a_zoom_and_a_light_are_none() -> None:
+    one, other = picture(300, 500), picture(300, 500, 1)
+    size = (96, 128)
+    pan = film(one, size, 4, (12, 3))
+    zoom = film(other, size, 4, zoom=1.1)
+    light = [np.clip(zoom[-1].astype(int) + 50, 0, 255).astype(np.uint8)]
+    cuts = list(find_cuts([*pan, *zoom, *light, *pan]))
+    assert [index for index, cut in enumerate(cuts) if cut] == [4, 9]

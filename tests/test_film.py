@@ -1,0 +1,187 @@
+"""Whole films: which keys decide which frames, and what comes out frame by frame."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from films import film, picture
+from PIL import Image
+
+import analogy
+from analogy.engine import Engine
+from analogy.errors import ImageError, SettingsError
+
+SIZE = (48, 64)
+FAST = {"inversion": "vote", "search_iterations": 1}
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(device="cpu", threads=2)
+
+
+@pytest.fixture(scope="module")
+def shot() -> list[np.ndarray]:
+    return film(picture(160, 240), SIZE, 8, (1.5, 0.5))
+
+
+@pytest.fixture(scope="module")
+def other_shot() -> list[np.ndarray]:
+    return film(picture(160, 240, 1), SIZE, 4, (-1, 0))
+
+
+def painted(seed: int) -> np.ndarray:
+    return picture(*SIZE, seed)
+
+
+def test_a_clip_yields_each_frame_and_its_key_unchanged(engine: Engine, shot) -> None:
+    key = painted(5)
+    clip = engine.clip(shot, keys={2: key})
+    frames = list(clip)
+    assert len(clip) == len(frames) == 8
+    assert [(frame.index, frame.name) for frame in frames] == [(i, f"{i:04}") for i in range(8)]
+    assert all(frame.picture.shape == (*SIZE, 3) and frame.picture.dtype == np.uint8 for frame in frames)
+    assert np.array_equal(frames[2].picture, key)
+    assert np.array_equal(frames[3].film.rgb, shot[3])
+
+
+def test_the_texture_of_the_key_moves_with_the_film_before_and_after_it(engine: Engine) -> None:
+    """The painting is the negative of the film, so that each frame's true painting is known."""
+    shot = film(picture(160, 240), SIZE, 7, (1.5, 0.5))
+    for frame in engine.clip(shot, keys={3: 255 - shot[3]}):
+        error = np.abs(frame.picture.astype(int) - (255 - shot[frame.index].astype(int)))
+        assert np.median(error) < 4
+        assert error[8:-8, 8:-8].mean() < 8
+
+
+def test_nothing_is_painted_before_it_is_asked_for(engine: Engine, shot) -> None:
+    stages = []
+    frames = iter(engine.clip(shot, keys={0: painted(5)}, progress=lambda progress: stages.append(progress)))
+    assert not stages
+    next(frames)
+    next(frames)
+    assert [p.stage for p in stages if p.stage != "cuts"] == ["frame 0000", "frame 0001"]
+    list(frames)
+    shares = [p.done for p in stages]
+    assert shares == sorted(shares) and shares[-1] == 1
+
+
+def test_between_two_keys_the_film_goes_from_one_to_the_other_without_a_jump(engine: Engine, shot) -> None:
+    frames = list(engine.clip(shot, keys={0: np.full((*SIZE, 3), 40, np.uint8), 7: np.full((*SIZE, 3), 200, np.uint8)}))
+    levels = [frame.picture.mean() for frame in frames]
+    assert (levels[0], levels[7]) == (40, 200)
+    steps = np.diff(levels)
+    assert (steps > 0).all() and steps.max() < 60
+
+
+@pytest.mark.parametrize("keys", [{0: 5}, {4: 5}, {1: 5, 6: 6}], ids=str)
+def test_wanted_frames_are_the_same_as_if_all_were_painted(engine: Engine, shot, keys) -> None:
+    clip = engine.clip(shot, keys={index: painted(seed) for index, seed in keys.items()})
+    whole = {frame.index: frame.picture for frame in clip.paint()}
+    for wanted in ([3], [2, 5], range(5, 8)):
+        part = {frame.index: frame.picture for frame in clip.paint(wanted)}
+        assert list(part) == list(wanted)
+        assert all(np.array_equal(part[index], whole[index]) for index in part)
+
+
+def test_a_key_stops_at_a_cut_and_a_shot_without_one_is_painted_after_the_nearest(engine, shot, other_shot) -> None:
+    red = np.zeros((*SIZE, 3), np.uint8)
+    red[..., 0] = np.arange(SIZE[1])
+    frames = list(engine.clip([*shot, *other_shot], keys={7: red}, **FAST))
+    stretches = engine.clip([*shot, *other_shot], keys={7: red}).stretches
+    assert [(s.first, s.last, s.before, s.after) for s in stretches] == [
+        (0, 6, None, 7),
+        (7, 7, 7, None),
+        (8, 11, 8, None),
+    ]
+    assert all((frame.picture[..., 1:] == 0).all() for frame in frames)  # colours of the key, in both shots
+    own = engine.transfer(other_shot[0], red, b=shot[7], **FAST)
+    assert np.array_equal(frames[8].picture, own.a_prime)
+
+
+def test_with_a_style_each_shot_begins_with_its_transfer(engine: Engine, shot, other_shot) -> None:
+    style = picture(60, 80, 9)
+    frames = list(engine.clip([*shot, *other_shot], style=style, **FAST))
+    assert len(frames) == 12
+    for index, first in ((0, shot[0]), (8, other_shot[0])):
+        assert np.array_equal(frames[index].picture, engine.transfer(first, style, direction="ab", **FAST).a_prime)
+
+
+def test_a_checksum_changes_with_all_that_decides_a_stretch_and_with_nothing_else(engine, shot, other_shot) -> None:
+    def sums(frames, keys=None, **options) -> list[str]:
+        clip = engine.clip(frames, keys=keys, **options)
+        return [clip.made_from(stretch) for stretch in clip.stretches]
+
+    keys = {0: painted(5), 4: painted(6)}
+    before = sums(shot, keys)
+    assert before == sums(shot, keys) and len(set(before)) == 2
+    assert [a == b for a, b in zip(before, sums(shot, keys | {4: painted(7)}), strict=True)] == [False, False]
+    touched = [*shot[:6], shot[5], shot[7]]
+    assert [a == b for a, b in zip(before, sums(touched, keys), strict=True)] == [True, False]
+    assert sums(shot, keys, weight=2) == before  # no key is made here
+    assert not set(sums(shot, keys, seed=1)) & set(before)
+    both, style = [*shot, *other_shot], painted(8)
+    assert not set(sums(both, style=style)) & set(sums(both, style=style, weight=2))
+
+
+def test_frames_are_read_from_folders_in_the_order_of_their_numbers_and_from_patterns(
+    engine: Engine, shot, tmp_path: Path
+) -> None:
+    for index, frame in enumerate(shot[:3]):
+        Image.fromarray(frame).save(tmp_path / f"shot.{8 + index}.png")
+    Image.fromarray(painted(5)).save(tmp_path / "key.jpg")
+    (tmp_path / "notes.txt").write_text("no picture")
+    clip = engine.clip(tmp_path / "shot*.png", keys={"shot.9": tmp_path / "key.jpg"})
+    assert clip.names == ["shot.8", "shot.9", "shot.10"]
+    assert [np.array_equal(frame.film.rgb, shot[frame.index]) for frame in clip] == [True] * 3
+    assert engine.clip(tmp_path, keys={0: painted(5)}).names == ["key", "shot.8", "shot.9", "shot.10"]
+
+
+REFUSED = {
+    "a folder that is not there": ({"frames": "nowhere", "keys": {0: 5}}, ImageError, "nowhere: no folder; name"),
+    "one frame": ({"frames": 1, "keys": {0: 5}}, ImageError, "the list has 1 frames; a film has two or more"),
+    "no film": ({"frames": b"film", "keys": {0: 5}}, ImageError, "frames is a bytes; it takes"),
+    "neither keys nor style": ({}, SettingsError, "takes keys, or a style"),
+    "keys and style": ({"keys": {0: 5}, "style": 6}, SettingsError, "takes keys, or a style"),
+    "a key of no frame": ({"keys": {"x7": 5}}, SettingsError, "there is no frame 'x7'; there are 0000 to 0007"),
+    "a key beyond the film": ({"keys": {8: 5}}, SettingsError, "there is no frame 8; there are 0000 to 0007, or 0 to 7"),
+    "two keys of a frame": ({"keys": {0: 5, "0000": 6}}, SettingsError, "two keys for the frame 0000"),
+    "a key of another size": ({"keys": {3: "large"}}, ImageError, "the key of frame 0003 is 40 x 30 pixels and the film"),
+    "an unknown setting": ({"keys": {0: 5}, "wieght": 2}, SettingsError, "unknown setting 'wieght'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_film_that_cannot_be_painted_is_refused_before_the_work(engine: Engine, shot, name: str) -> None:
+    options, error, message = REFUSED[name]
+    options = dict(options)
+    frames = options.pop("frames", shot)
+    frames = shot[:1] if frames == 1 else frames
+    pictures = {5: painted(5), 6: painted(6), "large": picture(30, 40)}
+    if "keys" in options:
+        options["keys"] = {index: pictures[seed] for index, seed in options["keys"].items()}
+    if "style" in options:
+        options["style"] = pictures[options["style"]]
+    with pytest.raises(error, match=message) as raised:
+        engine.clip(frames, **options)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_frame_of_another_size_is_named(engine: Engine, shot) -> None:
+    frames = [*shot[:2], picture(30, 40)]
+    with pytest.raises(ImageError, match="frame 0002 is 40 x 30 pixels and the film 64 x 48; make them equal"):
+        list(engine.clip(frames, keys={0: painted(5)}))
+
+
+def test_clips_without_opencv_name_the_extra(engine: Engine, shot, monkeypatch) -> None:
+    from analogy.method import motion
+
+    motion.opencv.cache_clear()
+    monkeypatch.setitem(__import__("sys").modules, "cv2", None)
+    with pytest.raises(SettingsError, match=r'pip install "deep-image-analogy\[video\]"'):
+        list(engine.clip(shot, keys={0: painted(5)}))
+    motion.opencv.cache_clear()
+
+
+def test_the_names_of_a_clip_can_be_imported() -> None:
+    assert analogy.Clip is not None and analogy.PaintedFrame is not None
