@@ -14,6 +14,7 @@ import numpy as np
 from ..backends import Array, Backend, Size
 from . import nnf
 from .motion import agree, compose, inside, opencv, optical_flow, refine, sample
+from .painting import PIXEL_HALF, as_products
 
 AGREEMENT = 1.5
 """Pixels by which the ways to the key frame and back may differ."""
@@ -23,6 +24,8 @@ VOTE = 5
 _PATCH, _SCALES, _ITERATIONS = 7, (4, 2, 1), {4: 3, 2: 2, 1: 2}
 """The search for what the key frame does not show: patch size, how much the frames are shrunken, iterations at each scale."""
 _SEARCH_RADIUS = 8
+_SHARE, _MOST_LEAVING = 16, 12
+"""So that all numbers fit into 16 bits."""
 _LEAVING = 8.0
 """What it costs to leave the place that a neighbouring frame found, times the squared distance, in sides of the frame. It
 is weighed against the squared difference of colours."""
@@ -106,7 +109,7 @@ class Carrier:
             if field is not None:
                 start = np.where(fixed, start, nnf.enlarge(self.backend, field, coarser, small, small))
             frame, key_frame = (shrink(frame, how=cv2.INTER_AREA) for frame in frames)
-            query, key = _as_products(frame, key_frame, near, _LEAVING * shrink(known.astype(np.float32)))
+            query, key = _staying_near(*as_products(np, frame, key_frame), near, shrink(known.astype(np.uint8)))
             found, _ = nnf.search(
                 self.backend,
                 self.backend.asarray(query),
@@ -116,7 +119,7 @@ class Carrier:
                 search_radius=max(small) // 2 if field is None else _SEARCH_RADIUS,
                 iterations=_ITERATIONS[scale],
                 seed=self.seed,
-                max_product=1e-3,
+                most=_SHARE,
             )
             field, coarser = self.backend.asarray(np.where(fixed, start, self.backend.to_host(found))), small
         found = self.backend.to_host(field).astype(np.float32)
@@ -125,22 +128,28 @@ class Carrier:
         self.flow = np.where((~self.sure & moved)[..., None], searched, flow)
 
 
-def _as_products(frame: np.ndarray, key: np.ndarray, near: np.ndarray, cost: np.ndarray) -> tuple[Array, Array]:
-    """Maps whose product at two positions p, q is -|frame[p] - key[q]|^2 - cost[p] |near[p] - q|^2, distances in sides.
+def _staying_near(query: Array, key: Array, near: np.ndarray, known: np.ndarray) -> tuple[Array, Array]:
+    """The products of `as_products`, less a cost of leaving the places (row, column) of `near` where `known` is 1.
 
-    `near` (H, W, 2) float32 are places (row, column) in the key frame, `cost` (H, W) is 0 or more.
+    With places n and q in whole numbers up to 127, from the middle of the frame, the cost |n - q|^2 is the product
+    (-|n|^2, 2 n, -1) . (1, q, |q|^2). Its first part joins that of the colours, in units of `_SHARE`.
     """
-    side = np.float32((key.shape[0] * key.shape[1]) ** 0.5)
-    places = _positions(key.shape[:2]) / side
-    near, cost, one = near / side, cost[..., None], np.ones((*key.shape[:2], 1), np.float32)
+    height, width = key.shape[:2]
+    unit = max(height, width) / 254
+    middle = np.array([height - 1, width - 1], np.float32) / 2
 
-    def square(x: np.ndarray) -> np.ndarray:
-        return (x * x).sum(axis=-1, keepdims=True)
+    def whole(places: np.ndarray) -> np.ndarray:
+        return np.clip(np.rint((places - middle) / unit), -127, 127).astype(np.int32)
 
-    query = [2 * frame, -square(frame) - cost * square(near), -one, 2 * cost * near, -cost]
-    target = [key, one, square(key), places, square(places)]
-    joined = (np.concatenate(parts, axis=-1).astype(np.float32) for parts in (query, target))
-    return next(joined), next(joined)
+    cost = min(_MOST_LEAVING, round(_LEAVING * (2 * PIXEL_HALF) ** 2 * unit**2 / (height * width)))
+    near, here = whole(near), whole(_positions((height, width)))
+    query[..., 3] = (query[..., 3] - cost * known * (near * near).sum(axis=-1)) // _SHARE
+    query[..., 5:7] = 2 * known[..., None] * near
+    query[..., 7] = -cost * known.astype(np.int16)
+    key[..., 3] = _SHARE
+    key[..., 5:7] = cost * here
+    key[..., 7] = (here * here).sum(axis=-1)
+    return query, key
 
 
 def _positions(size: Size) -> np.ndarray:

@@ -24,7 +24,7 @@ PIXEL_REFINEMENT: dict[str, Any] = {
 }
 """How an enlarged field is refined on the pixels: by one round with small steps, so that it stays coherent."""
 
-_HALF = 104
+PIXEL_HALF = 104
 """Half of the range of pixels in whole numbers: three channels, squared and added, still fit into 16 bits."""
 _PRODUCT_CHANNELS = 8
 """Five are used. With eight each position has its own 16 bytes."""
@@ -96,7 +96,7 @@ def as_products(xp: Any, u: Array, v: Array, tick: Tick | None = None) -> tuple[
     def stack(x: Array, factor: int, one: int, square: int, sign: int, tick: Tick) -> Array:
         out = xp.zeros((*x.shape[:2], _PRODUCT_CHANNELS), xp.int16)
         for top in range(0, len(x), _STRIP):
-            part = xp.rint((x[top : top + _STRIP] - np.float32(0.5)) * np.float32(2 * _HALF)).astype(xp.int16)
+            part = xp.rint((x[top : top + _STRIP] - np.float32(0.5)) * np.float32(2 * PIXEL_HALF)).astype(xp.int16)
             into = out[top : top + _STRIP]
             into[..., :3] = part * xp.int16(factor)
             into[..., one] = sign
