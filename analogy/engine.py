@@ -143,6 +143,7 @@ class Engine:
         report = StageReporter(progress)
 
         report.begin("reading")
+        self.network.load_ahead(settings)
         admit = admission.for_transfer(self.backend, self.network.card.widths, settings, self.max_input_pixels)
         picture_a = read_picture(a, name="A", admit=admit)
         report.part("A")(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -24,6 +25,9 @@ PACKAGES = (
     "onnxruntime-training",
 )
 """Packages that all install the module `onnxruntime`, over each other."""
+
+_AS_REQUESTED = 1
+"""How an arena of ONNX Runtime grows."""
 
 _log = logging.getLogger("analogy")
 
@@ -88,3 +92,14 @@ def _load() -> Any:
 def _warn_of_conflict() -> None:
     if words := conflict():
         _log.warning("%s", words)
+
+
+@lru_cache(maxsize=1)
+def share_memory() -> None:
+    """Give the sessions of this process that ask for it ("session.use_env_allocators") one memory on the CPU, once."""
+    runtime = import_runtime()
+    place = runtime.OrtMemoryInfo("Cpu", runtime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, runtime.OrtMemType.DEFAULT)
+    # No largest size; it grows by what is asked for, so that it never holds twice of that.
+    sizes = runtime.OrtArenaCfg({"max_mem": 0, "arena_extend_strategy": _AS_REQUESTED})
+    with suppress(Exception):  # somebody else in this process has done so: that memory serves as well
+        runtime.create_and_register_allocator(place, sizes)

@@ -12,13 +12,13 @@ from ..settings import PATCH_SIZE, Settings
 from .features import LEVELS
 from .progress import Costs
 
-_PRODUCT = 2.5e-9
+_PRODUCT = 0.5e-9
 """A pass of search iterations, for each position and each product of channels in a patch."""
-_MULTIPLICATION, _ELEMENT = 3e-11, 8e-9
+_MULTIPLICATION, _ELEMENT = 5e-12, 1.2e-9
 """A network's run, for each multiplication of its convolutions and each element of its maps."""
 _CONVOLUTIONS = {1: 1, 2: 2, 3: 2, 4: 4, 5: 4}
 """From relu(L-1)_1 to relu(L)_1 of a VGG-19; all but the last are at the resolution of the level before."""
-_READING, _LOADING = 3e-8, 0.3
+_READING, _LOADING = 3e-8, 0.1
 
 VOTE, REFINEMENT = 1.2e-7, 1.0e-6
 """For each pixel of a result: to enlarge its field and vote, and to refine the enlarged field."""

@@ -1,23 +1,25 @@
 """VGG features through ONNX Runtime: the feature pyramid, and the objective that the inversion minimises.
 
 ONNX Runtime reads and writes the backend's arrays by address (IOBinding), without a copy, on the CPU and on the GPU.
-A session is made when it is first needed, and kept. A graph that a run does not need is never loaded.
+A session is made when it is first needed, or ahead in another thread, and kept. A graph that no run needs is never loaded.
 """
 
 from __future__ import annotations
 
 import re
-from concurrent.futures import ThreadPoolExecutor, wait
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..backends import Array, Backend, Size
-from ..backends.runtime import import_runtime
+from ..backends.runtime import import_runtime, share_memory
 from ..errors import DeviceError, MemoryLimitError, ModelError, first_line
 from ..networks.checks import ModelFiles, check_graph
 from ..networks.models import PROJECTION, open_model
+from ..settings import Settings
 
 LEVELS = (5, 4, 3, 2, 1)
 """From coarse to fine. Level L is the feature map relu(L)_1, with a stride of 2 ** (L - 1)."""
@@ -51,7 +53,9 @@ class Features:
         self.card = self._files.card
         self.projections = _read_projections(self._files, backend)
         self.search_widths = {level: self._search_width(level) for level in LEVELS}
-        self._sessions: dict[str, Any] = {}
+        self._sessions: dict[str, Future[Any]] = {}
+        self._lock = threading.Lock()
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="analogy-loader")
         # One thread for each run at a time, kept: the C library gives each thread memory of its own, and a new thread for
         # each run would leave the last one's behind.
         self._runners = ThreadPoolExecutor(_MOST_RUNS, thread_name_prefix="analogy-network")
@@ -68,6 +72,12 @@ class Features:
         self.require_finite("features.onnx", *maps.values())
         return {level: nhwc(xp, maps[f"relu{level}_1"]) for level in LEVELS}
 
+    def load_ahead(self, settings: Settings) -> None:
+        """Begin to load the graphs that a transfer runs, in its order, while the caller does something else."""
+        kind = {"step": "step", "deconvolution": "invert"}.get(settings.inversion)
+        for graph in ("features.onnx", *(f"{kind}_{level}.onnx" for level in LEVELS[:-1] if kind)):
+            self._begin(graph)
+
     def _search_width(self, level: int) -> int:
         """Channels that the search sees."""
         projection = self.projections.get(level)
@@ -76,7 +86,22 @@ class Features:
     def for_search(self, level: int, features: Array) -> Array:
         """The features (H, W, C) of a level as the search sees them: projected to (H, W, k), if the model has a projection."""
         projection = self.projections.get(level)
-        return features if projection is None else features @ projection
+        if projection is None:
+            return features
+        height, width, channels = features.shape
+        return (features.reshape(-1, channels) @ projection).reshape(height, width, -1)
+
+    def step(self, level: int, start: Array, target: Array, size: Size) -> Array:
+        """relu(L-1)_1 after one gradient step down the objective of level L (see `networks.export.build_step`).
+
+        `start` (H, W, C): features relu(L-2)_1, or the picture for L = 2; `target`: features relu(L)_1; `size`: rows and
+        columns of level L - 1. All float32, channels last, and so is the result.
+        """
+        graph = f"step_{level}.onnx"
+        outputs: dict[str, tuple[int, ...]] = {"reconstruction": (1, *size, self.card.widths[level - 2])}
+        reconstruction = self.run(graph, {"start": start[None], "target": target[None]}, outputs)["reconstruction"][0]
+        self.require_finite(graph, reconstruction)
+        return reconstruction
 
     def objective(self, level: int, target: Array, size: Size) -> Objective:
         """The objective of level L for `target` (1, C, H, W) float32; `size`: rows and columns of level L - 1."""
@@ -129,12 +154,20 @@ class Features:
         )
 
     def _session(self, graph: str) -> Any:
-        if graph not in self._sessions:
-            path = self._files.graph(graph)
-            session = _load(path, self.backend)
-            check_graph(path, self.card, session)
-            self._sessions[graph] = session
-        return self._sessions[graph]
+        return self._begin(graph).result()
+
+    def _begin(self, graph: str) -> Future[Any]:
+        """The session of a graph, to come; each is loaded once, however many threads ask for it."""
+        with self._lock:
+            if graph not in self._sessions:
+                self._sessions[graph] = self._loader.submit(self._load, graph)
+            return self._sessions[graph]
+
+    def _load(self, graph: str) -> Any:
+        path = self._files.graph(graph)
+        session = _load(path, self.backend)
+        check_graph(path, self.card, session)
+        return session
 
 
 def _run(session: Any, binding: Any, options: Any, arrays: Any) -> None:
@@ -161,15 +194,6 @@ class Objective:
         if loss < self.least or self.between is None:
             self.least, self.between = loss, result["between"]
         return loss, result["gradient"]
-
-    def evaluate(self, x: Array) -> tuple[Array, Array]:
-        """(loss, gradient) at x, the loss as an array without axes: nothing waits for the device."""
-        result = self.network.run(self.graph, {"x": x, "target": self.target}, {"loss": (), "gradient": x.shape})
-        return result["loss"], result["gradient"]
-
-    def features(self, x: Array) -> Array:
-        """The features relu(L-1)_1 of x, without the layers behind them and the gradient."""
-        return self.network.run(f"between_{self.level}.onnx", {"x": x}, {"between": self.shape})["between"]
 
 
 def _read_projections(files: ModelFiles, backend: Backend) -> dict[int, Array]:
@@ -199,10 +223,13 @@ def _load(path: Path, backend: Backend) -> Any:
     onnxruntime = import_runtime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL
-    # Waiting threads sleep instead of spinning (a third less processor time, and no slower), and memory is given back
-    # after each run (a third less of it). Both matter beside other work, on a laptop and in a service.
+    # Waiting threads sleep instead of spinning: a third less processor time, and no slower. And all sessions take what a run
+    # needs from one memory, which they keep: taken from the system anew, a third of the time would go into clearing it; with
+    # a memory for each session, or with blocks planned ahead for each size of picture, they would keep half as much again.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.enable_cpu_mem_arena = False
+    share_memory()
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    options.enable_mem_pattern = False
     threads = getattr(backend, "threads", None)
     if threads:
         options.intra_op_num_threads = threads

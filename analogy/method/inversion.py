@@ -1,4 +1,4 @@
-"""Minimisation on NumPy or CuPy arrays: by L-BFGS, or by one gradient step.
+"""Minimisation on NumPy or CuPy arrays by L-BFGS.
 
 It finds features whose next levels are a given target (Liao et al. 2017, section 4.3).
 """
@@ -9,8 +9,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from ..backends import Array, Tick
 from .progress import ignore
 
@@ -20,15 +18,6 @@ _ARMIJO = 1e-4
 """A step must bring at least this share of the decrease that the slope promises (Armijo's condition)."""
 _ATTEMPTS = 6
 """Step lengths to try before the minimum counts as reached: float32 cannot tell finer ones apart."""
-
-
-def polyak_step(xp: Any, x: Array, value: Array, gradient: Array) -> Array:
-    """x - (value / |gradient|^2) gradient: one step, of Polyak's length for a function whose minimum is 0.
-
-    `value` is an array without axes, so that nothing waits for the device. Between random photographs this length came
-    within 2 % of the best one along the gradient at levels 5 to 3, and within 4 % at level 2.
-    """
-    return x - value / xp.maximum(xp.vdot(gradient, gradient), np.float32(1e-30)) * gradient
 
 
 def minimise(

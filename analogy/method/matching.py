@@ -16,7 +16,7 @@ from ..settings import ALPHA, KAPPA, PATCH_SIZE, SEARCH_RADIUS, TAU, Settings
 from . import nnf
 from .features import LEVELS, Features, as_floats, level_size, nchw, nhwc
 from .guidance import Labels, constrain_to_labels
-from .inversion import minimise, polyak_step
+from .inversion import minimise
 from .progress import StageReporter, ignore
 
 
@@ -61,7 +61,8 @@ def match(
     known_b = None if b is None else network.pyramid(b)
     if known_b:
         report.part("B")(1)
-    f_a_prime, f_b = f_a[5], known_b[5] if known_b else f_b_prime[5]
+    seen_a, seen_b_prime = network.for_search(5, f_a[5]), network.for_search(5, f_b_prime[5])
+    seen_a_prime, seen_b = seen_a, network.for_search(5, known_b[5]) if known_b else seen_b_prime
     nnf_ab = nnf.identity(backend, level_size(size_a, 5), level_size(size_b, 5))
     nnf_ba = nnf.identity(backend, level_size(size_b, 5), level_size(size_a, 5))
     found = Correspondences({}, {}, {}, {})
@@ -70,8 +71,8 @@ def match(
         report.begin(f"level {level}")
 
         # Nearest-neighbour field search (section 4.2).
-        joined_a = backend.join(network.for_search(level, f_a[level]), network.for_search(level, f_a_prime))
-        joined_b = backend.join(network.for_search(level, f_b), network.for_search(level, f_b_prime[level]))
+        joined_a = backend.join(seen_a, seen_a_prime)
+        joined_b = backend.join(seen_b, seen_b_prime)
         level_labels = labels.at(backend, joined_a.shape[:2], joined_b.shape[:2]) if labels else None
         if level > 1 or settings.direction != "ba":
             nnf_ab, found.error_ab[level] = _search(
@@ -86,16 +87,19 @@ def match(
             found.nnf_ba[level] = nnf_ba
 
         if level > 1:
-            # Latent image reconstruction (section 4.3).
+            # Latent image reconstruction (section 4.3), as the search will see it.
             tick_ab, tick_ba = report.part("inversion ab"), report.part("inversion ba")
-            alpha = ALPHA[settings.weight][level - 1]
+            seen_a = network.for_search(level - 1, f_a[level - 1])
+            seen_b_prime = network.for_search(level - 1, f_b_prime[level - 1])
             r_a_prime = reconstruct(network, level, nnf_ab, f_b_prime, pixels_b_prime, size_a, settings, tick_ab)
-            f_a_prime = blend(backend, f_a[level - 1], r_a_prime, alpha)
+            w_a = content_weight(backend, f_a[level - 1], level - 1, settings)
+            seen_a_prime = blend(seen_a, network.for_search(level - 1, r_a_prime), w_a)
             if known_b:
-                f_b = known_b[level - 1]
+                seen_b = network.for_search(level - 1, known_b[level - 1])
             else:
                 r_b = reconstruct(network, level, nnf_ba, f_a, pixels_a, size_b, settings, tick_ba)
-                f_b = blend(backend, f_b_prime[level - 1], r_b, alpha)
+                w_b = content_weight(backend, f_b_prime[level - 1], level - 1, settings)
+                seen_b = blend(seen_b_prime, network.for_search(level - 1, r_b), w_b)
 
             # Nearest-neighbour field upsampling (section 4.4).
             finer_a, finer_b = level_size(size_a, level - 1), level_size(size_b, level - 1)
@@ -154,37 +158,46 @@ def reconstruct(
     are features which some picture could have, more than how small the objective gets.
     """
     backend, xp = network.backend, network.backend.xp
-    finer = nnf.upsample(backend, field, level_size(size, level - 1), source[level - 1].shape[:2])
+    finer_size = level_size(size, level - 1)
+    finer = nnf.upsample(backend, field, finer_size, source[level - 1].shape[:2])
     if settings.inversion == "vote":
         return backend.vote(finer, source[level - 1], PATCH_SIZE[level])
-    target = nchw(xp, backend.vote(field, source[level], PATCH_SIZE[level]))
+    target = backend.vote(field, source[level], PATCH_SIZE[level])
     free, finest = pixels, finer
     if level > 2:
         free = source[level - 2]
         finest = nnf.upsample(backend, finer, level_size(size, level - 2), free.shape[:2])
-    start = nchw(xp, backend.vote(finest, free, PATCH_SIZE[level]))
-    objective = network.objective(level, target, level_size(size, level - 1))
+    start = backend.vote(finest, free, PATCH_SIZE[level])
     if settings.inversion == "step":
-        evaluated = objective.evaluate(start)
-        tick(0.7)
-        between = objective.features(polyak_step(xp, start, *evaluated))
+        reconstruction = network.step(level, start, target, finer_size)
         tick(1)
-    else:
-        minimise(xp, objective, start, settings.inversion_steps, tick)
-        between = objective.between
-    network.require_finite(objective.graph, between)
-    return nhwc(xp, between)
+        return reconstruction
+    objective = network.objective(level, nchw(xp, target), finer_size)
+    minimise(xp, objective, nchw(xp, start), settings.inversion_steps, tick)
+    network.require_finite(objective.graph, objective.between)
+    return nhwc(xp, objective.between)
 
 
-def blend(backend: Backend, content: Array, reconstruction: Array, alpha: float) -> Array:
-    """content * W + reconstruction * (1 - W): keep the content's structure where its features are strong (section 4.3).
+def content_weight(backend: Backend, content: Array, level: int, settings: Settings) -> Array:
+    """W (h, w, 1) float32: how much of the content's own features (h, w, C) to keep at each position (section 4.3).
 
     W = alpha * sigmoid(kappa * (M - tau)), where M (h, w) is the squared norm of `content` over its channels, scaled to
-    0..1 over the picture. Both maps are (h, w, C) float32.
+    0..1 over the picture, and alpha is that of the level and the weight.
     """
     xp = backend.xp
-    energy = (content * content).sum(axis=2, keepdims=True)
+    energy = xp.square(content).sum(axis=2, keepdims=True)
     low, high = energy.min(), energy.max()
     m = (energy - low) / xp.maximum(high - low, np.float32(1e-12))
-    w = np.float32(alpha) / (1 + xp.exp(np.float32(-KAPPA) * (m - np.float32(TAU))))
-    return content * w + reconstruction * (1 - w)
+    return np.float32(ALPHA[settings.weight][level]) / (1 + xp.exp(np.float32(-KAPPA) * (m - np.float32(TAU))))
+
+
+def blend(content: Array, reconstruction: Array, w: Array) -> Array:
+    """content * W + reconstruction * (1 - W): keep the content's structure where its features are strong (section 4.3).
+
+    Both maps are (h, w, C) float32, W is (h, w, 1). A projection for the search is linear, so that blending what it makes
+    of both is the same as blending them, and takes half the work.
+    """
+    blended = content - reconstruction
+    blended *= w
+    blended += reconstruction
+    return blended

@@ -102,15 +102,21 @@ def check_graph(path: Path, card: Card, session: Any) -> None:
     Raises `ModelError` naming the first that is missing or has another type or shape.
     """
     channels = (3, *card.widths)  # of the picture and of relu1_1 .. relu5_1
-    if path.name == "features.onnx":
+    kind, _, number = path.stem.partition("_")
+    axis = 3 if kind == "step" else 1
+    if kind == "features":
         inputs = {"image": channels[0]}
         outputs: dict[str, int | None] = {f"relu{level}_1": channels[level] for level in range(1, 6)}
+    elif kind == "step":
+        level = int(number)
+        inputs, outputs = (
+            {"start": channels[level - 2], "target": channels[level]},
+            {"reconstruction": channels[level - 1]},
+        )
     else:
-        level = int(path.stem[-1])
-        inputs, outputs = {"x": channels[level - 2]}, {"between": channels[level - 1]}
-        if path.stem.startswith("invert"):
-            inputs |= {"target": channels[level]}
-            outputs |= {"loss": None, "gradient": channels[level - 2]}
+        level = int(number)
+        inputs = {"x": channels[level - 2], "target": channels[level]}
+        outputs = {"loss": None, "gradient": channels[level - 2], "between": channels[level - 1]}
     extra = [item.name for item in session.get_inputs() if item.name not in inputs]
     if extra:
         raise ModelError(
@@ -123,18 +129,23 @@ def check_graph(path: Path, card: Card, session: Any) -> None:
                 has = ", ".join(found) or "none"
                 raise ModelError(f"{path} has no {role} {name}; it has {has}; export the model again")
             shape = list(found[name].shape)
-            if found[name].type != "tensor(float)" or not _fits(shape, width):
-                expected = [] if width is None else [1, width, "height", "width"]
+            if found[name].type != "tensor(float)" or not _fits(shape, width, axis):
+                expected: list[int | str] = [] if width is None else [1, "height", "width"]
+                expected[axis:axis] = [] if width is None else [width]
                 raise ModelError(
                     f"{path}: {role} {name} is {found[name].type} {shape}, its card promises tensor(float) {expected}; "
                     "the folder's files are not of one model, or of another size: export it again"
                 )
 
 
-def _fits(shape: Sequence[int | str | None], channels: int | None) -> bool:
-    """Whether a graph's shape is that of a scalar (`channels` None), or of one map of `channels` with any height and width."""
+def _fits(shape: Sequence[int | str | None], channels: int | None, axis: int) -> bool:
+    """Whether a graph's shape is that of a scalar (`channels` None), or of one map of any height and width with `channels`.
+
+    `axis`: where the channels are.
+    """
     if channels is None or len(shape) != 4:
         return channels is None and not shape
-    batch, width, *size = shape
+    batch, *size = shape
+    width = size.pop(axis - 1)
     free = not any(isinstance(side, int) for side in size)
     return free and all(side == wanted or not isinstance(side, int) for side, wanted in ((batch, 1), (width, channels)))

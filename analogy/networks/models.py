@@ -19,8 +19,8 @@ from .cards import CARD, Card, card_text, read_card
 from .checks import ModelFiles
 from .published import PUBLISHED
 
-GRAPHS = ("features.onnx", *(f"{kind}_{level}.onnx" for level in (5, 4, 3, 2) for kind in ("invert", "between")))
-"""The feature pyramid; and for each level the objective of the inversion, and the part of it that gives the result."""
+GRAPHS = ("features.onnx", *(f"{kind}_{level}.onnx" for level in (5, 4, 3, 2) for kind in ("invert", "step")))
+"""The feature pyramid; and for each level the objective of the inversion, and one step down it."""
 WEIGHTS = "weights.bin"
 """External data of the graphs. A folder whose graphs hold their weights themselves has no such file."""
 PROJECTION = "projection.npz"

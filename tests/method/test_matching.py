@@ -12,7 +12,7 @@ from analogy.backends.cpu import CpuBackend
 from analogy.method import nnf
 from analogy.method.costs import estimate
 from analogy.method.features import Features, level_size, nchw
-from analogy.method.matching import blend, match, reconstruct
+from analogy.method.matching import blend, content_weight, match, reconstruct
 from analogy.method.progress import StageReporter
 from analogy.networks.models import DEFAULT, locate
 from analogy.settings import PATCH_SIZE, Settings
@@ -77,21 +77,31 @@ def test_with_b_known_a_is_matched_with_b_however_b_prime_looks(network: Feature
     assert shares[1] < 0.5
 
 
-def test_blend_keeps_strong_content_features_by_alpha_and_reconstructs_weak_ones() -> None:
+@pytest.mark.parametrize(("weight", "alpha"), [(1, 0.5), (3, 0.7)])
+def test_blend_keeps_strong_content_features_by_alpha_and_reconstructs_weak_ones(weight, alpha: float) -> None:
     own = np.zeros((2, 2, 3), np.float32)
     own[0, 0] = 10  # the only position with strong features
     found = np.full((2, 2, 3), 5, np.float32)
-    mixed = blend(BACKEND, own, found, 0.8)
-    assert np.allclose(mixed[0, 0], 10 * 0.8 + 5 * 0.2)
+    mixed = blend(own, found, content_weight(BACKEND, own, 2, Settings(weight=weight)))
+    assert np.allclose(mixed[0, 0], 10 * alpha + 5 * (1 - alpha))
     assert np.allclose(mixed[1, 1], 5, atol=1e-4)
-    assert np.array_equal(blend(BACKEND, own, found, 0.0), found)
+    assert np.array_equal(blend(own, found, content_weight(BACKEND, own, 1, Settings(weight=1))), found)
 
 
 def test_blend_of_flat_content_is_the_reconstruction() -> None:
     # The squared norms have no range to be scaled to 0..1 by: all count as weak.
     for value in (0, 7):
         flat = np.full((3, 3, 2), value, np.float32)
-        assert np.allclose(blend(BACKEND, flat, flat + 1, 0.9), flat + 1, atol=1e-5)
+        assert np.allclose(blend(flat, flat + 1, content_weight(BACKEND, flat, 4, Settings())), flat + 1, atol=1e-5)
+
+
+def test_blending_what_a_projection_makes_is_projecting_the_blend(network: Features) -> None:
+    content, found = (network.pyramid(picture(32, 40, seed))[4] for seed in (0, 1))
+    w = content_weight(BACKEND, content, 4, Settings())
+    assert 4 in network.projections
+    whole = network.for_search(4, blend(content, found, w))
+    blended = blend(network.for_search(4, content), network.for_search(4, found), w)
+    assert np.abs(blended - whole).max() < 1e-5 * np.abs(whole).max()
 
 
 @pytest.mark.parametrize("inversion", ["vote", "step", "deconvolution"])
@@ -204,6 +214,6 @@ def test_the_parts_that_report_are_the_parts_that_were_planned(
         if "search" in part:
             assert len(shares) > 2 * 5  # a search of two iterations has ten passes
         if "inversion" in part and inversion == "step" and shares:
-            assert shares == [0.7, 1]  # after each of two runs of the network
+            assert shares == [1]  # one run of the network
         if shares and "inversion" not in part:
             assert shares[-1] == pytest.approx(1)

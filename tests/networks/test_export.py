@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import onnx
 import onnxruntime
@@ -12,16 +10,14 @@ from onnx.reference import ReferenceEvaluator
 from vgg_files import IMAGENET, picture, plain_features, random_network, random_weights, run_layers
 
 from analogy.errors import ModelError
-from analogy.networks.cards import Card, read_card
 from analogy.networks.export import (
     CONVOLUTIONS,
+    NEAR,
     Network,
-    build_between,
     build_features,
     build_objective,
-    export,
+    build_step,
 )
-from analogy.networks.models import GRAPHS, WEIGHTS, locate, verify
 
 SIZES = [(16, 16), (17, 19), (33, 16), (48, 45), (1, 5)]
 WIDTHS = [(3, 4, 5, 6, 7), (16, 12, 20, 16, 24)]
@@ -199,66 +195,57 @@ def test_vgg16_exports_to_the_features_and_objective_of_its_eleven_layers():
     np.testing.assert_allclose(between[0], relus["relu4_1"], rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("level", LEVELS)
+def step(network: Network, level: int, start: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """What the graph of a step gives, all of it (1, C, H, W)."""
+    evaluator = ReferenceEvaluator(build_step(network, level, dtype=np.float64))
+    last = {"start": start.transpose(0, 2, 3, 1), "target": target.transpose(0, 2, 3, 1)}
+    return evaluator.run(["reconstruction"], last)[0].transpose(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("level", [level for level in LEVELS if level not in NEAR])
 @pytest.mark.parametrize("size", [(16, 16), (17, 19), (33, 16)])
-def test_between_alone_equals_that_of_the_objective(level, size):
+def test_a_far_step_gives_the_features_behind_one_polyak_step_of_the_objective(level, size):
+    network = random_network(bgr=True)
+    x, target = case(network, level, size)
+    objective = ReferenceEvaluator(build_objective(network, level, dtype=np.float64))
+    loss, gradient = objective.run(["loss", "gradient"], {"x": x, "target": target})
+    moved = x - loss / (gradient**2).sum() * gradient
+    expected = objective.run(["between"], {"x": moved, "target": target})[0]
+    np.testing.assert_allclose(step(network, level, x, target), expected, rtol=1e-8, atol=1e-10)
+    unmoved = objective.run(["between"], {"x": x, "target": target})[0]
+    assert np.abs(expected - unmoved).max() > 1e-3 * unmoved.max(), "a step of no length would pass"
+
+
+@pytest.mark.parametrize("level", NEAR)
+@pytest.mark.parametrize("size", [(32, 32), (33, 19)])
+def test_a_near_step_moves_the_features_one_level_finer_down_the_objective_by_polyak_s_length(level, size):
     network = random_network()
-    width, stride = (3, *network.widths), 2 ** max(level - 3, 0)
-    x = np.random.default_rng(level).random((1, width[level - 2], *(-(-side // stride) for side in size)), np.float32)
-    whole, alone = (
-        onnxruntime.InferenceSession(build(network, level).SerializeToString(), providers=["CPUExecutionProvider"])
-        for build in (build_objective, build_between)
-    )
-    [between] = alone.run(["between"], {"x": x})
-    target = np.zeros((1, width[level], *(-(-side // 2) for side in between.shape[2:])), np.float32)
-    np.testing.assert_array_equal(between, whole.run(["between"], {"x": x, "target": target})[0])
+    x, target = case(network, level, size)
+    own = next(i for i, layer in enumerate(SPAN_LAYERS[level]) if layer.endswith("_1")) + 1
+    before, behind = SPAN_LAYERS[level][:own], SPAN_LAYERS[level][own:]
+    features = run_layers(network.weights, x[0], before)[f"relu{level - 1}_1"]
+
+    def loss(at: np.ndarray) -> float:
+        return float(((run_layers(network.weights, at, behind)[f"relu{level}_1"] - target[0]) ** 2).sum())
+
+    moved = features - step(network, level, x, target)[0]
+    # moved = f / |f'|^2 f', so that f' = f / |moved|^2 moved
+    gradient = loss(features) / (moved**2).sum() * moved
+    rng = np.random.default_rng(2)
+    for _ in range(6):
+        direction = 1e-7 * rng.standard_normal(features.shape)
+        change = (loss(features + direction) - loss(features - direction)) / 2
+        assert (gradient * direction).sum() == pytest.approx(change, rel=1e-5)
 
 
-def test_export_writes_all_graphs_and_a_card_that_verify(tmp_path):
+def test_a_step_from_features_that_fit_changes_nothing():
     network = random_network()
-    card = Card("tiny", "a test", network.widths, "random", "none")
-    folder = tmp_path / "models" / "tiny"
-    export(network, folder, card)
-    assert sorted(path.name for path in folder.iterdir()) == sorted([*GRAPHS, WEIGHTS, "model.json"])
-    assert [path.name for path in folder.parent.iterdir()] == ["tiny"]
-    assert locate(folder) == folder
-    verify(folder)
-    assert read_card(folder).widths == network.widths
-    for name in GRAPHS:
-        onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
-    with pytest.raises(ModelError, match="already there"):
-        export(network, folder, card)
-
-
-def test_the_graphs_of_a_folder_share_one_copy_of_the_weights(tmp_path):
-    network = random_network((16, 16, 16, 16, 16))
-    export(network, tmp_path / "shared", Card("tiny", "a test", network.widths, "random", "none"))
-    kernels = sum(network.weights[f"{layer}.weight"].nbytes for layer in network.layers if layer != "conv1_1")
-    assert kernels < (tmp_path / "shared" / WEIGHTS).stat().st_size < 1.1 * kernels
-    assert sum((tmp_path / "shared" / name).stat().st_size for name in GRAPHS) < kernels
-    # The graphs give the same numbers to the bit as with weights of their own.
-    x = np.random.default_rng(0).random((1, 3, 37, 41), np.float32)
-    alone = build_features(network).SerializeToString()
-    for expected, actual in zip(
-        onnxruntime.InferenceSession(alone, providers=["CPUExecutionProvider"]).run(None, {"image": x}),
-        onnxruntime.InferenceSession(
-            str(tmp_path / "shared" / "features.onnx"), providers=["CPUExecutionProvider"]
-        ).run(None, {"image": x}),
-        strict=True,
-    ):
-        np.testing.assert_array_equal(actual, expected)
-
-
-def test_fingerprints_differ_where_only_the_shared_weights_differ(tmp_path):
-    one = random_network((16, 16, 16, 16, 16))
-    other = replace(one, weights=dict(one.weights) | {"conv3_2.weight": one.weights["conv3_2.weight"] + 1})
-    cards = []
-    for network in (one, one, other):
-        folder = tmp_path / str(len(cards))
-        export(network, folder, Card("tiny", "a test", network.widths, "random", "none"))
-        cards.append(read_card(folder))
-    assert all(card.sha256[name] == cards[0].sha256[name] for card in cards for name in GRAPHS)
-    assert cards[0].fingerprint == cards[1].fingerprint != cards[2].fingerprint
+    for level in LEVELS:
+        x, target = case(network, level, (32, 32))
+        relus = run_layers(network.weights, x[0], SPAN_LAYERS[level]) if level > 2 else None
+        target = relus[f"relu{level}_1"][None] if relus else plain_features(network, x[0])["relu2_1"][None]
+        expected = relus[f"relu{level - 1}_1"] if relus else plain_features(network, x[0])["relu1_1"]
+        np.testing.assert_allclose(step(network, level, x, target)[0], expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from vgg_files import random_network
 from analogy.errors import ModelError, OutputError
 from analogy.networks.cards import CARD, Card, read_card
 from analogy.networks.checks import check_graph
-from analogy.networks.export import build_between, build_features, build_objective, export
+from analogy.networks.export import build_features, build_objective, build_step, export
 from analogy.networks.models import (
     DEFAULT,
     GRAPHS,
@@ -44,7 +44,7 @@ def graphs():
     network = random_network(WIDTHS)
     models = {"features.onnx": build_features(network)}
     models |= {f"invert_{level}.onnx": build_objective(network, level) for level in (5, 4, 3, 2)}
-    models |= {f"between_{level}.onnx": build_between(network, level) for level in (5, 4, 3, 2)}
+    models |= {f"step_{level}.onnx": build_step(network, level) for level in (5, 4, 3, 2)}
     return {name: model.SerializeToString() for name, model in models.items()}
 
 
@@ -176,7 +176,7 @@ def test_graphs_of_another_width_or_level_are_refused(tiny, name, graphs):
     for level in range(1, 6):
         widths = tuple(width + (n == level) for n, width in enumerate(WIDTHS, 1))
         own = int(name.removesuffix(".onnx")[-1]) if name != "features.onnx" else 0
-        involved = not own or own - 2 <= level <= own - name.startswith("between")
+        involved = not own or own - 2 <= level <= own
         if involved:
             with pytest.raises(ModelError, match="the folder's files are not of one model") as caught:
                 check_graph(tiny / name, replace(CARD_OF, widths=widths), session)
