@@ -1,0 +1,122 @@
+"""Attacks the program with damaged and lying files, and kills it: tools/fuzz.py [KIND ...] [--seconds N] [--seed N].
+
+Each kind runs in a process of its own, with little memory, and tells its seed before each case: so a crash and a hang are
+found too, and `--seed N --seconds 0` repeats one case. The exit code is 1 if anything is found. The cases are in
+`fuzz_cases.py`, their files come from `tests/hostile`, and the short form of this is `tests/test_hostile.py`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter, deque
+from pathlib import Path
+
+import click
+import numpy as np
+
+from analogy.errors import printable
+
+from fuzz_cases import KINDS
+
+PATIENCE = 60
+"""Seconds after which a case counts as a hang."""
+MEMORY = 4 << 30
+"""Bytes of address space for a process that is attacked."""
+
+
+def attack(kind: str, seed: int, seconds: float) -> None:
+    """Run cases from `seed` on, and say each seed before and each outcome after; for `run`, in a process of its own."""
+    if kind != "kills" and sys.platform == "linux":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    end = time.monotonic() + seconds
+    while True:
+        print(f"seed {seed}", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            print(f"outcome {KINDS[kind](np.random.default_rng(seed), Path(folder))}", flush=True)
+        seed += 1
+        if time.monotonic() > end:
+            return
+
+
+def run(kind: str, seed: int, seconds: float) -> tuple[Counter[str], list[str]]:
+    """The outcomes of the cases of a kind, and what was found, in words."""
+    outcomes: Counter[str] = Counter()
+    found: list[str] = []
+    end = time.monotonic() + seconds
+    while True:
+        rest = ["--seed", str(seed), "--seconds", str(end - time.monotonic())]
+        words = [sys.executable, __file__, "--worker", kind, *rest]
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")
+        alarm = Watch(process)
+        assert process.stdout is not None and process.stderr is not None
+        said: deque[str] = deque(maxlen=3)
+        reader = threading.Thread(target=said.extend, args=(process.stderr,), daemon=True)
+        reader.start()
+        for line in process.stdout:
+            alarm.feed()
+            word, _, what = line.strip().partition(" ")
+            if word == "seed":
+                seed = int(what)
+            else:
+                outcomes[what] += 1
+        code = process.wait()
+        alarm.stop()
+        reader.join()
+        if code:
+            how = "hangs" if alarm.hit else f"ends with {code}"
+            found.append(f"{kind}: seed {seed} {how}: {' | '.join(map(str.strip, said))}")
+        seed += 1
+        if time.monotonic() >= end:
+            return outcomes, found
+
+
+class Watch:
+    """Kills a process that has not been fed for `PATIENCE`."""
+
+    def __init__(self, process: subprocess.Popen[str]):
+        self.hit, self._process, self._fed = False, process, time.monotonic()
+        self._done = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def feed(self) -> None:
+        self._fed = time.monotonic()
+
+    def stop(self) -> None:
+        self._done.set()
+
+    def _watch(self) -> None:
+        while not self._done.wait(1):
+            if time.monotonic() - self._fed > PATIENCE:
+                self.hit = True
+                self._process.kill()
+
+
+@click.command()
+@click.argument("kinds", nargs=-1, type=click.Choice(list(KINDS)))
+@click.option("--seconds", default=60.0, show_default=True, help="For each kind.")
+@click.option("--seed", default=0, show_default=True, help="The first case; each has the next number.")
+@click.option("--worker", type=click.Choice(list(KINDS)), hidden=True)
+def main(kinds: tuple[str, ...], seconds: float, seed: int, worker: str | None) -> None:
+    """Attack the program with files and signals of these kinds, or of all."""
+    if worker:
+        attack(worker, seed, seconds)
+        return
+    failed = False
+    for kind in kinds or KINDS:
+        outcomes, found = run(kind, seed, seconds)
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
+        click.echo(f"{kind:9} {sum(outcomes.values()):7} cases: {counts or 'none'}")
+        for line in found:
+            click.echo(f"  FOUND {printable(line)}")
+        failed |= bool(found)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
