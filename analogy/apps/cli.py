@@ -331,6 +331,7 @@ def _small_transfer(device: Device) -> Any:
 
 def main() -> NoReturn:
     """Run the command line, and end the process: what goes wrong is one line, with exit code 2."""
+    process.take_over()
     process.loaded()
     streams.prepare()
     code = BAD_INPUT
