@@ -61,6 +61,7 @@ class Clip:
     """A film that is painted frame by frame, by iterating over it. Made by `Engine.clip`.
 
     names  what each frame is called
+    files  the files that the film is read from
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Clip:
         """`made_with`: what decides how keys are made, in words, for `made_from`. The rest as for `Engine.clip`."""
         if bool(keys) == (style is not None):
             raise SettingsError("a clip takes keys, or a style; give one of the two")
-        self.names = frames.names
+        self.names, self.files = frames.names, frames.files
         self._backend, self._frames, self._seed = backend, frames, seed
         self._make_key, self._made_with = make_key, made_with
         self._report = progress or (lambda progress: None)
@@ -146,7 +147,7 @@ class Clip:
         carrier, painted = None, np.empty(0, np.float32)
         for index in range(stretch.first, wanted[-1] + 1):
             self._step(index)
-            film = self._read(index)
+            film = self.read(index)
             if index == stretch.before:
                 picture = self._key(index).rgb
                 carrier, painted = Carrier(self._backend, film.rgb, self._seed), picture.astype(np.float32)
@@ -174,11 +175,11 @@ class Clip:
         with tempfile.TemporaryFile() as file:
             shape = (stretch.last - stretch.first + 1, *self._size, 4)
             packed = np.memmap(file, np.uint8, "w+", shape=shape)
-        carrier = Carrier(self._backend, self._read(key).rgb, self._seed)
+        carrier = Carrier(self._backend, self.read(key).rgb, self._seed)
         painted = self._keys[key].rgb.astype(np.float32)
         for index in range(stretch.last, wanted[0] - 1, -1):
             self._step(index)
-            carrier.advance(self._read(index).rgb)
+            carrier.advance(self.read(index).rgb)
             if index in wanted:
                 packed[index - stretch.first, ..., :3] = _as_pixels(carrier.paint(painted))
                 packed[index - stretch.first, ..., 3] = np.rint(np.clip(carrier.doubt(), 0, 1) * 255)
@@ -188,22 +189,23 @@ class Clip:
         """The key of a frame: the one that was given, or one made for a shot without."""
         if index in self._keys:
             return self._keys[index]
-        frame = self._read(index).rgb
+        frame = self.read(index).rgb
         if self._style is not None:
             return Picture(self._make_key(frame, self._style.rgb))
         nearest = self._nearest(index)
-        return Picture(self._make_key(frame, self._keys[nearest].rgb, b=self._read(nearest).rgb))
+        return Picture(self._make_key(frame, self._keys[nearest].rgb, b=self.read(nearest).rgb))
 
     def _nearest(self, index: int) -> int:
         return min(self._keys, key=lambda key: (abs(key - index), key))
 
-    def _read(self, index: int) -> Picture:
+    def read(self, index: int) -> Picture:
+        """A frame of the film. Raises `ImageError` if it cannot be read, or its size differs from the first one's."""
         return self._fitting(self._frames.read(index), f"frame {self.names[index]}")
 
     def _read_all(self, stage: str) -> Iterator[np.ndarray]:
         for index in range(len(self)):
             self._report(Progress(stage, 0.0))
-            yield self._read(index).rgb
+            yield self.read(index).rgb
 
     def _fitting(self, picture: Picture, name: str = "") -> Picture:
         if picture.size != self._size:

@@ -19,6 +19,7 @@ from ..networks.cards import read_card
 from ..networks.models import DEFAULT, locate
 from ..settings import Settings
 from . import process, streams
+from .clip import clip
 from .display import Display
 from .options import (
     MATCHING,
@@ -136,6 +137,9 @@ def transfer(a: str, b_prime: str, output: str, preset: str | None, record: Path
     display, engine = Display(quiet, verbose), (model, device, threads, max_input_pixels)
     beside = {"b": b, "mask_a": mask_a, "mask_b": mask_b}
     run_transfer(a, b_prime, output, settings, engine, display, flow=flow, levels=levels, beside=beside)
+
+
+cli.add_command(clip)
 
 
 @cli.command(cls=GroupedCommand)

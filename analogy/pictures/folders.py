@@ -25,7 +25,7 @@ MANIFEST = "settings.json"
 """Its key "files" maps the name of each other file to its checksum (SHA-256)."""
 _PREVIOUS = "previous"
 """In the temporary folder, what the exchange moved aside. While it is there, the exchange has begun."""
-_MOST_BYTES = 1 << 20
+_MOST_BYTES = 1 << 24
 
 
 def make_folder(folder: str | os.PathLike[str]) -> Path:
@@ -76,7 +76,7 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 def checksums(folder: Path) -> dict[str, str]:
     """Name -> SHA-256 of each file that a run has written into a folder of `replacing`."""
-    return {name: _checksum(folder / name) for name in _content(folder)}
+    return {name: checksum(folder / name) for name in _content(folder)}
 
 
 def _content(folder: Path) -> list[str]:
@@ -99,9 +99,9 @@ def _move(folder: Path, new: Path) -> None:
     previous.mkdir(exist_ok=True)
     arriving = _content(new)
     # Of a killed exchange that is finished now, what it has put in its place already.
-    there = set(_manifest(new / MANIFEST)) - set(arriving)
-    before = _manifest(folder / MANIFEST) or _manifest(previous / MANIFEST)
-    unchanged = [name for name in before if name not in there and _is_unchanged(folder / name, before[name])]
+    there = set(recorded_files(new / MANIFEST)) - set(arriving)
+    before = recorded_files(folder / MANIFEST) or recorded_files(previous / MANIFEST)
+    unchanged = [name for name in before if name not in there and is_unchanged(folder / name, before[name])]
     moved: list[tuple[Path, Path]] = []
 
     def move(source: Path, target: Path) -> None:
@@ -145,8 +145,8 @@ def _has_begun(path: Path) -> bool:
     return (path / _PREVIOUS).is_dir() and (path / MANIFEST).is_file()
 
 
-def _manifest(path: Path) -> dict[str, str]:
-    """Name -> checksum in a manifest; nothing if there is none, or it is no manifest."""
+def recorded_files(path: Path) -> dict[str, str]:
+    """Name -> checksum of each file that a manifest names; nothing if there is none, or it is no manifest."""
     try:
         files = json.loads(read_regular(path, _MOST_BYTES))["files"]
         return {name: str(value) for name, value in files.items() if Path(name).name == name and name != MANIFEST}
@@ -154,13 +154,15 @@ def _manifest(path: Path) -> dict[str, str]:
         return {}
 
 
-def _is_unchanged(path: Path, checksum: str) -> bool:
+def is_unchanged(path: Path, recorded: str) -> bool:
+    """Whether a file is there, and has the checksum that a manifest records."""
     try:
-        return not path.is_symlink() and _checksum(path) == checksum
+        return not path.is_symlink() and checksum(path) == recorded
     except OSError:
         return False
 
 
-def _checksum(path: Path) -> str:
+def checksum(path: Path) -> str:
+    """The SHA-256 of a plain file. Raises OSError."""
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]

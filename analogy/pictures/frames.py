@@ -31,6 +31,11 @@ class Frames(Protocol):
         """What each frame is called: its file's name without the suffix, or its number."""
         ...
 
+    @property
+    def files(self) -> Sequence[Path]:
+        """The files that the frames are read from."""
+        ...
+
     def read(self, index: int) -> Picture:
         """A frame. Raises `ImageError` if it cannot be read."""
         ...
@@ -65,8 +70,8 @@ def open_frames(source: FramesLike) -> Frames:
 
 class _FileFrames:
     def __init__(self, paths: Sequence[Path]):
-        self.paths = sorted(paths, key=_by_number)
-        self.names = [path.stem for path in self.paths]
+        self.files = sorted(paths, key=_by_number)
+        self.names = [path.stem for path in self.files]
         twice = [name for name, following in zip(self.names, self.names[1:], strict=False) if name == following]
         if twice:
             raise ImageError(
@@ -74,19 +79,20 @@ class _FileFrames:
             )
 
     def read(self, index: int) -> Picture:
-        return read_picture(self.paths[index])
+        return read_picture(self.files[index])
 
     def digest(self, index: int) -> str:
         try:
-            with open_regular(self.paths[index]) as file:
+            with open_regular(self.files[index]) as file:
                 return hashlib.sha256(file.read()).hexdigest()
         except OSError as error:
-            raise ImageError(f"{self.paths[index]}: cannot be read ({error.strerror or error})") from error
+            raise ImageError(f"{self.files[index]}: cannot be read ({error.strerror or error})") from error
 
 
 class _GivenFrames:
     def __init__(self, pictures: Sequence[PictureLike]):
         self.pictures = pictures
+        self.files: list[Path] = []
         self.names = numbered(len(pictures))
 
     def read(self, index: int) -> Picture:

@@ -1,0 +1,117 @@
+"""The command that paints a film after its key frames."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .. import __version__
+from ..backends import Device
+from ..errors import SettingsError, printable
+from ..method.progress import Progress
+from ..networks.models import DEFAULT
+from ..settings import Settings
+from .display import Display
+from .options import (
+    LOOK,
+    RESULTS,
+    GroupedCommand,
+    engine_options,
+    message_options,
+    option,
+    picture_path,
+    setting_options,
+    settings_of,
+)
+
+_EXAMPLES = """\
+analogy clip shot/ -o out --key 0001=painted.png
+analogy clip "shot/*.jpg" -o out --key 0=first.png --key 40=last.png --contact sheet.png
+analogy clip shot/ -o out --style painting.jpg"""
+
+
+@click.command(cls=GroupedCommand, examples=_EXAMPLES)
+@click.argument("frames")
+@picture_path("-o", "--output", required=True, group=RESULTS, help="Folder for the painted frames.")
+@option("--key", "keys", multiple=True, metavar="FRAME=PICTURE", group=LOOK,
+        help="A frame, by its name or its number from 0, and its painting; any number of times.")  # fmt: skip
+@picture_path("--style", group=LOOK, help="In place of keys, a painting in whose looks each shot is made.")
+@picture_path("--contact", group=RESULTS, help="Also write a picture that shows every n-th frame, film and result.")
+@setting_options
+@engine_options
+@message_options
+def clip(frames: str, output: str, keys: tuple[str, ...], style: str | None, contact: str | None, preset: str | None,
+         model: str | None, device: Device, threads: int | None, max_input_pixels: int | None, quiet: bool, verbose: bool,
+         **options: Any) -> None:  # fmt: skip
+    """Paint one frame of a film, or a few, and get all of them: FRAMES is a folder or a pattern.
+
+    The painting is carried along by the film's own motion. Frames that are finished are kept: after an interruption, or
+    when a key is changed, the same command paints only what is missing or changes. Needs the extra "video".
+    """
+    from ..engine import Engine
+    from ..film_files import contact_sheet, paint_folder
+    from ..pictures.files import as_path
+    from ..pictures.writing import write_picture
+
+    settings = settings_of(Settings(), preset, options)
+    display, folder = Display(quiet, verbose), as_path(output)
+    engine = Engine(model or DEFAULT, device, threads, max_input_pixels)
+    pace = _Pace()
+    with display:
+        show = display.part(0, 1)
+        film = engine.clip(
+            frames,
+            settings,
+            keys=dict(_key(given) for given in keys),
+            style=style,
+            progress=lambda progress: show(Progress(f"{progress.stage}{pace}", progress.done)),
+        )
+        record = {
+            "analogy": __version__,
+            "frames": frames,
+            "keys": keys,
+            "style": style,
+            "settings": asdict(settings),
+            "model": engine.network.card.name,
+            "model_sha256": engine.network.card.fingerprint,
+            "device": engine.backend.describe(),
+        }
+        painted = paint_folder(film, folder, record, pace.add)
+        if contact:
+            write_picture(contact, contact_sheet(film, painted))
+    if not quiet:
+        click.echo(printable(f"{output}: {len(film)} frames{pace.summary()}"))
+
+
+class _Pace:
+    """How many frames are painted, and how fast."""
+
+    def __init__(self) -> None:
+        self._kept: int | None = None
+        self._painted, self._since = 0, time.monotonic()
+
+    def add(self, frames: int) -> None:
+        if self._kept is None:
+            self._kept, self._since = frames, time.monotonic()
+        else:
+            self._painted += frames
+
+    def __str__(self) -> str:
+        return f", {self._painted / (time.monotonic() - self._since):.2f} a second" if self._painted else ""
+
+    def summary(self) -> str:
+        kept = f", {self._kept} of them kept" if self._kept else ""
+        seconds = time.monotonic() - self._since
+        return f"{kept}, {self._painted} painted in {seconds:.1f} s" if self._painted else kept
+
+
+def _key(given: str) -> tuple[str, Path]:
+    """The frame and the path of FRAME=PICTURE."""
+    frame, equals, picture = given.partition("=")
+    if not (frame and equals and picture):
+        raise SettingsError(f"the key {given!r} is not FRAME=PICTURE; say --key 0012=painted.png, for instance")
+    return frame, Path(picture)

@@ -1,0 +1,115 @@
+"""A painted film as files: a folder with a picture for each frame, which a killed run goes on to fill, and a contact sheet.
+
+The folder's manifest names each finished frame with its checksum, and what it was made from. A run keeps the frames that
+are as a run before has left them and would come out the same, and paints the others.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import OutputError
+from .film import Clip
+from .inputs import read_regular
+from .pictures.files import atomic
+from .pictures.folders import MANIFEST, checksum, is_unchanged, make_folder, recorded_files
+from .pictures.images import Picture, montage, resize
+from .pictures.reading import read_picture
+from .pictures.writing import write_picture
+
+SUFFIX = ".png"
+_MANIFEST_EVERY = 1.0
+"""Seconds after which the manifest is written again. What it does not name yet is painted anew after a kill."""
+_MOST_BYTES = 1 << 24
+_CONTACT_FRAMES, _CONTACT_COLUMNS, _CONTACT_WIDTH = 24, 3, 240
+"""Of a contact sheet: most frames, how many in a row, and the columns of pixels of each picture."""
+
+
+def paint_folder(clip: Clip, folder: Path, record: dict[str, Any], told: Callable[[int], None]) -> list[Path]:
+    """Paint the frames of a clip into `folder`, and return their paths in order.
+
+    record  how they are made, for the manifest
+    told    is called with the number of frames that are finished already, and after each frame that is painted, with 1
+
+    Raises `OutputError` if the folder cannot be written to, or holds the film itself.
+    """
+    make_folder(folder)
+    paths = [folder / f"{name}{SUFFIX}" for name in clip.names]
+    for path in paths:
+        if any(path.exists() and path.samefile(source) for source in clip.files):
+            raise OutputError(f"{folder}: that is where the film is; name another folder with -o")
+    made_from: dict[str, str] = {}
+    for stretch in clip.stretches:
+        digest = clip.made_from(stretch)
+        made_from |= {paths[index].name: digest for index in range(stretch.first, stretch.last + 1)}
+    files, before = recorded_files(folder / MANIFEST), _made_from(folder / MANIFEST)
+    finished = {
+        path.name: files[path.name]
+        for path in paths
+        if before.get(path.name) == made_from[path.name] and is_unchanged(path, files.get(path.name, ""))
+    }
+    for name, recorded in files.items():  # frames of a longer film
+        if name in before and name not in made_from and is_unchanged(folder / name, recorded):
+            (folder / name).unlink()
+    told(len(finished))
+    written = -_MANIFEST_EVERY
+    try:
+        for frame in clip.paint([index for index, path in enumerate(paths) if path.name not in finished]):
+            path = paths[frame.index]
+            write_picture(path, frame.picture, like=frame.film)
+            finished[path.name] = checksum(path)
+            if time.monotonic() - written >= _MANIFEST_EVERY:
+                _write_manifest(folder, record, finished, made_from)
+                written = time.monotonic()
+            told(1)
+    finally:
+        _write_manifest(folder, record, finished, made_from)
+    return paths
+
+
+def contact_sheet(clip: Clip, painted: list[Path]) -> np.ndarray:
+    """Every n-th frame, each as film and as result side by side, in rows on white: (H, W, 3) uint8."""
+    step = -(-len(clip) // _CONTACT_FRAMES)
+    cells = [_beside(clip.read(index), painted[index], _CONTACT_WIDTH) for index in range(0, len(clip), step)]
+    cells += [np.full_like(cells[0], 255)] * (-len(cells) % _CONTACT_COLUMNS)
+    rows = [montage(cells[i : i + _CONTACT_COLUMNS], gap=12) for i in range(0, len(cells), _CONTACT_COLUMNS)]
+    between = np.full((12, rows[0].shape[1], 3), 255, np.uint8)
+    return np.concatenate([part for row in rows for part in (row, between)][:-1])
+
+
+def side_by_side(clip: Clip, painted: list[Path]) -> Iterator[np.ndarray]:
+    """Each frame as film and as result, side by side."""
+    for index, path in enumerate(painted):
+        yield _beside(clip.read(index), path)
+
+
+def _beside(film: Picture, painted: Path, width: int | None = None) -> np.ndarray:
+    pictures = [film.rgb, read_picture(painted).rgb]
+    if width is not None:
+        pictures = [
+            resize(picture, max(1, round(len(picture) * width / picture.shape[1])), width) for picture in pictures
+        ]
+    return montage(pictures, gap=4)
+
+
+def _made_from(path: Path) -> dict[str, str]:
+    """Name -> the checksum of what a frame was made from; nothing if this is no manifest of a clip."""
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        stretches = json.loads(read_regular(path, _MOST_BYTES))["made_from"]
+        return {str(name): str(digest) for digest, names in stretches.items() for name in names}
+    return {}
+
+
+def _write_manifest(folder: Path, record: dict[str, Any], files: dict[str, str], made_from: dict[str, str]) -> None:
+    stretches: dict[str, list[str]] = {}
+    for name in files:
+        stretches.setdefault(made_from[name], []).append(name)
+    with atomic(folder / MANIFEST) as file:
+        file.write((json.dumps(record | {"made_from": stretches, "files": files}, indent=1) + "\n").encode())

@@ -1,0 +1,173 @@
+"""The command that paints a film: its files, how it goes on after a kill, what it keeps and what it redoes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from films import film, picture
+from PIL import Image
+
+from analogy.apps.cli import cli
+
+COUNT = 8
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, ["clip", *map(str, arguments), "--device", "cpu"], prog_name="analogy")
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix == ".png"}
+
+
+@pytest.fixture
+def shot(tmp_path: Path) -> Path:
+    folder = tmp_path / "shot"
+    folder.mkdir()
+    for index, frame in enumerate(film(picture(160, 240), (48, 64), COUNT, (1.5, 0.5))):
+        Image.fromarray(frame).save(folder / f"{index:03}.png")
+    for name, seed in (("first", 5), ("last", 6)):
+        Image.fromarray(picture(48, 64, seed)).save(tmp_path / f"{name}.png")
+    return folder
+
+
+def test_a_folder_gets_a_painted_frame_for_each_and_the_contact_sheet(shot: Path, tmp_path: Path) -> None:
+    out, sheet = tmp_path / "out", tmp_path / "sheet.png"
+    done = run(shot, "-o", out, "--key", f"000={tmp_path / 'first.png'}", "--contact", sheet)
+    assert done.exit_code == 0, done.output
+    assert sorted(contents(out)) == [f"{index:03}.png" for index in range(COUNT)]
+    assert np.array_equal(pixels(out / "000.png"), pixels(tmp_path / "first.png"))
+    assert done.stdout.startswith(f"{out}: 8 frames, 8 painted in ")
+    assert pixels(sheet).shape == (3 * 180 + 2 * 12, 3 * (2 * 240 + 4) + 2 * 12, 3)
+    record = json.loads((out / "settings.json").read_text())
+    assert record["keys"] == [f"000={tmp_path / 'first.png'}"]
+    assert set(record["files"]) == set(contents(out))
+
+
+KILL = """
+import os, sys
+from analogy import film_files
+from analogy.__main__ import main
+count, write = int(sys.argv.pop(1)), film_files.write_picture
+def counted(*given, **named):
+    global count
+    count -= 1
+    if count == 0 and before: os._exit(9)
+    write(*given, **named)
+    if count == 0: os._exit(9)
+before = sys.argv.pop(1) == "before"
+film_files.write_picture = counted
+main()
+"""
+
+
+@pytest.mark.parametrize("point", ["1 before", "1 after", "4 before", "8 after"])
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(shot: Path, tmp_path: Path, point: str) -> None:
+    arguments = [
+        shot,
+        "-o",
+        tmp_path / "out",
+        "--key",
+        f"1={tmp_path / 'first.png'}",
+        "--key",
+        f"6={tmp_path / 'last.png'}",
+    ]
+    command = [sys.executable, "-c", KILL, *point.split(), "clip", *map(str, arguments), "--device", "cpu"]
+    assert subprocess.run(command, capture_output=True).returncode == 9
+    left = set(contents(tmp_path / "out"))
+    assert len(left) == int(point[0]) - ("before" in point)
+    assert run(*arguments).exit_code == 0
+    arguments[2] = tmp_path / "whole"
+    assert run(*arguments).exit_code == 0
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {*contents(tmp_path / "whole"), "settings.json"}
+
+
+def test_finished_frames_are_kept_and_what_changed_is_painted_anew(shot: Path, tmp_path: Path) -> None:
+    out, first, last = tmp_path / "out", tmp_path / "first.png", tmp_path / "last.png"
+    keys = ["--key", f"000={first}", "--key", f"004={last}"]
+    run(shot, "-o", out, *keys)
+    before = contents(out)
+    times = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+
+    def painted() -> list[str]:
+        return sorted(name for name in before if (out / name).stat().st_mtime_ns != times[name])
+
+    assert "8 frames, 8 of them kept\n" in run(shot, "-o", out, *keys).stdout
+    assert painted() == []
+    (out / "002.png").unlink()
+    (out / "006.png").write_bytes(b"edited")
+    assert "6 of them kept, 2 painted" in run(shot, "-o", out, *keys).stdout
+    assert contents(out) == before
+    assert painted() == ["002.png", "006.png"]
+    times = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    Image.fromarray(picture(48, 64, 7)).save(first)
+    run(shot, "-o", out, *keys)
+    assert painted() == ["000.png", "001.png", "002.png", "003.png"]  # the frames that the first key decides
+
+
+def test_only_files_that_the_command_made_are_ever_deleted(shot: Path, tmp_path: Path) -> None:
+    out, key = tmp_path / "out", f"000={tmp_path / 'first.png'}"
+    out.mkdir()
+    for name in ("099.png", "notes.txt"):
+        (out / name).write_text("mine")
+    run(shot, "-o", out, "--key", key)
+    (shot / "007.png").unlink()
+    (shot / "006.png").unlink()
+    (out / "006.png").write_text("edited")
+    run(shot, "-o", out, "--key", key)
+    assert {path.name for path in out.iterdir()} == {
+        *(f"{index:03}.png" for index in range(7)),
+        "099.png",
+        "notes.txt",
+        "settings.json",
+    }
+
+
+def test_an_interrupted_run_keeps_its_frames_and_exits_with_130(shot: Path, tmp_path: Path) -> None:
+    interrupt = KILL.replace("if count == 0 and before: os._exit(9)", "if count == 0: __import__('signal').raise_signal(2)")
+    arguments = ["clip", shot, "-o", tmp_path / "out", "--key", f"0={tmp_path / 'first.png'}", "--device", "cpu"]
+    done = subprocess.run(
+        [sys.executable, "-c", interrupt, "4", "before", *map(str, arguments)], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (130, "analogy: interrupted")
+    assert set(json.loads((tmp_path / "out" / "settings.json").read_text())["files"]) == {
+        "000.png",
+        "001.png",
+        "002.png",
+    }
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"000.png", "001.png", "002.png", "settings.json"}
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--key", "000"], "the key '000' is not FRAME=PICTURE"),
+        (["--key", "77=first.png"], "there is no frame 77; there are 000 to 007, or 0 to 7"),
+        ([], "a clip takes keys, or a style; give one of the two"),
+        (["--style", "nowhere.png"], "the style (nowhere.png): there is no such file"),
+    ],
+)
+def test_what_is_wrong_with_a_clip_is_one_line_with_exit_code_2(shot, tmp_path, monkeypatch, options, message) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run(shot, "-o", "out", *options)
+    assert done.exit_code == 2
+    assert done.stderr.splitlines()[-1].startswith(f"analogy: {message}")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_film_itself_is_never_painted_over(shot: Path, tmp_path: Path) -> None:
+    before = contents(shot)
+    done = run(shot, "-o", f"{shot}{os.sep}.", "--key", f"000={tmp_path / 'first.png'}")
+    assert (done.exit_code, contents(shot)) == (2, before)
+    assert "that is where the film is; name another folder with -o" in done.stderr
