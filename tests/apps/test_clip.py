@@ -135,7 +135,9 @@ def test_only_files_that_the_command_made_are_ever_deleted(shot: Path, tmp_path:
 
 
 def test_an_interrupted_run_keeps_its_frames_and_exits_with_130(shot: Path, tmp_path: Path) -> None:
-    interrupt = KILL.replace("if count == 0 and before: os._exit(9)", "if count == 0: __import__('signal').raise_signal(2)")
+    interrupt = KILL.replace(
+        "if count == 0 and before: os._exit(9)", "if count == 0: __import__('signal').raise_signal(2)"
+    )
     arguments = ["clip", shot, "-o", tmp_path / "out", "--key", f"0={tmp_path / 'first.png'}", "--device", "cpu"]
     done = subprocess.run(
         [sys.executable, "-c", interrupt, "4", "before", *map(str, arguments)], capture_output=True, text=True
