@@ -40,6 +40,10 @@ def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
     name = os.fsdecode(path)
     if "\0" in name:
         raise OSError(errno.EINVAL, "no file has a NUL character in its name")
+    try:
+        os.fsencode(name)
+    except UnicodeError as error:
+        raise OSError(errno.EINVAL, "no file has such a name") from error
     _check(Path(name).stat())  # before it is opened: to open a device may do something
     file = open(name, "rb", opener=_without_waiting)  # noqa: SIM115 (the caller closes it)
     try:

@@ -46,9 +46,10 @@ def run_transfer(
         raise ImageError("only one picture can come from standard input; name the others")
     target = _standard_output() if to_stdout else path
     sources: dict[str, Any] = {name: _source(each) for name, each in given.items()}
+    sizes = {name: picture_size(sources[name], name=name) for name in ("A", "B'")}  # before anything is made
     if one:
-        shape_of = "B'" if settings.direction == "ba" else "A"
-        check_size(picture_size(sources[shape_of], name=shape_of), ".png" if to_stdout else path.suffix, output)
+        suffix = ".png" if to_stdout else path.suffix
+        check_size(sizes["B'" if settings.direction == "ba" else "A"], suffix, output)
     if not to_stdout:
         make_folder(path.parent if one else path)
     with display:

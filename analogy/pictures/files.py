@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from ..errors import AnalogyError, OutputError, reason
+from ..errors import AnalogyError, OutputError, reason, shown
 from ..inputs import is_address
 from . import temporary
 
@@ -48,12 +48,16 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
 
 def as_path(target: object) -> Path:
-    """The path that a caller names. Raises `OutputError` if it is none, empty, has a NUL, or is an address."""
-    if not isinstance(target, (str, os.PathLike)):
-        raise OutputError(f"cannot write to {target!r:.100}; give the path of a folder or a picture, or an open file")
-    name = os.fsdecode(target)
-    if not name or "\0" in name:
-        raise OutputError(f"cannot write to {name!r:.100}; that is no path")
+    """The path that a caller names. Raises `OutputError` if it is none, empty, no name a file can have, or an address."""
+    try:
+        name = os.fsdecode(target)  # type: ignore[arg-type]
+        os.fsencode(name)
+    except (TypeError, UnicodeError) as error:
+        raise OutputError(
+            f"cannot write to {shown(target)}; give the path of a folder or a picture, or an open file"
+        ) from error
+    if isinstance(target, bytes) or not name or "\0" in name:
+        raise OutputError(f"cannot write to {shown(target)}; that is no path")
     if is_address(name):
-        raise OutputError(f"cannot write to {name!r:.100}; that is an address, give the path of a folder or a picture")
+        raise OutputError(f"cannot write to {shown(name)}; that is an address, give the path of a folder or a picture")
     return Path(name)

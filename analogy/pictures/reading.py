@@ -89,7 +89,7 @@ def picture_size(source: str | os.PathLike[str] | bytes, *, name: str | None = N
     with _as_image_errors(label):
         file = _opened(source, label)
         assert file is not None
-        with file, Image.open(file, formats=_formats()) as image:
+        with file, _open_image(file) as image:
             return image.height, image.width
 
 
@@ -147,7 +147,7 @@ def whole_file(file: IO[Any], label: str) -> io.BytesIO:
 
 def _read_file(file: IO[bytes], label: str, admit: Admit) -> Picture:
     """Read the whole of a file of which any place can be read."""
-    with Image.open(file, formats=_formats()) as image:
+    with _open_image(file) as image:
         admit((image.height, image.width), label)
         raw = _prepare(image, label)
         image.load()
@@ -155,15 +155,26 @@ def _read_file(file: IO[bytes], label: str, admit: Admit) -> Picture:
         return _from_pil(upright, _samples16(file, image, upright, raw, label), label)
 
 
+def _open_image(file: IO[bytes]) -> Image.Image:
+    """The image in a file, not yet decoded. `pillow_heif`, which is large, is loaded for no other format than its own."""
+    try:
+        return Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError:
+        if not _register_heif():
+            raise
+        file.seek(0)
+        return Image.open(file, formats=("HEIF",))
+
+
 @cache
-def _formats() -> tuple[str, ...]:
-    """`FORMATS`, and HEIF (the HEIC of telephones) if the extra `heif` is installed."""
+def _register_heif() -> bool:
+    """Let Pillow read HEIF (the HEIC of telephones), if the extra `heif` is installed."""
     try:
         import pillow_heif
     except ImportError:
-        return FORMATS
+        return False
     pillow_heif.register_heif_opener()
-    return (*FORMATS, "HEIF")
+    return True
 
 
 def _image_error(error: Exception, label: str) -> ImageError:
@@ -174,9 +185,8 @@ def _image_error(error: Exception, label: str) -> ImageError:
     if isinstance(error, PermissionError):
         return ImageError(f"{label}: no permission to read it")
     if isinstance(error, UnidentifiedImageError):
-        known = ", ".join(_formats())
-        extra = "" if "HEIF" in known else ', and HEIC with pip install "deep-image-analogy[heif]"'
-        return ImageError(f"{label}: not a picture that can be read; known formats: {known}{extra}")
+        more = "HEIF" if _register_heif() else 'and HEIC with pip install "deep-image-analogy[heif]"'
+        return ImageError(f"{label}: not a picture that can be read; known formats: {', '.join(FORMATS)}, {more}")
     if isinstance(error, Image.DecompressionBombError):
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
         return ImageError(f"{label}: too large; make it smaller than {most:.1f} megapixels. {reason(error)}")

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ..errors import AnalogyError, ImageError, OutputError, reason
+from ..errors import AnalogyError, ImageError, OutputError, reason, shown
 from .colour import out_of_srgb, to_8_bits
 from .files import atomic
 from .images import Array, Picture, check_rgb, composite
@@ -147,6 +147,8 @@ def check_size(size: tuple[int, ...], suffix: str, label: str) -> None:
 
 def suffix_of(format: str, label: str) -> str:
     """The suffix of a format: "png" of "PNG", "jpeg" or ".webp". Raises OutputError if none of `WRITERS` is meant."""
+    if not isinstance(format, str):
+        raise OutputError(f"{label}: format is {shown(format)}; it takes a name, 'png' for instance")
     suffix = f".{format.lower().removeprefix('.')}"
     _writer(suffix, label)
     return suffix
@@ -207,7 +209,7 @@ def is_picture_path(path: Path) -> bool:
     Raises OutputError for the suffix of a picture in a format that is not written, and for a suffix without a name.
     """
     suffix = path.suffix.lower()
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 (a `Path` raises for a name that is too long)
         return False
     if suffix in NOT_WRITTEN:
         raise OutputError(f"{path}: cannot write {suffix} pictures; use one of {' '.join(WRITERS)}, or name a folder")

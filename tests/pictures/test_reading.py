@@ -6,6 +6,8 @@ import io
 import logging
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -99,9 +101,21 @@ def test_heic_is_read_with_its_extra_and_named_without(tmp_path, monkeypatch):
     rgb = reading.read_picture(path).rgb
     assert rgb.shape == (48, 64, 3)
     assert np.abs(rgb.astype(int) - [200, 40, 30]).max() < 12
-    monkeypatch.setattr(reading, "_formats", lambda: reading.FORMATS)
+    monkeypatch.setattr(reading, "_register_heif", lambda: False)
     with pytest.raises(ImageError, match=r"HEIC with pip install"):
         reading.read_picture(path)
+
+
+def test_only_what_may_be_heic_loads_the_library_for_it(tmp_path):
+    code = """
+import sys
+from PIL import Image
+from analogy.pictures.reading import read_picture
+Image.new("RGB", (20, 20)).save(sys.argv[1])
+read_picture(sys.argv[1])
+assert not [name for name in sys.modules if "heif" in name]
+"""
+    subprocess.run([sys.executable, "-c", code, tmp_path / "x.png"], check=True)
 
 
 # Alpha
