@@ -154,7 +154,14 @@ class Features:
         )
 
     def _session(self, graph: str) -> Any:
-        return self._begin(graph).result()
+        loading = self._begin(graph)
+        try:
+            return loading.result()
+        except Exception:  # for want of memory, perhaps: the next run tries again
+            with self._lock:
+                if self._sessions.get(graph) is loading and loading.done():
+                    del self._sessions[graph]
+            raise
 
     def _begin(self, graph: str) -> Future[Any]:
         """The session of a graph, to come; each is loaded once, however many threads ask for it."""

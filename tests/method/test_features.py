@@ -7,7 +7,7 @@ import pytest
 from hostile import models
 
 from analogy.backends.cpu import CpuBackend
-from analogy.errors import ModelError
+from analogy.errors import MemoryLimitError, ModelError
 from analogy.method.features import LEVELS, Features, level_size
 from analogy.networks.models import DEFAULT, locate
 
@@ -58,3 +58,17 @@ def test_a_damaged_graph_is_refused_in_one_line_that_names_the_file(tmp_path) ->
     with pytest.raises(ModelError, match=r"features\.onnx is not a model .* damaged") as caught:
         Features(folder, CpuBackend(1)).pyramid(np.zeros((16, 16, 3), np.uint8))
     assert "\n" not in str(caught.value)
+
+
+def test_a_graph_that_could_not_be_loaded_is_tried_again(monkeypatch) -> None:
+    network = Features(locate(DEFAULT), CpuBackend(1))
+    picture = np.zeros((16, 16, 3), np.uint8)
+    with monkeypatch.context() as patch:
+        patch.setattr(network._runtime, "InferenceSession", shortage)
+        with pytest.raises(MemoryLimitError, match="the network needs more memory than there is"):
+            network.pyramid(picture)
+    assert network.pyramid(picture)[5].shape[:2] == (1, 1)
+
+
+def shortage(*arguments, **options):
+    raise RuntimeError("pthread_create failed, error code: 12 error msg: Cannot allocate memory")
