@@ -292,7 +292,7 @@ def info(selftest: bool) -> None:
         backend, why = get_backend("cpu"), f"the GPU is not used: {error}"
     click.echo(f"auto chooses: {backend.describe()}")
     click.echo(f"  because {why}")
-    click.echo(f"pulled models: {cache()}")
+    click.echo(printable(f"pulled models: {cache()}"))
     if selftest:
         from ..backends.selftest import NO_GPU
         from ..backends.selftest import selftest as run

@@ -14,7 +14,7 @@ _MATCHING = 80
 """Bytes for each pixel that the network sees, of A and B' together, and each channel of relu1_1. Includes the inversion."""
 _PAINTING = 90
 """Bytes for each pixel of the results: pixels as floats and as products, fields and distances, twice each."""
-_READING = 60
+_READING = 70
 """Bytes for each pixel of a picture while it is decoded: most for RGBA of 16 bits, which Pillow decodes twice."""
 
 
