@@ -31,7 +31,7 @@ def run_transfer(
     """Transfer, save, and say where the results are. `beside`: what else is read, by the keyword of `Engine.transfer`."""
     from ..engine import Engine
     from ..pictures.files import as_path
-    from ..pictures.folders import make_folder
+    from ..pictures.folders import make_folder, refuse_a_film
     from ..pictures.reading import picture_size
     from ..pictures.writing import check_size, is_picture_path
 
@@ -52,6 +52,8 @@ def run_transfer(
         check_size(sizes["B'" if settings.direction == "ba" else "A"], suffix, output)
     if not to_stdout:
         make_folder(path.parent if one else path)
+        if not one:
+            refuse_a_film(path)
     with display:
         result = Engine(*engine).transfer(
             sources.pop("A"),

@@ -16,6 +16,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from ..errors import OutputError, printable, reason
 from ..inputs import open_regular, read_regular
@@ -52,8 +53,10 @@ def replacing(folder: Path) -> Iterator[Path]:
     """A new folder to write a run's files into, the manifest last. When the block ends, they take the place of those of the
     run before in `folder`; if it raises, everything stays as it was.
 
-    Raises `OutputError`, also in place of one of the block, whose message then names the file in `folder`.
+    Raises `OutputError`, also in place of one of the block, whose message then names the file in `folder`; and if the folder
+    holds a film.
     """
+    refuse_a_film(folder)
     try:
         new, lock = temporary.new_folder(folder)
     except OSError as error:
@@ -147,11 +150,25 @@ def _has_begun(path: Path) -> bool:
 
 def recorded_files(path: Path) -> dict[str, str]:
     """Name -> checksum of each file that a manifest names; nothing if there is none, or it is no manifest."""
-    try:
-        files = json.loads(read_regular(path, _MOST_BYTES))["files"]
-        return {name: str(value) for name, value in files.items() if Path(name).name == name and name != MANIFEST}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    files = _manifest(path).get("files")
+    if not isinstance(files, dict):
         return {}
+    return {name: str(value) for name, value in files.items() if Path(name).name == name and name != MANIFEST}
+
+
+def refuse_a_film(folder: Path) -> None:
+    """Raise `OutputError` if a folder holds a painted film, whose frames (the work of hours) would have to make way."""
+    if "made_from" in _manifest(folder / MANIFEST):
+        raise OutputError(f"{folder}: holds the frames of a film, as its {MANIFEST} says; name another folder")
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    """The fields of a manifest; none if there is none, or it is no manifest."""
+    try:
+        fields = json.loads(read_regular(path, _MOST_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return fields if isinstance(fields, dict) else {}
 
 
 def is_unchanged(path: Path, recorded: str) -> bool:

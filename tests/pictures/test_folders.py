@@ -68,6 +68,17 @@ def test_a_settings_file_that_is_no_manifest_is_replaced(tmp_path: Path, text: s
     assert contents(tmp_path) == {"a.png": "1"}
 
 
+def test_the_frames_of_a_film_do_not_make_way(tmp_path: Path) -> None:
+    run(tmp_path, {"0001.png": "1"})
+    fields = json.loads((tmp_path / MANIFEST).read_text())
+    (tmp_path / MANIFEST).write_text(json.dumps(fields | {"made_from": {}}))
+    with pytest.raises(
+        OutputError, match=r"holds the frames of a film, as its settings\.json says; name another folder"
+    ):
+        run(tmp_path, {"a.png": "2"})
+    assert contents(tmp_path) == {"0001.png": "1"}
+
+
 def test_a_run_that_fails_leaves_the_results_before_it(tmp_path: Path) -> None:
     run(tmp_path, {"a.png": "1", "b.png": "1"})
     manifest = (tmp_path / MANIFEST).read_bytes()
