@@ -224,7 +224,7 @@ class Engine:
     ) -> Clip:
         """A film painted after one frame of it, or after a few: iterate over what this returns to get the frames.
 
-        frames    the path of a folder, or a pattern like "shot/*.png"; or a sequence of pictures
+        frames    the path of a folder, of a video, or a pattern like "shot/*.png"; or a sequence of pictures
         keys      frame -> its painting, of the film's size; a frame is called by its name (without suffix), or its number
         style     in place of keys: a painting, in whose looks each shot's first frame is made its key
         settings, changes   as for `transfer`. Only keys that are made here follow them: those of shots without one

@@ -22,6 +22,7 @@ from .method.shots import find_cuts
 from .pictures.frames import Frames
 from .pictures.images import Picture
 from .pictures.reading import PictureLike, read_picture
+from .pictures.video import VideoFrames
 
 MakeKey = Callable[..., np.ndarray]
 """Called with a frame, and with a style, or with a key and its own frame as `b`: paints the frame (H, W, 3) uint8."""
@@ -93,6 +94,11 @@ class Clip:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def video(self) -> VideoFrames | None:
+        """The video that the film is read from, if it is one."""
+        return self._frames if isinstance(self._frames, VideoFrames) else None
 
     def __iter__(self) -> Iterator[PaintedFrame]:
         return self.paint()

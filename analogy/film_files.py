@@ -1,4 +1,4 @@
-"""A painted film as files: a folder with a picture for each frame, which a killed run goes on to fill, and a contact sheet.
+"""A painted film as files: a folder with a picture for each frame, which a killed run goes on to fill; videos of them.
 
 The folder's manifest names each finished frame with its checksum, and what it was made from. A run keeps the frames that
 are as a run before has left them and would come out the same, and paints the others.
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from .pictures.files import atomic
 from .pictures.folders import MANIFEST, checksum, is_unchanged, make_folder, recorded_files
 from .pictures.images import Picture, montage, resize
 from .pictures.reading import read_picture
+from .pictures.video import write_video
 from .pictures.writing import write_picture
 
 SUFFIX = ".png"
@@ -84,10 +86,16 @@ def contact_sheet(clip: Clip, painted: list[Path]) -> np.ndarray:
     return np.concatenate([part for row in rows for part in (row, between)][:-1])
 
 
-def side_by_side(clip: Clip, painted: list[Path]) -> Iterator[np.ndarray]:
-    """Each frame as film and as result, side by side."""
-    for index, path in enumerate(painted):
-        yield _beside(clip.read(index), path)
+def write_film(clip: Clip, painted: list[Path], path: Path, rate: Fraction, side_by_side: bool = False) -> None:
+    """Write the painted frames as a video, like the film if that is one, else with `rate` frames a second.
+
+    side_by_side  with the film beside them
+    """
+    pictures = (
+        _beside(clip.read(index), frame) if side_by_side else read_picture(frame).rgb
+        for index, frame in enumerate(painted)
+    )
+    write_video(path, pictures, clip.video, rate)
 
 
 def _beside(film: Picture, painted: Path, width: int | None = None) -> np.ndarray:

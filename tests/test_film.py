@@ -138,7 +138,7 @@ def test_frames_are_read_from_folders_in_the_order_of_their_numbers_and_from_pat
 
 
 REFUSED = {
-    "a folder that is not there": ({"frames": "nowhere", "keys": {0: 5}}, ImageError, "nowhere: no folder; name"),
+    "a folder that is not there": ({"frames": "nowhere", "keys": {0: 5}}, ImageError, "nowhere: no folder and no video"),
     "one frame": ({"frames": 1, "keys": {0: 5}}, ImageError, "the list has 1 frames; a film has two or more"),
     "no film": ({"frames": b"film", "keys": {0: 5}}, ImageError, "frames is a bytes; it takes"),
     "neither keys nor style": ({}, SettingsError, "takes keys, or a style"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import click
 
 from .. import __version__
 from ..backends import Device
-from ..errors import SettingsError, printable
+from ..errors import OutputError, SettingsError, printable
 from ..method.progress import Progress
 from ..networks.models import DEFAULT
 from ..settings import Settings
@@ -31,34 +32,52 @@ from .options import (
 _EXAMPLES = """\
 analogy clip shot/ -o out --key 0001=painted.png
 analogy clip "shot/*.jpg" -o out --key 0=first.png --key 40=last.png --contact sheet.png
-analogy clip shot/ -o out --style painting.jpg"""
+analogy clip film.mp4 -o painted.mp4 --style painting.jpg --side-by-side both.mp4"""
 
 
 @click.command(cls=GroupedCommand, examples=_EXAMPLES)
 @click.argument("frames")
-@picture_path("-o", "--output", required=True, group=RESULTS, help="Folder for the painted frames.")
+@picture_path(
+    "-o",
+    "--output",
+    required=True,
+    group=RESULTS,
+    help="Folder for the painted frames, or a video (.mp4 .mov .mkv .webm).",
+)
 @option("--key", "keys", multiple=True, metavar="FRAME=PICTURE", group=LOOK,
         help="A frame, by its name or its number from 0, and its painting; any number of times.")  # fmt: skip
 @picture_path("--style", group=LOOK, help="In place of keys, a painting in whose looks each shot is made.")
 @picture_path("--contact", group=RESULTS, help="Also write a picture that shows every n-th frame, film and result.")
+@option("--side-by-side", type=click.Path(), group=RESULTS, help="Also write a video of film and result side by side.")
+@option("--rate", type=float, default=24.0, show_default=True, group=RESULTS,
+        help="Frames a second of a video that is made of a film in pictures.")  # fmt: skip
 @setting_options
 @engine_options
 @message_options
-def clip(frames: str, output: str, keys: tuple[str, ...], style: str | None, contact: str | None, preset: str | None,
-         model: str | None, device: Device, threads: int | None, max_input_pixels: int | None, quiet: bool, verbose: bool,
+def clip(frames: str, output: str, keys: tuple[str, ...], style: str | None, contact: str | None,
+         side_by_side: str | None, rate: float, preset: str | None, model: str | None, device: Device,
+         threads: int | None, max_input_pixels: int | None, quiet: bool, verbose: bool,
          **options: Any) -> None:  # fmt: skip
-    """Paint one frame of a film, or a few, and get all of them: FRAMES is a folder or a pattern.
+    """Paint one frame of a film, or a few, and get all of them: FRAMES is a folder, a pattern or a video.
 
     The painting is carried along by the film's own motion. Frames that are finished are kept: after an interruption, or
     when a key is changed, the same command paints only what is missing or changes. Needs the extra "video".
     """
     from ..engine import Engine
-    from ..film_files import contact_sheet, paint_folder
+    from ..film_files import contact_sheet, paint_folder, write_film
     from ..pictures.files import as_path
+    from ..pictures.frames import VIDEOS
     from ..pictures.writing import write_picture
 
     settings = settings_of(Settings(), preset, options)
-    display, folder = Display(quiet, verbose), as_path(output)
+    path, display = as_path(output), Display(quiet, verbose)
+    to_video = path.suffix.lower() in VIDEOS
+    folder = path.with_name(f"{path.name}.frames") if to_video else path
+    if side_by_side and as_path(side_by_side).suffix.lower() not in VIDEOS:
+        raise OutputError(f"{side_by_side}: a video is one of {' '.join(VIDEOS)}")
+    if not 0 < rate < 1000:
+        raise SettingsError(f"rate is {rate}; it takes a number of frames a second, above 0")
+    exact_rate = Fraction(rate).limit_denominator(1001)
     engine = Engine(model or DEFAULT, device, threads, max_input_pixels)
     pace = _Pace()
     with display:
@@ -81,6 +100,10 @@ def clip(frames: str, output: str, keys: tuple[str, ...], style: str | None, con
             "device": engine.backend.describe(),
         }
         painted = paint_folder(film, folder, record, pace.add)
+        if to_video:
+            write_film(film, painted, path, exact_rate)
+        if side_by_side:
+            write_film(film, painted, as_path(side_by_side), exact_rate, side_by_side=True)
         if contact:
             write_picture(contact, contact_sheet(film, painted))
     if not quiet:

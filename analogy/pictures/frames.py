@@ -1,4 +1,4 @@
-"""The frames of a film, wherever they are: in a folder, behind a pattern, or in memory."""
+"""The frames of a film, wherever they are: in a folder, behind a pattern, in a video, or in memory."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from .images import Picture
 from .reading import PictureLike, read_picture
 from .writing import WRITERS
 
+VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
+"""Suffixes of videos, which the extra `video` reads and writes."""
 PICTURES = (*WRITERS, ".gif", ".heic", ".heif")
 """Suffixes of the frames in a folder."""
 
@@ -48,23 +50,31 @@ class Frames(Protocol):
 def open_frames(source: FramesLike) -> Frames:
     """The frames of a film.
 
-    source  the path of a folder (its pictures, in the order of their names, numbers by value), or a pattern
+    source  the path of a folder (its pictures, in the order of their names, numbers by value), of a video, or a pattern
             like "shot/*.png"; or a sequence of pictures (see `read_picture`)
 
-    Raises `ImageError` if there is no such folder, or fewer than two frames.
+    Raises `ImageError` if there is no such folder or video, or fewer than two frames.
     """
     if isinstance(source, Sequence) and not isinstance(source, (str, bytes, bytearray)):
         return _enough(_GivenFrames(source), "the list")
     if not isinstance(source, (str, os.PathLike)):
-        raise ImageError(f"frames is a {type(source).__name__}; it takes a folder, a pattern, or a list of pictures")
+        raise ImageError(
+            f"frames is a {type(source).__name__}; it takes a folder, a pattern, a video, or a list of pictures"
+        )
     path = Path(source)
     if path.is_dir():
         pictures = [
             file for file in path.iterdir() if file.suffix.lower() in PICTURES and not file.name.startswith(".")
         ]
         return _enough(_FileFrames(pictures), f"the folder {path}")
+    if path.suffix.lower() in VIDEOS:
+        from .video import VideoFrames
+
+        return _enough(VideoFrames(path), f"the video {path}")
     if not has_magic(str(path)):
-        raise ImageError(f"{path}: no folder; name a folder of frames, or a pattern like 'shot/*.png'")
+        raise ImageError(
+            f"{path}: no folder and no video; name a folder of frames, a pattern like 'shot/*.png', or a video"
+        )
     return _enough(_FileFrames([Path(name) for name in glob(str(path))]), f"the pattern {path}")  # noqa: PTH207 (it may be absolute)
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from films import film, picture
 from PIL import Image
 
 from analogy.apps.cli import cli
+from analogy.pictures.video import VideoFrames, write_video
 
 COUNT = 8
 
@@ -52,6 +54,21 @@ def test_a_folder_gets_a_painted_frame_for_each_and_the_contact_sheet(shot: Path
     record = json.loads((out / "settings.json").read_text())
     assert record["keys"] == [f"000={tmp_path / 'first.png'}"]
     assert set(record["files"]) == set(contents(out))
+
+
+def test_a_video_becomes_a_video_with_its_frames_beside_it(shot: Path, tmp_path: Path) -> None:
+    frames = [pixels(path) for path in sorted(shot.iterdir())]
+    write_video(tmp_path / "film.mp4", iter(frames), None, Fraction(25))
+    out, both = tmp_path / "painted.mkv", tmp_path / "both.mp4"
+    done = run(tmp_path / "film.mp4", "-o", out, "--key", f"2={tmp_path / 'first.png'}", "--side-by-side", both)
+    assert done.exit_code == 0, done.output
+    assert len(contents(tmp_path / "painted.mkv.frames")) == COUNT
+    painted, beside = VideoFrames(out), VideoFrames(both)
+    assert (len(painted.times), painted.stream.average_rate) == (COUNT, 25)
+    assert painted.read(3).size == (48, 64) and beside.read(3).size == (48, 2 * 64 + 4)
+    error = np.abs(painted.read(2).rgb.astype(int) - pixels(tmp_path / "first.png"))
+    assert error.mean() < 12
+    assert "8 of them kept" in run(tmp_path / "film.mp4", "-o", out, "--key", f"2={tmp_path / 'first.png'}").stdout
 
 
 KILL = """
@@ -157,6 +174,11 @@ def test_an_interrupted_run_keeps_its_frames_and_exits_with_130(shot: Path, tmp_
         (["--key", "000"], "the key '000' is not FRAME=PICTURE"),
         (["--key", "77=first.png"], "there is no frame 77; there are 000 to 007, or 0 to 7"),
         ([], "a clip takes keys, or a style; give one of the two"),
+        (
+            ["--key", "0=first.png", "--side-by-side", "both.gif"],
+            "both.gif: a video is one of .mp4 .m4v .mov .mkv .webm",
+        ),
+        (["--key", "0=first.png", "--rate", "0"], "rate is 0.0; it takes a number of frames a second, above 0"),
         (["--style", "nowhere.png"], "the style (nowhere.png): there is no such file"),
     ],
 )

@@ -1,0 +1,241 @@
+"""Videos, by PyAV (the extra `video`): their frames one by one, in any order, and new ones with the sound of the old.
+
+A frame is known by its time (`pts`), in units of the stream's `time_base`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ImageError, OutputError, SettingsError, reason
+from ..inputs import open_regular
+from .files import atomic
+from .frames import numbered
+from .images import Picture
+
+_log = logging.getLogger("analogy")
+
+FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+"""Suffix -> container."""
+_CACHED = 128 << 20
+"""Bytes of decoded frames to keep: going backwards, a video is decoded from the last key picture on, again and again."""
+_QUALITY = {
+    "libx264": {"crf": "15"},
+    "libx265": {"crf": "16"},
+    "libvpx-vp9": {"crf": "18", "b": "0"},
+    "libsvtav1": {"crf": "20"},
+}
+"""Encoder -> options of a good picture."""
+_BITS = 0.4
+"""Bits for each pixel, for encoders without such an option."""
+_VIDEO_RANGE, _FULL_RANGE = 1, 2
+"""Of colours: FFmpeg's numbers."""
+_EXACT = 0x4 | 0x2000 | 0x4000 | 0x40000
+"""swscale's flags to convert colours bicubically, with all of the chroma, and rounded well: else they get darker."""
+
+
+class VideoFrames:
+    """The frames of a video (see `frames.Frames`). Raises `ImageError` if it cannot be read."""
+
+    def __init__(self, path: Path):
+        self.files = [path]
+        self._container = _open(path)
+        if not self._container.streams.video:
+            raise ImageError(f"{path}: it has no pictures; name a video")
+        self.stream = self._container.streams.video[0]
+        self.stream.thread_type = "AUTO"
+        first, self.times = None, []
+        for frame in self._decoded():
+            first = first or frame
+            self.times.append(frame.pts)
+        if None in self.times or len(set(self.times)) < len(self.times):
+            raise ImageError(f"{path}: its frames have no times of their own; convert it to .mp4, or to pictures")
+        self.times.sort()
+        self.colorspace = first.colorspace if first else None
+        self.color_range = int(first.color_range) if first else 0
+        self.names = numbered(len(self.times))
+        self._index = {time: index for index, time in enumerate(self.times)}
+        self._cache: OrderedDict[int, Picture] = OrderedDict()
+        self._coming: Iterator[Any] = iter(())
+        self._last = len(self.times)  # the frame that was decoded last
+
+    def read(self, index: int) -> Picture:
+        if index not in self._cache:
+            if not 0 <= index - self._last <= self._keep:
+                self._seek(max(0, index - self._keep + 1))
+            for frame in self._coming:
+                self._last = self._index.get(frame.pts, self._last)
+                self._cache[self._last] = Picture(_upright(frame), name=f"frame {self.names[self._last]}")
+                while len(self._cache) > self._keep:
+                    self._cache.popitem(last=False)
+                if self._last >= index:
+                    break
+        if index not in self._cache:
+            raise ImageError(f"{self.files[0]}: frame {index} cannot be decoded; the video is damaged")
+        return self._cache[index]
+
+    def digest(self, index: int) -> str:
+        return f"{self._checksum} {index}"
+
+    @cached_property
+    def _checksum(self) -> str:
+        with open_regular(self.files[0]) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+
+    @cached_property
+    def _keep(self) -> int:
+        """Frames in the cache."""
+        return max(4, _CACHED // (self.stream.width * self.stream.height * 3))
+
+    def _seek(self, index: int) -> None:
+        self._cache.clear()
+        self._container.seek(self.times[index], stream=self.stream, backward=True)
+        self._coming = self._decoded()
+        self._last = index
+
+    def _decoded(self) -> Iterator[Any]:
+        import av
+
+        try:
+            yield from self._container.decode(self.stream)
+        except av.error.FFmpegError as error:
+            raise ImageError(f"{self.files[0]}: cannot be decoded ({reason(error)})") from error
+
+
+def write_video(path: Path, pictures: Iterable[np.ndarray], like: VideoFrames | None, rate: Fraction) -> None:
+    """Write pictures, (H, W, 3) uint8 of one size, as a video in the container of the suffix: whole, or not at all.
+
+    like  a video whose frames' times, codec, pixel format, range and standard of colours, title and sound it gets, as far
+          as its container can hold them; what it cannot hold is logged
+    rate  frames a second, if there is no such video
+
+    Raises `OutputError` if it cannot be written.
+    """
+    import av
+
+    with atomic(path) as file:
+        try:
+            with av.open(file, "w", format=FORMATS[path.suffix.lower()]) as container:
+                _encode(container, iter(pictures), like, rate, str(path))
+        except av.error.FFmpegError as error:
+            raise OutputError(f"{path}: cannot be written as a video ({reason(error)})") from error
+
+
+def _encode(
+    container: Any, pictures: Iterator[np.ndarray], like: VideoFrames | None, rate: Fraction, label: str
+) -> None:
+    import av
+
+    first = next(pictures)
+    height, width = first.shape[:2]
+    old = like.stream if like else None
+    codec = av.codec.Codec(_codec(container, old, label), "w")
+    stream = container.add_stream(codec.name, rate=(old and old.average_rate) or rate)
+    stream.width, stream.height, stream.pix_fmt = width, height, _pixel_format(codec, old, first.shape[:2])
+    context = stream.codec_context
+    context.options = _QUALITY.get(codec.name, {})
+    if codec.name not in _QUALITY:
+        context.bit_rate = int(_BITS * width * height * (stream.average_rate or rate))
+    if like and old:
+        context.time_base = old.time_base
+        context.color_range, context.colorspace = like.color_range, old.codec_context.colorspace
+        context.color_primaries, context.color_trc = old.codec_context.color_primaries, old.codec_context.color_trc
+        container.metadata.update(old.container.metadata)
+    with _sound_of(like, container, label) as sound:
+        for index, picture in enumerate(chain([first], pictures)):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
+                format=stream.pix_fmt,
+                interpolation=_EXACT,
+                src_color_range=_FULL_RANGE,
+                dst_color_range=like.color_range if like else _VIDEO_RANGE,
+                dst_colorspace=like.colorspace if like else None,
+            )
+            frame.pts, frame.time_base = (like.times[index], old.time_base) if like and old else (index, 1 / rate)
+            frame.pict_type = 0  # not that of a picture which the encoder has not seen
+            container.mux([*sound.before(frame.time), *stream.encode(frame)])
+        container.mux([*sound.before(float("inf")), *stream.encode(None)])
+
+
+class _Sound:
+    """The packets of the sound of a video, as they are, for another container."""
+
+    def __init__(self, source: Any, container: Any, label: str):
+        self._streams = {}
+        for stream in source.streams.audio if source else ():
+            if stream.codec_context.name in container.supported_codecs:
+                self._streams[stream] = container.add_stream_from_template(stream)
+            else:
+                _log.warning("%s: it cannot hold sound as %s; the video is silent", label, stream.codec_context.name)
+        self._coming = source.demux(*self._streams) if self._streams else iter(())
+        self._next = next(self._coming, None)
+
+    def before(self, time: float) -> Iterator[Any]:
+        """The packets up to a time, in seconds, that are not taken yet."""
+        while self._next is not None and (self._next.dts is None or self._next.dts * self._next.time_base <= time):
+            packet, self._next = self._next, next(self._coming, None)
+            if packet.dts is not None:  # else it only says that the stream has ended
+                packet.stream = self._streams[packet.stream]
+                yield packet
+
+
+@contextmanager
+def _sound_of(like: VideoFrames | None, container: Any, label: str) -> Iterator[_Sound]:
+    if like is None:
+        yield _Sound(None, container, label)
+        return
+    with _open(like.files[0]) as source:
+        yield _Sound(source, container, label)
+
+
+def _codec(container: Any, old: Any, label: str) -> str:
+    """The encoder of the old video's codec, or that of the container's own if it cannot hold that one."""
+    import av
+
+    if old is not None:
+        name = old.codec_context.codec.canonical_name
+        with suppress(av.codec.codec.UnknownCodecError):
+            if name in container.supported_codecs:
+                return av.codec.Codec(name, "w").name
+        _log.warning("%s: it cannot hold pictures as %s; they become %s", label, name, container.default_video_codec)
+    return av.codec.Codec(container.default_video_codec, "w").name
+
+
+def _pixel_format(codec: Any, old: Any, size: tuple[int, int]) -> str:
+    """The old video's format if the encoder knows it, else the usual one, which takes even sizes."""
+    known = [form.name for form in codec.video_formats or ()]
+    if old is not None and old.codec_context.pix_fmt in known:
+        return old.codec_context.pix_fmt
+    usual = "yuv444p" if size[0] % 2 or size[1] % 2 else "yuv420p"
+    return usual if usual in known or not known else known[0]
+
+
+def _upright(frame: Any) -> np.ndarray:
+    """(H, W, 3) uint8 RGB, as it is to be seen."""
+    rgb = frame.to_ndarray(
+        format="rgb24", interpolation=_EXACT, src_color_range=frame.color_range, dst_color_range=_FULL_RANGE
+    )
+    return np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90) % 4))
+
+
+def _open(path: Path) -> Any:
+    """Raises `ImageError` if it is no video."""
+    try:
+        import av
+    except ImportError as error:
+        raise SettingsError('videos need PyAV: pip install "deep-image-analogy[video]"') from error
+    try:
+        open_regular(path).close()
+        return av.open(str(path))
+    except (OSError, av.error.FFmpegError) as error:
+        raise ImageError(f"{path}: not a video that can be read ({reason(error)})") from error
