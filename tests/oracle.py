@@ -31,6 +31,14 @@ def join(f, g):
     return np.rint(4096 * np.concatenate(halves, axis=2)).astype(np.int16)
 
 
+def pixel_vectors(pixels, key):
+    """(H, W, 8) int16: queries and keys whose product is minus the squared difference of pixels in 208ths."""
+    u = np.rint((pixels - np.float32(0.5)) * np.float32(208)).astype(int)
+    one, square, nothing = np.ones_like(u[..., :1]), (u**2).sum(axis=2, keepdims=True), np.zeros_like(u)
+    parts = (u, one, square, nothing) if key else (2 * u, -square, -one, nothing)
+    return np.concatenate(parts, axis=2).astype(np.int16)
+
+
 def resample(nnf, shape_a, shape_b, scale_a, scale_b):
     """The field between pictures `scale_a` and `scale_b` times as large."""
     coarse, rest = [], []

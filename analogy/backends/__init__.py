@@ -41,6 +41,8 @@ Tick = Callable[[float], None]
 
 ONE = 4096
 """1.0 in the fixed point of joined features."""
+HALF = 104
+"""Half of the range of pixels in whole numbers (see `Backend.pixel_vectors`): three squares of it still fit into 16 bits."""
 MOST_PATCH = 7
 """The largest patch size of the search: sums over 49 positions, each at most about 2 ONE^2, fit into 32 bits."""
 
@@ -107,6 +109,14 @@ class Backend(Protocol):
     def join(self, f: Array, g: Array) -> Array:
         """(H, W, 2C) int16: `f` and `g` (H, W, C), each divided by its L2 norm at each position (zero stays zero), times
         `ONE`, rounded to the nearest whole number."""
+        ...
+
+    def pixel_vectors(self, pixels: Array, key: bool) -> Array:
+        """(H, W, 8) int16 for the search: vectors of pixels (H, W, 3) float32 0..1, as a query or as a key.
+
+        With u = rint((pixel - 1/2) 2 HALF): (u, 1, |u|^2, 0, 0, 0) as a key, and (2 u, -|u|^2, -1, 0, 0, 0) as a query. So the
+        product of a query and a key is 2 u.v - |u|^2 - |v|^2 = -|u - v|^2. Five would do, but eight take 16 bytes.
+        """
         ...
 
     def resample(self, nnf: Array, shape_a: tuple[int, int], shape_b: tuple[int, int],

@@ -31,6 +31,7 @@ SIGNATURES = {
     "random_search": "ii HH iiiii IFi iII iuu f IF",
     "vote": "ii IF iiiii i F",
     "join": "ii FF iii H",
+    "pixel_vectors": "ii F iii H",
     "resample": "ii I iiiii dddd I",
 }
 """The arguments of each kernel: i int64, u uint64, f float32, d float64, and addresses of I int32, H int16, F float32."""

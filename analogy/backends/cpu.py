@@ -78,6 +78,12 @@ class CpuBackend:
         self._bands(h, "join", f, g, h, w, c, out)
         return out
 
+    def pixel_vectors(self, pixels, key):
+        h, w = pixels.shape[:2]
+        out = np.empty((h, w, 8), np.int16)
+        self._bands(h, "pixel_vectors", pixels, h, w, key, out)
+        return out
+
     def resample(self, nnf, shape_a, shape_b, scale_a, scale_b, tick=None):
         out = np.empty((*shape_a, 2), np.int32)
         args = nnf, *nnf.shape[:2], shape_a[1], *shape_b, *map(float, scale_a), *map(float, scale_b), out

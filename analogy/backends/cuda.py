@@ -99,6 +99,12 @@ class CudaBackend:
         self._launch("join", unit, (h, w), units, f, g, out, _i(h), _i(w), _i(units))
         return out
 
+    def pixel_vectors(self, pixels, key):
+        h, w = pixels.shape[:2]
+        out = self._empty((h, w, 8), np.int16)
+        self._launch("pixel_vectors", "float", (h, w), 1, pixels, out, _i(h), _i(w), _i(key))
+        return out
+
     def resample(self, nnf, shape_a, shape_b, scale_a, scale_b, tick=None):
         out = self._empty((*shape_a, 2), np.int32)
         sizes = map(_i, (*nnf.shape[:2], *shape_a, *shape_b))

@@ -262,6 +262,24 @@ extern "C" __global__ void join(const UNIT* __restrict__ f, const UNIT* __restri
   }
 }
 
+extern "C" __global__ void pixel_vectors(const float* __restrict__ pixels, short* __restrict__ out, int h, int w,
+                                         int key) {
+  const Group g;
+  if (g.y >= h || g.x >= w) return;
+  const size_t p = (size_t)g.y * w + g.x;
+  const float half = 104.0f;
+  const int sign = key ? 1 : -1;
+  int length = 0;
+  for (int k = 0; k < 3; ++k) {
+    const int u = (int)rintf((pixels[3 * p + k] - 0.5f) * (2.0f * half));
+    out[8 * p + k] = (short)(key ? u : 2 * u);
+    length += u * u;
+  }
+  out[8 * p + (key ? 3 : 4)] = (short)sign;
+  out[8 * p + (key ? 4 : 3)] = (short)(sign * length);
+  for (int k = 5; k < 8; ++k) out[8 * p + k] = 0;
+}
+
 // One coordinate of `resample`: the coarse position that holds fine position `i`, and how far from its centre `i` lies.
 __device__ __forceinline__ int coarse(int i, double scale, int size, double* rest) {
   const double p = (i + 0.5) / scale;

@@ -42,7 +42,7 @@ def selftest(transfer: Callable[[Device], np.ndarray] | None = None) -> list[Che
     run.step("compiler", run.compiler)
     run.step("ONNX Runtime", run.runtime)
     run.step("backend", run.make_backend)
-    for name in ("join", "resample", "distance", "propagate", "random_search", "vote"):
+    for name in ("join", "pixel_vectors", "resample", "distance", "propagate", "random_search", "vote"):
         run.step(f"kernel {name}", partial(run.kernel, name), needed=False)
     if transfer:
         run.step("transfer", partial(run.transfer, transfer), needed=False)
@@ -116,6 +116,7 @@ def _arguments(cpu: CpuBackend) -> dict[str, tuple[Any, ...]]:
     d = cpu.distance(a, b, nnf, 3)
     return {
         "join": (f, f[::-1].copy()),
+        "pixel_vectors": (rng.random((*size_a, 3), np.float32), True),
         "resample": (nnf, (38, 45), (34, 57), (2.0, 1.9), (2.0, 1.9)),
         "distance": (a, b, nnf, 3),
         "propagate": (a, b, nnf, d, 3, 2, 2.02 * ONE**2),

@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import Array, Backend, Size
+from ..backends import HALF, Array, Backend, Size
 from . import nnf
 from .motion import agree, compose, inside, opencv, optical_flow, refine, sample
-from .painting import PIXEL_HALF, as_products
 
 AGREEMENT = 1.5
 """Pixels by which the ways to the key frame and back may differ."""
@@ -109,7 +108,8 @@ class Carrier:
             if field is not None:
                 start = np.where(fixed, start, nnf.enlarge(self.backend, field, coarser, small, small))
             frame, key_frame = (shrink(frame, how=cv2.INTER_AREA) for frame in frames)
-            query, key = _staying_near(*as_products(np, frame, key_frame), near, shrink(known.astype(np.uint8)))
+            vectors = self._vectors(frame, key=False), self._vectors(key_frame, key=True)
+            query, key = _staying_near(*vectors, near, shrink(known.astype(np.uint8)))
             found, _ = nnf.search(
                 self.backend,
                 self.backend.asarray(query),
@@ -127,9 +127,14 @@ class Carrier:
         searched = (found - here)[..., ::-1]
         self.flow = np.where((~self.sure & moved)[..., None], searched, flow)
 
+    def _vectors(self, pixels: np.ndarray, key: bool) -> np.ndarray:
+        """`Backend.pixel_vectors`, on the host."""
+        found: np.ndarray = self.backend.to_host(self.backend.pixel_vectors(self.backend.asarray(pixels), key))
+        return found
+
 
 def _staying_near(query: Array, key: Array, near: np.ndarray, known: np.ndarray) -> tuple[Array, Array]:
-    """The products of `as_products`, less a cost of leaving the places (row, column) of `near` where `known` is 1.
+    """The products of `Backend.pixel_vectors`, less a cost of leaving the places (row, column) of `near` where `known` is 1.
 
     With places n and q in whole numbers up to 127, from the middle of the frame, the cost |n - q|^2 is the product
     (-|n|^2, 2 n, -1) . (1, q, |q|^2). Its first part joins that of the colours, in units of `_SHARE`.
@@ -141,7 +146,7 @@ def _staying_near(query: Array, key: Array, near: np.ndarray, known: np.ndarray)
     def whole(places: np.ndarray) -> np.ndarray:
         return np.clip(np.rint((places - middle) / unit), -127, 127).astype(np.int32)
 
-    cost = min(_MOST_LEAVING, round(_LEAVING * (2 * PIXEL_HALF) ** 2 * unit**2 / (height * width)))
+    cost = min(_MOST_LEAVING, round(_LEAVING * (2 * HALF) ** 2 * unit**2 / (height * width)))
     near, here = whole(near), whole(_positions((height, width)))
     query[..., 3] = (query[..., 3] - cost * known * (near * near).sum(axis=-1)) // _SHARE
     query[..., 5:7] = 2 * known[..., None] * near

@@ -7,6 +7,8 @@ caller.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..backends import MOST_PATCH, ONE, Array, Backend, Size, Tick
@@ -55,6 +57,7 @@ def search(
     iterations: int,
     seed: int,
     most: float | None = None,
+    first_jumps: Sequence[int] = FIRST_JUMPS,
     labels: tuple[Array, Array] | None = None,
     tick: Tick | None = None,
 ) -> tuple[Array, Array]:
@@ -66,6 +69,7 @@ def search(
     search_radius  first radius of the random search; None for the whole of `b`
     seed           of the random search
     most           upper bound of the product of any two positions; None for that of joined features
+    first_jumps    of the propagation in the first iteration
     labels         as in `Backend.propagate`
     tick           is told the share of the search that is done, at least after each pass
 
@@ -82,7 +86,7 @@ def search(
     _check(a, b, start, patch)
     search_radius = search_radius or max(b.shape[:2])
     most = max_product(a.shape[2]) if most is None else most
-    jumps = [FIRST_JUMPS, *[LATER_JUMPS] * iterations]
+    jumps = [first_jumps, *[LATER_JUMPS] * iterations]
     passes = iter(split(tick, *[1.0] * (1 + sum(map(len, jumps)) + iterations)))
     heard = next(passes)
     nnf, distance = start, backend.distance(a, b, start, patch, heard)

@@ -17,20 +17,13 @@ from .progress import split
 
 PIXEL_REFINEMENT: dict[str, Any] = {
     "patch": PIXEL_PATCH_SIZE,
+    "first_jumps": (),
     "search_radius": 2,
     "iterations": 1,
     "seed": 0,
     "most": 0.0,
 }
-"""How an enlarged field is refined on the pixels: by one round with small steps, so that it stays coherent."""
-
-PIXEL_HALF = 104
-"""Half of the range of pixels in whole numbers: three channels, squared and added, still fit into 16 bits."""
-_PRODUCT_CHANNELS = 8
-"""Five are used. With eight each position has its own 16 bytes."""
-
-_STRIP = 256
-"""Rows to work on at a time, where arrays of the whole picture in between would be large."""
+"""How an enlarged field is refined on the pixels: by small random steps and their propagation, so that it stays coherent."""
 
 
 def paint(
@@ -79,30 +72,8 @@ def refine_on_pixels(
     Departure from the paper, whose program shows the enlarged field as it is: blocks of the enlargement's size, with
     seams. The round moves a seam's pixels to the match of the neighbour that fits them best.
     """
-    of_vote, of_products, of_search = split(tick, 0.8, 2.0, 6.0)
-    voted = backend.vote(field, source, PIXEL_PATCH_SIZE, of_vote)
-    query, key = as_products(backend.xp, voted, source, of_products)
+    of_vote, of_search = split(tick, 0.8, 5.0)
+    query = backend.pixel_vectors(backend.vote(field, source, PIXEL_PATCH_SIZE, of_vote), key=False)
+    key = backend.pixel_vectors(source, key=True)
     refined, _ = nnf.search(backend, query, key, field, labels=labels, tick=of_search, **PIXEL_REFINEMENT)
     return refined
-
-
-def as_products(xp: Any, u: Array, v: Array, tick: Tick | None = None) -> tuple[Array, Array]:
-    """Arrays int16 whose product at two positions is -|u - v|^2, for kernels that know only products.
-
-    `u` (H, W, 3) and `v` (H', W', 3), 0..1, become whole numbers from -104 to 104, and then maps with 8 channels:
-    (2 u, -|u|^2, -1, 0 ..) . (v, 1, |v|^2, 0 ..) = 2 u.v - |u|^2 - |v|^2.
-    """
-
-    def stack(x: Array, factor: int, one: int, square: int, sign: int, tick: Tick) -> Array:
-        out = xp.zeros((*x.shape[:2], _PRODUCT_CHANNELS), xp.int16)
-        for top in range(0, len(x), _STRIP):
-            part = xp.rint((x[top : top + _STRIP] - np.float32(0.5)) * np.float32(2 * PIXEL_HALF)).astype(xp.int16)
-            into = out[top : top + _STRIP]
-            into[..., :3] = part * xp.int16(factor)
-            into[..., one] = sign
-            into[..., square] = (part * part).sum(axis=2, dtype=xp.int16) * xp.int16(sign)
-            tick(min(1.0, (top + _STRIP) / len(x)))
-        return out
-
-    of_u, of_v = split(tick, u.shape[0], v.shape[0])
-    return stack(u, 2, 4, 3, -1, of_u), stack(v, 1, 3, 4, 1, of_v)

@@ -147,6 +147,8 @@ def test_random_search_equals_the_oracle(backend, case, patch, radius, seed, ite
 def test_vote_equals_the_oracle(backend, case, patch):
     _, b, nnf = case
     b = b.astype(np.float32)
+    if b.shape[2] == 4:
+        b = b[..., :3].copy()  # pixels
     np.testing.assert_allclose(on(backend, "vote", nnf, b, patch), oracle.vote(nnf, b, patch), rtol=3e-7, atol=1e-7)
 
 
@@ -162,6 +164,14 @@ def test_join_equals_the_oracle(backend, case):
     assert (joined == oracle.join(f, g)).mean() > 0.99
     assert not joined[0, 0, : f.shape[2]].any()
     assert not joined[-1, -1, f.shape[2] :].any()
+
+
+@pytest.mark.parametrize("key", [False, True])
+@pytest.mark.parametrize("size", [(1, 1), (7, 5), (4, 33)])
+def test_pixel_vectors_equal_the_oracle(backend, rng, size, key):
+    pixels = rng.random((*size, 3), np.float32)
+    pixels[0, 0] = [0, 1, 0.5]
+    assert_same(on(backend, "pixel_vectors", pixels, key), oracle.pixel_vectors(pixels, key))
 
 
 @pytest.mark.parametrize("scale_a", [(2, 2), (1.5, 3.7), (1, 0.5)])

@@ -11,7 +11,8 @@ from analogy.backends import cuda, probes, selftest
 from analogy.errors import DeviceError
 
 STEPS = ["CuPy", "driver", "compiler", "ONNX Runtime", "backend"]
-KERNELS = [f"kernel {name}" for name in ("join", "resample", "distance", "propagate", "random_search", "vote")]
+NAMES = ["join", "pixel_vectors", "resample", "distance", "propagate", "random_search", "vote"]
+KERNELS = [f"kernel {name}" for name in NAMES]
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def test_every_step_passes_on_a_working_backend(on_simulator):
     checks = selftest.selftest(transfer)
     assert [check.name for check in checks] == [*STEPS, *KERNELS, "transfer"]
     assert [check for check in checks if not check.ok] == []
-    assert "100.0% of the field" in checks[len(STEPS) + 1].detail
+    assert "100.0% of the field" in checks[len(STEPS) + 2].detail
 
 
 def test_the_transfer_step_is_left_out_without_a_transfer(on_simulator):
@@ -47,7 +48,7 @@ def test_steps_after_the_first_failure_are_not_tried(monkeypatch):
     assert {(check.ok, check.detail) for check in rest} == {(False, "not tried, because of: CuPy")}
 
 
-@pytest.mark.parametrize("name", ["join", "resample", "distance", "propagate", "random_search", "vote"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_wrong_kernel_is_named_and_the_other_kernels_pass(on_simulator, monkeypatch, name):
     right = getattr(on_simulator, name)
 
@@ -71,7 +72,7 @@ def test_a_backend_that_cannot_be_made_fails_with_its_reason(on_simulator, monke
 
     monkeypatch.setattr(cuda, "CudaBackend", fail)
     checks = selftest.selftest()
-    assert [check.ok for check in checks] == [True] * 4 + [False] * 7
+    assert [check.ok for check in checks] == [True] * 4 + [False] * (1 + len(KERNELS))
     assert (checks[4].name, checks[4].detail) == ("backend", "no cuDNN")
 
 

@@ -48,6 +48,9 @@ def kernels() -> None:
             expected = oracle.distance(backend.to_host(a), backend.to_host(b), backend.to_host(nnf), patch)
             np.testing.assert_array_equal(backend.to_host(d), expected)
         large = backend.resample(nnf, (2 * size_a[0] + 1, size_a[1]), (3, 50), (2, 1.5), (0.3, 20))
+        pixels = backend.asarray(rng.random((*size_b, 3), np.float32))
+        for key in (False, True):
+            backend.pixel_vectors(pixels, key)
         backend.vote(large, backend.asarray(rng.standard_normal((3, 50, 3), np.float32)), 3)
 
 
