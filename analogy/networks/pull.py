@@ -133,6 +133,9 @@ def _download(name: str, model: Published, scratch: Path, progress: Any) -> tupl
             try:
                 if hasattr(progress, "reset"):
                     progress.reset()
+                    progress.total = (
+                        1  # pooch asks whether the bar is true: to tqdm's, without a total, that is an error
+                    )
                 HTTPDownloader(progressbar=progress, chunk_size=1 << 16, timeout=TIMEOUT)(url, str(path), None)
                 wrong = file.mismatch(path)
                 if not wrong:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,9 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from local_server import Server
 from vgg_files import IMAGENET, plain_features, random_weights, torchvision_names, write_keras
 
+from analogy.apps.cli import cli
 from analogy.errors import ModelError, OutputError
 from analogy.networks import pull as pull_module
 from analogy.networks.cards import read_card
@@ -252,6 +255,13 @@ def test_progress_reaches_the_size_of_the_file_and_nothing_is_printed(publish, w
     assert capfd.readouterr() == ("", "")
 
 
+def test_the_command_pulls_a_model_and_names_its_folder(publish, home):
+    publish("/notop.h5")
+    done = CliRunner().invoke(cli, ["models", "pull", NAME])
+    assert (done.exit_code, done.stdout, done.stderr) == (0, f"{home / 'models' / NAME}\n", "")
+    verify(locate(NAME))
+
+
 def test_an_interrupted_pull_leaves_no_file_and_can_be_repeated(publish, server, home):
     publish("/notop.h5")
     with pytest.raises(KeyboardInterrupt):
@@ -260,15 +270,15 @@ def test_an_interrupted_pull_leaves_no_file_and_can_be_repeated(publish, server,
     verify(pull(NAME))
 
 
-def in_process(home: Path, file: PublishedFile) -> subprocess.Popen:
+def in_process(home: Path, file: PublishedFile, then: str = "print(pull(name))") -> subprocess.Popen:
     """A process of its own that pulls."""
-    code = """
+    code = f"""
 import json, sys
 from analogy.networks.published import PUBLISHED, Published, PublishedFile
 from analogy.networks.pull import pull
 name, urls, checksums = json.loads(sys.argv[1])
 PUBLISHED[name] = Published("a test", "none", (PublishedFile("notop.h5", checksums, tuple(urls)),))
-print(pull(name))
+{then}
 """
     argument = json.dumps([NAME, file.urls, dict(file.checksums)])
     environment = os.environ | {"ANALOGY_HOME": str(home)}
@@ -283,6 +293,27 @@ def wait_for(condition, seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < until, "the condition did not become true in time"
         time.sleep(0.02)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_during_a_pull_end_the_command_and_leave_no_file(publish, server, home, number):
+    file = publish("/notop.h5")
+    server.gate.clear()
+    command = """
+from analogy.apps.cli import main
+sys.argv = ["analogy", "models", "pull", name]
+main()
+"""
+    with in_process(home, file, command) as process:
+        wait_for(lambda: server.requests and any((home / "models").glob(".pull-*/notop.h5")))
+        for _ in range(3):
+            process.send_signal(number)
+            time.sleep(0.01)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert err.count("\n") == 1 and err.startswith("analogy: ")
+    assert left_behind(home) == []
 
 
 def test_three_processes_that_pull_at_once_all_succeed(publish, server, home):
