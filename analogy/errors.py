@@ -58,12 +58,14 @@ class MemoryLimitError(AnalogyError, MemoryError):
 
 @contextmanager
 def enough_memory(doing: str, cure: str) -> Iterator[None]:
-    """Raise `MemoryLimitError` where the block (or the function that it decorates) finds no memory left."""
+    """Raise `MemoryLimitError` where the block (or the function that it decorates) finds no memory left, or no thread."""
     try:
         yield
     except AnalogyError:
         raise
-    except MemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "start new thread" not in str(error):
+            raise
         raise MemoryLimitError(f"there is not enough memory to {doing}; {cure}") from error
 
 

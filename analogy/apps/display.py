@@ -91,12 +91,14 @@ class Display:
     def _begin(self) -> None:
         from tqdm import tqdm
 
+        tqdm.monitor_interval = 0  # no thread of its own; the heart beats for it
         hidden = True if self.quiet else None  # None: hidden unless standard error is a terminal
         self._bar = tqdm(
             total=1.0, leave=False, disable=hidden, dynamic_ncols=True, smoothing=0, miniters=0, bar_format=_format()
         )
         if not self._bar.disable:
-            self._heart.start()
+            with suppress(RuntimeError):  # no thread to be had
+                self._heart.start()
 
     def _beat(self) -> None:
         with suppress(OSError, ValueError):  # standard error is gone

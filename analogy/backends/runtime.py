@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from ..errors import DeviceError, first_line
+from ..errors import DeviceError, MemoryLimitError, first_line
 
 INSTALL = (
     'pip install "deep-image-analogy[cpu]", or [cuda12] or [cuda13] for an NVIDIA GPU: one of the three, never two'
@@ -54,7 +55,7 @@ def conflict() -> str:
 def import_runtime() -> Any:
     """The module `onnxruntime`, with its telemetry off. Once, a logged line says so where two packages share it.
 
-    Raises `DeviceError` if it is missing or cannot be loaded.
+    Raises `DeviceError` if it is missing or cannot be loaded, `MemoryLimitError` if the memory does not suffice for it.
     """
     runtime = _load()
     _warn_of_conflict()
@@ -78,6 +79,8 @@ def _load() -> Any:
         # system), and for a process that had loaded the library before this package.
         runtime.disable_telemetry_events()
     except (ImportError, AttributeError, OSError) as error:
+        if re.search("bad_alloc|map segment|allocate memory", str(error)):
+            raise MemoryLimitError("there is not enough memory to load ONNX Runtime; close other programs") from error
         names = installed()
         if not names:
             raise DeviceError(f"ONNX Runtime is not installed; {INSTALL}") from error

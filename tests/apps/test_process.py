@@ -152,7 +152,7 @@ def test_a_command_that_was_started_to_ignore_ctrl_c_ignores_it(pair, tmp_path: 
 
 
 @needs_linux
-@pytest.mark.parametrize("megabytes", [150, 200, 300, 500, 900, 1200])
+@pytest.mark.parametrize("megabytes", [150, 170, 190, 200, 210, 220, 300, 500, 900, 1200])
 def test_little_memory_is_one_line_and_exit_code_2(pair, tmp_path: Path, megabytes: int) -> None:
     """Whether it is too little for a library to be loaded, for the pictures, or for the network."""
     words = [*COMMAND, "transfer", *pair, "-o", tmp_path / "out", "--device", "cpu"]
@@ -163,6 +163,6 @@ def test_little_memory_is_one_line_and_exit_code_2(pair, tmp_path: Path, megabyt
     if done.returncode:  # a library may need less on another machine
         lines = [line for line in done.stderr.splitlines() if "compil" not in line]
         assert (done.returncode, len(lines)) == (2, 1)
-        assert "memory" in lines[0]
+        assert "memory" in lines[0].lower()
     else:
         assert (tmp_path / "out" / "a_prime.png").is_file()

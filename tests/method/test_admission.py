@@ -96,6 +96,21 @@ def test_a_picture_that_must_lie_on_another_is_refused_by_its_size(engine, small
         engine.transfer(small, small, **others | {which: flat(9000, 9000, "PNG")}, **OPTIONS)
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")])
+def test_memory_that_is_missing_in_the_middle_of_the_work_is_an_error_of_this_package(small, tmp_path, error) -> None:
+    engine = analogy.Engine(device="cpu", threads=1)
+
+    def none_left(report: analogy.Progress) -> None:
+        raise error
+
+    with pytest.raises(MemoryLimitError, match=r"not enough memory to match and to paint .*; make them smaller, lower"):
+        engine.transfer(small, small, progress=none_left, **OPTIONS)
+    result = engine.transfer(small, small, **OPTIONS)
+    with pytest.raises(MemoryLimitError, match="not enough memory to write the result; close other programs"):
+        result.save(tmp_path / "out", progress=none_left)
+    assert not (tmp_path / "out" / "settings.json").exists()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process as Linux does")
 def test_a_command_with_little_memory_says_so_in_one_line(tmp_path: Path) -> None:
     """The system says that much is free, and gives little: what is decoded does not fit."""
