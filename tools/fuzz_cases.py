@@ -8,7 +8,6 @@ import json
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from functools import cache
@@ -96,25 +95,8 @@ def weights(rng: np.random.Generator, folder: Path) -> str:
     from analogy.networks.weights import read
 
     path = folder / "weights"
-    path.write_bytes(damaged(rng, weights_files()))
+    path.write_bytes(damaged(rng, models.sound_weights(), models.weights() if rng.integers(4) == 0 else {}))
     return refusable(lambda: read(path))
-
-
-@cache
-def weights_files() -> dict[str, bytes]:
-    """Sound and lying files of weights."""
-    import vgg_files
-
-    files, small = models.weights(), vgg_files.random_weights()
-    with tempfile.TemporaryDirectory() as folder:
-        for name, write in (
-            ("keras", vgg_files.write_keras),
-            ("caffe", vgg_files.write_caffe),
-            ("onnx", vgg_files.write_onnx),
-        ):
-            write(Path(folder) / name, small)
-            files[name] = (Path(folder) / name).read_bytes()
-    return files
 
 
 def model(rng: np.random.Generator, folder: Path) -> str:

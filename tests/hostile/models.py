@@ -1,6 +1,6 @@
 """Model folders, cards and files of weights that are damaged, or made to do harm. Everything is made here.
 
-`FOLDERS`: name -> what spoils a copy of the shipped model. `CARDS`: name -> the content of a `model.json`. `WEIGHTS`: name
+`FOLDERS`: name -> what spoils a copy of the shipped model. `cards`: name -> the content of a `model.json`. `weights`: name
 -> the content of a file that calls itself weights. `LONG_LASTING`: name -> what makes something at a path that blocks whoever
 opens it, or never ends. `mutate` damages any bytes at random.
 """
@@ -15,8 +15,11 @@ import pickle
 import shutil
 import socket
 import struct
+import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -282,6 +285,28 @@ def weights() -> dict[str, bytes]:
         "an onnx of nothing": b"\x08\x08\x3a\x00",
         "graphs within graphs": b"\x08\x08" + _nested_graphs(5000),
     }
+
+
+@cache
+def sound_weights() -> dict[str, bytes]:
+    """Name -> the content of a small file of weights that can be read, for each kind whose writer is installed."""
+    import safetensors.numpy
+    import vgg_files
+
+    values = vgg_files.random_weights((3, 4, 5, 6, 7))
+    named = vgg_files.torchvision_names(values)
+    files = {"safetensors": safetensors.numpy.save(named)}
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in ("keras", "caffe", "onnx"):
+            getattr(vgg_files, f"write_{kind}")(Path(folder) / kind, values)
+            files[kind] = (Path(folder) / kind).read_bytes()
+    with suppress(ImportError):
+        import torch
+
+        stream = io.BytesIO()
+        torch.save({name: torch.tensor(value) for name, value in named.items()}, stream)
+        files["torch"] = stream.getvalue()
+    return files
 
 
 # What is no file

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from hostile import models
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from analogy import AnalogyError, Engine, MemoryLimitError, ModelError
 from analogy.apps.cli import cli
 from analogy.networks.cards import CARD, read_card
-from analogy.networks.models import WEIGHTS, locate, verify
+from analogy.networks.checks import external_files
+from analogy.networks.models import DEFAULT, WEIGHTS, locate, verify
 from analogy.networks.pull import pull
 from analogy.networks.weights import read
 
@@ -118,6 +122,53 @@ def test_hostile_weights_are_refused(kind: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError) as caught:
         read(tmp_path / "file")
     one_line(caught.value)
+
+
+def test_the_weights_that_are_damaged_below_are_sound(tmp_path: Path) -> None:
+    for content in models.sound_weights().values():
+        (tmp_path / "file").write_bytes(content)
+        read(tmp_path / "file")
+
+
+def check(work: Callable[[], object]) -> None:
+    """What is damaged may still be readable; if not, it is refused in one line."""
+    try:
+        work()
+    except ModelError as error:
+        one_line(error)
+
+
+SEARCH = settings(
+    max_examples=300, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+)
+seeds = st.integers(0, 2**32 - 1)
+
+
+@pytest.mark.parametrize("kind", ["keras", "caffe", "onnx", "safetensors", "torch"])
+@given(seed=seeds)
+@SEARCH
+def test_damaged_weights_are_read_or_refused(kind: str, seed: int, tmp_path: Path) -> None:
+    if kind not in models.sound_weights():
+        pytest.skip(f"no file of the kind {kind} can be made here")
+    (tmp_path / "file").write_bytes(models.mutate(models.sound_weights()[kind], np.random.default_rng(seed)))
+    check(lambda: read(tmp_path / "file"))
+
+
+@given(seed=seeds)
+@SEARCH
+def test_damaged_cards_are_read_or_refused(seed: int, tmp_path: Path) -> None:
+    sound = (locate(DEFAULT) / CARD).read_bytes()
+    (tmp_path / CARD).write_bytes(models.mutate(sound, np.random.default_rng(seed)))
+    check(lambda: read_card(tmp_path))
+
+
+@given(seed=seeds)
+@SEARCH
+def test_damaged_graphs_say_where_their_weights_are_or_are_refused(seed: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(seed)
+    graphs = sorted(locate(DEFAULT).glob("*.onnx"))
+    (tmp_path / "graph.onnx").write_bytes(models.mutate(graphs[rng.integers(len(graphs))].read_bytes(), rng))
+    check(lambda: external_files(tmp_path / "graph.onnx"))
 
 
 @needs_special_files
