@@ -242,7 +242,7 @@ class Engine:
             return self.backend.to_host(self.transfer(frame, style, settings, **options).a_prime)
 
         made_with = f"{self.network.card.fingerprint} {settings}"
-        film = open_frames(frames)
+        film = open_frames(frames, admission.within(self.max_input_pixels))
         return Clip(self.backend, film, keys or {}, style, make_key, made_with, settings.seed, progress)
 
     def _paint(

@@ -45,6 +45,15 @@ def test_a_clip_yields_each_frame_and_its_key_unchanged(engine: Engine, shot) ->
     assert np.array_equal(frames[3].film.rgb, shot[3])
 
 
+def test_the_bound_on_pictures_holds_for_the_frames_of_a_film(shot, tmp_path: Path) -> None:
+    for index, frame in enumerate(shot):
+        Image.fromarray(frame).save(tmp_path / f"{index}.png")
+    bounded = Engine(device="cpu", threads=1, max_input_pixels=SIZE[0] * SIZE[1] - 1)
+    for frames in (shot, tmp_path, str(tmp_path / "*.png")):
+        with pytest.raises(ImageError, match=r"64 x 48 pixels are 0\.003072 megapixels, and max_input_pixels admits"):
+            bounded.clip(frames, keys={0: painted(5)})
+
+
 def test_the_texture_of_the_key_moves_with_the_film_before_and_after_it(engine: Engine) -> None:
     """The painting is the negative of the film, so that each frame's true painting is known."""
     shot = film(picture(160, 240), SIZE, 7, (1.5, 0.5))

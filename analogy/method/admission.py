@@ -31,13 +31,8 @@ def check_bound(most: Any) -> int | None:
     return bound
 
 
-def for_transfer(backend: Backend, widths: Sequence[int], settings: Settings, most: int | None) -> Admit:
-    """What `read_picture` asks about A and then about B'.
-
-    It raises `ImageError` for one with more than `most` pixels, and `MemoryLimitError` if what has been asked about so far
-    takes more memory than is free: to read, to match and to paint.
-    """
-    full: list[Size] = []
+def within(most: int | None) -> Admit:
+    """What `read_picture` asks about any picture. Raises `ImageError` for one with more than `most` pixels."""
 
     def admit(size: Size, label: str) -> None:
         pixels = size[0] * size[1]
@@ -46,6 +41,21 @@ def for_transfer(backend: Backend, widths: Sequence[int], settings: Settings, mo
                 f"{label}: {size[1]} x {size[0]} pixels are {pixels / 1e6:.4g} megapixels, and max_input_pixels admits "
                 f"{most / 1e6:.4g}; make it smaller"
             )
+
+    return admit
+
+
+def for_transfer(backend: Backend, widths: Sequence[int], settings: Settings, most: int | None) -> Admit:
+    """What `read_picture` asks about A and then about B'.
+
+    It raises `ImageError` for one with more than `most` pixels, and `MemoryLimitError` if what has been asked about so far
+    takes more memory than is free: to read, to match and to paint.
+    """
+    full: list[Size] = []
+    check_size = within(most)
+
+    def admit(size: Size, label: str) -> None:
+        check_size(size, label)
         full.append(size)
         working = [fitted_size(each, settings.max_pixels, settings.ratio) for each in full]
         memory.check(backend, widths, working, full, settings, label)

@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias
 
 from ..errors import ImageError
 from ..inputs import open_regular
-from .images import Picture
+from .images import Admit, Picture
 from .reading import PictureLike, read_picture
 from .writing import WRITERS
 
@@ -47,16 +47,17 @@ class Frames(Protocol):
         ...
 
 
-def open_frames(source: FramesLike) -> Frames:
+def open_frames(source: FramesLike, admit: Admit | None = None) -> Frames:
     """The frames of a film.
 
     source  the path of a folder (its pictures, in the order of their names, numbers by value), of a video, or a pattern
             like "shot/*.png"; or a sequence of pictures (see `read_picture`)
+    admit   is asked about each picture before it is decoded, as `read_picture` does
 
     Raises `ImageError` if there is no such folder or video, or fewer than two frames.
     """
     if isinstance(source, Sequence) and not isinstance(source, (str, bytes, bytearray)):
-        return _enough(_GivenFrames(source), "the list")
+        return _enough(_GivenFrames(source, admit), "the list")
     if not isinstance(source, (str, os.PathLike)):
         raise ImageError(
             f"frames is a {type(source).__name__}; it takes a folder, a pattern, a video, or a list of pictures"
@@ -66,20 +67,21 @@ def open_frames(source: FramesLike) -> Frames:
         pictures = [
             file for file in path.iterdir() if file.suffix.lower() in PICTURES and not file.name.startswith(".")
         ]
-        return _enough(_FileFrames(pictures), f"the folder {path}")
+        return _enough(_FileFrames(pictures, admit), f"the folder {path}")
     if path.suffix.lower() in VIDEOS:
         from .video import VideoFrames
 
-        return _enough(VideoFrames(path), f"the video {path}")
+        return _enough(VideoFrames(path, admit), f"the video {path}")
     if not has_magic(str(path)):
         raise ImageError(
             f"{path}: no folder and no video; name a folder of frames, a pattern like 'shot/*.png', or a video"
         )
-    return _enough(_FileFrames([Path(name) for name in glob(str(path))]), f"the pattern {path}")  # noqa: PTH207 (it may be absolute)
+    return _enough(_FileFrames([Path(name) for name in glob(str(path))], admit), f"the pattern {path}")  # noqa: PTH207 (it may be absolute)
 
 
 class _FileFrames:
-    def __init__(self, paths: Sequence[Path]):
+    def __init__(self, paths: Sequence[Path], admit: Admit | None):
+        self._admit = admit
         self.files = sorted(paths, key=_by_number)
         self.names = [path.stem for path in self.files]
         twice = [name for name, following in zip(self.names, self.names[1:], strict=False) if name == following]
@@ -89,7 +91,7 @@ class _FileFrames:
             )
 
     def read(self, index: int) -> Picture:
-        return read_picture(self.files[index])
+        return read_picture(self.files[index], admit=self._admit)
 
     def digest(self, index: int) -> str:
         try:
@@ -100,13 +102,14 @@ class _FileFrames:
 
 
 class _GivenFrames:
-    def __init__(self, pictures: Sequence[PictureLike]):
+    def __init__(self, pictures: Sequence[PictureLike], admit: Admit | None):
+        self._admit = admit
         self.pictures = pictures
         self.files: list[Path] = []
         self.names = numbered(len(pictures))
 
     def read(self, index: int) -> Picture:
-        return read_picture(self.pictures[index], name=f"frame {index}")
+        return read_picture(self.pictures[index], name=f"frame {index}", admit=self._admit)
 
     def digest(self, index: int) -> str:
         return hashlib.sha256(self.read(index).rgb.tobytes()).hexdigest()
@@ -125,5 +128,5 @@ def _enough(frames: Frames, what: str) -> Frames:
 
 def _by_number(path: Path) -> tuple[list[tuple[int, str]], str]:
     """Sorts names as people do: 2 before 10."""
-    parts = [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+    parts = [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
     return parts, path.name

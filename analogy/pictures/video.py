@@ -22,7 +22,7 @@ from ..errors import ImageError, OutputError, SettingsError, reason
 from ..inputs import open_regular
 from .files import atomic
 from .frames import numbered
-from .images import Picture
+from .images import Admit, Picture
 
 _log = logging.getLogger("analogy")
 
@@ -46,14 +46,19 @@ _EXACT = 0x4 | 0x2000 | 0x4000 | 0x40000
 
 
 class VideoFrames:
-    """The frames of a video (see `frames.Frames`). Raises `ImageError` if it cannot be read."""
+    """The frames of a video (see `frames.Frames`). Raises `ImageError` if it cannot be read.
 
-    def __init__(self, path: Path):
+    `admit` is asked about its size before it is decoded.
+    """
+
+    def __init__(self, path: Path, admit: Admit | None = None):
         self.files = [path]
         self._container = _open(path)
         if not self._container.streams.video:
             raise ImageError(f"{path}: it has no pictures; name a video")
         self.stream = self._container.streams.video[0]
+        if admit:
+            admit((self.stream.height, self.stream.width), f"the video {path}")
         self.stream.thread_type = "AUTO"
         first, self.times = None, []
         for frame in self._decoded():

@@ -62,6 +62,16 @@ def times_and_sound(path: Path) -> tuple[list[float], list[bytes]]:
     return [float(time * frames.stream.time_base) - start for time in frames.times], [bytes(packet) for packet in sound]
 
 
+def test_a_caller_can_refuse_a_video_by_its_size_before_it_is_decoded(tmp_path: Path, frames, monkeypatch) -> None:
+    def refuse(size: tuple[int, int], label: str) -> None:
+        raise ImageError(f"{label} is {size}")
+
+    path = make(tmp_path / "film.mp4", frames)
+    monkeypatch.setattr(VideoFrames, "_decoded", lambda film: pytest.fail("it was decoded"))
+    with pytest.raises(ImageError, match=r"the video .*film\.mp4 is \(48, 64\)"):
+        open_frames(path, refuse)
+
+
 @pytest.mark.parametrize("kept", [4, 100])
 def test_frames_are_read_in_any_order(tmp_path: Path, frames, monkeypatch, kept: int) -> None:
     monkeypatch.setattr(video, "_CACHED", kept * 48 * 64 * 3)
