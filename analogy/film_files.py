@@ -21,7 +21,7 @@ from .film import Clip
 from .inputs import read_regular
 from .pictures.files import atomic
 from .pictures.folders import MANIFEST, checksum, is_unchanged, make_folder, recorded_files
-from .pictures.images import Picture, montage, resize
+from .pictures.images import Picture, resize
 from .pictures.reading import read_picture
 from .pictures.video import write_video
 from .pictures.writing import write_picture
@@ -81,9 +81,8 @@ def contact_sheet(clip: Clip, painted: list[Path]) -> np.ndarray:
     step = -(-len(clip) // _CONTACT_FRAMES)
     cells = [_beside(clip.read(index), painted[index], _CONTACT_WIDTH) for index in range(0, len(clip), step)]
     cells += [np.full_like(cells[0], 255)] * (-len(cells) % _CONTACT_COLUMNS)
-    rows = [montage(cells[i : i + _CONTACT_COLUMNS], gap=12) for i in range(0, len(cells), _CONTACT_COLUMNS)]
-    between = np.full((12, rows[0].shape[1], 3), 255, np.uint8)
-    return np.concatenate([part for row in rows for part in (row, between)][:-1])
+    rows = [cells[i : i + _CONTACT_COLUMNS] for i in range(0, len(cells), _CONTACT_COLUMNS)]
+    return _in_line([_in_line(row, 12, axis=1) for row in rows], 12, axis=0)
 
 
 def write_film(clip: Clip, painted: list[Path], path: Path, rate: Fraction, side_by_side: bool = False) -> None:
@@ -101,10 +100,17 @@ def write_film(clip: Clip, painted: list[Path], path: Path, rate: Fraction, side
 def _beside(film: Picture, painted: Path, width: int | None = None) -> np.ndarray:
     pictures = [film.rgb, read_picture(painted).rgb]
     if width is not None:
-        pictures = [
-            resize(picture, max(1, round(len(picture) * width / picture.shape[1])), width) for picture in pictures
-        ]
-    return montage(pictures, gap=4)
+        height = max(1, round(film.size[0] * width / film.size[1]))
+        pictures = [resize(picture, height, width) for picture in pictures]
+    return _in_line(pictures, 4, axis=1)
+
+
+def _in_line(pictures: list[np.ndarray], gap: int, axis: int) -> np.ndarray:
+    """Pictures of one size side by side, or below each other, with a white gap between."""
+    shape = list(pictures[0].shape)
+    shape[axis] = gap
+    white = np.full(shape, 255, np.uint8)
+    return np.concatenate([part for picture in pictures for part in (picture, white)][:-1], axis=axis)
 
 
 def _made_from(path: Path) -> dict[str, str]:

@@ -14,9 +14,10 @@ from films import film, picture
 from PIL import Image
 
 from analogy.apps.cli import cli
+from analogy.pictures.images import resize
 from analogy.pictures.video import VideoFrames, write_video
 
-COUNT = 8
+COUNT, SIZE = 8, (48, 64)
 
 
 def run(*arguments: object) -> Result:
@@ -36,7 +37,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def shot(tmp_path: Path) -> Path:
     folder = tmp_path / "shot"
     folder.mkdir()
-    for index, frame in enumerate(film(picture(160, 240), (48, 64), COUNT, (1.5, 0.5))):
+    for index, frame in enumerate(film(picture(160, 240), SIZE, COUNT, (1.5, 0.5))):
         Image.fromarray(frame).save(folder / f"{index:03}.png")
     for name, seed in (("first", 5), ("last", 6)):
         Image.fromarray(picture(48, 64, seed)).save(tmp_path / f"{name}.png")
@@ -51,6 +52,7 @@ def test_a_folder_gets_a_painted_frame_for_each_and_the_contact_sheet(shot: Path
     assert np.array_equal(pixels(out / "000.png"), pixels(tmp_path / "first.png"))
     assert done.stdout.startswith(f"{out}: 8 frames, 8 painted in ")
     assert pixels(sheet).shape == (3 * 180 + 2 * 12, 3 * (2 * 240 + 4) + 2 * 12, 3)
+    assert np.array_equal(pixels(sheet)[:180, 244:484], resize(pixels(out / "000.png"), 180, 240))
     record = json.loads((out / "settings.json").read_text())
     assert record["keys"] == [f"000={tmp_path / 'first.png'}"]
     assert set(record["files"]) == set(contents(out))
