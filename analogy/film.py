@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from . import __version__
 from .backends import Backend
 from .errors import ImageError, SettingsError
+from .film_work import Work, clear
 from .method.carrying import Carrier
 from .method.joining import join
 from .method.progress import Progress
@@ -131,10 +132,13 @@ class Clip:
                 parts += [] if nearest is None else [self._frames.digest(nearest)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
-    def paint(self, wanted: Container[int] | None = None) -> Iterator[PaintedFrame]:
+    def paint(self, wanted: Container[int] | None = None, work: Path | None = None) -> Iterator[PaintedFrame]:
         """The painted frames in order; of these only the `wanted` ones, which are the same as if all were painted.
 
-        Between two keys the way back from the later one is painted first, into a temporary file (four bytes for each pixel).
+        Between two keys the way back from the later one is painted first, into a file (four bytes for each pixel).
+
+        work  a folder in which to keep how far this is, for the next call after one that was killed. What was kept is used
+              if nothing has changed that decides the frames, and goes when they are painted
         """
         wanted = range(len(self)) if wanted is None else wanted
         chosen = [
@@ -145,26 +149,45 @@ class Clip:
         self._all = max(1, self._left)
         for stretch, indices in chosen:
             if indices:
-                yield from self._paint_stretch(stretch, indices)
+                kept = Work(work, self.made_from(stretch) if work else "")
+                yield from self._paint_stretch(stretch, indices, kept)
+                kept.clear()
+        if work:
+            clear(work)
         self._report(Progress("done", 1.0))
 
-    def _paint_stretch(self, stretch: Stretch, wanted: list[int]) -> Iterator[PaintedFrame]:
-        later = None if stretch.after is None else self._from_later_key(stretch, stretch.after, wanted)
-        carrier, painted = None, np.empty(0, np.float32)
-        for index in range(stretch.first, wanted[-1] + 1):
+    def _paint_stretch(self, stretch: Stretch, wanted: list[int], work: Work) -> Iterator[PaintedFrame]:
+        later = None if stretch.after is None else self._from_later_key(stretch, stretch.after, wanted, work)
+        start, carrier = wanted[0], None
+        key: np.ndarray = np.empty(0)
+        painted = key
+        if stretch.before is not None:
+            key = self._key(stretch.before).rgb
+            painted = key.astype(np.float32)
+            carrier, start = self._carrier(stretch.before, work.state("before"), lambda index: index <= wanted[0])
+        for index in range(start, wanted[-1] + 1):
             self._step(index)
             film = self.read(index)
-            if index == stretch.before:
-                picture = self._key(index).rgb
-                carrier, painted = Carrier(self._backend, film.rgb, self._seed), picture.astype(np.float32)
-            elif carrier is not None:
+            if carrier is not None and index != start:
                 carrier.advance(film.rgb)
-            if index not in wanted:
-                continue
-            if index != stretch.before:
-                earlier = (carrier.paint(painted), carrier.doubt()) if carrier is not None else None
-                picture = self._joined(stretch, index, earlier, later)
-            yield PaintedFrame(index, self.names[index], film, picture)
+            if index in wanted:
+                if index == stretch.before:
+                    picture = key
+                else:
+                    earlier = (carrier.paint(painted), carrier.doubt()) if carrier is not None else None
+                    picture = self._joined(stretch, index, earlier, later)
+                yield PaintedFrame(index, self.names[index], film, picture)
+            if carrier is not None:
+                work.keep("before", index, carrier.state())
+
+    def _carrier(self, key: int, state: Any, fits: Callable[[int], bool]) -> tuple[Carrier, int]:
+        """A carrier from a key, and the frame at which it is: that of `state` if there is one that fits, or the key's."""
+        carrier = Carrier(self._backend, self.read(key).rgb, self._seed)
+        if state is None or not fits(state[0]):
+            return carrier, key
+        self._left -= abs(state[0] - key)
+        carrier.resume(self.read(state[0]).rgb, state[1])
+        return carrier, state[0]
 
     def _joined(self, stretch: Stretch, index: int, earlier: Any, later: Any) -> np.ndarray:
         """The picture of a frame from what the keys around it, or one of them, make of it."""
@@ -176,19 +199,17 @@ class Clip:
         doubt = packed[..., 3].astype(np.float32) / 255
         return _as_pixels(join(earlier[0], packed[..., :3].astype(np.float32), earlier[1], doubt, stretch.time(index)))
 
-    def _from_later_key(self, stretch: Stretch, key: int, wanted: list[int]) -> np.ndarray:
-        """What the later key makes of the frames: (frames, H, W, 4) uint8 in a temporary file, colours and doubt."""
-        with tempfile.TemporaryFile() as file:
-            shape = (stretch.last - stretch.first + 1, *self._size, 4)
-            packed = np.memmap(file, np.uint8, "w+", shape=shape)
-        carrier = Carrier(self._backend, self.read(key).rgb, self._seed)
+    def _from_later_key(self, stretch: Stretch, key: int, wanted: list[int], work: Work) -> np.ndarray:
+        """What the later key makes of the frames: (frames, H, W, 4) uint8 in a file, colours and doubt."""
+        packed = work.array("after", (stretch.last - stretch.first + 1, *self._size, 4))
+        carrier, start = self._carrier(key, work.state("after"), lambda index: stretch.first <= index < key)
         painted = self._keys[key].rgb.astype(np.float32)
-        for index in range(stretch.last, wanted[0] - 1, -1):
+        for index in range(start - 1, wanted[0] - 1, -1):
             self._step(index)
             carrier.advance(self.read(index).rgb)
-            if index in wanted:
-                packed[index - stretch.first, ..., :3] = _as_pixels(carrier.paint(painted))
-                packed[index - stretch.first, ..., 3] = np.rint(np.clip(carrier.doubt(), 0, 1) * 255)
+            packed[index - stretch.first, ..., :3] = _as_pixels(carrier.paint(painted))
+            packed[index - stretch.first, ..., 3] = np.rint(np.clip(carrier.doubt(), 0, 1) * 255)
+            work.keep("after", index, carrier.state())
         return packed
 
     def _key(self, index: int) -> Picture:

@@ -7,7 +7,6 @@ are as a run before has left them and would come out the same, and paints the ot
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from fractions import Fraction
@@ -27,8 +26,8 @@ from .pictures.video import write_video
 from .pictures.writing import write_picture
 
 SUFFIX = ".png"
-_MANIFEST_EVERY = 1.0
-"""Seconds after which the manifest is written again. What it does not name yet is painted anew after a kill."""
+_WORK = ".clip"
+"""The folder in that of the frames that keeps how far a run is."""
 _MOST_BYTES = 1 << 24
 _CONTACT_FRAMES, _CONTACT_COLUMNS, _CONTACT_WIDTH = 24, 3, 240
 """Of a contact sheet: most frames, how many in a row, and the columns of pixels of each picture."""
@@ -61,18 +60,14 @@ def paint_folder(clip: Clip, folder: Path, record: dict[str, Any], told: Callabl
         if name in before and name not in made_from and is_unchanged(folder / name, recorded):
             (folder / name).unlink()
     told(len(finished))
-    written = -_MANIFEST_EVERY
-    try:
-        for frame in clip.paint([index for index, path in enumerate(paths) if path.name not in finished]):
-            path = paths[frame.index]
-            write_picture(path, frame.picture, like=frame.film)
-            finished[path.name] = checksum(path)
-            if time.monotonic() - written >= _MANIFEST_EVERY:
-                _write_manifest(folder, record, finished, made_from)
-                written = time.monotonic()
-            told(1)
-    finally:
+    missing = [index for index, path in enumerate(paths) if path.name not in finished]
+    for frame in clip.paint(missing, folder / _WORK):
+        path = paths[frame.index]
+        write_picture(path, frame.picture, like=frame.film)
+        finished[path.name] = checksum(path)
         _write_manifest(folder, record, finished, made_from)
+        told(1)
+    _write_manifest(folder, record, finished, made_from)
     return paths
 
 

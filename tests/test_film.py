@@ -93,6 +93,41 @@ def test_wanted_frames_are_the_same_as_if_all_were_painted(engine: Engine, shot,
         assert all(np.array_equal(part[index], whole[index]) for index in part)
 
 
+@pytest.mark.parametrize("keys, after", [({0: 5}, 24), ({28: 5}, 0), ({2: 5, 28: 6}, 4)], ids=str)
+def test_what_was_begun_goes_on_near_where_it_ended_with_the_same_result(engine, tmp_path: Path, keys, after) -> None:
+    long = film(picture(160, 240), (32, 40), 30, (0.5, 0))
+    keys = {index: picture(32, 40, seed) for index, seed in keys.items()}
+    whole = [frame.picture for frame in engine.clip(long, keys=keys)]
+    began = engine.clip(long, keys=keys).paint(work=tmp_path / "work")
+    for _ in range(after + 1):
+        next(began)
+    began.close()
+    visited = []
+    clip = engine.clip(long, keys=keys, progress=lambda progress: visited.append(progress.stage))
+    frames = list(clip.paint(range(after + 1, 30), tmp_path / "work"))
+    assert all(np.array_equal(frame.picture, whole[frame.index]) for frame in frames)
+    assert [frame.index for frame in frames] == list(range(after + 1, 30))
+    steps = sum(stage.startswith("frame") for stage in visited)
+    assert steps <= 29 - after + 12 + (28 in keys) * 12
+    assert not (tmp_path / "work").exists()
+
+
+def test_what_was_kept_for_another_key_or_in_part_is_not_used(engine: Engine, tmp_path: Path) -> None:
+    shot, work = film(picture(160, 240), SIZE, 14, (1.5, 0.5)), tmp_path / "work"
+    keys = {0: painted(5), 13: painted(6)}
+    for changed in (keys, {0: painted(5), 13: painted(7)}):
+        began = engine.clip(shot, keys=keys).paint(work=work)
+        next(began)
+        began.close()
+        for path in work.glob("*.raw"):
+            if changed is keys:
+                path.unlink()
+        again = engine.clip(shot, keys=changed).paint(work=work)
+        for frame, other in zip(again, engine.clip(shot, keys=changed), strict=True):
+            assert np.array_equal(frame.picture, other.picture)
+        assert not work.exists()
+
+
 def test_a_key_stops_at_a_cut_and_a_shot_without_one_is_painted_after_the_nearest(engine, shot, other_shot) -> None:
     red = np.zeros((*SIZE, 3), np.uint8)
     red[..., 0] = np.arange(SIZE[1])

@@ -7,6 +7,7 @@ frame does not show is searched, by PatchMatch.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,14 @@ class Carrier:
         self.flow = np.zeros((*key_frame.shape[:2], 2), np.float32)
         self.sure = np.ones(key_frame.shape[:2], bool)
         self._back = self.flow
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What `resume` takes."""
+        return {"flow": self.flow, "sure": self.sure, "back": self._back}
+
+    def resume(self, frame: np.ndarray, state: Mapping[str, np.ndarray]) -> None:
+        """Go on from `frame` as the carrier whose `state` that was."""
+        self.frame, self.flow, self.sure, self._back = frame, state["flow"], state["sure"], state["back"]
 
     def advance(self, frame: np.ndarray) -> None:
         """Go on to `frame`, the next one in the film (or the one before, on the way back)."""
