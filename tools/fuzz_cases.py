@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -200,7 +201,39 @@ def kill(rng: np.random.Generator, folder: Path) -> str:
     return f"{how.name} {'in time' if process.returncode else 'too late'}"
 
 
+def disk(rng: np.random.Generator, folder: Path) -> str:
+    """The whole command, onto a disk that may be too small, where there are results already. Takes a superuser."""
+    a, small = folder / "a.png", folder / "disk"
+    a.write_bytes(pictures.sound()["png"])
+    small.mkdir()
+    size = int(rng.integers(3, 32)) * 4096
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", small], check=True)
+    try:
+        out = small / ["out", "x.png", "x.jpg", "x.webp", "x.tif", "x.bmp"][rng.integers(6)]
+        flags = ["--flow", "--levels"] if out.name == "out" else []
+        words = [str(word) for word in (sys.executable, "-m", "analogy", "transfer", a, a, "-o", out, *FAST)]
+        first = subprocess.run([*words, "--direction", "ab"], capture_output=True)
+        before = {path: path.read_bytes() for path in small.rglob("*") if path.is_file()}
+        (small / "filler").write_bytes(bytes(int(rng.uniform(0, 1) * _free(small))))
+        done = subprocess.run([*words, "--seed", "1", *flags], capture_output=True, text=True)
+        after = {path: path.read_bytes() for path in small.rglob("*") if path.is_file() and path.name != "filler"}
+        if done.returncode == 0:
+            return "written"
+        assert done.returncode == 2 and done.stderr.startswith("analogy: ") and done.stderr.count("\n") == 1, (
+            done.stderr
+        )
+        assert "No space left on device" in done.stderr, done.stderr
+        assert first.returncode or before == after, f"{sorted(before)} became {sorted(after)}"
+    finally:
+        subprocess.run(["umount", small], check=True)
+    return "full"
+
+
+def _free(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
 KINDS: dict[str, Case] = {
     "pictures": picture, "bombs": bomb, "fields": field, "settings": record, "cards": card, "weights": weights,
-    "models": model, "commands": command, "kills": kill,
+    "models": model, "commands": command, "kills": kill, "disks": disk,
 }  # fmt: skip
