@@ -52,8 +52,8 @@ def started(*arguments: object) -> subprocess.Popen:
 def test_signals_at_any_moment_end_the_command_with_one_line_and_leave_no_file(
     pair, tmp_path: Path, number: signal.Signals, after: float
 ) -> None:
-    # Ten iterations take some seconds: all the moments come before the end.
-    options = ["--device", "cpu", "--preset", "paper", "--max-pixels", "90000"]
+    # A hundred iterations take much longer than the last of the moments.
+    options = ["--device", "cpu", "--preset", "paper", "--search-iterations", "100"]
     process = started("transfer", *pair, "-o", tmp_path / "out", *options)
     time.sleep(after)
     for _ in range(3):  # somebody is impatient
