@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # as type checkers know it; to import `typing` takes as long as all else here
 if TYPE_CHECKING:
+    from typing import Any
+
     from .engine import Engine, transfer
     from .errors import AnalogyError, DeviceError, ImageError, MemoryLimitError, ModelError, OutputError, SettingsError
     from .film import Clip, PaintedFrame

@@ -21,6 +21,13 @@ def test_import_loads_no_heavy_library() -> None:
     assert [name for name in HEAVY if name in loaded] == []
 
 
+def test_signals_are_handled_before_anything_is_loaded_that_takes_time() -> None:
+    code = "import sys; before = set(sys.modules); import analogy.__main__; print(*set(sys.modules) - before)"
+    loaded = run(code).split()
+    assert "analogy.apps.process" in loaded
+    assert [name for name in (*HEAVY, "typing", "logging", "pathlib") if name in loaded] == []
+
+
 def test_settings_and_errors_need_no_heavy_library() -> None:
     code = "import analogy, sys; analogy.Settings(ratio=0.5); analogy.ImageError; print(*sys.modules)"
     assert [name for name in HEAVY if name in run(code).split()] == []

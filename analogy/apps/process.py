@@ -11,8 +11,11 @@ import os
 import signal
 import sys
 from contextlib import suppress
-from types import FrameType
-from typing import NoReturn
+
+TYPE_CHECKING = False  # until the signals are handled, a millisecond counts
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import NoReturn
 
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 _loading = True
