@@ -40,6 +40,10 @@ assert_type(analogy.transfer("a.png", "b.png", {"weight": 2}, direction="both", 
 assert_type(engine.transfer("a.png", "b.png", "face", b="b.png", weight=2).b, None)
 assert_type(analogy.transfer("a.png", "b.png", b="b.png", device="cpu").a_prime, Pixels)
 
+for painted in engine.clip("shot", keys={"0001": "painting.png", 12: array}, weight=2):
+    assert_type(painted, analogy.PaintedFrame)
+    painted.picture.shape
+
 def any_direction(direction: Literal["both", "ab", "ba"]) -> Result:
     return analogy.transfer("a.png", "b.png", direction=direction, model=Path("folder"), levels=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ analogy clip film.mp4 -o painted.mp4 --style painting.jpg --side-by-side both.mp
 @option("--side-by-side", type=click.Path(), group=RESULTS, help="Also write a video of film and result side by side.")
 @option("--rate", type=float, default=24.0, show_default=True, group=RESULTS,
         help="Frames a second of a video that is made of a film in pictures.")  # fmt: skip
-@setting_options
+@partial(setting_options, but="direction")
 @engine_options
 @message_options
 def clip(frames: str, output: str, keys: tuple[str, ...], style: str | None, contact: str | None,
@@ -66,8 +67,10 @@ def clip(frames: str, output: str, keys: tuple[str, ...], style: str | None, con
     from ..engine import Engine
     from ..film_files import contact_sheet, paint_folder, write_film
     from ..pictures.files import as_path
+    from ..pictures.folders import make_folder
     from ..pictures.frames import VIDEOS
-    from ..pictures.writing import write_picture
+    from ..pictures.video import pyav
+    from ..pictures.writing import is_picture_path, write_picture
 
     settings = settings_of(Settings(), preset, options)
     path, display = as_path(output), Display(quiet, verbose)
@@ -75,6 +78,13 @@ def clip(frames: str, output: str, keys: tuple[str, ...], style: str | None, con
     folder = path.with_name(f"{path.name}.frames") if to_video else path
     if side_by_side and as_path(side_by_side).suffix.lower() not in VIDEOS:
         raise OutputError(f"{side_by_side}: a video is one of {' '.join(VIDEOS)}")
+    if contact and not is_picture_path(as_path(contact)):
+        raise OutputError(f"{contact}: a contact sheet is a picture; name it .png or .jpg, for instance")
+    if to_video or side_by_side:
+        pyav()
+    for beside in (output, side_by_side, contact):
+        if beside:
+            make_folder(as_path(beside).parent)
     if not 0 < rate < 1000:
         raise SettingsError(f"rate is {rate}; it takes a number of frames a second, above 0")
     exact_rate = Fraction(rate).limit_denominator(1001)

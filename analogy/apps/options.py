@@ -74,14 +74,17 @@ def preset_help(name: PresetName) -> str:
     return f"{PRESET_HELP[name]} ({', '.join(changed)})" if changed else PRESET_HELP[name]
 
 
-def setting_options(command: Command) -> Command:
-    """`--preset`, and an option for each field of `Settings`; unset ones stay None, so that a preset can show through."""
+def setting_options(command: Command, but: str = "") -> Command:
+    """`--preset`, and an option for each field of `Settings` but one; unset ones stay None, so that a preset can show
+    through."""
     options: list[Decorator] = [
         option("--preset", type=click.Choice(list(PRESETS)), group=LOOK,
                help="A set of settings for a use, see below; single options go before it.")
     ]  # fmt: skip
     fields = sorted(dataclasses.fields(Settings), key=lambda field: field.name not in _OF_LOOK)
     for field in fields:
+        if field.name == but:
+            continue
         name, meta = field.name.replace("_", "-"), field.metadata
         group = LOOK if field.name in _OF_LOOK else MATCHING
         if isinstance(field.default, bool):

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -110,8 +110,7 @@ class VideoFrames:
         self._last = index
 
     def _decoded(self) -> Iterator[Any]:
-        import av
-
+        av = pyav()
         try:
             yield from self._container.decode(self.stream)
         except av.error.FFmpegError as error:
@@ -127,8 +126,7 @@ def write_video(path: Path, pictures: Iterable[np.ndarray], like: VideoFrames | 
 
     Raises `OutputError` if it cannot be written.
     """
-    import av
-
+    av = pyav()
     with atomic(path) as file:
         try:
             with av.open(file, "w", format=FORMATS[path.suffix.lower()]) as container:
@@ -140,8 +138,7 @@ def write_video(path: Path, pictures: Iterable[np.ndarray], like: VideoFrames | 
 def _encode(
     container: Any, pictures: Iterator[np.ndarray], like: VideoFrames | None, rate: Fraction, label: str
 ) -> None:
-    import av
-
+    av = pyav()
     first = next(pictures)
     height, width = first.shape[:2]
     old = like.stream if like else None
@@ -205,8 +202,7 @@ def _sound_of(like: VideoFrames | None, container: Any, label: str) -> Iterator[
 
 def _codec(container: Any, old: Any, label: str) -> str:
     """The encoder of the old video's codec, or that of the container's own if it cannot hold that one."""
-    import av
-
+    av = pyav()
     if old is not None:
         name = old.codec_context.codec.canonical_name
         with suppress(av.codec.codec.UnknownCodecError):
@@ -233,12 +229,19 @@ def _upright(frame: Any) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90) % 4))
 
 
-def _open(path: Path) -> Any:
-    """Raises `ImageError` if it is no video."""
+@cache
+def pyav() -> Any:
+    """The module av. Raises `SettingsError` if it is not installed."""
     try:
         import av
     except ImportError as error:
         raise SettingsError('videos need PyAV: pip install "deep-image-analogy[video]"') from error
+    return av
+
+
+def _open(path: Path) -> Any:
+    """Raises `ImageError` if it is no video."""
+    av = pyav()
     try:
         open_regular(path).close()
         return av.open(str(path))

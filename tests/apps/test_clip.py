@@ -14,6 +14,7 @@ from films import film, picture
 from PIL import Image
 
 from analogy.apps.cli import cli
+from analogy.pictures import video
 from analogy.pictures.images import resize
 from analogy.pictures.video import VideoFrames, write_video
 
@@ -181,6 +182,7 @@ def test_an_interrupted_run_keeps_its_frames_and_exits_with_130(shot: Path, tmp_
             ["--key", "0=first.png", "--side-by-side", "both.gif"],
             "both.gif: a video is one of .mp4 .m4v .mov .mkv .webm",
         ),
+        (["--key", "0=first.png", "--contact", "sheet"], "sheet: a contact sheet is a picture; name it .png or .jpg"),
         (["--key", "0=first.png", "--rate", "0"], "rate is 0.0; it takes a number of frames a second, above 0"),
         (["--style", "nowhere.png"], "the style (nowhere.png): there is no such file"),
     ],
@@ -198,3 +200,15 @@ def test_the_film_itself_is_never_painted_over(shot: Path, tmp_path: Path) -> No
     done = run(shot, "-o", f"{shot}{os.sep}.", "--key", f"000={tmp_path / 'first.png'}")
     assert (done.exit_code, contents(shot)) == (2, before)
     assert "that is where the film is; name another folder with -o" in done.stderr
+
+
+def test_a_video_without_pyav_is_refused_before_the_work(shot: Path, tmp_path: Path, monkeypatch) -> None:
+    video.pyav.cache_clear()
+    monkeypatch.setitem(sys.modules, "av", None)
+    done = run(shot, "-o", tmp_path / "painted.mp4", "--key", f"0={tmp_path / 'first.png'}")
+    video.pyav.cache_clear()
+    assert (done.exit_code, done.stderr.splitlines()[-1]) == (
+        2,
+        'analogy: videos need PyAV: pip install "deep-image-analogy[video]"',
+    )
+    assert not list(tmp_path.glob("painted*"))
