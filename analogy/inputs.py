@@ -9,6 +9,10 @@ import errno
 import os
 import re
 import stat
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -61,6 +65,34 @@ def read_regular(path: str | os.PathLike[str], most: int) -> bytes:
     if len(content) > most:
         raise OSError(errno.EFBIG, f"it has more than {most} bytes")
     return content
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Ignore what libraries warn of while they read; for all threads, until the last of them has left the block.
+
+    `warnings.catch_warnings` by itself, left by threads in another order than they entered it, would ignore for ever.
+    """
+    global _blocks, _caught
+    with _lock:
+        _blocks += 1
+        if _blocks == 1:
+            _caught = warnings.catch_warnings()
+            _caught.__enter__()
+            warnings.simplefilter("ignore")
+    try:
+        yield
+    finally:
+        with _lock:
+            _blocks -= 1
+            if _blocks == 0:
+                _caught.__exit__(None, None, None)
+
+
+_lock = threading.Lock()
+_blocks = 0
+"""How many threads are in `without_warnings`."""
+_caught: warnings.catch_warnings[None]
 
 
 def _check(status: os.stat_result) -> None:

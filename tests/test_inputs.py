@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from analogy.errors import AnalogyError, ImageError, OutputError, printable
-from analogy.inputs import open_regular, read_regular
+from analogy.inputs import open_regular, read_regular, without_warnings
 
 posix = pytest.mark.skipif(os.name != "posix", reason="makes pipes and sockets in the file system")
 
@@ -63,3 +66,28 @@ def test_a_message_is_one_line_whatever_the_names_in_it(kind: type[AnalogyError]
     error = kind("a\nb\x1b[2J\r\u202egnp.\udcff: dés 日本 'x' C:\\new")
     assert str(error) == "a\\nb\\x1b[2J\\r\\u202egnp.\\udcff: dés 日本 'x' C:\\new"
     assert printable(str(error)) == str(error)
+
+
+def test_warnings_are_as_before_when_several_threads_were_without(recwarn) -> None:
+    before = list(warnings.filters)
+    first_is_in, second_is_in, first_is_out = Event(), Event(), Event()
+
+    def first() -> None:
+        with without_warnings():
+            first_is_in.set()
+            second_is_in.wait(10)
+            warnings.warn("not heard", stacklevel=1)
+        first_is_out.set()
+
+    def second() -> None:
+        first_is_in.wait(10)
+        with without_warnings():
+            second_is_in.set()
+            first_is_out.wait(10)
+            warnings.warn("not heard either", stacklevel=1)
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(first), pool.submit(second)]:
+            done.result()
+    assert list(warnings.filters) == before
+    assert len(recwarn) == 0

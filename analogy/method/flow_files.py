@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 import os
-import warnings
 import zipfile
 from pathlib import Path
 from typing import IO
@@ -13,7 +12,7 @@ from typing import IO
 import numpy as np
 
 from ..errors import AnalogyError, ImageError, MemoryLimitError, reason
-from ..inputs import open_regular
+from ..inputs import open_regular, without_warnings
 from ..pictures.files import atomic
 from .flow import check_array, check_field, to_flow
 from .memory import check_host
@@ -131,8 +130,7 @@ def _read_text(file: IO[bytes], path: Path, width: int | None) -> np.ndarray:
         raise ImageError(f"{path}: a text does not hold its size; give the width of the field, 1 or more, with it")
     _check_positions(os.fstat(file.fileno()).st_size // len("0 0\n"), 1, path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that there are no numbers
+        with without_warnings():  # that there are no numbers
             flow = np.loadtxt(io.TextIOWrapper(file, "ascii"), np.float32, comments=None, ndmin=2)
     except ValueError as error:
         raise ImageError(f"{path}: damaged; it must have 'dx dy' on each line ({reason(error)})") from error

@@ -6,7 +6,6 @@ Pillow decodes. It has no 16-bit RGB pixels; `sixteen_bit.py` makes up for that.
 import io
 import logging
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -16,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import ImageError, MemoryLimitError, reason
-from ..inputs import is_address, open_regular
+from ..inputs import is_address, open_regular, without_warnings
 from .arrays import from_array
 from .colour import into_srgb, to_8_bits
 from .images import SMALLEST, Admit, Array, Picture, as_picture
@@ -105,8 +104,7 @@ def _label(source: object, name: str | None) -> str:
 def _as_image_errors(label: str) -> Iterator[None]:
     """Turn what goes wrong with the picture `label` into `ImageError` and `MemoryLimitError`; nothing is warned of."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata, and on sizes that are still acceptable
+        with without_warnings():  # Pillow's remarks on odd metadata, and on sizes that are still acceptable
             yield
     except (ImageError, MemoryLimitError):
         raise
