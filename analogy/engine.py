@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, Unpack, overload
 import numpy as np
 
 from .backends import Array, Device, Size, Tick, check_device, get_backend
-from .errors import DeviceError, ModelError, SettingsError, enough_memory
+from .errors import DeviceError, ModelError, SettingsError, enough_memory, shown
 from .film import Clip
 from .method import admission, costs, guidance, photo
 from .method.features import LEVELS, Features, as_floats, level_size
@@ -290,7 +290,7 @@ class Engine:
 
 def _name(model: str | os.PathLike[str]) -> str:
     if not isinstance(model, (str, os.PathLike)):
-        raise ModelError(f"model is {model!r}; it takes the name of a model, or its folder")
+        raise ModelError(f"model is {shown(model)}; it takes the name of a model, or its folder")
     return os.fspath(model)
 
 

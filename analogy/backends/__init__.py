@@ -28,7 +28,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any, Literal, Protocol, cast, get_args
 
-from ..errors import DeviceError
+from ..errors import DeviceError, shown
 
 Array = Any
 """A NumPy or a CuPy array, depending on the backend."""
@@ -168,7 +168,7 @@ class Backend(Protocol):
 def check_device(device: Any, threads: Any) -> tuple[Device, int | None]:
     """A device and a number of threads as a caller gives them. Raises `DeviceError` for what `get_backend` does not take."""
     if not isinstance(device, str) or device not in DEVICES:
-        raise DeviceError(f"unknown device {device!r:.100}; choose one of {', '.join(DEVICES)}")
+        raise DeviceError(f"unknown device {shown(device)}; choose one of {', '.join(DEVICES)}")
     if threads is None:
         return cast(Device, device), None
     try:
@@ -176,7 +176,7 @@ def check_device(device: Any, threads: Any) -> tuple[Device, int | None]:
     except TypeError:
         count = 0
     if isinstance(threads, bool) or not 1 <= count <= MOST_THREADS:
-        raise DeviceError(f"threads is {threads!r:.100}; it takes a whole number from 1 to {MOST_THREADS}, or None")
+        raise DeviceError(f"threads is {shown(threads)}; it takes a whole number from 1 to {MOST_THREADS}, or None")
     return cast(Device, device), count
 
 
