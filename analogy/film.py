@@ -15,7 +15,7 @@ import numpy as np
 from . import __version__
 from .backends import Backend
 from .errors import ImageError, SettingsError
-from .film_work import Work, clear
+from .film_work import Store, Work, clear
 from .method.carrying import Carrier
 from .method.joining import join
 from .method.progress import Progress
@@ -157,7 +157,16 @@ class Clip:
         self._report(Progress("done", 1.0))
 
     def _paint_stretch(self, stretch: Stretch, wanted: list[int], work: Work) -> Iterator[PaintedFrame]:
-        later = None if stretch.after is None else self._from_later_key(stretch, stretch.after, wanted, work)
+        if stretch.after is None:
+            yield from self._paint_between(stretch, wanted, work, None)
+            return
+        with work.store("after", (*self._size, 4)) as later:
+            self._fill(later, stretch, stretch.after, wanted, work)
+            yield from self._paint_between(stretch, wanted, work, later)
+
+    def _paint_between(
+        self, stretch: Stretch, wanted: list[int], work: Work, later: Store | None
+    ) -> Iterator[PaintedFrame]:
         start, carrier = wanted[0], None
         key: np.ndarray = np.empty(0)
         painted = key
@@ -199,18 +208,16 @@ class Clip:
         doubt = packed[..., 3].astype(np.float32) / 255
         return _as_pixels(join(earlier[0], packed[..., :3].astype(np.float32), earlier[1], doubt, stretch.time(index)))
 
-    def _from_later_key(self, stretch: Stretch, key: int, wanted: list[int], work: Work) -> np.ndarray:
-        """What the later key makes of the frames: (frames, H, W, 4) uint8 in a file, colours and doubt."""
-        packed = work.array("after", (stretch.last - stretch.first + 1, *self._size, 4))
+    def _fill(self, later: Store, stretch: Stretch, key: int, wanted: list[int], work: Work) -> None:
+        """Store what the later key makes of the frames, from the last one back: (H, W, 4), colours and doubt."""
         carrier, start = self._carrier(key, work.state("after"), lambda index: stretch.first <= index < key)
         painted = self._keys[key].rgb.astype(np.float32)
         for index in range(start - 1, wanted[0] - 1, -1):
             self._step(index)
             carrier.advance(self.read(index).rgb)
-            packed[index - stretch.first, ..., :3] = _as_pixels(carrier.paint(painted))
-            packed[index - stretch.first, ..., 3] = np.rint(np.clip(carrier.doubt(), 0, 1) * 255)
+            doubt = np.rint(np.clip(carrier.doubt(), 0, 1) * 255)
+            later[index - stretch.first] = np.dstack([_as_pixels(carrier.paint(painted)), doubt.astype(np.uint8)])
             work.keep("after", index, carrier.state())
-        return packed
 
     def _key(self, index: int) -> Picture:
         """The key of a frame: the one that was given, or one made for a shot without."""

@@ -6,13 +6,42 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from .errors import OutputError, reason
 from .pictures.files import atomic
 
 EVERY = 10
 """Frames after which a state is kept."""
+
+
+class Store:
+    """Arrays uint8 of one shape in an open file, by their number. None of them stays in memory."""
+
+    def __init__(self, file: Any, shape: tuple[int, ...]):
+        self._file, self._shape = file, shape
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def __setitem__(self, index: int, array: np.ndarray) -> None:
+        try:
+            self._file.seek(index * array.nbytes)
+            self._file.write(np.ascontiguousarray(array).data)
+            self._file.flush()  # before a state says that it is there
+        except OSError as error:
+            raise OutputError(f"what a film needs between two keys cannot be written ({reason(error)})") from error
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        array = np.empty(self._shape, np.uint8)
+        self._file.seek(index * array.nbytes)
+        self._file.readinto(array.data.cast("B"))
+        return array
 
 
 class Work:
@@ -40,17 +69,16 @@ class Work:
             with atomic(self._path(what, "npz")) as file:
                 np.savez(file, allow_pickle=False, index=np.int64(index), **arrays)
 
-    def array(self, what: str, shape: tuple[int, ...]) -> np.ndarray:
-        """An array uint8 in a file, to which the state of `what` belongs: as an earlier run has left both, or anew."""
+    def store(self, what: str, shape: tuple[int, ...]) -> Store:
+        """Arrays of a shape in a file, to which the state of `what` belongs: as an earlier run has left both, or anew."""
         if self._folder is None:
-            with tempfile.TemporaryFile() as file:
-                return np.memmap(file, np.uint8, "w+", shape=shape)
+            return Store(tempfile.TemporaryFile(), shape)
         self._folder.mkdir(exist_ok=True)
         path = self._path(what, "raw")
-        there = path.is_file() and path.stat().st_size == np.prod(shape, dtype=np.int64)
-        if not there:
+        if not path.is_file():
             self._path(what, "npz").unlink(missing_ok=True)
-        return np.memmap(path, np.uint8, "r+" if there else "w+", shape=shape)
+            path.touch()
+        return Store(path.open("r+b"), shape)
 
     def clear(self) -> None:
         """Delete the files of this stretch."""
