@@ -11,7 +11,7 @@ a line one pixel wide that is strongly coupled along itself. All are operations 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,13 @@ class Multigrid:
                 return
             grid.interpolation, mass, couplings = _coarsen(xp, mass, couplings)
 
+    def twin(self) -> Multigrid:
+        """The same with working space of its own, for another thread."""
+        other = Multigrid.__new__(Multigrid)
+        other.xp, empty = self.xp, self.xp.empty_like
+        other.grids = [replace(grid, residual=empty(grid.residual), flux=empty(grid.flux)) for grid in self.grids]
+        return other
+
     def multiply(self, u: Array, out: Array, level: int = 0) -> Array:
         """out = A u, as differences of neighbours, which float32 keeps where the couplings are large."""
         grid = self.grids[level]
@@ -95,20 +102,38 @@ class Multigrid:
         self._relax_columns(f, u, level)
         pulse()
         if grid.interpolation is not None:
-            # The coarser grid may have a row or column more than there are points, coupled to nothing.
-            inside = slice(f.shape[0] // 2 + 1), slice(f.shape[1] // 2 + 1)
-            below = xp.zeros_like(self.grids[level + 1].mass)
+            below = self._below(self._residual(f, u, level), level)
             found = xp.empty_like(below)
-            _restrict(grid.interpolation, self._residual(f, u, level), below[inside])
             self.cycle(below, found, level + 1)
             pulse()
-            _interpolate(grid.interpolation, found[inside], u)
+            _interpolate(grid.interpolation, found[_inside(f)], u)
         pulse()
         self._relax_columns(f, u, level)
         pulse()
         x = _solve_rows(xp, grid.rows, self._residual(f, u, level))
         x *= DAMPING
         u += x
+
+    def estimate(self, f: Array, level: int = 0) -> Array:
+        """A^-1 f, roughly: found on the coarser grid and interpolated (full multigrid). Costs a third of a cycle."""
+        xp, grid = self.xp, self.grids[level]
+        u = xp.zeros_like(f)
+        if grid.interpolation is None:
+            self.cycle(f, u, level)
+            return u
+        below = self._below(f, level)
+        found = self.estimate(below, level + 1)
+        correction = xp.empty_like(found)
+        self.cycle(self._residual(below, found, level + 1).copy(), correction, level + 1)
+        found += correction
+        _interpolate(grid.interpolation, found[_inside(f)], u)
+        return u
+
+    def _below(self, f: Array, level: int) -> Array:
+        """`f` on the next coarser grid, which may have a row or column more than there are points, coupled to nothing."""
+        below = self.xp.zeros_like(self.grids[level + 1].mass)
+        _restrict(self.grids[level].interpolation, f, below[_inside(f)])
+        return below
 
     def _relax_columns(self, f: Array, u: Array, level: int) -> None:
         x = _solve_columns(self.xp, self.grids[level].columns, self._residual(f, u, level))
@@ -119,6 +144,11 @@ class Multigrid:
         """f - A u, in the grid's working space."""
         residual = self.grids[level].residual
         return self.xp.subtract(f, self.multiply(u, residual, level), out=residual)
+
+
+def _inside(f: Array) -> tuple[slice, slice]:
+    """Where the points of the next coarser grid are, in its arrays."""
+    return slice(f.shape[0] // 2 + 1), slice(f.shape[1] // 2 + 1)
 
 
 def _pairs(couplings: list[Array], a: Array) -> list[tuple[Array, Array, Array]]:

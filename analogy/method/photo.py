@@ -10,7 +10,7 @@ Detail Manipulation"): the u that minimises
 over pairs (i, j) of neighbours, with alpha = 1. It is linear in g, so one smoothing, of the difference, is enough. The
 guide l is the grey of A in 0..1, as in the authors' program, for which the constants are made; Farbman et al. take its
 logarithm. The system is solved by conjugate gradients with one cycle of multigrid as the preconditioner, on
-`backend.xp`, one channel at a time.
+`backend.xp`, from an estimate on coarser grids, each channel in a thread of its own where the device is the CPU.
 """
 
 from __future__ import annotations
@@ -25,17 +25,19 @@ import numpy as np
 from ..backends import Array, Backend, Tick
 from ..errors import ImageError
 from .multigrid import Multigrid
-from .progress import ignore, split
+from .progress import ignore, side_by_side, split
 
 LAMBDA, EPSILON = 0.8, 1e-4
 """Strength of the smoothing, and what bounds its weights (constants of the authors' released program)."""
 GREY = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in grey (ITU-R BT.601; OpenCV's, which the authors' program uses)."""
 TOLERANCE = 2e-5
-"""The solution is accepted when one more multigrid cycle would change every value (they are in -1..1) by less than this.
+"""The solution is accepted when a multigrid cycle changes no value (they are in -1..1) by this much, ..
 
 The error may be 30 times as large if the guide has thin winding bands, as a smooth gradient in 8 bits does.
 """
+_LEVELS = 0.25
+"""... or by this much of a level, when a picture of 8 bits is refined."""
 MOST_ITERATIONS = 100
 """Photographs take about 10 iterations. Fine black and white patterns may take all, and stay less exact."""
 
@@ -46,8 +48,8 @@ def refine(backend: Backend, a: Array, a_prime: Array, tick: Tick = ignore) -> n
     """`a_prime` with the edges and details of `a`: a + WLS(a_prime - a), rounded and clipped.
 
     `a`, `a_prime`: (H, W, 3) RGB, both uint8 or both uint16. `tick` is told after each step of an iteration. Returns the
-    same shape and dtype, on the host. Needs about 110 bytes per pixel of working memory. Raises `ImageError` for other
-    arrays, and if the two differ in shape.
+    same shape and dtype, on the host. Needs about 110 bytes per pixel of working memory, and 35 more for each further
+    thread. Raises `ImageError` for other arrays, and if the two differ in shape.
     """
     if a.shape != a_prime.shape or a.ndim != 3 or a.shape[2] != 3 or 0 in a.shape:
         raise ImageError(f"cannot refine a picture {a_prime.shape} by one {a.shape}; both must be the same (H, W, 3)")
@@ -56,7 +58,7 @@ def refine(backend: Backend, a: Array, a_prime: Array, tick: Tick = ignore) -> n
     xp = backend.xp
     a, a_prime = backend.asarray(a), backend.asarray(a_prime)
     white = np.float32(np.iinfo(a.dtype).max)
-    of_grids, *of_channels = split(tick, 1, 9, 9, 9)
+    of_grids, of_channels = split(tick, 1, 15)
     guide = xp.zeros(a.shape[:2], xp.float32)
     for c in range(3):
         guide += a[..., c].astype(xp.float32) * np.float32(GREY[c])
@@ -65,15 +67,18 @@ def refine(backend: Backend, a: Array, a_prime: Array, tick: Tick = ignore) -> n
     wls = WLS(backend, guide, pulse=partial(of_grids, 0.5))
     of_grids(1)
     refined = xp.empty_like(a)
-    for c in range(3):
+
+    def refine_channel(c: int, tick: Tick) -> None:
         own = a[..., c].astype(xp.float32)
         change = a_prime[..., c].astype(xp.float32)
         change -= own
         change /= white
-        change = wls(change, of_channels[c])
+        change = wls(change, tick, max(TOLERANCE, _LEVELS / float(white)))
         change *= white
         change += own
         refined[..., c] = xp.rint(xp.clip(change, 0, white))
+
+    side_by_side(getattr(backend, "threads", 1), [partial(refine_channel, c) for c in range(3)], of_channels)
     return backend.to_host(refined)
 
 
@@ -96,17 +101,19 @@ class WLS:
     def _couplings(one: Array, other: Array) -> Array:
         return np.float32(LAMBDA) / (abs(one - other) + np.float32(EPSILON))
 
-    def __call__(self, g: Array, tick: Tick = ignore) -> Array:
+    def __call__(self, g: Array, tick: Tick = ignore, tolerance: float = TOLERANCE) -> Array:
         """WLS(g), a new array; g (H, W) float32 in -1..1. If the result is inexact, one line is logged.
 
         `tick` is told how near the solution is, by the logarithm of the correction, between the steps of an iteration.
+        Calls from several threads are safe.
         """
-        xp, grids = self.xp, self._grids
+        xp, grids = self.xp, self._grids.twin()
         inside = slice(self.size[0]), slice(self.size[1])
         r = xp.zeros_like(grids.grids[0].mass)
         r[inside] = g
-        u, p = xp.zeros_like(r), xp.zeros_like(r)
+        u, p = grids.estimate(r), xp.zeros_like(r)
         z, q = xp.empty_like(r), xp.empty_like(r)
+        r -= grids.multiply(u, q)
         rho_before, first, share = np.inf, 0.0, 0.0
         for iteration in range(1, MOST_ITERATIONS + 1):
             self.iterations = iteration
@@ -114,8 +121,8 @@ class WLS:
             correction, rho = float(abs(z).max()), float(xp.vdot(r, z))
             if correction == 0:
                 break
-            first = first or max(correction, 2 * TOLERANCE)
-            share = min(max(share, log(first / correction) / log(first / TOLERANCE)), 1.0)
+            first = first or max(correction, 2 * tolerance)
+            share = min(max(share, log(first / correction) / log(first / tolerance)), 1.0)
             p *= np.float32(rho / rho_before)
             p += z
             rho_before = rho
@@ -124,7 +131,7 @@ class WLS:
             u += xp.multiply(p, step, out=z)
             q *= step
             r -= q
-            if correction < TOLERANCE:
+            if correction < tolerance:
                 break
             tick(share)
         else:

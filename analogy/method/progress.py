@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate, pairwise
 from typing import TypeAlias
 
@@ -17,6 +20,8 @@ GRAIN = 0.005
 """A callback hears of the progress when another share of this size is done, ..."""
 LONGEST_SILENCE = 0.25
 """... or after this many seconds, as soon as there is something to tell it."""
+GRAIN_SECONDS = 0.05
+"""How often the progress of tasks in other threads is looked at."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,39 @@ def split(tick: Tick | None, *weights: float) -> Sequence[Tick]:
     if tick is None:
         return [ignore] * len(weights)
     return [_between(tick, low, high) for low, high in _spans(weights)]
+
+
+def side_by_side(workers: int, tasks: Sequence[Callable[[Tick], object]], tick: Tick) -> None:
+    """Run the tasks, each with a tick of its own, up to `workers` at a time; with one, in this thread.
+
+    `tick` is told, in this thread, the mean of their shares. What it raises ends the tasks at their next tick, and is raised
+    when they have ended; so is what a task raises.
+    """
+    if workers == 1:
+        for task, of_task in zip(tasks, split(tick, *[1.0] * len(tasks)), strict=True):
+            task(of_task)
+        return
+    shares, ended = [0.0] * len(tasks), threading.Event()
+
+    def tell(index: int, share: float) -> None:
+        if ended.is_set():
+            raise _EndedError
+        shares[index] = share
+
+    with ThreadPoolExecutor(workers, thread_name_prefix="analogy-part") as pool:
+        running = {pool.submit(task, partial(tell, index)) for index, task in enumerate(tasks)}
+        try:
+            while running:
+                done, running = wait(running, GRAIN_SECONDS, FIRST_EXCEPTION)
+                for part in done:
+                    part.result()
+                tick(sum(shares) / len(tasks))
+        finally:
+            ended.set()
+
+
+class _EndedError(Exception):
+    """Ends a task whose caller has ended."""
 
 
 def ignore(share: float) -> None:

@@ -74,6 +74,17 @@ def test_conjugate_gradients_with_multigrid_take_at_most_35_iterations(cpu, rng)
     assert wls.iterations <= 35
 
 
+def test_a_solution_within_a_level_of_255_takes_two_thirds_of_the_iterations(cpu, rng):
+    guide = photograph(rng, 300, 400)
+    change = photograph(rng, 300, 400) - guide
+    wls = photo.WLS(cpu, guide)
+    exact = wls(change)
+    whole = wls.iterations
+    nearly = wls(change, tolerance=0.25 / 255)
+    assert abs(nearly - exact).max() < 1 / 255
+    assert wls.iterations <= 2 / 3 * whole
+
+
 def test_an_inexact_solution_is_logged(cpu, rng, caplog, monkeypatch):
     monkeypatch.setattr(photo, "MOST_ITERATIONS", 2)
     caplog.set_level(logging.INFO, "analogy")

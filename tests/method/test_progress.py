@@ -1,12 +1,16 @@
 """Progress: what a callback hears, how often, and what a run is estimated to take."""
 
+import threading
+import time
+from functools import partial
 from itertools import pairwise
 
 import pytest
 
+from analogy.backends import Tick
 from analogy.method import progress
 from analogy.method.costs import estimate
-from analogy.method.progress import Progress, StageReporter, split
+from analogy.method.progress import Progress, StageReporter, side_by_side, split
 from analogy.settings import Settings
 
 WIDTHS = (16, 32, 64, 256, 256)
@@ -106,3 +110,51 @@ def test_what_takes_longer_is_estimated_to_take_longer() -> None:
     assert all(shorter < longer for shorter, longer in pairwise([vote, step, few, many]))
     assert seconds(direction="ab") < seconds() < seconds(photo=True)
     assert seconds() < seconds(search_iterations=10)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_tasks_side_by_side_are_told_as_one_in_the_caller_s_thread(workers: int) -> None:
+    threads, shares, done = set(), [], []
+
+    def task(number: int, tick: Tick) -> None:
+        for share in (0.5, 1):
+            tick(share)
+            time.sleep(0.06)
+        done.append(number)
+
+    def tick(share: float) -> None:
+        threads.add(threading.current_thread())
+        shares.append(share)
+
+    side_by_side(workers, [partial(task, number) for number in range(3)], tick)
+    assert sorted(done) == [0, 1, 2]
+    assert threads == {threading.current_thread()}
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_what_a_tick_or_a_task_raises_ends_all_tasks_side_by_side(workers: int) -> None:
+    class Stop(Exception):
+        pass
+
+    ended = threading.Event()
+
+    def endless(tick: Tick) -> None:
+        try:
+            while True:
+                tick(0.5)
+        finally:
+            ended.set()
+
+    def failing(tick: Tick) -> None:
+        raise Stop
+
+    def stop(share: float) -> None:
+        raise Stop
+
+    with pytest.raises(Stop):
+        side_by_side(workers, [endless], stop)
+    assert ended.is_set()
+    with pytest.raises(Stop):
+        side_by_side(workers, [failing] if workers == 1 else [endless, failing], lambda share: None)
