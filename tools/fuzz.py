@@ -8,6 +8,7 @@ found too, and `--seed N --seconds 0` repeats one case. The exit code is 1 if an
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,7 @@ def attack(kind: str, seed: int, seconds: float) -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and their children, ignore it
     end = time.monotonic() + seconds
     while True:
         print(f"seed {seed}", flush=True)
