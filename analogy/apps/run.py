@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import IO, Any
 
 import click
@@ -31,7 +32,7 @@ def run_transfer(
     """Transfer, save, and say where the results are. `beside`: what else is read, by the keyword of `Engine.transfer`."""
     from ..engine import Engine
     from ..pictures.files import as_path
-    from ..pictures.folders import make_folder, refuse_a_film
+    from ..pictures.folders import folder_for, refuse_a_film
     from ..pictures.reading import picture_size
     from ..pictures.writing import check_size, is_picture_path
 
@@ -50,11 +51,9 @@ def run_transfer(
     if one:
         suffix = ".png" if to_stdout else path.suffix
         check_size(sizes["B'" if settings.direction == "ba" else "A"], suffix, output)
-    if not to_stdout:
-        make_folder(path.parent if one else path)
+    with nullcontext() if to_stdout else folder_for(path.parent if one else path), display:
         if not one:
             refuse_a_film(path)
-    with display:
         result = Engine(*engine).transfer(
             sources.pop("A"),
             sources.pop("B'"),

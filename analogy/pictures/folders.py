@@ -49,6 +49,21 @@ def make_folder(folder: str | os.PathLike[str]) -> Path:
 
 
 @contextmanager
+def folder_for(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """`make_folder`; if the block raises, the folders that were made for it and are empty vanish."""
+    folder = Path(folder)
+    made = [each for each in (folder, *folder.parents) if not os.path.lexists(each)]
+    try:
+        make_folder(folder)
+        yield
+    except BaseException:
+        with suppress(OSError):
+            for each in made:
+                each.rmdir()
+        raise
+
+
+@contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
     """A new folder to write a run's files into, the manifest last. When the block ends, they take the place of those of the
     run before in `folder`; if it raises, everything stays as it was.

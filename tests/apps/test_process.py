@@ -49,12 +49,12 @@ def started(*arguments: object) -> subprocess.Popen:
 @needs_linux
 @pytest.mark.parametrize("after", [0.0, 0.03, 0.06, 0.1, 0.15, 0.25, 0.4, 0.7, 1.2, 2.5])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_at_any_moment_end_the_command_with_one_line_and_leave_no_file(
+def test_signals_at_any_moment_end_the_command_with_one_line_and_leave_nothing(
     pair, tmp_path: Path, number: signal.Signals, after: float
 ) -> None:
     # A hundred iterations take much longer than the last of the moments.
     options = ["--device", "cpu", "--preset", "paper", "--search-iterations", "100"]
-    process = started("transfer", *pair, "-o", tmp_path / "out", *options)
+    process = started("transfer", *pair, "-o", tmp_path / "out" / "deep", *options)
     time.sleep(after)
     for _ in range(3):  # somebody is impatient
         process.send_signal(number)
@@ -63,7 +63,7 @@ def test_signals_at_any_moment_end_the_command_with_one_line_and_leave_no_file(
     word = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[number]
     lines = [line for line in err.splitlines() if "compil" not in line]  # what the first run on a machine says
     assert (process.returncode, lines, out) == (128 + number, [f"analogy: {word}"], "")
-    assert list(tmp_path.glob("out/*")) == list(tmp_path.glob("out/.*")) == []
+    assert not (tmp_path / "out").exists()
 
 
 @needs_linux
