@@ -1,95 +1,264 @@
-"""Times whole transfers and single kernels, in one run, with their ratios: tools/bench.py [--size N] [--runs N] [--device D].
+"""Where the time of a transfer goes, beside what this machine can do: tools/bench.py [--size N] [--model M] [--threads N] ..
 
-Absolute times depend on the machine and what else it does; the ratios within one run are what to compare. Each row is
-the median of the runs after one warm-up, with the least and the most.
+Each combination of model, size and number of threads runs in a process of its own, several times, since a first run also
+imports, loads and takes memory from the system. Every row is the median over the runs. `of limit` says how near a stage
+comes to what the machine does in the same run: for networks a large float32 product (operations per second), for the other
+stages a copy of memory (bytes per second, counting only what must be read and written once). Seconds of two runs of this
+program do not compare, as machines differ from minute to minute; `--compare` therefore compares shares of the limit. On a
+GPU stages overlap, and only the whole counts.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import resource
+import shlex
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
+from PIL import Image
 
-import analogy
 from analogy.backends import DEVICES
-from analogy.engine import Engine
-from analogy.method import nnf
 from analogy.networks.models import DEFAULT
-from analogy.pictures import images, reading
+from analogy.settings import PRESETS, Settings
 
-EXAMPLES = Path(analogy.__file__).parent / "examples"
-
-
-def timed(work: Callable[[], object], finish: Callable[[], object], runs: int) -> list[float]:
-    """Seconds of each run after a warm-up; `finish` waits for the device."""
-    work()
-    finish()
-    seconds = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        work()
-        finish()
-        seconds.append(time.perf_counter() - start)
-    return seconds
+EXAMPLES = Path(__file__).parents[1] / "analogy" / "examples"
+NETWORKS = ("features", *(f"step {level}" for level in (5, 4, 3, 2)))
+"""Stages whose limit is a product; that of the others is a copy."""
 
 
-def show(name: str, seconds: list[float], reference: float) -> float:
-    middle = statistics.median(seconds)
-    click.echo(f"{name:34} {middle:8.3f} s  ({min(seconds):.3f} to {max(seconds):.3f})  x {middle / reference:.2f}")
-    return middle
+# One run, in a process of its own
 
 
-@click.command(help=__doc__.split(":", maxsplit=1)[0] + ".")
-@click.option("--size", default=448, show_default=True, help="Both pictures are SIZE x SIZE.")
-@click.option("--runs", default=3, show_default=True)
-@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
-@click.option("--model", default=DEFAULT, show_default=True)
-def main(size: int, runs: int, device: str, model: str) -> None:
-    engine = Engine(model, device)
-    backend = engine.backend
-    finish = lambda: backend.to_host(backend.xp.zeros(1))  # noqa: E731 - a copy to the host waits for all before it
-    click.echo(f"{backend.describe()}, model {model}, {size} x {size}, {runs} runs")
-    a, b1 = (
-        images.resize(reading.read_picture(EXAMPLES / f"{name}.jpg").rgb, size, size)
-        for name in ("astronaut", "lovelace")
+def run_once(a: str, b_prime: str, out: str, model: str, device: str, threads: int, settings: dict[str, Any]) -> dict:
+    """Seconds and work of each stage of one command: {stage: [seconds, work]}, where work is operations or bytes."""
+    stages: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    stages["start"][0] = time.time() - float(os.environ["BENCH_BEGAN"])
+
+    def timed(name: Callable[..., str], work: Callable[..., float], function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            began = time.perf_counter()
+            result = function(*arguments, **keywords)
+            stage = stages[name(*arguments)]
+            stage[0] += time.perf_counter() - began
+            stage[1] += work(arguments, result)
+            return result
+
+        return call
+
+    began = time.perf_counter()
+    from analogy.engine import Engine
+
+    engine = Engine(model, device, threads)
+    stages["imports"][0] = time.perf_counter() - began
+    began = time.perf_counter()
+    chosen = Settings.from_dict(settings)
+    engine.backend.prepare()
+    stages["kernels"][0] = time.perf_counter() - began
+    began = time.perf_counter()
+    engine.network.load_ahead(chosen)
+    for graph in list(engine.network._sessions):
+        engine.network._session(graph)
+    stages["sessions"][0] = time.perf_counter() - began
+
+    backend, network = engine.backend, engine.network
+
+    def moved(arguments: Any, result: Any) -> float:
+        arrays = [*arguments, *(result if isinstance(result, tuple) else (result,))]
+        return float(sum(array.nbytes for array in arrays if hasattr(array, "nbytes")))
+
+    def search(a: Any, *rest: Any) -> str:
+        return f"search {a.shape[0]} x {a.shape[1]}"
+
+    for name in ("distance", "propagate", "random_search"):
+        setattr(backend, name, timed(search, moved, getattr(backend, name)))
+    for name in ("join", "vote", "resample", "pixel_vectors"):
+        setattr(backend, name, timed(lambda *_, name=name: name, moved, getattr(backend, name)))
+    widths = network.card.widths
+    network.pyramid = timed(
+        lambda *_: "features", lambda args, _: _products(widths, args[0].shape[:2]), network.pyramid
+    )
+    network.step = timed(
+        lambda level, *_: f"step {level}", lambda args, _: _step(widths, args[0], args[3]), network.step
     )
 
-    click.echo("\nwhole transfers, against the defaults")
-    reference = show("defaults", timed(lambda: engine.transfer(a, b1), finish, runs), 1.0)
-    for name, settings in {
-        "one direction": {"direction": "ab"},
-        "vote alone": {"inversion": "vote"},
-        "deconvolution": {"inversion": "deconvolution"},
-        "half ratio": {"ratio": 0.5},
-        "photo refinement": {"photo": True},
-    }.items():
-        show(name, timed(lambda settings=settings: engine.transfer(a, b1, **settings), finish, runs), reference)
-    if backend.name == "cpu":
-        single = Engine(model, "cpu", threads=1)
-        show("one thread", timed(lambda: single.transfer(a, b1), finish, runs), reference)
+    began = time.perf_counter()
+    result = engine.transfer(a, b_prime, chosen)
+    whole = time.perf_counter() - began
+    began = time.perf_counter()
+    result.save(out)
+    stages["saving"][0] = time.perf_counter() - began
+    inside = ("features", "step", "search", "join", "vote", "resample", "pixel_vectors")
+    stages["other"][0] = whole - sum(seconds for name, (seconds, _) in stages.items() if name.split()[0] in inside)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {"stages": stages, "peak": peak}
 
-    click.echo("\nkernels at relu1_1, against one propagation pass")
-    f, g = (engine.network.pyramid(picture)[1] for picture in (a, b1))
-    joined_a, joined_b = backend.join(f, f), backend.join(g, g)
-    field = nnf.identity(backend, (size, size), (size, size))
-    field, distance = nnf.search(backend, joined_a, joined_b, field, patch=5, search_radius=4, iterations=2, seed=0)
-    arguments = joined_a, joined_b, field, distance, 5
-    reference = show("propagate", timed(lambda: backend.propagate(*arguments, 1, nnf.MAX_PRODUCT), finish, runs), 1.0)
-    for name, work in {
-        "random_search": lambda: backend.random_search(*arguments, 4, 0, 0, nnf.MAX_PRODUCT),
-        "distance": lambda: backend.distance(joined_a, joined_b, field, 5),
-        "vote": lambda: backend.vote(field, g, 5),
-        "join": lambda: backend.join(f, f),
-        "resample": lambda: nnf.upsample(backend, field, (2 * size, 2 * size), (2 * size, 2 * size)),
-    }.items():
-        show(name, timed(work, finish, runs), reference)
-    if device != "cuda" and backend.name == "cuda":
-        cpu = Engine(model, "cpu")
-        show("the defaults on the CPU", timed(lambda: cpu.transfer(a, b1), lambda: np.zeros(1), runs), reference)
+
+def _layers(widths: tuple[int, ...], level: int) -> list[tuple[int, float]]:
+    """(multiplications at a position, positions for each of the picture) of a VGG-16's layers from one level to the next."""
+    before, width = (3, *widths)[level - 1 : level + 1]
+    inner = 0 if level == 1 else 1 if level <= 3 else 2
+    finer, here = 4.0 ** -max(level - 2, 0), 4.0 ** -(level - 1)
+    return [(9 * before * before, finer)] * inner + [(9 * before * width, here)]
+
+
+def _products(widths: tuple[int, ...], size: tuple[int, int], levels: tuple[int, ...] = (1, 2, 3, 4, 5)) -> float:
+    """Operations (two for each multiplication) of the layers that lead to `levels`."""
+    return 2.0 * size[0] * size[1] * sum(n * area for level in levels for n, area in _layers(widths, level))
+
+
+def _step(widths: tuple[int, ...], level: int, finer: tuple[int, int]) -> float:
+    """Operations of one gradient step: forward and back, and forward to the level that it gives."""
+    picture = finer[0] << level - 2, finer[1] << level - 2
+    through = 2 * _products(widths, picture, (level,) if level >= 4 else (level - 1, level))
+    return through + _products(widths, picture, (level - 1,))
+
+
+# What the machine can do
+
+
+def limits() -> dict[str, float]:
+    """Operations per second of a large float32 product, and bytes per second of a copy, both read and written."""
+    rng = np.random.default_rng(0)
+    x = rng.random((1536, 1536), np.float32)
+    source, target = np.ones(1 << 26, np.float32), np.empty(1 << 26, np.float32)
+
+    def fastest(work: Callable[[], object]) -> float:
+        seconds = []
+        for _ in range(4):
+            began = time.perf_counter()
+            work()
+            seconds.append(time.perf_counter() - began)
+        return min(seconds)
+
+    return {
+        "operations": 2 * len(x) ** 3 / fastest(lambda: x @ x),
+        "bytes": 2 * source.nbytes / fastest(lambda: np.copyto(target, source)),
+    }
+
+
+# The report
+
+
+def measure(arguments: list[Any], runs: int) -> dict[str, Any]:
+    """The medians of `runs` processes after one that does not count."""
+    found: list[dict[str, Any]] = []
+    for _ in range(runs + 1):
+        environment = os.environ | {"BENCH_BEGAN": repr(time.time())}
+        command = [sys.executable, __file__, "--one", json.dumps(arguments)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        found.append(json.loads(done.stdout))
+    names = found[1]["stages"]
+    stages = {
+        name: [statistics.median(run["stages"][name][0] for run in found[1:]), found[1]["stages"][name][1]]
+        for name in names
+    }
+    return {"stages": stages, "peak": statistics.median(run["peak"] for run in found[1:])}
+
+
+def rate(name: str, seconds: float, work: float, limit: dict[str, float]) -> float:
+    """The share of the machine's limit that a stage reaches; 0 where no work was counted."""
+    return work / seconds / limit["operations" if name in NETWORKS else "bytes"] if work and seconds else 0.0
+
+
+def show(title: str, found: dict[str, Any], limit: dict[str, float], before: dict[str, Any] | None) -> None:
+    total = sum(seconds for seconds, _ in found["stages"].values())
+    click.echo(f"\n{title}: {total:.2f} s, {found['peak'] / 1e6:.0f} MB")
+    for name, (seconds, work) in found["stages"].items():
+        share = rate(name, seconds, work, limit)
+        line = f"  {name:18} {seconds:7.3f} s {seconds / total:5.0%}"
+        line += f"   {share:6.1%} of limit" if share else ""
+        if before and name in before["stages"] and share:
+            was = rate(name, *before["stages"][name], before["limits"])
+            line += f"   (before {was:6.1%})" if was else ""
+        click.echo(line)
+
+
+def whole_commands(commands: dict[str, list[str]], runs: int) -> None:
+    """Whole commands in turn, with the ratio of each to the last."""
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for run in range(runs + 1):
+        for name, command in commands.items():
+            began = time.perf_counter()
+            subprocess.run(command, check=True, capture_output=True)
+            if run:
+                seconds[name].append(time.perf_counter() - began)
+    *_, last = commands
+    click.echo("\nwhole commands, in turn")
+    for name, each in seconds.items():
+        ratios = [one / other for one, other in zip(each, seconds[last], strict=True)]
+        low, middle, high = min(each), statistics.median(each), max(each)
+        click.echo(
+            f"  {name:18} {middle:7.2f} s ({low:.2f} to {high:.2f})   x {statistics.median(ratios):.2f} of {last}"
+        )
+
+
+def pair(folder: Path, size: int) -> list[str]:
+    """The example pair, SIZE x SIZE, as files."""
+    paths = []
+    for name in ("astronaut", "lovelace"):
+        path = folder / f"{name}-{size}.png"
+        with Image.open(EXAMPLES / f"{name}.jpg") as image:
+            image.convert("RGB").resize((size, size), Image.Resampling.LANCZOS).save(path)
+        paths.append(str(path))
+    return paths
+
+
+@click.command(help=__doc__)
+@click.option(
+    "--size", "sizes", type=int, multiple=True, default=[448], show_default=True, help="Pictures SIZE x SIZE."
+)
+@click.option("--model", "models", multiple=True, default=[DEFAULT], show_default=True, help="Names or folders.")
+@click.option("--threads", type=int, multiple=True, default=[1, 2], show_default=True)
+@click.option("--preset", type=click.Choice(list(PRESETS)), default="photo-to-style", show_default=True)
+@click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True)
+@click.option("--runs", default=3, show_default=True)
+@click.option("--json", "output", type=click.Path(path_type=Path), help="Also write all figures to this file.")
+@click.option(
+    "--compare", type=click.Path(path_type=Path, exists=True), help="Show the shares of an earlier file, too."
+)
+@click.option(
+    "--peer", help="Another program's command to time in turn with ours, with {a}, {b} and {out} for the files."
+)
+@click.option("--one", hidden=True)
+def main(sizes: list[int], models: list[str], threads: list[int], preset: Any, device: str, runs: int,
+         output: Path | None, compare: Path | None, peer: str | None, one: str | None) -> None:  # fmt: skip
+    if one:
+        click.echo(json.dumps(run_once(*json.loads(one))))
+        return
+    limit = limits()
+    click.echo(f"a large product: {limit['operations'] / 1e9:.0f} G/s; a copy: {limit['bytes'] / 1e9:.1f} GB/s")
+    settings = {**PRESETS[preset], "max_pixels": max(350_000, max(sizes) ** 2)}
+    earlier = json.loads(compare.read_text()) if compare else {"runs": {}}
+    report: dict[str, Any] = {"limits": limit, "runs": {}}
+    with tempfile.TemporaryDirectory() as folder:
+        for model in models:
+            for size in sizes:
+                a, b_prime = pair(Path(folder), size)
+                out = str(Path(folder) / "out")
+                for count in threads:
+                    title = f"{Path(model).name}, {size} x {size}, {count} thread{'s' if count > 1 else ''}, {preset}"
+                    found = measure([a, b_prime, out, model, device, count, settings], runs)
+                    before = earlier["runs"].get(title)
+                    show(title, found, limit, before and before | {"limits": earlier["limits"]})
+                    report["runs"][title] = found
+                if peer:
+                    ours = [sys.executable, "-m", "analogy", "transfer", a, b_prime, "-o", out, "--model", model]
+                    theirs = shlex.split(peer.format(a=a, b=b_prime, out=str(Path(folder) / "peer.png")))
+                    commands = {"defaults": ours, "--preset fast": [*ours, "--preset", "fast"], theirs[0]: theirs}
+                    whole_commands(commands, runs)
+    if output:
+        output.write_text(json.dumps(report, indent=1))
 
 
 if __name__ == "__main__":

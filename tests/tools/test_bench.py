@@ -1,0 +1,32 @@
+"""The benchmark: every stage is there, with its share of what the machine does, and an earlier file can be compared."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+TOOL = Path(__file__).parents[2] / "tools" / "bench.py"
+
+
+def bench(*options: str) -> str:
+    command = [sys.executable, str(TOOL), "--size", "64", "--threads", "1", "--runs", "1", *options]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def test_the_benchmark_shows_each_stage_and_compares_with_an_earlier_file(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    first = bench("--json", str(file))
+    [(title, found)] = json.loads(file.read_text())["runs"].items()
+    assert title.startswith("vgg19-compact, 64 x 64, 1 thread")
+    wanted = {"start", "imports", "kernels", "sessions", "features", "join", "vote", "saving", "other"}
+    wanted |= {f"step {level}" for level in (5, 4, 3, 2)} | {f"search {side} x {side}" for side in (4, 8, 16, 32, 64)}
+    assert wanted <= found["stages"].keys()
+    assert all(seconds >= 0 for seconds, _ in found["stages"].values())
+    assert found["peak"] > 1e8
+    assert first.count("of limit") >= 11
+    assert "before" not in first
+    again = bench("--compare", str(file), "--peer", f"{sys.executable} -c pass {{a}} {{b}} {{out}}")
+    assert again.count("(before ") == first.count("of limit")
+    assert "--preset fast" in again and "x 1.00 of" in again
