@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,8 +14,8 @@ import numpy as np
 from .errors import OutputError, reason
 from .pictures.files import atomic
 
-EVERY = 10
-"""Frames after which a state is kept."""
+EVERY = 5.0
+"""Seconds after which a state is kept again."""
 
 
 class Store:
@@ -52,6 +53,7 @@ class Work:
 
     def __init__(self, folder: Path | None, name: str):
         self._folder, self._name = folder, name
+        self._kept = time.monotonic()
 
     def state(self, what: str) -> tuple[int, dict[str, np.ndarray]] | None:
         """The frame and the arrays that `keep` was last given for `what`; None if there are none."""
@@ -63,11 +65,12 @@ class Work:
         return None
 
     def keep(self, what: str, index: int, arrays: Mapping[str, np.ndarray]) -> None:
-        """Keep the state of a frame, in place of that of an earlier one."""
-        if self._folder is not None and index % EVERY == 0:
+        """Keep the state of a frame, in place of that of an earlier one, if that was some time ago."""
+        if self._folder is not None and time.monotonic() >= self._kept + EVERY:
             self._folder.mkdir(exist_ok=True)
             with atomic(self._path(what, "npz")) as file:
                 np.savez(file, allow_pickle=False, index=np.int64(index), **arrays)
+            self._kept = time.monotonic()
 
     def store(self, what: str, shape: tuple[int, ...]) -> Store:
         """Arrays of a shape in a file, to which the state of `what` belongs: as an earlier run has left both, or anew."""
