@@ -62,7 +62,8 @@ def clip(frames: str, output: str, keys: tuple[str, ...], style: str | None, con
     """Paint one frame of a film, or a few, and get all of them: FRAMES is a folder, a pattern or a video.
 
     The painting is carried along by the film's own motion. Frames that are finished are kept: after an interruption, or
-    when a key is changed, the same command paints only what is missing or changes. Needs the extra "video".
+    when a key is changed, the same command paints only what is missing or changes. The settings are for keys that are
+    made here: with --style, and for shots without a key. Needs the extra "video".
     """
     from ..engine import Engine
     from ..film_files import contact_sheet, paint_folder, write_film
