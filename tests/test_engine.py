@@ -174,7 +174,8 @@ def test_an_exception_of_the_progress_callback_ends_the_transfer(engine: Engine)
         engine.transfer(noise(32, 32), noise(32, 32), progress=stop, **FAST)
 
 
-def test_every_stage_is_told_from_inside_up_to_the_end(engine: Engine, monkeypatch) -> None:
+def test_every_stage_is_told_from_inside_up_to_the_end(monkeypatch) -> None:
+    engine = Engine(device="cpu", threads=1)  # work in other threads is looked at now and then, and this is quick
     monkeypatch.setattr(progress, "GRAIN", 0.0)  # nothing is left out
     reports: list[analogy.Progress] = []
     options = {"photo": True, "keep_colors": True, "levels": True, "inversion": "step"}
