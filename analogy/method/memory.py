@@ -10,17 +10,22 @@ from ..settings import Settings
 
 _FIXED = 250e6
 """Bytes for the interpreter, its libraries, and the model."""
-_MATCHING = 80
-"""Bytes for each pixel that the network sees, of A and B' together, and each channel of relu1_1. Includes the inversion."""
-_PAINTING = 90
-"""Bytes for each pixel of the results: pixels as floats and as products, fields and distances, twice each."""
+_MATCHING = 45
+"""Bytes for each pixel that the network sees, of A and B' together, and each channel of relu1_1. Includes the inversion.
+Measured: 38 at 2048 x 2048, 43 at 448 x 448."""
+_PAINTING, _PHOTO = 60, 120
+"""Bytes for each pixel of the results: pixels as floats and as vectors, fields and distances, twice each (measured at 12
+megapixels: 54); and with photo refinement (112)."""
 _READING = 70
 """Bytes for each pixel of a picture while it is decoded: most for RGBA of 16 bits, which Pillow decodes twice."""
 
 
-def estimate(widths: Sequence[int], working: Sequence[Size], full: Sequence[Size]) -> float:
-    """Bytes for a model of `widths` and pictures: `working`, the sizes that the network sees; `full`, their own sizes."""
-    return _FIXED + max(_matching(widths, working), _painting(full), _READING * max(h * w for h, w in full))
+def estimate(widths: Sequence[int], working: Sequence[Size], full: Sequence[Size], photo: bool = False) -> float:
+    """Bytes for a model of `widths` and pictures: `working`, the sizes that the network sees; `full`, their own sizes.
+
+    `photo`: with photo refinement.
+    """
+    return _FIXED + max(_matching(widths, working), _painting(full, photo), _READING * max(h * w for h, w in full))
 
 
 def check(
@@ -35,10 +40,10 @@ def check(
 
     `label`: what the message calls the last of the pictures, for which the question is asked.
     """
-    need, free = estimate(widths, working, full), backend.free_memory()
+    need, free = estimate(widths, working, full, settings.photo), backend.free_memory()
     if need > free:
         cure = "make the pictures smaller"
-        if _matching(widths, working) > _painting(full):
+        if _matching(widths, working) > _painting(full, settings.photo):
             cure = f"lower max_pixels (now {settings.max_pixels})"
         raise _too_little(f"{label}: with {full[-1][0] * full[-1][1] / 1e6:.4g} megapixels", need, free, cure)
 
@@ -63,5 +68,5 @@ def _matching(widths: Sequence[int], working: Sequence[Size]) -> float:
     return _MATCHING * widths[0] * sum(h * w for h, w in working)
 
 
-def _painting(full: Sequence[Size]) -> float:
-    return _PAINTING * sum(h * w for h, w in full)
+def _painting(full: Sequence[Size], photo: bool) -> float:
+    return (_PHOTO if photo else _PAINTING) * sum(h * w for h, w in full)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, pairwise
@@ -20,8 +22,6 @@ GRAIN = 0.005
 """A callback hears of the progress when another share of this size is done, ..."""
 LONGEST_SILENCE = 0.25
 """... or after this many seconds, as soon as there is something to tell it."""
-GRAIN_SECONDS = 0.05
-"""How often the progress of tasks in other threads is looked at."""
 
 
 @dataclass(frozen=True)
@@ -100,20 +100,26 @@ def side_by_side(workers: int, tasks: Sequence[Callable[[Tick], object]], tick: 
             task(of_task)
         return
     shares, ended = [0.0] * len(tasks), threading.Event()
+    news: queue.SimpleQueue[Future[object] | None] = queue.SimpleQueue()
 
     def tell(index: int, share: float) -> None:
         if ended.is_set():
             raise _EndedError
         shares[index] = share
+        news.put(None)
 
     with ThreadPoolExecutor(workers, thread_name_prefix="analogy-part") as pool:
-        running = {pool.submit(task, partial(tell, index)) for index, task in enumerate(tasks)}
         try:
+            running = len(tasks)
+            for index, task in enumerate(tasks):
+                pool.submit(task, partial(tell, index)).add_done_callback(news.put)
             while running:
-                done, running = wait(running, GRAIN_SECONDS, FIRST_EXCEPTION)
-                for part in done:
-                    part.result()
-                tick(sum(shares) / len(tasks))
+                with suppress(queue.Empty):  # not for ever, or Ctrl-C would not be heard on Windows
+                    part = news.get(timeout=LONGEST_SILENCE)
+                    if part is not None:
+                        running -= 1
+                        part.result()
+                    tick(sum(shares) / len(tasks))
         finally:
             ended.set()
 
