@@ -45,6 +45,7 @@ def test_damaged_code_is_never_loaded_but_compiled_again_with_one_line(linked, t
     whole = file.read_bytes()
     damage = {"truncated": whole[:-1], "changed": whole[:-1] + b"x"}.get(damage, damage)
     file.write_bytes(damage)
+    caplog.clear()
     with caplog.at_level(logging.INFO, "analogy"):
         compiled.load()
     assert linked == ["compiled", CODE, "compiled", CODE]
