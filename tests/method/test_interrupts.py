@@ -9,6 +9,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -33,26 +34,29 @@ class Slow:
         self.may_end.wait(60)
 
 
-def interrupt_twice(work: Callable[[], object], slow: Slow) -> None:
-    main = threading.main_thread().ident
+def interrupt(work: Callable[[], object], slow: Slow) -> None:
+    """Begin the work, and interrupt it until nobody waits for it any more: twice, or more often on a busy machine."""
+    main, ended = threading.main_thread().ident, threading.Event()
 
-    def interrupt() -> None:
-        if slow.begun.wait(10):
-            for _ in range(2):
-                time.sleep(0.2)
-                signal.pthread_kill(main, signal.SIGINT)
+    def send() -> None:
+        slow.begun.wait(60)
+        while not ended.wait(0.2):
+            signal.pthread_kill(main, signal.SIGINT)
 
-    interrupter = threading.Thread(target=interrupt)
-    interrupter.start()
+    sender = threading.Thread(target=send)
+    sender.start()
     try:
-        with pytest.raises(KeyboardInterrupt):
+        try:
             work()
-            pytest.fail("was not interrupted")
-        while interrupter.is_alive():  # where the first alone has ended the waiting
-            time.sleep(0.01)
+        finally:
+            ended.set()
     except KeyboardInterrupt:
         pass
-    interrupter.join()
+    else:
+        pytest.fail("was not interrupted")
+    while sender.is_alive():
+        with suppress(KeyboardInterrupt):  # the last one may come late
+            sender.join(0.1)
     gc.collect()
 
 
@@ -82,7 +86,7 @@ def test_arrays_outlive_a_run_of_the_network_whose_waiting_is_interrupted_twice(
     network = Features(locate(DEFAULT), CpuBackend(1))
     monkeypatch.setattr(network, "_session", lambda graph: SlowSession(slow))
     monkeypatch.setattr(CpuBackend, "pointer", lambda backend, array: arrays.append(weakref.ref(array)))
-    interrupt_twice(lambda: network.run("slow.onnx", {"x": np.zeros(1000, np.float32)}, {"y": (1000,)}), slow)
+    interrupt(lambda: network.run("slow.onnx", {"x": np.zeros(1000, np.float32)}, {"y": (1000,)}), slow)
     assert len(arrays) == 2
     assert all(array() is not None for array in arrays)
     slow.may_end.set()
@@ -94,7 +98,7 @@ def test_arrays_outlive_a_kernel_whose_waiting_is_interrupted_twice(monkeypatch)
     monkeypatch.setattr(compiled, "load", lambda: {"vote": slow})
     made = [np.zeros((40, 40, 2), np.int32), np.zeros((40, 40, 8), np.float32)]
     arrays = [weakref.ref(array) for array in made]
-    interrupt_twice(lambda: CpuBackend(2).vote(made.pop(0), made.pop(0), 3), slow)
+    interrupt(lambda: CpuBackend(2).vote(made.pop(0), made.pop(0), 3), slow)
     assert made == []
     assert all(array() is not None for array in arrays)
     slow.may_end.set()
