@@ -35,6 +35,7 @@ from analogy.settings import PRESETS, Settings
 EXAMPLES = Path(__file__).parents[1] / "analogy" / "examples"
 NETWORKS = ("features", *(f"step {level}" for level in (5, 4, 3, 2)))
 """Stages whose limit is a product; that of the others is a copy."""
+_MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 # One run, in a process of its own
@@ -100,8 +101,7 @@ def run_once(a: str, b_prime: str, out: str, model: str, device: str, threads: i
     stages["saving"][0] = time.perf_counter() - began
     inside = ("features", "step", "search", "join", "vote", "resample", "pixel_vectors")
     stages["other"][0] = whole - sum(seconds for name, (seconds, _) in stages.items() if name.split()[0] in inside)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return {"stages": stages, "peak": peak}
+    return {"stages": stages, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_UNIT}
 
 
 def _layers(widths: tuple[int, ...], level: int) -> list[tuple[int, float]]:
@@ -150,14 +150,17 @@ def limits() -> dict[str, float]:
 # The report
 
 
+def in_own_process(one: str) -> Any:
+    environment = os.environ | {"BENCH_BEGAN": repr(time.time())}
+    command = [sys.executable, __file__, "--one", one]
+    return json.loads(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+
+
 def measure(arguments: list[Any], runs: int) -> dict[str, Any]:
     """The medians of `runs` processes after one that does not count."""
     found: list[dict[str, Any]] = []
     for _ in range(runs + 1):
-        environment = os.environ | {"BENCH_BEGAN": repr(time.time())}
-        command = [sys.executable, __file__, "--one", json.dumps(arguments)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        found.append(json.loads(done.stdout))
+        found.append(in_own_process(json.dumps(arguments)))
     names = found[1]["stages"]
     stages = {
         name: [statistics.median(run["stages"][name][0] for run in found[1:]), found[1]["stages"][name][1]]
@@ -230,13 +233,13 @@ def pair(folder: Path, size: int) -> list[str]:
 @click.option(
     "--peer", help="Another program's command to time in turn with ours, with {a}, {b} and {out} for the files."
 )
-@click.option("--one", hidden=True)
+@click.option("--one", hidden=True, help="What a process of its own does.")
 def main(sizes: list[int], models: list[str], threads: list[int], preset: Any, device: str, runs: int,
          output: Path | None, compare: Path | None, peer: str | None, one: str | None) -> None:  # fmt: skip
     if one:
-        click.echo(json.dumps(run_once(*json.loads(one))))
+        click.echo(json.dumps(limits() if one == "limits" else run_once(*json.loads(one))))
         return
-    limit = limits()
+    limit = in_own_process("limits")  # what it takes of memory must not count as a child's
     click.echo(f"a large product: {limit['operations'] / 1e9:.0f} G/s; a copy: {limit['bytes'] / 1e9:.1f} GB/s")
     settings = {**PRESETS[preset], "max_pixels": max(350_000, max(sizes) ** 2)}
     earlier = json.loads(compare.read_text()) if compare else {"runs": {}}

@@ -106,6 +106,10 @@ class Backend(Protocol):
         """Bytes of memory that are free on the device."""
         ...
 
+    def project(self, f: Array, matrix: Array) -> Array:
+        """(H, W, k) float32: `f` (H, W, C) times `matrix` (C, k), both float32."""
+        ...
+
     def join(self, f: Array, g: Array) -> Array:
         """(H, W, 2C) int16: `f` and `g` (H, W, C), each divided by its L2 norm at each position (zero stays zero), times
         `ONE`, rounded to the nearest whole number."""

@@ -20,6 +20,8 @@ from . import Tick, compiled
 _log = logging.getLogger("analogy")
 
 _COMPILE_NOTICE_SECONDS = 1.0
+_SERIAL_PRODUCT = 1 << 18
+"""Multiplications up to which OpenBLAS starts no threads."""
 _RESERVED_FOR_THREADS = 600_000_000
 """Bytes of addresses that the C library sets aside for the stacks and the heaps of threads, ours and ONNX Runtime's. They are
 not used, but count where a process has a bound on its addresses."""
@@ -71,6 +73,16 @@ class CpuBackend:
                 taken = psutil.Process().memory_info().vms + _RESERVED_FOR_THREADS
                 free = min(free, max(0, bound - taken))
         return free
+
+    def project(self, f, matrix):
+        rows = f.reshape(-1, f.shape[2])
+        out = np.empty((len(rows), matrix.shape[1]), np.float32)
+        # So few rows at a time that the linear algebra does it in this thread. Threads of its own would go on spinning beside
+        # the network's and the kernels', and a transfer take a sixth longer.
+        step = max(1, _SERIAL_PRODUCT // matrix.size)
+        for first in range(0, len(rows), step):
+            np.matmul(rows[first : first + step], matrix, out=out[first : first + step])
+        return out.reshape(*f.shape[:2], -1)
 
     def join(self, f, g):
         h, w, c = f.shape

@@ -92,6 +92,10 @@ class CudaBackend:
             free, _ = self.xp.cuda.runtime.memGetInfo()
         return free + self.xp.get_default_memory_pool().free_bytes()
 
+    def project(self, f, matrix):
+        self._adopt()
+        return f @ matrix
+
     def join(self, f, g):
         h, w, c = f.shape
         out = self._empty((h, w, 2 * c), np.int16)

@@ -86,10 +86,7 @@ class Features:
     def for_search(self, level: int, features: Array) -> Array:
         """The features (H, W, C) of a level as the search sees them: projected to (H, W, k), if the model has a projection."""
         projection = self.projections.get(level)
-        if projection is None:
-            return features
-        height, width, channels = features.shape
-        return (features.reshape(-1, channels) @ projection).reshape(height, width, -1)
+        return features if projection is None else self.backend.project(features, projection)
 
     def step(self, level: int, start: Array, target: Array, size: Size) -> Array:
         """relu(L-1)_1 after one gradient step down the objective of level L (see `networks.export.build_step`).

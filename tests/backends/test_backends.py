@@ -166,6 +166,15 @@ def test_join_equals_the_oracle(backend, case):
     assert not joined[-1, -1, f.shape[2] :].any()
 
 
+@pytest.mark.parametrize(("size", "channels", "directions"), [((1, 1), 3, 1), ((7, 9), 16, 8), ((40, 33), 256, 128)])
+def test_project_multiplies_the_channels_of_each_position_by_the_matrix(backend, rng, size, channels, directions):
+    f, matrix = rng.standard_normal((*size, channels), np.float32), rng.random((channels, directions), np.float32)
+    expected = f.astype(np.float64) @ matrix
+    projected = on(backend, "project", f, matrix)
+    assert projected.dtype == np.float32
+    np.testing.assert_allclose(projected, expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("key", [False, True])
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (4, 33)])
 def test_pixel_vectors_equal_the_oracle(backend, rng, size, key):
