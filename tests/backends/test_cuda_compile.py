@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import io
 import re
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -60,8 +61,12 @@ def reports() -> dict[tuple[int, str], str]:
     except Exception as error:  # whatever the loader of libraries raises
         pytest.skip(f"compiling the kernels needs NVRTC (nvidia-cuda-nvrtc-cu12): {error}")
     jobs = [(architecture, unit) for architecture in ARCHITECTURES for unit in ("float4", "float")]
-    with ThreadPoolExecutor(2) as pool:
-        return dict(zip(jobs, pool.map(lambda job: compile_for(*job), jobs), strict=True))
+    heard_by = signal.getsignal(signal.SIGINT)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            return dict(zip(jobs, pool.map(lambda job: compile_for(*job), jobs), strict=True))
+    finally:
+        signal.signal(signal.SIGINT, heard_by)  # NVRTC puts itself in its place, and interrupts are not heard any more
 
 
 @pytest.mark.parametrize("unit", ["float4", "float"])
