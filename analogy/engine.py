@@ -14,7 +14,7 @@ from .backends import Array, Device, Size, Tick, check_device, get_backend
 from .errors import DeviceError, ModelError, SettingsError, enough_memory, shown
 from .film import Clip
 from .method import admission, costs, guidance, photo
-from .method.features import LEVELS, Features, as_floats, level_size
+from .method.features import Features, as_floats, level_size
 from .method.matching import Correspondences, match
 from .method.painting import as_pixels, paint, vote_level
 from .method.progress import Progress, StageReporter, split
@@ -125,7 +125,7 @@ class Engine:
         b               B, if it is known: the picture of which B' is the painted version, pixel by pixel. Then A' alone is
                         made, as with direction "ab" (Hertzmann et al. 2001, "Image Analogies")
         mask_a, mask_b  label pictures of the sizes of A and B' (see `method.guidance`); both or none
-        levels          also paint the field of each level
+        levels          also paint the field of each level, and tell `progress` of each picture
         progress        is called as each stage begins and while it runs; an exception that it raises ends the run
 
         Raises `ImageError` for a picture or mask that cannot be used, `SettingsError` for a setting, and
@@ -158,6 +158,13 @@ class Engine:
 
         widths, working, full = self.network.card.widths, (working_a, working_b), (size_a, size_b)
         report.plan(costs.estimate(widths, self.network.search_widths, working, full, settings, levels, b is not None))
+        level_pictures: dict[int, np.ndarray] = {}
+
+        def paint_level(level: int, found: Correspondences) -> None:
+            tick = report.part("picture")
+            level_pictures[level] = self._paint_level(level, found, picture_a, picture_b_prime, settings, tick)
+            report.show(level_pictures[level])
+
         report.begin("features")
         self.backend.prepare()
         found = match(
@@ -168,6 +175,7 @@ class Engine:
             report,
             labels,
             None if picture_b is None else resize(picture_b.rgb, *working_b),
+            paint_level if levels else None,
         )
 
         report.begin("pictures")
@@ -183,9 +191,6 @@ class Engine:
             painted_b = self._paint(
                 found.nnf_ba[1], working_a, picture_b_prime, picture_a, labels_full_ba, settings, tick
             )
-        level_pictures: dict[int, np.ndarray] = {}
-        if levels:
-            level_pictures = self._paint_levels(found, picture_a, picture_b_prime, settings, report.part("levels"))
         report.end()
 
         # CuPy arrays in, CuPy arrays out.
@@ -271,21 +276,16 @@ class Engine:
             of_colours(1)
         return painted
 
-    def _paint_levels(
-        self, found: Correspondences, a: Picture, b_prime: Picture, settings: Settings, tick: Tick
-    ) -> dict[int, np.ndarray]:
-        """Level -> the picture that its field votes: A', or B if that alone is made."""
+    def _paint_level(
+        self, level: int, found: Correspondences, a: Picture, b_prime: Picture, settings: Settings, tick: Tick
+    ) -> np.ndarray:
+        """The picture that the field of a level votes: A', or B if that alone is made."""
         fields, content, source = (
             (found.nnf_ba, b_prime, a) if settings.direction == "ba" else (found.nnf_ab, a, b_prime)
         )
-        working_source = working_size(source.size, settings)
+        size = level_size(working_size(source.size, settings), level)
         pixels = as_floats(self.backend, source.rgb)
-        painted = {}
-        for (level, field), of_level in zip(fields.items(), split(tick, *[1.0] * len(LEVELS)), strict=True):
-            size = level_size(working_source, level)
-            picture = vote_level(self.backend, field, size, content.size, pixels, of_level)
-            painted[level] = as_pixels(self.backend, picture)
-        return painted
+        return as_pixels(self.backend, vote_level(self.backend, fields[level], size, content.size, pixels, tick))
 
 
 def _name(model: str | os.PathLike[str]) -> str:

@@ -268,8 +268,12 @@ def test_consistency_of_a_picture_with_itself_is_below_one_position(engine: Engi
 def test_levels_are_votes_of_b_prime_that_approach_a_prime(engine: Engine) -> None:
     a, b1 = noise(48, 64), noise(40, 40, 1)
     b1[..., 2] = 0
-    result = engine.transfer(a, b1, levels=True, **FAST)
+    heard: list[analogy.Progress] = []
+    result = engine.transfer(a, b1, levels=True, progress=heard.append, **FAST)
     assert list(result.levels) == [5, 4, 3, 2, 1]
+    shown = [report for report in heard if report.picture is not None]
+    assert [report.stage for report in shown] == [f"level {level}" for level in result.levels]  # each in its turn
+    assert all(map(np.array_equal, [report.picture for report in shown], result.levels.values()))
     for picture in result.levels.values():
         assert picture.shape == (48, 64, 3)
         assert picture.dtype == np.uint8

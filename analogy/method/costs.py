@@ -64,14 +64,14 @@ def estimate(
         for direction, area in zip(("ab", "ba"), seen, strict=True):
             if direction in sought:
                 parts[f"inversion {direction}"] = inversion * area
+        if levels:
+            parts["picture"] = VOTE * pixels[0 if settings.direction != "ba" else 1]
         costs[f"level {level}"] = parts
     costs["pictures"] = {
         direction: sum(painting(settings, area != shown)) * shown
         for direction, area, shown in zip(("ab", "ba"), seen, pixels, strict=True)
         if direction in made
     }
-    if levels:
-        costs["pictures"]["levels"] = 5 * VOTE * pixels[0 if settings.direction != "ba" else 1]
     return costs
 
 

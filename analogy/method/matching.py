@@ -7,6 +7,7 @@ finer. Where B is known, as in Hertzmann et al. 2001 ("Image Analogies"), only A
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,12 +43,13 @@ def match(
     report: StageReporter,
     labels: Labels | None = None,
     b: np.ndarray | None = None,
+    found_level: Callable[[int, Correspondences], None] | None = None,
 ) -> Correspondences:
     """The nearest-neighbour fields between two pictures (H, W, 3) uint8 RGB, in the size in which the network sees them.
 
     Both directions are searched down to level 2, since the features of A' and of B need both; at level 1 only the
     directions that `settings.direction` asks for. Given `b`, which lies pixel by pixel on B', the features of B are its
-    own at every level, and only the field from A is searched.
+    own at every level, and only the field from A is searched. `found_level` is told of each level whose fields are found.
     """
     backend = network.backend
     size_a, size_b = a.shape[:2], b_prime.shape[:2]
@@ -85,6 +87,8 @@ def match(
                 backend, level, joined_b, joined_a, nnf_ba, labels_ba, settings, report.part("search ba")
             )
             found.nnf_ba[level] = nnf_ba
+        if found_level:
+            found_level(level, found)
 
         if level > 1:
             # Latent image reconstruction (section 4.3), as the search will see it.

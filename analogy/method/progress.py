@@ -13,6 +13,8 @@ from functools import partial
 from itertools import accumulate, pairwise
 from typing import TypeAlias
 
+import numpy as np
+
 from ..backends import Tick
 
 Costs: TypeAlias = Mapping[str, Mapping[str, float]]
@@ -26,10 +28,14 @@ LONGEST_SILENCE = 0.25
 
 @dataclass(frozen=True)
 class Progress:
-    """What a run is doing: `stage` in words, and `done`, the share of the whole run that is finished, 0 to 1."""
+    """What a run is doing: `stage` in words, and `done`, the share of the whole run that is finished, 0 to 1.
+
+    `picture`, (H, W, 3) uint8: what the field of a level votes, told once as it has been painted, if levels are asked for.
+    """
 
     stage: str
     done: float
+    picture: np.ndarray | None = None
 
 
 class StageReporter:
@@ -68,6 +74,10 @@ class StageReporter:
         """The tick of a part of the present stage."""
         low, high = self._spans.get((self._stage, name), (self._done, self._done))
         return lambda share: self._advance(low + (high - low) * share)
+
+    def show(self, picture: np.ndarray) -> None:
+        """Tell the callback of the picture of the present stage."""
+        self.callback(Progress(self._stage, self._done, picture))
 
     def end(self) -> None:
         """End the run, with the stage "done"."""
