@@ -313,16 +313,27 @@ def test_labels_forbid_matches_as_in_the_oracle(backend, rng, shape):
         assert oracle.allowed(labels, actual[0])[~forbidden].all()
 
 
-def test_features_need_no_alignment_beyond_that_of_one_number(backend, rng):
-    # One number off what reading four channels at once would need.
-    def shifted(x):
-        return backend.asarray(np.append(x.dtype.type(0), x))[1:].reshape(x.shape)
+@pytest.mark.parametrize("which", ["a", "b", "both"])
+def test_features_need_no_alignment_beyond_that_of_one_number(backend, rng, which):
+    def there(name, x):
+        """On the device, one number off what reading four channels at once would need, if it is this array's turn."""
+        off = which in (name, "both")
+        return backend.asarray(np.append(np.zeros(int(off), x.dtype), x))[int(off) :].reshape(x.shape)
 
     a, b = whole_numbers(rng, (4, 5), 8), whole_numbers(rng, (5, 4), 8)
-    nnf, f = random_field(rng, (4, 5), (5, 4)), b.astype(np.float32)
-    there = backend.asarray(nnf)
-    assert_same(backend.to_host(backend.distance(shifted(a), shifted(b), there, 3)), oracle.distance(a, b, nnf, 3))
-    np.testing.assert_allclose(backend.to_host(backend.vote(there, shifted(f), 1)), oracle.vote(nnf, f, 1))
+    nnf, f, g = random_field(rng, (4, 5), (5, 4)), b.astype(np.float32), b[::-1].astype(np.float32)
+    field, d = backend.asarray(nnf), oracle.distance(a, b, nnf, 3)
+    there_a, there_b = there("a", a), there("b", b)
+    assert_same(backend.to_host(backend.distance(there_a, there_b, field, 3)), d)
+    for function, args in (("propagate", (1,)), ("random_search", (4, 1, 0))):
+        expected = getattr(oracle, function)(a, b, nnf, d, 3, *args, 0.0)
+        found = getattr(backend, function)(there_a, there_b, field, backend.asarray(d), 3, *args, max_product_of(a, b))
+        assert_same(backend.to_host(found[0]), expected[0])
+        assert_same(backend.to_host(found[1]), expected[1])
+    joined = backend.to_host(backend.join(there("a", f), there("b", g)))
+    np.testing.assert_allclose(joined, oracle.join(f, g), atol=1)
+    voted = backend.to_host(backend.vote(field, there("b", f), 1))
+    np.testing.assert_allclose(voted, oracle.vote(nnf, f, 1))
 
 
 def test_free_memory_is_in_bytes_and_at_most_what_the_device_has(backend):

@@ -44,6 +44,15 @@ def test_a_missing_barrier_gives_a_wrong_result_in_any_order(seed, name, right):
     assert np.array_equal(cp.asnumpy(out), expected) == right
 
 
+def test_one_block_of_a_large_grid_can_be_run_alone():
+    out = cp.zeros(192, np.float32)
+    with simulator.only_block(1, 0):
+        planted("reverse")((2,), (96,), (numbers(192), out))
+        with pytest.raises(SimulatorError, match=r"no block \(1, 0, 0\) in a grid of \(1, 1, 1\)"):
+            planted("reverse")((1,), (96,), (numbers(192), out))
+    assert np.array_equal(cp.asnumpy(out), [*[0] * 96, *range(191, 95, -1)])
+
+
 def test_shared_memory_starts_as_nan_in_every_block():
     out = cp.zeros(64, np.float32)
     planted("shared_not_set")((2,), (32,), (out,))

@@ -14,7 +14,7 @@ from analogy.backends.cuda import CudaBackend
 from . import launch, standin
 from .launch import SimulatorError, missing
 
-__all__ = ["SimulatedCudaBackend", "SimulatorError", "missing", "planted", "schedule", "standin"]
+__all__ = ["SimulatedCudaBackend", "SimulatorError", "missing", "only_block", "planted", "schedule", "standin"]
 
 
 class SimulatedCudaBackend(CudaBackend):
@@ -37,6 +37,16 @@ def schedule(seed: int):
         yield
     finally:
         launch.seed = before
+
+
+@contextmanager
+def only_block(x: int, y: int):
+    """Run one block of each launch, so that a grid may be larger than anyone would wait for."""
+    launch.only = x, y, 0
+    try:
+        yield
+    finally:
+        launch.only = None
 
 
 def planted() -> launch.RawModule:

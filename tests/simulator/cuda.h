@@ -78,18 +78,20 @@ const char* signature(void (*)(P...)) {
 
 // Calls `kernel` for every thread; `values` points at one value for each parameter, as for CUDA's launch function.
 template <class... P, size_t... I>
-bool call(void (*kernel)(P...), std::index_sequence<I...>, void** values, dim3 grid, dim3 block, uint64_t seed) {
+bool call(void (*kernel)(P...), std::index_sequence<I...>, void** values, dim3 grid, dim3 block, uint64_t seed,
+          const unsigned* only) {
   static void (*function)(P...);
   static void** arguments;
   function = kernel;
   arguments = values;
-  return launch([] { function(*static_cast<std::remove_cv_t<P>*>(arguments[I])...); }, grid, block, seed);
+  return launch([] { function(*static_cast<std::remove_cv_t<P>*>(arguments[I])...); }, grid, block, seed, only);
 }
 
 template <class... P>
-bool call(void (*kernel)(P...), void** values, const unsigned* grid, const unsigned* block, uint64_t seed) {
+bool call(void (*kernel)(P...), void** values, const unsigned* grid, const unsigned* block, uint64_t seed,
+          const unsigned* only) {
   const dim3 g = {grid[0], grid[1], grid[2]}, b = {block[0], block[1], block[2]};
-  return call(kernel, std::index_sequence_for<P...>{}, values, g, b, seed);
+  return call(kernel, std::index_sequence_for<P...>{}, values, g, b, seed, only);
 }
 
 }  // namespace simulator
@@ -97,9 +99,9 @@ bool call(void (*kernel)(P...), void** values, const unsigned* grid, const unsig
 #define SIMULATOR_VISIBLE extern "C" __attribute__((visibility("default")))
 SIMULATOR_VISIBLE const char* simulator_error() { return simulator::error; }
 SIMULATOR_VISIBLE uint64_t simulator_exchanges() { return simulator::exchanges; }
-#define SIMULATOR_EXPORT(kernel)                                                                         \
-  SIMULATOR_VISIBLE const char* simulator_signature_##kernel() { return simulator::signature(&kernel); } \
-  SIMULATOR_VISIBLE bool simulator_launch_##kernel(void** values, const unsigned* grid,                  \
-                                                   const unsigned* block, uint64_t seed) {               \
-    return simulator::call(&kernel, values, grid, block, seed);                                          \
+#define SIMULATOR_EXPORT(kernel)                                                                                     \
+  SIMULATOR_VISIBLE const char* simulator_signature_##kernel() { return simulator::signature(&kernel); }             \
+  SIMULATOR_VISIBLE bool simulator_launch_##kernel(void** values, const unsigned* grid, const unsigned* block,       \
+                                                   uint64_t seed, const unsigned* only) {                            \
+    return simulator::call(&kernel, values, grid, block, seed, only);                                                \
   }

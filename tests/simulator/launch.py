@@ -38,6 +38,8 @@ sanitize = False
 """Compile with the address and undefined-behaviour sanitisers; their libraries must be preloaded into the process."""
 seed = 0
 """Shuffles the order in which threads and blocks run; 0 is the natural order."""
+only: tuple[int, int, int] | None = None
+"""The one block to run, of a grid too large to be run whole; None for all."""
 exchanges = 0
 """Values that the lanes of the last launch gave to shuffles: a measure of the work done."""
 _lock = threading.Lock()  # a library runs one launch at a time
@@ -97,11 +99,14 @@ class Kernel:
         grid, block = _three(grid), _three(block)
         if min(*grid, *block) < 1 or max(grid[1:]) > 65535 or np.prod(block) > _MAX_THREADS or block[2] > 64:
             raise SimulatorError(f"{self.name}: no device takes a grid of {grid} blocks of {block} threads")
+        if only and any(index >= size for index, size in zip(only, grid, strict=True)):
+            raise SimulatorError(f"{self.name}: there is no block {only} in a grid of {grid} blocks")
         device.touch(*(arg for arg in args if isinstance(arg, device.ndarray)))
         addresses = (ctypes.c_void_p * len(values))(*(value.ctypes.data for value in values))
         sizes = (ctypes.c_uint * 3)(*grid), (ctypes.c_uint * 3)(*block)
+        block_index = (ctypes.c_uint * 3)(*only) if only else None
         with _lock:
-            if not self._launch(addresses, *sizes, ctypes.c_uint64(seed)):
+            if not self._launch(addresses, *sizes, ctypes.c_uint64(seed), block_index):
                 raise SimulatorError(f"{self.name}: {self._library.simulator_error().decode()}")
             global exchanges
             exchanges = self._library.simulator_exchanges()

@@ -250,10 +250,14 @@ static bool run_block() {
   }
 }
 
-// Runs `body` for every thread of the grid; false, with `error` set, where it breaks a rule.
-static bool launch(void (*body)(), dim3 grid, dim3 block, uint64_t seed) {
+// Runs `body` for every thread of the grid, or of its block `only`; false, with `error` set, where it breaks a rule.
+static bool launch(void (*body)(), dim3 grid, dim3 block, uint64_t seed, const unsigned* only) {
   kernel_body = body, gridDim = grid, blockDim = block, random_state = seed, exchanges = 0, error[0] = 0;
   threads = block.x * block.y * block.z;
+  if (only) {
+    blockIdx = {only[0], only[1], only[2]};
+    return run_block();
+  }
   const size_t blocks = size_t(grid.x) * grid.y * grid.z, start = random_number() % blocks;
   for (size_t i = 0; i < blocks; ++i) {
     const size_t b = (start + (seed & 1 ? blocks - 1 - i : i)) % blocks;

@@ -5,6 +5,8 @@ Stricter than CuPy: no NumPy array is taken by anything but `asarray`, fresh mem
 
 from __future__ import annotations
 
+import math
+import mmap
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +14,9 @@ import numpy as np
 from . import device
 from .device import ndarray
 from .launch import RawModule  # noqa: F401
+
+_NO_RESERVE = 0x4000
+"""MAP_NORESERVE on Linux: nothing is set aside for addresses."""
 
 float32, float64, int16, int32, uint8, newaxis = np.float32, np.float64, np.int16, np.int32, np.uint8, None
 
@@ -45,6 +50,18 @@ def empty(shape, dtype=np.float64):
     host = np.empty(shape, dtype)
     host.reshape(-1).view(np.uint8)[:] = 0xFF if host.dtype.kind == "f" else 0x81
     return ndarray(host)
+
+
+def reserved(shape, dtype=np.float64):
+    """An array of zeros that takes addresses, and memory only where it is written to: as large as 2^40 bytes.
+
+    As many bytes before and behind are reserved too, so that an offset that wraps around reads zeros, too.
+    """
+    count, dtype = math.prod(shape), np.dtype(dtype)
+    length = -(-count * dtype.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE
+    around = mmap.mmap(-1, 3 * length, flags=flags)
+    return ndarray(np.frombuffer(around, dtype, count, length).reshape(shape))
 
 
 def zeros(shape, dtype=np.float64):

@@ -1,0 +1,129 @@
+"""Arrays beyond 2^31 and 2^32 elements: the kernels find the right element, in memory that is only reserved.
+
+All is zero but a small part, and what a kernel makes of that must be what the oracle makes of the part alone. Of a grid that
+covers such a picture the simulator runs one block.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import oracle
+import pytest
+import simulator
+from simulator import standin
+
+pytestmark = pytest.mark.skipif(bool(simulator.missing()), reason=simulator.missing() or "can be simulated")
+
+SIZE = (1 << 16) + 16, 1 << 16
+FAR = [((1 << 15) + 7, 30), (1 << 16, 9), ((1 << 16) + 5, (1 << 16) - 9)]
+"""In pictures of SIZE with one channel: just beyond 2^31 elements, beyond 2^32, and near the end."""
+LONG_ROWS = (15, 1 << 19, 8193), (7, 20)
+"""A picture whose rows alone have 2^32 elements, and a position in it."""
+CASES = [*(((*SIZE, 1), far) for far in FAR), LONG_ROWS]
+PATCH, MOST = 3, 1e9
+MARGIN = 2
+"""The part reaches so far around what is looked at, so that it does not matter where it ends."""
+
+
+@pytest.fixture
+def backend(simulated, monkeypatch):
+    """The simulated backend, whose new arrays take no memory."""
+    monkeypatch.setattr(standin, "empty", standin.reserved)
+    return simulated
+
+
+def place(part, size, far):
+    """A large array with `part` in it, whose centre comes to lie at `far`."""
+    large = standin.reserved((*size, *part.shape[2:]), part.dtype)
+    top, left = (at - n // 2 for at, n in zip(far, part.shape[:2], strict=True))
+    large[top : top + part.shape[0], left : left + part.shape[1]] = standin.asarray(part)
+    return large
+
+
+def block_of(far, units):
+    """Run only the block that covers a position."""
+    lanes = min(32, 1 << (units - 1).bit_length())
+    rows = 1 << ((256 // lanes).bit_length() - 1) // 2
+    return simulator.only_block(far[1] // (256 // lanes // rows), far[0] // rows)
+
+
+def matches(rng, size_a, size_b):
+    """A field whose matches keep away from the border of `size_b`."""
+    return rng.integers(MARGIN, np.array(size_b) - MARGIN, (*size_a, 2)).astype(np.int32)
+
+
+def searches(backend, arguments, radius, labels):
+    """(nnf, distance) of the three functions of a search, of a backend or of the oracle."""
+    a, b, nnf, d = arguments
+    yield nnf, backend.distance(a, b, nnf, PATCH)
+    yield backend.propagate(a, b, nnf, d, PATCH, 1, MOST, labels)
+    yield backend.random_search(a, b, nnf, d, PATCH, radius, 3, 1, MOST, labels)
+
+
+@pytest.mark.parametrize(("shape", "far"), CASES)
+def test_matches_far_into_b_are_compared_and_voted_from_there(backend, rng, shape, far):
+    a = rng.integers(-9, 10, (3, 3, shape[2])).astype(np.int16)
+    b = np.zeros((9, 9, shape[2]), np.int16)
+    b[2:-2, 2:-2] = rng.integers(-9, 10, (5, 5, shape[2]))
+    nnf = matches(rng, (3, 3), (9, 9))
+    labels = np.zeros((3, 3), np.int32), np.zeros((9, 9), np.int32)
+    corner = np.array(far, np.int32) - 4
+    d = np.full((3, 3), 1e9, np.float32)
+    there = [standin.asarray(a), place(b, shape[:2], far), standin.asarray(nnf + corner), standin.asarray(d)]
+    # Where an offset went astray, there is a label that forbids the match.
+    labels_there = standin.asarray(labels[0] + 1), place(labels[1] + 1, shape[:2], far)
+    expected = searches(oracle, [a, b, nnf, d], 1, labels)
+    for (field, distance), (same_field, same) in zip(searches(backend, there, 1, labels_there), expected, strict=True):
+        np.testing.assert_array_equal(backend.to_host(field) - corner, same_field)
+        np.testing.assert_array_equal(backend.to_host(distance), same)
+    voted = backend.vote(there[2], place(b.astype(np.float32), shape[:2], far), PATCH)
+    np.testing.assert_allclose(backend.to_host(voted), oracle.vote(nnf, b, PATCH), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("shape", "far"), CASES)
+def test_positions_far_into_a_are_read_and_written_there(backend, rng, monkeypatch, shape, far):
+    a = rng.integers(-9, 10, (5, 5, shape[2])).astype(np.int16)
+    b = rng.integers(-9, 10, (9, 9, shape[2])).astype(np.int16)
+    nnf, d = matches(rng, (5, 5), (9, 9)), np.full((5, 5), 1e9, np.float32)
+    labels = rng.integers(1, 3, (5, 5)).astype(np.int32), rng.integers(1, 3, (9, 9)).astype(np.int32)
+    there = [place(a, shape[:2], far), standin.asarray(b), place(nnf, shape[:2], far), place(d, shape[:2], far)]
+    labels_there = place(labels[0], shape[:2], far), standin.asarray(labels[1])
+    hash32 = oracle.hash32
+    pixel = far[0] * shape[1] + far[1]
+    monkeypatch.setattr(oracle, "hash32", lambda seed, iteration, p, step: hash32(seed, iteration, 0 * p + pixel, step))
+    expected = searches(oracle, [a, b, nnf, d], 4, labels)
+    with block_of(far, shape[2]):
+        for (field, distance), (same_field, same) in zip(
+            searches(backend, there, 4, labels_there), expected, strict=True
+        ):
+            np.testing.assert_array_equal(backend.to_host(field[far]), same_field[2, 2])
+            assert float(distance[far]) == same[2, 2]
+        offered = backend.propagate(*there, PATCH, 1, MOST, None, there[2])
+        assert float(offered[1][far]) == d[2, 2]
+        voted = backend.vote(there[2], standin.asarray(b.astype(np.float32)), PATCH)[far]
+    np.testing.assert_allclose(backend.to_host(voted), oracle.vote(nnf, b, PATCH)[2, 2], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("shape", "far"), CASES)
+def test_features_far_into_a_picture_are_joined_there(backend, rng, shape, far):
+    f, g = rng.standard_normal((2, 1, 1, shape[2]), np.float32)
+    with block_of(far, shape[2]):
+        joined = backend.join(place(f, shape[:2], far), place(g, shape[:2], far))[far]
+    np.testing.assert_allclose(backend.to_host(joined), oracle.join(f, g)[0, 0], atol=1)
+
+
+@pytest.mark.parametrize("far", FAR)
+@pytest.mark.parametrize("key", [False, True])
+def test_pixels_far_into_a_picture_become_vectors_there(backend, rng, far, key):
+    pixels = rng.random((1, 1, 3), np.float32)
+    with block_of(far, 1):
+        vectors = backend.pixel_vectors(place(pixels, SIZE, far), key)[far]
+    np.testing.assert_array_equal(backend.to_host(vectors), oracle.pixel_vectors(pixels, key)[0, 0])
+
+
+@pytest.mark.parametrize("far", FAR)
+def test_a_field_is_resampled_far_into_a_picture_and_from_there(backend, far):
+    match = np.array([[[5, 6]]], np.int32)
+    with block_of(far, 1):
+        larger = backend.resample(place(match, SIZE, far), SIZE, (9, 9), (1, 1), (1, 1))
+    np.testing.assert_array_equal(backend.to_host(larger[far]), match[0, 0])
