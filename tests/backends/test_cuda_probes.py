@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -201,7 +203,7 @@ class FakeSession:
             FakeSession(CUDA, RuntimeError("CUDNN failure\nmore")),
             r"failed on a convolution with CUDA\w+ \(CUDNN failure\)$",
         ),
-        (FakeSession(CUDA), r"result of a convolution with CUDA\w+ is wrong"),
+        (FakeSession(CUDA), r"result of a convolution with CUDA\w+ is off by 1.0e\+00 of it, more than float32 is$"),
     ],
 )
 def test_a_provider_that_does_not_work_is_an_error(monkeypatch, cpu, session, message):
@@ -213,6 +215,52 @@ def test_a_provider_that_does_not_work_is_an_error(monkeypatch, cpu, session, me
     )  # fmt: skip
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
     with pytest.raises(DeviceError, match=message):
+        probes.check_provider(backend)
+
+
+def cut_off(x: np.ndarray) -> np.ndarray:
+    """As TensorFloat-32 holds float32: the last 13 of 23 bits are cut off."""
+    return (x.view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
+
+
+def rounded(x: np.ndarray) -> np.ndarray:
+    """The same, rounded to the nearest."""
+    return cut_off((x.view(np.uint32) + np.uint32(0x1000)).view(np.float32))
+
+
+class ConvolvingSession(FakeSession):
+    """A session that convolves what is bound to it, after `held` has made of both factors what a device would hold."""
+
+    def __init__(self, held):
+        super().__init__(CUDA)
+        self.held, self.bound = held, {}
+
+    def io_binding(self):
+        def bind(name, device, index, dtype, shape, address):
+            whole = (ctypes.c_float * math.prod(shape)).from_address(address)
+            self.bound[name] = np.frombuffer(whole, dtype).reshape(shape)
+
+        return SimpleNamespace(bind_input=bind, bind_output=bind)
+
+    def run_with_iobinding(self, binding):
+        x, w = (self.held(self.bound[name]) for name in "xw")
+        self.bound["y"][:] = probes.convolution(x, w)
+
+
+@pytest.mark.parametrize(
+    "held", [cut_off, rounded, lambda x: x.astype(np.float16).astype(np.float32)], ids=["cut", "rounded", "float16"]
+)
+def test_a_convolution_with_fewer_bits_than_float32_is_refused(monkeypatch, cpu, held):
+    import onnxruntime
+
+    backend = SimpleNamespace(
+        providers=[(CUDA, {})], xp=SimpleNamespace(empty=np.zeros), name="cpu",
+        asarray=cpu.asarray, pointer=cpu.pointer, to_host=cpu.to_host,
+    )  # fmt: skip
+    monkeypatch.setattr(onnxruntime, "InferenceSession", ConvolvingSession(lambda x: x))
+    assert probes.check_provider(backend) == CUDA
+    monkeypatch.setattr(onnxruntime, "InferenceSession", ConvolvingSession(held))
+    with pytest.raises(DeviceError, match=r"is off by [2-9]\.\de-04 of it, more than float32 is$"):
         probes.check_provider(backend)
 
 
