@@ -13,7 +13,6 @@ from typing import Any, NoReturn
 import click
 
 from .. import __version__
-from ..backends import Device
 from ..errors import AnalogyError, DeviceError, ModelError, printable, reason, shown
 from ..networks.cards import read_card
 from ..networks.models import DEFAULT, locate
@@ -33,13 +32,11 @@ from .options import (
     setting_options,
     settings_of,
 )
-from .run import run_transfer
+from .run import EXAMPLE_PAIR, run_transfer
 from .streams import complain
 
 BAD_INPUT = 2
 """Exit code for what the user can mend; the same as for a wrong option."""
-_EXAMPLES = Path(__file__).parents[1] / "examples"
-EXAMPLE_PAIR = _EXAMPLES / "astronaut.jpg", _EXAMPLES / "lovelace.jpg"
 
 
 class _EchoHandler(logging.Handler):
@@ -273,17 +270,13 @@ def models_remove(name: str) -> None:
 @click.option("--selftest", is_flag=True, help="Try the GPU step by step; exit code 0 only if everything holds.")
 def info(selftest: bool) -> None:
     """Versions, devices, and what `--device auto` would choose and why."""
-    from importlib.metadata import PackageNotFoundError, version
-
     from ..backends import get_backend, runtime
     from ..networks.models import cache
+    from .gpu import installed, report
 
     click.echo(f"analogy {__version__}, Python {sys.version.split()[0]}")
-    for package in ("numpy", "numba", "pillow", "onnxruntime", "onnxruntime-gpu", "cupy-cuda12x", "cupy-cuda13x"):
-        try:
-            click.echo(f"  {package} {version(package)}")
-        except PackageNotFoundError:
-            click.echo(f"  {package} -")
+    for package, found in installed():
+        click.echo(f"  {package} {found}")
     if problem := runtime.problem():
         click.echo(f"  {problem}")
     try:
@@ -294,17 +287,10 @@ def info(selftest: bool) -> None:
     click.echo(f"  because {why}")
     click.echo(printable(f"pulled models: {cache()}"))
     if selftest:
-        from ..backends.selftest import NO_GPU
-        from ..backends.selftest import selftest as run
-
-        checks = run(_small_transfer)
-        failed = [check for check in checks if not check.ok]
-        if failed and failed[0].name in NO_GPU:
-            click.echo("selftest: there is no GPU to test")
-        else:
-            for check in checks:
-                click.echo(f"  {'ok    ' if check.ok else 'FAILED'} {check.name:22} {check.detail}")
-        sys.exit(1 if failed else 0)
+        lines, well = report()
+        for line in lines:
+            click.echo(printable(line))
+        sys.exit(0 if well else 1)
 
 
 @cli.command()
@@ -324,13 +310,6 @@ def completion(shell: str | None) -> None:
     if kind is None:
         raise click.UsageError("which shell? Say bash, zsh or fish")
     click.echo(kind(cli, {}, "analogy", "_ANALOGY_COMPLETE").source())
-
-
-def _small_transfer(device: Device) -> Any:
-    """A' of the example pair, small, on a device: what the selftest compares."""
-    from ..engine import Engine
-
-    return Engine(device=device).transfer(*EXAMPLE_PAIR, max_pixels=10_000).a_prime
 
 
 def main() -> NoReturn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
+from pathlib import Path
 from typing import IO, Any
 
 import click
@@ -12,6 +13,9 @@ import click
 from ..errors import ImageError, OutputError, printable
 from ..settings import Settings
 from .display import Display
+
+_EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLE_PAIR = _EXAMPLES / "astronaut.jpg", _EXAMPLES / "lovelace.jpg"
 
 _SAVING_FROM = 0.9
 """Share of a command's time after which it writes the results: roughly right for small and for large pictures."""

@@ -125,10 +125,10 @@ def check_provider(backend: Backend) -> str:
             f"ONNX Runtime could not start {wanted} and offers {used}; cuDNN or cuBLAS may be missing: {_INSTALL}"
         )
     expected = convolution(*factors)
-    error = float(np.abs(backend.to_host(y) / expected - 1).max())
-    if not error <= _ROUNDING:
+    off = float(np.abs(backend.to_host(y) / expected - 1).max())
+    if not off <= _ROUNDING:
         raise DeviceError(
-            f"ONNX Runtime's result of a convolution with {wanted} is off by {error:.1e} of it, more than float32 is"
+            f"ONNX Runtime's result of a convolution with {wanted} is off by {off:.1e} of it, more than float32 is"
         )
     return used
 

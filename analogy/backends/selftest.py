@@ -6,6 +6,7 @@ Each step needs the ones before it, and after a failure the rest is not tried. O
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,6 +22,9 @@ SAME_MATCHES = 0.99
 SAME_PIXELS = 0.97
 """Share of the pixels of a whole transfer that must be equal: later levels build upon what rounding decided."""
 
+KERNELS = ("project", "join", "pixel_vectors", "resample", "distance", "propagate", "random_search", "vote")
+"""Methods of the backend that are compared with those of the CPU."""
+
 NO_GPU = ("CuPy", "driver")
 """Steps that fail where nobody has set up a GPU: there is nothing to test."""
 
@@ -35,17 +39,21 @@ class Check:
 
 
 def selftest(transfer: Callable[[Device], np.ndarray] | None = None) -> list[Check]:
-    """Try everything the CUDA backend needs. `transfer`: device name -> A' (H, W, 3) uint8 of a small fixed pair."""
+    """Try everything the CUDA backend needs, and whether it keeps its promises.
+
+    transfer   device name -> A' (H, W, 3) uint8 of a small fixed pair, always by the same `Engine`
+    """
     run = _Run()
     run.step("CuPy", run.cupy)
     run.step("driver", run.driver)
     run.step("compiler", run.compiler)
     run.step("ONNX Runtime", run.runtime)
     run.step("backend", run.make_backend)
-    for name in ("join", "pixel_vectors", "resample", "distance", "propagate", "random_search", "vote"):
+    for name in KERNELS:
         run.step(f"kernel {name}", partial(run.kernel, name), needed=False)
     if transfer:
         run.step("transfer", partial(run.transfer, transfer), needed=False)
+        run.step("two at once", partial(run.two_at_once, transfer), needed=False)
     return run.checks
 
 
@@ -105,6 +113,15 @@ class _Run:
             raise RuntimeError(f"only {same:.1%} of the pixels are those of the CPU")
         return f"{same:.1%} of the pixels are those of the CPU"
 
+    def two_at_once(self, transfer: Callable[[Device], np.ndarray]) -> str:
+        """Two threads, several times each."""
+        alone = transfer("cuda")
+        with ThreadPoolExecutor(2) as pool:
+            different = sum(bool((found != alone).any()) for found in pool.map(transfer, ["cuda"] * 6))
+        if different:
+            raise RuntimeError(f"{different} of 6 results of two threads differ from that of one")
+        return "results of two threads at once are those of one"
+
 
 def _arguments(cpu: CpuBackend) -> dict[str, tuple[Any, ...]]:
     """Arguments for each kernel: small, random but always the same, of odd and different sizes."""
@@ -115,6 +132,7 @@ def _arguments(cpu: CpuBackend) -> dict[str, tuple[Any, ...]]:
     nnf = np.stack([rng.integers(0, n, size_a) for n in size_b], axis=2).astype(np.int32)
     d = cpu.distance(a, b, nnf, 3)
     return {
+        "project": (f, rng.standard_normal((20, 7), np.float32)),
         "join": (f, f[::-1].copy()),
         "pixel_vectors": (rng.random((*size_a, 3), np.float32), True),
         "resample": (nnf, (38, 45), (34, 57), (2.0, 1.9), (2.0, 1.9)),

@@ -21,8 +21,8 @@ from PIL import Image, ImageCms
 import analogy
 import analogy.apps.cli as cli_module
 from analogy import result
+from analogy.apps import gpu
 from analogy.apps.cli import cli
-from analogy.backends import selftest
 from analogy.backends.selftest import Check
 from analogy.networks.models import DEFAULT, locate
 from analogy.settings import PRESET_HELP
@@ -343,12 +343,13 @@ def test_selftest_without_a_gpu_is_one_line_and_exit_code_1(monkeypatch) -> None
 
 def test_selftest_names_the_first_failure_of_a_gpu_and_exits_with_1(monkeypatch) -> None:
     checks = [Check("CuPy", True, "14"), Check("driver", True, "12"), Check("compiler", False, "no headers")]
-    monkeypatch.setattr(selftest, "selftest", lambda transfer: checks)
+    monkeypatch.setattr(gpu, "selftest", lambda transfer: checks)
     done = run("info", "--selftest")
     assert done.exit_code == 1
-    assert [line.split()[:2] for line in done.stdout.splitlines()[-3:]] == [
-        ["ok", "CuPy"], ["ok", "driver"], ["FAILED", "compiler"]
+    assert [line.split()[:2] for line in done.stdout.splitlines()[-4:]] == [
+        ["ok", "CuPy"], ["ok", "driver"], ["FAILED", "compiler"], ["-----", "to"]
     ]  # fmt: skip
+    assert done.stdout.endswith("to here: FAILED: compiler -----\n")
 
 
 def test_help_lists_options_in_groups_explains_presets_and_gives_examples() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from analogy.backends import cuda, probes, selftest
 from analogy.errors import DeviceError
 
 STEPS = ["CuPy", "driver", "compiler", "ONNX Runtime", "backend"]
-NAMES = ["join", "pixel_vectors", "resample", "distance", "propagate", "random_search", "vote"]
+NAMES = ["project", "join", "pixel_vectors", "resample", "distance", "propagate", "random_search", "vote"]
 KERNELS = [f"kernel {name}" for name in NAMES]
+TRANSFERS = ["transfer", "two at once"]
 
 
 @pytest.fixture
@@ -31,9 +33,9 @@ def transfer(device: str) -> np.ndarray:
 
 def test_every_step_passes_on_a_working_backend(on_simulator):
     checks = selftest.selftest(transfer)
-    assert [check.name for check in checks] == [*STEPS, *KERNELS, "transfer"]
+    assert [check.name for check in checks] == [*STEPS, *KERNELS, *TRANSFERS]
     assert [check for check in checks if not check.ok] == []
-    assert "100.0% of the field" in checks[len(STEPS) + 2].detail
+    assert "100.0% of the field" in checks[len(STEPS) + 3].detail
 
 
 def test_the_transfer_step_is_left_out_without_a_transfer(on_simulator):
@@ -61,9 +63,21 @@ def test_a_wrong_kernel_is_named_and_the_other_kernels_pass(on_simulator, monkey
     assert [name for name, ok in checks.items() if not ok] == [f"kernel {name}"]
 
 
+def transfers_of(checks):
+    return {check.name: check.detail for check in checks if check.name in TRANSFERS and not check.ok}
+
+
 def test_a_transfer_that_differs_from_the_cpu_fails(on_simulator):
-    last = selftest.selftest(lambda device: transfer(device) + np.uint8(device == "cuda"))[-1]
-    assert (last.ok, last.detail) == (False, "only 0.0% of the pixels are those of the CPU")
+    checks = selftest.selftest(lambda device: transfer(device) + np.uint8(device == "cuda"))
+    assert transfers_of(checks) == {"transfer": "only 0.0% of the pixels are those of the CPU"}
+
+
+def test_a_transfer_that_two_threads_disturb_fails(on_simulator):
+    def disturbed(device):
+        return transfer(device) + np.uint8(threading.current_thread() is not threading.main_thread())
+
+    expected = {"two at once": "6 of 6 results of two threads differ from that of one"}
+    assert transfers_of(selftest.selftest(disturbed)) == expected
 
 
 def test_a_backend_that_cannot_be_made_fails_with_its_reason(on_simulator, monkeypatch):

@@ -1,0 +1,117 @@
+"""What `analogy info --selftest` says of a GPU: a block of text to paste into an issue, with what works and how fast it is."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .. import __version__
+from ..backends import Device
+from ..backends.selftest import NO_GPU, Check, selftest
+from ..errors import first_line
+from ..settings import Settings
+from .run import EXAMPLE_PAIR
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+    from ..method.progress import Progress
+
+PACKAGES = ("numpy", "numba", "pillow", "onnxruntime", "onnxruntime-gpu", "cupy-cuda12x", "cupy-cuda13x")
+SIZE, RUNS = 448, 3
+"""Pictures of SIZE x SIZE; the median of RUNS after one that does not count."""
+_DEFAULTS = Settings.preset("photo-to-style")
+WAYS = {
+    "defaults": _DEFAULTS,
+    "--preset fast": Settings.preset("fast"),
+    "--preset paper": Settings.preset("paper"),
+    "--photo": replace(_DEFAULTS, photo=True),
+}
+
+
+def installed() -> Iterator[tuple[str, str]]:
+    """(package, its version or "-"), for what decides how a GPU is used."""
+    for package in PACKAGES:
+        try:
+            yield package, version(package)
+        except PackageNotFoundError:
+            yield package, "-"
+
+
+def report() -> tuple[list[str], bool]:
+    """Try everything, and measure what works: (lines of text, whether all is well). Without a GPU it is one line."""
+    checks = selftest(small_transfer)
+    failed = [check.name for check in checks if not check.ok]
+    if failed and failed[0] in NO_GPU:
+        return ["selftest: there is no GPU to test"], False
+    if not failed:
+        checks += [_figures(name, settings) for name, settings in WAYS.items()]
+        failed = [check.name for check in checks if not check.ok]
+    packages = ", ".join(f"{package} {found}" for package, found in installed() if found != "-")
+    lines = [
+        "----- if you file an issue, paste all from here -----",
+        f"analogy {__version__}, Python {sys.version.split()[0]}, {platform.platform()}",
+        packages,
+        *(f"{'ok    ' if check.ok else 'FAILED'} {check.name:22} {check.detail}" for check in checks),
+        f"----- to here: {'FAILED: ' + ', '.join(failed) if failed else f'all {len(checks)} hold'} -----",
+    ]
+    return lines, not failed
+
+
+@cache
+def engine(device: Device) -> Engine:
+    """The engine of a device, the same for all steps."""
+    from ..engine import Engine
+
+    return Engine(device=device)
+
+
+def small_transfer(device: Device) -> np.ndarray:
+    """A' of the example pair, small, on a device: what the selftest compares."""
+    result: np.ndarray = engine(device).transfer(*EXAMPLE_PAIR, max_pixels=10_000).a_prime
+    return result
+
+
+def _figures(name: str, settings: Settings) -> Check:
+    try:
+        found = seconds("cuda", settings)
+    except Exception as error:  # the report is for finding out what can go wrong
+        return Check(name, False, first_line(error))
+    stages = ", ".join(f"{stage} {1000 * each:.0f}" for stage, each in found.items())
+    return Check(name, True, f"{SIZE} x {SIZE}: {1000 * sum(found.values()):.0f} ms ({stages})")
+
+
+def seconds(device: Device, settings: Settings) -> dict[str, float]:
+    """Stage -> seconds of a transfer in `engine(device)`; the device has finished one before the next begins."""
+    from ..pictures.images import resize
+    from ..pictures.reading import read_picture
+
+    a, b_prime = (resize(read_picture(path).rgb, SIZE, SIZE) for path in EXAMPLE_PAIR)
+    backend = engine(device).backend
+
+    def once() -> dict[str, float]:
+        took: dict[str, float] = {}
+        stage, since = "", time.perf_counter()
+
+        def note(progress: Progress) -> None:
+            nonlocal stage, since
+            if progress.stage != stage:
+                backend.to_host(backend.asarray(np.zeros(1, np.float32)))  # waits for the stream
+                now = time.perf_counter()
+                if stage:
+                    took[stage] = now - since
+                stage, since = progress.stage, now
+
+        engine(device).transfer(a, b_prime, settings, progress=note)
+        return took
+
+    runs = [once() for _ in range(RUNS + 1)]
+    return {stage: statistics.median(run[stage] for run in runs[1:]) for stage in runs[1]}
