@@ -33,6 +33,7 @@ from .options import (
     settings_of,
 )
 from .run import EXAMPLE_PAIR, run_transfer
+from .serve.command import serve
 from .streams import complain
 
 BAD_INPUT = 2
@@ -137,6 +138,7 @@ def transfer(a: str, b_prime: str, output: str, preset: str | None, record: Path
 
 
 cli.add_command(clip)
+cli.add_command(serve)
 
 
 @cli.command(cls=GroupedCommand)

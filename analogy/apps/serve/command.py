@@ -1,0 +1,82 @@
+"""The command `analogy serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+
+import click
+
+from ...errors import AnalogyError
+from ...networks.models import DEFAULT, locate
+from ..options import GroupedCommand, engine_options, option
+from .limits import Limits
+
+_LISTEN, _BOUNDS = "Where it listens", "Bounds"
+_EXAMPLES = """\
+analogy serve
+analogy serve --port 9000 --workers 2
+ANALOGY_TOKEN=secret analogy serve --host 0.0.0.0
+curl -F a=@photo.jpg -F b_prime=@painting.jpg localhost:8000/v1/transfer -o a_prime.png"""
+
+
+@click.command(cls=GroupedCommand, examples=_EXAMPLES)
+@option("--host", default="127.0.0.1", show_default=True, group=_LISTEN,
+        help="Address to listen at; 0.0.0.0 lets other machines in.")  # fmt: skip
+@option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, group=_LISTEN,
+        help="Port to listen at; 0 takes a free one.")  # fmt: skip
+@option("--token", envvar="ANALOGY_TOKEN", default="", group=_LISTEN,
+        help="What whoever uses it has to know; better said by the variable ANALOGY_TOKEN.")  # fmt: skip
+@option("--workers", type=click.IntRange(1, 64), default=Limits.workers, show_default=True, group=_BOUNDS,
+        help="Jobs that run at a time, each in a process with the model.")  # fmt: skip
+@option("--queue", type=click.IntRange(1, 10_000), default=Limits.queue, show_default=True, group=_BOUNDS,
+        help="Jobs that may wait; more are told to come again.")  # fmt: skip
+@option("--upload-mb", type=click.IntRange(1, 100_000), default=Limits.upload_bytes >> 20, show_default=True, group=_BOUNDS,
+        help="Largest request.")  # fmt: skip
+@option("--worker-gb", type=click.FloatRange(0.25, 10_000), default=Limits.worker_bytes / (1 << 30), show_default=True,
+        group=_BOUNDS, help="Memory that a worker may take on top of the loaded model (on Linux, without a GPU).")  # fmt: skip
+@option("--job-seconds", type=click.FloatRange(1, 1e6), default=Limits.job_seconds, show_default=True, group=_BOUNDS,
+        help="How long a job may run.")  # fmt: skip
+@option("--keep-minutes", type=click.FloatRange(0, 1e6), default=Limits.keep_seconds / 60, show_default=True, group=_BOUNDS,
+        help="How long results are kept.")  # fmt: skip
+@option("--keep-mb", type=click.IntRange(1, 10_000_000), default=Limits.keep_bytes >> 20, show_default=True, group=_BOUNDS,
+        help="How much of results is kept; the oldest go first.")  # fmt: skip
+@option("--grace", type=click.FloatRange(0, 1e5), default=10.0, show_default=True, group=_BOUNDS,
+        help="Seconds that running jobs get to finish when the service ends.")  # fmt: skip
+@engine_options
+def serve(host: str, port: int, token: str, workers: int, queue: int, upload_mb: int, worker_gb: float, job_seconds: float,
+          keep_minutes: float, keep_mb: int, grace: float, model: str | None, device: str, threads: int | None,
+          max_input_pixels: int | None) -> None:  # fmt: skip
+    """A page to play with, and a service for programs, at http://127.0.0.1:8000.
+
+    Ends at Ctrl-C or SIGTERM. Pictures and results stay on this machine, and are deleted when it ends.
+    """
+    try:
+        from .service import Service
+    except ImportError as error:
+        raise AnalogyError(f'the service needs {error.name}: pip install "deep-image-analogy[cpu,web]"') from error
+    limits = Limits(
+        workers=workers,
+        queue=queue,
+        upload_bytes=upload_mb << 20,
+        input_pixels=max_input_pixels or Limits.input_pixels,
+        worker_bytes=int(worker_gb * (1 << 30)),
+        job_seconds=job_seconds,
+        keep_seconds=60 * keep_minutes,
+        keep_bytes=keep_mb << 20,
+    )
+    threads = threads or max(1, (os.cpu_count() or 1) // workers)
+    engine = (str(locate(model or DEFAULT)), device, threads, limits.input_pixels)
+    _log_with_times()
+    asyncio.run(Service(limits, engine, token, grace).run(host, port))
+
+
+def _log_with_times() -> None:
+    """The log of a service: a line each, with the time."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logger = logging.getLogger("analogy")
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.INFO)

@@ -1,0 +1,127 @@
+"""What was asked for, and what came of it: kept in a bounded folder, for a bounded time."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from .limits import Limits
+
+
+def level_name(level: int) -> str:
+    """The file of a level's picture."""
+    return f"level_{level}.jpg"
+
+
+State: TypeAlias = Literal["queued", "running", "done", "failed", "cancelled"]
+
+
+@dataclass(eq=False)
+class Job:
+    """One job, from its arrival to its end.
+
+    done         the share that is finished, 0 to 1
+    levels       those whose picture is there
+    files        the names of its results, once it is done
+    problem      why it failed: a status of HTTP, and one line
+    ended_at     by `time.monotonic`
+    bytes        that its results take
+    wanted       whether anybody may still ask for its results
+    version      grows with each change
+    """
+
+    folder: Path
+    settings: dict[str, Any]
+    levels_wanted: bool = False
+    flow: bool = False
+    format: str = ""
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+    state: State = "queued"
+    stage: str = ""
+    done: float = 0.0
+    levels: list[int] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    problem: tuple[int, str] | None = None
+    seconds: float | None = None
+    ended_at: float | None = None
+    bytes: int = 0
+    wanted: bool = True
+    version: int = 0
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def ended(self) -> bool:
+        return self.ended_at is not None
+
+    def tell(self) -> None:
+        """Something has changed: wake those who wait for news of the job."""
+        self.version += 1
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    async def news(self, version: int) -> None:
+        """Wait until the job is no longer as it was at this version."""
+        if self.version == version:
+            await self._news.wait()
+
+    async def end(self) -> None:
+        """Wait until the job has ended."""
+        while not self.ended:
+            await self.news(self.version)
+
+
+class Jobs:
+    """The jobs that can be asked about. Each has a folder of its own in `folder`."""
+
+    def __init__(self, folder: Path, limits: Limits):
+        self.folder, self.limits = folder, limits
+        self._jobs: dict[str, Job] = {}
+
+    def new(self, settings: dict[str, Any], **options: Any) -> Job:
+        """A job that nobody has heard of yet, with empty folders `in` and `out`."""
+        job = Job(self.folder, settings, **options)
+        job.folder = self.folder / job.id
+        for name in ("in", "out"):
+            (job.folder / name).mkdir(parents=True)
+        return job
+
+    def add(self, job: Job) -> None:
+        self._jobs[job.id] = job
+
+    def get(self, id: str) -> Job | None:
+        return self._jobs.get(id)
+
+    def remove(self, job: Job) -> None:
+        """Forget a job. Its folder goes too, as soon as no worker writes to it."""
+        self._jobs.pop(job.id, None)
+        job.wanted = False
+        if job.ended:
+            shutil.rmtree(job.folder, ignore_errors=True)
+
+    def end(self, job: Job, state: State) -> None:
+        """A job has come to its end: what it took goes, what it made is counted, and what is too much is forgotten."""
+        shutil.rmtree(job.folder / "in", ignore_errors=True)
+        job.state, job.ended_at = state, time.monotonic()
+        if state == "done":
+            sizes = {path.name: path.stat().st_size for path in (job.folder / "out").iterdir()}
+            job.files = sorted(sizes.keys() - {level_name(level) for level in job.levels})
+            job.bytes = sum(sizes.values())
+        if state != "done" or not job.wanted:
+            shutil.rmtree(job.folder, ignore_errors=True)
+        self.sweep()
+        job.tell()
+
+    def sweep(self) -> None:
+        """Forget the jobs that ended too long ago, and the oldest of those that are too many or too large."""
+        ended = sorted((job for job in self._jobs.values() if job.ended), key=lambda job: job.ended_at or 0.0)
+        total = sum(job.bytes for job in ended)
+        for index, job in enumerate(ended):
+            old = time.monotonic() - (job.ended_at or 0.0) > self.limits.keep_seconds
+            if old or total > self.limits.keep_bytes or len(ended) - index > self.limits.keep_jobs:
+                total -= job.bytes
+                self.remove(job)

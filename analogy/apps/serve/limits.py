@@ -1,0 +1,31 @@
+"""The bounds of the service, all in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much the service takes on.
+
+    workers         processes, each with a model, that work on one job at a time
+    queue           jobs that wait or are being received; who comes then is told to come again (429)
+    upload_bytes    of a whole request
+    upload_seconds  that a request may take to come in
+    input_pixels    of A and of B'
+    worker_bytes    of memory that a worker may take on top of the loaded model (Linux)
+    job_seconds     after which a job is ended
+    keep_seconds, keep_bytes, keep_jobs    of results: the oldest go first
+    """
+
+    workers: int = 1
+    queue: int = 16
+    upload_bytes: int = 64 << 20
+    upload_seconds: float = 120.0
+    input_pixels: int = 20_000_000
+    worker_bytes: int = 4 << 30
+    job_seconds: float = 600.0
+    keep_seconds: float = 3600.0
+    keep_bytes: int = 2 << 30
+    keep_jobs: int = 1000

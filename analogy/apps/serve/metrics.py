@@ -1,0 +1,43 @@
+"""What the service counts, for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+
+class Metrics:
+    """Counters of one service, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.requests = Counter(
+            "analogy_requests", "Answers, by route and status.", ["method", "route", "status"], registry=self.registry
+        )
+        self.jobs = Counter("analogy_jobs", "Jobs that have ended, by how.", ["state"], registry=self.registry)
+        self.seconds = Histogram(
+            "analogy_job_seconds",
+            "How long the transfers took.",
+            registry=self.registry,
+            buckets=(0.1, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500),
+        )
+        self.restarts = Counter("analogy_worker_restarts", "Workers that ended.", registry=self.registry)
+
+    def gauge(self, name: str, words: str, value: Callable[[], float]) -> None:
+        """A figure that is asked for when somebody looks."""
+        Gauge(name, words, registry=self.registry).set_function(value)
+
+    def text(self) -> bytes:
+        return generate_latest(self.registry)

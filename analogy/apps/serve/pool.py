@@ -1,0 +1,251 @@
+"""The workers, and the queue before them.
+
+All of this runs in the service's event loop, but for a thread for each worker, which waits for its messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+from ...errors import ModelError
+from . import worker
+from .jobs import Job, Jobs, State
+from .limits import Limits
+from .metrics import Metrics
+
+_log = logging.getLogger("analogy.serve")
+_spawn = multiprocessing.get_context("spawn")
+
+_TO_HEED = 2.0
+"""Seconds in which a worker has to heed a cancellation, before it is ended itself."""
+_SLOWEST_START = 30.0
+"""Most seconds between two attempts to start a worker that ends while it starts."""
+
+
+class _Worker:
+    """A process, the pipe to it, and the job that it works on."""
+
+    def __init__(self, pool: Pool):
+        ours, theirs = _spawn.Pipe()
+        self.connection, self.ready = ours, False
+        self.job: Job | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        """Ends it where its job takes too long."""
+        self.why = ""
+        """Why it is being ended; what its job's problem will say."""
+        arguments = (theirs, pool.engine, pool.limits.worker_bytes)
+        self.process = _spawn.Process(target=worker.run, args=arguments, daemon=True, name="analogy-worker")
+        self.process.start()
+        theirs.close()
+        loop = asyncio.get_running_loop()
+
+        def listen() -> None:
+            with suppress(RuntimeError):  # the loop is closed
+                with suppress(EOFError, OSError, ValueError):
+                    while True:
+                        loop.call_soon_threadsafe(pool.heard, self, worker.receive(ours))
+                self.process.join()
+                loop.call_soon_threadsafe(pool.ended, self)
+
+        threading.Thread(target=listen, daemon=True, name="analogy-worker").start()
+
+    def send(self, *message: Any) -> None:
+        with suppress(OSError):  # it has ended, as will be heard
+            worker.send(self.connection, *message)
+
+    def end(self, why: str) -> None:
+        self.why = why
+        worker.end_at_once(self.process.pid or 0)
+
+
+class Pool:
+    """Hands jobs to workers, in the order in which they came, and keeps as many workers as there shall be.
+
+    engine  the arguments of `Engine`, for each worker
+    """
+
+    def __init__(self, jobs: Jobs, limits: Limits, engine: tuple[Any, ...], metrics: Metrics):
+        self.jobs, self.limits, self.engine, self.metrics = jobs, limits, engine, metrics
+        self.receiving = 0
+        """Requests whose job has not come in yet."""
+        self.closing = False
+        self.dropped = 0
+        self._queue: deque[Job] = deque()
+        self._workers: list[_Worker] = []
+        self._failures = 0
+        self._refused: asyncio.Future[None] | None = None
+        self._seconds = 1.0
+        """How long a job takes, the mean of late."""
+
+    async def start(self) -> None:
+        """Start the workers, and wait until one is ready. Raises `ModelError` if none can be."""
+        self._refused = asyncio.get_running_loop().create_future()
+        for _ in range(self.limits.workers):
+            self._workers.append(_Worker(self))
+        await self._refused
+
+    @property
+    def ready(self) -> int:
+        """How many workers are ready, or at work."""
+        return sum(each.ready for each in self._workers)
+
+    @property
+    def running(self) -> int:
+        return sum(each.job is not None for each in self._workers)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._queue)
+
+    @property
+    def full(self) -> bool:
+        return self.receiving + self.waiting >= self.limits.queue
+
+    def retry_after(self) -> int:
+        """Seconds after which there will be a place again, roughly."""
+        return max(1, round(self._seconds * (1 + self.waiting / max(1, self.limits.workers))))
+
+    def place(self, job: Job) -> int:
+        """How many jobs are before this one."""
+        return self._queue.index(job) if job in self._queue else 0
+
+    def submit(self, job: Job) -> None:
+        self._queue.append(job)
+        self._dispatch()
+
+    def cancel(self, job: Job) -> None:
+        """End a job. To those who wait for it, it has ended at once."""
+        if job.ended:
+            return
+        if job in self._queue:
+            self._queue.remove(job)
+            self._close(job, "cancelled")
+            return
+        for each in self._workers:
+            if each.job is job:
+                job.state = "cancelled"
+                job.tell()
+                each.send("cancel", job.id)
+                asyncio.get_running_loop().call_later(_TO_HEED, self._end_if_still_at, each, job, "")
+
+    async def drain(self, seconds: float) -> None:
+        """Take nothing more. Drop what waits, and give what runs this time to finish."""
+        self.closing = True
+        waiting, self._queue = self._queue, deque()
+        for job in waiting:
+            self._drop(job)
+        until = time.monotonic() + seconds
+        while self.running and time.monotonic() < until:
+            await asyncio.sleep(0.02)
+        for each in self._workers:
+            if each.job:
+                job, each.job = each.job, None
+                self._drop(job)
+
+    def stop(self) -> None:
+        """End all workers."""
+        self.closing = True
+        for each in self._workers:
+            each.end("")
+        for each in self._workers:
+            each.process.join(5)
+
+    def _drop(self, job: Job) -> None:
+        self.dropped += 1
+        job.problem = 503, "the service is being shut down; ask again later"
+        self._close(job, "failed")
+
+    def heard(self, own: _Worker, message: list[Any]) -> None:
+        """A worker has said something."""
+        kind, *content = message
+        if kind == "ready":
+            own.ready, self._failures = True, 0
+            if self._refused and not self._refused.done():
+                _log.info("model %s on %s", *content)
+                self._refused.set_result(None)
+            self._dispatch()
+            return
+        if kind == "refused":
+            own.why = content[0]
+            return
+        job, (id, *more) = own.job, content
+        if job is None or job.id != id:
+            return  # of a job that was dropped
+        if kind == "progress":
+            job.stage, job.done = more
+            job.tell()
+        elif kind == "level":
+            job.levels.append(more[0])
+            job.tell()
+        else:
+            own.job = None
+            if own.timer:
+                own.timer.cancel()
+            if kind == "done":
+                job.seconds = more[0]
+                self._seconds += 0.2 * (more[0] - self._seconds)
+            elif kind == "failed":
+                job.problem = more[0], more[1]
+            self._close(job, "cancelled" if job.state == "cancelled" else kind)
+            self._dispatch()
+
+    def ended(self, own: _Worker) -> None:
+        """A worker's process has ended, by itself or by force. Its job is lost, and another takes its place."""
+        own.connection.close()
+        job, own.job = own.job, None
+        if job:
+            code = own.process.exitcode
+            job.problem = 500, own.why or f"the worker ended unexpectedly (code {code}); the other jobs go on"
+            if job.state != "cancelled":
+                _log.warning("a job is lost: %s", job.problem[1])
+            self._close(job, "cancelled" if job.state == "cancelled" else "failed")
+        if self.closing or own not in self._workers:
+            return
+        self._workers.remove(own)
+        if self._refused and not self._refused.done():
+            self._refused.set_exception(ModelError(own.why or "the worker ended while it was starting"))
+            return
+        self.metrics.restarts.inc()
+        if own.ready:
+            self._replace()
+        else:
+            self._failures += 1
+            _log.warning("a worker did not start: %s", own.why or f"code {own.process.exitcode}")
+            asyncio.get_running_loop().call_later(min(_SLOWEST_START, 2.0**self._failures), self._replace)
+
+    def _replace(self) -> None:
+        if not self.closing:
+            self._workers.append(_Worker(self))
+
+    def _dispatch(self) -> None:
+        for each in self._workers:
+            if self._queue and each.ready and each.job is None and each.process.is_alive():
+                job = each.job = self._queue.popleft()
+                job.state = "running"
+                order = worker.Order(job.id, str(job.folder), job.settings, job.levels_wanted, job.flow, job.format)
+                each.send("order", *asdict(order).values())
+                why = f"the job took more than {self.limits.job_seconds:g} seconds; ask for less"
+                each.timer = asyncio.get_running_loop().call_later(
+                    self.limits.job_seconds, self._end_if_still_at, each, job, why
+                )
+                job.tell()
+        for job in self._queue:
+            job.tell()  # its place has changed
+
+    def _end_if_still_at(self, own: _Worker, job: Job, why: str) -> None:
+        if own.job is job:
+            own.end(why)
+
+    def _close(self, job: Job, state: State) -> None:
+        self.metrics.jobs.labels(state).inc()
+        if state == "done":
+            self.metrics.seconds.observe(job.seconds or 0.0)
+        self.jobs.end(job, state)

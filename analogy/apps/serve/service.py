@@ -1,0 +1,82 @@
+"""The service as a whole: folder, pool, routes and server put together, begun and ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ...errors import AnalogyError, OutputError, reason
+from ...pictures import temporary
+from ...pictures.folders import make_folder
+from .api import build
+from .guard import Guard, is_local
+from .jobs import Jobs
+from .limits import Limits
+from .metrics import Metrics
+from .pool import Pool
+from .server import Server
+
+_log = logging.getLogger("analogy.serve")
+_SWEEP = 10.0
+"""Seconds between two looks at what is too old."""
+
+
+class Service:
+    """A service, from start to end.
+
+    engine  the arguments of `Engine`, for each worker
+    token   what whoever uses it has to know; empty for none
+    grace   seconds that running jobs get to finish at the end
+    """
+
+    def __init__(self, limits: Limits, engine: tuple[Any, ...], token: str, grace: float):
+        self.limits, self.engine, self.token, self.grace = limits, engine, token, grace
+
+    async def run(self, host: str, port: int) -> None:
+        """Serve until a signal comes. Raises `AnalogyError` if that cannot begin."""
+        listening = _listen(host, port)
+        parent = make_folder(Path(tempfile.gettempdir()) / "analogy-serve")  # and clear what killed services left
+        try:
+            folder, lock = temporary.new_folder(parent)
+        except OSError as error:
+            raise OutputError(f"{parent}: cannot be written to ({reason(error)})") from error
+        metrics = Metrics()
+        jobs = Jobs(folder, self.limits)
+        pool = Pool(jobs, self.limits, self.engine, metrics)
+        app = Guard(build(pool, jobs, self.limits, metrics, self.token), self.token, is_local(host), metrics)
+        try:
+            await pool.start()
+            sweeping = asyncio.create_task(_sweep(jobs))
+            self._say(host, listening)
+            await Server(app, pool, self.grace).serve(sockets=[listening])
+            sweeping.cancel()
+        finally:
+            pool.stop()
+            temporary.remove_folder(folder, lock)
+
+    def _say(self, host: str, listening: socket.socket) -> None:
+        port = listening.getsockname()[1]
+        name = f"[{host}]" if ":" in host else host
+        _log.info("http://%s:%d", name, port)
+        if not is_local(host) and not self.token:
+            _log.warning("whoever reaches this machine can use it and see results: give it a token (ANALOGY_TOKEN)")
+        if not is_local(host):
+            _log.warning("what goes over the network can be read there: put it behind a server with TLS")
+
+
+async def _sweep(jobs: Jobs) -> None:
+    while True:
+        await asyncio.sleep(_SWEEP)
+        jobs.sweep()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise AnalogyError(f"cannot listen at {host}:{port} ({reason(error)}); choose another with --port") from error
