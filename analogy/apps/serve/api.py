@@ -108,12 +108,14 @@ _PROBLEMS: dict[int, str] = {
     500: "The worker ended unexpectedly; this job is lost.",
     503: "The service starts, ends, or has no room; come again later.",
 }
-_ALWAYS = (401, 403)
-_ORDER = (*_ALWAYS, 400, 408, 413, 422, 429, 503)
+_ALWAYS = (401, 403, 422)
+_ORDER = (400, 408, 413, 429, 503)
 
 
 def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": Problem, "description": _PROBLEMS[status]} for status in statuses}
+    """How OpenAPI describes refusals. Not by `model`, which FastAPI would say to come in the media type of the route."""
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"content": content, "description": _PROBLEMS[status]} for status in statuses}
 
 
 def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str) -> FastAPI:
@@ -125,10 +127,17 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str) 
         openapi_url="/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
-        max_body_size=limits.upload_bytes,
         form_limits={"max_files": 5, "max_fields": 8, "max_part_size": 1 << 16},
         responses=_problems(*_ALWAYS),
     )
+    openapi = app.openapi
+
+    def with_problems() -> dict[str, Any]:
+        document = openapi()
+        document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+        return document
+
+    app.openapi = with_problems  # type: ignore[method-assign]
     app.add_middleware(Intake, pool=pool, limits=limits)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     metrics.gauge("analogy_queue", "Jobs that wait.", lambda: pool.waiting)

@@ -35,7 +35,7 @@ curl -F a=@photo.jpg -F b_prime=@painting.jpg localhost:8000/v1/transfer -o a_pr
         help="Jobs that may wait; more are told to come again.")  # fmt: skip
 @option("--upload-mb", type=click.IntRange(1, 100_000), default=Limits.upload_bytes >> 20, show_default=True, group=_BOUNDS,
         help="Largest request.")  # fmt: skip
-@option("--worker-gb", type=click.FloatRange(0.25, 10_000), default=Limits.worker_bytes / (1 << 30), show_default=True,
+@option("--worker-gb", type=click.FloatRange(1, 10_000), default=Limits.worker_bytes / (1 << 30), show_default=True,
         group=_BOUNDS, help="Memory that a worker may take on top of the loaded model (on Linux, without a GPU).")  # fmt: skip
 @option("--job-seconds", type=click.FloatRange(1, 1e6), default=Limits.job_seconds, show_default=True, group=_BOUNDS,
         help="How long a job may run.")  # fmt: skip

@@ -1,0 +1,186 @@
+"""What callers of the service rely on: the answers, the bounds, and that it stays up."""
+
+from __future__ import annotations
+
+import io
+import struct
+import sys
+import zlib
+
+import numpy as np
+import psutil
+import pytest
+import requests
+from conftest import LONG, SMALL, png, wait_for
+from PIL import Image
+
+from analogy import Engine
+
+
+def test_transfer_answers_the_picture_that_the_library_makes(service) -> None:
+    a, b_prime = png(40, 56), png(48, 40, 1)
+    answer = service.post("/v1/transfer", a, b_prime)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "image/png"
+    made = Engine(device="cpu", threads=2).transfer(a, b_prime, direction="ab", **SMALL).a_prime
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(answer.content))), made)
+    assert service.post("/v1/transfer", a, b_prime, format="jpg").content.startswith(b"\xff\xd8")
+
+
+def test_a_job_tells_how_it_goes_on_and_keeps_its_results_until_it_is_deleted(service) -> None:
+    id = service.begin(png(64, 72), png(64, 64, 1), levels="true", flow="true")
+    told = list(service.events(id))
+    assert [status["done"] for status in told] == sorted(status["done"] for status in told)
+    assert told[-1]["state"] == "done"
+    assert told[-1]["settings"]["inversion"] == "vote"
+    assert list(told[-1]["levels"]) == ["5", "4", "3", "2", "1"]
+    running = [status for status in told if status["state"] == "running" and status["levels"]]
+    assert running  # a level's picture is there before the job ends
+    assert {"a_prime.png", "b.png", "montage.png", "settings.json", "flow_ab.flo", "flow_ba.npz"} <= set(
+        told[-1]["files"]
+    )
+    for address in (*told[-1]["files"].values(), *told[-1]["levels"].values()):
+        assert service.http.get(service.url + address, timeout=30).content
+    assert service.http.get(f"{service.url}/v1/jobs/{id}/files/..%2Fin%2Fa", timeout=30).status_code == 404
+    assert service.http.delete(f"{service.url}/v1/jobs/{id}", timeout=30).status_code == 204
+    assert service.http.get(f"{service.url}/v1/jobs/{id}", timeout=30).status_code == 404
+    assert not list(service.folder.glob(f"**/{id}"))
+
+
+def test_a_deleted_job_has_ended_at_once_and_its_worker_is_free(service) -> None:
+    id = service.begin(png(512, 512), png(512, 512, 1), LONG)
+    for status in service.events(id):
+        if status["stage"].startswith("level"):
+            service.http.delete(f"{service.url}/v1/jobs/{id}", timeout=30)
+    assert status["state"] == "cancelled"
+    assert service.post("/v1/transfer", png(32, 32), png(32, 32)).status_code == 200
+    wait_for(lambda: not list(service.folder.glob(f"**/{id}")))
+
+
+def test_who_leaves_cancels_what_he_waited_for(service) -> None:
+    with pytest.raises(requests.Timeout):
+        requests.post(
+            f"{service.url}/v1/transfer",
+            files={"a": png(512, 512), "b_prime": png(512, 512, 1)},
+            data={"settings": '{"inversion": "deconvolution", "inversion_steps": 1000}'},
+            timeout=2,
+        )
+    wait_for(lambda: service.http.get(f"{service.url}/health", timeout=30).json()["running"] == 0)
+    assert 'analogy_jobs_total{state="cancelled"}' in service.http.get(f"{service.url}/metrics", timeout=30).text
+
+
+@pytest.mark.parametrize(
+    ("a", "fields", "status", "words"),
+    [
+        (b"GIF89a, and nothing more", {}, 422, "A: not a picture that can be read"),
+        (b"", {}, 422, "A: not a picture"),
+        (png(8, 8), {}, 422, "A: only 8 x 8 pixels"),
+        (png(32, 32), {"settings": '{"ratio": 7}'}, 422, "ratio is 7; it takes 0.1 to 1.0"),
+        (png(32, 32), {"settings": '{"rato": 1}'}, 422, "unknown setting 'rato'"),
+        (png(32, 32), {"settings": "[]"}, 422, "settings is a list"),
+        (png(32, 32), {"settings": "{"}, 422, "settings: not an object in JSON"),
+        (png(32, 32), {"settings": "[" * 60_000}, 422, "settings: not an object in JSON"),
+        (png(32, 32), {"preset": "faces"}, 422, "preset: "),
+    ],
+)
+def test_what_is_wrong_is_said_in_the_one_line_of_the_command(service, a, fields, status, words) -> None:
+    answer = service.http.post(
+        f"{service.url}/v1/transfer", files={"a": ("a", a), "b_prime": ("b", png(32, 32))}, data=fields, timeout=60
+    )
+    assert answer.status_code == status, answer.text
+    assert answer.json()["detail"].startswith(words)
+    assert "\n" not in answer.json()["detail"]
+
+
+def bomb(columns: int, rows: int) -> bytes:
+    """A PNG of this many pixels, all black, in a few kilobytes for each megapixel."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    packer = zlib.compressobj(9)
+    pixels = b"".join(packer.compress(bytes(columns * 3 + 1)) for _ in range(rows)) + packer.flush()
+    header = struct.pack(">IIBBBBB", columns, rows, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def test_too_many_pixels_are_refused_before_they_are_decoded(service) -> None:
+    answer = service.post("/v1/transfer", bomb(5000, 5000), png(32, 32))
+    assert answer.status_code == 413
+    assert "25 megapixels" in answer.json()["detail"]
+
+
+def test_too_many_bytes_are_refused_whether_their_number_is_told_or_not(serve) -> None:
+    own = serve("--upload-mb", "1")
+    answer = own.post("/v1/transfer", bytes(3 << 20), png(32, 32))
+    assert answer.status_code == 413
+    assert answer.json()["detail"] == "the request has 3.0 MB, and at most 1 MB are taken"
+
+    def parts():
+        yield b'--x\r\nContent-Disposition: form-data; name="a"; filename="a"\r\n\r\n'
+        for _ in range(48):
+            yield bytes(1 << 16)
+        yield b"\r\n--x--\r\n"
+
+    answer = requests.post(
+        f"{own.url}/v1/jobs", data=parts(), headers={"content-type": "multipart/form-data; boundary=x"}, timeout=30
+    )
+    assert answer.status_code == 413
+    assert answer.json()["detail"] == "the request has more, and at most 1 MB are taken"
+    assert own.post("/v1/transfer", png(32, 32), png(32, 32)).status_code == 200
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds the memory of a process")
+def test_a_worker_takes_no_more_memory_than_it_may_and_the_service_stays(serve) -> None:
+    own = serve("--worker-gb", "1")
+    bound, _ = own.worker().rlimit(psutil.RLIMIT_AS)
+    assert 0 <= bound - own.worker().memory_info().vms <= 1 << 30
+    answer = own.post("/v1/transfer", bomb(4400, 4400), bomb(4400, 4400))
+    assert answer.status_code == 413
+    assert "memory" in answer.json()["detail"]
+    assert own.post("/v1/transfer", png(32, 32), png(32, 32)).status_code == 200
+
+
+def test_a_full_queue_answers_429_and_says_when_to_come_again(serve) -> None:
+    own = serve("--queue", "1")
+    running = own.begin(png(512, 512), png(512, 512, 1), LONG)
+    own.until(running, "running")
+    waiting = own.begin(png(32, 32), png(32, 32))
+    assert own.look(waiting)["state"] == "queued"
+    answer = own.post("/v1/jobs", png(32, 32), png(32, 32))
+    assert answer.status_code == 429
+    assert int(answer.headers["retry-after"]) >= 1
+    own.http.delete(f"{own.url}/v1/jobs/{running}", timeout=30)
+    assert own.until(waiting, "done")
+
+
+def test_a_killed_worker_costs_its_job_and_no_other(serve) -> None:
+    own = serve()
+    lost = own.begin(png(512, 512), png(512, 512, 1), LONG)
+    own.until(lost, "running")
+    waiting = [own.begin(png(32, 32, seed), png(32, 32)) for seed in range(3)]
+    own.worker().kill()
+    ended = own.until(lost, "failed")
+    assert ended["error"] == "the worker ended unexpectedly (code -9); the other jobs go on"
+    for id in waiting:
+        assert own.until(id, "done")
+    assert "analogy_worker_restarts_total 1.0" in own.http.get(f"{own.url}/metrics", timeout=30).text
+
+
+def test_a_job_that_takes_too_long_is_ended(serve) -> None:
+    own = serve("--job-seconds", "1.5")
+    id = own.begin(png(512, 512), png(512, 512, 1), LONG)
+    assert own.until(id, "failed")["error"] == "the job took more than 1.5 seconds; ask for less"
+    wait_for(lambda: own.http.get(f"{own.url}/health", timeout=30).status_code == 200)
+    assert own.post("/v1/transfer", png(32, 32), png(32, 32)).status_code == 200
+
+
+def test_the_log_has_each_request_and_no_name_of_a_file(service) -> None:
+    service.post("/v1/transfer", png(32, 32), png(32, 32))
+    id = service.begin(png(32, 32), png(32, 32))
+    service.until(id, "done")
+    service.look(id)
+    wait_for(lambda: "GET /v1/jobs/{id} 200" in service.log)
+    assert "POST /v1/transfer 200" in service.log
+    assert "secret" not in service.log
+    assert id not in service.log
