@@ -45,6 +45,23 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(reason)
 
 
+GPU_REPORT = pytest.StashKey[list[str]]()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """End with what a person with a GPU pastes into an issue."""
+    for line in config.stash.get(GPU_REPORT, []):
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def gpu_report(request: pytest.FixtureRequest) -> list[str]:
+    """Lines to show at the end of the run."""
+    lines: list[str] = []
+    request.config.stash[GPU_REPORT] = lines
+    return lines
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20170505)

@@ -1,4 +1,4 @@
-"""The whole transfer on the simulated CUDA backend: stand-in for CuPy, real kernels, ONNX Runtime by address."""
+"""The whole transfer on CUDA: simulated (stand-in for CuPy, real kernels, ONNX Runtime by address), and on a GPU."""
 
 from __future__ import annotations
 
@@ -25,8 +25,19 @@ def halves(size):
     return mask
 
 
+@pytest.fixture(params=["simulated", pytest.param("cuda", marks=pytest.mark.gpu)])
+def gpu(request):
+    """An engine whose arrays are CuPy's, or those of the stand-in."""
+    if request.param == "cuda":
+        return Engine(device="cuda")
+    engine = Engine(device="cpu", threads=2)
+    engine.backend = request.getfixturevalue("simulated")
+    engine.network = Features(engine.network.folder, engine.backend)
+    return engine
+
+
 @pytest.mark.parametrize("way", ["paper", "step", "photo", "masks", "projected"])
-def test_a_simulated_transfer_agrees_with_the_cpu_in_97_percent_of_the_pixels(simulated, rng, way):
+def test_a_simulated_transfer_agrees_with_the_cpu_in_97_percent_of_the_pixels(gpu, rng, way):
     a, b_prime = pictures(rng)
     options = {
         "paper": {"inversion": "deconvolution", "inversion_steps": 2},
@@ -37,10 +48,7 @@ def test_a_simulated_transfer_agrees_with_the_cpu_in_97_percent_of_the_pixels(si
     }[way]
     projections = {4: rng.standard_normal((256, 32), np.float32)} if way == "projected" else {}
     results = []
-    for backend in (None, simulated):
-        engine = Engine(device="cpu", threads=2)
-        if backend:
-            engine.backend, engine.network = backend, Features(engine.network.folder, backend)
+    for engine in (Engine(device="cpu", threads=2), gpu):
         engine.network.projections = {level: engine.backend.asarray(p) for level, p in projections.items()}
         results.append(engine.transfer(a, b_prime, **options))
     cpu, cuda = results
@@ -56,17 +64,16 @@ def test_a_simulated_transfer_agrees_with_the_cpu_in_97_percent_of_the_pixels(si
         assert abs(float(error.mean() - expected.mean())) < 1e-4
 
 
-def test_cupy_arrays_give_cupy_results_equal_to_the_host_s_that_can_be_saved(simulated, rng, tmp_path):
+def test_cupy_arrays_give_cupy_results_equal_to_the_host_s_that_can_be_saved(gpu, rng, tmp_path):
     a, b_prime = pictures(rng)
-    engine = Engine(device="cpu", threads=2)
-    engine.backend, engine.network = simulated, Features(engine.network.folder, simulated)
     options = {"inversion": "vote", "search_iterations": 1}
-    host = engine.transfer(a, b_prime, **options)
-    device = engine.transfer(simulated.asarray(a), simulated.asarray(b_prime), **options)
+    backend = gpu.backend
+    host = gpu.transfer(a, b_prime, **options)
+    device = gpu.transfer(backend.asarray(a), backend.asarray(b_prime), **options)
     for name in ("a_prime", "b", "nnf_ab", "nnf_ba", "error_ab", "error_ba"):
         array = getattr(device, name)
-        assert isinstance(array, simulated.xp.ndarray)
-        assert np.array_equal(simulated.to_host(array), getattr(host, name))
+        assert isinstance(array, backend.xp.ndarray)
+        assert np.array_equal(backend.to_host(array), getattr(host, name))
     device.save(tmp_path, flow=True)
     assert np.array_equal(reading.read_picture(tmp_path / "a_prime.png").rgb, host.a_prime)
     assert np.array_equal(device.consistency(), host.consistency())

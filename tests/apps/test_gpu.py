@@ -76,3 +76,10 @@ def test_nothing_is_measured_after_a_failure(engines, monkeypatch):
     assert not well
     assert lines[-1] == "----- to here: FAILED: transfer -----"
     assert not any(" ms (" in line for line in lines)
+
+
+@pytest.mark.gpu
+def test_every_step_passes_on_the_gpu(gpu_report):
+    lines, well = gpu.report()
+    gpu_report += lines
+    assert well

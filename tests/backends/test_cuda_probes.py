@@ -71,7 +71,7 @@ def test_auto_falls_back_to_the_cpu_and_logs_one_line(monkeypatch, caplog):
 
 
 def test_the_option_require_gpu_fails_tests_that_would_be_skipped():
-    test = f"{Path(__file__).with_name('test_selftest.py')}::test_every_step_passes_on_the_gpu"
+    test = f"{Path(__file__).parents[1] / 'apps' / 'test_gpu.py'}::test_every_step_passes_on_the_gpu"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--require-gpu", test]
     nothing_visible = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, env=nothing_visible, capture_output=True, text=True, check=False)
