@@ -18,6 +18,7 @@ from ..networks.cards import read_card
 from ..networks.models import DEFAULT, locate
 from ..settings import Settings
 from . import process, streams
+from .batch import batch
 from .clip import clip
 from .display import Display
 from .options import (
@@ -139,6 +140,7 @@ def transfer(a: str, b_prime: str, output: str, preset: str | None, record: Path
 
 cli.add_command(clip)
 cli.add_command(serve)
+cli.add_command(batch)
 
 
 @cli.command(cls=GroupedCommand)

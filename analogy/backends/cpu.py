@@ -34,7 +34,7 @@ class CpuBackend:
     xp = np
 
     def __init__(self, threads: int | None = None):
-        self.threads = threads or _cores()
+        self.threads = threads or available_cores()
         self.providers: list[Any] = ["CPUExecutionProvider"]
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="analogy")
 
@@ -154,7 +154,7 @@ class CpuBackend:
                 future.cancel()
 
 
-def _cores() -> int:
+def available_cores() -> int:
     """Cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -82,7 +82,7 @@ def open_frames(source: FramesLike, admit: Admit | None = None) -> Frames:
 class _FileFrames:
     def __init__(self, paths: Sequence[Path], admit: Admit | None):
         self._admit = admit
-        self.files = sorted(paths, key=_by_number)
+        self.files = sorted(paths, key=by_number)
         self.names = [path.stem for path in self.files]
         twice = [name for name, following in zip(self.names, self.names[1:], strict=False) if name == following]
         if twice:
@@ -126,7 +126,7 @@ def _enough(frames: Frames, what: str) -> Frames:
     return frames
 
 
-def _by_number(path: Path) -> tuple[list[tuple[int, str]], str]:
+def by_number(path: Path) -> tuple[list[tuple[int, str]], str]:
     """Sorts names as people do: 2 before 10."""
     parts = [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
     return parts, path.name

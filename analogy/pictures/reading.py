@@ -70,7 +70,7 @@ def read_picture(source: PictureLike, *, name: str | None = None, admit: Admit |
             raise ImageError(f"{label}: only {size[1]} x {size[0]} pixels; at least {SMALLEST} x {SMALLEST} are needed")
         own_admit(size, label)
 
-    with _as_image_errors(label):
+    with as_image_errors(label):
         if isinstance(source, Image.Image):
             checked((source.height, source.width), label)
             source.load()
@@ -85,7 +85,7 @@ def read_picture(source: PictureLike, *, name: str | None = None, admit: Admit |
 def picture_size(source: str | os.PathLike[str] | bytes, *, name: str | None = None) -> tuple[int, int]:
     """Rows and columns of a file (its path, or its content), not yet turned upright. Raises ImageError."""
     label = _label(source, name)
-    with _as_image_errors(label):
+    with as_image_errors(label):
         file = _opened(source, label)
         assert file is not None
         with file, _open_image(file) as image:
@@ -101,7 +101,7 @@ def _label(source: object, name: str | None) -> str:
 
 
 @contextmanager
-def _as_image_errors(label: str) -> Iterator[None]:
+def as_image_errors(label: str) -> Iterator[None]:
     """Turn what goes wrong with the picture `label` into `ImageError` and `MemoryLimitError`; nothing is warned of."""
     try:
         with without_warnings():  # Pillow's remarks on odd metadata, and on sizes that are still acceptable

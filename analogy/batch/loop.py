@@ -1,0 +1,250 @@
+"""The loop over all jobs: so many in flight as there are workers and memory, each one's end in the manifest."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+from ..backends import Size
+from ..errors import AnalogyError, DeviceError, OutputError, printable
+from ..method import memory
+from ..method.progress import Progress
+from ..pictures.images import fitted_size
+from ..pictures.reading import picture_size
+from . import stores
+from .jobs import Job
+from .manifest import Manifest
+from .pools import Pool
+from .report import Report
+from .work import EngineArguments, Task, do, seen
+
+_log = logging.getLogger("analogy")
+
+_WAITING = 0.5
+"""Seconds after which the progress is told again, and workers are looked for."""
+_GONE = "the workers or their scheduler are gone; start them, then run the same command: it goes on"
+_POISON = (
+    "its worker process died, each time it was tried; perhaps of too little memory, perhaps of this picture: leave it out, or "
+    "make it smaller"
+)
+_MOST_PUT_ASIDE = 1000
+"""Most jobs that wait for a time when they have the memory for themselves."""
+
+
+@dataclass
+class Tally:
+    """How far a batch is. `kept` are done since an earlier run, and among `done`."""
+
+    total: int
+    done: int = 0
+    kept: int = 0
+    failed: int = 0
+    since: float = field(default_factory=time.monotonic)
+    until: float = 0.0
+    """When the first job that was not kept began, and the last one ended, by `time.monotonic`."""
+
+    @property
+    def ended(self) -> int:
+        return self.done + self.failed
+
+    @property
+    def made(self) -> int:
+        return self.done - self.kept
+
+    def __str__(self) -> str:
+        words = [f"{self.ended} of {self.total}"]
+        if self.made:
+            words.append(f"{60 * self.made / max(self.until - self.since, 1e-3):.3g} a minute")
+        if self.failed:
+            words.append(f"{self.failed} failed")
+        return ", ".join(words)
+
+
+@dataclass
+class _Flight:
+    job: Job
+    need: float
+    task: Task | None = None
+    deaths: int = 0
+    alone: bool = False
+
+
+class Loop:
+    """What a batch is done with.
+
+    root       the folder for results: absolute, or an address
+    engine     the arguments of each worker's
+    described  of `work.describe`, by one of the workers
+    budget     bytes of memory for all jobs in flight together; infinity where they are not this machine's
+    again      whether jobs are done that failed before, also if nothing has changed since
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        manifest: Manifest,
+        report: Report,
+        root: str,
+        engine: EngineArguments,
+        described: dict[str, Any],
+        budget: float,
+        again: bool,
+    ):
+        self._pool, self._manifest, self._report = pool, manifest, report
+        self._root, self._engine, self._described = root, engine, described
+        self._budget, self._failed_again = budget, again
+        self._size = lru_cache(maxsize=64)(_size)
+        self._foreign: set[str] | None = None
+        if stores.scheme(root):  # there, to ask for one after the other takes long
+            self._foreign = {name for name in stores.names(root) if not manifest.owns(name)}
+
+    def run(self, jobs: Iterator[Job], total: int, progress: Callable[[Progress], None]) -> Tally:
+        """Do the jobs. `progress` hears how far it is, twice a second or more often; what it raises ends the run.
+
+        Raises `OutputError` if nothing more can be written, `DeviceError` if the workers are gone. What is done is kept.
+        """
+        self._tally = tally = Tally(total)
+        self._coming: Iterator[Job] | None = jobs
+        self._next_up: deque[_Flight] = deque()
+        self._aside: deque[_Flight] = deque()
+        flying: dict[Future[Any], _Flight] = {}
+        stopped: AnalogyError | None = None
+        while True:
+            while stopped is None and len(flying) < self._pool.slots() and (flight := self._take(flying)):
+                flying[self._submit(flight)] = flight
+            if not flying:
+                if stopped:
+                    raise stopped
+                if not (self._coming or self._next_up or self._aside):
+                    return tally
+                time.sleep(_WAITING)  # there are no workers yet, or no longer
+            finished, _ = wait(flying, _WAITING, FIRST_COMPLETED)
+            for future in finished:
+                try:
+                    self._settle(flying.pop(future), future)
+                except (OutputError, DeviceError) as error:
+                    stopped = stopped or error
+            progress(Progress(str(tally), tally.ended / total))
+            self._report.write()
+
+    def _take(self, flying: dict[Future[Any], _Flight]) -> _Flight | None:
+        """The job to submit next; None if there is none, or if it has to wait for those that are flying."""
+        if not self._next_up and self._coming:
+            job = next(self._coming, None)
+            if job is None:
+                self._coming = None
+            else:
+                self._next_up.append(_Flight(job, self._need(job)))
+        if not self._next_up and self._aside and not flying:
+            self._next_up.append(replace(self._aside.popleft(), alone=True))
+        if not self._next_up:
+            return None
+        taken = self._next_up[0].need + sum(flight.need for flight in flying.values())
+        if flying and (taken > self._budget or any(flight.alone for flight in (*flying.values(), self._next_up[0]))):
+            return None
+        return self._next_up.popleft()
+
+    def _submit(self, flight: _Flight) -> Future[Any]:
+        job, files = flight.job, list(flight.job.outputs.values())
+        flight.task = task = Task(
+            job=job,
+            root=self._root,
+            engine=self._engine,
+            model_sha256=self._described["model_sha256"],
+            known=self._manifest.known(job.name),
+            again=self._failed_again,
+            thumbnails=self._report.shows(job.number),
+        )
+        if not all(map(self._manifest.owns, files)):
+            if foreign := next(filter(self._is_foreign, files), None):
+                error = f"{foreign} is there already, and no batch made it; move it away, or name another folder"
+                return _ended({"line": _failed(job, error), "kept": False, "notes": []})
+            self._manifest.append({"job": job.name, "state": "begun", "files": files})
+        return self._pool.executor.submit(do, task)
+
+    def _settle(self, flight: _Flight, future: Future[Any]) -> None:
+        """Take in how a job ended. Raises `OutputError` and `DeviceError` as `run` does."""
+        job, tally = flight.job, self._tally
+        try:
+            answer = future.result()
+        except CancelledError as error:
+            raise DeviceError(_GONE) from error
+        except self._pool.died:
+            flight.deaths += 1
+            if flight.deaths < self._pool.deaths and self._put_aside(flight):
+                return
+            assert flight.task is not None
+            answer = {"line": _failed(job, _POISON, seen(flight.task)), "notes": []}
+        line = answer["line"]
+        if answer.get("full"):
+            raise OutputError(f"{line['error']}; make room, then run the same command: it goes on")
+        if answer.get("memory") and not flight.alone and self._put_aside(flight):
+            return
+        if not tally.made and not answer.get("kept"):
+            tally.since = time.monotonic() - line.get("seconds", 0.0)
+        if line["state"] == "done":
+            tally.done += 1
+            tally.kept += bool(answer.get("kept"))
+            tally.until = time.monotonic()
+        else:
+            tally.failed += 1
+            before = " (in an earlier run; --retry-failed tries again)" if answer.get("kept") else ""
+            _log.error("%s: %s%s", job.name, line["error"], before)
+        for level, note in answer["notes"]:
+            _log.log(level, "%s: %s", job.name, note)
+        if thumbnails := answer.get("thumbnails"):
+            line["thumbnails"] = thumbnails
+        if not (answer.get("kept") and line == self._manifest.known(job.name)):
+            self._manifest.append(line)
+        self._report.add(job, line, bool(answer.get("kept")))
+
+    def _put_aside(self, flight: _Flight) -> bool:
+        """Let a job wait until no other is in flight; False if too many do."""
+        if len(self._aside) >= _MOST_PUT_ASIDE:
+            return False
+        self._aside.append(flight)
+        return True
+
+    def _is_foreign(self, file: str) -> bool:
+        """Whether there is a file of this name that no batch made."""
+        if self._foreign is None:
+            return os.path.lexists(os.path.join(self._root, file))  # noqa: PTH118
+        return file in self._foreign
+
+    def _need(self, job: Job) -> float:
+        """Bytes that a job takes; 0 where that cannot be told, and is left to the worker."""
+        sizes = [self._size(job.inputs[name]) for name in ("a", "b_prime")]
+        if math.isinf(self._budget) or None in sizes:
+            return 0.0
+        full = [size for size in sizes if size]
+        working = [fitted_size(size, job.settings.max_pixels, job.settings.ratio) for size in full]
+        return memory.estimate(self._described["widths"], working, full, job.settings.photo)
+
+
+def _size(path: str) -> Size | None:
+    """Rows and columns of a picture on this machine; None of one elsewhere, or that cannot be read."""
+    if stores.scheme(path):
+        return None
+    try:
+        return picture_size(path)
+    except AnalogyError:
+        return None
+
+
+def _failed(job: Job, error: str, seen: str = "") -> dict[str, Any]:
+    """The line of a job that failed, and no worker could say so."""
+    return {"job": job.name, **job.inputs, "state": "failed", "seen": seen, "error": printable(error)}
+
+
+def _ended(answer: dict[str, Any]) -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_result(answer)
+    return future

@@ -1,0 +1,149 @@
+"""What is done: a file of JSON lines to which one run at a time appends, so that the next one does what is missing or changed.
+
+    {"analogy": "0.1.0", "run": "2030-01-31T12:00:00+00:00", "model": ..., "model_sha256": ..., "device": ..., "settings": ...}
+    {"job": "x.png", "state": "begun", "files": ["x.png"]}
+    {"job": "x.png", "state": "done", "seen": ..., "from": ..., "files": {"x.png": {"bytes": ..., "sha256": ...}}, ...}
+    {"job": "y.png", "state": "failed", "seen": ..., "error": "A (photos/y.jpg): there is no such file", ...}
+
+Of the lines of a job the last counts. "seen" is a checksum of the settings, and of the inputs as their store shows them
+unread (size and time); "from" is one of the settings and of the inputs' content. A file that no line names is none of ours,
+and is never written over. A line that a killed run left half is no line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ..errors import OutputError, reason
+
+NAME = "batch.jsonl"
+_LONGEST_LINE = 1 << 22
+
+
+class Manifest:
+    """The manifest at `path`, locked until it is closed. A context manager.
+
+    Raises `OutputError` if another run holds it, it cannot be written to, or the file there is none.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written to ({reason(error)})") from error
+        try:
+            _lock(self._file, path)
+            self._reader = path.open("rb")
+            # Where each job's line is, on disk: a million of them are no matter of memory.
+            self._index = sqlite3.connect("", isolation_level=None)
+            self._index.execute("CREATE TABLE jobs (name TEXT PRIMARY KEY, place INTEGER) WITHOUT ROWID")
+            self._index.execute("CREATE TABLE files (name TEXT PRIMARY KEY) WITHOUT ROWID")
+            self._index.execute("BEGIN")
+            self._end = self._read()
+            self._index.execute("COMMIT")
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    def __enter__(self) -> Manifest:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._index.close()
+        self._reader.close()
+        os.close(self._file)
+        if not self._end:  # nothing has begun
+            with suppress(OSError):
+                self.path.unlink()
+
+    def known(self, job: str) -> dict[str, Any] | None:
+        """The last line of a job that has ended, done or failed; None if there is none."""
+        found = self._index.execute("SELECT place FROM jobs WHERE name = ?", (job,)).fetchone()
+        if found is None:
+            return None
+        self._reader.seek(found[0])
+        line: dict[str, Any] = json.loads(self._reader.readline())
+        return line
+
+    def owns(self, file: str) -> bool:
+        """Whether a run of this manifest has begun to make a file."""
+        return self._index.execute("SELECT 1 FROM files WHERE name = ?", (file,)).fetchone() is not None
+
+    def append(self, line: dict[str, Any]) -> None:
+        """Add a line: of a run, or of a job. Raises `OutputError`; then the file is as it was."""
+        content = json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+        try:
+            os.lseek(self._file, self._end, os.SEEK_SET)
+            rest = memoryview(content)
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+        except OSError as error:
+            with suppress(OSError):
+                os.ftruncate(self._file, self._end)
+            raise OutputError(
+                f"{self.path}: cannot be written to ({reason(error)}); mend that, then run the same command: it goes on"
+            ) from error
+        self._remember(line, self._end)
+        self._end += len(content)
+
+    def _read(self) -> int:
+        """Take in the lines that are there. Returns where the next one begins."""
+        first, end = True, 0
+        self._reader.seek(0)
+        while line := self._reader.readline(_LONGEST_LINE):
+            place, end = end, end + len(line)
+            fields: Any = None
+            with suppress(ValueError, RecursionError):
+                fields = json.loads(line)
+            if first and not (isinstance(fields, dict) and "analogy" in fields) and line.endswith(b"\n"):
+                raise OutputError(f"{self.path}: is no manifest of a batch; move it away, or name another folder")
+            if not line.endswith(b"\n"):
+                return place
+            if isinstance(fields, dict):
+                self._remember(fields, place)
+            first = False
+        return end
+
+    def _remember(self, line: dict[str, Any], place: int) -> None:
+        job, state, files = line.get("job"), line.get("state"), line.get("files")
+        if not isinstance(job, str):
+            return
+        if state in ("done", "failed"):
+            self._index.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?)", (job, place))
+        if isinstance(files, (list, dict)):
+            self._index.executemany("INSERT OR IGNORE INTO files VALUES (?)", [(str(name),) for name in files])
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _hold(file: int) -> None:
+        os.lseek(file, 1 << 40, os.SEEK_SET)  # far beyond its end: others may not even read what is locked
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _hold(file: int) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _lock(file: int, path: Path) -> None:
+    """Raises `OutputError` if another run holds the lock, or nobody can tell."""
+    try:
+        _hold(file)
+    except (BlockingIOError, PermissionError) as error:
+        raise OutputError(
+            f"{path}: another batch writes into this folder; wait for its end, or name another"
+        ) from error
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be locked against a second batch ({reason(error)}); name a folder on another disk"
+        ) from error

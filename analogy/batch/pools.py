@@ -1,0 +1,196 @@
+"""Who does the jobs: processes of this machine, or the workers of a Dask cluster. Each is a `concurrent.futures.Executor`."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import DeviceError, SettingsError, reason
+
+_LAST_MOMENTS = 10.0
+"""Seconds that a worker has to put its files away, before it is killed."""
+_CONNECTING = 10.0
+"""Seconds to wait for a scheduler."""
+_POLL = 2.0
+"""Seconds after which a cluster is asked again how many workers it has."""
+
+
+@dataclass
+class Pool:
+    """An executor, and what the loop over all jobs has to know about it.
+
+    slots   how many jobs to have in flight, now
+    died    the error of a future whose worker died
+    deaths  after how many of them a job is given up
+    local   whether its workers share the memory of this machine
+    close   ends it: at once, if the argument is true, and what runs is put away
+    """
+
+    executor: Executor
+    slots: Callable[[], int]
+    died: type[BaseException]
+    deaths: int
+    local: bool
+    close: Callable[[bool], None]
+    dashboard: str = ""
+
+
+def processes(workers: int) -> Pool:
+    """`workers` processes on this machine, which start as they are needed."""
+    executor = _Processes(workers)
+    return Pool(executor, lambda: executor.workers, BrokenProcessPool, 2, True, executor.close)
+
+
+def cluster(address: str, workers: int) -> Pool:
+    """The workers of the Dask scheduler at `address`; "local" starts one on this machine, with `workers` processes.
+
+    Raises `SettingsError` without the extra, `DeviceError` if there is no scheduler.
+    """
+    try:
+        import dask
+        from distributed import Client, KilledWorker, LocalCluster
+    except ImportError as error:
+        raise SettingsError(
+            '--scheduler needs Dask, the extra "cluster": pip install "deep-image-analogy[cluster]"'
+        ) from error
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # its words on workers that die; ours are one line
+    local: Any = None
+    try:
+        if address == "local":
+            with dask.config.set({"distributed.scheduler.allowed-failures": 1}), _no_interrupts():
+                local = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0",
+                                     silence_logs=logging.CRITICAL)  # fmt: skip
+        client = Client(local or address, timeout=_CONNECTING, set_as_default=False)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DeviceError(
+            f"no Dask scheduler answers at {address} ({reason(error)}); start one with `dask scheduler`"
+        ) from error
+
+    asked, cores = 0.0, 0
+
+    def slots() -> int:
+        nonlocal asked, cores
+        if time.monotonic() >= asked + _POLL:
+            cores = sum(client.nthreads().values())
+            asked = time.monotonic()
+        return 2 * cores  # so that none waits for its next job
+
+    def close(now: bool) -> None:
+        with suppress(Exception):  # a scheduler that is gone
+            executor.shutdown(wait=not now)
+        with suppress(Exception):
+            client.close(timeout=_LAST_MOMENTS)
+        if local is not None:
+            with suppress(Exception):
+                local.close(timeout=_LAST_MOMENTS)
+
+    executor = client.get_executor(pure=False)
+    dashboard = client.dashboard_link if importlib.util.find_spec("bokeh") else ""
+    return Pool(executor, slots, KilledWorker, 1, False, close, dashboard or "")
+
+
+class _Processes(Executor):
+    """Processes of one task at a time, each in a pool of its own: where one dies, it is known with which task, and the others
+    live. It is replaced when the next task comes."""
+
+    def __init__(self, workers: int):
+        self.workers = workers
+        self._context = multiprocessing.get_context("spawn")
+        self._children: list[Any] = []
+        self._pools: list[ProcessPoolExecutor] = []
+        self._free: queue.SimpleQueue[ProcessPoolExecutor | None] = queue.SimpleQueue()
+        for _ in range(workers):
+            self._free.put(None)  # a place for a process that is not yet there
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """As any executor; waits while all processes are busy."""
+        pool = self._free.get()
+        try:
+            pool, future = self._submit(pool or self._start(), fn, args, kwargs)
+        except BrokenProcessPool:  # it died while it had nothing to do
+            pool, future = self._submit(self._start(), fn, args, kwargs)
+        future.add_done_callback(lambda future: self._take_back(pool, future))
+        return future
+
+    def close(self, now: bool) -> None:
+        """End the processes: when they have done what they do, or now."""
+        if now:
+            for child in self._children:
+                child.terminate()
+            ends = time.monotonic() + _LAST_MOMENTS
+            for child in self._children:
+                child.join(max(0.0, ends - time.monotonic()))
+                child.kill()
+        for pool in self._pools:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _start(self) -> ProcessPoolExecutor:
+        pool = ProcessPoolExecutor(1, self._context, _begin)
+        self._pools.append(pool)
+        return pool
+
+    def _submit(
+        self, pool: ProcessPoolExecutor, fn: Callable[..., Any], args: Any, kwargs: Any
+    ) -> tuple[ProcessPoolExecutor, Future[Any]]:
+        before = set(multiprocessing.active_children())
+        with _no_interrupts():
+            future = pool.submit(_call, fn, args, kwargs)  # the first one starts the process
+        self._children += [child for child in multiprocessing.active_children() if child not in before]
+        return pool, future
+
+    def _take_back(self, pool: ProcessPoolExecutor, future: Future[Any]) -> None:
+        broken = not future.cancelled() and isinstance(future.exception(), BrokenProcessPool)
+        if broken:
+            self._pools.remove(pool)
+        self._free.put(None if broken else pool)
+
+
+def _begin() -> None:
+    """Prepare a worker process: it hears SIGTERM, no Ctrl-C, and ends with the process that started it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _end(number: int, frame: object) -> None:
+    raise SystemExit
+
+
+@contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """Processes that are started in this block do not hear Ctrl-C, not even while they begin: it is this process's affair."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _call(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Call a function in a worker process. One that is told to end does so when what it writes is put away."""
+    try:
+        return fn(*args, **kwargs)
+    except SystemExit:
+        os._exit(128 + signal.SIGTERM)

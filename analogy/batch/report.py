@@ -1,0 +1,156 @@
+"""A page that shows a batch: its pictures, small, with links to the files, and what failed. One file, which opens offline."""
+
+from __future__ import annotations
+
+import html
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from ..pictures.files import atomic
+from . import stores
+from .jobs import Job
+
+NAME = "report.html"
+MOST_SHOWN, MOST_FAILURES = 400, 1000
+"""Of a large batch every n-th job is shown, and the first failures are named."""
+_EVERY = 30.0
+"""Seconds after which the page is written anew while the batch runs."""
+
+_PAGE = """\
+<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark; }}
+body {{ font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 1200px; padding: 0 1rem; }}
+h1 {{ font-size: 1.4rem; margin: 0 0 .2rem; }}
+h2 {{ font-size: 1.05rem; margin: 2rem 0 .6rem; }}
+p {{ margin: .2rem 0; }}
+.quiet {{ opacity: .7; }}
+.failed {{ color: light-dark(#b3261e, #ff8a80); }}
+table {{ border-collapse: collapse; width: 100%; }}
+td {{ border-top: 1px solid #8884; padding: .35rem .6rem .35rem 0; vertical-align: top; overflow-wrap: anywhere; }}
+td:first-child {{ white-space: nowrap; }}
+.sheet {{ display: grid; gap: 1.2rem 1rem; grid-template-columns: repeat(auto-fill, minmax({width}px, 1fr)); }}
+figure {{ margin: 0; min-width: 0; }}
+.row {{ align-items: end; display: flex; gap: 4px; }}
+.row > * {{ flex: 1 1 0; min-width: 0; }}
+img {{ display: block; height: 130px; object-fit: contain; object-position: bottom left; width: 100%; }}
+.style img {{ height: auto; max-height: 130px; width: auto; }}
+figcaption {{ font-size: .85rem; margin-top: .25rem; overflow-wrap: anywhere; }}
+</style>
+<h1>{title}</h1>
+<p>{counts}</p>
+<p class="quiet">{how}</p>
+{body}
+</html>
+"""
+
+
+class Report:
+    """The page at `path` about a batch whose results go to `root`.
+
+    title, how  what is done, and with what, in a line each
+    total       of its jobs
+    """
+
+    def __init__(self, path: Path, root: str, total: int, title: str, how: str):
+        self._path, self._root, self._title, self._how = path, root, title, how
+        self._step = -(-total // MOST_SHOWN)
+        self._total, self._done, self._failed, self._kept = total, 0, 0, 0
+        self._cards: dict[int, tuple[Job, dict[str, Any]]] = {}
+        self._failures: list[tuple[str, str]] = []
+        self._written = time.monotonic()
+
+    def shows(self, number: int) -> bool:
+        """Whether a job, by its number, is among those that are shown."""
+        return (number - 1) % self._step == 0
+
+    def add(self, job: Job, line: dict[str, Any], kept: bool) -> None:
+        """Take in the manifest's line of a job that has ended, in this run or in one before."""
+        if line["state"] == "failed":
+            self._failed += 1
+            if len(self._failures) < MOST_FAILURES:
+                self._failures.append((job.name, line["error"]))
+            return
+        self._done, self._kept = self._done + 1, self._kept + kept
+        if self.shows(job.number):
+            self._cards[job.number] = job, line
+
+    def write(self, ends: bool = False) -> None:
+        """Write the page, if the last time was some time ago, or the batch ends. Raises `OutputError`."""
+        if not ends and time.monotonic() < self._written + _EVERY:
+            return
+        with atomic(self._path) as file:
+            file.write(self._page().encode("utf-8", "backslashreplace"))
+        self._written = time.monotonic()
+
+    def _page(self) -> str:
+        styles = {job.inputs["b_prime"] for job, _ in self._cards.values()}
+        one_style = len(styles) == 1 and self._step * len(self._cards) > 1
+        ended = self._done + self._failed
+        counts = [f"{self._done} of {self._total} done"]
+        if self._kept:
+            counts.append(f"{self._kept} of them in an earlier run")
+        if ended < self._total:
+            counts.append(f"{self._total - ended} not yet")
+        words = html.escape(", ".join(counts))
+        if self._failed:
+            words += f', <span class="failed">{self._failed} failed</span>'
+        parts = []
+        if self._failures:
+            shown = "" if len(self._failures) == self._failed else f": the first {len(self._failures)}"
+            rows = "".join(f"<tr><td>{html.escape(n)}<td>{html.escape(error)}" for n, error in self._failures)
+            parts.append(f"<h2>Failed{shown}</h2>\n<table>{rows}</table>")
+        if one_style:
+            _, line = next(iter(self._cards.values()))
+            parts.append(f'<h2>Style</h2>\n<figure class="style">{_image(line, "b_prime")}<figcaption>'
+                         f"{html.escape(next(iter(styles)))}</figcaption></figure>")  # fmt: skip
+        if self._cards:
+            every = f": one of {self._step}" if self._step > 1 else ""
+            cards = "\n".join(self._card(*self._cards[number], one_style) for number in sorted(self._cards))
+            parts.append(f'<h2>Pictures{every}</h2>\n<div class="sheet">\n{cards}\n</div>')
+        return _PAGE.format(
+            title=html.escape(self._title),
+            counts=words,
+            how=html.escape(self._how),
+            body="\n".join(parts),
+            width=260 if one_style else 360,
+        )
+
+    def _card(self, job: Job, line: dict[str, Any], one_style: bool) -> str:
+        """A, what was made of it, and B' unless all jobs have the same."""
+        cells = [_linked(_image(line, "a"), job.inputs["a"])]
+        cells += [_linked(_image(line, made), self._of_output(name)) for made, name in job.outputs.items()]
+        if not one_style:
+            cells.append(_linked(_image(line, "b_prime"), job.inputs["b_prime"]))
+        names = " ".join(_linked(html.escape(name), self._of_output(name)) for name in job.outputs.values())
+        return (
+            f'<figure><div class="row">{"".join(f"<div>{cell}</div>" for cell in cells)}</div>'
+            f'<figcaption>{names} <span class="quiet">{line.get("seconds", 0):.1f} s</span></figcaption></figure>'
+        )
+
+    def _of_output(self, name: str) -> str:
+        return f"{self._root.rstrip('/')}/{name}" if stores.scheme(self._root) else name
+
+
+def _image(line: Mapping[str, Any], name: str) -> str:
+    content = line.get("thumbnails", {}).get(name)
+    return f'<img alt="{name}" src="data:image/webp;base64,{html.escape(str(content))}">' if content else ""
+
+
+def _linked(content: str, target: str) -> str:
+    """HTML with a link to a file, where a browser can follow it: a path, or an address of the web."""
+    scheme = stores.scheme(target)
+    if scheme in ("http", "https"):
+        return f'<a href="{html.escape(target)}">{content}</a>'
+    if scheme:
+        return content
+    path = Path(target)
+    return f'<a href="{path.as_uri() if path.is_absolute() else quote(target)}">{content}</a>'

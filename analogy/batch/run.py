@@ -1,0 +1,208 @@
+"""A whole batch: what to do, where the results go, who does it, and the loop over all jobs."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, wait
+from contextlib import closing
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from .. import __version__
+from ..backends.cpu import available_cores
+from ..errors import DeviceError, ImageError, OutputError, SettingsError, reason
+from ..method.progress import Progress
+from ..pictures.files import as_path
+from ..pictures.folders import folder_for, refuse_a_film
+from ..pictures.reading import picture_size
+from ..pictures.writing import is_picture_path
+from ..settings import Settings
+from . import jobs as tables
+from . import manifest as manifests
+from . import pools, report, stores
+from .loop import Loop, Tally
+from .work import EngineArguments, describe
+
+_log = logging.getLogger("analogy")
+
+_WORKER = 0.6e9
+"""Bytes that a worker takes at least, with a picture of the size that the network sees."""
+_BUDGET = 0.9
+"""Share of the memory that is free when a batch begins which its jobs may take together."""
+_WAITING = 0.5
+
+
+def run_batch(
+    sources: Sequence[str],
+    output: str,
+    settings: Settings,
+    engine: EngineArguments,
+    *,
+    style: str | None = None,
+    template: str = tables.TEMPLATE,
+    manifest: Path | None = None,
+    allowed: Sequence[str] = (),
+    workers: int | None = None,
+    scheduler: str | None = None,
+    retry_failed: bool = False,
+    progress: Callable[[Progress], None] = lambda progress: None,
+) -> tuple[Tally, Path]:
+    """Do the jobs of `sources` that are not done.
+
+    sources       pictures, folders of them, patterns; or one table (see `jobs`)
+    output        folder for the results, or an address
+    settings      of jobs that say nothing else
+    engine        the arguments of each worker's `Engine`; without a number of threads they share out the cores
+    style         B' of jobs that name none
+    template      of the names of results
+    manifest      its path, if `output` is an address; else it lies in the folder
+    allowed       schemes of addresses that a table may name
+    workers       processes on this machine; None for what its cores and its memory allow
+    scheduler     in place of processes: the address of a Dask scheduler, or "local"
+    retry_failed  whether jobs are done that failed before, also if nothing has changed since
+    progress      as for `Engine.transfer`
+
+    Returns how it went, and the path of the report, which lies beside the manifest.
+
+    Raises `SettingsError`, `ImageError`, `OutputError`, `ModelError` and `DeviceError`, before any work if possible. What
+    is done stays done: the same call goes on.
+    """
+    root, manifest = _places(output, manifest)
+    jobs = _jobs(sources, root, settings, style, template, allowed)
+    progress(Progress("reading", 0))
+    total = tables.check(jobs, root)
+    with folder_for(manifest.parent), manifests.Manifest(manifest) as done:
+        progress(Progress("starting", 0))
+        pool, engine = _pool(scheduler, workers, engine)
+        try:
+            described = _described(pool, engine, progress)
+            if described["kind"] == "cuda" and pool.local and workers is None:
+                pool.slots = lambda: 1  # it is kept busy by one; the others have not begun yet
+            for level, note in described["notes"]:
+                _log.log(level, note)
+            if pool.dashboard:
+                _log.info("Dask's dashboard: %s", pool.dashboard)
+            made_with = {key: described[key] for key in ("model", "model_sha256", "device")}
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            done.append({"analogy": __version__, "run": now, **made_with, "settings": asdict(settings)})
+            page = report.Report(
+                manifest.parent / report.NAME,
+                root,
+                total,
+                f"{output}: {total} jobs",
+                f"{described['model']}, {described['device']}",
+            )
+            budget = _BUDGET * psutil.virtual_memory().available if pool.local else math.inf
+            loop = Loop(pool, done, page, root, engine, described, budget, retry_failed)
+            with closing(iter(jobs)) as each:
+                tally = loop.run(each, total, progress)
+            page.write(ends=True)
+        except BaseException:
+            pool.close(True)
+            raise
+        pool.close(False)
+    return tally, manifest.parent / report.NAME
+
+
+def _places(output: str, manifest: Path | None) -> tuple[str, Path]:
+    """The folder for results, absolute or an address, and the path of the manifest."""
+    if stores.scheme(output) == "file":
+        output = stores.absolute(output, "")
+    if stores.scheme(output):
+        if manifest is None:
+            raise OutputError(f"{output}: an address; say with --manifest where on this machine to keep what is done")
+        stores.check(output)
+        return output.rstrip("/"), manifest.absolute()
+    if manifest is not None:
+        raise OutputError("--manifest is for results that go to an address; elsewhere it lies with them")
+    folder = as_path(output).absolute()
+    if is_picture_path(folder):
+        raise OutputError(f"{output}: a batch writes into a folder; how its pictures are called, --name says")
+    refuse_a_film(folder)
+    return stores.absolute(output, os.getcwd()), folder / manifests.NAME  # noqa: PTH109
+
+
+def _jobs(
+    sources: Sequence[str], root: str, settings: Settings, style: str | None, template: str, allowed: Sequence[str]
+) -> tables.Jobs:
+    here = os.getcwd()  # noqa: PTH109
+    paths = [stores.absolute(source, here) for source in sources]
+    for path in paths:
+        stores.check(path)
+    if style is not None:
+        style = stores.absolute(style, here)
+        stores.check(style)
+        if not stores.scheme(style):
+            picture_size(style, name="--style")
+    table = next((path for path in paths if Path(path).suffix.lower() in tables.TABLES), None)
+    if table is not None:
+        if len(paths) > 1:
+            raise SettingsError(
+                f"{table}: one table is a batch, with nothing beside it; there are {len(paths)} sources"
+            )
+        folder = stores.parent(table)
+        return tables.Jobs(tables.of_table(table), folder, settings, style, template, allowed)
+    if style is None:
+        raise SettingsError(
+            "in the looks of what? Name a picture with --style, or a table of jobs (.csv, .jsonl, .parquet)"
+        )
+    pictures: list[str] = []
+    for source, path in zip(sources, paths, strict=True):
+        if path == root:
+            raise OutputError(f"{source}: the results would lie among the pictures; name another folder with -o")
+        try:
+            found = stores.pictures(path)
+        except OSError as error:
+            raise ImageError(f"{source}: cannot be read ({reason(error)})") from error
+        if not found:
+            raise ImageError(f"{source}: there are no pictures")
+        pictures += found
+    return tables.Jobs(tables.of_pictures(pictures), here, settings, style, template, allowed=None)
+
+
+def _pool(scheduler: str | None, workers: int | None, engine: EngineArguments) -> tuple[pools.Pool, EngineArguments]:
+    """The workers, and the arguments of each one's engine: one without a number of threads gets its share of the cores."""
+    model, device, threads, most = engine
+    if os.path.isdir(model):  # noqa: PTH112 (a `Path` raises for a name that is too long)
+        model = os.path.abspath(model)  # noqa: PTH100
+    if scheduler not in (None, "local"):
+        if workers is not None:
+            raise SettingsError("--workers is for this machine; a cluster has as many as were started")
+        return pools.cluster(scheduler, 0), (model, device, threads or 1, most)
+    cores = available_cores()
+    if workers is None:
+        in_memory = int(_BUDGET * psutil.virtual_memory().available / _WORKER)
+        workers = max(1, min(cores // (threads or 1), in_memory))
+    threads = threads or max(1, cores // workers)
+    pool = pools.cluster("local", workers) if scheduler else pools.processes(workers)
+    return pool, (model, device, threads, most)
+
+
+def _described(pool: pools.Pool, engine: EngineArguments, progress: Callable[[Progress], None]) -> dict[str, Any]:
+    """What the first worker says about itself. Raises `DeviceError` if it cannot be asked, and what its engine raises."""
+    future = pool.executor.submit(describe, engine)
+    while not future.done():
+        wait([future], _WAITING)
+        progress(Progress("starting" if pool.slots() else "waiting for workers", 0))
+    try:
+        described: dict[str, Any] = future.result()
+    except (pool.died, CancelledError) as error:
+        raise DeviceError(
+            f"the first worker died while it began ({reason(error)}); `analogy info` may say why"
+        ) from error
+    except ImportError as error:
+        raise DeviceError(
+            f"the workers have no package analogy ({reason(error)}); install it where they run"
+        ) from error
+    if described["analogy"] != __version__:
+        raise DeviceError(
+            f"the workers have analogy {described['analogy']}, and this is {__version__}; install the same there"
+        )
+    return described

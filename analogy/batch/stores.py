@@ -1,0 +1,220 @@
+"""Files wherever they are: on this machine, or at an address ("s3://bucket/a.jpg") that fsspec (extra `remote`) reaches.
+
+Credentials are the store's own affair: the environment, its configuration files, the role of the machine.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import posixpath
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from glob import glob, has_magic
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import unquote
+
+from ..errors import AnalogyError, OutputError, SettingsError, reason
+from ..inputs import open_regular, read_regular
+from ..pictures.files import atomic
+from ..pictures.folders import make_folder
+from ..pictures.frames import PICTURES, by_number
+from ..pictures.reading import MOST_BYTES
+
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
+_WHOLE_OBJECTS = frozenset(("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "r2", "memory"))
+"""Schemes of stores in which an object appears when all of it has arrived. Elsewhere a file is renamed to its name."""
+_MARKS = ("ETag", "etag", "md5Hash", "content_md5", "Content-MD5", "generation", "LastModified", "last_modified",
+          "Last-Modified", "mtime", "updated")  # fmt: skip
+"""What stores call that which changes with a file."""
+
+
+def scheme(path: str) -> str:
+    """The scheme of an address, in small letters; "" for a path of this machine (a drive of Windows has one letter)."""
+    found = _SCHEME.match(path)
+    return found[1].lower() if found else ""
+
+
+def absolute(path: str, folder: str) -> str:
+    """A path or an address, seen from `folder` (which may be one too). `file://` becomes a path of this machine.
+
+    Raises `SettingsError` for a chain of file systems ("zip://a::https://..."), of which the first scheme says too little.
+    """
+    if scheme(path) == "file":
+        path = unquote(path[7:])
+    if scheme(path):
+        if "::" in path:
+            raise SettingsError(f"{path}: a chain of file systems; give the address of a plain file")
+        return path
+    if scheme(folder):
+        if not path.startswith("/"):
+            return f"{folder.rstrip('/')}/{path}"
+        raise SettingsError(f"{path}: a path of this machine in a table at {folder}; give the address")
+    return os.path.abspath(os.path.join(folder, path))  # noqa: PTH100, PTH118 (".." without following links)
+
+
+def parent(path: str) -> str:
+    """The folder of a path or an address."""
+    return posixpath.dirname(path) if scheme(path) else os.path.dirname(path)  # noqa: PTH120
+
+
+def stem(path: str) -> str:
+    """The name of a file without folder and suffix; of an address also without what follows a question mark."""
+    name = posixpath.basename(path.partition("?")[0]) if scheme(path) else Path(path).name
+    return Path(unquote(name) if scheme(path) else name).stem
+
+
+def read(path: str) -> bytes:
+    """The content of a file, of at most `MOST_BYTES`. Raises OSError, whatever the store raises."""
+    if not scheme(path):
+        return read_regular(path, MOST_BYTES)
+    with _as_os_errors(), _open(path) as file:
+        content: bytes = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise OSError(errno.EFBIG, f"it has more than {MOST_BYTES} bytes")
+    return content
+
+
+def open_file(path: str) -> IO[bytes]:
+    """A file, open for reading from its beginning. Raises OSError, whatever the store raises."""
+    if not scheme(path):
+        return open_regular(path)
+    with _as_os_errors():
+        return _open(path)
+
+
+def stamp(path: str) -> str:
+    """What changes when a file does, found without reading it; "" if its store does not tell. Raises OSError."""
+    if not scheme(path):
+        status = os.stat(path)  # noqa: PTH116
+        return f"{status.st_size} {status.st_mtime_ns}"
+    info = _info(path)
+    marks = [str(info[mark]) for mark in _MARKS if info.get(mark)]
+    return " ".join([str(info.get("size")), *marks]) if marks else ""
+
+
+def size(path: str) -> int | None:
+    """Bytes of a file; None if there is none, or the store does not tell."""
+    try:
+        return os.stat(path).st_size if not scheme(path) else _info(path).get("size")  # noqa: PTH116
+    except FileNotFoundError:
+        return None
+
+
+def write(path: str, content: bytes) -> None:
+    """Write a file, and the folders to it. It appears whole or not at all, where the store can do that.
+
+    Raises `OutputError`.
+    """
+    if not scheme(path):
+        make_folder(Path(path).parent)
+        with atomic(path) as file:
+            file.write(content)
+        return
+    try:
+        with _as_os_errors():
+            store, inner = _store(path)
+            if scheme(path) in _WHOLE_OBJECTS:
+                store.pipe_file(inner, content)
+                return
+            folder = inner.rpartition("/")[0]
+            store.makedirs(folder, exist_ok=True)
+            temporary = f"{folder}/.analogy-{uuid.uuid4().hex}.tmp"
+            try:
+                store.pipe_file(temporary, content)
+                store.mv(temporary, inner)
+            except BaseException:
+                if store.exists(temporary):
+                    store.rm_file(temporary)
+                raise
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({reason(error)})") from error
+
+
+def names(root: str) -> Iterator[str]:
+    """The files in a folder at an address and in its folders, as paths in it. Raises OSError, whatever the store raises."""
+    with _as_os_errors():
+        store, inner = _store(root)
+        try:
+            found = store.find(inner)
+        except FileNotFoundError:
+            return
+        yield from (name[len(inner.rstrip("/")) + 1 :] for name in found)
+
+
+def pictures(path: str) -> list[str]:
+    """The pictures that a path of a picture, of a folder or a pattern means; numbers in their names sort by value.
+
+    Raises OSError, whatever the store raises.
+    """
+    if not scheme(path):
+        if os.path.isdir(path):  # noqa: PTH112 (a `Path` raises for a name that is too long)
+            found = [entry.path for entry in os.scandir(path) if entry.is_file()]
+        elif has_magic(path) and not os.path.lexists(path):
+            return sorted((name for name in glob(path) if Path(name).is_file()), key=_by_number)  # noqa: PTH207
+        else:
+            return [path]
+    else:
+        with _as_os_errors():
+            store, inner = _store(path)
+            if has_magic(path.partition("?")[0] if scheme(path) in ("http", "https") else path):
+                return sorted((store.unstrip_protocol(name) for name in store.glob(inner)), key=_by_number)
+            if not path.endswith("/"):
+                return [path]
+            listed = store.ls(inner, detail=True)
+            found = [store.unstrip_protocol(entry["name"]) for entry in listed if entry["type"] == "file"]
+    named = [name for name in found if Path(name).suffix.lower() in PICTURES and not Path(name).name.startswith(".")]
+    return sorted(named, key=_by_number)
+
+
+def check(path: str) -> None:
+    """Raise `SettingsError` if nothing here reaches addresses of this scheme."""
+    if scheme(path):
+        _store(path)
+
+
+def _by_number(path: str) -> Any:
+    return by_number(Path(path))
+
+
+def _store(path: str) -> tuple[Any, str]:
+    """The file system of an address, and the path in it."""
+    try:
+        from fsspec.core import url_to_fs
+
+        store, inner = url_to_fs(path)
+    except ImportError as error:
+        raise SettingsError(
+            f'{path}: {scheme(path)}:// needs the extra "remote", pip install "deep-image-analogy[remote]", or a package of '
+            f"that store for fsspec ({reason(error)})"
+        ) from error
+    except ValueError as error:
+        raise SettingsError(f"{path}: {reason(error)}; fsspec knows no such address") from error
+    return store, inner
+
+
+def _open(path: str) -> IO[bytes]:
+    store, inner = _store(path)
+    file: IO[bytes] = store.open(inner, "rb")
+    return file
+
+
+def _info(path: str) -> dict[str, Any]:
+    with _as_os_errors():
+        store, inner = _store(path)
+        info: dict[str, Any] = store.info(inner)
+        return info
+
+
+@contextmanager
+def _as_os_errors() -> Iterator[None]:
+    """Stores raise errors of many kinds."""
+    try:
+        yield
+    except (OSError, AnalogyError):
+        raise
+    except Exception as error:
+        raise OSError(errno.EIO, reason(error)) from error

@@ -1,0 +1,252 @@
+"""What a worker does with a job: read, transfer, write. An engine stays in each worker process, from one job to the next."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import hashlib
+import io
+import json
+import logging
+import posixpath
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import PurePosixPath
+from typing import Any, TypeAlias
+
+import numpy as np
+from PIL import Image
+
+from .. import __version__
+from ..engine import Engine
+from ..errors import AnalogyError, MemoryLimitError, OutputError, reason
+from ..pictures.colour import to_8_bits
+from ..pictures.images import fitted_size, resize
+from ..pictures.reading import as_image_errors
+from ..pictures.writing import check_size, write_stream
+from ..settings import Settings
+from . import stores
+from .jobs import Job
+
+EngineArguments: TypeAlias = tuple[Any, ...]
+"""Those of `Engine`: model, device, threads, max_input_pixels."""
+Notes: TypeAlias = list[tuple[int, str]]
+"""What the library logs: level and message."""
+_LABELS = {"a": "A", "b_prime": "B'", "b": "B", "mask_a": "mask_a", "mask_b": "mask_b"}
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS)
+"""Errors that the next job would meet as well."""
+_THUMBNAIL_PIXELS = 160 * 160
+
+
+@dataclass(frozen=True)
+class Task:
+    """A job on its way to a worker.
+
+    root       the folder for results: absolute, or an address
+    engine     of the worker
+    known      the last line of the manifest about the job, if there is one
+    again      whether it is done even if it failed before and nothing has changed since
+    thumbnails whether the report shows it
+    """
+
+    job: Job
+    root: str
+    engine: EngineArguments
+    model_sha256: str
+    known: dict[str, Any] | None
+    again: bool
+    thumbnails: bool
+
+
+def describe(engine: EngineArguments) -> dict[str, Any]:
+    """What a worker works with. Makes its engine ready. Raises what `Engine` does."""
+    notes: Notes = []
+    with _heard(notes):
+        made = _engine(engine)
+    made.backend.prepare()
+    card = made.network.card
+    return {
+        "analogy": __version__,
+        "model": card.name,
+        "model_sha256": card.fingerprint,
+        "widths": card.widths,
+        "device": made.backend.describe(),
+        "kind": made.backend.name,
+        "notes": notes,
+    }
+
+
+def do(task: Task) -> dict[str, Any]:
+    """Do a job, unless it is done, or failed, and nothing has changed since. Returns its line for the manifest, and beside it
+
+    kept        whether it was left as it was
+    notes       what the library said: (level, message)
+    memory      of a failed job: whether it is the memory that did not suffice, at this time
+    full        of a failed job: whether it is the disk
+    thumbnails  name -> a WebP picture in base64, if they were asked for
+
+    Raises nothing that a job can cause.
+    """
+    job, started = task.job, time.perf_counter()
+    line: dict[str, Any] = {"job": job.name, **job.inputs, "settings": _changed(job.settings)}
+    more: dict[str, Any] = {"kept": False}
+    notes: Notes = []
+    try:
+        line["seen"] = now = seen(task)
+        known = task.known
+        if known and now and known.get("seen") == now and _stands(task, known):
+            return {"line": known, "kept": True, "notes": []}
+        content = {name: _read(name, path) for name, path in job.inputs.items()}
+        line["from"] = _made_from(task, content)
+        if known and known.get("from") == line["from"] and _stands(task, known):
+            return {"line": known | {"seen": now}, "kept": True, "notes": []}
+        line["state"], line["files"] = "done", _transfer(task, content, more, notes)
+    except AnalogyError as error:
+        line |= {"state": "failed", "error": str(error)}
+        more["memory"] = isinstance(error, MemoryLimitError)
+        more["full"] = isinstance(error, OutputError) and getattr(error.__cause__, "errno", None) in _FULL
+    except Exception as error:  # a mistake of ours must not end the others
+        line |= {"state": "failed", "error": f"unexpected {type(error).__name__}: {reason(error)}"}
+        line["traceback"] = traceback.format_exc()
+    line["seconds"] = round(time.perf_counter() - started, 3)
+    return {"line": line, "notes": notes, **more}
+
+
+def _stands(task: Task, known: Mapping[str, Any]) -> bool:
+    """Whether the last line about a job still holds."""
+    if known.get("state") == "failed":
+        return not task.again
+    files = known.get("files", {})
+    return set(files) == set(task.job.outputs.values()) and all(
+        stores.size(posixpath.join(task.root, name)) == file["bytes"] for name, file in files.items()
+    )
+
+
+def _transfer(task: Task, content: Mapping[str, bytes], more: dict[str, Any], notes: Notes) -> dict[str, Any]:
+    """Make and write the pictures of a job. Returns name -> bytes and checksum of each file; puts thumbnails into `more`, and
+    what the library says into `notes`.
+    """
+    job = task.job
+    targets = {picture: posixpath.join(task.root, name) for picture, name in job.outputs.items()}
+    sources: dict[str, Any] = {name: _Named(content[name], path) for name, path in job.inputs.items()}
+    engine = _engine(task.engine)
+    with _heard(notes):
+        result = engine.transfer(sources.pop("a"), sources.pop("b_prime"), job.settings, **sources)
+    made = {"a_prime": (result.a_prime, result.a), "b": (result.b, result.b_prime)}
+    encoded = {}
+    for picture, target in targets.items():
+        pixels, own = made[picture]
+        suffix = PurePosixPath(target).suffix
+        check_size(pixels.shape[:2], suffix, target)
+        file = _Named(b"", target)
+        write_stream(file, pixels, suffix, like=own)
+        encoded[picture] = file.getvalue()
+    for picture, target in targets.items():
+        stores.write(target, encoded[picture])
+    if task.thumbnails:
+        shown = {"a": result.a.rgb, "b_prime": result.b_prime.rgb} | {name: made[name][0] for name in targets}
+        more["thumbnails"] = {name: _thumbnail(pixels) for name, pixels in shown.items()}
+    return {
+        job.outputs[picture]: {"bytes": len(file), "sha256": hashlib.sha256(file).hexdigest()}
+        for picture, file in encoded.items()
+    }
+
+
+def seen(task: Task) -> str:
+    """A checksum of the job, and of its inputs as their stores show them; "" if one does not tell."""
+    stamps = []
+    for path in task.job.inputs.values():
+        try:
+            stamps.append(stores.stamp(path))
+        except FileNotFoundError:
+            stamps.append("missing")
+        except OSError:
+            return ""
+    if "" in stamps:
+        return ""
+    return _checksum([task.job.inputs, stamps, *_how(task)])
+
+
+def _made_from(task: Task, content: Mapping[str, bytes]) -> str:
+    return _checksum([{name: hashlib.sha256(each).hexdigest() for name, each in content.items()}, *_how(task)])
+
+
+def _how(task: Task) -> list[Any]:
+    return [asdict(task.job.settings), task.job.outputs, task.model_sha256]
+
+
+def _checksum(values: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _read(name: str, path: str) -> bytes:
+    with as_image_errors(f"{_LABELS[name]} ({path})"):
+        if stores.scheme(path) and (stamp := stores.stamp(path)):
+            return _fetched(path, stamp)
+        return stores.read(path)
+
+
+@lru_cache(maxsize=8)
+def _fetched(path: str, stamp: str) -> bytes:
+    """The content of an address: the painting of all jobs is fetched once."""
+    return stores.read(path)
+
+
+def _changed(settings: Settings) -> dict[str, Any]:
+    """The settings that are not the defaults."""
+    defaults = asdict(Settings())
+    return {name: value for name, value in asdict(settings).items() if value != defaults[name]}
+
+
+def _thumbnail(pixels: Any) -> str:
+    small = resize(to_8_bits(np.asarray(pixels)), *fitted_size(pixels.shape[:2], _THUMBNAIL_PIXELS, 1.0))
+    file = io.BytesIO()
+    Image.fromarray(small).save(file, "WEBP", quality=70)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+class _Named(io.BytesIO):
+    """Content in memory, which messages call by the name of its file."""
+
+    def __init__(self, content: bytes, name: str):
+        super().__init__(content)
+        self.name = name
+
+
+_engines = threading.Lock()
+
+
+def _engine(arguments: EngineArguments) -> Engine:
+    with _engines:  # the threads of a worker share one
+        return _make_engine(arguments)
+
+
+@lru_cache(maxsize=1)
+def _make_engine(arguments: EngineArguments) -> Engine:
+    return Engine(*arguments)
+
+
+@contextmanager
+def _heard(notes: Notes) -> Iterator[None]:
+    """Add what the library logs in this thread while the block runs."""
+    own = threading.get_ident()
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            note = record.levelno, record.getMessage()
+            if record.thread == own and note not in notes:
+                notes.append(note)
+
+    logger, handler = logging.getLogger("analogy"), Collect()
+    logger.addHandler(handler)
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)

@@ -1,0 +1,237 @@
+"""`analogy batch`: what it makes, keeps, refuses and says; with processes, and what becomes of them."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from analogy import Engine
+from analogy.apps.cli import cli
+
+COMMAND = [sys.executable, "-m", "analogy"]
+FAST = ["--preset", "fast", "--search-iterations", "1", "--device", "cpu"]
+needs_posix = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments], prog_name="analogy")
+
+
+def picture(path: Path, seed: int, size: tuple[int, int] = (48, 48)) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 256, (6, 6, 3)).astype(np.uint8)
+    Image.fromarray(small).resize(size[::-1], Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[Path]:
+    return [picture(tmp_path / "photos" / f"{name}.png", seed) for seed, name in enumerate("abc")]
+
+
+@pytest.fixture
+def style(tmp_path: Path) -> Path:
+    return picture(tmp_path / "style.jpg", 100)
+
+
+def lines(out: Path, state: str) -> list[dict]:
+    found = map(json.loads, (out / "batch.jsonl").read_text().splitlines())
+    return [line for line in found if line.get("state") == state]
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.png"))}
+
+
+def table(path: Path, *rows: dict) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def test_a_folder_takes_one_style_and_the_same_command_again_does_nothing(photos, style, tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    done = run("batch", tmp_path / "photos", "--style", style, "-o", out, "--workers", 2, *FAST)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert sorted(content(out)) == ["a.png", "b.png", "c.png"]
+    engine = Engine(device="cpu", threads=1)
+    for photo in photos:
+        engine.transfer(photo, style, "fast", search_iterations=1, direction="ab").save(tmp_path / "alone.png")
+        assert (out / photo.name).read_bytes() == (tmp_path / "alone.png").read_bytes()
+    before = {path.name: path.stat().st_mtime_ns for path in out.iterdir() if path.suffix == ".png"}
+    again = run("batch", tmp_path / "photos", "--style", style, "-o", out, "--workers", 2, *FAST)
+    assert again.exit_code == 0
+    assert "3 kept" in again.stdout
+    assert "done" not in again.stdout
+    assert before == {path.name: path.stat().st_mtime_ns for path in out.iterdir() if path.suffix == ".png"}
+
+
+def test_what_is_missing_or_changed_is_done_again_and_nothing_else(photos, style, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ["batch", *photos, "--style", style, "-o", out, "--workers", 1, *FAST]
+    assert run(*command).exit_code == 0
+    (out / "a.png").unlink()
+    picture(photos[1], 50)  # another photo of this name
+    os.utime(photos[2])  # the same photo
+    assert "2 done" in run(*command).stdout
+    assert [line["job"] for line in lines(out, "begun")] == ["a.png", "b.png", "c.png"]
+    assert [line["job"] for line in lines(out, "done")][3:] == ["a.png", "b.png", "c.png"]  # c: only its time is noted
+    assert "3 kept" in run(*command).stdout
+    assert "3 done" in run(*command, "--seed", 7).stdout
+
+
+def test_a_table_names_pictures_results_and_settings_that_go_before_the_commands(photos, style, tmp_path: Path) -> None:
+    rows = table(
+        tmp_path / "jobs.csv",
+        {"a": "photos/a.png", "b_prime": "style.jpg", "name": "first", "seed": "3", "photo": "yes"},
+        {"a": "photos/b.png", "b_prime": "photos/c.png", "name": "", "preset": "paper", "inversion_steps": "2"},
+    )
+    out = tmp_path / "out"
+    done = run("batch", rows, "-o", out, "--name", "sub/{name}-{number}.jpg", "--weight", 2, "--seed", 9,
+               "--device", "cpu", "--workers", 1)  # fmt: skip
+    assert (done.exit_code, done.stderr) == (0, "")
+    made = {line["job"]: line for line in lines(out, "done")}
+    assert sorted(made) == ["sub/b-2.jpg", "sub/first-1.jpg"]
+    assert made["sub/first-1.jpg"]["settings"] == {"weight": 2, "seed": 3, "photo": True, "direction": "ab"}
+    assert made["sub/b-2.jpg"]["settings"] == {
+        "weight": 2, "inversion": "deconvolution", "inversion_steps": 2, "search_iterations": 10, "seed": 9, "direction": "ab",
+    }  # fmt: skip
+    file = made["sub/first-1.jpg"]["files"]["sub/first-1.jpg"]
+    written = (out / "sub/first-1.jpg").read_bytes()
+    assert file == {"bytes": len(written), "sha256": hashlib.sha256(written).hexdigest()}
+
+
+def test_both_pictures_masks_and_a_known_b_are_as_in_a_transfer(photos, style, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.png"
+    Image.fromarray(np.repeat(np.array([[0], [255]], np.uint8), 24, axis=0).repeat(48, axis=1)).save(labels)
+    rows = tmp_path / "jobs.jsonl"
+    jobs = [
+        {"a": str(photos[0]), "name": "masked", "mask_a": "labels.png", "mask_b": "labels.png", "direction": "both"},
+        {"a": str(photos[1]), "name": "known", "b": str(photos[2]), "ratio": None},
+    ]
+    rows.write_text("\n".join(map(json.dumps, jobs)) + "\n")
+    out = tmp_path / "out"
+    done = run("batch", rows, "--style", style, "-o", out, "--name", "{name}-{picture}.png", "--workers", 1, *FAST)
+    assert (done.exit_code, done.stderr) == (0, "")
+    engine = Engine(device="cpu", threads=1)
+    masked = engine.transfer(photos[0], style, "fast", search_iterations=1, mask_a=labels, mask_b=labels)
+    known = engine.transfer(photos[1], style, "fast", search_iterations=1, b=photos[2])
+    expected = {"masked-a_prime.png": masked.a_prime, "masked-b.png": masked.b, "known-a_prime.png": known.a_prime}
+    assert sorted(content(out)) == sorted(expected)
+    for name, pixels in expected.items():
+        with Image.open(out / name) as image:
+            np.testing.assert_array_equal(np.asarray(image), pixels)
+
+
+def test_a_failed_job_is_one_line_the_rest_go_on_and_it_is_tried_again_when_told_or_mended(
+    photos, style, tmp_path: Path
+) -> None:
+    photos[1].write_bytes(b"no picture")
+    out = tmp_path / "out"
+    command = ["batch", *photos, tmp_path / "photos" / "none.png", "--style", style, "-o", out, "--workers", 2, *FAST]
+    done = run(*command)
+    assert done.exit_code == 3
+    assert sorted(content(out)) == ["a.png", "c.png"]
+    assert done.stderr.count("\n") == 2
+    assert f"analogy: b.png: A ({photos[1]}): not a picture that can be read" in done.stderr
+    assert "analogy: none.png: A (" in done.stderr
+    assert "2 failed" in done.stdout
+    again = run(*command)
+    assert again.exit_code == 3
+    assert "in an earlier run" in again.stderr
+    assert len(lines(out, "failed")) == 2
+    assert run(*command, "--retry-failed").exit_code == 3
+    assert len(lines(out, "failed")) == 4
+    picture(photos[1], 1)
+    picture(tmp_path / "photos" / "none.png", 2)
+    mended = run(*command)
+    assert (mended.exit_code, mended.stderr) == (0, "")
+    assert sorted(content(out)) == ["a.png", "b.png", "c.png", "none.png"]
+
+
+def test_a_file_that_no_batch_made_is_never_written_over(photos, style, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "b.png").write_bytes(b"somebody's")
+    command = ["batch", *photos, "--style", style, "-o", out, "--workers", 1, *FAST]
+    for _ in range(2):
+        done = run(*command, "--retry-failed")
+        assert done.exit_code == 3
+        assert "b.png is there already, and no batch made it" in done.stderr
+        assert (out / "b.png").read_bytes() == b"somebody's"
+    (out / "b.png").unlink()
+    assert run(*command).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "words"),
+    [
+        ([{"a": "a.png", "rato": "1"}], [], "line 2: unknown column 'rato'"),
+        ([{"a": "a.png"}, {"a": "b.png", "ratio": "7"}], [], "line 3: ratio is 7"),
+        ([{"a": "a.png"}, {"a": "sub/a.png"}], [], "the jobs 1 and 2 would both write a.png"),
+        ([{"a": "a.png"}, {"a": "b.png", "name": "A"}], [], "the jobs 1 and 2 would both write A.png"),
+        ([{"a": "a.png", "name": "../x"}], [], "no part of it may be empty or begin with a dot"),
+        ([{"a": "a.png", "name": "/etc/x"}], [], "no path inside the folder"),
+        ([{"a": "a.png", "direction": "both"}], [], "put {picture} into --name"),
+        ([{"a": "a.png", "mask_a": "m.png"}], [], "names one mask"),
+        ([{"a": "a.png", "preset": "nice"}], [], "unknown preset 'nice'"),
+        ([{"a": "https://example.com/a.png"}], [], "to let jobs fetch that, say --allow-remote https"),
+        ([{"a": "zip://a.png::https://example.com/a.zip"}], ["--allow-remote", "zip"], "a chain of file systems"),
+        ([{"b_prime": "a.png"}], [], "names its columns"),
+        ([{"a": "a.png"}], ["--name", "{a"], "--name '{a'"),
+        ([{"a": "a.png"}], ["--name", "{picture}.png"], "all jobs would write one file"),
+        ([{"a": "a.png"}], ["--name", "{name}.gif"], "its suffix is one of"),
+        ([], [], "names its columns"),
+    ],
+)  # fmt: skip
+def test_a_table_is_refused_in_one_line_before_the_first_job(
+    style, tmp_path: Path, rows: list[dict], options: list[str], words: str
+) -> None:
+    out = tmp_path / "out"
+    done = run("batch", table(tmp_path / "jobs.csv", *rows), "--style", style, "-o", out, *options, *FAST)
+    assert done.exit_code == 2
+    assert words in done.stderr
+    assert (done.stderr.count("\n"), done.stdout) == (1, "")
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("sources", "options", "words"),
+    [
+        (["photos"], [], "Name a picture with --style"),
+        (["photos", "jobs.csv"], ["--style", "style.jpg"], "one table is a batch"),
+        (["jobs.csv", "photos"], [], "one table is a batch"),
+        (["empty"], ["--style", "style.jpg"], "there are no pictures"),
+        (["photos/*.tif"], ["--style", "style.jpg"], "there are no pictures"),
+        (["photos"], ["--style", "none.jpg"], "there is no such file"),
+        (["none.csv"], [], "there is no such table"),
+        (["photos"], ["--style", "style.jpg", "-o", "photos"], "would lie among the pictures"),
+        (["photos"], ["--style", "style.jpg", "-o", "x.png"], "a batch writes into a folder"),
+        (["photos"], ["--style", "style.jpg", "-o", "s3://bucket/out"], "say with --manifest"),
+        (["photos"], ["--style", "style.jpg", "--model", "none"], "none"),
+        (["photos"], ["--style", "style.jpg", "--scheduler", "tcp://127.0.0.1:1"], "no Dask scheduler answers"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_a_batch_is_refused_in_one_line(
+    photos, style, tmp_path: Path, monkeypatch, sources: list[str], options: list[str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    table(tmp_path / "jobs.csv", {"a": "photos/a.png"})
+    done = run("batch", *sources, "-o", "out", *options, *FAST)
+    assert done.exit_code == 2
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
