@@ -4,8 +4,10 @@ Each combination of model, size and number of threads runs in a process of its o
 imports, loads and takes memory from the system. Every row is the median over the runs. `of limit` says how near a stage
 comes to what the machine does in the same run: for networks a large float32 product (operations per second), for the other
 stages a copy of memory (bytes per second, counting only what must be read and written once). Seconds of two runs of this
-program do not compare, as machines differ from minute to minute; `--compare` therefore compares shares of the limit. On a
-GPU stages overlap, and only the whole counts.
+program do not compare, as machines differ from minute to minute; `--compare` therefore compares shares of the limit.
+
+With `--device cuda` the limits are the GPU's, a transfer goes before that does not count, and each stage is waited for, though
+stages overlap otherwise: `whole` is what a transfer takes without that. `roofline.py` says what it should take.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ from analogy.settings import PRESETS, Settings
 EXAMPLES = Path(__file__).parents[1] / "analogy" / "examples"
 NETWORKS = ("features", *(f"step {level}" for level in (5, 4, 3, 2)))
 """Stages whose limit is a product; that of the others is a copy."""
+SIDE, COPIED = {"cpu": 1536, "cuda": 8192}, 1 << 26
+"""Of the square matrices of the product, and numbers that are copied."""
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
@@ -48,8 +52,10 @@ def run_once(a: str, b_prime: str, out: str, model: str, device: str, threads: i
 
     def timed(name: Callable[..., str], work: Callable[..., float], function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **keywords: Any) -> Any:
+            wait_for(backend)
             began = time.perf_counter()
             result = function(*arguments, **keywords)
+            wait_for(backend)
             stage = stages[name(*arguments)]
             stage[0] += time.perf_counter() - began
             stage[1] += work(arguments, result)
@@ -60,6 +66,7 @@ def run_once(a: str, b_prime: str, out: str, model: str, device: str, threads: i
     began = time.perf_counter()
     from analogy.engine import Engine
 
+    whole: list[float] = []
     engine = Engine(model, device, threads)
     stages["imports"][0] = time.perf_counter() - began
     began = time.perf_counter()
@@ -73,6 +80,11 @@ def run_once(a: str, b_prime: str, out: str, model: str, device: str, threads: i
     stages["sessions"][0] = time.perf_counter() - began
 
     backend, network = engine.backend, engine.network
+    if device != "cpu":
+        for _ in range(2):
+            began = time.perf_counter()
+            engine.transfer(a, b_prime, chosen)
+            whole.append(time.perf_counter() - began)
 
     def moved(arguments: Any, result: Any) -> float:
         arrays = [*arguments, *(result if isinstance(result, tuple) else (result,))]
@@ -95,13 +107,21 @@ def run_once(a: str, b_prime: str, out: str, model: str, device: str, threads: i
 
     began = time.perf_counter()
     result = engine.transfer(a, b_prime, chosen)
-    whole = time.perf_counter() - began
+    waited = time.perf_counter() - began
     began = time.perf_counter()
     result.save(out)
     stages["saving"][0] = time.perf_counter() - began
     inside = ("features", "step", "search", "join", "vote", "resample", "pixel_vectors")
-    stages["other"][0] = whole - sum(seconds for name, (seconds, _) in stages.items() if name.split()[0] in inside)
-    return {"stages": stages, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_UNIT}
+    stages["other"][0] = waited - sum(seconds for name, (seconds, _) in stages.items() if name.split()[0] in inside)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_UNIT
+    found = {"stages": stages, "peak": peak, "device": backend.describe()}
+    return found | {"whole": whole[-1]} if whole else found
+
+
+def wait_for(backend: Any) -> None:
+    """Until a GPU has done what it was told so far."""
+    if backend.name != "cpu":
+        backend.to_host(backend.asarray(np.zeros(1, np.float32)))
 
 
 def _layers(widths: tuple[int, ...], level: int) -> list[tuple[int, float]]:
@@ -127,23 +147,29 @@ def _step(widths: tuple[int, ...], level: int, finer: tuple[int, int]) -> float:
 # What the machine can do
 
 
-def limits() -> dict[str, float]:
+def limits(device: str) -> dict[str, float]:
     """Operations per second of a large float32 product, and bytes per second of a copy, both read and written."""
-    rng = np.random.default_rng(0)
-    x = rng.random((1536, 1536), np.float32)
-    source, target = np.ones(1 << 26, np.float32), np.empty(1 << 26, np.float32)
+    from analogy.backends import get_backend
+
+    backend = get_backend(device)
+    side = SIDE[backend.name]
+    x = backend.asarray(np.random.default_rng(0).random((side, side), np.float32))
+    source = backend.asarray(np.ones(COPIED, np.float32))
+    target = backend.xp.empty_like(source)
 
     def fastest(work: Callable[[], object]) -> float:
         seconds = []
         for _ in range(4):
+            wait_for(backend)
             began = time.perf_counter()
             work()
+            wait_for(backend)
             seconds.append(time.perf_counter() - began)
         return min(seconds)
 
     return {
-        "operations": 2 * len(x) ** 3 / fastest(lambda: x @ x),
-        "bytes": 2 * source.nbytes / fastest(lambda: np.copyto(target, source)),
+        "operations": 2 * side**3 / fastest(lambda: x @ x),
+        "bytes": 2 * source.nbytes / fastest(lambda: backend.xp.copyto(target, source)),
     }
 
 
@@ -166,7 +192,8 @@ def measure(arguments: list[Any], runs: int) -> dict[str, Any]:
         name: [statistics.median(run["stages"][name][0] for run in found[1:]), found[1]["stages"][name][1]]
         for name in names
     }
-    return {"stages": stages, "peak": statistics.median(run["peak"] for run in found[1:])}
+    rest = {name: statistics.median(run[name] for run in found[1:]) for name in ("peak", "whole") if name in found[1]}
+    return {"stages": stages, "device": found[1]["device"], **rest}
 
 
 def rate(name: str, seconds: float, work: float, limit: dict[str, float]) -> float:
@@ -177,6 +204,10 @@ def rate(name: str, seconds: float, work: float, limit: dict[str, float]) -> flo
 def show(title: str, found: dict[str, Any], limit: dict[str, float], before: dict[str, Any] | None) -> None:
     total = sum(seconds for seconds, _ in found["stages"].values())
     click.echo(f"\n{title}: {total:.2f} s, {found['peak'] / 1e6:.0f} MB")
+    if "whole" in found:
+        click.echo(
+            f"  {found['device']}: a whole transfer takes {1000 * found['whole']:.1f} ms; each stage waited for:"
+        )
     for name, (seconds, work) in found["stages"].items():
         share = rate(name, seconds, work, limit)
         line = f"  {name:18} {seconds:7.3f} s {seconds / total:5.0%}"
@@ -237,9 +268,10 @@ def pair(folder: Path, size: int) -> list[str]:
 def main(sizes: list[int], models: list[str], threads: list[int], preset: Any, device: str, runs: int,
          output: Path | None, compare: Path | None, peer: str | None, one: str | None) -> None:  # fmt: skip
     if one:
-        click.echo(json.dumps(limits() if one == "limits" else run_once(*json.loads(one))))
+        task = json.loads(one)
+        click.echo(json.dumps(limits(task) if isinstance(task, str) else run_once(*task)))
         return
-    limit = in_own_process("limits")  # what it takes of memory must not count as a child's
+    limit = in_own_process(json.dumps(device))  # what it takes of memory must not count as a child's
     click.echo(f"a large product: {limit['operations'] / 1e9:.0f} G/s; a copy: {limit['bytes'] / 1e9:.1f} GB/s")
     settings = {**PRESETS[preset], "max_pixels": max(350_000, max(sizes) ** 2)}
     earlier = json.loads(compare.read_text()) if compare else {"runs": {}}
@@ -249,8 +281,9 @@ def main(sizes: list[int], models: list[str], threads: list[int], preset: Any, d
             for size in sizes:
                 a, b_prime = pair(Path(folder), size)
                 out = str(Path(folder) / "out")
-                for count in threads:
-                    title = f"{Path(model).name}, {size} x {size}, {count} thread{'s' if count > 1 else ''}, {preset}"
+                for count in threads if device == "cpu" else [None]:
+                    where = f"{count} thread{'s' if count > 1 else ''}" if count else device
+                    title = f"{Path(model).name}, {size} x {size}, {where}, {preset}"
                     found = measure([a, b_prime, out, model, device, count, settings], runs)
                     before = earlier["runs"].get(title)
                     show(title, found, limit, before and before | {"limits": earlier["limits"]})

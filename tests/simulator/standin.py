@@ -86,7 +86,7 @@ def __getattr__(name: str):
 
 
 _FUNCTIONS = frozenset((
-    "abs", "arange", "ascontiguousarray", "clip", "concatenate", "empty_like", "exp", "floor", "full", "isfinite", "maximum",
-    "mean", "minimum", "multiply", "ones", "rint", "sqrt", "square", "stack", "subtract", "sum",
+    "abs", "arange", "ascontiguousarray", "clip", "concatenate", "copyto", "empty_like", "exp", "floor", "full", "isfinite",
+    "maximum", "mean", "minimum", "multiply", "ones", "rint", "sqrt", "square", "stack", "subtract", "sum",
     "transpose", "vdot", "where", "zeros_like",
 ))  # fmt: skip

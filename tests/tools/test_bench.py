@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
+
+from analogy.engine import Engine
+from analogy.method.features import Features
+from analogy.networks.models import DEFAULT
+from analogy.settings import PRESETS
 
 TOOL = Path(__file__).parents[2] / "tools" / "bench.py"
 
@@ -30,3 +36,30 @@ def test_the_benchmark_shows_each_stage_and_compares_with_an_earlier_file(tmp_pa
     again = bench("--compare", str(file), "--peer", f"{sys.executable} -c pass {{a}} {{b}} {{out}}")
     assert again.count("(before ") == first.count("of limit")
     assert "--preset fast" in again and "x 1.00 of" in again
+
+
+def test_on_a_gpu_each_stage_is_waited_for_and_a_whole_transfer_is_measured_apart(simulated, tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location("bench", TOOL)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    waits = []
+
+    def engine(model, device, threads):
+        made = Engine(model, "cpu", 2)
+        made.backend, made.network = simulated, Features(made.network.folder, simulated)
+        return made
+
+    monkeypatch.setattr("analogy.engine.Engine", engine)
+    monkeypatch.setattr("analogy.backends.get_backend", lambda device: simulated)
+    monkeypatch.setattr(tool, "wait_for", waits.append)
+    monkeypatch.setattr(tool, "SIDE", {"cpu": 8})
+    monkeypatch.setattr(tool, "COPIED", 8)
+    monkeypatch.setenv("BENCH_BEGAN", "0")
+    a, b_prime = tool.pair(tmp_path, 20)
+    found = tool.run_once(a, b_prime, str(tmp_path / "out"), DEFAULT, "cuda", None, PRESETS["fast"])
+    stages = found["stages"].keys()
+    assert {"features", "join", "vote", "other"} | {f"search {side} x {side}" for side in (2, 3, 5, 10, 20)} <= stages
+    assert found["whole"] > 0
+    assert found["device"].startswith("simulator")
+    assert len(waits) > 2 * len(stages) and set(waits) == {simulated}
+    assert tool.limits("cuda").keys() == {"operations", "bytes"}
