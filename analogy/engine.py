@@ -17,6 +17,7 @@ from .method import admission, costs, guidance, photo
 from .method.features import Features, as_floats, level_size
 from .method.matching import Correspondences, match
 from .method.painting import as_pixels, paint, vote_level
+from .method.pins import PinsLike, place_pins, read_pins
 from .method.progress import Progress, StageReporter, split
 from .networks.models import DEFAULT, locate
 from .pictures.colour import keep_colours
@@ -32,6 +33,7 @@ class TransferOptions(SettingOptions, total=False):
 
     mask_a: PictureLike | None
     mask_b: PictureLike | None
+    pins: PinsLike | None
     levels: bool
     progress: Callable[[Progress], None] | None
 
@@ -112,6 +114,7 @@ class Engine:
         b: PictureLike | None = None,
         mask_a: PictureLike | None = None,
         mask_b: PictureLike | None = None,
+        pins: PinsLike | None = None,
         levels: bool = False,
         progress: Callable[[Progress], None] | None = None,
         **changes: Any,
@@ -125,10 +128,13 @@ class Engine:
         b               B, if it is known: the picture of which B' is the painted version, pixel by pixel. Then A' alone is
                         made, as with direction "ab" (Hertzmann et al. 2001, "Image Analogies")
         mask_a, mask_b  label pictures of the sizes of A and B' (see `method.guidance`); both or none
+        pins            places of A that have to go to places of B', and back: an array (N, 4) of xa, ya, xb, yb in pixels, or
+                        the path of a CSV file with this header. What is around them goes along as far as it agrees (see
+                        `method.holding`)
         levels          also paint the field of each level, and tell `progress` of each picture
         progress        is called as each stage begins and while it runs; an exception that it raises ends the run
 
-        Raises `ImageError` for a picture or mask that cannot be used, `SettingsError` for a setting, and
+        Raises `ImageError` for a picture or mask that cannot be used, `SettingsError` for a setting or a pin, and
         `MemoryLimitError`, before any work, if the memory cannot suffice.
         """
         if os.getpid() != self._process:
@@ -140,6 +146,7 @@ class Engine:
             if settings.direction == "ba":
                 raise SettingsError("direction is 'ba', but B is given and there is none to make; use 'ab'")
             settings = replace(settings, direction="ab")
+        pin_rows = read_pins(pins)
         report = StageReporter(progress)
 
         report.begin("reading")
@@ -155,6 +162,7 @@ class Engine:
             raise admission.differs(picture_b.size, "B", size_b, "B'")
         labels = guidance.read_labels(mask_a, mask_b, size_a, size_b)
         working_a, working_b = working_size(size_a, settings), working_size(size_b, settings)
+        placed = place_pins(pin_rows, size_a, size_b, working_a, labels)
 
         widths, working, full = self.network.card.widths, (working_a, working_b), (size_a, size_b)
         report.plan(costs.estimate(widths, self.network.search_widths, working, full, settings, levels, b is not None))
@@ -175,21 +183,25 @@ class Engine:
             report,
             labels,
             None if picture_b is None else resize(picture_b.rgb, *working_b),
+            placed,
             paint_level if levels else None,
         )
 
         report.begin("pictures")
         labels_full = labels.at(self.backend, size_a, size_b) if labels else None
         labels_full_ba = labels_full and labels_full[::-1]
+        fixed, fixed_ba = (placed.at(size_a, size_b, inverse=way) if placed else None for way in (False, True))
         a_prime: Array | None = None
         painted_b: Array | None = None
         if 1 in found.nnf_ab:
             tick = report.part("ab")
-            a_prime = self._paint(found.nnf_ab[1], working_b, picture_a, picture_b_prime, labels_full, settings, tick)
+            a_prime = self._paint(
+                found.nnf_ab[1], working_b, picture_a, picture_b_prime, labels_full, fixed, settings, tick
+            )
         if 1 in found.nnf_ba:
             tick = report.part("ba")
             painted_b = self._paint(
-                found.nnf_ba[1], working_a, picture_b_prime, picture_a, labels_full_ba, settings, tick
+                found.nnf_ba[1], working_a, picture_b_prime, picture_a, labels_full_ba, fixed_ba, settings, tick
             )
         report.end()
 
@@ -213,6 +225,7 @@ class Engine:
             model_sha256=self.network.card.fingerprint,
             device=self.backend.describe(),
             known_b=picture_b,
+            pins=pin_rows,
             levels=level_pictures,
             seconds=report.seconds,
         )
@@ -257,6 +270,7 @@ class Engine:
         content: Picture,
         source: Picture,
         labels: tuple[Array, Array] | None,
+        pins: np.ndarray | None,
         settings: Settings,
         tick: Tick,
     ) -> np.ndarray:
@@ -266,7 +280,7 @@ class Engine:
         pixels = as_floats(backend, source.pixels(source.rgb16 is not None))
         enlarged = working_source != source.size or field.shape[:2] != content.size
         of_paint, of_pixels, of_photo, of_colours = split(tick, *costs.painting(settings, enlarged))
-        floats = paint(backend, field, working_source, content.size, pixels, labels, of_paint)
+        floats = paint(backend, field, working_source, content.size, pixels, labels, of_paint, pins)
         painted = as_pixels(backend, floats, sixteen_bit)
         of_pixels(1)
         if settings.photo:

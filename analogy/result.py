@@ -19,6 +19,7 @@ from .errors import OutputError, SettingsError, enough_memory, reason
 from .inputs import read_regular
 from .method.flow import consistency
 from .method.flow_files import write_flo, write_npz, write_text
+from .method.pins import read_pins
 from .method.progress import Progress, StageReporter
 from .pictures.colour import to_8_bits
 from .pictures.files import as_path, atomic
@@ -60,6 +61,7 @@ class Result(Generic[AB, BA]):
     error_ab, error_ba    (h, w) float32, the distance of the matched patches: -2 is perfect
     settings, model, model_sha256, device    what the result was made with
     known_b               B, where it was given, as it was read; else None
+    pins                  (N, 4) float64: xa, ya, xb, yb of each pin, or None
     levels                level -> the picture that its field votes, (H, W, 3) uint8; empty unless asked for
     seconds               stage -> the time it took
 
@@ -83,6 +85,7 @@ class Result(Generic[AB, BA]):
     model_sha256: str
     device: str
     known_b: Picture | None = None
+    pins: np.ndarray | None = None
     levels: dict[int, np.ndarray] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -239,6 +242,7 @@ class Result(Generic[AB, BA]):
             "a": self.a.name,
             "b_prime": self.b_prime.name,
             "b": self.known_b and self.known_b.name,
+            "pins": [] if self.pins is None else self.pins.tolist(),
             "size_a": list(self.a.rgb.shape[:2]),
             "size_b_prime": list(self.b_prime.rgb.shape[:2]),
             "seconds": self.seconds,
@@ -255,14 +259,17 @@ def to_host(array: Any) -> np.ndarray:
     return array if isinstance(array, np.ndarray) else array.get()
 
 
-def read_record(path: str | os.PathLike[str]) -> tuple[Settings, str, str]:
-    """Read a `settings.json`: the settings, the model's name and its checksum. Raises `SettingsError`."""
+def read_record(path: str | os.PathLike[str]) -> tuple[Settings, str, str, np.ndarray | None]:
+    """Read a `settings.json`: the settings, the model's name and its checksum, the pins. Raises `SettingsError`."""
     try:
         fields = json.loads(read_regular(path, _MOST_BYTES))
         model, checksum = fields["model"], fields["model_sha256"]
         if not isinstance(model, str) or not isinstance(checksum, str):
             raise TypeError("the name or the checksum of its model is no text")
-        return Settings.from_dict(fields["settings"]), model, checksum
+        pins = fields.get("pins", [])
+        if not isinstance(pins, list):  # nor a path, which a caller might give
+            raise TypeError("the pins are no list")
+        return Settings.from_dict(fields["settings"]), model, checksum, read_pins(pins)
     except FileNotFoundError as error:
         raise SettingsError(f"{path}: there is no such file") from error
     except SettingsError as error:

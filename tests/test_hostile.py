@@ -68,7 +68,7 @@ def check_field(path: Path, content: bytes) -> None:
 def check_record(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with refusals(SettingsError):
-        found, model, checksum = read_record(path)
+        found, model, checksum, _ = read_record(path)
         assert isinstance(found, Settings) and isinstance(model, str) and isinstance(checksum, str)
 
 

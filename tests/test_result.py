@@ -193,7 +193,7 @@ def written(path: Path, content: str | bytes) -> Path:
 
 def test_a_record_is_read_from_a_plain_file(tmp_path: Path) -> None:
     path = written(tmp_path / "settings.json", json.dumps(RECORD))
-    assert read_record(path) == (Settings(seed=5), "vgg19-compact", "ab")
+    assert read_record(path) == (Settings(seed=5), "vgg19-compact", "ab", None)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,9 @@ def test_a_record_is_read_from_a_plain_file(tmp_path: Path) -> None:
         json.dumps(RECORD | {"settings": []}), json.dumps(RECORD | {"settings": "abc"}),
         json.dumps(RECORD | {"settings": {"seed": 10**400}}), json.dumps(RECORD | {"settings": {"ratio": 10**400}}),
         json.dumps(RECORD | {"settings": {"\n\x1b": 1}}), json.dumps(RECORD | {"model": {}}),
-        json.dumps(RECORD | {"model_sha256": None}), '{"settings": {"ratio": 1e999}, "model": "m", "model_sha256": "x"}',
+        json.dumps(RECORD | {"model_sha256": None}), json.dumps(RECORD | {"pins": "/etc/passwd"}),
+        json.dumps(RECORD | {"pins": [[1, 2, 3]]}), json.dumps(RECORD | {"pins": {}}),
+        '{"settings": {"ratio": 1e999}, "model": "m", "model_sha256": "x"}',
         " " * (1 << 20) + json.dumps(RECORD),
     ],
 )  # fmt: skip

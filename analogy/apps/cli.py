@@ -109,21 +109,23 @@ analogy transfer - painting.jpg -o - < photo.jpg > picture.png"""
 )
 @picture_path("--mask-a", group=REGIONS, help="Label picture of A: one colour, one region.")
 @picture_path("--mask-b", group=REGIONS, help="Label picture of B'; regions match only their own colour.")
+@option("--pins", type=click.Path(path_type=Path), group=REGIONS,
+        help="CSV file xa,ya,xb,yb, in pixels: places of A that have to go to places of B'.")  # fmt: skip
 @engine_options
 @message_options
 def transfer(a: str, b_prime: str, output: str, preset: str | None, record: Path | None, b: str | None,
-             mask_a: str | None, mask_b: str | None, flow: bool, levels: bool, model: str | None, device: str,
+             mask_a: str | None, mask_b: str | None, pins: Any, flow: bool, levels: bool, model: str | None, device: str,
              threads: int | None, max_input_pixels: int | None, quiet: bool, verbose: bool,
              **options: Any) -> None:  # fmt: skip
     """Turn pictures A and B_PRIME into an analogy; one of the pictures can be "-", standard input.
 
     Writes a_prime.png (A in the looks of B'), b.png (B' in the looks of A), montage.png and settings.json.
     """
-    base, sha256 = Settings(), None
+    base, sha256, recorded_pins = Settings(), None, None
     if record:
         from ..result import read_record
 
-        base, recorded, sha256 = read_record(record)
+        base, recorded, sha256, recorded_pins = read_record(record)
         if not model and (Path(recorded).name != recorded or recorded.startswith("~")):
             raise ModelError(f"{record} names the model {shown(recorded)}, a path: if you trust it, say --model")
         model = model or recorded
@@ -134,8 +136,9 @@ def transfer(a: str, b_prime: str, output: str, preset: str | None, record: Path
         )
     settings = settings_of(base, preset, options)
     display, engine = Display(quiet, verbose), (model, device, threads, max_input_pixels)
+    pins = recorded_pins if pins is None else pins
     beside = {"b": b, "mask_a": mask_a, "mask_b": mask_b}
-    run_transfer(a, b_prime, output, settings, engine, display, flow=flow, levels=levels, beside=beside)
+    run_transfer(a, b_prime, output, settings, engine, display, flow=flow, levels=levels, pins=pins, beside=beside)
 
 
 cli.add_command(clip)

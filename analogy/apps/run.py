@@ -31,6 +31,7 @@ def run_transfer(
     *,
     flow: bool = False,
     levels: bool = False,
+    pins: Any = None,
     beside: Mapping[str, str | None] | None = None,
 ) -> None:
     """Transfer, save, and say where the results are. `beside`: what else is read, by the keyword of `Engine.transfer`."""
@@ -63,6 +64,7 @@ def run_transfer(
             sources.pop("B'"),
             settings,
             levels=levels,
+            pins=pins,
             progress=display.part(0, _SAVING_FROM),
             **sources,
         )

@@ -17,7 +17,9 @@ from ..settings import ALPHA, KAPPA, PATCH_SIZE, SEARCH_RADIUS, TAU, Settings
 from . import nnf
 from .features import LEVELS, Features, as_floats, level_size, nchw, nhwc
 from .guidance import Labels, constrain_to_labels
+from .holding import REACH
 from .inversion import minimise
+from .pins import Pins
 from .progress import StageReporter, ignore
 
 
@@ -43,13 +45,15 @@ def match(
     report: StageReporter,
     labels: Labels | None = None,
     b: np.ndarray | None = None,
+    pins: Pins | None = None,
     found_level: Callable[[int, Correspondences], None] | None = None,
 ) -> Correspondences:
     """The nearest-neighbour fields between two pictures (H, W, 3) uint8 RGB, in the size in which the network sees them.
 
     Both directions are searched down to level 2, since the features of A' and of B need both; at level 1 only the
     directions that `settings.direction` asks for. Given `b`, which lies pixel by pixel on B', the features of B are its
-    own at every level, and only the field from A is searched. `found_level` is told of each level whose fields are found.
+    own at every level, and only the field from A is searched. `labels` and `pins` constrain what may match.
+    `found_level` is told of each level whose fields are found.
     """
     backend = network.backend
     size_a, size_b = a.shape[:2], b_prime.shape[:2]
@@ -77,14 +81,16 @@ def match(
         joined_b = backend.join(seen_b, seen_b_prime)
         level_labels = labels.at(backend, joined_a.shape[:2], joined_b.shape[:2]) if labels else None
         if level > 1 or settings.direction != "ba":
+            fixed = pins.at(size_a, size_b, level) if pins else None
             nnf_ab, found.error_ab[level] = _search(
-                backend, level, joined_a, joined_b, nnf_ab, level_labels, settings, report.part("search ab")
+                backend, level, joined_a, joined_b, nnf_ab, level_labels, fixed, settings, report.part("search ab")
             )
             found.nnf_ab[level] = nnf_ab
         if not known_b and (level > 1 or settings.direction != "ab"):
             labels_ba = level_labels and level_labels[::-1]
+            fixed = pins.at(size_a, size_b, level, inverse=True) if pins else None
             nnf_ba, found.error_ba[level] = _search(
-                backend, level, joined_b, joined_a, nnf_ba, labels_ba, settings, report.part("search ba")
+                backend, level, joined_b, joined_a, nnf_ba, labels_ba, fixed, settings, report.part("search ba")
             )
             found.nnf_ba[level] = nnf_ba
         if found_level:
@@ -119,6 +125,7 @@ def _search(
     b: Array,
     start: Array,
     labels: tuple[Array, Array] | None,
+    pins: np.ndarray | None,
     settings: Settings,
     tick: Tick,
 ) -> tuple[Array, Array]:
@@ -135,6 +142,8 @@ def _search(
         iterations=settings.search_iterations,
         seed=(settings.seed * 8 + level) % 2**32,
         labels=labels,
+        pins=pins,
+        reach=REACH * 2 ** (5 - level),
         tick=tick,
     )
 

@@ -14,6 +14,7 @@ import numpy as np
 from ..backends import MOST_PATCH, ONE, Array, Backend, Size, Tick
 from ..errors import ImageError
 from ..settings import FIRST_JUMPS, LATER_JUMPS
+from .holding import hold
 from .progress import split
 
 
@@ -59,6 +60,8 @@ def search(
     most: float | None = None,
     first_jumps: Sequence[int] = FIRST_JUMPS,
     labels: tuple[Array, Array] | None = None,
+    pins: np.ndarray | None = None,
+    reach: int = 0,
     tick: Tick | None = None,
 ) -> tuple[Array, Array]:
     """Improve a field by PatchMatch (Barnes et al. 2009): in each iteration propagation with jumps, then random search.
@@ -71,6 +74,7 @@ def search(
     most           upper bound of the product of any two positions; None for that of joined features
     first_jumps    of the propagation in the first iteration
     labels         as in `Backend.propagate`
+    pins, reach    matches that are fixed, and how far around them others go along (see `holding.hold`)
     tick           is told the share of the search that is done, at least after each pass
 
     Returns the field, and the distance of the matched patches, (HA, WA) float32: minus the mean of the products over the
@@ -92,6 +96,8 @@ def search(
     nnf, distance = start, backend.distance(a, b, start, patch, heard)
     if labels:  # a forbidden match is worse than any other
         distance = backend.xp.where(forbidden(start, labels), np.float32(np.inf), distance)
+    if pins is not None:
+        nnf, distance, held = hold(backend, a, b, start, distance, patch, pins, reach, labels)
     heard(1)
     offered: dict[int, Array] = {}
     for iteration, of_iteration in enumerate(jumps):
@@ -106,7 +112,7 @@ def search(
                 a, b, nnf, distance, patch, search_radius, seed, iteration, most, labels, heard
             )
             heard(1)
-    return nnf, distance
+    return nnf, distance if pins is None else held.restore(backend, nnf, distance)
 
 
 def _check(a: Array, b: Array, start: Array, patch: int) -> None:

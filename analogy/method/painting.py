@@ -6,6 +6,7 @@ it is refined on the pixels, so that the blocks of the enlarged field do not sho
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from ..backends import Array, Backend, Size, Tick
 from ..settings import PIXEL_PATCH_SIZE
 from . import nnf
+from .holding import draw_along
 from .progress import split
 
 PIXEL_REFINEMENT: dict[str, Any] = {
@@ -34,18 +36,25 @@ def paint(
     source: Array,
     labels: tuple[Array, Array] | None = None,
     tick: Tick | None = None,
+    pins: np.ndarray | None = None,
 ) -> Array:
     """The picture (*size, 3) float32 that `field` votes from the pixels of `source` (HB, WB, 3) float32 0..1.
 
     `field` lies between the pictures as the network saw them: its own shape, and `working_b`. `size` and the shape of
     `source` are the full sizes (rows, columns). `labels` (see `Backend.propagate`), at full size, constrain the
-    refinement. `tick` is told after each band of rows.
+    refinement; `pins` (see `holding.hold`), at full size, are held. `tick` is told after each band of rows.
     """
     enlarged = size != field.shape[:2] or source.shape[:2] != working_b
     of_field, of_refinement, of_vote = split(tick, 0.4, 9.0 * enlarged, 0.8)
     full = nnf.enlarge(backend, field, working_b, size, source.shape[:2], of_field)
     if enlarged:
-        full = refine_on_pixels(backend, full, source, labels, of_refinement)
+        if pins is not None:  # the enlarged field holds them but for what is lost between its positions
+            blocks = [
+                math.ceil(max(of[0] / seen[0], of[1] / seen[1]))
+                for of, seen in ((size, field.shape), (source.shape, working_b))
+            ]
+            full = draw_along(backend, full, source.shape[:2], pins, *blocks)
+        full = refine_on_pixels(backend, full, source, labels, of_refinement, pins)
     return backend.vote(full, source, PIXEL_PATCH_SIZE, of_vote)
 
 
@@ -65,7 +74,12 @@ def as_pixels(backend: Backend, picture: Array, sixteen_bit: bool = False) -> np
 
 
 def refine_on_pixels(
-    backend: Backend, field: Array, source: Array, labels: tuple[Array, Array] | None, tick: Tick | None = None
+    backend: Backend,
+    field: Array,
+    source: Array,
+    labels: tuple[Array, Array] | None,
+    tick: Tick | None = None,
+    pins: np.ndarray | None = None,
 ) -> Array:
     """A full-size field after one PatchMatch round on pixels: the picture that it votes, matched with `source` itself.
 
@@ -75,5 +89,5 @@ def refine_on_pixels(
     of_vote, of_search = split(tick, 0.8, 5.0)
     query = backend.pixel_vectors(backend.vote(field, source, PIXEL_PATCH_SIZE, of_vote), key=False)
     key = backend.pixel_vectors(source, key=True)
-    refined, _ = nnf.search(backend, query, key, field, labels=labels, tick=of_search, **PIXEL_REFINEMENT)
+    refined, _ = nnf.search(backend, query, key, field, labels=labels, pins=pins, tick=of_search, **PIXEL_REFINEMENT)
     return refined

@@ -24,6 +24,7 @@ from analogy import result
 from analogy.apps import gpu
 from analogy.apps.cli import cli
 from analogy.backends.selftest import Check
+from analogy.method import flow, flow_files
 from analogy.networks.models import DEFAULT, locate
 from analogy.settings import PRESET_HELP
 
@@ -94,6 +95,25 @@ def test_the_settings_file_of_a_result_repeats_it_exactly(pair, tmp_path: Path) 
     assert one["settings"] == other["settings"]
     assert one["settings"]["seed"] == 5
     assert one["model_sha256"] == other["model_sha256"]
+
+
+def test_pins_are_held_and_repeated_by_the_settings_file(pair, tmp_path: Path) -> None:
+    first, again, other = (tmp_path / name for name in ("first", "again", "other"))
+    pins, fewer = tmp_path / "pins.csv", tmp_path / "fewer.csv"
+    pins.write_text("xa,ya,xb,yb\n10,20,30,40\n50,5,3,3\n")
+    fewer.write_text("xa,ya,xb,yb\n10,20,30,40\n")
+    assert run("transfer", *pair, "-o", first, "--pins", pins, "--flow", *FAST).exit_code == 0
+    assert run("transfer", *pair, "-o", again, "--settings", first / "settings.json").exit_code == 0
+    assert run("transfer", *pair, "-o", other, "--settings", first / "settings.json", "--pins", fewer).exit_code == 0
+    fields = [flow.to_nnf(flow_files.read(first / f"flow_{name}.npz")) for name in ("ab", "ba")]
+    assert fields[0][20, 10].tolist() == [40, 30]
+    assert fields[1][3, 3].tolist() == [5, 50]
+    one, same, less = (json.loads((folder / "settings.json").read_text())["pins"] for folder in (first, again, other))
+    assert one == same == [[10, 20, 30, 40], [50, 5, 3, 3]]
+    assert less == [[10, 20, 30, 40]]
+    for name in ("a_prime.png", "b.png"):
+        assert np.array_equal(pixels(first / name), pixels(again / name))
+    assert not np.array_equal(pixels(first / "a_prime.png"), pixels(other / "a_prime.png"))
 
 
 def test_a_settings_file_with_another_model_s_checksum_is_refused(pair, tmp_path: Path) -> None:
@@ -365,7 +385,7 @@ def test_help_lists_options_in_groups_explains_presets_and_gives_examples() -> N
 def test_the_examples_of_the_help_are_commands_that_exist(tmp_path: Path, monkeypatch) -> None:
     parsed = []
     monkeypatch.setattr(cli_module, "run_transfer", lambda *arguments, **options: parsed.append((arguments, options)))
-    monkeypatch.setattr(result, "read_record", lambda path: (analogy.Settings(), DEFAULT, None))
+    monkeypatch.setattr(result, "read_record", lambda path: (analogy.Settings(), DEFAULT, None, None))
     for line in cli_module._TRANSFER_EXAMPLES.splitlines():
         words = line.split(" < ")[0].split()
         assert words[0] == "analogy"

@@ -1,0 +1,249 @@
+"""Pins: that they hold, what follows them, what stays as it was, and which are refused or warned of."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import oracle
+import pytest
+
+from analogy.backends.cpu import CpuBackend
+from analogy.engine import Engine, working_size
+from analogy.errors import SettingsError
+from analogy.method import nnf
+from analogy.method.features import LEVELS, Features
+from analogy.method.guidance import read_labels
+from analogy.method.holding import _offers
+from analogy.method.matching import match
+from analogy.method.pins import MOST_PINS, place_pins, read_pins
+from analogy.method.progress import StageReporter
+from analogy.networks.models import DEFAULT, locate
+from analogy.result import Result
+from analogy.settings import Settings
+
+SIZE_A, SIZE_B = (128, 256), (144, 288)
+LEFT, RIGHT, MOVED = (40, 24), (40, 216), (56, 120)
+"""Top left corners in B': two copies of what A has at `LEFT`, and another thing, which A has at (40, 136)."""
+
+
+def blocks(size: tuple[int, int], seed: int) -> np.ndarray:
+    coarse = np.random.default_rng(seed).integers(0, 256, (size[0] // 8 + 1, size[1] // 8 + 1, 3))
+    return np.kron(coarse, np.ones((8, 8, 1)))[: size[0], : size[1]]
+
+
+@pytest.fixture(scope="module")
+def pictures() -> tuple[np.ndarray, np.ndarray]:
+    """A has a thing, and B' has it twice; both have another thing once."""
+    made = []
+    twin, other = blocks((48, 48), 1), blocks((48, 48), 2)
+    for size, twins, once in ((SIZE_A, [LEFT], (40, 136)), (SIZE_B, [LEFT, RIGHT], MOVED)):
+        picture = np.full((*size, 3), 110.0)
+        for y, x in twins:
+            picture[y : y + 48, x : x + 48] = twin
+        picture[once[0] : once[0] + 48, once[1] : once[1] + 48] = other
+        noise = np.random.default_rng(len(twins)).normal(0, 6, picture.shape)
+        made.append(np.clip(picture + noise, 0, 255).astype(np.uint8))
+    return made[0], made[1]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(device="cpu", threads=2)
+
+
+def pin_to(corner: tuple[int, int], at: tuple[int, int] = (20, 28)) -> tuple[int, int, int, int]:
+    """(xa, ya, xb, yb) from the thing in A to the one in B' at `corner`."""
+    return LEFT[1] + at[1], LEFT[0] + at[0], corner[1] + at[1], corner[0] + at[0]
+
+
+def error(result: Result, at: tuple[int, int], there: tuple[int, int], margin: int = 0) -> np.ndarray:
+    """(h, w): by how much the field from A misses, where a thing of 48 x 48 at `at` lies at `there` in B'."""
+    part = result.nnf_ab[at[0] : at[0] + 48, at[1] : at[1] + 48]
+    true = np.stack(np.mgrid[there[0] : there[0] + 48, there[1] : there[1] + 48], axis=-1)
+    return np.hypot(*np.moveaxis(part - true, -1, 0).astype(float))[margin : 48 - margin, margin : 48 - margin]
+
+
+@pytest.mark.parametrize("corner", [LEFT, RIGHT])
+@pytest.mark.parametrize("at", [(20, 28), (5, 40)])
+def test_of_two_equal_candidates_the_pin_decides_and_elsewhere_the_error_does_not_rise(
+    pictures, engine: Engine, corner, at
+) -> None:
+    free, pinned = (engine.transfer(*pictures, pins=pins) for pins in (None, [pin_to(corner, at)]))
+    assert (error(pinned, LEFT, corner) <= 1.5).mean() > 0.98
+    assert error(pinned, (40, 136), MOVED).mean() <= error(free, (40, 136), MOVED).mean()
+    xa, ya, xb, yb = pin_to(corner, at)
+    assert pinned.nnf_ab[ya, xa].tolist() == [yb, xb]
+    assert pinned.nnf_ba[yb, xb].tolist() == [ya, xa]
+    assert np.array_equal(
+        pinned.a_prime[ya - 2 : ya + 3, xa - 2 : xa + 3], pictures[1][yb - 2 : yb + 3, xb - 2 : xb + 3]
+    )
+
+
+def test_a_pin_against_all_likeness_holds_at_every_level_in_both_directions(pictures) -> None:
+    """Ground pinned to the middle of a thing, and far from each other."""
+    pins = place_pins(read_pins([(5, 120, 140, 80), (250.9, 3.5, 250, 60)]), SIZE_A, SIZE_B, SIZE_A, None)
+    network = Features(locate(DEFAULT), CpuBackend(2))
+    found = match(network, *pictures, Settings(inversion="vote"), StageReporter(None), pins=pins)
+    for level in LEVELS:
+        for xa, ya, xb, yb in [(5, 120, 140, 80), (250, 3, 250, 60)]:
+            in_a, in_b = (ya >> level - 1, xa >> level - 1), (yb >> level - 1, xb >> level - 1)
+            assert tuple(found.nnf_ab[level][in_a]) == in_b
+            assert tuple(found.nnf_ba[level][in_b]) == in_a
+            assert -2 <= found.error_ab[level][in_a] < 0.01
+
+
+HALF_A, HALF_B = np.zeros((*SIZE_A, 3), np.uint8), np.zeros((*SIZE_B, 3), np.uint8)
+HALF_A[:, :128], HALF_B[:, :114] = 255, 255
+HALF_B[:, 200:] = 255
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"ratio": 0.5}, {"max_pixels": 12_000}, {"photo": True}, {"direction": "ab"}, {"mask_a": HALF_A, "mask_b": HALF_B},
+     {"direction": "ba", "ratio": 0.7}],
+    ids=lambda options: next(iter(options)),
+)  # fmt: skip
+def test_pins_hold_with_every_other_way_to_steer(pictures, engine: Engine, options: dict[str, Any]) -> None:
+    result = engine.transfer(*pictures, pins=[pin_to(RIGHT)], inversion="vote", **options)
+    xa, ya, xb, yb = pin_to(RIGHT)
+    if result.a_prime is not None:
+        got, expected = result.a_prime[ya - 8 : ya + 9, xa - 8 : xa + 9], pictures[1][yb - 8 : yb + 9, xb - 8 : xb + 9]
+        if "photo" not in options:  # which mixes them with the pixels of A
+            assert np.array_equal(got[8, 8], expected[8, 8])
+        assert np.abs(got.astype(float) - expected).mean() < 8
+        pins = place_pins(read_pins([pin_to(RIGHT)]), SIZE_A, SIZE_B, SIZE_A, None)
+        (row, column, *there), *_ = pins.at(*(working_size(size, result.settings) for size in (SIZE_A, SIZE_B)))
+        assert result.nnf_ab[row, column].tolist() == there
+    if result.b is not None:
+        assert np.array_equal(result.b[yb, xb], pictures[0][ya, xa]) or "photo" in options
+    if "mask_a" in options:
+        matched = HALF_B[result.nnf_ab[..., 0], result.nnf_ab[..., 1]]
+        assert np.array_equal(matched, HALF_A)
+
+
+def test_with_b_known_a_pin_holds_against_what_b_says(pictures, engine: Engine) -> None:
+    result = engine.transfer(*pictures, b=pictures[1], pins=[pin_to(RIGHT)])
+    assert (error(result, LEFT, RIGHT) <= 1.5).mean() > 0.98
+
+
+def test_a_search_with_pins_is_the_search_by_a_distance_with_the_bonus_in_it(simulated) -> None:
+    """Against the oracle, whose distance is made to have it; so the devices agree to the bit."""
+    rng = np.random.default_rng(3)
+    features = [rng.standard_normal((h, w, 6)).astype(np.float32) for h, w in ((14, 19), (17, 12))]
+    a, b = (oracle.join(each, each) for each in features)
+    pins = np.array([(3, 4, 10, 6), (9, 15, 2, 2), (9, 12, 16, 11)])
+    positions, matches, bonus = _offers(pins, a.shape[:2], b.shape[:2], 6)
+    less = np.full((*a.shape[:2], *b.shape[:2]), 0, np.float32)
+    less[(*positions.T, *matches.T)] = np.where(bonus < 0, np.float32(1000), bonus)
+    plain, rows = oracle.distance, np.ogrid[: a.shape[0], : a.shape[1]]
+
+    def distance(a, b, field, patch):
+        taken = less[rows[0], rows[1], field[..., 0], field[..., 1]]
+        return np.where(taken >= 1000, np.float32(-1000), plain(a, b, field, patch) - taken)
+
+    start = np.zeros((*a.shape[:2], 2), np.int32)
+    start[..., 0] = 8
+    field = start.copy()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(oracle, "distance", distance)
+        offered = start.copy()
+        offered[tuple(positions.T)] = matches
+        better = distance(a, b, offered, 3) <= distance(a, b, field, 3)
+        field[better] = offered[better]
+        noted = distance(a, b, field, 3)
+        for iteration, jumps in enumerate([(8, 4, 2, 1), (2, 1), (2, 1)]):
+            for jump in jumps:
+                field, noted = oracle.propagate(a, b, field, noted, 3, jump, 2.0)
+            if iteration < 2:
+                field, noted = oracle.random_search(a, b, field, noted, 3, 5, 7, iteration, 2.0)
+    for backend in (CpuBackend(2), simulated):
+        found, true = nnf.search(
+            backend,
+            *map(backend.asarray, (a, b, start)),
+            patch=3,
+            search_radius=5,
+            iterations=2,
+            seed=7,
+            pins=pins,
+            reach=6,
+        )
+        assert np.array_equal(backend.to_host(found), field), backend.name
+        assert np.array_equal(backend.to_host(true), plain(a, b, field, 3)), backend.name
+    assert (start == [8, 0]).all()
+
+
+@pytest.mark.parametrize(
+    ("pins", "words"),
+    [
+        ([(1, 2, 3)], "the shape is (1, 3); it must be (N, 4)"),
+        ([(1, 2, 3, float("nan"))], "pin 1 is [1.0, 2.0, 3.0, nan]; it takes finite numbers"),
+        ([(1, 2, 3, "x")], "pins is [(1, 2, 3, 'x')]; it takes N rows of four numbers"),
+        (np.zeros((MOST_PINS + 1, 4)), "there are 1001 pins; it takes 1000 at most"),
+        ([(0, 0, 0, 0), (30, 2, 3, 4)], "pin 2 is at x 30, y 2, outside of A, which is 30 x 20 pixels"),
+        ([(3, 2, 3, -0.5)], "pin 1 is at x 3, y -0.5, outside of B', which is 40 x 30 pixels"),
+        ([(9, 9, 9, 9), (4, 5, 6, 7), (4, 5.9, 20, 7)], "pins 2 and 3 contradict each other: they take the same pixel of A "
+         "(x 4, y 5) to two of B' (x 6, y 7 and x 20, y 7); remove one"),
+        ([(4, 5, 6, 7), (14, 5, 6, 7)], "they take the same pixel of B' (x 6, y 7) to two of A (x 4, y 5 and x 14, y 5)"),
+        ([(4, 5, 30, 7)], "pin 1 joins the region #ff0000 of A with #0000ff of B', which the masks keep apart"),
+    ],
+)  # fmt: skip
+def test_pins_that_cannot_hold_are_refused_in_one_line_that_names_them(pins, words: str) -> None:
+    masks = []
+    for size in ((20, 30), (30, 40)):
+        masks.append(np.zeros((*size, 3), np.uint8))
+        masks[-1][..., 0], masks[-1][:, 22:] = 255, (0, 0, 255)
+    labels = read_labels(*masks, (20, 30), (30, 40)) if "masks" in words else None
+    with pytest.raises(SettingsError) as caught:
+        place_pins(read_pins(pins), (20, 30), (30, 40), (20, 30), labels)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "its first line is nothing; it must be xa,ya,xb,yb"),
+        (b"1,2,3,4\n", "its first line is '1,2,3,4'; it must be xa,ya,xb,yb"),
+        (b"xa,ya,xb,yb\n1,2,3\n", "pin 1 is '1,2,3'; it takes four numbers, xa,ya,xb,yb"),
+        (b"xa,ya,xb,yb\n1,2,3,4\n\n1,2,three,4\n", "pin 2 has 'three' where a number should be"),
+        (b"xa,ya,xb,yb\n1,2,inf,4\n", "pin 1 is [1.0, 2.0, inf, 4.0]; it takes finite numbers"),
+        (b"\xff\xfe\x00", "not a CSV file with the header xa,ya,xb,yb"),
+        (b"xa,ya,xb,yb\n" + b"1,2,3,4\n" * 200_000, "cannot be read (it has more than 1048576 bytes)"),
+        (None, "there is no such file"),
+    ],
+)
+def test_a_file_of_pins_that_is_none_is_refused_in_one_line(tmp_path: Path, content: bytes | None, words: str) -> None:
+    path = tmp_path / "pins.csv"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SettingsError) as caught:
+        read_pins(path)
+    assert str(caught.value).startswith(f"{path}: {words}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_of_pins_is_read_as_spreadsheets_write_it(tmp_path: Path) -> None:
+    path = tmp_path / "pins.csv"
+    path.write_bytes(b'\xef\xbb\xbfxa, ya, xb, yb\r\n1,2,3,4\r\n\r\n"5.5",6,7,8\r\n')
+    assert read_pins(path).tolist() == [[1, 2, 3, 4], [5.5, 6, 7, 8]]
+    path.write_text("xa,ya,xb,yb\n")
+    assert read_pins(path) is None
+    assert read_pins([]) is None
+
+
+@pytest.mark.parametrize(
+    ("pins", "words"),
+    [
+        ([(50, 50, 50, 50), (52, 50, 150, 50)], "pins 1 and 2 nearly meet in one picture and not in the other"),
+        ([(50, 50, 90, 50), (90, 50, 50, 50)], "pins 1 and 2 lie the other way round in the other picture"),
+        ([(50, 50, 50, 50), (90, 55, 80, 65)], ""),
+        ([(20, 50, 190, 50), (190, 50, 20, 50)], ""),  # far apart, so that each has its surroundings
+    ],
+)
+def test_pins_whose_surroundings_cannot_follow_both_are_named_in_a_warning(pins, words: str, caplog) -> None:
+    with caplog.at_level(logging.INFO, "analogy"):
+        place_pins(read_pins(pins), (100, 200), (100, 200), (100, 200), None)
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == bool(words)
+    assert all(words in message for message in messages)
