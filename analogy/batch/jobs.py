@@ -309,7 +309,7 @@ def _inside(path: str) -> str:
         raise OutputError(f"the result would be called {path!r}; that is no path inside the folder for results")
     if any(part in ("", ".", "..") or part.startswith(".") for part in parts):
         raise OutputError(f"the result would be called {path!r}; no part of it may be empty or begin with a dot")
-    suffix = PurePosixPath(path).suffix.lower()
+    suffix = posixpath.splitext(path)[1].lower()
     if suffix not in WRITERS:
         raise OutputError(f"the result would be called {path!r}; its suffix is one of {' '.join(WRITERS)}")
     return path

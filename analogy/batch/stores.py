@@ -6,6 +6,7 @@ Credentials are the store's own affair: the environment, its configuration files
 from __future__ import annotations
 
 import errno
+import io
 import os
 import posixpath
 import re
@@ -63,8 +64,8 @@ def parent(path: str) -> str:
 
 def stem(path: str) -> str:
     """The name of a file without folder and suffix; of an address also without what follows a question mark."""
-    name = posixpath.basename(path.partition("?")[0]) if scheme(path) else Path(path).name
-    return Path(unquote(name) if scheme(path) else name).stem
+    name = unquote(posixpath.basename(path.partition("?")[0])) if scheme(path) else os.path.basename(path)  # noqa: PTH119
+    return posixpath.splitext(name)[0]  # a `Path` takes ten times as long, for each of a million rows
 
 
 def read(path: str) -> bytes:
@@ -198,8 +199,7 @@ def _store(path: str) -> tuple[Any, str]:
 
 def _open(path: str) -> IO[bytes]:
     store, inner = _store(path)
-    file: IO[bytes] = store.open(inner, "rb")
-    return file
+    return io.BufferedReader(store.open(inner, "rb"))  # theirs read no line of at most so many bytes
 
 
 def _info(path: str) -> dict[str, Any]:

@@ -227,6 +227,8 @@ def test_a_table_is_refused_in_one_line_before_the_first_job(
 def test_what_cannot_be_a_batch_is_refused_in_one_line(
     photos, style, tmp_path: Path, monkeypatch, sources: list[str], options: list[str], words: str
 ) -> None:
+    if "--scheduler" in options:
+        pytest.importorskip("distributed", reason="needs the extra cluster")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     table(tmp_path / "jobs.csv", {"a": "photos/a.png"})

@@ -1,0 +1,205 @@
+"""Files at addresses: S3 from moto's server and HTTP on loopback, and what a store without whole objects gets."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from analogy import Engine, OutputError, SettingsError
+from analogy.batch import stores
+
+COMMAND = [sys.executable, "-m", "analogy", "batch"]
+FAST = ["--preset", "fast", "--search-iterations", "1", "--device", "cpu", "--threads", "1", "--workers", "1"]
+
+
+def picture(seed: int) -> bytes:
+    rng = np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(0, 256, (8, 8, 3)).astype(np.uint8))
+    file = io.BytesIO()
+    small.resize((32, 32), Image.Resampling.BICUBIC).save(file, "PNG")
+    return file.getvalue()
+
+
+def transferred(a: bytes, b_prime: bytes) -> bytes:
+    file = io.BytesIO()
+    engine = Engine(device="cpu", threads=1)
+    engine.transfer(a, b_prime, "fast", search_iterations=1, direction="ab").save(file, format="png")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[dict[str, str]]:
+    """The environment that leads to an S3 on this machine."""
+    pytest.importorskip("s3fs", reason="needs the extra remote")
+    pytest.importorskip("moto.server", reason="needs moto[server]")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    code = f"from moto.server import main; main(['-H', '127.0.0.1', '-p', '{port}'])"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            ends = time.monotonic() + 60
+            while time.monotonic() < ends:
+                try:
+                    socket.create_connection(("127.0.0.1", port)).close()
+                    break
+                except OSError:
+                    time.sleep(0.05)
+            yield os.environ | {
+                "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b",
+                "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
+            }  # fmt: skip
+        finally:
+            server.kill()
+
+
+def in_store(code: str, environment: dict[str, str]) -> str:
+    """What a program prints that has `fs`, an S3 file system; in a process, as its threads and its connections stay open."""
+    program = f"import s3fs; fs = s3fs.S3FileSystem()\n{code}"
+    return subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def run(*arguments: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *map(str, arguments), *FAST], env=env, capture_output=True, text=True, timeout=120)
+
+
+def test_a_batch_reads_from_s3_and_writes_to_s3(s3, tmp_path: Path) -> None:
+    rows = "".join(json.dumps({"a": f"{name}.png", "b_prime": "s3://styles/style.png"}) + "\n" for name in "xy")
+    pictures = {name: picture(seed) for seed, name in enumerate("xyz")}
+    code = "fs.mkdir('photos'); fs.mkdir('styles'); fs.mkdir('results')\n"
+    code += f"for name, data in {pictures!r}.items(): fs.pipe_file(f'photos/{{name}}.png', data)\n"
+    code += f"fs.pipe_file('styles/style.png', {picture(9)!r}); fs.pipe_file('photos/jobs.jsonl', {rows.encode()!r})\n"
+    in_store(code, s3)
+    manifest = tmp_path / "deep" / "done.jsonl"
+    command = ["s3://photos/jobs.jsonl", "-o", "s3://results/run/", "--manifest", manifest, "--allow-remote", "s3"]
+    done = run(*command, env=s3)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(path.name for path in manifest.parent.iterdir()) == ["done.jsonl", "report.html"]
+    found = in_store("print({name: fs.cat_file(name) for name in fs.find('results')})", s3)
+    expected = {f"results/run/{name}.png": transferred(pictures[name], picture(9)) for name in "xy"}
+    assert eval(found) == expected
+
+    # What is changed, or gone, is done again; what another has put there is left alone.
+    code = f"fs.pipe_file('photos/x.png', {picture(20)!r}); fs.rm('results/run/y.png'); fs.pipe_file('results/run/z.png', b'')"
+    in_store(code, s3)
+    again = run(*command, env=s3)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "2 done" in again.stdout
+    folder = run("s3://photos/*.png", "--style", "s3://styles/style.png", "-o", "s3://results/run", "--manifest", manifest,
+                 env=s3)  # fmt: skip
+    assert folder.returncode == 3
+    assert folder.stderr.startswith("analogy: z.png: z.png is there already, and no batch made it")
+    assert "2 kept, 1 failed" in folder.stdout
+
+
+def test_what_a_store_refuses_is_one_line(s3, tmp_path: Path) -> None:
+    style = tmp_path / "style.png"
+    style.write_bytes(picture(0))
+    rows = tmp_path / "jobs.jsonl"
+    rows.write_text('{"a": "s3://nowhere/a.png"}\n{"a": "style.png"}\n')
+    done = run(rows, "--style", style, "-o", tmp_path / "out", "--allow-remote", "s3", env=s3)
+    assert done.returncode == 3
+    assert done.stderr.count("\n") == 1
+    assert "a.png: A (s3://nowhere/a.png): there is no such file" in done.stderr
+    done = run(style, "--style", style, "-o", "s3://nowhere/out", "--manifest", tmp_path / "m.jsonl", env=s3)
+    assert done.returncode == 3
+    assert done.stderr.count("\n") == 1
+    assert "cannot be written (The specified bucket does not exist)" in done.stderr
+
+
+def test_only_addresses_of_an_allowed_scheme_are_fetched(tmp_path: Path) -> None:
+    pytest.importorskip("fsspec", reason="needs the extra remote")
+    pytest.importorskip("aiohttp", reason="needs the extra remote")
+    served = tmp_path / "served"
+    served.mkdir()
+    (served / "a.png").write_bytes(picture(0))
+    asked: list[str] = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *arguments: Any) -> None:
+            asked.append(self.path)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=served))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        (tmp_path / "style.png").write_bytes(picture(1))
+        rows = tmp_path / "jobs.jsonl"
+        rows.write_text(json.dumps({"a": f"http://127.0.0.1:{server.server_port}/a.png?size=1"}) + "\n")
+        command = [rows, "--style", tmp_path / "style.png", "-o", tmp_path / "out"]
+        for allowed in ([], ["--allow-remote", "https"]):
+            done = run(*command, *allowed)
+            assert done.returncode == 2
+            assert "say --allow-remote http" in done.stderr
+        assert asked == []
+        done = run(*command, "--allow-remote", "http")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert (tmp_path / "out" / "a.png").read_bytes() == transferred(picture(0), picture(1))
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_store_without_whole_objects_gets_a_file_that_is_renamed(tmp_path: Path, monkeypatch) -> None:
+    """fsspec's own `local://`, in the place of a store like SFTP."""
+    local = pytest.importorskip("fsspec.implementations.local", reason="needs the extra remote").LocalFileSystem
+    target = tmp_path / "deep" / "x.png"
+    address = f"local://{target}"
+    stores.write(address, b"old")
+    assert (target.read_bytes(), stores.read(address), stores.size(address)) == (b"old", b"old", 3)
+    before = stores.stamp(address)
+
+    def half(self: Any, path: str, content: bytes, **rest: Any) -> None:
+        Path(path).write_bytes(content[:1])
+        raise RuntimeError("the line is dead")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(local, "pipe_file", half)
+        with pytest.raises(OutputError, match=r"cannot be written \(the line is dead\)"):
+            stores.write(address, b"new content")
+    assert [path.name for path in target.parent.iterdir()] == ["x.png"]
+    assert (target.read_bytes(), stores.stamp(address)) == (b"old", before)
+    stores.write(address, b"new content")
+    assert target.read_bytes() == b"new content"
+    assert stores.stamp(address) != before
+
+
+@pytest.mark.parametrize(
+    ("path", "folder", "expected"),
+    [
+        ("a.png", "/photos", "/photos/a.png"),
+        ("../a.png", "/photos/x", "/photos/a.png"),
+        ("/b/a.png", "/photos", "/b/a.png"),
+        ("file:///b/a%20b.png", "/photos", "/b/a b.png"),
+        ("S3://b/a.png", "/photos", "S3://b/a.png"),
+        ("a.png", "s3://b/c", "s3://b/c/a.png"),
+        ("odd:name.png", "/photos", "/photos/odd:name.png"),
+    ],
+)
+@pytest.mark.skipif(os.name != "posix", reason="paths of POSIX")
+def test_paths_and_addresses_are_seen_from_the_table_s_folder(path: str, folder: str, expected: str) -> None:
+    assert stores.absolute(path, folder) == expected
+
+
+def test_an_address_that_nothing_reaches_is_refused_with_what_to_install() -> None:
+    pytest.importorskip("fsspec", reason="needs the extra remote")
+    with pytest.raises(SettingsError, match="fsspec knows no such address"):
+        stores.check("nonsense://x/y")
+    with pytest.raises(SettingsError, match=r'needs the extra "remote"'):
+        stores.check("gdrive://x/y")
