@@ -201,7 +201,7 @@ def _json_rows(file: Any) -> Rows:
     while line := file.readline(_LONGEST_ROW + 1):
         number += 1
         where = f"line {number}"
-        if not line.strip():
+        if not line.strip() and len(line) <= _LONGEST_ROW:
             continue
         try:
             if len(line) > _LONGEST_ROW:
