@@ -143,6 +143,17 @@ def test_random_search_equals_the_oracle(backend, case, patch, radius, seed, ite
     assert_same(actual[1], expected[1])
 
 
+def test_a_random_step_takes_all_bits_of_its_hash(backend, rng):
+    # Steps of up to 2^22 along a single row, so that a change in the lowest bits leads to another position.
+    a, b = np.zeros((5, 8, 1), np.int16), np.zeros((1, 1 << 23, 1), np.int16)
+    nnf = np.zeros((5, 8, 2), np.int32) + np.array([0, 1 << 22], np.int32)
+    worst = np.full((5, 8), 1, np.float32)
+    expected = oracle.random_search(a, b, nnf, worst, 1, 1 << 22, 6, 2, 0.0)
+    actual = on(backend, "random_search", a, b, nnf, worst, 1, 1 << 22, 6, 2, 1.0)
+    assert_same(actual[0], expected[0])
+    assert len(np.unique(actual[0][..., 1] % 64)) > 16
+
+
 @pytest.mark.parametrize("patch", PATCHES)
 def test_vote_equals_the_oracle(backend, case, patch):
     _, b, nnf = case

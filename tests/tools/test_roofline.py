@@ -1,0 +1,48 @@
+"""The roofline: what it counts of a graph, and which limit it takes."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from analogy.networks.models import DEFAULT, locate
+
+TOOL = Path(__file__).parents[2] / "tools" / "roofline.py"
+
+
+@pytest.fixture(scope="module")
+def roofline():
+    spec = importlib.util.spec_from_file_location("roofline", TOOL)
+    module = sys.modules["roofline"] = importlib.util.module_from_spec(spec)
+    path = list(sys.path)
+    spec.loader.exec_module(module)
+    yield module
+    sys.path[:] = path
+    del sys.modules["roofline"]
+
+
+def test_convolutions_are_counted_by_their_products_and_nodes_by_their_bytes(roofline):
+    nodes = roofline.count_graph(locate(DEFAULT) / "features.onnx", {"image": [1, 3, 32, 48]})
+    widths, area = (16, 32, 64, 256, 256), 32 * 48
+    # Products of a position in the compact model's layers, and the share of positions that each level has.
+    layers = [(3, 16, 1), (16, 16, 1), (16, 32, 4), (32, 32, 4), (32, 64, 16), (64, 96, 16), (96, 96, 16), (96, 256, 64),
+              (256, 192, 64), (192, 192, 64), (192, 256, 256)]  # fmt: skip
+    expected = sum(2 * 9 * before * after * area / share for before, after, share in layers)
+    assert sum(node.operations for node in nodes) == expected
+    assert len(nodes) == len(layers) + 4 + 2  # pooling; the mean and the deviation of the preprocessing
+    first = next(node for node in nodes if node.operations)
+    assert first.memory == 4 * (3 * area + widths[0] * area + 3 * 9 * widths[0] + widths[0])
+
+
+def test_a_launch_takes_what_its_tightest_limit_allows(roofline):
+    gpu = roofline.Gpu("a GPU", operations=100.0, memory=10.0, second=1.0, first=50.0, whole=40.0)
+    seconds = {
+        "operations": roofline.Launch(operations=1000.0, memory=1.0).seconds(gpu),
+        "memory": roofline.Launch(operations=1.0, memory=1000.0).seconds(gpu),
+        "compared": roofline.Launch(memory=1.0, compared=600.0).seconds(gpu),
+        "least": roofline.Launch().seconds(gpu),
+    }
+    assert seconds == {"operations": 20.0, "memory": 200.0, "compared": 400.0, "least": roofline.LEAST}

@@ -1,0 +1,201 @@
+"""What a transfer should take on two GPUs that nobody here has: tools/roofline.py [--model M] ..
+
+This is reasoned, not measured; `python tools/bench.py --device cuda` measures. For A and B' of 448 x 448 with the default
+settings, milliseconds:
+
+\b
+                                 networks  search    rest  device    host  expected
+    vgg19-compact, RTX 4090           3.8     3.2     3.2    10.1     6.9      10.1
+    vgg19-compact, H100 SXM           2.8     2.6     1.5     6.8     6.9       6.9
+    vgg16 (full width), RTX 4090     15.9    21.2    10.4    47.6     6.7      47.6
+    vgg16 (full width), H100 SXM     14.1    18.4     3.6    36.1     6.7      36.1
+
+Counted. Networks, from their graphs: operations of the convolutions, and bytes of what each node reads and writes, as if no
+cache kept anything; one launch a node, a ReLU being one with its convolution. Search, by the simulator, with pictures of
+56 x 56, times the area: the rows of patches that are compared, when all that is known or cannot win has been left out. (The
+field of a larger picture is more coherent, which leaves out more.) The lanes read 4 bytes a product from the first-level
+cache, with two operations on whole numbers; a sixth of these bytes comes from the second level, those of B's patches, each
+position three times instead of nine (`kernels.cu`). Rest, by the simulator: what the other kernels and CuPy's operations
+read and write, once, from memory.
+
+Assumed. Speeds are those of data sheets, and for the second-level cache of others' measurements. Networks and copies reach
+half of the limit that binds them, the search a quarter, since the positions of a warp wait for each other; no launch takes
+the device less than 3 us. The host takes 8 us to launch a kernel or an operation of CuPy from Python, and 5 us for a node of
+ONNX Runtime; it runs ahead of the device, so that the slower of the two is what a transfer takes. What is compiled, loaded
+and planned once is not counted, nor are the copies of pictures to the GPU and back, 0.2 ms. All this may be wrong by a factor
+of two.
+
+What follows. With the compact model the host and the device take as long as each other, and TensorFloat-32 (which an RTX
+4090 computes no faster than float32) would save nothing on either. At full width on an H100 it would save 10 of 36 ms, for
+other matches: so networks have one precision. The search would gain nothing from float16: it counts in 16 bits already.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+SIZE, COUNTED = 448, 56
+_SIDES = {-(-COUNTED // stride): -(-SIZE // stride) for stride in (1, 2, 4, 8, 16)}
+"""Rows of a level's map as counted -> those for SIZE."""
+REACHED, SEARCHED = 0.5, 0.25
+"""Shares of the limits."""
+LEAST, LAUNCH, NODE = 3e-6, 8e-6, 5e-6
+"""Seconds: of the device for the smallest launch; of the host for a launch from Python, and for a node of ONNX Runtime."""
+RADIUS = {"distance": 9, "propagate": 14, "random_search": 13}
+"""Which argument of a kernel of the search is the radius of its patches."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """What data sheets say, per second: float32 operations, bytes from memory, from the second- and the first-level cache,
+    operations on whole numbers (multiprocessors x 128 bytes, or x 64, x clock)."""
+
+    name: str
+    operations: float
+    memory: float
+    second: float
+    first: float
+    whole: float
+
+
+GPUS = (
+    Gpu("RTX 4090", 82.6e12, 1.01e12, 5.0e12, 128 * 128 * 2.52e9, 128 * 64 * 2.52e9),
+    Gpu("H100 SXM", 66.9e12, 3.35e12, 5.5e12, 132 * 128 * 1.755e9, 132 * 64 * 1.755e9),
+)
+
+
+class Launch(NamedTuple):
+    """What one launch has to do."""
+
+    operations: float = 0
+    memory: float = 0
+    compared: float = 0
+    """Bytes of patches."""
+
+    def seconds(self, gpu: Gpu) -> float:
+        network_or_copy = max(self.operations / gpu.operations, self.memory / gpu.memory)
+        search = max(self.compared / gpu.first, self.compared / 6 / gpu.second, self.compared / 4 * 2 / gpu.whole)
+        return max(network_or_copy / REACHED, search / SEARCHED, LEAST)
+
+
+def count(model: str) -> dict[str, list[Launch]]:
+    """The launches of one transfer of SIZE x SIZE: for its networks, its search, and the rest."""
+    from simulator import SimulatedCudaBackend, device, launch
+
+    from analogy.engine import Engine
+    from analogy.method.features import Features
+
+    engine = Engine(model, "cpu")
+    engine.backend = SimulatedCudaBackend()
+    engine.network = Features(engine.network.folder, engine.backend)
+    work: dict[str, list[Launch]] = {"networks": [], "search": [], "rest": []}
+
+    def larger(shape: tuple[int, ...]) -> float:
+        return float(np.prod([_SIDES.get(n, n) / n for n in shape[:2]]))
+
+    call, run, network = launch.Kernel.__call__, device.run, engine.network.run
+
+    def called(self: Any, grid: Any, block: Any, args: Any) -> None:
+        call(self, grid, block, args)
+        arrays = [arg for arg in args if isinstance(arg, device.ndarray)]
+        memory = sum(array.nbytes * larger(array.shape) for array in arrays)
+        if self.name not in RADIUS:
+            work["rest"].append(Launch(memory=memory))
+            return
+        rows = launch.exchanges / (block[0] * np.log2(block[0]))  # each lane gives a value at each step of a row's sum
+        products = rows * (2 * int(args[RADIUS[self.name]]) + 1) * arrays[0].shape[2]
+        work["search"].append(Launch(memory=memory, compared=4 * products * larger(arrays[0].shape)))
+
+    def operated(function: Any, *args: Any, **kwargs: Any) -> Any:
+        result = run(function, *args, **kwargs)
+        arrays = [arg for arg in (*args, result) if isinstance(arg, device.ndarray)]
+        work["rest"].append(
+            Launch(memory=sum(array.nbytes * larger(array.shape) for array in arrays if array.ndim > 1))
+        )
+        return result
+
+    def ran(graph: str, inputs: dict[str, Any], outputs: Any) -> Any:
+        shapes = {name: [_SIDES.get(n, n) for n in array.shape] for name, array in inputs.items()}
+        work["networks"] += count_graph(engine.network.folder / graph, shapes)
+        return network(graph, inputs, outputs)
+
+    launch.Kernel.__call__, device.run, engine.network.run = called, operated, ran  # type: ignore[method-assign]
+    try:
+        engine.transfer(*example(COUNTED))
+    finally:
+        launch.Kernel.__call__, device.run = call, run  # type: ignore[method-assign]
+    return work
+
+
+def example(side: int) -> list[np.ndarray]:
+    """The example pair, SIDE x SIDE."""
+    from analogy.apps.run import EXAMPLE_PAIR
+    from analogy.pictures.images import resize
+    from analogy.pictures.reading import read_picture
+
+    return [resize(read_picture(path).rgb, side, side) for path in EXAMPLE_PAIR]
+
+
+def count_graph(path: Path, inputs: dict[str, list[int]]) -> list[Launch]:
+    """The nodes of a graph for inputs of these shapes."""
+    import onnx
+
+    model = onnx.load(str(path))
+    for value in model.graph.input:
+        for dimension, n in zip(value.type.tensor_type.shape.dim, inputs[value.name], strict=True):
+            dimension.Clear()
+            dimension.dim_value = n
+    graph = onnx.shape_inference.infer_shapes(model, data_prop=True, strict_mode=True).graph
+    values = (*graph.value_info, *graph.input, *graph.output)
+    shapes = {value.name: [n.dim_value for n in value.type.tensor_type.shape.dim] for value in values}
+    shapes |= {weights.name: list(weights.dims) for weights in graph.initializer}
+    nodes = []
+    for node in graph.node:
+        if node.op_type == "Relu":  # ONNX Runtime makes one node of it and the convolution before
+            continue
+        of_conv = (
+            2.0 * np.prod(shapes[node.output[0]]) * np.prod(shapes[node.input[1]][1:]) if node.op_type == "Conv" else 0
+        )
+        memory = sum(4.0 * np.prod(shapes[name]) for name in (*node.input, *node.output) if name)
+        nodes.append(Launch(of_conv, memory))
+    return nodes
+
+
+def table(models: tuple[str, ...]) -> str:
+    """Milliseconds of each part, on each GPU."""
+    lines = [f"{'milliseconds':30}networks  search    rest  device    host  expected"]
+    for model in models:
+        work = count(model)
+        host = NODE * len(work["networks"]) + LAUNCH * (len(work["search"]) + len(work["rest"]))
+        for gpu in GPUS:
+            each = [sum(launch.seconds(gpu) for launch in launches) for launches in work.values()]
+            figures = (*each, sum(each), host, max(sum(each), host))
+            name = f"{Path(model).name}, {gpu.name}"
+            lines.append(f"{name:30}" + "".join(f"{1000 * figure:8.1f}" for figure in figures))
+        total = [sum(amounts) / 1e9 for amounts in zip(*chain(*work.values()), strict=True)]
+        lines.append(
+            f"{', '.join(f'{len(launches)} launches for {part}' for part, launches in work.items())}; "
+            f"{total[0]:.0f} G operations of convolutions, {total[1]:.1f} GB from memory, {total[2]:.0f} GB of patches"
+        )
+    return "\n".join(lines)
+
+
+@click.command(help=__doc__)
+@click.option(
+    "--model", "models", multiple=True, default=["vgg19-compact"], show_default=True, help="Names or folders."
+)
+def main(models: tuple[str, ...]) -> None:
+    click.echo(table(models))
+
+
+if __name__ == "__main__":
+    main()
