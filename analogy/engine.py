@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from functools import lru_cache
+from functools import lru_cache, wraps
 from typing import Any, Literal, TypeAlias, Unpack, overload
 
 import numpy as np
@@ -61,11 +61,22 @@ def working_size(size: Size, settings: Settings) -> Size:
     return fitted_size(size, settings.max_pixels, settings.ratio)
 
 
+def _on_device(method: Callable[..., Result]) -> Callable[..., Result]:
+    """A method of `Engine`, within `backend.active`."""
+
+    @wraps(method)
+    def active(self: Engine, *args: Any, **options: Any) -> Result:
+        with self.backend.active():
+            return method(self, *args, **options)
+
+    return active
+
+
 class Engine:
     """A model on a device, kept ready for any number of transfers. Calls from several threads are safe.
 
     model             a name that `analogy models list` shows, or the folder of a model (str or path)
-    device            "auto", "cpu" or "cuda"
+    device            "auto", "cpu", "cuda", or "cuda:1" for CUDA's second device
     threads           CPU threads, 1 to 256; None for one per core
     max_input_pixels  most pixels of A and of B', refused before they are decoded; None for what the memory allows
 
@@ -105,6 +116,7 @@ class Engine:
     def transfer(self, a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,
                  direction: Direction = ..., **options: Unpack[TransferOptions]) -> Result: ...  # fmt: skip
     @enough_memory("match and to paint the pictures", "make them smaller, lower max_pixels, or close other programs")
+    @_on_device
     def transfer(
         self,
         a: PictureLike,
@@ -273,7 +285,7 @@ class Engine:
         pins: np.ndarray | None,
         settings: Settings,
         tick: Tick,
-    ) -> np.ndarray:
+    ) -> Array:
         """The picture of `content` in the looks of `source`, which the network saw in the size `working_source`."""
         backend = self.backend
         sixteen_bit = content.rgb16 is not None or source.rgb16 is not None
@@ -286,7 +298,7 @@ class Engine:
         if settings.photo:
             painted = photo.refine(backend, content.pixels(sixteen_bit), painted, of_photo)
         if settings.keep_colors:
-            painted = keep_colours(painted, content.pixels(sixteen_bit))
+            painted = keep_colours(backend.to_host(painted), content.pixels(sixteen_bit))
             of_colours(1)
         return painted
 
@@ -299,7 +311,8 @@ class Engine:
         )
         size = level_size(working_size(source.size, settings), level)
         pixels = as_floats(self.backend, source.rgb)
-        return as_pixels(self.backend, vote_level(self.backend, fields[level], size, content.size, pixels, tick))
+        picture = vote_level(self.backend, fields[level], size, content.size, pixels, tick)
+        return self.backend.to_host(as_pixels(self.backend, picture))
 
 
 def _name(model: str | os.PathLike[str]) -> str:

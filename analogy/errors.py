@@ -4,6 +4,7 @@ Each is an `AnalogyError` whose message is one line: what was wrong, with the ac
 prints that line and exits with code 2.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -56,6 +57,19 @@ class MemoryLimitError(AnalogyError, MemoryError):
     """The pictures need more memory than is free on the device; the message says how much, and what to do."""
 
 
+# What is said by Python of a thread, by the C++ library, by ONNX Runtime of its memory at the system's or the device's bound
+# and at its own, by CUDA, and by cuDNN and cuBLAS.
+_SHORTAGE = re.compile(
+    "start new thread|bad_alloc|(Failed to|Cannot) allocate memory|smaller than requested bytes|out of memory"
+    r"|(CUDNN|CUBLAS)_STATUS_\w*ALLOC\w*_FAILED"
+)
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether a library had too little memory; most have no exception of their own for that."""
+    return isinstance(error, MemoryError) or bool(_SHORTAGE.search(first_line(error)))
+
+
 @contextmanager
 def enough_memory(doing: str, cure: str) -> Iterator[None]:
     """Raise `MemoryLimitError` where the block (or the function that it decorates) finds no memory left, or no thread."""
@@ -64,7 +78,7 @@ def enough_memory(doing: str, cure: str) -> Iterator[None]:
     except AnalogyError:
         raise
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "start new thread" not in str(error):
+        if not is_shortage(error):
             raise
         raise MemoryLimitError(f"there is not enough memory to {doing}; {cure}") from error
 

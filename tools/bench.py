@@ -74,9 +74,8 @@ def run_once(a: str, b_prime: str, out: str, model: str, device: str, threads: i
     engine.backend.prepare()
     stages["kernels"][0] = time.perf_counter() - began
     began = time.perf_counter()
-    engine.network.load_ahead(chosen)
-    for graph in list(engine.network._sessions):
-        engine.network._session(graph)
+    for loading in engine.network.load_ahead(chosen):
+        loading.result()
     stages["sessions"][0] = time.perf_counter() - began
 
     backend, network = engine.backend, engine.network

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from .. import __version__
-from ..errors import AnalogyError, DeviceError, ModelError, printable, reason, shown
+from ..errors import AnalogyError, DeviceError, MemoryLimitError, ModelError, printable, reason, shown
 from ..networks.cards import read_card
 from ..networks.models import DEFAULT, locate
 from ..settings import Settings
@@ -288,7 +288,7 @@ def info(selftest: bool) -> None:
         click.echo(f"  {problem}")
     try:
         backend, why = get_backend("cuda"), "the GPU works"
-    except DeviceError as error:
+    except (DeviceError, MemoryLimitError) as error:
         backend, why = get_backend("cpu"), f"the GPU is not used: {error}"
     click.echo(f"auto chooses: {backend.describe()}")
     click.echo(f"  because {why}")

@@ -25,10 +25,11 @@ from __future__ import annotations
 import logging
 import operator
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from typing import Any, Literal, Protocol, cast, get_args
 
-from ..errors import DeviceError, shown
+from ..errors import DeviceError, MemoryLimitError, shown
 
 Array = Any
 """A NumPy or a CuPy array, depending on the backend."""
@@ -46,8 +47,13 @@ HALF = 104
 MOST_PATCH = 7
 """The largest patch size of the search: sums over 49 positions, each at most about 2 ONE^2, fit into 32 bits."""
 
-Device = Literal["auto", "cpu", "cuda"]
+Device = Literal[
+    "auto", "cpu", "cuda", "cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:4", "cuda:5", "cuda:6", "cuda:7",
+    "cuda:8", "cuda:9", "cuda:10", "cuda:11", "cuda:12", "cuda:13", "cuda:14", "cuda:15",
+]  # fmt: skip
+"""The best that works, the CPU, CUDA's first device, or the one of that number."""
 DEVICES = get_args(Device)
+CHOICES = "auto, cpu, cuda, or cuda:N, the device of that number"
 
 MOST_THREADS = 256
 """More than a machine has cores, and few enough to be started."""
@@ -73,6 +79,11 @@ class Backend(Protocol):
         ...
 
     @property
+    def index(self) -> int:
+        """The number of the device among those of its kind."""
+        ...
+
+    @property
     def xp(self) -> Any:
         """The array module."""
         ...
@@ -80,6 +91,19 @@ class Backend(Protocol):
     @property
     def providers(self) -> list[Any]:
         """ONNX Runtime execution providers, with their options."""
+        ...
+
+    @property
+    def sessions_per_graph(self) -> int:
+        """How many sessions of ONNX Runtime to keep for each graph, each for pictures of one size where that helps."""
+        ...
+
+    def active(self) -> AbstractContextManager[None]:
+        """To enter around work that calls many methods and `xp` between them.
+
+        On a GPU they then run in one stream, ordered after what the calling thread had started before; and what that thread
+        starts afterwards is ordered after them. What was current in the thread is so again.
+        """
         ...
 
     def describe(self) -> str:
@@ -102,8 +126,21 @@ class Backend(Protocol):
         """The address of the first element, for ONNX Runtime's IOBinding."""
         ...
 
+    def require(self, holds: Array, failure: Exception) -> None:
+        """Raise `failure` unless `holds` (one bool) is true: at once, or where reading it would mean to wait for the device
+        when the outermost `active` ends."""
+        ...
+
+    def run_network(self, session: Any, binding: Any, options: Any) -> None:
+        """ONNX Runtime's `run_with_iobinding`, from any thread. Outputs on a GPU are to be read in the backend's stream."""
+        ...
+
     def free_memory(self) -> int:
         """Bytes of memory that are free on the device."""
+        ...
+
+    def reclaim(self) -> None:
+        """Make libraries give back what they hold on a GPU without using it, so that `free_memory` counts it. Takes long."""
         ...
 
     def project(self, f: Array, matrix: Array) -> Array:
@@ -172,7 +209,7 @@ class Backend(Protocol):
 def check_device(device: Any, threads: Any) -> tuple[Device, int | None]:
     """A device and a number of threads as a caller gives them. Raises `DeviceError` for what `get_backend` does not take."""
     if not isinstance(device, str) or device not in DEVICES:
-        raise DeviceError(f"unknown device {shown(device)}; choose one of {', '.join(DEVICES)}")
+        raise DeviceError(f"unknown device {shown(device)}; choose one of {CHOICES}")
     if threads is None:
         return cast(Device, device), None
     try:
@@ -185,7 +222,7 @@ def check_device(device: Any, threads: Any) -> tuple[Device, int | None]:
 
 
 def get_backend(device: Device = "auto", threads: int | None = None) -> Backend:
-    """The backend of `device`: "cpu", "cuda", or "auto" (CUDA if it works, else the CPU).
+    """The backend of `device`: "cpu", "cuda" (CUDA's first device), "cuda:1", .., or "auto" ("cuda" if it works, else "cpu").
 
     `threads`: how many the CPU backend starts, 1 to `MOST_THREADS`; None for one per available core.
 
@@ -193,16 +230,16 @@ def get_backend(device: Device = "auto", threads: int | None = None) -> Backend:
     a GPU, and there is nothing to explain.
 
     Raises `DeviceError` for an unknown name, and for another number of threads. If "cuda" was asked for and cannot be used,
-    its message names the cause and the cure.
+    its message names the cause and the cure; `MemoryLimitError` if its memory is full.
     """
     device, threads = check_device(device, threads)
     if device != "cpu":
         try:
             from .cuda import CudaBackend
 
-            return CudaBackend()
-        except DeviceError as error:
-            if device == "cuda":
+            return CudaBackend(int(device.partition(":")[2] or 0))
+        except (DeviceError, MemoryLimitError) as error:
+            if device != "auto":
                 raise
             level = logging.INFO if find_spec("cupy") else logging.DEBUG
             cause, _, _ = str(error).partition(";")  # the cure is for those who ask: `info` and `--device cuda` give it

@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import pairwise
 from typing import Any
 
@@ -31,7 +31,9 @@ class CpuBackend:
     """The kernel contract of `backends` on NumPy arrays. `threads`: how many; None for one per available core."""
 
     name = "cpu"
+    index = 0
     xp = np
+    sessions_per_graph = 1
 
     def __init__(self, threads: int | None = None):
         self.threads = threads or available_cores()
@@ -60,6 +62,19 @@ class CpuBackend:
 
     def pointer(self, array) -> int:
         return array.ctypes.data
+
+    def active(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def require(self, holds: Any, failure: Exception) -> None:
+        if not holds:
+            raise failure
+
+    def run_network(self, session: Any, binding: Any, options: Any) -> None:
+        session.run_with_iobinding(binding, options)
+
+    def reclaim(self) -> None:
+        pass
 
     def free_memory(self) -> int:
         import psutil

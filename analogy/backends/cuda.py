@@ -3,48 +3,102 @@
 The constructor tries in order each thing that it will need. If one is missing, the error says which, and how to get it
 (`probes.py`).
 
-The stream. Kernels, CuPy operations and ONNX Runtime share one non-blocking stream, so that each waits only for its
-input. CuPy keeps a current stream for each thread. Every method makes this backend's stream the current one of the
-calling thread, ordered after what that thread had started before, and leaves it so; CuPy operations that a caller puts
-between two methods are then in order too. The device is CUDA's first; CUDA_VISIBLE_DEVICES chooses another.
+The stream. Kernels, CuPy operations and ONNX Runtime share one non-blocking stream for each device of a process, so that
+each waits only for its input. CuPy keeps a current device and a current stream for each thread. In `active` they are this
+backend's, ordered after what the calling thread had started before; afterwards they are as they were found, and what that
+thread starts next is ordered after the backend's work. Every method is in `active` by itself, so that nothing depends on
+who calls it; who calls many puts them into one.
+
+The host. It waits for the device only to read results (`to_host`). ONNX Runtime is told not to wait after a run, and
+checks of values (`require`) are read together when the outermost `active` ends.
+
+Several threads. They may all put work into the stream. Only ONNX Runtime's runs take turns (`run_network`): two of one
+session would use the same handles of cuDNN and cuBLAS at once, which cuDNN forbids.
 """
 
 from __future__ import annotations
 
 import functools
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..errors import is_shortage
 from . import probes
+from .interrupts import kept_interrupts
+from .runtime import share_device_memory
 
 _THREADS_PER_BLOCK = 256
 _WARP = 32
 _UNLABELLED = np.uintp(0), np.uintp(0)
 _NO_FIELD = np.uintp(0)
 """Null pointers."""
+_MOST_FOR_NETWORKS = 0.75
+"""Share of the device's memory that ONNX Runtime may hold."""
+
+
+@dataclass(frozen=True)
+class _Queue:
+    """The stream of a device, and the turn of those who run networks in it."""
+
+    stream: Any
+    turn: threading.Lock = field(default_factory=threading.Lock)
+
+
+@functools.cache
+def _queue(xp: Any, index: int) -> _Queue:
+    """That of a device, for all backends of the process: they share ONNX Runtime's memory, which is reused in its order."""
+    with xp.cuda.Device(index):
+        return _Queue(xp.cuda.Stream(non_blocking=True))
+
+
+class _Required(threading.local):
+    """What a thread has required and not yet read: whether it holds, on the device, and the error to raise if not."""
+
+    def __init__(self) -> None:
+        self.checks: list[tuple[Any, Exception]] = []
+
+
+def _active(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of `CudaBackend` that runs in `active`."""
+
+    @functools.wraps(method)
+    def wrapped(self: CudaBackend, *args: Any, **options: Any) -> Any:
+        with self.active():
+            return method(self, *args, **options)
+
+    return wrapped
 
 
 class CudaBackend:
-    """The kernel contract of `backends` on CuPy arrays.
+    """The kernel contract of `backends` on CuPy arrays. `index`: CUDA's number of the device.
 
-    Raises `DeviceError` if CuPy, the driver, the compiler or ONNX Runtime's CUDA provider is missing or unfit.
+    Raises `DeviceError` if CuPy, the driver, the device, the compiler or ONNX Runtime's CUDA provider is missing or unfit.
     """
 
     name = "cuda"
+    sessions_per_graph = 2
+    """One for the size of A and one for that of B'. A convolution of ONNX Runtime, from release 1.20 on, keeps cuDNN's plan
+    for the last size alone: whenever the size changes, it is made anew."""
 
-    def __init__(self) -> None:
+    def __init__(self, index: int = 0) -> None:
         self.xp = self._import_cupy()
-        self._device = probes.check_driver(self.xp)
-        with self._device:
-            probes.check_compiler(self.xp)
-            self._stream = self.xp.cuda.Stream(non_blocking=True)
+        self._device = probes.check_driver(self.xp, index)
+        self.index: int = self._device.id
+        self._queue = _queue(self.xp, self._device.id)
         self._modules: dict[str, Any] = {}
         self._lock = threading.Lock()
-        self.providers: list[Any] = self._find_providers()
-        probes.check_provider(self)
+        self._required = _Required()
+        with self.active():
+            with kept_interrupts():
+                probes.check_compiler(self.xp)
+            self.providers: list[Any] = self._find_providers()
+            probes.check_provider(self)
 
     def _import_cupy(self) -> Any:
         return probes.import_cupy()
@@ -52,8 +106,8 @@ class CudaBackend:
     def _find_providers(self) -> list[Any]:
         probes.check_runtime(self.xp)
         options = {
-            "device_id": str(self._device.id),
-            "user_compute_stream": str(self._stream.ptr),
+            "device_id": str(self.index),
+            "user_compute_stream": str(self._queue.stream.ptr),
             # TensorFloat-32 would keep only 10 bits of each factor, which moves the matches.
             "use_tf32": "0",
             # The exhaustive search would run again for each new picture size.
@@ -61,70 +115,140 @@ class CudaBackend:
             # If it doubled at each growth, little would be left for CuPy, which takes from the same memory.
             "arena_extend_strategy": "kSameAsRequested",
         }
+        _, total = self.xp.cuda.runtime.memGetInfo()
+        share_device_memory(self.index, int(total * _MOST_FOR_NETWORKS))
         return [("CUDAExecutionProvider", options), "CPUExecutionProvider"]
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Make this backend's device and stream the calling thread's own; leave both as they were found.
+
+        The stream waits for what the thread had started on its streams, and they wait for what is started in here. At the
+        end the outermost one raises what `require` found.
+        """
+        cuda, stream = self.xp.cuda, self._queue.stream
+        device, before = cuda.Device(), cuda.get_current_stream()
+        elsewhere = device != self._device
+        if not elsewhere and before == stream:
+            yield
+            return
+        arrived = done = before.record()
+        self._device.use()
+        try:
+            own = cuda.get_current_stream()  # each device has one
+            stream.wait_event(arrived)
+            if elsewhere:
+                stream.wait_event(own.record())
+            stream.use()
+            try:
+                yield
+                self._settle()
+            finally:
+                self._required.checks = []
+                own.use()
+                done = stream.record()
+                own.wait_event(done)
+        finally:
+            device.use()
+            if elsewhere:
+                before.wait_event(done)
 
     def describe(self) -> str:
         runtime = self.xp.cuda.runtime
-        properties = runtime.getDeviceProperties(self._device.id)
+        properties = runtime.getDeviceProperties(self.index)
         memory = properties["totalGlobalMem"] / 2**30
         return f"{properties['name'].decode()}, {memory:.0f} GiB, CUDA {probes.version(runtime.runtimeGetVersion())}"
 
+    @_active
     def prepare(self) -> None:
         """Compile both forms of the kernels. CuPy keeps them on disk: once for each device and CUDA version."""
-        self._adopt()
         for unit in ("float4", "float"):
             self._function("distance", unit)
 
+    @_active
     def asarray(self, array):
-        self._adopt()
         return self.xp.ascontiguousarray(self.xp.asarray(array))
 
+    @_active
     def to_host(self, array):
-        self._adopt()
         return self.xp.asnumpy(array)
 
     def pointer(self, array) -> int:
         return array.data.ptr
 
+    @_active
+    def require(self, holds: Any, failure: Exception) -> None:
+        self._required.checks.append((holds, failure))
+
+    def _settle(self) -> None:
+        """Read what this thread has required, all at once."""
+        if checks := self._required.checks:
+            held = self.xp.asnumpy(self.xp.stack([holds for holds, _ in checks]))
+            if not held.all():
+                raise checks[int(held.argmin())][1]
+
+    def run_network(self, session: Any, binding: Any, options: Any) -> None:
+        # Whoever reads the outputs does so in the stream, after the run.
+        options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+        with self._queue.turn:
+            try:
+                session.run_with_iobinding(binding, options)
+            except Exception as error:  # ONNX Runtime's own exceptions share no public base class
+                if not is_shortage(error):
+                    raise
+                with self.active():  # what CuPy holds without using it may suffice
+                    self.xp.get_default_memory_pool().free_all_blocks()
+                session.run_with_iobinding(binding, options)
+
+    @_active
     def free_memory(self) -> int:
-        """Bytes that are free on the device, and those that CuPy holds without using them."""
-        with self._device:
-            free, _ = self.xp.cuda.runtime.memGetInfo()
+        free, _ = self.xp.cuda.runtime.memGetInfo()
         return free + self.xp.get_default_memory_pool().free_bytes()
 
+    @_active
+    def reclaim(self) -> None:
+        self.xp.get_default_memory_pool().free_all_blocks()
+        probes.shrink_arena(self)
+
+    @_active
     def project(self, f, matrix):
-        self._adopt()
         return f @ matrix
 
+    @_active
     def join(self, f, g):
         h, w, c = f.shape
-        out = self._empty((h, w, 2 * c), np.int16)
+        out = self.xp.empty((h, w, 2 * c), np.int16)
         unit, units = _unit(c, f, g)
         self._launch("join", unit, (h, w), units, f, g, out, _i(h), _i(w), _i(units))
         return out
 
+    @_active
     def pixel_vectors(self, pixels, key):
         h, w = pixels.shape[:2]
-        out = self._empty((h, w, 8), np.int16)
+        out = self.xp.empty((h, w, 8), np.int16)
         self._launch("pixel_vectors", "float", (h, w), 1, pixels, out, _i(h), _i(w), _i(key))
         return out
 
+    @_active
     def resample(self, nnf, shape_a, shape_b, scale_a, scale_b, tick=None):
-        out = self._empty((*shape_a, 2), np.int32)
+        out = self.xp.empty((*shape_a, 2), np.int32)
         sizes = map(_i, (*nnf.shape[:2], *shape_a, *shape_b))
         self._launch("resample", "float", shape_a, 1, nnf, out, *sizes, *map(np.float64, (*scale_a, *scale_b)))
         return out
 
+    @_active
     def distance(self, a, b, nnf, patch, tick=None):
-        out = self._empty(a.shape[:2], np.float32)
+        out = self.xp.empty(a.shape[:2], np.float32)
         unit, units, sizes = _sizes(a, b)
         self._launch("distance", unit, a.shape[:2], units, a, b, nnf, out, *sizes, _i(patch // 2))
         return out
 
+    @_active
     def propagate(self, a, b, nnf, distance, patch, jump, max_product, labels=None, offered=None, tick=None):
         inputs = nnf, distance, *(labels or _UNLABELLED), _NO_FIELD if offered is None else offered
         return self._improve("propagate", a, b, inputs, _i(patch // 2), _i(jump), np.float32(max_product))
 
+    @_active
     def random_search(
         self, a, b, nnf, distance, patch, search_radius, seed, iteration, max_product, labels=None, tick=None
     ):
@@ -137,29 +261,17 @@ class CudaBackend:
         )
         return self._improve("random_search", a, b, (nnf, distance, *(labels or _UNLABELLED)), *rest)
 
+    @_active
     def vote(self, nnf, b, patch, tick=None):
-        out = self._empty((*nnf.shape[:2], b.shape[2]), np.float32)
+        out = self.xp.empty((*nnf.shape[:2], b.shape[2]), np.float32)
         unit, units = _unit(b.shape[2], b)
         sizes = map(_i, (*nnf.shape[:2], *b.shape[:2], units))
         self._launch("vote", unit, nnf.shape[:2], units, nnf, b, out, *sizes, _i(patch // 2))
         return out
 
-    def _adopt(self) -> None:
-        """Make this backend's device and stream the calling thread's current ones, ordered after its earlier work."""
-        cuda = self.xp.cuda
-        self._device.use()
-        current = cuda.get_current_stream()
-        if current != self._stream:
-            self._stream.wait_event(current.record())
-            self._stream.use()
-
-    def _empty(self, shape, dtype):
-        self._adopt()
-        return self.xp.empty(shape, dtype)
-
     def _improve(self, name: str, a: Any, b: Any, inputs: tuple[Any, ...], *rest: Any) -> tuple[Any, Any]:
         """One pass of the search, from (nnf, distance, ..): a new (nnf, distance)."""
-        out = self._empty(inputs[0].shape, np.int32), self._empty(inputs[1].shape, np.float32)
+        out = self.xp.empty(inputs[0].shape, np.int32), self.xp.empty(inputs[1].shape, np.float32)
         unit, units, sizes = _sizes(a, b)
         self._launch(name, unit, a.shape[:2], units, a, b, *inputs, *out, *sizes, *rest)
         return out
@@ -176,7 +288,10 @@ class CudaBackend:
     def _function(self, name: str, unit: str) -> Any:
         with self._lock:
             if unit not in self._modules:
-                self._modules[unit] = self.xp.RawModule(code=source(), options=options(unit))
+                module = self.xp.RawModule(code=source(), options=options(unit))
+                with kept_interrupts():
+                    module.get_function(name)
+                self._modules[unit] = module
             return self._modules[unit].get_function(name)
 
 

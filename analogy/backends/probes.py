@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import base64
 import importlib
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import DeviceError, first_line
-from .runtime import conflict, import_runtime
+from ..errors import DeviceError, MemoryLimitError, first_line, is_shortage
+from .runtime import conflict, first_provider, import_runtime
 
 if TYPE_CHECKING:
     from . import Backend
@@ -43,8 +44,8 @@ def import_cupy() -> Any:
         raise DeviceError(f"CuPy cannot be imported ({first_line(error)}); {_INSTALL}") from error
 
 
-def check_driver(cp: Any) -> Any:
-    """CUDA's first device, or `DeviceError`."""
+def check_driver(cp: Any, index: int = 0) -> Any:
+    """CUDA's device of that number, or `DeviceError`."""
     needed = version(cp.cuda.runtime.runtimeGetVersion())
     try:
         count = cp.cuda.runtime.getDeviceCount()
@@ -59,7 +60,12 @@ def check_driver(cp: Any) -> Any:
         count = 0
     if count == 0:
         raise DeviceError("no NVIDIA GPU is visible; see nvidia-smi and CUDA_VISIBLE_DEVICES")
-    return cp.cuda.Device(0)
+    if index >= count:
+        there = "cuda:0" if count == 1 else f"cuda:0 to cuda:{count - 1}"
+        raise DeviceError(
+            f"there is no device cuda:{index}; CUDA sees {there} (see nvidia-smi and CUDA_VISIBLE_DEVICES)"
+        )
+    return cp.cuda.Device(index)
 
 
 def check_compiler(cp: Any) -> None:
@@ -101,30 +107,22 @@ def check_runtime(cp: Any) -> str:
 def check_provider(backend: Backend) -> str:
     """The provider that ran one convolution, with arrays bound by address as `method.features` binds them.
 
-    Raises `DeviceError` if it is not the backend's own, or the result is not that of float32.
+    Raises `DeviceError` if it is not the backend's own, or the result is not that of float32, and `MemoryLimitError`.
     """
-    onnxruntime = import_runtime()
-    wanted = backend.providers[0]
-    wanted = wanted if isinstance(wanted, str) else wanted[0]
-    factors = _beyond_tf32(_X), _beyond_tf32(_W)
-    x, w = map(backend.asarray, factors)
-    y = backend.xp.empty(_Y, np.float32)
+    wanted = first_provider(backend.providers)
     try:
-        session = onnxruntime.InferenceSession(_CONVOLUTION, providers=backend.providers)
-        used = session.get_providers()[0]
-        binding = session.io_binding()
-        for name, array in (("x", x), ("w", w)):
-            binding.bind_input(name, backend.name, 0, np.float32, array.shape, backend.pointer(array))
-        binding.bind_output("y", backend.name, 0, np.float32, y.shape, backend.pointer(y))
-        if used == wanted:
-            session.run_with_iobinding(binding)
+        used, y = _convolve(backend)
     except Exception as error:  # ONNX Runtime's own exceptions share no public base class
+        if is_shortage(error):
+            raise MemoryLimitError(
+                f"the device has no memory left ({first_line(error)}); close other programs that use it"
+            ) from error
         raise DeviceError(f"ONNX Runtime failed on a convolution with {wanted} ({first_line(error)})") from error
     if used != wanted:
         raise DeviceError(
             f"ONNX Runtime could not start {wanted} and offers {used}; cuDNN or cuBLAS may be missing: {_INSTALL}"
         )
-    expected = convolution(*factors)
+    expected = convolution(_beyond_tf32(_X), _beyond_tf32(_W))
     off = float(np.abs(backend.to_host(y) / expected - 1).max())
     if not off <= _ROUNDING:
         raise DeviceError(
@@ -144,6 +142,37 @@ def convolution(x: np.ndarray, w: np.ndarray) -> np.ndarray:
         x.astype(np.float64), (3, 3), (2, 3)
     )  # (1, C, H - 2, W - 2, 3, 3)
     return np.tensordot(w.astype(np.float64), windows, ((1, 2, 3), (1, 4, 5))).transpose(1, 0, 2, 3)
+
+
+def shrink_arena(backend: Backend) -> None:
+    """Make ONNX Runtime give back what the memory that its sessions share on the device holds without using it.
+
+    It does so at the end of a run that asks for it, of whatever session.
+    """
+    kind = "gpu" if backend.name == "cuda" else "cpu"
+    with suppress(Exception):  # then what it holds is not free
+        _convolve(backend, ("memory.enable_memory_arena_shrinkage", f"{kind}:{backend.index}"))
+
+
+def _convolve(backend: Backend, *entries: tuple[str, str]) -> tuple[str, Any]:
+    """The provider of a session with one convolution, and its result, if that provider is the wanted one."""
+    runtime = import_runtime()
+    x, w = backend.asarray(_beyond_tf32(_X)), backend.asarray(_beyond_tf32(_W))
+    y = backend.asarray(backend.xp.empty(_Y, np.float32))
+    settings = runtime.SessionOptions()
+    settings.add_session_config_entry("session.use_env_allocators", "1")
+    session = runtime.InferenceSession(_CONVOLUTION, settings, providers=backend.providers)
+    binding = session.io_binding()
+    for name, array in (("x", x), ("w", w)):
+        binding.bind_input(name, backend.name, backend.index, np.float32, array.shape, backend.pointer(array))
+    binding.bind_output("y", backend.name, backend.index, np.float32, y.shape, backend.pointer(y))
+    options = runtime.RunOptions()
+    for entry in entries:
+        options.add_run_config_entry(*entry)
+    used: str = session.get_providers()[0]
+    if used == first_provider(backend.providers):
+        backend.run_network(session, binding, options)
+    return used, y
 
 
 def version(number: int) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from contextlib import suppress
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -27,6 +28,8 @@ PACKAGES = (
 )
 """Packages that all install the module `onnxruntime`, over each other."""
 
+FATAL = 4
+"""ONNX Runtime's level of messages on standard error. What it says of an error comes as an exception, too."""
 _AS_REQUESTED = 1
 """How an arena of ONNX Runtime grows."""
 
@@ -101,8 +104,32 @@ def _warn_of_conflict() -> None:
 def share_memory() -> None:
     """Give the sessions of this process that ask for it ("session.use_env_allocators") one memory on the CPU, once."""
     runtime = import_runtime()
-    place = runtime.OrtMemoryInfo("Cpu", runtime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, runtime.OrtMemType.DEFAULT)
-    # No largest size; it grows by what is asked for, so that it never holds twice of that.
-    sizes = runtime.OrtArenaCfg({"max_mem": 0, "arena_extend_strategy": _AS_REQUESTED})
     with suppress(Exception):  # somebody else in this process has done so: that memory serves as well
-        runtime.create_and_register_allocator(place, sizes)
+        runtime.create_and_register_allocator(_arena(runtime, "Cpu", 0), _sizes(runtime, 0))
+
+
+@cache
+def share_device_memory(index: int, most: int) -> None:
+    """Like `share_memory`, for CUDA's device `index`: one memory of at most `most` bytes. All its sessions use one stream."""
+    runtime = import_runtime()
+    try:
+        runtime.create_and_register_allocator_v2(
+            "CUDAExecutionProvider", _arena(runtime, "Cuda", index), {}, _sizes(runtime, most)
+        )
+    except Exception as error:  # then each session keeps a memory of its own
+        _log.debug("the sessions on CUDA's device %d share no memory: %s", index, first_line(error))
+
+
+def _arena(runtime: Any, kind: str, index: int) -> Any:
+    return runtime.OrtMemoryInfo(kind, runtime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, index, runtime.OrtMemType.DEFAULT)
+
+
+def _sizes(runtime: Any, most: int) -> Any:
+    """At most so many bytes (0 is no bound). It grows by what is asked for, so that it never holds twice of that."""
+    return runtime.OrtArenaCfg({"max_mem": most, "arena_extend_strategy": _AS_REQUESTED})
+
+
+def first_provider(providers: Sequence[Any]) -> str:
+    """The name of the provider that is to run the networks; each is a name, or a name and options."""
+    name: str = providers[0] if isinstance(providers[0], str) else providers[0][0]
+    return name

@@ -1,13 +1,11 @@
 """VGG features through ONNX Runtime: the feature pyramid, and the objective that the inversion minimises.
 
 ONNX Runtime reads and writes the backend's arrays by address (IOBinding), without a copy, on the CPU and on the GPU.
-A session is made when it is first needed, or ahead in another thread, and kept. A graph that no run needs is never loaded.
+Sessions are made when they are first needed, or ahead in another thread, and kept (`sessions.py`).
 """
 
 from __future__ import annotations
 
-import re
-import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -15,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from ..backends import Array, Backend, Size
-from ..backends.runtime import import_runtime, share_memory
-from ..errors import DeviceError, MemoryLimitError, ModelError, first_line
-from ..networks.checks import ModelFiles, check_graph
+from ..backends.runtime import FATAL, import_runtime
+from ..errors import ModelError, first_line
+from ..networks.checks import ModelFiles
 from ..networks.models import PROJECTION, open_model
 from ..settings import Settings
+from .sessions import Sessions, shortage
 
 LEVELS = (5, 4, 3, 2, 1)
 """From coarse to fine. Level L is the feature map relu(L)_1, with a stride of 2 ** (L - 1)."""
@@ -28,8 +27,6 @@ _MOST_RUNS = 64
 """Runs of one network at a time, for callers in as many threads."""
 _LARGEST_PROJECTION = 1 << 26
 """Bytes."""
-_FATAL = 4
-"""ONNX Runtime's level of messages on standard error. What it says of an error comes as an exception, too."""
 
 
 def level_size(size: Size, level: int) -> Size:
@@ -53,9 +50,7 @@ class Features:
         self.card = self._files.card
         self.projections = _read_projections(self._files, backend)
         self.search_widths = {level: self._search_width(level) for level in LEVELS}
-        self._sessions: dict[str, Future[Any]] = {}
-        self._lock = threading.Lock()
-        self._loader = ThreadPoolExecutor(1, thread_name_prefix="analogy-loader")
+        self._sessions = Sessions(self._files, backend)
         # One thread for each run at a time, kept: the C library gives each thread memory of its own, and a new thread for
         # each run would leave the last one's behind.
         self._runners = ThreadPoolExecutor(_MOST_RUNS, thread_name_prefix="analogy-network")
@@ -63,20 +58,24 @@ class Features:
     def pyramid(self, image: Array) -> dict[int, Array]:
         """Features of a picture (H, W, 3) uint8 RGB: level -> (ceil(H / s), ceil(W / s), C) float32, s = 2 ** (level - 1)."""
         xp = self.backend.xp
-        x = nchw(xp, as_floats(self.backend, image))
         shapes: dict[str, tuple[int, ...]] = {
             f"relu{level}_1": (1, width, *level_size(image.shape[:2], level))
             for level, width in zip(reversed(LEVELS), self.card.widths, strict=True)
         }
-        maps = self.run("features.onnx", {"image": x}, shapes)
-        self.require_finite("features.onnx", *maps.values())
-        return {level: nhwc(xp, maps[f"relu{level}_1"]) for level in LEVELS}
+        with self.backend.active():
+            x = nchw(xp, as_floats(self.backend, image))
+            maps = self.run("features.onnx", {"image": x}, shapes)
+            self.require_finite("features.onnx", *maps.values())
+            return {level: nhwc(xp, maps[f"relu{level}_1"]) for level in LEVELS}
 
-    def load_ahead(self, settings: Settings) -> None:
-        """Begin to load the graphs that a transfer runs, in its order, while the caller does something else."""
+    def load_ahead(self, settings: Settings) -> list[Future[Any]]:
+        """Begin to load the graphs that a transfer runs, in its order, while the caller does something else.
+
+        Returns their sessions, to come.
+        """
         kind = {"step": "step", "deconvolution": "invert"}.get(settings.inversion)
-        for graph in ("features.onnx", *(f"{kind}_{level}.onnx" for level in LEVELS[:-1] if kind)):
-            self._begin(graph)
+        graphs = ("features.onnx", *(f"{kind}_{level}.onnx" for level in LEVELS[:-1] if kind))
+        return [self._sessions.load_ahead(graph) for graph in graphs]
 
     def _search_width(self, level: int) -> int:
         """Channels that the search sees."""
@@ -96,9 +95,10 @@ class Features:
         """
         graph = f"step_{level}.onnx"
         outputs: dict[str, tuple[int, ...]] = {"reconstruction": (1, *size, self.card.widths[level - 2])}
-        reconstruction = self.run(graph, {"start": start[None], "target": target[None]}, outputs)["reconstruction"][0]
-        self.require_finite(graph, reconstruction)
-        return reconstruction
+        with self.backend.active():
+            found: Array = self.run(graph, {"start": start[None], "target": target[None]}, outputs)["reconstruction"][0]
+            self.require_finite(graph, found)
+            return found
 
     def objective(self, level: int, target: Array, size: Size) -> Objective:
         """The objective of level L for `target` (1, C, H, W) float32; `size`: rows and columns of level L - 1."""
@@ -106,24 +106,24 @@ class Features:
 
     def run(self, graph: str, inputs: dict[str, Array], outputs: dict[str, tuple[int, ...]]) -> dict[str, Array]:
         """Run a graph on `inputs`. `outputs`: name -> shape. Returns name -> array; all arrays are the backend's, float32."""
-        xp, session = self.backend.xp, self._session(graph)
-        inputs = {name: self.backend.asarray(array) for name, array in inputs.items()}
-        results = {name: xp.empty(shape, xp.float32) for name, shape in outputs.items()}
-        binding = session.io_binding()
-        device = self.backend.name
-        for name, array in inputs.items():
-            binding.bind_input(name, device, 0, np.float32, array.shape, self.backend.pointer(array))
-        for name, array in results.items():
-            binding.bind_output(name, device, 0, np.float32, array.shape, self.backend.pointer(array))
-        self._run_interruptibly(graph, session, binding, (inputs, results))
-        return results
+        backend, xp = self.backend, self.backend.xp
+        session = self._sessions.get(graph, tuple(array.shape for array in inputs.values()))
+        with backend.active():
+            inputs = {name: backend.asarray(array) for name, array in inputs.items()}
+            results = {name: xp.empty(shape, xp.float32) for name, shape in outputs.items()}
+            binding = session.io_binding()
+            for arrays, bind in ((inputs, binding.bind_input), (results, binding.bind_output)):
+                for name, array in arrays.items():
+                    bind(name, backend.name, backend.index, np.float32, array.shape, backend.pointer(array))
+            self._run_interruptibly(graph, session, binding, (inputs, results))
+            return results
 
     def require_finite(self, graph: str, *maps: Array) -> None:
-        """Raise `ModelError` if a map that a graph gave has a value that is infinite or not a number."""
+        """Raise `ModelError` (see `Backend.require`) if a map of a graph has a value that is infinite or not a number."""
         xp = self.backend.xp
         extremes = [extreme for array in maps for extreme in (array.min(), array.max())]  # NaN goes through both
-        if not bool(xp.isfinite(xp.stack(extremes)).all()):
-            raise ModelError(f"{self.folder / graph} gives values that are not finite; {self._files.cure}")
+        failure = ModelError(f"{self.folder / graph} gives values that are not finite; {self._files.cure}")
+        self.backend.require(xp.isfinite(xp.stack(extremes)).all(), failure)
 
     def _run_interruptibly(self, graph: str, session: Any, binding: Any, arrays: Any) -> None:
         """Run the session in another thread, so that Ctrl-C can end it. A full-width network takes seconds in one call.
@@ -132,8 +132,8 @@ class Features:
         they live until the run has ended, even if a second Ctrl-C ends the waiting for it.
         """
         options = self._runtime.RunOptions()
-        options.log_severity_level = _FATAL
-        run = self._runners.submit(_run, session, binding, options, arrays)
+        options.log_severity_level = FATAL
+        run = self._runners.submit(_run, self.backend, session, binding, options, arrays)
         try:
             run.result()
         except BaseException as error:
@@ -146,36 +146,13 @@ class Features:
 
     def _failure(self, graph: str, error: BaseException) -> Exception:
         """What to say of a graph that failed."""
-        return _shortage(error) or ModelError(
+        return shortage(error) or ModelError(
             f"{self.folder / graph} failed while it ran ({first_line(error):.300}); {self._files.cure}"
         )
 
-    def _session(self, graph: str) -> Any:
-        loading = self._begin(graph)
-        try:
-            return loading.result()
-        except Exception:  # for want of memory, perhaps: the next run tries again
-            with self._lock:
-                if self._sessions.get(graph) is loading and loading.done():
-                    del self._sessions[graph]
-            raise
 
-    def _begin(self, graph: str) -> Future[Any]:
-        """The session of a graph, to come; each is loaded once, however many threads ask for it."""
-        with self._lock:
-            if graph not in self._sessions:
-                self._sessions[graph] = self._loader.submit(self._load, graph)
-            return self._sessions[graph]
-
-    def _load(self, graph: str) -> Any:
-        path = self._files.graph(graph)
-        session = _load(path, self.backend)
-        check_graph(path, self.card, session)
-        return session
-
-
-def _run(session: Any, binding: Any, options: Any, arrays: Any) -> None:
-    session.run_with_iobinding(binding, options)
+def _run(backend: Backend, session: Any, binding: Any, options: Any, arrays: Any) -> None:
+    backend.run_network(session, binding, options)
 
 
 class Objective:
@@ -221,45 +198,6 @@ def _read_projections(files: ModelFiles, backend: Backend) -> dict[int, Array]:
                 f"{path}: level{level} is {matrix.dtype} {matrix.shape}; expected finite float32 ({width}, 1 to {width})"
             )
     return {level: backend.asarray(matrix) for level, matrix in found.items()}
-
-
-def _load(path: Path, backend: Backend) -> Any:
-    onnxruntime = import_runtime()
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _FATAL
-    # Waiting threads sleep instead of spinning: a third less processor time, and no slower. And all sessions take what a run
-    # needs from one memory, which they keep: taken from the system anew, a third of the time would go into clearing it; with
-    # a memory for each session, or with blocks planned ahead for each size of picture, they would keep half as much again.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    share_memory()
-    options.add_session_config_entry("session.use_env_allocators", "1")
-    options.enable_mem_pattern = False
-    threads = getattr(backend, "threads", None)
-    if threads:
-        options.intra_op_num_threads = threads
-    try:
-        # Without a fallback, of which it would tell on standard output.
-        session = onnxruntime.InferenceSession(str(path), options, providers=backend.providers, enable_fallback=0)
-    except Exception as error:  # ONNX Runtime's own exceptions share no public base class
-        why = first_line(error)
-        raise _shortage(error) or ModelError(
-            f"{path} is not a model that ONNX Runtime can load; it may be damaged: {why}"
-        ) from error
-    wanted = backend.providers[0]
-    wanted = wanted if isinstance(wanted, str) else wanted[0]
-    if session.get_providers()[0] != wanted:
-        raise DeviceError(f"ONNX Runtime could not start {wanted} and offers {session.get_providers()[0]} instead")
-    return session
-
-
-def _shortage(error: BaseException) -> MemoryLimitError | None:
-    """The error to raise if ONNX Runtime had too little memory; it has no exception of its own for that."""
-    words = first_line(error)
-    if isinstance(error, MemoryError) or re.search("bad_alloc|(Failed to|Cannot) allocate memory", words):
-        return MemoryLimitError(
-            f"the network needs more memory than there is ({words}); lower max_pixels, or close other programs"
-        )
-    return None
 
 
 def as_floats(backend: Backend, picture: np.ndarray) -> Array:

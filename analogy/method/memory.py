@@ -42,6 +42,9 @@ def check(
     """
     need, free = estimate(widths, working, full, settings.photo), backend.free_memory()
     if need > free:
+        backend.reclaim()
+        free = backend.free_memory()
+    if need > free:
         cure = "make the pictures smaller"
         if _matching(widths, working) > _painting(full, settings.photo):
             cure = f"lower max_pixels (now {settings.max_pixels})"

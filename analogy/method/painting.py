@@ -67,10 +67,10 @@ def vote_level(
     return backend.vote(full, source, PIXEL_PATCH_SIZE, of_vote)
 
 
-def as_pixels(backend: Backend, picture: Array, sixteen_bit: bool = False) -> np.ndarray:
-    """A picture (H, W, 3) float32 0..1 as uint8, or as uint16 if `sixteen_bit`, on the host."""
+def as_pixels(backend: Backend, picture: Array, sixteen_bit: bool = False) -> Array:
+    """A picture (H, W, 3) float32 0..1 as uint8, or as uint16 if `sixteen_bit`."""
     kind = np.uint16 if sixteen_bit else np.uint8
-    return backend.to_host(backend.xp.rint(picture * np.float32(np.iinfo(kind).max)).astype(kind))
+    return backend.xp.rint(picture * np.float32(np.iinfo(kind).max)).astype(kind)
 
 
 def refine_on_pixels(

@@ -35,6 +35,7 @@ def fake_cupy(devices=1, version=12090, driver=12020):
         runtimeGetVersion=lambda: version,
         driverGetVersion=lambda: driver,
         CUDARuntimeError=CUDARuntimeError,
+        memGetInfo=lambda: (5000, 8000),
     )
     return SimpleNamespace(cuda=SimpleNamespace(runtime=runtime, Device=lambda number: f"device {number}"))
 
@@ -102,8 +103,15 @@ def test_a_missing_device_is_named(devices):
         probes.check_driver(fake_cupy(devices))
 
 
-def test_the_first_device_is_taken():
+def test_the_first_device_is_taken_unless_another_is_named():
     assert probes.check_driver(fake_cupy(2)) == "device 0"
+    assert probes.check_driver(fake_cupy(2), 1) == "device 1"
+
+
+@pytest.mark.parametrize(("count", "there"), [(1, "cuda:0"), (4, "cuda:0 to cuda:3")])
+def test_a_device_that_does_not_exist_is_refused_with_those_that_do(count, there):
+    with pytest.raises(DeviceError, match=rf"^there is no device cuda:4; CUDA sees {there} \(see nvidia-smi"):
+        probes.check_driver(fake_cupy(count), 4)
 
 
 @pytest.mark.parametrize("error", [ImportError("libnvrtc.so.12 not found"), OSError("no headers\nsecond line")])
@@ -159,12 +167,15 @@ def test_a_runtime_for_the_same_cuda_version_loads_its_libraries(monkeypatch, cu
 def test_the_cuda_provider_gets_the_backend_s_stream_and_device(monkeypatch):
     fake_runtime(monkeypatch)
     backend = object.__new__(cuda.CudaBackend)
-    backend.xp = fake_cupy()
-    backend._device, backend._stream = SimpleNamespace(id=0), SimpleNamespace(ptr=4096)
+    backend.xp, backend.index = fake_cupy(), 1
+    backend._queue = SimpleNamespace(stream=SimpleNamespace(ptr=4096))
+    shared: list[tuple[int, int]] = []
+    monkeypatch.setattr(cuda, "share_device_memory", lambda index, most: shared.append((index, most)))
     name, options = backend._find_providers()[0]
     assert name == CUDA
+    assert shared == [(1, 6000)]  # three quarters of what the device has
     assert options == {
-        "device_id": "0",
+        "device_id": "1",
         "user_compute_stream": "4096",
         "use_tf32": "0",
         "cudnn_conv_algo_search": "HEURISTIC",
@@ -178,7 +189,7 @@ class FakeSession:
     def __init__(self, offered: str, error: Exception | None = None):
         self.offered, self.error = offered, error
 
-    def __call__(self, model, providers):
+    def __call__(self, model, options, providers):
         return self
 
     def get_providers(self):
@@ -187,7 +198,7 @@ class FakeSession:
     def io_binding(self):
         return SimpleNamespace(bind_input=lambda *args: None, bind_output=lambda *args: None)
 
-    def run_with_iobinding(self, binding):
+    def run_with_iobinding(self, binding, options):
         if self.error:
             raise self.error
 
@@ -210,8 +221,8 @@ def test_a_provider_that_does_not_work_is_an_error(monkeypatch, cpu, session, me
     import onnxruntime
 
     backend = SimpleNamespace(
-        providers=[(CUDA, {})], xp=SimpleNamespace(empty=np.zeros), name="cpu",
-        asarray=cpu.asarray, pointer=cpu.pointer, to_host=cpu.to_host,
+        providers=[(CUDA, {})], xp=SimpleNamespace(empty=np.zeros), name="cpu", index=0,
+        asarray=cpu.asarray, pointer=cpu.pointer, to_host=cpu.to_host, run_network=cpu.run_network,
     )  # fmt: skip
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
     with pytest.raises(DeviceError, match=message):

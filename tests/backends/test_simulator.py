@@ -251,19 +251,6 @@ def test_propagate_evaluates_each_candidate_once(simulated):
     assert launch.exchanges == 2 * (1 + 4)
 
 
-def test_the_backend_s_stream_waits_for_the_caller_s(simulated):
-    caller = cp.cuda.get_current_stream()
-    stream = cp.cuda.Stream(non_blocking=True)
-    try:
-        stream.use()
-        f = cp.asarray(np.ones((2, 2, 4), np.float32)) * 2
-        joined = simulated.join(f, f)
-        assert cp.cuda.get_current_stream() is simulated._stream
-        np.testing.assert_array_equal(cp.asnumpy(joined), np.full((2, 2, 8), 2048))
-    finally:
-        caller.use()
-
-
 def sanitized(program: str) -> subprocess.CompletedProcess[str]:
     """Run tests/simulator/sanitized.py with the sanitisers' libraries loaded before anything else."""
     find = [["g++", f"-print-file-name={name}"] for name in ("libasan.so", "libubsan.so")]

@@ -84,7 +84,7 @@ class SlowSession:
 def test_arrays_outlive_a_run_of_the_network_whose_waiting_is_interrupted_twice(monkeypatch) -> None:
     slow, arrays = Slow(), list[weakref.ref]()
     network = Features(locate(DEFAULT), CpuBackend(1))
-    monkeypatch.setattr(network, "_session", lambda graph: SlowSession(slow))
+    monkeypatch.setattr(network._sessions, "get", lambda graph, shapes: SlowSession(slow))
     monkeypatch.setattr(CpuBackend, "pointer", lambda backend, array: arrays.append(weakref.ref(array)))
     interrupt(lambda: network.run("slow.onnx", {"x": np.zeros(1000, np.float32)}, {"y": (1000,)}), slow)
     assert len(arrays) == 2

@@ -21,6 +21,7 @@ class SimulatedCudaBackend(CudaBackend):
     """The CUDA backend with the stand-in for CuPy; ONNX Runtime finds the arrays in the memory of the CPU."""
 
     name = "cpu"
+    index = property(lambda self: 0, lambda self, number: None)  # of the CPU, whichever device is simulated
 
     def _import_cupy(self):
         return standin

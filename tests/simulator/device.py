@@ -1,7 +1,8 @@
-"""The device's side of the stand-in for CuPy: streams, and arrays that never mix with NumPy's.
+"""The devices' side of the stand-in for CuPy: streams, and arrays that never mix with NumPy's.
 
 Everything runs at once and in order, on the CPU. What is simulated is the promise: each array remembers the stream that
 touched it last, and using it on another stream that was not told to wait is an error, as it would be a race on a GPU.
+There are two devices, and a thread has a current stream on each. `waits` counts how often the host waited for one.
 """
 
 from __future__ import annotations
@@ -12,9 +13,21 @@ from types import SimpleNamespace
 
 import numpy as np
 
-_ids = itertools.count(1)
-_current = threading.local()
+COUNT = 2
+"""How many devices there are."""
+waits = 0
+"""How often the host has waited for a device."""
+_ids = itertools.count(COUNT)
 _host_clock: dict[int, int] = {}
+_lock = threading.RLock()
+
+
+class _Current(threading.local):
+    """What is current in a thread: the device, and the stream of each device."""
+
+    def __init__(self) -> None:
+        self.device = 0
+        self.streams = list(Stream.defaults)
 
 
 class RaceError(RuntimeError):
@@ -28,56 +41,90 @@ class Event:
         self.clock = clock
 
     def synchronize(self) -> None:
-        _merge(_host_clock, self.clock)
+        global waits
+        with _lock:
+            waits += 1
+            _merge(_host_clock, self.clock)
 
 
 class Stream:
-    """A queue of work; `ptr` is its address, 0 for the default stream."""
+    """A queue of work of a device; `ptr` is its address, `id` that or the device's number for its default stream."""
 
-    null: Stream
+    defaults: list[Stream]
 
     def __init__(self, *, non_blocking: bool):
-        assert non_blocking, "only non-blocking streams, and the default one, are simulated"
-        self.ptr = next(_ids)
-        self.clock = {self.ptr: 0}
+        assert non_blocking, "only non-blocking streams, and the default ones, are simulated"
+        self.id = self.ptr = next(_ids)
+        self.clock = {self.id: 0}
+        self.device_id = _current.device
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stream) and self.ptr == other.ptr  # as in CuPy; all default streams are equal
+
+    __hash__ = None  # type: ignore[assignment]
 
     def record(self) -> Event:
-        return Event(dict(self.clock))
+        """An event is made on the current device, and recorded on a stream of the same."""
+        assert self.device_id == _current.device, "the stream is another device's"
+        with _lock:
+            return Event(dict(self._checked().clock))
+
+    def _checked(self) -> Stream:
+        """The address 0 means the default stream of the current device, whatever was meant."""
+        assert self.ptr or self.device_id == _current.device, "the default stream of another device"
+        return self
 
     def wait_event(self, event: Event) -> None:
-        _merge(self.clock, event.clock)
+        with _lock:
+            _merge(self._checked().clock, event.clock)
 
     def synchronize(self) -> None:
         self.record().synchronize()
 
     def use(self) -> Stream:
-        _current.stream = self
+        if self.device_id != _current.device:
+            raise RuntimeError("The device that the stream is created on does not match with the current device")
+        _current.streams[self.device_id] = self
         return self
 
 
-Stream.null = Stream(non_blocking=True)
-Stream.null.ptr, Stream.null.clock = 0, {0: 0}
+def _default(device: int) -> Stream:
+    stream = object.__new__(Stream)
+    stream.id, stream.ptr, stream.clock, stream.device_id = device, 0, {device: 0}, device
+    return stream
+
+
+Stream.defaults = [_default(device) for device in range(COUNT)]
+_current = _Current()
 
 
 def get_current_stream() -> Stream:
-    return getattr(_current, "stream", Stream.null)
+    return _current.streams[_current.device]
 
 
 class Device:
-    """The one device there is."""
+    """A device, by default the current one."""
 
-    def __init__(self, id: int = 0):
-        assert id == 0
-        self.id = id
+    def __init__(self, id: int | None = None):
+        self.id = _current.device if id is None else id
+        assert 0 <= self.id < COUNT
+        self._before: list[int] = []
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Device) and self.id == other.id
+
+    __hash__ = None  # type: ignore[assignment]
 
     def use(self) -> None:
-        pass
+        _current.device = self.id
 
     def __enter__(self) -> Device:
+        self._before.append(_current.device)
+        self.use()
         return self
 
     def __exit__(self, *error: object) -> None:
-        pass
+        _current.device = self._before.pop()
 
 
 class ndarray:
@@ -89,7 +136,8 @@ class ndarray:
         self._host = host
         self._owner = self if owner is None else owner._owner
         if owner is None:
-            self._last = (Stream.null.ptr, 0)
+            self._last = (0, 0)
+            self.device = Device()
             touch(self)
 
     def __array__(self, *args: object, **kwargs: object) -> np.ndarray:
@@ -139,12 +187,14 @@ class ndarray:
 def touch(*arrays: ndarray) -> None:
     """Put one operation on these arrays into the current stream."""
     stream = get_current_stream()
-    stream.clock[stream.ptr] += 1
-    for array in arrays:
-        other, moment = array._owner._last
-        if max(stream.clock.get(other, 0), _host_clock.get(other, 0)) < moment:
-            raise RaceError(f"stream {stream.ptr} uses an array that stream {other} may still work on")
-        array._owner._last = (stream.ptr, stream.clock[stream.ptr])
+    with _lock:
+        stream.clock[stream.id] += 1
+        for array in arrays:
+            assert array._owner.device.id == _current.device, "an array of another device"
+            other, moment = array._owner._last
+            if max(stream.clock.get(other, 0), _host_clock.get(other, 0)) < moment:
+                raise RaceError(f"stream {stream.id} uses an array that stream {other} may still work on")
+            array._owner._last = (stream.id, stream.clock[stream.id])
 
 
 def to_host(array: ndarray) -> np.ndarray:

@@ -32,7 +32,7 @@ cuda = SimpleNamespace(
     get_current_stream=device.get_current_stream,
     runtime=SimpleNamespace(
         CUDARuntimeError=CUDARuntimeError,
-        getDeviceCount=lambda: 1,
+        getDeviceCount=lambda: device.COUNT,
         getDeviceProperties=lambda id: {"name": b"simulator", "totalGlobalMem": 2**30},
         driverGetVersion=lambda: 12090,
         memGetInfo=lambda: (2**30, 2**30),
@@ -41,8 +41,23 @@ cuda = SimpleNamespace(
 )
 
 
-def get_default_memory_pool():
-    return SimpleNamespace(free_bytes=lambda: 0)
+class _MemoryPool:
+    """Of which nothing is free, unless a test says so."""
+
+    free = 0
+
+    def free_bytes(self) -> int:
+        return self.free
+
+    def free_all_blocks(self) -> None:
+        self.free = 0
+
+
+_pool = _MemoryPool()
+
+
+def get_default_memory_pool() -> _MemoryPool:
+    return _pool
 
 
 def empty(shape, dtype=np.float64):

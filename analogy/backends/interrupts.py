@@ -1,0 +1,29 @@
+"""Interrupts while CUDA's compiler runs: it hears SIGINT itself, and gives it back when it ends.
+
+Two compilations at a time give back each other's handler in place of Python's, and from then on Ctrl-C does nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_lock = threading.RLock()
+_get, _set = ctypes.pythonapi.PyOS_getsig, ctypes.pythonapi.PyOS_setsig
+_get.argtypes, _get.restype = [ctypes.c_int], ctypes.c_void_p
+_set.argtypes, _set.restype = [ctypes.c_int, ctypes.c_void_p], ctypes.c_void_p
+
+
+@contextmanager
+def kept_interrupts() -> Iterator[None]:
+    """Let one thread at a time compile, and leave the system's handler of SIGINT as it was. (`signal.signal` could do that
+    in the main thread alone, and a server compiles in others.)"""
+    with _lock:
+        handler = _get(signal.SIGINT)
+        try:
+            yield
+        finally:
+            _set(signal.SIGINT, handler)

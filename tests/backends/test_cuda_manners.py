@@ -1,0 +1,387 @@
+"""The CUDA backend among others, on the simulator: in a program that uses CuPy too, in several threads, short of memory."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import simulator
+from simulator import device
+from simulator import standin as cp
+from simulator.counting import Counts
+
+from analogy.backends import cuda, get_backend, probes
+from analogy.backends.cpu import CpuBackend
+from analogy.engine import Engine
+from analogy.errors import DeviceError, MemoryLimitError, ModelError
+from analogy.method import memory
+from analogy.method.features import Features
+from analogy.networks.models import DEFAULT, locate
+from analogy.settings import Settings
+
+pytestmark = pytest.mark.skipif(bool(simulator.missing()), reason=simulator.missing() or "can be simulated")
+
+
+@contextmanager
+def on(number: int):
+    """A stream of a program's own, current on that device, and that device current."""
+    before = cp.cuda.Device()
+    cp.cuda.Device(number).use()
+    default, stream = cp.cuda.get_current_stream(), cp.cuda.Stream(non_blocking=True)
+    stream.use()
+    try:
+        yield stream
+    finally:
+        default.use()
+        before.use()
+
+
+def current():
+    return cp.cuda.Device().id, cp.cuda.get_current_stream()
+
+
+def engine_on(backend) -> Engine:
+    engine = Engine(device="cpu", threads=2)
+    engine.backend, engine.network = backend, Features(engine.network.folder, backend)
+    return engine
+
+
+def pictures(rng):
+    """Of different sizes."""
+    return [rng.integers(0, 256, (*size, 3)).astype(np.uint8) for size in ((45, 52), (49, 39))]
+
+
+class Trouble(Exception):
+    pass
+
+
+# What is current in the caller's thread
+
+
+def every_call(backend):
+    f, pixels = (backend.asarray(np.ones((3, 4, channels), np.float32)) for channels in (8, 3))
+    a, nnf = backend.join(f, f), backend.asarray(np.zeros((3, 4, 2), np.int32))
+    d = backend.distance(a, a, nnf, 3)
+    yield from (
+        backend.prepare,
+        backend.free_memory,
+        backend.reclaim,
+        lambda: backend.asarray(np.ones(3)),
+        lambda: backend.to_host(f),
+        lambda: backend.join(f, f),
+        lambda: backend.pixel_vectors(pixels, True),
+        lambda: backend.project(f, backend.asarray(np.ones((8, 2), np.float32))),
+        lambda: backend.resample(nnf, (6, 8), (6, 8), (2, 2), (2, 2)),
+        lambda: backend.distance(a, a, nnf, 3),
+        lambda: backend.propagate(a, a, nnf, d, 3, 1, 1e9),
+        lambda: backend.random_search(a, a, nnf, d, 3, 2, 0, 0, 1e9),
+        lambda: backend.vote(nnf, f, 3),
+        type(backend),
+        lambda: type(backend)(1),
+    )
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_every_call_leaves_the_caller_s_device_and_stream_current(simulated, number):
+    other = 1 - number
+    with on(number):
+        before = current()
+        for call in every_call(simulated):
+            call()
+            assert current() == before
+            with cp.cuda.Device(other):
+                assert cp.cuda.get_current_stream() == device.Stream.defaults[other]
+
+
+def test_a_transfer_leaves_them_too_when_it_is_cancelled(simulated, rng):
+    def cancel(progress):
+        if progress.stage == "level 3":
+            raise Trouble
+
+    engine = engine_on(simulated)
+    with on(0):
+        before = current()
+        with pytest.raises(Trouble):
+            engine.transfer(*pictures(rng), inversion="vote", progress=cancel)
+        assert current() == before
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_work_on_the_caller_s_stream_is_in_order_before_and_after(number):
+    backend = simulator.SimulatedCudaBackend(1)
+    with on(number), cp.cuda.Device(1), on(1):
+        f = cp.asarray(np.ones((2, 2, 4), np.float32)) * 2  # raises RaceError if the backend reads it at once
+        joined = backend.join(f, f)
+        np.testing.assert_array_equal(cp.asnumpy(joined + 0), np.full((2, 2, 8), 2048))  # raises if we do not wait
+
+
+def test_a_backend_of_another_device_waits_for_the_streams_of_both(simulated):
+    with on(1) as theirs:
+        cp.asarray(np.ones(3))
+        with simulated.active():
+            assert current() == (0, simulated._queue.stream)
+            assert simulated._queue.stream.clock[theirs.id] == theirs.clock[theirs.id] > 0
+            cp.asarray(np.ones(3))
+        stream = simulated._queue.stream
+        assert theirs.clock[stream.id] == stream.clock[stream.id] > 0
+
+
+@pytest.mark.parametrize("use", ["to_host", "asarray"])
+def test_what_one_thread_made_another_may_use_through_the_backend(simulated, use):
+    with simulated.active():
+        made = simulated.join(*[simulated.asarray(np.ones((4, 4, 4), np.float32))] * 2)[::2]  # asarray has to copy it
+
+    def elsewhere():
+        with on(0):
+            with pytest.raises(device.RaceError):
+                made + 0  # on a stream that did not wait
+            return simulated.to_host(simulated.asarray(made)) if use == "asarray" else simulated.to_host(made)
+
+    with ThreadPoolExecutor(1) as pool:
+        np.testing.assert_array_equal(pool.submit(elsewhere).result(), simulated.to_host(made))
+
+
+def test_a_network_runs_in_the_backend_s_stream(simulated, rng):
+    network = Features(locate(DEFAULT), simulated)
+    with on(0):
+        picture = cp.asarray(pictures(rng)[0]) + 0
+        assert cp.asnumpy(network.pyramid(picture)[5]).any()  # either raises RaceError if it is not in order
+
+
+# Which device
+
+
+@pytest.mark.parametrize(("device", "index"), [("cuda", 0), ("cuda:0", 0), ("cuda:3", 3)])
+def test_a_device_is_chosen_by_its_number(monkeypatch, device, index):
+    monkeypatch.setattr(cuda, "CudaBackend", lambda index: f"backend {index}")
+    assert get_backend(device) == f"backend {index}"
+
+
+@pytest.mark.parametrize("name", ["cuda:", "cuda:-1", "cuda:x", "cuda: 1", "cuda1", "cpu:0"])
+def test_a_misspelt_device_is_refused(name):
+    with pytest.raises(DeviceError, match="choose one of auto, cpu, cuda, or cuda:N, the device of that number"):
+        get_backend(name)
+
+
+def test_networks_read_and_write_arrays_of_the_backend_s_device(simulated, monkeypatch, rng):
+    counts = Counts(monkeypatch)
+    network = Features(locate(DEFAULT), simulated)
+    network.pyramid(pictures(rng)[0])  # real names, real numbers
+    assert {binding[1:] for binding in counts.bindings} == {("cpu", 0)}
+
+    bound: list[tuple[str, str, int]] = []
+    session = SimpleNamespace(
+        io_binding=lambda: session,
+        bind_input=lambda *binding: bound.append(binding[:3]),
+        bind_output=lambda *binding: bound.append(binding[:3]),
+        run_with_iobinding=lambda binding, options: None,
+    )
+    backend = simulator.SimulatedCudaBackend()
+    monkeypatch.setattr(network, "backend", backend)
+    monkeypatch.setattr(type(backend), "name", "cuda")
+    monkeypatch.setattr(type(backend), "index", 3)
+    monkeypatch.setattr(network._sessions, "get", lambda graph, shapes: session)
+    network.run("some.onnx", {"x": backend.asarray(np.ones(3, np.float32))}, {"y": (3,)})
+    assert bound == [("x", "cuda", 3), ("y", "cuda", 3)]
+
+
+def test_a_backend_is_not_made_unless_onnx_runtime_runs_a_convolution(monkeypatch):
+    def fail(backend):
+        raise DeviceError("no cuDNN")
+
+    monkeypatch.setattr(probes, "check_provider", fail)
+    with pytest.raises(DeviceError, match="no cuDNN"):
+        simulator.SimulatedCudaBackend()
+
+
+def test_backends_of_one_device_share_its_stream_and_those_of_two_do_not(simulated):
+    assert simulator.SimulatedCudaBackend()._queue is simulated._queue
+    assert simulator.SimulatedCudaBackend(1)._queue.stream != simulated._queue.stream
+
+
+# Several threads
+
+
+def test_networks_of_one_device_run_one_at_a_time(simulated, monkeypatch, rng):
+    counts, a = Counts(monkeypatch), pictures(rng)[0]
+    counts.overlap = threading.Event()
+    networks = [Features(locate(DEFAULT), backend) for backend in (simulated, simulator.SimulatedCudaBackend())]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda i: networks[i % 2].pyramid(a), range(8)))
+    assert (counts.runs, counts.most) == (8, 1)
+
+
+def test_simulated_transfers_in_several_threads_equal_those_in_turn(simulated, rng):
+    engine, pairs = engine_on(simulated), [pictures(rng) for _ in range(3)]
+
+    def transfer(pair):
+        with on(0):
+            return engine.transfer(*pair, search_iterations=1)
+
+    in_turn = [transfer(pair) for pair in pairs]
+    with ThreadPoolExecutor(3) as pool:
+        for one, other in zip(pool.map(transfer, pairs), in_turn, strict=True):
+            np.testing.assert_array_equal(one.nnf_ab, other.nnf_ab)
+            np.testing.assert_array_equal(one.a_prime, other.a_prime)
+
+
+# What takes time
+
+
+def test_a_second_transfer_makes_no_convolution_plan_anew(simulated, monkeypatch, rng):
+    counts = Counts(monkeypatch)
+    engine, (a, b_prime) = engine_on(simulated), pictures(rng)
+    engine.transfer(a, b_prime, search_iterations=1)
+    assert counts.runs == counts.plans == 10  # the pyramid, and four steps, each for both sizes
+    for first, second in ((a, b_prime), (b_prime, a)):
+        counts.forget()
+        engine.transfer(first, second, search_iterations=1)
+        assert (counts.runs, counts.plans) == (10, 0)
+    counts.forget()
+    engine.transfer(a, a[1:], search_iterations=1)  # one size is new, and takes the place of the one not used any more
+    assert counts.plans == 5
+    assert all(len(slots) == 2 for slots in engine.network._sessions._slots.values())
+
+
+def test_the_host_waits_at_most_12_times_in_a_transfer(simulated, monkeypatch, rng):
+    counts = Counts(monkeypatch)
+    engine, (a, b_prime) = engine_on(simulated), pictures(rng)
+    before = device.waits
+    engine.transfer(a, b_prime)
+    # Six results, and whether all features were finite. ONNX Runtime never waits.
+    assert (device.waits - before, counts.waits) == (7, 0)
+
+
+def test_what_is_required_is_read_once_at_the_end_and_the_first_failure_raised(simulated):
+    true, false = (simulated.asarray(np.array(value)) for value in (True, False))
+    before = device.waits
+    with pytest.raises(Trouble, match="second"), simulated.active():
+        for holds, name in ((true, "first"), (false, "second"), (false, "third")):
+            simulated.require(holds, Trouble(name))
+        assert device.waits == before
+    assert device.waits == before + 1
+    simulated.require(true, Trouble("none is left"))
+    with pytest.raises(Trouble, match="outside"):
+        simulated.require(false, Trouble("outside"))
+
+
+def test_a_body_that_failed_leaves_nothing_required(simulated):
+    with pytest.raises(KeyError), simulated.active():
+        simulated.require(simulated.asarray(np.array(False)), Trouble())
+        raise KeyError
+    simulated.to_host(simulated.asarray(np.ones(1)))
+
+
+# Memory
+
+
+def test_free_memory_counts_what_cupy_holds_without_using_it(simulated, monkeypatch):
+    monkeypatch.setattr(cp.cuda.runtime, "memGetInfo", lambda: (1000, 9000))
+    monkeypatch.setattr(cp.get_default_memory_pool(), "free", 300)
+    assert simulated.free_memory() == 1300
+
+
+def test_libraries_give_back_what_they_hold_before_a_pair_is_refused(simulated, monkeypatch):
+    runs: list[str] = []
+    real = type(simulated).run_network
+
+    def run(self, session, binding, options):
+        runs.append(options.get_run_config_entry("memory.enable_memory_arena_shrinkage"))
+        real(self, session, binding, options)
+
+    monkeypatch.setattr(type(simulated), "run_network", run)
+    sizes = [(448, 448)] * 2
+    widths = (16, 32, 64, 128, 128)
+    need = round(memory.estimate(widths, sizes, sizes))
+    monkeypatch.setattr(cp.cuda.runtime, "memGetInfo", lambda: (need if runs else need - 1, 2 * need))
+    memory.check(simulated, widths, sizes, sizes, Settings())
+    assert runs == ["cpu:0"]  # on a GPU "gpu:0"
+    monkeypatch.setattr(cp.cuda.runtime, "memGetInfo", lambda: (need - 1, 2 * need))
+    with pytest.raises(MemoryLimitError):
+        memory.check(simulated, widths, sizes, sizes, Settings())
+
+
+SHORTAGES = [
+    "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : bfc_arena.cc Failed to allocate memory for requested buffer of size 9",
+    "bfc_arena.cc:368 AllocateRawInternal Available memory of 0 is smaller than requested bytes of 701267968",
+    "CUDA failure 2: out of memory ; GPU=0",
+    "CUDNN failure 4: CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN failure 2003: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED",
+]
+
+
+class Short:
+    """A session that fails so many times, and counts how often it ran."""
+
+    def __init__(self, message: str, times: int):
+        self.message, self.times, self.ran = message, times, 0
+
+    def io_binding(self):
+        return SimpleNamespace(bind_input=lambda *binding: None, bind_output=lambda *binding: None)
+
+    def run_with_iobinding(self, binding, options):
+        self.ran += 1
+        if self.ran <= self.times:
+            raise RuntimeError(self.message)
+
+
+@pytest.mark.parametrize("message", SHORTAGES)
+def test_a_network_short_of_memory_gets_what_cupy_holds_and_then_fails_in_one_line(simulated, monkeypatch, message):
+    network, pool = Features(locate(DEFAULT), simulated), cp.get_default_memory_pool()
+    for times in (1, 2):
+        session = Short(message, times)
+        monkeypatch.setattr(network._sessions, "get", lambda graph, shapes, session=session: session)
+        monkeypatch.setattr(pool, "free", 300)
+        if times == 1:
+            network.run("some.onnx", {}, {"y": (3,)})
+        else:
+            with pytest.raises(MemoryLimitError, match=r"more memory than there is .* lower max_pixels"):
+                network.run("some.onnx", {}, {"y": (3,)})
+        assert (session.ran, pool.free) == (2, 0)
+
+
+def test_a_network_that_fails_for_another_reason_is_not_run_again(simulated, monkeypatch):
+    network, session = Features(locate(DEFAULT), simulated), Short("no such operator", 9)
+    monkeypatch.setattr(network._sessions, "get", lambda graph, shapes: session)
+    with pytest.raises(ModelError, match="no such operator"):
+        network.run("some.onnx", {}, {"y": (3,)})
+    assert session.ran == 1
+
+
+class OutOfMemoryError(MemoryError):
+    """CuPy's."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OutOfMemoryError("Out of memory allocating 1,024 bytes (allocated so far: 0 bytes)."),
+        cp.CUDARuntimeError("cudaErrorMemoryAllocation: out of memory"),
+        RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"),
+    ],
+)
+def test_a_kernel_short_of_memory_is_one_line_too(simulated, monkeypatch, rng, error):
+    def fail(*arguments):
+        raise error
+
+    engine = engine_on(simulated)
+    monkeypatch.setattr(type(simulated), "distance", fail)
+    with pytest.raises(MemoryLimitError, match=r"not enough memory to match .* lower max_pixels"):
+        engine.transfer(*pictures(rng), inversion="vote")
+
+
+def test_a_full_device_is_refused_and_auto_takes_the_cpu(monkeypatch, caplog):
+    def fail(index):
+        raise MemoryLimitError("the device has no memory left; close other programs")
+
+    monkeypatch.setattr(cuda, "CudaBackend", fail)
+    with caplog.at_level("DEBUG", "analogy"):
+        assert isinstance(get_backend("auto"), CpuBackend)
+    assert caplog.messages == ["using the CPU: the device has no memory left"]
+    with pytest.raises(MemoryLimitError):
+        get_backend("cuda")

@@ -1,0 +1,86 @@
+"""Sessions of ONNX Runtime that tell how they are used, for a model on the simulated device."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from analogy.method import sessions
+
+
+class Counts:
+    """Of all sessions that are loaded while it lasts.
+
+    runs       of any network
+    waits      runs at whose end ONNX Runtime waits for the device
+    plans      runs of a session with other shapes than the run before: every convolution is planned anew
+    most       runs at one time
+    bindings   (name, device, number of the device) of each array that was bound
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch):
+        self.bindings: list[tuple[str, str, int]] = []
+        self.now = self.most = 0
+        self.lock = threading.Lock()
+        self.overlap: threading.Event | None = None
+        self.forget()
+        load = sessions._load
+        monkeypatch.setattr(sessions, "_load", lambda path, backend: _Session(load(path, backend), self))
+
+    def forget(self) -> None:
+        self.runs = self.waits = self.plans = 0
+
+
+class _Session:
+    def __init__(self, session: Any, counts: Counts):
+        self._session, self._counts = session, counts
+        self._shapes: object = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def io_binding(self) -> _Binding:
+        return _Binding(self._session.io_binding(), self._counts)
+
+    def run_with_iobinding(self, binding: _Binding, options: Any) -> None:
+        counts = self._counts
+        with counts.lock:
+            counts.now += 1
+            counts.most = max(counts.most, counts.now)
+            counts.runs += 1
+            counts.waits += not _unsynchronised(options)
+            counts.plans += binding.shapes != self._shapes
+            self._shapes = binding.shapes
+            if counts.overlap and counts.now > 1:
+                counts.overlap.set()
+        if counts.overlap:
+            counts.overlap.wait(0.05)  # gives another run the time to begin, if it may
+        try:
+            self._session.run_with_iobinding(binding.binding, options)
+        finally:
+            with counts.lock:
+                counts.now -= 1
+
+
+class _Binding:
+    def __init__(self, binding: Any, counts: Counts):
+        self.binding, self._counts = binding, counts
+        self.shapes: list[tuple[int, ...]] = []
+
+    def bind_input(self, name: str, device: str, index: int, kind: Any, shape: tuple[int, ...], pointer: int) -> None:
+        self.shapes.append(shape)
+        self._counts.bindings.append((name, device, index))
+        self.binding.bind_input(name, device, index, kind, shape, pointer)
+
+    def bind_output(self, name: str, device: str, index: int, *rest: Any) -> None:
+        self._counts.bindings.append((name, device, index))
+        self.binding.bind_output(name, device, index, *rest)
+
+
+def _unsynchronised(options: Any) -> bool:
+    try:
+        return bool(options.get_run_config_entry("disable_synchronize_execution_providers") == "1")
+    except RuntimeError:  # there is no such entry
+        return False
