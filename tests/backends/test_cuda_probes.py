@@ -253,7 +253,7 @@ class ConvolvingSession(FakeSession):
 
         return SimpleNamespace(bind_input=bind, bind_output=bind)
 
-    def run_with_iobinding(self, binding):
+    def run_with_iobinding(self, binding, options):
         x, w = (self.held(self.bound[name]) for name in "xw")
         self.bound["y"][:] = probes.convolution(x, w)
 
@@ -265,8 +265,8 @@ def test_a_convolution_with_fewer_bits_than_float32_is_refused(monkeypatch, cpu,
     import onnxruntime
 
     backend = SimpleNamespace(
-        providers=[(CUDA, {})], xp=SimpleNamespace(empty=np.zeros), name="cpu",
-        asarray=cpu.asarray, pointer=cpu.pointer, to_host=cpu.to_host,
+        providers=[(CUDA, {})], xp=SimpleNamespace(empty=np.zeros), name="cpu", index=0,
+        asarray=cpu.asarray, pointer=cpu.pointer, to_host=cpu.to_host, run_network=cpu.run_network,
     )  # fmt: skip
     monkeypatch.setattr(onnxruntime, "InferenceSession", ConvolvingSession(lambda x: x))
     assert probes.check_provider(backend) == CUDA
