@@ -36,7 +36,7 @@ def gpu(request):
     return engine
 
 
-@pytest.mark.parametrize("way", ["paper", "step", "photo", "masks", "projected"])
+@pytest.mark.parametrize("way", ["paper", "step", "photo", "masks", "pins", "projected"])
 def test_a_simulated_transfer_agrees_with_the_cpu_in_97_percent_of_the_pixels(gpu, rng, way):
     a, b_prime = pictures(rng)
     options = {
@@ -44,6 +44,7 @@ def test_a_simulated_transfer_agrees_with_the_cpu_in_97_percent_of_the_pixels(gp
         "step": {"inversion": "step"},
         "photo": {"inversion": "vote", "photo": True},
         "masks": {"inversion": "vote", "mask_a": halves(a.shape[:2]), "mask_b": halves(b_prime.shape[:2])},
+        "pins": {"inversion": "vote", "pins": [(5, 9, 30, 20), (40, 40, 12, 45)], "ratio": 0.7},
         "projected": {"inversion": "vote"},
     }[way]
     projections = {4: rng.standard_normal((256, 32), np.float32)} if way == "projected" else {}

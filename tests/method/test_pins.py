@@ -16,6 +16,7 @@ from analogy.method.features import LEVELS, Features
 from analogy.method.guidance import read_labels
 from analogy.method.holding import _offers
 from analogy.method.matching import match
+from analogy.method.painting import as_pixels, paint, refine_on_pixels
 from analogy.method.pins import MOST_PINS, place_pins, read_pins
 from analogy.method.progress import StageReporter
 from analogy.networks.models import DEFAULT, locate
@@ -100,8 +101,8 @@ HALF_B[:, 200:] = 255
 
 @pytest.mark.parametrize(
     "options",
-    [{"ratio": 0.5}, {"max_pixels": 12_000}, {"photo": True}, {"direction": "ab"}, {"mask_a": HALF_A, "mask_b": HALF_B},
-     {"direction": "ba", "ratio": 0.7}],
+    [{"ratio": 0.5}, {"max_pixels": 12_000}, {"photo": True}, {"direction": "ab"}, {"direction": "ba", "ratio": 0.7},
+     {"mask_a": HALF_A, "mask_b": HALF_B}],
     ids=lambda options: next(iter(options)),
 )  # fmt: skip
 def test_pins_hold_with_every_other_way_to_steer(pictures, engine: Engine, options: dict[str, Any]) -> None:
@@ -117,9 +118,27 @@ def test_pins_hold_with_every_other_way_to_steer(pictures, engine: Engine, optio
         assert result.nnf_ab[row, column].tolist() == there
     if result.b is not None:
         assert np.array_equal(result.b[yb, xb], pictures[0][ya, xa]) or "photo" in options
-    if "mask_a" in options:
-        matched = HALF_B[result.nnf_ab[..., 0], result.nnf_ab[..., 1]]
-        assert np.array_equal(matched, HALF_A)
+
+
+@pytest.mark.parametrize("corner", [LEFT, RIGHT])
+def test_what_follows_a_pin_keeps_to_the_masks(pictures, engine: Engine, corner) -> None:
+    result = engine.transfer(*pictures, pins=[pin_to(corner)], mask_a=HALF_A, mask_b=HALF_B, inversion="vote")
+    assert np.array_equal(HALF_B[result.nnf_ab[..., 0], result.nnf_ab[..., 1]], HALF_A)
+    assert (error(result, LEFT, corner) <= 1.5).mean() > 0.98
+
+
+def test_at_full_size_a_pin_is_exact_and_takes_the_pixels_along_that_enlarging_had_put_beside_it(rng) -> None:
+    cpu, source = CpuBackend(2), rng.random((40, 60, 3), np.float32)
+    field = nnf.identity(cpu, (20, 30), (20, 30))
+    pins = np.array([(11, 21, 13, 22)])
+    painted = paint(cpu, field, (20, 30), (40, 60), source, pins=pins)
+    assert np.array_equal(as_pixels(cpu, painted)[11, 21], as_pixels(cpu, source)[13, 22])
+
+
+def test_a_pin_is_held_when_the_enlarged_field_is_refined(rng) -> None:
+    cpu, source = CpuBackend(2), rng.random((40, 60, 3), np.float32)
+    whole = nnf.identity(cpu, (40, 60), (40, 60))
+    assert refine_on_pixels(cpu, whole, source, None, pins=np.array([(11, 21, 33, 52)]))[11, 21].tolist() == [33, 52]
 
 
 def test_with_b_known_a_pin_holds_against_what_b_says(pictures, engine: Engine) -> None:
