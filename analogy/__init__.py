@@ -16,11 +16,12 @@ TYPE_CHECKING = False  # as type checkers know it; to import `typing` takes as l
 if TYPE_CHECKING:
     from typing import Any
 
-    from .engine import Engine, transfer
+    from .engine import Engine
     from .errors import AnalogyError, DeviceError, ImageError, MemoryLimitError, ModelError, OutputError, SettingsError
     from .film import Clip, PaintedFrame
     from .method.flow import warp
     from .method.progress import Progress
+    from .one_call import transfer
     from .result import Result
     from .settings import PRESETS, Settings
 
@@ -45,7 +46,7 @@ _DEFINED_IN = {
     "Result": "result",
     "Settings": "settings",
     "SettingsError": "errors",
-    "transfer": "engine",
+    "transfer": "one_call",
     "warp": "method.flow",
 }
 

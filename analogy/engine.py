@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from functools import lru_cache, wraps
+from functools import wraps
 from typing import Any, Literal, TypeAlias, Unpack, overload
 
 import numpy as np
 
-from .backends import Array, Device, Size, Tick, check_device, get_backend
+from .backends import Array, Device, Size, Tick, get_backend
 from .errors import DeviceError, ModelError, SettingsError, enough_memory, shown
 from .film import Clip
 from .method import admission, costs, guidance, photo
@@ -36,15 +36,6 @@ class TransferOptions(SettingOptions, total=False):
     pins: PinsLike | None
     levels: bool
     progress: Callable[[Progress], None] | None
-
-
-class EngineOptions(TransferOptions, total=False):
-    """The keywords of `transfer` but `direction`: those of `Engine.transfer` and of `Engine`."""
-
-    model: str | os.PathLike[str]
-    device: Device
-    threads: int | None
-    max_input_pixels: int | None
 
 
 Both: TypeAlias = Result[Pixels, Pixels]
@@ -92,7 +83,7 @@ class Engine:
         max_input_pixels: int | None = None,
     ):
         self.max_input_pixels = admission.check_bound(max_input_pixels)
-        folder = locate(_name(model))
+        folder = locate(name_of(model))
         self.backend = get_backend(device, threads)
         self.network = Features(folder, self.backend)
         self._process = os.getpid()
@@ -315,51 +306,8 @@ class Engine:
         return self.backend.to_host(as_pixels(self.backend, picture))
 
 
-def _name(model: str | os.PathLike[str]) -> str:
+def name_of(model: str | os.PathLike[str]) -> str:
+    """A model as text: its name, or its folder. Raises `ModelError` for anything else."""
     if not isinstance(model, (str, os.PathLike)):
         raise ModelError(f"model is {shown(model)}; it takes the name of a model, or its folder")
     return os.fspath(model)
-
-
-@lru_cache(maxsize=2)
-def _engine(model: str, device: Device, threads: int | None, max_input_pixels: int | None, process: int) -> Engine:
-    return Engine(model, device, threads, max_input_pixels)
-
-
-@overload
-def transfer(a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *, b: PictureLike,
-             direction: Literal["both", "ab"] = "ab", **options: Unpack[EngineOptions]) -> OnlyAPrime: ...  # fmt: skip
-@overload
-def transfer(a: PictureLike, b_prime: PictureLike, settings: PresetName | None = None, *,
-             direction: Literal["both"] = "both", **options: Unpack[EngineOptions]) -> Both: ...  # fmt: skip
-@overload
-def transfer(a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,
-             direction: Literal["both"], **options: Unpack[EngineOptions]) -> Both: ...  # fmt: skip
-@overload
-def transfer(a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,
-             direction: Literal["ab"], **options: Unpack[EngineOptions]) -> OnlyAPrime: ...  # fmt: skip
-@overload
-def transfer(a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,
-             direction: Literal["ba"], **options: Unpack[EngineOptions]) -> OnlyB: ...  # fmt: skip
-@overload
-def transfer(a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,
-             direction: Direction = ..., **options: Unpack[EngineOptions]) -> Result: ...  # fmt: skip
-def transfer(
-    a: PictureLike,
-    b_prime: PictureLike,
-    settings: SettingsLike | None = None,
-    *,
-    model: str | os.PathLike[str] = DEFAULT,
-    device: Device = "auto",
-    threads: int | None = None,
-    max_input_pixels: int | None = None,
-    **options: Any,
-) -> Result:
-    """`Engine(model, device, threads, max_input_pixels).transfer(a, b_prime, settings, **options)`.
-
-    Keeps the engine for the next call.
-    """
-    most = admission.check_bound(max_input_pixels)
-    engine = _engine(_name(model), *check_device(device, threads), most, os.getpid())
-    result: Result = engine.transfer(a, b_prime, settings, **options)
-    return result

@@ -1,0 +1,68 @@
+"""A transfer in one call, by an engine that is kept for the next."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from typing import Any, Literal, Unpack, overload
+
+from .backends import Device, check_device
+from .engine import Both, Engine, OnlyAPrime, OnlyB, TransferOptions, name_of
+from .method import admission
+from .networks.models import DEFAULT
+from .pictures.reading import PictureLike
+from .result import Result
+from .settings import Direction, PresetName, SettingsLike
+
+
+class EngineOptions(TransferOptions, total=False):
+    """The keywords of `transfer` but `direction`: those of `Engine.transfer` and of `Engine`."""
+
+    model: str | os.PathLike[str]
+    device: Device
+    threads: int | None
+    max_input_pixels: int | None
+
+
+@lru_cache(maxsize=2)
+def _engine(model: str, device: Device, threads: int | None, max_input_pixels: int | None, process: int) -> Engine:
+    return Engine(model, device, threads, max_input_pixels)
+
+
+@overload
+def transfer(a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *, b: PictureLike,
+             direction: Literal["both", "ab"] = "ab", **options: Unpack[EngineOptions]) -> OnlyAPrime: ...  # fmt: skip
+@overload
+def transfer(a: PictureLike, b_prime: PictureLike, settings: PresetName | None = None, *,
+             direction: Literal["both"] = "both", **options: Unpack[EngineOptions]) -> Both: ...  # fmt: skip
+@overload
+def transfer(a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,
+             direction: Literal["both"], **options: Unpack[EngineOptions]) -> Both: ...  # fmt: skip
+@overload
+def transfer(a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,
+             direction: Literal["ab"], **options: Unpack[EngineOptions]) -> OnlyAPrime: ...  # fmt: skip
+@overload
+def transfer(a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,
+             direction: Literal["ba"], **options: Unpack[EngineOptions]) -> OnlyB: ...  # fmt: skip
+@overload
+def transfer(a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,
+             direction: Direction = ..., **options: Unpack[EngineOptions]) -> Result: ...  # fmt: skip
+def transfer(
+    a: PictureLike,
+    b_prime: PictureLike,
+    settings: SettingsLike | None = None,
+    *,
+    model: str | os.PathLike[str] = DEFAULT,
+    device: Device = "auto",
+    threads: int | None = None,
+    max_input_pixels: int | None = None,
+    **options: Any,
+) -> Result:
+    """`Engine(model, device, threads, max_input_pixels).transfer(a, b_prime, settings, **options)`.
+
+    Keeps the engine for the next call.
+    """
+    most = admission.check_bound(max_input_pixels)
+    engine = _engine(name_of(model), *check_device(device, threads), most, os.getpid())
+    result: Result = engine.transfer(a, b_prime, settings, **options)
+    return result
