@@ -27,6 +27,9 @@ from .pictures.reading import PictureLike, read_picture
 from .result import Pixels, Result
 from .settings import Direction, PresetName, SettingOptions, Settings, SettingsLike
 
+_REHEARSED = 240, 320
+"""Rows and columns of the noise that `Engine.prepare` transfers: enough for CuPy to sum it in blocks of full size."""
+
 
 class TransferOptions(SettingOptions, total=False):
     """The keywords of `Engine.transfer` but `direction`, which decides the type of the result."""
@@ -232,6 +235,17 @@ class Engine:
             levels=level_pictures,
             seconds=report.seconds,
         )
+
+    def prepare(self, settings: SettingsLike | None = None, **changes: Unpack[SettingOptions]) -> None:
+        """Load and compile all that a transfer with these settings needs, so that the first is as quick as the others.
+
+        settings, changes   as for `transfer`
+
+        It runs one, of noise: CuPy compiles an operation when it first meets it. What it compiled it keeps on disk, so that
+        this takes long only the first time on a machine.
+        """
+        noise = np.random.default_rng(0).integers(0, 256, (2, *_REHEARSED, 3)).astype(np.uint8)
+        self.transfer(noise[0], noise[1].swapaxes(0, 1), settings, **changes)
 
     def clip(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from simulator import device
 
 from analogy.engine import Engine
 from analogy.method.features import Features
@@ -78,3 +79,20 @@ def test_cupy_arrays_give_cupy_results_equal_to_the_host_s_that_can_be_saved(gpu
     device.save(tmp_path, flow=True)
     assert np.array_equal(reading.read_picture(tmp_path / "a_prime.png").rgb, host.a_prime)
     assert np.array_equal(device.consistency(), host.consistency())
+
+
+@pytest.mark.parametrize("settings", [{"inversion": "deconvolution", "inversion_steps": 1}, {"photo": True}])
+def test_after_prepare_a_transfer_meets_no_operation_for_the_first_time(simulated, rng, monkeypatch, settings):
+    engine = Engine(device="cpu", threads=2)
+    engine.backend, engine.network = simulated, Features(engine.network.folder, simulated)
+    monkeypatch.setattr("analogy.engine._REHEARSED", (40, 48))
+    monkeypatch.setattr(device, "compiled", set())
+    simulated._modules.clear()
+    engine.prepare("fast", **settings)
+    assert simulated._modules.keys() == {"float", "float4"}
+    prepared = device.compiled.copy()
+    assert len(prepared) > 20
+    a, b_prime = pictures(rng)
+    engine.transfer(a, b_prime, "fast", **settings)
+    engine.transfer(a, b_prime, "fast", ratio=0.6, **settings)
+    assert device.compiled == prepared

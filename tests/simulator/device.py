@@ -19,6 +19,8 @@ waits = 0
 """How often the host has waited for a device."""
 _ids = itertools.count(COUNT)
 _host_clock: dict[int, int] = {}
+compiled: set[tuple[object, ...]] = set()
+"""The operations that were used, each with the types of its arrays: what CuPy would have compiled."""
 _lock = threading.RLock()
 
 
@@ -219,6 +221,7 @@ def run(function, *args, **kwargs):
     """Call a NumPy function on device arrays; arrays on the device come back, also for single numbers."""
     arrays = _arrays((*args, *kwargs.values()))
     touch(*arrays)
+    compiled.add((function.__name__, *((array.dtype.char, array.ndim) for array in arrays)))
     result = np.asarray(function(*unwrap(args), **{key: unwrap(value) for key, value in kwargs.items()}))
     owner = next((array for array in arrays if np.may_share_memory(array._host, result)), None)
     return ndarray(result, owner)
