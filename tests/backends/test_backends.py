@@ -13,6 +13,7 @@ import pytest
 
 from analogy.backends import ONE
 from analogy.backends.cpu import CpuBackend
+from analogy.backends.cuda import CudaBackend
 from analogy.backends.kernels import hash32
 
 # (rows, columns) of A and of B, channels: one position, thin, odd, different sizes, channels in fours and not.
@@ -345,6 +346,29 @@ def test_features_need_no_alignment_beyond_that_of_one_number(backend, rng, whic
     np.testing.assert_allclose(joined, oracle.join(f, g), atol=1)
     voted = backend.to_host(backend.vote(field, there("b", f), 1))
     np.testing.assert_allclose(voted, oracle.vote(nnf, f, 1))
+
+
+@pytest.mark.gpu
+def test_matches_beyond_2_31_elements_are_found_on_a_gpu(rng):
+    # As on the simulator in test_large_arrays.py, which needs no memory for it.
+    backend = CudaBackend()
+    if backend.free_memory() < 10 << 30:
+        pytest.skip(f"takes 10 GiB of a GPU's memory, and {backend.free_memory() / 2**30:.0f} are free")
+    a, part = (rng.integers(-9, 10, (size, size, 1)).astype(np.int16) for size in (3, 5))
+    nnf = rng.integers(1, 4, (3, 3, 2)).astype(np.int32)
+    top, left = 1 << 15, 40
+    for dtype in (np.int16, np.float32):
+        b = backend.xp.zeros(((1 << 15) + 8, 1 << 16, 1), dtype)
+        b[top : top + 5, left : left + 5] = backend.asarray(part.astype(dtype))
+        field = backend.asarray(nnf + np.array([top, left], np.int32))
+        if dtype is np.int16:
+            d = backend.to_host(backend.distance(backend.asarray(a), b, field, 3))
+            assert_same(d, oracle.distance(a, part, nnf, 3))
+        else:
+            voted = backend.to_host(backend.vote(field, b, 3))
+            np.testing.assert_allclose(voted, oracle.vote(nnf, part, 3), rtol=1e-6, atol=1e-6)
+        del b
+        backend.xp.get_default_memory_pool().free_all_blocks()
 
 
 def test_free_memory_is_in_bytes_and_at_most_what_the_device_has(backend):
