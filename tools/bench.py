@@ -239,7 +239,7 @@ def whole_commands(commands: dict[str, list[str]], runs: int) -> None:
 def pair(folder: Path, size: int) -> list[str]:
     """The example pair, SIZE x SIZE, as files."""
     paths = []
-    for name in ("astronaut", "lovelace"):
+    for name in ("collins", "mona_lisa"):
         path = folder / f"{name}-{size}.png"
         with Image.open(EXAMPLES / f"{name}.jpg") as image:
             image.convert("RGB").resize((size, size), Image.Resampling.LANCZOS).save(path)

@@ -33,7 +33,7 @@ from .options import (
     setting_options,
     settings_of,
 )
-from .run import EXAMPLE_PAIR, run_transfer
+from .run import EXAMPLE_LABELS, EXAMPLE_PAIR, run_transfer
 from .serve.command import serve
 from .streams import complain
 
@@ -153,10 +153,13 @@ cli.add_command(batch)
 @message_options
 def demo(output: str, model: str | None, device: str, threads: int | None, max_input_pixels: int | None, quiet: bool,
          verbose: bool) -> None:  # fmt: skip
-    """Run the example pair that comes with the package, end to end."""
+    """Run the example pair that comes with the package, end to end: a photo and a painting, with label pictures of
+    hair, skin, clothes and background, as transfer A B_PRIME --mask-a LABELS_A --mask-b LABELS_B --seed 2 does.
+    """
     engine = (model or DEFAULT, device, threads, max_input_pixels)
     a, b_prime = map(str, EXAMPLE_PAIR)
-    run_transfer(a, b_prime, output, Settings.preset("photo-to-style"), engine, Display(quiet, verbose))
+    masks = dict(zip(("mask_a", "mask_b"), map(str, EXAMPLE_LABELS), strict=True))
+    run_transfer(a, b_prime, output, Settings(seed=2), engine, Display(quiet, verbose), beside=masks)
 
 
 @cli.command()

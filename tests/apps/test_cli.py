@@ -65,8 +65,15 @@ def test_demo_writes_a_montage(tmp_path: Path) -> None:
     done = run("demo", "--device", "cpu", "-o", tmp_path / "demo")
     assert done.exit_code == 0, done.stderr
     montage = pixels(tmp_path / "demo" / "montage.png")
-    assert montage.shape[0] == 448
+    assert montage.shape[0] == 500
     assert montage.std() > 30
+
+
+def test_demo_paints_hair_with_hair_and_skin_with_skin_as_its_labels_say(tmp_path: Path) -> None:
+    assert run("demo", "--device", "cpu", "-o", tmp_path).exit_code == 0
+    a_prime = pixels(tmp_path / "a_prime.png")
+    hair, skin = a_prime[60:100, 180:280], a_prime[230:270, 160:240]
+    assert hair.mean() < 70 < 110 < skin.mean()  # dark hair and lit skin, as in the painting
 
 
 def test_help_names_every_field_of_settings_with_its_default() -> None:

@@ -80,7 +80,7 @@ def test_patch_match_recovers_a_known_translation() -> None:
 
 def test_search_comes_within_three_percent_of_exhaustive_search_on_real_features() -> None:
     network = Features(locate(DEFAULT), BACKEND)
-    f, g = (network.pyramid(reading.read_picture(EXAMPLES / name).rgb)[5] for name in ("astronaut.jpg", "lovelace.jpg"))
+    f, g = (network.pyramid(reading.read_picture(EXAMPLES / name).rgb)[5] for name in ("collins.jpg", "mona_lisa.jpg"))
     a, b = BACKEND.join(f, f), BACKEND.join(g, g)
     start = nnf.identity(BACKEND, a.shape[:2], b.shape[:2])
     _, distance = nnf.search(BACKEND, a, b, start, patch=3, search_radius=None, iterations=4, seed=0)
