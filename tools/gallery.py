@@ -1,0 +1,137 @@
+"""Make every picture that the README shows, with this version of the program: tools/gallery.py [NAME ..]
+
+From the example pair of the package and docs/gallery/sources; docs/gallery/README.md says whose they are. `peer` needs
+G'MIC's command.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import click
+from PIL import Image, ImageDraw, ImageFont
+
+import analogy
+
+ROOT = Path(__file__).parents[1]
+GALLERY = ROOT / "docs" / "gallery"
+SOURCES = GALLERY / "sources"
+EXAMPLES = ROOT / "analogy" / "examples"
+COLLINS, MONA_LISA = EXAMPLES / "collins.jpg", EXAMPLES / "mona_lisa.jpg"
+COLLINS_LABELS = EXAMPLES / "collins-labels.png"
+LABELS: dict[str, Any] = {"mask_a": COLLINS_LABELS, "mask_b": EXAMPLES / "mona_lisa-labels.png"}
+ROCKET, STARRY_NIGHT = SOURCES / "rocket.jpg", SOURCES / "starry_night.jpg"
+GAP, WORDS = 8, 26
+
+
+def show(name: str, pictures: list[tuple[str, Any]], height: int, above: list[Path] | None = None) -> None:
+    """Pictures of one height in a row, with words below each, and others above them, as docs/gallery/NAME.jpg."""
+    row = [(words, _picture(each, height)) for words, each in pictures]
+    width = sum(image.width for _, image in row) + GAP * (len(row) - 1)
+    top = height + GAP if above else 0
+    sheet = Image.new("RGB", (width, top + height + WORDS), "white")
+    draw, x = ImageDraw.Draw(sheet), 0
+    for n, (words, image) in enumerate(row):
+        if above:
+            sheet.paste(_picture(above[n], height), (x, 0))
+        sheet.paste(image, (x, top))
+        draw.text((x + image.width / 2, top + height + WORDS / 2), words, "black", ImageFont.load_default(17), "mm")
+        x += image.width + GAP
+    sheet.save(GALLERY / f"{name}.jpg", quality=86, optimize=True)
+
+
+def _picture(source: Any, height: int) -> Image.Image:
+    image = Image.open(source) if isinstance(source, Path) else Image.fromarray(source)
+    return image.convert("RGB").resize((round(image.width * height / image.height), height), Image.Resampling.LANCZOS)
+
+
+def analogy_of(
+    name: str, words: tuple[str, str, str, str], a: Path, b_prime: Path, height: int, **settings: Any
+) -> None:
+    result = engine.transfer(a, b_prime, **settings)
+    show(name, list(zip(words, (a, result.a_prime, result.b, b_prime), strict=True)), height)
+
+
+def portrait() -> None:
+    words = "a photograph", "in the looks of the painting", "in the looks of the photograph", "a painting"
+    analogy_of("portrait", words, COLLINS, MONA_LISA, 500, seed=2, **LABELS)
+
+
+def landscape() -> None:
+    words = "a dusk", "with the city's light", "with the dusk's light", "a city at night"
+    analogy_of("landscape", words, ROCKET, SOURCES / "city.jpg", 300, settings="photo-to-photo")
+
+
+def drawing() -> None:
+    a, labels = SOURCES / "lovelace.jpg", {"mask_a": SOURCES / "lovelace-labels.png", "mask_b": COLLINS_LABELS}
+    found = engine.transfer(a, COLLINS, "style-to-photo", weight=1, direction="ab", **labels).a_prime
+    show("drawing", [("a drawing", a), ("in the looks of the photograph", found), ("a photograph", COLLINS)], 400)
+
+
+def film() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        shot, painted = Path(folder) / "shot", Path(folder) / "painted"
+        shot.mkdir()
+        with av.open(SOURCES / "city.mp4") as container:
+            for n, frame in enumerate(container.decode(video=0)):
+                frame.to_image().save(shot / f"{n:02}.png")
+        command = ["clip", str(shot), "-o", str(painted), "--style", str(STARRY_NIGHT)]
+        subprocess.run([sys.executable, "-m", "analogy", *command], check=True)
+        shown = 0, 8, 16, 24
+        row: list[tuple[str, Any]] = [(f"frame {n}", painted / f"{n:02}.png") for n in shown]
+        show("film", row, 180, above=[shot / f"{n:02}.png" for n in shown])
+
+
+def weight() -> None:
+    found = [engine.transfer(COLLINS, MONA_LISA, weight=n, seed=2, direction="ab", **LABELS).a_prime for n in (1, 2, 3)]
+    show("weight", [(f"--weight {n}", each) for n, each in zip((1, 2, 3), found, strict=True)], 400)
+
+
+def ratio() -> None:
+    ratios = 1, 0.5, 0.3
+    found = [engine.transfer(ROCKET, STARRY_NIGHT, ratio=each, direction="ab").a_prime for each in ratios]
+    show("ratio", [(f"--ratio {n:g}", each) for n, each in zip(ratios, found, strict=True)], 290)
+
+
+def labels() -> None:
+    without, given = (engine.transfer(COLLINS, MONA_LISA, seed=2, **each) for each in ({}, LABELS))
+    row = [("without labels", without.a_prime), ("", without.b), ("the labels", COLLINS_LABELS), ("", LABELS["mask_b"])]
+    show("labels", [*row, ("with them", given.a_prime), ("", given.b)], 320)
+
+
+def peer() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "stylized.png"
+        command = ["gmic", str(COLLINS), str(MONA_LISA), "+stylize[0]", "[1]", "-output[-1]", str(out)]
+        subprocess.run(command, check=True)
+        ours = engine.transfer(COLLINS, MONA_LISA, direction="ab", seed=2).a_prime
+        row: list[tuple[str, Any]] = [("a photograph", COLLINS), ("G'MIC stylize", out), ("analogy", ours)]
+        given = engine.transfer(COLLINS, MONA_LISA, direction="ab", seed=2, **LABELS).a_prime
+        show("peer", [*row, ("analogy, with labels", given), ("a painting", MONA_LISA)], 380)
+
+
+MADE: dict[str, Callable[[], None]] = {
+    each.__name__: each for each in (portrait, landscape, drawing, film, weight, ratio, labels, peer)
+}
+engine = analogy.Engine(device="cpu")
+
+
+@click.command(help=__doc__)
+@click.argument("names", nargs=-1, type=click.Choice(list(MADE)))
+def main(names: tuple[str, ...]) -> None:
+    for name in names or MADE:
+        if name == "peer" and not shutil.which("gmic"):
+            raise click.UsageError("the picture of a peer needs the command gmic (Debian: gmic)")
+        MADE[name]()
+        click.echo(f"{name}.jpg: {(GALLERY / f'{name}.jpg').stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
