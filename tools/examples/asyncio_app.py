@@ -1,0 +1,43 @@
+"""Image analogies from asyncio: the loop stays free, and to cancel an await ends the work.
+
+    python tools/examples/asyncio_app.py painting.jpg photo.jpg another.jpg
+
+The transfer runs in a thread, as `asyncio.to_thread` starts it. A thread cannot be cancelled, but a transfer ends with what
+its progress callback raises: at its next step, some hundredths of a second later.
+"""
+
+import asyncio
+import sys
+import threading
+from pathlib import Path
+
+import analogy
+
+engine = analogy.Engine()
+one_at_a_time = asyncio.Semaphore()  # each takes all cores, and its memory
+
+
+async def transfer(a: str, b_prime: str, **options) -> analogy.Result:
+    """`engine.transfer`, without keeping the loop waiting."""
+    cancelled = threading.Event()
+
+    def progress(_: analogy.Progress) -> None:
+        if cancelled.is_set():
+            raise asyncio.CancelledError
+
+    async with one_at_a_time:
+        try:
+            return await asyncio.to_thread(engine.transfer, a, b_prime, progress=progress, **options)
+        finally:
+            cancelled.set()
+
+
+async def main(style: str, *photos: str) -> None:
+    async with asyncio.timeout(600), asyncio.TaskGroup() as group:
+        tasks = {photo: group.create_task(transfer(photo, style, direction="ab")) for photo in photos}
+    for photo, task in tasks.items():
+        await asyncio.to_thread(task.result().save, Path(photo).with_suffix(".painted.png"))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
