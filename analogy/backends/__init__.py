@@ -1,7 +1,8 @@
 """The devices: which array module holds the arrays, and who runs the kernels.
 
 Here live the kernel contract (`Backend`), the CPU backend (`cpu` with the Numba kernels of `kernels.py`, which `compiled`
-makes into machine code), the CUDA backend (`cuda` with the CuPy kernels of `kernels.cu`), what is tried before a GPU is
+makes into machine code), the CUDA backend (`cuda` with the CuPy kernels of `kernels.cu`), the kernels of multigrid beside
+either (`multigrid_kernels.py`, `multigrid.cu`), what is tried before a GPU is
 trusted (`probes`), the report about it (`selftest`), and the loading of ONNX Runtime (`runtime`).
 
 What comes in: arrays, sizes and numbers that `method` has checked. Algorithms see `backend.xp` (NumPy or CuPy) and the
@@ -204,6 +205,54 @@ class Backend(Protocol):
     def vote(self, nnf: Array, b: Array, patch: int, tick: Tick | None = None) -> Array:
         """(HA, WA, C): the mean of b[nnf[p + o] - o] over the offsets o of the patch for which both positions exist."""
         ...
+
+    # Multigrid, for quadratic forms sum_i m_i u_i^2 + sum_(i, j) k_ij (u_i - u_j)^2 over pairs of neighbours on a grid. All
+    # float32. A form (3 or 5, H, W), with odd H and W: the mass m of each position, its couplings k to the right and down, and
+    # on coarser grids to the right below ("falling") and from its right to its lower neighbour ("rising"); zero where there is
+    # no such neighbour. A is the form's matrix: A u is half its gradient. `f` and `u` (3, H, W): three channels.
+
+    def coarsen(self, form: Array) -> tuple[Array, Array]:
+        """The grid of every second position, of `coarse_sides`: (weights (8, HC, WC), form (5, HC, WC)).
+
+        Interpolation P (Dendy 1982): a position between two coarse ones takes their mean, weighted by its couplings to either
+        side, those of all three lines; one amid four takes the mean of its neighbours, weighted likewise. Planes: the weights
+        of the left and the right coarse position, at the left one; of the upper and the lower, at the upper; of the four at
+        the corners of a cell, row by row, at the first. Negative couplings count as zero for the weights, which sum to one.
+        The form is P^T A P (Galerkin). A coupling k between fine positions whose weights differ by q contributes
+        -k q_a q_b to that between the corners a and b; the mass is P^T m, and 1 where the sides were made odd.
+        """
+        ...
+
+    def factor(self, form: Array) -> Array:
+        """(4, H, W): what solves the system along each row with the rest held, L D L^T: minus L below the diagonal, and 1 / D;
+        then the same along each column."""
+        ...
+
+    def relax(self, form: Array, lines: Array, f: Array, u: Array, after: bool) -> None:
+        """Smooth the error of A u = f in place: solve even rows, odd rows, even columns and odd columns, with `lines`
+        from `factor`. `after`: the other way round; else from u = 0, whatever it held."""
+        ...
+
+    def residual(self, form: Array, f: Array | None, u: Array, out: Array) -> None:
+        """out = f - A u, by differences of neighbours, which float32 keeps where couplings are large. f = 0 for None."""
+        ...
+
+    def restriction(self, weights: Array, r: Array, out: Array) -> None:
+        """out = P^T r, zero where the sides were made odd."""
+        ...
+
+    def prolongation(self, weights: Array, c: Array, u: Array) -> None:
+        """u += P c."""
+        ...
+
+    def combine(self, a: float, x: Array, b: float, y: Array) -> None:
+        """y = a x + b y, in place, for arrays of three axes."""
+        ...
+
+
+def coarse_sides(h: int, w: int) -> Size:
+    """The sides of the grid of every second position, made odd."""
+    return h // 2 + 1 | 1, w // 2 + 1 | 1
 
 
 def check_device(device: Any, threads: Any) -> tuple[Device, int | None]:

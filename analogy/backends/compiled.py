@@ -1,10 +1,11 @@
-"""The kernels of `kernels.py` as machine code: compiled once by Numba, kept in a file, and loaded from it without Numba.
+"""The CPU's kernels as machine code: compiled once by Numba, kept in files, and loaded from them without Numba.
 
 To import Numba takes a third of a second, and to load what it has compiled as long again. So the first run takes from
-Numba the code that LLVM makes of the kernels (`inspect_llvm`), and keeps it as one object file. Later runs give that to
-LLVM's loader, in some hundredths of a second, and call the kernels by their addresses. Such calls release the GIL.
+Numba the code that LLVM makes of the kernels (`inspect_llvm`), and keeps it as an object file, one for each module of
+kernels: who refines no photograph compiles no multigrid. Later runs give it to LLVM's loader, in some hundredths of a
+second, and call the kernels by their addresses. Such calls release the GIL.
 
-The file's name tells what it was made from: the kernels, the versions of Numba and LLVM, and the processor. It begins with
+A file's name tells what it was made from: the kernels, the versions of Numba and LLVM, and the processor. It begins with
 a checksum of the rest. A damaged file is compiled anew.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import importlib
 import logging
 import os
 import tempfile
@@ -26,17 +28,31 @@ from typing import Any
 _log = logging.getLogger("analogy")
 
 SIGNATURES = {
-    "distance": "ii HH iiiii Ii F",
-    "propagate": "ii HH iiiii IFi iII iI if IF",
-    "random_search": "ii HH iiiii IFi iII iuu f IF",
-    "vote": "ii IF iiiii i F",
-    "join": "ii FF iii H",
-    "pixel_vectors": "ii F iii H",
-    "resample": "ii I iiiii dddd I",
+    "kernels": {
+        "distance": "ii HH iiiii Ii F",
+        "propagate": "ii HH iiiii IFi iII iI if IF",
+        "random_search": "ii HH iiiii IFi iII iuu f IF",
+        "vote": "ii IF iiiii i F",
+        "join": "ii FF iii H",
+        "pixel_vectors": "ii F iii H",
+        "resample": "ii I iiiii dddd I",
+    },
+    "multigrid_kernels": {
+        "coarsen": "ii F iii F F ii",
+        "factor_rows": "ii F iii F",
+        "factor_columns": "ii F iii F",
+        "relax_rows": "ii Fi F FF iiii",
+        "relax_columns": "ii Fi F FF iii F",
+        "residual": "ii Fi Fi F ii F",
+        "restriction": "ii F F ii F ii f",
+        "prolongation": "ii F F ii F ii",
+        "combine": "ii f F f F i",
+    },
 }
-"""The arguments of each kernel: i int64, u uint64, f float32, d float64, and addresses of I int32, H int16, F float32."""
+"""The kernels of each module and their arguments: i int64, u uint64, f float32, d float64, and addresses of I int32, H int16,
+F float32."""
 
-_REASSOCIATED = ("vote", "join")
+_REASSOCIATED = {"vote", "join", *SIGNATURES["multigrid_kernels"]}
 """Sums of these may be reordered, which lets them be vectorised. The others count in whole numbers, or must round as written:
 in `resample` a quotient that is a whole number must not become a product that lies just below it."""
 
@@ -45,21 +61,21 @@ _CTYPES = {"i": ctypes.c_int64, "u": ctypes.c_uint64, "f": ctypes.c_float, "d": 
 _lock = threading.Lock()
 
 
-def load() -> Mapping[str, Callable[..., Any]]:
+def load(module: str = "kernels") -> Mapping[str, Callable[..., Any]]:
     """Kernel -> function of the arguments in `SIGNATURES`, addresses as int. Compiles if need be; cheap when repeated."""
     with _lock:  # LLVM's loader is not safe in several threads
-        return _load()
+        return _load(module)
 
 
 @functools.cache
-def _load() -> Mapping[str, Callable[..., Any]]:
-    name = f"kernels-{_key()}.o"
+def _load(module: str) -> Mapping[str, Callable[..., Any]]:
+    name = f"{module}-{_key(module)}.o"
     kept = next((code for folder in _folders() if (code := _read(folder / name))), None)
-    return _link(kept or _compile_and_keep(name))
+    return _link(kept or _compile_and_keep(module, name), SIGNATURES[module])
 
 
-def _compile_and_keep(name: str) -> bytes:
-    code = _compile()
+def _compile_and_keep(module: str, name: str) -> bytes:
+    code = _compile(module)
     for folder in _folders():
         try:
             _write(folder / name, code)
@@ -108,11 +124,11 @@ def _write(path: Path, code: bytes) -> None:
         raise
 
 
-def _key() -> str:
+def _key(module: str) -> str:
     """What the code depends on, as a checksum."""
     import llvmlite.binding as llvm
 
-    sources = (Path(__file__).with_name(name).read_bytes() for name in ("__init__.py", "compiled.py", "kernels.py"))
+    sources = (Path(__file__).with_name(name).read_bytes() for name in ("__init__.py", "compiled.py", f"{module}.py"))
     versions = (version(name).encode() for name in ("numba", "llvmlite"))
     machine = (llvm.get_process_triple().encode(), *(text.encode() for text in _processor()))
     return hashlib.sha256(b"\0".join((*sources, *versions, *machine))).hexdigest()[:24]
@@ -140,44 +156,43 @@ def _target() -> Any:
     )
 
 
-def _compile() -> bytes:
-    """The kernels as one object file that needs nothing but the C library."""
+def _compile(module: str) -> bytes:
+    """The kernels of a module as one object file that needs nothing but the C library."""
     import llvmlite.binding as llvm
     from numba import cfunc, types
-
-    from . import kernels
 
     numbers = {"i": types.int64, "u": types.uint64, "f": types.float32, "d": types.float64}
     addresses = {"I": types.int32, "H": types.int16, "F": types.float32}
     kinds = numbers | {code: types.CPointer(kind) for code, kind in addresses.items()}
     target, whole = _target(), llvm.parse_assembly("")
-    for name, letters in SIGNATURES.items():
+    source = importlib.import_module(f".{module}", __package__)
+    for name, letters in SIGNATURES[module].items():
         signature = types.void(*(kinds[letter] for letter in letters.replace(" ", "")))
         fastmath = {"reassoc", "contract", "arcp", "nsz"} if name in _REASSOCIATED else False
-        made = cfunc(signature, error_model="numpy", fastmath=fastmath)(getattr(kernels, name))
-        module = llvm.parse_assembly(made.inspect_llvm())
+        made = cfunc(signature, error_model="numpy", fastmath=fastmath)(getattr(source, name))
+        code = llvm.parse_assembly(made.inspect_llvm())
         # Numba puts a wrapper for callers in C around each kernel. It handles errors, of which a kernel has none, by functions
         # of Numba's that are not there later: only the kernel itself is kept.
-        module.get_function(made.native_name.removeprefix("cfunc.")).name = name
-        for function in module.functions:
+        code.get_function(made.native_name.removeprefix("cfunc.")).name = name
+        for function in code.functions:
             if not function.is_declaration:
                 function.linkage = "external" if function.name == name else "internal"
         passes = llvm.create_new_module_pass_manager()
         passes.add_global_dead_code_eliminate_pass()
-        passes.run(module, llvm.create_pass_builder(target, llvm.create_pipeline_tuning_options()))
-        whole.link_in(module)
-    code: bytes = target.emit_object(whole)
-    return code
+        passes.run(code, llvm.create_pass_builder(target, llvm.create_pipeline_tuning_options()))
+        whole.link_in(code)
+    emitted: bytes = target.emit_object(whole)
+    return emitted
 
 
-def _link(code: bytes) -> Mapping[str, Callable[..., Any]]:
+def _link(code: bytes, signatures: Mapping[str, str]) -> Mapping[str, Callable[..., Any]]:
     import llvmlite.binding as llvm
 
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     functions = {}
-    for name, letters in SIGNATURES.items():
+    for name, letters in signatures.items():
         arguments: list[Any] = [_CTYPES.get(letter, ctypes.c_void_p) for letter in letters.replace(" ", "")]
         # Numba's own calling convention: an address for the result, one for an error, then the arguments; gives a status.
         prototype = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *arguments)

@@ -15,13 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from . import Tick, compiled
+from . import Tick, coarse_sides, compiled
 
 _log = logging.getLogger("analogy")
 
 _COMPILE_NOTICE_SECONDS = 1.0
+_MULTIGRID = compiled.SIGNATURES["multigrid_kernels"]
 _SERIAL_PRODUCT = 1 << 18
 """Multiplications up to which OpenBLAS starts no threads."""
+_SHARED_SIZE = 1 << 15
+"""Numbers from which on two threads are quicker than one."""
 _RESERVED_FOR_THREADS = 600_000_000
 """Bytes of addresses that the C library sets aside for the stacks and the heaps of threads, ours and ONNX Runtime's. They are
 not used, but count where a process has a bound on its addresses."""
@@ -38,21 +41,14 @@ class CpuBackend:
     def __init__(self, threads: int | None = None):
         self.threads = threads or available_cores()
         self.providers: list[Any] = ["CPUExecutionProvider"]
+        self._loaded: dict[str, Any] = {}
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="analogy")
 
     def describe(self) -> str:
         return f"CPU, {self.threads} thread{'s' if self.threads > 1 else ''}"
 
     def prepare(self) -> None:
-        notice = threading.Timer(
-            _COMPILE_NOTICE_SECONDS, _log.info, ["compiling the kernels for this CPU, some seconds"]
-        )
-        notice.daemon = True
-        notice.start()
-        try:
-            compiled.load()
-        finally:
-            notice.cancel()
+        self._load("kernels")
 
     def asarray(self, array):
         return np.ascontiguousarray(array)
@@ -138,20 +134,92 @@ class CpuBackend:
         self._bands(nnf.shape[0], "vote", nnf, b, *nnf.shape[:2], *b.shape, patch // 2, out, tick=tick)
         return out
 
+    def coarsen(self, form):
+        nine, (h, w) = len(form) == 5, form.shape[1:]
+        hc, wc = coarse_sides(h, w)
+        weights, out = np.empty((8, hc, wc), np.float32), np.empty((5, hc, wc), np.float32)
+        self._bands(hc, "coarsen", form, nine, h, w, weights, out, hc, wc, size=8 * out[0].size)
+        self._bands(hc, "restriction", weights, form, h, w, out, hc, wc, 1.0, size=out[0].size)
+        return weights, out
+
+    def factor(self, form):
+        nine, (h, w) = len(form) == 5, form.shape[1:]
+        out = np.empty((4, h, w), np.float32)
+        self._bands(h, "factor_rows", form, nine, h, w, out, size=h * w)
+        self._bands(w, "factor_columns", form, nine, h, w, out, size=h * w, bands=self.threads)
+        return out
+
+    def relax(self, form, lines, f, u, after):
+        nine, (h, w) = len(form) == 5, form.shape[1:]
+        args = form, nine, lines, f, u, h, w
+
+        def rows(odd: int) -> None:
+            self._bands((h + 1 - odd) // 2, "relax_rows", *args, odd, not (odd or after), size=f.size)
+
+        def columns(odd: int) -> None:
+            row = np.empty(w, np.float32)
+            self._bands((w + 1 - odd) // 2, "relax_columns", *args, odd, row, size=f.size, bands=self.threads)
+
+        turns = [(rows, 0), (rows, 1), (columns, 0), (columns, 1)]
+        for half, odd in reversed(turns) if after else turns:
+            half(odd)
+
+    def residual(self, form, f, u, out):
+        given = f is not None
+        h, w = form.shape[1:]
+        self._bands(3 * h, "residual", form, len(form) == 5, f if given else 0, given, u, h, w, out, size=u.size)
+
+    def restriction(self, weights, r, out):
+        sizes = out.shape[1:]
+        self._bands(3 * sizes[0], "restriction", weights, r, *r.shape[1:], out, *sizes, 0.0, size=r.size)
+
+    def prolongation(self, weights, c, u):
+        h, w = u.shape[1:]
+        self._bands(3 * h, "prolongation", weights, c, *c.shape[1:], u, h, w, size=u.size)
+
+    def combine(self, a, x, b, y):
+        self._bands(y.shape[0] * y.shape[1], "combine", a, x, b, y, y.shape[2], size=y.size)
+
+    def _load(self, module: str) -> Any:
+        """The kernels of a module. If they must be compiled, a line says why it takes time."""
+        if module not in self._loaded:
+            notice = threading.Timer(
+                _COMPILE_NOTICE_SECONDS, _log.info, ["compiling the kernels for this CPU, some seconds"]
+            )
+            notice.daemon = True
+            notice.start()
+            try:
+                self._loaded[module] = compiled.load(module)
+            finally:
+                notice.cancel()
+        return self._loaded[module]
+
     def _improve(self, kernel: str, a: Any, b: Any, nnf: Any, distance: Any, patch: int, rest: Any, tick: Any) -> Any:
         """One pass of the search: a new (nnf, distance)."""
         out = np.empty_like(nnf), np.empty_like(distance)
         self._bands(a.shape[0], kernel, a, b, *_sizes(a, b), nnf, distance, patch // 2, *rest, *out, tick=tick)
         return out
 
-    def _bands(self, rows: int, kernel: str, *args: Any, tick: Tick | None = None) -> None:
+    def _bands(
+        self,
+        rows: int,
+        kernel: str,
+        *args: Any,
+        tick: Tick | None = None,
+        size: int = _SHARED_SIZE,
+        bands: int | None = None,
+    ) -> None:
         """Run a kernel over all rows, in bands: enough to keep every thread busy, small enough to stop soon.
 
-        `tick` is told after each.
+        `tick` is told after each. A `size` (numbers to work on) that is less than it costs to share out runs in this thread.
+        `bands`: how many, for a kernel that goes down columns. It wants few, for each begins all over in memory at each row.
         """
-        run = compiled.load()[kernel]
+        run = self._load("multigrid_kernels" if kernel in _MULTIGRID else "kernels")[kernel]
         plain = [arg.ctypes.data if isinstance(arg, np.ndarray) else arg for arg in args]
-        count = min(rows, max(4 * self.threads, rows // 32))
+        if size < _SHARED_SIZE:
+            run(0, rows, *plain)
+            return
+        count = min(rows, bands or max(4 * self.threads, rows // 32))
         edges = [rows * i // count for i in range(count + 1)]
 
         def band(y0: int, y1: int, arrays: Any = args) -> None:

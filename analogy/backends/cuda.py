@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import is_shortage
-from . import probes
+from . import coarse_sides, probes
 from .interrupts import kept_interrupts
 from .runtime import share_device_memory
 
@@ -269,6 +269,51 @@ class CudaBackend:
         self._launch("vote", unit, nnf.shape[:2], units, nnf, b, out, *sizes, _i(patch // 2))
         return out
 
+    @_active
+    def coarsen(self, form):
+        h, w = form.shape[1:]
+        hc, wc = coarse_sides(h, w)
+        weights, out = self.xp.empty((8, hc, wc), np.float32), self.xp.empty((5, hc, wc), np.float32)
+        self._launch("coarsen", "float", (hc, wc), 1, form, weights, out, *_form(form), _i(hc), _i(wc))
+        sizes = map(_i, (1, h, w, hc, wc))
+        self._launch("restriction", "float", (hc, wc), 1, weights, form, out, *sizes, np.float32(1))
+        return weights, out
+
+    @_active
+    def factor(self, form):
+        h, w = form.shape[1:]
+        out = self.xp.empty((4, h, w), np.float32)
+        blocks = -(-(h + w) // _THREADS_PER_BLOCK)
+        self._function("factor", "float")((blocks,), (_THREADS_PER_BLOCK,), (form, out, *_form(form)))
+        return out
+
+    @_active
+    def relax(self, form, lines, f, u, after):
+        args = form, lines, f, u, *_form(form), _i(after)
+        self._function("relax", "float")((3,), (_THREADS_PER_BLOCK,), args)
+
+    @_active
+    def residual(self, form, f, u, out):
+        _, h, w = u.shape
+        f = _NO_FIELD if f is None else f
+        self._launch("residual", "float", (3 * h, w), 1, form, f, u, out, *_form(form))
+
+    @_active
+    def restriction(self, weights, r, out):
+        _, hc, wc = out.shape
+        sizes = map(_i, (*r.shape, hc, wc))
+        self._launch("restriction", "float", (3 * hc, wc), 1, weights, r, out, *sizes, np.float32(0))
+
+    @_active
+    def prolongation(self, weights, c, u):
+        _, h, w = u.shape
+        self._launch("prolongation", "float", (3 * h, w), 1, weights, c, u, *map(_i, (*c.shape[1:], h, w)))
+
+    @_active
+    def combine(self, a, x, b, y):
+        rows, w = y.shape[0] * y.shape[1], y.shape[2]
+        self._launch("combine", "float", (rows, w), 1, x, y, _i(rows), _i(w), np.float32(a), np.float32(b))
+
     def _improve(self, name: str, a: Any, b: Any, inputs: tuple[Any, ...], *rest: Any) -> tuple[Any, Any]:
         """One pass of the search, from (nnf, distance, ..): a new (nnf, distance)."""
         out = self.xp.empty(inputs[0].shape, np.int32), self.xp.empty(inputs[1].shape, np.float32)
@@ -297,9 +342,9 @@ class CudaBackend:
 
 @functools.cache
 def source() -> str:
-    """The text of `kernels.cu`, marked so that the compiler's messages name the file and its lines."""
-    path = Path(__file__).with_name("kernels.cu")
-    return f'#line 1 "{path.name}"\n{path.read_text(encoding="utf-8")}'
+    """The text of `kernels.cu` and `multigrid.cu`, marked so that the compiler's messages name the file and its lines."""
+    paths = (Path(__file__).with_name(name) for name in ("kernels.cu", "multigrid.cu"))
+    return "\n".join(f'#line 1 "{path.name}"\n{path.read_text(encoding="utf-8")}' for path in paths)
 
 
 def options(unit: str) -> tuple[str, ...]:
@@ -320,6 +365,12 @@ def _unit(channels: int, *arrays: Any) -> tuple[str, int]:
 def _sizes(a: Any, b: Any) -> tuple[str, int, list[np.int32]]:
     unit, units = _unit(a.shape[2], a, b)
     return unit, units, [_i(n) for n in (*a.shape[:2], *b.shape[:2], units)]
+
+
+def _form(form: Any) -> tuple[np.int32, ...]:
+    """The sides of a form, and whether it has diagonals."""
+    planes, h, w = form.shape
+    return _i(h), _i(w), _i(planes == 5)
 
 
 def _i(value: int) -> np.int32:

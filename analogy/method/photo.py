@@ -9,8 +9,8 @@ Detail Manipulation"): the u that minimises
 
 over pairs (i, j) of neighbours, with alpha = 1. It is linear in g, so one smoothing, of the difference, is enough. The
 guide l is the grey of A in 0..1, as in the authors' program, for which the constants are made; Farbman et al. take its
-logarithm. The system is solved by conjugate gradients with one cycle of multigrid as the preconditioner, on
-`backend.xp`, from an estimate on coarser grids, each channel in a thread of its own where the device is the CPU.
+logarithm. The system is solved by conjugate gradients with one cycle of multigrid as the preconditioner, from an estimate
+on coarser grids, for the three channels together.
 """
 
 from __future__ import annotations
@@ -32,12 +32,14 @@ LAMBDA, EPSILON = 0.8, 1e-4
 GREY = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in grey (ITU-R BT.601; OpenCV's, which the authors' program uses)."""
 TOLERANCE = 2e-5
-"""The solution is accepted when a multigrid cycle changes no value (they are in -1..1) by this much, ..
+"""The solution is accepted when no value (they are in -1..1) is expected to be off by this much, ..
 
-The error may be 30 times as large if the guide has thin winding bands, as a smooth gradient in 8 bits does.
+It may be 30 times as much if the guide has thin winding bands, as a smooth gradient in 8 bits does.
 """
-_LEVELS = 0.25
+_LEVELS = 0.5
 """... or by this much of a level, when a picture of 8 bits is refined."""
+_BAND = 1 << 16
+"""Pixels that NumPy takes at a time."""
 MOST_ITERATIONS = 100
 """Photographs take about 10 iterations. Fine black and white patterns may take all, and stay less exact."""
 
@@ -48,8 +50,8 @@ def refine(backend: Backend, a: Array, a_prime: Array, tick: Tick = ignore) -> n
     """`a_prime` with the edges and details of `a`: a + WLS(a_prime - a), rounded and clipped.
 
     `a`, `a_prime`: (H, W, 3) RGB, both uint8 or both uint16. `tick` is told after each step of an iteration. Returns the
-    same shape and dtype, on the host. Needs about 110 bytes per pixel of working memory, and 35 more for each further
-    thread. Raises `ImageError` for other arrays, and if the two differ in shape.
+    same shape and dtype, on the host. Needs about 150 bytes per pixel of working memory.
+    Raises `ImageError` for other arrays, and if the two differ in shape.
     """
     if a.shape != a_prime.shape or a.ndim != 3 or a.shape[2] != 3 or 0 in a.shape:
         raise ImageError(f"cannot refine a picture {a_prime.shape} by one {a.shape}; both must be the same (H, W, 3)")
@@ -57,84 +59,110 @@ def refine(backend: Backend, a: Array, a_prime: Array, tick: Tick = ignore) -> n
         raise ImageError(f"cannot refine {a_prime.dtype} by {a.dtype}; both must be uint8, or both uint16")
     xp = backend.xp
     a, a_prime = backend.asarray(a), backend.asarray(a_prime)
+    height, width = a.shape[:2]
     white = np.float32(np.iinfo(a.dtype).max)
-    of_grids, of_channels = split(tick, 1, 15)
-    guide = xp.zeros(a.shape[:2], xp.float32)
-    for c in range(3):
-        guide += a[..., c].astype(xp.float32) * np.float32(GREY[c])
-        of_grids(c / 6)
-    guide /= white
-    wls = WLS(backend, guide, pulse=partial(of_grids, 0.5))
-    of_grids(1)
+    before, of_grids, of_solving, after = split(tick, 1, 4, 10, 1)
+    guide, change = xp.empty((height, width), xp.float32), xp.empty((3, height, width), xp.float32)
     refined = xp.empty_like(a)
 
-    def refine_channel(c: int, tick: Tick) -> None:
-        own = a[..., c].astype(xp.float32)
-        change = a_prime[..., c].astype(xp.float32)
-        change -= own
-        change /= white
-        change = wls(change, tick, max(TOLERANCE, _LEVELS / float(white)))
-        change *= white
-        change += own
-        refined[..., c] = xp.rint(xp.clip(change, 0, white))
+    def prepare(rows: slice) -> None:
+        guide[rows] = 0
+        for c in range(3):
+            own = a[rows, :, c].astype(xp.float32)
+            guide[rows] += own * (np.float32(GREY[c]) / white)
+            xp.subtract(a_prime[rows, :, c], own, out=change[c, rows])
+            change[c, rows] /= white
 
-    side_by_side(getattr(backend, "threads", 1), [partial(refine_channel, c) for c in range(3)], of_channels)
+    def finish(rows: slice) -> None:
+        for c in range(3):
+            smooth = change[c, rows] * white
+            smooth += a[rows, :, c]
+            refined[rows, :, c] = xp.rint(xp.clip(smooth, 0, white))
+
+    _in_bands(backend, height, width, prepare, before)
+    wls = WLS(backend, guide, pulse=partial(of_grids, 0.5))
+    of_grids(1)
+    change = wls(change, of_solving, max(TOLERANCE, _LEVELS / float(white)))
+    _in_bands(backend, height, width, finish, after)
     return backend.to_host(refined)
 
 
+def _in_bands(backend: Backend, height: int, width: int, work: Callable[[slice], None], tick: Tick) -> None:
+    """`work` on slices of rows: on the CPU such as stay in its caches, in all its threads; on a GPU all rows at once."""
+    threads = getattr(backend, "threads", None)
+    step = height if threads is None else max(1, _BAND // width)
+    bands = [slice(y, min(y + step, height)) for y in range(0, height, step)]
+
+    def share(own: list[slice], tick: Tick) -> None:
+        for done, rows in enumerate(own, 1):
+            work(rows)
+            tick(done / len(own))
+
+    workers = min(threads or 1, len(bands))
+    side_by_side(workers, [partial(share, bands[i::workers]) for i in range(workers)], tick)
+
+
 class WLS:
-    """The smoothing by one `guide`, (H, W) float32 in 0..1, an array of the backend. It serves any number of channels."""
+    """The smoothing by one `guide`, (H, W) float32 in 0..1, an array of the backend. It serves any number of pictures."""
 
     def __init__(self, backend: Backend, guide: Array, pulse: Callable[[], None] = lambda: None):
-        self.xp = xp = backend.xp
+        self._backend = backend
         self.size = height, width = guide.shape
         self.iterations = 0
         """Iterations of the last call."""
         # Multigrid wants odd sides: an even side gets one more row or column, coupled to nothing.
-        rows, columns = max(height | 1, 3), max(width | 1, 3)
-        across, down = xp.zeros((rows, columns - 1), xp.float32), xp.zeros((rows - 1, columns), xp.float32)
-        across[:height, : width - 1] = self._couplings(guide[:, :-1], guide[:, 1:])
-        down[: height - 1, :width] = self._couplings(guide[:-1], guide[1:])
-        self._grids = Multigrid(xp, xp.ones((rows, columns), xp.float32), across, down, pulse)
+        form = backend.xp.zeros((3, max(height | 1, 3), max(width | 1, 3)), backend.xp.float32)
+
+        def couple(rows: slice) -> None:
+            form[0, rows] = 1
+            form[1, rows, : width - 1] = self._couplings(guide[rows, :-1], guide[rows, 1:])
+            above, below = guide[rows], guide[rows.start + 1 : rows.stop + 1]
+            form[2, rows.start : rows.start + len(below), :width] = self._couplings(above[: len(below)], below)
+
+        _in_bands(backend, height, width, couple, lambda share: pulse())
+        form[0, height:] = 1
+        self._grids = Multigrid(backend, form, pulse)
 
     @staticmethod
     def _couplings(one: Array, other: Array) -> Array:
         return np.float32(LAMBDA) / (abs(one - other) + np.float32(EPSILON))
 
     def __call__(self, g: Array, tick: Tick = ignore, tolerance: float = TOLERANCE) -> Array:
-        """WLS(g), a new array; g (H, W) float32 in -1..1. If the result is inexact, one line is logged.
+        """WLS(g) of three channels, a new array; g (3, H, W) float32 in -1..1. If the result is inexact, one line is logged.
 
-        `tick` is told how near the solution is, by the logarithm of the correction, between the steps of an iteration.
-        Calls from several threads are safe.
+        `tick` is told how near the solution is, by the logarithm of the error, between the steps of an iteration. One call
+        at a time.
         """
-        xp, grids = self.xp, self._grids.twin()
-        inside = slice(self.size[0]), slice(self.size[1])
-        r = xp.zeros_like(grids.grids[0].mass)
+        backend, xp, grids = self._backend, self._backend.xp, self._grids
+        inside = np.s_[:, : self.size[0], : self.size[1]]
+        r, z, q = grids.f, grids.u, grids.space
+        r[...] = 0
         r[inside] = g
-        u, p = grids.estimate(r), xp.zeros_like(r)
-        z, q = xp.empty_like(r), xp.empty_like(r)
-        r -= grids.multiply(u, q)
-        rho_before, first, share = np.inf, 0.0, 0.0
+        u, p = grids.estimate(partial(tick, 0.0)), xp.zeros_like(r)
+        grids.residual(r, u, q)
+        backend.combine(1.0, q, 0.0, r)
+        rho_before, before, first, share = np.inf, 0.0, 0.0, 0.0
         for iteration in range(1, MOST_ITERATIONS + 1):
             self.iterations = iteration
-            grids.cycle(r, z, pulse=partial(tick, share))
-            correction, rho = float(abs(z).max()), float(xp.vdot(r, z))
+            grids.cycle(partial(tick, share))
+            correction, rho = max(float(z.max()), -float(z.min())), float(xp.vdot(r, z))
             if correction == 0:
                 break
-            first = first or max(correction, 2 * tolerance)
-            share = min(max(share, log(first / correction) / log(first / tolerance)), 1.0)
-            p *= np.float32(rho / rho_before)
-            p += z
+            backend.combine(1.0, z, rho / rho_before, p)
             rho_before = rho
-            grids.multiply(p, q)
-            step = np.float32(rho / float(xp.vdot(p, q)))
-            u += xp.multiply(p, step, out=z)
-            q *= step
-            r -= q
-            if correction < tolerance:
+            grids.residual(None, p, q)  # q = - A p
+            step = -rho / float(xp.vdot(p, q))
+            backend.combine(step, p, 1.0, u)
+            backend.combine(step, q, 1.0, r)
+            # What is left, if the next correction shrinks as this one has.
+            error = correction * min(1.0, correction / before) if before else correction
+            before = correction
+            if error < tolerance:
                 break
+            first = first or max(error, 2 * tolerance)
+            share = min(max(share, log(first / error) / log(first / tolerance)), 1.0)
             tick(share)
         else:
-            _log.info("photo refinement: stopped after %d iterations, up to %.1g off", iteration, correction)
+            _log.info("photo refinement: stopped after %d iterations, up to %.1g off", iteration, error)
         tick(1)
         return u[inside]

@@ -21,8 +21,8 @@ def linked(monkeypatch, tmp_path):
     loaded: list[str] = []
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(compiled, "_load", compiled._load.__wrapped__)
-    monkeypatch.setattr(compiled, "_compile", lambda: loaded.append("compiled") or CODE)
-    monkeypatch.setattr(compiled, "_link", lambda code: loaded.append(code) or {})
+    monkeypatch.setattr(compiled, "_compile", lambda module: loaded.append("compiled") or CODE)
+    monkeypatch.setattr(compiled, "_link", lambda code, signatures: loaded.append(code) or {})
     return loaded
 
 

@@ -23,7 +23,10 @@ from analogy.errors import DeviceError
 cp = pytest.importorskip("cupy", reason="compiling the kernels needs CuPy (cupy-cuda12x or cupy-cuda13x)")
 
 ARCHITECTURES = [75, 80, 86, 89, 90, 100, 120]
-KERNELS = {"distance", "propagate", "random_search", "vote", "join", "pixel_vectors", "resample"}
+KERNELS = {
+    "distance", "propagate", "random_search", "vote", "join", "pixel_vectors", "resample",
+    "coarsen", "factor", "relax", "residual", "restriction", "prolongation", "combine",
+}  # fmt: skip
 # 64 registers let 4 blocks of 256 threads run on a multiprocessor with 64 Ki registers, half of what it holds at most.
 MAX_REGISTERS = 64
 _USED = re.compile(

@@ -51,7 +51,23 @@ def kernels() -> None:
         pixels = backend.asarray(rng.random((*size_b, 3), np.float32))
         for key in (False, True):
             backend.pixel_vectors(pixels, key)
+        multigrid(backend, rng, (size_a[0] | 1, size_b[1] | 1))
         backend.vote(large, backend.asarray(rng.standard_normal((3, 50, 3), np.float32)), 3)
+
+
+def multigrid(backend: SimulatedCudaBackend, rng: np.random.Generator, size: tuple[int, int]) -> None:
+    h, w = max(size[0], 3), max(size[1], 3)
+    form = backend.asarray(rng.random((3, h, w), np.float32))
+    while max(form.shape[1:]) > 3:
+        f, u, r = (backend.asarray(rng.random((3, *form.shape[1:]), np.float32)) for _ in range(3))
+        lines = backend.factor(form)
+        backend.relax(form, lines, f, u, after=False)
+        backend.residual(form, f, u, r)
+        weights, form = backend.coarsen(form)
+        below = backend.asarray(np.zeros((3, *form.shape[1:]), np.float32))
+        backend.restriction(weights, r, below)
+        backend.prolongation(weights, below, u)
+        backend.combine(1.0, r, 0.5, u)
 
 
 if __name__ == "__main__":

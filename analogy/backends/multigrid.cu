@@ -1,0 +1,309 @@
+// The kernels of multigrid in CUDA C++: the algorithm of multigrid_kernels.py, compiled after kernels.cu, whose Group it uses.
+//
+// Work. All are as fast as their reads, but `relax`: it solves a line from its begin to its end and back, one thread a line,
+// and needs each half of the lines before the other. Instead of a launch for each, one block for each channel takes all of
+// its lines, in step by __syncthreads: three blocks, which leave most of a GPU idle, but four launches a grid are little too.
+
+constexpr float TINY = 1e-12f;
+
+// The planes of a form, `size` positions each; the last two only where `nine`.
+struct Form {
+  const float *mass, *right, *down, *falling, *rising;
+  int h, w, nine;
+
+  __device__ __forceinline__ Form(const float* planes, int h, int w, int nine) : h(h), w(w), nine(nine) {
+    const size_t size = (size_t)h * w;
+    mass = planes;
+    right = mass + size;
+    down = right + size;
+    falling = down + size;
+    rising = falling + size;
+  }
+
+  // The mass of a position and all its couplings.
+  __device__ __forceinline__ float diagonal(int y, int x) const {
+    const size_t t = (size_t)y * w + x;
+    float total = mass[t] + right[t] + down[t];
+    if (x > 0) total += right[t - 1];
+    if (y > 0) total += down[t - w];
+    if (!nine) return total;
+    total += falling[t];
+    if (x > 0 && y > 0) total += falling[t - w - 1];
+    if (y > 0) total += rising[t - w];
+    if (x > 0) total += rising[t - 1];
+    return total;
+  }
+
+  // The sum over the neighbours, each coupling times (value - base).
+  __device__ __forceinline__ float neighbours(const float* u, int y, int x, float base, bool in_row,
+                                              bool in_column) const {
+    const size_t t = (size_t)y * w + x;
+    const bool left = x > 0, more = x < w - 1, above = y > 0, below = y < h - 1;
+    float total = 0.0f;
+    if (in_row && more) total += right[t] * (u[t + 1] - base);
+    if (in_row && left) total += right[t - 1] * (u[t - 1] - base);
+    if (in_column && above) total += down[t - w] * (u[t - w] - base);
+    if (in_column && below) total += down[t] * (u[t + w] - base);
+    if (!nine) return total;
+    if (left && above) total += falling[t - w - 1] * (u[t - w - 1] - base);
+    if (more && above) total += rising[t - w] * (u[t - w + 1] - base);
+    if (more && below) total += falling[t] * (u[t + w + 1] - base);
+    if (left && below) total += rising[t - 1] * (u[t + w - 1] - base);
+    return total;
+  }
+
+  // The weights of a point between two coarse ones, which are both ends of a row (`along`) or of a column.
+  __device__ __forceinline__ float2 halves(int i, int j, bool along) const {
+    const size_t t = (size_t)2 * i * w + 2 * j;
+    float one = along ? right[t] : down[t], other = along ? right[t + 1] : down[t + w];
+    if (nine) {
+      one += rising[t];
+      other += falling[along ? t + 1 : t + w];
+      if (along ? i > 0 : j > 0) {
+        one += falling[along ? t - w : t - 1];
+        other += rising[along ? t - w + 1 : t + w - 1];
+      }
+    }
+    one = fmaxf(one, TINY);
+    other = fmaxf(other, TINY);
+    return {one / (one + other), other / (one + other)};
+  }
+};
+
+// A cell of four coarse points: the weights of its centre, and what its couplings add to those between its corners.
+struct Cell {
+  float nw, ne, sw, se;
+  float top = 0.0f, low = 0.0f, left = 0.0f, right = 0.0f, fall = 0.0f, rise = 0.0f;
+
+  // A coupling between two points of which the weights for the corners differ by a, b, c, d.
+  __device__ __forceinline__ void add(float k, float a, float b, float c, float d) {
+    top -= k * a * b;
+    low -= k * c * d;
+    left -= k * a * c;
+    right -= k * b * d;
+    fall -= k * a * d;
+    rise -= k * b * c;
+  }
+
+  __device__ __forceinline__ Cell(const Form& form, int i, int j) {
+    const int w = form.w;
+    const size_t t = (size_t)2 * i * w + 2 * j;
+    const float west = form.right[t + w], east = form.right[t + w + 1];
+    const float north = form.down[t + 1], south = form.down[t + w + 1];
+    const float2 above = form.halves(i, j, true), below = form.halves(i + 1, j, true);
+    const float2 before = form.halves(i, j, false), after = form.halves(i, j + 1, false);
+    nw = north * above.x + west * before.x;
+    ne = north * above.y + east * after.x;
+    sw = south * below.x + west * before.y;
+    se = south * below.y + east * after.y;
+    if (form.nine) {
+      nw += form.falling[t];
+      ne += form.rising[t + 1];
+      sw += form.rising[t + w];
+      se += form.falling[t + w + 1];
+    }
+    nw = fmaxf(nw, TINY);
+    ne = fmaxf(ne, TINY);
+    sw = fmaxf(sw, TINY);
+    se = fmaxf(se, TINY);
+    const float total = nw + ne + sw + se;
+    nw /= total;
+    ne /= total;
+    sw /= total;
+    se /= total;
+    add(north, above.x - nw, above.y - ne, -sw, -se);
+    add(south, -nw, -ne, below.x - sw, below.y - se);
+    add(west, before.x - nw, -ne, before.y - sw, -se);
+    add(east, -nw, after.x - ne, -sw, after.y - se);
+    if (!form.nine) return;
+    add(form.falling[t], 1.0f - nw, -ne, -sw, -se);
+    add(form.rising[t + 1], -nw, 1.0f - ne, -sw, -se);
+    add(form.rising[t + w], -nw, -ne, 1.0f - sw, -se);
+    add(form.falling[t + w + 1], -nw, -ne, -sw, 1.0f - se);
+    add(form.rising[t], above.x - before.x, above.y, -before.y, 0.0f);
+    add(form.falling[t + 1], above.x, above.y - after.x, 0.0f, -after.y);
+    add(form.falling[t + w], before.x, 0.0f, before.y - below.x, -below.y);
+    add(form.rising[t + w + 1], 0.0f, after.x, -below.x, after.y - below.y);
+  }
+};
+
+// Which channel and which row of it a group's row of all channels is.
+struct Row {
+  int y;
+  size_t begin;  // of the channel
+
+  __device__ __forceinline__ Row(int row, int h, int w) : y(row % h), begin((size_t)(row / h) * h * w) {}
+};
+
+extern "C" __global__ void residual(const float* __restrict__ planes, const float* __restrict__ f,
+                                    const float* __restrict__ u, float* __restrict__ out, int h, int w, int nine) {
+  const Group g;
+  if (g.y >= 3 * h || g.x >= w) return;
+  const Form form(planes, h, w, nine);
+  const Row row(g.y, h, w);
+  const size_t p = (size_t)row.y * w + g.x;
+  const float* channel = u + row.begin;
+  const float value = form.neighbours(channel, row.y, g.x, channel[p], true, true) - form.mass[p] * channel[p];
+  out[row.begin + p] = f ? f[row.begin + p] + value : value;
+}
+
+// Solves one line of a channel, its neighbours on other lines being what they are; as if they were zero if `fresh`.
+__device__ __forceinline__ void solve(const Form& form, const float* __restrict__ lines, const float* __restrict__ f,
+                                      float* __restrict__ u, int line, bool row, bool fresh) {
+  const size_t size = (size_t)form.h * form.w;
+  const float *factors = row ? lines : lines + 2 * size, *inverses = factors + size;
+  const int count = row ? form.w : form.h, step = row ? 1 : form.w;
+  const size_t begin = row ? (size_t)line * form.w : line;
+  float value = 0.0f;
+  for (int i = 0; i < count; ++i) {
+    const size_t t = begin + (size_t)i * step;
+    const int y = row ? line : i, x = row ? i : line;
+    value = f[t] + (fresh ? 0.0f : form.neighbours(u, y, x, 0.0f, !row, row)) + factors[t] * value;
+    u[t] = value;
+  }
+  value = 0.0f;
+  float factor = 0.0f;
+  for (int i = count - 1; i >= 0; --i) {
+    const size_t t = begin + (size_t)i * step;
+    value = u[t] * inverses[t] + factor * value;
+    u[t] = value;
+    factor = factors[t];
+  }
+}
+
+extern "C" __global__ void relax(const float* __restrict__ planes, const float* __restrict__ lines,
+                                 const float* __restrict__ f, float* __restrict__ u, int h, int w, int nine,
+                                 int after) {
+  const Form form(planes, h, w, nine);
+  const size_t channel = (size_t)blockIdx.x * h * w;
+  for (int k = 0; k < 4; ++k) {
+    // Even rows, odd rows, even columns, odd columns; or the other way round.
+    const int turn = after ? 3 - k : k;
+    const bool row = turn < 2, fresh = !after && k == 0;
+    for (int line = 2 * threadIdx.x + turn % 2; line < (row ? h : w); line += 2 * blockDim.x)
+      solve(form, lines, f + channel, u + channel, line, row, fresh);
+    __syncthreads();
+  }
+}
+
+extern "C" __global__ void factor(const float* __restrict__ planes, float* __restrict__ out, int h, int w, int nine) {
+  const Form form(planes, h, w, nine);
+  const size_t size = (size_t)h * w;
+  const int line = blockIdx.x * blockDim.x + threadIdx.x;
+  if (line >= h + w) return;
+  const bool row = line < h;
+  const float* couplings = row ? form.right : form.down;
+  float *factors = row ? out : out + 2 * size, *inverses = factors + size;
+  float before = 0.0f, inverse = 0.0f;
+  for (int i = 0; i < (row ? w : h); ++i) {
+    const int y = row ? line : i, x = row ? i : line - h;
+    const size_t t = (size_t)y * w + x;
+    const float k = before * inverse;
+    inverse = 1.0f / (form.diagonal(y, x) - before * k);
+    factors[t] = k;
+    inverses[t] = inverse;
+    before = couplings[t];
+  }
+}
+
+extern "C" __global__ void coarsen(const float* __restrict__ planes, float* __restrict__ weights,
+                                   float* __restrict__ out, int h, int w, int nine, int hc, int wc) {
+  const Group g;
+  if (g.y >= hc || g.x >= wc) return;
+  const Form form(planes, h, w, nine);
+  const int rows = h / 2, columns = w / 2, i = g.y, j = g.x;  // cells
+  const size_t size = (size_t)hc * wc, o = (size_t)i * wc + j, t = (size_t)2 * i * w + 2 * j;
+  for (int plane = 0; plane < 8; ++plane) weights[plane * size + o] = 0.0f;
+  float right = 0.0f, down = 0.0f, fall = 0.0f, rise = 0.0f;
+  if (i <= rows && j < columns) {
+    const float2 half = form.halves(i, j, true);
+    weights[o] = half.x;
+    weights[size + o] = half.y;
+    right += form.right[t] * half.y * half.y + form.right[t + 1] * half.x * half.x;
+  }
+  if (i < rows && j <= columns) {
+    const float2 half = form.halves(i, j, false);
+    weights[2 * size + o] = half.x;
+    weights[3 * size + o] = half.y;
+    down += form.down[t] * half.y * half.y + form.down[t + w] * half.x * half.x;
+  }
+#pragma unroll 1  // three cells in line would take more registers than a block may have
+  for (int k = 0; k < 3; ++k) {  // the cells above and at the left, which share a side with this one, and this one
+    const int row = i - (k == 0), column = j - (k == 1);
+    if (row < 0 || column < 0 || row >= rows || column >= columns) continue;
+    const Cell cell(form, row, column);
+    if (k == 0) {
+      right += cell.low;
+    } else if (k == 1) {
+      down += cell.right;
+    } else {
+      weights[4 * size + o] = cell.nw;
+      weights[5 * size + o] = cell.ne;
+      weights[6 * size + o] = cell.sw;
+      weights[7 * size + o] = cell.se;
+      right += cell.top;
+      down += cell.left;
+      fall = cell.fall;
+      rise = cell.rise;
+    }
+  }
+  out[size + o] = right;
+  out[2 * size + o] = down;
+  out[3 * size + o] = fall;
+  out[4 * size + o] = rise;
+}
+
+extern "C" __global__ void restriction(const float* __restrict__ weights, const float* __restrict__ r,
+                                     float* __restrict__ out, int channels, int h, int w, int hc, int wc,
+                                     float outside) {
+  const Group g;
+  if (g.y >= channels * hc || g.x >= wc) return;
+  const int i = g.y % hc, j = g.x, rows = h / 2, columns = w / 2;
+  float total = outside;
+  if (i <= rows && j <= columns) {
+    const size_t m = (size_t)hc * wc, p = (size_t)i * wc + j;
+    const float* at = r + ((size_t)(g.y / hc) * h + 2 * i) * w + 2 * j;
+    total = at[0];
+    if (j < columns) total += weights[p] * at[1];
+    if (j > 0) total += weights[m + p - 1] * at[-1];
+    if (i < rows) {
+      total += weights[2 * m + p] * at[w];
+      if (j < columns) total += weights[4 * m + p] * at[w + 1];
+      if (j > 0) total += weights[5 * m + p - 1] * at[w - 1];
+    }
+    if (i > 0) {
+      total += weights[3 * m + p - wc] * at[-w];
+      if (j < columns) total += weights[6 * m + p - wc] * at[1 - w];
+      if (j > 0) total += weights[7 * m + p - wc - 1] * at[-1 - w];
+    }
+  }
+  out[(size_t)g.y * wc + j] = total;
+}
+
+extern "C" __global__ void prolongation(const float* __restrict__ weights, const float* __restrict__ c,
+                                   float* __restrict__ u, int hc, int wc, int h, int w) {
+  const Group g;
+  if (g.y >= 3 * h || g.x >= w) return;
+  const Row row(g.y, h, w);
+  const size_t m = (size_t)hc * wc, p = (size_t)(row.y / 2) * wc + g.x / 2;
+  const float* at = c + (size_t)(g.y / h) * m + p;
+  const bool odd_row = row.y % 2, odd_column = g.x % 2;
+  float value;
+  if (odd_row && odd_column)
+    value = weights[4 * m + p] * at[0] + weights[5 * m + p] * at[1] +
+            (weights[6 * m + p] * at[wc] + weights[7 * m + p] * at[wc + 1]);
+  else if (odd_row)
+    value = weights[2 * m + p] * at[0] + weights[3 * m + p] * at[wc];
+  else if (odd_column)
+    value = weights[p] * at[0] + weights[m + p] * at[1];
+  else
+    value = at[0];
+  u[(size_t)g.y * w + g.x] += value;
+}
+
+extern "C" __global__ void combine(const float* __restrict__ x, float* __restrict__ y, int h, int w, float a, float b) {
+  const Group g;
+  if (g.y >= h || g.x >= w) return;
+  const size_t p = (size_t)g.y * w + g.x;
+  y[p] = a * x[p] + b * y[p];
+}

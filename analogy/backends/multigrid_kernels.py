@@ -1,0 +1,370 @@
+"""The kernels of multigrid on the CPU: the counterpart of `multigrid.cu`, compiled and called as those of `kernels.py` are.
+
+A form has three or five planes of h x w (see `Backend.coarsen`). In the plane of couplings to the right, a position holds
+that to its right neighbour; likewise below, and for the diagonals to the right below (falling), and between its right and
+its lower neighbour (rising). Three channels lie one after the other. Loops go along rows wherever that is possible,
+one neighbour at a time over a row that stays in the nearest cache, so that they are vectorised.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+_inline = njit(error_model="numpy")
+
+_TINY = np.float32(1e-12)
+
+
+@_inline
+def _gain(out, o, k, t, u, b, n, stride):
+    """Adds coupling times value, for a run of `n`, to a run of `out`."""
+    for i in range(n):
+        out[o + i] += k[t + i] * u[b + stride * i]
+
+
+@_inline
+def _lose(out, o, k, t, u, a, b, n):
+    """Subtracts coupling times difference of two values, for a run of `n`."""
+    for i in range(n):
+        out[o + i] -= k[t + i] * (u[a + i] - u[b + i])
+
+
+def residual(r0, r1, form, nine, f, given, u, h, w, out):
+    n = h * w
+    right, down, falling, rising = n, 2 * n, 3 * n, 4 * n
+    for r in range(r0, r1):
+        y, q = r % h, r * w
+        p = y * w
+        above, below = y > 0, y < h - 1
+        if above and below:
+            for x in range(w):
+                value = u[q + x]
+                down_here, down_there = form[down + p - w + x], form[down + p + x]
+                lost = down_here * (value - u[q - w + x]) + down_there * (value - u[q + w + x])
+                out[q + x] = -(form[p + x] * value + lost)
+        else:
+            for x in range(w):
+                out[q + x] = -(form[p + x] * u[q + x])
+            if above:
+                _lose(out, q, form, down + p - w, u, q, q - w, w)
+            if below:
+                _lose(out, q, form, down + p, u, q, q + w, w)
+        _lose(out, q, form, right + p, u, q, q + 1, w - 1)
+        _lose(out, q + 1, form, right + p, u, q + 1, q, w - 1)
+        if nine and above:
+            _lose(out, q + 1, form, falling + p - w, u, q + 1, q - w, w - 1)
+            _lose(out, q, form, rising + p - w, u, q, q - w + 1, w - 1)
+        if nine and below:
+            _lose(out, q, form, falling + p, u, q, q + w + 1, w - 1)
+            _lose(out, q + 1, form, rising + p, u, q + 1, q + w, w - 1)
+        if given:
+            for x in range(w):
+                out[q + x] += f[q + x]
+
+
+def relax_rows(i0, i1, form, nine, lines, f, u, h, w, odd, fresh):
+    n = h * w
+    down, falling, rising = 2 * n, 3 * n, 4 * n
+    for i in range(i0, i1):
+        y = 2 * i + odd
+        p = y * w
+        above, below = y > 0 and not fresh, y < h - 1 and not fresh
+        for c in range(3):
+            q = c * n + p
+            if above and below:
+                for x in range(w):
+                    beside = form[down + p - w + x] * u[q - w + x] + form[down + p + x] * u[q + w + x]
+                    u[q + x] = f[q + x] + beside
+            else:
+                for x in range(w):
+                    u[q + x] = f[q + x]
+                if above:
+                    _gain(u, q, form, down + p - w, u, q - w, w, 1)
+                if below:
+                    _gain(u, q, form, down + p, u, q + w, w, 1)
+            if nine and above:
+                _gain(u, q + 1, form, falling + p - w, u, q - w, w - 1, 1)
+                _gain(u, q, form, rising + p - w, u, q - w + 1, w - 1, 1)
+            if nine and below:
+                _gain(u, q, form, falling + p, u, q + w + 1, w - 1, 1)
+                _gain(u, q + 1, form, rising + p, u, q + w, w - 1, 1)
+        # The three channels at once: each number of a line waits for the one before.
+        a, b, c = p, p + n, p + 2 * n
+        va, vb, vc = np.float32(0.0), np.float32(0.0), np.float32(0.0)
+        for x in range(w):
+            k = lines[p + x]
+            va, vb, vc = u[a + x] + k * va, u[b + x] + k * vb, u[c + x] + k * vc
+            u[a + x], u[b + x], u[c + x] = va, vb, vc
+        va, vb, vc, k = np.float32(0.0), np.float32(0.0), np.float32(0.0), np.float32(0.0)
+        for x in range(w - 1, -1, -1):
+            inverse = lines[n + p + x]
+            va, vb, vc = u[a + x] * inverse + k * va, u[b + x] * inverse + k * vb, u[c + x] * inverse + k * vc
+            u[a + x], u[b + x], u[c + x] = va, vb, vc
+            k = lines[p + x]
+
+
+@_inline
+def _keep(u, q, row, lo, hi):
+    """Every second value of a row, from `lo` on, into `u`."""
+    for i in range(hi - lo):
+        u[q + lo + i] = u[q + lo + i] if i & 1 else row[lo + i]
+
+
+def relax_columns(i0, i1, form, nine, lines, f, u, h, w, odd, row):
+    n = h * w
+    right, falling, rising = n, 3 * n, 4 * n
+    factors, inverses = 2 * n, 3 * n
+    # All columns from the first to the last are computed, into `row`, and every second is kept: that can be vectorised.
+    lo, hi = 2 * i0 + odd, 2 * i1 + odd - 1
+    first, last = max(lo, 1), min(hi, w - 1)
+    for y in range(h):
+        p = y * w
+        for c in range(3):
+            q = c * n + p
+            for x in range(first, last):
+                beside = form[right + p + x - 1] * u[q + x - 1] + form[right + p + x] * u[q + x + 1]
+                row[x] = f[q + x] + beside
+            if lo == 0:
+                row[0] = f[q] + form[right + p] * u[q + 1]
+            if hi == w:
+                row[w - 1] = f[q + w - 1] + form[right + p + w - 2] * u[q + w - 2]
+            if nine and y > 0:
+                _gain(row, first, form, falling + p - w + first - 1, u, q - w + first - 1, hi - first, 1)
+                _gain(row, lo, form, rising + p - w + lo, u, q - w + lo + 1, last - lo, 1)
+            if nine and y < h - 1:
+                _gain(row, first, form, rising + p + first - 1, u, q + w + first - 1, hi - first, 1)
+                _gain(row, lo, form, falling + p + lo, u, q + w + lo + 1, last - lo, 1)
+            if y > 0:
+                _gain(row, lo, lines, factors + p + lo, u, q - w + lo, hi - lo, 1)
+            _keep(u, q, row, lo, hi)
+    for y in range(h - 1, -1, -1):
+        p = y * w
+        for c in range(3):
+            q = c * n + p
+            for x in range(lo, hi):
+                row[x] = u[q + x] * lines[inverses + p + x]
+            if y < h - 1:
+                _gain(row, lo, lines, factors + p + w + lo, u, q + w + lo, hi - lo, 1)
+            _keep(u, q, row, lo, hi)
+
+
+@_inline
+def _add(out, o, k, t, n):
+    for i in range(n):
+        out[o + i] += k[t + i]
+
+
+@_inline
+def _diagonal(form, nine, n, w, y, x0, x1, out, o):
+    """The mass and all couplings of the positions x0 <= x < x1 of a row, to `o` and what follows."""
+    right, down, falling, rising = n, 2 * n, 3 * n, 4 * n
+    t, count = y * w + x0, x1 - x0
+    first = x0 == 0  # which has no neighbour at the left
+    for i in range(count):
+        out[o + i] = form[t + i] + form[right + t + i] + form[down + t + i]
+    _add(out, o + first, form, right + t + first - 1, count - first)
+    if y > 0:
+        _add(out, o, form, down + t - w, count)
+    if nine:
+        _add(out, o, form, falling + t, count)
+        _add(out, o + first, form, rising + t + first - 1, count - first)
+        if y > 0:
+            _add(out, o, form, rising + t - w, count)
+            _add(out, o + first, form, falling + t - w + first - 1, count - first)
+
+
+def factor_rows(y0, y1, form, nine, h, w, out):
+    n = h * w
+    for y in range(y0, y1):
+        p = y * w
+        _diagonal(form, nine, n, w, y, 0, w, out, n + p)
+        before, inverse = np.float32(0.0), np.float32(0.0)
+        for x in range(w):
+            k = before * inverse
+            inverse = np.float32(1.0) / (out[n + p + x] - before * k)
+            out[p + x], out[n + p + x] = k, inverse
+            before = form[n + p + x]
+
+
+def factor_columns(x0, x1, form, nine, h, w, out):
+    n = h * w
+    down, factors, inverses = 2 * n, 2 * n, 3 * n
+    for y in range(h):
+        p = y * w
+        _diagonal(form, nine, n, w, y, x0, x1, out, inverses + p + x0)
+        for x in range(x0, x1):
+            k = form[down + p - w + x] * out[inverses + p - w + x] if y > 0 else np.float32(0.0)
+            out[factors + p + x] = k
+        for x in range(x0, x1):
+            lost = form[down + p - w + x] * out[factors + p + x] if y > 0 else np.float32(0.0)
+            out[inverses + p + x] = np.float32(1.0) / (out[inverses + p + x] - lost)
+
+
+@_inline
+def _halves(form, nine, n, w, i, j, along):
+    """The weights of a point between two coarse ones, which are both ends of a row (`along`) or of a column."""
+    falling, rising = 3 * n, 4 * n
+    t = 2 * i * w + 2 * j
+    if along:
+        one, other = form[n + t], form[n + t + 1]
+        if nine:
+            one += form[rising + t]
+            other += form[falling + t + 1]
+            if i > 0:
+                one += form[falling + t - w]
+                other += form[rising + t - w + 1]
+    else:
+        one, other = form[2 * n + t], form[2 * n + t + w]
+        if nine:
+            one += form[rising + t]
+            other += form[falling + t + w]
+            if j > 0:
+                one += form[falling + t - 1]
+                other += form[rising + t + w - 1]
+    one, other = max(one, _TINY), max(other, _TINY)
+    return one / (one + other), other / (one + other)
+
+
+@_inline
+def _cell(form, nine, n, w, i, j):
+    """The weights of the centre, and what the couplings of a cell add to those between its corners: (nw, ne, sw, se), then
+    nw-ne, sw-se, nw-sw, ne-se, nw-se, ne-sw."""
+    zero, one = np.float32(0.0), np.float32(1.0)
+    t = 2 * i * w + 2 * j
+    falling, rising = 3 * n, 4 * n
+    west, east, north, south = form[n + t + w], form[n + t + w + 1], form[2 * n + t + 1], form[2 * n + t + w + 1]
+    top_w, top_e = _halves(form, nine, n, w, i, j, True)
+    low_w, low_e = _halves(form, nine, n, w, i + 1, j, True)
+    left_n, left_s = _halves(form, nine, n, w, i, j, False)
+    right_n, right_s = _halves(form, nine, n, w, i, j + 1, False)
+    nw, ne = north * top_w + west * left_n, north * top_e + east * right_n
+    sw, se = south * low_w + west * left_s, south * low_e + east * right_s
+    inner_nw = inner_ne = inner_sw = inner_se = zero
+    if nine:
+        inner_nw, inner_ne = form[falling + t], form[rising + t + 1]
+        inner_sw, inner_se = form[rising + t + w], form[falling + t + w + 1]
+        nw, ne, sw, se = nw + inner_nw, ne + inner_ne, sw + inner_sw, se + inner_se
+    nw, ne, sw, se = max(nw, _TINY), max(ne, _TINY), max(sw, _TINY), max(se, _TINY)
+    total = nw + ne + sw + se
+    nw, ne, sw, se = nw / total, ne / total, sw / total, se / total
+
+    top = low = left = right = fall = rise = zero
+    count = 12 if nine else 4
+    for pair in range(count):
+        if pair == 0:
+            k, a, b, c, d = north, top_w - nw, top_e - ne, -sw, -se
+        elif pair == 1:
+            k, a, b, c, d = south, -nw, -ne, low_w - sw, low_e - se
+        elif pair == 2:
+            k, a, b, c, d = west, left_n - nw, -ne, left_s - sw, -se
+        elif pair == 3:
+            k, a, b, c, d = east, -nw, right_n - ne, -sw, right_s - se
+        elif pair == 4:
+            k, a, b, c, d = inner_nw, one - nw, -ne, -sw, -se
+        elif pair == 5:
+            k, a, b, c, d = inner_ne, -nw, one - ne, -sw, -se
+        elif pair == 6:
+            k, a, b, c, d = inner_sw, -nw, -ne, one - sw, -se
+        elif pair == 7:
+            k, a, b, c, d = inner_se, -nw, -ne, -sw, one - se
+        elif pair == 8:
+            k, a, b, c, d = form[rising + t], top_w - left_n, top_e, -left_s, zero
+        elif pair == 9:
+            k, a, b, c, d = form[falling + t + 1], top_w, top_e - right_n, zero, -right_s
+        elif pair == 10:
+            k, a, b, c, d = form[falling + t + w], left_n, zero, left_s - low_w, -low_e
+        else:
+            k, a, b, c, d = form[rising + t + w + 1], zero, right_n, -low_w, right_s - low_e
+        top, low = top - k * a * b, low - k * c * d
+        left, right = left - k * a * c, right - k * b * d
+        fall, rise = fall - k * a * d, rise - k * b * c
+    return nw, ne, sw, se, top, low, left, right, fall, rise
+
+
+def coarsen(i0, i1, form, nine, h, w, weights, out, hc, wc):
+    n, m = h * w, hc * wc
+    rows, columns = h // 2, w // 2  # cells
+    zero = np.float32(0.0)
+    for i in range(i0, i1):
+        right_of_last = zero  # what the cell at the left adds below its right corner
+        for j in range(wc):
+            o = i * wc + j
+            for plane in range(8):
+                weights[plane * m + o] = zero
+            for plane in range(1, 5):
+                out[plane * m + o] = zero
+            if i > rows or j > columns:
+                continue
+            t = 2 * i * w + 2 * j
+            right = down = zero
+            if j < columns:
+                west, east = _halves(form, nine, n, w, i, j, True)
+                weights[o], weights[m + o] = west, east
+                right += form[n + t] * east * east + form[n + t + 1] * west * west
+                if i > 0:
+                    right += _cell(form, nine, n, w, i - 1, j)[5]
+            if i < rows:
+                north, south = _halves(form, nine, n, w, i, j, False)
+                weights[2 * m + o], weights[3 * m + o] = north, south
+                down += form[2 * n + t] * south * south + form[2 * n + t + w] * north * north + right_of_last
+            if i < rows and j < columns:
+                nw, ne, sw, se, top, _, left, right_of_last, fall, rise = _cell(form, nine, n, w, i, j)
+                weights[4 * m + o], weights[5 * m + o] = nw, ne
+                weights[6 * m + o], weights[7 * m + o] = sw, se
+                right, down = right + top, down + left
+                out[3 * m + o], out[4 * m + o] = fall, rise
+            out[m + o], out[2 * m + o] = right, down
+
+
+def restriction(r0, r1, weights, r, h, w, out, hc, wc, outside):
+    m = hc * wc
+    rows, columns = h // 2, w // 2
+    for line in range(r0, r1):
+        i, o = line % hc, line * wc
+        for j in range(wc):
+            out[o + j] = outside
+        if i > rows:
+            continue
+        p = i * wc
+        q = (line // hc * h + 2 * i) * w
+        for j in range(columns + 1):
+            out[o + j] = r[q + 2 * j]
+        _gain(out, o, weights, p, r, q + 1, columns, 2)
+        _gain(out, o + 1, weights, m + p, r, q + 1, columns, 2)
+        if i < rows:
+            _gain(out, o, weights, 2 * m + p, r, q + w, columns + 1, 2)
+            _gain(out, o, weights, 4 * m + p, r, q + w + 1, columns, 2)
+            _gain(out, o + 1, weights, 5 * m + p, r, q + w + 1, columns, 2)
+        if i > 0:
+            p -= wc
+            _gain(out, o, weights, 3 * m + p, r, q - w, columns + 1, 2)
+            _gain(out, o, weights, 6 * m + p, r, q - w + 1, columns, 2)
+            _gain(out, o + 1, weights, 7 * m + p, r, q - w + 1, columns, 2)
+
+
+def prolongation(r0, r1, weights, c, hc, wc, u, h, w):
+    m = hc * wc
+    columns = w // 2
+    for line in range(r0, r1):
+        y, q = line % h, line * w
+        p = y // 2 * wc
+        a = line // h * m + p
+        if y % 2 == 0:
+            for j in range(columns + 1):
+                u[q + 2 * j] += c[a + j]
+            for j in range(columns):
+                u[q + 2 * j + 1] += weights[p + j] * c[a + j] + weights[m + p + j] * c[a + j + 1]
+            continue
+        b = a + wc
+        for j in range(columns + 1):
+            u[q + 2 * j] += weights[2 * m + p + j] * c[a + j] + weights[3 * m + p + j] * c[b + j]
+        for j in range(columns):
+            above = weights[4 * m + p + j] * c[a + j] + weights[5 * m + p + j] * c[a + j + 1]
+            below = weights[6 * m + p + j] * c[b + j] + weights[7 * m + p + j] * c[b + j + 1]
+            u[q + 2 * j + 1] += above + below
+
+
+def combine(r0, r1, a, x, b, y, w):
+    for i in range(r0 * w, r1 * w):
+        y[i] = a * x[i] + b * y[i]
