@@ -22,7 +22,7 @@ _READING, _LOADING = 3e-8, 0.1
 
 VOTE, REFINEMENT = 1.2e-7, 1.0e-6
 """For each pixel of a result: to enlarge its field and vote, and to refine the enlarged field."""
-ROUNDING, PHOTO, COLOURS = 0.5e-7, 3.5e-6, 1.5e-7
+ROUNDING, PHOTO, COLOURS = 0.5e-7, 3e-7, 1.5e-7
 """For each pixel of a result: to make whole numbers of it, photo refinement, to keep its colours."""
 
 

@@ -35,7 +35,7 @@ class _Grid:
 class Multigrid:
     """The matrix A of such a form (A u is half its gradient), and an approximate inverse of A.
 
-    `form` (3, H, W): see `Backend`. About 28 numbers for each position are kept. `pulse` is called between the steps in
+    `form` (3, H, W): see `Backend`. About 25 numbers for each position are kept. `pulse` is called between the steps in
     which the grids are made. One call at a time.
     """
 

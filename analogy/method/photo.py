@@ -34,14 +34,14 @@ GREY = (0.299, 0.587, 0.114)
 TOLERANCE = 2e-5
 """The solution is accepted when no value (they are in -1..1) is expected to be off by this much, ..
 
-It may be 30 times as much if the guide has thin winding bands, as a smooth gradient in 8 bits does.
+Where the guide has thin winding bands, as a smooth gradient in 8 bits does, it may be several times as much.
 """
-_LEVELS = 0.5
+_LEVELS = 0.25
 """... or by this much of a level, when a picture of 8 bits is refined."""
 _BAND = 1 << 16
 """Pixels that NumPy takes at a time."""
 MOST_ITERATIONS = 100
-"""Photographs take about 10 iterations. Fine black and white patterns may take all, and stay less exact."""
+"""Photographs take 2 to 4 iterations in 8 bits, and 6 to 8 otherwise. Fine black and white patterns may take all, and stay less exact."""
 
 _log = logging.getLogger("analogy")
 

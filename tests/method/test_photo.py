@@ -84,26 +84,31 @@ def test_a_solution_for_8_bits_takes_half_of_the_iterations(cpu, rng):
     wls = photo.WLS(cpu, guide)
     exact = wls(change)
     whole = wls.iterations
-    nearly = wls(change, tolerance=0.5 / 255)
-    assert abs(nearly - exact).max() < 1 / 255
+    nearly = wls(change, tolerance=0.25 / 255)
+    assert abs(nearly - exact).mean() < 0.05 / 255
+    assert abs(nearly - exact).max() < 2 / 255  # the picture has bands of one pixel
     assert wls.iterations <= whole / 2
 
 
 def test_a_photograph_is_refined_in_less_than_500_launches(simulated, rng, monkeypatch):
-    from simulator.launch import Kernel
+    from simulator import device, launch
 
     launches = 0
-    launch = Kernel.__call__
 
-    def counted(kernel, *args):
-        nonlocal launches
-        launches += 1
-        launch(kernel, *args)
+    def counting(function):
+        def counted(*args, **kwargs):
+            nonlocal launches
+            launches += 1
+            return function(*args, **kwargs)
 
-    monkeypatch.setattr(Kernel, "__call__", counted)
-    a = np.rint(photograph(rng, 256, 448) * 255).astype(np.uint8)
-    a, b = np.stack([a, a // 2, 255 - a], axis=2), rng.integers(0, 256, (256, 448, 3), dtype=np.uint8)
-    photo.refine(simulated, a, b)
+        return counted
+
+    monkeypatch.setattr(launch.Kernel, "__call__", counting(launch.Kernel.__call__))
+    monkeypatch.setattr(device, "run", counting(device.run))  # whatever CuPy would do by kernels of its own
+    y, x = np.mgrid[:448, :448] / 448
+    a = np.stack([128 + 90 * np.sin(9 * y + k * x * x) + 20 * (x + y > 1) for k in (3, 5, 7)], axis=2)
+    a = np.clip(a + rng.normal(0, 4, a.shape), 0, 255).astype(np.uint8)
+    photo.refine(simulated, a, 255 - a[..., ::-1])
     assert 100 < launches < 500
 
 
