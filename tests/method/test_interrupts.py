@@ -95,7 +95,7 @@ def test_arrays_outlive_a_run_of_the_network_whose_waiting_is_interrupted_twice(
 
 def test_arrays_outlive_a_kernel_whose_waiting_is_interrupted_twice(monkeypatch) -> None:
     slow = Slow()
-    monkeypatch.setattr(compiled, "load", lambda: {"vote": slow})
+    monkeypatch.setattr(compiled, "load", lambda module: {"vote": slow})
     made = [np.zeros((40, 40, 2), np.int32), np.zeros((40, 40, 8), np.float32)]
     arrays = [weakref.ref(array) for array in made]
     interrupt(lambda: CpuBackend(2).vote(made.pop(0), made.pop(0), 3), slow)
