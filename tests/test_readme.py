@@ -1,0 +1,118 @@
+"""The README does what it says: each of its blocks of code is run, with small pictures in the place of the reader's.
+
+Not run is what `ELSEWHERE` names, and each such command is to be found in the README.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from analogy.apps.cli import cli
+from analogy.networks.models import DEFAULT, locate
+from analogy.pictures.video import write_video
+
+README = Path(__file__).parents[1] / "README.md"
+SIZE = 48, 64
+FRAMES = 49
+ELSEWHERE = {
+    "git clone": "needs the network",
+    "cd": "into what was cloned",
+    "pip install": "needs a package index; `.ci/run` does it",
+    "pytest": "is what runs this",
+    "analogy demo": "tests/backends/test_runtime.py and `.ci/run`, at full size",
+    "analogy models pull": "needs the network; tests/networks/test_pull.py",
+    "analogy info --selftest": "needs a GPU; tests/backends/test_selftest.py",
+    "python tools/export_vgg19.py": "needs weights; tests/networks/test_export.py",
+}
+"""Commands that are not run here, by how they begin: why, or where they are."""
+
+
+def blocks(text: str) -> list[str]:
+    """The blocks of code of a Markdown text: fenced ones, and those indented by four, in their order."""
+    fenced, indented = r"^```\w*\n(?P<fenced>(?:.*\n)*?)```", r"(?<=\n\n)(?P<indented>(?: {4}.*\n|\n(?= {4}))+)"
+    found = re.finditer(f"{fenced}|{indented}", text, re.M)
+    return [each["fenced"] or re.sub(r"^ {4}", "", each["indented"], flags=re.M) for each in found]
+
+
+def commands(block: str) -> list[str]:
+    """The commands of a block for a shell, one by one; none if it is Python."""
+    first = block.split(maxsplit=1)[0]
+    if first not in {"analogy", *(name.split()[0] for name in ELSEWHERE)}:
+        return []
+    lines = block.replace("\\\n", " ").splitlines()
+    return [command.strip() for line in lines for command in line.split("&&") if command.strip()]
+
+
+def elsewhere(command: str) -> str | None:
+    return next((name for name in ELSEWHERE if f"{command} ".startswith(f"{name} ")), None)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng) -> Path:
+    """Where the commands are run: with all that they name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ANALOGY_HOME", str(tmp_path / "home"))
+    for model in ("home/models/vgg19", "my-model"):
+        shutil.copytree(locate(DEFAULT), model)
+    Path("shot").mkdir()
+    for name in (
+        *("a.jpg", "b.jpg", "large-a.jpg", "large-b.jpg", "photo.jpg", "another.jpg", "painting.jpg", "painting.png"),
+        *("painted.png", "painting-of-0001.png", "first.png", "last.png"),
+        *(f"shot/{index:04}.png" for index in range(1, 4)),
+    ):
+        picture = rng.integers(0, 256, (*SIZE, 3)).astype(np.uint8)
+        Image.fromarray(picture).save(name)
+    for name in ("a-labels.png", "b-labels.png"):
+        Image.fromarray(np.repeat(np.uint8([[[255, 0, 0]] * 32 + [[0, 0, 255]] * 32]), SIZE[0], axis=0)).save(name)
+    Path("pins.csv").write_text("xa,ya,xb,yb\n12,8,31,9\n")
+    write_video(Path("film.mp4"), (picture for _ in range(FRAMES)), None, Fraction(24))
+    return tmp_path
+
+
+def run(command: str) -> None:
+    """Run a command of this package, and see what it says it writes."""
+    words = shlex.split(command, comments=True)
+    streams = {sign: words.pop(words.index(sign) + 1) for sign in "<>" if sign in words}
+    words = [word for word in words if word not in streams]
+    given = Path(streams["<"]).read_bytes() if "<" in streams else None
+    done = CliRunner().invoke(cli, words[1:], input=given, prog_name="analogy")
+    assert done.exit_code == 0, f"{command}\n{done.output}"
+    if ">" in streams:
+        Path(streams[">"]).write_bytes(done.stdout_bytes)
+    for sign in ("-o", "--contact", "--side-by-side"):
+        if sign in words and (written := words[words.index(sign) + 1]) != "-":
+            assert Path(written).exists(), command
+    for name in streams.values():
+        with Image.open(name) as picture:
+            assert picture.size == SIZE[::-1]
+
+
+def test_every_block_of_code_in_the_readme_runs(folder: Path) -> None:
+    found = blocks(README.read_text(encoding="utf-8"))
+    assert sum(len(commands(block)) for block in found) > 20
+    names = {"a": "a.jpg", "b": Path("b.jpg").read_bytes(), "labels_of_b": np.zeros(SIZE, np.uint8)}
+    left = set(ELSEWHERE)
+    for block in found:
+        if not commands(block):
+            exec(compile(block, str(README), "exec"), names)
+        for command in commands(block):
+            if name := elsewhere(command):
+                left.discard(name)
+            else:
+                run(command)
+    assert not left, "no longer in the README, so no longer to be named here"
+    assert len(names["result"].consistency()) == SIZE[0]
+
+
+def test_blocks_are_found_whether_fenced_or_indented() -> None:
+    text = "Words\n    that go on.\n\n    analogy one && \\\n      two\n\n    three\n\nWords\n\n```python\nimport four\n```\n"
+    assert blocks(text) == ["analogy one && \\\n  two\n\nthree\n", "import four\n"]
