@@ -30,7 +30,7 @@ def engines(simulated, monkeypatch):
     monkeypatch.setattr(gpu, "engine", lambda device: made[device])
     monkeypatch.setattr(probes, "import_cupy", lambda: simulator.standin)
     monkeypatch.setattr(probes, "check_runtime", lambda cp: "simulated")
-    monkeypatch.setattr(cuda, "CudaBackend", lambda: simulated)
+    monkeypatch.setattr(cuda, "CudaBackend", lambda *index: simulated)
     monkeypatch.setattr(gpu, "SIZE", 24)
     monkeypatch.setattr(gpu, "RUNS", 1)
     pair = [resize(read_picture(path).rgb, 24, 24) for path in gpu.EXAMPLE_PAIR]

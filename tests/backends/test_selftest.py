@@ -26,7 +26,7 @@ def on_simulator(simulated, monkeypatch):
 
     monkeypatch.setattr(probes, "import_cupy", lambda: simulator.standin)
     monkeypatch.setattr(probes, "check_runtime", lambda cp: "simulated")
-    monkeypatch.setattr(cuda, "CudaBackend", lambda: simulated)
+    monkeypatch.setattr(cuda, "CudaBackend", lambda *index: simulated)
     return simulated
 
 
@@ -88,7 +88,7 @@ def test_a_transfer_that_two_threads_disturb_fails(on_simulator):
 
 
 def test_a_backend_that_cannot_be_made_fails_with_its_reason(on_simulator, monkeypatch):
-    def fail():
+    def fail(*index):
         raise DeviceError("no cuDNN")
 
     monkeypatch.setattr(cuda, "CudaBackend", fail)
