@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+import analogy
 from analogy.apps.cli import cli
 from analogy.networks.models import DEFAULT, locate
 from analogy.pictures.video import write_video
@@ -41,6 +42,17 @@ def blocks(text: str) -> list[str]:
     fenced, indented = r"^```\w*\n(?P<fenced>(?:.*\n)*?)```", r"(?<=\n\n)(?P<indented>(?: {4}.*\n|\n(?= {4}))+)"
     found = re.finditer(f"{fenced}|{indented}", text, re.M)
     return [each["fenced"] or re.sub(r"^ {4}", "", each["indented"], flags=re.M) for each in found]
+
+
+def check_bibtex(block: str) -> None:
+    """Each entry is one of BibTeX, and the program's says the version of today."""
+    entries = re.findall(r"^@\w+\{\w+,\n((?: {2}\w+ += \{.+\},?\n)+)\}$", block, re.M)
+    assert len(entries) == block.count("@")
+    for fields in entries:
+        lines = fields.splitlines()
+        assert all(line.endswith("},") for line in lines[:-1]) and lines[-1].endswith("}")
+        assert fields.count("{") == fields.count("}")
+    assert [each for fields in entries for each in re.findall(r"version += \{(.+)\}", fields)] == [analogy.__version__]
 
 
 def commands(block: str) -> list[str]:
@@ -102,7 +114,9 @@ def test_every_block_of_code_in_the_readme_runs(folder: Path) -> None:
     names = {"a": "a.jpg", "b": Path("b.jpg").read_bytes(), "labels_of_b": np.zeros(SIZE, np.uint8)}
     left = set(ELSEWHERE)
     for block in found:
-        if not commands(block):
+        if block.startswith("@"):
+            check_bibtex(block)
+        elif not commands(block):
             exec(compile(block, str(README), "exec"), names)
         for command in commands(block):
             if name := elsewhere(command):
@@ -116,3 +130,19 @@ def test_every_block_of_code_in_the_readme_runs(folder: Path) -> None:
 def test_blocks_are_found_whether_fenced_or_indented() -> None:
     text = "Words\n    that go on.\n\n    analogy one && \\\n      two\n\n    three\n\nWords\n\n```python\nimport four\n```\n"
     assert blocks(text) == ["analogy one && \\\n  two\n\nthree\n", "import four\n"]
+
+
+def test_every_message_that_troubleshooting_quotes_is_one_of_the_program() -> None:
+    table = README.read_text(encoding="utf-8").partition("## Troubleshooting")[2].partition("\n## ")[0]
+    seen = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| ")]
+    quoted = [words for cell in seen for words in re.findall(r'"(.+?)"', cell)]
+    assert len(quoted) > 8
+    sources = "".join(path.read_text(encoding="utf-8") for path in (README.parent / "analogy").rglob("*.py"))
+    of_others = {
+        "externally-managed-environment",
+        "No matching distribution found for onnxruntime",
+        "analogy: command not found",
+    }
+    for words in set(quoted) - of_others:
+        for part in re.split(r"'.+?'| \d+ ", words):  # names and numbers, which are others each time
+            assert part.strip() in sources, words
