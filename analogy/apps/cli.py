@@ -154,12 +154,12 @@ cli.add_command(batch)
 def demo(output: str, model: str | None, device: str, threads: int | None, max_input_pixels: int | None, quiet: bool,
          verbose: bool) -> None:  # fmt: skip
     """Run the example pair that comes with the package, end to end: a photo and a painting, with label pictures of
-    hair, skin, clothes and background, as transfer A B_PRIME --mask-a LABELS_A --mask-b LABELS_B --seed 2 does.
+    hair, skin, lips, clothes and background, as transfer A B_PRIME --mask-a LABELS_A --mask-b LABELS_B does.
     """
     engine = (model or DEFAULT, device, threads, max_input_pixels)
     a, b_prime = map(str, EXAMPLE_PAIR)
     masks = dict(zip(("mask_a", "mask_b"), map(str, EXAMPLE_LABELS), strict=True))
-    run_transfer(a, b_prime, output, Settings(seed=2), engine, Display(quiet, verbose), beside=masks)
+    run_transfer(a, b_prime, output, Settings(), engine, Display(quiet, verbose), beside=masks)
 
 
 @cli.command()

@@ -17,7 +17,7 @@ from .display import Display
 _EXAMPLES = Path(__file__).parents[1] / "examples"
 EXAMPLE_PAIR = _EXAMPLES / "collins.jpg", _EXAMPLES / "mona_lisa.jpg"
 EXAMPLE_LABELS = _EXAMPLES / "collins-labels.png", _EXAMPLES / "mona_lisa-labels.png"
-"""Regions of the pair: background, hair, skin and clothes."""
+"""Regions of the pair: background, hair, skin, lips and clothes."""
 
 _SAVING_FROM = 0.9
 """Share of a command's time after which it writes the results: roughly right for small and for large pictures."""
