@@ -65,7 +65,10 @@ PARTS = {
         "analogy/method/features.py",
         ("tests/method/test_features.py", "tests/method/test_interrupts.py", "tests/backends", _TRANSFER, "-k",
          "features or interrupts or cuda or simulated_transfer"),
-        ("run", "_run_interruptibly", "_run", "_session", "_begin", "_load"),
+        ("run", "require_finite", "_run_interruptibly", "_run"),
+    ),
+    "sessions.py": Part(
+        "analogy/method/sessions.py", ("tests/method/test_features.py", "tests/backends/test_cuda_manners.py")
     ),
 }  # fmt: skip
 

@@ -6,7 +6,7 @@ Sessions are made when they are first needed, or ahead in another thread, and ke
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -133,15 +133,14 @@ class Features:
         """
         options = self._runtime.RunOptions()
         options.log_severity_level = FATAL
-        run = self._runners.submit(_run, self.backend, session, binding, options, arrays)
+        run: Future[None] | None = None
         try:
+            run = self._runners.submit(_run, self.backend, session, binding, options, arrays)
             run.result()
         except BaseException as error:
             options.terminate = True
-            if not run.cancel():
-                wait([run])
-                if run.exception() is error:
-                    raise self._failure(graph, error) from error
+            if run and not run.cancel() and run.exception() is error:  # waits until it has ended
+                raise self._failure(graph, error) from error
             raise
 
     def _failure(self, graph: str, error: BaseException) -> Exception:

@@ -10,6 +10,7 @@ import ast
 import io
 import re
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import pytest
 
 import analogy
 from analogy.backends import cuda, get_backend
+from analogy.backends.interrupts import kept_interrupts
 from analogy.errors import DeviceError
 
 cp = pytest.importorskip("cupy", reason="compiling the kernels needs CuPy (cupy-cuda12x or cupy-cuda13x)")
@@ -64,12 +66,26 @@ def reports() -> dict[tuple[int, str], str]:
     except Exception as error:  # whatever the loader of libraries raises
         pytest.skip(f"compiling the kernels needs NVRTC (nvidia-cuda-nvrtc-cu12): {error}")
     jobs = [(architecture, unit) for architecture in ARCHITECTURES for unit in ("float4", "float")]
+
+    def compile_alone(job: tuple[int, str]) -> str:
+        with kept_interrupts():  # NVRTC hears interrupts itself while it compiles
+            return compile_for(*job)
+
+    return {job: compile_alone(job) for job in jobs}
+
+
+def test_interrupts_are_heard_again_after_compiling_in_two_threads(reports):
+    def compile_in_a_thread(architecture: int) -> None:
+        with kept_interrupts():
+            compile_for(architecture, "float")
+
     heard_by = signal.getsignal(signal.SIGINT)
-    try:
-        with ThreadPoolExecutor(2) as pool:
-            return dict(zip(jobs, pool.map(lambda job: compile_for(*job), jobs), strict=True))
-    finally:
-        signal.signal(signal.SIGINT, heard_by)  # NVRTC puts itself in its place, and interrupts are not heard any more
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(compile_in_a_thread, ARCHITECTURES[:2]))
+    assert signal.getsignal(signal.SIGINT) is heard_by
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(1)
 
 
 @pytest.mark.parametrize("unit", ["float4", "float"])

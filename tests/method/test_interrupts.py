@@ -93,6 +93,35 @@ def test_arrays_outlive_a_run_of_the_network_whose_waiting_is_interrupted_twice(
     until_freed(arrays)
 
 
+def test_an_interrupted_run_of_the_network_is_ended_and_waited_for(monkeypatch) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    class Obedient(SlowSession):
+        """Ends some time after it is told to."""
+
+        def run_with_iobinding(self, binding: Any, options: Any) -> None:
+            begun.set()
+            while not options.terminate:
+                time.sleep(0.01)
+            time.sleep(0.2)
+            ended.set()
+
+    def interrupt_once() -> None:
+        begun.wait(60)
+        time.sleep(0.2)  # until the main thread waits for the run
+        signal.pthread_kill(main, signal.SIGINT)
+
+    main, session = threading.main_thread().ident, object.__new__(Obedient)
+    network = Features(locate(DEFAULT), CpuBackend(1))
+    monkeypatch.setattr(network._sessions, "get", lambda graph, shapes: session)
+    sender = threading.Thread(target=interrupt_once)
+    sender.start()
+    with pytest.raises(KeyboardInterrupt):
+        network.run("slow.onnx", {"x": np.zeros(1000, np.float32)}, {"y": (1000,)})
+    assert ended.is_set()
+    sender.join()
+
+
 def test_arrays_outlive_a_kernel_whose_waiting_is_interrupted_twice(monkeypatch) -> None:
     slow = Slow()
     monkeypatch.setattr(compiled, "load", lambda module: {"vote": slow})
