@@ -66,7 +66,7 @@ class Result(Generic[AB, BA]):
     seconds               stage -> the time it took
 
     Arrays are NumPy's. If A was a CuPy array and the device is "cuda", the results, fields and distances are CuPy arrays,
-    which belong to the stream of the engine's backend: synchronise before you use them on another.
+    in order on the stream that was current in the calling thread: synchronise it before you use them on another.
 
     To a type checker `Result[AB, BA]` has A' and its field of type AB, B and its field of type BA; one of them is None for
     a direction that was not asked for.
