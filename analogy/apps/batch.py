@@ -52,7 +52,7 @@ analogy batch jobs.parquet -o s3://bucket/out --manifest out.jsonl --allow-remot
              "the folder]")  # fmt: skip
 @picture_path("--style", group=LOOK, help="B' of all jobs that name none.")
 @partial(setting_options, but="direction")
-@engine_options
+@partial(engine_options, threads="CPU threads of each worker.  [default: its share of the cores]")
 @option("--workers", type=click.IntRange(1, MOST_THREADS), group=MACHINE,
         help="Processes on this machine; they share out its cores.  [default: one per core, as the memory allows; one on "
              "a GPU]")  # fmt: skip
@@ -80,7 +80,7 @@ def batch(sources: tuple[str, ...], output: str, template: str, direction: str, 
     \b
     A table (.csv, .jsonl, .parquet) has a row for each job, and columns
       a, b_prime            the pictures; relative paths are seen from the table's folder
-      name                  of the result
+      name                  of the result, without suffix
       b, mask_a, mask_b     as the options of `analogy transfer`
       preset, and any setting (ratio, weight, seed ...), which go before this command's
 

@@ -116,7 +116,7 @@ def _complete_model(context: click.Context, parameter: click.Parameter, incomple
     return [*names, CompletionItem(incomplete, type="dir")]
 
 
-def engine_options(command: Command) -> Command:
+def engine_options(command: Command, threads: str = "CPU threads.  [default: one per core]") -> Command:
     """`--model`, `--device`, `--threads` and `--max-input-pixels`: the arguments of `Engine`."""
     options: list[Decorator] = [
         option("--model", help=f"A model's name, or the folder of one.  [default: {DEFAULT}]", group=MACHINE,
@@ -124,7 +124,7 @@ def engine_options(command: Command) -> Command:
         option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, group=MACHINE,
                metavar="[auto|cpu|cuda|cuda:N]",
                help="Where to compute; auto takes CUDA where it works, cuda:1 is its second device."),
-        option("--threads", type=click.IntRange(1, MOST_THREADS), help="CPU threads.  [default: one per core]", group=MACHINE),
+        option("--threads", type=click.IntRange(1, MOST_THREADS), help=threads, group=MACHINE),
         option("--max-input-pixels", type=int, group=MACHINE,
                help="Refuse larger pictures, before they are decoded.  [default: what the memory allows]"),
     ]  # fmt: skip

@@ -22,7 +22,7 @@ from ..pictures.reading import picture_size
 from . import stores
 from .jobs import Job
 from .manifest import Manifest
-from .pools import Pool
+from .pools import GONE, Pool
 from .report import Report
 from .work import EngineArguments, Task, do, seen
 
@@ -30,7 +30,6 @@ _log = logging.getLogger("analogy")
 
 _WAITING = 0.5
 """Seconds after which the progress is told again, and workers are looked for."""
-_GONE = "the workers or their scheduler are gone; start them, then run the same command: it goes on"
 _POISON = (
     "its worker process died, each time it was tried; perhaps of too little memory, perhaps of this picture: leave it out, or "
     "make it smaller"
@@ -41,11 +40,12 @@ _MOST_PUT_ASIDE = 1000
 
 @dataclass
 class Tally:
-    """How far a batch is. `kept` are done since an earlier run, and among `done`."""
+    """How far a batch is. `kept` are done since an earlier run, and among `done`; `left` are all that were left as they were."""
 
     total: int
     done: int = 0
     kept: int = 0
+    left: int = 0
     failed: int = 0
     since: float = field(default_factory=time.monotonic)
     until: float = 0.0
@@ -58,6 +58,11 @@ class Tally:
     @property
     def made(self) -> int:
         return self.done - self.kept
+
+    @property
+    def share(self) -> float:
+        """The share of this run's work that is done."""
+        return (self.ended - self.left) / (self.total - self.left) if self.total > self.left else 1.0
 
     def __str__(self) -> str:
         words = [f"{self.ended} of {self.total}"]
@@ -132,7 +137,7 @@ class Loop:
                     self._settle(flying.pop(future), future)
                 except (OutputError, DeviceError) as error:
                     stopped = stopped or error
-            progress(Progress(str(tally), tally.ended / total))
+            progress(Progress(str(tally), tally.share))
             self._report.write()
 
     def _take(self, flying: dict[Future[Any], _Flight]) -> _Flight | None:
@@ -176,7 +181,7 @@ class Loop:
         try:
             answer = future.result()
         except CancelledError as error:
-            raise DeviceError(_GONE) from error
+            raise DeviceError(GONE) from error
         except self._pool.died:
             flight.deaths += 1
             if flight.deaths < self._pool.deaths and self._put_aside(flight):
@@ -190,6 +195,7 @@ class Loop:
             return
         if not tally.made and not answer.get("kept"):
             tally.since = time.monotonic() - line.get("seconds", 0.0)
+        tally.left += bool(answer.get("kept"))
         if line["state"] == "done":
             tally.done += 1
             tally.kept += bool(answer.get("kept"))

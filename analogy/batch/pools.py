@@ -19,6 +19,7 @@ from typing import Any
 
 from ..errors import DeviceError, SettingsError, reason
 
+GONE = "the workers or their scheduler are gone; start them, then run the same command: it goes on"
 _LAST_MOMENTS = 10.0
 """Seconds that a worker has to put its files away, before it is killed."""
 _CONNECTING = 10.0
@@ -65,7 +66,8 @@ def cluster(address: str, workers: int) -> Pool:
         raise SettingsError(
             '--scheduler needs Dask, the extra "cluster": pip install "deep-image-analogy[cluster]"'
         ) from error
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # its words on workers that die; ours are one line
+    for name in ("distributed", "distributed.client"):  # their words on workers that die; ours are one line
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     local: Any = None
     try:
         if address == "local":
@@ -83,7 +85,10 @@ def cluster(address: str, workers: int) -> Pool:
     def slots() -> int:
         nonlocal asked, cores
         if time.monotonic() >= asked + _POLL:
-            cores = sum(client.nthreads().values())
+            try:
+                cores = sum(client.nthreads().values())
+            except Exception as error:  # of many kinds
+                raise DeviceError(GONE) from error
             asked = time.monotonic()
         return 2 * cores  # so that none waits for its next job
 

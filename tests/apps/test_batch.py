@@ -176,6 +176,27 @@ def test_a_file_that_no_batch_made_is_never_written_over(photos, style, tmp_path
 
 
 @pytest.mark.parametrize(
+    ("package", "extra", "sources", "options"),
+    [
+        ("distributed", "cluster", "photos", ["--scheduler", "local"]),
+        ("fsspec.core", "remote", "s3://bucket/photos", []),
+        ("pyarrow", "parquet", "jobs.parquet", []),
+    ],
+)
+def test_without_an_extra_one_line_says_which(
+    photos, style, tmp_path: Path, monkeypatch, package: str, extra: str, sources: str, options: list[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "jobs.parquet").write_bytes(b"PAR1")
+    done = run("batch", sources, "--style", style, "-o", "out", *options, *FAST)
+    assert done.exit_code == 2
+    assert f'the extra "{extra}"' in done.stderr
+    assert f'pip install "deep-image-analogy[{extra}]"' in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
     ("rows", "options", "words"),
     [
         ([{"a": "a.png", "rato": "1"}], [], "line 2: unknown column 'rato'"),
