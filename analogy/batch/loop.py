@@ -40,7 +40,7 @@ _MOST_PUT_ASIDE = 1000
 
 @dataclass
 class Tally:
-    """How far a batch is. `kept` are done since an earlier run, and among `done`; `left` are all that were left as they were."""
+    """How far a batch is. `kept` are done since an earlier run, among `done`; `left` are all that were left as they were."""
 
     total: int
     done: int = 0

@@ -38,9 +38,9 @@ class Manifest:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
         except OSError as error:
             raise OutputError(f"{path}: cannot be written to ({reason(error)})") from error
+        self._reader = path.open("rb")
         try:
             _lock(self._file, path)
-            self._reader = path.open("rb")
             # Where each job's line is, on disk: a million of them are no matter of memory.
             self._index = sqlite3.connect("", isolation_level=None)
             self._index.execute("CREATE TABLE jobs (name TEXT PRIMARY KEY, place INTEGER) WITHOUT ROWID")
@@ -48,7 +48,11 @@ class Manifest:
             self._index.execute("BEGIN")
             self._end = self._read()
             self._index.execute("COMMIT")
+            os.ftruncate(self._file, self._end)  # a line that a killed run left half
+            self._reader.close()  # it has read ahead
+            self._reader = path.open("rb")
         except BaseException:
+            self._reader.close()
             os.close(self._file)
             raise
 

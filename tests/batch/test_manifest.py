@@ -1,0 +1,72 @@
+"""The manifest: what a killed run left half, what is none, and where each job's last line is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from analogy import OutputError
+from analogy.batch.manifest import Manifest
+
+RUN = {"analogy": "0.1.0"}
+
+
+def line(job: str, state: str = "done", **more: object) -> dict[str, object]:
+    return {"job": job, "state": state, "files": {job: {}}, **more}
+
+
+def test_the_last_line_of_a_job_counts_and_a_half_one_does_not(tmp_path: Path) -> None:
+    path = tmp_path / "batch.jsonl"
+    with Manifest(path) as manifest:
+        manifest.append(RUN)
+        for each in (
+            line("a", seconds=1),
+            line("b", "begun"),
+            line("\u00e9", a="\udce9"),
+            line("a", "failed", seconds=2),
+        ):
+            manifest.append(each)
+    whole = path.read_bytes()
+    for cut in (1, 10, len(whole.splitlines()[-1])):
+        path.write_bytes(whole[:-cut])
+        with Manifest(path) as manifest:
+            assert manifest.known("a") == line("a", seconds=1)
+            assert manifest.known("b") is None
+            assert (manifest.owns("b"), manifest.owns("c")) == (True, False)
+            manifest.append(line("c"))
+            assert manifest.known("c") == line("c")
+        with Manifest(path) as manifest:
+            assert manifest.known("c") == line("c")
+            assert manifest.known("a") == line("a", seconds=1)
+    path.write_bytes(whole)
+    with Manifest(path) as manifest:
+        assert manifest.known("a") == line("a", "failed", seconds=2)
+
+
+@pytest.mark.parametrize("content", [b'{"a": "photo.jpg"}\n', b"[1]\n", b"\n", b"\xff\xfe\n", b'"analogy"\n'])
+def test_a_file_that_is_no_manifest_stays_as_it_is(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "batch.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(OutputError, match="is no manifest of a batch"), Manifest(path):
+        pass
+    assert path.read_bytes() == content
+
+
+def test_a_line_that_cannot_be_written_leaves_none_of_it(small_disk: Path) -> None:
+    path = small_disk / "batch.jsonl"
+    with Manifest(path) as manifest:
+        manifest.append(RUN)
+        before = path.read_bytes()
+        with pytest.raises(OutputError, match=r"No space left.*the same command: it goes on"):
+            manifest.append(line("a", error="x" * 100_000))
+        assert path.read_bytes() == before
+        manifest.append(line("b"))
+        assert manifest.known("b") == line("b")
+
+
+def test_nothing_is_left_where_nothing_began(tmp_path: Path) -> None:
+    with Manifest(tmp_path / "batch.jsonl"):
+        assert os.listdir(tmp_path) == ["batch.jsonl"]  # noqa: PTH208
+    assert not any(tmp_path.iterdir())

@@ -1,0 +1,78 @@
+"""The contact sheet: a page that loads nothing from elsewhere, shows what it says, and obeys no file name."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from pathlib import Path
+
+from analogy import Settings
+from analogy.batch import report
+from analogy.batch.jobs import Job
+from analogy.batch.report import Report
+
+
+class Page(HTMLParser):
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags: list[str] = []
+        self.images: list[str] = []
+        self.links: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.tags.append(tag)
+        if tag == "img":
+            self.images.append(values["src"] or "")
+        if tag == "a":
+            self.links.append(values["href"] or "")
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def job(number: int, name: str, style: str = "/style.png", a: str = "/photos/a.png") -> Job:
+    return Job(number, {"a": a, "b_prime": style}, Settings(direction="ab"), {"a_prime": name})
+
+
+def line(state: str = "done", **more: object) -> dict[str, object]:
+    return {"state": state, "seconds": 1.0, "thumbnails": dict.fromkeys(("a", "b_prime", "a_prime"), "AAAA"), **more}
+
+
+def test_the_page_shows_pictures_links_and_failures_and_loads_nothing(tmp_path: Path) -> None:
+    page = Report(tmp_path / "report.html", str(tmp_path), 5, "out: 5 jobs", "vgg19-compact, CPU")
+    page.add(job(1, "deep/\u00e9 #1.png"), line(), kept=False)
+    page.add(job(2, "x.png"), line(), kept=True)
+    page.add(job(3, "<script>.png"), line("failed", error="A (<img src=x>): \u202e"), kept=False)
+    page.write(ends=True)
+    found = Page((tmp_path / "report.html").read_text())
+    assert "2 of 5 done, 1 of them in an earlier run, 2 not yet, 1 failed" in found.text
+    assert "<script>.png" in found.text
+    assert "script" not in found.tags
+    assert len(found.images) == 2 * 2 + 1  # A and A' of each, and the style once
+    assert all(source.startswith("data:image/webp;base64,AAAA") for source in found.images)
+    assert "deep/%C3%A9%20%231.png" in found.links
+    assert all(not target.startswith(("http", "//")) for target in found.links)
+
+
+def test_of_a_large_batch_some_are_shown(tmp_path: Path) -> None:
+    page = Report(tmp_path / "report.html", str(tmp_path), 100_000, "", "")
+    for number in range(1, 100_001, 50):
+        page.add(job(number, f"{number}.png", style=f"/{number % 4}.png"), line(), kept=False)
+    for number in range(2000):
+        page.add(job(number, f"f{number}.png"), line("failed", error="e"), kept=False)
+    page.write(ends=True)
+    found = Page((tmp_path / "report.html").read_text())
+    assert len(found.images) == 3 * report.MOST_SHOWN
+    assert found.text.count("f1") > 0
+    assert found.tags.count("tr") == report.MOST_FAILURES
+    assert "one of 250" in found.text
+
+
+def test_only_addresses_of_the_web_are_links(tmp_path: Path) -> None:
+    page = Report(tmp_path / "report.html", "s3://bucket/out", 2, "", "")
+    page.add(job(1, "x.png", a="https://example.com/a.png?x=1&y=2"), line(), kept=False)
+    page.add(job(2, "y.png", a="javascript://a.png"), line(), kept=False)
+    page.write(ends=True)
+    assert Page((tmp_path / "report.html").read_text()).links == ["https://example.com/a.png?x=1&y=2"]
