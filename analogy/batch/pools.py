@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import multiprocessing
+import multiprocessing.connection
 import os
 import queue
 import signal
@@ -131,13 +132,13 @@ class _Processes(Executor):
 
     def close(self, now: bool) -> None:
         """End the processes: when they have done what they do, or now."""
-        if now:
+        ends = time.monotonic() + _LAST_MOMENTS
+        while now and time.monotonic() < ends and any(child.is_alive() for child in self._children):
             for child in self._children:
-                child.terminate()
-            ends = time.monotonic() + _LAST_MOMENTS
-            for child in self._children:
-                child.join(max(0.0, ends - time.monotonic()))
-                child.kill()
+                child.terminate()  # again and again: Python loses an exception in the middle of its own work
+            multiprocessing.connection.wait([child.sentinel for child in self._children], 0.2)
+        for child in self._children if now else ():
+            child.kill()
         for pool in self._pools:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -177,7 +178,16 @@ def _begin() -> None:
 
 
 def _end(number: int, frame: object) -> None:
-    raise SystemExit
+    global _ending
+    if not _busy:
+        os._exit(128 + number)
+    if not _ending:
+        _ending = True
+        raise SystemExit
+
+
+_busy = _ending = False
+"""Whether this process, a worker, has a task; and whether it is putting away what that task was writing, to end."""
 
 
 @contextmanager
@@ -195,7 +205,11 @@ def _no_interrupts() -> Iterator[None]:
 
 def _call(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """Call a function in a worker process. One that is told to end does so when what it writes is put away."""
+    global _busy
     try:
+        _busy = True
         return fn(*args, **kwargs)
     except SystemExit:
         os._exit(128 + signal.SIGTERM)
+    finally:
+        _busy = False

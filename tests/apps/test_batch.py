@@ -16,6 +16,7 @@ from PIL import Image
 
 from analogy import Engine
 from analogy.apps.cli import cli
+from analogy.batch import pools
 
 COMMAND = [sys.executable, "-m", "analogy"]
 FAST = ["--preset", "fast", "--search-iterations", "1", "--device", "cpu"]
@@ -250,6 +251,7 @@ def test_what_cannot_be_a_batch_is_refused_in_one_line(
 ) -> None:
     if "--scheduler" in options:
         pytest.importorskip("distributed", reason="needs the extra cluster")
+        monkeypatch.setattr(pools, "_CONNECTING", 0.2)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     table(tmp_path / "jobs.csv", {"a": "photos/a.png"})
