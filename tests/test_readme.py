@@ -30,7 +30,7 @@ ELSEWHERE = {
     "pip install": "needs a package index; `.ci/run` does it",
     "pytest": "is what runs this",
     "analogy demo": "tests/backends/test_runtime.py and `.ci/run`, at full size",
-    "analogy batch s3://": "needs a store; tests/batch/test_stores.py",
+    "analogy batch s3://bucket/jobs.parquet": "needs a store; tests/batch/test_stores.py",
     "analogy models pull": "needs the network; tests/networks/test_pull.py",
     "analogy info --selftest": "needs a GPU; tests/backends/test_selftest.py",
     "python tools/export_vgg19.py": "needs weights; tests/networks/test_export.py",
