@@ -24,6 +24,7 @@ from .pictures.colour import keep_colours
 from .pictures.frames import FramesLike, open_frames
 from .pictures.images import Picture, fitted_size, resize
 from .pictures.reading import PictureLike, read_picture
+from .pictures.resampling import lanczos
 from .result import Pixels, Result
 from .settings import Direction, PresetName, SettingOptions, Settings, SettingsLike
 
@@ -183,12 +184,12 @@ class Engine:
         self.backend.prepare()
         found = match(
             self.network,
-            resize(picture_a.rgb, *working_a),
-            resize(picture_b_prime.rgb, *working_b),
+            self._resized(picture_a, working_a),
+            self._resized(picture_b_prime, working_b),
             settings,
             report,
             labels,
-            None if picture_b is None else resize(picture_b.rgb, *working_b),
+            None if picture_b is None else self._resized(picture_b, working_b),
             placed,
             paint_level if levels else None,
         )
@@ -280,6 +281,14 @@ class Engine:
         film = open_frames(frames, admission.within(self.max_input_pixels))
         return Clip(self.backend, film, keys or {}, style, make_key, made_with, settings.seed, progress)
 
+    def _pixels(self, picture: Picture) -> Array:
+        """(H, W, 3) uint8, on the device if they lie on one that the backend knows."""
+        return picture.array if isinstance(picture.array, self.backend.xp.ndarray) else picture.rgb
+
+    def _resized(self, picture: Picture, size: Size) -> Array:
+        pixels = self._pixels(picture)
+        return resize(pixels, *size) if isinstance(pixels, np.ndarray) else lanczos(self.backend.xp, pixels, *size)
+
     def _paint(
         self,
         field: Array,
@@ -294,14 +303,16 @@ class Engine:
         """The picture of `content` in the looks of `source`, which the network saw in the size `working_source`."""
         backend = self.backend
         sixteen_bit = content.rgb16 is not None or source.rgb16 is not None
-        pixels = as_floats(backend, source.pixels(source.rgb16 is not None))
+        pixels = as_floats(backend, self._pixels(source) if source.rgb16 is None else source.rgb16)
         enlarged = working_source != source.size or field.shape[:2] != content.size
         of_paint, of_pixels, of_photo, of_colours = split(tick, *costs.painting(settings, enlarged))
         floats = paint(backend, field, working_source, content.size, pixels, labels, of_paint, pins)
         painted = as_pixels(backend, floats, sixteen_bit)
         of_pixels(1)
         if settings.photo:
-            painted = photo.refine(backend, content.pixels(sixteen_bit), painted, of_photo)
+            painted = photo.refine(
+                backend, content.pixels(True) if sixteen_bit else self._pixels(content), painted, of_photo
+            )
         if settings.keep_colors:
             painted = keep_colours(backend.to_host(painted), content.pixels(sixteen_bit))
             of_colours(1)
@@ -315,7 +326,7 @@ class Engine:
             (found.nnf_ba, b_prime, a) if settings.direction == "ba" else (found.nnf_ab, a, b_prime)
         )
         size = level_size(working_size(source.size, settings), level)
-        pixels = as_floats(self.backend, source.rgb)
+        pixels = as_floats(self.backend, self._pixels(source))
         picture = vote_level(self.backend, fields[level], size, content.size, pixels, tick)
         return self.backend.to_host(as_pixels(self.backend, picture))
 

@@ -96,3 +96,19 @@ def test_after_prepare_a_transfer_meets_no_operation_for_the_first_time(simulate
     engine.transfer(a, b_prime, "fast", **settings)
     engine.transfer(a, b_prime, "fast", ratio=0.6, **settings)
     assert device.compiled == prepared
+
+
+def test_cupy_pictures_are_resized_and_painted_without_a_way_over_the_host(simulated, rng, monkeypatch):
+    a, b_prime = pictures(rng)
+    engine = Engine(device="cpu", threads=2)
+    engine.backend, engine.network = simulated, Features(engine.network.folder, simulated)
+    options = {"inversion": "vote", "ratio": 0.6, "photo": True}
+    host = engine.transfer(a, b_prime, **options)
+    there = simulated.asarray(a), simulated.asarray(b_prime)
+    monkeypatch.setattr(engine.backend.xp.ndarray, "get", lambda array: pytest.fail("was copied to the host"))
+    result = engine.transfer(*there, **options)
+    there[0][0, 0] = 0  # the result keeps what it was made of
+    monkeypatch.undo()
+    assert np.array_equal(result.a.rgb, a)
+    assert np.array_equal(simulated.to_host(result.a_prime), host.a_prime)
+    assert np.array_equal(simulated.to_host(result.nnf_ab), host.nnf_ab)

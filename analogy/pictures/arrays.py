@@ -8,11 +8,14 @@ import numpy as np
 
 from ..errors import ImageError, reason
 from .colour import to_8_bits
-from .images import Admit, Array, Picture, as_picture
+from .images import Admit, Array, DevicePicture, Picture, as_picture
 
 
-def from_array(source: object, label: str, admit: Admit) -> Picture:
+def from_array(source: Any, label: str, admit: Admit) -> Picture:
     """`source`, an array of any library, as a Picture; `read_picture` says which are taken. Raises ImageError."""
+    if _on_device(source):
+        admit(source.shape[:2], label)
+        return DevicePicture(source.copy(), label)  # the caller may go on writing to its own
     array = _to_numpy(source, label)
     shape = array.shape
     if array.size == 0:
@@ -41,6 +44,18 @@ def from_array(source: object, label: str, admit: Admit) -> Picture:
     if array.shape[2] == 4:
         return as_picture(array[..., :3], to_8_bits(array[..., 3]), None, label)
     return as_picture(np.broadcast_to(array, (*shape[:2], 3)), None, None, label)
+
+
+def _on_device(source: Any) -> bool:
+    """Whether it is a CuPy array that is a picture as it is."""
+    return (
+        hasattr(source, "__cuda_array_interface__")
+        and hasattr(source, "get")
+        and getattr(source, "dtype", None) == np.uint8
+        and source.ndim == 3
+        and source.shape[2] == 3
+        and source.size > 0
+    )
 
 
 def _to_numpy(source: Any, label: str) -> Array:

@@ -5,6 +5,7 @@ Arrays are (height, width, 3), RGB, uint8 (or uint16 where said), C-contiguous a
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -48,11 +49,37 @@ class Picture:
         """Rows and columns."""
         return self.rgb.shape[:2]
 
+    @property
+    def array(self) -> Any:
+        """`rgb`, where it lies: on the host, or a CuPy array on a GPU."""
+        return self.rgb
+
     def pixels(self, sixteen_bit: bool) -> Array:
         """(H, W, 3): `rgb`, or the same pixels as uint16 if `sixteen_bit`."""
         if not sixteen_bit:
             return self.rgb
         return self.rgb16 if self.rgb16 is not None else self.rgb * np.uint16(257)
+
+
+class DevicePicture(Picture):
+    """A picture of 8 bits that lies on a GPU, as (H, W, 3) `array`; copied to the host when somebody asks for `rgb`."""
+
+    def __init__(self, array: Any, name: str):
+        for attribute, value in (("_there", array), ("alpha", None), ("rgb16", None), ("icc", None), ("name", name)):
+            object.__setattr__(self, attribute, value)
+
+    @property
+    def array(self) -> Any:
+        return self.__dict__["_there"]
+
+    @cached_property
+    def rgb(self) -> npt.NDArray[np.uint8]:
+        return np.asarray(self.array.get())
+
+    @property
+    def size(self) -> tuple[int, int]:
+        rows, columns = self.array.shape[:2]
+        return rows, columns
 
 
 def as_picture(pixels: Array, alpha: Array | None, icc: bytes | None, label: str) -> Picture:

@@ -1,0 +1,36 @@
+"""Pictures resized on a device are those that Pillow makes."""
+
+import numpy as np
+import pytest
+
+from analogy.pictures.images import resize
+from analogy.pictures.resampling import lanczos
+
+SIZES = [
+    ((40, 60), (20, 31)),
+    ((33, 17), (33, 5)),
+    ((37, 50), (16, 50)),
+    ((16, 20), (45, 61)),
+    ((1, 7), (3, 2)),
+    ((301, 197), (40, 36)),
+]
+
+
+@pytest.mark.parametrize(("before", "after"), SIZES)
+@pytest.mark.parametrize("kind", ["noise", "black and white", "white"])
+def test_the_pixels_are_those_of_pillow_to_the_bit(rng, before, after, kind):
+    pixels = rng.integers(0, 256, (*before, 3)).astype(np.uint8)
+    if kind != "noise":  # rings beyond the range
+        pixels = np.where(pixels < (128 if kind == "black and white" else 0), 0, 255).astype(np.uint8)
+    np.testing.assert_array_equal(lanczos(np, pixels, *after), resize(pixels, *after))
+
+
+def test_a_picture_on_a_device_is_resized_there(simulated, rng):
+    from simulator import device
+
+    pixels = rng.integers(0, 256, (41, 52, 3)).astype(np.uint8)
+    there = simulated.asarray(pixels)
+    before = device.waits
+    resized = lanczos(simulated.xp, there, 20, 33)
+    assert device.waits == before
+    np.testing.assert_array_equal(simulated.to_host(resized), resize(pixels, 20, 33))
