@@ -1,0 +1,39 @@
+// What was made in this session, side by side.
+
+const list = document.getElementById("made");
+const MOST = 24;
+
+export class History {
+  /** `open(entry)` is called for an entry that somebody chooses. */
+  constructor(open) {
+    this.entries = [];
+    this.open = open;
+  }
+
+  /** Keep { number, words, aPrime, b, ... }, the newest first. */
+  add(entry) {
+    this.entries.unshift(entry);
+    for (const old of this.entries.splice(MOST)) {
+      for (const picture of [old.aPrime, old.b]) if (picture) URL.revokeObjectURL(picture.url);
+    }
+    this.show(entry);
+  }
+
+  show(current) {
+    document.getElementById("history").hidden = false;
+    list.replaceChildren(...this.entries.map((entry) => {
+      const item = document.createElement("li"), button = document.createElement("button");
+      button.type = "button";
+      if (entry === current) button.setAttribute("aria-current", "true");
+      const picture = entry.aPrime ?? entry.b;
+      button.append(
+        Object.assign(document.createElement("img"), { src: picture.url, alt: "", width: picture.width, height: picture.height }),
+        Object.assign(document.createElement("b"), { textContent: `${entry.number}` }),
+        Object.assign(document.createElement("span"), { textContent: `${entry.words}; ${entry.seconds.toFixed(1)} s` }),
+      );
+      button.addEventListener("click", () => this.open(entry));
+      item.append(button);
+      return item;
+    }));
+  }
+}

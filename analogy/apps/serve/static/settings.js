@@ -1,0 +1,115 @@
+// The controls of the settings, made from what the service says about them.
+
+const FIRST = ["weight", "ratio", "seed", "photo", "keep_colors"];
+const WORDS = {
+  weight: "Weight", ratio: "Ratio", seed: "Seed", photo: "As photographs", keep_colors: "Keep colours",
+  inversion: "Inversion", inversion_steps: "Steps of the inversion", search_iterations: "Search iterations",
+  max_pixels: "Pixels seen", direction: "What to make",
+};
+const PRESETS = {
+  "photo-to-style": "Photo and painting", face: "Two faces", "style-to-style": "Two paintings",
+  "style-to-photo": "Drawing to photo", "photo-to-photo": "Two photos", paper: "As in the paper", fast: "In a hurry",
+};
+
+export class Settings {
+  /** Fill the form. `offer`: what the service says at /v1/settings. */
+  constructor(offer) {
+    this.infos = offer.settings;
+    this.controls = new Map();
+    this.presets = new Map(offer.presets.map((each) => [each.name, each.settings]));
+    const box = document.getElementById("presets");
+    for (const each of offer.presets) box.append(this.#preset(each));
+    for (const info of this.infos) {
+      document.getElementById(FIRST.includes(info.name) ? "knobs" : "more").append(this.#knob(info));
+    }
+    const knobs = document.getElementById("knobs");
+    for (const name of FIRST) knobs.append(document.getElementById(`knob-${name}`));
+    this.values = {};
+  }
+
+  get preset() {
+    return document.querySelector('#presets input:checked').value;
+  }
+
+  /** Name -> value, of all settings. */
+  get values() {
+    return Object.fromEntries([...this.controls].map(([name, control]) => [name, control.read()]));
+  }
+
+  /** The values to show; those that are not named become the defaults. */
+  set values(changed) {
+    for (const info of this.infos) this.controls.get(info.name).write(changed[info.name] ?? info.default);
+  }
+
+  /** How settings differ from the defaults, in words. */
+  describe(values) {
+    const words = [];
+    for (const info of this.infos) {
+      if (values[info.name] === info.default) continue;
+      words.push(typeof info.default === "boolean" ? WORDS[info.name].toLowerCase() : `${WORDS[info.name].toLowerCase()} ${values[info.name]}`);
+    }
+    return words.join(", ") || "the defaults";
+  }
+
+  #preset(each) {
+    const label = document.createElement("label");
+    const input = Object.assign(document.createElement("input"), { type: "radio", name: "preset", value: each.name, checked: each.name === "photo-to-style" });
+    input.addEventListener("change", () => { this.values = { ...each.settings, seed: this.values.seed }; });
+    const image = Object.assign(document.createElement("img"), { src: `/static/presets/${each.name}.webp`, alt: "", width: 160, height: 160 });
+    const title = Object.assign(document.createElement("b"), { textContent: PRESETS[each.name] ?? each.name });
+    const help = Object.assign(document.createElement("span"), { textContent: each.help });
+    label.append(input, image, title, help);
+    return label;
+  }
+
+  #knob(info) {
+    const knob = document.createElement("div");
+    knob.className = "knob";
+    knob.id = `knob-${info.name}`;
+    const [control, read, write, more] = this.#control(info);
+    control.id = `set-${info.name}`;
+    control.setAttribute("aria-describedby", `help-${info.name}`);
+    const head = Object.assign(document.createElement("label"), { className: "head", htmlFor: control.id, textContent: WORDS[info.name] ?? info.name });
+    if (typeof info.default === "boolean") head.prepend(control);
+    if (typeof info.default === "boolean") head.classList.add("check");
+    const help = Object.assign(document.createElement("p"), { id: `help-${info.name}`, textContent: info.help });
+    knob.append(head);
+    if (typeof info.default !== "boolean") knob.append(more?.row ?? control);
+    if (more?.output) head.append(more.output);
+    knob.append(help);
+    this.controls.set(info.name, { read, write });
+    return knob;
+  }
+
+  /** [element, read, write, what else belongs to it] */
+  #control(info) {
+    if (typeof info.default === "boolean") {
+      const box = Object.assign(document.createElement("input"), { type: "checkbox" });
+      return [box, () => box.checked, (value) => { box.checked = value; }];
+    }
+    const steps = info.choices?.every(Number.isInteger) ? [info.choices[0], info.choices.at(-1), 1] : info.name === "ratio" ? [info.low, info.high, 0.05] : null;
+    if (steps) {
+      const range = Object.assign(document.createElement("input"), { type: "range" });
+      [range.min, range.max, range.step] = steps;
+      const output = document.createElement("output");
+      const tell = () => { output.textContent = range.value; };
+      range.addEventListener("input", tell);
+      return [range, () => Number(range.value), (value) => { range.value = value; tell(); }, { output }];
+    }
+    if (info.choices) {
+      const select = document.createElement("select");
+      const words = { both: "both, A′ and B", ab: "A′ alone", ba: "B alone" };
+      for (const choice of info.choices) select.append(new Option(words[choice] ?? choice, choice));
+      return [select, () => select.value, (value) => { select.value = value; }];
+    }
+    const number = Object.assign(document.createElement("input"), { type: "number", min: info.low, max: info.high, required: true });
+    const more = {};
+    if (info.name === "seed") {
+      const other = Object.assign(document.createElement("button"), { type: "button", textContent: "Another" });
+      other.addEventListener("click", () => { number.value = Math.floor(Math.random() * 10000); });
+      more.row = Object.assign(document.createElement("div"), { className: "row" });
+      more.row.append(number, other);
+    }
+    return [number, () => (number.value === "" ? null : Number(number.value)), (value) => { number.value = value; }, more];
+  }
+}
