@@ -16,6 +16,7 @@ function look() {
     if (!chosen) continue;
     images[side].src = chosen.url;
     images[side].alt = chosen.name;
+    if (side === "right") wipe.style.setProperty("--ratio", chosen.width / chosen.height);
   }
   at.setAttribute("aria-valuetext", `${Math.round(at.value)} % ${selects.left.selectedOptions[0]?.text ?? ""}`);
 }
@@ -25,7 +26,7 @@ selects.left.addEventListener("change", look);
 selects.right.addEventListener("change", look);
 place();
 
-/** What can be compared: a list of { key, name, url }; and what is shown at first. */
+/** What can be compared: a list of { key, name, url, width, height }; and what is shown at first. */
 export function offer(pictures, left, right) {
   choices = new Map(pictures.map((each) => [each.key, each]));
   for (const [side, chosen] of [["left", left], ["right", right]]) {

@@ -3,7 +3,7 @@
 import { Pair } from "./pair.js";
 
 const where = document.getElementById("field-where");
-const LOUPE = 132, ENLARGED = 4;
+const LOUPE = 132, ENLARGED = 3;
 
 /** A Middlebury .flo: { width, height, at(x, y) -> [dx, dy] }. */
 export function parseFlo(buffer) {

@@ -11,11 +11,12 @@ import { Settings } from "./settings.js";
 
 const $ = (id) => document.getElementById(id);
 const TABS = ["compare", "field", "pins", "regions"];
-const DOWNLOADS = {
-  "a_prime.png": "A′", "b.png": "B", "montage.png": "All four beside each other", "settings.json": "settings.json",
-  "flow_ab.npz": "Field from A, .npz", "flow_ba.npz": "Field from B′, .npz", "flow_ab.flo": "Field from A, .flo",
-  "flow_ba.flo": "Field from B′, .flo", "flowAB.txt": "Field from A, .txt", "flowBA.txt": "Field from B′, .txt",
-};
+const DOWNLOADS = [
+  ["Pictures", [["a_prime.png", "A′"], ["b.png", "B"], ["montage.png", "all beside each other"]]],
+  ["Field from A", [["flow_ab.npz", ".npz"], ["flow_ab.flo", ".flo"], ["flowAB.txt", ".txt"]]],
+  ["Field from B′", [["flow_ba.npz", ".npz"], ["flow_ba.flo", ".flo"], ["flowBA.txt", ".txt"]]],
+  ["How it was made", [["settings.json", "settings.json"]]],
+];
 
 const places = ["place-a", "place-b-prime"].map((id) => new Place($(id), given, fail));
 const field = new FieldView(), pins = new PinsView(), regions = new RegionsView();
@@ -38,12 +39,14 @@ $("start").addEventListener("click", start);
 $("cancel").addEventListener("click", () => running && service.remove(running).catch((error) => fail(error.message)));
 $("example").addEventListener("click", useExample);
 $("settings").addEventListener("submit", (event) => { event.preventDefault(); start(); });
+$("fine").open = matchMedia("(min-width: 721px)").matches;
 for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => event.preventDefault());
 
 service.offer().then((all) => { settings = new Settings(all); limits = all; ready(); }, (error) => fail(error.message));
 
 function fail(words) {
   $("error").textContent = words;
+  if (words) say("");
 }
 
 function say(words) {
@@ -155,8 +158,8 @@ function progress(job, a, bPrime) {
   const onlyB = job.settings.direction === "ba", like = onlyB ? bPrime : a, place = $(onlyB ? "place-b" : "place-a-prime");
   show(place.querySelector("img"), job.levels[level], place, like);
   if (level === 5) {
-    const forming = { key: "forming", name: onlyB ? "B, forming" : "A′, forming", url: job.levels[level] };
-    compare.offer([{ key: "given", name: onlyB ? "B′" : "A", url: like.url }, forming], "given", "forming");
+    const forming = { key: "forming", name: onlyB ? "B, forming" : "A′, forming", ...like, url: job.levels[level] };
+    compare.offer([{ ...like, key: "given", name: onlyB ? "B′" : "A" }, forming], "given", "forming");
     choose("compare");
   }
   compare.showForming(job.levels[level]);
@@ -190,21 +193,25 @@ function display(entry) {
     if (picture) show($(id).querySelector("img"), picture.url, $(id), picture);
     else $(id).querySelector("img").hidden = true;
   }
-  const shown = [{ key: "A", name: "A", url: entry.a.url }, { key: "B′", name: "B′", url: entry.bPrime.url }];
-  if (entry.b) shown.unshift({ key: "B", name: "B", url: entry.b.url });
-  if (entry.aPrime) shown.unshift({ key: "A′", name: "A′", url: entry.aPrime.url });
+  const shown = [{ ...entry.a, key: "A", name: "A" }, { ...entry.bPrime, key: "B′", name: "B′" }];
+  if (entry.b) shown.unshift({ ...entry.b, key: "B", name: "B" });
+  if (entry.aPrime) shown.unshift({ ...entry.aPrime, key: "A′", name: "A′" });
   for (const other of history.entries) {
-    if (other !== entry && other.aPrime && other.a === entry.a) shown.push({ key: `${other.number}`, name: `A′ of ${other.number}`, url: other.aPrime.url });
+    if (other !== entry && other.aPrime && other.a === entry.a) shown.push({ ...other.aPrime, key: `${other.number}`, name: `A′ of ${other.number}` });
   }
   compare.offer(shown, ...(entry.aPrime ? ["A", "A′"] : ["B′", "B"]));
   field.open(entry, entry.fields, [working(entry.a, entry.settings), working(entry.bPrime, entry.settings)]);
   enable(true);
   choose("compare");
-  const links = Object.entries(DOWNLOADS).filter(([name]) => entry.files[name]);
-  $("downloads").replaceChildren(...links.map(([name, words]) => {
-    const item = document.createElement("li");
-    item.append(Object.assign(document.createElement("a"), { href: entry.files[name], download: name, textContent: words, className: "button" }));
-    return item;
+  $("downloads").replaceChildren(...DOWNLOADS.flatMap(([title, files]) => {
+    const there = files.filter(([name]) => entry.files[name]);
+    const value = document.createElement("dd");
+    for (const [name, words] of there) {
+      const link = Object.assign(document.createElement("a"), { href: entry.files[name], download: name, textContent: words });
+      link.setAttribute("aria-label", words.startsWith(".") ? `${title}, ${words}` : words);
+      value.append(link);
+    }
+    return there.length ? [Object.assign(document.createElement("dt"), { textContent: title }), value] : [];
   }));
   $("results").hidden = false;
   history.show(entry);
