@@ -127,7 +127,7 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str) 
         openapi_url="/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
-        form_limits={"max_files": 5, "max_fields": 8, "max_part_size": 1 << 16},
+        form_limits={"max_files": 5, "max_fields": 8, "max_part_size": 1 << 17},
         responses=_problems(*_ALWAYS),
     )
     openapi = app.openapi

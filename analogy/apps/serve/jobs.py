@@ -37,6 +37,7 @@ class Job:
 
     folder: Path
     settings: dict[str, Any]
+    pins: list[list[float]] = field(default_factory=list)
     levels_wanted: bool = False
     flow: bool = False
     format: str = ""

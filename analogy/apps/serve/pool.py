@@ -230,7 +230,9 @@ class Pool:
             if self._queue and each.ready and each.job is None and each.process.is_alive():
                 job = each.job = self._queue.popleft()
                 job.state = "running"
-                order = worker.Order(job.id, str(job.folder), job.settings, job.levels_wanted, job.flow, job.format)
+                order = worker.Order(
+                    job.id, str(job.folder), job.settings, job.pins, job.levels_wanted, job.flow, job.format
+                )
                 each.send("order", *asdict(order).values())
                 why = f"the job took more than {self.limits.job_seconds:g} seconds; ask for less"
                 each.timer = asyncio.get_running_loop().call_later(

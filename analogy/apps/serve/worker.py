@@ -10,7 +10,7 @@ import json
 import os
 import signal
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -29,7 +29,7 @@ INPUTS = {"a": "A", "b_prime": "B'", "b": "B", "mask_a": "the mask of A", "mask_
 """Keyword of `Engine.transfer`, and name of the file in a job's folder `in` -> what messages call it."""
 PREVIEW_SIDE = 1024
 """Most pixels on a side of a level's picture, which is for looking at."""
-MOST_MESSAGE = 1 << 16
+MOST_MESSAGE = 1 << 20
 """Most bytes of a message."""
 
 
@@ -43,6 +43,7 @@ class Order:
     id: str
     folder: str
     settings: dict[str, Any]
+    pins: list[list[float]] = field(default_factory=list)
     levels: bool = False
     flow: bool = False
     format: str = ""
@@ -162,6 +163,7 @@ def _transfer(engine: Engine, connection: Connection, order: Order) -> float:
         send(connection, "progress", order.id, progress.stage, progress.done)
 
     given |= {"settings": Settings.from_dict(order.settings), "levels": order.levels, "progress": heed}
+    given["pins"] = order.pins or None
     result: Result = engine.transfer(**given)
     seconds = sum(result.seconds.values())
     send(connection, "progress", order.id, "saving", 1.0)

@@ -81,6 +81,9 @@ def test_who_leaves_cancels_what_he_waited_for(service) -> None:
         (png(32, 32), {"settings": "{"}, 422, "settings: not an object in JSON"),
         (png(32, 32), {"settings": "[" * 60_000}, 422, "settings: not an object in JSON"),
         (png(32, 32), {"preset": "faces"}, 422, "preset: "),
+        (png(32, 32), {"pins": '"/etc/passwd"'}, 422, "pins: not a list of rows of four numbers in JSON"),
+        (png(32, 32), {"pins": "[[1, 2, 3]]"}, 422, "pins: the shape is (1, 3)"),
+        (png(32, 32), {"pins": "[[1, 2, 3, 99]]"}, 422, "pin 1 "),
     ],
 )
 def test_what_is_wrong_is_said_in_the_one_line_of_the_command(service, a, fields, status, words) -> None:
@@ -90,6 +93,23 @@ def test_what_is_wrong_is_said_in_the_one_line_of_the_command(service, a, fields
     assert answer.status_code == status, answer.text
     assert answer.json()["detail"].startswith(words)
     assert "\n" not in answer.json()["detail"]
+
+
+def test_pins_and_regions_are_held_as_the_library_holds_them(service) -> None:
+    a, b_prime = png(64, 64), png(64, 64, 1)
+    halves = np.zeros((64, 64, 3), np.uint8)
+    halves[:32] = 200
+    content = io.BytesIO()
+    Image.fromarray(halves).save(content, "PNG")
+    mask = content.getvalue()
+    files = {"a": a, "b_prime": b_prime, "mask_a": mask, "mask_b": mask}
+    fields = {"preset": "fast", "pins": "[[20, 24, 40, 24], [8, 50, 50, 40]]"}
+    answer = service.http.post(f"{service.url}/v1/transfer", files=files, data=fields, timeout=60)
+    assert answer.status_code == 200, answer.text
+    options = {"direction": "ab", "mask_a": mask, "mask_b": mask, "pins": [[20, 24, 40, 24], [8, 50, 50, 40]]}
+    made = Engine(device="cpu", threads=2).transfer(a, b_prime, "fast", **options)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(answer.content))), made.a_prime)
+    assert not np.array_equal(Engine(device="cpu", threads=2).transfer(a, b_prime, "fast").a_prime, made.a_prime)
 
 
 def bomb(columns: int, rows: int) -> bytes:
