@@ -39,6 +39,7 @@ $("start").addEventListener("click", start);
 $("cancel").addEventListener("click", () => running && service.remove(running).catch((error) => fail(error.message)));
 $("example").addEventListener("click", useExample);
 $("settings").addEventListener("submit", (event) => { event.preventDefault(); start(); });
+addEventListener("pagehide", () => running && service.abandon(running));
 $("fine").open = matchMedia("(min-width: 721px)").matches;
 for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => event.preventDefault());
 

@@ -30,6 +30,9 @@ export async function begin(pictures, fields) {
 
 export const remove = (id) => asked(`/v1/jobs/${id}`, { method: "DELETE" });
 
+/** Cancel a job while the page is being closed. */
+export const abandon = (id) => fetch(`/v1/jobs/${id}`, { method: "DELETE", keepalive: true });
+
 /** Follow a job: `told` is called with each of its states. Resolves with the last. */
 export function follow(id, told) {
   return new Promise((resolve, reject) => {

@@ -1,0 +1,269 @@
+"""The page in a real browser: Chromium, headless, as the system has it."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import LONG, png, wait_for
+from PIL import Image
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="the page is tested with Playwright")
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium to look at the page with")
+BLOB = re.compile("^blob:")
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser, service) -> Iterator[Any]:
+    """Open the page. What its scripts complain of fails the test."""
+    complaints: list[str] = []
+    contexts: list[Any] = []
+
+    def open_page(url: str = service.url, **options: Any) -> Any:
+        contexts.append(browser.new_context(**({"viewport": DESKTOP} | options)))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(20_000)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
+        page.goto(url)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def give(page, a: bytes, b_prime: bytes, **settings: Any) -> None:
+    """Choose two pictures, and quick settings."""
+    page.locator("#presets input").first.wait_for(state="attached")
+    page.get_by_text("In a hurry").click()
+    for selector, content in (("#file-a", a), ("#file-b-prime", b_prime)):
+        page.set_input_files(selector, {"name": "picture.png", "mimeType": "image/png", "buffer": content})
+    sync_api.expect(page.locator("#start")).to_be_enabled()
+
+
+def make(page) -> None:
+    page.locator("#start").click()
+    page.locator("#said:has-text('Done'), #error:not(:empty)").wait_for()
+    assert page.get_by_role("alert").inner_text() == ""
+    page.locator("#results").wait_for()
+
+
+def test_the_example_forms_and_everything_of_it_can_be_looked_at_and_taken(visit) -> None:
+    page = visit()
+    page.get_by_text("In a hurry").click()
+    page.get_by_text("Use the example pair").click()
+    sync_api.expect(page.locator("#start")).to_be_enabled()
+    page.locator("#start").click()
+    page.locator("#place-a-prime img[src*='level_']").wait_for()  # it forms before the eyes
+    page.locator("#results").wait_for()
+    for place in ("a-prime", "b"):
+        sync_api.expect(page.locator(f"#place-{place} img")).to_have_attribute("src", BLOB)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="A′", exact=True).click()
+    with Image.open(download.value.path()) as taken:
+        assert taken.size[0] > 100
+    links = page.locator("#downloads a").all()
+    assert {link.get_attribute("download") for link in links} == {
+        "a_prime.png", "b.png", "montage.png", "settings.json", "flow_ab.npz", "flow_ab.flo", "flowAB.txt", "flow_ba.npz",
+        "flow_ba.flo", "flowBA.txt",
+    }  # fmt: skip
+    assert (
+        page.request.get(page.url.rstrip("/") + links[-1].get_attribute("href")).json()["settings"]["inversion"]
+        == "vote"
+    )
+
+    # The slider, by keyboard.
+    slider = page.get_by_role("slider", name="Where the left picture ends")
+    slider.focus()
+    for key in ("End", "Home"):
+        page.keyboard.press(key)
+        sync_api.expect(slider).to_have_value("100" if key == "End" else "0")
+
+    # Once more with another seed: both are in the history, and the first can be opened again.
+    page.get_by_label("Seed", exact=True).fill("7")
+    make(page)
+    entries = page.locator("#made button")
+    sync_api.expect(entries).to_have_count(2)
+    sync_api.expect(entries.first).to_contain_text("seed 7")
+    entries.nth(1).click()
+    sync_api.expect(entries.nth(1)).to_have_attribute("aria-current", "true")
+    sync_api.expect(page.get_by_label("Seed", exact=True)).to_have_value("0")
+    page.get_by_label("Right").select_option("A′ of 2")
+
+
+def test_pointing_shows_where_the_field_goes(visit, service) -> None:
+    a = np.zeros((64, 64, 3), np.uint8)
+    a[:] = np.random.default_rng(0).integers(0, 256, a.shape)
+    content = io.BytesIO()
+    Image.fromarray(a).save(content, "PNG")
+    page = visit()
+    give(page, content.getvalue(), content.getvalue())  # of a picture with itself: everything goes to its own place
+    make(page)
+    page.get_by_role("tab", name="Where from").click()
+    for side, word in ((0, "comes from"), (1, "went to")):
+        pane = page.locator("#pair-field .pane").nth(side)
+        pane.scroll_into_view_if_needed()
+        box = pane.bounding_box()
+        page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 0.75 * box["height"])
+        sync_api.expect(page.locator("#field-where")).to_contain_text(word)
+        words = page.locator("#field-where").inner_text().replace(",", "").split()
+        (x, y), (u, v) = [(int(words[at]), int(words[at + 1])) for at in (1, len(words) - 2)]
+        assert max(abs(x - 16), abs(y - 48)) <= 1
+        assert max(abs(x - u), abs(y - v)) <= 1
+        line = page.locator("#pair-field line.over")
+        across = float(line.get_attribute("x2")) - float(line.get_attribute("x1"))
+        panes = [page.locator("#pair-field .pane").nth(each).bounding_box() for each in (0, 1)]
+        assert abs(across - (panes[1]["x"] - panes[0]["x"])) < 0.05 * panes[0]["width"]
+    page.locator("#pair-field .pane").first.focus()
+    before = page.locator("#field-where").inner_text()
+    page.keyboard.press("Shift+ArrowRight")
+    sync_api.expect(page.locator("#field-where")).not_to_have_text(before)
+
+
+def test_pins_and_painted_regions_go_with_the_job(visit) -> None:
+    page = visit()
+    give(page, png(60, 80), png(80, 60, 1))
+    page.evaluate("""() => {
+        const asked = window.fetch;
+        window.fetch = async (address, options) => {
+            if (options?.body) window.sent = await Promise.all([...options.body].map(async ([name, value]) =>
+                [name, typeof value === "string" ? value : [...new Uint8Array(await value.arrayBuffer())]]));
+            return asked(address, options);
+        };
+    }""")
+    for side, (x, y) in ((0, (0.25, 0.1)), (1, (0.5, 0.1))):
+        pane = page.locator("#pair-pins .pane").nth(side)
+        box = pane.bounding_box()
+        pane.click(position={"x": x * box["width"], "y": y * box["height"]})
+    sync_api.expect(page.locator("#pair-pins line.over")).to_have_count(1)
+    page.get_by_label("Pin 1, x in A").fill("21")
+    page.get_by_label("Pin 1, x in A").press("Tab")
+    page.get_by_role("button", name="Add a pin").click()
+    page.get_by_role("button", name="Remove pin 2").click()
+
+    page.get_by_role("tab", name="Regions").click()
+    for side in (0, 1):
+        pane = page.locator("#pair-regions .pane").nth(side)
+        pane.scroll_into_view_if_needed()
+        box = pane.bounding_box()
+        page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.5 * box["height"])
+        page.mouse.down()
+        page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.5 * box["height"], steps=5)
+        page.mouse.up()
+    make(page)
+    form = dict(page.evaluate("window.sent"))
+    assert form["pins"] == "[[21,6,30,8]]"
+    masks = [Image.open(io.BytesIO(bytes(form[name]))) for name in ("mask_a", "mask_b")]
+    assert [mask.size for mask in masks] == [(80, 60), (60, 80)]
+    for mask in masks:
+        assert sorted(colour for _, colour in mask.convert("RGB").getcolors()) == [(0, 0, 0), (0xE4, 0x57, 0x2E)]
+        assert mask.convert("RGB").getpixel((mask.width // 2, mask.height // 2)) == (0xE4, 0x57, 0x2E)
+    sync_api.expect(page.locator("#made button").first).to_contain_text("regions, 1 pin")
+
+
+def test_a_running_job_can_be_cancelled_and_the_next_one_runs(visit, service) -> None:
+    page = visit()
+    give(page, png(512, 512), png(512, 512, 1))
+    page.locator("#fine").evaluate("details => details.nextElementSibling.open = true")
+    page.get_by_label("Inversion", exact=True).select_option(LONG["inversion"])
+    page.get_by_label("Steps of the inversion").fill(str(LONG["inversion_steps"]))
+    page.locator("#start").click()
+    page.locator("#place-a-prime img[src*='level_']").wait_for()
+    page.get_by_role("button", name="Cancel").click()
+    sync_api.expect(page.locator("#said")).to_have_text("Cancelled.")
+    sync_api.expect(page.locator("#start")).to_be_enabled()
+    wait_for(lambda: service.http.get(f"{service.url}/health", timeout=30).json()["running"] == 0)
+    page.get_by_text("In a hurry").click()  # once more: its values are back
+    page.set_input_files("#file-a", {"name": "a.png", "mimeType": "image/png", "buffer": png(32, 32)})
+    make(page)
+
+
+def test_who_closes_the_page_cancels_what_runs(visit, service) -> None:
+    page = visit()
+    give(page, png(512, 512), png(512, 512, 1))
+    page.locator("#fine").evaluate("details => details.nextElementSibling.open = true")
+    page.get_by_label("Inversion", exact=True).select_option(LONG["inversion"])
+    page.get_by_label("Steps of the inversion").fill(str(LONG["inversion_steps"]))
+    page.locator("#start").click()
+    page.locator("#place-a-prime img[src*='level_']").wait_for()
+    page.close(run_before_unload=True)
+    wait_for(lambda: service.http.get(f"{service.url}/health", timeout=30).json()["running"] == 0)
+
+
+def test_errors_are_shown_as_the_command_says_them(visit) -> None:
+    page = visit()
+    page.set_input_files("#file-a", {"name": "a.png", "mimeType": "image/png", "buffer": b"nothing"})
+    sync_api.expect(page.get_by_role("alert")).to_contain_text("not a picture that this browser can show")
+    give(page, png(8, 8), png(32, 32))
+    page.locator("#start").click()
+    sync_api.expect(page.get_by_role("alert")).to_have_text("A: only 8 x 8 pixels; at least 16 x 16 are needed")
+    sync_api.expect(page.locator("#start")).to_be_enabled()
+
+
+def test_pictures_can_be_pasted_and_dropped(visit) -> None:
+    page = visit()
+    page.locator("#presets input").first.wait_for(state="attached")
+    event = """([kind, target, data]) => {
+        const transfer = new DataTransfer();
+        transfer.items.add(new File([new Uint8Array(data)], "a.png", { type: "image/png" }));
+        const init = { bubbles: true, cancelable: true, clipboardData: transfer, dataTransfer: transfer };
+        const event = kind === "paste" ? new ClipboardEvent(kind, init) : new DragEvent(kind, init);
+        document.querySelector(target).dispatchEvent(event);
+    }"""
+    page.evaluate(event, ["paste", "body", list(png(20, 30))])
+    sync_api.expect(page.locator("#place-a img")).to_have_attribute("src", BLOB)
+    page.evaluate(event, ["drop", "#place-b-prime", list(png(20, 30))])
+    sync_api.expect(page.locator("#place-b-prime img")).to_have_attribute("src", BLOB)
+    sync_api.expect(page.locator("#start")).to_be_enabled()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_and_nothing_is_wider_than_a_phone(visit, scheme) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    # What axe brings with it may run in the page, but in no browser of a user.
+    page = visit(viewport=PHONE, color_scheme=scheme, bypass_csp=True, reduced_motion="reduce")
+
+    def look() -> None:
+        problems = axe.run(page).response["violations"]
+        assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in problems] == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+    page.locator("#presets input").first.wait_for(state="attached")
+    look()
+    give(page, png(64, 48), png(48, 64, 1))
+    make(page)
+    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    for tab in ("Compare", "Where from", "Pins", "Regions"):
+        page.get_by_role("tab", name=tab).click()
+        if tab == "Pins":
+            page.get_by_role("button", name="Add a pin").click()
+        look()
+
+
+def test_the_page_asks_nobody_else_for_anything(visit, service) -> None:
+    page = visit("about:blank")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(service.url)
+    give(page, png(32, 32), png(32, 32))
+    make(page)
+    assert len(asked) > 10
+    assert all(url.startswith((service.url, "blob:", "data:")) for url in asked)
