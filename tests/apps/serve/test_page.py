@@ -149,7 +149,7 @@ def test_pins_and_painted_regions_go_with_the_job(visit) -> None:
             return asked(address, options);
         };
     }""")
-    for side, (x, y) in ((0, (0.25, 0.1)), (1, (0.5, 0.1))):
+    for side, (x, y) in ((0, (0.256, 0.108)), (1, (0.508, 0.106))):
         pane = page.locator("#pair-pins .pane").nth(side)
         box = pane.bounding_box()
         pane.click(position={"x": x * box["width"], "y": y * box["height"]})
