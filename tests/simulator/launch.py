@@ -30,7 +30,7 @@ _FLAGS = (
     "-fPIC", "-shared", "-fvisibility=hidden",
     "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-Wno-unused-function",
 )  # fmt: skip
-_SANITIZE = ("-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
+_SANITIZE = ("-O0", "-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all")
 _CACHE = _HERE / "__pycache__"
 _MAX_THREADS = 1024
 
