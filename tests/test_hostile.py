@@ -18,6 +18,7 @@ from hypothesis.extra import numpy as arrays
 
 from analogy.errors import AnalogyError, ImageError, SettingsError, printable
 from analogy.method import flow, flow_files
+from analogy.method.pins import read_pins
 from analogy.pictures.reading import read_picture
 from analogy.result import read_record
 from analogy.settings import Settings
@@ -159,6 +160,16 @@ def test_a_damaged_field_is_read_or_refused_in_one_line(tmp_path: Path, seed: in
 @pytest.mark.parametrize("name", settings.LIARS)
 def test_a_file_that_is_no_settings_is_refused_in_one_line(name: str, tmp_path: Path) -> None:
     check_record(tmp_path / "settings.json", settings.LIARS[name])
+
+
+@searching(**CASES | {"max_examples": 300})
+@given(seeds)
+def test_a_damaged_file_of_pins_is_read_or_refused_in_one_line(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "pins.csv"
+    path.write_bytes(mutate(b'xa,ya,xb,yb\n1,2,3,4\n5.5,"6",7e1,8\n', np.random.default_rng(seed)))
+    with refusals(SettingsError):
+        pins = read_pins(path)
+        assert pins is None or (pins.shape[1] == 4 and np.isfinite(pins).all())
 
 
 @searching(**CASES | {"max_examples": 1000})
