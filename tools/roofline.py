@@ -5,10 +5,10 @@ settings, milliseconds:
 
 \b
                                  networks  search    rest  device    host  expected
-    vgg19-compact, RTX 4090           3.8     3.2     3.2    10.1     6.9      10.1
-    vgg19-compact, H100 SXM           2.8     2.6     1.5     6.8     6.9       6.9
-    vgg16 (full width), RTX 4090     15.9    21.2    10.4    47.6     6.7      47.6
-    vgg16 (full width), H100 SXM     14.1    18.4     3.6    36.1     6.7      36.1
+    vgg19-compact, RTX 4090           3.8     3.1     3.2    10.1     6.9      10.1
+    vgg19-compact, H100 SXM           2.8     2.5     1.5     6.8     6.9       6.9
+    vgg16 (full width), RTX 4090     15.9    19.7    10.4    46.1     6.7      46.1
+    vgg16 (full width), H100 SXM     14.1    16.3     3.6    34.0     6.7      34.0
 
 Counted. Networks, from their graphs: operations of the convolutions, and bytes of what each node reads and writes, as if no
 cache kept anything; one launch a node, a ReLU being one with its convolution. Search, by the simulator, with pictures of
@@ -26,7 +26,7 @@ and planned once is not counted, nor are the copies of pictures to the GPU and b
 of two.
 
 What follows. With the compact model the host and the device take as long as each other, and TensorFloat-32 (which an RTX
-4090 computes no faster than float32) would save nothing on either. At full width on an H100 it would save 10 of 36 ms, for
+4090 computes no faster than float32) would save nothing on either. At full width on an H100 it would save 10 of 34 ms, for
 other matches: so networks have one precision. The search would gain nothing from float16: it counts in 16 bits already.
 """
 

@@ -57,6 +57,7 @@ def selftest(transfer: Callable[[Device], np.ndarray] | None = None) -> list[Che
     if transfer:
         run.step("transfer", partial(run.transfer, transfer), needed=False)
         run.step("two at once", partial(run.two_at_once, transfer), needed=False)
+        run.step("caller's stream", partial(run.callers_stream, transfer), needed=False)
     return run.checks
 
 
@@ -127,6 +128,20 @@ class _Run:
         if different:
             raise RuntimeError(f"{different} of 6 results of two threads differ from that of one")
         return "results of two threads at once are those of one"
+
+    def callers_stream(self, transfer: Callable[[Device], np.ndarray]) -> str:
+        """What a caller has made current in its thread stays so."""
+        runtime = self.cp.cuda
+        before, device, stream = runtime.get_current_stream(), runtime.Device().id, runtime.Stream(non_blocking=True)
+        stream.use()
+        try:
+            transfer("cuda")
+            found = runtime.Device().id, runtime.get_current_stream()
+        finally:
+            before.use()
+        if found != (device, stream):
+            raise RuntimeError("a transfer leaves another device or another stream current in the caller's thread")
+        return "the device and the stream are left as they were"
 
 
 def _arguments(cpu: CpuBackend) -> dict[str, tuple[Any, ...]]:

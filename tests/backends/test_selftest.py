@@ -17,7 +17,7 @@ NAMES = [
     "coarsen", "factor", "relax", "residual", "restriction", "prolongation", "combine",
 ]  # fmt: skip
 KERNELS = [f"kernel {name}" for name in NAMES]
-TRANSFERS = ["transfer", "two at once"]
+TRANSFERS = ["transfer", "two at once", "caller's stream"]
 
 
 @pytest.fixture
@@ -85,6 +85,21 @@ def test_a_transfer_that_two_threads_disturb_fails(on_simulator):
 
     expected = {"two at once": "6 of 6 results of two threads differ from that of one"}
     assert transfers_of(selftest.selftest(disturbed)) == expected
+
+
+def test_a_transfer_that_leaves_its_own_stream_current_fails(on_simulator):
+    def selfish(device):
+        if device == "cuda":
+            on_simulator.xp.cuda.Stream(non_blocking=True).use()
+        return transfer(device)
+
+    before = on_simulator.xp.cuda.get_current_stream()
+    try:
+        found = transfers_of(selftest.selftest(selfish))
+    finally:
+        before.use()
+    words = "a transfer leaves another device or another stream current in the caller's thread"
+    assert found == {"caller's stream": words}
 
 
 def test_a_backend_that_cannot_be_made_fails_with_its_reason(on_simulator, monkeypatch):
