@@ -125,9 +125,9 @@ class _Processes(Executor):
         pool = self._free.get()
         try:
             pool, future = self._submit(pool or self._start(), fn, args, kwargs)
-        except BrokenProcessPool:  # it died while it had nothing to do
+        except BrokenProcessPool:  # its process has died, with the task before or without one
             pool, future = self._submit(self._start(), fn, args, kwargs)
-        future.add_done_callback(lambda future: self._take_back(pool, future))
+        future.add_done_callback(lambda future: self._free.put(pool))  # if it is broken, the next task finds that out
         return future
 
     def close(self, now: bool) -> None:
@@ -136,7 +136,8 @@ class _Processes(Executor):
         while now and time.monotonic() < ends and any(child.is_alive() for child in self._children):
             for child in self._children:
                 child.terminate()  # again and again: Python loses an exception in the middle of its own work
-            multiprocessing.connection.wait([child.sentinel for child in self._children], 0.2)
+            alive = [child.sentinel for child in self._children if child.is_alive()]
+            multiprocessing.connection.wait(alive, 0.2)
         for child in self._children if now else ():
             child.kill()
         for pool in self._pools:
@@ -151,16 +152,15 @@ class _Processes(Executor):
         self, pool: ProcessPoolExecutor, fn: Callable[..., Any], args: Any, kwargs: Any
     ) -> tuple[ProcessPoolExecutor, Future[Any]]:
         before = set(multiprocessing.active_children())
-        with _no_interrupts():
-            future = pool.submit(_call, fn, args, kwargs)  # the first one starts the process
+        try:
+            with _no_interrupts():
+                future = pool.submit(_call, fn, args, kwargs)  # the first one starts the process
+        except OSError as error:
+            raise DeviceError(
+                f"a worker process cannot be started ({reason(error)}); say a smaller --workers"
+            ) from error
         self._children += [child for child in multiprocessing.active_children() if child not in before]
         return pool, future
-
-    def _take_back(self, pool: ProcessPoolExecutor, future: Future[Any]) -> None:
-        broken = not future.cancelled() and isinstance(future.exception(), BrokenProcessPool)
-        if broken:
-            self._pools.remove(pool)
-        self._free.put(None if broken else pool)
 
 
 def _begin() -> None:
