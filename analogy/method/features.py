@@ -157,8 +157,9 @@ def _run(backend: Backend, session: Any, binding: Any, options: Any, arrays: Any
 class Objective:
     """||relu(L)(x) - target||^2 (section 4.3 of the paper) for x two levels finer than L; arrays are (1, C, H, W) float32.
 
-    A call gives (loss, gradient) at x, for L-BFGS. `least`: the smallest loss of the calls. `between`: the features
-    relu(L-1)_1 of the x that gave it; they come with every call, since nobody knows before which will be the best.
+    A call gives (loss, gradient) at x, for L-BFGS, where the loss is an array of one number: whoever reads it tells `heard`
+    before the next call. `least`: the smallest loss heard. `between`: the features relu(L-1)_1 of the x that gave it; they
+    come with every call, since nobody knows before which will be the best.
     """
 
     def __init__(self, network: Features, level: int, target: Array, shape: tuple[int, ...]):
@@ -166,14 +167,17 @@ class Objective:
         self.graph = f"invert_{level}.onnx"
         self.least = np.inf
         self.between: Array = None
+        self._latest: Array = None
 
-    def __call__(self, x: Array) -> tuple[float, Array]:
+    def __call__(self, x: Array) -> tuple[Array, Array]:
         outputs = {"loss": (), "gradient": x.shape, "between": self.shape}
         result = self.network.run(self.graph, {"x": x, "target": self.target}, outputs)
-        loss = float(result["loss"])
+        self._latest = result["between"]
+        return result["loss"], result["gradient"]
+
+    def heard(self, loss: float) -> None:
         if loss < self.least or self.between is None:
-            self.least, self.between = loss, result["between"]
-        return loss, result["gradient"]
+            self.least, self.between = loss, self._latest
 
 
 def _read_projections(files: ModelFiles, backend: Backend) -> dict[int, Array]:

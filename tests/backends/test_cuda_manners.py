@@ -256,6 +256,15 @@ def test_the_host_waits_at_most_12_times_in_a_transfer(simulated, monkeypatch, r
     assert (device.waits - before, counts.waits) == (7, 0)
 
 
+def test_the_host_waits_once_for_each_run_of_a_network_that_l_bfgs_makes(simulated, monkeypatch, rng):
+    counts = Counts(monkeypatch)
+    engine, (a, b_prime) = engine_on(simulated), pictures(rng)
+    before = device.waits
+    engine.transfer(a, b_prime, inversion="deconvolution", inversion_steps=3, search_iterations=1)
+    assert counts.runs >= 2 + 8 * 4
+    assert device.waits - before == 7 + counts.runs - 2  # those of the two pyramids are not waited for
+
+
 def test_what_is_required_is_read_once_at_the_end_and_the_first_failure_raised(simulated):
     true, false = (simulated.asarray(np.array(value)) for value in (True, False))
     before = device.waits

@@ -185,6 +185,9 @@ class ndarray:
     def item(self):
         return to_host(self).item()
 
+    def tolist(self) -> list:
+        return to_host(self).tolist()
+
 
 def touch(*arrays: ndarray) -> None:
     """Put one operation on these arrays into the current stream."""
