@@ -120,11 +120,14 @@ def test_work_on_the_caller_s_stream_is_in_order_before_and_after(number):
 
 
 def test_a_backend_of_another_device_waits_for_the_streams_of_both(simulated):
-    with on(1) as theirs:
+    with on(0) as earlier, on(1) as theirs:
+        with cp.cuda.Device(0):
+            cp.asarray(np.ones(3))
         cp.asarray(np.ones(3))
         with simulated.active():
             assert current() == (0, simulated._queue.stream)
-            assert simulated._queue.stream.clock[theirs.id] == theirs.clock[theirs.id] > 0
+            for stream in (earlier, theirs):
+                assert simulated._queue.stream.clock[stream.id] == stream.clock[stream.id] > 0
             cp.asarray(np.ones(3))
         stream = simulated._queue.stream
         assert theirs.clock[stream.id] == stream.clock[stream.id] > 0
