@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 import analogy
-from analogy.apps.run import EXAMPLE_PAIR
+from analogy.apps.run import EXAMPLE_LABELS, EXAMPLE_PAIR
 from analogy.settings import PRESETS
 
 FOLDER = Path(__file__).parents[1] / "analogy" / "apps" / "serve" / "static" / "presets"
@@ -18,8 +18,9 @@ SIDE = 240
 
 def main() -> None:
     engine = analogy.Engine(device="cpu")
+    masks = dict(zip(("mask_a", "mask_b"), EXAMPLE_LABELS, strict=True))
     for name in PRESETS:
-        picture = np.asarray(engine.transfer(*EXAMPLE_PAIR, name, direction="ab").a_prime)
+        picture = np.asarray(engine.transfer(*EXAMPLE_PAIR, name, direction="ab", **masks).a_prime)
         side = min(picture.shape[:2])
         top, left = (picture.shape[0] - side) // 4, (picture.shape[1] - side) // 2  # faces are rather above the middle
         square = Image.fromarray(picture[top : top + side, left : left + side])

@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field
 
 from ... import __version__
 from ...settings import PRESET_HELP, PRESETS, Settings
-from ..run import EXAMPLE_PAIR
+from ..run import EXAMPLE_LABELS, EXAMPLE_PAIR
 from . import guard
 from .forms import Given
 from .intake import Intake
@@ -274,9 +274,10 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str) 
             input_pixels=limits.input_pixels,
         )
 
-    @app.get("/v1/example/{name}", summary="The example pair", response_class=FileResponse)
-    async def example(name: Literal["a", "b_prime"]) -> FileResponse:
-        return FileResponse(EXAMPLE_PAIR[name == "b_prime"], headers=_KEPT)
+    @app.get("/v1/example/{name}", summary="The example pair, and its label pictures", response_class=FileResponse)
+    async def example(name: Literal["a", "b_prime", "mask_a", "mask_b"]) -> FileResponse:
+        files = dict(zip(("a", "b_prime", "mask_a", "mask_b"), EXAMPLE_PAIR + EXAMPLE_LABELS, strict=True))
+        return FileResponse(files[name], headers=_KEPT)
 
     @app.get("/health", summary="Whether it works", responses={503: {"model": Health}})
     async def health(response: Response) -> Health:

@@ -29,7 +29,7 @@ def test_1000_requests_of_8_clients_are_all_answered_and_leave_no_memory_behind(
         with requests.Session() as http:
             http.trust_env = False
             for each in range(number, REQUESTS // 5, CLIENTS):
-                broken = each % 10 == 3
+                broken = each % 5 in (1, 3)
                 files = {"a": ("a", b"nothing" if broken else pictures[each % 8]), "b_prime": ("b", pictures[number])}
                 begin = time.monotonic()
                 answer = http.post(f"{service.url}/v1/transfer", files=files, data={"preset": "fast"}, timeout=60)
@@ -41,7 +41,7 @@ def test_1000_requests_of_8_clients_are_all_answered_and_leave_no_memory_behind(
     for _ in range(5):
         with ThreadPoolExecutor(CLIENTS) as pool:
             statuses = [status for of_one in pool.map(client, range(CLIENTS)) for status in of_one]
-        assert (statuses.count(200), statuses.count(422)) == (REQUESTS // 5 * 9 // 10, REQUESTS // 50)
+        assert (statuses.count(200), statuses.count(422)) == (REQUESTS // 5 * 3 // 5, REQUESTS // 5 * 2 // 5)
         sizes.append(memory(service))
     assert sizes[-1] - sizes[0] < LEAK, sizes
     assert service.worker().pid == worker

@@ -57,7 +57,10 @@ function say(words) {
 async function useExample() {
   fail("");
   try {
-    await Promise.all(["a", "b_prime"].map(async (name, index) => places[index].take(await service.example(name))));
+    const [a, bPrime, ...masks] = await Promise.all(["a", "b_prime", "mask_a", "mask_b"].map(service.example));
+    await Promise.all([places[0].take(a), places[1].take(bPrime)]);
+    await regions.load(masks);
+    choose("regions");
   } catch (error) {
     fail(error.message);
   }

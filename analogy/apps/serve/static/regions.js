@@ -52,6 +52,24 @@ export class RegionsView {
     this.#tell();
   }
 
+  /** Paint what two label pictures say. The colour in the corner of the first one stays unpainted. */
+  async load(blobs) {
+    const colours = new Map();
+    for (const [side, blob] of blobs.entries()) {
+      const { canvas, labels } = this.layers[side];
+      const small = new OffscreenCanvas(canvas.width, canvas.height), context = small.getContext("2d");
+      context.imageSmoothingEnabled = false;
+      context.drawImage(await createImageBitmap(blob), 0, 0, canvas.width, canvas.height);
+      const pixels = new Uint32Array(context.getImageData(0, 0, canvas.width, canvas.height).data.buffer);
+      for (const [index, colour] of pixels.entries()) {
+        if (!colours.has(colour)) colours.set(colour, colours.size % (COLOURS.length + 1));
+        labels[index] = colours.get(colour);
+      }
+      this.#paint(this.layers[side]);
+    }
+    this.#tell();
+  }
+
   get used() {
     return this.layers.some(({ labels }) => labels.some((label) => label));
   }
