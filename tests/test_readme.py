@@ -33,6 +33,8 @@ ELSEWHERE = {
     "analogy batch s3://bucket/jobs.parquet": "needs a store; tests/batch/test_stores.py",
     "analogy models pull": "needs the network; tests/networks/test_pull.py",
     "analogy info --selftest": "needs a GPU; tests/backends/test_selftest.py",
+    "analogy serve": "goes on until it is ended; tests/apps/serve",
+    "curl": "needs the service; tests/apps/serve/test_service.py",
     "python tools/export_vgg19.py": "needs weights; tests/networks/test_export.py",
 }
 """Commands that are not run here, by how they begin: why, or where they are."""

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
+import shlex
+import shutil
 import struct
+import subprocess
 import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -25,6 +29,18 @@ def test_transfer_answers_the_picture_that_the_library_makes(service) -> None:
     made = Engine(device="cpu", threads=2).transfer(a, b_prime, direction="ab", **SMALL).a_prime
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(answer.content))), made)
     assert service.post("/v1/transfer", a, b_prime, format="jpg").content.startswith(b"\xff\xd8")
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl")
+def test_the_curl_line_of_the_readme_makes_a_picture(service, tmp_path) -> None:
+    readme = Path(__file__).parents[3] / "README.md"
+    [line] = [line.strip() for line in readme.read_text(encoding="utf-8").splitlines() if line.startswith("    curl ")]
+    for name in ("photo.jpg", "painting.jpg"):
+        (tmp_path / name).write_bytes(png(48, 64))
+    command = line.replace("localhost:8000", service.url.removeprefix("http://"))
+    subprocess.run(shlex.split(command), cwd=tmp_path, check=True, timeout=60, capture_output=True)
+    with Image.open(tmp_path / "a_prime.png") as picture:
+        assert picture.size == (64, 48)
 
 
 def test_a_job_tells_how_it_goes_on_and_keeps_its_results_until_it_is_deleted(service) -> None:
