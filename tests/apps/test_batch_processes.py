@@ -24,7 +24,7 @@ from analogy import Engine
 
 COMMAND = [sys.executable, "-m", "analogy"]
 FAST = ["--preset", "fast", "--search-iterations", "1", "--device", "cpu", "--threads", "1"]
-JOBS, FEW = 200, 40
+JOBS, FEW = 200, 60
 
 needs_posix = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 
@@ -46,7 +46,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def few(table: Path) -> Path:
-    """A table of the first 40 of them."""
+    """A table of the first 60 of them."""
     path = table.with_name("few.csv")
     path.write_text("".join(table.read_text().splitlines(keepends=True)[: FEW + 1]))
     return path
@@ -125,7 +125,7 @@ def test_signals_end_a_batch_and_its_workers_and_it_goes_on(few, few_serial, tmp
         [*COMMAND, "batch", few, "-o", out, "--workers", "2", "-v", *FAST],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
-    until(lambda: ended(out) > 10, process)
+    until(lambda: ended(out) > 2, process)
     children = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
     output, error = process.communicate(timeout=60)
@@ -155,11 +155,11 @@ def test_workers_end_with_a_command_that_is_killed(few, tmp_path: Path) -> None:
 
 
 @needs_posix
-def test_a_second_batch_into_one_folder_is_refused(few, tmp_path: Path) -> None:
+def test_a_second_batch_into_one_folder_is_refused(table, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    first = started(few, "-o", out, "--workers", 1)
+    first = started(table, "-o", out, "--workers", 1)
     until(lambda: ended(out) > 2, first)
-    second = started(few, "-o", out, "--workers", 1)
+    second = started(table, "-o", out, "--workers", 1)
     output, error = second.communicate(timeout=60)
     first.terminate()
     first.communicate(timeout=60)
@@ -231,5 +231,5 @@ def test_a_cluster_on_this_machine_makes_the_serial_results(few, few_serial, tmp
     process = started(few, "-o", tmp_path / "out", "--scheduler", "local", "--workers", 2)
     output, error = process.communicate(timeout=120)
     assert (process.returncode, error) == (0, "")
-    assert "40 done" in output
+    assert f"{FEW} done" in output
     assert results(tmp_path / "out") == few_serial
