@@ -247,6 +247,9 @@ def test_a_second_transfer_makes_no_convolution_plan_anew(simulated, monkeypatch
     counts.forget()
     engine.transfer(a, a[1:], search_iterations=1)  # one size is new, and takes the place of the one not used any more
     assert counts.plans == 5
+    counts.forget()
+    engine.transfer(a, a[1:], search_iterations=1)
+    assert counts.plans == 0
     assert all(len(slots) == 2 for slots in engine.network._sessions._slots.values())
 
 

@@ -278,3 +278,21 @@ def test_a_convolution_with_fewer_bits_than_float32_is_refused(monkeypatch, cpu,
 
 def test_check_provider_returns_the_provider_that_ran(cpu):
     assert probes.check_provider(cpu) == "CPUExecutionProvider"
+
+
+def test_the_probe_binds_arrays_of_the_backend_s_device(monkeypatch, cpu):
+    import onnxruntime
+
+    bound: list[tuple[str, str, int]] = []
+    session = FakeSession(CUDA)
+    session.io_binding = lambda: SimpleNamespace(
+        bind_input=lambda *binding: bound.append(binding[:3]), bind_output=lambda *binding: bound.append(binding[:3])
+    )
+    backend = SimpleNamespace(
+        providers=[(CUDA, {})], xp=SimpleNamespace(empty=np.zeros), name="cuda", index=2,
+        asarray=cpu.asarray, pointer=cpu.pointer, to_host=cpu.to_host, run_network=cpu.run_network,
+    )  # fmt: skip
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    with pytest.raises(DeviceError):  # it computes nothing
+        probes.check_provider(backend)
+    assert bound == [(name, "cuda", 2) for name in "xwy"]
