@@ -24,7 +24,7 @@ from .metrics import Metrics
 _log = logging.getLogger("analogy.serve")
 _spawn = multiprocessing.get_context("spawn")
 
-_TO_HEED = 2.0
+_TO_HEED = 5.0
 """Seconds in which a worker has to heed a cancellation, before it is ended itself."""
 _SLOWEST_START = 30.0
 """Most seconds between two attempts to start a worker that ends while it starts."""

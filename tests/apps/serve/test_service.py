@@ -64,6 +64,7 @@ def test_a_job_tells_how_it_goes_on_and_keeps_its_results_until_it_is_deleted(se
 
 
 def test_a_deleted_job_has_ended_at_once_and_its_worker_is_free(service) -> None:
+    worker = service.worker().pid
     id = service.begin(png(512, 512), png(512, 512, 1), LONG)
     for status in service.events(id):
         if status["stage"].startswith("level"):
@@ -71,6 +72,7 @@ def test_a_deleted_job_has_ended_at_once_and_its_worker_is_free(service) -> None
     assert status["state"] == "cancelled"
     assert service.post("/v1/transfer", png(32, 32), png(32, 32)).status_code == 200
     wait_for(lambda: not list(service.folder.glob(f"**/{id}")))
+    assert service.worker().pid == worker  # it has heeded, and need not be ended
 
 
 def test_who_leaves_cancels_what_he_waited_for(service) -> None:
