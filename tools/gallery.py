@@ -1,6 +1,6 @@
 """Make every picture that the README shows, with this version of the program: tools/gallery.py [NAME ..]
 
-From the example pair of the package and docs/gallery/sources; docs/gallery/README.md says whose they are. `peer` needs
+From the example pair of the package and tools/gallery/sources; tools/gallery/README.md says whose they are. `peer` needs
 G'MIC's command.
 """
 
@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw, ImageFont
 import analogy
 
 ROOT = Path(__file__).parents[1]
-GALLERY = ROOT / "docs" / "gallery"
+GALLERY = ROOT / "tools" / "gallery"
 SOURCES = GALLERY / "sources"
 EXAMPLES = ROOT / "analogy" / "examples"
 COLLINS, MONA_LISA = EXAMPLES / "collins.jpg", EXAMPLES / "mona_lisa.jpg"
@@ -33,7 +33,7 @@ GAP = 8
 
 
 def show(name: str, pictures: list[tuple[str, Any]], height: int, above: list[Path] | None = None) -> None:
-    """Pictures of one height in a row, with words below each, and others above them, as docs/gallery/NAME.jpg."""
+    """Pictures of one height in a row, with words below each, and others above them, as tools/gallery/NAME.jpg."""
     row = [(words, _picture(each, height)) for words, each in pictures]
     width = sum(image.width for _, image in row) + GAP * (len(row) - 1)
     top, below = height + GAP if above else 0, width // 40  # words of the same size in every picture of the page

@@ -26,22 +26,22 @@ def gallery(tmp_path: Path) -> ModuleType:
 
 
 def test_the_script_makes_every_picture_of_the_readme_and_no_other(gallery: ModuleType) -> None:
-    shown = re.findall(r"!\[.+?\]\(docs/gallery/(\w+)\.jpg\)", (CHECKOUT / "README.md").read_text(encoding="utf-8"))
+    shown = re.findall(r"!\[.+?\]\(tools/gallery/(\w+)\.jpg\)", (CHECKOUT / "README.md").read_text(encoding="utf-8"))
     assert (
-        sorted(shown) == sorted(gallery.MADE) == sorted(p.stem for p in (CHECKOUT / "docs" / "gallery").glob("*.jpg"))
+        sorted(shown) == sorted(gallery.MADE) == sorted(p.stem for p in (CHECKOUT / "tools" / "gallery").glob("*.jpg"))
     )
 
 
 def test_the_script_makes_the_drawing_as_it_is_shown(gallery: ModuleType, tmp_path: Path) -> None:
     gallery.drawing()
-    made, shown = (Image.open(folder / "drawing.jpg") for folder in (tmp_path, CHECKOUT / "docs" / "gallery"))
+    made, shown = (Image.open(folder / "drawing.jpg") for folder in (tmp_path, CHECKOUT / "tools" / "gallery"))
     assert made.size == shown.size
     # Another seed, and so at most another machine, is 3.6 away; a result without the labels 7.8.
     assert np.abs(np.asarray(made, float) - np.asarray(shown, float)).mean() < 5.5
 
 
 def test_whose_each_original_is_stands_beside_it() -> None:
-    for folder in (CHECKOUT / "docs" / "gallery", CHECKOUT / "analogy" / "examples"):
+    for folder in (CHECKOUT / "tools" / "gallery", CHECKOUT / "analogy" / "examples"):
         credits = (folder / "README.md").read_text(encoding="utf-8")
         for path in folder.rglob("*"):
             if path.suffix in (".jpg", ".png", ".mp4") and (folder.name != "gallery" or path.parent.name == "sources"):
