@@ -2,8 +2,8 @@
 
 Here live the kernel contract (`Backend`), the CPU backend (`cpu` with the Numba kernels of `kernels.py`, which `compiled`
 makes into machine code), the CUDA backend (`cuda` with the CuPy kernels of `kernels.cu`), the kernels of multigrid beside
-either (`multigrid_kernels.py`, `multigrid.cu`), what is tried before a GPU is
-trusted (`probes`), the report about it (`selftest`), and the loading of ONNX Runtime (`runtime`).
+either (`multigrid_kernels.py`, `multigrid.cu`), what is tried before a GPU is trusted (`probes`), the report about it
+(`selftest`), and the loading of ONNX Runtime (`runtime`).
 
 What comes in: arrays, sizes and numbers that `method` has checked. Algorithms see `backend.xp` (NumPy or CuPy) and the
 named kernels below, and never ask which device they are on. Kernels trust their arguments; `nnf.search` checks them.

@@ -135,7 +135,7 @@ class CpuBackend:
         return out
 
     def coarsen(self, form):
-        nine, (h, w) = len(form) == 5, form.shape[1:]
+        nine, h, w = _form(form)
         hc, wc = coarse_sides(h, w)
         weights, out = np.empty((8, hc, wc), np.float32), np.empty((5, hc, wc), np.float32)
         self._bands(hc, "coarsen", form, nine, h, w, weights, out, hc, wc, size=8 * out[0].size)
@@ -143,14 +143,14 @@ class CpuBackend:
         return weights, out
 
     def factor(self, form):
-        nine, (h, w) = len(form) == 5, form.shape[1:]
+        nine, h, w = _form(form)
         out = np.empty((4, h, w), np.float32)
         self._bands(h, "factor_rows", form, nine, h, w, out, size=h * w)
         self._bands(w, "factor_columns", form, nine, h, w, out, size=h * w, bands=self.threads)
         return out
 
     def relax(self, form, lines, f, u, after):
-        nine, (h, w) = len(form) == 5, form.shape[1:]
+        nine, h, w = _form(form)
         args = form, nine, lines, f, u, h, w
 
         def rows(odd: int) -> None:
@@ -166,8 +166,8 @@ class CpuBackend:
 
     def residual(self, form, f, u, out):
         given = f is not None
-        h, w = form.shape[1:]
-        self._bands(3 * h, "residual", form, len(form) == 5, f if given else 0, given, u, h, w, out, size=u.size)
+        nine, h, w = _form(form)
+        self._bands(3 * h, "residual", form, nine, f if given else 0, given, u, h, w, out, size=u.size)
 
     def restriction(self, weights, r, out):
         sizes = out.shape[1:]
@@ -247,6 +247,12 @@ def available_cores() -> int:
 def _sizes(a: Any, b: Any) -> tuple[int, ...]:
     """Rows and columns of both, and their channels."""
     return *a.shape[:2], *b.shape
+
+
+def _form(form: Any) -> tuple[bool, int, int]:
+    """Whether a form has diagonals, and its sides."""
+    planes, h, w = form.shape
+    return planes == 5, h, w
 
 
 def _labels(labels: Any) -> tuple[Any, ...]:

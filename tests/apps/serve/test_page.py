@@ -181,14 +181,19 @@ def test_pins_and_painted_regions_go_with_the_job(visit) -> None:
     sync_api.expect(page.locator("#made button").first).to_contain_text("regions, 1 pin")
 
 
-def test_a_running_job_can_be_cancelled_and_the_next_one_runs(visit, service) -> None:
-    page = visit()
+def start_long_job(page) -> None:
+    """One that would take minutes, of which the first level is there."""
     give(page, png(512, 512), png(512, 512, 1))
     page.locator("#fine").evaluate("details => details.nextElementSibling.open = true")
     page.get_by_label("Inversion", exact=True).select_option(LONG["inversion"])
     page.get_by_label("Steps of the inversion").fill(str(LONG["inversion_steps"]))
     page.locator("#start").click()
     page.locator("#place-a-prime img[src*='level_']").wait_for()
+
+
+def test_a_running_job_can_be_cancelled_and_the_next_one_runs(visit, service) -> None:
+    page = visit()
+    start_long_job(page)
     page.get_by_role("button", name="Cancel").click()
     sync_api.expect(page.locator("#said")).to_have_text("Cancelled.")
     sync_api.expect(page.locator("#start")).to_be_enabled()
@@ -200,12 +205,7 @@ def test_a_running_job_can_be_cancelled_and_the_next_one_runs(visit, service) ->
 
 def test_who_closes_the_page_cancels_what_runs(visit, service) -> None:
     page = visit()
-    give(page, png(512, 512), png(512, 512, 1))
-    page.locator("#fine").evaluate("details => details.nextElementSibling.open = true")
-    page.get_by_label("Inversion", exact=True).select_option(LONG["inversion"])
-    page.get_by_label("Steps of the inversion").fill(str(LONG["inversion_steps"]))
-    page.locator("#start").click()
-    page.locator("#place-a-prime img[src*='level_']").wait_for()
+    start_long_job(page)
     page.close(run_before_unload=True)
     wait_for(lambda: service.http.get(f"{service.url}/health", timeout=30).json()["running"] == 0)
 
