@@ -22,7 +22,7 @@ from .method.progress import Progress, StageReporter, split
 from .networks.models import DEFAULT, locate
 from .pictures.colour import keep_colours
 from .pictures.frames import FramesLike, open_frames
-from .pictures.images import Picture, fitted_size, resize
+from .pictures.images import Picture, resize
 from .pictures.reading import PictureLike, read_picture
 from .pictures.resampling import lanczos
 from .result import Pixels, Result
@@ -45,15 +45,6 @@ class TransferOptions(SettingOptions, total=False):
 Both: TypeAlias = Result[Pixels, Pixels]
 OnlyAPrime: TypeAlias = Result[Pixels, None]
 OnlyB: TypeAlias = Result[None, Pixels]
-
-
-def working_size(size: Size, settings: Settings) -> Size:
-    """Rows and columns that the network sees: the picture's, shrunken to `max_pixels`, then by `ratio`, at least 16 each.
-
-    Departure from the authors' program, which has no largest size: a ratio below 1 always makes the network see less, so
-    that larger structures match, also in a photo that is shrunken anyway.
-    """
-    return fitted_size(size, settings.max_pixels, settings.ratio)
 
 
 def _on_device(method: Callable[..., Result]) -> Callable[..., Result]:
@@ -168,7 +159,7 @@ class Engine:
         if picture_b and picture_b.size != size_b:
             raise admission.differs(picture_b.size, "B", size_b, "B'")
         labels = guidance.read_labels(mask_a, mask_b, size_a, size_b)
-        working_a, working_b = working_size(size_a, settings), working_size(size_b, settings)
+        working_a, working_b = admission.working_size(size_a, settings), admission.working_size(size_b, settings)
         placed = place_pins(pin_rows, size_a, size_b, working_a, labels)
 
         widths, working, full = self.network.card.widths, (working_a, working_b), (size_a, size_b)
@@ -325,7 +316,7 @@ class Engine:
         fields, content, source = (
             (found.nnf_ba, b_prime, a) if settings.direction == "ba" else (found.nnf_ab, a, b_prime)
         )
-        size = level_size(working_size(source.size, settings), level)
+        size = level_size(admission.working_size(source.size, settings), level)
         pixels = as_floats(self.backend, self._pixels(source))
         picture = vote_level(self.backend, fields[level], size, content.size, pixels, tick)
         return self.backend.to_host(as_pixels(self.backend, picture))

@@ -16,8 +16,8 @@ from typing import Any
 from ..backends import Size
 from ..errors import AnalogyError, DeviceError, OutputError, printable
 from ..method import memory
+from ..method.admission import working_size
 from ..method.progress import Progress
-from ..pictures.images import fitted_size
 from ..pictures.reading import picture_size
 from . import stores
 from .jobs import Job
@@ -231,7 +231,7 @@ class Loop:
         if math.isinf(self._budget) or None in sizes:
             return 0.0
         full = [size for size in sizes if size]
-        working = [fitted_size(size, job.settings.max_pixels, job.settings.ratio) for size in full]
+        working = [working_size(size, job.settings) for size in full]
         return memory.estimate(self._described["widths"], working, full, job.settings.photo)
 
 

@@ -16,6 +16,15 @@ from ..settings import Settings
 from . import memory
 
 
+def working_size(size: Size, settings: Settings) -> Size:
+    """Rows and columns that the network sees: the picture's, shrunken to `max_pixels`, then by `ratio`, at least 16 each.
+
+    Departure from the authors' program, which has no largest size: a ratio below 1 always makes the network see less, so
+    that larger structures match, also in a photo that is shrunken anyway.
+    """
+    return fitted_size(size, settings.max_pixels, settings.ratio)
+
+
 def check_bound(most: Any) -> int | None:
     """The bound on the pixels of a picture that a caller gives; None is none. Raises `SettingsError`."""
     if most is None:
@@ -57,7 +66,7 @@ def for_transfer(backend: Backend, widths: Sequence[int], settings: Settings, mo
     def admit(size: Size, label: str) -> None:
         check_size(size, label)
         full.append(size)
-        working = [fitted_size(each, settings.max_pixels, settings.ratio) for each in full]
+        working = [working_size(each, settings) for each in full]
         memory.check(backend, widths, working, full, settings, label)
 
     return admit

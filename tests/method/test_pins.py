@@ -9,9 +9,10 @@ import oracle
 import pytest
 
 from analogy.backends.cpu import CpuBackend
-from analogy.engine import Engine, working_size
+from analogy.engine import Engine
 from analogy.errors import SettingsError
 from analogy.method import nnf
+from analogy.method.admission import working_size
 from analogy.method.features import LEVELS, Features
 from analogy.method.guidance import read_labels
 from analogy.method.holding import _offers
