@@ -57,17 +57,18 @@ class MemoryLimitError(AnalogyError, MemoryError):
     """The pictures need more memory than is free on the device; the message says how much, and what to do."""
 
 
-# What is said by Python of a thread, by the C++ library, by ONNX Runtime of its memory at the system's or the device's bound
-# and at its own, by CUDA, and by cuDNN and cuBLAS.
+# What is said by Python of a thread, by the loader of libraries, by the C++ library, by ONNX Runtime of its memory at the
+# system's or the device's bound and at its own, by CUDA, and by cuDNN and cuBLAS.
 _SHORTAGE = re.compile(
-    "start new thread|bad_alloc|(Failed to|Cannot) allocate memory|smaller than requested bytes|out of memory"
+    "start new thread|map segment|bad_alloc"
+    "|([Ff]ailed to|[Cc]annot) allocate memory|smaller than requested bytes|out of memory"
     r"|(CUDNN|CUBLAS)_STATUS_\w*ALLOC\w*_FAILED"
 )
 
 
 def is_shortage(error: BaseException) -> bool:
     """Whether a library had too little memory; most have no exception of their own for that."""
-    return isinstance(error, MemoryError) or bool(_SHORTAGE.search(first_line(error)))
+    return isinstance(error, MemoryError) or bool(_SHORTAGE.search(str(error)))
 
 
 @contextmanager

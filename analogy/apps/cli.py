@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -342,9 +341,7 @@ def main() -> NoReturn:
     except OSError as error:  # others are errors of this package by now
         streams.give_up(sys.stdout)
         complain(f"analogy: standard output cannot be written to ({reason(error)})")
-    except BaseException as error:
-        if isinstance(error, ImportError) and re.search("map segment|allocate memory", str(error)):
-            complain("analogy: there is not enough memory to begin; close other programs")
-        elif not process.interrupted():
+    except BaseException:
+        if not process.interrupted():
             raise
     process.leave(code)

@@ -9,13 +9,13 @@ import logging
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from . import Tick, coarse_sides, compiled
+from . import Tick, coarse_sides, compiled, host
 
 _log = logging.getLogger("analogy")
 
@@ -25,9 +25,6 @@ _SERIAL_PRODUCT = 1 << 18
 """Multiplications up to which OpenBLAS starts no threads."""
 _SHARED_SIZE = 1 << 15
 """Numbers from which on two threads are quicker than one."""
-_RESERVED_FOR_THREADS = 600_000_000
-"""Bytes of addresses that the C library sets aside for the stacks and the heaps of threads, ours and ONNX Runtime's. They are
-not used, but count where a process has a bound on its addresses."""
 
 
 class CpuBackend:
@@ -73,17 +70,7 @@ class CpuBackend:
         pass
 
     def free_memory(self) -> int:
-        import psutil
-
-        free = psutil.virtual_memory().available
-        with suppress(ImportError):  # not on Windows
-            import resource
-
-            bound, _ = resource.getrlimit(resource.RLIMIT_AS)  # what `ulimit -v` sets
-            if bound != resource.RLIM_INFINITY:
-                taken = psutil.Process().memory_info().vms + _RESERVED_FOR_THREADS
-                free = min(free, max(0, bound - taken))
-        return free
+        return host.free_memory()
 
     def project(self, f, matrix):
         rows = f.reshape(-1, f.shape[2])

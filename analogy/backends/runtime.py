@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import re
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache, lru_cache
@@ -11,7 +11,8 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from ..errors import DeviceError, MemoryLimitError, first_line
+from ..errors import DeviceError, MemoryLimitError, first_line, is_shortage
+from . import host
 
 INSTALL = (
     'pip install "deep-image-analogy[cpu]", or [cuda12] or [cuda13] for an NVIDIA GPU: one of the three, never two'
@@ -30,6 +31,7 @@ PACKAGES = (
 
 FATAL = 4
 """ONNX Runtime's level of messages on standard error. What it says of an error comes as an exception, too."""
+_TOO_LITTLE = "there is not enough memory to load ONNX Runtime; close other programs, or raise the limit (`ulimit -v`)"
 _AS_REQUESTED = 1
 """How an arena of ONNX Runtime grows."""
 
@@ -75,6 +77,9 @@ def problem() -> str:
 
 
 def _load() -> Any:
+    if "onnxruntime" not in sys.modules and not host.free_memory():
+        # Where an allocation fails, the library may end the process without a word.
+        raise MemoryLimitError(_TOO_LITTLE)
     try:
         runtime = import_module("onnxruntime")
         # The environment variable that `analogy/__init__.py` sets keeps releases from 1.29 on from opening their database
@@ -82,8 +87,8 @@ def _load() -> Any:
         # system), and for a process that had loaded the library before this package.
         runtime.disable_telemetry_events()
     except (ImportError, AttributeError, OSError) as error:
-        if re.search("bad_alloc|map segment|allocate memory", str(error)):
-            raise MemoryLimitError("there is not enough memory to load ONNX Runtime; close other programs") from error
+        if is_shortage(error):
+            raise MemoryLimitError(_TOO_LITTLE) from error
         names = installed()
         if not names:
             raise DeviceError(f"ONNX Runtime is not installed; {INSTALL}") from error

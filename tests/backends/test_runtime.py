@@ -110,3 +110,22 @@ def test_two_runtimes_are_named_by_info_and_once_by_the_first_session(monkeypatc
 def test_one_runtime_is_installed_here() -> None:
     assert list(runtime.installed()) in (["onnxruntime"], ["onnxruntime-gpu"])
     assert runtime.problem() == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds the addresses of a process")
+def test_where_addresses_are_few_it_is_refused_before_it_is_loaded() -> None:
+    # Loaded with so few left, it ends the process in about one run of a hundred.
+    code = """
+import resource, sys
+import psutil
+from analogy.backends.runtime import import_runtime
+from analogy.errors import MemoryLimitError
+bound = psutil.Process().memory_info().vms + 100_000_000
+resource.setrlimit(resource.RLIMIT_AS, (bound, bound))
+try:
+    import_runtime()
+except MemoryLimitError as error:
+    print("ulimit" in str(error), "onnxruntime" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("True False\n", "")
