@@ -206,11 +206,16 @@ def _double(g: _Graph, x: str) -> str:
 
 def _positive(g: _Graph, gradient: str, relu: str) -> str:
     """`gradient` where the output of a ReLU is positive, else 0."""
-    return g.op("Mul", gradient, g.op("Sign", relu))
+    # Not by Sign, which ONNX Runtime computes in one thread.
+    return g.op("Mul", gradient, _as_numbers(g, g.op("Greater", relu, g.number(0))))
+
+
+def _as_numbers(g: _Graph, truth: str) -> str:
+    return g.op("Cast", truth, to=helper.np_dtype_to_tensor_dtype(g.dtype))
 
 
 def _pool_gradient(g: _Graph, gradient: str, x: str, padded: str, pooled: str) -> str:
-    largest = g.op("Cast", g.op("Equal", padded, _double(g, pooled)), to=helper.np_dtype_to_tensor_dtype(g.dtype))
+    largest = _as_numbers(g, g.op("Equal", padded, _double(g, pooled)))
     count = g.op("Mul", g.op("AveragePool", largest, kernel_shape=[2, 2], strides=[2, 2]), g.number(4))
     each = g.op("Div", _positive(g, gradient, pooled), count)
     full = g.op("Mul", largest, _double(g, each))
