@@ -192,15 +192,18 @@ class Engine:
         a_prime: Array | None = None
         painted_b: Array | None = None
         if 1 in found.nnf_ab:
-            tick = report.part("ab")
-            a_prime = self._paint(
-                found.nnf_ab[1], working_b, picture_a, picture_b_prime, labels_full, fixed, settings, tick
-            )
+            tick = report.part("paint ab")
+            a_prime = self._paint(found.nnf_ab[1], working_b, picture_a, picture_b_prime, labels_full, fixed, tick)
         if 1 in found.nnf_ba:
-            tick = report.part("ba")
+            tick = report.part("paint ba")
             painted_b = self._paint(
-                found.nnf_ba[1], working_a, picture_b_prime, picture_a, labels_full_ba, fixed_ba, settings, tick
+                found.nnf_ba[1], working_a, picture_b_prime, picture_a, labels_full_ba, fixed_ba, tick
             )
+        # After both are painted: what one takes memory for serves the next, which saves clearing it.
+        if a_prime is not None:
+            a_prime = self._finish(a_prime, picture_a, settings, report.part("finish ab"))
+        if painted_b is not None:
+            painted_b = self._finish(painted_b, picture_b_prime, settings, report.part("finish ba"))
         report.end()
 
         # CuPy arrays in, CuPy arrays out.
@@ -288,24 +291,24 @@ class Engine:
         source: Picture,
         labels: tuple[Array, Array] | None,
         pins: np.ndarray | None,
-        settings: Settings,
         tick: Tick,
     ) -> Array:
         """The picture of `content` in the looks of `source`, which the network saw in the size `working_source`."""
         backend = self.backend
         sixteen_bit = content.rgb16 is not None or source.rgb16 is not None
         pixels = as_floats(backend, self._pixels(source) if source.rgb16 is None else source.rgb16)
-        enlarged = working_source != source.size or field.shape[:2] != content.size
-        of_paint, of_pixels, of_photo, of_colours = split(tick, *costs.painting(settings, enlarged))
-        floats = paint(backend, field, working_source, content.size, pixels, labels, of_paint, pins)
-        painted = as_pixels(backend, floats, sixteen_bit)
-        of_pixels(1)
+        floats = paint(backend, field, working_source, content.size, pixels, labels, tick, pins)
+        return as_pixels(backend, floats, sixteen_bit)
+
+    def _finish(self, painted: Array, content: Picture, settings: Settings, tick: Tick) -> Array:
+        """The painted picture with the details and the colours of its content, as far as the settings say so."""
+        sixteen_bit = painted.dtype == np.uint16
+        of_photo, of_colours = split(tick, *costs.finishing(settings))
         if settings.photo:
-            painted = photo.refine(
-                backend, content.pixels(True) if sixteen_bit else self._pixels(content), painted, of_photo
-            )
+            own = content.pixels(True) if sixteen_bit else self._pixels(content)
+            painted = photo.refine(self.backend, own, painted, of_photo)
         if settings.keep_colors:
-            painted = keep_colours(backend.to_host(painted), content.pixels(sixteen_bit))
+            painted = keep_colours(self.backend.to_host(painted), content.pixels(sixteen_bit))
             of_colours(1)
         return painted
 

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Generic, TypeAlias
@@ -15,12 +16,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from .backends import Tick
+from .backends.host import available_cores
 from .errors import OutputError, SettingsError, enough_memory, reason
 from .inputs import read_regular
 from .method.flow import consistency
 from .method.flow_files import write_flo, write_npz, write_text
 from .method.pins import read_pins
-from .method.progress import Progress, StageReporter
+from .method.progress import Progress, StageReporter, side_by_side
 from .pictures.colour import to_8_bits
 from .pictures.files import as_path, atomic
 from .pictures.folders import MANIFEST, checksums, make_folder, replacing
@@ -100,7 +103,7 @@ class Result(Generic[AB, BA]):
     def _repr_png_(self) -> bytes:
         """What a notebook shows: the montage, small."""
         content = io.BytesIO()
-        write_stream(content, self._montage(PREVIEW_HEIGHT), ".png")
+        write_stream(content, self._montage(self._results(), PREVIEW_HEIGHT), ".png")
         return content.getvalue()
 
     @property
@@ -192,31 +195,41 @@ class Result(Generic[AB, BA]):
         """A', or B if that alone was made; and the picture whose alpha and profile it gets."""
         return (to_host(self.b), self.b_prime) if self.a_prime is None else (to_host(self.a_prime), self.a)
 
-    def _montage(self, height: int) -> Pixels:
+    def _results(self) -> dict[str, Pixels]:
+        """The pictures that were made, on the host."""
+        made = {"a_prime": self.a_prime, "b": self.b}
+        return {name: to_host(picture) for name, picture in made.items() if picture is not None}
+
+    def _montage(self, results: dict[str, Pixels], height: int) -> Pixels:
         """A, A', B (made or given) and B' side by side, at most `height` high."""
-        results = [to_8_bits(to_host(picture)) for picture in (self.a_prime, self.b) if picture is not None]
         given = [self.known_b.rgb] if self.known_b else []
-        row = [self.a.rgb, *results, *given, self.b_prime.rgb]
+        row = [self.a.rgb, *map(to_8_bits, results.values()), *given, self.b_prime.rgb]
         return montage(row, height=min(height, max(len(picture) for picture in row)))
 
     def _save_folder(self, folder: Path, flow: bool, report: StageReporter) -> None:
         folder = make_folder(folder)
-        pixels = self.a.rgb.size + self.b_prime.rgb.size
-        costs = {
-            "a_prime": self.a.rgb.size,
-            "b": self.b_prime.rgb.size,
-            "montage": pixels / 4,
-            "flow": flow * pixels / 4,
-        }
-        report.plan({"saving": costs | {f"level {level}": self.a.rgb.size for level in self.levels}})
+        pixels = self.a.rgb.size * (1 + len(self.levels)) + self.b_prime.rgb.size
+        report.plan({"saving": {"pictures": pixels, "flow": flow * pixels / 4}})
         with replacing(folder) as new:
             self._write_files(new, flow, report)
 
     def _write_files(self, folder: Path, flow: bool, report: StageReporter) -> None:
-        for name, picture, own in (("a_prime", self.a_prime, self.a), ("b", self.b, self.b_prime)):
-            if picture is not None:
-                write_picture(folder / f"{name}.png", to_host(picture), like=own, tick=report.part(name))
-        write_picture(folder / "montage.png", self._montage(MONTAGE_HEIGHT), tick=report.part("montage"))
+        results = self._results()  # here, in order on the stream of this thread
+
+        def write(name: str, picture: Pixels, own: Picture | None, tick: Tick) -> None:
+            write_picture(folder / f"{name}.png", picture, like=own, tick=tick)
+
+        def write_montage(tick: Tick) -> None:
+            tick(0)  # which ends it where another could not be written
+            write("montage", self._montage(results, MONTAGE_HEIGHT), None, tick)
+
+        likes = {"a_prime": self.a, "b": self.b_prime}
+        tasks: list[Callable[[Tick], None]]
+        tasks = [partial(write, name, picture, likes[name]) for name, picture in results.items()]
+        tasks += [write_montage]
+        tasks += [partial(write, f"level_{level}", voted, None) for level, voted in self.levels.items()]
+        # Most of the time goes into compressing, which Python's lock does not hold up.
+        side_by_side(min(available_cores(), len(tasks)), tasks, report.part("pictures"))
         if flow:
             for name, nnf, error in (("ab", self.nnf_ab, self.error_ab), ("ba", self.nnf_ba, self.error_ba)):
                 if nnf is not None and error is not None:
@@ -224,8 +237,6 @@ class Result(Generic[AB, BA]):
                     write_flo(folder / f"flow_{name}.flo", to_host(nnf))
                     write_text(folder / f"flow{name.upper()}.txt", to_host(nnf))
                     report.part("flow")(0.5 if name == "ab" else 1)
-        for level, voted in self.levels.items():
-            write_picture(folder / f"level_{level}.png", voted, tick=report.part(f"level {level}"))
         manifest = self.record() | {"files": checksums(folder)}
         with atomic(folder / MANIFEST) as file:
             file.write((json.dumps(manifest, indent=2) + "\n").encode())

@@ -224,12 +224,12 @@ class Backend(Protocol):
         ...
 
     def factor(self, form: Array) -> Array:
-        """(4, H, W): what solves the system along each row with the rest held, L D L^T: minus L below the diagonal, and 1 / D;
-        then the same along each column."""
+        """(2, H, W): 1 / D of L D L^T, the system along each row with the rest held; then the same along each column. Below
+        its diagonal, L is minus the coupling times the 1 / D of the position before."""
         ...
 
-    def relax(self, form: Array, lines: Array, f: Array, u: Array, after: bool) -> None:
-        """Smooth the error of A u = f in place: solve even rows, odd rows, even columns and odd columns, with `lines`
+    def relax(self, form: Array, inverses: Array, f: Array, u: Array, after: bool) -> None:
+        """Smooth the error of A u = f in place: solve even rows, odd rows, even columns and odd columns, with `inverses`
         from `factor`. `after`: the other way round; else from u = 0, whatever it held."""
         ...
 

@@ -6,7 +6,6 @@ Numba's own parallel layers are not used: they are slow to compile, and not safe
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -36,7 +35,7 @@ class CpuBackend:
     sessions_per_graph = 1
 
     def __init__(self, threads: int | None = None):
-        self.threads = threads or available_cores()
+        self.threads = threads or host.available_cores()
         self.providers: list[Any] = ["CPUExecutionProvider"]
         self._loaded: dict[str, Any] = {}
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="analogy")
@@ -131,14 +130,14 @@ class CpuBackend:
 
     def factor(self, form):
         nine, h, w = _form(form)
-        out = np.empty((4, h, w), np.float32)
+        out = np.empty((2, h, w), np.float32)
         self._bands(h, "factor_rows", form, nine, h, w, out, size=h * w)
         self._bands(w, "factor_columns", form, nine, h, w, out, size=h * w, bands=self.threads)
         return out
 
-    def relax(self, form, lines, f, u, after):
+    def relax(self, form, inverses, f, u, after):
         nine, h, w = _form(form)
-        args = form, nine, lines, f, u, h, w
+        args = form, nine, inverses, f, u, h, w
 
         def rows(odd: int) -> None:
             self._bands((h + 1 - odd) // 2, "relax_rows", *args, odd, not (odd or after), size=f.size)
@@ -222,13 +221,6 @@ class CpuBackend:
         finally:
             for future in futures:  # after an interrupt, do not begin the rest
                 future.cancel()
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _sizes(a: Any, b: Any) -> tuple[int, ...]:

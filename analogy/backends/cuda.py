@@ -282,14 +282,14 @@ class CudaBackend:
     @_active
     def factor(self, form):
         h, w = form.shape[1:]
-        out = self.xp.empty((4, h, w), np.float32)
+        out = self.xp.empty((2, h, w), np.float32)
         blocks = -(-(h + w) // _THREADS_PER_BLOCK)
         self._function("factor", "float")((blocks,), (_THREADS_PER_BLOCK,), (form, out, *_form(form)))
         return out
 
     @_active
-    def relax(self, form, lines, f, u, after):
-        args = form, lines, f, u, *_form(form), _i(after)
+    def relax(self, form, inverses, f, u, after):
+        args = form, inverses, f, u, *_form(form), _i(after)
         self._function("relax", "float")((3,), (_THREADS_PER_BLOCK,), args)
 
     @_active

@@ -1,12 +1,20 @@
-"""The memory of the host: how much of it this process may still take."""
+"""The host: the cores that this process may use, and the memory that it may still take."""
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 
 _RESERVED_FOR_THREADS = 600_000_000
 """Bytes of addresses that the C library sets aside for the stacks and the heaps of threads, ours and ONNX Runtime's. They are
 not used, but count where a process has a bound on its addresses."""
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def free_memory() -> int:

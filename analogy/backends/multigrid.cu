@@ -148,30 +148,29 @@ extern "C" __global__ void residual(const float* __restrict__ planes, const floa
 }
 
 // Solves one line of a channel, its neighbours on other lines being what they are; as if they were zero if `fresh`.
-__device__ __forceinline__ void solve(const Form& form, const float* __restrict__ lines, const float* __restrict__ f,
+__device__ __forceinline__ void solve(const Form& form, const float* __restrict__ inverses, const float* __restrict__ f,
                                       float* __restrict__ u, int line, bool row, bool fresh) {
-  const size_t size = (size_t)form.h * form.w;
-  const float *factors = row ? lines : lines + 2 * size, *inverses = factors + size;
+  const float* couplings = row ? form.right : form.down;
+  if (!row) inverses += (size_t)form.h * form.w;
   const int count = row ? form.w : form.h, step = row ? 1 : form.w;
   const size_t begin = row ? (size_t)line * form.w : line;
-  float value = 0.0f;
+  float value = 0.0f, factor = 0.0f;
   for (int i = 0; i < count; ++i) {
     const size_t t = begin + (size_t)i * step;
     const int y = row ? line : i, x = row ? i : line;
-    value = f[t] + (fresh ? 0.0f : form.neighbours(u, y, x, 0.0f, !row, row)) + factors[t] * value;
+    value = f[t] + (fresh ? 0.0f : form.neighbours(u, y, x, 0.0f, !row, row)) + factor * value;
     u[t] = value;
+    factor = couplings[t] * inverses[t];
   }
   value = 0.0f;
-  float factor = 0.0f;
   for (int i = count - 1; i >= 0; --i) {
     const size_t t = begin + (size_t)i * step;
-    value = u[t] * inverses[t] + factor * value;
+    value = (u[t] + couplings[t] * value) * inverses[t];
     u[t] = value;
-    factor = factors[t];
   }
 }
 
-extern "C" __global__ void relax(const float* __restrict__ planes, const float* __restrict__ lines,
+extern "C" __global__ void relax(const float* __restrict__ planes, const float* __restrict__ inverses,
                                  const float* __restrict__ f, float* __restrict__ u, int h, int w, int nine,
                                  int after) {
   const Form form(planes, h, w, nine);
@@ -181,28 +180,25 @@ extern "C" __global__ void relax(const float* __restrict__ planes, const float* 
     const int turn = after ? 3 - k : k;
     const bool row = turn < 2, fresh = !after && k == 0;
     for (int line = 2 * threadIdx.x + turn % 2; line < (row ? h : w); line += 2 * blockDim.x)
-      solve(form, lines, f + channel, u + channel, line, row, fresh);
+      solve(form, inverses, f + channel, u + channel, line, row, fresh);
     __syncthreads();
   }
 }
 
 extern "C" __global__ void factor(const float* __restrict__ planes, float* __restrict__ out, int h, int w, int nine) {
   const Form form(planes, h, w, nine);
-  const size_t size = (size_t)h * w;
   const int line = blockIdx.x * blockDim.x + threadIdx.x;
   if (line >= h + w) return;
   const bool row = line < h;
   const float* couplings = row ? form.right : form.down;
-  float *factors = row ? out : out + 2 * size, *inverses = factors + size;
-  float before = 0.0f, inverse = 0.0f;
+  float* inverses = row ? out : out + (size_t)h * w;
+  float lost = 0.0f;
   for (int i = 0; i < (row ? w : h); ++i) {
     const int y = row ? line : i, x = row ? i : line - h;
     const size_t t = (size_t)y * w + x;
-    const float k = before * inverse;
-    inverse = 1.0f / (form.diagonal(y, x) - before * k);
-    factors[t] = k;
+    const float inverse = 1.0f / (form.diagonal(y, x) - lost);
     inverses[t] = inverse;
-    before = couplings[t];
+    lost = couplings[t] * (couplings[t] * inverse);
   }
 }
 

@@ -63,9 +63,9 @@ def residual(r0, r1, form, nine, f, given, u, h, w, out):
                 out[q + x] += f[q + x]
 
 
-def relax_rows(i0, i1, form, nine, lines, f, u, h, w, odd, fresh):
+def relax_rows(i0, i1, form, nine, inverses, f, u, h, w, odd, fresh):
     n = h * w
-    down, falling, rising = 2 * n, 3 * n, 4 * n
+    right, down, falling, rising = n, 2 * n, 3 * n, 4 * n
     for i in range(i0, i1):
         y = 2 * i + odd
         p = y * w
@@ -91,17 +91,17 @@ def relax_rows(i0, i1, form, nine, lines, f, u, h, w, odd, fresh):
                 _gain(u, q + 1, form, rising + p, u, q + w, w - 1, 1)
         # The three channels at once: each number of a line waits for the one before.
         a, b, c = p, p + n, p + 2 * n
-        va, vb, vc = np.float32(0.0), np.float32(0.0), np.float32(0.0)
+        va, vb, vc, k = np.float32(0.0), np.float32(0.0), np.float32(0.0), np.float32(0.0)
         for x in range(w):
-            k = lines[p + x]
             va, vb, vc = u[a + x] + k * va, u[b + x] + k * vb, u[c + x] + k * vc
             u[a + x], u[b + x], u[c + x] = va, vb, vc
-        va, vb, vc, k = np.float32(0.0), np.float32(0.0), np.float32(0.0), np.float32(0.0)
+            k = form[right + p + x] * inverses[p + x]
+        va, vb, vc = np.float32(0.0), np.float32(0.0), np.float32(0.0)
         for x in range(w - 1, -1, -1):
-            inverse = lines[n + p + x]
+            inverse = inverses[p + x]
+            k = form[right + p + x] * inverse  # 0 at the last
             va, vb, vc = u[a + x] * inverse + k * va, u[b + x] * inverse + k * vb, u[c + x] * inverse + k * vc
             u[a + x], u[b + x], u[c + x] = va, vb, vc
-            k = lines[p + x]
 
 
 @_inline
@@ -111,10 +111,9 @@ def _keep(u, q, row, lo, hi):
         u[q + lo + i] = u[q + lo + i] if i & 1 else row[lo + i]
 
 
-def relax_columns(i0, i1, form, nine, lines, f, u, h, w, odd, row):
+def relax_columns(i0, i1, form, nine, inverses, f, u, h, w, odd, row):
     n = h * w
-    right, falling, rising = n, 3 * n, 4 * n
-    factors, inverses = 2 * n, 3 * n
+    right, down, falling, rising = n, 2 * n, 3 * n, 4 * n
     # All columns from the first to the last are computed, into `row`, and every second is kept: that can be vectorised.
     lo, hi = 2 * i0 + odd, 2 * i1 + odd - 1
     first, last = max(lo, 1), min(hi, w - 1)
@@ -136,16 +135,19 @@ def relax_columns(i0, i1, form, nine, lines, f, u, h, w, odd, row):
                 _gain(row, first, form, rising + p + first - 1, u, q + w + first - 1, hi - first, 1)
                 _gain(row, lo, form, falling + p + lo, u, q + w + lo + 1, last - lo, 1)
             if y > 0:
-                _gain(row, lo, lines, factors + p + lo, u, q - w + lo, hi - lo, 1)
+                for x in range(lo, hi):
+                    row[x] += form[down + p - w + x] * inverses[n + p - w + x] * u[q - w + x]
             _keep(u, q, row, lo, hi)
     for y in range(h - 1, -1, -1):
         p = y * w
         for c in range(3):
             q = c * n + p
-            for x in range(lo, hi):
-                row[x] = u[q + x] * lines[inverses + p + x]
             if y < h - 1:
-                _gain(row, lo, lines, factors + p + w + lo, u, q + w + lo, hi - lo, 1)
+                for x in range(lo, hi):
+                    row[x] = (u[q + x] + form[down + p + x] * u[q + w + x]) * inverses[n + p + x]
+            else:
+                for x in range(lo, hi):
+                    row[x] = u[q + x] * inverses[n + p + x]
             _keep(u, q, row, lo, hi)
 
 
@@ -174,31 +176,30 @@ def _diagonal(form, nine, n, w, y, x0, x1, out, o):
             _add(out, o + first, form, falling + t - w + first - 1, count - first)
 
 
-def factor_rows(y0, y1, form, nine, h, w, out):
+def factor_rows(y0, y1, form, nine, h, w, inverses):
     n = h * w
     for y in range(y0, y1):
         p = y * w
-        _diagonal(form, nine, n, w, y, 0, w, out, n + p)
-        before, inverse = np.float32(0.0), np.float32(0.0)
+        _diagonal(form, nine, n, w, y, 0, w, inverses, p)
+        lost = np.float32(0.0)
         for x in range(w):
-            k = before * inverse
-            inverse = np.float32(1.0) / (out[n + p + x] - before * k)
-            out[p + x], out[n + p + x] = k, inverse
-            before = form[n + p + x]
+            inverse = np.float32(1.0) / (inverses[p + x] - lost)
+            inverses[p + x] = inverse
+            coupling = form[n + p + x]
+            lost = coupling * (coupling * inverse)
 
 
-def factor_columns(x0, x1, form, nine, h, w, out):
+def factor_columns(x0, x1, form, nine, h, w, inverses):
     n = h * w
-    down, factors, inverses = 2 * n, 2 * n, 3 * n
+    down = 2 * n
     for y in range(h):
         p = y * w
-        _diagonal(form, nine, n, w, y, x0, x1, out, inverses + p + x0)
+        q = n + p
+        _diagonal(form, nine, n, w, y, x0, x1, inverses, q + x0)
         for x in range(x0, x1):
-            k = form[down + p - w + x] * out[inverses + p - w + x] if y > 0 else np.float32(0.0)
-            out[factors + p + x] = k
-        for x in range(x0, x1):
-            lost = form[down + p - w + x] * out[factors + p + x] if y > 0 else np.float32(0.0)
-            out[inverses + p + x] = np.float32(1.0) / (out[inverses + p + x] - lost)
+            coupling = form[down + p - w + x] if y > 0 else np.float32(0.0)
+            lost = coupling * (coupling * inverses[q - w + x])
+            inverses[q + x] = np.float32(1.0) / (inverses[q + x] - lost)
 
 
 @_inline

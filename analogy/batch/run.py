@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 
 from .. import __version__
-from ..backends.cpu import available_cores
+from ..backends.host import available_cores
 from ..errors import DeviceError, ImageError, OutputError, SettingsError, reason
 from ..method.progress import Progress
 from ..pictures.files import as_path

@@ -67,22 +67,23 @@ def estimate(
         if levels:
             parts["picture"] = VOTE * pixels[0 if settings.direction != "ba" else 1]
         costs[f"level {level}"] = parts
-    costs["pictures"] = {
-        direction: sum(painting(settings, area != shown)) * shown
+    paint = {
+        f"paint {direction}": (VOTE + REFINEMENT * (area != shown) + ROUNDING) * shown
         for direction, area, shown in zip(("ab", "ba"), seen, pixels, strict=True)
         if direction in made
     }
+    finish = {
+        f"finish {direction}": sum(finishing(settings)) * shown
+        for direction, shown in zip(("ab", "ba"), pixels, strict=True)
+        if direction in made
+    }
+    costs["pictures"] = paint | finish
     return costs
 
 
-def painting(settings: Settings, enlarged: bool) -> tuple[float, float, float, float]:
-    """For each pixel of a result: to paint it, to round it, its photo refinement, to keep its colours."""
-    return (
-        VOTE + REFINEMENT * enlarged,
-        ROUNDING,
-        PHOTO * settings.photo,
-        COLOURS * settings.keep_colors,
-    )
+def finishing(settings: Settings) -> tuple[float, float]:
+    """For each pixel of a result: its photo refinement, to keep its colours."""
+    return PHOTO * settings.photo, COLOURS * settings.keep_colors
 
 
 def _inversion(widths: Sequence[int], level: int, settings: Settings) -> float:

@@ -13,9 +13,12 @@ _FIXED = 250e6
 _MATCHING = 45
 """Bytes for each pixel that the network sees, of A and B' together, and each channel of relu1_1. Includes the inversion.
 Measured: 38 at 2048 x 2048, 43 at 448 x 448."""
-_PAINTING, _PHOTO = 60, 120
-"""Bytes for each pixel of the results: pixels as floats and as vectors, fields and distances, twice each (measured at 12
-megapixels: 54); and with photo refinement (112)."""
+_PAINTING = 60
+"""Bytes for each pixel of both results: pixels as floats and as vectors, fields and distances, twice each. Measured at 12
+megapixels: 54."""
+_PICTURES, _PHOTO = 8, 140
+"""Bytes for each pixel of both results, while one of them is refined, and for each pixel of that one. Measured at 12
+megapixels: 139 in all, for each pixel of one of two of the same size."""
 _READING = 70
 """Bytes for each pixel of a picture while it is decoded: most for RGBA of 16 bits, which Pillow decodes twice."""
 
@@ -72,4 +75,6 @@ def _matching(widths: Sequence[int], working: Sequence[Size]) -> float:
 
 
 def _painting(full: Sequence[Size], photo: bool) -> float:
-    return (_PHOTO if photo else _PAINTING) * sum(h * w for h, w in full)
+    pixels = [h * w for h, w in full]
+    refining = _PICTURES * sum(pixels) + _PHOTO * max(pixels)
+    return max(_PAINTING * sum(pixels), refining if photo else 0)

@@ -25,7 +25,7 @@ class _Grid:
     """One grid, with odd sides. `weights` is None on the coarsest. `f`, `u`, `residual` (3, H, W) are working space."""
 
     form: Array
-    lines: Array
+    inverses: Array
     weights: Array | None
     f: Array
     u: Array
@@ -35,7 +35,7 @@ class _Grid:
 class Multigrid:
     """The matrix A of such a form (A u is half its gradient), and an approximate inverse of A.
 
-    `form` (3, H, W): see `Backend`. About 25 numbers for each position are kept. `pulse` is called between the steps in
+    `form` (3, H, W): see `Backend`. About 22 numbers for each position are kept. `pulse` is called between the steps in
     which the grids are made. One call at a time.
     """
 
@@ -50,14 +50,14 @@ class Multigrid:
         self.backend = backend
         self._grids: list[_Grid] = []
         while form is not None:
-            lines = backend.factor(form)
+            inverses = backend.factor(form)
             pulse()
             weights = coarser = None
             if max(form.shape[1:]) > 3 and len(self._grids) < DEPTH - 1:
                 weights, coarser = backend.coarsen(form)
                 pulse()
             f, u, residual = (backend.xp.empty((3, *form.shape[1:]), backend.xp.float32) for _ in range(3))
-            self._grids.append(_Grid(form, lines, weights, f, u, residual))
+            self._grids.append(_Grid(form, inverses, weights, f, u, residual))
             form = coarser
         finest = self._grids[0]
         self.f, self.u, self.space = finest.f, finest.u, finest.residual
@@ -80,7 +80,7 @@ class Multigrid:
     def _cycle(self, level: int, pulse: Callable[[], None] = lambda: None) -> None:
         backend, grid = self.backend, self._grids[level]
         f, u = grid.f, grid.u
-        backend.relax(grid.form, grid.lines, f, u, after=False)
+        backend.relax(grid.form, grid.inverses, f, u, after=False)
         pulse()
         if grid.weights is not None:
             below = self._grids[level + 1]
@@ -90,7 +90,7 @@ class Multigrid:
             self._cycle(level + 1)
             pulse()
             backend.prolongation(grid.weights, below.u, u)
-        backend.relax(grid.form, grid.lines, f, u, after=True)
+        backend.relax(grid.form, grid.inverses, f, u, after=True)
         pulse()
 
     def _estimate(self, level: int, f: Array, pulse: Callable[[], None]) -> Array:

@@ -63,30 +63,40 @@ def refine(backend: Backend, a: Array, a_prime: Array, tick: Tick = ignore) -> n
     a, a_prime = backend.asarray(a), backend.asarray(a_prime)
     height, width = a.shape[:2]
     white = np.float32(np.iinfo(a.dtype).max)
-    before, of_grids, of_solving, after = split(tick, 1, 4, 10, 1)
-    guide, change = xp.empty((height, width), xp.float32), xp.empty((3, height, width), xp.float32)
+    of_guide, of_grids, of_change, of_solving, after = split(tick, 0.5, 4, 0.5, 10, 1)
     refined = xp.empty_like(a)
 
-    def prepare(rows: slice) -> None:
-        guide[rows] = 0
+    def compare(rows: slice) -> None:
         for c in range(3):
-            own = a[rows, :, c].astype(xp.float32)
-            guide[rows] += own * (np.float32(GREY[c]) / white)
-            xp.subtract(a_prime[rows, :, c], own, out=change[c, rows])
+            xp.subtract(a_prime[rows, :, c], a[rows, :, c], out=change[c, rows], dtype=xp.float32)
             change[c, rows] /= white
 
     def finish(rows: slice) -> None:
         for c in range(3):
-            smooth = change[c, rows] * white
+            smooth = smoothed[c, rows] * white
             smooth += a[rows, :, c]
             refined[rows, :, c] = xp.rint(xp.clip(smooth, 0, white))
 
-    _in_bands(backend, height, width, prepare, before)
-    wls = WLS(backend, guide, pulse=partial(of_grids, 0.5))
+    wls = WLS(backend, _grey(backend, a, white, of_guide), pulse=partial(of_grids, 0.5))
     of_grids(1)
-    change = wls(change, of_solving, max(TOLERANCE, _LEVELS / float(white)))
+    change = wls.g
+    _in_bands(backend, height, width, compare, of_change)
+    smoothed = wls.solve(of_solving, max(TOLERANCE, _LEVELS / float(white)))
     _in_bands(backend, height, width, finish, after)
     return backend.to_host(refined)
+
+
+def _grey(backend: Backend, a: Array, white: np.float32, tick: Tick) -> Array:
+    """(H, W) float32 in 0..1."""
+    height, width = a.shape[:2]
+    grey = backend.xp.zeros((height, width), backend.xp.float32)
+
+    def add(rows: slice) -> None:
+        for c in range(3):
+            grey[rows] += a[rows, :, c] * (np.float32(GREY[c]) / white)
+
+    _in_bands(backend, height, width, add, tick)
+    return grey
 
 
 def _in_bands(backend: Backend, height: int, width: int, work: Callable[[slice], None], tick: Tick) -> None:
@@ -107,6 +117,9 @@ def _in_bands(backend: Backend, height: int, width: int, work: Callable[[slice],
 class WLS:
     """The smoothing by one `guide`, (H, W) float32 in 0..1, an array of the backend. It serves any number of pictures."""
 
+    g: Array
+    """(3, H, W) float32 in -1..1, to be written: what `solve` smooths, and overwrites."""
+
     def __init__(self, backend: Backend, guide: Array, pulse: Callable[[], None] = lambda: None):
         self._backend = backend
         self.size = height, width = guide.shape
@@ -124,22 +137,21 @@ class WLS:
         _in_bands(backend, height, width, couple, lambda share: pulse())
         form[0, height:] = 1
         self._grids = Multigrid(backend, form, pulse)
+        self._grids.f[...] = 0
+        self.g = self._grids.f[:, :height, :width]
 
     @staticmethod
     def _couplings(one: Array, other: Array) -> Array:
         return np.float32(LAMBDA) / (abs(one - other) + np.float32(EPSILON))
 
-    def __call__(self, g: Array, tick: Tick = ignore, tolerance: float = TOLERANCE) -> Array:
-        """WLS(g) of three channels, a new array; g (3, H, W) float32 in -1..1. If the result is inexact, one line is logged.
+    def solve(self, tick: Tick = ignore, tolerance: float = TOLERANCE) -> Array:
+        """WLS(g), a new array like it. If the result is inexact, one line is logged.
 
         `tick` is told how near the solution is, by the logarithm of the error, between the steps of an iteration. One call
         at a time.
         """
         backend, xp, grids = self._backend, self._backend.xp, self._grids
-        inside = np.s_[:, : self.size[0], : self.size[1]]
         r, z, q = grids.f, grids.u, grids.space
-        r[...] = 0
-        r[inside] = g
         u, p = grids.estimate(partial(tick, 0.0)), xp.zeros_like(r)
         grids.residual(r, u, q)
         backend.combine(1.0, q, 0.0, r)
@@ -168,4 +180,4 @@ class WLS:
         else:
             _log.info("photo refinement: stopped after %d iterations, up to %.1g off", iteration, error)
         tick(1)
-        return u[inside]
+        return u[:, : self.size[0], : self.size[1]]

@@ -145,7 +145,8 @@ def ignore(share: float) -> None:
 def _spans(weights: Sequence[float]) -> list[tuple[float, float]]:
     """(begin, end) of consecutive parts of 0..1, as long as `weights` say."""
     edges = list(accumulate(weights, initial=0.0))
-    return [(low / edges[-1], high / edges[-1]) for low, high in pairwise(edges)]
+    whole = edges[-1] or 1.0
+    return [(low / whole, high / whole) for low, high in pairwise(edges)]
 
 
 def _between(tick: Tick, low: float, high: float) -> Tick:

@@ -84,6 +84,9 @@ def test_split_shares_out_one_tick_by_weights() -> None:
         tick(0)
         tick(1)
     assert shares == [0, 0.25, 0.25, 0.25, 0.25, 1]
+    nothing, _ = split(shares.append, 0, 0)
+    nothing(1)
+    assert shares[-1] == 0
 
 
 def test_the_painting_of_large_pictures_is_a_large_share_of_the_estimate() -> None:
