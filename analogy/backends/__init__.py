@@ -148,6 +148,10 @@ class Backend(Protocol):
         """(H, W, k) float32: `f` (H, W, C) times `matrix` (C, k), both float32."""
         ...
 
+    def channels_last(self, maps: Array) -> Array:
+        """(1, C, H, W) float32 as (H, W, C), contiguous."""
+        ...
+
     def join(self, f: Array, g: Array) -> Array:
         """(H, W, 2C) int16: `f` and `g` (H, W, C), each divided by its L2 norm at each position (zero stays zero), times
         `ONE`, rounded to the nearest whole number."""

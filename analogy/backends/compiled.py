@@ -33,6 +33,7 @@ SIGNATURES = {
         "propagate": "ii HH iiiii IFi iII iI if IF",
         "random_search": "ii HH iiiii IFi iII iuu f IF",
         "vote": "ii IF iiiii i F",
+        "channels_last": "ii F iii F",
         "join": "ii FF iii H",
         "pixel_vectors": "ii F iii H",
         "resample": "ii I iiiii dddd I",

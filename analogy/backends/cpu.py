@@ -81,6 +81,12 @@ class CpuBackend:
             np.matmul(rows[first : first + step], matrix, out=out[first : first + step])
         return out.reshape(*f.shape[:2], -1)
 
+    def channels_last(self, maps):
+        _, c, h, w = maps.shape
+        out = np.empty((h, w, c), np.float32)
+        self._bands(h, "channels_last", maps, h, w, c, out)
+        return out
+
     def join(self, f, g):
         h, w, c = f.shape
         out = np.empty((h, w, 2 * c), np.int16)

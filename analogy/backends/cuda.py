@@ -215,6 +215,10 @@ class CudaBackend:
         return f @ matrix
 
     @_active
+    def channels_last(self, maps):
+        return self.xp.ascontiguousarray(maps[0].transpose(1, 2, 0))
+
+    @_active
     def join(self, f, g):
         h, w, c = f.shape
         out = self.xp.empty((h, w, 2 * c), np.int16)

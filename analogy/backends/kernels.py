@@ -199,6 +199,14 @@ def vote(y0, y1, nnf, b_at, ha, wa, hb, wb, c, patch_radius, out_at):
                 out[y, x, k] *= scale
 
 
+def channels_last(y0, y1, maps, h, w, c, out):
+    for y in range(y0, y1):
+        for x0 in range(0, w, 16):  # a line of the cache of each map
+            for k in range(c):
+                for x in range(x0, min(x0 + 16, w)):
+                    out[(y * w + x) * c + k] = maps[(k * h + y) * w + x]
+
+
 def join(y0, y1, f_at, g_at, ha, wa, c, out_at):
     f, g, out = carray(f_at, (ha, wa, c)), carray(g_at, (ha, wa, c)), carray(out_at, (ha, wa, 2 * c))
     one = np.float32(ONE)

@@ -66,7 +66,7 @@ class Features:
             x = nchw(xp, as_floats(self.backend, image))
             maps = self.run("features.onnx", {"image": x}, shapes)
             self.require_finite("features.onnx", *maps.values())
-            return {level: nhwc(xp, maps[f"relu{level}_1"]) for level in LEVELS}
+            return {level: self.backend.channels_last(maps[f"relu{level}_1"]) for level in LEVELS}
 
     def load_ahead(self, settings: Settings) -> list[Future[Any]]:
         """Begin to load the graphs that a transfer runs, in its order, while the caller does something else.
@@ -211,8 +211,3 @@ def as_floats(backend: Backend, picture: np.ndarray) -> Array:
 def nchw(xp: Any, features: Array) -> Array:
     """(H, W, C) -> (1, C, H, W), contiguous."""
     return xp.ascontiguousarray(features.transpose(2, 0, 1)[None])
-
-
-def nhwc(xp: Any, features: Array) -> Array:
-    """(1, C, H, W) -> (H, W, C), contiguous."""
-    return xp.ascontiguousarray(features[0].transpose(1, 2, 0))

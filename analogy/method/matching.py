@@ -15,7 +15,7 @@ import numpy as np
 from ..backends import Array, Backend, Size, Tick
 from ..settings import ALPHA, KAPPA, PATCH_SIZE, SEARCH_RADIUS, TAU, Settings
 from . import nnf
-from .features import LEVELS, Features, as_floats, level_size, nchw, nhwc
+from .features import LEVELS, Features, as_floats, level_size, nchw
 from .guidance import Labels, constrain_to_labels
 from .holding import REACH
 from .inversion import minimise
@@ -188,7 +188,7 @@ def reconstruct(
     objective = network.objective(level, nchw(xp, target), finer_size)
     minimise(xp, objective, nchw(xp, start), settings.inversion_steps, tick, objective.heard)
     network.require_finite(objective.graph, objective.between)
-    return nhwc(xp, objective.between)
+    return backend.channels_last(objective.between)
 
 
 def content_weight(backend: Backend, content: Array, level: int, settings: Settings) -> Array:

@@ -164,6 +164,14 @@ def test_vote_equals_the_oracle(backend, case, patch):
     np.testing.assert_allclose(on(backend, "vote", nnf, b, patch), oracle.vote(nnf, b, patch), rtol=3e-7, atol=1e-7)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (5, 16), (7, 37)])
+def test_channels_come_last(backend, rng, size):
+    maps = rng.random((1, 6, *size), np.float32)
+    found = on(backend, "channels_last", maps)
+    assert found.flags.c_contiguous
+    assert_same(found, np.moveaxis(maps[0], 0, -1))
+
+
 def test_join_equals_the_oracle(backend, case):
     a, _, _ = case
     f, g = a * np.float32(0.01), a[::-1, ::-1] * np.float32(0.001) + np.float32(0.01)

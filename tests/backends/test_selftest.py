@@ -13,7 +13,7 @@ from analogy.errors import DeviceError
 
 STEPS = ["CuPy", "driver", "compiler", "ONNX Runtime", "backend"]
 NAMES = [
-    "project", "join", "pixel_vectors", "resample", "distance", "propagate", "random_search", "vote",
+    "project", "channels_last", "join", "pixel_vectors", "resample", "distance", "propagate", "random_search", "vote",
     "coarsen", "factor", "relax", "residual", "restriction", "prolongation", "combine",
 ]  # fmt: skip
 KERNELS = [f"kernel {name}" for name in NAMES]
