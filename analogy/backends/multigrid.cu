@@ -150,8 +150,7 @@ extern "C" __global__ void residual(const float* __restrict__ planes, const floa
 // Solves one line of a channel, its neighbours on other lines being what they are; as if they were zero if `fresh`.
 __device__ __forceinline__ void solve(const Form& form, const float* __restrict__ inverses, const float* __restrict__ f,
                                       float* __restrict__ u, int line, bool row, bool fresh) {
-  const float* couplings = row ? form.right : form.down;
-  if (!row) inverses += (size_t)form.h * form.w;
+  const size_t own = row ? 0 : (size_t)form.h * form.w;  // from what is of rows to what is of columns
   const int count = row ? form.w : form.h, step = row ? 1 : form.w;
   const size_t begin = row ? (size_t)line * form.w : line;
   float value = 0.0f, factor = 0.0f;
@@ -160,12 +159,12 @@ __device__ __forceinline__ void solve(const Form& form, const float* __restrict_
     const int y = row ? line : i, x = row ? i : line;
     value = f[t] + (fresh ? 0.0f : form.neighbours(u, y, x, 0.0f, !row, row)) + factor * value;
     u[t] = value;
-    factor = couplings[t] * inverses[t];
+    factor = form.right[own + t] * inverses[own + t];
   }
   value = 0.0f;
   for (int i = count - 1; i >= 0; --i) {
     const size_t t = begin + (size_t)i * step;
-    value = (u[t] + couplings[t] * value) * inverses[t];
+    value = (u[t] + form.right[own + t] * value) * inverses[own + t];
     u[t] = value;
   }
 }
