@@ -54,7 +54,10 @@ _BACKEND = (
 _TRANSFER = "tests/test_simulated_transfer.py"
 PARTS = {
     "kernels.cu": Part("analogy/backends/kernels.cu", (*_BACKEND, "-k", "not cpu and not planted")),
-    "multigrid.cu": Part("analogy/backends/multigrid.cu", ("tests/backends/test_multigrid.py", "-k", "not cpu")),
+    "multigrid.cu": Part(
+        "analogy/backends/multigrid.cu",
+        ("tests/backends/test_multigrid.py", "tests/backends/test_large_arrays.py", "-k", "multigrid and not cpu"),
+    ),
     "cuda.py": Part(
         "analogy/backends/cuda.py",
         (*_BACKEND, "tests/backends", _TRANSFER, "-k", "simulated_transfer or not (cpu or sanit or clean or registers)"),

@@ -12,6 +12,9 @@ import pytest
 import simulator
 from simulator import standin
 
+from analogy.backends import coarse_sides
+from analogy.backends.cpu import CpuBackend
+
 pytestmark = pytest.mark.skipif(bool(simulator.missing()), reason=simulator.missing() or "can be simulated")
 
 SIZE = (1 << 16) + 16, 1 << 16
@@ -127,3 +130,52 @@ def test_a_field_is_resampled_far_into_a_picture_and_from_there(backend, far):
     with block_of(far, 1):
         larger = backend.resample(place(match, SIZE, far), SIZE, (9, 9), (1, 1), (1, 1))
     np.testing.assert_array_equal(backend.to_host(larger[far]), match[0, 0])
+
+
+def planes(part, size, far):
+    """A large array of some planes, with `part` in it, whose centre comes to lie at `far` in each."""
+    large = standin.reserved((len(part), *size), np.float32)
+    top, left = (at - n // 2 for at, n in zip(far, part.shape[1:], strict=True))
+    large[:, top : top + part.shape[1], left : left + part.shape[2]] = standin.asarray(part)
+    return large
+
+
+@pytest.mark.parametrize("far", [((1 << 15) + 8, 40), ((1 << 16) + 8, 8), ((1 << 16) + 8, (1 << 16) - 24)])
+def test_multigrid_works_far_into_a_grid(backend, rng, far):
+    cpu, size, centre = CpuBackend(1), (SIZE[0] + 1, SIZE[1] + 1), (8, 8)
+    coarse, middle, coarse_size = (far[0] // 2, far[1] // 2), (4, 4), coarse_sides(*size)
+    form = rng.random((5, 17, 17), np.float32)
+    form[[1, 3, 4], :, -1], form[2:, -1] = 0, 0
+    f, u, out = rng.random((3, 3, 17, 17), np.float32)
+    weights, below = cpu.coarsen(form)
+    values, found = rng.random((2, 3, *below.shape[1:]), np.float32)
+    there = planes(form, size, far)
+
+    def same(large, there, small, here):
+        np.testing.assert_allclose(backend.to_host(large[:, *there]), small[:, *here], rtol=1e-5, atol=1e-6)
+
+    with block_of(coarse, 1):
+        large_weights, large_form = backend.coarsen(there)
+    same(large_weights, coarse, weights, middle)
+    same(large_form, coarse, below, middle)
+
+    large_f, large_u, large_out = (planes(part, size, far) for part in (f, u, out))
+    large_weights = planes(weights, coarse_size, coarse)
+    large_values, large_found = (planes(part, coarse_size, coarse) for part in (values, found))
+    cpu.residual(form, f, u, out)
+    cpu.restriction(weights, f, found)
+    cpu.prolongation(weights, values, u)
+    cpu.combine(0.5, u, 2.0, f)
+    for c in range(3):
+        with block_of((c * size[0] + far[0], far[1]), 1):
+            backend.residual(there, large_f, large_u, large_out)
+        with block_of((c * coarse_size[0] + coarse[0], coarse[1]), 1):
+            backend.restriction(large_weights, large_f, large_found)
+        with block_of((c * size[0] + far[0], far[1]), 1):
+            backend.prolongation(large_weights, large_values, large_u)
+            backend.combine(0.5, large_u, 2.0, large_f)
+    same(large_out, far, out, centre)
+    same(large_found, coarse, found, middle)
+    for y, x in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        same(large_u, (far[0] + y, far[1] + x), u, (8 + y, 8 + x))
+    same(large_f, far, f, centre)

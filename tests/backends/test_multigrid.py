@@ -104,6 +104,16 @@ def test_negative_couplings_of_a_coarser_grid_are_kept_and_count_as_zero_for_the
 
 
 @pytest.mark.parametrize("planes", [3, 5])
+def test_positions_that_nothing_is_coupled_to_take_the_mean_of_those_around(backend, planes):
+    form = np.zeros((planes, 5, 7), np.float32)
+    form[0] = 1
+    weights = backend.to_host(backend.coarsen(backend.asarray(form))[0])
+    np.testing.assert_allclose(weights[:2, :3, :3], 1 / 2)
+    np.testing.assert_allclose(weights[2:4, :2, :4], 1 / 2)
+    np.testing.assert_allclose(weights[4:, :2, :3], 1 / 4)
+
+
+@pytest.mark.parametrize("planes", [3, 5])
 @pytest.mark.parametrize("size", SIZES)
 def test_values_are_carried_down_by_the_interpolation_and_up_by_its_transpose(backend, rng, size, planes):
     form = a_form(rng, size, planes)
