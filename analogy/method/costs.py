@@ -20,9 +20,9 @@ _CONVOLUTIONS = {1: 1, 2: 2, 3: 2, 4: 4, 5: 4}
 """From relu(L-1)_1 to relu(L)_1 of a VGG-19; all but the last are at the resolution of the level before."""
 _READING, _LOADING = 3e-8, 0.1
 
-VOTE, REFINEMENT = 1.2e-7, 1.0e-6
+VOTE, REFINEMENT = 2.5e-8, 2.3e-7
 """For each pixel of a result: to enlarge its field and vote, and to refine the enlarged field."""
-ROUNDING, PHOTO, COLOURS = 0.5e-7, 3e-7, 1.5e-7
+ROUNDING, PHOTO, COLOURS = 1e-8, 2.8e-7, 7e-8
 """For each pixel of a result: to make whole numbers of it, photo refinement, to keep its colours."""
 
 

@@ -45,7 +45,7 @@ def paint(
     refinement; `pins` (see `holding.hold`), at full size, are held. `tick` is told after each band of rows.
     """
     enlarged = size != field.shape[:2] or source.shape[:2] != working_b
-    of_field, of_refinement, of_vote = split(tick, 0.4, 9.0 * enlarged, 0.8)
+    of_field, of_refinement, of_vote = split(tick, 0.1, 9.0 * enlarged, 0.8)
     full = nnf.enlarge(backend, field, working_b, size, source.shape[:2], of_field)
     if enlarged:
         if pins is not None:  # the enlarged field holds them but for what is lost between its positions
@@ -62,7 +62,7 @@ def vote_level(
     backend: Backend, field: Array, working_b: Size, size: Size, source: Array, tick: Tick | None = None
 ) -> Array:
     """Like `paint`, but with the enlarged field as it is: what the analogy looks like at the field's level."""
-    of_field, of_vote = split(tick, 0.4, 0.8)
+    of_field, of_vote = split(tick, 0.1, 0.8)
     full = nnf.enlarge(backend, field, working_b, size, source.shape[:2], of_field)
     return backend.vote(full, source, PIXEL_PATCH_SIZE, of_vote)
 
