@@ -52,16 +52,17 @@ _BACKEND = (
     "tests/backends/test_simulator.py",
 )
 _TRANSFER = "tests/test_simulated_transfer.py"
+_CUDA_TESTS = (
+    *_BACKEND, "tests/backends", _TRANSFER, "-k", "simulated_transfer or not (cpu or sanit or clean or registers)"
+)  # fmt: skip
 PARTS = {
     "kernels.cu": Part("analogy/backends/kernels.cu", (*_BACKEND, "-k", "not cpu and not planted")),
     "multigrid.cu": Part(
         "analogy/backends/multigrid.cu",
         ("tests/backends/test_multigrid.py", "tests/backends/test_large_arrays.py", "-k", "multigrid and not cpu"),
     ),
-    "cuda.py": Part(
-        "analogy/backends/cuda.py",
-        (*_BACKEND, "tests/backends", _TRANSFER, "-k", "simulated_transfer or not (cpu or sanit or clean or registers)"),
-    ),
+    "cuda.py": Part("analogy/backends/cuda.py", _CUDA_TESTS),
+    "cuda_queue.py": Part("analogy/backends/cuda_queue.py", ("tests/backends/test_cuda_manners.py",)),
     "probes.py": Part(
         "analogy/backends/probes.py", ("tests/backends/test_cuda_probes.py", "tests/backends/test_selftest.py")
     ),

@@ -3,26 +3,17 @@
 The constructor tries in order each thing that it will need. If one is missing, the error says which, and how to get it
 (`probes.py`).
 
-The stream. Kernels, CuPy operations and ONNX Runtime share one non-blocking stream for each device of a process, so that
-each waits only for its input. CuPy keeps a current device and a current stream for each thread. In `active` they are this
-backend's, ordered after what the calling thread had started before; afterwards they are as they were found, and what that
-thread starts next is ordered after the backend's work. Every method is in `active` by itself, so that nothing depends on
-who calls it; who calls many puts them into one.
-
-The host. It waits for the device only to read results (`to_host`). ONNX Runtime is told not to wait after a run, and
-checks of values (`require`) are read together when the outermost `active` ends.
-
-Several threads. They may all put work into the stream. Only ONNX Runtime's runs take turns (`run_network`): two of one
-session would use the same handles of cuDNN and cuBLAS at once, which cuDNN forbids.
+Every method is in `active` (see `cuda_queue.py`) by itself, so that nothing depends on who calls it; who calls many puts
+them into one. The host waits for the device only to read results (`to_host`), and to read checks of values (`require`) when
+the outermost `active` ends. ONNX Runtime is told not to wait after a run.
 """
 
 from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +21,7 @@ import numpy as np
 
 from ..errors import is_shortage
 from . import coarse_sides, probes
+from .cuda_queue import queue
 from .interrupts import kept_interrupts
 from .runtime import share_device_memory
 
@@ -40,28 +32,6 @@ _NO_FIELD = np.uintp(0)
 """Null pointers."""
 _MOST_FOR_NETWORKS = 0.75
 """Share of the device's memory that ONNX Runtime may hold."""
-
-
-@dataclass(frozen=True)
-class _Queue:
-    """The stream of a device, and the turn of those who run networks in it."""
-
-    stream: Any
-    turn: threading.Lock = field(default_factory=threading.Lock)
-
-
-@functools.cache
-def _queue(xp: Any, index: int) -> _Queue:
-    """That of a device, for all backends of the process: they share ONNX Runtime's memory, which is reused in its order."""
-    with xp.cuda.Device(index):
-        return _Queue(xp.cuda.Stream(non_blocking=True))
-
-
-class _Required(threading.local):
-    """What a thread has required and not yet read: whether it holds, on the device, and the error to raise if not."""
-
-    def __init__(self) -> None:
-        self.checks: list[tuple[Any, Exception]] = []
 
 
 def _active(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -88,12 +58,11 @@ class CudaBackend:
 
     def __init__(self, index: int = 0) -> None:
         self.xp = self._import_cupy()
-        self._device = probes.check_driver(self.xp, index)
-        self.index: int = self._device.id
-        self._queue = _queue(self.xp, self._device.id)
+        device = probes.check_driver(self.xp, index)
+        self.index: int = device.id
+        self._queue = queue(self.xp, device.id)
         self._modules: dict[str, Any] = {}
         self._lock = threading.Lock()
-        self._required = _Required()
         with self.active():
             with kept_interrupts():
                 probes.check_compiler(self.xp)
@@ -119,39 +88,8 @@ class CudaBackend:
         share_device_memory(self.index, int(total * _MOST_FOR_NETWORKS))
         return [("CUDAExecutionProvider", options), "CPUExecutionProvider"]
 
-    @contextmanager
-    def active(self) -> Iterator[None]:
-        """Make this backend's device and stream the calling thread's own; leave both as they were found.
-
-        The stream waits for what the thread had started on its streams, and they wait for what is started in here. At the
-        end the outermost one raises what `require` found.
-        """
-        cuda, stream = self.xp.cuda, self._queue.stream
-        device, before = cuda.Device(), cuda.get_current_stream()
-        elsewhere = device != self._device
-        if not elsewhere and before == stream:
-            yield
-            return
-        arrived = done = before.record()
-        self._device.use()
-        try:
-            own = cuda.get_current_stream()  # each device has one
-            stream.wait_event(arrived)
-            if elsewhere:
-                stream.wait_event(own.record())
-            stream.use()
-            try:
-                yield
-                self._settle()
-            finally:
-                self._required.checks = []
-                own.use()
-                done = stream.record()
-                own.wait_event(done)
-        finally:
-            device.use()
-            if elsewhere:
-                before.wait_event(done)
+    def active(self) -> AbstractContextManager[None]:
+        return self._queue.active()
 
     def describe(self) -> str:
         runtime = self.xp.cuda.runtime
@@ -178,14 +116,7 @@ class CudaBackend:
 
     @_active
     def require(self, holds: Any, failure: Exception) -> None:
-        self._required.checks.append((holds, failure))
-
-    def _settle(self) -> None:
-        """Read what this thread has required, all at once."""
-        if checks := self._required.checks:
-            held = self.xp.asnumpy(self.xp.stack([holds for holds, _ in checks]))
-            if not held.all():
-                raise checks[int(held.argmin())][1]
+        self._queue.require(holds, failure)
 
     def run_network(self, session: Any, binding: Any, options: Any) -> None:
         # Whoever reads the outputs does so in the stream, after the run.
