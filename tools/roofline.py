@@ -5,34 +5,40 @@ settings, milliseconds:
 
 \b
                                  networks  search    rest  device    host  expected
-    vgg19-compact, RTX 4090           3.8     3.1     3.2    10.1     6.9      10.1
-    vgg19-compact, H100 SXM           2.8     2.5     1.5     6.8     6.9       6.9
-    vgg16 (full width), RTX 4090     15.9    19.7    10.4    46.1     6.7      46.1
-    vgg16 (full width), H100 SXM     14.1    16.3     3.6    34.0     6.7      34.0
+    vgg19-compact, RTX 4090           3.9     3.1     3.2    10.2     7.0      10.2
+    vgg19-compact, H100 SXM           2.9     2.5     1.5     6.9     7.0       7.0
+    vgg16 (full width), RTX 4090     16.4    19.7    10.4    46.5     6.9      46.5
+    vgg16 (full width), H100 SXM     14.3    16.3     3.6    34.2     6.9      34.2
+    --photo adds, RTX 4090                                   50.0     7.2      50.0
+    --photo adds, H100 SXM                                   49.3     7.2      49.3
 
 Counted. Networks, from their graphs: operations of the convolutions, and bytes of what each node reads and writes, as if no
-cache kept anything; one launch a node, a ReLU being one with its convolution. Search, by the simulator, with pictures of
-56 x 56, times the area: the rows of patches that are compared, when all that is known or cannot win has been left out. (The
+cache kept anything; one launch a node, a ReLU being one with its convolution. Search, by the simulator, with pictures of 56
+x 56, times the area: the rows of patches that are compared, when all that is known or cannot win has been left out. (The
 field of a larger picture is more coherent, which leaves out more.) The lanes read 4 bytes a product from the first-level
 cache, with two operations on whole numbers; a sixth of these bytes comes from the second level, those of B's patches, each
 position three times instead of nine (`kernels.cu`). Rest, by the simulator: what the other kernels and CuPy's operations
-read and write, once, from memory.
+read and write, once, from memory. Photo refinement, by the simulator at full size: likewise, and the steps along the lines
+that `relax` and `factor` solve, each of which waits for the one before.
 
 Assumed. Speeds are those of data sheets, and for the second-level cache of others' measurements. Networks and copies reach
 half of the limit that binds them, the search a quarter, since the positions of a warp wait for each other; no launch takes
-the device less than 3 us. The host takes 8 us to launch a kernel or an operation of CuPy from Python, and 5 us for a node of
-ONNX Runtime; it runs ahead of the device, so that the slower of the two is what a transfer takes. What is compiled, loaded
-and planned once is not counted, nor are the copies of pictures to the GPU and back, 0.2 ms. All this may be wrong by a factor
-of two.
+the device less than 3 us, and no step of a line less than 0.4 us. The host takes 8 us to launch a kernel or an operation of
+CuPy from Python, and 5 us for a node of ONNX Runtime; it runs ahead of the device, so that the slower of the two is what a
+transfer takes. What is compiled, loaded and planned once is not counted, nor are the copies of pictures to the GPU and back,
+0.2 ms. All this may be wrong by a factor of two.
 
 What follows. With the compact model the host and the device take as long as each other, and TensorFloat-32 (which an RTX
 4090 computes no faster than float32) would save nothing on either. At full width on an H100 it would save 10 of 34 ms, for
-other matches: so networks have one precision. The search would gain nothing from float16: it counts in 16 bits already.
+other matches: so networks have one precision. Photo refinement would gain from lines that are solved in pieces side by side.
+The search would gain nothing from float16: it counts in 16 bits already.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -50,6 +56,10 @@ REACHED, SEARCHED = 0.5, 0.25
 """Shares of the limits."""
 LEAST, LAUNCH, NODE = 3e-6, 8e-6, 5e-6
 """Seconds: of the device for the smallest launch; of the host for a launch from Python, and for a node of ONNX Runtime."""
+LATENCY = 4e-7
+"""Seconds from one read of memory to the next that waits for it."""
+THREADS = 256
+"""Of a block."""
 RADIUS = {"distance": 9, "propagate": 14, "random_search": 13}
 """Which argument of a kernel of the search is the radius of its patches."""
 
@@ -80,11 +90,13 @@ class Launch(NamedTuple):
     memory: float = 0
     compared: float = 0
     """Bytes of patches."""
+    steps: float = 0
+    """Reads of memory that wait for each other."""
 
     def seconds(self, gpu: Gpu) -> float:
         network_or_copy = max(self.operations / gpu.operations, self.memory / gpu.memory)
         search = max(self.compared / gpu.first, self.compared / 6 / gpu.second, self.compared / 4 * 2 / gpu.whole)
-        return max(network_or_copy / REACHED, search / SEARCHED, LEAST)
+        return max(network_or_copy / REACHED, search / SEARCHED, self.steps * LATENCY, LEAST)
 
 
 def count(model: str) -> dict[str, list[Launch]]:
@@ -102,10 +114,9 @@ def count(model: str) -> dict[str, list[Launch]]:
     def larger(shape: tuple[int, ...]) -> float:
         return float(np.prod([_SIDES.get(n, n) / n for n in shape[:2]]))
 
-    call, run, network = launch.Kernel.__call__, device.run, engine.network.run
+    network = engine.network.run
 
     def called(self: Any, grid: Any, block: Any, args: Any) -> None:
-        call(self, grid, block, args)
         arrays = [arg for arg in args if isinstance(arg, device.ndarray)]
         memory = sum(array.nbytes * larger(array.shape) for array in arrays)
         if self.name not in RADIUS:
@@ -115,25 +126,69 @@ def count(model: str) -> dict[str, list[Launch]]:
         products = rows * (2 * int(args[RADIUS[self.name]]) + 1) * arrays[0].shape[2]
         work["search"].append(Launch(memory=memory, compared=4 * products * larger(arrays[0].shape)))
 
-    def operated(function: Any, *args: Any, **kwargs: Any) -> Any:
-        result = run(function, *args, **kwargs)
-        arrays = [arg for arg in (*args, result) if isinstance(arg, device.ndarray)]
-        work["rest"].append(
-            Launch(memory=sum(array.nbytes * larger(array.shape) for array in arrays if array.ndim > 1))
-        )
-        return result
+    def operated(arrays: list[Any]) -> None:
+        work["rest"].append(Launch(memory=sum(array.nbytes * larger(array.shape) for array in arrays)))
 
     def ran(graph: str, inputs: dict[str, Any], outputs: Any) -> Any:
         shapes = {name: [_SIDES.get(n, n) for n in array.shape] for name, array in inputs.items()}
         work["networks"] += count_graph(engine.network.folder / graph, shapes)
         return network(graph, inputs, outputs)
 
-    launch.Kernel.__call__, device.run, engine.network.run = called, operated, ran  # type: ignore[method-assign]
-    try:
+    engine.network.run = ran  # type: ignore[method-assign]
+    with watched(called, operated):
         engine.transfer(*example(COUNTED))
+    return work
+
+
+def count_photo() -> list[Launch]:
+    """The launches of photo refinement, of both pictures of SIZE x SIZE."""
+    from simulator import SimulatedCudaBackend, device
+
+    from analogy.method import photo
+
+    work: list[Launch] = []
+
+    def called(self: Any, grid: Any, block: Any, args: Any) -> None:
+        memory = sum(array.nbytes for array in args if isinstance(array, device.ndarray))
+        steps = 0.0
+        if self.name in ("factor", "relax"):
+            h, w = args[0].shape[1:]
+            # There and back in four halves of the lines, so many at a time as a block has threads; all lines at once.
+            halves = sum(-(-lines // 2 // THREADS) * length for lines, length in ((h, w), (w, h)))
+            steps = 4 * halves if self.name == "relax" else max(h, w)
+        work.append(Launch(memory=memory, steps=steps))
+
+    def operated(arrays: list[Any]) -> None:
+        work.append(Launch(memory=sum(array.nbytes for array in arrays)))
+
+    backend, pictures = SimulatedCudaBackend(), example(SIZE)
+    with watched(called, operated):
+        for own, other in (pictures, pictures[::-1]):
+            photo.refine(backend, own, other)
+    return work
+
+
+@contextmanager
+def watched(called: Callable[..., None], operated: Callable[[list[Any]], None]) -> Iterator[None]:
+    """Tell of each launch of a kernel on the simulator, and of the arrays of each operation of CuPy."""
+    from simulator import device, launch
+
+    call, run = launch.Kernel.__call__, device.run
+
+    def call_and_tell(self: Any, grid: Any, block: Any, args: Any) -> None:
+        call(self, grid, block, args)
+        called(self, grid, block, args)
+
+    def run_and_tell(function: Any, *args: Any, **kwargs: Any) -> Any:
+        result = run(function, *args, **kwargs)
+        operated([arg for arg in (*args, result) if isinstance(arg, device.ndarray) and arg.ndim > 1])
+        return result
+
+    launch.Kernel.__call__, device.run = call_and_tell, run_and_tell  # type: ignore[method-assign]
+    try:
+        yield
     finally:
         launch.Kernel.__call__, device.run = call, run  # type: ignore[method-assign]
-    return work
 
 
 def example(side: int) -> list[np.ndarray]:
@@ -186,6 +241,11 @@ def table(models: tuple[str, ...]) -> str:
             f"{', '.join(f'{len(launches)} launches for {part}' for part, launches in work.items())}; "
             f"{total[0]:.0f} G operations of convolutions, {total[1]:.1f} GB from memory, {total[2]:.0f} GB of patches"
         )
+    work = count_photo()
+    for gpu in GPUS:
+        device, host = sum(launch.seconds(gpu) for launch in work), LAUNCH * len(work)
+        figures = "".join(f"{1000 * figure:8.1f}" for figure in (device, host, max(device, host)))
+        lines.append(f"{f'--photo adds, {gpu.name}':54}{figures}")
     return "\n".join(lines)
 
 

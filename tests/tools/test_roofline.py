@@ -43,6 +43,17 @@ def test_a_launch_takes_what_its_tightest_limit_allows(roofline):
         "operations": roofline.Launch(operations=1000.0, memory=1.0).seconds(gpu),
         "memory": roofline.Launch(operations=1.0, memory=1000.0).seconds(gpu),
         "compared": roofline.Launch(memory=1.0, compared=600.0).seconds(gpu),
+        "steps": roofline.Launch(memory=1.0, steps=1e9).seconds(gpu),
         "least": roofline.Launch().seconds(gpu),
     }
-    assert seconds == {"operations": 20.0, "memory": 200.0, "compared": 400.0, "least": roofline.LEAST}
+    assert seconds == {
+        "operations": 20.0, "memory": 200.0, "compared": 400.0, "steps": 1e9 * roofline.LATENCY, "least": roofline.LEAST
+    }  # fmt: skip
+
+
+def test_photo_refinement_is_counted_with_the_steps_of_its_lines(roofline, simulated, monkeypatch):
+    monkeypatch.setattr(roofline, "SIZE", 16)  # grids of 17, 9, 5 and 3
+    work = roofline.count_photo()
+    solved = {launch.steps for launch in work if launch.steps}
+    assert solved == {side * turns for side in (17, 9, 5, 3) for turns in (1, 8)}
+    assert sum(launch.memory for launch in work if not launch.steps) > 0
