@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from analogy.backends import coarse_sides
+from analogy.backends.cpu import CpuBackend
 
 SIZES = [(3, 3), (5, 9), (11, 7), (3, 17), (21, 35)]
 AHEAD = (0, 1), (1, 0), (1, 1), (1, -1)
@@ -169,6 +170,16 @@ def test_relaxation_solves_rows_and_columns_one_half_after_the_other(backend, rn
     np.testing.assert_allclose(backend.to_host(found), relaxed(form, f, u, after), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("size", [(1101, 3), (3, 1101)])
+def test_more_lines_than_a_block_has_threads_are_solved_in_turns(backend, rng, size):
+    form, f, u = a_form(rng, size, 5), channels(rng, size), channels(rng, size)
+    there, found = backend.asarray(form), backend.asarray(u.copy())
+    backend.relax(there, backend.factor(there), backend.asarray(f), found, True)
+    cpu = CpuBackend(1)
+    cpu.relax(form, cpu.factor(form), f, u, True)
+    np.testing.assert_allclose(backend.to_host(found), u, rtol=1e-3, atol=1e-4)
+
+
 def test_arrays_are_combined_in_place(backend, rng):
     x, y = channels(rng, (4, 6)), channels(rng, (4, 6))
     found = backend.asarray(y.copy())
@@ -177,8 +188,6 @@ def test_arrays_are_combined_in_place(backend, rng):
 
 
 def test_large_grids_which_threads_share_give_the_same_as_one_thread(rng):
-    from analogy.backends.cpu import CpuBackend
-
     form, f = a_form(rng, (201, 333), 5), channels(rng, (201, 333))
     results = []
     for threads in (1, 3):
