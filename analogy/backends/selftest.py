@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import first_line
+from ..errors import MemoryLimitError, enough_memory, first_line
 from . import ONE, Device, cuda, probes
 from .cpu import CpuBackend
 
@@ -54,6 +54,8 @@ def selftest(transfer: Callable[[Device], np.ndarray] | None = None) -> list[Che
     run.step("backend", run.make_backend)
     for name in KERNELS:
         run.step(f"kernel {name}", partial(run.kernel, name), needed=False)
+    run.step("other devices", run.other_devices, needed=False)
+    run.step("memory", run.memory, needed=False)
     if transfer:
         run.step("transfer", partial(run.transfer, transfer), needed=False)
         run.step("two at once", partial(run.two_at_once, transfer), needed=False)
@@ -101,18 +103,38 @@ class _Run:
         self.backend.prepare()
         return f"{self.backend.describe()}; {probes.check_provider(self.backend)} ran a convolution"
 
-    def kernel(self, name: str) -> str:
+    def kernel(self, name: str, backend: Any = None) -> str:
         """The same call on both backends."""
+        backend = backend or self.backend
         cpu = CpuBackend(1)
         args = _arguments(cpu)[name]
-        there = [self.backend.asarray(arg) if isinstance(arg, np.ndarray) else arg for arg in args]
+        there = [backend.asarray(arg) if isinstance(arg, np.ndarray) else arg for arg in args]
         last = max(i for i, arg in enumerate(args) if isinstance(arg, np.ndarray))
-        actual, expected = getattr(self.backend, name)(*there), getattr(cpu, name)(*args)
+        actual, expected = getattr(backend, name)(*there), getattr(cpu, name)(*args)
         if expected is None:  # it has written to the last of its arrays
             actual, expected = there[last], args[last]
         if not isinstance(expected, tuple):
             actual, expected = (actual,), (expected,)
-        return ", ".join(_compare(self.backend.to_host(x), y) for x, y in zip(actual, expected, strict=True))
+        return ", ".join(_compare(backend.to_host(x), y) for x, y in zip(actual, expected, strict=True))
+
+    def other_devices(self) -> str:
+        count = self.cp.cuda.runtime.getDeviceCount()
+        for index in range(1, count):
+            self.kernel("propagate", cuda.CudaBackend(index))
+        return f"{count - 1} more, on which the search is that of the CPU" if count > 1 else "none"
+
+    def memory(self) -> str:
+        """What does not fit is this package's error, and takes nothing."""
+        free = self.backend.free_memory()
+        try:
+            with self.backend.active(), enough_memory("test it", "this is right"):
+                self.cp.empty(4 * free, np.uint8)
+        except MemoryLimitError:
+            left = self.backend.free_memory()
+            if left < 0.9 * free:
+                raise RuntimeError(f"of {free / 2**30:.1f} GiB that were free, {left / 2**30:.1f} are left") from None
+            return f"{free / 2**30:.1f} GiB are free; four times as much is refused"
+        raise RuntimeError(f"{free / 2**30:.1f} GiB are free, and four times as much is given")
 
     def transfer(self, transfer: Callable[[Device], np.ndarray]) -> str:
         same = float((transfer("cuda") == transfer("cpu")).all(axis=2).mean())

@@ -47,7 +47,7 @@ def test_the_block_has_versions_each_step_and_milliseconds_for_each_stage(engine
     block = done.stdout[done.stdout.index("-----") :].splitlines()
     assert re.fullmatch(r"analogy \S+, Python 3\S+, \S+", block[1])
     assert re.search(r"\bnumpy \d.*\bonnxruntime\S* \d", block[2])
-    steps = 5 + len(selftest.KERNELS) + 3
+    steps = 5 + len(selftest.KERNELS) + 2 + 3
     assert [line.split()[0] for line in block[3:-1]] == ["ok"] * (steps + 2)
     assert "simulator, 1 GiB" in block[3 + 4]
     stages = ", ".join(rf"{name} \d+" for name in ("reading", "features", "level 5", "level 4", "level 3", "level 2"))

@@ -16,7 +16,7 @@ NAMES = [
     "project", "channels_last", "join", "pixel_vectors", "resample", "distance", "propagate", "random_search", "vote",
     "coarsen", "factor", "relax", "residual", "restriction", "prolongation", "combine",
 ]  # fmt: skip
-KERNELS = [f"kernel {name}" for name in NAMES]
+KERNELS = [*(f"kernel {name}" for name in NAMES), "other devices", "memory"]
 TRANSFERS = ["transfer", "two at once", "caller's stream"]
 
 
@@ -26,7 +26,8 @@ def on_simulator(simulated, monkeypatch):
 
     monkeypatch.setattr(probes, "import_cupy", lambda: simulator.standin)
     monkeypatch.setattr(probes, "check_runtime", lambda cp: "simulated")
-    monkeypatch.setattr(cuda, "CudaBackend", lambda *index: simulated)
+    other = simulator.SimulatedCudaBackend(1)
+    monkeypatch.setattr(cuda, "CudaBackend", lambda index=0: other if index else simulated)
     return simulated
 
 
@@ -68,6 +69,29 @@ def test_a_wrong_kernel_is_named_and_the_other_kernels_pass(on_simulator, monkey
     monkeypatch.setattr(on_simulator, name, wrong)
     checks = {check.name: check.ok for check in selftest.selftest()}
     assert [name for name, ok in checks.items() if not ok] == [f"kernel {name}"]
+
+
+def test_a_kernel_that_is_wrong_on_another_device_alone_fails(on_simulator, monkeypatch):
+    class Wrong:
+        xp, asarray, to_host = on_simulator.xp, on_simulator.asarray, on_simulator.to_host
+
+        def propagate(self, *args):
+            return tuple(array + 2 for array in on_simulator.propagate(*args))
+
+    monkeypatch.setattr(cuda, "CudaBackend", lambda index=0: Wrong() if index else on_simulator)
+    failed = {check.name: check.detail for check in selftest.selftest() if not check.ok}
+    assert failed == {"other devices": "only 0.0% of the field is that of the CPU"}
+
+
+def test_memory_that_is_given_though_it_is_not_there_or_that_is_lost_fails(on_simulator, monkeypatch):
+    def found():
+        return {check.name: check.detail for check in selftest.selftest() if not check.ok}
+
+    free = iter([1 << 30, 1 << 20])
+    monkeypatch.setattr(on_simulator, "free_memory", lambda: next(free))
+    assert found() == {"memory": "of 1.0 GiB that were free, 0.0 are left"}
+    monkeypatch.setattr(on_simulator, "free_memory", lambda: 1000)
+    assert found() == {"memory": "0.0 GiB are free, and four times as much is given"}
 
 
 def transfers_of(checks):

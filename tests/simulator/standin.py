@@ -17,6 +17,8 @@ from .launch import RawModule  # noqa: F401
 
 _NO_RESERVE = 0x4000
 """MAP_NORESERVE on Linux: nothing is set aside for addresses."""
+_MEMORY = 1 << 30
+"""Bytes of a device, all of which stay free."""
 
 float32, float64, int16, int32, uint8, newaxis = np.float32, np.float64, np.int16, np.int32, np.uint8, None
 
@@ -33,9 +35,9 @@ cuda = SimpleNamespace(
     runtime=SimpleNamespace(
         CUDARuntimeError=CUDARuntimeError,
         getDeviceCount=lambda: device.COUNT,
-        getDeviceProperties=lambda id: {"name": b"simulator", "totalGlobalMem": 2**30},
+        getDeviceProperties=lambda id: {"name": b"simulator", "totalGlobalMem": _MEMORY},
         driverGetVersion=lambda: 12090,
-        memGetInfo=lambda: (2**30, 2**30),
+        memGetInfo=lambda: (_MEMORY, _MEMORY),
         runtimeGetVersion=lambda: 12090,
     ),
 )
@@ -62,6 +64,8 @@ def get_default_memory_pool() -> _MemoryPool:
 
 def empty(shape, dtype=np.float64):
     """Memory with arbitrary contents: here NaN, and large negative whole numbers."""
+    if np.prod(shape, dtype=np.int64) * np.dtype(dtype).itemsize > _MEMORY:
+        raise MemoryError("Out of memory allocating all that")  # CuPy's own error is one
     host = np.empty(shape, dtype)
     host.reshape(-1).view(np.uint8)[:] = 0xFF if host.dtype.kind == "f" else 0x81
     return ndarray(host)
