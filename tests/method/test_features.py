@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from hostile import models
 
+from analogy import Engine, Settings
 from analogy.backends.cpu import CpuBackend
 from analogy.errors import MemoryLimitError, ModelError
+from analogy.method import sessions
 from analogy.method.features import LEVELS, Features, level_size
 from analogy.networks.models import DEFAULT, locate
 
@@ -68,6 +70,16 @@ def test_a_graph_that_could_not_be_loaded_is_tried_again(monkeypatch) -> None:
         with pytest.raises(MemoryLimitError, match="the network needs more memory than there is"):
             network.pyramid(picture)
     assert network.pyramid(picture)[5].shape[:2] == (1, 1)
+
+
+def test_what_is_loaded_ahead_is_what_a_transfer_runs(monkeypatch) -> None:
+    engine, loaded = Engine(device="cpu"), []
+    load = sessions._load
+    monkeypatch.setattr(sessions, "_load", lambda path, backend: loaded.append(path.name) or load(path, backend))
+    ahead = [session.result() for session in engine.network.load_ahead(Settings())]
+    assert [session.get_outputs()[0].name for session in ahead] == ["relu1_1", *["reconstruction"] * 4]
+    engine.transfer(np.zeros((20, 24, 3), np.uint8), np.zeros((24, 20, 3), np.uint8))
+    assert loaded == ["features.onnx", *(f"step_{level}.onnx" for level in (5, 4, 3, 2))]
 
 
 def shortage(*arguments, **options):
