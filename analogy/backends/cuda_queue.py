@@ -32,7 +32,7 @@ class Queue:
     """That of one device. Calls from several threads are safe."""
 
     def __init__(self, xp: Any, index: int) -> None:
-        self._xp = xp
+        self.xp = xp
         self._device = xp.cuda.Device(index)
         self._required = _Required()
         self.turn = threading.Lock()
@@ -47,7 +47,7 @@ class Queue:
         The stream waits for what the thread had started on its streams, and they wait for what is started in here. At the
         end the outermost one raises what `require` found.
         """
-        cuda, stream = self._xp.cuda, self.stream
+        cuda, stream = self.xp.cuda, self.stream
         device, before = cuda.Device(), cuda.get_current_stream()
         elsewhere = device != self._device
         if not elsewhere and before == stream:
@@ -81,7 +81,7 @@ class Queue:
     def _settle(self) -> None:
         """Read what this thread has required, all at once."""
         if checks := self._required.checks:
-            held = self._xp.asnumpy(self._xp.stack([holds for holds, _ in checks]))
+            held = self.xp.asnumpy(self.xp.stack([holds for holds, _ in checks]))
             if not held.all():
                 raise checks[int(held.argmin())][1]
 

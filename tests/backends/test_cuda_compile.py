@@ -119,7 +119,7 @@ def used_names() -> set[tuple[str, str]]:
             names.reverse()
             for root in ("cp", "xp"):
                 if root in names[:-1]:
-                    module = "cp" if path.name == "cuda.py" else root
+                    module = "cp" if path.name.startswith("cuda") else root
                     found.add((module, ".".join(names[names.index(root) + 1 :])))
     return found
 
