@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from analogy.backends import cuda, get_backend, probes, runtime
-from analogy.errors import DeviceError
+from analogy.errors import DeviceError, MemoryLimitError
 
 
 class CUDARuntimeError(RuntimeError):
@@ -132,6 +132,22 @@ def test_a_kernel_that_leaves_no_result_is_an_error():
         probes.check_compiler(SimpleNamespace(zeros=lambda *args: [0], RawModule=module))
 
 
+def test_the_compiler_is_tried_with_the_language_of_the_kernels_in_one_thread():
+    seen, out = [], [0]
+
+    def module(code, options):
+        return SimpleNamespace(get_function=lambda name: launch if (seen.append(options), name)[1] in code else None)
+
+    def launch(grid, block, args):
+        seen.extend([grid, block])
+        args[0][0] = 42
+
+    probes.check_compiler(SimpleNamespace(zeros=lambda *args: out, RawModule=module))
+    (option,), *shape = seen
+    assert option in cuda.options("float")
+    assert shape == [(1,), (1,)]
+
+
 def test_two_installed_runtimes_are_named(monkeypatch):
     fake_runtime(monkeypatch, installed=("onnxruntime", "onnxruntime-gpu"))
     with pytest.raises(DeviceError, match="onnxruntime and onnxruntime-gpu overwrite each other; pip uninstall"):
@@ -157,11 +173,17 @@ def test_a_runtime_for_another_cuda_version_is_named(monkeypatch):
         probes.check_runtime(fake_cupy())
 
 
-@pytest.mark.parametrize("cuda_version", ["12.8", "", None])
-def test_a_runtime_for_the_same_cuda_version_loads_its_libraries(monkeypatch, cuda_version):
+@pytest.mark.parametrize(("cuda_version", "ours"), [("12.8", 12090), ("13.0", 13000), ("", 12090), (None, 12090)])
+def test_a_runtime_for_the_same_cuda_version_loads_its_libraries(monkeypatch, cuda_version, ours):
     loaded = fake_runtime(monkeypatch, cuda_version=cuda_version)
-    assert probes.check_runtime(fake_cupy()) == "1.25.0"
+    assert probes.check_runtime(fake_cupy(version=ours)) == "1.25.0"
     assert loaded == [True]
+
+
+def test_a_runtime_that_does_not_say_for_which_cuda_version_it_is_will_do(monkeypatch):
+    fake_runtime(monkeypatch)
+    del sys.modules["onnxruntime"].cuda_version
+    assert probes.check_runtime(fake_cupy()) == "1.25.0"
 
 
 def test_the_cuda_provider_gets_the_backend_s_stream_and_device(monkeypatch):
@@ -181,6 +203,14 @@ def test_the_cuda_provider_gets_the_backend_s_stream_and_device(monkeypatch):
         "cudnn_conv_algo_search": "HEURISTIC",
         "arena_extend_strategy": "kSameAsRequested",
     }
+
+
+def a_backend(cpu):
+    """With the arrays of the CPU, for sessions that offer CUDA."""
+    return SimpleNamespace(
+        providers=[(CUDA, {})], xp=SimpleNamespace(empty=np.zeros), name="cpu", index=0,
+        asarray=cpu.asarray, pointer=cpu.pointer, to_host=cpu.to_host, run_network=cpu.run_network,
+    )  # fmt: skip
 
 
 class FakeSession:
@@ -220,10 +250,7 @@ class FakeSession:
 def test_a_provider_that_does_not_work_is_an_error(monkeypatch, cpu, session, message):
     import onnxruntime
 
-    backend = SimpleNamespace(
-        providers=[(CUDA, {})], xp=SimpleNamespace(empty=np.zeros), name="cpu", index=0,
-        asarray=cpu.asarray, pointer=cpu.pointer, to_host=cpu.to_host, run_network=cpu.run_network,
-    )  # fmt: skip
+    backend = a_backend(cpu)
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
     with pytest.raises(DeviceError, match=message):
         probes.check_provider(backend)
@@ -264,16 +291,56 @@ class ConvolvingSession(FakeSession):
 def test_a_convolution_with_fewer_bits_than_float32_is_refused(monkeypatch, cpu, held):
     import onnxruntime
 
-    backend = SimpleNamespace(
-        providers=[(CUDA, {})], xp=SimpleNamespace(empty=np.zeros), name="cpu", index=0,
-        asarray=cpu.asarray, pointer=cpu.pointer, to_host=cpu.to_host, run_network=cpu.run_network,
-    )  # fmt: skip
+    backend = a_backend(cpu)
     # What a device's float32 may lose by adding in another order is no fault.
     monkeypatch.setattr(onnxruntime, "InferenceSession", ConvolvingSession(lambda x: x, off=5e-5))
     assert probes.check_provider(backend) == CUDA
     monkeypatch.setattr(onnxruntime, "InferenceSession", ConvolvingSession(held))
     with pytest.raises(DeviceError, match=r"is off by 5\.\de-04 of it, more than float32 is$"):
         probes.check_provider(backend)
+
+
+def test_a_convolution_that_is_wrong_in_one_place_is_refused(monkeypatch, cpu):
+    import onnxruntime
+
+    class Wrong(ConvolvingSession):
+        def run_with_iobinding(self, binding, options):
+            super().run_with_iobinding(binding, options)
+            self.bound["y"][0, 0, 0, 0] *= 1.5
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Wrong(lambda x: x))
+    with pytest.raises(DeviceError, match=r"is off by 5\.0e-01 of it"):
+        probes.check_provider(a_backend(cpu))
+
+
+def test_a_device_without_memory_is_named(monkeypatch, cpu):
+    import onnxruntime
+
+    session = FakeSession(CUDA, RuntimeError("CUBLAS_STATUS_ALLOC_FAILED\nmore"))
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    with pytest.raises(MemoryLimitError, match=r"no memory left \(CUBLAS_STATUS_ALLOC_FAILED\); close"):
+        probes.check_provider(a_backend(cpu))
+
+
+@pytest.mark.parametrize(("name", "kind"), [("cuda", "gpu:3"), ("cpu", "cpu:3")])
+def test_an_arena_is_shrunk_by_a_run_that_shares_it_and_asks_for_that(monkeypatch, cpu, name, kind):
+    import onnxruntime
+
+    made, ran = [], []
+
+    class Session(FakeSession):
+        def __call__(self, model, options, providers):
+            made.append(options.get_session_config_entry("session.use_env_allocators"))
+            return self
+
+        def run_with_iobinding(self, binding, options):
+            ran.append(options.get_run_config_entry("memory.enable_memory_arena_shrinkage"))
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session(CUDA))
+    backend = a_backend(cpu)
+    backend.name, backend.index = name, 3
+    probes.shrink_arena(backend)
+    assert (made, ran) == (["1"], [kind])
 
 
 def test_check_provider_returns_the_provider_that_ran(cpu):
