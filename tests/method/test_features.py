@@ -8,7 +8,8 @@ from hostile import models
 
 from analogy import Engine, Settings
 from analogy.backends.cpu import CpuBackend
-from analogy.errors import MemoryLimitError, ModelError
+from analogy.backends.runtime import FATAL
+from analogy.errors import DeviceError, MemoryLimitError, ModelError
 from analogy.method import sessions
 from analogy.method.features import LEVELS, Features, level_size
 from analogy.networks.models import DEFAULT, locate
@@ -70,6 +71,66 @@ def test_a_graph_that_could_not_be_loaded_is_tried_again(monkeypatch) -> None:
         with pytest.raises(MemoryLimitError, match="the network needs more memory than there is"):
             network.pyramid(picture)
     assert network.pyramid(picture)[5].shape[:2] == (1, 1)
+
+
+def recorded(monkeypatch, network: Features, offered=lambda providers: providers[0]) -> list:
+    """(options, keywords) of the sessions that a network makes, which offer the provider that `offered` says."""
+    made, real = [], network._runtime.InferenceSession
+
+    def make(path, options, **keywords):
+        made.append((options, keywords))
+        session = real(path, options, **keywords)
+        monkeypatch.setattr(session, "get_providers", lambda: [offered(keywords["providers"])])
+        return session
+
+    monkeypatch.setattr(network._runtime, "InferenceSession", make)
+    return made
+
+
+def test_sessions_are_silent_sleep_while_they_wait_share_one_memory_and_never_fall_back(monkeypatch) -> None:
+    shared: list[bool] = []
+    monkeypatch.setattr(sessions, "share_memory", lambda: shared.append(True))
+    network = Features(locate(DEFAULT), CpuBackend(3))
+    made = recorded(monkeypatch, network)
+    ran: list[int] = []
+    real = CpuBackend.run_network
+    monkeypatch.setattr(
+        CpuBackend, "run_network", lambda *args: ran.append(args[-1].log_severity_level) or real(*args)
+    )
+    network.pyramid(np.zeros((16, 16, 3), np.uint8))
+    assert ran == [FATAL]
+    [(options, keywords)] = made
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert options.get_session_config_entry("session.use_env_allocators") == "1" and shared == [True]
+    assert not options.enable_mem_pattern
+    assert options.log_severity_level == FATAL
+    assert options.intra_op_num_threads == 3
+    assert not keywords["enable_fallback"]
+
+
+def test_another_provider_than_the_backend_s_is_refused(monkeypatch) -> None:
+    network = Features(locate(DEFAULT), CpuBackend(1))
+    recorded(monkeypatch, network, offered=lambda providers: "OtherProvider")
+    with pytest.raises(DeviceError, match="could not start CPUExecutionProvider and offers OtherProvider instead"):
+        network.pyramid(np.zeros((16, 16, 3), np.uint8))
+
+
+def test_a_graph_of_another_network_is_refused(tmp_path) -> None:
+    folder = tmp_path / "mixed"
+    shutil.copytree(locate(DEFAULT), folder)
+    shutil.copyfile(folder / "step_3.onnx", folder / "features.onnx")
+    models.sign(folder)
+    with pytest.raises(ModelError, match=r"features\.onnx asks for .*; expected only image"):
+        Features(folder, CpuBackend(1)).pyramid(np.zeros((16, 16, 3), np.uint8))
+
+
+@pytest.mark.parametrize("wrong", [np.inf, -np.inf, np.nan])
+def test_one_value_that_is_not_finite_is_an_error(network: Features, wrong: float) -> None:
+    maps = np.zeros((2, 3)), np.zeros(4)
+    network.require_finite("features.onnx", *maps)
+    maps[1][2] = wrong
+    with pytest.raises(ModelError, match=r"features\.onnx gives values that are not finite"):
+        network.require_finite("features.onnx", *maps)
 
 
 def test_what_is_loaded_ahead_is_what_a_transfer_runs(monkeypatch) -> None:
