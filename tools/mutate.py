@@ -145,6 +145,8 @@ def mutants(path: Path, functions: tuple[str, ...] = ()) -> list[Mutant]:
         if functions and name not in functions:
             continue
         changed = text[:start] + new + text[end:]
+        if changed == text:
+            continue
         after = changed[first : last + len(changed) - len(text)]
         before = text[first:last]
         line = text.count("\n", 0, start) + 1

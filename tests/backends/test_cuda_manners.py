@@ -192,12 +192,13 @@ def test_networks_read_and_write_arrays_of_the_backend_s_device(simulated, monke
     assert bound == [("x", "cuda", 3), ("y", "cuda", 3)]
 
 
-def test_a_backend_is_not_made_unless_onnx_runtime_runs_a_convolution(monkeypatch):
-    def fail(backend):
-        raise DeviceError("no cuDNN")
+@pytest.mark.parametrize("probe", ["check_driver", "check_compiler", "check_provider"])
+def test_a_backend_is_not_made_unless_each_probe_passes(monkeypatch, probe):
+    def fail(*args):
+        raise DeviceError("missing")
 
-    monkeypatch.setattr(probes, "check_provider", fail)
-    with pytest.raises(DeviceError, match="no cuDNN"):
+    monkeypatch.setattr(probes, probe, fail)
+    with pytest.raises(DeviceError, match="missing"):
         simulator.SimulatedCudaBackend()
 
 

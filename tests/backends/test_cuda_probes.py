@@ -187,14 +187,16 @@ def test_a_runtime_that_does_not_say_for_which_cuda_version_it_is_will_do(monkey
 
 
 def test_the_cuda_provider_gets_the_backend_s_stream_and_device(monkeypatch):
-    fake_runtime(monkeypatch)
+    loaded = fake_runtime(monkeypatch)
     backend = object.__new__(cuda.CudaBackend)
+    assert backend.name == "cuda"  # as ONNX Runtime calls the device of an array
     backend.xp, backend.index = fake_cupy(), 1
     backend._queue = SimpleNamespace(stream=SimpleNamespace(ptr=4096))
     shared: list[tuple[int, int]] = []
     monkeypatch.setattr(cuda, "share_device_memory", lambda index, most: shared.append((index, most)))
     name, options = backend._find_providers()[0]
     assert name == CUDA
+    assert loaded == [True]
     assert shared == [(1, 6000)]  # three quarters of what the device has
     assert options == {
         "device_id": "1",

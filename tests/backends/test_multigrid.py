@@ -187,6 +187,13 @@ def test_arrays_are_combined_in_place(backend, rng):
     np.testing.assert_allclose(backend.to_host(found), 0.5 * x - 2 * y, rtol=1e-6)
 
 
+def test_what_follows_arrays_that_are_combined_stays(backend, rng):
+    x, y = rng.random((2, 4, 4, 6), np.float32)
+    found = backend.asarray(y.copy())
+    backend.combine(0.5, backend.asarray(x)[:3], -2.0, found[:3])
+    np.testing.assert_array_equal(backend.to_host(found)[3], y[3])
+
+
 def test_large_grids_which_threads_share_give_the_same_as_one_thread(rng):
     form, f = a_form(rng, (201, 333), 5), channels(rng, (201, 333))
     results = []

@@ -94,9 +94,7 @@ def test_sessions_are_silent_sleep_while_they_wait_share_one_memory_and_never_fa
     made = recorded(monkeypatch, network)
     ran: list[int] = []
     real = CpuBackend.run_network
-    monkeypatch.setattr(
-        CpuBackend, "run_network", lambda *args: ran.append(args[-1].log_severity_level) or real(*args)
-    )
+    monkeypatch.setattr(CpuBackend, "run_network", lambda *args: ran.append(args[-1].log_severity_level) or real(*args))
     network.pyramid(np.zeros((16, 16, 3), np.uint8))
     assert ran == [FATAL]
     [(options, keywords)] = made
