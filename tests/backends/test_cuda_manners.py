@@ -295,6 +295,10 @@ def test_a_body_that_failed_leaves_nothing_required(simulated):
 # Memory
 
 
+def test_a_device_is_described_by_its_name_its_memory_and_its_cuda_version(simulated):
+    assert simulated.describe() == "simulator, 1 GiB, CUDA 12.9"
+
+
 def test_free_memory_counts_what_cupy_holds_without_using_it(simulated, monkeypatch):
     monkeypatch.setattr(cp.cuda.runtime, "memGetInfo", lambda: (1000, 9000))
     monkeypatch.setattr(cp.get_default_memory_pool(), "free", 300)

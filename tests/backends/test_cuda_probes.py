@@ -194,8 +194,8 @@ def test_the_cuda_provider_gets_the_backend_s_stream_and_device(monkeypatch):
     backend._queue = SimpleNamespace(stream=SimpleNamespace(ptr=4096))
     shared: list[tuple[int, int]] = []
     monkeypatch.setattr(cuda, "share_device_memory", lambda index, most: shared.append((index, most)))
-    name, options = backend._find_providers()[0]
-    assert name == CUDA
+    (name, options), fallback = backend._find_providers()
+    assert (name, fallback) == (CUDA, "CPUExecutionProvider")
     assert loaded == [True]
     assert shared == [(1, 6000)]  # three quarters of what the device has
     assert options == {
