@@ -53,8 +53,10 @@ _BACKEND = (
 )
 _TRANSFER = "tests/test_simulated_transfer.py"
 _CUDA_TESTS = (
-    *_BACKEND, "tests/backends", _TRANSFER, "-k", "simulated_transfer or not (cpu or sanit or clean or registers)"
+    *(f"tests/backends/test_{name}.py" for name in ("selftest", "multigrid", "cuda_probes", "cuda_manners")),
+    *_BACKEND, "tests/backends", _TRANSFER, "-k", "simulated_transfer or not (cpu or sanit or clean or registers)",
 )  # fmt: skip
+"""Those that notice most first."""
 PARTS = {
     "kernels.cu": Part("analogy/backends/kernels.cu", (*_BACKEND, "-k", "not cpu and not planted")),
     "multigrid.cu": Part(
