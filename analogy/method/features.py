@@ -205,7 +205,8 @@ def _read_projections(files: ModelFiles, backend: Backend) -> dict[int, Array]:
 
 def as_floats(backend: Backend, picture: np.ndarray) -> Array:
     """A picture (H, W, 3) uint8 or uint16 as float32 in 0..1, an array of the backend."""
-    return backend.asarray(picture).astype(np.float32) / np.float32(np.iinfo(picture.dtype).max)
+    white = np.float32(np.iinfo(picture.dtype).max)
+    return backend.xp.divide(backend.asarray(picture), white, dtype=np.float32)  # without an array in between
 
 
 def nchw(xp: Any, features: Array) -> Array:

@@ -70,7 +70,8 @@ def vote_level(
 def as_pixels(backend: Backend, picture: Array, sixteen_bit: bool = False) -> Array:
     """A picture (H, W, 3) float32 0..1 as uint8, or as uint16 if `sixteen_bit`."""
     kind = np.uint16 if sixteen_bit else np.uint8
-    return backend.xp.rint(picture * np.float32(np.iinfo(kind).max)).astype(kind)
+    levels = picture * np.float32(np.iinfo(kind).max)
+    return backend.xp.rint(levels, out=levels).astype(kind)
 
 
 def refine_on_pixels(
