@@ -295,6 +295,15 @@ def test_a_body_that_failed_leaves_nothing_required(simulated):
 # Memory
 
 
+def test_what_is_prepared_is_not_compiled_again(monkeypatch):
+    backend = simulator.SimulatedCudaBackend()
+    backend.prepare()
+    monkeypatch.setattr(cp, "RawModule", None)
+    for channels in (3, 4):
+        f = backend.asarray(np.ones((2, 2, channels), np.float32))
+        backend.join(f, f)
+
+
 def test_a_device_is_described_by_its_name_its_memory_and_its_cuda_version(simulated):
     assert simulated.describe() == "simulator, 1 GiB, CUDA 12.9"
 
