@@ -172,7 +172,8 @@ def test_too_many_bytes_are_refused_whether_their_number_is_told_or_not(serve) -
 def test_a_worker_takes_no_more_memory_than_it_may_and_the_service_stays(serve) -> None:
     own = serve("--worker-gb", "1")
     bound, _ = own.worker().rlimit(psutil.RLIMIT_AS)
-    assert 0 <= bound - own.worker().memory_info().vms <= 1 << 30
+    given_back = 1 << 24  # at most, since the bound was set
+    assert 0 <= bound - own.worker().memory_info().vms <= (1 << 30) + given_back
     answer = own.post("/v1/transfer", bomb(4400, 4400), bomb(4400, 4400))
     assert answer.status_code == 413
     assert "memory" in answer.json()["detail"]
