@@ -52,7 +52,7 @@ def refine(backend: Backend, a: Array, a_prime: Array, tick: Tick = ignore) -> n
     """`a_prime` with the edges and details of `a`: a + WLS(a_prime - a), rounded and clipped.
 
     `a`, `a_prime`: (H, W, 3) RGB, both uint8 or both uint16. `tick` is told after each step of an iteration. Returns the
-    same shape and dtype, on the host. Needs about 150 bytes per pixel of working memory.
+    same shape and dtype, on the host. Needs about 140 bytes per pixel of working memory (see `memory.py`).
     Raises `ImageError` for other arrays, and if the two differ in shape.
     """
     if a.shape != a_prime.shape or a.ndim != 3 or a.shape[2] != 3 or 0 in a.shape:
