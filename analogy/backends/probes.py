@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import DeviceError, MemoryLimitError, first_line, is_shortage
-from .runtime import conflict, first_provider, import_runtime
+from .runtime import ERROR, conflict, first_provider, import_runtime
 
 if TYPE_CHECKING:
     from . import Backend
@@ -101,6 +101,9 @@ def check_runtime(cp: Any) -> str:
     # Finds cuDNN and cuBLAS in the environment's own packages; without it only system-wide ones are seen.
     if hasattr(runtime, "preload_dlls"):
         runtime.preload_dlls()
+    # Its log of the process, as those of the sessions, is for errors: releases from 1.29 on warn, for each session, that no
+    # plug-in offers CUDA, which needs none.
+    runtime.set_default_logger_severity(ERROR)
     return runtime.__version__
 
 

@@ -29,8 +29,8 @@ PACKAGES = (
 )
 """Packages that all install the module `onnxruntime`, over each other."""
 
-FATAL = 4
-"""ONNX Runtime's level of messages on standard error. What it says of an error comes as an exception, too."""
+ERROR, FATAL = 3, 4
+"""ONNX Runtime's levels of messages on standard error. What it says of an error comes as an exception, too."""
 _TOO_LITTLE = "there is not enough memory to load ONNX Runtime; close other programs, or raise the limit (`ulimit -v`)"
 _AS_REQUESTED = 1
 """How an arena of ONNX Runtime grows."""

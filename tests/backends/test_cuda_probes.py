@@ -48,10 +48,11 @@ def fake_runtime(monkeypatch, providers=(CUDA,), cuda_version="12.8", installed=
         __version__="1.25.0",
         cuda_version=cuda_version,
         get_available_providers=lambda: list(providers),
-        preload_dlls=lambda: loaded.append(True),
+        preload_dlls=lambda: loaded.append("libraries"),
+        set_default_logger_severity=lambda level: loaded.append(level),
         disable_telemetry_events=lambda: None,
     )
-    loaded: list[bool] = []
+    loaded: list[str | int] = []
     monkeypatch.setitem(sys.modules, "onnxruntime", module)
     monkeypatch.setattr(runtime, "installed", lambda: dict.fromkeys(installed, "1.25.0"))
     return loaded
@@ -177,7 +178,7 @@ def test_a_runtime_for_another_cuda_version_is_named(monkeypatch):
 def test_a_runtime_for_the_same_cuda_version_loads_its_libraries(monkeypatch, cuda_version, ours):
     loaded = fake_runtime(monkeypatch, cuda_version=cuda_version)
     assert probes.check_runtime(fake_cupy(version=ours)) == "1.25.0"
-    assert loaded == [True]
+    assert loaded == ["libraries", runtime.ERROR]
 
 
 def test_a_runtime_that_does_not_say_for_which_cuda_version_it_is_will_do(monkeypatch):
@@ -196,7 +197,7 @@ def test_the_cuda_provider_gets_the_backend_s_stream_and_device(monkeypatch):
     monkeypatch.setattr(cuda, "share_device_memory", lambda index, most: shared.append((index, most)))
     (name, options), fallback = backend._find_providers()
     assert (name, fallback) == (CUDA, "CPUExecutionProvider")
-    assert loaded == [True]
+    assert loaded == ["libraries", runtime.ERROR]
     assert shared == [(1, 6000)]  # three quarters of what the device has
     assert options == {
         "device_id": "1",
