@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sys
 
 import click
 
+from ...backends.host import available_cores
 from ...errors import AnalogyError
 from ...networks.models import DEFAULT, locate
 from ..options import GroupedCommand, engine_options, option
@@ -67,7 +67,7 @@ def serve(host: str, port: int, token: str, workers: int, queue: int, upload_mb:
         keep_seconds=60 * keep_minutes,
         keep_bytes=keep_mb << 20,
     )
-    threads = threads or max(1, (os.cpu_count() or 1) // workers)
+    threads = threads or max(1, available_cores() // workers)
     engine = (str(locate(model or DEFAULT)), device, threads, limits.input_pixels)
     _log_with_times()
     asyncio.run(Service(limits, engine, token, grace).run(host, port))
