@@ -236,10 +236,12 @@ class Engine:
 
         settings, changes   as for `transfer`
 
-        It runs one, of noise: CuPy compiles an operation when it first meets it. What it compiled it keeps on disk, so that
-        this takes long only the first time on a machine.
+        It runs one, of noise, and shrinks a picture: CuPy compiles an operation when it first meets it. What it compiled it
+        keeps on disk, so that this takes long only the first time on a machine.
         """
         noise = np.random.default_rng(0).integers(0, 256, (2, *_REHEARSED, 3)).astype(np.uint8)
+        with self.backend.active():
+            self._resized(read_picture(noise[0]), (_REHEARSED[0] // 2, _REHEARSED[1] // 2))
         self.transfer(noise[0], noise[1].swapaxes(0, 1), settings, **changes)
 
     def clip(
@@ -280,8 +282,10 @@ class Engine:
         return picture.array if isinstance(picture.array, self.backend.xp.ndarray) else picture.rgb
 
     def _resized(self, picture: Picture, size: Size) -> Array:
-        pixels = self._pixels(picture)
-        return resize(pixels, *size) if isinstance(pixels, np.ndarray) else lanczos(self.backend.xp, pixels, *size)
+        if self.backend.xp is np:
+            return resize(picture.rgb, *size)
+        # Of 12 megapixels Pillow would take longer than the whole transfer.
+        return lanczos(self.backend.xp, self.backend.asarray(self._pixels(picture)), *size)
 
     def _paint(
         self,

@@ -88,6 +88,7 @@ def test_after_prepare_a_transfer_meets_no_operation_for_the_first_time(simulate
     monkeypatch.setattr("analogy.engine._REHEARSED", (40, 48))
     monkeypatch.setattr(device, "compiled", set())
     simulated._modules.clear()
+    simulated._functions.clear()
     engine.prepare("fast", **settings)
     assert simulated._modules.keys() == {"float", "float4"}
     prepared = device.compiled.copy()
@@ -103,6 +104,7 @@ def test_cupy_pictures_are_resized_and_painted_without_a_way_over_the_host(simul
     engine = Engine(device="cpu", threads=2)
     engine.backend, engine.network = simulated, Features(engine.network.folder, simulated)
     options = {"inversion": "vote", "ratio": 0.6, "photo": True}
+    monkeypatch.setattr("analogy.engine.resize", lambda *picture: pytest.fail("was resized on the host"))
     host = engine.transfer(a, b_prime, **options)
     there = simulated.asarray(a), simulated.asarray(b_prime)
     monkeypatch.setattr(engine.backend.xp.ndarray, "get", lambda array: pytest.fail("was copied to the host"))
