@@ -148,6 +148,14 @@ class Backend(Protocol):
         """(H, W, k) float32: `f` (H, W, C) times `matrix` (C, k), both float32."""
         ...
 
+    def products(self, rows: Array, vector: Array) -> Array:
+        """(k,): that of each of `rows` (k, n) with `vector` (n,), all float32. For the inversion's few large arrays."""
+        ...
+
+    def mixture(self, weights: Array, rows: Array) -> Array:
+        """(n,): the sum of `rows` (k, n), each times its weight of `weights` (k,), all float32."""
+        ...
+
     def channels_last(self, maps: Array) -> Array:
         """(1, C, H, W) float32 as (H, W, C), contiguous."""
         ...

@@ -9,6 +9,7 @@ import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -80,6 +81,20 @@ class CpuBackend:
         for first in range(0, len(rows), step):
             np.matmul(rows[first : first + step], matrix, out=out[first : first + step])
         return out.reshape(*f.shape[:2], -1)
+
+    def products(self, rows, vector):
+        # A product of two vectors OpenBLAS computes in the thread that asks for it; see `project`.
+        return np.array(list(self._pool.map(partial(np.vdot, vector), rows)))
+
+    def mixture(self, weights, rows):
+        out = np.empty(rows.shape[1], rows.dtype)
+
+        def band(first: int) -> None:
+            part = slice(first, first + _SHARED_SIZE)
+            np.einsum("i,ij->j", weights, rows[:, part], out=out[part])
+
+        list(self._pool.map(band, range(0, len(out), _SHARED_SIZE)))
+        return out
 
     def channels_last(self, maps):
         _, c, h, w = maps.shape

@@ -27,6 +27,8 @@ from .runtime import share_device_memory
 
 _THREADS_PER_BLOCK = 256
 _WARP = 32
+_LINES_TOGETHER, _LINES_PER_BLOCK = 64, 32
+"""Of a turn of relaxation: up to so many are solved by one block, more by blocks of so few, for many multiprocessors."""
 _UNLABELLED = np.uintp(0), np.uintp(0)
 _NO_FIELD = np.uintp(0)
 """Null pointers."""
@@ -62,6 +64,7 @@ class CudaBackend:
         self.index: int = device.id
         self._queue = queue(self.xp, device.id)
         self._modules: dict[str, Any] = {}
+        self._functions: dict[tuple[str, str], Any] = {}
         self._lock = threading.Lock()
         with self.active():
             with kept_interrupts():
@@ -92,6 +95,11 @@ class CudaBackend:
         return self._queue.active()
 
     def describe(self) -> str:
+        return self._description
+
+    @functools.cached_property
+    def _description(self) -> str:
+        """Asking takes a millisecond, and every result tells it."""
         runtime = self.xp.cuda.runtime
         properties = runtime.getDeviceProperties(self.index)
         memory = properties["totalGlobalMem"] / 2**30
@@ -143,7 +151,16 @@ class CudaBackend:
 
     @_active
     def project(self, f, matrix):
-        return f @ matrix
+        # CuPy takes a map for a stack of matrices, one for each row: many products, and three launches ahead of them.
+        return (f.reshape(-1, f.shape[-1]) @ matrix).reshape(*f.shape[:-1], -1)
+
+    @_active
+    def products(self, rows, vector):
+        return rows @ vector
+
+    @_active
+    def mixture(self, weights, rows):
+        return weights @ rows
 
     @_active
     def channels_last(self, maps):
@@ -224,8 +241,14 @@ class CudaBackend:
 
     @_active
     def relax(self, form, inverses, f, u, after):
+        lines = (max(u.shape[1:]) + 1) // 2  # of a turn
         args = form, inverses, f, u, *_form(form), _i(after)
-        self._function("relax", "float")((3,), (_THREADS_PER_BLOCK,), args)
+        function = self._function("relax", "float")
+        if lines <= _LINES_TOGETHER:
+            function((1, 3), (_LINES_TOGETHER,), (*args, _i(0), _i(4)))
+        else:
+            for turn in range(4):
+                function((-(-lines // _LINES_PER_BLOCK), 3), (_LINES_PER_BLOCK,), (*args, _i(turn), _i(1)))
 
     @_active
     def residual(self, form, f, u, out):
@@ -267,12 +290,12 @@ class CudaBackend:
 
     def _function(self, name: str, unit: str) -> Any:
         with self._lock:
-            if unit not in self._modules:
-                module = self.xp.RawModule(code=source(), options=options(unit))
+            if (name, unit) not in self._functions:
+                if unit not in self._modules:
+                    self._modules[unit] = self.xp.RawModule(code=source(), options=options(unit))
                 with kept_interrupts():
-                    module.get_function(name)
-                self._modules[unit] = module
-            return self._modules[unit].get_function(name)
+                    self._functions[name, unit] = self._modules[unit].get_function(name)
+            return self._functions[name, unit]
 
 
 @functools.cache

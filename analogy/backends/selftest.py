@@ -23,8 +23,8 @@ SAME_PIXELS = 0.97
 """Share of the pixels of a whole transfer that must be equal: later levels build upon what rounding decided."""
 
 KERNELS = (
-    "project", "channels_last", "join", "pixel_vectors", "resample", "distance", "propagate", "random_search", "vote",
-    "coarsen", "factor", "relax", "residual", "restriction", "prolongation", "combine",
+    "project", "products", "mixture", "channels_last", "join", "pixel_vectors", "resample", "distance", "propagate",
+    "random_search", "vote", "coarsen", "factor", "relax", "residual", "restriction", "prolongation", "combine",
 )  # fmt: skip
 """Methods of the backend that are compared with those of the CPU."""
 
@@ -181,6 +181,8 @@ def _arguments(cpu: CpuBackend) -> dict[str, tuple[Any, ...]]:
     below = rng.random((3, *coarse.shape[1:]), np.float32)
     return {
         "project": (f, rng.standard_normal((20, 7), np.float32)),
+        "products": (f[0], f[0, 0]),
+        "mixture": (f[0, :, 0], f[0]),
         "channels_last": (f[None],),
         "join": (f, f[::-1].copy()),
         "pixel_vectors": (rng.random((*size_a, 3), np.float32), True),

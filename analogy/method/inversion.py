@@ -5,11 +5,12 @@ It finds features whose next levels are a given target (Liao et al. 2017, sectio
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from ..backends import Array, Tick
+import numpy as np
+
+from ..backends import Array, Backend, Tick
 from .progress import ignore
 
 MEMORY = 8
@@ -21,7 +22,7 @@ _ATTEMPTS = 6
 
 
 def minimise(
-    xp: Any,
+    backend: Backend,
     function: Callable[[Array], tuple[Any, Array]],
     start: Array,
     iterations: int,
@@ -30,45 +31,32 @@ def minimise(
 ) -> tuple[Array, float]:
     """Minimise `function`, x -> (value, gradient like x), from `start`. Returns (x, value), never worse than the start.
 
-    Limited-memory BFGS (Nocedal & Wright 2006, algorithm 7.4) with a backtracking line search. The first step goes down
-    the gradient by 3 % of the length of x (by 1 if x is zero). From then on the curvature sets the scale. `tick` is told
-    after each call of the function, and `heard` its value before the next.
+    Limited-memory BFGS (Nocedal & Wright 2006, algorithm 7.4) with a backtracking line search, on float32. The first step
+    goes down the gradient by 3 % of the length of the start (by 1 if that is zero). From then on the curvature sets the
+    scale. `tick` is told after each call of the function, and `heard` its value before the next.
 
-    A value is a number, or an array of one. Numbers are read from the device once for each call of the function: with the
-    slope that led to it, which is nearly always negative, and what its step would be worth to the history.
+    A value is a number, or an array of one. Numbers are read from the device once for each call of the function.
     """
-    x = start
-    value_there, gradient = function(x)
+    x, xp = start, backend.xp
+    there, gradient = function(x)
     tick(1 / (iterations + 1))
-    history: deque[tuple[Array, Array, float]] = deque(maxlen=MEMORY)
-    direction = _direction(xp, gradient, history)
-    value, slope, square = _read(xp, value_there, xp.vdot(gradient, direction), xp.vdot(x, x))
+    value, gradient_square, square = _read(xp, there, xp.vdot(gradient, gradient), xp.vdot(x, x))
     heard(value)
+    history = _History(backend, x, min(MEMORY, iterations - 1), gradient_square)
     for iteration in range(iterations):
-        slope_there: Any = slope
-        length = 1.0
-        if iteration:
-            direction = _direction(xp, gradient, history)
-            slope_there = xp.vdot(gradient, direction)
-        elif not slope < 0:
+        direction, slope = history.direction(gradient)
+        if not slope < 0:
             break
-        if not history:
-            if iteration:
-                slope, square = _read(xp, slope_there, xp.vdot(x, x))
-            if not slope < 0:
-                break
+        length = 1.0
+        if not history.slots:
             length = (0.03 * square**0.5 or 1.0) / (-slope) ** 0.5
         for _attempt in range(_ATTEMPTS):
             trial = x + xp.float32(length) * direction
             there, trial_gradient = function(trial)
             tick((iteration + 2) / (iterations + 1))
-            step, change = trial - x, trial_gradient - gradient
-            trial_value, slope, product, bend = _read(
-                xp, there, slope_there, xp.vdot(step, change), xp.vdot(change, change)
-            )
+            products = history.offer(x, trial, gradient, trial_gradient)
+            trial_value, *read = _read(xp, there, *products)
             heard(trial_value)
-            if not slope < 0:
-                return x, value
             if trial_value <= value + _ARMIJO * length * slope:
                 break
             # The minimum of the parabola through the values at both ends and the slope, kept within bounds.
@@ -77,29 +65,84 @@ def minimise(
             length = min(max(best, 0.02 * length), 0.5 * length)
         else:
             break
-        if product > 1e-10 * bend:  # keeps the approximation positive definite
-            history.append((step, change, product))
+        history.keep(read)
         x, value, gradient = trial, trial_value, trial_gradient
     return x, value
 
 
 def _read(xp: Any, *values: Any) -> list[float]:
-    """Numbers, and arrays of one, at once."""
-    numbers: list[float] = xp.stack([xp.asarray(value) for value in values]).tolist()
+    """Numbers, and arrays of them, at once."""
+    numbers: list[float] = xp.concatenate([xp.asarray(value).reshape(-1) for value in values]).tolist()
     return numbers
 
 
-def _direction(xp: Any, gradient: Array, history: deque[tuple[Array, Array, float]]) -> Array:
-    """- H gradient by the two-loop recursion, with the latest curvature as the first guess of H."""
-    q = -gradient
-    coefficients = []
-    for step, change, product in reversed(history):
-        coefficient = xp.vdot(step, q) / product
-        q = q - coefficient * change
-        coefficients.append(coefficient)
-    if history:
-        step, change, product = history[-1]
-        q = q * (product / xp.vdot(change, change))
-    for (step, change, product), coefficient in zip(history, reversed(coefficients), strict=True):
-        q = q + (coefficient - xp.vdot(change, q) / product) * step
-    return q
+class _History:
+    """The latest pairs of (step, change of gradient), and - H gradient by them.
+
+    The two-loop recursion takes one product of two arrays after the other. Here it runs on numbers, the products of all
+    arrays of the pairs, and ends in a coefficient of each (Chen, Wang & Zhou 2014, "Large-scale L-BFGS using MapReduce"). For
+    a new pair that is one product of all with one array, for a direction one sum of all: a few launches instead of 70.
+    """
+
+    def __init__(self, backend: Backend, x: Array, memory: int, gradient_square: float):
+        count = memory + 1  # one more for the pair on offer
+        self._backend, self._memory = backend, memory
+        self._pairs = backend.xp.empty((count, 2, *x.shape), np.float32)
+        self._step_change, self._change_change = np.zeros((2, count, count))
+        """Of a step with its own and the later changes; of two changes."""
+        self._step_gradient, self._change_gradient = np.zeros((2, count))
+        self._gradient_square = gradient_square
+        self.slots: list[int] = []
+        """Where the pairs are, the oldest first."""
+        self._free = 0
+
+    def direction(self, gradient: Array) -> tuple[Array, float]:
+        """- H gradient and its product with the gradient. The latest curvature is the first guess of H."""
+        of_changes, of_steps, scale = np.zeros(self._memory + 1), np.zeros(self._memory + 1), 1.0
+        for slot in reversed(self.slots):
+            product = -self._step_gradient[slot] - of_changes @ self._step_change[slot]
+            of_changes[slot] = product / self._step_change[slot, slot]
+        if self.slots:
+            latest = self.slots[-1]
+            scale = float(self._step_change[latest, latest] / self._change_change[latest, latest])
+        for slot in self.slots:
+            product = -self._change_gradient[slot] - of_changes @ self._change_change[slot]
+            product = scale * product + of_steps @ self._step_change[:, slot]
+            of_steps[slot] = of_changes[slot] - product / self._step_change[slot, slot]
+        direction = np.float32(-scale) * gradient
+        if self.slots:
+            pairs = self._first(max(self.slots) + 1)
+            coefficients = np.stack([of_steps, -scale * of_changes], 1).reshape(-1)[: len(pairs)]
+            weights = self._backend.asarray(coefficients.astype(np.float32))
+            direction += self._backend.mixture(weights, pairs).reshape(gradient.shape)
+        slope = of_steps @ self._step_gradient - scale * (of_changes @ self._change_gradient + self._gradient_square)
+        return direction, float(slope)
+
+    def offer(self, x: Array, trial: Array, gradient: Array, trial_gradient: Array) -> tuple[Array, ...]:
+        """Note the step from `x` to `trial` and the change of gradient. Returns the products that `keep` wants."""
+        backend, pair = self._backend, self._pairs[self._free]
+        backend.xp.subtract(trial, x, out=pair[0])
+        backend.xp.subtract(trial_gradient, gradient, out=pair[1])
+        of_all = self._first(max([*self.slots, self._free]) + 1)
+        behind, change = trial_gradient.reshape(-1), pair[1].reshape(-1)
+        of_pair = backend.products(pair.reshape(2, -1), behind)
+        return of_pair, backend.xp.vdot(behind, behind), backend.products(of_all, change)
+
+    def keep(self, products: list[float]) -> None:
+        """Take the step that was offered last, and the pair unless its curvature is not positive."""
+        step_gradient, change_gradient, self._gradient_square, *by_change = products
+        steps, changes = np.reshape(by_change, (-1, 2)).T
+        count, free = len(steps), self._free
+        # The gradient has changed by the change.
+        self._step_gradient[:count] += steps
+        self._change_gradient[:count] += changes
+        if steps[free] > 1e-10 * changes[free]:  # keeps the approximation positive definite
+            self._step_change[:count, free] = steps
+            self._change_change[:count, free] = self._change_change[free, :count] = changes
+            self._step_gradient[free], self._change_gradient[free] = step_gradient, change_gradient
+            self.slots.append(free)
+            self._free = self.slots.pop(0) if len(self.slots) > self._memory else len(self.slots)
+
+    def _first(self, count: int) -> Array:
+        """The arrays of the first slots, one a row."""
+        return self._pairs[:count].reshape(2 * count, -1)

@@ -186,7 +186,7 @@ def reconstruct(
         tick(1)
         return reconstruction
     objective = network.objective(level, nchw(xp, target), finer_size)
-    minimise(xp, objective, nchw(xp, start), settings.inversion_steps, tick, objective.heard)
+    minimise(backend, objective, nchw(xp, start), settings.inversion_steps, tick, objective.heard)
     network.require_finite(objective.graph, objective.between)
     return backend.channels_last(objective.between)
 

@@ -195,6 +195,17 @@ def test_project_multiplies_the_channels_of_each_position_by_the_matrix(backend,
     np.testing.assert_allclose(projected, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(("count", "length"), [(1, 1), (2, 37), (18, 70_001)])
+def test_large_arrays_are_multiplied_and_mixed(backend, rng, count, length):
+    rows, weights = rng.standard_normal((count, length), np.float32), rng.standard_normal(count, np.float32)
+    found = on(backend, "products", rows, rows[0])
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, rows.astype(np.float64) @ rows[0], rtol=1e-5, atol=1e-6 * length)
+    found = on(backend, "mixture", weights, rows)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, weights.astype(np.float64) @ rows, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("key", [False, True])
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (4, 33)])
 def test_pixel_vectors_equal_the_oracle(backend, rng, size, key):

@@ -64,6 +64,7 @@ class Trouble(Exception):
 
 def every_call(backend):
     f, pixels = (backend.asarray(np.ones((3, 4, channels), np.float32)) for channels in (8, 3))
+    rows, columns, vector = (backend.asarray(np.ones(size, np.float32)) for size in ((3, 8), (8, 3), 8))
     a, nnf = backend.join(f, f), backend.asarray(np.zeros((3, 4, 2), np.int32))
     d = backend.distance(a, a, nnf, 3)
     yield from (
@@ -75,6 +76,8 @@ def every_call(backend):
         lambda: backend.join(f, f),
         lambda: backend.pixel_vectors(pixels, True),
         lambda: backend.project(f, backend.asarray(np.ones((8, 2), np.float32))),
+        lambda: backend.products(rows, vector),
+        lambda: backend.mixture(vector, columns),
         lambda: backend.resample(nnf, (6, 8), (6, 8), (2, 2), (2, 2)),
         lambda: backend.distance(a, a, nnf, 3),
         lambda: backend.propagate(a, a, nnf, d, 3, 1, 1e9),

@@ -7,7 +7,7 @@ import pytest
 
 from analogy.backends.cpu import CpuBackend
 from analogy.method.features import Features, nchw
-from analogy.method.inversion import minimise
+from analogy.method.inversion import _History, minimise
 from analogy.networks.models import DEFAULT, locate
 
 
@@ -23,9 +23,35 @@ def test_finds_the_minimum_of_an_ill_conditioned_quadratic() -> None:
     rng = np.random.default_rng(1)
     scales = np.geomspace(1, 1e3, 40, dtype=np.float32)
     best = rng.standard_normal(40).astype(np.float32)
-    x, value = minimise(np, quadratic(scales, best), np.zeros(40, np.float32), 160)
+    x, value = minimise(CpuBackend(2), quadratic(scales, best), np.zeros(40, np.float32), 160)
     assert np.abs(x - best).max() < 1e-3
     assert value == pytest.approx(quadratic(scales, best)(x)[0])
+
+
+def test_the_direction_is_that_of_bfgs_by_the_latest_pairs_of_positive_curvature() -> None:
+    """Against the inverse Hessian as a matrix (Nocedal & Wright 2006, equation 6.17)."""
+    rng = np.random.default_rng(3)
+    x, gradient = np.zeros(12, np.float32), rng.standard_normal(12, np.float32)
+    history, pairs = _History(CpuBackend(2), gradient, 3, gradient @ gradient), []
+    for offered in range(9):
+        refused = offered in (0, 5)
+        step, change = rng.standard_normal((2, 12), np.float32)
+        change *= np.sign(step @ change) * (-1 if refused else 1)
+        products = history.offer(x, x + step, gradient, gradient + change)
+        if offered == 7:  # a step that is not taken leaves no trace
+            continue
+        x, gradient = x + step, gradient + change
+        history.keep([float(number) for product in products for number in np.ravel(product)])
+        pairs += [] if refused else [(step.astype(np.float64), change)]
+        inverse = np.eye(12)
+        if pairs:
+            inverse *= pairs[-1][0] @ pairs[-1][1] / (pairs[-1][1] @ pairs[-1][1])
+        for s, y in pairs[-3:]:
+            side = np.eye(12) - np.outer(s, y) / (s @ y)
+            inverse = side @ inverse @ side.T + np.outer(s, s) / (s @ y)
+        direction, slope = history.direction(gradient)
+        np.testing.assert_allclose(direction, -inverse @ gradient, rtol=1e-3, atol=1e-4 * np.abs(direction).max())
+        assert slope == pytest.approx(direction @ gradient, rel=1e-4)
 
 
 def test_approaches_the_minimum_of_the_rosenbrock_function() -> None:
@@ -34,7 +60,7 @@ def test_approaches_the_minimum_of_the_rosenbrock_function() -> None:
         gradient = [-400 * x * (y - x * x) - 2 * (1 - x), 200 * (y - x * x)]
         return 100 * (y - x * x) ** 2 + (1 - x) ** 2, np.array(gradient, np.float32)
 
-    x, _ = minimise(np, rosenbrock, np.array([-1.2, 1.0], np.float32), 200)
+    x, _ = minimise(CpuBackend(2), rosenbrock, np.array([-1.2, 1.0], np.float32), 200)
     assert np.abs(x - 1).max() < 0.02
 
 
@@ -45,7 +71,7 @@ def test_never_returns_a_larger_value_than_at_the_start_even_with_a_wrong_gradie
         return float(np.abs(x).sum()), rng.standard_normal(x.shape).astype(np.float32)
 
     start = np.full(10, 0.5, np.float32)
-    x, value = minimise(np, function, start, 20)
+    x, value = minimise(CpuBackend(2), function, start, 20)
     assert value <= 5.0
     assert np.abs(x).sum() == pytest.approx(value, rel=1e-6)
     assert np.array_equal(start, np.full(10, 0.5, np.float32))
@@ -59,7 +85,7 @@ def test_a_start_at_the_minimum_is_returned_after_one_evaluation() -> None:
         points.append(x)
         return quadratic(np.ones(5, np.float32), start)(x)
 
-    x, value = minimise(np, function, start, 10)
+    x, value = minimise(CpuBackend(2), function, start, 10)
     assert value == 0
     assert len(points) == 1
     assert np.array_equal(x, start)
@@ -76,7 +102,7 @@ def test_twenty_iterations_reduce_the_objective_of_the_shipped_model_fivefold(le
     start = network.pyramid(other)[level - 2] if level > 2 else other.astype(np.float32) / 255
     objective = network.objective(level, target, pyramid[level - 1].shape[:2])
     first, _ = objective(nchw(np, start))
-    x, last = minimise(np, objective, nchw(np, start), 20, heard=objective.heard)
+    x, last = minimise(CpuBackend(2), objective, nchw(np, start), 20, heard=objective.heard)
     assert last < 0.2 * first
     assert objective.least == last
     again = network.objective(level, target, pyramid[level - 1].shape[:2])
