@@ -1,10 +1,12 @@
 // The kernels of multigrid in CUDA C++: the algorithm of multigrid_kernels.py, compiled after kernels.cu, whose Group it uses.
 //
 // Work. All are as fast as their reads, but `relax`: it solves a line from its begin to its end and back, one thread a line,
-// and needs each half of the lines before the other. Instead of a launch for each, one block for each channel takes all of
-// its lines, in step by __syncthreads: three blocks, which leave most of a GPU idle, but four launches a grid are little too.
+// and needs each half of the lines before the other. What a step needs of memory is read for several at once, so that they
+// wait for it together. The halves are separate launches; where a block has a thread for each line, they are one, of a block
+// for each channel, kept in step by __syncthreads: a launch takes longer than such lines.
 
 constexpr float TINY = 1e-12f;
+constexpr int AHEAD = 8;  // steps of a line for which `relax` reads at once
 
 // The planes of a form, `size` positions each; the last two only where `nine`.
 struct Form {
@@ -35,6 +37,7 @@ struct Form {
   }
 
   // The sum over the neighbours, each coupling times (value - base).
+  template <bool NINE>
   __device__ __forceinline__ float neighbours(const float* u, int y, int x, float base, bool in_row,
                                               bool in_column) const {
     const size_t t = (size_t)y * w + x;
@@ -44,7 +47,7 @@ struct Form {
     if (in_row && left) total += right[t - 1] * (u[t - 1] - base);
     if (in_column && above) total += down[t - w] * (u[t - w] - base);
     if (in_column && below) total += down[t] * (u[t + w] - base);
-    if (!nine) return total;
+    if (!NINE) return total;
     if (left && above) total += falling[t - w - 1] * (u[t - w - 1] - base);
     if (more && above) total += rising[t - w] * (u[t - w + 1] - base);
     if (more && below) total += falling[t] * (u[t + w + 1] - base);
@@ -143,43 +146,95 @@ extern "C" __global__ void residual(const float* __restrict__ planes, const floa
   const Row row(g.y, h, w);
   const size_t p = (size_t)row.y * w + g.x;
   const float* channel = u + row.begin;
-  const float value = form.neighbours(channel, row.y, g.x, channel[p], true, true) - form.mass[p] * channel[p];
+  const float around = nine ? form.neighbours<true>(channel, row.y, g.x, channel[p], true, true)
+                            : form.neighbours<false>(channel, row.y, g.x, channel[p], true, true);
+  const float value = around - form.mass[p] * channel[p];
   out[row.begin + p] = f ? f[row.begin + p] + value : value;
 }
 
-// Solves one line of a channel, its neighbours on other lines being what they are; as if they were zero if `fresh`.
-__device__ __forceinline__ void solve(const Form& form, const float* __restrict__ inverses, const float* __restrict__ f,
-                                      float* __restrict__ u, int line, bool row, bool fresh) {
-  const size_t own = row ? 0 : (size_t)form.h * form.w;  // from what is of rows to what is of columns
-  const int count = row ? form.w : form.h, step = row ? 1 : form.w;
-  const size_t begin = row ? (size_t)line * form.w : line;
-  float value = 0.0f, factor = 0.0f;
-  for (int i = 0; i < count; ++i) {
-    const size_t t = begin + (size_t)i * step;
-    const int y = row ? line : i, x = row ? i : line;
-    value = f[t] + (fresh ? 0.0f : form.neighbours(u, y, x, 0.0f, !row, row)) + factor * value;
-    u[t] = value;
-    factor = form.right[own + t] * inverses[own + t];
-  }
-  value = 0.0f;
-  for (int i = count - 1; i >= 0; --i) {
-    const size_t t = begin + (size_t)i * step;
-    value = (u[t] + form.right[own + t] * value) * inverses[own + t];
-    u[t] = value;
-  }
-}
+// What the lines beside a line that is solved give to it: nothing, or what they are along the grid, or diagonally as well.
+enum Beside { NOTHING, STRAIGHT, DIAGONAL };
 
+// One line of a channel.
+struct Line {
+  const Form& form;
+  const float *couplings, *inverses, *f;
+  float* u;
+  int line, count, step;
+  bool row;
+  size_t begin;
+
+  __device__ __forceinline__ Line(const Form& form, const float* inverses, const float* f, float* u, int line, bool row)
+      : form(form), couplings(row ? form.right : form.down),
+        inverses(inverses + (row ? 0 : (size_t)form.h * form.w)), f(f), u(u), line(line), count(row ? form.w : form.h),
+        step(row ? 1 : form.w), row(row), begin(row ? (size_t)line * form.w : line) {}
+
+  __device__ __forceinline__ size_t at(int i) const { return begin + (size_t)i * step; }
+
+  // N steps of the elimination from position i on; `value` and `factor` are of the position before.
+  template <Beside BESIDE, int N>
+  __device__ __forceinline__ void eliminate(int i, float& value, float& factor) const {
+    float known[N], factors[N];
+#pragma unroll
+    for (int k = 0; k < N; ++k) {
+      const int y = row ? line : i + k, x = row ? i + k : line;
+      known[k] = f[at(i + k)];
+      if (BESIDE != NOTHING) known[k] += form.neighbours<BESIDE == DIAGONAL>(u, y, x, 0.0f, !row, row);
+      factors[k] = couplings[at(i + k)] * inverses[at(i + k)];
+    }
+#pragma unroll
+    for (int k = 0; k < N; ++k) {
+      u[at(i + k)] = value = known[k] + factor * value;
+      factor = factors[k];
+    }
+  }
+
+  // N steps back from position i on; `value` is of the position after.
+  template <int N>
+  __device__ __forceinline__ void substitute(int i, float& value) const {
+    float known[N], factors[N], shares[N];
+#pragma unroll
+    for (int k = 0; k < N; ++k) {
+      known[k] = u[at(i - k)];
+      factors[k] = couplings[at(i - k)];
+      shares[k] = inverses[at(i - k)];
+    }
+#pragma unroll
+    for (int k = 0; k < N; ++k) u[at(i - k)] = value = (known[k] + factors[k] * value) * shares[k];
+  }
+
+  template <Beside BESIDE>
+  __device__ __forceinline__ void solve() const {
+    float value = 0.0f, factor = 0.0f;
+    int i = 0;
+    for (; i + AHEAD <= count; i += AHEAD) eliminate<BESIDE, AHEAD>(i, value, factor);
+    for (; i < count; ++i) eliminate<BESIDE, 1>(i, value, factor);
+    value = 0.0f;
+    for (i = count - 1; i >= AHEAD - 1; i -= AHEAD) substitute<AHEAD>(i, value);
+    for (; i >= 0; --i) substitute<1>(i, value);
+  }
+};
+
+// `turns` of the four turns of a relaxation from `first` on: even rows, odd rows, even columns, odd columns; or the other way
+// round if `after`. More than one only where a block has a thread for each line of a turn.
 extern "C" __global__ void relax(const float* __restrict__ planes, const float* __restrict__ inverses,
-                                 const float* __restrict__ f, float* __restrict__ u, int h, int w, int nine,
-                                 int after) {
+                                 const float* __restrict__ f, float* __restrict__ u, int h, int w, int nine, int after,
+                                 int first, int turns) {
   const Form form(planes, h, w, nine);
-  const size_t channel = (size_t)blockIdx.x * h * w;
-  for (int k = 0; k < 4; ++k) {
-    // Even rows, odd rows, even columns, odd columns; or the other way round.
+  const size_t channel = (size_t)blockIdx.y * h * w;
+  for (int k = first; k < first + turns; ++k) {
     const int turn = after ? 3 - k : k;
-    const bool row = turn < 2, fresh = !after && k == 0;
-    for (int line = 2 * threadIdx.x + turn % 2; line < (row ? h : w); line += 2 * blockDim.x)
-      solve(form, inverses, f + channel, u + channel, line, row, fresh);
+    const bool row = turn < 2;
+    const int line = 2 * (blockIdx.x * blockDim.x + threadIdx.x) + turn % 2;
+    if (line < (row ? h : w)) {
+      const Line own(form, inverses, f + channel, u + channel, line, row);
+      if (!after && k == 0)
+        own.solve<NOTHING>();
+      else if (nine)
+        own.solve<DIAGONAL>();
+      else
+        own.solve<STRAIGHT>();
+    }
     __syncthreads();
   }
 }

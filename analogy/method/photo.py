@@ -159,7 +159,8 @@ class WLS:
         for iteration in range(1, MOST_ITERATIONS + 1):
             self.iterations = iteration
             grids.cycle(partial(tick, share))
-            correction, rho = max(float(z.max()), -float(z.min())), float(xp.vdot(r, z))
+            high, low, rho = xp.stack([z.max(), z.min(), xp.vdot(r, z)]).tolist()  # read from a GPU at once
+            correction = max(high, -low)
             if correction == 0:
                 break
             backend.combine(1.0, z, rho / rho_before, p)

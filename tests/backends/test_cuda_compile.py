@@ -31,6 +31,8 @@ KERNELS = {
 }  # fmt: skip
 # 64 registers let 4 blocks of 256 threads run on a multiprocessor with 64 Ki registers, half of what it holds at most.
 MAX_REGISTERS = 64
+# Of this one there is never more than a block for each, and what it reads ahead is in registers.
+MOST_OF_RELAX = 96
 _USED = re.compile(
     r"entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"
     r".*?Used (\d+) registers([^\n]*)",
@@ -90,14 +92,14 @@ def test_interrupts_are_heard_again_after_compiling_in_two_threads(reports):
 
 @pytest.mark.parametrize("unit", ["float4", "float"])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_kernels_compile_without_spills_within_64_registers(reports, architecture, unit):
+def test_kernels_compile_without_spills_within_their_registers(reports, architecture, unit):
     report = reports[architecture, unit]
     assert "warning" not in report
     used = {found[0]: found[1:] for found in _USED.findall(report)}
     assert used.keys() == KERNELS
     for name, (stack, stores, loads, registers, rest) in used.items():
         assert (stack, stores, loads) == ("0", "0", "0"), f"{name} spills registers"
-        assert int(registers) <= MAX_REGISTERS, name
+        assert int(registers) <= (MOST_OF_RELAX if name == "relax" else MAX_REGISTERS), name
         assert "smem" not in rest, f"{name} uses shared memory"
 
 

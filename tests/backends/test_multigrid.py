@@ -170,13 +170,15 @@ def test_relaxation_solves_rows_and_columns_one_half_after_the_other(backend, rn
     np.testing.assert_allclose(backend.to_host(found), relaxed(form, f, u, after), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("size", [(1101, 3), (3, 1101)])
-def test_more_lines_than_a_block_has_threads_are_solved_in_turns(backend, rng, size):
-    form, f, u = a_form(rng, size, 5), channels(rng, size), channels(rng, size)
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("planes", [3, 5])
+@pytest.mark.parametrize("size", [(129, 3), (3, 129), (3, 131), (1101, 3), (3, 1101)])
+def test_more_lines_than_a_block_has_threads_are_solved_by_several(backend, rng, size, planes, after):
+    form, f, u = a_form(rng, size, planes), channels(rng, size), channels(rng, size)
     there, found = backend.asarray(form), backend.asarray(u.copy())
-    backend.relax(there, backend.factor(there), backend.asarray(f), found, True)
+    backend.relax(there, backend.factor(there), backend.asarray(f), found, after)
     cpu = CpuBackend(1)
-    cpu.relax(form, cpu.factor(form), f, u, True)
+    cpu.relax(form, cpu.factor(form), f, u, after)
     np.testing.assert_allclose(backend.to_host(found), u, rtol=1e-3, atol=1e-4)
 
 
