@@ -54,7 +54,7 @@ analogy batch jobs.parquet -o s3://bucket/out --manifest out.jsonl --allow-remot
 @partial(setting_options, but="direction")
 @partial(engine_options, threads="CPU threads of each worker.  [default: its share of the cores]")
 @option("--workers", type=click.IntRange(1, MOST_THREADS), group=MACHINE,
-        help="Processes on this machine; they share out its cores.  [default: one per core, as the memory allows; one on "
+        help="Processes on this machine; they share out its cores.  [default: one per core, as the memory allows; two on "
              "a GPU]")  # fmt: skip
 @option(
     "--scheduler",

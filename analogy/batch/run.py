@@ -13,10 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from .. import __version__
-from ..backends.host import available_cores
+from ..backends.host import available_cores, free_memory
 from ..errors import DeviceError, ImageError, OutputError, SettingsError, reason
 from ..method.progress import Progress
 from ..pictures.files import as_path
@@ -36,6 +34,8 @@ _WORKER = 0.6e9
 """Bytes that a worker takes at least, with a picture of the size that the network sees."""
 _BUDGET = 0.9
 """Share of the memory that is free when a batch begins which its jobs may take together."""
+_ON_A_GPU = 2
+"""Workers on a GPU, which a transfer of small pictures keeps busy for less than half of its time."""
 _WAITING = 0.5
 
 
@@ -84,7 +84,8 @@ def run_batch(
         try:
             described = _described(pool, engine, progress)
             if described["kind"] == "cuda" and pool.local and workers is None:
-                pool.slots = lambda: 1  # it is kept busy by one; the others have not begun yet
+                started = pool.slots()
+                pool.slots = lambda: min(_ON_A_GPU, started)  # the others have not begun yet
             for level, note in described["notes"]:
                 _log.log(level, note)
             if pool.dashboard:
@@ -99,7 +100,7 @@ def run_batch(
                 f"{output}: {total} jobs",
                 f"{described['model']}, {described['device']}",
             )
-            budget = _BUDGET * psutil.virtual_memory().available if pool.local else math.inf
+            budget = _BUDGET * free_memory() if pool.local else math.inf
             loop = Loop(pool, done, page, root, engine, described, budget, retry_failed)
             with closing(iter(jobs)) as each:
                 tally = loop.run(each, total, progress)
@@ -178,7 +179,7 @@ def _pool(scheduler: str | None, workers: int | None, engine: EngineArguments) -
         return pools.cluster(scheduler, 0), (model, device, threads or 1, most)
     cores = available_cores()
     if workers is None:
-        in_memory = int(_BUDGET * psutil.virtual_memory().available / _WORKER)
+        in_memory = int(_BUDGET * free_memory() / _WORKER)
         workers = max(1, min(cores // (threads or 1), in_memory))
     threads = threads or max(1, cores // workers)
     pool = pools.cluster("local", workers) if scheduler else pools.processes(workers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..backends import Backend, Size
+from ..backends.host import free_memory
 from ..errors import MemoryLimitError
 from ..settings import Settings
 
@@ -56,9 +57,7 @@ def check(
 
 def check_host(need: float, label: str, cure: str) -> None:
     """Raise `MemoryLimitError` if `need` bytes are not free on the host. `label`: what takes them."""
-    import psutil
-
-    free = psutil.virtual_memory().available
+    free = free_memory()
     if need > free:
         raise _too_little(label, need, free, cure)
 

@@ -17,6 +17,7 @@ from PIL import Image
 from analogy import Engine
 from analogy.apps.cli import cli
 from analogy.batch import pools
+from analogy.batch import run as batch
 
 COMMAND = [sys.executable, "-m", "analogy"]
 FAST = ["--preset", "fast", "--search-iterations", "1", "--device", "cpu"]
@@ -261,3 +262,23 @@ def test_what_cannot_be_a_batch_is_refused_in_one_line(
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("kind", "options", "most"), [("cpu", (), 6), ("cuda", (), 2), ("cuda", ("--workers", 5), 5)])
+def test_two_workers_share_a_gpu_unless_told_otherwise(
+    photos, style, tmp_path, monkeypatch, kind, options, most
+) -> None:
+    in_flight = []
+
+    class Asked(batch.Loop):
+        def __init__(self, pool, *arguments):
+            super().__init__(pool, *arguments)
+            in_flight.append(pool.slots())
+
+    described = batch._described
+    monkeypatch.setattr(batch, "Loop", Asked)
+    monkeypatch.setattr(batch, "_described", lambda *arguments: described(*arguments) | {"kind": kind})
+    monkeypatch.setattr(batch, "available_cores", lambda: 6)
+    monkeypatch.setattr(batch, "free_memory", lambda: 1 << 36)
+    done = run("batch", photos[0], "--style", style, "-o", tmp_path / "out", *options, *FAST)
+    assert (done.exit_code, in_flight) == (0, [most])
