@@ -1,16 +1,21 @@
-"""What a transfer should take on two GPUs that nobody here has: tools/roofline.py [--model M] ..
+"""Where the time of a transfer goes on a GPU, and what it should be on another: tools/roofline.py [--model M] ..
 
-This is reasoned, not measured; `python tools/bench.py --device cuda` measures. For A and B' of 448 x 448 with the default
-settings, milliseconds:
+Counted work over what a GPU can do, with shares of that which an H100 was measured to reach; `python tools/bench.py --device
+cuda` measures. For A and B' of 448 x 448 with the default settings, milliseconds:
 
 \b
                                  networks  search    rest  device    host  expected
-    vgg19-compact, RTX 4090           3.9     3.1     3.2    10.2     7.0      10.2
-    vgg19-compact, H100 SXM           2.9     2.5     1.5     6.9     7.0       7.0
-    vgg16 (full width), RTX 4090     16.4    19.7    10.4    46.5     6.9      46.5
-    vgg16 (full width), H100 SXM     14.3    16.3     3.6    34.2     6.9      34.2
-    --photo adds, RTX 4090                                   50.0     7.2      50.0
-    --photo adds, H100 SXM                                   49.3     7.2      49.3
+    vgg19-compact, RTX 4090           7.5     7.4     3.2    18.1    33.6      33.6
+    vgg19-compact, H100 SXM           7.6     7.3     1.5    16.4    33.6      33.6
+    vgg16 (full width), RTX 4090     53.0    55.3    10.4   118.7    31.5     118.7
+    vgg16 (full width), H100 SXM     59.7    54.6     3.6   117.9    31.5     117.9
+    --photo adds, RTX 4090                                   20.4    39.6      39.6
+    --photo adds, H100 SXM                                   19.7    39.6      39.6
+
+Measured, on an H100 80GB with CUDA 13, CuPy 14.2, ONNX Runtime 1.31 and cuDNN 9.19: the compact model takes 37 to 41 ms, of
+which the device is busy for 17 (networks 7.6, search 7.1, the rest 1.6), and --photo 34 more, 20 of them on the device. Before
+that measurement this program assumed what data sheets let one hope for, and was wrong by factors of 2.5 for the device and 5
+for the host.
 
 Counted. Networks, from their graphs: operations of the convolutions, and bytes of what each node reads and writes, as if no
 cache kept anything; one launch a node, a ReLU being one with its convolution. Search, by the simulator, with pictures of 56
@@ -18,20 +23,18 @@ x 56, times the area: the rows of patches that are compared, when all that is kn
 field of a larger picture is more coherent, which leaves out more.) The lanes read 4 bytes a product from the first-level
 cache, with two operations on whole numbers; a sixth of these bytes comes from the second level, those of B's patches, each
 position three times instead of nine (`kernels.cu`). Rest, by the simulator: what the other kernels and CuPy's operations
-read and write, once, from memory. Photo refinement, by the simulator at full size: likewise, and the steps along the lines
-that `relax` and `factor` solve, each of which waits for the one before.
+read and write, once, from memory. Photo refinement, by the simulator at full size: likewise, and the positions of the lines
+that `relax` and `factor` solve, one after the other.
 
-Assumed. Speeds are those of data sheets, and for the second-level cache of others' measurements. Networks and copies reach
-half of the limit that binds them, the search a quarter, since the positions of a warp wait for each other; no launch takes
-the device less than 3 us, and no step of a line less than 0.4 us. The host takes 8 us to launch a kernel or an operation of
-CuPy from Python, and 5 us for a node of ONNX Runtime; it runs ahead of the device, so that the slower of the two is what a
-transfer takes. What is compiled, loaded and planned once is not counted, nor are the copies of pictures to the GPU and back,
-0.2 ms. All this may be wrong by a factor of two.
+From the measurement. Of the speeds of data sheets convolutions reach a tenth, the search a twelfth, since the positions of a
+warp wait for each other; a position of a line takes 0.15 us. The host takes 40 us to launch a kernel or an operation of CuPy
+from Python (CuPy's reductions twice as long), and 20 us for a node of ONNX Runtime. It runs ahead of the device, so that the
+slower of the two is what a transfer takes. Assumed: half the speed of memory for the rest, and 3 us for the least launch.
+What is compiled, loaded and planned once is not counted.
 
-What follows. With the compact model the host and the device take as long as each other, and TensorFloat-32 (which an RTX
-4090 computes no faster than float32) would save nothing on either. At full width on an H100 it would save 10 of 34 ms, for
-other matches: so networks have one precision. Photo refinement would gain from lines that are solved in pieces side by side.
-The search would gain nothing from float16: it counts in 16 bits already.
+What follows. With the compact model the device waits for the host more than half of the time: fewer launches would help, and
+TensorFloat-32 (which an RTX 4090 computes no faster than float32) or float16 would not. Wide convolutions should reach more of
+an H100 than the compact model's narrow ones, so that the figures for full width are bounds from above.
 """
 
 from __future__ import annotations
@@ -52,14 +55,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 SIZE, COUNTED = 448, 56
 _SIDES = {-(-COUNTED // stride): -(-SIZE // stride) for stride in (1, 2, 4, 8, 16)}
 """Rows of a level's map as counted -> those for SIZE."""
-REACHED, SEARCHED = 0.5, 0.25
-"""Shares of the limits."""
-LEAST, LAUNCH, NODE = 3e-6, 8e-6, 5e-6
+CONVOLVED, COPIED, SEARCHED = 0.1, 0.5, 0.08
+"""Shares of the limits that convolutions, whatever reads and writes, and the search reach."""
+LEAST, LAUNCH, NODE = 3e-6, 4e-5, 2e-5
 """Seconds: of the device for the smallest launch; of the host for a launch from Python, and for a node of ONNX Runtime."""
-LATENCY = 4e-7
-"""Seconds from one read of memory to the next that waits for it."""
-THREADS = 256
-"""Of a block."""
+STEP = 1.5e-7
+"""Seconds from one position of a line to the next."""
 RADIUS = {"distance": 9, "propagate": 14, "random_search": 13}
 """Which argument of a kernel of the search is the radius of its patches."""
 
@@ -91,12 +92,12 @@ class Launch(NamedTuple):
     compared: float = 0
     """Bytes of patches."""
     steps: float = 0
-    """Reads of memory that wait for each other."""
+    """Positions of a line, one after the other."""
 
     def seconds(self, gpu: Gpu) -> float:
-        network_or_copy = max(self.operations / gpu.operations, self.memory / gpu.memory)
-        search = max(self.compared / gpu.first, self.compared / 6 / gpu.second, self.compared / 4 * 2 / gpu.whole)
-        return max(network_or_copy / REACHED, search / SEARCHED, self.steps * LATENCY, LEAST)
+        convolved, copied = self.operations / gpu.operations / CONVOLVED, self.memory / gpu.memory / COPIED
+        searched = max(self.compared / gpu.first, self.compared / 6 / gpu.second, self.compared / 4 * 2 / gpu.whole)
+        return max(convolved, copied, searched / SEARCHED, self.steps * STEP, LEAST)
 
 
 def count(model: str) -> dict[str, list[Launch]]:
@@ -150,12 +151,15 @@ def count_photo() -> list[Launch]:
 
     def called(self: Any, grid: Any, block: Any, args: Any) -> None:
         memory = sum(array.nbytes for array in args if isinstance(array, device.ndarray))
+        h, w = args[0].shape[1:]
         steps = 0.0
-        if self.name in ("factor", "relax"):
-            h, w = args[0].shape[1:]
-            # There and back in four halves of the lines, so many at a time as a block has threads; all lines at once.
-            halves = sum(-(-lines // 2 // THREADS) * length for lines, length in ((h, w), (w, h)))
-            steps = 4 * halves if self.name == "relax" else max(h, w)
+        if (
+            self.name == "relax"
+        ):  # there and back, along rows in the first two turns and columns in the others, or vice versa
+            after, first, turns = map(int, args[-3:])
+            steps = sum(2 * (h if (turn < 2) == bool(after) else w) for turn in range(first, first + turns))
+        elif self.name == "factor":
+            steps = max(h, w)
         work.append(Launch(memory=memory, steps=steps))
 
     def operated(arrays: list[Any]) -> None:

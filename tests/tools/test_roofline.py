@@ -6,6 +6,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from analogy.networks.models import DEFAULT, locate
@@ -47,13 +48,23 @@ def test_a_launch_takes_what_its_tightest_limit_allows(roofline):
         "least": roofline.Launch().seconds(gpu),
     }
     assert seconds == {
-        "operations": 20.0, "memory": 200.0, "compared": 400.0, "steps": 1e9 * roofline.LATENCY, "least": roofline.LEAST
+        "operations": 10.0 / roofline.CONVOLVED, "memory": 100.0 / roofline.COPIED, "compared": 100.0 / roofline.SEARCHED,
+        "steps": 1e9 * roofline.STEP, "least": roofline.LEAST,
     }  # fmt: skip
 
 
 def test_photo_refinement_is_counted_with_the_steps_of_its_lines(roofline, simulated, monkeypatch):
-    monkeypatch.setattr(roofline, "SIZE", 16)  # grids of 17, 9, 5 and 3
+    monkeypatch.setattr(roofline, "SIZE", 16)  # grids of 17, 9, 5 and 3, relaxed in one launch
     work = roofline.count_photo()
-    solved = {launch.steps for launch in work if launch.steps}
-    assert solved == {side * turns for side in (17, 9, 5, 3) for turns in (1, 8)}
+    assert {launch.steps for launch in work if launch.steps} == {
+        side * turns for side in (17, 9, 5, 3) for turns in (1, 8)
+    }
     assert sum(launch.memory for launch in work if not launch.steps) > 0
+
+
+def test_each_turn_of_a_large_grid_is_counted_by_itself(roofline, simulated, monkeypatch):
+    monkeypatch.setattr(
+        roofline, "example", lambda side: [np.zeros((140, 20, 3), np.uint8), np.ones((140, 20, 3), np.uint8)]
+    )
+    work = roofline.count_photo()
+    assert {2 * 141, 2 * 21} <= {launch.steps for launch in work}
