@@ -238,8 +238,10 @@ class Copy:
     def tests(self, arguments: tuple[str, ...], seconds: float | None = None) -> str:
         """What became of a run: "passed", "failed", "hung" or "does not compile"."""
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *arguments]
-        # Without byte code: two mutants of one second and one length would share it.
-        environment = os.environ | {"PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"}
+        # Without byte code: two mutants of one second and one length would share it. Plugins take longer to load than most
+        # mutants to be noticed.
+        alone = {"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        environment = os.environ | alone | {"PYTHONPATH": str(self.folder)}
         try:
             done = subprocess.run(
                 command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=seconds, check=False

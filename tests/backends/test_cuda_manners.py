@@ -317,6 +317,12 @@ def test_free_memory_counts_what_cupy_holds_without_using_it(simulated, monkeypa
     assert simulated.free_memory() == 1300
 
 
+def test_cupy_gives_back_what_it_holds_without_using_it(simulated, monkeypatch):
+    monkeypatch.setattr(cp.get_default_memory_pool(), "free", 300)
+    simulated.reclaim()
+    assert cp.get_default_memory_pool().free == 0
+
+
 def test_libraries_give_back_what_they_hold_before_a_pair_is_refused(simulated, monkeypatch):
     runs: list[str] = []
     real = type(simulated).run_network
