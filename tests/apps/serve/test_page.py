@@ -70,7 +70,7 @@ def test_the_example_forms_and_everything_of_it_can_be_looked_at_and_taken(visit
     page = visit()
     page.get_by_text("In a hurry").click()
     page.get_by_text("Use the example pair").click()
-    sync_api.expect(page.get_by_role("tab", name="Regions4")).to_be_visible()  # its label pictures: four and the ground
+    sync_api.expect(page.get_by_role("tab", name="Regions6")).to_be_visible()  # its label pictures: six and the ground
     page.locator("#start").click()
     page.locator("#place-a-prime img[src*='level_']").wait_for()  # it forms before the eyes
     page.locator("#results").wait_for()

@@ -2,8 +2,8 @@
 
 import { Pair } from "./pair.js";
 
-const COLOURS = [[0xe4, 0x57, 0x2e], [0x2e, 0x86, 0xab], [0xf2, 0xc1, 0x4e], [0x4f, 0x9d, 0x69], [0x8e, 0x5b, 0xa6]];
-const NAMES = ["red", "blue", "yellow", "green", "violet"];
+const COLOURS = [[0xe4, 0x57, 0x2e], [0x2e, 0x86, 0xab], [0xf2, 0xc1, 0x4e], [0x4f, 0x9d, 0x69], [0x8e, 0x5b, 0xa6], [0x8b, 0x5e, 0x34]];
+const NAMES = ["red", "blue", "yellow", "green", "violet", "brown"];
 const SIDE = 512; // most positions on a side of what is painted; it is enlarged to the picture's size when it is sent
 const brush = document.getElementById("brush");
 const count = document.querySelector("#tab-regions .count");
