@@ -1,7 +1,7 @@
 """Make every picture that the README shows, with this version of the program: tools/gallery.py [NAME ..]
 
 From the example pair of the package and tools/gallery/sources; tools/gallery/README.md says whose they are. `peer` needs
-G'MIC's command.
+G'MIC's command, `page` a Chromium of the system.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import av
 import click
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from playwright.sync_api import sync_playwright
 
 import analogy
 
@@ -121,8 +122,31 @@ def peer() -> None:
         show("peer", [*row, ("analogy, with labels", given), ("a painting", MONA_LISA)], 380)
 
 
+def page() -> None:
+    """The page of `analogy serve`, with the example pair and a place of A' pointed at."""
+    command = [sys.executable, "-m", "analogy", "serve", "--port", "0", "--device", "cpu"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server, sync_playwright() as playwright:
+        assert server.stderr
+        address = next(line.split()[-1] for line in server.stderr if "http://" in line)
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        view = browser.new_page(viewport={"width": 1200, "height": 1120})
+        view.goto(address)
+        view.get_by_text("Use the example pair").click()
+        view.get_by_role("tab", name="Regions6").wait_for()  # its labels are there
+        view.locator("#start").click()
+        view.locator("#results").wait_for()
+        view.get_by_role("tab", name="Where from").click()
+        place = view.locator("#pair-field .pane").first
+        box = place.bounding_box()
+        assert box
+        place.hover(position={"x": 0.38 * box["width"], "y": 0.47 * box["height"]})  # an eye
+        view.screenshot(path=GALLERY / "page.jpg", type="jpeg", quality=86)
+        browser.close()
+        server.terminate()
+
+
 MADE: dict[str, Callable[[], None]] = {
-    each.__name__: each for each in (portrait, landscape, drawing, film, weight, ratio, labels, peer)
+    each.__name__: each for each in (portrait, landscape, drawing, film, weight, ratio, labels, peer, page)
 }
 engine = analogy.Engine(device="cpu")
 
@@ -131,8 +155,9 @@ engine = analogy.Engine(device="cpu")
 @click.argument("names", nargs=-1, type=click.Choice(list(MADE)))
 def main(names: tuple[str, ...]) -> None:
     for name in names or MADE:
-        if name == "peer" and not shutil.which("gmic"):
-            raise click.UsageError("the picture of a peer needs the command gmic (Debian: gmic)")
+        for needs, program in (("peer", "gmic"), ("page", "chromium")):
+            if name == needs and not shutil.which(program):
+                raise click.UsageError(f"the picture {name}.jpg needs the command {program} (Debian: {program})")
         MADE[name]()
         click.echo(f"{name}.jpg: {(GALLERY / f'{name}.jpg').stat().st_size / 1000:.0f} kB")
 
