@@ -153,9 +153,8 @@ def count_photo() -> list[Launch]:
         memory = sum(array.nbytes for array in args if isinstance(array, device.ndarray))
         h, w = args[0].shape[1:]
         steps = 0.0
-        if (
-            self.name == "relax"
-        ):  # there and back, along rows in the first two turns and columns in the others, or vice versa
+        if self.name == "relax":
+            # There and back; along rows in the first two turns and columns in the others, or the other way round.
             after, first, turns = map(int, args[-3:])
             steps = sum(2 * (h if (turn < 2) == bool(after) else w) for turn in range(first, first + turns))
         elif self.name == "factor":

@@ -22,8 +22,7 @@ def cores() -> int | None:
 
 
 def free_memory() -> int | None:
-    """Bytes that this process may still take; None without a bound. Files that are kept in memory
-    without need are free memory."""
+    """Bytes that this process may still take; None without a bound. Files that are kept in memory without need are free."""
     free = []
     for group in _groups("memory"):
         for most, taken, files in (

@@ -98,23 +98,23 @@ class _History:
 
     def direction(self, gradient: Array) -> tuple[Array, float]:
         """- H gradient and its product with the gradient. The latest curvature is the first guess of H."""
-        of_changes, of_steps, scale = np.zeros(self._memory + 1), np.zeros(self._memory + 1), 1.0
+        if not self.slots:
+            return -gradient, -self._gradient_square
+        of_changes, of_steps = np.zeros((2, self._memory + 1))
         for slot in reversed(self.slots):
             product = -self._step_gradient[slot] - of_changes @ self._step_change[slot]
             of_changes[slot] = product / self._step_change[slot, slot]
-        if self.slots:
-            latest = self.slots[-1]
-            scale = float(self._step_change[latest, latest] / self._change_change[latest, latest])
+        latest = self.slots[-1]
+        scale = self._step_change[latest, latest] / self._change_change[latest, latest]
         for slot in self.slots:
             product = -self._change_gradient[slot] - of_changes @ self._change_change[slot]
             product = scale * product + of_steps @ self._step_change[:, slot]
             of_steps[slot] = of_changes[slot] - product / self._step_change[slot, slot]
+        pairs = self._first(max(self.slots) + 1)
+        coefficients = np.stack([of_steps, -scale * of_changes], 1).reshape(-1)[: len(pairs)]
+        weights = self._backend.asarray(coefficients.astype(np.float32))
         direction = np.float32(-scale) * gradient
-        if self.slots:
-            pairs = self._first(max(self.slots) + 1)
-            coefficients = np.stack([of_steps, -scale * of_changes], 1).reshape(-1)[: len(pairs)]
-            weights = self._backend.asarray(coefficients.astype(np.float32))
-            direction += self._backend.mixture(weights, pairs).reshape(gradient.shape)
+        direction += self._backend.mixture(weights, pairs).reshape(gradient.shape)
         slope = of_steps @ self._step_gradient - scale * (of_changes @ self._change_gradient + self._gradient_square)
         return direction, float(slope)
 

@@ -5,7 +5,6 @@ import onnx
 import onnxruntime
 import pytest
 
-from analogy.backends.cpu import CpuBackend
 from analogy.method.features import Features, nchw
 from analogy.method.inversion import _History, minimise
 from analogy.networks.models import DEFAULT, locate
@@ -19,20 +18,20 @@ def quadratic(scales: np.ndarray, best: np.ndarray):
     return function
 
 
-def test_finds_the_minimum_of_an_ill_conditioned_quadratic() -> None:
+def test_finds_the_minimum_of_an_ill_conditioned_quadratic(cpu) -> None:
     rng = np.random.default_rng(1)
     scales = np.geomspace(1, 1e3, 40, dtype=np.float32)
     best = rng.standard_normal(40).astype(np.float32)
-    x, value = minimise(CpuBackend(2), quadratic(scales, best), np.zeros(40, np.float32), 160)
+    x, value = minimise(cpu, quadratic(scales, best), np.zeros(40, np.float32), 160)
     assert np.abs(x - best).max() < 1e-3
     assert value == pytest.approx(quadratic(scales, best)(x)[0])
 
 
-def test_the_direction_is_that_of_bfgs_by_the_latest_pairs_of_positive_curvature() -> None:
+def test_the_direction_is_that_of_bfgs_by_the_latest_pairs_of_positive_curvature(cpu) -> None:
     """Against the inverse Hessian as a matrix (Nocedal & Wright 2006, equation 6.17)."""
     rng = np.random.default_rng(3)
     x, gradient = np.zeros(12, np.float32), rng.standard_normal(12, np.float32)
-    history, pairs = _History(CpuBackend(2), gradient, 3, gradient @ gradient), []
+    history, pairs = _History(cpu, gradient, 3, gradient @ gradient), []
     for offered in range(9):
         refused = offered in (0, 5)
         step, change = rng.standard_normal((2, 12), np.float32)
@@ -54,30 +53,30 @@ def test_the_direction_is_that_of_bfgs_by_the_latest_pairs_of_positive_curvature
         assert slope == pytest.approx(direction @ gradient, rel=1e-4)
 
 
-def test_approaches_the_minimum_of_the_rosenbrock_function() -> None:
+def test_approaches_the_minimum_of_the_rosenbrock_function(cpu) -> None:
     def rosenbrock(p):
         x, y = map(float, p)
         gradient = [-400 * x * (y - x * x) - 2 * (1 - x), 200 * (y - x * x)]
         return 100 * (y - x * x) ** 2 + (1 - x) ** 2, np.array(gradient, np.float32)
 
-    x, _ = minimise(CpuBackend(2), rosenbrock, np.array([-1.2, 1.0], np.float32), 200)
+    x, _ = minimise(cpu, rosenbrock, np.array([-1.2, 1.0], np.float32), 200)
     assert np.abs(x - 1).max() < 0.02
 
 
-def test_never_returns_a_larger_value_than_at_the_start_even_with_a_wrong_gradient() -> None:
+def test_never_returns_a_larger_value_than_at_the_start_even_with_a_wrong_gradient(cpu) -> None:
     rng = np.random.default_rng(2)
 
     def function(x):  # its gradient has nothing to do with its value
         return float(np.abs(x).sum()), rng.standard_normal(x.shape).astype(np.float32)
 
     start = np.full(10, 0.5, np.float32)
-    x, value = minimise(CpuBackend(2), function, start, 20)
+    x, value = minimise(cpu, function, start, 20)
     assert value <= 5.0
     assert np.abs(x).sum() == pytest.approx(value, rel=1e-6)
     assert np.array_equal(start, np.full(10, 0.5, np.float32))
 
 
-def test_a_start_at_the_minimum_is_returned_after_one_evaluation() -> None:
+def test_a_start_at_the_minimum_is_returned_after_one_evaluation(cpu) -> None:
     start = np.ones(5, np.float32)
     points = []
 
@@ -85,15 +84,15 @@ def test_a_start_at_the_minimum_is_returned_after_one_evaluation() -> None:
         points.append(x)
         return quadratic(np.ones(5, np.float32), start)(x)
 
-    x, value = minimise(CpuBackend(2), function, start, 10)
+    x, value = minimise(cpu, function, start, 10)
     assert value == 0
     assert len(points) == 1
     assert np.array_equal(x, start)
 
 
 @pytest.mark.parametrize("level", [5, 4, 3, 2])
-def test_twenty_iterations_reduce_the_objective_of_the_shipped_model_fivefold(level: int) -> None:
-    network = Features(locate(DEFAULT), CpuBackend(2))
+def test_twenty_iterations_reduce_the_objective_of_the_shipped_model_fivefold(level: int, cpu) -> None:
+    network = Features(locate(DEFAULT), cpu)
     rng = np.random.default_rng(level)
     picture = np.kron(rng.integers(0, 256, (8, 9, 3)), np.ones((8, 8, 1))).astype(np.uint8)
     other = picture[::-1].copy()
@@ -102,7 +101,7 @@ def test_twenty_iterations_reduce_the_objective_of_the_shipped_model_fivefold(le
     start = network.pyramid(other)[level - 2] if level > 2 else other.astype(np.float32) / 255
     objective = network.objective(level, target, pyramid[level - 1].shape[:2])
     first, _ = objective(nchw(np, start))
-    x, last = minimise(CpuBackend(2), objective, nchw(np, start), 20, heard=objective.heard)
+    x, last = minimise(cpu, objective, nchw(np, start), 20, heard=objective.heard)
     assert last < 0.2 * first
     assert objective.least == last
     again = network.objective(level, target, pyramid[level - 1].shape[:2])
@@ -113,8 +112,8 @@ def test_twenty_iterations_reduce_the_objective_of_the_shipped_model_fivefold(le
     assert np.allclose(objective.between, again.between, rtol=1e-4, atol=1e-4)
 
 
-def test_between_is_of_the_evaluation_with_the_smallest_loss() -> None:
-    network = Features(locate(DEFAULT), CpuBackend(2))
+def test_between_is_of_the_evaluation_with_the_smallest_loss(cpu) -> None:
+    network = Features(locate(DEFAULT), cpu)
     picture = np.random.default_rng(0).integers(0, 256, (32, 48, 3)).astype(np.uint8)
     pyramid = network.pyramid(picture)
     objective = network.objective(4, nchw(np, pyramid[4]), (8, 12))
@@ -128,8 +127,8 @@ def test_between_is_of_the_evaluation_with_the_smallest_loss() -> None:
 
 
 @pytest.mark.parametrize("level", [5, 4, 3, 2])
-def test_one_step_of_the_shipped_model_brings_the_next_level_nearer_to_its_target(level: int) -> None:
-    network = Features(locate(DEFAULT), CpuBackend(2))
+def test_one_step_of_the_shipped_model_brings_the_next_level_nearer_to_its_target(level: int, cpu) -> None:
+    network = Features(locate(DEFAULT), cpu)
     rng = np.random.default_rng(level)
     picture = np.kron(rng.integers(0, 256, (8, 9, 3)), np.ones((8, 8, 1))).astype(np.uint8)
     pyramid, other = network.pyramid(picture), network.pyramid(picture[::-1].copy())
