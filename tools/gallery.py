@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -125,9 +126,12 @@ def peer() -> None:
 def page() -> None:
     """The page of `analogy serve`, with the example pair and a place of A' pointed at."""
     command = [sys.executable, "-m", "analogy", "serve", "--port", "0", "--device", "cpu"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server, sync_playwright() as playwright:
+    with ExitStack() as stack:
+        server = stack.enter_context(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+        stack.callback(server.terminate)  # also after a failure, which would wait for it for ever
         assert server.stderr
         address = next(line.split()[-1] for line in server.stderr if "http://" in line)
+        playwright = stack.enter_context(sync_playwright())
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         view = browser.new_page(viewport={"width": 1200, "height": 1120})
         view.goto(address)
@@ -141,13 +145,13 @@ def page() -> None:
         assert box
         place.hover(position={"x": 0.38 * box["width"], "y": 0.47 * box["height"]})  # an eye
         view.screenshot(path=GALLERY / "page.jpg", type="jpeg", quality=86)
-        browser.close()
-        server.terminate()
 
 
 MADE: dict[str, Callable[[], None]] = {
     each.__name__: each for each in (portrait, landscape, drawing, film, weight, ratio, labels, peer, page)
 }
+NEEDED = {"peer": "gmic", "page": "chromium"}
+"""Programs of the system that a picture takes; Debian's packages have the same names."""
 engine = analogy.Engine(device="cpu")
 
 
@@ -155,9 +159,9 @@ engine = analogy.Engine(device="cpu")
 @click.argument("names", nargs=-1, type=click.Choice(list(MADE)))
 def main(names: tuple[str, ...]) -> None:
     for name in names or MADE:
-        for needs, program in (("peer", "gmic"), ("page", "chromium")):
-            if name == needs and not shutil.which(program):
-                raise click.UsageError(f"the picture {name}.jpg needs the command {program} (Debian: {program})")
+        program = NEEDED.get(name)
+        if program and not shutil.which(program):
+            raise click.UsageError(f"the picture {name}.jpg needs the command {program} (Debian: {program})")
         MADE[name]()
         click.echo(f"{name}.jpg: {(GALLERY / f'{name}.jpg').stat().st_size / 1000:.0f} kB")
 
