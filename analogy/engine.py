@@ -16,7 +16,7 @@ from .film import Clip
 from .method import admission, costs, guidance, photo
 from .method.features import Features, as_floats, level_size
 from .method.matching import Correspondences, match
-from .method.painting import as_pixels, paint, vote_level
+from .method.painting import as_pixels, paint, paint_level
 from .method.pins import PinsLike, place_pins, read_pins
 from .method.progress import Progress, StageReporter, split
 from .networks.models import DEFAULT, locate
@@ -166,38 +166,47 @@ class Engine:
         report.plan(costs.estimate(widths, self.network.search_widths, working, full, settings, levels, b is not None))
         level_pictures: dict[int, np.ndarray] = {}
 
-        def paint_level(level: int, found: Correspondences) -> None:
-            tick = report.part("picture")
-            level_pictures[level] = self._paint_level(level, found, picture_a, picture_b_prime, settings, tick)
-            report.show(level_pictures[level])
-
         report.begin("features")
         self.backend.prepare()
+        seen_a, seen_b_prime = self._resized(picture_a, working_a), self._resized(picture_b_prime, working_b)
+        steep, steep_ba = (self._steepness(seen, settings) for seen in (seen_a, seen_b_prime))
+        labels_full = labels.at(self.backend, size_a, size_b) if labels else None
+        labels_full_ba = labels_full and labels_full[::-1]
+
+        def show_level(level: int, found: Correspondences) -> None:
+            tick = report.part("picture")
+            if settings.direction == "ba":
+                of_level = found.nnf_ba[level], picture_b_prime, picture_a, labels_full_ba, steep_ba
+            else:
+                of_level = found.nnf_ab[level], picture_a, picture_b_prime, labels_full, steep
+            level_pictures[level] = self._paint_level(level, *of_level, settings, tick)
+            report.show(level_pictures[level])
+
         found = match(
             self.network,
-            self._resized(picture_a, working_a),
-            self._resized(picture_b_prime, working_b),
+            seen_a,
+            seen_b_prime,
             settings,
             report,
             labels,
             None if picture_b is None else self._resized(picture_b, working_b),
             placed,
-            paint_level if levels else None,
+            show_level if levels else None,
         )
 
         report.begin("pictures")
-        labels_full = labels.at(self.backend, size_a, size_b) if labels else None
-        labels_full_ba = labels_full and labels_full[::-1]
         fixed, fixed_ba = (placed.at(size_a, size_b, inverse=way) if placed else None for way in (False, True))
         a_prime: Array | None = None
         painted_b: Array | None = None
         if 1 in found.nnf_ab:
             tick = report.part("paint ab")
-            a_prime = self._paint(found.nnf_ab[1], working_b, picture_a, picture_b_prime, labels_full, fixed, tick)
+            a_prime = self._paint(
+                found.nnf_ab[1], working_b, picture_a, picture_b_prime, labels_full, fixed, steep, tick
+            )
         if 1 in found.nnf_ba:
             tick = report.part("paint ba")
             painted_b = self._paint(
-                found.nnf_ba[1], working_a, picture_b_prime, picture_a, labels_full_ba, fixed_ba, tick
+                found.nnf_ba[1], working_a, picture_b_prime, picture_a, labels_full_ba, fixed_ba, steep_ba, tick
             )
         # After both are painted: what one takes memory for serves the next, which saves clearing it.
         if a_prime is not None:
@@ -295,13 +304,14 @@ class Engine:
         source: Picture,
         labels: tuple[Array, Array] | None,
         pins: np.ndarray | None,
+        steepness: Array | None,
         tick: Tick,
     ) -> Array:
         """The picture of `content` in the looks of `source`, which the network saw in the size `working_source`."""
         backend = self.backend
         sixteen_bit = content.rgb16 is not None or source.rgb16 is not None
         pixels = as_floats(backend, self._pixels(source) if source.rgb16 is None else source.rgb16)
-        floats = paint(backend, field, working_source, content.size, pixels, labels, tick, pins)
+        floats = paint(backend, field, working_source, content.size, pixels, labels, tick, pins, steepness)
         return as_pixels(backend, floats, sixteen_bit)
 
     def _finish(self, painted: Array, content: Picture, settings: Settings, tick: Tick) -> Array:
@@ -316,16 +326,27 @@ class Engine:
             of_colours(1)
         return painted
 
+    def _steepness(self, seen: Array, settings: Settings) -> Array | None:
+        """Return the steepness of a picture as the network sees it, or None where seams are to stay."""
+        if settings.painting == "pixels":
+            return None
+        return self.backend.steepness(as_floats(self.backend, seen))
+
     def _paint_level(
-        self, level: int, found: Correspondences, a: Picture, b_prime: Picture, settings: Settings, tick: Tick
+        self,
+        level: int,
+        field: Array,
+        content: Picture,
+        source: Picture,
+        labels: tuple[Array, Array] | None,
+        steepness: Array | None,
+        settings: Settings,
+        tick: Tick,
     ) -> np.ndarray:
-        """The picture that the field of a level votes: A', or B if that alone is made."""
-        fields, content, source = (
-            (found.nnf_ba, b_prime, a) if settings.direction == "ba" else (found.nnf_ab, a, b_prime)
-        )
+        """Return the picture (H, W, 3) uint8 that the field of a level paints, on the host."""
         size = level_size(admission.working_size(source.size, settings), level)
         pixels = as_floats(self.backend, self._pixels(source))
-        picture = vote_level(self.backend, fields[level], size, content.size, pixels, tick)
+        picture = paint_level(self.backend, field, size, content.size, pixels, labels, tick, steepness)
         return self.backend.to_host(as_pixels(self.backend, picture))
 
 

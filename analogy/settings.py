@@ -35,6 +35,7 @@ TAU, KAPPA = 0.05, 300.0
 
 Weight = Literal[1, 2, 3]
 Inversion = Literal["vote", "step", "deconvolution"]
+Painting = Literal["gradients", "pixels"]
 Direction = Literal["both", "ab", "ba"]
 PresetName = Literal["photo-to-style", "face", "style-to-style", "style-to-photo", "photo-to-photo", "paper", "fast"]
 
@@ -76,6 +77,12 @@ class Settings:
         "both",
         "Which pictures to make: A' alone (ab), B alone (ba) or both. One alone is the same picture, sooner.",
         choices=get_args(Direction),
+    )
+    painting: Painting = _setting(
+        "gradients",
+        "How matched patches become a picture: by their gradients, so that no seams show between them (gradients), or by the "
+        "mean of their pixels as in the paper (pixels).",
+        choices=get_args(Painting),
     )
     photo: bool = _setting(False, "Refine as photographs: A' gets the edges and details of A back, B those of B'.")
     keep_colors: bool = _setting(False, "Keep the colours of A in A', and those of B' in B: transfer luminance only.")
@@ -149,6 +156,7 @@ class SettingOptions(TypedDict, total=False):
     search_iterations: int
     seed: int
     max_pixels: int
+    painting: Painting
     photo: bool
     keep_colors: bool
 
@@ -188,7 +196,7 @@ PRESETS: dict[PresetName, SettingsDict] = {
     "style-to-style": {"weight": 3, "ratio": 1.0},
     "style-to-photo": {"weight": 2, "ratio": 0.5},
     "photo-to-photo": {"weight": 3, "ratio": 1.0, "photo": True},
-    "paper": {"inversion": "deconvolution", "inversion_steps": 20, "search_iterations": 10},
+    "paper": {"inversion": "deconvolution", "inversion_steps": 20, "search_iterations": 10, "painting": "pixels"},
     "fast": {"inversion": "vote", "search_iterations": 2},
 }
 """Name -> the settings in which it differs from the defaults: the paper's uses, its constants, and the fast mode."""

@@ -1,8 +1,8 @@
 """The devices: which array module holds the arrays, and who runs the kernels.
 
 Here live the kernel contract (`Backend`), the CPU backend (`cpu` with the Numba kernels of `kernels.py`, which `compiled`
-makes into machine code), the CUDA backend (`cuda` with the CuPy kernels of `kernels.cu`), the kernels of multigrid beside
-either (`multigrid_kernels.py`, `multigrid.cu`), what is tried before a GPU is trusted (`probes`), the report about it
+makes into machine code), the CUDA backend (`cuda` with the CuPy kernels of `kernels.cu`), the kernels of gradient-domain
+painting and of multigrid beside either (`seam_kernels.py`, `seams.cu`, `multigrid_kernels.py`, `multigrid.cu`), what is tried before a GPU is trusted (`probes`), the report about it
 (`selftest`), and the loading of ONNX Runtime (`runtime`).
 
 What comes in: arrays, sizes and numbers that `method` has checked. Algorithms see `backend.xp` (NumPy or CuPy) and the
@@ -216,6 +216,60 @@ class Backend(Protocol):
 
     def vote(self, nnf: Array, b: Array, patch: int, tick: Tick | None = None) -> Array:
         """(HA, WA, C): the mean of b[nnf[p + o] - o] over the offsets o of the patch for which both positions exist."""
+        ...
+
+    # Gradient-domain painting (see `method/seams.py`). Pictures are (H, W, 3) float32 in 0..1.
+
+    def steepness(self, pixels: Array) -> Array:
+        """Return how steep a picture is: (H, W) float32, the largest squared gradient within one position.
+
+        The gradient is Sobel's, a pixel, with the picture continued at its borders. Its square is the sum over both axes and the
+        three channels.
+        """
+        ...
+
+    def seams(self, nnf: Array, b: Array, picture: Array, patch: int, tick: Tick | None = None) -> Array:
+        """Return by how much the voted differences exceed those of `picture`: (HA, WA, 8) float32.
+
+        `picture` is the vote of `b` through `nnf`, both with `patch`. The forward differences of `b` (zero at its border) are
+        voted like its pixels, so that the vote does not know of the jump between two pieces. Channels 0 to 2 are the excess
+        along rows, 3 to 5 that along columns, 6 and 7 the squared lengths of both. All are zero at the border
+        of the picture, and where all patches concerned move by the same offset.
+        """
+        ...
+
+    def keep_edges(self, steepness: Array, seams: Array, edge: float, jump: float, labels: Array | None = None,
+                   tick: Tick | None = None) -> None:  # fmt: skip
+        """Reduce `seams` (H, W, 8) in place to the differences that are no edges.
+
+        `steepness` (h, w), of the content in another size, is interpolated. A difference is multiplied by
+        1 / (1 + (s / threshold)^2) with the squared length s: by `edge`, of the steepness there; and by `jump`, of the largest
+        difference within one position along the same axis. The smaller factor holds. It is zero where two `labels` (H, W) int32
+        meet.
+        """
+        ...
+
+    def divergence(self, seams: Array) -> Array:
+        """Return (H, W, 3) float32: what leaves each position of the vector field in channels 0 to 5 of `seams` (H, W, 8).
+
+        The backward difference of 0 to 2 along rows, plus that of 3 to 5 along columns.
+        """
+        ...
+
+    def solve_columns(self, shifts: Array, f: Array) -> None:
+        """Solve (D + shift) u = f for each column of `f` (H, W), in place: D is the second difference with free ends.
+
+        D has -1 beside its diagonal, and a diagonal of 2, but 1 in the first and in the last row. `shifts` (W,), all
+        positive. Both are float32; H is at least 2.
+        """
+        ...
+
+    def correct(self, picture: Array, correction: Array, columns: Array) -> Array:
+        """Return a picture (H, W, 3) plus a correction, each of whose rows is `correction[y, columns]`, within 0..1.
+
+        With the room r to 0 or 1, a change c moves a value by c r / (c^4 + r^4)^(1/4): by c as long as it is small, and never
+        beyond, with no visible edge where it ends. `columns` (W,) int32.
+        """
         ...
 
     # Multigrid, for quadratic forms sum_i m_i u_i^2 + sum_(i, j) k_ij (u_i - u_j)^2 over pairs of neighbours on a grid. All

@@ -2,7 +2,7 @@
 
 To import Numba takes a third of a second, and to load what it has compiled as long again. So the first run takes from
 Numba the code that LLVM makes of the kernels (`inspect_llvm`), and keeps it as an object file, one for each module of
-kernels: who refines no photograph compiles no multigrid. Later runs give it to LLVM's loader, in some hundredths of a
+kernels: a run that refines no photograph compiles no multigrid. Later runs give it to LLVM's loader, in some hundredths of a
 second, and call the kernels by their addresses. Such calls release the GIL.
 
 A file's name tells what it was made from: the kernels, the versions of Numba and LLVM, and the processor. It begins with
@@ -49,11 +49,20 @@ SIGNATURES = {
         "prolongation": "ii F F ii F ii",
         "combine": "ii f F f F i",
     },
+    "seam_kernels": {
+        "gradient": "ii F ii F",
+        "widest": "ii F ii F",
+        "seams": "ii IFF iiiii F",
+        "keep_edges": "ii Fii iI ii ff F",
+        "divergence": "ii F ii F",
+        "solve_columns": "ii F F F ii",
+        "correct": "ii FF I i F",
+    },
 }
 """The kernels of each module and their arguments: i int64, u uint64, f float32, d float64, and addresses of I int32, H int16,
 F float32."""
 
-_REASSOCIATED = {"vote", "join", *SIGNATURES["multigrid_kernels"]}
+_REASSOCIATED = {"vote", "join", *SIGNATURES["multigrid_kernels"], *SIGNATURES["seam_kernels"]}
 """Sums of these may be reordered, which lets them be vectorised. The others count in whole numbers, or must round as written:
 in `resample` a quotient that is a whole number must not become a product that lies just below it."""
 

@@ -20,7 +20,8 @@ from . import Tick, coarse_sides, compiled, host
 _log = logging.getLogger("analogy")
 
 _COMPILE_NOTICE_SECONDS = 1.0
-_MULTIGRID = compiled.SIGNATURES["multigrid_kernels"]
+_MODULE_OF = {kernel: module for module, kernels in compiled.SIGNATURES.items() for kernel in kernels}
+"""Kernel -> the module that it is compiled with."""
 _SERIAL_PRODUCT = 1 << 18
 """Multiplications up to which OpenBLAS starts no threads."""
 _SHARED_SIZE = 1 << 15
@@ -141,6 +142,41 @@ class CpuBackend:
         self._bands(nnf.shape[0], "vote", nnf, b, *nnf.shape[:2], *b.shape, patch // 2, out, tick=tick)
         return out
 
+    def steepness(self, pixels):
+        h, w = pixels.shape[:2]
+        squares, out = np.empty((2, h, w), np.float32)
+        self._bands(h, "gradient", pixels, h, w, squares)
+        self._bands(h, "widest", squares, h, w, out)
+        return out
+
+    def seams(self, nnf, b, picture, patch, tick=None):
+        out = np.empty((*nnf.shape[:2], 8), np.float32)
+        args = nnf, b, picture, *nnf.shape[:2], *b.shape[:2], patch // 2, out
+        self._bands(nnf.shape[0], "seams", *args, tick=tick)
+        return out
+
+    def keep_edges(self, steepness, seams, edge, jump, labels=None, tick=None):
+        h, w = seams.shape[:2]
+        labelled = (False, 0) if labels is None else (True, labels)
+        self._bands(h, "keep_edges", steepness, *steepness.shape, *labelled, h, w, edge, jump, seams, tick=tick)
+
+    def divergence(self, seams):
+        h, w = seams.shape[:2]
+        out = np.empty((h, w, 3), np.float32)
+        self._bands(h, "divergence", seams, h, w, out)
+        return out
+
+    def solve_columns(self, shifts, f):
+        h, w = f.shape
+        excess = np.empty_like(f)
+        self._bands(w, "solve_columns", shifts, f, excess, h, w, size=f.size, bands=self.threads)
+
+    def correct(self, picture, correction, columns):
+        h, w = picture.shape[:2]
+        out = np.empty((h, w, 3), np.float32)
+        self._bands(h, "correct", picture, correction, columns, w, out)
+        return out
+
     def coarsen(self, form):
         nine, h, w = _form(form)
         hc, wc = coarse_sides(h, w)
@@ -221,7 +257,7 @@ class CpuBackend:
         `tick` is told after each. A `size` (numbers to work on) that is less than it costs to share out runs in this thread.
         `bands`: how many, for a kernel that goes down columns. It wants few, for each begins all over in memory at each row.
         """
-        run = self._load("multigrid_kernels" if kernel in _MULTIGRID else "kernels")[kernel]
+        run = self._load(_MODULE_OF[kernel])[kernel]
         plain = [arg.ctypes.data if isinstance(arg, np.ndarray) else arg for arg in args]
         if size < _SHARED_SIZE:
             run(0, rows, *plain)

@@ -222,6 +222,50 @@ class CudaBackend:
         return out
 
     @_active
+    def steepness(self, pixels):
+        h, w = pixels.shape[:2]
+        squares, out = self.xp.empty((h, w), np.float32), self.xp.empty((h, w), np.float32)
+        self._launch("gradient", "float", (h, w), 1, pixels, squares, _i(h), _i(w))
+        self._launch("widest", "float", (h, w), 1, squares, out, _i(h), _i(w))
+        return out
+
+    @_active
+    def seams(self, nnf, b, picture, patch, tick=None):
+        shape = nnf.shape[:2]
+        out = self.xp.empty((*shape, 8), np.float32)
+        sizes = map(_i, (*shape, *b.shape[:2], patch // 2))
+        self._launch("seams", "float", shape, 1, nnf, b, picture, out, *sizes)
+        return out
+
+    @_active
+    def keep_edges(self, steepness, seams, edge, jump, labels=None, tick=None):
+        shape = seams.shape[:2]
+        labels = _UNLABELLED[0] if labels is None else labels
+        sizes = map(_i, (*steepness.shape, *shape))
+        limits = np.float32(edge), np.float32(jump)
+        self._launch("keep_edges", "float", shape, 1, steepness, labels, seams, *sizes, *limits)
+
+    @_active
+    def divergence(self, seams):
+        h, w = seams.shape[:2]
+        out = self.xp.empty((h, w, 3), np.float32)
+        self._launch("divergence", "float", (h, w), 1, seams, out, _i(h), _i(w))
+        return out
+
+    @_active
+    def solve_columns(self, shifts, f):
+        h, w = f.shape
+        blocks = -(-w // _WARP)  # small ones, for many multiprocessors
+        self._function("solve_columns", "float")((blocks,), (_WARP,), (shifts, f, self.xp.empty_like(f), _i(h), _i(w)))
+
+    @_active
+    def correct(self, picture, correction, columns):
+        h, w = picture.shape[:2]
+        out = self.xp.empty((h, w, 3), np.float32)
+        self._launch("correct", "float", (h, w), 1, picture, correction, columns, out, _i(h), _i(w))
+        return out
+
+    @_active
     def coarsen(self, form):
         h, w = form.shape[1:]
         hc, wc = coarse_sides(h, w)
@@ -300,8 +344,8 @@ class CudaBackend:
 
 @functools.cache
 def source() -> str:
-    """The text of `kernels.cu` and `multigrid.cu`, marked so that the compiler's messages name the file and its lines."""
-    paths = (Path(__file__).with_name(name) for name in ("kernels.cu", "multigrid.cu"))
+    """Return the text of the kernels' files, marked so that the compiler's messages name the file and its lines."""
+    paths = (Path(__file__).with_name(name) for name in ("kernels.cu", "seams.cu", "multigrid.cu"))
     return "\n".join(f'#line 1 "{path.name}"\n{path.read_text(encoding="utf-8")}' for path in paths)
 
 

@@ -1,7 +1,8 @@
 """From fields to pictures: a result is the vote of the source's pixels through the field, at full size (section 4.5).
 
 The network sees pictures shrunken, but results have the full size. The field is enlarged, and where that changed its size
-it is refined on the pixels, so that the blocks of the enlarged field do not show as seams.
+it is refined on the pixels, so that the blocks of the enlarged field do not show. The seams that are left between the
+pieces of the voted picture are removed (see `seams`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from ..settings import PIXEL_PATCH_SIZE
 from . import nnf
 from .holding import draw_along
 from .progress import split
+from .seams import remove_seams
 
+REFINING, VOTING, SEAMS = 9.0, 0.8, 3.0
+"""Shares of the time that painting takes: to refine an enlarged field, to vote, to remove seams."""
 PIXEL_REFINEMENT: dict[str, Any] = {
     "patch": PIXEL_PATCH_SIZE,
     "first_jumps": (),
@@ -37,15 +41,17 @@ def paint(
     labels: tuple[Array, Array] | None = None,
     tick: Tick | None = None,
     pins: np.ndarray | None = None,
+    steepness: Array | None = None,
 ) -> Array:
-    """The picture (*size, 3) float32 that `field` votes from the pixels of `source` (HB, WB, 3) float32 0..1.
+    """Return the picture (*size, 3) float32 0..1 that `field` votes from the pixels of `source` (HB, WB, 3) float32 0..1.
 
     `field` lies between the pictures as the network saw them: its own shape, and `working_b`. `size` and the shape of
     `source` are the full sizes (rows, columns). `labels` (see `Backend.propagate`), at full size, constrain the
-    refinement; `pins` (see `holding.hold`), at full size, are held. `tick` is told after each band of rows.
+    refinement; `pins` (see `holding.hold`), at full size, are held. `steepness` (see `remove_seams`) is that of the content;
+    without it the picture is the mean of pixels, as in the paper. `tick` is called after each band of rows.
     """
     enlarged = size != field.shape[:2] or source.shape[:2] != working_b
-    of_field, of_refinement, of_vote = split(tick, 0.1, 9.0 * enlarged, 0.8)
+    of_field, of_refinement, of_vote = split(tick, 0.1, REFINING * enlarged, VOTING + SEAMS * (steepness is not None))
     full = nnf.enlarge(backend, field, working_b, size, source.shape[:2], of_field)
     if enlarged:
         if pins is not None:  # the enlarged field holds them but for what is lost between its positions
@@ -55,16 +61,39 @@ def paint(
             ]
             full = draw_along(backend, full, source.shape[:2], pins, *blocks)
         full = refine_on_pixels(backend, full, source, labels, of_refinement, pins)
-    return backend.vote(full, source, PIXEL_PATCH_SIZE, of_vote)
+    return _vote(backend, full, source, labels, steepness, of_vote)
 
 
-def vote_level(
-    backend: Backend, field: Array, working_b: Size, size: Size, source: Array, tick: Tick | None = None
+def paint_level(
+    backend: Backend,
+    field: Array,
+    working_b: Size,
+    size: Size,
+    source: Array,
+    labels: tuple[Array, Array] | None = None,
+    tick: Tick | None = None,
+    steepness: Array | None = None,
 ) -> Array:
-    """Like `paint`, but with the enlarged field as it is: what the analogy looks like at the field's level."""
-    of_field, of_vote = split(tick, 0.1, 0.8)
+    """Return what the analogy looks like at the level of `field`: like `paint`, but with the enlarged field as it is."""
+    of_field, of_vote = split(tick, 0.1, VOTING + SEAMS * (steepness is not None))
     full = nnf.enlarge(backend, field, working_b, size, source.shape[:2], of_field)
-    return backend.vote(full, source, PIXEL_PATCH_SIZE, of_vote)
+    return _vote(backend, full, source, labels, steepness, of_vote)
+
+
+def _vote(
+    backend: Backend,
+    field: Array,
+    source: Array,
+    labels: tuple[Array, Array] | None,
+    steepness: Array | None,
+    tick: Tick,
+) -> Array:
+    """Return the picture that a full-size field votes, without seams where `steepness` is given."""
+    if steepness is None:
+        return backend.vote(field, source, PIXEL_PATCH_SIZE, tick)
+    of_vote, of_seams = split(tick, VOTING, SEAMS)
+    voted = backend.vote(field, source, PIXEL_PATCH_SIZE, of_vote)
+    return remove_seams(backend, field, source, voted, steepness, labels[0] if labels else None, of_seams)
 
 
 def as_pixels(backend: Backend, picture: Array, sixteen_bit: bool = False) -> Array:

@@ -24,8 +24,9 @@ import numpy as np
 
 from ..backends import Array, Backend, Tick
 from ..errors import ImageError
+from .bands import in_bands
 from .multigrid import Multigrid
-from .progress import ignore, side_by_side, split
+from .progress import ignore, split
 
 LAMBDA, EPSILON = 0.8, 1e-4
 """Strength of the smoothing, and what bounds its weights (constants of the authors' released program)."""
@@ -39,8 +40,6 @@ one pixel wide, some are by far more.
 """
 _LEVELS = 0.25
 """... or by this much of a level, when a picture of 8 bits is refined."""
-_BAND = 1 << 16
-"""Pixels that NumPy takes at a time."""
 MOST_ITERATIONS = 100
 """Photographs take 3 or 4 iterations in 8 bits, and 7 or 8 otherwise. Fine black and white patterns may take all, and stay
 less exact."""
@@ -80,9 +79,9 @@ def refine(backend: Backend, a: Array, a_prime: Array, tick: Tick = ignore) -> n
     wls = WLS(backend, _grey(backend, a, white, of_guide), pulse=partial(of_grids, 0.5))
     of_grids(1)
     change = wls.g
-    _in_bands(backend, height, width, compare, of_change)
+    in_bands(backend, height, width, compare, of_change)
     smoothed = wls.solve(of_solving, max(TOLERANCE, _LEVELS / float(white)))
-    _in_bands(backend, height, width, finish, after)
+    in_bands(backend, height, width, finish, after)
     return backend.to_host(refined)
 
 
@@ -95,23 +94,8 @@ def _grey(backend: Backend, a: Array, white: np.float32, tick: Tick) -> Array:
         for c in range(3):
             grey[rows] += a[rows, :, c] * (np.float32(GREY[c]) / white)
 
-    _in_bands(backend, height, width, add, tick)
+    in_bands(backend, height, width, add, tick)
     return grey
-
-
-def _in_bands(backend: Backend, height: int, width: int, work: Callable[[slice], None], tick: Tick) -> None:
-    """`work` on slices of rows: on the CPU such as stay in its caches, in all its threads; on a GPU all rows at once."""
-    threads = getattr(backend, "threads", None)
-    step = height if threads is None else max(1, _BAND // width)
-    bands = [slice(y, min(y + step, height)) for y in range(0, height, step)]
-
-    def share(own: list[slice], tick: Tick) -> None:
-        for done, rows in enumerate(own, 1):
-            work(rows)
-            tick(done / len(own))
-
-    workers = min(threads or 1, len(bands))
-    side_by_side(workers, [partial(share, bands[i::workers]) for i in range(workers)], tick)
 
 
 class WLS:
@@ -134,7 +118,7 @@ class WLS:
             above, below = guide[rows], guide[rows.start + 1 : rows.stop + 1]
             form[2, rows.start : rows.start + len(below), :width] = self._couplings(above[: len(below)], below)
 
-        _in_bands(backend, height, width, couple, lambda share: pulse())
+        in_bands(backend, height, width, couple, lambda share: pulse())
         form[0, height:] = 1
         self._grids = Multigrid(backend, form, pulse)
         self._grids.f[...] = 0

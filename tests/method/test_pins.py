@@ -107,7 +107,7 @@ HALF_B[:, 200:] = 255
     ids=lambda options: next(iter(options)),
 )  # fmt: skip
 def test_pins_hold_with_every_other_way_to_steer(pictures, engine: Engine, options: dict[str, Any]) -> None:
-    result = engine.transfer(*pictures, pins=[pin_to(RIGHT)], inversion="vote", **options)
+    result = engine.transfer(*pictures, pins=[pin_to(RIGHT)], inversion="vote", painting="pixels", **options)
     xa, ya, xb, yb = pin_to(RIGHT)
     if result.a_prime is not None:
         got, expected = result.a_prime[ya - 8 : ya + 9, xa - 8 : xa + 9], pictures[1][yb - 8 : yb + 9, xb - 8 : xb + 9]

@@ -246,7 +246,7 @@ def _merge(into: dict[int, int], clock: dict[int, int]) -> None:
 
 
 _METHODS = (
-    "astype", "reshape", "transpose", "ravel", "copy", "squeeze", "clip",
+    "astype", "reshape", "transpose", "ravel", "copy", "squeeze", "clip", "view",
     "sum", "mean", "min", "max", "any", "all",
 )  # fmt: skip
 _OPERATORS = (

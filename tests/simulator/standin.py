@@ -43,6 +43,12 @@ cuda = SimpleNamespace(
 )
 
 
+fft = SimpleNamespace(
+    rfft=lambda array, **options: device.run(np.fft.rfft, array, **options),
+    irfft=lambda array, *size, **options: device.run(np.fft.irfft, array, *size, **options),
+)
+
+
 class _MemoryPool:
     """Of which nothing is free, unless a test says so."""
 

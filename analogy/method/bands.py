@@ -1,0 +1,31 @@
+"""Work on a picture in bands of rows: on the CPU in all of its threads, on a GPU at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from ..backends import Backend, Tick
+from .progress import side_by_side
+
+_BAND = 1 << 16
+"""Pixels of a band on the CPU: few enough for its caches."""
+
+
+def in_bands(backend: Backend, height: int, width: int, work: Callable[[slice], None], tick: Tick) -> None:
+    """Call `work` with slices of rows that cover a picture of `height` x `width` pixels.
+
+    On the CPU the slices are small enough for its caches, and all threads share them. On a GPU one slice has all rows. `tick`
+    is called with the share of the rows that are done.
+    """
+    threads = getattr(backend, "threads", None)
+    step = height if threads is None else max(1, _BAND // width)
+    bands = [slice(y, min(y + step, height)) for y in range(0, height, step)]
+
+    def share(own: list[slice], tick: Tick) -> None:
+        for done, rows in enumerate(own, 1):
+            work(rows)
+            tick(done / len(own))
+
+    workers = min(threads or 1, len(bands))
+    side_by_side(workers, [partial(share, bands[i::workers]) for i in range(workers)], tick)
