@@ -2,7 +2,8 @@
 
 Here live the kernel contract (`Backend`), the CPU backend (`cpu` with the Numba kernels of `kernels.py`, which `compiled`
 makes into machine code), the CUDA backend (`cuda` with the CuPy kernels of `kernels.cu`), the kernels of gradient-domain
-painting and of multigrid beside either (`seam_kernels.py`, `seams.cu`, `multigrid_kernels.py`, `multigrid.cu`), what is tried before a GPU is trusted (`probes`), the report about it
+painting and of multigrid beside either (`seam_kernels.py`, `seams.cu`, `multigrid_kernels.py`, `multigrid.cu`), what is
+tried before a GPU is trusted (`probes`), the report about it
 (`selftest`), and the loading of ONNX Runtime (`runtime`).
 
 What comes in: arrays, sizes and numbers that `method` has checked. Algorithms see `backend.xp` (NumPy or CuPy) and the
@@ -223,8 +224,8 @@ class Backend(Protocol):
     def steepness(self, pixels: Array) -> Array:
         """Return how steep a picture is: (H, W) float32, the largest squared gradient within one position.
 
-        The gradient is Sobel's, a pixel, with the picture continued at its borders. Its square is the sum over both axes and the
-        three channels.
+        The gradient is Sobel's, a pixel, with the picture continued at its borders. Its square is the sum over both axes and
+        the three channels.
         """
         ...
 
@@ -244,8 +245,8 @@ class Backend(Protocol):
 
         `steepness` (h, w), of the content in another size, is interpolated. A difference is multiplied by
         1 / (1 + (s / threshold)^2) with the squared length s: by `edge`, of the steepness there; and by `jump`, of the largest
-        difference within one position along the same axis. The smaller factor holds. It is zero where two `labels` (H, W) int32
-        meet.
+        difference within one position along the same axis. The smaller factor holds. Where two `labels` (H, W) int32 meet,
+        it is zero.
         """
         ...
 

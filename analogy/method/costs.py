@@ -20,8 +20,8 @@ _CONVOLUTIONS = {1: 1, 2: 2, 3: 2, 4: 4, 5: 4}
 """From relu(L-1)_1 to relu(L)_1 of a VGG-19; all but the last are at the resolution of the level before."""
 _READING, _LOADING = 3e-8, 0.1
 
-VOTE, REFINEMENT = 2.5e-8, 2.3e-7
-"""For each pixel of a result: to enlarge its field and vote, and to refine the enlarged field."""
+VOTE, SEAMS, REFINEMENT = 2.5e-8, 1.5e-7, 2.3e-7
+"""Seconds for each pixel of a result: to enlarge its field and vote, to remove seams, and to refine an enlarged field."""
 ROUNDING, PHOTO, COLOURS = 1e-8, 2.8e-7, 7e-8
 """For each pixel of a result: to make whole numbers of it, photo refinement, to keep its colours."""
 
@@ -51,6 +51,7 @@ def estimate(
             for name, area in zip(("A", "B'", "B"), seen + seen[1:] * known_b, strict=False)
         },
     }
+    vote = VOTE + SEAMS * (settings.painting == "gradients")
     made = [direction for direction in ("ab", "ba") if settings.direction in ("both", direction)]
     sought = ("ab",) if known_b else ("ab", "ba")
     for level in LEVELS:
@@ -65,10 +66,10 @@ def estimate(
             if direction in sought:
                 parts[f"inversion {direction}"] = inversion * area
         if levels:
-            parts["picture"] = VOTE * pixels[0 if settings.direction != "ba" else 1]
+            parts["picture"] = vote * pixels[0 if settings.direction != "ba" else 1]
         costs[f"level {level}"] = parts
     paint = {
-        f"paint {direction}": (VOTE + REFINEMENT * (area != shown) + ROUNDING) * shown
+        f"paint {direction}": (vote + REFINEMENT * (area != shown) + ROUNDING) * shown
         for direction, area, shown in zip(("ab", "ba"), seen, pixels, strict=True)
         if direction in made
     }

@@ -19,8 +19,8 @@ from .holding import draw_along
 from .progress import split
 from .seams import remove_seams
 
-REFINING, VOTING, SEAMS = 9.0, 0.8, 3.0
-"""Shares of the time that painting takes: to refine an enlarged field, to vote, to remove seams."""
+REFINING, VOTING, SEAMS = 9.0, 0.8, 5.0
+"""Shares of the time that painting takes: to refine an enlarged field, to vote, and to remove seams."""
 PIXEL_REFINEMENT: dict[str, Any] = {
     "patch": PIXEL_PATCH_SIZE,
     "first_jumps": (),

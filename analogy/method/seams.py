@@ -71,7 +71,9 @@ def remove_seams(
     return _solve_regions(backend, voted, divergence, epsilon, labels, of_solution)
 
 
-def _solve_regions(backend: Backend, voted: Array, divergence: Array, epsilon: float, labels: Array, tick: Tick) -> Array:
+def _solve_regions(
+    backend: Backend, voted: Array, divergence: Array, epsilon: float, labels: Array, tick: Tick
+) -> Array:
     """Return `voted` corrected in each region of equal labels by itself, so that no colour gets into another region."""
     picture, on_host = voted.copy(), backend.to_host(labels)
     regions = np.unique(on_host)
@@ -111,7 +113,9 @@ def _subtract_solution(backend: Backend, picture: Array, f: Array, epsilon: floa
         f[rows] = xp.fft.irfft(spectrum[rows] * back, width, axis=1)
 
     in_bands(backend, height, width, transform, of_transform)
-    backend.solve_columns(backend.asarray(shifts.astype(np.float32).ravel()), spectrum.view(np.float32).reshape(height, -1))
+    backend.solve_columns(
+        backend.asarray(shifts.astype(np.float32).ravel()), spectrum.view(np.float32).reshape(height, -1)
+    )
     of_columns(1)
     in_bands(backend, height, width, invert, of_inverse)
     corrected = backend.correct(picture, f, backend.asarray(np.argsort(order).astype(np.int32)))
