@@ -59,6 +59,10 @@ _CUDA_TESTS = (
 """Those that notice most first."""
 PARTS = {
     "kernels.cu": Part("analogy/backends/kernels.cu", (*_BACKEND, "-k", "not cpu and not planted")),
+    "seams.cu": Part(
+        "analogy/backends/seams.cu",
+        ("tests/backends/test_seam_kernels.py", "tests/backends/test_large_arrays.py", "-k", "not cpu"),
+    ),
     "multigrid.cu": Part(
         "analogy/backends/multigrid.cu",
         ("tests/backends/test_multigrid.py", "tests/backends/test_large_arrays.py", "-k", "multigrid and not cpu"),

@@ -256,7 +256,8 @@ class CudaBackend:
     def solve_columns(self, shifts, f):
         h, w = f.shape
         blocks = -(-w // _WARP)  # small ones, for many multiprocessors
-        self._function("solve_columns", "float")((blocks,), (_WARP,), (shifts, f, self.xp.empty_like(f), _i(h), _i(w)))
+        args = shifts, f, self.xp.empty((h, w), np.float32), _i(h), _i(w)
+        self._function("solve_columns", "float")((blocks,), (_WARP,), args)
 
     @_active
     def correct(self, picture, correction, columns):

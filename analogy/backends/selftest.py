@@ -24,7 +24,8 @@ SAME_PIXELS = 0.97
 
 KERNELS = (
     "project", "products", "mixture", "channels_last", "join", "pixel_vectors", "resample", "distance", "propagate",
-    "random_search", "vote", "coarsen", "factor", "relax", "residual", "restriction", "prolongation", "combine",
+    "random_search", "vote", "steepness", "seams", "keep_edges", "divergence", "solve_columns", "correct",
+    "coarsen", "factor", "relax", "residual", "restriction", "prolongation", "combine",
 )  # fmt: skip
 """Methods of the backend that are compared with those of the CPU."""
 
@@ -179,6 +180,8 @@ def _arguments(cpu: CpuBackend) -> dict[str, tuple[Any, ...]]:
     u, v = rng.random((2, 3, 19, 23), np.float32)
     weights, coarse = cpu.coarsen(form)
     below = rng.random((3, *coarse.shape[1:]), np.float32)
+    pixels, source = rng.random((*size_a, 3), np.float32), rng.random((*size_b, 3), np.float32)
+    steepness, seams = cpu.steepness(pixels), cpu.seams(nnf, source, pixels, 3)
     return {
         "project": (f, rng.standard_normal((20, 7), np.float32)),
         "products": (f[0], f[0, 0]),
@@ -191,6 +194,16 @@ def _arguments(cpu: CpuBackend) -> dict[str, tuple[Any, ...]]:
         "propagate": (a, b, nnf, d, 3, 2, 2.02 * ONE**2),
         "random_search": (a, b, nnf, d, 3, 9, 1, 2, 2.02 * ONE**2),
         "vote": (nnf, g, 3),
+        "steepness": (pixels,),
+        "seams": (nnf, source, pixels, 3),
+        "keep_edges": (steepness, seams.copy(), 0.1, 0.5),
+        "divergence": (seams,),
+        "solve_columns": (rng.random(23, np.float32) + np.float32(0.1), f[..., 0].copy()),
+        "correct": (
+            pixels,
+            source[:, : size_a[1]].repeat(2, axis=0)[: size_a[0]].copy(),
+            np.arange(23, dtype=np.int32)[::-1].copy(),
+        ),
         "coarsen": (form,),
         "factor": (form,),
         "relax": (form, cpu.factor(form), u, v, True),

@@ -110,6 +110,7 @@ def test_a_table_names_pictures_results_and_settings_that_go_before_the_commands
     assert made["sub/first-1.jpg"]["settings"] == {"weight": 2, "seed": 3, "photo": True, "direction": "ab"}
     assert made["sub/b-2.jpg"]["settings"] == {
         "weight": 2, "inversion": "deconvolution", "inversion_steps": 2, "search_iterations": 10, "seed": 9, "direction": "ab",
+        "painting": "pixels",
     }  # fmt: skip
     file = made["sub/first-1.jpg"]["files"]["sub/first-1.jpg"]
     written = (out / "sub/first-1.jpg").read_bytes()

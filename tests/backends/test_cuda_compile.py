@@ -27,6 +27,7 @@ cp = pytest.importorskip("cupy", reason="compiling the kernels needs CuPy (cupy-
 ARCHITECTURES = [75, 80, 86, 89, 90, 100, 120]
 KERNELS = {
     "distance", "propagate", "random_search", "vote", "join", "pixel_vectors", "resample",
+    "gradient", "widest", "seams", "keep_edges", "divergence", "solve_columns", "correct",
     "coarsen", "factor", "relax", "residual", "restriction", "prolongation", "combine",
 }  # fmt: skip
 # 64 registers let 4 blocks of 256 threads run on a multiprocessor with 64 Ki registers, half of what it holds at most.

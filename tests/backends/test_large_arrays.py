@@ -140,7 +140,53 @@ def planes(part, size, far):
     return large
 
 
-@pytest.mark.parametrize("far", [((1 << 15) + 8, 40), ((1 << 16) + 8, 8), ((1 << 16) + 8, (1 << 16) - 24)])
+INSIDE = [((1 << 15) + 8, 40), ((1 << 16) + 8, 8), ((1 << 16) + 8, (1 << 16) - 24)]
+"""Like FAR, in the middle of blocks."""
+
+
+@pytest.mark.parametrize("far", INSIDE)
+def test_seams_are_found_and_removed_far_into_a_picture(backend, rng, far):
+    cpu, centre = CpuBackend(1), (4, 4)
+    nnf, source, picture = (
+        matches(rng, (9, 9), (11, 12)),
+        rng.random((11, 12, 3), np.float32),
+        rng.random((9, 9, 3), np.float32),
+    )
+    labels = np.full((9, 9), 3, np.int32)
+    there = {name: place(part, SIZE, far) for name, part in (("nnf", nnf), ("picture", picture), ("labels", labels))}
+
+    def same(large, small):
+        np.testing.assert_allclose(backend.to_host(large[far]), small[centre], rtol=1e-4, atol=1e-6)
+
+    with block_of(far, 1):
+        same(backend.steepness(there["picture"]), cpu.steepness(picture))
+        seams = cpu.seams(nnf, source, picture, PATCH)
+        same(backend.seams(there["nnf"], standin.asarray(source), there["picture"], PATCH), seams)
+        large_seams = place(seams, SIZE, far)
+        steep = rng.random((9, 9), np.float32) * np.float32(0.1)
+        large_steep = place(steep, SIZE, far)
+        backend.keep_edges(large_steep, large_seams, 0.05, 0.5, there["labels"])
+        cpu.keep_edges(steep, seams, 0.05, 0.5)
+        same(large_seams, seams)
+        large_divergence, divergence = backend.divergence(place(seams, SIZE, far)), cpu.divergence(seams)
+        same(large_divergence, divergence)
+        columns = standin.asarray(np.arange(SIZE[1], dtype=np.int32))
+        corrected = backend.correct(there["picture"], place(divergence, SIZE, far), columns)
+        same(corrected, cpu.correct(picture, divergence, np.arange(9, dtype=np.int32)))
+
+
+def test_columns_are_solved_far_into_a_picture(backend, rng):
+    height, width = 4, (1 << 31) - 64  # the last row begins beyond 2^32 elements
+    f, shifts = standin.reserved((height, width), np.float32), standin.reserved((width,), np.float32)
+    part = rng.random((height, 32), np.float32)
+    f[:, -32:], shifts[-32:] = standin.asarray(part), standin.asarray(np.full(32, 0.5, np.float32))
+    with simulator.only_block(width // 32 - 1, 0):
+        backend.solve_columns(shifts, f)
+    CpuBackend(1).solve_columns(np.full(32, 0.5, np.float32), part)
+    np.testing.assert_allclose(backend.to_host(f[:, -32:]), part, rtol=1e-5)
+
+
+@pytest.mark.parametrize("far", INSIDE)
 def test_multigrid_works_far_into_a_grid(backend, rng, far):
     cpu, size, centre = CpuBackend(1), (SIZE[0] + 1, SIZE[1] + 1), (8, 8)
     coarse, middle, coarse_size = (far[0] // 2, far[1] // 2), (4, 4), coarse_sides(*size)
