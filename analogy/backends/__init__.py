@@ -268,8 +268,9 @@ class Backend(Protocol):
     def correct(self, picture: Array, correction: Array, columns: Array) -> Array:
         """Return a picture (H, W, 3) plus a correction, each of whose rows is `correction[y, columns]`, within 0..1.
 
-        With the room r to 0 or 1, a change c moves a value by c r / (c^4 + r^4)^(1/4): by c as long as it is small, and never
-        beyond, with no visible edge where it ends. `columns` (W,) int32.
+        A change c moves a value v by c r / (c^4 + r^4)^(1/4): by c as long as it is small, and by less than r. This r is the
+        distance of v to the end (0 or 1) that lies ahead, at most twice that to the nearer end. So black ink and white paper
+        stay what they are, and highlights end without an edge. `columns` (W,) int32.
         """
         ...
 

@@ -176,7 +176,8 @@ def correct(y0, y1, picture, correction, columns, w, out):
             for k in range(3):
                 i = 3 * (y * w + x) + k
                 value, change = picture[i], correction[3 * (y * w + columns[x]) + k]
-                room = max(one - value if change > 0 else value, np.float32(0.0))
+                ahead = one - value if change > 0 else value
+                room = max(min(ahead, 2 * min(value, one - value)), np.float32(0.0))
                 size = abs(change)
                 if size > 0:
                     ratio = min(room, size) / max(room, size)

@@ -179,7 +179,8 @@ extern "C" __global__ void correct(const float* __restrict__ picture, const floa
   const size_t p = 3 * ((size_t)g.y * w + g.x), q = 3 * ((size_t)g.y * w + columns[g.x]);
   for (int k = 0; k < 3; ++k) {
     const float value = picture[p + k], change = correction[q + k];
-    const float room = fmaxf(change > 0.0f ? 1.0f - value : value, 0.0f), size = fabsf(change);
+    const float ahead = change > 0.0f ? 1.0f - value : value, size = fabsf(change);
+    const float room = fmaxf(fminf(ahead, 2.0f * fminf(value, 1.0f - value)), 0.0f);
     float step = 0.0f;
     if (size > 0.0f) {
       const float ratio = fminf(room, size) / fmaxf(room, size), square = ratio * ratio;

@@ -14,7 +14,8 @@ from analogy.errors import DeviceError
 STEPS = ["CuPy", "driver", "compiler", "ONNX Runtime", "backend"]
 NAMES = [
     "project", "products", "mixture", "channels_last", "join", "pixel_vectors", "resample", "distance", "propagate",
-    "random_search", "vote", "coarsen", "factor", "relax", "residual", "restriction", "prolongation", "combine",
+    "random_search", "vote", "steepness", "seams", "keep_edges", "divergence", "solve_columns", "correct",
+    "coarsen", "factor", "relax", "residual", "restriction", "prolongation", "combine",
 ]  # fmt: skip
 KERNELS = [*(f"kernel {name}" for name in NAMES), "other devices", "memory"]
 TRANSFERS = ["transfer", "two at once", "caller's stream"]
