@@ -137,7 +137,9 @@ def transfer(a: str, b_prime: str, output: str, preset: str | None, record: Path
     display, engine = Display(quiet, verbose), (model, device, threads, max_input_pixels)
     pins = recorded_pins if pins is None else pins
     beside = {"b": b, "mask_a": mask_a, "mask_b": mask_b}
-    run_transfer(a, b_prime, output, settings, engine, display, flow=flow, levels=levels, pins=pins, beside=beside)
+    run_transfer(
+        a, b_prime, output, settings, engine, display, flow=flow, levels=levels, pins=pins, beside=beside, record=record
+    )
 
 
 cli.add_command(clip)
@@ -170,8 +172,12 @@ def flow(file: Path, output: Path, width: int | None) -> None:
     from ..method.flow import colour
     from ..method.flow_files import read
     from ..pictures.files import as_path
+    from ..pictures.places import Places
     from ..pictures.writing import write_picture
 
+    with Places() as places:
+        places.read(file, "the field")
+        places.write(as_path(output), "the picture")
     write_picture(as_path(output), colour(read(file, width)))
     click.echo(printable(str(output)))
 
