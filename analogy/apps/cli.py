@@ -286,7 +286,7 @@ def models_remove(name: str) -> None:
 def info(selftest: bool) -> None:
     """Versions, devices, and what `--device auto` would choose and why."""
     from ..backends import get_backend, runtime
-    from ..networks.models import cache
+    from ..networks.models import find_cache
     from .gpu import installed, report
 
     click.echo(f"analogy {__version__}, Python {sys.version.split()[0]}")
@@ -300,7 +300,8 @@ def info(selftest: bool) -> None:
         backend, why = get_backend("cpu"), f"the GPU is not used: {error}"
     click.echo(f"auto chooses: {backend.describe()}")
     click.echo(f"  because {why}")
-    click.echo(printable(f"pulled models: {cache()}"))
+    pulled = find_cache() or "nowhere, as this user has no home; set ANALOGY_HOME to a folder for them"
+    click.echo(printable(f"pulled models: {pulled}"))
     if selftest:
         lines, well = report()
         for line in lines:
