@@ -15,13 +15,13 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError, reason
+from ..pictures.locks import lock
 
 NAME, REPORT = "batch.jsonl", "report.html"
 """What a batch itself writes into the folder for results: this file, and the page about it."""
@@ -45,7 +45,7 @@ class Manifest:
             raise OutputError(f"{path}: cannot be written to ({reason(error)})") from error
         self._reader = path.open("rb")
         try:
-            _lock(self._file, path)
+            lock(self._file, path, "batch")
             # Where each job's line is, on disk: a million of them are no matter of memory.
             self._index = sqlite3.connect("", isolation_level=None)
             self._index.execute("CREATE TABLE jobs (name TEXT PRIMARY KEY, place INTEGER) WITHOUT ROWID")
@@ -157,31 +157,3 @@ def _is_sound(line: Mapping[str, Any]) -> bool:
     return isinstance(files, dict) and all(
         isinstance(file, dict) and isinstance(file.get("bytes"), int) for file in files.values()
     )
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _hold(file: int) -> None:
-        os.lseek(file, 1 << 40, os.SEEK_SET)  # far beyond its end: others may not even read what is locked
-        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-
-else:
-    import fcntl
-
-    def _hold(file: int) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _lock(file: int, path: Path) -> None:
-    """Raises `OutputError` if another run holds the lock, or nobody can tell."""
-    try:
-        _hold(file)
-    except (BlockingIOError, PermissionError) as error:
-        raise OutputError(
-            f"{path}: another batch writes into this folder; wait for its end, or name another"
-        ) from error
-    except OSError as error:
-        raise OutputError(
-            f"{path}: cannot be locked against a second batch ({reason(error)}); name a folder on another disk"
-        ) from error

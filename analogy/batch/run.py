@@ -159,7 +159,7 @@ def _jobs(
         )
     pictures: list[str] = []
     for source, path in zip(sources, paths, strict=True):
-        if path == root or not stores.scheme(path) and os.path.realpath(path) == os.path.realpath(root):
+        if path == root or (not stores.scheme(path) and os.path.realpath(path) == os.path.realpath(root)):
             raise OutputError(f"{source}: the results would lie among the pictures; name another folder with -o")
         try:
             found = stores.pictures(path)

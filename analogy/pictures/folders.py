@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ MANIFEST = "settings.json"
 """Its key "files" maps the name of each other file to its checksum (SHA-256)."""
 _PREVIOUS = "previous"
 """In the temporary folder, what the exchange moved aside. While it is there, the exchange has begun."""
-_MOST_BYTES = 1 << 24
+_MOST_BYTES = 1 << 26
 
 
 def make_folder(folder: str | os.PathLike[str]) -> Path:
@@ -102,18 +102,30 @@ def reserve(folder: Path, names: Iterable[str], places: Places) -> None:
     refuse_a_film(folder)
     before, manifest = recorded_files(folder / MANIFEST), _manifest(folder / MANIFEST)
     names = [*names, MANIFEST]
-    for name in names:
-        places.write(folder / name, name)
-        refuse_foreign(folder / name, name in before or (name == MANIFEST and isinstance(manifest.get("files"), dict)))
+    claim(folder, names, places, {*before, MANIFEST} if isinstance(manifest.get("files"), dict) else ())
     for name in before:
         if name not in names and is_unchanged(folder / name, before[name]):
             places.write(folder / name, name)
 
 
+def claim(folder: Path, names: Iterable[str], places: Places, ours: Container[str]) -> None:
+    """Take in the files of these names that a run will write into `folder`.
+
+    ours  the names of those that a run before has made
+
+    Raises `OutputError` if one of them is a file that the run reads, or is there and is not one of `ours`.
+    """
+    for name in names:
+        places.write(folder / name, name)
+        refuse_foreign(folder / name, name in ours)
+
+
 def refuse_foreign(path: Path, ours: bool) -> None:
     """Raise `OutputError` if there is something at the path of a result, and it is not `ours`."""
     if not ours and os.path.lexists(path):
-        raise OutputError(f"{path}: is there already, and no run has made it; move it away, or name another folder")
+        raise OutputError(
+            f"{path}: is there already, and no such run has made it; move it away, or name another folder"
+        )
 
 
 def checksums(folder: Path) -> dict[str, str]:

@@ -79,7 +79,7 @@ MASKS = ["--mask-a", "mask_a.png", "--mask-b", "mask_b.png"]
         ([*PAIR, *MASKS, "-o", "mask_a.png"], "that is mask_a, which"),
         ([*PAIR, *MASKS, "-o", "mask_b.png"], "that is mask_b, which"),
         (["a.png", "b.png", "-o", "."], "b.png: that is B', which"),
-        ([*PAIR, "-o", "."], "b.png: is there already, and no run has made it"),
+        ([*PAIR, "-o", "."], "b.png: is there already, and no such run has made it"),
         (["a.png", "level_5.png", "-o", ".", "--direction", "ab", "--levels"], "level_5.png: that is B', which"),
     ],
 )
@@ -110,7 +110,8 @@ def test_the_files_of_pins_and_settings_are_inputs_too(here: Path) -> None:
     (here / "pins.csv").replace(here / "out" / "flowBA.txt")
     arguments = [*PAIR, "-o", "out", "--flow", *FAST]
     refused(here, "flowBA.txt: that is the file of pins", "transfer", *arguments, "--pins", "out/flowBA.txt")
-    refused(here, "settings.json: that is the file of settings", "transfer", *arguments, "--settings", "out/settings.json")  # fmt: skip
+    record = ["--settings", "out/settings.json"]
+    refused(here, "settings.json: that is the file of settings", "transfer", *arguments, *record)
 
 
 def test_results_of_before_that_are_read_do_not_make_way(here: Path) -> None:
@@ -127,7 +128,7 @@ def test_a_transfer_into_a_folder_does_not_write_over_a_file_of_somebody_else(he
         out = here / f"out of {name}"
         out.mkdir()
         (out / name).write_text("mine")
-        refused(here, f"{name}: is there already, and no run has made it", "transfer", *PAIR, "-o", out, *FAST)
+        refused(here, f"{name}: is there already, and no such run has made it", "transfer", *PAIR, "-o", out, *FAST)
 
 
 def test_what_comes_from_standard_input_is_an_input_too(here: Path) -> None:
@@ -150,7 +151,11 @@ def test_the_picture_of_a_field_does_not_take_its_place(here: Path) -> None:
     refused(here, "field.png: that is the field, which", "flow", "out/flow_ab.npz", "-o", "field.png")
 
 
-@pytest.mark.parametrize("options", [["--levels", "--flow"], ["--direction", "ab", "--flow"], ["--direction", "ba"], ["--b", "b.png", "--flow"]])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [["--levels", "--flow"], ["--direction", "ab", "--flow"], ["--direction", "ba"], ["--b", "b.png", "--flow"]],
+    ids=" ".join,
+)
 def test_all_that_a_transfer_writes_is_asked_for_before(here: Path, options: list[str]) -> None:
     assert run("transfer", *PAIR, "-o", "out", *options, *FAST).exit_code == 0
     written = sorted(contents(here / "out"))

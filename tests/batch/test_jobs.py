@@ -117,9 +117,10 @@ def test_no_job_writes_over_what_any_job_reads_whatever_it_is_called(tmp_path: P
         os.link(tmp_path / "out" / "x.png", tmp_path / link)
     elif link:
         (tmp_path / link).symlink_to(tmp_path / {"folder": "out", "out/x.png": "p.png"}.get(link, "out/x.png"))
-    for rows in ([{"a": a, "name": "x"}], [{"a": a, "name": "y"}, {"a": "q.png", "name": "x"}], [{"a": "q.png", "name": "x"}, {"a": a, "name": "y"}]):  # fmt: skip
+    own, reads, writes = {"a": a, "name": "x"}, {"a": a, "name": "y"}, {"a": "q.png", "name": "x"}
+    for rows in ([own], [reads, writes], [writes, reads]):
         (tmp_path / "jobs.jsonl").write_text("\n".join(map(json.dumps, rows)))
-        with pytest.raises(OutputError, match="that is a of job [12], which would be written over"):
+        with pytest.raises(OutputError, match=r"that is a of job [12], which would be written over"):
             jobs.check(of_table(tmp_path / "jobs.jsonl"), str(tmp_path / "out"))
 
 
