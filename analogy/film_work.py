@@ -75,7 +75,7 @@ def _locked(folder: Path) -> int:
                 f"{folder}: cannot keep how far the film is ({reason(error)}); remove that, or name another folder"
             ) from error
         try:
-            lock(file, folder.parent, "run")
+            lock(file, folder.parent, "another run writes into this folder")
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(file), path.stat()):
                     make_folder(folder)  # and clear what a killed run left half

@@ -289,10 +289,13 @@ def _value(kind: type, cell: Any) -> Any:
 
 def _check_template(template: str) -> None:
     try:
-        fields = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+        parts = list(string.Formatter().parse(template))
+        fields = [name for _, name, _, _ in parts if name is not None]
         unknown = [name for name in fields if name not in FIELDS]
         if unknown:
             raise OutputError(f"--name {template!r}: unknown {{{unknown[0]}}}; there is {', '.join(FIELDS)}")
+        if wide := next((spec for _, _, spec, _ in parts if spec and re.search(r"[{]|[0-9]{4}", spec)), None):
+            raise OutputError(f"--name {template!r}: {shown(wide)} is no width of a name; it takes up to 999")
         _inside(template.format_map(dict.fromkeys(FIELDS, "x") | {"number": 1}))
     except ValueError as error:
         raise OutputError(f"--name {template!r}: {reason(error)}") from error

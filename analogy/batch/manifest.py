@@ -45,7 +45,7 @@ class Manifest:
             raise OutputError(f"{path}: cannot be written to ({reason(error)})") from error
         self._reader = path.open("rb")
         try:
-            lock(self._file, path, "batch")
+            lock(self._file, path, "another batch writes into this folder")
             # Where each job's line is, on disk: a million of them are no matter of memory.
             self._index = sqlite3.connect("", isolation_level=None)
             self._index.execute("CREATE TABLE jobs (name TEXT PRIMARY KEY, place INTEGER) WITHOUT ROWID")

@@ -22,18 +22,16 @@ else:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def lock(file: int, path: Path, run: str) -> None:
-    """Lock the open file at `path` until it is closed. `run`: what kind of run does so, for messages.
+def lock(file: int, path: Path, held: str) -> None:
+    """Lock the open file at `path` until it is closed. `held`: what is said where another run holds it.
 
     Raises `OutputError` if another run holds the lock, or nobody can tell.
     """
     try:
         _hold(file)
     except (BlockingIOError, PermissionError) as error:
-        raise OutputError(
-            f"{path}: another {run} writes into this folder; wait for its end, or name another"
-        ) from error
+        raise OutputError(f"{path}: {held}; wait for its end, or name another") from error
     except OSError as error:
         raise OutputError(
-            f"{path}: cannot be locked against a second {run} ({reason(error)}); name a folder on another disk"
+            f"{path}: cannot be locked against a second run ({reason(error)}); name a folder on another disk"
         ) from error
