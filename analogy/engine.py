@@ -135,10 +135,7 @@ class Engine:
         Raises `ImageError` for a picture or mask that cannot be used, `SettingsError` for a setting or a pin, and
         `MemoryLimitError`, before any work, if the memory cannot suffice.
         """
-        if os.getpid() != self._process:
-            raise DeviceError(
-                "this Engine was made before a fork, and its threads stayed behind; make one in each process"
-            )
+        self._refuse_after_a_fork()
         settings = Settings.from_dict(asdict(Settings.of(settings)) | changes)
         if b is not None:
             if settings.direction == "ba":
@@ -266,7 +263,8 @@ class Engine:
         """A film painted after one frame of it, or after a few: iterate over what this returns to get the frames.
 
         frames    the path of a folder, of a video, or a pattern like "shot/*.png"; or a sequence of pictures
-        keys      frame -> its painting, of the film's size; a frame is called by its name (without suffix), or its number
+        keys      frame -> its painting, of the film's size. A frame is named by its index, from 0 (int); or (str) by its name,
+                  that of its file, or the number in its name. Where a painting is transparent, the film shows through
         style     in place of keys: a painting, in whose looks each shot's first frame is made its key
         settings, changes   as for `transfer`. Only keys that are made here follow them: those of shots without one
         progress  as for `transfer`
@@ -274,8 +272,10 @@ class Engine:
         A shot without a key gets one from the nearest key. Needs the extra `video`.
 
         Raises `ImageError` for a film, a key or a style that cannot be used, `SettingsError` for a setting, for a key of a
-        frame that does not exist, for both keys and style or none of them, and without the extra.
+        frame that does not exist, for both keys and style or none of them, and without the extra; `DeviceError`, also while
+        frames are painted, in a process that was forked after this engine was made.
         """
+        self._refuse_after_a_fork()
         settings = Settings.from_dict(asdict(Settings.of(settings)) | changes)
 
         def make_key(frame: np.ndarray, style: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
@@ -284,7 +284,15 @@ class Engine:
 
         made_with = f"{self.network.card.fingerprint} {settings}"
         film = open_frames(frames, admission.within(self.max_input_pixels))
-        return Clip(self.backend, film, keys or {}, style, make_key, made_with, settings.seed, progress)
+        ready = self._refuse_after_a_fork
+        return Clip(self.backend, film, keys or {}, style, make_key, made_with, settings.seed, progress, ready)
+
+    def _refuse_after_a_fork(self) -> None:
+        """Raise `DeviceError` in another process than that in which this engine was made."""
+        if os.getpid() != self._process:
+            raise DeviceError(
+                "this Engine was made before a fork, and its threads stayed behind; make one in each process"
+            )
 
     def _pixels(self, picture: Picture) -> Array:
         """(H, W, 3) uint8, on the device if they lie on one that the backend knows."""

@@ -22,6 +22,7 @@ from .method.progress import Progress
 from .method.shots import find_cuts
 from .pictures.frames import Frames
 from .pictures.images import Picture
+from .pictures.naming import find_frame
 from .pictures.reading import PictureLike, read_picture
 from .pictures.video import VideoFrames
 
@@ -76,21 +77,29 @@ class Clip:
         made_with: str,
         seed: int,
         progress: Callable[[Progress], None] | None,
+        ready: Callable[[], None] = lambda: None,
     ):
-        """`made_with`: what decides how keys are made, in words, for `made_from`. The rest as for `Engine.clip`."""
+        """Open a film, and read its keys.
+
+        made_with  what decides how keys are made, in words, for `made_from`
+        ready      is called before each frame is read, and raises where the backend cannot be used
+
+        The rest is as for `Engine.clip`.
+        """
         if bool(keys) == (style is not None):
             raise SettingsError("a clip takes keys, or a style; give one of the two")
         self.names, self.files = frames.names, frames.files
         self._backend, self._frames, self._seed = backend, frames, seed
-        self._make_key, self._made_with = make_key, made_with
+        self._make_key, self._made_with, self._ready = make_key, made_with, ready
         self._report = progress or (lambda progress: None)
         self._size = frames.read(0).size
         self._keys: dict[int, Picture] = {}
         for name, source in keys.items():
-            index = find_frame(self.names, name)
+            index = find_frame(self.names, self.files, name)
             if index in self._keys:
                 raise SettingsError(f"there are two keys for the frame {self.names[index]}; give one")
-            self._keys[index] = self._fitting(read_picture(source, name=f"the key of frame {self.names[index]}"))
+            key = self._fitting(read_picture(source, name=f"the key of frame {self.names[index]}"))
+            self._keys[index] = key if key.alpha is None else Picture(key.over(self.read(index).rgb), name=key.name)
         self._style = None if style is None else read_picture(style, name="the style")
 
     def __len__(self) -> int:
@@ -173,7 +182,9 @@ class Clip:
         if stretch.before is not None:
             key = self._key(stretch.before).rgb
             painted = key.astype(np.float32)
-            carrier, start = self._carrier(stretch.before, work.state("before"), lambda index: index <= wanted[0])
+            carrier, start = self._carrier(
+                work, "before", stretch.before, lambda index: stretch.first <= index <= wanted[0]
+            )
         for index in range(start, wanted[-1] + 1):
             self._step(index)
             film = self.read(index)
@@ -189,9 +200,10 @@ class Clip:
             if carrier is not None:
                 work.keep("before", index, carrier.state())
 
-    def _carrier(self, key: int, state: Any, fits: Callable[[int], bool]) -> tuple[Carrier, int]:
-        """A carrier from a key, and the frame at which it is: that of `state` if there is one that fits, or the key's."""
+    def _carrier(self, work: Work, what: str, key: int, fits: Callable[[int], bool]) -> tuple[Carrier, int]:
+        """A carrier from a key, and the frame at which it is: that of a state of `what` that fits, or the key's."""
         carrier = Carrier(self._backend, self.read(key).rgb, self._seed)
+        state = work.state(what, carrier.state())
         if state is None or not fits(state[0]):
             return carrier, key
         self._left -= abs(state[0] - key)
@@ -210,7 +222,11 @@ class Clip:
 
     def _fill(self, later: Store, stretch: Stretch, key: int, wanted: list[int], work: Work) -> None:
         """Store what the later key makes of the frames, from the last one back: (H, W, 4), colours and doubt."""
-        carrier, start = self._carrier(key, work.state("after"), lambda index: stretch.first <= index < key)
+
+        def fits(index: int) -> bool:
+            return stretch.first <= index < key and later.holds(range(index - stretch.first, key - stretch.first))
+
+        carrier, start = self._carrier(work, "after", key, fits)
         painted = self._keys[key].rgb.astype(np.float32)
         for index in range(start - 1, wanted[0] - 1, -1):
             self._step(index)
@@ -234,6 +250,7 @@ class Clip:
 
     def read(self, index: int) -> Picture:
         """A frame of the film. Raises `ImageError` if it cannot be read, or its size differs from the first one's."""
+        self._ready()
         return self._fitting(self._frames.read(index), f"frame {self.names[index]}")
 
     def _read_all(self, stage: str) -> Iterator[np.ndarray]:
@@ -252,21 +269,6 @@ class Clip:
     def _step(self, index: int) -> None:
         self._report(Progress(f"frame {self.names[index]}", 1 - self._left / self._all))
         self._left -= 1
-
-
-def find_frame(names: Any, name: int | str) -> int:
-    """The index of a frame that a caller calls by its name, or by its number from 0. Raises `SettingsError`."""
-    if isinstance(name, str):
-        if name in names:
-            return list(names).index(name)
-        if not (name.isascii() and name.isdigit()):
-            raise SettingsError(f"there is no frame {name!r}; there are {names[0]} to {names[-1]}")
-        name = int(name)
-    if isinstance(name, bool) or not isinstance(name, int) or not 0 <= name < len(names):
-        raise SettingsError(
-            f"there is no frame {name!r}; there are {names[0]} to {names[-1]}, or 0 to {len(names) - 1}"
-        )
-    return name
 
 
 def _steps(stretch: Stretch, wanted: list[int]) -> int:

@@ -26,8 +26,9 @@ from .method.pins import read_pins
 from .method.progress import Progress, StageReporter, side_by_side
 from .pictures.colour import to_8_bits
 from .pictures.files import as_path, atomic
-from .pictures.folders import MANIFEST, checksums, make_folder, replacing
+from .pictures.folders import MANIFEST, checksums, make_folder, replacing, reserve
 from .pictures.images import Picture, montage
+from .pictures.places import Places
 from .pictures.writing import as_image, is_picture_path, suffix_of, write_picture, write_stream
 from .settings import Settings
 
@@ -159,8 +160,8 @@ class Result(Generic[AB, BA]):
         Each file appears whole or not at all, and a folder's files are always those of one result: `settings.json` names each
         with its checksum, and those of the result before that it does not name are deleted. What else is in the folder stays.
 
-        Raises `OutputError` if a file cannot be written, if the format is unknown, or if `flow` asks for more than the one
-        picture.
+        Raises `OutputError` if a file cannot be written, if the folder has a file of such a name that is of no result, if the
+        format is unknown, or if `flow` asks for more than the one picture.
         """
         report = StageReporter(progress)
         report.begin("saving")
@@ -208,6 +209,8 @@ class Result(Generic[AB, BA]):
 
     def _save_folder(self, folder: Path, flow: bool, report: StageReporter) -> None:
         folder = make_folder(folder)
+        with Places() as places:
+            reserve(folder, file_names(self.settings, flow, bool(self.levels)), places)
         pixels = self.a.rgb.size * (1 + len(self.levels)) + self.b_prime.rgb.size
         report.plan({"saving": {"pictures": pixels, "flow": flow * pixels / 4}})
         with replacing(folder) as new:
@@ -258,6 +261,20 @@ class Result(Generic[AB, BA]):
             "size_b_prime": list(self.b_prime.rgb.shape[:2]),
             "seconds": self.seconds,
         }
+
+
+def file_names(settings: Settings, flow: bool = False, levels: bool = False) -> list[str]:
+    """The names of the files that `Result.save` writes into a folder, but for the manifest.
+
+    settings  those of the result, with `direction` "ab" where B was given
+    """
+    ways = ("ab", "ba") if settings.direction == "both" else (settings.direction,)
+    names = [{"ab": "a_prime.png", "ba": "b.png"}[way] for way in ways] + ["montage.png"]
+    if levels:
+        names += [f"level_{level}.png" for level in range(5, 0, -1)]
+    if flow:
+        names += [name for way in ways for name in (f"flow_{way}.npz", f"flow_{way}.flo", f"flow{way.upper()}.txt")]
+    return names
 
 
 def _refuse_flow(label: str, flow: bool) -> None:

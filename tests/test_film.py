@@ -1,5 +1,9 @@
 """Whole films: which keys decide which frames, and what comes out frame by frame."""
 
+import os
+import select
+import signal
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +14,7 @@ from PIL import Image
 import analogy
 from analogy import film_work
 from analogy.engine import Engine
-from analogy.errors import ImageError, SettingsError
+from analogy.errors import DeviceError, ImageError, SettingsError
 
 SIZE = (48, 64)
 FAST = {"inversion": "vote", "search_iterations": 1}
@@ -220,6 +224,40 @@ def test_a_frame_of_another_size_is_named(engine: Engine, shot) -> None:
     frames = [*shot[:2], picture(30, 40)]
     with pytest.raises(ImageError, match="frame 0002 is 40 x 30 pixels and the film 64 x 48; make them equal"):
         list(engine.clip(frames, keys={0: painted(5)}))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_after_a_fork_a_clip_is_refused_in_one_line_as_a_transfer_is(engine: Engine, shot) -> None:
+    clip, begun = engine.clip(shot, keys={0: painted(5)}), iter(engine.clip(shot, keys={0: painted(5)}))
+    next(begun)
+    read_end, write_end = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer Pythons warn of forking with threads: that is the point here
+        child = os.fork()
+    if not child:
+        told = []
+        for work in (
+            lambda: engine.clip(shot, keys={0: painted(5)}),
+            lambda: list(clip),
+            lambda: next(begun),
+            lambda: clip.read(0),
+        ):
+            try:
+                work()
+                told.append("done")
+            except DeviceError as error:
+                told.append(str(error))
+        os.write(write_end, "\n".join(told).encode())
+        os._exit(0)
+    os.close(write_end)
+    with os.fdopen(read_end) as told:
+        ready, _, _ = select.select([read_end], [], [], 60)
+        if not ready:
+            os.kill(child, signal.SIGKILL)
+        lines = told.read().splitlines()
+    os.waitpid(child, 0)
+    assert len(lines) == 4
+    assert all("this Engine was made before a fork" in line for line in lines)
 
 
 def test_clips_without_opencv_name_the_extra(engine: Engine, shot, monkeypatch) -> None:

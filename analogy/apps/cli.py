@@ -137,7 +137,9 @@ def transfer(a: str, b_prime: str, output: str, preset: str | None, record: Path
     display, engine = Display(quiet, verbose), (model, device, threads, max_input_pixels)
     pins = recorded_pins if pins is None else pins
     beside = {"b": b, "mask_a": mask_a, "mask_b": mask_b}
-    run_transfer(a, b_prime, output, settings, engine, display, flow=flow, levels=levels, pins=pins, beside=beside)
+    run_transfer(
+        a, b_prime, output, settings, engine, display, flow=flow, levels=levels, pins=pins, beside=beside, record=record
+    )
 
 
 cli.add_command(clip)
@@ -170,8 +172,12 @@ def flow(file: Path, output: Path, width: int | None) -> None:
     from ..method.flow import colour
     from ..method.flow_files import read
     from ..pictures.files import as_path
+    from ..pictures.places import Places
     from ..pictures.writing import write_picture
 
+    with Places() as places:
+        places.read(file, "the field")
+        places.write(as_path(output), "the picture")
     write_picture(as_path(output), colour(read(file, width)))
     click.echo(printable(str(output)))
 
@@ -280,7 +286,7 @@ def models_remove(name: str) -> None:
 def info(selftest: bool) -> None:
     """Versions, devices, and what `--device auto` would choose and why."""
     from ..backends import get_backend, runtime
-    from ..networks.models import cache
+    from ..networks.models import find_cache
     from .gpu import installed, report
 
     click.echo(f"analogy {__version__}, Python {sys.version.split()[0]}")
@@ -294,7 +300,8 @@ def info(selftest: bool) -> None:
         backend, why = get_backend("cpu"), f"the GPU is not used: {error}"
     click.echo(f"auto chooses: {backend.describe()}")
     click.echo(f"  because {why}")
-    click.echo(printable(f"pulled models: {cache()}"))
+    pulled = find_cache() or "nowhere, as this user has no home; set ANALOGY_HOME to a folder for them"
+    click.echo(printable(f"pulled models: {pulled}"))
     if selftest:
         lines, well = report()
         for line in lines:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import asdict
 from fractions import Fraction
 from functools import partial
@@ -46,7 +47,8 @@ analogy clip film.mp4 -o painted.mp4 --style painting.jpg --side-by-side both.mp
     help="Folder for the painted frames, or a video (.mp4 .mov .mkv .webm).",
 )
 @option("--key", "keys", multiple=True, metavar="FRAME=PICTURE", group=LOOK,
-        help="A frame, by its name or its number from 0, and its painting; any number of times.")  # fmt: skip
+        help="A frame, by its name or the number in it (else by its number from 0), and its painting; any number of "
+             "times.")  # fmt: skip
 @picture_path("--style", group=LOOK, help="In place of keys, a painting in whose looks each shot is made.")
 @picture_path("--contact", group=RESULTS, help="Also write a picture that shows every n-th frame, film and result.")
 @option("--side-by-side", type=click.Path(), group=RESULTS, help="Also write a video of film and result side by side.")
@@ -66,16 +68,19 @@ def clip(frames: str, output: str, keys: tuple[str, ...], style: str | None, con
     made here: with --style, and for shots without a key. Needs the extra "video".
     """
     from ..engine import Engine
-    from ..film_files import contact_sheet, paint_folder, write_film
+    from ..film_files import contact_sheet, film_folder, paint_folder, write_film
     from ..pictures.files import as_path
-    from ..pictures.folders import make_folder
+    from ..pictures.folders import folder_for
     from ..pictures.frames import VIDEOS
+    from ..pictures.places import Places
     from ..pictures.video import pyav
-    from ..pictures.writing import is_picture_path, write_picture
+    from ..pictures.writing import is_file_path, is_picture_path, write_picture
 
     settings = settings_of(Settings(), preset, options)
     path, display = as_path(output), Display(quiet, verbose)
     to_video = path.suffix.lower() in VIDEOS
+    if not to_video and is_file_path(path):
+        raise OutputError(f"{output}: a painted film is a folder, or a video of a suffix {' '.join(VIDEOS)}")
     folder = path.with_name(f"{path.name}.frames") if to_video else path
     if side_by_side and as_path(side_by_side).suffix.lower() not in VIDEOS:
         raise OutputError(f"{side_by_side}: a video is one of {' '.join(VIDEOS)}")
@@ -83,20 +88,21 @@ def clip(frames: str, output: str, keys: tuple[str, ...], style: str | None, con
         raise OutputError(f"{contact}: a contact sheet is a picture; name it .png or .jpg, for instance")
     if to_video or side_by_side:
         pyav()
-    for beside in (output, side_by_side, contact):
-        if beside:
-            make_folder(as_path(beside).parent)
     if not 0 < rate < 1000:
         raise SettingsError(f"rate is {rate}; it takes a number of frames a second, above 0")
     exact_rate = Fraction(rate).limit_denominator(1001)
-    engine = Engine(model or DEFAULT, device, threads, max_input_pixels)
-    pace = _Pace()
-    with display:
+    painted_keys, pace = _keys(keys), _Pace()
+    with ExitStack() as opened:
+        for target in filter(None, (output, side_by_side, contact)):
+            opened.enter_context(folder_for(as_path(target).parent))
+        places = opened.enter_context(Places())
+        engine = Engine(model or DEFAULT, device, threads, max_input_pixels)
+        opened.enter_context(display)
         show = display.part(0, 1)
         film = engine.clip(
             frames,
             settings,
-            keys=dict(_key(given) for given in keys),
+            keys=painted_keys,
             style=style,
             progress=lambda progress: show(Progress(f"{progress.stage}{pace}", progress.done)),
         )
@@ -110,13 +116,28 @@ def clip(frames: str, output: str, keys: tuple[str, ...], style: str | None, con
             "model_sha256": engine.network.card.fingerprint,
             "device": engine.backend.describe(),
         }
-        painted = paint_folder(film, folder, record, pace.add)
-        if to_video:
-            write_film(film, painted, path, exact_rate)
-        if side_by_side:
-            write_film(film, painted, as_path(side_by_side), exact_rate, side_by_side=True)
-        if contact:
-            write_picture(contact, contact_sheet(film, painted))
+        for source in film.files:
+            places.read(source, "the film" if film.video else "a frame of the film")
+        for frame, painting in painted_keys.items():
+            places.read(painting, f"the key of frame {frame}")
+        if style:
+            places.read(style, "the style")
+        beside = {
+            "the video": output if to_video else None,
+            "the video of both": side_by_side,
+            "the contact sheet": contact,
+        }
+        for what, result in beside.items():
+            if result:
+                places.write(result, what)
+        with film_folder(folder):
+            painted = paint_folder(film, folder, record, pace.add, places)
+            if to_video:
+                write_film(film, painted, path, exact_rate)
+            if side_by_side:
+                write_film(film, painted, as_path(side_by_side), exact_rate, side_by_side=True)
+            if contact:
+                write_picture(contact, contact_sheet(film, painted))
     if not quiet:
         click.echo(printable(f"{output}: {len(film)} frames{pace.summary()}"))
 
@@ -143,9 +164,14 @@ class _Pace:
         return f"{kept}, {self._painted} painted in {seconds:.1f} s" if self._painted else kept
 
 
-def _key(given: str) -> tuple[str, Path]:
-    """The frame and the path of FRAME=PICTURE."""
-    frame, equals, picture = given.partition("=")
-    if not (frame and equals and picture):
-        raise SettingsError(f"the key {given!r} is not FRAME=PICTURE; say --key 0012=painted.png, for instance")
-    return frame, Path(picture)
+def _keys(given: tuple[str, ...]) -> dict[Any, Path]:
+    """Frame -> path of each FRAME=PICTURE. Raises `SettingsError` for other words, and for two of one frame."""
+    keys: dict[Any, Path] = {}
+    for each in given:
+        frame, equals, picture = each.partition("=")
+        if not (frame and equals and picture):
+            raise SettingsError(f"the key {each!r} is not FRAME=PICTURE; say --key 0012=painted.png, for instance")
+        if frame in keys:
+            raise SettingsError(f"there are two keys for the frame {frame}; give one")
+        keys[frame] = Path(picture)
+    return keys

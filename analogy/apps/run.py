@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,13 +36,20 @@ def run_transfer(
     levels: bool = False,
     pins: Any = None,
     beside: Mapping[str, str | None] | None = None,
+    record: Path | None = None,
 ) -> None:
-    """Transfer, save, and say where the results are. `beside`: what else is read, by the keyword of `Engine.transfer`."""
+    """Transfer, save, and say where the results are.
+
+    beside  what else is read, by the keyword of `Engine.transfer`
+    record  the settings.json that was read
+    """
     from ..engine import Engine
     from ..pictures.files import as_path
-    from ..pictures.folders import folder_for, refuse_a_film
+    from ..pictures.folders import folder_for, reserve
+    from ..pictures.places import Places
     from ..pictures.reading import picture_size
     from ..pictures.writing import check_size, is_picture_path
+    from ..result import file_names
 
     to_stdout = output == "-"
     path = as_path(output)
@@ -59,8 +67,14 @@ def run_transfer(
         suffix = ".png" if to_stdout else path.suffix
         check_size(sizes["B'" if settings.direction == "ba" else "A"], suffix, output)
     with nullcontext() if to_stdout else folder_for(path.parent if one else path), display:
-        if not one:
-            refuse_a_film(path)
+        with Places() as places:
+            for name, place in _read(given, pins, record):
+                places.read(place, name)
+            if not one:
+                direction = "ab" if "b" in sources else settings.direction
+                reserve(path, file_names(replace(settings, direction=direction), flow, levels), places)
+            elif not to_stdout:
+                places.write(path, "the result")
         result = Engine(*engine).transfer(
             sources.pop("A"),
             sources.pop("B'"),
@@ -75,6 +89,20 @@ def run_transfer(
     if not display.quiet:
         seconds = sum(result.seconds.values())
         click.echo(printable(f"{output}: {seconds:.1f} s ({result.model}, {result.device})"), err=to_stdout)
+
+
+def _read(given: Mapping[str, str], pins: Any, record: Path | None) -> Iterator[tuple[str, str | Path | int]]:
+    """What the run reads: what each file is, and its path, or the descriptor of standard input."""
+    for name, path in given.items():
+        if path != "-":
+            yield name, path
+        else:
+            with suppress(OSError, ValueError):  # a stream that is no file
+                yield name, sys.stdin.fileno()
+    if isinstance(pins, Path):
+        yield "the file of pins", pins
+    if record:
+        yield "the file of settings", record
 
 
 def _source(path: str) -> str | bytes:

@@ -17,13 +17,15 @@ import hashlib
 import importlib
 import logging
 import os
-import tempfile
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from ..user_cache import user_cache
 
 _log = logging.getLogger("analogy")
 
@@ -103,9 +105,8 @@ def _folders() -> Iterator[Path]:
         yield Path(os.environ["NUMBA_CACHE_DIR"])
         return
     yield Path(__file__).with_name("__pycache__")
-    from platformdirs import user_cache_path
-
-    yield user_cache_path("analogy", appauthor=False)
+    if folder := user_cache():
+        yield folder
 
 
 def _read(path: Path) -> bytes | None:
@@ -123,14 +124,16 @@ def _read(path: Path) -> bytes | None:
 
 def _write(path: Path, code: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    file, scratch = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    scratch = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
     try:
-        with os.fdopen(file, "wb") as opened:
-            opened.write(hashlib.sha256(code).digest() + code)
-        Path(scratch).replace(path)
+        with scratch.open(
+            "xb"
+        ) as file:  # not by `tempfile`: others may load what the user who built an image has compiled
+            file.write(hashlib.sha256(code).digest() + code)
+        scratch.replace(path)
     except BaseException:
         with suppress(OSError):
-            Path(scratch).unlink()
+            scratch.unlink()
         raise
 
 

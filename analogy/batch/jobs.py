@@ -12,18 +12,19 @@ import json
 import math
 import posixpath
 import re
-import sqlite3
 import string
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 from ..errors import AnalogyError, OutputError, SettingsError, reason, shown
+from ..pictures.places import Places, WrittenTwiceError, folded
 from ..pictures.writing import WRITERS
 from ..settings import PRESETS, Settings
 from . import stores
+from .manifest import NAME, REPORT
 
 TABLES = (".csv", ".jsonl", ".ndjson", ".parquet")
 """Suffixes of tables of jobs."""
@@ -129,7 +130,7 @@ class Jobs:
     def _settings_of(self, cells: Mapping[str, Any]) -> Settings:
         own: dict[str, Any] = {}
         if preset := cells.get("preset"):
-            if preset not in PRESETS:
+            if not isinstance(preset, str) or preset not in PRESETS:
                 raise SettingsError(f"unknown preset {shown(preset)}; choose one of {', '.join(PRESETS)}")
             own |= PRESETS[preset]
         own |= {name: _value(kind, cells[name]) for name, kind in _KINDS.items() if name in cells}
@@ -139,6 +140,8 @@ class Jobs:
         self, number: int, cells: Mapping[str, Any], inputs: Mapping[str, str], settings: Settings
     ) -> dict[str, str]:
         name = cells.get("name", stores.stem(inputs["a"]))
+        if isinstance(name, (list, dict)):
+            raise SettingsError(f"name is {shown(name)}; it takes a word")
         fields = {"a": stores.stem(inputs["a"]), "b_prime": stores.stem(inputs["b_prime"]), "number": number}
         made = {"ab": ["a_prime"], "ba": ["b"], "both": ["a_prime", "b"]}[settings.direction]
         outputs = {
@@ -230,42 +233,37 @@ def _parquet_rows(file: Any) -> Rows:
         raise SettingsError(f"no parquet table ({reason(error)})") from error
 
 
-def check(jobs: Jobs, root: str) -> int:
+def check(jobs: Jobs, root: str, table: str | None = None, own: Sequence[Path] = ()) -> int:
     """Look at all jobs before the first is done, and count them.
 
-    root  the folder for results, absolute
+    root   the folder for results, absolute, or an address
+    table  the path or the address of the table that the jobs are rows of
+    own    the files that the batch itself writes
 
     Raises `SettingsError` for a row that cannot be a job, and if there is none; `OutputError` if two would write one file, or
-    one would write over its own input.
+    one would write over the table or over what any of them reads.
     """
-    taken = sqlite3.connect("")  # a file that is gone when it is closed: a million names are no matter of memory
     number = 0
-    try:
-        taken.execute("CREATE TABLE files (name TEXT PRIMARY KEY, number INTEGER) WITHOUT ROWID")
-        with closing(iter(jobs)) as each:
-            for job in each:
-                number = job.number
-                _claim(taken, job, root)
-    finally:
-        taken.close()
+    with Places() as places, closing(iter(jobs)) as each:
+        if table:
+            places.read(table, "the table of the jobs")
+        for path in own:
+            places.write(path, "the batch's own file")
+        for job in each:
+            number = job.number
+            for name, source in job.inputs.items():
+                places.read(source, f"{name} of job {number}")
+            for output in job.outputs.values():
+                try:
+                    places.write(f"{root.rstrip('/')}/{output}", str(number))
+                except WrittenTwiceError as error:
+                    raise OutputError(
+                        f"the jobs {error.first} and {number} would both write {output}; tell them apart by a column name, or "
+                        'with --name "{number}-{name}.png"'
+                    ) from error
     if not number:
         raise SettingsError("there are no jobs: the table has no rows")
     return number
-
-
-def _claim(taken: sqlite3.Connection, job: Job, root: str) -> None:
-    """Take the names of a job's results. Raises `OutputError` if one is taken, or that of an input."""
-    for output in job.outputs.values():
-        if f"{root.rstrip('/')}/{output}" in {path.replace("\\", "/") for path in job.inputs.values()}:
-            raise OutputError(f"{root}: job {job.number} would write over its own input {output}; name another folder")
-        name = output.casefold()  # there are file systems that do not tell A from a
-        found = taken.execute("SELECT number FROM files WHERE name = ?", (name,)).fetchone()
-        if found:
-            raise OutputError(
-                f"the jobs {found[0]} and {job.number} would both write {output}; tell them apart by a column name, or with "
-                '--name "{number}-{name}.png"'
-            )
-        taken.execute("INSERT INTO files VALUES (?, ?)", (name, job.number))
 
 
 def _is_empty(cell: Any) -> bool:
@@ -291,10 +289,13 @@ def _value(kind: type, cell: Any) -> Any:
 
 def _check_template(template: str) -> None:
     try:
-        fields = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+        parts = list(string.Formatter().parse(template))
+        fields = [name for _, name, _, _ in parts if name is not None]
         unknown = [name for name in fields if name not in FIELDS]
         if unknown:
             raise OutputError(f"--name {template!r}: unknown {{{unknown[0]}}}; there is {', '.join(FIELDS)}")
+        if wide := next((spec for _, _, spec, _ in parts if spec and re.search(r"[{]|[0-9]{4}", spec)), None):
+            raise OutputError(f"--name {template!r}: {shown(wide)} is no width of a name; it takes up to 999")
         _inside(template.format_map(dict.fromkeys(FIELDS, "x") | {"number": 1}))
     except ValueError as error:
         raise OutputError(f"--name {template!r}: {reason(error)}") from error
@@ -309,6 +310,8 @@ def _inside(path: str) -> str:
         raise OutputError(f"the result would be called {path!r}; that is no path inside the folder for results")
     if any(part in ("", ".", "..") or part.startswith(".") for part in parts):
         raise OutputError(f"the result would be called {path!r}; no part of it may be empty or begin with a dot")
+    if folded(parts[0]) in (NAME, REPORT):
+        raise OutputError(f"the result would be called {path!r}; {parts[0]} is a file of the batch itself")
     suffix = posixpath.splitext(path)[1].lower()
     if suffix not in WRITERS:
         raise OutputError(f"the result would be called {path!r}; its suffix is one of {' '.join(WRITERS)}")

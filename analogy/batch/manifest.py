@@ -15,15 +15,20 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError, reason
+from ..pictures.locks import lock
 
-NAME = "batch.jsonl"
+NAME, REPORT = "batch.jsonl", "report.html"
+"""What a batch itself writes into the folder for results: this file, and the page about it."""
 _LONGEST_LINE = 1 << 22
+"""Bytes of a line that is read. A longer one counts as if it were not there."""
+_BEGINNING = b'{"analogy":'
+"""Of every manifest."""
 
 
 class Manifest:
@@ -40,7 +45,7 @@ class Manifest:
             raise OutputError(f"{path}: cannot be written to ({reason(error)})") from error
         self._reader = path.open("rb")
         try:
-            _lock(self._file, path)
+            lock(self._file, path, "another batch writes into this folder")
             # Where each job's line is, on disk: a million of them are no matter of memory.
             self._index = sqlite3.connect("", isolation_level=None)
             self._index.execute("CREATE TABLE jobs (name TEXT PRIMARY KEY, place INTEGER) WITHOUT ROWID")
@@ -68,13 +73,13 @@ class Manifest:
                 self.path.unlink()
 
     def known(self, job: str) -> dict[str, Any] | None:
-        """The last line of a job that has ended, done or failed; None if there is none."""
+        """The last line of a job that has ended, done or failed; None if there is none, or it is not as a run writes it."""
         found = self._index.execute("SELECT place FROM jobs WHERE name = ?", (job,)).fetchone()
         if found is None:
             return None
         self._reader.seek(found[0])
         line: dict[str, Any] = json.loads(self._reader.readline())
-        return line
+        return line if _is_sound(line) else None
 
     def owns(self, file: str) -> bool:
         """Whether a run of this manifest has begun to make a file."""
@@ -99,55 +104,56 @@ class Manifest:
 
     def _read(self) -> int:
         """Take in the lines that are there. Returns where the next one begins."""
-        first, end = True, 0
+        end = 0
         self._reader.seek(0)
         while line := self._reader.readline(_LONGEST_LINE):
-            place, end = end, end + len(line)
             fields: Any = None
             with suppress(ValueError, RecursionError):
                 fields = json.loads(line)
-            if first and not (isinstance(fields, dict) and "analogy" in fields) and line.endswith(b"\n"):
+            if not end and not _begins(line, fields):
                 raise OutputError(f"{self.path}: is no manifest of a batch; move it away, or name another folder")
-            if not line.endswith(b"\n"):
-                return place
+            length, last = len(line), line
+            while len(last) == _LONGEST_LINE and not last.endswith(b"\n"):
+                last = self._reader.readline(_LONGEST_LINE)
+                length += len(last)
+            if not last.endswith(b"\n"):
+                return end
             if isinstance(fields, dict):
-                self._remember(fields, place)
-            first = False
+                self._remember(fields, end)
+            end += length
         return end
 
     def _remember(self, line: dict[str, Any], place: int) -> None:
         job, state, files = line.get("job"), line.get("state"), line.get("files")
-        if not isinstance(job, str):
+        if not _is_name(job):
             return
-        if state in ("done", "failed"):
+        if isinstance(state, str) and state in ("done", "failed"):
             self._index.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?)", (job, place))
         if isinstance(files, (list, dict)):
-            self._index.executemany("INSERT OR IGNORE INTO files VALUES (?)", [(str(name),) for name in files])
+            self._index.executemany(
+                "INSERT OR IGNORE INTO files VALUES (?)", [(name,) for name in files if _is_name(name)]
+            )
 
 
-if sys.platform == "win32":
-    import msvcrt
-
-    def _hold(file: int) -> None:
-        os.lseek(file, 1 << 40, os.SEEK_SET)  # far beyond its end: others may not even read what is locked
-        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-
-else:
-    import fcntl
-
-    def _hold(file: int) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def _begins(line: bytes, fields: Any) -> bool:
+    """Whether the first line of a file, whole or half, is that of a manifest."""
+    if line.endswith(b"\n"):
+        return isinstance(fields, dict) and "analogy" in fields
+    return line.startswith(_BEGINNING) or _BEGINNING.startswith(line)
 
 
-def _lock(file: int, path: Path) -> None:
-    """Raises `OutputError` if another run holds the lock, or nobody can tell."""
-    try:
-        _hold(file)
-    except (BlockingIOError, PermissionError) as error:
-        raise OutputError(
-            f"{path}: another batch writes into this folder; wait for its end, or name another"
-        ) from error
-    except OSError as error:
-        raise OutputError(
-            f"{path}: cannot be locked against a second batch ({reason(error)}); name a folder on another disk"
-        ) from error
+def _is_name(name: Any) -> bool:
+    """Whether a run can have written this name of a result."""
+    return isinstance(name, str) and name.isprintable()
+
+
+def _is_sound(line: Mapping[str, Any]) -> bool:
+    """Whether the line of a job that has ended has all that later runs take from it, each of its type."""
+    seconds, thumbnails, files = line.get("seconds", 0), line.get("thumbnails", {}), line.get("files")
+    if not (isinstance(seconds, (int, float)) and 0 <= seconds < 1e9 and isinstance(thumbnails, dict)):
+        return False
+    if line["state"] == "failed":
+        return isinstance(line.get("error"), str)
+    return isinstance(files, dict) and all(
+        isinstance(file, dict) and isinstance(file.get("bytes"), int) for file in files.values()
+    )

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from ..inputs import open_regular
 from ..pictures.files import atomic
 from . import stores
 from .jobs import Job
 
-NAME = "report.html"
 MOST_SHOWN, MOST_FAILURES = 400, 1000
 """Of a large batch every n-th job is shown, and the first failures are named."""
 _EVERY = 30.0
@@ -51,6 +51,16 @@ figcaption {{ font-size: .85rem; margin-top: .25rem; overflow-wrap: anywhere; }}
 {body}
 </html>
 """
+
+
+def is_report(path: Path) -> bool:
+    """Whether the file at a path is the page about a batch."""
+    beginning = _PAGE.partition("{title}")[0].encode()
+    try:
+        with open_regular(path) as file:
+            return file.read(len(beginning)) == beginning
+    except OSError:
+        return False
 
 
 class Report:

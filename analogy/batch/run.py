@@ -18,7 +18,7 @@ from ..backends.host import available_cores, free_memory
 from ..errors import DeviceError, ImageError, OutputError, SettingsError, reason
 from ..method.progress import Progress
 from ..pictures.files import as_path
-from ..pictures.folders import folder_for, refuse_a_film
+from ..pictures.folders import folder_for, refuse_a_film, refuse_foreign
 from ..pictures.reading import picture_size
 from ..pictures.writing import is_picture_path
 from ..settings import Settings
@@ -75,9 +75,11 @@ def run_batch(
     is done stays done: the same call goes on.
     """
     root, manifest = _places(output, manifest)
-    jobs = _jobs(sources, root, settings, style, template, allowed)
+    page_path = manifest.parent / manifests.REPORT
+    jobs, table = _jobs(sources, root, settings, style, template, allowed)
     progress(Progress("reading", 0))
-    total = tables.check(jobs, root)
+    total = tables.check(jobs, root, table, (manifest, page_path))
+    refuse_foreign(page_path, report.is_report(page_path))
     with folder_for(manifest.parent), manifests.Manifest(manifest) as done:
         progress(Progress("starting", 0))
         pool, engine = _pool(scheduler, workers, engine)
@@ -94,7 +96,7 @@ def run_batch(
             now = datetime.now(UTC).isoformat(timespec="seconds")
             done.append({"analogy": __version__, "run": now, **made_with, "settings": asdict(settings)})
             page = report.Report(
-                manifest.parent / report.NAME,
+                page_path,
                 root,
                 total,
                 f"{output}: {total} jobs",
@@ -109,7 +111,7 @@ def run_batch(
             pool.close(True)
             raise
         pool.close(False)
-    return tally, manifest.parent / report.NAME
+    return tally, page_path
 
 
 def _places(output: str, manifest: Path | None) -> tuple[str, Path]:
@@ -132,7 +134,8 @@ def _places(output: str, manifest: Path | None) -> tuple[str, Path]:
 
 def _jobs(
     sources: Sequence[str], root: str, settings: Settings, style: str | None, template: str, allowed: Sequence[str]
-) -> tables.Jobs:
+) -> tuple[tables.Jobs, str | None]:
+    """The jobs, and the path or the address of their table, if there is one."""
     here = os.getcwd()  # noqa: PTH109
     paths = [stores.absolute(source, here) for source in sources]
     for path in paths:
@@ -149,14 +152,14 @@ def _jobs(
                 f"{table}: one table is a batch, with nothing beside it; there are {len(paths)} sources"
             )
         folder = stores.parent(table)
-        return tables.Jobs(tables.of_table(table), folder, settings, style, template, allowed)
+        return tables.Jobs(tables.of_table(table), folder, settings, style, template, allowed), table
     if style is None:
         raise SettingsError(
             "in the looks of what? Name a picture with --style, or a table of jobs (.csv, .jsonl, .parquet)"
         )
     pictures: list[str] = []
     for source, path in zip(sources, paths, strict=True):
-        if path == root:
+        if path == root or (not stores.scheme(path) and os.path.realpath(path) == os.path.realpath(root)):
             raise OutputError(f"{source}: the results would lie among the pictures; name another folder with -o")
         try:
             found = stores.pictures(path)
@@ -165,7 +168,7 @@ def _jobs(
         if not found:
             raise ImageError(f"{source}: there are no pictures")
         pictures += found
-    return tables.Jobs(tables.of_pictures(pictures), here, settings, style, template, allowed=None)
+    return tables.Jobs(tables.of_pictures(pictures), here, settings, style, template, allowed=None), None
 
 
 def _pool(scheduler: str | None, workers: int | None, engine: EngineArguments) -> tuple[pools.Pool, EngineArguments]:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import ModelError, OutputError, reason
+from ..user_cache import user_cache
 from .cards import CARD, Card, card_text, read_card
 from .checks import ModelFiles
 from .published import PUBLISHED
@@ -37,23 +38,28 @@ def shipped() -> Path:
     return installed if installed.is_dir() else package.parent / "models"
 
 
-def cache() -> Path:
-    """The folder of pulled models: `ANALOGY_HOME`, or `models` in the platform's user cache folder.
+def find_cache() -> Path | None:
+    """Return the folder of pulled models: `ANALOGY_HOME`, or `models` in the user's cache folder; None if there is neither.
 
     Raises `ModelError` if `ANALOGY_HOME` is no path.
     """
     home = os.environ.get("ANALOGY_HOME")
-    if home:
-        return _folder(home, "ANALOGY_HOME") / "models"
-    from platformdirs import user_cache_path
+    folder = _folder(home, "ANALOGY_HOME") if home else user_cache()
+    return folder and folder / "models"
 
-    return user_cache_path("analogy", appauthor=False) / "models"
+
+def cache() -> Path:
+    """Return the folder of pulled models. Raises `ModelError` if there is none."""
+    folder = find_cache()
+    if folder is None:
+        raise ModelError("this user has no home for pulled models; set ANALOGY_HOME to a folder for them")
+    return folder
 
 
 def installed() -> dict[str, Path]:
     """Name -> folder of each model on this machine, those of the package first. Their cards may be damaged."""
     found: dict[str, Path] = {}
-    for root in (shipped(), cache()):
+    for root in filter(None, (shipped(), find_cache())):
         for card in sorted(root.glob(f"*/{CARD}")):
             if not card.parent.name.startswith("."):  # unfinished
                 found.setdefault(card.parent.name, card.parent)
@@ -103,7 +109,7 @@ def open_model(folder: Path) -> ModelFiles:
 
 
 def _cure(folder: Path) -> str:
-    if folder.parent == cache():
+    if folder.parent == find_cache():
         return f"replace it with: analogy models pull {folder.name}"
     return "install the package again" if folder.parent == shipped() else "export the model again"
 

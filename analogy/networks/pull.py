@@ -40,6 +40,8 @@ def pull(name: str, source: Path | None = None, *, progress: Any = False) -> Pat
     given = None if source is None else (_published_file(Path(source), name, model), Path(source))
     if _is_whole(folder):
         return folder
+    if source is not None and folder.resolve() in Path(source).resolve().parents:
+        raise ModelError(f"{source} lies in {folder}, which the model takes the place of; move the file elsewhere")
 
     from .export import export  # these need the extra `export`
     from .weights import read

@@ -5,7 +5,8 @@ checksum. When all are there, the files that the manifest of the run before name
 places, the manifest last. So a folder with a manifest holds what one run made, and a kill in between leaves the old
 results, or a part of the old or of the new and no manifest; the next run in that folder finishes such an exchange.
 
-A file is replaced by one of its name. Otherwise nothing is deleted that no manifest names, or that has changed since.
+A run asks `reserve` before its work: nothing is written over that no manifest names, nor what the run reads. Nothing is
+deleted that no manifest names, or that has changed since.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,13 @@ from typing import Any
 from ..errors import OutputError, printable, reason
 from ..inputs import open_regular, read_regular
 from . import temporary
+from .places import Places
 
 MANIFEST = "settings.json"
 """Its key "files" maps the name of each other file to its checksum (SHA-256)."""
 _PREVIOUS = "previous"
 """In the temporary folder, what the exchange moved aside. While it is there, the exchange has begun."""
-_MOST_BYTES = 1 << 24
+_MOST_BYTES = 1 << 26
 
 
 def make_folder(folder: str | os.PathLike[str]) -> Path:
@@ -90,6 +92,40 @@ def replacing(folder: Path) -> Iterator[Path]:
             lock.close()
         else:
             temporary.remove_folder(new, lock)
+
+
+def reserve(folder: Path, names: Iterable[str], places: Places) -> None:
+    """Take in the files that a run will write into `folder`, its manifest among them, and those that make way for them.
+
+    Raises `OutputError` if one of them is a file that the run reads, or no run has made it; and if the folder holds a film.
+    """
+    refuse_a_film(folder)
+    before, manifest = recorded_files(folder / MANIFEST), _manifest(folder / MANIFEST)
+    names = [*names, MANIFEST]
+    claim(folder, names, places, {*before, MANIFEST} if isinstance(manifest.get("files"), dict) else ())
+    for name in before:
+        if name not in names and is_unchanged(folder / name, before[name]):
+            places.write(folder / name, name)
+
+
+def claim(folder: Path, names: Iterable[str], places: Places, ours: Container[str]) -> None:
+    """Take in the files of these names that a run will write into `folder`.
+
+    ours  the names of those that a run before has made
+
+    Raises `OutputError` if one of them is a file that the run reads, or is there and is not one of `ours`.
+    """
+    for name in names:
+        places.write(folder / name, name)
+        refuse_foreign(folder / name, name in ours)
+
+
+def refuse_foreign(path: Path, ours: bool) -> None:
+    """Raise `OutputError` if there is something at the path of a result, and it is not `ours`."""
+    if not ours and os.path.lexists(path):
+        raise OutputError(
+            f"{path}: is there already, and no such run has made it; move it away, or name another folder"
+        )
 
 
 def checksums(folder: Path) -> dict[str, str]:

@@ -13,6 +13,7 @@ from typing import Protocol, TypeAlias
 from ..errors import ImageError
 from ..inputs import open_regular
 from .images import Admit, Picture
+from .places import folded
 from .reading import PictureLike, read_picture
 from .writing import WRITERS
 
@@ -84,11 +85,12 @@ class _FileFrames:
         self._admit = admit
         self.files = sorted(paths, key=by_number)
         self.names = [path.stem for path in self.files]
-        twice = [name for name, following in zip(self.names, self.names[1:], strict=False) if name == following]
-        if twice:
-            raise ImageError(
-                f"there are two frames {twice[0]!r}, of different formats; name one of them with a pattern"
-            )
+        taken: dict[str, Path] = {}
+        for file, name in zip(self.files, self.names, strict=True):
+            if (first := taken.setdefault(folded(name), file)) is not file:
+                raise ImageError(
+                    f"there are two frames of one name, {first} and {file}; name one of them with a pattern"
+                )
 
     def read(self, index: int) -> Picture:
         return read_picture(self.files[index], admit=self._admit)

@@ -33,6 +33,7 @@ class Picture:
     alpha  (H, W) uint8, 255 is opaque; None if the source had no transparency.
     rgb16  (H, W, 3) uint16, sRGB, the same pixels at 16 bits per channel (`rgb` is `rgb16` / 257, rounded); None unless
            the source had 16 bits.
+    ground (3,) float64, the colour that shows through in `rgb`; None unless something is transparent.
     icc    the source's RGB ICC profile, for writing results back in it; None if it had none, if the profile is damaged,
            or if it is for grey or CMYK, which cannot hold a result.
     name   what messages call the picture.
@@ -43,6 +44,7 @@ class Picture:
     rgb16: npt.NDArray[np.uint16] | None = None
     icc: bytes | None = None
     name: str = "picture"
+    ground: npt.NDArray[np.float64] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -60,12 +62,27 @@ class Picture:
             return self.rgb
         return self.rgb16 if self.rgb16 is not None else self.rgb * np.uint16(257)
 
+    def over(self, ground: Any) -> npt.NDArray[np.uint8]:
+        """(H, W, 3) uint8: `rgb` where another `ground` shows through, a grey, a colour, or pixels (H, W, 3)."""
+        if self.alpha is None or self.ground is None:
+            return self.rgb
+        through = 1 - self.alpha[..., None] * np.float32(1 / 255)
+        laid = self.rgb + (np.asarray(ground, np.float32) - self.ground.astype(np.float32)) * through
+        return np.rint(np.clip(laid, 0, 255)).astype(np.uint8)
+
 
 class DevicePicture(Picture):
     """A picture of 8 bits that lies on a GPU, as (H, W, 3) `array`; copied to the host when somebody asks for `rgb`."""
 
     def __init__(self, array: Any, name: str):
-        for attribute, value in (("_there", array), ("alpha", None), ("rgb16", None), ("icc", None), ("name", name)):
+        for attribute, value in (
+            ("_there", array),
+            ("alpha", None),
+            ("rgb16", None),
+            ("icc", None),
+            ("name", name),
+            ("ground", None),
+        ):
             object.__setattr__(self, attribute, value)
 
     @property
@@ -84,6 +101,7 @@ class DevicePicture(Picture):
 
 def as_picture(pixels: Array, alpha: Array | None, icc: bytes | None, label: str) -> Picture:
     """`pixels`, (H, W, 3) uint8 or uint16 in sRGB, as a Picture with arrays of its own."""
+    ground = None
     if alpha is not None:
         alpha = np.ascontiguousarray(alpha)
         if alpha.min() < 255:
@@ -91,8 +109,9 @@ def as_picture(pixels: Array, alpha: Array | None, icc: bytes | None, label: str
             grey = 128 if pixels.dtype == np.uint8 else 128 * 257
             mean = np.einsum("ijc,ij->c", pixels, alpha, dtype=np.float64) / seen if seen else np.full(3, grey)
             pixels = composite(pixels, alpha, mean)
+            ground = mean / (1.0 if pixels.dtype == np.uint8 else 257.0)
     rgb16 = np.array(pixels, np.uint16, order="C") if pixels.dtype.itemsize == 2 else None
-    return Picture(np.array(to_8_bits(pixels), order="C"), alpha, rgb16, icc, label)
+    return Picture(np.array(to_8_bits(pixels), order="C"), alpha, rgb16, icc, label, ground)
 
 
 def resize(rgb: Array, height: int, width: int, *, quick: bool = False) -> Array:

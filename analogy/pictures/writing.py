@@ -32,8 +32,10 @@ WRITERS: dict[str, tuple[str, dict[str, Any]]] = {  # suffix -> Pillow's format 
 NOT_WRITTEN = frozenset(
     (".apng", ".avif", ".exr", ".gif", ".hdr", ".heic", ".heif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg2000")
     + (".jpx", ".jxl", ".pbm", ".pcx", ".pdf", ".pgm", ".pnm", ".ppm", ".psd", ".svg", ".tga", ".xcf")
+    + (".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv")
+    + (".ts", ".vob", ".webm", ".wmv", ".y4m")
 )
-"""Suffixes of pictures in other formats: who names one does not want a folder of that name."""
+"""Suffixes of pictures in other formats, and of videos: who names one does not want a folder of that name."""
 LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}
 """Most rows and most columns that a format holds, where that is less than anybody's picture (libjpeg, libwebp)."""
 
@@ -201,6 +203,11 @@ def _image(rgb: Array, alpha: npt.NDArray[np.uint8] | None, icc: bytes | None) -
     if icc is not None:
         image.info["icc_profile"] = icc
     return image
+
+
+def is_file_path(path: Path) -> bool:
+    """Whether an output path names a picture or a video, of any format, rather than a folder."""
+    return path.suffix.lower() in NOT_WRITTEN.union(WRITERS) and not path.is_dir()
 
 
 def is_picture_path(path: Path) -> bool:

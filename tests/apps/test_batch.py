@@ -179,6 +179,28 @@ def test_a_file_that_no_batch_made_is_never_written_over(photos, style, tmp_path
     assert run(*command).exit_code == 0
 
 
+def test_a_report_that_no_batch_made_and_a_table_in_the_place_of_the_manifest_stay(photos, style, tmp_path) -> None:
+    command = ["batch", *photos, "--style", style, "--workers", 1, *FAST]
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "report.html").write_text("<!doctype html>\nmine")
+    done = run(*command, "-o", tmp_path / "out")
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert "report.html: is there already, and no such run has made it" in done.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.html"]
+    (tmp_path / "batch.jsonl").write_text('{"a": "photos/a.png"}')  # without an end of the line
+    done = run("batch", tmp_path / "batch.jsonl", "--style", style, "-o", tmp_path, *FAST)
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert (tmp_path / "batch.jsonl").read_text() == '{"a": "photos/a.png"}'
+
+
+@needs_posix
+def test_a_batch_into_its_own_pictures_is_refused_through_a_link_too(photos, style, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("photos")
+    done = run("batch", tmp_path / "photos", "--style", style, "-o", tmp_path / "link", "--name", "{name}.jpg", *FAST)
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert "would lie among the pictures" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("package", "extra", "sources", "options"),
     [
@@ -217,6 +239,8 @@ def test_without_an_extra_one_line_says_which(
         ([{"b_prime": "a.png"}], [], "names its columns"),
         ([{"a": "a.png"}], ["--name", "{a"], "--name '{a'"),
         ([{"a": "a.png"}], ["--name", "{picture}.png"], "all jobs would write one file"),
+        ([{"a": "a.png"}], ["--name", "{name:{zzz}}.png"], "'{zzz}' is no width of a name"),
+        ([{"a": "a.png"}], ["--name", "{number:>3000000000}.png"], "'>3000000000' is no width of a name"),
         ([{"a": "a.png"}], ["--name", "{name}.gif"], "its suffix is one of"),
         ([], [], "names its columns"),
     ],

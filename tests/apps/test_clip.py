@@ -199,7 +199,7 @@ def test_the_film_itself_is_never_painted_over(shot: Path, tmp_path: Path) -> No
     before = contents(shot)
     done = run(shot, "-o", f"{shot}{os.sep}.", "--key", f"000={tmp_path / 'first.png'}")
     assert (done.exit_code, contents(shot)) == (2, before)
-    assert "that is where the film is; name another folder with -o" in done.stderr
+    assert "000.png: that is a frame of the film, which would be written over" in done.stderr
 
 
 def test_a_video_without_pyav_is_refused_before_the_work(shot: Path, tmp_path: Path, monkeypatch) -> None:

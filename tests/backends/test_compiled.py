@@ -38,6 +38,22 @@ def test_a_second_load_takes_what_the_first_has_compiled(linked, tmp_path) -> No
     assert kept(tmp_path).name.startswith("kernels-")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="of POSIX' permissions")
+def test_another_user_can_load_what_the_one_who_built_an_image_has_compiled(linked, tmp_path) -> None:
+    before = os.umask(0o022)
+    try:
+        compiled.load()
+    finally:
+        os.umask(before)
+    assert kept(tmp_path).stat().st_mode & 0o777 == 0o644
+
+
+def test_without_a_home_nothing_is_kept_in_a_folder_called_tilde(monkeypatch, tmp_path) -> None:
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *given, **named: Path("~/.cache/analogy"))
+    assert list(compiled._folders()) == [Path(compiled.__file__).with_name("__pycache__")]
+
+
 @pytest.mark.parametrize("damage", [b"", b"short", b"x" * 100, "truncated", "changed"])
 def test_damaged_code_is_never_loaded_but_compiled_again_with_one_line(linked, tmp_path, caplog, damage) -> None:
     compiled.load()

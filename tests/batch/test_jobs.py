@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import tracemalloc
 from pathlib import Path
 
 import pytest
 
-from analogy import Settings, SettingsError
+from analogy import OutputError, Settings, SettingsError
 from analogy.batch import jobs
 
 SETTINGS = Settings(direction="ab")
@@ -56,6 +57,12 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
         (b'{"a": "x", "name": "\\u202e"}', "no path inside the folder for results"),
         (b'{"a": "x", "name": "a\\\\b"}', "no path inside the folder for results"),
         (b'{"a": "x", "name": "c:b"}', "no path inside the folder for results"),
+        (b'{"a": "x", "preset": ["face"]}', "unknown preset ['face']"),
+        (b'{"a": "x", "preset": {"face": 1}}', "unknown preset {'face': 1}"),
+        (b'{"a": "x", "preset": 1}', "unknown preset 1"),
+        (b'{"a": "x", "name": ["y"]}', "name is ['y']; it takes a word"),
+        (b'{"a": "x", "name": "report.html/x"}', "report.html is a file of the batch itself"),
+        (b'{"a": "x", "name": "Batch.jsonl/x"}', "Batch.jsonl is a file of the batch itself"),
     ],
 )
 def test_a_line_that_is_no_job_is_named(tmp_path: Path, line: bytes, words: str) -> None:
@@ -78,3 +85,47 @@ def test_a_long_table_is_checked_in_little_memory(tmp_path: Path, suffix: str) -
         assert tracemalloc.get_traced_memory()[1] < 500_000  # a hundred bytes for each row
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("\u00e9", "e\u0301"), ("\u00c5", "\u212b"), ("\u00df", "SS"), ("x/y", "X/y")], ids=ascii
+)
+def test_two_names_that_a_file_system_may_take_for_one_are_refused(tmp_path: Path, first: str, second: str) -> None:
+    rows = [{"a": "p.png", "name": name} for name in (first, second)]
+    (tmp_path / "jobs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(OutputError, match="the jobs 1 and 2 would both write"):
+        jobs.check(of_table(tmp_path / "jobs.jsonl"), str(tmp_path / "out"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes links")
+@pytest.mark.parametrize(
+    ("a", "link"),
+    [
+        ("out/x.png", ""),
+        ("folder/x.png", "folder"),
+        ("link.png", "link.png"),
+        ("hard.png", "hard.png"),
+        ("p.png", "out/x.png"),
+    ],
+)
+def test_no_job_writes_over_what_any_job_reads_whatever_it_is_called(tmp_path: Path, a: str, link: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "p.png").write_bytes(b"p")
+    if link != "out/x.png":
+        (tmp_path / "out" / "x.png").write_bytes(b"x")
+    if link == "hard.png":
+        os.link(tmp_path / "out" / "x.png", tmp_path / link)
+    elif link:
+        (tmp_path / link).symlink_to(tmp_path / {"folder": "out", "out/x.png": "p.png"}.get(link, "out/x.png"))
+    own, reads, writes = {"a": a, "name": "x"}, {"a": a, "name": "y"}, {"a": "q.png", "name": "x"}
+    for rows in ([own], [reads, writes], [writes, reads]):
+        (tmp_path / "jobs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        with pytest.raises(OutputError, match=r"that is a of job [12], which would be written over"):
+            jobs.check(of_table(tmp_path / "jobs.jsonl"), str(tmp_path / "out"))
+
+
+def test_the_table_and_a_file_of_the_batch_itself_are_not_mixed_up(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.jsonl"
+    path.write_text('{"a": "p.png"}')
+    with pytest.raises(OutputError, match="that is the table of the jobs"):
+        jobs.check(of_table(path), "s3://bucket/out", str(path), [path])

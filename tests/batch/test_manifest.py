@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from analogy import OutputError
+from analogy.batch import manifest as manifest_module
 from analogy.batch.manifest import Manifest
 
 RUN = {"analogy": "0.1.0"}
 
 
 def line(job: str, state: str = "done", **more: object) -> dict[str, object]:
-    return {"job": job, "state": state, "files": {job: {}}, **more}
+    return {"job": job, "state": state, "files": {job: {"bytes": 1}}, "error": "", **more}
 
 
 def test_the_last_line_of_a_job_counts_and_a_half_one_does_not(tmp_path: Path) -> None:
@@ -45,7 +47,61 @@ def test_the_last_line_of_a_job_counts_and_a_half_one_does_not(tmp_path: Path) -
         assert manifest.known("a") == line("a", "failed", seconds=2)
 
 
-@pytest.mark.parametrize("content", [b'{"a": "photo.jpg"}\n', b"[1]\n", b"\n", b"\xff\xfe\n", b'"analogy"\n'])
+def test_a_line_that_is_too_long_counts_as_none_and_those_behind_it_stay(tmp_path: Path) -> None:
+    path = tmp_path / "batch.jsonl"
+    with Manifest(path) as manifest:
+        manifest.append(RUN)
+        manifest.append(line("a"))
+        for job, length in (("long", 10_000_000), ("just", manifest_module._LONGEST_LINE)):
+            rest = length - len(json.dumps(line(job))) - 1  # with the end of the line
+            manifest.append(line(job, error="x" * rest))
+        manifest.append(line("b"))
+    whole = path.read_bytes()
+    with Manifest(path) as manifest:
+        assert [manifest.known(job) for job in ("a", "b")] == [line("a"), line("b")]
+        assert [manifest.owns(job) for job in ("a", "b", "just")] == [True, True, True]
+        manifest.append(line("c"))
+    assert path.read_bytes().startswith(whole)
+    path.write_bytes(whole + b'{"job": "' + b"x" * 10_000_000)  # of a killed run
+    with Manifest(path) as manifest:
+        assert manifest.known("b") == line("b")
+        manifest.append(line("c"))
+        assert manifest.known("c") == line("c")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"files": None}, {"files": ["a"]}, {"files": {"a": {}}}, {"files": {"a": 5}}, {"files": {"a": {"bytes": None}}},
+        {"state": ["done"]}, {"state": {}}, {"state": "failed"}, {"state": "failed", "error": 5}, {"thumbnails": [1]},
+        {"thumbnails": 5}, {"seconds": "x"}, {"seconds": None}, {"seconds": 1e999}, {"job": "\ud800"}, {"job": 7},
+        {"files": {"\ud800": {"bytes": 1}, "a": 3}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_line_that_somebody_has_changed_counts_as_none_or_as_the_one_before(tmp_path: Path, changes: dict) -> None:
+    path, before = tmp_path / "batch.jsonl", {"job": "a", "state": "done", "files": {"a": {"bytes": 1}}}
+    path.write_text("".join(json.dumps(each) + "\n" for each in (RUN, before, before | changes, line("b"))))
+    with Manifest(path) as manifest:
+        assert manifest.known("a") in (None, before)
+        assert manifest.owns("a")
+        assert manifest.known("b") == line("b")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"a": "photo.jpg"}\n',
+        b"[1]\n",
+        b"\n",
+        b"\xff\xfe\n",
+        b'"analogy"\n',
+        b'{"a": "photo.jpg"}',
+        b"mine",
+        b"[",
+        b"\0" * 9,
+    ],
+)
 def test_a_file_that_is_no_manifest_stays_as_it_is(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "batch.jsonl"
     path.write_bytes(content)

@@ -470,3 +470,13 @@ def test_a_converted_model_gives_the_features_of_its_weights(tmp_path, cpu):
         actual = features[int(name[4])].transpose(2, 0, 1)
         np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4 * expected.max())
         assert expected.max() > 0.1
+
+
+def test_a_file_in_the_folder_that_the_model_goes_to_is_not_deleted_with_it(home, publish, weights_file) -> None:
+    publish("/notop.h5")
+    given = home / "models" / NAME / "notop.h5"
+    given.parent.mkdir(parents=True)
+    given.write_bytes(weights_file.read_bytes())
+    with pytest.raises(ModelError, match=r"notop\.h5 lies in .*, which the model takes the place of; move the file"):
+        pull(NAME, given)
+    assert given.read_bytes() == weights_file.read_bytes()

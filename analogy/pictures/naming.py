@@ -1,0 +1,63 @@
+"""How a caller names a frame of a film: by its name, by that of its file, by the number in its name, or by its index."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import SettingsError, shown
+
+
+def find_frame(names: Sequence[str], files: Sequence[Path], name: int | str) -> int:
+    """Return the index of the frame that a caller means.
+
+    names  what each frame is called
+    files  the file of each frame; others, or none, where the frames are no files
+    name   an int is an index, from 0. A str is the name of a frame or of its file; or else the number in the names of the
+           frames, or, where they have none, an index
+
+    Raises `SettingsError` if no frame is meant, or more than one may be.
+    """
+    if not isinstance(name, str):
+        if isinstance(name, bool) or not isinstance(name, int) or not 0 <= name < len(names):
+            raise SettingsError(f"there is no frame {name!r}; {_there_are(names, '0', str(len(names) - 1))}")
+        return name
+    called = [{each} for each in names]
+    if len(files) == len(names):
+        called = [each | {file.name, str(file)} for each, file in zip(called, files, strict=True)]
+    found = [index for index, each in enumerate(called) if name in each]
+    if not found and name.isascii() and name.isdigit():
+        numbers = _numbers(names) or [{str(index)} for index in range(len(names))]
+        found = [index for index, each in enumerate(numbers) if _number(name) in each]
+        if not found:
+            ends = sorted(set.union(*numbers), key=lambda number: (len(number), number))
+            raise SettingsError(f"there is no frame {name[:40]}; {_there_are(names, ends[0], ends[-1])}")
+    if not found:
+        raise SettingsError(f"there is no frame {shown(name)}; there are {names[0]} to {names[-1]}")
+    if len(found) > 1:
+        raise SettingsError(
+            f"the frame {name} may be {names[found[0]]} or {names[found[1]]}; say the whole name of one of them"
+        )
+    return found[0]
+
+
+def _numbers(names: Sequence[str]) -> list[set[str]]:
+    """The numbers in each name that tell it from others, without leading zeros; none if a name has none.
+
+    In "take2_0010", "take2_0011" that is the last one: the first is the same in all. Where names are made in different ways,
+    it is the last one of each.
+    """
+    found = [[_number(digits) for digits in re.findall(r"[0-9]+", name)] for name in names]
+    if len({len(each) for each in found}) > 1:
+        return [set(each[-1:]) for each in found] if all(found) else []
+    told = [place for place in range(len(found[0])) if len({each[place] for each in found}) > 1]
+    return [{each[place] for place in told} for each in found] if told else []
+
+
+def _number(digits: str) -> str:
+    return digits.lstrip("0") or "0"
+
+
+def _there_are(names: Sequence[str], lowest: str, highest: str) -> str:
+    return f"there are {names[0]} to {names[-1]}, or {lowest} to {highest}"

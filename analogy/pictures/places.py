@@ -1,0 +1,109 @@
+"""What a run reads and what it will write: no result takes the place of an input, or of another result.
+
+A file is known by its device and its inode, so that a link, a hard link and another spelling of a path lead to the same
+file. A result that does not exist yet is known by its path, and there are file systems that do not tell "A" from "a".
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import unicodedata
+from contextlib import suppress
+from functools import lru_cache
+
+from ..errors import OutputError
+from ..inputs import is_address
+
+Place = str | os.PathLike[str] | int
+"""A path, an address of a store, or the descriptor of an open file."""
+
+
+class WrittenTwiceError(OutputError):
+    """Two results of one run would be one file. `first`: what the one is that was taken in before."""
+
+    def __init__(self, first: str, second: str, place: object):
+        super().__init__(f"{first} and {second} would both write {place}; give them names of their own")
+        self.first = first
+
+
+class Places:
+    """The files that a run reads and those that it will write, any number of them: they are kept on disk."""
+
+    def __init__(self) -> None:
+        self._known = sqlite3.connect("", isolation_level=None)  # a file that is gone when it is closed
+        for table in ("inputs", "outputs"):
+            self._known.execute(f"CREATE TABLE {table} (key TEXT PRIMARY KEY, what TEXT) WITHOUT ROWID")
+        self._known.execute("BEGIN")
+        self._real = lru_cache(maxsize=256)(os.path.realpath)
+
+    def __enter__(self) -> Places:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._known.close()
+
+    def read(self, place: Place, what: str) -> None:
+        """Take in a file that the run reads; `what` it is, for messages.
+
+        Raises `OutputError` if the run will write it.
+        """
+        key = _identity(place) or self._path(place)
+        self._known.execute("INSERT OR IGNORE INTO inputs VALUES (?, ?)", (key, _text(what)))
+        if self._find("outputs", key):
+            raise _over(place, what)
+
+    def write(self, place: str | os.PathLike[str], what: str) -> None:
+        """Take in a file that the run will write; `what` it is, for messages.
+
+        Raises `OutputError` if the run reads it, `WrittenTwiceError` if another result will be that file.
+        """
+        keys = [key for key in (_identity(place), self._path(place)) if key]
+        for key in keys:
+            if found := self._find("inputs", key):
+                raise _over(place, found)
+        keys.append(f"folded {folded(keys[-1])}")
+        if found := self._find("outputs", keys[-1]):
+            raise WrittenTwiceError(found, what, place)
+        self._known.executemany("INSERT OR IGNORE INTO outputs VALUES (?, ?)", [(key, _text(what)) for key in keys])
+
+    def _find(self, table: str, key: str) -> str:
+        found = self._known.execute(f"SELECT what FROM {table} WHERE key = ?", (key,)).fetchone()
+        return found[0] if found else ""
+
+    def _path(self, place: Place) -> str:
+        """The path of a file, with the links to its folder followed; an address stays as it is."""
+        if isinstance(place, int):
+            return f"descriptor {place}"
+        path = os.fspath(place)
+        if not is_address(path):
+            folder, name = os.path.split(path)
+            with suppress(OSError, ValueError):
+                path = os.path.join(self._real(folder), name)  # noqa: PTH118 (a `Path` takes ten times as long)
+        return _text(path)
+
+
+def folded(name: str) -> str:
+    """What is equal for two names that some file system takes for one: they differ in case, or in how accents are coded."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def _identity(place: Place) -> str:
+    """Device and inode of the plain file at a path, or behind a link there; "" if there is none."""
+    if not isinstance(place, int) and is_address(os.fspath(place)):
+        return ""
+    try:
+        status = os.stat(place)  # noqa: PTH116 (it may be a descriptor)
+    except (OSError, ValueError):
+        return ""
+    return f"{status.st_dev} {status.st_ino}" if stat.S_ISREG(status.st_mode) else ""
+
+
+def _text(path: str) -> str:
+    """A path as a database takes it, also of bytes that are no text."""
+    return path.encode("utf-8", "backslashreplace").decode()
+
+
+def _over(place: Place, what: str) -> OutputError:
+    return OutputError(f"{place}: that is {what}, which would be written over; name another place for the results")

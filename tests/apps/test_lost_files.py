@@ -1,0 +1,166 @@
+"""No command writes over what it reads, nor over a file that no run has made: it refuses in one line, before the work."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from analogy.apps.cli import cli
+from analogy.engine import Engine
+
+FAST = ["--inversion", "vote", "--search-iterations", "1", "--max-pixels", "4000", "--device", "cpu"]
+links = pytest.mark.skipif(os.name != "posix", reason="makes links")
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments], prog_name="analogy")
+
+
+def picture(path: Path, seed: int = 0, size: tuple[int, int] = (48, 40)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    small = np.random.default_rng(seed).integers(0, 256, (6, 5, 3)).astype(np.uint8)
+    Image.fromarray(small).resize(size[::-1], Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with all that a transfer can read."""
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(("a.png", "b_prime.jpg", "b.png", "level_5.png")):
+        picture(tmp_path / name, seed)
+    for name in ("mask_a.png", "mask_b.png"):
+        Image.new("L", (40, 48), 255).save(tmp_path / name)
+    (tmp_path / "pins.csv").write_text("xa,ya,xb,yb\n10,20,30,40\n")
+    return tmp_path
+
+
+@pytest.fixture
+def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transfer that begins ends the test."""
+
+    def begin(*arguments: object, **options: object) -> None:
+        raise AssertionError("the work has begun")
+
+    monkeypatch.setattr(Engine, "__init__", begin)
+
+
+def refused(folder: Path, words: str, *arguments: object) -> None:
+    before = contents(folder)
+    done = run(*arguments)
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1), done.output + done.stderr
+    assert words in done.stderr
+    assert contents(folder) == before
+
+
+PAIR = ["a.png", "b_prime.jpg"]
+MASKS = ["--mask-a", "mask_a.png", "--mask-b", "mask_b.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([*PAIR, "-o", "a.png"], "a.png: that is A, which would be written over"),
+        ([*PAIR, "-o", "b_prime.jpg"], "that is B', which"),
+        ([*PAIR, "-o", "./x/../a.png"], "that is A, which"),
+        ([*PAIR, "--b", "b.png", "-o", "b.png"], "that is b, which"),
+        ([*PAIR, *MASKS, "-o", "mask_a.png"], "that is mask_a, which"),
+        ([*PAIR, *MASKS, "-o", "mask_b.png"], "that is mask_b, which"),
+        (["a.png", "b.png", "-o", "."], "b.png: that is B', which"),
+        ([*PAIR, "-o", "."], "b.png: is there already, and no such run has made it"),
+        (["a.png", "level_5.png", "-o", ".", "--direction", "ab", "--levels"], "level_5.png: that is B', which"),
+    ],
+)
+def test_a_transfer_does_not_write_over_what_it_reads(here: Path, no_work, arguments, words) -> None:
+    (here / "x").mkdir()
+    refused(here, words, "transfer", *arguments, *FAST)
+
+
+@links
+@pytest.mark.parametrize("kind", ["link", "link to the folder", "hard link", "link that is read"])
+def test_a_file_is_known_behind_every_link_to_it(here: Path, no_work, kind: str) -> None:
+    read = "a.png"
+    if kind == "link":
+        (here / "other.png").symlink_to("a.png")
+    elif kind == "link to the folder":
+        (here / "folder").symlink_to(".")
+    elif kind == "hard link":
+        os.link(here / "a.png", here / "other.png")
+    else:
+        (here / "read.png").symlink_to("a.png")
+        read = "read.png"
+    target = {"link to the folder": "folder/a.png", "link that is read": "a.png"}.get(kind, "other.png")
+    refused(here, f"{target}: that is A, which", "transfer", read, "b_prime.jpg", "-o", target, *FAST)
+
+
+def test_the_files_of_pins_and_settings_are_inputs_too(here: Path) -> None:
+    assert run("transfer", *PAIR, "--pins", "pins.csv", "--flow", "-o", "out", *FAST).exit_code == 0
+    (here / "pins.csv").replace(here / "out" / "flowBA.txt")
+    arguments = [*PAIR, "-o", "out", "--flow", *FAST]
+    refused(here, "flowBA.txt: that is the file of pins", "transfer", *arguments, "--pins", "out/flowBA.txt")
+    record = ["--settings", "out/settings.json"]
+    refused(here, "settings.json: that is the file of settings", "transfer", *arguments, *record)
+
+
+def test_results_of_before_that_are_read_do_not_make_way(here: Path) -> None:
+    assert run("transfer", *PAIR, "--levels", "-o", "out", *FAST).exit_code == 0
+    refused(here, "level_4.png: that is A, which", "transfer", "out/level_4.png", "b_prime.jpg", "-o", "out", *FAST)
+    refused(here, "b.png: that is B', which", "transfer", "a.png", "out/b.png", "-o", "out", *FAST)
+    (here / "out" / "level_4.png").write_bytes((here / "a.png").read_bytes())  # it is no result any more, and stays
+    assert run("transfer", "out/level_4.png", "b_prime.jpg", "-o", "out", *FAST).exit_code == 0
+    assert (here / "out" / "level_4.png").read_bytes() == (here / "a.png").read_bytes()
+
+
+def test_a_transfer_into_a_folder_does_not_write_over_a_file_of_somebody_else(here: Path) -> None:
+    for name in ("montage.png", "settings.json"):
+        out = here / f"out of {name}"
+        out.mkdir()
+        (out / name).write_text("mine")
+        refused(here, f"{name}: is there already, and no such run has made it", "transfer", *PAIR, "-o", out, *FAST)
+
+
+def test_what_comes_from_standard_input_is_an_input_too(here: Path) -> None:
+    before = contents(here)
+    with (here / "a.png").open("rb") as file:
+        done = subprocess.run(
+            [sys.executable, "-m", "analogy", "transfer", "-", "b_prime.jpg", "-o", "a.png", *FAST],
+            stdin=file, capture_output=True, text=True,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr.splitlines()) == (
+        2, ["analogy: a.png: that is A, which would be written over; name another place for the results"],
+    )  # fmt: skip
+    assert contents(here) == before
+
+
+@links
+def test_the_picture_of_a_field_does_not_take_its_place(here: Path) -> None:
+    assert run("transfer", *PAIR, "--flow", "-o", "out", *FAST).exit_code == 0
+    (here / "field.png").symlink_to("out/flow_ab.npz")
+    refused(here, "field.png: that is the field, which", "flow", "out/flow_ab.npz", "-o", "field.png")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--levels", "--flow"], ["--direction", "ab", "--flow"], ["--direction", "ba"], ["--b", "b.png", "--flow"]],
+    ids=" ".join,
+)
+def test_all_that_a_transfer_writes_is_asked_for_before(here: Path, options: list[str]) -> None:
+    assert run("transfer", *PAIR, "-o", "out", *options, *FAST).exit_code == 0
+    written = sorted(contents(here / "out"))
+    assert set(json.loads((here / "out" / "settings.json").read_text())["files"]) == set(written) - {"settings.json"}
+    for name in written:
+        (here / f"for {name}").mkdir()
+        (here / f"for {name}" / name).write_bytes(b"mine")
+        refused(here, f"{name}: is there already", "transfer", *PAIR, "-o", f"for {name}", *options, *FAST)

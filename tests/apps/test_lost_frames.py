@@ -1,0 +1,351 @@
+"""`analogy clip` writes over nothing that it reads or that it has not made, and two runs never mix their frames."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from films import film, picture
+from PIL import Image
+from test_clip import contents, pixels, run
+
+from analogy import film_files, film_work
+from analogy.engine import Engine
+from analogy.errors import OutputError
+from analogy.film import Clip
+from analogy.pictures.places import Places
+from analogy.pictures.video import VideoFrames, write_video
+
+COUNT, SIZE = 5, (48, 64)
+links = pytest.mark.skipif(os.name != "posix", reason="makes links")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with a film in pictures, as a video, a key and a style."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shot").mkdir()
+    frames = film(picture(160, 240), SIZE, COUNT, (1.5, 0.5))
+    for index, frame in enumerate(frames):
+        Image.fromarray(frame).save(tmp_path / "shot" / f"{index:03}.png")
+    write_video(tmp_path / "film.mp4", iter(frames), None, Fraction(24))
+    Image.fromarray(picture(*SIZE, 5)).save(tmp_path / "key.png")
+    Image.fromarray(picture(40, 50, 6)).save(tmp_path / "style.png")
+    return tmp_path
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refused(folder: Path, words: str, *arguments: object) -> None:
+    before = everything(folder)
+    done = run(*arguments)
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1), done.output + done.stderr
+    assert words in done.stderr
+    assert everything(folder) == before
+
+
+KEY = ["--key", "0=key.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["film.mp4", "-o", "film.mp4", *KEY], "film.mp4: that is the film, which"),
+        (["film.mp4", "-o", "shot/../film.mp4", *KEY], "that is the film, which"),
+        (["film.mp4", "-o", "out", "--side-by-side", "film.mp4", *KEY], "that is the film, which"),
+        (["film.mp4", "-o", "out", "--contact", "key.png", *KEY], "that is the key of frame 0, which"),
+        (["film.mp4", "-o", "out", "--style", "style.png", "--contact", "style.png"], "that is the style, which"),
+        (["shot", "-o", "out", "--contact", "shot/003.png", *KEY], "that is a frame of the film, which"),
+        (["shot", "-o", "shot", *KEY], "that is a frame of the film, which"),
+        (["shot/00[0-3].png", "-o", "shot", *KEY], "that is a frame of the film, which"),
+        (["shot", "-o", "out", "--contact", "out/003.png", *KEY], "would both write out/003.png"),
+        (["film.mp4", "-o", "x.mp4", "--side-by-side", "X.mp4", *KEY], "would both write X.mp4"),
+        (["film.mp4", "-o", "x.mp4", "--contact", "x.mp4.frames/0001.png", *KEY], "would both write"),
+        (["shot", "-o", "p.gif", *KEY], "p.gif: a painted film is a folder, or a video of a suffix .mp4"),
+        (["shot", "-o", "p.avi", *KEY], "p.avi: a painted film is a folder, or a video"),
+        (["shot", "-o", "p.PNG", *KEY], "p.PNG: a painted film is a folder, or a video"),
+        (["shot", "-o", "out", *KEY, *KEY], "there are two keys for the frame 0; give one"),
+    ],
+)  # fmt: skip
+def test_a_clip_does_not_write_over_what_it_reads_nor_over_its_own_results(here: Path, arguments, words: str) -> None:
+    refused(here, words, *arguments)
+    assert not (here / "out").exists()
+
+
+@links
+@pytest.mark.parametrize("target", ["hard.mp4", "link.mp4"])
+def test_the_film_is_known_behind_links(here: Path, target: str) -> None:
+    os.link(here / "film.mp4", here / "hard.mp4")
+    (here / "link.mp4").symlink_to("film.mp4")
+    refused(here, f"{target}: that is the film, which", "film.mp4", "-o", target, *KEY)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [(["--key", "0=out/002.png"], "the key of frame 0"), (["--style", "out/002.png"], "the style")],
+)
+def test_a_key_or_a_style_in_the_folder_for_results_stays(here: Path, options: list[str], words: str) -> None:
+    (here / "out").mkdir()
+    (here / "key.png").replace(here / "out" / "002.png")
+    refused(here, f"002.png: that is {words}, which would be written over", "shot", "-o", "out", *options)
+
+
+@pytest.mark.parametrize("name", ["001.png", "settings.json"])
+def test_a_file_of_somebody_else_stays_and_a_frame_of_before_is_painted_anew(here: Path, name: str) -> None:
+    (here / "out").mkdir()
+    (here / "out" / name).write_text('{"files": {"001.png": "mine"}}')
+    refused(here, f"{name}: is there already, and no such run has made it", "shot", "-o", "out", *KEY)
+    (here / "out" / name).unlink()
+    assert run("shot", "-o", "out", *KEY).exit_code == 0
+    painted = contents(here / "out")
+    (here / "out" / "001.png").write_text("edited")
+    assert run("shot", "-o", "out", *KEY).exit_code == 0
+    assert contents(here / "out") == painted
+
+
+def test_frames_of_a_longer_film_that_are_read_stay(here: Path) -> None:
+    assert run("shot", "-o", "out", *KEY).exit_code == 0
+    (here / "shot" / "004.png").unlink()
+    refused(here, "004.png: that is the key of frame 0, which", "shot", "-o", "out", "--key", "0=out/004.png")
+
+
+def test_a_second_run_into_the_folder_of_one_is_refused_and_goes_on_after_it(here: Path) -> None:
+    from analogy.film_work import alone
+
+    (here / "out").mkdir()
+    with alone(here / "out" / ".clip"):
+        refused(here, "out: another run writes into this folder; wait for its end", "shot", "-o", "out", *KEY)
+        (here / "video.mp4.frames").mkdir()
+    with alone(here / "video.mp4.frames" / ".clip"):
+        refused(here, "another run writes into this folder", "shot", "-o", "video.mp4", *KEY)
+    assert not any((here / "out").iterdir())
+    assert run("shot", "-o", "out", *KEY).exit_code == 0
+    assert set(os.listdir(here / "out")) == {*contents(here / "out"), "settings.json"}  # noqa: PTH208
+
+
+def test_a_folder_is_held_until_its_videos_are_written(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl", reason="of POSIX' locks")
+    held = []
+
+    def write(*arguments: object, **options: object) -> None:
+        with (here / "x.mp4.frames" / ".clip" / "lock").open() as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held.append(True)
+
+    monkeypatch.setattr(film_files, "write_video", write)
+    assert run("shot", "-o", "x.mp4", "--side-by-side", "y.mp4", *KEY).exit_code == 0
+    assert held == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("a.jpg", "a.png"), ("A.png", "a.png"), ("a.jpg", "a.jpg.png"), ("\u00e9.png", "e\u0301.png")],
+    ids=ascii,
+)
+def test_two_frames_that_would_be_one_file_are_refused(here: Path, first: str, second: str) -> None:
+    names = [first, second]
+    if first == "a.jpg" == second[:5]:
+        names.append("a.png")  # which sorts behind the other two
+    for name in names:
+        Image.fromarray(picture(*SIZE)).save(here / "shot" / name)
+    refused(here, "there are two frames of one name, ", "shot", "-o", "out", *KEY)
+
+
+@pytest.mark.parametrize(
+    ("given", "index"),
+    [
+        ("0010", 9),
+        ("10", 9),
+        ("frame_0010", 9),
+        ("frame_0010.png", 9),
+        ("shot 2/frame_0010.png", 9),
+        ("12", 11),
+        ("001", 0),
+    ],
+)
+def test_a_number_is_that_in_the_name_of_a_frame(here: Path, given: str, index: int) -> None:
+    (here / "shot 2").mkdir()
+    for number, frame in enumerate(film(picture(160, 240), SIZE, 12, (1.5, 0.5)), 1):
+        Image.fromarray(frame).save(here / "shot 2" / f"frame_{number:04}.png")
+    done = run("shot 2", "-o", "out", "--key", f"{given}=key.png")
+    assert done.exit_code == 0, done.stderr
+    assert np.array_equal(pixels(here / "out" / f"frame_{index + 1:04}.png"), pixels(here / "key.png"))
+    refused(here, "there is no frame 0; there are frame_0001 to frame_0012, or 1 to 12", "shot 2", "-o", "o", *KEY)
+    refused(here, "there is no frame 13; there are", "shot 2", "-o", "o", "--key", "13=key.png")
+    refused(here, "there is no frame 999", "shot 2", "-o", "o", "--key", "9" * 5000 + "=key.png")
+
+
+def test_where_the_film_has_transparency_a_video_and_the_contact_sheet_are_on_white(here: Path) -> None:
+    for path in (here / "shot").iterdir():
+        with Image.open(path) as image:
+            frame = image.convert("RGBA")
+        alpha = np.zeros(SIZE, np.uint8)
+        alpha[:, :32] = 255
+        frame.putalpha(Image.fromarray(alpha))
+        frame.save(path)
+    done = run("shot", "-o", "x.mp4", "--side-by-side", "y.mkv", "--contact", "sheet.png", *KEY)
+    assert done.exit_code == 0, done.stderr
+    frame, both = (VideoFrames(here / name).read(2).rgb for name in ("x.mp4", "y.mkv"))
+    sheet = pixels(here / "sheet.png")
+    assert frame[:, 40:].min() > 245 > 200 > frame[:, :24].mean()
+    assert both[:, 40:62].min() > 245 and both[:, 108:].min() > 245
+    assert sheet[4:170, 130:236].min() == 255  # of the first frame, as film
+    assert sheet[4:170, 380:480].min() == 255  # and as it is painted
+
+
+def damage(path: Path, how: str) -> None:
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.unlink()
+    if how == "a folder":
+        path.mkdir()
+    elif how == "a pipe":
+        os.mkfifo(path)
+    elif how == "a link":
+        path.symlink_to("../victim")
+    elif how == "a hard link":
+        os.link(path.parents[1] / "victim", path)
+    else:
+        path.write_bytes(
+            {
+                "empty": b"",
+                "garbage": b"PK\x03\x04" + b"x" * 500,
+                "half": content[:middle],
+                "longer": content + b"x",
+                "changed": content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :],
+                "zeros": bytes(len(content)),
+            }[how]
+        )
+
+
+@pytest.fixture(scope="module")
+def painted() -> tuple[Callable[[], Clip], list[np.ndarray]]:
+    """What makes a clip with two keys anew, and its frames."""
+    engine = Engine(device="cpu", threads=1)
+    shot = film(picture(160, 240), SIZE, COUNT, (1.5, 0.5))
+
+    def clip() -> Clip:
+        return engine.clip(shot, keys={0: picture(*SIZE, 5), 4: picture(*SIZE, 7)})
+
+    return clip, [frame.picture for frame in clip()]
+
+
+@links
+@pytest.mark.parametrize(
+    "how", ["empty", "garbage", "half", "changed", "zeros", "longer", "a pipe", "a folder", "a link", "a hard link"]
+)
+@pytest.mark.parametrize("which", ["*-before.npz", "*-after.npz", "*-after.raw"])
+def test_what_a_killed_run_left_damaged_is_not_used(
+    painted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str, how: str
+) -> None:
+    monkeypatch.setattr(film_work, "EVERY", 0)
+    clip, whole = painted
+    (tmp_path / "victim").write_bytes(b"precious" * 1000)
+    began = clip().paint(work=tmp_path / "work")
+    for _ in range(3):
+        next(began)
+    began.close()
+    [path] = (tmp_path / "work").glob(which)
+    damage(path, how)
+    again = clip().paint(range(2, COUNT), tmp_path / "work")
+    if how == "a folder":
+        with pytest.raises(OutputError, match="cannot be written"):
+            list(again)
+    else:
+        assert [np.array_equal(frame.picture, whole[frame.index]) for frame in again] == [True] * 3
+        assert not (tmp_path / "work").exists()
+    assert (tmp_path / "victim").read_bytes() == b"precious" * 1000
+
+
+@links
+@pytest.mark.parametrize("kind", ["a file", "a link"])
+def test_what_is_in_the_way_of_what_a_run_keeps_is_one_line_and_stays(here: Path, kind: str) -> None:
+    (here / "out").mkdir()
+    (here / "mine").mkdir()
+    (here / "mine" / ("0" * 64 + "-after.npz")).write_bytes(b"mine")
+    if kind == "a file":
+        (here / "out" / ".clip").write_bytes(b"mine")
+    else:
+        (here / "out" / ".clip").symlink_to("../mine")
+    refused(here, ".clip: cannot keep how far the film is", "shot", "-o", "out", *KEY)
+
+
+def test_only_what_runs_keep_goes_from_the_folder_that_they_keep_it_in(here: Path) -> None:
+    (here / "out" / ".clip").mkdir(parents=True)
+    (here / "out" / ".clip" / "my-data.npz").write_bytes(b"mine")
+    for name in ("0" * 64 + "-after.npz", f".analogy-{'0' * 32}.tmp"):
+        (here / "out" / ".clip" / name).write_bytes(b"of a run")
+    assert run("shot", "-o", "out", *KEY).exit_code == 0
+    assert os.listdir(here / "out" / ".clip") == ["my-data.npz"]  # noqa: PTH208
+
+
+class _Unpainted:
+    """A film of which nothing is read but the names of its frames."""
+
+    class Asked(Exception):
+        """Its cuts are looked for: what comes before the work is done."""
+
+    def __init__(self, folder: Path, count: int):
+        self.names = [f"{index:03}" for index in range(count)]
+        self.files = [folder / f"{name}.jpg" for name in self.names]
+        self.video = None
+
+    @property
+    def stretches(self) -> None:
+        raise self.Asked
+
+
+def test_before_a_long_film_goes_on_each_of_its_files_is_looked_at_a_few_times(here: Path, monkeypatch) -> None:
+    """Not once for each frame of the film."""
+    clip, out, looked = _Unpainted(here / "long", 100), here / "out", []
+    for folder in (here / "long", out):
+        folder.mkdir()
+    for name, file in zip(clip.names, clip.files, strict=True):
+        file.touch()
+        (out / f"{name}.png").touch()
+    (out / "settings.json").write_text(
+        json.dumps({"made_from": {"x": [f"{name}.png" for name in clip.names]}, "files": {}})
+    )
+    stat = os.stat
+    monkeypatch.setattr(os, "stat", lambda path, **named: looked.append(path) or stat(path, **named))
+    with Places() as places, pytest.raises(clip.Asked):
+        for source in clip.files:
+            places.read(source, "a frame of the film")
+        film_files.paint_folder(clip, out, {}, lambda count: None, places)
+    assert 100 < len(looked) <= 500
+
+
+@pytest.mark.parametrize("kind", ["RGBA", "P"])
+def test_where_a_key_is_transparent_the_frame_of_the_film_shows_through(here: Path, kind: str) -> None:
+    strokes = np.zeros((*SIZE, 4), np.uint8)
+    strokes[10:20, 10:30] = (20, 60, 230, 255)
+    strokes[20:24, 10:30] = (20, 60, 230, 128)
+    image = Image.fromarray(strokes)
+    if kind == "P":
+        image = Image.fromarray(np.where(strokes[..., 3] > 200, 1, 0).astype(np.uint8), "P")
+        image.putpalette([0, 0, 0, 20, 60, 230])
+        image.info["transparency"] = 0
+        image.save(here / "strokes.png", transparency=0)
+    else:
+        image.save(here / "strokes.png")
+    done = run("shot", "-o", "out", "--key", "2=strokes.png")
+    assert done.exit_code == 0, done.stderr
+    painted, frame = pixels(here / "out" / "002.png").astype(int), pixels(here / "shot" / "002.png").astype(int)
+    covered = np.zeros(SIZE, bool)
+    covered[10:20, 10:30] = True
+    assert (painted[covered] == (20, 60, 230)).all()
+    if kind == "RGBA":
+        half = painted[20:24, 10:30] - (frame[20:24, 10:30] * 127 / 255 + np.array([20, 60, 230]) * 128 / 255)
+        assert np.abs(half).max() <= 1
+        covered[20:24, 10:30] = True
+    assert np.array_equal(painted[~covered], frame[~covered])
+    for name in ("000.png", "004.png"):  # and so it does in the frames beside it
+        away = pixels(here / "out" / name).astype(int) - pixels(here / "shot" / name)
+        assert np.median(np.abs(away)) <= 4
