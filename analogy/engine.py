@@ -186,18 +186,18 @@ class Engine:
         )
 
         report.begin("pictures")
-        labels_full = labels.at(self.backend, size_a, size_b) if labels else None
-        labels_full_ba = labels_full and labels_full[::-1]
         fixed, fixed_ba = (placed.at(size_a, size_b, inverse=way) if placed else None for way in (False, True))
         a_prime: Array | None = None
         painted_b: Array | None = None
         if 1 in found.nnf_ab:
             tick = report.part("paint ab")
-            a_prime = self._paint(found.nnf_ab[1], working_b, picture_a, picture_b_prime, labels_full, fixed, tick)
+            labels_ab = labels.at(self.backend, size_a, size_b) if labels else None
+            a_prime = self._paint(found.nnf_ab[1], working_b, picture_a, picture_b_prime, labels_ab, fixed, tick)
         if 1 in found.nnf_ba:
             tick = report.part("paint ba")
+            labels_ba = labels.at(self.backend, size_a, size_b, inverse=True) if labels else None
             painted_b = self._paint(
-                found.nnf_ba[1], working_a, picture_b_prime, picture_a, labels_full_ba, fixed_ba, tick
+                found.nnf_ba[1], working_a, picture_b_prime, picture_a, labels_ba, fixed_ba, tick
             )
         # After both are painted: what one takes memory for serves the next, which saves clearing it.
         if a_prime is not None:
@@ -227,6 +227,7 @@ class Engine:
             device=self.backend.describe(),
             known_b=picture_b,
             pins=pin_rows,
+            masks=labels.sources if labels else {},
             levels=level_pictures,
             seconds=report.seconds,
         )

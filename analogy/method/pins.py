@@ -19,7 +19,7 @@ import numpy.typing as npt
 from ..backends import Size
 from ..errors import SettingsError, reason, shown
 from ..inputs import read_regular
-from .guidance import Labels
+from .guidance import IGNORED, UNLABELLED, Labels
 from .holding import REACH
 
 _log = logging.getLogger("analogy")
@@ -156,10 +156,14 @@ def _refuse_two_ends(places: np.ndarray) -> None:
 
 def _refuse_forbidden(places: np.ndarray, labels: Labels) -> None:
     one, other = labels.a[places[:, 0], places[:, 1]], labels.b[places[:, 2], places[:, 3]]
-    for index in np.flatnonzero((one != other) & (one >= 0) & (other >= 0))[:1]:
+    for index in np.flatnonzero((one != other) & (one != IGNORED) & (other != IGNORED))[:1]:
+        here, there = (
+            "a place without a label" if label == UNLABELLED else f"the region #{label:06x}"
+            for label in (int(one[index]), int(other[index]))
+        )
         raise SettingsError(
-            f"pin {index + 1} joins the region #{one[index]:06x} of A with #{other[index]:06x} of B', which the masks keep "
-            "apart; move it, or change a mask"
+            f"pin {index + 1} joins {here} of A with {there.removeprefix('the region ')} of B', which the masks keep apart; "
+            "move it, or change a mask"
         )
 
 

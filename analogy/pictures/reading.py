@@ -3,6 +3,7 @@
 Pillow decodes. It has no 16-bit RGB pixels; `sixteen_bit.py` makes up for that. `colour.py` applies the ICC profiles.
 """
 
+import hashlib
 import io
 import logging
 import os
@@ -12,18 +13,21 @@ from functools import cache
 from typing import IO, Any, Protocol, TypeAlias, TypeGuard
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from ..errors import ImageError, MemoryLimitError, reason
 from ..inputs import is_address, open_regular, without_warnings
 from .arrays import from_array
 from .colour import into_srgb, to_8_bits
 from .images import SMALLEST, Admit, Array, Picture, as_picture
+from .pages import is_lone_thumbnail, left_out, turn_to_largest
+from .png_texts import without_long_texts
 from .sixteen_bit import LOW_BYTES
 
 logger = logging.getLogger("analogy")
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")  # and no other: Pillow would hand EPS files to Ghostscript
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF") + (("AVIF",) if features.check("avif") else ())
+"""Formats that are read, and no other: Pillow would hand EPS files to Ghostscript."""
 MOST_BYTES = 1 << 30
 """Most bytes to read from an open file, which may never end."""
 
@@ -40,17 +44,23 @@ PictureLike: TypeAlias = str | os.PathLike[str] | bytes | bytearray | IO[bytes] 
 """What `read_picture` takes."""
 
 
-def read_picture(source: PictureLike, *, name: str | None = None, admit: Admit | None = None) -> Picture:
+def read_picture(
+    source: PictureLike, *, name: str | None = None, admit: Admit | None = None, grounded: bool = True
+) -> Picture:
     """Read `source` as a `Picture`.
 
-    source  the path of a JPEG, PNG, WebP, TIFF, BMP or GIF file (its first frame), or of HEIC with the extra `heif`; or
-            such a file's content, as bytes or as a file open for reading in binary mode (up to its end, at most
+    source  the path of a JPEG, PNG, WebP, TIFF, BMP or GIF file, of AVIF where Pillow can read it, or of HEIC with the extra
+            `heif`; or such a file's content, as bytes or as a file open for reading in binary mode (up to its end, at most
             `MOST_BYTES`); or a PIL image; or an array (NumPy, CuPy, PyTorch, JAX, anything with `__array__` or
             `__dlpack__`) of shape (H, W), (H, W, 1), (H, W, 3), or (H, W, 4) with alpha last, and of dtype bool, uint8,
             uint16, or any float in 0..1. A masked array is refused.
     name    what messages call it; the path, or "the picture", if not given.
     admit   is told the rows and columns (of the file: not yet turned upright) and that name, before anything is decoded or
             copied; what it raises ends the reading.
+    grounded  whether the mean opaque colour shows through where the picture is transparent, as `Picture` says; else the
+            colours are those that the source holds there.
+
+    Of a file with several pictures the largest page is read, or the first frame, with one logged line.
 
     The EXIF orientation is applied. ICC colours become sRGB (perceptual intent); a damaged profile is ignored, with one
     logged line. CMYK without a profile is converted by Pillow's plain formula. 32-bit integers (Pillow's mode "I") count
@@ -74,12 +84,29 @@ def read_picture(source: PictureLike, *, name: str | None = None, admit: Admit |
         if isinstance(source, Image.Image):
             checked((source.height, source.width), label)
             source.load()
-            return _from_pil(_upright(source, label), None, label)
+            return _from_pil(_upright(source, label), None, label, grounded)
         file = _opened(source, label)
         if file is None:
-            return from_array(source, label, checked)
+            return from_array(source, label, checked, grounded)
         with file:
-            return _read_file(file, label, checked)
+            return _read_file(file, label, checked, grounded)
+
+
+def read_with_checksum(
+    source: PictureLike, *, name: str | None = None, admit: Admit | None = None, grounded: bool = True
+) -> tuple[Picture, str]:
+    """Read a picture as `read_picture` does, and return beside it the SHA-256 of its file; of its pixels where it has none."""
+    label = _label(source, name)
+    with as_image_errors(label):
+        file = None if isinstance(source, Image.Image) else _opened(source, label)
+        if file is None:
+            picture = read_picture(source, name=name, admit=admit, grounded=grounded)
+            return picture, hashlib.sha256(picture.rgb.tobytes()).hexdigest()
+        with file:
+            checksum = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+            file.seek(0)
+            with_path = isinstance(getattr(file, "name", None), str)
+            return read_picture(file, name=name if with_path else label, admit=admit, grounded=grounded), checksum
 
 
 def picture_size(source: str | os.PathLike[str] | bytes, *, name: str | None = None) -> tuple[int, int]:
@@ -88,8 +115,20 @@ def picture_size(source: str | os.PathLike[str] | bytes, *, name: str | None = N
     with as_image_errors(label):
         file = _opened(source, label)
         assert file is not None
-        with file, _open_image(file) as image:
+        with file, _open_image(without_long_texts(file)[0]) as image:
             return image.height, image.width
+
+
+def is_picture(file: IO[bytes]) -> bool:
+    """Return whether a file, any place of which can be read, is a picture by its content, be it damaged or too large."""
+    try:
+        with without_warnings():
+            _open_image(without_long_texts(file)[0]).close()
+    except UnidentifiedImageError:
+        return False
+    except Exception:  # damaged files make Pillow raise nearly anything
+        return True
+    return True
 
 
 def _label(source: object, name: str | None) -> str:
@@ -143,25 +182,43 @@ def whole_file(file: IO[Any], label: str) -> io.BytesIO:
     return content
 
 
-def _read_file(file: IO[bytes], label: str, admit: Admit) -> Picture:
+def _read_file(file: IO[bytes], label: str, admit: Admit, grounded: bool) -> Picture:
     """Read the whole of a file of which any place can be read."""
+    file, profile = without_long_texts(file)
     with _open_image(file) as image:
+        if is_lone_thumbnail(image):
+            raise ImageError(
+                f"{label}: all that can be read of it is a thumbnail of {image.width} x {image.height} pixels, as in raw "
+                "photographs; develop it, and give the JPEG or TIFF file"
+            )
         admit((image.height, image.width), label)
         raw = _prepare(image, label)
         image.load()
+        if profile is not None:
+            image.info["icc_profile"] = profile or None
+            if not profile:
+                logger.warning("%s: its colour profile is ignored (it is too long)", label)
         upright = _upright(image, label)
-        return _from_pil(upright, _samples16(file, image, upright, raw, label), label)
+        samples = _samples16(file, image, upright, raw, label)
+        if words := left_out(image):
+            logger.info("%s: %s", label, words)
+        return _from_pil(upright, samples, label, grounded)
 
 
 def _open_image(file: IO[bytes]) -> Image.Image:
-    """The image in a file, not yet decoded. `pillow_heif`, which is large, is loaded for no other format than its own."""
+    """Return the image in a file, not yet decoded: its largest page, or its first frame.
+
+    `pillow_heif`, which is large, is loaded for no other format than its own.
+    """
     try:
-        return Image.open(file, formats=FORMATS)
+        image: Image.Image = Image.open(file, formats=FORMATS)
     except UnidentifiedImageError:
         if not _register_heif():
             raise
         file.seek(0)
-        return Image.open(file, formats=("HEIF",))
+        image = Image.open(file, formats=("HEIF",))
+    turn_to_largest(image)
+    return image
 
 
 @cache
@@ -217,6 +274,7 @@ def _samples16(file: IO[bytes], image: Any, upright: Image.Image, raw: str, labe
         return None
     file.seek(0)
     with Image.open(file, formats=FORMATS) as again:
+        again.seek(image.tell())
         for i, tile in enumerate(again.tile):
             again.tile[i] = tile._replace(args=(swapped, *tile.args[1:]) if isinstance(tile.args, tuple) else swapped)
         again.load()
@@ -235,8 +293,8 @@ def _upright(image: Image.Image, label: str) -> Image.Image:
         return image
 
 
-def _from_pil(image: Image.Image, samples: Array | None, label: str) -> Picture:
-    """A loaded, upright image as a Picture. `samples`, (H, W, bands) uint16, are its pixels if the file had 16 bits."""
+def _from_pil(image: Image.Image, samples: Array | None, label: str, grounded: bool) -> Picture:
+    """Make a loaded, upright image a Picture. `samples`, (H, W, bands) uint16, are its pixels if the file had 16 bits."""
     icc = image.info.get("icc_profile") if image.mode != "LAB" else None  # Pillow converts Lab by itself
     transparent = image.info.get("transparency")  # one colour, in PNG
     alpha: Array | None = None
@@ -263,7 +321,7 @@ def _from_pil(image: Image.Image, samples: Array | None, label: str) -> Picture:
     elif image.mode not in ("L", "CMYK"):
         image = image.convert("RGB")
     pixels, icc = into_srgb(image, samples, icc, label)
-    return as_picture(pixels, alpha, icc, label)
+    return as_picture(pixels, alpha, icc, label, grounded)
 
 
 def _scaled(values: Array, label: str) -> tuple[Array, int]:
