@@ -196,9 +196,7 @@ class Engine:
         if 1 in found.nnf_ba:
             tick = report.part("paint ba")
             labels_ba = labels.at(self.backend, size_a, size_b, inverse=True) if labels else None
-            painted_b = self._paint(
-                found.nnf_ba[1], working_a, picture_b_prime, picture_a, labels_ba, fixed_ba, tick
-            )
+            painted_b = self._paint(found.nnf_ba[1], working_a, picture_b_prime, picture_a, labels_ba, fixed_ba, tick)
         # After both are painted: what one takes memory for serves the next, which saves clearing it.
         if a_prime is not None:
             a_prime = self._finish(a_prime, picture_a, settings, report.part("finish ab"))

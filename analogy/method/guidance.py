@@ -112,9 +112,7 @@ def constrain_to_labels(backend: Backend, field: Array, labels: tuple[Array, Arr
 
 def _codes(mask: Any, name: str, size: Size) -> tuple[np.ndarray, dict[str, str]]:
     """Return the labels of a mask, and its name and checksum."""
-    picture, checksum = read_with_checksum(
-        mask, name=name, admit=admission.like(size, "its picture"), grounded=False
-    )
+    picture, checksum = read_with_checksum(mask, name=name, admit=admission.like(size, "its picture"), grounded=False)
     if picture.size != size:
         raise admission.differs(picture.size, name, size, "its picture")
     codes = picture.rgb.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)

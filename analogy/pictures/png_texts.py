@@ -66,7 +66,7 @@ def _text_size(name: bytes, content: bytes) -> int | None:
     """Return how many bytes a text has, unpacked; None if these are more than Pillow unpacks of one."""
     if name == b"tEXt":
         return len(content)
-    key, _, rest = content.partition(b"\0")
+    rest = content.partition(b"\0")[2]
     if name == b"zTXt":
         packed = rest[1:]
     else:
