@@ -20,7 +20,7 @@ from ..inputs import is_address, open_regular, without_warnings
 from .arrays import from_array
 from .colour import into_srgb, to_8_bits
 from .images import SMALLEST, Admit, Array, Picture, as_picture
-from .pages import is_lone_thumbnail, left_out, turn_to_largest
+from .pages import frames_left_out, is_lone_thumbnail, turn_to_largest
 from .png_texts import without_long_texts
 from .sixteen_bit import LOW_BYTES
 
@@ -116,6 +116,7 @@ def picture_size(source: str | os.PathLike[str] | bytes, *, name: str | None = N
         file = _opened(source, label)
         assert file is not None
         with file, _open_image(without_long_texts(file)[0]) as image:
+            turn_to_largest(image, file)
             return image.height, image.width
 
 
@@ -186,6 +187,7 @@ def _read_file(file: IO[bytes], label: str, admit: Admit, grounded: bool) -> Pic
     """Read the whole of a file of which any place can be read."""
     file, profile = without_long_texts(file)
     with _open_image(file) as image:
+        left_out = turn_to_largest(image, file)
         if is_lone_thumbnail(image):
             raise ImageError(
                 f"{label}: all that can be read of it is a thumbnail of {image.width} x {image.height} pixels, as in raw "
@@ -200,25 +202,23 @@ def _read_file(file: IO[bytes], label: str, admit: Admit, grounded: bool) -> Pic
                 logger.warning("%s: its colour profile is ignored (it is too long)", label)
         upright = _upright(image, label)
         samples = _samples16(file, image, upright, raw, label)
-        if words := left_out(image):
-            logger.info("%s: %s", label, words)
+        if left_out := left_out or frames_left_out(image):
+            logger.info("%s: %s", label, left_out)
         return _from_pil(upright, samples, label, grounded)
 
 
 def _open_image(file: IO[bytes]) -> Image.Image:
-    """Return the image in a file, not yet decoded: its largest page, or its first frame.
+    """Return the image in a file, not yet decoded: its first page or frame.
 
     `pillow_heif`, which is large, is loaded for no other format than its own.
     """
     try:
-        image: Image.Image = Image.open(file, formats=FORMATS)
+        return Image.open(file, formats=FORMATS)
     except UnidentifiedImageError:
         if not _register_heif():
             raise
         file.seek(0)
-        image = Image.open(file, formats=("HEIF",))
-    turn_to_largest(image)
-    return image
+        return Image.open(file, formats=("HEIF",))
 
 
 @cache

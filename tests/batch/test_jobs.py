@@ -197,7 +197,7 @@ NAMES = [
 @pytest.mark.parametrize(("name", "result"), NAMES)
 def test_any_name_that_a_file_can_have_becomes_the_name_of_a_result(name: bytes, result: str) -> None:
     path = f"/photos/{os.fsdecode(name)}.png"
-    batch = jobs.Jobs(jobs.of_pictures([path]), "/", SETTINGS, "/style.png")
+    batch = jobs.Jobs(jobs.of_pictures([path]), "/", SETTINGS, "/style.png", allowed=None)
     assert jobs.check(batch, "/out") == 1
     (job,) = batch
     assert (job.inputs["a"], job.outputs) == (path, {"a_prime": f"{result}.png"})

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, features
 
 H, W = 20, 24
 
@@ -108,6 +108,8 @@ def sound() -> dict[str, bytes]:
     for compression in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "group4"):
         files[f"tiff {compression}"] = _saved(image.convert("1") if compression == "group4" else image, "TIFF",
                                               compression=compression)  # fmt: skip
+    if features.check("avif"):
+        files |= {"avif": _saved(image, "AVIF"), "avif animated": _saved(image, "AVIF", **frames)}
     try:
         from pillow_heif import register_heif_opener
     except ImportError:

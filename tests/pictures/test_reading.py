@@ -74,7 +74,7 @@ def test_the_largest_page_of_a_tiff_is_read_and_the_others_are_named(tmp_path, r
     assert np.array_equal(picture.pixels(depth == 16), pixels)
     assert reading.picture_size(path) == (H, W)
     assert [record.getMessage() for record in caplog.records] == [
-        f"{path}: page {largest + 1}, the largest, is taken, and its other pages are left out"
+        f"{path}: page {largest + 1} of {len(sizes)}, the largest, is taken, and the others are left out"
     ]
 
 
@@ -101,6 +101,20 @@ def test_a_page_that_cannot_be_read_costs_no_other(tmp_path, rgb, caplog):
             file.write(page.getvalue())
             file.newFrame()
     assert np.array_equal(read_picture(tmp_path / "x.tif").rgb, rgb)
+
+
+def test_what_seems_to_follow_a_page_and_is_none_changes_nothing(tmp_path, rgb, caplog):
+    content = io.BytesIO()
+    Image.fromarray(rgb).save(content, "TIFF", compression="tiff_lzw")
+    plain = bytearray(content.getvalue())
+    at = int.from_bytes(plain[4:8], "little")
+    following = at + 2 + 12 * int.from_bytes(plain[at : at + 2], "little")
+    for where in (5, at + 6, len(plain) - 3, len(plain) + 1000, 2**32 - 1):
+        plain[following : following + 4] = where.to_bytes(4, "little")
+        (tmp_path / "x.tif").write_bytes(plain)
+        with caplog.at_level(logging.INFO, "analogy"):
+            assert np.array_equal(read_picture(tmp_path / "x.tif").rgb, rgb), where
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
