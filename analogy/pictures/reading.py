@@ -8,7 +8,7 @@ import io
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import IO, Any, Protocol, TypeAlias, TypeGuard
 
@@ -22,7 +22,9 @@ from .colour import into_srgb, to_8_bits
 from .images import SMALLEST, Admit, Array, Picture, as_picture
 from .pages import frames_left_out, is_lone_thumbnail, turn_to_largest
 from .png_texts import without_long_texts
+from .scaling import from_numbers, scaled
 from .sixteen_bit import LOW_BYTES
+from .tiff_numbers import NumbersFile, find_numbers
 
 logger = logging.getLogger("analogy")
 
@@ -115,21 +117,23 @@ def picture_size(source: str | os.PathLike[str] | bytes, *, name: str | None = N
     with as_image_errors(label):
         file = _opened(source, label)
         assert file is not None
-        with file, _open_image(without_long_texts(file)[0]) as image:
-            turn_to_largest(image, file)
-            return image.height, image.width
+        with file:
+            if numbers := _numbers(file):
+                return numbers.size
+            with _open_image(without_long_texts(file)[0]) as image:
+                turn_to_largest(image, file)
+                return image.height, image.width
 
 
 def is_picture(file: IO[bytes]) -> bool:
     """Return whether a file, any place of which can be read, is a picture by its content, be it damaged or too large."""
     try:
-        with without_warnings():
-            _open_image(without_long_texts(file)[0]).close()
+        with without_warnings(), _open_image(without_long_texts(file)[0]):
+            return True
     except UnidentifiedImageError:
-        return False
+        return find_numbers(file) is not None
     except Exception:  # damaged files make Pillow raise nearly anything
         return True
-    return True
 
 
 def _label(source: object, name: str | None) -> str:
@@ -185,6 +189,9 @@ def whole_file(file: IO[Any], label: str) -> io.BytesIO:
 
 def _read_file(file: IO[bytes], label: str, admit: Admit, grounded: bool) -> Picture:
     """Read the whole of a file of which any place can be read."""
+    if numbers := _numbers(file):
+        admit(numbers.size, label)
+        return from_numbers(numbers, label, grounded)
     file, profile = without_long_texts(file)
     with _open_image(file) as image:
         left_out = turn_to_largest(image, file)
@@ -205,6 +212,17 @@ def _read_file(file: IO[bytes], label: str, admit: Admit, grounded: bool) -> Pic
         if left_out := left_out or frames_left_out(image):
             logger.info("%s: %s", label, left_out)
         return _from_pil(upright, samples, label, grounded)
+
+
+def _numbers(file: IO[bytes]) -> NumbersFile | None:
+    """Return a TIFF file with pixels that Pillow does not know; None for a file that it opens, and for any other."""
+    numbers = find_numbers(file)
+    file.seek(0)
+    if numbers is not None:
+        with suppress(UnidentifiedImageError), Image.open(file, formats=("TIFF",)):
+            numbers = None
+        file.seek(0)
+    return numbers
 
 
 def _open_image(file: IO[bytes]) -> Image.Image:
@@ -301,7 +319,7 @@ def _from_pil(image: Image.Image, samples: Array | None, label: str, grounded: b
     if samples is None and image.mode.startswith("I;16"):
         samples = np.asarray(image, np.uint16)[..., None]
     elif image.mode in ("I", "F"):
-        values, top = _scaled(np.asarray(image), label)
+        values, top = scaled(np.asarray(image), label)
         if top == 65535:
             samples = values[..., None]
         image = Image.fromarray(to_8_bits(values))
@@ -322,16 +340,3 @@ def _from_pil(image: Image.Image, samples: Array | None, label: str, grounded: b
         image = image.convert("RGB")
     pixels, icc = into_srgb(image, samples, icc, label)
     return as_picture(pixels, alpha, icc, label, grounded)
-
-
-def _scaled(values: Array, label: str) -> tuple[Array, int]:
-    """Pixels of mode I or F as uint16 in 0..65535, and the value that counted as white (0 if the range was stretched)."""
-    if not np.isfinite(values).all():
-        raise ImageError(f"{label}: has pixels that are NaN or infinite; replace them")
-    low, high = float(values.min()), float(values.max())
-    whites = (1, 255, 65535) if values.dtype.kind == "f" else (255, 65535)
-    top = next((white for white in whites if low >= 0 and high <= white), 0)
-    if not top:
-        logger.info("%s: its values, %g to %g, are stretched to black .. white", label, low, high)
-    base, span = (0, top) if top else (low, high - low)
-    return np.rint((values.astype(np.float64) - base) * (65535 / (span or 1))).astype(np.uint16), top
