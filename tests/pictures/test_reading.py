@@ -80,13 +80,19 @@ def test_the_largest_page_of_a_tiff_is_read_and_the_others_are_named(tmp_path, r
 
 def test_a_page_without_a_profile_gets_none_of_another_page(tmp_path, rgb):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    small = Image.new("RGB", (5, 6))
-    small.encoderinfo = {"icc_profile": profile}
-    Image.fromarray(rgb).save(tmp_path / "x.tif", save_all=True, append_images=[small])
+    small, large = io.BytesIO(), io.BytesIO()
+    Image.new("RGB", (5, 6)).save(small, "TIFF", icc_profile=profile)
+    Image.fromarray(rgb).save(large, "TIFF")
+    with AppendingTiffWriter(str(tmp_path / "x.tif"), new=True) as file:
+        for page in (small, large):
+            file.write(page.getvalue())
+            file.newFrame()
     with Image.open(tmp_path / "x.tif") as image:
         image.seek(1)
         assert image.info["icc_profile"] == profile
-    assert read_picture(tmp_path / "x.tif").icc is None
+    picture = read_picture(tmp_path / "x.tif")
+    assert picture.icc is None
+    assert np.array_equal(picture.rgb, rgb)
 
 
 def test_a_page_that_cannot_be_read_costs_no_other(tmp_path, rgb, caplog):
