@@ -17,7 +17,7 @@ from .reading import PictureLike, read_picture
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 """Suffixes of videos, which the extra `video` reads and writes."""
 ONLY_READ = (".avi", ".gif")
-"""Suffixes of videos and animations that it reads."""
+"""Suffixes of videos and animations that it reads, and does not write."""
 
 FramesLike: TypeAlias = str | os.PathLike[str] | Sequence[PictureLike]
 """What `open_frames` takes."""
