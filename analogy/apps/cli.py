@@ -109,7 +109,9 @@ analogy transfer - painting.jpg -o - < photo.jpg > picture.png"""
     group=MATCHING,
     help="B, if you have it: the picture that B' was painted over, of the same size. Then A' alone is made.",
 )
-@picture_path("--mask-a", group=REGIONS, help="Label picture of A: one colour, one region; what is transparent has no label.")
+@picture_path(
+    "--mask-a", group=REGIONS, help="Label picture of A: one colour, one region; what is transparent has no label."
+)
 @picture_path("--mask-b", group=REGIONS, help="Label picture of B'; regions match only their own colour.")
 @option("--pins", type=click.Path(path_type=Path), group=REGIONS,
         help="CSV file xa,ya,xb,yb, in pixels: places of A that have to go to places of B'.")  # fmt: skip
