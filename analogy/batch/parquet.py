@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from typing import Any
 
-from ..errors import SettingsError, reason
+from ..errors import SettingsError, reason, shown
 
 LONGEST_CELL = 1 << 15
 """Most bytes of a text in a cell. No path is longer on any system."""
@@ -20,7 +20,7 @@ def parquet_rows(file: Any) -> Generator[tuple[str, Mapping[str, Any]], None, No
     """Yield where each row of a Parquet table is, in words, and its cells by their columns.
 
     Raises `SettingsError`, also while rows are read, without the extra `parquet`, for a damaged table, for a column of
-    lists or objects, and for a cell of more than `LONGEST_CELL` bytes.
+    lists or objects, for a column that takes too much memory, and for a cell of more than `LONGEST_CELL` bytes.
     """
     try:
         from pyarrow import ArrowException
@@ -46,18 +46,20 @@ def parquet_rows(file: Any) -> Generator[tuple[str, Mapping[str, Any]], None, No
 
 
 def _texts(table: Any) -> list[str]:
-    """Return the names of the columns of text. Raises `SettingsError` for a column whose cells are no plain values."""
+    """Return the names of the columns of text. Raises `SettingsError` for a column of anything else but numbers."""
     from pyarrow import types
 
+    texts = types.is_string, types.is_large_string, types.is_binary, types.is_large_binary
+    numbers = types.is_primitive, types.is_decimal, types.is_null
     names = []
     for field in table.schema_arrow:
         kind = field.type.value_type if types.is_dictionary(field.type) else field.type
-        if types.is_nested(kind):
-            raise SettingsError(
-                f"the column {field.name!r} has lists or objects ({kind}); a cell is a text or a number"
-            )
-        if types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind) or types.is_large_binary(kind):
+        if any(is_one(kind) for is_one in texts):
             names.append(field.name)
+        elif not any(is_one(kind) for is_one in numbers):
+            raise SettingsError(
+                f"the column {shown(field.name)} holds {shown(str(kind))}; a cell is a text or a number"
+            )
     return names
 
 
@@ -67,9 +69,10 @@ def _check_sizes(metadata: Any) -> None:
         rows = metadata.row_group(group)
         for column in range(rows.num_columns):
             chunk = rows.column(column)
-            if chunk.total_uncompressed_size > _LARGEST_COLUMN:
+            size = chunk.total_uncompressed_size
+            if size > _LARGEST_COLUMN:
                 raise SettingsError(
-                    f"the column {chunk.path_in_schema!r} has {chunk.total_uncompressed_size >> 20} MB in one group of rows; "
+                    f"the column {shown(chunk.path_in_schema)} has {size >> 20} MB in one group of rows; "
                     f"write the table with smaller groups, of at most {_LARGEST_COLUMN >> 20} MB for each column"
                 )
 

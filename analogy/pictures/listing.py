@@ -52,7 +52,7 @@ def pictures_among(
     if names:
         more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
         named = ", ".join(names[:_MOST_NAMED])
-        _log.info("%s: left out, as these are no pictures: %s%s", folder, named, more)
+        _log.info("%s: left out, as these are no pictures that can be read: %s%s", folder, named, more)
     return sorted(taken, key=lambda path: by_number(Path(path)))
 
 

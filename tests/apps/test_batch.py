@@ -89,7 +89,7 @@ def test_a_folder_of_odd_names_and_suffixes_is_done_whole_and_what_is_left_out_i
     (folder / "notes.txt").write_text("no picture")
     done = run("batch", folder, "--style", style, "-o", out, "--workers", 1, *FAST)
     assert (done.exit_code, done.stderr) == (
-        0, f"analogy: {folder}: left out, as these are no pictures: notes.txt\n",
+        0, f"analogy: {folder}: left out, as these are no pictures that can be read: notes.txt\n",
     )  # fmt: skip
     assert "5 done" in done.stdout
     names = ["IMG [1].png", "two.png", "three.png", "caf%E9.png", "two%0Alines.png"]

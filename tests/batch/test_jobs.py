@@ -32,6 +32,8 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
         "photo": [True, None, False],
         "preset": [None, "face", None],
     }
+    columns["name"] = pa.array(["x", None, "z"], pa.large_string())
+    columns["b"] = pa.array([None, None, None])
     parquet.write_table(pa.table(columns), tmp_path / "jobs.parquet")
     found = list(of_table(tmp_path / "jobs.parquet"))
     assert [job.settings for job in found] == [
@@ -171,7 +173,10 @@ def test_a_parquet_table_of_lists_or_of_a_huge_column_is_refused_before_a_row_is
     write = pytest.importorskip("pyarrow.parquet", reason="needs the extra parquet").write_table
     path = tmp_path / "x.parquet"
     write(pa.table({"a": ["x.png"], "preset": [["face"]]}), path)
-    with pytest.raises(SettingsError, match=r"x.parquet: the column 'preset' has lists or objects \(list"):
+    with pytest.raises(SettingsError, match=r"x.parquet: the column 'preset' holds 'list"):
+        list(of_table(path))
+    write(pa.table({"a": ["x.png"], "mask_a": pa.array([b"x" * 1000], pa.binary(1000))}), path)
+    with pytest.raises(SettingsError, match=r"x.parquet: the column 'mask_a' holds 'fixed_size_binary"):
         list(of_table(path))
     write(pa.table({"a": [str(i) for i in range(5000)], "b_prime": [b"s.png"] * 5000}), path)
     monkeypatch.setattr("analogy.batch.parquet._LARGEST_COLUMN", 1000)

@@ -46,7 +46,7 @@ def test_pictures_are_known_by_their_content_and_what_is_left_out_is_named(folde
         [*IN_ORDER, "damaged.png"], key=[*IN_ORDER[:4], "damaged.png", "nothing"].index
     )
     assert [record.getMessage() for record in caplog.records] == [
-        f"{folder}: left out, as these are no pictures: deeper, empty, notes.txt"
+        f"{folder}: left out, as these are no pictures that can be read: deeper, empty, notes.txt"
     ]
     assert stores.pictures(str(folder)) == found
     (folder / "damaged.png").unlink()
@@ -59,7 +59,7 @@ def test_of_many_files_that_are_left_out_some_are_named(tmp_path: Path, caplog) 
     with caplog.at_level(logging.INFO, "analogy"):
         assert pictures_in(tmp_path) == []
     (message,) = [record.getMessage() for record in caplog.records]
-    assert message.endswith("no pictures: 0.txt, 1.txt, 2.txt, 3.txt, 4.txt and 4 more")
+    assert message.endswith("that can be read: 0.txt, 1.txt, 2.txt, 3.txt, 4.txt and 4 more")
 
 
 def test_a_folder_at_an_address_is_looked_through_alike(caplog) -> None:
@@ -75,7 +75,7 @@ def test_a_folder_at_an_address_is_looked_through_alike(caplog) -> None:
         with caplog.at_level(logging.INFO, "analogy"):
             assert [Path(path).name for path in stores.pictures("memory://listing/")] == IN_ORDER
         (message,) = [record.getMessage() for record in caplog.records]
-        assert message == "memory://listing/: left out, as these are no pictures: deeper, notes.txt"
+        assert message == "memory://listing/: left out, as these are no pictures that can be read: deeper, notes.txt"
         for pattern in ("take [2]/*.png", "take [2]/IMG [1].png", "take [2]/IMG [1].*"):
             assert stores.pictures(f"memory://{pattern}") in (
                 ["memory:///take [2]/IMG [1].png"],
