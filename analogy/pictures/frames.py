@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from ..errors import ImageError
+from ..errors import ImageError, reason
 from ..inputs import open_regular
 from .images import Admit, Picture
 from .listing import by_number, is_pattern, matching, pictures_in
@@ -62,7 +62,10 @@ def open_frames(source: FramesLike, admit: Admit | None = None) -> Frames:
         )
     path = Path(source)
     if path.is_dir():
-        pictures = [Path(name) for name in pictures_in(path)]
+        try:
+            pictures = [Path(name) for name in pictures_in(path)]
+        except OSError as error:
+            raise ImageError(f"{path}: cannot be read ({reason(error)})") from error
         return _enough(_FileFrames(pictures, admit), f"the folder {path}")
     if path.suffix.lower() in VIDEOS + ONLY_READ and not is_pattern(str(path)):
         from .video import VideoFrames

@@ -103,7 +103,8 @@ def read_with_checksum(
         file = None if isinstance(source, Image.Image) else _opened(source, label)
         if file is None:
             picture = read_picture(source, name=name, admit=admit, grounded=grounded)
-            return picture, hashlib.sha256(picture.rgb.tobytes()).hexdigest()
+            alpha = b"" if picture.alpha is None else picture.alpha.tobytes()
+            return picture, hashlib.sha256(picture.rgb.tobytes() + alpha).hexdigest()
         with file:
             checksum = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
             file.seek(0)

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from analogy.batch import stores
+from analogy.errors import ImageError
 from analogy.pictures.frames import open_frames
 from analogy.pictures.listing import is_pattern, matching, pictures_in
 
@@ -51,6 +52,15 @@ def test_pictures_are_known_by_their_content_and_what_is_left_out_is_named(folde
     assert stores.pictures(str(folder)) == found
     (folder / "damaged.png").unlink()
     assert open_frames(folder).names == [Path(name).stem for name in IN_ORDER]
+
+
+def test_a_folder_that_cannot_be_read_is_one_line(folder: Path, monkeypatch) -> None:
+    def refuse(path: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ImageError, match=r"photos: cannot be read \(Permission denied\)"):
+        open_frames(folder)
 
 
 def test_of_many_files_that_are_left_out_some_are_named(tmp_path: Path, caplog) -> None:
