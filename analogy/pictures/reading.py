@@ -24,12 +24,13 @@ from .pages import frames_left_out, is_lone_thumbnail, turn_to_largest
 from .png_texts import without_long_texts
 from .scaling import from_numbers, scaled
 from .sixteen_bit import LOW_BYTES
-from .tiff_numbers import NumbersFile, find_numbers
+from .tiff_numbers import TIFF_HEADS, NumbersFile, find_numbers
 
 logger = logging.getLogger("analogy")
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF") + (("AVIF",) if features.check("avif") else ())
 """Formats that are read, and no other: Pillow would hand EPS files to Ghostscript."""
+_A_TIFF = "a TIFF file that is damaged, or has pixels of a kind that cannot be read"
 MOST_BYTES = 1 << 30
 """Most bytes to read from an open file, which may never end."""
 
@@ -234,6 +235,9 @@ def _open_image(file: IO[bytes]) -> Image.Image:
     try:
         return Image.open(file, formats=FORMATS)
     except UnidentifiedImageError:
+        file.seek(0)
+        if file.read(4) in TIFF_HEADS:
+            raise UnidentifiedImageError(_A_TIFF) from None
         if not _register_heif():
             raise
         file.seek(0)
@@ -258,6 +262,8 @@ def _image_error(error: Exception, label: str) -> ImageError:
         return ImageError(f"{label}: this is a folder; give the path of a picture")
     if isinstance(error, PermissionError):
         return ImageError(f"{label}: no permission to read it")
+    if isinstance(error, UnidentifiedImageError) and str(error) == _A_TIFF:
+        return ImageError(f"{label}: {_A_TIFF}; save it as RGB with 8 or 16 bits for each channel")
     if isinstance(error, UnidentifiedImageError):
         more = "HEIF" if _register_heif() else 'and HEIC with pip install "deep-image-analogy[heif]"'
         return ImageError(f"{label}: not a picture that can be read; known formats: {', '.join(FORMATS)}, {more}")

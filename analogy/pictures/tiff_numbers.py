@@ -23,6 +23,8 @@ _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, _OFFSETS, _TURN
 _PLANAR, _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS, _EXTRA, _KIND, _PROFILE = (
     284, 317, 322, 323, 324, 325, 338, 339, 34675
 )  # fmt: skip
+TIFF_HEADS = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
+"""The first bytes of TIFF and BigTIFF, in both byte orders."""
 _KINDS = {1: "u", 2: "i", 3: "f"}
 _COLOURS = {1: 1, 2: 3}
 """Photometric interpretation -> samples of a colour: grey, where 0 is black, and RGB."""
@@ -103,7 +105,7 @@ def find_numbers(file: IO[bytes]) -> NumbersFile | None:
     try:
         file.seek(0)
         head = file.read(8)
-        if head[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        if head[:4] not in TIFF_HEADS:
             return None
         tags = ImageFileDirectory_v2(head + file.read(8) if b"+" in head[:4] else head)
         file.seek(tags.next)

@@ -136,6 +136,18 @@ def test_light_beyond_white_is_cut_in_one_logged_line_and_whole_numbers_count_as
     assert len(caplog.records) == 1
 
 
+@pytest.mark.parametrize("tags", [{"photometric": 5}, {"bits": (24, 24, 24)}, {"sample_format": (6, 6, 6)}])
+def test_other_pixels_are_named_for_what_they_are(tmp_path, rgb16, tags):
+    samples = floats(rgb16)
+    path = tiff(
+        tmp_path / "x.tif", samples.tobytes(), **RGB | {"bits": (32,) * 3, "bands": 3, "sample_format": (3,) * 3} | tags
+    )
+    with pytest.raises(
+        ImageError, match=r"a TIFF file that is damaged, or has pixels of a kind .* save it as RGB with 8 or 16"
+    ):
+        read_picture(path)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
