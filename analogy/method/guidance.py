@@ -22,6 +22,8 @@ MOST_LABELS = 256
 """A label picture with more colours is a photograph, or the edges of its regions are smoothed."""
 _MOST_CANDIDATES = 4096
 """Positions of a region among which the nearest is sought, in place of all; the search improves on it."""
+_MOST_NAMED = 8
+"""Most labels that are named one by one."""
 IGNORED, UNLABELLED = -1, -2
 """Codes of places without a colour: of a label that the other mask lacks, and of what is transparent."""
 _OPAQUE = 128
@@ -67,7 +69,7 @@ def read_labels(mask_a: Any, mask_b: Any, size_a: Size, size_b: Size) -> Labels 
     """Read two label pictures (anything that `read_picture` takes), which must have the sizes of A and B'.
 
     Returns None without masks. What is more than half transparent has no label. A colour that only one mask has is ignored,
-    with one logged line; so are masks that keep nothing apart.
+    with one logged line, or one for all of a mask where these are many. Masks that keep nothing apart are logged, too.
 
     Raises `ImageError` if only one mask is given, if a size differs, or if a mask has more than `MOST_LABELS` colours.
     """
@@ -80,7 +82,12 @@ def read_labels(mask_a: Any, mask_b: Any, size_a: Size, size_b: Size) -> Labels 
     b, source_b = _codes(mask_b, "the mask of B'", size_b)
     both = np.append(np.intersect1d(a, b), UNLABELLED)
     for one, name, where in ((a, "A", "B'"), (b, "B'", "A")):
-        for code in np.setdiff1d(one, both):
+        codes = np.setdiff1d(one, both)
+        if len(codes) > _MOST_NAMED:
+            _log.info("%d labels of %s, such as #%06x and #%06x, are not in the mask of %s; they are ignored: paint without smooth "
+                      "edges, and save as PNG", len(codes), name, codes[0], codes[-1], where)  # fmt: skip
+            continue
+        for code in codes:
             _log.info("the label #%06x of %s is not in the mask of %s; it is ignored", code, name, where)
     a, b = (np.where(np.isin(codes, both), codes, np.int32(IGNORED)) for codes in (a, b))
     labels = Labels(a, b, {"mask_a": source_a, "mask_b": source_b})

@@ -66,6 +66,20 @@ def test_a_label_in_one_mask_only_is_logged_and_matches_anything(caplog: pytest.
     assert (labels.a[:, :10] == 0xFF0000).all()
 
 
+def test_many_labels_in_one_mask_only_are_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """As lossy formats make them of one."""
+    mask = regions(20, 20, RED, BLUE, 10)
+    mask[0, :9] = [(255, shade, 0) for shade in range(1, 10)]
+    with caplog.at_level(logging.INFO, "analogy"):
+        labels = guidance.read_labels(mask, regions(20, 20, RED, BLUE, 10), (20, 20), (20, 20))
+    assert [record.getMessage() for record in caplog.records] == [
+        "9 labels of A, such as #ff0100 and #ff0900, are not in the mask of B'; they are ignored: paint without smooth edges, "
+        "and save as PNG"
+    ]
+    assert labels is not None
+    assert (labels.a[0, :9] == guidance.IGNORED).all()
+
+
 def test_a_label_that_vanishes_at_a_coarse_level_matches_anything_there() -> None:
     mask = np.zeros((64, 64, 3), np.uint8)
     mask[0, 0] = RED
