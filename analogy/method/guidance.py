@@ -84,8 +84,10 @@ def read_labels(mask_a: Any, mask_b: Any, size_a: Size, size_b: Size) -> Labels 
     for one, name, where in ((a, "A", "B'"), (b, "B'", "A")):
         codes = np.setdiff1d(one, both)
         if len(codes) > _MOST_NAMED:
-            _log.info("%d labels of %s, such as #%06x and #%06x, are not in the mask of %s; they are ignored: paint without smooth "
-                      "edges, and save as PNG", len(codes), name, codes[0], codes[-1], where)  # fmt: skip
+            _log.info(
+                "%d labels of %s, such as #%06x and #%06x, are not in the mask of %s; they are ignored: paint without smooth "
+                "edges, and save as PNG", len(codes), name, codes[0], codes[-1], where,
+            )  # fmt: skip
             continue
         for code in codes:
             _log.info("the label #%06x of %s is not in the mask of %s; it is ignored", code, name, where)
