@@ -167,8 +167,9 @@ class Engine:
         self.backend.prepare()
         seen_a, seen_b_prime = self._resized(picture_a, working_a), self._resized(picture_b_prime, working_b)
         steep, steep_ba = (self._steepness(seen, settings) for seen in (seen_a, seen_b_prime))
-        labels_full = labels.at(self.backend, size_a, size_b) if labels else None
-        labels_full_ba = labels_full and labels_full[::-1]
+        labels_full, labels_full_ba = (
+            labels.at(self.backend, size_a, size_b, inverse=inverse) if labels else None for inverse in (False, True)
+        )
 
         def show_level(level: int, found: Correspondences) -> None:
             tick = report.part("picture")
@@ -233,6 +234,7 @@ class Engine:
             device=self.backend.describe(),
             known_b=picture_b,
             pins=pin_rows,
+            masks=labels.sources if labels else {},
             levels=level_pictures,
             seconds=report.seconds,
         )

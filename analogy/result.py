@@ -6,6 +6,7 @@ import io
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -66,6 +67,7 @@ class Result(Generic[AB, BA]):
     settings, model, model_sha256, device    what the result was made with
     known_b               B, where it was given, as it was read; else None
     pins                  (N, 4) float64: xa, ya, xb, yb of each pin, or None
+    masks                 "mask_a" and "mask_b" -> "name" and "sha256" of the label picture; empty without masks
     levels                level -> the picture that its field votes, (H, W, 3) uint8; empty unless asked for
     seconds               stage -> the time it took
 
@@ -90,6 +92,7 @@ class Result(Generic[AB, BA]):
     device: str
     known_b: Picture | None = None
     pins: np.ndarray | None = None
+    masks: dict[str, dict[str, str]] = field(default_factory=dict)
     levels: dict[int, np.ndarray] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -256,6 +259,8 @@ class Result(Generic[AB, BA]):
             "a": self.a.name,
             "b_prime": self.b_prime.name,
             "b": self.known_b and self.known_b.name,
+            "mask_a": self.masks.get("mask_a"),
+            "mask_b": self.masks.get("mask_b"),
             "pins": [] if self.pins is None else self.pins.tolist(),
             "size_a": list(self.a.rgb.shape[:2]),
             "size_b_prime": list(self.b_prime.rgb.shape[:2]),
@@ -306,3 +311,12 @@ def read_record(path: str | os.PathLike[str]) -> tuple[Settings, str, str, np.nd
         raise SettingsError(f"{path}: cannot be read ({reason(error)})") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise SettingsError(f"{path}: not the settings.json of a result ({reason(error)})") from error
+
+
+def recorded_masks(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Return "mask_a" and "mask_b" -> the checksum of that mask, for those that a `settings.json` names."""
+    with suppress(OSError, ValueError, TypeError, AttributeError, RecursionError):
+        fields = json.loads(read_regular(path, _MOST_BYTES))
+        masks = {name: fields.get(name) for name in ("mask_a", "mask_b")}
+        return {name: str(mask.get("sha256")) for name, mask in masks.items() if mask is not None}
+    return {}

@@ -78,7 +78,7 @@ def batch(sources: tuple[str, ...], output: str, template: str, direction: str, 
     """Do many transfers: SOURCES are pictures, folders of them or patterns, which all take one --style; or one table.
 
     \b
-    A table (.csv, .jsonl, .parquet) has a row for each job, and columns
+    A table (.csv, .tsv, .jsonl, .parquet) has a row for each job, and columns
       a, b_prime            the pictures; relative paths are seen from the table's folder
       name                  of the result, without suffix
       b, mask_a, mask_b     as the options of `analogy transfer`

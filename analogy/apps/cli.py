@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import sys
@@ -35,6 +36,8 @@ from .options import (
 from .run import EXAMPLE_LABELS, EXAMPLE_PAIR, run_transfer
 from .serve.command import serve
 from .streams import complain
+
+_log = logging.getLogger("analogy")
 
 BAD_INPUT = 2
 """Exit code for what the user can mend; the same as for a wrong option."""
@@ -106,7 +109,9 @@ analogy transfer - painting.jpg -o - < photo.jpg > picture.png"""
     group=MATCHING,
     help="B, if you have it: the picture that B' was painted over, of the same size. Then A' alone is made.",
 )
-@picture_path("--mask-a", group=REGIONS, help="Label picture of A: one colour, one region.")
+@picture_path(
+    "--mask-a", group=REGIONS, help="Label picture of A: one colour, one region; what is transparent has no label."
+)
 @picture_path("--mask-b", group=REGIONS, help="Label picture of B'; regions match only their own colour.")
 @option("--pins", type=click.Path(path_type=Path), group=REGIONS,
         help="CSV file xa,ya,xb,yb, in pixels: places of A that have to go to places of B'.")  # fmt: skip
@@ -121,10 +126,12 @@ def transfer(a: str, b_prime: str, output: str, preset: str | None, record: Path
     Writes a_prime.png (A in the looks of B'), b.png (B' in the looks of A), montage.png and settings.json.
     """
     base, sha256, recorded_pins = Settings(), None, None
+    given_masks = {name: mask for name, mask in (("mask_a", mask_a), ("mask_b", mask_b)) if mask is not None}
     if record:
         from ..result import read_record
 
         base, recorded, sha256, recorded_pins = read_record(record)
+        _compare_masks(record, given_masks)
         if not model and (Path(recorded).name != recorded or recorded.startswith("~")):
             raise ModelError(f"{record} names the model {shown(recorded)}, a path: if you trust it, say --model")
         model = model or recorded
@@ -136,10 +143,25 @@ def transfer(a: str, b_prime: str, output: str, preset: str | None, record: Path
     settings = settings_of(base, preset, options)
     display, engine = Display(quiet, verbose), (model, device, threads, max_input_pixels)
     pins = recorded_pins if pins is None else pins
-    beside = {"b": b, "mask_a": mask_a, "mask_b": mask_b}
+    beside = {"b": b} | given_masks
     run_transfer(
         a, b_prime, output, settings, engine, display, flow=flow, levels=levels, pins=pins, beside=beside, record=record
     )
+
+
+def _compare_masks(record: Path, given: dict[str, str]) -> None:
+    """Log which masks are not those of a settings.json, whose result is then not the one that is made."""
+    from ..inputs import open_regular
+    from ..result import recorded_masks
+
+    for name, checksum in recorded_masks(record).items():
+        option = f"--{name.replace('_', '-')}"
+        if name not in given:
+            _log.warning("%s was made with %s, which is not given: the result will be another", record, option)
+            continue
+        with suppress(OSError), open_regular(given[name]) as file:  # what cannot be read is refused when it is needed
+            if hashlib.file_digest(file, "sha256").hexdigest() != checksum:  # type: ignore[arg-type]
+                _log.warning("%s was made with another %s than %s", record, option, given[name])
 
 
 cli.add_command(clip)

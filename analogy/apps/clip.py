@@ -61,7 +61,7 @@ def clip(frames: str, output: str, keys: tuple[str, ...], style: str | None, con
          side_by_side: str | None, rate: float, preset: str | None, model: str | None, device: Device,
          threads: int | None, max_input_pixels: int | None, quiet: bool, verbose: bool,
          **options: Any) -> None:  # fmt: skip
-    """Paint one frame of a film, or a few, and get all of them: FRAMES is a folder, a pattern or a video.
+    """Paint one frame of a film, or a few, and get all of them: FRAMES is a folder, a pattern, a video or an animated GIF.
 
     The painting is carried along by the film's own motion. Frames that are finished are kept: after an interruption, or
     when a key is changed, the same command paints only what is missing or changes. The settings are for keys that are

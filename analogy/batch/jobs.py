@@ -7,34 +7,33 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import io
 import json
+import logging
 import math
-import posixpath
-import re
-import string
+import os
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 from ..errors import AnalogyError, OutputError, SettingsError, reason, shown
-from ..pictures.places import Places, WrittenTwiceError, folded
-from ..pictures.writing import WRITERS
+from ..pictures.places import Places, WrittenTwiceError
 from ..settings import PRESETS, Settings
+from ..text_tables import column_name, number, read_csv, readable, text_lines
 from . import stores
-from .manifest import NAME, REPORT
+from .names import TEMPLATE, as_part, check_template, inside
+from .parquet import LONGEST_CELL, parquet_rows
 
-TABLES = (".csv", ".jsonl", ".ndjson", ".parquet")
+_log = logging.getLogger("analogy")
+
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 """Suffixes of tables of jobs."""
+NO_TABLES = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers", ".json", ".txt")
+"""Suffixes of what somebody may take for a table of jobs."""
 INPUTS = ("a", "b_prime", "b", "mask_a", "mask_b")
 """Columns with a path; the keywords of `Engine.transfer`."""
 COLUMNS = (*INPUTS, "name", "preset", *(field.name for field in dataclasses.fields(Settings)))
-FIELDS = ("name", "a", "b_prime", "number", "picture")
-"""What a template can hold in braces."""
-TEMPLATE = "{name}.png"
-_LONGEST_ROW = 1 << 20
 _KINDS = {field.name: type(field.default) for field in dataclasses.fields(Settings)}
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -87,21 +86,48 @@ class Jobs:
     ):
         self._rows, self._folder, self._settings, self._style = rows, folder, settings, style
         self._template, self._allowed = template, allowed
-        _check_template(template)
+        self._has_told = False
+        check_template(template)
 
     def __iter__(self) -> Generator[Job, None, None]:
         with closing(self._rows()) as rows:
             for number, (where, row) in enumerate(rows, 1):
                 try:
-                    job = self._job(number, {name: cell for name, cell in row.items() if not _is_empty(cell)})
+                    job = self._job(number, self._cells(row))
                 except AnalogyError as error:
                     raise SettingsError(f"{where}: {error}") from error
                 yield job
 
+    def _cells(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the cells of a row that have content, by their columns."""
+        cells: dict[str, Any] = {}
+        for title, cell in row.items():
+            if _is_empty(cell):
+                continue
+            name = column_name(title)
+            if name not in COLUMNS:
+                raise SettingsError(f"unknown column {shown(title)}; there is {', '.join(COLUMNS)}")
+            if name in cells:
+                raise SettingsError(f"there are two columns {shown(name)}; a column is there once")
+            if isinstance(cell, str):
+                if len(cell) > LONGEST_CELL:
+                    raise SettingsError(f"{name} has {len(cell)} characters; a cell has at most {LONGEST_CELL}")
+                cell = self._readable(name, cell)
+            cells[name] = cell
+        return cells
+
+    def _readable(self, name: str, cell: str) -> str:
+        """Return a cell whose bytes may be no UTF-8: the name of a file that is called so, or else Windows-1252."""
+        if self._allowed is None or (text := readable(cell)) == cell:
+            return cell  # the user has named the file, or there are no such bytes
+        if name in INPUTS and os.path.lexists(stores.absolute(cell, self._folder)):
+            return cell
+        if not self._has_told:
+            _log.info("the table is not in UTF-8, and is read as Windows-1252: it has %s", shown(text))
+            self._has_told = True
+        return text
+
     def _job(self, number: int, cells: Mapping[str, Any]) -> Job:
-        unknown = [name for name in cells if name not in COLUMNS]
-        if unknown:
-            raise SettingsError(f"unknown column {shown(unknown[0])}; there is {', '.join(COLUMNS)}")
         inputs = {name: self._path(name, cells[name]) for name in INPUTS if name in cells}
         if "a" not in inputs:
             raise SettingsError("it names no picture a")
@@ -139,13 +165,14 @@ class Jobs:
     def _outputs(
         self, number: int, cells: Mapping[str, Any], inputs: Mapping[str, str], settings: Settings
     ) -> dict[str, str]:
-        name = cells.get("name", stores.stem(inputs["a"]))
+        stems = {picture: as_part(stores.stem(inputs[picture])) for picture in ("a", "b_prime")}
+        name = cells.get("name", stems["a"])
         if isinstance(name, (list, dict)):
             raise SettingsError(f"name is {shown(name)}; it takes a word")
-        fields = {"a": stores.stem(inputs["a"]), "b_prime": stores.stem(inputs["b_prime"]), "number": number}
+        fields = stems | {"number": number}
         made = {"ab": ["a_prime"], "ba": ["b"], "both": ["a_prime", "b"]}[settings.direction]
         outputs = {
-            picture: _inside(self._template.format_map(fields | {"name": name, "picture": picture})) for picture in made
+            picture: inside(self._template.format_map(fields | {"name": name, "picture": picture})) for picture in made
         }
         if len(set(outputs.values())) < len(made):
             raise OutputError('direction "both" makes two pictures; put {picture} into --name, "{name}-{picture}.png"')
@@ -163,7 +190,7 @@ def of_table(path: str) -> Callable[[], Rows]:
     Raises `SettingsError`, also while they are read, if there is none, it is damaged, or lacks a column.
     """
     suffix = PurePosixPath(path).suffix.lower()
-    read = {".csv": _csv_rows, ".parquet": _parquet_rows}.get(suffix, _json_rows)
+    read = {".csv": _csv_rows, ".tsv": _csv_rows, ".parquet": parquet_rows}.get(suffix, _json_rows)
 
     def rows() -> Rows:
         try:
@@ -172,6 +199,8 @@ def of_table(path: str) -> Callable[[], Rows]:
                     yield f"{path}, {where}", row
         except FileNotFoundError as error:
             raise SettingsError(f"{path}: there is no such table") from error
+        except SettingsError as error:
+            raise SettingsError(f"{path}: {error}") from error
         except OSError as error:
             if isinstance(error, AnalogyError):
                 raise
@@ -183,54 +212,27 @@ def of_table(path: str) -> Callable[[], Rows]:
 
 
 def _csv_rows(file: Any) -> Rows:
-    text = io.TextIOWrapper(file, "utf-8-sig", newline="")
-    try:
-        lines = csv.DictReader(text, strict=True)
-        if "a" not in (lines.fieldnames or ()):
-            raise SettingsError(f"the first line of a .csv names its columns, {', '.join(COLUMNS)}; here there is no a")
-        for row in lines:
-            where = f"line {lines.line_num}"
-            if None in row:
-                raise SettingsError(
-                    f"{where} has more cells than there are columns; put quotes around commas in a path"
-                )
-            yield where, row
-    finally:
-        text.detach()
+    header, rows = read_csv(file)
+    if "a" not in header:
+        found = shown(", ".join(filter(None, header))) if header else "nothing"
+        raise SettingsError(
+            f"its first line is {found}; there is no a. The first line of a .csv names its columns, {', '.join(COLUMNS)}"
+        )
+    for line, cells in rows:
+        yield f"line {line}", dict(zip(header, cells, strict=False))
 
 
 def _json_rows(file: Any) -> Rows:
-    number = 0
-    while line := file.readline(_LONGEST_ROW + 1):
-        number += 1
-        where = f"line {number}"
-        if not line.strip() and len(line) <= _LONGEST_ROW:
+    for index, line in enumerate(text_lines(file, "\n"), 1):
+        if not line.strip():
             continue
         try:
-            if len(line) > _LONGEST_ROW:
-                raise ValueError(f"it has more than {_LONGEST_ROW} bytes")
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise SettingsError(f"{where}: no JSON ({reason(error)})") from error
+            raise SettingsError(f"line {index}: no JSON ({reason(error)}); there is one object in each line") from error
         if not isinstance(row, dict):
-            raise SettingsError(f'{where}: it takes an object, {{"a": "photo.jpg", "b_prime": "painting.jpg"}}')
-        yield where, row
-
-
-def _parquet_rows(file: Any) -> Rows:
-    try:
-        from pyarrow import ArrowException
-        from pyarrow.parquet import ParquetFile
-    except ImportError as error:
-        raise SettingsError('parquet needs the extra "parquet": pip install "deep-image-analogy[parquet]"') from error
-    number = 0
-    try:
-        for batch in ParquetFile(file).iter_batches(batch_size=1024):
-            for row in batch.to_pylist():
-                number += 1
-                yield f"row {number}", row
-    except ArrowException as error:
-        raise SettingsError(f"no parquet table ({reason(error)})") from error
+            raise SettingsError(f'line {index}: it takes an object, {{"a": "photo.jpg", "b_prime": "painting.jpg"}}')
+        yield f"line {index}", row
 
 
 def check(jobs: Jobs, root: str, table: str | None = None, own: Sequence[Path] = ()) -> int:
@@ -277,42 +279,13 @@ def _value(kind: type, cell: Any) -> Any:
         if kind is bool:
             return _WORDS.get(word.lower(), cell)
         if kind in (int, float):
-            try:
+            with suppress(ValueError):
                 return kind(word)
-            except ValueError:
-                return cell
+            with suppress(ValueError):
+                value = number(word)
+                return int(value) if kind is int and value.is_integer() else value
+            return cell
         return word
     if kind is int and isinstance(cell, float) and cell.is_integer():  # whole numbers beside empty cells, from pandas
         return int(cell)
     return cell
-
-
-def _check_template(template: str) -> None:
-    try:
-        parts = list(string.Formatter().parse(template))
-        fields = [name for _, name, _, _ in parts if name is not None]
-        unknown = [name for name in fields if name not in FIELDS]
-        if unknown:
-            raise OutputError(f"--name {template!r}: unknown {{{unknown[0]}}}; there is {', '.join(FIELDS)}")
-        if wide := next((spec for _, _, spec, _ in parts if spec and re.search(r"[{]|[0-9]{4}", spec)), None):
-            raise OutputError(f"--name {template!r}: {shown(wide)} is no width of a name; it takes up to 999")
-        _inside(template.format_map(dict.fromkeys(FIELDS, "x") | {"number": 1}))
-    except ValueError as error:
-        raise OutputError(f"--name {template!r}: {reason(error)}") from error
-    if not {"name", "a", "number"}.intersection(fields):
-        raise OutputError(f"--name {template!r}: all jobs would write one file; use {{name}}, {{a}} or {{number}}")
-
-
-def _inside(path: str) -> str:
-    """A path of a picture inside the folder for results, with "/". Raises `OutputError` for any other."""
-    parts = path.split("/")
-    if not path.isprintable() or "\\" in path or re.match(r"[A-Za-z]:", path) or posixpath.isabs(path):
-        raise OutputError(f"the result would be called {path!r}; that is no path inside the folder for results")
-    if any(part in ("", ".", "..") or part.startswith(".") for part in parts):
-        raise OutputError(f"the result would be called {path!r}; no part of it may be empty or begin with a dot")
-    if folded(parts[0]) in (NAME, REPORT):
-        raise OutputError(f"the result would be called {path!r}; {parts[0]} is a file of the batch itself")
-    suffix = posixpath.splitext(path)[1].lower()
-    if suffix not in WRITERS:
-        raise OutputError(f"the result would be called {path!r}; its suffix is one of {' '.join(WRITERS)}")
-    return path

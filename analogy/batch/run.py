@@ -153,6 +153,9 @@ def _jobs(
             )
         folder = stores.parent(table)
         return tables.Jobs(tables.of_table(table), folder, settings, style, template, allowed), table
+    for source in sources:
+        if source.lower().endswith(tables.NO_TABLES):
+            raise SettingsError(f"{source}: neither a picture nor a table; a table is one of {' '.join(tables.TABLES)}")
     if style is None:
         raise SettingsError(
             "in the looks of what? Name a picture with --style, or a table of jobs (.csv, .jsonl, .parquet)"

@@ -13,16 +13,16 @@ import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from glob import glob, has_magic
+from glob import has_magic
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote
 
 from ..errors import AnalogyError, OutputError, SettingsError, reason
 from ..inputs import open_regular, read_regular
+from ..pictures import listing
 from ..pictures.files import atomic
 from ..pictures.folders import make_folder
-from ..pictures.frames import PICTURES, by_number
 from ..pictures.reading import MOST_BYTES
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
@@ -153,32 +153,27 @@ def pictures(path: str) -> list[str]:
     """
     if not scheme(path):
         if os.path.isdir(path):  # noqa: PTH112 (a `Path` raises for a name that is too long)
-            found = [entry.path for entry in os.scandir(path) if entry.is_file()]
-        elif has_magic(path) and not os.path.lexists(path):
-            return sorted((name for name in glob(path) if Path(name).is_file()), key=_by_number)  # noqa: PTH207
-        else:
-            return [path]
-    else:
-        with _as_os_errors():
-            store, inner = _store(path)
-            if has_magic(path.partition("?")[0] if scheme(path) in ("http", "https") else path):
-                return sorted((store.unstrip_protocol(name) for name in store.glob(inner)), key=_by_number)
-            if not path.endswith("/"):
+            return listing.pictures_in(path)
+        if listing.is_pattern(path):
+            return [name for name in listing.matching(path) if Path(name).is_file()]
+        return [path]
+    with _as_os_errors():
+        store, inner = _store(path)
+        if has_magic(path.partition("?")[0] if scheme(path) in ("http", "https") else path):
+            if store.exists(inner):
                 return [path]
-            listed = store.ls(inner, detail=True)
-            found = [store.unstrip_protocol(entry["name"]) for entry in listed if entry["type"] == "file"]
-    named = [name for name in found if Path(name).suffix.lower() in PICTURES and not Path(name).name.startswith(".")]
-    return sorted(named, key=_by_number)
+            return [store.unstrip_protocol(name) for name in listing.matching(inner, store.glob, store.exists)]
+        if not path.endswith("/"):
+            return [path]
+        found = {store.unstrip_protocol(entry["name"]): entry["type"] for entry in store.ls(inner, detail=True)}
+        files = [name for name, kind in found.items() if kind == "file"]
+        return listing.pictures_among(path, files, [name for name in found if name not in files], _open)
 
 
 def check(path: str) -> None:
     """Raise `SettingsError` if nothing here reaches addresses of this scheme."""
     if scheme(path):
         _store(path)
-
-
-def _by_number(path: str) -> Any:
-    return by_number(Path(path))
 
 
 def _store(path: str) -> tuple[Any, str]:

@@ -1,16 +1,19 @@
-"""Guidance by label pictures: one colour is one region, and positions match only within the same region."""
+"""Guidance by label pictures: one colour is one region, and positions match only within the same region.
+
+What is transparent in a label picture has no label: it matches anything, and no label matches it.
+"""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ..backends import Array, Backend, Size
 from ..errors import ImageError
-from ..pictures.reading import read_picture
+from ..pictures.reading import read_with_checksum
 from . import admission, nnf
 
 _log = logging.getLogger("analogy")
@@ -19,27 +22,54 @@ MOST_LABELS = 256
 """A label picture with more colours is a photograph, or the edges of its regions are smoothed."""
 _MOST_CANDIDATES = 4096
 """Positions of a region among which the nearest is sought, in place of all; the search improves on it."""
+_MOST_NAMED = 8
+"""Most labels that are named one by one."""
+IGNORED, UNLABELLED = -1, -2
+"""Codes of places without a colour: of a label that the other mask lacks, and of what is transparent."""
+_OPAQUE = 128
+"""Least alpha of a labelled place. Brushes with soft edges leave some transparency around a region."""
+_NO_LABEL = 1 << 24
+"""What `UNLABELLED` becomes where it is matched: a label that no place has which looks for its match."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Labels of A (HA, WA) and of B' (HB, WB), int32, at full size. A negative label matches anything."""
+    """Labels of A (HA, WA) and of B' (HB, WB), int32, at full size.
+
+    a, b     0xRRGGBB of each place, `UNLABELLED` or `IGNORED`
+    sources  "mask_a" and "mask_b" -> the name and the SHA-256 of the label picture
+    """
 
     a: np.ndarray
     b: np.ndarray
+    sources: dict[str, dict[str, str]] = field(default_factory=dict)
 
-    def at(self, backend: Backend, size_a: Size, size_b: Size) -> tuple[Array, Array]:
-        """The labels at the sizes of a level, as arrays of the backend. A label that vanished on one side becomes negative."""
+    def at(self, backend: Backend, size_a: Size, size_b: Size, inverse: bool = False) -> tuple[Array, Array]:
+        """Return the labels at the sizes of a level, as arrays of the backend, for its search (see `Backend.propagate`).
+
+        inverse  from B' to A: those of B' come first
+
+        A place that looks for a match and has no label gets a negative one, which matches anything; so does a label that
+        vanished on one side. A place without a label that is to be matched gets one that no other place has.
+        """
         a, b = _resize_nearest(self.a, size_a), _resize_nearest(self.b, size_b)
-        both = np.intersect1d(a, b)
-        a, b = (np.where(np.isin(labels, both), labels, np.int32(-1)) for labels in (a, b))
-        return backend.asarray(a), backend.asarray(b)
+        both = np.append(np.intersect1d(a, b), UNLABELLED)
+        a, b = (np.where(np.isin(labels, both), labels, np.int32(IGNORED)) for labels in (a, b))
+        own, other = (b, a) if inverse else (a, b)
+        return backend.asarray(own), backend.asarray(np.where(other == UNLABELLED, np.int32(_NO_LABEL), other))
+
+    @property
+    def keep_apart(self) -> bool:
+        """Whether there are two places that may not match."""
+        found = np.union1d(self.a, self.b)
+        return bool((found >= 0).any() and (found != IGNORED).sum() > 1)
 
 
 def read_labels(mask_a: Any, mask_b: Any, size_a: Size, size_b: Size) -> Labels | None:
     """Read two label pictures (anything that `read_picture` takes), which must have the sizes of A and B'.
 
-    Returns None without masks. A colour that only one of them has is ignored, with one logged line.
+    Returns None without masks. What is more than half transparent has no label. A colour that only one mask has is ignored,
+    with one logged line, or one for all of a mask where these are many. Masks that keep nothing apart are logged, too.
 
     Raises `ImageError` if only one mask is given, if a size differs, or if a mask has more than `MOST_LABELS` colours.
     """
@@ -48,13 +78,27 @@ def read_labels(mask_a: Any, mask_b: Any, size_a: Size, size_b: Size) -> Labels 
     if mask_a is None or mask_b is None:
         given, lacking = ("A", "B'") if mask_b is None else ("B'", "A")
         raise ImageError(f"there is a mask for {given} and none for {lacking}; give both, or none")
-    a, b = _codes(mask_a, "the mask of A", size_a), _codes(mask_b, "the mask of B'", size_b)
-    for one, other, name, where in ((a, b, "A", "B'"), (b, a, "B'", "A")):
-        for code in np.setdiff1d(one, other):
+    a, source_a = _codes(mask_a, "the mask of A", size_a)
+    b, source_b = _codes(mask_b, "the mask of B'", size_b)
+    both = np.append(np.intersect1d(a, b), UNLABELLED)
+    for one, name, where in ((a, "A", "B'"), (b, "B'", "A")):
+        codes = np.setdiff1d(one, both)
+        if len(codes) > _MOST_NAMED:
+            _log.info(
+                "%d labels of %s, such as #%06x and #%06x, are not in the mask of %s; they are ignored: paint without smooth "
+                "edges, and save as PNG", len(codes), name, codes[0], codes[-1], where,
+            )  # fmt: skip
+            continue
+        for code in codes:
             _log.info("the label #%06x of %s is not in the mask of %s; it is ignored", code, name, where)
-    both = np.intersect1d(a, b)
-    a, b = (np.where(np.isin(codes, both), codes, np.int32(-1)) for codes in (a, b))
-    return Labels(a, b)
+    a, b = (np.where(np.isin(codes, both), codes, np.int32(IGNORED)) for codes in (a, b))
+    labels = Labels(a, b, {"mask_a": source_a, "mask_b": source_b})
+    if not labels.keep_apart:
+        _log.warning(
+            "the masks keep nothing apart, and the result is the one without them: paint at least two regions, each in one "
+            "colour that both masks have"
+        )
+    return labels
 
 
 def constrain_to_labels(backend: Backend, field: Array, labels: tuple[Array, Array]) -> Array:
@@ -75,17 +119,20 @@ def constrain_to_labels(backend: Backend, field: Array, labels: tuple[Array, Arr
     return backend.asarray(fixed)
 
 
-def _codes(mask: Any, name: str, size: Size) -> np.ndarray:
-    rgb = read_picture(mask, name=name, admit=admission.like(size, "its picture")).rgb
-    if rgb.shape[:2] != size:
-        raise admission.differs(rgb.shape[:2], name, size, "its picture")
-    codes = rgb.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+def _codes(mask: Any, name: str, size: Size) -> tuple[np.ndarray, dict[str, str]]:
+    """Return the labels of a mask, and its name and checksum."""
+    picture, checksum = read_with_checksum(mask, name=name, admit=admission.like(size, "its picture"), grounded=False)
+    if picture.size != size:
+        raise admission.differs(picture.size, name, size, "its picture")
+    codes = picture.rgb.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+    if picture.alpha is not None:
+        codes[picture.alpha < _OPAQUE] = UNLABELLED
     count = len(np.unique(codes))
     if count > MOST_LABELS:
         raise ImageError(
             f"{name} has {count} colours; paint regions in plain colours, without smooth edges, and save as PNG"
         )
-    return codes
+    return codes, {"name": picture.name, "sha256": checksum}
 
 
 def _resize_nearest(labels: np.ndarray, size: Size) -> np.ndarray:

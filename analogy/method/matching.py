@@ -79,15 +79,16 @@ def match(
         # Nearest-neighbour field search (section 4.2).
         joined_a = backend.join(seen_a, seen_a_prime)
         joined_b = backend.join(seen_b, seen_b_prime)
-        level_labels = labels.at(backend, joined_a.shape[:2], joined_b.shape[:2]) if labels else None
+        sizes = joined_a.shape[:2], joined_b.shape[:2]
         if level > 1 or settings.direction != "ba":
             fixed = pins.at(size_a, size_b, level) if pins else None
+            labels_ab = labels.at(backend, *sizes) if labels else None
             nnf_ab, found.error_ab[level] = _search(
-                backend, level, joined_a, joined_b, nnf_ab, level_labels, fixed, settings, report.part("search ab")
+                backend, level, joined_a, joined_b, nnf_ab, labels_ab, fixed, settings, report.part("search ab")
             )
             found.nnf_ab[level] = nnf_ab
         if not known_b and (level > 1 or settings.direction != "ab"):
-            labels_ba = level_labels and level_labels[::-1]
+            labels_ba = labels.at(backend, *sizes, inverse=True) if labels else None
             fixed = pins.at(size_a, size_b, level, inverse=True) if pins else None
             nnf_ba, found.error_ba[level] = _search(
                 backend, level, joined_b, joined_a, nnf_ba, labels_ba, fixed, settings, report.part("search ba")

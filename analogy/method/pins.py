@@ -19,7 +19,8 @@ import numpy.typing as npt
 from ..backends import Size
 from ..errors import SettingsError, reason, shown
 from ..inputs import read_regular
-from .guidance import Labels
+from ..text_tables import number, read_csv
+from .guidance import IGNORED, UNLABELLED, Labels
 from .holding import REACH
 
 _log = logging.getLogger("analogy")
@@ -101,26 +102,30 @@ def place_pins(
 
 def _read_file(path: str | os.PathLike[str]) -> np.ndarray | None:
     try:
-        text = read_regular(path, _MOST_BYTES).decode("utf-8-sig")
-        rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
+        header, rows = read_csv(io.BytesIO(read_regular(path, _MOST_BYTES)))
+        if sorted(header) != sorted(HEADER):
+            found = shown(",".join(header)) if header else "nothing"
+            raise SettingsError(f"its first line is {found}; it must be {','.join(HEADER)}")
+        order = [header.index(name) for name in HEADER]
+        pins = [[_coordinate(row, index, cell) for cell in order] for index, (_, row) in enumerate(rows, 1)]
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error}") from error
     except FileNotFoundError as error:
         raise SettingsError(f"{path}: there is no such file") from error
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read ({reason(error)})") from error
     except (ValueError, csv.Error) as error:
         raise SettingsError(f"{path}: not a CSV file with the header {','.join(HEADER)} ({reason(error)})") from error
-    if not rows or rows[0] != HEADER:
-        found = shown(",".join(rows[0])) if rows else "nothing"
-        raise SettingsError(f"{path}: its first line is {found}; it must be {','.join(HEADER)}")
-    for index, row in enumerate(rows[1:], 1):
-        if len(row) != len(HEADER):
-            raise SettingsError(f"{path}: pin {index} is {shown(','.join(row))}; it takes four numbers, xa,ya,xb,yb")
-        for cell in row:
-            try:
-                float(cell)
-            except ValueError as error:
-                raise SettingsError(f"{path}: pin {index} has {shown(cell)} where a number should be") from error
-    return _checked(np.array(rows[1:], dtype=np.float64).reshape(-1, 4), str(path))
+    return _checked(np.array(pins, dtype=np.float64).reshape(-1, 4), str(path))
+
+
+def _coordinate(row: list[str], index: int, cell: int) -> float:
+    if len(row) != len(HEADER):
+        raise SettingsError(f"pin {index} is {shown(','.join(row))}; it takes four numbers, xa,ya,xb,yb")
+    try:
+        return number(row[cell])
+    except ValueError as error:
+        raise SettingsError(f"pin {index} has {shown(row[cell])} where a number should be") from error
 
 
 def _checked(array: np.ndarray, name: str) -> np.ndarray | None:
@@ -156,10 +161,14 @@ def _refuse_two_ends(places: np.ndarray) -> None:
 
 def _refuse_forbidden(places: np.ndarray, labels: Labels) -> None:
     one, other = labels.a[places[:, 0], places[:, 1]], labels.b[places[:, 2], places[:, 3]]
-    for index in np.flatnonzero((one != other) & (one >= 0) & (other >= 0))[:1]:
+    for index in np.flatnonzero((one != other) & (one != IGNORED) & (other != IGNORED))[:1]:
+        here, there = (
+            "a place without a label" if label == UNLABELLED else f"the region #{label:06x}"
+            for label in (int(one[index]), int(other[index]))
+        )
         raise SettingsError(
-            f"pin {index + 1} joins the region #{one[index]:06x} of A with #{other[index]:06x} of B', which the masks keep "
-            "apart; move it, or change a mask"
+            f"pin {index + 1} joins {here} of A with {there.removeprefix('the region ')} of B', which the masks keep apart; "
+            "move it, or change a mask"
         )
 
 

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import ImageError, ModelError
+from ..inputs import open_regular
 from ..networks.models import PROJECTION, add_file
 from ..pictures.images import fitted_size, resize
+from ..pictures.listing import pictures_among
 from ..pictures.reading import read_picture
 from .features import LEVELS, Features
 from .progress import Progress
@@ -31,12 +33,12 @@ POSITIONS = 150
 """Positions to sample in each photograph and level."""
 MOST_PIXELS = 120_000
 """Larger photographs are shrunken to that many pixels."""
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
 
 
 def list_photos(folder: Path) -> list[Path]:
-    """The photographs in `folder` and below it, by name. Raises `ImageError` if there are fewer than `FEWEST`."""
-    photos = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in _SUFFIXES)
+    """Return the photographs in `folder` and below it, by name. Raises `ImageError` if there are fewer than `FEWEST`."""
+    files = [str(path) for path in Path(folder).rglob("*") if path.is_file()]
+    photos = sorted(map(Path, pictures_among(str(folder), files, [], open_regular)))
     if len(photos) < FEWEST:
         raise ImageError(f"{folder}: has {len(photos)} photographs; a projection takes {FEWEST} or more, best {PHOTOS}")
     return photos

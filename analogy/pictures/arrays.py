@@ -11,8 +11,8 @@ from .colour import to_8_bits
 from .images import Admit, Array, DevicePicture, Picture, as_picture
 
 
-def from_array(source: Any, label: str, admit: Admit) -> Picture:
-    """`source`, an array of any library, as a Picture; `read_picture` says which are taken. Raises ImageError."""
+def from_array(source: Any, label: str, admit: Admit, grounded: bool = True) -> Picture:
+    """Make `source`, an array of any library, a Picture; `read_picture` says which are taken. Raises ImageError."""
     if _on_device(source):
         admit(source.shape[:2], label)
         return DevicePicture(source.copy(), label)  # the caller may go on writing to its own
@@ -42,7 +42,7 @@ def from_array(source: Any, label: str, admit: Admit) -> Picture:
         raise ImageError(f"{label}: {array.dtype} is not a pixel type; pass uint8, uint16, bool, or floats of 0..1")
     array = array.reshape(*shape[:2], -1)
     if array.shape[2] == 4:
-        return as_picture(array[..., :3], to_8_bits(array[..., 3]), None, label)
+        return as_picture(array[..., :3], to_8_bits(array[..., 3]), None, label, grounded)
     return as_picture(np.broadcast_to(array, (*shape[:2], 3)), None, None, label)
 
 

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Sequence
-from glob import glob, has_magic
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from ..errors import ImageError
+from ..errors import ImageError, reason
 from ..inputs import open_regular
 from .images import Admit, Picture
+from .listing import by_number, is_pattern, matching, pictures_in
 from .places import folded
 from .reading import PictureLike, read_picture
-from .writing import WRITERS
 
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 """Suffixes of videos, which the extra `video` reads and writes."""
-PICTURES = (*WRITERS, ".gif", ".heic", ".heif")
-"""Suffixes of the frames in a folder."""
+ONLY_READ = (".avi", ".gif")
+"""Suffixes of videos and animations that it reads, and does not write."""
 
 FramesLike: TypeAlias = str | os.PathLike[str] | Sequence[PictureLike]
 """What `open_frames` takes."""
@@ -52,7 +50,7 @@ def open_frames(source: FramesLike, admit: Admit | None = None) -> Frames:
     """The frames of a film.
 
     source  the path of a folder (its pictures, in the order of their names, numbers by value), of a video, or a pattern
-            like "shot/*.png"; or a sequence of pictures (see `read_picture`)
+            like "shot/*.png" (see `listing`); or a sequence of pictures (see `read_picture`)
     admit   is asked about each picture before it is decoded, as `read_picture` does
 
     Raises `ImageError` if there is no such folder or video, or fewer than two frames.
@@ -65,19 +63,20 @@ def open_frames(source: FramesLike, admit: Admit | None = None) -> Frames:
         )
     path = Path(source)
     if path.is_dir():
-        pictures = [
-            file for file in path.iterdir() if file.suffix.lower() in PICTURES and not file.name.startswith(".")
-        ]
+        try:
+            pictures = [Path(name) for name in pictures_in(path)]
+        except OSError as error:
+            raise ImageError(f"{path}: cannot be read ({reason(error)})") from error
         return _enough(_FileFrames(pictures, admit), f"the folder {path}")
-    if path.suffix.lower() in VIDEOS:
+    if path.suffix.lower() in VIDEOS + ONLY_READ and not is_pattern(str(path)):
         from .video import VideoFrames
 
         return _enough(VideoFrames(path, admit), f"the video {path}")
-    if not has_magic(str(path)):
+    if not is_pattern(str(path)):
         raise ImageError(
             f"{path}: no folder and no video; name a folder of frames, a pattern like 'shot/*.png', or a video"
         )
-    return _enough(_FileFrames([Path(name) for name in glob(str(path))], admit), f"the pattern {path}")  # noqa: PTH207 (it may be absolute)
+    return _enough(_FileFrames([Path(name) for name in matching(str(path))], admit), f"the pattern {path}")
 
 
 class _FileFrames:
@@ -126,9 +125,3 @@ def _enough(frames: Frames, what: str) -> Frames:
     if len(frames.names) < 2:
         raise ImageError(f"{what} has {len(frames.names)} frames; a film has two or more")
     return frames
-
-
-def by_number(path: Path) -> tuple[list[tuple[int, str]], str]:
-    """Sorts names as people do: 2 before 10."""
-    parts = [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
-    return parts, path.name

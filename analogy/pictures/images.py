@@ -99,12 +99,15 @@ class DevicePicture(Picture):
         return rows, columns
 
 
-def as_picture(pixels: Array, alpha: Array | None, icc: bytes | None, label: str) -> Picture:
-    """`pixels`, (H, W, 3) uint8 or uint16 in sRGB, as a Picture with arrays of its own."""
+def as_picture(pixels: Array, alpha: Array | None, icc: bytes | None, label: str, grounded: bool = True) -> Picture:
+    """Make `pixels`, (H, W, 3) uint8 or uint16 in sRGB, a Picture with arrays of its own.
+
+    `grounded`: whether the mean colour shows through where it is transparent; else the colours stay as they are.
+    """
     ground = None
     if alpha is not None:
         alpha = np.ascontiguousarray(alpha)
-        if alpha.min() < 255:
+        if grounded and alpha.min() < 255:
             seen = float(alpha.sum(dtype=np.float64))
             grey = 128 if pixels.dtype == np.uint8 else 128 * 257
             mean = np.einsum("ijc,ij->c", pixels, alpha, dtype=np.float64) / seen if seen else np.full(3, grey)

@@ -3,27 +3,34 @@
 Pillow decodes. It has no 16-bit RGB pixels; `sixteen_bit.py` makes up for that. `colour.py` applies the ICC profiles.
 """
 
+import hashlib
 import io
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import IO, Any, Protocol, TypeAlias, TypeGuard
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from ..errors import ImageError, MemoryLimitError, reason
 from ..inputs import is_address, open_regular, without_warnings
 from .arrays import from_array
 from .colour import into_srgb, to_8_bits
 from .images import SMALLEST, Admit, Array, Picture, as_picture
+from .pages import frames_left_out, is_lone_thumbnail, turn_to_largest
+from .png_texts import without_long_texts
+from .scaling import from_numbers, scaled
 from .sixteen_bit import LOW_BYTES
+from .tiff_numbers import TIFF_HEADS, NumbersFile, find_numbers
 
 logger = logging.getLogger("analogy")
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")  # and no other: Pillow would hand EPS files to Ghostscript
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF") + (("AVIF",) if features.check("avif") else ())
+"""Formats that are read, and no other: Pillow would hand EPS files to Ghostscript."""
+_A_TIFF = "a TIFF file that is damaged, or has pixels of a kind that cannot be read"
 MOST_BYTES = 1 << 30
 """Most bytes to read from an open file, which may never end."""
 
@@ -40,17 +47,23 @@ PictureLike: TypeAlias = str | os.PathLike[str] | bytes | bytearray | IO[bytes] 
 """What `read_picture` takes."""
 
 
-def read_picture(source: PictureLike, *, name: str | None = None, admit: Admit | None = None) -> Picture:
+def read_picture(
+    source: PictureLike, *, name: str | None = None, admit: Admit | None = None, grounded: bool = True
+) -> Picture:
     """Read `source` as a `Picture`.
 
-    source  the path of a JPEG, PNG, WebP, TIFF, BMP or GIF file (its first frame), or of HEIC with the extra `heif`; or
-            such a file's content, as bytes or as a file open for reading in binary mode (up to its end, at most
+    source  the path of a JPEG, PNG, WebP, TIFF, BMP or GIF file, of AVIF where Pillow can read it, or of HEIC with the extra
+            `heif`; or such a file's content, as bytes or as a file open for reading in binary mode (up to its end, at most
             `MOST_BYTES`); or a PIL image; or an array (NumPy, CuPy, PyTorch, JAX, anything with `__array__` or
             `__dlpack__`) of shape (H, W), (H, W, 1), (H, W, 3), or (H, W, 4) with alpha last, and of dtype bool, uint8,
             uint16, or any float in 0..1. A masked array is refused.
     name    what messages call it; the path, or "the picture", if not given.
     admit   is told the rows and columns (of the file: not yet turned upright) and that name, before anything is decoded or
             copied; what it raises ends the reading.
+    grounded  whether the mean opaque colour shows through where the picture is transparent, as `Picture` says; else the
+            colours are those that the source holds there.
+
+    Of a file with several pictures the largest page is read, or the first frame, with one logged line.
 
     The EXIF orientation is applied. ICC colours become sRGB (perceptual intent); a damaged profile is ignored, with one
     logged line. CMYK without a profile is converted by Pillow's plain formula. 32-bit integers (Pillow's mode "I") count
@@ -74,12 +87,30 @@ def read_picture(source: PictureLike, *, name: str | None = None, admit: Admit |
         if isinstance(source, Image.Image):
             checked((source.height, source.width), label)
             source.load()
-            return _from_pil(_upright(source, label), None, label)
+            return _from_pil(_upright(source, label), None, label, grounded)
         file = _opened(source, label)
         if file is None:
-            return from_array(source, label, checked)
+            return from_array(source, label, checked, grounded)
         with file:
-            return _read_file(file, label, checked)
+            return _read_file(file, label, checked, grounded)
+
+
+def read_with_checksum(
+    source: PictureLike, *, name: str | None = None, admit: Admit | None = None, grounded: bool = True
+) -> tuple[Picture, str]:
+    """Read a picture as `read_picture` does, and return beside it the SHA-256 of its file; of its pixels where it has none."""
+    label = _label(source, name)
+    with as_image_errors(label):
+        file = None if isinstance(source, Image.Image) else _opened(source, label)
+        if file is None:
+            picture = read_picture(source, name=name, admit=admit, grounded=grounded)
+            alpha = b"" if picture.alpha is None else picture.alpha.tobytes()
+            return picture, hashlib.sha256(picture.rgb.tobytes() + alpha).hexdigest()
+        with file:
+            checksum = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+            file.seek(0)
+            with_path = isinstance(getattr(file, "name", None), str)
+            return read_picture(file, name=name if with_path else label, admit=admit, grounded=grounded), checksum
 
 
 def picture_size(source: str | os.PathLike[str] | bytes, *, name: str | None = None) -> tuple[int, int]:
@@ -88,8 +119,23 @@ def picture_size(source: str | os.PathLike[str] | bytes, *, name: str | None = N
     with as_image_errors(label):
         file = _opened(source, label)
         assert file is not None
-        with file, _open_image(file) as image:
-            return image.height, image.width
+        with file:
+            if numbers := _numbers(file):
+                return numbers.size
+            with _open_image(without_long_texts(file)[0]) as image:
+                turn_to_largest(image, file)
+                return image.height, image.width
+
+
+def is_picture(file: IO[bytes]) -> bool:
+    """Return whether a file, any place of which can be read, is a picture by its content, be it damaged or too large."""
+    try:
+        with without_warnings(), _open_image(without_long_texts(file)[0]):
+            return True
+    except UnidentifiedImageError:
+        return find_numbers(file) is not None
+    except Exception:  # damaged files make Pillow raise nearly anything
+        return True
 
 
 def _label(source: object, name: str | None) -> str:
@@ -143,21 +189,55 @@ def whole_file(file: IO[Any], label: str) -> io.BytesIO:
     return content
 
 
-def _read_file(file: IO[bytes], label: str, admit: Admit) -> Picture:
+def _read_file(file: IO[bytes], label: str, admit: Admit, grounded: bool) -> Picture:
     """Read the whole of a file of which any place can be read."""
+    if numbers := _numbers(file):
+        admit(numbers.size, label)
+        return from_numbers(numbers, label, grounded)
+    file, profile = without_long_texts(file)
     with _open_image(file) as image:
+        left_out = turn_to_largest(image, file)
+        if is_lone_thumbnail(image):
+            raise ImageError(
+                f"{label}: all that can be read of it is a thumbnail of {image.width} x {image.height} pixels, as in raw "
+                "photographs; develop it, and give the JPEG or TIFF file"
+            )
         admit((image.height, image.width), label)
         raw = _prepare(image, label)
         image.load()
+        if profile is not None:
+            image.info["icc_profile"] = profile or None
+            if not profile:
+                logger.warning("%s: its colour profile is ignored (it is too long)", label)
         upright = _upright(image, label)
-        return _from_pil(upright, _samples16(file, image, upright, raw, label), label)
+        samples = _samples16(file, image, upright, raw, label)
+        if left_out := left_out or frames_left_out(image):
+            logger.info("%s: %s", label, left_out)
+        return _from_pil(upright, samples, label, grounded)
+
+
+def _numbers(file: IO[bytes]) -> NumbersFile | None:
+    """Return a TIFF file with pixels that Pillow does not know; None for a file that it opens, and for any other."""
+    numbers = find_numbers(file)
+    file.seek(0)
+    if numbers is not None:
+        with suppress(UnidentifiedImageError), Image.open(file, formats=("TIFF",)):
+            numbers = None
+        file.seek(0)
+    return numbers
 
 
 def _open_image(file: IO[bytes]) -> Image.Image:
-    """The image in a file, not yet decoded. `pillow_heif`, which is large, is loaded for no other format than its own."""
+    """Return the image in a file, not yet decoded: its first page or frame.
+
+    `pillow_heif`, which is large, is loaded for no other format than its own.
+    """
     try:
         return Image.open(file, formats=FORMATS)
     except UnidentifiedImageError:
+        file.seek(0)
+        if file.read(4) in TIFF_HEADS:
+            raise UnidentifiedImageError(_A_TIFF) from None
         if not _register_heif():
             raise
         file.seek(0)
@@ -182,6 +262,8 @@ def _image_error(error: Exception, label: str) -> ImageError:
         return ImageError(f"{label}: this is a folder; give the path of a picture")
     if isinstance(error, PermissionError):
         return ImageError(f"{label}: no permission to read it")
+    if isinstance(error, UnidentifiedImageError) and str(error) == _A_TIFF:
+        return ImageError(f"{label}: {_A_TIFF}; save it as RGB with 8 or 16 bits for each channel")
     if isinstance(error, UnidentifiedImageError):
         more = "HEIF" if _register_heif() else 'and HEIC with pip install "deep-image-analogy[heif]"'
         return ImageError(f"{label}: not a picture that can be read; known formats: {', '.join(FORMATS)}, {more}")
@@ -217,6 +299,7 @@ def _samples16(file: IO[bytes], image: Any, upright: Image.Image, raw: str, labe
         return None
     file.seek(0)
     with Image.open(file, formats=FORMATS) as again:
+        again.seek(image.tell())
         for i, tile in enumerate(again.tile):
             again.tile[i] = tile._replace(args=(swapped, *tile.args[1:]) if isinstance(tile.args, tuple) else swapped)
         again.load()
@@ -235,15 +318,15 @@ def _upright(image: Image.Image, label: str) -> Image.Image:
         return image
 
 
-def _from_pil(image: Image.Image, samples: Array | None, label: str) -> Picture:
-    """A loaded, upright image as a Picture. `samples`, (H, W, bands) uint16, are its pixels if the file had 16 bits."""
+def _from_pil(image: Image.Image, samples: Array | None, label: str, grounded: bool) -> Picture:
+    """Make a loaded, upright image a Picture. `samples`, (H, W, bands) uint16, are its pixels if the file had 16 bits."""
     icc = image.info.get("icc_profile") if image.mode != "LAB" else None  # Pillow converts Lab by itself
     transparent = image.info.get("transparency")  # one colour, in PNG
     alpha: Array | None = None
     if samples is None and image.mode.startswith("I;16"):
         samples = np.asarray(image, np.uint16)[..., None]
     elif image.mode in ("I", "F"):
-        values, top = _scaled(np.asarray(image), label)
+        values, top = scaled(np.asarray(image), label)
         if top == 65535:
             samples = values[..., None]
         image = Image.fromarray(to_8_bits(values))
@@ -263,17 +346,4 @@ def _from_pil(image: Image.Image, samples: Array | None, label: str) -> Picture:
     elif image.mode not in ("L", "CMYK"):
         image = image.convert("RGB")
     pixels, icc = into_srgb(image, samples, icc, label)
-    return as_picture(pixels, alpha, icc, label)
-
-
-def _scaled(values: Array, label: str) -> tuple[Array, int]:
-    """Pixels of mode I or F as uint16 in 0..65535, and the value that counted as white (0 if the range was stretched)."""
-    if not np.isfinite(values).all():
-        raise ImageError(f"{label}: has pixels that are NaN or infinite; replace them")
-    low, high = float(values.min()), float(values.max())
-    whites = (1, 255, 65535) if values.dtype.kind == "f" else (255, 65535)
-    top = next((white for white in whites if low >= 0 and high <= white), 0)
-    if not top:
-        logger.info("%s: its values, %g to %g, are stretched to black .. white", label, low, high)
-    base, span = (0, top) if top else (low, high - low)
-    return np.rint((values.astype(np.float64) - base) * (65535 / (span or 1))).astype(np.uint16), top
+    return as_picture(pixels, alpha, icc, label, grounded)

@@ -80,6 +80,37 @@ def test_a_folder_takes_one_style_and_the_same_command_again_does_nothing(photos
     assert before == {path.name: path.stat().st_mtime_ns for path in out.iterdir() if path.suffix == ".png"}
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_folder_of_odd_names_and_suffixes_is_done_whole_and_what_is_left_out_is_named(style, tmp_path: Path) -> None:
+    folder, out = tmp_path / "trip [2024]", os.fsdecode(os.fsencode(tmp_path) + b"/out-\xe9")
+    photo = picture(folder / "IMG [1].jpg", 1).read_bytes()
+    for name in (b"two.jfif", b"three.JPG_large", b"caf\xe9.png", b"two\nlines.jpg"):
+        (folder / os.fsdecode(name)).write_bytes(photo)
+    (folder / "notes.txt").write_text("no picture")
+    done = run("batch", folder, "--style", style, "-o", out, "--workers", 1, *FAST)
+    assert (done.exit_code, done.stderr) == (
+        0, f"analogy: {folder}: left out, as these are no pictures that can be read: notes.txt\n",
+    )  # fmt: skip
+    assert "5 done" in done.stdout
+    names = ["IMG [1].png", "two.png", "three.png", "caf%E9.png", "two%0Alines.png"]
+    assert sorted(content(Path(out))) == sorted(names)
+    assert "5 kept" in run("batch", folder, "--style", style, "-o", out, "--workers", 1, *FAST).stdout
+    (folder / "notes.txt").unlink()
+    pattern = run("batch", f"{folder}/*", "--style", style, "-o", tmp_path / "o", "--workers", 1, *FAST)
+    assert (pattern.exit_code, pattern.stderr) == (0, "")
+    assert sorted(content(tmp_path / "o")) == sorted(names)
+
+
+@pytest.mark.parametrize("name", ["jobs.xlsx", "jobs.json", "jobs.TXT"])
+def test_what_is_no_table_of_jobs_is_not_taken_for_a_picture(style, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("{}")
+    done = run("batch", tmp_path / name, "--style", style, "-o", tmp_path / "out")
+    assert done.exit_code == 2
+    assert done.stderr == (
+        f"analogy: {tmp_path / name}: neither a picture nor a table; a table is one of .csv .tsv .jsonl .ndjson .parquet\n"
+    )
+
+
 def test_what_is_missing_or_changed_is_done_again_and_nothing_else(photos, style, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = ["batch", *photos, "--style", style, "-o", out, "--workers", 1, *FAST]

@@ -152,6 +152,32 @@ def test_one_direction_writes_one_picture_and_one_field(pair, tmp_path: Path) ->
     assert names == {"a_prime.png", "montage.png", "settings.json", "flow_ab.npz", "flow_ab.flo", "flowAB.txt"}
 
 
+def test_a_settings_file_names_its_masks_and_says_where_others_are_given(pair, tmp_path: Path) -> None:
+    for name, path in zip(("a", "b", "other"), (*pair, pair[0]), strict=True):
+        height, width = pixels(path).shape[:2]
+        mask = np.zeros((height, width, 3), np.uint8)
+        mask[:, : width // (3 if name == "other" else 2)] = 255
+        Image.fromarray(mask).save(tmp_path / f"{name}-labels.png")
+    masks = ["--mask-a", tmp_path / "a-labels.png", "--mask-b", tmp_path / "b-labels.png"]
+    assert run("transfer", *pair, "-o", tmp_path / "first", *masks, *FAST).exit_code == 0
+    file = tmp_path / "first" / "settings.json"
+    record = json.loads(file.read_text())
+    for name in ("a", "b"):
+        content = (tmp_path / f"{name}-labels.png").read_bytes()
+        assert record[f"mask_{name}"]["sha256"] == hashlib.sha256(content).hexdigest()
+        assert str(tmp_path / f"{name}-labels.png") in record[f"mask_{name}"]["name"]
+    same = run("transfer", *pair, "-o", tmp_path / "same", *masks, "--settings", file)
+    assert (same.exit_code, same.stderr) == (0, "")
+    assert (tmp_path / "same/a_prime.png").read_bytes() == (tmp_path / "first/a_prime.png").read_bytes()
+    without = run("transfer", *pair, "-o", tmp_path / "without", "--settings", file)
+    assert without.stderr.splitlines() == [
+        f"analogy: {file} was made with --mask-{side}, which is not given: the result will be another" for side in "ab"
+    ]
+    masks[1] = tmp_path / "other-labels.png"
+    other = run("transfer", *pair, "-o", tmp_path / "other", *masks, "--settings", file)
+    assert other.stderr == f"analogy: {file} was made with another --mask-a than {masks[1]}\n"
+
+
 def test_with_b_given_a_prime_alone_is_written_and_the_record_names_b(pair, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = run("transfer", *pair, "--b", pair[1], "-o", out, *FAST)

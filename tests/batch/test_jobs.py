@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -30,6 +32,8 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
         "photo": [True, None, False],
         "preset": [None, "face", None],
     }
+    columns["name"] = pa.array(["x", None, "z"], pa.large_string())
+    columns["b"] = pa.array([None, None, None])
     parquet.write_table(pa.table(columns), tmp_path / "jobs.parquet")
     found = list(of_table(tmp_path / "jobs.parquet"))
     assert [job.settings for job in found] == [
@@ -70,6 +74,152 @@ def test_a_line_that_is_no_job_is_named(tmp_path: Path, line: bytes, words: str)
     with pytest.raises(SettingsError) as raised:
         jobs.check(of_table(tmp_path / "jobs.jsonl"), str(tmp_path / "out"))
     assert words in str(raised.value)
+
+
+AS_WRITTEN = {
+    "by Excel where the comma is decimal": b"\xef\xbb\xbfa;b_prime;ratio\r\nGr\xc3\xbcn, x.png;s.png;0,5\r\n",
+    "by Excel in Windows-1252": "a;b_prime;ratio\r\nGrün, x.png;s.png;0,5\r\n".encode("cp1252"),
+    "by Excel as Unicode text": 'a\tb_prime\tratio\r\n"Grün, x.png"\ts.png\t"0,5"\r\n'.encode("utf-16"),
+    "by Excel, with its separator": 'sep=;\r\na;b_prime;ratio\r\n"Grün, x.png";s.png;0.5\r\n'.encode(),
+    "with empty rows and columns": ',,,,\r\na,b_prime,ratio,,\r\n,,,,\r\n"Grün, x.png",s.png,0.5,,\r\n,,,,\r\n'.encode(),
+    "with spaces and capitals": ' A , "B-Prime",Ratio \n "Grün, x.png", s.png , 0.5 \n'.encode(),
+    "by an old Macintosh": 'a,b_prime,ratio\r"Grün, x.png",s.png,.5\r'.encode(),
+    "by PowerShell": '#TYPE System.Object\r\n"a","b_prime","ratio"\r\n"Grün, x.png","s.png","0.5"\r\n'.encode(),
+    "by PowerShell in UTF-16, without a mark": '"a","b_prime","ratio"\r\n"Grün, x.png","s.png","0.5"\r\n'.encode(
+        "utf-16-le"
+    ),
+    "in another byte order": "\ufeffa\tb_prime\tratio\nGrün, x.png\ts.png\t0.5".encode("utf-16-be"),
+    "with seed and a decimal point": "a;b prime;RATIO;seed\nGrün, x.png;s.png;0.5;0.0\n".encode(),
+    "JSON by PowerShell": '{"A":"Grün, x.png","b_prime":"s.png","ratio":0.5}\r\n'.encode("utf-16"),
+    "JSON with a mark": '\ufeff{"a":"Grün, x.png","b_prime":"s.png","ratio":"0.5"}\r\n'.encode(),
+    "JSON in Windows-1252": '{"a":"Grün, x.png","b_prime":"s.png","ratio":0.5}\r\n'.encode("cp1252"),
+}
+
+
+@pytest.mark.parametrize("how", AS_WRITTEN)
+def test_tables_are_read_as_spreadsheets_and_shells_write_them(tmp_path: Path, how: str, caplog) -> None:
+    path = tmp_path / ("jobs.jsonl" if "JSON" in how else "jobs.csv")
+    path.write_bytes(AS_WRITTEN[how])
+    with caplog.at_level(logging.INFO, "analogy"):
+        found, again = list(of_table(path)), jobs.check(table := of_table(path), str(tmp_path / "out"))
+        assert list(table) == found
+    assert again == 1
+    assert found == [
+        jobs.Job(
+            1,
+            {"a": str(tmp_path / "Grün, x.png"), "b_prime": str(tmp_path / "s.png")},
+            Settings(direction="ab", ratio=0.5),
+            {"a_prime": "Grün, x.png"},
+        )
+    ]
+    told = "the table is not in UTF-8, and is read as Windows-1252: it has 'Grün, x.png'"
+    assert [record.getMessage() for record in caplog.records] == [told] * (2 * ("1252" in how))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("x.csv", b"", "its first line is nothing; there is no a. The first line of a .csv names its columns"),
+        ("x.csv", b"photo;style\n1;2\n", "its first line is 'photo, style'; there is no a"),
+        ("x.csv", b"a;A\nx.png;y.png\n", "there are two columns 'a'"),
+        ("x.csv", b"a;b_prime;\nx.png;y.png;z.png\n", "line 2 has more cells than there are columns ('z.png')"),
+        ("x.csv", b"a,b_prime\nx, y.png,z.png\n", "line 2 has more cells than there are columns ('z.png')"),
+        ("x.csv", b"a,photos\n\nx.png,1\n", "line 3: unknown column 'photos'"),
+        ("x.csv", b'a,ratio\nx.png,"0,5,5"\n', "line 2: ratio is '0,5,5'"),
+        ("x.csv", b'a,seed\nx.png,"1,5"\n', "line 2: seed is 1.5; it takes a whole number"),
+        ("x.csv", b"a,name\nx.png,\x81\x8d\n", "is neither UTF-8 nor Windows-1252; save the table as UTF-8"),
+        ("x.csv", b"\xff\xfea\0\n\0x", "no table ("),
+        ("x.csv", b'a\n"x.png\n' * 2, "no table ("),
+        ("x.csv", b"PK\3\4 a workbook", "its first line is 'pk"),
+        ("x.jsonl", b'[\n{"a": "x.png"}\n]', "line 1: no JSON"),
+        ("x.jsonl", b'{"a": "x.png", "A": "y.png"}', "line 1: there are two columns 'a'"),
+        ("x.jsonl", b'{"a": "' + b"x" * 40_000 + b'"}', "line 1: a has 40000 characters; a cell has at most 32768"),
+        ("x.csv", b"a,b_prime\n" + b"x,y," * 500_000, "line 2: it has more than 1048576 bytes"),
+        ("x.csv", b"a,b_prime\n" + b'"\n",' * 500_000, "its row has more than 1048576 bytes"),
+        ("x.csv", b"a," * 1_000_000, "line 1: it has more than 1048576 bytes"),
+    ],
+)
+def test_what_is_no_table_is_named_with_its_file_and_line(
+    tmp_path: Path, name: str, content: bytes, words: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SettingsError) as raised:
+        jobs.check(of_table(tmp_path / name), str(tmp_path / "out"))
+    message = str(raised.value)
+    assert message.startswith(str(tmp_path / name))
+    assert words in message
+    assert message.count(str(tmp_path / name)) == 1
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.jsonl", "x.parquet"])
+def test_a_cell_without_end_takes_little_memory(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name == "x.parquet":
+        pa = pytest.importorskip("pyarrow", reason="needs the extra parquet")
+        parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra parquet")
+        long = pa.DictionaryArray.from_arrays(pa.array([0] * 60, pa.int32()), pa.array(["x" * 1_000_000]))
+        columns = {"a": ["x.png"] * 60, "name": [str(i) for i in range(60)], "mask_a": long}
+        parquet.write_table(pa.table(columns), path, compression="zstd")
+        assert path.stat().st_size < 10_000
+    else:
+        path.write_bytes((b"a,b_prime\n" if name == "x.csv" else b'{"a": "') + b"x" * 30_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(SettingsError, match=r"more than 1048576 bytes|mask_a has 1000000 bytes in one cell"):
+            list(of_table(path))
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_parquet_table_of_lists_or_of_a_huge_column_is_refused_before_a_row_is_read(
+    tmp_path: Path, monkeypatch
+) -> None:
+    pa = pytest.importorskip("pyarrow", reason="needs the extra parquet")
+    write = pytest.importorskip("pyarrow.parquet", reason="needs the extra parquet").write_table
+    path = tmp_path / "x.parquet"
+    write(pa.table({"a": ["x.png"], "preset": [["face"]]}), path)
+    with pytest.raises(SettingsError, match=r"x.parquet: the column 'preset' holds 'list"):
+        list(of_table(path))
+    write(pa.table({"a": ["x.png"], "mask_a": pa.array([b"x" * 1000], pa.binary(1000))}), path)
+    with pytest.raises(SettingsError, match=r"x.parquet: the column 'mask_a' holds 'fixed_size_binary"):
+        list(of_table(path))
+    write(pa.table({"a": [str(i) for i in range(5000)], "b_prime": [b"s.png"] * 5000}), path)
+    monkeypatch.setattr("analogy.batch.parquet._LARGEST_COLUMN", 1000)
+    with pytest.raises(
+        SettingsError, match=r"x.parquet: the column 'a' has 0 MB in one group of rows; write the table"
+    ):
+        list(of_table(path))
+
+
+NAMES = [
+    (b"caf\xe9", "caf%E9"),
+    ("Grün".encode(), "Grün"),
+    (b"two\nlines", "two%0Alines"),
+    (b"back\\slash", "back%5Cslash"),
+    (b".hidden", "%2Ehidden"),
+    (b"c:drive", "c%3Adrive"),
+    ("at 3.45\u202fPM".encode(), "at 3.45\u202fPM"),  # as macOS calls screenshots
+    ("turned \u202e".encode(), "turned %E2%80%AE"),
+    (b"100%", "100%"),
+]
+
+
+@pytest.mark.parametrize(("name", "result"), NAMES)
+def test_any_name_that_a_file_can_have_becomes_the_name_of_a_result(name: bytes, result: str) -> None:
+    path = f"/photos/{os.fsdecode(name)}.png"
+    batch = jobs.Jobs(jobs.of_pictures([path]), "/", SETTINGS, "/style.png", allowed=None)
+    assert jobs.check(batch, "/out") == 1
+    (job,) = batch
+    assert (job.inputs["a"], job.outputs) == (path, {"a_prime": f"{result}.png"})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_table_names_files_by_their_bytes_where_these_are_there(tmp_path: Path) -> None:
+    (tmp_path / "jobs.csv").write_bytes(b"a,name\ncaf\xe9.png,x\nth\xe9.png,y\n")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")).touch()
+    found = [os.path.basename(job.inputs["a"]) for job in of_table(tmp_path / "jobs.csv")]  # noqa: PTH119
+    assert found == ["caf\udce9.png", "thé.png"]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, features
 
 H, W = 20, 24
 
@@ -105,15 +105,29 @@ def sound() -> dict[str, bytes]:
         "tiff 16 bits": _saved(Image.fromarray(wide), "TIFF"),
         "tiff frames": _saved(image, "TIFF", **frames),
     }
+    floats = (rgb / np.float32(255)).tobytes()
+    files["tiff of floats for colours"] = _float_tiff(floats)
+    files["tiff of floats for colours, packed"] = _float_tiff(zlib.compress(floats), (259, 8), (317, 2))
     for compression in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "group4"):
         files[f"tiff {compression}"] = _saved(image.convert("1") if compression == "group4" else image, "TIFF",
                                               compression=compression)  # fmt: skip
+    if features.check("avif"):
+        files |= {"avif": _saved(image, "AVIF"), "avif animated": _saved(image, "AVIF", **frames)}
     try:
         from pillow_heif import register_heif_opener
     except ImportError:
         return files
     register_heif_opener()
     return files | {"heif": _saved(image, "HEIF")}
+
+
+def _float_tiff(data: bytes, *more: tuple[int, int]) -> bytes:
+    """A TIFF file of three floats for each pixel."""
+    tags = {256: (4, 1, W), 257: (4, 1, H), 262: (3, 1, 2), 277: (3, 1, 3), 278: (4, 1, H), 279: (4, 1, len(data))}
+    tags |= {tag: (3, 1, value) for tag, value in more}
+    place = 8 + 2 + 12 * (len(tags) + 3) + 4
+    tags |= {258: (3, 3, place), 339: (3, 3, place + 6), 273: (4, 1, place + 12)}
+    return tiff(tags, struct.pack("<6H", 32, 32, 32, 3, 3, 3) + data)
 
 
 def _rows(count: int, size: int) -> bytes:

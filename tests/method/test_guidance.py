@@ -1,14 +1,19 @@
 """Label pictures: what they forbid in the fields and in the result, and which are refused."""
 
+import hashlib
+import io
 import logging
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from analogy.backends.cpu import CpuBackend
 from analogy.engine import Engine
-from analogy.errors import ImageError
+from analogy.errors import ImageError, SettingsError
 from analogy.method import guidance, nnf
+from analogy.method.pins import place_pins
+from analogy.pictures.sixteen_bit import write_png16
 
 BACKEND = CpuBackend(2)
 RED, BLUE, GREEN = (255, 0, 0), (0, 0, 255), (0, 255, 0)
@@ -51,7 +56,7 @@ def test_a_label_in_one_mask_only_is_logged_and_matches_anything(caplog: pytest.
         labels = guidance.read_labels(
             regions(20, 20, RED, GREEN, 10), regions(20, 30, RED, BLUE, 10), (20, 20), (20, 30)
         )
-    assert [record.getMessage() for record in caplog.records] == [
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.INFO] == [
         "the label #00ff00 of A is not in the mask of B'; it is ignored",
         "the label #0000ff of B' is not in the mask of A; it is ignored",
     ]
@@ -59,6 +64,20 @@ def test_a_label_in_one_mask_only_is_logged_and_matches_anything(caplog: pytest.
     assert (labels.a[:, 10:] == -1).all()
     assert (labels.b[:, 10:] == -1).all()
     assert (labels.a[:, :10] == 0xFF0000).all()
+
+
+def test_many_labels_in_one_mask_only_are_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """As lossy formats make them of one."""
+    mask = regions(20, 20, RED, BLUE, 10)
+    mask[0, :9] = [(255, shade, 0) for shade in range(1, 10)]
+    with caplog.at_level(logging.INFO, "analogy"):
+        labels = guidance.read_labels(mask, regions(20, 20, RED, BLUE, 10), (20, 20), (20, 20))
+    assert [record.getMessage() for record in caplog.records] == [
+        "9 labels of A, such as #ff0100 and #ff0900, are not in the mask of B'; they are ignored: paint without smooth edges, "
+        "and save as PNG"
+    ]
+    assert labels is not None
+    assert (labels.a[0, :9] == guidance.IGNORED).all()
 
 
 def test_a_label_that_vanishes_at_a_coarse_level_matches_anything_there() -> None:
@@ -77,6 +96,101 @@ def test_forbidden_matches_move_to_the_nearest_position_with_the_label() -> None
     field = np.array([[[0, 0], [0, 4], [0, 4]]], np.int32)
     assert nnf.forbidden(field, (a, b)).tolist() == [[True, True, False]]
     assert guidance.constrain_to_labels(BACKEND, field, (a, b)).tolist() == [[[0, 2], [0, 1], [0, 4]]]
+
+
+def layer(h: int, w: int, colour: tuple[int, int, int], edge: int) -> np.ndarray:
+    """A label left of `edge` on a transparent layer, as paint programs export it, with colours below the transparency."""
+    mask = np.dstack([noise(h, w), np.zeros((h, w), np.uint8)])
+    mask[:, :edge] = *colour, 255
+    return mask
+
+
+def as_file(mask: np.ndarray, mode: str) -> bytes:
+    """A label picture as a PNG file of one of Pillow's modes that hold transparency."""
+    image, content, options = Image.fromarray(mask), io.BytesIO(), {}
+    if mode == "16 bits":
+        write_png16(content, mask * np.uint16(257), None)
+        return content.getvalue()
+    if mode == "P":
+        palette = Image.new("P", image.size, 1)
+        palette.putpalette([255, 0, 0, 7, 7, 7])
+        palette.paste(0, mask=image.getchannel("A"))
+        image, options = palette, {"transparency": 1}
+    elif mode == "LA":
+        image = image.convert("LA")
+    image.save(content, "PNG", **options)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P", "LA", "16 bits"])
+def test_one_label_on_a_transparent_layer_is_held_in_both_directions(mode: str) -> None:
+    """Without the masks, each half would match the half that looks like it: the other one."""
+    a, left = noise(48, 64), np.arange(64) < 32
+    b1 = np.roll(a, 32, axis=1)
+    mask_a, mask_b = (as_file(layer(48, 64, RED, 32), mode) for _ in range(2))
+    result = Engine(device="cpu", threads=2).transfer(
+        a, b1, mask_a=mask_a, mask_b=mask_b, inversion="vote", search_iterations=2
+    )
+    for field in (result.nnf_ab, result.nnf_ba):
+        assert left[field[:, :32, 1]].all()
+        assert left[field[:, 32:, 1]].any()  # what has no label matches anything
+
+
+def test_what_is_transparent_has_no_label_and_soft_edges_are_no_labels_of_their_own() -> None:
+    mask = layer(20, 20, RED, 10)
+    mask[:, 8:12, :3], mask[:, 8:12, 3] = RED, [230, 140, 100, 30]
+    labels = guidance.read_labels(mask, regions(20, 30, RED, BLUE, 10), (20, 20), (20, 30))
+    assert labels is not None
+    assert (labels.a == [0xFF0000] * 10 + [guidance.UNLABELLED] * 10).all()
+    a, b = labels.at(BACKEND, (20, 20), (20, 30))
+    assert (a[:, 10:] < 0).all()
+    assert (b == [0xFF0000] * 10 + [-1] * 20).all()  # blue is in one mask only
+    b, a = labels.at(BACKEND, (20, 20), (20, 30), inverse=True)
+    assert (a[:, 10:] > 0xFFFFFF).all()
+    assert (b[:, 10:] < 0).all()
+
+
+@pytest.mark.parametrize(
+    ("mask_a", "mask_b", "says"),
+    [
+        (regions(20, 20, RED, RED, 9), regions(20, 20, RED, RED, 9), True),
+        (regions(20, 20, RED, BLUE, 9), regions(20, 20, RED, GREEN, 9), True),  # what one side lacks matches anything
+        (regions(20, 20, RED, BLUE, 9), regions(20, 20, GREEN, GREEN, 9), True),
+        (layer(20, 20, RED, 0), layer(20, 20, RED, 9), True),
+        (layer(20, 20, RED, 9), layer(20, 20, RED, 9), False),
+        (layer(20, 20, RED, 20), layer(20, 20, RED, 9), False),
+        (regions(20, 20, RED, BLUE, 9), regions(20, 20, BLUE, RED, 3), False),
+    ],
+)  # fmt: skip
+def test_masks_that_keep_nothing_apart_are_named_in_one_line(mask_a, mask_b, says: bool, caplog) -> None:
+    with caplog.at_level(logging.WARNING, "analogy"):
+        guidance.read_labels(mask_a, mask_b, (20, 20), (20, 20))
+    assert ["the masks keep nothing apart" in record.getMessage() for record in caplog.records] == [True] * says
+
+
+def test_a_pin_from_a_label_to_a_place_without_one_is_refused() -> None:
+    labels = guidance.read_labels(layer(20, 20, RED, 9), layer(20, 20, RED, 9), (20, 20), (20, 20))
+    for pin, words in (((2, 2, 15, 2), "the region #ff0000 of A with a place without a label"),
+                       ((15, 2, 2, 2), "a place without a label of A with #ff0000 of B'")):  # fmt: skip
+        with pytest.raises(SettingsError, match=words):
+            place_pins(np.array([pin], float), (20, 20), (20, 20), (20, 20), labels)
+    assert place_pins(np.array([(15.0, 2, 12, 2)]), (20, 20), (20, 20), (20, 20), labels) is not None
+
+
+def test_a_result_names_its_masks_with_the_checksums_of_their_files(tmp_path) -> None:
+    mask = regions(20, 20, RED, BLUE, 9)
+    Image.fromarray(mask).save(tmp_path / "labels.png")
+    content = (tmp_path / "labels.png").read_bytes()
+    engine, options = Engine(device="cpu", threads=2), {"inversion": "vote", "search_iterations": 1}
+    for given, name in ((tmp_path / "labels.png", f"the mask of A ({tmp_path / 'labels.png'})"),
+                        (content, "the mask of A"), (io.BytesIO(content), "the mask of A")):  # fmt: skip
+        result = engine.transfer(noise(20, 20), noise(20, 20, 1), mask_a=given, mask_b=mask, **options)
+        assert result.record()["mask_a"] == {"name": name, "sha256": hashlib.sha256(content).hexdigest()}
+        assert result.record()["mask_b"] == {
+            "name": "the mask of B'", "sha256": hashlib.sha256(mask.tobytes()).hexdigest(),
+        }  # fmt: skip
+    result = engine.transfer(noise(20, 20), noise(20, 20, 1), **options)
+    assert result.record()["mask_a"] is result.record()["mask_b"] is None
 
 
 def test_without_masks_there_are_no_labels() -> None:

@@ -228,6 +228,8 @@ def test_pins_that_cannot_hold_are_refused_in_one_line_that_names_them(pins, wor
         (b"xa,ya,xb,yb\n1,2,3\n", "pin 1 is '1,2,3'; it takes four numbers, xa,ya,xb,yb"),
         (b"xa,ya,xb,yb\n1,2,3,4\n\n1,2,three,4\n", "pin 2 has 'three' where a number should be"),
         (b"xa,ya,xb,yb\n1,2,inf,4\n", "pin 1 is [1.0, 2.0, inf, 4.0]; it takes finite numbers"),
+        (b"xa;ya;xb;yb\n1;2;3;4;5\n", "line 2 has more cells than there are columns ('5')"),
+        (b"xa,xa,xb,yb\n", "there are two columns 'xa'"),
         (b"\xff\xfe\x00", "not a CSV file with the header xa,ya,xb,yb"),
         (b"xa,ya,xb,yb\n" + b"1,2,3,4\n" * 200_000, "cannot be read (it has more than 1048576 bytes)"),
         (None, "there is no such file"),
@@ -247,6 +249,16 @@ def test_a_file_of_pins_is_read_as_spreadsheets_write_it(tmp_path: Path) -> None
     path = tmp_path / "pins.csv"
     path.write_bytes(b'\xef\xbb\xbfxa, ya, xb, yb\r\n1,2,3,4\r\n\r\n"5.5",6,7,8\r\n')
     assert read_pins(path).tolist() == [[1, 2, 3, 4], [5.5, 6, 7, 8]]
+    for content in (
+        b"xa;ya;xb;yb;\r\n1;2;3;4;\r\n5,5;6;7;8;\r\n;;;;\r\n",
+        "sep=;\r\nXA;YA;XB;YB\r\n1;2;3;4\r\n5,5;6;7;8\r\n".encode("cp1252"),
+        "xa\tya\txb\tyb\r\n1\t2\t3\t4\r\n5,5\t6\t7\t8\r\n".encode("utf-16"),
+        b'#TYPE Selected\r\n"xa","ya","xb","yb"\r\n"1","2","3","4"\r\n"5.5","6","7","8"\r\n',
+        b'xa, ya, xb, yb,\n1,2,3,4,,\n"5,5", 6, 7, 8\n,,,\n,,,\n',
+        b"xb,yb,xa,ya\r3,4,1,2\r7,8,5.5,6\r",
+    ):
+        path.write_bytes(content)
+        assert read_pins(path).tolist() == [[1, 2, 3, 4], [5.5, 6, 7, 8]], content
     path.write_text("xa,ya,xb,yb\n")
     assert read_pins(path) is None
     assert read_pins([]) is None

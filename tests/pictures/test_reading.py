@@ -8,12 +8,14 @@ import os
 import socket
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from picture_files import ORIENTATION, H, W, close, png
-from PIL import Image, ImageCms
+from picture_files import ORIENTATION, H, W, close, png, tiff
+from PIL import Image, ImageCms, features
+from PIL.TiffImagePlugin import AppendingTiffWriter, ImageFileDirectory_v2
 
 from analogy.errors import ImageError, MemoryLimitError, OutputError
 from analogy.pictures import reading
@@ -45,6 +47,137 @@ def test_the_first_frame_is_read(tmp_path, rgb, suffix):
     first, second = Image.fromarray(rgb), Image.fromarray(255 - rgb)
     first.save(tmp_path / f"x{suffix}", save_all=True, append_images=[second], lossless=True)
     assert close(read_picture(tmp_path / f"x{suffix}").rgb, rgb, 30 if suffix == ".gif" else 0)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
+def test_avif_is_read_where_pillow_can(tmp_path, rgb):
+    Image.fromarray(rgb).save(tmp_path / "x.avif", quality=100, subsampling="4:4:4")
+    assert close(read_picture(tmp_path / "x.avif").rgb, rgb, 12)
+
+
+@pytest.mark.parametrize("sizes", [[(6, 5), (W, H)], [(W, H), (6, 5)], [(6, 5), (W, H), (W, H), (9, 30)]])
+@pytest.mark.parametrize("depth", [8, 16])
+def test_the_largest_page_of_a_tiff_is_read_and_the_others_are_named(tmp_path, rgb, rgb16, sizes, depth, caplog):
+    """The first page may be a thumbnail; of pages of one size the first counts."""
+    path, largest = tmp_path / "x.tif", sizes.index((W, H))
+    pages, pixels = [], rgb if depth == 8 else rgb16
+    for index, (width, height) in enumerate(sizes):
+        page = pixels if index == largest else np.zeros((height, width, 3), pixels.dtype)
+        write_picture(tmp_path / f"{index}.tif", page)
+        pages.append((tmp_path / f"{index}.tif").read_bytes())
+    with AppendingTiffWriter(str(path), new=True) as file:
+        for page in pages:
+            file.write(page)
+            file.newFrame()
+    with caplog.at_level(logging.INFO, "analogy"):
+        picture = read_picture(path)
+    assert np.array_equal(picture.pixels(depth == 16), pixels)
+    assert reading.picture_size(path) == (H, W)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path}: page {largest + 1} of {len(sizes)}, the largest, is taken, and the others are left out"
+    ]
+
+
+def test_a_page_without_a_profile_gets_none_of_another_page(tmp_path, rgb):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    small, large = io.BytesIO(), io.BytesIO()
+    Image.new("RGB", (5, 6)).save(small, "TIFF", icc_profile=profile)
+    Image.fromarray(rgb).save(large, "TIFF")
+    with AppendingTiffWriter(str(tmp_path / "x.tif"), new=True) as file:
+        for page in (small, large):
+            file.write(page.getvalue())
+            file.newFrame()
+    with Image.open(tmp_path / "x.tif") as image:
+        image.seek(1)
+        assert image.info["icc_profile"] == profile
+    picture = read_picture(tmp_path / "x.tif")
+    assert picture.icc is None
+    assert np.array_equal(picture.rgb, rgb)
+
+
+def test_a_page_that_cannot_be_read_costs_no_other(tmp_path, rgb, caplog):
+    first, second = io.BytesIO(), io.BytesIO()
+    Image.fromarray(rgb).save(first, "TIFF")
+    ifd = ImageFileDirectory_v2()
+    for tag, value in {256: 100, 257: 100, 258: (77, 77, 77), 262: 2, 273: 0, 277: 3, 278: 100, 279: 1}.items():
+        ifd[tag] = value
+    ifd.save(second)
+    with AppendingTiffWriter(str(tmp_path / "x.tif"), new=True) as file:
+        for page in (first, second):
+            file.write(page.getvalue())
+            file.newFrame()
+    assert np.array_equal(read_picture(tmp_path / "x.tif").rgb, rgb)
+
+
+def test_what_seems_to_follow_a_page_and_is_none_changes_nothing(tmp_path, rgb, caplog):
+    content = io.BytesIO()
+    Image.fromarray(rgb).save(content, "TIFF", compression="tiff_lzw")
+    plain = bytearray(content.getvalue())
+    at = int.from_bytes(plain[4:8], "little")
+    following = at + 2 + 12 * int.from_bytes(plain[at : at + 2], "little")
+    for where in (5, at + 6, len(plain) - 3, len(plain) + 1000, 2**32 - 1):
+        plain[following : following + 4] = where.to_bytes(4, "little")
+        (tmp_path / "x.tif").write_bytes(plain)
+        with caplog.at_level(logging.INFO, "analogy"):
+            assert np.array_equal(read_picture(tmp_path / "x.tif").rgb, rgb), where
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
+def test_that_only_the_first_frame_is_read_is_said_in_one_line(tmp_path, rgb, suffix, caplog):
+    frames = [Image.fromarray(rgb), Image.fromarray(255 - rgb)]
+    frames[0].save(tmp_path / f"x{suffix}", save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / f"one{suffix}")
+    with caplog.at_level(logging.INFO, "analogy"):
+        read_picture(tmp_path / f"x{suffix}")
+        read_picture(tmp_path / f"one{suffix}")
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.startswith(f"{tmp_path / 'x'}{suffix}: only the first of its frames is taken")
+    assert ("`analogy clip` paints all of them" in message) == (suffix == ".gif")
+
+
+def test_of_a_photograph_by_a_telephone_nothing_is_left_out(tmp_path, rgb, caplog):
+    """Behind the JPEG lies a smaller one, or one with brighter light."""
+    Image.fromarray(rgb).save(tmp_path / "x.jpg", "MPO", save_all=True, append_images=[Image.fromarray(rgb[::2, ::2])])
+    with caplog.at_level(logging.INFO, "analogy"):
+        assert close(read_picture(tmp_path / "x.jpg").rgb, rgb, 60)
+    assert not caplog.records
+
+
+def test_the_thumbnail_of_a_raw_photograph_is_not_taken_for_the_photograph(tmp_path, rgb):
+    path = tiff(tmp_path / "x.nef", rgb.tobytes(), bits=(8, 8, 8), photometric=2, bands=3, kind=1, inner=8)
+    refused(path, rf"x.nef: all that can be read of it is a thumbnail of {W} x {H} pixels")
+
+
+@pytest.mark.parametrize("kind", ["zTXt", "iTXt", "tEXt", "iCCP"])
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_png_with_long_metadata_is_read_with_all_its_bits(tmp_path, rgb16, kind, behind):
+    """Work flows and edit histories, megabytes of text, which Pillow does not unpack; profiles of printers likewise."""
+    text = b"{'nodes': []}" * 200_000
+    write_picture(tmp_path / "plain.png", rgb16)
+    content = (tmp_path / "plain.png").read_bytes()
+    chunks = {
+        "zTXt": [b"workflow\0\0" + zlib.compress(text)],
+        "iTXt": [b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(text)],
+        "tEXt": [b"history\0" + text] * 27,  # 70 MB in all
+        "iCCP": [b"profile\0\0" + zlib.compress(long_profile())],
+    }[kind]
+    extra = b"".join(
+        len(each).to_bytes(4, "big") + kind.encode() + each + zlib.crc32(kind.encode() + each).to_bytes(4, "big")
+        for each in chunks
+    )
+    at = len(content) - 12 if behind else 33  # before IEND, or behind IHDR
+    (tmp_path / "x.png").write_bytes(content[:at] + extra + content[at:])
+    assert reading.picture_size(tmp_path / "x.png") == (H, W)
+    picture = read_picture(tmp_path / "x.png")
+    assert close(picture.rgb16, rgb16, 2 if kind == "iCCP" else 0)
+    assert picture.icc == (long_profile() if kind == "iCCP" else None)
+
+
+def long_profile():
+    """The profile of sRGB, and behind it two megabytes that no tag names."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes() + bytes(2 << 20)
+    return len(profile).to_bytes(4, "big") + profile[4:]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

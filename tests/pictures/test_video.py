@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 from films import film, picture
+from PIL import Image
 
 from analogy.errors import ImageError, OutputError
 from analogy.pictures import video
@@ -148,3 +149,26 @@ def test_a_video_that_cannot_be_written_leaves_nothing(tmp_path: Path, frames) -
     with pytest.raises(OutputError, match="does not exist"):
         write_video(tmp_path / "nowhere" / "new.mp4", iter(frames), None, Fraction(24))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_animations_and_avi_are_films_and_become_a_video_of_their_times(tmp_path: Path, frames) -> None:
+    images = [Image.fromarray(frame) for frame in frames[:4]]
+    images[0].save(tmp_path / "x.gif", save_all=True, append_images=images[1:], duration=[100, 300, 100, 100])
+    with av.open(str(tmp_path / "x.avi"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=24, options={"q": "1"})
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for frame in frames[:4]:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    for name, times in (("x.gif", [0, 0.1, 0.4, 0.5]), ("x.avi", [0, 1 / 24, 2 / 24, 3 / 24])):
+        film = open_frames(tmp_path / name)
+        assert film.names == ["0000", "0001", "0002", "0003"]
+        for index, frame in enumerate(frames[:4]):
+            assert np.abs(film.read(index).rgb.astype(int) - frame).mean() < 8
+        write_video(tmp_path / "new.mp4", (film.read(index).rgb for index in range(4)), film, Fraction(24))
+        assert times_of(tmp_path / "new.mp4") == pytest.approx(times, abs=0.01)
+
+
+def times_of(path: Path) -> list[float]:
+    with av.open(str(path)) as container:
+        return [float(frame.time) for frame in container.decode(video=0)]

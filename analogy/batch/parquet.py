@@ -1,0 +1,86 @@
+"""Rows of a Parquet table, within bounds: some kilobytes of such a file may stand for gigabytes of text."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from typing import Any
+
+from ..errors import SettingsError, reason, shown
+
+LONGEST_CELL = 1 << 15
+"""Most bytes of a text in a cell. No path is longer on any system."""
+_LARGEST_COLUMN = 1 << 28
+"""Most bytes, unpacked, of a column in one group of rows. A million paths of 200 characters have fewer."""
+_ROWS = 1024
+_AT_ONCE = 16
+"""Rows that become Python's objects at a time."""
+
+
+def parquet_rows(file: Any) -> Generator[tuple[str, Mapping[str, Any]], None, None]:
+    """Yield where each row of a Parquet table is, in words, and its cells by their columns.
+
+    Raises `SettingsError`, also while rows are read, without the extra `parquet`, for a damaged table, for a column of
+    lists or objects, for a column that takes too much memory, and for a cell of more than `LONGEST_CELL` bytes.
+    """
+    try:
+        from pyarrow import ArrowException
+        from pyarrow.parquet import ParquetFile
+    except ImportError as error:
+        raise SettingsError('parquet needs the extra "parquet": pip install "deep-image-analogy[parquet]"') from error
+    number = 0
+    try:
+        # As dictionaries, a text that many cells share is in memory once.
+        names = _texts(ParquetFile(file))
+        file.seek(0)
+        table = ParquetFile(file, read_dictionary=names)
+        _check_sizes(table.metadata)
+        for batch in table.iter_batches(batch_size=_ROWS, use_threads=False):
+            for name in names:
+                _check_cells(batch.column(name), name)
+            for start in range(0, batch.num_rows, _AT_ONCE):
+                for row in batch.slice(start, _AT_ONCE).to_pylist():
+                    number += 1
+                    yield f"row {number}", row
+    except ArrowException as error:
+        raise SettingsError(f"no parquet table ({reason(error)})") from error
+
+
+def _texts(table: Any) -> list[str]:
+    """Return the names of the columns of text. Raises `SettingsError` for a column of anything else but numbers."""
+    from pyarrow import types
+
+    texts = types.is_string, types.is_large_string, types.is_binary, types.is_large_binary
+    numbers = types.is_primitive, types.is_decimal, types.is_null
+    names = []
+    for field in table.schema_arrow:
+        kind = field.type.value_type if types.is_dictionary(field.type) else field.type
+        if any(is_one(kind) for is_one in texts):
+            names.append(field.name)
+        elif not any(is_one(kind) for is_one in numbers):
+            raise SettingsError(
+                f"the column {shown(field.name)} holds {shown(str(kind))}; a cell is a text or a number"
+            )
+    return names
+
+
+def _check_sizes(metadata: Any) -> None:
+    """Raise `SettingsError` for a column that takes too much memory to unpack."""
+    for group in range(metadata.num_row_groups):
+        rows = metadata.row_group(group)
+        for column in range(rows.num_columns):
+            chunk = rows.column(column)
+            size = chunk.total_uncompressed_size
+            if size > _LARGEST_COLUMN:
+                raise SettingsError(
+                    f"the column {shown(chunk.path_in_schema)} has {size >> 20} MB in one group of rows; "
+                    f"write the table with smaller groups, of at most {_LARGEST_COLUMN >> 20} MB for each column"
+                )
+
+
+def _check_cells(column: Any, name: str) -> None:
+    """Raise `SettingsError` for a text that no cell may hold. `column` is a dictionary of texts."""
+    from pyarrow import compute
+
+    longest = compute.max(compute.binary_length(column.dictionary)).as_py()
+    if longest is not None and longest > LONGEST_CELL:
+        raise SettingsError(f"{name} has {longest} bytes in one cell; a cell has at most {LONGEST_CELL}")

@@ -1,0 +1,78 @@
+"""Pixels that are numbers of any range become colours of 16 bits."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from ..errors import ImageError
+from .colour import into_srgb, to_8_bits
+from .images import Array, Picture, as_picture
+from .tiff_numbers import NumbersFile
+
+_log = logging.getLogger("analogy")
+
+_TURNS: dict[int, Callable[[Array], Array]] = {
+    2: lambda array: array[:, ::-1],
+    3: lambda array: array[::-1, ::-1],
+    4: lambda array: array[::-1],
+    5: lambda array: array.swapaxes(0, 1),
+    6: lambda array: np.rot90(array, -1),
+    7: lambda array: array[::-1, ::-1].swapaxes(0, 1),
+    8: lambda array: np.rot90(array),
+}
+"""EXIF orientation -> what makes the pixels upright."""
+_STRIP = 256
+"""Rows to scale at a time, as numbers of 64 bits are in between."""
+
+
+def scaled(values: Array, label: str) -> tuple[Array, int]:
+    """Return numbers as uint16 in 0..65535, and the value that counted as white (0 if the range was stretched).
+
+    White is 1 for floats that all lie in 0..1; otherwise the smaller one of 255 and 65535 that holds all; otherwise the least
+    value becomes black and the greatest white, with one logged line. Raises `ImageError` for NaN and infinity.
+    """
+    if not np.isfinite(values).all():
+        raise ImageError(f"{label}: has pixels that are NaN or infinite; replace them")
+    low, high = float(values.min()), float(values.max())
+    whites = (1, 255, 65535) if values.dtype.kind == "f" else (255, 65535)
+    top = next((white for white in whites if low >= 0 and high <= white), 0)
+    if not top:
+        _log.info("%s: its values, %g to %g, are stretched to black .. white", label, low, high)
+    base, span = (0, top) if top else (low, high - low)
+    found = np.empty(values.shape, np.uint16)
+    for start in range(0, len(values), _STRIP):
+        part = values[start : start + _STRIP].astype(np.float64)
+        found[start : start + _STRIP] = np.rint((part - base) * (65535 / (span or 1)))
+    return found, top
+
+
+def from_numbers(numbers: NumbersFile, label: str, grounded: bool) -> Picture:
+    """Make a Picture of a TIFF file with pixels that Pillow does not know.
+
+    Floats count as 0..1. What is lighter or darker is cut, with one logged line, unless all are whole numbers (see `scaled`).
+    Raises `ImageError`, and OSError where the file is damaged.
+    """
+    if numbers.size[0] * numbers.size[1] > 2 * (Image.MAX_IMAGE_PIXELS or np.inf):
+        raise Image.DecompressionBombError(f"{numbers.size[1]} x {numbers.size[0]} pixels")
+    values = numbers.samples()
+    colours, alpha = values[..., : numbers.colours], None
+    if numbers.alpha:
+        alpha = to_8_bits(scaled(values[..., numbers.colours], label)[0])
+    if alpha is not None and numbers.alpha == "premultiplied":
+        share = alpha[..., None] / np.float32(255)
+        colours = np.divide(colours, share, out=np.zeros(colours.shape, np.float32), where=share > 0)
+    if colours.dtype.kind == "f":
+        low, high = float(colours.min()), float(colours.max())
+        if (low < 0 or high > 1) and np.isfinite([low, high]).all() and (colours != np.rint(colours)).any():
+            _log.info("%s: its values, %g to %g, are cut to 0 (black) .. 1 (white)", label, low, high)
+            colours = colours.clip(0, 1)
+    turn = _TURNS.get(numbers.orientation, lambda array: array)
+    samples = turn(scaled(colours, label)[0])
+    image = Image.fromarray(to_8_bits(samples).squeeze())
+    samples = np.broadcast_to(samples, (*samples.shape[:2], 3))
+    pixels, icc = into_srgb(image, samples, numbers.icc, label)
+    return as_picture(pixels, None if alpha is None else turn(alpha), icc, label, grounded)

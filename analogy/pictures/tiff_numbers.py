@@ -1,0 +1,154 @@
+"""TIFF files with pixels that Pillow does not know: colours as floats or as integers of 32 bits, and more samples than four.
+
+Pillow unpacks one strip or tile after another, as a grey picture of the bytes in it; what these bytes mean is told here
+(TIFF 6.0, sections 14 and 15; Adobe Photoshop TIFF Technical Note 3 for the predictor of floats).
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import IO, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+Array: TypeAlias = npt.NDArray[Any]
+
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, _OFFSETS, _TURN, _BANDS, _ROWS, _COUNTS = (
+    256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279
+)  # fmt: skip
+_PLANAR, _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS, _EXTRA, _KIND, _PROFILE = (
+    284, 317, 322, 323, 324, 325, 338, 339, 34675
+)  # fmt: skip
+TIFF_HEADS = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
+"""The first bytes of TIFF and BigTIFF, in both byte orders."""
+_KINDS = {1: "u", 2: "i", 3: "f"}
+_COLOURS = {1: 1, 2: 3}
+"""Photometric interpretation -> samples of a colour: grey, where 0 is black, and RGB."""
+_MOST_BANDS = 16
+
+
+@dataclass(frozen=True, eq=False)
+class NumbersFile:
+    """The first page of a TIFF file, not yet decoded.
+
+    size         rows and columns, not yet turned upright
+    dtype        of its samples, in the byte order of the file
+    bands        samples of each pixel
+    colours      how many of these are the colour: 1 or 3
+    alpha        what the next one is: "" for nothing, "alpha", or "premultiplied" for alpha that the colours are multiplied by
+    orientation  that of EXIF
+    icc          its colour profile
+    """
+
+    file: IO[bytes]
+    tags: Any
+    size: tuple[int, int]
+    dtype: np.dtype[Any]
+    bands: int
+    colours: int
+    alpha: str
+    orientation: int
+    icc: bytes | None
+
+    def samples(self) -> Array:
+        """Return the (H, W, bands) samples. Raises OSError where the file is damaged."""
+        rows, columns = self.size
+        tags, planes = self.tags, self.bands if self.tags.get(_PLANAR) == 2 else 1
+        if tiled := _TILE_WIDTH in tags:
+            high, wide = tags[_TILE_HEIGHT], tags[_TILE_WIDTH]
+            offsets, counts = tags[_TILE_OFFSETS], tags[_TILE_COUNTS]
+        else:
+            high, wide = min(rows, tags.get(_ROWS, rows)), columns
+            offsets, counts = tags[_OFFSETS], tags[_COUNTS]
+        if high < 1 or wide < 1:
+            raise OSError("its strips or tiles have no size")
+        found = np.empty((rows, columns, self.bands), self.dtype.newbyteorder("="))
+        places = iter(zip(offsets, counts, strict=True))
+        for plane in range(planes):
+            bands = slice(plane, plane + 1) if planes > 1 else slice(None)
+            for top in range(0, rows, high):
+                for left in range(0, columns, wide):
+                    offset, count = next(places, (0, 0))
+                    part = found[top : top + high, left : left + wide, bands]
+                    shape = (high if tiled else len(part)), wide, part.shape[2]
+                    part[...] = self._part(offset, count, shape)[: len(part), : part.shape[1]]
+        return found
+
+    def _part(self, offset: int, count: int, shape: tuple[int, int, int]) -> Array:
+        """Return the samples of a strip or a tile."""
+        rows, columns, bands = shape
+        self.file.seek(offset)
+        packed = self.file.read(min(count, 2 * rows * columns * bands * self.dtype.itemsize + 1024))
+        content = _unpacked(packed, self.tags.get(_COMPRESSION, 1), rows, columns * bands * self.dtype.itemsize)
+        predictor = self.tags.get(_PREDICTOR, 1)
+        if predictor == 3:
+            steps = content.reshape(rows, -1, bands).cumsum(axis=1, dtype=np.uint8)
+            swapped = steps.reshape(rows, self.dtype.itemsize, -1).swapaxes(1, 2)
+            return np.ascontiguousarray(swapped).view(self.dtype.newbyteorder(">")).reshape(shape)
+        samples = content.view(self.dtype).reshape(shape)
+        if predictor == 2:
+            whole = np.dtype(f"u{self.dtype.itemsize}")
+            native = samples.astype(self.dtype.newbyteorder("=")).view(whole)
+            return native.cumsum(axis=1, dtype=whole).view(self.dtype.newbyteorder("="))
+        return samples
+
+
+def find_numbers(file: IO[bytes]) -> NumbersFile | None:
+    """Return the first page of a TIFF file whose samples are numbers.
+
+    Returns None for other files, for damaged ones, and for other colours than grey and RGB.
+    """
+    try:
+        file.seek(0)
+        head = file.read(8)
+        if head[:4] not in TIFF_HEADS:
+            return None
+        tags = ImageFileDirectory_v2(head + file.read(8) if b"+" in head[:4] else head)
+        file.seek(tags.next)
+        tags.load(file)
+        bands, colours = tags.get(_BANDS, 1), _COLOURS[tags[_PHOTOMETRIC]]
+        (bits,), (kind,) = set(tags[_BITS]), set(tags.get(_KIND, (1,)))
+        dtype = np.dtype(f"{'<' if head[:1] == b'I' else '>'}{_KINDS[kind]}{bits // 8}")
+        extra = (*tags.get(_EXTRA, ()), 0)[0] if bands > colours else 0
+        if (
+            bits % 8
+            or not colours <= bands <= _MOST_BANDS
+            or tags.get(_FILL_ORDER, 1) != 1
+            or tags.get(_PREDICTOR, 1) not in (1, 2, 3)
+        ):
+            return None
+        return NumbersFile(
+            file,
+            tags,
+            (int(tags[_HEIGHT]), int(tags[_WIDTH])),
+            dtype,
+            bands,
+            colours,
+            {1: "premultiplied", 2: "alpha"}.get(extra, ""),
+            tags.get(_TURN, 1),
+            tags.get(_PROFILE),
+        )
+    except Exception:  # damaged files make Pillow raise nearly anything
+        return None
+
+
+def _unpacked(packed: bytes, compression: int, rows: int, columns: int) -> npt.NDArray[np.uint8]:
+    """Return the (rows, columns) bytes of a strip or a tile. Raises OSError where they cannot be unpacked."""
+    if compression == 1:
+        if len(packed) < rows * columns:
+            raise OSError("its end is missing")
+        return np.frombuffer(packed, np.uint8, rows * columns).reshape(rows, columns)
+    content = io.BytesIO()
+    tags = ImageFileDirectory_v2()
+    values = {256: columns, 257: rows, 258: 8, 259: compression, 262: 1, 273: 0, 277: 1, 278: rows, 279: len(packed)}
+    for tag, value in values.items():
+        tags[tag] = value
+    tags.save(content)
+    content.write(packed)
+    content.seek(0)
+    with Image.open(content, formats=("TIFF",)) as image:
+        return np.array(image, np.uint8)

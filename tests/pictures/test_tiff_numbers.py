@@ -1,0 +1,170 @@
+"""TIFF files of colours that are floats, or integers of 32 bits: read to the last bit that 16 bits hold."""
+
+from __future__ import annotations
+
+import logging
+import zlib
+
+import numpy as np
+import pytest
+from picture_files import H, W, close, tiff, to8
+from PIL import ImageCms
+
+from analogy.errors import ImageError
+from analogy.pictures.images import composite
+from analogy.pictures.reading import picture_size, read_picture
+
+RGB = {"photometric": 2, "planar": 1}
+
+
+def floats(rgb16, dtype="<f4"):
+    return (rgb16 / 65535).astype(dtype)
+
+
+def predicted_floats(samples):
+    """(H, W, bands) floats, as predictor 3 writes them: bytes of one weight side by side, each less the one before it."""
+    rows, _, bands = samples.shape
+    big = samples.astype(samples.dtype.newbyteorder(">"))
+    planes = big.reshape(rows, -1, 1).view(np.uint8).swapaxes(1, 2).reshape(rows, -1, bands)
+    return np.diff(planes, axis=1, prepend=np.zeros((rows, 1, bands), np.uint8)).astype(np.uint8).tobytes()
+
+
+def write(path, samples, data=None, order="<", **tags):
+    bands = samples.shape[2]
+    tags = RGB | {"bits": (samples.dtype.itemsize * 8,) * bands, "bands": bands} | tags
+    tags |= {} if samples.dtype.kind == "u" else {"sample_format": (3,) * bands}
+    return tiff(path, samples.tobytes() if data is None else data, order, **tags)
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8", "<u4", ">u4"])
+def test_colours_as_numbers_are_read_with_16_bits(tmp_path, rgb16, dtype):
+    samples = floats(rgb16, dtype) if "f" in dtype else rgb16.astype(dtype)
+    path = write(tmp_path / "x.tif", samples, order=dtype[0])
+    assert picture_size(path) == (H, W)
+    assert close(
+        read_picture(path).rgb16, rgb16, 1 if "u" in dtype else 0
+    )  # the least and the greatest need not be there
+    assert np.array_equal(read_picture(path.read_bytes()).rgb, read_picture(path).rgb)
+
+
+def test_half_floats_are_read(tmp_path, rgb16):
+    assert close(read_picture(write(tmp_path / "x.tif", floats(rgb16, "<f2"))).rgb16, rgb16, 32)
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f2", "<f8"])
+def test_floats_that_are_packed_with_their_predictor_are_read(tmp_path, rgb16, dtype):
+    samples = floats(rgb16, dtype)
+    data = zlib.compress(predicted_floats(samples))
+    path = write(tmp_path / "x.tif", samples, data, dtype[0], compression=8, predictor=3)
+    assert close(read_picture(path).rgb16, rgb16, 32 if "2" in dtype else 0)
+
+
+def test_integers_that_are_packed_with_their_predictor_are_read(tmp_path, rgb16):
+    samples = rgb16.astype("<u4")
+    steps = np.diff(samples, axis=1, prepend=np.zeros((H, 1, 3), "<u4")).astype("<u4")
+    path = write(tmp_path / "x.tif", samples, zlib.compress(steps.tobytes()), compression=8, predictor=2)
+    assert close(read_picture(path).rgb16, rgb16)
+
+
+def in_parts(path, samples, parts, **tags):
+    """A file whose parts, tiles in the order of the file, lie behind its directory."""
+    sizes = tuple(map(len, parts))
+    start = 0
+    for _ in range(2):  # the second time, the length without the parts is known
+        places = [start + sum(sizes[:index]) for index in range(len(parts))]
+        write(path, samples, b"".join(parts), tile_offsets=tuple(places), tile_counts=sizes, **tags)
+        start = len(path.read_bytes()) - sum(sizes)
+    return path
+
+
+def test_tiles_are_put_together(tmp_path, rgb16):
+    samples = floats(rgb16)
+    padded = np.zeros((32, 32, 3), "<f4")
+    padded[:H, :W] = samples
+    tiles = [padded[top : top + 16, left : left + 16] for top in (0, 16) for left in (0, 16)]
+    packed = [zlib.compress(predicted_floats(tile)) for tile in tiles]
+    path = in_parts(tmp_path / "x.tif", samples, packed, compression=8, predictor=3, tile_width=16, tile_height=16)
+    assert np.array_equal(read_picture(path).rgb16, rgb16)
+
+
+def test_planes_are_put_together(tmp_path, rgb16):
+    samples = floats(rgb16)
+    planes = [samples[..., band].tobytes() for band in range(3)]
+    path = in_parts(tmp_path / "x.tif", samples, planes, planar=2, tile_width=W, tile_height=H)
+    assert np.array_equal(read_picture(path).rgb16, rgb16)
+
+
+@pytest.mark.parametrize("extra", [1, 2])
+def test_transparency_is_kept_apart(tmp_path, rgb16, holes, extra):
+    alpha = holes[..., None] / 255
+    colours = rgb16 / 65535
+    samples = np.dstack([colours * alpha if extra == 1 else colours, alpha]).astype("<f4")
+    picture = read_picture(write(tmp_path / "x.tif", samples, extra=extra), grounded=False)
+    assert np.array_equal(picture.alpha, holes)
+    seen = holes > 0
+    assert close(picture.rgb16[seen], rgb16[seen], 1 if extra == 1 else 0)
+
+
+def test_more_samples_than_a_picture_has_are_left_aside(tmp_path, rgb16):
+    samples = np.dstack([rgb16, rgb16[..., :2]]).astype("<u2")
+    assert np.array_equal(read_picture(write(tmp_path / "x.tif", samples, extra=(0, 0))).rgb16, rgb16)
+
+
+def test_the_profile_and_the_orientation_count(tmp_path, rgb16):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    picture = read_picture(write(tmp_path / "x.tif", floats(rgb16), icc=profile, turn=6))
+    assert picture.icc == profile
+    assert close(picture.rgb16, np.rot90(rgb16, -1), 2)
+
+
+def test_light_beyond_white_is_cut_in_one_logged_line_and_whole_numbers_count_as_they_do_elsewhere(
+    tmp_path, rgb16, caplog
+):
+    samples = floats(rgb16)
+    samples[0, 0], samples[1, 1] = 7.5, -0.25
+    path = write(tmp_path / "x.tif", samples)
+    with caplog.at_level(logging.INFO, "analogy"):
+        found = read_picture(path).rgb16
+        assert (found[0, 0] == 65535).all()
+        assert (found[1, 1] == 0).all()
+        assert np.array_equal(found[2:], rgb16[2:])
+        assert [record.getMessage() for record in caplog.records] == [
+            f"{path}: its values, -0.25 to 7.5, are cut to 0 (black) .. 1 (white)"
+        ]
+        whole = read_picture(write(path, to8(rgb16).astype("<f4")))
+    assert np.array_equal(whole.rgb, to8(rgb16))
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("tags", [{"photometric": 5}, {"bits": (24, 24, 24)}, {"sample_format": (6, 6, 6)}])
+def test_other_pixels_are_named_for_what_they_are(tmp_path, rgb16, tags):
+    samples = floats(rgb16)
+    path = tiff(
+        tmp_path / "x.tif", samples.tobytes(), **RGB | {"bits": (32,) * 3, "bands": 3, "sample_format": (3,) * 3} | tags
+    )
+    with pytest.raises(
+        ImageError, match=r"a TIFF file that is damaged, or has pixels of a kind .* save it as RGB with 8 or 16"
+    ):
+        read_picture(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda samples: np.full_like(samples, np.nan), "has pixels that are NaN or infinite"),
+        (lambda samples: samples[:5], "damaged or truncated, it cannot be decoded"),
+    ],
+)
+def test_what_cannot_be_read_of_such_a_file_is_named(tmp_path, rgb16, change, words):
+    path = tmp_path / "x.tif"
+    samples = floats(rgb16)
+    write(path, samples, change(samples).tobytes())
+    with pytest.raises(ImageError, match=words):
+        read_picture(path)
+
+
+def test_composited_colours_are_those_of_other_pictures(tmp_path, rgb16, holes):
+    samples = np.dstack([rgb16 / 65535, holes / 255]).astype("<f4")
+    picture = read_picture(write(tmp_path / "x.tif", samples, extra=2))
+    mean = np.einsum("ijc,ij->c", rgb16, holes, dtype=np.float64) / holes.sum(dtype=np.float64)
+    assert close(picture.rgb16, composite(rgb16, holes, mean))
