@@ -26,7 +26,7 @@ RESULTS, LOOK, MATCHING, REGIONS, MACHINE, MESSAGES = (
     "Messages",
 )
 """Groups of options in the help. An option without a group comes last."""
-_OF_LOOK = ("weight", "ratio", "photo", "keep_colors")
+_OF_LOOK = ("weight", "ratio", "painting", "photo", "keep_colors")
 
 
 class GroupedOption(click.Option):

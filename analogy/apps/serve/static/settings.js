@@ -4,7 +4,7 @@ const FIRST = ["weight", "ratio", "seed", "photo", "keep_colors"];
 const WORDS = {
   weight: "Weight", ratio: "Ratio", seed: "Seed", photo: "As photographs", keep_colors: "Keep colours",
   inversion: "Inversion", inversion_steps: "Steps of the inversion", search_iterations: "Search iterations",
-  max_pixels: "Pixels seen", direction: "What to make",
+  max_pixels: "Pixels seen", direction: "What to make", painting: "Painting",
 };
 const PRESETS = {
   "photo-to-style": "Photo and painting", face: "Two faces", "style-to-style": "Two paintings",
