@@ -19,6 +19,7 @@ from ..inputs import is_address, open_regular, without_warnings
 from .arrays import from_array
 from .colour import into_srgb, to_8_bits
 from .images import SMALLEST, Admit, Array, Picture, as_picture
+from .scans import check_scans
 from .sixteen_bit import LOW_BYTES
 
 logger = logging.getLogger("analogy")
@@ -88,7 +89,7 @@ def picture_size(source: str | os.PathLike[str] | bytes, *, name: str | None = N
     with as_image_errors(label):
         file = _opened(source, label)
         assert file is not None
-        with file, _open_image(file) as image:
+        with file, _open_image(file, label) as image:
             return image.height, image.width
 
 
@@ -145,7 +146,7 @@ def whole_file(file: IO[Any], label: str) -> io.BytesIO:
 
 def _read_file(file: IO[bytes], label: str, admit: Admit) -> Picture:
     """Read the whole of a file of which any place can be read."""
-    with _open_image(file) as image:
+    with _open_image(file, label) as image:
         admit((image.height, image.width), label)
         raw = _prepare(image, label)
         image.load()
@@ -153,8 +154,9 @@ def _read_file(file: IO[bytes], label: str, admit: Admit) -> Picture:
         return _from_pil(upright, _samples16(file, image, upright, raw, label), label)
 
 
-def _open_image(file: IO[bytes]) -> Image.Image:
+def _open_image(file: IO[bytes], label: str) -> Image.Image:
     """The image in a file, not yet decoded. `pillow_heif`, which is large, is loaded for no other format than its own."""
+    check_scans(file, label)
     try:
         return Image.open(file, formats=FORMATS)
     except UnidentifiedImageError:
