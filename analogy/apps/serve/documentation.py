@@ -32,8 +32,7 @@ _PAGE = """\
 {contents}
 </ul></nav>
 {operations}
-<h2>Objects</h2>
-{schemas}
+{objects}
 </main>
 </body>
 </html>
@@ -55,21 +54,22 @@ def page(document: Schema) -> str:
             operations.append(
                 f'<section><h2 id="{anchor}"><code>{escape(name)}</code></h2>\n<p>{summary}. '
                 f"{_words(operation.get('description', ''))}</p>\n"
-                + _parameters(operation.get("parameters", []))
-                + (_fields("Fields of the form", schemas[form]) if form else "")
+                + _parameters(name, operation.get("parameters", []))
+                + (_fields("Fields of the form", schemas[form], name) if form else "")
                 + _answers(operation["responses"])
                 + "</section>"
             )
-    shown = [name for name in sorted(schemas) if name not in forms and "properties" in schemas[name]]
+    objects = [name for name in sorted(schemas) if name not in forms and "properties" in schemas[name]]
     return _PAGE.format(
         summary=_words(document["info"].get("summary", "")),
         version=escape(document["info"]["version"]),
         contents="\n".join(contents),
         operations="\n".join(operations),
-        schemas="\n".join(
-            f'<section id="{escape(name)}">{_fields(name, schemas[name], _words(schemas[name].get("description", "")))}'
-            "</section>"
-            for name in shown
+        objects="\n".join(
+            f'<section id="{escape(name)}"><h2>{escape(name)}</h2>\n<p>{_words(schemas[name].get("description", ""))}</p>\n'
+            + _fields("Fields", schemas[name], name)
+            + "</section>"
+            for name in objects
         ),
     )
 
@@ -80,30 +80,29 @@ def _form(operation: Schema) -> str:
     return _name(content.get("schema", {}))
 
 
-def _parameters(parameters: list[Schema]) -> str:
+def _parameters(operation: str, parameters: list[Schema]) -> str:
     rows = [(each["name"], each["schema"], each.get("required", False), each.get("description")) for each in parameters]
-    return _table("Parts of the address", rows) if rows else ""
+    return _table("Parts of the address", rows, operation) if rows else ""
 
 
-def _fields(title: str, schema: Schema, words: str = "") -> str:
+def _fields(title: str, schema: Schema, of: str) -> str:
     needed = schema.get("required", [])
     fields = schema["properties"].items()
     rows = [(name, each, name in needed, each.get("description")) for name, each in fields]
-    return _table(title, rows, words)
+    return _table(title, rows, of)
 
 
-def _table(title: str, rows: list[tuple[str, Schema, bool, str | None]], words: str = "") -> str:
-    """Return a table of fields: name, schema, whether it has to be there, and what it is."""
+def _table(title: str, rows: list[tuple[str, Schema, bool, str | None]], of: str) -> str:
+    """Return a table of fields: name, schema, whether it has to be there, and what it is. `of`: whose they are."""
     lines = "\n".join(
         f'<tr><th scope="row"><code>{escape(name)}</code>{" (needed)" if needed else ""}</th><td>{_kind(schema)}</td>'
         f"<td>{_words(description or '')}</td></tr>"
         for name, schema, needed, description in rows
     )
     return (
-        f"<h3>{escape(title)}</h3>\n{f'<p>{words}</p>' if words else ''}"
-        '<div class="wide" tabindex="0" role="region" '
-        f'aria-label="{escape(title)}"><table><thead><tr><th scope="col">Name</th><th scope="col">Takes</th>'
-        f'<th scope="col">What it is</th></tr></thead><tbody>\n{lines}\n</tbody></table></div>\n'
+        f'<h3>{escape(title)}</h3>\n<div class="wide" tabindex="0" role="region" aria-label="{escape(of)}: {escape(title)}">'
+        '<table><thead><tr><th scope="col">Name</th><th scope="col">Takes</th><th scope="col">What it is</th></tr></thead>'
+        f"<tbody>\n{lines}\n</tbody></table></div>\n"
     )
 
 
