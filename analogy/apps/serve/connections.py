@@ -96,7 +96,8 @@ class Connection(H11Protocol):
             self.end()
 
     def end(self) -> None:
-        """End the connection at once, whatever is still to be sent."""
+        """End the connection at once, whatever is still to be sent. It does not count any more."""
+        self.connections.discard(self)
         self.transport.abort()
 
 

@@ -89,7 +89,7 @@ def _fields(title: str, schema: Schema, of: str) -> str:
     needed = schema.get("required", [])
     fields = schema["properties"].items()
     rows = [(name, each, name in needed, each.get("description")) for name, each in fields]
-    return _table(title, rows, of)
+    return _table(title, sorted(rows, key=lambda row: not row[2]), of)
 
 
 def _table(title: str, rows: list[tuple[str, Schema, bool, str | None]], of: str) -> str:

@@ -17,7 +17,7 @@ from .pool import Pool
 
 _log = logging.getLogger("analogy.serve")
 
-_BACKLOG = 128
+_BACKLOG = 64
 """Most connections that wait to be accepted, which the event loop accepts all at once."""
 _TICKS = 10
 """Calls of `Server.on_tick` in a second."""

@@ -39,10 +39,10 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
             if scope["path"] == "/form" and not message["more_body"]:
                 break
     await send({"type": "http.response.start", "status": 200, "headers": []})
-    if scope["path"] == "/big":
-        for _ in range(BIG >> 16):
-            await send({"type": "http.response.body", "body": bytes(1 << 16), "more_body": True})
-    await send({"type": "http.response.body", "body": b"done"})
+    pieces = BIG >> 16 if scope["path"] == "/big" else 1
+    for _ in range(pieces - 1):
+        await send({"type": "http.response.body", "body": bytes(1 << 16), "more_body": True})
+    await send({"type": "http.response.body", "body": bytes(1 << 16) * (pieces > 1) + b"done"})
 
 
 @asynccontextmanager
@@ -154,6 +154,23 @@ def test_where_there_are_too_many_the_one_that_was_silent_for_longest_makes_way(
             await asyncio.wait([working], timeout=0.1)
             assert not working.done()  # it is the server's turn there
             working.cancel()
+
+    run(scenario)
+
+
+def test_of_many_that_come_at_once_no_more_than_the_bound_stay() -> None:
+    async def scenario() -> None:
+        async with served(connections=20) as connect:
+            before = [await connect(b"") for _ in range(20)]
+            address = before[0]._transport.get_extra_info("peername")  # type: ignore[attr-defined]
+            burst = [socket.create_connection(address) for _ in range(15)]  # while the server cannot do anything
+            ends = [asyncio.ensure_future(end_of(each)) for each in before]
+            await asyncio.sleep(0.5)
+            assert sum(end.done() for end in ends) == 15
+            for each in burst:
+                each.close()
+            for end in ends:
+                end.cancel()
 
     run(scenario)
 
