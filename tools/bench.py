@@ -6,6 +6,8 @@ comes to what the machine does in the same run: for networks a large float32 pro
 stages a copy of memory (bytes per second, counting only what must be read and written once). Seconds of two runs of this
 program do not compare, as machines differ from minute to minute; `--compare` therefore compares shares of the limit.
 
+With `--clients 1 --clients 2 --clients 8` a service is also asked, by so many at a time: `bench_service.py`.
+
 With `--device cuda` the limits are the GPU's, a transfer goes before that does not count, and each stage is waited for, though
 stages overlap otherwise: `whole` is what a transfer takes without that. `roofline.py` says what it should take.
 """
@@ -33,6 +35,8 @@ from PIL import Image
 from analogy.backends import DEVICES
 from analogy.networks.models import DEFAULT
 from analogy.settings import PRESETS, Settings
+
+import bench_service
 
 EXAMPLES = Path(__file__).parents[1] / "analogy" / "examples"
 NETWORKS = ("features", *(f"step {level}" for level in (5, 4, 3, 2)))
@@ -240,6 +244,14 @@ def whole_commands(commands: dict[str, list[str]], runs: int) -> None:
         )
 
 
+def show_service(found: dict[int, dict[str, float]]) -> None:
+    for count, figures in found.items():
+        click.echo(
+            f"  a service, {count} client{'s' if count > 1 else ''}: p50 {figures['p50']:.2f} s, p95 {figures['p95']:.2f} s, "
+            f"{figures['per_minute']:.0f} pictures a minute"
+        )
+
+
 def pair(folder: Path, size: int) -> list[str]:
     """The example pair, SIZE x SIZE, as files."""
     paths = []
@@ -267,9 +279,13 @@ def pair(folder: Path, size: int) -> list[str]:
 @click.option(
     "--peer", help="Another program's command to time in turn with ours, with {a}, {b} and {out} for the files."
 )
+@click.option(
+    "--clients", type=click.IntRange(1, 100), multiple=True, help="Also ask a service, from so many clients at a time."
+)
 @click.option("--one", hidden=True, help="What a process of its own does.")
 def main(sizes: list[int], models: list[str], threads: list[int], preset: Any, device: str, runs: int,
-         output: Path | None, compare: Path | None, peer: str | None, one: str | None) -> None:  # fmt: skip
+         output: Path | None, compare: Path | None, peer: str | None, clients: list[int],
+         one: str | None) -> None:  # fmt: skip
     if one:
         task = json.loads(one)
         click.echo(json.dumps(limits(task) if isinstance(task, str) else run_once(*task)))
@@ -291,6 +307,10 @@ def main(sizes: list[int], models: list[str], threads: list[int], preset: Any, d
                     before = earlier["runs"].get(title)
                     show(title, found, limit, before and before | {"limits": earlier["limits"]})
                     report["runs"][title] = found
+                    if clients:
+                        served = bench_service.measure(a, b_prime, model, device, count, settings, clients, runs)
+                        show_service(served)
+                        found["service"] = served
                 if peer:
                     ours = [sys.executable, "-m", "analogy", "transfer", a, b_prime, "-o", out, "--model", model]
                     theirs = shlex.split(peer.format(a=a, b=b_prime, out=str(Path(folder) / "peer.png")))

@@ -23,6 +23,7 @@ from .images import SMALLEST, Admit, Array, Picture, as_picture
 from .pages import frames_left_out, is_lone_thumbnail, turn_to_largest
 from .png_texts import without_long_texts
 from .scaling import from_numbers, scaled
+from .scans import check_scans
 from .sixteen_bit import LOW_BYTES
 from .tiff_numbers import TIFF_HEADS, NumbersFile, find_numbers
 
@@ -122,7 +123,7 @@ def picture_size(source: str | os.PathLike[str] | bytes, *, name: str | None = N
         with file:
             if numbers := _numbers(file):
                 return numbers.size
-            with _open_image(without_long_texts(file)[0]) as image:
+            with _open_image(without_long_texts(file)[0], label) as image:
                 turn_to_largest(image, file)
                 return image.height, image.width
 
@@ -130,7 +131,7 @@ def picture_size(source: str | os.PathLike[str] | bytes, *, name: str | None = N
 def is_picture(file: IO[bytes]) -> bool:
     """Return whether a file, any place of which can be read, is a picture by its content, be it damaged or too large."""
     try:
-        with without_warnings(), _open_image(without_long_texts(file)[0]):
+        with without_warnings(), _open_image(without_long_texts(file)[0], ""):
             return True
     except UnidentifiedImageError:
         return find_numbers(file) is not None
@@ -195,7 +196,7 @@ def _read_file(file: IO[bytes], label: str, admit: Admit, grounded: bool) -> Pic
         admit(numbers.size, label)
         return from_numbers(numbers, label, grounded)
     file, profile = without_long_texts(file)
-    with _open_image(file) as image:
+    with _open_image(file, label) as image:
         left_out = turn_to_largest(image, file)
         if is_lone_thumbnail(image):
             raise ImageError(
@@ -227,11 +228,13 @@ def _numbers(file: IO[bytes]) -> NumbersFile | None:
     return numbers
 
 
-def _open_image(file: IO[bytes]) -> Image.Image:
+def _open_image(file: IO[bytes], label: str) -> Image.Image:
     """Return the image in a file, not yet decoded: its first page or frame.
 
-    `pillow_heif`, which is large, is loaded for no other format than its own.
+    `pillow_heif`, which is large, is loaded for no other format than its own. Raises `ImageError` for a JPEG file of too many
+    scans.
     """
+    check_scans(file, label)
     try:
         return Image.open(file, formats=FORMATS)
     except UnidentifiedImageError:

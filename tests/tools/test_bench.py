@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from analogy.engine import Engine
 from analogy.method.features import Features
 from analogy.networks.models import DEFAULT
@@ -38,7 +40,20 @@ def test_the_benchmark_shows_each_stage_and_compares_with_an_earlier_file(tmp_pa
     assert "--preset fast" in again and "x 1.00 of" in again
 
 
+def test_a_service_is_asked_by_so_many_clients_at_a_time(tmp_path: Path) -> None:
+    pytest.importorskip("fastapi", reason="the service needs the extra web")
+    file = tmp_path / "figures.json"
+    shown = bench("--preset", "fast", "--clients", "1", "--clients", "2", "--json", str(file))
+    [found] = json.loads(file.read_text())["runs"].values()
+    for count in ("1", "2"):
+        figures = found["service"][count]
+        assert 0 < figures["p50"] <= figures["p95"]
+        assert figures["per_minute"] > 0
+    assert f"a service, 2 clients: p50 {found['service']['2']['p50']:.2f} s, p95 " in shown
+
+
 def test_on_a_gpu_each_stage_is_waited_for_and_a_whole_transfer_is_measured_apart(simulated, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(TOOL.parent)
     spec = importlib.util.spec_from_file_location("bench", TOOL)
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)

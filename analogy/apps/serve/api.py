@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import Depends, FastAPI, Form, HTTPException, Request
+from fastapi import Depends, FastAPI, File, Form, HTTPException, Request
 from fastapi import Path as PathParameter
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
@@ -20,18 +20,18 @@ from pydantic import BaseModel, Field
 from ... import __version__
 from ...settings import PRESET_HELP, PRESETS, Settings
 from ..run import EXAMPLE_LABELS, EXAMPLE_PAIR
-from . import guard
-from .forms import Given
+from . import documentation, guard
+from .answers import NO_JOB, JobFile
+from .forms import MOST_FIELD_BYTES, MOST_FIELDS, MOST_FILES, Format, JobForm, TransferForm, in_one_line, unambiguous
 from .intake import Intake
 from .jobs import Job, Jobs, State, level_name
 from .limits import Limits
 from .metrics import CONTENT_TYPE, Metrics
-from .pool import Pool
+from .pool import ENDING, Pool
 
 STATIC = Path(__file__).parent / "static"
-TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp", "tif": "image/tiff"}
+TYPES: dict[Format, str] = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp", "tif": "image/tiff"}
 """Format of one picture -> its media type."""
-Format = Literal["png", "jpg", "webp", "tif"]
 _KEPT = {"cache-control": "private, max-age=3600, immutable"}
 
 
@@ -118,8 +118,8 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"content": content, "description": _PROBLEMS[status]} for status in statuses}
 
 
-def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str) -> FastAPI:
-    """The application, without the guard around it."""
+def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, root: str) -> FastAPI:
+    """Return the application, without the guard around it. `root`: the path of a proxy below which it is, "" for none."""
     app = FastAPI(
         title="analogy",
         version=__version__,
@@ -127,7 +127,7 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str) 
         openapi_url="/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
-        form_limits={"max_files": 5, "max_fields": 8, "max_part_size": 1 << 17},
+        form_limits={"max_files": MOST_FILES, "max_fields": MOST_FIELDS, "max_part_size": MOST_FIELD_BYTES},
         responses=_problems(*_ALWAYS),
     )
     openapi = app.openapi
@@ -147,14 +147,16 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str) 
     def find(id: Annotated[str, PathParameter(description="As `POST /v1/jobs` says it.")]) -> Job:
         job = jobs.get(id)
         if job is None:
-            raise HTTPException(404, "there is no such job, or its results have been deleted")
+            raise HTTPException(404, NO_JOB)
         return job
 
     Found = Annotated[Job, Depends(find)]
-    Form_ = Annotated[Given, Depends()]
+
+    def address(job: Job) -> str:
+        return f"{root}/v1/jobs/{job.id}"
 
     def status(job: Job) -> JobStatus:
-        at = f"/v1/jobs/{job.id}/files"
+        at = f"{address(job)}/files"
         return JobStatus(
             id=job.id,
             state=job.state,
@@ -170,9 +172,8 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str) 
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        where = str(first["loc"][-1]) if first["loc"] else "the request"
-        return JSONResponse({"detail": f"{where}: {first['msg']}"}, 422)
+        form = TransferForm if str(request.scope["path"]).endswith("/v1/transfer") else JobForm
+        return JSONResponse({"detail": in_one_line(error.errors()[0], list(form.model_fields))}, 422)
 
     @app.post(
         "/v1/transfer",
@@ -180,14 +181,11 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str) 
         response_class=Response,
         responses=_problems(*_ORDER, 500)
         | {200: {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in TYPES.values()}}},
+        dependencies=[Depends(unambiguous)],
     )
-    async def transfer(
-        request: Request,
-        given: Form_,
-        format: Annotated[Format, Form(description="Format of the picture that is answered.")] = "png",
-    ) -> Response:
+    async def transfer(request: Request, given: Annotated[TransferForm, File()]) -> Response:
         """Answers A' (B for the direction "ba"). If the connection ends, so does the work."""
-        job = await given.job(jobs, given.settings("ab"), format=format)
+        job = await given.job(jobs, given.asked("ab"), format=given.format)
         request.state.place.give_back()
         pool.submit(job)
         ending, leaving = asyncio.ensure_future(job.end()), asyncio.ensure_future(_gone(request))
@@ -196,32 +194,32 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str) 
             if job.problem:
                 code, words = job.problem
                 raise HTTPException(code, words, {"retry-after": "5"} if code == 503 else None)
-            if job.state != "done":
-                return Response(status_code=499)  # nobody hears it
-            content = await asyncio.to_thread((job.folder / "out" / job.files[0]).read_bytes)
-            return Response(content, media_type=TYPES[format])
+            if job.state == "done":
+                return JobFile(jobs, job, job.files[0], media_type=TYPES[given.format], last=True)
+            return Response(status_code=499)  # nobody hears it
         finally:
             ending.cancel()
             leaving.cancel()
-            pool.cancel(job)
-            jobs.remove(job)
+            if job.state != "done":
+                pool.cancel(job)
+                jobs.remove(job)
 
-    @app.post("/v1/jobs", status_code=202, summary="Begin a job", responses=_problems(*_ORDER))
-    async def begin(
-        request: Request,
-        response: Response,
-        given: Form_,
-        levels: Annotated[
-            bool, Form(description="Also make the picture of each level, as soon as it is found.")
-        ] = False,
-        flow: Annotated[bool, Form(description="Also write the fields, as .npz, .flo and .txt.")] = False,
-    ) -> JobStatus:
+    @app.post(
+        "/v1/jobs",
+        status_code=202,
+        summary="Begin a job",
+        responses=_problems(*_ORDER),
+        dependencies=[Depends(unambiguous)],
+    )
+    async def begin(request: Request, response: Response, given: Annotated[JobForm, File()]) -> JobStatus:
         """Takes what `analogy transfer` takes, and makes the files that it makes. `Location` says where the job is."""
-        job = await given.job(jobs, given.settings("both"), levels_wanted=levels, flow=flow)
+        job = await given.job(jobs, given.asked("both"), levels_wanted=given.levels, flow=given.flow)
         request.state.place.give_back()
-        jobs.add(job)
         pool.submit(job)
-        response.headers["location"] = f"/v1/jobs/{job.id}"
+        if job.ended:
+            raise HTTPException(503, ENDING, {"retry-after": "5"})
+        jobs.add(job)
+        response.headers["location"] = address(job)
         return status(job)
 
     @app.get("/v1/jobs/{id}", summary="How a job is", responses=_problems(404))
@@ -259,7 +257,7 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str) 
     async def result(job: Found, name: str) -> FileResponse:
         if name not in (*job.files, *map(level_name, job.levels)):
             raise HTTPException(404, "the job has no such result (yet)")
-        return FileResponse(job.folder / "out" / name, headers=_KEPT)
+        return JobFile(jobs, job, name, headers=_KEPT)
 
     @app.get("/v1/settings", summary="What can be asked for")
     async def offer() -> Offer:
@@ -298,6 +296,10 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str) 
     async def page() -> FileResponse:
         return FileResponse(STATIC / "index.html")
 
+    @app.get("/docs", include_in_schema=False)
+    async def browsed() -> HTMLResponse:
+        return HTMLResponse(documentation.page(app.openapi()))
+
     @app.get("/sign-in", include_in_schema=False)
     async def sign_in() -> FileResponse:
         return FileResponse(STATIC / "sign-in.html")
@@ -305,9 +307,9 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str) 
     @app.post("/sign-in", include_in_schema=False)
     async def signed_in(given: Annotated[str, Form(alias="token")] = "") -> RedirectResponse:
         if not guard.same(given.strip(), token):
-            return RedirectResponse("/sign-in?wrong", 303)
-        answer = RedirectResponse("/", 303)
-        answer.set_cookie(guard.COOKIE, given.strip(), httponly=True, samesite="strict")
+            return RedirectResponse(f"{root}/sign-in?wrong", 303)
+        answer = RedirectResponse(f"{root}/", 303)
+        answer.set_cookie(guard.COOKIE, guard.pass_for(token), path=f"{root}/", httponly=True, samesite="strict")
         return answer
 
     return app

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import sys
 
 import click
 
 from ...backends.host import available_cores
-from ...errors import AnalogyError
+from ...errors import AnalogyError, shown
 from ...networks.models import DEFAULT, locate
 from ..options import GroupedCommand, engine_options, option
 from .limits import Limits
@@ -29,6 +30,8 @@ curl -F a=@photo.jpg -F b_prime=@painting.jpg localhost:8000/v1/transfer -o a_pr
         help="Port to listen at; 0 takes a free one.")  # fmt: skip
 @option("--token", envvar="ANALOGY_TOKEN", default="", group=_LISTEN,
         help="What whoever uses it has to know; better said by the variable ANALOGY_TOKEN.")  # fmt: skip
+@option("--root-path", default="", metavar="PATH", group=_LISTEN,
+        help="Path of a proxy below which the service is, /analogy for instance.")  # fmt: skip
 @option("--workers", type=click.IntRange(1, 64), default=Limits.workers, show_default=True, group=_BOUNDS,
         help="Jobs that run at a time, each in a process with the model.")  # fmt: skip
 @option("--queue", type=click.IntRange(1, 10_000), default=Limits.queue, show_default=True, group=_BOUNDS,
@@ -46,9 +49,9 @@ curl -F a=@photo.jpg -F b_prime=@painting.jpg localhost:8000/v1/transfer -o a_pr
 @option("--grace", type=click.FloatRange(0, 1e5), default=10.0, show_default=True, group=_BOUNDS,
         help="Seconds that running jobs get to finish when the service ends.")  # fmt: skip
 @engine_options
-def serve(host: str, port: int, token: str, workers: int, queue: int, upload_mb: int, worker_gb: float, job_seconds: float,
-          keep_minutes: float, keep_mb: int, grace: float, model: str | None, device: str, threads: int | None,
-          max_input_pixels: int | None) -> None:  # fmt: skip
+def serve(host: str, port: int, token: str, root_path: str, workers: int, queue: int, upload_mb: int, worker_gb: float,
+          job_seconds: float, keep_minutes: float, keep_mb: int, grace: float, model: str | None, device: str,
+          threads: int | None, max_input_pixels: int | None) -> None:  # fmt: skip
     """A page to play with, and a service for programs, at http://127.0.0.1:8000.
 
     Ends at Ctrl-C or SIGTERM. Pictures and results stay on this machine, and are deleted when it ends.
@@ -69,8 +72,27 @@ def serve(host: str, port: int, token: str, workers: int, queue: int, upload_mb:
     )
     threads = threads or max(1, available_cores() // workers)
     engine = (str(locate(model or DEFAULT)), device, threads, limits.input_pixels)
+    service = Service(limits, engine, _checked_token(token), grace, _checked_path(root_path))
     _log_with_times()
-    asyncio.run(Service(limits, engine, token, grace).run(host, port))
+    asyncio.run(service.run(host, port))
+
+
+def _checked_token(token: str) -> str:
+    """Return a token without blanks around it. Raises `AnalogyError` for one that a request cannot bring."""
+    bare = token.strip()
+    if token and not bare:
+        raise AnalogyError("the token has blanks alone; give another, or none")
+    if not (bare.isascii() and bare.isprintable()):  # the empty text is both
+        raise AnalogyError("the token has characters that are no printable ASCII; use letters, digits and signs")
+    return bare
+
+
+def _checked_path(path: str) -> str:
+    """Return a path with a slash before it and none behind it, "" for the root. Raises `AnalogyError` for what is no path."""
+    bare = path.strip("/")
+    if not re.fullmatch(r"([\w.~-]+(/[\w.~-]+)*)?", bare, re.ASCII) or {".", ".."} & set(bare.split("/")):
+        raise AnalogyError(f"--root-path is {shown(path)}; it takes a path of letters, digits and - . _ ~, as /analogy")
+    return f"/{bare}" if bare else ""
 
 
 def _log_with_times() -> None:

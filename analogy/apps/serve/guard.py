@@ -1,15 +1,18 @@
 """Who may ask, and what every answer carries: the outermost layer, which also logs and counts.
 
 A page of anybody's that the user has open can send requests to this machine too. So a request that says it comes from
-another origin is refused, and on this machine alone so is one for another host's name (which may point here); answers carry
-no CORS headers. No name of a file, and no id of a job, comes into the log.
+another origin is refused, and so is, where no token is needed, one for another host's name (which may point here); answers
+carry no CORS headers. No name of a file, no id of a job, and no word that a client makes up comes into the log.
 """
 
 from __future__ import annotations
 
 import hmac
+import ipaddress
 import logging
 import time
+from contextlib import suppress
+from http import HTTPMethod
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
@@ -24,7 +27,10 @@ _log = logging.getLogger("analogy.serve")
 COOKIE = "analogy-token"
 OPEN_TO_ALL = ("/health", "/sign-in", "/static/")
 """Paths (and what is below a folder) that need no token: they show nothing of anybody's."""
-_LOCAL = ("127.0.0.1", "localhost", "[::1]")
+PAGES = ("/", "/docs")
+"""Paths to which a browser without the token is sent to sign in."""
+_LONGEST_ADDRESS = 45
+"""Most characters of the address of a client; a proxy says in a header what that is."""
 _HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' blob: data:; style-src 'self'; object-src 'none'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
@@ -36,25 +42,35 @@ _HEADERS = {
 
 
 def is_local(host: str) -> bool:
-    """Whether an address to listen at is reached from this machine alone."""
-    return host in ("localhost", "::1") or host.startswith("127.")
+    """Return whether this is the name or an address by which each machine calls itself."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class Guard:
     """The layer around the application.
 
-    token   what a request has to bring (`Authorization: Bearer`, or the page's cookie); empty for none
-    local   whether the service listens to this machine alone
+    token  what a request has to bring (`Authorization: Bearer`, or the page's cookie); empty for none
+    local  whether the service listens to this machine alone
+    root   the path of a proxy below which the service is, "" for none; requests come with or without it
     """
 
-    def __init__(self, app: ASGIApp, token: str, local: bool, metrics: Metrics):
-        self.app, self.token, self.local, self.metrics = app, token, local, metrics
+    def __init__(self, app: ASGIApp, token: str, local: bool, metrics: Metrics, root: str = ""):
+        self.app, self.token, self.local, self.metrics, self.root = app, token, local, metrics, root
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or let the application answer it. The application takes HEAD for GET."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        begin, status = time.monotonic(), 500
+        begin, status, method, path = time.monotonic(), 500, scope["method"], scope["path"]
+        if f"{path}/".startswith(f"{self.root}/"):
+            path = path.removeprefix(self.root)
+        scope = dict(scope) | {"root_path": self.root, "path": self.root + path}
+        if method == "HEAD":
+            scope["method"] = "GET"
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -66,49 +82,67 @@ class Guard:
                 headers.setdefault("cache-control", "no-store")
             await send(message)
 
+        async def answer_head(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await answer(message)
+                await answer({"type": "http.response.body"})
+
         try:
-            refusal = self._refusal(scope)
-            await (refusal or self.app)(scope, receive, answer)
+            refusal = self._refusal(Headers(scope=scope), scope["method"], path)
+            await (refusal or self.app)(scope, receive, answer_head if method == "HEAD" else answer)
         finally:
             route = getattr(scope.get("route"), "path", "-")
-            if scope["path"].startswith("/static/"):
+            if path.startswith("/static/"):
                 route = "/static"
-            self.metrics.requests.labels(scope["method"], route, status).inc()
-            client = scope["client"][0] if scope.get("client") else "-"
-            _log.info("%s %s %s %d %.3f s", client, scope["method"], route, status, time.monotonic() - begin)
+            method = method if method in HTTPMethod.__members__ else "-"
+            self.metrics.requests.labels(method, route, status).inc()
+            client = scope["client"][0][:_LONGEST_ADDRESS] if scope.get("client") else "-"
+            _log.info("%s %s %s %d %.3f s", client, method, route, status, time.monotonic() - begin)
 
-    def _refusal(self, scope: Scope) -> Response | None:
-        headers = Headers(scope=scope)
-        host = headers.get("host", "")
-        if self.local and _without_port(host) not in _LOCAL:
-            return JSONResponse({"detail": "this service is for this machine alone, by the name localhost"}, 403)
+    def _refusal(self, headers: Headers, method: str, path: str) -> Response | None:
+        host = headers.get("host", "").lower()
+        if self.local and not self.token and not is_local(_name(host)):
+            return JSONResponse(
+                {"detail": "without a token this service is for this machine alone, by the name localhost"}, 403
+            )
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and (not host or origin.lower().partition("://")[2] != host):
             return JSONResponse({"detail": "requests from pages of other origins are refused"}, 403)
-        path: str = scope["path"]
+        if not path:
+            return RedirectResponse(f"{self.root}/")
         if not self.token or path in OPEN_TO_ALL or path.startswith("/static/") or self._knows(headers):
             return None
-        if path == "/" and scope["method"] in ("GET", "HEAD"):
-            return RedirectResponse("/sign-in", 303)
+        if path in PAGES and method == "GET":
+            return RedirectResponse(f"{self.root}/sign-in", 303)
         return JSONResponse(
             {"detail": "a token is needed: Authorization: Bearer TOKEN"}, 401, {"www-authenticate": "Bearer"}
         )
 
     def _knows(self, headers: Headers) -> bool:
         kind, _, given = headers.get("authorization", "").partition(" ")
-        if kind.lower() != "bearer":
-            try:
-                cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-            except CookieError:
-                return False
-            given = cookie.value if cookie else ""
-        return same(given.strip(), self.token)
+        if kind.lower() == "bearer":
+            return same(given.strip(), self.token)
+        try:
+            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        except CookieError:
+            return False
+        return cookie is not None and same(cookie.value, pass_for(self.token))
 
 
 def same(given: str, token: str) -> bool:
-    """Whether a token is the right one; how long that takes tells nothing."""
+    """Return whether a token is the right one; how long that takes tells nothing."""
     return hmac.compare_digest(given.encode(errors="replace"), token.encode())
 
 
-def _without_port(host: str) -> str:
-    return host.rsplit(":", 1)[0] if host.rpartition(":")[2].isdigit() else host
+def pass_for(token: str) -> str:
+    """Return what the page's cookie holds in place of a token, which may have characters that a cookie cannot have."""
+    return hmac.digest(token.encode(), COOKIE.encode(), "sha256").hex()
+
+
+def _name(host: str) -> str:
+    """Return the name or address in a `Host` header, which may have a port behind it; "" if that is none."""
+    with suppress(ValueError):
+        parts = urlsplit(f"//{host}")
+        if parts.netloc == host and parts.username is None and parts.port != 0:  # a port that is no number raises
+            return parts.hostname or ""
+    return ""

@@ -1,9 +1,13 @@
-"""How much may come in: a place in the queue before the body is read, and a time in which it has to come."""
+"""How much may come in: a place in the queue before the body is read, and a time in which it has to come.
+
+A form without pictures, that of the page on which one signs in, is small and quick.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -11,10 +15,12 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .limits import Limits
-from .pool import Pool
+from .pool import ENDING, Pool
 
 ORDERS = ("/v1/transfer", "/v1/jobs")
 """Paths to which pictures are sent (POST)."""
+_LOOK = 0.5
+"""Seconds between two looks at whether the service ends, while a body comes in."""
 
 
 class Place:
@@ -41,55 +47,67 @@ class Intake:
         if scope["type"] != "http" or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
-        pool, order = self.pool, scope["path"] in ORDERS
+        pool, order = self.pool, scope["path"].removeprefix(scope["root_path"]) in ORDERS
+        most, seconds = self.limits.form_bytes, self.limits.head_seconds
+        if order:
+            most, seconds = self.limits.upload_bytes, self.limits.upload_seconds
         refusal = None
-        if order and (pool.closing or not pool.ready):
-            words = "the service is being shut down" if pool.closing else "the worker is starting"
-            refusal = _refusal(503, f"{words}; ask again later", 5)
+        if order and pool.closing:
+            refusal = _refusal(503, ENDING, 5)
+        elif order and not pool.ready:
+            refusal = _refusal(503, "the worker is starting; ask again later", 5)
         elif order and pool.full:
             words = f"{self.limits.queue} jobs are waiting already; ask again later"
             refusal = _refusal(429, words, pool.retry_after())
         else:
             told = Headers(scope=scope).get("content-length", "")
-            if told.isdecimal() and int(told) > self.limits.upload_bytes:
-                refusal = _refusal(413, self._too_large(f"{int(told) / (1 << 20):.1f} MB"))
+            if told.isdecimal() and int(told) > most:
+                refusal = _refusal(413, _too_large(f"{int(told) / (1 << 20):.1f} MB", most))
         if refusal:
             await refusal(scope, receive, send)
             return
+        bounded = self._bounded(receive, most, seconds)
         if not order:
-            await self.app(scope, self._bounded(receive), send)
+            await self.app(scope, bounded, send)
             return
         place = Place(pool)
         scope.setdefault("state", {})["place"] = place
         try:
-            await self.app(scope, self._bounded(receive), send)
+            await self.app(scope, bounded, send)
         finally:
             place.give_back()
 
-    def _bounded(self, receive: Receive) -> Receive:
-        """`receive`, which raises HTTPException (408, 413) if the body takes too long, or is too large."""
-        until, came, whole = time.monotonic() + self.limits.upload_seconds, 0, False
+    def _bounded(self, receive: Receive, most: int, seconds: float) -> Receive:
+        """Return `receive`, which raises HTTPException (408, 413, 503) if the body takes too long, or is too large, or if the
+        service ends before it is whole."""
+        until, came, whole = time.monotonic() + seconds, 0, False
 
         async def receive_in_time() -> Message:
             nonlocal came, whole
             if whole:  # then the end of the connection is what is waited for
                 return await receive()
-            try:
-                async with asyncio.timeout(max(0.0, until - time.monotonic())):
-                    message = await receive()
-            except TimeoutError:
-                words = f"the pictures did not come within {self.limits.upload_seconds:g} seconds"
-                raise HTTPException(408, words) from None
+            message: Message | None = None
+            while message is None:
+                left = until - time.monotonic()
+                if self.pool.closing:
+                    raise HTTPException(503, ENDING, {"retry-after": "5"})
+                if left <= 0:
+                    raise HTTPException(408, f"the request did not come within {seconds:g} seconds")
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(left, _LOOK)):
+                        message = await receive()
             came += len(message.get("body", b""))
-            if came > self.limits.upload_bytes:
-                raise HTTPException(413, self._too_large("more"))
+            if came > most:
+                raise HTTPException(413, _too_large("more", most))
             whole = not message.get("more_body", False)
             return message
 
         return receive_in_time
 
-    def _too_large(self, size: str) -> str:
-        return f"the request has {size}, and at most {self.limits.upload_bytes >> 20} MB are taken"
+
+def _too_large(size: str, most: int) -> str:
+    bound = f"{most >> 20} MB" if most >> 20 else f"{most >> 10} kB"
+    return f"the request has {size}, and at most {bound} are taken"
 
 
 def _refusal(status: int, words: str, seconds: int | None = None) -> JSONResponse:

@@ -6,6 +6,8 @@ import asyncio
 import secrets
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -32,6 +34,7 @@ class Job:
     ended_at     by `time.monotonic`
     bytes        that its results take
     wanted       whether anybody may still ask for its results
+    readers      answers that are being sent of its results
     version      grows with each change
     """
 
@@ -52,6 +55,7 @@ class Job:
     ended_at: float | None = None
     bytes: int = 0
     wanted: bool = True
+    readers: int = 0
     version: int = 0
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -98,10 +102,28 @@ class Jobs:
         return self._jobs.get(id)
 
     def remove(self, job: Job) -> None:
-        """Forget a job. Its folder goes too, as soon as no worker writes to it."""
+        """Forget a job. Its folder goes too, as soon as no worker writes to it and no answer is being sent of it."""
         self._jobs.pop(job.id, None)
         job.wanted = False
-        if job.ended:
+        self._clear(job)
+
+    @contextmanager
+    def reading(self, job: Job) -> Iterator[None]:
+        """Keep the folder of a job in the block, also if the job is forgotten meanwhile."""
+        job.readers += 1
+        try:
+            yield
+        finally:
+            job.readers -= 1
+            self._clear(job)
+
+    def keeps(self, job: Job) -> bool:
+        """Return whether the files that a job has made so far are there, and may be asked for."""
+        return job.wanted and (not job.ended or job.state == "done")
+
+    def _clear(self, job: Job) -> None:
+        """Delete the folder of a job that has ended and is not kept, if no answer is being sent of it."""
+        if job.ended and not job.readers and not self.keeps(job):
             shutil.rmtree(job.folder, ignore_errors=True)
 
     def end(self, job: Job, state: State) -> None:
@@ -112,8 +134,7 @@ class Jobs:
             sizes = {path.name: path.stat().st_size for path in (job.folder / "out").iterdir()}
             job.files = sorted(sizes.keys() - {level_name(level) for level in job.levels})
             job.bytes = sum(sizes.values())
-        if state != "done" or not job.wanted:
-            shutil.rmtree(job.folder, ignore_errors=True)
+        self._clear(job)
         self.sweep()
         job.tell()
 

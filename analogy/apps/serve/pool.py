@@ -24,8 +24,12 @@ from .metrics import Metrics
 _log = logging.getLogger("analogy.serve")
 _spawn = multiprocessing.get_context("spawn")
 
+ENDING = "the service is being shut down; ask again later"
+"""What is answered to those whose job will not be done."""
 _TO_HEED = 5.0
 """Seconds in which a worker has to heed a cancellation, before it is ended itself."""
+_READING = "reading"
+"""The stage in which a job's pictures are decoded."""
 _SLOWEST_START = 30.0
 """Most seconds between two attempts to start a worker that ends while it starts."""
 
@@ -39,8 +43,8 @@ class _Worker:
         self.job: Job | None = None
         self.timer: asyncio.TimerHandle | None = None
         """Ends it where its job takes too long."""
-        self.why = ""
-        """Why it is being ended; what its job's problem will say."""
+        self.why, self.status = "", 500
+        """Why it is being ended, and the status of HTTP for that; what its job's problem will say."""
         arguments = (theirs, pool.engine, pool.limits.worker_bytes)
         self.process = _spawn.Process(target=worker.run, args=arguments, daemon=True, name="analogy-worker")
         self.process.start()
@@ -61,8 +65,8 @@ class _Worker:
         with suppress(OSError):  # it has ended, as will be heard
             worker.send(self.connection, *message)
 
-    def end(self, why: str) -> None:
-        self.why = why
+    def end(self, why: str, status: int = 500) -> None:
+        self.why, self.status = why, status
         worker.end_at_once(self.process.pid or 0)
 
 
@@ -118,6 +122,11 @@ class Pool:
         return self._queue.index(job) if job in self._queue else 0
 
     def submit(self, job: Job) -> None:
+        """Take a job on, or end it at once if the service ends."""
+        if self.closing:
+            job.problem = 503, ENDING
+            self._close(job, "failed")
+            return
         self._queue.append(job)
         self._dispatch()
 
@@ -160,7 +169,7 @@ class Pool:
 
     def _drop(self, job: Job) -> None:
         self.dropped += 1
-        job.problem = 503, "the service is being shut down; ask again later"
+        job.problem = 503, ENDING
         self._close(job, "failed")
 
     def heard(self, own: _Worker, message: list[Any]) -> None:
@@ -180,6 +189,8 @@ class Pool:
         if job is None or job.id != id:
             return  # of a job that was dropped
         if kind == "progress":
+            if job.stage in ("", _READING) and more[0] != _READING:
+                self._bound_time(own, job)
             job.stage, job.done = more
             job.tell()
         elif kind == "level":
@@ -203,7 +214,7 @@ class Pool:
         job, own.job = own.job, None
         if job:
             code = own.process.exitcode
-            job.problem = 500, own.why or f"the worker ended unexpectedly (code {code}); the other jobs go on"
+            job.problem = own.status, own.why or f"the worker ended unexpectedly (code {code}); the other jobs go on"
             if job.state != "cancelled":
                 _log.warning("a job is lost: %s", job.problem[1])
             self._close(job, "cancelled" if job.state == "cancelled" else "failed")
@@ -234,17 +245,25 @@ class Pool:
                     job.id, str(job.folder), job.settings, job.pins, job.levels_wanted, job.flow, job.format
                 )
                 each.send("order", *asdict(order).values())
-                why = f"the job took more than {self.limits.job_seconds:g} seconds; ask for less"
-                each.timer = asyncio.get_running_loop().call_later(
-                    self.limits.job_seconds, self._end_if_still_at, each, job, why
-                )
+                self._bound_time(each, job, reading=True)
                 job.tell()
         for job in self._queue:
             job.tell()  # its place has changed
 
-    def _end_if_still_at(self, own: _Worker, job: Job, why: str) -> None:
+    def _bound_time(self, own: _Worker, job: Job, reading: bool = False) -> None:
+        """End a worker if it is still at this job after the time that a job may take, or after that for its pictures."""
+        seconds, why, status = self.limits.job_seconds, "the job took more than {:g} seconds; ask for less", 500
+        if reading and self.limits.reading_seconds < seconds:
+            seconds, status = self.limits.reading_seconds, 422
+            why = "the pictures took more than {:g} seconds to decode; save them anew"
+        if own.timer:
+            own.timer.cancel()
+        later = asyncio.get_running_loop().call_later
+        own.timer = later(seconds, self._end_if_still_at, own, job, why.format(seconds), status)
+
+    def _end_if_still_at(self, own: _Worker, job: Job, why: str, status: int = 500) -> None:
         if own.job is job:
-            own.end(why)
+            own.end(why, status)
 
     def _close(self, job: Job, state: State) -> None:
         self.metrics.jobs.labels(state).inc()

@@ -5,35 +5,58 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from functools import partial
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from .connections import Connection, Failures
+from .limits import Limits
 from .pool import Pool
 
 _log = logging.getLogger("analogy.serve")
 
+_BACKLOG = 64
+"""Most connections that wait to be accepted, which the event loop accepts all at once."""
+_TICKS = 10
+"""Calls of `Server.on_tick` in a second."""
+
 
 class Server(uvicorn.Server):
-    """A server that drains its pool before it closes its connections.
+    """A server that ends the connections of clients who keep it waiting, and drains its pool before it closes the others.
 
     grace  seconds that running jobs get to finish
     """
 
-    def __init__(self, app: ASGIApp, pool: Pool, grace: float, **options: object):
+    def __init__(self, app: ASGIApp, pool: Pool, grace: float, limits: Limits):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=partial(Connection, limits=limits),  # type: ignore[arg-type]  # a class, says uvicorn; it calls it
+                ws="none",
                 log_config=None,
                 access_log=False,
                 server_header=False,
                 lifespan="on",
+                backlog=min(_BACKLOG, limits.connections),
                 timeout_graceful_shutdown=5,
                 h11_max_incomplete_event_size=1 << 16,
-                **options,  # type: ignore[arg-type]
             )
         )
         self.pool, self.grace = pool, grace
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept connections."""
+        asyncio.get_running_loop().set_exception_handler(Failures())
+        await super().startup(sockets)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look after the connections, once a second. Return whether the service shall end."""
+        if counter % _TICKS == 0:
+            for each in list(self.server_state.connections):
+                cast(Connection, each).check()
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finish what runs, drop what waits, say what was dropped, and close."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import tempfile
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-from ...errors import AnalogyError, OutputError, reason
-from ...pictures import temporary
-from ...pictures.folders import make_folder
+from ...errors import AnalogyError, reason
 from .api import build
+from .connections import affordable
+from .folder import private_folder
 from .guard import Guard, is_local
 from .jobs import Jobs
 from .limits import Limits
@@ -31,40 +30,39 @@ class Service:
     engine  the arguments of `Engine`, for each worker
     token   what whoever uses it has to know; empty for none
     grace   seconds that running jobs get to finish at the end
+    root    the path of a proxy below which it is; empty for none
     """
 
-    def __init__(self, limits: Limits, engine: tuple[Any, ...], token: str, grace: float):
-        self.limits, self.engine, self.token, self.grace = limits, engine, token, grace
+    def __init__(self, limits: Limits, engine: tuple[Any, ...], token: str, grace: float, root: str):
+        self.limits = replace(limits, connections=affordable(limits.connections))
+        self.engine, self.token, self.grace, self.root = engine, token, grace, root
 
     async def run(self, host: str, port: int) -> None:
         """Serve until a signal comes. Raises `AnalogyError` if that cannot begin."""
         listening = _listen(host, port)
-        parent = make_folder(Path(tempfile.gettempdir()) / "analogy-serve")  # and clear what killed services left
-        try:
-            folder, lock = temporary.new_folder(parent)
-        except OSError as error:
-            raise OutputError(f"{parent}: cannot be written to ({reason(error)})") from error
+        local = is_local(listening.getsockname()[0])
         metrics = Metrics()
-        jobs = Jobs(folder, self.limits)
-        pool = Pool(jobs, self.limits, self.engine, metrics)
-        app = Guard(build(pool, jobs, self.limits, metrics, self.token), self.token, is_local(host), metrics)
-        try:
-            await pool.start()
-            sweeping = asyncio.create_task(_sweep(jobs))
-            self._say(host, listening)
-            await Server(app, pool, self.grace).serve(sockets=[listening])
-            sweeping.cancel()
-        finally:
-            pool.stop()
-            temporary.remove_folder(folder, lock)
+        with private_folder() as folder:
+            jobs = Jobs(folder, self.limits)
+            pool = Pool(jobs, self.limits, self.engine, metrics)
+            api = build(pool, jobs, self.limits, metrics, self.token, self.root)
+            try:
+                await pool.start()
+                sweeping = asyncio.create_task(_sweep(jobs))
+                self._say(host, listening, local)
+                guarded = Guard(api, self.token, local, metrics, self.root)
+                await Server(guarded, pool, self.grace, self.limits).serve(sockets=[listening])
+                sweeping.cancel()
+            finally:
+                pool.stop()
 
-    def _say(self, host: str, listening: socket.socket) -> None:
+    def _say(self, host: str, listening: socket.socket, local: bool) -> None:
         port = listening.getsockname()[1]
         name = f"[{host}]" if ":" in host else host
         _log.info("http://%s:%d", name, port)
-        if not is_local(host) and not self.token:
+        if not local and not self.token:
             _log.warning("whoever reaches this machine can use it and see results: give it a token (ANALOGY_TOKEN)")
-        if not is_local(host):
+        if not local:
             _log.warning("what goes over the network can be read there: put it behind a server with TLS")
 
 

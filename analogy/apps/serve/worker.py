@@ -138,16 +138,22 @@ def _transfer(engine: Engine, connection: Connection, order: Order) -> float:
     from ...method import admission
     from ...pictures.images import fitted_size, resize
     from ...pictures.reading import picture_size
-    from ...pictures.writing import write_picture
+    from ...pictures.writing import check_size, write_picture
 
     folder, out = Path(order.folder), Path(order.folder) / "out"
     given: dict[str, Any] = {path.name: path.read_bytes() for path in (folder / "in").iterdir()}
-    for name in ("a", "b_prime"):
-        size = picture_size(given[name], name=INPUTS[name])
+    sizes = {name: picture_size(given[name], name=INPUTS[name]) for name in ("a", "b_prime")}
+    for name, size in sizes.items():
         try:
             admission.within(engine.max_input_pixels)(size, INPUTS[name])
         except ImageError as error:
             raise _TooLargeError(str(error)) from None
+    if order.format:
+        made_of = "b_prime" if order.settings["direction"] == "ba" else "a"
+        try:
+            check_size(sizes[made_of], f".{order.format}", "the result")
+        except OutputError as error:
+            raise ImageError(str(error)) from None
 
     def heed(progress: Progress) -> None:
         while connection.poll():

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -39,9 +40,11 @@ LONG = {"inversion": "deconvolution", "inversion_steps": 1000}
 class Service:
     """A process that serves."""
 
-    def __init__(self, *arguments: str, folder: Path, token: str = ""):
+    def __init__(self, *arguments: str, folder: Path, token: str = "", open_files: int = 0):
         environment = os.environ | {"TMPDIR": str(folder), "ANALOGY_TOKEN": token}
         command = [sys.executable, "-m", "analogy", "serve", "--port", "0", "--threads", "2", *arguments]
+        if open_files:  # as the most that the process may have
+            command = ["sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh", *command]
         self.folder = folder
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
         self.lines: list[str] = []
@@ -62,6 +65,18 @@ class Service:
             if "http://" in line:
                 self._listening.set()
         self._listening.set()
+
+    def connect(self, content: bytes = b"") -> socket.socket:
+        """A connection of its own, over which `content` has been sent."""
+        host, port = self.url.removeprefix("http://").rsplit(":", 1)
+        connection = socket.create_connection((host, int(port)), timeout=30)
+        connection.sendall(content)
+        return connection
+
+    def raw(self, content: bytes) -> bytes:
+        """What the service answers to these bytes, up to the end of the connection."""
+        with self.connect(content) as connection:
+            return b"".join(iter(lambda: connection.recv(1 << 16), b""))
 
     @property
     def log(self) -> str:
@@ -126,8 +141,8 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Service]]:
     """Start a service with options; it is ended with the test."""
     started: list[Service] = []
 
-    def start(*arguments: str, token: str = "") -> Service:
-        started.append(Service(*arguments, folder=tmp_path, token=token))
+    def start(*arguments: str, **options: Any) -> Service:
+        started.append(Service(*arguments, folder=tmp_path, **options))
         return started[-1]
 
     yield start

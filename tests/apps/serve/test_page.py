@@ -31,7 +31,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def visit(browser, service) -> Iterator[Any]:
-    """Open the page. What its scripts complain of fails the test."""
+    """Open a page. What its scripts complain of fails the test."""
     complaints: list[str] = []
     contexts: list[Any] = []
 
@@ -269,3 +269,27 @@ def test_the_page_asks_nobody_else_for_anything(visit, service) -> None:
     make(page)
     assert len(asked) > 10
     assert all(url.startswith((service.url, "blob:", "data:")) for url in asked)
+
+
+def test_below_a_path_of_a_proxy_the_page_is_whole(visit, serve) -> None:
+    own = serve("--root-path", "/tools/analogy")
+    page = visit("about:blank")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{own.url}/tools/analogy/")
+    give(page, png(32, 32), png(32, 32))
+    make(page)
+    page.get_by_role("link", name="For programs").click()
+    page.wait_for_url(f"{own.url}/tools/analogy/docs")
+    page.wait_for_load_state("networkidle")
+    page.get_by_role("link", name="POST /v1/transfer").click()
+    assert all(url.startswith((f"{own.url}/tools/analogy/", "blob:", "data:")) for url in asked)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_in_the_documentation_either(visit, service, scheme) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page = visit(f"{service.url}/docs", viewport=PHONE, color_scheme=scheme, bypass_csp=True)
+    problems = axe.run(page).response["violations"]
+    assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in problems] == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]

@@ -16,8 +16,8 @@ async function asked(address, options) {
   throw new Error(wait ? `${words} (in about ${wait} s)` : words);
 }
 
-export const offer = async () => (await asked("/v1/settings")).json();
-export const example = async (name) => (await asked(`/v1/example/${name}`)).blob();
+export const offer = async () => (await asked("v1/settings")).json();
+export const example = async (name) => (await asked(`v1/example/${name}`)).blob();
 export const file = async (address) => (await asked(address)).blob();
 
 /** Begin a job. `pictures`: name of the field -> Blob; `fields`: name -> text. */
@@ -25,18 +25,18 @@ export async function begin(pictures, fields) {
   const form = new FormData();
   for (const [name, blob] of Object.entries(pictures)) form.append(name, blob, "picture");
   for (const [name, text] of Object.entries(fields)) form.append(name, text);
-  return (await asked("/v1/jobs", { method: "POST", body: form })).json();
+  return (await asked("v1/jobs", { method: "POST", body: form })).json();
 }
 
-export const remove = (id) => asked(`/v1/jobs/${id}`, { method: "DELETE" });
+export const remove = (id) => asked(`v1/jobs/${id}`, { method: "DELETE" });
 
 /** Cancel a job while the page is being closed. */
-export const abandon = (id) => fetch(`/v1/jobs/${id}`, { method: "DELETE", keepalive: true });
+export const abandon = (id) => fetch(`v1/jobs/${id}`, { method: "DELETE", keepalive: true });
 
 /** Follow a job: `told` is called with each of its states. Resolves with the last. */
 export function follow(id, told) {
   return new Promise((resolve, reject) => {
-    const source = new EventSource(`/v1/jobs/${id}/events`);
+    const source = new EventSource(`v1/jobs/${id}/events`);
     source.addEventListener("job", (event) => {
       const job = JSON.parse(event.data);
       told(job);

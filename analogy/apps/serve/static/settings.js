@@ -56,7 +56,7 @@ export class Settings {
     const input = Object.assign(document.createElement("input"), { type: "radio", name: "preset", value: each.name, checked: each.name === "photo-to-style" });
     // Not "change": who chooses it once more wants its values again.
     input.addEventListener("click", () => { this.values = { ...each.settings, seed: this.values.seed }; });
-    const image = Object.assign(document.createElement("img"), { src: `/static/presets/${each.name}.webp`, alt: "", width: 160, height: 160 });
+    const image = Object.assign(document.createElement("img"), { src: `static/presets/${each.name}.webp`, alt: "", width: 160, height: 160 });
     const title = Object.assign(document.createElement("b"), { textContent: PRESETS[each.name] ?? each.name });
     const help = Object.assign(document.createElement("span"), { textContent: each.help });
     label.append(input, image, title, help);

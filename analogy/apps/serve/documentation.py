@@ -1,0 +1,169 @@
+"""The documentation that one browses: the OpenAPI document as a plain page, which loads nothing from elsewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from html import escape
+from typing import Any, TypeAlias
+
+Schema: TypeAlias = dict[str, Any]
+
+_PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>analogy: for programs</title>
+<link rel="icon" href="static/icon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="static/page.css">
+<link rel="stylesheet" href="static/documentation.css">
+</head>
+<body class="documentation">
+<header class="top"><h1>analogy</h1><p>{summary}</p></header>
+<main>
+<p>This service has version {version}. <a href="v1/openapi.json">The OpenAPI document</a> says the same to programs, and
+<a href="./">the page</a> is for people. Where the service was started with a token, each request needs the header
+<code>Authorization: Bearer TOKEN</code>.</p>
+<pre tabindex="0">curl -F a=@photo.jpg -F b_prime=@painting.jpg -F preset=face ADDRESS/v1/transfer -o a_prime.png</pre>
+<nav aria-label="Requests"><ul>
+{contents}
+</ul></nav>
+{operations}
+{objects}
+</main>
+</body>
+</html>
+"""
+
+
+def page(document: Schema) -> str:
+    """Return the page (HTML) of an OpenAPI document as FastAPI makes it."""
+    schemas: dict[str, Schema] = document["components"]["schemas"]
+    forms, operations, contents = set(), [], []
+    for path, of_path in document["paths"].items():
+        for method, operation in of_path.items():
+            name = f"{method.upper()} {path}"
+            anchor = re.sub(r"\W+", "-", name.lower()).strip("-")
+            summary = _words(operation.get("summary", ""))
+            contents.append(f'<li><a href="#{anchor}"><code>{escape(name)}</code></a> {summary}</li>')
+            form = _form(operation)
+            forms.add(form)
+            operations.append(
+                f'<section><h2 id="{anchor}"><code>{escape(name)}</code></h2>\n<p>{summary}. '
+                f"{_words(operation.get('description', ''))}</p>\n"
+                + _parameters(name, operation.get("parameters", []))
+                + (_fields("Fields of the form", schemas[form], name) if form else "")
+                + _answers(operation["responses"])
+                + "</section>"
+            )
+    objects = [name for name in sorted(schemas) if name not in forms and "properties" in schemas[name]]
+    return _PAGE.format(
+        summary=_words(document["info"].get("summary", "")),
+        version=escape(document["info"]["version"]),
+        contents="\n".join(contents),
+        operations="\n".join(operations),
+        objects="\n".join(
+            f'<section id="{escape(name)}"><h2>{escape(name)}</h2>\n<p>{_words(schemas[name].get("description", ""))}</p>\n'
+            + _fields("Fields", schemas[name], name)
+            + "</section>"
+            for name in objects
+        ),
+    )
+
+
+def _form(operation: Schema) -> str:
+    """Return the name of the schema of an operation's form, "" if it takes none."""
+    [content] = operation.get("requestBody", {}).get("content", {}).values() or [{}]
+    return _name(content.get("schema", {}))
+
+
+def _parameters(operation: str, parameters: list[Schema]) -> str:
+    rows = [(each["name"], each["schema"], each.get("required", False), each.get("description")) for each in parameters]
+    return _table("Parts of the address", rows, operation) if rows else ""
+
+
+def _fields(title: str, schema: Schema, of: str) -> str:
+    needed = schema.get("required", [])
+    fields = schema["properties"].items()
+    rows = [(name, each, name in needed, each.get("description")) for name, each in fields]
+    return _table(title, sorted(rows, key=lambda row: not row[2]), of)
+
+
+def _table(title: str, rows: list[tuple[str, Schema, bool, str | None]], of: str) -> str:
+    """Return a table of fields: name, schema, whether it has to be there, and what it is. `of`: whose they are."""
+    lines = "\n".join(
+        f'<tr><th scope="row"><code>{escape(name)}</code>{" (needed)" if needed else ""}</th><td>{_kind(schema)}</td>'
+        f"<td>{_words(description or '')}</td></tr>"
+        for name, schema, needed, description in rows
+    )
+    return (
+        f'<h3>{escape(title)}</h3>\n<div class="wide" tabindex="0" role="region" aria-label="{escape(of)}: {escape(title)}">'
+        '<table><thead><tr><th scope="col">Name</th><th scope="col">Takes</th><th scope="col">What it is</th></tr></thead>'
+        f"<tbody>\n{lines}\n</tbody></table></div>\n"
+    )
+
+
+def _answers(responses: dict[str, Schema]) -> str:
+    lines = []
+    for status, response in sorted(responses.items()):
+        kinds = [
+            f"<code>{escape(media)}</code>" + (f" ({name})" if (name := _link(content.get("schema", {}))) else "")
+            for media, content in response.get("content", {}).items()
+        ]
+        words = f"{_words(response.get('description', ''))} {', '.join(kinds)}"
+        lines.append(f"<dt>{escape(status)}</dt><dd>{words}</dd>")
+    return f"<h3>Answers</h3>\n<dl>{''.join(lines)}</dl>\n"
+
+
+def _kind(schema: Schema) -> str:
+    """Return what a value may be, in words (HTML)."""
+    choices = [each for each in schema.get("anyOf", []) if each.get("type") != "null"]
+    if choices:
+        return " or ".join(map(_kind, choices))
+    if link := _link(schema):
+        return link
+    if "enum" in schema:
+        kind = " or ".join(f"<code>{escape(str(each))}</code>" for each in schema["enum"])
+    elif schema.get("type") == "array":
+        kind = f"a list, of each {_kind(schema['items'])}"
+    elif "contentMediaType" in schema or schema.get("format") == "binary":
+        kind = "a file"
+    elif isinstance(schema.get("additionalProperties"), dict):
+        kind = f"an object, for each name {_kind(schema['additionalProperties'])}"
+    else:
+        kind = _KINDS.get(schema.get("type", ""), "any value")
+    if "minimum" in schema:
+        kind += f", {schema['minimum']:.10g} to {schema['maximum']:.10g}"
+    if schema.get("examples"):
+        kind += f", <code>{escape(schema['examples'][0])}</code> for instance"
+    if schema.get("default") is not None:
+        kind += f"; <code>{escape(json.dumps(schema['default']).strip(chr(34)))}</code> if left out"
+    return kind
+
+
+_KINDS = {
+    "string": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "object": "an object",
+}
+"""A type of JSON -> its name in plain words."""
+
+
+def _name(schema: Schema) -> str:
+    return str(schema.get("$ref", "")).rpartition("/")[2]
+
+
+def _link(schema: Schema) -> str:
+    """Return a link to the schema that this one refers to, "" if it refers to none."""
+    name = escape(_name(schema))
+    return f'<a href="#{name}">{name}</a>' if name else ""
+
+
+def _words(text: str) -> str:
+    """Return a text as HTML; what is between backticks is code."""
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text))

@@ -1,0 +1,98 @@
+"""What a form may say: each setting as a field, and nothing that would be ignored."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import SMALL, png
+from PIL import Image
+
+from analogy import Engine
+from analogy.settings import Settings
+
+OTHER: dict[str, Any] = {
+    "weight": 1, "ratio": 0.3, "inversion": "vote", "inversion_steps": 2, "search_iterations": 1, "seed": 7,
+    "max_pixels": 2000, "direction": "ba", "photo": True, "keep_colors": True,
+}  # fmt: skip
+"""For each setting another value than the default."""
+
+
+def sent(service, path: str = "/v1/transfer", **fields: Any):
+    files = {"a": ("a", png(40, 56)), "b_prime": ("b", png(48, 40, 1))}
+    return service.http.post(service.url + path, files=files, data=fields, timeout=60)
+
+
+def test_each_setting_is_a_field(service) -> None:
+    assert OTHER.keys() == {field.name for field in dataclasses.fields(Settings)}
+    for name, value in OTHER.items():
+        assert value != getattr(Settings(), name)
+        answer = sent(service, "/v1/jobs", **{name: str(value).lower() if value is True else str(value)})
+        assert answer.status_code == 202, answer.text
+        job = answer.json()
+        assert job["settings"] == dataclasses.asdict(Settings()) | {name: value}
+        service.http.delete(f"{service.url}/v1/jobs/{job['id']}", timeout=30)
+
+
+def test_a_field_makes_the_picture_that_the_library_makes(service) -> None:
+    answer = sent(service, ratio="0.3", inversion="vote", search_iterations="1")
+    made = Engine(device="cpu", threads=2).transfer(png(40, 56), png(48, 40, 1), direction="ab", ratio=0.3, **SMALL)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(answer.content))), made.a_prime)
+
+
+def test_a_field_goes_before_the_settings_in_json_and_those_before_the_preset(service) -> None:
+    fields = {"preset": "fast", "settings": '{"inversion": "step", "seed": 3}', "seed": "4"}
+    job = sent(service, "/v1/jobs", **fields).json()
+    chosen = job["settings"]
+    assert (chosen["search_iterations"], chosen["inversion"], chosen["seed"]) == (2, "step", 4)
+
+
+@pytest.mark.parametrize("path", ["/v1/transfer", "/v1/jobs"])
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"ratioo": "0.3"}, "there is no field 'ratioo'; there is weight, ratio, "),
+        ({"x" * 900: "1"}, "there is no field 'xxx"),
+        ({"ratio": "5"}, "ratio is 5.0; it takes 0.1 to 1.0"),
+        ({"ratio": "nan"}, "ratio is nan; it takes 0.1 to 1.0"),
+        ({"weight": "4"}, "weight is 4; choose 1 or 2 or 3"),
+        ({"inversion": "none"}, "inversion is 'none'; choose vote or step or deconvolution"),
+        ({"seed": "9" * 5000}, "seed: "),
+        ({"seed": "1.5"}, "seed: "),
+        ({"photo": "perhaps"}, "photo: "),
+        ({"seed": ["1", "2"]}, "'seed' is given 2 times; give it once"),
+    ],
+)
+def test_what_would_be_ignored_or_is_wrong_is_refused(service, path: str, fields: dict[str, Any], words: str) -> None:
+    answer = sent(service, path, **fields)
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["detail"].startswith(words)
+    assert "\n" not in answer.json()["detail"]
+    assert len(answer.json()["detail"]) < 400
+
+
+def test_fields_of_the_other_request_are_refused(service) -> None:
+    assert sent(service, levels="true").json()["detail"].startswith("there is no field 'levels'; there is ")
+    refusal = sent(service, "/v1/jobs", format="jpg").json()["detail"]
+    assert refusal.startswith("there is no field 'format'; there is ")
+    assert "levels" in refusal and "format" not in refusal.partition(";")[2]
+
+
+def test_a_picture_that_is_no_field_and_one_that_comes_twice_are_refused(service) -> None:
+    pictures = [("a", ("a", png(32, 32))), ("b_prime", ("b", png(32, 32)))]
+    for name, words in (("mask", "there is no field 'mask'"), ("a", "'a' is given 2 times")):
+        files = [*pictures, (name, ("c", png(32, 32)))]
+        answer = service.http.post(f"{service.url}/v1/transfer", files=files, timeout=30)
+        assert answer.status_code == 422
+        assert answer.json()["detail"].startswith(words)
+
+
+def test_fields_in_the_address_are_refused(service) -> None:
+    answer = sent(service, "/v1/transfer?ratio=0.3")
+    assert (answer.status_code, answer.json()["detail"]) == (
+        422,
+        "'ratio' is in the address; make it a field of the form",
+    )

@@ -1,0 +1,246 @@
+"""Parts of the service by themselves, with bounds so low that nobody has to wait for them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from analogy.apps.serve.answers import JobFile
+from analogy.apps.serve.jobs import Jobs
+from analogy.apps.serve.limits import Limits
+from analogy.apps.serve.metrics import Metrics
+from analogy.apps.serve.pool import Pool
+from analogy.apps.serve.server import Server
+from analogy.networks.models import DEFAULT, locate
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+BIG, ON_ITS_WAY = 1 << 21, 1 << 14
+"""Bytes of an answer, and of what the system holds of it at either end: by far less."""
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    """Answers a little at /, much at /big, after the whole body at /form, and never at /work."""
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            await send({"type": f"{message['type']}.complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+    if scope["path"] in ("/form", "/work"):
+        while (message := await receive())["type"] != "http.disconnect":
+            if scope["path"] == "/form" and not message["more_body"]:
+                break
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    pieces = BIG >> 16 if scope["path"] == "/big" else 1
+    for _ in range(pieces - 1):
+        await send({"type": "http.response.body", "body": bytes(1 << 16), "more_body": True})
+    await send({"type": "http.response.body", "body": bytes(1 << 16) * (pieces > 1) + b"done"})
+
+
+@asynccontextmanager
+async def served(**limits: Any):
+    """A server with these limits. Gives a function that opens a connection to it and sends something."""
+
+    async def drain(seconds: float) -> None:
+        pass
+
+    pool: Any = SimpleNamespace(running=0, waiting=0, dropped=0, drain=drain)
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ON_ITS_WAY)  # which its connections get, too
+    address = listening.getsockname()
+    server = Server(application, pool, 0.1, Limits(**limits))
+    serving = asyncio.ensure_future(server.serve(sockets=[listening]))
+    opened: list[asyncio.StreamWriter] = []
+
+    async def connect(content: bytes) -> asyncio.StreamReader:
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ON_ITS_WAY)
+        connection.connect(address)
+        reader, writer = await asyncio.open_connection(sock=connection, limit=1 << 12)
+        opened.append(writer)
+        writer.write(content)
+        return reader
+
+    while not server.started:
+        await asyncio.sleep(0.01)
+    try:
+        yield connect
+    finally:
+        for writer in opened:
+            writer.close()
+        server.should_exit = True
+        await serving
+
+
+def run(scenario: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(scenario(), 30))
+
+
+async def end_of(reader: asyncio.StreamReader) -> bytes:
+    """What is left to read until the other side ends the connection."""
+    content = b""
+    try:
+        while part := await reader.read(1 << 20):
+            content += part
+    except ConnectionError:
+        pass
+    return content
+
+
+@pytest.mark.parametrize("content", [b"", REQUEST[:-6]], ids=["nothing", "half"])
+def test_a_client_that_sends_no_whole_request_is_left(content: bytes) -> None:
+    async def scenario() -> None:
+        async with served(head_seconds=0.3) as connect:
+            assert await end_of(await connect(content)) == b""
+
+    run(scenario)
+
+
+def test_a_client_that_drips_a_head_is_left_too() -> None:
+    async def scenario() -> None:
+        async with served(head_seconds=0.5) as connect:
+            dripping = await connect(b"")
+            [writer] = [dripping._transport]  # type: ignore[attr-defined]
+            end = asyncio.ensure_future(end_of(dripping))
+            while not end.done():
+                writer.write(b"G")
+                await asyncio.sleep(0.05)
+
+    run(scenario)
+
+
+def test_a_client_that_reads_nothing_of_its_answer_is_left() -> None:
+    async def scenario() -> None:
+        async with served(stall_seconds=0.5, head_seconds=0.5) as connect:
+            silent = await connect(REQUEST.replace(b" / ", b" /big "))
+            await asyncio.sleep(2.5)  # by far more than it has, so that a read finds the end
+            assert 0 < len(await end_of(silent)) < BIG
+
+    run(scenario)
+
+
+def test_a_client_that_reads_slowly_gets_its_whole_answer() -> None:
+    async def scenario() -> None:
+        async with served(stall_seconds=10, head_seconds=0.1) as connect:
+            slow = await connect(REQUEST.replace(b" / ", b" /big "))
+            content = await slow.readexactly(BIG - 6 * ON_ITS_WAY)
+            await asyncio.sleep(1.5)  # all is written, and a part of it not sent
+            content += await end_of(slow)
+            assert content.endswith(b"done\r\n0\r\n\r\n")
+
+    run(scenario)
+
+
+def test_where_there_are_too_many_the_one_that_was_silent_for_longest_makes_way() -> None:
+    async def scenario() -> None:
+        async with served(connections=5) as connect:
+            form = REQUEST.replace(b"GET / ", b"POST /form ").replace(b"\r\n\r\n", b"\r\nContent-Length: 9\r\n\r\n1234")
+            contents = [REQUEST.replace(b" / ", b" /work "), REQUEST.replace(b" / ", b" /big "), form, b"", REQUEST[:9]]
+            worked_for, *silent = [await connect(content) for content in contents]
+            await asyncio.sleep(0.2)
+            for each in silent:
+                reader = await connect(REQUEST)
+                assert (await reader.readuntil(b"done")).startswith(b"HTTP/1.1 200")
+                assert len(await end_of(each)) < BIG
+            working = asyncio.ensure_future(end_of(worked_for))
+            await asyncio.wait([working], timeout=0.1)
+            assert not working.done()  # it is the server's turn there
+            working.cancel()
+
+    run(scenario)
+
+
+def test_of_many_that_come_at_once_no_more_than_the_bound_stay() -> None:
+    async def scenario() -> None:
+        async with served(connections=20) as connect:
+            before = [await connect(b"") for _ in range(20)]
+            address = before[0]._transport.get_extra_info("peername")  # type: ignore[attr-defined]
+            burst = [socket.create_connection(address) for _ in range(15)]  # while the server cannot do anything
+            ends = [asyncio.ensure_future(end_of(each)) for each in before]
+            await asyncio.sleep(0.5)
+            assert sum(end.done() for end in ends) == 15
+            for each in burst:
+                each.close()
+            for end in ends:
+                end.cancel()
+
+    run(scenario)
+
+
+def test_pictures_that_take_too_long_to_decode_end_their_job(tmp_path: Path) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("there are no named pipes, on which a worker would wait")
+
+    async def scenario() -> None:
+        limits = Limits(reading_seconds=0.5)
+        jobs = Jobs(tmp_path, limits)
+        pool = Pool(jobs, limits, (str(locate(DEFAULT)), "cpu", 1, None), Metrics())
+        try:
+            await pool.start()
+            job = jobs.new({"direction": "ab"})
+            os.mkfifo(job.folder / "in" / "a")
+            pool.submit(job)
+            await job.end()
+            assert job.problem == (422, "the pictures took more than 0.5 seconds to decode; save them anew")
+        finally:
+            pool.stop()
+            await asyncio.sleep(0.1)
+
+    run(scenario)
+
+
+def answered(response: JobFile, heard: Callable[[dict[str, Any]], None] = lambda message: None) -> list[dict[str, Any]]:
+    """What a response sends; `heard` is told of each message."""
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+        heard(message)
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    asyncio.run(response({"type": "http", "method": "GET", "headers": []}, receive, send))
+    return sent
+
+
+def job_with_result(folder: Path) -> tuple[Jobs, Any]:
+    jobs = Jobs(folder, Limits())
+    job = jobs.new({})
+    (job.folder / "out" / "a_prime.png").write_bytes(bytes(1 << 18))
+    jobs.add(job)
+    jobs.end(job, "done")
+    return jobs, job
+
+
+def test_a_result_that_is_deleted_before_it_is_sent_is_not_found(tmp_path: Path) -> None:
+    jobs, job = job_with_result(tmp_path)
+    response = JobFile(jobs, job, "a_prime.png")
+    jobs.remove(job)
+    assert answered(response)[0]["status"] == 404
+    assert not job.folder.exists()
+
+
+def test_a_result_that_is_deleted_while_it_is_sent_comes_whole_and_goes_then(tmp_path: Path) -> None:
+    jobs, job = job_with_result(tmp_path)
+    sent = answered(JobFile(jobs, job, "a_prime.png"), lambda message: jobs.remove(job))
+    assert sum(len(message.get("body", b"")) for message in sent) == 1 << 18
+    assert max(len(message.get("body", b"")) for message in sent) <= 1 << 16
+    assert not job.folder.exists()
+
+
+def test_of_a_job_that_failed_nothing_is_found(tmp_path: Path) -> None:
+    jobs = Jobs(tmp_path, Limits())
+    job = jobs.new({})
+    (job.folder / "out" / "level_5.jpg").write_bytes(b"x")
+    jobs.add(job)
+    jobs.end(job, "failed")
+    assert answered(JobFile(jobs, job, "level_5.jpg"))[0]["status"] == 404

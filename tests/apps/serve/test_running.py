@@ -1,0 +1,75 @@
+"""What the documentation for whoever runs the service says can be run: each command of it, and each file."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from analogy.apps.serve.command import serve
+from analogy.apps.serve.limits import Limits
+
+ROOT = Path(__file__).parents[3]
+README = (ROOT / "analogy" / "apps" / "serve" / "README.md").read_text(encoding="utf-8")
+DOCKERFILE = (ROOT / "tools" / "Dockerfile").read_text(encoding="utf-8")
+
+
+def block(language: str) -> str:
+    [found] = re.findall(rf"^```{language}\n(.*?)^```", README, re.M | re.S)
+    return found
+
+
+def taken(words: list[str]) -> dict[str, object]:
+    """The options of `analogy serve` as these words set them. Raises a UsageError for one that there is not."""
+    return dict(serve.make_context("serve", list(words)).params)
+
+
+def test_systemd_starts_the_service_with_options_that_there_are() -> None:
+    unit = configparser.ConfigParser(strict=True, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment, method-assign]
+    unit.read_string(block("ini"))
+    program, command, *options = shlex.split(unit["Service"]["ExecStart"])
+    assert (program, command) == ("/opt/analogy/bin/analogy", "serve")
+    assert taken(options)["root_path"] == "/analogy"
+    assert unit["Service"]["KillMode"] == "mixed"  # a worker would end at the signal, and its job be lost
+    assert int(unit["Service"]["TimeoutStopSec"]) > float(str(taken([])["grace"])) + 10
+
+
+def test_compose_and_the_image_start_the_service_with_options_that_there_are() -> None:
+    yaml = pytest.importorskip("yaml")
+    [service] = yaml.safe_load(block("yaml"))["services"].values()
+    [entry] = re.findall(r"^ENTRYPOINT (\[.*\])$", DOCKERFILE, re.M)
+    program, command, *options = json.loads(entry)
+    assert (program, command) == ("analogy", "serve")
+    given = taken([*options, *service["command"]])
+    assert given["host"] == "0.0.0.0"
+    assert service["ports"] == [f"127.0.0.1:8000:{given['port']}"]
+    assert f"127.0.0.1:{given['port']}/health" in DOCKERFILE
+    assert (ROOT / service["build"]["dockerfile"]).is_file()
+    assert service["read_only"] and service["tmpfs"] == ["/tmp"]
+
+
+def test_what_the_image_copies_is_there_and_it_runs_as_a_user_without_privileges() -> None:
+    for sources in re.findall(r"^COPY (.+) /source/\S*$", DOCKERFILE, re.M):
+        for source in sources.split():
+            assert (ROOT / source).exists(), source
+    assert re.findall(r"^USER (\S+)$", DOCKERFILE, re.M) == ["10001:10001"]
+    assert DOCKERFILE.index("USER 10001") < DOCKERFILE.index("analogy demo") < DOCKERFILE.index("ENTRYPOINT")
+
+
+def test_the_bounds_are_those_of_the_service() -> None:
+    limits = Limits()
+    for words in (
+        f"| {limits.connections}, or",
+        f"and {limits.head_seconds:g} seconds |\n| request",
+        f"`--upload-mb`, {limits.upload_seconds:g} seconds",
+        f"| {limits.form_bytes >> 10} kB and {limits.head_seconds:g} seconds",
+        f"job | {limits.reading_seconds:g} seconds",
+        f"nothing | {limits.stall_seconds:g} seconds",
+        f"{limits.keep_jobs} jobs",
+    ):
+        assert words in README, words

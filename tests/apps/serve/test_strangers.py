@@ -1,0 +1,262 @@
+"""What somebody without the token, or another user of the machine, can do to the service: nothing that anybody notices."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from http.client import HTTPResponse
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import requests
+from conftest import LONG, png, wait_for
+from PIL import Image
+
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limits, signals and owners")
+HEAD = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
+
+
+def order(service, a: bytes, b_prime: bytes, **fields: str) -> bytes:
+    """A whole request for a transfer, as bytes."""
+    files = {"a": ("a", a), "b_prime": ("b", b_prime)}
+    made = requests.Request("POST", f"{service.url}/v1/transfer", files=files, data=fields).prepare()
+    assert isinstance(made.body, bytes)
+    names = "".join(f"{name}: {value}\r\n" for name, value in made.headers.items())
+    return f"POST /v1/transfer HTTP/1.1\r\nHost: localhost\r\n{names}\r\n".encode() + made.body
+
+
+# Connections
+
+
+@POSIX
+def test_connections_without_a_request_neither_stop_the_service_nor_fill_its_log(serve) -> None:
+    own = serve(open_files=256, token="secret")
+    idle = [own.connect(HEAD[:-5]) for _ in range(300)]
+    for _ in range(3):
+        assert own.http.get(f"{own.url}/health", timeout=20).status_code == 200
+    assert psutil.Process(own.process.pid).num_fds() < 200
+    for each in idle:
+        each.close()
+    assert "Traceback" not in own.log
+    assert len(own.lines) < 20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux sets the limits of another process")
+def test_a_service_without_open_files_says_so_in_one_line_and_comes_back(serve) -> None:
+    own = serve()
+    process = psutil.Process(own.process.pid)
+    before = process.rlimit(psutil.RLIMIT_NOFILE)
+    process.rlimit(psutil.RLIMIT_NOFILE, (process.num_fds() + 5, before[1]))
+    many = [own.connect(HEAD) for _ in range(40)]
+    wait_for(lambda: "connection" in own.log)
+    process.rlimit(psutil.RLIMIT_NOFILE, before)
+    assert own.http.get(f"{own.url}/health", timeout=30).status_code == 200
+    for each in many:
+        each.close()
+    assert "Traceback" not in own.log
+    assert own.log.count("Too many open files") == 1
+
+
+# The folder
+
+
+@POSIX
+def test_no_other_user_can_read_uploads_and_results(service) -> None:
+    id = service.begin(png(32, 32), png(32, 32))
+    service.until(id, "done")
+    [kept] = service.folder.glob(f"**/{id}")
+    beside = kept.relative_to(service.folder).parts[0]
+    assert stat.S_IMODE((service.folder / beside).stat().st_mode) == 0o700
+
+
+@POSIX
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only a superuser gives files away")
+def test_a_folder_that_somebody_else_made_before_is_left_alone(serve, tmp_path: Path) -> None:
+    theirs = [tmp_path / "analogy-serve", *(tmp_path / f"analogy-serve-{name}" for name in ("0", "x"))]
+    for each in theirs:
+        (each / f".analogy-{'0' * 32}.tmp" / "out").mkdir(parents=True)
+        each.chmod(0o777)
+        os.chown(each, 12345, 12345)
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "analogy-serve-link"
+    link.symlink_to(tmp_path / "elsewhere")
+    os.chown(link, 12345, 12345, follow_symlinks=False)
+    own = serve()
+    own.until(own.begin(png(32, 32), png(32, 32)), "done")
+    assert [len(list(each.iterdir())) for each in theirs] == [1, 1, 1]
+    assert not list((tmp_path / "elsewhere").iterdir())
+    assert own.end() == 128 + signal.SIGTERM
+    assert [len(list(each.iterdir())) for each in theirs] == [1, 1, 1]
+
+
+# What is bounded
+
+
+def test_no_word_of_a_request_grows_the_log_or_the_metrics(service) -> None:
+    word = "WORD" * 2000
+    lines = f"{word} /{word} HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: {word}\r\nConnection: close\r\n\r\n"
+    assert b" 405 " in service.raw(lines.encode()) or b" 404 " in service.raw(lines.encode())
+    assert "WORDWORDWORD" * 5 not in service.http.get(f"{service.url}/metrics", timeout=30).text
+    wait_for(lambda: " - 40" in service.log)
+    assert "WORDWORDWORD" * 5 not in service.log
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["told", "in chunks"])
+def test_a_form_without_pictures_is_small(serve, told: bool) -> None:
+    own = serve(token="secret")
+    content = b"token=" + b"a" * (1 << 20)
+    data = content if told else iter([content[at : at + 4096] for at in range(0, len(content), 4096)])
+    answer = own.http.post(
+        f"{own.url}/sign-in",
+        data=data,
+        headers={"content-type": "application/x-www-form-urlencoded"},
+        allow_redirects=False,
+        timeout=30,
+    )
+    assert answer.status_code == 413
+    assert answer.json()["detail"].endswith("at most 16 kB are taken")
+    assert own.http.post(f"{own.url}/sign-in", data={"token": "secret"}, timeout=30).url == f"{own.url}/"
+
+
+def test_answers_that_nobody_reads_take_no_memory(serve) -> None:
+    own = serve()
+    content = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (2000, 2000, 3)).astype(np.uint8)).save(content, "BMP")
+    fields = {"settings": '{"max_pixels": 1024, "inversion": "vote", "search_iterations": 1}', "format": "tif"}
+    request = order(own, content.getvalue(), png(32, 32), **fields)
+    server = psutil.Process(own.process.pid)
+
+    def asked(number: int) -> int:
+        """The memory of the service, once so many have asked and read nothing."""
+        readers = []
+        for _ in range(number):
+            readers.append(own.connect(request))
+            readers[-1].settimeout(60)
+            assert readers[-1].recv(12) == b"HTTP/1.1 200"
+        taken = server.memory_info().rss
+        for each in readers:
+            each.close()
+        return taken
+
+    first = asked(1)
+    assert asked(4) - first < 12 << 20  # the pictures alone have 48 MB
+
+
+# What is answered
+
+
+@POSIX
+def test_an_upload_that_ends_while_the_service_ends_is_answered_503(serve) -> None:
+    own = serve("--grace", "3")
+    own.until(own.begin(png(512, 512), png(512, 512, 1), LONG), "running")
+    request = order(own, png(32, 32), png(32, 32))
+    late, silent = own.connect(request[:-30]), own.connect(request[:-30])
+    time.sleep(0.3)
+    own.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: "ending" in own.log)
+    late.sendall(request[-30:])
+    for each in (late, silent):
+        with each, HTTPResponse(each) as answer:
+            answer.begin()
+            assert answer.status == 503
+            assert json.load(answer)["detail"] == "the service is being shut down; ask again later"
+    assert own.process.poll() is None  # at once, not when the other job has been dropped
+    assert own.process.wait(30) == 128 + signal.SIGTERM
+    own.close()
+    assert "Traceback" not in own.log
+
+
+def test_a_picture_that_the_format_cannot_hold_is_refused_before_the_work(service) -> None:
+    answer = service.post("/v1/transfer", png(17, 17000), png(32, 32), LONG, format="webp")
+    assert answer.status_code == 422
+    assert "WEBP holds at most 16383 on a side" in answer.json()["detail"]
+    answer = service.post("/v1/transfer", png(32, 32), png(17, 17000), LONG | {"direction": "ba"}, format="webp")
+    assert answer.status_code == 422
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://localhost:x", "//", "null", "http://[::1"])
+def test_an_origin_that_is_none_is_refused(service, origin: str) -> None:
+    answer = service.http.get(f"{service.url}/v1/settings", headers={"origin": origin}, timeout=30)
+    assert answer.status_code == 403
+    assert "Traceback" not in service.log
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/sign-in", "/v1/settings", "/metrics", "/static/page.css", "/docs"])
+def test_head_is_answered_wherever_get_is(service, path: str) -> None:
+    got = service.http.get(service.url + path, timeout=30)
+    head = service.http.head(service.url + path, timeout=30)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"] == got.headers["content-type"]
+    assert path == "/metrics" or head.headers["content-length"] == got.headers["content-length"]
+
+
+def test_head_of_a_job_s_events_ends_at_once(service) -> None:
+    id = service.begin(png(512, 512), png(512, 512, 1), LONG)
+    head = service.http.head(f"{service.url}/v1/jobs/{id}/events", timeout=30)
+    assert head.headers["content-type"].startswith("text/event-stream")
+    assert service.look(id)["state"] in ("queued", "running")
+    service.http.delete(f"{service.url}/v1/jobs/{id}", timeout=30)
+
+
+@pytest.mark.parametrize("host", ["LOCALHOST", "localhost:80", "127.0.0.1", "127.8.9.10:8000", "[::1]", "[::1]:8000"])
+def test_this_machine_may_be_called_by_each_of_its_own_names(service, host: str) -> None:
+    assert service.http.get(f"{service.url}/health", headers={"host": host}, timeout=30).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost.evil.example", "evil@localhost", "0.0.0.0", "127.evil.example", "[", "::1", "[::1", "localhost:x"],
+)
+def test_another_name_is_refused(service, host: str) -> None:
+    assert service.http.get(f"{service.url}/health", headers={"host": host}, timeout=30).status_code == 403
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere 127.0.0.2 is no address of the machine")
+def test_each_address_of_this_machine_can_be_listened_at(serve) -> None:
+    own = serve("--host", "127.0.0.2")
+    assert own.url.startswith("http://127.0.0.2:")
+    assert own.http.get(f"{own.url}/health", timeout=30).status_code == 200
+
+
+# The token
+
+
+@pytest.mark.parametrize("token", ["secret\n", " secret"])
+def test_blanks_around_a_token_do_not_count(serve, token: str) -> None:
+    own = serve(token=token)
+    bearer = {"authorization": "Bearer secret"}
+    assert own.http.get(f"{own.url}/v1/settings", headers=bearer, timeout=30).status_code == 200
+    assert own.http.post(f"{own.url}/sign-in", data={"token": "secret"}, timeout=30).url == f"{own.url}/"
+
+
+@pytest.mark.parametrize("token", [" ", "\n", "sécret", "a\nb", "a\x7fb"])
+def test_a_token_that_nobody_can_send_is_refused(token: str) -> None:
+    command = [sys.executable, "-m", "analogy", "serve", "--port", "0"]
+    environment = os.environ | {"ANALOGY_TOKEN": token, "PYTHONUTF8": "1"}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    try:
+        _, said = process.communicate(timeout=15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
+    assert process.returncode == 2
+    assert said.startswith("analogy: the token ")
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("token", ["a b", "a;b", 'a"b', "a,b=c", "'\\"])
+def test_every_other_token_lets_in_by_header_and_by_the_page(serve, token: str) -> None:
+    own = serve(token=token)
+    bearer = {"authorization": f"Bearer {token}"}
+    assert own.http.get(f"{own.url}/v1/settings", headers=bearer, timeout=30).status_code == 200
+    assert own.http.post(f"{own.url}/sign-in", data={"token": token}, timeout=30).url == f"{own.url}/"
+    assert own.http.get(f"{own.url}/v1/settings", timeout=30).status_code == 200  # by its cookie

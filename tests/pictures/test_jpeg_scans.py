@@ -1,0 +1,47 @@
+"""A JPEG file may say again and again how to refine its picture, and each time costs as much as decoding it."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from analogy.errors import ImageError
+from analogy.pictures.reading import picture_size, read_picture
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (64, 48, 3)).astype(np.uint8)
+
+
+def jpeg(scans: int = 0, progressive: bool = True) -> bytes:
+    """A JPEG file, its last scan so many times more."""
+    content = io.BytesIO()
+    Image.fromarray(PIXELS).save(content, "JPEG", progressive=progressive, restart_marker_blocks=1)
+    whole = content.getvalue()
+    last = whole[whole.rfind(b"\xff\xda") : -2]
+    return whole[:-2] + last * scans + whole[-2:]
+
+
+def with_segment(whole: bytes, data: bytes, times: int = 1) -> bytes:
+    """A JPEG file with a segment of a program's own, which its picture does not depend on."""
+    return whole[:2] + (b"\xff\xeb" + (len(data) + 2).to_bytes(2) + data) * times + whole[2:]
+
+
+def test_a_jpeg_file_with_scans_without_end_is_refused_before_it_is_decoded() -> None:
+    for read in (read_picture, picture_size):
+        with pytest.raises(ImageError, match=r"^A: a JPEG file of more than 100 scans; save it anew$"):
+            read(jpeg(2000), name="A")
+    with pytest.raises(ImageError, match="100 scans"):
+        read_picture(with_segment(jpeg(2000), b"\xff\xd9"), name="A")  # no end of the picture
+    with pytest.raises(ImageError, match="100 scans"):
+        read_picture(jpeg(2000).replace(b"\xff\xda", b"\xff\xff\xff\xda"), name="A")  # markers may be filled up
+    with pytest.raises(ImageError, match=r"^A: a JPEG file of more than 65536 segments; save it anew$"):
+        picture_size(with_segment(jpeg(), b"", 70_000), name="A")
+
+
+@pytest.mark.parametrize("progressive", [True, False])
+def test_other_jpeg_files_are_read_as_before(progressive: bool) -> None:
+    plain = read_picture(jpeg(progressive=progressive)).rgb
+    assert np.array_equal(read_picture(jpeg(0, progressive) + jpeg(200)).rgb, plain)  # behind its end
+    assert np.array_equal(read_picture(with_segment(jpeg(0, progressive), b"\xff\xda\x00\x02" * 200)).rgb, plain)
