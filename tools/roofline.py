@@ -12,10 +12,11 @@ cuda` measures. For A and B' of 448 x 448 with the default settings, millisecond
     --photo adds, RTX 4090                                   20.4    39.6      39.6
     --photo adds, H100 SXM                                   19.7    39.6      39.6
 
-Measured, on an H100 80GB with CUDA 13, CuPy 14.2, ONNX Runtime 1.31 and cuDNN 9.19, before seams were removed, which this
-program reckons with 0.2 ms of the device and 1.9 of the host: the compact model takes 37 to 41 ms, of which the device is busy for 17
-(networks 7.6, search 7.1, the rest 1.6), and --photo 34 more, 20 of them on the device. Before that measurement this program
-assumed what data sheets let one hope for, and was wrong by factors of 2.5 for the device and 5 for the host.
+Measured, on an H100 80GB with CUDA 13, CuPy 14.2, ONNX Runtime 1.31 and cuDNN 9.19, before seams were removed, which
+this program reckons with 0.2 ms of the device and 1.9 of the host: the compact model takes 37 to 41 ms, of which the
+device is busy for 17 (networks 7.6, search 7.1, the rest 1.6), and --photo 34 more, 20 of them on the device. Before
+that measurement this program assumed what data sheets let one hope for, and was wrong by factors of 2.5 for the
+device and 5 for the host.
 
 Counted. Networks, from their graphs: operations of the convolutions, and bytes of what each node reads and writes, as if no
 cache kept anything; one launch a node, a ReLU being one with its convolution. Search, by the simulator, with pictures of 56
