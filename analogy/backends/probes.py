@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import importlib
+import os
+import tempfile
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +39,12 @@ _ROUNDING = 1e-4
 
 
 def import_cupy() -> Any:
-    """The module `cupy`, or `DeviceError`."""
+    """Return the module `cupy`. Raises `DeviceError` if it cannot be imported.
+
+    For a user without a home CuPy would make a folder called "~" in the current one: then it keeps its kernels in memory.
+    """
+    if os.path.expanduser("~") == "~" and "CUPY_CACHE_DIR" not in os.environ:  # noqa: PTH111 (`Path` raises)
+        os.environ |= {"CUPY_CACHE_IN_MEMORY": "1", "CUPY_CACHE_DIR": tempfile.gettempdir()}
     try:
         return importlib.import_module("cupy")
     except ImportError as error:

@@ -158,7 +158,7 @@ def test_a_settings_file_names_its_masks_and_says_where_others_are_given(pair, t
         mask = np.zeros((height, width, 3), np.uint8)
         mask[:, : width // (3 if name == "other" else 2)] = 255
         Image.fromarray(mask).save(tmp_path / f"{name}-labels.png")
-    masks = ["--mask-a", tmp_path / "a-labels.png", "--mask-b", tmp_path / "b-labels.png"]
+    masks = ["--device", "cpu", "--mask-a", tmp_path / "a-labels.png", "--mask-b", tmp_path / "b-labels.png"]
     assert run("transfer", *pair, "-o", tmp_path / "first", *masks, *FAST).exit_code == 0
     file = tmp_path / "first" / "settings.json"
     record = json.loads(file.read_text())
@@ -169,13 +169,13 @@ def test_a_settings_file_names_its_masks_and_says_where_others_are_given(pair, t
     same = run("transfer", *pair, "-o", tmp_path / "same", *masks, "--settings", file)
     assert (same.exit_code, same.stderr) == (0, "")
     assert (tmp_path / "same/a_prime.png").read_bytes() == (tmp_path / "first/a_prime.png").read_bytes()
-    without = run("transfer", *pair, "-o", tmp_path / "without", "--settings", file)
+    without = run("transfer", *pair, "-o", tmp_path / "without", "--device", "cpu", "--settings", file)
     assert without.stderr.splitlines() == [
         f"analogy: {file} was made with --mask-{side}, which is not given: the result will be another" for side in "ab"
     ]
-    masks[1] = tmp_path / "other-labels.png"
+    masks[3] = tmp_path / "other-labels.png"
     other = run("transfer", *pair, "-o", tmp_path / "other", *masks, "--settings", file)
-    assert other.stderr == f"analogy: {file} was made with another --mask-a than {masks[1]}\n"
+    assert other.stderr == f"analogy: {file} was made with another --mask-a than {masks[3]}\n"
 
 
 def test_with_b_given_a_prime_alone_is_written_and_the_record_names_b(pair, tmp_path: Path) -> None:
