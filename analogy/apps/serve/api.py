@@ -152,6 +152,12 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
 
     Found = Annotated[Job, Depends(find)]
 
+    watching = 0
+
+    async def may_watch() -> None:
+        if watching >= limits.connections // 2:  # the others are for requests that end soon
+            raise HTTPException(503, "too many clients watch jobs; ask again later", {"retry-after": "5"})
+
     def address(job: Job) -> str:
         return f"{root}/v1/jobs/{job.id}"
 
@@ -237,16 +243,22 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
         "/v1/jobs/{id}/events",
         summary="How a job goes on",
         response_class=EventSourceResponse,
-        responses=_problems(404),
+        responses=_problems(404, 503),
+        dependencies=[Depends(may_watch)],
     )
     async def events(job: Found) -> AsyncIterator[ServerSentEvent]:
         """Server-sent events, each of the type `job` with a `JobStatus`: at once, at each change, and at the end."""
-        while True:
-            version = job.version
-            yield ServerSentEvent(event="job", data=status(job))
-            if job.state in ("done", "failed", "cancelled"):
-                return
-            await job.news(version)
+        nonlocal watching
+        watching += 1
+        try:
+            while True:
+                version = job.version
+                yield ServerSentEvent(event="job", data=status(job))
+                if job.state in ("done", "failed", "cancelled"):
+                    return
+                await job.news(version)
+        finally:
+            watching -= 1
 
     @app.get(
         "/v1/jobs/{id}/files/{name}",

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Limits:
     """How much the service takes on.
 
-    connections     that are open at a time; the one that was silent for longest makes way for another
+    connections     that are open at a time; the one that was silent for longest makes way for another.
+                    Half of them may watch jobs
     head_seconds    that a client may take to send the head of a request, and a form without pictures
     stall_seconds   in which a client has to take something of an answer
     form_bytes      of a form without pictures

@@ -49,6 +49,28 @@ def test_connections_without_a_request_neither_stop_the_service_nor_fill_its_log
     assert len(own.lines) < 20
 
 
+@POSIX
+def test_clients_that_watch_a_job_leave_room_for_others(serve) -> None:
+    own = serve(open_files=256)
+    id = own.begin(png(512, 512), png(512, 512, 1), LONG)
+    watch = f"GET /v1/jobs/{id}/events HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    watching, said = [], []
+    for _ in range(80):
+        watching.append(own.connect(watch))
+        said.append(watching[-1].recv(12))
+    assert own.http.get(f"{own.url}/health", timeout=20).status_code == 200
+    assert said.count(b"HTTP/1.1 200") == 32
+    assert said.count(b"HTTP/1.1 503") == 48
+    for each in watching:
+        each.close()
+
+    def has_room() -> bool:
+        with own.connect(watch) as connection:
+            return connection.recv(12) == b"HTTP/1.1 200"
+
+    wait_for(has_room)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux sets the limits of another process")
 def test_a_service_without_open_files_says_so_in_one_line_and_comes_back(serve) -> None:
     own = serve()
