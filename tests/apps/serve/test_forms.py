@@ -16,7 +16,7 @@ from analogy.settings import Settings
 
 OTHER: dict[str, Any] = {
     "weight": 1, "ratio": 0.3, "inversion": "vote", "inversion_steps": 2, "search_iterations": 1, "seed": 7,
-    "max_pixels": 2000, "direction": "ba", "painting": "pixels", "photo": True, "keep_colors": True,
+    "max_pixels": 2000, "direction": "ba", "photo": True, "keep_colors": True, "painting": "pixels",
 }  # fmt: skip
 """For each setting another value than the default."""
 
