@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from typing import Any, cast
 
+from h11 import SEND_BODY, LocalProtocolError
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .limits import Limits
@@ -19,6 +20,10 @@ _log = logging.getLogger("analogy.serve")
 
 _FILES = 4
 """Open files for each connection: itself, one that is about to be accepted, a file that is sent, and the rest's share."""
+_PIECE = 1 << 14
+"""Bytes that are parsed at a time: of what a client sends in tiny chunks, no more than that before it is ended."""
+_LEAST_CHUNK = 64
+"""Least mean length of the chunks of a body, in bytes. To parse a chunk takes as long as to parse ten thousand bytes."""
 _QUIET = 60.0
 """Seconds in which the log has one line, at most, about connections that cannot be accepted."""
 
@@ -52,7 +57,7 @@ class Connection(H11Protocol):
         super().__init__(*args, **options)
         self.limits = limits
         self._idle_since = self._heard = self._moved = time.monotonic()
-        self._unsent = 0
+        self._unsent = self._chunked = self._lines = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection. Where there are too many, the one whose client was silent for longest is ended."""
@@ -63,8 +68,35 @@ class Connection(H11Protocol):
             min((each for each in every if each.waits), key=lambda each: each._heard, default=self).end()
 
     def data_received(self, data: bytes) -> None:
+        """Take what the client sent, unless it is a body in tiny chunks, which would keep the service busy for nothing."""
         self._heard = time.monotonic()
-        super().data_received(data)
+        for first in range(0, len(data), _PIECE):
+            piece = data[first : first + _PIECE]
+            if self._in_chunks:
+                self._chunked += len(piece)
+                self._lines += piece.count(b"\r\n")
+                if self._chunked > _PIECE and self._lines > 2 * self._chunked / _LEAST_CHUNK:  # two for each chunk
+                    self.end()
+            else:
+                self._chunked = self._lines = 0
+            if self.transport.is_closing():
+                return
+            super().data_received(piece)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what cannot be understood, and let the application answer no more."""
+        try:
+            super().send_400_response(msg)
+        except LocalProtocolError:  # an answer has been sent already
+            self.end()
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+
+    @property
+    def _in_chunks(self) -> bool:
+        """Whether a body comes in chunks, be its request answered already or not."""
+        return self.conn.their_state is SEND_BODY and any(name == b"transfer-encoding" for name, _ in self.headers)
 
     def resume_writing(self) -> None:
         self._moved = time.monotonic()

@@ -13,7 +13,6 @@ import logging
 import time
 from contextlib import suppress
 from http import HTTPMethod
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -122,11 +121,9 @@ class Guard:
         kind, _, given = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
             return same(given.strip(), self.token)
-        try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        except CookieError:
-            return False
-        return cookie is not None and same(cookie.value, pass_for(self.token))
+        # Not by `SimpleCookie`, which gives up at the first cookie that it cannot read: other services of this host set some.
+        cookies = (each.strip().partition("=") for each in headers.get("cookie", "").split(";"))
+        return any(name == COOKIE and same(value, pass_for(self.token)) for name, _, value in cookies)
 
 
 def same(given: str, token: str) -> bool:

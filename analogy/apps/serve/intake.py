@@ -9,6 +9,7 @@ import asyncio
 import time
 from contextlib import suppress
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
@@ -19,6 +20,8 @@ from .pool import ENDING, Pool
 
 ORDERS = ("/v1/transfer", "/v1/jobs")
 """Paths to which pictures are sent (POST)."""
+_TAIL = 1 << 12
+"""Bytes at the end of a form in which its last boundary is looked for."""
 _LOOK = 0.5
 """Seconds between two looks at whether the service ends, while a body comes in."""
 
@@ -66,7 +69,7 @@ class Intake:
         if refusal:
             await refusal(scope, receive, send)
             return
-        bounded = self._bounded(receive, most, seconds)
+        bounded = self._bounded(receive, most, seconds, _last_boundary(Headers(scope=scope)))
         if not order:
             await self.app(scope, bounded, send)
             return
@@ -77,32 +80,50 @@ class Intake:
         finally:
             place.give_back()
 
-    def _bounded(self, receive: Receive, most: int, seconds: float) -> Receive:
-        """Return `receive`, which raises HTTPException (408, 413, 503) if the body takes too long, or is too large, or if the
-        service ends before it is whole."""
-        until, came, whole = time.monotonic() + seconds, 0, False
+    def _bounded(self, receive: Receive, most: int, seconds: float, last: bytes) -> Receive:
+        """Return `receive`, which raises HTTPException for a body that does not come as it should.
+
+        It raises 400 if the body ends without its `last` boundary, 408 if it takes too long or nothing of it comes for
+        `Limits.head_seconds`, 413 if it is too large, and 503 if the service ends before the body is whole.
+        """
+        heard, came, whole, tail = time.monotonic(), 0, False, b""
+        until = heard + seconds
 
         async def receive_in_time() -> Message:
-            nonlocal came, whole
+            nonlocal heard, came, whole, tail
             if whole:  # then the end of the connection is what is waited for
                 return await receive()
             message: Message | None = None
             while message is None:
-                left = until - time.monotonic()
+                now, silence = time.monotonic(), self.limits.head_seconds
+                left = min(until, heard + silence) - now
                 if self.pool.closing:
                     raise HTTPException(503, ENDING, {"retry-after": "5"})
-                if left <= 0:
+                if now >= until:
                     raise HTTPException(408, f"the request did not come within {seconds:g} seconds")
+                if left <= 0:
+                    raise HTTPException(408, f"nothing of the request came for {silence:g} seconds")
                 with suppress(TimeoutError):
                     async with asyncio.timeout(min(left, _LOOK)):
                         message = await receive()
-            came += len(message.get("body", b""))
+            body, heard = message.get("body", b""), time.monotonic()
+            came += len(body)
             if came > most:
                 raise HTTPException(413, _too_large("more", most))
+            tail = (tail + body)[-_TAIL:]
             whole = not message.get("more_body", False)
+            if whole and message["type"] == "http.request" and last not in tail:
+                raise HTTPException(400, "the form is cut off: its last boundary is missing")
             return message
 
         return receive_in_time
+
+
+def _last_boundary(headers: Headers) -> bytes:
+    """Return what a form in parts ends with, from its type; b"" for any other body."""
+    kind, options = parse_options_header(headers.get("content-type"))
+    boundary = options.get(b"boundary", b"")
+    return b"--" + boundary + b"--" if kind == b"multipart/form-data" and boundary else b""
 
 
 def _too_large(size: str, most: int) -> str:

@@ -11,7 +11,7 @@ class Limits:
 
     connections     that are open at a time; the one that was silent for longest makes way for another.
                     Half of them may watch jobs
-    head_seconds    that a client may take to send the head of a request, and a form without pictures
+    head_seconds    that a client may take to send the head of a request, a form without pictures, and the next part of any
     stall_seconds   in which a client has to take something of an answer
     form_bytes      of a form without pictures
     workers         processes, each with a model, that work on one job at a time

@@ -19,6 +19,8 @@ _log = logging.getLogger("analogy.serve")
 
 _BACKLOG = 64
 """Most connections that wait to be accepted, which the event loop accepts all at once."""
+_CLOSING_SECONDS = 3.0
+"""Seconds in which a client has to take the rest of its answer when the service ends. uvicorn gives 5, and then an error."""
 _TICKS = 10
 """Calls of `Server.on_tick` in a second."""
 
@@ -70,4 +72,9 @@ class Server(uvicorn.Server):
             draining.cancel()
             await pool.drain(0)
         _log.info("ended; %d jobs were dropped", pool.dropped)
-        await super().shutdown(sockets)
+        closing = asyncio.ensure_future(super().shutdown(sockets))
+        if not self.force_exit:
+            await asyncio.wait({closing}, timeout=_CLOSING_SECONDS)
+        for each in list(self.server_state.connections):  # of clients that take nothing of their answers
+            cast(Connection, each).end()
+        await closing

@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import pytest
 import requests
-from conftest import LONG, png, wait_for
+from conftest import LONG, Service, png, wait_for
 from PIL import Image
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limits, signals and owners")
@@ -282,3 +282,81 @@ def test_every_other_token_lets_in_by_header_and_by_the_page(serve, token: str) 
     assert own.http.get(f"{own.url}/v1/settings", headers=bearer, timeout=30).status_code == 200
     assert own.http.post(f"{own.url}/sign-in", data={"token": token}, timeout=30).url == f"{own.url}/"
     assert own.http.get(f"{own.url}/v1/settings", timeout=30).status_code == 200  # by its cookie
+
+
+# Clients that do not do their part
+
+
+@POSIX
+def test_a_client_that_reads_nothing_does_not_keep_the_service_from_ending(serve) -> None:
+    own = serve("--grace", "0")
+    with own.connect(b"GET /static/main.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 400):
+        time.sleep(1)
+        own.process.send_signal(signal.SIGTERM)
+        assert own.process.wait(20) == 128 + signal.SIGTERM
+    own.close()
+    assert "Traceback" not in own.log
+
+
+def test_a_body_in_tiny_chunks_ends_its_connection(serve) -> None:
+    own = serve(token="secret")
+    head = b"POST /sign-in HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with own.connect(head) as connection:
+        taken = 0
+        with pytest.raises((ConnectionError, TimeoutError)):
+            while taken < 1 << 22:
+                taken += connection.send(b"1\r\nx\r\n" * 1000)
+                time.sleep(0.01)
+    assert own.http.get(f"{own.url}/health", timeout=20).status_code == 200
+    assert "Traceback" not in own.log
+
+
+def test_a_chunk_without_a_length_is_no_error_of_the_service(serve) -> None:
+    own = serve(token="secret")
+    bad = b"POST /sign-in HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n"
+    for _ in range(5):
+        own.raw(bad)
+    assert own.http.get(f"{own.url}/health", timeout=20).status_code == 200
+    assert "Traceback" not in own.log
+
+
+def test_uploads_of_which_nothing_comes_give_their_places_back(serve) -> None:
+    own = serve("--queue", "2")
+    request = order(own, png(32, 32), png(32, 32))
+    silent = [own.connect(request[:-30]) for _ in range(2)]
+    time.sleep(0.5)
+    assert own.post("/v1/jobs", png(32, 32), png(32, 32)).status_code == 429
+    for each in silent:
+        with each, HTTPResponse(each) as answer:
+            answer.begin()
+            assert answer.status == 408
+    assert own.post("/v1/jobs", png(32, 32), png(32, 32)).status_code == 202
+
+
+@pytest.mark.parametrize("other", ['x={"a":1}', "bad", "x=a b", "=v", "analogy-token=wrong", "path=/"])
+@pytest.mark.parametrize("first", [True, False])
+def test_other_cookies_of_the_host_lock_nobody_out(serve_with_token, other: str, first: bool) -> None:
+    own, cookie = serve_with_token
+    cookies = "; ".join([other, cookie] if first else [cookie, other])
+    assert requests.get(f"{own.url}/v1/settings", headers={"cookie": cookies}, timeout=20).status_code == 200
+    assert requests.get(f"{own.url}/v1/settings", headers={"cookie": other}, timeout=20).status_code == 401
+
+
+@pytest.fixture(scope="module")
+def serve_with_token(tmp_path_factory: pytest.TempPathFactory):
+    """A service with a token, and the cookie of somebody who has signed in."""
+    own = Service(folder=tmp_path_factory.mktemp("token"), token="secret")
+    answer = own.http.post(f"{own.url}/sign-in", data={"token": "secret"}, timeout=20, allow_redirects=False)
+    yield own, answer.headers["set-cookie"].partition(";")[0]
+    own.close()
+
+
+@pytest.mark.parametrize("missing", [3, 40])
+def test_a_form_that_is_cut_off_is_refused(service, missing: int) -> None:
+    files = {"a": ("a", png(32, 32)), "b_prime": ("b", png(32, 32))}
+    made = requests.Request("POST", f"{service.url}/v1/jobs", files=files, data={"seed": "12345678"}).prepare()
+    assert isinstance(made.body, bytes)
+    body = made.body[:-missing]
+    answer = requests.post(made.url, data=body, headers={"content-type": made.headers["content-type"]}, timeout=20)
+    assert answer.status_code == 400
+    assert "cut off" in answer.json()["detail"]
