@@ -163,7 +163,7 @@ def _refuse_forbidden(places: np.ndarray, labels: Labels) -> None:
     one, other = labels.a[places[:, 0], places[:, 1]], labels.b[places[:, 2], places[:, 3]]
     for index in np.flatnonzero((one != other) & (one != IGNORED) & (other != IGNORED))[:1]:
         here, there = (
-            "a place without a label" if label == UNLABELLED else f"the region #{label:06x}"
+            "a place without a label" if label == UNLABELLED else f"the region {labels.colour(label)}"
             for label in (int(one[index]), int(other[index]))
         )
         raise SettingsError(
