@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import zlib
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,16 @@ def test_the_settings_file_of_a_result_repeats_it_exactly(pair, tmp_path: Path) 
     assert one["settings"] == other["settings"]
     assert one["settings"]["seed"] == 5
     assert one["model_sha256"] == other["model_sha256"]
+
+
+def test_a_preset_beside_a_settings_file_replaces_its_look_and_keeps_the_rest(pair, tmp_path: Path) -> None:
+    run("transfer", *pair, "-o", tmp_path / "o", "--seed", 5, "--direction", "ab", "--weight", 1, "--photo", *FAST)
+    file = tmp_path / "o" / "settings.json"
+    preset = ["--preset", "photo-to-style", "--ratio", 0.5]
+    done = run("transfer", *pair, "-o", tmp_path / "p", "--settings", file, *preset, "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    record = json.loads((tmp_path / "p" / "settings.json").read_text())
+    assert record["settings"] == asdict(analogy.Settings(seed=5, direction="ab", ratio=0.5))
 
 
 def test_pins_are_held_and_repeated_by_the_settings_file(pair, tmp_path: Path) -> None:

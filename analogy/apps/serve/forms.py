@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field, create_model
 
 from ...errors import AnalogyError, shown
 from ...method.pins import read_pins
-from ...settings import PRESETS, PresetName, Settings
+from ...settings import PresetName, Settings
 from .jobs import Job, Jobs
 
 Format: TypeAlias = Literal["png", "jpg", "webp", "tif"]
@@ -87,12 +87,12 @@ class Given(_SettingFields):  # type: ignore[valid-type, misc]
         single = {each.name: getattr(self, each.name) for each in dataclasses.fields(Settings)}
         single = {name: value for name, value in single.items() if value is not None}
         try:
-            own: Any = PRESETS[self.preset] if self.preset else {}
+            preset = asdict(Settings.of(self.preset))
             if "b" in self.pictures:
                 direction = "ab"
             if not isinstance(several, dict):
                 return Settings.from_dict(several)
-            return Settings.from_dict({"direction": direction, **own, **several, **single})
+            return Settings.from_dict(preset | {"direction": direction} | several | single)
         except AnalogyError as error:
             raise HTTPException(422, str(error)) from None
 
