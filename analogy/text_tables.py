@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import IO
 
 from .errors import SettingsError, shown
@@ -18,6 +18,8 @@ LONGEST_ROW = 1 << 20
 _SEPARATORS = ",;\t"
 _SEPARATOR_LINE = re.compile(r'\s*"?sep=(.)"?\s*', re.IGNORECASE)
 """The line before the header that tells Excel the separator."""
+_PERHAPS_THOUSANDS = re.compile(r"\s*([+-]?)([1-9]\d{0,2})([.,])(\d{3})\s*")
+"""A number whose separator may begin a fraction or thousands."""
 
 
 def text_lines(file: IO[bytes], newline: str = "") -> Iterator[str]:
@@ -69,8 +71,35 @@ def column_name(cell: str) -> str:
     return re.sub(r"[ -]+", "_", cell.strip().lower())
 
 
-def number(cell: str) -> float:
-    """Return the number in a cell, with a decimal point or, as in many countries, a comma. Raises ValueError."""
+def decimal_separators(cells: Collection[str]) -> str:
+    """Return which of "." and "," begin a fraction in these cells beyond doubt.
+
+    That is so where a cell has another number of digits than three behind it, and for both where a number of four digits or
+    more has no separator between its thousands.
+    """
+    return "".join(
+        separator
+        for separator in ".,"
+        if any(
+            re.fullmatch(rf"\s*[+-]?(\d{{4,}}(\{separator}\d*)?|\d*\{separator}\d+)\s*", cell)
+            and not _PERHAPS_THOUSANDS.fullmatch(cell)
+            for cell in cells
+        )
+    )
+
+
+def number(cell: str, decimal: str) -> float:
+    """Return the number in a cell, with a decimal point or, as in many countries, a comma.
+
+    decimal  the separators that begin a fraction also before three digits, where they might begin thousands: "1,023"
+
+    Raises `SettingsError` for such a number with another separator, and ValueError for what is no number.
+    """
+    if (found := _PERHAPS_THOUSANDS.fullmatch(cell)) and found[3] not in decimal:
+        sign, whole, _, rest = found.groups()
+        raise SettingsError(
+            f"{shown(cell)}, which may be a whole number or a fraction; write {sign}{whole}{rest} or {sign}{whole}.{rest}0"
+        )
     return float(re.sub(r"^(\s*[+-]?\d*),(\d+\s*)$", r"\1.\2", cell))
 
 

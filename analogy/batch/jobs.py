@@ -282,7 +282,7 @@ def _value(kind: type, cell: Any) -> Any:
             with suppress(ValueError):
                 return kind(word)
             with suppress(ValueError):
-                value = number(word)
+                value = number(word, decimal="" if kind is int else ".,")
                 return int(value) if kind is int and value.is_integer() else value
             return cell
         return word

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from ..backends import Size
 from ..errors import SettingsError, reason, shown
 from ..inputs import read_regular
-from ..text_tables import number, read_csv
+from ..text_tables import decimal_separators, number, read_csv
 from .guidance import IGNORED, UNLABELLED, Labels
 from .holding import REACH
 
@@ -107,7 +107,9 @@ def _read_file(path: str | os.PathLike[str]) -> np.ndarray | None:
             found = shown(",".join(header)) if header else "nothing"
             raise SettingsError(f"its first line is {found}; it must be {','.join(HEADER)}")
         order = [header.index(name) for name in HEADER]
-        pins = [[_coordinate(row, index, cell) for cell in order] for index, (_, row) in enumerate(rows, 1)]
+        table = [row for _, row in rows]
+        decimal = decimal_separators([cell for row in table for cell in row])
+        pins = [[_coordinate(row, index, cell, decimal) for cell in order] for index, row in enumerate(table, 1)]
     except SettingsError as error:
         raise SettingsError(f"{path}: {error}") from error
     except FileNotFoundError as error:
@@ -119,11 +121,13 @@ def _read_file(path: str | os.PathLike[str]) -> np.ndarray | None:
     return _checked(np.array(pins, dtype=np.float64).reshape(-1, 4), str(path))
 
 
-def _coordinate(row: list[str], index: int, cell: int) -> float:
+def _coordinate(row: list[str], index: int, cell: int, decimal: str) -> float:
     if len(row) != len(HEADER):
         raise SettingsError(f"pin {index} is {shown(','.join(row))}; it takes four numbers, xa,ya,xb,yb")
     try:
-        return number(row[cell])
+        return number(row[cell], decimal)
+    except SettingsError as error:
+        raise SettingsError(f"pin {index} has {error}") from error
     except ValueError as error:
         raise SettingsError(f"pin {index} has {shown(row[cell])} where a number should be") from error
 
