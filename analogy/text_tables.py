@@ -9,7 +9,7 @@ import csv
 import io
 import re
 from collections.abc import Collection, Iterator, Sequence
-from typing import IO
+from typing import IO, Any
 
 from .errors import SettingsError, shown
 
@@ -69,6 +69,19 @@ def readable(text: str) -> str:
 def column_name(cell: str) -> str:
     """Return the name of a column as it is looked for: in small letters, with "_" for spaces and hyphens."""
     return re.sub(r"[ -]+", "_", cell.strip().lower())
+
+
+def members(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON as a dict, for the `object_pairs_hook` of `json.loads`.
+
+    Raises `SettingsError` for a name that is there twice, of which `json` would take the last one.
+    """
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise SettingsError(f"it has {shown(name)} twice; give it once")
+        found[name] = value
+    return found
 
 
 def decimal_separators(cells: Collection[str]) -> str:

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 from ..errors import AnalogyError, OutputError, SettingsError, reason, shown
 from ..pictures.places import Places, WrittenTwiceError
 from ..settings import Settings
-from ..text_tables import column_name, number, read_csv, readable, text_lines
+from ..text_tables import column_name, members, number, read_csv, readable, text_lines
 from . import stores
 from .names import TEMPLATE, as_part, check_template, inside
 from .parquet import LONGEST_CELL, parquet_rows
@@ -227,7 +227,9 @@ def _json_rows(file: Any) -> Rows:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=members)
+        except SettingsError as error:
+            raise SettingsError(f"line {index}: {error}") from error
         except (ValueError, RecursionError) as error:
             raise SettingsError(f"line {index}: no JSON ({reason(error)}); there is one object in each line") from error
         if not isinstance(row, dict):
