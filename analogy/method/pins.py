@@ -118,6 +118,8 @@ def _read_file(path: str | os.PathLike[str]) -> np.ndarray | None:
         raise SettingsError(f"{path}: cannot be read ({reason(error)})") from error
     except (ValueError, csv.Error) as error:
         raise SettingsError(f"{path}: not a CSV file with the header {','.join(HEADER)} ({reason(error)})") from error
+    if not pins:
+        _log.warning("%s: it holds no pins, only the header", path)
     return _checked(np.array(pins, dtype=np.float64).reshape(-1, 4), str(path))
 
 
