@@ -135,6 +135,11 @@ def read_csv(file: IO[bytes]) -> tuple[list[str], Iterator[tuple[int, list[str]]
 
 def _below(header: Sequence[str], rows: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
     for line, row in rows:
+        if header and not header[0] and row[0]:
+            raise SettingsError(
+                f"line {line} has {shown(row[0])} in column 1, which has no name in the first line; name it, or leave it out "
+                "(in pandas: to_csv(path, index=False))"
+            )
         nameless = [cell for index, cell in enumerate(row) if cell and (index >= len(header) or not header[index])]
         if nameless:
             raise SettingsError(

@@ -103,7 +103,7 @@ def place_pins(
 def _read_file(path: str | os.PathLike[str]) -> np.ndarray | None:
     try:
         header, rows = read_csv(io.BytesIO(read_regular(path, _MOST_BYTES)))
-        if sorted(header) != sorted(HEADER):
+        if sorted(filter(None, header)) != sorted(HEADER):  # a cell below no name is refused with its row
             found = shown(",".join(header)) if header else "nothing"
             raise SettingsError(f"its first line is {found}; it must be {','.join(HEADER)}")
         order = [header.index(name) for name in HEADER]
