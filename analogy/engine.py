@@ -23,7 +23,7 @@ from .networks.models import DEFAULT, locate
 from .pictures.colour import keep_colours
 from .pictures.frames import FramesLike, open_frames
 from .pictures.images import Picture, resize
-from .pictures.reading import PictureLike, read_picture
+from .pictures.reading import PictureLike, read_picture, read_with_checksum
 from .pictures.resampling import lanczos
 from .result import Pixels, Result
 from .settings import Direction, PresetName, SettingOptions, Settings, SettingsLike
@@ -152,7 +152,9 @@ class Engine:
         picture_b_prime = read_picture(b_prime, name="B'", admit=admit)
         report.part("B'")(1)
         size_a, size_b = picture_a.size, picture_b_prime.size
-        picture_b = None if b is None else read_picture(b, name="B", admit=admission.like(size_b, "B'"))
+        picture_b, checksum_b = None, None
+        if b is not None:
+            picture_b, checksum_b = read_with_checksum(b, name="B", admit=admission.like(size_b, "B'"))
         if picture_b and picture_b.size != size_b:
             raise admission.differs(picture_b.size, "B", size_b, "B'")
         labels = guidance.read_labels(mask_a, mask_b, size_a, size_b)
@@ -233,6 +235,7 @@ class Engine:
             model_sha256=self.network.card.fingerprint,
             device=self.backend.describe(),
             known_b=picture_b,
+            known_b_sha256=checksum_b,
             pins=pin_rows,
             masks=labels.sources if labels else {},
             levels=level_pictures,

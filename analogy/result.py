@@ -66,6 +66,7 @@ class Result(Generic[AB, BA]):
     error_ab, error_ba    (h, w) float32, the distance of the matched patches: -2 is perfect
     settings, model, model_sha256, device    what the result was made with
     known_b               B, where it was given, as it was read; else None
+    known_b_sha256        SHA-256 of the file of B, or of its pixels where it has none; None without B
     pins                  (N, 4) float64: xa, ya, xb, yb of each pin, or None
     masks                 "mask_a" and "mask_b" -> "name" and "sha256" of the label picture; empty without masks
     levels                level -> the picture that its field votes, (H, W, 3) uint8; empty unless asked for
@@ -91,6 +92,7 @@ class Result(Generic[AB, BA]):
     model_sha256: str
     device: str
     known_b: Picture | None = None
+    known_b_sha256: str | None = None
     pins: np.ndarray | None = None
     masks: dict[str, dict[str, str]] = field(default_factory=dict)
     levels: dict[int, np.ndarray] = field(default_factory=dict)
@@ -259,6 +261,7 @@ class Result(Generic[AB, BA]):
             "a": self.a.name,
             "b_prime": self.b_prime.name,
             "b": self.known_b and self.known_b.name,
+            "b_sha256": self.known_b_sha256,
             "mask_a": self.masks.get("mask_a"),
             "mask_b": self.masks.get("mask_b"),
             "pins": [] if self.pins is None else self.pins.tolist(),
@@ -313,10 +316,16 @@ def read_record(path: str | os.PathLike[str]) -> tuple[Settings, str, str, np.nd
         raise SettingsError(f"{path}: not the settings.json of a result ({reason(error)})") from error
 
 
-def recorded_masks(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Return "mask_a" and "mask_b" -> the checksum of that mask, for those that a `settings.json` names."""
+def recorded_inputs(path: str | os.PathLike[str]) -> dict[str, str | None]:
+    """Return "b", "mask_a" and "mask_b" -> the checksum of that picture, or None where a `settings.json` has none.
+
+    What the file does not say, as one of an earlier version, is left out.
+    """
     with suppress(OSError, ValueError, TypeError, AttributeError, RecursionError):
         fields = json.loads(read_regular(path, _MOST_BYTES))
-        masks = {name: fields.get(name) for name in ("mask_a", "mask_b")}
-        return {name: str(mask.get("sha256")) for name, mask in masks.items() if mask is not None}
+        found = {"b": fields["b_sha256"]} if "b_sha256" in fields else {}
+        for name in ("mask_a", "mask_b"):
+            if name in fields:
+                found[name] = None if fields[name] is None else str(fields[name].get("sha256"))
+        return found
     return {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypedDict, Unpack, get_args
 
@@ -129,6 +129,17 @@ class Settings:
         if not isinstance(name, str) or name not in PRESETS:
             raise SettingsError(f"unknown preset {shown(name)}; choose one of {', '.join(PRESETS)}")
         return cls.from_dict({**PRESETS[name], **changes})
+
+    def with_preset(self, name: PresetName, keep: Collection[str] = ()) -> Settings:
+        """Return these settings with all that presets are about as the preset `name` has it; the others stay.
+
+        keep  names of settings that stay as well
+
+        Raises `SettingsError` for an unknown name.
+        """
+        preset = self.preset(name)
+        about = {field for fields in PRESETS.values() for field in fields if field not in keep}
+        return dataclasses.replace(self, **{field: getattr(preset, field) for field in about})
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Settings:

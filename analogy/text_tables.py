@@ -8,8 +8,8 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
-from typing import IO
+from collections.abc import Collection, Iterator, Sequence
+from typing import IO, Any
 
 from .errors import SettingsError, shown
 
@@ -18,6 +18,8 @@ LONGEST_ROW = 1 << 20
 _SEPARATORS = ",;\t"
 _SEPARATOR_LINE = re.compile(r'\s*"?sep=(.)"?\s*', re.IGNORECASE)
 """The line before the header that tells Excel the separator."""
+_PERHAPS_THOUSANDS = re.compile(r"\s*([+-]?)([1-9]\d{0,2})([.,])(\d{3})\s*")
+"""A number whose separator may begin a fraction or thousands."""
 
 
 def text_lines(file: IO[bytes], newline: str = "") -> Iterator[str]:
@@ -69,8 +71,48 @@ def column_name(cell: str) -> str:
     return re.sub(r"[ -]+", "_", cell.strip().lower())
 
 
-def number(cell: str) -> float:
-    """Return the number in a cell, with a decimal point or, as in many countries, a comma. Raises ValueError."""
+def members(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON as a dict, for the `object_pairs_hook` of `json.loads`.
+
+    Raises `SettingsError` for a name that is there twice, of which `json` would take the last one.
+    """
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise SettingsError(f"it has {shown(name)} twice; give it once")
+        found[name] = value
+    return found
+
+
+def decimal_separators(cells: Collection[str]) -> str:
+    """Return which of "." and "," begin a fraction in these cells beyond doubt.
+
+    That is so where a cell has another number of digits than three behind it, and for both where a number of four digits or
+    more has no separator between its thousands.
+    """
+    return "".join(
+        separator
+        for separator in ".,"
+        if any(
+            re.fullmatch(rf"\s*[+-]?(\d{{4,}}(\{separator}\d*)?|\d*\{separator}\d+)\s*", cell)
+            and not _PERHAPS_THOUSANDS.fullmatch(cell)
+            for cell in cells
+        )
+    )
+
+
+def number(cell: str, decimal: str) -> float:
+    """Return the number in a cell, with a decimal point or, as in many countries, a comma.
+
+    decimal  the separators that begin a fraction also before three digits, where they might begin thousands: "1,023"
+
+    Raises `SettingsError` for such a number with another separator, and ValueError for what is no number.
+    """
+    if (found := _PERHAPS_THOUSANDS.fullmatch(cell)) and found[3] not in decimal:
+        sign, whole, _, rest = found.groups()
+        raise SettingsError(
+            f"{shown(cell)}, which may be a whole number or a fraction; write {sign}{whole}{rest} or {sign}{whole}.{rest}0"
+        )
     return float(re.sub(r"^(\s*[+-]?\d*),(\d+\s*)$", r"\1.\2", cell))
 
 
@@ -93,6 +135,11 @@ def read_csv(file: IO[bytes]) -> tuple[list[str], Iterator[tuple[int, list[str]]
 
 def _below(header: Sequence[str], rows: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
     for line, row in rows:
+        if header and not header[0] and row[0]:
+            raise SettingsError(
+                f"line {line} has {shown(row[0])} in column 1, which has no name in the first line; name it, or leave it out "
+                "(in pandas: to_csv(path, index=False))"
+            )
         nameless = [cell for index, cell in enumerate(row) if cell and (index >= len(header) or not header[index])]
         if nameless:
             raise SettingsError(

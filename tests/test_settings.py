@@ -105,3 +105,14 @@ def test_a_preset_that_is_no_name_is_refused(given) -> None:
 def test_what_is_no_dict_is_refused(given) -> None:
     with pytest.raises(SettingsError, match="it takes a dict of settings"):
         Settings.from_dict(given)
+
+
+@pytest.mark.parametrize("name", ["photo-to-style", "face", "fast"])
+def test_a_preset_over_other_settings_looks_as_it_does_by_itself(name) -> None:
+    kept = {"seed": 5, "max_pixels": 5000, "direction": "ab", "keep_colors": True}
+    assert Settings.preset("paper", weight=1, photo=True, **kept).with_preset(name) == Settings.preset(name, **kept)
+
+
+def test_settings_that_were_chosen_one_by_one_stay_beside_a_preset() -> None:
+    settings = Settings.preset("paper", ratio=0.75)
+    assert settings.with_preset("face", keep={"ratio"}) == Settings.preset("face", ratio=0.75)

@@ -82,7 +82,8 @@ def batch(sources: tuple[str, ...], output: str, template: str, direction: str, 
       a, b_prime            the pictures; relative paths are seen from the table's folder
       name                  of the result, without suffix
       b, mask_a, mask_b     as the options of `analogy transfer`
-      preset, and any setting (ratio, weight, seed ...), which go before this command's
+      preset                in place of this command's; single options go before it
+      ratio, weight, seed   and any other setting; they go before this command's
 
     What is done is kept: the same command does what is missing or has changed. A job that fails is one line, and the others
     go on. Exit code 0: all are done; 3: some failed; 2: nothing could be done, or no more.
@@ -106,6 +107,7 @@ def batch(sources: tuple[str, ...], output: str, template: str, direction: str, 
             workers=workers,
             scheduler=scheduler,
             retry_failed=retry_failed,
+            single=[name for name, value in options.items() if value is not None],
             progress=display.part(0, 1),
         )
     if not quiet:

@@ -126,12 +126,12 @@ def transfer(a: str, b_prime: str, output: str, preset: str | None, record: Path
     Writes a_prime.png (A in the looks of B'), b.png (B' in the looks of A), montage.png and settings.json.
     """
     base, sha256, recorded_pins = Settings(), None, None
-    given_masks = {name: mask for name, mask in (("mask_a", mask_a), ("mask_b", mask_b)) if mask is not None}
+    beside = {"b": b} | {name: mask for name, mask in (("mask_a", mask_a), ("mask_b", mask_b)) if mask is not None}
     if record:
         from ..result import read_record
 
         base, recorded, sha256, recorded_pins = read_record(record)
-        _compare_masks(record, given_masks)
+        _compare_inputs(record, beside)
         if not model and (Path(recorded).name != recorded or recorded.startswith("~")):
             raise ModelError(f"{record} names the model {shown(recorded)}, a path: if you trust it, say --model")
         model = model or recorded
@@ -143,25 +143,29 @@ def transfer(a: str, b_prime: str, output: str, preset: str | None, record: Path
     settings = settings_of(base, preset, options)
     display, engine = Display(quiet, verbose), (model, device, threads, max_input_pixels)
     pins = recorded_pins if pins is None else pins
-    beside = {"b": b} | given_masks
     run_transfer(
         a, b_prime, output, settings, engine, display, flow=flow, levels=levels, pins=pins, beside=beside, record=record
     )
 
 
-def _compare_masks(record: Path, given: dict[str, str]) -> None:
-    """Log which masks are not those of a settings.json, whose result is then not the one that is made."""
+def _compare_inputs(record: Path, given: dict[str, str | None]) -> None:
+    """Log where B or a mask is not that of a settings.json, whose result is then not the one that is made."""
     from ..inputs import open_regular
-    from ..result import recorded_masks
+    from ..result import recorded_inputs
 
-    for name, checksum in recorded_masks(record).items():
-        option = f"--{name.replace('_', '-')}"
-        if name not in given:
+    for name, checksum in recorded_inputs(record).items():
+        option, path = f"--{name.replace('_', '-')}", given.get(name)
+        if path is None and checksum is None:
+            continue
+        if path is None:
             _log.warning("%s was made with %s, which is not given: the result will be another", record, option)
             continue
-        with suppress(OSError), open_regular(given[name]) as file:  # what cannot be read is refused when it is needed
+        if checksum is None:
+            _log.warning("%s was made without %s, which is given: the result will be another", record, option)
+            continue
+        with suppress(OSError), open_regular(path) as file:  # what cannot be read is refused when it is needed
             if hashlib.file_digest(file, "sha256").hexdigest() != checksum:  # type: ignore[arg-type]
-                _log.warning("%s was made with another %s than %s", record, option, given[name])
+                _log.warning("%s was made with another %s than %s", record, option, path)
 
 
 cli.add_command(clip)

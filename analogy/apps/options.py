@@ -99,8 +99,9 @@ def setting_options(command: Command, but: str = "") -> Command:
 
 def settings_of(base: Settings, preset: str | None, options: dict[str, Any]) -> Settings:
     """`base`, changed by a preset, changed by single options, as `setting_options` gives them."""
-    chosen: dict[str, Any] = dict(PRESETS[cast(PresetName, preset)]) if preset else {}
-    chosen |= {name: value for name, value in options.items() if value is not None}
+    if preset:
+        base = base.with_preset(cast(PresetName, preset))
+    chosen = {name: value for name, value in options.items() if value is not None}
     for field in dataclasses.fields(Settings):
         if field.name in chosen and type(field.default) is int:  # a choice among numbers comes as text
             chosen[field.name] = int(chosen[field.name])

@@ -11,7 +11,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,8 +19,8 @@ from typing import Any, TypeAlias
 
 from ..errors import AnalogyError, OutputError, SettingsError, reason, shown
 from ..pictures.places import Places, WrittenTwiceError
-from ..settings import PRESETS, Settings
-from ..text_tables import column_name, number, read_csv, readable, text_lines
+from ..settings import Settings
+from ..text_tables import column_name, members, number, read_csv, readable, text_lines
 from . import stores
 from .names import TEMPLATE, as_part, check_template, inside
 from .parquet import LONGEST_CELL, parquet_rows
@@ -71,6 +71,7 @@ class Jobs:
     style     B' of jobs that name none; an absolute path or an address
     template  of the names of results, with `FIELDS` in braces
     allowed   schemes of addresses that rows may name; None for all, where the user has named each
+    single    names of settings that a row's preset leaves as they are
 
     Raises `SettingsError` for a row that cannot be a job, and for a template that names nothing.
     """
@@ -83,9 +84,10 @@ class Jobs:
         style: str | None,
         template: str = TEMPLATE,
         allowed: Sequence[str] | None = (),
+        single: Collection[str] = (),
     ):
         self._rows, self._folder, self._settings, self._style = rows, folder, settings, style
-        self._template, self._allowed = template, allowed
+        self._template, self._allowed, self._single = template, allowed, single
         self._has_told = False
         check_template(template)
 
@@ -154,13 +156,11 @@ class Jobs:
         return path
 
     def _settings_of(self, cells: Mapping[str, Any]) -> Settings:
-        own: dict[str, Any] = {}
+        settings = self._settings
         if preset := cells.get("preset"):
-            if not isinstance(preset, str) or preset not in PRESETS:
-                raise SettingsError(f"unknown preset {shown(preset)}; choose one of {', '.join(PRESETS)}")
-            own |= PRESETS[preset]
-        own |= {name: _value(kind, cells[name]) for name, kind in _KINDS.items() if name in cells}
-        return dataclasses.replace(self._settings, **own) if own else self._settings
+            settings = settings.with_preset(preset, keep=self._single)
+        own: dict[str, Any] = {name: _value(kind, cells[name]) for name, kind in _KINDS.items() if name in cells}
+        return dataclasses.replace(settings, **own) if own else settings
 
     def _outputs(
         self, number: int, cells: Mapping[str, Any], inputs: Mapping[str, str], settings: Settings
@@ -227,7 +227,9 @@ def _json_rows(file: Any) -> Rows:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=members)
+        except SettingsError as error:
+            raise SettingsError(f"line {index}: {error}") from error
         except (ValueError, RecursionError) as error:
             raise SettingsError(f"line {index}: no JSON ({reason(error)}); there is one object in each line") from error
         if not isinstance(row, dict):
@@ -282,7 +284,7 @@ def _value(kind: type, cell: Any) -> Any:
             with suppress(ValueError):
                 return kind(word)
             with suppress(ValueError):
-                value = number(word)
+                value = number(word, decimal="" if kind is int else ".,")
                 return int(value) if kind is int and value.is_integer() else value
             return cell
         return word

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import CancelledError, wait
 from contextlib import closing
 from dataclasses import asdict
@@ -52,6 +52,7 @@ def run_batch(
     workers: int | None = None,
     scheduler: str | None = None,
     retry_failed: bool = False,
+    single: Collection[str] = (),
     progress: Callable[[Progress], None] = lambda progress: None,
 ) -> tuple[Tally, Path]:
     """Do the jobs of `sources` that are not done.
@@ -67,6 +68,7 @@ def run_batch(
     workers       processes on this machine; None for what its cores and its memory allow
     scheduler     in place of processes: the address of a Dask scheduler, or "local"
     retry_failed  whether jobs are done that failed before, also if nothing has changed since
+    single        names of settings that a row's preset leaves as they are
     progress      as for `Engine.transfer`
 
     Returns how it went, and the path of the report, which lies beside the manifest.
@@ -76,7 +78,7 @@ def run_batch(
     """
     root, manifest = _places(output, manifest)
     page_path = manifest.parent / manifests.REPORT
-    jobs, table = _jobs(sources, root, settings, style, template, allowed)
+    jobs, table = _jobs(sources, root, settings, style, template, allowed, single)
     progress(Progress("reading", 0))
     total = tables.check(jobs, root, table, (manifest, page_path))
     refuse_foreign(page_path, report.is_report(page_path))
@@ -133,7 +135,13 @@ def _places(output: str, manifest: Path | None) -> tuple[str, Path]:
 
 
 def _jobs(
-    sources: Sequence[str], root: str, settings: Settings, style: str | None, template: str, allowed: Sequence[str]
+    sources: Sequence[str],
+    root: str,
+    settings: Settings,
+    style: str | None,
+    template: str,
+    allowed: Sequence[str],
+    single: Collection[str],
 ) -> tuple[tables.Jobs, str | None]:
     """The jobs, and the path or the address of their table, if there is one."""
     here = os.getcwd()  # noqa: PTH109
@@ -152,7 +160,7 @@ def _jobs(
                 f"{table}: one table is a batch, with nothing beside it; there are {len(paths)} sources"
             )
         folder = stores.parent(table)
-        return tables.Jobs(tables.of_table(table), folder, settings, style, template, allowed), table
+        return tables.Jobs(tables.of_table(table), folder, settings, style, template, allowed, single), table
     for source in sources:
         if source.lower().endswith(tables.NO_TABLES):
             raise SettingsError(f"{source}: neither a picture nor a table; a table is one of {' '.join(tables.TABLES)}")

@@ -30,19 +30,24 @@ _OPAQUE = 128
 """Least alpha of a labelled place. Brushes with soft edges leave some transparency around a region."""
 _NO_LABEL = 1 << 24
 """What `UNLABELLED` becomes where it is matched: a label that no place has which looks for its match."""
+_FINE = _NO_LABEL + 1
+"""Code of the first colour that 8 bits per channel cannot hold; the next such colours have the next codes."""
 
 
 @dataclass(frozen=True)
 class Labels:
     """Labels of A (HA, WA) and of B' (HB, WB), int32, at full size.
 
-    a, b     0xRRGGBB of each place, `UNLABELLED` or `IGNORED`
+    a, b     0xRRGGBB of each place; `UNLABELLED` or `IGNORED`; or, for a colour that needs 16 bits per channel, a greater
+             number that stands for it in both
     sources  "mask_a" and "mask_b" -> the name and the SHA-256 of the label picture
+    fine     0xRRRRGGGGBBBB of each colour that needs 16 bits, in the order of their numbers
     """
 
     a: np.ndarray
     b: np.ndarray
     sources: dict[str, dict[str, str]] = field(default_factory=dict)
+    fine: list[int] = field(default_factory=list)
 
     def at(self, backend: Backend, size_a: Size, size_b: Size, inverse: bool = False) -> tuple[Array, Array]:
         """Return the labels at the sizes of a level, as arrays of the backend, for its search (see `Backend.propagate`).
@@ -58,6 +63,10 @@ class Labels:
         own, other = (b, a) if inverse else (a, b)
         return backend.asarray(own), backend.asarray(np.where(other == UNLABELLED, np.int32(_NO_LABEL), other))
 
+    def colour(self, label: int) -> str:
+        """Return the colour of a label as "#rrggbb", or as "#rrrrggggbbbb" if it needs 16 bits."""
+        return _colour(label, self.fine)
+
     @property
     def keep_apart(self) -> bool:
         """Whether there are two places that may not match."""
@@ -69,7 +78,8 @@ def read_labels(mask_a: Any, mask_b: Any, size_a: Size, size_b: Size) -> Labels 
     """Read two label pictures (anything that `read_picture` takes), which must have the sizes of A and B'.
 
     Returns None without masks. What is more than half transparent has no label. A colour that only one mask has is ignored,
-    with one logged line, or one for all of a mask where these are many. Masks that keep nothing apart are logged, too.
+    with one logged line, or one for all of a mask where these are many. Masks that keep nothing apart are logged, too. Of a
+    mask of 16 bits, colours that differ in any bit are different labels.
 
     Raises `ImageError` if only one mask is given, if a size differs, or if a mask has more than `MOST_LABELS` colours.
     """
@@ -78,21 +88,22 @@ def read_labels(mask_a: Any, mask_b: Any, size_a: Size, size_b: Size) -> Labels 
     if mask_a is None or mask_b is None:
         given, lacking = ("A", "B'") if mask_b is None else ("B'", "A")
         raise ImageError(f"there is a mask for {given} and none for {lacking}; give both, or none")
-    a, source_a = _codes(mask_a, "the mask of A", size_a)
-    b, source_b = _codes(mask_b, "the mask of B'", size_b)
+    fine: list[int] = []
+    a, source_a = _codes(mask_a, "the mask of A", size_a, fine)
+    b, source_b = _codes(mask_b, "the mask of B'", size_b, fine)
     both = np.append(np.intersect1d(a, b), UNLABELLED)
     for one, name, where in ((a, "A", "B'"), (b, "B'", "A")):
         codes = np.setdiff1d(one, both)
         if len(codes) > _MOST_NAMED:
             _log.info(
-                "%d labels of %s, such as #%06x and #%06x, are not in the mask of %s; they are ignored: paint without smooth "
-                "edges, and save as PNG", len(codes), name, codes[0], codes[-1], where,
+                "%d labels of %s, such as %s and %s, are not in the mask of %s; they are ignored: paint without smooth "
+                "edges, and save as PNG", len(codes), name, _colour(codes[0], fine), _colour(codes[-1], fine), where,
             )  # fmt: skip
             continue
         for code in codes:
-            _log.info("the label #%06x of %s is not in the mask of %s; it is ignored", code, name, where)
+            _log.info("the label %s of %s is not in the mask of %s; it is ignored", _colour(code, fine), name, where)
     a, b = (np.where(np.isin(codes, both), codes, np.int32(IGNORED)) for codes in (a, b))
-    labels = Labels(a, b, {"mask_a": source_a, "mask_b": source_b})
+    labels = Labels(a, b, {"mask_a": source_a, "mask_b": source_b}, fine)
     if not labels.keep_apart:
         _log.warning(
             "the masks keep nothing apart, and the result is the one without them: paint at least two regions, each in one "
@@ -119,20 +130,44 @@ def constrain_to_labels(backend: Backend, field: Array, labels: tuple[Array, Arr
     return backend.asarray(fixed)
 
 
-def _codes(mask: Any, name: str, size: Size) -> tuple[np.ndarray, dict[str, str]]:
-    """Return the labels of a mask, and its name and checksum."""
+def _codes(mask: Any, name: str, size: Size, fine: list[int]) -> tuple[np.ndarray, dict[str, str]]:
+    """Return the labels of a mask, and its name and checksum. Colours that need 16 bits are added to `fine`."""
     picture, checksum = read_with_checksum(mask, name=name, admit=admission.like(size, "its picture"), grounded=False)
     if picture.size != size:
         raise admission.differs(picture.size, name, size, "its picture")
-    codes = picture.rgb.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+    codes: np.ndarray
+    if picture.rgb16 is None:
+        codes = picture.rgb.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+    else:
+        codes = picture.rgb16.astype(np.int64) @ np.array([1 << 32, 1 << 16, 1], np.int64)
     if picture.alpha is not None:
         codes[picture.alpha < _OPAQUE] = UNLABELLED
-    count = len(np.unique(codes))
+    found = np.unique(codes)
+    count = len(found)
     if count > MOST_LABELS:
         raise ImageError(
             f"{name} has {count} colours; paint regions in plain colours, without smooth edges, and save as PNG"
         )
+    if picture.rgb16 is not None:
+        labels = np.array([_label(int(colour), fine) for colour in found], np.int32)
+        codes = labels[np.searchsorted(found, codes)]
     return codes, {"name": picture.name, "sha256": checksum}
+
+
+def _label(colour: int, fine: list[int]) -> int:
+    """Return the label of a colour 0xRRRRGGGGBBBB: that of 8 bits where it is one, else one by its place in `fine`."""
+    if colour == UNLABELLED:
+        return UNLABELLED
+    red, green, blue = ((colour >> shift) & 0xFFFF for shift in (32, 16, 0))
+    if not (red % 257 or green % 257 or blue % 257):
+        return red // 257 << 16 | green // 257 << 8 | blue // 257
+    if colour not in fine:
+        fine.append(colour)
+    return _FINE + fine.index(colour)
+
+
+def _colour(label: int, fine: list[int]) -> str:
+    return f"#{label:06x}" if label < _FINE else f"#{fine[label - _FINE]:012x}"
 
 
 def _resize_nearest(labels: np.ndarray, size: Size) -> np.ndarray:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from ..backends import Size
 from ..errors import SettingsError, reason, shown
 from ..inputs import read_regular
-from ..text_tables import number, read_csv
+from ..text_tables import decimal_separators, number, read_csv
 from .guidance import IGNORED, UNLABELLED, Labels
 from .holding import REACH
 
@@ -103,11 +103,13 @@ def place_pins(
 def _read_file(path: str | os.PathLike[str]) -> np.ndarray | None:
     try:
         header, rows = read_csv(io.BytesIO(read_regular(path, _MOST_BYTES)))
-        if sorted(header) != sorted(HEADER):
+        if sorted(filter(None, header)) != sorted(HEADER):  # a cell below no name is refused with its row
             found = shown(",".join(header)) if header else "nothing"
             raise SettingsError(f"its first line is {found}; it must be {','.join(HEADER)}")
         order = [header.index(name) for name in HEADER]
-        pins = [[_coordinate(row, index, cell) for cell in order] for index, (_, row) in enumerate(rows, 1)]
+        table = [row for _, row in rows]
+        decimal = decimal_separators([cell for row in table for cell in row])
+        pins = [[_coordinate(row, index, cell, decimal) for cell in order] for index, row in enumerate(table, 1)]
     except SettingsError as error:
         raise SettingsError(f"{path}: {error}") from error
     except FileNotFoundError as error:
@@ -116,14 +118,18 @@ def _read_file(path: str | os.PathLike[str]) -> np.ndarray | None:
         raise SettingsError(f"{path}: cannot be read ({reason(error)})") from error
     except (ValueError, csv.Error) as error:
         raise SettingsError(f"{path}: not a CSV file with the header {','.join(HEADER)} ({reason(error)})") from error
+    if not pins:
+        _log.warning("%s: it holds no pins, only the header", path)
     return _checked(np.array(pins, dtype=np.float64).reshape(-1, 4), str(path))
 
 
-def _coordinate(row: list[str], index: int, cell: int) -> float:
+def _coordinate(row: list[str], index: int, cell: int, decimal: str) -> float:
     if len(row) != len(HEADER):
         raise SettingsError(f"pin {index} is {shown(','.join(row))}; it takes four numbers, xa,ya,xb,yb")
     try:
-        return number(row[cell])
+        return number(row[cell], decimal)
+    except SettingsError as error:
+        raise SettingsError(f"pin {index} has {error}") from error
     except ValueError as error:
         raise SettingsError(f"pin {index} has {shown(row[cell])} where a number should be") from error
 
@@ -163,7 +169,7 @@ def _refuse_forbidden(places: np.ndarray, labels: Labels) -> None:
     one, other = labels.a[places[:, 0], places[:, 1]], labels.b[places[:, 2], places[:, 3]]
     for index in np.flatnonzero((one != other) & (one != IGNORED) & (other != IGNORED))[:1]:
         here, there = (
-            "a place without a label" if label == UNLABELLED else f"the region #{label:06x}"
+            "a place without a label" if label == UNLABELLED else f"the region {labels.colour(label)}"
             for label in (int(one[index]), int(other[index]))
         )
         raise SettingsError(

@@ -11,7 +11,7 @@ from typing import Protocol, TypeAlias
 from ..errors import ImageError, reason
 from ..inputs import open_regular
 from .images import Admit, Picture
-from .listing import by_number, is_pattern, matching, pictures_in
+from .listing import in_order, is_pattern, matching, pictures_in
 from .places import folded
 from .reading import PictureLike, read_picture
 
@@ -82,7 +82,7 @@ def open_frames(source: FramesLike, admit: Admit | None = None) -> Frames:
 class _FileFrames:
     def __init__(self, paths: Sequence[Path], admit: Admit | None):
         self._admit = admit
-        self.files = sorted(paths, key=by_number)
+        self.files = in_order(paths)
         self.names = [path.stem for path in self.files]
         taken: dict[str, Path] = {}
         for file, name in zip(self.files, self.names, strict=True):

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from glob import escape, glob, has_magic
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from ..inputs import open_regular
 from .reading import is_picture
@@ -19,6 +19,10 @@ _log = logging.getLogger("analogy")
 SUFFIXES = (*WRITERS, ".gif", ".avif", ".heic", ".heif", ".jfif", ".jpe")
 """Suffixes of files that are pictures, be they damaged. Of others the content decides."""
 _MOST_NAMED = 5
+_LAST_NUMBER = re.compile(r"(.*?)(-?)(\d+)(\D*)", re.DOTALL)
+"""A name: what is before its last number, a minus, the number, and the rest."""
+
+AnyPath = TypeVar("AnyPath", str, Path)
 
 
 def pictures_in(folder: str | os.PathLike[str]) -> list[str]:
@@ -53,7 +57,7 @@ def pictures_among(
         more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
         named = ", ".join(names[:_MOST_NAMED])
         _log.info("%s: left out, as these are no pictures that can be read: %s%s", folder, named, more)
-    return sorted(taken, key=lambda path: by_number(Path(path)))
+    return in_order(taken)
 
 
 def matching(
@@ -75,7 +79,7 @@ def matching(
         literal = end
     begin, rest = escape("".join(parts[:literal])), "".join(parts[literal:])
     found = find(begin + rest.replace("[", "[[]")) or find(begin + rest)
-    return sorted(found, key=lambda path: by_number(Path(path)))
+    return in_order(found)
 
 
 def is_pattern(path: str) -> bool:
@@ -83,10 +87,33 @@ def is_pattern(path: str) -> bool:
     return has_magic(path) and not os.path.lexists(path)
 
 
-def by_number(path: Path) -> tuple[list[tuple[int, str]], str]:
-    """Return a key that sorts names as people do: 2 before 10."""
-    parts = [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
-    return parts, path.name
+def in_order(paths: Iterable[AnyPath]) -> list[AnyPath]:
+    """Return paths by their names as people sort them: 2 before 10, and -2 before -1 where the minus is a sign.
+
+    It is one where names that are alike but for their last number have, with and without it, a run of whole numbers: f-2, f-1,
+    f0, f1. Elsewhere it is a hyphen: shot-1, shot-2.
+    """
+    paths = list(paths)
+    alike: dict[tuple[str, ...], list[tuple[str, int]]] = {}
+    for path in paths:
+        if found := _LAST_NUMBER.fullmatch(Path(path).name):
+            alike.setdefault((found[1], found[4]), []).append((found[2], int(found[2] + found[3])))
+    runs = set()
+    for ends, numbers in alike.items():
+        values: list[int] = sorted(number for _, number in numbers)
+        below = [number for sign, number in numbers if sign]
+        if below and max(below) == -1 and values[-1] >= 0 and values == [*range(values[0], values[-1] + 1)]:
+            runs.add(ends)
+
+    def key(path: AnyPath) -> tuple[list[tuple[int, str]], str]:
+        name = Path(path).name
+        parts = [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+        found = _LAST_NUMBER.fullmatch(name)
+        if found and found[2] and (found[1], found[4]) in runs:
+            parts[-3:-1] = [(-1, parts[-3][1][:-1]), (-parts[-2][0], "")]
+        return parts, name
+
+    return sorted(paths, key=key)
 
 
 def _is_picture(path: str, open_file: Callable[[str], IO[bytes]]) -> bool:

@@ -106,7 +106,7 @@ def read_with_checksum(
         if file is None:
             picture = read_picture(source, name=name, admit=admit, grounded=grounded)
             alpha = b"" if picture.alpha is None else picture.alpha.tobytes()
-            return picture, hashlib.sha256(picture.rgb.tobytes() + alpha).hexdigest()
+            return picture, hashlib.sha256(picture.pixels(picture.rgb16 is not None).tobytes() + alpha).hexdigest()
         with file:
             checksum = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
             file.seek(0)

@@ -148,6 +148,24 @@ def test_a_table_names_pictures_results_and_settings_that_go_before_the_commands
     assert file == {"bytes": len(written), "sha256": hashlib.sha256(written).hexdigest()}
 
 
+def test_a_preset_in_a_row_replaces_the_command_s_and_single_options_stay(photos, style, tmp_path: Path) -> None:
+    rows = table(
+        tmp_path / "jobs.csv",
+        {"a": "photos/a.png", "preset": "photo-to-style", "search_iterations": ""},
+        {"a": "photos/b.png", "preset": "face", "search_iterations": "2"},
+    )
+    out = tmp_path / "out"
+    done = run("batch", rows, "--style", style, "-o", out, "--preset", "paper", "--weight", 2, "--ratio", 0.75,
+               "--search-iterations", 1, "--device", "cpu", "--workers", 1)  # fmt: skip
+    assert done.exit_code == 0, done.output
+    made = {line["job"]: line["settings"] for line in lines(out, "done")}
+    options = {"weight": 2, "ratio": 0.75, "direction": "ab"}
+    assert made == {
+        "a.png": options | {"search_iterations": 1},
+        "b.png": options | {"search_iterations": 2},
+    }
+
+
 def test_both_pictures_masks_and_a_known_b_are_as_in_a_transfer(photos, style, tmp_path: Path) -> None:
     labels = tmp_path / "labels.png"
     Image.fromarray(np.repeat(np.array([[0], [255]], np.uint8), 24, axis=0).repeat(48, axis=1)).save(labels)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import zlib
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,16 @@ def test_the_settings_file_of_a_result_repeats_it_exactly(pair, tmp_path: Path) 
     assert one["model_sha256"] == other["model_sha256"]
 
 
+def test_a_preset_beside_a_settings_file_replaces_its_look_and_keeps_the_rest(pair, tmp_path: Path) -> None:
+    run("transfer", *pair, "-o", tmp_path / "o", "--seed", 5, "--direction", "ab", "--weight", 1, "--photo", *FAST)
+    file = tmp_path / "o" / "settings.json"
+    preset = ["--preset", "photo-to-style", "--ratio", 0.5]
+    done = run("transfer", *pair, "-o", tmp_path / "p", "--settings", file, *preset, "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    record = json.loads((tmp_path / "p" / "settings.json").read_text())
+    assert record["settings"] == asdict(analogy.Settings(seed=5, direction="ab", ratio=0.5))
+
+
 def test_pins_are_held_and_repeated_by_the_settings_file(pair, tmp_path: Path) -> None:
     first, again, other = (tmp_path / name for name in ("first", "again", "other"))
     pins, fewer = tmp_path / "pins.csv", tmp_path / "fewer.csv"
@@ -187,6 +198,42 @@ def test_with_b_given_a_prime_alone_is_written_and_the_record_names_b(pair, tmp_
     assert (record["b"], record["settings"]["direction"]) == (f"B ({pair[1]})", "ab")
     refused = run("transfer", *pair, "--b", pair[0], "-o", out, *FAST)
     assert (refused.exit_code, refused.output.count("\n")) == (2, 1)
+
+
+def test_a_settings_file_says_where_b_is_another_missing_or_new(pair, tmp_path: Path) -> None:
+    other, device = tmp_path / "other.png", ["--device", "cpu"]
+    Image.fromarray(255 - pixels(pair[1])).save(other)
+    assert run("transfer", *pair, "--b", pair[1], "-o", tmp_path / "with", *FAST).exit_code == 0
+    assert run("transfer", *pair, "-o", tmp_path / "without", *FAST).exit_code == 0
+    files = {name: tmp_path / name / "settings.json" for name in ("with", "without")}
+    record = json.loads(files["with"].read_text())
+    assert record["b_sha256"] == hashlib.sha256(Path(pair[1]).read_bytes()).hexdigest()
+    for name, given, line in (
+        ("with", ["--b", pair[1]], ""),
+        ("with", [], "was made with --b, which is not given: the result will be another"),
+        ("with", ["--b", other], f"was made with another --b than {other}"),
+        ("without", ["--b", other], "was made without --b, which is given: the result will be another"),
+    ):
+        done = run("transfer", *pair, "-o", tmp_path / "again", "--settings", files[name], *given, *device)
+        assert (done.exit_code, done.stderr) == (0, f"analogy: {files[name]} {line}\n" if line else "")
+
+
+def test_a_settings_file_without_masks_says_that_masks_are_given(pair, tmp_path: Path) -> None:
+    assert run("transfer", *pair, "-o", tmp_path / "first", *FAST).exit_code == 0
+    masks, file = [], tmp_path / "first" / "settings.json"
+    for side, path in zip("ab", pair, strict=True):
+        mask = np.zeros(pixels(path).shape, np.uint8)
+        mask[:, :20] = 255
+        Image.fromarray(mask).save(tmp_path / f"{side}.png")
+        masks += [f"--mask-{side}", tmp_path / f"{side}.png"]
+    done = run("transfer", *pair, "-o", tmp_path / "again", "--settings", file, *masks, "--device", "cpu")
+    assert done.stderr.splitlines() == [
+        f"analogy: {file} was made without --mask-{side}, which is given: the result will be another" for side in "ab"
+    ]
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps({key: value for key, value in record.items() if not key.startswith("mask")}))
+    done = run("transfer", *pair, "-o", tmp_path / "old", "--settings", file, *masks, "--device", "cpu")
+    assert (done.exit_code, done.stderr) == (0, "")  # a version that did not yet note masks wrote it
 
 
 def test_flow_and_levels_are_written_and_masks_hold(pair, tmp_path: Path) -> None:

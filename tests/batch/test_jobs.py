@@ -64,6 +64,9 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
         (b'{"a": "x", "preset": ["face"]}', "unknown preset ['face']"),
         (b'{"a": "x", "preset": {"face": 1}}', "unknown preset {'face': 1}"),
         (b'{"a": "x", "preset": 1}', "unknown preset 1"),
+        (b'{"a": "x", "seed": 1, "seed": 2}', "line 2: it has 'seed' twice; give it once"),
+        (b'{"a": "x", "seed": "1,000"}', "seed is '1,000'; it takes a whole number"),
+        (b'{"a": "x", "search_iterations": "1.000"}', "search_iterations is '1.000'; it takes a whole number"),
         (b'{"a": "x", "name": ["y"]}', "name is ['y']; it takes a word"),
         (b'{"a": "x", "name": "report.html/x"}', "report.html is a file of the batch itself"),
         (b'{"a": "x", "name": "Batch.jsonl/x"}', "Batch.jsonl is a file of the batch itself"),
@@ -279,3 +282,9 @@ def test_the_table_and_a_file_of_the_batch_itself_are_not_mixed_up(tmp_path: Pat
     path.write_text('{"a": "p.png"}')
     with pytest.raises(OutputError, match="that is the table of the jobs"):
         jobs.check(of_table(path), "s3://bucket/out", str(path), [path])
+
+
+def test_an_index_that_pandas_writes_into_a_table_is_named(tmp_path: Path) -> None:
+    (tmp_path / "jobs.csv").write_text(",a,seed\n0,x.png,1\n1,y.png,2\n")
+    with pytest.raises(SettingsError, match=r"jobs.csv: line 2 has '0' in column 1, .* index=False"):
+        list(of_table(tmp_path / "jobs.csv"))

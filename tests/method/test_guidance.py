@@ -168,6 +168,51 @@ def test_masks_that_keep_nothing_apart_are_named_in_one_line(mask_a, mask_b, say
     assert ["the masks keep nothing apart" in record.getMessage() for record in caplog.records] == [True] * says
 
 
+def halves(left: int, right: int, edge: int) -> np.ndarray:
+    """A label picture of 16 bits (20, 20, 3) with two regions."""
+    mask = np.empty((20, 20, 3), np.uint16)
+    mask[:, :edge], mask[:, edge:] = left, right
+    return mask
+
+
+def test_regions_that_differ_by_less_than_one_step_of_eight_bits_stay_apart(caplog) -> None:
+    with caplog.at_level(logging.INFO, "analogy"):
+        labels = guidance.read_labels(halves(0, 100, 9), halves(100, 0, 5), (20, 20), (20, 20))
+    assert caplog.records == []
+    assert labels is not None
+    (left,), (right,) = np.unique(labels.a[:, :9]), np.unique(labels.a[:, 9:])
+    assert left != right
+    assert (labels.b[:, :5] == right).all()
+    assert (labels.b[:, 5:] == left).all()
+    with pytest.raises(SettingsError, match="pin 1 joins the region #006400640064 of A with #000000 of B'"):
+        place_pins(np.array([(15.0, 2, 15, 2)]), (20, 20), (20, 20), (20, 20), labels)
+
+
+def test_a_label_of_16_bits_that_one_mask_lacks_is_named(caplog) -> None:
+    with caplog.at_level(logging.INFO, "analogy"):
+        guidance.read_labels(halves(1, 2, 9), halves(1, 3, 9), (20, 20), (20, 20))
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.INFO] == [
+        "the label #000200020002 of A is not in the mask of B'; it is ignored",
+        "the label #000300030003 of B' is not in the mask of A; it is ignored",
+    ]
+
+
+def test_a_mask_of_16_bits_has_the_labels_of_the_same_mask_of_8_bits() -> None:
+    mask = layer(20, 20, RED, 9)
+    given = as_file(mask, "16 bits")
+    eight, sixteen = (guidance.read_labels(each, mask, (20, 20), (20, 20)) for each in (mask, given))
+    assert eight is not None and sixteen is not None
+    for one, other in ((eight.a, sixteen.a), (eight.b, sixteen.b)):
+        assert one.dtype == other.dtype == np.int32
+        assert np.array_equal(one, other)
+
+
+def test_masks_in_memory_that_differ_in_16_bits_have_different_checksums() -> None:
+    labels = guidance.read_labels(halves(0, 1, 9), halves(0, 2, 9), (20, 20), (20, 20))
+    assert labels is not None
+    assert labels.sources["mask_a"]["sha256"] != labels.sources["mask_b"]["sha256"]
+
+
 def test_a_pin_from_a_label_to_a_place_without_one_is_refused() -> None:
     labels = guidance.read_labels(layer(20, 20, RED, 9), layer(20, 20, RED, 9), (20, 20), (20, 20))
     for pin, words in (((2, 2, 15, 2), "the region #ff0000 of A with a place without a label"),

@@ -279,3 +279,54 @@ def test_pins_whose_surroundings_cannot_follow_both_are_named_in_a_warning(pins,
     messages = [record.getMessage() for record in caplog.records]
     assert len(messages) == bool(words)
     assert all(words in message for message in messages)
+
+
+@pytest.mark.parametrize(
+    ("rows", "cell"),
+    [
+        ('"1,023",40,50,60', "1,023"),
+        ('12,40,50,"1,023"', "1,023"),
+        ('"1,023",1.5,50,60', "1,023"),
+        ("1.023,40,50,60", "1.023"),
+        ("+12.500,40,50,60", "+12.500"),
+    ],
+)
+def test_a_number_that_may_have_a_thousands_separator_is_refused(tmp_path, rows: str, cell: str) -> None:
+    path = tmp_path / "pins.csv"
+    path.write_text(f"xa,ya,xb,yb\n{rows}\n")
+    whole = cell.replace(",", "").replace(".", "")
+    with pytest.raises(SettingsError) as caught:
+        read_pins(path)
+    assert f"pin 1 has {cell!r}, which may be a whole number or a fraction; write {whole} or " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rows", "pins"),
+    [
+        ("1.5;12.25;0.125;7", [[1.5, 12.25, 0.125, 7]]),
+        ("0,125;-0,125;,125;1,0230", [[0.125, -0.125, 0.125, 1.023]]),
+        ("1.023;40;50;60\n12.5;1;2;3", [[1.023, 40, 50, 60], [12.5, 1, 2, 3]]),  # the point is decimal in another cell
+        ("1,023;40;50;60,5", [[1.023, 40, 50, 60.5]]),
+        ("1.023;40;50;1500", [[1.023, 40, 50, 1500]]),  # thousands have no separator in another cell
+        ("1500.125;40;50;60", [[1500.125, 40, 50, 60]]),
+    ],
+)
+def test_fractions_are_taken_where_they_cannot_be_thousands(tmp_path, rows: str, pins) -> None:
+    path = tmp_path / "pins.csv"
+    path.write_text(f"xa;ya;xb;yb\n{rows}\n")
+    assert read_pins(path).tolist() == pins
+
+
+def test_a_file_with_a_header_alone_is_said_to_hold_no_pins(tmp_path, caplog) -> None:
+    path = tmp_path / "pins.csv"
+    path.write_text("xa,ya,xb,yb\n")
+    with caplog.at_level(logging.WARNING, "analogy"):
+        assert read_pins(path) is None
+    assert [record.getMessage() for record in caplog.records] == [f"{path}: it holds no pins, only the header"]
+
+
+def test_an_index_that_pandas_writes_is_named(tmp_path) -> None:
+    path = tmp_path / "pins.csv"
+    path.write_text(",xa,ya,xb,yb\n0,1,2,3,4\n")
+    with pytest.raises(SettingsError, match=r"line 2 has '0' in column 1, .* to_csv\(.*, index=False\)"):
+        read_pins(path)

@@ -140,3 +140,24 @@ def test_a_film_and_a_batch_take_patterns_with_brackets(tmp_path: Path) -> None:
     assert list(map(str, open_frames(tmp_path / "take [2]" / "*.jpg").files)) == names
     assert stores.pictures(str(tmp_path / "take [2]" / "*.jpg")) == names
     assert stores.pictures(names[0]) == names[:1]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["f-2", "f-1", "f0", "f1", "f2"],
+        ["-2", "-1", "0", "1"],
+        [f"take2_-{number:03}" for number in range(11, 0, -1)] + ["take2_000", "take2_001"],
+        ["shot-1", "shot-2", "shot-3", "shot-10"],  # without a name that lacks it, the minus is a hyphen
+        ["shot-0", "shot-1", "shot-2"],
+        ["shot1", "shot-1", "shot-2"],  # no run of numbers
+        ["2024-01", "2024-02", "2024-10"],
+    ],
+)
+def test_a_minus_is_a_sign_where_the_numbers_of_a_film_go_on_below_zero(tmp_path: Path, names: list[str]) -> None:
+    for name in sorted(names):
+        (tmp_path / f"{name}.png").write_bytes(content())
+    for source in (tmp_path, tmp_path / "*.png"):
+        assert open_frames(str(source)).names == names
+    assert [Path(path).stem for path in matching(str(tmp_path / "*.png"))] == names
+    assert [Path(path).stem for path in pictures_in(tmp_path)] == names

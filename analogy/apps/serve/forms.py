@@ -15,9 +15,10 @@ from typing import IO, Annotated, Any, Literal, TypeAlias
 from fastapi import HTTPException, Request, UploadFile
 from pydantic import ConfigDict, Field, create_model
 
-from ...errors import AnalogyError, shown
+from ...errors import AnalogyError, SettingsError, shown
 from ...method.pins import read_pins
-from ...settings import PRESETS, PresetName, Settings
+from ...settings import PresetName, Settings
+from ...text_tables import members
 from .jobs import Job, Jobs
 
 Format: TypeAlias = Literal["png", "jpg", "webp", "tif"]
@@ -83,24 +84,24 @@ class Given(_SettingFields):  # type: ignore[valid-type, misc]
 
     def asked(self, direction: Literal["both", "ab"]) -> Settings:
         """Return the settings that the form asks for; `direction` unless it says another. Raises HTTPException (422)."""
-        several = _parsed(self.settings, "settings: not an object in JSON")
+        several = _parsed("settings", self.settings, "not an object in JSON")
         single = {each.name: getattr(self, each.name) for each in dataclasses.fields(Settings)}
         single = {name: value for name, value in single.items() if value is not None}
         try:
-            own: Any = PRESETS[self.preset] if self.preset else {}
+            preset = asdict(Settings.of(self.preset))
             if "b" in self.pictures:
                 direction = "ab"
             if not isinstance(several, dict):
                 return Settings.from_dict(several)
-            return Settings.from_dict({"direction": direction, **own, **several, **single})
+            return Settings.from_dict(preset | {"direction": direction} | several | single)
         except AnalogyError as error:
             raise HTTPException(422, str(error)) from None
 
     def _rows(self) -> list[list[float]]:
         """Return the pins. Raises HTTPException (422)."""
-        rows = _parsed(self.pins, words := "pins: not a list of rows of four numbers in JSON")
+        rows = _parsed("pins", self.pins, words := "not a list of rows of four numbers in JSON")
         if not isinstance(rows, list):  # a text would be the path of a file
-            raise HTTPException(422, words)
+            raise HTTPException(422, f"pins: {words}")
         try:
             pins = read_pins(rows) if rows else None
         except AnalogyError as error:
@@ -150,11 +151,14 @@ def in_one_line(problem: dict[str, Any], fields: Sequence[str]) -> str:
     return f"{shown(name)[1:-1]}: {problem['msg']}"
 
 
-def _parsed(text: str, otherwise: str) -> Any:
+def _parsed(field: str, text: str, otherwise: str) -> Any:
+    """Return what a field says in JSON. Raises HTTPException (422): with `otherwise` if it is none."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=members)
+    except SettingsError as error:
+        raise HTTPException(422, f"{field}: {error}") from None
     except (ValueError, RecursionError):
-        raise HTTPException(422, otherwise) from None
+        raise HTTPException(422, f"{field}: {otherwise}") from None
 
 
 def _write(source: IO[bytes], target: Path) -> None:

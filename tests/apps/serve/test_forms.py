@@ -64,6 +64,7 @@ def test_a_field_goes_before_the_settings_in_json_and_those_before_the_preset(se
         ({"seed": "1.5"}, "seed: "),
         ({"photo": "perhaps"}, "photo: "),
         ({"seed": ["1", "2"]}, "'seed' is given 2 times; give it once"),
+        ({"settings": '{"seed": 1, "seed": 2}'}, "settings: it has 'seed' twice; give it once"),
     ],
 )
 def test_what_would_be_ignored_or_is_wrong_is_refused(service, path: str, fields: dict[str, Any], words: str) -> None:
