@@ -72,6 +72,7 @@ def clip(frames: str, output: str, keys: tuple[str, ...], style: str | None, con
     """
     from ..engine import Engine
     from ..film_files import contact_sheet, film_folder, paint_folder, write_film
+    from ..film_manifest import written_beside
     from ..pictures.files import as_path
     from ..pictures.folders import folder_for
     from ..pictures.frames import VIDEOS
@@ -138,13 +139,17 @@ def clip(frames: str, output: str, keys: tuple[str, ...], style: str | None, con
             if result:
                 places.write(result, what)
         with film_folder(folder):
-            painted = paint_folder(film, folder, record, pace.add, places)
+            results = [as_path(result) for result in beside.values() if result]
+            painted = paint_folder(film, folder, record, pace.add, places, results)
             if to_video:
-                write_film(film, painted, path, exact_rate)
+                with written_beside(folder, path):
+                    write_film(film, painted, path, exact_rate)
             if side_by_side:
-                write_film(film, painted, as_path(side_by_side), exact_rate, side_by_side=True)
+                with written_beside(folder, as_path(side_by_side)):
+                    write_film(film, painted, as_path(side_by_side), exact_rate, side_by_side=True)
             if contact:
-                write_picture(contact, contact_sheet(film, painted))
+                with written_beside(folder, as_path(contact)):
+                    write_picture(contact, contact_sheet(film, painted))
     if not quiet:
         click.echo(printable(f"{output}: {len(film)} frames{pace.summary()}"))
 
