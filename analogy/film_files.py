@@ -61,7 +61,8 @@ def paint_folder(
     beside  what will be written in a block of `written_beside`
 
     Raises `OutputError`, before anything is painted, for a frame or a file of `beside` that would be written over a file that
-    the run reads, or that is not as a run has made it; that would be a frame of the film; and if the folder holds another film.
+    the run reads, or that is not as a run has made it, or that would be a frame of the film; and if the folder holds another
+    film.
     """
     made = Made(folder)
     paths = [folder / f"{name}{SUFFIX}" for name in clip.names]

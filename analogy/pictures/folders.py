@@ -5,7 +5,8 @@ checksum. When all are there, the files that the manifest of the run before name
 places, the manifest last. So a folder with a manifest holds what one run made, and a kill in between leaves the old
 results, or a part of the old or of the new and no manifest; the next run in that folder finishes such an exchange.
 
-A run asks `reserve` before its work: nothing is written over that no manifest names, nor what the run reads. Nothing is
+A run asks `reserve` before its work: nothing is written over that no manifest names, that has
+changed since, or that the run reads. Nothing is
 deleted that no manifest names, or that has changed since.
 """
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,8 @@ def replacing(folder: Path) -> Iterator[Path]:
 def reserve(folder: Path, names: Iterable[str], places: Places) -> None:
     """Take in the files that a run will write into `folder`, its manifest among them, and those that make way for them.
 
-    Raises `OutputError` if one of them is a file that the run reads, or no run has made it; and if the folder holds a film.
+    Raises `OutputError` if one of them is a file that the run reads, or is not as a run has made it; and if the folder holds a
+    film.
     """
     refuse_a_film(folder)
     before = recorded_files(folder / MANIFEST)
@@ -110,7 +112,7 @@ def reserve(folder: Path, names: Iterable[str], places: Places) -> None:
             places.write(folder / name, name)
 
 
-def claim(folder: Path, names: Iterable[str], places: Places, ours: Mapping[str, str]) -> None:
+def claim(folder: Path, names: Collection[str], places: Places, ours: Mapping[str, str]) -> None:
     """Take in the files of these names that a run will write into `folder`.
 
     ours  name -> checksum of those that a run before has made; "" for one whose content does not matter
@@ -120,6 +122,7 @@ def claim(folder: Path, names: Iterable[str], places: Places, ours: Mapping[str,
     for name in names:
         places.write(folder / name, name)
         refuse_foreign(folder / name, name in ours)
+    for name in names:
         refuse_changed(folder / name, ours.get(name, ""))
 
 

@@ -417,7 +417,9 @@ def test_a_video_and_a_contact_sheet_take_the_place_of_what_the_command_made_and
     assert not (here / "x.mp4.frames").exists()
     (here / name).unlink()
     assert run("shot", *BESIDE, *KEY).exit_code == 0
-    assert run("shot", "-o", "x.mp4", *KEY).exit_code == 0  # which makes the video alone, and forgets none of the others
+    assert (
+        run("shot", "-o", "x.mp4", *KEY).exit_code == 0
+    )  # which makes the video alone, and forgets none of the others
     before = (here / "sheet.png").read_bytes()
     again = run("shot", *BESIDE, "--key", "0=shot/002.png")
     assert again.exit_code == 0, again.stderr
@@ -428,7 +430,9 @@ def test_a_video_and_a_contact_sheet_take_the_place_of_what_the_command_made_and
     os.chdir(here / "moved")
     assert run("shot", *BESIDE, "--key", "0=shot/002.png").exit_code == 0
     Path(name).write_bytes(b"mine")
-    refused(here, f"{name}: has been changed since it was made; move it away", "shot", *BESIDE, "--key", "0=shot/002.png")
+    refused(
+        here, f"{name}: has been changed since it was made; move it away", "shot", *BESIDE, "--key", "0=shot/002.png"
+    )
 
 
 @pytest.mark.parametrize("kill", ["before", "after"])
