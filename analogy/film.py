@@ -110,6 +110,10 @@ class Clip:
         """The video that the film is read from, if it is one."""
         return self._frames if isinstance(self._frames, VideoFrames) else None
 
+    def takes(self, path: Path) -> bool:
+        """Return whether a picture or a video at `path` would be a frame when the film is opened again."""
+        return self._frames.takes(path)
+
     def __iter__(self) -> Iterator[PaintedFrame]:
         return self.paint()
 

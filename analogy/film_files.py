@@ -6,9 +6,8 @@ are as a run before has left them and would come out the same, and paints the ot
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -16,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from .errors import OutputError
 from .film import Clip
+from .film_manifest import Made, seen_from
 from .film_work import alone
-from .inputs import read_regular
-from .pictures.files import atomic
-from .pictures.folders import MANIFEST, checksum, claim, folder_for, is_unchanged, recorded_files
+from .pictures.folders import MANIFEST, claim, folder_for, is_unchanged, refuse_changed, refuse_foreign
 from .pictures.images import Picture, resize
 from .pictures.places import Places
 from .pictures.reading import read_picture
@@ -30,7 +29,6 @@ from .pictures.writing import write_picture
 SUFFIX = ".png"
 _WORK = ".clip"
 """The folder in that of the frames that keeps how far a run is."""
-_MOST_BYTES = 1 << 26
 _WHITE = 255
 """What shows through in a video and on a contact sheet where frames are transparent, as in a JPEG of them."""
 _CONTACT_FRAMES, _CONTACT_COLUMNS, _CONTACT_WIDTH = 24, 3, 240
@@ -48,50 +46,61 @@ def film_folder(folder: Path) -> Iterator[None]:
 
 
 def paint_folder(
-    clip: Clip, folder: Path, record: dict[str, Any], told: Callable[[int], None], places: Places
+    clip: Clip,
+    folder: Path,
+    record: dict[str, Any],
+    told: Callable[[int], None],
+    places: Places,
+    beside: Sequence[Path] = (),
 ) -> list[Path]:
     """Paint the frames of a clip into `folder`, which is in a block of `film_folder`, and return their paths in order.
 
     record  how they are made, for the manifest
     told    is called with the number of frames that are finished already, and after each frame that is painted, with 1
     places  what the run reads, and what else it will write
+    beside  what will be written in a block of `written_beside`
 
-    Raises `OutputError`, before anything is painted, for a frame that would be written over a file that the run reads, or
-    that no run has made.
+    Raises `OutputError`, before anything is painted, for a frame or a file of `beside` that would be written over a file that
+    the run reads, or that is not as a run has made it, or that would be a frame of the film; and if the folder holds another
+    film.
     """
-    manifest = folder / MANIFEST
+    made = Made(folder)
     paths = [folder / f"{name}{SUFFIX}" for name in clip.names]
-    files, before, begun = recorded_files(manifest), _made_from(manifest), _begun(manifest)
     names = [path.name for path in paths]
-    claim(folder, [*names, MANIFEST], places, {*before, *begun, MANIFEST} if before or begun else ())
-    longer = [name for name in files if name in before and name not in set(names)]  # frames of a longer film
+    claim(folder, [*names, MANIFEST], places, made.files | ({MANIFEST: ""} if made.is_there else {}))
+    for path in beside:
+        recorded = made.beside.get(seen_from(folder, path), "")
+        refuse_foreign(path, bool(recorded))
+        refuse_changed(path, recorded)
+    for path in [folder, *paths, *beside]:
+        if clip.takes(path):
+            raise OutputError(f"{path}: the results would lie among the frames of the film; name another folder")
+    film = seen_from(folder, clip.files[0] if clip.video else clip.files[0].parent)
+    made.refuse_another(film, names)
+    longer = [name for name in made.files if name not in set(names)]
     for name in longer:
         places.write(folder / name, name)
     made_from: dict[str, str] = {}
     for stretch in clip.stretches:
         digest = clip.made_from(stretch)
         made_from |= {paths[index].name: digest for index in range(stretch.first, stretch.last + 1)}
-    finished = {
-        path.name: files[path.name]
-        for path in paths
-        if before.get(path.name) == made_from[path.name] and is_unchanged(path, files.get(path.name, ""))
-    }
     for name in longer:
-        if is_unchanged(folder / name, files[name]):
+        if is_unchanged(folder / name, made.files[name]):
             (folder / name).unlink()
-    told(len(finished))
-    missing = [index for index, path in enumerate(paths) if path.name not in finished]
+        made.forget(name)
+    made.begin(record | {"film": film})
+    missing = [index for index, name in enumerate(names) if made.made_from.get(name) != made_from[name]]
+    told(len(names) - len(missing))
     for index in missing[:1]:
-        _write_manifest(folder, record, finished, made_from, [names[index]])
+        made.write(names[index])
     following = dict(pairwise(missing))
     for frame in clip.paint(frozenset(missing), folder / _WORK):
         path = paths[frame.index]
         write_picture(path, frame.picture, like=frame.film)
-        finished[path.name] = checksum(path)
-        begun = [names[following[frame.index]]] if frame.index in following else []
-        _write_manifest(folder, record, finished, made_from, begun)
+        made.finish(path.name, made_from[path.name])
+        made.write(names[following[frame.index]] if frame.index in following else None)
         told(1)
-    _write_manifest(folder, record, finished, made_from, [])
+    made.write(None)
     return paths
 
 
@@ -130,31 +139,3 @@ def _in_line(pictures: list[np.ndarray], gap: int, axis: int) -> np.ndarray:
     shape[axis] = gap
     white = np.full(shape, 255, np.uint8)
     return np.concatenate([part for picture in pictures for part in (picture, white)][:-1], axis=axis)
-
-
-def _made_from(path: Path) -> dict[str, str]:
-    """Name -> the checksum of what a frame was made from; nothing if this is no manifest of a clip."""
-    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        stretches = json.loads(read_regular(path, _MOST_BYTES))["made_from"]
-        return {str(name): str(digest) for digest, names in stretches.items() for name in names}
-    return {}
-
-
-def _begun(path: Path) -> list[str]:
-    """The frame, if any, that a run was about to write when it was killed."""
-    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        return [name for name in json.loads(read_regular(path, _MOST_BYTES))["begun"] if isinstance(name, str)]
-    return []
-
-
-def _write_manifest(
-    folder: Path, record: dict[str, Any], files: dict[str, str], made_from: dict[str, str], begun: list[str]
-) -> None:
-    """`begun`: the name of the frame that is written next, if there is one."""
-    stretches: dict[str, list[str]] = {}
-    for name in files:
-        stretches.setdefault(made_from[name], []).append(name)
-    with atomic(folder / MANIFEST) as file:
-        file.write(
-            (json.dumps(record | {"made_from": stretches, "begun": begun, "files": files}, indent=1) + "\n").encode()
-        )

@@ -165,8 +165,8 @@ class Result(Generic[AB, BA]):
         Each file appears whole or not at all, and a folder's files are always those of one result: `settings.json` names each
         with its checksum, and those of the result before that it does not name are deleted. What else is in the folder stays.
 
-        Raises `OutputError` if a file cannot be written, if the folder has a file of such a name that is of no result, if the
-        format is unknown, or if `flow` asks for more than the one picture.
+        Raises `OutputError` if a file cannot be written, if the folder has a file of such a name that is of no result, or was
+        changed since, if the format is unknown, or if `flow` asks for more than the one picture.
         """
         report = StageReporter(progress)
         report.begin("saving")

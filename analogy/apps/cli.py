@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from .. import __version__
-from ..errors import AnalogyError, DeviceError, MemoryLimitError, ModelError, printable, reason, shown
+from ..errors import AnalogyError, DeviceError, ImageError, MemoryLimitError, ModelError, printable, reason, shown
 from ..networks.cards import read_card
 from ..networks.models import DEFAULT, locate
 from ..settings import Settings
@@ -201,6 +201,8 @@ def flow(file: Path, output: Path, width: int | None) -> None:
     from ..pictures.places import Places
     from ..pictures.writing import write_picture
 
+    if width is not None and file.suffix.lower() in (".npz", ".flo"):
+        raise ImageError(f"{file}: holds its own size; leave out --width")
     with Places() as places:
         places.read(file, "the field")
         places.write(as_path(output), "the picture")

@@ -36,6 +36,9 @@ analogy clip shot/ -o out --key 0001=painted.png
 analogy clip "shot/*.jpg" -o out --key 0=first.png --key 40=last.png --contact sheet.png
 analogy clip film.mp4 -o painted.mp4 --style painting.jpg --side-by-side both.mp4"""
 
+_RATE = 24
+"""Frames a second of a video that is made of pictures."""
+
 
 @click.command(cls=GroupedCommand, examples=_EXAMPLES)
 @click.argument("frames")
@@ -52,13 +55,13 @@ analogy clip film.mp4 -o painted.mp4 --style painting.jpg --side-by-side both.mp
 @picture_path("--style", group=LOOK, help="In place of keys, a painting in whose looks each shot is made.")
 @picture_path("--contact", group=RESULTS, help="Also write a picture that shows every n-th frame, film and result.")
 @option("--side-by-side", type=click.Path(), group=RESULTS, help="Also write a video of film and result side by side.")
-@option("--rate", type=float, default=24.0, show_default=True, group=RESULTS,
-        help="Frames a second of a video that is made of a film in pictures.")  # fmt: skip
+@option("--rate", type=float, group=RESULTS,
+        help="Frames a second of a video that is made of a film in pictures.  [default: 24]")  # fmt: skip
 @partial(setting_options, but="direction")
 @engine_options
 @message_options
 def clip(frames: str, output: str, keys: tuple[str, ...], style: str | None, contact: str | None,
-         side_by_side: str | None, rate: float, preset: str | None, model: str | None, device: Device,
+         side_by_side: str | None, rate: float | None, preset: str | None, model: str | None, device: Device,
          threads: int | None, max_input_pixels: int | None, quiet: bool, verbose: bool,
          **options: Any) -> None:  # fmt: skip
     """Paint one frame of a film, or a few, and get all of them: FRAMES is a folder, a pattern, a video or an animated GIF.
@@ -69,6 +72,7 @@ def clip(frames: str, output: str, keys: tuple[str, ...], style: str | None, con
     """
     from ..engine import Engine
     from ..film_files import contact_sheet, film_folder, paint_folder, write_film
+    from ..film_manifest import written_beside
     from ..pictures.files import as_path
     from ..pictures.folders import folder_for
     from ..pictures.frames import VIDEOS
@@ -88,9 +92,11 @@ def clip(frames: str, output: str, keys: tuple[str, ...], style: str | None, con
         raise OutputError(f"{contact}: a contact sheet is a picture; name it .png or .jpg, for instance")
     if to_video or side_by_side:
         pyav()
-    if not 0 < rate < 1000:
+    if rate is not None and not 0 < rate < 1000:
         raise SettingsError(f"rate is {rate}; it takes a number of frames a second, above 0")
-    exact_rate = Fraction(rate).limit_denominator(1001)
+    if rate is not None and not (to_video or side_by_side):
+        raise SettingsError(f"rate is {rate}, and no video is written; leave out --rate")
+    exact_rate = Fraction(_RATE if rate is None else rate).limit_denominator(1001)
     painted_keys, pace = _keys(keys), _Pace()
     with ExitStack() as opened:
         for target in filter(None, (output, side_by_side, contact)):
@@ -106,6 +112,8 @@ def clip(frames: str, output: str, keys: tuple[str, ...], style: str | None, con
             style=style,
             progress=lambda progress: show(Progress(f"{progress.stage}{pace}", progress.done)),
         )
+        if rate is not None and film.video:
+            raise SettingsError(f"rate is {rate}, and the film has its own times; leave out --rate")
         record = {
             "analogy": __version__,
             "frames": frames,
@@ -131,13 +139,17 @@ def clip(frames: str, output: str, keys: tuple[str, ...], style: str | None, con
             if result:
                 places.write(result, what)
         with film_folder(folder):
-            painted = paint_folder(film, folder, record, pace.add, places)
+            results = [as_path(result) for result in beside.values() if result]
+            painted = paint_folder(film, folder, record, pace.add, places, results)
             if to_video:
-                write_film(film, painted, path, exact_rate)
+                with written_beside(folder, path):
+                    write_film(film, painted, path, exact_rate)
             if side_by_side:
-                write_film(film, painted, as_path(side_by_side), exact_rate, side_by_side=True)
+                with written_beside(folder, as_path(side_by_side)):
+                    write_film(film, painted, as_path(side_by_side), exact_rate, side_by_side=True)
             if contact:
-                write_picture(contact, contact_sheet(film, painted))
+                with written_beside(folder, as_path(contact)):
+                    write_picture(contact, contact_sheet(film, painted))
     if not quiet:
         click.echo(printable(f"{output}: {len(film)} frames{pace.summary()}"))
 

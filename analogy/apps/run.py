@@ -73,8 +73,9 @@ def run_transfer(
             if not one:
                 direction = "ab" if "b" in sources else settings.direction
                 reserve(path, file_names(replace(settings, direction=direction), flow, levels), places)
-            elif not to_stdout:
-                places.write(path, "the result")
+            else:
+                for place in _descriptor(sys.stdout) if to_stdout else [path]:
+                    places.write(place, "the result")
         result = Engine(*engine).transfer(
             sources.pop("A"),
             sources.pop("B'"),
@@ -97,12 +98,19 @@ def _read(given: Mapping[str, str], pins: Any, record: Path | None) -> Iterator[
         if path != "-":
             yield name, path
         else:
-            with suppress(OSError, ValueError):  # a stream that is no file
-                yield name, sys.stdin.fileno()
+            for descriptor in _descriptor(sys.stdin):
+                yield name, descriptor
     if isinstance(pins, Path):
         yield "the file of pins", pins
     if record:
         yield "the file of settings", record
+
+
+def _descriptor(stream: IO[Any]) -> list[int]:
+    """Return the descriptor of a stream, in a list that is empty for a stream that is no file."""
+    with suppress(OSError, ValueError):
+        return [stream.fileno()]
+    return []
 
 
 def _source(path: str) -> str | bytes:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Mapping
 from contextlib import suppress
@@ -27,8 +28,11 @@ NAME, REPORT = "batch.jsonl", "report.html"
 """What a batch itself writes into the folder for results: this file, and the page about it."""
 _LONGEST_LINE = 1 << 22
 """Bytes of a line that is read. A longer one counts as if it were not there."""
-_BEGINNING = b'{"analogy":'
-"""Of every manifest."""
+_KINDS = {"analogy": str, "run": str, "model_sha256": str, "settings": dict}
+"""The keys of the line of a run by which a manifest is known, and the types of their values."""
+_BEGINNING = re.compile(rb'\{"analogy": "[\w.+-]+')
+_THEN = b'", "run": "'
+"""How a manifest begins: the version, and what follows it."""
 
 
 class Manifest:
@@ -137,9 +141,12 @@ class Manifest:
 
 def _begins(line: bytes, fields: Any) -> bool:
     """Whether the first line of a file, whole or half, is that of a manifest."""
-    if line.endswith(b"\n"):
-        return isinstance(fields, dict) and "analogy" in fields
-    return line.startswith(_BEGINNING) or _BEGINNING.startswith(line)
+    if line.endswith(b"\n") or fields is not None:
+        return isinstance(fields, dict) and all(isinstance(fields.get(name), kind) for name, kind in _KINDS.items())
+    if version := _BEGINNING.match(line):
+        rest = line[version.end() :]
+        return rest.startswith(_THEN) or _THEN.startswith(rest)
+    return b'{"analogy": "'.startswith(line)
 
 
 def _is_name(name: Any) -> bool:

@@ -5,7 +5,8 @@ checksum. When all are there, the files that the manifest of the run before name
 places, the manifest last. So a folder with a manifest holds what one run made, and a kill in between leaves the old
 results, or a part of the old or of the new and no manifest; the next run in that folder finishes such an exchange.
 
-A run asks `reserve` before its work: nothing is written over that no manifest names, nor what the run reads. Nothing is
+A run asks `reserve` before its work: nothing is written over that no manifest names, that has
+changed since, or that the run reads. Nothing is
 deleted that no manifest names, or that has changed since.
 """
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from .places import Places
 
 MANIFEST = "settings.json"
 """Its key "files" maps the name of each other file to its checksum (SHA-256)."""
+_KINDS = {"analogy": str, "model_sha256": str, "settings": dict, "files": dict}
+"""The keys by which a manifest is known, and the types of their values."""
 _PREVIOUS = "previous"
 """In the temporary folder, what the exchange moved aside. While it is there, the exchange has begun."""
 _MOST_BYTES = 1 << 26
@@ -97,34 +100,45 @@ def replacing(folder: Path) -> Iterator[Path]:
 def reserve(folder: Path, names: Iterable[str], places: Places) -> None:
     """Take in the files that a run will write into `folder`, its manifest among them, and those that make way for them.
 
-    Raises `OutputError` if one of them is a file that the run reads, or no run has made it; and if the folder holds a film.
+    Raises `OutputError` if one of them is a file that the run reads, or is not as a run has made it; and if the folder holds a
+    film.
     """
     refuse_a_film(folder)
-    before, manifest = recorded_files(folder / MANIFEST), _manifest(folder / MANIFEST)
+    before = recorded_files(folder / MANIFEST)
     names = [*names, MANIFEST]
-    claim(folder, names, places, {*before, MANIFEST} if isinstance(manifest.get("files"), dict) else ())
+    claim(folder, names, places, before | ({MANIFEST: ""} if read_manifest(folder / MANIFEST) else {}))
     for name in before:
         if name not in names and is_unchanged(folder / name, before[name]):
             places.write(folder / name, name)
 
 
-def claim(folder: Path, names: Iterable[str], places: Places, ours: Container[str]) -> None:
+def claim(folder: Path, names: Collection[str], places: Places, ours: Mapping[str, str]) -> None:
     """Take in the files of these names that a run will write into `folder`.
 
-    ours  the names of those that a run before has made
+    ours  name -> checksum of those that a run before has made; "" for one whose content does not matter
 
-    Raises `OutputError` if one of them is a file that the run reads, or is there and is not one of `ours`.
+    Raises `OutputError` if one of them is a file that the run reads, or is there and is not one of `ours` as it was made.
     """
     for name in names:
         places.write(folder / name, name)
         refuse_foreign(folder / name, name in ours)
+    for name in names:
+        refuse_changed(folder / name, ours.get(name, ""))
 
 
 def refuse_foreign(path: Path, ours: bool) -> None:
     """Raise `OutputError` if there is something at the path of a result, and it is not `ours`."""
     if not ours and os.path.lexists(path):
         raise OutputError(
-            f"{path}: is there already, and no such run has made it; move it away, or name another folder"
+            f"{path}: is there already, and no such run has made it; move it away, or name another place for the results"
+        )
+
+
+def refuse_changed(path: Path, recorded: str) -> None:
+    """Raise `OutputError` if a result is there, and its checksum is not the one that a manifest records, if it records one."""
+    if recorded and os.path.lexists(path) and not is_unchanged(path, recorded):
+        raise OutputError(
+            f"{path}: has been changed since it was made; move it away, or delete it to have it made anew"
         )
 
 
@@ -201,25 +215,25 @@ def _has_begun(path: Path) -> bool:
 
 def recorded_files(path: Path) -> dict[str, str]:
     """Name -> checksum of each file that a manifest names; nothing if there is none, or it is no manifest."""
-    files = _manifest(path).get("files")
-    if not isinstance(files, dict):
-        return {}
+    files = read_manifest(path).get("files", {})
     return {name: str(value) for name, value in files.items() if Path(name).name == name and name != MANIFEST}
 
 
 def refuse_a_film(folder: Path) -> None:
     """Raise `OutputError` if a folder holds a painted film, whose frames (the work of hours) would have to make way."""
-    if "made_from" in _manifest(folder / MANIFEST):
+    if "made_from" in read_manifest(folder / MANIFEST):
         raise OutputError(f"{folder}: holds the frames of a film, as its {MANIFEST} says; name another folder")
 
 
-def _manifest(path: Path) -> dict[str, Any]:
-    """The fields of a manifest; none if there is none, or it is no manifest."""
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Return the fields of a manifest; none if there is none, or the file there is not as a run writes it."""
     try:
         fields = json.loads(read_regular(path, _MOST_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
-    return fields if isinstance(fields, dict) else {}
+    if isinstance(fields, dict) and all(isinstance(fields.get(name), kind) for name, kind in _KINDS.items()):
+        return fields
+    return {}
 
 
 def is_unchanged(path: Path, recorded: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Protocol, TypeAlias
 from ..errors import ImageError, reason
 from ..inputs import open_regular
 from .images import Admit, Picture
-from .listing import in_order, is_pattern, matching, pictures_in
+from .listing import SUFFIXES, in_order, is_pattern, matching, pictures_in
 from .places import folded
 from .reading import PictureLike, read_picture
 
@@ -35,6 +35,10 @@ class Frames(Protocol):
     @property
     def files(self) -> Sequence[Path]:
         """The files that the frames are read from."""
+        ...
+
+    def takes(self, path: Path) -> bool:
+        """Return whether a picture or a video at `path` would be a frame when the film is opened again."""
         ...
 
     def read(self, index: int) -> Picture:
@@ -67,7 +71,7 @@ def open_frames(source: FramesLike, admit: Admit | None = None) -> Frames:
             pictures = [Path(name) for name in pictures_in(path)]
         except OSError as error:
             raise ImageError(f"{path}: cannot be read ({reason(error)})") from error
-        return _enough(_FileFrames(pictures, admit), f"the folder {path}")
+        return _enough(_FileFrames(pictures, admit, path), f"the folder {path}")
     if path.suffix.lower() in VIDEOS + ONLY_READ and not is_pattern(str(path)):
         from .video import VideoFrames
 
@@ -76,12 +80,13 @@ def open_frames(source: FramesLike, admit: Admit | None = None) -> Frames:
         raise ImageError(
             f"{path}: no folder and no video; name a folder of frames, a pattern like 'shot/*.png', or a video"
         )
-    return _enough(_FileFrames([Path(name) for name in matching(str(path))], admit), f"the pattern {path}")
+    found = [Path(name) for name in matching(str(path))]
+    return _enough(_FileFrames(found, admit, path), f"the pattern {path}")
 
 
 class _FileFrames:
-    def __init__(self, paths: Sequence[Path], admit: Admit | None):
-        self._admit = admit
+    def __init__(self, paths: Sequence[Path], admit: Admit | None, source: Path):
+        self._admit, self._source = admit, source
         self.files = in_order(paths)
         self.names = [path.stem for path in self.files]
         taken: dict[str, Path] = {}
@@ -90,6 +95,12 @@ class _FileFrames:
                 raise ImageError(
                     f"there are two frames of one name, {first} and {file}; name one of them with a pattern"
                 )
+
+    def takes(self, path: Path) -> bool:
+        place, source = Path(os.path.realpath(path.parent), path.name), os.path.realpath(self._source)
+        if self._source.is_dir():
+            return path.name.lower().endswith(SUFFIXES) and place.parent == Path(source)
+        return any(place.match(pattern) for pattern in (source, source.replace("[", "[[]")))
 
     def read(self, index: int) -> Picture:
         return read_picture(self.files[index], admit=self._admit)
@@ -108,6 +119,9 @@ class _GivenFrames:
         self.pictures = pictures
         self.files: list[Path] = []
         self.names = numbered(len(pictures))
+
+    def takes(self, path: Path) -> bool:
+        return False
 
     def read(self, index: int) -> Picture:
         return read_picture(self.pictures[index], name=f"frame {index}", admit=self._admit)

@@ -18,6 +18,8 @@ from ..inputs import is_address
 
 Place = str | os.PathLike[str] | int
 """A path, an address of a store, or the descriptor of an open file."""
+_STREAMS = {0: "standard input", 1: "standard output"}
+"""What messages call the descriptors."""
 
 
 class WrittenTwiceError(OutputError):
@@ -54,7 +56,7 @@ class Places:
         if self._find("outputs", key):
             raise _over(place, what)
 
-    def write(self, place: str | os.PathLike[str], what: str) -> None:
+    def write(self, place: Place, what: str) -> None:
         """Take in a file that the run will write; `what` it is, for messages.
 
         Raises `OutputError` if the run reads it, `WrittenTwiceError` if another result will be that file.
@@ -106,4 +108,5 @@ def _text(path: str) -> str:
 
 
 def _over(place: Place, what: str) -> OutputError:
-    return OutputError(f"{place}: that is {what}, which would be written over; name another place for the results")
+    name = _STREAMS.get(place, place) if isinstance(place, int) else place
+    return OutputError(f"{name}: that is {what}, which would be written over; name another place for the results")

@@ -75,6 +75,9 @@ class VideoFrames:
         self._coming: Iterator[Any] = iter(())
         self._last = len(self.times)  # the frame that was decoded last
 
+    def takes(self, path: Path) -> bool:
+        return False
+
     def read(self, index: int) -> Picture:
         if index not in self._cache:
             if not 0 <= index - self._last <= self._keep:

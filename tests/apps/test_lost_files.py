@@ -164,3 +164,42 @@ def test_all_that_a_transfer_writes_is_asked_for_before(here: Path, options: lis
         (here / f"for {name}").mkdir()
         (here / f"for {name}" / name).write_bytes(b"mine")
         refused(here, f"{name}: is there already", "transfer", *PAIR, "-o", f"for {name}", *options, *FAST)
+
+
+@links
+def test_what_standard_output_is_added_to_is_no_input(here: Path) -> None:
+    before = contents(here)
+    for name, what in (("a.png", "A"), ("b_prime.jpg", "B'")):
+        with (here / name).open("ab") as file:
+            done = subprocess.run(
+                [sys.executable, "-m", "analogy", "transfer", *PAIR, "-o", "-", *FAST],
+                stdout=file, stderr=subprocess.PIPE, text=True,
+            )  # fmt: skip
+        assert (done.returncode, done.stderr.splitlines()) == (
+            2, [f"analogy: standard output: that is {what}, which would be written over; name another place for the results"],
+        )  # fmt: skip
+        assert contents(here) == before
+
+
+@pytest.mark.parametrize("name", ["flow_ab.npz", "flow_ab.flo"])
+def test_a_width_that_has_no_effect_is_refused(here: Path, name: str) -> None:
+    assert run("transfer", *PAIR, "--flow", "-o", "out", *FAST).exit_code == 0
+    refused(here, f"{name}: holds its own size; leave out", "flow", f"out/{name}", "-o", "field.png", "--width", 40)
+
+
+def test_a_result_that_was_retouched_is_not_written_over(here: Path) -> None:
+    command = ["transfer", *PAIR, "-o", "out", *FAST]
+    assert run(*command).exit_code == 0
+    (here / "out" / "b.png").write_bytes((here / "a.png").read_bytes())
+    refused(
+        here, "b.png: has been changed since it was made; move it away, or delete it to have it made anew", *command
+    )
+    (here / "out" / "b.png").unlink()
+    assert run(*command).exit_code == 0
+
+
+@pytest.mark.parametrize("content", ['{"files": {}}', '{"files": {"b.png": "x"}, "settings": {}, "analogy": "like"}'])
+def test_a_settings_file_of_another_program_stays(here: Path, content: str) -> None:
+    (here / "out").mkdir()
+    (here / "out" / "settings.json").write_text(content)
+    refused(here, "settings.json: is there already, and no such run", "transfer", *PAIR, "-o", "out", *FAST)

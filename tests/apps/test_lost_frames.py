@@ -22,6 +22,7 @@ from analogy.pictures.places import Places
 from analogy.pictures.video import VideoFrames, write_video
 
 COUNT, SIZE = 5, (48, 64)
+RECORD = {"analogy": "0.1.0", "model_sha256": "", "settings": {}}
 links = pytest.mark.skipif(os.name != "posix", reason="makes links")
 
 
@@ -98,14 +99,19 @@ def test_a_key_or_a_style_in_the_folder_for_results_stays(here: Path, options: l
 
 
 @pytest.mark.parametrize("name", ["001.png", "settings.json"])
-def test_a_file_of_somebody_else_stays_and_a_frame_of_before_is_painted_anew(here: Path, name: str) -> None:
+def test_a_file_of_somebody_else_stays_and_so_does_a_frame_that_was_retouched(here: Path, name: str) -> None:
     (here / "out").mkdir()
     (here / "out" / name).write_text('{"files": {"001.png": "mine"}}')
     refused(here, f"{name}: is there already, and no such run has made it", "shot", "-o", "out", *KEY)
     (here / "out" / name).unlink()
     assert run("shot", "-o", "out", *KEY).exit_code == 0
     painted = contents(here / "out")
-    (here / "out" / "001.png").write_text("edited")
+    retouched = here / "out" / "001.png"
+    retouched.write_bytes((here / "key.png").read_bytes())
+    words = "001.png: has been changed since it was made; move it away, or delete it to have it made anew"
+    refused(here, words, "shot", "-o", "out", *KEY)
+    refused(here, words, "shot", "-o", "out", "--style", "style.png")
+    retouched.unlink()
     assert run("shot", "-o", "out", *KEY).exit_code == 0
     assert contents(here / "out") == painted
 
@@ -134,7 +140,8 @@ def test_a_folder_is_held_until_its_videos_are_written(here: Path, monkeypatch: 
     fcntl = pytest.importorskip("fcntl", reason="of POSIX' locks")
     held = []
 
-    def write(*arguments: object, **options: object) -> None:
+    def write(path: Path, *arguments: object, **options: object) -> None:
+        path.touch()
         with (here / "x.mp4.frames" / ".clip" / "lock").open() as file, pytest.raises(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         held.append(True)
@@ -297,6 +304,9 @@ class _Unpainted:
         self.files = [folder / f"{name}.jpg" for name in self.names]
         self.video = None
 
+    def takes(self, path: Path) -> bool:
+        return False
+
     @property
     def stretches(self) -> None:
         raise self.Asked
@@ -311,7 +321,7 @@ def test_before_a_long_film_goes_on_each_of_its_files_is_looked_at_a_few_times(h
         file.touch()
         (out / f"{name}.png").touch()
     (out / "settings.json").write_text(
-        json.dumps({"made_from": {"x": [f"{name}.png" for name in clip.names]}, "files": {}})
+        json.dumps(RECORD | {"made_from": {"x": [f"{name}.png" for name in clip.names]}, "files": {}})
     )
     stat = os.stat
     monkeypatch.setattr(os, "stat", lambda path, **named: looked.append(path) or stat(path, **named))
@@ -349,3 +359,143 @@ def test_where_a_key_is_transparent_the_frame_of_the_film_shows_through(here: Pa
     for name in ("000.png", "004.png"):  # and so it does in the frames beside it
         away = pixels(here / "out" / name).astype(int) - pixels(here / "shot" / name)
         assert np.median(np.abs(away)) <= 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["film.mp4", "-o", "x.mp4"], "the film has its own times; leave out --rate"),
+        (["film.mp4", "-o", "out", "--side-by-side", "x.mp4"], "the film has its own times; leave out --rate"),
+        (["shot", "-o", "out", "--contact", "sheet.png"], "no video is written; leave out --rate"),
+    ],
+)
+def test_a_rate_that_has_no_effect_is_refused(here: Path, arguments: list[str], words: str) -> None:
+    refused(here, words, *arguments, *KEY, "--rate", 24)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["shot", "-o", "shot"],
+        ["shot", "-o", "link"],
+        ["shot", "-o", "out", "--contact", "shot/sheet.png"],
+        ["link", "-o", "out", "--contact", "shot/sheet.jpg"],
+        ["shot/*", "-o", "shot"],
+        ["shot/*[0-9]*", "-o", "out", "--contact", "shot/7.png"],
+    ],
+)
+@links
+def test_results_do_not_lie_among_the_frames_of_the_film(here: Path, arguments: list[str]) -> None:
+    for path in (here / "shot").iterdir():
+        with Image.open(path) as image:
+            image.save(path.with_suffix(".jpg"))
+        path.unlink()
+    (here / "link").symlink_to("shot")
+    refused(here, "the results would lie among the frames of the film", *arguments, *KEY)
+
+
+def test_results_beside_frames_that_a_pattern_tells_from_them_are_no_frames(here: Path) -> None:
+    for path in (here / "shot").iterdir():
+        with Image.open(path) as image:
+            image.save(path.with_suffix(".jpg"))
+        path.unlink()
+    command = ["shot/*.jpg", "-o", "shot", "--contact", "shot/sheet.png", *KEY]
+    assert run(*command).exit_code == 0
+    assert "5 frames, 5 of them kept" in run(*command).stdout
+
+
+BESIDE = ["-o", "x.mp4", "--side-by-side", "y.mp4", "--contact", "sheet.png"]
+
+
+@pytest.mark.parametrize("name", ["x.mp4", "y.mp4", "sheet.png"])
+def test_a_video_and_a_contact_sheet_take_the_place_of_what_the_command_made_and_of_nothing_else(
+    here: Path, name: str
+) -> None:
+    (here / name).write_bytes(b"mine")
+    foreign = f"{name}: is there already, and no such run has made it; move it away"
+    refused(here, foreign, "shot", *BESIDE, *KEY)
+    assert not (here / "x.mp4.frames").exists()
+    (here / name).unlink()
+    assert run("shot", *BESIDE, *KEY).exit_code == 0
+    assert (
+        run("shot", "-o", "x.mp4", *KEY).exit_code == 0
+    )  # which makes the video alone, and forgets none of the others
+    before = (here / "sheet.png").read_bytes()
+    again = run("shot", *BESIDE, "--key", "0=shot/002.png")
+    assert again.exit_code == 0, again.stderr
+    assert (here / "sheet.png").read_bytes() != before
+    (here / "moved").mkdir()
+    for path in ("x.mp4", "y.mp4", "sheet.png", "x.mp4.frames", "shot"):
+        (here / path).rename(here / "moved" / path)
+    os.chdir(here / "moved")
+    assert run("shot", *BESIDE, "--key", "0=shot/002.png").exit_code == 0
+    Path(name).write_bytes(b"mine")
+    refused(
+        here, f"{name}: has been changed since it was made; move it away", "shot", *BESIDE, "--key", "0=shot/002.png"
+    )
+
+
+@pytest.mark.parametrize("kill", ["before", "after"])
+def test_a_run_that_is_killed_as_it_writes_a_contact_sheet_goes_on(here: Path, monkeypatch, kill: str) -> None:
+    from analogy.pictures import writing
+
+    write = writing.write_picture
+
+    def killed(path: str, *arguments: object, **options: object) -> None:
+        if kill == "after":
+            write(path, *arguments, **options)
+        raise KeyboardInterrupt
+
+    command = ["shot", "-o", "out", "--contact", "sheet.png", *KEY]
+    with monkeypatch.context() as context:
+        context.setattr(writing, "write_picture", killed)
+        assert run(*command).exit_code != 0
+    assert (here / "sheet.png").exists() == (kill == "after")
+    assert run(*command).exit_code == 0
+    (here / "sheet.png").write_bytes(b"mine")
+    refused(here, "sheet.png: has been changed since it was made", *command)
+
+
+def test_a_run_with_another_key_that_is_killed_goes_on(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("shot", "-o", "out", *KEY).exit_code == 0
+    write, left = film_files.write_picture, [1, 2]
+
+    def killed(path: Path, *arguments: object, **options: object) -> None:
+        write(path, *arguments, **options)
+        if not left.pop() - 1:
+            raise KeyboardInterrupt
+
+    command = ["shot", "-o", "out", "--key", "0=shot/002.png"]
+    with monkeypatch.context() as context:
+        context.setattr(film_files, "write_picture", killed)
+        assert run(*command).exit_code != 0
+    assert "5 frames, 1 of them kept, 4 painted" in run(*command).stdout
+
+
+def test_another_film_does_not_take_the_place_of_one(here: Path) -> None:
+    assert run("shot", "-o", "out", *KEY).exit_code == 0
+    (here / "other").mkdir()
+    for index, frame in enumerate(film(picture(160, 240, 9), SIZE, 3)):
+        for folder, name in (("other", f"{index:03}.png"), ("shot", f"b_{index}.jpg")):
+            Image.fromarray(frame).save(here / folder / name)
+    words = "out: holds the frames of another film, shot; name another folder, or move that away"
+    refused(here, words, "other", "-o", "out", *KEY)
+    refused(here, words, "shot/b_*.jpg", "-o", "out", *KEY)
+    record = json.loads((here / "out" / "settings.json").read_text())
+    del record["film"]  # as an earlier version wrote it
+    (here / "out" / "settings.json").write_text(json.dumps(record))
+    refused(here, words, "shot/b_*.jpg", "-o", "out", *KEY)
+    assert "3 frames, 3 painted" in run("shot/00[0-2].png", "-o", "out", *KEY).stdout
+    assert sorted(contents(here / "out")) == ["000.png", "001.png", "002.png"]
+    for path in (here / "out").glob("*.png"):
+        path.unlink()
+    assert run("other", "-o", "out", *KEY).exit_code == 0
+
+
+@pytest.mark.parametrize("key", [*RECORD, "made_from"])
+def test_a_settings_file_of_another_program_is_not_taken_for_a_manifest(here: Path, key: str) -> None:
+    (here / "out").mkdir()
+    record = RECORD | {"files": {"001.png": ""}, "made_from": {"x": ["001.png"]}, "editor": {"tabs": 4}}
+    del record[key]
+    (here / "out" / "settings.json").write_text(json.dumps(record))
+    refused(here, "settings.json: is there already, and no such run has made it", "shot", "-o", "out", *KEY)

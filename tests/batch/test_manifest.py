@@ -12,7 +12,7 @@ from analogy import OutputError
 from analogy.batch import manifest as manifest_module
 from analogy.batch.manifest import Manifest
 
-RUN = {"analogy": "0.1.0"}
+RUN = {"analogy": "0.1.0", "run": "2030-01-31T12:00:00+00:00", "model_sha256": "", "settings": {}}
 
 
 def line(job: str, state: str = "done", **more: object) -> dict[str, object]:
@@ -96,6 +96,11 @@ def test_a_line_that_somebody_has_changed_counts_as_none_or_as_the_one_before(tm
         b"\n",
         b"\xff\xfe\n",
         b'"analogy"\n',
+        b'{"analogy": "A is to B"}\n',
+        b'{"analogy": "A is to B"}',
+        b'{"analogy": "A is to B", "run',
+        b'{"analogy": "0.1.0", "run": "x"}',
+        b'{"analogy": "0.1.0", "model_sha256": "", "settings": {}, "files": {}}\n',
         b'{"a": "photo.jpg"}',
         b"mine",
         b"[",
@@ -108,6 +113,16 @@ def test_a_file_that_is_no_manifest_stays_as_it_is(tmp_path: Path, content: byte
     with pytest.raises(OutputError, match="is no manifest of a batch"), Manifest(path):
         pass
     assert path.read_bytes() == content
+
+
+def test_of_the_first_line_any_half_is_taken_for_one(tmp_path: Path) -> None:
+    path = tmp_path / "batch.jsonl"
+    whole = json.dumps(RUN).encode()
+    for end in range(len(whole)):
+        path.write_bytes(whole[:end])
+        with Manifest(path) as manifest:
+            manifest.append(RUN)
+        assert path.read_bytes() == whole + b"\n"
 
 
 def test_a_line_that_cannot_be_written_leaves_none_of_it(small_disk: Path) -> None:

@@ -16,6 +16,7 @@ from analogy.pictures import folders
 from analogy.pictures.files import atomic
 from analogy.pictures.folders import MANIFEST, checksums, make_folder, replacing
 
+RECORD = {"analogy": "0.1.0", "model_sha256": "", "settings": {}}
 posix = pytest.mark.skipif(os.name != "posix", reason="forks")
 
 
@@ -25,7 +26,7 @@ def run(folder: Path, contents: dict[str, str]) -> None:
             with atomic(new / name) as file:
                 file.write(content.encode())
         with atomic(new / MANIFEST) as file:
-            file.write(json.dumps({"files": checksums(new)}).encode())
+            file.write(json.dumps(RECORD | {"files": checksums(new)}).encode())
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -52,7 +53,7 @@ def test_a_manifest_names_nothing_outside_its_folder_and_no_link(tmp_path: Path)
     if os.name == "posix":
         (out / "link.png").symlink_to(outside)
     names = ["../outside.png", str(outside), "link.png", "..", ".", ""]
-    (out / MANIFEST).write_text(json.dumps({"files": dict.fromkeys(names, checksum)}))
+    (out / MANIFEST).write_text(json.dumps(RECORD | {"files": dict.fromkeys(names, checksum)}))
     run(out, {"b.png": "2"})
     assert outside.read_text() == "1"
     assert (out / "link.png").is_symlink() == (os.name == "posix")
