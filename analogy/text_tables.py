@@ -116,8 +116,10 @@ def number(cell: str, decimal: str) -> float:
     return float(re.sub(r"^(\s*[+-]?\d*),(\d+\s*)$", r"\1.\2", cell))
 
 
-def read_csv(file: IO[bytes]) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
-    """Return the header of a table and its rows: in which line each ends, and its cells up to the last one with content.
+def read_csv(file: IO[bytes]) -> tuple[list[str], Iterator[tuple[int, list[str]]], str]:
+    """Return the header of a table, its rows, and what separates its cells.
+
+    Of a row it is in which line it ends, and its cells up to the last one with content.
 
     The separator is the one that the header has most of. Spaces around cells, empty rows, and empty cells beyond the header
     do not count, nor does the line with a type that PowerShell writes before the header.
@@ -125,12 +127,13 @@ def read_csv(file: IO[bytes]) -> tuple[list[str], Iterator[tuple[int, list[str]]
     Raises, also while rows are read, `SettingsError` for a row with more cells than there are columns, for two columns of one
     name, for a row of more than `LONGEST_ROW` characters, and csv.Error and UnicodeError for what is no table.
     """
-    rows = _rows(_Lines(file))
+    lines = _Lines(file)
+    rows = _rows(lines)
     header = [column_name(cell) for cell in next(rows, (0, []))[1]]
     twice = [name for name in header if name and header.count(name) > 1]
     if twice:
         raise SettingsError(f"there are two columns {shown(twice[0])}; a column is there once")
-    return header, _below(header, rows)
+    return header, _below(header, rows), lines.separator
 
 
 def _below(header: Sequence[str], rows: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:

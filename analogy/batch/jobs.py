@@ -212,7 +212,7 @@ def of_table(path: str) -> Callable[[], Rows]:
 
 
 def _csv_rows(file: Any) -> Rows:
-    header, rows = read_csv(file)
+    header, rows, _ = read_csv(file)
     if "a" not in header:
         found = shown(", ".join(filter(None, header))) if header else "nothing"
         raise SettingsError(

@@ -102,13 +102,15 @@ def place_pins(
 
 def _read_file(path: str | os.PathLike[str]) -> np.ndarray | None:
     try:
-        header, rows = read_csv(io.BytesIO(read_regular(path, _MOST_BYTES)))
+        header, rows, separator = read_csv(io.BytesIO(read_regular(path, _MOST_BYTES)))
         if sorted(filter(None, header)) != sorted(HEADER):  # a cell below no name is refused with its row
             found = shown(",".join(header)) if header else "nothing"
             raise SettingsError(f"its first line is {found}; it must be {','.join(HEADER)}")
         order = [header.index(name) for name in HEADER]
         table = [row for _, row in rows]
         decimal = decimal_separators([cell for row in table for cell in row])
+        if separator == ",":  # as written where the point begins a fraction
+            decimal += "."
         pins = [[_coordinate(row, index, cell, decimal) for cell in order] for index, row in enumerate(table, 1)]
     except SettingsError as error:
         raise SettingsError(f"{path}: {error}") from error

@@ -287,13 +287,13 @@ def test_pins_whose_surroundings_cannot_follow_both_are_named_in_a_warning(pins,
         ('"1,023",40,50,60', "1,023"),
         ('12,40,50,"1,023"', "1,023"),
         ('"1,023",1.5,50,60', "1,023"),
-        ("1.023,40,50,60", "1.023"),
-        ("+12.500,40,50,60", "+12.500"),
+        ("1.023;40;50;60", "1.023"),
+        ("+12.500;40;50;60", "+12.500"),
     ],
 )
 def test_a_number_that_may_have_a_thousands_separator_is_refused(tmp_path, rows: str, cell: str) -> None:
     path = tmp_path / "pins.csv"
-    path.write_text(f"xa,ya,xb,yb\n{rows}\n")
+    path.write_text(f"{'xa;ya;xb;yb' if ';' in rows else 'xa,ya,xb,yb'}\n{rows}\n")
     whole = cell.replace(",", "").replace(".", "")
     with pytest.raises(SettingsError) as caught:
         read_pins(path)
@@ -315,6 +315,12 @@ def test_fractions_are_taken_where_they_cannot_be_thousands(tmp_path, rows: str,
     path = tmp_path / "pins.csv"
     path.write_text(f"xa;ya;xb;yb\n{rows}\n")
     assert read_pins(path).tolist() == pins
+
+
+def test_a_point_between_commas_begins_a_fraction(tmp_path) -> None:
+    path = tmp_path / "pins.csv"
+    path.write_text("xa,ya,xb,yb\n120.500,80.250,310.125,95.000\n")
+    assert read_pins(path).tolist() == [[120.5, 80.25, 310.125, 95]]
 
 
 def test_a_file_with_a_header_alone_is_said_to_hold_no_pins(tmp_path, caplog) -> None:

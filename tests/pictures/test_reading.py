@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
 import os
@@ -174,6 +175,7 @@ def test_a_png_with_long_metadata_is_read_with_all_its_bits(tmp_path, rgb16, kin
     assert picture.icc == (long_profile() if kind == "iCCP" else None)
 
 
+@functools.cache  # the time is in it
 def long_profile():
     """The profile of sRGB, and behind it two megabytes that no tag names."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes() + bytes(2 << 20)
