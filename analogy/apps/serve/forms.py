@@ -134,9 +134,15 @@ class JobForm(Given):
 
 
 async def unambiguous(request: Request) -> None:
-    """Raise HTTPException (422) if a form has a field twice, or if there are fields in the address, where none is read."""
-    names = Counter(name for name, _ in (await request.form()).multi_items())
-    for name, times in names.items():
+    """Raise HTTPException (422) if a form has a field twice or empty, or if there are fields in the address.
+
+    No field is read from the address, and an empty one would count as none.
+    """
+    fields = (await request.form()).multi_items()
+    for name, value in fields:
+        if value == "" and name not in _PICTURES:
+            raise HTTPException(422, f"{shown(name)} is empty; give a value, or leave the field out")
+    for name, times in Counter(name for name, _ in fields).items():
         if times > 1:
             raise HTTPException(422, f"{shown(name)} is given {times} times; give it once")
     for name in request.query_params:

@@ -63,6 +63,7 @@ def test_a_field_goes_before_the_settings_in_json_and_those_before_the_preset(se
         ({"seed": "9" * 5000}, "seed: "),
         ({"seed": "1.5"}, "seed: "),
         ({"photo": "perhaps"}, "photo: "),
+        ({"ratio": ""}, "'ratio' is empty; give a value, or leave the field out"),
         ({"seed": ["1", "2"]}, "'seed' is given 2 times; give it once"),
         ({"settings": '{"seed": 1, "seed": 2}'}, "settings: it has 'seed' twice; give it once"),
     ],
