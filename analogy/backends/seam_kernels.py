@@ -39,7 +39,7 @@ def widest(y0, y1, values, h, w, out):
 
 @_inline
 def _coherent(nnf, y, x, ha, wa, patch_radius):
-    """Whether all patches that vote for a position, for the next one or for the one below move by the same offset."""
+    """Return whether all patches that vote for a position, for the next one or for the one below move by the same offset."""
     n = 2 * (y * wa + x)
     oy, ox = nnf[n] - y, nnf[n + 1] - x
     for v in range(max(y - patch_radius, 0), min(y + 1 + patch_radius, ha - 1) + 1):
@@ -86,7 +86,7 @@ def seams(y0, y1, nnf, b, picture, ha, wa, hb, wb, patch_radius, out):
 
 @_inline
 def _coarse(i, n, size):
-    """Where position `i` of `n` lies in a row of `size`: the position before, the next, and how near it is to the next."""
+    """Return where position `i` of `n` lies in a row of `size`: the position before, the next, and the share of that."""
     p = (np.float32(i) + np.float32(0.5)) * np.float32(size) / np.float32(n) - np.float32(0.5)
     p = min(max(p, np.float32(0.0)), np.float32(size - 1))
     before = np.int64(p)
@@ -95,7 +95,7 @@ def _coarse(i, n, size):
 
 @_inline
 def _meet(labels, y, x, axis, h, w):
-    """Whether two labels meet among the positions that vote for a position or for the next one along the axis."""
+    """Return whether two labels meet among the positions that vote for a position or for the next one along the axis."""
     own = labels[y * w + x]
     for v in range(max(y - 1, 0), min(y + axis + 1, h - 1) + 1):
         for u in range(max(x - 1, 0), min(x + 2 - axis, w - 1) + 1):
@@ -106,7 +106,7 @@ def _meet(labels, y, x, axis, h, w):
 
 @_inline
 def _weak(square, threshold):
-    """The share of a difference that is no edge: 1 far below the threshold, 1/2 at it. Both are given squared."""
+    """Return the share of a difference that is no edge: 1 far below the threshold, 1/2 at it. Both are given squared."""
     fourth = square * square
     limit = threshold * threshold
     return limit / (fourth + limit)

@@ -95,7 +95,7 @@ class Connection(H11Protocol):
 
     @property
     def _in_chunks(self) -> bool:
-        """Whether a body comes in chunks, be its request answered already or not."""
+        """Return whether a body comes in chunks, be its request answered already or not."""
         return self.conn.their_state is SEND_BODY and any(name == b"transfer-encoding" for name, _ in self.headers)
 
     def resume_writing(self) -> None:
@@ -108,12 +108,12 @@ class Connection(H11Protocol):
 
     @property
     def idle(self) -> bool:
-        """Whether no request is being answered."""
+        """Return whether no request is being answered."""
         return self.cycle is None or self.cycle.response_complete
 
     @property
     def waits(self) -> bool:
-        """Whether it is the client's turn: to send a request, to send the rest of one, or to take what it asked for."""
+        """Return whether it is the client's turn: to send a request, to send the rest of one, or to take what it asked for."""
         return self.idle or self.cycle.more_body or self.flow.write_paused
 
     def check(self) -> None:
@@ -134,7 +134,7 @@ class Connection(H11Protocol):
 
 
 class Failures:
-    """What the event loop does with an error that nobody catches: a line in the log for what strangers can bring about."""
+    """Handler of the errors of an event loop that nobody catches: one line in the log for what strangers can bring about."""
 
     def __init__(self) -> None:
         self._said = -_QUIET
