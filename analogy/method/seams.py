@@ -100,7 +100,7 @@ def _subtract_solution(backend: Backend, picture: Array, f: Array, epsilon: floa
     order = np.concatenate([np.arange(0, width, 2), np.arange(1, width, 2)[::-1]])
     frequency = np.arange(width // 2 + 1)
     turns = np.exp(-0.5j * math.pi / width * frequency).astype(np.complex64)[:, None]
-    phase, back = backend.asarray(turns), backend.asarray(-turns.conj())
+    phase, back = backend.asarray(turns), backend.asarray(-turns.conj())  # minus, to subtract by an addition
     factors = [4 * np.sin(0.5 * math.pi / width * k) ** 2 for k in (frequency, width - frequency)]
     shifts = epsilon + np.repeat(np.stack(factors, axis=1)[:, None], 3, axis=1)  # frequency, channel, part
     columns = backend.asarray(order)
