@@ -59,11 +59,11 @@ class Service:
     def _say(self, host: str, listening: socket.socket, local: bool) -> None:
         port = listening.getsockname()[1]
         name = f"[{host}]" if ":" in host else host
-        _log.info("http://%s:%d", name, port)
         if not local and not self.token:
             _log.warning("whoever reaches this machine can use it and see results: give it a token (ANALOGY_TOKEN)")
         if not local:
             _log.warning("what goes over the network can be read there: put it behind a server with TLS")
+        _log.info("http://%s:%d", name, port)
 
 
 async def _sweep(jobs: Jobs) -> None:
