@@ -168,9 +168,12 @@ class Engine:
         report.begin("features")
         self.backend.prepare()
         seen_a, seen_b_prime = self._resized(picture_a, working_a), self._resized(picture_b_prime, working_b)
-        steep, steep_ba = (self._steepness(seen, settings) for seen in (seen_a, seen_b_prime))
+        made_ab, made_ba = settings.direction != "ba", settings.direction != "ab"
+        steep = self._steepness(seen_a, settings) if made_ab else None
+        steep_ba = self._steepness(seen_b_prime, settings) if made_ba else None
         labels_full, labels_full_ba = (
-            labels.at(self.backend, size_a, size_b, inverse=inverse) if labels else None for inverse in (False, True)
+            labels.at(self.backend, size_a, size_b, inverse=inverse) if labels and made else None
+            for inverse, made in ((False, made_ab), (True, made_ba))
         )
 
         def show_level(level: int, found: Correspondences) -> None:
