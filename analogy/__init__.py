@@ -12,20 +12,20 @@ from __future__ import annotations
 import os
 from importlib import import_module
 
+from .version import __version__ as __version__
+
 TYPE_CHECKING = False  # as type checkers know it; to import `typing` takes as long as all else here
 if TYPE_CHECKING:
     from typing import Any
 
     from .engine import Engine
     from .errors import AnalogyError, DeviceError, ImageError, MemoryLimitError, ModelError, OutputError, SettingsError
-    from .film import Clip, PaintedFrame
+    from .films.clip import Clip, PaintedFrame
     from .method.flow import warp
-    from .method.progress import Progress
-    from .one_call import transfer
+    from .progress import Progress
     from .result import Result
     from .settings import PRESETS, Settings
-
-__version__ = "0.1.0"
+    from .shared_engine import transfer
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 """ONNX Runtime from 1.29 on otherwise leaves a device id in the user's cache folder, and opens connections. It looks only
@@ -33,7 +33,7 @@ once, when it is loaded; so this is said before anything else is."""
 
 _DEFINED_IN = {
     "AnalogyError": "errors",
-    "Clip": "film",
+    "Clip": "films.clip",
     "DeviceError": "errors",
     "Engine": "engine",
     "ImageError": "errors",
@@ -41,12 +41,12 @@ _DEFINED_IN = {
     "ModelError": "errors",
     "OutputError": "errors",
     "PRESETS": "settings",
-    "PaintedFrame": "film",
-    "Progress": "method.progress",
+    "PaintedFrame": "films.clip",
+    "Progress": "progress",
     "Result": "result",
     "Settings": "settings",
     "SettingsError": "errors",
-    "transfer": "one_call",
+    "transfer": "shared_engine",
     "warp": "method.flow",
 }
 

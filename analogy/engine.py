@@ -12,19 +12,19 @@ import numpy as np
 
 from .backends import Array, Device, Size, Tick, get_backend
 from .errors import DeviceError, ModelError, SettingsError, enough_memory, shown
-from .film import Clip
+from .films.clip import Clip
+from .films.frames import FramesLike, open_frames
 from .method import admission, costs, guidance, photo
 from .method.features import Features, as_floats, level_size
 from .method.matching import Correspondences, match
 from .method.painting import as_pixels, paint, paint_level
 from .method.pins import PinsLike, place_pins, read_pins
-from .method.progress import Progress, StageReporter, split
 from .networks.models import DEFAULT, locate
 from .pictures.colour import keep_colours
-from .pictures.frames import FramesLike, open_frames
 from .pictures.images import Picture, resize
 from .pictures.reading import PictureLike, read_picture, read_with_checksum
 from .pictures.resampling import lanczos
+from .progress import Progress, StageReporter, split
 from .result import Pixels, Result
 from .settings import Direction, PresetName, SettingOptions, Settings, SettingsLike
 

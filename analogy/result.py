@@ -20,17 +20,17 @@ from PIL import Image
 from .backends import Tick
 from .backends.host import available_cores
 from .errors import OutputError, SettingsError, enough_memory, reason
-from .inputs import read_regular
+from .files.atomic import as_path, atomic
+from .files.folders import MANIFEST, checksums, make_folder, replacing, reserve
+from .files.inputs import read_regular
+from .files.places import Places
 from .method.flow import consistency
 from .method.flow_files import write_flo, write_npz, write_text
 from .method.pins import read_pins
-from .method.progress import Progress, StageReporter, side_by_side
 from .pictures.colour import to_8_bits
-from .pictures.files import as_path, atomic
-from .pictures.folders import MANIFEST, checksums, make_folder, replacing, reserve
 from .pictures.images import Picture, montage
-from .pictures.places import Places
 from .pictures.writing import as_image, is_picture_path, suffix_of, write_picture, write_stream
+from .progress import Progress, StageReporter, side_by_side
 from .settings import Settings
 
 MONTAGE_HEIGHT = 1080

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 import analogy
+from analogy import progress
 from analogy.engine import Engine
 from analogy.errors import DeviceError, ImageError, ModelError, OutputError, SettingsError
-from analogy.method import progress
 from analogy.method.admission import working_size
 from analogy.pictures import images
 from analogy.settings import PRESETS, Settings

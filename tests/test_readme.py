@@ -18,8 +18,8 @@ from PIL import Image
 
 import analogy
 from analogy.apps.cli import cli
+from analogy.films.video import write_video
 from analogy.networks.models import DEFAULT, locate
-from analogy.pictures.video import write_video
 
 README = Path(__file__).parents[1] / "README.md"
 SIZE = 48, 64

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image, ImageCms
 
 import analogy
+from analogy import progress
 from analogy.errors import OutputError, SettingsError
-from analogy.method import progress
 from analogy.pictures.reading import read_picture
 from analogy.result import Result, read_record
 from analogy.settings import Settings

@@ -89,7 +89,7 @@ def batch(sources: tuple[str, ...], output: str, template: str, direction: str, 
     go on. Exit code 0: all are done; 3: some failed; 2: nothing could be done, or no more.
     """
     from ..batch.run import run_batch
-    from ..pictures.files import as_path
+    from ..files.atomic import as_path
 
     settings = settings_of(Settings(direction=cast(Direction, direction)), preset, options)
     engine, display = (model or DEFAULT, device, threads, max_input_pixels), Display(quiet, verbose)

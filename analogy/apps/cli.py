@@ -12,11 +12,11 @@ from typing import Any, NoReturn
 
 import click
 
-from .. import __version__
 from ..errors import AnalogyError, DeviceError, ImageError, MemoryLimitError, ModelError, printable, reason, shown
 from ..networks.cards import read_card
 from ..networks.models import DEFAULT, locate
 from ..settings import Settings
+from ..version import __version__
 from . import process, streams
 from .batch import batch
 from .clip import clip
@@ -150,7 +150,7 @@ def transfer(a: str, b_prime: str, output: str, preset: str | None, record: Path
 
 def _compare_inputs(record: Path, given: dict[str, str | None]) -> None:
     """Log where B or a mask is not that of a settings.json, whose result is then not the one that is made."""
-    from ..inputs import open_regular
+    from ..files.inputs import open_regular
     from ..result import recorded_inputs
 
     for name, checksum in recorded_inputs(record).items():
@@ -195,10 +195,10 @@ def demo(output: str, model: str | None, device: str, threads: int | None, max_i
 @click.option("--width", type=click.IntRange(1, 99_999), help="Width of the field, which a .txt does not hold.")
 def flow(file: Path, output: Path, width: int | None) -> None:
     """Draw a field (.npz, .flo or .txt) in the usual colour wheel: hue is direction, strength is distance."""
+    from ..files.atomic import as_path
+    from ..files.places import Places
     from ..method.flow import colour
     from ..method.flow_files import read
-    from ..pictures.files import as_path
-    from ..pictures.places import Places
     from ..pictures.writing import write_picture
 
     if width is not None and file.suffix.lower() in (".npz", ".flo"):

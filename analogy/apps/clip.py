@@ -12,12 +12,12 @@ from typing import Any
 
 import click
 
-from .. import __version__
 from ..backends import Device
 from ..errors import OutputError, SettingsError, printable
-from ..method.progress import Progress
 from ..networks.models import DEFAULT
+from ..progress import Progress
 from ..settings import Settings
+from ..version import __version__
 from .display import Display
 from .options import (
     LOOK,
@@ -71,13 +71,13 @@ def clip(frames: str, output: str, keys: tuple[str, ...], style: str | None, con
     made here: with --style, and for shots without a key. Needs the extra "video".
     """
     from ..engine import Engine
-    from ..film_files import contact_sheet, film_folder, paint_folder, write_film
-    from ..film_manifest import written_beside
-    from ..pictures.files import as_path
-    from ..pictures.folders import folder_for
-    from ..pictures.frames import VIDEOS
-    from ..pictures.places import Places
-    from ..pictures.video import pyav
+    from ..files.atomic import as_path
+    from ..files.folders import folder_for
+    from ..files.places import Places
+    from ..films.frames import VIDEOS
+    from ..films.manifest import written_beside
+    from ..films.saving import contact_sheet, film_folder, paint_folder, write_film
+    from ..films.video import pyav
     from ..pictures.writing import is_file_path, is_picture_path, write_picture
 
     settings = settings_of(Settings(), preset, options)

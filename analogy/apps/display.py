@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from ..method.progress import Progress
+from ..progress import Progress
 from . import process
 from .streams import give_up, libraries_kept_silent
 

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import __version__
 from ..backends import Device
 from ..backends.selftest import NO_GPU, Check, selftest
 from ..errors import first_line
 from ..settings import Settings
+from ..version import __version__
 from .run import EXAMPLE_PAIR
 
 if TYPE_CHECKING:
     from ..engine import Engine
-    from ..method.progress import Progress
+    from ..progress import Progress
 
 PACKAGES = ("numpy", "numba", "pillow", "onnxruntime", "onnxruntime-gpu", "cupy-cuda12x", "cupy-cuda13x")
 SIZE, RUNS = 448, 3

@@ -44,9 +44,9 @@ def run_transfer(
     record  the settings.json that was read
     """
     from ..engine import Engine
-    from ..pictures.files import as_path
-    from ..pictures.folders import folder_for, reserve
-    from ..pictures.places import Places
+    from ..files.atomic import as_path
+    from ..files.folders import folder_for, reserve
+    from ..files.places import Places
     from ..pictures.reading import picture_size
     from ..pictures.writing import check_size, is_picture_path
     from ..result import file_names

@@ -26,21 +26,18 @@ from __future__ import annotations
 
 import logging
 import operator
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from typing import Any, Literal, Protocol, cast, get_args
 
 from ..errors import DeviceError, MemoryLimitError, shown
+from ..progress import Tick
 
 Array = Any
 """A NumPy or a CuPy array, depending on the backend."""
 
 Size = tuple[int, int]
 """Rows and columns."""
-
-Tick = Callable[[float], None]
-"""Is told the share of some work that is done, 0 to 1, as often as the work can tell. What it raises ends the work."""
 
 ONE = 4096
 """1.0 in the fixed point of joined features."""

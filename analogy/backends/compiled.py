@@ -25,7 +25,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ..user_cache import user_cache
+from ..files.user_cache import user_cache
 
 _log = logging.getLogger("analogy")
 

@@ -18,9 +18,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 from ..errors import AnalogyError, OutputError, SettingsError, reason, shown
-from ..pictures.places import Places, WrittenTwiceError
+from ..files.places import Places, WrittenTwiceError
+from ..files.text_tables import (
+    column_name,
+    members,
+    number,
+    read_csv,
+    readable,
+    text_lines,
+)
 from ..settings import Settings
-from ..text_tables import column_name, members, number, read_csv, readable, text_lines
 from . import stores
 from .names import TEMPLATE, as_part, check_template, inside
 from .parquet import LONGEST_CELL, parquet_rows

@@ -17,8 +17,8 @@ from ..backends import Size
 from ..errors import AnalogyError, DeviceError, OutputError, printable
 from ..method import memory
 from ..method.admission import working_size
-from ..method.progress import Progress
 from ..pictures.reading import picture_size
+from ..progress import Progress
 from . import stores
 from .jobs import Job
 from .manifest import Manifest

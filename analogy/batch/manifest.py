@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError, reason
-from ..pictures.locks import lock
+from ..files.locks import lock
 
 NAME, REPORT = "batch.jsonl", "report.html"
 """What a batch itself writes into the folder for results: this file, and the page about it."""

@@ -9,7 +9,7 @@ import string
 import unicodedata
 
 from ..errors import OutputError, reason, shown
-from ..pictures.places import folded
+from ..files.places import folded
 from ..pictures.writing import WRITERS
 from .manifest import NAME, REPORT
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ..inputs import open_regular
-from ..pictures.files import atomic
+from ..files.atomic import atomic
+from ..files.inputs import open_regular
 from . import stores
 from .jobs import Job
 

@@ -13,15 +13,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
 from ..backends.host import available_cores, free_memory
 from ..errors import DeviceError, ImageError, OutputError, SettingsError, reason
-from ..method.progress import Progress
-from ..pictures.files import as_path
-from ..pictures.folders import folder_for, refuse_a_film, refuse_foreign
+from ..files.atomic import as_path
+from ..files.folders import folder_for, refuse_a_film, refuse_foreign
 from ..pictures.reading import picture_size
 from ..pictures.writing import is_picture_path
+from ..progress import Progress
 from ..settings import Settings
+from ..version import __version__
 from . import jobs as tables
 from . import manifest as manifests
 from . import pools, report, stores

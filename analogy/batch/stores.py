@@ -19,10 +19,10 @@ from typing import IO, Any
 from urllib.parse import unquote
 
 from ..errors import AnalogyError, OutputError, SettingsError, reason
-from ..inputs import open_regular, read_regular
+from ..files.atomic import atomic
+from ..files.folders import make_folder
+from ..files.inputs import open_regular, read_regular
 from ..pictures import listing
-from ..pictures.files import atomic
-from ..pictures.folders import make_folder
 from ..pictures.reading import MOST_BYTES
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)

@@ -22,7 +22,6 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image
 
-from .. import __version__
 from ..engine import Engine
 from ..errors import AnalogyError, MemoryLimitError, OutputError, reason
 from ..pictures.colour import to_8_bits
@@ -30,6 +29,7 @@ from ..pictures.images import fitted_size, resize
 from ..pictures.reading import as_image_errors
 from ..pictures.writing import check_size, write_stream
 from ..settings import Settings
+from ..version import __version__
 from . import stores
 from .jobs import Job
 

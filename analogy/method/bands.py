@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from ..backends import Backend, Tick
-from .progress import side_by_side
+from ..progress import side_by_side
 
 _BAND = 1 << 16
 """Pixels of a band on the CPU: few enough for its caches."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..backends import Size
+from ..progress import Costs
 from ..settings import PATCH_SIZE, Settings
 from .features import LEVELS
-from .progress import Costs
 
 _PRODUCT = 0.5e-9
 """A pass of search iterations, for each position and each product of channels in a patch."""

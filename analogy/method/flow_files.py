@@ -12,8 +12,8 @@ from typing import IO
 import numpy as np
 
 from ..errors import AnalogyError, ImageError, MemoryLimitError, reason
-from ..inputs import open_regular, without_warnings
-from ..pictures.files import atomic
+from ..files.atomic import atomic
+from ..files.inputs import open_regular, without_warnings
 from .flow import check_array, check_field, to_flow
 from .memory import check_host
 

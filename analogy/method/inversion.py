@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import Array, Backend, Tick
-from .progress import ignore
+from ..progress import ignore
 
 MEMORY = 8
 """How many pairs of (step, change of gradient) approximate the curvature."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..backends import Array, Backend, Size, Tick
+from ..progress import StageReporter, ignore
 from ..settings import ALPHA, KAPPA, PATCH_SIZE, SEARCH_RADIUS, TAU, Settings
 from . import nnf
 from .features import LEVELS, Features, as_floats, level_size, nchw
@@ -20,7 +21,6 @@ from .guidance import Labels, constrain_to_labels
 from .holding import REACH
 from .inversion import minimise
 from .pins import Pins
-from .progress import StageReporter, ignore
 
 
 @dataclass(frozen=True)

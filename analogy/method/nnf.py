@@ -13,9 +13,9 @@ import numpy as np
 
 from ..backends import MOST_PATCH, ONE, Array, Backend, Size, Tick
 from ..errors import ImageError
+from ..progress import split
 from ..settings import FIRST_JUMPS, LATER_JUMPS
 from .holding import hold
-from .progress import split
 
 
 def max_product(channels: int) -> float:

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from ..backends import Array, Backend, Size, Tick
+from ..progress import split
 from ..settings import PIXEL_PATCH_SIZE
 from . import nnf
 from .holding import draw_along
-from .progress import split
 from .seams import remove_seams
 
 REFINING, VOTING, SEAMS = 9.0, 0.8, 5.0

@@ -24,9 +24,9 @@ import numpy as np
 
 from ..backends import Array, Backend, Tick
 from ..errors import ImageError
+from ..progress import ignore, split
 from .bands import in_bands
 from .multigrid import Multigrid
-from .progress import ignore, split
 
 LAMBDA, EPSILON = 0.8, 1e-4
 """Strength of the smoothing, and what bounds its weights (constants of the authors' released program)."""

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from ..backends import Size
 from ..errors import SettingsError, reason, shown
-from ..inputs import read_regular
-from ..text_tables import decimal_separators, number, read_csv
+from ..files.inputs import read_regular
+from ..files.text_tables import decimal_separators, number, read_csv
 from .guidance import IGNORED, UNLABELLED, Labels
 from .holding import REACH
 

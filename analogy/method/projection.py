@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from ..errors import ImageError, ModelError
-from ..inputs import open_regular
+from ..files.inputs import open_regular
 from ..networks.models import PROJECTION, add_file
 from ..pictures.images import fitted_size, resize
 from ..pictures.listing import pictures_among
 from ..pictures.reading import read_picture
+from ..progress import Progress
 from .features import LEVELS, Features
-from .progress import Progress
 
 DIMENSIONS = {1: 16, 2: 32, 3: 64, 4: 256, 5: 256}
 """Directions to keep at each level of a full-width network. On VGG-16 they keep the cosines of positions nearly as they

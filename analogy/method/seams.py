@@ -26,9 +26,9 @@ import math
 import numpy as np
 
 from ..backends import Array, Backend, Tick
+from ..progress import split
 from ..settings import PIXEL_PATCH_SIZE
 from .bands import in_bands
-from .progress import split
 
 EPSILON = 0.0075
 """Weight of the voted pixels beside the voted gradients, in 1 / pixel^2 of the size that the network sees. A jump is spread

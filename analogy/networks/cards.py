@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError, reason
-from ..inputs import read_regular
+from ..files.inputs import read_regular
 
 CARD = "model.json"
 _MOST_BYTES = 1 << 20

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError, reason
-from ..inputs import open_regular
+from ..files.inputs import open_regular
 from .cards import Card
 from .protobuf import fields, open_message
 from .published import digest_of

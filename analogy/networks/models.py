@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import ModelError, OutputError, reason
-from ..user_cache import user_cache
+from ..files.user_cache import user_cache
 from .cards import CARD, Card, card_text, read_card
 from .checks import ModelFiles
 from .published import PUBLISHED

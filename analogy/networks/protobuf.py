@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import ModelError
-from ..inputs import open_regular
+from ..files.inputs import open_regular
 
 _TRUNCATED = "the file ends in the middle of a field, so it is truncated or damaged; download it again"
 _MOST_FIELDS = 1 << 20

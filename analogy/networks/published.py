@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from ..errors import ModelError
-from ..inputs import open_regular
+from ..files.inputs import open_regular
 
 
 @dataclass(frozen=True)

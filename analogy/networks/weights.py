@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ModelError, reason
-from ..inputs import open_regular
+from ..files.inputs import open_regular
 from . import caffe
 from .export import CONVOLUTIONS, Network
 from .onnx_weights import DAMAGED, read_graph

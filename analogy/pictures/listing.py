@@ -10,7 +10,7 @@ from glob import escape, glob, has_magic
 from pathlib import Path
 from typing import IO, TypeVar
 
-from ..inputs import open_regular
+from ..files.inputs import open_regular
 from .reading import is_picture
 from .writing import WRITERS
 

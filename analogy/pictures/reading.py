@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from ..errors import ImageError, MemoryLimitError, reason
-from ..inputs import is_address, open_regular, without_warnings
+from ..files.inputs import is_address, open_regular, without_warnings
 from .arrays import from_array
 from .colour import into_srgb, to_8_bits
 from .images import SMALLEST, Admit, Array, Picture, as_picture

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from ..errors import AnalogyError, ImageError, OutputError, reason, shown
+from ..files.atomic import atomic
 from .colour import out_of_srgb, to_8_bits
-from .files import atomic
 from .images import Array, Picture, check_rgb, composite
 from .sixteen_bit import write_png16, write_tiff16
 

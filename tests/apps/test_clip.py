@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from films import film, picture
+from made_films import film, picture
 from PIL import Image
 
 from analogy.apps.cli import cli
-from analogy.pictures import video
+from analogy.films import video
+from analogy.films.video import VideoFrames, write_video
 from analogy.pictures.images import resize
-from analogy.pictures.video import VideoFrames, write_video
 
 COUNT, SIZE = 8, (48, 64)
 

@@ -11,7 +11,7 @@ import pytest
 
 from analogy.apps import display
 from analogy.apps.display import Display
-from analogy.method.progress import Progress
+from analogy.progress import Progress
 
 
 class Terminal(io.StringIO):

@@ -10,16 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from films import film, picture
+from made_films import film, picture
 from PIL import Image
 from test_clip import contents, pixels, run
 
-from analogy import film_files, film_work
 from analogy.engine import Engine
 from analogy.errors import OutputError
-from analogy.film import Clip
-from analogy.pictures.places import Places
-from analogy.pictures.video import VideoFrames, write_video
+from analogy.files.places import Places
+from analogy.films import saving as film_files
+from analogy.films import work as film_work
+from analogy.films.clip import Clip
+from analogy.films.video import VideoFrames, write_video
 
 COUNT, SIZE = 5, (48, 64)
 RECORD = {"analogy": "0.1.0", "model_sha256": "", "settings": {}}
@@ -123,7 +124,7 @@ def test_frames_of_a_longer_film_that_are_read_stay(here: Path) -> None:
 
 
 def test_a_second_run_into_the_folder_of_one_is_refused_and_goes_on_after_it(here: Path) -> None:
-    from analogy.film_work import alone
+    from analogy.films.work import alone
 
     (here / "out").mkdir()
     with alone(here / "out" / ".clip"):

@@ -74,7 +74,7 @@ def test_signals_while_files_are_written_leave_none(tmp_path: Path, number: sign
 import time
 from pathlib import Path
 from analogy.apps import cli, process
-from analogy.pictures.files import atomic
+from analogy.files.atomic import atomic
 
 process.take_over()
 
@@ -107,7 +107,7 @@ def test_an_interrupt_that_something_swallows_ends_the_run_all_the_same() -> Non
     code = """
 from analogy.apps import cli, process
 from analogy.apps.display import Display
-from analogy.method.progress import Progress
+from analogy.progress import Progress
 import os, signal, sys
 process.take_over()
 

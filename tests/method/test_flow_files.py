@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from analogy.errors import ImageError, MemoryLimitError, OutputError
+from analogy.files.atomic import atomic
 from analogy.method import flow, flow_files
-from analogy.pictures.files import atomic
 
 
 @pytest.fixture

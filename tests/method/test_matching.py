@@ -13,8 +13,8 @@ from analogy.method import nnf
 from analogy.method.costs import estimate
 from analogy.method.features import Features, level_size, nchw
 from analogy.method.matching import blend, content_weight, match, reconstruct
-from analogy.method.progress import StageReporter
 from analogy.networks.models import DEFAULT, locate
+from analogy.progress import StageReporter
 from analogy.settings import PATCH_SIZE, Settings
 
 BACKEND = CpuBackend(2)

@@ -19,8 +19,8 @@ from analogy.method.holding import _offers
 from analogy.method.matching import match
 from analogy.method.painting import as_pixels, paint, refine_on_pixels
 from analogy.method.pins import MOST_PINS, place_pins, read_pins
-from analogy.method.progress import StageReporter
 from analogy.networks.models import DEFAULT, locate
+from analogy.progress import StageReporter
 from analogy.result import Result
 from analogy.settings import Settings
 

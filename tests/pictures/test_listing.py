@@ -13,7 +13,7 @@ from PIL import Image
 
 from analogy.batch import stores
 from analogy.errors import ImageError
-from analogy.pictures.frames import open_frames
+from analogy.films.frames import open_frames
 from analogy.pictures.listing import is_pattern, matching, pictures_in
 
 NAMES = ["2.jfif", "10.JPG_large", "1.jpe", "nothing", "3.png"]

@@ -17,8 +17,8 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
 
-from ... import __version__
 from ...settings import PRESET_HELP, PRESETS, Settings
+from ...version import __version__
 from ..run import EXAMPLE_LABELS, EXAMPLE_PAIR
 from . import documentation, guard
 from .answers import NO_JOB, JobFile

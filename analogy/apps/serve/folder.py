@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import IO
 
 from ...errors import OutputError, reason
-from ...pictures import temporary
-from ...pictures.folders import make_folder
+from ...files import temporary
+from ...files.folders import make_folder
 
 PREFIX = "analogy-serve-"
 """How the folders of services begin, in the folder for temporary files."""

@@ -16,9 +16,9 @@ from fastapi import HTTPException, Request, UploadFile
 from pydantic import ConfigDict, Field, create_model
 
 from ...errors import AnalogyError, SettingsError, shown
+from ...files.text_tables import members
 from ...method.pins import read_pins
 from ...settings import PresetName, Settings
-from ...text_tables import members
 from .jobs import Job, Jobs
 
 Format: TypeAlias = Literal["png", "jpg", "webp", "tif"]

@@ -22,7 +22,7 @@ from .jobs import level_name
 
 if TYPE_CHECKING:
     from ...engine import Engine
-    from ...method.progress import Progress
+    from ...progress import Progress
     from ...result import Result
 
 INPUTS = {"a": "A", "b_prime": "B'", "b": "B", "mask_a": "the mask of A", "mask_b": "the mask of B'"}

@@ -7,10 +7,10 @@ from itertools import pairwise
 
 import pytest
 
+from analogy import progress
 from analogy.backends import Tick
-from analogy.method import progress
 from analogy.method.costs import estimate
-from analogy.method.progress import Progress, StageReporter, side_by_side, split
+from analogy.progress import Progress, StageReporter, side_by_side, split
 from analogy.settings import Settings
 
 WIDTHS = (16, 32, 64, 256, 256)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import lru_cache
 
 from ..errors import OutputError
-from ..inputs import is_address
+from .inputs import is_address
 
 Place = str | os.PathLike[str] | int
 """A path, an address of a store, or the descriptor of an open file."""

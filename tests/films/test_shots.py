@@ -1,9 +1,9 @@
 """Cuts between shots."""
 
 import numpy as np
-from films import film, picture
+from made_films import film, picture
 
-from analogy.method.shots import find_cuts
+from analogy.films.shots import find_cuts
 
 
 def test_a_cut_is_found_and_a_fast_pan_a_zoom_and_a_light_are_none() -> None:

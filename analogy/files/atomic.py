@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import IO
 
 from ..errors import AnalogyError, OutputError, reason, shown
-from ..inputs import is_address
 from . import temporary
+from .inputs import is_address
 
 
 @contextmanager

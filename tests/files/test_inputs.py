@@ -12,7 +12,7 @@ from threading import Event
 import pytest
 
 from analogy.errors import AnalogyError, ImageError, OutputError, printable
-from analogy.inputs import open_regular, read_regular, without_warnings
+from analogy.files.inputs import open_regular, read_regular, without_warnings
 
 posix = pytest.mark.skipif(os.name != "posix", reason="makes pipes and sockets in the file system")
 

@@ -15,16 +15,23 @@ from typing import Any
 
 import numpy as np
 
-from .errors import OutputError
-from .film import Clip
-from .film_manifest import Made, seen_from
-from .film_work import alone
-from .pictures.folders import MANIFEST, claim, folder_for, is_unchanged, refuse_changed, refuse_foreign
-from .pictures.images import Picture, resize
-from .pictures.places import Places
-from .pictures.reading import read_picture
-from .pictures.video import write_video
-from .pictures.writing import write_picture
+from ..errors import OutputError
+from ..files.folders import (
+    MANIFEST,
+    claim,
+    folder_for,
+    is_unchanged,
+    refuse_changed,
+    refuse_foreign,
+)
+from ..files.places import Places
+from ..pictures.images import Picture, resize
+from ..pictures.reading import read_picture
+from ..pictures.writing import write_picture
+from .clip import Clip
+from .manifest import Made, seen_from
+from .video import write_video
+from .work import alone
 
 SUFFIX = ".png"
 _WORK = ".clip"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from analogy.errors import SettingsError
-from analogy.pictures.naming import find_frame
+from analogy.films.naming import find_frame
 
 ONE_BASED = [f"frame_{number:04}" for number in range(1, 13)]
 NAMES = {

@@ -61,3 +61,8 @@ def _number(digits: str) -> str:
 
 def _there_are(names: Sequence[str], lowest: str, highest: str) -> str:
     return f"there are {names[0]} to {names[-1]}, or {lowest} to {highest}"
+
+
+def numbered(count: int) -> list[str]:
+    """Names for frames without: their numbers, from 0, all of one length."""
+    return [f"{index:0{max(4, len(str(count - 1)))}}" for index in range(count)]

@@ -15,7 +15,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from ..backends import Tick
+Tick: TypeAlias = Callable[[float], None]
+"""A function that long work calls with the share of it that is done, 0 to 1."""
 
 Costs: TypeAlias = Mapping[str, Mapping[str, float]]
 """Stage -> part -> how long it will take, in any unit, in the order of the run."""

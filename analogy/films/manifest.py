@@ -13,9 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .errors import OutputError
-from .pictures.files import atomic
-from .pictures.folders import MANIFEST, checksum, is_unchanged, read_manifest, recorded_files
+from ..errors import OutputError
+from ..files.atomic import atomic
+from ..files.folders import MANIFEST, checksum, is_unchanged, read_manifest, recorded_files
 
 
 class Made:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import HALF, Array, Backend, Size
-from . import nnf
+from ..method import nnf
 from .motion import agree, compose, inside, opencv, optical_flow, refine, sample
 
 AGREEMENT = 1.5

@@ -12,19 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__
-from .backends import Backend
-from .errors import ImageError, SettingsError
-from .film_work import Store, Work, clear
-from .method.carrying import Carrier
-from .method.joining import join
-from .method.progress import Progress
-from .method.shots import find_cuts
-from .pictures.frames import Frames
-from .pictures.images import Picture
-from .pictures.naming import find_frame
-from .pictures.reading import PictureLike, read_picture
-from .pictures.video import VideoFrames
+from ..backends import Backend
+from ..errors import ImageError, SettingsError
+from ..pictures.images import Picture
+from ..pictures.reading import PictureLike, read_picture
+from ..progress import Progress
+from ..version import __version__
+from .carrying import Carrier
+from .frames import Frames
+from .joining import join
+from .naming import find_frame
+from .shots import find_cuts
+from .video import VideoFrames
+from .work import Store, Work, clear
 
 MakeKey = Callable[..., np.ndarray]
 """Called with a frame, and with a style, or with a key and its own frame as `b`: paints the frame (H, W, 3) uint8."""

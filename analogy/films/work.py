@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from .errors import OutputError, reason
-from .inputs import read_regular
-from .pictures.files import atomic
-from .pictures.folders import make_folder
-from .pictures.locks import lock
+from ..errors import OutputError, reason
+from ..files.atomic import atomic
+from ..files.folders import make_folder
+from ..files.inputs import read_regular
+from ..files.locks import lock
 
 EVERY = 5.0
 """Seconds after which a state is kept again."""

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from films import film, picture
+from made_films import film, picture
 from PIL import Image
 
 import analogy
-from analogy import film_work
 from analogy.engine import Engine
 from analogy.errors import DeviceError, ImageError, SettingsError
+from analogy.films import work as film_work
 
 SIZE = (48, 64)
 FAST = {"inversion": "vote", "search_iterations": 1}
@@ -261,7 +261,7 @@ def test_after_a_fork_a_clip_is_refused_in_one_line_as_a_transfer_is(engine: Eng
 
 
 def test_clips_without_opencv_name_the_extra(engine: Engine, shot, monkeypatch) -> None:
-    from analogy.method import motion
+    from analogy.films import motion
 
     motion.opencv.cache_clear()
     monkeypatch.setitem(__import__("sys").modules, "cv2", None)

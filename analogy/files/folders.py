@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError, printable, reason
-from ..inputs import open_regular, read_regular
 from . import temporary
+from .inputs import open_regular, read_regular
 from .places import Places
 
 MANIFEST = "settings.json"

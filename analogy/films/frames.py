@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from ..errors import ImageError, reason
-from ..inputs import open_regular
-from .images import Admit, Picture
-from .listing import SUFFIXES, in_order, is_pattern, matching, pictures_in
-from .places import folded
-from .reading import PictureLike, read_picture
+from ..files.inputs import open_regular
+from ..files.places import folded
+from ..pictures.images import Admit, Picture
+from ..pictures.listing import SUFFIXES, in_order, is_pattern, matching, pictures_in
+from ..pictures.reading import PictureLike, read_picture
+from .naming import numbered
 
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 """Suffixes of videos, which the extra `video` reads and writes."""
@@ -128,11 +129,6 @@ class _GivenFrames:
 
     def digest(self, index: int) -> str:
         return hashlib.sha256(self.read(index).rgb.tobytes()).hexdigest()
-
-
-def numbered(count: int) -> list[str]:
-    """Names for frames without: their numbers, from 0, all of one length."""
-    return [f"{index:0{max(4, len(str(count - 1)))}}" for index in range(count)]
 
 
 def _enough(frames: Frames, what: str) -> Frames:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from analogy.errors import OutputError
-from analogy.pictures import folders
-from analogy.pictures.files import atomic
-from analogy.pictures.folders import MANIFEST, checksums, make_folder, replacing
+from analogy.files import folders
+from analogy.files.atomic import atomic
+from analogy.files.folders import MANIFEST, checksums, make_folder, replacing
 
 RECORD = {"analogy": "0.1.0", "model_sha256": "", "settings": {}}
 posix = pytest.mark.skipif(os.name != "posix", reason="forks")
@@ -199,8 +199,8 @@ def test_the_next_run_clears_what_killed_runs_left_and_nothing_of_a_living_one(t
     code = f"""
 import os
 from pathlib import Path
-from analogy.pictures.files import atomic
-from analogy.pictures.folders import replacing
+from analogy.files.atomic import atomic
+from analogy.files.folders import replacing
 with replacing(Path({str(tmp_path)!r})) as new, atomic(Path({str(tmp_path)!r}) / "x.png") as file:
     file.write(b"half")
     os._exit(9)

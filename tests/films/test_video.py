@@ -6,13 +6,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from films import film, picture
+from made_films import film, picture
 from PIL import Image
 
 from analogy.errors import ImageError, OutputError
-from analogy.pictures import video
-from analogy.pictures.frames import open_frames
-from analogy.pictures.video import VideoFrames, write_video
+from analogy.films import video
+from analogy.films.frames import open_frames
+from analogy.films.video import VideoFrames, write_video
 
 COUNT = 24
 TIMES = [3 * i + (i % 3 == 0) for i in range(COUNT)]

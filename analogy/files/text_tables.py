@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import IO, Any
 
-from .errors import SettingsError, shown
+from ..errors import SettingsError, shown
 
 LONGEST_ROW = 1 << 20
 """Most characters of a row, and of a line."""

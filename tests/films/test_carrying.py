@@ -3,11 +3,11 @@
 import cv2
 import numpy as np
 import pytest
-from films import camera, film, picture
+from made_films import camera, film, picture
 
 from analogy.backends.cpu import CpuBackend
-from analogy.method.carrying import Carrier
-from analogy.method.joining import join
+from analogy.films.carrying import Carrier
+from analogy.films.joining import join
 
 SIZE = (96, 128)
 

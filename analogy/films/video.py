@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import ImageError, OutputError, SettingsError, reason
-from ..inputs import open_regular
-from .files import atomic
-from .frames import numbered
-from .images import Admit, Picture
+from ..files.atomic import atomic
+from ..files.inputs import open_regular
+from ..pictures.images import Admit, Picture
+from .naming import numbered
 
 _log = logging.getLogger("analogy")
 
