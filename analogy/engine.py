@@ -10,21 +10,19 @@ from typing import Any, Literal, TypeAlias, Unpack, overload
 
 import numpy as np
 
-from .backends import Array, Device, Size, Tick, get_backend
+from .backends import Device, get_backend
 from .errors import DeviceError, ModelError, SettingsError, enough_memory, shown
 from .films.clip import Clip
 from .films.frames import FramesLike, open_frames
-from .method import admission, costs, guidance, photo
-from .method.features import Features, as_floats, level_size
-from .method.matching import Correspondences, match
-from .method.painting import as_pixels, paint, paint_level
-from .method.pins import PinsLike, place_pins, read_pins
+from .method import admission, costs
+from .method.features import Features
+from .method.matching import Matches, match
+from .method.painter import Painter
+from .method.pair import as_seen, read_pair
+from .method.pins import PinsLike, read_pins
 from .networks.models import DEFAULT, locate
-from .pictures.colour import keep_colours
-from .pictures.images import Picture, resize
-from .pictures.reading import PictureLike, read_picture, read_with_checksum
-from .pictures.resampling import lanczos
-from .progress import Progress, StageReporter, split
+from .pictures.reading import PictureLike, read_picture
+from .progress import Progress, StageReporter
 from .result import Pixels, Result
 from .settings import Direction, PresetName, SettingOptions, Settings, SettingsLike
 
@@ -146,101 +144,54 @@ class Engine:
 
         report.begin("reading")
         self.network.load_ahead(settings)
-        admit = admission.for_transfer(self.backend, self.network.card.widths, settings, self.max_input_pixels)
-        picture_a = read_picture(a, name="A", admit=admit)
-        report.part("A")(1)
-        picture_b_prime = read_picture(b_prime, name="B'", admit=admit)
-        report.part("B'")(1)
-        size_a, size_b = picture_a.size, picture_b_prime.size
-        picture_b, checksum_b = None, None
-        if b is not None:
-            picture_b, checksum_b = read_with_checksum(b, name="B", admit=admission.like(size_b, "B'"))
-        if picture_b and picture_b.size != size_b:
-            raise admission.differs(picture_b.size, "B", size_b, "B'")
-        labels = guidance.read_labels(mask_a, mask_b, size_a, size_b)
-        working_a, working_b = admission.working_size(size_a, settings), admission.working_size(size_b, settings)
-        placed = place_pins(pin_rows, size_a, size_b, working_a, labels)
-
-        widths, working, full = self.network.card.widths, (working_a, working_b), (size_a, size_b)
-        report.plan(costs.estimate(widths, self.network.search_widths, working, full, settings, levels, b is not None))
-        level_pictures: dict[int, np.ndarray] = {}
+        pair = read_pair(a, b_prime, b, mask_a, mask_b, pin_rows, settings, self._admission(settings))
+        report.plan(costs.estimate(self.network.card.widths, self.network.search_widths, pair, settings, levels))
 
         report.begin("features")
         self.backend.prepare()
-        seen_a, seen_b_prime = self._resized(picture_a, working_a), self._resized(picture_b_prime, working_b)
-        made_ab, made_ba = settings.direction != "ba", settings.direction != "ab"
-        steep = self._steepness(seen_a, settings) if made_ab else None
-        steep_ba = self._steepness(seen_b_prime, settings) if made_ba else None
-        labels_full, labels_full_ba = (
-            labels.at(self.backend, size_a, size_b, inverse=inverse) if labels and made else None
-            for inverse, made in ((False, made_ab), (True, made_ba))
-        )
+        seen = pair.seen(self.backend)
+        ways = pair.ways(settings)
+        painter = Painter(self.backend, ways, seen, settings)
+        level_pictures: dict[int, np.ndarray] = {}
 
-        def show_level(level: int, found: Correspondences) -> None:
-            tick = report.part("picture")
-            if settings.direction == "ba":
-                of_level = found.nnf_ba[level], picture_b_prime, picture_a, labels_full_ba, steep_ba
-            else:
-                of_level = found.nnf_ab[level], picture_a, picture_b_prime, labels_full, steep
-            level_pictures[level] = self._paint_level(level, *of_level, settings, tick)
+        def show_level(level: int, found: Matches) -> None:
+            field = found[ways[0].key][level].nnf
+            level_pictures[level] = painter.paint_level(ways[0], level, field, report.part("picture"))
             report.show(level_pictures[level])
 
-        found = match(
-            self.network,
-            seen_a,
-            seen_b_prime,
-            settings,
-            report,
-            labels,
-            None if picture_b is None else self._resized(picture_b, working_b),
-            placed,
-            show_level if levels else None,
-        )
+        found = match(self.network, pair, seen, settings, report, show_level if levels else None)
+        del seen
 
         report.begin("pictures")
-        fixed, fixed_ba = (placed.at(size_a, size_b, inverse=way) if placed else None for way in (False, True))
-        a_prime: Array | None = None
-        painted_b: Array | None = None
-        if 1 in found.nnf_ab:
-            tick = report.part("paint ab")
-            a_prime = self._paint(
-                found.nnf_ab[1], working_b, picture_a, picture_b_prime, labels_full, fixed, steep, tick
-            )
-        if 1 in found.nnf_ba:
-            tick = report.part("paint ba")
-            painted_b = self._paint(
-                found.nnf_ba[1], working_a, picture_b_prime, picture_a, labels_full_ba, fixed_ba, steep_ba, tick
-            )
-        # After both are painted: what one takes memory for serves the next, which saves clearing it.
-        if a_prime is not None:
-            a_prime = self._finish(a_prime, picture_a, settings, report.part("finish ab"))
-        if painted_b is not None:
-            painted_b = self._finish(painted_b, picture_b_prime, settings, report.part("finish ba"))
+        made = {way.key: painter.paint(way, found[way.key][1].nnf, report.part(f"paint {way.key}")) for way in ways}
+        for way in ways:  # after all are painted: what one takes memory for serves the next, which saves clearing it
+            made[way.key] = painter.finish(way, made[way.key], report.part(f"finish {way.key}"))
         report.end()
 
         # CuPy arrays in, CuPy arrays out.
         move = self.backend.asarray if isinstance(a, self.backend.xp.ndarray) else self.backend.to_host
-
-        def to_caller(array: Array | None) -> Array | None:
-            return None if array is None else move(array)
-
+        pictures = {key: move(picture) for key, picture in made.items()}
+        fields = {key: (move(found[key][1].nnf), move(found[key][1].distance)) for key in made}
+        nnf_ab, error_ab = fields.get("ab", (None, None))
+        nnf_ba, error_ba = fields.get("ba", (None, None))
+        side_a, side_b_prime = pair.sides
         return Result(
-            a=picture_a,
-            b_prime=picture_b_prime,
-            a_prime=to_caller(a_prime),
-            b=to_caller(painted_b),
-            nnf_ab=to_caller(found.nnf_ab.get(1)),
-            nnf_ba=to_caller(found.nnf_ba.get(1)),
-            error_ab=to_caller(found.error_ab.get(1)),
-            error_ba=to_caller(found.error_ba.get(1)),
+            a=side_a.picture,
+            b_prime=side_b_prime.picture,
+            a_prime=pictures.get("ab"),
+            b=pictures.get("ba"),
+            nnf_ab=nnf_ab,
+            nnf_ba=nnf_ba,
+            error_ab=error_ab,
+            error_ba=error_ba,
             settings=settings,
             model=self.network.card.name,
             model_sha256=self.network.card.fingerprint,
             device=self.backend.describe(),
-            known_b=picture_b,
-            known_b_sha256=checksum_b,
+            known_b=pair.b,
+            known_b_sha256=pair.b_checksum,
             pins=pin_rows,
-            masks=labels.sources if labels else {},
+            masks=pair.ab.labels.masks if pair.ab.labels else {},
             levels=level_pictures,
             seconds=report.seconds,
         )
@@ -255,7 +206,7 @@ class Engine:
         """
         noise = np.random.default_rng(0).integers(0, 256, (2, *_REHEARSED, 3)).astype(np.uint8)
         with self.backend.active():
-            self._resized(read_picture(noise[0]), (_REHEARSED[0] // 2, _REHEARSED[1] // 2))
+            as_seen(self.backend, read_picture(noise[0]), (_REHEARSED[0] // 2, _REHEARSED[1] // 2))
         self.transfer(noise[0], noise[1].swapaxes(0, 1), settings, **changes)
 
     def clip(
@@ -302,68 +253,9 @@ class Engine:
                 "this Engine was made before a fork, and its threads stayed behind; make one in each process"
             )
 
-    def _pixels(self, picture: Picture) -> Array:
-        """(H, W, 3) uint8, on the device if they lie on one that the backend knows."""
-        return picture.array if isinstance(picture.array, self.backend.xp.ndarray) else picture.rgb
-
-    def _resized(self, picture: Picture, size: Size) -> Array:
-        if self.backend.xp is np:
-            return resize(picture.rgb, *size)
-        # Of 12 megapixels Pillow would take longer than the whole transfer.
-        return lanczos(self.backend.xp, self.backend.asarray(self._pixels(picture)), *size)
-
-    def _paint(
-        self,
-        field: Array,
-        working_source: Size,
-        content: Picture,
-        source: Picture,
-        labels: tuple[Array, Array] | None,
-        pins: np.ndarray | None,
-        steepness: Array | None,
-        tick: Tick,
-    ) -> Array:
-        """The picture of `content` in the looks of `source`, which the network saw in the size `working_source`."""
-        backend = self.backend
-        sixteen_bit = content.rgb16 is not None or source.rgb16 is not None
-        pixels = as_floats(backend, self._pixels(source) if source.rgb16 is None else source.rgb16)
-        floats = paint(backend, field, working_source, content.size, pixels, labels, tick, pins, steepness)
-        return as_pixels(backend, floats, sixteen_bit)
-
-    def _finish(self, painted: Array, content: Picture, settings: Settings, tick: Tick) -> Array:
-        """The painted picture with the details and the colours of its content, as far as the settings say so."""
-        sixteen_bit = painted.dtype == np.uint16
-        of_photo, of_colours = split(tick, *costs.finishing(settings))
-        if settings.photo:
-            own = content.pixels(True) if sixteen_bit else self._pixels(content)
-            painted = photo.refine(self.backend, own, painted, of_photo)
-        if settings.keep_colors:
-            painted = keep_colours(self.backend.to_host(painted), content.pixels(sixteen_bit))
-            of_colours(1)
-        return painted
-
-    def _steepness(self, seen: Array, settings: Settings) -> Array | None:
-        """Return the steepness of a picture as the network sees it, or None where seams are to stay."""
-        if settings.painting == "pixels":
-            return None
-        return self.backend.steepness(as_floats(self.backend, seen))
-
-    def _paint_level(
-        self,
-        level: int,
-        field: Array,
-        content: Picture,
-        source: Picture,
-        labels: tuple[Array, Array] | None,
-        steepness: Array | None,
-        settings: Settings,
-        tick: Tick,
-    ) -> np.ndarray:
-        """Return the picture (H, W, 3) uint8 that the field of a level paints, on the host."""
-        size = level_size(admission.working_size(source.size, settings), level)
-        pixels = as_floats(self.backend, self._pixels(source))
-        picture = paint_level(self.backend, field, size, content.size, pixels, labels, tick, steepness)
-        return self.backend.to_host(as_pixels(self.backend, picture))
+    def _admission(self, settings: Settings) -> admission.Admission:
+        """Return the check of the pictures of a transfer, before they are decoded."""
+        return admission.Admission(self.backend, self.network.card.widths, settings, self.max_input_pixels)
 
 
 def name_of(model: str | os.PathLike[str]) -> str:

@@ -177,7 +177,7 @@ def test_an_exception_of_the_progress_callback_ends_the_transfer(engine: Engine)
 
 def test_every_stage_is_told_from_inside_up_to_the_end(monkeypatch) -> None:
     engine = Engine(device="cpu", threads=1)  # work in other threads is looked at now and then, and this is quick
-    monkeypatch.setattr(progress, "GRAIN", 0.0)  # nothing is left out
+    monkeypatch.setattr(progress, "MIN_STEP", 0.0)  # nothing is left out
     reports: list[analogy.Progress] = []
     options = {"photo": True, "keep_colors": True, "levels": True, "inversion": "step"}
     engine.transfer(noise(160, 200), noise(140, 160, 1), max_pixels=5000, progress=reports.append, **options)

@@ -5,11 +5,14 @@ import time
 from functools import partial
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from analogy import progress
 from analogy.backends import Tick
 from analogy.method.costs import estimate
+from analogy.method.pair import Pair, Side, pair_of
+from analogy.pictures.images import Picture
 from analogy.progress import Progress, StageReporter, side_by_side, split
 from analogy.settings import Settings
 
@@ -17,7 +20,13 @@ WIDTHS = (16, 32, 64, 256, 256)
 SEARCHED = dict(zip((1, 2, 3, 4, 5), WIDTHS, strict=True))
 
 
-def heard_of(plan) -> tuple[StageReporter, list[Progress]]:
+def pair(working: tuple[int, int], full: tuple[int, int]) -> Pair:
+    """Two pictures of size `full` that the network sees in size `working`."""
+    picture = Picture(np.broadcast_to(np.uint8(0), (*full, 3)))
+    return pair_of(Side("A", picture, working), Side("B'", picture, working))
+
+
+def reporter_of(plan) -> tuple[StageReporter, list[Progress]]:
     reports: list[Progress] = []
     reporter = StageReporter(reports.append)
     reporter.plan(plan)
@@ -25,8 +34,8 @@ def heard_of(plan) -> tuple[StageReporter, list[Progress]]:
 
 
 def test_the_share_follows_the_plan_within_stages_and_never_falls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "LONGEST_SILENCE", 0.0)  # everything is told
-    reporter, reports = heard_of({"one": {"x": 1, "y": 2}, "two": {"z": 1}})
+    monkeypatch.setattr(progress, "MAX_INTERVAL", 0.0)  # everything is told
+    reporter, reports = reporter_of({"one": {"x": 1, "y": 2}, "two": {"z": 1}})
     reporter.begin("one")
     reporter.part("x")(0.5)
     reporter.part("y")(0.5)
@@ -43,19 +52,30 @@ def test_the_share_follows_the_plan_within_stages_and_never_falls(monkeypatch: p
     ]
 
 
+@pytest.mark.parametrize(("stage", "part"), [("two", "x"), ("one", "y"), ("on", "x")])
+def test_a_stage_or_a_part_that_is_not_planned_is_an_error(stage: str, part: str) -> None:
+    reporter, _ = reporter_of({"one": {"x": 1}})
+    with pytest.raises(LookupError, match=f"'{stage}'"):
+        reporter.begin(stage)
+        reporter.part(part)
+    reporter.begin("one")
+    reporter.part("x")(1)
+    reporter.end()
+
+
 def test_small_steps_are_told_once_they_add_up_or_after_a_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr(progress.time, "perf_counter", lambda: clock[0])
-    reporter, reports = heard_of({"one": {"x": 1}})
+    reporter, reports = reporter_of({"one": {"x": 1}})
     reporter.begin("one")
     tick = reporter.part("x")
     for step in range(1001):
         tick(step / 1000)
-    assert 0.9 / progress.GRAIN < len(reports) <= 1 / progress.GRAIN + 1
+    assert 0.9 / progress.MIN_STEP < len(reports) <= 1 / progress.MIN_STEP + 1
     del reports[:]
     tick(1)
     assert reports == []
-    clock[0] = progress.LONGEST_SILENCE
+    clock[0] = progress.MAX_INTERVAL
     tick(1)
     assert reports == [Progress("one", 1)]
 
@@ -92,7 +112,7 @@ def test_split_shares_out_one_tick_by_weights() -> None:
 def test_the_painting_of_large_pictures_is_a_large_share_of_the_estimate() -> None:
     def share(full: tuple[int, int]) -> float:
         working = full if full[0] < 600 else (512, 683)
-        costs = estimate(WIDTHS, SEARCHED, [working] * 2, [full] * 2, Settings(), levels=False)
+        costs = estimate(WIDTHS, SEARCHED, pair(working, full), Settings(), levels=False)
         total = {stage: sum(parts.values()) for stage, parts in costs.items()}
         return total["pictures"] / sum(total.values())
 
@@ -102,8 +122,8 @@ def test_the_painting_of_large_pictures_is_a_large_share_of_the_estimate() -> No
 
 def test_what_takes_longer_is_estimated_to_take_longer() -> None:
     def seconds(**changes) -> float:
-        sizes = [(448, 448)] * 2
-        costs = estimate(WIDTHS, SEARCHED, sizes, sizes, Settings(**changes), levels=changes.get("direction") == "ba")
+        both, levels = pair((448, 448), (448, 448)), changes.get("direction") == "ba"
+        costs = estimate(WIDTHS, SEARCHED, both, Settings(**changes), levels)
         return sum(sum(parts.values()) for parts in costs.values())
 
     vote, step, few, many = (

@@ -157,7 +157,7 @@ def test_what_cannot_be_written_to_is_named_in_one_line(
 
 
 def test_saving_is_told_while_a_file_is_written_and_can_be_ended_there(engine, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(progress, "GRAIN", 0.0)
+    monkeypatch.setattr(progress, "MIN_STEP", 0.0)
     a = noise(600, 600, 3)
     result = engine.transfer(a, a, max_pixels=2000, **OPTIONS)
     for target in ("out", "x.png", "x.tif", "x.jpg"):

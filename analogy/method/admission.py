@@ -54,22 +54,34 @@ def within(most: int | None) -> Admit:
     return admit
 
 
-def for_transfer(backend: Backend, widths: Sequence[int], settings: Settings, most: int | None) -> Admit:
-    """What `read_picture` asks about A and then about B'.
+class Admission:
+    """The check of the pictures of one transfer: each by its own size, and all that are known together by the free memory."""
 
-    It raises `ImageError` for one with more than `most` pixels, and `MemoryLimitError` if what has been asked about so far
-    takes more memory than is free: to read, to match and to paint.
-    """
-    full: list[Size] = []
-    check_size = within(most)
+    def __init__(self, backend: Backend, widths: Sequence[int], settings: Settings, most: int | None):
+        """Begin with no picture.
 
-    def admit(size: Size, label: str) -> None:
-        check_size(size, label)
-        full.append(size)
-        working = [working_size(each, settings) for each in full]
-        memory.check(backend, widths, working, full, settings, label)
+        widths  channels of relu1_1 .. relu5_1 of the model
+        most    the most pixels of a picture; None for no bound
+        """
+        self._backend, self._widths, self._settings = backend, widths, settings
+        self._check_size = within(most)
+        self._full: dict[str, Size] = {}
 
-    return admit
+    def to(self, name: str) -> Admit:
+        """Return what `read_picture` asks about the picture called `name` ("A" or "B'"), in any order of the two.
+
+        It raises `ImageError` for one with more than `most` pixels, and `MemoryLimitError` if the pictures that have been
+        asked about so far take more memory than is free: to read, to match and to paint.
+        """
+
+        def admit(size: Size, label: str) -> None:
+            self._check_size(size, label)
+            self._full[name] = size
+            full = [size, *(other for of, other in self._full.items() if of != name)]
+            working = [working_size(each, self._settings) for each in full]
+            memory.check(self._backend, self._widths, working, full, self._settings, label)
+
+        return admit
 
 
 def like(size: Size, name: str) -> Admit:

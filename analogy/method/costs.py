@@ -11,6 +11,7 @@ from ..backends import Size
 from ..progress import Costs
 from ..settings import PATCH_SIZE, Settings
 from .features import LEVELS
+from .pair import Pair
 
 _PRODUCT = 0.5e-9
 """A pass of search iterations, for each position and each product of channels in a patch."""
@@ -27,59 +28,47 @@ ROUNDING, PHOTO, COLOURS = 1e-8, 2.8e-7, 7e-8
 
 
 def estimate(
-    widths: Sequence[int],
-    search_widths: Mapping[int, int],
-    working: Sequence[Size],
-    full: Sequence[Size],
-    settings: Settings,
-    levels: bool,
-    known_b: bool = False,
+    widths: Sequence[int], search_widths: Mapping[int, int], pair: Pair, settings: Settings, levels: bool
 ) -> Costs:
-    """What a transfer of A and B' takes, with stages and parts named as the transfer reports them.
+    """Return what a transfer takes, with stages and parts named as the transfer reports them.
 
     widths, search_widths   channels of relu1_1 .. relu5_1, and those that the search sees at each level
-    working, full           of A and B': the sizes that the network sees, and their own
     levels                  whether the picture of each level is painted too
-    known_b                 whether B is known, so that nothing is sought from B' to A
     """
-    seen = [height * width for height, width in working]
-    pixels = [height * width for height, width in full]
-    costs = {
-        "reading": {"A": _READING * pixels[0], "B'": _READING * pixels[1]},
-        "features": {
-            name: _LOADING / 2 + _network(widths, (1, 2, 3, 4, 5)) * area
-            for name, area in zip(("A", "B'", "B"), seen + seen[1:] * known_b, strict=False)
-        },
-    }
+    made = pair.ways(settings)
+    sought = [pair.ab] if pair.b else [pair.ab, pair.ba]
     vote = VOTE + SEAMS * (settings.painting == "gradients")
-    made = [direction for direction in ("ab", "ba") if settings.direction in ("both", direction)]
-    sought = ("ab",) if known_b else ("ab", "ba")
+    seen = [(side.name, _area(side.working)) for side in pair.sides]
+    if pair.b:
+        seen.append(("B", _area(pair.ab.source.working)))
+    whole = _network(widths, (1, 2, 3, 4, 5))
+    costs = {
+        "reading": {side.name: _READING * _area(side.size) for side in pair.sides},
+        "features": {name: _LOADING / 2 + whole * area for name, area in seen},
+    }
     for level in LEVELS:
         products = PATCH_SIZE[level] ** 2 * 2 * search_widths[level] / 4 ** (level - 1)
         search = _PRODUCT * settings.search_iterations * products
-        inversion = _inversion(widths, level, settings) if level > 1 else 0.0
-        parts = {}
-        for direction, area in zip(("ab", "ba"), seen, strict=True):
-            if direction in sought and (level > 1 or direction in made):
-                parts[f"search {direction}"] = search * area
-        for direction, area in zip(("ab", "ba"), seen, strict=True):
-            if direction in sought:
-                parts[f"inversion {direction}"] = inversion * area
+        parts = {f"search {w.key}": search * _area(w.content.working) for w in sought if level > 1 or w in made}
+        if level > 1:
+            inversion = _inversion(widths, level, settings)
+            parts |= {f"inversion {way.key}": inversion * _area(way.content.working) for way in sought}
         if levels:
-            parts["picture"] = vote * pixels[0 if settings.direction != "ba" else 1]
+            parts["picture"] = vote * _area(made[0].content.size)
         costs[f"level {level}"] = parts
-    paint = {
-        f"paint {direction}": (vote + REFINEMENT * (area != shown) + ROUNDING) * shown
-        for direction, area, shown in zip(("ab", "ba"), seen, pixels, strict=True)
-        if direction in made
-    }
-    finish = {
-        f"finish {direction}": sum(finishing(settings)) * shown
-        for direction, shown in zip(("ab", "ba"), pixels, strict=True)
-        if direction in made
-    }
-    costs["pictures"] = paint | finish
+    pictures: dict[str, float] = {}
+    for way in made:
+        per_pixel = vote + REFINEMENT * (way.content.working != way.content.size) + ROUNDING
+        pictures[f"paint {way.key}"] = per_pixel * _area(way.content.size)
+    for way in made:
+        pictures[f"finish {way.key}"] = sum(finishing(settings)) * _area(way.content.size)
+    costs["pictures"] = pictures
     return costs
+
+
+def _area(size: Size) -> int:
+    """Return the number of pixels of a size (rows, columns)."""
+    return size[0] * size[1]
 
 
 def finishing(settings: Settings) -> tuple[float, float]:

@@ -55,15 +55,18 @@ class Features:
         # each run would leave the last one's behind.
         self._runners = ThreadPoolExecutor(_MOST_RUNS, thread_name_prefix="analogy-network")
 
-    def pyramid(self, image: Array) -> dict[int, Array]:
-        """Features of a picture (H, W, 3) uint8 RGB: level -> (ceil(H / s), ceil(W / s), C) float32, s = 2 ** (level - 1)."""
+    def pyramid(self, pixels: Array) -> dict[int, Array]:
+        """Return the features of a picture: level -> (ceil(H / s), ceil(W / s), C) float32, where s = 2 ** (level - 1).
+
+        pixels  (H, W, 3) RGB, uint8 or float32 in 0..1
+        """
         xp = self.backend.xp
         shapes: dict[str, tuple[int, ...]] = {
-            f"relu{level}_1": (1, width, *level_size(image.shape[:2], level))
+            f"relu{level}_1": (1, width, *level_size(pixels.shape[:2], level))
             for level, width in zip(reversed(LEVELS), self.card.widths, strict=True)
         }
         with self.backend.active():
-            x = nchw(xp, as_floats(self.backend, image))
+            x = nchw(xp, as_floats(self.backend, pixels))
             maps = self.run("features.onnx", {"image": x}, shapes)
             self.require_finite("features.onnx", *maps.values())
             return {level: self.backend.channels_last(maps[f"relu{level}_1"]) for level in LEVELS}
@@ -155,11 +158,13 @@ def _run(backend: Backend, session: Any, binding: Any, options: Any, arrays: Any
 
 
 class Objective:
-    """||relu(L)(x) - target||^2 (section 4.3 of the paper) for x two levels finer than L; arrays are (1, C, H, W) float32.
+    """The objective ||relu(L)(x) - target||^2 (section 4.3) for an x two levels finer than L.
 
-    A call gives (loss, gradient) at x, for L-BFGS, where the loss is an array of one number: whoever reads it tells `heard`
-    before the next call. `least`: the smallest loss heard. `between`: the features relu(L-1)_1 of the x that gave it; they
-    come with every call, since nobody knows before which will be the best.
+    Arrays are (1, C, H, W) float32. A call gives (loss, gradient) at x, for L-BFGS. The loss is an array of one number, which
+    `on_loss` has to be called with before the next call.
+
+    least    the smallest loss so far
+    between  the features relu(L-1)_1 of the x with the smallest loss. Each call computes them, since it may be the best.
     """
 
     def __init__(self, network: Features, level: int, target: Array, shape: tuple[int, ...]):
@@ -175,7 +180,8 @@ class Objective:
         self._latest = result["between"]
         return result["loss"], result["gradient"]
 
-    def heard(self, loss: float) -> None:
+    def on_loss(self, loss: float) -> None:
+        """Keep `between` of the latest x if its loss is the smallest so far."""
         if loss < self.least or self.between is None:
             self.least, self.between = loss, self._latest
 
@@ -203,8 +209,10 @@ def _read_projections(files: ModelFiles, backend: Backend) -> dict[int, Array]:
     return {level: backend.asarray(matrix) for level, matrix in found.items()}
 
 
-def as_floats(backend: Backend, picture: np.ndarray) -> Array:
-    """A picture (H, W, 3) uint8 or uint16 as float32 in 0..1, an array of the backend."""
+def as_floats(backend: Backend, picture: Array) -> Array:
+    """Return a picture (H, W, 3) uint8 or uint16 as float32 in 0..1, an array of the backend; one that is float32 as it is."""
+    if picture.dtype == np.float32:
+        return backend.asarray(picture)
     white = np.float32(np.iinfo(picture.dtype).max)
     return backend.xp.divide(backend.asarray(picture), white, dtype=np.float32)  # without an array in between
 

@@ -6,7 +6,7 @@ What is transparent in a label picture has no label: it matches anything, and no
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -36,32 +36,33 @@ _FINE = _NO_LABEL + 1
 
 @dataclass(frozen=True)
 class Labels:
-    """Labels of A (HA, WA) and of B' (HB, WB), int32, at full size.
+    """The labels of a content (HA, WA) and of its source (HB, WB), int32, at full size.
 
-    a, b     0xRRGGBB of each place; `UNLABELLED` or `IGNORED`; or, for a colour that needs 16 bits per channel, a greater
-             number that stands for it in both
-    sources  "mask_a" and "mask_b" -> the name and the SHA-256 of the label picture
-    fine     0xRRRRGGGGBBBB of each colour that needs 16 bits, in the order of their numbers
+    content, source  0xRRGGBB of each place; `UNLABELLED` or `IGNORED`; or, for a colour that needs 16 bits per channel, a
+                     greater number that stands for it in both
+    masks            "mask_a" and "mask_b" -> the name and the SHA-256 of the label picture
+    fine             0xRRRRGGGGBBBB of each colour that needs 16 bits, in the order of their numbers
     """
 
-    a: np.ndarray
-    b: np.ndarray
-    sources: dict[str, dict[str, str]] = field(default_factory=dict)
+    content: np.ndarray
+    source: np.ndarray
+    masks: dict[str, dict[str, str]] = field(default_factory=dict)
     fine: list[int] = field(default_factory=list)
 
-    def at(self, backend: Backend, size_a: Size, size_b: Size, inverse: bool = False) -> tuple[Array, Array]:
-        """Return the labels at the sizes of a level, as arrays of the backend, for its search (see `Backend.propagate`).
+    def reversed(self) -> Labels:
+        """Return the same labels, seen from the source."""
+        return replace(self, content=self.source, source=self.content)
 
-        inverse  from B' to A: those of B' come first
+    def at(self, content: Size, source: Size) -> LabelMaps:
+        """Return the labels at the sizes (rows, columns) of a level.
 
-        A place that looks for a match and has no label gets a negative one, which matches anything; so does a label that
-        vanished on one side. A place without a label that is to be matched gets one that no other place has.
+        A place of the content without a label gets a negative one, which matches anything; so does a label that vanished on
+        one side. A place of the source without a label gets a label that no other place has.
         """
-        a, b = _resize_nearest(self.a, size_a), _resize_nearest(self.b, size_b)
-        both = np.append(np.intersect1d(a, b), UNLABELLED)
-        a, b = (np.where(np.isin(labels, both), labels, np.int32(IGNORED)) for labels in (a, b))
-        own, other = (b, a) if inverse else (a, b)
-        return backend.asarray(own), backend.asarray(np.where(other == UNLABELLED, np.int32(_NO_LABEL), other))
+        own, other = _resize_nearest(self.content, content), _resize_nearest(self.source, source)
+        both = np.append(np.intersect1d(own, other), UNLABELLED)
+        own, other = (np.where(np.isin(labels, both), labels, np.int32(IGNORED)) for labels in (own, other))
+        return LabelMaps(own, np.where(other == UNLABELLED, np.int32(_NO_LABEL), other))
 
     def colour(self, label: int) -> str:
         """Return the colour of a label as "#rrggbb", or as "#rrrrggggbbbb" if it needs 16 bits."""
@@ -70,8 +71,20 @@ class Labels:
     @property
     def keep_apart(self) -> bool:
         """Whether there are two places that may not match."""
-        found = np.union1d(self.a, self.b)
+        found = np.union1d(self.content, self.source)
         return bool((found >= 0).any() and (found != IGNORED).sum() > 1)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelMaps:
+    """Labels as a search takes them (see `Backend.propagate`), on the host: of the content (h, w) and of the source, int32."""
+
+    content: np.ndarray
+    source: np.ndarray
+
+    def on(self, backend: Backend) -> tuple[Array, Array]:
+        """Return both as arrays of the backend."""
+        return backend.asarray(self.content), backend.asarray(self.source)
 
 
 def read_labels(mask_a: Any, mask_b: Any, size_a: Size, size_b: Size) -> Labels | None:
@@ -112,17 +125,19 @@ def read_labels(mask_a: Any, mask_b: Any, size_a: Size, size_b: Size) -> Labels 
     return labels
 
 
-def constrain_to_labels(backend: Backend, field: Array, labels: tuple[Array, Array]) -> Array:
-    """`field`, with each match that the labels forbid replaced by an allowed one near it (see `nnf.forbidden`)."""
+def constrain_to_labels(backend: Backend, field: Array, maps: LabelMaps, labels: tuple[Array, Array]) -> Array:
+    """Return `field` with each match that the labels forbid replaced by an allowed one near it (see `nnf.forbidden`).
+
+    labels  `maps` as arrays of the backend
+    """
     wrong = backend.to_host(nnf.forbidden(field, labels))
     if not wrong.any():
         return field
     fixed = backend.to_host(field).copy()
-    a, b = (backend.to_host(side) for side in labels)
-    for label in np.unique(a[wrong]):
-        candidates = np.argwhere(b == label).astype(np.int32)
+    for label in np.unique(maps.content[wrong]):
+        candidates = np.argwhere(maps.source == label).astype(np.int32)
         candidates = candidates[:: -(-len(candidates) // _MOST_CANDIDATES)]
-        positions = np.argwhere(wrong & (a == label))
+        positions = np.argwhere(wrong & (maps.content == label))
         for part in np.array_split(positions, -(-len(positions) // 1024)):
             rows, columns = part.T
             offset = fixed[rows, columns][:, None] - candidates

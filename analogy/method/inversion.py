@@ -27,13 +27,14 @@ def minimise(
     start: Array,
     iterations: int,
     tick: Tick = ignore,
-    heard: Tick = ignore,
+    on_loss: Callable[[float], None] = ignore,
 ) -> tuple[Array, float]:
     """Minimise `function`, x -> (value, gradient like x), from `start`. Returns (x, value), never worse than the start.
 
     Limited-memory BFGS (Nocedal & Wright 2006, algorithm 7.4) with a backtracking line search, on float32. The first step
     goes down the gradient by 3 % of the length of the start (by 1 if that is zero). From then on the curvature sets the
-    scale. `tick` is told after each call of the function, and `heard` its value before the next.
+    scale. `tick` is called after each call of the function with the share that is done, and `on_loss` with
+    its value before the next call.
 
     A value is a number, or an array of one. Numbers are read from the device once for each call of the function.
     """
@@ -41,7 +42,7 @@ def minimise(
     there, gradient = function(x)
     tick(1 / (iterations + 1))
     value, gradient_square, square = _read(xp, there, xp.vdot(gradient, gradient), xp.vdot(x, x))
-    heard(value)
+    on_loss(value)
     history = _History(backend, x, min(MEMORY, iterations - 1), gradient_square)
     for iteration in range(iterations):
         direction, slope = history.direction(gradient)
@@ -56,7 +57,7 @@ def minimise(
             tick((iteration + 2) / (iterations + 1))
             products = history.offer(x, trial, gradient, trial_gradient)
             trial_value, *read = _read(xp, there, *products)
-            heard(trial_value)
+            on_loss(trial_value)
             if trial_value <= value + _ARMIJO * length * slope:
                 break
             # The minimum of the parabola through the values at both ends and the slope, kept within bounds.

@@ -7,211 +7,178 @@ finer. Where B is known, as in Hertzmann et al. 2001 ("Image Analogies"), only A
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
-import numpy as np
-
-from ..backends import Array, Backend, Size, Tick
-from ..progress import StageReporter, ignore
-from ..settings import ALPHA, KAPPA, PATCH_SIZE, SEARCH_RADIUS, TAU, Settings
+from ..backends import Array, Size
+from ..progress import StageReporter
+from ..settings import PATCH_SIZE, SEARCH_RADIUS, Settings
 from . import nnf
-from .features import LEVELS, Features, as_floats, level_size, nchw
-from .guidance import Labels, constrain_to_labels
+from .features import LEVELS, Features, level_size
+from .guidance import constrain_to_labels
 from .holding import REACH
-from .inversion import minimise
-from .pins import Pins
+from .pair import Pair, Side, Way
+from .reconstruction import blend, content_weight, reconstruct
 
 
-@dataclass(frozen=True)
-class Correspondences:
-    """The fields found at each level, as arrays of the backend. A direction not asked for has none at level 1.
+@dataclass(frozen=True, eq=False)
+class Match:
+    """What the search finds in one direction at one level, as arrays of the backend.
 
-    `nnf_ab`: level -> (h, w, 2) int32, the nearest-neighbour field from A to B'; `error_ab`: level -> (h, w) float32, the
-    distance of the matched patches. `nnf_ba` and `error_ba`: the same from B' to A.
+    nnf       (h, w, 2) int32, the nearest-neighbour field
+    distance  (h, w) float32, the distance of the matched patches; -2 is perfect
     """
 
-    nnf_ab: dict[int, Array]
-    nnf_ba: dict[int, Array]
-    error_ab: dict[int, Array]
-    error_ba: dict[int, Array]
+    nnf: Array
+    distance: Array
+
+
+Matches: TypeAlias = dict[str, dict[int, Match]]
+"""What the search has found: `Way.key` -> level -> match."""
 
 
 def match(
     network: Features,
-    a: np.ndarray,
-    b_prime: np.ndarray,
+    pair: Pair,
+    seen: Mapping[str, Array],
     settings: Settings,
     report: StageReporter,
-    labels: Labels | None = None,
-    b: np.ndarray | None = None,
-    pins: Pins | None = None,
-    found_level: Callable[[int, Correspondences], None] | None = None,
-) -> Correspondences:
-    """The nearest-neighbour fields between two pictures (H, W, 3) uint8 RGB, in the size in which the network sees them.
+    on_level: Callable[[int, Matches], None] | None = None,
+) -> Matches:
+    """Find the nearest-neighbour fields between the two pictures of a pair.
 
-    Both directions are searched down to level 2, since the features of A' and of B need both; at level 1 only the
-    directions that `settings.direction` asks for. Given `b`, which lies pixel by pixel on B', the features of B are its
-    own at every level, and only the field from A is searched. `labels` and `pins` constrain what may match.
-    `found_level` is told of each level whose fields are found.
+    seen      what the network sees, as `Pair.seen` returns it
+    on_level  is called after each level with the level and with what has been found so far
+
+    Both directions are searched down to level 2, since the features of A' and of B need both; at level 1 only those that
+    `settings.direction` asks for. Where B is known, its features are its own at every level, and only the field from A to B'
+    is searched.
     """
-    backend = network.backend
-    size_a, size_b = a.shape[:2], b_prime.shape[:2]
-    pixels_a, pixels_b_prime = as_floats(backend, a), as_floats(backend, b_prime)
-
     # Preprocessing (section 4.1): at the coarsest level A' is taken to look like A, and B like B'.
-    f_a = network.pyramid(a)
-    report.part("A")(1)
-    f_b_prime = network.pyramid(b_prime)
-    report.part("B'")(1)
-    known_b = None if b is None else network.pyramid(b)
-    if known_b:
-        report.part("B")(1)
-    seen_a, seen_b_prime = network.for_search(5, f_a[5]), network.for_search(5, f_b_prime[5])
-    seen_a_prime, seen_b = seen_a, network.for_search(5, known_b[5]) if known_b else seen_b_prime
-    nnf_ab = nnf.identity(backend, level_size(size_a, 5), level_size(size_b, 5))
-    nnf_ba = nnf.identity(backend, level_size(size_b, 5), level_size(size_a, 5))
-    found = Correspondences({}, {}, {}, {})
+    a = Half(network, pair.ab.content, seen, report)
+    b = Half(network, pair.ab.source, seen, report, partner="B" if pair.b else None)
+    searches = [Search(network, pair.ab, a, b)]
+    if not pair.b:
+        searches.append(Search(network, pair.ba, b, a))
+    made = [way.key for way in pair.ways(settings)]
+    found: Matches = {search.way.key: {} for search in searches}
 
     for level in LEVELS:
         report.begin(f"level {level}")
 
         # Nearest-neighbour field search (section 4.2).
-        joined_a = backend.join(seen_a, seen_a_prime)
-        joined_b = backend.join(seen_b, seen_b_prime)
-        sizes = joined_a.shape[:2], joined_b.shape[:2]
-        if level > 1 or settings.direction != "ba":
-            fixed = pins.at(size_a, size_b, level) if pins else None
-            labels_ab = labels.at(backend, *sizes) if labels else None
-            nnf_ab, found.error_ab[level] = _search(
-                backend, level, joined_a, joined_b, nnf_ab, labels_ab, fixed, settings, report.part("search ab")
-            )
-            found.nnf_ab[level] = nnf_ab
-        if not known_b and (level > 1 or settings.direction != "ab"):
-            labels_ba = labels.at(backend, *sizes, inverse=True) if labels else None
-            fixed = pins.at(size_a, size_b, level, inverse=True) if pins else None
-            nnf_ba, found.error_ba[level] = _search(
-                backend, level, joined_b, joined_a, nnf_ba, labels_ba, fixed, settings, report.part("search ba")
-            )
-            found.nnf_ba[level] = nnf_ba
-        if found_level:
-            found_level(level, found)
+        joined = {a: network.backend.join(a.given, a.latent), b: network.backend.join(b.latent, b.given)}
+        for search in searches:
+            key = search.way.key
+            if level > 1 or key in made:
+                found[key][level] = search.run(level, joined, settings, report)
+        if on_level:
+            on_level(level, found)
+        if level == 1:
+            break
 
-        if level > 1:
-            # Latent image reconstruction (section 4.3), as the search will see it.
-            tick_ab, tick_ba = report.part("inversion ab"), report.part("inversion ba")
-            seen_a = network.for_search(level - 1, f_a[level - 1])
-            seen_b_prime = network.for_search(level - 1, f_b_prime[level - 1])
-            r_a_prime = reconstruct(network, level, nnf_ab, f_b_prime, pixels_b_prime, size_a, settings, tick_ab)
-            w_a = content_weight(backend, f_a[level - 1], level - 1, settings)
-            seen_a_prime = blend(seen_a, network.for_search(level - 1, r_a_prime), w_a)
-            if known_b:
-                seen_b = network.for_search(level - 1, known_b[level - 1])
-            else:
-                r_b = reconstruct(network, level, nnf_ba, f_a, pixels_a, size_b, settings, tick_ba)
-                w_b = content_weight(backend, f_b_prime[level - 1], level - 1, settings)
-                seen_b = blend(seen_b_prime, network.for_search(level - 1, r_b), w_b)
-
-            # Nearest-neighbour field upsampling (section 4.4).
-            finer_a, finer_b = level_size(size_a, level - 1), level_size(size_b, level - 1)
-            nnf_ab = nnf.upsample(backend, nnf_ab, finer_a, finer_b)
-            nnf_ba = nnf.upsample(backend, nnf_ba, finer_b, finer_a)
+        # Latent image reconstruction (section 4.3) and nearest-neighbour field upsampling (section 4.4).
+        for half in (a, b):
+            half.descend(level - 1)
+        for search in searches:
+            search.descend(level - 1, settings, report)
     return found
 
 
-def _search(
-    backend: Backend,
-    level: int,
-    a: Array,
-    b: Array,
-    start: Array,
-    labels: tuple[Array, Array] | None,
-    pins: np.ndarray | None,
-    settings: Settings,
-    tick: Tick,
-) -> tuple[Array, Array]:
-    """PatchMatch with the constants of a level."""
-    if labels:
-        start = constrain_to_labels(backend, start, labels)
-    return nnf.search(
-        backend,
-        a,
-        b,
-        start,
-        patch=PATCH_SIZE[level],
-        search_radius=SEARCH_RADIUS.get(level),
-        iterations=settings.search_iterations,
-        seed=(settings.seed * 8 + level) % 2**32,
-        labels=labels,
-        pins=pins,
-        reach=REACH * 2 ** (5 - level),
-        tick=tick,
-    )
+class Half:
+    """One half of the analogy: a given picture and its latent partner (A and A', or B' and B), as features.
 
-
-def reconstruct(
-    network: Features,
-    level: int,
-    field: Array,
-    source: dict[int, Array],
-    pixels: Array,
-    size: Size,
-    settings: Settings,
-    tick: Tick = ignore,
-) -> Array:
-    """R, the features of level L - 1 of a picture whose level L is `source` warped by `field` (section 4.3).
-
-    `field` (h, w, 2): the nearest-neighbour field of level L into `source`; `source`: the feature pyramid; `pixels`
-    (H, W, 3) float32 0..1: its picture; `size`: rows and columns of the picture to reconstruct; `tick` is told after each run
-    of the network. Returns (h', w', C) float32.
-
-    With `inversion="vote"` R is the source's own level L - 1, warped. Otherwise R are the features of an x two levels finer
-    than L, as in the authors' program, which constrains R more than the paper's one level does. x starts as the source's
-    features there, warped. (The paper starts from random values.) With "deconvolution" x is optimised by L-BFGS, so that
-    its level L comes close to the warped one. With "step" it takes one gradient step towards that: what counts is that R
-    are features which some picture could have, more than how small the objective gets.
+    side     the given picture
+    pixels   (h, w, 3) float32 0..1, the given picture as the network sees it
+    pyramid  the features of the given picture, by level
+    given    (h, w, k) float32, the features of the given picture at the present level, as the search sees them
+    latent   the same of the partner
     """
-    backend, xp = network.backend, network.backend.xp
-    finer_size = level_size(size, level - 1)
-    finer = nnf.upsample(backend, field, finer_size, source[level - 1].shape[:2])
-    if settings.inversion == "vote":
-        return backend.vote(finer, source[level - 1], PATCH_SIZE[level])
-    target = backend.vote(field, source[level], PATCH_SIZE[level])
-    free, finest = pixels, finer
-    if level > 2:
-        free = source[level - 2]
-        finest = nnf.upsample(backend, finer, level_size(size, level - 2), free.shape[:2])
-    start = backend.vote(finest, free, PATCH_SIZE[level])
-    if settings.inversion == "step":
-        reconstruction = network.step(level, start, target, finer_size)
-        tick(1)
-        return reconstruction
-    objective = network.objective(level, nchw(xp, target), finer_size)
-    minimise(backend, objective, nchw(xp, start), settings.inversion_steps, tick, objective.heard)
-    network.require_finite(objective.graph, objective.between)
-    return backend.channels_last(objective.between)
+
+    def __init__(
+        self,
+        network: Features,
+        side: Side,
+        seen: Mapping[str, Array],
+        report: StageReporter,
+        partner: str | None = None,
+    ):
+        """Compute the features. `partner` is the key in `seen` of a partner that is known."""
+        self._network, self.side, self.pixels = network, side, seen[side.name]
+        self.pyramid = network.pyramid(self.pixels)
+        report.part(side.name)(1)
+        self._known_partner = None
+        if partner:
+            self._known_partner = network.pyramid(seen[partner])
+            report.part(partner)(1)
+        self.given: Array = None
+        self.latent: Array = None
+        self.descend(LEVELS[0])
+        if not partner:
+            self.latent = self.given
+
+    def descend(self, level: int) -> None:
+        """Go to `level` with what is known there; the features of a latent partner are reconstructed by `Search.descend`."""
+        self.given = self._network.for_search(level, self.pyramid[level])
+        if self._known_partner:
+            self.latent = self._network.for_search(level, self._known_partner[level])
 
 
-def content_weight(backend: Backend, content: Array, level: int, settings: Settings) -> Array:
-    """W (h, w, 1) float32: how much of the content's own features (h, w, C) to keep at each position (section 4.3).
+class Search:
+    """The search in one direction, from the coarsest level to the finest.
 
-    W = alpha * sigmoid(kappa * (M - tau)), where M (h, w) is the squared norm of `content` over its channels, scaled to
-    0..1 over the picture, and alpha is that of the level and the weight.
+    way              the direction
+    content, source  the half that is matched, and the half in which its matches lie
     """
-    xp = backend.xp
-    energy = xp.square(content).sum(axis=2, keepdims=True)
-    low, high = energy.min(), energy.max()
-    m = (energy - low) / xp.maximum(high - low, np.float32(1e-12))
-    return np.float32(ALPHA[settings.weight][level]) / (1 + xp.exp(np.float32(-KAPPA) * (m - np.float32(TAU))))
 
+    def __init__(self, network: Features, way: Way, content: Half, source: Half):
+        self._network, self.way, self.content, self.source = network, way, content, source
+        self._field = nnf.identity(network.backend, *self._sizes(LEVELS[0]))
+        """The nearest-neighbour field of the present level: where its search starts, and then what it has found."""
 
-def blend(content: Array, reconstruction: Array, w: Array) -> Array:
-    """content * W + reconstruction * (1 - W): keep the content's structure where its features are strong (section 4.3).
+    def run(self, level: int, joined: Mapping[Half, Array], settings: Settings, report: StageReporter) -> Match:
+        """Search the field of a level by PatchMatch, with the constants of the level. `joined`: see `Backend.join`."""
+        backend, way = self._network.backend, self.way
+        labels = None
+        if way.labels:
+            maps = way.labels.at(*self._sizes(level))
+            labels = maps.on(backend)
+            self._field = constrain_to_labels(backend, self._field, maps, labels)
+        self._field, distance = nnf.search(
+            backend,
+            joined[self.content],
+            joined[self.source],
+            self._field,
+            patch=PATCH_SIZE[level],
+            search_radius=SEARCH_RADIUS.get(level),
+            iterations=settings.search_iterations,
+            seed=(settings.seed * 8 + level) % 2**32,
+            labels=labels,
+            pins=way.pins.at(way.content.working, way.source.working, level) if way.pins else None,
+            reach=REACH * 2 ** (5 - level),
+            tick=report.part(f"search {way.key}"),
+        )
+        return Match(self._field, distance)
 
-    Both maps are (h, w, C) float32, W is (h, w, 1). A projection for the search is linear, so that blending what it makes
-    of both is the same as blending them, and takes half the work.
-    """
-    blended = content - reconstruction
-    blended *= w
-    blended += reconstruction
-    return blended
+    def descend(self, level: int, settings: Settings, report: StageReporter) -> None:
+        """Go to `level`, one finer than before: upsample the field, and reconstruct the features of the content's partner."""
+        network, content, source = self._network, self.content, self.source
+        coarser, self._field = self._field, nnf.upsample(network.backend, self._field, *self._sizes(level))
+        features = reconstruct(
+            network,
+            level + 1,
+            coarser,
+            self._field,
+            source.pyramid,
+            source.pixels,
+            self.way.content.working,
+            settings,
+            report.part(f"inversion {self.way.key}"),
+        )
+        weight = content_weight(network.backend, content.pyramid[level], level, settings)
+        content.latent = blend(content.given, network.for_search(level, features), weight)
+
+    def _sizes(self, level: int) -> tuple[Size, Size]:
+        """Return rows and columns of the maps of a level: the content's, and the source's."""
+        return level_size(self.way.content.working, level), level_size(self.way.source.working, level)

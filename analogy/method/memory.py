@@ -42,7 +42,7 @@ def check(
 ) -> None:
     """Raise `MemoryLimitError` if the estimate is above the memory that is free on the device.
 
-    `label`: what the message calls the last of the pictures, for which the question is asked.
+    `label`: what the message calls the first of the pictures, for which the question is asked.
     """
     need, free = estimate(widths, working, full, settings.photo), backend.free_memory()
     if need > free:
@@ -52,7 +52,7 @@ def check(
         cure = "make the pictures smaller"
         if _matching(widths, working) > _painting(full, settings.photo):
             cure = f"lower max_pixels (now {settings.max_pixels})"
-        raise _too_little(f"{label}: with {full[-1][0] * full[-1][1] / 1e6:.4g} megapixels", need, free, cure)
+        raise _too_little(f"{label}: with {full[0][0] * full[0][1] / 1e6:.4g} megapixels", need, free, cure)
 
 
 def check_host(need: float, label: str, cure: str) -> None:

@@ -19,7 +19,7 @@ from .holding import hold
 
 
 def max_product(channels: int) -> float:
-    """The largest product of two joined feature vectors: each is two unit vectors in fixed point, rounded.
+    """Return the largest product of two joined feature vectors: each is two unit vectors in fixed point, rounded.
 
     Rounding adds at most 1/2 to each of a vector's channels / 2 numbers, so at most sqrt(channels / 8) to its length.
     """
@@ -27,13 +27,13 @@ def max_product(channels: int) -> float:
 
 
 def identity(backend: Backend, size_a: Size, size_b: Size) -> Array:
-    """The field that scales picture A onto the whole of B. Sizes are (rows, columns)."""
+    """Return the field that scales picture A onto the whole of B. Sizes are (rows, columns)."""
     whole = backend.asarray(backend.xp.zeros((1, 1, 2), backend.xp.int32))
     return backend.resample(whole, size_a, size_b, size_a, size_b)
 
 
 def upsample(backend: Backend, nnf: Array, size_a: Size, size_b: Size) -> Array:
-    """The field of the next finer level (twice the resolution on both sides), for maps of the sizes given.
+    """Return the field of the next finer level (twice the resolution on both sides), for maps of the sizes given.
 
     Each position takes the match of its parent, and keeps its own place within the parent (section 4.4).
     """
@@ -41,7 +41,7 @@ def upsample(backend: Backend, nnf: Array, size_a: Size, size_b: Size) -> Array:
 
 
 def enlarge(backend: Backend, nnf: Array, size_b: Size, full_a: Size, full_b: Size, tick: Tick | None = None) -> Array:
-    """The field between pictures of sizes `full_a` and `full_b`, from one between the sizes nnf.shape[:2] and `size_b`."""
+    """Return a field, which lies between the sizes nnf.shape[:2] and `size_b`, between the sizes `full_a` and `full_b`."""
     scale_a = (full_a[0] / nnf.shape[0], full_a[1] / nnf.shape[1])
     scale_b = (full_b[0] / size_b[0], full_b[1] / size_b[1])
     return backend.resample(nnf, full_a, full_b, scale_a, scale_b, tick)
@@ -75,7 +75,7 @@ def search(
     first_jumps    of the propagation in the first iteration
     labels         as in `Backend.propagate`
     pins, reach    matches that are fixed, and how far around them others go along (see `holding.hold`)
-    tick           is told the share of the search that is done, at least after each pass
+    tick           is called at least after each pass
 
     Returns the field, and the distance of the matched patches, (HA, WA) float32: minus the mean of the products over the
     patch, -2 for a perfect match.
@@ -92,26 +92,29 @@ def search(
     most = max_product(a.shape[2]) if most is None else most
     jumps = [first_jumps, *[LATER_JUMPS] * iterations]
     passes = iter(split(tick, *[1.0] * (1 + sum(map(len, jumps)) + iterations)))
-    heard = next(passes)
-    nnf, distance = start, backend.distance(a, b, start, patch, heard)
+    tick_pass = next(passes)
+    nnf, distance = start, backend.distance(a, b, start, patch, tick_pass)
     if labels:  # a forbidden match is worse than any other
         distance = backend.xp.where(forbidden(start, labels), np.float32(np.inf), distance)
     if pins is not None:
         nnf, distance, held = hold(backend, a, b, start, distance, patch, pins, reach, labels)
-    heard(1)
-    offered: dict[int, Array] = {}
+    tick_pass(1)
+    field_before: dict[int, Array] = {}
+    """Jump -> the field that the latest pass with this jump has read."""
     for iteration, of_iteration in enumerate(jumps):
         for jump in of_iteration:
-            before, earlier, heard = nnf, offered.get(jump), next(passes)
-            nnf, distance = backend.propagate(a, b, nnf, distance, patch, jump, most, labels, earlier, heard)
-            offered[jump] = before
-            heard(1)
-        if iteration < iterations:
-            heard = next(passes)
-            nnf, distance = backend.random_search(
-                a, b, nnf, distance, patch, search_radius, seed, iteration, most, labels, heard
+            read, tick_pass = nnf, next(passes)
+            nnf, distance = backend.propagate(
+                a, b, nnf, distance, patch, jump, most, labels, field_before.get(jump), tick_pass
             )
-            heard(1)
+            field_before[jump] = read
+            tick_pass(1)
+        if iteration < iterations:
+            tick_pass = next(passes)
+            nnf, distance = backend.random_search(
+                a, b, nnf, distance, patch, search_radius, seed, iteration, most, labels, tick_pass
+            )
+            tick_pass(1)
     return nnf, distance if pins is None else held.restore(backend, nnf, distance)
 
 
@@ -130,6 +133,6 @@ def _check(a: Array, b: Array, start: Array, patch: int) -> None:
 
 
 def forbidden(nnf: Array, labels: tuple[Array, Array]) -> Array:
-    """(H, W) bool: where a field joins positions whose labels do not let them match (see `Backend.propagate`)."""
+    """Return where a field joins positions whose labels do not let them match (see `Backend.propagate`), (H, W) bool."""
     one, other = labels[0], labels[1][nnf[..., 0], nnf[..., 1]]
     return (one != other) & (one >= 0) & (other >= 0)

@@ -47,12 +47,14 @@ less exact."""
 _log = logging.getLogger("analogy")
 
 
-def refine(backend: Backend, a: Array, a_prime: Array, tick: Tick = ignore) -> np.ndarray:
-    """`a_prime` with the edges and details of `a`: a + WLS(a_prime - a), rounded and clipped.
+def refine(backend: Backend, a: Array, a_prime: Array, tick: Tick = ignore) -> Array:
+    """Return `a_prime` with the edges and details of `a`: a + WLS(a_prime - a), rounded and clipped.
 
-    `a`, `a_prime`: (H, W, 3) RGB, both uint8 or both uint16. `tick` is told after each step of an iteration. Returns the
-    same shape and dtype, on the host. Needs about 140 bytes per pixel of working memory (see `memory.py`).
-    Raises `ImageError` for other arrays, and if the two differ in shape.
+    a, a_prime  (H, W, 3) RGB, both uint8 or both uint16
+    tick        is called after each step of an iteration
+
+    Returns an array of the backend of the same shape and dtype. Needs about 140 bytes per pixel of working memory (see
+    `memory.py`). Raises `ImageError` for other arrays, and if the two differ in shape.
     """
     if a.shape != a_prime.shape or a.ndim != 3 or a.shape[2] != 3 or 0 in a.shape:
         raise ImageError(f"cannot refine a picture {a_prime.shape} by one {a.shape}; both must be the same (H, W, 3)")
@@ -82,7 +84,7 @@ def refine(backend: Backend, a: Array, a_prime: Array, tick: Tick = ignore) -> n
     in_bands(backend, height, width, compare, of_change)
     smoothed = wls.solve(of_solving, max(TOLERANCE, _LEVELS / float(white)))
     in_bands(backend, height, width, finish, after)
-    return backend.to_host(refined)
+    return refined
 
 
 def _grey(backend: Backend, a: Array, white: np.float32, tick: Tick) -> Array:

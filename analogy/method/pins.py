@@ -36,22 +36,30 @@ _COARSEST = 5
 
 @dataclass(frozen=True)
 class Pins:
-    """`places` (N, 4) int64: (ya, xa, yb, xb) of each pin in pixels of A and of B', whose full sizes are `a` and `b`."""
+    """Matches between a content and its source that are fixed.
+
+    places           (N, 4) int64: row and column in the content, and row and column of the match in the source, in pixels
+    content, source  full sizes (rows, columns) of the two pictures
+    """
 
     places: np.ndarray
-    a: Size
-    b: Size
+    content: Size
+    source: Size
 
-    def at(self, size_a: Size, size_b: Size, level: int = 1, inverse: bool = False) -> np.ndarray:
-        """(n, 4) int64: row and column in the picture that is matched, and of its match in the other.
+    def reversed(self) -> Pins:
+        """Return the same pins, seen from the source."""
+        return Pins(self.places[:, [2, 3, 0, 1]], self.source, self.content)
 
-        `size_a`, `size_b`: the sizes in which A and B' are matched; `level`: of whose maps the positions are, 1 for pixels.
-        `inverse`: from B' to A. Where several pins fall on one position, the first one decides.
+    def at(self, content: Size, source: Size, level: int = 1) -> np.ndarray:
+        """Return the pins at a level, (n, 4) int64: row and column in the content, and those of the match in the source.
+
+        content, source  the sizes (rows, columns) in which the network sees the pictures
+        level            whose maps the positions lie in; 1 for pixels
+
+        Where several pins fall on one position of the content, the first one decides.
         """
-        scale = np.array([*size_a, *size_b]) / (*self.a, *self.b)
+        scale = np.array([*content, *source]) / (*self.content, *self.source)
         positions = ((self.places + 0.5) * scale / 2 ** (level - 1)).astype(np.int64)
-        if inverse:
-            positions = positions[:, [2, 3, 0, 1]]
         _, first = np.unique(positions[:, :2], axis=0, return_index=True)
         return positions[np.sort(first)]
 
@@ -168,7 +176,7 @@ def _refuse_two_ends(places: np.ndarray) -> None:
 
 
 def _refuse_forbidden(places: np.ndarray, labels: Labels) -> None:
-    one, other = labels.a[places[:, 0], places[:, 1]], labels.b[places[:, 2], places[:, 3]]
+    one, other = labels.content[places[:, 0], places[:, 1]], labels.source[places[:, 2], places[:, 3]]
     for index in np.flatnonzero((one != other) & (one != IGNORED) & (other != IGNORED))[:1]:
         here, there = (
             "a place without a label" if label == UNLABELLED else f"the region {labels.colour(label)}"

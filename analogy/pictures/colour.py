@@ -1,4 +1,4 @@
-"""Colour spaces: ICC profiles to and from sRGB, at 8 and 16 bits; and the colours of one picture kept in another.
+"""Colour spaces: ICC profiles to and from sRGB, at 8 and 16 bits.
 
 Pillow's LCMS stops at 8 bits per channel, so plain matrix profiles are applied to 16-bit pixels in NumPy.
 """
@@ -19,17 +19,6 @@ from ..errors import reason
 Array: TypeAlias = npt.NDArray[Any]
 
 logger = logging.getLogger("analogy")
-
-
-def keep_colours(result: Array, own: Array) -> Array:
-    """`result` with its own luminance and the chroma of `own` (Gatys et al. 2016, section 5.1).
-
-    Both are (H, W, 3) RGB, both uint8 or both uint16. Luminance is Y, chroma is Cb and Cr (ITU-R BT.601). To change Y
-    alone is to add the same amount to red, green and blue.
-    """
-    white = np.iinfo(result.dtype).max
-    change = (result.astype(np.float32) - own) @ np.array([0.299, 0.587, 0.114], np.float32)
-    return np.rint(np.clip(own + change[..., None], 0, white)).astype(result.dtype)
 
 
 def to_8_bits(values: Array) -> Array:

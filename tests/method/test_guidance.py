@@ -61,9 +61,9 @@ def test_a_label_in_one_mask_only_is_logged_and_matches_anything(caplog: pytest.
         "the label #0000ff of B' is not in the mask of A; it is ignored",
     ]
     assert labels is not None
-    assert (labels.a[:, 10:] == -1).all()
-    assert (labels.b[:, 10:] == -1).all()
-    assert (labels.a[:, :10] == 0xFF0000).all()
+    assert (labels.content[:, 10:] == -1).all()
+    assert (labels.source[:, 10:] == -1).all()
+    assert (labels.content[:, :10] == 0xFF0000).all()
 
 
 def test_many_labels_in_one_mask_only_are_one_line(caplog: pytest.LogCaptureFixture) -> None:
@@ -77,7 +77,7 @@ def test_many_labels_in_one_mask_only_are_one_line(caplog: pytest.LogCaptureFixt
         "and save as PNG"
     ]
     assert labels is not None
-    assert (labels.a[0, :9] == guidance.IGNORED).all()
+    assert (labels.content[0, :9] == guidance.IGNORED).all()
 
 
 def test_a_label_that_vanishes_at_a_coarse_level_matches_anything_there() -> None:
@@ -85,17 +85,17 @@ def test_a_label_that_vanishes_at_a_coarse_level_matches_anything_there() -> Non
     mask[0, 0] = RED
     labels = guidance.read_labels(mask, mask, (64, 64), (64, 64))
     assert labels is not None
-    a, b = labels.at(BACKEND, (4, 4), (64, 64))
-    assert (a == 0).all()
-    assert b[0, 0] == -1
+    maps = labels.at((4, 4), (64, 64))
+    assert (maps.content == 0).all()
+    assert maps.source[0, 0] == -1
 
 
 def test_forbidden_matches_move_to_the_nearest_position_with_the_label() -> None:
-    a = np.array([[1, 2, -1]], np.int32)
-    b = np.array([[2, 2, 1, 1, 3]], np.int32)
+    maps = guidance.LabelMaps(np.array([[1, 2, -1]], np.int32), np.array([[2, 2, 1, 1, 3]], np.int32))
+    labels = maps.on(BACKEND)
     field = np.array([[[0, 0], [0, 4], [0, 4]]], np.int32)
-    assert nnf.forbidden(field, (a, b)).tolist() == [[True, True, False]]
-    assert guidance.constrain_to_labels(BACKEND, field, (a, b)).tolist() == [[[0, 2], [0, 1], [0, 4]]]
+    assert nnf.forbidden(field, labels).tolist() == [[True, True, False]]
+    assert guidance.constrain_to_labels(BACKEND, field, maps, labels).tolist() == [[[0, 2], [0, 1], [0, 4]]]
 
 
 def layer(h: int, w: int, colour: tuple[int, int, int], edge: int) -> np.ndarray:
@@ -141,13 +141,13 @@ def test_what_is_transparent_has_no_label_and_soft_edges_are_no_labels_of_their_
     mask[:, 8:12, :3], mask[:, 8:12, 3] = RED, [230, 140, 100, 30]
     labels = guidance.read_labels(mask, regions(20, 30, RED, BLUE, 10), (20, 20), (20, 30))
     assert labels is not None
-    assert (labels.a == [0xFF0000] * 10 + [guidance.UNLABELLED] * 10).all()
-    a, b = labels.at(BACKEND, (20, 20), (20, 30))
-    assert (a[:, 10:] < 0).all()
-    assert (b == [0xFF0000] * 10 + [-1] * 20).all()  # blue is in one mask only
-    b, a = labels.at(BACKEND, (20, 20), (20, 30), inverse=True)
-    assert (a[:, 10:] > 0xFFFFFF).all()
-    assert (b[:, 10:] < 0).all()
+    assert (labels.content == [0xFF0000] * 10 + [guidance.UNLABELLED] * 10).all()
+    maps = labels.at((20, 20), (20, 30))
+    assert (maps.content[:, 10:] < 0).all()
+    assert (maps.source == [0xFF0000] * 10 + [-1] * 20).all()  # blue is in one mask only
+    maps = labels.reversed().at((20, 30), (20, 20))
+    assert (maps.source[:, 10:] > 0xFFFFFF).all()
+    assert (maps.content[:, 10:] < 0).all()
 
 
 @pytest.mark.parametrize(
@@ -180,10 +180,10 @@ def test_regions_that_differ_by_less_than_one_step_of_eight_bits_stay_apart(capl
         labels = guidance.read_labels(halves(0, 100, 9), halves(100, 0, 5), (20, 20), (20, 20))
     assert caplog.records == []
     assert labels is not None
-    (left,), (right,) = np.unique(labels.a[:, :9]), np.unique(labels.a[:, 9:])
+    (left,), (right,) = np.unique(labels.content[:, :9]), np.unique(labels.content[:, 9:])
     assert left != right
-    assert (labels.b[:, :5] == right).all()
-    assert (labels.b[:, 5:] == left).all()
+    assert (labels.source[:, :5] == right).all()
+    assert (labels.source[:, 5:] == left).all()
     with pytest.raises(SettingsError, match="pin 1 joins the region #006400640064 of A with #000000 of B'"):
         place_pins(np.array([(15.0, 2, 15, 2)]), (20, 20), (20, 20), (20, 20), labels)
 
@@ -202,7 +202,7 @@ def test_a_mask_of_16_bits_has_the_labels_of_the_same_mask_of_8_bits() -> None:
     given = as_file(mask, "16 bits")
     eight, sixteen = (guidance.read_labels(each, mask, (20, 20), (20, 20)) for each in (mask, given))
     assert eight is not None and sixteen is not None
-    for one, other in ((eight.a, sixteen.a), (eight.b, sixteen.b)):
+    for one, other in ((eight.content, sixteen.content), (eight.source, sixteen.source)):
         assert one.dtype == other.dtype == np.int32
         assert np.array_equal(one, other)
 
@@ -210,7 +210,7 @@ def test_a_mask_of_16_bits_has_the_labels_of_the_same_mask_of_8_bits() -> None:
 def test_masks_in_memory_that_differ_in_16_bits_have_different_checksums() -> None:
     labels = guidance.read_labels(halves(0, 1, 9), halves(0, 2, 9), (20, 20), (20, 20))
     assert labels is not None
-    assert labels.sources["mask_a"]["sha256"] != labels.sources["mask_b"]["sha256"]
+    assert labels.masks["mask_a"]["sha256"] != labels.masks["mask_b"]["sha256"]
 
 
 def test_a_pin_from_a_label_to_a_place_without_one_is_refused() -> None:

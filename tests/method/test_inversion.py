@@ -101,13 +101,13 @@ def test_twenty_iterations_reduce_the_objective_of_the_shipped_model_fivefold(le
     start = network.pyramid(other)[level - 2] if level > 2 else other.astype(np.float32) / 255
     objective = network.objective(level, target, pyramid[level - 1].shape[:2])
     first, _ = objective(nchw(np, start))
-    x, last = minimise(cpu, objective, nchw(np, start), 20, heard=objective.heard)
+    x, last = minimise(cpu, objective, nchw(np, start), 20, on_loss=objective.on_loss)
     assert last < 0.2 * first
     assert objective.least == last
     again = network.objective(level, target, pyramid[level - 1].shape[:2])
     loss = float(again(x)[0])
     assert loss == pytest.approx(last, rel=1e-5)
-    again.heard(loss)
+    again.on_loss(loss)
     assert objective.between.shape == nchw(np, pyramid[level - 1]).shape
     assert np.allclose(objective.between, again.between, rtol=1e-4, atol=1e-4)
 
@@ -121,7 +121,7 @@ def test_between_is_of_the_evaluation_with_the_smallest_loss(cpu) -> None:
     losses = []
     for x in (right, wrong):
         losses.append(float(objective(x)[0]))
-        objective.heard(losses[-1])
+        objective.on_loss(losses[-1])
     assert losses[0] < 1e-3 < losses[1]
     assert np.allclose(objective.between, nchw(np, pyramid[3]), atol=1e-3)
 

@@ -12,8 +12,11 @@ from analogy.backends.cpu import CpuBackend
 from analogy.method import nnf
 from analogy.method.costs import estimate
 from analogy.method.features import Features, level_size, nchw
-from analogy.method.matching import blend, content_weight, match, reconstruct
+from analogy.method.matching import Matches, match
+from analogy.method.pair import Pair, Side, pair_of
+from analogy.method.reconstruction import blend, content_weight, reconstruct
 from analogy.networks.models import DEFAULT, locate
+from analogy.pictures.images import Picture
 from analogy.progress import StageReporter
 from analogy.settings import PATCH_SIZE, Settings
 
@@ -32,19 +35,29 @@ def picture(h: int, w: int, seed: int = 0) -> np.ndarray:
     return np.clip(blocks + rng.normal(0, 8, (h, w, 3)), 0, 255).astype(np.uint8)
 
 
+def pair(a: np.ndarray, b_prime: np.ndarray, b: np.ndarray | None = None) -> Pair:
+    """The pair of two pictures that the network sees in their own size."""
+    sides = [Side(name, Picture(pixels), pixels.shape[:2]) for name, pixels in (("A", a), ("B'", b_prime))]
+    return pair_of(*sides, b=None if b is None else Picture(b))
+
+
+def matched(network: Features, both: Pair, settings: Settings, report: StageReporter | None = None) -> Matches:
+    return match(network, both, both.seen(BACKEND), settings, report or StageReporter(None))
+
+
 def test_a_picture_matched_with_itself_gives_the_identity(network: Features) -> None:
     a = picture(64, 80)
-    found = match(network, a, a, Settings(inversion="vote"), StageReporter(None))
+    found = matched(network, pair(a, a), Settings(inversion="vote"))
     here = nnf.identity(BACKEND, (64, 80), (64, 80))
-    assert (found.nnf_ab[1] == here).all(axis=-1).mean() > 0.99
-    assert np.allclose(found.error_ab[1], -2, atol=1e-3)
+    assert (found["ab"][1].nnf == here).all(axis=-1).mean() > 0.99
+    assert np.allclose(found["ab"][1].distance, -2, atol=1e-3)
 
 
 def test_match_recovers_a_translation(network: Features) -> None:
     whole = picture(128, 144)
     a, b1 = whole[:112, :112], whole[16:, 32:]
-    found = match(network, a, b1, Settings(inversion="vote"), StageReporter(None))
-    shift = found.nnf_ab[1] - nnf.identity(BACKEND, (112, 112), (112, 112))
+    found = matched(network, pair(a, b1), Settings(inversion="vote"))
+    shift = found["ab"][1].nnf - nnf.identity(BACKEND, (112, 112), (112, 112))
     inner = shift[32:96, 48:96]
     assert (np.abs(inner - [-16, -32]).max(axis=-1) <= 1).mean() > 0.9
 
@@ -52,13 +65,13 @@ def test_match_recovers_a_translation(network: Features) -> None:
 def test_swapping_the_pictures_swaps_the_two_fields(network: Features) -> None:
     a, b1 = picture(48, 64, 1), picture(64, 48, 2)
     settings = Settings(inversion="vote")
-    one = match(network, a, b1, settings, StageReporter(None))
-    other = match(network, b1, a, settings, StageReporter(None))
+    one = matched(network, pair(a, b1), settings)
+    other = matched(network, pair(b1, a), settings)
     # Not to the bit: the two halves of the joined features are exchanged, so sums round differently.
-    for field, same in ((one.nnf_ab, other.nnf_ba), (one.nnf_ba, other.nnf_ab)):
-        assert (field[1] == same[1]).all(axis=-1).mean() > 0.98
-    for error, same in ((one.error_ab, other.error_ba), (one.error_ba, other.error_ab)):
-        assert np.abs(error[1] - same[1]).mean() < 1e-3
+    for key in ("ab", "ba"):
+        found, same = one[key][1], other[key[::-1]][1]
+        assert (found.nnf == same.nnf).all(axis=-1).mean() > 0.98
+        assert np.abs(found.distance - same.distance).mean() < 1e-3
 
 
 def test_with_b_known_a_is_matched_with_b_however_b_prime_looks(network: Features) -> None:
@@ -69,10 +82,10 @@ def test_with_b_known_a_is_matched_with_b_however_b_prime_looks(network: Feature
     settings = Settings(inversion="vote", direction="ab")
     shares = []
     for known in (b, None):
-        found = match(network, a, b_prime, settings, StageReporter(None), b=known)
-        shift = (found.nnf_ab[1] - nnf.identity(BACKEND, (112, 112), (112, 112)))[32:96, 48:96]
+        found = matched(network, pair(a, b_prime, known), settings)
+        shift = (found["ab"][1].nnf - nnf.identity(BACKEND, (112, 112), (112, 112)))[32:96, 48:96]
         shares.append((np.abs(shift - [-16, -32]).max(axis=-1) <= 1).mean())
-        assert bool(found.nnf_ba) == (known is None)
+        assert ("ba" in found) == (known is None)
     assert shares[0] > 0.9
     assert shares[1] < 0.5
 
@@ -112,9 +125,9 @@ def test_reconstruction_from_the_identity_field_gives_the_source_s_features(
     a = picture(50, 67)
     pyramid = network.pyramid(a)
     here = nnf.identity(BACKEND, level_size((50, 67), level), level_size((50, 67), level))
-    found = reconstruct(
-        network, level, here, pyramid, a.astype(np.float32) / 255, (50, 67), Settings(inversion=inversion)
-    )
+    finer = nnf.identity(BACKEND, *[level_size((50, 67), level - 1)] * 2)
+    pixels = a.astype(np.float32) / 255
+    found = reconstruct(network, level, here, finer, pyramid, pixels, (50, 67), Settings(inversion=inversion))
     assert found.shape == pyramid[level - 1].shape
     assert np.abs(found - pyramid[level - 1]).max() < 1e-3 * pyramid[level - 1].max()
 
@@ -139,7 +152,7 @@ def searched(network: Features):
     """A source, and the fields into it from a picture of another size, searched with three seeds."""
     a, source = picture(64, 80, 1), picture(72, 64, 2)
     settings = [Settings(inversion="vote", seed=seed) for seed in range(3)]
-    return source, (64, 80), [match(network, a, source, each, StageReporter(None)).nnf_ab for each in settings]
+    return source, (64, 80), [matched(network, pair(a, source), each)["ab"] for each in settings]
 
 
 @pytest.mark.parametrize("level", [5, 4, 3, 2])
@@ -156,9 +169,10 @@ def test_deconvolution_fits_the_target_better_than_the_vote(
     assert ways["few"].inversion_steps < ways["many"].inversion_steps
     misfits = {name: [] for name in ways}
     for field in fields:
-        target = nchw(np, BACKEND.vote(field[level], pyramid[level], PATCH_SIZE[level]))
+        target = nchw(np, BACKEND.vote(field[level].nnf, pyramid[level], PATCH_SIZE[level]))
         for name, settings in ways.items():
-            features = reconstruct(network, level, field[level], pyramid, pixels, size, settings)
+            finer = nnf.upsample(BACKEND, field[level].nnf, level_size(size, level - 1), pyramid[level - 1].shape[:2])
+            features = reconstruct(network, level, field[level].nnf, finer, pyramid, pixels, size, settings)
             difference = next_level(level, features) - target
             misfits[name].append(float((difference**2).sum() / (target**2).sum()))
     # ||relu(L)(R) - target||^2 falls from the vote to few steps of L-BFGS, and from few steps to many, for each field.
@@ -172,15 +186,17 @@ def test_progress_names_each_level_with_a_rising_share_and_times_it(network: Fea
     reports = []
     stages = StageReporter(reports.append)
     settings = Settings(inversion="vote")
-    sizes = [(32, 32), (32, 32)]
-    stages.plan(estimate(network.card.widths, network.search_widths, sizes, sizes, settings, levels=False))
-    match(network, picture(32, 32), picture(32, 32, 1), settings, stages)
+    both = pair(picture(32, 32), picture(32, 32, 1))
+    stages.plan(estimate(network.card.widths, network.search_widths, both, settings, levels=False))
+    stages.begin("features")
+    matched(network, both, settings, stages)
     stages.end()
     names = [p.stage for p in reports]
-    assert list(dict.fromkeys(name for name in names if name)) == [f"level {n}" for n in (5, 4, 3, 2, 1)] + ["done"]
+    stages_of_matching = ["features", *(f"level {n}" for n in (5, 4, 3, 2, 1))]
+    assert list(dict.fromkeys(names)) == [*stages_of_matching, "done"]
     firsts = [reports[names.index(name)] for name in dict.fromkeys(names)]
     assert all(x.done < y.done for x, y in pairwise(firsts))
-    assert set(stages.seconds) == {f"level {n}" for n in (5, 4, 3, 2, 1)}
+    assert set(stages.seconds) == set(stages_of_matching)
 
 
 @pytest.mark.parametrize("inversion", ["vote", "step", "deconvolution"])
@@ -189,27 +205,27 @@ def test_the_parts_that_report_are_the_parts_that_were_planned(
     network: Features, inversion: str, direction: str
 ) -> None:
     """Each search and each inversion tells how far it is, up to its end."""
-    heard: dict[tuple[str, str], list[float]] = {}
+    shares_of: dict[tuple[str, str], list[float]] = {}
 
     class Recorder(StageReporter):
         def begin(self, stage):
             self.stage = stage
 
         def part(self, name):
-            return heard.setdefault((self.stage, name), []).append
+            return shares_of.setdefault((self.stage, name), []).append
 
     b = picture(48, 32, 2) if direction == "known B" else None
     settings = Settings(inversion=inversion, direction="both" if direction == "both" else "ab", search_iterations=2)
-    sizes = [(32, 48), (48, 32)]
-    planned = estimate(network.card.widths, network.search_widths, sizes, sizes, settings, False, b is not None)
+    both = pair(picture(32, 48), picture(48, 32, 1), b)
+    planned = estimate(network.card.widths, network.search_widths, both, settings, levels=False)
     recorder = Recorder(None)
     recorder.stage = "features"
-    match(network, picture(32, 48), picture(48, 32, 1), settings, recorder, b=b)
+    matched(network, both, settings, recorder)
     wanted = {(stage, part) for stage, parts in planned.items() for part, cost in parts.items() if cost}
-    assert {key for key, shares in heard.items() if shares} == {
+    assert {key for key, shares in shares_of.items() if shares} == {
         key for key in wanted if key[0] not in ("reading", "pictures")
     }
-    for (_, part), shares in heard.items():
+    for (_, part), shares in shares_of.items():
         assert shares == sorted(shares)
         if "search" in part:
             assert len(shares) > 2 * 5  # a search of two iterations has ten passes

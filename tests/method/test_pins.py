@@ -18,8 +18,10 @@ from analogy.method.guidance import read_labels
 from analogy.method.holding import _offers
 from analogy.method.matching import match
 from analogy.method.painting import as_pixels, paint, refine_on_pixels
+from analogy.method.pair import Side, pair_of
 from analogy.method.pins import MOST_PINS, place_pins, read_pins
 from analogy.networks.models import DEFAULT, locate
+from analogy.pictures.images import Picture
 from analogy.progress import StageReporter
 from analogy.result import Result
 from analogy.settings import Settings
@@ -86,13 +88,15 @@ def test_a_pin_against_all_likeness_holds_at_every_level_in_both_directions(pict
     """Ground pinned to the middle of a thing, and far from each other."""
     pins = place_pins(read_pins([(5, 120, 140, 80), (250.9, 3.5, 250, 60)]), SIZE_A, SIZE_B, SIZE_A, None)
     network = Features(locate(DEFAULT), CpuBackend(2))
-    found = match(network, *pictures, Settings(inversion="vote"), StageReporter(None), pins=pins)
+    sides = [Side(name, Picture(pixels), pixels.shape[:2]) for name, pixels in zip(("A", "B'"), pictures, strict=True)]
+    both = pair_of(*sides, pins=pins)
+    found = match(network, both, both.seen(network.backend), Settings(inversion="vote"), StageReporter(None))
     for level in LEVELS:
         for xa, ya, xb, yb in [(5, 120, 140, 80), (250, 3, 250, 60)]:
             in_a, in_b = (ya >> level - 1, xa >> level - 1), (yb >> level - 1, xb >> level - 1)
-            assert tuple(found.nnf_ab[level][in_a]) == in_b
-            assert tuple(found.nnf_ba[level][in_b]) == in_a
-            assert -2 <= found.error_ab[level][in_a] < 0.01
+            assert tuple(found["ab"][level].nnf[in_a]) == in_b
+            assert tuple(found["ba"][level].nnf[in_b]) == in_a
+            assert -2 <= found["ab"][level].distance[in_a] < 0.01
 
 
 HALF_A, HALF_B = np.zeros((*SIZE_A, 3), np.uint8), np.zeros((*SIZE_B, 3), np.uint8)

@@ -24,35 +24,9 @@ from picture_files import (
 )
 from PIL import Image
 
-from analogy.pictures.colour import keep_colours
 from analogy.pictures.images import Picture
 from analogy.pictures.reading import read_picture
 from analogy.pictures.writing import write_picture
-
-LUMINANCE = np.array([0.299, 0.587, 0.114])
-
-
-def hue(rgb: np.ndarray) -> np.ndarray:
-    """Cb and Cr, up to scale."""
-    y = rgb @ LUMINANCE
-    return np.stack([rgb[..., 2] - y, rgb[..., 0] - y], axis=-1)
-
-
-@pytest.mark.parametrize(("dtype", "white"), [(np.uint8, 255), (np.uint16, 65535)])
-def test_keep_colours_takes_luminance_from_the_result_and_chroma_from_its_own(dtype, white) -> None:
-    rng = np.random.default_rng(0)
-    own = (rng.uniform(0.4, 0.6, (9, 8, 3)) * white).astype(dtype)
-    result = (rng.uniform(0.4, 0.6, (9, 8, 3)) * white).astype(dtype)
-    kept = keep_colours(result, own)
-    assert kept.dtype == dtype
-    assert np.abs(kept @ LUMINANCE - result @ LUMINANCE).max() <= 1
-    assert np.abs(hue(kept.astype(float)) - hue(own.astype(float))).max() <= 2
-
-
-def test_keep_colours_clips_values_above_white() -> None:
-    own, result = np.full((2, 2, 3), (255, 0, 0), np.uint8), np.full((2, 2, 3), 255, np.uint8)
-    assert (keep_colours(result, own)[..., 0] == 255).all()
-
 
 # ICC profiles
 
