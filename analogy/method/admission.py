@@ -1,7 +1,4 @@
-"""Whether a picture may come in: asked by its size, before it is decoded.
-
-A file of some bytes may hold a picture of gigabytes.
-"""
+"""The check of a picture by its size, before it is decoded: a file of a few bytes may hold a picture of gigabytes."""
 
 from __future__ import annotations
 
@@ -17,7 +14,8 @@ from . import memory
 
 
 def working_size(size: Size, settings: Settings) -> Size:
-    """Rows and columns that the network sees: the picture's, shrunken to `max_pixels`, then by `ratio`, at least 16 each.
+    """Return the rows and columns that the network sees: the picture's, shrunken to `max_pixels`, then by `ratio`, at least
+    16 each.
 
     Departure from the authors' program, which has no largest size: a ratio below 1 always makes the network see less, so
     that larger structures match, also in a photo that is shrunken anyway.
@@ -26,7 +24,7 @@ def working_size(size: Size, settings: Settings) -> Size:
 
 
 def check_bound(most: Any) -> int | None:
-    """The bound on the pixels of a picture that a caller gives; None is none. Raises `SettingsError`."""
+    """Return the bound on the pixels of a picture that a caller gives; None for no bound. Raises `SettingsError`."""
     if most is None:
         return None
     try:
@@ -41,7 +39,7 @@ def check_bound(most: Any) -> int | None:
 
 
 def within(most: int | None) -> Admit:
-    """What `read_picture` asks about any picture. Raises `ImageError` for one with more than `most` pixels."""
+    """Return the check of a picture before it is decoded: it raises `ImageError` for one with more than `most` pixels."""
 
     def admit(size: Size, label: str) -> None:
         pixels = size[0] * size[1]
@@ -68,7 +66,8 @@ class Admission:
         self._full: dict[str, Size] = {}
 
     def to(self, name: str) -> Admit:
-        """Return what `read_picture` asks about the picture called `name` ("A" or "B'"), in any order of the two.
+        """Return the check of the picture called `name` ("A" or "B'") before it is decoded. The order of the two does not
+        matter.
 
         It raises `ImageError` for one with more than `most` pixels, and `MemoryLimitError` if the pictures that have been
         asked about so far take more memory than is free: to read, to match and to paint.
@@ -85,7 +84,7 @@ class Admission:
 
 
 def like(size: Size, name: str) -> Admit:
-    """What `read_picture` asks about a picture that lies on one of `size`, called `name`. Raises `ImageError`."""
+    """Return the check of a picture that has to lie on the picture `name` of `size`. It raises `ImageError`."""
 
     def admit(own: Size, label: str) -> None:
         if sorted(own) != sorted(size):  # the file may yet be turned upright
@@ -95,7 +94,7 @@ def like(size: Size, name: str) -> Admit:
 
 
 def differs(own: Size, label: str, size: Size, name: str) -> ImageError:
-    """The error about a picture that does not lie on another."""
+    """Return the error about a picture that does not have the size of another."""
     return ImageError(
         f"{label} is {own[1]} x {own[0]} pixels and {name} {size[1]} x {size[0]}; they must lie on each other"
     )

@@ -1,4 +1,4 @@
-"""How long the parts of a transfer take, for the progress bar: rough figures in seconds, from two cores of a server.
+"""Estimates of how long the parts of a transfer take, for the progress bar: seconds on two cores of a server.
 
 Only their proportions count. Another machine, or a GPU, has others, but a bar that follows these never stands still.
 """
@@ -14,23 +14,25 @@ from .features import LEVELS
 from .pair import Pair
 
 _PRODUCT = 0.5e-9
-"""A pass of search iterations, for each position and each product of channels in a patch."""
+"""Seconds per multiplication in one search iteration."""
 _MULTIPLICATION, _ELEMENT = 5e-12, 1.2e-9
-"""A network's run, for each multiplication of its convolutions and each element of its maps."""
+"""Seconds per multiplication of a network's convolutions, and per element of its feature maps."""
 _CONVOLUTIONS = {1: 1, 2: 2, 3: 2, 4: 4, 5: 4}
-"""From relu(L-1)_1 to relu(L)_1 of a VGG-19; all but the last are at the resolution of the level before."""
+"""Number of convolutions of VGG-19 that lead from relu(L-1)_1 to relu(L)_1, by L; all but the last run at the resolution of
+level L - 1."""
 _READING, _LOADING = 3e-8, 0.1
+"""Seconds per pixel to read a picture, and seconds to load the model."""
 
 VOTE, SEAMS, REFINEMENT = 2.5e-8, 1.5e-7, 2.3e-7
-"""Seconds for each pixel of a result: to enlarge its field and vote, to remove seams, and to refine an enlarged field."""
+"""Seconds per pixel of a result: to enlarge its field and vote, to remove seams, and to refine an enlarged field."""
 ROUNDING, PHOTO, COLOURS = 1e-8, 2.8e-7, 7e-8
-"""For each pixel of a result: to make whole numbers of it, photo refinement, to keep its colours."""
+"""Seconds per pixel of a result: to round it, to refine it as a photograph, and to keep its colours."""
 
 
 def estimate(
     widths: Sequence[int], search_widths: Mapping[int, int], pair: Pair, settings: Settings, levels: bool
 ) -> Costs:
-    """Return what a transfer takes, with stages and parts named as the transfer reports them.
+    """Return the seconds that a transfer takes, by the stages and parts that it reports.
 
     widths, search_widths   channels of relu1_1 .. relu5_1, and those that the search sees at each level
     levels                  whether the picture of each level is painted too
@@ -72,12 +74,12 @@ def _area(size: Size) -> int:
 
 
 def finishing(settings: Settings) -> tuple[float, float]:
-    """For each pixel of a result: its photo refinement, to keep its colours."""
+    """Return the seconds per pixel of a result for its photo refinement and for keeping its colours."""
     return PHOTO * settings.photo, COLOURS * settings.keep_colors
 
 
 def _inversion(widths: Sequence[int], level: int, settings: Settings) -> float:
-    """The reconstruction of level L - 1 from level L, for each pixel that the network sees."""
+    """Return the seconds to reconstruct level L - 1 from level L, per pixel that the network sees."""
     forward, last = _network(widths, (level - 1, level)), _network(widths, (level - 1,))
     return {
         "vote": 0.0,
@@ -87,7 +89,7 @@ def _inversion(widths: Sequence[int], level: int, settings: Settings) -> float:
 
 
 def _network(widths: Sequence[int], levels: Sequence[int]) -> float:
-    """The layers that lead to `levels`, each from the level before, for each pixel of the picture."""
+    """Return the seconds of the layers that lead to each of `levels` from the level before, per pixel of the picture."""
     total = 0.0
     for level in levels:
         before, width = (3, *widths)[level - 1 : level + 1]

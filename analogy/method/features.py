@@ -21,22 +21,22 @@ from ..settings import Settings
 from .sessions import Sessions, shortage
 
 LEVELS = (5, 4, 3, 2, 1)
-"""From coarse to fine. Level L is the feature map relu(L)_1, with a stride of 2 ** (L - 1)."""
+"""The levels from coarse to fine. Level L is the feature map relu(L)_1, with a stride of 2 ** (L - 1)."""
 
 _MOST_RUNS = 64
-"""Runs of one network at a time, for callers in as many threads."""
+"""Most runs of one network at a time, for callers in as many threads."""
 _LARGEST_PROJECTION = 1 << 26
-"""Bytes."""
+"""Most bytes of the matrices of a projection."""
 
 
 def level_size(size: Size, level: int) -> Size:
-    """Rows and columns of a level's map for a picture of `size`: pooling keeps a last odd row and column."""
+    """Return rows and columns of a level's map for a picture of `size`: pooling keeps a last odd row and column."""
     stride = 2 ** (level - 1)
     return -(-size[0] // stride), -(-size[1] // stride)
 
 
 class Features:
-    """The network of a model folder, on a backend. Calls from several threads are safe.
+    """The network of a model folder on a backend. Calls from several threads are safe.
 
     Raises `ModelError` if a file of the folder cannot be loaded, or is not the one that the card names; `DeviceError` if
     the backend's provider cannot start.
@@ -81,17 +81,18 @@ class Features:
         return [self._sessions.load_ahead(graph) for graph in graphs]
 
     def _search_width(self, level: int) -> int:
-        """Channels that the search sees."""
+        """Return the number of channels of a level that the search sees."""
         projection = self.projections.get(level)
         return self.card.widths[level - 1] if projection is None else projection.shape[1]
 
     def for_search(self, level: int, features: Array) -> Array:
-        """The features (H, W, C) of a level as the search sees them: projected to (H, W, k), if the model has a projection."""
+        """Return the features (H, W, C) of a level as the search sees them: projected to (H, W, k), if the model has a
+        projection."""
         projection = self.projections.get(level)
         return features if projection is None else self.backend.project(features, projection)
 
     def step(self, level: int, start: Array, target: Array, size: Size) -> Array:
-        """relu(L-1)_1 after one gradient step down the objective of level L (see `networks.export.build_step`).
+        """Return relu(L-1)_1 after one gradient step down the objective of level L (see `networks.export.build_step`).
 
         `start` (H, W, C): features relu(L-2)_1, or the picture for L = 2; `target`: features relu(L)_1; `size`: rows and
         columns of level L - 1. All float32, channels last, and so is the result.
@@ -104,7 +105,7 @@ class Features:
             return found
 
     def objective(self, level: int, target: Array, size: Size) -> Objective:
-        """The objective of level L for `target` (1, C, H, W) float32; `size`: rows and columns of level L - 1."""
+        """Return the objective of level L for `target` (1, C, H, W) float32; `size`: rows and columns of level L - 1."""
         return Objective(self, level, target, (1, self.card.widths[level - 2], *size))
 
     def run(self, graph: str, inputs: dict[str, Array], outputs: dict[str, tuple[int, ...]]) -> dict[str, Array]:
@@ -147,7 +148,7 @@ class Features:
             raise
 
     def _failure(self, graph: str, error: BaseException) -> Exception:
-        """What to say of a graph that failed."""
+        """Return the error to raise for a graph that failed."""
         return shortage(error) or ModelError(
             f"{self.folder / graph} failed while it ran ({first_line(error):.300}); {self._files.cure}"
         )
@@ -187,7 +188,7 @@ class Objective:
 
 
 def _read_projections(files: ModelFiles, backend: Backend) -> dict[int, Array]:
-    """Level -> (C, k) float32; empty if the card names no projection."""
+    """Return the projections of a model by level, (C, k) float32; none if the card names no projection."""
     if PROJECTION not in files.card.sha256:
         return {}
     path = files.path(PROJECTION)
@@ -218,5 +219,5 @@ def as_floats(backend: Backend, picture: Array) -> Array:
 
 
 def nchw(xp: Any, features: Array) -> Array:
-    """(H, W, C) -> (1, C, H, W), contiguous."""
+    """Return features (H, W, C) as (1, C, H, W), contiguous."""
     return xp.ascontiguousarray(features.transpose(2, 0, 1)[None])

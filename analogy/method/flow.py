@@ -16,15 +16,15 @@ import numpy as np
 from ..errors import ImageError, shown
 
 UNKNOWN = 1e9
-"""Displacements above this (Middlebury), and those that are not numbers, count as unknown."""
+"""Largest displacement that is known (Middlebury); above it, and where it is not a number, a displacement is unknown."""
 CORNERS = ((255, 0, 0), (255, 255, 0), (0, 255, 0), (0, 255, 255), (0, 0, 255), (255, 0, 255))
-"""Red, yellow, green, cyan, blue, magenta."""
+"""RGB of the corners of the wheel: red, yellow, green, cyan, blue, magenta."""
 STEPS = (15, 6, 4, 11, 13, 6)
-"""Colours from each corner to the next, and from the last to the first (Baker et al. 2011)."""
+"""Number of colours from each corner to the next, and from the last to the first (Baker et al. 2011)."""
 
 
 def to_flow(nnf: np.ndarray) -> np.ndarray:
-    """The displacements (H, W, 2) float32 of a field. Raises `ImageError` for another shape or dtype."""
+    """Return the displacements (H, W, 2) float32 of a field. Raises `ImageError` for another shape or dtype."""
     nnf = check_field(nnf)
     flow = np.empty(nnf.shape, np.float32)
     flow[..., 0] = nnf[..., 1] - np.arange(nnf.shape[1])
@@ -33,7 +33,7 @@ def to_flow(nnf: np.ndarray) -> np.ndarray:
 
 
 def to_nnf(flow: np.ndarray) -> np.ndarray:
-    """The field (H, W, 2) int32 of a flow, rounded. Raises `ImageError` for another shape, or unknown displacements."""
+    """Return the field (H, W, 2) int32 of a flow, rounded. Raises `ImageError` for another shape, or unknown displacements."""
     flow = check_flow(flow)
     if _unknown(flow).any():
         raise ImageError("the flow has unknown displacements (not a number, or above 1e9), which no field can hold")
@@ -47,7 +47,8 @@ def to_nnf(flow: np.ndarray) -> np.ndarray:
 
 
 def wheel() -> np.ndarray:
-    """(55, 3) RGB in 0..255: the wheel of Baker et al. 2011 ("A Database and Evaluation Methodology for Optical Flow")."""
+    """Return the colours (55, 3) RGB in 0..255 of the wheel of Baker et al. 2011 ("A Database and Evaluation Methodology
+    for Optical Flow")."""
     parts = []
     for i, steps in enumerate(STEPS):
         start, end = np.array(CORNERS[i]), np.array(CORNERS[(i + 1) % len(CORNERS)])
@@ -56,7 +57,7 @@ def wheel() -> np.ndarray:
 
 
 def colour(flow: np.ndarray, largest: float | None = None) -> np.ndarray:
-    """A flow (H, W, 2) in the usual colours, (H, W, 3) uint8: the hue is the direction, white is no displacement.
+    """Return a flow (H, W, 2) in the usual colours, (H, W, 3) uint8: the hue is the direction, white is no displacement.
 
     Full colour is the displacement of length `largest` in pixels, by default the largest there is; longer ones are
     darker, unknown ones black. Right is red, down yellow, left blue, up violet (as in the code that Baker et al.
@@ -86,7 +87,7 @@ def colour(flow: np.ndarray, largest: float | None = None) -> np.ndarray:
 
 
 def warp(image: Any, nnf: Any, size_b: Sequence[int] | None = None) -> Any:
-    """`image` warped by a field: out[y, x] = image[nnf[y, x]], of the field's size (H, W), with the dtype of `image`.
+    """Return `image` warped by a field, out[y, x] = image[nnf[y, x]]: of the field's size (H, W), with the dtype of `image`.
 
     image   (HB, WB) or (HB, WB, C) of any dtype, on the host or the device like the field: colours, labels, a mask.
     size_b  (rows, columns) of the picture that the field points into, as it was matched. Given, `image` may have
@@ -112,7 +113,7 @@ def warp(image: Any, nnf: Any, size_b: Sequence[int] | None = None) -> Any:
 
 
 def consistency(nnf_ab: np.ndarray, nnf_ba: np.ndarray) -> np.ndarray:
-    """The round-trip error |p - nnf_ba[nnf_ab[p]]| in pixels, (H, W) float32; 0 where the two fields agree.
+    """Return the round-trip error |p - nnf_ba[nnf_ab[p]]| in pixels, (H, W) float32; 0 where the two fields agree.
 
     Raises `ImageError` if one field points outside the other: they must lie between pictures of the same two sizes.
     """
@@ -129,7 +130,7 @@ def check_array(array: Any, what: str) -> None:
 
 
 def _kind(array: Any) -> str:
-    """NumPy's letter for the kind of a dtype; "?" for those of another library."""
+    """Return NumPy's letter for the kind of a dtype; "?" for a dtype of another library."""
     return str(getattr(array.dtype, "kind", "?"))
 
 
@@ -165,5 +166,5 @@ def check_flow(flow: np.ndarray) -> np.ndarray:
 
 
 def _unknown(flow: np.ndarray) -> np.ndarray:
-    """(H, W) bool: where either part of the displacement is unknown."""
+    """Return where either part of the displacement is unknown, (H, W) bool."""
     return ~(np.abs(flow) <= UNKNOWN).all(axis=2)

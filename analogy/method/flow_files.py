@@ -18,18 +18,18 @@ from .flow import check_array, check_field, to_flow
 from .memory import check_host
 
 FLO_MAGIC = b"PIEH"
-"""202021.25 as a little-endian float32 (Middlebury's .flo format)."""
+"""First bytes of a .flo file: 202021.25 as a little-endian float32 (Middlebury)."""
 MOST_POSITIONS = 178_956_970
-"""As many as pixels of the largest picture that Pillow reads."""
+"""Most positions of a field: the pixels of the largest picture that Pillow reads."""
 _BYTES = 150
-"""For each position of a field: to read it and to colour it."""
+"""Bytes of memory per position of a field, to read it and to colour it."""
 _LARGEST_SIDE = 99999  # as in Middlebury's own reader
 _LARGEST_OTHER = 1 << 20
-"""Bytes of an array that is no field, but whose shape a message may yet name."""
+"""Most bytes of an array that is no field, so that a message can still name its shape."""
 
 
 def write_npz(path: str | os.PathLike[str], nnf: np.ndarray, distance: np.ndarray) -> None:
-    """NumPy's .npz with `nnf` (H, W, 2) int32 and `distance` (H, W) float32. Raises `ImageError`, `OutputError`."""
+    """Write NumPy's .npz with `nnf` (H, W, 2) int32 and `distance` (H, W) float32. Raises `ImageError`, `OutputError`."""
     nnf = check_field(nnf)
     check_array(distance, "a distance")
     if distance.shape != nnf.shape[:2]:
@@ -39,7 +39,7 @@ def write_npz(path: str | os.PathLike[str], nnf: np.ndarray, distance: np.ndarra
 
 
 def write_flo(path: str | os.PathLike[str], nnf: np.ndarray) -> None:
-    """Middlebury's .flo: magic, width and height (int32), then (dx, dy) float32, row by row, all little-endian.
+    """Write Middlebury's .flo: magic, width and height (int32), then (dx, dy) float32, row by row, all little-endian.
 
     Raises `ImageError`, `OutputError`.
     """
@@ -51,7 +51,8 @@ def write_flo(path: str | os.PathLike[str], nnf: np.ndarray) -> None:
 
 
 def write_text(path: str | os.PathLike[str], nnf: np.ndarray) -> None:
-    """The text of the authors' program (flowAB.txt): "dx dy" on each line, row by row. `ImageError`, `OutputError`."""
+    """Write the text of the authors' program (flowAB.txt): "dx dy" on each line, row by row. Raises `ImageError`,
+    `OutputError`."""
     nnf = check_field(nnf)
     columns = np.arange(nnf.shape[1])
     with atomic(path) as file:
@@ -61,7 +62,7 @@ def write_text(path: str | os.PathLike[str], nnf: np.ndarray) -> None:
 
 
 def read(path: str | os.PathLike[str], width: int | None = None) -> np.ndarray:
-    """The flow (H, W, 2) float32 in a .npz (its `nnf`), .flo or .txt file; `to_nnf` makes it a field again.
+    """Return the flow (H, W, 2) float32 in a .npz (its `nnf`), .flo or .txt file; `to_nnf` makes it a field again.
 
     `width`: columns of the field, which the text alone does not know. Raises `ImageError`: missing or damaged file, no plain
     file (a pipe, a device), unknown suffix, more than `MOST_POSITIONS`, or a text without `width`, or whose lines are no

@@ -19,17 +19,17 @@ from . import admission, nnf
 _log = logging.getLogger("analogy")
 
 MOST_LABELS = 256
-"""A label picture with more colours is a photograph, or the edges of its regions are smoothed."""
+"""Most colours of a label picture; one with more is a photograph, or the edges of its regions are smoothed."""
 _MOST_CANDIDATES = 4096
-"""Positions of a region among which the nearest is sought, in place of all; the search improves on it."""
+"""Most positions of a region among which the nearest is sought; the search improves on the match."""
 _MOST_NAMED = 8
 """Most labels that are named one by one."""
 IGNORED, UNLABELLED = -1, -2
-"""Codes of places without a colour: of a label that the other mask lacks, and of what is transparent."""
+"""Codes of places that have a label which the other mask lacks, and of places that are transparent."""
 _OPAQUE = 128
-"""Least alpha of a labelled place. Brushes with soft edges leave some transparency around a region."""
+"""Least alpha (0 to 255) of a place that has a label. Brushes with soft edges leave some transparency around a region."""
 _NO_LABEL = 1 << 24
-"""What `UNLABELLED` becomes where it is matched: a label that no place has which looks for its match."""
+"""The code of `UNLABELLED` places of a source: a label that no place of a content has."""
 _FINE = _NO_LABEL + 1
 """Code of the first colour that 8 bits per channel cannot hold; the next such colours have the next codes."""
 
@@ -70,7 +70,7 @@ class Labels:
 
     @property
     def keep_apart(self) -> bool:
-        """Whether there are two places that may not match."""
+        """Whether any two places may not match."""
         found = np.union1d(self.content, self.source)
         return bool((found >= 0).any() and (found != IGNORED).sum() > 1)
 
@@ -186,7 +186,7 @@ def _colour(label: int, fine: list[int]) -> str:
 
 
 def _resize_nearest(labels: np.ndarray, size: Size) -> np.ndarray:
-    """Labels at another size: each position takes the label at its centre."""
+    """Return labels at another size: each position takes the label at its centre."""
     rows = (np.arange(size[0]) * 2 + 1) * labels.shape[0] // (2 * size[0])
     columns = (np.arange(size[1]) * 2 + 1) * labels.shape[1] // (2 * size[1])
     return labels[rows[:, None], columns]

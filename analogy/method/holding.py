@@ -1,9 +1,9 @@
-"""How a search holds pins: matches that are fixed, and whose surroundings prefer to go along.
+"""How a search holds pins: matches that are fixed, with surroundings that prefer the same offset.
 
-No kernel knows of it. A kernel compares a candidate with the distance that is noted for the match so far, and takes what is
-strictly better. So for a fixed match a distance is noted that no candidate can reach; and around it, for the match that goes
-along with the pin, its own distance less a bonus. A search that begins like this is exactly the search by a distance that
-has the bonus in it, and everything stays whole numbers, the same on every device.
+The kernels need not know of it. A kernel compares the patch distance of a candidate with the one that is stored for the match
+so far, and takes what is strictly less. So a fixed match is stored with a distance that no candidate can reach; and around it,
+the match with the pin's offset is stored with its own distance less a bonus. A search that begins like this is exactly the
+search by a distance that includes the bonus, and everything stays whole numbers, the same on every device.
 """
 
 from __future__ import annotations
@@ -15,30 +15,35 @@ import numpy as np
 from ..backends import Array, Backend, Size
 
 REACH = 8
-"""Positions of the coarsest level up to which a pin's surroundings prefer to go along; as many pixels at each level."""
+"""Radius, in positions of the coarsest level, in which the surroundings of a pin prefer its offset; as many pixels at each
+level."""
 NEAR, FAR = np.float32(0.25), np.float32(0.02)
-"""By how much a match may be worse than another (on the scale from -2 to 0) and go along with the pin. `NEAR`: right beside
-it, falling off to 0 in `REACH` positions of any level, so that what is pinned becomes more than a speck. `FAR`: falling off
-over the whole reach; it decides between matches that are as good as each other, and hardly anything else."""
+"""Bonus, in units of patch distance (-2 to 0), for a match with the offset of the nearest pin. `NEAR` counts right beside the
+pin and falls to 0 within `REACH` positions of any level, so that what is pinned becomes more than a speck. `FAR` falls to 0
+over the whole radius; it decides between matches that are as good as each other, and hardly anything else."""
 _FIXED = np.float32(-1e3)
-"""Less than any distance."""
+"""The distance that a fixed match is stored with: less than any patch distance."""
 
 
 @dataclass(frozen=True)
 class Held:
-    """What is held in a field, as arrays of the backend: `index` (n,) of positions in reading order, their `matches` (n, 2)
-    int32, and `distance` (n,) float32, the true one."""
+    """The matches of a field that are stored with another distance than their own, as arrays of the backend.
+
+    index     (n,) positions in reading order
+    matches   (n, 2) int32
+    distance  (n,) float32, their own patch distances
+    """
 
     index: Array
     matches: Array
     distance: Array
 
     def restore(self, backend: Backend, nnf: Array, distance: Array) -> Array:
-        """The distances of a searched field (H, W), those that were noted for what is held replaced by the true ones."""
-        found, noted = nnf.reshape(-1, 2)[self.index], distance.reshape(-1)
+        """Return the distances (H, W) of a searched field, with the own distances of the matches that the search kept."""
+        found, stored = nnf.reshape(-1, 2)[self.index], distance.reshape(-1)
         kept = (found == self.matches).all(axis=1)
-        noted[self.index] = backend.xp.where(kept, self.distance, noted[self.index])
-        return noted.reshape(distance.shape)
+        stored[self.index] = backend.xp.where(kept, self.distance, stored[self.index])
+        return stored.reshape(distance.shape)
 
 
 def hold(
@@ -52,54 +57,56 @@ def hold(
     reach: int,
     labels: tuple[Array, Array] | None,
 ) -> tuple[Array, Array, Held]:
-    """A field and its distances as `start` and `distance`, but with `pins` fixed and their surroundings drawn along.
+    """Return a field and its distances as `start` and `distance`, but with `pins` fixed and their offset spread around them.
 
     a, b, patch, labels   as in `nnf.search`
     pins                  (n, 4) whole numbers, one for each position at most: row and column, and those of the match
-    reach                 positions around a pin that are offered the same offset; 0 for the pin alone
+    reach                 radius, in positions, in which the surroundings of a pin get its offset; 0 for the pin alone
 
-    An offer is taken where it is at most the bonus worse than the match in `start`.
+    A position gets the offset of its nearest pin where that match is at most the bonus worse than the match in `start`.
     """
     xp = backend.xp
-    index, offered, bonus = _placed(backend, pins, a.shape[:2], b.shape[:2], reach)
+    index, proposed, bonus = _placed(backend, pins, a.shape[:2], b.shape[:2], reach)
     fixed = bonus < 0
     nnf = start.copy()
-    nnf.reshape(-1, 2)[index] = offered
-    true = backend.distance(a, b, nnf, patch).reshape(-1)[index]
-    noted = xp.where(fixed, _FIXED, true - bonus)
-    taken = noted <= distance.reshape(-1)[index]
+    nnf.reshape(-1, 2)[index] = proposed
+    own = backend.distance(a, b, nnf, patch).reshape(-1)[index]
+    discounted = xp.where(fixed, _FIXED, own - bonus)
+    taken = discounted <= distance.reshape(-1)[index]
     if labels:
-        one, other = labels[0].reshape(-1)[index], labels[1][offered[:, 0], offered[:, 1]]
+        one, other = labels[0].reshape(-1)[index], labels[1][proposed[:, 0], proposed[:, 1]]
         taken &= fixed | (one == other) | (one < 0) | (other < 0)
-    nnf.reshape(-1, 2)[index] = xp.where(taken[:, None], offered, start.reshape(-1, 2)[index])
-    distance.reshape(-1)[index] = xp.where(taken, noted, distance.reshape(-1)[index])
-    return nnf, distance, Held(index, offered, true)
+    nnf.reshape(-1, 2)[index] = xp.where(taken[:, None], proposed, start.reshape(-1, 2)[index])
+    distance.reshape(-1)[index] = xp.where(taken, discounted, distance.reshape(-1)[index])
+    return nnf, distance, Held(index, proposed, own)
 
 
 def draw_along(backend: Backend, field: Array, size_b: Size, pins: np.ndarray, reach: int, within: int) -> Array:
-    """`field` (H, W, 2) into a picture of `size_b`, in which pins take their surroundings along.
+    """Return `field` (H, W, 2) into a picture of `size_b` with `pins` fixed, and their offset spread around them.
 
-    Positions up to `reach` from a pin, whose match is up to `within` rows and columns from what goes along with the pin, take
-    just that, as does the pin itself, whatever its match.
+    A position up to `reach` from a pin takes the pin's offset if its match is at most `within` rows and columns from there.
     """
-    index, offered, bonus = _placed(backend, pins, field.shape[:2], size_b, reach)
+    index, proposed, bonus = _placed(backend, pins, field.shape[:2], size_b, reach)
     drawn = field.copy()
     found = drawn.reshape(-1, 2)[index]
-    taken = (backend.xp.abs(found - offered).max(axis=1) <= within) | (bonus < 0)
-    drawn.reshape(-1, 2)[index] = backend.xp.where(taken[:, None], offered, found)
+    taken = (backend.xp.abs(found - proposed).max(axis=1) <= within) | (bonus < 0)
+    drawn.reshape(-1, 2)[index] = backend.xp.where(taken[:, None], proposed, found)
     return drawn
 
 
 def _placed(backend: Backend, pins: np.ndarray, size_a: Size, size_b: Size, reach: int) -> tuple[Array, Array, Array]:
-    """`_offers` as arrays of the backend, the positions counted in reading order."""
-    positions, matches, bonus = _offers(pins, size_a, size_b, reach)
+    """Return what `_proposals` returns as arrays of the backend, with the positions in reading order."""
+    positions, matches, bonus = _proposals(pins, size_a, size_b, reach)
     index = positions[:, 0] * size_a[1] + positions[:, 1]
     return backend.asarray(index), backend.asarray(matches.astype(np.int32)), backend.asarray(bonus)
 
 
-def _offers(pins: np.ndarray, size_a: Size, size_b: Size, reach: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Positions (n, 2) up to `reach` around the pins; the match (n, 2) that the nearest pin offers each; and by how much that
-    may be worse, (n,) float32, negative for the pins themselves."""
+def _proposals(pins: np.ndarray, size_a: Size, size_b: Size, reach: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the positions up to `reach` around the pins, and what the nearest pin proposes for each.
+
+    Returns positions (n, 2); their matches (n, 2) by the pin's offset; and the bonus (n,) float32, negative for the pins
+    themselves.
+    """
     away, nearest = np.full(size_a, np.inf, np.float32), np.zeros(size_a, np.int32)
     for index, (y, x) in enumerate(pins[:, :2].tolist()):
         window = np.s_[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]

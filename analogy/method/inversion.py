@@ -14,11 +14,11 @@ from ..backends import Array, Backend, Tick
 from ..progress import ignore
 
 MEMORY = 8
-"""How many pairs of (step, change of gradient) approximate the curvature."""
+"""Number of pairs (s_i, y_i) that approximate the curvature, at most."""
 _ARMIJO = 1e-4
-"""A step must bring at least this share of the decrease that the slope promises (Armijo's condition)."""
+"""Least share of the decrease that the slope promises which a step must bring (Armijo's condition)."""
 _ATTEMPTS = 6
-"""Step lengths to try before the minimum counts as reached: float32 cannot tell finer ones apart."""
+"""Number of step lengths to try before the minimum counts as reached: float32 cannot tell finer ones apart."""
 
 
 def minimise(
@@ -55,7 +55,7 @@ def minimise(
             trial = x + xp.float32(length) * direction
             there, trial_gradient = function(trial)
             tick((iteration + 2) / (iterations + 1))
-            products = history.offer(x, trial, gradient, trial_gradient)
+            products = history.try_step(x, trial, gradient, trial_gradient)
             trial_value, *read = _read(xp, there, *products)
             on_loss(trial_value)
             if trial_value <= value + _ARMIJO * length * slope:
@@ -72,13 +72,13 @@ def minimise(
 
 
 def _read(xp: Any, *values: Any) -> list[float]:
-    """Numbers, and arrays of them, at once."""
+    """Read numbers and arrays of numbers from the device, all at once."""
     numbers: list[float] = xp.concatenate([xp.asarray(value).reshape(-1) for value in values]).tolist()
     return numbers
 
 
 class _History:
-    """The latest pairs of (step, change of gradient), and - H gradient by them.
+    """The latest pairs (s_i, y_i) of a step and its change of gradient, and the direction - H gradient by them.
 
     The two-loop recursion takes one product of two arrays after the other. Here it runs on numbers, the products of all
     arrays of the pairs, and ends in a coefficient of each (Chen, Wang & Zhou 2014, "Large-scale L-BFGS using MapReduce"). For
@@ -86,64 +86,65 @@ class _History:
     """
 
     def __init__(self, backend: Backend, x: Array, memory: int, gradient_square: float):
-        count = memory + 1  # one more for the pair on offer
+        count = memory + 1  # one more for the pair of a trial
         self._backend, self._memory = backend, memory
         self._pairs = backend.xp.empty((count, 2, *x.shape), np.float32)
-        self._step_change, self._change_change = np.zeros((2, count, count))
-        """Of a step with its own and the later changes; of two changes."""
-        self._step_gradient, self._change_gradient = np.zeros((2, count))
-        self._gradient_square = gradient_square
+        self._s_dot_y, self._y_dot_y = np.zeros((2, count, count))
+        """Products s_i . y_j (for y_j as old as s_i or later) and y_i . y_j."""
+        self._s_dot_g, self._y_dot_g = np.zeros((2, count))
+        """Products of each s_i and each y_i with the gradient g."""
+        self._g_dot_g = gradient_square
         self.slots: list[int] = []
-        """Where the pairs are, the oldest first."""
+        """The places of the pairs in the arrays above, the oldest pair first."""
         self._free = 0
 
     def direction(self, gradient: Array) -> tuple[Array, float]:
-        """- H gradient and its product with the gradient. The latest curvature is the first guess of H."""
+        """Return - H gradient, and its product with the gradient. The latest curvature is the first guess of H."""
         if not self.slots:
-            return -gradient, -self._gradient_square
-        of_changes, of_steps = np.zeros((2, self._memory + 1))
+            return -gradient, -self._g_dot_g
+        of_y, of_s = np.zeros((2, self._memory + 1))
         for slot in reversed(self.slots):
-            product = -self._step_gradient[slot] - of_changes @ self._step_change[slot]
-            of_changes[slot] = product / self._step_change[slot, slot]
+            product = -self._s_dot_g[slot] - of_y @ self._s_dot_y[slot]
+            of_y[slot] = product / self._s_dot_y[slot, slot]
         latest = self.slots[-1]
-        scale = self._step_change[latest, latest] / self._change_change[latest, latest]
+        scale = self._s_dot_y[latest, latest] / self._y_dot_y[latest, latest]
         for slot in self.slots:
-            product = -self._change_gradient[slot] - of_changes @ self._change_change[slot]
-            product = scale * product + of_steps @ self._step_change[:, slot]
-            of_steps[slot] = of_changes[slot] - product / self._step_change[slot, slot]
+            product = -self._y_dot_g[slot] - of_y @ self._y_dot_y[slot]
+            product = scale * product + of_s @ self._s_dot_y[:, slot]
+            of_s[slot] = of_y[slot] - product / self._s_dot_y[slot, slot]
         pairs = self._first(max(self.slots) + 1)
-        coefficients = np.stack([of_steps, -scale * of_changes], 1).reshape(-1)[: len(pairs)]
+        coefficients = np.stack([of_s, -scale * of_y], 1).reshape(-1)[: len(pairs)]
         weights = self._backend.asarray(coefficients.astype(np.float32))
         direction = np.float32(-scale) * gradient
         direction += self._backend.mixture(weights, pairs).reshape(gradient.shape)
-        slope = of_steps @ self._step_gradient - scale * (of_changes @ self._change_gradient + self._gradient_square)
+        slope = of_s @ self._s_dot_g - scale * (of_y @ self._y_dot_g + self._g_dot_g)
         return direction, float(slope)
 
-    def offer(self, x: Array, trial: Array, gradient: Array, trial_gradient: Array) -> tuple[Array, ...]:
-        """Note the step from `x` to `trial` and the change of gradient. Returns the products that `keep` wants."""
+    def try_step(self, x: Array, trial: Array, gradient: Array, trial_gradient: Array) -> tuple[Array, ...]:
+        """Compute the pair of the step from `x` to `trial`. Returns the products that `keep` takes, on the device."""
         backend, pair = self._backend, self._pairs[self._free]
         backend.xp.subtract(trial, x, out=pair[0])
         backend.xp.subtract(trial_gradient, gradient, out=pair[1])
         of_all = self._first(max([*self.slots, self._free]) + 1)
-        behind, change = trial_gradient.reshape(-1), pair[1].reshape(-1)
-        of_pair = backend.products(pair.reshape(2, -1), behind)
-        return of_pair, backend.xp.vdot(behind, behind), backend.products(of_all, change)
+        new_gradient, change = trial_gradient.reshape(-1), pair[1].reshape(-1)
+        of_pair = backend.products(pair.reshape(2, -1), new_gradient)
+        return of_pair, backend.xp.vdot(new_gradient, new_gradient), backend.products(of_all, change)
 
     def keep(self, products: list[float]) -> None:
-        """Take the step that was offered last, and the pair unless its curvature is not positive."""
-        step_gradient, change_gradient, self._gradient_square, *by_change = products
-        steps, changes = np.reshape(by_change, (-1, 2)).T
-        count, free = len(steps), self._free
-        # The gradient has changed by the change.
-        self._step_gradient[:count] += steps
-        self._change_gradient[:count] += changes
-        if steps[free] > 1e-10 * changes[free]:  # keeps the approximation positive definite
-            self._step_change[:count, free] = steps
-            self._change_change[:count, free] = self._change_change[free, :count] = changes
-            self._step_gradient[free], self._change_gradient[free] = step_gradient, change_gradient
+        """Take the step that was tried last, and keep its pair unless its curvature is not positive."""
+        s_dot_g, y_dot_g, self._g_dot_g, *by_y = products
+        s_dot_y, y_dot_y = np.reshape(by_y, (-1, 2)).T
+        count, free = len(s_dot_y), self._free
+        # The new gradient is the old one plus y.
+        self._s_dot_g[:count] += s_dot_y
+        self._y_dot_g[:count] += y_dot_y
+        if s_dot_y[free] > 1e-10 * y_dot_y[free]:  # keeps the approximation positive definite
+            self._s_dot_y[:count, free] = s_dot_y
+            self._y_dot_y[:count, free] = self._y_dot_y[free, :count] = y_dot_y
+            self._s_dot_g[free], self._y_dot_g[free] = s_dot_g, y_dot_g
             self.slots.append(free)
             self._free = self.slots.pop(0) if len(self.slots) > self._memory else len(self.slots)
 
     def _first(self, count: int) -> Array:
-        """The arrays of the first slots, one a row."""
+        """Return the arrays of the first `count` pairs, one a row."""
         return self._pairs[:count].reshape(2 * count, -1)

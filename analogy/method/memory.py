@@ -1,4 +1,4 @@
-"""How much memory a transfer takes, so that one that does not fit is refused before it begins."""
+"""Estimates of the memory that a transfer takes, so that one that does not fit is refused before it begins."""
 
 from __future__ import annotations
 
@@ -12,22 +12,25 @@ from ..settings import Settings
 _FIXED = 250e6
 """Bytes for the interpreter, its libraries, and the model."""
 _MATCHING = 45
-"""Bytes for each pixel that the network sees, of A and B' together, and each channel of relu1_1. Includes the inversion.
-Measured: 38 at 2048 x 2048, 43 at 448 x 448."""
+"""Bytes per (pixel x relu1_1 channel), over both pictures as the network sees them, with the reconstruction. Measured: 38 at
+2048 x 2048, 43 at 448 x 448."""
 _PAINTING = 60
-"""Bytes for each pixel of both results: pixels as floats and as vectors, fields and distances, twice each. Measured at 12
-megapixels: 54."""
+"""Bytes per pixel of both results while they are painted: pixels as floats and as vectors, fields and distances, each twice.
+Measured at 12 megapixels: 54."""
 _PICTURES, _PHOTO = 8, 140
-"""Bytes for each pixel of both results, while one of them is refined, and for each pixel of that one. Measured at 12
-megapixels: 139 in all, for each pixel of one of two of the same size."""
+"""Bytes per pixel of both results while one of them is refined, and per pixel of that one. Measured at 12 megapixels: 139 in
+all per pixel of one of two results of the same size."""
 _READING = 70
-"""Bytes for each pixel of a picture while it is decoded: most for RGBA of 16 bits, which Pillow decodes twice."""
+"""Bytes per pixel of a picture while it is decoded: most for RGBA of 16 bits, which Pillow decodes twice."""
 
 
 def estimate(widths: Sequence[int], working: Sequence[Size], full: Sequence[Size], photo: bool = False) -> float:
-    """Bytes for a model of `widths` and pictures: `working`, the sizes that the network sees; `full`, their own sizes.
+    """Return the bytes of memory that a transfer takes.
 
-    `photo`: with photo refinement.
+    widths   channels of relu1_1 .. relu5_1 of the model
+    working  the sizes (rows, columns) in which the network sees the pictures
+    full     their own sizes
+    photo    whether the results are refined as photographs
     """
     return _FIXED + max(_matching(widths, working), _painting(full, photo), _READING * max(h * w for h, w in full))
 

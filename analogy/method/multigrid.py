@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from ..backends import Array, Backend
 
 DEPTH = 9
-"""Most grids. Each has four times the mass of the finer one, and at the ninth the mass outweighs couplings of 10,000."""
+"""Most grids of a multigrid. Each has four times the mass of the finer one, and at the ninth the mass outweighs couplings
+of 10,000."""
 
 
 @dataclass
@@ -35,27 +36,27 @@ class _Grid:
 class Multigrid:
     """The matrix A of such a form (A u is half its gradient), and an approximate inverse of A.
 
-    `form` (3, H, W): see `Backend`. About 22 numbers for each position are kept. `pulse` is called between the steps in
-    which the grids are made. One call at a time.
+    `form` (3, H, W): see `Backend`. About 22 numbers for each position are kept. `between_steps` is called between the steps
+    in which the grids are made. Only one call may run at a time.
     """
 
     f: Array
-    """(3, H, W): the right-hand side of `cycle`."""
+    """The right-hand side of `cycle`, (3, H, W)."""
     u: Array
-    """(3, H, W): what `cycle` finds."""
+    """The solution that `cycle` finds, (3, H, W)."""
     space: Array
-    """(3, H, W), overwritten by `cycle`."""
+    """Working space, (3, H, W), which `cycle` overwrites."""
 
-    def __init__(self, backend: Backend, form: Array, pulse: Callable[[], None] = lambda: None):
+    def __init__(self, backend: Backend, form: Array, between_steps: Callable[[], None] = lambda: None):
         self.backend = backend
         self._grids: list[_Grid] = []
         while form is not None:
             inverses = backend.factor(form)
-            pulse()
+            between_steps()
             weights = coarser = None
             if max(form.shape[1:]) > 3 and len(self._grids) < DEPTH - 1:
                 weights, coarser = backend.coarsen(form)
-                pulse()
+                between_steps()
             f, u, residual = (backend.xp.empty((3, *form.shape[1:]), backend.xp.float32) for _ in range(3))
             self._grids.append(_Grid(form, inverses, weights, f, u, residual))
             form = coarser
@@ -63,37 +64,37 @@ class Multigrid:
         self.f, self.u, self.space = finest.f, finest.u, finest.residual
 
     def residual(self, f: Array | None, u: Array, out: Array) -> None:
-        """out = f - A u, all (3, H, W); f = 0 for None."""
+        """Compute out = f - A u, all (3, H, W); f = 0 for None."""
         self.backend.residual(self._grids[0].form, f, u, out)
 
-    def cycle(self, pulse: Callable[[], None] = lambda: None) -> None:
-        """u = A^-1 f, approximately, by a symmetric operator (one V-cycle). What `u` held before does not matter.
+    def cycle(self, between_steps: Callable[[], None] = lambda: None) -> None:
+        """Compute u = A^-1 f, approximately, by a symmetric operator (one V-cycle). What `u` held before does not matter.
 
-        `pulse` is called between the steps on the finest grid, each of which takes some passes over it.
+        `between_steps` is called between the steps on the finest grid, each of which takes some passes over it.
         """
-        self._cycle(0, pulse)
+        self._cycle(0, between_steps)
 
-    def estimate(self, pulse: Callable[[], None] = lambda: None) -> Array:
-        """A^-1 f, roughly: found on the coarser grid and interpolated (full multigrid). Costs a third of a cycle."""
-        return self._estimate(0, self.f, pulse)
+    def estimate(self, between_steps: Callable[[], None] = lambda: None) -> Array:
+        """Return A^-1 f, roughly: found on the coarser grid and interpolated (full multigrid). It costs a third of a cycle."""
+        return self._estimate(0, self.f, between_steps)
 
-    def _cycle(self, level: int, pulse: Callable[[], None] = lambda: None) -> None:
+    def _cycle(self, level: int, between_steps: Callable[[], None] = lambda: None) -> None:
         backend, grid = self.backend, self._grids[level]
         f, u = grid.f, grid.u
         backend.relax(grid.form, grid.inverses, f, u, after=False)
-        pulse()
+        between_steps()
         if grid.weights is not None:
             below = self._grids[level + 1]
             backend.residual(grid.form, f, u, grid.residual)
             backend.restriction(grid.weights, grid.residual, below.f)
-            pulse()
+            between_steps()
             self._cycle(level + 1)
-            pulse()
+            between_steps()
             backend.prolongation(grid.weights, below.u, u)
         backend.relax(grid.form, grid.inverses, f, u, after=True)
-        pulse()
+        between_steps()
 
-    def _estimate(self, level: int, f: Array, pulse: Callable[[], None]) -> Array:
+    def _estimate(self, level: int, f: Array, between_steps: Callable[[], None]) -> Array:
         xp, backend, grid = self.backend.xp, self.backend, self._grids[level]
         if grid.weights is None:
             grid.f[...] = f
@@ -102,12 +103,12 @@ class Multigrid:
         below = self._grids[level + 1]
         wanted = xp.empty_like(below.f)
         backend.restriction(grid.weights, f, wanted)
-        found = self._estimate(level + 1, wanted, pulse)
+        found = self._estimate(level + 1, wanted, between_steps)
         backend.residual(below.form, wanted, found, below.f)
         self._cycle(level + 1)
-        pulse()
+        between_steps()
         backend.combine(1.0, below.u, 1.0, found)
         u = xp.zeros_like(f)
         backend.prolongation(grid.weights, found, u)
-        pulse()
+        between_steps()
         return u

@@ -29,7 +29,8 @@ PIXEL_REFINEMENT: dict[str, Any] = {
     "seed": 0,
     "most": 0.0,
 }
-"""How an enlarged field is refined on the pixels: by small random steps and their propagation, so that it stays coherent."""
+"""Arguments of the search that refines an enlarged field on the pixels: small random steps and their propagation, so that it
+stays coherent."""
 
 
 def paint(
@@ -97,7 +98,7 @@ def _vote(
 
 
 def as_pixels(backend: Backend, picture: Array, sixteen_bit: bool = False) -> Array:
-    """A picture (H, W, 3) float32 0..1 as uint8, or as uint16 if `sixteen_bit`."""
+    """Return a picture (H, W, 3) float32 0..1 as uint8, or as uint16 if `sixteen_bit`."""
     kind = np.uint16 if sixteen_bit else np.uint8
     levels = picture * np.float32(np.iinfo(kind).max)
     return backend.xp.rint(levels, out=levels).astype(kind)
@@ -111,10 +112,10 @@ def refine_on_pixels(
     tick: Tick | None = None,
     pins: np.ndarray | None = None,
 ) -> Array:
-    """A full-size field after one PatchMatch round on pixels: the picture that it votes, matched with `source` itself.
+    """Return a full-size field after one PatchMatch iteration on pixels: the picture that it votes, matched with `source`.
 
     Departure from the paper, whose program shows the enlarged field as it is: blocks of the enlargement's size, with
-    seams. The round moves a seam's pixels to the match of the neighbour that fits them best.
+    seams. The iteration moves a seam's pixels to the match of the neighbour that fits them best.
     """
     of_vote, of_search = split(tick, 0.8, 5.0)
     query = backend.pixel_vectors(backend.vote(field, source, PIXEL_PATCH_SIZE, of_vote), key=False)

@@ -29,20 +29,20 @@ from .bands import in_bands
 from .multigrid import Multigrid
 
 LAMBDA, EPSILON = 0.8, 1e-4
-"""Strength of the smoothing, and what bounds its weights (constants of the authors' released program)."""
+"""Strength of the smoothing, and the constant that bounds its weights (of the authors' released program)."""
 GREY = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in grey (ITU-R BT.601; OpenCV's, which the authors' program uses)."""
 TOLERANCE = 2e-5
-"""The solution is accepted when no value (they are in -1..1) is expected to be off by this much, ..
+"""Largest expected error of a value (in -1..1) at which a solution is accepted. For 8 bits `_LEVELS` may allow more.
 
 In four photographs tried none was off by more than twice as much. Where the guide has winding bands
 one pixel wide, some are by far more.
 """
 _LEVELS = 0.25
-"""... or by this much of a level, when a picture of 8 bits is refined."""
+"""Largest expected error, in levels of 8 bits, at which the solution for a picture of 8 bits is accepted."""
 MOST_ITERATIONS = 100
-"""Photographs take 3 or 4 iterations in 8 bits, and 7 or 8 otherwise. Fine black and white patterns may take all, and stay
-less exact."""
+"""Most iterations of a solution. Photographs take 3 or 4 in 8 bits, and 7 or 8 otherwise. Fine black and white patterns may
+take all, and stay less exact."""
 
 _log = logging.getLogger("analogy")
 
@@ -78,7 +78,7 @@ def refine(backend: Backend, a: Array, a_prime: Array, tick: Tick = ignore) -> A
             smooth += a[rows, :, c]
             refined[rows, :, c] = xp.rint(xp.clip(smooth, 0, white))
 
-    wls = WLS(backend, _grey(backend, a, white, of_guide), pulse=partial(of_grids, 0.5))
+    wls = WLS(backend, _grey(backend, a, white, of_guide), between_steps=partial(of_grids, 0.5))
     of_grids(1)
     change = wls.g
     in_bands(backend, height, width, compare, of_change)
@@ -88,7 +88,7 @@ def refine(backend: Backend, a: Array, a_prime: Array, tick: Tick = ignore) -> A
 
 
 def _grey(backend: Backend, a: Array, white: np.float32, tick: Tick) -> Array:
-    """(H, W) float32 in 0..1."""
+    """Return the grey of a picture, (H, W) float32 in 0..1."""
     height, width = a.shape[:2]
     grey = backend.xp.zeros((height, width), backend.xp.float32)
 
@@ -101,16 +101,16 @@ def _grey(backend: Backend, a: Array, white: np.float32, tick: Tick) -> Array:
 
 
 class WLS:
-    """The smoothing by one `guide`, (H, W) float32 in 0..1, an array of the backend. It serves any number of pictures."""
+    """The edge-preserving smoothing by one `guide`, (H, W) float32 in 0..1, for any number of pictures."""
 
     g: Array
-    """(3, H, W) float32 in -1..1, to be written: what `solve` smooths, and overwrites."""
+    """The array to write a picture to before `solve` smooths it, (3, H, W) float32 in -1..1. `solve` overwrites it."""
 
-    def __init__(self, backend: Backend, guide: Array, pulse: Callable[[], None] = lambda: None):
+    def __init__(self, backend: Backend, guide: Array, between_steps: Callable[[], None] = lambda: None):
         self._backend = backend
         self.size = height, width = guide.shape
         self.iterations = 0
-        """Iterations of the last call."""
+        """Number of iterations of the last call."""
         # Multigrid wants odd sides: an even side gets one more row or column, coupled to nothing.
         form = backend.xp.zeros((3, max(height | 1, 3), max(width | 1, 3)), backend.xp.float32)
 
@@ -120,9 +120,9 @@ class WLS:
             above, below = guide[rows], guide[rows.start + 1 : rows.stop + 1]
             form[2, rows.start : rows.start + len(below), :width] = self._couplings(above[: len(below)], below)
 
-        in_bands(backend, height, width, couple, lambda share: pulse())
+        in_bands(backend, height, width, couple, lambda share: between_steps())
         form[0, height:] = 1
-        self._grids = Multigrid(backend, form, pulse)
+        self._grids = Multigrid(backend, form, between_steps)
         self._grids.f[...] = 0
         self.g = self._grids.f[:, :height, :width]
 
@@ -131,10 +131,10 @@ class WLS:
         return np.float32(LAMBDA) / (abs(one - other) + np.float32(EPSILON))
 
     def solve(self, tick: Tick = ignore, tolerance: float = TOLERANCE) -> Array:
-        """WLS(g), a new array like it. If the result is inexact, one line is logged.
+        """Return WLS(g), a new array like it. If the result is inexact, one line is logged.
 
-        `tick` is told how near the solution is, by the logarithm of the error, between the steps of an iteration. One call
-        at a time.
+        `tick` is called between the steps of an iteration with how near the solution is, by the logarithm of the error. Only
+        one call may run at a time.
         """
         backend, xp, grids = self._backend, self._backend.xp, self._grids
         r, z, q = grids.f, grids.u, grids.space

@@ -1,7 +1,7 @@
 """Pins: a person says "this place of A goes to that place of B'", and the matching has to do it.
 
-What a caller gives is read and held against the pictures here. `Pins.at` says where the pins lie at a level;
-`holding` makes a search hold them.
+This module reads the pins that a caller gives and checks them against the pictures. `Pins.at` returns where they lie at a
+level; `holding` makes a search hold them.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ from .holding import REACH
 _log = logging.getLogger("analogy")
 
 PinsLike: TypeAlias = npt.ArrayLike | str | os.PathLike[str]
-"""The path of a CSV file with the header `HEADER`, or (N, 4) numbers: xa, ya, xb, yb of each pin in pixels of A and of B'."""
+"""Pins as a caller gives them: the path of a CSV file with the header `HEADER`, or (N, 4) numbers: xa, ya, xb, yb of each
+pin in pixels of A and of B'."""
 
 HEADER = ["xa", "ya", "xb", "yb"]
+"""Column names of a CSV file of pins."""
 MOST_PINS = 1000
 _MOST_BYTES = 1 << 20
 _COARSEST = 5
@@ -65,7 +67,7 @@ class Pins:
 
 
 def read_pins(pins: PinsLike | None) -> np.ndarray | None:
-    """(N, 4) float64, the pins as a caller gives them; None if there are none.
+    """Return the pins that a caller gives, (N, 4) float64: xa, ya, xb, yb; None if there are none.
 
     Raises `SettingsError` for a file that cannot be read, for other shapes, for what is no finite number, and for more than
     `MOST_PINS`.
@@ -84,7 +86,7 @@ def read_pins(pins: PinsLike | None) -> np.ndarray | None:
 def place_pins(
     pins: np.ndarray | None, size_a: Size, size_b: Size, working: Size, labels: Labels | None
 ) -> Pins | None:
-    """Pins (N, 4) on pictures of the full sizes `size_a` and `size_b`; None if there are none.
+    """Return pins (N, 4) as places in pictures of the full sizes `size_a` and `size_b`; None if there are none.
 
     A fraction of a pixel is within that pixel. `working`: the size in which the network sees A, for a warning about pins
     that lie so near each other that not both hold at each level, or whose surroundings cannot follow both.
@@ -158,7 +160,7 @@ def _checked(array: np.ndarray, name: str) -> np.ndarray | None:
 
 
 def _refuse_two_ends(places: np.ndarray) -> None:
-    """Each place of one picture goes to one of the other, since both directions are matched."""
+    """Raise `SettingsError` if a place of one picture is pinned to two of the other: both directions are matched."""
     for here, there, name, other in (
         (places[:, :2], places[:, 2:], "A", "B'"),
         (places[:, 2:], places[:, :2], "B'", "A"),
@@ -189,7 +191,7 @@ def _refuse_forbidden(places: np.ndarray, labels: Labels) -> None:
 
 
 def _warn_of_crowds(places: np.ndarray, scale: float) -> None:
-    """Log which pins disagree with their neighbours. `scale`: that in which the network sees the pictures."""
+    """Log which pins disagree with their neighbours. `scale`: size of A as the network sees it, over its full size."""
     position = 2 ** (_COARSEST - 1) / scale
     steps = places[:, None, :] - places[None, :, :]
     away_a, away_b = (np.abs(side).max(axis=-1) for side in (steps[..., :2], steps[..., 2:]))

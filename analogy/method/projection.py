@@ -24,15 +24,16 @@ from ..progress import Progress
 from .features import LEVELS, Features
 
 DIMENSIONS = {1: 16, 2: 32, 3: 64, 4: 256, 5: 256}
-"""Directions to keep at each level of a full-width network. On VGG-16 they keep the cosines of positions nearly as they
-are at levels 4 and 5 (relative error .05 and .08), and fewer make it worse there: .31 and .55 with 128."""
+"""Number of directions to keep at each level of a full-width network. On VGG-16 they keep the cosines of positions nearly as
+they are at levels 4 and 5 (relative error .05 and .08), and fewer make it worse there: .31 and .55 with 128."""
 PHOTOS = 130
-"""Photographs to look at, at most; spread evenly over those given."""
+"""Most photographs to look at; they are spread evenly over those given."""
 FEWEST = 16
+"""Fewest photographs that make a projection."""
 POSITIONS = 150
-"""Positions to sample in each photograph and level."""
+"""Number of positions to sample in each photograph and level."""
 MOST_PIXELS = 120_000
-"""Larger photographs are shrunken to that many pixels."""
+"""Most pixels of a photograph; larger ones are shrunken."""
 
 
 def list_photos(folder: Path) -> list[Path]:
@@ -50,7 +51,7 @@ def find_projection(
     progress: Callable[[Progress], None] | None = None,
     dimensions: Mapping[int, int] = DIMENSIONS,
 ) -> dict[int, np.ndarray]:
-    """Level -> (C, k) float32 with orthonormal columns, for the levels with more than k = dimensions[level] channels.
+    """Return level -> (C, k) float32 with orthonormal columns, for the levels with more than k = dimensions[level] channels.
 
     The columns are the first k right singular vectors, not centred, of features divided by their L2 norm, at random
     positions of the photographs. Which positions depends on nothing but the number of photographs.

@@ -67,7 +67,7 @@ def reconstruct(
 
 
 def content_weight(backend: Backend, content: Array, level: int, settings: Settings) -> Array:
-    """W (h, w, 1) float32: how much of the content's own features (h, w, C) to keep at each position (section 4.3).
+    """Return W (h, w, 1) float32: how much of the content's own features (h, w, C) to keep at each position (section 4.3).
 
     W = alpha * sigmoid(kappa * (M - tau)), where M (h, w) is the squared norm of `content` over its channels, scaled to
     0..1 over the picture, and alpha is that of the level and the weight.
@@ -80,7 +80,7 @@ def content_weight(backend: Backend, content: Array, level: int, settings: Setti
 
 
 def blend(content: Array, reconstruction: Array, w: Array) -> Array:
-    """content * W + reconstruction * (1 - W): keep the content's structure where its features are strong (section 4.3).
+    """Return content * W + reconstruction * (1 - W): keep the content's structure where its features are strong (section 4.3).
 
     Both maps are (h, w, C) float32, W is (h, w, 1). A projection for the search is linear, so that blending what it makes
     of both is the same as blending them, and takes half the work.

@@ -17,40 +17,40 @@ from ..errors import DeviceError, MemoryLimitError, ModelError, first_line, is_s
 from ..networks.checks import ModelFiles, check_graph
 
 Shapes = tuple[tuple[int, ...], ...]
-"""Of the inputs of a graph."""
+"""Shapes of the inputs of a graph."""
 
 
 @dataclass(eq=False)
 class _Slot:
-    """A session, to come, and the shapes that it ran last; None before it runs."""
+    """A session (a future of it), and the shapes of its latest run; None before it runs."""
 
     session: Future[Any]
     shapes: Shapes | None = None
 
 
 class Sessions:
-    """Those of a model's graphs on a backend. Calls from several threads are safe.
+    """Cache of ONNX Runtime sessions for the graphs of one model on one backend. Calls from several threads are safe.
 
-    A graph has up to `backend.sessions_per_graph` sessions. Who runs gets the one that ran the same shapes last, or a new
+    A graph has up to `backend.sessions_per_graph` sessions. A run gets the session that ran the same shapes last, or a new
     one, or the one that has been idle for longest.
     """
 
     def __init__(self, files: ModelFiles, backend: Backend):
         self._files, self._backend = files, backend
         self._slots: dict[str, list[_Slot]] = {}
-        """Those of each graph, the one that was used last at the end."""
+        """The sessions of each graph, the one that was used last at the end."""
         self._lock = threading.Lock()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="analogy-loader")
 
     def load_ahead(self, graph: str) -> Future[Any]:
-        """Begin to load a graph, unless that has begun. Returns its session, to come."""
+        """Begin to load a graph, unless that has begun. Returns a future of its session."""
         with self._lock:
             if not self._slots.get(graph):
                 self._slots[graph] = [self._new(graph)]
             return self._slots[graph][-1].session
 
     def get(self, graph: str, shapes: Shapes) -> Any:
-        """A session for inputs of these shapes. Each is loaded once, however many threads ask for it.
+        """Return a session for inputs of these shapes. Each is loaded once, however many threads ask for it.
 
         Raises `ModelError` for a damaged file, `DeviceError` if the backend's provider cannot start, `MemoryLimitError`.
         """
@@ -111,7 +111,7 @@ def _load(path: Path, backend: Backend) -> Any:
 
 
 def shortage(error: BaseException) -> MemoryLimitError | None:
-    """The error to raise if ONNX Runtime had too little memory; it has no exception of its own for that."""
+    """Return the error to raise if ONNX Runtime had too little memory, for which it has no exception of its own; else None."""
     if not is_shortage(error):
         return None
     return MemoryLimitError(

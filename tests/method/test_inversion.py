@@ -36,7 +36,7 @@ def test_the_direction_is_that_of_bfgs_by_the_latest_pairs_of_positive_curvature
         refused = offered in (0, 5)
         step, change = rng.standard_normal((2, 12), np.float32)
         change *= np.sign(step @ change) * (-1 if refused else 1)
-        products = history.offer(x, x + step, gradient, gradient + change)
+        products = history.try_step(x, x + step, gradient, gradient + change)
         if offered == 7:  # a step that is not taken leaves no trace
             continue
         x, gradient = x + step, gradient + change

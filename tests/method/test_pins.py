@@ -15,7 +15,7 @@ from analogy.method import nnf
 from analogy.method.admission import working_size
 from analogy.method.features import LEVELS, Features
 from analogy.method.guidance import read_labels
-from analogy.method.holding import _offers
+from analogy.method.holding import _proposals
 from analogy.method.matching import match
 from analogy.method.painting import as_pixels, paint, refine_on_pixels
 from analogy.method.pair import Side, pair_of
@@ -157,7 +157,7 @@ def test_a_search_with_pins_is_the_search_by_a_distance_with_the_bonus_in_it(sim
     features = [rng.standard_normal((h, w, 6)).astype(np.float32) for h, w in ((14, 19), (17, 12))]
     a, b = (oracle.join(each, each) for each in features)
     pins = np.array([(3, 4, 10, 6), (9, 15, 2, 2), (9, 12, 16, 11)])
-    positions, matches, bonus = _offers(pins, a.shape[:2], b.shape[:2], 6)
+    positions, matches, bonus = _proposals(pins, a.shape[:2], b.shape[:2], 6)
     less = np.full((*a.shape[:2], *b.shape[:2]), 0, np.float32)
     less[(*positions.T, *matches.T)] = np.where(bonus < 0, np.float32(1000), bonus)
     plain, rows = oracle.distance, np.ogrid[: a.shape[0], : a.shape[1]]
