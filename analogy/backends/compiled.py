@@ -141,7 +141,7 @@ def _key(module: str) -> str:
     """What the code depends on, as a checksum."""
     import llvmlite.binding as llvm
 
-    sources = (Path(__file__).with_name(name).read_bytes() for name in ("__init__.py", "compiled.py", f"{module}.py"))
+    sources = (Path(__file__).with_name(name).read_bytes() for name in ("contract.py", "compiled.py", f"{module}.py"))
     versions = (version(name).encode() for name in ("numba", "llvmlite"))
     machine = (llvm.get_process_triple().encode(), *(text.encode() for text in _processor()))
     return hashlib.sha256(b"\0".join((*sources, *versions, *machine))).hexdigest()[:24]

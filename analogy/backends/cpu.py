@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from . import Tick, coarse_sides, compiled, host
+from . import compiled, host
+from .contract import Tick, coarse_sides
 
 _log = logging.getLogger("analogy")
 

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import is_shortage
-from . import coarse_sides, probes
+from . import probes
+from .contract import coarse_sides
 from .cuda_queue import queue
 from .interrupts import kept_interrupts
 from .runtime import share_device_memory

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numba import carray, njit
 
-from . import HALF, ONE
+from .contract import HALF, ONE
 
 ONE_SQUARED = np.float32(ONE * ONE)
 ROUNDING = np.float32(2.0**-20)

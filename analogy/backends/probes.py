@@ -11,15 +11,13 @@ import importlib
 import os
 import tempfile
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..errors import DeviceError, MemoryLimitError, first_line, is_shortage
+from .contract import Backend
 from .runtime import ERROR, conflict, first_provider, import_runtime
-
-if TYPE_CHECKING:
-    from . import Backend
 
 _INSTALL = "pip install 'deep-image-analogy[cuda12]' (or [cuda13]) in an environment without the extra [cpu]"
 _NO_DEVICE = 100

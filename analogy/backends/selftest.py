@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import MemoryLimitError, enough_memory, first_line
-from . import ONE, Device, cuda, probes
+from . import cuda, probes
+from .choice import Device
+from .contract import ONE
 from .cpu import CpuBackend
 
 SAME_MATCHES = 0.99

@@ -91,7 +91,7 @@ def test_a_missing_driver_is_told_from_an_old_one(monkeypatch, caplog):
     with pytest.raises(DeviceError, match=r"^there is no NVIDIA driver; install one, .*nvidia-smi works$"):
         probes.check_driver(without)
     monkeypatch.setattr(probes, "import_cupy", lambda: without)
-    monkeypatch.setattr("analogy.backends.find_spec", lambda name: name)
+    monkeypatch.setattr("analogy.backends.choice.find_spec", lambda name: name)
     with caplog.at_level("INFO", logger="analogy"):
         assert get_backend("auto").name == "cpu"
     # Whoever runs on such a machine is told what happens; `analogy info` and `--device cuda` tell what to do.
