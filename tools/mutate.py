@@ -64,7 +64,7 @@ PARTS = {
         ("tests/backends/test_seam_kernels.py", "tests/backends/test_large_arrays.py", "-k", "not cpu"),
     ),
     "multigrid.cu": Part(
-        "analogy/backends/multigrid.cu",
+        "analogy/backends/multigrid/kernels.cu",
         ("tests/backends/test_multigrid.py", "tests/backends/test_large_arrays.py", "-k", "multigrid and not cpu"),
     ),
     "cuda.py": Part("analogy/backends/cuda.py", _CUDA_TESTS),

@@ -20,7 +20,8 @@ May import: `errors`, `user_cache`. Numba, CuPy and ONNX Runtime are imported on
 """
 
 from .choice import CHOICES, DEVICES, MOST_THREADS, Device, check_device, get_backend
-from .contract import HALF, MOST_PATCH, ONE, Array, Backend, Size, Tick, coarse_sides
+from .contract import HALF, MOST_PATCH, ONE, Array, Backend, Size, Tick
+from .multigrid import coarse_sides
 
 __all__ = [
     "CHOICES",

@@ -40,7 +40,7 @@ SIGNATURES = {
         "pixel_vectors": "ii F iii H",
         "resample": "ii I iiiii dddd I",
     },
-    "multigrid_kernels": {
+    "multigrid.kernels": {
         "coarsen": "ii F iii F F ii",
         "factor_rows": "ii F iii F",
         "factor_columns": "ii F iii F",
@@ -64,7 +64,7 @@ SIGNATURES = {
 """The kernels of each module and their arguments: i int64, u uint64, f float32, d float64, and addresses of I int32, H int16,
 F float32."""
 
-_REASSOCIATED = {"vote", "join", *SIGNATURES["multigrid_kernels"], *SIGNATURES["seam_kernels"]}
+_REASSOCIATED = {"vote", "join", *SIGNATURES["multigrid.kernels"], *SIGNATURES["seam_kernels"]}
 """Sums of these may be reordered, which lets them be vectorised. The others count in whole numbers, or must round as written:
 in `resample` a quotient that is a whole number must not become a product that lies just below it."""
 
@@ -141,7 +141,8 @@ def _key(module: str) -> str:
     """What the code depends on, as a checksum."""
     import llvmlite.binding as llvm
 
-    sources = (Path(__file__).with_name(name).read_bytes() for name in ("contract.py", "compiled.py", f"{module}.py"))
+    names = ("contract.py", "compiled.py", f"{module.replace('.', '/')}.py")
+    sources = ((Path(__file__).parent / name).read_bytes() for name in names)
     versions = (version(name).encode() for name in ("numba", "llvmlite"))
     machine = (llvm.get_process_triple().encode(), *(text.encode() for text in _processor()))
     return hashlib.sha256(b"\0".join((*sources, *versions, *machine))).hexdigest()[:24]

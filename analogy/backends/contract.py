@@ -298,8 +298,3 @@ class Backend(Protocol):
     def combine(self, a: float, x: Array, b: float, y: Array) -> None:
         """y = a x + b y, in place, for arrays of three axes."""
         ...
-
-
-def coarse_sides(h: int, w: int) -> Size:
-    """The sides of the grid of every second position, made odd."""
-    return h // 2 + 1 | 1, w // 2 + 1 | 1

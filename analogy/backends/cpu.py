@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from . import compiled, host
-from .contract import Tick, coarse_sides
+from .contract import Tick
+from .multigrid import coarse_sides
 
 _log = logging.getLogger("analogy")
 

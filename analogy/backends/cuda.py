@@ -21,9 +21,9 @@ import numpy as np
 
 from ..errors import is_shortage
 from . import probes
-from .contract import coarse_sides
 from .cuda_queue import queue
 from .interrupts import kept_interrupts
+from .multigrid import coarse_sides
 from .runtime import share_device_memory
 
 _THREADS_PER_BLOCK = 256
@@ -347,8 +347,8 @@ class CudaBackend:
 @functools.cache
 def source() -> str:
     """Return the text of the kernels' files, marked so that the compiler's messages name the file and its lines."""
-    paths = (Path(__file__).with_name(name) for name in ("kernels.cu", "seams.cu", "multigrid.cu"))
-    return "\n".join(f'#line 1 "{path.name}"\n{path.read_text(encoding="utf-8")}' for path in paths)
+    here, names = Path(__file__).parent, ("kernels.cu", "seams.cu", "multigrid/kernels.cu")
+    return "\n".join(f'#line 1 "{name}"\n{(here / name).read_text(encoding="utf-8")}' for name in names)
 
 
 def options(unit: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The kernels of multigrid on the CPU: the counterpart of `multigrid.cu`, compiled and called as those of `kernels.py` are.
+"""The kernels of multigrid on the CPU: the counterpart of `kernels.cu` beside it.
 
 A form has three or five planes of h x w (see `Backend.coarsen`). In the plane of couplings to the right, a position holds
 that to its right neighbour; likewise below, and for the diagonals to the right below (falling), and between its right and

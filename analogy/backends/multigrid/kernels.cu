@@ -1,4 +1,4 @@
-// The kernels of multigrid in CUDA C++: the algorithm of multigrid_kernels.py, compiled after kernels.cu, whose Group it uses.
+// The kernels of multigrid in CUDA C++: the algorithm of kernels.py beside it, compiled after ../kernels.cu, whose Group it uses.
 //
 // Work. All are as fast as their reads, but `relax`: it solves a line from its begin to its end and back, one thread a line,
 // and needs each half of the lines before the other. What a step needs of memory is read for several at once, so that they
