@@ -43,6 +43,13 @@ HALF = 104
 """Half of the range of pixels in whole numbers (see `Backend.pixel_vectors`): three squares of it still fit into 16 bits."""
 MOST_PATCH = 7
 """The largest patch size of the search: sums over 49 positions, each at most about 2 ONE^2, fit into 32 bits."""
+ROUNDING = 2.0**-20
+"""Share of a float32 result that is more than the rounding of a few operations can change."""
+
+HASH_SEED, HASH_ITERATION, HASH_PIXEL, HASH_STEP = 0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F
+"""Factors of the four counters in the hash that gives the random search its numbers (see `hash32` in `kernels.py`)."""
+HASH_FIRST_MIX, HASH_SECOND_MIX = 0x2C1B3C6D, 0x297A2D39
+"""Factors of the two rounds that mix the bits of that hash."""
 
 
 class Backend(Protocol):

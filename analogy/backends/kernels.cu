@@ -17,9 +17,7 @@
 // cannot win any more is left after the row that shows it. A row costs log2(lanes) shuffles for width * C / lanes
 // products per lane.
 
-#ifndef UNIT
-#define UNIT float4
-#endif
+// UNIT, WARP, ONE, HALF, ROUNDING, HASH_..: defined by cuda_launch.py, which takes them from where Python has them.
 
 // A position of B, as it lies in a field.
 struct alignas(8) Match {
@@ -41,8 +39,8 @@ struct Group {
     x = blockIdx.x * blockDim.y + threadIdx.y;
     lane = threadIdx.x;
     lanes = blockDim.x;
-    const unsigned first = lanes * (threadIdx.y + blockDim.y * threadIdx.z) % 32;
-    mask = (0xffffffffu >> (32 - lanes)) << first;
+    const unsigned first = lanes * (threadIdx.y + blockDim.y * threadIdx.z) % WARP;
+    mask = (0xffffffffu >> (WARP - lanes)) << first;
   }
 
   // The sum over the lanes. Each lane adds the same pairs, so all of them hold the same bits and go the same way.
@@ -81,17 +79,15 @@ __device__ __forceinline__ short4 rounded(float4 a, float scale) {
 
 // Joined features: as many channels as a UNIT has, in fixed point.
 using Fixed = decltype(rounded(UNIT(), 0.0f));
-constexpr float ONE = 4096.0f, ONE_SQUARED = ONE * ONE;
-// More than the share that a few operations in float can be off.
-constexpr float ROUNDING = 1.0f / (1 << 20);
+constexpr float ONE_SQUARED = ONE * ONE;
 
 // Counter-based random number: two rounds of multiply and xor-shift over the mixed counters.
 __device__ __forceinline__ unsigned hash32(unsigned seed, unsigned iteration, unsigned pixel, unsigned step) {
-  unsigned h = seed * 0x9E3779B1u ^ iteration * 0x85EBCA77u ^ pixel * 0xC2B2AE3Du ^ step * 0x27D4EB2Fu;
+  unsigned h = seed * HASH_SEED ^ iteration * HASH_ITERATION ^ pixel * HASH_PIXEL ^ step * HASH_STEP;
   h ^= h >> 15;
-  h *= 0x2C1B3C6Du;
+  h *= HASH_FIRST_MIX;
   h ^= h >> 12;
-  h *= 0x297A2D39u;
+  h *= HASH_SECOND_MIX;
   h ^= h >> 15;
   return h;
 }
@@ -267,11 +263,10 @@ extern "C" __global__ void pixel_vectors(const float* __restrict__ pixels, short
   const Group g;
   if (g.y >= h || g.x >= w) return;
   const size_t p = (size_t)g.y * w + g.x;
-  const float half = 104.0f;
   const int sign = key ? 1 : -1;
   int length = 0;
   for (int k = 0; k < 3; ++k) {
-    const int u = (int)rintf((pixels[3 * p + k] - 0.5f) * (2.0f * half));
+    const int u = (int)rintf((pixels[3 * p + k] - 0.5f) * (2.0f * HALF));
     out[8 * p + k] = (short)(key ? u : 2 * u);
     length += u * u;
   }

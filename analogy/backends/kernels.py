@@ -16,11 +16,20 @@ from typing import Any
 import numpy as np
 from numba import carray, njit
 
-from .contract import HALF, ONE
+from .contract import (
+    HALF,
+    HASH_FIRST_MIX,
+    HASH_ITERATION,
+    HASH_PIXEL,
+    HASH_SECOND_MIX,
+    HASH_SEED,
+    HASH_STEP,
+    ONE,
+    ROUNDING,
+)
 
-ONE_SQUARED = np.float32(ONE * ONE)
-ROUNDING = np.float32(2.0**-20)
-"""More than the share that a few operations in float32 can be off."""
+_ONE_SQUARED = np.float32(ONE * ONE)
+_ROUNDING = np.float32(ROUNDING)
 
 _inline = njit(error_model="numpy")
 
@@ -29,14 +38,14 @@ _inline = njit(error_model="numpy")
 def hash32(seed, iteration, pixel, step):
     """Counter-based random number, uint32: two rounds of multiply and xor-shift over the mixed counters."""
     mask = np.uint64(0xFFFFFFFF)
-    h = (np.uint64(seed) * np.uint64(0x9E3779B1)) & mask
-    h ^= (np.uint64(iteration) * np.uint64(0x85EBCA77)) & mask
-    h ^= (np.uint64(pixel) * np.uint64(0xC2B2AE3D)) & mask
-    h ^= (np.uint64(step) * np.uint64(0x27D4EB2F)) & mask
+    h = (np.uint64(seed) * np.uint64(HASH_SEED)) & mask
+    h ^= (np.uint64(iteration) * np.uint64(HASH_ITERATION)) & mask
+    h ^= (np.uint64(pixel) * np.uint64(HASH_PIXEL)) & mask
+    h ^= (np.uint64(step) * np.uint64(HASH_STEP)) & mask
     h ^= h >> np.uint64(15)
-    h = (h * np.uint64(0x2C1B3C6D)) & mask
+    h = (h * np.uint64(HASH_FIRST_MIX)) & mask
     h ^= h >> np.uint64(12)
-    h = (h * np.uint64(0x297A2D39)) & mask
+    h = (h * np.uint64(HASH_SECOND_MIX)) & mask
     h ^= h >> np.uint64(15)
     return h
 
@@ -89,8 +98,8 @@ def _patch_distance(a, b, ha, wa, hb, wb, c, ya, xa, yb, xb, patch_radius, best,
     width = left + right + 1
     positions = width * (top + bottom + 1)
     most = max_product * np.float32(positions)
-    must_exceed = -best * (np.float32(positions) * ONE_SQUARED)
-    must_exceed -= ROUNDING * (abs(must_exceed) + abs(most))  # so that rounding never rules a better one out
+    must_exceed = -best * (np.float32(positions) * _ONE_SQUARED)
+    must_exceed -= _ROUNDING * (abs(must_exceed) + abs(most))  # so that rounding never rules a better one out
     remaining = positions
     length = np.uint64(width * c)
     i = np.uint64(((ya - top) * wa + xa - left) * c)
@@ -103,7 +112,7 @@ def _patch_distance(a, b, ha, wa, hb, wb, c, ya, xa, yb, xb, patch_radius, best,
             return np.float32(np.inf)
         i += np.uint64(wa * c)
         j += np.uint64(wb * c)
-    return -np.float32(total) / np.float32(positions) / ONE_SQUARED
+    return -np.float32(total) / np.float32(positions) / _ONE_SQUARED
 
 
 @_inline

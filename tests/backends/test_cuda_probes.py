@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from analogy.backends import cuda, get_backend, probes, runtime
+from analogy.backends import cuda, cuda_launch, get_backend, probes, runtime
 from analogy.errors import DeviceError, MemoryLimitError
 
 
@@ -145,7 +145,7 @@ def test_the_compiler_is_tried_with_the_language_of_the_kernels_in_one_thread():
 
     probes.check_compiler(SimpleNamespace(zeros=lambda *args: out, RawModule=module))
     (option,), *shape = seen
-    assert option in cuda.options("float")
+    assert option in cuda_launch.options("float")
     assert shape == [(1,), (1,)]
 
 

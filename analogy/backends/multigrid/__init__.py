@@ -12,6 +12,9 @@ May import: NumPy and Numba.
 
 from __future__ import annotations
 
+TINY = 1e-12
+"""Least coupling in the weights of the interpolation: far below any real one, and none divides by zero."""
+
 
 def coarse_sides(h: int, w: int) -> tuple[int, int]:
     """Return the rows and columns of the grid that holds every second position of an (h, w) grid, both made odd."""

@@ -5,7 +5,6 @@
 // wait for it together. The halves are separate launches; where a block has a thread for each line, they are one, of a block
 // for each channel, kept in step by __syncthreads: a launch takes longer than such lines.
 
-constexpr float TINY = 1e-12f;
 constexpr int AHEAD = 8;  // steps of a line for which `relax` reads at once
 
 // The planes of a form, `size` positions each; the last two only where `nine`.

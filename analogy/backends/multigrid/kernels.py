@@ -11,9 +11,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from . import TINY
+
 _inline = njit(error_model="numpy")
 
-_TINY = np.float32(1e-12)
+_TINY = np.float32(TINY)
 
 
 @_inline
