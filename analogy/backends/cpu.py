@@ -22,7 +22,7 @@ from .multigrid import coarse_sides
 _log = logging.getLogger("analogy")
 
 _COMPILE_NOTICE_SECONDS = 1.0
-_MODULE_OF = {kernel: module for module, kernels in compiled.SIGNATURES.items() for kernel in kernels}
+_MODULE_OF = {kernel: module for module, kernels in compiled.KERNELS.items() for kernel in kernels}
 """Kernel -> the module that it is compiled with."""
 _SERIAL_PRODUCT = 1 << 18
 """Multiplications up to which OpenBLAS starts no threads."""

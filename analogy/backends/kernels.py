@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numba import carray, njit
 
+from .argument_types import Float32, Float32s, Float64, Int16s, Int32s, Int64, UInt64
 from .contract import (
     HALF,
     HASH_FIRST_MIX,
@@ -121,7 +122,10 @@ def _allowed(labelled, la, lb, p, q):
     return not labelled or la[p] == lb[q] or la[p] < 0 or lb[q] < 0
 
 
-def distance(y0, y1, a, b, ha, wa, hb, wb, c, nnf, patch_radius, out):
+def distance(
+    y0: Int64, y1: Int64, a: Int16s, b: Int16s, ha: Int64, wa: Int64, hb: Int64, wb: Int64, c: Int64, nnf: Int32s,
+    patch_radius: Int64, out: Float32s,
+) -> None:  # fmt: skip
     infinity = np.float32(np.inf)
     for y in range(y0, y1):
         for x in range(wa):
@@ -130,8 +134,11 @@ def distance(y0, y1, a, b, ha, wa, hb, wb, c, nnf, patch_radius, out):
             out[p] = _patch_distance(a, b, ha, wa, hb, wb, c, y, x, my, mx, patch_radius, infinity, infinity)
 
 
-def propagate(y0, y1, a, b, ha, wa, hb, wb, c, nnf, distance, patch_radius, labelled, la, lb, again, offered, jump,
-              max_product, nnf_out, distance_out):  # fmt: skip
+def propagate(
+    y0: Int64, y1: Int64, a: Int16s, b: Int16s, ha: Int64, wa: Int64, hb: Int64, wb: Int64, c: Int64, nnf: Int32s,
+    distance: Float32s, patch_radius: Int64, labelled: Int64, la: Int32s, lb: Int32s, again: Int64, offered: Int32s,
+    jump: Int64, max_product: Float32, nnf_out: Int32s, distance_out: Float32s,
+) -> None:  # fmt: skip
     for y in range(y0, y1):
         for x in range(wa):
             p = y * wa + x
@@ -159,8 +166,11 @@ def propagate(y0, y1, a, b, ha, wa, hb, wb, c, nnf, distance, patch_radius, labe
             nnf_out[2 * p], nnf_out[2 * p + 1], distance_out[p] = best_y, best_x, best
 
 
-def random_search(y0, y1, a, b, ha, wa, hb, wb, c, nnf, distance, patch_radius, labelled, la, lb, search_radius, seed,
-                  iteration, max_product, nnf_out, distance_out):  # fmt: skip
+def random_search(
+    y0: Int64, y1: Int64, a: Int16s, b: Int16s, ha: Int64, wa: Int64, hb: Int64, wb: Int64, c: Int64, nnf: Int32s,
+    distance: Float32s, patch_radius: Int64, labelled: Int64, la: Int32s, lb: Int32s, search_radius: Int64,
+    seed: UInt64, iteration: UInt64, max_product: Float32, nnf_out: Int32s, distance_out: Float32s,
+) -> None:  # fmt: skip
     for y in range(y0, y1):
         for x in range(wa):
             p = y * wa + x
@@ -180,7 +190,10 @@ def random_search(y0, y1, a, b, ha, wa, hb, wb, c, nnf, distance, patch_radius, 
             nnf_out[2 * p], nnf_out[2 * p + 1], distance_out[p] = best_y, best_x, best
 
 
-def vote(y0, y1, nnf, b_at, ha, wa, hb, wb, c, patch_radius, out_at):
+def vote(
+    y0: Int64, y1: Int64, nnf: Int32s, b_at: Float32s, ha: Int64, wa: Int64, hb: Int64, wb: Int64, c: Int64,
+    patch_radius: Int64, out_at: Float32s,
+) -> None:  # fmt: skip
     b, out = carray(b_at, (hb, wb, c)), carray(out_at, (ha, wa, c))
     for y in range(y0, y1):
         for x in range(wa):
@@ -208,7 +221,7 @@ def vote(y0, y1, nnf, b_at, ha, wa, hb, wb, c, patch_radius, out_at):
                 out[y, x, k] *= scale
 
 
-def channels_last(y0, y1, maps, h, w, c, out):
+def channels_last(y0: Int64, y1: Int64, maps: Float32s, h: Int64, w: Int64, c: Int64, out: Float32s) -> None:
     for y in range(y0, y1):
         for x0 in range(0, w, 16):  # a line of the cache of each map
             for k in range(c):
@@ -216,7 +229,7 @@ def channels_last(y0, y1, maps, h, w, c, out):
                     out[(y * w + x) * c + k] = maps[(k * h + y) * w + x]
 
 
-def join(y0, y1, f_at, g_at, ha, wa, c, out_at):
+def join(y0: Int64, y1: Int64, f_at: Float32s, g_at: Float32s, ha: Int64, wa: Int64, c: Int64, out_at: Int16s) -> None:
     f, g, out = carray(f_at, (ha, wa, c)), carray(g_at, (ha, wa, c)), carray(out_at, (ha, wa, 2 * c))
     one = np.float32(ONE)
     for y in range(y0, y1):
@@ -232,7 +245,7 @@ def join(y0, y1, f_at, g_at, ha, wa, c, out_at):
                 out[y, x, c + k] = np.int16(np.rint(g[y, x, k] * sg))
 
 
-def pixel_vectors(y0, y1, pixels, h, w, key, out):
+def pixel_vectors(y0: Int64, y1: Int64, pixels: Float32s, h: Int64, w: Int64, key: Int64, out: Int16s) -> None:
     half = np.float32(HALF)
     sign = np.int64(1) if key else np.int64(-1)
     one, square = (3, 4) if key else (4, 3)
@@ -247,7 +260,10 @@ def pixel_vectors(y0, y1, pixels, h, w, key, out):
             out[8 * p + k] = 0
 
 
-def resample(y0, y1, nnf_at, hc, wc, wa, hb, wb, say, sax, sby, sbx, out):
+def resample(
+    y0: Int64, y1: Int64, nnf_at: Int32s, hc: Int64, wc: Int64, wa: Int64, hb: Int64, wb: Int64, say: Float64,
+    sax: Float64, sby: Float64, sbx: Float64, out: Int32s,
+) -> None:  # fmt: skip
     nnf = carray(nnf_at, (hc, wc, 2))
     for y in range(y0, y1):
         py = (y + 0.5) / say

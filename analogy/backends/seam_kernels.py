@@ -9,10 +9,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from .argument_types import Float32, Float32s, Int32s, Int64
+
 _inline = njit(error_model="numpy")
 
 
-def gradient(y0, y1, pixels, h, w, out):
+def gradient(y0: Int64, y1: Int64, pixels: Float32s, h: Int64, w: Int64, out: Float32s) -> None:
     for y in range(y0, y1):
         above, row, below = 3 * w * max(y - 1, 0), 3 * w * y, 3 * w * min(y + 1, h - 1)
         for x in range(w):
@@ -27,7 +29,7 @@ def gradient(y0, y1, pixels, h, w, out):
             out[y * w + x] = total * np.float32(1.0 / 64)
 
 
-def widest(y0, y1, values, h, w, out):
+def widest(y0: Int64, y1: Int64, values: Float32s, h: Int64, w: Int64, out: Float32s) -> None:
     for y in range(y0, y1):
         for x in range(w):
             most = values[y * w + x]
@@ -50,7 +52,10 @@ def _coherent(nnf, y, x, ha, wa, patch_radius):
     return True
 
 
-def seams(y0, y1, nnf, b, picture, ha, wa, hb, wb, patch_radius, out):
+def seams(
+    y0: Int64, y1: Int64, nnf: Int32s, b: Float32s, picture: Float32s, ha: Int64, wa: Int64, hb: Int64, wb: Int64,
+    patch_radius: Int64, out: Float32s,
+) -> None:  # fmt: skip
     for y in range(y0, y1):
         for x in range(wa):
             p = y * wa + x
@@ -112,7 +117,10 @@ def _weak(square, threshold):
     return limit / (fourth + limit)
 
 
-def keep_edges(y0, y1, steepness, hs, ws, labelled, labels, h, w, edge, jump, seams):
+def keep_edges(
+    y0: Int64, y1: Int64, steepness: Float32s, hs: Int64, ws: Int64, labelled: Int64, labels: Int32s, h: Int64,
+    w: Int64, edge: Float32, jump: Float32, seams: Float32s,
+) -> None:  # fmt: skip
     for y in range(y0, y1):
         top, low, fy = _coarse(y, h, hs)
         for x in range(w):
@@ -135,7 +143,7 @@ def keep_edges(y0, y1, steepness, hs, ws, labelled, labels, h, w, edge, jump, se
                     seams[o + 3 * axis + k] *= share
 
 
-def divergence(y0, y1, seams, h, w, out):
+def divergence(y0: Int64, y1: Int64, seams: Float32s, h: Int64, w: Int64, out: Float32s) -> None:
     for y in range(y0, y1):
         for x in range(w):
             p = y * w + x
@@ -149,7 +157,7 @@ def divergence(y0, y1, seams, h, w, out):
                 out[3 * p + k] = total
 
 
-def solve_columns(x0, x1, shifts, f, excess, h, w):
+def solve_columns(x0: Int64, x1: Int64, shifts: Float32s, f: Float32s, excess: Float32s, h: Int64, w: Int64) -> None:
     one = np.float32(1.0)
     for x in range(x0, x1):
         excess[x] = shifts[x]
@@ -169,7 +177,9 @@ def solve_columns(x0, x1, shifts, f, excess, h, w):
             f[t + x] = (f[t + x] + f[t + w + x]) / (one + excess[t + x])
 
 
-def correct(y0, y1, picture, correction, columns, w, out):
+def correct(
+    y0: Int64, y1: Int64, picture: Float32s, correction: Float32s, columns: Int32s, w: Int64, out: Float32s,
+) -> None:  # fmt: skip
     one = np.float32(1.0)
     for y in range(y0, y1):
         for x in range(w):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from ..argument_types import Float32, Float32s, Int64
 from . import TINY
 
 _inline = njit(error_model="numpy")
@@ -32,7 +33,10 @@ def _lose(out, o, k, t, u, a, b, n):
         out[o + i] -= k[t + i] * (u[a + i] - u[b + i])
 
 
-def residual(r0, r1, form, nine, f, given, u, h, w, out):
+def residual(
+    r0: Int64, r1: Int64, form: Float32s, nine: Int64, f: Float32s, given: Int64, u: Float32s, h: Int64, w: Int64,
+    out: Float32s,
+) -> None:  # fmt: skip
     n = h * w
     right, down, falling, rising = n, 2 * n, 3 * n, 4 * n
     for r in range(r0, r1):
@@ -65,7 +69,10 @@ def residual(r0, r1, form, nine, f, given, u, h, w, out):
                 out[q + x] += f[q + x]
 
 
-def relax_rows(i0, i1, form, nine, inverses, f, u, h, w, odd, fresh):
+def relax_rows(
+    i0: Int64, i1: Int64, form: Float32s, nine: Int64, inverses: Float32s, f: Float32s, u: Float32s, h: Int64,
+    w: Int64, odd: Int64, fresh: Int64,
+) -> None:  # fmt: skip
     n = h * w
     right, down, falling, rising = n, 2 * n, 3 * n, 4 * n
     for i in range(i0, i1):
@@ -113,7 +120,10 @@ def _keep(u, q, row, lo, hi):
         u[q + lo + i] = u[q + lo + i] if i & 1 else row[lo + i]
 
 
-def relax_columns(i0, i1, form, nine, inverses, f, u, h, w, odd, row):
+def relax_columns(
+    i0: Int64, i1: Int64, form: Float32s, nine: Int64, inverses: Float32s, f: Float32s, u: Float32s, h: Int64,
+    w: Int64, odd: Int64, row: Float32s,
+) -> None:  # fmt: skip
     n = h * w
     right, down, falling, rising = n, 2 * n, 3 * n, 4 * n
     # All columns from the first to the last are computed, into `row`, and every second is kept: that can be vectorised.
@@ -178,7 +188,7 @@ def _diagonal(form, nine, n, w, y, x0, x1, out, o):
             _add(out, o + first, form, falling + t - w + first - 1, count - first)
 
 
-def factor_rows(y0, y1, form, nine, h, w, inverses):
+def factor_rows(y0: Int64, y1: Int64, form: Float32s, nine: Int64, h: Int64, w: Int64, inverses: Float32s) -> None:
     n = h * w
     for y in range(y0, y1):
         p = y * w
@@ -191,7 +201,7 @@ def factor_rows(y0, y1, form, nine, h, w, inverses):
             lost = coupling * (coupling * inverse)
 
 
-def factor_columns(x0, x1, form, nine, h, w, inverses):
+def factor_columns(x0: Int64, x1: Int64, form: Float32s, nine: Int64, h: Int64, w: Int64, inverses: Float32s) -> None:
     n = h * w
     down = 2 * n
     for y in range(h):
@@ -285,7 +295,10 @@ def _cell(form, nine, n, w, i, j):
     return nw, ne, sw, se, top, low, left, right, fall, rise
 
 
-def coarsen(i0, i1, form, nine, h, w, weights, out, hc, wc):
+def coarsen(
+    i0: Int64, i1: Int64, form: Float32s, nine: Int64, h: Int64, w: Int64, weights: Float32s, out: Float32s, hc: Int64,
+    wc: Int64,
+) -> None:  # fmt: skip
     n, m = h * w, hc * wc
     rows, columns = h // 2, w // 2  # cells
     zero = np.float32(0.0)
@@ -320,7 +333,10 @@ def coarsen(i0, i1, form, nine, h, w, weights, out, hc, wc):
             out[m + o], out[2 * m + o] = right, down
 
 
-def restriction(r0, r1, weights, r, h, w, out, hc, wc, outside):
+def restriction(
+    r0: Int64, r1: Int64, weights: Float32s, r: Float32s, h: Int64, w: Int64, out: Float32s, hc: Int64, wc: Int64,
+    outside: Float32,
+) -> None:  # fmt: skip
     m = hc * wc
     rows, columns = h // 2, w // 2
     for line in range(r0, r1):
@@ -346,7 +362,9 @@ def restriction(r0, r1, weights, r, h, w, out, hc, wc, outside):
             _gain(out, o + 1, weights, 7 * m + p, r, q - w + 1, columns, 2)
 
 
-def prolongation(r0, r1, weights, c, hc, wc, u, h, w):
+def prolongation(
+    r0: Int64, r1: Int64, weights: Float32s, c: Float32s, hc: Int64, wc: Int64, u: Float32s, h: Int64, w: Int64,
+) -> None:  # fmt: skip
     m = hc * wc
     columns = w // 2
     for line in range(r0, r1):
@@ -368,6 +386,6 @@ def prolongation(r0, r1, weights, c, hc, wc, u, h, w):
             u[q + 2 * j + 1] += above + below
 
 
-def combine(r0, r1, a, x, b, y, w):
+def combine(r0: Int64, r1: Int64, a: Float32, x: Float32s, b: Float32, y: Float32s, w: Int64) -> None:
     for i in range(r0 * w, r1 * w):
         y[i] = a * x[i] + b * y[i]
