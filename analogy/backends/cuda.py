@@ -1,11 +1,11 @@
-"""The CUDA backend: CuPy arrays, the kernels of `kernels.cu`, ONNX Runtime's CUDA provider, all on one stream.
+"""The CUDA backend: CuPy arrays, the CUDA kernels, and ONNX Runtime's CUDA provider, all on one stream.
 
-The constructor tries in order each thing that it will need. If one is missing, the error says which, and how to get it
-(`probes.py`).
+The constructor tries everything that it will need, one thing after the other. If one is missing, the error says which, and
+how to get it (`probes.py`).
 
-Every method is in `active` (see `cuda_queue.py`) by itself, so that nothing depends on who calls it; who calls many puts
-them into one. The host waits for the device only to read results (`to_host`), and to read checks of values (`require`) when
-the outermost `active` ends. ONNX Runtime is told not to wait after a run.
+Every method enters `active` (see `cuda_queue.py`) by itself, so that it can be called from anywhere; a caller of many methods
+enters `active` once around them. The host waits for the device only to read results (`to_host`), and to read checks of
+values (`require`) when the outermost `active` ends. ONNX Runtime does not wait after a run.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from .multigrid import coarse_sides
 from .runtime import share_device_memory
 
 _LINES_TOGETHER, _LINES_PER_BLOCK = 64, 32
-"""Of a turn of relaxation: up to so many are solved by one block, more by blocks of so few, for many multiprocessors."""
+"""Lines that a block solves in relaxation: half-sweeps of up to 64 lines use one block; longer ones use blocks of 32, which
+spread over more multiprocessors."""
 _UNLABELLED = None, None
 """Labels of both maps where there are none."""
 _MOST_FOR_NETWORKS = 0.75
@@ -34,7 +35,7 @@ _MOST_FOR_NETWORKS = 0.75
 
 
 def _active(method: Callable[..., Any]) -> Callable[..., Any]:
-    """A method of `CudaBackend` that runs in `active`."""
+    """Return a method of `CudaBackend` that enters `active` for its run."""
 
     @functools.wraps(method)
     def wrapped(self: CudaBackend, *args: Any, **options: Any) -> Any:
@@ -45,17 +46,18 @@ def _active(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class CudaBackend:
-    """The kernel contract of `backends` on CuPy arrays. `index`: CUDA's number of the device.
-
-    Raises `DeviceError` if CuPy, the driver, the device, the compiler or ONNX Runtime's CUDA provider is missing or unfit.
-    """
+    """The kernel contract (`Backend`) on CuPy arrays."""
 
     name = "cuda"
     sessions_per_graph = 2
-    """One for the size of A and one for that of B'. A convolution of ONNX Runtime, from release 1.20 on, keeps cuDNN's plan
-    for the last size alone: whenever the size changes, it is made anew."""
+    """Number of sessions for each graph: one for pictures of A's size, and one for those of B'. From release 1.20 on, a
+    convolution of ONNX Runtime keeps only cuDNN's plan for the last size, and makes it anew whenever the size changes."""
 
     def __init__(self, index: int = 0) -> None:
+        """Set up the device with CUDA's number `index`.
+
+        Raises `DeviceError` if CuPy, the driver, the device, the compiler or ONNX Runtime's CUDA provider is missing or unfit.
+        """
         self.xp = self._import_cupy()
         device = probes.check_driver(self.xp, index)
         self.index: int = device.id
@@ -94,7 +96,7 @@ class CudaBackend:
 
     @functools.cached_property
     def _description(self) -> str:
-        """Asking takes a millisecond, and every result tells it."""
+        """Description of the device. It is kept, since asking for it takes a millisecond, and every result contains it."""
         runtime = self.xp.cuda.runtime
         properties = runtime.getDeviceProperties(self.index)
         memory = properties["totalGlobalMem"] / 2**30
@@ -120,15 +122,15 @@ class CudaBackend:
         self._queue.require(holds, failure)
 
     def run_network(self, session: Any, binding: Any, options: Any) -> None:
-        # Whoever reads the outputs does so in the stream, after the run.
+        # The outputs are read in the same stream, so that the host need not wait for the run.
         options.add_run_config_entry("disable_synchronize_execution_providers", "1")
-        with self._queue.turn:
+        with self._queue.network_lock:
             try:
                 session.run_with_iobinding(binding, options)
-            except Exception as error:  # ONNX Runtime's own exceptions share no public base class
+            except Exception as error:  # the exceptions of ONNX Runtime share no public base class
                 if not is_shortage(error):
                     raise
-                with self.active():  # what CuPy holds without using it may suffice
+                with self.active():  # the memory that CuPy holds unused may suffice
                     self.xp.get_default_memory_pool().free_all_blocks()
                 session.run_with_iobinding(binding, options)
 
@@ -144,7 +146,7 @@ class CudaBackend:
 
     @_active
     def project(self, f, matrix):
-        # CuPy takes a map for a stack of matrices, one for each row: many products, and three launches ahead of them.
+        # CuPy takes a map for a stack of matrices, one for each row: that makes many products, and three launches before them.
         return (f.reshape(-1, f.shape[-1]) @ matrix).reshape(*f.shape[:-1], -1)
 
     @_active
@@ -273,13 +275,13 @@ class CudaBackend:
 
     @_active
     def relax(self, form, inverses, f, u, after):
-        lines = (max(u.shape[1:]) + 1) // 2  # of a turn
+        lines = (max(u.shape[1:]) + 1) // 2  # in a half-sweep
         args = form, inverses, f, u, *_form(form), after
         if lines <= _LINES_TOGETHER:
             self._launcher.over_lines("relax", _LINES_TOGETHER, _LINES_TOGETHER, *args, 0, 4, channels=3)
         else:
-            for turn in range(4):
-                self._launcher.over_lines("relax", lines, _LINES_PER_BLOCK, *args, turn, 1, channels=3)
+            for half_sweep in range(4):
+                self._launcher.over_lines("relax", lines, _LINES_PER_BLOCK, *args, half_sweep, 1, channels=3)
 
     @_active
     def residual(self, form, f, u, out):

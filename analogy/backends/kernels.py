@@ -1,12 +1,13 @@
 """The kernels of the CPU backend, in the part of Python that Numba compiles: the counterpart of `kernels.cu` on the GPU.
 
-Each kernel of the contract (`distance`, `propagate`, `random_search`, `vote`, `join`, `resample`) works on the rows
-`y0 <= y < y1` of its output; `cpu.py` runs the bands of rows on a pool of threads. The kernels get addresses, and
-`compiled.py` knows of what (`SIGNATURES`). It imports this module only to compile it, once: Numba itself takes longer to
-import than everything else together.
+A kernel works on the rows `y0 <= y < y1` of its output; `cpu.py` runs such bands of rows on a pool of threads. Kernels get
+the addresses of arrays, and index them as if they were flat. Their annotations say what lies there, and how they are compiled
+and called. `Backend` says what they compute. They trust their arguments.
 
-In the inner loop one patch row is one contiguous run of numbers (channels last). Their indices are unsigned: otherwise
-Numba keeps its wrap-around test for negative indices, and does not vectorise. The kernels trust their arguments.
+This module is imported only to be compiled, once: importing Numba takes longer than everything else together.
+
+In the inner loop one row of a patch is one contiguous run of numbers (channels last). Their indices are unsigned: for signed
+ones Numba would keep its test for negative indices, and LLVM would not vectorise the loop.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _inline = njit(error_model="numpy")
 
 @_inline
 def hash32(seed, iteration, pixel, step):
-    """Counter-based random number, uint32: two rounds of multiply and xor-shift over the mixed counters."""
+    """Return a random number, 0 to 2^32 - 1, from four counters: two rounds of multiply and xor-shift over their mixture."""
     mask = np.uint64(0xFFFFFFFF)
     h = (np.uint64(seed) * np.uint64(HASH_SEED)) & mask
     h ^= (np.uint64(iteration) * np.uint64(HASH_ITERATION)) & mask
@@ -53,12 +54,12 @@ def hash32(seed, iteration, pixel, step):
 
 @_inline
 def _within(radius, hash):
-    """A random number from -radius to radius."""
+    """Return the random number from -radius to radius for a hash."""
     return np.int64(hash * np.uint64(2 * radius + 1) >> np.uint64(32)) - radius
 
 
 def _dot_of(length: int) -> Any:
-    """The product of two runs of a length that the compiler knows, so that it can write the loop out."""
+    """Return a function for the dot product of two runs of this length, whose loop the compiler can unroll."""
 
     @_inline
     def dot(a, i, b, j):
@@ -70,13 +71,14 @@ def _dot_of(length: int) -> Any:
     return dot
 
 
-# A row of 5 positions and 16 or 32 channels, as at the finest levels of the compact model; one of 3 positions and 8
-# channels, as pixels have. Written out they take half the time, and nearly all of the work is there.
+# Rows of 5 positions with 16 or 32 channels occur at the finest levels of the compact model, rows of 3 positions with 8
+# channels in the search in pixels. Nearly all of the work is there, and with the loop unrolled it takes half the time.
 _dot_80, _dot_160, _dot_24 = _dot_of(80), _dot_of(160), _dot_of(24)
 
 
 @_inline
 def _run_dot(a, i, b, j, length):
+    """Return the dot product of two runs of numbers."""
     if length == 80:
         return _dot_80(a, i, b, j)
     if length == 160:
@@ -91,7 +93,7 @@ def _run_dot(a, i, b, j, length):
 
 @_inline
 def _patch_distance(a, b, ha, wa, hb, wb, c, ya, xa, yb, xb, patch_radius, best, max_product):
-    """Distance of two patches, or infinity as soon as it cannot be smaller than `best`. `a` and `b` are flat."""
+    """Return the distance of two patches, or infinity as soon as it cannot be smaller than `best`."""
     top = min(patch_radius, ya, yb)
     bottom = min(patch_radius, ha - 1 - ya, hb - 1 - yb)
     left = min(patch_radius, xa, xb)
@@ -100,7 +102,7 @@ def _patch_distance(a, b, ha, wa, hb, wb, c, ya, xa, yb, xb, patch_radius, best,
     positions = width * (top + bottom + 1)
     most = max_product * np.float32(positions)
     must_exceed = -best * (np.float32(positions) * _ONE_SQUARED)
-    must_exceed -= _ROUNDING * (abs(must_exceed) + abs(most))  # so that rounding never rules a better one out
+    must_exceed -= _ROUNDING * (abs(must_exceed) + abs(most))  # so that rounding never rejects a better candidate
     remaining = positions
     length = np.uint64(width * c)
     i = np.uint64(((ya - top) * wa + xa - left) * c)
@@ -118,7 +120,7 @@ def _patch_distance(a, b, ha, wa, hb, wb, c, ya, xa, yb, xb, patch_radius, best,
 
 @_inline
 def _allowed(labelled, la, lb, p, q):
-    """Whether the labels of two positions let them match."""
+    """Return whether the labels of two positions let them match."""
     return not labelled or la[p] == lb[q] or la[p] < 0 or lb[q] < 0
 
 
@@ -155,7 +157,7 @@ def propagate(
                 cy, cx = np.int64(nnf[n]) - oy, np.int64(nnf[n + 1]) - ox
                 if cy < 0 or cy >= hb or cx < 0 or cx >= wb:
                     continue
-                # Neighbours of a coherent field offer the same match: trying it again cannot change the result.
+                # Neighbours in a coherent field offer the same match, and trying it again cannot change the result.
                 q = cy * wb + cx
                 if q in (start, first, second, third) or not _allowed(labelled, la, lb, p, q):
                     continue
@@ -208,7 +210,7 @@ def vote(
                     if by < 0 or by >= hb or bx < 0 or bx >= wb:
                         continue
                     count += 1
-                    if c == 3:  # pixels: sums that stay in registers take half the time
+                    if c == 3:  # for pixels; sums that stay in registers take half the time
                         i = 3 * (by * wb + bx)
                         red, green, blue = red + b_at[i], green + b_at[i + 1], blue + b_at[i + 2]
                         continue
@@ -223,7 +225,7 @@ def vote(
 
 def channels_last(y0: Int64, y1: Int64, maps: Float32s, h: Int64, w: Int64, c: Int64, out: Float32s) -> None:
     for y in range(y0, y1):
-        for x0 in range(0, w, 16):  # a line of the cache of each map
+        for x0 in range(0, w, 16):  # 16 numbers are one cache line
             for k in range(c):
                 for x in range(x0, min(x0 + 16, w)):
                     out[(y * w + x) * c + k] = maps[(k * h + y) * w + x]

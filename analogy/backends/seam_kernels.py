@@ -1,6 +1,6 @@
 """The kernels of gradient-domain painting on the CPU: the counterpart of `seams.cu`, compiled and called like `kernels.py`.
 
-The contract in `Backend` says what each computes. "Right" and "down" are the two axes of a forward difference: axis 0 leads
+`Backend` says what each kernel computes. "Right" and "down" are the two axes of a forward difference: axis 0 leads
 from (y, x) to (y, x + 1), axis 1 to (y + 1, x).
 """
 
@@ -91,7 +91,7 @@ def seams(
 
 @_inline
 def _coarse(i, n, size):
-    """Return where position `i` of `n` lies in a row of `size`: the position before, the next, and the share of that."""
+    """Return where position `i` of `n` lies in a row of `size`: the positions before and after it, and the latter's weight."""
     p = (np.float32(i) + np.float32(0.5)) * np.float32(size) / np.float32(n) - np.float32(0.5)
     p = min(max(p, np.float32(0.0)), np.float32(size - 1))
     before = np.int64(p)
@@ -111,7 +111,7 @@ def _meet(labels, y, x, axis, h, w):
 
 @_inline
 def _weak(square, threshold):
-    """Return the share of a difference that is no edge: 1 far below the threshold, 1/2 at it. Both are given squared."""
+    """Return the share of a difference that is no edge: 1 far below the threshold, 1/2 at it. Both arguments are squared."""
     fourth = square * square
     limit = threshold * threshold
     return limit / (fourth + limit)
