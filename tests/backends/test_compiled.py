@@ -198,15 +198,12 @@ def another_name(patch: pytest.MonkeyPatch) -> None:
 
 
 def another_convention(patch: pytest.MonkeyPatch) -> None:
-    text = numba.core.ccallback.CFunc.inspect_llvm
-
-    def inspect(made: Any) -> str:
-        name = made.native_name.removeprefix("cfunc.")
-        return text(made) + f"\ndefine i64 @{name}.other(ptr %a) {{\n  ret i64 0\n}}\n"
-
-    patch.setattr("numba.core.ccallback.CFunc.inspect_llvm", inspect)
-    name = numba.core.ccallback.CFunc.native_name.fget
-    patch.setattr("numba.core.ccallback.CFunc.native_name", property(lambda made: f"{name(made)}.other"))
+    """Let Numba name a function that gives another result and takes other arguments."""
+    made = numba.core.ccallback.CFunc
+    text, name = made.inspect_llvm, made.native_name.fget
+    other = "\ndefine i64 @{}.other(ptr %a) {{\n  ret i64 0\n}}\n"
+    patch.setattr(made, "inspect_llvm", lambda self: text(self) + other.format(name(self).removeprefix("cfunc.")))
+    patch.setattr(made, "native_name", property(lambda self: f"{name(self)}.other"))
 
 
 def another_loader(patch: pytest.MonkeyPatch) -> None:
