@@ -3,7 +3,9 @@
     contract        what every backend promises (`Backend`), and the constants that all kernels share
     choice          the names of devices, and `get_backend`
     cpu             the CPU backend: NumPy, with the Numba kernels of `kernels` and `seam_kernels`
-    compiled        makes machine code of the Numba kernels, and keeps it in files
+    argument_types  the types of these kernels' arguments
+    compiled        loads these kernels, and keeps them in files as machine code
+    machine_code    makes the machine code, by Numba and LLVM
     cuda            the CUDA backend: CuPy, with the kernels of `kernels.cu` and `seams.cu`
     cuda_launch     compiles the CUDA kernels, packs their arguments, and launches them
     cuda_queue      the one CUDA stream that all work on a device goes through

@@ -34,6 +34,7 @@ _ONE_SQUARED = np.float32(ONE * ONE)
 _ROUNDING = np.float32(ROUNDING)
 
 _inline = njit(error_model="numpy")
+"""Decorator of functions that kernels call."""
 
 
 @_inline

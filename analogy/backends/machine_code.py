@@ -27,10 +27,12 @@ _CTYPES: Mapping[str, Any] = {
 _IN_LLVM = {"Int64": "i64", "UInt64": "i64", "Float32": "float", "Float64": "double"}
 """The numbers of `argument_types` as LLVM calls them; addresses are "ptr"."""
 
+REORDERING = {"reassoc", "contract", "arcp", "nsz"}
+"""LLVM's flags that let it reorder sums, and so vectorise them. Kernels without these flags round as they are written."""
 _REORDERED = {"vote", "join"}
 _REORDERED_MODULES = {"multigrid.kernels", "seam_kernels"}
-"""Kernels, and modules of kernels, whose sums LLVM may reorder, which lets it vectorise them. The others count in whole
-numbers, or must round as written: in `resample` a quotient that is a whole number must not become a product just below it."""
+"""Kernels, and modules of kernels, that are compiled with `REORDERING`. The others count in whole numbers, or must round as
+written: in `resample` a quotient that is a whole number must not become a product just below it."""
 
 _OF_NUMBA = ("numba", "NRT", "nrt", "Py", "_Py")
 """How the names of functions begin that exist only in a process in which Numba is loaded."""
@@ -134,8 +136,8 @@ def _cfunc(module: str, kernel: Callable[..., None], cache: bool = False) -> Any
     }  # fmt: skip
     signature = types.void(*(kinds[argument] for argument in _types(kernel)))
     reordered = module in _REORDERED_MODULES or kernel.__name__ in _REORDERED
-    fastmath = {"reassoc", "contract", "arcp", "nsz"} if reordered else False
-    return cfunc(signature, error_model="numpy", fastmath=fastmath, cache=cache)(kernel)
+    flags = REORDERING if reordered else False
+    return cfunc(signature, fastmath=flags, error_model="numpy", cache=cache)(kernel)
 
 
 def _target() -> Any:

@@ -12,6 +12,7 @@ from numba import njit
 from .argument_types import Float32, Float32s, Int32s, Int64
 
 _inline = njit(error_model="numpy")
+"""Decorator of functions that kernels call."""
 
 
 def gradient(y0: Int64, y1: Int64, pixels: Float32s, h: Int64, w: Int64, out: Float32s) -> None:

@@ -7,7 +7,7 @@ Both are written with the same three names. A `Form` is a quadratic form on a gr
 positions. A `Line` is one row or column that relaxation solves. The contract is the last part of `Backend` in `contract.py`;
 `method.multigrid` calls the kernels.
 
-May import: NumPy and Numba.
+May import: `argument_types` and `machine_code` of `backends`. Numba is imported only to compile the kernels.
 """
 
 from __future__ import annotations

@@ -17,11 +17,13 @@ import numpy as np
 from numba import njit
 
 from ..argument_types import Float32, Float32s, Int64
+from ..machine_code import REORDERING
 from . import TINY
 
 _inline = njit(error_model="numpy")
-_reordering = njit(error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
-"""Decorator of parts of a kernel: compiled as kernels are, whose sums LLVM may reorder."""
+"""Decorator of functions that kernels call."""
+_reordering = njit(error_model="numpy", fastmath=REORDERING)
+"""Decorator of those parts of a kernel whose sums LLVM may reorder, as it may in the kernel itself."""
 
 _TINY = np.float32(TINY)
 
