@@ -87,10 +87,10 @@ def test_after_prepare_a_transfer_meets_no_operation_for_the_first_time(simulate
     engine.backend, engine.network = simulated, Features(engine.network.folder, simulated)
     monkeypatch.setattr("analogy.engine._REHEARSED", (40, 48))
     monkeypatch.setattr(device, "compiled", set())
-    simulated._modules.clear()
-    simulated._functions.clear()
+    simulated._launcher._modules.clear()
+    simulated._launcher._functions.clear()
     engine.prepare("fast", **settings)
-    assert simulated._modules.keys() == {"float", "float4"}
+    assert simulated._launcher._modules.keys() == {"float", "float4"}
     prepared = device.compiled.copy()
     assert len(prepared) > 20
     a, b_prime = pictures(rng)

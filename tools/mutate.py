@@ -64,10 +64,11 @@ PARTS = {
         ("tests/backends/test_seam_kernels.py", "tests/backends/test_large_arrays.py", "-k", "not cpu"),
     ),
     "multigrid.cu": Part(
-        "analogy/backends/multigrid.cu",
+        "analogy/backends/multigrid/kernels.cu",
         ("tests/backends/test_multigrid.py", "tests/backends/test_large_arrays.py", "-k", "multigrid and not cpu"),
     ),
     "cuda.py": Part("analogy/backends/cuda.py", _CUDA_TESTS),
+    "cuda_launch.py": Part("analogy/backends/cuda_launch.py", _CUDA_TESTS),
     "cuda_queue.py": Part("analogy/backends/cuda_queue.py", ("tests/backends/test_cuda_manners.py",)),
     "probes.py": Part(
         "analogy/backends/probes.py", ("tests/backends/test_cuda_probes.py", "tests/backends/test_selftest.py")

@@ -1,93 +1,79 @@
-"""The CPU's kernels as machine code: compiled once by Numba, kept in files, and loaded from them without Numba.
+"""The kernels of the CPU as machine code: Numba compiles them once, files keep them, and later runs load them without Numba.
 
-To import Numba takes a third of a second, and to load what it has compiled as long again. So the first run takes from
-Numba the code that LLVM makes of the kernels (`inspect_llvm`), and keeps it as an object file, one for each module of
-kernels: a run that refines no photograph compiles no multigrid. Later runs give it to LLVM's loader, in some hundredths of a
-second, and call the kernels by their addresses. Such calls release the GIL.
+Importing Numba takes a third of a second, and loading what it has compiled as long again. So the first run keeps the machine
+code in files of this package's own (see `machine_code`), one for each module of kernels: a run that refines no photograph
+compiles no multigrid. Later runs load a file in some hundredths of a second.
 
-A file's name tells what it was made from: the kernels, the versions of Numba and LLVM, and the processor. It begins with
-a checksum of the rest. A damaged file is compiled anew.
+The name of a file says what it was made from: the source of the whole wing, the versions of Numba and llvmlite, and the
+processor. A file begins with a checksum of the rest, and a damaged one is compiled anew. Where this way fails, Numba compiles
+the kernels by itself. The results are the same, but for the last bit of sums that LLVM may reorder.
 """
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import hashlib
-import importlib
 import logging
 import os
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
+from ..errors import is_shortage
 from ..files.user_cache import user_cache
+from . import machine_code
+from .machine_code import Kernels
 
 _log = logging.getLogger("analogy")
 
-SIGNATURES = {
-    "kernels": {
-        "distance": "ii HH iiiii Ii F",
-        "propagate": "ii HH iiiii IFi iII iI if IF",
-        "random_search": "ii HH iiiii IFi iII iuu f IF",
-        "vote": "ii IF iiiii i F",
-        "channels_last": "ii F iii F",
-        "join": "ii FF iii H",
-        "pixel_vectors": "ii F iii H",
-        "resample": "ii I iiiii dddd I",
-    },
-    "multigrid_kernels": {
-        "coarsen": "ii F iii F F ii",
-        "factor_rows": "ii F iii F",
-        "factor_columns": "ii F iii F",
-        "relax_rows": "ii Fi F FF iiii",
-        "relax_columns": "ii Fi F FF iii F",
-        "residual": "ii Fi Fi F ii F",
-        "restriction": "ii F F ii F ii f",
-        "prolongation": "ii F F ii F ii",
-        "combine": "ii f F f F i",
-    },
-    "seam_kernels": {
-        "gradient": "ii F ii F",
-        "widest": "ii F ii F",
-        "seams": "ii IFF iiiii F",
-        "keep_edges": "ii Fii iI ii ff F",
-        "divergence": "ii F ii F",
-        "solve_columns": "ii F F F ii",
-        "correct": "ii FF I i F",
-    },
-}
-"""The kernels of each module and their arguments: i int64, u uint64, f float32, d float64, and addresses of I int32, H int16,
-F float32."""
-
-_REASSOCIATED = {"vote", "join", *SIGNATURES["multigrid_kernels"], *SIGNATURES["seam_kernels"]}
-"""Sums of these may be reordered, which lets them be vectorised. The others count in whole numbers, or must round as written:
-in `resample` a quotient that is a whole number must not become a product that lies just below it."""
-
-_CTYPES = {"i": ctypes.c_int64, "u": ctypes.c_uint64, "f": ctypes.c_float, "d": ctypes.c_double}
+KERNELS = {
+    "kernels": (
+        "distance", "propagate", "random_search", "vote", "channels_last", "join", "pixel_vectors", "resample",
+    ),
+    "multigrid.kernels": (
+        "coarsen", "factor_rows", "factor_columns", "relax_rows", "relax_columns", "residual", "restriction",
+        "prolongation", "combine",
+    ),
+    "seam_kernels": ("gradient", "widest", "seams", "keep_edges", "divergence", "solve_columns", "correct"),
+}  # fmt: skip
+"""Module -> the names of its kernels. The types of their arguments are the annotations of the kernels themselves."""
 
 _lock = threading.Lock()
 
 
-def load(module: str = "kernels") -> Mapping[str, Callable[..., Any]]:
-    """Kernel -> function of the arguments in `SIGNATURES`, addresses as int. Compiles if need be; cheap when repeated."""
+def load(module: str = "kernels") -> Kernels:
+    """Return the kernels of a module by name, as functions that take addresses as int. Compiles if necessary.
+
+    Calls are cheap when repeated, and safe from several threads.
+    """
     with _lock:  # LLVM's loader is not safe in several threads
         return _load(module)
 
 
 @functools.cache
-def _load(module: str) -> Mapping[str, Callable[..., Any]]:
-    name = f"{module}-{_key(module)}.o"
-    kept = next((code for folder in _folders() if (code := _read(folder / name))), None)
-    return _link(kept or _compile_and_keep(module, name), SIGNATURES[module])
+def _load(module: str) -> Kernels:
+    try:
+        name = f"{module}-{_key()}.o"
+        kept = next((code for folder in _folders() if (code := _read(folder / name))), None)
+        return machine_code.link(kept or _compile_and_keep(module, name))
+    except Exception as error:  # whatever another release of Numba or llvmlite does where this one's internals are used
+        if is_shortage(error):
+            raise
+        _log.warning(
+            "the kernels cannot be kept as machine code with Numba %s (%s: %s); Numba compiles them by itself, "
+            "with the same results up to rounding, and a slower start",
+            version("numba"),
+            type(error).__name__,
+            error,
+        )
+        return machine_code.by_numba_alone(module, KERNELS[module], _folder_of_numba())
 
 
 def _compile_and_keep(module: str, name: str) -> bytes:
-    code = _compile(module)
+    code = machine_code.compile_kernels(module, KERNELS[module])
     for folder in _folders():
         try:
             _write(folder / name, code)
@@ -100,7 +86,10 @@ def _compile_and_keep(module: str, name: str) -> bytes:
 
 
 def _folders() -> Iterator[Path]:
-    """Where compiled kernels are kept, best first: where Numba is told to, beside the package, in the user's cache."""
+    """Yield the folders for compiled kernels, best first.
+
+    NUMBA_CACHE_DIR is the only one if it is set; else the package's own folder comes first, then the user's cache.
+    """
     if os.environ.get("NUMBA_CACHE_DIR"):
         yield Path(os.environ["NUMBA_CACHE_DIR"])
         return
@@ -109,8 +98,22 @@ def _folders() -> Iterator[Path]:
         yield folder
 
 
+def _folder_of_numba() -> Path | None:
+    """Return a folder in which Numba may keep what it compiles by itself; None if none can be made.
+
+    Numba looks only at the time of the file in which a kernel is written. So the folder's name has the checksum of all
+    sources, and nothing is found again that was compiled from others.
+    """
+    for folder in _folders():
+        own = folder / f"numba-{_checksum_of_sources()}"
+        with suppress(OSError):
+            own.mkdir(parents=True, exist_ok=True)
+            return own
+    return None
+
+
 def _read(path: Path) -> bytes | None:
-    """The code in a file, if it is there and whole."""
+    """Return the code in a file; None if the file is missing or damaged."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -137,88 +140,16 @@ def _write(path: Path, code: bytes) -> None:
         raise
 
 
-def _key(module: str) -> str:
-    """What the code depends on, as a checksum."""
-    import llvmlite.binding as llvm
-
-    sources = (Path(__file__).with_name(name).read_bytes() for name in ("__init__.py", "compiled.py", f"{module}.py"))
-    versions = (version(name).encode() for name in ("numba", "llvmlite"))
-    machine = (llvm.get_process_triple().encode(), *(text.encode() for text in _processor()))
-    return hashlib.sha256(b"\0".join((*sources, *versions, *machine))).hexdigest()[:24]
+def _key() -> str:
+    """Return a checksum of everything on which the machine code depends."""
+    parts = _checksum_of_sources(), version("numba"), version("llvmlite"), *machine_code.processor()
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 
-def _processor() -> tuple[str, str]:
-    """LLVM's name of this processor, and what it can do."""
-    import llvmlite.binding as llvm
-
-    try:
-        features = llvm.get_host_cpu_features().flatten()
-    except RuntimeError:  # LLVM cannot tell on this platform
-        features = ""
-    return llvm.get_host_cpu_name(), features
-
-
-def _target() -> Any:
-    import llvmlite.binding as llvm
-
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    cpu, features = _processor()
-    return llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
-        cpu=cpu, features=features, opt=3, jit=True
-    )
-
-
-def _compile(module: str) -> bytes:
-    """The kernels of a module as one object file that needs nothing but the C library."""
-    import llvmlite.binding as llvm
-    from numba import cfunc, types
-
-    numbers = {"i": types.int64, "u": types.uint64, "f": types.float32, "d": types.float64}
-    addresses = {"I": types.int32, "H": types.int16, "F": types.float32}
-    kinds = numbers | {code: types.CPointer(kind) for code, kind in addresses.items()}
-    target, whole = _target(), llvm.parse_assembly("")
-    source = importlib.import_module(f".{module}", __package__)
-    for name, letters in SIGNATURES[module].items():
-        signature = types.void(*(kinds[letter] for letter in letters.replace(" ", "")))
-        fastmath = {"reassoc", "contract", "arcp", "nsz"} if name in _REASSOCIATED else False
-        made = cfunc(signature, error_model="numpy", fastmath=fastmath)(getattr(source, name))
-        code = llvm.parse_assembly(made.inspect_llvm())
-        # Numba puts a wrapper for callers in C around each kernel. It handles errors, of which a kernel has none, by functions
-        # of Numba's that are not there later: only the kernel itself is kept.
-        code.get_function(made.native_name.removeprefix("cfunc.")).name = name
-        for function in code.functions:
-            if not function.is_declaration:
-                function.linkage = "external" if function.name == name else "internal"
-        passes = llvm.create_new_module_pass_manager()
-        passes.add_global_dead_code_eliminate_pass()
-        passes.run(code, llvm.create_pass_builder(target, llvm.create_pipeline_tuning_options()))
-        whole.link_in(code)
-    emitted: bytes = target.emit_object(whole)
-    return emitted
-
-
-def _link(code: bytes, signatures: Mapping[str, str]) -> Mapping[str, Callable[..., Any]]:
-    import llvmlite.binding as llvm
-
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target())
-    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-    engine.finalize_object()
-    functions = {}
-    for name, letters in signatures.items():
-        arguments: list[Any] = [_CTYPES.get(letter, ctypes.c_void_p) for letter in letters.replace(" ", "")]
-        # Numba's own calling convention: an address for the result, one for an error, then the arguments; gives a status.
-        prototype = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *arguments)
-        functions[name] = _bind(prototype(engine.get_function_address(name)), engine)
-    return functions
-
-
-def _bind(function: Callable[..., Any], engine: Any) -> Callable[..., Any]:
-    """`function` with a place for the result and the error that a kernel never has. Keeps `engine`, which holds its code."""
-    unused = (ctypes.c_void_p * 2)()
-    place = ctypes.addressof(unused)
-
-    def call(*arguments: Any, _keep: Any = (engine, unused)) -> None:
-        function(place, place + ctypes.sizeof(ctypes.c_void_p), *arguments)
-
-    return call
+@functools.cache
+def _checksum_of_sources(wing: Path = Path(__file__).parent) -> str:
+    """Return a checksum of all Python files of this wing: whichever of them a kernel takes something from, it counts."""
+    sources = hashlib.sha256()
+    for path in sorted(wing.rglob("*.py")):
+        sources.update(f"\0{path.relative_to(wing).as_posix()}\0".encode() + path.read_bytes())
+    return sources.hexdigest()[:24]

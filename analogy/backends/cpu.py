@@ -1,4 +1,4 @@
-"""The CPU backend: NumPy arrays, the kernels of `kernels.py` as machine code, and a pool of threads that share out the rows.
+"""The CPU backend: NumPy arrays, the compiled kernels (`compiled.py`), and a pool of threads that share the rows of each call.
 
 Numba's own parallel layers are not used: they are slow to compile, and not safe when a server calls from several threads.
 """
@@ -15,21 +15,24 @@ from typing import Any
 
 import numpy as np
 
-from . import Tick, coarse_sides, compiled, host
+from . import compiled, host
+from .contract import Tick
+from .multigrid import coarse_sides
 
 _log = logging.getLogger("analogy")
 
 _COMPILE_NOTICE_SECONDS = 1.0
-_MODULE_OF = {kernel: module for module, kernels in compiled.SIGNATURES.items() for kernel in kernels}
-"""Kernel -> the module that it is compiled with."""
+"""Seconds of loading kernels after which a logged line says that they are being compiled."""
+_MODULE_OF = {kernel: module for module, kernels in compiled.KERNELS.items() for kernel in kernels}
+"""Kernel -> the module in which it is written, and with which it is compiled."""
 _SERIAL_PRODUCT = 1 << 18
-"""Multiplications up to which OpenBLAS starts no threads."""
+"""Largest number of multiplications for which OpenBLAS starts no threads."""
 _SHARED_SIZE = 1 << 15
-"""Numbers from which on two threads are quicker than one."""
+"""Smallest number of values that two threads work through quicker than one."""
 
 
 class CpuBackend:
-    """The kernel contract of `backends` on NumPy arrays. `threads`: how many; None for one per available core."""
+    """The kernel contract (`Backend`) on NumPy arrays."""
 
     name = "cpu"
     index = 0
@@ -37,6 +40,7 @@ class CpuBackend:
     sessions_per_graph = 1
 
     def __init__(self, threads: int | None = None):
+        """Start a pool of so many threads; None for one per available core."""
         self.threads = threads or host.available_cores()
         self.providers: list[Any] = ["CPUExecutionProvider"]
         self._loaded: dict[str, Any] = {}
@@ -76,15 +80,15 @@ class CpuBackend:
     def project(self, f, matrix):
         rows = f.reshape(-1, f.shape[2])
         out = np.empty((len(rows), matrix.shape[1]), np.float32)
-        # So few rows at a time that the linear algebra does it in this thread. Threads of its own would go on spinning beside
-        # the network's and the kernels', and a transfer take a sixth longer.
+        # So few rows at a time that OpenBLAS computes them in this thread. Its own threads would go on spinning beside those
+        # of the network and of the kernels, and a transfer would take a sixth longer.
         step = max(1, _SERIAL_PRODUCT // matrix.size)
         for first in range(0, len(rows), step):
             np.matmul(rows[first : first + step], matrix, out=out[first : first + step])
         return out.reshape(*f.shape[:2], -1)
 
     def products(self, rows, vector):
-        # A product of two vectors OpenBLAS computes in the thread that asks for it; see `project`.
+        # OpenBLAS computes a product of two vectors in the thread that asks for it; see `project`.
         return np.array(list(self._pool.map(partial(np.vdot, vector), rows)))
 
     def mixture(self, weights, rows):
@@ -203,9 +207,9 @@ class CpuBackend:
             row = np.empty(w, np.float32)
             self._bands((w + 1 - odd) // 2, "relax_columns", *args, odd, row, size=f.size, bands=self.threads)
 
-        turns = [(rows, 0), (rows, 1), (columns, 0), (columns, 1)]
-        for half, odd in reversed(turns) if after else turns:
-            half(odd)
+        half_sweeps = [(rows, 0), (rows, 1), (columns, 0), (columns, 1)]
+        for solve, odd in reversed(half_sweeps) if after else half_sweeps:
+            solve(odd)
 
     def residual(self, form, f, u, out):
         given = f is not None
@@ -224,7 +228,7 @@ class CpuBackend:
         self._bands(y.shape[0] * y.shape[1], "combine", a, x, b, y, y.shape[2], size=y.size)
 
     def _load(self, module: str) -> Any:
-        """The kernels of a module. If they must be compiled, a line says why it takes time."""
+        """Return the kernels of a module. If they must be compiled, a logged line says why that takes time."""
         if module not in self._loaded:
             notice = threading.Timer(
                 _COMPILE_NOTICE_SECONDS, _log.info, ["compiling the kernels for this CPU, some seconds"]
@@ -238,7 +242,7 @@ class CpuBackend:
         return self._loaded[module]
 
     def _improve(self, kernel: str, a: Any, b: Any, nnf: Any, distance: Any, patch: int, rest: Any, tick: Any) -> Any:
-        """One pass of the search: a new (nnf, distance)."""
+        """Run one pass of the search, and return a new (nnf, distance)."""
         out = np.empty_like(nnf), np.empty_like(distance)
         self._bands(a.shape[0], kernel, a, b, *_sizes(a, b), nnf, distance, patch // 2, *rest, *out, tick=tick)
         return out
@@ -252,10 +256,12 @@ class CpuBackend:
         size: int = _SHARED_SIZE,
         bands: int | None = None,
     ) -> None:
-        """Run a kernel over all rows, in bands: enough to keep every thread busy, small enough to stop soon.
+        """Run a kernel over all rows, in bands: enough to keep every thread busy, and small enough to stop soon.
 
-        `tick` is told after each. A `size` (numbers to work on) that is less than it costs to share out runs in this thread.
-        `bands`: how many, for a kernel that goes down columns. It wants few, for each begins all over in memory at each row.
+        args    the kernel's arguments after the first and the last row of a band
+        tick    called after each band
+        size    how many values the kernel works on; few of them are not worth sharing, and are done in this thread
+        bands   how many bands, for a kernel that goes down columns; few are better, since each jumps in memory at every row
         """
         run = self._load(_MODULE_OF[kernel])[kernel]
         plain = [arg.ctypes.data if isinstance(arg, np.ndarray) else arg for arg in args]
@@ -266,7 +272,7 @@ class CpuBackend:
         edges = [rows * i // count for i in range(count + 1)]
 
         def band(y0: int, y1: int, arrays: Any = args) -> None:
-            """Holds the arrays, of which the kernel has addresses: they live until it ends, whatever else is interrupted."""
+            """Run one band, and hold the arrays until it ends, even after an interrupt: a kernel has only addresses."""
             run(y0, y1, *plain)
 
         futures = [self._pool.submit(band, y0, y1) for y0, y1 in pairwise(edges)]
@@ -281,16 +287,16 @@ class CpuBackend:
 
 
 def _sizes(a: Any, b: Any) -> tuple[int, ...]:
-    """Rows and columns of both, and their channels."""
+    """Return the rows and columns of both maps, and their channels."""
     return *a.shape[:2], *b.shape
 
 
 def _form(form: Any) -> tuple[bool, int, int]:
-    """Whether a form has diagonals, and its sides."""
+    """Return whether a form has diagonals, and its rows and columns."""
     planes, h, w = form.shape
     return planes == 5, h, w
 
 
 def _labels(labels: Any) -> tuple[Any, ...]:
-    """Whether there are labels, and those of both sides."""
+    """Return whether there are labels, and the labels of both maps; 0 is a null pointer."""
     return (True, *labels) if labels else (False, 0, 0)

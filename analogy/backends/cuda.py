@@ -1,43 +1,41 @@
-"""The CUDA backend: CuPy arrays, the kernels of `kernels.cu`, ONNX Runtime's CUDA provider, all on one stream.
+"""The CUDA backend: CuPy arrays, the CUDA kernels, and ONNX Runtime's CUDA provider, all on one stream.
 
-The constructor tries in order each thing that it will need. If one is missing, the error says which, and how to get it
-(`probes.py`).
+The constructor tries everything that it will need, one thing after the other. If one is missing, the error says which, and
+how to get it (`probes.py`).
 
-Every method is in `active` (see `cuda_queue.py`) by itself, so that nothing depends on who calls it; who calls many puts
-them into one. The host waits for the device only to read results (`to_host`), and to read checks of values (`require`) when
-the outermost `active` ends. ONNX Runtime is told not to wait after a run.
+Every method enters `active` (see `cuda_queue.py`) by itself, so that it can be called from anywhere; a caller of many methods
+enters `active` once around them. The host waits for the device only to read results (`to_host`), and to read checks of
+values (`require`) when the outermost `active` ends. ONNX Runtime does not wait after a run.
 """
 
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import is_shortage
-from . import coarse_sides, probes
+from . import probes
+from .cuda_launch import THREADS_PER_BLOCK, WARP, Launcher, Unit, unit_of
 from .cuda_queue import queue
 from .interrupts import kept_interrupts
+from .multigrid import coarse_sides
 from .runtime import share_device_memory
 
-_THREADS_PER_BLOCK = 256
-_WARP = 32
 _LINES_TOGETHER, _LINES_PER_BLOCK = 64, 32
-"""Of a turn of relaxation: up to so many are solved by one block, more by blocks of so few, for many multiprocessors."""
-_UNLABELLED = np.uintp(0), np.uintp(0)
-_NO_FIELD = np.uintp(0)
-"""Null pointers."""
+"""Lines that a block solves in relaxation: half-sweeps of up to 64 lines use one block; longer ones use blocks of 32, which
+spread over more multiprocessors."""
+_UNLABELLED = None, None
+"""Labels of both maps where there are none."""
 _MOST_FOR_NETWORKS = 0.75
 """Share of the device's memory that ONNX Runtime may hold."""
 
 
 def _active(method: Callable[..., Any]) -> Callable[..., Any]:
-    """A method of `CudaBackend` that runs in `active`."""
+    """Return a method of `CudaBackend` that enters `active` for its run."""
 
     @functools.wraps(method)
     def wrapped(self: CudaBackend, *args: Any, **options: Any) -> Any:
@@ -48,24 +46,23 @@ def _active(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class CudaBackend:
-    """The kernel contract of `backends` on CuPy arrays. `index`: CUDA's number of the device.
-
-    Raises `DeviceError` if CuPy, the driver, the device, the compiler or ONNX Runtime's CUDA provider is missing or unfit.
-    """
+    """The kernel contract (`Backend`) on CuPy arrays."""
 
     name = "cuda"
     sessions_per_graph = 2
-    """One for the size of A and one for that of B'. A convolution of ONNX Runtime, from release 1.20 on, keeps cuDNN's plan
-    for the last size alone: whenever the size changes, it is made anew."""
+    """Number of sessions for each graph: one for pictures of A's size, and one for those of B'. From release 1.20 on, a
+    convolution of ONNX Runtime keeps only cuDNN's plan for the last size, and makes it anew whenever the size changes."""
 
     def __init__(self, index: int = 0) -> None:
+        """Set up the device with CUDA's number `index`.
+
+        Raises `DeviceError` if CuPy, the driver, the device, the compiler or ONNX Runtime's CUDA provider is missing or unfit.
+        """
         self.xp = self._import_cupy()
         device = probes.check_driver(self.xp, index)
         self.index: int = device.id
         self._queue = queue(self.xp, device.id)
-        self._modules: dict[str, Any] = {}
-        self._functions: dict[tuple[str, str], Any] = {}
-        self._lock = threading.Lock()
+        self._launcher = Launcher(self.xp)
         with self.active():
             with kept_interrupts():
                 probes.check_compiler(self.xp)
@@ -99,7 +96,7 @@ class CudaBackend:
 
     @functools.cached_property
     def _description(self) -> str:
-        """Asking takes a millisecond, and every result tells it."""
+        """Description of the device. It is kept, since asking for it takes a millisecond, and every result contains it."""
         runtime = self.xp.cuda.runtime
         properties = runtime.getDeviceProperties(self.index)
         memory = properties["totalGlobalMem"] / 2**30
@@ -107,9 +104,7 @@ class CudaBackend:
 
     @_active
     def prepare(self) -> None:
-        """Compile both forms of the kernels. CuPy keeps them on disk: once for each device and CUDA version."""
-        for unit in ("float4", "float"):
-            self._function("distance", unit)
+        self._launcher.compile()
 
     @_active
     def asarray(self, array):
@@ -127,15 +122,15 @@ class CudaBackend:
         self._queue.require(holds, failure)
 
     def run_network(self, session: Any, binding: Any, options: Any) -> None:
-        # Whoever reads the outputs does so in the stream, after the run.
+        # The outputs are read in the same stream, so that the host need not wait for the run.
         options.add_run_config_entry("disable_synchronize_execution_providers", "1")
-        with self._queue.turn:
+        with self._queue.network_lock:
             try:
                 session.run_with_iobinding(binding, options)
-            except Exception as error:  # ONNX Runtime's own exceptions share no public base class
+            except Exception as error:  # the exceptions of ONNX Runtime share no public base class
                 if not is_shortage(error):
                     raise
-                with self.active():  # what CuPy holds without using it may suffice
+                with self.active():  # the memory that CuPy holds unused may suffice
                     self.xp.get_default_memory_pool().free_all_blocks()
                 session.run_with_iobinding(binding, options)
 
@@ -151,7 +146,7 @@ class CudaBackend:
 
     @_active
     def project(self, f, matrix):
-        # CuPy takes a map for a stack of matrices, one for each row: many products, and three launches ahead of them.
+        # CuPy takes a map for a stack of matrices, one for each row: that makes many products, and three launches before them.
         return (f.reshape(-1, f.shape[-1]) @ matrix).reshape(*f.shape[:-1], -1)
 
     @_active
@@ -170,100 +165,96 @@ class CudaBackend:
     def join(self, f, g):
         h, w, c = f.shape
         out = self.xp.empty((h, w, 2 * c), np.int16)
-        unit, units = _unit(c, f, g)
-        self._launch("join", unit, (h, w), units, f, g, out, _i(h), _i(w), _i(units))
+        unit = unit_of(c, f, g)
+        self._launcher.over_positions("join", (h, w), f, g, out, h, w, unit.per_position, unit=unit)
         return out
 
     @_active
     def pixel_vectors(self, pixels, key):
         h, w = pixels.shape[:2]
         out = self.xp.empty((h, w, 8), np.int16)
-        self._launch("pixel_vectors", "float", (h, w), 1, pixels, out, _i(h), _i(w), _i(key))
+        self._launcher.over_positions("pixel_vectors", (h, w), pixels, out, h, w, key)
         return out
 
     @_active
     def resample(self, nnf, shape_a, shape_b, scale_a, scale_b, tick=None):
         out = self.xp.empty((*shape_a, 2), np.int32)
-        sizes = map(_i, (*nnf.shape[:2], *shape_a, *shape_b))
-        self._launch("resample", "float", shape_a, 1, nnf, out, *sizes, *map(np.float64, (*scale_a, *scale_b)))
+        sizes = *nnf.shape[:2], *shape_a, *shape_b
+        scales = map(np.float64, (*scale_a, *scale_b))
+        self._launcher.over_positions("resample", shape_a, nnf, out, *sizes, *scales)
         return out
 
     @_active
     def distance(self, a, b, nnf, patch, tick=None):
         out = self.xp.empty(a.shape[:2], np.float32)
-        unit, units, sizes = _sizes(a, b)
-        self._launch("distance", unit, a.shape[:2], units, a, b, nnf, out, *sizes, _i(patch // 2))
+        unit = unit_of(a.shape[2], a, b)
+        self._launcher.over_positions(
+            "distance", a.shape[:2], a, b, nnf, out, *_sizes(a, b, unit), patch // 2, unit=unit
+        )
         return out
 
     @_active
     def propagate(self, a, b, nnf, distance, patch, jump, max_product, labels=None, offered=None, tick=None):
-        inputs = nnf, distance, *(labels or _UNLABELLED), _NO_FIELD if offered is None else offered
-        return self._improve("propagate", a, b, inputs, _i(patch // 2), _i(jump), np.float32(max_product))
+        inputs = nnf, distance, *(labels or _UNLABELLED), offered
+        return self._improve("propagate", a, b, inputs, patch // 2, jump, float(max_product))
 
     @_active
     def random_search(
         self, a, b, nnf, distance, patch, search_radius, seed, iteration, max_product, labels=None, tick=None
     ):
-        rest = (
-            _i(patch // 2),
-            _i(search_radius),
-            np.uint32(seed & 0xFFFFFFFF),
-            np.uint32(iteration),
-            np.float32(max_product),
-        )
-        return self._improve("random_search", a, b, (nnf, distance, *(labels or _UNLABELLED)), *rest)
+        inputs = nnf, distance, *(labels or _UNLABELLED)
+        counters = np.uint32(seed & 0xFFFFFFFF), np.uint32(iteration)
+        return self._improve("random_search", a, b, inputs, patch // 2, search_radius, *counters, float(max_product))
 
     @_active
     def vote(self, nnf, b, patch, tick=None):
         out = self.xp.empty((*nnf.shape[:2], b.shape[2]), np.float32)
-        unit, units = _unit(b.shape[2], b)
-        sizes = map(_i, (*nnf.shape[:2], *b.shape[:2], units))
-        self._launch("vote", unit, nnf.shape[:2], units, nnf, b, out, *sizes, _i(patch // 2))
+        unit = unit_of(b.shape[2], b)
+        sizes = *nnf.shape[:2], *b.shape[:2], unit.per_position
+        self._launcher.over_positions("vote", nnf.shape[:2], nnf, b, out, *sizes, patch // 2, unit=unit)
         return out
 
     @_active
     def steepness(self, pixels):
         h, w = pixels.shape[:2]
         squares, out = self.xp.empty((h, w), np.float32), self.xp.empty((h, w), np.float32)
-        self._launch("gradient", "float", (h, w), 1, pixels, squares, _i(h), _i(w))
-        self._launch("widest", "float", (h, w), 1, squares, out, _i(h), _i(w))
+        self._launcher.over_positions("gradient", (h, w), pixels, squares, h, w)
+        self._launcher.over_positions("widest", (h, w), squares, out, h, w)
         return out
 
     @_active
     def seams(self, nnf, b, picture, patch, tick=None):
         shape = nnf.shape[:2]
         out = self.xp.empty((*shape, 8), np.float32)
-        sizes = map(_i, (*shape, *b.shape[:2], patch // 2))
-        self._launch("seams", "float", shape, 1, nnf, b, picture, out, *sizes)
+        self._launcher.over_positions("seams", shape, nnf, b, picture, out, *shape, *b.shape[:2], patch // 2)
         return out
 
     @_active
     def keep_edges(self, steepness, seams, edge, jump, labels=None, tick=None):
         shape = seams.shape[:2]
-        labels = _UNLABELLED[0] if labels is None else labels
-        sizes = map(_i, (*steepness.shape, *shape))
-        limits = np.float32(edge), np.float32(jump)
-        self._launch("keep_edges", "float", shape, 1, steepness, labels, seams, *sizes, *limits)
+        sizes = *steepness.shape, *shape
+        self._launcher.over_positions("keep_edges", shape, steepness, labels, seams, *sizes, float(edge), float(jump))
 
     @_active
     def divergence(self, seams):
         h, w = seams.shape[:2]
         out = self.xp.empty((h, w, 3), np.float32)
-        self._launch("divergence", "float", (h, w), 1, seams, out, _i(h), _i(w))
+        self._launcher.over_positions("divergence", (h, w), seams, out, h, w)
         return out
 
     @_active
     def solve_columns(self, shifts, f):
         h, w = f.shape
-        blocks = -(-w // _WARP)  # small ones, for many multiprocessors
-        args = shifts, f, self.xp.empty((h, w), np.float32), _i(h), _i(w)
-        self._function("solve_columns", "float")((blocks,), (_WARP,), args)
+        excess = self.xp.empty((h, w), np.float32)
+        self._launcher.over_lines(
+            "solve_columns", w, WARP, shifts, f, excess, h, w
+        )  # small blocks: see `_LINES_PER_BLOCK`
 
     @_active
     def correct(self, picture, correction, columns):
         h, w = picture.shape[:2]
         out = self.xp.empty((h, w, 3), np.float32)
-        self._launch("correct", "float", (h, w), 1, picture, correction, columns, out, _i(h), _i(w))
+        self._launcher.over_positions("correct", (h, w), picture, correction, columns, out, h, w)
         return out
 
     @_active
@@ -271,116 +262,61 @@ class CudaBackend:
         h, w = form.shape[1:]
         hc, wc = coarse_sides(h, w)
         weights, out = self.xp.empty((8, hc, wc), np.float32), self.xp.empty((5, hc, wc), np.float32)
-        self._launch("coarsen", "float", (hc, wc), 1, form, weights, out, *_form(form), _i(hc), _i(wc))
-        sizes = map(_i, (1, h, w, hc, wc))
-        self._launch("restriction", "float", (hc, wc), 1, weights, form, out, *sizes, np.float32(1))
+        self._launcher.over_positions("coarsen", (hc, wc), form, weights, out, *_form(form), hc, wc)
+        self._launcher.over_positions("restriction", (hc, wc), weights, form, out, 1, h, w, hc, wc, 1.0)
         return weights, out
 
     @_active
     def factor(self, form):
         h, w = form.shape[1:]
         out = self.xp.empty((2, h, w), np.float32)
-        blocks = -(-(h + w) // _THREADS_PER_BLOCK)
-        self._function("factor", "float")((blocks,), (_THREADS_PER_BLOCK,), (form, out, *_form(form)))
+        self._launcher.over_lines("factor", h + w, THREADS_PER_BLOCK, form, out, *_form(form))
         return out
 
     @_active
     def relax(self, form, inverses, f, u, after):
-        lines = (max(u.shape[1:]) + 1) // 2  # of a turn
-        args = form, inverses, f, u, *_form(form), _i(after)
-        function = self._function("relax", "float")
+        lines = (max(u.shape[1:]) + 1) // 2  # in a half-sweep
+        args = form, inverses, f, u, *_form(form), after
         if lines <= _LINES_TOGETHER:
-            function((1, 3), (_LINES_TOGETHER,), (*args, _i(0), _i(4)))
+            self._launcher.over_lines("relax", _LINES_TOGETHER, _LINES_TOGETHER, *args, 0, 4, channels=3)
         else:
-            for turn in range(4):
-                function((-(-lines // _LINES_PER_BLOCK), 3), (_LINES_PER_BLOCK,), (*args, _i(turn), _i(1)))
+            for half_sweep in range(4):
+                self._launcher.over_lines("relax", lines, _LINES_PER_BLOCK, *args, half_sweep, 1, channels=3)
 
     @_active
     def residual(self, form, f, u, out):
         _, h, w = u.shape
-        f = _NO_FIELD if f is None else f
-        self._launch("residual", "float", (3 * h, w), 1, form, f, u, out, *_form(form))
+        self._launcher.over_positions("residual", (3 * h, w), form, f, u, out, *_form(form))
 
     @_active
     def restriction(self, weights, r, out):
         _, hc, wc = out.shape
-        sizes = map(_i, (*r.shape, hc, wc))
-        self._launch("restriction", "float", (3 * hc, wc), 1, weights, r, out, *sizes, np.float32(0))
+        self._launcher.over_positions("restriction", (3 * hc, wc), weights, r, out, *r.shape, hc, wc, 0.0)
 
     @_active
     def prolongation(self, weights, c, u):
         _, h, w = u.shape
-        self._launch("prolongation", "float", (3 * h, w), 1, weights, c, u, *map(_i, (*c.shape[1:], h, w)))
+        self._launcher.over_positions("prolongation", (3 * h, w), weights, c, u, *c.shape[1:], h, w)
 
     @_active
     def combine(self, a, x, b, y):
         rows, w = y.shape[0] * y.shape[1], y.shape[2]
-        self._launch("combine", "float", (rows, w), 1, x, y, _i(rows), _i(w), np.float32(a), np.float32(b))
+        self._launcher.over_positions("combine", (rows, w), x, y, rows, w, float(a), float(b))
 
     def _improve(self, name: str, a: Any, b: Any, inputs: tuple[Any, ...], *rest: Any) -> tuple[Any, Any]:
-        """One pass of the search, from (nnf, distance, ..): a new (nnf, distance)."""
+        """Run one pass of the search from (nnf, distance, ...), and return a new (nnf, distance)."""
         out = self.xp.empty(inputs[0].shape, np.int32), self.xp.empty(inputs[1].shape, np.float32)
-        unit, units, sizes = _sizes(a, b)
-        self._launch(name, unit, a.shape[:2], units, a, b, *inputs, *out, *sizes, *rest)
+        unit = unit_of(a.shape[2], a, b)
+        self._launcher.over_positions(name, a.shape[:2], a, b, *inputs, *out, *_sizes(a, b, unit), *rest, unit=unit)
         return out
 
-    def _launch(self, name: str, unit: str, shape: tuple[int, int], units: int, *args: Any) -> None:
-        """Run a kernel over all positions of `shape`, with as many lanes for each position as its `units` can occupy."""
-        lanes = min(_WARP, _power_of_two(units))
-        positions = _THREADS_PER_BLOCK // lanes
-        tile_h = 1 << (positions.bit_length() - 1) // 2
-        tile_w = positions // tile_h
-        grid = -(-shape[1] // tile_w), -(-shape[0] // tile_h), 1
-        self._function(name, unit)(grid, (lanes, tile_w, tile_h), args)
 
-    def _function(self, name: str, unit: str) -> Any:
-        with self._lock:
-            if (name, unit) not in self._functions:
-                if unit not in self._modules:
-                    self._modules[unit] = self.xp.RawModule(code=source(), options=options(unit))
-                with kept_interrupts():
-                    self._functions[name, unit] = self._modules[unit].get_function(name)
-            return self._functions[name, unit]
+def _sizes(a: Any, b: Any, unit: Unit) -> tuple[int, ...]:
+    """Return the rows and columns of both maps, and how many units a position has."""
+    return *a.shape[:2], *b.shape[:2], unit.per_position
 
 
-@functools.cache
-def source() -> str:
-    """Return the text of the kernels' files, marked so that the compiler's messages name the file and its lines."""
-    paths = (Path(__file__).with_name(name) for name in ("kernels.cu", "seams.cu", "multigrid.cu"))
-    return "\n".join(f'#line 1 "{path.name}"\n{path.read_text(encoding="utf-8")}' for path in paths)
-
-
-def options(unit: str) -> tuple[str, ...]:
-    """Options of the compiler. Products and sums are fused only where the source says so, as on the CPU."""
-    return "-std=c++17", "--fmad=false", f"-DUNIT={unit}"
-
-
-def _unit(channels: int, *arrays: Any) -> tuple[str, int]:
-    """The type in which a kernel reads the channels of features, and how many of it there are.
-
-    Joined features are read as "float4" says too: four channels at once, if all `arrays` begin at an address that allows it.
-    """
-    if channels % 4 == 0 and all(array.data.ptr % (4 * array.itemsize) == 0 for array in arrays):
-        return "float4", channels // 4
-    return "float", channels
-
-
-def _sizes(a: Any, b: Any) -> tuple[str, int, list[np.int32]]:
-    unit, units = _unit(a.shape[2], a, b)
-    return unit, units, [_i(n) for n in (*a.shape[:2], *b.shape[:2], units)]
-
-
-def _form(form: Any) -> tuple[np.int32, ...]:
-    """The sides of a form, and whether it has diagonals."""
+def _form(form: Any) -> tuple[int, int, bool]:
+    """Return the rows and columns of a form, and whether it has diagonals."""
     planes, h, w = form.shape
-    return _i(h), _i(w), _i(planes == 5)
-
-
-def _i(value: int) -> np.int32:
-    """CuPy passes a Python int as 8 bytes, whatever the kernel expects."""
-    return np.int32(value)
-
-
-def _power_of_two(n: int) -> int:
-    """The smallest power of two that is not smaller than `n`."""
-    return 1 << (n - 1).bit_length()
+    return h, w, planes == 5

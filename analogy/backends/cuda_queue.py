@@ -1,15 +1,15 @@
-"""The queue of a device: the stream in which all that this package does on it stands in line.
+"""The queue of a device: the one CUDA stream that all work of this package on the device goes through.
 
-The stream. Kernels, CuPy operations and ONNX Runtime share one non-blocking stream for each device of a process, so that
-each waits only for its input. CuPy keeps a current device and a current stream for each thread. In `active` they are the
-queue's, ordered after what the calling thread had started before; afterwards they are as they were found, and what that
-thread starts next is ordered after the work in the queue.
+Kernels, CuPy operations and ONNX Runtime share one non-blocking stream for each device of a process, so that each waits only
+for its input. CuPy keeps a current device and a current stream for each thread. Within `active` they are the queue's, and
+its work is ordered after what the calling thread had started before. At the end of `active` they are what they were, and
+what that thread starts next is ordered after the work in the queue.
 
-The host. It does not wait for the device to learn whether values are as they must be: what a thread has required (`require`)
-is read together when its outermost `active` ends.
+The host does not wait for the device to learn whether values are valid: the checks that a thread has asked for (`require`)
+are read together when its outermost `active` ends.
 
-Several threads. They may all put work into the stream. Only ONNX Runtime's runs take turns (`turn`): two of one session would
-use the same handles of cuDNN and cuBLAS at once, which cuDNN forbids.
+Several threads may put work into the stream. Only the runs of ONNX Runtime exclude each other (`network_lock`): two runs of
+one session would use the same handles of cuDNN and cuBLAS at once, which cuDNN forbids.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from typing import Any
 
 
 class _Required(threading.local):
-    """What a thread has required and not yet read: whether it holds, on the device, and the error to raise if not."""
+    """The checks that a thread has asked for and not yet read: each a bool on the device, and the error to raise if false."""
 
     def __init__(self) -> None:
         self.checks: list[tuple[Any, Exception]] = []
 
 
 class Queue:
-    """That of one device. Calls from several threads are safe."""
+    """The CUDA stream that all work on one device goes through. Calls from several threads are safe."""
 
     def __init__(self, xp: Any, index: int) -> None:
         self.xp = xp
         self._device = xp.cuda.Device(index)
         self._required = _Required()
-        self.turn = threading.Lock()
-        """Of those who run networks."""
+        self.network_lock = threading.Lock()
+        """Held while a network runs; cuDNN forbids sharing a handle."""
         with self._device:
             self.stream = xp.cuda.Stream(non_blocking=True)
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Make the device and the stream the calling thread's own; leave both as they were found.
+        """Make the device and the stream current in the calling thread, and at the end make current what was so before.
 
-        The stream waits for what the thread had started on its streams, and they wait for what is started in here. At the
-        end the outermost one raises what `require` found.
+        The stream waits for what the thread had started on its own streams, and they wait for what is started in here. At
+        the end, the outermost `active` raises the error of a check (`require`) that failed.
         """
         cuda, stream = self.xp.cuda, self.stream
         device, before = cuda.Device(), cuda.get_current_stream()
@@ -56,7 +56,7 @@ class Queue:
         arrived = done = before.record()
         self._device.use()
         try:
-            own = cuda.get_current_stream()  # each device has one
+            own = cuda.get_current_stream()  # each device has a current stream
             stream.wait_event(arrived)
             if elsewhere:
                 stream.wait_event(own.record())
@@ -75,11 +75,14 @@ class Queue:
                 before.wait_event(done)
 
     def require(self, holds: Any, failure: Exception) -> None:
-        """Within `active`: raise `failure`, when the outermost ends, unless `holds` (one bool on the device) is true."""
+        """Raise `failure` when the outermost `active` ends, unless `holds` (one bool on the device) is true.
+
+        This is called within `active`.
+        """
         self._required.checks.append((holds, failure))
 
     def _settle(self) -> None:
-        """Read what this thread has required, all at once."""
+        """Read all checks of this thread at once, and raise the error of the first that failed."""
         if checks := self._required.checks:
             held = self.xp.asnumpy(self.xp.stack([holds for holds, _ in checks]))
             if not held.all():
@@ -88,5 +91,8 @@ class Queue:
 
 @functools.cache
 def queue(xp: Any, index: int) -> Queue:
-    """That of a device, for all backends of the process: they share ONNX Runtime's memory, which is reused in its order."""
+    """Return the process-wide queue of a device.
+
+    All backends of the process share it, since they share ONNX Runtime's memory, which is reused in the order of the stream.
+    """
     return Queue(xp, index)

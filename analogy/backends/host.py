@@ -8,19 +8,22 @@ from contextlib import suppress
 from . import containers
 
 _RESERVED_FOR_THREADS = 600_000_000
-"""Bytes of addresses that the C library sets aside for the stacks and the heaps of threads, ours and ONNX Runtime's. They are
-not used, but count where a process has a bound on its addresses."""
+"""Bytes of addresses that the C library reserves for the stacks and heaps of threads, this package's and ONNX Runtime's. They
+are not used, but count where the addresses of a process are limited."""
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Return how many cores this process may use."""
     machine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(machine, containers.cores() or machine)
 
 
 def free_memory() -> int:
-    """In bytes: what the system has available, or what is left of the container's bound, or of this process's bound on its
-    addresses (`ulimit -v`)."""
+    """Return how many bytes of memory this process may still take.
+
+    It is the least of three: the memory that the system has available, what is left of the container's limit, and what is
+    left of this process's limit on addresses (`ulimit -v`).
+    """
     import psutil
 
     free: int = psutil.virtual_memory().available

@@ -1,27 +1,25 @@
-// The kernel contract of backends/__init__.py in CUDA C++, compiled at run time by NVRTC. It is the algorithm of
-// kernels.py: the same candidates in the same order, the same random numbers, accepted by the same comparison.
+// The kernels of the contract (Backend in contract.py) in CUDA C++, which NVRTC compiles at run time. This is the algorithm
+// of kernels.py: the same candidates in the same order, the same random numbers, accepted by the same comparison.
 //
-// Layout. Each position of A belongs to a group of blockDim.x lanes (a power of two, at most a warp), neighbours in
-// their warp; a block covers a tile of blockDim.y x blockDim.z positions. One row of a patch is one contiguous run of
-// numbers (channels last), which the lanes of a group read side by side, four channels each: UNIT is float4 where the
-// number of channels allows it, else float; joined features come in short4 and short accordingly; and every size in
-// channels below counts units.
+// Layout. Each position of A belongs to a group of blockDim.x lanes (a power of two, at most a warp), which are neighbours
+// in their warp. A block covers a tile of blockDim.y x blockDim.z positions. One row of a patch is one contiguous run of
+// numbers (channels last), which the lanes of a group read side by side. UNIT is float4 where the number of channels allows
+// it, so that a lane reads four channels at once, else float. Joined features are read as short4 and short accordingly. All
+// sizes in channels below count units.
 //
 // Work. One candidate at one position takes P * P * C multiplications on 2 * P * P * C whole numbers of two bytes (patch
-// P, C channels): one operation for every 4 bytes, far from what a GPU can compute per byte of memory. So a pass is as
-// fast as its reads. It must bring in A and B once, 2 * C * (positions of A + positions of B) bytes: at 448 x 448 x 128
-// that is 103 MB, while four candidates of a 3 x 3 patch read 3.7 GB. The difference has to come from the caches. The
-// patches of a tile overlap, and so do their matches wherever the field is coherent, so that tiles two-dimensional in
-// the picture fetch a position about 3 times instead of 9 (4 x 2 positions of 32 lanes; 2 times for 8 x 4 of 8), and
-// the candidates of one position find its own patch in the L1 cache. A candidate already tried is skipped, and one that
-// cannot win any more is left after the row that shows it. A row costs log2(lanes) shuffles for width * C / lanes
-// products per lane.
+// P, C channels). That is one operation for every 4 bytes, far less than a GPU can compute per byte of memory, so that a
+// pass takes as long as its reads. It must read A and B once, 2 * C * (positions of A + positions of B) bytes: at
+// 448 x 448 x 128 that is 103 MB, while four candidates of a 3 x 3 patch read 3.7 GB. The difference has to come from the
+// caches. The patches of a tile overlap, and so do their matches wherever the field is coherent. So tiles that extend in
+// both directions of the picture fetch a position about 3 times instead of 9 (tiles of 4 x 2 positions with 32 lanes; 2
+// times with 8 x 4 positions and 8 lanes), and the candidates of one position find its own patch in the L1 cache. A
+// candidate that was already tried is skipped, and one that can no longer win is given up after the row that shows it. A
+// row costs log2(lanes) shuffles for width * C / lanes products per lane.
 
-#ifndef UNIT
-#define UNIT float4
-#endif
+// cuda_launch.py defines UNIT, WARP, and the constants that Python has too: ONE, HALF, ROUNDING, TINY, and those of the hash.
 
-// A position of B, as it lies in a field.
+// A position of B, as a field stores it.
 struct alignas(8) Match {
   int y, x;
 };
@@ -41,11 +39,11 @@ struct Group {
     x = blockIdx.x * blockDim.y + threadIdx.y;
     lane = threadIdx.x;
     lanes = blockDim.x;
-    const unsigned first = lanes * (threadIdx.y + blockDim.y * threadIdx.z) % 32;
-    mask = (0xffffffffu >> (32 - lanes)) << first;
+    const unsigned first = lanes * (threadIdx.y + blockDim.y * threadIdx.z) % WARP;
+    mask = (0xffffffffu >> (WARP - lanes)) << first;
   }
 
-  // The sum over the lanes. Each lane adds the same pairs, so all of them hold the same bits and go the same way.
+  // Returns the sum over the lanes. Each lane adds the same pairs, so that all get the same bits and take the same branches.
   template <class Number>
   __device__ __forceinline__ Number sum(Number value) const {
     for (int step = lanes / 2; step > 0; step /= 2) value += __shfl_xor_sync(mask, value, step);
@@ -73,35 +71,33 @@ __device__ __forceinline__ float4 times(float4 a, float scale) {
   return make_float4(a.x * scale, a.y * scale, a.z * scale, a.w * scale);
 }
 
-// The nearest whole numbers to a * scale, halves to the even one.
+// Returns the whole numbers nearest to a * scale; halves are rounded to the even one.
 __device__ __forceinline__ short rounded(float a, float scale) { return (short)rintf(a * scale); }
 __device__ __forceinline__ short4 rounded(float4 a, float scale) {
   return {rounded(a.x, scale), rounded(a.y, scale), rounded(a.z, scale), rounded(a.w, scale)};
 }
 
-// Joined features: as many channels as a UNIT has, in fixed point.
+// As many channels of joined features, in fixed point, as a UNIT has.
 using Fixed = decltype(rounded(UNIT(), 0.0f));
-constexpr float ONE = 4096.0f, ONE_SQUARED = ONE * ONE;
-// More than the share that a few operations in float can be off.
-constexpr float ROUNDING = 1.0f / (1 << 20);
+constexpr float ONE_SQUARED = ONE * ONE;
 
-// Counter-based random number: two rounds of multiply and xor-shift over the mixed counters.
+// Returns a random number from four counters: two rounds of multiply and xor-shift over their mixture.
 __device__ __forceinline__ unsigned hash32(unsigned seed, unsigned iteration, unsigned pixel, unsigned step) {
-  unsigned h = seed * 0x9E3779B1u ^ iteration * 0x85EBCA77u ^ pixel * 0xC2B2AE3Du ^ step * 0x27D4EB2Fu;
+  unsigned h = seed * HASH_SEED ^ iteration * HASH_ITERATION ^ pixel * HASH_PIXEL ^ step * HASH_STEP;
   h ^= h >> 15;
-  h *= 0x2C1B3C6Du;
+  h *= HASH_FIRST_MIX;
   h ^= h >> 12;
-  h *= 0x297A2D39u;
+  h *= HASH_SECOND_MIX;
   h ^= h >> 15;
   return h;
 }
 
-// A random number from -radius to radius.
+// Returns the random number from -radius to radius for a hash.
 __device__ __forceinline__ int within(int radius, unsigned hash) {
   return (int)((unsigned long long)hash * (2u * radius + 1u) >> 32) - radius;
 }
 
-// Distance of the patches around the group's position in A and `m` in B, or `best` as soon as it cannot be smaller.
+// Returns the distance of the patches around the group's position in A and `m` in B, or `best` once it cannot be smaller.
 __device__ __forceinline__ float patch_distance(const Group& g, const Fixed* __restrict__ a,
                                                 const Fixed* __restrict__ b, const Sizes& s, Match m,
                                                 int patch_radius, float best, float max_product) {
@@ -112,7 +108,7 @@ __device__ __forceinline__ float patch_distance(const Group& g, const Fixed* __r
   const int width = left + right + 1;
   const int positions = width * (top + bottom + 1);
   float must_exceed = -best * ((float)positions * ONE_SQUARED);
-  must_exceed -= ROUNDING * (fabsf(must_exceed) + fabsf(max_product * (float)positions));  // never rules a better one out
+  must_exceed -= ROUNDING * (fabsf(must_exceed) + fabsf(max_product * (float)positions));  // never rejects a better candidate
   const Fixed* row_a = a + ((size_t)(g.y - top) * s.wa + g.x - left) * s.units;
   const Fixed* row_b = b + ((size_t)(m.y - top) * s.wb + m.x - left) * s.units;
   int total = 0;
@@ -127,7 +123,7 @@ __device__ __forceinline__ float patch_distance(const Group& g, const Fixed* __r
   return -(float)total / (float)positions / ONE_SQUARED;
 }
 
-// Whether labels let position `p` of A match position `q` of B; null pointers stand for no labels at all.
+// Returns whether labels let position `p` of A match position `q` of B; null pointers mean that there are no labels.
 __device__ __forceinline__ bool allowed(const int* __restrict__ labels_a, const int* __restrict__ labels_b, size_t p,
                                         size_t q) {
   if (!labels_a) return true;
@@ -171,7 +167,7 @@ extern "C" __global__ void propagate(const Fixed* __restrict__ a, const Fixed* _
     if (offered && offered[neighbour].y == m.y && offered[neighbour].x == m.x) continue;
     const Match c = {m.y - oy, m.x - ox};
     if (c.y < 0 || c.y >= hb || c.x < 0 || c.x >= wb) continue;
-    // Neighbours of a coherent field offer the same match: trying it again cannot change the result.
+    // Neighbours in a coherent field offer the same match, and trying it again cannot change the result.
     bool known = c.y == start.y && c.x == start.x;
 #pragma unroll
     for (int t = 0; t < k; ++t) known |= c.y == tried[t].y && c.x == tried[t].x;
@@ -267,11 +263,10 @@ extern "C" __global__ void pixel_vectors(const float* __restrict__ pixels, short
   const Group g;
   if (g.y >= h || g.x >= w) return;
   const size_t p = (size_t)g.y * w + g.x;
-  const float half = 104.0f;
   const int sign = key ? 1 : -1;
   int length = 0;
   for (int k = 0; k < 3; ++k) {
-    const int u = (int)rintf((pixels[3 * p + k] - 0.5f) * (2.0f * half));
+    const int u = (int)rintf((pixels[3 * p + k] - 0.5f) * (2.0f * HALF));
     out[8 * p + k] = (short)(key ? u : 2 * u);
     length += u * u;
   }
@@ -280,7 +275,7 @@ extern "C" __global__ void pixel_vectors(const float* __restrict__ pixels, short
   for (int k = 5; k < 8; ++k) out[8 * p + k] = 0;
 }
 
-// One coordinate of `resample`: the coarse position that holds fine position `i`, and how far from its centre `i` lies.
+// Returns one coordinate of the coarse position that contains fine position `i`; `rest` is how far `i` lies from its centre.
 __device__ __forceinline__ int coarse(int i, double scale, int size, double* rest) {
   const double p = (i + 0.5) / scale;
   const int c = min((int)floor(p), size - 1);

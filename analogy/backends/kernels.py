@@ -1,12 +1,13 @@
 """The kernels of the CPU backend, in the part of Python that Numba compiles: the counterpart of `kernels.cu` on the GPU.
 
-Each kernel of the contract (`distance`, `propagate`, `random_search`, `vote`, `join`, `resample`) works on the rows
-`y0 <= y < y1` of its output; `cpu.py` runs the bands of rows on a pool of threads. The kernels get addresses, and
-`compiled.py` knows of what (`SIGNATURES`). It imports this module only to compile it, once: Numba itself takes longer to
-import than everything else together.
+A kernel works on the rows `y0 <= y < y1` of its output; `cpu.py` runs such bands of rows on a pool of threads. Kernels get
+the addresses of arrays, and index them as if they were flat. Their annotations say what lies there, and how they are compiled
+and called. `Backend` says what they compute. They trust their arguments.
 
-In the inner loop one patch row is one contiguous run of numbers (channels last). Their indices are unsigned: otherwise
-Numba keeps its wrap-around test for negative indices, and does not vectorise. The kernels trust their arguments.
+This module is imported only to be compiled, once: importing Numba takes longer than everything else together.
+
+In the inner loop one row of a patch is one contiguous run of numbers (channels last). Their indices are unsigned: for signed
+ones Numba would keep its test for negative indices, and LLVM would not vectorise the loop.
 """
 
 from __future__ import annotations
@@ -16,39 +17,50 @@ from typing import Any
 import numpy as np
 from numba import carray, njit
 
-from . import HALF, ONE
+from .argument_types import Float32, Float32s, Float64, Int16s, Int32s, Int64, UInt64
+from .contract import (
+    HALF,
+    HASH_FIRST_MIX,
+    HASH_ITERATION,
+    HASH_PIXEL,
+    HASH_SECOND_MIX,
+    HASH_SEED,
+    HASH_STEP,
+    ONE,
+    ROUNDING,
+)
 
-ONE_SQUARED = np.float32(ONE * ONE)
-ROUNDING = np.float32(2.0**-20)
-"""More than the share that a few operations in float32 can be off."""
+_ONE_SQUARED = np.float32(ONE * ONE)
+_ROUNDING = np.float32(ROUNDING)
 
 _inline = njit(error_model="numpy")
+"""Decorator of functions that kernels call."""
 
 
 @_inline
 def hash32(seed, iteration, pixel, step):
-    """Counter-based random number, uint32: two rounds of multiply and xor-shift over the mixed counters."""
+    """Return a random number, 0 to 2^32 - 1, from four counters: two rounds of multiply and xor-shift over their mixture."""
     mask = np.uint64(0xFFFFFFFF)
-    h = (np.uint64(seed) * np.uint64(0x9E3779B1)) & mask
-    h ^= (np.uint64(iteration) * np.uint64(0x85EBCA77)) & mask
-    h ^= (np.uint64(pixel) * np.uint64(0xC2B2AE3D)) & mask
-    h ^= (np.uint64(step) * np.uint64(0x27D4EB2F)) & mask
+    h = (np.uint64(seed) * np.uint64(HASH_SEED)) & mask
+    h ^= (np.uint64(iteration) * np.uint64(HASH_ITERATION)) & mask
+    h ^= (np.uint64(pixel) * np.uint64(HASH_PIXEL)) & mask
+    h ^= (np.uint64(step) * np.uint64(HASH_STEP)) & mask
     h ^= h >> np.uint64(15)
-    h = (h * np.uint64(0x2C1B3C6D)) & mask
+    h = (h * np.uint64(HASH_FIRST_MIX)) & mask
     h ^= h >> np.uint64(12)
-    h = (h * np.uint64(0x297A2D39)) & mask
+    h = (h * np.uint64(HASH_SECOND_MIX)) & mask
     h ^= h >> np.uint64(15)
     return h
 
 
 @_inline
 def _within(radius, hash):
-    """A random number from -radius to radius."""
+    """Return the random number from -radius to radius for a hash."""
     return np.int64(hash * np.uint64(2 * radius + 1) >> np.uint64(32)) - radius
 
 
 def _dot_of(length: int) -> Any:
-    """The product of two runs of a length that the compiler knows, so that it can write the loop out."""
+    """Return a function for the dot product of two runs of this length, whose loop the compiler can unroll."""
 
     @_inline
     def dot(a, i, b, j):
@@ -60,13 +72,14 @@ def _dot_of(length: int) -> Any:
     return dot
 
 
-# A row of 5 positions and 16 or 32 channels, as at the finest levels of the compact model; one of 3 positions and 8
-# channels, as pixels have. Written out they take half the time, and nearly all of the work is there.
+# Rows of 5 positions with 16 or 32 channels occur at the finest levels of the compact model, rows of 3 positions with 8
+# channels in the search in pixels. Nearly all of the work is there, and with the loop unrolled it takes half the time.
 _dot_80, _dot_160, _dot_24 = _dot_of(80), _dot_of(160), _dot_of(24)
 
 
 @_inline
 def _run_dot(a, i, b, j, length):
+    """Return the dot product of two runs of numbers."""
     if length == 80:
         return _dot_80(a, i, b, j)
     if length == 160:
@@ -81,7 +94,7 @@ def _run_dot(a, i, b, j, length):
 
 @_inline
 def _patch_distance(a, b, ha, wa, hb, wb, c, ya, xa, yb, xb, patch_radius, best, max_product):
-    """Distance of two patches, or infinity as soon as it cannot be smaller than `best`. `a` and `b` are flat."""
+    """Return the distance of two patches, or infinity as soon as it cannot be smaller than `best`."""
     top = min(patch_radius, ya, yb)
     bottom = min(patch_radius, ha - 1 - ya, hb - 1 - yb)
     left = min(patch_radius, xa, xb)
@@ -89,8 +102,8 @@ def _patch_distance(a, b, ha, wa, hb, wb, c, ya, xa, yb, xb, patch_radius, best,
     width = left + right + 1
     positions = width * (top + bottom + 1)
     most = max_product * np.float32(positions)
-    must_exceed = -best * (np.float32(positions) * ONE_SQUARED)
-    must_exceed -= ROUNDING * (abs(must_exceed) + abs(most))  # so that rounding never rules a better one out
+    must_exceed = -best * (np.float32(positions) * _ONE_SQUARED)
+    must_exceed -= _ROUNDING * (abs(must_exceed) + abs(most))  # so that rounding never rejects a better candidate
     remaining = positions
     length = np.uint64(width * c)
     i = np.uint64(((ya - top) * wa + xa - left) * c)
@@ -103,16 +116,19 @@ def _patch_distance(a, b, ha, wa, hb, wb, c, ya, xa, yb, xb, patch_radius, best,
             return np.float32(np.inf)
         i += np.uint64(wa * c)
         j += np.uint64(wb * c)
-    return -np.float32(total) / np.float32(positions) / ONE_SQUARED
+    return -np.float32(total) / np.float32(positions) / _ONE_SQUARED
 
 
 @_inline
 def _allowed(labelled, la, lb, p, q):
-    """Whether the labels of two positions let them match."""
+    """Return whether the labels of two positions let them match."""
     return not labelled or la[p] == lb[q] or la[p] < 0 or lb[q] < 0
 
 
-def distance(y0, y1, a, b, ha, wa, hb, wb, c, nnf, patch_radius, out):
+def distance(
+    y0: Int64, y1: Int64, a: Int16s, b: Int16s, ha: Int64, wa: Int64, hb: Int64, wb: Int64, c: Int64, nnf: Int32s,
+    patch_radius: Int64, out: Float32s,
+) -> None:  # fmt: skip
     infinity = np.float32(np.inf)
     for y in range(y0, y1):
         for x in range(wa):
@@ -121,8 +137,11 @@ def distance(y0, y1, a, b, ha, wa, hb, wb, c, nnf, patch_radius, out):
             out[p] = _patch_distance(a, b, ha, wa, hb, wb, c, y, x, my, mx, patch_radius, infinity, infinity)
 
 
-def propagate(y0, y1, a, b, ha, wa, hb, wb, c, nnf, distance, patch_radius, labelled, la, lb, again, offered, jump,
-              max_product, nnf_out, distance_out):  # fmt: skip
+def propagate(
+    y0: Int64, y1: Int64, a: Int16s, b: Int16s, ha: Int64, wa: Int64, hb: Int64, wb: Int64, c: Int64, nnf: Int32s,
+    distance: Float32s, patch_radius: Int64, labelled: Int64, la: Int32s, lb: Int32s, again: Int64, offered: Int32s,
+    jump: Int64, max_product: Float32, nnf_out: Int32s, distance_out: Float32s,
+) -> None:  # fmt: skip
     for y in range(y0, y1):
         for x in range(wa):
             p = y * wa + x
@@ -139,7 +158,7 @@ def propagate(y0, y1, a, b, ha, wa, hb, wb, c, nnf, distance, patch_radius, labe
                 cy, cx = np.int64(nnf[n]) - oy, np.int64(nnf[n + 1]) - ox
                 if cy < 0 or cy >= hb or cx < 0 or cx >= wb:
                     continue
-                # Neighbours of a coherent field offer the same match: trying it again cannot change the result.
+                # Neighbours in a coherent field offer the same match, and trying it again cannot change the result.
                 q = cy * wb + cx
                 if q in (start, first, second, third) or not _allowed(labelled, la, lb, p, q):
                     continue
@@ -150,8 +169,11 @@ def propagate(y0, y1, a, b, ha, wa, hb, wb, c, nnf, distance, patch_radius, labe
             nnf_out[2 * p], nnf_out[2 * p + 1], distance_out[p] = best_y, best_x, best
 
 
-def random_search(y0, y1, a, b, ha, wa, hb, wb, c, nnf, distance, patch_radius, labelled, la, lb, search_radius, seed,
-                  iteration, max_product, nnf_out, distance_out):  # fmt: skip
+def random_search(
+    y0: Int64, y1: Int64, a: Int16s, b: Int16s, ha: Int64, wa: Int64, hb: Int64, wb: Int64, c: Int64, nnf: Int32s,
+    distance: Float32s, patch_radius: Int64, labelled: Int64, la: Int32s, lb: Int32s, search_radius: Int64,
+    seed: UInt64, iteration: UInt64, max_product: Float32, nnf_out: Int32s, distance_out: Float32s,
+) -> None:  # fmt: skip
     for y in range(y0, y1):
         for x in range(wa):
             p = y * wa + x
@@ -171,7 +193,10 @@ def random_search(y0, y1, a, b, ha, wa, hb, wb, c, nnf, distance, patch_radius, 
             nnf_out[2 * p], nnf_out[2 * p + 1], distance_out[p] = best_y, best_x, best
 
 
-def vote(y0, y1, nnf, b_at, ha, wa, hb, wb, c, patch_radius, out_at):
+def vote(
+    y0: Int64, y1: Int64, nnf: Int32s, b_at: Float32s, ha: Int64, wa: Int64, hb: Int64, wb: Int64, c: Int64,
+    patch_radius: Int64, out_at: Float32s,
+) -> None:  # fmt: skip
     b, out = carray(b_at, (hb, wb, c)), carray(out_at, (ha, wa, c))
     for y in range(y0, y1):
         for x in range(wa):
@@ -186,7 +211,7 @@ def vote(y0, y1, nnf, b_at, ha, wa, hb, wb, c, patch_radius, out_at):
                     if by < 0 or by >= hb or bx < 0 or bx >= wb:
                         continue
                     count += 1
-                    if c == 3:  # pixels: sums that stay in registers take half the time
+                    if c == 3:  # for pixels; sums that stay in registers take half the time
                         i = 3 * (by * wb + bx)
                         red, green, blue = red + b_at[i], green + b_at[i + 1], blue + b_at[i + 2]
                         continue
@@ -199,15 +224,15 @@ def vote(y0, y1, nnf, b_at, ha, wa, hb, wb, c, patch_radius, out_at):
                 out[y, x, k] *= scale
 
 
-def channels_last(y0, y1, maps, h, w, c, out):
+def channels_last(y0: Int64, y1: Int64, maps: Float32s, h: Int64, w: Int64, c: Int64, out: Float32s) -> None:
     for y in range(y0, y1):
-        for x0 in range(0, w, 16):  # a line of the cache of each map
+        for x0 in range(0, w, 16):  # 16 numbers are one cache line
             for k in range(c):
                 for x in range(x0, min(x0 + 16, w)):
                     out[(y * w + x) * c + k] = maps[(k * h + y) * w + x]
 
 
-def join(y0, y1, f_at, g_at, ha, wa, c, out_at):
+def join(y0: Int64, y1: Int64, f_at: Float32s, g_at: Float32s, ha: Int64, wa: Int64, c: Int64, out_at: Int16s) -> None:
     f, g, out = carray(f_at, (ha, wa, c)), carray(g_at, (ha, wa, c)), carray(out_at, (ha, wa, 2 * c))
     one = np.float32(ONE)
     for y in range(y0, y1):
@@ -223,7 +248,7 @@ def join(y0, y1, f_at, g_at, ha, wa, c, out_at):
                 out[y, x, c + k] = np.int16(np.rint(g[y, x, k] * sg))
 
 
-def pixel_vectors(y0, y1, pixels, h, w, key, out):
+def pixel_vectors(y0: Int64, y1: Int64, pixels: Float32s, h: Int64, w: Int64, key: Int64, out: Int16s) -> None:
     half = np.float32(HALF)
     sign = np.int64(1) if key else np.int64(-1)
     one, square = (3, 4) if key else (4, 3)
@@ -238,7 +263,10 @@ def pixel_vectors(y0, y1, pixels, h, w, key, out):
             out[8 * p + k] = 0
 
 
-def resample(y0, y1, nnf_at, hc, wc, wa, hb, wb, say, sax, sby, sbx, out):
+def resample(
+    y0: Int64, y1: Int64, nnf_at: Int32s, hc: Int64, wc: Int64, wa: Int64, hb: Int64, wb: Int64, say: Float64,
+    sax: Float64, sby: Float64, sbx: Float64, out: Int32s,
+) -> None:  # fmt: skip
     nnf = carray(nnf_at, (hc, wc, 2))
     for y in range(y0, y1):
         py = (y + 0.5) / say

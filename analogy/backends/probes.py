@@ -1,7 +1,7 @@
-"""Checks of what the CUDA backend needs, one at a time; an error names what is missing, and the cure.
+"""Checks of everything that the CUDA backend needs, one at a time; an error names what is missing, and the cure.
 
-CuPy's own `cuda.is_available()` is not enough: it hides the reason, and does not look for the compiler. ONNX Runtime,
-asked for a CUDA provider that it cannot start, only logs that and goes on with the CPU.
+CuPy's own `cuda.is_available()` is not enough: it hides the reason, and does not look for the compiler. Where ONNX Runtime
+cannot start the CUDA provider that it was asked for, it only logs that, and goes on with the CPU.
 """
 
 from __future__ import annotations
@@ -11,37 +11,36 @@ import importlib
 import os
 import tempfile
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..errors import DeviceError, MemoryLimitError, first_line, is_shortage
+from .contract import Backend
 from .runtime import ERROR, conflict, first_provider, import_runtime
-
-if TYPE_CHECKING:
-    from . import Backend
 
 _INSTALL = "pip install 'deep-image-analogy[cuda12]' (or [cuda13]) in an environment without the extra [cpu]"
 _NO_DEVICE = 100
-"""cudaErrorNoDevice: there is a driver, but nothing it could drive."""
+"""CUDA's error cudaErrorNoDevice: there is a driver, but no device."""
 
-# y = Conv(x (1, 64, 32, 32), w (64, 64, 3, 3)), opset 13, as ONNX: an operator for which ONNX Runtime needs cuDNN, with as
-# many channels as cuDNN wants before it takes TensorFloat-32's units.
+# y = Conv(x (1, 64, 32, 32), w (64, 64, 3, 3)), opset 13, as ONNX. ONNX Runtime needs cuDNN for this operator, and with so
+# many channels cuDNN takes TensorFloat-32's units if it may.
 _CONVOLUTION = base64.b64decode(
     "CAc6awoPCgF4CgF3EgF5IgRDb252EgFnWhsKAXgSFgoUCAESEAoCCAEKAghACgIIIAoCCCBaGwoBdxIWChQIARIQCgIIQAoCCEAKAggDCgIIA2Ib"
     "CgF5EhYKFAgBEhAKAggBCgIIQAoCCB4KAggeQgQKABAN"
 )
 _X, _W, _Y = (1, 64, 32, 32), (64, 64, 3, 3), (1, 64, 30, 30)
 _BEYOND_TF32 = 0.4 / 2**10
-"""To numbers from 1 to 2 that TensorFloat-32 holds, this adds what it does not: it rounds all of them down by as much."""
+"""Amount that is too small for TensorFloat-32: added to a number from 1 to 2 that this format holds, it is rounded away."""
 _ROUNDING = 1e-4
-"""Most relative difference of float32's results, in whatever order they add; that of TensorFloat-32 is 5e-4."""
+"""Largest relative error of a result in float32, in whatever order it is summed. With TensorFloat-32 it is 5e-4."""
 
 
 def import_cupy() -> Any:
     """Return the module `cupy`. Raises `DeviceError` if it cannot be imported.
 
-    For a user without a home CuPy would make a folder called "~" in the current one: then it keeps its kernels in memory.
+    For a user without a home, CuPy would make a folder called "~" in the current one. In that case this function makes it
+    keep its kernels in memory.
     """
     if os.path.expanduser("~") == "~" and "CUPY_CACHE_DIR" not in os.environ:  # noqa: PTH111 (`Path` raises)
         os.environ |= {"CUPY_CACHE_IN_MEMORY": "1", "CUPY_CACHE_DIR": tempfile.gettempdir()}
@@ -52,7 +51,7 @@ def import_cupy() -> Any:
 
 
 def check_driver(cp: Any, index: int = 0) -> Any:
-    """CUDA's device of that number, or `DeviceError`."""
+    """Return CUDA's device of that number. Raises `DeviceError` if there is no driver, no device, or not so many."""
     needed = version(cp.cuda.runtime.runtimeGetVersion())
     try:
         count = cp.cuda.runtime.getDeviceCount()
@@ -82,7 +81,7 @@ def check_compiler(cp: Any) -> None:
         out = cp.zeros(1, np.int32)
         cp.RawModule(code=line, options=("-std=c++17",)).get_function("probe")((1,), (1,), (out,))
         answer = int(out[0])
-    except Exception as error:  # whatever CuPy, NVRTC or the loader of libraries may raise
+    except Exception as error:  # CuPy, NVRTC and the loader of libraries raise many classes
         raise DeviceError(
             f"CuPy cannot compile and run a kernel ({first_line(error)}); "
             f"the CUDA headers or NVRTC may be missing: {_INSTALL}"
@@ -92,7 +91,10 @@ def check_compiler(cp: Any) -> None:
 
 
 def check_runtime(cp: Any) -> str:
-    """The version of ONNX Runtime; `DeviceError` unless exactly one is installed, built for CUDA in CuPy's version."""
+    """Return the version of ONNX Runtime.
+
+    Raises `DeviceError` unless exactly one package of it is installed, and is built for the CUDA version of CuPy.
+    """
     if problem := conflict():
         raise DeviceError(problem)
     runtime = import_runtime()
@@ -105,24 +107,25 @@ def check_runtime(cp: Any) -> str:
             f"CuPy is built for CUDA {ours}, ONNX Runtime {runtime.__version__} for CUDA {theirs}; "
             f"install both from one extra: {_INSTALL}"
         )
-    # Finds cuDNN and cuBLAS in the environment's own packages; without it only system-wide ones are seen.
+    # This finds cuDNN and cuBLAS in the packages of the environment; without it only system-wide ones are found.
     if hasattr(runtime, "preload_dlls"):
         runtime.preload_dlls()
-    # Its log of the process, as those of the sessions, is for errors: releases from 1.29 on warn, for each session, that no
-    # plug-in offers CUDA, which needs none.
+    # The log of the process shows errors only, like those of the sessions: for each session, releases from 1.29 on warn that
+    # no plug-in offers CUDA, though none is needed.
     runtime.set_default_logger_severity(ERROR)
     return runtime.__version__
 
 
 def check_provider(backend: Backend) -> str:
-    """The provider that ran one convolution, with arrays bound by address as `method.features` binds them.
+    """Return the name of the provider that ran one convolution, with arrays bound by address as `method.features` binds them.
 
-    Raises `DeviceError` if it is not the backend's own, or the result is not that of float32, and `MemoryLimitError`.
+    Raises `DeviceError` if it is not the backend's own provider, or if the result is less exact than float32, and
+    `MemoryLimitError` if the device has no memory left.
     """
     wanted = first_provider(backend.providers)
     try:
         used, y = _convolve(backend)
-    except Exception as error:  # ONNX Runtime's own exceptions share no public base class
+    except Exception as error:  # the exceptions of ONNX Runtime share no public base class
         if is_shortage(error):
             raise MemoryLimitError(
                 f"the device has no memory left ({first_line(error)}); close other programs that use it"
@@ -142,12 +145,12 @@ def check_provider(backend: Backend) -> str:
 
 
 def _beyond_tf32(shape: tuple[int, ...]) -> np.ndarray:
-    """Numbers from 1 to 2 that each need more than the 10 bits of TensorFloat-32, in a pattern without a short period."""
+    """Return numbers from 1 to 2 that each need more than TensorFloat-32's 10 bits, in a pattern without a short period."""
     return (1 + np.arange(np.prod(shape)) * 7 % 127 % 16 / 16 + _BEYOND_TF32).astype(np.float32).reshape(shape)
 
 
 def convolution(x: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """(1, M, H - 2, W - 2) float64: `x` (1, C, H, W) with `w` (M, C, 3, 3), without padding."""
+    """Return the convolution of `x` (1, C, H, W) with `w` (M, C, 3, 3), without padding: (1, M, H - 2, W - 2) float64."""
     windows = np.lib.stride_tricks.sliding_window_view(
         x.astype(np.float64), (3, 3), (2, 3)
     )  # (1, C, H - 2, W - 2, 3, 3)
@@ -155,17 +158,22 @@ def convolution(x: np.ndarray, w: np.ndarray) -> np.ndarray:
 
 
 def shrink_arena(backend: Backend) -> None:
-    """Make ONNX Runtime give back what the memory that its sessions share on the device holds without using it.
+    """Make ONNX Runtime give back the unused part of the memory that its sessions share on the device.
 
-    It does so at the end of a run that asks for it, of whatever session.
+    It does so at the end of a run whose options ask for it, whichever session runs.
     """
     kind = "gpu" if backend.name == "cuda" else "cpu"
-    with suppress(Exception):  # then what it holds is not free
+    with suppress(Exception):  # where this fails, the memory stays in use
         _convolve(backend, ("memory.enable_memory_arena_shrinkage", f"{kind}:{backend.index}"))
 
 
 def _convolve(backend: Backend, *entries: tuple[str, str]) -> tuple[str, Any]:
-    """The provider of a session with one convolution, and its result, if that provider is the wanted one."""
+    """Return the name of the provider of a session with one convolution, and the result.
+
+    The session runs only if this is the provider that the backend wants.
+
+    entries   keys and values for the options of the run
+    """
     runtime = import_runtime()
     x, w = backend.asarray(_beyond_tf32(_X)), backend.asarray(_beyond_tf32(_W))
     y = backend.asarray(backend.xp.empty(_Y, np.float32))
@@ -186,5 +194,5 @@ def _convolve(backend: Backend, *entries: tuple[str, str]) -> tuple[str, Any]:
 
 
 def version(number: int) -> str:
-    """CUDA's way to write a version as one number, in words."""
+    """Return a version in words, such as "12.9" for 12090, which is how CUDA writes it as one number."""
     return f"{number // 1000}.{number % 1000 // 10}"

@@ -1,4 +1,4 @@
-"""ONNX Runtime: the one place that loads it, keeps it silent, and says what to do where it is missing or there twice."""
+"""ONNX Runtime: this module alone loads it, keeps it silent, and says what to do where it is missing or installed twice."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ PACKAGES = (
     "onnxruntime-rocm",
     "onnxruntime-training",
 )
-"""Packages that all install the module `onnxruntime`, over each other."""
+"""Packages that all install the module `onnxruntime`, each over the others."""
 
 ERROR, FATAL = 3, 4
-"""ONNX Runtime's levels of messages on standard error. What it says of an error comes as an exception, too."""
+"""ONNX Runtime's levels of messages on standard error. Its errors also come as exceptions."""
 _TOO_LITTLE = "there is not enough memory to load ONNX Runtime; close other programs, or raise the limit (`ulimit -v`)"
 _AS_REQUESTED = 1
-"""How an arena of ONNX Runtime grows."""
+"""ONNX Runtime's number for an arena that grows by as much as is asked for."""
 
 _log = logging.getLogger("analogy")
 
 
 def installed() -> dict[str, str]:
-    """Name -> version of each package of ONNX Runtime in this environment; there should be exactly one."""
+    """Return the version of each package of ONNX Runtime in this environment by its name; there should be exactly one."""
     found = {}
     for name in PACKAGES:
         try:
@@ -50,7 +50,7 @@ def installed() -> dict[str, str]:
 
 
 def conflict() -> str:
-    """What is wrong, and the cure, where several packages share the module; empty where they do not."""
+    """Return what is wrong, and the cure, where several packages share the module; empty where they do not."""
     names = list(installed())
     if len(names) < 2:
         return ""
@@ -58,9 +58,10 @@ def conflict() -> str:
 
 
 def import_runtime() -> Any:
-    """The module `onnxruntime`, with its telemetry off. Once, a logged line says so where two packages share it.
+    """Return the module `onnxruntime`, with its telemetry off.
 
-    Raises `DeviceError` if it is missing or cannot be loaded, `MemoryLimitError` if the memory does not suffice for it.
+    Where two packages share the module, one logged line of the process says so. Raises `DeviceError` if the module is missing
+    or cannot be loaded, and `MemoryLimitError` if there is too little memory to load it.
     """
     runtime = _load()
     _warn_of_conflict()
@@ -68,7 +69,7 @@ def import_runtime() -> Any:
 
 
 def problem() -> str:
-    """Why no network can be run here, or may not, and the cure; empty if all is well."""
+    """Return why no network can or may be run here, and the cure; empty if networks can be run."""
     try:
         _load()
     except DeviceError as error:
@@ -78,13 +79,13 @@ def problem() -> str:
 
 def _load() -> Any:
     if "onnxruntime" not in sys.modules and not host.free_memory():
-        # Where an allocation fails, the library may end the process without a word.
+        # Where an allocation fails, the library may end the process without a message.
         raise MemoryLimitError(_TOO_LITTLE)
     try:
         runtime = import_module("onnxruntime")
         # The environment variable that `analogy/__init__.py` sets keeps releases from 1.29 on from opening their database
-        # of events and their connections. This call is for those that do not know it (on Windows they hand events to the
-        # system), and for a process that had loaded the library before this package.
+        # of events and their connections. This call is for older releases, which do not know the variable (on Windows they
+        # hand events to the system), and for a process that had loaded the library before this package.
         runtime.disable_telemetry_events()
     except (ImportError, AttributeError, OSError) as error:
         if is_shortage(error):
@@ -107,15 +108,21 @@ def _warn_of_conflict() -> None:
 
 @lru_cache(maxsize=1)
 def share_memory() -> None:
-    """Give the sessions of this process that ask for it ("session.use_env_allocators") one memory on the CPU, once."""
+    """Give the sessions of this process one memory on the CPU to share, once.
+
+    Sessions share it whose options say "session.use_env_allocators".
+    """
     runtime = import_runtime()
-    with suppress(Exception):  # somebody else in this process has done so: that memory serves as well
+    with suppress(Exception):  # other code in this process has done so already: its memory serves as well
         runtime.create_and_register_allocator(_arena(runtime, "Cpu", 0), _sizes(runtime, 0))
 
 
 @cache
 def share_device_memory(index: int, most: int) -> None:
-    """Like `share_memory`, for CUDA's device `index`: one memory of at most `most` bytes. All its sessions use one stream."""
+    """Give the sessions on CUDA's device `index` one memory of at most `most` bytes to share, once; see `share_memory`.
+
+    That is safe since all of them use one stream.
+    """
     runtime = import_runtime()
     try:
         runtime.create_and_register_allocator_v2(
@@ -130,11 +137,14 @@ def _arena(runtime: Any, kind: str, index: int) -> Any:
 
 
 def _sizes(runtime: Any, most: int) -> Any:
-    """At most so many bytes (0 is no bound). It grows by what is asked for, so that it never holds twice of that."""
+    """Return the settings of an arena of at most so many bytes; 0 is no limit.
+
+    It grows by as much as is asked for; if it doubled instead, it could hold twice as much as is used.
+    """
     return runtime.OrtArenaCfg({"max_mem": most, "arena_extend_strategy": _AS_REQUESTED})
 
 
 def first_provider(providers: Sequence[Any]) -> str:
-    """The name of the provider that is to run the networks; each is a name, or a name and options."""
+    """Return the name of the provider that is to run the networks; each provider is a name, or a name with options."""
     name: str = providers[0] if isinstance(providers[0], str) else providers[0][0]
     return name

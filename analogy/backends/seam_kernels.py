@@ -1,6 +1,6 @@
 """The kernels of gradient-domain painting on the CPU: the counterpart of `seams.cu`, compiled and called like `kernels.py`.
 
-The contract in `Backend` says what each computes. "Right" and "down" are the two axes of a forward difference: axis 0 leads
+`Backend` says what each kernel computes. "Right" and "down" are the two axes of a forward difference: axis 0 leads
 from (y, x) to (y, x + 1), axis 1 to (y + 1, x).
 """
 
@@ -9,10 +9,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from .argument_types import Float32, Float32s, Int32s, Int64
+
 _inline = njit(error_model="numpy")
+"""Decorator of functions that kernels call."""
 
 
-def gradient(y0, y1, pixels, h, w, out):
+def gradient(y0: Int64, y1: Int64, pixels: Float32s, h: Int64, w: Int64, out: Float32s) -> None:
     for y in range(y0, y1):
         above, row, below = 3 * w * max(y - 1, 0), 3 * w * y, 3 * w * min(y + 1, h - 1)
         for x in range(w):
@@ -27,7 +30,7 @@ def gradient(y0, y1, pixels, h, w, out):
             out[y * w + x] = total * np.float32(1.0 / 64)
 
 
-def widest(y0, y1, values, h, w, out):
+def widest(y0: Int64, y1: Int64, values: Float32s, h: Int64, w: Int64, out: Float32s) -> None:
     for y in range(y0, y1):
         for x in range(w):
             most = values[y * w + x]
@@ -50,7 +53,10 @@ def _coherent(nnf, y, x, ha, wa, patch_radius):
     return True
 
 
-def seams(y0, y1, nnf, b, picture, ha, wa, hb, wb, patch_radius, out):
+def seams(
+    y0: Int64, y1: Int64, nnf: Int32s, b: Float32s, picture: Float32s, ha: Int64, wa: Int64, hb: Int64, wb: Int64,
+    patch_radius: Int64, out: Float32s,
+) -> None:  # fmt: skip
     for y in range(y0, y1):
         for x in range(wa):
             p = y * wa + x
@@ -86,7 +92,7 @@ def seams(y0, y1, nnf, b, picture, ha, wa, hb, wb, patch_radius, out):
 
 @_inline
 def _coarse(i, n, size):
-    """Return where position `i` of `n` lies in a row of `size`: the position before, the next, and the share of that."""
+    """Return where position `i` of `n` lies in a row of `size`: the positions before and after it, and the latter's weight."""
     p = (np.float32(i) + np.float32(0.5)) * np.float32(size) / np.float32(n) - np.float32(0.5)
     p = min(max(p, np.float32(0.0)), np.float32(size - 1))
     before = np.int64(p)
@@ -106,13 +112,16 @@ def _meet(labels, y, x, axis, h, w):
 
 @_inline
 def _weak(square, threshold):
-    """Return the share of a difference that is no edge: 1 far below the threshold, 1/2 at it. Both are given squared."""
+    """Return the share of a difference that is no edge: 1 far below the threshold, 1/2 at it. Both arguments are squared."""
     fourth = square * square
     limit = threshold * threshold
     return limit / (fourth + limit)
 
 
-def keep_edges(y0, y1, steepness, hs, ws, labelled, labels, h, w, edge, jump, seams):
+def keep_edges(
+    y0: Int64, y1: Int64, steepness: Float32s, hs: Int64, ws: Int64, labelled: Int64, labels: Int32s, h: Int64,
+    w: Int64, edge: Float32, jump: Float32, seams: Float32s,
+) -> None:  # fmt: skip
     for y in range(y0, y1):
         top, low, fy = _coarse(y, h, hs)
         for x in range(w):
@@ -135,7 +144,7 @@ def keep_edges(y0, y1, steepness, hs, ws, labelled, labels, h, w, edge, jump, se
                     seams[o + 3 * axis + k] *= share
 
 
-def divergence(y0, y1, seams, h, w, out):
+def divergence(y0: Int64, y1: Int64, seams: Float32s, h: Int64, w: Int64, out: Float32s) -> None:
     for y in range(y0, y1):
         for x in range(w):
             p = y * w + x
@@ -149,7 +158,7 @@ def divergence(y0, y1, seams, h, w, out):
                 out[3 * p + k] = total
 
 
-def solve_columns(x0, x1, shifts, f, excess, h, w):
+def solve_columns(x0: Int64, x1: Int64, shifts: Float32s, f: Float32s, excess: Float32s, h: Int64, w: Int64) -> None:
     one = np.float32(1.0)
     for x in range(x0, x1):
         excess[x] = shifts[x]
@@ -169,7 +178,9 @@ def solve_columns(x0, x1, shifts, f, excess, h, w):
             f[t + x] = (f[t + x] + f[t + w + x]) / (one + excess[t + x])
 
 
-def correct(y0, y1, picture, correction, columns, w, out):
+def correct(
+    y0: Int64, y1: Int64, picture: Float32s, correction: Float32s, columns: Int32s, w: Int64, out: Float32s,
+) -> None:  # fmt: skip
     one = np.float32(1.0)
     for y in range(y0, y1):
         for x in range(w):

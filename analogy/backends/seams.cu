@@ -1,8 +1,8 @@
-// The kernels of gradient-domain painting in CUDA C++: the algorithm of seam_kernels.py, compiled after kernels.cu, whose Group
-// and Match it uses.
+// The kernels of gradient-domain painting in CUDA C++: the algorithm of seam_kernels.py. They are compiled after kernels.cu,
+// whose Group and Match they use.
 //
-// Work. All are as fast as their reads, but `solve_columns`: one thread goes down a column and up again, and waits for the
-// memory at each step. The columns of a picture are enough threads to take well below a millisecond.
+// Work. All but `solve_columns` take as long as their reads. In `solve_columns` one thread goes down a column and up again,
+// and waits for the memory at each step. A picture has enough columns, and so threads, to take well below a millisecond.
 
 extern "C" __global__ void gradient(const float* __restrict__ pixels, float* __restrict__ out, int h, int w) {
   const Group g;
@@ -30,7 +30,7 @@ extern "C" __global__ void widest(const float* __restrict__ values, float* __res
   out[(size_t)g.y * w + g.x] = most;
 }
 
-// Whether all patches that vote for a position, for the next one or for the one below move by the same offset.
+// Returns whether all patches that vote for a position, for the next one or for the one below move by the same offset.
 __device__ __forceinline__ bool coherent(const Match* nnf, int y, int x, int ha, int wa, int patch_radius) {
   const Match m = nnf[(size_t)y * wa + x];
   for (int v = max(y - patch_radius, 0); v <= min(y + 1 + patch_radius, ha - 1); ++v) {
@@ -85,7 +85,7 @@ extern "C" __global__ void seams(const Match* __restrict__ nnf, const float* __r
   out[8 * p + 7] = square[1];
 }
 
-// Where position `i` of `n` lies in a row of `size`: the position before, the next, and how near it is to the next.
+// Place of position `i` of `n` in a row of `size`: the positions before and after it, and the latter's weight.
 struct Coarse {
   int before, next;
   float share;
@@ -98,7 +98,7 @@ struct Coarse {
   }
 };
 
-// Whether two labels meet among the positions that vote for (y, x) or for the next position along the axis.
+// Returns whether two labels meet among the positions that vote for (y, x) or for the next position along the axis.
 __device__ __forceinline__ bool meet(const int* labels, int y, int x, int axis, int h, int w) {
   const int own = labels[(size_t)y * w + x];
   for (int v = max(y - 1, 0); v <= min(y + axis + 1, h - 1); ++v)
@@ -107,7 +107,7 @@ __device__ __forceinline__ bool meet(const int* labels, int y, int x, int axis, 
   return false;
 }
 
-// The share of a difference that is no edge: 1 far below the threshold, 1/2 at it. Both are given squared.
+// Returns the share of a difference that is no edge: 1 far below the threshold, 1/2 at it. Both arguments are squared.
 __device__ __forceinline__ float weak(float square, float threshold) {
   const float fourth = square * square, limit = threshold * threshold;
   return limit / (fourth + limit);
@@ -125,7 +125,7 @@ extern "C" __global__ void keep_edges(const float* __restrict__ steepness, const
   const float below = low[c.before] * (1.0f - c.share) + low[c.next] * c.share;
   const float smooth = weak(above * (1.0f - r.share) + below * r.share, edge);
   for (int axis = 0; axis < 2; ++axis) {
-    float most = 0.0f;  // others write what lies before the squares, and nobody writes these
+    float most = 0.0f;  // other threads write the channels before the squares, and none writes the squares
     for (int y = max(g.y - 1, 0); y < min(g.y + 2, h); ++y)
       for (int x = max(g.x - 1, 0); x < min(g.x + 2, w); ++x)
         most = fmaxf(most, seams[8 * ((size_t)y * w + x) + 6 + axis]);

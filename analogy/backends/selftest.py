@@ -1,6 +1,7 @@
-"""Does the CUDA backend work here? Step by step, for people who have a GPU: `analogy info --selftest`.
+"""The self-test of the CUDA backend, for people who have a GPU: `analogy info --selftest`.
 
-Each step needs the ones before it, and after a failure the rest is not tried. Only the kernels do not need each other.
+It goes step by step. Most steps need the ones before them, and after a failure of such a step the rest is not tried. The
+kernels and the steps after them do not need each other.
 """
 
 from __future__ import annotations
@@ -14,28 +15,30 @@ from typing import Any
 import numpy as np
 
 from ..errors import MemoryLimitError, enough_memory, first_line
-from . import ONE, Device, cuda, probes
+from . import cuda, probes
+from .choice import Device
+from .contract import ONE
 from .cpu import CpuBackend
 
 SAME_MATCHES = 0.99
-"""Share of a field that must be equal. Rounding decides between two matches that are equally good."""
+"""Smallest share of a field that must be equal. Rounding decides between two matches that are equally good."""
 SAME_PIXELS = 0.97
-"""Share of the pixels of a whole transfer that must be equal: later levels build upon what rounding decided."""
+"""Smallest share of the pixels of a whole transfer that must be equal: later levels build upon what rounding decided."""
 
 KERNELS = (
     "project", "products", "mixture", "channels_last", "join", "pixel_vectors", "resample", "distance", "propagate",
     "random_search", "vote", "steepness", "seams", "keep_edges", "divergence", "solve_columns", "correct",
     "coarsen", "factor", "relax", "residual", "restriction", "prolongation", "combine",
 )  # fmt: skip
-"""Methods of the backend that are compared with those of the CPU."""
+"""Methods of the CUDA backend whose results are compared with those of the CPU backend."""
 
 NO_GPU = ("CuPy", "driver")
-"""Steps that fail where nobody has set up a GPU: there is nothing to test."""
+"""Steps that fail where no GPU has been set up, so that there is nothing to test."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the report: what was tried, whether it works, and what was found or what went wrong."""
+    """One line of the report: the name of the step, whether it passed, and in words what it found or what went wrong."""
 
     name: str
     ok: bool
@@ -43,9 +46,10 @@ class Check:
 
 
 def selftest(transfer: Callable[[Device], np.ndarray] | None = None) -> list[Check]:
-    """Try everything the CUDA backend needs, and whether it keeps its promises.
+    """Try everything that the CUDA backend needs and promises, and return one `Check` for each step.
 
-    transfer   device name -> A' (H, W, 3) uint8 of a small fixed pair, always by the same `Engine`
+    transfer   function of a device's name that returns A' (H, W, 3) uint8 of a small fixed pair, always by the same
+               `Engine`; without it the steps that need a whole transfer are left out
     """
     run = _Run()
     run.step("CuPy", run.cupy)
@@ -65,7 +69,7 @@ def selftest(transfer: Callable[[Device], np.ndarray] | None = None) -> list[Che
 
 
 class _Run:
-    """The steps, and what one hands to the next. A step returns in words what it found, or raises."""
+    """One run of the self-test: its steps, and what they leave for the next. A step returns what it found, or raises."""
 
     def __init__(self) -> None:
         self.checks: list[Check] = []
@@ -74,58 +78,64 @@ class _Run:
         self.backend: Any = None
 
     def step(self, name: str, function: Callable[[], str], needed: bool = True) -> None:
-        """Add a check; a `needed` step that fails keeps the later ones from being tried."""
+        """Run a step and add its check. Once a `needed` step has failed, later steps are not tried."""
         if self.failed:
             self.checks.append(Check(name, False, f"not tried, because of: {self.failed}"))
             return
         try:
             self.checks.append(Check(name, True, function()))
-        except Exception as error:  # the report is for finding out what can go wrong
+        except Exception as error:  # the report shows whatever goes wrong
             self.checks.append(Check(name, False, first_line(error)))
             self.failed = name if needed else ""
 
     def cupy(self) -> str:
+        """Import CuPy."""
         self.cp = probes.import_cupy()
         return f"{self.cp.__version__}, for CUDA {probes.version(self.cp.cuda.runtime.runtimeGetVersion())}"
 
     def driver(self) -> str:
+        """Look for a driver and a device."""
         probes.check_driver(self.cp)
         return f"supports CUDA {probes.version(self.cp.cuda.runtime.driverGetVersion())}"
 
     def compiler(self) -> str:
+        """Compile a kernel and run it."""
         probes.check_compiler(self.cp)
         return "a kernel was compiled and ran"
 
     def runtime(self) -> str:
+        """Check the installed ONNX Runtime."""
         return probes.check_runtime(self.cp)
 
     def make_backend(self) -> str:
+        """Make the backend, compile all kernels, and run a convolution."""
         self.backend = cuda.CudaBackend()
         self.backend.prepare()
         return f"{self.backend.describe()}; {probes.check_provider(self.backend)} ran a convolution"
 
     def kernel(self, name: str, backend: Any = None) -> str:
-        """The same call on both backends."""
+        """Compare the result of one kernel on both backends."""
         backend = backend or self.backend
         cpu = CpuBackend(1)
         args = _arguments(cpu)[name]
         there = [backend.asarray(arg) if isinstance(arg, np.ndarray) else arg for arg in args]
         last = max(i for i, arg in enumerate(args) if isinstance(arg, np.ndarray))
         actual, expected = getattr(backend, name)(*there), getattr(cpu, name)(*args)
-        if expected is None:  # it has written to the last of its arrays
+        if expected is None:  # the kernel has written to the last of its arrays
             actual, expected = there[last], args[last]
         if not isinstance(expected, tuple):
             actual, expected = (actual,), (expected,)
         return ", ".join(_compare(backend.to_host(x), y) for x, y in zip(actual, expected, strict=True))
 
     def other_devices(self) -> str:
+        """Run a kernel on every device but the first."""
         count = self.cp.cuda.runtime.getDeviceCount()
         for index in range(1, count):
             self.kernel("propagate", cuda.CudaBackend(index))
         return f"{count - 1} more, on which the search is that of the CPU" if count > 1 else "none"
 
     def memory(self) -> str:
-        """What does not fit is this package's error, and takes nothing."""
+        """Ask for more memory than there is: that must raise this package's error, and take nothing."""
         free = self.backend.free_memory()
         try:
             with self.backend.active(), enough_memory("test it", "this is right"):
@@ -138,13 +148,14 @@ class _Run:
         raise RuntimeError(f"{free / 2**30:.1f} GiB are free, and four times as much is given")
 
     def transfer(self, transfer: Callable[[Device], np.ndarray]) -> str:
+        """Compare a whole transfer with that of the CPU."""
         same = float((transfer("cuda") == transfer("cpu")).all(axis=2).mean())
         if same < SAME_PIXELS:
             raise RuntimeError(f"only {same:.1%} of the pixels are those of the CPU")
         return f"{same:.1%} of the pixels are those of the CPU"
 
     def two_at_once(self, transfer: Callable[[Device], np.ndarray]) -> str:
-        """Two threads, several times each."""
+        """Compare transfers in two threads at once with one in one thread."""
         alone = transfer("cuda")
         with ThreadPoolExecutor(2) as pool:
             different = sum(bool((found != alone).any()) for found in pool.map(transfer, ["cuda"] * 6))
@@ -153,7 +164,7 @@ class _Run:
         return "results of two threads at once are those of one"
 
     def callers_stream(self, transfer: Callable[[Device], np.ndarray]) -> str:
-        """What a caller has made current in its thread stays so."""
+        """Check that a transfer leaves the device and the stream that are current in the caller's thread."""
         runtime = self.cp.cuda
         before, device, stream = runtime.get_current_stream(), runtime.Device().id, runtime.Stream(non_blocking=True)
         stream.use()
@@ -168,7 +179,7 @@ class _Run:
 
 
 def _arguments(cpu: CpuBackend) -> dict[str, tuple[Any, ...]]:
-    """Arguments for each kernel: small, random but always the same, of odd and different sizes."""
+    """Return arguments for each kernel: small, random but always the same, of odd and different sizes."""
     rng = np.random.default_rng(0)
     size_a, size_b = (19, 23), (17, 29)
     f, g = (rng.standard_normal((*size, 20), np.float32) for size in (size_a, size_b))
@@ -176,7 +187,7 @@ def _arguments(cpu: CpuBackend) -> dict[str, tuple[Any, ...]]:
     nnf = np.stack([rng.integers(0, n, size_a) for n in size_b], axis=2).astype(np.int32)
     d = cpu.distance(a, b, nnf, 3)
     form = rng.random((5, 19, 23), np.float32)
-    form[[1, 3, 4], :, -1], form[2:, -1] = 0, 0  # nothing leads out of the picture
+    form[[1, 3, 4], :, -1], form[2:, -1] = 0, 0  # there are no couplings beyond the border
     u, v = rng.random((2, 3, 19, 23), np.float32)
     weights, coarse = cpu.coarsen(form)
     below = rng.random((3, *coarse.shape[1:]), np.float32)
@@ -215,7 +226,7 @@ def _arguments(cpu: CpuBackend) -> dict[str, tuple[Any, ...]]:
 
 
 def _compare(actual: np.ndarray, expected: np.ndarray) -> str:
-    """The difference in words. Raises `RuntimeError` if it is more than rounding."""
+    """Return in words how far two results differ. Raises `RuntimeError` if it is by more than rounding."""
     if actual.dtype == np.int32:
         same = float((actual == expected).all(axis=2).mean())
         if same < SAME_MATCHES:

@@ -1,16 +1,28 @@
-"""The compiled kernels on disk: kept once, loaded without Numba, and made anew where they are damaged or cannot be kept."""
+"""The compiled kernels: kept on disk, loaded without Numba, and made anew where they are damaged or their sources change.
+
+Where Numba's private interface is not the one that is relied on, Numba's public one gives the same results.
+"""
 
 from __future__ import annotations
 
+import ast
+import importlib
 import logging
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import CodeType
+from typing import Any
 
+import numba
+import numpy as np
 import pytest
 
-from analogy.backends import compiled
+from analogy.backends import compiled, machine_code, selftest
+from analogy.backends.cpu import CpuBackend
 
 CODE = b"code"  # `linked` stands in for the loader and takes anything
 
@@ -21,8 +33,8 @@ def linked(monkeypatch, tmp_path):
     loaded: list[str] = []
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(compiled, "_load", compiled._load.__wrapped__)
-    monkeypatch.setattr(compiled, "_compile", lambda module: loaded.append("compiled") or CODE)
-    monkeypatch.setattr(compiled, "_link", lambda code, signatures: loaded.append(code) or {})
+    monkeypatch.setattr(machine_code, "compile_kernels", lambda module, names: loaded.append("compiled") or CODE)
+    monkeypatch.setattr(machine_code, "link", lambda code: loaded.append(code) or {})
     return loaded
 
 
@@ -96,7 +108,7 @@ def test_a_disk_that_is_full_leaves_no_half_file(linked, tmp_path, monkeypatch) 
 
 def test_another_processor_or_version_takes_another_file(linked, tmp_path, monkeypatch) -> None:
     compiled.load()
-    monkeypatch.setattr(compiled, "_processor", lambda: ("other", ""))
+    monkeypatch.setattr(machine_code, "processor", lambda: ("platform", "other", ""))
     compiled.load()
     monkeypatch.setattr(compiled, "version", lambda name: "0")
     compiled.load()
@@ -124,3 +136,155 @@ print("numba" in sys.modules, backend.distance(joined, joined, field, 3).mean())
     assert (first, second) == ("True", "False")
     assert one == other
     assert float(one) == pytest.approx(-2, abs=1e-3)
+
+
+def reached(value: Any, seen: set[Any]) -> Iterator[Path]:
+    """Yield the file of a kernel, and of everything that it calls."""
+    function = getattr(value, "py_func", value)  # of what `njit` decorates
+    if not isinstance(getattr(function, "__code__", None), CodeType) or function in seen:
+        return
+    seen.add(function)
+    code = function.__code__
+    yield Path(code.co_filename)
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    for used in [*cells, *(function.__globals__.get(name) for name in code.co_names)]:
+        yield from reached(used, seen)
+
+
+def imported(path: Path) -> Iterator[Path]:
+    """Yield the files of this package from which a source takes names, such as constants."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("analogy")):
+            folder = path.parents[node.level - 1] if node.level else WING.parents[1]
+            module = folder.joinpath(*(node.module or "").split("."))
+            yield next(file for file in (module.with_suffix(".py"), module / "__init__.py") if file.exists())
+
+
+WING = Path(compiled.__file__).parent
+
+
+def sources(module: str) -> set[Path]:
+    """The files of this package that the kernels of a module are made from."""
+    written = importlib.import_module(f"analogy.backends.{module}")
+    seen: set[Any] = set()
+    found = {path for name in compiled.KERNELS[module] for path in reached(getattr(written, name), seen)}
+    found = {path for path in found if path.is_relative_to(WING.parent)}
+    return found | {file for path in found for file in imported(path)}
+
+
+@pytest.mark.parametrize("module", compiled.KERNELS)
+def test_kernels_are_kept_under_another_name_once_a_source_of_theirs_changes(module, tmp_path) -> None:
+    used = sources(module)
+    assert len(used) > 1  # at least the kernels, and the types of their arguments
+    wing = shutil.copytree(WING, tmp_path / "backends", ignore=shutil.ignore_patterns("__pycache__"))
+    checksum = compiled._checksum_of_sources.__wrapped__
+    before = checksum(wing)
+    for source in used:
+        assert source.is_relative_to(WING), f"{source} is outside the wing: no change of it is noticed"
+        copy = wing / source.relative_to(WING)
+        text = copy.read_bytes()
+        copy.write_bytes(text + b"# changed")
+        assert checksum(wing) != before, source
+        copy.write_bytes(text)
+    assert checksum(wing) == before
+
+
+def no_inspection(patch: pytest.MonkeyPatch) -> None:
+    patch.delattr("numba.core.ccallback.CFunc.inspect_llvm")
+
+
+def another_name(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("numba.core.ccallback.CFunc.native_name", "another")
+
+
+def another_convention(patch: pytest.MonkeyPatch) -> None:
+    """Let Numba name a function that gives another result and takes other arguments."""
+    made = numba.core.ccallback.CFunc
+    text, name = made.inspect_llvm, made.native_name.fget
+    other = "\ndefine i64 @{}.other(ptr %a) {{\n  ret i64 0\n}}\n"
+    patch.setattr(made, "inspect_llvm", lambda self: text(self) + other.format(name(self).removeprefix("cfunc.")))
+    patch.setattr(made, "native_name", property(lambda self: f"{name(self)}.other"))
+
+
+def another_loader(patch: pytest.MonkeyPatch) -> None:
+    patch.delattr("llvmlite.binding.create_mcjit_compiler")
+
+
+@pytest.mark.parametrize("breakage", [no_inspection, another_name, another_convention, another_loader])
+def test_where_numba_s_private_interface_is_another_one_numba_compiles_by_itself_and_one_line_says_so(
+    breakage, monkeypatch, tmp_path, caplog
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(compiled, "_load", compiled._load.__wrapped__)
+    monkeypatch.setattr(compiled, "KERNELS", {"seam_kernels": ("divergence",)})
+    seams, out = np.random.default_rng(0).random((5, 4, 8), np.float32), np.zeros((2, 5, 4, 3), np.float32)
+    arguments = [(0, 5, seams.ctypes.data, 5, 4, array.ctypes.data) for array in out]
+    compiled.load("seam_kernels")["divergence"](*arguments[0])
+    for path in tmp_path.iterdir():
+        path.unlink()
+    with monkeypatch.context() as patch, caplog.at_level(logging.INFO, "analogy"):
+        caplog.clear()
+        breakage(patch)
+        compiled.load("seam_kernels")["divergence"](*arguments[1])
+    [line] = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert line.message.startswith("the kernels cannot be kept as machine code with Numba")
+    assert np.array_equal(out[0], out[1])
+    assert out[0].any()
+    assert list(tmp_path.glob("numba-*/**/*.nbi"))  # what Numba has compiled is kept, too
+
+
+def test_what_numba_compiles_by_itself_gives_the_same_results(monkeypatch, tmp_path) -> None:
+    expected = results(CpuBackend(1))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(compiled, "_load", compiled._load.__wrapped__)
+    monkeypatch.delattr("numba.core.ccallback.CFunc.inspect_llvm")
+    found = results(CpuBackend(1))
+    for name, arrays in expected.items():
+        for one, other in zip(arrays, found[name], strict=True):
+            if name in compiled.KERNELS["kernels"]:
+                assert one.tobytes() == other.tobytes(), name
+            else:  # LLVM may add in another order
+                np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6, err_msg=name)
+
+
+def results(backend: CpuBackend) -> dict[str, list[np.ndarray]]:
+    """Kernel -> its results for the arguments of the self-test, and what it has left in them."""
+    arguments = selftest._arguments(backend)
+    found = {}
+    for name, args in arguments.items():
+        result = getattr(backend, name)(*args)
+        arrays = result if isinstance(result, tuple) else [] if result is None else [result]
+        found[name] = [*arrays, *(arg for arg in args if isinstance(arg, np.ndarray))]
+    return found
+
+
+_DTYPES = {"Int16s": np.int16, "Int32s": np.int32, "Float32s": np.float32}
+_NUMBERS = {"Int64": (int, np.integer), "UInt64": (int, np.integer), "Float32": float, "Float64": float}
+
+
+def test_kernels_get_arrays_and_numbers_of_the_types_by_which_they_are_compiled(monkeypatch) -> None:
+    seen, bands = set(), CpuBackend._bands
+
+    def checked(self: CpuBackend, rows: int, kernel: str, *args: Any, **options: Any) -> None:
+        [module] = (module for module, names in compiled.KERNELS.items() if kernel in names)
+        _, _, *types = machine_code._types(getattr(importlib.import_module(f"analogy.backends.{module}"), kernel))
+        for place, (arg, kind) in enumerate(zip(args, types, strict=True)):
+            where = f"{kernel}, argument {place}"
+            if kind in _DTYPES:
+                assert (isinstance(arg, int) and arg == 0) or (arg.dtype == _DTYPES[kind] and arg.flags.c_contiguous), (
+                    where
+                )
+            else:
+                assert isinstance(arg, _NUMBERS[kind]), where
+        seen.add(kernel)
+        bands(self, rows, kernel, *args, **options)
+
+    monkeypatch.setattr(CpuBackend, "_bands", checked)
+    cpu = CpuBackend(1)
+    results(cpu)
+    arguments = selftest._arguments(cpu)
+    labels = tuple(np.zeros(array.shape[:2], np.int32) for array in arguments["distance"][:2])
+    cpu.propagate(*arguments["propagate"], labels, arguments["distance"][2])
+    cpu.random_search(*arguments["random_search"], labels)
+    cpu.keep_edges(*arguments["keep_edges"], labels[0])
+    assert seen == {name for names in compiled.KERNELS.values() for name in names}

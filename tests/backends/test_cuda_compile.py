@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import analogy
-from analogy.backends import cuda, get_backend
+from analogy.backends import cuda_launch, get_backend
 from analogy.backends.interrupts import kept_interrupts
 from analogy.errors import DeviceError
 
@@ -47,14 +47,14 @@ def compile_for(architecture: int, unit: str) -> str:
     from cupy.cuda import compiler
 
     options = (
-        *core.assemble_cupy_compiler_options(cuda.options(unit)),
+        *core.assemble_cupy_compiler_options(cuda_launch.options(unit)),
         "-ftz=true",
         "--device-as-default-execution-space",
         f"-arch=sm_{architecture}",
         "--ptxas-options=-v",
     )
     log = io.StringIO()
-    program = compiler._NVRTCProgram(cuda.source(), "kernels.cu", (), (), name_expressions=None, method="cubin")
+    program = compiler._NVRTCProgram(cuda_launch.source(), "kernels.cu", (), (), name_expressions=None, method="cubin")
     binary, _ = program.compile(options, log)
     assert binary
     return log.getvalue()
@@ -106,7 +106,7 @@ def test_kernels_compile_without_spills_within_their_registers(reports, architec
 
 def test_the_compiler_is_told_not_to_fuse_multiply_and_add():
     # With --fmad=false the device rounds as the source is written, and as the simulator does.
-    assert "--fmad=false" in cuda.options("float")
+    assert "--fmad=false" in cuda_launch.options("float")
 
 
 def used_names() -> set[tuple[str, str]]:

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from analogy.backends import cuda, get_backend, probes, runtime
+from analogy.backends import cuda, cuda_launch, get_backend, probes, runtime
 from analogy.errors import DeviceError, MemoryLimitError
 
 
@@ -91,7 +91,7 @@ def test_a_missing_driver_is_told_from_an_old_one(monkeypatch, caplog):
     with pytest.raises(DeviceError, match=r"^there is no NVIDIA driver; install one, .*nvidia-smi works$"):
         probes.check_driver(without)
     monkeypatch.setattr(probes, "import_cupy", lambda: without)
-    monkeypatch.setattr("analogy.backends.find_spec", lambda name: name)
+    monkeypatch.setattr("analogy.backends.choice.find_spec", lambda name: name)
     with caplog.at_level("INFO", logger="analogy"):
         assert get_backend("auto").name == "cpu"
     # Whoever runs on such a machine is told what happens; `analogy info` and `--device cuda` tell what to do.
@@ -145,7 +145,7 @@ def test_the_compiler_is_tried_with_the_language_of_the_kernels_in_one_thread():
 
     probes.check_compiler(SimpleNamespace(zeros=lambda *args: out, RawModule=module))
     (option,), *shape = seen
-    assert option in cuda.options("float")
+    assert option in cuda_launch.options("float")
     assert shape == [(1,), (1,)]
 
 

@@ -1,14 +1,15 @@
-// The kernels of multigrid in CUDA C++: the algorithm of multigrid_kernels.py, compiled after kernels.cu, whose Group it uses.
+// The kernels of multigrid in CUDA C++: the algorithm of kernels.py in this folder. They are compiled after ../kernels.cu,
+// whose Group they use.
 //
-// Work. All are as fast as their reads, but `relax`: it solves a line from its begin to its end and back, one thread a line,
-// and needs each half of the lines before the other. What a step needs of memory is read for several at once, so that they
-// wait for it together. The halves are separate launches; where a block has a thread for each line, they are one, of a block
-// for each channel, kept in step by __syncthreads: a launch takes longer than such lines.
+// Work. All but `relax` take as long as their reads. In `relax` one thread solves one line, from its begin to its end and
+// back, and every second line must be solved before the lines between (a half-sweep). The numbers for several steps are read
+// at once, so that these steps wait for the memory together. Each half-sweep is a launch of its own. Where one block has a
+// thread for each line of a half-sweep, all four are one launch with a block for each channel, kept in step by
+// __syncthreads, since a launch takes longer than such short lines.
 
-constexpr float TINY = 1e-12f;
-constexpr int AHEAD = 8;  // steps of a line for which `relax` reads at once
+constexpr int AHEAD = 8;  // number of steps of a line for which `relax` reads at once
 
-// The planes of a form, `size` positions each; the last two only where `nine`.
+// A quadratic form on a grid: its planes of h x w numbers. The last two exist only where `nine` is true.
 struct Form {
   const float *mass, *right, *down, *falling, *rising;
   int h, w, nine;
@@ -22,7 +23,7 @@ struct Form {
     rising = falling + size;
   }
 
-  // The mass of a position and all its couplings.
+  // Returns the sum of a position's mass and all its couplings.
   __device__ __forceinline__ float diagonal(int y, int x) const {
     const size_t t = (size_t)y * w + x;
     float total = mass[t] + right[t] + down[t];
@@ -36,7 +37,7 @@ struct Form {
     return total;
   }
 
-  // The sum over the neighbours, each coupling times (value - base).
+  // Returns the sum over the neighbours of coupling times (value - base).
   template <bool NINE>
   __device__ __forceinline__ float neighbours(const float* u, int y, int x, float base, bool in_row,
                                               bool in_column) const {
@@ -55,7 +56,7 @@ struct Form {
     return total;
   }
 
-  // The weights of a point between two coarse ones, which are both ends of a row (`along`) or of a column.
+  // Returns the weights of a point between two coarse ones, the ends of a row (`along`) or of a column of two steps.
   __device__ __forceinline__ float2 halves(int i, int j, bool along) const {
     const size_t t = (size_t)2 * i * w + 2 * j;
     float one = along ? right[t] : down[t], other = along ? right[t + 1] : down[t + w];
@@ -73,12 +74,12 @@ struct Form {
   }
 };
 
-// A cell of four coarse points: the weights of its centre, and what its couplings add to those between its corners.
+// A square of four coarse positions: the weights of its centre for its corners, and the couplings that it adds between them.
 struct Cell {
   float nw, ne, sw, se;
   float top = 0.0f, low = 0.0f, left = 0.0f, right = 0.0f, fall = 0.0f, rise = 0.0f;
 
-  // A coupling between two points of which the weights for the corners differ by a, b, c, d.
+  // Adds the coupling k between two points whose weights for the four corners differ by a, b, c, d.
   __device__ __forceinline__ void add(float k, float a, float b, float c, float d) {
     top -= k * a * b;
     low -= k * c * d;
@@ -130,7 +131,7 @@ struct Cell {
   }
 };
 
-// Which channel and which row of it a group's row of all channels is.
+// A row, counted over all channels: which row of its channel it is, and where that channel begins.
 struct Row {
   int y;
   size_t begin;  // of the channel
@@ -152,10 +153,10 @@ extern "C" __global__ void residual(const float* __restrict__ planes, const floa
   out[row.begin + p] = f ? f[row.begin + p] + value : value;
 }
 
-// What the lines beside a line that is solved give to it: nothing, or what they are along the grid, or diagonally as well.
+// Couplings through which the lines beside a line act on it: none, those along the grid, or the diagonal ones as well.
 enum Beside { NOTHING, STRAIGHT, DIAGONAL };
 
-// One line of a channel.
+// A row or a column of one channel, which relaxation solves.
 struct Line {
   const Form& form;
   const float *couplings, *inverses, *f;
@@ -171,7 +172,7 @@ struct Line {
 
   __device__ __forceinline__ size_t at(int i) const { return begin + (size_t)i * step; }
 
-  // N steps of the elimination from position i on; `value` and `factor` are of the position before.
+  // Does N steps of the elimination from position i on; `value` and `factor` are those of the position before.
   template <Beside BESIDE, int N>
   __device__ __forceinline__ void eliminate(int i, float& value, float& factor) const {
     float known[N], factors[N];
@@ -189,7 +190,7 @@ struct Line {
     }
   }
 
-  // N steps back from position i on; `value` is of the position after.
+  // Does N steps of the substitution back from position i on; `value` is that of the position after.
   template <int N>
   __device__ __forceinline__ void substitute(int i, float& value) const {
     float known[N], factors[N], shares[N];
@@ -215,17 +216,17 @@ struct Line {
   }
 };
 
-// `turns` of the four turns of a relaxation from `first` on: even rows, odd rows, even columns, odd columns; or the other way
-// round if `after`. More than one only where a block has a thread for each line of a turn.
+// Does some of the four half-sweeps of a relaxation, `count` of them from `first` on: even rows, odd rows, even columns, odd
+// columns, or in the opposite order if `after`. More than one only where a block has a thread for each line of a half-sweep.
 extern "C" __global__ void relax(const float* __restrict__ planes, const float* __restrict__ inverses,
                                  const float* __restrict__ f, float* __restrict__ u, int h, int w, int nine, int after,
-                                 int first, int turns) {
+                                 int first, int count) {
   const Form form(planes, h, w, nine);
   const size_t channel = (size_t)blockIdx.y * h * w;
-  for (int k = first; k < first + turns; ++k) {
-    const int turn = after ? 3 - k : k;
-    const bool row = turn < 2;
-    const int line = 2 * (blockIdx.x * blockDim.x + threadIdx.x) + turn % 2;
+  for (int k = first; k < first + count; ++k) {
+    const int half_sweep = after ? 3 - k : k;
+    const bool row = half_sweep < 2;
+    const int line = 2 * (blockIdx.x * blockDim.x + threadIdx.x) + half_sweep % 2;
     if (line < (row ? h : w)) {
       const Line own(form, inverses, f + channel, u + channel, line, row);
       if (!after && k == 0)
@@ -278,7 +279,7 @@ extern "C" __global__ void coarsen(const float* __restrict__ planes, float* __re
     down += form.down[t] * half.y * half.y + form.down[t + w] * half.x * half.x;
   }
 #pragma unroll 1  // three cells in line would take more registers than a block may have
-  for (int k = 0; k < 3; ++k) {  // the cells above and at the left, which share a side with this one, and this one
+  for (int k = 0; k < 3; ++k) {  // the cell above and the cell at the left, which share a side with this one, then this one
     const int row = i - (k == 0), column = j - (k == 1);
     if (row < 0 || column < 0 || row >= rows || column >= columns) continue;
     const Cell cell(form, row, column);

@@ -1,0 +1,134 @@
+"""The launcher of the CUDA kernels: it compiles them, packs their arguments, and launches them.
+
+NVRTC compiles all `.cu` files as one source, in two forms: one reads the channels of a position one by one, the other four at
+a time (`Unit`). Constants that the kernels share with Python are typed once, in Python; the compiler gets them as definitions.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import contract
+from .contract import HALF, ONE, ROUNDING
+from .interrupts import kept_interrupts
+from .multigrid import TINY
+
+WARP = 32
+"""Threads of a warp, which CUDA runs together."""
+THREADS_PER_BLOCK = 256
+"""Threads of a block that works on a tile of positions."""
+
+_FILES = "kernels.cu", "seams.cu", "multigrid/kernels.cu"
+"""Source files, in the order in which they are compiled: the later ones use what the first defines."""
+_FLOATS = {"ONE": ONE, "HALF": HALF, "ROUNDING": ROUNDING, "TINY": TINY}
+_HASHES = "HASH_SEED", "HASH_ITERATION", "HASH_PIXEL", "HASH_STEP", "HASH_FIRST_MIX", "HASH_SECOND_MIX"
+"""Constants that the source gets as definitions: float numbers by their names, and names of `contract`'s uint32 numbers."""
+_NULL = np.uintp(0)
+"""Null pointer."""
+
+
+class Unit(NamedTuple):
+    """The type in which a kernel reads the channels of a position, and how many values of that type a position has."""
+
+    type: str
+    per_position: int
+
+
+SINGLE = Unit("float", 1)
+"""Unit of kernels that do not read features: one thread works on a position."""
+
+
+def unit_of(channels: int, *arrays: Any) -> Unit:
+    """Return the widest unit in which `arrays` with so many channels can be read.
+
+    Four channels are read at once if the number of channels allows it and each array begins at an address that allows it.
+    Joined features (int16) are read likewise: their type goes with that of the unit.
+    """
+    if channels % 4 == 0 and all(array.data.ptr % (4 * array.itemsize) == 0 for array in arrays):
+        return Unit("float4", channels // 4)
+    return Unit("float", channels)
+
+
+class Launcher:
+    """The kernels of one device, each compiled when it is first used. Calls from several threads are safe.
+
+    Arguments of a launch are arrays of the device and numbers, in the order of the kernel's parameters. A Python int is
+    passed as int32, a Python float as float32, None as a null pointer, and a NumPy number in its own type.
+    """
+
+    def __init__(self, xp: Any) -> None:
+        """xp   the module `cupy`"""
+        self._xp = xp
+        self._modules: dict[str, Any] = {}
+        self._functions: dict[tuple[str, str], Any] = {}
+        self._lock = threading.Lock()
+
+    def compile(self) -> None:
+        """Compile both forms of the kernels. CuPy keeps them on disk: once for each device and CUDA version."""
+        for unit in ("float4", "float"):
+            self._function("distance", unit)
+
+    def over_positions(self, name: str, shape: tuple[int, int], *arguments: Any, unit: Unit = SINGLE) -> None:
+        """Run a kernel over all positions of `shape` (rows, columns).
+
+        As many lanes work on a position as its units can occupy, at most a warp; a block covers a tile of positions.
+        """
+        lanes = min(WARP, _power_of_two(unit.per_position))
+        positions = THREADS_PER_BLOCK // lanes
+        tile_h = 1 << (positions.bit_length() - 1) // 2
+        tile_w = positions // tile_h
+        grid = -(-shape[1] // tile_w), -(-shape[0] // tile_h), 1
+        self._function(name, unit.type)(grid, (lanes, tile_w, tile_h), tuple(map(_packed, arguments)))
+
+    def over_lines(self, name: str, lines: int, per_block: int, *arguments: Any, channels: int = 1) -> None:
+        """Run a kernel with one thread for each of `lines`, `per_block` in a block, as often as there are `channels`."""
+        grid = -(-lines // per_block), channels
+        self._function(name, SINGLE.type)(grid, (per_block,), tuple(map(_packed, arguments)))
+
+    def _function(self, name: str, unit: str) -> Any:
+        with self._lock:
+            if (name, unit) not in self._functions:
+                if unit not in self._modules:
+                    self._modules[unit] = self._xp.RawModule(code=source(), options=options(unit))
+                with kept_interrupts():
+                    self._functions[name, unit] = self._modules[unit].get_function(name)
+            return self._functions[name, unit]
+
+
+@functools.cache
+def source() -> str:
+    """Return the text of the kernels' files, marked so that the compiler's messages name the file and its lines."""
+    here = Path(__file__).parent
+    return "\n".join(f'#line 1 "{name}"\n{(here / name).read_text(encoding="utf-8")}' for name in _FILES)
+
+
+def options(unit: str) -> tuple[str, ...]:
+    """Return the compiler's options for one form of the kernels, "float4" or "float".
+
+    Products and sums are fused only where the source says so, as on the CPU.
+    """
+    floats = (f"{name}={float(value)!r}f" for name, value in _FLOATS.items())
+    hashes = (f"{name}={getattr(contract, name)}u" for name in _HASHES)
+    definitions = f"UNIT={unit}", f"WARP={WARP}", *floats, *hashes
+    return "-std=c++17", "--fmad=false", *(f"-D{definition}" for definition in definitions)
+
+
+def _packed(argument: Any) -> Any:
+    """Return an argument as CuPy has to get it: it passes a Python number as 8 bytes, whatever the kernel expects."""
+    if argument is None:
+        return _NULL
+    if isinstance(argument, (int, np.int64)):
+        return np.int32(argument)
+    if type(argument) is float:  # a NumPy float64 is one too, and stays
+        return np.float32(argument)
+    return argument
+
+
+def _power_of_two(n: int) -> int:
+    """Return the smallest power of two that is not smaller than `n`."""
+    return 1 << (n - 1).bit_length()

@@ -1,0 +1,179 @@
+"""The making of machine code: Numba compiles kernels into an object file, and LLVM's loader makes functions of it.
+
+The first way (`compile_kernels`, `link`) takes from Numba the code that LLVM makes of a kernel. That is Numba's private
+business: the name of the kernel in this code, and how it is called. What can be checked of it is checked, and an error is
+raised where it is otherwise. The second way (`by_numba_alone`) needs nothing private, and Numba at every start.
+
+Calls of the functions of either way release the GIL.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import inspect
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+Kernels = Mapping[str, Callable[..., Any]]
+"""Kernel -> function of its arguments, with addresses as int."""
+
+_CTYPES: Mapping[str, Any] = {
+    "Int64": ctypes.c_int64, "UInt64": ctypes.c_uint64, "Float32": ctypes.c_float, "Float64": ctypes.c_double,
+    "Int16s": ctypes.c_void_p, "Int32s": ctypes.c_void_p, "Float32s": ctypes.c_void_p,
+}  # fmt: skip
+_IN_LLVM = {"Int64": "i64", "UInt64": "i64", "Float32": "float", "Float64": "double"}
+"""The numbers of `argument_types` as LLVM calls them; addresses are "ptr"."""
+
+REORDERING = {"reassoc", "contract", "arcp", "nsz"}
+"""LLVM's flags that let it reorder sums, and so vectorise them. Kernels without these flags round as they are written."""
+_REORDERED = {"vote", "join"}
+_REORDERED_MODULES = {"multigrid.kernels", "seam_kernels"}
+"""Kernels, and modules of kernels, that are compiled with `REORDERING`. The others count in whole numbers, or must round as
+written: in `resample` a quotient that is a whole number must not become a product just below it."""
+
+_OF_NUMBA = ("numba", "NRT", "nrt", "Py", "_Py")
+"""How the names of functions begin that exist only in a process in which Numba is loaded."""
+
+
+def compile_kernels(module: str, names: Iterable[str]) -> bytes:
+    """Return the kernels of a module as machine code for this processor, which needs nothing but the C library.
+
+    A line of JSON comes first: kernel -> the types of its arguments. Then comes the object file.
+    Raises `RuntimeError` if Numba calls its functions in another way than `link` does.
+    """
+    import llvmlite.binding as llvm
+
+    target, whole = _target(), llvm.parse_assembly("")
+    types = {}
+    for name, kernel in _kernels(module, names):
+        types[name] = _types(kernel)
+        made = _cfunc(module, kernel)
+        code = llvm.parse_assembly(made.inspect_llvm())
+        # Numba puts a wrapper for callers in C around each kernel. It handles errors, of which a kernel has none, by functions
+        # of Numba's that are not there later: only the kernel itself is kept.
+        code.get_function(made.native_name.removeprefix("cfunc.")).name = name
+        for function in code.functions:
+            if not function.is_declaration:
+                function.linkage = "external" if function.name == name else "internal"
+        passes = llvm.create_new_module_pass_manager()
+        passes.add_global_dead_code_eliminate_pass()
+        passes.run(code, llvm.create_pass_builder(target, llvm.create_pipeline_tuning_options()))
+        _check(code, name, types[name])
+        whole.link_in(code)
+    emitted: bytes = target.emit_object(whole)
+    return json.dumps(types).encode() + b"\n" + emitted
+
+
+def link(content: bytes) -> Kernels:
+    """Return the kernels in what `compile_kernels` has made."""
+    import llvmlite.binding as llvm
+
+    types, _, code = content.partition(b"\n")
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target())
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    functions = {}
+    for name, arguments in json.loads(types).items():
+        # Numba's own calling convention: an address for the result, one for an error, then the arguments; gives a status.
+        convention = ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *(_CTYPES[argument] for argument in arguments)
+        functions[name] = _bind(ctypes.CFUNCTYPE(*convention)(engine.get_function_address(name)), engine)
+    return functions
+
+
+def by_numba_alone(module: str, names: Iterable[str], folder: Path | None) -> Kernels:
+    """Return the kernels of a module as Numba compiles and calls them by itself.
+
+    folder   where Numba keeps what it has compiled; None to compile at each start
+    """
+    import numba
+
+    config: Any = numba.config
+    functions = {}
+    before, config.CACHE_DIR = config.CACHE_DIR, str(folder or "")
+    try:
+        for name, kernel in _kernels(module, names):
+            made = _cfunc(module, kernel, cache=folder is not None)
+            prototype = ctypes.CFUNCTYPE(None, *(_CTYPES[argument] for argument in _types(kernel)))
+            functions[name] = _keeping(made, prototype(made.address))
+    finally:
+        config.CACHE_DIR = before
+    return functions
+
+
+def processor() -> tuple[str, str, str]:
+    """Return what machine code is made for: LLVM's names of the platform and of the processor, and what it can do."""
+    import llvmlite.binding as llvm
+
+    try:
+        features = llvm.get_host_cpu_features().flatten()
+    except RuntimeError:  # LLVM cannot tell on this platform
+        features = ""
+    return llvm.get_process_triple(), llvm.get_host_cpu_name(), features
+
+
+def _kernels(module: str, names: Iterable[str]) -> Iterable[tuple[str, Callable[..., None]]]:
+    """Return the kernels of a module as they are written in Python, each with its name. Imports Numba."""
+    source = importlib.import_module(f".{module}", __package__)
+    return ((name, getattr(source, name)) for name in names)
+
+
+def _types(kernel: Callable[..., None]) -> list[str]:
+    """Return the types of a kernel's arguments, as `argument_types` calls them."""
+    return [parameter.annotation for parameter in inspect.signature(kernel).parameters.values()]
+
+
+def _cfunc(module: str, kernel: Callable[..., None], cache: bool = False) -> Any:
+    """Return a kernel as Numba compiles it for callers in C."""
+    from numba import cfunc, types
+
+    kinds = {
+        "Int64": types.int64, "UInt64": types.uint64, "Float32": types.float32, "Float64": types.float64,
+        "Int16s": types.CPointer(types.int16), "Int32s": types.CPointer(types.int32),
+        "Float32s": types.CPointer(types.float32),
+    }  # fmt: skip
+    signature = types.void(*(kinds[argument] for argument in _types(kernel)))
+    reordered = module in _REORDERED_MODULES or kernel.__name__ in _REORDERED
+    flags = REORDERING if reordered else False
+    return cfunc(signature, fastmath=flags, error_model="numpy", cache=cache)(kernel)
+
+
+def _target() -> Any:
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    triple, cpu, features = processor()
+    return llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features, opt=3, jit=True)
+
+
+def _check(code: Any, name: str, types: Iterable[str]) -> None:
+    """Raise `RuntimeError` if a kernel in LLVM's code is not called as `link` calls it, or calls functions of Numba's."""
+    arguments = "ptr", "ptr", *(_IN_LLVM.get(argument, "ptr") for argument in types)
+    found, expected = str(code.get_function(name).global_value_type), f"i32 ({', '.join(arguments)})"
+    if found != expected:
+        raise RuntimeError(f"Numba compiles {name} as {found}, not as {expected}")
+    if missing := [function.name for function in code.functions if function.name.startswith(_OF_NUMBA)]:
+        raise RuntimeError(f"what Numba compiles of {name} calls {missing[0]}")
+
+
+def _bind(function: Callable[..., Any], engine: Any) -> Callable[..., Any]:
+    """Return `function` with a place for the result and the error that a kernel never has. Keeps `engine` with its code."""
+    unused = (ctypes.c_void_p * 2)()
+    place = ctypes.addressof(unused)
+
+    def call(*arguments: Any, _keep: Any = (engine, unused)) -> None:
+        function(place, place + ctypes.sizeof(ctypes.c_void_p), *arguments)
+
+    return call
+
+
+def _keeping(owner: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `function` so that `owner`, which holds its code, lives as long."""
+
+    def call(*arguments: Any, _keep: Any = owner) -> None:
+        function(*arguments)
+
+    return call
