@@ -16,9 +16,10 @@ def orthogonalised(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
     if matrix.shape[0] > matrix.shape[1]:
         return orthogonalised(matrix.T, steps).T
     x = matrix / (matrix.norm() + 1e-7)
-    gram, product = x @ x.T, torch.eye(len(x))
+    gram, one = x @ x.T, torch.eye(len(x), device=x.device)
+    product = one
     for _ in range(steps):
-        factor = A * torch.eye(len(x)) + B * gram + C * gram @ gram
+        factor = A * one + B * gram + C * gram @ gram
         product, gram = factor @ product, factor @ gram @ factor
     return product @ x
 
