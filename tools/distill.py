@@ -205,7 +205,7 @@ def train(args: argparse.Namespace) -> None:
     if checkpoint.exists() and not args.resume:
         sys.exit(f"distill: {checkpoint} is already there: add --resume to go on from it, or choose another folder")
     options = {name: getattr(args, name) for name in TRAINING}
-    state = torch.load(checkpoint, weights_only=True, map_location=device) if checkpoint.exists() else None
+    state = torch.load(checkpoint, weights_only=True, map_location="cpu") if checkpoint.exists() else None
     if state and state["options"] != options:
         sys.exit(f"distill: {checkpoint} was made with {state['options']}, not {options}")
     teacher, photos, held_back, targets = prepare(args)
@@ -330,7 +330,7 @@ def main(argv: list[str] | None = None) -> None:
         if not torch.cuda.is_available():
             sys.exit("distill: PyTorch finds no GPU for --device cuda; leave it out to train on the processor")
         torch.backends.cudnn.benchmark = True
-        torch.set_float32_matmul_precision("high")
+        torch.backends.cuda.matmul.fp32_precision = "tf32"
     args.groups = GROUPS[args.device]
     args.crops = (0 if on_gpu else 2000) if args.crops is None else args.crops
     args.workers = (max(1, (os.cpu_count() or 1) - 2) if on_gpu else 0) if args.workers is None else args.workers

@@ -20,9 +20,6 @@ from distill_crops import LEVELS, SIDES, Crop, training_crop
 from distill_looks import Rng
 from distill_networks import Vgg, as_input, features_at, mixed_precision
 
-AHEAD = 4
-"""Batches that each worker process prepares in advance."""
-
 
 class Batch(NamedTuple):
     """The crops of a step: `images` (B, side, side, 3) uint8, and for each level the positions and the features there.
@@ -141,7 +138,9 @@ def _side_of(seed: int, step: int, sides: dict[int, tuple[int, int]]) -> tuple[i
     return list(sides)[rng.integers(len(sides))], rng
 
 
-def training_pools(folder: Path, photos: list[Path], seed: int, crops: int, groups: int, teacher: Vgg, workers: int):
+def training_pools(
+    folder: Path, photos: list[Path], seed: int, crops: int, groups: int, teacher: Vgg, workers: int
+) -> dict[int, dict[str, np.ndarray]]:
     """Make or open a pool of each side in `folder`: `crops` of the smallest side, and of the others in proportion."""
     pools, most = {}, max(count for count, _ in SIDES.values())
     for side, (in_group, positions) in SIDES.items():
@@ -160,7 +159,6 @@ def batches(crops: NewCrops | StoredCrops, steps: range, teacher: Vgg, workers: 
         batch_size=None,  # an item is a whole batch
         sampler=steps,
         num_workers=workers,
-        prefetch_factor=AHEAD if workers else None,
         pin_memory=device.type == "cuda",
     )
     for images, *levels in loader:
