@@ -52,7 +52,8 @@ from analogy.backends.cpu import CpuBackend
 from analogy.method.features import Features
 from analogy.method.projection import add_projection
 from analogy.networks.cards import Card
-from analogy.networks.export import Network, export
+from analogy.networks.description import Network
+from analogy.networks.export import export
 from analogy.networks.weights import PREPROCESSING
 
 from distill_batches import NewCrops, StoredCrops, batches, make_pool, take, training_pools

@@ -21,7 +21,7 @@ common `weights.bin`, and `model.json` (see `models.py`). To export one takes th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ import numpy as np
 
 from ..errors import ModelError
 from .cards import Card
+from .description import Network
 from .models import GRAPHS, WEIGHTS, write_model
 
 try:
@@ -39,18 +40,6 @@ except ImportError as error:  # pragma: no cover - the message is what matters
     raise ModelError(
         'converting weights to a model needs the package "onnx": pip install "deep-image-analogy[export]"'
     ) from error
-
-CONVOLUTIONS = (
-    "conv1_1", "conv1_2",
-    "conv2_1", "conv2_2",
-    "conv3_1", "conv3_2", "conv3_3", "conv3_4",
-    "conv4_1", "conv4_2", "conv4_3", "conv4_4",
-    "conv5_1",
-)  # fmt: skip
-"""The layers of VGG-19 up to relu5_1, in order; 2x2 max pooling stands before each `convN_1` but the first."""
-
-FOURTH = ("conv3_4", "conv4_4")
-"""The layers of `CONVOLUTIONS` that VGG-16 does not have. A network without both counts as VGG-16."""
 
 _SMALL = 1024
 """Constants of fewer bytes stay in the graphs."""
@@ -67,54 +56,6 @@ NEAR = (5, 4)
 """Levels whose single gradient step goes back one level, to relu(L - 1): first the features two levels finer run through the
 network up to there. It came out as near to the published results as a step of two levels, in three fifths of the time; at
 levels 3 and 2 it did not (0.1446 against 0.1424, seven results, mean of three seeds)."""
-
-
-@dataclass(frozen=True)
-class Network:
-    """Weights of VGG-19's (or VGG-16's) layers at any width, and the input that they were trained for.
-
-    `weights` has `NAME.weight` (O, I, 3, 3) and `NAME.bias` (O,) for each name of `layers`, and may have more. The
-    input of conv1_1 is (RGB in 0..1 - mean) / std, channels reversed where `bgr`; `mean` and `std` are in RGB order.
-
-    Raises `ModelError` if a layer is missing, does not fit the one before it, or has a value that is not finite.
-    """
-
-    weights: Mapping[str, np.ndarray]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    bgr: bool = False
-
-    def __post_init__(self) -> None:
-        channels = 3
-        for name in self.layers:
-            for part in (f"{name}.weight", f"{name}.bias"):
-                if part not in self.weights:
-                    raise ModelError(f"the weights have no {part}; VGG-19 needs {', '.join(CONVOLUTIONS)}")
-                if not np.isfinite(self.weights[part]).all():
-                    raise ModelError(f"{part} has values that are not finite; the weights are damaged")
-            kernel, bias = self.weights[f"{name}.weight"].shape, self.weights[f"{name}.bias"].shape
-            if len(kernel) != 4 or kernel[1:] != (channels, 3, 3) or bias != kernel[:1] or not kernel[0]:
-                raise ModelError(
-                    f"{name}: kernel {kernel} and bias {bias} do not fit {channels} input channels; "
-                    f"expected (width, {channels}, 3, 3) and (width,)"
-                )
-            channels = kernel[0]
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """The convolutions up to conv5_1, in order."""
-        has_fourth = any(f"{name}.weight" in self.weights for name in FOURTH)
-        return CONVOLUTIONS if has_fourth else tuple(name for name in CONVOLUTIONS if name not in FOURTH)
-
-    @property
-    def architecture(self) -> str:
-        """ "VGG-19" or "VGG-16"."""
-        return "VGG-19" if self.layers == CONVOLUTIONS else "VGG-16"
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Channels of relu1_1 .. relu5_1."""
-        return tuple(int(self.weights[f"conv{level}_1.bias"].shape[0]) for level in range(1, 6))
 
 
 class _Graph:

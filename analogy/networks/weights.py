@@ -27,7 +27,7 @@ import numpy as np
 from ..errors import ModelError, reason
 from ..files.inputs import open_regular
 from . import caffe
-from .export import CONVOLUTIONS, Network
+from .description import CONVOLUTIONS, Network
 from .onnx_weights import DAMAGED, read_graph
 from .protobuf import fields, open_message
 from .torch_zip import TorchZip

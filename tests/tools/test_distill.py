@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from safetensors.numpy import load_file, save_file
 from vgg_files import plain_features, random_weights
 
-from analogy.networks.export import CONVOLUTIONS, FOURTH, Network
+from analogy.networks.description import CONVOLUTIONS, FOURTH, Network
 from analogy.networks.models import locate, verify
 from analogy.networks.weights import PREPROCESSING
 
