@@ -83,6 +83,7 @@ The deep maps are small, and hardest to teach; the layers between two levels nee
 before them."""
 LAYERS = list(LAYER_WIDTHS)
 WIDTHS = {level: LAYER_WIDTHS[f"conv{level}_1"] for level in LEVELS}
+"""Channels of the student's relu1_1 .. relu5_1."""
 SEARCH_DIMENSIONS = {1: 8, 2: 16, 3: 48, 4: 128, 5: 128}
 """Principal directions of the student that the search sees at each level."""
 LEVEL_WEIGHT = {1: 1.0, 2: 1.0, 3: 1.0, 4: 1.5, 5: 2.0}
@@ -94,9 +95,11 @@ GROUPS = {"cpu": 1, "cuda": 16}
 DIRECTION_CROPS = 128
 """Plain crops of each side whose features give the principal directions."""
 PEAK_RATE = {"muon": 8e-3, "adamw": 5e-3}
+"""Highest rate of each optimiser."""
 WARM_UP = 100
 """Steps in which the rate rises from zero."""
 WEIGHTS_FILE = "vgg19-compact.safetensors"
+"""Name of the trained weights in the run folder."""
 TRAINING = ("seed", "crops", "groups", "init", "train_from", "rate")
 """Options that must be the same when a run resumes."""
 

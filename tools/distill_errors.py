@@ -13,7 +13,7 @@ from distill_crops import LEVELS
 from distill_networks import Vgg, as_input, features_at
 
 TEMPERATURE = 0.5
-"""Of the rankings, in standard deviations of the target's cosines."""
+"""Temperature of the rankings, in standard deviations of the target's cosines."""
 EVALUATION_BATCH = 8
 """Held-back crops whose positions are compared at once."""
 
@@ -32,11 +32,11 @@ class Targets(nn.Module):
             self.register_buffer(f"directions{level}", principal(pools, level)[:, : widths[level]])
 
     def forward(self, features: dict[int, torch.Tensor]) -> dict[int, torch.Tensor]:
-        """The teacher's (.., C) at each level -> (.., D)."""
+        """Turn the teacher's (.., C) at each level into (.., D)."""
         return {level: self.join(level, own) for level, own in features.items()}
 
     def join(self, level: int, own: torch.Tensor) -> torch.Tensor:
-        """The teacher's (.., C) at one level -> (.., D)."""
+        """Turn the teacher's (.., C) at one level into (.., D)."""
         raw = F.normalize(own, dim=-1)
         projected = F.normalize(raw @ self.get_buffer(f"directions{level}"), dim=-1)
         return torch.cat([raw, projected], -1) * (own.norm(dim=-1, keepdim=True) / math.sqrt(2))
@@ -57,12 +57,12 @@ def principal(pools: list[dict[str, np.ndarray]], level: int) -> torch.Tensor:
 
 
 def relative_error(value: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Mean squared error of (N, C) over the target's variance among the N rows."""
+    """Return the mean squared error of (N, C) over the target's variance among the N rows."""
     return (value - target).square().mean() / (target - target.mean(0)).square().mean()
 
 
 def relational_error(student: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Mean over groups of the error of the N x N cosines among the rows, over the variance of the target's cosines.
+    """Return the mean over groups of the error of the N x N cosines among the rows, over the variance of the target's.
 
     `student`: (.., N, c); `target`: (.., N, C).
     """
@@ -71,7 +71,9 @@ def relational_error(student: torch.Tensor, target: torch.Tensor) -> torch.Tenso
 
 
 def ranking_error(student: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """KL divergence from the target's softmax over each row's cosines with the others of its group, over that of evenness.
+    """Return the KL divergence from the target's ranking to the student's, over the divergence to a ranking without order.
+
+    A ranking is the softmax over a row's cosines with the others of its group.
 
     `student`: (.., N, c); `target`: (.., N, C).
     """
@@ -84,13 +86,13 @@ def ranking_error(student: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def norm_error(student: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """The relative error of |F| / mean |F| over the rows of (N, c) and (N, C)."""
+    """Return the relative error of |F| / mean |F| over the rows of (N, c) and (N, C)."""
     ours, theirs = student.norm(dim=1), target.norm(dim=1)
     return relative_error(ours / ours.mean(), theirs / theirs.mean())
 
 
 def linear_error(student: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """The relative error of the best affine map from (N, c) to (N, C): least squares, with a trace of ridge."""
+    """Return the relative error of the best affine map from (N, c) to (N, C): least squares, with a trace of ridge."""
     design = torch.cat([student / student.square().mean().sqrt(), torch.ones(len(student), 1)], 1).double()
     gram = design.T @ design
     ridge = 1e-6 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
@@ -98,15 +100,15 @@ def linear_error(student: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def misses(student, target, among: tuple[int, ...] = (1, 5)) -> list[float]:
-    """How often the target's nearest neighbour is not among the student's first k, for each k of `among`.
+    """Return how often the target's nearest neighbour is not among the student's first k, for each k of `among`.
 
-    `student`, `target`: (M, c), of which each seeks among the others, or a pair of (M, c) that seek and (N, c) found.
+    `student`, `target`: (M, c), rows that search among each other, or a pair of (M, c) that search among (N, c).
     """
     within = isinstance(student, torch.Tensor)
     cosines = []
     for rows in (student, target):
-        seek, found = (F.normalize(part, dim=1) for part in ((rows, rows) if within else rows))
-        cosines.append((seek @ found.T).fill_diagonal_(-2) if within else seek @ found.T)
+        queries, keys = (F.normalize(part, dim=1) for part in ((rows, rows) if within else rows))
+        cosines.append((queries @ keys.T).fill_diagonal_(-2) if within else queries @ keys.T)
     ours, nearest = cosines[0], cosines[1].argmax(1, keepdim=True)
     rank = (ours > ours.gather(1, nearest)).sum(1)
     return [(rank >= k).float().mean().item() for k in among]
@@ -128,8 +130,8 @@ def _variance(cosines: torch.Tensor) -> torch.Tensor:
 def evaluate(network: Vgg, pool: dict[str, np.ndarray], targets: Targets) -> dict[str, list[float]]:
     """Find the errors at each level, on the held-back photographs and the same in strong looks (`held_back_crop`).
 
-    `relational` is a mean over batches. `within`: misses in one crop; `across`: the photographs of a batch seek in those of
-    the same batch that have strong looks.
+    `relational` is a mean over batches. `within`: misses in one crop; `across`: the photographs of a batch are searched
+    for among those of the same batch that have strong looks.
     """
     errors = {kind: [] for kind in ("linear", "relational", "norm", "within 1", "within 5", "across 1", "across 5")}
     pairs = {level: [] for level in LEVELS}

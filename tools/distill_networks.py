@@ -16,7 +16,7 @@ from analogy.networks.weights import PREPROCESSING, read
 import winograd
 
 WINOGRAD = 64 * 256 * 9
-"""Numbers in a kernel from which on Winograd's algorithm is the faster one in training on a processor."""
+"""Size of a kernel, in numbers, from which on Winograd's algorithm is the faster one in training on a processor."""
 
 
 class Vgg(nn.Module):
@@ -56,7 +56,7 @@ class Vgg(nn.Module):
         return F.conv2d(x, self.kernel(name), self.biases[name], padding=1)
 
     def forward(self, image: torch.Tensor) -> dict[int, torch.Tensor]:
-        """(B, 3, H, W) RGB in 0..1 -> {level: (B, h, w, c)}, the features after relu{level}_1."""
+        """Return the features after relu{level}_1, {level: (B, h, w, c)}, of pictures (B, 3, H, W), RGB in 0..1."""
         x, features = ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last), {}
         for name in self.widths:
             first = name.endswith("_1")  # of its level
@@ -150,7 +150,7 @@ def rescaled_weights(vgg: Vgg, images: torch.Tensor, spread: Mapping[int, torch.
 
 
 def as_input(images: torch.Tensor) -> torch.Tensor:
-    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in 0..1."""
+    """Turn pictures (B, H, W, 3) uint8 into (B, 3, H, W) float32 in 0..1."""
     return images.permute(0, 3, 1, 2).float() / 255
 
 

@@ -1,4 +1,4 @@
-"""A VGG network as its weights describe it: the layers that it has, their widths, and the input that it was trained for."""
+"""A VGG network as its weights describe it: its layers, their widths, and the input that they were trained for."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FOURTH = ("conv3_4", "conv4_4")
 
 @dataclass(frozen=True)
 class Network:
-    """Weights of VGG-19's (or VGG-16's) layers at any width, and the input that they were trained for.
+    """A VGG-19 or VGG-16 of any widths: its weights, and the input that they were trained for.
 
     `weights` has `NAME.weight` (O, I, 3, 3) and `NAME.bias` (O,) for each name of `layers`, and may have more. The
     input of conv1_1 is (RGB in 0..1 - mean) / std, channels reversed where `bgr`; `mean` and `std` are in RGB order.

@@ -1,4 +1,4 @@
-"""From VGG weights to ONNX graphs: the features, the objective of the inversion with its gradient, and one step down it.
+"""ONNX graphs of a VGG network: the features, the objective of the inversion with its gradient, and one step down it.
 
 An inference runtime has no automatic differentiation, so the gradient is written into the graph, in ordinary nodes:
 
@@ -12,8 +12,8 @@ Pooling is as in Caffe, the paper's framework: a last odd row or column has a wi
 one of ceil(H / 2) x ceil(W / 2), and every position has a parent in the coarser map. In the objective this is an explicit
 padding with zeros, which changes nothing after a ReLU and keeps the gradient simple.
 
-Masks are products with 0 and 1, since ONNX Runtime takes ten times as long for `Where`. That of a ReLU in front of a pooling
-is applied behind it, to a quarter of the numbers: the largest of four is positive if and only if its position is.
+Masks are products with 0 and 1, since ONNX Runtime takes ten times as long for `Where`. The mask of a ReLU in front of a
+pooling is applied behind the pooling, to a quarter of the numbers: the largest of four is positive exactly where the ReLU is.
 
 A model is a folder with `features.onnx`, `invert_5.onnx` .. `invert_2.onnx`, `step_5.onnx` .. `step_2.onnx`, their
 common `weights.bin`, and `model.json` (see `models.py`). To export one takes the package `onnx`; to run it does not.
@@ -42,12 +42,12 @@ except ImportError as error:  # pragma: no cover - the message is what matters
     ) from error
 
 _SMALL = 1024
-"""Constants of fewer bytes stay in the graphs."""
+"""Size in bytes below which a constant stays in the graph."""
 _ALIGNMENT = 64
-"""Bytes; a processor's cache line."""
+"""Alignment of the constants in the file of weights, in bytes: a processor's cache line."""
 
 SPAN = 2
-"""Levels from relu(L) back to the free variable, relu(L - 2); at L = 2 that is the picture.
+"""Levels from relu(L) back to the free variable, relu(L - 2), which is the picture at L = 2.
 
 Departure from the paper (section 4.3), which goes back one level: the authors' program goes back two, which constrains the
 solution more, and came out nearer to nine published results (0.137 against 0.140, mean distance of features)."""
@@ -59,7 +59,7 @@ levels 3 and 2 it did not (0.1446 against 0.1424, seven results, mean of three s
 
 
 class _Graph:
-    """Collects nodes and constants. Every method returns the name of its result."""
+    """A graph that is being built; methods that add a node or a constant return its name."""
 
     def __init__(self, dtype: Any):
         self.dtype = np.dtype(dtype)
@@ -116,7 +116,7 @@ def _convolve(g: _Graph, network: Network, layer: str, x: str, name: str | None 
 
 
 def build_features(network: Network, dtype: Any = np.float32) -> ModelProto:
-    """Graph `image` (1, 3, H, W) RGB in 0..1 -> `relu1_1` .. `relu5_1` (1, width, ceil(H / s), ceil(W / s)).
+    """Build the graph `image` (1, 3, H, W) RGB in 0..1 -> `relu1_1` .. `relu5_1` (1, width, ceil(H / s), ceil(W / s)).
 
     The stride s is 1, 2, 4, 8, 16. `dtype`: float32, or float64 for tests.
     """
@@ -131,7 +131,7 @@ def build_features(network: Network, dtype: Any = np.float32) -> ModelProto:
 
 
 def _pool(g: _Graph, x: str) -> tuple[str, str]:
-    """2x2 max pooling of `x` padded with zeros to even sizes; also returns the padded `x`."""
+    """Add 2x2 max pooling of `x`, padded with zeros to even sizes. Returns the result and the padded `x`."""
     size = g.op("Slice", g.op("Shape", x), g.integers(2), g.integers(4))
     odd = g.op("Mod", size, g.integers(2, 2))
     padded = g.op("Pad", x, g.op("Concat", g.integers(0, 0, 0, 0, 0, 0), odd, axis=0))
@@ -146,7 +146,7 @@ def _double(g: _Graph, x: str) -> str:
 
 
 def _positive(g: _Graph, gradient: str, relu: str) -> str:
-    """`gradient` where the output of a ReLU is positive, else 0."""
+    """Add a mask: `gradient` where the output of a ReLU is positive, else 0."""
     # Not by Sign, which ONNX Runtime computes in one thread.
     return g.op("Mul", gradient, _as_numbers(g, g.op("Greater", relu, g.number(0))))
 
@@ -172,7 +172,7 @@ def _convolve_gradient(g: _Graph, network: Network, layer: str, gradient: str) -
 
 @dataclass(frozen=True)
 class _Layer:
-    """A layer in a graph: name, output, and (input, padded input, output) of the pooling before it, if there is one."""
+    """A convolution in a graph: its name, its output, and input, padded input and output of a pooling before it."""
 
     name: str
     output: str
@@ -180,7 +180,7 @@ class _Layer:
 
 
 def _forward(g: _Graph, network: Network, x: str, first: int, last: int) -> list[_Layer]:
-    """The layers from `x`, features relu(first)_1 or the picture for 0, to relu(last)_1."""
+    """Add the layers from `x`, features relu(first)_1 or the picture for 0, to relu(last)_1."""
     names = network.layers
     start = names.index(f"conv{first}_1") + 1 if first else 0
     y = x if first else _preprocess(g, network, x)
@@ -197,7 +197,7 @@ def _forward(g: _Graph, network: Network, x: str, first: int, last: int) -> list
 
 
 def _backward(g: _Graph, network: Network, layers: list[_Layer], target: str) -> tuple[str, str]:
-    """||y - target||^2 for the output y of the last of `layers`, and its gradient for the input of the first."""
+    """Add ||y - target||^2 for the output y of the last of `layers`, and its gradient for the input of the first."""
     error = g.op("Sub", layers[-1].output, target)
     loss = g.op("ReduceSumSquare", error, keepdims=0)
     gradient, masked = g.op("Mul", error, g.number(2)), False
@@ -213,7 +213,7 @@ def _backward(g: _Graph, network: Network, layers: list[_Layer], target: str) ->
 
 
 def build_objective(network: Network, level: int, dtype: Any = np.float32) -> ModelProto:
-    """Graph of ||relu(L)(x) - target||^2 (section 4.3 of the paper) for level L = 5 .. 2.
+    """Build the graph of ||relu(L)(x) - target||^2 (section 4.3 of the paper) for level L = 5 .. 2.
 
     `x` (1, C, H, W): features relu(L-2)_1, or the picture (RGB in 0..1) for L = 2; `target`: features relu(L)_1.
     Outputs `loss` (scalar), `gradient` (like `x`), `between` (features relu(L-1)_1 of `x`).
@@ -231,11 +231,11 @@ def build_objective(network: Network, level: int, dtype: Any = np.float32) -> Mo
 
 
 def build_step(network: Network, level: int, dtype: Any = np.float32) -> ModelProto:
-    """Graph of one gradient step down the objective of level L = 5 .. 2, and what it makes of relu(L-1)_1.
+    """Build the graph of one gradient step down the objective of level L = 5 .. 2, and of relu(L-1)_1 after it.
 
     `start` (1, H, W, C): features relu(L-2)_1, or the picture (RGB in 0..1) for L = 2; `target`: features relu(L)_1. Output
-    `reconstruction`: features relu(L-1)_1. Channels last, all three: so the search wants them, and ONNX Runtime reads and
-    writes them so at no cost.
+    `reconstruction`: features relu(L-1)_1. All three have channels last, since the search needs that, and
+    it costs ONNX Runtime nothing.
 
     The step has Polyak's length for a function whose minimum is 0: x - f / |f'|^2 f'. Between random photographs this length
     came within 2 % of the best one along the gradient at levels 5 to 3, and within 4 % at level 2. At the levels of `NEAR` x
