@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from analogy.networks.export import CONVOLUTIONS, Network
+from analogy.networks.description import CONVOLUTIONS, Network
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -18,11 +18,14 @@ def level_of(layer: str) -> int:
 
 
 def random_weights(widths=(3, 4, 5, 6, 7), seed: int = 0, layers=CONVOLUTIONS) -> dict[str, np.ndarray]:
-    """Kernels of He's variance, so that features neither vanish nor explode, and biases of both signs; float32."""
+    """Kernels of He's variance, so that features neither vanish nor explode, and biases of both signs; float32.
+
+    `widths`: channels of all layers of each level, or layer -> channels.
+    """
     rng = np.random.default_rng(seed)
     weights, channels = {}, 3
     for layer in layers:
-        width = widths[level_of(layer) - 1]
+        width = widths[layer] if isinstance(widths, dict) else widths[level_of(layer) - 1]
         scale = np.sqrt(2 / (9 * channels))
         weights[f"{layer}.weight"] = (rng.standard_normal((width, channels, 3, 3)) * scale).astype(np.float32)
         weights[f"{layer}.bias"] = rng.normal(0.05, 0.1, width).astype(np.float32)

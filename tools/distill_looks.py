@@ -13,12 +13,12 @@ Rng = np.random.Generator
 
 
 def colour_cast(picture: Image.Image, rng: Rng) -> Image.Image:
-    """A gain and an offset per channel."""
+    """Apply a random gain and offset to each channel."""
     return _image(np.asarray(picture, np.float32) * rng.uniform(0.6, 1.4, 3) + rng.uniform(-40, 40, 3))
 
 
 def strong_look(picture: Image.Image, rng: Rng) -> Image.Image:
-    """A random way of drawing or painting, or of colouring; a third of them on rough paper or canvas."""
+    """Draw, paint or colour a picture in a random way, a third of them on rough paper or canvas."""
     if rng.random() < 0.75:
         picture = _pick(DRAWN, rng)(picture, rng)
         if rng.random() < 0.4:
@@ -37,12 +37,12 @@ def _image(pixels: np.ndarray) -> Image.Image:
 
 
 def _grey(picture: Image.Image) -> np.ndarray:
-    """Brightness (H, W) 0..1, stretched to the full range."""
+    """Return the brightness (H, W) in 0..1, stretched to the full range."""
     return np.asarray(ImageOps.autocontrast(ImageOps.grayscale(picture), cutoff=1), np.float32) / 255
 
 
 def _ink(brightness: np.ndarray, rng: Rng) -> Image.Image:
-    """Brightness (H, W) 0..1 as a dark ink on a light paper."""
+    """Print brightness (H, W) in 0..1 with a dark ink on a light paper."""
     ink = rng.uniform(0, 70) + rng.uniform(0, 40, 3)
     paper = rng.uniform(200, 240) + rng.uniform(-30, 15, 3)
     return _image(ink + brightness.clip(0, 1)[..., None] * (paper - ink))
@@ -52,13 +52,13 @@ def _ink(brightness: np.ndarray, rng: Rng) -> Image.Image:
 
 
 def posterised(picture: Image.Image, rng: Rng) -> Image.Image:
-    """A few flat colours of its own."""
+    """Reduce a picture to a few flat colours of its own."""
     flat = picture.filter(ImageFilter.MedianFilter(5))
     return flat.quantize(int(rng.integers(3, 12)), dither=Image.Dither.NONE).convert("RGB")
 
 
 def outlined(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Edges alone, as lines."""
+    """Keep the edges alone, as lines."""
     smooth = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 1.5)))
     edges = ImageOps.autocontrast(ImageOps.grayscale(smooth).filter(ImageFilter.FIND_EDGES).crop((2, 2, *(
         side - 2 for side in picture.size))).resize(picture.size), cutoff=1)  # fmt: skip
@@ -66,14 +66,14 @@ def outlined(picture: Image.Image, rng: Rng) -> Image.Image:
 
 
 def pencilled(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Brightness over its own neighbourhood's: soft lines and shading."""
+    """Divide brightness by the mean around it: soft lines and shading."""
     grey = _grey(picture)
     around = np.asarray(_image(grey * 255).filter(ImageFilter.GaussianBlur(rng.uniform(2, 6))), np.float32) / 255
     return _ink(grey / (around + 0.02) * rng.uniform(0.85, 1), rng)
 
 
 def hatched(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Parallel lines that swell in the dark, two or three layers of them, as in an engraving."""
+    """Draw parallel lines that swell in the dark, up to three layers of them, as in an engraving."""
     grey = _grey(picture)
     rows, columns = np.mgrid[: grey.shape[0], : grey.shape[1]].astype(np.float32)
     angle, spacing, paper = rng.uniform(0, np.pi), rng.uniform(3, 7), np.ones_like(grey)
@@ -87,7 +87,7 @@ def hatched(picture: Image.Image, rng: Rng) -> Image.Image:
 
 
 def dotted(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Grains instead of greys: a stipple or a lithograph."""
+    """Draw grains instead of greys, as in a stipple or a lithograph."""
     grey = _grey(picture)
     grain = np.asarray(_image(rng.uniform(0, 255, grey.shape)).filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1))))
     rank = grain.ravel().argsort().argsort().reshape(grey.shape) / grey.size  # uniform again after the blur
@@ -95,7 +95,7 @@ def dotted(picture: Image.Image, rng: Rng) -> Image.Image:
 
 
 def washed(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Diluted ink in a few soft steps."""
+    """Paint with diluted ink in a few soft steps."""
     flat = picture.filter(ImageFilter.ModeFilter(7)).filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 2)))
     steps = rng.uniform(2, 5)
     grey = _grey(flat) * steps
@@ -103,14 +103,14 @@ def washed(picture: Image.Image, rng: Rng) -> Image.Image:
 
 
 def brushed(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Blobs of one colour: the mode or the median of a neighbourhood."""
+    """Paint blobs of one colour, the mode or the median of a neighbourhood."""
     if rng.random() < 0.5:
         return picture.filter(ImageFilter.ModeFilter(int(rng.integers(2, 6)) * 2 + 1))
     return picture.filter(ImageFilter.MedianFilter(int(rng.integers(2, 5)) * 2 + 1))
 
 
 def painted(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Every pixel becomes the mean of the evenest of four windows around it (Kuwahara et al. 1976): brush strokes."""
+    """Replace every pixel by the mean of the evenest of four windows around it (Kuwahara et al. 1976): brush strokes."""
     radius = int(rng.integers(2, 6))
     pixels = np.asarray(picture, np.float32)
     windows = [_box(values, radius) for values in (pixels, pixels**2)]
@@ -125,7 +125,7 @@ def painted(picture: Image.Image, rng: Rng) -> Image.Image:
 
 
 def _box(pixels: np.ndarray, radius: int) -> np.ndarray:
-    """The mean over (2 radius + 1)^2 pixels, edges repeated."""
+    """Return the mean over (2 radius + 1)^2 pixels, edges repeated."""
     for axis in (0, 1):
         pad = [(0, 0)] * pixels.ndim
         pad[axis] = (radius + 1, radius)
@@ -140,7 +140,7 @@ def _box(pixels: np.ndarray, radius: int) -> np.ndarray:
 
 
 def toned(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Brightness through three colours, dark to light."""
+    """Map brightness to three colours, dark to light."""
     colours = rng.uniform(0, 255, (3, 3))
     colours = colours[colours.sum(1).argsort()]
     grey = _grey(picture)
@@ -148,7 +148,7 @@ def toned(picture: Image.Image, rng: Rng) -> Image.Image:
 
 
 def graded(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Colours mixed anew, and another contrast."""
+    """Mix the colours anew, and change the contrast."""
     mixing = 0.6 * np.eye(3) + 0.4 * rng.dirichlet(np.ones(3), 3) + rng.normal(0, 0.15, (3, 3))
     pixels = (np.asarray(picture, np.float32) / 255) ** rng.uniform(0.5, 2)
     return colour_cast(_image(pixels @ mixing.T * 255), rng)
@@ -159,7 +159,7 @@ def grey(picture: Image.Image, rng: Rng) -> Image.Image:
 
 
 def inverted_tones(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Another brightness curve, not always rising: night for day, as paintings choose."""
+    """Apply another brightness curve, which may fall: night for day, as paintings choose."""
     curve = np.interp(np.arange(256), np.linspace(0, 255, 5), np.sort(rng.uniform(0, 255, 5))[:: rng.choice([1, -1])])
     pixels = np.asarray(picture, np.float32)
     light = pixels.mean(-1, keepdims=True)
@@ -167,7 +167,7 @@ def inverted_tones(picture: Image.Image, rng: Rng) -> Image.Image:
 
 
 def textured(picture: Image.Image, rng: Rng) -> Image.Image:
-    """On paper, canvas or old varnish: noise of some coarseness, or a weave, multiplied in."""
+    """Multiply in noise of some coarseness, or a weave, as of paper, canvas or old varnish."""
     pixels = np.asarray(picture, np.float32)
     height, width = pixels.shape[:2]
     if rng.random() < 0.3:

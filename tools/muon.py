@@ -12,19 +12,20 @@ A, B, C = 3.4445, -4.775, 2.0315
 
 
 def orthogonalised(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
-    """(m, n) with all singular values moved to about 1, by Newton-Schulz steps."""
+    """Return (m, n) with all singular values moved to about 1, by Newton-Schulz steps."""
     if matrix.shape[0] > matrix.shape[1]:
         return orthogonalised(matrix.T, steps).T
     x = matrix / (matrix.norm() + 1e-7)
-    gram, product = x @ x.T, torch.eye(len(x))
+    gram, one = x @ x.T, torch.eye(len(x), device=x.device)
+    product = one
     for _ in range(steps):
-        factor = A * torch.eye(len(x)) + B * gram + C * gram @ gram
+        factor = A * one + B * gram + C * gram @ gram
         product, gram = factor @ product, factor @ gram @ factor
     return product @ x
 
 
 class Muon(torch.optim.Optimizer):
-    """For matrices. The update's rms is that of AdamW, so a rate means the same (Liu et al. 2025)."""
+    """Muon for matrices. The update has the rms of AdamW's, so a rate means the same (Liu et al. 2025)."""
 
     def __init__(self, parameters, lr: float = 1e-3, weight_decay: float = 0.0, momentum: float = 0.95):
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})

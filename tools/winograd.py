@@ -1,6 +1,6 @@
 """3x3 convolution by Winograd's F(4x4, 3x3) (Lavin and Gray, CVPR 2016): a quarter of the products, in plain PyTorch.
 
-Worth it for many channels, where the products are most of the time: 256 to 256 with its gradients takes a third of it.
+It is worth it for many channels, where the products are most of the time: 256 to 256 with its gradients takes a third of it.
 """
 
 import numpy as np
@@ -17,14 +17,17 @@ INPUT_2D, KERNEL_2D, OUTPUT_2D = (
 
 
 def _overlapping(x: torch.Tensor, axis: int) -> torch.Tensor:
-    """Runs of 6 that begin every 4, in place of `axis`: (.., 4 n + 4, ..) -> (.., n, 6, ..)."""
+    """Cut runs of 6 that begin every 4, in place of `axis`: (.., 4 n + 4, ..) -> (.., n, 6, ..)."""
     blocks = x.unflatten(axis, (-1, 4))
     count = blocks.shape[axis] - 1
     return torch.cat([blocks.narrow(axis, 0, count), blocks.narrow(axis, 1, count).narrow(axis + 1, 0, 2)], axis + 1)
 
 
 def convolve(x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """(B, C, H, W), (O, C, 3, 3), (O,) -> (B, O, H, W), padded with one zero; H and W are multiples of 4."""
+    """Convolve (B, C, H, W) with (O, C, 3, 3), padded with one zero, and add (O,): (B, O, H, W).
+
+    H and W are multiples of 4.
+    """
     batch, channels, height, width = x.shape
     padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 3, 1, 3))
     tiles = _overlapping(_overlapping(padded, 1), 3)  # B, h, 6, w, 6, C

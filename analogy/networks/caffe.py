@@ -1,4 +1,4 @@
-"""Layers of a `.caffemodel`, read field by field, without Caffe or a generated schema. Only the wanted blobs are decoded.
+"""Read the layers of a `.caffemodel`, field by field, without Caffe or a generated schema. Only wanted blobs are decoded.
 
 The file is a protobuf message `NetParameter` of caffe.proto. Older files, the published VGG-19 among them, have its
 layers in field 2 (`V1LayerParameter`: name = 4, blobs = 6), newer ones in field 100 (`LayerParameter`: name = 1,
@@ -19,11 +19,11 @@ from .protobuf import fields, open_message, varint
 
 _NAME_AND_BLOBS = {2: (4, 6), 100: (1, 7)}
 _MOST_SIDES = 8
-"""Of a shape."""
+"""Most dimensions of a blob."""
 
 
 def _varints(value: int | memoryview) -> Iterator[int]:
-    """A repeated number, whether packed or not."""
+    """Yield the values of a repeated number, whether packed or not."""
     if isinstance(value, int):
         yield value
         return
@@ -34,7 +34,7 @@ def _varints(value: int | memoryview) -> Iterator[int]:
 
 
 def _blob(message: memoryview) -> np.ndarray:
-    """A `BlobProto`: num, channels, height, width = 1 .. 4, data = 5, shape = 7 (its dim = 1), double_data = 8."""
+    """Decode a `BlobProto`: num, channels, height, width = 1 .. 4, data = 5, shape = 7 (its dim = 1), double_data = 8."""
     sides = {1: 1, 2: 1, 3: 1, 4: 1}
     shape: list[int] | None = None
     data: dict[int, list[memoryview]] = {5: [], 8: []}
@@ -55,7 +55,7 @@ def _blob(message: memoryview) -> np.ndarray:
 
 
 def read_layers(path: Path, wanted: Collection[str]) -> dict[str, list[np.ndarray]]:
-    """Layer name -> its blobs, for the `wanted` layers that have any. Raises `ModelError` for a damaged file."""
+    """Return layer name -> its blobs, for the `wanted` layers that have any. Raises `ModelError` for a damaged file."""
     layers: dict[str, list[np.ndarray]] = {}
     for number, layer in fields(open_message(path)):
         if number not in _NAME_AND_BLOBS or isinstance(layer, int):

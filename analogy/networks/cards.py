@@ -33,13 +33,13 @@ class Card:
 
     @property
     def fingerprint(self) -> str:
-        """One checksum in hex for all files together: the same network has the same."""
+        """One checksum in hex for all files together; two folders with the same files have the same one."""
         lines = "".join(f"{checksum}  {name}\n" for name, checksum in sorted(self.sha256.items()))
         return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def read_card(folder: Path) -> Card:
-    """The card of the model in `folder`. Raises `ModelError` if it cannot be read or is invalid."""
+    """Read the card of the model in `folder`. Raises `ModelError` if it cannot be read or is invalid."""
     path = folder / CARD
     try:
         fields = json.loads(read_regular(path, _MOST_BYTES).decode())
@@ -53,7 +53,7 @@ def read_card(folder: Path) -> Card:
 
 
 def _card_of(fields: Any) -> Card:
-    """The card with these values; `ValueError`, `TypeError` or `KeyError` if they are not those of a card."""
+    """Make a card of these values. Raises `ValueError`, `TypeError` or `KeyError` if no card can have them."""
     if not isinstance(fields, dict):
         raise ValueError(f"it is a {type(fields).__name__}, not an object with names and values")
     words = {name: fields.pop(name) for name in ("name", "description", "source", "licence")}
@@ -76,5 +76,5 @@ def _card_of(fields: Any) -> Card:
 
 
 def card_text(card: Card, sha256: Mapping[str, str]) -> bytes:
-    """The content of the card's file, with these checksums."""
+    """Return the content of the card's file, with these checksums."""
     return (json.dumps(asdict(card) | {"sha256": sha256}, indent=2, ensure_ascii=False) + "\n").encode()

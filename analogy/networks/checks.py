@@ -1,4 +1,4 @@
-"""Whether the files of a model are those that its card names, and whether its graphs fit together."""
+"""Checks that the files of a model are those that its card names, and that its graphs fit together."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .protobuf import fields, open_message
 from .published import digest_of
 
 _DEEPEST = 16
-"""Graphs within graphs."""
+"""Most levels of graphs within graphs."""
 
 
 class ModelFiles:
-    """The files of a model folder. Each is compared with its checksum when it is first asked for, and after a change.
+    """The files of a model folder, each compared with its checksum at its first use, and again after a change.
 
-    `cure`: what to do if a file is damaged, for the messages.
+    `cure`: the end of the messages, which says what to do about a damaged file.
     """
 
     def __init__(self, folder: Path, card: Card, cure: str):
@@ -28,7 +28,7 @@ class ModelFiles:
         self._whole: dict[str, tuple[int, ...]] = {}
 
     def path(self, name: str) -> Path:
-        """The path of a file that is the one the card names. Raises `ModelError` if it is not, or cannot be read."""
+        """Return the path of a file that is the one the card names. Raises `ModelError` if it is not, or cannot be read."""
         path = self.folder / name
         if name not in self.card.sha256:
             raise ModelError(f"{path} is not named by the model's card, so nobody can tell what it is; {self.cure}")
@@ -48,7 +48,7 @@ class ModelFiles:
         return path
 
     def graph(self, name: str) -> Path:
-        """The path of a graph, which is the one the card names, as are the files in which it keeps its weights."""
+        """Return the path of a graph, if it and the files with its weights are those that the card names; else see `path`."""
         path = self.path(name)
         for weights in external_files(path):
             self.path(weights)
@@ -56,7 +56,7 @@ class ModelFiles:
 
 
 def external_files(path: Path) -> list[str]:
-    """The files in which the graph at `path` keeps weights, as it names them. Raises `ModelError` for a damaged graph."""
+    """List the files, as the graph at `path` names them, in which it keeps weights. Raises `ModelError` if it is damaged."""
     try:
         return list(dict.fromkeys(_of_message(open_message(path), _MODEL, 0)))
     except ModelError as error:
@@ -95,7 +95,7 @@ def _of_message(data: memoryview, within: dict[int, str], depth: int) -> Iterato
 
 
 def check_graph(path: Path, card: Card, session: Any) -> None:
-    """Check that the graph loaded from `path` has the inputs and outputs that `card` promises, so that one feeds the next.
+    """Check that the graph loaded from `path` has the inputs and outputs that follow from `card`, so that one feeds the next.
 
     `session`: an ONNX Runtime session, or anything with `get_inputs` and `get_outputs` like it.
 
@@ -139,9 +139,9 @@ def check_graph(path: Path, card: Card, session: Any) -> None:
 
 
 def _fits(shape: Sequence[int | str | None], channels: int | None, axis: int) -> bool:
-    """Whether a graph's shape is that of a scalar (`channels` None), or of one map of any height and width with `channels`.
+    """Tell whether a shape is a scalar's (`channels` None), or one map's of any height and width with `channels`.
 
-    `axis`: where the channels are.
+    `axis`: the axis of the channels.
     """
     if channels is None or len(shape) != 4:
         return channels is None and not shape

@@ -1,4 +1,4 @@
-"""From VGG weights to ONNX graphs: the features, the objective of the inversion with its gradient, and one step down it.
+"""ONNX graphs of a VGG network: the features, the objective of the inversion with its gradient, and one step down it.
 
 An inference runtime has no automatic differentiation, so the gradient is written into the graph, in ordinary nodes:
 
@@ -12,8 +12,8 @@ Pooling is as in Caffe, the paper's framework: a last odd row or column has a wi
 one of ceil(H / 2) x ceil(W / 2), and every position has a parent in the coarser map. In the objective this is an explicit
 padding with zeros, which changes nothing after a ReLU and keeps the gradient simple.
 
-Masks are products with 0 and 1, since ONNX Runtime takes ten times as long for `Where`. That of a ReLU in front of a pooling
-is applied behind it, to a quarter of the numbers: the largest of four is positive if and only if its position is.
+Masks are products with 0 and 1, since ONNX Runtime takes ten times as long for `Where`. The mask of a ReLU in front of a
+pooling is applied behind the pooling, to a quarter of the numbers: the largest of four is positive exactly where the ReLU is.
 
 A model is a folder with `features.onnx`, `invert_5.onnx` .. `invert_2.onnx`, `step_5.onnx` .. `step_2.onnx`, their
 common `weights.bin`, and `model.json` (see `models.py`). To export one takes the package `onnx`; to run it does not.
@@ -21,7 +21,7 @@ common `weights.bin`, and `model.json` (see `models.py`). To export one takes th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ import numpy as np
 
 from ..errors import ModelError
 from .cards import Card
+from .description import Network
 from .models import GRAPHS, WEIGHTS, write_model
 
 try:
@@ -40,25 +41,13 @@ except ImportError as error:  # pragma: no cover - the message is what matters
         'converting weights to a model needs the package "onnx": pip install "deep-image-analogy[export]"'
     ) from error
 
-CONVOLUTIONS = (
-    "conv1_1", "conv1_2",
-    "conv2_1", "conv2_2",
-    "conv3_1", "conv3_2", "conv3_3", "conv3_4",
-    "conv4_1", "conv4_2", "conv4_3", "conv4_4",
-    "conv5_1",
-)  # fmt: skip
-"""The layers of VGG-19 up to relu5_1, in order; 2x2 max pooling stands before each `convN_1` but the first."""
-
-FOURTH = ("conv3_4", "conv4_4")
-"""The layers of `CONVOLUTIONS` that VGG-16 does not have. A network without both counts as VGG-16."""
-
 _SMALL = 1024
-"""Constants of fewer bytes stay in the graphs."""
+"""Size in bytes below which a constant stays in the graph."""
 _ALIGNMENT = 64
-"""Bytes; a processor's cache line."""
+"""Alignment of the constants in the file of weights, in bytes: a processor's cache line."""
 
 SPAN = 2
-"""Levels from relu(L) back to the free variable, relu(L - 2); at L = 2 that is the picture.
+"""Levels from relu(L) back to the free variable, relu(L - 2), which is the picture at L = 2.
 
 Departure from the paper (section 4.3), which goes back one level: the authors' program goes back two, which constrains the
 solution more, and came out nearer to nine published results (0.137 against 0.140, mean distance of features)."""
@@ -69,56 +58,8 @@ network up to there. It came out as near to the published results as a step of t
 levels 3 and 2 it did not (0.1446 against 0.1424, seven results, mean of three seeds)."""
 
 
-@dataclass(frozen=True)
-class Network:
-    """Weights of VGG-19's (or VGG-16's) layers at any width, and the input that they were trained for.
-
-    `weights` has `NAME.weight` (O, I, 3, 3) and `NAME.bias` (O,) for each name of `layers`, and may have more. The
-    input of conv1_1 is (RGB in 0..1 - mean) / std, channels reversed where `bgr`; `mean` and `std` are in RGB order.
-
-    Raises `ModelError` if a layer is missing, does not fit the one before it, or has a value that is not finite.
-    """
-
-    weights: Mapping[str, np.ndarray]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    bgr: bool = False
-
-    def __post_init__(self) -> None:
-        channels = 3
-        for name in self.layers:
-            for part in (f"{name}.weight", f"{name}.bias"):
-                if part not in self.weights:
-                    raise ModelError(f"the weights have no {part}; VGG-19 needs {', '.join(CONVOLUTIONS)}")
-                if not np.isfinite(self.weights[part]).all():
-                    raise ModelError(f"{part} has values that are not finite; the weights are damaged")
-            kernel, bias = self.weights[f"{name}.weight"].shape, self.weights[f"{name}.bias"].shape
-            if len(kernel) != 4 or kernel[1:] != (channels, 3, 3) or bias != kernel[:1] or not kernel[0]:
-                raise ModelError(
-                    f"{name}: kernel {kernel} and bias {bias} do not fit {channels} input channels; "
-                    f"expected (width, {channels}, 3, 3) and (width,)"
-                )
-            channels = kernel[0]
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """The convolutions up to conv5_1, in order."""
-        has_fourth = any(f"{name}.weight" in self.weights for name in FOURTH)
-        return CONVOLUTIONS if has_fourth else tuple(name for name in CONVOLUTIONS if name not in FOURTH)
-
-    @property
-    def architecture(self) -> str:
-        """ "VGG-19" or "VGG-16"."""
-        return "VGG-19" if self.layers == CONVOLUTIONS else "VGG-16"
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Channels of relu1_1 .. relu5_1."""
-        return tuple(int(self.weights[f"conv{level}_1.bias"].shape[0]) for level in range(1, 6))
-
-
 class _Graph:
-    """Collects nodes and constants. Every method returns the name of its result."""
+    """A graph that is being built; methods that add a node or a constant return its name."""
 
     def __init__(self, dtype: Any):
         self.dtype = np.dtype(dtype)
@@ -175,7 +116,7 @@ def _convolve(g: _Graph, network: Network, layer: str, x: str, name: str | None 
 
 
 def build_features(network: Network, dtype: Any = np.float32) -> ModelProto:
-    """Graph `image` (1, 3, H, W) RGB in 0..1 -> `relu1_1` .. `relu5_1` (1, width, ceil(H / s), ceil(W / s)).
+    """Build the graph `image` (1, 3, H, W) RGB in 0..1 -> `relu1_1` .. `relu5_1` (1, width, ceil(H / s), ceil(W / s)).
 
     The stride s is 1, 2, 4, 8, 16. `dtype`: float32, or float64 for tests.
     """
@@ -190,7 +131,7 @@ def build_features(network: Network, dtype: Any = np.float32) -> ModelProto:
 
 
 def _pool(g: _Graph, x: str) -> tuple[str, str]:
-    """2x2 max pooling of `x` padded with zeros to even sizes; also returns the padded `x`."""
+    """Add 2x2 max pooling of `x`, padded with zeros to even sizes. Returns the result and the padded `x`."""
     size = g.op("Slice", g.op("Shape", x), g.integers(2), g.integers(4))
     odd = g.op("Mod", size, g.integers(2, 2))
     padded = g.op("Pad", x, g.op("Concat", g.integers(0, 0, 0, 0, 0, 0), odd, axis=0))
@@ -205,7 +146,7 @@ def _double(g: _Graph, x: str) -> str:
 
 
 def _positive(g: _Graph, gradient: str, relu: str) -> str:
-    """`gradient` where the output of a ReLU is positive, else 0."""
+    """Add a mask: `gradient` where the output of a ReLU is positive, else 0."""
     # Not by Sign, which ONNX Runtime computes in one thread.
     return g.op("Mul", gradient, _as_numbers(g, g.op("Greater", relu, g.number(0))))
 
@@ -231,7 +172,7 @@ def _convolve_gradient(g: _Graph, network: Network, layer: str, gradient: str) -
 
 @dataclass(frozen=True)
 class _Layer:
-    """A layer in a graph: name, output, and (input, padded input, output) of the pooling before it, if there is one."""
+    """A convolution in a graph: its name, its output, and input, padded input and output of a pooling before it."""
 
     name: str
     output: str
@@ -239,7 +180,7 @@ class _Layer:
 
 
 def _forward(g: _Graph, network: Network, x: str, first: int, last: int) -> list[_Layer]:
-    """The layers from `x`, features relu(first)_1 or the picture for 0, to relu(last)_1."""
+    """Add the layers from `x`, features relu(first)_1 or the picture for 0, to relu(last)_1."""
     names = network.layers
     start = names.index(f"conv{first}_1") + 1 if first else 0
     y = x if first else _preprocess(g, network, x)
@@ -256,7 +197,7 @@ def _forward(g: _Graph, network: Network, x: str, first: int, last: int) -> list
 
 
 def _backward(g: _Graph, network: Network, layers: list[_Layer], target: str) -> tuple[str, str]:
-    """||y - target||^2 for the output y of the last of `layers`, and its gradient for the input of the first."""
+    """Add ||y - target||^2 for the output y of the last of `layers`, and its gradient for the input of the first."""
     error = g.op("Sub", layers[-1].output, target)
     loss = g.op("ReduceSumSquare", error, keepdims=0)
     gradient, masked = g.op("Mul", error, g.number(2)), False
@@ -272,7 +213,7 @@ def _backward(g: _Graph, network: Network, layers: list[_Layer], target: str) ->
 
 
 def build_objective(network: Network, level: int, dtype: Any = np.float32) -> ModelProto:
-    """Graph of ||relu(L)(x) - target||^2 (section 4.3 of the paper) for level L = 5 .. 2.
+    """Build the graph of ||relu(L)(x) - target||^2 (section 4.3 of the paper) for level L = 5 .. 2.
 
     `x` (1, C, H, W): features relu(L-2)_1, or the picture (RGB in 0..1) for L = 2; `target`: features relu(L)_1.
     Outputs `loss` (scalar), `gradient` (like `x`), `between` (features relu(L-1)_1 of `x`).
@@ -290,11 +231,11 @@ def build_objective(network: Network, level: int, dtype: Any = np.float32) -> Mo
 
 
 def build_step(network: Network, level: int, dtype: Any = np.float32) -> ModelProto:
-    """Graph of one gradient step down the objective of level L = 5 .. 2, and what it makes of relu(L-1)_1.
+    """Build the graph of one gradient step down the objective of level L = 5 .. 2, and of relu(L-1)_1 after it.
 
     `start` (1, H, W, C): features relu(L-2)_1, or the picture (RGB in 0..1) for L = 2; `target`: features relu(L)_1. Output
-    `reconstruction`: features relu(L-1)_1. Channels last, all three: so the search wants them, and ONNX Runtime reads and
-    writes them so at no cost.
+    `reconstruction`: features relu(L-1)_1. All three have channels last, since the search needs that, and
+    it costs ONNX Runtime nothing.
 
     The step has Polyak's length for a function whose minimum is 0: x - f / |f'|^2 f'. Between random photographs this length
     came within 2 % of the best one along the gradient at levels 5 to 3, and within 4 % at level 2. At the levels of `NEAR` x

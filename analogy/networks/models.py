@@ -1,7 +1,7 @@
-"""Models on disk: which there are, where their folders are, and whether the files are complete and fit together.
+"""Models on disk: their names, their folders, and whether the files are complete and fit together.
 
 A model is a folder with the ONNX graphs of `GRAPHS`, one copy of the weights that they share (`WEIGHTS`), and its card
-`model.json`, which tells what the weights are, whose, under which licence, and the SHA-256 of each file. `vgg19-compact` is
+`model.json`, which tells what the weights are, whose they are, their licence, and the SHA-256 of each file. `vgg19-compact` is
 part of the package. Others are in the user's cache folder (see `pull.py`), or wherever the user exported them to.
 """
 
@@ -21,18 +21,18 @@ from .checks import ModelFiles
 from .published import PUBLISHED
 
 GRAPHS = ("features.onnx", *(f"{kind}_{level}.onnx" for level in (5, 4, 3, 2) for kind in ("invert", "step")))
-"""The feature pyramid; and for each level the objective of the inversion, and one step down it."""
+"""Files of the graphs: the feature pyramid, and for each level the objective of the inversion and one step down it."""
 WEIGHTS = "weights.bin"
-"""External data of the graphs. A folder whose graphs hold their weights themselves has no such file."""
+"""File with the external data of the graphs. A folder whose graphs hold their weights themselves has no such file."""
 PROJECTION = "projection.npz"
-"""Matrices (C, k) float32 that project features for the search: `level1` .. `level5`, or some of them. Optional."""
+"""File with matrices (C, k) float32 that project features for the search: `level1` .. `level5`, or some. It is optional."""
 DEFAULT = "vgg19-compact"
 SCRATCH = ".pull-"
-"""Prefix of the folders in which a process works within the cache. The next pull deletes old ones."""
+"""Prefix of the folders within the cache in which a process works. The next pull deletes old ones."""
 
 
 def shipped() -> Path:
-    """The folder of the models that come with the package, in an installation and in a source checkout."""
+    """Return the folder of the models that come with the package, in an installation and in a source checkout."""
     package = Path(__file__).parents[1]
     installed = package / "_models"
     return installed if installed.is_dir() else package.parent / "models"
@@ -57,7 +57,7 @@ def cache() -> Path:
 
 
 def installed() -> dict[str, Path]:
-    """Name -> folder of each model on this machine, those of the package first. Their cards may be damaged."""
+    """List the models on this machine, name -> folder, those of the package first. Their cards may be damaged."""
     found: dict[str, Path] = {}
     for root in filter(None, (shipped(), find_cache())):
         for card in sorted(root.glob(f"*/{CARD}")):
@@ -67,7 +67,7 @@ def installed() -> dict[str, Path]:
 
 
 def locate(model: str | os.PathLike[str]) -> Path:
-    """The folder of a model. `model`: its name, or the folder itself.
+    """Find the folder of a model. `model`: its name, or the folder itself.
 
     Raises `ModelError` if there is no such model, the folder lacks a file, or its card is invalid.
     """
@@ -85,7 +85,7 @@ def locate(model: str | os.PathLike[str]) -> Path:
 
 
 def _folder(name: str, what: str) -> Path:
-    """The path that a user means by `name`. Raises `ModelError` if no folder can have it."""
+    """Return the path that a user means by `name`. Raises `ModelError` if no folder can have it."""
     try:
         folder = Path(name).expanduser()
         folder.stat()
@@ -104,7 +104,7 @@ def verify(folder: Path) -> None:
 
 
 def open_model(folder: Path) -> ModelFiles:
-    """The card and the files of the model in `folder`. Raises `ModelError` if the card cannot be read or is invalid."""
+    """Open the card and the files of the model in `folder`. Raises `ModelError` if the card cannot be read or is invalid."""
     return ModelFiles(folder, read_card(folder), _cure(folder))
 
 

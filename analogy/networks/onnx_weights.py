@@ -1,7 +1,7 @@
-"""The convolutions of an ONNX graph, and what is done to a picture before the first of them.
+"""Read the convolutions of an ONNX graph, and the preprocessing before the first of them.
 
-Read are the graphs that MXNet, torch.onnx and tf2onnx write of a plain VGG-19 or VGG-16, and this project's own. What
-lies between the input and the last convolution must be a chain of layers; branches off it are not looked at. In front
+It reads the graphs that MXNet, torch.onnx and tf2onnx write of a plain VGG-19 or VGG-16, and this project's own. What lies
+between the input and the last convolution must be a chain of layers; branches off it are not looked at. In front
 of the first convolution may stand an affine map of each channel, an exchange of RGB and BGR, and the transposition of
 an input with channels last: they become the network's preprocessing. Every other node is refused by name.
 """
@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import ModelError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
-"""Of RGB in 0..1; it tells in which order the first convolution takes the channels, whatever the graph takes."""
+"""Mean of RGB in 0..1; it tells the order in which the first convolution takes the channels, whatever the graph takes."""
 
 DAMAGED = "it is truncated or damaged; download it again"
 _ASIDE = {"Relu", "Identity", "Dropout"}  # between convolutions; in front of the first, only `Identity`
@@ -27,7 +27,7 @@ _TO_NCHW = [0, 3, 1, 2]
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution: which level, which of the level, kernel (O, I, h, w) and perhaps bias, as stored."""
+    """A convolution: its level, its number in the level, its kernel (O, I, h, w) and perhaps a bias, as stored."""
 
     level: int
     index: int
@@ -37,7 +37,9 @@ class Layer:
 
 @dataclass(frozen=True)
 class Contents:
-    """`preprocessing` gives mean, std and bgr as `Network` takes them, or None where the graph takes prepared pictures.
+    """The layers of a graph and its preprocessing.
+
+    `preprocessing` gives mean, std and bgr as `Network` takes them, or None where the graph takes prepared pictures.
 
     `channels_last`: the graph's input is NHWC, as in what tf2onnx makes of a Keras model.
     """
@@ -48,7 +50,7 @@ class Contents:
 
 
 def read_graph(path: Path) -> Contents:
-    """What the graph in `path` holds up to conv5_1. Raises `ModelError` naming the first node that is not understood."""
+    """Read the graph in `path` up to conv5_1. Raises `ModelError` naming the first node that is not understood."""
     import onnx
 
     try:
@@ -74,7 +76,7 @@ class _Reader:
         return {item.name: self.onnx.helper.get_attribute_value(item) for item in node.attribute}
 
     def value(self, node: Any, position: int) -> np.ndarray | None:
-        """The constant that a node has as an input; None where it has no such input."""
+        """Return the constant that a node has as an input; None where it has no such input."""
         name = node.input[position] if len(node.input) > position else ""
         if not name:
             return None
@@ -84,7 +86,7 @@ class _Reader:
         return self.onnx.numpy_helper.to_array(tensor)
 
     def find_chain(self) -> list[Any]:
-        """The nodes from the input to the last convolution, and the addition of its bias where that is a node."""
+        """List the nodes from the input to the last convolution, and the addition of its bias where that is a node."""
         makers = {name: node for node in self.nodes for name in node.output}
         last = next((node for node in reversed(self.nodes) if node.op_type == "Conv"), None)
         if last is None:
@@ -133,7 +135,7 @@ class _Reader:
         return Contents(layers, before.preprocessing, before.transposed)
 
     def check(self, node: Any, padded: bool = False) -> None:
-        """That a convolution or a pooling is one of VGG-19's."""
+        """Raise `ModelError` unless a convolution or a pooling is like those of VGG-19."""
         has, side = self.attributes(node), [1, 1]
         if node.op_type == "Conv":
             pads = [0] * 4 if padded else [1] * 4
@@ -147,7 +149,7 @@ class _Reader:
                 raise ModelError(f"{_name(node)} has {key} {has.get(key, default)}; a plain VGG-19 has {value}")
 
     def is_by_one(self, node: Any, channels_last: bool) -> bool:
-        """Whether a Pad adds one zero around a picture, and nothing else."""
+        """Tell whether a Pad adds one zero around a picture, and nothing else."""
         has = self.attributes(node)
         pads = has["pads"] if "pads" in has else self.value(node, 1)
         fill = has.get("value", 0.0) if "pads" in has else self.value(node, 2)
@@ -162,7 +164,7 @@ class _Reader:
 
 @dataclass
 class _Before:
-    """What stands before the first convolution, so far: value * scale + shift for each channel of the graph's input."""
+    """The preprocessing found so far: value * scale + shift for each channel of the graph's input."""
 
     reader: _Reader
     scale: np.ndarray = field(default_factory=lambda: np.ones(3))
@@ -179,7 +181,7 @@ class _Before:
         return node.op_type == "Transpose" and list(self.reader.attributes(node).get("perm", [])) == _TO_NCHW
 
     def add(self, node: Any) -> bool:
-        """Take in a node; False where it is not understood."""
+        """Add a node before the first convolution. Returns False for a node that is not known here."""
         if node.op_type in ("Sub", "Add", "Mul", "Div"):
             return self._affine(node)
         if node.op_type in ("Gather", "Slice"):
@@ -214,7 +216,7 @@ class _Before:
         return True
 
     def _reverse(self, node: Any) -> bool:
-        """x[:, [2, 1, 0]] or x[:, ::-1] of the channels."""
+        """Add a reversal of the channels, x[:, [2, 1, 0]] or x[:, ::-1]. Returns False if the node is another one."""
         axis = 3 if self.channels_last else 1
         if node.op_type == "Gather":
             indices = self.reader.value(node, 1)
@@ -233,7 +235,10 @@ class _Before:
         return fits
 
     def preprocessing(self) -> dict[str, Any] | None:
-        """As `Network` takes it, if there is any. The value that becomes zero tells a graph for 0..1 from one for 0..255."""
+        """Return mean, std and bgr as `Network` takes them; None if no node stands before the first convolution.
+
+        The value that becomes zero tells a graph for 0..1 from one for 0..255. Raises `ModelError` if it does not.
+        """
         if not self.scaled and not self.reversed:
             return None
         zero = -self.shift / self.scale

@@ -1,4 +1,4 @@
-"""Fields of a protobuf message, one by one, without a generated schema or the package protobuf. Nothing is copied."""
+"""Read the fields of a protobuf message one by one, without a schema or the package protobuf. Nothing is copied."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from ..files.inputs import open_regular
 
 _TRUNCATED = "the file ends in the middle of a field, so it is truncated or damaged; download it again"
 _MOST_FIELDS = 1 << 20
-"""In one message. Networks have some hundreds; a message of as many as fit into a large file would take hours."""
+"""Most fields of one message. Networks have some hundreds; as many as fit into a large file would take hours."""
 
 Field = tuple[int, int | memoryview]
 
 
 def open_message(path: Path) -> memoryview:
-    """The bytes of a file, mapped rather than read."""
+    """Map the bytes of a file into memory, rather than read them."""
     with open_regular(path) as file:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def varint(data: memoryview, position: int) -> tuple[int, int]:
-    """The number at `position` and the position behind it."""
+    """Read the number at `position`. Returns it and the position behind it."""
     value = 0
     for shift in range(0, 70, 7):
         if position >= len(data):
@@ -37,7 +37,7 @@ def varint(data: memoryview, position: int) -> tuple[int, int]:
 
 
 def fields(data: memoryview) -> Iterator[Field]:
-    """Number and value of each field of a protobuf message: an int for a varint, else the field's bytes.
+    """Yield number and value of each field of a protobuf message: an int for a varint, else the field's bytes.
 
     Raises `ModelError` for bytes that are truncated or no protobuf message.
     """

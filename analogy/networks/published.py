@@ -19,7 +19,7 @@ from ..files.inputs import open_regular
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """One file of weights.
+    """A published file of weights.
 
     `checksums`: algorithm -> hex digits, or only the first of them, if no more are known. `urls`: addresses to try in turn.
     `by_hand`: an address for a person, if an automatic download would not be safe or polite; `models pull --from` takes
@@ -33,12 +33,12 @@ class PublishedFile:
     by_hand: str = ""
 
     def describe(self) -> str:
-        """Name, size and checksums in a few words."""
+        """Return name, size and checksums in a few words."""
         size = [f"{self.size} bytes"] if self.size else []
         return f"{self.name} ({', '.join([*size, *(f'{kind} {digits}' for kind, digits in self.checksums.items())])})"
 
     def mismatch(self, path: Path) -> str:
-        """In what the file `path` differs from this one; empty if it is this one."""
+        """Say how the file `path` differs from this one. Returns an empty text if it is this one."""
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
         if self.size not in (None, size):
@@ -53,7 +53,7 @@ class PublishedFile:
 
 @dataclass(frozen=True)
 class Published:
-    """A model that can be pulled. All `files` hold the same weights; any one will do."""
+    """A model that can be pulled. All `files` hold the same weights, so one of them is enough."""
 
     description: str
     licence: str
@@ -119,17 +119,17 @@ PUBLISHED: Mapping[str, Published] = {
         ),
     ),
 }
-"""Name -> what can be pulled under it."""
+"""The models that can be pulled, by their names."""
 
 
 def digest(path: Path, kind: str) -> str:
-    """The checksum of a file in hex; `kind` as in hashlib. Raises `OSError`, also for a pipe or a device."""
+    """Return the checksum of a file in hex; `kind` as in hashlib. Raises `OSError`, also for a pipe or a device."""
     with open_regular(path) as file:
         return digest_of(file, kind)
 
 
 def digest_of(file: IO[bytes], kind: str) -> str:
-    """The checksum of an open file, likewise."""
+    """Return the checksum of an open file in hex; `kind` as in hashlib."""
     algorithm = hashlib.new(kind, usedforsecurity=False)
     while block := file.read(1 << 20):
         algorithm.update(block)
@@ -137,14 +137,14 @@ def digest_of(file: IO[bytes], kind: str) -> str:
 
 
 def published(name: str) -> Published:
-    """What can be pulled as `name`. Raises `ModelError` if there is no such model."""
+    """Look up the model that can be pulled as `name`. Raises `ModelError` if there is no such model."""
     if name not in PUBLISHED:
         raise ModelError(f"no model {name!r} is published; there is {', '.join(PUBLISHED)}")
     return PUBLISHED[name]
 
 
 def identify(path: Path, names: tuple[str, ...] | None = None) -> tuple[str, PublishedFile] | None:
-    """Which published file `path` is: the model's name and the file, or None. `names`: the models to look among."""
+    """Find the published file that `path` is: the model's name and the file, or None. `names`: the models to look among."""
     for name in PUBLISHED if names is None else names:
         for file in PUBLISHED[name].files:
             if not file.mismatch(path):

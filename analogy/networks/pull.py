@@ -20,7 +20,7 @@ from .models import SCRATCH, cache, installed, shipped, verify
 from .published import PUBLISHED, Published, PublishedFile, digest, identify, published
 
 TIMEOUT = 30.0
-"""Seconds that a server may take to answer, or to send the next bytes."""
+"""Time in seconds that a server may take to answer, or to send the next bytes."""
 
 _ABANDONED = 24 * 3600  # seconds; the process of an older scratch folder was killed
 
@@ -104,7 +104,7 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _published_file(path: Path, name: str, model: Published) -> PublishedFile:
-    """Which of the model's files `path` is. Raises `ModelError` if it is none of them or cannot be read."""
+    """Find which of the model's files `path` is. Raises `ModelError` if it is none of them or cannot be read."""
     try:
         found = identify(path, (name,))
         if found:
@@ -154,7 +154,7 @@ def _download(name: str, model: Published, scratch: Path, progress: Any) -> tupl
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost cause of a failed request, in a few words."""
+    """Return the innermost cause of a failed request, in a few words."""
     response = getattr(error, "response", None)
     if response is not None:
         return f"HTTP status {response.status_code}"
@@ -164,7 +164,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _install(scratch: Path, folder: Path) -> None:
-    """Move the model in `scratch`/new into its place, where a damaged one may be, or one that another process made."""
+    """Move the model in `scratch`/new into its place, where a damaged one may lie, or one that another process made."""
     if folder.exists() and not _is_whole(folder):
         with suppress(OSError):  # another process may be moving it, too
             folder.replace(scratch / "old")

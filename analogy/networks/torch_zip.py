@@ -1,4 +1,4 @@
-"""Tensors of a `.pth` file without PyTorch, and without running anything that the file asks for.
+"""Read the tensors of a `.pth` file without PyTorch, and without running anything that the file asks for.
 
 `torch.save` writes a zip with a pickle of names and shapes, `data.pkl`, and the values of each storage in a file of its
 own, `data/KEY`. A pickle is a small program that may call any function. This reader lets it call only the two that build
@@ -30,7 +30,7 @@ _STORAGES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2"
 
 
 class _Tensor(NamedTuple):
-    """The dtype and key of a tensor's storage, the offset in it, the shape, and the strides in elements."""
+    """A tensor in the file: dtype and key of its storage, the offset in it, the shape, and the strides in elements."""
 
     dtype: str
     key: str
@@ -97,7 +97,7 @@ def _check_memo(data: bytes) -> None:
 
 
 class TorchZip:
-    """A state dict on disk, as a context manager. Names and shapes are read at once, values when they are asked for.
+    """A state dict on disk, as a context manager. Names and shapes are read at once, values by `load`.
 
     Raises `ModelError` for a pickle that asks for anything but tensors, or is not a state dict.
     """
@@ -155,7 +155,7 @@ class TorchZip:
         return len(self._tensors[name].shape)
 
     def load(self, name: str) -> np.ndarray:
-        """The values of one tensor, bfloat16 as float32."""
+        """Return the values of one tensor, bfloat16 as float32."""
         tensor = self._tensors[name]
         half = tensor.dtype == "bfloat16"
         storage = np.frombuffer(self._bytes(f"{self._root}data/{tensor.key}"), "<u2" if half else tensor.dtype)

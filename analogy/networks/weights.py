@@ -1,9 +1,9 @@
-"""VGG-19 weights from the five kinds of files in which they are published, without PyTorch, Keras, Caffe or MXNet.
+"""Read VGG-19 weights from the five kinds of files in which they are published, without PyTorch, Keras, Caffe or MXNet.
 
     keras        .h5           weights of Keras's VGG19, kernels HWIO; the original weights
     caffe        .caffemodel   the authors' own file; the original weights
     torch        .pth          state dict of PyTorch; torchvision's names, or this project's `conv1_1.weight` ..
-    safetensors  .safetensors  the same names; timm's are torchvision's
+    safetensors  .safetensors  the same names; timm uses torchvision's
     onnx         .onnx         a plain VGG-19, as MXNet, torch.onnx and tf2onnx write it; the order of the graph tells the
                                layers, not their names
 
@@ -27,7 +27,7 @@ import numpy as np
 from ..errors import ModelError, reason
 from ..files.inputs import open_regular
 from . import caffe
-from .export import CONVOLUTIONS, Network
+from .description import CONVOLUTIONS, Network
 from .onnx_weights import DAMAGED, read_graph
 from .protobuf import fields, open_message
 from .torch_zip import TorchZip
@@ -37,18 +37,20 @@ PREPROCESSING: Mapping[str, dict[str, Any]] = {
     "imagenet": {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)},
     "compact": {"mean": (0.45, 0.45, 0.45), "std": (0.25, 0.25, 0.25)},
 }
-"""The input of conv1_1. `caffe`: BGR in 0..255 minus the mean, as the original weights; `imagenet`: RGB in 0..1 minus the
-mean, over the standard deviation, as torchvision, timm and the ONNX zoo; `compact`: (RGB - .45) / .25."""
+"""Settings of `Network` for the input of conv1_1.
+
+`caffe`: BGR in 0..255 minus the mean, as the original weights; `imagenet`: RGB in 0..1 minus the mean, over the standard
+deviation, as torchvision, timm and the ONNX zoo; `compact`: (RGB - .45) / .25."""
 
 _MOST_VALUES = 1 << 24
-"""Of an array. The largest of VGG-19 has 2.4 million; a file of some bytes can claim any number."""
+"""Most elements of an array. The largest of VGG-19 has 2.4 million; a file of some bytes can claim any number."""
 
-# Weights as `Network` names them; key of `PREPROCESSING`, or what gives such settings when nobody chose others.
+# Weights as `Network` names them, and a key of `PREPROCESSING` or a function that gives such settings if none are chosen.
 Found = tuple[dict[str, np.ndarray], str | Callable[[], Mapping[str, Any]]]
 
 
 def read(path: Path, preprocessing: str | None = None) -> tuple[Network, str]:
-    """The network in the file `path`, and the file's kind: "keras", "caffe", "torch", "safetensors" or "onnx".
+    """Read the network in the file `path`. Returns it and the file's kind: "keras", "caffe", "torch", "safetensors" or "onnx".
 
     `preprocessing`: a key of `PREPROCESSING`, for weights that expect another input than their kind's published file.
 
@@ -67,17 +69,17 @@ def read(path: Path, preprocessing: str | None = None) -> tuple[Network, str]:
         raise ModelError(f"{path}: {_line(error)}") from error
     except MemoryError as error:
         raise ModelError(f"{path}: it asks for more memory than there is; {DAMAGED}") from error
-    except Exception as error:  # the libraries say to damaged files what they like
+    except Exception as error:  # libraries raise errors of many kinds for damaged files
         raise ModelError(f"{path}: {DAMAGED} ({_line(error) or type(error).__name__})") from error
 
 
 def _line(error: Exception) -> str:
-    """The beginning of an error's message, as one line."""
+    """Return the beginning of an error's message, as one line."""
     return " ".join(str(error).split())[:400]
 
 
 def recognise(path: Path) -> str:
-    """The kind of the file `path`, by its content. Raises `ModelError` if it is none of the five."""
+    """Tell the kind of the file `path` by its content. Raises `ModelError` if it is none of the five."""
     try:
         with open_regular(path) as file:
             head = file.read(64)
@@ -107,7 +109,7 @@ def recognise(path: Path) -> str:
 
 
 def _protobuf_kind(path: Path, head: bytes) -> str | None:
-    """ "onnx" (begins with its version; `graph` is field 7) or "caffe" (`layers` is field 2, `layer` is field 100)."""
+    """Tell "onnx" (begins with its version; `graph` is field 7) from "caffe" (`layers`: field 2, `layer`: field 100)."""
     if head[0] == 8:
         return "onnx"
     kind = None
@@ -131,7 +133,7 @@ def _import(name: str) -> Any:
 
 
 def _floats(values: Any) -> np.ndarray:
-    """A copy as float32. Raises `ModelError` for values that are not floating point, such as quantised weights."""
+    """Return a copy as float32. Raises `ModelError` for values that are not floating point, such as quantised weights."""
     values = np.asarray(values)
     if values.dtype.kind != "f":
         raise ModelError(f"has weights of type {values.dtype}; only floating point is supported")
@@ -147,7 +149,10 @@ def _layer(level: int, index: int) -> str:
 
 
 def _read_keras(path: Path) -> Found:
-    """Arrays are `block1_conv1/block1_conv1_W_1:0` .. in the published file, `block1_conv1/kernel:0` in newer ones."""
+    """Read a file of Keras.
+
+    Arrays are `block1_conv1/block1_conv1_W_1:0` .. in the published file, `block1_conv1/kernel:0` in newer ones.
+    """
     h5py = _import("h5py")
     weights: dict[str, np.ndarray] = {}
 
@@ -188,7 +193,7 @@ def _read_caffe(path: Path) -> Found:
 
 
 def _from_names(names: list[str], load: Callable[[str], Any], ndim: Callable[[str], int]) -> Found:
-    """Weights under torchvision's names (`features.0.weight` ..) or this project's (`conv1_1.weight` ..).
+    """Find weights under torchvision's names (`features.0.weight` ..) or this project's (`conv1_1.weight` ..).
 
     In torchvision's numbers a convolution and its ReLU count two and a pooling one: a step of 3 begins a new level.
     """

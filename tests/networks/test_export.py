@@ -10,10 +10,9 @@ from onnx.reference import ReferenceEvaluator
 from vgg_files import IMAGENET, picture, plain_features, random_network, random_weights, run_layers
 
 from analogy.errors import ModelError
+from analogy.networks.description import CONVOLUTIONS, Network
 from analogy.networks.export import (
-    CONVOLUTIONS,
     NEAR,
-    Network,
     build_features,
     build_objective,
     build_step,
@@ -21,6 +20,8 @@ from analogy.networks.export import (
 
 SIZES = [(16, 16), (17, 19), (33, 16), (48, 45), (1, 5)]
 WIDTHS = [(3, 4, 5, 6, 7), (16, 12, 20, 16, 24)]
+SLIM = dict(zip(CONVOLUTIONS, (2, 2, 4, 4, 8, 8, 8, 12, 16, 10, 10, 12, 16), strict=True))
+"""Layer -> channels, of its own for each layer of a level, as in the compact model."""
 LEVELS = (5, 4, 3, 2)
 SPAN_LAYERS = {
     5: ("conv3_2", "conv3_3", "conv3_4", "conv4_1", "conv4_2", "conv4_3", "conv4_4", "conv5_1"),
@@ -60,7 +61,7 @@ def plain_objective(network: Network, level: int, x: np.ndarray, target: np.ndar
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("widths", WIDTHS)
+@pytest.mark.parametrize("widths", [*WIDTHS, SLIM], ids=["narrow", "wide", "slim"])
 @pytest.mark.parametrize("bgr", [False, True])
 def test_features_equal_the_plain_network(size, widths, bgr):
     network = random_network(widths, bgr=bgr)
@@ -70,7 +71,7 @@ def test_features_equal_the_plain_network(size, widths, bgr):
     expected = plain_features(network, image)
     for level, (name, result) in enumerate(zip(names, maps, strict=True), 1):
         stride = 2 ** (level - 1)
-        assert result.shape == (1, widths[level - 1], -(-size[0] // stride), -(-size[1] // stride))
+        assert result.shape == (1, network.widths[level - 1], -(-size[0] // stride), -(-size[1] // stride))
         np.testing.assert_allclose(result[0], expected[name], rtol=1e-4, atol=1e-5)
         assert expected[name].max() > 0.1, "the test would compare zeros"
 
@@ -88,8 +89,9 @@ def test_bgr_weights_give_the_features_of_the_reversed_picture():
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("size", [(16, 16), (17, 19), (33, 16)])
-def test_gradient_equals_central_differences(level, size):
-    network = random_network(bgr=True)
+@pytest.mark.parametrize("widths", [WIDTHS[0], SLIM], ids=["narrow", "slim"])
+def test_gradient_equals_central_differences(level, size, widths):
+    network = random_network(widths, bgr=True)
     x, target = case(network, level, size)
     evaluator = ReferenceEvaluator(build_objective(network, level, dtype=np.float64))
     loss, gradient, between = evaluator.run(["loss", "gradient", "between"], {"x": x, "target": target})
@@ -218,8 +220,9 @@ def test_a_far_step_gives_the_features_behind_one_polyak_step_of_the_objective(l
 
 @pytest.mark.parametrize("level", NEAR)
 @pytest.mark.parametrize("size", [(32, 32), (33, 19)])
-def test_a_near_step_moves_the_features_one_level_finer_down_the_objective_by_polyak_s_length(level, size):
-    network = random_network()
+@pytest.mark.parametrize("widths", [WIDTHS[0], SLIM], ids=["narrow", "slim"])
+def test_a_near_step_moves_the_features_one_level_finer_down_the_objective_by_polyak_s_length(level, size, widths):
+    network = random_network(widths)
     x, target = case(network, level, size)
     own = next(i for i, layer in enumerate(SPAN_LAYERS[level]) if layer.endswith("_1")) + 1
     before, behind = SPAN_LAYERS[level][:own], SPAN_LAYERS[level][own:]

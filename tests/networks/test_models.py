@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 import onnx
 import onnxruntime
 import pytest
-from vgg_files import random_network
+from vgg_files import IMAGENET, random_network, random_weights
 
 from analogy.errors import ModelError, OutputError
 from analogy.networks.cards import CARD, Card, read_card
 from analogy.networks.checks import check_graph
+from analogy.networks.description import CONVOLUTIONS, FOURTH, Network
 from analogy.networks.export import build_features, build_objective, build_step, export
 from analogy.networks.models import (
     DEFAULT,
@@ -295,21 +296,21 @@ def test_importing_the_modules_of_models_loads_no_heavy_library():
     assert not {"numpy", "onnx", "onnxruntime", "pooch", "requests", "h5py", "platformdirs"} & set(loaded)
 
 
-def test_an_exported_vgg16_passes_the_graph_check_with_eleven_convolutions(tmp_path):
-    from vgg_files import IMAGENET, random_weights
+COMPACT = dict(zip(CONVOLUTIONS, (16, 16, 32, 32, 64, 64, 64, 96, 256, 160, 160, 192, 256), strict=True))
+VGG16_LAYERS = [layer for layer in CONVOLUTIONS if layer not in FOURTH]
 
-    from analogy.networks.export import CONVOLUTIONS, Network
 
-    layers = [layer for layer in CONVOLUTIONS if layer not in ("conv3_4", "conv4_4")]
-    network = Network(random_weights(WIDTHS, layers=layers), *IMAGENET)
-    export(network, tmp_path / "vgg16", replace(CARD_OF, name="vgg16"))
-    folder = locate(tmp_path / "vgg16")
+@pytest.mark.parametrize(
+    ("widths", "layers"), [(WIDTHS, VGG16_LAYERS), (COMPACT, list(CONVOLUTIONS))], ids=["VGG-16", "the compact VGG-19"]
+)
+def test_an_exported_model_passes_the_graph_check_with_the_convolutions_of_its_network(tmp_path, widths, layers):
+    network = Network(random_weights(widths, layers=layers), *IMAGENET)
+    export(network, tmp_path / "model", replace(CARD_OF, name="model", widths=network.widths))
+    folder = locate(tmp_path / "model")
     for name in GRAPHS:
         session = onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
         check_graph(folder / name, read_card(folder), session)
-    assert (
-        len(
-            [n for n in onnx.load(folder / "features.onnx", load_external_data=False).graph.node if n.op_type == "Conv"]
-        )
-        == 11
-    )
+    graph = onnx.load(folder / "features.onnx").graph
+    kernels = {item.name: tuple(item.dims) for item in graph.initializer if item.name.endswith(".weight")}
+    assert kernels == {name: network.weights[name].shape for name in (f"{layer}.weight" for layer in layers)}
+    assert [node.op_type for node in graph.node].count("Conv") == len(layers)

@@ -458,7 +458,7 @@ def test_a_converted_model_gives_the_features_of_its_weights(tmp_path, cpu):
     from safetensors.numpy import save_file
 
     from analogy.method.features import Features
-    from analogy.networks.export import Network
+    from analogy.networks.description import Network
 
     weights = random_weights((4, 5, 6, 7, 8))
     save_file(torchvision_names(weights), tmp_path / "f.safetensors")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -23,7 +25,8 @@ from vgg_files import (
 )
 
 from analogy.errors import ModelError
-from analogy.networks.export import CONVOLUTIONS, Network, build_features
+from analogy.networks.description import CONVOLUTIONS, Network
+from analogy.networks.export import build_features
 from analogy.networks.weights import PREPROCESSING, read, recognise
 
 WIDTHS = (6, 8, 10, 12, 14)
@@ -85,6 +88,15 @@ def test_every_kind_of_file_gives_the_weights_and_the_preprocessing(tmp_path, we
         np.testing.assert_allclose(actual[0], expected, rtol=1e-4, atol=1e-4 * expected.max())
 
 
+def test_reading_a_safetensors_file_loads_neither_onnx_nor_another_kind_s_package(tmp_path, weights):
+    save_file(weights, tmp_path / "weights.safetensors")
+    code = "import sys; from analogy.networks.weights import read; read(sys.argv[1]); print(*sys.modules)"
+    command = [sys.executable, "-c", code, str(tmp_path / "weights.safetensors")]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert "safetensors" in loaded
+    assert not {"onnx", "onnxruntime", "h5py", "torch"} & set(loaded)
+
+
 @pytest.mark.parametrize("writer", WRITERS)
 def test_every_kind_of_file_gives_the_features_of_pytorch(tmp_path, weights, writer):
     """PyTorch's layers on the input that each source documents, prepared here by hand."""
@@ -118,17 +130,6 @@ def test_preprocessing_can_be_chosen(tmp_path, weights):
     assert network.bgr and network.std == (1 / 255,) * 3
     with pytest.raises(ModelError, match=r"preprocessing 'bgr' is unknown; choose from caffe, imagenet, compact"):
         read(tmp_path / "f", "bgr")
-
-
-def test_the_start_weights_of_the_distillation_are_read():
-    """If the maintainers' folder of shared files is beside the checkout."""
-    from pathlib import Path
-
-    path = Path(__file__).parents[3] / "shared" / "compact-start.safetensors"
-    if not path.is_file():
-        pytest.skip("no compact-start.safetensors beside the checkout")
-    network, kind = read(path)
-    assert kind == "safetensors" and network.widths == (16, 32, 64, 128, 128) and network.mean == (0.45,) * 3
 
 
 # -- files that must not be read --------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""`tools/distill.py` on a toy teacher: the same seed gives the same weights, whole or killed and resumed."""
+"""`tools/distill.py` with a small teacher: the same seed gives the same weights, whole or killed and resumed."""
 
 import importlib.util
 import sys
@@ -9,17 +9,16 @@ import pytest
 
 pytest.importorskip("torch", reason="distillation needs torch: the extra `distill`")
 pytest.importorskip("safetensors", reason="distillation needs safetensors: the extra `distill`")
-onnx = pytest.importorskip("onnx", reason="the toy teacher is built with onnx")
+pytest.importorskip("onnx", reason="distillation needs onnx: the extra `distill`")
 
-import torch  # noqa: E402
-from PIL import Image, ImageOps  # noqa: E402
-from safetensors.numpy import load_file, save_file  # noqa: E402
-from vgg_files import plain_features, random_weights  # noqa: E402
+import torch
+from PIL import Image, ImageOps
+from safetensors.numpy import load_file, save_file
+from vgg_files import plain_features, random_weights
 
-from analogy.networks.cards import Card  # noqa: E402
-from analogy.networks.export import Network, export  # noqa: E402
-from analogy.networks.models import locate, verify  # noqa: E402
-from analogy.networks.weights import PREPROCESSING  # noqa: E402
+from analogy.networks.description import CONVOLUTIONS, FOURTH, Network
+from analogy.networks.models import locate, verify
+from analogy.networks.weights import PREPROCESSING
 
 TOOL = Path(__file__).parents[2] / "tools" / "distill.py"
 
@@ -34,26 +33,6 @@ def _looks():
 looks = _looks()
 
 
-def toy_teacher(path: Path) -> None:
-    """Writes a model with VGG-19's outputs: mean colours of 1, 2 .. 16 px squares through a random 1x1 layer."""
-    helper, rng = onnx.helper, np.random.default_rng(0)
-    nodes, initializers, outputs = [], [], []
-    for level in range(1, 6):
-        k = 2 ** (level - 1)
-        weight = rng.standard_normal((8, 3, 1, 1)).astype(np.float32)
-        initializers.append(onnx.numpy_helper.from_array(weight, f"w{level}"))
-        nodes += [
-            helper.make_node("AveragePool", ["image"], [f"p{level}"], kernel_shape=[k, k], strides=[k, k]),
-            helper.make_node("Conv", [f"p{level}", f"w{level}"], [f"c{level}"]),
-            helper.make_node("Relu", [f"c{level}"], [f"relu{level}_1"]),
-        ]
-        outputs.append(helper.make_tensor_value_info(f"relu{level}_1", onnx.TensorProto.FLOAT, [1, 8, None, None]))
-    image = helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1, 3, None, None])
-    graph = helper.make_graph(nodes, "toy", [image], outputs, initializers)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.save(model, path)
-
-
 @pytest.fixture
 def distill(monkeypatch):
     """The tool as a module, on crops small enough for a test and one thread."""
@@ -61,9 +40,11 @@ def distill(monkeypatch):
     spec = importlib.util.spec_from_file_location("distill_tool", TOOL)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    for part in (module, sys.modules["distill_pool"]):
+    for part in (module, sys.modules["distill_batches"]):
         monkeypatch.setattr(part, "SIDES", {32: (4, 4), 48: (2, 8)})
-        monkeypatch.setattr(part, "EVALUATION", (48, 2))
+    monkeypatch.setattr(module, "HELD_BACK_SIDE", 48)
+    monkeypatch.setattr(module, "DIRECTION_CROPS", 4)
+    monkeypatch.setattr(sys.modules["distill_errors"], "EVALUATION_BATCH", 2)
     threads = torch.get_num_threads()
     yield module
     torch.set_num_threads(threads)
@@ -77,47 +58,57 @@ def inputs(tmp_path):
     for i in range(6):
         small = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8))
         small.resize((96, 72), Image.Resampling.BICUBIC).save(tmp_path / "photos" / f"{i}.png")
-    toy_teacher(tmp_path / "teacher.onnx")
-    return [str(tmp_path / "teacher.onnx"), str(tmp_path / "photos")]
+    save_file(random_weights((3, 4, 5, 6, 7)), tmp_path / "teacher.safetensors")
+    return [str(tmp_path / "teacher.safetensors"), str(tmp_path / "photos"), "--preprocessing", "caffe"]
+
+
+@pytest.fixture
+def no_folder(distill, monkeypatch):
+    """Leaves the model folder out, where a test is about the weights."""
+    monkeypatch.setattr(distill, "write_model", lambda *_: None)
 
 
 def options(run, steps=4):
     return ["-o", str(run), "--steps", str(steps), "--crops", "8", "--threads", "1", "--checkpoint-every", "2"]
 
 
-def test_same_seed_same_weights_killed_or_not(distill, inputs, tmp_path, monkeypatch, capsys):
-    distill.main(inputs + options(tmp_path / "a"))
-    distill.main(inputs + options(tmp_path / "b"))
+def same(one, other, names=None) -> bool:
+    return all((one[name] == other[name]).all() for name in names or one)
+
+
+@pytest.mark.parametrize("crops", ["8", "0"], ids=["stored crops", "new crops"])
+def test_same_seed_same_weights_killed_or_not(distill, no_folder, inputs, tmp_path, monkeypatch, capsys, crops):
+    """With crops of a pool, and with new ones from worker processes, whether there are some or none."""
+    monkeypatch.setitem(distill.GROUPS, "cpu", 2 if crops == "0" else 1)
+
+    def run(name, *more):
+        distill.main([*inputs, *options(tmp_path / name), "--crops", crops, *more])
+        return load_file(tmp_path / name / distill.WEIGHTS_FILE)
 
     def killed(*_):
         raise KeyboardInterrupt
 
+    whole = run("a")
     with monkeypatch.context() as patch:
-        patch.setattr(distill, "evaluate", killed)  # right after the checkpoint of step 2
+        patch.setattr(distill, "compare", killed)  # right after the checkpoint of step 2
         with pytest.raises(KeyboardInterrupt):
-            distill.main(inputs + options(tmp_path / "c"))
-    halfway = load_file(tmp_path / "c" / distill.WEIGHTS_FILE)
+            run("b")
+    halfway = load_file(tmp_path / "b" / distill.WEIGHTS_FILE)
     with pytest.raises(SystemExit, match="--resume"):
-        distill.main(inputs + options(tmp_path / "c"))
-    distill.main([*inputs, *options(tmp_path / "c"), "--resume"])
+        run("b")
+    with pytest.raises(SystemExit, match=r"was made with .*'rate': 1\.0.* not .*'rate': 0\.5"):
+        run("b", "--resume", "--rate", "0.5")
+    resumed = run("b", "--resume", "--workers", "1" if crops == "0" else "0")
     assert "resumed at step 2 of 4" in capsys.readouterr().out
-
-    whole, again, resumed = (load_file(tmp_path / run / distill.WEIGHTS_FILE) for run in "abc")
-    for name, weight in whole.items():
-        np.testing.assert_array_equal(weight, again[name], err_msg=name)
-        np.testing.assert_array_equal(weight, resumed[name], err_msg=name)
-    assert any((weight != halfway[name]).any() for name, weight in whole.items())
-
-    distill.main([*inputs, *options(tmp_path / "d"), "--seed", "1"])
-    other = load_file(tmp_path / "d" / distill.WEIGHTS_FILE)
-    assert (other["conv5_1.weight"] != whole["conv5_1.weight"]).any()
+    assert same(whole, resumed) and not same(whole, halfway)
+    assert not same(whole, run("c", "--seed", "1"))
 
 
 def test_weights_have_the_names_and_shapes_of_the_compact_model(distill, inputs, tmp_path, capsys):
     distill.main(inputs + options(tmp_path / "run", steps=1))
     weights = load_file(tmp_path / "run" / distill.WEIGHTS_FILE)
     expected, channels = {}, 3
-    for level, widths in enumerate([(16, 16), (32, 32), (64, 96, 96), (256, 192, 192), (256,)], 1):
+    for level, widths in enumerate([(16, 16), (32, 32), (64, 64, 64, 96), (256, 160, 160, 192), (256,)], 1):
         for i, width in enumerate(widths, 1):
             expected |= {f"conv{level}_{i}.weight": (width, channels, 3, 3), f"conv{level}_{i}.bias": (width,)}
             channels = width
@@ -126,20 +117,91 @@ def test_weights_have_the_names_and_shapes_of_the_compact_model(distill, inputs,
     verify(locate(tmp_path / "run" / "vgg19-compact"))  # the model folder is there, and whole
 
     trained = capsys.readouterr().out
-    evaluate = ["--evaluate", str(tmp_path / "run" / distill.WEIGHTS_FILE)]
-    distill.main([*inputs, *options(tmp_path / "run"), *evaluate])
+    distill.main([*inputs, *options(tmp_path / "run"), "--evaluate", str(tmp_path / "run" / distill.WEIGHTS_FILE)])
     evaluated = capsys.readouterr().out.strip()
     assert evaluated.startswith("held-back errors")
     assert evaluated in trained
 
 
-def test_the_student_is_the_published_layer_order(distill, tmp_path):
-    """Against a plain VGG-16 stack with the exported weights: zero padding, and a last odd row is kept."""
+def test_one_table_compares_weights_of_any_layers_and_widths(distill, inputs, tmp_path, capsys):
+    """The teacher itself is among them, and has no error: so few channels lose nothing when they are projected."""
+    inputs[-1] = "compact"
+    sixteen = [layer for layer in CONVOLUTIONS if layer not in FOURTH]
+    files = {"teacher.safetensors": random_weights((3, 4, 5, 6, 7)),
+             "vgg16.safetensors": random_weights((8, 7, 6, 5, 4), 1, sixteen)}  # fmt: skip
+    for name, weights in files.items():
+        save_file(weights, tmp_path / name)
+    distill.main([*inputs, *options(tmp_path / "run"), "--evaluate", *(str(tmp_path / name) for name in files)])
+    header, *lines = [line for line in capsys.readouterr().out.splitlines() if "px: " not in line]
+    assert header.split() == ["held-back", "errors", *(f"relu{level}_1" for level in distill.LEVELS)]
+    errors: dict = {name: {} for name in files}
+    for line in lines:
+        kind, path, *values = line.replace(" 1  ", "_1  ").replace(" 5  ", "_5  ").split()
+        errors[Path(path).name][kind] = [float(value) for value in values]
+    kinds = ["linear", "relational", "norm", "within_1", "within_5", "across_1", "across_5"]
+    assert [list(own) for own in errors.values()] == [kinds, kinds]
+    for kind in kinds[1:]:  # features are stored as float16, and the linear map has a ridge
+        assert max(errors["teacher.safetensors"][kind]) < (0.001 if kind in ("relational", "norm") else 0.1), kind
+    assert min(errors["vgg16.safetensors"]["relational"]) > 0.01
+    assert not (tmp_path / "run" / distill.WEIGHTS_FILE).exists()  # nothing was trained
+
+
+def test_begun_from_narrower_weights_the_student_is_the_same_function(distill, tmp_path):
     torch.manual_seed(0)
-    student = distill.Student()
+    narrower = distill.LAYER_WIDTHS | {"conv1_2": 8, "conv4_2": 128, "conv4_3": 100}
+    start, student = distill.untrained(narrower), distill.untrained(distill.LAYER_WIDTHS)
+    for bias in start.biases.values():
+        torch.nn.init.normal_(bias, 0.05, 0.1)
+    start.kernels["conv3_1"].data.mul_(7)  # a spread that no untrained layer has
+    distill.begin_from(student, start)
+    image = torch.rand(1, 3, 48, 32)
+    with torch.no_grad():
+        before, after = (vgg.eval()(image) for vgg in (start, student))
+    for level in distill.LEVELS:
+        ratio = after[level].norm() / before[level].norm()
+        torch.testing.assert_close(
+            after[level], before[level] * ratio, rtol=1e-3, atol=1e-4 * after[level].max().item()
+        )
+    spreads = [kernel.std() / (2 / kernel.shape[1]) ** 0.5 for kernel in student.kernels.values()]
+    assert all(0.5 < spread < 1.5 for spread in spreads)
+    assert student.kernel("conv4_2")[128:].std() > 0 and not student.kernel("conv4_3")[:100, 128:].any()
+
+    save_file(random_weights((300, 4, 5, 6, 7)), tmp_path / "wide.safetensors")
+    with pytest.raises(SystemExit, match="conv1_1 has 300 channels in the weights to begin from; the student has 16"):
+        distill.begin_from(student, distill.load(tmp_path / "wide.safetensors"))
+    sixteen = [layer for layer in CONVOLUTIONS if layer not in FOURTH]
+    save_file(random_weights((3, 4, 5, 6, 7), layers=sixteen), tmp_path / "vgg16.safetensors")
+    with pytest.raises(SystemExit, match="conv3_4 is missing in the weights to begin from"):
+        distill.begin_from(student, distill.load(tmp_path / "vgg16.safetensors"))
+    with pytest.raises(SystemExit, match="take another input"):
+        distill.begin_from(student, distill.load(tmp_path / "vgg16.safetensors", "caffe"))
+
+
+def test_a_run_begins_from_weights_and_keeps_the_frozen_layers(distill, no_folder, inputs, tmp_path):
+    def run(name, *more):
+        distill.main([*inputs, *options(tmp_path / name), *more])
+        return load_file(tmp_path / name / distill.WEIGHTS_FILE)
+
+    start = run("start")
+    init = ["--init", str(tmp_path / "start" / distill.WEIGHTS_FILE)]
+    trained = run("trained", *init, "--train-from", "conv3_1")
+    for layer in distill.LAYERS:
+        for part in ("weight", "bias"):
+            before, after = start[f"{layer}.{part}"], trained[f"{layer}.{part}"]
+            near = np.abs(after - before).max() < 1e-4 * np.abs(before).max()  # written weights are scaled anew
+            assert near == (layer < "conv3_1"), (layer, part)
+    still = run("still", *init, "--rate", "0")
+    for name, weight in start.items():
+        np.testing.assert_allclose(still[name], weight, rtol=0, atol=1e-3 * np.abs(weight).max(), err_msg=name)
+
+
+def test_the_student_is_the_published_layer_order(distill, tmp_path):
+    """Against a plain VGG-19 stack with the exported weights: zero padding, and a last odd row is kept."""
+    torch.manual_seed(0)
+    student = distill.untrained(distill.LAYER_WIDTHS).eval()
     weights, image = student.weights(), torch.rand(1, 3, 35, 50)
     x = (image - 0.45) / 0.25
-    for level, convolutions in [(1, 2), (2, 2), (3, 3), (4, 3), (5, 1)]:
+    for level, convolutions in [(1, 2), (2, 2), (3, 4), (4, 4), (5, 1)]:
         if level > 1:
             x = torch.nn.functional.max_pool2d(x, 2, ceil_mode=True)
         for i in range(1, convolutions + 1):
@@ -149,110 +211,104 @@ def test_the_student_is_the_published_layer_order(distill, tmp_path):
                 ours = student(image)[level].permute(0, 3, 1, 2)
                 torch.testing.assert_close(ours, x)
     save_file({name: weight.numpy() for name, weight in weights.items()}, tmp_path / "weights.safetensors")
-    copy = distill.load_student(tmp_path / "weights.safetensors").weights()
+    copy = distill.load(tmp_path / "weights.safetensors").weights()
     assert all(torch.equal(weight, weights[name]) for name, weight in copy.items())
 
 
-def test_written_weights_have_the_teachers_scale_and_order_patches_alike(distill, tmp_path):
+def test_written_weights_have_the_teachers_scale_and_order_patches_alike(distill):
     torch.manual_seed(0)
-    student = distill.Student()
+    student = distill.untrained(distill.LAYER_WIDTHS).eval()
     with torch.no_grad():
         for name in distill.LAYERS:
             student.kernels[name].mul_(5)  # after 13 layers the features are 1e9 times too large
-    rng, level_side = np.random.default_rng(0), {level: 48 >> (level - 1) for level in distill.LEVELS}
-    pool: dict = {"images": rng.integers(0, 256, (2, 48, 48, 3), dtype=np.uint8)}
-    for level, side in level_side.items():
-        pool[f"index{level}"] = np.tile(np.arange(side * side, dtype=np.int32), (2, 1))
-        pool[f"teacher0_{level}"] = rng.random((2, side * side, 8)).astype(np.float16) * level
-    images, _, teacher = distill.batch_of(pool, np.arange(2))
-    rescaled = {name: weight.numpy() for name, weight in distill.rescaled_weights(student, pool).items()}
-    save_file(rescaled, tmp_path / "rescaled.safetensors")
-    rescaled = distill.load_student(tmp_path / "rescaled.safetensors")
+    images = torch.randint(0, 256, (2, 48, 48, 3), dtype=torch.uint8)
+    spread = {level: torch.tensor(0.3 * level) for level in distill.LEVELS}
+    rescaled = distill.rescaled_weights(student, images, spread)
     with torch.no_grad():
-        before, after = student(images), rescaled(images)
+        before = student(distill.as_input(images))
+        for name in distill.LAYERS:
+            student.kernel(name).copy_(rescaled[f"{name}.weight"])
+            student.biases[name].copy_(rescaled[f"{name}.bias"])
+        after = student(distill.as_input(images))
     for level in distill.LEVELS:
-        torch.testing.assert_close(after[level].square().mean(), teacher[level][0].square().mean())
+        torch.testing.assert_close(after[level].square().mean().sqrt(), spread[level])
         directions = [torch.nn.functional.normalize(f[level].flatten(0, 2), dim=1) for f in (before, after)]
         torch.testing.assert_close(*directions, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["raw", "projected", "both"])
-def test_targets_have_the_mean_cosine_of_their_parts_and_the_norm_of_the_first_teacher(distill, kind):
+def test_targets_have_the_mean_cosine_of_features_and_their_projection_and_the_norm_of_the_teacher(distill):
     rng = np.random.default_rng(0)
-    pool = {"plain": np.array([True, False, True])}
-    for n, level in np.ndindex(2, 5):
-        pool[f"teacher{n}_{level + 1}"] = rng.random((3, 40, 30)).astype(np.float16)
-    for n in range(2):
-        pool[f"teacher{n}_1"][1] = 0  # of no plain photo: the directions must not see it
-    teachers = [distill.Teacher(None, None, weight) for weight in (3, 1)]
-    rows = {level: [torch.rand(20, 30), torch.rand(20, 30)] for level in distill.LEVELS}
-    target = distill.Targets(kind, teachers, [pool])(rows)[1]
-    expected = torch.zeros(20, 20)
-    for n, (own, weight) in enumerate(zip(rows[1], (0.75, 0.25), strict=True)):
-        seen = pool[f"teacher{n}_1"][[0, 2]].reshape(80, 30).astype(np.float64)
-        directions = np.linalg.svd(seen / np.linalg.norm(seen, axis=1, keepdims=True))[2][:16].T
-        raw = torch.nn.functional.normalize(own, dim=1)
-        projected = torch.nn.functional.normalize(raw @ torch.tensor(directions, dtype=torch.float32), dim=1)
-        parts = {"raw": [raw], "projected": [projected], "both": [raw, projected]}[kind]
-        expected += weight * sum(part @ part.T for part in parts) / len(parts)
+    pools = [{f"features{level}": rng.random((3, 40, 30)).astype(np.float16) for level in range(1, 6)} for _ in "ab"]
+    features = {level: torch.rand(20, 30) for level in distill.LEVELS}
+    target = distill.Targets(pools, dict.fromkeys(distill.LEVELS, 16))(features)[1]
+    seen = np.concatenate([pool["features1"].reshape(120, 30) for pool in pools]).astype(np.float64)
+    directions = np.linalg.svd(seen / np.linalg.norm(seen, axis=1, keepdims=True))[2][:16].T
+    raw = torch.nn.functional.normalize(features[1], dim=1)
+    projected = torch.nn.functional.normalize(raw @ torch.tensor(directions, dtype=torch.float32), dim=1)
+    expected = (raw @ raw.T + projected @ projected.T) / 2
     direction = torch.nn.functional.normalize(target, dim=1)
     torch.testing.assert_close(direction @ direction.T, expected)
-    torch.testing.assert_close(target.norm(dim=1), rows[1][0].norm(dim=1))
+    torch.testing.assert_close(target.norm(dim=1), features[1].norm(dim=1))
+
+
+def test_groups_are_compared_each_by_itself(distill):
+    """So the errors of many groups on a GPU mean what those of one group mean."""
+    torch.manual_seed(0)
+    student, target = torch.rand(3, 20, 5), torch.rand(3, 20, 9)
+    alone = [distill.relational_error(*pair) for pair in zip(student, target, strict=True)]
+    torch.testing.assert_close(distill.relational_error(student, target), torch.stack(alone).mean())
+    alike = [part[:1].expand(3, -1, -1) for part in (student, target)]
+    torch.testing.assert_close(distill.ranking_error(*alike), distill.ranking_error(student[0], target[0]))
 
 
 def test_ranking_error_and_misses_of_a_small_case(distill):
     """Five directions in the plane: the student exchanges the two nearest of the first."""
+    from distill_errors import misses
+
     angle = {"teacher": [0, 0.3, 0.5, 1.2, 1.5], "student": [0, 0.5, 0.3, 1.2, 1.5]}
     teacher, student = (
         torch.tensor([[np.cos(a), np.sin(a)] for a in angle[k]]).float() for k in ("teacher", "student")
     )
-    assert distill.misses(7 * teacher, teacher) == [0, 0]
-    assert distill.misses(student, teacher, (1, 2, 3)) == pytest.approx([0.2, 0, 0])
-    assert distill.misses((student[:1], student[1:]), (teacher[:1], teacher[1:]), (1, 2)) == [1, 0]
-    assert distill.misses((student[3:], student[3:]), (teacher[3:], teacher[3:])) == [0, 0]  # a pair is not oneself
+    assert misses(7 * teacher, teacher) == [0, 0]
+    assert misses(student, teacher, (1, 2, 3)) == pytest.approx([0.2, 0, 0])
+    assert misses((student[:1], student[1:]), (teacher[:1], teacher[1:]), (1, 2)) == [1, 0]
+    assert misses((student[3:], student[3:]), (teacher[3:], teacher[3:])) == [0, 0]  # a pair is not oneself
     assert distill.ranking_error(7 * teacher, teacher).item() == pytest.approx(0, abs=1e-6)
     assert distill.ranking_error(torch.ones(5, 2), teacher).item() == pytest.approx(1, abs=1e-5)  # all alike: even
     assert 0.01 < distill.ranking_error(student, teacher).item() < 1
 
 
-def test_a_teacher_may_be_weights_or_a_model_folder_or_several(distill, inputs, tmp_path):
-    weights = random_weights((3, 4, 5, 6, 7))
-    save_file(weights, tmp_path / "vgg.safetensors")
-    as_weights = f"{tmp_path / 'vgg.safetensors'},preprocessing=caffe"
-    export(Network(weights, **PREPROCESSING["caffe"]), tmp_path / "vgg", Card("vgg", "a test", (3, 4, 5, 6, 7), "", ""))
+def test_a_teacher_gets_the_input_that_its_weights_take(distill, inputs, tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
-    expected = plain_features(Network(weights, **PREPROCESSING["caffe"]), image.transpose(2, 0, 1) / 255)
-    for words in (as_weights, f"{tmp_path / 'vgg'},weight=0.5"):
-        teacher = distill.load_teacher(words)
-        assert teacher.weight == (0.5 if "weight" in words.split(",")[1] else 1)
-        for level, rows in teacher.features(image).items():
-            wanted = expected[f"relu{level}_1"].reshape(rows.shape[1], -1).T
-            np.testing.assert_allclose(rows, wanted, rtol=1e-3, atol=1e-3 * wanted.max())
+    for preprocessing in ("caffe", "imagenet"):
+        network = Network(random_weights((3, 4, 5, 6, 7)), **PREPROCESSING[preprocessing])
+        teacher = distill.load(Path(inputs[0]), preprocessing)
+        with torch.no_grad():
+            found = teacher(distill.as_input(torch.from_numpy(image[None])))
+        for name, expected in plain_features(network, image.transpose(2, 0, 1) / 255).items():
+            ours = found[int(name[4])][0].permute(2, 0, 1)
+            np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-3 * expected.max())
+
+
+def test_a_run_folder_is_for_one_teacher(distill, no_folder, inputs, tmp_path):
     run = options(tmp_path / "run", steps=1)
-    distill.main([*inputs, *run, "--also", as_weights])
-    pool = distill.read_pool(next((tmp_path / "run" / "pool").glob("48px-*")))
-    assert pool["teacher0_3"].shape[2] == 8 and pool["teacher1_3"].shape[2] == 5
-    assert "toy" not in (tmp_path / "run" / "vgg19-compact" / "model.json").read_text()
-    with pytest.raises(SystemExit, match=r"was made with .*'also': \['.*vgg.safetensors"):
-        distill.main([*inputs, *run, "--resume"])
-    with pytest.raises(SystemExit, match=r"expected PATH\[,weight=W\]\[,preprocessing=NAME\]"):
-        distill.load_teacher(as_weights + ",scale=2")
-    with pytest.raises(SystemExit, match="preprocessing 'bgr' is unknown"):
-        distill.load_teacher(f"{tmp_path / 'vgg.safetensors'},preprocessing=bgr")
+    distill.main([*inputs, *run])
+    with pytest.raises(SystemExit, match=r"was made with .*'preprocessing': 'caffe'.*, not .*'imagenet'"):
+        distill.main([*inputs[:-1], "imagenet", *run, "--resume"])
 
 
 def test_twins_are_the_same_pixels_in_two_looks(distill, inputs, monkeypatch):
-    pool = sys.modules["distill_pool"]
-    photos = pool.list_photos(Path(inputs[1]))[0]
-    monkeypatch.setattr(pool, "strong_look", lambda picture, rng: ImageOps.invert(picture))
-    monkeypatch.setattr(pool, "colour_cast", lambda picture, rng: picture)
-    monkeypatch.setattr(pool, "STRONG", 0)
+    crops = sys.modules["distill_crops"]
+    photos = crops.list_photos(Path(inputs[1]))[0]
+    monkeypatch.setattr(crops, "strong_look", lambda picture, rng: ImageOps.invert(picture))
+    monkeypatch.setattr(crops, "colour_cast", lambda picture, rng: picture)
+    monkeypatch.setattr(crops, "STRONG", 0)
     for twins in (0, 1):
-        monkeypatch.setattr(pool, "TWINS", twins)
-        first, second = (pool.training_crop(photos, 48, 0, k) for k in (4, 5))
+        monkeypatch.setattr(crops, "TWINS", twins)
+        first, second = (crops.training_crop(photos, 48, 0, k) for k in (4, 5))
         assert (255 - first.image == second.image).all() == (twins == 1)
-        assert (first.rng.permutation(99) == second.rng.permutation(99)).all() == (twins == 1)
-        assert second.plain <= (twins == 0)
+        ours, theirs = (crop.positions(9) for crop in (first, second))
+        assert all((ours[level] == theirs[level]).all() for level in range(1, 5)) == (twins == 1)
 
 
 @pytest.mark.parametrize("look", sorted({look.__name__ for look in (*looks.DRAWN, *looks.COLOURED, looks.textured)}))
@@ -304,7 +360,7 @@ def test_winograds_convolution_is_the_usual_one_with_its_gradients(distill, heig
 
 def test_the_student_has_the_same_features_in_training(distill):
     torch.manual_seed(0)
-    student, image = distill.Student(), torch.rand(2, 3, 96, 64)
+    student, image = distill.untrained(distill.LAYER_WIDTHS), torch.rand(2, 3, 96, 64)
     with torch.no_grad():
         training, evaluation = student.train()(image), student.eval()(image)
     for level in distill.LEVELS:
@@ -312,9 +368,16 @@ def test_the_student_has_the_same_features_in_training(distill):
     assert any((training[level] != evaluation[level]).any() for level in distill.LEVELS)  # it was another algorithm
 
 
-def test_a_missing_teacher_and_an_empty_folder_are_one_clear_line(distill, inputs, tmp_path):
+def test_what_is_missing_is_one_clear_line(distill, inputs, tmp_path):
     (tmp_path / "empty").mkdir()
+    teacher, photos, *rest = inputs
+    run = [*rest, *options(tmp_path / "run")]
     with pytest.raises(SystemExit, match="no photos in"):
-        distill.main([inputs[0], str(tmp_path / "empty"), *options(tmp_path / "run")])
-    with pytest.raises(SystemExit, match="no teacher at"):
-        distill.main([str(tmp_path / "none.onnx"), inputs[1], *options(tmp_path / "run")])
+        distill.main([teacher, str(tmp_path / "empty"), *run])
+    with pytest.raises(SystemExit, match=r"none\.safetensors: there is no such file"):
+        distill.main([str(tmp_path / "none.safetensors"), photos, *run])
+    with pytest.raises(SystemExit, match=r"lost\.safetensors: there is no such file"):
+        distill.main([teacher, photos, *run, "--evaluate", str(tmp_path / "lost.safetensors")])
+    if not torch.cuda.is_available():
+        with pytest.raises(SystemExit, match="finds no GPU for --device cuda"):
+            distill.main([teacher, photos, *run, "--device", "cuda"])

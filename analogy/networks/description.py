@@ -1,0 +1,70 @@
+"""A VGG network as its weights describe it: its layers, their widths, and the input that they were trained for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import ModelError
+
+CONVOLUTIONS = (
+    "conv1_1", "conv1_2",
+    "conv2_1", "conv2_2",
+    "conv3_1", "conv3_2", "conv3_3", "conv3_4",
+    "conv4_1", "conv4_2", "conv4_3", "conv4_4",
+    "conv5_1",
+)  # fmt: skip
+"""The layers of VGG-19 up to relu5_1, in order; 2x2 max pooling stands before each `convN_1` but the first."""
+
+FOURTH = ("conv3_4", "conv4_4")
+"""The layers of `CONVOLUTIONS` that VGG-16 does not have. A network without both counts as VGG-16."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A VGG-19 or VGG-16 of any widths: its weights, and the input that they were trained for.
+
+    `weights` has `NAME.weight` (O, I, 3, 3) and `NAME.bias` (O,) for each name of `layers`, and may have more. The
+    input of conv1_1 is (RGB in 0..1 - mean) / std, channels reversed where `bgr`; `mean` and `std` are in RGB order.
+
+    Raises `ModelError` if a layer is missing, does not fit the one before it, or has a value that is not finite.
+    """
+
+    weights: Mapping[str, np.ndarray]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    bgr: bool = False
+
+    def __post_init__(self) -> None:
+        channels = 3
+        for name in self.layers:
+            for part in (f"{name}.weight", f"{name}.bias"):
+                if part not in self.weights:
+                    raise ModelError(f"the weights have no {part}; VGG-19 needs {', '.join(CONVOLUTIONS)}")
+                if not np.isfinite(self.weights[part]).all():
+                    raise ModelError(f"{part} has values that are not finite; the weights are damaged")
+            kernel, bias = self.weights[f"{name}.weight"].shape, self.weights[f"{name}.bias"].shape
+            if len(kernel) != 4 or kernel[1:] != (channels, 3, 3) or bias != kernel[:1] or not kernel[0]:
+                raise ModelError(
+                    f"{name}: kernel {kernel} and bias {bias} do not fit {channels} input channels; "
+                    f"expected (width, {channels}, 3, 3) and (width,)"
+                )
+            channels = kernel[0]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The convolutions up to conv5_1, in order."""
+        has_fourth = any(f"{name}.weight" in self.weights for name in FOURTH)
+        return CONVOLUTIONS if has_fourth else tuple(name for name in CONVOLUTIONS if name not in FOURTH)
+
+    @property
+    def architecture(self) -> str:
+        """ "VGG-19" or "VGG-16"."""
+        return "VGG-19" if self.layers == CONVOLUTIONS else "VGG-16"
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of relu1_1 .. relu5_1."""
+        return tuple(int(self.weights[f"conv{level}_1.bias"].shape[0]) for level in range(1, 6))

@@ -1,0 +1,166 @@
+"""What the student is to learn, how far a network is from it, and a table that compares networks on the held-back crops."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from distill_batches import take
+from distill_crops import LEVELS
+from distill_networks import Vgg, as_input, features_at
+
+TEMPERATURE = 0.5
+"""Temperature of the rankings, in standard deviations of the target's cosines."""
+EVALUATION_BATCH = 8
+"""Held-back crops whose positions are compared at once."""
+
+
+class Targets(nn.Module):
+    """What the student is to learn: the teacher's features as they are, joined with their projection at equal energy.
+
+    The projection is on the first principal directions of features over their norm; fewer dimensions match better. So the
+    cosine that is learned is the mean of the two cosines, and the norm is the teacher's. `pools`: crops for the directions;
+    `widths`: how many directions each level gets.
+    """
+
+    def __init__(self, pools: list[dict[str, np.ndarray]], widths: Mapping[int, int]) -> None:
+        super().__init__()
+        for level in LEVELS:
+            self.register_buffer(f"directions{level}", principal(pools, level)[:, : widths[level]])
+
+    def forward(self, features: dict[int, torch.Tensor]) -> dict[int, torch.Tensor]:
+        """Turn the teacher's (.., C) at each level into (.., D)."""
+        return {level: self.join(level, own) for level, own in features.items()}
+
+    def join(self, level: int, own: torch.Tensor) -> torch.Tensor:
+        """Turn the teacher's (.., C) at one level into (.., D)."""
+        raw = F.normalize(own, dim=-1)
+        projected = F.normalize(raw @ self.get_buffer(f"directions{level}"), dim=-1)
+        return torch.cat([raw, projected], -1) * (own.norm(dim=-1, keepdim=True) / math.sqrt(2))
+
+
+def principal(pools: list[dict[str, np.ndarray]], level: int) -> torch.Tensor:
+    """Find the right singular vectors (C, C), not centred, of a level's features over their norm, the first ones first."""
+    gram = 0
+    for pool in pools:
+        features = torch.from_numpy(np.array(pool[f"features{level}"], np.float64))
+        rows = F.normalize(features.flatten(0, 1), dim=1)
+        gram = gram + rows.T @ rows
+    return torch.linalg.eigh(gram).eigenvectors.flip(1).float()
+
+
+# -- errors -----------------------------------------------------------------------------------------------------------
+# Each is an error over that of knowing nothing, so 1 means "knows nothing". Rows are features at N positions.
+
+
+def relative_error(value: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return the mean squared error of (N, C) over the target's variance among the N rows."""
+    return (value - target).square().mean() / (target - target.mean(0)).square().mean()
+
+
+def relational_error(student: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return the mean over groups of the error of the N x N cosines among the rows, over the variance of the target's.
+
+    `student`: (.., N, c); `target`: (.., N, C).
+    """
+    ours, theirs = _cosines(student), _cosines(target)
+    return ((ours - theirs).square() / _variance(theirs)).mean()
+
+
+def ranking_error(student: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return the KL divergence from the target's ranking to the student's, over the divergence to a ranking without order.
+
+    A ranking is the softmax over a row's cosines with the others of its group.
+
+    `student`: (.., N, c); `target`: (.., N, C).
+    """
+    ours, theirs = _cosines(student), _cosines(target)
+    heat = TEMPERATURE * _variance(theirs).sqrt()
+    itself = torch.eye(theirs.shape[-1], dtype=torch.bool, device=theirs.device)
+    ours, theirs = ((cosines / heat).masked_fill(itself, -1e4).log_softmax(-1) for cosines in (ours, theirs))
+    share = theirs.exp()
+    return (share * (theirs - ours)).sum() / (share * (theirs + math.log(theirs.shape[-1] - 1))).sum()
+
+
+def norm_error(student: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return the relative error of |F| / mean |F| over the rows of (N, c) and (N, C)."""
+    ours, theirs = student.norm(dim=1), target.norm(dim=1)
+    return relative_error(ours / ours.mean(), theirs / theirs.mean())
+
+
+def linear_error(student: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return the relative error of the best affine map from (N, c) to (N, C): least squares, with a trace of ridge."""
+    design = torch.cat([student / student.square().mean().sqrt(), torch.ones(len(student), 1)], 1).double()
+    gram = design.T @ design
+    ridge = 1e-6 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    return relative_error(design @ torch.linalg.solve(gram + ridge, design.T @ target.double()), target)
+
+
+def misses(student, target, among: tuple[int, ...] = (1, 5)) -> list[float]:
+    """Return how often the target's nearest neighbour is not among the student's first k, for each k of `among`.
+
+    `student`, `target`: (M, c), rows that search among each other, or a pair of (M, c) that search among (N, c).
+    """
+    within = isinstance(student, torch.Tensor)
+    cosines = []
+    for rows in (student, target):
+        queries, keys = (F.normalize(part, dim=1) for part in ((rows, rows) if within else rows))
+        cosines.append((queries @ keys.T).fill_diagonal_(-2) if within else queries @ keys.T)
+    ours, nearest = cosines[0], cosines[1].argmax(1, keepdim=True)
+    rank = (ours > ours.gather(1, nearest)).sum(1)
+    return [(rank >= k).float().mean().item() for k in among]
+
+
+def _cosines(rows: torch.Tensor) -> torch.Tensor:
+    directions = F.normalize(rows, dim=-1)
+    return directions @ directions.mT
+
+
+def _variance(cosines: torch.Tensor) -> torch.Tensor:
+    return cosines.var(dim=(-2, -1), keepdim=True)
+
+
+# -- evaluation -------------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def evaluate(network: Vgg, pool: dict[str, np.ndarray], targets: Targets) -> dict[str, list[float]]:
+    """Find the errors at each level, on the held-back photographs and the same in strong looks (`held_back_crop`).
+
+    `relational` is a mean over batches. `within`: misses in one crop; `across`: the photographs of a batch are searched
+    for among those of the same batch that have strong looks.
+    """
+    errors = {kind: [] for kind in ("linear", "relational", "norm", "within 1", "within 5", "across 1", "across 5")}
+    pairs = {level: [] for level in LEVELS}
+    for start in range(0, len(pool["images"]), EVALUATION_BATCH):
+        images, index, features = take(pool, slice(start, start + EVALUATION_BATCH))
+        target = targets(features)
+        for level, maps in network(as_input(images)).items():
+            pairs[level].append((features_at(maps, index[level]), target[level]))
+    for level in LEVELS:
+        batches = [[rows.flatten(0, 1) for rows in pair] for pair in pairs[level]]
+        joined = [torch.cat(part) for part in zip(*batches, strict=True)]
+        errors["linear"].append(linear_error(*joined).item())
+        errors["relational"].append(float(np.mean([relational_error(*pair).item() for pair in batches])))
+        errors["norm"].append(norm_error(*joined).item())
+        within = [misses(*crop) for pair in pairs[level] for crop in zip(*pair, strict=True)]
+        across = [
+            misses(*((rows[::2].flatten(0, 1), rows[1::2].flatten(0, 1)) for rows in pair)) for pair in pairs[level]
+        ]
+        for name, found in (("within", within), ("across", across)):
+            for k, mean in zip((1, 5), np.mean(found, 0), strict=True):
+                errors[f"{name} {k}"].append(float(mean))
+    return errors
+
+
+def describe(errors: Mapping[str, dict[str, list[float]]]) -> str:
+    """Name of a network -> its errors, as a table: for each kind a line per network, a column per level."""
+    wide = max(map(len, errors))
+    lines = [f"{'held-back errors':16}  {'':{wide}}  " + "  ".join(f"relu{level}_1" for level in LEVELS)]
+    for kind in next(iter(errors.values())):
+        for name, own in errors.items():
+            lines.append(f"{kind:16}  {name:{wide}}  " + "  ".join(f"{error:7.4f}" for error in own[kind]))
+    return "\n".join(lines)

@@ -1,0 +1,165 @@
+"""VGG in PyTorch at any widths: the teacher, the student that is trained, and the weights that are evaluated."""
+
+import math
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from analogy.errors import AnalogyError
+from analogy.networks.weights import PREPROCESSING, read
+
+import winograd
+
+WINOGRAD = 64 * 256 * 9
+"""Size of a kernel, in numbers, from which on Winograd's algorithm is the faster one in training on a processor."""
+
+
+class Vgg(nn.Module):
+    """VGG-19's or VGG-16's layers up to relu5_1: 3x3 convolutions with zero padding, ReLU, 2x2 max pooling.
+
+    `widths`: the layers in order, and the channels of each. `mean`, `std`: the input of conv1_1 is (RGB - mean) / std. Kernels
+    are kept as matrices (out, 9 * in), in the order HWI. Layers in `frozen` get no gradient.
+    """
+
+    def __init__(self, widths: Mapping[str, int], mean, std) -> None:
+        super().__init__()
+        self.widths, self.frozen = dict(widths), frozenset[str]()
+        for name, value in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(value).float().view(1, 3, 1, 1), persistent=False)
+        self.kernels, self.biases = nn.ParameterDict(), nn.ParameterDict()
+        channels = 3
+        for name, width in widths.items():
+            kernel = torch.randn(width, 9 * channels) * untrained_spread(channels)
+            self.kernels[name], self.biases[name] = nn.Parameter(kernel), nn.Parameter(torch.zeros(width))
+            channels = width
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return self.mean.device
+
+    def kernel(self, name: str) -> torch.Tensor:
+        """Return a view of a layer's kernel as (out, in, 3, 3), channels last in memory."""
+        matrix = self.kernels[name]
+        return matrix.view(len(matrix), 3, 3, -1).permute(0, 3, 1, 2)
+
+    def convolve(self, name: str, x: torch.Tensor) -> torch.Tensor:
+        """Apply a layer's convolution, by Winograd's algorithm in training where it is faster."""
+        fits = x.shape[2] % 4 == 0 and x.shape[3] % 4 == 0 and self.kernels[name].numel() >= WINOGRAD
+        if fits and self.training and x.device.type == "cpu":
+            return winograd.convolve(x, self.kernel(name), self.biases[name])
+        return F.conv2d(x, self.kernel(name), self.biases[name], padding=1)
+
+    def forward(self, image: torch.Tensor) -> dict[int, torch.Tensor]:
+        """Return the features after relu{level}_1, {level: (B, h, w, c)}, of pictures (B, 3, H, W), RGB in 0..1."""
+        x, features = ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last), {}
+        for name in self.widths:
+            first = name.endswith("_1")  # of its level
+            if first and features:
+                x = F.max_pool2d(x, 2, ceil_mode=True)
+            with torch.set_grad_enabled(torch.is_grad_enabled() and name not in self.frozen):
+                x = F.relu(self.convolve(name, x))
+            if first:
+                features[int(name[4])] = x.permute(0, 2, 3, 1)
+        return features
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Copy the weights under the project's names: conv{level}_{i}.weight (OIHW) and .bias, float32, on the processor."""
+        kernels = {f"{name}.weight": self.kernel(name).detach().cpu().contiguous() for name in self.widths}
+        return kernels | {f"{name}.bias": self.biases[name].detach().cpu().clone() for name in self.widths}
+
+
+def untrained_spread(channels: int) -> float:
+    """Return the standard deviation of an untrained kernel with so many input channels (He et al. 2015)."""
+    return math.sqrt(2 / (9 * channels))
+
+
+@torch.no_grad()
+def load(path: Path, preprocessing: str | None = None) -> Vgg:
+    """Read the VGG in a file of weights of any kind that the project reads; its layers and widths are the file's.
+
+    `preprocessing`: as `analogy.networks.weights.read` takes it. Exits if the file is missing or holds no VGG.
+    """
+    try:
+        network, _ = read(path, preprocessing)
+    except AnalogyError as error:
+        sys.exit(f"distill: {error}")
+    widths = {name: len(network.weights[f"{name}.bias"]) for name in network.layers}
+    vgg = Vgg(widths, network.mean, network.std).eval().requires_grad_(False)
+    for name in widths:
+        kernel = np.ascontiguousarray(network.weights[f"{name}.weight"])
+        if name == "conv1_1" and network.bgr:
+            kernel = kernel[:, ::-1].copy()  # so that it takes RGB
+        vgg.kernel(name).copy_(torch.from_numpy(kernel))
+        vgg.biases[name].copy_(torch.from_numpy(network.weights[f"{name}.bias"]))
+    return vgg
+
+
+def untrained(widths: Mapping[str, int]) -> Vgg:
+    """Make a student with random kernels that takes the input of the compact model."""
+    compact = PREPROCESSING["compact"]
+    return Vgg(widths, compact["mean"], compact["std"])
+
+
+@torch.no_grad()
+def begin_from(student: Vgg, start: Vgg) -> None:
+    """Give `student`, which is untrained, the function of `start`; each layer of it may be wider.
+
+    Each layer is scaled to the spread that an untrained one begins with, so that a rate means the same; that scales the
+    features of a level, and changes nothing else. New channels keep their random incoming weights, and no old channel uses
+    them yet. Exits if `start` lacks a layer, or has a wider one or another input.
+    """
+    if not torch.equal(start.mean, student.mean) or not torch.equal(start.std, student.std):
+        sys.exit("distill: the weights to begin from take another input than (RGB - .45) / .25")
+    total = 1.0
+    for name, width in student.widths.items():
+        if start.widths.get(name, width + 1) > width:
+            has = f"has {start.widths[name]} channels" if name in start.widths else "is missing"
+            sys.exit(f"distill: {name} {has} in the weights to begin from; the student has {width}")
+        old, new = start.kernel(name), student.kernel(name)
+        outputs, inputs = old.shape[:2]
+        factor = untrained_spread(new.shape[1]) / old.square().mean().sqrt()
+        total = total * factor
+        new[:outputs] = 0
+        new[:outputs, :inputs] = old * factor
+        student.biases[name][:outputs] = start.biases[name] * total
+
+
+@torch.no_grad()
+def rescaled_weights(vgg: Vgg, images: torch.Tensor, spread: Mapping[int, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the weights, each layer scaled so that the rms of its outputs for `images` is its level's in `spread`.
+
+    No term of the loss sees a level's scale, and it drifts far (1e14 at relu5_1 after 9000 steps). ReLU and pooling
+    commute with a positive factor, so only the scale of the features changes, and none of the errors.
+    """
+    x, before, weights = (as_input(images) - vgg.mean.cpu()) / vgg.std.cpu(), 1.0, vgg.weights()
+    for name in vgg.widths:
+        if name.endswith("_1") and name != "conv1_1":
+            x = F.max_pool2d(x, 2, ceil_mode=True)
+        kernel, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+        x = F.relu(F.conv2d(x, kernel / before, bias, padding=1))
+        scale = spread[int(name[4])] / x.square().mean().sqrt()
+        weights[f"{name}.weight"], weights[f"{name}.bias"] = kernel * (scale / before), bias * scale
+        x, before = x * scale, scale
+    return weights
+
+
+def as_input(images: torch.Tensor) -> torch.Tensor:
+    """Turn pictures (B, H, W, 3) uint8 into (B, 3, H, W) float32 in 0..1."""
+    return images.permute(0, 3, 1, 2).float() / 255
+
+
+def features_at(features: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """Pick the features (B, h, w, c) at the flat positions (B, P) of each map: (B, P, c)."""
+    first = torch.arange(len(index), device=index.device)[:, None] * (features.shape[1] * features.shape[2])
+    return features.flatten(0, 2)[index + first]
+
+
+def mixed_precision(device: torch.device) -> torch.autocast:
+    """Return a context in which a GPU convolves in bfloat16; a processor goes on in float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
