@@ -16,13 +16,14 @@ import hashlib
 import logging
 import os
 import threading
-import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
 from ..errors import is_shortage
+from ..files.atomic import atomic
+from ..files.folders import make_folder
 from ..files.user_cache import user_cache
 from . import machine_code
 from .machine_code import Kernels
@@ -126,18 +127,9 @@ def _read(path: Path) -> bytes | None:
 
 
 def _write(path: Path, code: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-    try:
-        with scratch.open(
-            "xb"
-        ) as file:  # not by `tempfile`: others may load what the user who built an image has compiled
-            file.write(hashlib.sha256(code).digest() + code)
-        scratch.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            scratch.unlink()
-        raise
+    make_folder(path.parent)
+    with atomic(path) as file:  # other users can read it, and may load what the one who built an image compiled
+        file.write(hashlib.sha256(code).digest() + code)
 
 
 def _key() -> str:

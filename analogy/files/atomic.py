@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and the paths that callers name for them."""
+"""Files and folders that appear whole or not at all, and the paths at which callers want them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .inputs import is_address
 
 @contextmanager
 def atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """A new binary file, open for writing. It becomes `path` when the block ends, and vanishes if the block raises.
+    """Yield a new binary file, open for writing. It becomes `path` when the block ends, and vanishes if the block raises.
 
-    It is written beside `path` under a temporary name, then renamed, so that nobody sees half of it, and an older `path`
-    stays until the new one is complete.
+    The file is written beside `path` under a temporary name, then renamed. So nobody sees half of it, and an older `path`
+    stays until the new one is complete. Its permissions follow the user's umask. It is not flushed to the disk (fsync).
 
     Raises `OutputError` if the folder does not exist, there is no permission, or the disk is full; also in place of an
     `OSError` or `ValueError` of the block. An `AnalogyError` of the block passes through.
@@ -27,18 +27,11 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     made: Path | None = None
     lock: int | None = None
     try:
-        file, made, lock = temporary.new_file(path.parent)
-        with file:
-            yield file
-        made.replace(path)
-    except AnalogyError:
-        raise
-    except FileNotFoundError as error:
-        raise OutputError(f"{path}: the folder '{path.parent}' does not exist; make it first") from error
-    except PermissionError as error:
-        raise OutputError(f"{path}: no permission to write there; choose another folder") from error
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{path}: cannot be written ({reason(error)})") from error
+        with _as_output_error(path):
+            file, made, lock = temporary.new_file(path.parent)
+            with file:
+                yield file
+            made.replace(path)
     finally:
         if made is not None:
             with suppress(OSError):
@@ -47,8 +40,43 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             os.close(lock)
 
 
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder to fill. It becomes `path` when the block ends, and vanishes if the block raises.
+
+    `path` must not exist, or be an empty folder. Permissions follow the user's umask.
+
+    Raises `OutputError` as `atomic` does, also if something else is at `path` when the block ends.
+    """
+    with _as_output_error(path), temporary.scratch_folder(path.parent) as scratch:
+        new = scratch / "new"
+        new.mkdir()
+        yield new
+        if path.is_dir():
+            path.rmdir()  # it is empty; Windows does not replace even that
+        new.replace(path)
+
+
+@contextmanager
+def _as_output_error(path: Path) -> Iterator[None]:
+    """Raise `OutputError`, which names `path`, in place of an OSError or ValueError of the block."""
+    try:
+        yield
+    except AnalogyError:
+        raise
+    except FileNotFoundError as error:
+        raise OutputError(f"{path}: the folder '{path.parent}' does not exist; make it first") from error
+    except PermissionError as error:
+        raise OutputError(f"{path}: no permission to write there; choose another folder") from error
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{path}: cannot be written ({reason(error)})") from error
+
+
 def as_path(target: object) -> Path:
-    """The path that a caller names. Raises `OutputError` if it is none, empty, no name a file can have, or an address."""
+    """Return the path that a caller names.
+
+    Raises `OutputError` if `target` is no path, is empty, cannot be the name of a file, or is an address.
+    """
     try:
         name = os.fsdecode(target)  # type: ignore[arg-type]
         os.fsencode(name)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import ModelError, OutputError, reason
+from ..files.atomic import atomic, atomic_folder
+from ..files.folders import make_folder
+from ..files.temporary import scratch_folder
 from ..files.user_cache import user_cache
 from .cards import CARD, Card, card_text, read_card
 from .checks import ModelFiles
@@ -27,8 +28,6 @@ WEIGHTS = "weights.bin"
 PROJECTION = "projection.npz"
 """File with matrices (C, k) float32 that project features for the search: `level1` .. `level5`, or some. It is optional."""
 DEFAULT = "vgg19-compact"
-SCRATCH = ".pull-"
-"""Prefix of the folders within the cache in which a process works. The next pull deletes old ones."""
 
 
 def shipped() -> Path:
@@ -127,9 +126,8 @@ def remove(name: str) -> Path:
         pulled = [other for other, path in installed().items() if path.parent == cache()]
         raise ModelError(f"no pulled model {name!r} to remove; there is {', '.join(pulled) or 'none'}")
     try:
-        scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}remove-", dir=cache()))
-        folder.replace(scratch / name)  # in one step, so that nobody sees half a model
-        shutil.rmtree(scratch)
+        with scratch_folder(cache()) as scratch:
+            folder.replace(scratch / name)  # in one step, so that nobody sees half a model
     except OSError as error:
         raise OutputError(f"{folder} cannot be removed: {error.strerror}") from error
     return folder
@@ -142,16 +140,11 @@ def add_file(folder: Path, name: str, content: bytes) -> None:
     """
     card = read_card(folder)
     sha256 = dict(card.sha256) | {name: hashlib.sha256(content).hexdigest()}
-    try:  # the card last: it alone says which files belong to the model
-        for file, data in ((name, content), (CARD, card_text(card, sha256))):
-            scratch = folder / f".{file}.tmp"
-            try:
-                scratch.write_bytes(data)
-                scratch.replace(folder / file)
-            finally:
-                scratch.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
+    make_folder(folder)  # this deletes what a killed process left there
+    # The card comes last, because it alone says which files belong to the model.
+    for each, data in ((name, content), (CARD, card_text(card, sha256))):
+        with atomic(folder / each) as file:
+            file.write(data)
 
 
 def write_model(folder: Path, card: Card, files: Mapping[str, bytes]) -> None:
@@ -162,19 +155,8 @@ def write_model(folder: Path, card: Card, files: Mapping[str, bytes]) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ModelError(f"{folder} is already there; choose another folder or remove it first")
     sha256 = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    scratch = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    make_folder(folder.parent)
+    with atomic_folder(folder) as new:
         for name, data in files.items():
-            (scratch / name).write_bytes(data)
-        (scratch / CARD).write_bytes(card_text(card, sha256))
-        scratch.chmod(0o755)
-        if folder.exists():
-            folder.rmdir()  # empty; Windows does not replace even that
-        scratch.replace(folder)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
-    finally:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
+            (new / name).write_bytes(data)
+        (new / CARD).write_bytes(card_text(card, sha256))

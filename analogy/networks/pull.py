@@ -1,28 +1,26 @@
 """Pull a published model: download its weights, or take a file, check it, convert it, and put the model into the cache.
 
 No file is opened before its checksum matches the published one. A model appears in the cache whole or not at all, by one
-renaming. Until then all work is done in a folder of this process alone, so that any number of processes can pull at once.
+renaming. Until then all work is done in a scratch folder that this process has locked, so that any number of processes can
+pull at once, and the next pull deletes what a killed one left.
 Needs the extra `export`. Downloads go through the proxies of the environment (HTTPS_PROXY, NO_PROXY ..).
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError, OutputError, first_line, reason
+from ..files.folders import make_folder
+from ..files.temporary import scratch_folder
 from .cards import Card
-from .models import SCRATCH, cache, installed, shipped, verify
+from .models import cache, installed, shipped, verify
 from .published import PUBLISHED, Published, PublishedFile, digest, identify, published
 
 TIMEOUT = 30.0
 """Time in seconds that a server may take to answer, or to send the next bytes."""
-
-_ABANDONED = 24 * 3600  # seconds; the process of an older scratch folder was killed
 
 
 def pull(name: str, source: Path | None = None, *, progress: Any = False) -> Path:
@@ -47,13 +45,11 @@ def pull(name: str, source: Path | None = None, *, progress: Any = False) -> Pat
     from .weights import read
 
     try:
-        cache().mkdir(parents=True, exist_ok=True)
-        _sweep(cache())
-        with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=cache(), ignore_cleanup_errors=True) as made:
-            file, path = given or _download(name, model, Path(made), progress)
+        with scratch_folder(make_folder(cache())) as scratch:
+            file, path = given or _download(name, model, scratch, progress)
             network, _ = read(path)
-            export(network, Path(made) / "new", _card(name, name, file, network.widths))
-            _install(Path(made), folder)
+            export(network, scratch / "new", _card(name, name, file, network.widths))
+            _install(scratch, folder)
     except OSError as error:  # an `OutputError` among them
         raise OutputError(
             f"{folder} cannot be written: {reason(error.__cause__ or error)}; make room, or set ANALOGY_HOME to another folder"
@@ -173,11 +169,3 @@ def _install(scratch: Path, folder: Path) -> None:
     except OSError:
         if not _is_whole(folder):
             raise
-
-
-def _sweep(root: Path) -> None:
-    """Delete the scratch folders of processes that were killed a day or longer ago."""
-    for folder in root.glob(f"{SCRATCH}*"):
-        with suppress(OSError):
-            if folder.stat().st_mtime < time.time() - _ABANDONED:
-                shutil.rmtree(folder, ignore_errors=True)

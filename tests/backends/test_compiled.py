@@ -106,6 +106,12 @@ def test_a_disk_that_is_full_leaves_no_half_file(linked, tmp_path, monkeypatch) 
     assert not list(tmp_path.iterdir())
 
 
+def test_the_half_file_of_a_killed_run_is_deleted_when_kernels_are_kept_again(linked, tmp_path) -> None:
+    (tmp_path / f".analogy-{'0' * 32}.tmp").write_bytes(CODE[:2])
+    compiled.load()
+    assert kept(tmp_path).name.startswith("kernels-")
+
+
 def test_another_processor_or_version_takes_another_file(linked, tmp_path, monkeypatch) -> None:
     compiled.load()
     monkeypatch.setattr(machine_code, "processor", lambda: ("platform", "other", ""))
