@@ -21,8 +21,9 @@ from .backends import Tick
 from .backends.host import available_cores
 from .errors import OutputError, SettingsError, enough_memory, reason
 from .files.atomic import as_path, atomic
-from .files.folders import MANIFEST, checksums, make_folder, replacing, reserve
+from .files.folders import checksums, make_folder, replacing, reserve
 from .files.inputs import read_regular
+from .files.manifests import MANIFEST, TRANSFER
 from .files.places import Places
 from .method.flow import consistency
 from .method.flow_files import write_flo, write_npz, write_text
@@ -245,7 +246,7 @@ class Result(Generic[AB, BA]):
                     write_flo(folder / f"flow_{name}.flo", to_host(nnf))
                     write_text(folder / f"flow{name.upper()}.txt", to_host(nnf))
                     report.part("flow")(0.5 if name == "ab" else 1)
-        manifest = self.record() | {"files": checksums(folder)}
+        manifest = self.record() | {"kind": TRANSFER, "files": checksums(folder)}
         with atomic(folder / MANIFEST) as file:
             file.write((json.dumps(manifest, indent=2) + "\n").encode())
 

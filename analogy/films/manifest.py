@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import OutputError
 from ..files.atomic import atomic
-from ..files.folders import MANIFEST, checksum, is_unchanged, read_manifest, recorded_files
+from ..files.manifests import FILM, MANIFEST, checksum, is_unchanged, read_manifest, recorded_files
 
 
 class Made:
@@ -30,7 +30,7 @@ class Made:
     def __init__(self, folder: Path):
         self._folder, self._path = folder, folder / MANIFEST
         self._fields = read_manifest(self._path)
-        self.is_there = "made_from" in self._fields
+        self.is_there = self._fields.get("kind") == FILM
         self.files: dict[str, str] = {}
         self.made_from: dict[str, str] = {}
         self.beside = _texts(self._fields.get("beside"))
@@ -38,7 +38,7 @@ class Made:
             self._take_in()
 
     def _take_in(self) -> None:
-        stretches = self._fields["made_from"]
+        stretches = self._fields.get("made_from")
         made_from = {
             name: digest
             for digest, names in (stretches.items() if isinstance(stretches, dict) else ())
@@ -97,7 +97,13 @@ class Made:
         for name, digest in self.made_from.items():
             stretches.setdefault(digest, []).append(name)
         files = {name: self.files[name] for name in self.made_from}
-        told = {"made_from": stretches, "begun": [begun] if begun else [], "beside": self.beside, "files": files}
+        told = {
+            "kind": FILM,
+            "made_from": stretches,
+            "begun": [begun] if begun else [],
+            "beside": self.beside,
+            "files": files,
+        }
         with atomic(self._path) as file:
             file.write((json.dumps({**self._fields, **told}, indent=1) + "\n").encode())
 

@@ -16,14 +16,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import OutputError
-from ..files.folders import (
-    MANIFEST,
-    claim,
-    folder_for,
-    is_unchanged,
-    refuse_changed,
-    refuse_foreign,
-)
+from ..files.folders import claim, folder_for, refuse_changed, refuse_foreign
+from ..files.manifests import MANIFEST, is_unchanged
 from ..files.places import Places
 from ..pictures.images import Picture, resize
 from ..pictures.reading import read_picture

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from made_films import film, picture
 from PIL import Image
 from test_clip import contents, pixels, run
 
+from analogy.apps.cli import cli
 from analogy.engine import Engine
 from analogy.errors import OutputError
 from analogy.files.places import Places
@@ -491,6 +493,26 @@ def test_another_film_does_not_take_the_place_of_one(here: Path) -> None:
     for path in (here / "out").glob("*.png"):
         path.unlink()
     assert run("other", "-o", "out", *KEY).exit_code == 0
+
+
+def test_a_film_that_an_earlier_version_painted_is_kept_and_its_manifest_then_says_that_it_is_a_film(
+    here: Path,
+) -> None:
+    assert run("shot", "-o", "out", *KEY).exit_code == 0
+    manifest = here / "out" / "settings.json"
+    record = json.loads(manifest.read_text())
+    assert record.pop("kind") == "film"
+    manifest.write_text(json.dumps(record))
+    assert "5 frames, 5 of them kept" in run("shot", "-o", "out", *KEY).stdout
+    assert json.loads(manifest.read_text())["kind"] == "film"
+
+
+def test_a_film_does_not_take_the_place_of_a_transfer(here: Path) -> None:
+    transfer = ["--search-iterations", "1", "--inversion", "vote", "--device", "cpu"]
+    arguments = ["transfer", "shot/000.png", "style.png", "-o", "out", *transfer]
+    assert CliRunner().invoke(cli, arguments).exit_code == 0
+    assert json.loads((here / "out" / "settings.json").read_text())["kind"] == "transfer"
+    refused(here, "settings.json: is there already, and no such run has made it", "shot", "-o", "out", *KEY)
 
 
 @pytest.mark.parametrize("key", [*RECORD, "made_from"])

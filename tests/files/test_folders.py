@@ -14,7 +14,8 @@ import pytest
 from analogy.errors import OutputError
 from analogy.files import folders
 from analogy.files.atomic import atomic
-from analogy.files.folders import MANIFEST, checksums, make_folder, replacing
+from analogy.files.folders import checksums, make_folder, replacing
+from analogy.files.manifests import MANIFEST
 
 RECORD = {"analogy": "0.1.0", "model_sha256": "", "settings": {}}
 posix = pytest.mark.skipif(os.name != "posix", reason="forks")
@@ -69,10 +70,11 @@ def test_a_settings_file_that_is_no_manifest_is_replaced(tmp_path: Path, text: s
     assert contents(tmp_path) == {"a.png": "1"}
 
 
-def test_the_frames_of_a_film_do_not_make_way(tmp_path: Path) -> None:
+@pytest.mark.parametrize("of_a_film", [{"kind": "film"}, {"made_from": {}}], ids=["now", "in earlier versions"])
+def test_the_frames_of_a_film_do_not_make_way(tmp_path: Path, of_a_film: dict) -> None:
     run(tmp_path, {"0001.png": "1"})
     fields = json.loads((tmp_path / MANIFEST).read_text())
-    (tmp_path / MANIFEST).write_text(json.dumps(fields | {"made_from": {}}))
+    (tmp_path / MANIFEST).write_text(json.dumps(fields | of_a_film))
     with pytest.raises(
         OutputError, match=r"holds the frames of a film, as its settings\.json says; name another folder"
     ):

@@ -1,0 +1,70 @@
+"""Exchanging the results of one run for those of the next, such that a kill at any point leaves the files of one run.
+
+The new files lie in a temporary folder inside the folder for results, with a manifest that names them. An exchange moves the
+old files aside, the manifest first, then moves the new ones to their places, the manifest last. So a folder with a manifest
+holds what one run made. A kill in between leaves some files of the old or of the new run and no manifest, and whatever is
+still in the temporary folder; `exchange` can then be called again to finish.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from . import temporary
+from .manifests import MANIFEST, is_unchanged, recorded_files
+
+_PREVIOUS = "previous"
+"""Name of the folder, in the temporary one, for the old files. An exchange is under way as long as it exists."""
+
+
+def new_files(new: Path) -> list[str]:
+    """Return the sorted names of the files that a run has written into the temporary folder `new`, without the manifest."""
+    names = {entry.name for entry in os.scandir(new) if not temporary.is_temporary(entry.name)}
+    return sorted(names - {temporary.LOCK, _PREVIOUS, MANIFEST})
+
+
+def is_under_way(new: Path) -> bool:
+    """Return whether an exchange for the files in `new` has begun and has not ended."""
+    return (new / _PREVIOUS).is_dir() and (new / MANIFEST).is_file()
+
+
+def exchange(folder: Path, new: Path) -> None:
+    """Move the old results in `folder` aside and those in `new` to their places, or finish an exchange that was killed.
+
+    Old results are the unchanged files that the manifest in `folder` records, and every file with the name of a new one.
+
+    Raises OSError if a file cannot be moved. Then every move of this call is undone, as far as the system permits.
+    """
+    with temporary.alone_in(folder):
+        _exchange(folder, new)
+
+
+def _exchange(folder: Path, new: Path) -> None:
+    previous = new / _PREVIOUS
+    previous.mkdir(exist_ok=True)
+    arriving = new_files(new)
+    arrived = set(recorded_files(new / MANIFEST)) - set(arriving)  # moved by the killed call that this one finishes
+    old = recorded_files(folder / MANIFEST) or recorded_files(previous / MANIFEST)
+    unchanged = [name for name in old if name not in arrived and is_unchanged(folder / name, old[name])]
+    moved: list[tuple[Path, Path]] = []
+
+    def move(source: Path, target: Path) -> None:
+        moved.append((source, target))
+        source.replace(target)
+
+    try:
+        for name in dict.fromkeys([MANIFEST, *unchanged, *arriving]):
+            if (folder / name).is_symlink() or (folder / name).is_file():
+                move(folder / name, previous / name)
+        for name in [*arriving, MANIFEST]:
+            move(new / name, folder / name)
+    except BaseException:
+        for source, target in reversed(moved):
+            if not os.path.lexists(source):  # the last move may not have happened
+                with suppress(OSError):
+                    target.replace(source)
+        with suppress(OSError):
+            previous.rmdir()
+        raise
