@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -49,6 +49,33 @@ class Frames(Protocol):
     def digest(self, index: int) -> str:
         """A checksum of what a frame is made from. Equal ones mean equal frames."""
         ...
+
+
+class FramesOfOneSize:
+    """The frames of a film, each of which must have the size of the first.
+
+    size  rows and columns of the first frame
+    """
+
+    def __init__(self, frames: Frames, ready: Callable[[], None] = lambda: None):
+        """Read the first of the `frames`. `ready` is called before each later reading; what it raises passes through."""
+        self.names, self.files, self.takes, self.digest = frames.names, frames.files, frames.takes, frames.digest
+        self._frames, self._ready = frames, ready
+        self.size = frames.read(0).size
+
+    def read(self, index: int) -> Picture:
+        """Return a frame. Raises `ImageError` if it cannot be read, or its size differs from the first one's."""
+        self._ready()
+        return self.fitting(self._frames.read(index), f"frame {self.names[index]}")
+
+    def fitting(self, picture: Picture, name: str = "") -> Picture:
+        """Return `picture`. Raises `ImageError`, which calls it `name` if given, if it has another size than the film."""
+        if picture.size != self.size:
+            (height, width), (rows, columns) = picture.size, self.size
+            raise ImageError(
+                f"{name or picture.name} is {width} x {height} pixels and the film {columns} x {rows}; make them equal"
+            )
+        return picture
 
 
 def open_frames(source: FramesLike, admit: Admit | None = None) -> Frames:

@@ -3,10 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from ..errors import SettingsError, shown
+
+_Value = TypeVar("_Value")
+
+
+def find_frames(names: Sequence[str], files: Sequence[Path], values: Mapping[int | str, _Value]) -> dict[int, _Value]:
+    """Return index -> value for a mapping from what a caller calls a frame to a key for it.
+
+    names, files  as for `find_frame`
+
+    Raises `SettingsError` as `find_frame` does, and if two of the names mean the same frame.
+    """
+    found: dict[int, _Value] = {}
+    for name, value in values.items():
+        index = find_frame(names, files, name)
+        if index in found:
+            raise SettingsError(f"there are two keys for the frame {names[index]}; give one")
+        found[index] = value
+    return found
 
 
 def find_frame(names: Sequence[str], files: Sequence[Path], name: int | str) -> int:

@@ -80,6 +80,43 @@ def test_nothing_is_painted_before_it_is_asked_for(engine: Engine, shot) -> None
     assert shares == sorted(shares) and shares[-1] == 1
 
 
+def test_two_iterators_of_one_clip_each_report_their_own_progress(engine: Engine, shot) -> None:
+    reports = []
+    clip = engine.clip(shot, keys={2: painted(5), 6: painted(6)}, progress=reports.append)
+
+    def advance(frames) -> tuple[list[tuple[str, float]], bytes]:
+        reports.clear()
+        frame = next(frames, None)
+        return [(p.stage, p.done) for p in reports if p.stage != "cuts"], frame and frame.picture.tobytes()
+
+    alone, first, second = iter(clip), iter(clip), iter(clip)
+    of_one = [advance(alone) for _ in range(9)]
+    assert of_one[-1] == ([("done", 1.0)], None)
+    assert [(advance(first), advance(second)) for _ in range(9)] == [(each, each) for each in of_one]
+
+
+@pytest.mark.parametrize("wanted", [range(8), [3], [4, 5]], ids=str)
+@pytest.mark.parametrize("keys", [{0: 5}, {6: 5}, {1: 5, 7: 6}], ids=str)
+def test_progress_rises_from_nothing_to_all_also_where_an_earlier_run_has_begun(
+    engine: Engine, shot, tmp_path: Path, monkeypatch, keys, wanted
+) -> None:
+    monkeypatch.setattr(film_work, "EVERY", 0)
+    reports = []
+    clip = engine.clip(shot, keys={index: painted(seed) for index, seed in keys.items()}, progress=reports.append)
+    began = clip.paint(work=tmp_path / "work")
+    for _ in range(3):
+        next(began)
+    began.close()
+    shares = []
+    for work in (tmp_path / "work", None):
+        reports.clear()
+        list(clip.paint(wanted, work))
+        shares.append([p.done for p in reports])
+    resumed, whole = shares
+    assert whole == pytest.approx(np.linspace(0, 1, len(whole)))
+    assert resumed == sorted(resumed) and resumed[-2:] == whole[-2:]
+
+
 def test_between_two_keys_the_film_goes_from_one_to_the_other_without_a_jump(engine: Engine, shot) -> None:
     frames = list(engine.clip(shot, keys={0: np.full((*SIZE, 3), 40, np.uint8), 7: np.full((*SIZE, 3), 200, np.uint8)}))
     levels = [frame.picture.mean() for frame in frames]
