@@ -74,10 +74,11 @@ def clip(frames: str, output: str, keys: tuple[str, ...], style: str | None, con
     from ..files.atomic import as_path
     from ..files.folders import folder_for
     from ..files.places import Places
+    from ..films.folder import film_folder, paint_folder
     from ..films.frames import VIDEOS
     from ..films.manifest import written_beside
-    from ..films.saving import contact_sheet, film_folder, paint_folder, write_film
     from ..films.video import pyav
+    from ..films.viewing import contact_sheet, write_film
     from ..pictures.writing import is_file_path, is_picture_path, write_picture
 
     settings = settings_of(Settings(), preset, options)

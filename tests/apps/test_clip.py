@@ -76,9 +76,9 @@ def test_a_video_becomes_a_video_with_its_frames_beside_it(shot: Path, tmp_path:
 
 KILL = """
 import os, sys
-from analogy.films import saving
+from analogy.films import folder
 from analogy.__main__ import main
-count, write = int(sys.argv.pop(1)), saving.write_picture
+count, write = int(sys.argv.pop(1)), folder.write_picture
 def counted(*given, **named):
     global count
     count -= 1
@@ -86,7 +86,7 @@ def counted(*given, **named):
     write(*given, **named)
     if count == 0: os._exit(9)
 before = sys.argv.pop(1) == "before"
-saving.write_picture = counted
+folder.write_picture = counted
 main()
 """
 

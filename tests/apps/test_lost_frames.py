@@ -19,7 +19,8 @@ from analogy.apps.cli import cli
 from analogy.engine import Engine
 from analogy.errors import OutputError
 from analogy.files.places import Places
-from analogy.films import saving as film_files
+from analogy.films import folder as film_folder
+from analogy.films import viewing
 from analogy.films import work as film_work
 from analogy.films.clip import Clip
 from analogy.films.video import VideoFrames, write_video
@@ -149,7 +150,7 @@ def test_a_folder_is_held_until_its_videos_are_written(here: Path, monkeypatch: 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         held.append(True)
 
-    monkeypatch.setattr(film_files, "write_video", write)
+    monkeypatch.setattr(viewing, "write_video", write)
     assert run("shot", "-o", "x.mp4", "--side-by-side", "y.mp4", *KEY).exit_code == 0
     assert held == [True, True]
 
@@ -331,7 +332,7 @@ def test_before_a_long_film_goes_on_each_of_its_files_is_looked_at_a_few_times(h
     with Places() as places, pytest.raises(clip.Asked):
         for source in clip.files:
             places.read(source, "a frame of the film")
-        film_files.paint_folder(clip, out, {}, lambda count: None, places)
+        film_folder.paint_folder(clip, out, {}, lambda count: None, places)
     assert 100 < len(looked) <= 500
 
 
@@ -461,7 +462,7 @@ def test_a_run_that_is_killed_as_it_writes_a_contact_sheet_goes_on(here: Path, m
 
 def test_a_run_with_another_key_that_is_killed_goes_on(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("shot", "-o", "out", *KEY).exit_code == 0
-    write, left = film_files.write_picture, [1, 2]
+    write, left = film_folder.write_picture, [1, 2]
 
     def killed(path: Path, *arguments: object, **options: object) -> None:
         write(path, *arguments, **options)
@@ -470,7 +471,7 @@ def test_a_run_with_another_key_that_is_killed_goes_on(here: Path, monkeypatch: 
 
     command = ["shot", "-o", "out", "--key", "0=shot/002.png"]
     with monkeypatch.context() as context:
-        context.setattr(film_files, "write_picture", killed)
+        context.setattr(film_folder, "write_picture", killed)
         assert run(*command).exit_code != 0
     assert "5 frames, 1 of them kept, 4 painted" in run(*command).stdout
 

@@ -1,4 +1,4 @@
-"""A painted film as files: a folder with a picture for each frame, which a killed run goes on to fill; videos of them.
+"""A painted film as a folder with a picture for each frame, which a killed run goes on to fill.
 
 The folder's manifest names each finished frame with its checksum, and what it was made from. A run keeps the frames that
 are as a run before has left them and would come out the same, and paints the others.
@@ -8,32 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from ..errors import OutputError
 from ..files.folders import claim, folder_for, refuse_changed, refuse_foreign
 from ..files.manifests import MANIFEST, is_unchanged
 from ..files.places import Places
-from ..pictures.images import Picture, resize
-from ..pictures.reading import read_picture
 from ..pictures.writing import write_picture
 from .clip import Clip
 from .manifest import Made, seen_from
-from .video import write_video
 from .work import alone
 
 SUFFIX = ".png"
 _WORK = ".clip"
 """The folder in that of the frames that keeps how far a run is."""
-_WHITE = 255
-"""What shows through in a video and on a contact sheet where frames are transparent, as in a JPEG of them."""
-_CONTACT_FRAMES, _CONTACT_COLUMNS, _CONTACT_WIDTH = 24, 3, 240
-"""Of a contact sheet: most frames, how many in a row, and the columns of pixels of each picture."""
 
 
 @contextmanager
@@ -103,40 +93,3 @@ def paint_folder(
         told(1)
     made.write(None)
     return paths
-
-
-def contact_sheet(clip: Clip, painted: list[Path]) -> np.ndarray:
-    """Every n-th frame, each as film and as result side by side, in rows on white: (H, W, 3) uint8."""
-    step = -(-len(clip) // _CONTACT_FRAMES)
-    cells = [_beside(clip.read(index), painted[index], _CONTACT_WIDTH) for index in range(0, len(clip), step)]
-    cells += [np.full_like(cells[0], 255)] * (-len(cells) % _CONTACT_COLUMNS)
-    rows = [cells[i : i + _CONTACT_COLUMNS] for i in range(0, len(cells), _CONTACT_COLUMNS)]
-    return _in_line([_in_line(row, 12, axis=1) for row in rows], 12, axis=0)
-
-
-def write_film(clip: Clip, painted: list[Path], path: Path, rate: Fraction, side_by_side: bool = False) -> None:
-    """Write the painted frames as a video, like the film if that is one, else with `rate` frames a second.
-
-    side_by_side  with the film beside them
-    """
-    pictures = (
-        _beside(clip.read(index), frame) if side_by_side else read_picture(frame).over(_WHITE)
-        for index, frame in enumerate(painted)
-    )
-    write_video(path, pictures, clip.video, rate)
-
-
-def _beside(film: Picture, painted: Path, width: int | None = None) -> np.ndarray:
-    pictures = [film.over(_WHITE), read_picture(painted).over(_WHITE)]
-    if width is not None:
-        height = max(1, round(film.size[0] * width / film.size[1]))
-        pictures = [resize(picture, height, width) for picture in pictures]
-    return _in_line(pictures, 4, axis=1)
-
-
-def _in_line(pictures: list[np.ndarray], gap: int, axis: int) -> np.ndarray:
-    """Pictures of one size side by side, or below each other, with a white gap between."""
-    shape = list(pictures[0].shape)
-    shape[axis] = gap
-    white = np.full(shape, 255, np.uint8)
-    return np.concatenate([part for picture in pictures for part in (picture, white)][:-1], axis=axis)

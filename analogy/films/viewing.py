@@ -1,0 +1,66 @@
+"""A painted film made to be looked at: as a video, side by side with the film, and as a contact sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from ..pictures.images import Picture, resize
+from ..pictures.reading import read_picture
+from .clip import Clip
+from .video import write_video
+
+_WHITE = 255
+"""The grey behind transparent frames, behind and between pictures."""
+_CONTACT_FRAMES, _CONTACT_COLUMNS = 24, 3
+"""Largest number of frames on a contact sheet, and number of frames in a row of it."""
+_CONTACT_WIDTH = 240
+"""Width in pixels of each picture on a contact sheet."""
+_GAP, _CONTACT_GAP = 4, 12
+"""Pixels between a frame and its painting, and between such pairs on a contact sheet."""
+
+
+def write_film(clip: Clip, painted: Sequence[Path], path: Path, rate: Fraction, side_by_side: bool = False) -> None:
+    """Write the painted frames of a clip as a video (see `write_video`).
+
+    painted       path of the painted picture of each frame, in order
+    rate          frames a second, for a film that is not a video itself
+    side_by_side  whether to show each frame of the film to the left of its painting
+    """
+    pictures = (
+        _pair(clip.read(index), frame) if side_by_side else read_picture(frame).over(_WHITE)
+        for index, frame in enumerate(painted)
+    )
+    write_video(path, pictures, clip.video, rate)
+
+
+def contact_sheet(clip: Clip, painted: Sequence[Path]) -> np.ndarray:
+    """Return a picture of every n-th frame, in rows, each to the left of its painting: (H, W, 3) uint8 on white.
+
+    painted  path of the painted picture of each frame, in order
+    """
+    step = -(-len(clip) // _CONTACT_FRAMES)
+    cells = [_pair(clip.read(index), painted[index], _CONTACT_WIDTH) for index in range(0, len(clip), step)]
+    cells += [np.full_like(cells[0], _WHITE)] * (-len(cells) % _CONTACT_COLUMNS)
+    rows = [cells[i : i + _CONTACT_COLUMNS] for i in range(0, len(cells), _CONTACT_COLUMNS)]
+    return _in_line([_in_line(row, _CONTACT_GAP, axis=1) for row in rows], _CONTACT_GAP, axis=0)
+
+
+def _pair(film: Picture, painted: Path, width: int | None = None) -> np.ndarray:
+    """Return a frame and its painting side by side, each `width` pixels wide if that is given: (H, W, 3) uint8."""
+    pictures = [film.over(_WHITE), read_picture(painted).over(_WHITE)]
+    if width is not None:
+        height = max(1, round(film.size[0] * width / film.size[1]))
+        pictures = [resize(picture, height, width) for picture in pictures]
+    return _in_line(pictures, _GAP, axis=1)
+
+
+def _in_line(pictures: Sequence[np.ndarray], gap: int, axis: int) -> np.ndarray:
+    """Return pictures (H, W, 3) of one size below each other (axis 0) or side by side (axis 1), `gap` pixels apart."""
+    shape = list(pictures[0].shape)
+    shape[axis] = gap
+    white = np.full(shape, _WHITE, np.uint8)
+    return np.concatenate([part for picture in pictures for part in (picture, white)][:-1], axis=axis)
