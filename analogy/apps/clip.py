@@ -37,7 +37,7 @@ analogy clip "shot/*.jpg" -o out --key 0=first.png --key 40=last.png --contact s
 analogy clip film.mp4 -o painted.mp4 --style painting.jpg --side-by-side both.mp4"""
 
 _RATE = 24
-"""Frames a second of a video that is made of pictures."""
+"""Frames a second of a video that is made of a film in pictures, unless --rate says otherwise."""
 
 
 @click.command(cls=GroupedCommand, examples=_EXAMPLES)
@@ -93,15 +93,20 @@ def clip(frames: str, output: str, keys: tuple[str, ...], style: str | None, con
         raise OutputError(f"{contact}: a contact sheet is a picture; name it .png or .jpg, for instance")
     if to_video or side_by_side:
         pyav()
-    if rate is not None and not 0 < rate < 1000:
-        raise SettingsError(f"rate is {rate}; it takes a number of frames a second, above 0")
-    if rate is not None and not (to_video or side_by_side):
-        raise SettingsError(f"rate is {rate}, and no video is written; leave out --rate")
-    exact_rate = Fraction(_RATE if rate is None else rate).limit_denominator(1001)
-    painted_keys, pace = _keys(keys), _Pace()
+    exact_rate = _rate(rate, to_video or bool(side_by_side))
+    paintings, pace = _paintings(keys), _Pace()
+    beside = {
+        what: result
+        for what, result in (
+            ("the video", output if to_video else None),
+            ("the video of both", side_by_side),
+            ("the contact sheet", contact),
+        )
+        if result
+    }
     with ExitStack() as opened:
-        for target in filter(None, (output, side_by_side, contact)):
-            opened.enter_context(folder_for(as_path(target).parent))
+        for result in (output, *beside.values()):
+            opened.enter_context(folder_for(as_path(result).parent))
         places = opened.enter_context(Places())
         engine = Engine(model or DEFAULT, device, threads, max_input_pixels)
         opened.enter_context(display)
@@ -109,7 +114,7 @@ def clip(frames: str, output: str, keys: tuple[str, ...], style: str | None, con
         film = engine.clip(
             frames,
             settings,
-            keys=painted_keys,
+            keys=paintings,
             style=style,
             progress=lambda progress: show(Progress(f"{progress.stage}{pace}", progress.done)),
         )
@@ -127,21 +132,15 @@ def clip(frames: str, output: str, keys: tuple[str, ...], style: str | None, con
         }
         for source in film.files:
             places.read(source, "the film" if film.video else "a frame of the film")
-        for frame, painting in painted_keys.items():
+        for frame, painting in paintings.items():
             places.read(painting, f"the key of frame {frame}")
         if style:
             places.read(style, "the style")
-        beside = {
-            "the video": output if to_video else None,
-            "the video of both": side_by_side,
-            "the contact sheet": contact,
-        }
         for what, result in beside.items():
-            if result:
-                places.write(result, what)
+            places.write(result, what)
         with film_folder(folder):
-            results = [as_path(result) for result in beside.values() if result]
-            painted = paint_folder(film, folder, record, pace.add, places, results)
+            shown = [as_path(result) for result in beside.values()]
+            painted = paint_folder(film, folder, record, pace.update, places, shown)
             if to_video:
                 with written_beside(folder, path):
                     write_film(film, painted, path, exact_rate)
@@ -156,35 +155,45 @@ def clip(frames: str, output: str, keys: tuple[str, ...], style: str | None, con
 
 
 class _Pace:
-    """How many frames are painted, and how fast."""
+    """The numbers of frames that are kept and painted, and the frames painted a second; as text, what a bar shows of it."""
 
     def __init__(self) -> None:
-        self._kept: int | None = None
-        self._painted, self._since = 0, time.monotonic()
+        self._kept = self._painted = 0
+        self._since = time.monotonic()
 
-    def add(self, frames: int) -> None:
-        if self._kept is None:
-            self._kept, self._since = frames, time.monotonic()
-        else:
-            self._painted += frames
+    def update(self, kept: int, painted: int) -> None:
+        """Set the numbers of frames. The time counts from the last call without a painted one."""
+        self._kept, self._painted = kept, painted
+        if not painted:
+            self._since = time.monotonic()
 
     def __str__(self) -> str:
         return f", {self._painted / (time.monotonic() - self._since):.2f} a second" if self._painted else ""
 
     def summary(self) -> str:
+        """Return what the command says of the frames at its end."""
         kept = f", {self._kept} of them kept" if self._kept else ""
         seconds = time.monotonic() - self._since
         return f"{kept}, {self._painted} painted in {seconds:.1f} s" if self._painted else kept
 
 
-def _keys(given: tuple[str, ...]) -> dict[Any, Path]:
-    """Frame -> path of each FRAME=PICTURE. Raises `SettingsError` for other words, and for two of one frame."""
-    keys: dict[Any, Path] = {}
-    for each in given:
+def _rate(rate: float | None, is_used: bool) -> Fraction:
+    """Return the frames a second of a video. Raises `SettingsError` for one out of range, or where none `is_used`."""
+    if rate is not None and not 0 < rate < 1000:
+        raise SettingsError(f"rate is {rate}; it takes a number of frames a second, above 0")
+    if rate is not None and not is_used:
+        raise SettingsError(f"rate is {rate}, and no video is written; leave out --rate")
+    return Fraction(_RATE if rate is None else rate).limit_denominator(1001)
+
+
+def _paintings(keys: tuple[str, ...]) -> dict[Any, Path]:
+    """Return frame -> path for each FRAME=PICTURE. Raises `SettingsError` for other words, and for two of one frame."""
+    paintings: dict[Any, Path] = {}
+    for each in keys:
         frame, equals, picture = each.partition("=")
         if not (frame and equals and picture):
             raise SettingsError(f"the key {each!r} is not FRAME=PICTURE; say --key 0012=painted.png, for instance")
-        if frame in keys:
+        if frame in paintings:
             raise SettingsError(f"there are two keys for the frame {frame}; give one")
-        keys[frame] = Path(picture)
-    return keys
+        paintings[frame] = Path(picture)
+    return paintings

@@ -332,7 +332,7 @@ def test_before_a_long_film_goes_on_each_of_its_files_is_looked_at_a_few_times(h
     with Places() as places, pytest.raises(clip.Asked):
         for source in clip.files:
             places.read(source, "a frame of the film")
-        film_folder.paint_folder(clip, out, {}, lambda count: None, places)
+        film_folder.paint_folder(clip, out, {}, lambda kept, painted: None, places)
     assert 100 < len(looked) <= 500
 
 
