@@ -1,4 +1,4 @@
-"""Files from outside: opened only where they are plain files, and read only up to a bound.
+"""Reading files that come from outside: only plain files are opened, and only a bounded number of bytes is read.
 
 A pipe, a socket or a device in the place of a file may block for ever, or never end.
 """
@@ -22,24 +22,21 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-
-
+"""What error messages call each type of file that is not plain."""
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+"""The beginning of an address. One slash is enough, because `Path` joins two; the drives of Windows have a single letter."""
 
 
 def is_address(path: str) -> bool:
-    """Whether a path is rather an address ("https://..."), of whose two strokes a `Path` may have left one.
-
-    A drive of Windows has one letter.
-    """
+    """Return whether a path is an address of a store or a server, such as "https://..."."""
     return _ADDRESS.match(path) is not None
 
 
 def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
-    """The plain file at `path` (or behind a link there), open for reading in binary mode.
+    """Open the plain file at `path`, or behind a link there, for reading in binary mode.
 
-    Raises OSError, whose `strerror` is for people: for a pipe, a socket and a device, none of which is waited for; for a
-    path that no file can have; and whatever `open` raises (IsADirectoryError for a folder, on any system).
+    Raises OSError, with a `strerror` that can be shown to users: at once for a pipe, a socket and a device; for a path that no
+    file can have; IsADirectoryError for a folder on any system; and whatever else `open` raises.
     """
     name = os.fsdecode(path)
     if "\0" in name:
@@ -48,35 +45,36 @@ def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
         os.fsencode(name)
     except UnicodeError as error:
         raise OSError(errno.EINVAL, "no file has such a name") from error
-    _check(Path(name).stat())  # before it is opened: to open a device may do something
+    _check(Path(name).stat())  # first without opening it, which can start a device
     file = open(name, "rb", opener=_without_waiting)  # noqa: SIM115 (the caller closes it)
     try:
-        _check(os.fstat(file.fileno()))  # again, as it may be another one by now
+        _check(os.fstat(file.fileno()))  # again, because another file may have taken the place
     except BaseException:
         file.close()
         raise
     return file
 
 
-def read_regular(path: str | os.PathLike[str], most: int) -> bytes:
-    """The content of the plain file at `path`, of at most `most` bytes. Raises OSError, also if it has more."""
+def read_regular(path: str | os.PathLike[str], max_bytes: int) -> bytes:
+    """Return the content of the plain file at `path`. Raises OSError, also if it has more than `max_bytes`."""
     with open_regular(path) as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise OSError(errno.EFBIG, f"it has more than {most} bytes")
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise OSError(errno.EFBIG, f"it has more than {max_bytes} bytes")
     return content
 
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """Ignore what libraries warn of while they read; for all threads, until the last of them has left the block.
+    """Ignore the warnings of libraries during the block: in all threads, until the last of them has left such a block.
 
-    `warnings.catch_warnings` by itself, left by threads in another order than they entered it, would ignore for ever.
+    `warnings.catch_warnings` alone does not suffice: if threads leave it in another order than they entered it, warnings
+    stay ignored for ever.
     """
-    global _blocks, _caught
+    global _threads, _caught
     with _lock:
-        _blocks += 1
-        if _blocks == 1:
+        _threads += 1
+        if _threads == 1:
             _caught = warnings.catch_warnings()
             _caught.__enter__()
             warnings.simplefilter("ignore")
@@ -84,18 +82,19 @@ def without_warnings() -> Iterator[None]:
         yield
     finally:
         with _lock:
-            _blocks -= 1
-            if _blocks == 0:
+            _threads -= 1
+            if _threads == 0:
                 _caught.__exit__(None, None, None)
 
 
 _lock = threading.Lock()
-_blocks = 0
-"""How many threads are in `without_warnings`."""
+_threads = 0
+"""Number of threads that are inside a block of `without_warnings`."""
 _caught: warnings.catch_warnings[None]
 
 
 def _check(status: os.stat_result) -> None:
+    """Raise OSError unless the status is that of a plain file."""
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     kind = _KINDS.get(stat.S_IFMT(status.st_mode))
@@ -104,4 +103,5 @@ def _check(status: os.stat_result) -> None:
 
 
 def _without_waiting(path: str, flags: int) -> int:
+    """Open a file as `os.open` does, without waiting for the other end of a pipe."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))

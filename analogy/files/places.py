@@ -1,7 +1,7 @@
-"""What a run reads and what it will write: no result takes the place of an input, or of another result.
+"""The files that a run reads and those that it will write, so that no result overwrites an input or another result.
 
-A file is known by its device and its inode, so that a link, a hard link and another spelling of a path lead to the same
-file. A result that does not exist yet is known by its path, and there are file systems that do not tell "A" from "a".
+A file is identified by its device and its inode, so that a link, a hard link and another spelling of a path lead to the same
+file. A result that does not exist yet is identified by its path, without regard to case, which some file systems ignore.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from .inputs import is_address
 Place = str | os.PathLike[str] | int
 """A path, an address of a store, or the descriptor of an open file."""
 _STREAMS = {0: "standard input", 1: "standard output"}
-"""What messages call the descriptors."""
+"""What error messages call the descriptors."""
 
 
 class WrittenTwiceError(OutputError):
-    """Two results of one run would be one file. `first`: what the one is that was taken in before."""
+    """An error because two results of one run would be the same file. `first` describes the one that was added first."""
 
     def __init__(self, first: str, second: str, place: object):
         super().__init__(f"{first} and {second} would both write {place}; give them names of their own")
@@ -31,10 +31,10 @@ class WrittenTwiceError(OutputError):
 
 
 class Places:
-    """The files that a run reads and those that it will write, any number of them: they are kept on disk."""
+    """The files that a run reads and those that it will write: any number of them, as they are kept on disk."""
 
     def __init__(self) -> None:
-        self._known = sqlite3.connect("", isolation_level=None)  # a file that is gone when it is closed
+        self._known = sqlite3.connect("", isolation_level=None)  # a temporary file, which SQLite deletes
         for table in ("inputs", "outputs"):
             self._known.execute(f"CREATE TABLE {table} (key TEXT PRIMARY KEY, what TEXT) WITHOUT ROWID")
         self._known.execute("BEGIN")
@@ -47,35 +47,36 @@ class Places:
         self._known.close()
 
     def read(self, place: Place, what: str) -> None:
-        """Take in a file that the run reads; `what` it is, for messages.
+        """Add a file that the run reads. `what` describes it in errors.
 
         Raises `OutputError` if the run will write it.
         """
         key = _identity(place) or self._path(place)
         self._known.execute("INSERT OR IGNORE INTO inputs VALUES (?, ?)", (key, _text(what)))
         if self._find("outputs", key):
-            raise _over(place, what)
+            raise _overwritten(place, what)
 
     def write(self, place: Place, what: str) -> None:
-        """Take in a file that the run will write; `what` it is, for messages.
+        """Add a file that the run will write. `what` describes it in errors.
 
         Raises `OutputError` if the run reads it, `WrittenTwiceError` if another result will be that file.
         """
         keys = [key for key in (_identity(place), self._path(place)) if key]
         for key in keys:
             if found := self._find("inputs", key):
-                raise _over(place, found)
+                raise _overwritten(place, found)
         keys.append(f"folded {folded(keys[-1])}")
         if found := self._find("outputs", keys[-1]):
             raise WrittenTwiceError(found, what, place)
         self._known.executemany("INSERT OR IGNORE INTO outputs VALUES (?, ?)", [(key, _text(what)) for key in keys])
 
     def _find(self, table: str, key: str) -> str:
+        """Return what a file in a table is; "" if it is not there."""
         found = self._known.execute(f"SELECT what FROM {table} WHERE key = ?", (key,)).fetchone()
         return found[0] if found else ""
 
     def _path(self, place: Place) -> str:
-        """The path of a file, with the links to its folder followed; an address stays as it is."""
+        """Return the path of a file with the links to its folder followed. Leave an address as it is."""
         if isinstance(place, int):
             return f"descriptor {place}"
         path = os.fspath(place)
@@ -87,12 +88,12 @@ class Places:
 
 
 def folded(name: str) -> str:
-    """What is equal for two names that some file system takes for one: they differ in case, or in how accents are coded."""
+    """Return `name` without what some file systems ignore: case, and the way in which accents are encoded."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _identity(place: Place) -> str:
-    """Device and inode of the plain file at a path, or behind a link there; "" if there is none."""
+    """Return device and inode of the plain file at a path or behind a link there; "" if there is none."""
     if not isinstance(place, int) and is_address(os.fspath(place)):
         return ""
     try:
@@ -103,10 +104,10 @@ def _identity(place: Place) -> str:
 
 
 def _text(path: str) -> str:
-    """A path as a database takes it, also of bytes that are no text."""
+    """Return a path as a database accepts it, with bytes that are no text replaced by escapes."""
     return path.encode("utf-8", "backslashreplace").decode()
 
 
-def _over(place: Place, what: str) -> OutputError:
+def _overwritten(place: Place, what: str) -> OutputError:
     name = _STREAMS.get(place, place) if isinstance(place, int) else place
     return OutputError(f"{name}: that is {what}, which would be written over; name another place for the results")

@@ -1,6 +1,6 @@
-"""Tables of text, as spreadsheets and shells write them: rows of cells between commas, semicolons or tabs.
+"""Tables of text as spreadsheets and shells write them, with commas, semicolons or tabs between the cells of a row.
 
-Everything is read line by line, and within bounds: a file may have one line without end.
+Files are read line by line, and within bounds, because a line may never end.
 """
 
 from __future__ import annotations
@@ -14,21 +14,23 @@ from typing import IO, Any
 from ..errors import SettingsError, shown
 
 LONGEST_ROW = 1 << 20
-"""Most characters of a row, and of a line."""
+"""Largest number of characters in a row, and in a line."""
 _SEPARATORS = ",;\t"
+"""The characters that can separate cells."""
 _SEPARATOR_LINE = re.compile(r'\s*"?sep=(.)"?\s*', re.IGNORECASE)
-"""The line before the header that tells Excel the separator."""
+"""The line before the header in which Excel names the separator."""
 _PERHAPS_THOUSANDS = re.compile(r"\s*([+-]?)([1-9]\d{0,2})([.,])(\d{3})\s*")
-"""A number whose separator may begin a fraction or thousands."""
+"""A number with a separator and three digits behind it, which may be a fraction or thousands."""
 
 
 def text_lines(file: IO[bytes], newline: str = "") -> Iterator[str]:
     """Yield the lines of a file of text, each with its end.
 
     file     open for reading in binary mode
-    newline  which ends of lines count, as for `open`
+    newline  as for `open`
 
-    UTF-16 is known by its first bytes; what is no UTF-8 otherwise becomes surrogates, as in `os.fsdecode` (see `readable`).
+    UTF-16 is recognised by its first bytes. Other files are read as UTF-8, and bytes that are none become surrogates, as in
+    `os.fsdecode`; `readable` makes characters of these.
 
     Raises `SettingsError` for a line of more than `LONGEST_ROW` characters, and UnicodeError for damaged UTF-16.
     """
@@ -49,14 +51,14 @@ def text_lines(file: IO[bytes], newline: str = "") -> Iterator[str]:
                 raise SettingsError(f"line {number}: it has more than {LONGEST_ROW} bytes")
             yield line
     finally:
-        if not buffered.closed:  # the file stays as open as its owner wants it
+        if not buffered.closed:  # the wrapper must not close the file, which belongs to the caller
             text.detach()
 
 
 def readable(text: str) -> str:
-    """Return `text` with bytes that are no UTF-8, which are surrogates in it, as Windows-1252, in which Excel writes CSV.
+    """Return `text` with its surrogates decoded as Windows-1252, in which Excel writes CSV.
 
-    Raises `SettingsError` if it is none, either.
+    Raises `SettingsError` if the bytes are no Windows-1252 either.
     """
     if not any("\udc80" <= character <= "\udcff" for character in text):
         return text
@@ -67,14 +69,14 @@ def readable(text: str) -> str:
 
 
 def column_name(cell: str) -> str:
-    """Return the name of a column as it is looked for: in small letters, with "_" for spaces and hyphens."""
+    """Return the name of a column in lower case, with "_" for spaces and hyphens, so that spellings compare equal."""
     return re.sub(r"[ -]+", "_", cell.strip().lower())
 
 
 def members(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object of JSON as a dict, for the `object_pairs_hook` of `json.loads`.
+    """Return an object of JSON as a dict. This is an `object_pairs_hook` for `json.loads`.
 
-    Raises `SettingsError` for a name that is there twice, of which `json` would take the last one.
+    Raises `SettingsError` for a name that occurs twice; `json` by itself would take the last one.
     """
     found: dict[str, Any] = {}
     for name, value in pairs:
@@ -85,10 +87,10 @@ def members(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def decimal_separators(cells: Collection[str]) -> str:
-    """Return which of "." and "," begin a fraction in these cells beyond doubt.
+    """Return those of "." and "," that certainly begin a fraction in these cells.
 
-    That is so where a cell has another number of digits than three behind it, and for both where a number of four digits or
-    more has no separator between its thousands.
+    A separator does if in some cell it is followed by other than three digits. Both do if some number of four or more digits
+    has no separator between its thousands.
     """
     return "".join(
         separator
@@ -102,11 +104,11 @@ def decimal_separators(cells: Collection[str]) -> str:
 
 
 def number(cell: str, decimal: str) -> float:
-    """Return the number in a cell, with a decimal point or, as in many countries, a comma.
+    """Return the number in a cell. Its fraction begins with a point or, as in many countries, with a comma.
 
-    decimal  the separators that begin a fraction also before three digits, where they might begin thousands: "1,023"
+    decimal  the separators that begin a fraction also in front of three digits, as in "1,023"
 
-    Raises `SettingsError` for such a number with another separator, and ValueError for what is no number.
+    Raises `SettingsError` if another separator is in front of three digits, and ValueError if there is no number.
     """
     if (found := _PERHAPS_THOUSANDS.fullmatch(cell)) and found[3] not in decimal:
         sign, whole, _, rest = found.groups()
@@ -117,15 +119,14 @@ def number(cell: str, decimal: str) -> float:
 
 
 def read_csv(file: IO[bytes]) -> tuple[list[str], Iterator[tuple[int, list[str]]], str]:
-    """Return the header of a table, its rows, and what separates its cells.
+    """Return the header of a table, an iterator over its rows, and the separator.
 
-    Of a row it is in which line it ends, and its cells up to the last one with content.
+    The header is a list of column names (see `column_name`). For each row, the iterator gives the number of the line in which
+    the row ends, and its cells up to the last one that is not empty. The separator is the one that occurs most often in the
+    header. Spaces around cells, empty rows, and the line with a type that PowerShell writes before the header are ignored.
 
-    The separator is the one that the header has most of. Spaces around cells, empty rows, and empty cells beyond the header
-    do not count, nor does the line with a type that PowerShell writes before the header.
-
-    Raises, also while rows are read, `SettingsError` for a row with more cells than there are columns, for two columns of one
-    name, for a row of more than `LONGEST_ROW` characters, and csv.Error and UnicodeError for what is no table.
+    Raises `SettingsError` for two columns of one name, a row of more than `LONGEST_ROW` characters, and a row with more cells
+    than there are columns, and csv.Error and UnicodeError for a file that is no table; some of them only while rows are read.
     """
     lines = _Lines(file)
     rows = _rows(lines)
@@ -133,10 +134,11 @@ def read_csv(file: IO[bytes]) -> tuple[list[str], Iterator[tuple[int, list[str]]
     twice = [name for name in header if name and header.count(name) > 1]
     if twice:
         raise SettingsError(f"there are two columns {shown(twice[0])}; a column is there once")
-    return header, _below(header, rows), lines.separator
+    return header, _checked(header, rows), lines.separator
 
 
-def _below(header: Sequence[str], rows: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
+def _checked(header: Sequence[str], rows: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows below the header. Raises `SettingsError` for a row with a cell in a column without a name."""
     for line, row in rows:
         if header and not header[0] and row[0]:
             raise SettingsError(
@@ -152,21 +154,22 @@ def _below(header: Sequence[str], rows: Iterator[tuple[int, list[str]]]) -> Iter
 
 
 def _rows(lines: _Lines) -> Iterator[tuple[int, list[str]]]:
-    """Yield in which line each row ends, and its cells without spaces around them, as far as any has content."""
+    """Yield, for each row that is not empty, the line in which it ends and its cells up to the last one with content."""
     for row in csv.reader(lines, delimiter=lines.separator, strict=True, skipinitialspace=True):
         cells = [cell.strip() for cell in row]
         while cells and not cells[-1]:
             cells.pop()
-        lines.length = 0
+        lines.length = 0  # the next row begins
         if cells:
             yield lines.number, cells
 
 
 class _Lines:
-    """The lines of a table from its header on; `separator` is between its cells.
+    """The lines of a table, from its header on.
 
-    number  of the last line that was taken
-    length  characters since it was set to 0. More than `LONGEST_ROW` raise `SettingsError`.
+    separator  the character between the cells
+    number     number of the last line that was read, from 1
+    length     number of characters read since a row began. More than `LONGEST_ROW` raise `SettingsError`
     """
 
     def __init__(self, file: IO[bytes]):
@@ -175,8 +178,8 @@ class _Lines:
         self._header = ""
         for line in self._coming:
             self.number += 1
-            if told := _SEPARATOR_LINE.fullmatch(line):
-                self.separator = told[1]
+            if named := _SEPARATOR_LINE.fullmatch(line):
+                self.separator = named[1]
                 break
             if line.startswith("#TYPE ") or not line.strip(f'{_SEPARATORS} "\r\n'):
                 continue

@@ -1,4 +1,4 @@
-"""The user's cache folder, where there is one: a container may run a user without a home and without a name."""
+"""The cache folder of the user. There may be none: a container can run a user who has no home and no name."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pathlib import Path
 
 
 def user_cache() -> Path | None:
-    """Return the folder for what this package keeps for a user; None if nothing tells where the user's files are."""
+    """Return the folder in which this package keeps files for the user; None if the system does not tell where."""
     from platformdirs import user_cache_path
 
     try:
         folder = user_cache_path("analogy", appauthor=False)
     except (RuntimeError, KeyError, OSError):
         return None
-    return folder if folder.is_absolute() else None  # "~/.cache", where nobody knows what "~" is
+    return folder if folder.is_absolute() else None  # "~/.cache" comes back where "~" is not known

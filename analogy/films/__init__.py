@@ -1,8 +1,10 @@
 """Painted films: from frames and a few painted keys to every frame in the looks of the keys.
 
-Here live the frames of a film (`frames`, `video`, `naming`), its cuts (`shots`), its motion (`motion`), how a key is carried
-from frame to frame (`carrying`), how two carried keys become one picture (`joining`), which keys decide which frames (`plan`),
-what a killed run keeps (`work`), and the painted film as files (`folder`, `manifest`, `viewing`).
+`frames` and `video` read a film, `naming` finds the frame that a caller means, and `shots` finds the cuts. `plan` says which
+keys decide which frames, `keys` reads and makes the keys, and `clip` paints the frames: `motion` finds how the film moves,
+`carrying` carries a key along that motion, and `joining` makes one picture of two carried keys. `work` keeps the state of a
+run for the next one. `folder` writes the painted frames as files, `manifest` records them, and `viewing` makes videos and
+contact sheets of them.
 
 May import: `method`, `pictures`, `backends`, `files`, `settings`, `progress`, `errors`.
 """

@@ -1,8 +1,8 @@
-"""A painted key frame carried through a film: where each pixel of a frame lies in the key frame, and what is painted there.
+"""Carrying a key through a film: finding where each pixel of a frame lies in the key frame, and what is painted there.
 
-Departure from Liao et al. 2017: that paper knows two pictures. Here A is a frame, B the key frame, and B' the painted key
-(Hertzmann et al. 2001, "Image Analogies", with B given). What moves is followed by the film's own motion; only what the key
-frame does not show is searched, by PatchMatch.
+Departure from Liao et al. 2017, which is about two pictures: here A is a frame, B the key frame, and B' the key, its painting
+(Hertzmann et al. 2001, "Image Analogies", with B given). The film's own motion leads from A to B. PatchMatch searches only
+for what the key frame does not show.
 """
 
 from __future__ import annotations
@@ -14,34 +14,44 @@ import numpy as np
 
 from ..backends import HALF, Array, Backend, Size
 from ..method import nnf
-from .motion import agree, compose, inside, opencv, optical_flow, refine, sample
+from .motion import agree, both_flows, compose, inside, opencv, refine, sample
 
 AGREEMENT = 1.5
-"""Pixels by which the ways to the key frame and back may differ."""
+"""Largest distance in pixels between a pixel and where the flows to the key frame and back lead from it, if it is sure."""
 VOTE = 5
-"""Patch size of the vote that paints a frame: it hides where neighbours come from different places of the key."""
+"""Patch size of the vote that paints a frame. It hides the seams between pixels from different places of the key."""
 
-_PATCH, _SCALES, _ITERATIONS = 7, (4, 2, 1), {4: 3, 2: 2, 1: 2}
-"""The search for what the key frame does not show: patch size, how much the frames are shrunken, iterations at each scale."""
+_PATCH = 7
+"""Patch size of the search for what the key frame does not show."""
+_ITERATIONS = {4: 3, 2: 2, 1: 2}
+"""Factor by which the frames are shrunken -> iterations of the search at this scale, from coarse to fine."""
 _SEARCH_RADIUS = 8
-_SHARE, _MOST_LEAVING = 16, 12
-"""So that all numbers fit into 16 bits."""
+"""First radius of the random search in pixels, at all scales but the coarsest, which is searched as a whole."""
 _LEAVING = 8.0
-"""What it costs to leave the place that a neighbouring frame found, times the squared distance, in sides of the frame. It
-is weighed against the squared difference of colours."""
-_OPEN, _DOUBT_PATCH = 0.3, 9
-"""Doubt about a pixel that the key frame does not show, and the patch over which differences of colour are averaged."""
+"""Cost of a match whose distance from the expected place is the square root of the frame's area, in units of the squared
+difference between black and white in one channel. It grows with the square of the distance."""
+_COST_SCALE, _MAX_COST = 16, 12
+"""Divisor of the sum of both costs, and largest factor of the squared distance, so that all numbers fit into int16."""
+_UNSHOWN_DOUBT = 0.3
+"""Doubt that is added for a pixel that the key frame does not show."""
+_DOUBT_PATCH = 9
+"""Side in pixels of the square over which doubt is averaged."""
 
 
 class Carrier:
-    """Follows a film away from a key frame, forwards or backwards, frame by frame.
+    """A key on its way through a film, from its own frame forwards or backwards, frame by frame.
 
-    flow  (H, W, 2) float32: from each pixel of the present frame to its place in the key frame, always within it
-    sure  (H, W) bool: where the ways to the key frame and back agree; elsewhere the place was carried along or searched
+    frame  (H, W, 3) uint8: the frame at which it has arrived
+    flow   (H, W, 2) float32: from each pixel of that frame to its place in the key frame
+    sure   (H, W) bool: whether the flows to the key frame and back agree. Elsewhere the place comes from the frame before, or
+           from the search
     """
 
     def __init__(self, backend: Backend, key_frame: np.ndarray, seed: int = 0):
-        """key_frame (H, W, 3) uint8: the film's own frame of which the key is a painting. `seed` is that of the search."""
+        """Begin at the key frame, (H, W, 3) uint8: the frame of the film of which the key is a painting.
+
+        seed  that of the search for what the key frame does not show
+        """
         self.backend, self.seed = backend, seed
         self.key_frame = self.frame = key_frame
         self.flow = np.zeros((*key_frame.shape[:2], 2), np.float32)
@@ -49,18 +59,18 @@ class Carrier:
         self._back = self.flow
 
     def state(self) -> dict[str, np.ndarray]:
-        """What `resume` takes."""
+        """Return the arrays from which `resume` can go on."""
         return {"flow": self.flow, "sure": self.sure, "back": self._back}
 
     def resume(self, frame: np.ndarray, state: Mapping[str, np.ndarray]) -> None:
-        """Go on from `frame` as the carrier whose `state` that was."""
+        """Go on from `frame`, (H, W, 3) uint8, as the carrier that had this state there."""
         self.frame, self.flow, self.sure, self._back = frame, state["flow"], state["sure"], state["back"]
 
     def advance(self, frame: np.ndarray) -> None:
-        """Go on to `frame`, the next one in the film (or the one before, on the way back)."""
-        step, step_back = optical_flow(frame, self.frame), optical_flow(self.frame, frame)
+        """Go on to `frame`, (H, W, 3) uint8, which is next in the film or, backwards, the one before."""
+        step, step_back = both_flows(frame, self.frame)
         carried = compose(step, self.flow)
-        # From the key frame itself, so that small errors do not add up over the frames.
+        # This flow is found in the key frame itself, so that small errors do not add up over the frames.
         direct = refine(frame, self.key_frame, carried)
         self._back = refine(self.key_frame, frame, compose(self._back, step_back))
         self.sure = _shrink(agree(direct, self._back, AGREEMENT))
@@ -71,9 +81,9 @@ class Carrier:
             self._search(known)
 
     def paint(self, painted: np.ndarray) -> np.ndarray:
-        """The present frame as `painted` (H, W, 3) float32, the key, would have it: (H, W, 3) float32.
+        """Return the present frame in the looks of the key `painted`; both are (H, W, 3) float32.
 
-        A vote as in section 4.5 of Liao et al. 2017, with places between the pixels.
+        This is a vote as in section 4.5 of Liao et al. 2017, with places between the pixels.
         """
         cv2 = opencv()
         size, reach = self.flow.shape[1::-1], VOTE // 2
@@ -86,18 +96,18 @@ class Carrier:
         return total / np.float32(VOTE * VOTE)
 
     def doubt(self) -> np.ndarray:
-        """(H, W) float32, 0 or more: how far the present frame differs from what was found for it in the key frame.
+        """Return how much the present frame differs from what was found for it in the key frame: (H, W) float32, 0 or more.
 
-        The root of the mean squared difference of colours in 0..1, over small patches; more where the key frame does not
-        show what is in the frame.
+        It is the root of the mean squared difference of colours in 0..1, over small squares, and more where the key frame
+        does not show what is in the frame.
         """
         found = sample(self.key_frame.astype(np.float32), self.flow) - self.frame
         squared = (found * found).mean(axis=-1) / np.float32(255**2)
         blurred = opencv().blur(np.dstack([squared, ~self.sure]).astype(np.float32), (_DOUBT_PATCH, _DOUBT_PATCH))
-        return np.sqrt(np.maximum(blurred[..., 0], 0)) + np.float32(_OPEN) * blurred[..., 1]
+        return np.sqrt(np.maximum(blurred[..., 0], 0)) + np.float32(_UNSHOWN_DOUBT) * blurred[..., 1]
 
     def _search(self, known: np.ndarray) -> None:
-        """Find places in the key frame for the pixels that are not sure: near the present ones, where they are `known`."""
+        """Search the key frame for the pixels that are not sure; near their present places, where these are `known`."""
         cv2 = opencv()
         size = self.flow.shape[:2]
         flow = _extend(self.flow, known)
@@ -105,7 +115,7 @@ class Carrier:
         places = here + flow[..., ::-1]
         frames = [frame.astype(np.float32) / 255 for frame in (self.frame, self.key_frame)]
         field, coarser = None, size
-        for scale in _SCALES:
+        for scale, iterations in _ITERATIONS.items():
             small = -(-size[0] // scale), -(-size[1] // scale)
 
             def shrink(array: Any, small: Size = small, how: int = cv2.INTER_NEAREST) -> np.ndarray:
@@ -126,9 +136,9 @@ class Carrier:
                 self.backend.asarray(start),
                 patch=_PATCH,
                 search_radius=max(small) // 2 if field is None else _SEARCH_RADIUS,
-                iterations=_ITERATIONS[scale],
+                iterations=iterations,
                 seed=self.seed,
-                most=_SHARE,
+                most=_COST_SCALE,
             )
             field, coarser = self.backend.asarray(np.where(fixed, start, self.backend.to_host(found))), small
         found = self.backend.to_host(field).astype(np.float32)
@@ -137,16 +147,21 @@ class Carrier:
         self.flow = np.where((~self.sure & moved)[..., None], searched, flow)
 
     def _vectors(self, pixels: np.ndarray, key: bool) -> np.ndarray:
-        """`Backend.pixel_vectors`, on the host."""
+        """Return the vectors of `Backend.pixel_vectors` on the host."""
         found: np.ndarray = self.backend.to_host(self.backend.pixel_vectors(self.backend.asarray(pixels), key))
         return found
 
 
 def _staying_near(query: Array, key: Array, near: np.ndarray, known: np.ndarray) -> tuple[Array, Array]:
-    """The products of `Backend.pixel_vectors`, less a cost of leaving the places (row, column) of `near` where `known` is 1.
+    """Add the cost of matches away from the places `near` to the vectors of a search by colours.
 
-    With places n and q in whole numbers up to 127, from the middle of the frame, the cost |n - q|^2 is the product
-    (-|n|^2, 2 n, -1) . (1, q, |q|^2). Its first part joins that of the colours, in units of `_SHARE`.
+    query, key  the vectors of `Backend.pixel_vectors`, (H, W, 8) int16, which are changed
+    near        (H, W, 2): row and column of the place in the key frame near which each pixel should be found
+    known       (H, W): 1 where there is such a place, else 0
+
+    Let n be such a place and q a position in the key frame, in whole numbers up to 127 from the middle of the frame. Then
+    the product (-|n|^2, 2 n, -1) . (1, q, |q|^2) is -|n - q|^2, and the cost is a multiple of it. The first component is
+    added to that of the colours, and the sum divided by `_COST_SCALE`.
     """
     height, width = key.shape[:2]
     unit = max(height, width) / 254
@@ -155,24 +170,24 @@ def _staying_near(query: Array, key: Array, near: np.ndarray, known: np.ndarray)
     def whole(places: np.ndarray) -> np.ndarray:
         return np.clip(np.rint((places - middle) / unit), -127, 127).astype(np.int32)
 
-    cost = min(_MOST_LEAVING, round(_LEAVING * (2 * HALF) ** 2 * unit**2 / (height * width)))
+    cost = min(_MAX_COST, round(_LEAVING * (2 * HALF) ** 2 * unit**2 / (height * width)))
     near, here = whole(near), whole(_positions((height, width)))
-    query[..., 3] = (query[..., 3] - cost * known * (near * near).sum(axis=-1)) // _SHARE
+    query[..., 3] = (query[..., 3] - cost * known * (near * near).sum(axis=-1)) // _COST_SCALE
     query[..., 5:7] = 2 * known[..., None] * near
     query[..., 7] = -cost * known.astype(np.int16)
-    key[..., 3] = _SHARE
+    key[..., 3] = _COST_SCALE
     key[..., 5:7] = cost * here
     key[..., 7] = (here * here).sum(axis=-1)
     return query, key
 
 
 def _positions(size: Size) -> np.ndarray:
-    """(H, W, 2) float32: the row and the column of each pixel."""
+    """Return the row and the column of each pixel, (H, W, 2) float32."""
     return np.moveaxis(np.indices(size, np.float32), 0, -1)
 
 
 def _extend(flow: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """`flow` where it is known; elsewhere that of the nearest known pixel. All of `flow` where nothing is."""
+    """Return `flow` where it is known, and the flow of the nearest known pixel elsewhere. If none is known, return `flow`."""
     if not known.any():
         return flow
     cv2 = opencv()
@@ -185,5 +200,5 @@ def _extend(flow: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _shrink(mask: np.ndarray) -> np.ndarray:
-    """Without its outermost pixels: flow is smooth, and bleeds over the edges of what moves."""
+    """Remove the outermost pixels of a mask, since flow is smooth and wrong at the edges of what moves."""
     return opencv().erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0

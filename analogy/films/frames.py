@@ -1,4 +1,4 @@
-"""The frames of a film, wherever they are: in a folder, behind a pattern, in a video, or in memory."""
+"""The frames of a film, from a folder, a pattern, a video, or memory."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from ..pictures.reading import PictureLike, read_picture
 from .naming import numbered
 
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
-"""Suffixes of videos, which the extra `video` reads and writes."""
+"""Suffixes of the videos that the extra `video` can read and write."""
 ONLY_READ = (".avi", ".gif")
-"""Suffixes of videos and animations that it reads, and does not write."""
+"""Suffixes of videos and animations that it can only read."""
 
 FramesLike: TypeAlias = str | os.PathLike[str] | Sequence[PictureLike]
-"""What `open_frames` takes."""
+"""A film as `open_frames` accepts it."""
 
 
 class Frames(Protocol):
-    """The frames of a film, in order. They are read when they are asked for."""
+    """The frames of a film, in order, each of which is read when it is needed."""
 
     @property
     def names(self) -> Sequence[str]:
-        """What each frame is called: its file's name without the suffix, or its number."""
+        """The name of each frame: that of its file without the suffix, or its number."""
         ...
 
     @property
@@ -43,11 +43,11 @@ class Frames(Protocol):
         ...
 
     def read(self, index: int) -> Picture:
-        """A frame. Raises `ImageError` if it cannot be read."""
+        """Return a frame. Raises `ImageError` if it cannot be read."""
         ...
 
     def digest(self, index: int) -> str:
-        """A checksum of what a frame is made from. Equal ones mean equal frames."""
+        """Return a checksum of what a frame is made from. Equal checksums mean equal frames."""
         ...
 
 
@@ -79,11 +79,11 @@ class FramesOfOneSize:
 
 
 def open_frames(source: FramesLike, admit: Admit | None = None) -> Frames:
-    """The frames of a film.
+    """Open a film.
 
-    source  the path of a folder (its pictures, in the order of their names, numbers by value), of a video, or a pattern
-            like "shot/*.png" (see `listing`); or a sequence of pictures (see `read_picture`)
-    admit   is asked about each picture before it is decoded, as `read_picture` does
+    source  the path of a folder, whose pictures are sorted by name, with the numbers in it by value; the path of a video; a
+            pattern like "shot/*.png" (see `pictures.listing`); or a sequence of pictures (see `read_picture`)
+    admit   is called before a picture is decoded, as by `read_picture`
 
     Raises `ImageError` if there is no such folder or video, or fewer than two frames.
     """
@@ -113,6 +113,8 @@ def open_frames(source: FramesLike, admit: Admit | None = None) -> Frames:
 
 
 class _FileFrames:
+    """Frames that are pictures in files. `source`: the folder or the pattern with which they were found."""
+
     def __init__(self, paths: Sequence[Path], admit: Admit | None, source: Path):
         self._admit, self._source = admit, source
         self.files = in_order(paths)
@@ -121,7 +123,7 @@ class _FileFrames:
         for file, name in zip(self.files, self.names, strict=True):
             if (first := taken.setdefault(folded(name), file)) is not file:
                 raise ImageError(
-                    f"there are two frames of one name, {first} and {file}; name one of them with a pattern"
+                    f"two frames have the same name, {first} and {file}; choose one of them with a pattern"
                 )
 
     def takes(self, path: Path) -> bool:
@@ -142,6 +144,8 @@ class _FileFrames:
 
 
 class _GivenFrames:
+    """Frames that a caller gives as a sequence of pictures."""
+
     def __init__(self, pictures: Sequence[PictureLike], admit: Admit | None):
         self._admit = admit
         self.pictures = pictures
@@ -159,6 +163,7 @@ class _GivenFrames:
 
 
 def _enough(frames: Frames, what: str) -> Frames:
+    """Return `frames`. Raises `ImageError` if there are fewer than two; `what` says where they are from."""
     if len(frames.names) < 2:
         raise ImageError(f"{what} has {len(frames.names)} frames; a film has two or more")
     return frames

@@ -1,4 +1,4 @@
-"""Two paintings of one frame, carried there from the key frames before and after it, become one."""
+"""Joining two paintings of a frame, which were carried there from the keys before and after it, to one."""
 
 from __future__ import annotations
 
@@ -7,22 +7,26 @@ import numpy as np
 from .motion import opencv
 
 _SHARPNESS = 2.0
-"""How soon the nearer key takes over: weights go with the ratio of the distances in time to this power."""
+"""Power of the ratio of the distances in time to which the weights are proportional: how soon the nearer key prevails."""
 _DOUBT = 20.0
-"""By how much a difference of doubt changes the logarithm of the ratio of the weights."""
+"""Change of the logarithm of the ratio of the weights for a difference of doubt of 1."""
 _LEAST_SIDE = 16
-"""Pixels of the shorter side at which the pyramid ends."""
+"""Length in pixels of the shorter side at which the pyramid ends."""
 
 
 def join(
     before: np.ndarray, after: np.ndarray, doubt_before: np.ndarray, doubt_after: np.ndarray, time: float
 ) -> np.ndarray:
-    """The picture (H, W, 3) float32 that joins `before` and `after`, of the same shape, at `time`, 0 to 1 between the keys.
+    """Return the picture (H, W, 3) float32 that joins the paintings from the keys before and after a frame.
 
-    Each pixel takes more of the key that is nearer in time, and of the one of which there is less doubt ((H, W) float32,
-    see `Carrier.doubt`). The bands of a pyramid are joined one by one (Burt and Adelson 1983, "A Multiresolution Spline"):
-    coarse ones over wide and fine ones over narrow borders, so that there is no seam. As weights change little from frame
-    to frame, there is no jump; a cut along a path of least difference, found for each frame alone, would jump about.
+    before, after              the paintings, (H, W, 3) float32
+    doubt_before, doubt_after  how doubtful their pixels are, (H, W) float32 (see `Carrier.doubt`)
+    time                       where the frame lies between the keys, above 0 and below 1
+
+    Each pixel takes more of the key that is nearer in time, and of the one that is less doubtful. The bands of a pyramid are
+    joined one by one (Burt and Adelson 1983, "A Multiresolution Spline"): coarse bands over wide borders and fine ones over
+    narrow borders, so that there is no seam. The weights change little from frame to frame, so nothing jumps; a seam along
+    the path of least difference, found for each frame by itself, would jump.
     """
     odds = _SHARPNESS * np.log(time / (1 - time)) + _DOUBT * (doubt_before - doubt_after)
     weight = (1 / (1 + np.exp(-np.clip(odds, -30, 30)))).astype(np.float32)
@@ -30,7 +34,7 @@ def join(
 
 
 def _blend(first: np.ndarray, second: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """`first`, and `second` where `weight` (H, W) is 1, band by band."""
+    """Return `first` where `weight` (H, W) is 0 and `second` where it is 1, blended band by band."""
     cv2, size = opencv(), weight.shape[::-1]
     if min(size) < 2 * _LEAST_SIDE:
         return first + (second - first) * weight[..., None]

@@ -1,4 +1,4 @@
-"""How a caller names a frame of a film: by its name, by that of its file, by the number in its name, or by its index."""
+"""Finding the frame of a film that a caller means: by its name, its file, the number in its name, or its index."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from typing import TypeVar
 
 from ..errors import SettingsError, shown
 
-_Value = TypeVar("_Value")
+_Key = TypeVar("_Key")
 
 
-def find_frames(names: Sequence[str], files: Sequence[Path], values: Mapping[int | str, _Value]) -> dict[int, _Value]:
-    """Return index -> value for a mapping from what a caller calls a frame to a key for it.
+def find_frames(names: Sequence[str], files: Sequence[Path], keys: Mapping[int | str, _Key]) -> dict[int, _Key]:
+    """Return index -> key, for a mapping from the name of a frame to the key for that frame.
 
-    names, files  as for `find_frame`
+    names, files  as for `find_frame`, which also says what a name can be
 
     Raises `SettingsError` as `find_frame` does, and if two of the names mean the same frame.
     """
-    found: dict[int, _Value] = {}
-    for name, value in values.items():
+    found: dict[int, _Key] = {}
+    for name, key in keys.items():
         index = find_frame(names, files, name)
         if index in found:
             raise SettingsError(f"there are two keys for the frame {names[index]}; give one")
-        found[index] = value
+        found[index] = key
     return found
 
 
 def find_frame(names: Sequence[str], files: Sequence[Path], name: int | str) -> int:
     """Return the index of the frame that a caller means.
 
-    names  what each frame is called
-    files  the file of each frame; others, or none, where the frames are no files
+    names  the name of each frame
+    files  the file of each frame, if there are as many files as frames
     name   an int is an index, from 0. A str is the name of a frame or of its file; or else the number in the names of the
-           frames, or, where they have none, an index
+           frames, or an index if they have no numbers
 
-    Raises `SettingsError` if no frame is meant, or more than one may be.
+    Raises `SettingsError` if `name` means no frame, or can mean more than one.
     """
     if not isinstance(name, str):
         if isinstance(name, bool) or not isinstance(name, int) or not 0 <= name < len(names):
@@ -62,16 +62,16 @@ def find_frame(names: Sequence[str], files: Sequence[Path], name: int | str) -> 
 
 
 def _numbers(names: Sequence[str]) -> list[set[str]]:
-    """The numbers in each name that tell it from others, without leading zeros; none if a name has none.
+    """Return, for each name, the numbers in it that differ between names, without leading zeros; [] if a name has none.
 
-    In "take2_0010", "take2_0011" that is the last one: the first is the same in all. Where names are made in different ways,
-    it is the last one of each.
+    In "take2_0010" and "take2_0011" that is the second number, because the first is the same in both. If not all names have
+    as many numbers, it is the last number of each name.
     """
     found = [[_number(digits) for digits in re.findall(r"[0-9]+", name)] for name in names]
     if len({len(each) for each in found}) > 1:
         return [set(each[-1:]) for each in found] if all(found) else []
-    told = [place for place in range(len(found[0])) if len({each[place] for each in found}) > 1]
-    return [{each[place] for place in told} for each in found] if told else []
+    differing = [place for place in range(len(found[0])) if len({each[place] for each in found}) > 1]
+    return [{each[place] for place in differing} for each in found] if differing else []
 
 
 def _number(digits: str) -> str:
@@ -83,5 +83,5 @@ def _there_are(names: Sequence[str], lowest: str, highest: str) -> str:
 
 
 def numbered(count: int) -> list[str]:
-    """Names for frames without: their numbers, from 0, all of one length."""
+    """Return names for frames that have none: their numbers, from 0, all of the same length."""
     return [f"{index:0{max(4, len(str(count - 1)))}}" for index in range(count)]

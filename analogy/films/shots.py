@@ -1,4 +1,4 @@
-"""Where a film cuts from one shot to the next."""
+"""Finding the cuts of a film, at which one shot ends and the next begins."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from .motion import agree, opencv, optical_flow, sample
+from .motion import agree, both_flows, opencv, sample
 
 _WIDTH = 160
-"""Columns of the small frames that are compared."""
-_AGREEMENT, _COLOURS = 1.5, 30.0
-"""A pixel is found again if the ways there and back differ by fewer pixels, and its colours by less, of 255."""
+"""Width in pixels to which frames are shrunken before they are compared."""
+_AGREEMENT = 1.5
+"""Largest distance in pixels between a pixel and where the flows there and back lead from it, if it was found again."""
+_COLOURS = 30.0
+"""Largest mean difference of colours, of 255, between a pixel and where it was found again."""
 _FOUND = 0.2
-"""Share of a frame that is found again in the one before it, below which the film has cut."""
+"""Smallest share of a frame that is found again in the one before it, if there is no cut between them."""
 
 
 def find_cuts(frames: Iterable[np.ndarray]) -> Iterator[bool]:
-    """For each frame (H, W, 3) uint8, whether a new shot begins with it; False for the first.
+    """Yield, for each frame (H, W, 3) uint8, whether a new shot begins with it; False for the first.
 
-    A frame of the same shot shows mostly what the one before it showed, moved. That is asked for directly, so that neither
-    a fast pan nor a light that goes on counts as a cut.
+    A frame of the same shot shows mostly what the one before it showed, moved. This is measured by optical flow, so that
+    neither a fast pan nor a light that is switched on counts as a cut.
     """
     cv2, before = opencv(), None
     for frame in frames:
@@ -31,9 +33,9 @@ def find_cuts(frames: Iterable[np.ndarray]) -> Iterator[bool]:
 
 
 def _found_again(frame: np.ndarray, before: np.ndarray) -> float:
-    """The share of `frame` that is in `before`."""
-    forth, back = optical_flow(frame, before), optical_flow(before, frame)
+    """Return the share of `frame` that is found again in `before`, 0 to 1."""
+    forth, back = both_flows(frame, before)
     difference = sample(before.astype(np.float32), forth) - frame
-    difference -= np.median(difference, axis=(0, 1))  # a light that went on
+    difference -= np.median(difference, axis=(0, 1))  # a light may have been switched on
     same = np.abs(difference).mean(axis=-1) < _COLOURS
     return float((same & agree(forth, back, _AGREEMENT)).mean())

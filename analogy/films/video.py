@@ -1,6 +1,6 @@
-"""Videos, by PyAV (the extra `video`): their frames one by one, in any order, and new ones with the sound of the old.
+"""Reading the frames of a video in any order, and writing videos, with PyAV (the extra `video`).
 
-A frame is known by its time (`pts`), in units of the stream's `time_base`.
+A frame is identified by its time (`pts`), in units of the stream's `time_base`.
 """
 
 from __future__ import annotations
@@ -27,35 +27,44 @@ from .naming import numbered
 _log = logging.getLogger("analogy")
 
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
-"""Suffix -> container."""
+"""Suffix of a video that can be written -> FFmpeg's name of its container."""
 _CACHED = 128 << 20
-"""Bytes of decoded frames to keep: going backwards, a video is decoded from the last key picture on, again and again."""
+"""Bytes of decoded frames to keep. Going backwards is fast with them: each frame is decoded from the key picture before it."""
 _QUALITY = {
     "libx264": {"crf": "15"},
     "libx265": {"crf": "16"},
     "libvpx-vp9": {"crf": "18", "b": "0"},
     "libsvtav1": {"crf": "20"},
 }
-"""Encoder -> options of a good picture."""
+"""Encoder -> its options for good pictures."""
 _BITS = 0.4
-"""Bits for each pixel, for encoders without such an option."""
+"""Bits for each pixel, for encoders that `_QUALITY` does not know."""
 _VIDEO_RANGE, _FULL_RANGE = 1, 2
-"""Of colours: FFmpeg's numbers."""
+"""FFmpeg's numbers for colours in 16..235 and in 0..255."""
 _EXACT = 0x4 | 0x2000 | 0x4000 | 0x40000
-"""swscale's flags to convert colours bicubically, with all of the chroma, and rounded well: else they get darker."""
+"""FFmpeg's flags for converting colours bicubically, with full chroma and accurate rounding. Without them they get darker."""
 
 
 class VideoFrames:
-    """The frames of a video (see `frames.Frames`). Raises `ImageError` if it cannot be read.
+    """The frames of a video (see `frames.Frames`).
 
-    `admit` is asked about its size before it is decoded.
+    stream       PyAV's stream of pictures
+    times        the time of each frame, in units of the stream's `time_base`
+    colorspace   FFmpeg's number of the standard by which the colours are encoded, and
+    color_range  that of their range
     """
 
     def __init__(self, path: Path, admit: Admit | None = None):
+        """Open the video and decode it once, for the times of its frames.
+
+        admit  is called with the size of the frames before they are decoded; what it raises passes through
+
+        Raises `ImageError` if the video cannot be read.
+        """
         self.files = [path]
         self._container = _open(path)
         if not self._container.streams.video:
-            raise ImageError(f"{path}: it has no pictures; name a video")
+            raise ImageError(f"{path}: there are no pictures in it, only sound; name a video")
         self.stream = self._container.streams.video[0]
         if admit:
             admit((self.stream.height, self.stream.width), f"the video {path}")
@@ -65,7 +74,9 @@ class VideoFrames:
             first = first or frame
             self.times.append(frame.pts)
         if None in self.times or len(set(self.times)) < len(self.times):
-            raise ImageError(f"{path}: its frames have no times of their own; convert it to .mp4, or to pictures")
+            raise ImageError(
+                f"{path}: two of its frames have the same time, or some have none; convert it to .mp4, or to pictures"
+            )
         self.times.sort()
         self.colorspace = first.colorspace if first else None
         self.color_range = int(first.color_range) if first else 0
@@ -73,7 +84,7 @@ class VideoFrames:
         self._index = {time: index for index, time in enumerate(self.times)}
         self._cache: OrderedDict[int, Picture] = OrderedDict()
         self._coming: Iterator[Any] = iter(())
-        self._last = len(self.times)  # the frame that was decoded last
+        self._last = len(self.times)  # index of the frame that was decoded last
 
     def takes(self, path: Path) -> bool:
         return False
@@ -103,16 +114,18 @@ class VideoFrames:
 
     @cached_property
     def _keep(self) -> int:
-        """Frames in the cache."""
+        """The number of frames in the cache."""
         return max(4, _CACHED // (self.stream.width * self.stream.height * 3))
 
     def _seek(self, index: int) -> None:
+        """Go to the last key picture at or before a frame."""
         self._cache.clear()
         self._container.seek(self.times[index], stream=self.stream, backward=True)
         self._coming = self._decoded()
         self._last = index
 
     def _decoded(self) -> Iterator[Any]:
+        """Yield PyAV's frames from the present place on. Raises `ImageError` if one cannot be decoded."""
         av = pyav()
         try:
             yield from self._container.decode(self.stream)
@@ -121,13 +134,15 @@ class VideoFrames:
 
 
 def write_video(path: Path, pictures: Iterable[np.ndarray], like: VideoFrames | None, rate: Fraction) -> None:
-    """Write pictures, (H, W, 3) uint8 of one size, as a video in the container of the suffix: whole, or not at all.
+    """Write pictures, (H, W, 3) uint8 of one size, as a video. It appears whole or not at all.
 
-    like  a video whose frames' times, codec, pixel format, range and standard of colours, title and sound it gets, as far
-          as its container can hold them; what it cannot hold is logged
+    path  its suffix chooses the container (see `FORMATS`)
+    like  a video with as many frames, from which the new one takes the times of the frames, the codec, the pixel format, the
+          range and standard of colours, the title and the sound, as far as its container can hold them; what it cannot hold
+          is logged
     rate  frames a second, if there is no such video
 
-    Raises `OutputError` if it cannot be written.
+    Raises `OutputError` if the video cannot be written.
     """
     av = pyav()
     with atomic(path) as file:
@@ -141,6 +156,7 @@ def write_video(path: Path, pictures: Iterable[np.ndarray], like: VideoFrames | 
 def _encode(
     container: Any, pictures: Iterator[np.ndarray], like: VideoFrames | None, rate: Fraction, label: str
 ) -> None:
+    """Write pictures into an open container, as `write_video` does. `label` names the video in messages."""
     av = pyav()
     first = next(pictures)
     height, width = first.shape[:2]
@@ -167,13 +183,13 @@ def _encode(
                 dst_colorspace=like.colorspace if like else None,
             )
             frame.pts, frame.time_base = (like.times[index], old.time_base) if like and old else (index, 1 / rate)
-            frame.pict_type = 0  # not that of a picture which the encoder has not seen
+            frame.pict_type = 0  # the encoder decides which frames are key pictures
             container.mux([*sound.before(frame.time), *stream.encode(frame)])
         container.mux([*sound.before(float("inf")), *stream.encode(None)])
 
 
 class _Sound:
-    """The packets of the sound of a video, as they are, for another container."""
+    """The packets of the sound of a video, which are copied unchanged into another container."""
 
     def __init__(self, source: Any, container: Any, label: str):
         self._streams = {}
@@ -186,16 +202,17 @@ class _Sound:
         self._next = next(self._coming, None)
 
     def before(self, time: float) -> Iterator[Any]:
-        """The packets up to a time, in seconds, that are not taken yet."""
+        """Yield the packets up to a time, in seconds, that were not yielded before."""
         while self._next is not None and (self._next.dts is None or self._next.dts * self._next.time_base <= time):
             packet, self._next = self._next, next(self._coming, None)
-            if packet.dts is not None:  # else it only says that the stream has ended
+            if packet.dts is not None:  # a packet without a time only marks the end of the stream
                 packet.stream = self._streams[packet.stream]
                 yield packet
 
 
 @contextmanager
 def _sound_of(like: VideoFrames | None, container: Any, label: str) -> Iterator[_Sound]:
+    """Yield the sound of a video for `container`. There is none if there is no video."""
     if like is None:
         yield _Sound(None, container, label)
         return
@@ -204,7 +221,7 @@ def _sound_of(like: VideoFrames | None, container: Any, label: str) -> Iterator[
 
 
 def _codec(container: Any, old: Any, label: str) -> str:
-    """The encoder of the old video's codec, or that of the container's own if it cannot hold that one."""
+    """Return the name of the encoder for the codec of the stream `old`, or for the container's own if it cannot hold that."""
     av = pyav()
     if old is not None:
         name = old.codec_context.codec.canonical_name
@@ -216,7 +233,7 @@ def _codec(container: Any, old: Any, label: str) -> str:
 
 
 def _pixel_format(codec: Any, old: Any, size: tuple[int, int]) -> str:
-    """The old video's format if the encoder knows it, else the usual one, which takes even sizes."""
+    """Return the pixel format of the stream `old` if the encoder knows it, else a usual one that can hold this size."""
     known = [form.name for form in codec.video_formats or ()]
     if old is not None and old.codec_context.pix_fmt in known:
         return old.codec_context.pix_fmt
@@ -225,7 +242,7 @@ def _pixel_format(codec: Any, old: Any, size: tuple[int, int]) -> str:
 
 
 def _upright(frame: Any) -> np.ndarray:
-    """(H, W, 3) uint8 RGB, as it is to be seen."""
+    """Return a frame as a player shows it, turned upright: (H, W, 3) uint8 RGB."""
     rgb = frame.to_ndarray(
         format="rgb24", interpolation=_EXACT, src_color_range=frame.color_range, dst_color_range=_FULL_RANGE
     )
@@ -234,7 +251,7 @@ def _upright(frame: Any) -> np.ndarray:
 
 @cache
 def pyav() -> Any:
-    """The module av. Raises `SettingsError` if it is not installed."""
+    """Return the module av. Raises `SettingsError` if it is not installed."""
     try:
         import av
     except ImportError as error:
@@ -243,7 +260,7 @@ def pyav() -> Any:
 
 
 def _open(path: Path) -> Any:
-    """Raises `ImageError` if it is no video."""
+    """Open a video. Raises `ImageError` if there is none at `path`."""
     av = pyav()
     try:
         open_regular(path).close()

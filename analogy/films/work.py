@@ -1,7 +1,7 @@
-"""What a killed run on a film leaves for the next: how far each key was carried, so that it need not begin again.
+"""The state of a run that paints a film, kept in files so that the run after a killed one goes on where that one was.
 
-Each state has a checksum in it, and each array of a store one before it. What is damaged counts as if it were not there: then
-the stretch begins anew.
+For each stretch of the film, states say how far a key was carried, and a store holds what the later key makes of the frames.
+Everything has a checksum. Whatever is damaged is ignored, and the stretch is painted from its beginning.
 """
 
 from __future__ import annotations
@@ -27,38 +27,41 @@ from ..files.inputs import read_regular
 from ..files.locks import lock
 
 EVERY = 5.0
-"""Seconds after which a state is kept again."""
+"""Seconds after which a new state replaces the one in the file."""
 _LOCK = "lock"
+"""Name of the file in the folder that a run locks."""
 _NAME = re.compile(r"[0-9a-f]{64}-\w+\.(npz|raw)")
-"""Of what is kept in the folder."""
+"""Names of the files of states and stores."""
 _CHECKSUM = "checksum"
-"""The name of the checksum among the arrays of a state."""
+"""Name of the checksum among the arrays of a state."""
 _DIGEST = 32
-"""Bytes of a SHA-256."""
-_MOST_BYTES = 1 << 32
+"""Length of a SHA-256 in bytes."""
+_MAX_BYTES = 1 << 32
+"""Largest size of a state that is read."""
 
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """No other run is in this block with the same folder for what is kept. It is made if need be, and goes if it is empty.
+    """Keep other runs out of the folder of states during the block. Make the folder before it, and delete it if it is empty.
 
-    Raises `OutputError` if another run is, or there cannot be such a folder.
+    Raises `OutputError` if another run is in such a block with the same folder, or the folder cannot be made.
     """
     file = _locked(folder)
     path = folder / _LOCK
     try:
         yield
     finally:
-        with suppress(OSError):  # while it is locked: whoever waits for it sees that it is another one
+        with suppress(OSError):  # while it is locked, so that a run that opened it sees that it is gone
             path.unlink()
         os.close(file)
         with suppress(OSError):
-            path.unlink()  # Windows keeps what is open
+            path.unlink()  # Windows does not delete an open file
         with suppress(OSError):
             folder.rmdir()
 
 
 def _locked(folder: Path) -> int:
+    """Make the folder of states, lock its lock file, and return that file's descriptor. Raises `OutputError`."""
     path = folder / _LOCK
     while True:
         try:
@@ -66,19 +69,20 @@ def _locked(folder: Path) -> int:
             if folder.is_symlink():
                 raise NotADirectoryError("it is a link")
             file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
-        except FileNotFoundError:  # a run that has ended has taken the folder away in between
+        except FileNotFoundError:  # a run that ended has just deleted the folder
             if not folder.parent.is_dir():
                 raise
             continue
         except OSError as error:
             raise OutputError(
-                f"{folder}: cannot keep how far the film is ({reason(error)}); remove that, or name another folder"
+                f"{folder}: the progress of the film cannot be kept there ({reason(error)}); remove what is there, or name "
+                "another folder for the results"
             ) from error
         try:
             lock(file, folder.parent, "another run writes into this folder")
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(file), path.stat()):
-                    make_folder(folder)  # and clear what a killed run left half
+                    make_folder(folder)  # this deletes what a killed run left half written
                     return file
         except BaseException:
             os.close(file)
@@ -87,9 +91,10 @@ def _locked(folder: Path) -> int:
 
 
 class Store:
-    """Arrays uint8 of one shape in an open file, by their number. None of them stays in memory."""
+    """Numbered arrays of uint8, all of one shape, in an open file. None of them stays in memory."""
 
     def __init__(self, file: Any, shape: tuple[int, ...]):
+        """Use `file`, which is open for reading and writing and will be closed by this store."""
         self._file, self._shape = file, shape
         self._bytes = _DIGEST + int(np.prod(shape))
 
@@ -105,12 +110,12 @@ class Store:
             self._file.seek(index * self._bytes)
             self._file.write(hashlib.sha256(content).digest())
             self._file.write(content)
-            self._file.flush()  # before a state says that it is there
+            self._file.flush()  # before a state is kept that counts on it
         except OSError as error:
-            raise OutputError(f"what a film needs between two keys cannot be written ({reason(error)})") from error
+            raise OutputError(f"the frames painted from the later key cannot be written ({reason(error)})") from error
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Raises `OutputError` for an array that is not there as it was written."""
+        """Return an array. Raises `OutputError` if it is not there as it was written."""
         array = np.empty(self._shape, np.uint8)
         content = array.data.cast("B")
         try:
@@ -118,13 +123,15 @@ class Store:
             checksum = self._file.read(_DIGEST)
             whole = self._file.readinto(content) == len(content)
         except OSError as error:
-            raise OutputError(f"what a film needs between two keys cannot be read ({reason(error)})") from error
+            raise OutputError(f"the frames painted from the later key cannot be read ({reason(error)})") from error
         if not whole or hashlib.sha256(content).digest() != checksum:
-            raise OutputError("what a film needs between two keys was changed while it was painted; run it again")
+            raise OutputError(
+                "the frames painted from the later key were changed by another program; run the command again"
+            )
         return array
 
     def holds(self, indices: Iterable[int]) -> bool:
-        """Whether all these arrays are there as they were written."""
+        """Return whether all these arrays are there as they were written."""
         try:
             for index in indices:
                 self[index]
@@ -134,27 +141,28 @@ class Store:
 
 
 class Work:
-    """Files of one stretch of a film in a folder, or, without a folder, nothing that outlives the run.
-
-    name  tells the stretch from others, and from what it was before something changed
-    """
+    """The kept states and stores of one stretch of a film."""
 
     def __init__(self, folder: Path | None, name: str):
+        """Keep files in `folder`, or, if it is None, nothing beyond the run.
+
+        name  begins the names of the files; a checksum of all that decides the stretch (see `plan.digest`)
+        """
         self._folder, self._name = folder, name
         self._kept = time.monotonic()
 
     def state(self, what: str, like: Mapping[str, np.ndarray]) -> tuple[int, dict[str, np.ndarray]] | None:
-        """The frame and the arrays that `keep` was last given for `what`.
+        """Return the index and the arrays of the state that `keep` last wrote for `what`.
 
-        None if there are none that are whole, and have the shapes and the types of those in `like`.
+        Return None if there is no such state, it is damaged, or its arrays differ from those of `like` in shape or type.
         """
         if self._folder is None:
             return None
         try:
-            content = read_regular(self._path(what, "npz"), _MOST_BYTES)
+            content = read_regular(self._path(what, "npz"), _MAX_BYTES)
             with np.load(io.BytesIO(content)) as arrays:
                 found = {name: arrays[name] for name in arrays.files}
-        except Exception:  # a damaged archive makes `zipfile` raise nearly anything
+        except Exception:  # for a damaged archive, `zipfile` raises errors of many types
             return None
         checksum, index = found.pop(_CHECKSUM, None), found.pop("index", None)
         if index is None or checksum is None or checksum.tobytes() != _checksum(index, found):
@@ -164,7 +172,7 @@ class Work:
         return int(index), found
 
     def keep(self, what: str, index: int, arrays: Mapping[str, np.ndarray]) -> None:
-        """Keep the state of a frame, in place of that of an earlier one, if that was some time ago."""
+        """Replace the kept state of `what` by this one, of the frame `index`, if the last one is `EVERY` seconds old."""
         if self._folder is not None and time.monotonic() >= self._kept + EVERY:
             self._folder.mkdir(exist_ok=True)
             place = np.int64(index)
@@ -174,9 +182,9 @@ class Work:
             self._kept = time.monotonic()
 
     def store(self, what: str, shape: tuple[int, ...]) -> Store:
-        """Arrays of a shape in a file, as an earlier run has left it, or a new one.
+        """Open the store of arrays that an earlier run left for `what`, or make a new one.
 
-        Raises `OutputError` if there cannot be such a file.
+        Raises `OutputError` if its file cannot be opened.
         """
         if self._folder is None:
             return Store(tempfile.TemporaryFile(), shape)
@@ -185,7 +193,7 @@ class Work:
             self._folder.mkdir(exist_ok=True)
             with suppress(FileNotFoundError):
                 status = path.lstat()
-                if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:  # none that a run has made
+                if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:  # no run has made such a file
                     path.unlink()
             path.touch()
             return Store(path.open("r+b"), shape)
@@ -203,12 +211,12 @@ class Work:
 
 
 def clear(folder: Path) -> None:
-    """Delete all that runs have kept in a folder, also for stretches that have changed since."""
+    """Delete the kept states and stores of all stretches in a folder, also of those that have changed since."""
     _delete(folder, "")
 
 
 def _checksum(index: np.ndarray | np.int64, arrays: Mapping[str, np.ndarray]) -> bytes:
-    """The SHA-256 of a state: of the frame, and of the arrays with their names."""
+    """Return the SHA-256 of a state: of its frame's index, and of the arrays with their names."""
     digest = hashlib.sha256(str(index).encode())
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
@@ -217,12 +225,13 @@ def _checksum(index: np.ndarray | np.int64, arrays: Mapping[str, np.ndarray]) ->
 
 
 def _kinds(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-    """The shape and the type of each array."""
+    """Return the shape and the type of each array."""
     return {name: (array.shape, array.dtype) for name, array in arrays.items()}
 
 
 def _delete(folder: Path, beginning: str) -> None:
-    with suppress(OSError):  # what is open elsewhere stays, and so does the folder then
+    """Delete the states and stores whose names begin so, and the folder if it is empty then. Ignore what cannot be deleted."""
+    with suppress(OSError):
         for path in list(folder.iterdir()):
             if path.name.startswith(beginning) and _NAME.fullmatch(path.name):
                 path.unlink()

@@ -166,7 +166,7 @@ def test_two_frames_that_would_be_one_file_are_refused(here: Path, first: str, s
         names.append("a.png")  # which sorts behind the other two
     for name in names:
         Image.fromarray(picture(*SIZE)).save(here / "shot" / name)
-    refused(here, "there are two frames of one name, ", "shot", "-o", "out", *KEY)
+    refused(here, "two frames have the same name, ", "shot", "-o", "out", *KEY)
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_what_is_in_the_way_of_what_a_run_keeps_is_one_line_and_stays(here: Path
         (here / "out" / ".clip").write_bytes(b"mine")
     else:
         (here / "out" / ".clip").symlink_to("../mine")
-    refused(here, ".clip: cannot keep how far the film is", "shot", "-o", "out", *KEY)
+    refused(here, ".clip: the progress of the film cannot be kept there", "shot", "-o", "out", *KEY)
 
 
 def test_only_what_runs_keep_goes_from_the_folder_that_they_keep_it_in(here: Path) -> None:
