@@ -139,7 +139,8 @@ def refuse_foreign(path: Path, ours: bool) -> None:
     """Raise `OutputError` if something is at the path of a result and it is not `ours`, made by an earlier run."""
     if not ours and os.path.lexists(path):
         raise OutputError(
-            f"{path}: is there already, and no such run has made it; move it away, or name another place for the results"
+            f"{path}: is there already, and is no result that this run may replace; move it away, or name another place for "
+            "the results"
         )
 
 

@@ -234,7 +234,7 @@ def test_a_report_that_no_batch_made_and_a_table_in_the_place_of_the_manifest_st
     (tmp_path / "out" / "report.html").write_text("<!doctype html>\nmine")
     done = run(*command, "-o", tmp_path / "out")
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
-    assert "report.html: is there already, and no such run has made it" in done.stderr
+    assert "report.html: is there already, and is no result that this run may replace" in done.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.html"]
     (tmp_path / "batch.jsonl").write_text('{"a": "photos/a.png"}')  # without an end of the line
     done = run("batch", tmp_path / "batch.jsonl", "--style", style, "-o", tmp_path, *FAST)

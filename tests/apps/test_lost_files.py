@@ -79,7 +79,7 @@ MASKS = ["--mask-a", "mask_a.png", "--mask-b", "mask_b.png"]
         ([*PAIR, *MASKS, "-o", "mask_a.png"], "that is mask_a, which"),
         ([*PAIR, *MASKS, "-o", "mask_b.png"], "that is mask_b, which"),
         (["a.png", "b.png", "-o", "."], "b.png: that is B', which"),
-        ([*PAIR, "-o", "."], "b.png: is there already, and no such run has made it"),
+        ([*PAIR, "-o", "."], "b.png: is there already, and is no result that this run may replace"),
         (["a.png", "level_5.png", "-o", ".", "--direction", "ab", "--levels"], "level_5.png: that is B', which"),
     ],
 )
@@ -128,7 +128,15 @@ def test_a_transfer_into_a_folder_does_not_write_over_a_file_of_somebody_else(he
         out = here / f"out of {name}"
         out.mkdir()
         (out / name).write_text("mine")
-        refused(here, f"{name}: is there already, and no such run has made it", "transfer", *PAIR, "-o", out, *FAST)
+        refused(
+            here,
+            f"{name}: is there already, and is no result that this run may replace",
+            "transfer",
+            *PAIR,
+            "-o",
+            out,
+            *FAST,
+        )
 
 
 def test_what_comes_from_standard_input_is_an_input_too(here: Path) -> None:
@@ -202,4 +210,4 @@ def test_a_result_that_was_retouched_is_not_written_over(here: Path) -> None:
 def test_a_settings_file_of_another_program_stays(here: Path, content: str) -> None:
     (here / "out").mkdir()
     (here / "out" / "settings.json").write_text(content)
-    refused(here, "settings.json: is there already, and no such run", "transfer", *PAIR, "-o", "out", *FAST)
+    refused(here, "settings.json: is there already, and is no result", "transfer", *PAIR, "-o", "out", *FAST)

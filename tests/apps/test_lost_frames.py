@@ -106,7 +106,7 @@ def test_a_key_or_a_style_in_the_folder_for_results_stays(here: Path, options: l
 def test_a_file_of_somebody_else_stays_and_so_does_a_frame_that_was_retouched(here: Path, name: str) -> None:
     (here / "out").mkdir()
     (here / "out" / name).write_text('{"files": {"001.png": "mine"}}')
-    refused(here, f"{name}: is there already, and no such run has made it", "shot", "-o", "out", *KEY)
+    refused(here, f"{name}: is there already, and is no result that this run may replace", "shot", "-o", "out", *KEY)
     (here / "out" / name).unlink()
     assert run("shot", "-o", "out", *KEY).exit_code == 0
     painted = contents(here / "out")
@@ -416,7 +416,7 @@ def test_a_video_and_a_contact_sheet_take_the_place_of_what_the_command_made_and
     here: Path, name: str
 ) -> None:
     (here / name).write_bytes(b"mine")
-    foreign = f"{name}: is there already, and no such run has made it; move it away"
+    foreign = f"{name}: is there already, and is no result that this run may replace; move it away"
     refused(here, foreign, "shot", *BESIDE, *KEY)
     assert not (here / "x.mp4.frames").exists()
     (here / name).unlink()
@@ -513,7 +513,9 @@ def test_a_film_does_not_take_the_place_of_a_transfer(here: Path) -> None:
     arguments = ["transfer", "shot/000.png", "style.png", "-o", "out", *transfer]
     assert CliRunner().invoke(cli, arguments).exit_code == 0
     assert json.loads((here / "out" / "settings.json").read_text())["kind"] == "transfer"
-    refused(here, "settings.json: is there already, and no such run has made it", "shot", "-o", "out", *KEY)
+    refused(
+        here, "settings.json: is there already, and is no result that this run may replace", "shot", "-o", "out", *KEY
+    )
 
 
 @pytest.mark.parametrize("key", [*RECORD, "made_from"])
@@ -522,4 +524,6 @@ def test_a_settings_file_of_another_program_is_not_taken_for_a_manifest(here: Pa
     record = RECORD | {"files": {"001.png": ""}, "made_from": {"x": ["001.png"]}, "editor": {"tabs": 4}}
     del record[key]
     (here / "out" / "settings.json").write_text(json.dumps(record))
-    refused(here, "settings.json: is there already, and no such run has made it", "shot", "-o", "out", *KEY)
+    refused(
+        here, "settings.json: is there already, and is no result that this run may replace", "shot", "-o", "out", *KEY
+    )
