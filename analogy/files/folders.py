@@ -15,7 +15,8 @@ from pathlib import Path
 from ..errors import OutputError, printable, reason
 from . import temporary
 from .exchange import exchange, is_under_way, new_files
-from .manifests import FILM, MANIFEST, checksum, is_unchanged, read_manifest, recorded_files
+from .inputs import checksum
+from .manifests import FILM, MANIFEST, is_unchanged, read_manifest, recorded_files
 from .places import Places
 
 

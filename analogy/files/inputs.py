@@ -6,6 +6,7 @@ A pipe, a socket or a device in the place of a file may block for ever, or never
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import stat
@@ -62,6 +63,12 @@ def read_regular(path: str | os.PathLike[str], max_bytes: int) -> bytes:
     if len(content) > max_bytes:
         raise OSError(errno.EFBIG, f"it has more than {max_bytes} bytes")
     return content
+
+
+def checksum(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of the plain file at `path`, in hexadecimal. Raises OSError."""
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 @contextmanager

@@ -6,12 +6,11 @@ results.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
-from .inputs import open_regular, read_regular
+from .inputs import checksum, read_regular
 
 MANIFEST = "settings.json"
 """Name of the manifest. Its key "files" maps the name of each other file to that file's SHA-256."""
@@ -46,9 +45,3 @@ def is_unchanged(path: Path, recorded: str) -> bool:
         return not path.is_symlink() and checksum(path) == recorded
     except OSError:
         return False
-
-
-def checksum(path: Path) -> str:
-    """Return the SHA-256 of a plain file, in hexadecimal. Raises OSError."""
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]

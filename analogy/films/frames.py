@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from ..errors import ImageError, reason
-from ..files.inputs import open_regular
+from ..files.inputs import checksum
 from ..files.places import folded
 from ..pictures.images import Admit, Picture
 from ..pictures.listing import SUFFIXES, in_order, is_pattern, matching, pictures_in
@@ -137,10 +137,9 @@ class _FileFrames:
 
     def digest(self, index: int) -> str:
         try:
-            with open_regular(self.files[index]) as file:
-                return hashlib.sha256(file.read()).hexdigest()
+            return checksum(self.files[index])
         except OSError as error:
-            raise ImageError(f"{self.files[index]}: cannot be read ({error.strerror or error})") from error
+            raise ImageError(f"{self.files[index]}: cannot be read ({reason(error)})") from error
 
 
 class _GivenFrames:

@@ -15,7 +15,8 @@ from typing import Any
 
 from ..errors import OutputError
 from ..files.atomic import atomic
-from ..files.manifests import FILM, MANIFEST, checksum, is_unchanged, read_manifest, recorded_files
+from ..files.inputs import checksum
+from ..files.manifests import FILM, MANIFEST, is_unchanged, read_manifest, recorded_files
 
 
 class FilmManifest:

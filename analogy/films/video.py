@@ -5,7 +5,6 @@ A frame is identified by its time (`pts`), in units of the stream's `time_base`.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -20,7 +19,7 @@ import numpy as np
 
 from ..errors import ImageError, OutputError, SettingsError, reason
 from ..files.atomic import atomic
-from ..files.inputs import open_regular
+from ..files.inputs import checksum, open_regular
 from ..pictures.images import Admit, Picture
 from .naming import numbered
 
@@ -109,8 +108,7 @@ class VideoFrames:
 
     @cached_property
     def _checksum(self) -> str:
-        with open_regular(self.files[0]) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+        return checksum(self.files[0])
 
     @cached_property
     def _keep(self) -> int:

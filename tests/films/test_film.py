@@ -272,7 +272,7 @@ def test_after_a_fork_a_clip_is_refused_in_one_line_as_a_transfer_is(engine: Eng
         warnings.simplefilter("ignore")  # newer Pythons warn of forking with threads: that is the point here
         child = os.fork()
     if not child:
-        told = []
+        said = []
         for work in (
             lambda: engine.clip(shot, keys={0: painted(5)}),
             lambda: list(clip),
@@ -281,17 +281,17 @@ def test_after_a_fork_a_clip_is_refused_in_one_line_as_a_transfer_is(engine: Eng
         ):
             try:
                 work()
-                told.append("done")
+                said.append("done")
             except DeviceError as error:
-                told.append(str(error))
-        os.write(write_end, "\n".join(told).encode())
+                said.append(str(error))
+        os.write(write_end, "\n".join(said).encode())
         os._exit(0)
     os.close(write_end)
-    with os.fdopen(read_end) as told:
+    with os.fdopen(read_end) as said:
         ready, _, _ = select.select([read_end], [], [], 60)
         if not ready:
             os.kill(child, signal.SIGKILL)
-        lines = told.read().splitlines()
+        lines = said.read().splitlines()
     os.waitpid(child, 0)
     assert len(lines) == 4
     assert all("this Engine was made before a fork" in line for line in lines)
