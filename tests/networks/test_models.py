@@ -22,6 +22,7 @@ from analogy.networks.models import (
     DEFAULT,
     GRAPHS,
     WEIGHTS,
+    add_file,
     cache,
     installed,
     locate,
@@ -289,6 +290,16 @@ def test_an_interrupted_write_leaves_no_model(tmp_path, graphs):
     (tmp_path / "empty").mkdir()
     write_model(tmp_path / "empty", CARD_OF, graphs)
     verify(tmp_path / "empty")
+
+
+def test_a_file_that_is_added_or_replaced_belongs_to_the_model_and_half_files_of_a_killed_run_go(tiny):
+    (tiny / f".analogy-{'0' * 32}.tmp").write_bytes(b"half")
+    before = {path.name for path in tiny.iterdir() if not is_temporary(path.name)}
+    for content in (b"one", b"other"):
+        add_file(tiny, "more.npz", content)
+        verify(tiny)
+        assert (tiny / "more.npz").read_bytes() == content
+    assert {path.name for path in tiny.iterdir()} == before | {"more.npz"}
 
 
 def test_importing_the_modules_of_models_loads_no_heavy_library():
