@@ -151,7 +151,7 @@ def _substitute(form, inverses, u, line):
     va, vb, vc = np.float32(0.0), np.float32(0.0), np.float32(0.0)
     for x in range(line.count - 1, -1, -1):
         inverse = inverses[p + x]
-        k = planes[form.right + p + x] * inverse  # 0 at the last
+        k = planes[form.right + p + x] * inverse  # which is 0 at the last position
         va, vb, vc = u[a + x] * inverse + k * va, u[b + x] * inverse + k * vb, u[c + x] * inverse + k * vc
         u[a + x], u[b + x], u[c + x] = va, vb, vc
 
@@ -379,7 +379,7 @@ def coarsen(
 ) -> None:  # fmt: skip
     form = _form(planes, nine, h, w)
     m = hc * wc
-    rows, columns = h // 2, w // 2  # cells
+    rows, columns = h // 2, w // 2  # how many cells there are
     zero = np.float32(0.0)
     for i in range(i0, i1):
         right_of_last = zero  # what the cell at the left adds below its right corner
