@@ -246,9 +246,8 @@ class CudaBackend:
     def solve_columns(self, shifts, f):
         h, w = f.shape
         excess = self.xp.empty((h, w), np.float32)
-        self._launcher.over_lines(
-            "solve_columns", w, WARP, shifts, f, excess, h, w
-        )  # small blocks: see `_LINES_PER_BLOCK`
+        # Small blocks spread over more multiprocessors.
+        self._launcher.over_lines("solve_columns", w, WARP, shifts, f, excess, h, w)
 
     @_active
     def correct(self, picture, correction, columns):

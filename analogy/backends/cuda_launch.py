@@ -26,8 +26,9 @@ THREADS_PER_BLOCK = 256
 _FILES = "kernels.cu", "seams.cu", "multigrid/kernels.cu"
 """Source files, in the order in which they are compiled: the later ones use what the first defines."""
 _FLOATS = {"ONE": ONE, "HALF": HALF, "ROUNDING": ROUNDING, "TINY": TINY}
+"""Numbers that the compiler gets as float definitions of these names."""
 _HASHES = "HASH_SEED", "HASH_ITERATION", "HASH_PIXEL", "HASH_STEP", "HASH_FIRST_MIX", "HASH_SECOND_MIX"
-"""Constants that the source gets as definitions: float numbers by their names, and names of `contract`'s uint32 numbers."""
+"""Names of the uint32 numbers of `contract` that the compiler gets as definitions."""
 _NULL = np.uintp(0)
 """Null pointer."""
 
@@ -62,7 +63,7 @@ class Launcher:
     """
 
     def __init__(self, xp: Any) -> None:
-        """xp   the module `cupy`"""
+        """Prepare to compile and to launch with `xp`, the module `cupy`."""
         self._xp = xp
         self._modules: dict[str, Any] = {}
         self._functions: dict[tuple[str, str], Any] = {}

@@ -127,8 +127,8 @@ def residual(
 
 
 @_reordering
-def _eliminate(form, inverses, u, line):
-    """Go along a line from its begin to its end: each value gains its predecessor's, times coupling and inverse.
+def _solve(form, inverses, u, line):
+    """Solve a line, in place: eliminate from its begin to its end, and substitute from its end to its begin.
 
     The three channels go together, since each number of a line waits for the one before.
     """
@@ -140,18 +140,10 @@ def _eliminate(form, inverses, u, line):
         va, vb, vc = u[a + x] + k * va, u[b + x] + k * vb, u[c + x] + k * vc
         u[a + x], u[b + x], u[c + x] = va, vb, vc
         k = planes[form.right + p + x] * inverses[p + x]
-
-
-@_reordering
-def _substitute(form, inverses, u, line):
-    """Go along a line from its end to its begin: each value gains its successor's, times the coupling; then its inverse."""
-    planes = form.planes
-    p, n = line.begin, form.size
-    a, b, c = p, p + n, p + 2 * n
     va, vb, vc = np.float32(0.0), np.float32(0.0), np.float32(0.0)
     for x in range(line.count - 1, -1, -1):
         inverse = inverses[p + x]
-        k = planes[form.right + p + x] * inverse  # 0 at the last
+        k = planes[form.right + p + x] * inverse  # which is 0 at the last position
         va, vb, vc = u[a + x] * inverse + k * va, u[b + x] * inverse + k * vb, u[c + x] * inverse + k * vc
         u[a + x], u[b + x], u[c + x] = va, vb, vc
 
@@ -185,9 +177,7 @@ def relax_rows(
             if nine and below:
                 _gain(u, q, planes, form.falling + p, u, q + w + 1, w - 1, 1)
                 _gain(u, q + 1, planes, form.rising + p, u, q + w, w - 1, 1)
-        line = Line(p, w)
-        _eliminate(form, inverses, u, line)
-        _substitute(form, inverses, u, line)
+        _solve(form, inverses, u, Line(p, w))
 
 
 @_inline
@@ -270,7 +260,7 @@ def factor_rows(y0: Int64, y1: Int64, planes: Float32s, nine: Int64, h: Int64, w
     form = _form(planes, nine, h, w)
     for y in range(y0, y1):
         p = y * w
-        _diagonal(form, y, 0, w, inverses, p)
+        _diagonal(form, y, np.int64(0), w, inverses, p)  # not a literal, for which Numba would compile it once more
         lost = np.float32(0.0)
         for x in range(w):
             inverse = np.float32(1.0) / (inverses[p + x] - lost)
@@ -379,7 +369,7 @@ def coarsen(
 ) -> None:  # fmt: skip
     form = _form(planes, nine, h, w)
     m = hc * wc
-    rows, columns = h // 2, w // 2  # cells
+    rows, columns = h // 2, w // 2  # how many cells there are
     zero = np.float32(0.0)
     for i in range(i0, i1):
         right_of_last = zero  # what the cell at the left adds below its right corner
