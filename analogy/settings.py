@@ -53,7 +53,7 @@ class Settings:
     )
     ratio: float = _setting(
         1.0,
-        "Shrink what the network sees, after max_pixels has; below 1 larger structures are matched. The output keeps its "
+        "Shrink the network's input further, after max_pixels; below 1 larger structures are matched. The output keeps its "
         "size.",
         low=0.1,
         high=1.0,

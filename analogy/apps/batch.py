@@ -11,6 +11,7 @@ from typing import Any, cast
 import click
 
 from ..backends import MOST_THREADS, Device
+from ..engine_arguments import EngineArguments
 from ..errors import printable
 from ..networks.models import DEFAULT
 from ..settings import Direction, Settings
@@ -92,7 +93,7 @@ def batch(sources: tuple[str, ...], output: str, template: str, direction: str, 
     from ..files.atomic import as_path
 
     settings = settings_of(Settings(direction=cast(Direction, direction)), preset, options)
-    engine, display = (model or DEFAULT, device, threads, max_input_pixels), Display(quiet, verbose)
+    engine, display = EngineArguments(model or DEFAULT, device, threads, max_input_pixels), Display(quiet, verbose)
     started = time.monotonic()
     with display:
         tally, report = run_batch(

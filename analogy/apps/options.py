@@ -1,10 +1,14 @@
-"""Options that several commands share, those of a transfer made from the fields of `Settings`; and help in groups."""
+"""Options that several commands share, and help in groups.
+
+The options of a transfer are made from the fields of `Request` and of `Settings`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, cast
 
 import click
@@ -12,6 +16,7 @@ import click
 from ..backends import DEVICES, MOST_THREADS
 from ..errors import AnalogyError
 from ..networks.models import DEFAULT, installed
+from ..request import Request, fields_of
 from ..settings import PRESET_HELP, PRESETS, PresetName, Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -27,6 +32,9 @@ RESULTS, LOOK, MATCHING, REGIONS, MACHINE, MESSAGES = (
 )
 """Groups of options in the help. An option without a group comes last."""
 _OF_LOOK = ("weight", "ratio", "painting", "photo", "keep_colors")
+"""The settings among the options of look; the others are options of matching."""
+_GROUPS = {"b": MATCHING, "levels": RESULTS}
+"""Field of `Request` -> its group; the others are options of regions."""
 
 
 class GroupedOption(click.Option):
@@ -98,14 +106,38 @@ def setting_options(command: Command, but: str = "") -> Command:
 
 
 def settings_of(base: Settings, preset: str | None, options: dict[str, Any]) -> Settings:
-    """`base`, changed by a preset, changed by single options, as `setting_options` gives them."""
-    if preset:
-        base = base.with_preset(cast(PresetName, preset))
+    """Return `base`, changed by a preset, changed by single options, as `setting_options` gives them."""
     chosen = {name: value for name, value in options.items() if value is not None}
     for field in dataclasses.fields(Settings):
         if field.name in chosen and type(field.default) is int:  # a choice among numbers comes as text
             chosen[field.name] = int(chosen[field.name])
-    return dataclasses.replace(base, **chosen)
+    return base.changed(chosen, cast("PresetName | None", preset))
+
+
+def request_options(command: Command) -> Command:
+    """Add an argument for each field of `Request` that has to be given, and an option for each other one."""
+    options: list[Decorator] = []
+    for field in fields_of("picture", "pins", "flag"):
+        kind, text, group = field.metadata["kind"], field.metadata["help"], _GROUPS.get(field.name, REGIONS)
+        flag = f"--{field.name.replace('_', '-')}"
+        if field.default is dataclasses.MISSING:
+            options.append(click.argument(field.name, type=click.Path(allow_dash=True)))
+        elif kind == "picture":
+            options.append(picture_path(flag, group=group, help=text))
+        elif kind == "pins":
+            text = f"{text} A CSV file with the header xa,ya,xb,yb."
+            options.append(option(flag, type=click.Path(path_type=Path), group=group, help=text))
+        else:
+            options.append(option(flag, is_flag=True, group=group, help=text))
+    return _all(options, command)
+
+
+def request_of(base: Settings, preset: str | None, given: dict[str, Any]) -> Request:
+    """Return the request that `request_options` and `setting_options` give; its settings are those of `settings_of`."""
+    names = {field.name for field in fields_of("picture", "pins", "flag")}
+    single = {name: value for name, value in given.items() if name not in names}
+    settings = settings_of(base, preset, single)
+    return Request(**{name: given[name] for name in names}, settings=settings)
 
 
 def _complete_model(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:

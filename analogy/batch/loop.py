@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..backends import Size
+from ..engine_arguments import EngineArguments
 from ..errors import AnalogyError, DeviceError, OutputError, printable
 from ..method import memory
 from ..method.admission import working_size
@@ -24,7 +25,7 @@ from .jobs import Job
 from .manifest import Manifest
 from .pools import GONE, Pool
 from .report import Report
-from .work import EngineArguments, Task, do, seen
+from .work import Task, do, seen
 
 _log = logging.getLogger("analogy")
 

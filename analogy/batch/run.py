@@ -8,12 +8,13 @@ import os
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import CancelledError, wait
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ..backends.host import available_cores, free_memory
+from ..engine_arguments import EngineArguments
 from ..errors import DeviceError, ImageError, OutputError, SettingsError, reason
 from ..files.atomic import as_path
 from ..files.folders import folder_for, refuse_a_film, refuse_foreign
@@ -26,7 +27,7 @@ from . import jobs as tables
 from . import manifest as manifests
 from . import pools, report, stores
 from .loop import Loop, Tally
-from .work import EngineArguments, describe
+from .work import describe
 
 _log = logging.getLogger("analogy")
 
@@ -183,21 +184,19 @@ def _jobs(
 
 
 def _pool(scheduler: str | None, workers: int | None, engine: EngineArguments) -> tuple[pools.Pool, EngineArguments]:
-    """The workers, and the arguments of each one's engine: one without a number of threads gets its share of the cores."""
-    model, device, threads, most = engine
-    if os.path.isdir(model):  # noqa: PTH112 (a `Path` raises for a name that is too long)
-        model = os.path.abspath(model)  # noqa: PTH100
+    """Return the workers, and the arguments of each one's engine: without a number of threads it gets a share of the cores."""
+    if os.path.isdir(engine.model):  # noqa: PTH112 (a `Path` raises for a name that is too long)
+        engine = replace(engine, model=os.path.abspath(engine.model))  # noqa: PTH100
     if scheduler not in (None, "local"):
         if workers is not None:
             raise SettingsError("--workers is for this machine; a cluster has as many as were started")
-        return pools.cluster(scheduler, 0), (model, device, threads or 1, most)
+        return pools.cluster(scheduler, 0), replace(engine, threads=engine.threads or 1)
     cores = available_cores()
     if workers is None:
         in_memory = int(_BUDGET * free_memory() / _WORKER)
-        workers = max(1, min(cores // (threads or 1), in_memory))
-    threads = threads or max(1, cores // workers)
+        workers = max(1, min(cores // (engine.threads or 1), in_memory))
     pool = pools.cluster("local", workers) if scheduler else pools.processes(workers)
-    return pool, (model, device, threads, most)
+    return pool, replace(engine, threads=engine.threads or max(1, cores // workers))
 
 
 def _described(pool: pools.Pool, engine: EngineArguments, progress: Callable[[Progress], None]) -> dict[str, Any]:

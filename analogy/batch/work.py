@@ -23,6 +23,7 @@ import numpy as np
 from PIL import Image
 
 from ..engine import Engine
+from ..engine_arguments import EngineArguments
 from ..errors import AnalogyError, MemoryLimitError, OutputError, reason
 from ..pictures.colour import to_8_bits
 from ..pictures.images import fitted_size, resize
@@ -33,8 +34,6 @@ from ..version import __version__
 from . import stores
 from .jobs import Job
 
-EngineArguments: TypeAlias = tuple[Any, ...]
-"""Those of `Engine`: model, device, threads, max_input_pixels."""
 Notes: TypeAlias = list[tuple[int, str]]
 """What the library logs: level and message."""
 _LABELS = {"a": "A", "b_prime": "B'", "b": "B", "mask_a": "mask_a", "mask_b": "mask_b"}
@@ -228,7 +227,7 @@ def _engine(arguments: EngineArguments) -> Engine:
 
 @lru_cache(maxsize=1)
 def _make_engine(arguments: EngineArguments) -> Engine:
-    return Engine(*arguments)
+    return arguments.make()
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 from PIL import Image, ImageCms
 
 import analogy
-import analogy.apps.cli as cli_module
+import analogy.apps.transfer as transfer_module
 from analogy import result
 from analogy.apps import gpu
 from analogy.apps.cli import cli
@@ -469,9 +469,11 @@ def test_help_lists_options_in_groups_explains_presets_and_gives_examples() -> N
 
 def test_the_examples_of_the_help_are_commands_that_exist(tmp_path: Path, monkeypatch) -> None:
     parsed = []
-    monkeypatch.setattr(cli_module, "run_transfer", lambda *arguments, **options: parsed.append((arguments, options)))
+    monkeypatch.setattr(
+        transfer_module, "run_transfer", lambda *arguments, **options: parsed.append((arguments, options))
+    )
     monkeypatch.setattr(result, "read_record", lambda path: (analogy.Settings(), DEFAULT, None, None))
-    for line in cli_module._TRANSFER_EXAMPLES.splitlines():
+    for line in transfer_module._EXAMPLES.splitlines():
         words = line.split(" < ")[0].split()
         assert words[0] == "analogy"
         done = run(*words[1:])
