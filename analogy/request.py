@@ -10,6 +10,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from .errors import ImageError, SettingsError
@@ -115,9 +116,10 @@ class Request:
         object.__setattr__(self, name, value)
 
 
-def fields_of(*kinds: Kind) -> list[dataclasses.Field[Any]]:
+@cache
+def fields_of(*kinds: Kind) -> tuple[dataclasses.Field[Any], ...]:
     """Return the fields of `Request` that take one of these kinds; a field without a default has to be given."""
-    return [field for field in dataclasses.fields(Request) if field.metadata.get("kind") in kinds]
+    return tuple(field for field in dataclasses.fields(Request) if field.metadata.get("kind") in kinds)
 
 
 def is_path(pins: object) -> bool:

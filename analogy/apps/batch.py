@@ -83,6 +83,7 @@ def batch(sources: tuple[str, ...], output: str, template: str, direction: str, 
       a, b_prime            the pictures; relative paths are seen from the table's folder
       name                  of the result, without suffix
       b, mask_a, mask_b     as the options of `analogy transfer`
+      pins                  likewise the path of a CSV file; in a .jsonl also a list of rows [xa, ya, xb, yb]
       preset                in place of this command's; single options go before it
       ratio, weight, seed   and any other setting; they go before this command's
 

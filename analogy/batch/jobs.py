@@ -27,6 +27,7 @@ from ..files.text_tables import (
     readable,
     text_lines,
 )
+from ..request import Request, fields_of
 from ..settings import Settings
 from . import stores
 from .names import TEMPLATE, as_part, check_template, inside
@@ -38,8 +39,8 @@ TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 """Suffixes of tables of jobs."""
 NO_TABLES = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers", ".json", ".txt")
 """Suffixes of what somebody may take for a table of jobs."""
-INPUTS = ("a", "b_prime", "b", "mask_a", "mask_b")
-"""Columns with a path; the keywords of `Engine.transfer`."""
+INPUTS = tuple(field.name for field in fields_of("picture", "pins"))
+"""Columns with a path or an address; they are fields of `Request`."""
 COLUMNS = (*INPUTS, "name", "preset", *(field.name for field in dataclasses.fields(Settings)))
 _KINDS = {field.name: type(field.default) for field in dataclasses.fields(Settings)}
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -52,21 +53,30 @@ Rows: TypeAlias = Generator[tuple[str, Mapping[str, Any]], None, None]
 class Job:
     """One transfer of a batch.
 
-    number    from 1, in the order of the table
-    inputs    keyword of `Engine.transfer` -> absolute path or address
-    settings  all of them
-    outputs   "a_prime" and "b", or one of them -> the path of that picture in the folder for results, with "/"
+    number   from 1, in the order of the table
+    request  its inputs are absolute paths or addresses
+    outputs  "a_prime" and "b", or one of them -> the path of that picture in the folder for results, with "/"
     """
 
     number: int
-    inputs: dict[str, str]
-    settings: Settings
+    request: Request
     outputs: dict[str, str]
 
     @property
     def name(self) -> str:
-        """What the job is called: the path of its first picture."""
+        """What the job is called: the path of the first picture that it makes."""
         return next(iter(self.outputs.values()))
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Field of the request -> absolute path or address, for each file that the job reads."""
+        return {each.name: each.value for each in self.request.inputs()}
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What the manifest says about the inputs: their paths, and the pins also where they are rows of numbers."""
+        pins = self.request.pins
+        return self.inputs if pins is None else self.inputs | {"pins": pins}
 
 
 class Jobs:
@@ -137,25 +147,23 @@ class Jobs:
         return text
 
     def _job(self, number: int, cells: Mapping[str, Any]) -> Job:
-        inputs = {name: self._path(name, cells[name]) for name in INPUTS if name in cells}
+        inputs = {name: self._input(name, cells[name]) for name in INPUTS if name in cells}
         if "a" not in inputs:
             raise SettingsError("it names no picture a")
         if "b_prime" not in inputs:
             if self._style is None:
                 raise SettingsError("it names no b_prime; give it one, or all jobs with --style")
             inputs["b_prime"] = self._style
-        if ("mask_a" in inputs) != ("mask_b" in inputs):
-            raise SettingsError("it names one mask; give both, mask_a and mask_b, or none")
-        settings = self._settings_of(cells)
-        if "b" in inputs:
-            if settings.direction == "ba":
-                raise SettingsError("direction is 'ba', but b is given and there is none to make; use 'ab'")
-            settings = dataclasses.replace(settings, direction="ab")
-        return Job(number, inputs, settings, self._outputs(number, cells, inputs, settings))
+        request = Request(**inputs, settings=self._settings_of(cells))
+        return Job(number, request, self._outputs(number, cells, request))
 
-    def _path(self, column: str, cell: Any) -> str:
+    def _input(self, column: str, cell: Any) -> Any:
+        """Return what a cell names: an absolute path or an address; rows of pins stay as they are."""
+        if column == "pins" and isinstance(cell, list):
+            return cell
         if not isinstance(cell, str) or "\0" in cell:
-            raise SettingsError(f"{column} is {shown(cell)}; it takes a path")
+            takes = "the path of a CSV file, or a list of rows" if column == "pins" else "a path"
+            raise SettingsError(f"{column} is {shown(cell)}; it takes {takes}")
         path = stores.absolute(cell, self._folder)
         scheme = stores.scheme(path)
         if scheme and self._allowed is not None and scheme not in self._allowed:
@@ -163,21 +171,16 @@ class Jobs:
         return path
 
     def _settings_of(self, cells: Mapping[str, Any]) -> Settings:
-        settings = self._settings
-        if preset := cells.get("preset"):
-            settings = settings.with_preset(preset, keep=self._single)
-        own: dict[str, Any] = {name: _value(kind, cells[name]) for name, kind in _KINDS.items() if name in cells}
-        return dataclasses.replace(settings, **own) if own else settings
+        own = {name: _value(kind, cells[name]) for name, kind in _KINDS.items() if name in cells}
+        return self._settings.changed(own, cells.get("preset"), keep=self._single)
 
-    def _outputs(
-        self, number: int, cells: Mapping[str, Any], inputs: Mapping[str, str], settings: Settings
-    ) -> dict[str, str]:
-        stems = {picture: as_part(stores.stem(inputs[picture])) for picture in ("a", "b_prime")}
+    def _outputs(self, number: int, cells: Mapping[str, Any], request: Request) -> dict[str, str]:
+        stems = {picture: as_part(stores.stem(getattr(request, picture))) for picture in ("a", "b_prime")}
         name = cells.get("name", stems["a"])
         if isinstance(name, (list, dict)):
             raise SettingsError(f"name is {shown(name)}; it takes a word")
         fields = stems | {"number": number}
-        made = {"ab": ["a_prime"], "ba": ["b"], "both": ["a_prime", "b"]}[settings.direction]
+        made = {"ab": ["a_prime"], "ba": ["b"], "both": ["a_prime", "b"]}[request.settings.direction]
         outputs = {
             picture: inside(self._template.format_map(fields | {"name": name, "picture": picture})) for picture in made
         }

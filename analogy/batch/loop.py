@@ -232,8 +232,8 @@ class Loop:
         if math.isinf(self._budget) or None in sizes:
             return 0.0
         full = [size for size in sizes if size]
-        working = [working_size(size, job.settings) for size in full]
-        return memory.estimate(self._described["widths"], working, full, job.settings.photo)
+        working = [working_size(size, job.request.settings) for size in full]
+        return memory.estimate(self._described["widths"], working, full, job.request.settings.photo)
 
 
 def _size(path: str) -> Size | None:
@@ -248,7 +248,7 @@ def _size(path: str) -> Size | None:
 
 def _failed(job: Job, error: str, seen: str = "") -> dict[str, Any]:
     """The line of a job that failed, and no worker could say so."""
-    return {"job": job.name, **job.inputs, "state": "failed", "seen": seen, "error": printable(error)}
+    return {"job": job.name, **job.given, "state": "failed", "seen": seen, "error": printable(error)}
 
 
 def _ended(answer: dict[str, Any]) -> Future[Any]:

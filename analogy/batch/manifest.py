@@ -5,9 +5,9 @@
     {"job": "x.png", "state": "done", "seen": ..., "from": ..., "files": {"x.png": {"bytes": ..., "sha256": ...}}, ...}
     {"job": "y.png", "state": "failed", "seen": ..., "error": "A (photos/y.jpg): there is no such file", ...}
 
-Of the lines of a job the last counts. "seen" is a checksum of the settings, and of the inputs as their store shows them
-unread (size and time); "from" is one of the settings and of the inputs' content. A file that no line names is none of ours,
-and is never written over. A line that a killed run left half is no line.
+Of the lines of a job the last counts. "seen" is a checksum of the inputs as their store shows them unread (size and time), and
+"from" is one of the inputs' content; the settings, the model and the version of analogy are part of both. A file that no line
+names is none of ours, and is never written over. A line that a killed run left half is no line.
 """
 
 from __future__ import annotations

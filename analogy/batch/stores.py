@@ -68,14 +68,14 @@ def stem(path: str) -> str:
     return posixpath.splitext(name)[0]  # a `Path` takes ten times as long, for each of a million rows
 
 
-def read(path: str) -> bytes:
-    """The content of a file, of at most `MOST_BYTES`. Raises OSError, whatever the store raises."""
+def read(path: str, most: int = MOST_BYTES) -> bytes:
+    """Return the content of a file, of at most `most` bytes. Raises OSError, whatever the store raises."""
     if not scheme(path):
-        return read_regular(path, MOST_BYTES)
+        return read_regular(path, most)
     with _as_os_errors(), _open(path) as file:
-        content: bytes = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise OSError(errno.EFBIG, f"it has more than {MOST_BYTES} bytes")
+        content: bytes = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most} bytes")
     return content
 
 

@@ -25,10 +25,13 @@ from PIL import Image
 from ..engine import Engine
 from ..engine_arguments import EngineArguments
 from ..errors import AnalogyError, MemoryLimitError, OutputError, reason
+from ..method.pins import read_pins
 from ..pictures.colour import to_8_bits
 from ..pictures.images import fitted_size, resize
 from ..pictures.reading import as_image_errors
 from ..pictures.writing import check_size, write_stream
+from ..request import Input, Request
+from ..result import Result
 from ..settings import Settings
 from ..version import __version__
 from . import stores
@@ -36,7 +39,6 @@ from .jobs import Job
 
 Notes: TypeAlias = list[tuple[int, str]]
 """What the library logs: level and message."""
-_LABELS = {"a": "A", "b_prime": "B'", "b": "B", "mask_a": "mask_a", "mask_b": "mask_b"}
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS)
 """Errors that the next job would meet as well."""
 _THUMBNAIL_PIXELS = 160 * 160
@@ -92,7 +94,7 @@ def do(task: Task) -> dict[str, Any]:
     Raises nothing that a job can cause.
     """
     job, started = task.job, time.perf_counter()
-    line: dict[str, Any] = {"job": job.name, **job.inputs, "settings": _changed(job.settings)}
+    line: dict[str, Any] = {"job": job.name, **job.given, "settings": _changed(job.request.settings)}
     more: dict[str, Any] = {"kept": False}
     notes: Notes = []
     try:
@@ -100,11 +102,12 @@ def do(task: Task) -> dict[str, Any]:
         known = task.known
         if known and now and known.get("seen") == now and _stands(task, known):
             return {"line": known, "kept": True, "notes": []}
-        content = {name: _read(name, path) for name, path in job.inputs.items()}
-        line["from"] = _made_from(task, content)
+        with _heard(notes):
+            loaded = job.request.with_inputs(_read)
+        line["from"] = _made_from(task, loaded)
         if known and known.get("from") == line["from"] and _stands(task, known):
             return {"line": known | {"seen": now}, "kept": True, "notes": []}
-        line["state"], line["files"] = "done", _transfer(task, content, more, notes)
+        line["state"], line["files"] = "done", _transfer(task, loaded, more, notes)
     except AnalogyError as error:
         line |= {"state": "failed", "error": str(error)}
         more["memory"] = isinstance(error, MemoryLimitError)
@@ -126,17 +129,17 @@ def _stands(task: Task, known: Mapping[str, Any]) -> bool:
     )
 
 
-def _transfer(task: Task, content: Mapping[str, bytes], more: dict[str, Any], notes: Notes) -> dict[str, Any]:
-    """Make and write the pictures of a job. Returns name -> bytes and checksum of each file; puts thumbnails into `more`, and
-    what the library says into `notes`.
+def _transfer(task: Task, loaded: Request, more: dict[str, Any], notes: Notes) -> dict[str, Any]:
+    """Make and write the pictures of a job, whose inputs have been read into `loaded`.
+
+    Returns name -> bytes and checksum of each file; puts thumbnails into `more`, and what the library logs into `notes`.
     """
     job = task.job
     targets = {picture: posixpath.join(task.root, name) for picture, name in job.outputs.items()}
-    sources: dict[str, Any] = {name: _Named(content[name], path) for name, path in job.inputs.items()}
     engine = _engine(task.engine)
     with _heard(notes):
-        result = engine.transfer(sources.pop("a"), sources.pop("b_prime"), job.settings, **sources)
-    made = {"a_prime": (result.a_prime, result.a), "b": (result.b, result.b_prime)}
+        result: Result = engine.transfer(**loaded.keywords())
+    made: dict[str, Any] = {"a_prime": (result.a_prime, result.a), "b": (result.b, result.b_prime)}
     encoded = {}
     for picture, target in targets.items():
         pixels, own = made[picture]
@@ -168,26 +171,32 @@ def seen(task: Task) -> str:
             return ""
     if "" in stamps:
         return ""
-    return _checksum([task.job.inputs, stamps, *_how(task)])
+    return _checksum([task.job.given, stamps, *_how(task)])
 
 
-def _made_from(task: Task, content: Mapping[str, bytes]) -> str:
-    return _checksum([{name: hashlib.sha256(each).hexdigest() for name, each in content.items()}, *_how(task)])
+def _made_from(task: Task, loaded: Request) -> str:
+    """Return a checksum of the job, and of the content of its inputs."""
+    content = {each.name: hashlib.sha256(each.value.getbuffer()).hexdigest() for each in loaded.inputs()}
+    return _checksum([content, loaded.pins, *_how(task)])
 
 
 def _how(task: Task) -> list[Any]:
-    return [asdict(task.job.settings), task.job.outputs, task.model_sha256]
+    """Return what decides the results beside the inputs: another version of analogy may make others."""
+    return [asdict(task.job.request.settings), task.job.outputs, task.model_sha256, __version__]
 
 
 def _checksum(values: list[Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _read(name: str, path: str) -> bytes:
-    with as_image_errors(f"{_LABELS[name]} ({path})"):
-        if stores.scheme(path) and (stamp := stores.stamp(path)):
-            return _fetched(path, stamp)
-        return stores.read(path)
+def _read(each: Input) -> Any:
+    """Return the content of a picture as an open file, or the rows of a file of pins. Raises `ImageError`, `SettingsError`."""
+    if each.name == "pins":
+        return read_pins(each.value, stores.read)
+    with as_image_errors(f"{each.label} ({each.value})"):
+        if stores.scheme(each.value) and (stamp := stores.stamp(each.value)):
+            return _Named(_fetched(each.value, stamp), each.value)
+        return _Named(stores.read(each.value), each.value)
 
 
 @lru_cache(maxsize=8)

@@ -25,6 +25,7 @@ from analogy.batch.report import Report
 from analogy.batch.work import Task
 from analogy.engine_arguments import EngineArguments
 from analogy.method import memory
+from analogy.request import Request
 
 needs_posix = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 
@@ -50,8 +51,7 @@ def failed(task: Task, error: str, **more: Any) -> dict[str, Any]:
 
 def jobs(*names: str, a: str = "a.png") -> list[Job]:
     return [
-        Job(number, {"a": a, "b_prime": a}, Settings(direction="ab"), {"a_prime": name})
-        for number, name in enumerate(names, 1)
+        Job(number, Request(a, a, Settings(direction="ab")), {"a_prime": name}) for number, name in enumerate(names, 1)
     ]
 
 

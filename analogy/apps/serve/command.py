@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import sys
@@ -56,6 +55,8 @@ def serve(host: str, port: int, token: str, root_path: str, workers: int, queue:
 
     Ends at Ctrl-C or SIGTERM. Pictures and results stay on this machine, and are deleted when it ends.
     """
+    import asyncio  # here, as it would make every other command begin later
+
     try:
         from .service import Service
     except ImportError as error:
