@@ -51,7 +51,7 @@ class Request:
     other.
     """
 
-    a: PictureLike = _field("picture", "A", "A: the picture to change.")
+    a: PictureLike = _field("picture", "A", "A: the picture to change. JPEG, PNG, WebP, TIFF, BMP or GIF.")
     b_prime: PictureLike = _field("picture", "B'", "B': the picture whose looks A shall have.")
     settings: Settings = Settings()
     b: PictureLike | None = _field(

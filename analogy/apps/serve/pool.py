@@ -12,9 +12,9 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import asdict
 from typing import Any
 
+from ...engine_arguments import EngineArguments
 from ...errors import ModelError
 from . import worker
 from .jobs import Job, Jobs, State
@@ -26,8 +26,8 @@ _spawn = multiprocessing.get_context("spawn")
 
 ENDING = "the service is being shut down; ask again later"
 """What is answered to those whose job will not be done."""
-_TO_HEED = 5.0
-"""Seconds in which a worker has to heed a cancellation, before it is ended itself."""
+CANCEL_GRACE_SECONDS = 5.0
+"""Seconds that a worker has to give up a cancelled job; after that its process is killed."""
 _READING = "reading"
 """The stage in which a job's pictures are decoded."""
 _SLOWEST_START = 30.0
@@ -55,14 +55,14 @@ class _Worker:
             with suppress(RuntimeError):  # the loop is closed
                 with suppress(EOFError, OSError, ValueError):
                     while True:
-                        loop.call_soon_threadsafe(pool.heard, self, worker.receive(ours))
+                        loop.call_soon_threadsafe(pool.on_message, self, worker.receive(ours))
                 self.process.join()
-                loop.call_soon_threadsafe(pool.ended, self)
+                loop.call_soon_threadsafe(pool.on_end, self)
 
         threading.Thread(target=listen, daemon=True, name="analogy-worker").start()
 
     def send(self, *message: Any) -> None:
-        with suppress(OSError):  # it has ended, as will be heard
+        with suppress(OSError):  # its process has ended; `on_end` follows
             worker.send(self.connection, *message)
 
     def end(self, why: str, status: int = 500) -> None:
@@ -73,10 +73,10 @@ class _Worker:
 class Pool:
     """Hands jobs to workers, in the order in which they came, and keeps as many workers as there shall be.
 
-    engine  the arguments of `Engine`, for each worker
+    engine  the engine of each worker
     """
 
-    def __init__(self, jobs: Jobs, limits: Limits, engine: tuple[Any, ...], metrics: Metrics):
+    def __init__(self, jobs: Jobs, limits: Limits, engine: EngineArguments, metrics: Metrics):
         self.jobs, self.limits, self.engine, self.metrics = jobs, limits, engine, metrics
         self.receiving = 0
         """Requests whose job has not come in yet."""
@@ -85,16 +85,17 @@ class Pool:
         self._queue: deque[Job] = deque()
         self._workers: list[_Worker] = []
         self._failures = 0
-        self._refused: asyncio.Future[None] | None = None
+        self._first_ready: asyncio.Future[None] | None = None
+        """Done as soon as a worker is ready, or, with its error, cannot be."""
         self._seconds = 1.0
         """How long a job takes, the mean of late."""
 
     async def start(self) -> None:
         """Start the workers, and wait until one is ready. Raises `ModelError` if none can be."""
-        self._refused = asyncio.get_running_loop().create_future()
+        self._first_ready = asyncio.get_running_loop().create_future()
         for _ in range(self.limits.workers):
             self._workers.append(_Worker(self))
-        await self._refused
+        await self._first_ready
 
     @property
     def ready(self) -> int:
@@ -143,7 +144,7 @@ class Pool:
                 job.state = "cancelled"
                 job.tell()
                 each.send("cancel", job.id)
-                asyncio.get_running_loop().call_later(_TO_HEED, self._end_if_still_at, each, job, "")
+                asyncio.get_running_loop().call_later(CANCEL_GRACE_SECONDS, self._end_if_still_at, each, job, "")
 
     async def drain(self, seconds: float) -> None:
         """Take nothing more. Drop what waits, and give what runs this time to finish."""
@@ -172,14 +173,14 @@ class Pool:
         job.problem = 503, ENDING
         self._close(job, "failed")
 
-    def heard(self, own: _Worker, message: list[Any]) -> None:
-        """A worker has said something."""
+    def on_message(self, own: _Worker, message: list[Any]) -> None:
+        """Take in a message of a worker."""
         kind, *content = message
         if kind == "ready":
             own.ready, self._failures = True, 0
-            if self._refused and not self._refused.done():
+            if self._first_ready and not self._first_ready.done():
                 _log.info("model %s on %s", *content)
-                self._refused.set_result(None)
+                self._first_ready.set_result(None)
             self._dispatch()
             return
         if kind == "refused":
@@ -208,8 +209,8 @@ class Pool:
             self._close(job, "cancelled" if job.state == "cancelled" else kind)
             self._dispatch()
 
-    def ended(self, own: _Worker) -> None:
-        """A worker's process has ended, by itself or by force. Its job is lost, and another takes its place."""
+    def on_end(self, own: _Worker) -> None:
+        """Fail the job of a worker whose process has ended, by itself or by force, and start another in its place."""
         own.connection.close()
         job, own.job = own.job, None
         if job:
@@ -221,8 +222,8 @@ class Pool:
         if self.closing or own not in self._workers:
             return
         self._workers.remove(own)
-        if self._refused and not self._refused.done():
-            self._refused.set_exception(ModelError(own.why or "the worker ended while it was starting"))
+        if self._first_ready and not self._first_ready.done():
+            self._first_ready.set_exception(ModelError(own.why or "the worker ended while it was starting"))
             return
         self.metrics.restarts.inc()
         if own.ready:
@@ -241,10 +242,7 @@ class Pool:
             if self._queue and each.ready and each.job is None and each.process.is_alive():
                 job = each.job = self._queue.popleft()
                 job.state = "running"
-                order = worker.Order(
-                    job.id, str(job.folder), job.settings, job.pins, job.levels_wanted, job.flow, job.format
-                )
-                each.send("order", *asdict(order).values())
+                each.send("order", job.order.to_message())
                 self._bound_time(each, job, reading=True)
                 job.tell()
         for job in self._queue:
