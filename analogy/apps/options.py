@@ -46,7 +46,7 @@ class GroupedOption(click.Option):
 
 
 def option(*names: str, group: str = MESSAGES, **rest: Any) -> Decorator:
-    """`click.option` with a group."""
+    """Return what `click.option` does, with a group."""
     return click.option(*names, cls=GroupedOption, group=group, **rest)
 
 
@@ -76,15 +76,17 @@ class GroupedCommand(click.Command):
 
 
 def preset_help(name: PresetName) -> str:
-    """For what a preset is, and what it sets apart from the defaults."""
+    """Return the purpose of a preset, and the settings in which it differs from the defaults."""
     defaults = dataclasses.asdict(Settings())
     changed = [f"{key} {value}" for key, value in PRESETS[name].items() if value != defaults[key]]
     return f"{PRESET_HELP[name]} ({', '.join(changed)})" if changed else PRESET_HELP[name]
 
 
 def setting_options(command: Command, but: str = "") -> Command:
-    """`--preset`, and an option for each field of `Settings` but one; unset ones stay None, so that a preset can show
-    through."""
+    """Add `--preset`, and an option for each field of `Settings` but one.
+
+    An option that is not given is None, so that the preset decides.
+    """
     options: list[Decorator] = [
         option("--preset", type=click.Choice(list(PRESETS)), group=LOOK,
                help="A set of settings for a use, see below; single options go before it.")
@@ -150,7 +152,7 @@ def _complete_model(context: click.Context, parameter: click.Parameter, incomple
 
 
 def engine_options(command: Command, threads: str = "CPU threads.  [default: one per core]") -> Command:
-    """`--model`, `--device`, `--threads` and `--max-input-pixels`: the arguments of `Engine`."""
+    """Add `--model`, `--device`, `--threads` and `--max-input-pixels`, the arguments of `Engine`."""
     options: list[Decorator] = [
         option("--model", help=f"A model's name, or the folder of one.  [default: {DEFAULT}]", group=MACHINE,
                shell_complete=_complete_model),
@@ -165,7 +167,7 @@ def engine_options(command: Command, threads: str = "CPU threads.  [default: one
 
 
 def message_options(command: Command) -> Command:
-    """`--quiet` and `--verbose`, for a `display.Display`."""
+    """Add `--quiet` and `--verbose`, for a `display.Display`."""
     options: list[Decorator] = [
         option("-q", "--quiet", is_flag=True, help="Say nothing but what goes wrong."),
         option("-v", "--verbose", is_flag=True, help="Say each stage as it begins, on a line of its own."),
@@ -174,7 +176,7 @@ def message_options(command: Command) -> Command:
 
 
 def picture_path(*names: str, **rest: Any) -> Decorator:
-    """An option that takes the path of a picture, or "-". It stays a `str`, as it was typed."""
+    """Return an option that takes the path of a picture, or "-". The path stays a `str`, as it was typed."""
     return option(*names, type=click.Path(allow_dash=True), **rest)
 
 

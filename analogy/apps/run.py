@@ -36,7 +36,7 @@ def run_transfer(
     flow: bool = False,
     record: Path | None = None,
 ) -> None:
-    """Transfer, save, and say where the results are.
+    """Transfer, save, and print where the results are.
 
     request  its pictures are paths, or "-" for standard input
     output   a folder, the path of a picture, or "-" for standard output

@@ -64,7 +64,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        """What the job is called: the path of the first picture that it makes."""
+        """The path of the first picture that the job makes, by which messages and the manifest name the job."""
         return next(iter(self.outputs.values()))
 
     @property
@@ -80,13 +80,13 @@ class Job:
 
 
 class Jobs:
-    """The jobs of a batch, any number of times from the beginning.
+    """The jobs of a batch, which can be iterated over any number of times.
 
-    rows      is called for the rows
-    folder    from where relative paths in rows are seen
-    settings  those of jobs that say nothing else
-    style     B' of jobs that name none; an absolute path or an address
-    template  of the names of results, with `FIELDS` in braces
+    rows      returns the rows, each time that it is called
+    folder    the folder to which relative paths in rows belong
+    settings  the settings of jobs whose rows name no others
+    style     B' of jobs whose rows name none; an absolute path or an address
+    template  the template of the names of results, with `FIELDS` in braces
     allowed   schemes of addresses that rows may name; None for all, where the user has named each
     single    names of settings that a row's preset leaves as they are
 
@@ -105,7 +105,7 @@ class Jobs:
     ):
         self._rows, self._folder, self._settings, self._style = rows, folder, settings, style
         self._template, self._allowed, self._single = template, allowed, single
-        self._has_told = False
+        self._has_logged = False
         check_template(template)
 
     def __iter__(self) -> Generator[Job, None, None]:
@@ -141,9 +141,9 @@ class Jobs:
             return cell  # the user has named the file, or there are no such bytes
         if name in INPUTS and os.path.lexists(stores.absolute(cell, self._folder)):
             return cell
-        if not self._has_told:
+        if not self._has_logged:
             _log.info("the table is not in UTF-8, and is read as Windows-1252: it has %s", shown(text))
-            self._has_told = True
+            self._has_logged = True
         return text
 
     def _job(self, number: int, cells: Mapping[str, Any]) -> Job:
@@ -190,12 +190,12 @@ class Jobs:
 
 
 def of_pictures(paths: Sequence[str]) -> Callable[[], Rows]:
-    """The rows of jobs for pictures that all take one style."""
+    """Return the rows of jobs for pictures that all take one style."""
     return lambda: ((path, {"a": path}) for path in paths)
 
 
 def of_table(path: str) -> Callable[[], Rows]:
-    """The rows of a table, by the suffix of its path or address.
+    """Return a function that reads the rows of a table, in the format that its suffix says.
 
     Raises `SettingsError`, also while they are read, if there is none, it is damaged, or lacks a column.
     """
@@ -285,7 +285,7 @@ def _is_empty(cell: Any) -> bool:
 
 
 def _value(kind: type, cell: Any) -> Any:
-    """A cell as a setting's type, where it can be one; `Settings` refuses the others."""
+    """Return a cell as the type of a setting where it can be read so, and as it is elsewhere; `Settings` refuses that."""
     if isinstance(cell, str):
         word = cell.strip()
         if kind is bool:

@@ -1,4 +1,4 @@
-"""What a worker does with a job: read, transfer, write. An engine stays in each worker process, from one job to the next."""
+"""The work of a worker: it reads the inputs of a job, transfers, and writes. Its engine stays for the next job."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from . import stores
 from .jobs import Job
 
 Notes: TypeAlias = list[tuple[int, str]]
-"""What the library logs: level and message."""
+"""Messages that the library logs: level and text."""
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS)
 """Errors that the next job would meet as well."""
 _THUMBNAIL_PIXELS = 160 * 160
@@ -48,11 +48,11 @@ _THUMBNAIL_PIXELS = 160 * 160
 class Task:
     """A job on its way to a worker.
 
-    root       the folder for results: absolute, or an address
-    engine     of the worker
-    known      the last line of the manifest about the job, if there is one
-    again      whether it is done even if it failed before and nothing has changed since
-    thumbnails whether the report shows it
+    root          the folder for results: absolute, or an address
+    engine        the engine of the worker
+    known         the last line of the manifest about the job, if there is one
+    retry_failed  whether to do the job again if it failed in an earlier run, even if nothing has changed
+    thumbnails    whether the report shows the job
     """
 
     job: Job
@@ -60,14 +60,14 @@ class Task:
     engine: EngineArguments
     model_sha256: str
     known: dict[str, Any] | None
-    again: bool
+    retry_failed: bool
     thumbnails: bool
 
 
 def describe(engine: EngineArguments) -> dict[str, Any]:
-    """What a worker works with. Makes its engine ready. Raises what `Engine` does."""
+    """Make the engine of this worker ready, and return its version, model and device. Raises what `Engine` does."""
     notes: Notes = []
-    with _heard(notes):
+    with _logged_to(notes):
         made = _engine(engine)
     made.backend.prepare()
     card = made.network.card
@@ -83,13 +83,16 @@ def describe(engine: EngineArguments) -> dict[str, Any]:
 
 
 def do(task: Task) -> dict[str, Any]:
-    """Do a job, unless it is done, or failed, and nothing has changed since. Returns its line for the manifest, and beside it
+    """Do a job, unless it is done, or failed, and nothing has changed since.
 
-    kept        whether it was left as it was
-    notes       what the library said: (level, message)
-    memory      of a failed job: whether it is the memory that did not suffice, at this time
-    full        of a failed job: whether it is the disk
-    thumbnails  name -> a WebP picture in base64, if they were asked for
+    Returns a dict of
+
+    line        the job's line for the manifest
+    kept        whether the job was left as it was
+    notes       the messages that the library logged: (level, message)
+    memory      for a failed job: whether the memory did not suffice at this time
+    full        for a failed job: whether the disk is full
+    thumbnails  name -> a WebP picture in base64, if the task asks for thumbnails
 
     Raises nothing that a job can cause.
     """
@@ -102,7 +105,7 @@ def do(task: Task) -> dict[str, Any]:
         known = task.known
         if known and now and known.get("seen") == now and _stands(task, known):
             return {"line": known, "kept": True, "notes": []}
-        with _heard(notes):
+        with _logged_to(notes):
             loaded = job.request.with_inputs(_read)
         line["from"] = _made_from(task, loaded)
         if known and known.get("from") == line["from"] and _stands(task, known):
@@ -120,9 +123,9 @@ def do(task: Task) -> dict[str, Any]:
 
 
 def _stands(task: Task, known: Mapping[str, Any]) -> bool:
-    """Whether the last line about a job still holds."""
+    """Return whether the last line about a job still holds."""
     if known.get("state") == "failed":
-        return not task.again
+        return not task.retry_failed
     files = known.get("files", {})
     return set(files) == set(task.job.outputs.values()) and all(
         stores.size(posixpath.join(task.root, name)) == file["bytes"] for name, file in files.items()
@@ -137,7 +140,7 @@ def _transfer(task: Task, loaded: Request, more: dict[str, Any], notes: Notes) -
     job = task.job
     targets = {picture: posixpath.join(task.root, name) for picture, name in job.outputs.items()}
     engine = _engine(task.engine)
-    with _heard(notes):
+    with _logged_to(notes):
         result: Result = engine.transfer(**loaded.keywords())
     made: dict[str, Any] = {"a_prime": (result.a_prime, result.a), "b": (result.b, result.b_prime)}
     encoded = {}
@@ -160,7 +163,7 @@ def _transfer(task: Task, loaded: Request, more: dict[str, Any], notes: Notes) -
 
 
 def seen(task: Task) -> str:
-    """A checksum of the job, and of its inputs as their stores show them; "" if one does not tell."""
+    """Return a checksum of the job, and of the size and time of its inputs; "" if a store does not know them."""
     stamps = []
     for path in task.job.inputs.values():
         try:
@@ -201,12 +204,12 @@ def _read(each: Input) -> Any:
 
 @lru_cache(maxsize=8)
 def _fetched(path: str, stamp: str) -> bytes:
-    """The content of an address: the painting of all jobs is fetched once."""
+    """Return the content of an address; the painting of all jobs is fetched once."""
     return stores.read(path)
 
 
 def _changed(settings: Settings) -> dict[str, Any]:
-    """The settings that are not the defaults."""
+    """Return the settings that are not the defaults."""
     defaults = asdict(Settings())
     return {name: value for name, value in asdict(settings).items() if value != defaults[name]}
 
@@ -219,7 +222,7 @@ def _thumbnail(pixels: Any) -> str:
 
 
 class _Named(io.BytesIO):
-    """Content in memory, which messages call by the name of its file."""
+    """The content of a file in memory, with the name by which messages call it."""
 
     def __init__(self, content: bytes, name: str):
         super().__init__(content)
@@ -240,8 +243,8 @@ def _make_engine(arguments: EngineArguments) -> Engine:
 
 
 @contextmanager
-def _heard(notes: Notes) -> Iterator[None]:
-    """Add what the library logs in this thread while the block runs."""
+def _logged_to(notes: Notes) -> Iterator[None]:
+    """Add the messages that the library logs in this thread, in the block, to `notes`."""
     own = threading.get_ident()
 
     class Collect(logging.Handler):

@@ -339,7 +339,7 @@ def test_a_table_is_refused_in_one_line_before_the_first_job(
 @pytest.mark.parametrize(
     ("sources", "options", "words"),
     [
-        (["photos"], [], "Name a picture with --style"),
+        (["photos"], [], "no style: pass --style PICTURE, or a table of jobs"),
         (["photos", "jobs.csv"], ["--style", "style.jpg"], "one table is a batch"),
         (["jobs.csv", "photos"], [], "one table is a batch"),
         (["empty"], ["--style", "style.jpg"], "there are no pictures"),

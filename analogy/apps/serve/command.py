@@ -99,7 +99,7 @@ def _checked_path(path: str) -> str:
 
 
 def _log_with_times() -> None:
-    """The log of a service: a line each, with the time."""
+    """Log to standard error, each message on a line with the time."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logger = logging.getLogger("analogy")

@@ -18,7 +18,7 @@ from .orders import Order
 
 
 def level_name(level: int) -> str:
-    """The file of a level's picture."""
+    """Return the name of the file of a level's picture."""
     return f"level_{level}.jpg"
 
 
@@ -71,7 +71,7 @@ class Job:
         return self.ended_at is not None
 
     def tell(self) -> None:
-        """Something has changed: wake those who wait for news of the job."""
+        """Count a change of the job, and wake all who wait for news of it."""
         self.version += 1
         news, self._news = self._news, asyncio.Event()
         news.set()

@@ -1,6 +1,8 @@
-"""The workers, and the queue before them.
+"""The workers of the service, and the queue before them.
 
-All of this runs in the service's event loop, but for a thread for each worker, which waits for its messages.
+All of this runs in the service's event loop, but for a thread for each worker, which waits for its messages. It is not the
+pool of a batch (`batch.pools`), an executor in whose place a Dask cluster can be: the service follows and cancels jobs that
+run, and takes nothing but JSON from its workers, since they decode the pictures of strangers.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ _log = logging.getLogger("analogy.serve")
 _spawn = multiprocessing.get_context("spawn")
 
 ENDING = "the service is being shut down; ask again later"
-"""What is answered to those whose job will not be done."""
+"""The answer to clients whose job will not be done."""
 CANCEL_GRACE_SECONDS = 5.0
 """Seconds that a worker has to give up a cancelled job; after that its process is killed."""
 _READING = "reading"
@@ -42,9 +44,9 @@ class _Worker:
         self.connection, self.ready = ours, False
         self.job: Job | None = None
         self.timer: asyncio.TimerHandle | None = None
-        """Ends it where its job takes too long."""
+        """Kills the worker if its job takes too long."""
         self.why, self.status = "", 500
-        """Why it is being ended, and the status of HTTP for that; what its job's problem will say."""
+        """The problem of the job of a worker that is being killed: its text, and its status of HTTP."""
         arguments = (theirs, pool.engine, pool.limits.worker_bytes)
         self.process = _spawn.Process(target=worker.run, args=arguments, daemon=True, name="analogy-worker")
         self.process.start()
@@ -71,7 +73,7 @@ class _Worker:
 
 
 class Pool:
-    """Hands jobs to workers, in the order in which they came, and keeps as many workers as there shall be.
+    """The queue of jobs, and the workers that take them in their order; a worker that ends is replaced.
 
     engine  the engine of each worker
     """
@@ -79,7 +81,7 @@ class Pool:
     def __init__(self, jobs: Jobs, limits: Limits, engine: EngineArguments, metrics: Metrics):
         self.jobs, self.limits, self.engine, self.metrics = jobs, limits, engine, metrics
         self.receiving = 0
-        """Requests whose job has not come in yet."""
+        """Requests whose pictures are being received."""
         self.closing = False
         self.dropped = 0
         self._queue: deque[Job] = deque()
@@ -88,7 +90,7 @@ class Pool:
         self._first_ready: asyncio.Future[None] | None = None
         """Done as soon as a worker is ready, or, with its error, cannot be."""
         self._seconds = 1.0
-        """How long a job takes, the mean of late."""
+        """Seconds that a job takes, a moving mean."""
 
     async def start(self) -> None:
         """Start the workers, and wait until one is ready. Raises `ModelError` if none can be."""
@@ -99,7 +101,7 @@ class Pool:
 
     @property
     def ready(self) -> int:
-        """How many workers are ready, or at work."""
+        """The number of workers that are ready or at work."""
         return sum(each.ready for each in self._workers)
 
     @property
@@ -115,15 +117,15 @@ class Pool:
         return self.receiving + self.waiting >= self.limits.queue
 
     def retry_after(self) -> int:
-        """Seconds after which there will be a place again, roughly."""
+        """Return the seconds after which the queue will have a place again, roughly."""
         return max(1, round(self._seconds * (1 + self.waiting / max(1, self.limits.workers))))
 
     def place(self, job: Job) -> int:
-        """How many jobs are before this one."""
+        """Return how many jobs are before this one."""
         return self._queue.index(job) if job in self._queue else 0
 
     def submit(self, job: Job) -> None:
-        """Take a job on, or end it at once if the service ends."""
+        """Add a job to the queue, or fail it at once if the service ends."""
         if self.closing:
             job.problem = 503, ENDING
             self._close(job, "failed")
@@ -132,7 +134,7 @@ class Pool:
         self._dispatch()
 
     def cancel(self, job: Job) -> None:
-        """End a job. To those who wait for it, it has ended at once."""
+        """End a job. For clients that wait for it, it has ended at once."""
         if job.ended:
             return
         if job in self._queue:
@@ -147,7 +149,7 @@ class Pool:
                 asyncio.get_running_loop().call_later(CANCEL_GRACE_SECONDS, self._end_if_still_at, each, job, "")
 
     async def drain(self, seconds: float) -> None:
-        """Take nothing more. Drop what waits, and give what runs this time to finish."""
+        """Take no more jobs, drop those that wait, and give those that run so many seconds to finish."""
         self.closing = True
         waiting, self._queue = self._queue, deque()
         for job in waiting:

@@ -25,7 +25,7 @@ _SWEEP = 10.0
 
 
 class Service:
-    """A service, from start to end.
+    """A service with its folder, its workers and its server.
 
     engine  the engine of each worker
     token   the secret that clients have to send; empty for none

@@ -38,12 +38,12 @@ class _CancelledError(Exception):
 
 
 def send(connection: Connection, *message: Any) -> None:
-    """Send a message. Raises OSError if nobody is there."""
+    """Send a message. Raises OSError if the other process has ended."""
     connection.send_bytes(json.dumps(message).encode())
 
 
 def receive(connection: Connection) -> list[Any]:
-    """The next message: its kind, and what belongs to it. Raises EOFError or OSError if there will be none."""
+    """Return the next message: its kind and its values. Raises EOFError or OSError if there will be none."""
     message: list[Any] = json.loads(connection.recv_bytes(MOST_MESSAGE))
     return message
 
