@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .engine import Engine
-    from .errors import AnalogyError, DeviceError, ImageError, MemoryLimitError, ModelError, OutputError, SettingsError
+    from .errors import (
+        AnalogyError,
+        DeviceError,
+        ImageError,
+        MemoryLimitError,
+        ModelError,
+        OutputError,
+        PictureTooLargeError,
+        SettingsError,
+    )
     from .films.clip import Clip, PaintedFrame
     from .method.flow import warp
     from .progress import Progress
@@ -42,6 +51,7 @@ _DEFINED_IN = {
     "OutputError": "errors",
     "PRESETS": "settings",
     "PaintedFrame": "films.clip",
+    "PictureTooLargeError": "errors",
     "Progress": "progress",
     "Result": "result",
     "Settings": "settings",
@@ -61,6 +71,7 @@ __all__ = [
     "ModelError",
     "OutputError",
     "PaintedFrame",
+    "PictureTooLargeError",
     "Progress",
     "Result",
     "Settings",

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
 from functools import wraps
 from typing import Any, Literal, TypeAlias, Unpack, overload
 
 import numpy as np
 
 from .backends import Device, get_backend
-from .errors import DeviceError, ModelError, SettingsError, enough_memory, shown
+from .errors import DeviceError, ModelError, enough_memory, shown
 from .films.clip import Clip
 from .films.frames import FramesLike, open_frames
 from .method import admission, costs
@@ -19,10 +18,11 @@ from .method.features import Features
 from .method.matching import Matches, match
 from .method.painter import Painter
 from .method.pair import as_seen, read_pair
-from .method.pins import PinsLike, read_pins
+from .method.pins import PinsLike
 from .networks.models import DEFAULT, locate
 from .pictures.reading import PictureLike, read_picture
 from .progress import Progress, StageReporter
+from .request import Request
 from .result import Pixels, Result
 from .settings import Direction, PresetName, SettingOptions, Settings, SettingsLike
 
@@ -134,12 +134,9 @@ class Engine:
         `MemoryLimitError`, before any work, if the memory cannot suffice.
         """
         self._refuse_after_a_fork()
-        settings = Settings.from_dict(asdict(Settings.of(settings)) | changes)
-        if b is not None:
-            if settings.direction == "ba":
-                raise SettingsError("direction is 'ba', but B is given and there is none to make; use 'ab'")
-            settings = replace(settings, direction="ab")
-        pin_rows = read_pins(pins)
+        settings = Settings.of(settings, **changes)
+        request = Request(a, b_prime, settings, b=b, mask_a=mask_a, mask_b=mask_b, pins=pins, levels=levels)
+        settings, pin_rows = request.settings, request.pin_rows()
         report = StageReporter(progress)
 
         report.begin("reading")
@@ -235,7 +232,7 @@ class Engine:
         frames are painted, in a process that was forked after this engine was made.
         """
         self._refuse_after_a_fork()
-        settings = Settings.from_dict(asdict(Settings.of(settings)) | changes)
+        settings = Settings.of(settings, **changes)
 
         def make_key(frame: np.ndarray, style: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
             options: dict[str, Any] = {"direction": "ab"} if b is None else {"b": b}

@@ -41,6 +41,10 @@ class ImageError(AnalogyError, ValueError):
     """A picture or array cannot be used: it is missing, not a picture, damaged, too small or too large."""
 
 
+class PictureTooLargeError(ImageError):
+    """A picture has more pixels than the `max_input_pixels` of its engine admits."""
+
+
 class ModelError(AnalogyError):
     """A model is unknown, incomplete or damaged, or its files do not fit together."""
 

@@ -53,7 +53,7 @@ class Settings:
     )
     ratio: float = _setting(
         1.0,
-        "Shrink what the network sees, after max_pixels has; below 1 larger structures are matched. The output keeps its "
+        "Shrink the network's input further, after max_pixels; below 1 larger structures are matched. The output keeps its "
         "size.",
         low=0.1,
         high=1.0,
@@ -108,20 +108,23 @@ class Settings:
                 object.__setattr__(self, field.name, kind(value))
 
     @classmethod
-    def of(cls, settings: SettingsLike | None) -> Settings:
-        """The settings that a caller gives: as they are, by a preset's name, by a dict, or the defaults for None.
+    def of(cls, settings: SettingsLike | None, **changes: Unpack[SettingsDict]) -> Settings:
+        """Return the settings that a caller gives, as they are, by a preset's name or by a dict, with single `changes`.
 
-        Raises `SettingsError` for an unknown name or key, a value outside its range, or anything else.
+        None stands for the defaults. Raises `SettingsError` for an unknown name or key, a value outside its range, or
+        anything else.
         """
-        if settings is None or isinstance(settings, Settings):
-            return settings or cls()
-        if isinstance(settings, str):
-            return cls.preset(settings)
-        if isinstance(settings, Mapping):
-            return cls.from_dict(settings)
-        raise SettingsError(
-            f"settings is a {type(settings).__name__}; it takes Settings, the name of a preset, or a dict of settings"
-        )
+        if settings is None:
+            settings = cls()
+        elif isinstance(settings, str):
+            settings = cls.preset(settings)
+        elif isinstance(settings, Mapping):
+            settings = cls.from_dict(settings)
+        elif not isinstance(settings, Settings):
+            raise SettingsError(
+                f"settings is a {type(settings).__name__}; it takes Settings, the name of a preset, or a dict of settings"
+            )
+        return settings.changed(changes)
 
     @classmethod
     def preset(cls, name: PresetName, **changes: Unpack[SettingsDict]) -> Settings:
@@ -140,6 +143,18 @@ class Settings:
         preset = self.preset(name)
         about = {field for fields in PRESETS.values() for field in fields if field not in keep}
         return dataclasses.replace(self, **{field: getattr(preset, field) for field in about})
+
+    def changed(
+        self, changes: Mapping[str, Any], preset: PresetName | None = None, keep: Collection[str] = ()
+    ) -> Settings:
+        """Return these settings with a preset, and then with single `changes`.
+
+        keep  names of settings that the preset leaves as they are
+
+        Raises `SettingsError` for an unknown preset or setting, and for a value outside its range.
+        """
+        settings = self if preset is None else self.with_preset(preset, keep)
+        return self.from_dict(dataclasses.asdict(settings) | dict(changes)) if changes else settings
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Settings:

@@ -8,6 +8,7 @@ from typing import Any, Literal, Unpack, overload
 
 from .backends import Device, check_device
 from .engine import Both, Engine, OnlyAPrime, OnlyB, TransferOptions, name_of
+from .engine_arguments import EngineArguments
 from .method import admission
 from .networks.models import DEFAULT
 from .pictures.reading import PictureLike
@@ -25,8 +26,8 @@ class EngineOptions(TransferOptions, total=False):
 
 
 @lru_cache(maxsize=2)
-def _engine(model: str, device: Device, threads: int | None, max_input_pixels: int | None, process: int) -> Engine:
-    return Engine(model, device, threads, max_input_pixels)
+def _engine(arguments: EngineArguments, process: int) -> Engine:
+    return arguments.make()
 
 
 @overload
@@ -63,6 +64,6 @@ def transfer(
     Keeps the engine for the next call.
     """
     most = admission.check_bound(max_input_pixels)
-    engine = _engine(name_of(model), *check_device(device, threads), most, os.getpid())
+    engine = _engine(EngineArguments(name_of(model), *check_device(device, threads), most), os.getpid())
     result: Result = engine.transfer(a, b_prime, settings, **options)
     return result

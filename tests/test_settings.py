@@ -116,3 +116,12 @@ def test_a_preset_over_other_settings_looks_as_it_does_by_itself(name) -> None:
 def test_settings_that_were_chosen_one_by_one_stay_beside_a_preset() -> None:
     settings = Settings.preset("paper", ratio=0.75)
     assert settings.with_preset("face", keep={"ratio"}) == Settings.preset("face", ratio=0.75)
+
+
+def test_single_changes_go_before_a_preset_and_are_checked() -> None:
+    settings = Settings(seed=5, weight=1).changed({"ratio": 0.75}, preset="style-to-photo")
+    assert settings == Settings(seed=5, weight=2, ratio=0.75)
+    assert Settings.of("face", seed=5) == Settings.preset("face", seed=5)
+    for changes, words in (({"wieght": 2}, "unknown setting 'wieght'"), ({"weight": 4}, "weight is 4; choose")):
+        with pytest.raises(SettingsError, match=words):
+            settings.changed(changes)

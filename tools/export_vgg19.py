@@ -31,7 +31,7 @@ from analogy.errors import AnalogyError
 def main(file: Path, output: Path, name: str | None, preprocessing: str | None, photos: Path | None) -> None:
     """Convert FILE, weights of VGG-19 or VGG-16 of any widths, to a model folder."""
     try:
-        from analogy.apps.cli import project
+        from analogy.apps.models import project
         from analogy.method.projection import list_photos
         from analogy.networks.pull import convert
 

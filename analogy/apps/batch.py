@@ -11,6 +11,7 @@ from typing import Any, cast
 import click
 
 from ..backends import MOST_THREADS, Device
+from ..engine_arguments import EngineArguments
 from ..errors import printable
 from ..networks.models import DEFAULT
 from ..settings import Direction, Settings
@@ -82,6 +83,7 @@ def batch(sources: tuple[str, ...], output: str, template: str, direction: str, 
       a, b_prime            the pictures; relative paths are seen from the table's folder
       name                  of the result, without suffix
       b, mask_a, mask_b     as the options of `analogy transfer`
+      pins                  likewise the path of a CSV file; in a .jsonl also a list of rows [xa, ya, xb, yb]
       preset                in place of this command's; single options go before it
       ratio, weight, seed   and any other setting; they go before this command's
 
@@ -92,7 +94,7 @@ def batch(sources: tuple[str, ...], output: str, template: str, direction: str, 
     from ..files.atomic import as_path
 
     settings = settings_of(Settings(direction=cast(Direction, direction)), preset, options)
-    engine, display = (model or DEFAULT, device, threads, max_input_pixels), Display(quiet, verbose)
+    engine, display = EngineArguments(model or DEFAULT, device, threads, max_input_pixels), Display(quiet, verbose)
     started = time.monotonic()
     with display:
         tally, report = run_batch(

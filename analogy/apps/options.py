@@ -1,10 +1,14 @@
-"""Options that several commands share, those of a transfer made from the fields of `Settings`; and help in groups."""
+"""Options that several commands share, and help in groups.
+
+The options of a transfer are made from the fields of `Request` and of `Settings`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, cast
 
 import click
@@ -12,6 +16,7 @@ import click
 from ..backends import DEVICES, MOST_THREADS
 from ..errors import AnalogyError
 from ..networks.models import DEFAULT, installed
+from ..request import Request, fields_of
 from ..settings import PRESET_HELP, PRESETS, PresetName, Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -27,6 +32,9 @@ RESULTS, LOOK, MATCHING, REGIONS, MACHINE, MESSAGES = (
 )
 """Groups of options in the help. An option without a group comes last."""
 _OF_LOOK = ("weight", "ratio", "painting", "photo", "keep_colors")
+"""The settings among the options of look; the others are options of matching."""
+_GROUPS = {"b": MATCHING, "levels": RESULTS}
+"""Field of `Request` -> its group; the others are options of regions."""
 
 
 class GroupedOption(click.Option):
@@ -38,7 +46,7 @@ class GroupedOption(click.Option):
 
 
 def option(*names: str, group: str = MESSAGES, **rest: Any) -> Decorator:
-    """`click.option` with a group."""
+    """Return what `click.option` does, with a group."""
     return click.option(*names, cls=GroupedOption, group=group, **rest)
 
 
@@ -68,15 +76,17 @@ class GroupedCommand(click.Command):
 
 
 def preset_help(name: PresetName) -> str:
-    """For what a preset is, and what it sets apart from the defaults."""
+    """Return the purpose of a preset, and the settings in which it differs from the defaults."""
     defaults = dataclasses.asdict(Settings())
     changed = [f"{key} {value}" for key, value in PRESETS[name].items() if value != defaults[key]]
     return f"{PRESET_HELP[name]} ({', '.join(changed)})" if changed else PRESET_HELP[name]
 
 
 def setting_options(command: Command, but: str = "") -> Command:
-    """`--preset`, and an option for each field of `Settings` but one; unset ones stay None, so that a preset can show
-    through."""
+    """Add `--preset`, and an option for each field of `Settings` but one.
+
+    An option that is not given is None, so that the preset decides.
+    """
     options: list[Decorator] = [
         option("--preset", type=click.Choice(list(PRESETS)), group=LOOK,
                help="A set of settings for a use, see below; single options go before it.")
@@ -98,14 +108,38 @@ def setting_options(command: Command, but: str = "") -> Command:
 
 
 def settings_of(base: Settings, preset: str | None, options: dict[str, Any]) -> Settings:
-    """`base`, changed by a preset, changed by single options, as `setting_options` gives them."""
-    if preset:
-        base = base.with_preset(cast(PresetName, preset))
+    """Return `base`, changed by a preset, changed by single options, as `setting_options` gives them."""
     chosen = {name: value for name, value in options.items() if value is not None}
     for field in dataclasses.fields(Settings):
         if field.name in chosen and type(field.default) is int:  # a choice among numbers comes as text
             chosen[field.name] = int(chosen[field.name])
-    return dataclasses.replace(base, **chosen)
+    return base.changed(chosen, cast("PresetName | None", preset))
+
+
+def request_options(command: Command) -> Command:
+    """Add an argument for each field of `Request` that has to be given, and an option for each other one."""
+    options: list[Decorator] = []
+    for field in fields_of("picture", "pins", "flag"):
+        kind, text, group = field.metadata["kind"], field.metadata["help"], _GROUPS.get(field.name, REGIONS)
+        flag = f"--{field.name.replace('_', '-')}"
+        if field.default is dataclasses.MISSING:
+            options.append(click.argument(field.name, type=click.Path(allow_dash=True)))
+        elif kind == "picture":
+            options.append(picture_path(flag, group=group, help=text))
+        elif kind == "pins":
+            text = f"{text} A CSV file with the header xa,ya,xb,yb."
+            options.append(option(flag, type=click.Path(path_type=Path), group=group, help=text))
+        else:
+            options.append(option(flag, is_flag=True, group=group, help=text))
+    return _all(options, command)
+
+
+def request_of(base: Settings, preset: str | None, given: dict[str, Any]) -> Request:
+    """Return the request that `request_options` and `setting_options` give; its settings are those of `settings_of`."""
+    names = {field.name for field in fields_of("picture", "pins", "flag")}
+    single = {name: value for name, value in given.items() if name not in names}
+    settings = settings_of(base, preset, single)
+    return Request(**{name: given[name] for name in names}, settings=settings)
 
 
 def _complete_model(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
@@ -118,7 +152,7 @@ def _complete_model(context: click.Context, parameter: click.Parameter, incomple
 
 
 def engine_options(command: Command, threads: str = "CPU threads.  [default: one per core]") -> Command:
-    """`--model`, `--device`, `--threads` and `--max-input-pixels`: the arguments of `Engine`."""
+    """Add `--model`, `--device`, `--threads` and `--max-input-pixels`, the arguments of `Engine`."""
     options: list[Decorator] = [
         option("--model", help=f"A model's name, or the folder of one.  [default: {DEFAULT}]", group=MACHINE,
                shell_complete=_complete_model),
@@ -133,7 +167,7 @@ def engine_options(command: Command, threads: str = "CPU threads.  [default: one
 
 
 def message_options(command: Command) -> Command:
-    """`--quiet` and `--verbose`, for a `display.Display`."""
+    """Add `--quiet` and `--verbose`, for a `display.Display`."""
     options: list[Decorator] = [
         option("-q", "--quiet", is_flag=True, help="Say nothing but what goes wrong."),
         option("-v", "--verbose", is_flag=True, help="Say each stage as it begins, on a line of its own."),
@@ -142,7 +176,7 @@ def message_options(command: Command) -> Command:
 
 
 def picture_path(*names: str, **rest: Any) -> Decorator:
-    """An option that takes the path of a picture, or "-". It stays a `str`, as it was typed."""
+    """Return an option that takes the path of a picture, or "-". The path stays a `str`, as it was typed."""
     return option(*names, type=click.Path(allow_dash=True), **rest)
 
 

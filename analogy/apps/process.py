@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import NoReturn
 
+BAD_INPUT = 2
+"""Exit code for what the user can mend; the same as for a wrong option."""
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 _loading = True
 _ended_by = 0
@@ -54,7 +56,7 @@ def leave(code: int) -> NoReturn:
                 sys.stdout.flush()
         except OSError as error:
             streams.complain(f"analogy: standard output cannot be written to ({error.strerror})")
-            code = code or 2
+            code = code or BAD_INPUT
         os._exit(code)
     line = f"analogy: {_WORDS[signal.Signals(_ended_by)]}\n"
     with suppress(OSError):

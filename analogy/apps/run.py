@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import nullcontext, suppress
-from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from ..errors import ImageError, OutputError, printable
-from ..settings import Settings
-from .display import Display
+
+if TYPE_CHECKING:
+    from ..engine_arguments import EngineArguments
+    from ..request import Request
+    from ..result import Result
+    from .display import Display
 
 _EXAMPLES = Path(__file__).parents[1] / "examples"
 EXAMPLE_PAIR = _EXAMPLES / "collins.jpg", _EXAMPLES / "mona_lisa.jpg"
@@ -25,25 +28,21 @@ _SAVING_FROM = 0.9
 
 
 def run_transfer(
-    a: str,
-    b_prime: str,
+    request: Request,
     output: str,
-    settings: Settings,
-    engine: tuple[Any, ...],
+    engine: EngineArguments,
     display: Display,
     *,
     flow: bool = False,
-    levels: bool = False,
-    pins: Any = None,
-    beside: Mapping[str, str | None] | None = None,
     record: Path | None = None,
 ) -> None:
-    """Transfer, save, and say where the results are.
+    """Transfer, save, and print where the results are.
 
-    beside  what else is read, by the keyword of `Engine.transfer`
-    record  the settings.json that was read
+    request  its pictures are paths, or "-" for standard input
+    output   a folder, the path of a picture, or "-" for standard output
+    flow     whether to write the fields as well
+    record   the settings.json that was read
     """
-    from ..engine import Engine
     from ..files.atomic import as_path
     from ..files.folders import folder_for, reserve
     from ..files.places import Places
@@ -54,37 +53,32 @@ def run_transfer(
     to_stdout = output == "-"
     path = as_path(output)
     one = to_stdout or is_picture_path(path)
-    if one and (flow or levels):
+    if one and (flow or request.levels):
         word = "--flow" if flow else "--levels"
         raise OutputError(f"{word} writes more than the one picture {output}; name a folder with -o")
-    given = {"A": a, "B'": b_prime} | {name: given for name, given in (beside or {}).items() if given}
-    if list(given.values()).count("-") > 1:
+    if [each.value for each in request.inputs()].count("-") > 1:
         raise ImageError("only one picture can come from standard input; name the others")
     target = _standard_output() if to_stdout else path
-    sources: dict[str, Any] = {name: _source(each) for name, each in given.items()}
-    sizes = {name: picture_size(sources[name], name=name) for name in ("A", "B'")}  # before anything is made
+    loaded = request.with_inputs(lambda each: _source(each.value))
+    sizes = {  # before anything is made
+        each.name: picture_size(each.value, name=each.label)
+        for each in loaded.inputs()
+        if each.name in ("a", "b_prime")
+    }
     if one:
         suffix = ".png" if to_stdout else path.suffix
-        check_size(sizes["B'" if settings.direction == "ba" else "A"], suffix, output)
+        check_size(sizes["b_prime" if request.settings.direction == "ba" else "a"], suffix, output)
     with nullcontext() if to_stdout else folder_for(path.parent if one else path), display:
         with Places() as places:
-            for name, place in _read(given, pins, record):
+            for name, place in _read(request, record):
                 places.read(place, name)
             if not one:
-                direction = "ab" if "b" in sources else settings.direction
-                reserve(path, file_names(replace(settings, direction=direction), flow, levels), places)
+                reserve(path, file_names(request.settings, flow, request.levels), places)
             else:
                 for place in _descriptor(sys.stdout) if to_stdout else [path]:
                     places.write(place, "the result")
-        result = Engine(*engine).transfer(
-            sources.pop("A"),
-            sources.pop("B'"),
-            settings,
-            levels=levels,
-            pins=pins,
-            progress=display.part(0, _SAVING_FROM),
-            **sources,
-        )
+        progress = display.part(0, _SAVING_FROM)
+        result: Result = engine.make().transfer(**loaded.keywords(), progress=progress)
         format = "png" if to_stdout else None
         result.save(target, format=format, flow=flow, progress=display.part(_SAVING_FROM, 1))
     if not display.quiet:
@@ -92,16 +86,14 @@ def run_transfer(
         click.echo(printable(f"{output}: {seconds:.1f} s ({result.model}, {result.device})"), err=to_stdout)
 
 
-def _read(given: Mapping[str, str], pins: Any, record: Path | None) -> Iterator[tuple[str, str | Path | int]]:
-    """What the run reads: what each file is, and its path, or the descriptor of standard input."""
-    for name, path in given.items():
-        if path != "-":
-            yield name, path
+def _read(request: Request, record: Path | None) -> Iterator[tuple[str, str | Path | int]]:
+    """Yield what the run reads: what each file is, and its path, or the descriptor of standard input."""
+    for each in request.inputs():
+        if each.value != "-":
+            yield each.label, each.value
         else:
             for descriptor in _descriptor(sys.stdin):
-                yield name, descriptor
-    if isinstance(pins, Path):
-        yield "the file of pins", pins
+                yield each.label, descriptor
     if record:
         yield "the file of settings", record
 
@@ -113,8 +105,8 @@ def _descriptor(stream: IO[Any]) -> list[int]:
     return []
 
 
-def _source(path: str) -> str | bytes:
-    """A path, or the content of standard input for "-"."""
+def _source(path: str | Path) -> str | Path | bytes:
+    """Return a path as it is, or the content of standard input for "-". Raises `ImageError` for a terminal."""
     if path != "-":
         return path
     if sys.stdin is None or sys.stdin.isatty():

@@ -1,11 +1,11 @@
 """Many transfers: from a folder or a table of jobs to a folder of pictures, over the processes of a machine or a cluster.
 
-Here live the files wherever they are (`stores`), the jobs and the tables they come from (`jobs`), what a worker does with one
-(`work`), who the workers are (`pools`), what is done (`manifest`), the loop over all jobs (`loop`), the whole of it (`run`),
-and the contact sheet (`report`).
+The modules are: files on this machine and at addresses (`stores`), the jobs and the tables that they come from (`jobs`), the
+names of results (`names`), the work of a worker (`work`), the workers (`pools`), the record of what is done (`manifest`), the
+loop over all jobs (`loop`), a whole batch (`run`), and the contact sheet (`report`).
 
-There is one code path: every job goes through `concurrent.futures.Executor.submit`, whoever is behind it. What travels there
-and back are paths, settings and figures, never arrays: a worker reads and writes by itself.
+There is one code path: every job goes through `concurrent.futures.Executor.submit`, for processes and for a cluster. Requests
+with paths travel to the workers and figures back, never arrays: a worker reads and writes by itself.
 
 May import: everything but `apps`.
 """

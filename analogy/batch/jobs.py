@@ -27,6 +27,7 @@ from ..files.text_tables import (
     readable,
     text_lines,
 )
+from ..request import Request, fields_of
 from ..settings import Settings
 from . import stores
 from .names import TEMPLATE, as_part, check_template, inside
@@ -38,8 +39,8 @@ TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 """Suffixes of tables of jobs."""
 NO_TABLES = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers", ".json", ".txt")
 """Suffixes of what somebody may take for a table of jobs."""
-INPUTS = ("a", "b_prime", "b", "mask_a", "mask_b")
-"""Columns with a path; the keywords of `Engine.transfer`."""
+INPUTS = tuple(field.name for field in fields_of("picture", "pins"))
+"""Columns with a path or an address; they are fields of `Request`."""
 COLUMNS = (*INPUTS, "name", "preset", *(field.name for field in dataclasses.fields(Settings)))
 _KINDS = {field.name: type(field.default) for field in dataclasses.fields(Settings)}
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -52,31 +53,40 @@ Rows: TypeAlias = Generator[tuple[str, Mapping[str, Any]], None, None]
 class Job:
     """One transfer of a batch.
 
-    number    from 1, in the order of the table
-    inputs    keyword of `Engine.transfer` -> absolute path or address
-    settings  all of them
-    outputs   "a_prime" and "b", or one of them -> the path of that picture in the folder for results, with "/"
+    number   from 1, in the order of the table
+    request  its inputs are absolute paths or addresses
+    outputs  "a_prime" and "b", or one of them -> the path of that picture in the folder for results, with "/"
     """
 
     number: int
-    inputs: dict[str, str]
-    settings: Settings
+    request: Request
     outputs: dict[str, str]
 
     @property
     def name(self) -> str:
-        """What the job is called: the path of its first picture."""
+        """The path of the first picture that the job makes, by which messages and the manifest name the job."""
         return next(iter(self.outputs.values()))
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Field of the request -> absolute path or address, for each file that the job reads."""
+        return {each.name: each.value for each in self.request.inputs()}
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What the manifest says about the inputs: their paths, and the pins also where they are rows of numbers."""
+        pins = self.request.pins
+        return self.inputs if pins is None else self.inputs | {"pins": pins}
 
 
 class Jobs:
-    """The jobs of a batch, any number of times from the beginning.
+    """The jobs of a batch, which can be iterated over any number of times.
 
-    rows      is called for the rows
-    folder    from where relative paths in rows are seen
-    settings  those of jobs that say nothing else
-    style     B' of jobs that name none; an absolute path or an address
-    template  of the names of results, with `FIELDS` in braces
+    rows      returns the rows, each time that it is called
+    folder    the folder to which relative paths in rows belong
+    settings  the settings of jobs whose rows name no others
+    style     B' of jobs whose rows name none; an absolute path or an address
+    template  the template of the names of results, with `FIELDS` in braces
     allowed   schemes of addresses that rows may name; None for all, where the user has named each
     single    names of settings that a row's preset leaves as they are
 
@@ -95,7 +105,7 @@ class Jobs:
     ):
         self._rows, self._folder, self._settings, self._style = rows, folder, settings, style
         self._template, self._allowed, self._single = template, allowed, single
-        self._has_told = False
+        self._has_logged = False
         check_template(template)
 
     def __iter__(self) -> Generator[Job, None, None]:
@@ -131,31 +141,29 @@ class Jobs:
             return cell  # the user has named the file, or there are no such bytes
         if name in INPUTS and os.path.lexists(stores.absolute(cell, self._folder)):
             return cell
-        if not self._has_told:
+        if not self._has_logged:
             _log.info("the table is not in UTF-8, and is read as Windows-1252: it has %s", shown(text))
-            self._has_told = True
+            self._has_logged = True
         return text
 
     def _job(self, number: int, cells: Mapping[str, Any]) -> Job:
-        inputs = {name: self._path(name, cells[name]) for name in INPUTS if name in cells}
+        inputs = {name: self._input(name, cells[name]) for name in INPUTS if name in cells}
         if "a" not in inputs:
             raise SettingsError("it names no picture a")
         if "b_prime" not in inputs:
             if self._style is None:
                 raise SettingsError("it names no b_prime; give it one, or all jobs with --style")
             inputs["b_prime"] = self._style
-        if ("mask_a" in inputs) != ("mask_b" in inputs):
-            raise SettingsError("it names one mask; give both, mask_a and mask_b, or none")
-        settings = self._settings_of(cells)
-        if "b" in inputs:
-            if settings.direction == "ba":
-                raise SettingsError("direction is 'ba', but b is given and there is none to make; use 'ab'")
-            settings = dataclasses.replace(settings, direction="ab")
-        return Job(number, inputs, settings, self._outputs(number, cells, inputs, settings))
+        request = Request(**inputs, settings=self._settings_of(cells))
+        return Job(number, request, self._outputs(number, cells, request))
 
-    def _path(self, column: str, cell: Any) -> str:
+    def _input(self, column: str, cell: Any) -> Any:
+        """Return what a cell names: an absolute path or an address; rows of pins stay as they are."""
+        if column == "pins" and isinstance(cell, list):
+            return cell
         if not isinstance(cell, str) or "\0" in cell:
-            raise SettingsError(f"{column} is {shown(cell)}; it takes a path")
+            takes = "the path of a CSV file, or a list of rows" if column == "pins" else "a path"
+            raise SettingsError(f"{column} is {shown(cell)}; it takes {takes}")
         path = stores.absolute(cell, self._folder)
         scheme = stores.scheme(path)
         if scheme and self._allowed is not None and scheme not in self._allowed:
@@ -163,21 +171,16 @@ class Jobs:
         return path
 
     def _settings_of(self, cells: Mapping[str, Any]) -> Settings:
-        settings = self._settings
-        if preset := cells.get("preset"):
-            settings = settings.with_preset(preset, keep=self._single)
-        own: dict[str, Any] = {name: _value(kind, cells[name]) for name, kind in _KINDS.items() if name in cells}
-        return dataclasses.replace(settings, **own) if own else settings
+        own = {name: _value(kind, cells[name]) for name, kind in _KINDS.items() if name in cells}
+        return self._settings.changed(own, cells.get("preset"), keep=self._single)
 
-    def _outputs(
-        self, number: int, cells: Mapping[str, Any], inputs: Mapping[str, str], settings: Settings
-    ) -> dict[str, str]:
-        stems = {picture: as_part(stores.stem(inputs[picture])) for picture in ("a", "b_prime")}
+    def _outputs(self, number: int, cells: Mapping[str, Any], request: Request) -> dict[str, str]:
+        stems = {picture: as_part(stores.stem(getattr(request, picture))) for picture in ("a", "b_prime")}
         name = cells.get("name", stems["a"])
         if isinstance(name, (list, dict)):
             raise SettingsError(f"name is {shown(name)}; it takes a word")
         fields = stems | {"number": number}
-        made = {"ab": ["a_prime"], "ba": ["b"], "both": ["a_prime", "b"]}[settings.direction]
+        made = {"ab": ["a_prime"], "ba": ["b"], "both": ["a_prime", "b"]}[request.settings.direction]
         outputs = {
             picture: inside(self._template.format_map(fields | {"name": name, "picture": picture})) for picture in made
         }
@@ -187,12 +190,12 @@ class Jobs:
 
 
 def of_pictures(paths: Sequence[str]) -> Callable[[], Rows]:
-    """The rows of jobs for pictures that all take one style."""
+    """Return the rows of jobs for pictures that all take one style."""
     return lambda: ((path, {"a": path}) for path in paths)
 
 
 def of_table(path: str) -> Callable[[], Rows]:
-    """The rows of a table, by the suffix of its path or address.
+    """Return a function that reads the rows of a table, in the format that its suffix says.
 
     Raises `SettingsError`, also while they are read, if there is none, it is damaged, or lacks a column.
     """
@@ -282,7 +285,7 @@ def _is_empty(cell: Any) -> bool:
 
 
 def _value(kind: type, cell: Any) -> Any:
-    """A cell as a setting's type, where it can be one; `Settings` refuses the others."""
+    """Return a cell as the type of a setting where it can be read so, and as it is elsewhere; `Settings` refuses that."""
     if isinstance(cell, str):
         word = cell.strip()
         if kind is bool:

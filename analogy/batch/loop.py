@@ -1,4 +1,4 @@
-"""The loop over all jobs: so many in flight as there are workers and memory, each one's end in the manifest."""
+"""The loop over all jobs: it keeps the workers busy as far as the memory allows, and writes each result into the manifest."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..backends import Size
+from ..engine_arguments import EngineArguments
 from ..errors import AnalogyError, DeviceError, OutputError, printable
 from ..method import memory
 from ..method.admission import working_size
@@ -24,23 +25,32 @@ from .jobs import Job
 from .manifest import Manifest
 from .pools import GONE, Pool
 from .report import Report
-from .work import EngineArguments, Task, do, seen
+from .work import Task, do, seen
 
 _log = logging.getLogger("analogy")
 
 _WAITING = 0.5
-"""Seconds after which the progress is told again, and workers are looked for."""
+"""Seconds after which the progress is reported again, and the workers are counted again."""
 _POISON = (
     "its worker process died, each time it was tried; perhaps of too little memory, perhaps of this picture: leave it out, or "
     "make it smaller"
 )
 _MOST_PUT_ASIDE = 1000
-"""Most jobs that wait for a time when they have the memory for themselves."""
+"""Most jobs that wait until no other job runs, so that they have the whole memory."""
 
 
 @dataclass
 class Tally:
-    """How far a batch is. `kept` are done since an earlier run, among `done`; `left` are all that were left as they were."""
+    """Counts of the jobs of a batch that have ended so far.
+
+    total   all jobs of the batch
+    done    jobs whose results are there
+    kept    jobs among `done` whose results are still valid from an earlier run
+    left    jobs that this run skipped: those that are kept, and those that failed earlier and are not tried again
+    failed  jobs that failed, in this run or in an earlier one
+    since   when the first job that was not kept began, by `time.monotonic`
+    until   when the last job was done, by `time.monotonic`
+    """
 
     total: int
     done: int = 0
@@ -49,7 +59,6 @@ class Tally:
     failed: int = 0
     since: float = field(default_factory=time.monotonic)
     until: float = 0.0
-    """When the first job that was not kept began, and the last one ended, by `time.monotonic`."""
 
     @property
     def ended(self) -> int:
@@ -61,7 +70,7 @@ class Tally:
 
     @property
     def share(self) -> float:
-        """The share of this run's work that is done."""
+        """The share of this run's jobs that have ended, 0 to 1."""
         return (self.ended - self.left) / (self.total - self.left) if self.total > self.left else 1.0
 
     def __str__(self) -> str:
@@ -83,13 +92,13 @@ class _Flight:
 
 
 class Loop:
-    """What a batch is done with.
+    """The workers, the manifest and the report of a batch, and all that is the same for its jobs.
 
-    root       the folder for results: absolute, or an address
-    engine     the arguments of each worker's
-    described  of `work.describe`, by one of the workers
-    budget     bytes of memory for all jobs in flight together; infinity where they are not this machine's
-    again      whether jobs are done that failed before, also if nothing has changed since
+    root          the folder for results: absolute, or an address
+    engine        the engine of each worker
+    described     what `work.describe` returned in one of the workers
+    budget        bytes of memory for all jobs in flight together; infinity where they are not this machine's
+    retry_failed  whether to do jobs again that failed in an earlier run, even if nothing has changed
     """
 
     def __init__(
@@ -101,18 +110,20 @@ class Loop:
         engine: EngineArguments,
         described: dict[str, Any],
         budget: float,
-        again: bool,
+        retry_failed: bool,
     ):
         self._pool, self._manifest, self._report = pool, manifest, report
         self._root, self._engine, self._described = root, engine, described
-        self._budget, self._failed_again = budget, again
+        self._budget, self._retry_failed = budget, retry_failed
         self._size = lru_cache(maxsize=64)(_size)
         self._foreign: set[str] | None = None
         if stores.scheme(root):  # there, to ask for one after the other takes long
             self._foreign = {name for name in stores.names(root) if not manifest.owns(name)}
 
     def run(self, jobs: Iterator[Job], total: int, progress: Callable[[Progress], None]) -> Tally:
-        """Do the jobs. `progress` hears how far it is, twice a second or more often; what it raises ends the run.
+        """Do the jobs.
+
+        progress  is called twice a second or more often; an exception that it raises ends the run
 
         Raises `OutputError` if nothing more can be written, `DeviceError` if the workers are gone. What is done is kept.
         """
@@ -141,7 +152,7 @@ class Loop:
             self._report.write()
 
     def _take(self, flying: dict[Future[Any], _Flight]) -> _Flight | None:
-        """The job to submit next; None if there is none, or if it has to wait for those that are flying."""
+        """Return the job to submit next; None if there is none, or if it has to wait for those in flight."""
         if not self._next_up and self._coming:
             job = next(self._coming, None)
             if job is None:
@@ -165,7 +176,7 @@ class Loop:
             engine=self._engine,
             model_sha256=self._described["model_sha256"],
             known=self._manifest.known(job.name),
-            again=self._failed_again,
+            retry_failed=self._retry_failed,
             thumbnails=self._report.shows(job.number),
         )
         if not all(map(self._manifest.owns, files)):
@@ -176,7 +187,7 @@ class Loop:
         return self._pool.executor.submit(do, task)
 
     def _settle(self, flight: _Flight, future: Future[Any]) -> None:
-        """Take in how a job ended. Raises `OutputError` and `DeviceError` as `run` does."""
+        """Record how a job ended, or let it wait to be tried again. Raises `OutputError` and `DeviceError` as `run` does."""
         job, tally = flight.job, self._tally
         try:
             answer = future.result()
@@ -213,30 +224,30 @@ class Loop:
         self._report.add(job, line, bool(answer.get("kept")))
 
     def _put_aside(self, flight: _Flight) -> bool:
-        """Let a job wait until no other is in flight; False if too many do."""
+        """Let a job wait until no other is in flight. Returns False if too many jobs wait already."""
         if len(self._aside) >= _MOST_PUT_ASIDE:
             return False
         self._aside.append(flight)
         return True
 
     def _is_foreign(self, file: str) -> bool:
-        """Whether there is a file of this name that no batch made."""
+        """Return whether there is a file of this name that no batch made."""
         if self._foreign is None:
             return os.path.lexists(os.path.join(self._root, file))  # noqa: PTH118
         return file in self._foreign
 
     def _need(self, job: Job) -> float:
-        """Bytes that a job takes; 0 where that cannot be told, and is left to the worker."""
+        """Return the bytes of memory that a job takes; 0 where that is unknown here, and the worker has to check."""
         sizes = [self._size(job.inputs[name]) for name in ("a", "b_prime")]
         if math.isinf(self._budget) or None in sizes:
             return 0.0
         full = [size for size in sizes if size]
-        working = [working_size(size, job.settings) for size in full]
-        return memory.estimate(self._described["widths"], working, full, job.settings.photo)
+        working = [working_size(size, job.request.settings) for size in full]
+        return memory.estimate(self._described["widths"], working, full, job.request.settings.photo)
 
 
 def _size(path: str) -> Size | None:
-    """Rows and columns of a picture on this machine; None of one elsewhere, or that cannot be read."""
+    """Return the rows and columns of a picture; None if it is on another machine, or cannot be read."""
     if stores.scheme(path):
         return None
     try:
@@ -246,8 +257,8 @@ def _size(path: str) -> Size | None:
 
 
 def _failed(job: Job, error: str, seen: str = "") -> dict[str, Any]:
-    """The line of a job that failed, and no worker could say so."""
-    return {"job": job.name, **job.inputs, "state": "failed", "seen": seen, "error": printable(error)}
+    """Return the manifest's line of a job that failed without an answer from a worker."""
+    return {"job": job.name, **job.given, "state": "failed", "seen": seen, "error": printable(error)}
 
 
 def _ended(answer: dict[str, Any]) -> Future[Any]:

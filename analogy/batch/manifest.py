@@ -5,9 +5,9 @@
     {"job": "x.png", "state": "done", "seen": ..., "from": ..., "files": {"x.png": {"bytes": ..., "sha256": ...}}, ...}
     {"job": "y.png", "state": "failed", "seen": ..., "error": "A (photos/y.jpg): there is no such file", ...}
 
-Of the lines of a job the last counts. "seen" is a checksum of the settings, and of the inputs as their store shows them
-unread (size and time); "from" is one of the settings and of the inputs' content. A file that no line names is none of ours,
-and is never written over. A line that a killed run left half is no line.
+Of the lines of a job the last counts. "seen" is a checksum of the inputs as their store shows them unread (size and time), and
+"from" is one of the inputs' content; the settings, the model and the version of analogy are part of both. A file that no line
+names is none of ours, and is never written over. A line that a killed run left half is no line.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..files.locks import lock
 NAME, REPORT = "batch.jsonl", "report.html"
 """What a batch itself writes into the folder for results: this file, and the page about it."""
 _LONGEST_LINE = 1 << 22
-"""Bytes of a line that is read. A longer one counts as if it were not there."""
+"""Most bytes of a line that is read; a longer line counts as if it were not there."""
 _KINDS = {"analogy": str, "run": str, "model_sha256": str, "settings": dict}
 """The keys of the line of a run by which a manifest is known, and the types of their values."""
 _BEGINNING = re.compile(rb'\{"analogy": "[\w.+-]+')
@@ -36,7 +36,7 @@ _THEN = b'", "run": "'
 
 
 class Manifest:
-    """The manifest at `path`, locked until it is closed. A context manager.
+    """The manifest at `path`, a context manager that holds a lock on it until it is closed.
 
     Raises `OutputError` if another run holds it, it cannot be written to, or the file there is none.
     """
@@ -77,7 +77,7 @@ class Manifest:
                 self.path.unlink()
 
     def known(self, job: str) -> dict[str, Any] | None:
-        """The last line of a job that has ended, done or failed; None if there is none, or it is not as a run writes it."""
+        """Return the last line of a job, done or failed; None if there is none, or if no run can have written it."""
         found = self._index.execute("SELECT place FROM jobs WHERE name = ?", (job,)).fetchone()
         if found is None:
             return None
@@ -86,11 +86,11 @@ class Manifest:
         return line if _is_sound(line) else None
 
     def owns(self, file: str) -> bool:
-        """Whether a run of this manifest has begun to make a file."""
+        """Return whether a run of this manifest has begun to make a file."""
         return self._index.execute("SELECT 1 FROM files WHERE name = ?", (file,)).fetchone() is not None
 
     def append(self, line: dict[str, Any]) -> None:
-        """Add a line: of a run, or of a job. Raises `OutputError`; then the file is as it was."""
+        """Add the line of a run or of a job. Raises `OutputError`; then the file is as it was."""
         content = json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
         try:
             os.lseek(self._file, self._end, os.SEEK_SET)
@@ -107,7 +107,7 @@ class Manifest:
         self._end += len(content)
 
     def _read(self) -> int:
-        """Take in the lines that are there. Returns where the next one begins."""
+        """Read the lines that are there. Returns the place where the next line begins, in bytes."""
         end = 0
         self._reader.seek(0)
         while line := self._reader.readline(_LONGEST_LINE):
@@ -140,7 +140,7 @@ class Manifest:
 
 
 def _begins(line: bytes, fields: Any) -> bool:
-    """Whether the first line of a file, whole or half, is that of a manifest."""
+    """Return whether the first line of a file, whole or half, is the first line of a manifest."""
     if line.endswith(b"\n") or fields is not None:
         return isinstance(fields, dict) and all(isinstance(fields.get(name), kind) for name, kind in _KINDS.items())
     if version := _BEGINNING.match(line):
@@ -150,12 +150,12 @@ def _begins(line: bytes, fields: Any) -> bool:
 
 
 def _is_name(name: Any) -> bool:
-    """Whether a run can have written this name of a result."""
+    """Return whether a run can have written this name of a result."""
     return isinstance(name, str) and name.isprintable()
 
 
 def _is_sound(line: Mapping[str, Any]) -> bool:
-    """Whether the line of a job that has ended has all that later runs take from it, each of its type."""
+    """Return whether the line of a job that has ended holds all that later runs need, each value of its type."""
     seconds, thumbnails, files = line.get("seconds", 0), line.get("thumbnails", {}), line.get("files")
     if not (isinstance(seconds, (int, float)) and 0 <= seconds < 1e9 and isinstance(thumbnails, dict)):
         return False

@@ -1,4 +1,9 @@
-"""Who does the jobs: processes of this machine, or the workers of a Dask cluster. Each is a `concurrent.futures.Executor`."""
+"""The workers that do the jobs: processes of this machine, or the workers of a Dask cluster.
+
+Either is a `concurrent.futures.Executor`, so that one loop serves both. The service has a pool of its own (`apps.serve.pool`),
+since an executor can neither report the progress of a task nor cancel one that runs, and sends Python objects, which nobody
+may accept from a worker that decodes the pictures of strangers.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +27,7 @@ from ..errors import DeviceError, SettingsError, reason
 
 GONE = "the workers or their scheduler are gone; start them, then run the same command: it goes on"
 _LAST_MOMENTS = 10.0
-"""Seconds that a worker has to put its files away, before it is killed."""
+"""Seconds that a worker has to delete the files that it is writing, before it is killed."""
 _CONNECTING = 10.0
 """Seconds to wait for a scheduler."""
 _POLL = 2.0
@@ -33,11 +38,12 @@ _POLL = 2.0
 class Pool:
     """An executor, and what the loop over all jobs has to know about it.
 
-    slots   how many jobs to have in flight, now
-    died    the error of a future whose worker died
-    deaths  after how many of them a job is given up
-    local   whether its workers share the memory of this machine
-    close   ends it: at once, if the argument is true, and what runs is put away
+    slots      returns how many jobs to have in flight at this moment
+    died       the error of a future whose worker died
+    deaths     after how many such errors a job is given up
+    local      whether its workers share the memory of this machine
+    close      ends the workers, at once if the argument is true; the files that they are writing are deleted
+    dashboard  the address of the page about a Dask cluster; empty if there is none
     """
 
     executor: Executor
@@ -50,13 +56,15 @@ class Pool:
 
 
 def processes(workers: int) -> Pool:
-    """`workers` processes on this machine, which start as they are needed."""
+    """Return a pool of `workers` processes on this machine, each of which starts when it is first needed."""
     executor = _Processes(workers)
     return Pool(executor, lambda: executor.workers, BrokenProcessPool, 2, True, executor.close)
 
 
 def cluster(address: str, workers: int) -> Pool:
-    """The workers of the Dask scheduler at `address`; "local" starts one on this machine, with `workers` processes.
+    """Return a pool of the workers of the Dask scheduler at `address`.
+
+    For "local" it starts a scheduler on this machine, with `workers` processes.
 
     Raises `SettingsError` without the extra, `DeviceError` if there is no scheduler.
     """
@@ -67,7 +75,7 @@ def cluster(address: str, workers: int) -> Pool:
         raise SettingsError(
             '--scheduler needs Dask, the extra "cluster": pip install "deep-image-analogy[cluster]"'
         ) from error
-    for name in ("distributed", "distributed.client"):  # their words on workers that die; ours are one line
+    for name in ("distributed", "distributed.client"):  # what they log of workers that die; the loop logs one line
         logging.getLogger(name).setLevel(logging.CRITICAL)
     local: Any = None
     try:
@@ -108,8 +116,10 @@ def cluster(address: str, workers: int) -> Pool:
 
 
 class _Processes(Executor):
-    """Processes of one task at a time, each in a pool of its own: where one dies, it is known with which task, and the others
-    live. It is replaced when the next task comes."""
+    """An executor of processes, each in a pool of its own.
+
+    Where a process dies, its own task fails and the others go on; the next task gets a new process.
+    """
 
     def __init__(self, workers: int):
         self.workers = workers
@@ -121,7 +131,7 @@ class _Processes(Executor):
             self._free.put(None)  # a place for a process that is not yet there
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """As any executor; waits while all processes are busy."""
+        """Submit a call as any executor does, but wait while all processes are busy."""
         pool = self._free.get()
         try:
             pool, future = self._submit(pool or self._start(), fn, args, kwargs)
@@ -131,7 +141,7 @@ class _Processes(Executor):
         return future
 
     def close(self, now: bool) -> None:
-        """End the processes: when they have done what they do, or now."""
+        """End the processes: now, or when they have finished their tasks."""
         ends = time.monotonic() + _LAST_MOMENTS
         while now and time.monotonic() < ends and any(child.is_alive() for child in self._children):
             for child in self._children:
@@ -164,7 +174,7 @@ class _Processes(Executor):
 
 
 def _begin() -> None:
-    """Prepare a worker process: it hears SIGTERM, no Ctrl-C, and ends with the process that started it."""
+    """Prepare a worker process: it handles SIGTERM, ignores Ctrl-C, and ends with the process that started it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end)
     parent = multiprocessing.parent_process()
@@ -187,12 +197,12 @@ def _end(number: int, frame: object) -> None:
 
 
 _busy = _ending = False
-"""Whether this process, a worker, has a task; and whether it is putting away what that task was writing, to end."""
+"""Whether this worker process has a task; and whether it is ending, and deletes the files of that task."""
 
 
 @contextmanager
 def _no_interrupts() -> Iterator[None]:
-    """Processes that are started in this block do not hear Ctrl-C, not even while they begin: it is this process's affair."""
+    """Start processes in the block so that Ctrl-C never reaches them, not even while they begin; this process handles it."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -204,7 +214,7 @@ def _no_interrupts() -> Iterator[None]:
 
 
 def _call(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    """Call a function in a worker process. One that is told to end does so when what it writes is put away."""
+    """Call a function in a worker process; at SIGTERM, delete the files that it is writing, and end the process."""
     global _busy
     try:
         _busy = True

@@ -15,7 +15,7 @@ from . import stores
 from .jobs import Job
 
 MOST_SHOWN, MOST_FAILURES = 400, 1000
-"""Of a large batch every n-th job is shown, and the first failures are named."""
+"""Most jobs that are shown, every n-th of a large batch; and most failures that are named, the first ones."""
 _EVERY = 30.0
 """Seconds after which the page is written anew while the batch runs."""
 
@@ -54,7 +54,7 @@ figcaption {{ font-size: .85rem; margin-top: .25rem; overflow-wrap: anywhere; }}
 
 
 def is_report(path: Path) -> bool:
-    """Whether the file at a path is the page about a batch."""
+    """Return whether the file at a path is the page about a batch."""
     beginning = _PAGE.partition("{title}")[0].encode()
     try:
         with open_regular(path) as file:
@@ -66,8 +66,8 @@ def is_report(path: Path) -> bool:
 class Report:
     """The page at `path` about a batch whose results go to `root`.
 
-    title, how  what is done, and with what, in a line each
-    total       of its jobs
+    title, how  two lines of text: what is done, and with which model and device
+    total       how many jobs there are
     """
 
     def __init__(self, path: Path, root: str, total: int, title: str, how: str):
@@ -79,11 +79,11 @@ class Report:
         self._written = time.monotonic()
 
     def shows(self, number: int) -> bool:
-        """Whether a job, by its number, is among those that are shown."""
+        """Return whether the page shows the job with this number."""
         return (number - 1) % self._step == 0
 
     def add(self, job: Job, line: dict[str, Any], kept: bool) -> None:
-        """Take in the manifest's line of a job that has ended, in this run or in one before."""
+        """Add a job that has ended, in this run or in an earlier one, with its line of the manifest."""
         if line["state"] == "failed":
             self._failed += 1
             if len(self._failures) < MOST_FAILURES:
@@ -94,7 +94,7 @@ class Report:
             self._cards[job.number] = job, line
 
     def write(self, ends: bool = False) -> None:
-        """Write the page, if the last time was some time ago, or the batch ends. Raises `OutputError`."""
+        """Write the page if the batch ends, or if the page is older than `_EVERY`. Raises `OutputError`."""
         if not ends and time.monotonic() < self._written + _EVERY:
             return
         with atomic(self._path) as file:
@@ -135,7 +135,7 @@ class Report:
         )
 
     def _card(self, job: Job, line: dict[str, Any], one_style: bool) -> str:
-        """A, what was made of it, and B' unless all jobs have the same."""
+        """Return the HTML of a job: A, the results, and B' unless all jobs have the same."""
         cells = [_linked(_image(line, "a"), job.inputs["a"])]
         cells += [_linked(_image(line, made), self._of_output(name)) for made, name in job.outputs.items()]
         if not one_style:
@@ -156,7 +156,7 @@ def _image(line: Mapping[str, Any], name: str) -> str:
 
 
 def _linked(content: str, target: str) -> str:
-    """HTML with a link to a file, where a browser can follow it: a path, or an address of the web."""
+    """Return HTML with a link to a file where a browser can follow it: to a path, or to an address of the web."""
     scheme = stores.scheme(target)
     if scheme in ("http", "https"):
         return f'<a href="{html.escape(target)}">{content}</a>'

@@ -1,4 +1,4 @@
-"""A whole batch: what to do, where the results go, who does it, and the loop over all jobs."""
+"""A whole batch: its jobs, the place of its results, its workers, and the loop over all jobs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import os
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import CancelledError, wait
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ..backends.host import available_cores, free_memory
+from ..engine_arguments import EngineArguments
 from ..errors import DeviceError, ImageError, OutputError, SettingsError, reason
 from ..files.atomic import as_path
 from ..files.folders import folder_for, refuse_a_film, refuse_foreign
@@ -26,14 +27,14 @@ from . import jobs as tables
 from . import manifest as manifests
 from . import pools, report, stores
 from .loop import Loop, Tally
-from .work import EngineArguments, describe
+from .work import describe
 
 _log = logging.getLogger("analogy")
 
 _WORKER = 0.6e9
-"""Bytes that a worker takes at least, with a picture of the size that the network sees."""
+"""Least bytes of memory that a worker takes, for pictures of the size that the network sees."""
 _BUDGET = 0.9
-"""Share of the memory that is free when a batch begins which its jobs may take together."""
+"""Share of the memory that is free when a batch begins that its jobs may take together."""
 _ON_A_GPU = 2
 """Workers on a GPU, which a transfer of small pictures keeps busy for less than half of its time."""
 _WAITING = 0.5
@@ -59,19 +60,19 @@ def run_batch(
 
     sources       pictures, folders of them, patterns; or one table (see `jobs`)
     output        folder for the results, or an address
-    settings      of jobs that say nothing else
-    engine        the arguments of each worker's `Engine`; without a number of threads they share out the cores
+    settings      the settings of jobs that name no others
+    engine        the engine of each worker; without a number of threads the workers share out the cores
     style         B' of jobs that name none
-    template      of the names of results
+    template      the template of the names of results
     manifest      its path, if `output` is an address; else it lies in the folder
     allowed       schemes of addresses that a table may name
     workers       processes on this machine; None for what its cores and its memory allow
     scheduler     in place of processes: the address of a Dask scheduler, or "local"
-    retry_failed  whether jobs are done that failed before, also if nothing has changed since
+    retry_failed  whether to do jobs again that failed in an earlier run, even if nothing has changed
     single        names of settings that a row's preset leaves as they are
     progress      as for `Engine.transfer`
 
-    Returns how it went, and the path of the report, which lies beside the manifest.
+    Returns the counts of jobs, and the path of the report, which lies beside the manifest.
 
     Raises `SettingsError`, `ImageError`, `OutputError`, `ModelError` and `DeviceError`, before any work if possible. What
     is done stays done: the same call goes on.
@@ -117,7 +118,7 @@ def run_batch(
 
 
 def _places(output: str, manifest: Path | None) -> tuple[str, Path]:
-    """The folder for results, absolute or an address, and the path of the manifest."""
+    """Return the folder for results, as an absolute path or an address, and the path of the manifest."""
     if stores.scheme(output) == "file":
         output = stores.absolute(output, "")
     if stores.scheme(output):
@@ -129,7 +130,7 @@ def _places(output: str, manifest: Path | None) -> tuple[str, Path]:
         raise OutputError("--manifest is for results that go to an address; elsewhere it lies with them")
     folder = as_path(output).absolute()
     if is_picture_path(folder):
-        raise OutputError(f"{output}: a batch writes into a folder; how its pictures are called, --name says")
+        raise OutputError(f"{output}: a batch writes into a folder; use --name to set file names")
     refuse_a_film(folder)
     return stores.absolute(output, os.getcwd()), folder / manifests.NAME  # noqa: PTH109
 
@@ -143,7 +144,7 @@ def _jobs(
     allowed: Sequence[str],
     single: Collection[str],
 ) -> tuple[tables.Jobs, str | None]:
-    """The jobs, and the path or the address of their table, if there is one."""
+    """Return the jobs, and the path or the address of their table; None if there is no table."""
     here = os.getcwd()  # noqa: PTH109
     paths = [stores.absolute(source, here) for source in sources]
     for path in paths:
@@ -165,9 +166,7 @@ def _jobs(
         if source.lower().endswith(tables.NO_TABLES):
             raise SettingsError(f"{source}: neither a picture nor a table; a table is one of {' '.join(tables.TABLES)}")
     if style is None:
-        raise SettingsError(
-            "in the looks of what? Name a picture with --style, or a table of jobs (.csv, .jsonl, .parquet)"
-        )
+        raise SettingsError("no style: pass --style PICTURE, or a table of jobs (.csv, .jsonl, .parquet)")
     pictures: list[str] = []
     for source, path in zip(sources, paths, strict=True):
         if path == root or (not stores.scheme(path) and os.path.realpath(path) == os.path.realpath(root)):
@@ -183,25 +182,23 @@ def _jobs(
 
 
 def _pool(scheduler: str | None, workers: int | None, engine: EngineArguments) -> tuple[pools.Pool, EngineArguments]:
-    """The workers, and the arguments of each one's engine: one without a number of threads gets its share of the cores."""
-    model, device, threads, most = engine
-    if os.path.isdir(model):  # noqa: PTH112 (a `Path` raises for a name that is too long)
-        model = os.path.abspath(model)  # noqa: PTH100
+    """Return the workers, and the arguments of each one's engine: without a number of threads it gets a share of the cores."""
+    if os.path.isdir(engine.model):  # noqa: PTH112 (a `Path` raises for a name that is too long)
+        engine = replace(engine, model=os.path.abspath(engine.model))  # noqa: PTH100
     if scheduler not in (None, "local"):
         if workers is not None:
             raise SettingsError("--workers is for this machine; a cluster has as many as were started")
-        return pools.cluster(scheduler, 0), (model, device, threads or 1, most)
+        return pools.cluster(scheduler, 0), replace(engine, threads=engine.threads or 1)
     cores = available_cores()
     if workers is None:
         in_memory = int(_BUDGET * free_memory() / _WORKER)
-        workers = max(1, min(cores // (threads or 1), in_memory))
-    threads = threads or max(1, cores // workers)
+        workers = max(1, min(cores // (engine.threads or 1), in_memory))
     pool = pools.cluster("local", workers) if scheduler else pools.processes(workers)
-    return pool, (model, device, threads, most)
+    return pool, replace(engine, threads=engine.threads or max(1, cores // workers))
 
 
 def _described(pool: pools.Pool, engine: EngineArguments, progress: Callable[[Progress], None]) -> dict[str, Any]:
-    """What the first worker says about itself. Raises `DeviceError` if it cannot be asked, and what its engine raises."""
+    """Return what `work.describe` returns in the first worker. Raises `DeviceError` if it cannot run, and what it raises."""
     future = pool.executor.submit(describe, engine)
     while not future.done():
         wait([future], _WAITING)

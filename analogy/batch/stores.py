@@ -1,6 +1,6 @@
-"""Files wherever they are: on this machine, or at an address ("s3://bucket/a.jpg") that fsspec (extra `remote`) reaches.
+"""Files on this machine, or at an address ("s3://bucket/a.jpg") that fsspec (extra `remote`) reaches.
 
-Credentials are the store's own affair: the environment, its configuration files, the role of the machine.
+Each store finds its credentials by itself: in the environment, in its configuration files, by the role of the machine.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ _WHOLE_OBJECTS = frozenset(("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "ad
 """Schemes of stores in which an object appears when all of it has arrived. Elsewhere a file is renamed to its name."""
 _MARKS = ("ETag", "etag", "md5Hash", "content_md5", "Content-MD5", "generation", "LastModified", "last_modified",
           "Last-Modified", "mtime", "updated")  # fmt: skip
-"""What stores call that which changes with a file."""
+"""Keys of what a store says of a file whose values change when the file does."""
 
 
 def scheme(path: str) -> str:
-    """The scheme of an address, in small letters; "" for a path of this machine (a drive of Windows has one letter)."""
+    """Return the scheme of an address in small letters; "" for a path of this machine (a drive of Windows has one letter)."""
     found = _SCHEME.match(path)
     return found[1].lower() if found else ""
 
 
 def absolute(path: str, folder: str) -> str:
-    """A path or an address, seen from `folder` (which may be one too). `file://` becomes a path of this machine.
+    """Return a path or an address, taken relative to `folder`, which may be either. `file://` becomes a path of this machine.
 
     Raises `SettingsError` for a chain of file systems ("zip://a::https://..."), of which the first scheme says too little.
     """
@@ -58,29 +58,29 @@ def absolute(path: str, folder: str) -> str:
 
 
 def parent(path: str) -> str:
-    """The folder of a path or an address."""
+    """Return the folder of a path or an address."""
     return posixpath.dirname(path) if scheme(path) else os.path.dirname(path)  # noqa: PTH120
 
 
 def stem(path: str) -> str:
-    """The name of a file without folder and suffix; of an address also without what follows a question mark."""
+    """Return the name of a file without folder and suffix; of an address also without what follows a question mark."""
     name = unquote(posixpath.basename(path.partition("?")[0])) if scheme(path) else os.path.basename(path)  # noqa: PTH119
     return posixpath.splitext(name)[0]  # a `Path` takes ten times as long, for each of a million rows
 
 
-def read(path: str) -> bytes:
-    """The content of a file, of at most `MOST_BYTES`. Raises OSError, whatever the store raises."""
+def read(path: str, most: int = MOST_BYTES) -> bytes:
+    """Return the content of a file, of at most `most` bytes. Raises OSError, whatever the store raises."""
     if not scheme(path):
-        return read_regular(path, MOST_BYTES)
+        return read_regular(path, most)
     with _as_os_errors(), _open(path) as file:
-        content: bytes = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise OSError(errno.EFBIG, f"it has more than {MOST_BYTES} bytes")
+        content: bytes = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most} bytes")
     return content
 
 
 def open_file(path: str) -> IO[bytes]:
-    """A file, open for reading from its beginning. Raises OSError, whatever the store raises."""
+    """Return a file, open for reading from its beginning. Raises OSError, whatever the store raises."""
     if not scheme(path):
         return open_regular(path)
     with _as_os_errors():
@@ -88,7 +88,7 @@ def open_file(path: str) -> IO[bytes]:
 
 
 def stamp(path: str) -> str:
-    """What changes when a file does, found without reading it; "" if its store does not tell. Raises OSError."""
+    """Return a text that changes when the file does, without reading the file; "" if its store has none. Raises OSError."""
     if not scheme(path):
         status = os.stat(path)  # noqa: PTH116
         return f"{status.st_size} {status.st_mtime_ns}"
@@ -98,7 +98,7 @@ def stamp(path: str) -> str:
 
 
 def size(path: str) -> int | None:
-    """Bytes of a file; None if there is none, or the store does not tell."""
+    """Return the bytes of a file; None if there is no such file, or if its store does not know."""
     try:
         return os.stat(path).st_size if not scheme(path) else _info(path).get("size")  # noqa: PTH116
     except FileNotFoundError:
@@ -106,7 +106,7 @@ def size(path: str) -> int | None:
 
 
 def write(path: str, content: bytes) -> None:
-    """Write a file, and the folders to it. It appears whole or not at all, where the store can do that.
+    """Write a file, and make its folders. The file appears whole or not at all, where the store can do that.
 
     Raises `OutputError`.
     """
@@ -136,7 +136,7 @@ def write(path: str, content: bytes) -> None:
 
 
 def names(root: str) -> Iterator[str]:
-    """The files in a folder at an address and in its folders, as paths in it. Raises OSError, whatever the store raises."""
+    """Yield all files below a folder at an address, as paths in that folder. Raises OSError, whatever the store raises."""
     with _as_os_errors():
         store, inner = _store(root)
         try:
@@ -147,7 +147,7 @@ def names(root: str) -> Iterator[str]:
 
 
 def pictures(path: str) -> list[str]:
-    """The pictures that a path of a picture, of a folder or a pattern means; numbers in their names sort by value.
+    """Return the pictures that the path of a picture, a folder or a pattern means; numbers in their names sort by value.
 
     Raises OSError, whatever the store raises.
     """
@@ -177,7 +177,7 @@ def check(path: str) -> None:
 
 
 def _store(path: str) -> tuple[Any, str]:
-    """The file system of an address, and the path in it."""
+    """Return the file system of an address, and the path in it."""
     try:
         from fsspec.core import url_to_fs
 
@@ -206,7 +206,7 @@ def _info(path: str) -> dict[str, Any]:
 
 @contextmanager
 def _as_os_errors() -> Iterator[None]:
-    """Stores raise errors of many kinds."""
+    """Turn the errors of stores, which are of many kinds, into OSError."""
     try:
         yield
     except (OSError, AnalogyError):

@@ -1,4 +1,4 @@
-"""What a worker does with a job: read, transfer, write. An engine stays in each worker process, from one job to the next."""
+"""The work of a worker: it reads the inputs of a job, transfers, and writes. Its engine stays for the next job."""
 
 from __future__ import annotations
 
@@ -23,21 +23,22 @@ import numpy as np
 from PIL import Image
 
 from ..engine import Engine
+from ..engine_arguments import EngineArguments
 from ..errors import AnalogyError, MemoryLimitError, OutputError, reason
+from ..method.pins import read_pins
 from ..pictures.colour import to_8_bits
 from ..pictures.images import fitted_size, resize
 from ..pictures.reading import as_image_errors
 from ..pictures.writing import check_size, write_stream
+from ..request import Input, Request
+from ..result import Result
 from ..settings import Settings
 from ..version import __version__
 from . import stores
 from .jobs import Job
 
-EngineArguments: TypeAlias = tuple[Any, ...]
-"""Those of `Engine`: model, device, threads, max_input_pixels."""
 Notes: TypeAlias = list[tuple[int, str]]
-"""What the library logs: level and message."""
-_LABELS = {"a": "A", "b_prime": "B'", "b": "B", "mask_a": "mask_a", "mask_b": "mask_b"}
+"""Messages that the library logs: level and text."""
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS)
 """Errors that the next job would meet as well."""
 _THUMBNAIL_PIXELS = 160 * 160
@@ -47,11 +48,11 @@ _THUMBNAIL_PIXELS = 160 * 160
 class Task:
     """A job on its way to a worker.
 
-    root       the folder for results: absolute, or an address
-    engine     of the worker
-    known      the last line of the manifest about the job, if there is one
-    again      whether it is done even if it failed before and nothing has changed since
-    thumbnails whether the report shows it
+    root          the folder for results: absolute, or an address
+    engine        the engine of the worker
+    known         the last line of the manifest about the job, if there is one
+    retry_failed  whether to do the job again if it failed in an earlier run, even if nothing has changed
+    thumbnails    whether the report shows the job
     """
 
     job: Job
@@ -59,14 +60,14 @@ class Task:
     engine: EngineArguments
     model_sha256: str
     known: dict[str, Any] | None
-    again: bool
+    retry_failed: bool
     thumbnails: bool
 
 
 def describe(engine: EngineArguments) -> dict[str, Any]:
-    """What a worker works with. Makes its engine ready. Raises what `Engine` does."""
+    """Make the engine of this worker ready, and return its version, model and device. Raises what `Engine` does."""
     notes: Notes = []
-    with _heard(notes):
+    with _logged_to(notes):
         made = _engine(engine)
     made.backend.prepare()
     card = made.network.card
@@ -82,18 +83,21 @@ def describe(engine: EngineArguments) -> dict[str, Any]:
 
 
 def do(task: Task) -> dict[str, Any]:
-    """Do a job, unless it is done, or failed, and nothing has changed since. Returns its line for the manifest, and beside it
+    """Do a job, unless it is done, or failed, and nothing has changed since.
 
-    kept        whether it was left as it was
-    notes       what the library said: (level, message)
-    memory      of a failed job: whether it is the memory that did not suffice, at this time
-    full        of a failed job: whether it is the disk
-    thumbnails  name -> a WebP picture in base64, if they were asked for
+    Returns a dict of
+
+    line        the job's line for the manifest
+    kept        whether the job was left as it was
+    notes       the messages that the library logged: (level, message)
+    memory      for a failed job: whether the memory did not suffice at this time
+    full        for a failed job: whether the disk is full
+    thumbnails  name -> a WebP picture in base64, if the task asks for thumbnails
 
     Raises nothing that a job can cause.
     """
     job, started = task.job, time.perf_counter()
-    line: dict[str, Any] = {"job": job.name, **job.inputs, "settings": _changed(job.settings)}
+    line: dict[str, Any] = {"job": job.name, **job.given, "settings": _changed(job.request.settings)}
     more: dict[str, Any] = {"kept": False}
     notes: Notes = []
     try:
@@ -101,11 +105,12 @@ def do(task: Task) -> dict[str, Any]:
         known = task.known
         if known and now and known.get("seen") == now and _stands(task, known):
             return {"line": known, "kept": True, "notes": []}
-        content = {name: _read(name, path) for name, path in job.inputs.items()}
-        line["from"] = _made_from(task, content)
+        with _logged_to(notes):
+            loaded = job.request.with_inputs(_read)
+        line["from"] = _made_from(task, loaded)
         if known and known.get("from") == line["from"] and _stands(task, known):
             return {"line": known | {"seen": now}, "kept": True, "notes": []}
-        line["state"], line["files"] = "done", _transfer(task, content, more, notes)
+        line["state"], line["files"] = "done", _transfer(task, loaded, more, notes)
     except AnalogyError as error:
         line |= {"state": "failed", "error": str(error)}
         more["memory"] = isinstance(error, MemoryLimitError)
@@ -118,26 +123,26 @@ def do(task: Task) -> dict[str, Any]:
 
 
 def _stands(task: Task, known: Mapping[str, Any]) -> bool:
-    """Whether the last line about a job still holds."""
+    """Return whether the last line about a job still holds."""
     if known.get("state") == "failed":
-        return not task.again
+        return not task.retry_failed
     files = known.get("files", {})
     return set(files) == set(task.job.outputs.values()) and all(
         stores.size(posixpath.join(task.root, name)) == file["bytes"] for name, file in files.items()
     )
 
 
-def _transfer(task: Task, content: Mapping[str, bytes], more: dict[str, Any], notes: Notes) -> dict[str, Any]:
-    """Make and write the pictures of a job. Returns name -> bytes and checksum of each file; puts thumbnails into `more`, and
-    what the library says into `notes`.
+def _transfer(task: Task, loaded: Request, more: dict[str, Any], notes: Notes) -> dict[str, Any]:
+    """Make and write the pictures of a job, whose inputs have been read into `loaded`.
+
+    Returns name -> bytes and checksum of each file; puts thumbnails into `more`, and what the library logs into `notes`.
     """
     job = task.job
     targets = {picture: posixpath.join(task.root, name) for picture, name in job.outputs.items()}
-    sources: dict[str, Any] = {name: _Named(content[name], path) for name, path in job.inputs.items()}
     engine = _engine(task.engine)
-    with _heard(notes):
-        result = engine.transfer(sources.pop("a"), sources.pop("b_prime"), job.settings, **sources)
-    made = {"a_prime": (result.a_prime, result.a), "b": (result.b, result.b_prime)}
+    with _logged_to(notes):
+        result: Result = engine.transfer(**loaded.keywords())
+    made: dict[str, Any] = {"a_prime": (result.a_prime, result.a), "b": (result.b, result.b_prime)}
     encoded = {}
     for picture, target in targets.items():
         pixels, own = made[picture]
@@ -158,7 +163,7 @@ def _transfer(task: Task, content: Mapping[str, bytes], more: dict[str, Any], no
 
 
 def seen(task: Task) -> str:
-    """A checksum of the job, and of its inputs as their stores show them; "" if one does not tell."""
+    """Return a checksum of the job, and of the size and time of its inputs; "" if a store does not know them."""
     stamps = []
     for path in task.job.inputs.values():
         try:
@@ -169,36 +174,42 @@ def seen(task: Task) -> str:
             return ""
     if "" in stamps:
         return ""
-    return _checksum([task.job.inputs, stamps, *_how(task)])
+    return _checksum([task.job.given, stamps, *_how(task)])
 
 
-def _made_from(task: Task, content: Mapping[str, bytes]) -> str:
-    return _checksum([{name: hashlib.sha256(each).hexdigest() for name, each in content.items()}, *_how(task)])
+def _made_from(task: Task, loaded: Request) -> str:
+    """Return a checksum of the job, and of the content of its inputs."""
+    content = {each.name: hashlib.sha256(each.value.getbuffer()).hexdigest() for each in loaded.inputs()}
+    return _checksum([content, loaded.pins, *_how(task)])
 
 
 def _how(task: Task) -> list[Any]:
-    return [asdict(task.job.settings), task.job.outputs, task.model_sha256]
+    """Return what decides the results beside the inputs: another version of analogy may make others."""
+    return [asdict(task.job.request.settings), task.job.outputs, task.model_sha256, __version__]
 
 
 def _checksum(values: list[Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _read(name: str, path: str) -> bytes:
-    with as_image_errors(f"{_LABELS[name]} ({path})"):
-        if stores.scheme(path) and (stamp := stores.stamp(path)):
-            return _fetched(path, stamp)
-        return stores.read(path)
+def _read(each: Input) -> Any:
+    """Return the content of a picture as an open file, or the rows of a file of pins. Raises `ImageError`, `SettingsError`."""
+    if each.name == "pins":
+        return read_pins(each.value, stores.read)
+    with as_image_errors(f"{each.label} ({each.value})"):
+        if stores.scheme(each.value) and (stamp := stores.stamp(each.value)):
+            return _Named(_fetched(each.value, stamp), each.value)
+        return _Named(stores.read(each.value), each.value)
 
 
 @lru_cache(maxsize=8)
 def _fetched(path: str, stamp: str) -> bytes:
-    """The content of an address: the painting of all jobs is fetched once."""
+    """Return the content of an address; the painting of all jobs is fetched once."""
     return stores.read(path)
 
 
 def _changed(settings: Settings) -> dict[str, Any]:
-    """The settings that are not the defaults."""
+    """Return the settings that are not the defaults."""
     defaults = asdict(Settings())
     return {name: value for name, value in asdict(settings).items() if value != defaults[name]}
 
@@ -211,7 +222,7 @@ def _thumbnail(pixels: Any) -> str:
 
 
 class _Named(io.BytesIO):
-    """Content in memory, which messages call by the name of its file."""
+    """The content of a file in memory, with the name by which messages call it."""
 
     def __init__(self, content: bytes, name: str):
         super().__init__(content)
@@ -228,12 +239,12 @@ def _engine(arguments: EngineArguments) -> Engine:
 
 @lru_cache(maxsize=1)
 def _make_engine(arguments: EngineArguments) -> Engine:
-    return Engine(*arguments)
+    return arguments.make()
 
 
 @contextmanager
-def _heard(notes: Notes) -> Iterator[None]:
-    """Add what the library logs in this thread while the block runs."""
+def _logged_to(notes: Notes) -> Iterator[None]:
+    """Add the messages that the library logs in this thread, in the block, to `notes`."""
     own = threading.get_ident()
 
     class Collect(logging.Handler):

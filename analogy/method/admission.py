@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..backends import Backend, Size
-from ..errors import ImageError, SettingsError
+from ..errors import ImageError, PictureTooLargeError, SettingsError
 from ..pictures.images import SMALLEST, Admit, fitted_size
 from ..settings import Settings
 from . import memory
@@ -39,12 +39,15 @@ def check_bound(most: Any) -> int | None:
 
 
 def within(most: int | None) -> Admit:
-    """Return the check of a picture before it is decoded: it raises `ImageError` for one with more than `most` pixels."""
+    """Return the check of a picture before it is decoded.
+
+    It raises `PictureTooLargeError` for a picture with more than `most` pixels.
+    """
 
     def admit(size: Size, label: str) -> None:
         pixels = size[0] * size[1]
         if most is not None and pixels > most:
-            raise ImageError(
+            raise PictureTooLargeError(
                 f"{label}: {size[1]} x {size[0]} pixels are {pixels / 1e6:.4g} megapixels, and max_input_pixels admits "
                 f"{most / 1e6:.4g}; make it smaller"
             )
@@ -69,8 +72,8 @@ class Admission:
         """Return the check of the picture called `name` ("A" or "B'") before it is decoded. The order of the two does not
         matter.
 
-        It raises `ImageError` for one with more than `most` pixels, and `MemoryLimitError` if the pictures that have been
-        asked about so far take more memory than is free: to read, to match and to paint.
+        It raises `PictureTooLargeError` for one with more than `most` pixels, and `MemoryLimitError` if the pictures that
+        have been asked about so far take more memory than is free: to read, to match and to paint.
         """
 
         def admit(size: Size, label: str) -> None:

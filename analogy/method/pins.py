@@ -10,6 +10,7 @@ import csv
 import io
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -66,8 +67,10 @@ class Pins:
         return positions[np.sort(first)]
 
 
-def read_pins(pins: PinsLike | None) -> np.ndarray | None:
+def read_pins(pins: PinsLike | None, read: Callable[[str, int], bytes] = read_regular) -> np.ndarray | None:
     """Return the pins that a caller gives, (N, 4) float64: xa, ya, xb, yb; None if there are none.
+
+    read  returns the content of the file at a path, of at most so many bytes; it raises OSError
 
     Raises `SettingsError` for a file that cannot be read, for other shapes, for what is no finite number, and for more than
     `MOST_PINS`.
@@ -75,7 +78,7 @@ def read_pins(pins: PinsLike | None) -> np.ndarray | None:
     if pins is None:
         return None
     if isinstance(pins, (str, os.PathLike)):
-        return _read_file(pins)
+        return _read_file(pins, read)
     try:
         array = np.asarray(pins, np.float64)
     except (TypeError, ValueError, OverflowError) as error:
@@ -110,9 +113,9 @@ def place_pins(
     return places
 
 
-def _read_file(path: str | os.PathLike[str]) -> np.ndarray | None:
+def _read_file(path: str | os.PathLike[str], read: Callable[[str, int], bytes]) -> np.ndarray | None:
     try:
-        header, rows, separator = read_csv(io.BytesIO(read_regular(path, _MOST_BYTES)))
+        header, rows, separator = read_csv(io.BytesIO(read(os.fspath(path), _MOST_BYTES)))
         if sorted(filter(None, header)) != sorted(HEADER):  # a cell below no name is refused with its row
             found = shown(",".join(header)) if header else "nothing"
             raise SettingsError(f"its first line is {found}; it must be {','.join(HEADER)}")

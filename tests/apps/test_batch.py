@@ -188,6 +188,36 @@ def test_both_pictures_masks_and_a_known_b_are_as_in_a_transfer(photos, style, t
             np.testing.assert_array_equal(np.asarray(image), pixels)
 
 
+def test_pins_hold_as_in_a_transfer_from_a_file_and_from_rows(photos, style, tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "pins.csv").write_text("xa,ya,xb,yb\n10,20,30,40\n")
+    jobs = [
+        {"a": str(photos[0]), "name": "file", "pins": "pins.csv"},
+        {"a": str(photos[0]), "name": "rows", "pins": [[10, 20, 30, 40]]},
+        {"a": str(photos[0]), "name": "free"},
+    ]
+    rows = tmp_path / "sub" / "jobs.jsonl"
+    rows.write_text("\n".join(map(json.dumps, jobs)) + "\n")
+    out = tmp_path / "out"
+    command = ["batch", rows, "--style", style, "-o", out, "--workers", 1, *FAST]
+    done = run(*command)
+    assert (done.exit_code, done.stderr) == (0, "")
+    pinned = Engine(device="cpu", threads=1).transfer(
+        photos[0], style, "fast", search_iterations=1, direction="ab", pins=[[10, 20, 30, 40]]
+    )
+    made = {}
+    for name in ("file", "rows", "free"):
+        with Image.open(out / f"{name}.png") as image:
+            made[name] = np.asarray(image)
+    np.testing.assert_array_equal(made["file"], pinned.a_prime)
+    np.testing.assert_array_equal(made["rows"], pinned.a_prime)
+    assert (made["free"] != pinned.a_prime).any()
+    (tmp_path / "sub" / "pins.csv").write_text("xa,ya,xb,yb\n10,20,5,5\n")
+    again = run(*command)
+    assert "1 done" in again.stdout
+    assert "2 kept" in again.stdout
+
+
 def test_a_failed_job_is_one_line_the_rest_go_on_and_it_is_tried_again_when_told_or_mended(
     photos, style, tmp_path: Path
 ) -> None:
@@ -281,10 +311,11 @@ def test_without_an_extra_one_line_says_which(
         ([{"a": "a.png", "name": "../x"}], [], "no part of it may be empty or begin with a dot"),
         ([{"a": "a.png", "name": "/etc/x"}], [], "no path inside the folder"),
         ([{"a": "a.png", "direction": "both"}], [], "put {picture} into --name"),
-        ([{"a": "a.png", "mask_a": "m.png"}], [], "names one mask"),
+        ([{"a": "a.png", "mask_a": "m.png"}], [], "line 2: there is a mask for A and none for B'; give both, or none"),
         ([{"a": "a.png", "preset": "nice"}], [], "unknown preset 'nice'"),
         ([{"a": "https://example.com/a.png"}], [], "to let jobs fetch that, say --allow-remote https"),
         ([{"a": "zip://a.png::https://example.com/a.zip"}], ["--allow-remote", "zip"], "a chain of file systems"),
+        ([{"a": "a.png", "pins": "https://example.com/p.csv"}], [], "pins is 'https://example.com/p.csv'; to let jobs fetch"),
         ([{"b_prime": "a.png"}], [], "names its columns"),
         ([{"a": "a.png"}], ["--name", "{a"], "--name '{a'"),
         ([{"a": "a.png"}], ["--name", "{picture}.png"], "all jobs would write one file"),
@@ -308,7 +339,7 @@ def test_a_table_is_refused_in_one_line_before_the_first_job(
 @pytest.mark.parametrize(
     ("sources", "options", "words"),
     [
-        (["photos"], [], "Name a picture with --style"),
+        (["photos"], [], "no style: pass --style PICTURE, or a table of jobs"),
         (["photos", "jobs.csv"], ["--style", "style.jpg"], "one table is a batch"),
         (["jobs.csv", "photos"], [], "one table is a batch"),
         (["empty"], ["--style", "style.jpg"], "there are no pictures"),

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import zlib
-from dataclasses import asdict
+from dataclasses import MISSING, asdict
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +20,14 @@ from click.testing import CliRunner, Result
 from PIL import Image, ImageCms
 
 import analogy
-import analogy.apps.cli as cli_module
+import analogy.apps.transfer as transfer_module
 from analogy import result
 from analogy.apps import gpu
 from analogy.apps.cli import cli
 from analogy.backends.selftest import Check
 from analogy.method import flow, flow_files
 from analogy.networks.models import DEFAULT, locate
+from analogy.request import fields_of
 from analogy.settings import PRESET_HELP
 
 COMMAND = [sys.executable, "-m", "analogy"]
@@ -83,6 +84,16 @@ def test_help_names_every_field_of_settings_with_its_default() -> None:
         assert "--" + field.name.replace("_", "-") in text
         if not isinstance(field.default, bool):
             assert f"[default: {field.default}]" in " ".join(text.split())
+
+
+def test_help_names_every_field_of_a_request() -> None:
+    text = run("transfer", "--help").stdout
+    for field in fields_of("picture", "pins", "flag"):
+        if field.default is MISSING:
+            assert f" {field.name.upper()}" in text.splitlines()[0]
+        else:
+            assert "--" + field.name.replace("_", "-") in text
+            assert field.metadata["help"] in " ".join(text.split())
 
 
 def test_options_of_the_command_override_its_preset(pair, tmp_path: Path) -> None:
@@ -469,9 +480,11 @@ def test_help_lists_options_in_groups_explains_presets_and_gives_examples() -> N
 
 def test_the_examples_of_the_help_are_commands_that_exist(tmp_path: Path, monkeypatch) -> None:
     parsed = []
-    monkeypatch.setattr(cli_module, "run_transfer", lambda *arguments, **options: parsed.append((arguments, options)))
+    monkeypatch.setattr(
+        transfer_module, "run_transfer", lambda *arguments, **options: parsed.append((arguments, options))
+    )
     monkeypatch.setattr(result, "read_record", lambda path: (analogy.Settings(), DEFAULT, None, None))
-    for line in cli_module._TRANSFER_EXAMPLES.splitlines():
+    for line in transfer_module._EXAMPLES.splitlines():
         words = line.split(" < ")[0].split()
         assert words[0] == "analogy"
         done = run(*words[1:])

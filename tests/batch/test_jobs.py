@@ -13,6 +13,7 @@ import pytest
 
 from analogy import OutputError, Settings, SettingsError
 from analogy.batch import jobs
+from analogy.request import Request
 
 SETTINGS = Settings(direction="ab")
 
@@ -36,7 +37,7 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
     columns["b"] = pa.array([None, None, None])
     parquet.write_table(pa.table(columns), tmp_path / "jobs.parquet")
     found = list(of_table(tmp_path / "jobs.parquet"))
-    assert [job.settings for job in found] == [
+    assert [job.request.settings for job in found] == [
         Settings(direction="ab", ratio=0.5, seed=3, photo=True),
         Settings(direction="ab", ratio=0.5),
         Settings(direction="ab", seed=4),
@@ -56,6 +57,9 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
         (b" " * (1 << 21), "it has more than 1048576 bytes"),
         (b'{"a": 1}', "line 2: a is 1; it takes a path"),
         (b'{"a": "x\\u0000"}', "line 2: a is"),
+        (b'{"a": "x", "pins": 1}', "line 2: pins is 1; it takes the path of a CSV file, or a list of rows"),
+        (b'{"a": "x", "pins": [[1, 2, 3]]}', "line 2: pins: the shape is (1, 3); it must be (N, 4)"),
+        (b'{"a": "x", "pins": [1, [2]]}', "line 2: pins is [1, [2]]; it takes N rows of four numbers"),
         (b'{"a": "x", "seed": 1.5}', "line 2: seed is 1.5; it takes a whole number"),
         (b'{"a": "x", "seed": true}', "line 2: seed is True; it takes a whole number"),
         (b'{"a": "x", "name": "\\u202e"}', "no path inside the folder for results"),
@@ -110,8 +114,7 @@ def test_tables_are_read_as_spreadsheets_and_shells_write_them(tmp_path: Path, h
     assert found == [
         jobs.Job(
             1,
-            {"a": str(tmp_path / "Grün, x.png"), "b_prime": str(tmp_path / "s.png")},
-            Settings(direction="ab", ratio=0.5),
+            Request(str(tmp_path / "Grün, x.png"), str(tmp_path / "s.png"), Settings(direction="ab", ratio=0.5)),
             {"a_prime": "Grün, x.png"},
         )
     ]
@@ -275,6 +278,16 @@ def test_no_job_writes_over_what_any_job_reads_whatever_it_is_called(tmp_path: P
         (tmp_path / "jobs.jsonl").write_text("\n".join(map(json.dumps, rows)))
         with pytest.raises(OutputError, match=r"that is a of job [12], which would be written over"):
             jobs.check(of_table(tmp_path / "jobs.jsonl"), str(tmp_path / "out"))
+
+
+def test_no_job_writes_over_a_file_of_pins(tmp_path: Path) -> None:
+    (tmp_path / "jobs.jsonl").write_text('{"a": "p.png", "name": "x"}\n{"a": "q.png", "pins": "out/x.png"}')
+    with pytest.raises(OutputError, match=r"out/x\.png: that is pins of job 2, which would be written over"):
+        jobs.check(of_table(tmp_path / "jobs.jsonl"), str(tmp_path / "out"))
+
+
+def test_each_input_of_a_request_is_a_column() -> None:
+    assert jobs.COLUMNS[: len(jobs.INPUTS)] == ("a", "b_prime", "b", "mask_a", "mask_b", "pins")
 
 
 def test_the_table_and_a_file_of_the_batch_itself_are_not_mixed_up(tmp_path: Path) -> None:

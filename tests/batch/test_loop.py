@@ -23,7 +23,9 @@ from analogy.batch.jobs import Job
 from analogy.batch.manifest import Manifest
 from analogy.batch.report import Report
 from analogy.batch.work import Task
+from analogy.engine_arguments import EngineArguments
 from analogy.method import memory
+from analogy.request import Request
 
 needs_posix = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 
@@ -49,8 +51,7 @@ def failed(task: Task, error: str, **more: Any) -> dict[str, Any]:
 
 def jobs(*names: str, a: str = "a.png") -> list[Job]:
     return [
-        Job(number, {"a": a, "b_prime": a}, Settings(direction="ab"), {"a_prime": name})
-        for number, name in enumerate(names, 1)
+        Job(number, Request(a, a, Settings(direction="ab")), {"a_prime": name}) for number, name in enumerate(names, 1)
     ]
 
 
@@ -64,7 +65,7 @@ def run(all_jobs: list[Job], pool: pools.Pool, folder: Path, budget: float = 1e1
     folder.mkdir(exist_ok=True)
     with Manifest(folder / "batch.jsonl") as manifest:
         report = Report(folder / "report.html", str(folder), len(all_jobs), "", "")
-        own = loop.Loop(pool, manifest, report, str(folder), (), described, budget, False)
+        own = loop.Loop(pool, manifest, report, str(folder), EngineArguments(), described, budget, False)
         try:
             return own.run(iter(all_jobs), len(all_jobs), lambda progress: None)
         finally:
@@ -165,7 +166,7 @@ def test_a_million_rows_are_never_held(tmp_path: Path, monkeypatch) -> None:
     pool = in_threads(2)
     with Manifest(tmp_path / "batch.jsonl") as manifest, closing(source()) as each:
         report = Report(tmp_path / "report.html", str(tmp_path), 500, "", "")
-        own = loop.Loop(pool, manifest, report, str(tmp_path), (), described, 1e12, False)
+        own = loop.Loop(pool, manifest, report, str(tmp_path), EngineArguments(), described, 1e12, False)
         assert own.run(each, 500, count).done == 500
     pool.close(False)
     assert max(ahead) <= 5

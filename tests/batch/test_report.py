@@ -9,6 +9,7 @@ from analogy import Settings
 from analogy.batch import report
 from analogy.batch.jobs import Job
 from analogy.batch.report import Report
+from analogy.request import Request
 
 
 class Page(HTMLParser):
@@ -33,7 +34,7 @@ class Page(HTMLParser):
 
 
 def job(number: int, name: str, style: str = "/style.png", a: str = "/photos/a.png") -> Job:
-    return Job(number, {"a": a, "b_prime": style}, Settings(direction="ab"), {"a_prime": name})
+    return Job(number, Request(a, style, Settings(direction="ab")), {"a_prime": name})
 
 
 def line(state: str = "done", **more: object) -> dict[str, object]:

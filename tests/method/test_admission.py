@@ -15,7 +15,7 @@ from PIL import Image
 
 import analogy
 from analogy.backends.cpu import CpuBackend
-from analogy.errors import ImageError, MemoryLimitError, SettingsError
+from analogy.errors import ImageError, MemoryLimitError, PictureTooLargeError, SettingsError
 
 OPTIONS = {"inversion": "vote", "search_iterations": 1, "direction": "ab"}
 
@@ -67,13 +67,13 @@ def test_the_bound_of_an_engine_refuses_larger_pictures_and_admits_that_size(sma
     fits, large = flat(40, 50, "PNG"), flat(40, 51, "PNG")
     words = r"40 x 51 pixels are 0\.00204 megapixels, and max_input_pixels admits 0\.002; make it smaller"
     for picture in (large, np.zeros((51, 40)), Image.new("L", (40, 51))):
-        with pytest.raises(ImageError, match=("B'" if swapped else "A") + ": " + words):
+        with pytest.raises(PictureTooLargeError, match=("B'" if swapped else "A") + ": " + words):
             engine.transfer(*((small, picture) if swapped else (picture, small)), **OPTIONS)
     engine.transfer(*((small, fits) if swapped else (fits, small)), **OPTIONS)
 
 
 def test_transfer_takes_the_bound_too(small) -> None:
-    with pytest.raises(ImageError, match="max_input_pixels admits"):
+    with pytest.raises(PictureTooLargeError, match="max_input_pixels admits"):
         analogy.transfer(small, small, max_input_pixels=1000, device="cpu", **OPTIONS)
 
 

@@ -169,7 +169,7 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
             ahead=pool.place(job),
             stage=job.stage,
             done=job.done,
-            settings=job.settings,
+            settings=dataclasses.asdict(job.order.request.settings),
             levels={str(level): f"{at}/{level_name(level)}" for level in job.levels},
             files={name: f"{at}/{name}" for name in job.files},
             seconds=job.seconds,
@@ -189,9 +189,9 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
         | {200: {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in TYPES.values()}}},
         dependencies=[Depends(unambiguous)],
     )
-    async def transfer(request: Request, given: Annotated[TransferForm, File()]) -> Response:
+    async def transfer(request: Request, form: Annotated[TransferForm, File()]) -> Response:
         """Answers A' (B for the direction "ba"). If the connection ends, so does the work."""
-        job = await given.job(jobs, given.asked("ab"), format=given.format)
+        job = await form.job(jobs, "ab", format=form.format)
         request.state.place.give_back()
         pool.submit(job)
         ending, leaving = asyncio.ensure_future(job.end()), asyncio.ensure_future(_gone(request))
@@ -201,7 +201,7 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
                 code, words = job.problem
                 raise HTTPException(code, words, {"retry-after": "5"} if code == 503 else None)
             if job.state == "done":
-                return JobFile(jobs, job, job.files[0], media_type=TYPES[given.format], last=True)
+                return JobFile(jobs, job, job.files[0], media_type=TYPES[form.format], last=True)
             return Response(status_code=499)  # nobody hears it
         finally:
             ending.cancel()
@@ -217,9 +217,9 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
         responses=_problems(*_ORDER),
         dependencies=[Depends(unambiguous)],
     )
-    async def begin(request: Request, response: Response, given: Annotated[JobForm, File()]) -> JobStatus:
+    async def begin(request: Request, response: Response, form: Annotated[JobForm, File()]) -> JobStatus:
         """Takes what `analogy transfer` takes, and makes the files that it makes. `Location` says where the job is."""
-        job = await given.job(jobs, given.asked("both"), levels_wanted=given.levels, flow=given.flow)
+        job = await form.job(jobs, "both", flow=form.flow)
         request.state.place.give_back()
         pool.submit(job)
         if job.ended:

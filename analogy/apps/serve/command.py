@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import sys
 
 import click
 
+from ...backends import Device
 from ...backends.host import available_cores
+from ...engine_arguments import EngineArguments
 from ...errors import AnalogyError, shown
 from ...networks.models import DEFAULT, locate
 from ..options import GroupedCommand, engine_options, option
@@ -29,13 +30,13 @@ curl -F a=@photo.jpg -F b_prime=@painting.jpg localhost:8000/v1/transfer -o a_pr
 @option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, group=_LISTEN,
         help="Port to listen at; 0 takes a free one.")  # fmt: skip
 @option("--token", envvar="ANALOGY_TOKEN", default="", group=_LISTEN,
-        help="What whoever uses it has to know; better said by the variable ANALOGY_TOKEN.")  # fmt: skip
+        help="Shared secret that clients must send; prefer the variable ANALOGY_TOKEN.")  # fmt: skip
 @option("--root-path", default="", metavar="PATH", group=_LISTEN,
         help="Path of a proxy below which the service is, /analogy for instance.")  # fmt: skip
 @option("--workers", type=click.IntRange(1, 64), default=Limits.workers, show_default=True, group=_BOUNDS,
         help="Jobs that run at a time, each in a process with the model.")  # fmt: skip
 @option("--queue", type=click.IntRange(1, 10_000), default=Limits.queue, show_default=True, group=_BOUNDS,
-        help="Jobs that may wait; more are told to come again.")  # fmt: skip
+        help="Most jobs that wait; further requests are refused for the time being.")  # fmt: skip
 @option("--upload-mb", type=click.IntRange(1, 100_000), default=Limits.upload_bytes >> 20, show_default=True, group=_BOUNDS,
         help="Largest request.")  # fmt: skip
 @option("--worker-gb", type=click.FloatRange(1, 10_000), default=Limits.worker_bytes / (1 << 30), show_default=True,
@@ -50,12 +51,14 @@ curl -F a=@photo.jpg -F b_prime=@painting.jpg localhost:8000/v1/transfer -o a_pr
         help="Seconds that running jobs get to finish when the service ends.")  # fmt: skip
 @engine_options
 def serve(host: str, port: int, token: str, root_path: str, workers: int, queue: int, upload_mb: int, worker_gb: float,
-          job_seconds: float, keep_minutes: float, keep_mb: int, grace: float, model: str | None, device: str,
+          job_seconds: float, keep_minutes: float, keep_mb: int, grace: float, model: str | None, device: Device,
           threads: int | None, max_input_pixels: int | None) -> None:  # fmt: skip
     """A page to play with, and a service for programs, at http://127.0.0.1:8000.
 
     Ends at Ctrl-C or SIGTERM. Pictures and results stay on this machine, and are deleted when it ends.
     """
+    import asyncio  # here, as it would make every other command begin later
+
     try:
         from .service import Service
     except ImportError as error:
@@ -71,7 +74,7 @@ def serve(host: str, port: int, token: str, root_path: str, workers: int, queue:
         keep_bytes=keep_mb << 20,
     )
     threads = threads or max(1, available_cores() // workers)
-    engine = (str(locate(model or DEFAULT)), device, threads, limits.input_pixels)
+    engine = EngineArguments(str(locate(model or DEFAULT)), device, threads, limits.input_pixels)
     service = Service(limits, engine, _checked_token(token), grace, _checked_path(root_path))
     _log_with_times()
     asyncio.run(service.run(host, port))
@@ -96,7 +99,7 @@ def _checked_path(path: str) -> str:
 
 
 def _log_with_times() -> None:
-    """The log of a service: a line each, with the time."""
+    """Log to standard error, each message on a line with the time."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logger = logging.getLogger("analogy")

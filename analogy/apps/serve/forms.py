@@ -1,4 +1,4 @@
-"""From a form to a job: pictures to files, settings to `Settings`."""
+"""From a form to a job: fields to a `Request`, pictures to files."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Annotated, Any, Literal, TypeAlias
 
-from fastapi import HTTPException, Request, UploadFile
+from fastapi import HTTPException, UploadFile
+from fastapi import Request as HTTPRequest
 from pydantic import ConfigDict, Field, create_model
 
 from ...errors import AnalogyError, SettingsError, shown
 from ...files.text_tables import members
-from ...method.pins import read_pins
-from ...settings import PresetName, Settings
+from ...request import Request, fields_of
+from ...settings import Direction, PresetName, Settings
 from .jobs import Job, Jobs
 
 Format: TypeAlias = Literal["png", "jpg", "webp", "tif"]
-MOST_FILES, MOST_FIELDS, MOST_FIELD_BYTES = 5, 32, 1 << 17
+_PICTURES = tuple(field.name for field in fields_of("picture"))
+MOST_FILES, MOST_FIELDS, MOST_FIELD_BYTES = len(_PICTURES), 32, 1 << 17
 """Most pictures and most other fields of a form, and most bytes of one such field."""
-_PICTURES = ("a", "b_prime", "b", "mask_a", "mask_b")
 
 
-def _field(setting: dataclasses.Field[Any]) -> tuple[Any, None]:
+def _of_setting(setting: dataclasses.Field[Any]) -> tuple[Any, None]:
     """Return a setting as a field of a form: its type and help. `Settings` checks its range, and says what is wrong."""
     bounds = {
         "minimum": setting.metadata["low"],
@@ -41,25 +41,29 @@ def _field(setting: dataclasses.Field[Any]) -> tuple[Any, None]:
     return Annotated[kind | None, Field(description=setting.metadata["help"])], None
 
 
-_SettingFields = create_model("_SettingFields", **{each.name: _field(each) for each in dataclasses.fields(Settings)})  # type: ignore[call-overload]
+def _of_request(field: dataclasses.Field[Any]) -> tuple[Any, Any]:
+    """Return a field of `Request` as a field of a form: its type with its help, and its default (... for none)."""
+    kind, text = field.metadata["kind"], field.metadata["help"]
+    if kind == "flag":
+        return Annotated[bool, Field(description=text)], False
+    if kind == "pins":
+        text, example = f"{text} Rows of xa, ya, xb, yb in JSON.", "[[120, 80, 200, 64]]"
+        return Annotated[str, Field(description=text, examples=[example])], "[]"
+    needed = field.default is dataclasses.MISSING
+    picture: Any = UploadFile if needed else UploadFile | None
+    return Annotated[picture, Field(description=text)], ... if needed else None
 
 
-class Given(_SettingFields):  # type: ignore[valid-type, misc]
+_SETTINGS: dict[str, Any] = {each.name: _of_setting(each) for each in dataclasses.fields(Settings)}
+_INPUTS: dict[str, Any] = {each.name: _of_request(each) for each in fields_of("picture", "pins")}
+_FLAGS: dict[str, Any] = {each.name: _of_request(each) for each in fields_of("flag")}
+
+
+class RequestForm(create_model("_Fields", **_SETTINGS, **_INPUTS)):  # type: ignore[misc]
     """What `/v1/transfer` and `/v1/jobs` take (multipart/form-data): pictures, and each setting as a field."""
 
     model_config = ConfigDict(extra="forbid")
 
-    a: Annotated[UploadFile, Field(description="A: the picture to change. JPEG, PNG, WebP, TIFF, BMP or GIF.")]
-    b_prime: Annotated[UploadFile, Field(description="B': the picture whose looks A shall have.")]
-    b: Annotated[UploadFile | None, Field(description="B, if it is known: the picture that B' was painted over.")] = (
-        None
-    )
-    mask_a: Annotated[
-        UploadFile | None, Field(description="Label picture of A, of its size: one colour, one region.")
-    ] = None
-    mask_b: Annotated[
-        UploadFile | None, Field(description="Label picture of B'; regions match only their own colour.")
-    ] = None
     preset: Annotated[PresetName | None, Field(description="A set of settings for a use.")] = None
     settings: Annotated[
         str,
@@ -69,48 +73,38 @@ class Given(_SettingFields):  # type: ignore[valid-type, misc]
             examples=['{"ratio": 0.5, "seed": 3}'],
         ),
     ] = "{}"
-    pins: Annotated[
-        str,
-        Field(
-            description="Places of A that have to go to places of B': rows of xa, ya, xb, yb in pixels, in JSON.",
-            examples=["[[120, 80, 200, 64]]"],
-        ),
-    ] = "[]"
 
     @property
     def pictures(self) -> dict[str, UploadFile]:
         """The pictures that were sent, by their fields."""
         return {name: picture for name in _PICTURES if (picture := getattr(self, name)) is not None}
 
-    def asked(self, direction: Literal["both", "ab"]) -> Settings:
-        """Return the settings that the form asks for; `direction` unless it says another. Raises HTTPException (422)."""
-        several = _parsed("settings", self.settings, "not an object in JSON")
-        single = {each.name: getattr(self, each.name) for each in dataclasses.fields(Settings)}
-        single = {name: value for name, value in single.items() if value is not None}
+    def request(self, direction: Direction) -> Request:
+        """Return the request that the form describes; the value of a picture is the name of its field.
+
+        direction  which pictures to make, where the form does not say it
+
+        Raises HTTPException (422).
+        """
+        several = _parsed("settings", self.settings, dict, "not an object in JSON")
+        single = {name: value for name in _SETTINGS if (value := getattr(self, name)) is not None}
+        # A text would be the path of a file of this machine.
+        pins = _parsed("pins", self.pins, list, "not a list of rows of four numbers in JSON")
+        names: dict[str, Any] = {name: name for name in self.pictures}
+        flags = {name: getattr(self, name) for name in _FLAGS if name in type(self).model_fields}
         try:
-            preset = asdict(Settings.of(self.preset))
-            if "b" in self.pictures:
-                direction = "ab"
-            if not isinstance(several, dict):
-                return Settings.from_dict(several)
-            return Settings.from_dict(preset | {"direction": direction} | several | single)
+            settings = Settings(direction=direction).changed(several | single, self.preset)
+            return Request(**names, settings=settings, pins=pins, **flags)
         except AnalogyError as error:
             raise HTTPException(422, str(error)) from None
 
-    def _rows(self) -> list[list[float]]:
-        """Return the pins. Raises HTTPException (422)."""
-        rows = _parsed("pins", self.pins, words := "not a list of rows of four numbers in JSON")
-        if not isinstance(rows, list):  # a text would be the path of a file
-            raise HTTPException(422, f"pins: {words}")
-        try:
-            pins = read_pins(rows) if rows else None
-        except AnalogyError as error:
-            raise HTTPException(422, str(error)) from None
-        return [] if pins is None else pins.tolist()
+    async def job(self, jobs: Jobs, direction: Direction, **options: Any) -> Job:
+        """Return a new job with the pictures of the form in its folder `in`. Raises HTTPException (422, 503).
 
-    async def job(self, jobs: Jobs, settings: Settings, **options: Any) -> Job:
-        """Return a new job with the pictures of the form in its folder `in`. Raises HTTPException (422, 503)."""
-        job = jobs.new(asdict(settings), pins=self._rows(), **options)
+        direction  as for `request`
+        options    as for `Jobs.new`
+        """
+        job = jobs.new(self.request(direction), **options)
         try:
             for name, picture in self.pictures.items():
                 await asyncio.to_thread(_write, picture.file, job.folder / "in" / name)
@@ -120,20 +114,19 @@ class Given(_SettingFields):  # type: ignore[valid-type, misc]
         return job
 
 
-class TransferForm(Given):
+class TransferForm(RequestForm):
     """What `POST /v1/transfer` takes."""
 
     format: Annotated[Format, Field(description="Format of the picture that is answered.")] = "png"
 
 
-class JobForm(Given):
+class JobForm(create_model("_Flags", __base__=RequestForm, **_FLAGS)):  # type: ignore[misc]
     """What `POST /v1/jobs` takes."""
 
-    levels: Annotated[bool, Field(description="Also make the picture of each level, as soon as it is found.")] = False
     flow: Annotated[bool, Field(description="Also write the fields, as .npz, .flo and .txt.")] = False
 
 
-async def unambiguous(request: Request) -> None:
+async def unambiguous(request: HTTPRequest) -> None:
     """Raise HTTPException (422) if a form has a field twice or empty, or if there are fields in the address.
 
     No field is read from the address, and an empty one would count as none.
@@ -157,14 +150,17 @@ def in_one_line(problem: dict[str, Any], fields: Sequence[str]) -> str:
     return f"{shown(name)[1:-1]}: {problem['msg']}"
 
 
-def _parsed(field: str, text: str, otherwise: str) -> Any:
-    """Return what a field says in JSON. Raises HTTPException (422): with `otherwise` if it is none."""
+def _parsed(field: str, text: str, kind: type, otherwise: str) -> Any:
+    """Return the value of this type that a field has in JSON. Raises HTTPException (422), with `otherwise` for any other."""
     try:
-        return json.loads(text, object_pairs_hook=members)
+        value = json.loads(text, object_pairs_hook=members)
     except SettingsError as error:
         raise HTTPException(422, f"{field}: {error}") from None
     except (ValueError, RecursionError):
-        raise HTTPException(422, f"{field}: {otherwise}") from None
+        value = None
+    if not isinstance(value, kind):
+        raise HTTPException(422, f"{field}: {otherwise}")
+    return value
 
 
 def _write(source: IO[bytes], target: Path) -> None:

@@ -10,13 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
+from ...request import Request
 from .limits import Limits
+from .orders import Order
 
 
 def level_name(level: int) -> str:
-    """The file of a level's picture."""
+    """Return the name of the file of a level's picture."""
     return f"level_{level}.jpg"
 
 
@@ -27,6 +29,7 @@ State: TypeAlias = Literal["queued", "running", "done", "failed", "cancelled"]
 class Job:
     """One job, from its arrival to its end.
 
+    order        what a worker has to make
     done         the share that is finished, 0 to 1
     levels       those whose picture is there
     files        the names of its results, once it is done
@@ -38,13 +41,7 @@ class Job:
     version      grows with each change
     """
 
-    folder: Path
-    settings: dict[str, Any]
-    pins: list[list[float]] = field(default_factory=list)
-    levels_wanted: bool = False
-    flow: bool = False
-    format: str = ""
-    id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+    order: Order
     state: State = "queued"
     stage: str = ""
     done: float = 0.0
@@ -60,11 +57,21 @@ class Job:
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
+    def id(self) -> str:
+        """The name of the job in addresses, which nobody can guess."""
+        return self.order.id
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the job, with the folders `in` and `out`."""
+        return Path(self.order.folder)
+
+    @property
     def ended(self) -> bool:
         return self.ended_at is not None
 
     def tell(self) -> None:
-        """Something has changed: wake those who wait for news of the job."""
+        """Count a change of the job, and wake all who wait for news of it."""
         self.version += 1
         news, self._news = self._news, asyncio.Event()
         news.set()
@@ -81,16 +88,19 @@ class Job:
 
 
 class Jobs:
-    """The jobs that can be asked about. Each has a folder of its own in `folder`."""
+    """The jobs that clients can ask about. Each has a folder of its own in `folder`."""
 
     def __init__(self, folder: Path, limits: Limits):
         self.folder, self.limits = folder, limits
         self._jobs: dict[str, Job] = {}
 
-    def new(self, settings: dict[str, Any], **options: Any) -> Job:
-        """A job that nobody has heard of yet, with empty folders `in` and `out`."""
-        job = Job(self.folder, settings, **options)
-        job.folder = self.folder / job.id
+    def new(self, request: Request, *, flow: bool = False, format: str = "") -> Job:
+        """Return a new job, with empty folders `in` and `out`; nobody can ask about it until it is added.
+
+        request, flow, format  see `Order`
+        """
+        id = secrets.token_urlsafe(16)
+        job = Job(Order(id, str(self.folder / id), request, flow, format))
         for name in ("in", "out"):
             (job.folder / name).mkdir(parents=True)
         return job
@@ -127,7 +137,7 @@ class Jobs:
             shutil.rmtree(job.folder, ignore_errors=True)
 
     def end(self, job: Job, state: State) -> None:
-        """A job has come to its end: what it took goes, what it made is counted, and what is too much is forgotten."""
+        """End a job: delete its inputs, count the bytes of its results, and forget the jobs that are too many."""
         shutil.rmtree(job.folder / "in", ignore_errors=True)
         job.state, job.ended_at = state, time.monotonic()
         if state == "done":

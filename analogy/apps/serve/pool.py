@@ -1,6 +1,8 @@
-"""The workers, and the queue before them.
+"""The workers of the service, and the queue before them.
 
-All of this runs in the service's event loop, but for a thread for each worker, which waits for its messages.
+All of this runs in the service's event loop, but for a thread for each worker, which waits for its messages. It is not the
+pool of a batch (`batch.pools`), an executor in whose place a Dask cluster can be: the service follows and cancels jobs that
+run, and takes nothing but JSON from its workers, since they decode the pictures of strangers.
 """
 
 from __future__ import annotations
@@ -12,9 +14,9 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import asdict
 from typing import Any
 
+from ...engine_arguments import EngineArguments
 from ...errors import ModelError
 from . import worker
 from .jobs import Job, Jobs, State
@@ -25,9 +27,9 @@ _log = logging.getLogger("analogy.serve")
 _spawn = multiprocessing.get_context("spawn")
 
 ENDING = "the service is being shut down; ask again later"
-"""What is answered to those whose job will not be done."""
-_TO_HEED = 5.0
-"""Seconds in which a worker has to heed a cancellation, before it is ended itself."""
+"""The answer to clients whose job will not be done."""
+CANCEL_GRACE_SECONDS = 5.0
+"""Seconds that a worker has to give up a cancelled job; after that its process is killed."""
 _READING = "reading"
 """The stage in which a job's pictures are decoded."""
 _SLOWEST_START = 30.0
@@ -42,9 +44,9 @@ class _Worker:
         self.connection, self.ready = ours, False
         self.job: Job | None = None
         self.timer: asyncio.TimerHandle | None = None
-        """Ends it where its job takes too long."""
+        """Kills the worker if its job takes too long."""
         self.why, self.status = "", 500
-        """Why it is being ended, and the status of HTTP for that; what its job's problem will say."""
+        """The problem of the job of a worker that is being killed: its text, and its status of HTTP."""
         arguments = (theirs, pool.engine, pool.limits.worker_bytes)
         self.process = _spawn.Process(target=worker.run, args=arguments, daemon=True, name="analogy-worker")
         self.process.start()
@@ -55,14 +57,14 @@ class _Worker:
             with suppress(RuntimeError):  # the loop is closed
                 with suppress(EOFError, OSError, ValueError):
                     while True:
-                        loop.call_soon_threadsafe(pool.heard, self, worker.receive(ours))
+                        loop.call_soon_threadsafe(pool.on_message, self, worker.receive(ours))
                 self.process.join()
-                loop.call_soon_threadsafe(pool.ended, self)
+                loop.call_soon_threadsafe(pool.on_end, self)
 
         threading.Thread(target=listen, daemon=True, name="analogy-worker").start()
 
     def send(self, *message: Any) -> None:
-        with suppress(OSError):  # it has ended, as will be heard
+        with suppress(OSError):  # its process has ended; `on_end` follows
             worker.send(self.connection, *message)
 
     def end(self, why: str, status: int = 500) -> None:
@@ -71,34 +73,35 @@ class _Worker:
 
 
 class Pool:
-    """Hands jobs to workers, in the order in which they came, and keeps as many workers as there shall be.
+    """The queue of jobs, and the workers that take them in their order; a worker that ends is replaced.
 
-    engine  the arguments of `Engine`, for each worker
+    engine  the engine of each worker
     """
 
-    def __init__(self, jobs: Jobs, limits: Limits, engine: tuple[Any, ...], metrics: Metrics):
+    def __init__(self, jobs: Jobs, limits: Limits, engine: EngineArguments, metrics: Metrics):
         self.jobs, self.limits, self.engine, self.metrics = jobs, limits, engine, metrics
         self.receiving = 0
-        """Requests whose job has not come in yet."""
+        """Requests whose pictures are being received."""
         self.closing = False
         self.dropped = 0
         self._queue: deque[Job] = deque()
         self._workers: list[_Worker] = []
         self._failures = 0
-        self._refused: asyncio.Future[None] | None = None
+        self._first_ready: asyncio.Future[None] | None = None
+        """Done as soon as a worker is ready, or, with its error, cannot be."""
         self._seconds = 1.0
-        """How long a job takes, the mean of late."""
+        """Seconds that a job takes, a moving mean."""
 
     async def start(self) -> None:
         """Start the workers, and wait until one is ready. Raises `ModelError` if none can be."""
-        self._refused = asyncio.get_running_loop().create_future()
+        self._first_ready = asyncio.get_running_loop().create_future()
         for _ in range(self.limits.workers):
             self._workers.append(_Worker(self))
-        await self._refused
+        await self._first_ready
 
     @property
     def ready(self) -> int:
-        """How many workers are ready, or at work."""
+        """The number of workers that are ready or at work."""
         return sum(each.ready for each in self._workers)
 
     @property
@@ -114,15 +117,15 @@ class Pool:
         return self.receiving + self.waiting >= self.limits.queue
 
     def retry_after(self) -> int:
-        """Seconds after which there will be a place again, roughly."""
+        """Return the seconds after which the queue will have a place again, roughly."""
         return max(1, round(self._seconds * (1 + self.waiting / max(1, self.limits.workers))))
 
     def place(self, job: Job) -> int:
-        """How many jobs are before this one."""
+        """Return how many jobs are before this one."""
         return self._queue.index(job) if job in self._queue else 0
 
     def submit(self, job: Job) -> None:
-        """Take a job on, or end it at once if the service ends."""
+        """Add a job to the queue, or fail it at once if the service ends."""
         if self.closing:
             job.problem = 503, ENDING
             self._close(job, "failed")
@@ -131,7 +134,7 @@ class Pool:
         self._dispatch()
 
     def cancel(self, job: Job) -> None:
-        """End a job. To those who wait for it, it has ended at once."""
+        """End a job. For clients that wait for it, it has ended at once."""
         if job.ended:
             return
         if job in self._queue:
@@ -143,10 +146,10 @@ class Pool:
                 job.state = "cancelled"
                 job.tell()
                 each.send("cancel", job.id)
-                asyncio.get_running_loop().call_later(_TO_HEED, self._end_if_still_at, each, job, "")
+                asyncio.get_running_loop().call_later(CANCEL_GRACE_SECONDS, self._end_if_still_at, each, job, "")
 
     async def drain(self, seconds: float) -> None:
-        """Take nothing more. Drop what waits, and give what runs this time to finish."""
+        """Take no more jobs, drop those that wait, and give those that run so many seconds to finish."""
         self.closing = True
         waiting, self._queue = self._queue, deque()
         for job in waiting:
@@ -172,14 +175,14 @@ class Pool:
         job.problem = 503, ENDING
         self._close(job, "failed")
 
-    def heard(self, own: _Worker, message: list[Any]) -> None:
-        """A worker has said something."""
+    def on_message(self, own: _Worker, message: list[Any]) -> None:
+        """Take in a message of a worker."""
         kind, *content = message
         if kind == "ready":
             own.ready, self._failures = True, 0
-            if self._refused and not self._refused.done():
+            if self._first_ready and not self._first_ready.done():
                 _log.info("model %s on %s", *content)
-                self._refused.set_result(None)
+                self._first_ready.set_result(None)
             self._dispatch()
             return
         if kind == "refused":
@@ -208,8 +211,8 @@ class Pool:
             self._close(job, "cancelled" if job.state == "cancelled" else kind)
             self._dispatch()
 
-    def ended(self, own: _Worker) -> None:
-        """A worker's process has ended, by itself or by force. Its job is lost, and another takes its place."""
+    def on_end(self, own: _Worker) -> None:
+        """Fail the job of a worker whose process has ended, by itself or by force, and start another in its place."""
         own.connection.close()
         job, own.job = own.job, None
         if job:
@@ -221,8 +224,8 @@ class Pool:
         if self.closing or own not in self._workers:
             return
         self._workers.remove(own)
-        if self._refused and not self._refused.done():
-            self._refused.set_exception(ModelError(own.why or "the worker ended while it was starting"))
+        if self._first_ready and not self._first_ready.done():
+            self._first_ready.set_exception(ModelError(own.why or "the worker ended while it was starting"))
             return
         self.metrics.restarts.inc()
         if own.ready:
@@ -241,10 +244,7 @@ class Pool:
             if self._queue and each.ready and each.job is None and each.process.is_alive():
                 job = each.job = self._queue.popleft()
                 job.state = "running"
-                order = worker.Order(
-                    job.id, str(job.folder), job.settings, job.pins, job.levels_wanted, job.flow, job.format
-                )
-                each.send("order", *asdict(order).values())
+                each.send("order", job.order.to_message())
                 self._bound_time(each, job, reading=True)
                 job.tell()
         for job in self._queue:

@@ -6,8 +6,8 @@ import asyncio
 import logging
 import socket
 from dataclasses import replace
-from typing import Any
 
+from ...engine_arguments import EngineArguments
 from ...errors import AnalogyError, reason
 from .api import build
 from .connections import affordable
@@ -25,15 +25,15 @@ _SWEEP = 10.0
 
 
 class Service:
-    """A service, from start to end.
+    """A service with its folder, its workers and its server.
 
-    engine  the arguments of `Engine`, for each worker
-    token   what whoever uses it has to know; empty for none
+    engine  the engine of each worker
+    token   the secret that clients have to send; empty for none
     grace   seconds that running jobs get to finish at the end
     root    the path of a proxy below which it is; empty for none
     """
 
-    def __init__(self, limits: Limits, engine: tuple[Any, ...], token: str, grace: float, root: str):
+    def __init__(self, limits: Limits, engine: EngineArguments, token: str, grace: float, root: str):
         self.limits = replace(limits, connections=affordable(limits.connections))
         self.engine, self.token, self.grace, self.root = engine, token, grace, root
 

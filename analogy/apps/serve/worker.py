@@ -10,43 +10,27 @@ import json
 import os
 import signal
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import AnalogyError, ImageError, MemoryLimitError, OutputError
-from ...settings import Settings
+from ...errors import AnalogyError, ImageError, MemoryLimitError, OutputError, PictureTooLargeError
 from .jobs import level_name
+from .orders import Order
 
 if TYPE_CHECKING:
     from ...engine import Engine
+    from ...engine_arguments import EngineArguments
     from ...progress import Progress
+    from ...request import Request
     from ...result import Result
 
-INPUTS = {"a": "A", "b_prime": "B'", "b": "B", "mask_a": "the mask of A", "mask_b": "the mask of B'"}
-"""Keyword of `Engine.transfer`, and name of the file in a job's folder `in` -> what messages call it."""
 PREVIEW_SIDE = 1024
 """Most pixels on a side of a level's picture, which is for looking at."""
 MOST_MESSAGE = 1 << 20
 """Most bytes of a message."""
-
-
-@dataclass(frozen=True)
-class Order:
-    """A job as a worker gets it. Its pictures are in `folder`/in, its results come to `folder`/out.
-
-    format  of the one picture to make ("png"); empty for all files
-    """
-
-    id: str
-    folder: str
-    settings: dict[str, Any]
-    pins: list[list[float]] = field(default_factory=list)
-    levels: bool = False
-    flow: bool = False
-    format: str = ""
 
 
 class _CancelledError(Exception):
@@ -54,32 +38,31 @@ class _CancelledError(Exception):
 
 
 def send(connection: Connection, *message: Any) -> None:
-    """Send a message. Raises OSError if nobody is there."""
+    """Send a message. Raises OSError if the other process has ended."""
     connection.send_bytes(json.dumps(message).encode())
 
 
 def receive(connection: Connection) -> list[Any]:
-    """The next message: its kind, and what belongs to it. Raises EOFError or OSError if there will be none."""
+    """Return the next message: its kind and its values. Raises EOFError or OSError if there will be none."""
     message: list[Any] = json.loads(connection.recv_bytes(MOST_MESSAGE))
     return message
 
 
-def run(connection: Connection, engine: tuple[Any, ...], worker_bytes: int) -> None:
-    """What the process does: load the model, say "ready", and then work on one order after the other.
+def run(connection: Connection, engine: EngineArguments, worker_bytes: int) -> None:
+    """Load the model, send "ready", and then work on one order after the other. This is all that a worker process does.
 
-    engine  the arguments of `Engine`
+    engine        the engine that it makes
+    worker_bytes  most bytes of memory that it may take on top of the loaded model
 
-    It says "refused" if the model cannot be loaded; of an order "progress", "level" and at last "done", "failed" or
-    "cancelled". It ends when the service does.
+    It sends "refused" if the model cannot be loaded; about an order it sends "progress", "level" and at last "done",
+    "failed" or "cancelled". It ends when the service does.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the service ends its workers
     with suppress(OSError):  # where memory is short, the system shall end a worker, not the service
         Path("/proc/self/oom_score_adj").write_text("1000")
     with suppress(EOFError, OSError, KeyboardInterrupt):
         try:
-            from ...engine import Engine
-
-            own = Engine(*engine)
+            own = engine.make()
             own.backend.prepare()
         except AnalogyError as error:
             send(connection, "refused", str(error))
@@ -89,7 +72,7 @@ def run(connection: Connection, engine: tuple[Any, ...], worker_bytes: int) -> N
         while True:
             kind, *content = receive(connection)
             if kind == "order":  # a "cancel" comes too late
-                _work(own, connection, Order(*content))
+                _work(own, connection, Order.from_message(*content))
 
 
 def _bound_memory(engine: Engine, most: int) -> None:
@@ -110,52 +93,35 @@ def _bound_memory(engine: Engine, most: int) -> None:
 
 
 def _work(engine: Engine, connection: Connection, order: Order) -> None:
-    tell = partial(send, connection)
+    """Make the results of an order, and send how that ended; a failure with the status of HTTP that answers it."""
+    report = partial(send, connection)
     try:
         seconds = _transfer(engine, connection, order)
     except _CancelledError:
-        tell("cancelled", order.id)
-    except ImageError as error:
-        tell("failed", order.id, 413 if isinstance(error, _TooLargeError) else 422, str(error))
-    except MemoryLimitError as error:
-        tell("failed", order.id, 413, str(error))
+        report("cancelled", order.id)
+    except (PictureTooLargeError, MemoryLimitError) as error:
+        report("failed", order.id, 413, str(error))
     except OutputError:
-        tell("failed", order.id, 503, "the results cannot be written: the disk of the service is full")
+        report("failed", order.id, 503, "the results cannot be written: the disk of the service is full")
     except AnalogyError as error:
-        tell("failed", order.id, 422, str(error))
+        report("failed", order.id, 422, str(error))
     except MemoryError:
-        tell("failed", order.id, 413, "there is not enough memory for these pictures; make them smaller")
+        report("failed", order.id, 413, "there is not enough memory for these pictures; make them smaller")
     else:
-        tell("done", order.id, seconds)
-
-
-class _TooLargeError(ImageError):
-    """A picture has more pixels than the service takes."""
+        report("done", order.id, seconds)
 
 
 def _transfer(engine: Engine, connection: Connection, order: Order) -> float:
-    """Make the results of an order. Returns the seconds it took."""
-    from ...method import admission
+    """Make the results of an order. Returns the seconds it took. Raises `_CancelledError` and what `Engine.transfer` does."""
     from ...pictures.images import fitted_size, resize
-    from ...pictures.reading import picture_size
-    from ...pictures.writing import check_size, write_picture
+    from ...pictures.writing import write_picture
 
     folder, out = Path(order.folder), Path(order.folder) / "out"
-    given: dict[str, Any] = {path.name: path.read_bytes() for path in (folder / "in").iterdir()}
-    sizes = {name: picture_size(given[name], name=INPUTS[name]) for name in ("a", "b_prime")}
-    for name, size in sizes.items():
-        try:
-            admission.within(engine.max_input_pixels)(size, INPUTS[name])
-        except ImageError as error:
-            raise _TooLargeError(str(error)) from None
+    loaded = order.request.with_inputs(lambda each: (folder / "in" / each.value).read_bytes())
     if order.format:
-        made_of = "b_prime" if order.settings["direction"] == "ba" else "a"
-        try:
-            check_size(sizes[made_of], f".{order.format}", "the result")
-        except OutputError as error:
-            raise ImageError(str(error)) from None
+        _check_format(order.format, loaded)
 
-    def heed(progress: Progress) -> None:
+    def on_progress(progress: Progress) -> None:
         while connection.poll():
             if receive(connection) == ["cancel", order.id]:
                 raise _CancelledError
@@ -168,9 +134,7 @@ def _transfer(engine: Engine, connection: Connection, order: Order) -> float:
             send(connection, "level", order.id, level)
         send(connection, "progress", order.id, progress.stage, progress.done)
 
-    given |= {"settings": Settings.from_dict(order.settings), "levels": order.levels, "progress": heed}
-    given["pins"] = order.pins or None
-    result: Result = engine.transfer(**given)
+    result: Result = engine.transfer(**loaded.keywords(), progress=on_progress)
     seconds = sum(result.seconds.values())
     send(connection, "progress", order.id, "saving", 1.0)
     if order.format:
@@ -178,6 +142,19 @@ def _transfer(engine: Engine, connection: Connection, order: Order) -> float:
     else:
         replace(result, levels={}).save(out, flow=order.flow)
     return round(seconds, 3)
+
+
+def _check_format(format: str, request: Request) -> None:
+    """Raise `ImageError` if a file of this format cannot hold the picture that is made, before any work."""
+    from ...pictures.reading import picture_size
+    from ...pictures.writing import check_size
+
+    content = "b_prime" if request.settings.direction == "ba" else "a"
+    [picture] = (each for each in request.inputs() if each.name == content)
+    try:
+        check_size(picture_size(picture.value, name=picture.label), f".{format}", "the result")
+    except OutputError as error:
+        raise ImageError(str(error)) from None
 
 
 def end_at_once(process_id: int) -> None:

@@ -37,6 +37,31 @@ def test_each_setting_is_a_field(service) -> None:
         service.http.delete(f"{service.url}/v1/jobs/{job['id']}", timeout=30)
 
 
+def test_each_input_of_a_request_is_a_field_and_its_levels_are_one_of_a_job(service) -> None:
+    document = service.http.get(f"{service.url}/v1/openapi.json", timeout=30).json()["components"]["schemas"]
+    inputs = {"a", "b_prime", "b", "mask_a", "mask_b", "pins"}
+    for form, more in (("TransferForm", {"format"}), ("JobForm", {"levels", "flow"})):
+        names = set(document[form]["properties"])
+        assert names == inputs | more | OTHER.keys() | {"preset", "settings"}
+        assert document[form]["required"] == ["a", "b_prime"]
+        described = document[form]["properties"]["mask_a"]["description"]
+        assert described == "Label picture of A: one colour, one region; what is transparent has no label."
+
+
+@pytest.mark.parametrize("path", ["/v1/transfer", "/v1/jobs"])
+@pytest.mark.parametrize(
+    ("name", "fields", "words"),
+    [
+        ("mask_a", {}, "there is a mask for A and none for B'; give both, or none"),
+        ("b", {"direction": "ba"}, "direction is 'ba', but B is given and there is none to make; use 'ab'"),
+    ],
+)
+def test_pictures_that_do_not_go_together_are_refused_at_once(service, path: str, name: str, fields, words) -> None:
+    files = {each: (each, png(32, 32)) for each in ("a", "b_prime", name)}
+    answer = service.http.post(service.url + path, files=files, data=fields, timeout=60)
+    assert (answer.status_code, answer.json()["detail"]) == (422, words)
+
+
 def test_a_field_makes_the_picture_that_the_library_makes(service) -> None:
     answer = sent(service, ratio="0.3", inversion="vote", search_iterations="1")
     made = Engine(device="cpu", threads=2).transfer(png(40, 56), png(48, 40, 1), direction="ab", ratio=0.3, **SMALL)

@@ -13,6 +13,7 @@ from conftest import LONG, png
 
 from analogy.apps.serve.jobs import Jobs
 from analogy.apps.serve.limits import Limits
+from analogy.request import Request
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
@@ -115,7 +116,7 @@ def test_without_the_extra_the_command_says_what_to_install() -> None:
 
 
 def finished(jobs: Jobs, size: int):
-    job = jobs.new({})
+    job = jobs.new(Request("a", "b_prime"))
     (job.folder / "in" / "a").write_bytes(b"a")
     (job.folder / "out" / "a_prime.png").write_bytes(bytes(size))
     jobs.add(job)

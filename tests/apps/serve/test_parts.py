@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 from collections.abc import Awaitable, Callable
@@ -17,9 +18,13 @@ from analogy.apps.serve.answers import JobFile
 from analogy.apps.serve.jobs import Jobs
 from analogy.apps.serve.limits import Limits
 from analogy.apps.serve.metrics import Metrics
+from analogy.apps.serve.orders import Order
 from analogy.apps.serve.pool import Pool
 from analogy.apps.serve.server import Server
+from analogy.engine_arguments import EngineArguments
 from analogy.networks.models import DEFAULT, locate
+from analogy.request import Request
+from analogy.settings import Settings
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 BIG, ON_ITS_WAY = 1 << 21, 1 << 14
@@ -182,10 +187,10 @@ def test_pictures_that_take_too_long_to_decode_end_their_job(tmp_path: Path) -> 
     async def scenario() -> None:
         limits = Limits(reading_seconds=0.5)
         jobs = Jobs(tmp_path, limits)
-        pool = Pool(jobs, limits, (str(locate(DEFAULT)), "cpu", 1, None), Metrics())
+        pool = Pool(jobs, limits, EngineArguments(str(locate(DEFAULT)), "cpu", 1), Metrics())
         try:
             await pool.start()
-            job = jobs.new({"direction": "ab"})
+            job = jobs.new(Request("a", "b_prime"))
             os.mkfifo(job.folder / "in" / "a")
             pool.submit(job)
             await job.end()
@@ -214,7 +219,7 @@ def answered(response: JobFile, heard: Callable[[dict[str, Any]], None] = lambda
 
 def job_with_result(folder: Path) -> tuple[Jobs, Any]:
     jobs = Jobs(folder, Limits())
-    job = jobs.new({})
+    job = jobs.new(Request("a", "b_prime"))
     (job.folder / "out" / "a_prime.png").write_bytes(bytes(1 << 18))
     jobs.add(job)
     jobs.end(job, "done")
@@ -239,8 +244,14 @@ def test_a_result_that_is_deleted_while_it_is_sent_comes_whole_and_goes_then(tmp
 
 def test_of_a_job_that_failed_nothing_is_found(tmp_path: Path) -> None:
     jobs = Jobs(tmp_path, Limits())
-    job = jobs.new({})
+    job = jobs.new(Request("a", "b_prime"))
     (job.folder / "out" / "level_5.jpg").write_bytes(b"x")
     jobs.add(job)
     jobs.end(job, "failed")
     assert answered(JobFile(jobs, job, "level_5.jpg"))[0]["status"] == 404
+
+
+def test_an_order_comes_out_of_the_pipe_as_it_went_in() -> None:
+    request = Request("a", "b_prime", Settings(seed=3), mask_a="m", mask_b="m", pins=[[1, 2, 3, 4.5]], levels=True)
+    order = Order("id", "/folder", request, flow=True, format="png")
+    assert Order.from_message(json.loads(json.dumps(order.to_message()))) == order

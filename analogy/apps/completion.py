@@ -1,0 +1,28 @@
+"""The command `analogy completion`: a script by which a shell completes the words of `analogy`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), required=False)
+@click.pass_context
+def completion(context: click.Context, shell: str | None) -> None:
+    """Print the completion script of a shell (default: your shell).
+
+    \b
+    bash: eval "$(analogy completion bash)"          in ~/.bashrc
+    zsh:  eval "$(analogy completion zsh)"           in ~/.zshrc
+    fish: analogy completion fish | source           in ~/.config/fish/config.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    shell = shell or Path(os.environ.get("SHELL", "")).name
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise click.UsageError("your shell is none of bash, zsh and fish; name one of them")
+    click.echo(kind(context.find_root().command, {}, "analogy", "_ANALOGY_COMPLETE").source())

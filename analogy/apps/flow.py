@@ -1,0 +1,30 @@
+"""The command `analogy flow`: a picture of a nearest-neighbour field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..errors import ImageError, printable
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The picture to write.")
+@click.option("--width", type=click.IntRange(1, 99_999), help="Width of the field, which a .txt does not hold.")
+def flow(file: Path, output: Path, width: int | None) -> None:
+    """Draw a field (.npz, .flo or .txt) in the usual colour wheel: hue is direction, strength is distance."""
+    from ..files.atomic import as_path
+    from ..files.places import Places
+    from ..method.flow import colour
+    from ..method.flow_files import read
+    from ..pictures.writing import write_picture
+
+    if width is not None and file.suffix.lower() in (".npz", ".flo"):
+        raise ImageError(f"{file}: holds its own size; leave out --width")
+    with Places() as places:
+        places.read(file, "the field")
+        places.write(as_path(output), "the picture")
+    write_picture(as_path(output), colour(read(file, width)))
+    click.echo(printable(str(output)))

@@ -1,0 +1,112 @@
+"""The command `analogy models`: which networks there are, and how to get, check and delete them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ..errors import ModelError, printable
+from ..networks.cards import read_card
+from ..networks.models import DEFAULT, locate
+from .process import BAD_INPUT
+
+
+@click.group()
+def models() -> None:
+    """The networks that can be used."""
+
+
+@models.command("list")
+def models_list() -> None:
+    """Name each model that is here, with its widths, and those that can be pulled."""
+    from ..networks.models import installed
+    from ..networks.published import PUBLISHED
+
+    here = installed()
+    for name, folder in here.items():
+        try:
+            card = read_card(folder)
+            widths, words = " ".join(map(str, card.widths)), card.description
+        except ModelError as error:
+            widths, words = "(damaged)", str(error)
+        click.echo(f"{printable(name):22} {widths:20} {words}")
+    for name, published in PUBLISHED.items():
+        if name not in here:
+            click.echo(f"{name:22} {'(to pull)':20} {published.description}")
+
+
+@models.command("pull")
+@click.argument("name")
+@click.option("--from", "source", type=click.Path(path_type=Path), help="A published file that you downloaded by hand.")
+@click.option(
+    "--photos", type=click.Path(path_type=Path), help="Folder of photographs: also find a projection for the search."
+)
+def models_pull(name: str, source: Path | None, photos: Path | None) -> None:
+    """Download a published model's weights, check and convert them; needs the extra "export".
+
+    With --photos, about 130 photographs of any kind, the model also gets a projection of its features for the search,
+    which finds better matches.
+    """
+    from tqdm import tqdm
+
+    from ..method.projection import list_photos
+    from ..networks.pull import pull
+
+    paths = list_photos(photos) if photos else []
+    with tqdm(unit="B", unit_scale=True, leave=False, disable=None) as bar:
+        folder = pull(name, source, progress=bar)
+    if paths:
+        project(folder, paths)
+    click.echo(folder)
+
+
+def project(folder: Path, photos: list[Path]) -> None:
+    """Find a projection for the model in `folder`, with a progress bar."""
+    from tqdm import tqdm
+
+    from ..backends import get_backend
+    from ..method.features import Features
+    from ..method.projection import add_projection
+
+    with tqdm(total=100, leave=False, disable=None, bar_format="{desc} {bar} {percentage:3.0f}%") as bar:
+        bar.set_description_str("projection")
+        add_projection(
+            Features(folder, get_backend()), photos, lambda progress: bar.update(round(100 * progress.done) - bar.n)
+        )
+
+
+@models.command("path")
+@click.argument("name", default=DEFAULT)
+def models_path(name: str) -> None:
+    """Print the folder of a model."""
+    click.echo(locate(name))
+
+
+@models.command("verify")
+@click.argument("name", required=False)
+def models_verify(name: str | None) -> None:
+    """Compare the files of one model, or of all, with their checksums."""
+    from ..networks.models import installed, verify
+
+    failed = False
+    for each in [name] if name else installed():
+        try:
+            verify(locate(each))
+        except ModelError as error:
+            failed = True
+            click.echo(f"analogy: {error}", err=True)
+        else:
+            click.echo(f"{printable(each)}: whole")
+    if failed:
+        sys.exit(BAD_INPUT)
+
+
+@models.command("remove")
+@click.argument("name")
+def models_remove(name: str) -> None:
+    """Delete a pulled model."""
+    from ..networks.models import remove
+
+    click.echo(f"{remove(name)}: removed")

@@ -1,0 +1,103 @@
+"""The command `analogy transfer`: two pictures become an analogy."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..engine_arguments import EngineArguments
+from ..errors import ModelError, shown
+from ..networks.cards import read_card
+from ..networks.models import DEFAULT, locate
+from ..settings import Settings
+from .display import Display
+from .options import (
+    RESULTS,
+    GroupedCommand,
+    engine_options,
+    message_options,
+    option,
+    picture_path,
+    request_of,
+    request_options,
+    setting_options,
+)
+from .run import run_transfer
+
+if TYPE_CHECKING:
+    from ..backends import Device
+    from ..request import Request
+
+_log = logging.getLogger("analogy")
+
+_EXAMPLES = """\
+analogy transfer photo.jpg painting.jpg -o out
+analogy transfer me.jpg you.jpg -o out --preset face --max-pixels 500000
+analogy transfer photo.jpg painting.jpg -o picture.jpg --direction ab
+analogy transfer a.jpg b.jpg -o out --preset photo-to-photo --no-photo
+analogy transfer a.jpg b.jpg -o again --settings out/settings.json
+analogy transfer - painting.jpg -o - < photo.jpg > picture.png"""
+
+
+@click.command(cls=GroupedCommand, examples=_EXAMPLES)
+@picture_path("-o", "--output", required=True, group=RESULTS,
+              help="Folder for the results; or a picture (.png .jpg .webp .tif .bmp) for A' alone, - for standard "
+                   "output (PNG).")  # fmt: skip
+@option("--flow", is_flag=True, group=RESULTS, help="Also write both fields, as .npz, .flo and .txt.")
+@option("--settings", "record", type=click.Path(path_type=Path), group=RESULTS,
+        help="Repeat what a settings.json says.")  # fmt: skip
+@setting_options
+@request_options
+@engine_options
+@message_options
+def transfer(output: str, flow: bool, record: Path | None, preset: str | None, model: str | None, device: Device,
+             threads: int | None, max_input_pixels: int | None, quiet: bool, verbose: bool, **given: Any) -> None:  # fmt: skip
+    """Turn pictures A and B_PRIME into an analogy; one of the pictures can be "-", standard input.
+
+    Writes a_prime.png (A in the looks of B'), b.png (B' in the looks of A), montage.png and settings.json.
+    """
+    base, sha256 = Settings(), None
+    if record:
+        from ..result import read_record
+
+        base, recorded, sha256, pins = read_record(record)
+        if given["pins"] is None:
+            given["pins"] = pins
+        if not model and (Path(recorded).name != recorded or recorded.startswith("~")):
+            raise ModelError(f"{record} names the model {shown(recorded)}, a path: if you trust it, say --model")
+        model = model or recorded
+    model = model or DEFAULT
+    if sha256 and read_card(locate(model)).fingerprint != sha256:
+        raise ModelError(
+            f"the model {model!r} is not the one of {record}: its checksum differs; name that one with --model"
+        )
+    request = request_of(base, preset, given)
+    if record:
+        _compare_inputs(record, request)
+    display, engine = Display(quiet, verbose), EngineArguments(model, device, threads, max_input_pixels)
+    run_transfer(request, output, engine, display, flow=flow, record=record)
+
+
+def _compare_inputs(record: Path, request: Request) -> None:
+    """Log where B or a mask is not that of a settings.json, whose result is then not the one that is made."""
+    from ..files.inputs import open_regular
+    from ..result import recorded_inputs
+
+    for name, checksum in recorded_inputs(record).items():
+        option, path = f"--{name.replace('_', '-')}", getattr(request, name)
+        if path is None and checksum is None:
+            continue
+        if path is None:
+            _log.warning("%s was made with %s, which is not given: the result will be another", record, option)
+            continue
+        if checksum is None:
+            _log.warning("%s was made without %s, which is given: the result will be another", record, option)
+            continue
+        with suppress(OSError), open_regular(path) as file:  # what cannot be read is refused when it is needed
+            if hashlib.file_digest(file, "sha256").hexdigest() != checksum:  # type: ignore[arg-type]
+                _log.warning("%s was made with another %s than %s", record, option, path)

@@ -1,0 +1,76 @@
+"""What a worker does with a job: when it does it anew, and what it makes of its pins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from analogy import Settings
+from analogy.batch import work
+from analogy.batch.jobs import Job
+from analogy.engine_arguments import EngineArguments
+from analogy.request import Request
+
+SETTINGS = Settings(direction="ab", inversion="vote", search_iterations=1)
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> list[str]:
+    paths = [str(tmp_path / name) for name in ("a.png", "b_prime.png")]
+    for seed, path in enumerate(paths):
+        pixels = np.random.default_rng(seed).integers(0, 256, (32, 32, 3))
+        Image.fromarray(pixels.astype(np.uint8)).save(path)
+    return paths
+
+
+def do(folder: Path, pair: list[str], known: dict[str, Any] | None = None, **given: Any) -> dict[str, Any]:
+    job = Job(1, Request(*pair, SETTINGS, **given), {"a_prime": "x.png"})
+    return work.do(work.Task(job, str(folder), EngineArguments(device="cpu", threads=1), "m", known, False, False))
+
+
+def test_another_version_of_analogy_does_its_work_anew_and_the_same_one_keeps_it(
+    pair, tmp_path: Path, monkeypatch
+) -> None:
+    first = do(tmp_path, pair)
+    assert (first["line"]["state"], first["kept"]) == ("done", False)
+    assert do(tmp_path, pair, first["line"])["kept"]
+    without_times = first["line"] | {"seen": ""}  # as in a store that tells no times
+    assert do(tmp_path, pair, without_times)["kept"]
+    monkeypatch.setattr(work, "__version__", "999")
+    for known in (first["line"], without_times):
+        anew = do(tmp_path, pair, known)
+        assert not anew["kept"]
+        assert do(tmp_path, pair, anew["line"])["kept"]
+
+
+def test_other_pins_do_a_job_anew_and_the_same_ones_keep_it(pair, tmp_path: Path) -> None:
+    file = tmp_path / "pins.csv"
+    file.write_text("xa,ya,xb,yb\n3,4,5,6\n")
+    first = do(tmp_path, pair, pins=str(file))
+    assert first["line"]["pins"] == str(file)
+    file.write_text("xb;yb;xa;ya\n5;6;3;4\n")  # the same pin, written otherwise
+    again = do(tmp_path, pair, first["line"], pins=str(file))
+    assert (again["kept"], again["line"]["from"]) == (True, first["line"]["from"])
+    file.write_text("xa,ya,xb,yb\n3,4,7,8\n")
+    assert not do(tmp_path, pair, again["line"], pins=str(file))["kept"]
+    rows = do(tmp_path, pair, pins=[[3, 4, 5, 6]])
+    assert rows["line"]["pins"] == [[3, 4, 5, 6]]
+    assert do(tmp_path, pair, rows["line"], pins=[[3, 4, 5, 6]])["kept"]
+    assert not do(tmp_path, pair, rows["line"], pins=[[3, 4, 5, 7]])["kept"]
+
+
+def test_a_file_of_pins_that_is_missing_wrong_or_empty_is_named(pair, tmp_path: Path) -> None:
+    file = tmp_path / "pins.csv"
+    failed = do(tmp_path, pair, pins=str(file))["line"]
+    assert (failed["state"], failed["error"]) == ("failed", f"{file}: there is no such file")
+    file.write_text("x,y\n1,2\n")
+    failed = do(tmp_path, pair, pins=str(file))["line"]
+    assert failed["error"] == f"{file}: its first line is 'x,y'; it must be xa,ya,xb,yb"
+    file.write_text("xa,ya,xb,yb\n")
+    done = do(tmp_path, pair, pins=str(file))
+    assert done["line"]["state"] == "done"
+    assert [note for _, note in done["notes"]] == [f"{file}: it holds no pins, only the header"]
