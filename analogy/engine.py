@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Literal, TypeAlias, Unpack, overload
 
 import numpy as np
 
-from .backends import Device, get_backend
+from .backends import Array, Device, get_backend
 from .errors import DeviceError, ModelError, enough_memory, shown
 from .films.clip import Clip
 from .films.frames import FramesLike, open_frames
@@ -17,7 +17,7 @@ from .method import admission, costs
 from .method.features import Features
 from .method.matching import Matches, match
 from .method.painter import Painter
-from .method.pair import as_seen, read_pair
+from .method.pair import Pair, as_seen, read_pair
 from .method.pins import PinsLike
 from .networks.models import DEFAULT, locate
 from .pictures.reading import PictureLike, read_picture
@@ -127,7 +127,7 @@ class Engine:
         pins            places of A that have to go to places of B', and back: an array (N, 4) of xa, ya, xb, yb in pixels, or
                         the path of a CSV file with this header. What is around them goes along as far as it agrees (see
                         `method.holding`)
-        levels          also paint the field of each level, and tell `progress` of each picture
+        levels          also paint the field of each level, and call `progress` with each picture
         progress        is called as each stage begins and while it runs; an exception that it raises ends the run
 
         Raises `ImageError` for a picture or mask that cannot be used, `SettingsError` for a setting or a pin, and
@@ -136,61 +136,61 @@ class Engine:
         self._refuse_after_a_fork()
         settings = Settings.of(settings, **changes)
         request = Request(a, b_prime, settings, b=b, mask_a=mask_a, mask_b=mask_b, pins=pins, levels=levels)
-        settings, pin_rows = request.settings, request.pin_rows()
+        settings = request.settings
         report = StageReporter(progress)
 
         report.begin("reading")
         self.network.load_ahead(settings)
-        pair = read_pair(a, b_prime, b, mask_a, mask_b, pin_rows, settings, self._admission(settings))
+        admitted = admission.Admission(self.backend, self.network.card.widths, settings, self.max_input_pixels)
+        pair = read_pair(a, b_prime, b, mask_a, mask_b, request.pin_rows(), settings, admitted)
         report.plan(costs.estimate(self.network.card.widths, self.network.search_widths, pair, settings, levels))
 
         report.begin("features")
         self.backend.prepare()
         seen = pair.seen(self.backend)
-        ways = pair.ways(settings)
-        painter = Painter(self.backend, ways, seen, settings)
-        level_pictures: dict[int, np.ndarray] = {}
-
-        def show_level(level: int, found: Matches) -> None:
-            field = found[ways[0].key][level].nnf
-            level_pictures[level] = painter.paint_level(ways[0], level, field, report.part("picture"))
-            report.show(level_pictures[level])
-
-        found = match(self.network, pair, seen, settings, report, show_level if levels else None)
+        painter = Painter(self.backend, pair.ways(settings), seen, settings)
+        found = match(self.network, pair, seen, settings, report, partial(painter.show, report) if levels else None)
         del seen
 
         report.begin("pictures")
-        made = {way.key: painter.paint(way, found[way.key][1].nnf, report.part(f"paint {way.key}")) for way in ways}
-        for way in ways:  # after all are painted: what one takes memory for serves the next, which saves clearing it
-            made[way.key] = painter.finish(way, made[way.key], report.part(f"finish {way.key}"))
+        made = {way.key: painter.paint(way, found[way.key][1].nnf, report) for way in painter.ways}
+        # After all are painted: what one takes memory for serves the next, which saves clearing it.
+        made |= {way.key: painter.finish(way, made.pop(way.key), report) for way in painter.ways}
         report.end()
+        on_device = isinstance(a, self.backend.xp.ndarray)
+        return self._result(settings, pair, found, made, painter.levels, report.seconds, on_device)
 
-        # CuPy arrays in, CuPy arrays out.
-        move = self.backend.asarray if isinstance(a, self.backend.xp.ndarray) else self.backend.to_host
-        pictures = {key: move(picture) for key, picture in made.items()}
-        fields = {key: (move(found[key][1].nnf), move(found[key][1].distance)) for key in made}
-        nnf_ab, error_ab = fields.get("ab", (None, None))
-        nnf_ba, error_ba = fields.get("ba", (None, None))
+    def _result(
+        self,
+        settings: Settings,
+        pair: Pair,
+        found: Matches,
+        made: dict[str, Array],
+        levels: dict[int, np.ndarray],
+        seconds: dict[str, float],
+        on_device: bool,
+    ) -> Result:
+        """Return what a transfer has made, as arrays of the device or of the host."""
+        move = self.backend.asarray if on_device else self.backend.to_host
+        arrays: dict[str, Any] = dict.fromkeys(("a_prime", "b", "nnf_ab", "nnf_ba", "error_ab", "error_ba"))
+        for key, picture in made.items():
+            arrays["a_prime" if key == "ab" else "b"] = move(picture)
+            arrays[f"nnf_{key}"], arrays[f"error_{key}"] = move(found[key][1].nnf), move(found[key][1].distance)
         side_a, side_b_prime = pair.sides
         return Result(
             a=side_a.picture,
             b_prime=side_b_prime.picture,
-            a_prime=pictures.get("ab"),
-            b=pictures.get("ba"),
-            nnf_ab=nnf_ab,
-            nnf_ba=nnf_ba,
-            error_ab=error_ab,
-            error_ba=error_ba,
+            **arrays,
             settings=settings,
             model=self.network.card.name,
             model_sha256=self.network.card.fingerprint,
             device=self.backend.describe(),
             known_b=pair.b,
             known_b_sha256=pair.b_checksum,
-            pins=pin_rows,
+            pins=pair.pins,
             masks=pair.ab.labels.masks if pair.ab.labels else {},
-            levels=level_pictures,
-            seconds=report.seconds,
+            levels=levels,
+            seconds=seconds,
         )
 
     def prepare(self, settings: SettingsLike | None = None, **changes: Unpack[SettingOptions]) -> None:
@@ -249,10 +249,6 @@ class Engine:
             raise DeviceError(
                 "this Engine was made before a fork, and its threads stayed behind; make one in each process"
             )
-
-    def _admission(self, settings: Settings) -> admission.Admission:
-        """Return the check of the pictures of a transfer, before they are decoded."""
-        return admission.Admission(self.backend, self.network.card.widths, settings, self.max_input_pixels)
 
 
 def name_of(model: str | os.PathLike[str]) -> str:

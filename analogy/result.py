@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from .backends import Tick
 from .backends.host import available_cores
 from .errors import OutputError, SettingsError, enough_memory, reason
 from .files.atomic import as_path, atomic
@@ -31,7 +30,7 @@ from .method.pins import read_pins
 from .pictures.colour import to_8_bits
 from .pictures.images import Picture, montage
 from .pictures.writing import as_image, is_picture_path, suffix_of, write_picture, write_stream
-from .progress import Progress, StageReporter, side_by_side
+from .progress import Progress, StageReporter, Tick, side_by_side
 from .settings import Settings
 
 MONTAGE_HEIGHT = 1080

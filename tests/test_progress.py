@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from analogy import progress
-from analogy.backends import Tick
 from analogy.method.costs import estimate
 from analogy.method.pair import Pair, Side, pair_of
 from analogy.pictures.images import Picture
-from analogy.progress import Progress, StageReporter, side_by_side, split
+from analogy.progress import Progress, StageReporter, Tick, side_by_side, split
 from analogy.settings import Settings
 
 WIDTHS = (16, 32, 64, 256, 256)

@@ -22,7 +22,7 @@ May import: `files`, `progress`, `errors`. Numba, CuPy and ONNX Runtime are impo
 """
 
 from .choice import CHOICES, DEVICES, MOST_THREADS, Device, check_device, get_backend
-from .contract import HALF, MOST_PATCH, ONE, Array, Backend, Size, Tick
+from .contract import HALF, MOST_PATCH, ONE, Array, Backend, Size
 from .multigrid import coarse_sides
 
 __all__ = [
@@ -36,7 +36,6 @@ __all__ = [
     "Backend",
     "Device",
     "Size",
-    "Tick",
     "check_device",
     "coarse_sides",
     "get_backend",

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from ..progress import Tick
 from . import compiled, host
-from .contract import Tick
 from .multigrid import coarse_sides
 
 _log = logging.getLogger("analogy")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from ..backends import Backend, Tick
-from ..progress import side_by_side
+from ..backends import Backend
+from ..progress import Tick, side_by_side
 
 _BAND = 1 << 16
 """Pixels of a band on the CPU: few enough for its caches."""

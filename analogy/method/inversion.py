@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import Array, Backend, Tick
-from ..progress import ignore
+from ..backends import Array, Backend
+from ..progress import Tick, ignore
 
 MEMORY = 8
 """Number of pairs (s_i, y_i) that approximate the curvature, at most."""

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..backends import MOST_PATCH, ONE, Array, Backend, Size, Tick
+from ..backends import MOST_PATCH, ONE, Array, Backend, Size
 from ..errors import ImageError
-from ..progress import split
+from ..progress import Tick, split
 from ..settings import FIRST_JUMPS, LATER_JUMPS
 from .holding import hold
 

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..backends import Array, Backend
-from ..progress import Tick, split
+from ..progress import StageReporter, split
 from ..settings import Settings
 from . import costs, photo
 from .colours import keep_colours
 from .features import as_floats, level_size
+from .matching import Matches
 from .painting import as_pixels, paint, paint_level
 from .pair import Way, own_pixels
 
@@ -21,7 +22,9 @@ class Painter:
 
     def __init__(self, backend: Backend, ways: list[Way], seen: Mapping[str, Array], settings: Settings):
         """Prepare the painting of `ways`. `seen`: what the network sees, as `Pair.seen` returns it."""
-        self._backend, self._settings = backend, settings
+        self._backend, self._settings, self.ways = backend, settings, ways
+        self.levels: dict[int, np.ndarray] = {}
+        """The pictures (H, W, 3) uint8 that `show` has painted, by level, on the host."""
         self._labels = {
             way.key: way.labels.at(way.content.size, way.source.size).on(backend) if way.labels else None
             for way in ways
@@ -31,7 +34,7 @@ class Painter:
             for way in ways
         }
 
-    def paint(self, way: Way, field: Array, tick: Tick) -> Array:
+    def paint(self, way: Way, field: Array, report: StageReporter) -> Array:
         """Return the picture (H, W, 3) of `way.content` that the field of level 1 paints, uint8 or uint16, on the device."""
         content, source = way.content, way.source
         sixteen_bit = _sixteen_bit(way)
@@ -43,30 +46,32 @@ class Painter:
             content.size,
             as_floats(self._backend, pixels),
             self._labels[way.key],
-            tick,
+            report.part(f"paint {way.key}"),
             way.pins.at(content.size, source.size) if way.pins else None,
             self._steepness[way.key],
         )
         return as_pixels(self._backend, floats, sixteen_bit)
 
-    def paint_level(self, way: Way, level: int, field: Array, tick: Tick) -> np.ndarray:
-        """Return the picture (H, W, 3) uint8 that the field of a level paints, on the host."""
+    def show(self, report: StageReporter, level: int, found: Matches) -> None:
+        """Paint the field that the search has found at a level, in the first of the ways, and report the picture."""
+        way = self.ways[0]
         picture = paint_level(
             self._backend,
-            field,
+            found[way.key][level].nnf,
             level_size(way.source.working, level),
             way.content.size,
             as_floats(self._backend, own_pixels(self._backend, way.source.picture)),
             self._labels[way.key],
-            tick,
+            report.part("picture"),
             self._steepness[way.key],
         )
-        return self._backend.to_host(as_pixels(self._backend, picture))
+        self.levels[level] = self._backend.to_host(as_pixels(self._backend, picture))
+        report.show(self.levels[level])
 
-    def finish(self, way: Way, painted: Array, tick: Tick) -> Array:
+    def finish(self, way: Way, painted: Array, report: StageReporter) -> Array:
         """Return a painted picture with the details and the colours of its content, as far as the settings ask for them."""
         settings, backend = self._settings, self._backend
-        of_photo, of_colours = split(tick, *costs.finishing(settings))
+        of_photo, of_colours = split(report.part(f"finish {way.key}"), *costs.finishing(settings))
         if not (settings.photo or settings.keep_colors):
             return painted
         picture = way.content.picture

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import Array, Backend, Size, Tick
-from ..progress import split
+from ..backends import Array, Backend, Size
+from ..progress import Tick, split
 from ..settings import PIXEL_PATCH_SIZE
 from . import nnf
 from .holding import draw_along

@@ -6,8 +6,7 @@ written once, and called for both.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -70,12 +69,14 @@ class Pair:
     ba          the way from B' to A
     b           the known B, in the size of B'; or None
     b_checksum  the SHA-256 of the file of B, or of its pixels where it has none; None without B
+    pins        (N, 4) float64, the pins as a caller gives them: xa, ya, xb, yb in pixels; or None
     """
 
     ab: Way
     ba: Way
     b: Picture | None = None
     b_checksum: str | None = None
+    pins: np.ndarray | None = None
 
     @property
     def sides(self) -> tuple[Side, Side]:
@@ -100,11 +101,10 @@ def pair_of(
     labels: Labels | None = None,
     pins: Pins | None = None,
     b: Picture | None = None,
-    b_checksum: str | None = None,
 ) -> Pair:
-    """Return the pair of two sides. `labels` and `pins` are seen from A."""
+    """Return the pair of two sides. `labels` and `pins` are seen from A; `b` is the known B."""
     ab = Way("ab", a, b_prime, labels, pins)
-    return Pair(ab, ab.reversed(), b, b_checksum)
+    return Pair(ab, ab.reversed(), b)
 
 
 def read_pair(
@@ -131,14 +131,15 @@ def read_pair(
         return Side(name, picture, admission.working_size(picture.size, settings))
 
     side_a, side_b_prime = side("A", a), side("B'", b_prime)
-    known: Any = (None, None)
+    known_b, checksum = None, None
     if b is not None:
-        known = read_with_checksum(b, name="B", admit=admission.like(side_b_prime.size, "B'"))
-        if known[0].size != side_b_prime.size:
-            raise admission.differs(known[0].size, "B", side_b_prime.size, "B'")
+        known_b, checksum = read_with_checksum(b, name="B", admit=admission.like(side_b_prime.size, "B'"))
+        if known_b.size != side_b_prime.size:
+            raise admission.differs(known_b.size, "B", side_b_prime.size, "B'")
     labels = guidance.read_labels(mask_a, mask_b, side_a.size, side_b_prime.size)
     placed = place_pins(pins, side_a.size, side_b_prime.size, side_a.working, labels)
-    return pair_of(side_a, side_b_prime, labels, placed, *known)
+    pair = pair_of(side_a, side_b_prime, labels, placed, known_b)
+    return replace(pair, b_checksum=checksum, pins=pins)
 
 
 def own_pixels(backend: Backend, picture: Picture) -> Array:

@@ -22,9 +22,9 @@ from math import log
 
 import numpy as np
 
-from ..backends import Array, Backend, Tick
+from ..backends import Array, Backend
 from ..errors import ImageError
-from ..progress import ignore, split
+from ..progress import Tick, ignore, split
 from .bands import in_bands
 from .multigrid import Multigrid
 

@@ -25,8 +25,8 @@ import math
 
 import numpy as np
 
-from ..backends import Array, Backend, Tick
-from ..progress import split
+from ..backends import Array, Backend
+from ..progress import Tick, split
 from ..settings import PIXEL_PATCH_SIZE
 from .bands import in_bands
 
