@@ -31,7 +31,7 @@ _REHEARSED = 240, 320
 
 
 class TransferOptions(SettingOptions, total=False):
-    """The keywords of `Engine.transfer` but `direction`, which decides the type of the result."""
+    """The keywords of `Engine.transfer` except `direction`, which decides the type of the result."""
 
     mask_a: PictureLike | None
     mask_b: PictureLike | None
@@ -46,7 +46,7 @@ OnlyB: TypeAlias = Result[None, Pixels]
 
 
 def _on_device(method: Callable[..., Result]) -> Callable[..., Result]:
-    """A method of `Engine`, within `backend.active`."""
+    """Wrap a method of `Engine` in `backend.active`."""
 
     @wraps(method)
     def active(self: Engine, *args: Any, **options: Any) -> Result:
@@ -216,7 +216,7 @@ class Engine:
         progress: Callable[[Progress], None] | None = None,
         **changes: Unpack[SettingOptions],
     ) -> Clip:
-        """A film painted after one frame of it, or after a few: iterate over what this returns to get the frames.
+        """Return a film that is painted after one frame of it, or after a few; iterate over it to get the frames.
 
         frames    the path of a folder, of a video, or a pattern like "shot/*.png"; or a sequence of pictures
         keys      frame -> its painting, of the film's size. A frame is named by its index, from 0 (int); or (str) by its name,
@@ -252,7 +252,7 @@ class Engine:
 
 
 def name_of(model: str | os.PathLike[str]) -> str:
-    """A model as text: its name, or its folder. Raises `ModelError` for anything else."""
+    """Return a model as text: its name, or its folder. Raises `ModelError` for anything else."""
     if not isinstance(model, (str, os.PathLike)):
         raise ModelError(f"model is {shown(model)}; it takes the name of a model, or its folder")
     return os.fspath(model)

@@ -172,7 +172,7 @@ def test_begun_from_narrower_weights_the_student_is_the_same_function(distill, t
         distill.begin_from(student, distill.load(tmp_path / "wide.safetensors"))
     save_file(random_weights((3, 4, 5, 6, 7)), tmp_path / "vgg19.safetensors")
     with pytest.raises(
-        SystemExit, match="the weights to begin from have the layers .*conv3_4.*; the student has .*conv5_1"
+        SystemExit, match=r"the weights to begin from have the layers .*conv3_4.*; the student has .*conv5_1"
     ):
         distill.begin_from(student, distill.load(tmp_path / "vgg19.safetensors"))
     with pytest.raises(SystemExit, match="take another input"):
