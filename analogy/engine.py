@@ -46,7 +46,7 @@ OnlyB: TypeAlias = Result[None, Pixels]
 
 
 def _on_device(method: Callable[..., Result]) -> Callable[..., Result]:
-    """A method of `Engine`, within `backend.active`."""
+    """Return a method of `Engine` that does its work within `backend.active`."""
 
     @wraps(method)
     def active(self: Engine, *args: Any, **options: Any) -> Result:
@@ -134,7 +134,7 @@ class Engine:
         `MemoryLimitError`, before any work, if the memory cannot suffice.
         """
         self._refuse_after_a_fork()
-        settings = Settings.of(settings, **changes)
+        settings = Settings.of(settings).changed(changes)
         request = Request(a, b_prime, settings, b=b, mask_a=mask_a, mask_b=mask_b, pins=pins, levels=levels)
         settings = request.settings
         report = StageReporter(progress)
@@ -216,7 +216,7 @@ class Engine:
         progress: Callable[[Progress], None] | None = None,
         **changes: Unpack[SettingOptions],
     ) -> Clip:
-        """A film painted after one frame of it, or after a few: iterate over what this returns to get the frames.
+        """Return a film that is painted after one frame of it, or after a few; iterate over it to get the frames.
 
         frames    the path of a folder, of a video, or a pattern like "shot/*.png"; or a sequence of pictures
         keys      frame -> its painting, of the film's size. A frame is named by its index, from 0 (int); or (str) by its name,
@@ -232,7 +232,7 @@ class Engine:
         frames are painted, in a process that was forked after this engine was made.
         """
         self._refuse_after_a_fork()
-        settings = Settings.of(settings, **changes)
+        settings = Settings.of(settings).changed(changes)
 
         def make_key(frame: np.ndarray, style: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
             options: dict[str, Any] = {"direction": "ab"} if b is None else {"b": b}
@@ -252,7 +252,7 @@ class Engine:
 
 
 def name_of(model: str | os.PathLike[str]) -> str:
-    """A model as text: its name, or its folder. Raises `ModelError` for anything else."""
+    """Return a model as text: its name, or its folder. Raises `ModelError` for anything else."""
     if not isinstance(model, (str, os.PathLike)):
         raise ModelError(f"model is {shown(model)}; it takes the name of a model, or its folder")
     return os.fspath(model)

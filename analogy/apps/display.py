@@ -61,7 +61,7 @@ class Display:
         self._logger.setLevel(self._level)
 
     def part(self, low: float, high: float) -> Callable[[Progress], None]:
-        """The callback for a run that makes this share of the whole."""
+        """Return the callback for a run that makes the part from `low` to `high` of the whole, each 0 to 1."""
 
         def show(progress: Progress) -> None:
             if process.interrupted():  # and something has swallowed the exception
@@ -107,7 +107,7 @@ class Display:
 
 
 def _format() -> str:
-    """How the bar looks on a terminal of this width."""
+    """Return the format of the bar, as the width of the terminal allows."""
     try:
         columns = os.get_terminal_size(sys.stderr.fileno()).columns
     except (OSError, ValueError, AttributeError):  # no terminal, or no standard error

@@ -38,7 +38,7 @@ WAYS = {
 
 
 def installed() -> Iterator[tuple[str, str]]:
-    """(package, its version or "-"), for what decides how a GPU is used."""
+    """Yield (package, its version or "-") for each package that decides how a GPU is used."""
     for package in PACKAGES:
         try:
             yield package, version(package)
@@ -68,14 +68,14 @@ def report() -> tuple[list[str], bool]:
 
 @cache
 def engine(device: Device) -> Engine:
-    """The engine of a device, the same for all steps."""
+    """Return the engine of a device, the same for all steps."""
     from ..engine import Engine
 
     return Engine(device=device)
 
 
 def small_transfer(device: Device) -> np.ndarray:
-    """A' of the example pair, small, on a device: what the selftest compares."""
+    """Return A' of the example pair, small, made on a device, for the selftest to compare."""
     result: np.ndarray = engine(device).transfer(*EXAMPLE_PAIR, max_pixels=10_000).a_prime
     return result
 
@@ -90,7 +90,7 @@ def _figures(name: str, settings: Settings) -> Check:
 
 
 def seconds(device: Device, settings: Settings) -> dict[str, float]:
-    """Stage -> seconds of a transfer in `engine(device)`; the device has finished one before the next begins."""
+    """Return stage -> seconds of a transfer by `engine(device)`, which finishes a stage before the next begins."""
     from ..pictures.images import resize
     from ..pictures.reading import read_picture
 

@@ -33,13 +33,13 @@ def take_over() -> None:
 
 
 def loaded() -> None:
-    """From now on a signal unwinds what runs."""
+    """Let a signal unwind what runs, from now on."""
     global _loading
     _loading = False
 
 
 def interrupted() -> bool:
-    """Whether a signal ends the process. Whatever goes wrong from then on is its doing."""
+    """Return whether a signal ends the process. Whatever goes wrong from then on is its doing."""
     return _ended_by != 0
 
 
