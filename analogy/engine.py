@@ -31,7 +31,7 @@ _REHEARSED = 240, 320
 
 
 class TransferOptions(SettingOptions, total=False):
-    """The keywords of `Engine.transfer` but `direction`, which decides the type of the result."""
+    """The keywords of `Engine.transfer` except `direction`, which decides the type of the result."""
 
     mask_a: PictureLike | None
     mask_b: PictureLike | None
@@ -46,7 +46,7 @@ OnlyB: TypeAlias = Result[None, Pixels]
 
 
 def _on_device(method: Callable[..., Result]) -> Callable[..., Result]:
-    """Return a method of `Engine` that does its work within `backend.active`."""
+    """Wrap a method of `Engine` in `backend.active`."""
 
     @wraps(method)
     def active(self: Engine, *args: Any, **options: Any) -> Result:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 
 def printable(text: str) -> str:
-    """`text` on one line, with nothing in it that could move a terminal's cursor: such characters become escapes.
+    """Return `text` on one line, without anything that could move a terminal's cursor: such characters become escapes.
 
     File names may hold line ends, control characters, marks that turn the direction of writing, and bytes that are no text.
     """
@@ -18,7 +18,7 @@ def printable(text: str) -> str:
 
 
 def shown(value: object) -> str:
-    """`repr(value)`, or its beginning; its type where there is none."""
+    """Return `repr(value)`, or its beginning; the type of a value without a `repr`."""
     try:
         text = repr(value)
     except Exception:  # of another's class, or of a number with too many digits
@@ -34,11 +34,11 @@ class AnalogyError(Exception):
 
 
 class SettingsError(AnalogyError, ValueError):
-    """A setting has a value outside its range, or a name that does not exist."""
+    """Error about a setting with a value outside its range, or a name that does not exist."""
 
 
 class ImageError(AnalogyError, ValueError):
-    """A picture or array cannot be used: it is missing, not a picture, damaged, too small or too large."""
+    """Error about a picture or an array that cannot be used: it is missing, not a picture, damaged, too small or too large."""
 
 
 class PictureTooLargeError(ImageError):
@@ -46,19 +46,19 @@ class PictureTooLargeError(ImageError):
 
 
 class ModelError(AnalogyError):
-    """A model is unknown, incomplete or damaged, or its files do not fit together."""
+    """Error about a model that is unknown, incomplete or damaged, or whose files do not fit together."""
 
 
 class DeviceError(AnalogyError, RuntimeError):
-    """The device that was asked for cannot be used; the message names the cause and the cure."""
+    """Error about a device that was asked for and cannot be used; the message names the cause and the cure."""
 
 
 class OutputError(AnalogyError, OSError):
-    """A result cannot be written."""
+    """Error about a result that cannot be written."""
 
 
 class MemoryLimitError(AnalogyError, MemoryError):
-    """The pictures need more memory than is free on the device; the message says how much, and what to do."""
+    """Error about pictures that need more memory than is free on the device; the message says how much, and what to do."""
 
 
 # What is said by Python of a thread, by the loader of libraries, by the C++ library, by ONNX Runtime of its memory at the
@@ -71,7 +71,7 @@ _SHORTAGE = re.compile(
 
 
 def is_shortage(error: BaseException) -> bool:
-    """Whether a library had too little memory; most have no exception of their own for that."""
+    """Return whether an error says that a library had too little memory; most have no exception of their own for that."""
     return isinstance(error, MemoryError) or bool(_SHORTAGE.search(str(error)))
 
 
@@ -89,11 +89,11 @@ def enough_memory(doing: str, cure: str) -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """The message of a library's or the system's error on one line, or the error's type if it has no message."""
+    """Return the message of a library's or the system's error on one line, or the error's type if it has no message."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(text.split())
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or the error's type if it has no message."""
+    """Return the first line of an error's message, or the error's type if it has no message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

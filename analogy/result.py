@@ -37,13 +37,13 @@ from .version import __version__
 MONTAGE_HEIGHT = 1080
 """Most rows of a montage, which is for looking at."""
 PREVIEW_HEIGHT = 300
-"""Most rows of what a notebook shows of a result."""
+"""Most rows of the montage that a notebook shows."""
 
 _MOST_BYTES = 1 << 20
-"""Of a settings.json, which has a thousand."""
+"""Most bytes of a settings.json, which usually has a thousand."""
 
 Pixels: TypeAlias = npt.NDArray[Any]
-"""What a result consists of: NumPy's arrays (or CuPy's, where A was one)."""
+"""An array of a result: NumPy's (or CuPy's, where A was one)."""
 
 if TYPE_CHECKING:  # the default is for type checkers alone; Python knows it from 3.13 on
     from typing_extensions import TypeVar
@@ -58,7 +58,7 @@ else:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Result(Generic[AB, BA]):
-    """The analogy, and how it was made. What `settings.direction` leaves out is None.
+    """The pictures and fields of an analogy, and how they were made. What `settings.direction` leaves out is None.
 
     a, b_prime            the inputs, as they were read
     a_prime, b            the results: (H, W, 3) RGB of the size of A and of B', uint16 if A or B' has 16 bits, else uint8
@@ -108,7 +108,7 @@ class Result(Generic[AB, BA]):
         return f"<Result: {', '.join(made)} ({self.model}, {self.device})>"
 
     def _repr_png_(self) -> bytes:
-        """What a notebook shows: the montage, small."""
+        """Return the montage, small, as PNG: what a notebook shows."""
         content = io.BytesIO()
         write_stream(content, self._montage(self._results(), PREVIEW_HEIGHT), ".png")
         return content.getvalue()
@@ -131,7 +131,9 @@ class Result(Generic[AB, BA]):
         return as_image(to_host(self.b), self.b_prime, "B")
 
     def consistency(self) -> np.ndarray:
-        """(hA, wA) float32: the distance, in positions, at which each comes back through both fields; 0 is perfect.
+        """Return how far from itself each position of A comes back through both fields, in positions.
+
+        The array is (hA, wA) float32; 0 is perfect.
 
         Raises `SettingsError` if only one direction was made.
         """
@@ -199,16 +201,16 @@ class Result(Generic[AB, BA]):
         write_picture(path, picture, like=own, suffix=suffix, tick=report.part("picture"))
 
     def _one(self) -> tuple[Pixels, Picture]:
-        """A', or B if that alone was made; and the picture whose alpha and profile it gets."""
+        """Return A', or B if that alone was made; and the picture whose alpha and profile it gets."""
         return (to_host(self.b), self.b_prime) if self.a_prime is None else (to_host(self.a_prime), self.a)
 
     def _results(self) -> dict[str, Pixels]:
-        """The pictures that were made, on the host."""
+        """Return the pictures that were made, on the host."""
         made = {"a_prime": self.a_prime, "b": self.b}
         return {name: to_host(picture) for name, picture in made.items() if picture is not None}
 
     def _montage(self, results: dict[str, Pixels], height: int) -> Pixels:
-        """A, A', B (made or given) and B' side by side, at most `height` high."""
+        """Return A, A', B (made or given) and B' side by side, at most `height` high."""
         given = [self.known_b.rgb] if self.known_b else []
         row = [self.a.rgb, *map(to_8_bits, results.values()), *given, self.b_prime.rgb]
         return montage(row, height=min(height, max(len(picture) for picture in row)))
@@ -273,7 +275,7 @@ class Result(Generic[AB, BA]):
 
 
 def file_names(settings: Settings, flow: bool = False, levels: bool = False) -> list[str]:
-    """The names of the files that `Result.save` writes into a folder, but for the manifest.
+    """Return the names of the files that `Result.save` writes into a folder, but for the manifest.
 
     settings  those of the result, with `direction` "ab" where B was given
     """
@@ -292,7 +294,7 @@ def _refuse_flow(label: str, flow: bool) -> None:
 
 
 def to_host(array: Any) -> np.ndarray:
-    """A NumPy or a CuPy array as NumPy's."""
+    """Return a NumPy or a CuPy array as NumPy's."""
     return array if isinstance(array, np.ndarray) else array.get()
 
 

@@ -16,14 +16,14 @@ from .errors import SettingsError, shown
 
 # Constants of the authors' released program, by level. Liao et al. 2017 give them in sections 4.2 and 4.3.
 PATCH_SIZE = {5: 3, 4: 3, 3: 3, 2: 5, 1: 5}
-"""Patch size in the search at each level."""
+"""Patch size of the search at each level, in positions."""
 PIXEL_PATCH_SIZE = 3
-"""Patch size of the final vote with pixels."""
+"""Patch size of the final vote, in pixels."""
 SEARCH_RADIUS = {4: 6, 3: 6, 2: 4, 1: 4}
-"""First radius of the random search; at level 5 it covers the whole map."""
+"""First radius of the random search at each level, in positions; at level 5 it covers the whole map."""
 FIRST_JUMPS, LATER_JUMPS = (8, 4, 2, 1), (2, 1)
-"""Distances of the neighbours from which propagation takes candidates, in this order: in the first iteration and in later ones
-(in the authors' program the same in all)."""
+"""Distances, in positions, of the neighbours from which propagation takes candidates, in this order, in the first iteration
+and in later ones (in the authors' program they are the same in all)."""
 ALPHA = {
     1: {4: 0.7, 3: 0.6, 2: 0.5, 1: 0.0},
     2: {4: 0.8, 3: 0.7, 2: 0.6, 1: 0.1},
@@ -46,7 +46,7 @@ def _setting(default: Any, help: str, choices: tuple[Any, ...] | None = None, lo
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that shapes a result, with defaults. Raises `SettingsError` for a value outside its range."""
+    """All settings of a transfer, with defaults. Raises `SettingsError` for a value outside its range."""
 
     weight: Weight = _setting(
         3, "How much of the content's own structure to keep at each level: 3 most, 1 least.", choices=get_args(Weight)
@@ -126,7 +126,7 @@ class Settings:
 
     @classmethod
     def preset(cls, name: PresetName, **changes: Unpack[SettingsDict]) -> Settings:
-        """The settings of a preset, with `changes`. Raises `SettingsError` for an unknown name."""
+        """Return the settings of a preset, with `changes`. Raises `SettingsError` for an unknown name."""
         if not isinstance(name, str) or name not in PRESETS:
             raise SettingsError(f"unknown preset {shown(name)}; choose one of {', '.join(PRESETS)}")
         return cls.from_dict({**PRESETS[name], **changes})
@@ -156,7 +156,7 @@ class Settings:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Settings:
-        """`Settings(**values)`. Raises `SettingsError`, which names a key that is no setting."""
+        """Return `Settings(**values)`. Raises `SettingsError`, which names a key that is no setting."""
         if not isinstance(values, Mapping):
             raise SettingsError(f"settings is a {type(values).__name__}; it takes a dict of settings")
         known = [field.name for field in dataclasses.fields(cls)]
@@ -192,11 +192,11 @@ class SettingsDict(SettingOptions, total=False):
 
 
 SettingsLike: TypeAlias = Settings | PresetName | SettingsDict
-"""What `Settings.of` takes."""
+"""Settings as `Settings.of` takes them."""
 
 
 def _takes(field: dataclasses.Field[Any]) -> str:
-    """The values of a setting, in words."""
+    """Return the values that a setting takes, in words."""
     meta = field.metadata
     if meta["choices"]:
         return " or ".join(map(repr, meta["choices"]))
@@ -223,7 +223,7 @@ PRESETS: dict[PresetName, SettingsDict] = {
     "paper": {"inversion": "deconvolution", "inversion_steps": 20, "search_iterations": 10, "painting": "pixels"},
     "fast": {"inversion": "vote", "search_iterations": 2},
 }
-"""Name -> the settings in which it differs from the defaults: the paper's uses, its constants, and the fast mode."""
+"""Name of a preset -> the settings in which it differs from the defaults: the paper's uses, its constants, the fast mode."""
 
 PRESET_HELP: dict[PresetName, str] = {
     "photo-to-style": "a photo and a painting; the defaults",
@@ -234,4 +234,4 @@ PRESET_HELP: dict[PresetName, str] = {
     "paper": "the constants of the authors' program",
     "fast": "no time: the vote alone, a shorter search",
 }
-"""Name -> for which pictures or wishes the preset is."""
+"""Name of a preset -> the pictures or wishes that it is for."""

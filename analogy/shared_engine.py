@@ -17,7 +17,7 @@ from .settings import Direction, PresetName, SettingsLike
 
 
 class EngineOptions(TransferOptions, total=False):
-    """The keywords of `transfer` but `direction`: those of `Engine.transfer` and of `Engine`."""
+    """The keywords of `transfer` except `direction`: those of `Engine.transfer` and of `Engine`."""
 
     model: str | os.PathLike[str]
     device: Device
@@ -59,9 +59,9 @@ def transfer(
     max_input_pixels: int | None = None,
     **options: Any,
 ) -> Result:
-    """`Engine(model, device, threads, max_input_pixels).transfer(a, b_prime, settings, **options)`.
+    """Find A' and B for A and B', by an engine that is kept for the next call.
 
-    Keeps the engine for the next call.
+    Does what `Engine(model, device, threads, max_input_pixels).transfer(a, b_prime, settings, **options)` does.
     """
     most = admission.check_bound(max_input_pixels)
     engine = _engine(EngineArguments(name_of(model), *check_device(device, threads), most), os.getpid())

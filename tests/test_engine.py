@@ -160,7 +160,7 @@ def test_save_writes_the_pictures_the_montage_and_the_settings(engine: Engine, t
     assert len(pixels(folder / "montage.png")) == 40
     record = json.loads((folder / "settings.json").read_text())
     assert record["settings"]["seed"] == 7
-    assert record["model"] == "vgg19-compact"
+    assert record["model"] == "vgg16-compact"
 
 
 def test_an_exception_of_the_progress_callback_ends_the_transfer(engine: Engine) -> None:
@@ -225,7 +225,7 @@ def test_a_callback_can_end_a_transfer_in_the_middle_of_a_stage(engine: Engine, 
         (lambda e: e.transfer(noise(32, 32), noise(32, 32), 3), SettingsError, "settings is a int; it takes Settings"),
         (lambda e: Engine(model=None), ModelError, "model is None; it takes the name of a model, or its folder"),
         (lambda e: analogy.transfer("a.png", "b.png", model=[]), ModelError, r"model is \[\]; it takes"),
-        (lambda e: Engine("vgg99"), ModelError, "no model 'vgg99'; there is vgg19-compact"),
+        (lambda e: Engine("vgg99"), ModelError, "no model 'vgg99'; there is vgg16-compact"),
         (lambda e: Engine(device="tpu"), DeviceError, "unknown device 'tpu'"),
         (lambda e: Engine(device=["cpu"]), DeviceError, r"unknown device \['cpu'\]; choose one of auto, cpu, cuda"),
         (lambda e: analogy.transfer("a.png", "b.png", device=[]), DeviceError, r"unknown device \[\]"),

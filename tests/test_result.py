@@ -80,7 +80,7 @@ def test_the_image_of_a_direction_that_was_not_made_is_refused(engine: analogy.E
 
 
 def test_repr_is_one_short_line_without_pixels(result: Result) -> None:
-    assert repr(result) == "<Result: A' 56 x 40, B 40 x 48 (vgg19-compact, CPU, 2 threads)>"
+    assert repr(result) == "<Result: A' 56 x 40, B 40 x 48 (vgg16-compact, CPU, 2 threads)>"
 
 
 def test_a_notebook_shows_a_small_montage(engine: analogy.Engine) -> None:
@@ -183,7 +183,7 @@ def test_saving_is_told_while_a_file_is_written_and_can_be_ended_there(engine, t
 
 # The settings of a result, read again
 
-RECORD = {"settings": {"seed": 5}, "model": "vgg19-compact", "model_sha256": "ab"}
+RECORD = {"settings": {"seed": 5}, "model": "vgg16-compact", "model_sha256": "ab"}
 
 
 def written(path: Path, content: str | bytes) -> Path:
@@ -202,7 +202,7 @@ def test_a_record_names_the_version_of_the_code_that_runs_installed_or_not(resul
 
 def test_a_record_is_read_from_a_plain_file(tmp_path: Path) -> None:
     path = written(tmp_path / "settings.json", json.dumps(RECORD))
-    assert read_record(path) == (Settings(seed=5), "vgg19-compact", "ab", None)
+    assert read_record(path) == (Settings(seed=5), "vgg16-compact", "ab", None)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def show(progress: Progress) -> None:
     print(progress.stage, progress.done)
 
 array: npt.NDArray[np.uint8] = np.zeros((32, 32, 3), np.uint8)
-engine = Engine("vgg19-compact", device="cpu", threads=2)
+engine = Engine("vgg16-compact", device="cpu", threads=2)
 analogy.transfer("a", "b", weight=2, ratio=0.5, inversion="vote")
 both = engine.transfer(array, Image.new("RGB", (32, 32)), weight=2, ratio=0.5, progress=show)
 assert_type(both.a_prime, Pixels)

@@ -1,4 +1,4 @@
-"""Train `vgg19-compact`, a slim VGG-19, to order patches as a teacher network does.
+"""Train `vgg16-compact`, a slim VGG-16, to order patches as a teacher network does.
 
     python tools/distill.py TEACHER PHOTOS_FOLDER --preprocessing NAME -o RUN_FOLDER [--device cuda] [--steps N] [--resume]
     python tools/distill.py TEACHER PHOTOS_FOLDER --preprocessing NAME -o RUN_FOLDER --evaluate WEIGHTS [WEIGHTS ...]
@@ -73,8 +73,8 @@ from muon import Muon
 LAYER_WIDTHS = {
     "conv1_1": 16, "conv1_2": 16,
     "conv2_1": 32, "conv2_2": 32,
-    "conv3_1": 64, "conv3_2": 64, "conv3_3": 64, "conv3_4": 96,
-    "conv4_1": 256, "conv4_2": 160, "conv4_3": 160, "conv4_4": 192,
+    "conv3_1": 64, "conv3_2": 96, "conv3_3": 96,
+    "conv4_1": 256, "conv4_2": 192, "conv4_3": 192,
     "conv5_1": 256,
 }  # fmt: skip
 """The student's layers and their channels.
@@ -98,7 +98,7 @@ PEAK_RATE = {"muon": 8e-3, "adamw": 5e-3}
 """Highest rate of each optimiser."""
 WARM_UP = 100
 """Steps in which the rate rises from zero."""
-WEIGHTS_FILE = "vgg19-compact.safetensors"
+WEIGHTS_FILE = "vgg16-compact.safetensors"
 """Name of the trained weights in the run folder."""
 TRAINING = ("seed", "crops", "groups", "init", "train_from", "rate")
 """Options that must be the same when a run resumes."""
@@ -278,13 +278,13 @@ def write_model(run: Path, photos: list[Path], args: argparse.Namespace) -> None
     network = Network(weights, **PREPROCESSING["compact"])
     begun = f", begun from {Path(args.init).name}" if args.init else ""
     card = Card(
-        "vgg19-compact",
-        "VGG-19's layers, slim in the shallow levels, trained to order patches as the original VGG does",
+        "vgg16-compact",
+        "VGG-16's layers, slim in the shallow levels, trained to order patches as the original VGG does",
         network.widths,
         f"tools/distill.py, {args.steps} steps, seed {args.seed}, teacher {Path(args.teacher).name}{begun}",
         "MIT; taught by weights of K. Simonyan and A. Zisserman (CC BY 4.0)",
     )
-    folder = run / "vgg19-compact"
+    folder = run / "vgg16-compact"
     if folder.exists():
         shutil.rmtree(folder)  # of an earlier, shorter schedule
     export(network, folder, card)

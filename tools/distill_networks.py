@@ -112,15 +112,19 @@ def begin_from(student: Vgg, start: Vgg) -> None:
 
     Each layer is scaled to the spread that an untrained one begins with, so that a rate means the same; that scales the
     features of a level, and changes nothing else. New channels keep their random incoming weights, and no old channel uses
-    them yet. Exits if `start` lacks a layer, or has a wider one or another input.
+    them yet. Exits if `start` has other layers, a wider one, or another input.
     """
     if not torch.equal(start.mean, student.mean) or not torch.equal(start.std, student.std):
         sys.exit("distill: the weights to begin from take another input than (RGB - .45) / .25")
+    if start.widths.keys() != student.widths.keys():
+        sys.exit(f"distill: the weights to begin from have the layers {', '.join(start.widths)}; the student has "
+                 f"{', '.join(student.widths)}")  # fmt: skip
     total = 1.0
     for name, width in student.widths.items():
-        if start.widths.get(name, width + 1) > width:
-            has = f"has {start.widths[name]} channels" if name in start.widths else "is missing"
-            sys.exit(f"distill: {name} {has} in the weights to begin from; the student has {width}")
+        if start.widths[name] > width:
+            sys.exit(
+                f"distill: {name} has {start.widths[name]} channels in the weights to begin from; the student has {width}"
+            )
         old, new = start.kernel(name), student.kernel(name)
         outputs, inputs = old.shape[:2]
         factor = untrained_spread(new.shape[1]) / old.square().mean().sqrt()

@@ -5,8 +5,8 @@ cuda` measures. For A and B' of 448 x 448 with the default settings, millisecond
 
 \b
                                  networks  search    rest  device    host  expected
-    vgg19-compact, RTX 4090           7.5     7.3     3.5    18.3    35.5      35.5
-    vgg19-compact, H100 SXM           7.6     7.1     1.7    16.4    35.5      35.5
+    vgg16-compact, RTX 4090           7.5     7.3     3.5    18.3    35.5      35.5
+    vgg16-compact, H100 SXM           7.6     7.1     1.7    16.4    35.5      35.5
     vgg16 (full width), RTX 4090     53.0    53.1    10.7   116.8    33.3     116.8
     vgg16 (full width), H100 SXM     59.7    52.4     3.7   115.9    33.3     115.9
     --photo adds, RTX 4090                                   20.4    39.6      39.6
@@ -255,7 +255,7 @@ def table(models: tuple[str, ...]) -> str:
 
 @click.command(help=__doc__)
 @click.option(
-    "--model", "models", multiple=True, default=["vgg19-compact"], show_default=True, help="Names or folders."
+    "--model", "models", multiple=True, default=["vgg16-compact"], show_default=True, help="Names or folders."
 )
 def main(models: tuple[str, ...]) -> None:
     click.echo(table(models))

@@ -20,13 +20,13 @@ from .streams import give_up, libraries_kept_silent
 _WIDE = "{desc:9} {bar} {percentage:3.0f}%  {elapsed}, {remaining} left"
 _NARROW = "{percentage:3.0f}%  {desc}"
 _NARROWEST_BAR = 44
-"""Columns of a terminal below which there is no room for a bar."""
+"""Fewest columns of a terminal in which there is room for a bar."""
 _HEARTBEAT = 1.0
 """Seconds after which the elapsed time is drawn anew, also while one call of a library takes long."""
 
 
 class Display:
-    """Shows the progress of a run while it is entered.
+    """A display of the progress of a run, while it is entered.
 
     On a terminal it is a bar with the time that has passed and is left; elsewhere nothing. `verbose` adds a line as each
     stage begins, anywhere, and lets libraries in C say what they like. `quiet` shows nothing, and of the library's messages
@@ -61,7 +61,7 @@ class Display:
         self._logger.setLevel(self._level)
 
     def part(self, low: float, high: float) -> Callable[[Progress], None]:
-        """Return the callback for a run that makes the part from `low` to `high` of the whole, each 0 to 1."""
+        """Return the callback for a run that makes this share of the whole."""
 
         def show(progress: Progress) -> None:
             if process.interrupted():  # and something has swallowed the exception
@@ -107,7 +107,7 @@ class Display:
 
 
 def _format() -> str:
-    """Return the format of the bar, as the width of the terminal allows."""
+    """Return the format of the bar for a terminal of this width."""
     try:
         columns = os.get_terminal_size(sys.stderr.fileno()).columns
     except (OSError, ValueError, AttributeError):  # no terminal, or no standard error

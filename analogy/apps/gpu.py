@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 PACKAGES = ("numpy", "numba", "pillow", "onnxruntime", "onnxruntime-gpu", "cupy-cuda12x", "cupy-cuda13x")
 SIZE, RUNS = 448, 3
-"""Pictures of SIZE x SIZE; the median of RUNS after one that does not count."""
+"""Pixels on a side of the pictures, and number of runs of which the median counts, after one that does not."""
 _DEFAULTS = Settings.preset("photo-to-style")
 WAYS = {
     "defaults": _DEFAULTS,
@@ -38,7 +38,7 @@ WAYS = {
 
 
 def installed() -> Iterator[tuple[str, str]]:
-    """Yield (package, its version or "-") for each package that decides how a GPU is used."""
+    """Return (package, its version or "-") of each package that decides how a GPU is used."""
     for package in PACKAGES:
         try:
             yield package, version(package)
@@ -47,7 +47,7 @@ def installed() -> Iterator[tuple[str, str]]:
 
 
 def report() -> tuple[list[str], bool]:
-    """Try everything, and measure what works: (lines of text, whether all is well). Without a GPU it is one line."""
+    """Try everything on a GPU, and measure what works. Returns lines of text, one without a GPU, and whether all is well."""
     checks = selftest(small_transfer)
     failed = [check.name for check in checks if not check.ok]
     if failed and failed[0] in NO_GPU:
@@ -75,7 +75,7 @@ def engine(device: Device) -> Engine:
 
 
 def small_transfer(device: Device) -> np.ndarray:
-    """Return A' of the example pair, small, made on a device, for the selftest to compare."""
+    """Return A' of the example pair, small, made on a device: the picture that the selftest compares."""
     result: np.ndarray = engine(device).transfer(*EXAMPLE_PAIR, max_pixels=10_000).a_prime
     return result
 
@@ -90,7 +90,7 @@ def _figures(name: str, settings: Settings) -> Check:
 
 
 def seconds(device: Device, settings: Settings) -> dict[str, float]:
-    """Return stage -> seconds of a transfer by `engine(device)`, which finishes a stage before the next begins."""
+    """Return stage -> seconds of a transfer in `engine(device)`; the device has finished one before the next begins."""
     from ..pictures.images import resize
     from ..pictures.reading import read_picture
 

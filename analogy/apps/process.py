@@ -18,28 +18,28 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 BAD_INPUT = 2
-"""Exit code for what the user can mend; the same as for a wrong option."""
+"""Exit code for an error that the user can mend; the same as for a wrong option."""
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 _loading = True
 _ended_by = 0
-"""The signal that ends the process, as soon as there is one."""
+"""Number of the signal that ends the process; 0 until there is one."""
 
 
 def take_over() -> None:
-    """Handle the signals, but those that whoever started the process ignores."""
+    """Handle signals, except those that the process was started to ignore."""
     for number in _WORDS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _end)
 
 
 def loaded() -> None:
-    """Let a signal unwind what runs, from now on."""
+    """Let a signal unwind the running code from now on."""
     global _loading
     _loading = False
 
 
 def interrupted() -> bool:
-    """Return whether a signal ends the process. Whatever goes wrong from then on is its doing."""
+    """Return whether a signal ends the process. Errors from then on are its consequence."""
     return _ended_by != 0
 
 

@@ -4,8 +4,8 @@ Each kernel is one written algorithm, implemented twice: the same candidates in 
 only the field of the pass before), with hashed random numbers. So the result does not depend on the number of threads. The
 search computes exactly, in whole numbers: from the same joined features both devices find the same field.
 
-Algorithms use `Backend.xp` and the kernels below, and never ask which device they run on. Kernels trust their arguments;
-`method` checks them before.
+Algorithms use `Backend.xp` and the kernels below, and do not ask which device they run on. (Only `pair.as_seen` does, as each
+device shrinks pictures in its own way.) Kernels trust their arguments; `method` checks them before.
 
 All arrays are C-contiguous:
 * Features are (H, W, C) float32, channels last.

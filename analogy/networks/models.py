@@ -1,7 +1,7 @@
 """Models on disk: their names, their folders, and whether the files are complete and fit together.
 
 A model is a folder with the ONNX graphs of `GRAPHS`, one copy of the weights that they share (`WEIGHTS`), and its card
-`model.json`, which tells what the weights are, whose they are, their licence, and the SHA-256 of each file. `vgg19-compact` is
+`model.json`, which tells what the weights are, whose they are, their licence, and the SHA-256 of each file. `vgg16-compact` is
 part of the package. Others are in the user's cache folder (see `pull.py`), or wherever the user exported them to.
 """
 
@@ -27,7 +27,7 @@ WEIGHTS = "weights.bin"
 """File with the external data of the graphs. A folder whose graphs hold their weights themselves has no such file."""
 PROJECTION = "projection.npz"
 """File with matrices (C, k) float32 that project features for the search: `level1` .. `level5`, or some. It is optional."""
-DEFAULT = "vgg19-compact"
+DEFAULT = "vgg16-compact"
 
 
 def shipped() -> Path:

@@ -47,7 +47,7 @@ def from_array(source: Any, label: str, admit: Admit, grounded: bool = True) -> 
 
 
 def _on_device(source: Any) -> bool:
-    """Whether it is a CuPy array that is a picture as it is."""
+    """Return whether it is a CuPy array that is a picture as it is."""
     return (
         hasattr(source, "__cuda_array_interface__")
         and hasattr(source, "get")

@@ -22,12 +22,12 @@ logger = logging.getLogger("analogy")
 
 
 def to_8_bits(values: Array) -> Array:
-    """uint8 as it is, uint16 divided by 257 and rounded."""
+    """Return uint8 values as they are, and uint16 values divided by 257 and rounded."""
     return values if values.dtype == np.uint8 else ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def into_srgb(image: Image.Image, rgb16: Array | None, icc: bytes | None, label: str) -> tuple[Array, bytes | None]:
-    """`image` (L, RGB or CMYK), or `rgb16` (H, W, 3) uint16 if given, from the profile `icc` to sRGB.
+    """Convert `image` (L, RGB or CMYK), or `rgb16` (H, W, 3) uint16 if given, from the profile `icc` to sRGB.
 
     Returns the pixels, and `icc` if results can be written in it (else None).
     """
@@ -50,7 +50,8 @@ def into_srgb(image: Image.Image, rgb16: Array | None, icc: bytes | None, label:
 
 
 def out_of_srgb(rgb: Array, icc: bytes, label: str) -> tuple[Array, bytes | None]:
-    """`rgb` from sRGB to the profile `icc`. Returns the pixels and `icc`; or `rgb` and None if the profile cannot be used."""
+    """Convert `rgb` from sRGB to the profile `icc`. Returns the pixels and `icc`; or `rgb` and None if it
+    cannot be used."""
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
         if rgb.dtype == np.uint16 and (converted := _convert16(rgb, _srgb_profile().tobytes(), icc)) is not None:
@@ -67,7 +68,7 @@ def _srgb_profile() -> ImageCms.ImageCmsProfile:
 
 
 def _convert16(pixels: Array, source: bytes, target: bytes) -> Array | None:
-    """(H, W, 3) uint16 from one ICC profile to another, relative colorimetric; None if either is not a matrix profile.
+    """Convert (H, W, 3) uint16 from one ICC profile to another, relative colorimetric; None if either is no matrix profile.
 
     Pillow's LCMS stops at 8 bits. Up to its rounding, both give the same colours.
     """
@@ -88,7 +89,7 @@ def _convert16(pixels: Array, source: bytes, target: bytes) -> Array | None:
 
 @lru_cache(4)
 def _matrix_profile(icc: bytes) -> tuple[Array, Array] | None:
-    """(curves (3, 65536): sample -> light in 0..1, matrix (3, 3): light -> XYZ) of an ICC profile (ICC.1, 9 and 10).
+    """Return (curves (3, 65536): sample -> light in 0..1, matrix (3, 3): light -> XYZ) of an ICC profile (ICC.1, 9 and 10).
 
     A grey profile counts as one with the primaries of sRGB. None for profiles made of tables, for damaged ones, and
     where black is not 0 (LCMS compensates for that).
@@ -112,7 +113,7 @@ def _matrix_profile(icc: bytes) -> tuple[Array, Array] | None:
 
 
 def _curve(tag: bytes) -> Array:
-    """A tone curve (curveType or parametricCurveType) at 65536 points, never falling."""
+    """Return a tone curve (curveType or parametricCurveType) at 65536 points, never falling."""
     x = np.linspace(0, 1, 65536)
     if tag[:4] == b"curv":
         points = np.frombuffer(tag, ">u2", int.from_bytes(tag[8:12], "big"), 12)

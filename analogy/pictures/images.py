@@ -18,10 +18,10 @@ from .colour import to_8_bits
 Array: TypeAlias = npt.NDArray[Any]
 
 Admit: TypeAlias = Callable[[tuple[int, int], str], None]
-"""Is told rows and columns of a picture, and what messages call it, before it is decoded. It raises to refuse it."""
+"""A function that is called with (rows, columns) of a picture and its name before it is decoded, and raises to reject it."""
 
 SMALLEST = 16
-"""Pixels on each side of a picture: one position at the coarsest level (stride 16)."""
+"""Fewest pixels on each side of a picture: one position at the coarsest level (stride 16)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,17 +53,17 @@ class Picture:
 
     @property
     def array(self) -> Any:
-        """`rgb`, where it lies: on the host, or a CuPy array on a GPU."""
+        """`rgb` where it lies: an array on the host, or a CuPy array on a GPU."""
         return self.rgb
 
     def pixels(self, sixteen_bit: bool) -> Array:
-        """(H, W, 3): `rgb`, or the same pixels as uint16 if `sixteen_bit`."""
+        """Return `rgb` (H, W, 3), or the same pixels as uint16 if `sixteen_bit`."""
         if not sixteen_bit:
             return self.rgb
         return self.rgb16 if self.rgb16 is not None else self.rgb * np.uint16(257)
 
     def over(self, ground: Any) -> npt.NDArray[np.uint8]:
-        """(H, W, 3) uint8: `rgb` where another `ground` shows through, a grey, a colour, or pixels (H, W, 3)."""
+        """Return `rgb` (H, W, 3) uint8 where another `ground` shows through, a grey, a colour, or pixels (H, W, 3)."""
         if self.alpha is None or self.ground is None:
             return self.rgb
         through = 1 - self.alpha[..., None] * np.float32(1 / 255)
@@ -72,7 +72,7 @@ class Picture:
 
 
 class DevicePicture(Picture):
-    """A picture of 8 bits that lies on a GPU, as (H, W, 3) `array`; copied to the host when somebody asks for `rgb`."""
+    """A picture of 8 bits that lies on a GPU, as (H, W, 3) `array`; copied to the host when `rgb` is read."""
 
     def __init__(self, array: Any, name: str):
         for attribute, value in (
@@ -118,7 +118,7 @@ def as_picture(pixels: Array, alpha: Array | None, icc: bytes | None, label: str
 
 
 def resize(rgb: Array, height: int, width: int, *, quick: bool = False) -> Array:
-    """`rgb` (H, W, 3) uint8 at `height` x `width`; the very same array if it has that size already.
+    """Return `rgb` (H, W, 3) uint8 at `height` x `width`; the very same array if it has that size already.
 
     The filter is Lanczos. When Pillow shrinks a picture it widens the filter, so nothing aliases, and edges stay sharper
     than with a box filter, which matters to the features. `quick`: by a whole factor with a box filter first, as far as that
@@ -136,13 +136,16 @@ def resize(rgb: Array, height: int, width: int, *, quick: bool = False) -> Array
 
 
 def fitted_size(size: tuple[int, int], most_pixels: int, ratio: float = 1.0) -> tuple[int, int]:
-    """Rows and columns of a picture of `size`, shrunken to `most_pixels` if it has more, then by `ratio`; at least 16 each."""
+    """Return rows and columns of a picture of `size`, shrunken to `most_pixels` if it has more, then by `ratio`.
+
+    Both are at least `SMALLEST`.
+    """
     scale = min(1.0, (most_pixels / (size[0] * size[1])) ** 0.5) * ratio
     return max(SMALLEST, round(size[0] * scale)), max(SMALLEST, round(size[1] * scale))
 
 
 def montage(pictures: Sequence[Array], *, gap: int = 8, height: int | None = None) -> Array:
-    """`pictures`, (H, W, 3) uint8 each, side by side on white, `gap` apart.
+    """Return `pictures`, (H, W, 3) uint8 each, side by side on white, `gap` apart.
 
     height  rows of the montage, and of each picture (default: of the tallest). A picture that would then be more than four
             times as wide is made as wide as that, and lies in the middle.
@@ -167,7 +170,7 @@ def montage(pictures: Sequence[Array], *, gap: int = 8, height: int | None = Non
 
 
 def composite(pixels: Array, alpha: Array, ground: Any) -> Array:
-    """`pixels` (H, W, 3), of any integer dtype, over a `ground` (one colour or one grey) by `alpha` (H, W) uint8."""
+    """Return `pixels` (H, W, 3), of any integer dtype, over a `ground` (one colour or one grey) by `alpha` (H, W) uint8."""
     weight = alpha[..., None] * np.float32(1 / 255)
     return np.rint(pixels * weight + np.asarray(ground, np.float32) * (1 - weight)).astype(pixels.dtype)
 

@@ -17,10 +17,10 @@ from .writing import WRITERS
 _log = logging.getLogger("analogy")
 
 SUFFIXES = (*WRITERS, ".gif", ".avif", ".heic", ".heif", ".jfif", ".jpe")
-"""Suffixes of files that are pictures, be they damaged. Of others the content decides."""
+"""Suffixes of files that count as pictures, even if they are damaged. Of other files the content decides."""
 _MOST_NAMED = 5
 _LAST_NUMBER = re.compile(r"(.*?)(-?)(\d+)(\D*)", re.DOTALL)
-"""A name: what is before its last number, a minus, the number, and the rest."""
+"""The parts of a name: what is before its last number, a minus, the number, and the rest."""
 
 AnyPath = TypeVar("AnyPath", str, Path)
 

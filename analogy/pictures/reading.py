@@ -30,7 +30,7 @@ from .tiff_numbers import TIFF_HEADS, NumbersFile, find_numbers
 logger = logging.getLogger("analogy")
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF") + (("AVIF",) if features.check("avif") else ())
-"""Formats that are read, and no other: Pillow would hand EPS files to Ghostscript."""
+"""The only formats that are read, by Pillow's names: with all of them it would hand EPS files to Ghostscript."""
 _A_TIFF = "a TIFF file that is damaged, or has pixels of a kind that cannot be read"
 MOST_BYTES = 1 << 30
 """Most bytes to read from an open file, which may never end."""
@@ -45,7 +45,7 @@ class _DLPack(Protocol):
 
 
 PictureLike: TypeAlias = str | os.PathLike[str] | bytes | bytearray | IO[bytes] | Image.Image | _Array | _DLPack
-"""What `read_picture` takes."""
+"""A picture as `read_picture` takes it."""
 
 
 def read_picture(
@@ -115,7 +115,7 @@ def read_with_checksum(
 
 
 def picture_size(source: str | os.PathLike[str] | bytes, *, name: str | None = None) -> tuple[int, int]:
-    """Rows and columns of a file (its path, or its content), not yet turned upright. Raises ImageError."""
+    """Return rows and columns of a file (its path, or its content), not yet turned upright. Raises ImageError."""
     label = _label(source, name)
     with as_image_errors(label):
         file = _opened(source, label)
@@ -140,7 +140,7 @@ def is_picture(file: IO[bytes]) -> bool:
 
 
 def _label(source: object, name: str | None) -> str:
-    """What messages call a picture: its name, with its path if there is one."""
+    """Return what messages call a picture: its name, with its path if there is one."""
     own = os.fsdecode(source) if isinstance(source, (str, os.PathLike)) else None
     if _is_open_file(source) and isinstance(getattr(source, "name", None), str):
         own = source.name
@@ -149,7 +149,7 @@ def _label(source: object, name: str | None) -> str:
 
 @contextmanager
 def as_image_errors(label: str) -> Iterator[None]:
-    """Turn what goes wrong with the picture `label` into `ImageError` and `MemoryLimitError`; nothing is warned of."""
+    """Turn errors about the picture `label` into `ImageError` and `MemoryLimitError`, and ignore warnings about it."""
     try:
         with without_warnings():  # Pillow's remarks on odd metadata, and on sizes that are still acceptable
             yield
@@ -162,7 +162,7 @@ def as_image_errors(label: str) -> Iterator[None]:
 
 
 def _opened(source: object, label: str) -> IO[bytes] | None:
-    """The file of this path or content, or what is left of this open file; any place of it can be read. None for others."""
+    """Return the file of a path or content, or the rest of an open file; it is seekable. None for anything else."""
     if isinstance(source, (str, os.PathLike)):
         path = os.fsdecode(source)
         if is_address(path) and not os.path.lexists(path):
@@ -174,12 +174,12 @@ def _opened(source: object, label: str) -> IO[bytes] | None:
 
 
 def _is_open_file(source: object) -> TypeGuard[IO[Any]]:
-    """Whether it is a file rather than an image (which Pillow lets read no bytes) or an array."""
+    """Return whether it is a file rather than an image (which Pillow lets read no bytes) or an array."""
     return callable(getattr(source, "read", None)) and not isinstance(source, Image.Image)
 
 
 def whole_file(file: IO[Any], label: str) -> io.BytesIO:
-    """What is left to read of an open file. Raises ImageError if that is text, or more than `MOST_BYTES`."""
+    """Return the rest of an open file. Raises ImageError if that is text, or more than `MOST_BYTES`."""
     content = io.BytesIO()
     while part := file.read(1 << 20):
         if not isinstance(part, bytes):
@@ -293,7 +293,7 @@ def _prepare(image: Any, label: str) -> str:
 
 
 def _samples16(file: IO[bytes], image: Any, upright: Image.Image, raw: str, label: str) -> Array | None:
-    """The loaded file `image` as (H, W, bands) uint16, upright; None if it does not have 16 bits per channel."""
+    """Return the loaded file `image` as (H, W, bands) uint16, upright; None if it does not have 16 bits per channel."""
     if image.mode.startswith("I;16"):
         grey = np.asarray(upright).astype(np.uint32) * 65535 // (4095 if raw == "I;12" else 65535)
         white_is_zero = image.format == "TIFF" and image.tag_v2.get(262) == 0

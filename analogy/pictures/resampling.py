@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 _REACH = 3.0
-"""Zeros of the filter on each side."""
+"""Number of lobes of the Lanczos filter on each side (a = 3)."""
 _BITS = 22
-"""Behind the point of Pillow's weights."""
+"""Fractional bits of Pillow's fixed-point weights."""
 
 
 def lanczos(xp: Any, pixels: Any, height: int, width: int) -> Any:
-    """`pixels` (H, W, 3) uint8 of the array module `xp` at `height` x `width`: to the bit what Pillow's `resize` gives.
+    """Return `pixels` (H, W, 3) uint8 of the array module `xp` at `height` x `width`, to the bit as Pillow's `resize` does.
 
     Rows first, then columns, each in whole numbers and rounded to 8 bits, and only where the size changes. (Pillow 13 takes
     columns first in pictures more than twice as high as wide: there the two rounding steps differ by a few levels.)
@@ -35,7 +35,7 @@ def _along(xp: Any, pixels: Any, axis: int, size: int) -> Any:
 
 
 def _taps(before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
-    """(taps, after) int32, twice: the places that each new pixel is made of, and their weights times 2 ** `_BITS`.
+    """Return (taps, after) int32, twice: the places that each new pixel is made of, and their weights times 2 ** `_BITS`.
 
     The filter is as wide as a new pixel, if that is wider than an old one, and ends at the border. Every new pixel has as
     many taps as the one with most; the weights of the others are zero.

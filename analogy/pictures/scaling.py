@@ -24,9 +24,9 @@ _TURNS: dict[int, Callable[[Array], Array]] = {
     7: lambda array: array[::-1, ::-1].swapaxes(0, 1),
     8: lambda array: np.rot90(array),
 }
-"""EXIF orientation -> what makes the pixels upright."""
+"""EXIF orientation -> the function that makes the pixels upright."""
 _STRIP = 256
-"""Rows to scale at a time, as numbers of 64 bits are in between."""
+"""Number of rows to scale at a time, since that takes numbers of 64 bits."""
 
 
 def scaled(values: Array, label: str) -> tuple[Array, int]:

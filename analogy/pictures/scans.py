@@ -16,7 +16,7 @@ MOST_SEGMENTS = 1 << 16
 """Most segments of a file. Only profiles and metadata come in more than one, of 64 kilobytes each."""
 _BEGIN, _END, _SCAN = 0xD8, 0xD9, 0xDA
 _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
-"""The next marker, not one inside a scan: there 0xff is followed by zero, or by the number of a restart."""
+"""Pattern of the next marker outside of a scan: inside, 0xff is followed by zero, or by the number of a restart."""
 
 
 def check_scans(file: IO[bytes], label: str) -> None:

@@ -28,7 +28,7 @@ LOW_BYTES = {"LA;16B": "RGBA"} | {
 
 
 def write_png16(file: IO[bytes], samples: Array, icc: bytes | None) -> None:
-    """(H, W, 3 or 4) uint16 as PNG; every row has the filter Sub (difference from the pixel at the left)."""
+    """Write (H, W, 3 or 4) uint16 as PNG; every row has the filter Sub (difference from the pixel at the left)."""
     height, width, bands = samples.shape
     rows = np.ascontiguousarray(samples, ">u2").view(np.uint8).reshape(height, -1)
     lines = np.empty((height, 1 + rows.shape[1]), np.uint8)
@@ -44,7 +44,7 @@ def write_png16(file: IO[bytes], samples: Array, icc: bytes | None) -> None:
 
 
 def write_tiff16(file: IO[bytes], samples: Array, icc: bytes | None) -> None:
-    """(H, W, 3 or 4) uint16 as TIFF: one strip, deflate, horizontal differences."""
+    """Write (H, W, 3 or 4) uint16 as TIFF: one strip, deflate, horizontal differences."""
     height, width, bands = samples.shape
     rows = np.array(samples, "<u2", order="C")
     rows[:, 1:] -= samples[:, :-1]

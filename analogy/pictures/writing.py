@@ -35,9 +35,9 @@ NOT_WRITTEN = frozenset(
     + (".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv")
     + (".ts", ".vob", ".webm", ".wmv", ".y4m")
 )
-"""Suffixes of pictures in other formats, and of videos: who names one does not want a folder of that name."""
+"""Suffixes of pictures in other formats, and of videos: an output with one of them is not meant as a folder."""
 LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}
-"""Most rows and most columns that a format holds, where that is less than anybody's picture (libjpeg, libwebp)."""
+"""Most rows and most columns that a format can hold, where pictures may have more (libjpeg, libwebp)."""
 
 
 def write_picture(
@@ -64,7 +64,7 @@ def write_picture(
     kind, options = _writer(suffix or path.suffix, str(path))
     check_size(rgb.shape[:2], suffix or path.suffix, str(path))
     rgb, alpha, icc = _prepare(rgb, like, kind, path.name)
-    told = _Told(rgb.nbytes, tick or (lambda share: None))
+    told = _Ticking(rgb.nbytes, tick or (lambda share: None))
     try:
         with atomic(path) as told.file:
             _encode(told, rgb, alpha, icc, kind, options)
@@ -75,8 +75,8 @@ def write_picture(
     told.tick(1)
 
 
-class _Told:
-    """A file that tells how much was written to it, of at most `size` bytes. `raised`: the error of `tick` that ended it.
+class _Ticking:
+    """A file that calls `tick` with the share of `size` bytes that is written. `raised`: the error of `tick` that ended it.
 
     It has no `fileno`: libtiff and libjpeg would write there by themselves, tell nobody, and say on standard error what
     goes wrong.
@@ -109,7 +109,7 @@ class _Told:
 
 
 def write_stream(file: IO[bytes], rgb: Array, suffix: str, *, like: Picture | None = None) -> None:
-    """Like `write_picture`, to a file that is open for writing in binary mode: all at once, or nothing.
+    """Write a picture as `write_picture` does, to a file that is open for writing in binary mode: all at once, or nothing.
 
     Raises also OutputError if the file cannot be written to.
     """
@@ -130,7 +130,7 @@ def write_stream(file: IO[bytes], rgb: Array, suffix: str, *, like: Picture | No
 
 
 def as_image(rgb: Array, like: Picture, label: str) -> Image.Image:
-    """`rgb`, (H, W, 3) uint8 or uint16 in sRGB, as a PIL image of 8 bits with the alpha and the ICC profile of `like`.
+    """Return `rgb`, (H, W, 3) uint8 or uint16 in sRGB, as a PIL image of 8 bits with the alpha and the ICC profile of `like`.
 
     The profile is in its `info`, and the colours are the profile's, as in an image that Pillow has read.
     """
@@ -148,7 +148,7 @@ def check_size(size: tuple[int, ...], suffix: str, label: str) -> None:
 
 
 def suffix_of(format: str, label: str) -> str:
-    """The suffix of a format: "png" of "PNG", "jpeg" or ".webp". Raises OutputError if none of `WRITERS` is meant."""
+    """Return the suffix of a format: "png" of "PNG", "jpeg" or ".webp". Raises OutputError if none of `WRITERS` is meant."""
     if not isinstance(format, str):
         raise OutputError(f"{label}: format is {shown(format)}; it takes a name, 'png' for instance")
     suffix = f".{format.lower().removeprefix('.')}"
@@ -157,7 +157,7 @@ def suffix_of(format: str, label: str) -> str:
 
 
 def _writer(suffix: str, label: str) -> tuple[str, dict[str, Any]]:
-    """Pillow's format and options."""
+    """Return Pillow's format and options for a suffix."""
     if suffix.lower() not in WRITERS:
         raise OutputError(f"{label}: cannot write '{suffix}' files; use one of {' '.join(WRITERS)}")
     return WRITERS[suffix.lower()]
@@ -166,7 +166,7 @@ def _writer(suffix: str, label: str) -> tuple[str, dict[str, Any]]:
 def _prepare(
     rgb: Array, like: Picture | None, kind: str, label: str
 ) -> tuple[Array, npt.NDArray[np.uint8] | None, bytes | None]:
-    """(pixels, alpha, profile) as a file of Pillow's format `kind` can hold them."""
+    """Return (pixels, alpha, profile) as a file of Pillow's format `kind` can hold them."""
     check_rgb(rgb, (np.uint8, np.uint16))
     alpha = like.alpha if like is not None else None
     if alpha is not None and alpha.shape != rgb.shape[:2]:
@@ -206,12 +206,12 @@ def _image(rgb: Array, alpha: npt.NDArray[np.uint8] | None, icc: bytes | None) -
 
 
 def is_file_path(path: Path) -> bool:
-    """Whether an output path names a picture or a video, of any format, rather than a folder."""
+    """Return whether an output path names a picture or a video, of any format, rather than a folder."""
     return path.suffix.lower() in NOT_WRITTEN.union(WRITERS) and not path.is_dir()
 
 
 def is_picture_path(path: Path) -> bool:
-    """Whether an output path names a picture to write, rather than a folder.
+    """Return whether an output path names a picture to write, rather than a folder.
 
     Raises OutputError for the suffix of a picture in a format that is not written, and for a suffix without a name.
     """

@@ -405,9 +405,9 @@ def test_the_results_of_a_killed_command_are_those_of_one_run(pair, tmp_path: Pa
 
 
 def test_the_shipped_model_is_listed_located_and_verified() -> None:
-    assert "vgg19-compact" in run("models", "list").stdout
-    assert Path(run("models", "path", "vgg19-compact").stdout.strip()).is_dir()
-    assert "vgg19-compact: whole" in run("models", "verify").stdout
+    assert "vgg16-compact" in run("models", "list").stdout
+    assert Path(run("models", "path", "vgg16-compact").stdout.strip()).is_dir()
+    assert "vgg16-compact: whole" in run("models", "verify").stdout
 
 
 def test_models_to_pull_are_listed_and_a_wrong_file_is_refused(tmp_path: Path, monkeypatch) -> None:
@@ -419,7 +419,7 @@ def test_models_to_pull_are_listed_and_a_wrong_file_is_refused(tmp_path: Path, m
     assert "weights.h5" in done.stderr
     for arguments, words in (
         (["pull", "vgg99"], "no model 'vgg99' is published"),
-        (["remove", "vgg19-compact"], "vgg19-compact"),
+        (["remove", "vgg16-compact"], "vgg16-compact"),
         (["path", "vgg19"], "analogy models pull vgg19"),
     ):
         done = run("models", *arguments)
@@ -580,7 +580,7 @@ def test_completion_takes_the_shell_of_the_user_or_asks(monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [("tra", "transfer"), ("transfer --no-ph", "--no-photo"), ("transfer --preset f", "face fast"),
-     ("transfer --model vgg", "vgg19-compact")],
+     ("transfer --model vgg", "vgg16-compact")],
 )  # fmt: skip
 def test_words_are_completed(words: str, expected: str) -> None:
     words = f"analogy {words}"

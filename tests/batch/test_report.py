@@ -42,7 +42,7 @@ def line(state: str = "done", **more: object) -> dict[str, object]:
 
 
 def test_the_page_shows_pictures_links_and_failures_and_loads_nothing(tmp_path: Path) -> None:
-    page = Report(tmp_path / "report.html", str(tmp_path), 5, "out: 5 jobs", "vgg19-compact, CPU")
+    page = Report(tmp_path / "report.html", str(tmp_path), 5, "out: 5 jobs", "vgg16-compact, CPU")
     page.add(job(1, "deep/\u00e9 #1.png"), line(), kept=False)
     page.add(job(2, "x.png"), line(), kept=True)
     page.add(job(3, "<script>.png"), line("failed", error="A (<img src=x>): \u202e"), kept=False)

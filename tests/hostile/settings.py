@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-RECORD: dict[str, Any] = {"settings": {"seed": 5}, "model": "vgg19-compact", "model_sha256": "ab", "files": {}}
+RECORD: dict[str, Any] = {"settings": {"seed": 5}, "model": "vgg16-compact", "model_sha256": "ab", "files": {}}
 
 
 def _record(**changes: Any) -> bytes:

@@ -110,7 +110,7 @@ def test_damaged_models_are_one_line_each_of_models_list_and_verify(tmp_path: Pa
     assert listed.stdout.replace("\n", "").isprintable()
     verified = CliRunner().invoke(cli, ["models", "verify"])
     assert verified.exit_code == 2
-    assert verified.stdout.splitlines() == ["vgg19-compact: whole", "other widths card: whole", "whole: whole"]
+    assert verified.stdout.splitlines() == ["vgg16-compact: whole", "other widths card: whole", "whole: whole"]
     assert (
         len(verified.stderr.splitlines()) == len(models.cards()) - 1
     )  # the files of "other widths" are what they were

@@ -27,7 +27,7 @@ def test_the_benchmark_shows_each_stage_and_compares_with_an_earlier_file(tmp_pa
     file = tmp_path / "figures.json"
     first = bench("--json", str(file))
     [(title, found)] = json.loads(file.read_text())["runs"].items()
-    assert title.startswith("vgg19-compact, 64 x 64, 1 thread")
+    assert title.startswith("vgg16-compact, 64 x 64, 1 thread")
     wanted = {"start", "imports", "kernels", "sessions", "features", "join", "vote", "saving", "other"}
     wanted |= {f"step {level}" for level in (5, 4, 3, 2)} | {f"search {side} x {side}" for side in (4, 8, 16, 32, 64)}
     assert wanted <= found["stages"].keys()

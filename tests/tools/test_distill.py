@@ -108,13 +108,13 @@ def test_weights_have_the_names_and_shapes_of_the_compact_model(distill, inputs,
     distill.main(inputs + options(tmp_path / "run", steps=1))
     weights = load_file(tmp_path / "run" / distill.WEIGHTS_FILE)
     expected, channels = {}, 3
-    for level, widths in enumerate([(16, 16), (32, 32), (64, 64, 64, 96), (256, 160, 160, 192), (256,)], 1):
+    for level, widths in enumerate([(16, 16), (32, 32), (64, 96, 96), (256, 192, 192), (256,)], 1):
         for i, width in enumerate(widths, 1):
             expected |= {f"conv{level}_{i}.weight": (width, channels, 3, 3), f"conv{level}_{i}.bias": (width,)}
             channels = width
     assert {name: weight.shape for name, weight in weights.items()} == expected
     assert {weight.dtype for weight in weights.values()} == {np.dtype(np.float32)}
-    verify(locate(tmp_path / "run" / "vgg19-compact"))  # the model folder is there, and whole
+    verify(locate(tmp_path / "run" / "vgg16-compact"))  # the model folder is there, and whole
 
     trained = capsys.readouterr().out
     distill.main([*inputs, *options(tmp_path / "run"), "--evaluate", str(tmp_path / "run" / distill.WEIGHTS_FILE)])
@@ -166,15 +166,17 @@ def test_begun_from_narrower_weights_the_student_is_the_same_function(distill, t
     assert all(0.5 < spread < 1.5 for spread in spreads)
     assert student.kernel("conv4_2")[128:].std() > 0 and not student.kernel("conv4_3")[:100, 128:].any()
 
-    save_file(random_weights((300, 4, 5, 6, 7)), tmp_path / "wide.safetensors")
+    sixteen = [layer for layer in CONVOLUTIONS if layer not in FOURTH]
+    save_file(random_weights((300, 4, 5, 6, 7), layers=sixteen), tmp_path / "wide.safetensors")
     with pytest.raises(SystemExit, match="conv1_1 has 300 channels in the weights to begin from; the student has 16"):
         distill.begin_from(student, distill.load(tmp_path / "wide.safetensors"))
-    sixteen = [layer for layer in CONVOLUTIONS if layer not in FOURTH]
-    save_file(random_weights((3, 4, 5, 6, 7), layers=sixteen), tmp_path / "vgg16.safetensors")
-    with pytest.raises(SystemExit, match="conv3_4 is missing in the weights to begin from"):
-        distill.begin_from(student, distill.load(tmp_path / "vgg16.safetensors"))
+    save_file(random_weights((3, 4, 5, 6, 7)), tmp_path / "vgg19.safetensors")
+    with pytest.raises(
+        SystemExit, match=r"the weights to begin from have the layers .*conv3_4.*; the student has .*conv5_1"
+    ):
+        distill.begin_from(student, distill.load(tmp_path / "vgg19.safetensors"))
     with pytest.raises(SystemExit, match="take another input"):
-        distill.begin_from(student, distill.load(tmp_path / "vgg16.safetensors", "caffe"))
+        distill.begin_from(student, distill.load(tmp_path / "wide.safetensors", "caffe"))
 
 
 def test_a_run_begins_from_weights_and_keeps_the_frozen_layers(distill, no_folder, inputs, tmp_path):
@@ -196,12 +198,12 @@ def test_a_run_begins_from_weights_and_keeps_the_frozen_layers(distill, no_folde
 
 
 def test_the_student_is_the_published_layer_order(distill, tmp_path):
-    """Against a plain VGG-19 stack with the exported weights: zero padding, and a last odd row is kept."""
+    """Against a plain VGG-16 stack with the exported weights: zero padding, and a last odd row is kept."""
     torch.manual_seed(0)
     student = distill.untrained(distill.LAYER_WIDTHS).eval()
     weights, image = student.weights(), torch.rand(1, 3, 35, 50)
     x = (image - 0.45) / 0.25
-    for level, convolutions in [(1, 2), (2, 2), (3, 4), (4, 4), (5, 1)]:
+    for level, convolutions in [(1, 2), (2, 2), (3, 3), (4, 3), (5, 1)]:
         if level > 1:
             x = torch.nn.functional.max_pool2d(x, 2, ceil_mode=True)
         for i in range(1, convolutions + 1):
