@@ -134,7 +134,7 @@ class Engine:
         `MemoryLimitError`, before any work, if the memory cannot suffice.
         """
         self._refuse_after_a_fork()
-        settings = Settings.of(settings, **changes)
+        settings = Settings.of(settings).changed(changes)
         request = Request(a, b_prime, settings, b=b, mask_a=mask_a, mask_b=mask_b, pins=pins, levels=levels)
         settings = request.settings
         report = StageReporter(progress)
@@ -232,7 +232,7 @@ class Engine:
         frames are painted, in a process that was forked after this engine was made.
         """
         self._refuse_after_a_fork()
-        settings = Settings.of(settings, **changes)
+        settings = Settings.of(settings).changed(changes)
 
         def make_key(frame: np.ndarray, style: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
             options: dict[str, Any] = {"direction": "ab"} if b is None else {"b": b}

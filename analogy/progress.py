@@ -58,16 +58,21 @@ class StageReporter:
         self._reported_at = self._since
 
     def plan(self, costs: Costs) -> None:
-        """Set what the run will take. From then on it can begin only the stages and the parts that are planned."""
+        """Set what the run will take. From then on it can begin only the stages and the parts that are planned.
+
+        Raises `LookupError` if the present stage is not planned.
+        """
         parts = {(stage, part): cost for stage, of_stage in costs.items() for part, cost in of_stage.items()}
         self._spans = dict(zip(parts, _spans(list(parts.values())), strict=True))
         for (stage, _), (low, _) in self._spans.items():
             self._starts.setdefault(stage, low)
+        if self._stage:
+            self._require_planned(self._stage)
 
     def begin(self, stage: str) -> None:
         """End the stage before, if there is one, and begin `stage`. Raises `LookupError` for one that is not planned."""
-        if self._spans and stage not in self._starts:
-            raise LookupError(f"the stage {stage!r} is not planned; there is {', '.join(self._starts)}")
+        if self._spans:
+            self._require_planned(stage)
         self._end_stage(stage)
         self._advance(self._starts.get(stage, self._done), at_once=True)
 
@@ -89,8 +94,12 @@ class StageReporter:
         self._end_stage("done")
         self._advance(1.0, at_once=True)
 
+    def _require_planned(self, stage: str) -> None:
+        if stage not in self._starts:
+            raise LookupError(f"the stage {stage!r} is not planned; there is {', '.join(self._starts)}")
+
     def _end_stage(self, following: str) -> None:
-        """Note the seconds of the present stage, and make `following` the present one."""
+        """Store the seconds of the present stage, and make `following` the present one."""
         now = time.perf_counter()
         if self._stage:
             self.seconds[self._stage] = round(now - self._since, 3)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 from .errors import ImageError, SettingsError
 from .settings import Settings
 
-if TYPE_CHECKING:  # at run time they would load NumPy and Pillow for a command that only shows its help
+if TYPE_CHECKING:  # at run time they would load Pillow for a command that only shows its help
     import numpy as np
 
     from .method.pins import PinsLike

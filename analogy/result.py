@@ -32,6 +32,7 @@ from .pictures.images import Picture, montage
 from .pictures.writing import as_image, is_picture_path, suffix_of, write_picture, write_stream
 from .progress import Progress, StageReporter, Tick, side_by_side
 from .settings import Settings
+from .version import __version__
 
 MONTAGE_HEIGHT = 1080
 """Most rows of a montage, which is for looking at."""
@@ -254,7 +255,7 @@ class Result(Generic[AB, BA]):
     def record(self) -> dict[str, Any]:
         """Return how the result was made, as plain values for JSON."""
         return {
-            "analogy": version("deep-image-analogy"),
+            "analogy": __version__,
             "versions": {name: version(name) for name in ("numpy", "numba", "pillow")},
             "settings": asdict(self.settings),
             "model": self.model,

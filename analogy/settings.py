@@ -108,23 +108,21 @@ class Settings:
                 object.__setattr__(self, field.name, kind(value))
 
     @classmethod
-    def of(cls, settings: SettingsLike | None, **changes: Unpack[SettingsDict]) -> Settings:
-        """Return the settings that a caller gives, as they are, by a preset's name or by a dict, with single `changes`.
+    def of(cls, settings: SettingsLike | None) -> Settings:
+        """Return the settings that a caller gives, as they are, by a preset's name or by a dict.
 
         None stands for the defaults. Raises `SettingsError` for an unknown name or key, a value outside its range, or
         anything else.
         """
-        if settings is None:
-            settings = cls()
-        elif isinstance(settings, str):
-            settings = cls.preset(settings)
-        elif isinstance(settings, Mapping):
-            settings = cls.from_dict(settings)
-        elif not isinstance(settings, Settings):
-            raise SettingsError(
-                f"settings is a {type(settings).__name__}; it takes Settings, the name of a preset, or a dict of settings"
-            )
-        return settings.changed(changes)
+        if settings is None or isinstance(settings, Settings):
+            return settings or cls()
+        if isinstance(settings, str):
+            return cls.preset(settings)
+        if isinstance(settings, Mapping):
+            return cls.from_dict(settings)
+        raise SettingsError(
+            f"settings is a {type(settings).__name__}; it takes Settings, the name of a preset, or a dict of settings"
+        )
 
     @classmethod
     def preset(cls, name: PresetName, **changes: Unpack[SettingsDict]) -> Settings:

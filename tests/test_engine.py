@@ -220,6 +220,7 @@ def test_a_callback_can_end_a_transfer_in_the_middle_of_a_stage(engine: Engine, 
         (lambda e: e.transfer(noise(1, 1), noise(32, 32)), ImageError, "1 x 1"),
         (lambda e: e.transfer("no/such.png", noise(32, 32)), ImageError, "no/such.png"),
         (lambda e: e.transfer(noise(32, 32), noise(32, 32), wieght=2), SettingsError, "unknown setting 'wieght'"),
+        (lambda e: e.transfer(noise(32, 32), noise(32, 32), cls=2), SettingsError, "unknown setting 'cls'"),
         (lambda e: e.transfer(noise(32, 32), noise(32, 32), {"wieght": 2}), SettingsError, "unknown setting 'wieght'"),
         (lambda e: e.transfer(noise(32, 32), noise(32, 32), 3), SettingsError, "settings is a int; it takes Settings"),
         (lambda e: Engine(model=None), ModelError, "model is None; it takes the name of a model, or its folder"),
@@ -282,6 +283,10 @@ def test_levels_are_votes_of_b_prime_that_approach_a_prime(engine: Engine) -> No
     assert np.array_equal(result.levels[1], result.a_prime)
     difference = [np.abs(picture.astype(int) - result.a_prime).mean() for picture in result.levels.values()]
     assert all(coarse > fine for coarse, fine in pairwise(difference))
+    mask_a, mask_b = np.full_like(a, 255), np.full_like(b1, 255)
+    mask_a[:, :20], mask_b[:, :20] = 0, 0
+    masked = engine.transfer(a, b1, levels=True, mask_a=mask_a, mask_b=mask_b, **FAST)
+    assert np.array_equal(masked.levels[1], masked.a_prime)
     assert engine.transfer(a, b1, levels=True, direction="ba", **FAST).levels[3].shape == (40, 40, 3)
     assert engine.transfer(a, b1, **FAST).levels == {}
 
@@ -355,6 +360,15 @@ def test_an_engine_refuses_to_run_after_a_fork(engine: Engine) -> None:
     with os.fdopen(reader) as pipe:
         assert "make one in each process" in pipe.read()
     os.waitpid(child, 0)
+
+
+def test_a_transfer_in_one_call_works_in_another_process_than_the_first(monkeypatch) -> None:
+    def once() -> np.ndarray:
+        return analogy.transfer(noise(16, 16), noise(16, 16, 1), device="cpu", threads=1, **FAST).a_prime
+
+    first = once()
+    monkeypatch.setattr(os, "getpid", lambda: 999_999)  # as after a fork
+    assert np.array_equal(once(), first)
 
 
 def test_transfers_in_several_threads_equal_those_in_turn() -> None:

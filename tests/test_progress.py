@@ -62,6 +62,13 @@ def test_a_stage_or_a_part_that_is_not_planned_is_an_error(stage: str, part: str
     reporter.end()
 
 
+def test_a_stage_that_began_before_the_plan_has_to_be_planned_too() -> None:
+    reporter = StageReporter(None)
+    reporter.begin("on")
+    with pytest.raises(LookupError, match="the stage 'on' is not planned; there is one"):
+        reporter.plan({"one": {"x": 1}})
+
+
 def test_small_steps_are_told_once_they_add_up_or_after_a_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr(progress.time, "perf_counter", lambda: clock[0])

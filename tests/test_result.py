@@ -191,6 +191,15 @@ def written(path: Path, content: str | bytes) -> Path:
     return path
 
 
+def test_a_record_names_the_version_of_the_code_that_runs_installed_or_not(result: Result, monkeypatch) -> None:
+    def of_installed(package: str) -> str:
+        assert package != "deep-image-analogy"
+        return "1"
+
+    monkeypatch.setattr("analogy.result.version", of_installed)
+    assert result.record()["analogy"] == analogy.__version__
+
+
 def test_a_record_is_read_from_a_plain_file(tmp_path: Path) -> None:
     path = written(tmp_path / "settings.json", json.dumps(RECORD))
     assert read_record(path) == (Settings(seed=5), "vgg16-compact", "ab", None)

@@ -121,7 +121,6 @@ def test_settings_that_were_chosen_one_by_one_stay_beside_a_preset() -> None:
 def test_single_changes_go_before_a_preset_and_are_checked() -> None:
     settings = Settings(seed=5, weight=1).changed({"ratio": 0.75}, preset="style-to-photo")
     assert settings == Settings(seed=5, weight=2, ratio=0.75)
-    assert Settings.of("face", seed=5) == Settings.preset("face", seed=5)
     for changes, words in (({"wieght": 2}, "unknown setting 'wieght'"), ({"weight": 4}, "weight is 4; choose")):
         with pytest.raises(SettingsError, match=words):
             settings.changed(changes)

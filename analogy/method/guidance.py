@@ -90,17 +90,14 @@ class LabelMaps:
 def read_labels(mask_a: Any, mask_b: Any, size_a: Size, size_b: Size) -> Labels | None:
     """Read two label pictures (anything that `read_picture` takes), which must have the sizes of A and B'.
 
-    Returns None without masks. What is more than half transparent has no label. A colour that only one mask has is ignored,
-    with one logged line, or one for all of a mask where these are many. Masks that keep nothing apart are logged, too. Of a
-    mask of 16 bits, colours that differ in any bit are different labels.
+    Returns None without masks; `Request` refuses one without the other. What is more than half transparent has no label. A
+    colour that only one mask has is ignored, with one logged line, or one for all of a mask where these are many. Masks that
+    keep nothing apart are logged, too. Of a mask of 16 bits, colours that differ in any bit are different labels.
 
-    Raises `ImageError` if only one mask is given, if a size differs, or if a mask has more than `MOST_LABELS` colours.
+    Raises `ImageError` if a size differs, or if a mask has more than `MOST_LABELS` colours.
     """
-    if mask_a is None and mask_b is None:
-        return None
     if mask_a is None or mask_b is None:
-        given, lacking = ("A", "B'") if mask_b is None else ("B'", "A")
-        raise ImageError(f"there is a mask for {given} and none for {lacking}; give both, or none")
+        return None
     fine: list[int] = []
     a, source_a = _codes(mask_a, "the mask of A", size_a, fine)
     b, source_b = _codes(mask_b, "the mask of B'", size_b, fine)

@@ -351,6 +351,16 @@ def test_bad_input_gives_one_line_without_a_traceback_and_exit_code_2(kind: str,
         assert not (tmp_path / "out").exists()  # nor is an empty folder left
 
 
+def test_an_input_may_be_wider_than_the_format_that_holds_the_result(tmp_path: Path, pair) -> None:
+    wide = tmp_path / "wide.png"
+    Image.new("RGB", (16384, 16)).save(wide)
+    for pictures, direction in (((wide, pair[1]), "ba"), ((pair[0], wide), "ab")):
+        out = tmp_path / f"{direction}.webp"
+        done = run("transfer", *pictures, "-o", out, "--direction", direction, "--max-pixels", "4096", *FAST)
+        assert done.exit_code == 0, done.stderr
+        assert pixels(out).shape == ((48, 40, 3) if direction == "ba" else (40, 56, 3))
+
+
 def test_a_decompression_bomb_is_refused_in_one_line(tmp_path: Path, pair) -> None:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -27,9 +27,11 @@ def pair(tmp_path: Path) -> list[str]:
     return paths
 
 
-def do(folder: Path, pair: list[str], known: dict[str, Any] | None = None, **given: Any) -> dict[str, Any]:
+def do(
+    folder: Path, pair: list[str], known: dict[str, Any] | None = None, model: str = "m", **given: Any
+) -> dict[str, Any]:
     job = Job(1, Request(*pair, SETTINGS, **given), {"a_prime": "x.png"})
-    return work.do(work.Task(job, str(folder), EngineArguments(device="cpu", threads=1), "m", known, False, False))
+    return work.do(work.Task(job, str(folder), EngineArguments(device="cpu", threads=1), model, known, False, False))
 
 
 def test_another_version_of_analogy_does_its_work_anew_and_the_same_one_keeps_it(
@@ -45,6 +47,13 @@ def test_another_version_of_analogy_does_its_work_anew_and_the_same_one_keeps_it
         anew = do(tmp_path, pair, known)
         assert not anew["kept"]
         assert do(tmp_path, pair, anew["line"])["kept"]
+
+
+def test_another_model_does_its_work_anew(pair, tmp_path: Path) -> None:
+    first = do(tmp_path, pair)["line"]
+    for known in (first, first | {"seen": ""}):
+        assert do(tmp_path, pair, known)["kept"]
+        assert not do(tmp_path, pair, known, model="another")["kept"]
 
 
 def test_other_pins_do_a_job_anew_and_the_same_ones_keep_it(pair, tmp_path: Path) -> None:

@@ -197,7 +197,9 @@ def test_with_a_style_each_shot_begins_with_its_transfer(engine: Engine, shot, o
         assert np.array_equal(frames[index].picture, engine.transfer(first, style, direction="ab", **FAST).a_prime)
 
 
-def test_a_checksum_changes_with_all_that_decides_a_stretch_and_with_nothing_else(engine, shot, other_shot) -> None:
+def test_a_checksum_changes_with_all_that_decides_a_stretch_and_with_nothing_else(
+    engine, shot, other_shot, monkeypatch
+) -> None:
     def sums(frames, keys=None, **options) -> list[str]:
         clip = engine.clip(frames, keys=keys, **options)
         return [clip.made_from(stretch) for stretch in clip.stretches]
@@ -212,6 +214,8 @@ def test_a_checksum_changes_with_all_that_decides_a_stretch_and_with_nothing_els
     assert not set(sums(shot, keys, seed=1)) & set(before)
     both, style = [*shot, *other_shot], painted(8)
     assert not set(sums(both, style=style)) & set(sums(both, style=style, weight=2))
+    monkeypatch.setattr("analogy.films.plan.__version__", "999")
+    assert not set(sums(shot, keys)) & set(before)
 
 
 def test_frames_are_read_from_folders_in_the_order_of_their_numbers_and_from_patterns(

@@ -245,8 +245,6 @@ def test_without_masks_there_are_no_labels() -> None:
 @pytest.mark.parametrize(
     ("mask_a", "mask_b", "words"),
     [
-        (noise(20, 20), None, "there is a mask for A and none for B'"),
-        (None, noise(20, 20), "there is a mask for B' and none for A"),
         (noise(20, 21), noise(20, 20), "the mask of A is 21 x 20 pixels and its picture 20 x 20"),
         (np.zeros((20, 20, 3), np.uint8), noise(20, 20), "the mask of B' has 400 colours"),
     ],
