@@ -106,8 +106,8 @@ HALF_B[:, 200:] = 255
 
 @pytest.mark.parametrize(
     "options",
-    [{"ratio": 0.5}, {"ratio": 0.4}, {"max_pixels": 12_000}, {"photo": True}, {"direction": "ab"}, {"direction": "ba", "ratio": 0.7},
-     {"mask_a": HALF_A, "mask_b": HALF_B}],
+    [{"ratio": 0.5}, {"ratio": 0.4}, {"max_pixels": 12_000}, {"photo": True}, {"direction": "ab"},
+     {"direction": "ba", "ratio": 0.7}, {"mask_a": HALF_A, "mask_b": HALF_B}],
     ids=lambda options: next(iter(options)),
 )  # fmt: skip
 def test_pins_hold_with_every_other_way_to_steer(pictures, engine: Engine, options: dict[str, Any]) -> None:
