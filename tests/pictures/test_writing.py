@@ -12,7 +12,7 @@ from PIL import Image
 from analogy.errors import ImageError, OutputError
 from analogy.pictures.images import Picture
 from analogy.pictures.reading import read_picture
-from analogy.pictures.writing import WRITERS, _Told, is_picture_path, write_picture, write_stream
+from analogy.pictures.writing import WRITERS, _Ticking, is_picture_path, write_picture, write_stream
 
 
 def test_alpha_of_a_is_put_back(tmp_path, rgb, holes):
@@ -96,7 +96,7 @@ def test_a_format_s_longest_side_is_written_and_a_longer_one_refused_before_it_i
 def test_a_full_disk_is_named_whatever_the_format_and_no_library_speaks(tmp_path, suffix, dtype, capfd, monkeypatch):
     """Whichever of its writes fails: one line, and nothing left."""
     rgb = np.random.default_rng(0).integers(0, 256, (90, 90, 3)).astype(dtype)
-    real = _Told.write
+    real = _Ticking.write
     for good in range(100):
         left = iter(range(good))
 
@@ -105,7 +105,7 @@ def test_a_full_disk_is_named_whatever_the_format_and_no_library_speaks(tmp_path
                 raise OSError(28, "No space left on device")
             return real(self, data)
 
-        monkeypatch.setattr(_Told, "write", write)
+        monkeypatch.setattr(_Ticking, "write", write)
         try:
             write_picture(tmp_path / f"x{suffix}", rgb)
         except OutputError as error:
