@@ -187,7 +187,7 @@ class Engine:
             device=self.backend.describe(),
             known_b=pair.b,
             known_b_sha256=pair.b_checksum,
-            pins=pair.pins,
+            pins=pair.pin_rows,
             masks=pair.ab.labels.masks if pair.ab.labels else {},
             levels=levels,
             seconds=seconds,

@@ -88,6 +88,11 @@ class Request:
             rows = self.pin_rows()
             self._set("pins", None if rows is None else rows.tolist())
 
+    @property
+    def content(self) -> str:
+        """The name of the picture that a result which is one picture is made from: "a" for A', "b_prime" for B alone."""
+        return "b_prime" if self.settings.direction == "ba" else "a"
+
     def inputs(self) -> Iterator[Input]:
         """Yield each picture that is given, and the file of pins: everything that the transfer reads."""
         for field in fields_of("picture", "pins"):

@@ -67,7 +67,7 @@ def run_transfer(
     }
     if one:
         suffix = ".png" if to_stdout else path.suffix
-        check_size(sizes["b_prime" if request.settings.direction == "ba" else "a"], suffix, output)
+        check_size(sizes[request.content], suffix, output)
     with nullcontext() if to_stdout else folder_for(path.parent if one else path), display:
         with Places() as places:
             for name, place in _read(request, record):

@@ -69,14 +69,14 @@ class Pair:
     ba          the way from B' to A
     b           the known B, in the size of B'; or None
     b_checksum  the SHA-256 of the file of B, or of its pixels where it has none; None without B
-    pins        (N, 4) float64, the pins as a caller gives them: xa, ya, xb, yb in pixels; or None
+    pin_rows    (N, 4) float64, the pins as a caller gives them: xa, ya, xb, yb in pixels; or None
     """
 
     ab: Way
     ba: Way
     b: Picture | None = None
     b_checksum: str | None = None
-    pins: np.ndarray | None = None
+    pin_rows: np.ndarray | None = None
 
     @property
     def sides(self) -> tuple[Side, Side]:
@@ -139,7 +139,7 @@ def read_pair(
     labels = guidance.read_labels(mask_a, mask_b, side_a.size, side_b_prime.size)
     placed = place_pins(pins, side_a.size, side_b_prime.size, side_a.working, labels)
     pair = pair_of(side_a, side_b_prime, labels, placed, known_b)
-    return replace(pair, b_checksum=checksum, pins=pins)
+    return replace(pair, b_checksum=checksum, pin_rows=pins)
 
 
 def own_pixels(backend: Backend, picture: Picture) -> Array:

@@ -116,10 +116,11 @@ def test_another_processor_or_version_takes_another_file(linked, tmp_path, monke
     compiled.load()
     monkeypatch.setattr(machine_code, "processor", lambda: ("platform", "other", ""))
     compiled.load()
-    monkeypatch.setattr(compiled, "version", lambda name: "0")
-    compiled.load()
-    assert linked == ["compiled", CODE] * 3
-    assert len(list(tmp_path.iterdir())) == 3
+    for changed in ("none", "numba", "llvmlite"):
+        monkeypatch.setattr(compiled, "version", lambda name, changed=changed: "0" if name == changed else "1")
+        compiled.load()
+    assert linked == ["compiled", CODE] * 5
+    assert len(list(tmp_path.iterdir())) == 5
 
 
 def test_a_process_that_finds_the_kernels_compiled_does_not_import_numba(tmp_path) -> None:
@@ -212,11 +213,18 @@ def another_convention(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(made, "native_name", property(lambda self: f"{name(self)}.other"))
 
 
+def a_call_into_numba(patch: pytest.MonkeyPatch) -> None:
+    """Let a function of the compiled code count as one that exists only where Numba is loaded."""
+    patch.setattr(machine_code, "_OF_NUMBA", ("divergence",))
+
+
 def another_loader(patch: pytest.MonkeyPatch) -> None:
     patch.delattr("llvmlite.binding.create_mcjit_compiler")
 
 
-@pytest.mark.parametrize("breakage", [no_inspection, another_name, another_convention, another_loader])
+@pytest.mark.parametrize(
+    "breakage", [no_inspection, another_name, another_convention, a_call_into_numba, another_loader]
+)
 def test_where_numba_s_private_interface_is_another_one_numba_compiles_by_itself_and_one_line_says_so(
     breakage, monkeypatch, tmp_path, caplog
 ) -> None:

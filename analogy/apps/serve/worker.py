@@ -149,8 +149,7 @@ def _check_format(format: str, request: Request) -> None:
     from ...pictures.reading import picture_size
     from ...pictures.writing import check_size
 
-    content = "b_prime" if request.settings.direction == "ba" else "a"
-    [picture] = (each for each in request.inputs() if each.name == content)
+    [picture] = (each for each in request.inputs() if each.name == request.content)
     try:
         check_size(picture_size(picture.value, name=picture.label), f".{format}", "the result")
     except OutputError as error:
