@@ -26,7 +26,7 @@ from .transfer import transfer
 
 
 class _EchoHandler(logging.Handler):
-    """What the library logs, as lines on standard error."""
+    """A handler that writes what the library logs to standard error, a line for each message."""
 
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm

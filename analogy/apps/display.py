@@ -1,4 +1,4 @@
-"""What a command shows of a run, on standard error: a bar on a terminal, lines if asked for, or nothing."""
+"""The progress of a run on standard error: a bar on a terminal, lines if asked for, or nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `analogy info --selftest` says of a GPU: a block of text to paste into an issue, with what works and how fast it is."""
+"""The report of `analogy info --selftest`: text to paste into an issue, with what works on a GPU and how fast it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What is done: a file of JSON lines to which one run at a time appends, so that the next one does what is missing or changed.
+"""The manifest of a batch: a file of JSON lines to which one run at a time appends.
+
+The next run does what is missing or has changed.
 
     {"analogy": "0.1.0", "run": "2030-01-31T12:00:00+00:00", "model": ..., "model_sha256": ..., "device": ..., "settings": ...}
     {"job": "x.png", "state": "begun", "files": ["x.png"]}

@@ -1,4 +1,4 @@
-"""What the results of a batch are called: a template with the names of its pictures, and which paths these may make."""
+"""The names of the results of a batch: a template with the names of its pictures, and which paths these may make."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ _KEPT = {"cache-control": "private, max-age=3600, immutable"}
 
 
 class Problem(BaseModel):
-    """What was wrong and what to do, in one line."""
+    """An error: what was wrong and what to do, in one line."""
 
     detail: str
 
@@ -78,7 +78,7 @@ class PresetInfo(BaseModel):
 
 
 class Offer(BaseModel):
-    """What can be asked for, and how much."""
+    """The choices and the bounds of the service."""
 
     version: str
     settings: list[SettingInfo]
@@ -88,7 +88,7 @@ class Offer(BaseModel):
 
 
 class Health(BaseModel):
-    """Whether there is anybody who works."""
+    """The state of the service: how many of its workers are ready."""
 
     status: Literal["ok", "starting", "ending"]
     workers: int = Field(description="Workers that are ready or at work.")
@@ -113,7 +113,7 @@ _ORDER = (400, 408, 413, 429, 503)
 
 
 def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """How OpenAPI describes refusals. Not by `model`, which FastAPI would say to come in the media type of the route."""
+    """Return how OpenAPI describes refusals. Not by `model`: FastAPI would give them the media type of the route."""
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {status: {"content": content, "description": _PROBLEMS[status]} for status in statuses}
 

@@ -14,12 +14,12 @@ from ...files import temporary
 from ...files.folders import make_folder
 
 PREFIX = "analogy-serve-"
-"""How the folders of services begin, in the folder for temporary files."""
+"""First characters of the names of the folders of services, in the folder for temporary files."""
 
 
 @contextmanager
 def private_folder() -> Iterator[Path]:
-    """A new folder for the block, with mode 0700. What killed services of this user left behind is deleted before.
+    """Make a new folder for the block, with mode 0700. What killed services of this user left is deleted before.
 
     Raises `OutputError` if it cannot be made. No name is fixed, so that nobody can have made the folder before.
     """

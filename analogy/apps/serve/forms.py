@@ -60,7 +60,7 @@ _FLAGS: dict[str, Any] = {each.name: _of_request(each) for each in fields_of("fl
 
 
 class RequestForm(create_model("_Fields", **_SETTINGS, **_INPUTS)):  # type: ignore[misc]
-    """What `/v1/transfer` and `/v1/jobs` take (multipart/form-data): pictures, and each setting as a field."""
+    """The form of `/v1/transfer` and `/v1/jobs` (multipart/form-data): pictures, and each setting as a field."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -76,7 +76,7 @@ class RequestForm(create_model("_Fields", **_SETTINGS, **_INPUTS)):  # type: ign
 
     @property
     def pictures(self) -> dict[str, UploadFile]:
-        """The pictures that were sent, by their fields."""
+        """Return the pictures that were sent, by their fields."""
         return {name: picture for name in _PICTURES if (picture := getattr(self, name)) is not None}
 
     def request(self, direction: Direction) -> Request:
@@ -115,13 +115,13 @@ class RequestForm(create_model("_Fields", **_SETTINGS, **_INPUTS)):  # type: ign
 
 
 class TransferForm(RequestForm):
-    """What `POST /v1/transfer` takes."""
+    """The form of `POST /v1/transfer`."""
 
     format: Annotated[Format, Field(description="Format of the picture that is answered.")] = "png"
 
 
 class JobForm(create_model("_Flags", __base__=RequestForm, **_FLAGS)):  # type: ignore[misc]
-    """What `POST /v1/jobs` takes."""
+    """The form of `POST /v1/jobs`."""
 
     flow: Annotated[bool, Field(description="Also write the fields, as .npz, .flo and .txt.")] = False
 

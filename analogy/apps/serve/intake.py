@@ -1,4 +1,4 @@
-"""How much may come in: a place in the queue before the body is read, and a time in which it has to come.
+"""Bounds of what comes in: a place in the queue before the body is read, and a time in which it has to come.
 
 A form without pictures, that of the page on which one signs in, is small and quick.
 """

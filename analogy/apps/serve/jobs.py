@@ -1,4 +1,4 @@
-"""What was asked for, and what came of it: kept in a bounded folder, for a bounded time."""
+"""The jobs of the service, with their results: kept in a bounded folder, for a bounded time."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """How much the service takes on.
+    """The bounds of the service.
 
     connections     that are open at a time; the one that was silent for longest makes way for another.
                     Half of them may watch jobs

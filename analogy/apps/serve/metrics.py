@@ -1,4 +1,4 @@
-"""What the service counts, for Prometheus."""
+"""The figures of the service, for Prometheus."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Metrics:
         self.restarts = Counter("analogy_worker_restarts", "Workers that ended.", registry=self.registry)
 
     def gauge(self, name: str, words: str, value: Callable[[], float]) -> None:
-        """A figure that is asked for when somebody looks."""
+        """Add a figure whose value is computed when Prometheus asks for it."""
         Gauge(name, words, registry=self.registry).set_function(value)
 
     def text(self) -> bytes:

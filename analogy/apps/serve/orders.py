@@ -1,4 +1,4 @@
-"""What a worker of the service has to make, as the service sends it through a pipe in JSON."""
+"""Orders: what a worker of the service has to make, sent through a pipe in JSON."""
 
 from __future__ import annotations
 
