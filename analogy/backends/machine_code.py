@@ -35,7 +35,7 @@ _REORDERED_MODULES = {"multigrid.kernels", "seam_kernels"}
 written: in `resample` a quotient that is a whole number must not become a product just below it."""
 
 _OF_NUMBA = ("numba", "NRT", "nrt", "Py", "_Py")
-"""How the names of functions begin that exist only in a process in which Numba is loaded."""
+"""First characters of the names of functions that exist only in a process in which Numba is loaded."""
 
 
 def compile_kernels(module: str, names: Iterable[str]) -> bytes:

@@ -74,7 +74,7 @@ class Job:
 
     @property
     def given(self) -> dict[str, Any]:
-        """What the manifest says about the inputs: their paths, and the pins also where they are rows of numbers."""
+        """The inputs as the manifest records them: their paths, and the pins also where they are rows of numbers."""
         pins = self.request.pins
         return self.inputs if pins is None else self.inputs | {"pins": pins}
 

@@ -27,14 +27,14 @@ from ..errors import OutputError, reason
 from ..files.locks import lock
 
 NAME, REPORT = "batch.jsonl", "report.html"
-"""What a batch itself writes into the folder for results: this file, and the page about it."""
+"""The files of a batch itself in the folder for results: this file, and the page about it."""
 _LONGEST_LINE = 1 << 22
 """Most bytes of a line that is read; a longer line counts as if it were not there."""
 _KINDS = {"analogy": str, "run": str, "model_sha256": str, "settings": dict}
 """The keys of the line of a run by which a manifest is known, and the types of their values."""
 _BEGINNING = re.compile(rb'\{"analogy": "[\w.+-]+')
 _THEN = b'", "run": "'
-"""How a manifest begins: the version, and what follows it."""
+"""The pattern of the first bytes of a manifest, with the version, and the bytes that follow it."""
 
 
 class Manifest:

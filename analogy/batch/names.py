@@ -14,7 +14,7 @@ from ..pictures.writing import WRITERS
 from .manifest import NAME, REPORT
 
 FIELDS = ("name", "a", "b_prime", "number", "picture")
-"""What a template can hold in braces."""
+"""Names that a template can hold in braces."""
 TEMPLATE = "{name}.png"
 
 

@@ -23,7 +23,7 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-"""What error messages call each type of file that is not plain."""
+"""Names, for error messages, of the types of files that are not plain."""
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 """The beginning of an address. One slash is enough, because `Path` joins two; the drives of Windows have a single letter."""
 

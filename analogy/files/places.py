@@ -19,7 +19,7 @@ from .inputs import is_address
 Place = str | os.PathLike[str] | int
 """A path, an address of a store, or the descriptor of an open file."""
 _STREAMS = {0: "standard input", 1: "standard output"}
-"""What error messages call the descriptors."""
+"""Names, for error messages, of the descriptors."""
 
 
 class WrittenTwiceError(OutputError):

@@ -1,4 +1,4 @@
-"""How a search holds pins: matches that are fixed, with surroundings that prefer the same offset.
+"""Pins in a search: matches that are fixed, with surroundings that prefer the same offset.
 
 The kernels need not know of it. A kernel compares the patch distance of a candidate with the one that is stored for the match
 so far, and takes what is strictly less. So a fixed match is stored with a distance that no candidate can reach; and around it,

@@ -24,7 +24,7 @@ from .reconstruction import blend, content_weight, reconstruct
 
 @dataclass(frozen=True, eq=False)
 class Match:
-    """What the search finds in one direction at one level, as arrays of the backend.
+    """The field that the search finds in one direction at one level, with its distances, as arrays of the backend.
 
     nnf       (h, w, 2) int32, the nearest-neighbour field
     distance  (h, w) float32, the distance of the matched patches; -2 is perfect
@@ -35,7 +35,7 @@ class Match:
 
 
 Matches: TypeAlias = dict[str, dict[int, Match]]
-"""What the search has found: `Way.key` -> level -> match."""
+"""The matches that the search has found: `Way.key` -> level -> match."""
 
 
 def match(
