@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
 from typing import Any, Literal, TypeAlias, Unpack, overload
 
@@ -20,9 +20,10 @@ from .method.painter import Painter
 from .method.pair import Pair, as_seen, read_pair
 from .method.pins import PinsLike
 from .networks.models import DEFAULT, locate
+from .pictures.images import Picture
 from .pictures.reading import PictureLike, read_picture
 from .progress import Progress, StageReporter
-from .request import Request
+from .request import Examples, Request, listed
 from .result import Pixels, Result
 from .settings import Direction, PresetName, SettingOptions, Settings, SettingsLike
 
@@ -34,22 +35,23 @@ class TransferOptions(SettingOptions, total=False):
     """The keywords of `Engine.transfer` except `direction`, which decides the type of the result."""
 
     mask_a: PictureLike | None
-    mask_b: PictureLike | None
+    mask_b: PictureLike | Examples | None
     pins: PinsLike | None
     levels: bool
     progress: Callable[[Progress], None] | None
 
 
-Both: TypeAlias = Result[Pixels, Pixels]
-OnlyAPrime: TypeAlias = Result[Pixels, None]
-OnlyB: TypeAlias = Result[None, Pixels]
+Both: TypeAlias = Result[Pixels, Pixels, Picture]
+OnlyAPrime: TypeAlias = Result[Pixels, None, Picture]
+OnlyB: TypeAlias = Result[None, Pixels, Picture]
+ResultOfSeveral: TypeAlias = Result[Pixels | None, list[Pixels] | None, list[Picture]]
 
 
-def _on_device(method: Callable[..., Result]) -> Callable[..., Result]:
+def _on_device(method: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap a method of `Engine` in `backend.active`."""
 
     @wraps(method)
-    def active(self: Engine, *args: Any, **options: Any) -> Result:
+    def active(self: Engine, *args: Any, **options: Any) -> Any:
         with self.backend.active():
             return method(self, *args, **options)
 
@@ -99,34 +101,40 @@ class Engine:
     @overload
     def transfer(self, a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,
                  direction: Direction = ..., **options: Unpack[TransferOptions]) -> Result: ...  # fmt: skip
+    @overload
+    def transfer(self, a: PictureLike, b_prime: Examples, settings: SettingsLike | None = None, *,
+                 b: Examples | None = None, direction: Direction = ...,
+                 **options: Unpack[TransferOptions]) -> ResultOfSeveral: ...  # fmt: skip
     @enough_memory("match and to paint the pictures", "make them smaller, lower max_pixels, or close other programs")
     @_on_device
     def transfer(
         self,
         a: PictureLike,
-        b_prime: PictureLike,
+        b_prime: PictureLike | Examples,
         settings: SettingsLike | None = None,
         *,
-        b: PictureLike | None = None,
+        b: PictureLike | Examples | None = None,
         mask_a: PictureLike | None = None,
-        mask_b: PictureLike | None = None,
+        mask_b: PictureLike | Examples | None = None,
         pins: PinsLike | None = None,
         levels: bool = False,
         progress: Callable[[Progress], None] | None = None,
         **changes: Any,
-    ) -> Result:
+    ) -> Result[Any, Any, Any]:
         """Find A' and B for A and B'.
 
         a, b_prime      a path, the bytes of a file, an open file, a PIL image, or an array (see
-                        `pictures.reading.read_picture`)
+                        `pictures.reading.read_picture`). `b_prime` may be a list of such pictures: then each part of A gets
+                        the looks of the example that fits it best, and what `Result` has of B' and B are lists
         settings        all settings: `Settings`, the name of a preset, or a dict
         changes         single settings by name, which override those; `help(analogy.Settings)` explains each
         b               B, if it is known: the picture of which B' is the painted version, pixel by pixel. Then A' alone is
-                        made, as with direction "ab" (Hertzmann et al. 2001, "Image Analogies")
-        mask_a, mask_b  label pictures of the sizes of A and B' (see `method.guidance`); both or none
+                        made, as with direction "ab" (Hertzmann et al. 2001, "Image Analogies"). For a list of B' a list
+        mask_a, mask_b  label pictures of the sizes of A and B' (see `method.guidance`); both or none. For a list of B',
+                        `mask_b` is a list
         pins            places of A that have to go to places of B', and back: an array (N, 4) of xa, ya, xb, yb in pixels, or
                         the path of a CSV file with this header. What is around them goes along as far as it agrees (see
-                        `method.holding`)
+                        `method.holding`). For a list of B' a fifth number says which of them, from 1 (a column `example`)
         levels          also paint the field of each level, and call `progress` with each picture
         progress        is called as each stage begins and while it runs; an exception that it raises ends the run
 
@@ -142,7 +150,8 @@ class Engine:
         report.begin("reading")
         self.network.load_ahead(settings)
         admitted = admission.Admission(self.backend, self.network.card.widths, settings, self.max_input_pixels)
-        pair = read_pair(a, b_prime, b, mask_a, mask_b, request.pin_rows(), settings, admitted)
+        known, masks = listed(b) or None, listed(mask_b) or None
+        pair = read_pair(a, request.examples, known, mask_a, masks, request.pin_rows(), settings, admitted)
         report.plan(costs.estimate(self.network.card.widths, self.network.search_widths, pair, settings, levels))
 
         report.begin("features")
@@ -158,11 +167,11 @@ class Engine:
         made |= {way.key: painter.finish(way, made.pop(way.key), report) for way in painter.ways}
         report.end()
         on_device = isinstance(a, self.backend.xp.ndarray)
-        return self._result(settings, pair, found, made, painter.levels, report.seconds, on_device)
+        return self._result(request, pair, found, made, painter.levels, report.seconds, on_device)
 
     def _result(
         self,
-        settings: Settings,
+        request: Request,
         pair: Pair,
         found: Matches,
         made: dict[str, Array],
@@ -172,21 +181,36 @@ class Engine:
     ) -> Result:
         """Return what a transfer has made, as arrays of the device or of the host."""
         move = self.backend.asarray if on_device else self.backend.to_host
-        arrays: dict[str, Any] = dict.fromkeys(("a_prime", "b", "nnf_ab", "nnf_ba", "error_ab", "error_ba"))
-        for key, picture in made.items():
-            arrays["a_prime" if key == "ab" else "b"] = move(picture)
-            arrays[f"nnf_{key}"], arrays[f"error_{key}"] = move(found[key][1].nnf), move(found[key][1].distance)
-        side_a, side_b_prime = pair.sides
+        # What `Result` has of A, and what it has of each B'.
+        of_a: dict[str, Any] = dict.fromkeys(("a_prime", "nnf_ab", "error_ab"))
+        of_b: dict[str, list[Any]] = {"b": [], "nnf_ba": [], "error_ba": []}
+        for way in pair.ways(request.settings):
+            last = found[way.key][1]
+            picture, distance = move(made[way.key]), move(last.distance)
+            if way is pair.ab:
+                field = way.sheet.apart(self.backend, last.nnf) if request.several else last.nnf
+                of_a = {"a_prime": picture, "nnf_ab": move(field), "error_ab": distance}
+            else:
+                for name, value in (("b", picture), ("nnf_ba", move(last.nnf)), ("error_ba", distance)):
+                    of_b[name].append(value)
+
+        def each(values: Sequence[Any]) -> Any:
+            """Return one value for each B': a list where B' is one, else the value itself; None where there are none."""
+            if not values:
+                return None
+            return list(values) if request.several else values[0]
+
         return Result(
-            a=side_a.picture,
-            b_prime=side_b_prime.picture,
-            **arrays,
-            settings=settings,
+            a=pair.ab.content.picture,
+            b_prime=each([side.picture for side in pair.ab.sources]),
+            **of_a,
+            **{name: each(values) for name, values in of_b.items()},
+            settings=request.settings,
             model=self.network.card.name,
             model_sha256=self.network.card.fingerprint,
             device=self.backend.describe(),
-            known_b=pair.b,
-            known_b_sha256=pair.b_checksum,
+            known_b=each(pair.b),
+            known_b_sha256=each(pair.b_checksums),
             pins=pair.pin_rows,
             masks=pair.ab.labels.masks if pair.ab.labels else {},
             levels=levels,

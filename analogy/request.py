@@ -22,21 +22,31 @@ if TYPE_CHECKING:  # at run time they would load Pillow for a command that only 
     from .method.pins import PinsLike
     from .pictures.reading import PictureLike
 
+Examples: TypeAlias = list[Any] | tuple[Any, ...]
+"""Several pictures, one for each example B'."""
+
 Kind: TypeAlias = Literal["picture", "pins", "flag"]
 """What a field of `Request` takes: a picture; pins, as the path of a CSV file or as rows of numbers; or true or false."""
 
 
-def _field(kind: Kind, label: str, help: str, **default: Any) -> Any:
-    """Declare a field of `Request`: what it takes, what messages call its value, and the help that users read."""
-    return dataclasses.field(metadata={"kind": kind, "label": label, "help": help}, **default)
+def _field(kind: Kind, label: str, help: str, several: bool = False, **default: Any) -> Any:
+    """Declare a field of `Request`: what it takes, what messages call its value, and the help that users read.
+
+    several  whether it takes a list, too, with one value for each example B'
+    """
+    return dataclasses.field(metadata={"kind": kind, "label": label, "help": help, "several": several}, **default)
 
 
 class Input(NamedTuple):
-    """Something that a transfer reads: the field of `Request` that gives it, what messages call it, and its value."""
+    """Something that a transfer reads: the field of `Request` that gives it, what messages call it, and its value.
+
+    place  its place among the values of the field, from 0
+    """
 
     name: str
     label: str
     value: Any
+    place: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,17 +57,26 @@ class Request:
     Pins that are given as numbers become a list of rows xa, ya, xb, yb (floats, in pixels); without any pin they are None.
     With B given, `settings.direction` becomes "ab", since there is no B to make.
 
+    `b_prime` is one picture, or a list (or tuple) of several examples. Then `b` and `mask_b`, where they are given, are
+    lists of as many.
+
     Raises `SettingsError` for the direction "ba" with B given and for wrong pins, `ImageError` for one mask without the
-    other.
+    other, for no example at all, and for fewer or more of `b` or `mask_b` than there are examples.
     """
 
     a: PictureLike = _field("picture", "A", "A: the picture to change. JPEG, PNG, WebP, TIFF, BMP or GIF.")
-    b_prime: PictureLike = _field("picture", "B'", "B': the picture whose looks A shall have.")
+    b_prime: PictureLike | Examples = _field(
+        "picture",
+        "B'",
+        "B': the picture whose looks A shall have. With several, each part of A gets the looks of the one that fits it best.",
+        several=True,
+    )
     settings: Settings = Settings()
-    b: PictureLike | None = _field(
+    b: PictureLike | Examples | None = _field(
         "picture",
         "B",
         "B, if you have it: the picture that B' was painted over, of the same size. Then A' alone is made.",
+        several=True,
         default=None,
     )
     mask_a: PictureLike | None = _field(
@@ -66,8 +85,12 @@ class Request:
         "Label picture of A: one colour, one region; what is transparent has no label.",
         default=None,
     )
-    mask_b: PictureLike | None = _field(
-        "picture", "the mask of B'", "Label picture of B'; regions match only their own colour.", default=None
+    mask_b: PictureLike | Examples | None = _field(
+        "picture",
+        "the mask of B'",
+        "Label picture of B'; regions match only their own colour.",
+        several=True,
+        default=None,
     )
     pins: PinsLike | None = _field(
         "pins", "the file of pins", "Places of A that have to go to places of B', in pixels.", default=None
@@ -84,6 +107,14 @@ class Request:
         if (self.mask_a is None) != (self.mask_b is None):
             given, lacking = ("A", "B'") if self.mask_b is None else ("B'", "A")
             raise ImageError(f"there is a mask for {given} and none for {lacking}; give both, or none")
+        count = len(self.examples)
+        if not count:
+            raise ImageError("b_prime is an empty list; give the picture whose looks A shall have, or several")
+        for name in ("b", "mask_b"):
+            values = listed(getattr(self, name))
+            if values and len(values) != count:
+                label = {field.name: field.metadata["label"] for field in fields_of("picture")}[name]
+                raise ImageError(f"there are {count} B', and {len(values)} times {label}; give one for each B'")
         if self.pins is not None and not is_path(self.pins):
             rows = self.pin_rows()
             self._set("pins", None if rows is None else rows.tolist())
@@ -93,16 +124,34 @@ class Request:
         """The name of the picture that a result which is one picture is made from: "a" for A', "b_prime" for B alone."""
         return "b_prime" if self.settings.direction == "ba" else "a"
 
+    @property
+    def examples(self) -> list[PictureLike]:
+        """The pictures B', however many."""
+        return listed(self.b_prime)
+
+    @property
+    def several(self) -> bool:
+        """Whether B' is given as a list, so that the result has lists, too."""
+        return isinstance(self.b_prime, (list, tuple))
+
     def inputs(self) -> Iterator[Input]:
         """Yield each picture that is given, and the file of pins: everything that the transfer reads."""
         for field in fields_of("picture", "pins"):
-            value = getattr(self, field.name)
-            if value is not None and (field.metadata["kind"] == "picture" or is_path(value)):
-                yield Input(field.name, field.metadata["label"], value)
+            value, label = getattr(self, field.name), field.metadata["label"]
+            if field.metadata["kind"] == "pins" and not is_path(value):
+                continue
+            values = listed(value) if field.metadata["several"] else [] if value is None else [value]
+            for place, each in enumerate(values):
+                yield Input(field.name, f"{label} {place + 1}" if len(values) > 1 else label, each, place)
 
     def with_inputs(self, read: Callable[[Input], Any]) -> Request:
         """Return this request with what `read` returns in the place of the value of each input."""
-        return replace(self, **{each.name: read(each) for each in self.inputs()})
+        values: dict[str, list[Any]] = {}
+        for each in self.inputs():
+            values.setdefault(each.name, []).append(read(each))
+        several = {name for name in values if isinstance(getattr(self, name), (list, tuple))}
+        loaded: dict[str, Any] = {name: found if name in several else found[0] for name, found in values.items()}
+        return replace(self, **loaded)
 
     def pin_rows(self) -> np.ndarray | None:
         """Return the pins (N, 4) float64 of xa, ya, xb, yb in pixels, read from their file; None without pins.
@@ -119,6 +168,13 @@ class Request:
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
+
+
+def listed(value: Any) -> list[Any]:
+    """Return the values of a field that takes several: those of a list or tuple, a single one, or none for None."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 @cache

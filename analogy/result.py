@@ -31,6 +31,7 @@ from .pictures.colour import to_8_bits
 from .pictures.images import Picture, montage
 from .pictures.writing import as_image, is_picture_path, suffix_of, write_picture, write_stream
 from .progress import Progress, StageReporter, Tick, side_by_side
+from .request import listed
 from .settings import Settings
 from .version import __version__
 
@@ -50,15 +51,19 @@ if TYPE_CHECKING:  # the default is for type checkers alone; Python knows it fro
 
     AB = TypeVar("AB", covariant=True, default=Pixels | None)
     BA = TypeVar("BA", covariant=True, default=Pixels | None)
+    Given = TypeVar("Given", covariant=True, default=Picture)
 else:
     from typing import TypeVar
 
-    AB, BA = TypeVar("AB"), TypeVar("BA")
+    AB, BA, Given = TypeVar("AB"), TypeVar("BA"), TypeVar("Given")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Result(Generic[AB, BA]):
+class Result(Generic[AB, BA, Given]):
     """The pictures and fields of an analogy, and how they were made. What `settings.direction` leaves out is None.
+
+    Where B' was given as a list, `b_prime`, `b`, `nnf_ba`, `error_ba`, `known_b` and `known_b_sha256` are lists, too, in its
+    order, and `nnf_ab` is (h, w, 3): the index of the example, from 0, and the row and column in it.
 
     a, b_prime            the inputs, as they were read
     a_prime, b            the results: (H, W, 3) RGB of the size of A and of B', uint16 if A or B' has 16 bits, else uint8
@@ -69,19 +74,20 @@ class Result(Generic[AB, BA]):
     known_b               B, where it was given, as it was read; else None
     known_b_sha256        SHA-256 of the file of B, or of its pixels where it has none; None without B
     pins                  (N, 4) float64: xa, ya, xb, yb of each pin, or None
-    masks                 "mask_a" and "mask_b" -> "name" and "sha256" of the label picture; empty without masks
+    masks                 "mask_a" and "mask_b" -> "name" and "sha256" of the label picture, or a list of these for several
+                          examples; empty without masks
     levels                level -> the picture that its field votes, (H, W, 3) uint8; empty unless asked for
     seconds               stage -> the time it took
 
     Arrays are NumPy's. If A was a CuPy array and the device is "cuda", the results, fields and distances are CuPy arrays,
     in order on the stream that was current in the calling thread: synchronise it before you use them on another.
 
-    To a type checker `Result[AB, BA]` has A' and its field of type AB, B and its field of type BA; one of them is None for
-    a direction that was not asked for.
+    To a type checker `Result[AB, BA, Given]` has A' and its field of type AB, B and its field of type BA, and B' of type
+    Given. AB or BA is None for a direction that was not asked for; BA and Given are lists where B' was a list.
     """
 
     a: Picture
-    b_prime: Picture
+    b_prime: Given
     a_prime: AB
     b: BA
     nnf_ab: AB
@@ -92,25 +98,22 @@ class Result(Generic[AB, BA]):
     model: str
     model_sha256: str
     device: str
-    known_b: Picture | None = None
-    known_b_sha256: str | None = None
+    known_b: Given | None = None
+    known_b_sha256: str | list[str] | None = None
     pins: np.ndarray | None = None
-    masks: dict[str, dict[str, str]] = field(default_factory=dict)
+    masks: dict[str, Any] = field(default_factory=dict)
     levels: dict[int, np.ndarray] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        made = [
-            f"{name} {own.size[1]} x {own.size[0]}"
-            for name, picture, own in (("A'", self.a_prime, self.a), ("B", self.b, self.b_prime))
-            if picture is not None
-        ]
+        names = {name: name.upper().replace("_PRIME", "'") for name, *_ in self._made()}
+        made = [f"{names[name]} {own.size[1]} x {own.size[0]}" for name, _, own in self._made()]
         return f"<Result: {', '.join(made)} ({self.model}, {self.device})>"
 
     def _repr_png_(self) -> bytes:
         """Return the montage, small, as PNG: what a notebook shows."""
         content = io.BytesIO()
-        write_stream(content, self._montage(self._results(), PREVIEW_HEIGHT), ".png")
+        write_stream(content, self._montage(PREVIEW_HEIGHT), ".png")
         return content.getvalue()
 
     @property
@@ -125,10 +128,21 @@ class Result(Generic[AB, BA]):
 
     @property
     def b_image(self) -> Image.Image:
-        """B as a PIL image, likewise with the alpha and the profile of B'. Raises `SettingsError` if only A' was made."""
+        """B as a PIL image, likewise with the alpha and the profile of B'; see `b_images` for several.
+
+        Raises `SettingsError` if only A' was made, or if there are several B.
+        """
+        images = self.b_images
+        if len(images) > 1:
+            raise SettingsError(f"there are {len(images)} B, one for each example; use b_images")
+        return images[0]
+
+    @property
+    def b_images(self) -> list[Image.Image]:
+        """The B of each example as PIL images, as `b_image` has them. Raises `SettingsError` if only A' was made."""
         if self.b is None:
             raise SettingsError("there is no B, as this result was made with direction 'ab'; use 'ba' or 'both'")
-        return as_image(to_host(self.b), self.b_prime, "B")
+        return [as_image(to_host(picture), own, "B") for name, picture, own in self._made() if name != "a_prime"]
 
     def consistency(self) -> np.ndarray:
         """Return how far from itself each position of A comes back through both fields, in positions.
@@ -141,7 +155,8 @@ class Result(Generic[AB, BA]):
             raise SettingsError(
                 f"consistency needs both directions; this result was made with {self.settings.direction!r}"
             )
-        return consistency(to_host(self.nnf_ab), to_host(self.nnf_ba))
+        back: Any = self.nnf_ba
+        return consistency(to_host(self.nnf_ab), [*map(to_host, back)] if isinstance(back, list) else to_host(back))
 
     @enough_memory("write the result", "close other programs")
     def save(
@@ -164,6 +179,10 @@ class Result(Generic[AB, BA]):
         B'); `settings.json`; `level_5.png` to `level_1.png` if the result has levels; and with `flow` each field as
         `flow_ab.npz` (nnf, distance), `flow_ab.flo` (Middlebury) and `flowAB.txt` (the authors' program), `ba` likewise.
         A picture is A', or B if that alone was made.
+
+        With several examples there are `b_1.png`, `b_2.png` and so on, and their fields `flow_ba_1.npz` and so on. The field
+        of A' is `flow_ab.npz`, where `example` says in which of them a match lies, from 0; and `flow_ab_1.flo` and so on,
+        where what lies in another example is unknown. The text of the authors' program cannot say so, and is left out.
 
         Each file appears whole or not at all, and a folder's files are always those of one result: `settings.json` names each
         with its checksum, and those of the result before that it does not name are deleted. What else is in the folder stays.
@@ -189,68 +208,94 @@ class Result(Generic[AB, BA]):
             if not format:
                 raise OutputError(f"{label}: in which format? Say so with format='png', for instance")
         _refuse_flow(label, flow)
-        picture, own = self._one()
+        picture, own = self._one(label)
         write_stream(file, picture, suffix_of(format, label), like=own)
 
     def _save_picture(self, path: Path, format: str | None, flow: bool, report: StageReporter) -> None:
         _refuse_flow(str(path), flow)
-        picture, own = self._one()
+        picture, own = self._one(str(path))
         make_folder(path.parent)
         suffix = suffix_of(format, str(path)) if format else ""
         report.plan({"saving": {"picture": 1}})
         write_picture(path, picture, like=own, suffix=suffix, tick=report.part("picture"))
 
-    def _one(self) -> tuple[Pixels, Picture]:
-        """Return A', or B if that alone was made; and the picture whose alpha and profile it gets."""
-        return (to_host(self.b), self.b_prime) if self.a_prime is None else (to_host(self.a_prime), self.a)
+    def _one(self, label: str) -> tuple[Pixels, Picture]:
+        """Return A', or B if that alone was made; and the picture whose alpha and profile it gets.
 
-    def _results(self) -> dict[str, Pixels]:
-        """Return the pictures that were made, on the host."""
-        made = {"a_prime": self.a_prime, "b": self.b}
-        return {name: to_host(picture) for name, picture in made.items() if picture is not None}
+        label  names the one picture to write in the `OutputError` that is raised where there are several B
+        """
+        made = self._made()
+        if made[0][0] != "a_prime" and len(made) > 1:
+            raise OutputError(f"{label}: there are {len(made)} B, one for each example; name a folder to write them to")
+        _, picture, own = made[0]
+        return to_host(picture), own
 
-    def _montage(self, results: dict[str, Pixels], height: int) -> Pixels:
-        """Return A, A', B (made or given) and B' side by side, at most `height` high."""
-        given = [self.known_b.rgb] if self.known_b else []
-        row = [self.a.rgb, *map(to_8_bits, results.values()), *given, self.b_prime.rgb]
+    def _made(self) -> list[tuple[str, Pixels, Picture]]:
+        """Return the name, the pixels, and the picture of the same size of A' and of each B, as far as they were made."""
+        made: list[tuple[str, Any, Picture]] = [] if self.a_prime is None else [("a_prime", self.a_prime, self.a)]
+        pictures, examples = listed(self.b), listed(self.b_prime)
+        names = _numbered("b", len(examples))
+        return made + list(zip(names, pictures, examples, strict=False))
+
+    def _montage(self, height: int) -> Pixels:
+        """Return A, A', each B (made or given) and each B' side by side, at most `height` high."""
+        made = [to_8_bits(to_host(picture)) for _, picture, _ in self._made()]
+        given = [picture.rgb for picture in (*listed(self.known_b), *listed(self.b_prime))]
+        row = [self.a.rgb, *made, *given]
         return montage(row, height=min(height, max(len(picture) for picture in row)))
 
     def _save_folder(self, folder: Path, flow: bool, report: StageReporter) -> None:
         folder = make_folder(folder)
         with Places() as places:
-            reserve(folder, file_names(self.settings, flow, bool(self.levels)), places)
-        pixels = self.a.rgb.size * (1 + len(self.levels)) + self.b_prime.rgb.size
+            examples = listed(self.b_prime)
+            reserve(folder, file_names(self.settings, flow, bool(self.levels), len(examples)), places)
+        pixels = self.a.rgb.size * (1 + len(self.levels)) + sum(picture.rgb.size for picture in examples)
         report.plan({"saving": {"pictures": pixels, "flow": flow * pixels / 4}})
         with replacing(folder) as new:
             self._write_files(new, flow, report)
 
     def _write_files(self, folder: Path, flow: bool, report: StageReporter) -> None:
-        results = self._results()  # here, in order on the stream of this thread
+        made = [(name, to_host(picture), own) for name, picture, own in self._made()]  # here, on this thread's stream
 
         def write(name: str, picture: Pixels, own: Picture | None, tick: Tick) -> None:
             write_picture(folder / f"{name}.png", picture, like=own, tick=tick)
 
         def write_montage(tick: Tick) -> None:
             tick(0)  # which ends it where another could not be written
-            write("montage", self._montage(results, MONTAGE_HEIGHT), None, tick)
+            write("montage", self._montage(MONTAGE_HEIGHT), None, tick)
 
-        likes = {"a_prime": self.a, "b": self.b_prime}
         tasks: list[Callable[[Tick], None]]
-        tasks = [partial(write, name, picture, likes[name]) for name, picture in results.items()]
+        tasks = [partial(write, name, picture, own) for name, picture, own in made]
         tasks += [write_montage]
         tasks += [partial(write, f"level_{level}", voted, None) for level, voted in self.levels.items()]
         # Most of the time goes into compressing, which Python's lock does not hold up.
         side_by_side(min(available_cores(), len(tasks)), tasks, report.part("pictures"))
         if flow:
-            for name, nnf, error in (("ab", self.nnf_ab, self.error_ab), ("ba", self.nnf_ba, self.error_ba)):
-                if nnf is not None and error is not None:
-                    write_npz(folder / f"flow_{name}.npz", to_host(nnf), to_host(error))
-                    write_flo(folder / f"flow_{name}.flo", to_host(nnf))
-                    write_text(folder / f"flow{name.upper()}.txt", to_host(nnf))
-                    report.part("flow")(0.5 if name == "ab" else 1)
+            self._write_fields(folder, report.part("flow"))
         manifest = self.record() | {"kind": TRANSFER, "files": checksums(folder)}
         with atomic(folder / MANIFEST) as file:
             file.write((json.dumps(manifest, indent=2) + "\n").encode())
+
+    def _write_fields(self, folder: Path, tick: Tick) -> None:
+        """Write the fields that were made, with the names that `file_names` gives them."""
+        if self.nnf_ab is not None and self.error_ab is not None:
+            field, distance = to_host(self.nnf_ab), to_host(self.error_ab)
+            count = len(listed(self.b_prime))
+            example = field[..., 0] if field.shape[2] == 3 and count > 1 else None
+            field = field[..., -2:]
+            write_npz(folder / "flow_ab.npz", field, distance, example)
+            for index, name in enumerate(_numbered("ab", count)):
+                known = None if example is None else example == index
+                write_flo(folder / f"flow_{name}.flo", field, known)
+                if known is None:
+                    write_text(folder / "flowAB.txt", field)
+            tick(0.5)
+        fields, distances = listed(self.nnf_ba), listed(self.error_ba)
+        for name, field, distance in zip(_numbered("ba", len(fields)), fields, distances, strict=True):
+            write_npz(folder / f"flow_{name}.npz", to_host(field), to_host(distance))
+            write_flo(folder / f"flow_{name}.flo", to_host(field))
+            write_text(folder / f"flow{name.upper()}.txt", to_host(field))
+        tick(1)
 
     def record(self) -> dict[str, Any]:
         """Return how the result was made, as plain values for JSON."""
@@ -262,30 +307,49 @@ class Result(Generic[AB, BA]):
             "model_sha256": self.model_sha256,
             "device": self.device,
             "a": self.a.name,
-            "b_prime": self.b_prime.name,
-            "b": self.known_b and self.known_b.name,
+            "b_prime": _each(self.b_prime, lambda picture: picture.name),
+            "b": _each(self.known_b, lambda picture: picture.name),
             "b_sha256": self.known_b_sha256,
             "mask_a": self.masks.get("mask_a"),
             "mask_b": self.masks.get("mask_b"),
             "pins": [] if self.pins is None else self.pins.tolist(),
             "size_a": list(self.a.rgb.shape[:2]),
-            "size_b_prime": list(self.b_prime.rgb.shape[:2]),
+            "size_b_prime": _each(self.b_prime, lambda picture: list(picture.size)),
             "seconds": self.seconds,
         }
 
 
-def file_names(settings: Settings, flow: bool = False, levels: bool = False) -> list[str]:
+def file_names(settings: Settings, flow: bool = False, levels: bool = False, examples: int = 1) -> list[str]:
     """Return the names of the files that `Result.save` writes into a folder, but for the manifest.
 
     settings  those of the result, with `direction` "ab" where B was given
+    examples  the number of pictures B'
     """
     ways = ("ab", "ba") if settings.direction == "both" else (settings.direction,)
-    names = [{"ab": "a_prime.png", "ba": "b.png"}[way] for way in ways] + ["montage.png"]
+    pictures = {"ab": ["a_prime"], "ba": _numbered("b", examples)}
+    names = [f"{name}.png" for way in ways for name in pictures[way]] + ["montage.png"]
     if levels:
         names += [f"level_{level}.png" for level in range(5, 0, -1)]
-    if flow:
-        names += [name for way in ways for name in (f"flow_{way}.npz", f"flow_{way}.flo", f"flow{way.upper()}.txt")]
+    if not flow:
+        return names
+    if "ab" in ways:
+        names += ["flow_ab.npz", *(f"flow_{name}.flo" for name in _numbered("ab", examples))]
+        names += ["flowAB.txt"] if examples == 1 else []
+    for name in _numbered("ba", examples if "ba" in ways else 0):
+        names += [f"flow_{name}.npz", f"flow_{name}.flo", f"flow{name.upper()}.txt"]
     return names
+
+
+def _numbered(name: str, count: int) -> list[str]:
+    """Return the names of what there is for each of so many examples: the name itself for one, else numbered from 1."""
+    return [name] if count == 1 else [f"{name}_{number}" for number in range(1, count + 1)]
+
+
+def _each(value: Any, of: Callable[[Any], Any]) -> Any:
+    """Return what `of` returns for a value; for a list that of each of its members; None for None."""
+    if value is None:
+        return None
+    return [of(member) for member in value] if isinstance(value, list) else of(value)
 
 
 def _refuse_flow(label: str, flow: bool) -> None:
@@ -319,16 +383,16 @@ def read_record(path: str | os.PathLike[str]) -> tuple[Settings, str, str, np.nd
         raise SettingsError(f"{path}: not the settings.json of a result ({reason(error)})") from error
 
 
-def recorded_inputs(path: str | os.PathLike[str]) -> dict[str, str | None]:
-    """Return "b", "mask_a" and "mask_b" -> the checksum of that picture, or None where a `settings.json` has none.
+def recorded_inputs(path: str | os.PathLike[str]) -> dict[str, list[str]]:
+    """Return "b", "mask_a" and "mask_b" -> the checksums of those pictures; an empty list where a `settings.json` has none.
 
     What the file does not say, as one of an earlier version, is left out.
     """
     with suppress(OSError, ValueError, TypeError, AttributeError, RecursionError):
         fields = json.loads(read_regular(path, _MOST_BYTES))
-        found = {"b": fields["b_sha256"]} if "b_sha256" in fields else {}
+        found = {"b": [str(checksum) for checksum in listed(fields["b_sha256"])]} if "b_sha256" in fields else {}
         for name in ("mask_a", "mask_b"):
             if name in fields:
-                found[name] = None if fields[name] is None else str(fields[name].get("sha256"))
+                found[name] = [str(mask.get("sha256")) for mask in listed(fields[name])]
         return found
     return {}

@@ -7,11 +7,12 @@ from functools import lru_cache
 from typing import Any, Literal, Unpack, overload
 
 from .backends import Device, check_device
-from .engine import Both, Engine, OnlyAPrime, OnlyB, TransferOptions, name_of
+from .engine import Both, Engine, OnlyAPrime, OnlyB, ResultOfSeveral, TransferOptions, name_of
 from .engine_arguments import EngineArguments
 from .method import admission
 from .networks.models import DEFAULT
 from .pictures.reading import PictureLike
+from .request import Examples
 from .result import Result
 from .settings import Direction, PresetName, SettingsLike
 
@@ -48,9 +49,13 @@ def transfer(a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None
 @overload
 def transfer(a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,
              direction: Direction = ..., **options: Unpack[EngineOptions]) -> Result: ...  # fmt: skip
+@overload
+def transfer(a: PictureLike, b_prime: Examples, settings: SettingsLike | None = None, *,
+             b: Examples | None = None, direction: Direction = ...,
+             **options: Unpack[EngineOptions]) -> ResultOfSeveral: ...  # fmt: skip
 def transfer(
     a: PictureLike,
-    b_prime: PictureLike,
+    b_prime: PictureLike | Examples,
     settings: SettingsLike | None = None,
     *,
     model: str | os.PathLike[str] = DEFAULT,
@@ -58,12 +63,12 @@ def transfer(
     threads: int | None = None,
     max_input_pixels: int | None = None,
     **options: Any,
-) -> Result:
+) -> Result[Any, Any, Any]:
     """Find A' and B for A and B', by an engine that is kept for the next call.
 
     Does what `Engine(model, device, threads, max_input_pixels).transfer(a, b_prime, settings, **options)` does.
     """
     most = admission.check_bound(max_input_pixels)
     engine = _engine(EngineArguments(name_of(model), *check_device(device, threads), most), os.getpid())
-    result: Result = engine.transfer(a, b_prime, settings, **options)
+    result: Result[Any, Any, Any] = engine.transfer(a, b_prime, settings, **options)
     return result

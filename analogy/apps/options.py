@@ -122,10 +122,13 @@ def request_options(command: Command) -> Command:
     for field in fields_of("picture", "pins", "flag"):
         kind, text, group = field.metadata["kind"], field.metadata["help"], _GROUPS.get(field.name, REGIONS)
         flag = f"--{field.name.replace('_', '-')}"
+        several = field.metadata["several"]
         if field.default is dataclasses.MISSING:
-            options.append(click.argument(field.name, type=click.Path(allow_dash=True)))
+            count = -1 if several else 1
+            options.append(click.argument(field.name, type=click.Path(allow_dash=True), nargs=count, required=True))
         elif kind == "picture":
-            options.append(picture_path(flag, group=group, help=text))
+            text = f"{text} With several B' once for each, in their order." if several else text
+            options.append(picture_path(flag, group=group, help=text, multiple=several))
         elif kind == "pins":
             text = f"{text} A CSV file with the header xa,ya,xb,yb."
             options.append(option(flag, type=click.Path(path_type=Path), group=group, help=text))
@@ -136,10 +139,20 @@ def request_options(command: Command) -> Command:
 
 def request_of(base: Settings, preset: str | None, given: dict[str, Any]) -> Request:
     """Return the request that `request_options` and `setting_options` give; its settings are those of `settings_of`."""
-    names = {field.name for field in fields_of("picture", "pins", "flag")}
+    fields = fields_of("picture", "pins", "flag")
+    names = {field.name for field in fields}
     single = {name: value for name, value in given.items() if name not in names}
     settings = settings_of(base, preset, single)
-    return Request(**{name: given[name] for name in names}, settings=settings)
+    several = [field.name for field in fields if field.metadata["several"]]
+    chosen = {name: given[name] for name in names} | {name: _unlisted(given[name]) for name in several}
+    return Request(**chosen, settings=settings)
+
+
+def _unlisted(values: tuple[str, ...]) -> tuple[str, ...] | str | None:
+    """Return what was given for an option that may be repeated: None for nothing, and a single value by itself."""
+    if len(values) > 1:
+        return values
+    return values[0] if values else None
 
 
 def _complete_model(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:

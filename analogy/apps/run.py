@@ -61,19 +61,22 @@ def run_transfer(
     target = _standard_output() if to_stdout else path
     loaded = request.with_inputs(lambda each: _source(each.value))
     sizes = {  # before anything is made
-        each.name: picture_size(each.value, name=each.label)
+        (each.name, each.place): picture_size(each.value, name=each.label)
         for each in loaded.inputs()
         if each.name in ("a", "b_prime")
     }
     if one:
+        count = len(request.examples)
+        if request.content == "b_prime" and count > 1:
+            raise OutputError(f"{output} is one picture, and {count} pictures B are made; name a folder with -o")
         suffix = ".png" if to_stdout else path.suffix
-        check_size(sizes[request.content], suffix, output)
+        check_size(sizes[request.content, 0], suffix, output)
     with nullcontext() if to_stdout else folder_for(path.parent if one else path), display:
         with Places() as places:
             for name, place in _read(request, record):
                 places.read(place, name)
             if not one:
-                reserve(path, file_names(request.settings, flow, request.levels), places)
+                reserve(path, file_names(request.settings, flow, request.levels, len(request.examples)), places)
             else:
                 for place in _descriptor(sys.stdout) if to_stdout else [path]:
                     places.write(place, "the result")

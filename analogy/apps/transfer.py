@@ -37,6 +37,7 @@ _log = logging.getLogger("analogy")
 
 _EXAMPLES = """\
 analogy transfer photo.jpg painting.jpg -o out
+analogy transfer photo.jpg one.jpg two.jpg three.jpg -o out
 analogy transfer me.jpg you.jpg -o out --preset face --max-pixels 500000
 analogy transfer photo.jpg painting.jpg -o picture.jpg --direction ab
 analogy transfer a.jpg b.jpg -o out --preset photo-to-photo --no-photo
@@ -59,7 +60,8 @@ def transfer(output: str, flow: bool, record: Path | None, preset: str | None, m
              threads: int | None, max_input_pixels: int | None, quiet: bool, verbose: bool, **given: Any) -> None:  # fmt: skip
     """Turn pictures A and B_PRIME into an analogy; one of the pictures can be "-", standard input.
 
-    Writes a_prime.png (A in the looks of B'), b.png (B' in the looks of A), montage.png and settings.json.
+    Writes a_prime.png (A in the looks of B'), b.png (B' in the looks of A), montage.png and settings.json. With several
+    B_PRIME each part of A gets the looks of the one that fits it best, and b_1.png, b_2.png and so on are written.
     """
     base, sha256 = Settings(), None
     if record:
@@ -86,18 +88,21 @@ def transfer(output: str, flow: bool, record: Path | None, preset: str | None, m
 def _compare_inputs(record: Path, request: Request) -> None:
     """Log where B or a mask is not that of a settings.json, whose result is then not the one that is made."""
     from ..files.inputs import open_regular
+    from ..request import listed
     from ..result import recorded_inputs
 
-    for name, checksum in recorded_inputs(record).items():
-        option, path = f"--{name.replace('_', '-')}", getattr(request, name)
-        if path is None and checksum is None:
-            continue
-        if path is None:
+    for name, checksums in recorded_inputs(record).items():
+        option, paths = f"--{name.replace('_', '-')}", listed(getattr(request, name))
+        if checksums and not paths:
             _log.warning("%s was made with %s, which is not given: the result will be another", record, option)
-            continue
-        if checksum is None:
+        elif paths and not checksums:
             _log.warning("%s was made without %s, which is given: the result will be another", record, option)
-            continue
-        with suppress(OSError), open_regular(path) as file:  # what cannot be read is refused when it is needed
-            if hashlib.file_digest(file, "sha256").hexdigest() != checksum:  # type: ignore[arg-type]
-                _log.warning("%s was made with another %s than %s", record, option, path)
+        elif len(paths) != len(checksums):
+            _log.warning(
+                "%s was made with %d times %s, which is given %d times: the result will be another",
+                record, len(checksums), option, len(paths),
+            )  # fmt: skip
+        for path, checksum in zip(paths, checksums, strict=False):
+            with suppress(OSError), open_regular(path) as file:  # what cannot be read is refused when it is needed
+                if hashlib.file_digest(file, "sha256").hexdigest() != checksum:  # type: ignore[arg-type]
+                    _log.warning("%s was made with another %s than %s", record, option, path)

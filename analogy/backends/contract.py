@@ -15,6 +15,9 @@ All arrays are C-contiguous:
 * A nearest-neighbour field (NNF) is (H, W, 2) int32: [y, x] holds the absolute (row, column) of the match in the other
   picture.
 * Patch distances are (H, W) float32.
+* The other picture of a field may be several pictures below each other in one array, its frames. `frames` is (K, 3) int32,
+  from the top: the first row of each, the end of its rows, and its columns, which begin at the left. Nothing is matched or
+  averaged across the border of a frame. Without frames the array is one picture.
 """
 
 from __future__ import annotations
@@ -52,7 +55,8 @@ class Backend(Protocol):
     while a pass runs. The passes of a GPU are short, and the host does not wait for each: there it is not called.
 
     The patch distance is that of Liao et al. 2017, section 4.2, as one dot product. For the patches of `patch` x `patch`
-    positions around p in `a` and q in `b`, over the n offsets o for which both p + o and q + o exist:
+    positions around p in `a` and q in `b`, over the n offsets o for which both p + o and q + o exist, the latter in the frame
+    of q:
 
         d(p, q) = - (sum_o  a[p + o] . b[q + o]) / n / ONE^2
 
@@ -175,18 +179,19 @@ class Backend(Protocol):
         """
         ...
 
-    def distance(self, a: Array, b: Array, nnf: Array, patch: int, tick: Tick | None = None) -> Array:
+    def distance(self, a: Array, b: Array, nnf: Array, patch: int, frames: Array | None = None, tick: Tick | None = None,
+                 ) -> Array:  # fmt: skip
         """Return the patch distance d(p, nnf[p]) of each position p: (HA, WA) float32."""
         ...
 
     def propagate(self, a: Array, b: Array, nnf: Array, distance: Array, patch: int, jump: int, max_product: float,
-                  labels: tuple[Array, Array] | None = None, offered: Array | None = None, tick: Tick | None = None,
-                  ) -> tuple[Array, Array]:  # fmt: skip
+                  labels: tuple[Array, Array] | None = None, frames: Array | None = None, offered: Array | None = None,
+                  tick: Tick | None = None) -> tuple[Array, Array]:  # fmt: skip
         """Run one propagation pass, and return a new (nnf, distance). The arguments stay as they were.
 
         The candidates of p are nnf[p + o] - o, for o = (-jump, 0), (jump, 0), (0, -jump), (0, jump) in this order, where
-        p + o lies in `a` and the candidate in `b`. They come from the field as it was before the pass. A candidate is
-        accepted only if its distance is strictly smaller than that of the best match so far.
+        p + o lies in `a` and the candidate in the frame of nnf[p + o]. They come from the field as it was before the pass. A
+        candidate is accepted only if its distance is strictly smaller than that of the best match so far.
 
         The best match so far is at first nnf[p], with the distance that the caller gives. A kernel never computes the
         distance of nnf[p] again: `distance` may hold another number, such as one that no candidate can reach, and this number
@@ -203,11 +208,11 @@ class Backend(Protocol):
 
     def random_search(self, a: Array, b: Array, nnf: Array, distance: Array, patch: int, search_radius: int, seed: int,
                       iteration: int, max_product: float, labels: tuple[Array, Array] | None = None,
-                      tick: Tick | None = None) -> tuple[Array, Array]:  # fmt: skip
+                      frames: Array | None = None, tick: Tick | None = None) -> tuple[Array, Array]:  # fmt: skip
         """Run one random-search pass, and return a new (nnf, distance). The arguments stay as they were.
 
         Step k = 0, 1, .. uses the radius r = search_radius, search_radius // 2, .. while r >= 1. Its candidate is
-        best + (s(2k), s(2k + 1)), clamped to `b`, where best is the best match so far,
+        best + (s(2k), s(2k + 1)), clamped to the frame of nnf[p], where best is the best match so far,
         s(j) = floor(h(j) (2r + 1) / 2^32) - r, and h(j) is the hash of (seed, iteration, y * WA + x, j) (see `hash32` in
         `kernels.py`). A candidate is accepted only if its distance is strictly smaller than that of the best match so far.
 
@@ -216,10 +221,11 @@ class Backend(Protocol):
         """
         ...
 
-    def vote(self, nnf: Array, b: Array, patch: int, tick: Tick | None = None) -> Array:
+    def vote(self, nnf: Array, b: Array, patch: int, frames: Array | None = None, tick: Tick | None = None) -> Array:
         """Return the votes (HA, WA, C): the mean of b[nnf[p + o] - o] over the patch.
 
-        The offsets o are those of the patch for which both p + o and nnf[p + o] - o exist. `b` is (HB, WB, C) float32.
+        The offsets o are those of the patch for which p + o exists, and nnf[p + o] - o in the frame of nnf[p + o]. `b` is
+        (HB, WB, C) float32.
         """
         ...
 
@@ -233,13 +239,15 @@ class Backend(Protocol):
         """
         ...
 
-    def seams(self, nnf: Array, b: Array, picture: Array, patch: int, tick: Tick | None = None) -> Array:
+    def seams(self, nnf: Array, b: Array, picture: Array, patch: int, frames: Array | None = None,
+              tick: Tick | None = None) -> Array:  # fmt: skip
         """Return by how much the voted differences exceed the differences of `picture`: (HA, WA, 8) float32.
 
-        `picture` is the vote of `b` through `nnf`, both with `patch`. The forward differences of `b` (zero at its border) are
-        voted like its pixels, so that the vote does not know of the jump between two pieces. Channels 0 to 2 are the excess
-        along rows, channels 3 to 5 the excess along columns, and channels 6 and 7 the squared lengths of both. All are zero
-        at the border of the picture, and where all patches concerned move by the same offset.
+        `picture` is the vote of `b` through `nnf`, both with `patch`. The forward differences of `b` (zero at the border of a
+        frame) are voted like its pixels, so that the vote does not know of the jump between two pieces. Channels 0 to 2 are
+        the excess along rows, channels 3 to 5 the excess along columns, and channels 6 and 7 the squared lengths of both. All
+        are zero at the border of the picture, and where all patches concerned move by the same offset. Frames must lie so far
+        apart that patches from two of them never do.
         """
         ...
 

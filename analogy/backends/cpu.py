@@ -125,25 +125,41 @@ class CpuBackend:
         self._bands(shape_a[0], "resample", *args, tick=tick)
         return out
 
-    def distance(self, a, b, nnf, patch, tick=None):
+    def distance(self, a, b, nnf, patch, frames=None, tick=None):
         out = np.empty(a.shape[:2], np.float32)
-        self._bands(a.shape[0], "distance", a, b, *_sizes(a, b), nnf, patch // 2, out, tick=tick)
+        args = a, b, *_sizes(a, b), nnf, *_frames(frames), patch // 2, out
+        self._bands(a.shape[0], "distance", *args, tick=tick)
         return out
 
-    def propagate(self, a, b, nnf, distance, patch, jump, max_product, labels=None, offered=None, tick=None):
+    def propagate(
+        self, a, b, nnf, distance, patch, jump, max_product, labels=None, frames=None, offered=None, tick=None
+    ):
         again = offered is not None
         rest = *_labels(labels), again, offered if again else nnf, jump, max_product
-        return self._improve("propagate", a, b, nnf, distance, patch, rest, tick)
+        return self._improve("propagate", a, b, nnf, distance, frames, patch, rest, tick)
 
     def random_search(
-        self, a, b, nnf, distance, patch, search_radius, seed, iteration, max_product, labels=None, tick=None
+        self,
+        a,
+        b,
+        nnf,
+        distance,
+        patch,
+        search_radius,
+        seed,
+        iteration,
+        max_product,
+        labels=None,
+        frames=None,
+        tick=None,
     ):
         rest = *_labels(labels), search_radius, seed % 2**32, iteration, max_product
-        return self._improve("random_search", a, b, nnf, distance, patch, rest, tick)
+        return self._improve("random_search", a, b, nnf, distance, frames, patch, rest, tick)
 
-    def vote(self, nnf, b, patch, tick=None):
+    def vote(self, nnf, b, patch, frames=None, tick=None):
         out = np.empty((*nnf.shape[:2], b.shape[2]), np.float32)
-        self._bands(nnf.shape[0], "vote", nnf, b, *nnf.shape[:2], *b.shape, patch // 2, out, tick=tick)
+        args = nnf, b, *nnf.shape[:2], *b.shape, *_frames(frames), patch // 2, out
+        self._bands(nnf.shape[0], "vote", *args, tick=tick)
         return out
 
     def steepness(self, pixels):
@@ -153,9 +169,9 @@ class CpuBackend:
         self._bands(h, "widest", squares, h, w, out)
         return out
 
-    def seams(self, nnf, b, picture, patch, tick=None):
+    def seams(self, nnf, b, picture, patch, frames=None, tick=None):
         out = np.empty((*nnf.shape[:2], 8), np.float32)
-        args = nnf, b, picture, *nnf.shape[:2], *b.shape[:2], patch // 2, out
+        args = nnf, b, picture, *nnf.shape[:2], *b.shape[:2], *_frames(frames), patch // 2, out
         self._bands(nnf.shape[0], "seams", *args, tick=tick)
         return out
 
@@ -241,10 +257,13 @@ class CpuBackend:
                 notice.cancel()
         return self._loaded[module]
 
-    def _improve(self, kernel: str, a: Any, b: Any, nnf: Any, distance: Any, patch: int, rest: Any, tick: Any) -> Any:
+    def _improve(
+        self, kernel: str, a: Any, b: Any, nnf: Any, distance: Any, frames: Any, patch: int, rest: Any, tick: Any
+    ) -> Any:
         """Run one pass of the search, and return a new (nnf, distance)."""
         out = np.empty_like(nnf), np.empty_like(distance)
-        self._bands(a.shape[0], kernel, a, b, *_sizes(a, b), nnf, distance, patch // 2, *rest, *out, tick=tick)
+        args = a, b, *_sizes(a, b), nnf, distance, *_frames(frames), patch // 2, *rest, *out
+        self._bands(a.shape[0], kernel, *args, tick=tick)
         return out
 
     def _bands(
@@ -300,3 +319,8 @@ def _form(form: Any) -> tuple[bool, int, int]:
 def _labels(labels: Any) -> tuple[Any, ...]:
     """Return whether there are labels, and the labels of both maps; 0 is a null pointer."""
     return (True, *labels) if labels else (False, 0, 0)
+
+
+def _frames(frames: Any) -> tuple[Any, int]:
+    """Return the frames of `b` and their number; a null pointer and 0 where `b` is one picture."""
+    return (0, 0) if frames is None else (frames, len(frames))

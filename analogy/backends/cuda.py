@@ -185,33 +185,46 @@ class CudaBackend:
         return out
 
     @_active
-    def distance(self, a, b, nnf, patch, tick=None):
+    def distance(self, a, b, nnf, patch, frames=None, tick=None):
         out = self.xp.empty(a.shape[:2], np.float32)
         unit = unit_of(a.shape[2], a, b)
-        self._launcher.over_positions(
-            "distance", a.shape[:2], a, b, nnf, out, *_sizes(a, b, unit), patch // 2, unit=unit
-        )
+        sizes = *_sizes(a, b, unit), _count(frames)
+        self._launcher.over_positions("distance", a.shape[:2], a, b, nnf, frames, out, *sizes, patch // 2, unit=unit)
         return out
 
     @_active
-    def propagate(self, a, b, nnf, distance, patch, jump, max_product, labels=None, offered=None, tick=None):
-        inputs = nnf, distance, *(labels or _UNLABELLED), offered
+    def propagate(
+        self, a, b, nnf, distance, patch, jump, max_product, labels=None, frames=None, offered=None, tick=None
+    ):
+        inputs = nnf, distance, *(labels or _UNLABELLED), offered, frames
         return self._improve("propagate", a, b, inputs, patch // 2, jump, float(max_product))
 
     @_active
     def random_search(
-        self, a, b, nnf, distance, patch, search_radius, seed, iteration, max_product, labels=None, tick=None
+        self,
+        a,
+        b,
+        nnf,
+        distance,
+        patch,
+        search_radius,
+        seed,
+        iteration,
+        max_product,
+        labels=None,
+        frames=None,
+        tick=None,
     ):
-        inputs = nnf, distance, *(labels or _UNLABELLED)
+        inputs = nnf, distance, *(labels or _UNLABELLED), frames
         counters = np.uint32(seed & 0xFFFFFFFF), np.uint32(iteration)
         return self._improve("random_search", a, b, inputs, patch // 2, search_radius, *counters, float(max_product))
 
     @_active
-    def vote(self, nnf, b, patch, tick=None):
+    def vote(self, nnf, b, patch, frames=None, tick=None):
         out = self.xp.empty((*nnf.shape[:2], b.shape[2]), np.float32)
         unit = unit_of(b.shape[2], b)
-        sizes = *nnf.shape[:2], *b.shape[:2], unit.per_position
-        self._launcher.over_positions("vote", nnf.shape[:2], nnf, b, out, *sizes, patch // 2, unit=unit)
+        sizes = *nnf.shape[:2], *b.shape[:2], unit.per_position, _count(frames)
+        self._launcher.over_positions("vote", nnf.shape[:2], nnf, b, frames, out, *sizes, patch // 2, unit=unit)
         return out
 
     @_active
@@ -223,10 +236,11 @@ class CudaBackend:
         return out
 
     @_active
-    def seams(self, nnf, b, picture, patch, tick=None):
+    def seams(self, nnf, b, picture, patch, frames=None, tick=None):
         shape = nnf.shape[:2]
         out = self.xp.empty((*shape, 8), np.float32)
-        self._launcher.over_positions("seams", shape, nnf, b, picture, out, *shape, *b.shape[:2], patch // 2)
+        sizes = *shape, *b.shape[:2], _count(frames)
+        self._launcher.over_positions("seams", shape, nnf, b, picture, frames, out, *sizes, patch // 2)
         return out
 
     @_active
@@ -303,10 +317,11 @@ class CudaBackend:
         self._launcher.over_positions("combine", (rows, w), x, y, rows, w, float(a), float(b))
 
     def _improve(self, name: str, a: Any, b: Any, inputs: tuple[Any, ...], *rest: Any) -> tuple[Any, Any]:
-        """Run one pass of the search from (nnf, distance, ...), and return a new (nnf, distance)."""
+        """Run one pass of the search from (nnf, distance, ..., frames), and return a new (nnf, distance)."""
         out = self.xp.empty(inputs[0].shape, np.int32), self.xp.empty(inputs[1].shape, np.float32)
         unit = unit_of(a.shape[2], a, b)
-        self._launcher.over_positions(name, a.shape[:2], a, b, *inputs, *out, *_sizes(a, b, unit), *rest, unit=unit)
+        sizes = *_sizes(a, b, unit), _count(inputs[-1])
+        self._launcher.over_positions(name, a.shape[:2], a, b, *inputs, *out, *sizes, *rest, unit=unit)
         return out
 
 
@@ -319,3 +334,8 @@ def _form(form: Any) -> tuple[int, int, bool]:
     """Return the rows and columns of a form, and whether it has diagonals."""
     planes, h, w = form.shape
     return h, w, planes == 5
+
+
+def _count(frames: Any) -> int:
+    """Return the number of frames of `b`; 0 where it is one picture."""
+    return 0 if frames is None else len(frames)

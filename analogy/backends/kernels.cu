@@ -29,6 +29,23 @@ struct Sizes {
   int ha, wa, hb, wb, units;
 };
 
+// A picture that B consists of: its first row, the end of its rows, and its columns.
+struct Frame {
+  int first, end, columns;
+
+  __device__ __forceinline__ bool contains(Match m) const {
+    return m.y >= first && m.y < end && m.x >= 0 && m.x < columns;
+  }
+};
+
+// Returns the frame in which a row of B (hb rows, wb columns) lies; without frames B is one picture.
+__device__ __forceinline__ Frame frame_of(const Frame* __restrict__ frames, int count, int row, int hb, int wb) {
+  if (count == 0) return {0, hb, wb};
+  int k = 0;
+  while (k + 1 < count && row >= frames[k + 1].first) ++k;
+  return frames[k];
+}
+
 // The lanes that work on one position of A.
 struct Group {
   int y, x, lane, lanes;
@@ -99,12 +116,12 @@ __device__ __forceinline__ int within(int radius, unsigned hash) {
 
 // Returns the distance of the patches around the group's position in A and `m` in B, or `best` once it cannot be smaller.
 __device__ __forceinline__ float patch_distance(const Group& g, const Fixed* __restrict__ a,
-                                                const Fixed* __restrict__ b, const Sizes& s, Match m,
+                                                const Fixed* __restrict__ b, const Sizes& s, const Frame& f, Match m,
                                                 int patch_radius, float best, float max_product) {
-  const int top = min(patch_radius, min(g.y, m.y));
-  const int bottom = min(patch_radius, min(s.ha - 1 - g.y, s.hb - 1 - m.y));
+  const int top = min(patch_radius, min(g.y, m.y - f.first));
+  const int bottom = min(patch_radius, min(s.ha - 1 - g.y, f.end - 1 - m.y));
   const int left = min(patch_radius, min(g.x, m.x));
-  const int right = min(patch_radius, min(s.wa - 1 - g.x, s.wb - 1 - m.x));
+  const int right = min(patch_radius, min(s.wa - 1 - g.x, f.columns - 1 - m.x));
   const int width = left + right + 1;
   const int positions = width * (top + bottom + 1);
   float must_exceed = -best * ((float)positions * ONE_SQUARED);
@@ -132,22 +149,25 @@ __device__ __forceinline__ bool allowed(const int* __restrict__ labels_a, const 
 }
 
 extern "C" __global__ void distance(const Fixed* __restrict__ a, const Fixed* __restrict__ b,
-                                    const Match* __restrict__ nnf, float* __restrict__ out, int ha, int wa, int hb,
-                                    int wb, int units, int patch_radius) {
+                                    const Match* __restrict__ nnf, const Frame* __restrict__ frames,
+                                    float* __restrict__ out, int ha, int wa, int hb, int wb, int units, int count,
+                                    int patch_radius) {
   const Group g;
   if (g.y >= ha || g.x >= wa) return;
   const float everything = 3.402823466e+38f;  // any distance is smaller
   const size_t p = (size_t)g.y * wa + g.x;
-  const float d = patch_distance(g, a, b, {ha, wa, hb, wb, units}, nnf[p], patch_radius, everything, 0.0f);
+  const Frame frame = frame_of(frames, count, nnf[p].y, hb, wb);
+  const float d = patch_distance(g, a, b, {ha, wa, hb, wb, units}, frame, nnf[p], patch_radius, everything, 0.0f);
   if (g.lane == 0) out[p] = d;
 }
 
 extern "C" __global__ void propagate(const Fixed* __restrict__ a, const Fixed* __restrict__ b,
                                      const Match* __restrict__ nnf, const float* __restrict__ distance,
                                      const int* __restrict__ labels_a, const int* __restrict__ labels_b,
-                                     const Match* __restrict__ offered, Match* __restrict__ nnf_out,
-                                     float* __restrict__ distance_out, int ha, int wa, int hb, int wb, int units,
-                                     int patch_radius, int jump, float max_product) {
+                                     const Match* __restrict__ offered, const Frame* __restrict__ frames,
+                                     Match* __restrict__ nnf_out, float* __restrict__ distance_out, int ha, int wa,
+                                     int hb, int wb, int units, int count, int patch_radius, int jump,
+                                     float max_product) {
   const Group g;
   if (g.y >= ha || g.x >= wa) return;
   const size_t p = (size_t)g.y * wa + g.x;
@@ -166,14 +186,15 @@ extern "C" __global__ void propagate(const Fixed* __restrict__ a, const Fixed* _
     const Match m = nnf[neighbour];
     if (offered && offered[neighbour].y == m.y && offered[neighbour].x == m.x) continue;
     const Match c = {m.y - oy, m.x - ox};
-    if (c.y < 0 || c.y >= hb || c.x < 0 || c.x >= wb) continue;
+    const Frame frame = frame_of(frames, count, m.y, hb, wb);
+    if (!frame.contains(c)) continue;
     // Neighbours in a coherent field offer the same match, and trying it again cannot change the result.
     bool known = c.y == start.y && c.x == start.x;
 #pragma unroll
     for (int t = 0; t < k; ++t) known |= c.y == tried[t].y && c.x == tried[t].x;
     if (known || !allowed(labels_a, labels_b, p, (size_t)c.y * wb + c.x)) continue;
     tried[k] = c;
-    const float d = patch_distance(g, a, b, {ha, wa, hb, wb, units}, c, patch_radius, best_distance, max_product);
+    const float d = patch_distance(g, a, b, {ha, wa, hb, wb, units}, frame, c, patch_radius, best_distance, max_product);
     if (d < best_distance) {
       best = c;
       best_distance = d;
@@ -188,22 +209,24 @@ extern "C" __global__ void propagate(const Fixed* __restrict__ a, const Fixed* _
 extern "C" __global__ void random_search(const Fixed* __restrict__ a, const Fixed* __restrict__ b,
                                          const Match* __restrict__ nnf, const float* __restrict__ distance,
                                          const int* __restrict__ labels_a, const int* __restrict__ labels_b,
-                                         Match* __restrict__ nnf_out, float* __restrict__ distance_out, int ha, int wa,
-                                         int hb, int wb, int units, int patch_radius, int search_radius, unsigned seed,
+                                         const Frame* __restrict__ frames, Match* __restrict__ nnf_out,
+                                         float* __restrict__ distance_out, int ha, int wa, int hb, int wb, int units,
+                                         int count, int patch_radius, int search_radius, unsigned seed,
                                          unsigned iteration, float max_product) {
   const Group g;
   if (g.y >= ha || g.x >= wa) return;
   const size_t p = (size_t)g.y * wa + g.x;
   Match best = nnf[p];
   float best_distance = distance[p];
+  const Frame frame = frame_of(frames, count, best.y, hb, wb);  // the search stays in the picture of the match
   unsigned step = 0;
   for (int r = search_radius; r >= 1; r /= 2, step += 2) {
     const int oy = within(r, hash32(seed, iteration, p, step));
     const int ox = within(r, hash32(seed, iteration, p, step + 1));
-    const Match c = {min(max(best.y + oy, 0), hb - 1), min(max(best.x + ox, 0), wb - 1)};
+    const Match c = {min(max(best.y + oy, frame.first), frame.end - 1), min(max(best.x + ox, 0), frame.columns - 1)};
     if (c.y == best.y && c.x == best.x) continue;
     if (!allowed(labels_a, labels_b, p, (size_t)c.y * wb + c.x)) continue;
-    const float d = patch_distance(g, a, b, {ha, wa, hb, wb, units}, c, patch_radius, best_distance, max_product);
+    const float d = patch_distance(g, a, b, {ha, wa, hb, wb, units}, frame, c, patch_radius, best_distance, max_product);
     if (d < best_distance) {
       best = c;
       best_distance = d;
@@ -215,24 +238,25 @@ extern "C" __global__ void random_search(const Fixed* __restrict__ a, const Fixe
   }
 }
 
-extern "C" __global__ void vote(const Match* __restrict__ nnf, const UNIT* __restrict__ b, UNIT* __restrict__ out,
-                                int ha, int wa, int hb, int wb, int units, int patch_radius) {
+extern "C" __global__ void vote(const Match* __restrict__ nnf, const UNIT* __restrict__ b,
+                                const Frame* __restrict__ frames, UNIT* __restrict__ out, int ha, int wa, int hb,
+                                int wb, int units, int count, int patch_radius) {
   const Group g;
   if (g.y >= ha || g.x >= wa) return;
   UNIT* proposal = out + ((size_t)g.y * wa + g.x) * units;
   for (int i = g.lane; i < units; i += g.lanes) {
     UNIT total = {};
-    int count = 0;
+    int voters = 0;
     for (int oy = -min(patch_radius, g.y); oy <= min(patch_radius, ha - 1 - g.y); ++oy) {
       for (int ox = -min(patch_radius, g.x); ox <= min(patch_radius, wa - 1 - g.x); ++ox) {
         const Match m = nnf[(size_t)(g.y + oy) * wa + g.x + ox];
-        const int y = m.y - oy, x = m.x - ox;
-        if (y < 0 || y >= hb || x < 0 || x >= wb) continue;
-        total = plus(total, b[((size_t)y * wb + x) * units + i]);
-        ++count;
+        const Match n = {m.y - oy, m.x - ox};
+        if (!frame_of(frames, count, m.y, hb, wb).contains(n)) continue;
+        total = plus(total, b[((size_t)n.y * wb + n.x) * units + i]);
+        ++voters;
       }
     }
-    proposal[i] = times(total, 1.0f / (float)count);
+    proposal[i] = times(total, 1.0f / (float)voters);
   }
 }
 

@@ -93,12 +93,24 @@ def _run_dot(a, i, b, j, length):
 
 
 @_inline
-def _patch_distance(a, b, ha, wa, hb, wb, c, ya, xa, yb, xb, patch_radius, best, max_product):
+def frame_of(frames, count, row, hb, wb):
+    """Return the first row, the end of the rows, and the columns of the frame of `b` in which a row lies."""
+    if count == 0:
+        return np.int64(0), hb, wb
+    k = 0
+    while k + 1 < count and row >= frames[3 * (k + 1)]:
+        k += 1
+    return np.int64(frames[3 * k]), np.int64(frames[3 * k + 1]), np.int64(frames[3 * k + 2])
+
+
+@_inline
+def _patch_distance(a, b, ha, wa, frame, wb, c, ya, xa, yb, xb, patch_radius, best, max_product):
     """Return the distance of two patches, or infinity as soon as it cannot be smaller than `best`."""
-    top = min(patch_radius, ya, yb)
-    bottom = min(patch_radius, ha - 1 - ya, hb - 1 - yb)
+    first, end, columns = frame
+    top = min(patch_radius, ya, yb - first)
+    bottom = min(patch_radius, ha - 1 - ya, end - 1 - yb)
     left = min(patch_radius, xa, xb)
-    right = min(patch_radius, wa - 1 - xa, wb - 1 - xb)
+    right = min(patch_radius, wa - 1 - xa, columns - 1 - xb)
     width = left + right + 1
     positions = width * (top + bottom + 1)
     most = max_product * np.float32(positions)
@@ -127,20 +139,21 @@ def _allowed(labelled, la, lb, p, q):
 
 def distance(
     y0: Int64, y1: Int64, a: Int16s, b: Int16s, ha: Int64, wa: Int64, hb: Int64, wb: Int64, c: Int64, nnf: Int32s,
-    patch_radius: Int64, out: Float32s,
+    frames: Int32s, count: Int64, patch_radius: Int64, out: Float32s,
 ) -> None:  # fmt: skip
     infinity = np.float32(np.inf)
     for y in range(y0, y1):
         for x in range(wa):
             p = y * wa + x
             my, mx = np.int64(nnf[2 * p]), np.int64(nnf[2 * p + 1])
-            out[p] = _patch_distance(a, b, ha, wa, hb, wb, c, y, x, my, mx, patch_radius, infinity, infinity)
+            frame = frame_of(frames, count, my, hb, wb)
+            out[p] = _patch_distance(a, b, ha, wa, frame, wb, c, y, x, my, mx, patch_radius, infinity, infinity)
 
 
 def propagate(
     y0: Int64, y1: Int64, a: Int16s, b: Int16s, ha: Int64, wa: Int64, hb: Int64, wb: Int64, c: Int64, nnf: Int32s,
-    distance: Float32s, patch_radius: Int64, labelled: Int64, la: Int32s, lb: Int32s, again: Int64, offered: Int32s,
-    jump: Int64, max_product: Float32, nnf_out: Int32s, distance_out: Float32s,
+    distance: Float32s, frames: Int32s, count: Int64, patch_radius: Int64, labelled: Int64, la: Int32s, lb: Int32s,
+    again: Int64, offered: Int32s, jump: Int64, max_product: Float32, nnf_out: Int32s, distance_out: Float32s,
 ) -> None:  # fmt: skip
     for y in range(y0, y1):
         for x in range(wa):
@@ -156,14 +169,15 @@ def propagate(
                 if again and offered[n] == nnf[n] and offered[n + 1] == nnf[n + 1]:
                     continue
                 cy, cx = np.int64(nnf[n]) - oy, np.int64(nnf[n + 1]) - ox
-                if cy < 0 or cy >= hb or cx < 0 or cx >= wb:
+                frame = frame_of(frames, count, cy + oy, hb, wb)
+                if cy < frame[0] or cy >= frame[1] or cx < 0 or cx >= frame[2]:
                     continue
                 # Neighbours in a coherent field offer the same match, and trying it again cannot change the result.
                 q = cy * wb + cx
                 if q in (start, first, second, third) or not _allowed(labelled, la, lb, p, q):
                     continue
                 first, second, third = q, first, second
-                d = _patch_distance(a, b, ha, wa, hb, wb, c, y, x, cy, cx, patch_radius, best, max_product)
+                d = _patch_distance(a, b, ha, wa, frame, wb, c, y, x, cy, cx, patch_radius, best, max_product)
                 if d < best:
                     best_y, best_x, best = cy, cx, d
             nnf_out[2 * p], nnf_out[2 * p + 1], distance_out[p] = best_y, best_x, best
@@ -171,21 +185,22 @@ def propagate(
 
 def random_search(
     y0: Int64, y1: Int64, a: Int16s, b: Int16s, ha: Int64, wa: Int64, hb: Int64, wb: Int64, c: Int64, nnf: Int32s,
-    distance: Float32s, patch_radius: Int64, labelled: Int64, la: Int32s, lb: Int32s, search_radius: Int64,
-    seed: UInt64, iteration: UInt64, max_product: Float32, nnf_out: Int32s, distance_out: Float32s,
+    distance: Float32s, frames: Int32s, count: Int64, patch_radius: Int64, labelled: Int64, la: Int32s, lb: Int32s,
+    search_radius: Int64, seed: UInt64, iteration: UInt64, max_product: Float32, nnf_out: Int32s, distance_out: Float32s,
 ) -> None:  # fmt: skip
     for y in range(y0, y1):
         for x in range(wa):
             p = y * wa + x
             best_y, best_x, best = np.int64(nnf[2 * p]), np.int64(nnf[2 * p + 1]), distance[p]
+            first, end, columns = frame = frame_of(frames, count, best_y, hb, wb)
             r, k = search_radius, 0
             while r >= 1:
                 oy = _within(r, hash32(seed, iteration, p, 2 * k))
                 ox = _within(r, hash32(seed, iteration, p, 2 * k + 1))
-                cy = min(max(best_y + oy, 0), hb - 1)
-                cx = min(max(best_x + ox, 0), wb - 1)
+                cy = min(max(best_y + oy, first), end - 1)
+                cx = min(max(best_x + ox, 0), columns - 1)
                 if (cy != best_y or cx != best_x) and _allowed(labelled, la, lb, p, cy * wb + cx):
-                    d = _patch_distance(a, b, ha, wa, hb, wb, c, y, x, cy, cx, patch_radius, best, max_product)
+                    d = _patch_distance(a, b, ha, wa, frame, wb, c, y, x, cy, cx, patch_radius, best, max_product)
                     if d < best:
                         best_y, best_x, best = cy, cx, d
                 r //= 2
@@ -195,7 +210,7 @@ def random_search(
 
 def vote(
     y0: Int64, y1: Int64, nnf: Int32s, b_at: Float32s, ha: Int64, wa: Int64, hb: Int64, wb: Int64, c: Int64,
-    patch_radius: Int64, out_at: Float32s,
+    frames: Int32s, frame_count: Int64, patch_radius: Int64, out_at: Float32s,
 ) -> None:  # fmt: skip
     b, out = carray(b_at, (hb, wb, c)), carray(out_at, (ha, wa, c))
     for y in range(y0, y1):
@@ -208,7 +223,8 @@ def vote(
                 for ox in range(-min(patch_radius, x), min(patch_radius, wa - 1 - x) + 1):
                     n = 2 * ((y + oy) * wa + x + ox)
                     by, bx = np.int64(nnf[n]) - oy, np.int64(nnf[n + 1]) - ox
-                    if by < 0 or by >= hb or bx < 0 or bx >= wb:
+                    first, end, columns = frame_of(frames, frame_count, by + oy, hb, wb)
+                    if by < first or by >= end or bx < 0 or bx >= columns:
                         continue
                     count += 1
                     if c == 3:  # for pixels; sums that stay in registers take half the time

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 
 from .argument_types import Float32, Float32s, Int32s, Int64
+from .kernels import frame_of
 
 _inline = njit(error_model="numpy")
 """Decorator of functions that kernels call."""
@@ -55,7 +56,7 @@ def _coherent(nnf, y, x, ha, wa, patch_radius):
 
 def seams(
     y0: Int64, y1: Int64, nnf: Int32s, b: Float32s, picture: Float32s, ha: Int64, wa: Int64, hb: Int64, wb: Int64,
-    patch_radius: Int64, out: Float32s,
+    frames: Int32s, frame_count: Int64, patch_radius: Int64, out: Float32s,
 ) -> None:  # fmt: skip
     for y in range(y0, y1):
         for x in range(wa):
@@ -70,12 +71,13 @@ def seams(
                 for ox in range(-min(patch_radius, x), min(patch_radius, wa - 1 - x) + 1):
                     n = 2 * ((y + oy) * wa + x + ox)
                     by, bx = np.int64(nnf[n]) - oy, np.int64(nnf[n + 1]) - ox
-                    if by < 0 or by >= hb or bx < 0 or bx >= wb:
+                    first, end, columns = frame_of(frames, frame_count, by + oy, hb, wb)
+                    if by < first or by >= end or bx < 0 or bx >= columns:
                         continue
                     count += 1
                     i = 3 * (by * wb + bx)
-                    right = i + 3 if bx < wb - 1 else i
-                    below = i + 3 * wb if by < hb - 1 else i
+                    right = i + 3 if bx < columns - 1 else i
+                    below = i + 3 * wb if by < end - 1 else i
                     for k in range(3):
                         out[o + k] += b[right + k] - b[i + k]
                         out[o + 3 + k] += b[below + k] - b[i + k]

@@ -43,30 +43,32 @@ __device__ __forceinline__ bool coherent(const Match* nnf, int y, int x, int ha,
 }
 
 extern "C" __global__ void seams(const Match* __restrict__ nnf, const float* __restrict__ b,
-                                 const float* __restrict__ picture, float* __restrict__ out, int ha, int wa, int hb,
-                                 int wb, int patch_radius) {
+                                 const float* __restrict__ picture, const Frame* __restrict__ frames,
+                                 float* __restrict__ out, int ha, int wa, int hb, int wb, int count,
+                                 int patch_radius) {
   const Group g;
   if (g.y >= ha || g.x >= wa) return;
   const size_t p = (size_t)g.y * wa + g.x;
   float difference[2][3] = {}, square[2] = {};
   if (!coherent(nnf, g.y, g.x, ha, wa, patch_radius)) {
-    int count = 0;
+    int voters = 0;
     for (int oy = -min(patch_radius, g.y); oy <= min(patch_radius, ha - 1 - g.y); ++oy) {
       for (int ox = -min(patch_radius, g.x); ox <= min(patch_radius, wa - 1 - g.x); ++ox) {
         const Match m = nnf[(size_t)(g.y + oy) * wa + g.x + ox];
+        const Frame frame = frame_of(frames, count, m.y, hb, wb);
         const int y = m.y - oy, x = m.x - ox;
-        if (y < 0 || y >= hb || x < 0 || x >= wb) continue;
-        ++count;
+        if (!frame.contains({y, x})) continue;
+        ++voters;
         const float* here = b + 3 * ((size_t)y * wb + x);
-        const float* right = x < wb - 1 ? here + 3 : here;
-        const float* below = y < hb - 1 ? here + 3 * (size_t)wb : here;
+        const float* right = x < frame.columns - 1 ? here + 3 : here;
+        const float* below = y < frame.end - 1 ? here + 3 * (size_t)wb : here;
         for (int k = 0; k < 3; ++k) {
           difference[0][k] += right[k] - here[k];
           difference[1][k] += below[k] - here[k];
         }
       }
     }
-    const float scale = 1.0f / (float)count;
+    const float scale = 1.0f / (float)voters;
     const size_t steps[2] = {g.x < wa - 1 ? 3 : (size_t)0, g.y < ha - 1 ? 3 * (size_t)wa : (size_t)0};
     for (int axis = 0; axis < 2; ++axis) {
       for (int k = 0; k < 3; ++k) {

@@ -38,11 +38,10 @@ def estimate(
     levels                  whether the picture of each level is painted too
     """
     made = pair.ways(settings)
-    sought = [pair.ab] if pair.b else [pair.ab, pair.ba]
+    sought = [pair.ab] if pair.b else [pair.ab, *pair.ba]
     vote = VOTE + SEAMS * (settings.painting == "gradients")
     seen = [(side.name, _area(side.working)) for side in pair.sides]
-    if pair.b:
-        seen.append(("B", _area(pair.ab.source.working)))
+    seen += [(name, _area(side.working)) for name, (_, side) in pair.known.items()]
     whole = _network(widths, (1, 2, 3, 4, 5))
     costs = {
         "reading": {side.name: _READING * _area(side.size) for side in pair.sides},

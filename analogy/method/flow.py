@@ -17,18 +17,25 @@ from ..errors import ImageError, shown
 
 UNKNOWN = 1e9
 """Largest displacement that is known (Middlebury); above it, and where it is not a number, a displacement is unknown."""
+UNKNOWN_FLOW = 1666666752.0
+"""Displacement that stands for an unknown one in files, in pixels (as Middlebury's own programs write it)."""
 CORNERS = ((255, 0, 0), (255, 255, 0), (0, 255, 0), (0, 255, 255), (0, 0, 255), (255, 0, 255))
 """RGB of the corners of the wheel: red, yellow, green, cyan, blue, magenta."""
 STEPS = (15, 6, 4, 11, 13, 6)
 """Number of colours from each corner to the next, and from the last to the first (Baker et al. 2011)."""
 
 
-def to_flow(nnf: np.ndarray) -> np.ndarray:
-    """Return the displacements (H, W, 2) float32 of a field. Raises `ImageError` for another shape or dtype."""
+def to_flow(nnf: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
+    """Return the displacements (H, W, 2) float32 of a field. Raises `ImageError` for another shape or dtype.
+
+    known  (H, W) bool, where the field has a match; elsewhere the displacement is `UNKNOWN_FLOW`
+    """
     nnf = check_field(nnf)
     flow = np.empty(nnf.shape, np.float32)
     flow[..., 0] = nnf[..., 1] - np.arange(nnf.shape[1])
     flow[..., 1] = nnf[..., 0] - np.arange(nnf.shape[0])[:, None]
+    if known is not None:
+        flow[~known] = UNKNOWN_FLOW
     return flow
 
 
@@ -112,13 +119,25 @@ def warp(image: Any, nnf: Any, size_b: Sequence[int] | None = None) -> Any:
     return image[rows, columns]
 
 
-def consistency(nnf_ab: np.ndarray, nnf_ba: np.ndarray) -> np.ndarray:
+def consistency(nnf_ab: np.ndarray, nnf_ba: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
     """Return the round-trip error |p - nnf_ba[nnf_ab[p]]| in pixels, (H, W) float32; 0 where the two fields agree.
 
-    Raises `ImageError` if one field points outside the other: they must lie between pictures of the same two sizes.
+    With several examples `nnf_ab` is (H, W, 3), with the example's index first, and `nnf_ba` has the field of each.
+
+    Raises `ImageError` if one field points outside the other: they must lie between pictures of the same sizes.
     """
+    if isinstance(nnf_ba, np.ndarray):
+        return _round_trip(check_field(nnf_ab), nnf_ba)
+    error = np.zeros(nnf_ab.shape[:2], np.float32)
+    for index, back in enumerate(nnf_ba):
+        own = nnf_ab[..., 0] == index
+        error = np.where(own, _round_trip(np.where(own[..., None], nnf_ab[..., 1:], 0), back), error)
+    return error
+
+
+def _round_trip(nnf_ab: np.ndarray, nnf_ba: np.ndarray) -> np.ndarray:
     cure = "give the two fields of one result"
-    _check_reach(check_field(nnf_ab), check_field(nnf_ba).shape, "nnf_ba", cure)
+    _check_reach(nnf_ab, check_field(nnf_ba).shape, "nnf_ba", cure)
     _check_reach(nnf_ba, nnf_ab.shape, "nnf_ab", cure)
     round_trip = to_flow(warp(nnf_ba, nnf_ab))
     return np.hypot(round_trip[..., 0], round_trip[..., 1])

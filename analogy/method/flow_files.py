@@ -7,7 +7,7 @@ import math
 import os
 import zipfile
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -28,22 +28,30 @@ _LARGEST_OTHER = 1 << 20
 """Most bytes of an array that is no field, so that a message can still name its shape."""
 
 
-def write_npz(path: str | os.PathLike[str], nnf: np.ndarray, distance: np.ndarray) -> None:
-    """Write NumPy's .npz with `nnf` (H, W, 2) int32 and `distance` (H, W) float32. Raises `ImageError`, `OutputError`."""
+def write_npz(
+    path: str | os.PathLike[str], nnf: np.ndarray, distance: np.ndarray, example: np.ndarray | None = None
+) -> None:
+    """Write NumPy's .npz with `nnf` (H, W, 2) int32 and `distance` (H, W) float32. Raises `ImageError`, `OutputError`.
+
+    example  (H, W) int32, the index of the example in which each match lies, is written where it is given
+    """
     nnf = check_field(nnf)
     check_array(distance, "a distance")
     if distance.shape != nnf.shape[:2]:
         raise ImageError(f"the distance of shape {distance.shape} does not fit the field of shape {nnf.shape}")
     with atomic(path) as file:
-        np.savez_compressed(file, nnf=nnf.astype(np.int32), distance=distance.astype(np.float32))
+        more: dict[str, Any] = {} if example is None else {"example": example.astype(np.int32)}
+        np.savez_compressed(file, nnf=nnf.astype(np.int32), distance=distance.astype(np.float32), **more)
 
 
-def write_flo(path: str | os.PathLike[str], nnf: np.ndarray) -> None:
+def write_flo(path: str | os.PathLike[str], nnf: np.ndarray, known: np.ndarray | None = None) -> None:
     """Write Middlebury's .flo: magic, width and height (int32), then (dx, dy) float32, row by row, all little-endian.
+
+    known  as `to_flow` takes it
 
     Raises `ImageError`, `OutputError`.
     """
-    flow = to_flow(nnf)
+    flow = to_flow(nnf, known)
     with atomic(path) as file:
         file.write(FLO_MAGIC + np.array([flow.shape[1], flow.shape[0]], "<i4").tobytes())
         for row in flow.astype("<f4", copy=False):

@@ -6,6 +6,7 @@ What is transparent in a label picture has no label: it matches anything, and no
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..backends import Array, Backend, Size
 from ..errors import ImageError
 from ..pictures.reading import read_with_checksum
 from . import admission, nnf
+from .sheets import Sheet
 
 _log = logging.getLogger("analogy")
 
@@ -36,30 +38,37 @@ _FINE = _NO_LABEL + 1
 
 @dataclass(frozen=True)
 class Labels:
-    """The labels of a content (HA, WA) and of its source (HB, WB), int32, at full size.
+    """The labels of a content (HA, WA) and of each of its sources (HB, WB), int32, at full size.
 
-    content, source  0xRRGGBB of each place; `UNLABELLED` or `IGNORED`; or, for a colour that needs 16 bits per channel, a
-                     greater number that stands for it in both
-    masks            "mask_a" and "mask_b" -> the name and the SHA-256 of the label picture
-    fine             0xRRRRGGGGBBBB of each colour that needs 16 bits, in the order of their numbers
+    content, sources  0xRRGGBB of each place; `UNLABELLED` or `IGNORED`; or, for a colour that needs 16 bits per channel, a
+                      greater number that stands for it in all
+    masks             "mask_a" and "mask_b" -> the name and the SHA-256 of the label picture; of several, a list
+    fine              0xRRRRGGGGBBBB of each colour that needs 16 bits, in the order of their numbers
     """
 
     content: np.ndarray
-    source: np.ndarray
-    masks: dict[str, dict[str, str]] = field(default_factory=dict)
+    sources: tuple[np.ndarray, ...]
+    masks: dict[str, Any] = field(default_factory=dict)
     fine: list[int] = field(default_factory=list)
 
-    def reversed(self) -> Labels:
-        """Return the same labels, seen from the source."""
-        return replace(self, content=self.source, source=self.content)
+    def to(self, index: int) -> Labels:
+        """Return the labels of the content and of one of the sources alone."""
+        return replace(self, sources=(self.sources[index],))
 
-    def at(self, content: Size, source: Size) -> LabelMaps:
-        """Return the labels at the sizes (rows, columns) of a level.
+    def reversed(self) -> Labels:
+        """Return the same labels with content and source, of which there is one, in each other's place."""
+        (source,) = self.sources
+        return replace(self, content=source, sources=(self.content,))
+
+    def at(self, content: Size, sheet: Sheet) -> LabelMaps:
+        """Return the labels of a content of a size (rows, columns), and of its sources as they lie on a sheet.
 
         A place of the content without a label gets a negative one, which matches anything; so does a label that vanished on
         one side. A place of the source without a label gets a label that no other place has.
         """
-        own, other = _resize_nearest(self.content, content), _resize_nearest(self.source, source)
+        own = _resize_nearest(self.content, content)
+        laid = [_resize_nearest(labels, size) for labels, size in zip(self.sources, sheet.sizes, strict=True)]
+        other = sheet.lay(np, laid, fill=UNLABELLED)
         both = np.append(np.intersect1d(own, other), UNLABELLED)
         own, other = (np.where(np.isin(labels, both), labels, np.int32(IGNORED)) for labels in (own, other))
         return LabelMaps(own, np.where(other == UNLABELLED, np.int32(_NO_LABEL), other))
@@ -71,13 +80,13 @@ class Labels:
     @property
     def keep_apart(self) -> bool:
         """Whether any two places may not match."""
-        found = np.union1d(self.content, self.source)
+        found = np.unique(np.concatenate([self.content.ravel(), *(source.ravel() for source in self.sources)]))
         return bool((found >= 0).any() and (found != IGNORED).sum() > 1)
 
 
 @dataclass(frozen=True, eq=False)
 class LabelMaps:
-    """Labels as a search takes them (see `Backend.propagate`), on the host: of the content (h, w) and of the source, int32."""
+    """Labels as a search takes them (see `Backend.propagate`), on the host: of the content (h, w) and of the sheet, int32."""
 
     content: np.ndarray
     source: np.ndarray
@@ -87,8 +96,10 @@ class LabelMaps:
         return backend.asarray(self.content), backend.asarray(self.source)
 
 
-def read_labels(mask_a: Any, mask_b: Any, size_a: Size, size_b: Size) -> Labels | None:
-    """Read two label pictures (anything that `read_picture` takes), which must have the sizes of A and B'.
+def read_labels(mask_a: Any, masks_b: Sequence[Any] | None, size_a: Size, sizes_b: Mapping[str, Size]) -> Labels | None:
+    """Read label pictures (anything that `read_picture` takes): of A, and one for each of the pictures B'.
+
+    size_a, sizes_b  the sizes of A, and of B' by the names of the pictures; the masks must have these sizes, too
 
     Returns None without masks; `Request` refuses one without the other. What is more than half transparent has no label. A
     colour that only one mask has is ignored, with one logged line, or one for all of a mask where these are many. Masks that
@@ -96,30 +107,40 @@ def read_labels(mask_a: Any, mask_b: Any, size_a: Size, size_b: Size) -> Labels 
 
     Raises `ImageError` if a size differs, or if a mask has more than `MOST_LABELS` colours.
     """
-    if mask_a is None or mask_b is None:
+    if mask_a is None or masks_b is None:
         return None
     fine: list[int] = []
     a, source_a = _codes(mask_a, "the mask of A", size_a, fine)
-    b, source_b = _codes(mask_b, "the mask of B'", size_b, fine)
-    both = np.append(np.intersect1d(a, b), UNLABELLED)
-    for one, name, where in ((a, "A", "B'"), (b, "B'", "A")):
-        codes = np.setdiff1d(one, both)
-        if len(codes) > _MOST_NAMED:
-            _log.info(
-                "%d labels of %s, such as %s and %s, are not in the mask of %s; they are ignored: paint without smooth "
-                "edges, and save as PNG", len(codes), name, _colour(codes[0], fine), _colour(codes[-1], fine), where,
-            )  # fmt: skip
-            continue
-        for code in codes:
-            _log.info("the label %s of %s is not in the mask of %s; it is ignored", _colour(code, fine), name, where)
-    a, b = (np.where(np.isin(codes, both), codes, np.int32(IGNORED)) for codes in (a, b))
-    labels = Labels(a, b, {"mask_a": source_a, "mask_b": source_b}, fine)
+    read = [
+        _codes(mask, f"the mask of {name}", size, fine)
+        for mask, (name, size) in zip(masks_b, sizes_b.items(), strict=True)
+    ]
+    in_a, in_b = np.unique(a), np.unique(np.concatenate([np.unique(codes) for codes, _ in read]))
+    both = np.append(np.intersect1d(in_a, in_b), UNLABELLED)
+    _tell_ignored(np.setdiff1d(in_a, both), "A", "B'" if len(read) == 1 else "any B'", fine)
+    for (codes, _), name in zip(read, sizes_b, strict=True):
+        _tell_ignored(np.setdiff1d(codes, both), name, "A", fine)
+    a, *b = (np.where(np.isin(codes, both), codes, np.int32(IGNORED)) for codes in (a, *(codes for codes, _ in read)))
+    named = [source for _, source in read]
+    labels = Labels(a, tuple(b), {"mask_a": source_a, "mask_b": named[0] if len(named) == 1 else named}, fine)
     if not labels.keep_apart:
         _log.warning(
             "the masks keep nothing apart, and the result is the one without them: paint at least two regions, each in one "
             "colour that both masks have"
         )
     return labels
+
+
+def _tell_ignored(codes: np.ndarray, name: str, where: str, fine: list[int]) -> None:
+    """Log which labels of the mask called `name` are ignored, since the mask of `where` lacks them."""
+    if len(codes) > _MOST_NAMED:
+        _log.info(
+            "%d labels of %s, such as %s and %s, are not in the mask of %s; they are ignored: paint without smooth "
+            "edges, and save as PNG", len(codes), name, _colour(codes[0], fine), _colour(codes[-1], fine), where,
+        )  # fmt: skip
+        return
+    for code in codes:
+        _log.info("the label %s of %s is not in the mask of %s; it is ignored", _colour(code, fine), name, where)
 
 
 def constrain_to_labels(backend: Backend, field: Array, maps: LabelMaps, labels: tuple[Array, Array]) -> Array:

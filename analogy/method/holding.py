@@ -21,6 +21,9 @@ NEAR, FAR = np.float32(0.25), np.float32(0.02)
 """Bonus, in units of patch distance (-2 to 0), for a match with the offset of the nearest pin. `NEAR` counts right beside the
 pin and falls to 0 within `REACH` positions of any level, so that what is pinned becomes more than a speck. `FAR` falls to 0
 over the whole radius; it decides between matches that are as good as each other, and hardly anything else."""
+PINNED = np.float32(4)
+"""Amount by which the distance of a pinned match is taken as less where one of several pictures is chosen: more than two patch
+distances can differ, so that the pin's picture is chosen there."""
 _FIXED = np.float32(-1e3)
 """The distance that a fixed match is stored with: less than any patch distance."""
 
@@ -56,21 +59,22 @@ def hold(
     pins: np.ndarray,
     reach: int,
     labels: tuple[Array, Array] | None,
+    frames: Array | None = None,
 ) -> tuple[Array, Array, Held]:
     """Return a field and its distances as `start` and `distance`, but with `pins` fixed and their offset spread around them.
 
-    a, b, patch, labels   as in `nnf.search`
+    a, b, patch, labels, frames   as in `nnf.search`
     pins                  (n, 4) whole numbers, one for each position at most: row and column, and those of the match
     reach                 radius, in positions, in which the surroundings of a pin get its offset; 0 for the pin alone
 
     A position gets the offset of its nearest pin where that match is at most the bonus worse than the match in `start`.
     """
     xp = backend.xp
-    index, proposed, bonus = _placed(backend, pins, a.shape[:2], b.shape[:2], reach)
+    index, proposed, bonus = _placed(backend, pins, a.shape[:2], b.shape[:2], reach, frames)
     fixed = bonus < 0
     nnf = start.copy()
     nnf.reshape(-1, 2)[index] = proposed
-    own = backend.distance(a, b, nnf, patch).reshape(-1)[index]
+    own = backend.distance(a, b, nnf, patch, frames).reshape(-1)[index]
     discounted = xp.where(fixed, _FIXED, own - bonus)
     taken = discounted <= distance.reshape(-1)[index]
     if labels:
@@ -81,12 +85,14 @@ def hold(
     return nnf, distance, Held(index, proposed, own)
 
 
-def draw_along(backend: Backend, field: Array, size_b: Size, pins: np.ndarray, reach: int, within: int) -> Array:
+def draw_along(
+    backend: Backend, field: Array, size_b: Size, pins: np.ndarray, reach: int, within: int, frames: Array | None = None
+) -> Array:
     """Return `field` (H, W, 2) into a picture of `size_b` with `pins` fixed, and their offset spread around them.
 
     A position up to `reach` from a pin takes the pin's offset if its match is at most `within` rows and columns from there.
     """
-    index, proposed, bonus = _placed(backend, pins, field.shape[:2], size_b, reach)
+    index, proposed, bonus = _placed(backend, pins, field.shape[:2], size_b, reach, frames)
     drawn = field.copy()
     found = drawn.reshape(-1, 2)[index]
     taken = (backend.xp.abs(found - proposed).max(axis=1) <= within) | (bonus < 0)
@@ -94,15 +100,22 @@ def draw_along(backend: Backend, field: Array, size_b: Size, pins: np.ndarray, r
     return drawn
 
 
-def _placed(backend: Backend, pins: np.ndarray, size_a: Size, size_b: Size, reach: int) -> tuple[Array, Array, Array]:
+def _placed(
+    backend: Backend, pins: np.ndarray, size_a: Size, size_b: Size, reach: int, frames: Array | None
+) -> tuple[Array, Array, Array]:
     """Return what `_proposals` returns as arrays of the backend, with the positions in reading order."""
-    positions, matches, bonus = _proposals(pins, size_a, size_b, reach)
+    bounds = np.array([[0, *size_b]]) if frames is None else backend.to_host(frames)
+    positions, matches, bonus = _proposals(pins, size_a, bounds, reach)
     index = positions[:, 0] * size_a[1] + positions[:, 1]
     return backend.asarray(index), backend.asarray(matches.astype(np.int32)), backend.asarray(bonus)
 
 
-def _proposals(pins: np.ndarray, size_a: Size, size_b: Size, reach: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _proposals(
+    pins: np.ndarray, size_a: Size, frames: np.ndarray, reach: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the positions up to `reach` around the pins, and what the nearest pin proposes for each.
+
+    frames  (K, 3), as `Backend` takes them; a single one for one picture
 
     Returns positions (n, 2); their matches (n, 2) by the pin's offset; and the bonus (n,) float32, negative for the pins
     themselves.
@@ -117,7 +130,9 @@ def _proposals(pins: np.ndarray, size_a: Size, size_b: Size, reach: int) -> tupl
     positions = np.argwhere(away <= reach)
     pin = pins[nearest[tuple(positions.T)]]
     matches = positions - pin[:, :2] + pin[:, 2:]
-    exists = ((matches >= 0) & (matches < size_b)).all(axis=1)
+    first, end, columns = frames[np.searchsorted(frames[:, 0], pin[:, 2], side="right") - 1].T
+    rows, across = matches.T
+    exists = (rows >= first) & (rows < end) & (across >= 0) & (across < columns)
     positions, matches = positions[exists], matches[exists]
     far = away[tuple(positions.T)]
     bonus = NEAR * np.square(np.maximum(1 - far / (REACH + 1), 0)) + FAR * (1 - far / (reach + 1))

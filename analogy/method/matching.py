@@ -7,19 +7,20 @@ finer. Where B is known, as in Hertzmann et al. 2001 ("Image Analogies"), only A
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ..backends import Array, Size
-from ..progress import StageReporter
+from ..backends import Array
+from ..progress import StageReporter, Tick, split
 from ..settings import PATCH_SIZE, SEARCH_RADIUS, Settings
 from . import nnf
 from .features import LEVELS, Features, level_size
 from .guidance import constrain_to_labels
-from .holding import REACH
-from .pair import Pair, Side, Way
+from .holding import PINNED, REACH
+from .pair import Pair, Side, Way, known_name
 from .reconstruction import blend, content_weight, reconstruct
+from .sheets import SourceFeatures, choose
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,10 +58,10 @@ def match(
     """
     # Preprocessing (section 4.1): at the coarsest level A' is taken to look like A, and B like B'.
     a = Half(network, pair.ab.content, seen, report)
-    b = Half(network, pair.ab.source, seen, report, partner="B" if pair.b else None)
-    searches = [Search(network, pair.ab, a, b)]
+    examples = [Half(network, side, seen, report, partner=known_name(side.name)) for side in pair.ab.sources]
+    searches = [Search(network, pair.ab, a, examples)]
     if not pair.b:
-        searches.append(Search(network, pair.ba, b, a))
+        searches += [Search(network, way, example, [a]) for way, example in zip(pair.ba, examples, strict=True)]
     made = [way.key for way in pair.ways(settings)]
     found: Matches = {search.way.key: {} for search in searches}
 
@@ -68,18 +69,19 @@ def match(
         report.begin(f"level {level}")
 
         # Nearest-neighbour field search (section 4.2).
-        joined = {a: network.backend.join(a.given, a.latent), b: network.backend.join(b.latent, b.given)}
+        joined = {a: network.backend.join(a.given, a.latent)}
+        joined |= {example: network.backend.join(example.latent, example.given) for example in examples}
         for search in searches:
             key = search.way.key
             if level > 1 or key in made:
-                found[key][level] = search.run(level, joined, settings, report)
+                found[key][level] = search.run(level, joined, settings, report.part(f"search {key}"))
         if on_level:
             on_level(level, found)
         if level == 1:
             break
 
         # Latent image reconstruction (section 4.3) and nearest-neighbour field upsampling (section 4.4).
-        for half in (a, b):
+        for half in (a, *examples):
             half.descend(level - 1)
         for search in searches:
             search.descend(level - 1, settings, report)
@@ -102,20 +104,20 @@ class Half:
         side: Side,
         seen: Mapping[str, Array],
         report: StageReporter,
-        partner: str | None = None,
+        partner: str = "",
     ):
-        """Compute the features. `partner` is the key in `seen` of a partner that is known."""
+        """Compute the features. `partner` is the key that a partner has in `seen` where it is known."""
         self._network, self.side, self.pixels = network, side, seen[side.name]
         self.pyramid = network.pyramid(self.pixels)
         report.part(side.name)(1)
         self._known_partner = None
-        if partner:
+        if partner in seen:
             self._known_partner = network.pyramid(seen[partner])
             report.part(partner)(1)
         self.given: Array = None
         self.latent: Array = None
         self.descend(LEVELS[0])
-        if not partner:
+        if not self._known_partner:
             self.latent = self.given
 
     def descend(self, level: int) -> None:
@@ -128,57 +130,78 @@ class Half:
 class Search:
     """The search in one direction, from the coarsest level to the finest.
 
-    way              the direction
-    content, source  the half that is matched, and the half in which its matches lie
+    way               the direction
+    content, sources  the half that is matched, and the halves in which its matches lie
     """
 
-    def __init__(self, network: Features, way: Way, content: Half, source: Half):
-        self._network, self.way, self.content, self.source = network, way, content, source
-        self._field = nnf.identity(network.backend, *self._sizes(LEVELS[0]))
+    def __init__(self, network: Features, way: Way, content: Half, sources: Sequence[Half]):
+        self._network, self.way, self.content, self.sources = network, way, content, sources
+        coarsest = LEVELS[0]
+        self._field = nnf.identity(
+            network.backend, level_size(way.content.working, coarsest), way.sheet.at(coarsest).size
+        )
         """The nearest-neighbour field of the present level: where its search starts, and then what it has found."""
 
-    def run(self, level: int, joined: Mapping[Half, Array], settings: Settings, report: StageReporter) -> Match:
+    def run(self, level: int, joined: Mapping[Half, Array], settings: Settings, tick: Tick) -> Match:
         """Search the field of a level by PatchMatch, with the constants of the level. `joined`: see `Backend.join`."""
-        backend, way = self._network.backend, self.way
+        if level == LEVELS[0] and len(self.sources) > 1:
+            return self._choose(level, joined, settings, tick)
+        backend, way, sheet = self._network.backend, self.way, self.way.sheet.at(level)
         labels = None
         if way.labels:
-            maps = way.labels.at(*self._sizes(level))
+            maps = way.labels.at(level_size(way.content.working, level), sheet)
             labels = maps.on(backend)
             self._field = constrain_to_labels(backend, self._field, maps, labels)
         self._field, distance = nnf.search(
             backend,
             joined[self.content],
-            joined[self.source],
+            sheet.lay(backend.xp, [joined[source] for source in self.sources]),
             self._field,
             patch=PATCH_SIZE[level],
             search_radius=SEARCH_RADIUS.get(level),
             iterations=settings.search_iterations,
             seed=(settings.seed * 8 + level) % 2**32,
             labels=labels,
-            pins=way.pins.at(way.content.working, way.source.working, level) if way.pins else None,
+            pins=way.pins.at(way.content.working, way.sheet, level) if way.pins else None,
             reach=REACH * 2 ** (5 - level),
-            tick=report.part(f"search {way.key}"),
+            frames=sheet.frames(backend),
+            tick=tick,
         )
         return Match(self._field, distance)
 
     def descend(self, level: int, settings: Settings, report: StageReporter) -> None:
         """Go to `level`, one finer than before: upsample the field, and reconstruct the features of the content's partner."""
-        network, content, source = self._network, self.content, self.source
-        coarser, self._field = self._field, nnf.upsample(network.backend, self._field, *self._sizes(level))
+        network, content, way = self._network, self.content, self.way
+        backend, sheet = network.backend, way.sheet
+        size = level_size(way.content.working, level)
+        coarser, self._field = self._field, sheet.at(level + 1).upsample(backend, self._field, size, sheet.at(level))
         features = reconstruct(
             network,
             level + 1,
             coarser,
             self._field,
-            source.pyramid,
-            source.pixels,
-            self.way.content.working,
+            SourceFeatures(backend, sheet, [{0: source.pixels} | source.pyramid for source in self.sources]),
+            way.content.working,
             settings,
-            report.part(f"inversion {self.way.key}"),
+            report.part(f"inversion {way.key}"),
         )
-        weight = content_weight(network.backend, content.pyramid[level], level, settings)
+        weight = content_weight(backend, content.pyramid[level], level, settings)
         content.latent = blend(content.given, network.for_search(level, features), weight)
 
-    def _sizes(self, level: int) -> tuple[Size, Size]:
-        """Return rows and columns of the maps of a level: the content's, and the source's."""
-        return level_size(self.way.content.working, level), level_size(self.way.source.working, level)
+    def _choose(self, level: int, joined: Mapping[Half, Array], settings: Settings, tick: Tick) -> Match:
+        """Search each of several sources by itself, and let each position begin in the one that fits best.
+
+        At finer levels a piece grows from one source into another by propagation alone: the random search stays where it is.
+        """
+        backend, way = self._network.backend, self.way
+        ways = [way.to(k) for k in range(len(self.sources))]
+        found = [
+            Search(self._network, alone, self.content, [source]).run(level, joined, settings, part)
+            for alone, source, part in zip(ways, self.sources, split(tick, *[1.0] * len(ways)), strict=True)
+        ]
+        for match, alone in zip(found, ways, strict=True):
+            if alone.pins:
+                rows, columns, *_ = alone.pins.at(way.content.working, alone.sheet, level).T
+                match.distance[rows, columns] -= PINNED
+        self._field, distance = choose(backend, way.sheet.at(level), [(match.nnf, match.distance) for match in found])
+        return Match(self._field, distance)

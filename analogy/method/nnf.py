@@ -62,6 +62,7 @@ def search(
     labels: tuple[Array, Array] | None = None,
     pins: np.ndarray | None = None,
     reach: int = 0,
+    frames: Array | None = None,
     tick: Tick | None = None,
 ) -> tuple[Array, Array]:
     """Improve a field by PatchMatch (Barnes et al. 2009): in each iteration propagation with jumps, then random search.
@@ -75,6 +76,7 @@ def search(
     first_jumps    of the propagation in the first iteration
     labels         as in `Backend.propagate`
     pins, reach    matches that are fixed, and how far around them others go along (see `holding.hold`)
+    frames         of `b`, where it holds several pictures (see `Backend`)
     tick           is called at least after each pass
 
     Returns the field, and the distance of the matched patches, (HA, WA) float32: minus the mean of the products over the
@@ -93,11 +95,11 @@ def search(
     jumps = [first_jumps, *[LATER_JUMPS] * iterations]
     passes = iter(split(tick, *[1.0] * (1 + sum(map(len, jumps)) + iterations)))
     tick_pass = next(passes)
-    nnf, distance = start, backend.distance(a, b, start, patch, tick_pass)
+    nnf, distance = start, backend.distance(a, b, start, patch, frames, tick_pass)
     if labels:  # a forbidden match is worse than any other
         distance = backend.xp.where(forbidden(start, labels), np.float32(np.inf), distance)
     if pins is not None:
-        nnf, distance, held = hold(backend, a, b, start, distance, patch, pins, reach, labels)
+        nnf, distance, held = hold(backend, a, b, start, distance, patch, pins, reach, labels, frames)
     tick_pass(1)
     field_before: dict[int, Array] = {}
     """Jump -> the field that the latest pass with this jump has read."""
@@ -105,14 +107,14 @@ def search(
         for jump in of_iteration:
             read, tick_pass = nnf, next(passes)
             nnf, distance = backend.propagate(
-                a, b, nnf, distance, patch, jump, most, labels, field_before.get(jump), tick_pass
+                a, b, nnf, distance, patch, jump, most, labels, frames, field_before.get(jump), tick_pass
             )
             field_before[jump] = read
             tick_pass(1)
         if iteration < iterations:
             tick_pass = next(passes)
             nnf, distance = backend.random_search(
-                a, b, nnf, distance, patch, search_radius, seed, iteration, most, labels, tick_pass
+                a, b, nnf, distance, patch, search_radius, seed, iteration, most, labels, frames, tick_pass
             )
             tick_pass(1)
     return nnf, distance if pins is None else held.restore(backend, nnf, distance)

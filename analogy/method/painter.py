@@ -11,7 +11,7 @@ from ..progress import StageReporter, split
 from ..settings import Settings
 from . import costs, photo
 from .colours import keep_colours
-from .features import as_floats, level_size
+from .features import as_floats
 from .matching import Matches
 from .painting import as_pixels, paint, paint_level
 from .pair import Way, own_pixels
@@ -26,8 +26,7 @@ class Painter:
         self.levels: dict[int, np.ndarray] = {}
         """The pictures (H, W, 3) uint8 that `show` has painted, by level, on the host."""
         self._labels = {
-            way.key: way.labels.at(way.content.size, way.source.size).on(backend) if way.labels else None
-            for way in ways
+            way.key: way.labels.at(way.content.size, way.full_sheet).on(backend) if way.labels else None for way in ways
         }
         self._steepness = {
             way.key: None if settings.painting == "pixels" else backend.steepness(seen[way.content.name])
@@ -36,21 +35,20 @@ class Painter:
 
     def paint(self, way: Way, field: Array, report: StageReporter) -> Array:
         """Return the picture (H, W, 3) of `way.content` that the field of level 1 paints, uint8 or uint16, on the device."""
-        content, source = way.content, way.source
-        sixteen_bit = _sixteen_bit(way)
-        pixels = source.picture.rgb16 if source.picture.rgb16 is not None else own_pixels(self._backend, source.picture)
+        content = way.content
         floats = paint(
             self._backend,
             field,
-            source.working,
+            way.sheet,
             content.size,
-            as_floats(self._backend, pixels),
+            way.full_sheet,
+            self._source_pixels(way, sixteen_bit=True),
             self._labels[way.key],
             report.part(f"paint {way.key}"),
-            way.pins.at(content.size, source.size) if way.pins else None,
+            way.pins.at(content.size, way.full_sheet) if way.pins else None,
             self._steepness[way.key],
         )
-        return as_pixels(self._backend, floats, sixteen_bit)
+        return as_pixels(self._backend, floats, _sixteen_bit(way))
 
     def show(self, report: StageReporter, level: int, found: Matches) -> None:
         """Paint the field that the search has found at a level, in the first of the ways, and report the picture."""
@@ -58,9 +56,10 @@ class Painter:
         picture = paint_level(
             self._backend,
             found[way.key][level].nnf,
-            level_size(way.source.working, level),
+            way.sheet.at(level),
             way.content.size,
-            as_floats(self._backend, own_pixels(self._backend, way.source.picture)),
+            way.full_sheet,
+            self._source_pixels(way, sixteen_bit=False),
             self._labels[way.key],
             report.part("picture"),
             self._steepness[way.key],
@@ -83,7 +82,19 @@ class Painter:
             of_colours(1)
         return painted
 
+    def _source_pixels(self, way: Way, sixteen_bit: bool) -> Array:
+        """Return the pixels (H, W, 3) float32 of the sources of a way on its sheet; of 16 bits where asked for and there."""
+        pictures = [source.picture for source in way.sources]
+        floats = [
+            as_floats(
+                self._backend,
+                picture.rgb16 if sixteen_bit and picture.rgb16 is not None else own_pixels(self._backend, picture),
+            )
+            for picture in pictures
+        ]
+        return way.full_sheet.lay(self._backend.xp, floats)
+
 
 def _sixteen_bit(way: Way) -> bool:
-    """Return whether the result of a direction has 16 bits per channel: if one of its two pictures has."""
-    return way.content.picture.rgb16 is not None or way.source.picture.rgb16 is not None
+    """Return whether the result of a direction has 16 bits per channel: if one of its pictures has."""
+    return any(side.picture.rgb16 is not None for side in (way.content, *way.sources))

@@ -6,6 +6,7 @@ written once, and called for both.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,13 +20,14 @@ from . import admission, guidance
 from .features import as_floats
 from .guidance import Labels
 from .pins import Pins, place_pins
+from .sheets import Sheet
 
 
 @dataclass(frozen=True, eq=False)
 class Side:
     """A picture of the pair.
 
-    name     what messages and progress call it: "A" or "B'"
+    name     what messages and progress call it: "A" or "B'"; of several B', "B' 1", "B' 2" and so on
     picture  the picture as it was read
     working  rows and columns in which the network sees it
     """
@@ -42,85 +44,117 @@ class Side:
 
 @dataclass(frozen=True, eq=False)
 class Way:
-    """A direction of the analogy: `content` is matched with `source`, and is painted with its pixels.
+    """A direction of the analogy: `content` is matched with `sources`, and is painted with their pixels.
 
-    key     "ab" for A' (A in the looks of B'), or "ba" for B (B' in the looks of A)
-    labels  which places may match, seen from the content; None without masks
-    pins    matches that are fixed, seen from the content; None without pins
+    key     "ab" for A' (A in the looks of B'), or "ba" for B (B' in the looks of A); with several B', "ba 1", "ba 2" and so on
+    labels  which places of the content may match which of the sources; None without masks
+    pins    matches of the content that are fixed; None without pins
     """
 
     key: str
     content: Side
-    source: Side
+    sources: tuple[Side, ...]
     labels: Labels | None = None
     pins: Pins | None = None
 
-    def reversed(self) -> Way:
-        """Return the other direction of the same pair."""
+    @property
+    def direction(self) -> str:
+        """The direction as `settings.direction` has it, "ab" or "ba"."""
+        return self.key[:2]
+
+    @property
+    def sheet(self) -> Sheet:
+        """The layout of the sources as the network sees them."""
+        return Sheet(tuple(side.working for side in self.sources))
+
+    @property
+    def full_sheet(self) -> Sheet:
+        """The layout of the sources at their own sizes."""
+        return Sheet(tuple(side.size for side in self.sources))
+
+    def to(self, index: int) -> Way:
+        """Return the way from the content to one of the sources alone."""
+        labels, pins = self.labels and self.labels.to(index), self.pins and self.pins.to(index)
+        return replace(self, sources=(self.sources[index],), labels=labels, pins=pins)
+
+    def reversed(self, key: str) -> Way:
+        """Return the other direction of a way with one source."""
+        (source,) = self.sources
         labels, pins = self.labels and self.labels.reversed(), self.pins and self.pins.reversed()
-        return Way(self.key[::-1], self.source, self.content, labels, pins)
+        return Way(key, source, (self.content,), labels, pins)
 
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A and B', as the ways from A to B' and back; and B, where it is known.
+    """A and B', as the ways from A to B' and back; and B, where it is known. Of B' and B there may be several.
 
-    ab          the way from A to B'
-    ba          the way from B' to A
-    b           the known B, in the size of B'; or None
-    b_checksum  the SHA-256 of the file of B, or of its pixels where it has none; None without B
-    pin_rows    (N, 4) float64, the pins as a caller gives them: xa, ya, xb, yb in pixels; or None
+    ab          the way from A to all B'
+    ba          the way from each B' to A
+    b           the known B of each B', in its size; empty where B is not known
+    b_checksums  the SHA-256 of the file of each B, or of its pixels where it has none
+    pin_rows    (N, 4 or 5) float64, the pins as a caller gives them: xa, ya, xb, yb in pixels, and the number of B'; or None
     """
 
     ab: Way
-    ba: Way
-    b: Picture | None = None
-    b_checksum: str | None = None
+    ba: tuple[Way, ...]
+    b: tuple[Picture, ...] = ()
+    b_checksums: tuple[str, ...] = ()
     pin_rows: np.ndarray | None = None
 
     @property
-    def sides(self) -> tuple[Side, Side]:
-        """The sides A and B'."""
-        return self.ab.content, self.ab.source
+    def sides(self) -> tuple[Side, ...]:
+        """The side A, and each side B'."""
+        return self.ab.content, *self.ab.sources
+
+    @property
+    def known(self) -> dict[str, tuple[Picture, Side]]:
+        """The name of each known B -> that picture, and the side B' on which it lies."""
+        return {known_name(side.name): (b, side) for b, side in zip(self.b, self.ab.sources, strict=False)}
 
     def seen(self, backend: Backend) -> dict[str, Array]:
-        """Return what the network sees: `Side.name`, and "B" where B is known -> (h, w, 3) float32 0..1, on the device."""
+        """Return what the network sees: name of a side or of a known B -> (h, w, 3) float32 0..1, on the device."""
         seen = {side.name: as_seen(backend, side.picture, side.working) for side in self.sides}
-        if self.b:
-            seen["B"] = as_seen(backend, self.b, self.ab.source.working)
-        return seen
+        return seen | {name: as_seen(backend, b, side.working) for name, (b, side) in self.known.items()}
 
     def ways(self, settings: Settings) -> list[Way]:
         """Return the ways whose pictures `settings.direction` asks for."""
-        return [way for way in (self.ab, self.ba) if settings.direction in ("both", way.key)]
+        return [way for way in (self.ab, *self.ba) if settings.direction in ("both", way.direction)]
+
+
+def known_name(name: str) -> str:
+    """Return the name of the known B of the side B' that has a name: "B" for "B'"."""
+    return name.replace("B'", "B")
 
 
 def pair_of(
     a: Side,
-    b_prime: Side,
+    b_primes: Sequence[Side],
     labels: Labels | None = None,
     pins: Pins | None = None,
-    b: Picture | None = None,
+    b: Sequence[Picture] = (),
 ) -> Pair:
-    """Return the pair of two sides. `labels` and `pins` are seen from A; `b` is the known B."""
-    ab = Way("ab", a, b_prime, labels, pins)
-    return Pair(ab, ab.reversed(), b)
+    """Return the pair of a side A and of one or more sides B'. `b` are the known B, one of each B', if they are known."""
+    ab = Way("ab", a, tuple(b_primes), labels, pins)
+    several = len(b_primes) > 1
+    back = (ab.to(k).reversed(f"ba {k + 1}" if several else "ba") for k in range(len(b_primes)))
+    return Pair(ab, tuple(back), tuple(b))
 
 
 def read_pair(
     a: PictureLike,
-    b_prime: PictureLike,
-    b: PictureLike | None,
+    b_primes: Sequence[PictureLike],
+    b: Sequence[PictureLike] | None,
     mask_a: PictureLike | None,
-    mask_b: PictureLike | None,
+    masks_b: Sequence[PictureLike] | None,
     pins: np.ndarray | None,
     settings: Settings,
     admitted: admission.Admission,
 ) -> Pair:
     """Read the pictures of a transfer, its masks, and its pins, each as `Engine.transfer` takes it.
 
-    pins      (N, 4) float64, as `read_pins` returns them
-    admitted  is asked about each picture before it is decoded
+    b_primes, b, masks_b  one picture, or more; as many of each
+    pins                  (N, 4 or 5) float64, as `read_pins` returns them
+    admitted              is asked about each picture before it is decoded
 
     Raises `ImageError` for a picture or a mask that cannot be used, `MemoryLimitError` if the memory does not suffice, and
     `SettingsError` for a pin.
@@ -130,16 +164,24 @@ def read_pair(
         picture = read_picture(source, name=name, admit=admitted.to(name))
         return Side(name, picture, admission.working_size(picture.size, settings))
 
-    side_a, side_b_prime = side("A", a), side("B'", b_prime)
-    known_b, checksum = None, None
-    if b is not None:
-        known_b, checksum = read_with_checksum(b, name="B", admit=admission.like(side_b_prime.size, "B'"))
-        if known_b.size != side_b_prime.size:
-            raise admission.differs(known_b.size, "B", side_b_prime.size, "B'")
-    labels = guidance.read_labels(mask_a, mask_b, side_a.size, side_b_prime.size)
-    placed = place_pins(pins, side_a.size, side_b_prime.size, side_a.working, labels)
-    pair = pair_of(side_a, side_b_prime, labels, placed, known_b)
-    return replace(pair, b_checksum=checksum, pin_rows=pins)
+    side_a = side("A", a)
+    names = ["B'"] if len(b_primes) == 1 else [f"B' {k}" for k in range(1, len(b_primes) + 1)]
+    sides = [side(name, source) for name, source in zip(names, b_primes, strict=True)]
+    known = [_read_known(source, of) for source, of in zip(b, sides, strict=True)] if b else []
+    sizes = {side.name: side.size for side in sides}
+    labels = guidance.read_labels(mask_a, masks_b, side_a.size, sizes)
+    placed = place_pins(pins, side_a.size, sizes, side_a.working, labels)
+    pair = pair_of(side_a, sides, labels, placed, [picture for picture, _ in known])
+    return replace(pair, b_checksums=tuple(checksum for _, checksum in known), pin_rows=pins)
+
+
+def _read_known(source: PictureLike, side: Side) -> tuple[Picture, str]:
+    """Read the B of a side B', and return it with its SHA-256. Raises `ImageError` if it does not lie on B'."""
+    name = known_name(side.name)
+    picture, checksum = read_with_checksum(source, name=name, admit=admission.like(side.size, side.name))
+    if picture.size != side.size:
+        raise admission.differs(picture.size, name, side.size, side.name)
+    return picture, checksum
 
 
 def own_pixels(backend: Backend, picture: Picture) -> Array:

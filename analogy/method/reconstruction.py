@@ -5,16 +5,14 @@ The features of a latent picture are a blend of its content's own features with 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from ..backends import Array, Backend, Size
 from ..progress import Tick, ignore
 from ..settings import ALPHA, KAPPA, PATCH_SIZE, TAU, Settings
-from . import nnf
 from .features import Features, level_size, nchw
 from .inversion import minimise
+from .sheets import SourceFeatures
 
 
 def reconstruct(
@@ -22,8 +20,7 @@ def reconstruct(
     level: int,
     field: Array,
     finer: Array,
-    source: Mapping[int, Array],
-    pixels: Array,
+    source: SourceFeatures,
     size: Size,
     settings: Settings,
     tick: Tick = ignore,
@@ -33,8 +30,7 @@ def reconstruct(
     level   L, from 5 to 2
     field   (h, w, 2) int32, the nearest-neighbour field of level L into `source`
     finer   (h', w', 2) int32, the same field upsampled to level L - 1
-    source  the features of the source, by level
-    pixels  (H, W, 3) float32 0..1, the source as the network sees it
+    source  the features of the sources
     size    rows and columns of the picture to reconstruct, as the network sees it
     tick    is called after each run of the network
 
@@ -49,13 +45,15 @@ def reconstruct(
     backend, xp = network.backend, network.backend.xp
     finer_size: Size = finer.shape[:2]
     if settings.inversion == "vote":
-        return backend.vote(finer, source[level - 1], PATCH_SIZE[level])
-    target = backend.vote(field, source[level], PATCH_SIZE[level])
-    free, finest = pixels, finer
+        return source.vote(finer, level - 1, PATCH_SIZE[level])
+    target = source.vote(field, level, PATCH_SIZE[level])
     if level > 2:
-        free = source[level - 2]
-        finest = nnf.upsample(backend, finer, level_size(size, level - 2), free.shape[:2])
-    start = backend.vote(finest, free, PATCH_SIZE[level])
+        finest = source.sheet.at(level - 1).upsample(
+            backend, finer, level_size(size, level - 2), source.sheet.at(level - 2)
+        )
+        start = source.vote(finest, level - 2, PATCH_SIZE[level])
+    else:
+        start = source.vote(finer, 0, PATCH_SIZE[level])
     if settings.inversion == "step":
         reconstruction = network.step(level, start, target, finer_size)
         tick(1)

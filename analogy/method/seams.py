@@ -48,6 +48,7 @@ def remove_seams(
     steepness: Array,
     labels: Array | None = None,
     tick: Tick | None = None,
+    frames: Array | None = None,
 ) -> Array:
     """Return the picture `voted` without the seams between its pieces: (H, W, 3) float32 in 0..1.
 
@@ -58,10 +59,11 @@ def remove_seams(
                 the unit of `EPSILON`, so that a picture looks the same at every size
     labels      (H, W) int32, of the content (see `Backend.keep_edges`)
     tick        called after each band of rows
+    frames      of `source`, where it holds several pictures (see `Backend`)
     """
     height, width = voted.shape[:2]
     of_seams, of_edges, of_solution = split(tick, 2, 1, 2)
-    seams = backend.seams(field, source, voted, PIXEL_PATCH_SIZE, of_seams)
+    seams = backend.seams(field, source, voted, PIXEL_PATCH_SIZE, frames, of_seams)
     backend.keep_edges(steepness, seams, EDGE**2, JUMP**2, labels, of_edges)
     divergence = backend.divergence(seams)
     del seams
