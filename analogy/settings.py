@@ -58,6 +58,12 @@ class Settings:
         low=0.1,
         high=1.0,
     )
+    uniformity: float = _setting(
+        0.0,
+        "How much of B' to use: 0 takes for each part what fits best, 1 uses all of B' as evenly as it can.",
+        low=0.0,
+        high=1.0,
+    )
     inversion: Inversion = _setting(
         "step",
         "How the features of the next finer level are found: by the vote alone (fast), by one gradient step, or by "
@@ -175,6 +181,7 @@ class SettingOptions(TypedDict, total=False):
 
     weight: Weight
     ratio: float
+    uniformity: float
     inversion: Inversion
     inversion_steps: int
     search_iterations: int

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ..backends import Array
 from ..progress import StageReporter, Tick, split
 from ..settings import PATCH_SIZE, SEARCH_RADIUS, Settings
-from . import nnf
+from . import nnf, uniformity
 from .features import LEVELS, Features, level_size
 from .guidance import constrain_to_labels
 from .holding import PINNED, REACH
@@ -152,21 +152,24 @@ class Search:
             maps = way.labels.at(level_size(way.content.working, level), sheet)
             labels = maps.on(backend)
             self._field = constrain_to_labels(backend, self._field, maps, labels)
-        self._field, distance = nnf.search(
-            backend,
-            joined[self.content],
-            sheet.lay(backend.xp, [joined[source] for source in self.sources]),
-            self._field,
-            patch=PATCH_SIZE[level],
-            search_radius=SEARCH_RADIUS.get(level),
-            iterations=settings.search_iterations,
-            seed=(settings.seed * 8 + level) % 2**32,
-            labels=labels,
-            pins=way.pins.at(way.content.working, way.sheet, level) if way.pins else None,
-            reach=REACH * 2 ** (5 - level),
-            frames=sheet.frames(backend),
-            tick=tick,
-        )
+        a, b = joined[self.content], sheet.lay(backend.xp, [joined[source] for source in self.sources])
+        options: dict[str, Any] = {
+            "patch": PATCH_SIZE[level],
+            "search_radius": SEARCH_RADIUS.get(level),
+            "seed": (settings.seed * 8 + level) % 2**32,
+            "labels": labels,
+            "pins": way.pins.at(way.content.working, way.sheet, level) if way.pins else None,
+            "reach": REACH * 2 ** (5 - level),
+            "frames": sheet.frames(backend),
+        }
+        spread = settings.uniformity > 0 and level in uniformity.LEVELS
+        of_search, of_spreading = split(tick, settings.search_iterations, uniformity.PASSES * spread)
+        iterations = settings.search_iterations
+        found = nnf.search(backend, a, b, self._field, iterations=iterations, tick=of_search, **options)
+        if spread:
+            amount = settings.uniformity
+            found = uniformity.spread(backend, a, b, found[0], sheet, uniformity=amount, tick=of_spreading, **options)
+        self._field, distance = found
         return Match(self._field, distance)
 
     def descend(self, level: int, settings: Settings, report: StageReporter) -> None:
