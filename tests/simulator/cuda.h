@@ -52,6 +52,9 @@ auto element(const T& value) {
   } else if constexpr (sizeof(T) == 16) {
     auto [a, b, c, d] = value;
     return a + 0 * (b + c + d);
+  } else if constexpr (sizeof(T) == 12) {
+    auto [a, b, c] = value;
+    return a + 0 * (b + c);
   } else {
     auto [a, b] = value;
     return a + 0 * b;
