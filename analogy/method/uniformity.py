@@ -28,7 +28,7 @@ LEVELS = (5, 4, 3)
 """Levels whose field is spread: what is painted is decided there. The finer ones only make it more exact."""
 PASSES = 6
 """Passes of the search after the usual one of a level. The uses are counted before each."""
-WEIGHT = 0.1
+WEIGHT = 0.2
 """Cost of an even use, in units of patch distance, for `uniformity` 1."""
 MOST = 6.0
 """Largest use that is told apart, in units of an even use."""
