@@ -24,11 +24,12 @@ from ..progress import Tick, split
 from . import nnf
 from .sheets import Sheet
 
-LEVELS = (5, 4, 3)
-"""Levels whose field is spread: what is painted is decided there. The finer ones only make it more exact."""
+LEVELS = (5, 4)
+"""Levels whose field is spread: what is painted is decided there. At the finer ones it would tear pieces apart, and the mean of
+small pieces is as flat as what it should replace."""
 PASSES = 6
 """Passes of the search after the usual one of a level. The uses are counted before each."""
-WEIGHT = 0.2
+WEIGHT = 0.3
 """Cost of an even use, in units of patch distance, for `uniformity` 1."""
 MOST = 6.0
 """Largest use that is told apart, in units of an even use."""
