@@ -76,9 +76,9 @@ def clip(frames: str, output: str, keys: tuple[str, ...], style: str | None, con
     from ..files.places import Places
     from ..films.folder import film_folder, paint_folder
     from ..films.frames import VIDEOS
+    from ..films.library import pyav
     from ..films.manifest import written_beside
-    from ..films.video import pyav
-    from ..films.viewing import contact_sheet, write_film
+    from ..films.viewing import contact_sheet, prepare_film, write_film
     from ..pictures.writing import is_file_path, is_picture_path, write_picture
 
     settings = settings_of(Settings(), preset, options)
@@ -138,15 +138,17 @@ def clip(frames: str, output: str, keys: tuple[str, ...], style: str | None, con
             places.read(style, "the style")
         for what, result in beside.items():
             places.write(result, what)
+        video = prepare_film(film, path, exact_rate) if to_video else None
+        both = prepare_film(film, as_path(side_by_side), exact_rate, side_by_side=True) if side_by_side else None
         with film_folder(folder):
             shown = [as_path(result) for result in beside.values()]
             painted = paint_folder(film, folder, record, pace.update, places, shown)
-            if to_video:
-                with written_beside(folder, path):
-                    write_film(film, painted, path, exact_rate)
-            if side_by_side:
-                with written_beside(folder, as_path(side_by_side)):
-                    write_film(film, painted, as_path(side_by_side), exact_rate, side_by_side=True)
+            if video:
+                with written_beside(folder, video.path):
+                    write_film(film, painted, video)
+            if both:
+                with written_beside(folder, both.path):
+                    write_film(film, painted, both, side_by_side=True)
             if contact:
                 with written_beside(folder, as_path(contact)):
                     write_picture(contact, contact_sheet(film, painted))

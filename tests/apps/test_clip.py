@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from made_films import film, picture
+from made_videos import write_video
 from PIL import Image
 
 from analogy.apps.cli import cli
-from analogy.films import video
-from analogy.films.video import VideoFrames, write_video
+from analogy.films import library
+from analogy.films.video import VideoFrames
 from analogy.pictures.images import resize
 
 COUNT, SIZE = 8, (48, 64)
@@ -203,10 +204,10 @@ def test_the_film_itself_is_never_painted_over(shot: Path, tmp_path: Path) -> No
 
 
 def test_a_video_without_pyav_is_refused_before_the_work(shot: Path, tmp_path: Path, monkeypatch) -> None:
-    video.pyav.cache_clear()
+    library.pyav.cache_clear()
     monkeypatch.setitem(sys.modules, "av", None)
     done = run(shot, "-o", tmp_path / "painted.mp4", "--key", f"0={tmp_path / 'first.png'}")
-    video.pyav.cache_clear()
+    library.pyav.cache_clear()
     assert (done.exit_code, done.stderr.splitlines()[-1]) == (
         2,
         'analogy: videos need PyAV: pip install "deep-image-analogy[video]"',
