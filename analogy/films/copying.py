@@ -19,6 +19,8 @@ _NAMES = {"audio": "sound", "subtitle": "subtitles", "attachment": "an attachmen
 """FFmpeg's types of streams, as messages call them."""
 _COPIED = ("audio", "subtitle", "attachment")
 """The types that are copied."""
+_CHAPTERS = "bin_data"
+"""FFmpeg's name of a stream of data in which a container keeps its chapters."""
 _KEPT_FIELDS = ("language", "title", "handler_name", "timecode", "filename", "mimetype")
 """Fields of a stream that hold for its copy, too. The others say how the old one was encoded."""
 _TRIED = 64
@@ -32,19 +34,19 @@ class Copies:
     indices    their indices in it
     container  PyAV's container that they are copied into, before anything is written to it
     label      what messages call the new video
-    most       number of packets to copy
+    is_trial   whether only the first packets are copied, and errors are raised, not logged
     """
 
-    def __init__(self, source: Any, indices: Collection[int], container: Any, label: str, most: int | None = None):
+    def __init__(self, source: Any, indices: Collection[int], container: Any, label: str, is_trial: bool = False):
         """Add the streams to the container. What PyAV and FFmpeg raise passes through."""
-        self._container, self._label = container, label
+        self._container, self._label, self._is_trial = container, label, is_trial
         self._streams = {}
         for index in sorted(indices):
             stream = source.streams[index]
             self._streams[index] = container.add_stream_from_template(stream)
             copy_fields(stream, self._streams[index])
         coming = [source.streams[index] for index in self._streams if source.streams[index].type != "attachment"]
-        self._coming = islice(source.demux(*coming), most) if coming else iter(())
+        self._coming = islice(source.demux(*coming), _TRIED if is_trial else None) if coming else iter(())
         self._next = self._read()
 
     def mux_before(self, time: float) -> None:
@@ -59,6 +61,8 @@ class Copies:
             try:
                 self._container.mux(packet)
             except pyav().error.FFmpegError as error:
+                if self._is_trial:
+                    raise
                 _log.warning(
                     "%s: %s ends at %.1f s, where it cannot be copied (%s)", self._label, what, at, reason(error)
                 )
@@ -69,6 +73,8 @@ class Copies:
         try:
             return next(self._coming, None)
         except pyav().error.FFmpegError as error:
+            if self._is_trial:
+                raise
             _log.warning("%s: sound and subtitles end where the film is damaged (%s)", self._label, reason(error))
             return None
 
@@ -83,14 +89,14 @@ def copy_fields(old: Any, new: Any) -> None:
 
 @contextmanager
 def copies(
-    path: Path | None, indices: Collection[int], container: Any, label: str, most: int | None = None
+    path: Path | None, indices: Collection[int], container: Any, label: str, is_trial: bool = False
 ) -> Iterator[Copies]:
     """Yield the copies of these streams of the video at `path` for a container (see `Copies`), and close it afterwards."""
     if path is None or not indices:
         yield Copies(None, (), container, label)
         return
     with open_video(path, most_pixels=1) as source:  # whose pictures are not decoded
-        yield Copies(source, indices, container, label, most)
+        yield Copies(source, indices, container, label, is_trial)
 
 
 def copyable(path: Path, form: str, label: str) -> list[int]:
@@ -100,7 +106,11 @@ def copyable(path: Path, form: str, label: str) -> list[int]:
     label  what messages call the new video
     """
     with open_video(path, most_pixels=1) as source:
-        streams = [(stream.index, stream.type, describe(stream)) for stream in source.streams if stream.type != "video"]
+        streams = [
+            (stream.index, stream.type, describe(stream))
+            for stream in source.streams
+            if stream.type != "video" and not (stream.type == "data" and stream.name == _CHAPTERS and source.chapters())
+        ]
         covers = [
             stream for stream in source.streams.video if stream.disposition & pyav().stream.Disposition.attached_pic
         ]
@@ -118,13 +128,18 @@ def copyable(path: Path, form: str, label: str) -> list[int]:
 
 def _refusal(path: Path, index: int, form: str, label: str) -> str | None:
     """Return why a container does not take a stream; None if it does."""
-    av = pyav()
+    av, file = pyav(), io.BytesIO()
     try:
         with (
-            av.open(io.BytesIO(), "w", format=form) as container,
-            copies(path, [index], container, label, _TRIED) as tried,
+            av.open(file, "w", format=form) as container,
+            copies(path, [index], container, label, is_trial=True) as tried,
         ):
             tried.mux_before(float("inf"))
+            container.start_encoding()  # for a stream without packets
+        file.seek(0)
+        with av.open(file) as container:
+            if len(container.streams) != 1:
+                return "it does not come back"
     except (av.error.FFmpegError, ValueError, ImageError) as error:
         return reason(error)
     return None

@@ -116,7 +116,8 @@ class VideoFrames:
                 "are, and the result is not interlaced; convert it first to whole frames (deinterlace it)"
             )
         transfer = _HDR.get(self.stream.codec_context.color_trc)
-        bits = max((component.bits for component in self.stream.codec_context.format.components), default=8)
+        form = self.stream.codec_context.format  # None if no frame could be decoded
+        bits = max((part.bits for part in form.components), default=8) if form else 8
         if transfer:
             yield (
                 f"its colours are HDR ({transfer}); they are painted as they are stored, with 8 of {bits} bits, and a "
@@ -165,7 +166,12 @@ class VideoFrames:
     def _seek(self, index: int) -> None:
         """Go to the last key picture at or before a frame."""
         self._cache.clear()
-        self._container.seek(self.times[index], stream=self.stream, backward=True)
+        try:
+            self._container.seek(self.times[index], stream=self.stream, backward=True)
+        except pyav().error.FFmpegError as error:
+            raise ImageError(
+                f"{self.files[0]}: frame {index} cannot be found ({reason(error)}); the video is damaged, convert it to .mp4"
+            ) from error
         self._coming = self._decoded()
         self._last = index
 

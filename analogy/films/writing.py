@@ -28,8 +28,6 @@ _VIDEO_RANGE = 1
 """FFmpeg's number for colours in 16..235."""
 _FAR = 12.0
 """Largest mean difference of a picture of a trial from what is read back, 0 to 255. A wrong format of pixels makes more."""
-_TRIED = 64
-"""Number of packets of sound and subtitles that a trial copies."""
 _CURE = "name a video of another suffix, for instance .mkv; the frames are painted, and are kept"
 """What to do about a video that cannot be written."""
 _TOLERANCE = 0.02
@@ -110,7 +108,7 @@ def prepare_video(
         return replace(prepared, has_alpha=has_alpha and seen.has_alpha)
     height, width = size
     raise OutputError(
-        f"{path}: no video of {width} x {height} pixels, {_frames_a_second(like, rate):.6g} frames a second, can be written "
+        f"{path}: no video of {width} x {height} pixels, {float(_frames_a_second(like, rate)):.6g} frames a second, can be written "
         f"({problem}); name another suffix, or a folder"
     )
 
@@ -127,11 +125,11 @@ def _frames_a_second(like: VideoFrames | None, rate: Fraction) -> Fraction:
 
 
 def _write(
-    file: IO[bytes], prepared: PreparedVideo, pictures: Iterable[tuple[int, np.ndarray]], most: int | None = None
+    file: IO[bytes], prepared: PreparedVideo, pictures: Iterable[tuple[int, np.ndarray]], is_trial: bool = False
 ) -> int:
     """Write a video into an open file, from the index and the pixels of each frame. Return the number of frames.
 
-    most  number of packets of sound and subtitles to copy; None for all
+    is_trial  as for `Copies`
     """
     av, like, encoding = pyav(), prepared.like, prepared.encoding
     rate, label, count = _frames_a_second(like, prepared.rate), str(prepared.path), 0
@@ -144,7 +142,7 @@ def _write(
             container.metadata.update(like.fields)
             container.set_chapters(like.chapters)
         source = like.files[0] if like is not None else None
-        with copies(source, prepared.copied, container, label, most) as others:
+        with copies(source, prepared.copied, container, label, is_trial) as others:
             for index, picture in pictures:
                 frame = _frame(picture, encoding.pixel_format, like)
                 frame.pts, frame.time_base = _time(index, prepared), encoding.time_base
@@ -195,7 +193,7 @@ class _Seen:
 
     size          rows and columns
     count         number of pictures that have a time of their own
-    streams       number of all streams
+    streams       number of streams, apart from those of data, in which some containers keep the chapters
     chapters      number of chapters
     codec, profile, pixel_format   of the pictures, as FFmpeg calls them
     pixel_shape   as of `VideoFrames`
@@ -228,7 +226,7 @@ def _read_back(file: IO[bytes], most_decoded: int) -> _Seen:
         return _Seen(
             (stream.height, stream.width),
             len(times),
-            len(container.streams),
+            sum(each.type != "data" for each in container.streams),
             len(container.chapters()),
             context.codec.canonical_name,
             context.profile,
@@ -243,7 +241,7 @@ def _try(prepared: PreparedVideo) -> _Seen:
     indices = _telling(prepared.like.times) if prepared.like is not None else [0, 1, 2]
     picture = _test_picture(prepared.size, prepared.has_alpha)
     file = io.BytesIO()
-    _write(file, prepared, ((index, picture) for index in indices), _TRIED)
+    _write(file, prepared, ((index, picture) for index in indices), is_trial=True)
     file.seek(0)
     seen = _read_back(file, len(indices))
     if seen.count != len(indices) or len(seen.pictures) != len(indices):
@@ -272,6 +270,11 @@ def _test_picture(size: tuple[int, int], has_alpha: bool) -> np.ndarray:
 def _changes(seen: _Seen, prepared: PreparedVideo, form: str) -> Iterator[str]:
     """Yield how a video differs from the one that it is like, apart from its streams of sound and subtitles."""
     like = prepared.like
+    if seen.codec == "h264" and seen.pixel_format == "yuv444p" and (like is None or codec_of(like) != "h264"):
+        yield (
+            f"its size, {seen.size[1]} x {seen.size[0]}, is odd, and takes h264 with yuv444p, which QuickTime and some other "
+            "players do not show; name a .webm, or make the size even"
+        )
     if like is None:
         return
     context = like.stream.codec_context
