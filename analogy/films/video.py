@@ -27,8 +27,9 @@ _CACHED = 128 << 20
 """Bytes of decoded frames to keep. Going backwards is fast with them: each frame is decoded from the key picture before it."""
 _MOST_FRAMES = 1 << 20
 """Largest number of frames of a film, twelve hours at 24 a second. A file of a few megabytes may claim more."""
-_PADDING, _LEAST_BOUND = 128, 1 << 18
-"""Rows and columns by which a decoder may round up the size of a picture, and pixels that it may take in any case."""
+_PADDING, _LEAST_BOUND, _UNSAID = 128, 1 << 18, 1 << 26
+"""Rows and columns by which a decoder may round up the size of a picture, pixels that it may take in any case, and pixels that
+it may take where the container does not say the size, as with MPEG-4 in .mov."""
 FULL_RANGE = 2
 """FFmpeg's number for colours in 0..255."""
 EXACT = 0x4 | 0x2000 | 0x4000 | 0x40000
@@ -58,12 +59,19 @@ class VideoFrames:
         self.files = [path]
         with open_video(path, most_pixels=None) as container:
             stream = _pictures_in(container, path)
-            width, height = stream.width, stream.height
-        if admit:
-            admit((height, width), f"the video {path}")
-        most_pixels = max(_LEAST_BOUND, (width + _PADDING) * (height + _PADDING))
+            said = stream.height, stream.width
+        if admit and min(said) > 0:
+            admit(said, f"the video {path}")
+        most_pixels = max(_LEAST_BOUND, (said[0] + _PADDING) * (said[1] + _PADDING)) if min(said) > 0 else _UNSAID
         self._container = open_video(path, most_pixels)
         self.stream = _pictures_in(self._container, path)
+        if min(self.stream.height, self.stream.width) < 1:
+            raise ImageError(
+                f"{path}: its pictures do not have the size that it says at its beginning, {said[1]} x {said[0]} pixels; "
+                "convert it to .mp4"
+            )
+        if admit:
+            admit((self.stream.height, self.stream.width), f"the video {path}")
         self.stream.thread_type = "AUTO"
         bound(self.stream, most_pixels)
         self._survey(admit)
@@ -83,7 +91,7 @@ class VideoFrames:
         for frame in self._decoded():
             if first is None:
                 first, size = frame, (frame.height, frame.width)
-                if admit:
+                if admit:  # the file may have said another size
                     admit(size, f"the video {path}")
             if (frame.height, frame.width) != size:
                 raise ImageError(
@@ -231,8 +239,6 @@ def _pictures_in(container: Any, path: Path) -> Any:
         raise ImageError(
             f"{path}: PyAV {pyav().__version__} has no decoder for its pictures; convert it, for instance to .mp4 with H.264"
         )
-    if stream.width < 1 or stream.height < 1:
-        raise ImageError(f"{path}: it does not say how large its pictures are; convert it to .mp4")
     return stream
 
 
