@@ -38,6 +38,8 @@ analogy clip film.mp4 -o painted.mp4 --style painting.jpg --side-by-side both.mp
 
 _RATE = 24
 """Frames a second of a video that is made of a film in pictures, unless --rate says otherwise."""
+_MOST_RATE = 1000
+"""Largest number of frames a second, and of seconds a frame."""
 
 
 @click.command(cls=GroupedCommand, examples=_EXAMPLES)
@@ -181,11 +183,11 @@ class _Pace:
 
 def _rate(rate: float | None, is_used: bool) -> Fraction:
     """Return the frames a second of a video. Raises `SettingsError` for one out of range, or where none `is_used`."""
-    if rate is not None and not 0 < rate < 1000:
-        raise SettingsError(f"rate is {rate}; it takes a number of frames a second, above 0")
+    if rate is not None and not 1 / _MOST_RATE <= rate <= _MOST_RATE:
+        raise SettingsError(f"rate is {rate}; it takes a number of frames a second, {1 / _MOST_RATE} to {_MOST_RATE}")
     if rate is not None and not is_used:
         raise SettingsError(f"rate is {rate}, and no video is written; leave out --rate")
-    return Fraction(_RATE if rate is None else rate).limit_denominator(1001)
+    return Fraction(_RATE if rate is None else rate).limit_denominator(_MOST_RATE + 1)
 
 
 def _paintings(keys: tuple[str, ...]) -> dict[Any, Path]:

@@ -109,12 +109,12 @@ def copyable(path: Path, form: str, label: str) -> list[int]:
         streams = [
             (stream.index, stream.type, describe(stream))
             for stream in source.streams
-            if stream.type != "video" and not (stream.type == "data" and stream.name == _CHAPTERS and source.chapters())
+            if stream.type != "video" and not _is_kept_otherwise(stream)
         ]
         covers = [
             stream for stream in source.streams.video if stream.disposition & pyav().stream.Disposition.attached_pic
         ]
-    refused = {index: _refusal(path, index, form, label) for index, kind, _ in streams if kind in _COPIED}
+    refused = {index: _refusal(path, index, kind, form, label) for index, kind, _ in streams if kind in _COPIED}
     kept = [index for index, problem in refused.items() if problem is None]
     has_sound = any(kind == "audio" and index in kept for index, kind, _ in streams)
     for index, kind, what in streams:
@@ -126,8 +126,15 @@ def copyable(path: Path, form: str, label: str) -> list[int]:
     return kept
 
 
-def _refusal(path: Path, index: int, form: str, label: str) -> str | None:
-    """Return why a container does not take a stream; None if it does."""
+def _is_kept_otherwise(stream: Any) -> bool:
+    """Return whether a stream of data holds what the container makes anew from its chapters or from the field `timecode`."""
+    return stream.type == "data" and (
+        "timecode" in stream.metadata or (stream.name == _CHAPTERS and bool(stream.container.chapters()))
+    )
+
+
+def _refusal(path: Path, index: int, kind: str, form: str, label: str) -> str | None:
+    """Return why a container does not take a stream of a `kind`; None if it does."""
     av, file = pyav(), io.BytesIO()
     try:
         with (
@@ -137,9 +144,10 @@ def _refusal(path: Path, index: int, form: str, label: str) -> str | None:
             tried.mux_before(float("inf"))
             container.start_encoding()  # for a stream without packets
         file.seek(0)
-        with av.open(file) as container:
-            if len(container.streams) != 1:
-                return "it does not come back"
+        if kind != "attachment":  # a file of attachments alone cannot be opened
+            with av.open(file) as container:
+                if len(container.streams) != 1:
+                    return "it does not come back"
     except (av.error.FFmpegError, ValueError, ImageError) as error:
         return reason(error)
     return None

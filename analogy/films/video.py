@@ -34,6 +34,8 @@ FULL_RANGE = 2
 """FFmpeg's number for colours in 0..255."""
 EXACT = 0x4 | 0x2000 | 0x4000 | 0x40000
 """FFmpeg's flags for converting colours bicubically, with full chroma and accurate rounding. Without them they get darker."""
+_BRANDS = ("major_brand", "minor_version", "compatible_brands")
+"""FFmpeg's names of the fields of .mp4 and .mov that hold for that one file alone."""
 _HDR = {16: "PQ", 18: "HLG"}
 """FFmpeg's numbers of the transfer functions of films with a high dynamic range, and what they are called."""
 
@@ -120,8 +122,8 @@ class VideoFrames:
             yield f"it has {len(moving)} streams of pictures; the first is painted, and the others are left out"
         if self._is_interlaced:
             yield (
-                "its frames are interlaced, the odd and the even rows are from different moments; they are painted as they "
-                "are, and the result is not interlaced; convert it first to whole frames (deinterlace it)"
+                "its frames are interlaced: odd and even rows are from different moments; they are painted as they are; "
+                "for whole frames, deinterlace it first with another program"
             )
         transfer = _HDR.get(self.stream.codec_context.color_trc)
         form = self.stream.codec_context.format  # None if no frame could be decoded
@@ -197,8 +199,8 @@ class VideoFrames:
 
     @property
     def fields(self) -> dict[str, str]:
-        """The fields of the video as text, such as its title."""
-        return texts(self._container.metadata)
+        """The fields of the video as text, such as its title, apart from those that say what kind of .mp4 it is."""
+        return {name: value for name, value in texts(self._container.metadata).items() if name not in _BRANDS}
 
     @property
     def chapters(self) -> list[dict[str, Any]]:

@@ -106,11 +106,8 @@ def prepare_video(
         for change in _changes(seen, prepared, form):
             _log.warning("%s: %s", label, change)
         return replace(prepared, has_alpha=has_alpha and seen.has_alpha)
-    height, width = size
-    raise OutputError(
-        f"{path}: no video of {width} x {height} pixels, {float(_frames_a_second(like, rate)):.6g} frames a second, can be written "
-        f"({problem}); name another suffix, or a folder"
-    )
+    what = f"{size[1]} x {size[0]} pixels, {float(_frames_a_second(like, rate)):.6g} frames a second"
+    raise OutputError(f"{path}: no video of {what}, can be written ({problem}); name another suffix, or a folder")
 
 
 def _encodings(form: str, like: VideoFrames | None, size: tuple[int, int], rate: Fraction) -> list[Encoding]:

@@ -184,7 +184,7 @@ def test_an_interrupted_run_keeps_its_frames_and_exits_with_130(shot: Path, tmp_
             "both.gif: a video is one of .mp4 .m4v .mov .mkv .webm",
         ),
         (["--key", "0=first.png", "--contact", "sheet"], "sheet: a contact sheet is a picture; name it .png or .jpg"),
-        (["--key", "0=first.png", "--rate", "0"], "rate is 0.0; it takes a number of frames a second, above 0"),
+        (["--key", "0=first.png", "--rate", "0"], "rate is 0.0; it takes a number of frames a second, 0.001 to 1000"),
         (["--style", "nowhere.png"], "the style (nowhere.png): there is no such file"),
     ],
 )
