@@ -74,6 +74,11 @@ def make(
     """
     frames = smooth() if frames is None else frames
     needs(encoder, *(name for name, _ in sounds))
+    for wanted, method in ((subtitles, "add_mux_stream"), (font, "add_attachment")):
+        if wanted and not hasattr(av.container.OutputContainer, method):
+            pytest.skip(f"PyAV {av.__version__} has no {method}")
+    if rotation and not hasattr(av.video.stream.VideoStream, "set_display_rotation"):
+        pytest.skip(f"PyAV {av.__version__} has no set_display_rotation")
     with av.open(str(path), "w") as container:
         container.metadata.update(fields or {})
         if chapters:
@@ -91,7 +96,7 @@ def make(
             )
         if cover:
             picture = _pictures(container, "mjpeg", "yuvj420p", frames[0], 1, {})
-            picture.disposition = av.stream.Disposition.attached_pic
+            picture.disposition = av.stream.Disposition.attached_pic.value
         stream = _pictures(container, encoder, pixel_format, frames[0], rate, options or {}, **context)
         stream.metadata.update(stream_fields or {})
         if rotation:

@@ -84,7 +84,7 @@ def copy_fields(old: Any, new: Any) -> None:
     fields = {name: value for name, value in texts(old.metadata).items() if name in _KEPT_FIELDS}
     new.metadata.update(fields)
     if old.type != "attachment":
-        new.disposition = old.disposition
+        new.disposition = old.disposition.value
 
 
 @contextmanager

@@ -17,8 +17,6 @@ from analogy.films.copying import Copies
 from analogy.films.video import VideoFrames
 from analogy.films.writing import PreparedVideo, prepare_video
 
-COPIES_ATTACHMENTS = tuple(map(int, av.__version__.split(".")[:1])) >= (17,)
-
 
 def prepare(film: Path, new: Path) -> PreparedVideo:
     """Prepare a video that is like a film."""
@@ -148,7 +146,6 @@ def test_subtitles_are_kept(tmp_path: Path) -> None:
         assert float(packet.duration * packet.time_base) == 0.1
 
 
-@pytest.mark.skipif(not COPIES_ATTACHMENTS, reason="this PyAV copies no attachments")
 def test_attached_fonts_are_kept(tmp_path: Path) -> None:
     new = repeat(make(tmp_path / "film.mkv", font=b"a font"), tmp_path / "new.mkv")
     with opened(new) as container:
