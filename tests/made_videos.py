@@ -65,7 +65,7 @@ def make(
 ) -> Path:
     """Make a video of `frames`, by default `smooth()`, and return its path.
 
-    sounds     encoder and language of each stream of sound
+    sounds     encoder and language of each stream of sound, of which the last is the one to be heard
     subtitles  language of a stream of them
     cover      whether a cover picture is the first stream
     second     whether there is a second stream of moving pictures
@@ -106,6 +106,7 @@ def make(
         for name, language in sounds:
             tones.append(container.add_stream(name, rate=48000, layout="mono"))
             tones[-1].metadata.update({"language": language, "title": f"in {language}"})
+            tones[-1].disposition = av.stream.Disposition.default.value if len(tones) == len(sounds) else 0
         words = container.add_mux_stream("subrip") if subtitles else None
         if font:
             container.add_attachment("font.ttf", "font/ttf", font)

@@ -81,7 +81,7 @@ class Copies:
 
 def copy_fields(old: Any, new: Any) -> None:
     """Let a new stream have the title and the language of an old one, and be shown by default where that was."""
-    fields = {name: value for name, value in texts(old.metadata).items() if name in _KEPT_FIELDS}
+    fields = {name: value for name, value in texts(old.metadata).items() if name.lower() in _KEPT_FIELDS}
     new.metadata.update(fields)
     if old.type != "attachment":
         new.disposition = old.disposition.value

@@ -107,7 +107,7 @@ def _options(encoder: str, like: VideoFrames | None) -> list[dict[str, str]]:
 
 def _formats(encoder: Any, like: VideoFrames | None, size: tuple[int, int]) -> list[str]:
     """Return the formats of pixels to try with an encoder. `like`: a video of the same codec, whose format is wanted."""
-    known = [form.name for form in encoder.video_formats or () if _has_colours(form)]
+    known = [form.name for form in encoder.video_formats or ()]
     usual = [_FULL] if size[0] % 2 or size[1] % 2 else [_USUAL, _FULL]
     wanted = [like.stream.codec_context.pix_fmt] if like is not None else []
     if not known:
@@ -138,11 +138,6 @@ def _measure(form: Any) -> tuple[int, ...]:
     is_sampled = not form.is_rgb and len(parts) > 2
     across, down = (form.chroma_width(64), form.chroma_height(64)) if is_sampled else (64, 64)
     return any(part.is_alpha for part in parts), across, down, max((part.bits for part in parts), default=0)
-
-
-def _has_colours(form: Any) -> bool:
-    """Return whether a format of pixels holds colours that can be written to it, and no greys, palette or handles of a GPU."""
-    return sum(not part.is_alpha for part in form.components) > 2
 
 
 def _time_bases(like: VideoFrames | None, rate: Fraction) -> list[Fraction]:

@@ -135,7 +135,7 @@ class VideoFrames:
             )
         elif bits > 8:
             yield f"its colours have {bits} bits; they are painted with 8"
-        if "alpha_mode" in self.stream.metadata:
+        if "alpha_mode" in {name.lower() for name in self.stream.metadata}:  # Matroska writes it in capitals, too
             yield "its transparency lies beside its pictures and is not read; the result is opaque"
 
     def takes(self, path: Path) -> bool:

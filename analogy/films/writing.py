@@ -191,7 +191,6 @@ class _Seen:
     size          rows and columns
     count         number of pictures that have a time of their own
     streams       number of streams, apart from those of data, in which some containers keep the chapters
-    chapters      number of chapters
     codec, profile, pixel_format   of the pictures, as FFmpeg calls them
     pixel_shape   as of `VideoFrames`
     pictures      the first pictures, (H, W, 4) uint8 RGB and alpha
@@ -201,7 +200,6 @@ class _Seen:
     size: tuple[int, int]
     count: int
     streams: int
-    chapters: int
     codec: str
     profile: str | None
     pixel_format: str
@@ -224,7 +222,6 @@ def _read_back(file: IO[bytes], most_decoded: int) -> _Seen:
             (stream.height, stream.width),
             len(times),
             sum(each.type != "data" for each in container.streams),
-            len(container.chapters()),
             context.codec.canonical_name,
             context.profile,
             context.pix_fmt,
@@ -288,5 +285,3 @@ def _changes(seen: _Seen, prepared: PreparedVideo, form: str) -> Iterator[str]:
             f"it cannot hold the shape of the film's pixels, {like.pixel_shape.numerator}:{like.pixel_shape.denominator}, as "
             f"{seen.codec}; players show it {'narrower' if like.pixel_shape > seen.pixel_shape else 'wider'} than the film"
         )
-    if len(like.chapters) > seen.chapters:
-        yield f"it cannot hold the film's {len(like.chapters)} chapters; they are left out"

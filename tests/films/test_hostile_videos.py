@@ -14,6 +14,7 @@ from made_videos import COUNT, SIZE, make, smooth
 from analogy.errors import AnalogyError, ImageError, PictureTooLargeError, printable
 from analogy.films import video
 from analogy.films.frames import open_frames
+from analogy.films.library import open_video
 from analogy.films.video import VideoFrames
 from analogy.films.writing import prepare_video
 from analogy.method.admission import within
@@ -130,13 +131,45 @@ def test_a_video_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "encoder"), [("film.mov", "mpeg4"), ("film.mp4", "libx264"), ("film.webm", "libvpx-vp9")]
 )
-def test_a_bound_on_the_pixels_holds_wherever_a_file_says_its_size(tmp_path: Path, name: str, encoder: str) -> None:
+def test_a_bound_on_the_pixels_holds_wherever_a_file_says_its_size(
+    tmp_path: Path, monkeypatch, name: str, encoder: str
+) -> None:
     film = make(tmp_path / name, encoder)
     assert len(open_frames(film, within(MOST)).names) == COUNT
+    monkeypatch.setattr(VideoFrames, "_decoded", lambda frames: pytest.fail("it was decoded"))
+    bounds: list[int | None] = []
+    monkeypatch.setattr(
+        video, "open_video", lambda path, most_pixels: bounds.append(most_pixels) or open_video(path, most_pixels)
+    )
     with pytest.raises(
         PictureTooLargeError, match=r"128 x 96 pixels are 0\.01229 megapixels, and max_input_pixels admits"
     ):
         open_frames(film, within(MOST - 1))
+    assert bounds == [None] + [video._UNSAID] * (encoder == "mpeg4")
+
+
+def test_a_bound_on_the_pixels_holds_for_a_small_video_that_says_that_it_is_smaller(tmp_path: Path) -> None:
+    film = make(tmp_path / "film.webm", "libvpx-vp9")
+    content = film.read_bytes()
+    for old, new in ((b"\xb0\x81\x80", b"\xb0\x81\x20"), (b"\xba\x81\x60", b"\xba\x81\x20")):
+        assert content.count(old) == 1
+        content = content.replace(old, new)
+    film.write_bytes(content)
+    with pytest.raises(PictureTooLargeError, match="128 x 96 pixels"):
+        open_frames(film, within(MOST - 1))
+
+
+def test_a_video_that_cannot_be_sought_in_is_refused(tmp_path: Path) -> None:
+    class Damaged:
+        def seek(self, *arguments: object, **options: object) -> None:
+            raise av.error.InvalidDataError(1, "no index")
+
+    frames = VideoFrames(make(tmp_path / "film.mp4"))
+    frames._container = Damaged()
+    with pytest.raises(
+        ImageError, match=r"frame 0 cannot be found \(no index\); the video is damaged, convert it to \.mp4"
+    ):
+        frames.read(0)
 
 
 def test_more_frames_than_a_film_can_have_are_refused(tmp_path: Path, monkeypatch) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,7 @@ def test_a_film_with_nothing_transparent_has_no_transparency(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
-def test_languages_titles_and_chapters_are_kept(tmp_path: Path, suffix: str) -> None:
+def test_languages_titles_and_chapters_are_kept(tmp_path: Path, caplog, suffix: str) -> None:
     film = make(
         tmp_path / f"film{suffix}",
         sounds=[("aac", "deu"), ("ac3", "eng")],
@@ -135,6 +136,12 @@ def test_languages_titles_and_chapters_are_kept(tmp_path: Path, suffix: str) -> 
         assert [chapter["metadata"]["title"] for chapter in container.chapters()] == ["one", "two"]
         packets = [[bytes(packet) for packet in each.demux(audio=1) if packet.size] for each in (old, container)]
         assert packets[0] == packets[1] and packets[0]
+    assert not caplog.records
+
+
+def test_what_holds_for_the_old_file_alone_is_not_kept(tmp_path: Path) -> None:
+    with opened(repeat(make(tmp_path / "film.mp4"), tmp_path / "new.mkv")) as container:
+        assert {name.lower() for name in container.metadata} == {"encoder"}
 
 
 def test_subtitles_are_kept(tmp_path: Path) -> None:
@@ -225,6 +232,12 @@ def test_the_depth_of_the_colours_is_kept_and_what_is_painted_is_said(
     assert [record.getMessage() for record in caplog.records] == [
         f"{film}: its colours have {bits} bits; they are painted with 8"
     ]
+
+
+def test_transparency_that_is_not_read_is_named(tmp_path: Path, caplog) -> None:
+    film = make(tmp_path / "film.webm", "libvpx-vp9", "yuva420p", smooth(alpha=True), stream_fields={"alpha_mode": "1"})
+    assert not VideoFrames(film).has_alpha
+    assert "film.webm: its transparency lies beside its pictures and is not read; the result is opaque" in caplog.text
 
 
 def test_hdr_keeps_its_marks_and_is_named(tmp_path: Path, caplog) -> None:
@@ -318,6 +331,13 @@ def test_what_cannot_be_kept_gets_another_codec_and_one_line(
     assert np.abs(frame.astype(int) - VideoFrames(film).read(2).rgb).mean() < 6
 
 
+def test_a_trial_whose_colours_come_back_otherwise_has_failed(tmp_path: Path) -> None:
+    prepared = prepare(make(tmp_path / "film.mkv", "ffv1"), tmp_path / "new.mkv")
+    writing._try(prepared)
+    with pytest.raises(ValueError, match="its colours differ by"):
+        writing._try(replace(prepared, encoding=replace(prepared.encoding, pixel_format="gray")))
+
+
 def test_an_absurd_rate_is_refused_before_the_work(tmp_path: Path) -> None:
     film = make(tmp_path / "film.mp4", rate=1_000_000)
     for suffix in (".mp4", ".mkv"):
@@ -348,6 +368,24 @@ def test_a_video_with_too_few_pictures_is_no_success(tmp_path: Path, monkeypatch
     monkeypatch.setattr(writing, "_write", lambda *arguments, **options: write(*arguments, **options) + 1)
     with pytest.raises(OutputError, match=f"{COUNT} of {COUNT + 1} pictures can be read after writing it"):
         prepared.write(smooth())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "suffix", "said"),
+    [
+        (b"\x0b\x77", b"\x00\x00", ".mp4", "it cannot hold sound as ac3 (eng); that is left out"),
+        (b"A_AC3", b"A_ZZZ", ".mkv", "it cannot hold sound (eng); that is left out"),
+    ],
+    ids=["damaged", "unknown"],
+)
+def test_sound_that_cannot_be_copied_is_left_out(
+    tmp_path: Path, caplog, old: bytes, new: bytes, suffix: str, said: str
+) -> None:
+    film = make(tmp_path / "film.mkv", sounds=[("ac3", "eng"), ("aac", "deu")])
+    film.write_bytes(film.read_bytes().replace(old, new))
+    with opened(repeat(film, tmp_path / f"new{suffix}")) as container:
+        assert [stream.language for stream in container.streams.audio] == ["deu"]
+    assert [record.getMessage() for record in caplog.records] == [f"{tmp_path / f'new{suffix}'}: {said}"]
 
 
 def test_sound_that_breaks_off_does_not_end_the_film(tmp_path: Path, caplog) -> None:
