@@ -148,15 +148,37 @@ def test_a_bound_on_the_pixels_holds_wherever_a_file_says_its_size(
     assert bounds == [None] + [video._UNSAID] * (encoder == "mpeg4")
 
 
-def test_a_bound_on_the_pixels_holds_for_a_small_video_that_says_that_it_is_smaller(tmp_path: Path) -> None:
-    film = make(tmp_path / "film.webm", "libvpx-vp9")
+@pytest.mark.parametrize(
+    ("name", "encoder", "pixel_format", "lies"),
+    [
+        (
+            "film.webm",
+            "libvpx-vp9",
+            "yuv420p",
+            [(b"\xb0\x81\x80", b"\xb0\x81\x20"), (b"\xba\x81\x60", b"\xba\x81\x20")],
+        ),
+        ("film.mov", "mjpeg", "yuvj420p", [(b"\x00\x80\x00\x60\x00\x48", b"\x00\x20\x00\x20\x00\x48")]),
+    ],
+)
+def test_a_bound_on_the_pixels_holds_for_a_small_video_that_says_that_it_is_smaller(
+    tmp_path: Path, name: str, encoder: str, pixel_format: str, lies: list[tuple[bytes, bytes]]
+) -> None:
+    film = make(tmp_path / name, encoder, pixel_format)
     content = film.read_bytes()
-    for old, new in ((b"\xb0\x81\x80", b"\xb0\x81\x20"), (b"\xba\x81\x60", b"\xba\x81\x20")):
+    for old, new in lies:
         assert content.count(old) == 1
         content = content.replace(old, new)
     film.write_bytes(content)
     with pytest.raises(PictureTooLargeError, match="128 x 96 pixels"):
         open_frames(film, within(MOST - 1))
+
+
+def test_a_bound_on_the_pixels_holds_for_what_is_decoded(tmp_path: Path, monkeypatch) -> None:
+    film = make(tmp_path / "film.mp4")
+    frame = av.VideoFrame(2 * SIZE[1], SIZE[0], "yuv420p")
+    monkeypatch.setattr(VideoFrames, "_decoded", lambda frames: iter([frame]))
+    with pytest.raises(PictureTooLargeError, match="256 x 96 pixels"):
+        open_frames(film, within(MOST))
 
 
 def test_a_video_that_cannot_be_sought_in_is_refused(tmp_path: Path) -> None:

@@ -160,8 +160,9 @@ def test_attached_fonts_are_kept(tmp_path: Path) -> None:
         assert (font.name, font.data) == ("font.ttf", b"a font")
 
 
-def test_the_timecode_of_an_editor_is_kept(tmp_path: Path, caplog) -> None:
-    film = make(tmp_path / "film.mov", stream_fields={"timecode": "01:00:00:00"})
+@pytest.mark.parametrize("suffix", [".mov", ".mkv"])
+def test_the_timecode_of_an_editor_is_kept(tmp_path: Path, caplog, suffix: str) -> None:
+    film = make(tmp_path / f"film{suffix}", stream_fields={"timecode": "01:00:00:00"})
     with opened(repeat(film, tmp_path / "new.mov")) as container:
         assert [stream.metadata["timecode"] for stream in container.streams] == ["01:00:00:00"] * 2
     assert "data" not in caplog.text
