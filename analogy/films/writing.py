@@ -106,7 +106,7 @@ def prepare_video(
         for change in _changes(seen, prepared, form):
             _log.warning("%s: %s", label, change)
         return replace(prepared, has_alpha=has_alpha and seen.has_alpha)
-    what = f"{size[1]} x {size[0]} pixels, {float(_frames_a_second(like, rate)):.6g} frames a second"
+    what = f"{size[1]} x {size[0]} pixels, {float(_frames_a_second(like, rate)):.10g} frames a second"
     raise OutputError(f"{path}: no video of {what}, can be written ({problem}); name another suffix, or a folder")
 
 
@@ -193,6 +193,7 @@ class _Seen:
     streams       number of streams, apart from those of data, in which some containers keep the chapters
     codec, profile, pixel_format   of the pictures, as FFmpeg calls them
     pixel_shape   as of `VideoFrames`
+    time_base     unit of the times of the pictures, in seconds
     pictures      the first pictures, (H, W, 4) uint8 RGB and alpha
     has_alpha     whether the pictures come with their alpha
     """
@@ -204,6 +205,7 @@ class _Seen:
     profile: str | None
     pixel_format: str
     pixel_shape: Fraction
+    time_base: Fraction
     pictures: list[np.ndarray]
     has_alpha: bool = False
 
@@ -226,6 +228,7 @@ def _read_back(file: IO[bytes], most_decoded: int) -> _Seen:
             context.profile,
             context.pix_fmt,
             stream.sample_aspect_ratio or Fraction(1),
+            stream.time_base,
             pictures,
         )
 
@@ -242,6 +245,12 @@ def _try(prepared: PreparedVideo) -> _Seen:
         raise ValueError(f"of {len(indices)} pictures {min(seen.count, len(seen.pictures))} can be read")
     if seen.size != prepared.size or seen.streams != 1 + len(prepared.copied):
         raise ValueError(f"it holds {seen.streams} streams, and pictures of {seen.size[1]} x {seen.size[0]} pixels")
+    if prepared.like is not None:
+        times = {round(time * prepared.like.stream.time_base / seen.time_base) for time in prepared.like.times}
+        if len(times) < len(prepared.like.times):
+            raise ValueError(
+                f"it tells times apart that differ by {seen.time_base} s, and those of the film differ by less"
+            )
     off = np.abs(seen.pictures[0].astype(np.int16)[..., : picture.shape[2]] - picture).mean(axis=(0, 1))
     if off[:3].max() > _FAR:
         raise ValueError(f"its colours differ by {off[:3].max():.0f} of 255")
@@ -264,7 +273,8 @@ def _test_picture(size: tuple[int, int], has_alpha: bool) -> np.ndarray:
 def _changes(seen: _Seen, prepared: PreparedVideo, form: str) -> Iterator[str]:
     """Yield how a video differs from the one that it is like, apart from its streams of sound and subtitles."""
     like = prepared.like
-    if seen.codec == "h264" and seen.pixel_format == "yuv444p" and (like is None or codec_of(like) != "h264"):
+    wanted = like.stream.codec_context.pix_fmt if like is not None else None
+    if seen.codec == "h264" and seen.pixel_format == "yuv444p" != wanted:
         yield (
             f"its size, {seen.size[1]} x {seen.size[0]}, is odd, and takes h264 with yuv444p, which QuickTime and some other "
             "players do not show; name a .webm, or make the size even"
@@ -276,8 +286,8 @@ def _changes(seen: _Seen, prepared: PreparedVideo, form: str) -> Iterator[str]:
         yield f"it cannot hold pictures as {codec_of(like)}; they become {seen.codec} ({seen.pixel_format})"
     elif seen.profile != context.profile and seen.codec in ("prores", "dnxhd"):
         yield f"it cannot hold these pictures as {seen.codec} {context.profile}; they become {seen.profile}"
-    elif seen.pixel_format != context.pix_fmt:
-        yield f"it cannot hold these pictures as {context.pix_fmt}; they become {seen.pixel_format}"
+    elif seen.pixel_format != wanted:
+        yield f"it cannot hold these pictures as {wanted}; they become {seen.pixel_format}"
     if prepared.has_alpha and not seen.has_alpha:
         yield f"it cannot hold transparency as {seen.codec}; where the film is transparent, the video is white"
     if abs(seen.pixel_shape / like.pixel_shape - 1) > _TOLERANCE:

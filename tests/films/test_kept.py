@@ -342,9 +342,18 @@ def test_a_trial_whose_colours_come_back_otherwise_has_failed(tmp_path: Path) ->
 def test_an_absurd_rate_is_refused_before_the_work(tmp_path: Path) -> None:
     film = make(tmp_path / "film.mp4", rate=1_000_000)
     for suffix in (".mp4", ".mkv"):
-        with pytest.raises(OutputError, match="128 x 96 pixels, 1e\\+06 frames a second, can be written") as raised:
+        with pytest.raises(OutputError, match="128 x 96 pixels, 1000000 frames a second, can be written") as raised:
             prepare(film, tmp_path / f"new{suffix}")
         assert "\n" not in str(raised.value)
+
+
+def test_times_that_a_container_cannot_tell_apart_are_refused_before_the_work(tmp_path: Path) -> None:
+    film = make(tmp_path / "film.mp4", rate=1200)
+    with pytest.raises(
+        OutputError, match=r"1200 frames a second, can be written .*: it tells times apart that differ by 1/1000"
+    ):
+        prepare(film, tmp_path / "new.mkv")
+    assert len(VideoFrames(repeat(film, tmp_path / "new.mp4")).times) == COUNT
 
 
 @pytest.mark.parametrize("size", [100, 2000])
