@@ -39,6 +39,10 @@ def open_video(path: Path, most_pixels: int | None) -> Any:
     try:
         open_regular(path).close()
         return av.open(f"file:{path}", options=options, metadata_errors="surrogateescape")
+    except av.error.ArgumentError as error:  # of `format_whitelist`
+        raise ImageError(
+            f"{path}: not a video that can be read (its content is no .mp4, .mov, .mkv, .webm, .avi or .gif); convert it"
+        ) from error
     except (OSError, ValueError, av.error.FFmpegError) as error:
         raise ImageError(f"{path}: not a video that can be read ({reason(error)}); name an intact video") from error
 

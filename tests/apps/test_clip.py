@@ -91,7 +91,9 @@ def test_what_a_video_loses_is_said_and_what_cannot_be_written_refused_before_a_
     painted.clear()
     done = run(tmp_path / "fast.mp4", "-o", tmp_path / "new.mp4", *key)
     assert done.exit_code == 2 and not painted
-    assert "new.mp4: no video of 64 x 48 pixels, 1000000 frames a second, can be written" in done.stderr.splitlines()[-1]
+    assert (
+        "new.mp4: no video of 64 x 48 pixels, 1000000 frames a second, can be written" in done.stderr.splitlines()[-1]
+    )
     done = run(shot, "-o", tmp_path / "out", "--side-by-side", tmp_path / "both.mp4", "--rate", "0.0001", *key)
     assert done.exit_code == 2 and not painted
     assert "rate is 0.0001; it takes a number of frames a second, 0.001 to 1000" in done.stderr
