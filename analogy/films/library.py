@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -39,12 +40,11 @@ def open_video(path: Path, most_pixels: int | None) -> Any:
     try:
         open_regular(path).close()
         return av.open(f"file:{path}", options=options, metadata_errors="surrogateescape")
-    except av.error.ArgumentError as error:  # of `format_whitelist`
-        raise ImageError(
-            f"{path}: not a video that can be read (its content is no .mp4, .mov, .mkv, .webm, .avi or .gif); convert it"
-        ) from error
     except (OSError, ValueError, av.error.FFmpegError) as error:
-        raise ImageError(f"{path}: not a video that can be read ({reason(error)}); name an intact video") from error
+        why = reason(error)
+        if isinstance(error, av.error.FFmpegError) and error.errno == errno.EINVAL:  # because of `format_whitelist`
+            why = "its content is no .mp4, .mov, .mkv, .webm, .avi or .gif"
+        raise ImageError(f"{path}: not a video that can be read ({why}); name an intact video") from error
 
 
 def bound(stream: Any, most_pixels: int) -> None:
