@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from made_videos import write_video
 from PIL import Image
 
 import analogy
 from analogy.apps.cli import cli
-from analogy.films.video import write_video
 from analogy.networks.models import DEFAULT, locate
 
 README = Path(__file__).parents[1] / "README.md"
