@@ -19,7 +19,7 @@ SETTINGS = Settings(direction="ab")
 
 
 def of_table(path: Path) -> jobs.Jobs:
-    return jobs.Jobs(jobs.of_table(str(path)), str(path.parent), SETTINGS, "/style.png")
+    return jobs.Jobs(jobs.of_table(str(path)), str(path.parent), SETTINGS, ["/style.png"])
 
 
 def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ NAMES = [
 @pytest.mark.parametrize(("name", "result"), NAMES)
 def test_any_name_that_a_file_can_have_becomes_the_name_of_a_result(name: bytes, result: str) -> None:
     path = f"/photos/{os.fsdecode(name)}.png"
-    batch = jobs.Jobs(jobs.of_pictures([path]), "/", SETTINGS, "/style.png", allowed=None)
+    batch = jobs.Jobs(jobs.of_pictures([path]), "/", SETTINGS, ["/style.png"], allowed=None)
     assert jobs.check(batch, "/out") == 1
     (job,) = batch
     assert (job.inputs["a"], job.outputs) == (path, {"a_prime": f"{result}.png"})
