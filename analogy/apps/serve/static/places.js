@@ -54,8 +54,8 @@ export class Place {
     this.element.querySelectorAll(".remove").forEach((button) => button.remove());
     if (pictures.length === 1) return;
     this.element.querySelectorAll(".frame img").forEach((image, index) => {
-      const button = Object.assign(document.createElement("button"), { type: "button", className: "remove", textContent: "Remove" });
-      button.setAttribute("aria-label", `Remove example ${index + 1}`);
+      const button = Object.assign(document.createElement("button"), { type: "button", className: "remove", textContent: "×", title: `Remove example ${index + 1}` });
+      button.setAttribute("aria-label", button.title);
       button.style.gridArea = image.style.gridArea;
       button.addEventListener("click", () => {
         this.set(pictures.filter((_, other) => other !== index));
