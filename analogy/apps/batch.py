@@ -83,8 +83,8 @@ def batch(sources: tuple[str, ...], output: str, template: str, direction: str, 
     \b
     A table (.csv, .tsv, .jsonl, .parquet) has a row for each job, and columns
       a, b_prime            the pictures; relative paths are seen from the table's folder
-      name                  of the result, without suffix
       b_prime_2, b_prime_3  and so on: further examples; in a .jsonl b_prime may be a list in their place
+      name                  of the result, without suffix
       b, mask_a, mask_b     as the options of `analogy transfer`; b_2, mask_b_2 and so on for further examples
       pins                  likewise the path of a CSV file; in a .jsonl also a list of rows [xa, ya, xb, yb]
       preset                in place of this command's; single options go before it

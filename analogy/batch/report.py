@@ -16,6 +16,8 @@ from .jobs import Job
 
 MOST_SHOWN, MOST_FAILURES = 400, 1000
 """Most jobs that are shown, every n-th of a large batch; and most failures that are named, the first ones."""
+_CELL = 125
+"""Least width of a picture on the page, in its pixels."""
 _EVERY = 30.0
 """Seconds after which the page is written anew while the batch runs."""
 
@@ -37,7 +39,7 @@ p {{ margin: .2rem 0; }}
 table {{ border-collapse: collapse; width: 100%; }}
 td {{ border-top: 1px solid #8884; padding: .35rem .6rem .35rem 0; vertical-align: top; overflow-wrap: anywhere; }}
 td:first-child {{ white-space: nowrap; }}
-.sheet {{ display: grid; gap: 1.2rem 1rem; grid-template-columns: repeat(auto-fill, minmax({width}px, 1fr)); }}
+.sheet {{ display: grid; gap: 1.2rem 1rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, {width}px), 1fr)); }}
 figure {{ margin: 0; min-width: 0; }}
 .row {{ align-items: end; display: flex; gap: 4px; }}
 .row > * {{ flex: 1 1 0; min-width: 0; }}
@@ -137,20 +139,25 @@ class Report:
             counts=words,
             how=html.escape(self._how),
             body="\n".join(parts),
-            width=260 if one_style else 360,
+            width=_CELL * max((len(self._cells(job, line, one_style)) for job, line in self._cards.values()), default=1),
         )
 
     def _card(self, job: Job, line: dict[str, Any], one_style: bool) -> str:
-        """Return the HTML of a job: A, the results, and each B' unless all jobs have the same."""
-        cells = [_linked(_image(line, "a"), job.inputs["a"])]
-        cells += [_linked(_image(line, made), self._of_output(name)) for made, name in job.outputs.items()]
-        if not one_style:
-            cells += [_linked(_image(line, key), path) for key, path in _styles(job).items()]
+        """Return the HTML of a job: its pictures, and below them links to its results."""
+        cells = self._cells(job, line, one_style)
         names = " ".join(_linked(html.escape(name), self._of_output(name)) for name in job.outputs.values())
         return (
             f'<figure><div class="row">{"".join(f"<div>{cell}</div>" for cell in cells)}</div>'
             f'<figcaption>{names} <span class="quiet">{line.get("seconds", 0):.1f} s</span></figcaption></figure>'
         )
+
+    def _cells(self, job: Job, line: dict[str, Any], one_style: bool) -> list[str]:
+        """Return the HTML of each picture of a job: A, the results, and each B' unless all jobs have the same."""
+        cells = [_linked(_image(line, "a"), job.inputs["a"])]
+        cells += [_linked(_image(line, made), self._of_output(name)) for made, name in job.outputs.items()]
+        if not one_style:
+            cells += [_linked(_image(line, key), path) for key, path in _styles(job).items()]
+        return cells
 
     def _of_output(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}" if stores.scheme(self._root) else name
