@@ -128,7 +128,7 @@ def test_each_b_of_several_examples_is_a_picture_of_its_own(tmp_path: Path) -> N
     both = {"a_prime": "x-a_prime.png", "b_1": "x-b_1.png", "b_2": "x-b_2.png"}
     assert of("both", "{name}-{picture}.png") == [both]
     assert of("ba", "{name}-{picture}.png") == [{name: path for name, path in both.items() if name != "a_prime"}]
-    with pytest.raises(SettingsError, match=r"the job makes 2 pictures, b_1, b_2; put \{picture\} into --name"):
+    with pytest.raises(SettingsError, match=r"the job makes b_1, b_2; put \{picture\} into --name"):
         of("ba", "{name}.png")
 
 
