@@ -28,6 +28,7 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
     columns = {
         "a": ["x.png", "y.png", "z.png"],
         "b_prime": [None, "s.png", ""],
+        "b_prime_2": [None, "t.png", None],
         "ratio": [0.5, float("nan"), None],
         "seed": [3.0, float("nan"), 4.0],  # as pandas keeps whole numbers beside empty cells
         "photo": [True, None, False],
@@ -42,7 +43,8 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
         Settings(direction="ab", ratio=0.5),
         Settings(direction="ab", seed=4),
     ]
-    assert [job.inputs["b_prime"] for job in found] == ["/style.png", str(tmp_path / "s.png"), "/style.png"]
+    both = [str(tmp_path / "s.png"), str(tmp_path / "t.png")]
+    assert [job.request.b_prime for job in found] == ["/style.png", both, "/style.png"]
     (tmp_path / "jobs.parquet").write_bytes(b"PAR1 no more")
     with pytest.raises(SettingsError, match="no parquet table"):
         list(of_table(tmp_path / "jobs.parquet"))

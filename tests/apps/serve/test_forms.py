@@ -127,6 +127,16 @@ def test_examples_that_are_too_many_or_lack_a_mask_are_refused(service, path: st
         assert (answer.status_code, answer.json()["detail"]) == (422, words)
 
 
+def test_the_bound_of_bytes_holds_for_all_examples_together(serve) -> None:
+    own = serve("--upload-mb", "1")
+    large = png(400, 500)  # 0.6 MB
+    for count, status in ((1, 202), (2, 413)):
+        files = several(a=[png(32, 32)], b_prime=[large] * count)
+        answer = own.http.post(f"{own.url}/v1/jobs", files=files, data=SMALL, timeout=60)
+        assert answer.status_code == status, answer.text
+    assert answer.json()["detail"] == "the request has 1.1 MB, and at most 1 MB are taken"
+
+
 def test_several_b_are_no_one_answer(service) -> None:
     files = several(a=[png(32, 32)], b_prime=[png(32, 32)] * 2)
     answer = service.http.post(f"{service.url}/v1/transfer", files=files, data={"direction": "ba"}, timeout=30)
