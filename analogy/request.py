@@ -48,6 +48,11 @@ class Input(NamedTuple):
     value: Any
     place: int = 0
 
+    @property
+    def key(self) -> str:
+        """The field, with the number of the value behind it from the second on: no other input of a request has the same."""
+        return f"{self.name}_{self.place + 1}" if self.place else self.name
+
 
 @dataclass(frozen=True)
 class Request:
@@ -175,6 +180,11 @@ def listed(value: Any) -> list[Any]:
     if value is None:
         return []
     return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def numbered(name: str, count: int) -> list[str]:
+    """Return the names of what there is for each of so many examples: the name itself for one, else numbered from 1."""
+    return [name] if count == 1 else [f"{name}_{number}" for number in range(1, count + 1)]
 
 
 @cache

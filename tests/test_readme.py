@@ -82,14 +82,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng) -> Path:
     Path("photos").mkdir()
     for name in (
         *("a.jpg", "b.jpg", "large-a.jpg", "large-b.jpg", "photo.jpg", "another.jpg", "painting.jpg", "painting.png"),
-        *("painted.png", "painting-of-0001.png", "first.png", "last.png"),
+        *("one.jpg", "two.jpg", "painted.png", "painting-of-0001.png", "first.png", "last.png"),
         *(f"shot/{index:04}.png" for index in range(1, 4)),
         *("photos/one.jpg", "photos/two.jpg"),
     ):
         picture = rng.integers(0, 256, (*SIZE, 3)).astype(np.uint8)
         Image.fromarray(picture).save(name)
-    for name in ("a-labels.png", "b-labels.png"):
-        Image.fromarray(np.repeat(np.uint8([[[255, 0, 0]] * 32 + [[0, 0, 255]] * 32]), SIZE[0], axis=0)).save(name)
+    for name in ("a", "b", "photo", "one", "two"):
+        Image.fromarray(np.repeat(np.uint8([[[255, 0, 0]] * 32 + [[0, 0, 255]] * 32]), SIZE[0], axis=0)).save(
+            f"{name}-labels.png"
+        )
     Path("jobs.csv").write_text("a,b_prime,ratio\nphotos/one.jpg,painting.jpg,0.5\n")
     Path("pins.csv").write_text("xa,ya,xb,yb\n12,8,31,9\n")
     write_video(Path("film.mp4"), (picture for _ in range(FRAMES)), None, Fraction(24))
