@@ -20,6 +20,7 @@ from analogy.method.matching import match
 from analogy.method.painting import as_pixels, paint, refine_on_pixels
 from analogy.method.pair import Side, pair_of
 from analogy.method.pins import MOST_PINS, place_pins, read_pins
+from analogy.method.sheets import Sheet
 from analogy.networks.models import DEFAULT, locate
 from analogy.pictures.images import Picture
 from analogy.progress import StageReporter
@@ -86,10 +87,10 @@ def test_of_two_equal_candidates_the_pin_decides_and_elsewhere_the_error_does_no
 
 def test_a_pin_against_all_likeness_holds_at_every_level_in_both_directions(pictures) -> None:
     """Ground pinned to the middle of a thing, and far from each other."""
-    pins = place_pins(read_pins([(5, 120, 140, 80), (250.9, 3.5, 250, 60)]), SIZE_A, SIZE_B, SIZE_A, None)
+    pins = place_pins(read_pins([(5, 120, 140, 80), (250.9, 3.5, 250, 60)]), SIZE_A, {"B'": SIZE_B}, SIZE_A, None)
     network = Features(locate(DEFAULT), CpuBackend(2))
     sides = [Side(name, Picture(pixels), pixels.shape[:2]) for name, pixels in zip(("A", "B'"), pictures, strict=True)]
-    both = pair_of(*sides, pins=pins)
+    both = pair_of(sides[0], sides[1:], pins=pins)
     found = match(network, both, both.seen(network.backend), Settings(inversion="vote"), StageReporter(None))
     for level in LEVELS:
         for xa, ya, xb, yb in [(5, 120, 140, 80), (250, 3, 250, 60)]:
@@ -118,8 +119,9 @@ def test_pins_hold_with_every_other_way_to_steer(pictures, engine: Engine, optio
         if "photo" not in options:  # which mixes them with the pixels of A
             assert np.array_equal(got[8, 8], expected[8, 8])
         assert np.abs(got.astype(float) - expected).mean() < 8
-        pins = place_pins(read_pins([pin_to(RIGHT)]), SIZE_A, SIZE_B, SIZE_A, None)
-        (row, column, *there), *_ = pins.at(*(working_size(size, result.settings) for size in (SIZE_A, SIZE_B)))
+        pins = place_pins(read_pins([pin_to(RIGHT)]), SIZE_A, {"B'": SIZE_B}, SIZE_A, None)
+        seen_a, seen_b = (working_size(size, result.settings) for size in (SIZE_A, SIZE_B))
+        (row, column, *there), *_ = pins.at(seen_a, Sheet((seen_b,)))
         assert result.nnf_ab[row, column].tolist() == there
     if result.b is not None:
         assert np.array_equal(result.b[yb, xb], pictures[0][ya, xa]) or "photo" in options
@@ -143,7 +145,7 @@ def test_at_full_size_a_pin_is_exact_and_takes_the_pixels_along_that_enlarging_h
     cpu, source = CpuBackend(2), rng.random((40, 60, 3), np.float32)
     field = nnf.identity(cpu, (20, 30), (20, 30))
     pins = np.array([(11, 21, 13, 22)])
-    painted = paint(cpu, field, (20, 30), (40, 60), source, pins=pins)
+    painted = paint(cpu, field, Sheet(((20, 30),)), (40, 60), Sheet(((40, 60),)), source, pins=pins)
     assert np.array_equal(as_pixels(cpu, painted)[11, 21], as_pixels(cpu, source)[13, 22])
 
 
@@ -164,7 +166,7 @@ def test_a_search_with_pins_is_the_search_by_a_distance_with_the_bonus_in_it(sim
     features = [rng.standard_normal((h, w, 6)).astype(np.float32) for h, w in ((14, 19), (17, 12))]
     a, b = (oracle.join(each, each) for each in features)
     pins = np.array([(3, 4, 10, 6), (9, 15, 2, 2), (9, 12, 16, 11)])
-    positions, matches, bonus = _proposals(pins, a.shape[:2], b.shape[:2], 6)
+    positions, matches, bonus = _proposals(pins, a.shape[:2], np.array([[0, *b.shape[:2]]]), 6)
     less = np.full((*a.shape[:2], *b.shape[:2]), 0, np.float32)
     less[(*positions.T, *matches.T)] = np.where(bonus < 0, np.float32(1000), bonus)
     plain, rows = oracle.distance, np.ogrid[: a.shape[0], : a.shape[1]]
@@ -224,9 +226,9 @@ def test_pins_that_cannot_hold_are_refused_in_one_line_that_names_them(pins, wor
     for size in ((20, 30), (30, 40)):
         masks.append(np.zeros((*size, 3), np.uint8))
         masks[-1][..., 0], masks[-1][:, 22:] = 255, (0, 0, 255)
-    labels = read_labels(*masks, (20, 30), (30, 40)) if "masks" in words else None
+    labels = read_labels(masks[0], masks[1:], (20, 30), {"B'": (30, 40)}) if "masks" in words else None
     with pytest.raises(SettingsError) as caught:
-        place_pins(read_pins(pins), (20, 30), (30, 40), (20, 30), labels)
+        place_pins(read_pins(pins), (20, 30), {"B'": (30, 40)}, (20, 30), labels)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -286,7 +288,7 @@ def test_a_file_of_pins_is_read_as_spreadsheets_write_it(tmp_path: Path) -> None
 )
 def test_pins_whose_surroundings_cannot_follow_both_are_named_in_a_warning(pins, words: str, caplog) -> None:
     with caplog.at_level(logging.INFO, "analogy"):
-        place_pins(read_pins(pins), (100, 200), (100, 200), (100, 200), None)
+        place_pins(read_pins(pins), (100, 200), {"B'": (100, 200)}, (100, 200), None)
     messages = [record.getMessage() for record in caplog.records]
     assert len(messages) == bool(words)
     assert all(words in message for message in messages)
