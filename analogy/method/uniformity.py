@@ -9,8 +9,9 @@ its surroundings are used already, as in StyLit (Fiser et al. 2016, "StyLit: Ill
 over the offsets o of a patch. d is the patch distance, and u(q) how often the positions around q are matched, in units of an
 even use of the whole example. Departure from Liao et al. 2017, who have no such term.
 
-The kernels need not know of it: the cost is one more channel of the joined features. The uses are counted anew before each
-pass, in whole numbers, so that every device finds the same field.
+The kernels need not know of it: the cost is one more channel of the joined features. The uses are counted before each pass,
+in whole numbers, so that every device finds the same field. u is their mean over the passes so far: by the latest count alone,
+all positions would leave what is used much at once, and come back together.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import ONE, Array, Backend
+from ..backends import ONE, Array, Backend, Size
 from ..progress import Tick, split
 from . import nnf
 from .sheets import Sheet
 
 LEVELS = (5, 4)
-"""Levels whose field is spread: what is painted is decided there. At the finer ones it would tear pieces apart, and the mean of
-small pieces is as flat as what it should replace."""
+"""Levels whose field is spread: what is painted is decided there. At the finer ones it would tear pieces apart, and the mean
+of small pieces is as flat as what it should replace."""
 PASSES = 6
 """Passes of the search after the usual one of a level. The uses are counted before each."""
 WEIGHT = 0.3
@@ -60,9 +61,12 @@ def spread(
     query, key = _widened(xp, a), _widened(xp, b)
     query[..., -_CHANNELS] = ONE
     even = a.shape[0] * a.shape[1] / sum(rows * columns for rows, columns in sheet.sizes)
+    uses = xp.zeros(b.shape[:2], np.int64)
     seed = options.pop("seed")
     for number, of_pass in enumerate(split(tick, *[1.0] * PASSES), 1):
-        key[..., -_CHANNELS] = -_cost(xp, field, b.shape[:2], patch, even, uniformity)
+        uses += _uses(xp, field, b.shape[:2], patch)
+        share = xp.minimum(uses.astype(np.float32) / np.float32(number * patch**2 * even), np.float32(MOST))
+        key[..., -_CHANNELS] = -xp.rint(share * np.float32(ONE * WEIGHT * uniformity)).astype(np.int16)
         field, _ = nnf.search(
             backend,
             query,
@@ -85,12 +89,13 @@ def _widened(xp: Any, joined: Array) -> Array:
     return wide
 
 
-def _cost(xp: Any, field: Array, size: tuple[int, ...], patch: int, even: float, uniformity: float) -> Array:
-    """Return the cost of a match at each position of `b`, (HB, WB) int16, in units of 1 / ONE."""
+def _uses(xp: Any, field: Array, size: Size, patch: int) -> Array:
+    """Return how many matches lie in the patch around each position of a sheet of `size`, (*size,) int64."""
     rows, columns = size
     index = field[..., 0].astype(np.int64) * columns + field[..., 1]
-    uses = xp.bincount(index.ravel(), minlength=rows * columns).reshape(size)
-    padded = xp.pad(uses, patch // 2)
-    around = sum(padded[y : y + rows, x : x + columns] for y in range(patch) for x in range(patch))
-    share = xp.minimum(around.astype(np.float32) * np.float32(1 / (even * patch**2)), np.float32(MOST))
-    return xp.rint(share * np.float32(ONE * WEIGHT * uniformity)).astype(np.int16)
+    counts = xp.pad(xp.bincount(index.ravel(), minlength=rows * columns).reshape(size), patch // 2)
+    around = xp.zeros(size, np.int64)
+    for y in range(patch):
+        for x in range(patch):
+            around += counts[y : y + rows, x : x + columns]
+    return around
