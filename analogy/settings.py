@@ -60,7 +60,8 @@ class Settings:
     )
     uniformity: float = _setting(
         0.0,
-        "How much of B' to use: 0 takes for each part what fits best, 1 uses all of B' as evenly as it can.",
+        "How much of B' to use. 0: each part of A takes what fits it best. Up to 1: what is used often already costs more, so "
+        "that more of B' is used; try 0.3.",
         low=0.0,
         high=1.0,
     )

@@ -105,6 +105,25 @@ def ratio() -> None:
     show("ratio", [(f"--ratio {n:g}", each) for n, each in zip(ratios, found, strict=True)], 290)
 
 
+def uniformity() -> None:
+    coffee, amounts = SOURCES / "coffee.jpg", (0, 0.3, 1)
+    found = [engine.transfer(coffee, STARRY_NIGHT, uniformity=each, direction="ab").a_prime for each in amounts]
+    show("uniformity", [(f"--uniformity {n:g}", each) for n, each in zip(amounts, found, strict=True)], 290)
+
+
+def examples() -> None:
+    """The portrait after the Mona Lisa, under the sky of The Starry Night: the regions say which example is for what."""
+    background = np.array(Image.open(COLLINS_LABELS).convert("RGB"))[0, 0]
+    mona_lisa = np.array(Image.open(LABELS["mask_b"]).convert("RGBA"))
+    mona_lisa[(mona_lisa[..., :3] == background).all(axis=-1), 3] = 0  # its background has no label
+    painting = np.array(Image.open(STARRY_NIGHT).convert("RGB"))
+    sky = painting[: int(0.65 * len(painting))]
+    masks: dict[str, Any] = {"mask_a": COLLINS_LABELS, "mask_b": [mona_lisa, np.zeros_like(sky) + background]}
+    found = engine.transfer(COLLINS, [MONA_LISA, sky], direction="ab", uniformity=0.3, **masks).a_prime
+    row: list[tuple[str, Any]] = [("a photograph", COLLINS), ("in the looks of both", found)]
+    show("examples", [*row, ("one example", MONA_LISA), ("another", sky)], 340)
+
+
 def labels() -> None:
     without, given = (engine.transfer(COLLINS, MONA_LISA, **each) for each in ({}, LABELS))
     row = [("A' without", without.a_prime), ("B without", without.b), ("labels of A", COLLINS_LABELS)]
@@ -148,7 +167,8 @@ def page() -> None:
 
 
 MADE: dict[str, Callable[[], None]] = {
-    each.__name__: each for each in (portrait, landscape, drawing, film, weight, ratio, labels, peer, page)
+    each.__name__: each
+    for each in (portrait, landscape, drawing, film, weight, ratio, uniformity, labels, examples, peer, page)
 }
 NEEDED = {"peer": "gmic", "page": "chromium"}
 """Programs of the system that a picture takes; Debian's packages have the same names."""

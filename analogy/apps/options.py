@@ -31,7 +31,7 @@ RESULTS, LOOK, MATCHING, REGIONS, MACHINE, MESSAGES = (
     "Messages",
 )
 """Groups of options in the help. An option without a group comes last."""
-_OF_LOOK = ("weight", "ratio", "painting", "photo", "keep_colors")
+_OF_LOOK = ("weight", "ratio", "uniformity", "painting", "photo", "keep_colors")
 """The settings among the options of look; the others are options of matching."""
 _GROUPS = {"b": MATCHING, "levels": RESULTS}
 """Field of `Request` -> its group; the others are options of regions."""

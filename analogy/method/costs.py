@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from ..backends import Size
 from ..progress import Costs
 from ..settings import PATCH_SIZE, Settings
+from . import uniformity
 from .features import LEVELS
 from .pair import Pair
 
@@ -49,7 +50,8 @@ def estimate(
     }
     for level in LEVELS:
         products = PATCH_SIZE[level] ** 2 * 2 * search_widths[level] / 4 ** (level - 1)
-        search = _PRODUCT * settings.search_iterations * products
+        spreading = uniformity.PASSES * (settings.uniformity > 0 and level in uniformity.LEVELS)
+        search = _PRODUCT * (settings.search_iterations + spreading) * products
         parts = {f"search {w.key}": search * _area(w.content.working) for w in sought if level > 1 or w in made}
         if level > 1:
             inversion = _inversion(widths, level, settings)
