@@ -71,12 +71,8 @@ def test_a_field_into_several_pictures_becomes_what_the_field_into_each_becomes(
         return backend.to_host(nnf.enlarge(backend, there, before, size, after))
 
     each = [alone(*sizes) for sizes in zip(fields, SIZES, finer, strict=True)]
-    rows = np.arange(size[0]) * CONTENT[0] // size[0] if step == "enlarge" else np.arange(size[0]) // 2
-    columns = np.arange(size[1]) * CONTENT[1] // size[1] if step == "enlarge" else np.arange(size[1]) // 2
-    if step == "enlarge" and change:  # the parent of a position is that in which its scaled centre lies
-        rows, columns = (
-            ((np.arange(fine) + 0.5) / (fine / coarse)).astype(int) for fine, coarse in zip(size, CONTENT, strict=True)
-        )
+    scale = [2, 2] if step == "upsample" else [fine / coarse for fine, coarse in zip(size, CONTENT, strict=True)]
+    rows, columns = (((np.arange(n) + 0.5) / by).astype(int) for n, by in zip(size, scale, strict=True))
     parents = picture[rows[:, None], columns]
     assert np.array_equal(found, into(other, each, parents))
 
@@ -106,9 +102,9 @@ def test_of_equal_pictures_the_first_is_chosen(backend, two) -> None:
 
 def test_where_one_picture_fits_better_it_is_chosen_as_a_whole_piece(backend, two) -> None:
     sheet, [(field, first), (_, second)] = two
-    second = second.copy()
+    first, second, speck = first.copy(), second.copy(), (2, 6)
+    first[:, :4] -= 0.4
     second[:, 4:] -= 0.5
-    first, speck = first.copy(), (2, 6)
     first[speck] -= 0.6  # better there alone, which is no reason to break the piece
     picture, distance = chosen(backend, sheet, [(field, first), (field, second)])
     assert (picture == (np.arange(8) >= 4)).all()
