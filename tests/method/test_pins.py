@@ -171,7 +171,7 @@ def test_a_search_with_pins_is_the_search_by_a_distance_with_the_bonus_in_it(sim
     less[(*positions.T, *matches.T)] = np.where(bonus < 0, np.float32(1000), bonus)
     plain, rows = oracle.distance, np.ogrid[: a.shape[0], : a.shape[1]]
 
-    def distance(a, b, field, patch):
+    def distance(a, b, field, patch, frames=None):
         taken = less[rows[0], rows[1], field[..., 0], field[..., 1]]
         return np.where(taken >= 1000, np.float32(-1000), plain(a, b, field, patch) - taken)
 
@@ -349,3 +349,22 @@ def test_an_index_that_pandas_writes_is_named(tmp_path) -> None:
     path.write_text(",xa,ya,xb,yb\n0,1,2,3,4\n")
     with pytest.raises(SettingsError, match=r"line 2 has '0' in column 1, .* to_csv\(.*, index=False\)"):
         read_pins(path)
+
+
+def test_pins_of_several_examples_are_placed_on_the_sheet_and_parted_again() -> None:
+    sizes = {"B' 1": (40, 30), "B' 2": (20, 64)}
+    pins = place_pins(read_pins([(5, 6, 7, 8, 1), (9, 10, 50, 12, 2)]), (20, 30), sizes, (20, 30), None)
+    sheet = Sheet(tuple(sizes.values()))
+    assert pins.at((20, 30), sheet).tolist() == [[6, 5, 8, 7], [10, 9, sheet.tops[1] + 12, 50]]
+    assert pins.at((20, 30), sheet, 3).tolist() == [[1, 1, 2, 1], [2, 2, sheet.at(3).tops[1] + 3, 12]]
+    assert pins.to(1).at((20, 30), Sheet(((20, 64),))).tolist() == [[10, 9, 12, 50]]
+    assert pins.to(1).reversed().at((20, 64), Sheet(((20, 30),))).tolist() == [[12, 50, 10, 9]]
+
+
+def test_pins_that_end_in_two_examples_are_no_neighbours_there(caplog) -> None:
+    sizes = {"B' 1": (100, 200), "B' 2": (100, 200)}
+    with caplog.at_level(logging.INFO, "analogy"):
+        place_pins(read_pins([(50, 50, 50, 50, 1), (150, 50, 52, 50, 2)]), (100, 200), sizes, (100, 200), None)
+        assert not caplog.records  # which of one example would nearly meet
+        place_pins(read_pins([(50, 50, 50, 50, 2), (150, 50, 52, 50, 2)]), (100, 200), sizes, (100, 200), None)
+    assert len(caplog.records) == 1
