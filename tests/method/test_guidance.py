@@ -262,14 +262,14 @@ def test_wrong_masks_are_refused_in_one_line_with_the_reason(mask_a, mask_b, wor
 
 def test_what_lies_between_the_masks_of_several_examples_has_no_label() -> None:
     """Not that of a black region either, to which a match could be moved."""
-    black, sizes = np.zeros((20, 20, 3), np.uint8), {"B' 1": (20, 20), "B' 2": (12, 30)}
-    masks = [black, np.zeros((12, 30, 3), np.uint8)]
+    black, sizes = np.zeros((20, 20, 3), np.uint8), {"B' 1": (20, 20), "B' 2": (16, 30)}
+    masks = [black, np.zeros((16, 30, 3), np.uint8)]
     labels = guidance.read_labels(black, masks, (20, 20), sizes)
     assert labels is not None
     sheet = Sheet(tuple(sizes.values()))
     found = labels.at((20, 20), sheet).source == 0
     assert found[:20, :20].all() and found[sheet.tops[1] :].all()
-    assert found.sum() == 20 * 20 + 12 * 30
+    assert found.sum() == 20 * 20 + 16 * 30
 
 
 def test_a_label_is_ignored_only_where_no_example_has_it(caplog: pytest.LogCaptureFixture) -> None:
