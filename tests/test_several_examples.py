@@ -187,13 +187,14 @@ def test_each_way_to_steer_works_with_several_examples(cpu_engine: Engine, resul
         assert list(found.levels) == [5, 4, 3, 2, 1]
 
 
-def test_an_enlarged_field_takes_full_size_pixels_of_each_example(cpu_engine: Engine) -> None:
-    """Two flat examples, so that each pixel has the colour of one of them and nothing from between."""
+@pytest.mark.parametrize("painting", ["pixels", "gradients"])
+def test_an_enlarged_field_takes_full_size_pixels_of_each_example(cpu_engine: Engine, painting: str) -> None:
+    """Two flat examples, so that nothing is dark but what would come from between them."""
     a = resize(noise(8, 8, 3), 90, 120)
-    flat = [np.full((80, 100, 3), 40, np.uint8), np.full((120, 70, 3), 200, np.uint8)]
-    found = cpu_engine.transfer(a, flat, max_pixels=1200, painting="pixels", direction="ab", **FAST)
-    assert found.a_prime.min() >= 40
-    assert found.a_prime.max() <= 200
+    flat = [np.full((80, 100, 3), 200, np.uint8), np.full((120, 70, 3), 210, np.uint8)]
+    found = cpu_engine.transfer(a, flat, max_pixels=1200, painting=painting, direction="ab", **FAST)
+    assert found.a_prime.min() >= 195
+    assert found.a_prime.max() <= 215
 
 
 @pytest.mark.parametrize(

@@ -258,3 +258,29 @@ def test_wrong_masks_are_refused_in_one_line_with_the_reason(mask_a, mask_b, wor
     with pytest.raises(ImageError, match=words) as caught:
         read(mask_a, mask_b, (20, 20), (20, 20))
     assert "\n" not in str(caught.value)
+
+
+def test_what_lies_between_the_masks_of_several_examples_has_no_label() -> None:
+    """Not that of a black region either, to which a match could be moved."""
+    black, sizes = np.zeros((20, 20, 3), np.uint8), {"B' 1": (20, 20), "B' 2": (16, 30)}
+    masks = [black, np.zeros((16, 30, 3), np.uint8)]
+    labels = guidance.read_labels(black, masks, (20, 20), sizes)
+    assert labels is not None
+    sheet = Sheet(tuple(sizes.values()))
+    found = labels.at((20, 20), sheet).source == 0
+    assert found[:20, :20].all() and found[sheet.tops[1] :].all()
+    assert found.sum() == 20 * 20 + 16 * 30
+
+
+def test_a_label_is_ignored_only_where_no_example_has_it(caplog: pytest.LogCaptureFixture) -> None:
+    masks = [regions(20, 20, RED, RED, 9), regions(20, 20, BLUE, GREEN, 9)]
+    with caplog.at_level(logging.INFO, "analogy"):
+        labels = guidance.read_labels(
+            regions(20, 20, RED, BLUE, 10), masks, (20, 20), {"B' 1": (20, 20), "B' 2": (20, 20)}
+        )
+    assert [record.getMessage() for record in caplog.records] == [
+        "the label #00ff00 of B' 2 is not in the mask of A; it is ignored"
+    ]
+    assert labels is not None
+    assert (labels.content >= 0).all()
+    assert (labels.to(1).sources[0][:, :9] == 0x0000FF).all()
