@@ -24,7 +24,7 @@ _PULL = 0.3
 """Share of the way to where the flow to the key frame leads that a place goes with each frame."""
 _NEAR = 2 * AGREEMENT
 """Distance in pixels from there up to which a place goes a share of the way. From farther, it goes at once."""
-_STIFFNESS = 0.1
+_STIFFNESS = 0.15
 """Share by which, with each frame, the flow of a flat place comes nearer to that of the texture around it. What is painted
 there would be stirred otherwise, since nothing in the film says how it moves."""
 _BASE_TRUST = 0.1
@@ -99,9 +99,9 @@ class Carrier:
         flow = carried + np.float32(_PULL) * spread(apart, _trust(textured, is_near))
         smooth = spread(flow, textured * inside(carried))
         flow += (np.float32(_STIFFNESS) * (1 - textured) ** 2)[..., None] * (smooth - flow)
-        self.flow = np.where((sure & ~is_near)[..., None], direct, flow)
-        self.frame = frame
         is_flat = textured < _FLAT
+        self.flow = np.where((sure & ~is_near & ~is_flat)[..., None], direct, flow)
+        self.frame = frame
         known = sure | ((agree(step, step_back, AGREEMENT) | is_flat) & inside(carried))
         # In flat places the flows there and back cannot agree, and a search by colours would find anything.
         self.sure = sure | (known & is_flat & (self._difference() < _UNLIKE))
@@ -110,7 +110,7 @@ class Carrier:
 
     def paint(self, painted: np.ndarray) -> np.ndarray:
         """Return the present frame in the looks of the key `painted`; both are (H, W, 3) float32, 0 to 255."""
-        return paint(self.backend, painted, self.flow)
+        return paint(self.backend, painted, self.flow, self.sure)
 
     def doubt(self) -> np.ndarray:
         """Return how much the present frame differs from what was found for it in the key frame: (H, W) float32, 0 or more.

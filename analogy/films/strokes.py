@@ -2,8 +2,8 @@
 
 Departure from section 4.5 of Liao et al. 2017, where a pixel is the mean over all patches that cover it: what differs by a
 fraction of a pixel, as it does in a film, is blurred by a mean, and so are the strokes of the brush. Here a pixel is one
-sharp sample of the key. Only at joints, where the flow jumps because pieces from different places of the key meet, is it a
-mean over the pieces, and the gradients of the pieces are joined as well, so that no seam shows (see `method.seams`).
+sharp sample of the key. Only at joints, where pieces that the search found meet each other or what the film's motion has
+carried, is it a mean over the pieces, and the gradients are joined as well, so that no seam shows (see `method.seams`).
 
 A sample between pixels is less sharp than the pixels, by a share that changes with the fraction, and a piece that is
 enlarged is less sharp than the key. `_keep_detail` makes up for it, so that a film neither blurs nor pulses.
@@ -24,31 +24,34 @@ _REACH = (-2, 0, 2)
 _EPSILON = 0.1
 """Weight of the colours beside the gradients, in 1 / pixel^2: a jump is spread over three pixels, as narrow as strokes."""
 _OUTLINE = 0.4
-"""Difference of the colours (0 to 1, over three channels) at a joint of which half stays: large ones are outlines."""
-_LEAST_DETAIL, _MOST_DETAIL = 0.93, 1.0
-"""Detail of a frame, as a share of the key's, below and above which it is made sharper and softer."""
+"""Difference of colours (0 to 1, over three channels) at a joint of which half stays: large ones are outlines."""
+_LEAST_DETAIL, _MOST_DETAIL = 0.94, 1.0
+"""Detail of a sample, as a share of the key's there, below which it is made sharper, and above which softer. The mean squared
+detail of a painter's later keys falls faster; a film that keeps all of it flickers more."""
 _LEAST_GAIN, _MOST_GAIN = 0.5, 2.0
 """Factors within which the detail is changed."""
 _WINDOW = 33
-"""Side in pixels of the square over which the detail is measured, twice."""
-_SHARPENING = 2.0
-"""Share of what a 3 x 3 mean takes from a picture that, added, doubles the detail."""
+"""Side in pixels of the square over which the detail is averaged, twice."""
+_SHARPENING = 1.5
+"""Multiple of what a 3 x 3 mean takes from a picture that, added to it, about doubles the detail."""
 _LIST_WIDTH = 1024
 """Width of the array as which a list of places is sampled, since OpenCV bounds the height."""
 
 
-def paint(backend: Backend, key: np.ndarray, flow: np.ndarray) -> np.ndarray:
+def paint(backend: Backend, key: np.ndarray, flow: np.ndarray, sure: np.ndarray) -> np.ndarray:
     """Return the picture (H, W, 3) float32 that shows at each pixel what the key shows at the place to which `flow` leads.
 
     key   (H, W, 3) float32, 0 to 255
     flow  (H, W, 2) float32, as in `motion`
+    sure  (H, W) bool: False where the search found the place. Elsewhere a flow that jumps is a piece that is compressed
     """
-    picture = sample(key, flow, sharp=True)
-    jumps = [_jumps(flow, axis) for axis in (0, 1)]
+    picture = _keep_detail(sample(key, flow, sharp=True), key, flow)
+    found = opencv().dilate((~sure).astype(np.uint8), np.ones((5, 5))) > 0
+    jumps = [_jumps(flow, axis) & found for axis in (0, 1)]
     if any(mask.any() for mask in jumps):
         _average(picture, key, flow, jumps)
         picture = _join(backend, picture, key, flow, jumps)
-    return _keep_detail(picture, key, flow)
+    return picture
 
 
 def _jumps(flow: np.ndarray, axis: int) -> np.ndarray:
