@@ -25,14 +25,14 @@ _EPSILON = 0.1
 """Weight of the colours beside the gradients, in 1 / pixel^2: a jump is spread over three pixels, as narrow as strokes."""
 _OUTLINE = 0.4
 """Difference of colours (0 to 1, over three channels) at a joint of which half stays: large ones are outlines."""
-_LEAST_DETAIL, _MOST_DETAIL = 0.94, 1.0
-"""Detail of a sample, as a share of the key's there, below which it is made sharper, and above which softer. The mean squared
-detail of a painter's later keys falls faster; a film that keeps all of it flickers more."""
+_LEAST_DETAIL, _LEAST_JOINED = 0.93, 0.85
+"""Detail of a sample and of what was joined, as shares of the key's, below which they are sharpened. What was joined is not
+certain to a pixel, and shows that the more, the sharper it is."""
 _LEAST_GAIN, _MOST_GAIN = 0.5, 2.0
 """Factors within which the detail is changed."""
 _WINDOW = 33
 """Side in pixels of the square over which the detail is averaged, twice."""
-_SHARPENING = 1.5
+_SHARPENING = 1.4
 """Multiple of what a 3 x 3 mean takes from a picture that, added to it, about doubles the detail."""
 _LIST_WIDTH = 1024
 """Width of the array as which a list of places is sampled, since OpenCV bounds the height."""
@@ -45,12 +45,13 @@ def paint(backend: Backend, key: np.ndarray, flow: np.ndarray, sure: np.ndarray)
     flow  (H, W, 2) float32, as in `motion`
     sure  (H, W) bool: False where the search found the place. Elsewhere a flow that jumps is a piece that is compressed
     """
-    picture = _keep_detail(sample(key, flow, sharp=True), key, flow)
+    picture = _keep_detail(sample(key, flow, sharp=True), key, flow, _LEAST_DETAIL)
     found = opencv().dilate((~sure).astype(np.uint8), np.ones((5, 5))) > 0
     jumps = [_jumps(flow, axis) & found for axis in (0, 1)]
     if any(mask.any() for mask in jumps):
         _average(picture, key, flow, jumps)
         picture = _join(backend, picture, key, flow, jumps)
+        picture = _keep_detail(picture, key, flow, _LEAST_JOINED)
     return picture
 
 
@@ -107,10 +108,13 @@ def _at(key: np.ndarray, y: np.ndarray, x: np.ndarray, vectors: np.ndarray) -> n
     return found.reshape(-1, 3)[: len(y)]
 
 
-def _keep_detail(picture: np.ndarray, key: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """Return `picture` as sharp as the key is at the places to which `flow` leads, within `_LEAST_DETAIL` and `_MOST_DETAIL`."""
+def _keep_detail(picture: np.ndarray, key: np.ndarray, flow: np.ndarray, least: float) -> np.ndarray:
+    """Return `picture` about as sharp as the key is at the places to which `flow` leads, if it is softer or sharper.
+
+    least  the smallest share of the key's detail that is not raised. From 1, the detail is lowered, as where joints add some
+    """
     share = np.sqrt((_detail(picture) + 1) / (sample(_detail(key), flow) + 1))
-    gain = np.where(share < _LEAST_DETAIL, _LEAST_DETAIL / share, np.minimum(_MOST_DETAIL / share, 1))
+    gain = np.where(share < least, least / share, np.minimum(1 / share, 1))
     gain = np.clip(gain, _LEAST_GAIN, _MOST_GAIN).astype(np.float32)
     if (gain == 1).all():
         return picture
