@@ -14,7 +14,7 @@ import numpy as np
 
 from ..backends import HALF, Array, Backend, Size
 from ..method import nnf
-from .motion import agree, both_flows, compose, inside, opencv, refine, sample, spread, texture
+from .motion import agree, both_flows, compose, inside, opencv, refine, show, spread, texture
 from .strokes import paint
 
 AGREEMENT = 1.5
@@ -104,9 +104,10 @@ class Carrier:
         self.frame = frame
         known = sure | ((agree(step, step_back, AGREEMENT) | is_flat) & inside(carried))
         # In flat places the flows there and back cannot agree, and a search by colours would find anything.
-        self.sure = sure | (known & is_flat & (self._difference() < _UNLIKE))
-        if not self.sure.all():
-            self._search(known)
+        is_like = is_flat & (self._difference() < _UNLIKE)
+        self.sure = sure | (known & is_like & inside(self.flow))
+        if not (self.sure | is_like).all():
+            self._search(known, self.sure | is_like)
 
     def paint(self, painted: np.ndarray) -> np.ndarray:
         """Return the present frame in the looks of the key `painted`; both are (H, W, 3) float32, 0 to 255."""
@@ -123,12 +124,12 @@ class Carrier:
 
     def _difference(self) -> np.ndarray:
         """Return the root of the mean squared difference of colours, in 0..1, from the key frame over small squares."""
-        found = sample(self.key_frame.astype(np.float32), self.flow) - self.frame
+        found = show(self.key_frame.astype(np.float32), self.flow) - self.frame
         squared = (found * found).mean(axis=-1) / np.float32(255**2)
         return np.sqrt(np.maximum(opencv().blur(squared, (_DOUBT_PATCH, _DOUBT_PATCH)), 0))
 
-    def _search(self, known: np.ndarray) -> None:
-        """Search the key frame for the pixels that are not sure; near their present places, where these are `known`."""
+    def _search(self, known: np.ndarray, kept: np.ndarray) -> None:
+        """Search the key frame for the pixels that are not `kept`; near their present places, where these are `known`."""
         cv2 = opencv()
         size = self.flow.shape[:2]
         flow = _extend(self.flow, known)
@@ -144,7 +145,7 @@ class Carrier:
 
             near = shrink(places) / scale
             start = np.clip(np.rint(near), 0, np.subtract(small, 1)).astype(np.int32)
-            fixed = shrink(self.sure.astype(np.uint8))[..., None] > 0
+            fixed = shrink(kept.astype(np.uint8))[..., None] > 0
             if field is not None:
                 start = np.where(fixed, start, nnf.enlarge(self.backend, field, coarser, small, small))
             frame, key_frame = (shrink(frame, how=cv2.INTER_AREA) for frame in frames)
@@ -165,7 +166,7 @@ class Carrier:
         found = self.backend.to_host(nnf.enlarge(self.backend, field, coarser, size, size)).astype(np.float32)
         moved = np.linalg.norm(found - places, axis=-1) > scale
         searched = (found - here)[..., ::-1]
-        self.flow = np.where((~self.sure & moved)[..., None], searched, flow)
+        self.flow = np.where((~kept & moved)[..., None], searched, flow)
 
     def _vectors(self, pixels: np.ndarray, key: bool) -> np.ndarray:
         """Return the vectors of `Backend.pixel_vectors` on the host."""

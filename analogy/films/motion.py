@@ -106,18 +106,27 @@ def spread(flow: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return found
 
 
-def sample(picture: np.ndarray, flow: np.ndarray, sharp: bool = False) -> np.ndarray:
-    """Return `picture` (H, W) or (H, W, C), float32 or uint8, at the places to which `flow` leads.
+def sample(picture: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """Return `picture` (H, W, C), float32 or uint8, at the places to which `flow` leads.
 
-    sharp  whether the interpolation between pixels is Lanczos's, which keeps fine detail, in place of the bilinear one
-
-    Places outside the picture take its nearest pixel.
+    Between pixels the interpolation is bilinear. Places outside the picture take its nearest pixel.
     """
     cv2 = opencv()
     x, y = _places(flow)
-    return cv2.remap(
-        picture, x, y, cv2.INTER_LANCZOS4 if sharp else cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+    return cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def show(picture: np.ndarray, flow: np.ndarray, sharp: bool = False) -> np.ndarray:
+    """Return `picture` (H, W) or (H, W, C), float32, at the places to which `flow` leads, and mirrored outside of it.
+
+    sharp  whether the interpolation is Lanczos's, which keeps fine detail, in place of the bilinear one
+
+    The nearest pixel in place of the mirror image would be drawn out to a streak.
+    """
+    cv2 = opencv()
+    x, y = _places(flow)
+    how = cv2.INTER_LANCZOS4 if sharp else cv2.INTER_LINEAR
+    return cv2.remap(picture, x, y, how, borderMode=cv2.BORDER_REFLECT_101)
 
 
 def compose(first: np.ndarray, second: np.ndarray) -> np.ndarray:

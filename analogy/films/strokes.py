@@ -15,7 +15,7 @@ import numpy as np
 
 from ..backends import Backend
 from ..method.seams import subtract_solution
-from .motion import opencv, sample
+from .motion import opencv, show
 
 _JUMP = 1.0
 """Difference in pixels between the vectors of two neighbouring pixels above which there is a joint between them."""
@@ -45,7 +45,7 @@ def paint(backend: Backend, key: np.ndarray, flow: np.ndarray, sure: np.ndarray)
     flow  (H, W, 2) float32, as in `motion`
     sure  (H, W) bool: False where the search found the place. Elsewhere a flow that jumps is a piece that is compressed
     """
-    picture = _keep_detail(sample(key, flow, sharp=True), key, flow, _LEAST_DETAIL)
+    picture = _keep_detail(show(key, flow, sharp=True), key, flow, _LEAST_DETAIL)
     found = opencv().dilate((~sure).astype(np.uint8), np.ones((5, 5))) > 0
     jumps = [_jumps(flow, axis) & found for axis in (0, 1)]
     if any(mask.any() for mask in jumps):
@@ -104,7 +104,7 @@ def _at(key: np.ndarray, y: np.ndarray, x: np.ndarray, vectors: np.ndarray) -> n
     columns, rows = places.reshape(2, -1, _LIST_WIDTH)
     if not rows.size:
         return np.zeros((0, 3), np.float32)
-    found = cv2.remap(key, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    found = cv2.remap(key, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     return found.reshape(-1, 3)[: len(y)]
 
 
@@ -113,7 +113,7 @@ def _keep_detail(picture: np.ndarray, key: np.ndarray, flow: np.ndarray, least: 
 
     least  the smallest share of the key's detail that is not raised. From 1, the detail is lowered, as where joints add some
     """
-    share = np.sqrt((_detail(picture) + 1) / (sample(_detail(key), flow) + 1))
+    share = np.sqrt((_detail(picture) + 1) / (show(_detail(key), flow) + 1))
     gain = np.where(share < least, least / share, np.minimum(1 / share, 1))
     gain = np.clip(gain, _LEAST_GAIN, _MOST_GAIN).astype(np.float32)
     if (gain == 1).all():
