@@ -9,6 +9,7 @@ FRAMES and PAINTED are folders (or patterns) of the same number of pictures of o
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -42,16 +43,16 @@ def main(frames: str, painted: str, key: Path) -> None:
     film, result = open_frames(frames), open_frames(painted)
     if len(film.names) != len(result.names):
         raise click.UsageError(f"{frames} has {len(film.names)} frames, and {painted} has {len(result.names)}")
-    whole, own, of_result = detail(read_picture(key).rgb), [], []
-    for index, name in enumerate(film.names):
-        here, shown = film.read(index).rgb, result.read(index).rgb
+    whole = detail(read_picture(key).rgb)
+    pairs = [(film.read(index).rgb, result.read(index).rgb) for index in range(len(film.names))]
+    for name, (_, shown) in zip(film.names, pairs, strict=True):
         click.echo(f"{name}: detail {detail(shown) / whole:.2f}")
-        if index:
-            forth, back = both_flows(here, before)
-            counts = agree(forth, back, AGREEMENT)
-            own.append(change(before, here, forth, counts))
-            of_result.append(change(shown_before, shown, forth, counts))
-        before, shown_before = here, shown
+    own, of_result = [], []
+    for (before, shown_before), (here, shown) in pairwise(pairs):
+        forth, back = both_flows(here, before)
+        counts = agree(forth, back, AGREEMENT)
+        own.append(change(before, here, forth, counts))
+        of_result.append(change(shown_before, shown, forth, counts))
     click.echo(f"flicker {sum(of_result) / sum(own):.2f}")
 
 

@@ -62,8 +62,9 @@ def _blend(first: np.ndarray, second: np.ndarray, weight: np.ndarray, choice: np
     own = choice if fine > 0 else weight
     if min(size) < 2 * _LEAST_SIDE:
         return first + (second - first) * weight[..., None]
-    smaller = [cv2.pyrDown(array) for array in (first, second, weight, choice)]
-    band, other = (
-        picture - cv2.pyrUp(small, dstsize=size) for picture, small in zip((first, second), smaller, strict=False)
-    )
-    return cv2.pyrUp(_blend(*smaller, fine - 1), dstsize=size) + band + (other - band) * own[..., None]
+    less_first, less_second, less_weight, less_choice = map(cv2.pyrDown, (first, second, weight, choice))
+    band = first - cv2.pyrUp(less_first, dstsize=size)
+    other = second - cv2.pyrUp(less_second, dstsize=size)
+    coarse = _blend(less_first, less_second, less_weight, less_choice, fine - 1)
+    joined: np.ndarray = cv2.pyrUp(coarse, dstsize=size) + band + (other - band) * own[..., None]
+    return joined

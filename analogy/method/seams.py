@@ -87,9 +87,7 @@ def _solve_regions(
     return picture
 
 
-def subtract_solution(
-    backend: Backend, picture: Array, f: Array, epsilon: float, tick: Tick | None = None
-) -> Array:
+def subtract_solution(backend: Backend, picture: Array, f: Array, epsilon: float, tick: Tick | None = None) -> Array:
     """Return `picture` minus the w with (epsilon - Laplace) w = f, within 0..1. All are (H, W, 3) float32; `f` is overwritten.
 
     A cosine transform along the rows makes Laplace's second difference in this direction a factor, -4 sin(pi k / 2 W)^2 for
