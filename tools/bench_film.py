@@ -29,7 +29,9 @@ def measure(picture: Path, device: str, threads: int | None) -> dict[str, float]
     cv2.setNumThreads(threads or cv2.getNumThreads())
     backend = get_backend(device, threads)
     backend.prepare()
-    whole = cv2.resize(read_picture(picture).rgb, (SIZE[1] + round(PAN * FRAMES), SIZE[0]), interpolation=cv2.INTER_CUBIC)
+    whole = cv2.resize(
+        read_picture(picture).rgb, (SIZE[1] + round(PAN * FRAMES), SIZE[0]), interpolation=cv2.INTER_CUBIC
+    )
     shifts = [np.array([[1, 0, -PAN * index], [0, 1, 0]], np.float32) for index in range(FRAMES)]
     film = [cv2.warpAffine(whole, shift, SIZE[::-1]) for shift in shifts]
     stages: dict[str, float] = defaultdict(float)
@@ -70,6 +72,8 @@ def measure(picture: Path, device: str, threads: int | None) -> dict[str, float]
 def lines(found: dict[str, float]) -> list[str]:
     """Return what `measure` found as lines, each stage also as a multiple of one optical flow, which compares between runs."""
     unit = found["unit"]
-    head = f"a frame of a film, {SIZE[1]} x {SIZE[0]}: {found['total']:.2f} s, {found['total'] / unit:.1f} optical flows"
+    head = (
+        f"a frame of a film, {SIZE[1]} x {SIZE[0]}: {found['total']:.2f} s, {found['total'] / unit:.1f} optical flows"
+    )
     stages = [name for name in found if name not in ("total", "unit")]
     return [head, *(f"  {name:18} {found[name]:7.3f} s   x {found[name] / unit:.2f}" for name in stages)]

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..backends import HALF, Array, Backend, Size
 from ..method import nnf
-from .motion import agree, both_flows, compose, inside, opencv, refine, show, spread, texture
+from .motion import agree, both_flows, compose, inside, opencv, refine, show, spread, squared_length, texture
 from .strokes import paint
 
 AGREEMENT = 1.5
@@ -95,7 +95,7 @@ class Carrier:
         self._back = refine(self.key_frame, frame, compose(self._back, step_back))
         sure = _shrink(agree(direct, self._back, AGREEMENT))
         apart = direct - carried
-        is_near = sure & (np.linalg.norm(apart, axis=-1) < _NEAR)
+        is_near = sure & (squared_length(apart) < _NEAR**2)
         flow = carried + np.float32(_PULL) * spread(apart, _trust(textured, is_near))
         smooth = spread(flow, textured * inside(carried))
         flow += (np.float32(_STIFFNESS) * (1 - textured) ** 2)[..., None] * (smooth - flow)
@@ -164,7 +164,7 @@ class Carrier:
             )
             field, coarser = self.backend.asarray(np.where(fixed, start, self.backend.to_host(found))), small
         found = self.backend.to_host(nnf.enlarge(self.backend, field, coarser, size, size)).astype(np.float32)
-        moved = np.linalg.norm(found - places, axis=-1) > scale
+        moved = squared_length(found - places) > scale**2
         searched = (found - here)[..., ::-1]
         self.flow = np.where((~kept & moved)[..., None], searched, flow)
 

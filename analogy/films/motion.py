@@ -145,7 +145,13 @@ def agree(forth: np.ndarray, back: np.ndarray, tolerance: float) -> np.ndarray:
 
     tolerance  distance in pixels from where they began that is near enough
     """
-    return inside(forth) & (np.linalg.norm(compose(forth, back), axis=-1) < tolerance)
+    return inside(forth) & (squared_length(compose(forth, back)) < tolerance**2)
+
+
+def squared_length(flow: np.ndarray) -> np.ndarray:
+    """Return the squared lengths of the vectors of a flow, (H, W) float32."""
+    dx, dy = flow[..., 0], flow[..., 1]
+    return dx * dx + dy * dy
 
 
 @cache

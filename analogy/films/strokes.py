@@ -15,7 +15,7 @@ import numpy as np
 
 from ..backends import Backend
 from ..method.seams import subtract_solution
-from .motion import opencv, show
+from .motion import opencv, show, squared_length
 
 _JUMP = 1.0
 """Difference in pixels between the vectors of two neighbouring pixels above which there is a joint between them."""
@@ -57,8 +57,7 @@ def paint(backend: Backend, key: np.ndarray, flow: np.ndarray, sure: np.ndarray)
 
 def _jumps(flow: np.ndarray, axis: int) -> np.ndarray:
     """Return a mask (H, W) of the pixels between which and the next one in the direction of `axis` there is a joint."""
-    difference = np.diff(flow, axis=axis)
-    mask = (difference * difference).sum(axis=-1) > _JUMP**2
+    mask = squared_length(np.diff(flow, axis=axis)) > _JUMP**2
     return np.pad(mask, [(0, int(axis == way)) for way in (0, 1)])
 
 
