@@ -25,7 +25,7 @@ from .pictures.reading import PictureLike, read_picture
 from .progress import Progress, StageReporter
 from .request import Examples, Request, listed
 from .result import Pixels, Result
-from .settings import Direction, PresetName, SettingOptions, Settings, SettingsLike
+from .settings import Direction, SettingOptions, Settings, SettingsLike
 
 _REHEARSED = 240, 320
 """Rows and columns of the noise that `Engine.prepare` transfers: enough for CuPy to sum it in blocks of full size."""
@@ -87,7 +87,7 @@ class Engine:
     def transfer(self, a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *, b: PictureLike,
                  direction: Literal["both", "ab"] = "ab", **options: Unpack[TransferOptions]) -> OnlyAPrime: ...  # fmt: skip
     @overload
-    def transfer(self, a: PictureLike, b_prime: PictureLike, settings: PresetName | None = None, *,
+    def transfer(self, a: PictureLike, b_prime: PictureLike, settings: str | None = None, *,
                  direction: Literal["both"] = "both", **options: Unpack[TransferOptions]) -> Both: ...  # fmt: skip
     @overload
     def transfer(self, a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,

@@ -14,7 +14,7 @@ from .networks.models import DEFAULT
 from .pictures.reading import PictureLike
 from .request import Examples
 from .result import Result
-from .settings import Direction, PresetName, SettingsLike
+from .settings import Direction, SettingsLike
 
 
 class EngineOptions(TransferOptions, total=False):
@@ -35,7 +35,7 @@ def _engine(arguments: EngineArguments, process: int) -> Engine:
 def transfer(a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *, b: PictureLike,
              direction: Literal["both", "ab"] = "ab", **options: Unpack[EngineOptions]) -> OnlyAPrime: ...  # fmt: skip
 @overload
-def transfer(a: PictureLike, b_prime: PictureLike, settings: PresetName | None = None, *,
+def transfer(a: PictureLike, b_prime: PictureLike, settings: str | None = None, *,
              direction: Literal["both"] = "both", **options: Unpack[EngineOptions]) -> Both: ...  # fmt: skip
 @overload
 def transfer(a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,

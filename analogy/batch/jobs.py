@@ -160,7 +160,7 @@ class Jobs:
 
     def _job(self, number: int, cells: Mapping[str, Any]) -> Job:
         found = {name: self._inputs(name, cells) for name in INPUTS}
-        inputs = {name: values if len(values) > 1 else values[0] for name, values in found.items() if values}
+        inputs: dict[str, Any] = {name: values if len(values) > 1 else values[0] for name, values in found.items() if values}
         if "a" not in inputs:
             raise SettingsError("it names no picture a")
         if "b_prime" not in inputs:
