@@ -160,7 +160,9 @@ class Jobs:
 
     def _job(self, number: int, cells: Mapping[str, Any]) -> Job:
         found = {name: self._inputs(name, cells) for name in INPUTS}
-        inputs: dict[str, Any] = {name: values if len(values) > 1 else values[0] for name, values in found.items() if values}
+        inputs: dict[str, Any] = {
+            name: values if len(values) > 1 else values[0] for name, values in found.items() if values
+        }
         if "a" not in inputs:
             raise SettingsError("it names no picture a")
         if "b_prime" not in inputs:
@@ -222,7 +224,7 @@ class Jobs:
         }
         if len(set(outputs.values())) < len(made):
             raise OutputError(
-                f'the job makes {len(made)} pictures, {", ".join(made)}; put {{picture}} into --name, "{{name}}-{{picture}}.png"'
+                f'the job makes {", ".join(made)}; put {{picture}} into --name, to tell them apart: "{{name}}-{{picture}}.png"'
             )
         return outputs
 

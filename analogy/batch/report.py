@@ -125,7 +125,7 @@ class Report:
         if one_style:
             job, line = next(iter(self._cards.values()))
             figures = "\n".join(
-                f'<figure>{_image(line, key)}<figcaption>{html.escape(path)}</figcaption></figure>'
+                f"<figure>{_image(line, key)}<figcaption>{html.escape(path)}</figcaption></figure>"
                 for key, path in _styles(job).items()
             )
             title = "Style" if len(_styles(job)) == 1 else "Styles"
@@ -139,7 +139,8 @@ class Report:
             counts=words,
             how=html.escape(self._how),
             body="\n".join(parts),
-            width=_CELL * max((len(self._cells(job, line, one_style)) for job, line in self._cards.values()), default=1),
+            width=_CELL
+            * max((len(self._cells(job, line, one_style)) for job, line in self._cards.values()), default=1),
         )
 
     def _card(self, job: Job, line: dict[str, Any], one_style: bool) -> str:

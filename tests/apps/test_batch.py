@@ -127,7 +127,19 @@ def test_what_is_missing_or_changed_is_done_again_and_nothing_else(photos, style
 
 def test_each_job_is_painted_with_all_styles_and_anew_where_they_change(photos, style, tmp_path: Path) -> None:
     out, two = tmp_path / "out", picture(tmp_path / "two.png", 101, (48, 64))
-    command = ["batch", *photos, "-o", out, "--direction", "both", "--name", "{name}-{picture}.png", "--workers", 1, *FAST]
+    command = [
+        "batch",
+        *photos,
+        "-o",
+        out,
+        "--direction",
+        "both",
+        "--name",
+        "{name}-{picture}.png",
+        "--workers",
+        1,
+        *FAST,
+    ]
     done = run(*command, "--style", style, "--style", two)
     assert (done.exit_code, done.stderr) == (0, "")
     engine = Engine(device="cpu", threads=1)

@@ -67,7 +67,10 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
         (b'{"a": "x", "b_prime": "y", "b_prime_3": "z"}', "it names b_prime_3, and no b_prime_2; number them without"),
         (b'{"a": "x", "b_prime_1": "y"}', "line 2: unknown column 'b_prime_1'; there is a, b_prime,"),
         (b'{"a": "x", "mask_a_2": "y"}', "line 2: unknown column 'mask_a_2'"),
-        (b'{"a": "x", "b_prime": ["y", "z"], "mask_a": "m", "mask_b": "m"}', "there are 2 B', and 1 times the mask of B'"),
+        (
+            b'{"a": "x", "b_prime": ["y", "z"], "mask_a": "m", "mask_b": "m"}',
+            "there are 2 B', and 1 times the mask of B'",
+        ),
         (b'{"a": "x", "pins": 1}', "line 2: pins is 1; it takes the path of a CSV file, or a list of rows"),
         (b'{"a": "x", "pins": [[1, 2, 3]]}', "line 2: pins: the shape is (1, 3); it must be (N, 4)"),
         (b'{"a": "x", "pins": [1, [2]]}', "line 2: pins is [1, [2]]; it takes N rows of four numbers"),
@@ -105,7 +108,9 @@ def test_a_row_names_several_examples_in_a_list_or_in_further_columns(tmp_path: 
     )
     for name in ("jobs.jsonl", "jobs.csv"):
         path = tmp_path / name
-        found = list(jobs.Jobs(jobs.of_table(str(path)), str(tmp_path), SETTINGS, ["/s.png", "/t.png"], "{b_prime}-{a}.png"))
+        found = list(
+            jobs.Jobs(jobs.of_table(str(path)), str(tmp_path), SETTINGS, ["/s.png", "/t.png"], "{b_prime}-{a}.png")
+        )
         one, two, m, m1, m2 = (str(tmp_path / f"{each}.png") for each in ("one", "two", "m", "m1", "m2"))
         assert [job.request.b_prime for job in found] == [[one, two], one, ["/s.png", "/t.png"]]
         assert (found[0].request.mask_a, found[0].request.mask_b) == (m, [m1, m2])
@@ -123,7 +128,7 @@ def test_each_b_of_several_examples_is_a_picture_of_its_own(tmp_path: Path) -> N
     both = {"a_prime": "x-a_prime.png", "b_1": "x-b_1.png", "b_2": "x-b_2.png"}
     assert of("both", "{name}-{picture}.png") == [both]
     assert of("ba", "{name}-{picture}.png") == [{name: path for name, path in both.items() if name != "a_prime"}]
-    with pytest.raises(SettingsError, match=r"the job makes 2 pictures, b_1, b_2; put \{picture\} into --name"):
+    with pytest.raises(SettingsError, match=r"the job makes b_1, b_2; put \{picture\} into --name"):
         of("ba", "{name}.png")
 
 

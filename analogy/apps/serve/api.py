@@ -22,7 +22,17 @@ from ...version import __version__
 from ..run import EXAMPLE_LABELS, EXAMPLE_PAIR
 from . import documentation, guard
 from .answers import NO_JOB, JobFile
-from .forms import MOST_EXAMPLES, MOST_FIELD_BYTES, MOST_FIELDS, MOST_FILES, Format, JobForm, TransferForm, in_one_line, unambiguous
+from .forms import (
+    MOST_EXAMPLES,
+    MOST_FIELD_BYTES,
+    MOST_FIELDS,
+    MOST_FILES,
+    Format,
+    JobForm,
+    TransferForm,
+    in_one_line,
+    unambiguous,
+)
 from .intake import Intake
 from .jobs import Job, Jobs, State, level_name
 from .limits import Limits

@@ -50,11 +50,14 @@ def _of_request(field: dataclasses.Field[Any]) -> tuple[Any, Any]:
     if kind == "flag":
         return Annotated[bool, Field(description=text)], False
     if kind == "pins":
-        text, example = f"{text} Rows of xa, ya, xb, yb in JSON; with several B' a fifth number says which, from 1.", "[[120, 80, 200, 64]]"
+        text, example = (
+            f"{text} Rows of xa, ya, xb, yb in JSON; with several B' a fifth number says which, from 1.",
+            "[[120, 80, 200, 64]]",
+        )
         return Annotated[str, Field(description=text, examples=[example])], "[]"
     needed = field.default is dataclasses.MISSING
     if field.metadata["several"]:
-        text = f"{text} Given several times, one for each example, in their order."
+        text = f"{text} The field may be given several times, once for each example, in their order."
         several: Any = Annotated[list[UploadFile], Field(description=text, max_length=MOST_EXAMPLES)]
         return several, ... if needed else []
     picture: Any = UploadFile if needed else UploadFile | None

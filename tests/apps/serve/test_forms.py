@@ -117,9 +117,12 @@ def test_examples_that_are_too_many_or_lack_a_mask_are_refused(service, path: st
     picture = png(32, 32)
     for pictures, words in (
         ({"b_prime": [picture] * 5}, "'b_prime' is given 5 times; give it at most 4 times"),
-        ({"b_prime": [picture] * 2, "mask_a": [picture], "mask_b": [picture]}, "there are 2 B', and 1 times the mask of B'; give one for each B'"),
+        (
+            {"b_prime": [picture] * 2, "mask_a": [picture], "mask_b": [picture]},
+            "there are 2 B', and 1 times the mask of B'; give one for each B'",
+        ),
         ({"b_prime": [picture], "b": [picture] * 2}, "there are 1 B', and 2 times B; give one for each B'"),
-    ):  # fmt: skip
+    ):
         answer = service.http.post(service.url + path, files=several(a=[picture], **pictures), timeout=30)
         assert (answer.status_code, answer.json()["detail"]) == (422, words)
 

@@ -8,6 +8,7 @@ const WORDS = {
 };
 
 const SLID = ["ratio", "uniformity"];
+const PICTURES = { uniformity: { words: "A photo after one painting with 0, 0.3 and 1: more and more of the painting is used", values: [0, 0.3, 1] } };
 
 export class Settings {
   /** Fill the form. `offer`: what the service says at /v1/settings. */
@@ -77,8 +78,18 @@ export class Settings {
     if (typeof info.default !== "boolean") knob.append(more?.row ?? control);
     if (more?.output) head.append(more.output);
     knob.append(help);
+    if (PICTURES[info.name]) knob.append(this.#picture(info.name, PICTURES[info.name]));
     this.controls.set(info.name, { read, write });
     return knob;
+  }
+
+  /** What a setting does, at some of its values. */
+  #picture(name, { words, values }) {
+    const figure = document.createElement("figure"), caption = document.createElement("figcaption");
+    figure.className = "values";
+    caption.append(...values.map((value) => Object.assign(document.createElement("span"), { textContent: value })));
+    figure.append(Object.assign(document.createElement("img"), { src: `static/${name}.webp`, alt: words }), caption);
+    return figure;
   }
 
   /** [element, read, write, what else belongs to it] */
