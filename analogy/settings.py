@@ -226,7 +226,7 @@ class Preset(NamedTuple):
     help: str
     """The pictures or wishes that it is for, in the words of the command's help."""
     settings: SettingOptions
-    """The settings in which it differs from the defaults. None has a direction, so that a result has the type of its call."""
+    """The settings in which it differs from the defaults. A direction is none of them, since it says what to make, not how."""
 
 
 _PRESETS = {
