@@ -20,7 +20,6 @@ from .method.painter import Painter
 from .method.pair import Pair, as_seen, read_pair
 from .method.pins import PinsLike
 from .networks.models import DEFAULT, locate
-from .pictures.images import Picture
 from .pictures.reading import PictureLike, read_picture
 from .progress import Progress, StageReporter
 from .request import Examples, Request, listed
@@ -106,7 +105,7 @@ class Engine:
                         `pictures.reading.read_picture`). `b_prime` may be a list of such pictures: then each part of A gets
                         the looks of the example that fits it best, and what `Result` has of B' and B are lists
         settings        all settings: `Settings`, the name of a preset, or a dict
-        direction       which pictures to make; None for what `settings` says. Type checkers take the type of the result from it
+        direction       which pictures to make; None for what `settings` says. To type checkers it decides the type of the result
         changes         other single settings by name; all override `settings`, and `help(analogy.Settings)` explains each
         b               B, if it is known: the picture of which B' is the painted version, pixel by pixel. Then A' alone is
                         made, as with direction "ab" (Hertzmann et al. 2001, "Image Analogies"). For a list of B' a list

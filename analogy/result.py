@@ -51,7 +51,7 @@ if TYPE_CHECKING:  # the defaults are for type checkers alone; Python knows them
     from typing_extensions import TypeVar
 
     Way = TypeVar("Way", bound=Direction, default=Direction)
-    Looks = TypeVar("Looks", bound=PictureLike | Examples, default=PictureLike)
+    Looks = TypeVar("Looks", PictureLike, Examples)
     Way_co = TypeVar("Way_co", bound=Direction, covariant=True, default=Direction)
     Looks_co = TypeVar("Looks_co", bound=PictureLike | Examples, covariant=True, default=PictureLike)
 
@@ -117,9 +117,9 @@ class Result(Generic[Way_co, Looks_co]):
     Arrays are NumPy's. If A was a CuPy array and the device is "cuda", the results, fields and distances are CuPy arrays,
     in order on the stream that was current in the calling thread: synchronise it before you use them on another.
 
-    To a type checker `Result[Way, Looks]` has what the word for `direction` in the call says, "both", "ab" or "ba": arrays, and
-    None for what it leaves out. Where the call has no such word, `settings` or `b` decides, and the checker takes what may be
-    None for anything. Looks is the type of B' as it was given; for a list of pictures there are lists.
+    To a type checker `Result[Way, Looks]` has what the word for `direction` in the call says, "both", "ab" or "ba": arrays,
+    and None for what it leaves out. Where the call has no such word, `settings` or `b` decides, and the checker takes what may be
+    None for anything. Looks is `PictureLike`, or `Examples` where B' was a list; then there are lists.
     """
 
     a: Picture

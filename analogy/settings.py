@@ -240,7 +240,9 @@ _PRESETS = {
         "the constants of the authors' program",
         {"inversion": "deconvolution", "inversion_steps": 20, "search_iterations": 10, "painting": "pixels"},
     ),
-    "fast": Preset("In a hurry", "no time: the vote alone, a shorter search", {"inversion": "vote", "search_iterations": 2}),
+    "fast": Preset(
+        "In a hurry", "no time: the vote alone, a shorter search", {"inversion": "vote", "search_iterations": 2}
+    ),
 }
 
 PRESETS: dict[str, SettingOptions] = {name: preset.settings for name, preset in _PRESETS.items()}
@@ -256,5 +258,5 @@ if TYPE_CHECKING:
     PresetName: TypeAlias = str
 else:
     PresetName = Literal[tuple(PRESETS)]
-"""The name of a preset: to type checkers any text, since names come from forms and files; at run time a `Literal` of all names,
-by which a form of pydantic knows them."""
+"""The name of a preset: to type checkers any text, since names come from forms and files; at run time a `Literal` of all
+names, by which a form of pydantic knows them."""

@@ -1,12 +1,22 @@
 """What a type checker says of a caller's code: names and values are checked, and results have the type of their direction."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import get_type_hints
 
 import pytest
 
 from analogy.settings import Settings, SettingsDict
+
+CHECKOUT = Path(__file__).parents[1]
+EXAMPLES = sorted((CHECKOUT / "tools" / "examples").glob("*.py"))
+BEFORE_README = """
+import numpy as np
+a, b, labels_of_b = "a.jpg", b"...", np.zeros((48, 64), np.uint8)
+"""
+"""The names that the README's code takes for given."""
 
 ACCEPTED = """
 import io
@@ -43,7 +53,7 @@ assert_type(analogy.transfer("a.png", "b.png", b="b.png", device="cpu").a_prime,
 several = engine.transfer("a.png", [Path("one.png"), array], mask_a="a.png", mask_b=["b.png", array], direction="both")
 assert_type(several.a_prime, Pixels)
 assert_type(several.b, list[Pixels])
-assert_type([example.rgb.shape for example in several.b_prime], list[Any])
+assert_type([example.name for example in several.b_prime], list[str])
 assert_type(analogy.transfer("a.png", ["one.png"], b=["b.png"], direction="ab").b, None)
 
 def from_elsewhere(form: dict[str, str], configuration: dict[str, int], preset: PresetName, device: str) -> Result:
@@ -96,7 +106,14 @@ def messages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     pytest.importorskip("mypy", reason="mypy comes with the extra dev")
     folder = tmp_path_factory.mktemp("snippets")
     (folder / "accepted.py").write_text(ACCEPTED)
-    files = {"accepted": "accepted.py"}
+    files = {"accepted": "accepted.py", "readme": "readme.py"} | {path.stem: path.name for path in EXAMPLES}
+    for path in EXAMPLES:
+        (folder / path.name).write_text(path.read_text())
+    code = re.findall(
+        r"(?<=\n\n)(?: {4}import analogy\n)(?: {4}.*\n|\n(?= {4}))+", (CHECKOUT / "README.md").read_text()
+    )
+    assert code, "the README shows no code in Python"
+    (folder / "readme.py").write_text(BEFORE_README + "".join(re.sub("^ {4}", "", block, flags=re.M) for block in code))
     for number, (name, (code, _)) in enumerate(REFUSED.items()):
         files[name] = f"refused_{number}.py"
         (folder / files[name]).write_text(f"import analogy\n\n{code}\n")
@@ -116,8 +133,9 @@ def messages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     return {name: [line for line in lines if line.startswith(f"{file}:")] for name, file in files.items()}
 
 
-def test_what_the_documentation_shows_passes_strict_checking(messages: dict[str, list[str]]) -> None:
-    assert messages["accepted"] == []
+@pytest.mark.parametrize("name", ["accepted", "readme", *(path.stem for path in EXAMPLES)])
+def test_what_the_documentation_shows_passes_strict_checking(name: str, messages: dict[str, list[str]]) -> None:
+    assert messages[name] == []
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -152,7 +152,9 @@ class Report:
     def _settings_of_each(self) -> list[str]:
         """Return the names of the settings in which the jobs differ that are shown."""
         values = [dataclasses.astuple(job.request.settings) for job, _ in self._cards.values()]
-        return [field.name for field, own in zip(_SETTINGS, zip(*values, strict=True), strict=False) if len(set(own)) > 1]
+        return [
+            field.name for field, own in zip(_SETTINGS, zip(*values, strict=True), strict=False) if len(set(own)) > 1
+        ]
 
     def _settings(self, each: Collection[str]) -> str:
         """Return in words the settings that all jobs share. `each`: the names of the others, which stand below each job."""
@@ -168,13 +170,14 @@ class Report:
         return f"Settings: {', '.join(said)}; the others have their defaults" if said else "Settings: the defaults"
 
     def _card(self, job: Job, line: dict[str, Any], one_style: bool, each: Collection[str]) -> str:
-        """Return the HTML of a job: its pictures, and below them links to its results, and its values of the settings `each`."""
+        """Return the HTML of a job: its pictures, and below them links to its results and its own values of settings."""
         cells = self._cells(job, line, one_style)
         names = " ".join(_linked(html.escape(name), self._of_output(name)) for name in job.outputs.values())
         own = "".join(f", {name} {getattr(job.request.settings, name)}" for name in each)
+        words = f"{line.get('seconds', 0):.1f} s{html.escape(own)}"
         return (
             f'<figure><div class="row">{"".join(f"<div>{cell}</div>" for cell in cells)}</div>'
-            f'<figcaption>{names} <span class="quiet">{line.get("seconds", 0):.1f} s{html.escape(own)}</span></figcaption></figure>'
+            f'<figcaption>{names} <span class="quiet">{words}</span></figcaption></figure>'
         )
 
     def _cells(self, job: Job, line: dict[str, Any], one_style: bool) -> list[str]:

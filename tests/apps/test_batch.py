@@ -276,7 +276,9 @@ def test_a_failed_job_is_one_line_the_rest_go_on_and_it_is_tried_again_when_told
 
 
 @pytest.mark.parametrize(("count", "words"), [(1, "1 job"), (2, "2 jobs")])
-def test_the_report_counts_the_jobs_and_says_their_settings(photos, style, tmp_path: Path, count: int, words: str) -> None:
+def test_the_report_counts_the_jobs_and_says_their_settings(
+    photos, style, tmp_path: Path, count: int, words: str
+) -> None:
     out = tmp_path / "out"
     assert run("batch", *photos[:count], "--style", style, "-o", out, "--workers", 1, *FAST).exit_code == 0
     page = (out / "report.html").read_text()

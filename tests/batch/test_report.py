@@ -81,7 +81,9 @@ def test_the_page_says_the_settings_of_all_jobs_once_and_of_each_job_where_they_
     def text(*each: Settings) -> str:
         page = Report(tmp_path / "report.html", str(tmp_path), len(each), "", "")
         for number, settings in enumerate(each, 1):
-            page.add(Job(number, Request("/a.png", "/b.png", settings), {"a_prime": f"{number}.png"}), line(), kept=False)
+            page.add(
+                Job(number, Request("/a.png", "/b.png", settings), {"a_prime": f"{number}.png"}), line(), kept=False
+            )
         page.write(ends=True)
         return Page((tmp_path / "report.html").read_text()).text
 
