@@ -105,7 +105,7 @@ class Engine:
                         `pictures.reading.read_picture`). `b_prime` may be a list of such pictures: then each part of A gets
                         the looks of the example that fits it best, and what `Result` has of B' and B are lists
         settings        all settings: `Settings`, the name of a preset, or a dict
-        direction       which pictures to make; None for what `settings` says. To type checkers it decides the type of the result
+        direction       which pictures to make; None for what `settings` says. For type checkers it decides what `Result` has
         changes         other single settings by name; all override `settings`, and `help(analogy.Settings)` explains each
         b               B, if it is known: the picture of which B' is the painted version, pixel by pixel. Then A' alone is
                         made, as with direction "ab" (Hertzmann et al. 2001, "Image Analogies"). For a list of B' a list

@@ -118,8 +118,8 @@ class Result(Generic[Way_co, Looks_co]):
     in order on the stream that was current in the calling thread: synchronise it before you use them on another.
 
     To a type checker `Result[Way, Looks]` has what the word for `direction` in the call says, "both", "ab" or "ba": arrays,
-    and None for what it leaves out. Where the call has no such word, `settings` or `b` decides, and the checker takes what may be
-    None for anything. Looks is `PictureLike`, or `Examples` where B' was a list; then there are lists.
+    and None for what it leaves out. Where the call has no such word, `settings` or `b` decides, and the checker takes what may
+    be None for anything. Looks is `PictureLike`, or `Examples` where B' was a list; then there are lists.
     """
 
     a: Picture
