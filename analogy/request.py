@@ -119,7 +119,8 @@ class Request:
             values = listed(getattr(self, name))
             if values and len(values) != count:
                 label = {field.name: field.metadata["label"] for field in fields_of("picture")}[name]
-                raise ImageError(f"there are {count} B', and {len(values)} times {label}; give one for each B'")
+                pictures = "1 picture" if count == 1 else f"{count} pictures"
+                raise ImageError(f"{label}: {len(values)} given for {pictures} B'; give one for each")
         if self.pins is not None and not is_path(self.pins):
             rows = self.pin_rows()
             self._set("pins", None if rows is None else rows.tolist())

@@ -61,6 +61,10 @@ def from_elsewhere(form: dict[str, str], configuration: dict[str, int], preset: 
     Engine(device=device).transfer("a.png", "b.png", form.get("preset"), weight=configuration["weight"])
     return analogy.transfer("a.png", "b.png", small if form else preset, device=device)
 
+several = engine.transfer("a.png", ["b.png", array], mask_a="m.png", mask_b=["n.png", "o.png"], uniformity=0.2)
+assert_type(several.b, list[Pixels] | None)
+assert_type(several.b_prime[0].size, tuple[int, int])
+
 for painted in engine.clip("shot", keys={"0001": "painting.png", 12: array}, weight=2):
     assert_type(painted, analogy.PaintedFrame)
     painted.picture.shape

@@ -28,6 +28,7 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
     columns = {
         "a": ["x.png", "y.png", "z.png"],
         "b_prime": [None, "s.png", ""],
+        "b_prime_2": [None, "t.png", None],
         "ratio": [0.5, float("nan"), None],
         "seed": [3.0, float("nan"), 4.0],  # as pandas keeps whole numbers beside empty cells
         "photo": [True, None, False],
@@ -42,7 +43,8 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
         Settings(direction="ab", ratio=0.5),
         Settings(direction="ab", seed=4),
     ]
-    assert [job.inputs["b_prime"] for job in found] == ["/style.png", str(tmp_path / "s.png"), "/style.png"]
+    both = [str(tmp_path / "s.png"), str(tmp_path / "t.png")]
+    assert [job.request.b_prime for job in found] == ["/style.png", both, "/style.png"]
     (tmp_path / "jobs.parquet").write_bytes(b"PAR1 no more")
     with pytest.raises(SettingsError, match="no parquet table"):
         list(of_table(tmp_path / "jobs.parquet"))
@@ -69,7 +71,7 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
         (b'{"a": "x", "mask_a_2": "y"}', "line 2: unknown column 'mask_a_2'"),
         (
             b'{"a": "x", "b_prime": ["y", "z"], "mask_a": "m", "mask_b": "m"}',
-            "there are 2 B', and 1 times the mask of B'",
+            "the mask of B': 1 given for 2 pictures B'",
         ),
         (b'{"a": "x", "pins": 1}', "line 2: pins is 1; it takes the path of a CSV file, or a list of rows"),
         (b'{"a": "x", "pins": [[1, 2, 3]]}', "line 2: pins: the shape is (1, 3); it must be (N, 4)"),

@@ -119,12 +119,22 @@ def test_examples_that_are_too_many_or_lack_a_mask_are_refused(service, path: st
         ({"b_prime": [picture] * 5}, "'b_prime' is given 5 times; give it at most 4 times"),
         (
             {"b_prime": [picture] * 2, "mask_a": [picture], "mask_b": [picture]},
-            "there are 2 B', and 1 times the mask of B'; give one for each B'",
+            "the mask of B': 1 given for 2 pictures B'; give one for each",
         ),
-        ({"b_prime": [picture], "b": [picture] * 2}, "there are 1 B', and 2 times B; give one for each B'"),
+        ({"b_prime": [picture], "b": [picture] * 2}, "B: 2 given for 1 picture B'; give one for each"),
     ):
         answer = service.http.post(service.url + path, files=several(a=[picture], **pictures), timeout=30)
         assert (answer.status_code, answer.json()["detail"]) == (422, words)
+
+
+def test_the_bound_of_bytes_holds_for_all_examples_together(serve) -> None:
+    own = serve("--upload-mb", "1")
+    large = png(400, 500)  # 0.6 MB
+    for count, status in ((1, 202), (2, 413)):
+        files = several(a=[png(32, 32)], b_prime=[large] * count)
+        answer = own.http.post(f"{own.url}/v1/jobs", files=files, data=SMALL, timeout=60)
+        assert answer.status_code == status, answer.text
+    assert answer.json()["detail"] == "the request has 1.1 MB, and at most 1 MB are taken"
 
 
 def test_several_b_are_no_one_answer(service) -> None:

@@ -77,7 +77,8 @@ def test_the_example_forms_and_everything_of_it_can_be_looked_at_and_taken(visit
     for place in ("a-prime", "b"):
         sync_api.expect(page.locator(f"#place-{place} img")).to_have_attribute("src", BLOB)
     with page.expect_download() as download:
-        page.get_by_role("link", name="A′", exact=True).click()
+        page.get_by_role("link", name="Download picture").click()
+    assert download.value.suggested_filename == "a_prime.png"
     with Image.open(download.value.path()) as taken:
         assert taken.size[0] > 100
     links = page.locator("#downloads a").all()
@@ -254,9 +255,9 @@ def test_more_examples_than_the_service_takes_are_refused_and_those_that_are_the
 def test_how_much_of_the_painting_to_use_goes_with_the_job(visit) -> None:
     page = visit()
     give(page, png(32, 32), png(32, 32, 1))
-    page.get_by_label("Use of the painting").fill("0.4")
+    page.get_by_label("How much of the painting").fill("0.4")
     make(page)
-    sync_api.expect(page.locator("#made button").first).to_contain_text("use of the painting 0.4")
+    sync_api.expect(page.locator("#made button").first).to_contain_text("how much of the painting: 0.4")
     record = page.request.get(page.url.rstrip("/") + page.locator("#downloads a").last.get_attribute("href")).json()
     assert record["settings"]["uniformity"] == 0.4
 
@@ -293,7 +294,9 @@ def test_who_closes_the_page_cancels_what_runs(visit, service) -> None:
 def test_errors_are_shown_as_the_command_says_them(visit) -> None:
     page = visit()
     page.set_input_files("#file-a", {"name": "a.png", "mimeType": "image/png", "buffer": b"nothing"})
-    sync_api.expect(page.get_by_role("alert")).to_contain_text("not a picture that this browser can show")
+    sync_api.expect(page.get_by_role("alert")).to_have_text(
+        "a.png, as “your picture”, is not a picture that this browser can show; save it as JPEG, PNG or WebP"
+    )
     give(page, png(8, 8), png(32, 32))
     page.locator("#start").click()
     sync_api.expect(page.get_by_role("alert")).to_have_text("A: only 8 x 8 pixels; at least 16 x 16 are needed")

@@ -4,7 +4,7 @@ import * as compare from "./compare.js";
 import { FieldView, parseFlo } from "./field.js";
 import { History } from "./history.js";
 import { PinsView } from "./pins.js";
-import { opened, Place, shape, show, takePasted } from "./places.js";
+import { called, opened, Place, shape, show, takePasted } from "./places.js";
 import { RegionsView } from "./regions.js";
 import * as service from "./service.js";
 import { Settings } from "./settings.js";
@@ -63,10 +63,10 @@ async function useExample() {
 /** The pictures of one of the places have changed. */
 function given(place) {
   fail("");
-  for (const { width, height } of place.pictures) {
+  for (const { blob, width, height } of place.pictures) {
     const pixels = width * height;
     if (limits && pixels > limits.input_pixels) {
-      fail(`this picture has ${(pixels / 1e6).toFixed(1)} megapixels, and this service takes ${limits.input_pixels / 1e6}; make it smaller`);
+      fail(`${called(blob, place.words)} has ${(pixels / 1e6).toFixed(1)} megapixels, and this service takes ${limits.input_pixels / 1e6}; make it smaller`);
     }
   }
   const made = $(place === places[0] ? "place-a-prime" : "place-b");
@@ -215,6 +215,8 @@ function display(entry) {
   if (!several) field.open({ a, aPrime: entry.aPrime, b: bs[0], bPrime: examples[0] }, entry.fields, [working(a, entry.settings), working(examples[0], entry.settings)]);
   enable(true);
   choose("compare");
+  const picture = entry.aPrime ? "a_prime.png" : `${numbered("b", examples.length)[0]}.png`;
+  Object.assign($("take"), { href: entry.files[picture], download: picture });
   $("downloads").replaceChildren(...downloads(examples.length).flatMap(([title, files]) => {
     const there = files.filter(([name]) => entry.files[name]);
     const value = document.createElement("dd");

@@ -1,7 +1,12 @@
 // The two places into which pictures are dropped, pasted or chosen: one into that of A, one or several into that of B'.
 
-/** A picture that the user has given: { blob, url, width, height }. Rejects with one line. */
-export async function opened(blob) {
+/** What messages call a picture: its file, as far as it has one, and the place into which it was given. */
+export function called(blob, place) {
+  return blob.name ? `${blob.name}, as ${place},` : `the picture given as ${place}`;
+}
+
+/** A picture that the user has given as that of a place: { blob, url, width, height }. Rejects with one line. */
+export async function opened(blob, place = "a result") {
   const url = URL.createObjectURL(blob);
   const image = new Image();
   image.src = url;
@@ -9,7 +14,7 @@ export async function opened(blob) {
     await image.decode();
   } catch {
     URL.revokeObjectURL(url);
-    throw new Error("not a picture that this browser can show; save it as JPEG, PNG or WebP");
+    throw new Error(`${called(blob, place)} is not a picture that this browser can show; save it as JPEG, PNG or WebP`);
   }
   return { blob, url, width: image.naturalWidth, height: image.naturalHeight };
 }
@@ -24,6 +29,7 @@ export class Place {
     this.input = element.querySelector("input");
     this.adding = element.querySelector(".add");
     this.further = element.querySelector(".further");
+    this.words = `“${element.querySelector("figcaption span").textContent}”`;
     this.pictures = [];
     this.most = 1;
     this.changed = changed;
@@ -72,7 +78,7 @@ export class Place {
       return;
     }
     try {
-      this.set([...kept, ...await Promise.all(blobs.map(opened))]);
+      this.set([...kept, ...await Promise.all(blobs.map((blob) => opened(blob, this.words)))]);
     } catch (error) {
       this.failed(error.message);
       return;

@@ -2,7 +2,7 @@
 
 const FIRST = ["weight", "ratio", "uniformity", "seed", "photo", "keep_colors"];
 const WORDS = {
-  weight: "Weight", ratio: "Ratio", uniformity: "Use of the painting", seed: "Seed", photo: "As photographs", keep_colors: "Keep colours",
+  weight: "How much of your picture's shapes", ratio: "Bigger shapes", uniformity: "How much of the painting", seed: "Seed", photo: "As photographs", keep_colors: "Keep colours",
   inversion: "Inversion", inversion_steps: "Steps of the inversion", search_iterations: "Search iterations",
   max_pixels: "Pixels seen", direction: "What to make", painting: "Painting",
 };
@@ -45,7 +45,7 @@ export class Settings {
     const words = [];
     for (const info of this.infos) {
       if (values[info.name] === info.default) continue;
-      words.push(typeof info.default === "boolean" ? WORDS[info.name].toLowerCase() : `${WORDS[info.name].toLowerCase()} ${values[info.name]}`);
+      words.push(typeof info.default === "boolean" ? WORDS[info.name].toLowerCase() : `${WORDS[info.name].toLowerCase()}: ${values[info.name]}`);
     }
     return words.join(", ") || "the defaults";
   }
@@ -102,6 +102,7 @@ export class Settings {
     if (steps) {
       const range = Object.assign(document.createElement("input"), { type: "range" });
       [range.min, range.max, range.step] = steps;
+      if (info.name === "ratio") range.dir = "rtl";  // to the right the shapes are bigger, and the ratio is lower
       const output = document.createElement("output");
       const tell = () => { output.textContent = range.value; };
       range.addEventListener("input", tell);
