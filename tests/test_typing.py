@@ -1,22 +1,20 @@
 """What a type checker says of a caller's code: names and values are checked, and results have the type of their direction."""
 
-import re
 import subprocess
 import sys
-from pathlib import Path
 from typing import get_type_hints
 
 import pytest
+from test_readme import CHECKOUT, PAGES, blocks, commands
 
 from analogy.settings import Settings, SettingsDict
 
-CHECKOUT = Path(__file__).parents[1]
 EXAMPLES = sorted((CHECKOUT / "tools" / "examples").glob("*.py"))
-BEFORE_README = """
+BEFORE_THE_PAGES = """
 import numpy as np
 a, b, labels_of_b = "a.jpg", b"...", np.zeros((48, 64), np.uint8)
 """
-"""The names that the README's code takes for given."""
+"""The names that the code on the pages takes for given."""
 
 ACCEPTED = """
 import io
@@ -60,10 +58,6 @@ def from_elsewhere(form: dict[str, str], configuration: dict[str, int], preset: 
     small = Settings.preset(form["preset"], weight=configuration["weight"])
     Engine(device=device).transfer("a.png", "b.png", form.get("preset"), weight=configuration["weight"])
     return analogy.transfer("a.png", "b.png", small if form else preset, device=device)
-
-several = engine.transfer("a.png", ["b.png", array], mask_a="m.png", mask_b=["n.png", "o.png"], uniformity=0.2)
-assert_type(several.b, list[Pixels] | None)
-assert_type(several.b_prime[0].size, tuple[int, int])
 
 for painted in engine.clip("shot", keys={"0001": "painting.png", 12: array}, weight=2):
     assert_type(painted, analogy.PaintedFrame)
@@ -110,14 +104,11 @@ def messages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     pytest.importorskip("mypy", reason="mypy comes with the extra dev")
     folder = tmp_path_factory.mktemp("snippets")
     (folder / "accepted.py").write_text(ACCEPTED)
-    files = {"accepted": "accepted.py", "readme": "readme.py"} | {path.stem: path.name for path in EXAMPLES}
+    files = {"accepted": "accepted.py", "pages": "pages.py"} | {path.stem: path.name for path in EXAMPLES}
     for path in EXAMPLES:
         (folder / path.name).write_text(path.read_text())
-    code = re.findall(
-        r"(?<=\n\n)(?: {4}import analogy\n)(?: {4}.*\n|\n(?= {4}))+", (CHECKOUT / "README.md").read_text()
-    )
-    assert code, "the README shows no code in Python"
-    (folder / "readme.py").write_text(BEFORE_README + "".join(re.sub("^ {4}", "", block, flags=re.M) for block in code))
+    shown = [block for page in PAGES for block in blocks(page.read_text()) if not block.startswith("@")]
+    (folder / "pages.py").write_text(BEFORE_THE_PAGES + "".join(block for block in shown if not commands(block)))
     for number, (name, (code, _)) in enumerate(REFUSED.items()):
         files[name] = f"refused_{number}.py"
         (folder / files[name]).write_text(f"import analogy\n\n{code}\n")
@@ -137,7 +128,7 @@ def messages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     return {name: [line for line in lines if line.startswith(f"{file}:")] for name, file in files.items()}
 
 
-@pytest.mark.parametrize("name", ["accepted", "readme", *(path.stem for path in EXAMPLES)])
+@pytest.mark.parametrize("name", ["accepted", "pages", *(path.stem for path in EXAMPLES)])
 def test_what_the_documentation_shows_passes_strict_checking(name: str, messages: dict[str, list[str]]) -> None:
     assert messages[name] == []
 
