@@ -30,7 +30,9 @@ class AnalogyExtension(Extension):
         parent = window.qwindow() if window else None
         node = document.activeNode() if document else None
         if node is None:
-            QMessageBox.information(parent, "analogy", "No layer is active; open a picture, and choose the layer to change.")
+            QMessageBox.information(
+                parent, "analogy", "No layer is active; open a picture, and choose the layer to change."
+            )
             return
         self.dialog = Dialog(Layer(document, node), parent)
         self.dialog.show()

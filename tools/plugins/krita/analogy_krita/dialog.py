@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 from krita import Krita
 from PyQt5.QtCore import Qt, QTimer
@@ -27,7 +27,7 @@ from .pixels import layer_pixels
 from .service import ADDRESS, Service, ServiceError
 from .work import Work
 
-_SETTINGS = {"weight": "Keep of its own structure", "ratio": "Size of structures", "uniformity": "Use of all parts"}
+_SETTINGS = {"weight": "Its own shapes (3: most)", "ratio": "Bigger shapes (below 1)", "uniformity": "How strongly"}
 """The settings that the window shows -> their names in it. All others are as the preset has them."""
 _AS_THE_PRESET = "as the preset has it"
 _FILE, _NO_LABELS = "A file...", "no labels"
@@ -42,10 +42,10 @@ class Dialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle("Looks of another picture")
         self.setAttribute(Qt.WA_DeleteOnClose)
-        self.setMinimumWidth(460)
-        self.work: Optional[Work] = None
+        self.setMinimumWidth(560)
+        self.work: Work | None = None
         self._then: Any = None
-        self._widgets: Dict[str, Any] = {}
+        self._widgets: dict[str, Any] = {}
         self.layer, app = layer, Krita.instance()
         layers = list(all_layers(app.documents()))
 
@@ -136,12 +136,12 @@ class Dialog(QDialog):
 
     def _lay_out(self) -> None:
         form = QFormLayout()
-        form.addRow("Service", self._row(self._address, self._connect))
         form.addRow("Layer to change", QLabel(self.layer.words))
         form.addRow("In the looks of", self._looks)
         form.addRow("File", self._row(self._path, self._browse))
         form.addRow("Labels of the layer", self._labels[0])
         form.addRow("Labels of the looks", self._labels[1])
+        form.addRow("Service", self._row(self._address, self._connect))
         form.addRow("Preset", self._preset)
         self._form = form
         whole = QVBoxLayout(self)
@@ -158,7 +158,7 @@ class Dialog(QDialog):
         return row
 
     @staticmethod
-    def _group_box(groups: List[Layer]) -> QComboBox:
+    def _group_box(groups: list[Layer]) -> QComboBox:
         box = QComboBox()
         box.setToolTip("A group with one layer for each region. Regions of the same name in both groups match.")
         box.addItem(_NO_LABELS, None)
@@ -169,7 +169,7 @@ class Dialog(QDialog):
     def _service(self) -> Service:
         return Service(self._address.text(), os.environ.get("ANALOGY_TOKEN", ""))
 
-    def _show_offer(self, offer: Dict[str, Any]) -> None:
+    def _show_offer(self, offer: dict[str, Any]) -> None:
         """Fill in the presets and the settings that the service has."""
         self._preset.clear()
         for preset in offer["presets"]:
@@ -183,7 +183,7 @@ class Dialog(QDialog):
         self._said.setText(f"Connected to analogy {offer['version']}.")
         self._enable()
 
-    def _pictures(self) -> Dict[str, bytes]:
+    def _pictures(self) -> dict[str, bytes]:
         """Return the files to send. Raises `LayerError`."""
         other, labels = self._looks.currentData(), [box.currentData() for box in self._labels]
         if (labels[0] is None) != (labels[1] is None):
@@ -205,7 +205,7 @@ class Dialog(QDialog):
         except OSError as error:
             raise LayerError(f"The file {path} cannot be read ({error.strerror}); choose another.") from None
 
-    def _fields(self) -> Dict[str, str]:
+    def _fields(self) -> dict[str, str]:
         """Return the preset, and the settings that differ from it."""
         fields = {"preset": self._preset.currentData()} if self._preset.currentData() else {}
         for name, widget in self._widgets.items():
@@ -216,7 +216,7 @@ class Dialog(QDialog):
                 fields[name] = str(widget.currentData())
         return fields
 
-    def _add_layer(self, png: bytes, name: str, corner: Tuple[int, int]) -> None:
+    def _add_layer(self, png: bytes, name: str, corner: tuple[int, int]) -> None:
         layer = self.layer
         if layer.document not in Krita.instance().documents():
             raise LayerError("The document was closed before the picture was made; nothing was changed.")
@@ -275,7 +275,7 @@ class Dialog(QDialog):
             each.setEnabled(self._looks.currentData() is None)
 
 
-def _widget_of(setting: Dict[str, Any]) -> Any:
+def _widget_of(setting: dict[str, Any]) -> Any:
     """Return a widget for a setting that the service offers. At first it leaves the setting as the preset has it."""
     if setting["choices"]:
         box = QComboBox()

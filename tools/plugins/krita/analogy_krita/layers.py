@@ -6,7 +6,7 @@ The functions take Krita's own objects, `Document` and `Node`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Iterator, List, NamedTuple, Tuple
+from typing import Any, Iterator, NamedTuple
 
 from .pixels import Region, alpha_of, label_colours, label_png, layer_png
 
@@ -72,39 +72,36 @@ class Layer(NamedTuple):
         part = self.rectangle()
         return layer_png(self.pixels(part), part.width, part.height, self.bits())
 
-    def regions(self, part: Rectangle) -> List[Region]:
+    def regions(self, part: Rectangle) -> list[Region]:
         """Return the layers of this group as regions, from the lowest to the topmost."""
         layers = [Layer(self.document, each) for each in self.node.childNodes() if _is_layer(each)]
         return [Region(each.node.name().strip(), alpha_of(each.pixels(part), each.bits())) for each in layers]
 
 
-def all_layers(documents: List[Any]) -> Iterator[Layer]:
+def all_layers(documents: list[Any]) -> Iterator[Layer]:
     """Yield each layer of these documents, also those in groups, from the topmost to the lowest."""
     for document in documents:
         for node in _below(document.rootNode()):
             yield Layer(document, node)
 
 
-def label_pictures(a: Layer, of_a: Layer, b_prime: Layer, of_b: Layer) -> Tuple[bytes, bytes]:
+def label_pictures(a: Layer, of_a: Layer, b_prime: Layer, of_b: Layer) -> tuple[bytes, bytes]:
     """Return the label pictures of two layers, made from the groups `of_a` and `of_b`, as PNG files.
 
     Each layer of a group is a region, and regions of the same name match. Raises `LayerError`.
     """
     parts = [a.rectangle(), b_prime.rectangle()]
-    groups = [group.regions(part) for group, part in zip((of_a, of_b), parts)]  # noqa: B905, Python 3.8 has no strict
+    groups = [group.regions(part) for group, part in zip((of_a, of_b), parts)]
     try:
         colours = label_colours(*groups)
     except ValueError as error:
         words = str(error)
         raise LayerError(f"{words[0].upper()}{words[1:]}.") from None
-    of_each = [
-        label_png(group, colours, part.width, part.height)
-        for group, part in zip(groups, parts)  # noqa: B905
-    ]
+    of_each = [label_png(group, colours, part.width, part.height) for group, part in zip(groups, parts)]
     return of_each[0], of_each[1]
 
 
-def add_above(layer: Layer, name: str, corner: Tuple[int, int], size: Tuple[int, int], pixels: bytes) -> Any:
+def add_above(layer: Layer, name: str, corner: tuple[int, int], size: tuple[int, int], pixels: bytes) -> Any:
     """Add a new layer of the same colours above another, and return its node.
 
     corner  column and row of its first pixel

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import Dict, List, NamedTuple, Tuple
+from typing import NamedTuple
 
 MOST_REGIONS = 255
 """Most regions of a label picture: a palette has 256 colours, and one stands for places without a label."""
@@ -40,7 +40,7 @@ def alpha_of(pixels: bytes, bits: int) -> bytes:
     return pixels[bits // 2 - 1 :: bits // 2]
 
 
-def layer_pixels(png: bytes, bits: int) -> Tuple[int, int, bytes]:
+def layer_pixels(png: bytes, bits: int) -> tuple[int, int, bytes]:
     """Return the width and the height of a PNG file, and its pixels as Krita takes them in `bits` (8 or 16) a sample.
 
     Raises `ValueError` for what is no picture. It uses the PNG reader of Qt.
@@ -65,7 +65,7 @@ def red_and_blue_swapped(pixels: bytes) -> bytes:
     return bytes(swapped)
 
 
-def label_colours(*groups: List[Region]) -> Dict[str, int]:
+def label_colours(*groups: list[Region]) -> dict[str, int]:
     """Return the number of each region's colour, from 1, by its name: the same in all groups.
 
     Raises `ValueError` if a name is in one group and not in another, for no region at all, and for more than `MOST_REGIONS`.
@@ -82,7 +82,7 @@ def label_colours(*groups: List[Region]) -> Dict[str, int]:
     return {name: number for number, name in enumerate(names, 1)}
 
 
-def label_png(regions: List[Region], colours: Dict[str, int], width: int, height: int) -> bytes:
+def label_png(regions: list[Region], colours: dict[str, int], width: int, height: int) -> bytes:
     """Return a label picture as a PNG file: one plain colour for each region, and nothing where there is none.
 
     regions  from the lowest to the topmost, which hides the others; a place with at least half of the alpha belongs to it

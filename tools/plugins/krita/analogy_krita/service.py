@@ -6,7 +6,8 @@ import http.client
 import json
 import time
 import uuid
-from typing import Any, Callable, Dict, Optional, Tuple
+from contextlib import suppress
+from typing import Any, Callable
 from urllib import error, parse, request
 
 ADDRESS = "http://127.0.0.1:8000"
@@ -40,14 +41,14 @@ class Service:
         # Straight to the service, which is on this machine or near it: a proxy for the web would not find it.
         self._opener = request.build_opener(request.ProxyHandler({}))
 
-    def offer(self) -> Dict[str, Any]:
+    def offer(self) -> dict[str, Any]:
         """Return what the service offers: `settings` and `presets`, each a list of dicts with name and help."""
         return self._json("GET", "/v1/settings")
 
     def make(
         self,
-        pictures: Dict[str, bytes],
-        fields: Dict[str, str],
+        pictures: dict[str, bytes],
+        fields: dict[str, str],
         step: Callable[[str, float], None],
         cancelled: Callable[[], bool],
     ) -> bytes:
@@ -80,12 +81,10 @@ class Service:
 
     def _forget(self, at: str) -> None:
         """Delete a job and its results. If the service is gone, so are they."""
-        try:
+        with suppress(ServiceError):
             self._ask("DELETE", at)
-        except ServiceError:
-            pass
 
-    def _json(self, method: str, path: str, body: Optional[bytes] = None, kind: str = "") -> Dict[str, Any]:
+    def _json(self, method: str, path: str, body: bytes | None = None, kind: str = "") -> dict[str, Any]:
         answer = self._ask(method, path, body, kind)
         try:
             values = json.loads(answer)
@@ -95,7 +94,7 @@ class Service:
             raise self._stranger()
         return values
 
-    def _ask(self, method: str, path: str, body: Optional[bytes] = None, kind: str = "") -> bytes:
+    def _ask(self, method: str, path: str, body: bytes | None = None, kind: str = "") -> bytes:
         headers = {**self._headers, "Content-Type": kind} if kind else self._headers
         asked = request.Request(self.address + path, body, headers, method=method)
         try:
@@ -105,7 +104,9 @@ class Service:
             with refusal:
                 raise self._refused(refusal.code, refusal.read()) from None
         except (OSError, http.client.HTTPException):  # nothing listens there, or it has ended
-            raise ServiceError(f"No service answers at {self.address}; start it in a terminal with: analogy serve") from None
+            raise ServiceError(
+                f"No service answers at {self.address}; start it in a terminal with: analogy serve"
+            ) from None
 
     def _refused(self, status: int, content: bytes) -> ServiceError:
         try:
@@ -124,7 +125,7 @@ class Service:
         )
 
 
-def multipart(pictures: Dict[str, bytes], fields: Dict[str, str]) -> Tuple[str, bytes]:
+def multipart(pictures: dict[str, bytes], fields: dict[str, str]) -> tuple[str, bytes]:
     """Return the media type and the body of a form (multipart/form-data) with pictures and other fields."""
     boundary = uuid.uuid4().hex
     parts = []

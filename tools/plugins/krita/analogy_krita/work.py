@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Callable, Optional, Tuple
+from typing import Any, Callable
 
 from .service import CancelledError, ServiceError
-
-Step = Callable[[str, float], None]
 
 
 class Work:
@@ -19,10 +17,10 @@ class Work:
     ended   whether the function has returned or raised; then `result` or `problem` is set, or neither if it was cancelled
     """
 
-    def __init__(self, do: Callable[[Step, Callable[[], bool]], Any]):
-        self.now: Tuple[str, float] = "", 0.0
+    def __init__(self, do: Callable[[Callable[[str, float], None], Callable[[], bool]], Any]):
+        self.now: tuple[str, float] = "", 0.0
         self.result: Any = None
-        self.problem: Optional[str] = None
+        self.problem: str | None = None
         self._do, self._cancelled = do, threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)  # Krita does not wait for it when it quits
         self._thread.start()
