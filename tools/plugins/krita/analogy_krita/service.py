@@ -63,6 +63,12 @@ class Service:
         """
         step("sending the pictures", 0.0)
         kind, body = multipart(pictures, {**fields, "direction": "ab"})
+        most = self.offer()["upload_bytes"]
+        if len(body) > most:  # asked before, as the service would end the connection in the middle of them
+            raise ServiceError(
+                f"The pictures have {len(body) / (1 << 20):.1f} MB, and the service takes {most >> 20}; start it with a "
+                "larger --upload-mb."
+            )
         job = self._json("POST", "/v1/jobs", body, kind)
         at = f"/v1/jobs/{job['id']}"
         try:
@@ -115,8 +121,6 @@ class Service:
             return self._stranger()
         if status == 401:
             return ServiceError("The service wants its token; start Krita with the same ANALOGY_TOKEN.")
-        if status == 413:
-            words = f"{words}; start the service with a larger --upload-mb or --max-input-pixels"
         return ServiceError(_sentence(str(words)))
 
     def _stranger(self) -> ServiceError:
