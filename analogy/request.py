@@ -48,6 +48,11 @@ class Input(NamedTuple):
     value: Any
     place: int = 0
 
+    @property
+    def key(self) -> str:
+        """The field, with the number of the value behind it from the second on: no other input of a request has the same."""
+        return f"{self.name}_{self.place + 1}" if self.place else self.name
+
 
 @dataclass(frozen=True)
 class Request:
@@ -114,7 +119,8 @@ class Request:
             values = listed(getattr(self, name))
             if values and len(values) != count:
                 label = {field.name: field.metadata["label"] for field in fields_of("picture")}[name]
-                raise ImageError(f"there are {count} B', and {len(values)} times {label}; give one for each B'")
+                pictures = "1 picture" if count == 1 else f"{count} pictures"
+                raise ImageError(f"{label}: {len(values)} given for {pictures} B'; give one for each")
         if self.pins is not None and not is_path(self.pins):
             rows = self.pin_rows()
             self._set("pins", None if rows is None else rows.tolist())
@@ -175,6 +181,11 @@ def listed(value: Any) -> list[Any]:
     if value is None:
         return []
     return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def numbered(name: str, count: int) -> list[str]:
+    """Return the names of what there is for each of so many examples: the name itself for one, else numbered from 1."""
+    return [name] if count == 1 else [f"{name}_{number}" for number in range(1, count + 1)]
 
 
 @cache

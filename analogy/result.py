@@ -31,7 +31,7 @@ from .pictures.colour import to_8_bits
 from .pictures.images import Picture, montage
 from .pictures.writing import as_image, is_picture_path, suffix_of, write_picture, write_stream
 from .progress import Progress, StageReporter, Tick, side_by_side
-from .request import listed
+from .request import listed, numbered
 from .settings import Settings
 from .version import __version__
 
@@ -234,7 +234,7 @@ class Result(Generic[AB, BA, Given]):
         """Return the name, the pixels, and the picture of the same size of A' and of each B, as far as they were made."""
         made: list[tuple[str, Any, Picture]] = [] if self.a_prime is None else [("a_prime", self.a_prime, self.a)]
         pictures, examples = listed(self.b), listed(self.b_prime)
-        names = _numbered("b", len(examples))
+        names = numbered("b", len(examples))
         return made + list(zip(names, pictures, examples, strict=False))
 
     def _montage(self, height: int) -> Pixels:
@@ -284,14 +284,14 @@ class Result(Generic[AB, BA, Given]):
             example = field[..., 0] if field.shape[2] == 3 and count > 1 else None
             field = field[..., -2:]
             write_npz(folder / "flow_ab.npz", field, distance, example)
-            for index, name in enumerate(_numbered("ab", count)):
+            for index, name in enumerate(numbered("ab", count)):
                 known = None if example is None else example == index
                 write_flo(folder / f"flow_{name}.flo", field, known)
                 if known is None:
                     write_text(folder / "flowAB.txt", field)
             tick(0.5)
         fields, distances = listed(self.nnf_ba), listed(self.error_ba)
-        for name, field, distance in zip(_numbered("ba", len(fields)), fields, distances, strict=True):
+        for name, field, distance in zip(numbered("ba", len(fields)), fields, distances, strict=True):
             write_npz(folder / f"flow_{name}.npz", to_host(field), to_host(distance))
             write_flo(folder / f"flow_{name}.flo", to_host(field))
             write_text(folder / f"flow{name.upper()}.txt", to_host(field))
@@ -326,23 +326,18 @@ def file_names(settings: Settings, flow: bool = False, levels: bool = False, exa
     examples  the number of pictures B'
     """
     ways = ("ab", "ba") if settings.direction == "both" else (settings.direction,)
-    pictures = {"ab": ["a_prime"], "ba": _numbered("b", examples)}
+    pictures = {"ab": ["a_prime"], "ba": numbered("b", examples)}
     names = [f"{name}.png" for way in ways for name in pictures[way]] + ["montage.png"]
     if levels:
         names += [f"level_{level}.png" for level in range(5, 0, -1)]
     if not flow:
         return names
     if "ab" in ways:
-        names += ["flow_ab.npz", *(f"flow_{name}.flo" for name in _numbered("ab", examples))]
+        names += ["flow_ab.npz", *(f"flow_{name}.flo" for name in numbered("ab", examples))]
         names += ["flowAB.txt"] if examples == 1 else []
-    for name in _numbered("ba", examples if "ba" in ways else 0):
+    for name in numbered("ba", examples if "ba" in ways else 0):
         names += [f"flow_{name}.npz", f"flow_{name}.flo", f"flow{name.upper()}.txt"]
     return names
-
-
-def _numbered(name: str, count: int) -> list[str]:
-    """Return the names of what there is for each of so many examples: the name itself for one, else numbered from 1."""
-    return [name] if count == 1 else [f"{name}_{number}" for number in range(1, count + 1)]
 
 
 def _each(value: Any, of: Callable[[Any], Any]) -> Any:

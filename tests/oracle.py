@@ -53,13 +53,13 @@ def resample(nnf, shape_a, shape_b, scale_a, scale_b):
     return np.stack([rows.clip(0, shape_b[0] - 1), columns.clip(0, shape_b[1] - 1)], axis=2).astype(np.int32)
 
 
-def distance(a, b, nnf, patch):
-    """d(p, nnf[p]): minus the mean product over the offsets that exist on both sides."""
+def distance(a, b, nnf, patch, frames=None):
+    """d(p, nnf[p]): minus the mean product over the offsets that exist on both sides, in B in the frame of the match."""
     y, x = np.mgrid[: a.shape[0], : a.shape[1]]
     total, count = np.zeros(y.shape, np.int64), np.zeros(y.shape, np.int64)
     for oy, ox in _offsets(patch):
         ay, ax, by, bx = y + oy, x + ox, nnf[..., 0] + oy, nnf[..., 1] + ox
-        exists = _inside(a, ay, ax) & _inside(b, by, bx)
+        exists = _inside(a, ay, ax) & _inside_frame(b, frames, nnf, by, bx)
         dot = (_at(a, ay, ax).astype(np.int64) * _at(b, by, bx)).sum(axis=2)
         total += np.where(exists, dot, 0)
         count += exists
@@ -72,42 +72,48 @@ def allowed(labels, match):
     return (one == other) | (one < 0) | (other < 0)
 
 
-def propagate(a, b, nnf, distance, patch, jump, max_product, labels=None):
+def propagate(a, b, nnf, distance, patch, jump, max_product, labels=None, frames=None):
     """One propagation pass; `max_product` only allows to stop early, which this does not do."""
     y, x = np.mgrid[: a.shape[0], : a.shape[1]]
     best, best_distance = nnf.copy(), distance.copy()
     for oy, ox in ((-jump, 0), (jump, 0), (0, -jump), (0, jump)):
-        candidate = _at(nnf, y + oy, x + ox) - np.array([oy, ox], np.int32)
-        exists = _inside(a, y + oy, x + ox) & _inside(b, candidate[..., 0], candidate[..., 1])
-        _accept(a, b, candidate, exists, patch, best, best_distance, labels)
+        neighbour = _at(nnf, y + oy, x + ox)
+        candidate = neighbour - np.array([oy, ox], np.int32)
+        inside = _inside_frame(b, frames, neighbour, candidate[..., 0], candidate[..., 1])
+        exists = _inside(a, y + oy, x + ox) & inside
+        _accept(a, b, candidate, exists, patch, best, best_distance, labels, frames)
     return best, best_distance
 
 
-def random_search(a, b, nnf, distance, patch, radius, seed, iteration, max_product, labels=None):
+def random_search(a, b, nnf, distance, patch, radius, seed, iteration, max_product, labels=None, frames=None):
     """One random-search pass; see `propagate` for `max_product`."""
     y, x = np.mgrid[: a.shape[0], : a.shape[1]]
     everywhere = np.ones(y.shape, bool)
     best, best_distance = nnf.copy(), distance.copy()
+    top, end, columns = _frame(b, frames, nnf)
+    first, last = np.stack([top, np.zeros_like(top)], axis=2), np.stack([end, columns], axis=2) - 1
     k = 0
     while radius >= 1:
         numbers = [hash32(seed, iteration, y * a.shape[1] + x, 2 * k + axis) for axis in range(2)]
         steps = np.stack(
             [(h * np.uint64(2 * radius + 1) >> np.uint64(32)).astype(np.int64) - radius for h in numbers], axis=2
         )
-        candidate = (best + steps).clip(0, np.array(b.shape[:2]) - 1).astype(np.int32)
-        _accept(a, b, candidate, everywhere, patch, best, best_distance, labels)
+        candidate = (best + steps).clip(first, last).astype(np.int32)
+        _accept(a, b, candidate, everywhere, patch, best, best_distance, labels, frames)
         radius //= 2
         k += 1
     return best, best_distance
 
 
-def vote(nnf, b, patch):
+def vote(nnf, b, patch, frames=None):
     """(HA, WA, C): mean of what the patches around each position propose for it."""
     y, x = np.mgrid[: nnf.shape[0], : nnf.shape[1]]
     total, count = np.zeros((*nnf.shape[:2], b.shape[2])), np.zeros((*nnf.shape[:2], 1))
     for oy, ox in _offsets(patch):
-        match = _at(nnf, y + oy, x + ox) - np.array([oy, ox])
-        exists = (_inside(nnf, y + oy, x + ox) & _inside(b, match[..., 0], match[..., 1]))[..., None]
+        neighbour = _at(nnf, y + oy, x + ox)
+        match = neighbour - np.array([oy, ox])
+        inside = _inside_frame(b, frames, neighbour, match[..., 0], match[..., 1])
+        exists = (_inside(nnf, y + oy, x + ox) & inside)[..., None]
         total += np.where(exists, _at(b, match[..., 0], match[..., 1]), 0)
         count += exists
     return (total / count).astype(np.float32)
@@ -122,15 +128,27 @@ def _inside(picture, y, x):
     return (y >= 0) & (y < picture.shape[0]) & (x >= 0) & (x < picture.shape[1])
 
 
+def _frame(b, frames, match):
+    """First row, end of the rows, and columns of the frame of B in which matches lie, each (H, W)."""
+    whole = np.array([[0, *b.shape[:2]]]) if frames is None else frames
+    return tuple(np.moveaxis(whole[(match[..., :1] >= whole[:, 0]).sum(axis=2) - 1], -1, 0))
+
+
+def _inside_frame(b, frames, match, y, x):
+    """Whether positions lie in the frame of B in which matches lie."""
+    top, end, columns = _frame(b, frames, match)
+    return (y >= top) & (y < end) & (x >= 0) & (x < columns)
+
+
 def _at(picture, y, x):
     """Values at positions, those outside taken from the border (the callers leave them out)."""
     return picture[y.clip(0, picture.shape[0] - 1), x.clip(0, picture.shape[1] - 1)]
 
 
-def _accept(a, b, candidate, exists, patch, best, best_distance, labels):
+def _accept(a, b, candidate, exists, patch, best, best_distance, labels, frames):
     """Take the candidates that exist and are strictly better, in place."""
-    inside = candidate.clip(0, np.array(b.shape[:2], np.int32) - 1)
-    d = distance(a, b, inside, patch)
+    inside = np.where(exists[..., None], candidate, best)
+    d = distance(a, b, inside, patch, frames)
     better = exists & (d < best_distance)
     if labels:
         better &= allowed(labels, inside)

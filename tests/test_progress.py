@@ -22,7 +22,7 @@ SEARCHED = dict(zip((1, 2, 3, 4, 5), WIDTHS, strict=True))
 def pair(working: tuple[int, int], full: tuple[int, int]) -> Pair:
     """Two pictures of size `full` that the network sees in size `working`."""
     picture = Picture(np.broadcast_to(np.uint8(0), (*full, 3)))
-    return pair_of(Side("A", picture, working), Side("B'", picture, working))
+    return pair_of(Side("A", picture, working), [Side("B'", picture, working)])
 
 
 def reporter_of(plan) -> tuple[StageReporter, list[Progress]]:

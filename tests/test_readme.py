@@ -1,6 +1,6 @@
-"""The README does what it says: each of its blocks of code is run, with small pictures in the place of the reader's.
+"""The README and its pages do what they say: each block of code is run, with small pictures in the place of the reader's.
 
-Not run is what `ELSEWHERE` names, and each such command is to be found in the README.
+Not run is what `ELSEWHERE` names, and each such command is to be found on one of the pages.
 """
 
 from __future__ import annotations
@@ -14,19 +14,32 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from made_videos import write_video
 from PIL import Image
 
 import analogy
 from analogy.apps.cli import cli
-from analogy.films.video import write_video
 from analogy.networks.models import DEFAULT, locate
 
-README = Path(__file__).parents[1] / "README.md"
+CHECKOUT = Path(__file__).parents[1]
+README = CHECKOUT / "README.md"
+PAGES = [README, *sorted(CHECKOUT / page for page in (
+    "analogy/README.md",
+    "analogy/apps/README.md",
+    "analogy/apps/serve/README.md",
+    "analogy/backends/README.md",
+    "analogy/batch/README.md",
+    "analogy/films/README.md",
+    "models/README.md",
+    "tests/README.md",
+    "tools/plugins/README.md",
+))]  # fmt: skip
+"""The README, and the pages to which it sends its readers."""
+LANGUAGES = "nginx", "ini", "yaml"
+"""Languages of blocks that are files of other programs, and are not run."""
 SIZE = 48, 64
 FRAMES = 49
 ELSEWHERE = {
-    "git clone": "needs the network",
-    "cd": "into what was cloned",
     "pip install": "needs a package index; `.ci/run` does it",
     "pytest": "is what runs this",
     "analogy demo": "tests/backends/test_runtime.py and `.ci/run`, at full size",
@@ -36,14 +49,21 @@ ELSEWHERE = {
     "analogy serve": "goes on until it is ended; tests/apps/serve",
     "curl": "needs the service; tests/apps/serve/test_service.py",
     "python tools/export_vgg19.py": "needs weights; tests/networks/test_export.py",
+    "python tools/distill.py": "trains for hours; tests/tools/test_distill.py",
+    "python3 -m venv": "`.ci/run` makes an environment",
+    ". .venv/bin/activate": "enters it",
+    "docker build": "needs Docker",
+    "mkdir -p ~/.local/share/krita": "is for Krita; tests/tools/test_plugins.py",
+    "cp -r tools/plugins": "copies into another program; tests/tools/test_plugins.py",
 }
 """Commands that are not run here, by how they begin: why, or where they are."""
 
 
 def blocks(text: str) -> list[str]:
     """The blocks of code of a Markdown text: fenced ones, and those indented by four, in their order."""
-    fenced, indented = r"^```\w*\n(?P<fenced>(?:.*\n)*?)```", r"(?<=\n\n)(?P<indented>(?: {4}.*\n|\n(?= {4}))+)"
-    found = re.finditer(f"{fenced}|{indented}", text, re.M)
+    fenced = r"^```(?P<language>\w*)\n(?P<fenced>(?:.*\n)*?)```"
+    indented = r"(?<=\n\n)(?P<indented>(?: {4}.*\n|\n(?= {4}))+)"
+    found = [each for each in re.finditer(f"{fenced}|{indented}", text, re.M) if each["language"] not in LANGUAGES]
     return [each["fenced"] or re.sub(r"^ {4}", "", each["indented"], flags=re.M) for each in found]
 
 
@@ -82,14 +102,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng) -> Path:
     Path("photos").mkdir()
     for name in (
         *("a.jpg", "b.jpg", "large-a.jpg", "large-b.jpg", "photo.jpg", "another.jpg", "painting.jpg", "painting.png"),
-        *("painted.png", "painting-of-0001.png", "first.png", "last.png"),
+        *("one.jpg", "two.jpg", "painted.png", "painting-of-0001.png", "first.png", "last.png"),
         *(f"shot/{index:04}.png" for index in range(1, 4)),
         *("photos/one.jpg", "photos/two.jpg"),
     ):
         picture = rng.integers(0, 256, (*SIZE, 3)).astype(np.uint8)
         Image.fromarray(picture).save(name)
-    for name in ("a-labels.png", "b-labels.png"):
-        Image.fromarray(np.repeat(np.uint8([[[255, 0, 0]] * 32 + [[0, 0, 255]] * 32]), SIZE[0], axis=0)).save(name)
+    for name in ("a", "b", "photo", "one", "two"):
+        Image.fromarray(np.repeat(np.uint8([[[255, 0, 0]] * 32 + [[0, 0, 255]] * 32]), SIZE[0], axis=0)).save(
+            f"{name}-labels.png"
+        )
     Path("jobs.csv").write_text("a,b_prime,ratio\nphotos/one.jpg,painting.jpg,0.5\n")
     Path("pins.csv").write_text("xa,ya,xb,yb\n12,8,31,9\n")
     write_video(Path("film.mp4"), (picture for _ in range(FRAMES)), None, Fraction(24))
@@ -114,23 +136,37 @@ def run(command: str) -> None:
             assert picture.size == SIZE[::-1]
 
 
-def test_every_block_of_code_in_the_readme_runs(folder: Path) -> None:
-    found = blocks(README.read_text(encoding="utf-8"))
-    assert sum(len(commands(block)) for block in found) > 20
+def test_every_block_of_code_on_the_pages_runs(folder: Path) -> None:
+    found = [(page, block) for page in PAGES for block in blocks(page.read_text(encoding="utf-8"))]
+    assert sum(len(commands(block)) for _, block in found) > 20
     names = {"a": "a.jpg", "b": Path("b.jpg").read_bytes(), "labels_of_b": np.zeros(SIZE, np.uint8)}
     left = set(ELSEWHERE)
-    for block in found:
+    for page, block in found:
         if block.startswith("@"):
             check_bibtex(block)
         elif not commands(block):
-            exec(compile(block, str(README), "exec"), names)
+            exec(compile(block, str(page), "exec"), names)
         for command in commands(block):
             if name := elsewhere(command):
                 left.discard(name)
             else:
                 run(command)
-    assert not left, "no longer in the README, so no longer to be named here"
+    assert not left, "no longer on a page, so no longer to be named here"
     assert len(names["result"].consistency()) == SIZE[0]
+
+
+def test_the_readme_names_every_page_and_stays_short() -> None:
+    text = README.read_text(encoding="utf-8")
+    for page in PAGES[1:]:
+        assert f"]({page.relative_to(CHECKOUT).as_posix()})" in text
+    assert len(text.encode()) <= 12_000
+
+
+def test_every_link_of_the_pages_leads_to_a_file_that_exists() -> None:
+    for page in (*PAGES, CHECKOUT / "CONTRIBUTING.md", CHECKOUT / "CHANGELOG.md"):
+        for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+            if not re.match(r"\w+:|#", link):
+                assert (page.parent / link.partition("#")[0]).exists(), f"{page}: {link}"
 
 
 def test_blocks_are_found_whether_fenced_or_indented() -> None:

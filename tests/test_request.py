@@ -59,3 +59,25 @@ def test_the_inputs_are_the_pictures_and_the_file_of_pins_and_can_be_replaced() 
     read = request.with_inputs(lambda each: f"<{each.value}>")
     assert read == Request("<a>", "<b1>", mask_a="<ma>", mask_b="<mb>", pins="<pins.csv>", levels=True)
     assert [each.name for each in Request("a", "b1", pins=[[1, 2, 3, 4]]).inputs()] == ["a", "b_prime"]
+
+
+def test_of_several_examples_each_is_an_input_of_its_own() -> None:
+    request = Request("a", ["x", "y"], mask_a="ma", mask_b=("mx", "my"))
+    assert [(each.name, each.label, each.value, each.place) for each in request.inputs()] == [
+        ("a", "A", "a", 0), ("b_prime", "B' 1", "x", 0), ("b_prime", "B' 2", "y", 1), ("mask_a", "the mask of A", "ma", 0),
+        ("mask_b", "the mask of B' 1", "mx", 0), ("mask_b", "the mask of B' 2", "my", 1),
+    ]  # fmt: skip
+    read = request.with_inputs(lambda each: f"<{each.value}>")
+    assert read == Request("<a>", ["<x>", "<y>"], mask_a="<ma>", mask_b=["<mx>", "<my>"])
+    assert request.several and request.examples == ["x", "y"]
+    one = Request("a", "x")
+    assert not one.several and one.examples == ["x"]
+    assert Request("a", ["x"]).with_inputs(lambda each: each.value.upper()) == Request("A", ["X"])
+
+
+def test_as_many_examples_as_of_what_each_has_are_asked_for() -> None:
+    with pytest.raises(ImageError, match="b_prime is an empty list"):
+        Request("a", [])
+    for name, words in (("b", "B: 3 given for 2 pictures B'"), ("mask_b", "the mask of B': 3 given for 2 pictures B'")):
+        with pytest.raises(ImageError, match=f"^{words}; give one for each"):
+            Request("a", ["x", "y"], **{name: ["1", "2", "3"], **({"mask_a": "m"} if name == "mask_b" else {})})

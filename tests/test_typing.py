@@ -40,6 +40,10 @@ assert_type(analogy.transfer("a.png", "b.png", {"weight": 2}, direction="both", 
 assert_type(engine.transfer("a.png", "b.png", "face", b="b.png", weight=2).b, None)
 assert_type(analogy.transfer("a.png", "b.png", b="b.png", device="cpu").a_prime, Pixels)
 
+several = engine.transfer("a.png", ["b.png", array], mask_a="m.png", mask_b=["n.png", "o.png"], uniformity=0.2)
+assert_type(several.b, list[Pixels] | None)
+assert_type(several.b_prime[0].size, tuple[int, int])
+
 for painted in engine.clip("shot", keys={"0001": "painting.png", 12: array}, weight=2):
     assert_type(painted, analogy.PaintedFrame)
     painted.picture.shape

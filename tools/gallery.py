@@ -18,7 +18,7 @@ from typing import Any
 import av
 import click
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from playwright.sync_api import sync_playwright
 
 import analogy
@@ -30,13 +30,28 @@ EXAMPLES = ROOT / "analogy" / "examples"
 COLLINS, MONA_LISA = EXAMPLES / "collins.jpg", EXAMPLES / "mona_lisa.jpg"
 COLLINS_LABELS = EXAMPLES / "collins-labels.png"
 LABELS: dict[str, Any] = {"mask_a": COLLINS_LABELS, "mask_b": EXAMPLES / "mona_lisa-labels.png"}
-ROCKET, STARRY_NIGHT = SOURCES / "rocket.jpg", SOURCES / "starry_night.jpg"
+HOPPER, LOVELACE = SOURCES / "hopper.jpg", SOURCES / "lovelace.jpg"
+STARRY_NIGHT = SOURCES / "starry_night.jpg"
 GAP = 8
 
 
-def show(name: str, pictures: list[tuple[str, Any]], height: int, above: list[Path] | None = None) -> None:
-    """Pictures of one height in a row, with words below each, and others above them, as tools/gallery/NAME.jpg."""
+def show(
+    name: str,
+    pictures: list[tuple[str, Any]],
+    height: int,
+    above: list[Path] | None = None,
+    insets: list[Path | None] | None = None,
+) -> None:
+    """Show pictures of one height in a row, with words below each, as tools/gallery/NAME.jpg.
+
+    above   pictures that stand above them
+    insets  pictures that lie small in their lower right corners; None for none
+    """
     row = [(words, _picture(each, height)) for words, each in pictures]
+    for (_, image), inset in zip(row, insets or [], strict=False):
+        if inset:
+            small = ImageOps.expand(_picture(inset, height // 4), 3, "white")
+            image.paste(small, (image.width - small.width, image.height - small.height))
     width = sum(image.width for _, image in row) + GAP * (len(row) - 1)
     top, below = height + GAP if above else 0, width // 40  # words of the same size in every picture of the page
     sheet = Image.new("RGB", (width, top + height + below), "white")
@@ -63,20 +78,22 @@ def analogy_of(
     show(name, list(zip(words, (a, result.a_prime, result.b, b_prime), strict=True)), height)
 
 
+def looks() -> None:
+    """One photograph in three looks, with the example of each in its corner."""
+    examples: dict[str, Any] = {
+        "after the Mona Lisa": (MONA_LISA, 0),
+        "after a comic": (LOVELACE, 0),
+        "after The Starry Night": (STARRY_NIGHT, 0.3),
+    }
+    row: list[tuple[str, Any]] = [("a photograph", HOPPER)]
+    for words, (example, amount) in examples.items():
+        row.append((words, engine.transfer(HOPPER, example, direction="ab", uniformity=amount).a_prime))
+    show("looks", row, 400, insets=[None, *(example for example, _ in examples.values())])
+
+
 def portrait() -> None:
     words = "a photograph", "in the looks of the painting", "in the looks of the photograph", "a painting"
     analogy_of("portrait", words, COLLINS, MONA_LISA, 500, **LABELS)
-
-
-def landscape() -> None:
-    words = "a rocket at dusk", "with the city's light", "with the dusk's light", "a city at night"
-    analogy_of("landscape", words, ROCKET, SOURCES / "city.jpg", 300, settings="photo-to-photo")
-
-
-def drawing() -> None:
-    a, labels = SOURCES / "lovelace.jpg", {"mask_a": SOURCES / "lovelace-labels.png", "mask_b": COLLINS_LABELS}
-    found = engine.transfer(a, COLLINS, "style-to-photo", direction="ab", **labels).a_prime
-    show("drawing", [("a drawing", a), ("in the looks of the photograph", found), ("a photograph", COLLINS)], 400)
 
 
 def film() -> None:
@@ -101,7 +118,7 @@ def weight() -> None:
 
 def ratio() -> None:
     ratios = 1, 0.5, 0.3
-    found = [engine.transfer(ROCKET, STARRY_NIGHT, ratio=each, direction="ab").a_prime for each in ratios]
+    found = [engine.transfer(HOPPER, LOVELACE, ratio=each, direction="ab").a_prime for each in ratios]
     show("ratio", [(f"--ratio {n:g}", each) for n, each in zip(ratios, found, strict=True)], 290)
 
 
@@ -109,6 +126,10 @@ def uniformity() -> None:
     coffee, amounts = SOURCES / "coffee.jpg", (0, 0.3, 1)
     found = [engine.transfer(coffee, STARRY_NIGHT, uniformity=each, direction="ab").a_prime for each in amounts]
     show("uniformity", [(f"--uniformity {n:g}", each) for n, each in zip(amounts, found, strict=True)], 290)
+    row = Image.new("RGB", (3 * 240 + 2 * GAP, 160), "white")  # beside the control on the page
+    for n, each in enumerate(found):
+        row.paste(ImageOps.fit(Image.fromarray(each), (240, 160), Image.Resampling.LANCZOS), (n * (240 + GAP), 0))
+    row.save(ROOT / "analogy/apps/serve/static/uniformity.webp", quality=80)
 
 
 def examples() -> None:
@@ -167,8 +188,7 @@ def page() -> None:
 
 
 MADE: dict[str, Callable[[], None]] = {
-    each.__name__: each
-    for each in (portrait, landscape, drawing, film, weight, ratio, uniformity, labels, examples, peer, page)
+    each.__name__: each for each in (looks, portrait, film, weight, ratio, uniformity, labels, examples, peer, page)
 }
 NEEDED = {"peer": "gmic", "page": "chromium"}
 """Programs of the system that a picture takes; Debian's packages have the same names."""

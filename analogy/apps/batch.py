@@ -34,6 +34,7 @@ SOME_FAILED = 3
 
 _EXAMPLES = """\
 analogy batch photos/*.jpg --style painting.jpg -o out
+analogy batch photos/*.jpg --style one.jpg --style two.jpg -o out
 analogy batch jobs.csv -o out --preset face --name "{name}.jpg"
 analogy batch jobs.parquet -o s3://bucket/out --manifest out.jsonl --allow-remote s3 --scheduler tcp://10.0.0.1:8786"""
 
@@ -43,7 +44,7 @@ analogy batch jobs.parquet -o s3://bucket/out --manifest out.jsonl --allow-remot
 @option("-o", "--output", required=True, group=RESULTS, help="Folder for the results, or an address.")
 @option("--name", "template", default="{name}.png", show_default=True, group=RESULTS,
         help="How results are called; the suffix is the format. In braces: name (the job's; else that of A), a, b_prime, "
-             "number, picture (a_prime or b).")  # fmt: skip
+             "number, picture (a_prime or b; b_1, b_2 and so on for several B').")  # fmt: skip
 @option("--direction", type=click.Choice(["ab", "ba", "both"]), default="ab", show_default=True, group=RESULTS,
         help="Which pictures a job makes: A' (ab), B (ba) or both.")  # fmt: skip
 @option("--retry-failed", is_flag=True, group=RESULTS,
@@ -51,7 +52,8 @@ analogy batch jobs.parquet -o s3://bucket/out --manifest out.jsonl --allow-remot
 @option("--manifest", type=click.Path(path_type=Path), group=RESULTS,
         help="Where to keep what is done, on this machine, if the results go to an address.  [default: batch.jsonl in "
              "the folder]")  # fmt: skip
-@picture_path("--style", group=LOOK, help="B' of all jobs that name none.")
+@picture_path("--style", "styles", multiple=True, group=LOOK,
+              help="B' of all jobs that name none. Given several times, each job is painted with all of them.")  # fmt: skip
 @partial(setting_options, but="direction")
 @partial(engine_options, threads="CPU threads of each worker.  [default: its share of the cores]")
 @option("--workers", type=click.IntRange(1, MOST_THREADS), group=MACHINE,
@@ -73,16 +75,17 @@ analogy batch jobs.parquet -o s3://bucket/out --manifest out.jsonl --allow-remot
 )
 @message_options
 def batch(sources: tuple[str, ...], output: str, template: str, direction: str, retry_failed: bool,
-          manifest: Path | None, style: str | None, preset: str | None, model: str | None, device: Device,
+          manifest: Path | None, styles: tuple[str, ...], preset: str | None, model: str | None, device: Device,
           threads: int | None, max_input_pixels: int | None, workers: int | None, scheduler: str | None,
           allowed: tuple[str, ...], quiet: bool, verbose: bool, **options: Any) -> None:  # fmt: skip
-    """Do many transfers: SOURCES are pictures, folders of them or patterns, which all take one --style; or one table.
+    """Do many transfers: SOURCES are pictures, folders of them or patterns, which all take the same --style; or one table.
 
     \b
     A table (.csv, .tsv, .jsonl, .parquet) has a row for each job, and columns
       a, b_prime            the pictures; relative paths are seen from the table's folder
+      b_prime_2, b_prime_3  and so on: further examples; in a .jsonl b_prime may be a list in their place
       name                  of the result, without suffix
-      b, mask_a, mask_b     as the options of `analogy transfer`
+      b, mask_a, mask_b     as the options of `analogy transfer`; b_2, mask_b_2 and so on for further examples
       pins                  likewise the path of a CSV file; in a .jsonl also a list of rows [xa, ya, xb, yb]
       preset                in place of this command's; single options go before it
       ratio, weight, seed   and any other setting; they go before this command's
@@ -102,7 +105,7 @@ def batch(sources: tuple[str, ...], output: str, template: str, direction: str, 
             output,
             settings,
             engine,
-            style=style,
+            styles=styles,
             template=template,
             manifest=None if manifest is None else as_path(manifest),
             allowed=allowed,

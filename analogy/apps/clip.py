@@ -38,6 +38,8 @@ analogy clip film.mp4 -o painted.mp4 --style painting.jpg --side-by-side both.mp
 
 _RATE = 24
 """Frames a second of a video that is made of a film in pictures, unless --rate says otherwise."""
+_MOST_RATE = 1000
+"""Largest number of frames a second, and of seconds a frame."""
 
 
 @click.command(cls=GroupedCommand, examples=_EXAMPLES)
@@ -76,9 +78,9 @@ def clip(frames: str, output: str, keys: tuple[str, ...], style: str | None, con
     from ..files.places import Places
     from ..films.folder import film_folder, paint_folder
     from ..films.frames import VIDEOS
+    from ..films.library import pyav
     from ..films.manifest import written_beside
-    from ..films.video import pyav
-    from ..films.viewing import contact_sheet, write_film
+    from ..films.viewing import contact_sheet, prepare_film, write_film
     from ..pictures.writing import is_file_path, is_picture_path, write_picture
 
     settings = settings_of(Settings(), preset, options)
@@ -138,15 +140,17 @@ def clip(frames: str, output: str, keys: tuple[str, ...], style: str | None, con
             places.read(style, "the style")
         for what, result in beside.items():
             places.write(result, what)
+        video = prepare_film(film, path, exact_rate) if to_video else None
+        both = prepare_film(film, as_path(side_by_side), exact_rate, side_by_side=True) if side_by_side else None
         with film_folder(folder):
             shown = [as_path(result) for result in beside.values()]
             painted = paint_folder(film, folder, record, pace.update, places, shown)
-            if to_video:
-                with written_beside(folder, path):
-                    write_film(film, painted, path, exact_rate)
-            if side_by_side:
-                with written_beside(folder, as_path(side_by_side)):
-                    write_film(film, painted, as_path(side_by_side), exact_rate, side_by_side=True)
+            if video:
+                with written_beside(folder, video.path):
+                    write_film(film, painted, video)
+            if both:
+                with written_beside(folder, both.path):
+                    write_film(film, painted, both, side_by_side=True)
             if contact:
                 with written_beside(folder, as_path(contact)):
                     write_picture(contact, contact_sheet(film, painted))
@@ -179,11 +183,11 @@ class _Pace:
 
 def _rate(rate: float | None, is_used: bool) -> Fraction:
     """Return the frames a second of a video. Raises `SettingsError` for one out of range, or where none `is_used`."""
-    if rate is not None and not 0 < rate < 1000:
-        raise SettingsError(f"rate is {rate}; it takes a number of frames a second, above 0")
+    if rate is not None and not 1 / _MOST_RATE <= rate <= _MOST_RATE:
+        raise SettingsError(f"rate is {rate}; it takes a number of frames a second, {1 / _MOST_RATE} to {_MOST_RATE}")
     if rate is not None and not is_used:
         raise SettingsError(f"rate is {rate}, and no video is written; leave out --rate")
-    return Fraction(_RATE if rate is None else rate).limit_denominator(1001)
+    return Fraction(_RATE if rate is None else rate).limit_denominator(_MOST_RATE + 1)
 
 
 def _paintings(keys: tuple[str, ...]) -> dict[Any, Path]:

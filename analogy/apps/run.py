@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -36,7 +37,9 @@ def run_transfer(
     flow: bool = False,
     record: Path | None = None,
 ) -> None:
-    """Transfer, save, and print where the results are.
+    """Transfer, save, and print which file to open.
+
+    Where `output` is one picture, it is A', or B for the direction "ba"; the other one is then not made.
 
     request  its pictures are paths, or "-" for standard input
     output   a folder, the path of a picture, or "-" for standard output
@@ -56,6 +59,8 @@ def run_transfer(
     if one and (flow or request.levels):
         word = "--flow" if flow else "--levels"
         raise OutputError(f"{word} writes more than the one picture {output}; name a folder with -o")
+    if one and request.settings.direction == "both":
+        request = replace(request, settings=replace(request.settings, direction="ab"))
     if [each.value for each in request.inputs()].count("-") > 1:
         raise ImageError("only one picture can come from standard input; name the others")
     target = _standard_output() if to_stdout else path
@@ -85,8 +90,16 @@ def run_transfer(
         format = "png" if to_stdout else None
         result.save(target, format=format, flow=flow, progress=display.part(_SAVING_FROM, 1))
     if not display.quiet:
-        seconds = sum(result.seconds.values())
-        click.echo(printable(f"{output}: {seconds:.1f} s ({result.model}, {result.device})"), err=to_stdout)
+        click.echo(printable(_conclusion(output, one, request, result)), err=to_stdout)
+
+
+def _conclusion(output: str, one: bool, request: Request, result: Result) -> str:
+    """Return the sentence that ends a run: what was made, where, in which time, and by what."""
+    count = len(request.examples)
+    made = {"a": "A in the looks of B'", "b_prime": "B' in the looks of A"}[request.content]
+    file = {"a": "a_prime.png", "b_prime": "b.png" if count == 1 else "b_1.png"}[request.content]
+    where = output if one else f"open {Path(output) / file}"
+    return f"{where}: {made} ({sum(result.seconds.values()):.1f} s, {result.model}, {result.device})"
 
 
 def _read(request: Request, record: Path | None) -> Iterator[tuple[str, str | Path | int]]:

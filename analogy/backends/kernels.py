@@ -29,6 +29,7 @@ from .contract import (
     ONE,
     ROUNDING,
 )
+from .frames import frame_of
 
 _ONE_SQUARED = np.float32(ONE * ONE)
 _ROUNDING = np.float32(ROUNDING)
@@ -90,17 +91,6 @@ def _run_dot(a, i, b, j, length):
     for k in range(length):
         total = np.int32(total + np.int32(a[i + k]) * np.int32(b[j + k]))
     return total
-
-
-@_inline
-def frame_of(frames, count, row, hb, wb):
-    """Return the first row, the end of the rows, and the columns of the frame of `b` in which a row lies."""
-    if count == 0:
-        return np.int64(0), hb, wb
-    k = 0
-    while k + 1 < count and row >= frames[3 * (k + 1)]:
-        k += 1
-    return np.int64(frames[3 * k]), np.int64(frames[3 * k + 1]), np.int64(frames[3 * k + 2])
 
 
 @_inline

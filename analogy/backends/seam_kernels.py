@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 from .argument_types import Float32, Float32s, Int32s, Int64
-from .kernels import frame_of
+from .frames import frame_of
 
 _inline = njit(error_model="numpy")
 """Decorator of functions that kernels call."""

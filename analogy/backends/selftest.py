@@ -179,20 +179,22 @@ class _Run:
 
 
 def _arguments(cpu: CpuBackend) -> dict[str, tuple[Any, ...]]:
-    """Return arguments for each kernel: small, random but always the same, of odd and different sizes."""
+    """Return arguments for each kernel: small, random but always the same, of odd and different sizes, with two frames."""
     rng = np.random.default_rng(0)
     size_a, size_b = (19, 23), (17, 29)
     f, g = (rng.standard_normal((*size, 20), np.float32) for size in (size_a, size_b))
     a, b = cpu.join(f, f), cpu.join(g, g)
     nnf = np.stack([rng.integers(0, n, size_a) for n in size_b], axis=2).astype(np.int32)
-    d = cpu.distance(a, b, nnf, 3)
+    frames = np.array([[0, 8, 29], [8, 17, 20]], np.int32)
+    nnf[..., 1] = np.where(nnf[..., 0] < 8, nnf[..., 1], nnf[..., 1] % 20)
+    d = cpu.distance(a, b, nnf, 3, frames)
     form = rng.random((5, 19, 23), np.float32)
     form[[1, 3, 4], :, -1], form[2:, -1] = 0, 0  # there are no couplings beyond the border
     u, v = rng.random((2, 3, 19, 23), np.float32)
     weights, coarse = cpu.coarsen(form)
     below = rng.random((3, *coarse.shape[1:]), np.float32)
     pixels, source = rng.random((*size_a, 3), np.float32), rng.random((*size_b, 3), np.float32)
-    steepness, seams = cpu.steepness(pixels), cpu.seams(nnf, source, pixels, 3)
+    steepness, seams = cpu.steepness(pixels), cpu.seams(nnf, source, pixels, 3, frames)
     return {
         "project": (f, rng.standard_normal((20, 7), np.float32)),
         "products": (f[0], f[0, 0]),
@@ -201,12 +203,12 @@ def _arguments(cpu: CpuBackend) -> dict[str, tuple[Any, ...]]:
         "join": (f, f[::-1].copy()),
         "pixel_vectors": (rng.random((*size_a, 3), np.float32), True),
         "resample": (nnf, (38, 45), (34, 57), (2.0, 1.9), (2.0, 1.9)),
-        "distance": (a, b, nnf, 3),
-        "propagate": (a, b, nnf, d, 3, 2, 2.02 * ONE**2),
-        "random_search": (a, b, nnf, d, 3, 9, 1, 2, 2.02 * ONE**2),
-        "vote": (nnf, g, 3),
+        "distance": (a, b, nnf, 3, frames),
+        "propagate": (a, b, nnf, d, 3, 2, 2.02 * ONE**2, None, frames),
+        "random_search": (a, b, nnf, d, 3, 9, 1, 2, 2.02 * ONE**2, None, frames),
+        "vote": (nnf, g, 3, frames),
         "steepness": (pixels,),
-        "seams": (nnf, source, pixels, 3),
+        "seams": (nnf, source, pixels, 3, frames),
         "keep_edges": (steepness, seams.copy(), 0.1, 0.5),
         "divergence": (seams,),
         "solve_columns": (rng.random(23, np.float32) + np.float32(0.1), f[..., 0].copy()),

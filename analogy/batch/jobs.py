@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import re
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from ..files.text_tables import (
     readable,
     text_lines,
 )
-from ..request import Request, fields_of
+from ..request import Request, fields_of, numbered
 from ..settings import Settings
 from . import stores
 from .names import TEMPLATE, as_part, check_template, inside
@@ -41,6 +42,9 @@ NO_TABLES = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers", ".json", ".txt")
 """Suffixes of what somebody may take for a table of jobs."""
 INPUTS = tuple(field.name for field in fields_of("picture", "pins"))
 """Columns with a path or an address; they are fields of `Request`."""
+SEVERAL = tuple(field.name for field in fields_of("picture") if field.metadata["several"])
+"""Columns among `INPUTS` of which a row may have several: "b_prime_2", "b_prime_3" and so on are the further ones."""
+_FURTHER = re.compile(rf"({'|'.join(SEVERAL)})_([2-9]|[1-9][0-9]{{1,2}})")
 COLUMNS = (*INPUTS, "name", "preset", *(field.name for field in dataclasses.fields(Settings)))
 _KINDS = {field.name: type(field.default) for field in dataclasses.fields(Settings)}
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -55,7 +59,8 @@ class Job:
 
     number   from 1, in the order of the table
     request  its inputs are absolute paths or addresses
-    outputs  "a_prime" and "b", or one of them -> the path of that picture in the folder for results, with "/"
+    outputs  "a_prime" and "b" ("b_1", "b_2" and so on for several examples), or some of them -> the path of that picture in
+             the folder for results, with "/"
     """
 
     number: int
@@ -69,8 +74,8 @@ class Job:
 
     @property
     def inputs(self) -> dict[str, str]:
-        """Field of the request -> absolute path or address, for each file that the job reads."""
-        return {each.name: each.value for each in self.request.inputs()}
+        """Column -> absolute path or address, for each file that the job reads."""
+        return {each.key: each.value for each in self.request.inputs()}
 
     @property
     def given(self) -> dict[str, Any]:
@@ -85,7 +90,7 @@ class Jobs:
     rows      returns the rows, each time that it is called
     folder    the folder to which relative paths in rows belong
     settings  the settings of jobs whose rows name no others
-    style     B' of jobs whose rows name none; an absolute path or an address
+    styles    each B' of jobs whose rows name none; absolute paths or addresses
     template  the template of the names of results, with `FIELDS` in braces
     allowed   schemes of addresses that rows may name; None for all, where the user has named each
     single    names of settings that a row's preset leaves as they are
@@ -98,12 +103,12 @@ class Jobs:
         rows: Callable[[], Rows],
         folder: str,
         settings: Settings,
-        style: str | None,
+        styles: Sequence[str],
         template: str = TEMPLATE,
         allowed: Sequence[str] | None = (),
         single: Collection[str] = (),
     ):
-        self._rows, self._folder, self._settings, self._style = rows, folder, settings, style
+        self._rows, self._folder, self._settings, self._styles = rows, folder, settings, list(styles)
         self._template, self._allowed, self._single = template, allowed, single
         self._has_logged = False
         check_template(template)
@@ -124,22 +129,29 @@ class Jobs:
             if _is_empty(cell):
                 continue
             name = column_name(title)
-            if name not in COLUMNS:
-                raise SettingsError(f"unknown column {shown(title)}; there is {', '.join(COLUMNS)}")
+            if name not in COLUMNS and not _FURTHER.fullmatch(name):
+                raise SettingsError(
+                    f"unknown column {shown(title)}; there is {', '.join(COLUMNS)}; and b_prime_2, b_prime_3 for more examples"
+                )
             if name in cells:
                 raise SettingsError(f"there are two columns {shown(name)}; a column is there once")
-            if isinstance(cell, str):
-                if len(cell) > LONGEST_CELL:
-                    raise SettingsError(f"{name} has {len(cell)} characters; a cell has at most {LONGEST_CELL}")
-                cell = self._readable(name, cell)
-            cells[name] = cell
+            listed = name in SEVERAL and isinstance(cell, list)
+            cells[name] = [self._text(name, each) for each in cell] if listed else self._text(name, cell)
         return cells
+
+    def _text(self, name: str, cell: Any) -> Any:
+        """Return a cell, or a member of its list, as `_readable` does if it is a text; anything else as it is."""
+        if not isinstance(cell, str):
+            return cell
+        if len(cell) > LONGEST_CELL:
+            raise SettingsError(f"{name} has {len(cell)} characters; a cell has at most {LONGEST_CELL}")
+        return self._readable(name, cell)
 
     def _readable(self, name: str, cell: str) -> str:
         """Return a cell whose bytes may be no UTF-8: the name of a file that is called so, or else Windows-1252."""
         if self._allowed is None or (text := readable(cell)) == cell:
             return cell  # the user has named the file, or there are no such bytes
-        if name in INPUTS and os.path.lexists(stores.absolute(cell, self._folder)):
+        if (name in INPUTS or _FURTHER.fullmatch(name)) and os.path.lexists(stores.absolute(cell, self._folder)):
             return cell
         if not self._has_logged:
             _log.info("the table is not in UTF-8, and is read as Windows-1252: it has %s", shown(text))
@@ -147,21 +159,42 @@ class Jobs:
         return text
 
     def _job(self, number: int, cells: Mapping[str, Any]) -> Job:
-        inputs = {name: self._input(name, cells[name]) for name in INPUTS if name in cells}
+        found = {name: self._inputs(name, cells) for name in INPUTS}
+        inputs: dict[str, Any] = {
+            name: values if len(values) > 1 else values[0] for name, values in found.items() if values
+        }
         if "a" not in inputs:
             raise SettingsError("it names no picture a")
         if "b_prime" not in inputs:
-            if self._style is None:
+            if not self._styles:
                 raise SettingsError("it names no b_prime; give it one, or all jobs with --style")
-            inputs["b_prime"] = self._style
+            inputs["b_prime"] = self._styles if len(self._styles) > 1 else self._styles[0]
         request = Request(**inputs, settings=self._settings_of(cells))
         return Job(number, request, self._outputs(number, cells, request))
+
+    def _inputs(self, column: str, cells: Mapping[str, Any]) -> list[Any]:
+        """Return what a row names for a field of the request: in a list, or in the columns that count from `column` on."""
+        further = {int(each[2]): each[0] for each in map(_FURTHER.fullmatch, cells) if each and each[1] == column}
+        cell = cells.get(column)
+        if isinstance(cell, list) and column in SEVERAL:
+            if further:
+                raise SettingsError(f"{column} is a list, and there is {min(further.values())}; put all into the list")
+            if not cell:
+                raise SettingsError(f"{column} is an empty list; give a path, or leave it out")
+            return [self._input(column, each) for each in cell]
+        if column not in cells and not further:
+            return []
+        columns = [column, *(further[number] for number in sorted(further))]
+        expected = [column, *(f"{column}_{number}" for number in range(2, len(columns) + 1))]
+        if missing := next((name for name in expected if name not in cells), None):
+            raise SettingsError(f"it names {columns[-1]}, and no {missing}; number them without a gap")
+        return [self._input(each, cells[each]) for each in columns]
 
     def _input(self, column: str, cell: Any) -> Any:
         """Return what a cell names: an absolute path or an address; rows of pins stay as they are."""
         if column == "pins" and isinstance(cell, list):
             return cell
-        if not isinstance(cell, str) or "\0" in cell:
+        if not isinstance(cell, str) or not cell or "\0" in cell:
             takes = "the path of a CSV file, or a list of rows" if column == "pins" else "a path"
             raise SettingsError(f"{column} is {shown(cell)}; it takes {takes}")
         path = stores.absolute(cell, self._folder)
@@ -175,17 +208,24 @@ class Jobs:
         return self._settings.changed(own, cells.get("preset"), keep=self._single)
 
     def _outputs(self, number: int, cells: Mapping[str, Any], request: Request) -> dict[str, str]:
-        stems = {picture: as_part(stores.stem(getattr(request, picture))) for picture in ("a", "b_prime")}
+        stems: dict[str, str] = {}
+        for each in request.inputs():
+            if each.name in ("a", "b_prime"):
+                stem = as_part(stores.stem(each.value))
+                stems[each.name] = f"{stems[each.name]}+{stem}" if each.place else stem
         name = cells.get("name", stems["a"])
         if isinstance(name, (list, dict)):
             raise SettingsError(f"name is {shown(name)}; it takes a word")
         fields = stems | {"number": number}
-        made = {"ab": ["a_prime"], "ba": ["b"], "both": ["a_prime", "b"]}[request.settings.direction]
+        of_b = numbered("b", len(request.examples))
+        made = {"ab": ["a_prime"], "ba": of_b, "both": ["a_prime", *of_b]}[request.settings.direction]
         outputs = {
             picture: inside(self._template.format_map(fields | {"name": name, "picture": picture})) for picture in made
         }
         if len(set(outputs.values())) < len(made):
-            raise OutputError('direction "both" makes two pictures; put {picture} into --name, "{name}-{picture}.png"')
+            raise OutputError(
+                f'the job makes {", ".join(made)}; put {{picture}} into --name, to tell them apart: "{{name}}-{{picture}}.png"'
+            )
         return outputs
 
 

@@ -238,7 +238,7 @@ class Loop:
 
     def _need(self, job: Job) -> float:
         """Return the bytes of memory that a job takes; 0 where that is unknown here, and the worker has to check."""
-        sizes = [self._size(job.inputs[name]) for name in ("a", "b_prime")]
+        sizes = [self._size(each.value) for each in job.request.inputs() if each.name in ("a", "b_prime")]
         if math.isinf(self._budget) or None in sizes:
             return 0.0
         full = [size for size in sizes if size]

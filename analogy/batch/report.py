@@ -16,6 +16,8 @@ from .jobs import Job
 
 MOST_SHOWN, MOST_FAILURES = 400, 1000
 """Most jobs that are shown, every n-th of a large batch; and most failures that are named, the first ones."""
+_CELL = 125
+"""Least width of a picture on the page, in its pixels."""
 _EVERY = 30.0
 """Seconds after which the page is written anew while the batch runs."""
 
@@ -37,11 +39,13 @@ p {{ margin: .2rem 0; }}
 table {{ border-collapse: collapse; width: 100%; }}
 td {{ border-top: 1px solid #8884; padding: .35rem .6rem .35rem 0; vertical-align: top; overflow-wrap: anywhere; }}
 td:first-child {{ white-space: nowrap; }}
-.sheet {{ display: grid; gap: 1.2rem 1rem; grid-template-columns: repeat(auto-fill, minmax({width}px, 1fr)); }}
+.sheet {{ display: grid; gap: 1.2rem 1rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, {width}px), 1fr)); }}
 figure {{ margin: 0; min-width: 0; }}
 .row {{ align-items: end; display: flex; gap: 4px; }}
 .row > * {{ flex: 1 1 0; min-width: 0; }}
 img {{ display: block; height: 130px; object-fit: contain; object-position: bottom left; width: 100%; }}
+.style {{ align-items: end; display: flex; flex-wrap: wrap; gap: 1rem; }}
+.style figure {{ max-width: 400px; }}
 .style img {{ height: auto; max-height: 130px; width: auto; }}
 figcaption {{ font-size: .85rem; margin-top: .25rem; overflow-wrap: anywhere; }}
 </style>
@@ -102,7 +106,7 @@ class Report:
         self._written = time.monotonic()
 
     def _page(self) -> str:
-        styles = {job.inputs["b_prime"] for job, _ in self._cards.values()}
+        styles = {tuple(job.request.examples) for job, _ in self._cards.values()}
         one_style = len(styles) == 1 and self._step * len(self._cards) > 1
         ended = self._done + self._failed
         counts = [f"{self._done} of {self._total} done"]
@@ -119,9 +123,13 @@ class Report:
             rows = "".join(f"<tr><td>{html.escape(n)}<td>{html.escape(error)}" for n, error in self._failures)
             parts.append(f"<h2>Failed{shown}</h2>\n<table>{rows}</table>")
         if one_style:
-            _, line = next(iter(self._cards.values()))
-            parts.append(f'<h2>Style</h2>\n<figure class="style">{_image(line, "b_prime")}<figcaption>'
-                         f"{html.escape(next(iter(styles)))}</figcaption></figure>")  # fmt: skip
+            job, line = next(iter(self._cards.values()))
+            figures = "\n".join(
+                f"<figure>{_image(line, key)}<figcaption>{html.escape(path)}</figcaption></figure>"
+                for key, path in _styles(job).items()
+            )
+            title = "Style" if len(_styles(job)) == 1 else "Styles"
+            parts.append(f'<h2>{title}</h2>\n<div class="style">{figures}</div>')
         if self._cards:
             every = f": one of {self._step}" if self._step > 1 else ""
             cards = "\n".join(self._card(*self._cards[number], one_style) for number in sorted(self._cards))
@@ -131,23 +139,34 @@ class Report:
             counts=words,
             how=html.escape(self._how),
             body="\n".join(parts),
-            width=260 if one_style else 360,
+            width=_CELL
+            * max((len(self._cells(job, line, one_style)) for job, line in self._cards.values()), default=1),
         )
 
     def _card(self, job: Job, line: dict[str, Any], one_style: bool) -> str:
-        """Return the HTML of a job: A, the results, and B' unless all jobs have the same."""
-        cells = [_linked(_image(line, "a"), job.inputs["a"])]
-        cells += [_linked(_image(line, made), self._of_output(name)) for made, name in job.outputs.items()]
-        if not one_style:
-            cells.append(_linked(_image(line, "b_prime"), job.inputs["b_prime"]))
+        """Return the HTML of a job: its pictures, and below them links to its results."""
+        cells = self._cells(job, line, one_style)
         names = " ".join(_linked(html.escape(name), self._of_output(name)) for name in job.outputs.values())
         return (
             f'<figure><div class="row">{"".join(f"<div>{cell}</div>" for cell in cells)}</div>'
             f'<figcaption>{names} <span class="quiet">{line.get("seconds", 0):.1f} s</span></figcaption></figure>'
         )
 
+    def _cells(self, job: Job, line: dict[str, Any], one_style: bool) -> list[str]:
+        """Return the HTML of each picture of a job: A, the results, and each B' unless all jobs have the same."""
+        cells = [_linked(_image(line, "a"), job.inputs["a"])]
+        cells += [_linked(_image(line, made), self._of_output(name)) for made, name in job.outputs.items()]
+        if not one_style:
+            cells += [_linked(_image(line, key), path) for key, path in _styles(job).items()]
+        return cells
+
     def _of_output(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}" if stores.scheme(self._root) else name
+
+
+def _styles(job: Job) -> dict[str, str]:
+    """Return the path or the address of each B' of a job, by its column."""
+    return {each.key: each.value for each in job.request.inputs() if each.name == "b_prime"}
 
 
 def _image(line: Mapping[str, Any], name: str) -> str:

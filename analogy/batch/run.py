@@ -46,7 +46,7 @@ def run_batch(
     settings: Settings,
     engine: EngineArguments,
     *,
-    style: str | None = None,
+    styles: Sequence[str] = (),
     template: str = tables.TEMPLATE,
     manifest: Path | None = None,
     allowed: Sequence[str] = (),
@@ -62,7 +62,7 @@ def run_batch(
     output        folder for the results, or an address
     settings      the settings of jobs that name no others
     engine        the engine of each worker; without a number of threads the workers share out the cores
-    style         B' of jobs that name none
+    styles        each B' of jobs that name none; with several, every job is painted with all of them
     template      the template of the names of results
     manifest      its path, if `output` is an address; else it lies in the folder
     allowed       schemes of addresses that a table may name
@@ -79,7 +79,7 @@ def run_batch(
     """
     root, manifest = _places(output, manifest)
     page_path = manifest.parent / manifests.REPORT
-    jobs, table = _jobs(sources, root, settings, style, template, allowed, single)
+    jobs, table = _jobs(sources, root, settings, styles, template, allowed, single)
     progress(Progress("reading", 0))
     total = tables.check(jobs, root, table, (manifest, page_path))
     refuse_foreign(page_path, report.is_report(page_path))
@@ -139,7 +139,7 @@ def _jobs(
     sources: Sequence[str],
     root: str,
     settings: Settings,
-    style: str | None,
+    styles: Sequence[str],
     template: str,
     allowed: Sequence[str],
     single: Collection[str],
@@ -149,8 +149,8 @@ def _jobs(
     paths = [stores.absolute(source, here) for source in sources]
     for path in paths:
         stores.check(path)
-    if style is not None:
-        style = stores.absolute(style, here)
+    styles = [stores.absolute(style, here) for style in styles]
+    for style in styles:
         stores.check(style)
         if not stores.scheme(style):
             picture_size(style, name="--style")
@@ -161,11 +161,11 @@ def _jobs(
                 f"{table}: one table is a batch, with nothing beside it; there are {len(paths)} sources"
             )
         folder = stores.parent(table)
-        return tables.Jobs(tables.of_table(table), folder, settings, style, template, allowed, single), table
+        return tables.Jobs(tables.of_table(table), folder, settings, styles, template, allowed, single), table
     for source in sources:
         if source.lower().endswith(tables.NO_TABLES):
             raise SettingsError(f"{source}: neither a picture nor a table; a table is one of {' '.join(tables.TABLES)}")
-    if style is None:
+    if not styles:
         raise SettingsError("no style: pass --style PICTURE, or a table of jobs (.csv, .jsonl, .parquet)")
     pictures: list[str] = []
     for source, path in zip(sources, paths, strict=True):
@@ -178,7 +178,7 @@ def _jobs(
         if not found:
             raise ImageError(f"{source}: there are no pictures")
         pictures += found
-    return tables.Jobs(tables.of_pictures(pictures), here, settings, style, template, allowed=None), None
+    return tables.Jobs(tables.of_pictures(pictures), here, settings, styles, template, allowed=None), None
 
 
 def _pool(scheduler: str | None, workers: int | None, engine: EngineArguments) -> tuple[pools.Pool, EngineArguments]:

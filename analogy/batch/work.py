@@ -30,7 +30,7 @@ from ..pictures.colour import to_8_bits
 from ..pictures.images import fitted_size, resize
 from ..pictures.reading import as_image_errors
 from ..pictures.writing import check_size, write_stream
-from ..request import Input, Request
+from ..request import Input, Request, listed, numbered
 from ..result import Result
 from ..settings import Settings
 from ..version import __version__
@@ -142,7 +142,9 @@ def _transfer(task: Task, loaded: Request, more: dict[str, Any], notes: Notes) -
     engine = _engine(task.engine)
     with _logged_to(notes):
         result: Result = engine.transfer(**loaded.keywords())
-    made: dict[str, Any] = {"a_prime": (result.a_prime, result.a), "b": (result.b, result.b_prime)}
+    pictures_b, examples = listed(result.b), listed(result.b_prime)
+    made: dict[str, Any] = {"a_prime": (result.a_prime, result.a)}
+    made |= zip(numbered("b", len(examples)), zip(pictures_b, examples, strict=False), strict=False)
     encoded = {}
     for picture, target in targets.items():
         pixels, own = made[picture]
@@ -154,7 +156,9 @@ def _transfer(task: Task, loaded: Request, more: dict[str, Any], notes: Notes) -
     for picture, target in targets.items():
         stores.write(target, encoded[picture])
     if task.thumbnails:
-        shown = {"a": result.a.rgb, "b_prime": result.b_prime.rgb} | {name: made[name][0] for name in targets}
+        given = [each.key for each in loaded.inputs() if each.name in ("a", "b_prime")]
+        shown = {key: picture.rgb for key, picture in zip(given, [result.a, *examples], strict=True)}
+        shown |= {name: made[name][0] for name in targets}
         more["thumbnails"] = {name: _thumbnail(pixels) for name, pixels in shown.items()}
     return {
         job.outputs[picture]: {"bytes": len(file), "sha256": hashlib.sha256(file).hexdigest()}
@@ -179,7 +183,7 @@ def seen(task: Task) -> str:
 
 def _made_from(task: Task, loaded: Request) -> str:
     """Return a checksum of the job, and of the content of its inputs."""
-    content = {each.name: hashlib.sha256(each.value.getbuffer()).hexdigest() for each in loaded.inputs()}
+    content = {each.key: hashlib.sha256(each.value.getbuffer()).hexdigest() for each in loaded.inputs()}
     return _checksum([content, loaded.pins, *_how(task)])
 
 
@@ -202,9 +206,9 @@ def _read(each: Input) -> Any:
         return _Named(stores.read(each.value), each.value)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def _fetched(path: str, stamp: str) -> bytes:
-    """Return the content of an address; the painting of all jobs is fetched once."""
+    """Return the content of an address; the paintings of all jobs are fetched once."""
     return stores.read(path)
 
 

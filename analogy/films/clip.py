@@ -75,6 +75,11 @@ class Clip:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of each frame."""
+        return self._frames.size
+
     def __iter__(self) -> Iterator[PaintedFrame]:
         return self.paint()
 

@@ -1,4 +1,4 @@
-"""Reading the frames of a video in any order, and writing videos, with PyAV (the extra `video`).
+"""Reading the frames of a video in any order, with PyAV (the extra `video`).
 
 A frame is identified by its time (`pts`), in units of the stream's `time_base`.
 """
@@ -7,71 +7,104 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
 from fractions import Fraction
-from functools import cache, cached_property
-from itertools import chain
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import ImageError, OutputError, SettingsError, reason
-from ..files.atomic import atomic
-from ..files.inputs import checksum, open_regular
-from ..pictures.images import Admit, Picture
+from ..errors import ImageError, reason
+from ..files.inputs import checksum
+from ..pictures.images import Admit, Picture, as_picture
+from .library import bound, open_video, pyav, texts
 from .naming import numbered
 
 _log = logging.getLogger("analogy")
 
-FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
-"""Suffix of a video that can be written -> FFmpeg's name of its container."""
 _CACHED = 128 << 20
 """Bytes of decoded frames to keep. Going backwards is fast with them: each frame is decoded from the key picture before it."""
-_QUALITY = {
-    "libx264": {"crf": "15"},
-    "libx265": {"crf": "16"},
-    "libvpx-vp9": {"crf": "18", "b": "0"},
-    "libsvtav1": {"crf": "20"},
-}
-"""Encoder -> its options for good pictures."""
-_BITS = 0.4
-"""Bits for each pixel, for encoders that `_QUALITY` does not know."""
-_VIDEO_RANGE, _FULL_RANGE = 1, 2
-"""FFmpeg's numbers for colours in 16..235 and in 0..255."""
-_EXACT = 0x4 | 0x2000 | 0x4000 | 0x40000
+_MOST_FRAMES = 1 << 20
+"""Largest number of frames of a film, twelve hours at 24 a second. A file of a few megabytes may claim more."""
+_PADDING, _LEAST_BOUND, _UNSAID = 128, 1 << 18, 1 << 26
+"""Rows and columns by which a decoder may round up the size of a picture, pixels that it may take in any case, and pixels that
+it may take where the container does not say the size, as with MPEG-4 in .mov."""
+FULL_RANGE = 2
+"""FFmpeg's number for colours in 0..255."""
+EXACT = 0x4 | 0x2000 | 0x4000 | 0x40000
 """FFmpeg's flags for converting colours bicubically, with full chroma and accurate rounding. Without them they get darker."""
+_BRANDS = ("major_brand", "minor_version", "compatible_brands")
+"""FFmpeg's names of the fields of .mp4 and .mov that hold for that one file alone."""
+_HDR = {16: "PQ", 18: "HLG"}
+"""FFmpeg's numbers of the transfer functions of films with a high dynamic range, and what they are called."""
 
 
 class VideoFrames:
     """The frames of a video (see `frames.Frames`).
 
-    stream       PyAV's stream of pictures
+    stream       PyAV's stream of pictures, the first of the video
     times        the time of each frame, in units of the stream's `time_base`
     colorspace   FFmpeg's number of the standard by which the colours are encoded, and
     color_range  that of their range
+    pixel_shape  width of a pixel of an upright frame, as a share of its height
+    has_alpha    whether something in a frame is transparent
     """
 
     def __init__(self, path: Path, admit: Admit | None = None):
-        """Open the video and decode it once, for the times of its frames.
+        """Open the video and decode it once, for the times of its frames. What a painting of it loses is logged.
 
         admit  is called with the size of the frames before they are decoded; what it raises passes through
 
-        Raises `ImageError` if the video cannot be read.
+        Raises `ImageError` if the video cannot be read, or its frames differ in size.
         """
         self.files = [path]
-        self._container = _open(path)
-        if not self._container.streams.video:
-            raise ImageError(f"{path}: there are no pictures in it, only sound; name a video")
-        self.stream = self._container.streams.video[0]
+        with open_video(path, most_pixels=None) as container:
+            stream = _pictures_in(container, path)
+            said = stream.height, stream.width
+        if admit and min(said) > 0:
+            admit(said, f"the video {path}")
+        most_pixels = max(_LEAST_BOUND, (said[0] + _PADDING) * (said[1] + _PADDING)) if min(said) > 0 else _UNSAID
+        self._container = open_video(path, most_pixels)
+        self.stream = _pictures_in(self._container, path)
+        if min(self.stream.height, self.stream.width) < 1:
+            raise ImageError(
+                f"{path}: its pictures do not have the size that it says at its beginning, {said[1]} x {said[0]} pixels; "
+                "convert it to .mp4"
+            )
         if admit:
             admit((self.stream.height, self.stream.width), f"the video {path}")
         self.stream.thread_type = "AUTO"
-        first, self.times = None, []
+        bound(self.stream, most_pixels)
+        self._survey(admit)
+        self.names = numbered(len(self.times))
+        self._index = {time: index for index, time in enumerate(self.times)}
+        self._cache: OrderedDict[int, Picture] = OrderedDict()
+        self._coming: Iterator[Any] = iter(())
+        self._last = len(self.times)  # index of the frame that was decoded last
+        for remark in self._remarks():
+            _log.warning("%s: %s", path, remark)
+
+    def _survey(self, admit: Admit | None) -> None:
+        """Decode the video once, and set all that is known only afterwards."""
+        path, first = self.files[0], None
+        self.times: list[int] = []
+        self.has_alpha = self._is_interlaced = False
         for frame in self._decoded():
-            first = first or frame
+            if first is None:
+                first, size = frame, (frame.height, frame.width)
+                if admit:  # the file may have said another size
+                    admit(size, f"the video {path}")
+            if (frame.height, frame.width) != size:
+                raise ImageError(
+                    f"{path}: its pictures change their size after {len(self.times)} frames, from {size[1]} x {size[0]} to "
+                    f"{frame.width} x {frame.height} pixels; convert it to one size"
+                )
             self.times.append(frame.pts)
+            if len(self.times) > _MOST_FRAMES:
+                raise ImageError(f"{path}: it has more than {_MOST_FRAMES} frames; cut it into pieces")
+            self._is_interlaced |= frame.interlaced_frame
+            self.has_alpha = self.has_alpha or _is_transparent(frame)
         if None in self.times or len(set(self.times)) < len(self.times):
             raise ImageError(
                 f"{path}: two of its frames have the same time, or some have none; convert it to .mp4, or to pictures"
@@ -79,11 +112,31 @@ class VideoFrames:
         self.times.sort()
         self.colorspace = first.colorspace if first else None
         self.color_range = int(first.color_range) if first else 0
-        self.names = numbered(len(self.times))
-        self._index = {time: index for index, time in enumerate(self.times)}
-        self._cache: OrderedDict[int, Picture] = OrderedDict()
-        self._coming: Iterator[Any] = iter(())
-        self._last = len(self.times)  # index of the frame that was decoded last
+        shape = self.stream.sample_aspect_ratio or Fraction(1)
+        self.pixel_shape = 1 / shape if first and _quarters(first) % 2 else shape
+
+    def _remarks(self) -> Iterator[str]:
+        """Yield what a painting of the film loses, whatever file it is written to."""
+        moving = [stream for stream in self._container.streams.video if not _is_cover(stream)]
+        if len(moving) > 1:
+            yield f"it has {len(moving)} streams of pictures; the first is painted, and the others are left out"
+        if self._is_interlaced:
+            yield (
+                "its frames are interlaced: odd and even rows are from different moments; they are painted as they are; "
+                "for whole frames, deinterlace it first with another program"
+            )
+        transfer = _HDR.get(self.stream.codec_context.color_trc)
+        form = self.stream.codec_context.format  # None if no frame could be decoded
+        bits = max((part.bits for part in form.components), default=8) if form else 8
+        if transfer:
+            yield (
+                f"its colours are HDR ({transfer}); they are painted as they are stored, with 8 of {bits} bits, and a "
+                "key has to be in the same colours; for others, convert it first to a usual range of colours (SDR)"
+            )
+        elif bits > 8:
+            yield f"its colours have {bits} bits; they are painted with 8"
+        if "alpha_mode" in {name.lower() for name in self.stream.metadata}:  # Matroska writes it in capitals, too
+            yield "its transparency lies beside its pictures and is not read; the result is opaque"
 
     def takes(self, path: Path) -> bool:
         return False
@@ -94,7 +147,7 @@ class VideoFrames:
                 self._seek(max(0, index - self._keep + 1))
             for frame in self._coming:
                 self._last = self._index.get(frame.pts, self._last)
-                self._cache[self._last] = Picture(_upright(frame), name=f"frame {self.names[self._last]}")
+                self._cache[self._last] = self._picture(frame)
                 while len(self._cache) > self._keep:
                     self._cache.popitem(last=False)
                 if self._last >= index:
@@ -102,6 +155,11 @@ class VideoFrames:
         if index not in self._cache:
             raise ImageError(f"{self.files[0]}: frame {index} cannot be decoded; the video is damaged")
         return self._cache[index]
+
+    def _picture(self, frame: Any) -> Picture:
+        pixels = upright(frame, self.has_alpha)
+        alpha = pixels[..., 3] if self.has_alpha else None
+        return as_picture(pixels[..., :3], alpha, None, f"frame {self.names[self._last]}")
 
     def digest(self, index: int) -> str:
         return f"{self._checksum} {index}"
@@ -118,150 +176,74 @@ class VideoFrames:
     def _seek(self, index: int) -> None:
         """Go to the last key picture at or before a frame."""
         self._cache.clear()
-        self._container.seek(self.times[index], stream=self.stream, backward=True)
+        try:
+            self._container.seek(self.times[index], stream=self.stream, backward=True)
+        except pyav().error.FFmpegError as error:
+            raise ImageError(
+                f"{self.files[0]}: frame {index} cannot be found ({reason(error)}); the video is damaged, convert it to .mp4"
+            ) from error
         self._coming = self._decoded()
         self._last = index
 
     def _decoded(self) -> Iterator[Any]:
         """Yield PyAV's frames from the present place on. Raises `ImageError` if one cannot be decoded."""
-        av = pyav()
+        count = 0
         try:
-            yield from self._container.decode(self.stream)
-        except av.error.FFmpegError as error:
-            raise ImageError(f"{self.files[0]}: cannot be decoded ({reason(error)})") from error
+            for count, frame in enumerate(self._container.decode(self.stream), 1):  # noqa: B007 (the error says it)
+                yield frame
+        except (pyav().error.FFmpegError, ValueError) as error:
+            raise ImageError(
+                f"{self.files[0]}: cannot be decoded after {count} frames ({reason(error)}); it is damaged, or its pictures "
+                "become larger than it says at its beginning; convert it to .mp4"
+            ) from error
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The fields of the video as text, such as its title, apart from those that say what kind of .mp4 it is."""
+        return {name: value for name, value in texts(self._container.metadata).items() if name not in _BRANDS}
+
+    @property
+    def chapters(self) -> list[dict[str, Any]]:
+        """The chapters of the video as PyAV describes them, with proper text."""
+        return [chapter | {"metadata": texts(chapter["metadata"])} for chapter in self._container.chapters()]
 
 
-def write_video(path: Path, pictures: Iterable[np.ndarray], like: VideoFrames | None, rate: Fraction) -> None:
-    """Write pictures, (H, W, 3) uint8 of one size, as a video. It appears whole or not at all.
-
-    path  its suffix chooses the container (see `FORMATS`)
-    like  a video with as many frames, from which the new one takes the times of the frames, the codec, the pixel format, the
-          range and standard of colours, the title and the sound, as far as its container can hold them; what it cannot hold
-          is logged
-    rate  frames a second, if there is no such video
-
-    Raises `OutputError` if the video cannot be written.
-    """
-    av = pyav()
-    with atomic(path) as file:
-        try:
-            with av.open(file, "w", format=FORMATS[path.suffix.lower()]) as container:
-                _encode(container, iter(pictures), like, rate, str(path))
-        except av.error.FFmpegError as error:
-            raise OutputError(f"{path}: cannot be written as a video ({reason(error)})") from error
-
-
-def _encode(
-    container: Any, pictures: Iterator[np.ndarray], like: VideoFrames | None, rate: Fraction, label: str
-) -> None:
-    """Write pictures into an open container, as `write_video` does. `label` names the video in messages."""
-    av = pyav()
-    first = next(pictures)
-    height, width = first.shape[:2]
-    old = like.stream if like else None
-    codec = av.codec.Codec(_codec(container, old, label), "w")
-    stream = container.add_stream(codec.name, rate=(old and old.average_rate) or rate)
-    stream.width, stream.height, stream.pix_fmt = width, height, _pixel_format(codec, old, first.shape[:2])
-    context = stream.codec_context
-    context.options = _QUALITY.get(codec.name, {})
-    if codec.name not in _QUALITY:
-        context.bit_rate = int(_BITS * width * height * (stream.average_rate or rate))
-    if like and old:
-        context.time_base = old.time_base
-        context.color_range, context.colorspace = like.color_range, old.codec_context.colorspace
-        context.color_primaries, context.color_trc = old.codec_context.color_primaries, old.codec_context.color_trc
-        container.metadata.update(old.container.metadata)
-    with _sound_of(like, container, label) as sound:
-        for index, picture in enumerate(chain([first], pictures)):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
-                format=stream.pix_fmt,
-                interpolation=_EXACT,
-                src_color_range=_FULL_RANGE,
-                dst_color_range=like.color_range if like else _VIDEO_RANGE,
-                dst_colorspace=like.colorspace if like else None,
-            )
-            frame.pts, frame.time_base = (like.times[index], old.time_base) if like and old else (index, 1 / rate)
-            frame.pict_type = 0  # the encoder decides which frames are key pictures
-            container.mux([*sound.before(frame.time), *stream.encode(frame)])
-        container.mux([*sound.before(float("inf")), *stream.encode(None)])
-
-
-class _Sound:
-    """The packets of the sound of a video, which are copied unchanged into another container."""
-
-    def __init__(self, source: Any, container: Any, label: str):
-        self._streams = {}
-        for stream in source.streams.audio if source else ():
-            if stream.codec_context.name in container.supported_codecs:
-                self._streams[stream] = container.add_stream_from_template(stream)
-            else:
-                _log.warning("%s: it cannot hold sound as %s; the video is silent", label, stream.codec_context.name)
-        self._coming = source.demux(*self._streams) if self._streams else iter(())
-        self._next = next(self._coming, None)
-
-    def before(self, time: float) -> Iterator[Any]:
-        """Yield the packets up to a time, in seconds, that were not yielded before."""
-        while self._next is not None and (self._next.dts is None or self._next.dts * self._next.time_base <= time):
-            packet, self._next = self._next, next(self._coming, None)
-            if packet.dts is not None:  # a packet without a time only marks the end of the stream
-                packet.stream = self._streams[packet.stream]
-                yield packet
-
-
-@contextmanager
-def _sound_of(like: VideoFrames | None, container: Any, label: str) -> Iterator[_Sound]:
-    """Yield the sound of a video for `container`. There is none if there is no video."""
-    if like is None:
-        yield _Sound(None, container, label)
-        return
-    with _open(like.files[0]) as source:
-        yield _Sound(source, container, label)
-
-
-def _codec(container: Any, old: Any, label: str) -> str:
-    """Return the name of the encoder for the codec of the stream `old`, or for the container's own if it cannot hold that."""
-    av = pyav()
-    if old is not None:
-        name = old.codec_context.codec.canonical_name
-        with suppress(av.codec.codec.UnknownCodecError):
-            if name in container.supported_codecs:
-                return av.codec.Codec(name, "w").name
-        _log.warning("%s: it cannot hold pictures as %s; they become %s", label, name, container.default_video_codec)
-    return av.codec.Codec(container.default_video_codec, "w").name
-
-
-def _pixel_format(codec: Any, old: Any, size: tuple[int, int]) -> str:
-    """Return the pixel format of the stream `old` if the encoder knows it, else a usual one that can hold this size."""
-    known = [form.name for form in codec.video_formats or ()]
-    if old is not None and old.codec_context.pix_fmt in known:
-        return old.codec_context.pix_fmt
-    usual = "yuv444p" if size[0] % 2 or size[1] % 2 else "yuv420p"
-    return usual if usual in known or not known else known[0]
-
-
-def _upright(frame: Any) -> np.ndarray:
-    """Return a frame as a player shows it, turned upright: (H, W, 3) uint8 RGB."""
+def upright(frame: Any, with_alpha: bool = False) -> np.ndarray:
+    """Return one of PyAV's frames as a player shows it, turned upright: (H, W, 3) uint8 RGB, or (H, W, 4) with its alpha."""
     rgb = frame.to_ndarray(
-        format="rgb24", interpolation=_EXACT, src_color_range=frame.color_range, dst_color_range=_FULL_RANGE
+        format="rgba" if with_alpha else "rgb24",
+        interpolation=EXACT,
+        src_color_range=frame.color_range,
+        dst_color_range=FULL_RANGE,
     )
-    return np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90) % 4))
+    return np.ascontiguousarray(np.rot90(rgb, _quarters(frame)))
 
 
-@cache
-def pyav() -> Any:
-    """Return the module av. Raises `SettingsError` if it is not installed."""
-    try:
-        import av
-    except ImportError as error:
-        raise SettingsError('videos need PyAV: pip install "deep-image-analogy[video]"') from error
-    return av
+def _quarters(frame: Any) -> int:
+    """Return by how many quarters a frame is turned for showing it."""
+    return round(frame.rotation / 90) % 4
 
 
-def _open(path: Path) -> Any:
-    """Open a video. Raises `ImageError` if there is none at `path`."""
-    av = pyav()
-    try:
-        open_regular(path).close()
-        return av.open(str(path))
-    except (OSError, av.error.FFmpegError) as error:
-        raise ImageError(f"{path}: not a video that can be read ({reason(error)})") from error
+def _is_transparent(frame: Any) -> bool:
+    """Return whether something in a frame is transparent."""
+    return any(part.is_alpha for part in frame.format.components) and bool(upright(frame, True)[..., 3].min() < 255)
+
+
+def _pictures_in(container: Any, path: Path) -> Any:
+    """Return the first stream of moving pictures. Raises `ImageError` if there is none, or none that can be decoded."""
+    streams = container.streams.video
+    if not streams:
+        raise ImageError(f"{path}: there are no pictures in it, only sound; name a video")
+    stream = next((stream for stream in streams if not _is_cover(stream)), None)
+    if stream is None:
+        raise ImageError(f"{path}: there is a cover picture in it, and no film; name a video")
+    if stream.codec_context is None:
+        raise ImageError(
+            f"{path}: PyAV {pyav().__version__} has no decoder for its pictures; convert it, for instance to .mp4 with H.264"
+        )
+    return stream
+
+
+def _is_cover(stream: Any) -> bool:
+    """Return whether a stream of pictures is a single one, the cover of the film."""
+    return bool(stream.disposition & pyav().stream.Disposition.attached_pic)

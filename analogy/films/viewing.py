@@ -11,7 +11,7 @@ import numpy as np
 from ..pictures.images import Picture, resize
 from ..pictures.reading import read_picture
 from .clip import Clip
-from .video import write_video
+from .writing import PreparedVideo, prepare_video
 
 _WHITE = 255
 """The grey behind transparent frames, behind and between pictures."""
@@ -23,18 +23,41 @@ _GAP, _CONTACT_GAP = 4, 12
 """Pixels between a frame and its painting, and between such pairs on a contact sheet."""
 
 
-def write_film(clip: Clip, painted: Sequence[Path], path: Path, rate: Fraction, side_by_side: bool = False) -> None:
-    """Write the painted frames of a clip as a video (see `write_video`).
+def prepare_film(clip: Clip, path: Path, rate: Fraction, side_by_side: bool = False) -> PreparedVideo:
+    """Find out how the painted frames of a clip can be written as a video (see `prepare_video`), before they are painted.
+
+    rate          frames a second, for a film that is not a video itself
+    side_by_side  whether each frame of the film will be shown to the left of its painting
+    """
+    (height, width), video = clip.size, clip.video
+    if side_by_side:
+        width = 2 * width + _GAP
+    has_alpha = video is not None and video.has_alpha and not side_by_side
+    return prepare_video(path, (height, width), video, rate, has_alpha)
+
+
+def write_film(clip: Clip, painted: Sequence[Path], video: PreparedVideo, side_by_side: bool = False) -> None:
+    """Write the painted frames of a clip as the `video` that `prepare_film` has prepared.
 
     painted       path of the painted picture of each frame, in order
-    rate          frames a second, for a film that is not a video itself
-    side_by_side  whether to show each frame of the film to the left of its painting
+    side_by_side  as for `prepare_film`
     """
-    pictures = (
-        _pair(clip.read(index), frame) if side_by_side else read_picture(frame).over(_WHITE)
+    video.write(
+        _pair(clip.read(index), frame) if side_by_side else _with_alpha(frame) if video.has_alpha else _on_white(frame)
         for index, frame in enumerate(painted)
     )
-    write_video(path, pictures, clip.video, rate)
+
+
+def _on_white(painted: Path) -> np.ndarray:
+    """Return a painted frame on white, (H, W, 3) uint8."""
+    return read_picture(painted).over(_WHITE)
+
+
+def _with_alpha(painted: Path) -> np.ndarray:
+    """Return a painted frame with its alpha, (H, W, 4) uint8."""
+    picture = read_picture(painted, grounded=False)
+    alpha = picture.alpha if picture.alpha is not None else np.full(picture.size, 255, np.uint8)
+    return np.dstack([picture.rgb, alpha])
 
 
 def contact_sheet(clip: Clip, painted: Sequence[Path]) -> np.ndarray:

@@ -21,9 +21,6 @@ NEAR, FAR = np.float32(0.25), np.float32(0.02)
 """Bonus, in units of patch distance (-2 to 0), for a match with the offset of the nearest pin. `NEAR` counts right beside the
 pin and falls to 0 within `REACH` positions of any level, so that what is pinned becomes more than a speck. `FAR` falls to 0
 over the whole radius; it decides between matches that are as good as each other, and hardly anything else."""
-PINNED = np.float32(4)
-"""Amount by which the distance of a pinned match is taken as less where one of several pictures is chosen: more than two patch
-distances can differ, so that the pin's picture is chosen there."""
 _FIXED = np.float32(-1e3)
 """The distance that a fixed match is stored with: less than any patch distance."""
 

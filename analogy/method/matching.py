@@ -17,7 +17,7 @@ from ..settings import PATCH_SIZE, SEARCH_RADIUS, Settings
 from . import nnf, uniformity
 from .features import LEVELS, Features, level_size
 from .guidance import constrain_to_labels
-from .holding import PINNED, REACH
+from .holding import REACH
 from .pair import Pair, Side, Way, known_name
 from .reconstruction import blend, content_weight, reconstruct
 from .sheets import SourceFeatures, choose
@@ -202,9 +202,10 @@ class Search:
             Search(self._network, alone, self.content, [source]).run(level, joined, settings, part)
             for alone, source, part in zip(ways, self.sources, split(tick, *[1.0] * len(ways)), strict=True)
         ]
-        for match, alone in zip(found, ways, strict=True):
-            if alone.pins:
-                rows, columns, *_ = alone.pins.at(way.content.working, alone.sheet, level).T
-                match.distance[rows, columns] -= PINNED
-        self._field, distance = choose(backend, way.sheet.at(level), [(match.nnf, match.distance) for match in found])
+        sheet, labels, pins = way.sheet.at(level), None, None
+        if way.labels:
+            labels = way.labels.at(level_size(way.content.working, level), sheet).on(backend)
+        if way.pins:
+            pins = way.pins.at(way.content.working, way.sheet, level)
+        self._field, distance = choose(backend, sheet, [(each.nnf, each.distance) for each in found], labels, pins)
         return Match(self._field, distance)

@@ -21,6 +21,9 @@ from .features import level_size
 _GAP = MOST_PATCH
 """Rows between two frames. Two positions with the same offset then never have their matches in different frames, which
 `Backend.seams` relies on."""
+_PINNED = np.float32(4)
+"""Amount by which the distance of a pinned match is taken as less where an example is chosen, so that what is around a pin
+comes from the pin's example unless it fits far worse: two patch distances differ by this at most."""
 _WINDOW = 1
 """Radius, in positions, of the square over which distances are averaged to choose an example, so that pieces stay whole."""
 
@@ -133,20 +136,42 @@ def _down(backend: Backend, rows: int) -> Array:
     return backend.asarray(np.array([rows, 0], np.int32))
 
 
-def choose(backend: Backend, sheet: Sheet, found: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
+def choose(
+    backend: Backend,
+    sheet: Sheet,
+    found: Sequence[tuple[Array, Array]],
+    labels: tuple[Array, Array] | None = None,
+    pins: np.ndarray | None = None,
+) -> tuple[Array, Array]:
     """Return one field into the sheet: each position gets its match in the picture whose matches around it are best.
 
-    found  for each picture of the sheet the field into it, (H, W, 2) int32, and the patch distances, (H, W) float32
+    found   for each picture of the sheet the field into it, (H, W, 2) int32, and the patch distances, (H, W) float32
+    labels  of the content and of the sheet (see `Backend.propagate`). A picture that lacks the label of a position was
+            searched there without it, and is not chosen
+    pins    (n, 4), as `Pins.at` returns them: there the picture of the pin is chosen
 
     Returns the field and its distances. Distances are averaged over small squares, so that pieces stay whole. Of equal
     pictures the first one is taken.
     """
     xp = backend.xp
-    best = xp.stack([_sums(backend, distance) for _, distance in found]).argmin(axis=0)
-    (field, distances), *others = found
-    for k, (match, distance) in enumerate(others, 1):
-        field = xp.where((best == k)[..., None], match + _down(backend, sheet.tops[k]), field)
-        distances = xp.where(best == k, distance, distances)
+    fields = [match + _down(backend, top) for (match, _), top in zip(found, sheet.tops, strict=True)]
+    own = xp.stack([distance for _, distance in found])
+    preferred, pinned = own.copy(), None
+    if pins is not None:
+        rows, columns, there, _ = pins.T
+        index = np.searchsorted(sheet.tops, there, side="right") - 1
+        pinned = tuple(map(backend.asarray, (index, rows, columns)))
+        preferred[pinned] -= _PINNED
+    sums = xp.stack([_sums(backend, distance) for distance in preferred])
+    if labels:
+        sums[xp.stack([nnf.forbidden(match, labels) for match in fields])] = np.inf
+    if pinned:
+        sums[pinned] = -np.inf
+    best = sums.argmin(axis=0)
+    field, distances = fields[0], own[0]
+    for k in range(1, len(found)):
+        field = xp.where((best == k)[..., None], fields[k], field)
+        distances = xp.where(best == k, own[k], distances)
     return field, distances
 
 

@@ -125,6 +125,37 @@ def test_what_is_missing_or_changed_is_done_again_and_nothing_else(photos, style
     assert "3 done" in run(*command, "--seed", 7).stdout
 
 
+def test_each_job_is_painted_with_all_styles_and_anew_where_they_change(photos, style, tmp_path: Path) -> None:
+    out, two = tmp_path / "out", picture(tmp_path / "two.png", 101, (48, 64))
+    command = [
+        "batch",
+        *photos,
+        "-o",
+        out,
+        "--direction",
+        "both",
+        "--name",
+        "{name}-{picture}.png",
+        "--workers",
+        1,
+        *FAST,
+    ]
+    done = run(*command, "--style", style, "--style", two)
+    assert (done.exit_code, done.stderr) == (0, "")
+    engine = Engine(device="cpu", threads=1)
+    for photo in photos:
+        made = engine.transfer(photo, [style, two], "fast", search_iterations=1)
+        made.save(folder := tmp_path / photo.stem)
+        for name in ("a_prime", "b_1", "b_2"):
+            assert (out / f"{photo.stem}-{name}.png").read_bytes() == (folder / f"{name}.png").read_bytes()
+    assert len(content(out)) == 9
+    assert "3 kept" in run(*command, "--style", style, "--style", two).stdout
+    assert "3 done" in run(*command, "--style", two, "--style", style).stdout
+    sources = [f"{line['b_prime']} {line['b_prime_2']}" for line in lines(out, "done")]
+    assert sources == [f"{style} {two}"] * 3 + [f"{two} {style}"] * 3
+    assert (out / "report.html").read_text().count('alt="b_prime_2"') == 1
+
+
 def test_a_table_names_pictures_results_and_settings_that_go_before_the_commands(photos, style, tmp_path: Path) -> None:
     rows = table(
         tmp_path / "jobs.csv",

@@ -60,7 +60,7 @@ def test_transfer_writes_the_results_and_no_progress_bar_without_a_terminal(pair
     assert pixels(out / "a_prime.png").shape == (40, 56, 3)
     assert pixels(out / "b.png").shape == (48, 40, 3)
     assert "%" not in done.stderr
-    assert done.stdout.startswith(f"{out}: ")
+    assert done.stdout.startswith(f"open {out / 'a_prime.png'}: A in the looks of B' (")
 
 
 def test_demo_writes_a_montage(tmp_path: Path) -> None:
@@ -166,6 +166,17 @@ def test_an_output_path_of_a_picture_gets_the_one_result(pair, tmp_path: Path) -
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["out.jpg"]
     run("transfer", *pair, "-o", tmp_path / "b.png", "--direction", "ba", *FAST)
     assert np.array_equal(pixels(tmp_path / "b.png"), b)
+
+
+def test_one_picture_is_a_prime_alone_and_b_is_not_made(pair, tmp_path: Path, monkeypatch) -> None:
+    asked = []
+    transfer = analogy.Engine.transfer
+    monkeypatch.setattr(
+        analogy.Engine, "transfer", lambda *args, **given: asked.append(given["settings"]) or transfer(*args, **given)
+    )
+    done = run("transfer", *pair, "-o", tmp_path / "one.png", *FAST)
+    assert [settings.direction for settings in asked] == ["ab"]
+    assert done.stdout.startswith(f"{tmp_path / 'one.png'}: A in the looks of B' (")
 
 
 def test_one_direction_writes_one_picture_and_one_field(pair, tmp_path: Path) -> None:

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from made_films import film, picture
+from made_videos import make, write_video
 from PIL import Image
 
 from analogy.apps.cli import cli
-from analogy.films import video
-from analogy.films.video import VideoFrames, write_video
+from analogy.films import library
+from analogy.films.clip import Clip
+from analogy.films.video import VideoFrames
 from analogy.pictures.images import resize
 
 COUNT, SIZE = 8, (48, 64)
@@ -72,6 +74,44 @@ def test_a_video_becomes_a_video_with_its_frames_beside_it(shot: Path, tmp_path:
     error = np.abs(painted.read(2).rgb.astype(int) - pixels(tmp_path / "first.png"))
     assert error.mean() < 12
     assert "8 of them kept" in run(tmp_path / "film.mp4", "-o", out, "--key", f"2={tmp_path / 'first.png'}").stdout
+
+
+def test_what_a_video_loses_is_said_and_what_cannot_be_written_refused_before_a_frame_is_painted(
+    shot: Path, tmp_path: Path, monkeypatch
+) -> None:
+    frames = [pixels(path) for path in sorted(shot.iterdir())]
+    make(tmp_path / "film.mkv", frames=frames, sounds=[("aac", "deu")], subtitles="deu")
+    make(tmp_path / "fast.mp4", frames=frames, rate=1_000_000)
+    key = ["--key", f"0={tmp_path / 'first.png'}"]
+    painted: list[object] = []
+    monkeypatch.setattr(Clip, "paint", lambda *arguments: painted.append(arguments) or iter(()))
+    said = run(tmp_path / "film.mkv", "-o", tmp_path / "new.webm", *key).stderr
+    assert painted, "the painting began"
+    assert "analogy: " + str(tmp_path / "new.webm: it cannot hold sound as aac (deu); the video is silent") in said
+    painted.clear()
+    done = run(tmp_path / "fast.mp4", "-o", tmp_path / "new.mp4", *key)
+    assert done.exit_code == 2 and not painted
+    assert (
+        "new.mp4: no video of 64 x 48 pixels, 1000000 frames a second, can be written" in done.stderr.splitlines()[-1]
+    )
+    done = run(shot, "-o", tmp_path / "out", "--side-by-side", tmp_path / "both.mp4", "--rate", "0.0001", *key)
+    assert done.exit_code == 2 and not painted
+    assert "rate is 0.0001; it takes a number of frames a second, 0.001 to 1000" in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} >= {"film.mkv", "fast.mp4"}
+    assert not list(tmp_path.glob("new.mp4*"))
+
+
+def test_transparency_goes_through_a_painted_video(shot: Path, tmp_path: Path) -> None:
+    frames = [pixels(path)[..., :3] for path in sorted(shot.iterdir())]
+    alpha = np.zeros(SIZE, np.uint8)
+    alpha[:, 32:] = 255
+    make(tmp_path / "film.mov", "qtrle", "argb", [np.dstack([frame, alpha]) for frame in frames])
+    done = run(tmp_path / "film.mov", "-o", tmp_path / "new.mov", "--key", f"0={tmp_path / 'first.png'}")
+    assert done.exit_code == 0, done.output
+    picture = VideoFrames(tmp_path / "new.mov").read(0)
+    assert picture.alpha is not None and np.array_equal(picture.alpha, alpha)
+    assert np.abs(picture.rgb[:, 36:].astype(int) - pixels(tmp_path / "first.png")[:, 36:]).mean() < 2
+    assert pixels(tmp_path / "new.mov.frames" / "0000.png").shape == (*SIZE, 4)
 
 
 KILL = """
@@ -183,7 +223,7 @@ def test_an_interrupted_run_keeps_its_frames_and_exits_with_130(shot: Path, tmp_
             "both.gif: a video is one of .mp4 .m4v .mov .mkv .webm",
         ),
         (["--key", "0=first.png", "--contact", "sheet"], "sheet: a contact sheet is a picture; name it .png or .jpg"),
-        (["--key", "0=first.png", "--rate", "0"], "rate is 0.0; it takes a number of frames a second, above 0"),
+        (["--key", "0=first.png", "--rate", "0"], "rate is 0.0; it takes a number of frames a second, 0.001 to 1000"),
         (["--style", "nowhere.png"], "the style (nowhere.png): there is no such file"),
     ],
 )
@@ -203,10 +243,10 @@ def test_the_film_itself_is_never_painted_over(shot: Path, tmp_path: Path) -> No
 
 
 def test_a_video_without_pyav_is_refused_before_the_work(shot: Path, tmp_path: Path, monkeypatch) -> None:
-    video.pyav.cache_clear()
+    library.pyav.cache_clear()
     monkeypatch.setitem(sys.modules, "av", None)
     done = run(shot, "-o", tmp_path / "painted.mp4", "--key", f"0={tmp_path / 'first.png'}")
-    video.pyav.cache_clear()
+    library.pyav.cache_clear()
     assert (done.exit_code, done.stderr.splitlines()[-1]) == (
         2,
         'analogy: videos need PyAV: pip install "deep-image-analogy[video]"',

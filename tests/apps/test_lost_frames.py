@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from made_films import film, picture
+from made_videos import write_video
 from PIL import Image
 from test_clip import contents, pixels, run
 
@@ -20,10 +21,10 @@ from analogy.engine import Engine
 from analogy.errors import OutputError
 from analogy.files.places import Places
 from analogy.films import folder as film_folder
-from analogy.films import viewing
 from analogy.films import work as film_work
 from analogy.films.clip import Clip
-from analogy.films.video import VideoFrames, write_video
+from analogy.films.video import VideoFrames
+from analogy.films.writing import PreparedVideo
 
 COUNT, SIZE = 5, (48, 64)
 RECORD = {"analogy": "0.1.0", "model_sha256": "", "settings": {}}
@@ -144,13 +145,13 @@ def test_a_folder_is_held_until_its_videos_are_written(here: Path, monkeypatch: 
     fcntl = pytest.importorskip("fcntl", reason="of POSIX' locks")
     held = []
 
-    def write(path: Path, *arguments: object, **options: object) -> None:
-        path.touch()
+    def write(video: PreparedVideo, pictures: object) -> None:
+        video.path.touch()
         with (here / "x.mp4.frames" / ".clip" / "lock").open() as file, pytest.raises(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         held.append(True)
 
-    monkeypatch.setattr(viewing, "write_video", write)
+    monkeypatch.setattr(PreparedVideo, "write", write)
     assert run("shot", "-o", "x.mp4", "--side-by-side", "y.mp4", *KEY).exit_code == 0
     assert held == [True, True]
 

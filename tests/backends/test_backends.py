@@ -115,7 +115,7 @@ def test_propagate_tries_only_what_the_earlier_pass_was_not_offered(backend, rng
     d, most = oracle.distance(a, b, nnf, patch), max_product_of(a, b)
     offered = nnf.copy()
     offered[4:, :, 0] += 1  # the lower part has other matches now
-    passed = on(backend, "propagate", a, b, nnf, d, patch, jump, most, None, offered)
+    passed = on(backend, "propagate", a, b, nnf, d, patch, jump, most, None, None, offered)
     expected = oracle.propagate(a, b, nnf, d, patch, jump, 0.0)
     assert_same(passed[0][: 4 - jump], nnf[: 4 - jump])
     assert (expected[0][: 4 - jump] != nnf[: 4 - jump]).any()  # there was something to find
@@ -128,7 +128,7 @@ def test_a_second_pass_is_the_same_when_it_skips_what_the_first_was_offered(back
     first = oracle.propagate(a, b, nnf, oracle.distance(a, b, nnf, 3), 3, 1, 0.0)
     moved = oracle.random_search(a, b, *first, 3, 4, 1, 0, 0.0)
     expected = oracle.propagate(a, b, *moved, 3, 1, 0.0)
-    actual = on(backend, "propagate", a, b, *moved, 3, 1, most, None, nnf)
+    actual = on(backend, "propagate", a, b, *moved, 3, 1, most, None, None, nnf)
     assert_same(actual[0], expected[0])
     assert_same(actual[1], expected[1])
 

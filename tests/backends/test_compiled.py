@@ -298,7 +298,7 @@ def test_kernels_get_arrays_and_numbers_of_the_types_by_which_they_are_compiled(
     results(cpu)
     arguments = selftest._arguments(cpu)
     labels = tuple(np.zeros(array.shape[:2], np.int32) for array in arguments["distance"][:2])
-    cpu.propagate(*arguments["propagate"], labels, arguments["distance"][2])
-    cpu.random_search(*arguments["random_search"], labels)
+    cpu.propagate(*arguments["propagate"][:7], labels, offered=arguments["distance"][2])
+    cpu.random_search(*arguments["random_search"][:9], labels)
     cpu.keep_edges(*arguments["keep_edges"], labels[0])
     assert seen == {name for names in compiled.KERNELS.values() for name in names}

@@ -72,6 +72,13 @@ def test_a_wrong_kernel_is_named_and_the_other_kernels_pass(on_simulator, monkey
     assert [name for name, ok in checks.items() if not ok] == [f"kernel {name}"]
 
 
+@pytest.mark.parametrize("name", ["distance", "propagate", "random_search", "vote", "seams"])
+def test_a_kernel_that_knows_no_frames_is_named(on_simulator, monkeypatch, name):
+    right = getattr(on_simulator, name)
+    monkeypatch.setattr(on_simulator, name, lambda *args: right(*args[:-1]))  # the frames are the last argument
+    assert [check.name for check in selftest.selftest() if not check.ok] == [f"kernel {name}"]
+
+
 def test_a_kernel_that_is_wrong_on_another_device_alone_fails(on_simulator, monkeypatch):
     class Wrong:
         xp, asarray, to_host = on_simulator.xp, on_simulator.asarray, on_simulator.to_host

@@ -19,7 +19,7 @@ SETTINGS = Settings(direction="ab")
 
 
 def of_table(path: Path) -> jobs.Jobs:
-    return jobs.Jobs(jobs.of_table(str(path)), str(path.parent), SETTINGS, "/style.png")
+    return jobs.Jobs(jobs.of_table(str(path)), str(path.parent), SETTINGS, ["/style.png"])
 
 
 def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
@@ -28,6 +28,7 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
     columns = {
         "a": ["x.png", "y.png", "z.png"],
         "b_prime": [None, "s.png", ""],
+        "b_prime_2": [None, "t.png", None],
         "ratio": [0.5, float("nan"), None],
         "seed": [3.0, float("nan"), 4.0],  # as pandas keeps whole numbers beside empty cells
         "photo": [True, None, False],
@@ -42,7 +43,8 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
         Settings(direction="ab", ratio=0.5),
         Settings(direction="ab", seed=4),
     ]
-    assert [job.inputs["b_prime"] for job in found] == ["/style.png", str(tmp_path / "s.png"), "/style.png"]
+    both = [str(tmp_path / "s.png"), str(tmp_path / "t.png")]
+    assert [job.request.b_prime for job in found] == ["/style.png", both, "/style.png"]
     (tmp_path / "jobs.parquet").write_bytes(b"PAR1 no more")
     with pytest.raises(SettingsError, match="no parquet table"):
         list(of_table(tmp_path / "jobs.parquet"))
@@ -57,6 +59,20 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
         (b" " * (1 << 21), "it has more than 1048576 bytes"),
         (b'{"a": 1}', "line 2: a is 1; it takes a path"),
         (b'{"a": "x\\u0000"}', "line 2: a is"),
+        (b'{"a": "x", "b_prime": 1}', "line 2: b_prime is 1; it takes a path"),
+        (b'{"a": "x", "b_prime": ["y", ["z"]]}', "line 2: b_prime is ['z']; it takes a path"),
+        (b'{"a": "x", "b_prime": ["y", ""]}', "line 2: b_prime is ''; it takes a path"),
+        (b'{"a": "x", "b_prime": []}', "line 2: b_prime is an empty list; give a path, or leave it out"),
+        (b'{"a": ["x", "y"]}', "line 2: a is ['x', 'y']; it takes a path"),
+        (b'{"a": "x", "b_prime": ["y"], "b_prime_2": "z"}', "b_prime is a list, and there is b_prime_2; put all into"),
+        (b'{"a": "x", "b_prime_2": "y"}', "line 2: it names b_prime_2, and no b_prime; number them without a gap"),
+        (b'{"a": "x", "b_prime": "y", "b_prime_3": "z"}', "it names b_prime_3, and no b_prime_2; number them without"),
+        (b'{"a": "x", "b_prime_1": "y"}', "line 2: unknown column 'b_prime_1'; there is a, b_prime,"),
+        (b'{"a": "x", "mask_a_2": "y"}', "line 2: unknown column 'mask_a_2'"),
+        (
+            b'{"a": "x", "b_prime": ["y", "z"], "mask_a": "m", "mask_b": "m"}',
+            "the mask of B': 1 given for 2 pictures B'",
+        ),
         (b'{"a": "x", "pins": 1}', "line 2: pins is 1; it takes the path of a CSV file, or a list of rows"),
         (b'{"a": "x", "pins": [[1, 2, 3]]}', "line 2: pins: the shape is (1, 3); it must be (N, 4)"),
         (b'{"a": "x", "pins": [1, [2]]}', "line 2: pins is [1, [2]]; it takes N rows of four numbers"),
@@ -81,6 +97,41 @@ def test_a_line_that_is_no_job_is_named(tmp_path: Path, line: bytes, words: str)
     with pytest.raises(SettingsError) as raised:
         jobs.check(of_table(tmp_path / "jobs.jsonl"), str(tmp_path / "out"))
     assert words in str(raised.value)
+
+
+def test_a_row_names_several_examples_in_a_list_or_in_further_columns(tmp_path: Path) -> None:
+    (tmp_path / "jobs.jsonl").write_text(
+        '{"a": "x.png", "b_prime": ["one.png", "two.png"], "mask_a": "m.png", "mask_b": ["m1.png", "m2.png"]}\n'
+        '{"a": "y.png", "b_prime": ["one.png"]}\n'
+        '{"a": "z.png"}\n'
+    )
+    (tmp_path / "jobs.csv").write_text(
+        "a;B-Prime 2;b_prime;mask_a;mask_b;mask_b_2\nx.png;two.png;one.png;m.png;m1.png;m2.png\ny.png;;one.png\nz.png\n"
+    )
+    for name in ("jobs.jsonl", "jobs.csv"):
+        path = tmp_path / name
+        found = list(
+            jobs.Jobs(jobs.of_table(str(path)), str(tmp_path), SETTINGS, ["/s.png", "/t.png"], "{b_prime}-{a}.png")
+        )
+        one, two, m, m1, m2 = (str(tmp_path / f"{each}.png") for each in ("one", "two", "m", "m1", "m2"))
+        assert [job.request.b_prime for job in found] == [[one, two], one, ["/s.png", "/t.png"]]
+        assert (found[0].request.mask_a, found[0].request.mask_b) == (m, [m1, m2])
+        assert found[0].inputs == {
+            "a": str(tmp_path / "x.png"), "b_prime": one, "b_prime_2": two, "mask_a": m, "mask_b": m1, "mask_b_2": m2,
+        }  # fmt: skip
+        assert [job.name for job in found] == ["one+two-x.png", "one-y.png", "s+t-z.png"]
+
+
+def test_each_b_of_several_examples_is_a_picture_of_its_own(tmp_path: Path) -> None:
+    def of(direction: str, template: str) -> list[dict[str, str]]:
+        rows, settings = jobs.of_pictures(["/photos/x.png"]), Settings(direction=direction)
+        return [job.outputs for job in jobs.Jobs(rows, "/", settings, ["/s.png", "/t.png"], template, allowed=None)]
+
+    both = {"a_prime": "x-a_prime.png", "b_1": "x-b_1.png", "b_2": "x-b_2.png"}
+    assert of("both", "{name}-{picture}.png") == [both]
+    assert of("ba", "{name}-{picture}.png") == [{name: path for name, path in both.items() if name != "a_prime"}]
+    with pytest.raises(SettingsError, match=r"the job makes b_1, b_2; put \{picture\} into --name"):
+        of("ba", "{name}.png")
 
 
 AS_WRITTEN = {
@@ -214,7 +265,7 @@ NAMES = [
 @pytest.mark.parametrize(("name", "result"), NAMES)
 def test_any_name_that_a_file_can_have_becomes_the_name_of_a_result(name: bytes, result: str) -> None:
     path = f"/photos/{os.fsdecode(name)}.png"
-    batch = jobs.Jobs(jobs.of_pictures([path]), "/", SETTINGS, "/style.png", allowed=None)
+    batch = jobs.Jobs(jobs.of_pictures([path]), "/", SETTINGS, ["/style.png"], allowed=None)
     assert jobs.check(batch, "/out") == 1
     (job,) = batch
     assert (job.inputs["a"], job.outputs) == (path, {"a_prime": f"{result}.png"})
@@ -278,6 +329,12 @@ def test_no_job_writes_over_what_any_job_reads_whatever_it_is_called(tmp_path: P
         (tmp_path / "jobs.jsonl").write_text("\n".join(map(json.dumps, rows)))
         with pytest.raises(OutputError, match=r"that is a of job [12], which would be written over"):
             jobs.check(of_table(tmp_path / "jobs.jsonl"), str(tmp_path / "out"))
+
+
+def test_no_job_writes_over_any_of_its_examples(tmp_path: Path) -> None:
+    (tmp_path / "jobs.jsonl").write_text('{"a": "p.png", "name": "x", "b_prime": ["q.png", "out/x.png"]}')
+    with pytest.raises(OutputError, match=r"out/x\.png: that is b_prime_2 of job 1, which would be written over"):
+        jobs.check(of_table(tmp_path / "jobs.jsonl"), str(tmp_path / "out"))
 
 
 def test_no_job_writes_over_a_file_of_pins(tmp_path: Path) -> None:

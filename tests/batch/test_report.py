@@ -57,6 +57,26 @@ def test_the_page_shows_pictures_links_and_failures_and_loads_nothing(tmp_path: 
     assert all(not target.startswith(("http", "//")) for target in found.links)
 
 
+def test_the_page_shows_every_style(tmp_path: Path) -> None:
+    several = Request("/photos/a.png", ["/one.png", "/two.png"], Settings())
+    made = {"a_prime": "x.png", "b_1": "y.png", "b_2": "z.png"}
+    own = line(thumbnails={name: name * 4 for name in ("a", "b_prime", "b_prime_2", "a_prime", "b_1", "b_2")})
+
+    def sources(*jobs: Job) -> list[str]:
+        page = Report(tmp_path / "report.html", str(tmp_path), 2, "", "")
+        for each in jobs:
+            page.add(each, own, kept=False)
+        page.write(ends=True)
+        return [image.rpartition(",")[2] for image in Page((tmp_path / "report.html").read_text()).images]
+
+    same = [Job(number, several, made) for number in (1, 2)]
+    card = [name * 4 for name in ("a", "a_prime", "b_1", "b_2")]
+    styles = ["b_prime" * 4, "b_prime_2" * 4]
+    assert sources(*same) == styles + card + card  # once for both jobs
+    another = Job(2, Request("/photos/a.png", ["/two.png", "/one.png"], Settings()), made)
+    assert sources(same[0], another) == card + styles + card + styles
+
+
 def test_of_a_large_batch_some_are_shown(tmp_path: Path) -> None:
     page = Report(tmp_path / "report.html", str(tmp_path), 100_000, "", "")
     for number in range(1, 100_001, 50):

@@ -28,7 +28,7 @@ def pair(tmp_path: Path) -> list[str]:
 
 
 def do(
-    folder: Path, pair: list[str], known: dict[str, Any] | None = None, model: str = "m", **given: Any
+    folder: Path, pair: list[Any], known: dict[str, Any] | None = None, model: str = "m", **given: Any
 ) -> dict[str, Any]:
     job = Job(1, Request(*pair, SETTINGS, **given), {"a_prime": "x.png"})
     return work.do(work.Task(job, str(folder), EngineArguments(device="cpu", threads=1), model, known, False, False))
@@ -54,6 +54,22 @@ def test_another_model_does_its_work_anew(pair, tmp_path: Path) -> None:
     for known in (first, first | {"seen": ""}):
         assert do(tmp_path, pair, known)["kept"]
         assert not do(tmp_path, pair, known, model="another")["kept"]
+
+
+def test_another_style_among_several_does_a_job_anew_and_the_same_ones_keep_it(pair, tmp_path: Path) -> None:
+    a, one = pair
+    two, three = str(tmp_path / "two.png"), str(tmp_path / "three.png")
+    for path in (two, three):
+        Image.open(one).transpose(Image.Transpose.ROTATE_90).save(path)
+    first = do(tmp_path, [a, [one, two]])["line"]
+    assert (first["state"], first["b_prime"], first["b_prime_2"]) == ("done", one, two)
+    for known in (first, first | {"seen": ""}):
+        assert do(tmp_path, [a, [one, two]], known)["kept"]
+        for styles in (one, [two, one], [one, one], [one, two, two]):
+            assert not do(tmp_path, [a, styles], known)["kept"]
+    assert do(tmp_path, [a, [one, three]], first)["kept"]  # a picture of the same content
+    Image.open(a).save(two)
+    assert not do(tmp_path, [a, [one, two]], first)["kept"]
 
 
 def test_other_pins_do_a_job_anew_and_the_same_ones_keep_it(pair, tmp_path: Path) -> None:

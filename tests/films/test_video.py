@@ -7,12 +7,13 @@ import av
 import numpy as np
 import pytest
 from made_films import film, picture
+from made_videos import write_video
 from PIL import Image
 
 from analogy.errors import ImageError, OutputError
 from analogy.films import video
 from analogy.films.frames import open_frames
-from analogy.films.video import VideoFrames, write_video
+from analogy.films.video import VideoFrames
 
 COUNT = 24
 TIMES = [3 * i + (i % 3 == 0) for i in range(COUNT)]

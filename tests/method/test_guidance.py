@@ -3,6 +3,7 @@
 import hashlib
 import io
 import logging
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from analogy.engine import Engine
 from analogy.errors import ImageError, SettingsError
 from analogy.method import guidance, nnf
 from analogy.method.pins import place_pins
+from analogy.method.sheets import Sheet
 from analogy.pictures.sixteen_bit import write_png16
 
 BACKEND = CpuBackend(2)
@@ -23,6 +25,11 @@ def regions(h: int, w: int, left: tuple[int, int, int], right: tuple[int, int, i
     mask = np.empty((h, w, 3), np.uint8)
     mask[:, :edge], mask[:, edge:] = left, right
     return mask
+
+
+def read(mask_a: Any, mask_b: Any, size_a: tuple[int, int], size_b: tuple[int, int]) -> guidance.Labels | None:
+    """The labels of A and of one B'."""
+    return guidance.read_labels(mask_a, [mask_b], size_a, {"B'": size_b})
 
 
 def noise(h: int, w: int, seed: int = 0) -> np.ndarray:
@@ -53,16 +60,14 @@ def test_masks_hold_at_a_reduced_working_size_and_after_refinement_on_pixels() -
 
 def test_a_label_in_one_mask_only_is_logged_and_matches_anything(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "analogy"):
-        labels = guidance.read_labels(
-            regions(20, 20, RED, GREEN, 10), regions(20, 30, RED, BLUE, 10), (20, 20), (20, 30)
-        )
+        labels = read(regions(20, 20, RED, GREEN, 10), regions(20, 30, RED, BLUE, 10), (20, 20), (20, 30))
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.INFO] == [
         "the label #00ff00 of A is not in the mask of B'; it is ignored",
         "the label #0000ff of B' is not in the mask of A; it is ignored",
     ]
     assert labels is not None
     assert (labels.content[:, 10:] == -1).all()
-    assert (labels.source[:, 10:] == -1).all()
+    assert (labels.sources[0][:, 10:] == -1).all()
     assert (labels.content[:, :10] == 0xFF0000).all()
 
 
@@ -71,7 +76,7 @@ def test_many_labels_in_one_mask_only_are_one_line(caplog: pytest.LogCaptureFixt
     mask = regions(20, 20, RED, BLUE, 10)
     mask[0, :9] = [(255, shade, 0) for shade in range(1, 10)]
     with caplog.at_level(logging.INFO, "analogy"):
-        labels = guidance.read_labels(mask, regions(20, 20, RED, BLUE, 10), (20, 20), (20, 20))
+        labels = read(mask, regions(20, 20, RED, BLUE, 10), (20, 20), (20, 20))
     assert [record.getMessage() for record in caplog.records] == [
         "9 labels of A, such as #ff0100 and #ff0900, are not in the mask of B'; they are ignored: paint without smooth edges, "
         "and save as PNG"
@@ -83,9 +88,9 @@ def test_many_labels_in_one_mask_only_are_one_line(caplog: pytest.LogCaptureFixt
 def test_a_label_that_vanishes_at_a_coarse_level_matches_anything_there() -> None:
     mask = np.zeros((64, 64, 3), np.uint8)
     mask[0, 0] = RED
-    labels = guidance.read_labels(mask, mask, (64, 64), (64, 64))
+    labels = read(mask, mask, (64, 64), (64, 64))
     assert labels is not None
-    maps = labels.at((4, 4), (64, 64))
+    maps = labels.at((4, 4), Sheet(((64, 64),)))
     assert (maps.content == 0).all()
     assert maps.source[0, 0] == -1
 
@@ -139,13 +144,13 @@ def test_one_label_on_a_transparent_layer_is_held_in_both_directions(mode: str) 
 def test_what_is_transparent_has_no_label_and_soft_edges_are_no_labels_of_their_own() -> None:
     mask = layer(20, 20, RED, 10)
     mask[:, 8:12, :3], mask[:, 8:12, 3] = RED, [230, 140, 100, 30]
-    labels = guidance.read_labels(mask, regions(20, 30, RED, BLUE, 10), (20, 20), (20, 30))
+    labels = read(mask, regions(20, 30, RED, BLUE, 10), (20, 20), (20, 30))
     assert labels is not None
     assert (labels.content == [0xFF0000] * 10 + [guidance.UNLABELLED] * 10).all()
-    maps = labels.at((20, 20), (20, 30))
+    maps = labels.at((20, 20), Sheet(((20, 30),)))
     assert (maps.content[:, 10:] < 0).all()
     assert (maps.source == [0xFF0000] * 10 + [-1] * 20).all()  # blue is in one mask only
-    maps = labels.reversed().at((20, 30), (20, 20))
+    maps = labels.reversed().at((20, 30), Sheet(((20, 20),)))
     assert (maps.source[:, 10:] > 0xFFFFFF).all()
     assert (maps.content[:, 10:] < 0).all()
 
@@ -164,7 +169,7 @@ def test_what_is_transparent_has_no_label_and_soft_edges_are_no_labels_of_their_
 )  # fmt: skip
 def test_masks_that_keep_nothing_apart_are_named_in_one_line(mask_a, mask_b, says: bool, caplog) -> None:
     with caplog.at_level(logging.WARNING, "analogy"):
-        guidance.read_labels(mask_a, mask_b, (20, 20), (20, 20))
+        read(mask_a, mask_b, (20, 20), (20, 20))
     assert ["the masks keep nothing apart" in record.getMessage() for record in caplog.records] == [True] * says
 
 
@@ -177,20 +182,20 @@ def halves(left: int, right: int, edge: int) -> np.ndarray:
 
 def test_regions_that_differ_by_less_than_one_step_of_eight_bits_stay_apart(caplog) -> None:
     with caplog.at_level(logging.INFO, "analogy"):
-        labels = guidance.read_labels(halves(0, 100, 9), halves(100, 0, 5), (20, 20), (20, 20))
+        labels = read(halves(0, 100, 9), halves(100, 0, 5), (20, 20), (20, 20))
     assert caplog.records == []
     assert labels is not None
     (left,), (right,) = np.unique(labels.content[:, :9]), np.unique(labels.content[:, 9:])
     assert left != right
-    assert (labels.source[:, :5] == right).all()
-    assert (labels.source[:, 5:] == left).all()
+    assert (labels.sources[0][:, :5] == right).all()
+    assert (labels.sources[0][:, 5:] == left).all()
     with pytest.raises(SettingsError, match="pin 1 joins the region #006400640064 of A with #000000 of B'"):
-        place_pins(np.array([(15.0, 2, 15, 2)]), (20, 20), (20, 20), (20, 20), labels)
+        place_pins(np.array([(15.0, 2, 15, 2)]), (20, 20), {"B'": (20, 20)}, (20, 20), labels)
 
 
 def test_a_label_of_16_bits_that_one_mask_lacks_is_named(caplog) -> None:
     with caplog.at_level(logging.INFO, "analogy"):
-        guidance.read_labels(halves(1, 2, 9), halves(1, 3, 9), (20, 20), (20, 20))
+        read(halves(1, 2, 9), halves(1, 3, 9), (20, 20), (20, 20))
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.INFO] == [
         "the label #000200020002 of A is not in the mask of B'; it is ignored",
         "the label #000300030003 of B' is not in the mask of A; it is ignored",
@@ -200,26 +205,26 @@ def test_a_label_of_16_bits_that_one_mask_lacks_is_named(caplog) -> None:
 def test_a_mask_of_16_bits_has_the_labels_of_the_same_mask_of_8_bits() -> None:
     mask = layer(20, 20, RED, 9)
     given = as_file(mask, "16 bits")
-    eight, sixteen = (guidance.read_labels(each, mask, (20, 20), (20, 20)) for each in (mask, given))
+    eight, sixteen = (read(each, mask, (20, 20), (20, 20)) for each in (mask, given))
     assert eight is not None and sixteen is not None
-    for one, other in ((eight.content, sixteen.content), (eight.source, sixteen.source)):
+    for one, other in ((eight.content, sixteen.content), (eight.sources[0], sixteen.sources[0])):
         assert one.dtype == other.dtype == np.int32
         assert np.array_equal(one, other)
 
 
 def test_masks_in_memory_that_differ_in_16_bits_have_different_checksums() -> None:
-    labels = guidance.read_labels(halves(0, 1, 9), halves(0, 2, 9), (20, 20), (20, 20))
+    labels = read(halves(0, 1, 9), halves(0, 2, 9), (20, 20), (20, 20))
     assert labels is not None
     assert labels.masks["mask_a"]["sha256"] != labels.masks["mask_b"]["sha256"]
 
 
 def test_a_pin_from_a_label_to_a_place_without_one_is_refused() -> None:
-    labels = guidance.read_labels(layer(20, 20, RED, 9), layer(20, 20, RED, 9), (20, 20), (20, 20))
+    labels = read(layer(20, 20, RED, 9), layer(20, 20, RED, 9), (20, 20), (20, 20))
     for pin, words in (((2, 2, 15, 2), "the region #ff0000 of A with a place without a label"),
                        ((15, 2, 2, 2), "a place without a label of A with #ff0000 of B'")):  # fmt: skip
         with pytest.raises(SettingsError, match=words):
-            place_pins(np.array([pin], float), (20, 20), (20, 20), (20, 20), labels)
-    assert place_pins(np.array([(15.0, 2, 12, 2)]), (20, 20), (20, 20), (20, 20), labels) is not None
+            place_pins(np.array([pin], float), (20, 20), {"B'": (20, 20)}, (20, 20), labels)
+    assert place_pins(np.array([(15.0, 2, 12, 2)]), (20, 20), {"B'": (20, 20)}, (20, 20), labels) is not None
 
 
 def test_a_result_names_its_masks_with_the_checksums_of_their_files(tmp_path) -> None:
@@ -239,7 +244,7 @@ def test_a_result_names_its_masks_with_the_checksums_of_their_files(tmp_path) ->
 
 
 def test_without_masks_there_are_no_labels() -> None:
-    assert guidance.read_labels(None, None, (20, 20), (20, 20)) is None
+    assert guidance.read_labels(None, None, (20, 20), {"B'": (20, 20)}) is None
 
 
 @pytest.mark.parametrize(
@@ -251,5 +256,31 @@ def test_without_masks_there_are_no_labels() -> None:
 )  # fmt: skip
 def test_wrong_masks_are_refused_in_one_line_with_the_reason(mask_a, mask_b, words: str) -> None:
     with pytest.raises(ImageError, match=words) as caught:
-        guidance.read_labels(mask_a, mask_b, (20, 20), (20, 20))
+        read(mask_a, mask_b, (20, 20), (20, 20))
     assert "\n" not in str(caught.value)
+
+
+def test_what_lies_between_the_masks_of_several_examples_has_no_label() -> None:
+    """Not that of a black region either, to which a match could be moved."""
+    black, sizes = np.zeros((20, 20, 3), np.uint8), {"B' 1": (20, 20), "B' 2": (16, 30)}
+    masks = [black, np.zeros((16, 30, 3), np.uint8)]
+    labels = guidance.read_labels(black, masks, (20, 20), sizes)
+    assert labels is not None
+    sheet = Sheet(tuple(sizes.values()))
+    found = labels.at((20, 20), sheet).source == 0
+    assert found[:20, :20].all() and found[sheet.tops[1] :].all()
+    assert found.sum() == 20 * 20 + 16 * 30
+
+
+def test_a_label_is_ignored_only_where_no_example_has_it(caplog: pytest.LogCaptureFixture) -> None:
+    masks = [regions(20, 20, RED, RED, 9), regions(20, 20, BLUE, GREEN, 9)]
+    with caplog.at_level(logging.INFO, "analogy"):
+        labels = guidance.read_labels(
+            regions(20, 20, RED, BLUE, 10), masks, (20, 20), {"B' 1": (20, 20), "B' 2": (20, 20)}
+        )
+    assert [record.getMessage() for record in caplog.records] == [
+        "the label #00ff00 of B' 2 is not in the mask of A; it is ignored"
+    ]
+    assert labels is not None
+    assert (labels.content >= 0).all()
+    assert (labels.to(1).sources[0][:, :9] == 0x0000FF).all()

@@ -15,6 +15,7 @@ from analogy.method.features import Features, level_size, nchw
 from analogy.method.matching import Matches, match
 from analogy.method.pair import Pair, Side, pair_of
 from analogy.method.reconstruction import blend, content_weight, reconstruct
+from analogy.method.sheets import Sheet, SourceFeatures
 from analogy.networks.models import DEFAULT, locate
 from analogy.pictures.images import Picture
 from analogy.progress import StageReporter
@@ -37,8 +38,14 @@ def picture(h: int, w: int, seed: int = 0) -> np.ndarray:
 
 def pair(a: np.ndarray, b_prime: np.ndarray, b: np.ndarray | None = None) -> Pair:
     """The pair of two pictures that the network sees in their own size."""
-    sides = [Side(name, Picture(pixels), pixels.shape[:2]) for name, pixels in (("A", a), ("B'", b_prime))]
-    return pair_of(*sides, b=None if b is None else Picture(b))
+    side_a, side_b = (Side(name, Picture(pixels), pixels.shape[:2]) for name, pixels in (("A", a), ("B'", b_prime)))
+    return pair_of(side_a, [side_b], b=[] if b is None else [Picture(b)])
+
+
+def features_of(network: Features, source: np.ndarray) -> SourceFeatures:
+    """The features of one source, with its pixels as level 0."""
+    levels = {0: source.astype(np.float32) / 255} | network.pyramid(source)
+    return SourceFeatures(BACKEND, Sheet((source.shape[:2],)), [levels])
 
 
 def matched(network: Features, both: Pair, settings: Settings, report: StageReporter | None = None) -> Matches:
@@ -126,8 +133,8 @@ def test_reconstruction_from_the_identity_field_gives_the_source_s_features(
     pyramid = network.pyramid(a)
     here = nnf.identity(BACKEND, level_size((50, 67), level), level_size((50, 67), level))
     finer = nnf.identity(BACKEND, *[level_size((50, 67), level - 1)] * 2)
-    pixels = a.astype(np.float32) / 255
-    found = reconstruct(network, level, here, finer, pyramid, pixels, (50, 67), Settings(inversion=inversion))
+    source = features_of(network, a)
+    found = reconstruct(network, level, here, finer, source, (50, 67), Settings(inversion=inversion))
     assert found.shape == pyramid[level - 1].shape
     assert np.abs(found - pyramid[level - 1]).max() < 1e-3 * pyramid[level - 1].max()
 
@@ -160,7 +167,7 @@ def test_deconvolution_fits_the_target_better_than_the_vote(
     network: Features, searched, next_level, level: int
 ) -> None:
     source, size, fields = searched
-    pyramid, pixels = network.pyramid(source), source.astype(np.float32) / 255
+    pyramid, own = network.pyramid(source), features_of(network, source)
     ways = {
         "vote": Settings(inversion="vote"),
         "few": Settings(inversion="deconvolution"),
@@ -172,7 +179,7 @@ def test_deconvolution_fits_the_target_better_than_the_vote(
         target = nchw(np, BACKEND.vote(field[level].nnf, pyramid[level], PATCH_SIZE[level]))
         for name, settings in ways.items():
             finer = nnf.upsample(BACKEND, field[level].nnf, level_size(size, level - 1), pyramid[level - 1].shape[:2])
-            features = reconstruct(network, level, field[level].nnf, finer, pyramid, pixels, size, settings)
+            features = reconstruct(network, level, field[level].nnf, finer, own, size, settings)
             difference = next_level(level, features) - target
             misfits[name].append(float((difference**2).sum() / (target**2).sum()))
     # ||relu(L)(R) - target||^2 falls from the vote to few steps of L-BFGS, and from few steps to many, for each field.

@@ -6,6 +6,7 @@ import pytest
 from analogy.backends.cpu import CpuBackend
 from analogy.method import nnf
 from analogy.method.painting import as_pixels, paint, refine_on_pixels
+from analogy.method.sheets import Sheet
 from analogy.pictures.images import resize
 
 BACKEND = CpuBackend(2)
@@ -18,21 +19,23 @@ def texture(h: int, w: int, seed: int = 0) -> np.ndarray:
 def test_painting_the_identity_field_gives_the_source_at_full_size() -> None:
     source = texture(60, 90)
     field = nnf.identity(BACKEND, (20, 30), (20, 30))
-    assert np.allclose(paint(BACKEND, field, (20, 30), (60, 90), source), source, atol=1e-6)
+    assert np.allclose(
+        paint(BACKEND, field, Sheet(((20, 30),)), (60, 90), Sheet(((60, 90),)), source), source, atol=1e-6
+    )
 
 
 def test_painting_copies_pixels_of_the_full_size_source() -> None:
     source = texture(80, 80)
     field = np.clip(nnf.identity(BACKEND, (20, 20), (20, 20)) + [2, 3], 0, 19).astype(np.int32)
-    painted = paint(BACKEND, field, (20, 20), (80, 80), source)
+    painted = paint(BACKEND, field, Sheet(((20, 20),)), (80, 80), Sheet(((80, 80),)), source)
     assert np.allclose(painted[8:60, 8:60], source[16:68, 20:72], atol=1e-5)
 
 
 def test_painting_tells_each_band_of_each_pass_and_can_be_ended_there() -> None:
     source, field = texture(160, 160), nnf.identity(BACKEND, (40, 40), (40, 40))
     shares: list[float] = []
-    painted = paint(BACKEND, field, (40, 40), (160, 160), source, tick=shares.append)
-    assert np.array_equal(painted, paint(BACKEND, field, (40, 40), (160, 160), source))
+    painted = paint(BACKEND, field, Sheet(((40, 40),)), (160, 160), Sheet(((160, 160),)), source, tick=shares.append)
+    assert np.array_equal(painted, paint(BACKEND, field, Sheet(((40, 40),)), (160, 160), Sheet(((160, 160),)), source))
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1)
     # Enlarging, two votes, and four passes of the refinement, in eight bands each.
@@ -47,7 +50,7 @@ def test_painting_tells_each_band_of_each_pass_and_can_be_ended_there() -> None:
             raise Stop
 
     with pytest.raises(Stop):
-        paint(BACKEND, field, (40, 40), (160, 160), source, tick=stop)
+        paint(BACKEND, field, Sheet(((40, 40),)), (160, 160), Sheet(((160, 160),)), source, tick=stop)
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4])

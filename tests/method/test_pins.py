@@ -20,6 +20,7 @@ from analogy.method.matching import match
 from analogy.method.painting import as_pixels, paint, refine_on_pixels
 from analogy.method.pair import Side, pair_of
 from analogy.method.pins import MOST_PINS, place_pins, read_pins
+from analogy.method.sheets import Sheet
 from analogy.networks.models import DEFAULT, locate
 from analogy.pictures.images import Picture
 from analogy.progress import StageReporter
@@ -86,10 +87,10 @@ def test_of_two_equal_candidates_the_pin_decides_and_elsewhere_the_error_does_no
 
 def test_a_pin_against_all_likeness_holds_at_every_level_in_both_directions(pictures) -> None:
     """Ground pinned to the middle of a thing, and far from each other."""
-    pins = place_pins(read_pins([(5, 120, 140, 80), (250.9, 3.5, 250, 60)]), SIZE_A, SIZE_B, SIZE_A, None)
+    pins = place_pins(read_pins([(5, 120, 140, 80), (250.9, 3.5, 250, 60)]), SIZE_A, {"B'": SIZE_B}, SIZE_A, None)
     network = Features(locate(DEFAULT), CpuBackend(2))
     sides = [Side(name, Picture(pixels), pixels.shape[:2]) for name, pixels in zip(("A", "B'"), pictures, strict=True)]
-    both = pair_of(*sides, pins=pins)
+    both = pair_of(sides[0], sides[1:], pins=pins)
     found = match(network, both, both.seen(network.backend), Settings(inversion="vote"), StageReporter(None))
     for level in LEVELS:
         for xa, ya, xb, yb in [(5, 120, 140, 80), (250, 3, 250, 60)]:
@@ -118,8 +119,9 @@ def test_pins_hold_with_every_other_way_to_steer(pictures, engine: Engine, optio
         if "photo" not in options:  # which mixes them with the pixels of A
             assert np.array_equal(got[8, 8], expected[8, 8])
         assert np.abs(got.astype(float) - expected).mean() < 8
-        pins = place_pins(read_pins([pin_to(RIGHT)]), SIZE_A, SIZE_B, SIZE_A, None)
-        (row, column, *there), *_ = pins.at(*(working_size(size, result.settings) for size in (SIZE_A, SIZE_B)))
+        pins = place_pins(read_pins([pin_to(RIGHT)]), SIZE_A, {"B'": SIZE_B}, SIZE_A, None)
+        seen_a, seen_b = (working_size(size, result.settings) for size in (SIZE_A, SIZE_B))
+        (row, column, *there), *_ = pins.at(seen_a, Sheet((seen_b,)))
         assert result.nnf_ab[row, column].tolist() == there
     if result.b is not None:
         assert np.array_equal(result.b[yb, xb], pictures[0][ya, xa]) or "photo" in options
@@ -143,7 +145,7 @@ def test_at_full_size_a_pin_is_exact_and_takes_the_pixels_along_that_enlarging_h
     cpu, source = CpuBackend(2), rng.random((40, 60, 3), np.float32)
     field = nnf.identity(cpu, (20, 30), (20, 30))
     pins = np.array([(11, 21, 13, 22)])
-    painted = paint(cpu, field, (20, 30), (40, 60), source, pins=pins)
+    painted = paint(cpu, field, Sheet(((20, 30),)), (40, 60), Sheet(((40, 60),)), source, pins=pins)
     assert np.array_equal(as_pixels(cpu, painted)[11, 21], as_pixels(cpu, source)[13, 22])
 
 
@@ -164,12 +166,12 @@ def test_a_search_with_pins_is_the_search_by_a_distance_with_the_bonus_in_it(sim
     features = [rng.standard_normal((h, w, 6)).astype(np.float32) for h, w in ((14, 19), (17, 12))]
     a, b = (oracle.join(each, each) for each in features)
     pins = np.array([(3, 4, 10, 6), (9, 15, 2, 2), (9, 12, 16, 11)])
-    positions, matches, bonus = _proposals(pins, a.shape[:2], b.shape[:2], 6)
+    positions, matches, bonus = _proposals(pins, a.shape[:2], np.array([[0, *b.shape[:2]]]), 6)
     less = np.full((*a.shape[:2], *b.shape[:2]), 0, np.float32)
     less[(*positions.T, *matches.T)] = np.where(bonus < 0, np.float32(1000), bonus)
     plain, rows = oracle.distance, np.ogrid[: a.shape[0], : a.shape[1]]
 
-    def distance(a, b, field, patch):
+    def distance(a, b, field, patch, frames=None):
         taken = less[rows[0], rows[1], field[..., 0], field[..., 1]]
         return np.where(taken >= 1000, np.float32(-1000), plain(a, b, field, patch) - taken)
 
@@ -224,9 +226,9 @@ def test_pins_that_cannot_hold_are_refused_in_one_line_that_names_them(pins, wor
     for size in ((20, 30), (30, 40)):
         masks.append(np.zeros((*size, 3), np.uint8))
         masks[-1][..., 0], masks[-1][:, 22:] = 255, (0, 0, 255)
-    labels = read_labels(*masks, (20, 30), (30, 40)) if "masks" in words else None
+    labels = read_labels(masks[0], masks[1:], (20, 30), {"B'": (30, 40)}) if "masks" in words else None
     with pytest.raises(SettingsError) as caught:
-        place_pins(read_pins(pins), (20, 30), (30, 40), (20, 30), labels)
+        place_pins(read_pins(pins), (20, 30), {"B'": (30, 40)}, (20, 30), labels)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -286,7 +288,7 @@ def test_a_file_of_pins_is_read_as_spreadsheets_write_it(tmp_path: Path) -> None
 )
 def test_pins_whose_surroundings_cannot_follow_both_are_named_in_a_warning(pins, words: str, caplog) -> None:
     with caplog.at_level(logging.INFO, "analogy"):
-        place_pins(read_pins(pins), (100, 200), (100, 200), (100, 200), None)
+        place_pins(read_pins(pins), (100, 200), {"B'": (100, 200)}, (100, 200), None)
     messages = [record.getMessage() for record in caplog.records]
     assert len(messages) == bool(words)
     assert all(words in message for message in messages)
@@ -347,3 +349,22 @@ def test_an_index_that_pandas_writes_is_named(tmp_path) -> None:
     path.write_text(",xa,ya,xb,yb\n0,1,2,3,4\n")
     with pytest.raises(SettingsError, match=r"line 2 has '0' in column 1, .* to_csv\(.*, index=False\)"):
         read_pins(path)
+
+
+def test_pins_of_several_examples_are_placed_on_the_sheet_and_parted_again() -> None:
+    sizes = {"B' 1": (40, 30), "B' 2": (20, 64)}
+    pins = place_pins(read_pins([(5, 6, 7, 8, 1), (9, 10, 50, 12, 2)]), (20, 30), sizes, (20, 30), None)
+    sheet = Sheet(tuple(sizes.values()))
+    assert pins.at((20, 30), sheet).tolist() == [[6, 5, 8, 7], [10, 9, sheet.tops[1] + 12, 50]]
+    assert pins.at((20, 30), sheet, 3).tolist() == [[1, 1, 2, 1], [2, 2, sheet.at(3).tops[1] + 3, 12]]
+    assert pins.to(1).at((20, 30), Sheet(((20, 64),))).tolist() == [[10, 9, 12, 50]]
+    assert pins.to(1).reversed().at((20, 64), Sheet(((20, 30),))).tolist() == [[12, 50, 10, 9]]
+
+
+def test_pins_that_end_in_two_examples_are_no_neighbours_there(caplog) -> None:
+    sizes = {"B' 1": (100, 200), "B' 2": (100, 200)}
+    with caplog.at_level(logging.INFO, "analogy"):
+        place_pins(read_pins([(50, 50, 50, 50, 1), (150, 50, 52, 50, 2)]), (100, 200), sizes, (100, 200), None)
+        assert not caplog.records  # which of one example would nearly meet
+        place_pins(read_pins([(50, 50, 50, 50, 2), (150, 50, 52, 50, 2)]), (100, 200), sizes, (100, 200), None)
+    assert len(caplog.records) == 1

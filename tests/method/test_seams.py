@@ -10,6 +10,7 @@ from analogy.engine import Engine
 from analogy.method import nnf
 from analogy.method.painting import paint
 from analogy.method.seams import JUMP
+from analogy.method.sheets import Sheet
 from analogy.pictures.images import resize
 from analogy.settings import Settings
 
@@ -37,7 +38,8 @@ def painted(
     source = source.repeat(times, axis=0).repeat(times, axis=1)
     working = source.shape[0] // times, source.shape[1] // times
     of_both = None if labels is None else (labels, np.zeros(source.shape[:2], np.int32))
-    return paint(BACKEND, field, working, size, source, of_both, steepness=BACKEND.steepness(content))
+    sheet, full_sheet = Sheet((working,)), Sheet((source.shape[:2],))
+    return paint(BACKEND, field, sheet, size, full_sheet, source, of_both, steepness=BACKEND.steepness(content))
 
 
 def steps(picture: np.ndarray) -> np.ndarray:
@@ -74,8 +76,9 @@ def test_a_plain_translation_gives_the_pixels_of_the_mean_to_the_bit() -> None:
     picture = paint(
         BACKEND,
         field,
-        source.shape[:2],
+        Sheet((source.shape[:2],)),
         field.shape[:2],
+        Sheet((source.shape[:2],)),
         source,
         steepness=BACKEND.steepness(rng.random((40, 60, 3), np.float32)),
     )
@@ -124,9 +127,9 @@ def test_the_picture_does_not_depend_on_the_number_of_threads(threads: int) -> N
     rng = np.random.default_rng(0)
     source = rng.random((90, 80, 3), np.float32)
     field = rng.integers(0, 80, (70, 600, 2)).astype(np.int32)
-    content = rng.random((70, 600, 3), np.float32)
+    content, sheet = rng.random((70, 600, 3), np.float32), Sheet(((90, 80),))
     pictures = [
-        paint(backend, field, (90, 80), (70, 600), source, steepness=backend.steepness(content))
+        paint(backend, field, sheet, (70, 600), sheet, source, steepness=backend.steepness(content))
         for backend in (BACKEND, CpuBackend(threads))
     ]
     assert np.array_equal(*pictures)

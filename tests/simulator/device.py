@@ -247,7 +247,7 @@ def _merge(into: dict[int, int], clock: dict[int, int]) -> None:
 
 _METHODS = (
     "astype", "reshape", "transpose", "ravel", "copy", "squeeze", "clip", "view",
-    "sum", "mean", "min", "max", "any", "all",
+    "sum", "mean", "min", "max", "any", "all", "argmin",
 )  # fmt: skip
 _OPERATORS = (
     "add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "floordiv", "mod", "pow", "matmul", "neg",

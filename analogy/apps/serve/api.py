@@ -22,7 +22,17 @@ from ...version import __version__
 from ..run import EXAMPLE_LABELS, EXAMPLE_PAIR
 from . import documentation, guard
 from .answers import NO_JOB, JobFile
-from .forms import MOST_FIELD_BYTES, MOST_FIELDS, MOST_FILES, Format, JobForm, TransferForm, in_one_line, unambiguous
+from .forms import (
+    MOST_EXAMPLES,
+    MOST_FIELD_BYTES,
+    MOST_FIELDS,
+    MOST_FILES,
+    Format,
+    JobForm,
+    TransferForm,
+    in_one_line,
+    unambiguous,
+)
 from .intake import Intake
 from .jobs import Job, Jobs, State, level_name
 from .limits import Limits
@@ -84,7 +94,8 @@ class Offer(BaseModel):
     settings: list[SettingInfo]
     presets: list[PresetInfo]
     upload_bytes: int = Field(description="Most bytes of a request.")
-    input_pixels: int = Field(description="Most pixels of A and of B'.")
+    input_pixels: int = Field(description="Most pixels of A and of each B'.")
+    examples: int = Field(description="Most pictures B' of a job.")
 
 
 class Health(BaseModel):
@@ -190,7 +201,7 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
         dependencies=[Depends(unambiguous)],
     )
     async def transfer(request: Request, form: Annotated[TransferForm, File()]) -> Response:
-        """Answers A' (B for the direction "ba"). If the connection ends, so does the work."""
+        """Answers A' (B for the direction "ba" with one B'). If the connection ends, so does the work."""
         job = await form.job(jobs, "ab", format=form.format)
         request.state.place.give_back()
         pool.submit(job)
@@ -282,6 +293,7 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
             ],
             upload_bytes=limits.upload_bytes,
             input_pixels=limits.input_pixels,
+            examples=MOST_EXAMPLES,
         )
 
     @app.get("/v1/example/{name}", summary="The example pair, and its label pictures", response_class=FileResponse)

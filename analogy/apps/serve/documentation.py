@@ -27,7 +27,8 @@ _PAGE = """\
 <p>This service has version {version}. <a href="v1/openapi.json">The OpenAPI document</a> says the same to programs, and
 <a href="./">the page</a> is for people. Where the service was started with a token, each request needs the header
 <code>Authorization: Bearer TOKEN</code>.</p>
-<pre tabindex="0">curl -F a=@photo.jpg -F b_prime=@painting.jpg -F preset=face ADDRESS/v1/transfer -o a_prime.png</pre>
+<pre tabindex="0">curl -F a=@photo.jpg -F b_prime=@painting.jpg -F preset=face ADDRESS/v1/transfer -o a_prime.png
+curl -F a=@photo.jpg -F b_prime=@one.jpg -F b_prime=@two.jpg ADDRESS/v1/transfer -o a_prime.png</pre>
 <nav aria-label="Requests"><ul>
 {contents}
 </ul></nav>
@@ -127,6 +128,8 @@ def _kind(schema: Schema) -> str:
         return link
     if "enum" in schema:
         kind = " or ".join(f"<code>{escape(str(each))}</code>" for each in schema["enum"])
+    elif schema.get("type") == "array" and "maxItems" in schema:  # a field of a form, which is given again for each
+        kind = f"{_kind(schema['items'])}, up to {schema['maxItems']} times"
     elif schema.get("type") == "array":
         kind = f"a list, of each {_kind(schema['items'])}"
     elif "contentMediaType" in schema or schema.get("format") == "binary":

@@ -17,13 +17,16 @@ from pydantic import ConfigDict, Field, create_model
 
 from ...errors import AnalogyError, SettingsError, shown
 from ...files.text_tables import members
-from ...request import Request, fields_of
+from ...request import Request, fields_of, listed, numbered
 from ...settings import Direction, PresetName, Settings
 from .jobs import Job, Jobs
 
 Format: TypeAlias = Literal["png", "jpg", "webp", "tif"]
-_PICTURES = tuple(field.name for field in fields_of("picture"))
-MOST_FILES, MOST_FIELDS, MOST_FIELD_BYTES = len(_PICTURES), 32, 1 << 17
+MOST_EXAMPLES = 4
+"""Most examples B' of a job. A field of which there is one for each example is given as often."""
+_MOST_TIMES = {field.name: MOST_EXAMPLES if field.metadata["several"] else 1 for field in fields_of("picture")}
+"""Field of a picture -> how many times it may be given."""
+MOST_FILES, MOST_FIELDS, MOST_FIELD_BYTES = sum(_MOST_TIMES.values()), 32, 1 << 17
 """Most pictures and most other fields of a form, and most bytes of one such field."""
 
 
@@ -47,9 +50,16 @@ def _of_request(field: dataclasses.Field[Any]) -> tuple[Any, Any]:
     if kind == "flag":
         return Annotated[bool, Field(description=text)], False
     if kind == "pins":
-        text, example = f"{text} Rows of xa, ya, xb, yb in JSON.", "[[120, 80, 200, 64]]"
+        text, example = (
+            f"{text} Rows of xa, ya, xb, yb in JSON; with several B' a fifth number says which, from 1.",
+            "[[120, 80, 200, 64]]",
+        )
         return Annotated[str, Field(description=text, examples=[example])], "[]"
     needed = field.default is dataclasses.MISSING
+    if field.metadata["several"]:
+        text = f"{text} The field may be given several times, once for each example, in their order."
+        several: Any = Annotated[list[UploadFile], Field(description=text, max_length=MOST_EXAMPLES)]
+        return several, ... if needed else []
     picture: Any = UploadFile if needed else UploadFile | None
     return Annotated[picture, Field(description=text)], ... if needed else None
 
@@ -75,12 +85,12 @@ class RequestForm(create_model("_Fields", **_SETTINGS, **_INPUTS)):  # type: ign
     ] = "{}"
 
     @property
-    def pictures(self) -> dict[str, UploadFile]:
+    def pictures(self) -> dict[str, list[UploadFile]]:
         """Return the pictures that were sent, by their fields."""
-        return {name: picture for name in _PICTURES if (picture := getattr(self, name)) is not None}
+        return {name: pictures for name in _MOST_TIMES if (pictures := listed(getattr(self, name)))}
 
     def request(self, direction: Direction) -> Request:
-        """Return the request that the form describes; the value of a picture is the name of its field.
+        """Return the request that the form describes; the value of a picture is the name of its file.
 
         direction  which pictures to make, where the form does not say it
 
@@ -89,8 +99,11 @@ class RequestForm(create_model("_Fields", **_SETTINGS, **_INPUTS)):  # type: ign
         several = _parsed("settings", self.settings, dict, "not an object in JSON")
         single = {name: value for name in _SETTINGS if (value := getattr(self, name)) is not None}
         # A text would be the path of a file of this machine.
-        pins = _parsed("pins", self.pins, list, "not a list of rows of four numbers in JSON")
-        names: dict[str, Any] = {name: name for name in self.pictures}
+        pins = _parsed("pins", self.pins, list, "not a list of rows of numbers in JSON")
+        names: dict[str, Any] = {}
+        for field, pictures in self.pictures.items():
+            files = numbered(field, len(pictures))
+            names[field] = files if len(files) > 1 else files[0]
         flags = {name: getattr(self, name) for name in _FLAGS if name in type(self).model_fields}
         try:
             settings = Settings(direction=direction).changed(several | single, self.preset)
@@ -106,8 +119,9 @@ class RequestForm(create_model("_Fields", **_SETTINGS, **_INPUTS)):  # type: ign
         """
         job = jobs.new(self.request(direction), **options)
         try:
-            for name, picture in self.pictures.items():
-                await asyncio.to_thread(_write, picture.file, job.folder / "in" / name)
+            for each in job.order.request.inputs():
+                picture = self.pictures[each.name][each.place]
+                await asyncio.to_thread(_write, picture.file, job.folder / "in" / each.value)
         except OSError:
             shutil.rmtree(job.folder, ignore_errors=True)
             raise HTTPException(503, "the pictures cannot be kept: the disk of the service is full") from None
@@ -127,17 +141,18 @@ class JobForm(create_model("_Flags", __base__=RequestForm, **_FLAGS)):  # type: 
 
 
 async def unambiguous(request: HTTPRequest) -> None:
-    """Raise HTTPException (422) if a form has a field twice or empty, or if there are fields in the address.
+    """Raise HTTPException (422) if a form has a field too often or empty, or if there are fields in the address.
 
     No field is read from the address, and an empty one would count as none.
     """
     fields = (await request.form()).multi_items()
     for name, value in fields:
-        if value == "" and name not in _PICTURES:
+        if value == "" and name not in _MOST_TIMES:
             raise HTTPException(422, f"{shown(name)} is empty; give a value, or leave the field out")
     for name, times in Counter(name for name, _ in fields).items():
-        if times > 1:
-            raise HTTPException(422, f"{shown(name)} is given {times} times; give it once")
+        if times > (most := _MOST_TIMES.get(name, 1)):
+            takes = "once" if most == 1 else f"at most {most} times"
+            raise HTTPException(422, f"{shown(name)} is given {times} times; give it {takes}")
     for name in request.query_params:
         raise HTTPException(422, f"{shown(name)} is in the address; make it a field of the form")
 

@@ -18,7 +18,7 @@ class Limits:
     queue           jobs that wait or are being received; who comes then is told to come again (429)
     upload_bytes    of a whole request with pictures
     upload_seconds  that a request with pictures may take to come in
-    input_pixels    of A and of B'
+    input_pixels    of A and of each B'
     reading_seconds that the pictures of a job may take to be decoded
     worker_bytes    of memory that a worker may take on top of the loaded model (Linux)
     job_seconds     after which a job is ended

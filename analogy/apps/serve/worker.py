@@ -145,11 +145,13 @@ def _transfer(engine: Engine, connection: Connection, order: Order) -> float:
 
 
 def _check_format(format: str, request: Request) -> None:
-    """Raise `ImageError` if a file of this format cannot hold the picture that is made, before any work."""
+    """Raise `ImageError` if one file of this format cannot hold what is made, before any work."""
     from ...pictures.reading import picture_size
     from ...pictures.writing import check_size
 
-    [picture] = (each for each in request.inputs() if each.name == request.content)
+    picture, *others = (each for each in request.inputs() if each.name == request.content)
+    if others:
+        raise ImageError(f"{1 + len(others)} pictures B are made, and this answers one; begin a job with POST /v1/jobs")
     try:
         check_size(picture_size(picture.value, name=picture.label), f".{format}", "the result")
     except OutputError as error:

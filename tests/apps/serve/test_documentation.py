@@ -24,6 +24,7 @@ def test_docs_say_every_request_every_field_and_every_object(service) -> None:
         for field in schema.get("properties", {}):
             assert f"<code>{field}</code>" in answer.text, name
     assert f"{Settings().ratio}" in answer.text and "0.1 to 1" in answer.text
+    assert "<code>b_prime</code> (needed)</th><td>a file, up to 4 times</td>" in answer.text
     anchors = re.findall(r'href="#([^"]+)"', answer.text)
     assert anchors and all(f'id="{anchor}"' in answer.text for anchor in anchors)
     assert not re.search(r'(src|href)="(?!#)(?!\.?/?(static|v1)/|\./")', answer.text)  # nothing from elsewhere

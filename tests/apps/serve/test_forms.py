@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SMALL, png
+from conftest import SMALL, png, wait_for
 from PIL import Image
 
 from analogy import Engine
 from analogy.settings import Settings
 
 OTHER: dict[str, Any] = {
-    "weight": 1, "ratio": 0.3, "inversion": "vote", "inversion_steps": 2, "search_iterations": 1, "seed": 7,
+    "weight": 1, "ratio": 0.3, "uniformity": 0.4, "inversion": "vote", "inversion_steps": 2, "search_iterations": 1, "seed": 7,
     "max_pixels": 2000, "direction": "ba", "photo": True, "keep_colors": True, "painting": "pixels",
 }  # fmt: skip
 """For each setting another value than the default."""
@@ -44,6 +44,8 @@ def test_each_input_of_a_request_is_a_field_and_its_levels_are_one_of_a_job(serv
         names = set(document[form]["properties"])
         assert names == inputs | more | OTHER.keys() | {"preset", "settings"}
         assert document[form]["required"] == ["a", "b_prime"]
+        several = {name for name, field in document[form]["properties"].items() if field.get("maxItems") == 4}
+        assert several == {"b_prime", "b", "mask_b"}
         described = document[form]["properties"]["mask_a"]["description"]
         assert described == "Label picture of A: one colour, one region; what is transparent has no label."
 
@@ -73,6 +75,73 @@ def test_a_field_goes_before_the_settings_in_json_and_those_before_the_preset(se
     job = sent(service, "/v1/jobs", **fields).json()
     chosen = job["settings"]
     assert (chosen["search_iterations"], chosen["inversion"], chosen["seed"]) == (2, "step", 4)
+
+
+def several(**pictures: list[bytes]) -> list[tuple[str, tuple[str, bytes]]]:
+    return [(name, ("picture.png", content)) for name, contents in pictures.items() for content in contents]
+
+
+def test_several_examples_make_what_the_library_makes(service) -> None:
+    a, examples = png(40, 56), [png(48, 40, seed) for seed in (1, 2)]
+    files = several(a=[a], b_prime=examples)
+    answer = service.http.post(f"{service.url}/v1/transfer", files=files, data=SMALL, timeout=60)
+    made = Engine(device="cpu", threads=2).transfer(a, examples, direction="ab", **SMALL)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(answer.content))), made.a_prime)
+
+
+def test_a_job_of_several_examples_takes_a_mask_and_a_known_b_of_each_and_makes_a_b_of_each(service) -> None:
+    a, examples = png(32, 32), [png(32, 32, seed) for seed in (1, 2)]
+    Image.new("RGB", (32, 32), "red").save(mask := io.BytesIO(), "PNG")
+    masks = [mask.getvalue()] * 2
+    files = several(a=[a], b_prime=examples, mask_a=masks[:1], mask_b=masks)
+    made = job(service, files)
+    assert {"a_prime.png", "b_1.png", "b_2.png", "montage.png", "settings.json"} == made["files"].keys()
+    record = service.http.get(service.url + made["files"]["settings.json"], timeout=30).json()
+    assert len(record["b_prime"]) == len(record["mask_b"]) == 2
+    known = [png(32, 32, seed) for seed in (3, 4)]
+    made = job(service, several(a=[a], b_prime=examples, b=known))
+    assert {"a_prime.png", "montage.png", "settings.json"} == made["files"].keys()
+
+
+def job(service, files: list[tuple[str, tuple[str, bytes]]]) -> dict[str, Any]:
+    """A job with these pictures, as it is when it has ended."""
+    answer = service.http.post(f"{service.url}/v1/jobs", files=files, data=SMALL, timeout=60)
+    assert answer.status_code == 202, answer.text
+    address = service.url + answer.headers["location"]
+    wait_for(lambda: service.http.get(address, timeout=30).json()["state"] not in ("queued", "running"))
+    return service.http.get(address, timeout=30).json()
+
+
+@pytest.mark.parametrize("path", ["/v1/transfer", "/v1/jobs"])
+def test_examples_that_are_too_many_or_lack_a_mask_are_refused(service, path: str) -> None:
+    picture = png(32, 32)
+    for pictures, words in (
+        ({"b_prime": [picture] * 5}, "'b_prime' is given 5 times; give it at most 4 times"),
+        (
+            {"b_prime": [picture] * 2, "mask_a": [picture], "mask_b": [picture]},
+            "the mask of B': 1 given for 2 pictures B'; give one for each",
+        ),
+        ({"b_prime": [picture], "b": [picture] * 2}, "B: 2 given for 1 picture B'; give one for each"),
+    ):
+        answer = service.http.post(service.url + path, files=several(a=[picture], **pictures), timeout=30)
+        assert (answer.status_code, answer.json()["detail"]) == (422, words)
+
+
+def test_the_bound_of_bytes_holds_for_all_examples_together(serve) -> None:
+    own = serve("--upload-mb", "1")
+    large = png(400, 500)  # 0.6 MB
+    for count, status in ((1, 202), (2, 413)):
+        files = several(a=[png(32, 32)], b_prime=[large] * count)
+        answer = own.http.post(f"{own.url}/v1/jobs", files=files, data=SMALL, timeout=60)
+        assert answer.status_code == status, answer.text
+    assert answer.json()["detail"] == "the request has 1.1 MB, and at most 1 MB are taken"
+
+
+def test_several_b_are_no_one_answer(service) -> None:
+    files = several(a=[png(32, 32)], b_prime=[png(32, 32)] * 2)
+    answer = service.http.post(f"{service.url}/v1/transfer", files=files, data={"direction": "ba"}, timeout=30)
+    words = "2 pictures B are made, and this answers one; begin a job with POST /v1/jobs"
+    assert (answer.status_code, answer.json()["detail"]) == (422, words)
 
 
 @pytest.mark.parametrize("path", ["/v1/transfer", "/v1/jobs"])

@@ -77,7 +77,8 @@ def test_the_example_forms_and_everything_of_it_can_be_looked_at_and_taken(visit
     for place in ("a-prime", "b"):
         sync_api.expect(page.locator(f"#place-{place} img")).to_have_attribute("src", BLOB)
     with page.expect_download() as download:
-        page.get_by_role("link", name="A′", exact=True).click()
+        page.get_by_role("link", name="Download picture").click()
+    assert download.value.suggested_filename == "a_prime.png"
     with Image.open(download.value.path()) as taken:
         assert taken.size[0] > 100
     links = page.locator("#downloads a").all()
@@ -102,7 +103,7 @@ def test_the_example_forms_and_everything_of_it_can_be_looked_at_and_taken(visit
     make(page)
     entries = page.locator("#made button")
     sync_api.expect(entries).to_have_count(2)
-    sync_api.expect(entries.first).to_contain_text("seed 7")
+    sync_api.expect(entries.first).to_contain_text("seed: 7")
     entries.nth(1).click()
     sync_api.expect(entries.nth(1)).to_have_attribute("aria-current", "true")
     sync_api.expect(page.get_by_label("Seed", exact=True)).to_have_value("0")
@@ -181,6 +182,87 @@ def test_pins_and_painted_regions_go_with_the_job(visit) -> None:
     sync_api.expect(page.locator("#made button").first).to_contain_text("regions, 1 pin")
 
 
+FIRST_PIXELS = """images => images.map(image => {
+    const context = new OffscreenCanvas(1, 1).getContext("2d");
+    context.drawImage(image, 0, 0);
+    return [...context.getImageData(0, 0, 1, 1).data.slice(0, 3)];
+})"""
+
+
+def choose(page, selector: str, *contents: bytes) -> None:
+    page.set_input_files(selector, [{"name": "x.png", "mimeType": "image/png", "buffer": each} for each in contents])
+
+
+def test_several_examples_are_chosen_removed_and_made_into_a_b_of_each(visit) -> None:
+    page = visit()
+    examples = [png(32, 48, seed) for seed in (1, 2, 3)]
+    give(page, png(40, 40), examples[0])
+    page.get_by_role("button", name="Add a pin").click()
+    choose(page, ".further", *examples[1:])
+    removes = page.get_by_role("button", name="Remove example")
+    sync_api.expect(removes).to_have_count(3)
+    sync_api.expect(page.get_by_role("tab", name="Pins", exact=True)).to_be_visible()  # the pin is gone
+    for view in ("pins", "regions"):
+        page.locator(f"#tab-{view}").click()
+        sync_api.expect(page.locator(f"#view-{view}")).to_contain_text("one example. Remove the others")
+        sync_api.expect(page.locator(f"#pair-{view}")).to_be_hidden()
+    removes.nth(1).click()
+    sync_api.expect(removes).to_have_count(2)
+    shown = page.locator("#place-b-prime img")
+    corners = [np.asarray(Image.open(io.BytesIO(content)))[0, 0].tolist() for content in examples]
+    assert shown.evaluate_all(FIRST_PIXELS) == [corners[0], corners[2]]
+
+    make(page)
+    of_b = page.locator("#place-b img")
+    sync_api.expect(of_b).to_have_count(2)
+    for number in (0, 1):
+        sync_api.expect(of_b.nth(number)).to_have_attribute("src", BLOB)
+    assert {link.get_attribute("download") for link in page.locator("#downloads a").all()} == {
+        "a_prime.png", "b_1.png", "b_2.png", "montage.png", "settings.json", "flow_ab.npz", "flow_ab_1.flo", "flow_ab_2.flo",
+        "flow_ba_1.npz", "flow_ba_1.flo", "flowBA_1.txt", "flow_ba_2.npz", "flow_ba_2.flo", "flowBA_2.txt",
+    }  # fmt: skip
+    assert page.locator("#compare-right option").all_inner_texts() == ["A′", "B 1", "B 2", "A", "B′ 1", "B′ 2"]
+    sync_api.expect(page.locator("#made button").first).to_contain_text("2 examples")
+    page.get_by_role("tab", name="Where from").click()
+    sync_api.expect(page.locator("#view-field")).to_contain_text("The lines are drawn for one example")
+    sync_api.expect(page.locator("#pair-field")).to_be_hidden()
+
+    # With one example again the pins and the field are there; the history brings both examples back.
+    removes.nth(0).click()
+    sync_api.expect(removes).to_have_count(0)
+    assert shown.evaluate_all(FIRST_PIXELS) == [corners[2]]
+    sync_api.expect(page.locator("#pair-pins")).to_be_visible()
+    make(page)
+    page.get_by_role("tab", name="Where from").click()
+    sync_api.expect(page.locator("#pair-field")).to_be_visible()
+    page.locator("#made button").nth(1).click()
+    sync_api.expect(removes).to_have_count(2)
+    sync_api.expect(of_b).to_have_count(2)
+
+
+def test_more_examples_than_the_service_takes_are_refused_and_those_that_are_there_stay(visit) -> None:
+    page = visit()
+    give(page, png(40, 40), png(32, 32, 1))
+    choose(page, ".further", *[png(32, 32, seed) for seed in range(4)])
+    sync_api.expect(page.get_by_role("alert")).to_have_text("there is room for 4 examples; these would be 5")
+    sync_api.expect(page.locator("#place-b-prime img")).to_have_count(1)
+    choose(page, "#file-b-prime", *[png(32, 32, seed) for seed in range(4)])  # in the place of what is there
+    sync_api.expect(page.locator("#place-b-prime img")).to_have_count(4)
+    sync_api.expect(page.get_by_role("button", name="Add another")).to_be_hidden()
+    sync_api.expect(page.get_by_role("alert")).to_have_text("")
+
+
+def test_how_much_of_the_painting_to_use_goes_with_the_job(visit) -> None:
+    page = visit()
+    give(page, png(32, 32), png(32, 32, 1))
+    page.get_by_label("How much of the painting").fill("0.4")
+    page.get_by_label("Bigger shapes").fill("0.6")  # to the right: the ratio is what is left of 1.1
+    make(page)
+    sync_api.expect(page.locator("#made button").first).to_contain_text("how much of the painting: 0.4")
+    record = page.request.get(page.url.rstrip("/") + page.locator("#downloads a").last.get_attribute("href")).json()
+    assert (record["settings"]["uniformity"], record["settings"]["ratio"]) == (0.4, 0.5)
+
+
 def start_long_job(page) -> None:
     """One that would take minutes, of which the first level is there."""
     give(page, png(512, 512), png(512, 512, 1))
@@ -213,7 +295,9 @@ def test_who_closes_the_page_cancels_what_runs(visit, service) -> None:
 def test_errors_are_shown_as_the_command_says_them(visit) -> None:
     page = visit()
     page.set_input_files("#file-a", {"name": "a.png", "mimeType": "image/png", "buffer": b"nothing"})
-    sync_api.expect(page.get_by_role("alert")).to_contain_text("not a picture that this browser can show")
+    sync_api.expect(page.get_by_role("alert")).to_have_text(
+        "a.png, as “your picture”, is not a picture that this browser can show; save it as JPEG, PNG or WebP"
+    )
     give(page, png(8, 8), png(32, 32))
     page.locator("#start").click()
     sync_api.expect(page.get_by_role("alert")).to_have_text("A: only 8 x 8 pixels; at least 16 x 16 are needed")
@@ -234,6 +318,10 @@ def test_pictures_can_be_pasted_and_dropped(visit) -> None:
     sync_api.expect(page.locator("#place-a img")).to_have_attribute("src", BLOB)
     page.evaluate(event, ["drop", "#place-b-prime", list(png(20, 30))])
     sync_api.expect(page.locator("#place-b-prime img")).to_have_attribute("src", BLOB)
+    page.evaluate(event, ["drop", "#place-b-prime .add", list(png(20, 30))])  # beside the one that is there
+    sync_api.expect(page.locator("#place-b-prime img")).to_have_count(2)
+    page.evaluate(event, ["drop", "#place-b-prime", list(png(20, 30))])  # in the place of both
+    sync_api.expect(page.locator("#place-b-prime img")).to_have_count(1)
     sync_api.expect(page.locator("#start")).to_be_enabled()
 
 
@@ -258,6 +346,11 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_a_phone(visit, scheme) -> N
         if tab == "Pins":
             page.get_by_role("button", name="Add a pin").click()
         look()
+    choose(page, ".further", png(64, 48, 2), png(48, 64, 3))
+    sync_api.expect(page.get_by_role("button", name="Remove example")).to_have_count(3)
+    look()
+    make(page)
+    look()
 
 
 def test_the_page_asks_nobody_else_for_anything(visit, service) -> None:

@@ -99,7 +99,7 @@ def test_who_leaves_cancels_what_he_waited_for(service) -> None:
         (png(32, 32), {"settings": "{"}, 422, "settings: not an object in JSON"),
         (png(32, 32), {"settings": "[" * 60_000}, 422, "settings: not an object in JSON"),
         (png(32, 32), {"preset": "faces"}, 422, "preset: "),
-        (png(32, 32), {"pins": '"/etc/passwd"'}, 422, "pins: not a list of rows of four numbers in JSON"),
+        (png(32, 32), {"pins": '"/etc/passwd"'}, 422, "pins: not a list of rows of numbers in JSON"),
         (png(32, 32), {"pins": "[[1, 2, 3]]"}, 422, "pins: the shape is (1, 3)"),
         (png(32, 32), {"pins": "[[1, 2, 3, 99]]"}, 422, "pin 1 "),
     ],

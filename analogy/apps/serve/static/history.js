@@ -10,11 +10,11 @@ export class History {
     this.open = open;
   }
 
-  /** Keep { number, words, aPrime, b, ... }, the newest first. */
+  /** Keep { number, words, aPrime, bs, ... }, the newest first. */
   add(entry) {
     this.entries.unshift(entry);
     for (const old of this.entries.splice(MOST)) {
-      for (const picture of [old.aPrime, old.b]) if (picture) URL.revokeObjectURL(picture.url);
+      for (const picture of [old.aPrime, ...old.bs]) if (picture) URL.revokeObjectURL(picture.url);
     }
     this.show(entry);
   }
@@ -25,7 +25,7 @@ export class History {
       const item = document.createElement("li"), button = document.createElement("button");
       button.type = "button";
       if (entry === current) button.setAttribute("aria-current", "true");
-      const picture = entry.aPrime ?? entry.b;
+      const picture = entry.aPrime ?? entry.bs[0];
       button.append(
         Object.assign(document.createElement("img"), { src: picture.url, alt: "", width: picture.width, height: picture.height }),
         Object.assign(document.createElement("b"), { textContent: `${entry.number}` }),

@@ -4,19 +4,13 @@ import * as compare from "./compare.js";
 import { FieldView, parseFlo } from "./field.js";
 import { History } from "./history.js";
 import { PinsView } from "./pins.js";
-import { opened, Place, show, takePasted } from "./places.js";
+import { called, opened, Place, shape, show, takePasted } from "./places.js";
 import { RegionsView } from "./regions.js";
 import * as service from "./service.js";
 import { Settings } from "./settings.js";
 
 const $ = (id) => document.getElementById(id);
 const TABS = ["compare", "field", "pins", "regions"];
-const DOWNLOADS = [
-  ["Pictures", [["a_prime.png", "A′"], ["b.png", "B"], ["montage.png", "all beside each other"]]],
-  ["Field from A", [["flow_ab.npz", ".npz"], ["flow_ab.flo", ".flo"], ["flowAB.txt", ".txt"]]],
-  ["Field from B′", [["flow_ba.npz", ".npz"], ["flow_ba.flo", ".flo"], ["flowBA.txt", ".txt"]]],
-  ["How it was made", [["settings.json", "settings.json"]]],
-];
 
 const places = ["place-a", "place-b-prime"].map((id) => new Place($(id), given, fail));
 const field = new FieldView(), pins = new PinsView(), regions = new RegionsView();
@@ -43,7 +37,7 @@ addEventListener("pagehide", () => running && service.abandon(running));
 $("fine").open = matchMedia("(min-width: 721px)").matches;
 for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => event.preventDefault());
 
-service.offer().then((all) => { settings = new Settings(all); limits = all; ready(); }, (error) => fail(error.message));
+service.offer().then((all) => { settings = new Settings(all); limits = all; places[1].most = all.examples; ready(); }, (error) => fail(error.message));
 
 function fail(words) {
   $("error").textContent = words;
@@ -58,7 +52,7 @@ async function useExample() {
   fail("");
   try {
     const [a, bPrime, ...masks] = await Promise.all(["a", "b_prime", "mask_a", "mask_b"].map(service.example));
-    await Promise.all([places[0].take(a), places[1].take(bPrime)]);
+    await Promise.all([places[0].take([a]), places[1].take([bPrime])]);
     await regions.load(masks);
     choose("regions");
   } catch (error) {
@@ -66,31 +60,43 @@ async function useExample() {
   }
 }
 
-/** A picture has come to one of the places. */
-function given(picture) {
+/** The pictures of one of the places have changed. */
+function given(place) {
   fail("");
-  const pixels = picture.width * picture.height;
-  if (limits && pixels > limits.input_pixels) {
-    fail(`this picture has ${(pixels / 1e6).toFixed(1)} megapixels, and this service takes ${limits.input_pixels / 1e6}; make it smaller`);
+  for (const { blob, width, height } of place.pictures) {
+    const pixels = width * height;
+    if (limits && pixels > limits.input_pixels) {
+      fail(`${called(blob, place.words)} has ${(pixels / 1e6).toFixed(1)} megapixels, and this service takes ${limits.input_pixels / 1e6}; make it smaller`);
+    }
   }
-  const [a, bPrime] = places.map((place) => place.picture);
-  for (const [id, like] of [["place-a-prime", a], ["place-b", bPrime]]) {
-    if (!like) continue;
-    $(id).style.setProperty("--ratio", like.width / like.height);
-    if (like === picture) $(id).querySelector("img").hidden = true;
-  }
+  const made = $(place === places[0] ? "place-a-prime" : "place-b");
+  show(made, []);
+  shape(made, place.pictures);
   $("results").hidden = true;
   ready();
-  if (!a || !bPrime) return;
+  const [[a], examples] = places.map((each) => each.pictures);
+  if (!a || !examples.length) return;
   $("work").hidden = false;
-  pins.open(a, bPrime);
-  regions.open(a, bPrime);
+  guide(a, examples);
   enable(false);
   choose("pins");
 }
 
+/** Begin with no pin and no region between these pictures. Pins and regions are for one example. */
+function guide(a, examples) {
+  pins.open(a, examples[0]);
+  regions.open(a, examples[0]);
+  for (const view of ["pins", "regions"]) $(`view-${view}`).classList.toggle("several", examples.length > 1);
+}
+
 function ready() {
-  $("start").disabled = !settings || running !== null || !places.every((place) => place.picture);
+  $("start").disabled = !settings || running !== null || !places.every((place) => place.pictures.length);
+}
+
+/** Whether the places have the pictures of an entry of the history. */
+function has(entry) {
+  const [[a], examples] = places.map((place) => place.pictures);
+  return a === entry.a && examples.length === entry.examples.length && examples.every((each, index) => each === entry.examples[index]);
 }
 
 /** Whether there is anything to compare. */
@@ -111,14 +117,14 @@ async function start() {
   if ($("start").disabled || !$("settings").reportValidity()) return;
   fail("");
   say("");
-  const [a, bPrime] = places.map((place) => place.picture), values = settings.values;
-  const pictures = { a: a.blob, b_prime: bPrime.blob }, fields = { settings: JSON.stringify(values), levels: "true", flow: "true" };
-  const guided = [];
+  const [[a], examples] = places.map((place) => place.pictures), values = settings.values;
+  const pictures = { a: [a.blob], b_prime: examples.map((each) => each.blob) }, fields = { settings: JSON.stringify(values), levels: "true", flow: "true" };
+  const guided = examples.length > 1 ? [`${examples.length} examples`] : [];
   busy("");
   try {
     const masks = await regions.masks();
     if (masks) {
-      [pictures.mask_a, pictures.mask_b] = masks;
+      [pictures.mask_a, pictures.mask_b] = masks.map((mask) => [mask]);
       guided.push("regions");
     }
     if (pins.pins.length) {
@@ -127,13 +133,13 @@ async function start() {
     }
     const job = await service.begin(pictures, fields);
     busy(job.id);
-    const last = await service.follow(job.id, (state) => progress(state, a, bPrime));
+    const last = await service.follow(job.id, (state) => progress(state, a, examples[0]));
     if (last.state === "failed") throw new Error(last.error);
     if (last.state === "cancelled") {
       say("Cancelled.");
       if (current) display(current); else restore();
     } else {
-      await finish(last, { a, bPrime, values, words: [settings.describe(values), ...guided].join(", ") });
+      await finish(last, { a, examples, values, words: [settings.describe(values), ...guided].join(", ") });
     }
   } catch (error) {
     fail(error.message);
@@ -153,14 +159,14 @@ function busy(id) {
 }
 
 /** What is shown of a job that goes on: the newest level is A' as far as it is known. */
-function progress(job, a, bPrime) {
+function progress(job, a, example) {
   $("bar").value = job.done;
   $("stage-name").textContent = job.state === "queued" ? (job.ahead ? `${job.ahead} before this` : "waiting") : job.stage;
   const level = Object.keys(job.levels).map(Number).sort()[0];
   if (!level || progress.shown === job.levels[level]) return;
   progress.shown = job.levels[level];
-  const onlyB = job.settings.direction === "ba", like = onlyB ? bPrime : a, place = $(onlyB ? "place-b" : "place-a-prime");
-  show(place.querySelector("img"), job.levels[level], place, like);
+  const onlyB = job.settings.direction === "ba", like = onlyB ? example : a, place = $(onlyB ? "place-b" : "place-a-prime");
+  show(place, [{ ...like, url: job.levels[level] }]);
   if (level === 5) {
     const forming = { key: "forming", name: onlyB ? "B, forming" : "A′, forming", ...like, url: job.levels[level] };
     compare.offer([{ ...like, key: "given", name: onlyB ? "B′" : "A" }, forming], "given", "forming");
@@ -171,11 +177,11 @@ function progress(job, a, bPrime) {
 
 /** Without a result: the empty places. */
 function restore() {
-  if (current && places[0].picture === current.a && places[1].picture === current.bPrime) {
+  if (current && has(current)) {
     display(current);
     return;
   }
-  for (const id of ["place-a-prime", "place-b"]) $(id).querySelector("img").hidden = true;
+  for (const id of ["place-a-prime", "place-b"]) show($(id), []);
   if (!$("work").hidden) choose("pins");
 }
 
@@ -183,8 +189,9 @@ function restore() {
 async function finish(job, made) {
   const fetched = async (name) => (job.files[name] ? opened(await service.file(job.files[name])) : null);
   const flow = async (name) => (job.files[name] ? parseFlo(await (await service.file(job.files[name])).arrayBuffer()) : null);
-  const [aPrime, b, ab, ba] = await Promise.all([fetched("a_prime.png"), fetched("b.png"), flow("flow_ab.flo"), flow("flow_ba.flo")]);
-  const entry = { ...made, number: ++number, aPrime, b, fields: [ab, ba], files: job.files, seconds: job.seconds, settings: job.settings };
+  const names = numbered("b", made.examples.length).map((name) => `${name}.png`);
+  const [aPrime, ab, ba, ...bs] = await Promise.all([fetched("a_prime.png"), flow("flow_ab.flo"), flow("flow_ba.flo"), ...names.map(fetched)]);
+  const entry = { ...made, number: ++number, aPrime, bs: bs.filter(Boolean), fields: [ab, ba], files: job.files, seconds: job.seconds, settings: job.settings };
   history.add(entry);
   display(entry);
   say(`Done in ${job.seconds.toFixed(1)} seconds.`);
@@ -193,21 +200,24 @@ async function finish(job, made) {
 /** Show a result everywhere. */
 function display(entry) {
   current = entry;
-  for (const [id, picture] of [["place-a-prime", entry.aPrime], ["place-b", entry.b]]) {
-    if (picture) show($(id).querySelector("img"), picture.url, $(id), picture);
-    else $(id).querySelector("img").hidden = true;
-  }
-  const shown = [{ ...entry.a, key: "A", name: "A" }, { ...entry.bPrime, key: "B′", name: "B′" }];
-  if (entry.b) shown.unshift({ ...entry.b, key: "B", name: "B" });
+  const { a, examples, bs } = entry, several = examples.length > 1;
+  show($("place-a-prime"), entry.aPrime ? [entry.aPrime] : []);
+  show($("place-b"), bs);
+  const named = (pictures, name) => pictures.map((picture, index) => ({ ...picture, key: name + ordinal(index, examples.length), name: name + ordinal(index, examples.length) }));
+  const shown = [...named(bs, "B"), { ...a, key: "A", name: "A" }, ...named(examples, "B′")];
   if (entry.aPrime) shown.unshift({ ...entry.aPrime, key: "A′", name: "A′" });
   for (const other of history.entries) {
-    if (other !== entry && other.aPrime && other.a === entry.a) shown.push({ ...other.aPrime, key: `${other.number}`, name: `A′ of ${other.number}` });
+    if (other !== entry && other.aPrime && other.a === a) shown.push({ ...other.aPrime, key: `${other.number}`, name: `A′ of ${other.number}` });
   }
-  compare.offer(shown, ...(entry.aPrime ? ["A", "A′"] : ["B′", "B"]));
-  field.open(entry, entry.fields, [working(entry.a, entry.settings), working(entry.bPrime, entry.settings)]);
+  const first = ordinal(0, examples.length);
+  compare.offer(shown, ...(entry.aPrime ? ["A", "A′"] : [`B′${first}`, `B${first}`]));
+  $("view-field").classList.toggle("several", several);
+  if (!several) field.open({ a, aPrime: entry.aPrime, b: bs[0], bPrime: examples[0] }, entry.fields, [working(a, entry.settings), working(examples[0], entry.settings)]);
   enable(true);
   choose("compare");
-  $("downloads").replaceChildren(...DOWNLOADS.flatMap(([title, files]) => {
+  const picture = entry.aPrime ? "a_prime.png" : `${numbered("b", examples.length)[0]}.png`;
+  Object.assign($("take"), { href: entry.files[picture], download: picture });
+  $("downloads").replaceChildren(...downloads(examples.length).flatMap(([title, files]) => {
     const there = files.filter(([name]) => entry.files[name]);
     const value = document.createElement("dd");
     for (const [name, words] of there) {
@@ -223,18 +233,35 @@ function display(entry) {
 
 /** An entry of the history: its pictures, its settings, its result. */
 function open(entry) {
-  const same = places[0].picture === entry.a && places[1].picture === entry.bPrime;
-  places.forEach((place, index) => {
-    place.picture = index ? entry.bPrime : entry.a;
-    show(place.image, place.picture.url, place.element, place.picture);
-  });
-  if (!same) {
-    pins.open(entry.a, entry.bPrime);
-    regions.open(entry.a, entry.bPrime);
+  if (!has(entry)) {
+    places[0].set([entry.a]);
+    places[1].set(entry.examples);
+    guide(entry.a, entry.examples);
   }
   settings.values = entry.values;
   display(entry);
   $("work").scrollIntoView({ block: "start", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+}
+
+/** The names of what there is for each example: the name itself for one, else numbered from 1. */
+function numbered(name, count) {
+  return count === 1 ? [name] : Array.from({ length: count }, (_, index) => `${name}_${index + 1}`);
+}
+
+/** The number of an example behind a name; nothing where there is one example. */
+function ordinal(index, count) {
+  return count === 1 ? "" : ` ${index + 1}`;
+}
+
+/** The files that a result of so many examples may have, with words for each, in groups. */
+function downloads(count) {
+  const at = (index) => ordinal(index, count), flo = (index) => (count === 1 ? ".flo" : `.flo to B′${at(index)}`);
+  return [
+    ["Pictures", [["a_prime.png", "A′"], ...numbered("b", count).map((name, index) => [`${name}.png`, `B${at(index)}`]), ["montage.png", "all beside each other"]]],
+    ["Field from A", [["flow_ab.npz", ".npz"], ...numbered("flow_ab", count).map((name, index) => [`${name}.flo`, flo(index)]), ["flowAB.txt", ".txt"]]],
+    ...numbered("ba", count).map((name, index) => [`Field from B′${at(index)}`, [[`flow_${name}.npz`, ".npz"], [`flow_${name}.flo`, ".flo"], [`flow${name.toUpperCase()}.txt`, ".txt"]]]),
+    ["How it was made", [["settings.json", "settings.json"]]],
+  ];
 }
 
 /** Columns and rows of a picture as the network sees it (`working_size` in Python). */

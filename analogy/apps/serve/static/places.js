@@ -1,7 +1,12 @@
-// The two places into which pictures are dropped, pasted or chosen.
+// The two places into which pictures are dropped, pasted or chosen: one into that of A, one or several into that of B'.
 
-/** A picture that the user has given: { blob, url, width, height }. Rejects with one line. */
-export async function opened(blob) {
+/** What messages call a picture: its file, as far as it has one, and the place into which it was given. */
+export function called(blob, place) {
+  return blob.name ? `${blob.name}, as ${place},` : `the picture given as ${place}`;
+}
+
+/** A picture that the user has given as that of a place: { blob, url, width, height }. Rejects with one line. */
+export async function opened(blob, place = "a result") {
   const url = URL.createObjectURL(blob);
   const image = new Image();
   image.src = url;
@@ -9,21 +14,29 @@ export async function opened(blob) {
     await image.decode();
   } catch {
     URL.revokeObjectURL(url);
-    throw new Error("not a picture that this browser can show; save it as JPEG, PNG or WebP");
+    throw new Error(`${called(blob, place)} is not a picture that this browser can show; save it as JPEG, PNG or WebP`);
   }
   return { blob, url, width: image.naturalWidth, height: image.naturalHeight };
 }
 
 export class Place {
-  /** `changed(picture)` is told of each new picture, `failed(words)` of each that cannot be one. */
+  /**
+   * `changed(place)` is called after each change of its pictures, `failed(words)` for what cannot be one. With a button
+   * `.add` and an input `.further` in the element, it takes up to `most` pictures.
+   */
   constructor(element, changed, failed) {
     this.element = element;
-    this.image = element.querySelector("img");
     this.input = element.querySelector("input");
-    this.picture = null;
+    this.adding = element.querySelector(".add");
+    this.further = element.querySelector(".further");
+    this.words = `“${element.querySelector("figcaption span").textContent}”`;
+    this.pictures = [];
+    this.most = 1;
     this.changed = changed;
     this.failed = failed;
-    this.input.addEventListener("change", () => this.input.files.length && this.take(this.input.files[0]));
+    this.input.addEventListener("change", () => this.#chosen(this.input, []));
+    this.adding?.addEventListener("click", () => this.further.click());
+    this.further?.addEventListener("change", () => this.#chosen(this.further, this.pictures));
     for (const kind of ["dragenter", "dragover"]) {
       element.addEventListener(kind, (event) => { event.preventDefault(); element.classList.add("over"); });
     }
@@ -32,29 +45,83 @@ export class Place {
     }
     element.addEventListener("drop", (event) => {
       event.preventDefault();
-      const [dropped] = event.dataTransfer.files;
-      if (dropped) this.take(dropped);
+      const dropped = [...event.dataTransfer.files];
+      if (dropped.length) this.take(dropped, event.target === this.adding ? this.pictures : []);
       else this.failed("what was dropped is not a file; save the picture, and drop that");
     });
   }
 
-  async take(blob) {
+  /** Show these pictures, in place of those that are there. */
+  set(pictures) {
+    this.pictures = pictures;
+    show(this.element, pictures);
+    if (!this.adding) return;
+    this.adding.hidden = !pictures.length || pictures.length >= this.most;
+    this.element.querySelectorAll(".remove").forEach((button) => button.remove());
+    if (pictures.length === 1) return;
+    this.element.querySelectorAll(".frame img").forEach((image, index) => {
+      const button = Object.assign(document.createElement("button"), { type: "button", className: "remove", textContent: "×", title: `Remove example ${index + 1}` });
+      button.setAttribute("aria-label", button.title);
+      button.style.gridArea = image.style.gridArea;
+      button.addEventListener("click", () => {
+        this.set(pictures.filter((_, other) => other !== index));
+        this.changed(this);
+      });
+      image.parentElement.append(button);
+    });
+  }
+
+  /** Take files behind the pictures that are `kept`. */
+  async take(blobs, kept = []) {
+    if (kept.length + blobs.length > this.most) {
+      this.failed(this.most > 1 ? `there is room for ${this.most} examples; these would be ${kept.length + blobs.length}` : "there is room for one picture here; give one");
+      return;
+    }
     try {
-      this.picture = await opened(blob);
+      this.set([...kept, ...await Promise.all(blobs.map((blob) => opened(blob, this.words)))]);
     } catch (error) {
       this.failed(error.message);
       return;
     }
-    show(this.image, this.picture.url, this.element, this.picture);
-    this.changed(this.picture);
+    this.changed(this);
+  }
+
+  /** Take what was chosen. Empty the input, so that the same file can be chosen once more. */
+  #chosen(input, kept) {
+    const files = [...input.files];
+    input.value = "";
+    if (files.length) this.take(files, kept);
   }
 }
 
-/** Show a picture in a place; its frame takes the picture's proportions. */
-export function show(image, url, place, size) {
-  image.src = url;
-  image.hidden = false;
-  place.style.setProperty("--ratio", size.width / size.height);
+/** Give the frame of a place the proportions of pictures, which lie in one or two columns. */
+export function shape(place, pictures) {
+  const count = pictures.length, ratio = pictures.reduce((sum, { width, height }) => sum + width / height, 0) / count;
+  const columns = count === 1 || (count === 2 && ratio > 1) ? 1 : 2, rows = Math.ceil(count / columns);
+  const { classList, style } = place.querySelector(".frame");
+  place.style.setProperty("--ratio", (ratio * columns) / rows);
+  style.setProperty("--rows", rows);
+  classList.toggle("many", count > 1);
+  classList.toggle("column", columns === 1);
+  return columns;
+}
+
+/** Show pictures in a place, as many as there are, and none for an empty list. */
+export function show(place, pictures) {
+  const [first, ...others] = place.querySelectorAll(".frame img");
+  for (const image of others) image.remove();
+  first.hidden = !pictures.length;
+  if (!pictures.length) return;
+  const columns = shape(place, pictures), words = (first.dataset.words ??= first.alt);
+  let last = first;
+  for (const [index, { url }] of pictures.entries()) {
+    const image = index ? first.cloneNode() : first;
+    image.src = url;
+    image.alt = pictures.length > 1 ? `${words}: ${index + 1} of ${pictures.length}` : words;
+    image.style.gridArea = `${Math.floor(index / columns) + 1} / ${(index % columns) + 1}`;
+    if (index) last.after(image);
+    last = image;
+  }
 }
 
 /** A picture that is pasted goes to the place under the pointer or the focus, or else to the first that is empty. */
@@ -64,6 +131,6 @@ export function takePasted(places) {
     if (!pasted) return;
     event.preventDefault();
     const meant = places.find((place) => place.element.matches(":hover, :focus-within"));
-    (meant ?? places.find((place) => !place.picture) ?? places[0]).take(pasted);
+    (meant ?? places.find((place) => !place.pictures.length) ?? places[0]).take([pasted]);
   });
 }

@@ -20,10 +20,10 @@ export const offer = async () => (await asked("v1/settings")).json();
 export const example = async (name) => (await asked(`v1/example/${name}`)).blob();
 export const file = async (address) => (await asked(address)).blob();
 
-/** Begin a job. `pictures`: name of the field -> Blob; `fields`: name -> text. */
+/** Begin a job. `pictures`: name of the field -> Blobs; `fields`: name -> text. */
 export async function begin(pictures, fields) {
   const form = new FormData();
-  for (const [name, blob] of Object.entries(pictures)) form.append(name, blob, "picture");
+  for (const [name, blobs] of Object.entries(pictures)) for (const blob of blobs) form.append(name, blob, "picture");
   for (const [name, text] of Object.entries(fields)) form.append(name, text);
   return (await asked("v1/jobs", { method: "POST", body: form })).json();
 }

@@ -1,8 +1,8 @@
 // The controls of the settings, made from what the service says about them.
 
-const FIRST = ["weight", "ratio", "seed", "photo", "keep_colors"];
+const FIRST = ["weight", "ratio", "uniformity", "seed", "photo", "keep_colors"];
 const WORDS = {
-  weight: "Weight", ratio: "Ratio", seed: "Seed", photo: "As photographs", keep_colors: "Keep colours",
+  weight: "How much of your picture's shapes", ratio: "Bigger shapes", uniformity: "How much of the painting", seed: "Seed", photo: "As photographs", keep_colors: "Keep colours",
   inversion: "Inversion", inversion_steps: "Steps of the inversion", search_iterations: "Search iterations",
   max_pixels: "Pixels seen", direction: "What to make", painting: "Painting",
 };
@@ -10,6 +10,9 @@ const PRESETS = {
   "photo-to-style": "Photo and painting", face: "Two faces", "style-to-style": "Two paintings",
   "style-to-photo": "Drawing to photo", "photo-to-photo": "Two photos", paper: "As in the paper", fast: "In a hurry",
 };
+
+const SLID = ["ratio", "uniformity"];
+const PICTURES = { uniformity: { words: "A photo after one painting with 0, 0.3 and 1: more and more of the painting is used", values: [0, 0.3, 1] } };
 
 export class Settings {
   /** Fill the form. `offer`: what the service says at /v1/settings. */
@@ -46,7 +49,7 @@ export class Settings {
     const words = [];
     for (const info of this.infos) {
       if (values[info.name] === info.default) continue;
-      words.push(typeof info.default === "boolean" ? WORDS[info.name].toLowerCase() : `${WORDS[info.name].toLowerCase()} ${values[info.name]}`);
+      words.push(typeof info.default === "boolean" ? WORDS[info.name].toLowerCase() : `${WORDS[info.name].toLowerCase()}: ${values[info.name]}`);
     }
     return words.join(", ") || "the defaults";
   }
@@ -78,8 +81,18 @@ export class Settings {
     if (typeof info.default !== "boolean") knob.append(more?.row ?? control);
     if (more?.output) head.append(more.output);
     knob.append(help);
+    if (PICTURES[info.name]) knob.append(this.#picture(info.name, PICTURES[info.name]));
     this.controls.set(info.name, { read, write });
     return knob;
+  }
+
+  /** What a setting does, at some of its values. */
+  #picture(name, { words, values }) {
+    const figure = document.createElement("figure"), caption = document.createElement("figcaption");
+    figure.className = "values";
+    caption.append(...values.map((value) => Object.assign(document.createElement("span"), { textContent: value })));
+    figure.append(Object.assign(document.createElement("img"), { src: `static/${name}.webp`, alt: words }), caption);
+    return figure;
   }
 
   /** [element, read, write, what else belongs to it] */
@@ -88,14 +101,16 @@ export class Settings {
       const box = Object.assign(document.createElement("input"), { type: "checkbox" });
       return [box, () => box.checked, (value) => { box.checked = value; }];
     }
-    const steps = info.choices?.every(Number.isInteger) ? [info.choices[0], info.choices.at(-1), 1] : info.name === "ratio" ? [info.low, info.high, 0.05] : null;
+    const steps = info.choices?.every(Number.isInteger) ? [info.choices[0], info.choices.at(-1), 1] : SLID.includes(info.name) ? [info.low, info.high, 0.05] : null;
     if (steps) {
       const range = Object.assign(document.createElement("input"), { type: "range" });
       [range.min, range.max, range.step] = steps;
+      // To the right the shapes are bigger, and the ratio is lower.
+      const turned = (value) => (info.name === "ratio" ? Number((info.low + info.high - value).toFixed(2)) : Number(value));
       const output = document.createElement("output");
-      const tell = () => { output.textContent = range.value; };
+      const tell = () => { output.textContent = turned(range.value); };
       range.addEventListener("input", tell);
-      return [range, () => Number(range.value), (value) => { range.value = value; tell(); }, { output }];
+      return [range, () => turned(range.value), (value) => { range.value = turned(value); tell(); }, { output }];
     }
     if (info.choices) {
       const select = document.createElement("select");

@@ -1,0 +1,162 @@
+"""The streams of a film beside its pictures: its sound and subtitles, which are copied unchanged into another video."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ..errors import ImageError, reason
+from .library import open_video, pyav, texts
+
+_log = logging.getLogger("analogy")
+
+_NAMES = {"audio": "sound", "subtitle": "subtitles", "attachment": "an attachment", "data": "data"}
+"""FFmpeg's types of streams, as messages call them."""
+_COPIED = ("audio", "subtitle", "attachment")
+"""The types that are copied."""
+_CHAPTERS = "bin_data"
+"""FFmpeg's name of a stream of data in which a container keeps its chapters."""
+_KEPT_FIELDS = ("language", "title", "handler_name", "timecode", "filename", "mimetype")
+"""Fields of a stream that hold for its copy, too. The others say how the old one was encoded."""
+_TRIED = 64
+"""Number of packets that are copied to find out whether a container takes a stream."""
+
+
+class Copies:
+    """Streams of one open video that are copied into another, packet by packet, as its pictures are written.
+
+    source     PyAV's container that they are copied from; None for no streams
+    indices    their indices in it
+    container  PyAV's container that they are copied into, before anything is written to it
+    label      what messages call the new video
+    is_trial   whether only the first packets are copied, and errors are raised, not logged
+    """
+
+    def __init__(self, source: Any, indices: Collection[int], container: Any, label: str, is_trial: bool = False):
+        """Add the streams to the container. What PyAV and FFmpeg raise passes through."""
+        self._container, self._label, self._is_trial = container, label, is_trial
+        self._streams = {}
+        for index in sorted(indices):
+            stream = source.streams[index]
+            self._streams[index] = container.add_stream_from_template(stream)
+            copy_fields(stream, self._streams[index])
+        coming = [source.streams[index] for index in self._streams if source.streams[index].type != "attachment"]
+        self._coming = islice(source.demux(*coming), _TRIED if is_trial else None) if coming else iter(())
+        self._next = self._read()
+
+    def mux_before(self, time: float) -> None:
+        """Copy the packets up to a time, in seconds, that were not copied before."""
+        while self._next is not None and (self._next.dts is None or self._next.dts * self._next.time_base <= time):
+            packet, self._next = self._next, self._read()
+            index = packet.stream.index
+            if packet.dts is None or index not in self._streams:  # one without a time only marks the end of its stream
+                continue
+            what, at = describe(packet.stream), float(packet.dts * packet.time_base)
+            packet.stream = self._streams[index]
+            try:
+                self._container.mux(packet)
+            except pyav().error.FFmpegError as error:
+                if self._is_trial:
+                    raise
+                _log.warning(
+                    "%s: %s ends at %.1f s, where it cannot be copied (%s)", self._label, what, at, reason(error)
+                )
+                del self._streams[index]
+
+    def _read(self) -> Any:
+        """Return the next packet; None after the last one, or where the source is damaged, which is logged."""
+        try:
+            return next(self._coming, None)
+        except pyav().error.FFmpegError as error:
+            if self._is_trial:
+                raise
+            _log.warning("%s: sound and subtitles end where the film is damaged (%s)", self._label, reason(error))
+            return None
+
+
+def copy_fields(old: Any, new: Any) -> None:
+    """Let a new stream have the title and the language of an old one, and be shown by default where that was."""
+    fields = {name: value for name, value in texts(old.metadata).items() if name.lower() in _KEPT_FIELDS}
+    new.metadata.update(fields)
+    if old.type != "attachment":
+        new.disposition = old.disposition.value
+
+
+@contextmanager
+def copies(
+    path: Path | None, indices: Collection[int], container: Any, label: str, is_trial: bool = False
+) -> Iterator[Copies]:
+    """Yield the copies of these streams of the video at `path` for a container (see `Copies`), and close it afterwards."""
+    if path is None or not indices:
+        yield Copies(None, (), container, label)
+        return
+    with open_video(path, most_pixels=1) as source:  # whose pictures are not decoded
+        yield Copies(source, indices, container, label, is_trial)
+
+
+def copyable(path: Path, form: str, label: str) -> list[int]:
+    """Return the indices of the streams of a video that a container can take. What it cannot take is logged.
+
+    form   FFmpeg's name of the container
+    label  what messages call the new video
+    """
+    with open_video(path, most_pixels=1) as source:
+        streams = [
+            (stream.index, stream.type, describe(stream))
+            for stream in source.streams
+            if stream.type != "video" and not _is_kept_otherwise(stream)
+        ]
+        covers = [
+            stream for stream in source.streams.video if stream.disposition & pyav().stream.Disposition.attached_pic
+        ]
+    refused = {index: _refusal(path, index, kind, form, label) for index, kind, _ in streams if kind in _COPIED}
+    kept = [index for index, problem in refused.items() if problem is None]
+    has_sound = any(kind == "audio" and index in kept for index, kind, _ in streams)
+    for index, kind, what in streams:
+        if index not in kept:
+            rest = "the video is silent" if kind == "audio" and not has_sound else "that is left out"
+            _log.warning("%s: it cannot hold %s; %s", label, what, rest)
+    if covers:
+        _log.warning("%s: the film's cover picture is left out", label)
+    return kept
+
+
+def _is_kept_otherwise(stream: Any) -> bool:
+    """Return whether a stream of data holds what the container makes anew from its chapters or from the field `timecode`."""
+    return stream.type == "data" and (
+        "timecode" in stream.metadata or (stream.name == _CHAPTERS and bool(stream.container.chapters()))
+    )
+
+
+def _refusal(path: Path, index: int, kind: str, form: str, label: str) -> str | None:
+    """Return why a container does not take a stream of a `kind`; None if it does."""
+    av, file = pyav(), io.BytesIO()
+    try:
+        with (
+            av.open(file, "w", format=form) as container,
+            copies(path, [index], container, label, is_trial=True) as tried,
+        ):
+            tried.mux_before(float("inf"))
+            container.start_encoding()  # for a stream without packets
+        file.seek(0)
+        if kind != "attachment":  # a file of attachments alone cannot be opened
+            with av.open(file) as container:
+                if len(container.streams) != 1:
+                    return "it does not come back"
+    except (av.error.FFmpegError, ValueError, ImageError) as error:
+        return reason(error)
+    return None
+
+
+def describe(stream: Any) -> str:
+    """Return what messages call a stream: its type, its codec and its language."""
+    context = getattr(stream, "codec_context", None)
+    codec = context.codec.canonical_name if context is not None else getattr(stream, "name", None)
+    language = texts(stream.metadata).get("language", "")
+    name = _NAMES.get(stream.type, "a stream of an unknown type")
+    return f"{name}{f' as {codec}' if codec else ''}{f' ({language})' if language not in ('', 'und') else ''}"
