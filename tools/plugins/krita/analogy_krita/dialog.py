@@ -27,7 +27,11 @@ from .pixels import layer_pixels
 from .service import ADDRESS, Service, ServiceError
 from .work import Work
 
-_SETTINGS = {"weight": "Its own shapes (3: most)", "ratio": "Bigger shapes (below 1)", "uniformity": "How strongly"}
+_SETTINGS = {
+    "weight": "Shapes of the layer (3: most)",
+    "ratio": "Bigger shapes (below 1)",
+    "uniformity": "How much of the looks",
+}
 """The settings that the window shows -> their names in it. All others are as the preset has them."""
 _AS_THE_PRESET = "as the preset has it"
 _FILE, _NO_LABELS = "A file...", "no labels"
