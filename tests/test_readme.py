@@ -53,6 +53,8 @@ ELSEWHERE = {
     "python3 -m venv": "`.ci/run` makes an environment",
     ". .venv/bin/activate": "enters it",
     "docker build": "needs Docker",
+    "mkdir": "is for Krita; tests/tools/test_plugins.py",
+    "cp": "copies into another program; tests/tools/test_plugins.py",
 }
 """Commands that are not run here, by how they begin: why, or where they are."""
 

@@ -1,0 +1,6 @@
+"""A node for ComfyUI that gives pictures the looks of other pictures. ComfyUI reads these two names from the folder."""
+
+from .node import Analogy
+
+NODE_CLASS_MAPPINGS = {"Analogy": Analogy}
+NODE_DISPLAY_NAME_MAPPINGS = {"Analogy": "Looks of Another Picture (analogy)"}

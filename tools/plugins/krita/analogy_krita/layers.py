@@ -1,0 +1,130 @@
+"""Layers of Krita's documents: what is in them, and a new one above another.
+
+The functions take Krita's own objects, `Document` and `Node`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Iterator, NamedTuple
+
+from .pixels import Region, alpha_of, label_colours, label_png, layer_png
+
+_BITS = {"U8": 8, "U16": 16}
+"""Krita's name of a depth -> bits of a sample."""
+
+
+class LayerError(Exception):
+    """Error about a layer that cannot be used: one sentence that says what to do."""
+
+
+class Rectangle(NamedTuple):
+    """A part of a document, in pixels."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+class Layer(NamedTuple):
+    """A layer of a document."""
+
+    document: Any
+    node: Any
+
+    @property
+    def words(self) -> str:
+        """The name of the layer, behind that of its document's file."""
+        return f"{Path(self.document.fileName()).name or 'Unnamed'}: {self.node.name()}"
+
+    @property
+    def is_group(self) -> bool:
+        """Whether the layer is a group of layers."""
+        return self.node.type() == "grouplayer"
+
+    def rectangle(self) -> Rectangle:
+        """Return what of the layer is painted and lies on the canvas. Raises `LayerError` if that is nothing."""
+        own = self.node.bounds()
+        left, top = max(0, own.x()), max(0, own.y())
+        right = min(self.document.width(), own.x() + own.width())
+        bottom = min(self.document.height(), own.y() + own.height())
+        if right <= left or bottom <= top:
+            raise LayerError(f"The layer '{self.node.name()}' is empty; choose one with a picture.")
+        return Rectangle(left, top, right - left, bottom - top)
+
+    def bits(self) -> int:
+        """Return the bits of a sample, 8 or 16. Raises `LayerError` for a layer that is not RGB of such a depth."""
+        model, depth = self.node.colorModel(), self.node.colorDepth()
+        if model != "RGBA" or depth not in _BITS:
+            raise LayerError(
+                f"The layer '{self.node.name()}' is {model} {depth}; convert the image to RGB/Alpha with 8 or 16 bits "
+                "(Image > Convert Image Color Space)."
+            )
+        return _BITS[depth]
+
+    def pixels(self, part: Rectangle) -> bytes:
+        """Return the pixels of a part of the layer with its masks and effects, as `pixels.layer_png` takes them."""
+        return bytes(self.node.projectionPixelData(*part))
+
+    def png(self) -> bytes:
+        """Return what of the layer is painted and lies on the canvas, as a PNG file. Raises `LayerError`."""
+        part = self.rectangle()
+        return layer_png(self.pixels(part), part.width, part.height, self.bits())
+
+    def regions(self, part: Rectangle) -> list[Region]:
+        """Return the layers of this group as regions, from the lowest to the topmost."""
+        layers = [Layer(self.document, each) for each in self.node.childNodes() if _is_layer(each)]
+        return [Region(each.node.name().strip(), alpha_of(each.pixels(part), each.bits())) for each in layers]
+
+
+def all_layers(documents: list[Any]) -> Iterator[Layer]:
+    """Yield each layer of these documents, also those in groups, from the topmost to the lowest."""
+    for document in documents:
+        for node in _below(document.rootNode()):
+            yield Layer(document, node)
+
+
+def label_pictures(a: Layer, of_a: Layer, b_prime: Layer, of_b: Layer) -> tuple[bytes, bytes]:
+    """Return the label pictures of two layers, made from the groups `of_a` and `of_b`, as PNG files.
+
+    Each layer of a group is a region, and regions of the same name match. Raises `LayerError`.
+    """
+    parts = [a.rectangle(), b_prime.rectangle()]
+    groups = [group.regions(part) for group, part in zip((of_a, of_b), parts)]
+    try:
+        colours = label_colours(*groups)
+    except ValueError as error:
+        words = str(error)
+        raise LayerError(f"{words[0].upper()}{words[1:]}.") from None
+    of_each = [label_png(group, colours, part.width, part.height) for group, part in zip(groups, parts)]
+    return of_each[0], of_each[1]
+
+
+def add_above(layer: Layer, name: str, corner: tuple[int, int], size: tuple[int, int], pixels: bytes) -> Any:
+    """Add a new layer of the same colours above another, and return its node.
+
+    corner  column and row of its first pixel
+    size    its width and its height
+    pixels  as Krita takes them, in the depth of `layer`
+    """
+    document, node = layer
+    new = document.createNode(name, "paintlayer")
+    (node.parentNode() or document.rootNode()).addChildNode(new, node)
+    if (new.colorDepth(), new.colorProfile()) != (node.colorDepth(), node.colorProfile()):
+        new.setColorSpace(node.colorModel(), node.colorDepth(), node.colorProfile())
+    new.setPixelData(pixels, *corner, *size)
+    document.refreshProjection()
+    return new
+
+
+def _below(node: Any) -> Iterator[Any]:
+    for child in reversed(node.childNodes()):
+        if _is_layer(child):
+            yield child
+            yield from _below(child)
+
+
+def _is_layer(node: Any) -> bool:
+    """Return whether a node has a picture of its own; masks and filters have none."""
+    return node.type().endswith("layer") and node.type() != "filterlayer"
