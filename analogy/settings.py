@@ -230,18 +230,30 @@ class Preset(NamedTuple):
 
 
 _PRESETS = {
-    "photo-to-style": Preset("Photo and painting", "a photo and a painting; the defaults", {"weight": 3, "ratio": 1.0}),
-    "face": Preset("Two faces", "two faces, or large structures", {"weight": 3, "ratio": 0.5}),
-    "style-to-style": Preset("Two paintings", "two paintings", {"weight": 3, "ratio": 1.0}),
-    "style-to-photo": Preset("Drawing to photo", "a drawing that should become a photo", {"weight": 2, "ratio": 0.5}),
-    "photo-to-photo": Preset("Two photos", "two photographs", {"weight": 3, "ratio": 1.0, "photo": True}),
+    "photo-to-style": Preset(
+        "Photo and painting", "a photo in the looks of a painting; the defaults", {"weight": 3, "ratio": 1.0}
+    ),
+    "face": Preset("Two faces", "two faces: bigger shapes, so that features match", {"weight": 3, "ratio": 0.5}),
+    "landscape": Preset("Landscape", "a landscape or a still life: uses more of the painting", {"uniformity": 0.3}),
+    "style-to-photo": Preset(
+        "Drawing to photo",
+        "a drawing that should become a photo: keeps less of its shapes",
+        {"weight": 2, "ratio": 0.5},
+    ),
+    "photo-to-photo": Preset(
+        "Two photos",
+        "two photos: keeps every edge, and takes colours and light",
+        {"weight": 3, "ratio": 1.0, "photo": True},
+    ),
     "paper": Preset(
         "As in the paper",
-        "the constants of the authors' program",
+        "the constants of the authors' program; takes about ten times as long",
         {"inversion": "deconvolution", "inversion_steps": 20, "search_iterations": 10, "painting": "pixels"},
     ),
     "fast": Preset(
-        "In a hurry", "no time: the vote alone, a shorter search", {"inversion": "vote", "search_iterations": 2}
+        "In a hurry",
+        "a quick look: takes about two thirds of the time",
+        {"inversion": "vote", "search_iterations": 2},
     ),
 }
 

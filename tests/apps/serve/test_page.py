@@ -103,7 +103,7 @@ def test_the_example_forms_and_everything_of_it_can_be_looked_at_and_taken(visit
     make(page)
     entries = page.locator("#made button")
     sync_api.expect(entries).to_have_count(2)
-    sync_api.expect(entries.first).to_contain_text("seed 7")
+    sync_api.expect(entries.first).to_contain_text("seed: 7")
     entries.nth(1).click()
     sync_api.expect(entries.nth(1)).to_have_attribute("aria-current", "true")
     sync_api.expect(page.get_by_label("Seed", exact=True)).to_have_value("0")
@@ -256,10 +256,11 @@ def test_how_much_of_the_painting_to_use_goes_with_the_job(visit) -> None:
     page = visit()
     give(page, png(32, 32), png(32, 32, 1))
     page.get_by_label("How much of the painting").fill("0.4")
+    page.get_by_label("Bigger shapes").fill("0.6")  # to the right: the ratio is what is left of 1.1
     make(page)
     sync_api.expect(page.locator("#made button").first).to_contain_text("how much of the painting: 0.4")
     record = page.request.get(page.url.rstrip("/") + page.locator("#downloads a").last.get_attribute("href")).json()
-    assert record["settings"]["uniformity"] == 0.4
+    assert (record["settings"]["uniformity"], record["settings"]["ratio"]) == (0.4, 0.5)
 
 
 def start_long_job(page) -> None:

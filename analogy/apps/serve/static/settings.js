@@ -102,11 +102,12 @@ export class Settings {
     if (steps) {
       const range = Object.assign(document.createElement("input"), { type: "range" });
       [range.min, range.max, range.step] = steps;
-      if (info.name === "ratio") range.dir = "rtl";  // to the right the shapes are bigger, and the ratio is lower
+      // To the right the shapes are bigger, and the ratio is lower.
+      const turned = (value) => (info.name === "ratio" ? Number((info.low + info.high - value).toFixed(2)) : Number(value));
       const output = document.createElement("output");
-      const tell = () => { output.textContent = range.value; };
+      const tell = () => { output.textContent = turned(range.value); };
       range.addEventListener("input", tell);
-      return [range, () => Number(range.value), (value) => { range.value = value; tell(); }, { output }];
+      return [range, () => turned(range.value), (value) => { range.value = turned(value); tell(); }, { output }];
     }
     if (info.choices) {
       const select = document.createElement("select");
