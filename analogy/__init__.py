@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .method.flow import warp
     from .progress import Progress
     from .result import Result
-    from .settings import PRESETS, Settings
+    from .settings import PRESETS, PresetName, Settings
     from .shared_engine import transfer
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -52,6 +52,7 @@ _DEFINED_IN = {
     "PRESETS": "settings",
     "PaintedFrame": "films.clip",
     "PictureTooLargeError": "errors",
+    "PresetName": "settings",
     "Progress": "progress",
     "Result": "result",
     "Settings": "settings",
@@ -72,6 +73,7 @@ __all__ = [
     "OutputError",
     "PaintedFrame",
     "PictureTooLargeError",
+    "PresetName",
     "Progress",
     "Result",
     "Settings",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
-from typing import Any, Literal, TypeAlias, Unpack, overload
+from typing import Any, TypeVar, Unpack, cast
 
 import numpy as np
 
@@ -20,19 +20,21 @@ from .method.painter import Painter
 from .method.pair import Pair, as_seen, read_pair
 from .method.pins import PinsLike
 from .networks.models import DEFAULT, locate
-from .pictures.images import Picture
 from .pictures.reading import PictureLike, read_picture
 from .progress import Progress, StageReporter
 from .request import Examples, Request, listed
-from .result import Pixels, Result
-from .settings import Direction, PresetName, SettingOptions, Settings, SettingsLike
+from .result import Looks, Result, Way
+from .settings import Direction, SettingOptions, Settings, SettingsLike
 
 _REHEARSED = 240, 320
 """Rows and columns of the noise that `Engine.prepare` transfers: enough for CuPy to sum it in blocks of full size."""
 
+AS_SETTINGS_SAY = cast(Direction, None)
+"""Direction of a transfer whose call names none. To type checkers it is any of the three."""
+
 
 class TransferOptions(SettingOptions, total=False):
-    """The keywords of `Engine.transfer` except `direction`, which decides the type of the result."""
+    """The keywords of `Engine.transfer` except those that decide the type of the result, `b` and `direction`."""
 
     mask_a: PictureLike | None
     mask_b: PictureLike | Examples | None
@@ -41,13 +43,10 @@ class TransferOptions(SettingOptions, total=False):
     progress: Callable[[Progress], None] | None
 
 
-Both: TypeAlias = Result[Pixels, Pixels, Picture]
-OnlyAPrime: TypeAlias = Result[Pixels, None, Picture]
-OnlyB: TypeAlias = Result[None, Pixels, Picture]
-ResultOfSeveral: TypeAlias = Result[Pixels | None, list[Pixels] | None, list[Picture]]
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-def _on_device(method: Callable[..., Any]) -> Callable[..., Any]:
+def _on_device(method: Method) -> Method:
     """Wrap a method of `Engine` in `backend.active`."""
 
     @wraps(method)
@@ -55,7 +54,7 @@ def _on_device(method: Callable[..., Any]) -> Callable[..., Any]:
         with self.backend.active():
             return method(self, *args, **options)
 
-    return active
+    return cast(Method, active)
 
 
 class Engine:
@@ -83,51 +82,31 @@ class Engine:
         self.network = Features(folder, self.backend)
         self._process = os.getpid()
 
-    @overload
-    def transfer(self, a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *, b: PictureLike,
-                 direction: Literal["both", "ab"] = "ab", **options: Unpack[TransferOptions]) -> OnlyAPrime: ...  # fmt: skip
-    @overload
-    def transfer(self, a: PictureLike, b_prime: PictureLike, settings: PresetName | None = None, *,
-                 direction: Literal["both"] = "both", **options: Unpack[TransferOptions]) -> Both: ...  # fmt: skip
-    @overload
-    def transfer(self, a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,
-                 direction: Literal["both"], **options: Unpack[TransferOptions]) -> Both: ...  # fmt: skip
-    @overload
-    def transfer(self, a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,
-                 direction: Literal["ab"], **options: Unpack[TransferOptions]) -> OnlyAPrime: ...  # fmt: skip
-    @overload
-    def transfer(self, a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,
-                 direction: Literal["ba"], **options: Unpack[TransferOptions]) -> OnlyB: ...  # fmt: skip
-    @overload
-    def transfer(self, a: PictureLike, b_prime: PictureLike, settings: SettingsLike | None = None, *,
-                 direction: Direction = ..., **options: Unpack[TransferOptions]) -> Result: ...  # fmt: skip
-    @overload
-    def transfer(self, a: PictureLike, b_prime: Examples, settings: SettingsLike | None = None, *,
-                 b: Examples | None = None, direction: Direction = ...,
-                 **options: Unpack[TransferOptions]) -> ResultOfSeveral: ...  # fmt: skip
     @enough_memory("match and to paint the pictures", "make them smaller, lower max_pixels, or close other programs")
     @_on_device
     def transfer(
         self,
         a: PictureLike,
-        b_prime: PictureLike | Examples,
+        b_prime: Looks,
         settings: SettingsLike | None = None,
         *,
         b: PictureLike | Examples | None = None,
+        direction: Way = AS_SETTINGS_SAY,  # type: ignore[assignment]  # mypy asks for what is each of them
         mask_a: PictureLike | None = None,
         mask_b: PictureLike | Examples | None = None,
         pins: PinsLike | None = None,
         levels: bool = False,
         progress: Callable[[Progress], None] | None = None,
-        **changes: Any,
-    ) -> Result[Any, Any, Any]:
+        **changes: Unpack[SettingOptions],
+    ) -> Result[Way, Looks]:
         """Find A' and B for A and B'.
 
         a, b_prime      a path, the bytes of a file, an open file, a PIL image, or an array (see
                         `pictures.reading.read_picture`). `b_prime` may be a list of such pictures: then each part of A gets
                         the looks of the example that fits it best, and what `Result` has of B' and B are lists
         settings        all settings: `Settings`, the name of a preset, or a dict
-        changes         single settings by name, which override those; `help(analogy.Settings)` explains each
+        direction       which pictures to make; None for what `settings` says. For type checkers it decides what `Result` has
+        changes         other single settings by name; all override `settings`, and `help(analogy.Settings)` explains each
         b               B, if it is known: the picture of which B' is the painted version, pixel by pixel. Then A' alone is
                         made, as with direction "ab" (Hertzmann et al. 2001, "Image Analogies"). For a list of B' a list
         mask_a, mask_b  label pictures of the sizes of A and B' (see `method.guidance`); both or none. For a list of B',
@@ -142,7 +121,8 @@ class Engine:
         `MemoryLimitError`, before any work, if the memory cannot suffice.
         """
         self._refuse_after_a_fork()
-        settings = Settings.of(settings).changed(changes)
+        single: dict[str, Any] = {} if direction is AS_SETTINGS_SAY else {"direction": direction}
+        settings = Settings.of(settings).changed(single | changes)
         request = Request(a, b_prime, settings, b=b, mask_a=mask_a, mask_b=mask_b, pins=pins, levels=levels)
         settings = request.settings
         report = StageReporter(progress)
@@ -178,12 +158,13 @@ class Engine:
         levels: dict[int, np.ndarray],
         seconds: dict[str, float],
         on_device: bool,
-    ) -> Result:
+    ) -> Result[Any, Any]:
         """Return what a transfer has made, as arrays of the device or of the host."""
         move = self.backend.asarray if on_device else self.backend.to_host
         # What `Result` has of A, and what it has of each B'.
         of_a: dict[str, Any] = dict.fromkeys(("a_prime", "nnf_ab", "error_ab"))
         of_b: dict[str, list[Any]] = {"b": [], "nnf_ba": [], "error_ba": []}
+        of_b["b_prime"] = [side.picture for side in pair.ab.sources]
         for way in pair.ways(request.settings):
             last = found[way.key][1]
             picture, distance = move(made[way.key]), move(last.distance)
@@ -202,7 +183,6 @@ class Engine:
 
         return Result(
             a=pair.ab.content.picture,
-            b_prime=each([side.picture for side in pair.ab.sources]),
             **of_a,
             **{name: each(values) for name, values in of_b.items()},
             settings=request.settings,

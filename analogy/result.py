@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Generic, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, Generic, Literal, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -29,10 +29,11 @@ from .method.flow_files import write_flo, write_npz, write_text
 from .method.pins import read_pins
 from .pictures.colour import to_8_bits
 from .pictures.images import Picture, montage
+from .pictures.reading import PictureLike
 from .pictures.writing import as_image, is_picture_path, suffix_of, write_picture, write_stream
 from .progress import Progress, StageReporter, Tick, side_by_side
-from .request import listed, numbered
-from .settings import Settings
+from .request import Examples, listed, numbered
+from .settings import Direction, Settings
 from .version import __version__
 
 MONTAGE_HEIGHT = 1080
@@ -46,20 +47,54 @@ _MOST_BYTES = 1 << 20
 Pixels: TypeAlias = npt.NDArray[Any]
 """An array of a result: NumPy's (or CuPy's, where A was one)."""
 
-if TYPE_CHECKING:  # the default is for type checkers alone; Python knows it from 3.13 on
+if TYPE_CHECKING:  # the defaults are for type checkers alone; Python knows them from 3.13 on
     from typing_extensions import TypeVar
 
-    AB = TypeVar("AB", covariant=True, default=Pixels | None)
-    BA = TypeVar("BA", covariant=True, default=Pixels | None)
-    Given = TypeVar("Given", covariant=True, default=Picture)
+    Way = TypeVar("Way", bound=Direction, default=Direction)
+    Looks = TypeVar("Looks", PictureLike, Examples)
+    Way_co = TypeVar("Way_co", bound=Direction, covariant=True, default=Direction)
+    Looks_co = TypeVar("Looks_co", bound=PictureLike | Examples, covariant=True, default=PictureLike)
+
+    class _OfA:
+        """The type of A' and of what belongs to it: an array, or None where the call asks for B alone."""
+
+        @overload
+        def __get__(self, result: Result[Literal["ba"], Any], owner: Any) -> None: ...
+        @overload
+        def __get__(self, result: Result[Literal["ab", "both"], Any], owner: Any) -> Pixels: ...
+        @overload
+        def __get__(self, result: Result[Any, Any], owner: Any) -> Pixels | Any: ...
+        def __get__(self, result: Any, owner: Any) -> Any: ...
+
+    class _OfB:
+        """The type of B and of what belongs to it: an array, a list of them, or None where the call asks for A' alone."""
+
+        @overload
+        def __get__(self, result: Result[Literal["ab"], Any], owner: Any) -> None: ...
+        @overload
+        def __get__(self, result: Result[Literal["ba", "both"], Examples], owner: Any) -> list[Pixels]: ...
+        @overload
+        def __get__(self, result: Result[Literal["ba", "both"], Any], owner: Any) -> Pixels: ...
+        @overload
+        def __get__(self, result: Result[Any, Any], owner: Any) -> Pixels | Any: ...
+        def __get__(self, result: Any, owner: Any) -> Any: ...
+
+    class _Given:
+        """The type of B' as it was read: a picture, or a list of them."""
+
+        @overload
+        def __get__(self, result: Result[Any, Examples], owner: Any) -> list[Picture]: ...
+        @overload
+        def __get__(self, result: Result[Any, Any], owner: Any) -> Picture: ...
+        def __get__(self, result: Any, owner: Any) -> Any: ...
 else:
     from typing import TypeVar
 
-    AB, BA, Given = TypeVar("AB"), TypeVar("BA"), TypeVar("Given")
+    Way, Looks, Way_co, Looks_co = TypeVar("Way"), TypeVar("Looks"), TypeVar("Way_co"), TypeVar("Looks_co")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Result(Generic[AB, BA, Given]):
+class Result(Generic[Way_co, Looks_co]):
     """The pictures and fields of an analogy, and how they were made. What `settings.direction` leaves out is None.
 
     Where B' was given as a list, `b_prime`, `b`, `nnf_ba`, `error_ba`, `known_b` and `known_b_sha256` are lists, too, in its
@@ -82,23 +117,29 @@ class Result(Generic[AB, BA, Given]):
     Arrays are NumPy's. If A was a CuPy array and the device is "cuda", the results, fields and distances are CuPy arrays,
     in order on the stream that was current in the calling thread: synchronise it before you use them on another.
 
-    To a type checker `Result[AB, BA, Given]` has A' and its field of type AB, B and its field of type BA, and B' of type
-    Given. AB or BA is None for a direction that was not asked for; BA and Given are lists where B' was a list.
+    To a type checker `Result[Way, Looks]` has what the word for `direction` in the call says, "both", "ab" or "ba": arrays,
+    and None for what it leaves out. Where the call has no such word, `settings` or `b` decides, and the checker takes what may
+    be None for anything. Looks is `PictureLike`, or `Examples` where B' was a list; then there are lists.
     """
 
     a: Picture
-    b_prime: Given
-    a_prime: AB
-    b: BA
-    nnf_ab: AB
-    nnf_ba: BA
-    error_ab: AB
-    error_ba: BA
+    if TYPE_CHECKING:
+        b_prime = _Given()
+        a_prime, nnf_ab, error_ab = _OfA(), _OfA(), _OfA()
+        b, nnf_ba, error_ba = _OfB(), _OfB(), _OfB()
+    else:
+        b_prime: Any
+        a_prime: Any
+        b: Any
+        nnf_ab: Any
+        nnf_ba: Any
+        error_ab: Any
+        error_ba: Any
     settings: Settings
     model: str
     model_sha256: str
     device: str
-    known_b: Given | None = None
+    known_b: Picture | list[Picture] | None = None
     known_b_sha256: str | list[str] | None = None
     pins: np.ndarray | None = None
     masks: dict[str, Any] = field(default_factory=dict)

@@ -10,7 +10,7 @@ import dataclasses
 import textwrap
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, TypedDict, Unpack, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypedDict, Unpack, get_args
 
 from .errors import SettingsError, shown
 
@@ -33,11 +33,9 @@ ALPHA = {
 TAU, KAPPA = 0.05, 300.0
 """Threshold and steepness of the sigmoid in the weight map (section 4.3)."""
 
-Weight = Literal[1, 2, 3]
 Inversion = Literal["vote", "step", "deconvolution"]
 Painting = Literal["gradients", "pixels"]
 Direction = Literal["both", "ab", "ba"]
-PresetName = Literal["photo-to-style", "face", "style-to-style", "style-to-photo", "photo-to-photo", "paper", "fast"]
 
 
 def _setting(default: Any, help: str, choices: tuple[Any, ...] | None = None, low: Any = None, high: Any = None) -> Any:
@@ -48,8 +46,8 @@ def _setting(default: Any, help: str, choices: tuple[Any, ...] | None = None, lo
 class Settings:
     """All settings of a transfer, with defaults. Raises `SettingsError` for a value outside its range."""
 
-    weight: Weight = _setting(
-        3, "How much of the content's own structure to keep at each level: 3 most, 1 least.", choices=get_args(Weight)
+    weight: int = _setting(
+        3, "How much of the content's own structure to keep at each level: 3 most, 1 least.", choices=tuple(ALPHA)
     )
     ratio: float = _setting(
         1.0,
@@ -132,13 +130,13 @@ class Settings:
         )
 
     @classmethod
-    def preset(cls, name: PresetName, **changes: Unpack[SettingsDict]) -> Settings:
+    def preset(cls, name: str, **changes: Unpack[SettingsDict]) -> Settings:
         """Return the settings of a preset, with `changes`. Raises `SettingsError` for an unknown name."""
         if not isinstance(name, str) or name not in PRESETS:
             raise SettingsError(f"unknown preset {shown(name)}; choose one of {', '.join(PRESETS)}")
         return cls.from_dict({**PRESETS[name], **changes})
 
-    def with_preset(self, name: PresetName, keep: Collection[str] = ()) -> Settings:
+    def with_preset(self, name: str, keep: Collection[str] = ()) -> Settings:
         """Return these settings with all that presets are about as the preset `name` has it; the others stay.
 
         keep  names of settings that stay as well
@@ -149,9 +147,7 @@ class Settings:
         about = {field for fields in PRESETS.values() for field in fields if field not in keep}
         return dataclasses.replace(self, **{field: getattr(preset, field) for field in about})
 
-    def changed(
-        self, changes: Mapping[str, Any], preset: PresetName | None = None, keep: Collection[str] = ()
-    ) -> Settings:
+    def changed(self, changes: Mapping[str, Any], preset: str | None = None, keep: Collection[str] = ()) -> Settings:
         """Return these settings with a preset, and then with single `changes`.
 
         keep  names of settings that the preset leaves as they are
@@ -180,7 +176,7 @@ class SettingOptions(TypedDict, total=False):
     """The fields of `Settings` as keywords, for type checkers and editors; all but `direction`, which decides the type of
     a result."""
 
-    weight: Weight
+    weight: int
     ratio: float
     uniformity: float
     inversion: Inversion
@@ -199,8 +195,8 @@ class SettingsDict(SettingOptions, total=False):
     direction: Direction
 
 
-SettingsLike: TypeAlias = Settings | PresetName | SettingsDict
-"""Settings as `Settings.of` takes them."""
+SettingsLike: TypeAlias = Settings | str | SettingsDict
+"""Settings as `Settings.of` takes them: a text is the name of a preset."""
 
 
 def _takes(field: dataclasses.Field[Any]) -> str:
@@ -222,24 +218,57 @@ def _explained(field: dataclasses.Field[Any]) -> str:
 Settings.__doc__ = "\n".join([f"{Settings.__doc__}\n", *map(_explained, dataclasses.fields(Settings))])
 
 
-PRESETS: dict[PresetName, SettingsDict] = {
-    "photo-to-style": {"weight": 3, "ratio": 1.0},
-    "face": {"weight": 3, "ratio": 0.5},
-    "style-to-style": {"weight": 3, "ratio": 1.0},
-    "style-to-photo": {"weight": 2, "ratio": 0.5},
-    "photo-to-photo": {"weight": 3, "ratio": 1.0, "photo": True},
-    "paper": {"inversion": "deconvolution", "inversion_steps": 20, "search_iterations": 10, "painting": "pixels"},
-    "fast": {"inversion": "vote", "search_iterations": 2},
+class Preset(NamedTuple):
+    """A set of settings for a use."""
+
+    title: str
+    """What the page of the service calls it."""
+    help: str
+    """The pictures or wishes that it is for, in the words of the command's help."""
+    settings: SettingOptions
+    """The settings in which it differs from the defaults. A direction is none of them, since it says what to make, not how."""
+
+
+_PRESETS = {
+    "photo-to-style": Preset(
+        "Photo and painting", "a photo in the looks of a painting; the defaults", {"weight": 3, "ratio": 1.0}
+    ),
+    "face": Preset("Two faces", "two faces: bigger shapes, so that features match", {"weight": 3, "ratio": 0.5}),
+    "landscape": Preset("Landscape", "a landscape or a still life: uses more of the painting", {"uniformity": 0.3}),
+    "style-to-photo": Preset(
+        "Drawing to photo",
+        "a drawing that should become a photo: keeps less of its shapes",
+        {"weight": 2, "ratio": 0.5},
+    ),
+    "photo-to-photo": Preset(
+        "Two photos",
+        "two photos: keeps every edge, and takes colours and light",
+        {"weight": 3, "ratio": 1.0, "photo": True},
+    ),
+    "paper": Preset(
+        "As in the paper",
+        "the constants of the authors' program; takes about ten times as long",
+        {"inversion": "deconvolution", "inversion_steps": 20, "search_iterations": 10, "painting": "pixels"},
+    ),
+    "fast": Preset(
+        "In a hurry",
+        "a quick look: takes about two thirds of the time",
+        {"inversion": "vote", "search_iterations": 2},
+    ),
 }
+
+PRESETS: dict[str, SettingOptions] = {name: preset.settings for name, preset in _PRESETS.items()}
 """Name of a preset -> the settings in which it differs from the defaults: the paper's uses, its constants, the fast mode."""
 
-PRESET_HELP: dict[PresetName, str] = {
-    "photo-to-style": "a photo and a painting; the defaults",
-    "face": "two faces, or large structures",
-    "style-to-style": "two paintings",
-    "style-to-photo": "a drawing that should become a photo",
-    "photo-to-photo": "two photographs",
-    "paper": "the constants of the authors' program",
-    "fast": "no time: the vote alone, a shorter search",
-}
+PRESET_TITLES = {name: preset.title for name, preset in _PRESETS.items()}
+"""Name of a preset -> what the page of the service calls it."""
+
+PRESET_HELP = {name: preset.help for name, preset in _PRESETS.items()}
 """Name of a preset -> the pictures or wishes that it is for."""
+
+if TYPE_CHECKING:
+    PresetName: TypeAlias = str
+else:
+    PresetName = Literal[tuple(PRESETS)]
+"""The name of a preset: to type checkers any text, since names come from forms and files; at run time a `Literal` of all
+names, by which a form of pydantic knows them."""

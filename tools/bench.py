@@ -8,6 +8,8 @@ program do not compare, as machines differ from minute to minute; `--compare` th
 
 With `--clients 1 --clients 2 --clients 8` a service is also asked, by so many at a time: `bench_service.py`.
 
+With `--film` the frames of a film are carried from a key, too: `bench_film.py`.
+
 With `--device cuda` the limits are the GPU's, a transfer goes before that does not count, and each stage is waited for, though
 stages overlap otherwise: `whole` is what a transfer takes without that. `roofline.py` says what it should take.
 """
@@ -36,6 +38,7 @@ from analogy.backends import DEVICES
 from analogy.networks.models import DEFAULT
 from analogy.settings import PRESETS, Settings
 
+import bench_film
 import bench_service
 
 EXAMPLES = Path(__file__).parents[1] / "analogy" / "examples"
@@ -282,10 +285,11 @@ def pair(folder: Path, size: int) -> list[str]:
 @click.option(
     "--clients", type=click.IntRange(1, 100), multiple=True, help="Also ask a service, from so many clients at a time."
 )
+@click.option("--film", is_flag=True, help="Also measure a frame of a film, by stages (needs the extra video).")
 @click.option("--one", hidden=True, help="What a process of its own does.")
 def main(sizes: list[int], models: list[str], threads: list[int], preset: Any, device: str, runs: int,
          output: Path | None, compare: Path | None, peer: str | None, clients: list[int],
-         one: str | None) -> None:  # fmt: skip
+         film: bool, one: str | None) -> None:  # fmt: skip
     if one:
         task = json.loads(one)
         click.echo(json.dumps(limits(task) if isinstance(task, str) else run_once(*task)))
@@ -307,6 +311,9 @@ def main(sizes: list[int], models: list[str], threads: list[int], preset: Any, d
                     before = earlier["runs"].get(title)
                     show(title, found, limit, before and before | {"limits": earlier["limits"]})
                     report["runs"][title] = found
+                    if film:
+                        found["film"] = bench_film.measure(EXAMPLES / "mona_lisa.jpg", device, count)
+                        click.echo("\n".join(bench_film.lines(found["film"])))
                     if clients:
                         served = bench_service.measure(a, b_prime, model, device, count, settings, clients, runs)
                         show_service(served)

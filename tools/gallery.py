@@ -105,7 +105,7 @@ def film() -> None:
                 frame.to_image().save(shot / f"{n:02}.png")
         command = ["clip", str(shot), "-o", str(painted), "--style", str(STARRY_NIGHT)]
         subprocess.run([sys.executable, "-m", "analogy", *command], check=True)
-        shown = 0, 8, 16, 24
+        shown = 1, 12, 23, 29  # carried ones: the keys are the frames 0 and 24, after the cut
         row: list[tuple[str, Any]] = [(f"frame {n}", painted / f"{n:02}.png") for n in shown]
         show("film", row, 180, above=[shot / f"{n:02}.png" for n in shown])
 

@@ -1,9 +1,14 @@
-"""Make the pictures of the presets on the page of `analogy serve`: what each makes of the example pair.
+"""Make the pictures of the presets on the page of `analogy serve`: what each makes of a pair that it is for.
 
-python tools/preset_pictures.py
+The pictures are the example pair, and those of tools/gallery/sources, whose README says whose they are.
+
+python tools/preset_pictures.py            # all
+python tools/preset_pictures.py face       # those that are named
 """
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -14,13 +19,26 @@ from analogy.settings import PRESETS
 
 FOLDER = Path(__file__).parents[1] / "analogy" / "apps" / "serve" / "static" / "presets"
 SIDE = 240
+SOURCES = Path(__file__).parent / "gallery" / "sources"
+COLLINS, MONA_LISA = EXAMPLE_PAIR
+HOPPER, LOVELACE, STARRY_NIGHT = (SOURCES / f"{name}.jpg" for name in ("hopper", "lovelace", "starry_night"))
+PAIRS: dict[str, tuple[Path, Path, dict[str, Any]]] = {
+    "photo-to-style": (HOPPER, MONA_LISA, {}),
+    "face": (COLLINS, MONA_LISA, dict(zip(("mask_a", "mask_b"), EXAMPLE_LABELS, strict=True))),
+    "landscape": (SOURCES / "coffee.jpg", STARRY_NIGHT, {}),
+    "style-to-photo": (LOVELACE, COLLINS, {"mask_a": SOURCES / "lovelace-labels.png", "mask_b": EXAMPLE_LABELS[0]}),
+    "photo-to-photo": (HOPPER, COLLINS, {}),
+    "paper": (HOPPER, STARRY_NIGHT, {}),
+    "fast": (HOPPER, LOVELACE, {}),
+}
+"""Preset -> A, B' and the masks of a pair that it is for."""
 
 
-def main() -> None:
+def main(names: list[str]) -> None:
     engine = analogy.Engine(device="cpu")
-    masks = dict(zip(("mask_a", "mask_b"), EXAMPLE_LABELS, strict=True))
-    for name in PRESETS:
-        picture = np.asarray(engine.transfer(*EXAMPLE_PAIR, name, direction="ab", **masks).a_prime)
+    for name in names or PRESETS:
+        a, b_prime, masks = PAIRS.get(name, (COLLINS, MONA_LISA, {}))
+        picture = np.asarray(engine.transfer(a, b_prime, name, direction="ab", **masks).a_prime)
         side = min(picture.shape[:2])
         top, left = (picture.shape[0] - side) // 4, (picture.shape[1] - side) // 2  # faces are rather above the middle
         square = Image.fromarray(picture[top : top + side, left : left + side])
@@ -29,4 +47,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
-    main()
+    main(sys.argv[1:])

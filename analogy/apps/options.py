@@ -17,7 +17,7 @@ from ..backends import DEVICES, MOST_THREADS
 from ..errors import AnalogyError
 from ..networks.models import DEFAULT, installed
 from ..request import Request, fields_of
-from ..settings import PRESET_HELP, PRESETS, PresetName, Settings
+from ..settings import PRESET_HELP, PRESETS, Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator: TypeAlias = Callable[[Any], Any]
@@ -75,7 +75,7 @@ class GroupedCommand(click.Command):
                     formatter.write(f"{'':{formatter.current_indent}}{line}\n")
 
 
-def preset_help(name: PresetName) -> str:
+def preset_help(name: str) -> str:
     """Return the purpose of a preset, and the settings in which it differs from the defaults."""
     defaults = dataclasses.asdict(Settings())
     changed = [f"{key} {value}" for key, value in PRESETS[name].items() if value != defaults[key]]
@@ -113,7 +113,7 @@ def settings_of(base: Settings, preset: str | None, options: dict[str, Any]) -> 
     for field in dataclasses.fields(Settings):
         if field.name in chosen and type(field.default) is int:  # a choice among numbers comes as text
             chosen[field.name] = int(chosen[field.name])
-    return base.changed(chosen, cast("PresetName | None", preset))
+    return base.changed(chosen, preset)
 
 
 def request_options(command: Command) -> Command:

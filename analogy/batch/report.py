@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from ..files.atomic import atomic
 from ..files.inputs import open_regular
+from ..settings import Settings
 from . import stores
 from .jobs import Job
 
@@ -20,6 +22,7 @@ _CELL = 125
 """Least width of a picture on the page, in its pixels."""
 _EVERY = 30.0
 """Seconds after which the page is written anew while the batch runs."""
+_SETTINGS = dataclasses.fields(Settings)
 
 _PAGE = """\
 <!doctype html>
@@ -52,6 +55,7 @@ figcaption {{ font-size: .85rem; margin-top: .25rem; overflow-wrap: anywhere; }}
 <h1>{title}</h1>
 <p>{counts}</p>
 <p class="quiet">{how}</p>
+<p class="quiet">{settings}</p>
 {body}
 </html>
 """
@@ -130,26 +134,50 @@ class Report:
             )
             title = "Style" if len(_styles(job)) == 1 else "Styles"
             parts.append(f'<h2>{title}</h2>\n<div class="style">{figures}</div>')
+        each = self._settings_of_each()
         if self._cards:
             every = f": one of {self._step}" if self._step > 1 else ""
-            cards = "\n".join(self._card(*self._cards[number], one_style) for number in sorted(self._cards))
+            cards = "\n".join(self._card(*self._cards[number], one_style, each) for number in sorted(self._cards))
             parts.append(f'<h2>Pictures{every}</h2>\n<div class="sheet">\n{cards}\n</div>')
         return _PAGE.format(
             title=html.escape(self._title),
             counts=words,
             how=html.escape(self._how),
+            settings=html.escape(self._settings(each)),
             body="\n".join(parts),
             width=_CELL
             * max((len(self._cells(job, line, one_style)) for job, line in self._cards.values()), default=1),
         )
 
-    def _card(self, job: Job, line: dict[str, Any], one_style: bool) -> str:
-        """Return the HTML of a job: its pictures, and below them links to its results."""
+    def _settings_of_each(self) -> list[str]:
+        """Return the names of the settings in which the jobs differ that are shown."""
+        values = [dataclasses.astuple(job.request.settings) for job, _ in self._cards.values()]
+        return [
+            field.name for field, own in zip(_SETTINGS, zip(*values, strict=True), strict=False) if len(set(own)) > 1
+        ]
+
+    def _settings(self, each: Collection[str]) -> str:
+        """Return in words the settings that all jobs share. `each`: the names of the others, which stand below each job."""
+        if not self._cards:
+            return ""
+        job, _ = next(iter(self._cards.values()))
+        shared = [
+            f"{field.name} {value}"
+            for field in _SETTINGS
+            if field.name not in each and (value := getattr(job.request.settings, field.name)) != field.default
+        ]
+        said = shared + ([f"{', '.join(each)} as each job says"] if each else [])
+        return f"Settings: {', '.join(said)}; the others have their defaults" if said else "Settings: the defaults"
+
+    def _card(self, job: Job, line: dict[str, Any], one_style: bool, each: Collection[str]) -> str:
+        """Return the HTML of a job: its pictures, and below them links to its results and its own values of settings."""
         cells = self._cells(job, line, one_style)
         names = " ".join(_linked(html.escape(name), self._of_output(name)) for name in job.outputs.values())
+        own = "".join(f", {name} {getattr(job.request.settings, name)}" for name in each)
+        words = f"{line.get('seconds', 0):.1f} s{html.escape(own)}"
         return (
             f'<figure><div class="row">{"".join(f"<div>{cell}</div>" for cell in cells)}</div>'
-            f'<figcaption>{names} <span class="quiet">{line.get("seconds", 0):.1f} s</span></figcaption></figure>'
+            f'<figcaption>{names} <span class="quiet">{words}</span></figcaption></figure>'
         )
 
     def _cells(self, job: Job, line: dict[str, Any], one_style: bool) -> list[str]:

@@ -18,6 +18,7 @@ from ..engine_arguments import EngineArguments
 from ..errors import DeviceError, ImageError, OutputError, SettingsError, reason
 from ..files.atomic import as_path
 from ..files.folders import folder_for, refuse_a_film, refuse_foreign
+from ..pictures.listing import SUFFIXES, is_pattern
 from ..pictures.reading import picture_size
 from ..pictures.writing import is_picture_path
 from ..progress import Progress
@@ -102,7 +103,7 @@ def run_batch(
                 page_path,
                 root,
                 total,
-                f"{output}: {total} jobs",
+                f"{output}: {total} {'job' if total == 1 else 'jobs'}",
                 f"{described['model']}, {described['device']}",
             )
             budget = _BUDGET * free_memory() if pool.local else math.inf
@@ -171,6 +172,10 @@ def _jobs(
     for source, path in zip(sources, paths, strict=True):
         if path == root or (not stores.scheme(path) and os.path.realpath(path) == os.path.realpath(root)):
             raise OutputError(f"{source}: the results would lie among the pictures; name another folder with -o")
+        # A picture that is missing is a job that fails, beside which the others are done; a folder would be all of them.
+        is_there = stores.scheme(path) or os.path.lexists(path) or is_pattern(path)
+        if not is_there and Path(path).suffix.lower() not in SUFFIXES:
+            raise ImageError(f"{source}: there is no such folder or picture; correct its name")
         try:
             found = stores.pictures(path)
         except OSError as error:

@@ -14,17 +14,31 @@ import numpy as np
 
 from ..backends import HALF, Array, Backend, Size
 from ..method import nnf
-from .motion import agree, both_flows, compose, inside, opencv, refine, sample
+from .motion import agree, both_flows, compose, inside, opencv, refine, show, spread, squared_length, texture
+from .strokes import paint
 
 AGREEMENT = 1.5
 """Largest distance in pixels between a pixel and where the flows to the key frame and back lead from it, if it is sure."""
-VOTE = 5
-"""Patch size of the vote that paints a frame. It hides the seams between pixels from different places of the key."""
+
+_PULL = 0.3
+"""Share of the way to where the flow to the key frame leads that a place goes with each frame."""
+_NEAR = 2 * AGREEMENT
+"""Distance in pixels from there up to which a place goes a share of the way. From farther, it goes at once."""
+_STIFFNESS = 0.15
+"""Share by which, with each frame, the flow of a flat place comes nearer to that of the texture around it. What is painted
+there would be stirred otherwise, since nothing in the film says how it moves."""
+_BASE_TRUST = 0.1
+"""Weight of the flow of a flat place, if those there and back agree, where that of a textured one is 1."""
+_FLAT = 0.5
+"""Texture (see `motion.texture`) below which a place is flat."""
+_UNLIKE = 0.1
+"""Difference of colours (0 to 1) from the key frame from which even a flat place is searched."""
 
 _PATCH = 7
 """Patch size of the search for what the key frame does not show."""
-_ITERATIONS = {4: 3, 2: 2, 1: 2}
-"""Factor by which the frames are shrunken -> iterations of the search at this scale, from coarse to fine."""
+_ITERATIONS = {4: 3, 2: 2}
+"""Factor by which the frames are shrunken -> iterations of the search at this scale, from coarse to fine. At the full size
+the search would take three quarters of the time, and what it finds would fall into smaller pieces."""
 _SEARCH_RADIUS = 8
 """First radius of the random search in pixels, at all scales but the coarsest, which is searched as a whole."""
 _LEAVING = 8.0
@@ -43,8 +57,8 @@ class Carrier:
 
     frame  (H, W, 3) uint8: the frame at which it has arrived
     flow   (H, W, 2) float32: from each pixel of that frame to its place in the key frame
-    sure   (H, W) bool: whether the flows to the key frame and back agree. Elsewhere the place comes from the frame before, or
-           from the search
+    sure   (H, W) bool: whether the flows to the key frame and back agree, or the place is flat and looks like the key frame.
+           Elsewhere the place comes from the search, or from the frame before
     """
 
     def __init__(self, backend: Backend, key_frame: np.ndarray, seed: int = 0):
@@ -67,33 +81,37 @@ class Carrier:
         self.frame, self.flow, self.sure, self._back = frame, state["flow"], state["sure"], state["back"]
 
     def advance(self, frame: np.ndarray) -> None:
-        """Go on to `frame`, (H, W, 3) uint8, which is next in the film or, backwards, the one before."""
+        """Go on to `frame`, (H, W, 3) uint8, which is next in the film or, backwards, the one before.
+
+        What is painted moves with the film from frame to frame, so that it does not swim. Where a flow that is found in the
+        key frame itself leads elsewhere, the place is drawn there over some frames, so that small errors do not add up.
+        """
         step, step_back = both_flows(frame, self.frame)
+        textured = texture(frame)
+        step = spread(step, _trust(textured, agree(step, step_back, AGREEMENT)))
+        step_back = spread(step_back, _trust(texture(self.frame), agree(step_back, step, AGREEMENT)))
         carried = compose(step, self.flow)
-        # This flow is found in the key frame itself, so that small errors do not add up over the frames.
         direct = refine(frame, self.key_frame, carried)
         self._back = refine(self.key_frame, frame, compose(self._back, step_back))
-        self.sure = _shrink(agree(direct, self._back, AGREEMENT))
-        self.flow = np.where(self.sure[..., None], direct, carried)
+        sure = _shrink(agree(direct, self._back, AGREEMENT))
+        apart = direct - carried
+        is_near = sure & (squared_length(apart) < _NEAR**2)
+        flow = carried + np.float32(_PULL) * spread(apart, _trust(textured, is_near))
+        smooth = spread(flow, textured * inside(carried))
+        flow += (np.float32(_STIFFNESS) * (1 - textured) ** 2)[..., None] * (smooth - flow)
+        is_flat = textured < _FLAT
+        self.flow = np.where((sure & ~is_near & ~is_flat)[..., None], direct, flow)
         self.frame = frame
-        if not self.sure.all():
-            known = self.sure | (agree(step, step_back, AGREEMENT) & inside(carried))
-            self._search(known)
+        known = sure | ((agree(step, step_back, AGREEMENT) | is_flat) & inside(carried))
+        # In flat places the flows there and back cannot agree, and a search by colours would find anything.
+        is_like = is_flat & (self._difference() < _UNLIKE)
+        self.sure = sure | (known & is_like & inside(self.flow))
+        if not (self.sure | is_like).all():
+            self._search(known, self.sure | is_like)
 
     def paint(self, painted: np.ndarray) -> np.ndarray:
-        """Return the present frame in the looks of the key `painted`; both are (H, W, 3) float32.
-
-        This is a vote as in section 4.5 of Liao et al. 2017, with places between the pixels.
-        """
-        cv2 = opencv()
-        size, reach = self.flow.shape[1::-1], VOTE // 2
-        total = np.zeros_like(painted)
-        for y in range(-reach, reach + 1):
-            for x in range(-reach, reach + 1):
-                shift = np.array([[1, 0, x], [0, 1, y]], np.float32)
-                shifted = cv2.warpAffine(self.flow, shift, size, borderMode=cv2.BORDER_REPLICATE)
-                total += sample(painted, shifted)
-        return total / np.float32(VOTE * VOTE)
+        """Return the present frame in the looks of the key `painted`; both are (H, W, 3) float32, 0 to 255."""
+        return paint(self.backend, painted, self.flow, self.sure)
 
     def doubt(self) -> np.ndarray:
         """Return how much the present frame differs from what was found for it in the key frame: (H, W) float32, 0 or more.
@@ -101,13 +119,17 @@ class Carrier:
         It is the root of the mean squared difference of colours in 0..1, over small squares, and more where the key frame
         does not show what is in the frame.
         """
-        found = sample(self.key_frame.astype(np.float32), self.flow) - self.frame
-        squared = (found * found).mean(axis=-1) / np.float32(255**2)
-        blurred = opencv().blur(np.dstack([squared, ~self.sure]).astype(np.float32), (_DOUBT_PATCH, _DOUBT_PATCH))
-        return np.sqrt(np.maximum(blurred[..., 0], 0)) + np.float32(_UNSHOWN_DOUBT) * blurred[..., 1]
+        unshown = opencv().blur((~self.sure).astype(np.float32), (_DOUBT_PATCH, _DOUBT_PATCH))
+        return self._difference() + np.float32(_UNSHOWN_DOUBT) * unshown
 
-    def _search(self, known: np.ndarray) -> None:
-        """Search the key frame for the pixels that are not sure; near their present places, where these are `known`."""
+    def _difference(self) -> np.ndarray:
+        """Return the root of the mean squared difference of colours, in 0..1, from the key frame over small squares."""
+        found = show(self.key_frame.astype(np.float32), self.flow) - self.frame
+        squared = (found * found).mean(axis=-1) / np.float32(255**2)
+        return np.sqrt(np.maximum(opencv().blur(squared, (_DOUBT_PATCH, _DOUBT_PATCH)), 0))
+
+    def _search(self, known: np.ndarray, kept: np.ndarray) -> None:
+        """Search the key frame for the pixels that are not `kept`; near their present places, where these are `known`."""
         cv2 = opencv()
         size = self.flow.shape[:2]
         flow = _extend(self.flow, known)
@@ -123,7 +145,7 @@ class Carrier:
 
             near = shrink(places) / scale
             start = np.clip(np.rint(near), 0, np.subtract(small, 1)).astype(np.int32)
-            fixed = shrink(self.sure.astype(np.uint8))[..., None] > 0
+            fixed = shrink(kept.astype(np.uint8))[..., None] > 0
             if field is not None:
                 start = np.where(fixed, start, nnf.enlarge(self.backend, field, coarser, small, small))
             frame, key_frame = (shrink(frame, how=cv2.INTER_AREA) for frame in frames)
@@ -141,10 +163,10 @@ class Carrier:
                 most=_COST_SCALE,
             )
             field, coarser = self.backend.asarray(np.where(fixed, start, self.backend.to_host(found))), small
-        found = self.backend.to_host(field).astype(np.float32)
-        moved = np.linalg.norm(found - places, axis=-1) > 1
+        found = self.backend.to_host(nnf.enlarge(self.backend, field, coarser, size, size)).astype(np.float32)
+        moved = squared_length(found - places) > scale**2
         searched = (found - here)[..., ::-1]
-        self.flow = np.where((~self.sure & moved)[..., None], searched, flow)
+        self.flow = np.where((~kept & moved)[..., None], searched, flow)
 
     def _vectors(self, pixels: np.ndarray, key: bool) -> np.ndarray:
         """Return the vectors of `Backend.pixel_vectors` on the host."""
@@ -179,6 +201,11 @@ def _staying_near(query: Array, key: Array, near: np.ndarray, known: np.ndarray)
     key[..., 5:7] = cost * here
     key[..., 7] = (here * here).sum(axis=-1)
     return query, key
+
+
+def _trust(textured: np.ndarray, agreed: np.ndarray) -> np.ndarray:
+    """Return the weights, (H, W) float32, of a flow whose pixels have this texture and agree with the flow back or not."""
+    return agreed * (np.float32(_BASE_TRUST) + np.float32(1 - _BASE_TRUST) * textured)
 
 
 def _positions(size: Size) -> np.ndarray:

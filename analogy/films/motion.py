@@ -14,21 +14,31 @@ import numpy as np
 
 from ..errors import SettingsError
 
-_FULL = 1_500_000
-"""Largest number of pixels of a frame whose flow is refined at full resolution. Larger ones are refined at half of it."""
-
-_GRID = 8
+_GRID = 16
 """Distance in pixels, in both directions, between the vectors of a flow to which the affine motion is fitted."""
+
+_TEXTURE_WINDOW = 9
+"""Side in pixels of the square over which the energy of the gradient is averaged."""
+_NOISE = 6.0
+"""Mean squared gradient, in grey levels (0 to 255) a pixel, of a place that counts half as texture: above that of noise."""
+_COARSER = 0.1
+"""Weight of the coarser level of the pyramid beside that of a pixel, in `spread`."""
+_LEAST_WEIGHT = 1e-4
+"""Weight of every pixel in `spread`, so that there is a result where no pixel has any."""
+_COARSEST = 4
+"""Length in pixels of the shorter side at which the pyramid of `spread` ends."""
 
 
 def optical_flow(here: np.ndarray, there: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
     """Return the flow from each pixel of `here` to its place in `there`; both are (H, W, 3) uint8 RGB.
 
-    start  a flow from which the search begins. With it, the result is exact to less than a pixel and takes twice the time
+    start  a flow from which the search begins
+
+    The search ends at half the resolution of the frames. At the full one, it would take four times as long, and the flow
+    would be no nearer to the motion once `spread` has smoothed it.
     """
     cv2 = opencv()
     search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    search.setFinestScale(int(start is None or here.shape[0] * here.shape[1] > _FULL))
     return search.calc(*(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (here, there)), start)
 
 
@@ -58,6 +68,44 @@ def _affine(flow: np.ndarray) -> np.ndarray:
     return (places @ matrix[:, :2].T + matrix[:, 2] - places).astype(np.float32)
 
 
+def texture(frame: np.ndarray) -> np.ndarray:
+    """Return how much there is in each pixel's surroundings by which motion can be found: (H, W) float32, 0 to 1.
+
+    frame  (H, W, 3) uint8. Where it is flat, optical flow follows its noise
+    """
+    cv2 = opencv()
+    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+    dx, dy = (cv2.Sobel(grey, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
+    energy = cv2.blur(dx * dx + dy * dy, (_TEXTURE_WINDOW, _TEXTURE_WINDOW)) / np.float32(_NOISE)
+    squared = energy * energy
+    found: np.ndarray = squared / (squared + 1)
+    return found
+
+
+def spread(flow: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return a smooth flow: that of the pixels of weight, carried on over those with little or none of it.
+
+    weight  (H, W) float32, 0 to 1
+
+    This is a weighted mean over surroundings that are as small as the weights allow, on the levels of a pyramid (push-pull;
+    Gortler et al. 1996, "The Lumigraph").
+    """
+    cv2 = opencv()
+    size = weight.shape[::-1]
+    weight = weight + np.float32(_LEAST_WEIGHT)
+    weighted = np.dstack([flow * weight[..., None], weight])
+    half = [-(-side // 2) for side in size]
+    levels = [cv2.resize(weighted, half, interpolation=cv2.INTER_AREA)]
+    while min(levels[-1].shape[:2]) > _COARSEST:
+        levels.append(cv2.pyrDown(levels[-1]))
+    smooth = levels[-1][..., :2] / levels[-1][..., 2:]
+    for level in levels[-2::-1]:
+        coarser = cv2.pyrUp(smooth, dstsize=level.shape[1::-1])
+        smooth = (level[..., :2] + np.float32(_COARSER) * coarser) / (level[..., 2:] + np.float32(_COARSER))
+    found: np.ndarray = cv2.resize(smooth, size, interpolation=cv2.INTER_LINEAR)
+    return found
+
+
 def sample(picture: np.ndarray, flow: np.ndarray) -> np.ndarray:
     """Return `picture` (H, W, C), float32 or uint8, at the places to which `flow` leads.
 
@@ -66,6 +114,19 @@ def sample(picture: np.ndarray, flow: np.ndarray) -> np.ndarray:
     cv2 = opencv()
     x, y = _places(flow)
     return cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def show(picture: np.ndarray, flow: np.ndarray, sharp: bool = False) -> np.ndarray:
+    """Return `picture` (H, W) or (H, W, C), float32, at the places to which `flow` leads, and mirrored outside of it.
+
+    sharp  whether the interpolation is Lanczos's, which keeps fine detail, in place of the bilinear one
+
+    The nearest pixel in place of the mirror image would be drawn out to a streak.
+    """
+    cv2 = opencv()
+    x, y = _places(flow)
+    how = cv2.INTER_LANCZOS4 if sharp else cv2.INTER_LINEAR
+    return cv2.remap(picture, x, y, how, borderMode=cv2.BORDER_REFLECT_101)
 
 
 def compose(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -84,7 +145,13 @@ def agree(forth: np.ndarray, back: np.ndarray, tolerance: float) -> np.ndarray:
 
     tolerance  distance in pixels from where they began that is near enough
     """
-    return inside(forth) & (np.linalg.norm(compose(forth, back), axis=-1) < tolerance)
+    return inside(forth) & (squared_length(compose(forth, back)) < tolerance**2)
+
+
+def squared_length(flow: np.ndarray) -> np.ndarray:
+    """Return the squared lengths of the vectors of a flow, (H, W) float32."""
+    dx, dy = flow[..., 0], flow[..., 1]
+    return dx * dx + dy * dy
 
 
 @cache

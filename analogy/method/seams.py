@@ -69,7 +69,7 @@ def remove_seams(
     del seams
     epsilon = EPSILON * steepness.size / (height * width)
     if labels is None:
-        return _subtract_solution(backend, voted, divergence, epsilon, of_solution)
+        return subtract_solution(backend, voted, divergence, epsilon, of_solution)
     return _solve_regions(backend, voted, divergence, epsilon, labels, of_solution)
 
 
@@ -84,12 +84,12 @@ def _solve_regions(
         box = tuple(slice(*np.flatnonzero(inside.any(axis=axis))[[0, -1]] + [0, 1]) for axis in (1, 0))
         mask = backend.asarray(inside[box])[..., None]
         part = backend.asarray(voted[box])
-        solved = _subtract_solution(backend, part, divergence[box] * mask, epsilon, of_region)
+        solved = subtract_solution(backend, part, divergence[box] * mask, epsilon, of_region)
         picture[box] = backend.xp.where(mask, solved, picture[box])
     return picture
 
 
-def _subtract_solution(backend: Backend, picture: Array, f: Array, epsilon: float, tick: Tick) -> Array:
+def subtract_solution(backend: Backend, picture: Array, f: Array, epsilon: float, tick: Tick | None = None) -> Array:
     """Return `picture` minus the w with (epsilon - Laplace) w = f, within 0..1. All are (H, W, 3) float32; `f` is overwritten.
 
     A cosine transform along the rows makes Laplace's second difference in this direction a factor, -4 sin(pi k / 2 W)^2 for

@@ -34,7 +34,7 @@ NOT_WRITTEN = frozenset(
     + (".jpx", ".jxl", ".pbm", ".pcx", ".pdf", ".pgm", ".pnm", ".ppm", ".psd", ".svg", ".tga", ".xcf")
     + (".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv")
     + (".ts", ".vob", ".webm", ".wmv", ".y4m")
-)
+).difference(WRITERS)
 """Suffixes of pictures in other formats, and of videos: an output with one of them is not meant as a folder."""
 LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}
 """Most rows and most columns that a format can hold, where pictures may have more (libjpeg, libwebp)."""

@@ -275,6 +275,17 @@ def test_a_failed_job_is_one_line_the_rest_go_on_and_it_is_tried_again_when_told
     assert sorted(content(out)) == ["a.png", "b.png", "c.png", "none.png"]
 
 
+@pytest.mark.parametrize(("count", "words"), [(1, "1 job"), (2, "2 jobs")])
+def test_the_report_counts_the_jobs_and_says_their_settings(
+    photos, style, tmp_path: Path, count: int, words: str
+) -> None:
+    out = tmp_path / "out"
+    assert run("batch", *photos[:count], "--style", style, "-o", out, "--workers", 1, *FAST).exit_code == 0
+    page = (out / "report.html").read_text()
+    assert f"<h1>{out}: {words}</h1>" in page
+    assert "Settings: inversion vote, search_iterations 1, direction ab; the others have their defaults" in page
+
+
 def test_a_file_that_no_batch_made_is_never_written_over(photos, style, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
@@ -373,6 +384,8 @@ def test_a_table_is_refused_in_one_line_before_the_first_job(
         (["photos"], [], "no style: pass --style PICTURE, or a table of jobs"),
         (["photos", "jobs.csv"], ["--style", "style.jpg"], "one table is a batch"),
         (["jobs.csv", "photos"], [], "one table is a batch"),
+        (["phtos/"], ["--style", "style.jpg"], "phtos/: there is no such folder or picture; correct its name"),
+        (["photos", "phtos"], ["--style", "style.jpg"], "phtos: there is no such folder or picture; correct its name"),
         (["empty"], ["--style", "style.jpg"], "there are no pictures"),
         (["photos/*.tif"], ["--style", "style.jpg"], "there are no pictures"),
         (["photos"], ["--style", "none.jpg"], "there is no such file"),

@@ -77,6 +77,25 @@ def test_the_page_shows_every_style(tmp_path: Path) -> None:
     assert sources(same[0], another) == card + styles + card + styles
 
 
+def test_the_page_says_the_settings_of_all_jobs_once_and_of_each_job_where_they_differ(tmp_path: Path) -> None:
+    def text(*each: Settings) -> str:
+        page = Report(tmp_path / "report.html", str(tmp_path), len(each), "", "")
+        for number, settings in enumerate(each, 1):
+            page.add(
+                Job(number, Request("/a.png", "/b.png", settings), {"a_prime": f"{number}.png"}), line(), kept=False
+            )
+        page.write(ends=True)
+        return Page((tmp_path / "report.html").read_text()).text
+
+    assert "Settings: the defaults\n" in text(Settings())
+    one = text(Settings(ratio=0.5, photo=True), Settings(ratio=0.5, photo=True))
+    assert "Settings: ratio 0.5, photo True; the others have their defaults\n" in one
+    assert one.count("ratio") == 1
+    two = text(Settings(ratio=0.5, seed=3, photo=True), Settings(photo=True))
+    assert "Settings: photo True, ratio, seed as each job says; the others have their defaults\n" in two
+    assert "1.png 1.0 s, ratio 0.5, seed 3" in two and "2.png 1.0 s, ratio 1.0, seed 0" in two
+
+
 def test_of_a_large_batch_some_are_shown(tmp_path: Path) -> None:
     page = Report(tmp_path / "report.html", str(tmp_path), 100_000, "", "")
     for number in range(1, 100_001, 50):

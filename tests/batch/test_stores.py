@@ -46,7 +46,7 @@ def transferred(a: bytes, b_prime: bytes) -> bytes:
 def s3() -> Iterator[dict[str, str]]:
     """The environment that leads to an S3 on this machine."""
     pytest.importorskip("s3fs", reason="needs the extra remote")
-    pytest.importorskip("moto.server", reason="needs moto[server]")
+    pytest.importorskip("moto.server", reason="the S3 of the tests is moto's: install the extra ci")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -63,6 +63,31 @@ def test_what_was_found_for_an_opened_place_stays_with_it(cpu: CpuBackend) -> No
     assert np.abs(carrier.paint(painted) - before)[~carrier.sure].mean() < 6
 
 
+def detail(picture: np.ndarray) -> float:
+    return float(cv2.Laplacian(cv2.cvtColor(np.float32(picture), cv2.COLOR_RGB2GRAY), cv2.CV_32F).std())
+
+
+@pytest.mark.parametrize(
+    "pan, zoom", [((0.5, 0.5), 1.0), ((1.3, -0.4), 1.0), ((0, 0), 1.006), ((0, 0), 1 / 1.006)], ids=str
+)
+def test_the_strokes_of_a_key_stay_over_a_pan_by_fractions_of_a_pixel_and_a_slow_zoom(pan, zoom, cpu) -> None:
+    frames = film(picture(320, 420), SIZE, 15, pan, zoom)
+    # Strokes of a pixel's width and some more, without what is finer than a film shows.
+    strokes = cv2.GaussianBlur(np.random.default_rng(2).normal(128, 90, (*SIZE, 3)).astype(np.float32), (0, 0), 0.8)
+    carrier, shares = Carrier(cpu, frames[0]), []
+    for frame in frames[1:]:
+        carrier.advance(frame)
+        shares.append(detail(carrier.paint(strokes)) / detail(strokes))
+    assert min(shares) >= 0.9
+    assert max(shares) <= 1.1
+
+
+def test_a_still_film_shows_the_key_itself(cpu: CpuBackend) -> None:
+    key = picture(*SIZE, 1).astype(np.float32)
+    carrier = carried([picture(*SIZE)] * 4, cpu)
+    assert np.abs(carrier.paint(key) - key).max() < 0.5
+
+
 def test_painting_the_key_frame_itself_gives_the_key(cpu: CpuBackend) -> None:
     key = picture(*SIZE, 1).astype(np.float32)
     carrier = Carrier(cpu, picture(*SIZE))
@@ -82,6 +107,9 @@ def test_joined_keys_change_over_without_a_jump_a_seam_or_a_bias(rng: np.random.
     assert mixed[:, :20].mean() < 140 < 165 < mixed[:, 60:].mean()  # the key of which there is less doubt
     assert np.abs(np.diff(mixed[..., 0], axis=1)).max() < 15  # a border as wide as the colours differ
     texture = rng.normal(0, 20, first.shape).astype(np.float32)
+    strokes = np.random.default_rng(5).normal(0, 20, first.shape).astype(np.float32)
+    for time in (0.3, 0.5, 0.7):  # the mean of both would have .71 of the detail
+        assert detail(join(first + texture, first + strokes, flat, flat, time)) > 0.85 * detail(first + texture)
     kept = join(first + texture, first + texture, doubtful, flat, 0.3)
     assert np.allclose(kept, first + texture, atol=1e-2)
     assert cv2.Laplacian(mixed, cv2.CV_32F).std() < 5

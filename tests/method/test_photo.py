@@ -15,7 +15,7 @@ LAMBDA, EPSILON = 0.8, 1e-4  # of the authors' program
 
 def solve_directly(guide, g):
     """WLS by factorisation, in float64: (1 + sum_j k_ij) u_i - sum_j k_ij u_j = g_i."""
-    sparse = pytest.importorskip("scipy.sparse")
+    sparse = pytest.importorskip("scipy.sparse", reason="compares with SciPy's solution: install the extra ci")
     linalg = pytest.importorskip("scipy.sparse.linalg")
     guide = guide.astype(np.float64)
     index = np.arange(guide.size).reshape(guide.shape)

@@ -126,6 +126,11 @@ def test_a_full_file_system_is_named_and_left_as_it_was(small_disk, rng, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_a_name_of_a_format_that_is_written_is_a_picture(tmp_path, suffix):
+    assert is_picture_path(tmp_path / f"x{suffix}") and is_picture_path(tmp_path / f"x{suffix.upper()}")
+
+
 @pytest.mark.parametrize("name", ["x.jpeg2000", "x.GIF", "x.heic", "x.svg"])
 def test_a_name_of_another_format_is_no_folder(tmp_path, name):
     with pytest.raises(OutputError, match=f"cannot write .{name[2:].lower()} pictures; use one of .png .jpg"):

@@ -52,6 +52,17 @@ def test_a_service_is_asked_by_so_many_clients_at_a_time(tmp_path: Path) -> None
     assert f"a service, 2 clients: p50 {found['service']['2']['p50']:.2f} s, p95 " in shown
 
 
+def test_a_frame_of_a_film_is_measured_by_stages(tmp_path: Path) -> None:
+    pytest.importorskip("cv2", reason="films need the extra video")
+    file = tmp_path / "figures.json"
+    shown = bench("--preset", "fast", "--film", "--json", str(file))
+    [found] = json.loads(file.read_text())["runs"].values()
+    film = found["film"]
+    assert all(film[name] > 0 for name in ("flows", "search", "painting", "other", "unit"))
+    assert film["total"] == pytest.approx(sum(film[name] for name in ("flows", "search", "painting", "other")))
+    assert f"a frame of a film, 960 x 540: {film['total']:.2f} s" in shown
+
+
 def test_on_a_gpu_each_stage_is_waited_for_and_a_whole_transfer_is_measured_apart(simulated, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(TOOL.parent)
     spec = importlib.util.spec_from_file_location("bench", TOOL)

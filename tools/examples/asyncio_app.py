@@ -10,6 +10,7 @@ import asyncio
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import analogy
 
@@ -17,7 +18,7 @@ engine = analogy.Engine()
 one_at_a_time = asyncio.Semaphore()  # each takes all cores, and its memory
 
 
-async def transfer(a: str, b_prime: str, **options) -> analogy.Result:
+async def transfer(a: str, b_prime: str, **options: Any) -> analogy.Result:
     """`engine.transfer`, without keeping the loop waiting."""
     cancelled = threading.Event()
 
@@ -27,7 +28,7 @@ async def transfer(a: str, b_prime: str, **options) -> analogy.Result:
 
     async with one_at_a_time:
         try:
-            return await asyncio.to_thread(engine.transfer, a, b_prime, progress=progress, **options)
+            return await asyncio.to_thread(lambda: engine.transfer(a, b_prime, progress=progress, **options))
         finally:
             cancelled.set()
 

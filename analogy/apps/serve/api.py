@@ -17,7 +17,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
 
-from ...settings import PRESET_HELP, PRESETS, Settings
+from ...settings import PRESET_HELP, PRESET_TITLES, PRESETS, Settings
 from ...version import __version__
 from ..run import EXAMPLE_LABELS, EXAMPLE_PAIR
 from . import documentation, guard
@@ -83,6 +83,7 @@ class PresetInfo(BaseModel):
     """A set of settings for a use."""
 
     name: str
+    title: str
     help: str
     settings: dict[str, Any] = Field(description="The settings in which it differs from the defaults.")
 
@@ -289,7 +290,8 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
             version=__version__,
             settings=[SettingInfo(name=each.name, default=each.default, **each.metadata) for each in fields],
             presets=[
-                PresetInfo(name=name, help=PRESET_HELP[name], settings=dict(own)) for name, own in PRESETS.items()
+                PresetInfo(name=name, title=PRESET_TITLES[name], help=PRESET_HELP[name], settings=dict(own))
+                for name, own in PRESETS.items()
             ],
             upload_bytes=limits.upload_bytes,
             input_pixels=limits.input_pixels,

@@ -13,7 +13,7 @@ import pytest
 from conftest import LONG, png, wait_for
 from PIL import Image
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="the page is tested with Playwright")
+sync_api = pytest.importorskip("playwright.sync_api", reason="the page is tested with Playwright: install the extra ci")
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium to look at the page with")

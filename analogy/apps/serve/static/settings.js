@@ -6,10 +6,6 @@ const WORDS = {
   inversion: "Inversion", inversion_steps: "Steps of the inversion", search_iterations: "Search iterations",
   max_pixels: "Pixels seen", direction: "What to make", painting: "Painting",
 };
-const PRESETS = {
-  "photo-to-style": "Photo and painting", face: "Two faces", "style-to-style": "Two paintings",
-  "style-to-photo": "Drawing to photo", "photo-to-photo": "Two photos", paper: "As in the paper", fast: "In a hurry",
-};
 
 const SLID = ["ratio", "uniformity"];
 const PICTURES = { uniformity: { words: "A photo after one painting with 0, 0.3 and 1: more and more of the painting is used", values: [0, 0.3, 1] } };
@@ -60,7 +56,8 @@ export class Settings {
     // Not "change": who chooses it once more wants its values again.
     input.addEventListener("click", () => { this.values = { ...each.settings, seed: this.values.seed }; });
     const image = Object.assign(document.createElement("img"), { src: `static/presets/${each.name}.webp`, alt: "", width: 160, height: 160 });
-    const title = Object.assign(document.createElement("b"), { textContent: PRESETS[each.name] ?? each.name });
+    image.addEventListener("error", () => { image.hidden = true; }); // a preset whose picture was not made yet
+    const title = Object.assign(document.createElement("b"), { textContent: each.title });
     const help = Object.assign(document.createElement("span"), { textContent: each.help });
     label.append(input, image, title, help);
     return label;
