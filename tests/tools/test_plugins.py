@@ -299,7 +299,7 @@ def test_layers_of_two_groups_become_label_pictures_that_match_by_name(part, rng
     [
         ((["hair"], ["hair", "hat"]), "The region 'hat' is in one group alone; each group needs a layer of this name."),
         (([], []), "The label groups have no layers; paint one layer for each region."),
-        ([[str(n) for n in range(256)]] * 2, "The label groups have 256 regions; at most 255 can be told apart."),
+        ([[str(n) for n in range(256)]] * 2, "The label groups have 256 regions; there is room for 255."),
     ],
 )
 def test_label_groups_that_do_not_match_are_one_sentence(part, names, words) -> None:
@@ -396,7 +396,8 @@ def never() -> bool:
     return False
 
 
-def test_the_service_makes_the_picture_of_the_library(part, serving, pictures) -> None:
+def test_the_service_makes_the_picture_of_the_library(part, serving, pictures, monkeypatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # a proxy for the web is not asked
     service = part("service").Service(serving + "/", "secret")
     offer = service.offer()
     assert [preset["name"] for preset in offer["presets"]] == list(PRESETS)
@@ -416,11 +417,11 @@ def test_to_cancel_ends_the_job_in_the_service_too(part, serving, pictures) -> N
     asked: list[str] = []
     ask = service._ask
 
-    def noting(method: str, path: str, *rest: Any) -> bytes:
+    def recorded(method: str, path: str, *rest: Any) -> bytes:
         asked.append(f"{method} {path}")
         return bytes(ask(method, path, *rest))
 
-    service._ask = noting
+    service._ask = recorded
     with pytest.raises(part("service").CancelledError):
         service.make(pictures, {"settings": '{"inversion": "deconvolution"}'}, lambda *step: None, lambda: True)
     assert asked[-1].startswith("DELETE /v1/jobs/")
@@ -518,15 +519,15 @@ def wait(dialog):
     return dialog.said
 
 def main(*args):
-    told = {}
+    state = {}
     try:
-        run(told)
+        run(state)
     except BaseException:
-        told["problem"] = traceback.format_exc()
-    with open(os.environ["TOLD"], "w") as file:
-        json.dump(told, file)
+        state["problem"] = traceback.format_exc()
+    with open(os.environ["STATE"], "w") as file:
+        json.dump(state, file)
 
-def run(told):
+def run(state):
     from krita import Krita
     from analogy_krita.dialog import Dialog
     from analogy_krita.layers import Layer
@@ -556,17 +557,17 @@ def run(told):
         document.refreshProjection()
         document.waitForDone()
         dialog = Dialog(Layer(document, photo))
-        told[depth + " offer"] = wait(dialog)
+        state[depth + " offer"] = wait(dialog)
         dialog.choose_looks(layer_name="painting " + depth)
         dialog.choose_labels("one " + depth, "two " + depth)
         dialog._preset.setCurrentIndex(dialog._preset.findData("fast"))
         dialog.make()
-        told[depth + " made"] = wait(dialog)
-        told[depth + " layers"] = [node.name() for node in root.childNodes()]
+        state[depth + " made"] = wait(dialog)
+        state[depth + " layers"] = [node.name() for node in root.childNodes()]
         new = root.childNodes()[root.childNodes().index(photo) + 1]
-        told[depth + " result"] = bytes(new.pixelData(1, 2, w, h)).hex()
-        told[depth + " photo"] = bytes(photo.pixelData(1, 2, w, h)) == pixels[:n]
-        told[depth + " new"] = [new.colorDepth(), new.bounds().x(), new.bounds().y(), new.bounds().width()]
+        state[depth + " result"] = bytes(new.pixelData(1, 2, w, h)).hex()
+        state[depth + " photo"] = bytes(photo.pixelData(1, 2, w, h)) == pixels[:n]
+        state[depth + " new"] = [new.colorDepth(), new.bounds().x(), new.bounds().y(), new.bounds().width()]
 """
 
 
@@ -580,25 +581,25 @@ def test_the_real_krita_makes_a_new_layer_with_labels(part, serving, rng, tmp_pa
     environment = {
         "PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(tmp_path), "LANG": "C.UTF-8",
         "QT_QPA_PLATFORM": "offscreen", "XDG_RUNTIME_DIR": str(tmp_path), "ANALOGY_TOKEN": "secret",
-        "PLUGIN": str(KRITA), "ADDRESS": serving, "SCENE": str(tmp_path / "scene"), "TOLD": str(tmp_path / "told.json"),
+        "PLUGIN": str(KRITA), "ADDRESS": serving, "SCENE": str(tmp_path / "scene"), "STATE": str(tmp_path / "state.json"),
     }  # fmt: skip
     ran = subprocess.run(
         [runner, "-s", "in_krita", "-f", "main"], env=environment, cwd=tmp_path, capture_output=True, timeout=300
     )  # its exit code is not looked at: Krita may crash when it has done all and quits
-    assert (tmp_path / "told.json").exists(), ran.stderr.decode()[-2000:]
-    told = json.loads((tmp_path / "told.json").read_text())
-    assert "problem" not in told, told["problem"]
+    assert (tmp_path / "state.json").exists(), ran.stderr.decode()[-2000:]
+    state = json.loads((tmp_path / "state.json").read_text())
+    assert "problem" not in state, state["problem"]
     labels = np.repeat(np.uint8([[[255, 0, 0]] * 20 + [[0, 0, 255]] * 20]), 48, axis=0)
     for kind, depth in ((np.uint8, "U8"), (np.uint16, "U16")):
         name = f"photo in the looks of painting {depth}"
-        assert told[f"{depth} offer"] == f"Connected to analogy {analogy.__version__}."
-        assert told[f"{depth} made"] == f"The new layer is '{name}'."
-        assert name in told[f"{depth} layers"]
-        assert told[f"{depth} photo"], "the old layer was changed"
-        assert told[f"{depth} new"] == [depth, 1, 2, 40]
+        assert state[f"{depth} offer"] == f"Connected to analogy {analogy.__version__}."
+        assert state[f"{depth} made"] == f"The new layer is '{name}'."
+        assert name in state[f"{depth} layers"]
+        assert state[f"{depth} photo"], "the old layer was changed"
+        assert state[f"{depth} new"] == [depth, 1, 2, 40]
         a, b_prime = (each[..., 2::-1] for each in scene[kind])
         expected = analogy.transfer(a, b_prime, "fast", direction="ab", mask_a=labels, mask_b=labels).a_prime
-        found = np.frombuffer(bytes.fromhex(told[f"{depth} result"]), kind).reshape(48, 40, 4)
+        found = np.frombuffer(bytes.fromhex(state[f"{depth} result"]), kind).reshape(48, 40, 4)
         assert np.array_equal(found[..., 2::-1], expected)
         assert (found[..., 3] == np.iinfo(kind).max).all()
 
@@ -609,11 +610,15 @@ class InterruptError(Exception):
 
 @dataclass
 class Comfy:
-    """What the node uses of ComfyUI: its stand-ins note what they are told."""
+    """Stand-ins for what the node uses of ComfyUI.
+
+    shown            what the progress bar was set to, and its total
+    interrupt_after  the number of these after which the user interrupts
+    """
 
     node: Any
     module: Any
-    told: list[tuple[int, int]]
+    shown: list[tuple[int, int]]
     interrupt_after: int = 1 << 30
 
     def make(self, image: Any, looks: Any, **inputs: Any) -> Any:
@@ -634,14 +639,14 @@ def comfy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Comfy]:
             self.total = total
 
         def update_absolute(self, value: int) -> None:
-            fake.told.append((value, self.total))
+            fake.shown.append((value, self.total))
 
     class ExecutionBlocker:
         def __init__(self, message: str):
             self.message = message
 
     def throw_exception_if_processing_interrupted() -> None:
-        if len(fake.told) >= fake.interrupt_after:
+        if len(fake.shown) >= fake.interrupt_after:
             raise InterruptError
 
     members = {
@@ -730,8 +735,8 @@ def test_the_node_makes_the_pictures_of_the_library(comfy: Comfy, torch, images)
         expected = analogy.transfer(picture, list(as_pixels(looks)), "fast", seed=5, direction="both", device="cpu")
         assert np.array_equal(as_pixels(made[n]), expected.a_prime)
         assert np.array_equal(as_pixels(others[3 * n : 3 * n + 3]), expected.b)
-    shares = [value for value, _ in comfy.told]
-    assert shares == sorted(shares) and comfy.told[-1] == (2000, 2000)
+    shares = [value for value, _ in comfy.shown]
+    assert shares == sorted(shares) and comfy.shown[-1] == (2000, 2000)
 
 
 def test_masks_keep_two_regions_apart_and_both_are_needed(comfy: Comfy, torch, images) -> None:
@@ -775,7 +780,7 @@ def test_an_interruption_ends_the_transfer(comfy: Comfy, images) -> None:
     comfy.interrupt_after = 2
     with pytest.raises(InterruptError):
         comfy.make(images(1, 40, 48), images(1, 44, 40))
-    assert len(comfy.told) == 2
+    assert len(comfy.shown) == 2
 
 
 def test_the_engine_is_kept_for_each_model_and_device(comfy: Comfy) -> None:

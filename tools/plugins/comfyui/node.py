@@ -119,7 +119,7 @@ class Analogy:
 def settings_of(preset: Any, widgets: dict[str, Any], **others: Any) -> Settings:
     """Return the settings of a preset, with the widgets that differ from their defaults, and with `others`.
 
-    A widget always has a value, so that one at its default cannot be told from one that nobody touched.
+    A widget always has a value, so that one at its default looks the same as one that nobody touched.
     """
     defaults = dataclasses.asdict(Settings())
     changed: dict[str, Any] = {name: value for name, value in widgets.items() if value != defaults[name]}

@@ -32,7 +32,7 @@ _SETTINGS = {
     "ratio": "Bigger shapes (below 1)",
     "uniformity": "How much of the looks",
 }
-"""The settings that the window shows -> their names in it. All others are as the preset has them."""
+"""Name of a setting that the window shows -> its label. All other settings are as the preset has them."""
 _AS_THE_PRESET = "as the preset has it"
 _FILE, _NO_LABELS = "A file...", "no labels"
 _LOOK_MS = 100
@@ -84,7 +84,7 @@ class Dialog(QDialog):
         self.connect_to_service()
 
     def connect_to_service(self) -> None:
-        """Ask the service what it offers, and fill the window with it."""
+        """Ask the service for its presets and settings, and show them."""
         try:
             service = self._service()
         except ServiceError as error:
@@ -280,7 +280,7 @@ class Dialog(QDialog):
 
 
 def _widget_of(setting: dict[str, Any]) -> Any:
-    """Return a widget for a setting that the service offers. At first it leaves the setting as the preset has it."""
+    """Return a widget for a setting of the service. At first it leaves the setting as the preset has it."""
     if setting["choices"]:
         box = QComboBox()
         box.addItem(_AS_THE_PRESET, None)

@@ -78,7 +78,7 @@ def label_colours(*groups: list[Region]) -> dict[str, int]:
     if not names:
         raise ValueError("the label groups have no layers; paint one layer for each region")
     if len(names) > MOST_REGIONS:
-        raise ValueError(f"the label groups have {len(names)} regions; at most {MOST_REGIONS} can be told apart")
+        raise ValueError(f"the label groups have {len(names)} regions; there is room for {MOST_REGIONS}")
     return {name: number for number, name in enumerate(names, 1)}
 
 

@@ -11,9 +11,9 @@ from typing import Any, Callable
 from urllib import error, parse, request
 
 ADDRESS = "http://127.0.0.1:8000"
-"""Where `analogy serve` listens if it is told nothing else."""
+"""The address at which `analogy serve` listens by default."""
 _PATIENCE = 130.0
-"""Seconds without any answer after which a service counts as gone: it takes uploads for up to 120."""
+"""Seconds that the service may take for an answer; it accepts an upload for up to 120."""
 _LOOK = 0.25
 """Seconds between two looks at a job."""
 
@@ -23,11 +23,11 @@ class ServiceError(Exception):
 
 
 class CancelledError(Exception):
-    """The user has cancelled the work."""
+    """Exception that ends work which the user has cancelled."""
 
 
 class Service:
-    """The service at an address. Raises `ServiceError` for an address that is none.
+    """A service at an address. Raises `ServiceError` for an address that is none.
 
     token  the secret that the service may want, its ANALOGY_TOKEN; empty for none
     """
@@ -42,7 +42,7 @@ class Service:
         self._opener = request.build_opener(request.ProxyHandler({}))
 
     def offer(self) -> dict[str, Any]:
-        """Return what the service offers: `settings` and `presets`, each a list of dicts with name and help."""
+        """Return what `GET /v1/settings` answers: among others `settings` and `presets`, lists of dicts with name and help."""
         return self._json("GET", "/v1/settings")
 
     def make(

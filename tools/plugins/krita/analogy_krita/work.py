@@ -1,4 +1,4 @@
-"""Work in a thread, of which a window hears by looking: Qt's objects are for the thread of the window alone."""
+"""Work in a thread. The window looks at its state again and again, since only the window's own thread may use Qt's objects."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Work:
 
     do  is called with `step` (words, share) and `cancelled` (whether to end), as `Service.make` takes them
 
-    now     what is being done in words, and its share, 0 to 1
-    ended   whether the function has returned or raised; then `result` or `problem` is set, or neither if it was cancelled
+    now              what is being done in words, and its share, 0 to 1
+    result, problem  once it has `ended`: what the function has returned, or one sentence; None and None if it was cancelled
     """
 
     def __init__(self, do: Callable[[Callable[[str, float], None], Callable[[], bool]], Any]):
@@ -27,6 +27,7 @@ class Work:
 
     @property
     def ended(self) -> bool:
+        """Whether the function has returned or raised."""
         return not self._thread.is_alive()
 
     def cancel(self) -> None:
@@ -40,7 +41,7 @@ class Work:
             pass
         except ServiceError as error:
             self.problem = str(error)
-        except Exception as error:  # nobody else would hear of it
+        except Exception as error:  # nothing else would show it
             self.problem = f"This should not happen: {error!r}"
 
     def _step(self, words: str, share: float) -> None:
