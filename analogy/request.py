@@ -114,10 +114,10 @@ class Request:
             raise ImageError(f"there is a mask for {given} and none for {lacking}; give both, or none")
         count = len(self.examples)
         if not count:
-            raise ImageError("b_prime is an empty list; give the picture whose looks A shall have, or several")
+            raise ImageError("b_prime has no picture; give the one whose looks A shall have, or several")
         for name in ("b", "mask_b"):
             values = listed(getattr(self, name))
-            if values and len(values) != count:
+            if getattr(self, name) is not None and len(values) != count:
                 label = {field.name: field.metadata["label"] for field in fields_of("picture")}[name]
                 pictures = "1 picture" if count == 1 else f"{count} pictures"
                 raise ImageError(f"{label}: {len(values)} given for {pictures} B'; give one for each")

@@ -429,6 +429,14 @@ def recorded_inputs(path: str | os.PathLike[str]) -> dict[str, list[str]]:
         found = {"b": [str(checksum) for checksum in listed(fields["b_sha256"])]} if "b_sha256" in fields else {}
         for name in ("mask_a", "mask_b"):
             if name in fields:
-                found[name] = [str(mask.get("sha256")) for mask in listed(fields[name])]
+                masks = listed(fields[name])
+                found[name] = [str(mask.get("sha256") if isinstance(mask, dict) else mask) for mask in masks]
         return found
     return {}
+
+
+def recorded_examples(path: str | os.PathLike[str]) -> int | None:
+    """Return with how many pictures B' a `settings.json` says that its result was made; None where it does not say so."""
+    with suppress(OSError, ValueError, TypeError, RecursionError, KeyError):
+        return len(listed(json.loads(read_regular(path, _MOST_BYTES))["b_prime"])) or None
+    return None

@@ -75,8 +75,10 @@ def test_of_several_examples_each_is_an_input_of_its_own() -> None:
 
 
 def test_as_many_examples_as_of_what_each_has_are_asked_for() -> None:
-    with pytest.raises(ImageError, match="b_prime is an empty list"):
+    with pytest.raises(ImageError, match="b_prime has no picture"):
         Request("a", [])
     for name, words in (("b", "B: 3 given for 2 pictures B'"), ("mask_b", "the mask of B': 3 given for 2 pictures B'")):
-        with pytest.raises(ImageError, match=f"^{words}; give one for each"):
-            Request("a", ["x", "y"], **{name: ["1", "2", "3"], **({"mask_a": "m"} if name == "mask_b" else {})})
+        of_a = {"mask_a": "m"} if name == "mask_b" else {}
+        for given, said in ((["1", "2", "3"], words), ([], words.replace("3", "0"))):  # none at all is not left out
+            with pytest.raises(ImageError, match=f"^{said}; give one for each"):
+                Request("a", ["x", "y"], **{name: given, **of_a})

@@ -54,7 +54,8 @@ _MOST_RATE = 1000
 @option("--key", "keys", multiple=True, metavar="FRAME=PICTURE", group=LOOK,
         help="A frame, by its name or the number in it (else by its number from 0), and its painting; any number of "
              "times.")  # fmt: skip
-@picture_path("--style", group=LOOK, help="In place of keys, a painting in whose looks each shot is made.")
+@picture_path("--style", "styles", group=LOOK, multiple=True,
+              help="In place of keys, a painting in whose looks each shot is made.")  # fmt: skip
 @picture_path("--contact", group=RESULTS, help="Also write a picture that shows every n-th frame, film and result.")
 @option("--side-by-side", type=click.Path(), group=RESULTS, help="Also write a video of film and result side by side.")
 @option("--rate", type=float, group=RESULTS,
@@ -62,7 +63,7 @@ _MOST_RATE = 1000
 @partial(setting_options, but="direction")
 @engine_options
 @message_options
-def clip(frames: str, output: str, keys: tuple[str, ...], style: str | None, contact: str | None,
+def clip(frames: str, output: str, keys: tuple[str, ...], styles: tuple[str, ...], contact: str | None,
          side_by_side: str | None, rate: float | None, preset: str | None, model: str | None, device: Device,
          threads: int | None, max_input_pixels: int | None, quiet: bool, verbose: bool,
          **options: Any) -> None:  # fmt: skip
@@ -83,6 +84,9 @@ def clip(frames: str, output: str, keys: tuple[str, ...], style: str | None, con
     from ..films.viewing import contact_sheet, prepare_film, write_film
     from ..pictures.writing import is_file_path, is_picture_path, write_picture
 
+    if len(styles) > 1:
+        raise SettingsError(f"--style is given {len(styles)} times; a film gets the looks of one picture, so give one")
+    style = styles[0] if styles else None
     settings = settings_of(Settings(), preset, options)
     path, display = as_path(output), Display(quiet, verbose)
     to_video = path.suffix.lower() in VIDEOS

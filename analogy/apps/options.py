@@ -130,7 +130,7 @@ def request_options(command: Command) -> Command:
             text = f"{text} With several B' once for each, in their order." if several else text
             options.append(picture_path(flag, group=group, help=text, multiple=several))
         elif kind == "pins":
-            text = f"{text} A CSV file with the header xa,ya,xb,yb."
+            text = f"{text} A CSV file with the header xa,ya,xb,yb, and with several B' a column example, from 1."
             options.append(option(flag, type=click.Path(path_type=Path), group=group, help=text))
         else:
             options.append(option(flag, is_flag=True, group=group, help=text))

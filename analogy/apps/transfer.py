@@ -39,7 +39,7 @@ _EXAMPLES = """\
 analogy transfer photo.jpg painting.jpg -o out
 analogy transfer photo.jpg one.jpg two.jpg three.jpg -o out
 analogy transfer me.jpg you.jpg -o out --preset face --max-pixels 500000
-analogy transfer photo.jpg painting.jpg -o picture.jpg --direction ab
+analogy transfer photo.jpg painting.jpg -o picture.jpg
 analogy transfer a.jpg b.jpg -o out --preset photo-to-photo --no-photo
 analogy transfer a.jpg b.jpg -o again --settings out/settings.json
 analogy transfer - painting.jpg -o - < photo.jpg > picture.png"""
@@ -49,7 +49,8 @@ analogy transfer - painting.jpg -o - < photo.jpg > picture.png"""
 @picture_path("-o", "--output", required=True, group=RESULTS,
               help="Folder for the results; or a picture (.png .jpg .webp .tif .bmp) for A' alone, - for standard "
                    "output (PNG).")  # fmt: skip
-@option("--flow", is_flag=True, group=RESULTS, help="Also write both fields, as .npz, .flo and .txt.")
+@option("--flow", is_flag=True, group=RESULTS,
+        help="Also write the fields, as .npz, .flo and, for one B_PRIME, .txt.")  # fmt: skip
 @option("--settings", "record", type=click.Path(path_type=Path), group=RESULTS,
         help="Repeat what a settings.json says.")  # fmt: skip
 @setting_options
@@ -86,11 +87,14 @@ def transfer(output: str, flow: bool, record: Path | None, preset: str | None, m
 
 
 def _compare_inputs(record: Path, request: Request) -> None:
-    """Log where B or a mask is not that of a settings.json, whose result is then not the one that is made."""
+    """Log where B, a mask or the number of examples is another than a settings.json says, and so the result is another."""
     from ..files.inputs import open_regular
     from ..request import listed
-    from ..result import recorded_inputs
+    from ..result import recorded_examples, recorded_inputs
 
+    before, now = recorded_examples(record), len(request.examples)
+    if before not in (None, now):
+        _log.warning("%s was made with %d B_PRIME, and %d are given: the result will be another", record, before, now)
     for name, checksums in recorded_inputs(record).items():
         option, paths = f"--{name.replace('_', '-')}", listed(getattr(request, name))
         if checksums and not paths:
@@ -99,8 +103,8 @@ def _compare_inputs(record: Path, request: Request) -> None:
             _log.warning("%s was made without %s, which is given: the result will be another", record, option)
         elif len(paths) != len(checksums):
             _log.warning(
-                "%s was made with %d times %s, which is given %d times: the result will be another",
-                record, len(checksums), option, len(paths),
+                "%s was made with %s given %d times, and now it is given %d times: the result will be another",
+                record, option, len(checksums), len(paths),
             )  # fmt: skip
         for path, checksum in zip(paths, checksums, strict=False):
             with suppress(OSError), open_regular(path) as file:  # what cannot be read is refused when it is needed

@@ -11,6 +11,7 @@ from ..errors import ImageError, PictureTooLargeError, SettingsError
 from ..pictures.images import SMALLEST, Admit, fitted_size
 from ..settings import Settings
 from . import memory
+from .sheets import Sheet
 
 
 def working_size(size: Size, settings: Settings) -> Size:
@@ -81,7 +82,9 @@ class Admission:
             self._full[name] = size
             full = [size, *(other for of, other in self._full.items() if of != name)]
             working = [working_size(each, self._settings) for each in full]
-            memory.check(self._backend, self._widths, working, full, self._settings, label)
+            examples = [other for of, other in self._full.items() if of != "A"]
+            spare = Sheet.spare([working_size(each, self._settings) for each in examples]), Sheet.spare(examples)
+            memory.check(self._backend, self._widths, working, full, self._settings, label, spare)
 
         return admit
 

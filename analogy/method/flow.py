@@ -166,7 +166,10 @@ def _check_size(size: Any) -> tuple[int, int]:
 def check_field(nnf: Any) -> Any:
     check_array(nnf, "a field")
     if nnf.ndim != 3 or nnf.shape[2] != 2 or _kind(nnf) not in "iu" or 0 in nnf.shape:
-        raise ImageError(f"a field is (H, W, 2) of whole numbers; this is {nnf.shape} of {nnf.dtype}")
+        cure = ""
+        if nnf.ndim == 3 and nnf.shape[2] == 3:
+            cure = "; of a field into several examples take nnf[..., 1:] where nnf[..., 0] is the index of one"
+        raise ImageError(f"a field is (H, W, 2) of whole numbers; this is {nnf.shape} of {nnf.dtype}{cure}")
     return nnf
 
 

@@ -126,7 +126,7 @@ def read_labels(mask_a: Any, masks_b: Sequence[Any] | None, size_a: Size, sizes_
     if not labels.keep_apart:
         _log.warning(
             "the masks keep nothing apart, and the result is the one without them: paint at least two regions, each in one "
-            "colour that both masks have"
+            "colour that the mask of A and a mask of B' have"
         )
     return labels
 

@@ -159,7 +159,9 @@ def _read_file(path: str | os.PathLike[str], read: Callable[[str, int], bytes]) 
         columns = [*HEADER, EXAMPLE] if EXAMPLE in header else HEADER
         if sorted(filter(None, header)) != sorted(columns):  # a cell below no name is refused with its row
             found = shown(",".join(header)) if header else "nothing"
-            raise SettingsError(f"its first line is {found}; it must be {','.join(columns)}")
+            raise SettingsError(
+                f"its first line is {found}; it must be {','.join(HEADER)}, followed by ,{EXAMPLE} with several B'"
+            )
         order = [header.index(name) for name in columns]
         table = [row for _, row in rows]
         decimal = decimal_separators([cell for row in table for cell in row])

@@ -48,6 +48,14 @@ class Sheet:
         """Rows and columns of the array that holds all pictures."""
         return int(self.tops[-1]) + self.sizes[-1][0], max(columns for _, columns in self.sizes)
 
+    @classmethod
+    def spare(cls, sizes: Sequence[Size]) -> int:
+        """Return the number of positions of a sheet of these sizes on which no picture lies; 0 for one picture or none."""
+        if len(sizes) < 2:
+            return 0
+        rows, columns = cls(tuple(sizes)).size
+        return rows * columns - sum(height * width for height, width in sizes)
+
     def at(self, level: int) -> Sheet:
         """Return the sheet of the feature maps of a level, for pictures of these sizes."""
         return Sheet(tuple(level_size(size, level) for size in self.sizes))

@@ -489,6 +489,15 @@ def test_selftest_names_the_first_failure_of_a_gpu_and_exits_with_1(monkeypatch)
     assert done.stdout.endswith("to here: FAILED: compiler -----\n")
 
 
+def test_another_number_of_examples_than_a_settings_file_says_is_named(pair, tmp_path: Path) -> None:
+    a, b = pair
+    run("transfer", a, b, b, "-o", tmp_path / "two", *FAST)
+    file = tmp_path / "two" / "settings.json"
+    again = run("transfer", a, b, "-o", tmp_path / "one", "--settings", file, "--device", "cpu")
+    assert again.stderr == f"analogy: {file} was made with 2 B_PRIME, and 1 are given: the result will be another\n"
+    assert run("transfer", a, b, b, "-o", tmp_path / "same", "--settings", file, "--device", "cpu").stderr == ""
+
+
 def test_help_lists_options_in_groups_explains_presets_and_gives_examples() -> None:
     text = run("transfer", "--help").stdout
     titles = [line.rstrip(":") for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
@@ -496,7 +505,7 @@ def test_help_lists_options_in_groups_explains_presets_and_gives_examples() -> N
     words = " ".join(text.split())
     for name, explained in PRESET_HELP.items():
         assert f"{name} {explained}" in words
-    assert "drawing that should become a photo (weight 2, ratio 0.5)" in words
+    assert "a drawing that should become a photo: keeps less of its shapes (weight 2, ratio 0.5)" in words
 
 
 def test_the_examples_of_the_help_are_commands_that_exist(tmp_path: Path, monkeypatch) -> None:

@@ -252,3 +252,11 @@ def test_a_video_without_pyav_is_refused_before_the_work(shot: Path, tmp_path: P
         'analogy: videos need PyAV: pip install "deep-image-analogy[video]"',
     )
     assert not list(tmp_path.glob("painted*"))
+
+
+def test_a_second_style_is_refused_since_a_film_gets_the_looks_of_one(shot: Path, tmp_path: Path) -> None:
+    done = run(shot, "-o", tmp_path / "out", "--style", "one.png", "--style", "two.png")
+    assert done.exit_code == 2
+    assert done.stderr.strip() == (
+        "analogy: --style is given 2 times; a film gets the looks of one picture, so give one"
+    )

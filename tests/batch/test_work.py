@@ -94,7 +94,10 @@ def test_a_file_of_pins_that_is_missing_wrong_or_empty_is_named(pair, tmp_path: 
     assert (failed["state"], failed["error"]) == ("failed", f"{file}: there is no such file")
     file.write_text("x,y\n1,2\n")
     failed = do(tmp_path, pair, pins=str(file))["line"]
-    assert failed["error"] == f"{file}: its first line is 'x,y'; it must be xa,ya,xb,yb"
+    assert (
+        failed["error"]
+        == f"{file}: its first line is 'x,y'; it must be xa,ya,xb,yb, followed by ,example with several B'"
+    )
     file.write_text("xa,ya,xb,yb\n")
     done = do(tmp_path, pair, pins=str(file))
     assert done["line"]["state"] == "done"

@@ -61,6 +61,12 @@ def test_b_prime_is_asked_about_together_with_a(engine, small) -> None:
         engine.transfer(a, flat(3000, 2000, "PNG"), **OPTIONS)
 
 
+def test_examples_of_very_different_shapes_are_refused_for_the_sheet_on_which_they_lie(engine, small) -> None:
+    wide, tall = flat(8000, 16, "PNG"), flat(16, 8000, "PNG")  # small by themselves, 64 megapixels below each other
+    with pytest.raises(MemoryLimitError, match=r"B' 2: .+ or give examples of similar shapes"):
+        engine.transfer(small, [wide, tall], **OPTIONS)
+
+
 @pytest.mark.parametrize("swapped", [False, True])
 def test_the_bound_of_an_engine_refuses_larger_pictures_and_admits_that_size(small, swapped) -> None:
     engine = analogy.Engine(device="cpu", threads=1, max_input_pixels=40 * 50)

@@ -236,8 +236,8 @@ def test_pins_that_cannot_hold_are_refused_in_one_line_that_names_them(pins, wor
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "its first line is nothing; it must be xa,ya,xb,yb"),
-        (b"1,2,3,4\n", "its first line is '1,2,3,4'; it must be xa,ya,xb,yb"),
+        (b"", "its first line is nothing; it must be xa,ya,xb,yb, followed by ,example with several B'"),
+        (b"1,2,3,4\n", "its first line is '1,2,3,4'; it must be xa,ya,xb,yb, followed by ,example with several B'"),
         (b"xa,ya,xb,yb\n1,2,3\n", "pin 1 is '1,2,3'; it takes four numbers, xa,ya,xb,yb"),
         (b"xa,ya,xb,yb\n1,2,3,4\n\n1,2,three,4\n", "pin 2 has 'three' where a number should be"),
         (b"xa,ya,xb,yb\n1,2,inf,4\n", "pin 1 is [1.0, 2.0, inf, 4.0]; it takes finite numbers"),

@@ -159,7 +159,8 @@ async def unambiguous(request: HTTPRequest) -> None:
 
 def in_one_line(problem: dict[str, Any], fields: Sequence[str]) -> str:
     """Return what is wrong with a request, of which pydantic says `problem`. `fields`: those that there are."""
-    name = str(problem["loc"][-1]) if problem["loc"] else "the request"
+    *path, last = problem["loc"] or ("the request",)
+    name = f"{path[-1]} {last + 1}" if path and isinstance(last, int) else str(last)
     if problem["type"] == "extra_forbidden":
         return f"there is no field {shown(name)}; there is {', '.join(fields)}"
     return f"{shown(name)[1:-1]}: {problem['msg']}"

@@ -127,6 +127,13 @@ def test_examples_that_are_too_many_or_lack_a_mask_are_refused(service, path: st
         assert (answer.status_code, answer.json()["detail"]) == (422, words)
 
 
+def test_an_example_that_is_text_is_named_by_its_number(service) -> None:
+    picture = png(32, 32)
+    files = [("a", ("a.png", picture)), ("b_prime", ("b.png", picture)), ("b_prime", (None, "b.png"))]
+    answer = service.http.post(f"{service.url}/v1/transfer", files=files, timeout=30)
+    assert answer.status_code == 422 and answer.json()["detail"].startswith("b_prime 2: ")
+
+
 def test_the_bound_of_bytes_holds_for_all_examples_together(serve) -> None:
     own = serve("--upload-mb", "1")
     large = png(400, 500)  # 0.6 MB

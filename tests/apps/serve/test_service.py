@@ -32,9 +32,9 @@ def test_transfer_answers_the_picture_that_the_library_makes(service) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl")
-def test_the_curl_line_of_the_readme_makes_a_picture(service, tmp_path) -> None:
-    readme = Path(__file__).parents[3] / "README.md"
-    [line] = [line.strip() for line in readme.read_text(encoding="utf-8").splitlines() if line.startswith("    curl ")]
+def test_the_curl_line_of_the_page_about_the_service_makes_a_picture(service, tmp_path) -> None:
+    text = (Path(__file__).parents[3] / "analogy" / "apps" / "serve" / "README.md").read_text(encoding="utf-8")
+    line, *_ = [line.strip() for line in text.splitlines() if line.startswith("    curl ")]
     for name in ("photo.jpg", "painting.jpg"):
         (tmp_path / name).write_bytes(png(48, 64))
     command = line.replace("localhost:8000", service.url.removeprefix("http://"))
