@@ -71,29 +71,24 @@ def _picture(source: Any, height: int) -> Image.Image:
     return image.convert("RGB").resize((round(image.width * height / image.height), height), Image.Resampling.LANCZOS)
 
 
-def analogy_of(
-    name: str, words: tuple[str, str, str, str], a: Path, b_prime: Path, height: int, **settings: Any
-) -> None:
-    result = engine.transfer(a, b_prime, **settings)
-    show(name, list(zip(words, (a, result.a_prime, result.b, b_prime), strict=True)), height)
-
-
 def looks() -> None:
-    """One photograph in three looks, with the example of each in its corner."""
-    examples: dict[str, Any] = {
-        "after the Mona Lisa": (MONA_LISA, 0),
-        "after a comic": (LOVELACE, 0),
-        "after The Starry Night": (STARRY_NIGHT, 0.3),
-    }
-    row: list[tuple[str, Any]] = [("a photograph", HOPPER)]
-    for words, (example, amount) in examples.items():
-        row.append((words, engine.transfer(HOPPER, example, direction="ab", uniformity=amount).a_prime))
-    show("looks", row, 400, insets=[None, *(example for example, _ in examples.values())])
+    """Two photographs, each beside what an example makes of it; the example lies in the corner."""
+    coffee = SOURCES / "coffee.jpg"
+    comic = engine.transfer(HOPPER, LOVELACE, direction="ab").a_prime
+    painted = engine.transfer(coffee, STARRY_NIGHT, "landscape", direction="ab").a_prime
+    row: list[tuple[str, Any]] = [("a photograph", HOPPER), ("after a comic", comic)]
+    show(
+        "looks",
+        [*row, ("another", coffee), ("after The Starry Night", painted)],
+        340,
+        insets=[None, LOVELACE, None, STARRY_NIGHT],
+    )
 
 
 def portrait() -> None:
-    words = "a photograph", "in the looks of the painting", "in the looks of the photograph", "a painting"
-    analogy_of("portrait", words, COLLINS, MONA_LISA, 500, **LABELS)
+    found = engine.transfer(COLLINS, MONA_LISA, direction="ab", **LABELS).a_prime
+    row: list[tuple[str, Any]] = [("a photograph", COLLINS), ("in the looks of the painting", found)]
+    show("portrait", [*row, ("a painting", MONA_LISA)], 500)
 
 
 def film() -> None:
