@@ -14,7 +14,7 @@ import numpy as np
 
 from ..backends import HALF, Array, Backend, Size
 from ..method import nnf
-from .motion import agree, both_flows, compose, inside, opencv, refine, show, spread, squared_length, texture
+from .motion import agree, both_flows, compose, inside, opencv, refine, show, spread, squared_error, squared_length, texture
 from .strokes import paint
 
 AGREEMENT = 1.5
@@ -50,6 +50,8 @@ _UNSHOWN_DOUBT = 0.3
 """Doubt that is added for a pixel that the key frame does not show."""
 _DOUBT_PATCH = 9
 """Side in pixels of the square over which doubt is averaged."""
+_MAX_ERROR = 1.0
+"""Largest error of a place in pixels that counts when a frame is painted: it puts fine detail elsewhere, as any larger one."""
 
 
 class Carrier:
@@ -111,7 +113,8 @@ class Carrier:
 
     def paint(self, painted: np.ndarray) -> np.ndarray:
         """Return the present frame in the looks of the key `painted`; both are (H, W, 3) float32, 0 to 255."""
-        return paint(self.backend, painted, self.flow, self.sure)
+        error = np.minimum(squared_error(self.frame, self._difference() * np.float32(255)), np.float32(_MAX_ERROR**2))
+        return paint(self.backend, painted, self.flow, self.sure, error)
 
     def doubt(self) -> np.ndarray:
         """Return how much the present frame differs from what was found for it in the key frame: (H, W) float32, 0 or more.

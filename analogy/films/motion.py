@@ -73,13 +73,32 @@ def texture(frame: np.ndarray) -> np.ndarray:
 
     frame  (H, W, 3) uint8. Where it is flat, optical flow follows its noise
     """
+    steep = _steepness(frame) / np.float32(_NOISE)
+    squared = steep * steep
+    found: np.ndarray = squared / (squared + 1)
+    return found
+
+
+def squared_error(frame: np.ndarray, difference: np.ndarray) -> np.ndarray:
+    """Return how far the places of the pixels in another frame may be from the true ones, squared: (H, W) float32, in pixels^2.
+
+    frame       (H, W, 3) uint8
+    difference  (H, W) float32: the root of the mean squared difference from what was found there, in grey levels
+
+    A place that is wrong by a pixel makes a difference as large as the gradient (Lucas and Kanade 1981, "An Iterative Image
+    Registration Technique"). In a flat place any difference counts as much as noise would allow.
+    """
+    found: np.ndarray = difference * difference / (_steepness(frame) + np.float32(_NOISE))
+    return found
+
+
+def _steepness(frame: np.ndarray) -> np.ndarray:
+    """Return the mean squared gradient around each pixel, (H, W) float32, in squared grey levels a pixel."""
     cv2 = opencv()
     grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
     dx, dy = (cv2.Sobel(grey, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
-    energy = cv2.blur(dx * dx + dy * dy, (_TEXTURE_WINDOW, _TEXTURE_WINDOW)) / np.float32(_NOISE)
-    squared = energy * energy
-    found: np.ndarray = squared / (squared + 1)
-    return found
+    steep: np.ndarray = cv2.blur(dx * dx + dy * dy, (_TEXTURE_WINDOW, _TEXTURE_WINDOW))
+    return steep
 
 
 def spread(flow: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -82,6 +82,25 @@ def test_the_strokes_of_a_key_stay_over_a_pan_by_fractions_of_a_pixel_and_a_slow
     assert max(shares) <= 1.1
 
 
+def test_where_the_motion_is_uncertain_grain_is_softened_and_strokes_stay(cpu: CpuBackend) -> None:
+    frames = [picture(*SIZE)] * 3
+    rng = np.random.default_rng(2)
+    noise = cv2.GaussianBlur(rng.normal(0, 1, (*SIZE, 3)).astype(np.float32), (0, 0), 0.8)
+    grain, strokes = np.s_[16:-16, 8:48], np.s_[16:-16, -56:-16]
+    amplitude = np.where(np.arange(SIZE[1]) < SIZE[1] // 2, 8, 90).astype(np.float32)
+    key = 128 + noise * amplitude[:, None]
+
+    def kept(frames: list[np.ndarray]) -> tuple[float, float]:
+        painted = carried(frames, cpu).paint(key)
+        return detail(painted[grain]) / detail(key[grain]), detail(painted[strokes]) / detail(key[strokes])
+
+    assert min(kept(frames)) > 0.95
+    noisy = [np.clip(each + rng.normal(0, 25, each.shape), 0, 255).astype(np.uint8) for each in frames]
+    of_grain, of_strokes = kept(noisy)
+    assert of_grain < 0.8
+    assert of_strokes > 0.9
+
+
 def test_a_still_film_shows_the_key_itself(cpu: CpuBackend) -> None:
     key = picture(*SIZE, 1).astype(np.float32)
     carrier = carried([picture(*SIZE)] * 4, cpu)
