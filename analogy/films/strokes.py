@@ -116,10 +116,11 @@ def _at(key: np.ndarray, y: np.ndarray, x: np.ndarray, vectors: np.ndarray) -> n
 
 def _with_detail(picture: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Return `picture` sharpened or softened so that it has about the `wanted` detail, (H, W) float32, as `_detail` has it."""
+    cv2 = opencv()
     gain = np.sqrt((wanted + np.float32(_LEAST)) / (_detail(picture) + np.float32(_LEAST)))
     gain = np.clip(gain, _LEAST_GAIN, _MOST_GAIN)
-    fine = picture - opencv().GaussianBlur(picture, (3, 3), 0)
-    changed: np.ndarray = picture + (np.float32(_SHARPENING) * (gain - 1))[..., None] * fine
+    fine = picture - cv2.GaussianBlur(picture, (3, 3), 0)
+    changed: np.ndarray = picture + cv2.merge([np.float32(_SHARPENING) * (gain - 1)] * 3) * fine
     return changed
 
 
