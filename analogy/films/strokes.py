@@ -52,14 +52,13 @@ def paint(backend: Backend, key: np.ndarray, flow: np.ndarray, sure: np.ndarray,
     """
     detail = show(_detail(key), flow)
     kept = (detail + np.float32(_LEAST)) / (detail + np.float32(_LEAST) + np.float32(_GRAIN**2) * _around(error))
-    wanted = detail * kept * kept
-    picture = _with_detail(show(key, flow, sharp=True), wanted)
+    picture = show(key, flow, sharp=True)
     found = opencv().dilate((~sure).astype(np.uint8), np.ones((5, 5))) > 0
     jumps = [_jumps(flow, axis) & found for axis in (0, 1)]
     if any(mask.any() for mask in jumps):
         _average(picture, key, flow, jumps)
-        picture = _with_detail(_join(backend, picture, key, flow, jumps), wanted)
-    return picture
+        picture = _join(backend, picture, key, flow, jumps)
+    return _with_detail(picture, detail * kept * kept)
 
 
 def _jumps(flow: np.ndarray, axis: int) -> np.ndarray:
