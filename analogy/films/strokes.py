@@ -36,7 +36,7 @@ _LEAST_GAIN, _MOST_GAIN = 0.5, 2.0
 """Factors within which the detail is changed."""
 _WINDOW = 33
 """Side in pixels of the square over which the detail is averaged, twice."""
-_SHARPENING = 1.4
+_SHARPENING = 1.6
 """Multiple of what a 3 x 3 mean takes from a picture that, added to it, about doubles the detail."""
 _LIST_WIDTH = 1024
 """Width of the array as which a list of places is sampled, since OpenCV bounds the height."""
