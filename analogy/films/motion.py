@@ -87,7 +87,8 @@ def squared_error(frame: np.ndarray, difference: np.ndarray) -> np.ndarray:
     difference  (H, W) float32: the root of the mean squared difference from what was found there, in grey levels
 
     A place that is wrong by a pixel makes a difference as large as the gradient (Lucas and Kanade 1981, "An Iterative Image
-    Registration Technique"). In a flat place any difference counts as much as noise would allow.
+    Registration Technique"). The gradient of noise is added, so that the error of a
+    flat place stays finite.
     """
     found: np.ndarray = difference * difference / (_steepness(frame) + np.float32(_NOISE))
     return found
