@@ -8,13 +8,26 @@ for what the key frame does not show.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ..backends import HALF, Array, Backend, Size
 from ..method import nnf
-from .motion import agree, both_flows, compose, inside, opencv, refine, show, spread, squared_length, texture
+from .motion import (
+    agree,
+    both_flows,
+    compose,
+    inside,
+    opencv,
+    refine,
+    show,
+    spread,
+    squared_error,
+    squared_length,
+    texture,
+)
 from .strokes import paint
 
 AGREEMENT = 1.5
@@ -50,6 +63,8 @@ _UNSHOWN_DOUBT = 0.3
 """Doubt that is added for a pixel that the key frame does not show."""
 _DOUBT_PATCH = 9
 """Side in pixels of the square over which doubt is averaged."""
+_MAX_ERROR = 1.0
+"""Largest error of a place in pixels that counts when a frame is painted: it puts fine detail elsewhere, as any larger one."""
 
 
 class Carrier:
@@ -71,6 +86,11 @@ class Carrier:
         self.flow = np.zeros((*key_frame.shape[:2], 2), np.float32)
         self.sure = np.ones(key_frame.shape[:2], bool)
         self._back = self.flow
+
+    @cached_property
+    def _key_pixels(self) -> np.ndarray:
+        """The key frame, (H, W, 3) float32."""
+        return self.key_frame.astype(np.float32)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the arrays from which `resume` can go on."""
@@ -98,10 +118,11 @@ class Carrier:
         is_near = sure & (squared_length(apart) < _NEAR**2)
         flow = carried + np.float32(_PULL) * spread(apart, _trust(textured, is_near))
         smooth = spread(flow, textured * inside(carried))
-        flow += (np.float32(_STIFFNESS) * (1 - textured) ** 2)[..., None] * (smooth - flow)
+        flow += opencv().merge([np.float32(_STIFFNESS) * (1 - textured) ** 2] * 2) * (smooth - flow)
         is_flat = textured < _FLAT
-        self.flow = np.where((sure & ~is_near & ~is_flat)[..., None], direct, flow)
-        self.frame = frame
+        far = sure & ~is_near & ~is_flat
+        flow[far] = direct[far]
+        self.flow, self.frame = flow, frame
         known = sure | ((agree(step, step_back, AGREEMENT) | is_flat) & inside(carried))
         # In flat places the flows there and back cannot agree, and a search by colours would find anything.
         is_like = is_flat & (self._difference() < _UNLIKE)
@@ -111,7 +132,8 @@ class Carrier:
 
     def paint(self, painted: np.ndarray) -> np.ndarray:
         """Return the present frame in the looks of the key `painted`; both are (H, W, 3) float32, 0 to 255."""
-        return paint(self.backend, painted, self.flow, self.sure)
+        error = np.minimum(squared_error(self.frame, self._difference() * np.float32(255)), np.float32(_MAX_ERROR**2))
+        return paint(self.backend, painted, self.flow, self.sure, error)
 
     def doubt(self) -> np.ndarray:
         """Return how much the present frame differs from what was found for it in the key frame: (H, W) float32, 0 or more.
@@ -124,9 +146,10 @@ class Carrier:
 
     def _difference(self) -> np.ndarray:
         """Return the root of the mean squared difference of colours, in 0..1, from the key frame over small squares."""
-        found = show(self.key_frame.astype(np.float32), self.flow) - self.frame
-        squared = (found * found).mean(axis=-1) / np.float32(255**2)
-        return np.sqrt(np.maximum(opencv().blur(squared, (_DOUBT_PATCH, _DOUBT_PATCH)), 0))
+        cv2 = opencv()
+        found = show(self._key_pixels, self.flow) - self.frame
+        squared = cv2.transform(found * found, np.full((1, 3), 1 / (3 * 255**2)))
+        return np.sqrt(np.maximum(cv2.blur(squared, (_DOUBT_PATCH, _DOUBT_PATCH)), 0))
 
     def _search(self, known: np.ndarray, kept: np.ndarray) -> None:
         """Search the key frame for the pixels that are not `kept`; near their present places, where these are `known`."""
@@ -135,7 +158,7 @@ class Carrier:
         flow = _extend(self.flow, known)
         here = _positions(size)
         places = here + flow[..., ::-1]
-        frames = [frame.astype(np.float32) / 255 for frame in (self.frame, self.key_frame)]
+        frames = self.frame.astype(np.float32), self._key_pixels
         field, coarser = None, size
         for scale, iterations in _ITERATIONS.items():
             small = -(-size[0] // scale), -(-size[1] // scale)
@@ -148,7 +171,7 @@ class Carrier:
             fixed = shrink(kept.astype(np.uint8))[..., None] > 0
             if field is not None:
                 start = np.where(fixed, start, nnf.enlarge(self.backend, field, coarser, small, small))
-            frame, key_frame = (shrink(frame, how=cv2.INTER_AREA) for frame in frames)
+            frame, key_frame = (shrink(frame, how=cv2.INTER_AREA) / 255 for frame in frames)
             vectors = self._vectors(frame, key=False), self._vectors(key_frame, key=True)
             query, key = _staying_near(*vectors, near, shrink(known.astype(np.uint8)))
             found, _ = nnf.search(
@@ -164,9 +187,9 @@ class Carrier:
             )
             field, coarser = self.backend.asarray(np.where(fixed, start, self.backend.to_host(found))), small
         found = self.backend.to_host(nnf.enlarge(self.backend, field, coarser, size, size)).astype(np.float32)
-        moved = squared_length(found - places) > scale**2
-        searched = (found - here)[..., ::-1]
-        self.flow = np.where((~kept & moved)[..., None], searched, flow)
+        moved = ~kept & (squared_length(found - places) > scale**2)
+        flow[moved] = (found[moved] - here[moved])[:, ::-1]
+        self.flow = flow
 
     def _vectors(self, pixels: np.ndarray, key: bool) -> np.ndarray:
         """Return the vectors of `Backend.pixel_vectors` on the host."""
@@ -214,16 +237,20 @@ def _positions(size: Size) -> np.ndarray:
 
 
 def _extend(flow: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Return `flow` where it is known, and the flow of the nearest known pixel elsewhere. If none is known, return `flow`."""
+    """Return a copy of `flow` whose unknown pixels have the flow of the nearest known one, if there is one."""
+    extended = flow.copy()
     if not known.any():
-        return flow
+        return extended
     cv2 = opencv()
     _, labels = cv2.distanceTransformWithLabels(
         (~known).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
     )
-    of_label = np.zeros((labels.max() + 1, 2), np.float32)
-    of_label[labels[known]] = flow[known]
-    return np.where(known[..., None], flow, of_label[labels])
+    pixels, unknown = np.flatnonzero(known), np.flatnonzero(~known)
+    labels, flat = labels.ravel(), extended.reshape(-1, 2)
+    of_label = np.zeros(len(pixels) + 1, np.intp)
+    of_label[labels[pixels]] = pixels
+    flat[unknown] = flat[of_label[labels[unknown]]]
+    return extended
 
 
 def _shrink(mask: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ finds it. Needs the extra `video`.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -58,14 +58,15 @@ def refine(here: np.ndarray, there: np.ndarray, flow: np.ndarray) -> np.ndarray:
 
 def _affine(flow: np.ndarray) -> np.ndarray:
     """Return the affine flow that agrees with most of `flow`; zeros if none is found."""
-    x, y = (np.broadcast_to(axis, flow.shape[:2]) for axis in _places(np.zeros_like(flow)))
-    places = np.stack([x, y], axis=-1)
+    places = _grid(flow.shape[:2])
     some = (slice(_GRID // 2, None, _GRID),) * 2
-    here, there = (points[some].reshape(-1, 2) for points in (places, places + flow))
+    here, there = (points.reshape(-1, 2) for points in (places[some], places[some] + flow[some]))
     matrix, _ = opencv().estimateAffine2D(here, there, ransacReprojThreshold=3.0)
     if matrix is None:
         return np.zeros_like(flow)
-    return (places @ matrix[:, :2].T + matrix[:, 2] - places).astype(np.float32)
+    matrix[:, :2] -= np.eye(2)
+    affine: np.ndarray = opencv().transform(places, matrix)
+    return affine
 
 
 def texture(frame: np.ndarray) -> np.ndarray:
@@ -73,13 +74,33 @@ def texture(frame: np.ndarray) -> np.ndarray:
 
     frame  (H, W, 3) uint8. Where it is flat, optical flow follows its noise
     """
+    steep = _steepness(frame) / np.float32(_NOISE)
+    squared = steep * steep
+    found: np.ndarray = squared / (squared + 1)
+    return found
+
+
+def squared_error(frame: np.ndarray, difference: np.ndarray) -> np.ndarray:
+    """Return how far the places of pixels in another frame may be from the true ones, squared: (H, W) float32, in pixels^2.
+
+    frame       (H, W, 3) uint8
+    difference  (H, W) float32: the root of the mean squared difference from what was found there, in grey levels
+
+    A place that is wrong by a pixel makes a difference as large as the gradient (Lucas and Kanade 1981, "An Iterative Image
+    Registration Technique"). The gradient of noise is added, so that the error of a
+    flat place stays finite.
+    """
+    found: np.ndarray = difference * difference / (_steepness(frame) + np.float32(_NOISE))
+    return found
+
+
+def _steepness(frame: np.ndarray) -> np.ndarray:
+    """Return the mean squared gradient around each pixel, (H, W) float32, in squared grey levels a pixel."""
     cv2 = opencv()
     grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
     dx, dy = (cv2.Sobel(grey, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
-    energy = cv2.blur(dx * dx + dy * dy, (_TEXTURE_WINDOW, _TEXTURE_WINDOW)) / np.float32(_NOISE)
-    squared = energy * energy
-    found: np.ndarray = squared / (squared + 1)
-    return found
+    steep: np.ndarray = cv2.blur(dx * dx + dy * dy, (_TEXTURE_WINDOW, _TEXTURE_WINDOW))
+    return steep
 
 
 def spread(flow: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -93,7 +114,7 @@ def spread(flow: np.ndarray, weight: np.ndarray) -> np.ndarray:
     cv2 = opencv()
     size = weight.shape[::-1]
     weight = weight + np.float32(_LEAST_WEIGHT)
-    weighted = np.dstack([flow * weight[..., None], weight])
+    weighted = cv2.merge([flow[..., 0] * weight, flow[..., 1] * weight, weight])
     half = [-(-side // 2) for side in size]
     levels = [cv2.resize(weighted, half, interpolation=cv2.INTER_AREA)]
     while min(levels[-1].shape[:2]) > _COARSEST:
@@ -112,8 +133,7 @@ def sample(picture: np.ndarray, flow: np.ndarray) -> np.ndarray:
     Between pixels the interpolation is bilinear. Places outside the picture take its nearest pixel.
     """
     cv2 = opencv()
-    x, y = _places(flow)
-    return cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.remap(picture, _places(flow), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def show(picture: np.ndarray, flow: np.ndarray, sharp: bool = False) -> np.ndarray:
@@ -124,9 +144,8 @@ def show(picture: np.ndarray, flow: np.ndarray, sharp: bool = False) -> np.ndarr
     The nearest pixel in place of the mirror image would be drawn out to a streak.
     """
     cv2 = opencv()
-    x, y = _places(flow)
     how = cv2.INTER_LANCZOS4 if sharp else cv2.INTER_LINEAR
-    return cv2.remap(picture, x, y, how, borderMode=cv2.BORDER_REFLECT_101)
+    return cv2.remap(picture, _places(flow), None, how, borderMode=cv2.BORDER_REFLECT_101)
 
 
 def compose(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -136,8 +155,9 @@ def compose(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def inside(flow: np.ndarray) -> np.ndarray:
     """Return a mask (H, W) bool of the pixels from which a flow leads to a place inside the frame."""
-    x, y = _places(flow)
-    return (x >= 0) & (x <= flow.shape[1] - 1) & (y >= 0) & (y <= flow.shape[0] - 1)
+    height, width = flow.shape[:2]
+    found: np.ndarray = opencv().inRange(_places(flow), (0, 0), (width - 1, height - 1)) > 0
+    return found
 
 
 def agree(forth: np.ndarray, back: np.ndarray, tolerance: float) -> np.ndarray:
@@ -164,9 +184,15 @@ def opencv() -> Any:
     return cv2
 
 
-def _places(flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the x and the y, (H, W) float32, of the places to which a flow leads."""
-    height, width = flow.shape[:2]
-    return flow[..., 0] + np.arange(width, dtype=np.float32), flow[..., 1] + np.arange(height, dtype=np.float32)[
-        :, None
-    ]
+def _places(flow: np.ndarray) -> np.ndarray:
+    """Return the x and the y of the places to which a flow leads, (H, W, 2) float32."""
+    return flow + _grid(flow.shape[:2])
+
+
+@lru_cache(maxsize=1)
+def _grid(size: tuple[int, int]) -> np.ndarray:
+    """Return the x and the y of each pixel, (H, W, 2) float32, which must not be changed."""
+    y, x = np.indices(size, np.float32)
+    grid = np.stack([x, y], axis=-1)
+    grid.flags.writeable = False
+    return grid

@@ -6,7 +6,9 @@ sharp sample of the key. Only at joints, where pieces that the search found meet
 carried, is it a mean over the pieces, and the gradients are joined as well, so that no seam shows (see `method.seams`).
 
 A sample between pixels is less sharp than the pixels, by a share that changes with the fraction, and a piece that is
-enlarged is less sharp than the key. `_keep_detail` makes up for it, so that a film neither blurs nor pulses.
+enlarged is less sharp than the key. `_with_detail` makes up for it, so that a film neither blurs nor pulses. Where the motion
+is uncertain, fine detail may be in the wrong place, and the mean over all places where it may be would be soft. There, what is
+as faint as grain is softened, and strokes stay.
 """
 
 from __future__ import annotations
@@ -25,34 +27,38 @@ _EPSILON = 0.1
 """Weight of the colours beside the gradients, in 1 / pixel^2: a jump is spread over three pixels, as narrow as strokes."""
 _OUTLINE = 0.4
 """Difference of colours (0 to 1, over three channels) at a joint of which half stays: large ones are outlines."""
-_LEAST_DETAIL, _LEAST_JOINED = 0.93, 0.85
-"""Detail of a sample and of what was joined, as shares of the key's, below which they are sharpened. What was joined is not
-certain to a pixel, and shows that the more, the sharper it is."""
+_GRAIN = 10.0
+"""Detail (see `_detail`, here its root, in grey levels) of which half is kept where the motion is uncertain by a pixel. Noise
+of a deviation of 2.2 grey levels has this much: so faint are the grain of paper and canvas and what a JPEG file adds."""
+_LEAST = 1.0
+"""Detail that counts as none, in squared grey levels."""
 _LEAST_GAIN, _MOST_GAIN = 0.5, 2.0
 """Factors within which the detail is changed."""
 _WINDOW = 33
 """Side in pixels of the square over which the detail is averaged, twice."""
-_SHARPENING = 1.4
+_SHARPENING = 1.6
 """Multiple of what a 3 x 3 mean takes from a picture that, added to it, about doubles the detail."""
 _LIST_WIDTH = 1024
 """Width of the array as which a list of places is sampled, since OpenCV bounds the height."""
 
 
-def paint(backend: Backend, key: np.ndarray, flow: np.ndarray, sure: np.ndarray) -> np.ndarray:
+def paint(backend: Backend, key: np.ndarray, flow: np.ndarray, sure: np.ndarray, error: np.ndarray) -> np.ndarray:
     """Return the picture (H, W, 3) float32 that shows at each pixel what the key shows at the place to which `flow` leads.
 
-    key   (H, W, 3) float32, 0 to 255
-    flow  (H, W, 2) float32, as in `motion`
-    sure  (H, W) bool: False where the search found the place. Elsewhere a flow that jumps is a piece that is compressed
+    key    (H, W, 3) float32, 0 to 255
+    flow   (H, W, 2) float32, as in `motion`
+    sure   (H, W) bool: False where the search found the place. Elsewhere a flow that jumps is a piece that is compressed
+    error  (H, W) float32: how far the place may be from the true one, squared, in pixels^2, 0 to 1
     """
-    picture = _keep_detail(show(key, flow, sharp=True), key, flow, _LEAST_DETAIL)
+    detail = show(_detail(key), flow)
+    kept = (detail + np.float32(_LEAST)) / (detail + np.float32(_LEAST) + np.float32(_GRAIN**2) * _around(error))
+    picture = show(key, flow, sharp=True)
     found = opencv().dilate((~sure).astype(np.uint8), np.ones((5, 5))) > 0
     jumps = [_jumps(flow, axis) & found for axis in (0, 1)]
     if any(mask.any() for mask in jumps):
         _average(picture, key, flow, jumps)
         picture = _join(backend, picture, key, flow, jumps)
-        picture = _keep_detail(picture, key, flow, _LEAST_JOINED)
-    return picture
+    return _with_detail(picture, detail * kept * kept)
 
 
 def _jumps(flow: np.ndarray, axis: int) -> np.ndarray:
@@ -107,25 +113,25 @@ def _at(key: np.ndarray, y: np.ndarray, x: np.ndarray, vectors: np.ndarray) -> n
     return found.reshape(-1, 3)[: len(y)]
 
 
-def _keep_detail(picture: np.ndarray, key: np.ndarray, flow: np.ndarray, least: float) -> np.ndarray:
-    """Return `picture` about as sharp as the key is at the places to which `flow` leads, if it is softer or sharper.
-
-    least  the smallest share of the key's detail that is not raised. From 1, the detail is lowered, as where joints add some
-    """
-    share = np.sqrt((_detail(picture) + 1) / (show(_detail(key), flow) + 1))
-    gain = np.where(share < least, least / share, np.minimum(1 / share, 1))
-    gain = np.clip(gain, _LEAST_GAIN, _MOST_GAIN).astype(np.float32)
-    if (gain == 1).all():
-        return picture
-    fine = picture - opencv().GaussianBlur(picture, (3, 3), 0)
-    sharpened: np.ndarray = picture + (np.float32(_SHARPENING) * (gain - 1))[..., None] * fine
-    return sharpened
+def _with_detail(picture: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Return `picture` sharpened or softened so that it has about the `wanted` detail, (H, W) float32, as `_detail` has it."""
+    cv2 = opencv()
+    gain = np.sqrt((wanted + np.float32(_LEAST)) / (_detail(picture) + np.float32(_LEAST)))
+    gain = np.clip(gain, _LEAST_GAIN, _MOST_GAIN)
+    fine = picture - cv2.GaussianBlur(picture, (3, 3), 0)
+    changed: np.ndarray = picture + cv2.merge([np.float32(_SHARPENING) * (gain - 1)] * 3) * fine
+    return changed
 
 
 def _detail(picture: np.ndarray) -> np.ndarray:
     """Return the mean squared Laplacian of the grey `picture` around each pixel, (H, W) float32, in squared grey levels."""
     cv2 = opencv()
     edges = cv2.Laplacian(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.CV_32F)
-    window = (_WINDOW, _WINDOW)
-    detail: np.ndarray = cv2.blur(cv2.blur(edges * edges, window), window)
-    return detail
+    return _around(edges * edges)
+
+
+def _around(values: np.ndarray) -> np.ndarray:
+    """Return the mean of the values, (H, W) float32, around each pixel."""
+    cv2, window = opencv(), (_WINDOW, _WINDOW)
+    mean: np.ndarray = cv2.blur(cv2.blur(values, window), window)
+    return mean

@@ -8,6 +8,7 @@ from made_films import camera, film, picture
 from analogy.backends.cpu import CpuBackend
 from analogy.films.carrying import Carrier
 from analogy.films.joining import join
+from analogy.films.strokes import paint
 
 SIZE = (96, 128)
 
@@ -80,6 +81,35 @@ def test_the_strokes_of_a_key_stay_over_a_pan_by_fractions_of_a_pixel_and_a_slow
         shares.append(detail(carrier.paint(strokes)) / detail(strokes))
     assert min(shares) >= 0.9
     assert max(shares) <= 1.1
+
+
+def test_where_the_motion_is_uncertain_grain_is_softened_and_strokes_stay(cpu: CpuBackend) -> None:
+    frames = [picture(*SIZE)] * 3
+    rng = np.random.default_rng(2)
+    noise = cv2.GaussianBlur(rng.normal(0, 1, (*SIZE, 3)).astype(np.float32), (0, 0), 0.8)
+    grain, strokes = np.s_[16:-16, 8:48], np.s_[16:-16, -56:-16]
+    amplitude = np.where(np.arange(SIZE[1]) < SIZE[1] // 2, 8, 90).astype(np.float32)
+    key = 128 + noise * amplitude[:, None]
+
+    def kept(frames: list[np.ndarray]) -> tuple[float, float]:
+        painted = carried(frames, cpu).paint(key)
+        return detail(painted[grain]) / detail(key[grain]), detail(painted[strokes]) / detail(key[strokes])
+
+    assert min(kept(frames)) > 0.95
+    noisy = [np.clip(each + rng.normal(0, 25, each.shape), 0, 255).astype(np.uint8) for each in frames]
+    of_grain, of_strokes = kept(noisy)
+    assert of_grain < 0.8
+    assert of_strokes > 0.9
+
+
+def test_a_joint_changes_nothing_far_from_it(cpu: CpuBackend) -> None:
+    key = 128 + cv2.GaussianBlur(np.random.default_rng(2).normal(0, 60, (*SIZE, 3)).astype(np.float32), (0, 0), 0.6)
+    flow, sure, error = np.full((*SIZE, 2), 0.5, np.float32), np.ones(SIZE, bool), np.zeros(SIZE, np.float32)
+    whole = paint(cpu, key, flow, sure, error)
+    flow[8:20, 8:20], sure[8:20, 8:20] = 9.5, False
+    joined = paint(cpu, key, flow, sure, error)
+    assert np.abs(joined - whole)[:30, :30].max() > 20
+    assert np.abs(joined - whole)[:, 96:].max() < 0.5
 
 
 def test_a_still_film_shows_the_key_itself(cpu: CpuBackend) -> None:
