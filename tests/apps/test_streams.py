@@ -88,14 +88,14 @@ def test_a_reader_that_goes_away_leaves_no_traceback(picture, tmp_path) -> None:
 def test_a_name_that_standard_output_cannot_hold_is_escaped(picture, tmp_path) -> None:
     done = shell(f"analogy transfer a.png a.png -o 日本 {FAST}", tmp_path, PYTHONIOENCODING="latin-1")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("\\u65e5\\u672c: ")
+    assert done.stdout.startswith("open \\u65e5\\u672c/a_prime.png: ")
     assert (tmp_path / "日本" / "a_prime.png").exists()
 
 
 def test_a_name_with_control_characters_does_not_reach_the_terminal(picture, tmp_path) -> None:
     done = shell(f"analogy transfer a.png a.png -o \"$(printf 'x\\033[2J\\ny')\" {FAST}", tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("x\\x1b[2J\\ny: ")
+    assert done.stdout.startswith("open x\\x1b[2J\\ny/a_prime.png: ")
     assert done.stdout.count("\n") == 1
 
 
