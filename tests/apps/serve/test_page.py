@@ -256,7 +256,7 @@ def test_how_much_of_the_painting_to_use_goes_with_the_job(visit) -> None:
     page = visit()
     give(page, png(32, 32), png(32, 32, 1))
     page.get_by_label("How much of the painting").fill("0.4")
-    page.get_by_label("Bigger shapes").fill("0.6")  # to the right: the ratio is what is left of 1.1
+    page.get_by_role("slider", name="Bigger shapes").fill("0.6")  # to the right: the ratio is what is left of 1.1
     make(page)
     sync_api.expect(page.locator("#made button").first).to_contain_text("how much of the painting: 0.4")
     record = page.request.get(page.url.rstrip("/") + page.locator("#downloads a").last.get_attribute("href")).json()
