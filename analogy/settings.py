@@ -233,7 +233,11 @@ _PRESETS = {
     "photo-to-style": Preset(
         "Photo and painting", "a photo in the looks of a painting; the defaults", {"weight": 3, "ratio": 1.0}
     ),
-    "face": Preset("Two faces", "two faces: bigger shapes, so that features match", {"weight": 3, "ratio": 0.5}),
+    "face": Preset(
+        "Two faces",
+        "two faces, with label pictures: bigger shapes, so that features match",
+        {"weight": 3, "ratio": 0.5},
+    ),
     "landscape": Preset("Landscape", "a landscape or a still life: uses more of the painting", {"uniformity": 0.3}),
     "style-to-photo": Preset(
         "Drawing to photo",

@@ -63,7 +63,7 @@ class Service:
             _log.warning("whoever reaches this machine can use it and see results: give it a token (ANALOGY_TOKEN)")
         if not local:
             _log.warning("what goes over the network can be read there: put it behind a server with TLS")
-        _log.info("http://%s:%d", name, port)
+        _log.info("open http://%s:%d", name, port)
 
 
 async def _sweep(jobs: Jobs) -> None:
