@@ -1,4 +1,4 @@
-"""What a transfer is asked for: its pictures, its pins and its settings, built and checked in one place.
+"""The request for a transfer: its pictures, its pins and its settings, built and checked in one place.
 
 The fields of `Request` are the keywords of `Engine.transfer`. The command's options, the columns of a batch's table and the
 fields of the service's form are made from them, so that a new keyword is a new field here, and its use.
@@ -26,7 +26,7 @@ Examples: TypeAlias = list[Any] | tuple[Any, ...]
 """Several pictures, one for each example B'."""
 
 Kind: TypeAlias = Literal["picture", "pins", "flag"]
-"""What a field of `Request` takes: a picture; pins, as the path of a CSV file or as rows of numbers; or true or false."""
+"""Kind of value that a field of `Request` takes: a picture; pins, as the path of a CSV file or as rows of numbers; or true or false."""
 
 
 def _field(kind: Kind, label: str, help: str, several: bool = False, **default: Any) -> Any:
@@ -137,7 +137,7 @@ class Request:
 
     @property
     def several(self) -> bool:
-        """Whether B' is given as a list, so that the result has lists, too."""
+        """True where B' is given as a list, so that the result has lists, too."""
         return isinstance(self.b_prime, (list, tuple))
 
     def inputs(self) -> Iterator[Input]:

@@ -222,7 +222,7 @@ class Preset(NamedTuple):
     """A set of settings for a use."""
 
     title: str
-    """What the page of the service calls it."""
+    """Name on the page of the service."""
     help: str
     """The pictures or wishes that it is for, in the words of the command's help."""
     settings: SettingOptions

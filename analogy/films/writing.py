@@ -29,7 +29,7 @@ _VIDEO_RANGE = 1
 _FAR = 12.0
 """Largest mean difference of a picture of a trial from what is read back, 0 to 255. A wrong format of pixels makes more."""
 _CURE = "name a video of another suffix, for instance .mkv; the frames are painted, and are kept"
-"""What to do about a video that cannot be written."""
+"""Advice that ends the message about a video that cannot be written."""
 _TOLERANCE = 0.02
 """Share by which the shape of the pixels may differ from the film's. Some containers round it."""
 
@@ -186,7 +186,7 @@ def _time(index: int, prepared: PreparedVideo) -> int:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What a program sees that opens a written video.
+    """Properties of a written video, as a program finds them that opens it.
 
     size          rows and columns
     count         number of pictures that have a time of their own

@@ -79,7 +79,7 @@ class Labels:
 
     @property
     def keep_apart(self) -> bool:
-        """Whether any two places may not match."""
+        """True where some two places may not match."""
         found = np.unique(np.concatenate([self.content.ravel(), *(source.ravel() for source in self.sources)]))
         return bool((found >= 0).any() and (found != IGNORED).sum() > 1)
 
