@@ -26,7 +26,8 @@ Examples: TypeAlias = list[Any] | tuple[Any, ...]
 """Several pictures, one for each example B'."""
 
 Kind: TypeAlias = Literal["picture", "pins", "flag"]
-"""Kind of value that a field of `Request` takes: a picture; pins, as the path of a CSV file or as rows of numbers; or true or false."""
+"""Kind of value that a field of `Request` takes: a picture; pins, as the path of a CSV file or as rows of numbers; or true or
+false."""
 
 
 def _field(kind: Kind, label: str, help: str, several: bool = False, **default: Any) -> Any:
