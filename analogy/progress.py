@@ -29,7 +29,7 @@ MAX_INTERVAL = 0.25
 
 @dataclass(frozen=True)
 class Progress:
-    """What a run is doing: `stage` in words, and `done`, the share of the whole run that is finished, 0 to 1.
+    """State of a run: `stage` in words, and `done`, the share of the whole run that is finished, 0 to 1.
 
     `picture`, (H, W, 3) uint8: what the field of a level paints, once for each level if levels are asked for; else None.
     """

@@ -147,8 +147,8 @@ class Result(Generic[Way_co, Looks_co]):
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        names = {name: name.upper().replace("_PRIME", "'") for name, *_ in self._made()}
-        made = [f"{names[name]} {own.size[1]} x {own.size[0]}" for name, _, own in self._made()]
+        titled = [(name.upper().replace("_PRIME", "'"), own.size) for name, _, own in self._made()]
+        made = [f"{title} {columns} x {rows}" for title, (rows, columns) in titled]
         return f"<Result: {', '.join(made)} ({self.model}, {self.device})>"
 
     def _repr_png_(self) -> bytes:

@@ -95,10 +95,11 @@ def run_transfer(
 
 def _conclusion(output: str, one: bool, request: Request, result: Result) -> str:
     """Return the sentence that ends a run: what was made, where, in which time, and by what."""
-    count = len(request.examples)
+    from ..result import file_names
+
     made = {"a": "A in the looks of B'", "b_prime": "B' in the looks of A"}[request.content]
-    file = {"a": "a_prime.png", "b_prime": "b.png" if count == 1 else "b_1.png"}[request.content]
-    where = output if one else f"open {Path(output) / file}"
+    first = file_names(request.settings, examples=len(request.examples))[0]
+    where = output if one else f"open {Path(output) / first}"
     return f"{where}: {made} ({sum(result.seconds.values()):.1f} s, {result.model}, {result.device})"
 
 

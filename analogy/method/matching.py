@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from ..backends import Array
 from ..progress import StageReporter, Tick, split
 from ..settings import PATCH_SIZE, SEARCH_RADIUS, Settings
 from . import nnf, uniformity
 from .features import LEVELS, Features, level_size
-from .guidance import constrain_to_labels
+from .guidance import LabelMaps, constrain_to_labels
 from .holding import REACH
 from .pair import Pair, Side, Way, known_name
 from .reconstruction import blend, content_weight, reconstruct
@@ -146,11 +148,9 @@ class Search:
         """Search the field of a level by PatchMatch, with the constants of the level. `joined`: see `Backend.join`."""
         if level == LEVELS[0] and len(self.sources) > 1:
             return self._choose(level, joined, settings, tick)
-        backend, way, sheet = self._network.backend, self.way, self.way.sheet.at(level)
-        labels = None
-        if way.labels:
-            maps = way.labels.at(level_size(way.content.working, level), sheet)
-            labels = maps.on(backend)
+        backend, sheet = self._network.backend, self.way.sheet.at(level)
+        maps, labels, pins = self._guidance(level)
+        if maps and labels:
             self._field = constrain_to_labels(backend, self._field, maps, labels)
         a, b = joined[self.content], sheet.lay(backend.xp, [joined[source] for source in self.sources])
         options: dict[str, Any] = {
@@ -158,7 +158,7 @@ class Search:
             "search_radius": SEARCH_RADIUS.get(level),
             "seed": (settings.seed * 8 + level) % 2**32,
             "labels": labels,
-            "pins": way.pins.at(way.content.working, way.sheet, level) if way.pins else None,
+            "pins": pins,
             "reach": REACH * 2 ** (5 - level),
             "frames": sheet.frames(backend),
         }
@@ -196,16 +196,20 @@ class Search:
 
         At finer levels a piece grows from one source into another by propagation alone: the random search stays where it is.
         """
-        backend, way = self._network.backend, self.way
+        way = self.way
         ways = [way.to(k) for k in range(len(self.sources))]
         found = [
             Search(self._network, alone, self.content, [source]).run(level, joined, settings, part)
             for alone, source, part in zip(ways, self.sources, split(tick, *[1.0] * len(ways)), strict=True)
         ]
-        sheet, labels, pins = way.sheet.at(level), None, None
-        if way.labels:
-            labels = way.labels.at(level_size(way.content.working, level), sheet).on(backend)
-        if way.pins:
-            pins = way.pins.at(way.content.working, way.sheet, level)
-        self._field, distance = choose(backend, sheet, [(each.nnf, each.distance) for each in found], labels, pins)
+        _, labels, pins = self._guidance(level)
+        matches = [(each.nnf, each.distance) for each in found]
+        self._field, distance = choose(self._network.backend, way.sheet.at(level), matches, labels, pins)
         return Match(self._field, distance)
+
+    def _guidance(self, level: int) -> tuple[LabelMaps | None, tuple[Array, Array] | None, np.ndarray | None]:
+        """Return the labels at a level, on the host and on the device, and the pins there; None for what is not given."""
+        way = self.way
+        maps = way.labels.at(level_size(way.content.working, level), way.sheet.at(level)) if way.labels else None
+        pins = way.pins.at(way.content.working, way.sheet, level) if way.pins else None
+        return maps, maps.on(self._network.backend) if maps else None, pins

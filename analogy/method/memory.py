@@ -10,7 +10,7 @@ from ..errors import MemoryLimitError
 from ..settings import Settings
 
 _FIXED = 250e6
-"""Bytes for the interpreter, its libraries, and the model."""
+"""Memory of the interpreter, its libraries and the model, in bytes."""
 _MATCHING = 45
 """Bytes per (pixel x relu1_1 channel), over both pictures as the network sees them, with the reconstruction. Measured: 38 at
 2048 x 2048, 43 at 448 x 448."""
