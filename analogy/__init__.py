@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from .shared_engine import transfer
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-"""ONNX Runtime from 1.29 on otherwise leaves a device id in the user's cache folder, and opens connections. It looks only
-once, when it is loaded; so this is said before anything else is."""
+"""ONNX Runtime from 1.29 on otherwise leaves a device id in the user's cache folder, and opens
+connections. It looks only once, when it is loaded; so this is said before anything else is."""
 
 _DEFINED_IN = {
     "AnalogyError": "errors",

@@ -65,8 +65,8 @@ class Engine:
     threads           CPU threads, 1 to 256; None for one per core
     max_input_pixels  most pixels of A and of B', refused before they are decoded; None for what the memory allows
 
-    Raises `ModelError` if the model cannot be used, `DeviceError` if the device cannot, `SettingsError` for a bound that is
-    no number of pixels.
+    Raises `ModelError` if the model cannot be used, `DeviceError` if the device cannot,
+    `SettingsError` for a bound that is no number of pixels.
     """
 
     def __init__(
@@ -117,8 +117,8 @@ class Engine:
         levels          also paint the field of each level, and call `progress` with each picture
         progress        is called as each stage begins and while it runs; an exception that it raises ends the run
 
-        Raises `ImageError` for a picture or mask that cannot be used, `SettingsError` for a setting or a pin, and
-        `MemoryLimitError`, before any work, if the memory cannot suffice.
+        Raises `ImageError` for a picture or mask that cannot be used, `SettingsError` for a setting
+        or a pin, and `MemoryLimitError`, before any work, if the memory cannot suffice.
         """
         self._refuse_after_a_fork()
         single: dict[str, Any] = {} if direction is AS_SETTINGS_SAY else {"direction": direction}
@@ -202,8 +202,9 @@ class Engine:
 
         settings, changes   as for `transfer`
 
-        It runs one, of noise, and shrinks a picture: CuPy compiles an operation when it first meets it. What it compiled it
-        keeps on disk, so that this takes long only the first time on a machine.
+        It runs one, of noise, and shrinks a picture: CuPy compiles an operation when it first meets
+        it. What it compiled it keeps on disk, so that this takes long only the first time on a
+        machine.
         """
         noise = np.random.default_rng(0).integers(0, 256, (2, *_REHEARSED, 3)).astype(np.uint8)
         with self.backend.active():
@@ -231,9 +232,10 @@ class Engine:
 
         A shot without a key gets one from the nearest key. Needs the extra `video`.
 
-        Raises `ImageError` for a film, a key or a style that cannot be used, `SettingsError` for a setting, for a key of a
-        frame that does not exist, for both keys and style or none of them, and without the extra; `DeviceError`, also while
-        frames are painted, in a process that was forked after this engine was made.
+        Raises `ImageError` for a film, a key or a style that cannot be used, `SettingsError` for a
+        setting, for a key of a frame that does not exist, for both keys and style or none of them,
+        and without the extra; `DeviceError`, also while frames are painted, in a process that was
+        forked after this engine was made.
         """
         self._refuse_after_a_fork()
         settings = Settings.of(settings).changed(changes)

@@ -1,7 +1,7 @@
 """The errors that this package raises on purpose.
 
-Each is an `AnalogyError` whose message is one line: what was wrong, with the actual value, and what to do. The command
-prints that line and exits with code 2.
+Each is an `AnalogyError` whose message is one line: what was wrong, with the actual value, and what
+to do. The command prints that line and exits with code 2.
 """
 
 import re
@@ -12,7 +12,8 @@ from contextlib import contextmanager
 def printable(text: str) -> str:
     """Return `text` on one line, without anything that could move a terminal's cursor: such characters become escapes.
 
-    File names may hold line ends, control characters, marks that turn the direction of writing, and bytes that are no text.
+    File names may hold line ends, control characters, marks that turn the direction of writing, and
+    bytes that are no text.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
@@ -61,8 +62,9 @@ class MemoryLimitError(AnalogyError, MemoryError):
     """Error about pictures that need more memory than is free on the device; the message says how much, and what to do."""
 
 
-# What is said by Python of a thread, by the loader of libraries, by the C++ library, by ONNX Runtime of its memory at the
-# system's or the device's bound and at its own, by CUDA, and by cuDNN and cuBLAS.
+# What is said by Python of a thread, by the loader of libraries, by the C++ library, by ONNX
+# Runtime of its memory at the system's or the device's bound and at its own, by CUDA, and by cuDNN
+# and cuBLAS.
 _SHORTAGE = re.compile(
     "start new thread|map segment|bad_alloc"
     "|([Ff]ailed to|[Cc]annot) allocate memory|smaller than requested bytes|out of memory"

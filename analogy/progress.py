@@ -31,7 +31,8 @@ MAX_INTERVAL = 0.25
 class Progress:
     """State of a run: `stage` in words, and `done`, the share of the whole run that is finished, 0 to 1.
 
-    `picture`, (H, W, 3) uint8: what the field of a level paints, once for each level if levels are asked for; else None.
+    `picture`, (H, W, 3) uint8: what the field of a level paints, once for each level if levels are
+    asked for; else None.
     """
 
     stage: str
@@ -42,8 +43,9 @@ class Progress:
 class StageReporter:
     """A reporter of how far a run is, which also measures how long its stages take.
 
-    It calls the callback as each stage begins, and while the stage runs. An exception that the callback raises passes through,
-    and so ends the run. `done` follows the estimates given to `plan`, and never falls. Without a plan it stays 0.
+    It calls the callback as each stage begins, and while the stage runs. An exception that the
+    callback raises passes through, and so ends the run. `done` follows the estimates given to
+    `plan`, and never falls. Without a plan it stays 0.
 
     `seconds`: stage -> seconds, for the stages that have ended.
     """
@@ -124,8 +126,8 @@ def split(tick: Tick | None, *weights: float) -> Sequence[Tick]:
 def side_by_side(workers: int, tasks: Sequence[Callable[[Tick], object]], tick: Tick) -> None:
     """Run the tasks, each with a tick of its own, up to `workers` at a time; with one, in this thread.
 
-    `tick` is called in this thread with the mean of their shares. An exception of a task or of `tick` ends all tasks at their
-    next tick, and is raised when they have ended.
+    `tick` is called in this thread with the mean of their shares. An exception of a task or of
+    `tick` ends all tasks at their next tick, and is raised when they have ended.
     """
     if workers == 1:
         for task, of_task in zip(tasks, split(tick, *[1.0] * len(tasks)), strict=True):

@@ -1,7 +1,8 @@
 """The request for a transfer: its pictures, its pins and its settings, built and checked in one place.
 
-The fields of `Request` are the keywords of `Engine.transfer`. The command's options, the columns of a batch's table and the
-fields of the service's form are made from them, so that a new keyword is a new field here, and its use.
+The fields of `Request` are the keywords of `Engine.transfer`. The command's options, the columns of
+a batch's table and the fields of the service's form are made from them, so that a new keyword is a
+new field here, and its use.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ Examples: TypeAlias = list[Any] | tuple[Any, ...]
 """Several pictures, one for each example B'."""
 
 Kind: TypeAlias = Literal["picture", "pins", "flag"]
-"""Kind of value that a field of `Request` takes: a picture; pins, as the path of a CSV file or as rows of numbers; or true or
-false."""
+"""Kind of value that a field of `Request` takes: a picture; pins, as the path of a CSV file or as
+rows of numbers; or true or false."""
 
 
 def _field(kind: Kind, label: str, help: str, several: bool = False, **default: Any) -> Any:
@@ -59,15 +60,17 @@ class Input(NamedTuple):
 class Request:
     """All that decides the result of a transfer, but for the model and the device.
 
-    Pictures are whatever `pictures.reading.read_picture` takes; where a request travels to another process they are paths.
-    Pins that are given as numbers become a list of rows xa, ya, xb, yb (floats, in pixels); without any pin they are None.
-    With B given, `settings.direction` becomes "ab", since there is no B to make.
+    Pictures are whatever `pictures.reading.read_picture` takes; where a request travels to another
+    process they are paths. Pins that are given as numbers become a list of rows xa, ya, xb, yb
+    (floats, in pixels); without any pin they are None. With B given, `settings.direction` becomes
+    "ab", since there is no B to make.
 
-    `b_prime` is one picture, or a list (or tuple) of several examples. Then `b` and `mask_b`, where they are given, are
-    lists of as many.
+    `b_prime` is one picture, or a list (or tuple) of several examples. Then `b` and `mask_b`, where
+    they are given, are lists of as many.
 
-    Raises `SettingsError` for the direction "ba" with B given and for wrong pins, `ImageError` for one mask without the
-    other, for no example at all, and for fewer or more of `b` or `mask_b` than there are examples.
+    Raises `SettingsError` for the direction "ba" with B given and for wrong pins, `ImageError` for
+    one mask without the other, for no example at all, and for fewer or more of `b` or `mask_b` than
+    there are examples.
     """
 
     a: PictureLike = _field("picture", "A", "A: the picture to change. JPEG, PNG, WebP, TIFF, BMP or GIF.")

@@ -97,8 +97,9 @@ else:
 class Result(Generic[Way_co, Looks_co]):
     """The pictures and fields of an analogy, and how they were made. What `settings.direction` leaves out is None.
 
-    Where B' was given as a list, `b_prime`, `b`, `nnf_ba`, `error_ba`, `known_b` and `known_b_sha256` are lists, too, in its
-    order, and `nnf_ab` is (h, w, 3): the index of the example, from 0, and the row and column in it.
+    Where B' was given as a list, `b_prime`, `b`, `nnf_ba`, `error_ba`, `known_b` and
+    `known_b_sha256` are lists, too, in its order, and `nnf_ab` is (h, w, 3): the index of the
+    example, from 0, and the row and column in it.
 
     a, b_prime            the inputs, as they were read
     a_prime, b            the results: (H, W, 3) RGB of the size of A and of B', uint16 if A or B' has 16 bits, else uint8
@@ -114,12 +115,14 @@ class Result(Generic[Way_co, Looks_co]):
     levels                level -> the picture that its field votes, (H, W, 3) uint8; empty unless asked for
     seconds               stage -> the time it took
 
-    Arrays are NumPy's. If A was a CuPy array and the device is "cuda", the results, fields and distances are CuPy arrays,
-    in order on the stream that was current in the calling thread: synchronise it before you use them on another.
+    Arrays are NumPy's. If A was a CuPy array and the device is "cuda", the results, fields and
+    distances are CuPy arrays, in order on the stream that was current in the calling thread:
+    synchronise it before you use them on another.
 
-    To a type checker `Result[Way, Looks]` has what the word for `direction` in the call says, "both", "ab" or "ba": arrays,
-    and None for what it leaves out. Where the call has no such word, `settings` or `b` decides, and the checker takes what may
-    be None for anything. Looks is `PictureLike`, or `Examples` where B' was a list; then there are lists.
+    To a type checker `Result[Way, Looks]` has what the word for `direction` in the call says,
+    "both", "ab" or "ba": arrays, and None for what it leaves out. Where the call has no such word,
+    `settings` or `b` decides, and the checker takes what may be None for anything. Looks is
+    `PictureLike`, or `Examples` where B' was a list; then there are lists.
     """
 
     a: Picture
@@ -216,20 +219,24 @@ class Result(Generic[Way_co, Looks_co]):
         flow      also write the fields, into a folder
         progress  is called while files are written; an exception that it raises ends the writing, and leaves no half file
 
-        A folder gets `a_prime.png` and `b.png`, with the alpha and the ICC profile of A and of B'; `montage.png` (A, A', B,
-        B'); `settings.json`; `level_5.png` to `level_1.png` if the result has levels; and with `flow` each field as
-        `flow_ab.npz` (nnf, distance), `flow_ab.flo` (Middlebury) and `flowAB.txt` (the authors' program), `ba` likewise.
-        A picture is A', or B if that alone was made.
+        A folder gets `a_prime.png` and `b.png`, with the alpha and the ICC profile of A and of B';
+        `montage.png` (A, A', B, B'); `settings.json`; `level_5.png` to `level_1.png` if the result
+        has levels; and with `flow` each field as `flow_ab.npz` (nnf, distance), `flow_ab.flo`
+        (Middlebury) and `flowAB.txt` (the authors' program), `ba` likewise. A picture is A', or B
+        if that alone was made.
 
-        With several examples there are `b_1.png`, `b_2.png` and so on, and their fields `flow_ba_1.npz` and so on. The field
-        of A' is `flow_ab.npz`, where `example` says in which of them a match lies, from 0; and `flow_ab_1.flo` and so on,
-        where what lies in another example is unknown. The text of the authors' program cannot say so, and is left out.
+        With several examples there are `b_1.png`, `b_2.png` and so on, and their fields
+        `flow_ba_1.npz` and so on. The field of A' is `flow_ab.npz`, where `example` says in which
+        of them a match lies, from 0; and `flow_ab_1.flo` and so on, where what lies in another
+        example is unknown. The text of the authors' program cannot say so, and is left out.
 
-        Each file appears whole or not at all, and a folder's files are always those of one result: `settings.json` names each
-        with its checksum, and those of the result before that it does not name are deleted. What else is in the folder stays.
+        Each file appears whole or not at all, and a folder's files are always those of one result:
+        `settings.json` names each with its checksum, and those of the result before that it does
+        not name are deleted. What else is in the folder stays.
 
-        Raises `OutputError` if a file cannot be written, if the folder has a file of such a name that is of no result, or was
-        changed since, if the format is unknown, or if `flow` asks for more than the one picture.
+        Raises `OutputError` if a file cannot be written, if the folder has a file of such a name
+        that is of no result, or was changed since, if the format is unknown, or if `flow` asks for
+        more than the one picture.
         """
         report = StageReporter(progress)
         report.begin("saving")

@@ -1,7 +1,7 @@
 """The settings of a transfer with their defaults and presets, and the constants of the method with their source.
 
-The command's options are made from the fields of `Settings` (`help`, type, choices and default), so that the two cannot
-drift apart.
+The command's options are made from the fields of `Settings` (`help`, type, choices and default), so
+that the two cannot drift apart.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypedDict
 
 from .errors import SettingsError, shown
 
-# Constants of the authors' released program, by level. Liao et al. 2017 give them in sections 4.2 and 4.3.
+# Constants of the authors' released program, by level. Liao et al. 2017 give them in sections 4.2
+# and 4.3.
 PATCH_SIZE = {5: 3, 4: 3, 3: 3, 2: 5, 1: 5}
 """Patch size of the search at each level, in positions."""
 PIXEL_PATCH_SIZE = 3
@@ -22,8 +23,9 @@ PIXEL_PATCH_SIZE = 3
 SEARCH_RADIUS = {4: 6, 3: 6, 2: 4, 1: 4}
 """First radius of the random search at each level, in positions; at level 5 it covers the whole map."""
 FIRST_JUMPS, LATER_JUMPS = (8, 4, 2, 1), (2, 1)
-"""Distances, in positions, of the neighbours from which propagation takes candidates, in this order, in the first iteration
-and in later ones (in the authors' program they are the same in all)."""
+"""Distances, in positions, of the neighbours from which propagation takes candidates, in this
+order, in the first iteration and in later ones (in the authors' program they are the same in
+all)."""
 ALPHA = {
     1: {4: 0.7, 3: 0.6, 2: 0.5, 1: 0.0},
     2: {4: 0.8, 3: 0.7, 2: 0.6, 1: 0.1},
@@ -116,8 +118,8 @@ class Settings:
     def of(cls, settings: SettingsLike | None) -> Settings:
         """Return the settings that a caller gives, as they are, by a preset's name or by a dict.
 
-        None stands for the defaults. Raises `SettingsError` for an unknown name or key, a value outside its range, or
-        anything else.
+        None stands for the defaults. Raises `SettingsError` for an unknown name or key, a value
+        outside its range, or anything else.
         """
         if settings is None or isinstance(settings, Settings):
             return settings or cls()
@@ -173,8 +175,8 @@ _KINDS = {int: "a whole number", float: "a number", str: "a name", bool: "true o
 
 
 class SettingOptions(TypedDict, total=False):
-    """The fields of `Settings` as keywords, for type checkers and editors; all but `direction`, which decides the type of
-    a result."""
+    """The fields of `Settings` as keywords, for type checkers and editors; all but `direction`,
+    which decides the type of a result."""
 
     weight: int
     ratio: float
@@ -274,5 +276,5 @@ if TYPE_CHECKING:
     PresetName: TypeAlias = str
 else:
     PresetName = Literal[tuple(PRESETS)]
-"""The name of a preset: to type checkers any text, since names come from forms and files; at run time a `Literal` of all
-names, by which a form of pydantic knows them."""
+"""The name of a preset: to type checkers any text, since names come from forms and files; at run
+time a `Literal` of all names, by which a form of pydantic knows them."""

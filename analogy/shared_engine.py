@@ -37,7 +37,8 @@ def transfer(
 ) -> Result[Way, Looks]:
     """Find A' and B for A and B', by an engine that is kept for the next call.
 
-    Does what `Engine(model, device, threads, max_input_pixels).transfer(a, b_prime, settings, ...)` does.
+    Does what `Engine(model, device, threads, max_input_pixels).transfer(a, b_prime, settings, ...)`
+    does.
     """
     most = admission.check_bound(max_input_pixels)
     engine = _engine(EngineArguments(name_of(model), *check_device(device, threads), most), os.getpid())

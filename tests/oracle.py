@@ -1,7 +1,8 @@
 """The kernel contract of `analogy.backends`, word for word, in plain NumPy.
 
-Written to be checked by reading, not to be fast: whole-picture array operations, exact or float64 sums, no early exit, no
-skipped candidates. Same names and arguments as the methods of a backend; every backend is tested against this.
+Written to be checked by reading, not to be fast: whole-picture array operations, exact or float64
+sums, no early exit, no skipped candidates. Same names and arguments as the methods of a backend;
+every backend is tested against this.
 """
 
 from __future__ import annotations

@@ -139,7 +139,8 @@ def test_flat_pictures_exchange_their_colours(engine: Engine) -> None:
         ((100, 200), Settings(ratio=0.5), (50, 100)),
         ((3000, 4000), Settings(max_pixels=120_000), (300, 400)),
         ((16, 1600), Settings(ratio=0.5), (16, 800)),
-        # The README's advice holds for a 12-megapixel photo: a ratio of 0.5 halves what the network would see without it.
+        # The README's advice holds for a 12-megapixel photo: a ratio of 0.5 halves what the network
+        # would see without it.
         ((3000, 4000), Settings(), (512, 683)),
         ((3000, 4000), Settings.preset("face"), (256, 342)),
         ((1500, 2000), Settings(ratio=0.5), (256, 342)),
@@ -187,7 +188,8 @@ def test_every_stage_is_told_from_inside_up_to_the_end(monkeypatch) -> None:
     stages = [report.stage for report in reports]
     for stage, least in {"features": 2, **{f"level {n}": 40 for n in (5, 4, 3, 2, 1)}, "pictures": 100}.items():
         assert stages.count(stage) > least, stage
-    # No part of the whole is passed in one leap, but those that one call of the network or of a library takes.
+    # No part of the whole is passed in one leap, but those that one call of the network or of a
+    # library takes.
     steps = {later.stage: [] for later in reports}
     for before, later in pairwise(reports):
         steps[later.stage].append(later.done - before.done)
@@ -326,7 +328,8 @@ def test_pictures_above_max_pixels_are_painted_from_full_size_pixels(engine: Eng
     result = engine.transfer(noise(160, 200), b1, max_pixels=4000, **FAST)
     assert result.a_prime.shape == (160, 200, 3)
     assert result.nnf_ab.shape[0] * result.nnf_ab.shape[1] <= 4100
-    # Pixel noise survives where pixels of the full size are copied; at the working size it is averaged away.
+    # Pixel noise survives where pixels of the full size are copied; at the working size it is
+    # averaged away.
     assert result.a_prime.std() > 2 * images.resize(b1, *result.nnf_ba.shape[:2]).std()
 
 

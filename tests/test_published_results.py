@@ -22,6 +22,7 @@ def test_results_are_close_to_the_published_ones(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     rows = json.loads(table.read_text())
     assert len(rows) == 4
-    # The bounds set for the first version on all pairs; the untouched inputs are at 0.27 and 34 on these.
+    # The bounds set for the first version on all pairs; the untouched inputs are at 0.27 and 34 on
+    # these.
     assert sum(row["feat"] for row in rows) / len(rows) <= 0.165
     assert sum(row["dE"] for row in rows) / len(rows) <= 11

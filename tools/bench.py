@@ -1,17 +1,21 @@
 """Where the time of a transfer goes, beside what this machine can do: tools/bench.py [--size N] [--model M] [--threads N] ..
 
-Each combination of model, size and number of threads runs in a process of its own, several times, since a first run also
-imports, loads and takes memory from the system. Every row is the median over the runs. `of limit` says how near a stage
-comes to what the machine does in the same run: for networks a large float32 product (operations per second), for the other
-stages a copy of memory (bytes per second, counting only what must be read and written once). Seconds of two runs of this
-program do not compare, as machines differ from minute to minute; `--compare` therefore compares shares of the limit.
+Each combination of model, size and number of threads runs in a process of its own, several times,
+since a first run also imports, loads and takes memory from the system. Every row is the median over
+the runs. `of limit` says how near a stage comes to what the machine does in the same run: for
+networks a large float32 product (operations per second), for the other stages a copy of memory
+(bytes per second, counting only what must be read and written once). Seconds of two runs of this
+program do not compare, as machines differ from minute to minute; `--compare` therefore compares
+shares of the limit.
 
-With `--clients 1 --clients 2 --clients 8` a service is also asked, by so many at a time: `bench_service.py`.
+With `--clients 1 --clients 2 --clients 8` a service is also asked, by so many at a time:
+`bench_service.py`.
 
 With `--film` the frames of a film are carried from a key, too: `bench_film.py`.
 
-With `--device cuda` the limits are the GPU's, a transfer goes before that does not count, and each stage is waited for, though
-stages overlap otherwise: `whole` is what a transfer takes without that. `roofline.py` says what it should take.
+With `--device cuda` the limits are the GPU's, a transfer goes before that does not count, and each
+stage is waited for, though stages overlap otherwise: `whole` is what a transfer takes without that.
+`roofline.py` says what it should take.
 """
 
 from __future__ import annotations
@@ -133,8 +137,8 @@ def wait_for(backend: Any) -> None:
 def _layers(widths: tuple[int, ...], level: int) -> list[tuple[int, float]]:
     """(multiplications at a position, positions for each of the picture) of a VGG-16's layers from one level to the next.
 
-    Inner layers count as wide as the level before. The compact model's are slimmer, so its `features` are 5 % nearer the limit
-    here than they are.
+    Inner layers count as wide as the level before. The compact model's are slimmer, so its
+    `features` are 5 % nearer the limit here than they are.
     """
     before, width = (3, *widths)[level - 1 : level + 1]
     inner = 0 if level == 1 else 1 if level <= 3 else 2

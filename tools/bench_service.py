@@ -28,8 +28,9 @@ def measure(
 ) -> dict[int, dict[str, float]]:
     """Number of clients -> median (p50) and 95th percentile (p95) of the seconds of a request, and pictures per minute.
 
-    One service with one worker answers all. The clients share 20 requests for A' for each of `runs`; each client sends one
-    after the other, after a first one that does not count. The seconds are those that a client waits, also in the queue.
+    One service with one worker answers all. The clients share 20 requests for A' for each of
+    `runs`; each client sends one after the other, after a first one that does not count. The
+    seconds are those that a client waits, also in the queue.
     """
     command = [sys.executable, "-m", "analogy", "serve", "--port", "0", "--model", model, "--device", device]
     command += ["--queue", str(max(clients)), *(["--threads", str(threads)] if threads else [])]

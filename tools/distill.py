@@ -1,7 +1,8 @@
 """Train `vgg16-compact`, a slim VGG-16, to order patches as a teacher network does.
 
-    python tools/distill.py TEACHER PHOTOS_FOLDER --preprocessing NAME -o RUN_FOLDER [--device cuda] [--steps N] [--resume]
-    python tools/distill.py TEACHER PHOTOS_FOLDER --preprocessing NAME -o RUN_FOLDER --evaluate WEIGHTS [WEIGHTS ...]
+    python tools/distill.py TEACHER PHOTOS_FOLDER --preprocessing NAME -o RUN_FOLDER [--device cuda]
+    [--steps N] [--resume] python tools/distill.py TEACHER PHOTOS_FOLDER --preprocessing NAME -o
+    RUN_FOLDER --evaluate WEIGHTS [WEIGHTS ...]
 
 Development only (extra `distill`: torch, onnxruntime, safetensors, pillow, numpy).  TEACHER is a file with the weights of
 VGG-19 or VGG-16, of any kind that the project converts; `--preprocessing` names the input that they take, since most files do
@@ -79,8 +80,8 @@ LAYER_WIDTHS = {
 }  # fmt: skip
 """The student's layers and their channels.
 
-The deep maps are small, and hardest to teach; the layers between two levels need fewer channels, but more than the level
-before them."""
+The deep maps are small, and hardest to teach; the layers between two levels need fewer channels,
+but more than the level before them."""
 LAYERS = list(LAYER_WIDTHS)
 WIDTHS = {level: LAYER_WIDTHS[f"conv{level}_1"] for level in LEVELS}
 """Channels of the student's relu1_1 .. relu5_1."""
@@ -123,8 +124,9 @@ class Distiller(nn.Module):
     def forward(self, images, index, target) -> torch.Tensor:
         """Return the loss of one batch: for each level that is trained, the weighted roots of the errors.
 
-        `images`, `index`: as in `distill_batches.Batch`; `target`: (B, P, D) for each level. Roots keep small errors in the
-        sum: after 250 steps relu1_1 .. relu4_1 were better than with squares, relu5_1 equal.
+        `images`, `index`: as in `distill_batches.Batch`; `target`: (B, P, D) for each level. Roots
+        keep small errors in the sum: after 250 steps relu1_1 .. relu4_1 were better than with
+        squares, relu5_1 equal.
         """
         with mixed_precision(images.device):
             features = self.student(as_input(images))

@@ -1,8 +1,9 @@
 """Batches for `distill.py`: crops, positions in them, and the teacher's features at these positions.
 
-A batch depends only on (seed, step). Its crops are either made for it, by worker processes while the step before is computed,
-and the teacher runs for each batch (`NewCrops`); or they are drawn from a pool on disk that holds the teacher's features too
-(`StoredCrops`). On a processor the pool pays: on two cores a step takes 0.2 s, and VGG-16 0.3 s for the crops of one.
+A batch depends only on (seed, step). Its crops are either made for it, by worker processes while
+the step before is computed, and the teacher runs for each batch (`NewCrops`); or they are drawn
+from a pool on disk that holds the teacher's features too (`StoredCrops`). On a processor the pool
+pays: on two cores a step takes 0.2 s, and VGG-16 0.3 s for the crops of one.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,8 +25,8 @@ from distill_networks import Vgg, as_input, features_at, mixed_precision
 class Batch(NamedTuple):
     """The crops of a step: `images` (B, side, side, 3) uint8, and for each level the positions and the features there.
 
-    `index` holds (B, P) flat positions in the map of the crop, `features` (B, P, C) the teacher's features, or nothing where
-    the teacher has not run yet.
+    `index` holds (B, P) flat positions in the map of the crop, `features` (B, P, C) the teacher's
+    features, or nothing where the teacher has not run yet.
     """
 
     images: Any
@@ -42,9 +43,9 @@ def make_pool(
 ) -> dict[str, np.ndarray]:
     """Write the crops 0 .. `count` - 1, with the teacher's features at random positions, as .npy files, and open them.
 
-    `images` (count, side, side, 3) uint8; for each level `index{level}` (count, P) int32, flat positions in the level's map,
-    and `features{level}` (count, P, C) float16. A folder that is there is whole, and is kept. What is returned lies on disk:
-    a batch reads only its own crops.
+    `images` (count, side, side, 3) uint8; for each level `index{level}` (count, P) int32, flat
+    positions in the level's map, and `features{level}` (count, P, C) float16. A folder that is
+    there is whole, and is kept. What is returned lies on disk: a batch reads only its own crops.
     """
     if not folder.exists():
         scratch = folder.with_suffix(".tmp")

@@ -1,6 +1,7 @@
 """Crops of photographs in many looks, and the positions in them at which features are compared.
 
-A crop depends only on its seed, its side and its number, so whoever makes it, and when, gets the same one.
+A crop depends only on its seed, its side and its number, so whoever makes it, and when, gets the
+same one.
 """
 
 import sys
@@ -16,8 +17,9 @@ LEVELS = (1, 2, 3, 4, 5)
 SIDES = {160: (4, 96), 224: (2, 192)}
 """Side of a crop in pixels -> crops in a group, and positions in a crop.
 
-A group is what the loss compares at once: N = 384 positions in about equal pixels, whatever the side. Sides are multiples of
-16, so that all networks' pooling agrees on the shapes; in the larger one relu5_1 sees its whole field of 212 pixels."""
+A group is what the loss compares at once: N = 384 positions in about equal pixels, whatever the
+side. Sides are multiples of 16, so that all networks' pooling agrees on the shapes; in the larger
+one relu5_1 sees its whole field of 212 pixels."""
 HELD_BACK_SIDE = 224
 """Side in pixels of the crops for evaluation."""
 HOLD_BACK = 20

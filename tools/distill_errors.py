@@ -21,9 +21,10 @@ EVALUATION_BATCH = 8
 class Targets(nn.Module):
     """What the student is to learn: the teacher's features as they are, joined with their projection at equal energy.
 
-    The projection is on the first principal directions of features over their norm; fewer dimensions match better. So the
-    cosine that is learned is the mean of the two cosines, and the norm is the teacher's. `pools`: crops for the directions;
-    `widths`: how many directions each level gets.
+    The projection is on the first principal directions of features over their norm; fewer
+    dimensions match better. So the cosine that is learned is the mean of the two cosines, and the
+    norm is the teacher's. `pools`: crops for the directions; `widths`: how many directions each
+    level gets.
     """
 
     def __init__(self, pools: list[dict[str, np.ndarray]], widths: Mapping[int, int]) -> None:
@@ -102,7 +103,8 @@ def linear_error(student: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 def misses(student, target, among: tuple[int, ...] = (1, 5)) -> list[float]:
     """Return how often the target's nearest neighbour is not among the student's first k, for each k of `among`.
 
-    `student`, `target`: (M, c), rows that search among each other, or a pair of (M, c) that search among (N, c).
+    `student`, `target`: (M, c), rows that search among each other, or a pair of (M, c) that search
+    among (N, c).
     """
     within = isinstance(student, torch.Tensor)
     cosines = []
@@ -130,8 +132,8 @@ def _variance(cosines: torch.Tensor) -> torch.Tensor:
 def evaluate(network: Vgg, pool: dict[str, np.ndarray], targets: Targets) -> dict[str, list[float]]:
     """Find the errors at each level, on the held-back photographs and the same in strong looks (`held_back_crop`).
 
-    `relational` is a mean over batches. `within`: misses in one crop; `across`: the photographs of a batch are searched
-    for among those of the same batch that have strong looks.
+    `relational` is a mean over batches. `within`: misses in one crop; `across`: the photographs of
+    a batch are searched for among those of the same batch that have strong looks.
     """
     errors = {kind: [] for kind in ("linear", "relational", "norm", "within 1", "within 5", "across 1", "across 5")}
     pairs = {level: [] for level in LEVELS}

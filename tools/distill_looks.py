@@ -1,7 +1,7 @@
 """Looks for training crops: what a photo would be as a drawing, a print or a painting, from cheap filters.
 
-Photos, drawings and paintings must land together in the student, as far as they do in the teacher. So many crops get a
-strong look, and the teacher's features of what comes out are taken as they are.
+Photos, drawings and paintings must land together in the student, as far as they do in the teacher.
+So many crops get a strong look, and the teacher's features of what comes out are taken as they are.
 """
 
 from collections.abc import Callable

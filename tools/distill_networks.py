@@ -22,8 +22,9 @@ WINOGRAD = 64 * 256 * 9
 class Vgg(nn.Module):
     """VGG-19's or VGG-16's layers up to relu5_1: 3x3 convolutions with zero padding, ReLU, 2x2 max pooling.
 
-    `widths`: the layers in order, and the channels of each. `mean`, `std`: the input of conv1_1 is (RGB - mean) / std. Kernels
-    are kept as matrices (out, 9 * in), in the order HWI. Layers in `frozen` get no gradient.
+    `widths`: the layers in order, and the channels of each. `mean`, `std`: the input of conv1_1 is
+    (RGB - mean) / std. Kernels are kept as matrices (out, 9 * in), in the order HWI. Layers in
+    `frozen` get no gradient.
     """
 
     def __init__(self, widths: Mapping[str, int], mean, std) -> None:
@@ -83,7 +84,8 @@ def untrained_spread(channels: int) -> float:
 def load(path: Path, preprocessing: str | None = None) -> Vgg:
     """Read the VGG in a file of weights of any kind that the project reads; its layers and widths are the file's.
 
-    `preprocessing`: as `analogy.networks.weights.read` takes it. Exits if the file is missing or holds no VGG.
+    `preprocessing`: as `analogy.networks.weights.read` takes it. Exits if the file is missing or
+    holds no VGG.
     """
     try:
         network, _ = read(path, preprocessing)
@@ -110,9 +112,10 @@ def untrained(widths: Mapping[str, int]) -> Vgg:
 def begin_from(student: Vgg, start: Vgg) -> None:
     """Give `student`, which is untrained, the function of `start`; each layer of it may be wider.
 
-    Each layer is scaled to the spread that an untrained one begins with, so that a rate means the same; that scales the
-    features of a level, and changes nothing else. New channels keep their random incoming weights, and no old channel uses
-    them yet. Exits if `start` has other layers, a wider one, or another input.
+    Each layer is scaled to the spread that an untrained one begins with, so that a rate means the
+    same; that scales the features of a level, and changes nothing else. New channels keep their
+    random incoming weights, and no old channel uses them yet. Exits if `start` has other layers, a
+    wider one, or another input.
     """
     if not torch.equal(start.mean, student.mean) or not torch.equal(start.std, student.std):
         sys.exit("distill: the weights to begin from take another input than (RGB - .45) / .25")
@@ -138,8 +141,9 @@ def begin_from(student: Vgg, start: Vgg) -> None:
 def rescaled_weights(vgg: Vgg, images: torch.Tensor, spread: Mapping[int, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return the weights, each layer scaled so that the rms of its outputs for `images` is its level's in `spread`.
 
-    No term of the loss sees a level's scale, and it drifts far (1e14 at relu5_1 after 9000 steps). ReLU and pooling
-    commute with a positive factor, so only the scale of the features changes, and none of the errors.
+    No term of the loss sees a level's scale, and it drifts far (1e14 at relu5_1 after 9000 steps).
+    ReLU and pooling commute with a positive factor, so only the scale of the features changes, and
+    none of the errors.
     """
     x, before, weights = (as_input(images) - vgg.mean.cpu()) / vgg.std.cpu(), 1.0, vgg.weights()
     for name in vgg.widths:

@@ -1,9 +1,11 @@
 """Convert VGG-19 weights to a model folder, for `analogy transfer --model FOLDER`.
 
-    python tools/export_vgg19.py FILE -o FOLDER [--name NAME] [--preprocessing caffe|imagenet|compact] [--photos FOLDER]
+    python tools/export_vgg19.py FILE -o FOLDER [--name NAME] [--preprocessing
+    caffe|imagenet|compact] [--photos FOLDER]
 
-FILE may be Keras .h5, Caffe .caffemodel, PyTorch .pth, .safetensors or .onnx, whatever its weights and widths; see
-`analogy/networks/weights.py`. Needs this package with its extra `export`, and neither PyTorch nor Keras.
+FILE may be Keras .h5, Caffe .caffemodel, PyTorch .pth, .safetensors or .onnx, whatever its weights
+and widths; see `analogy/networks/weights.py`. Needs this package with its extra `export`, and
+neither PyTorch nor Keras.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Measure how sharp and how steady a painted film is: tools/film_scores.py FRAMES PAINTED KEY
 
-FRAMES and PAINTED are folders (or patterns) of the same number of pictures of one size, KEY is the painting that was carried.
+FRAMES and PAINTED are folders (or patterns) of the same number of pictures of one size, KEY is the
+painting that was carried.
 
     detail   standard deviation of the Laplacian of the grey picture, as a share of the key's: 1 keeps every brush stroke
     flicker  mean change of colour (CIE76) of the painted film along the film's motion, over that of the film itself: 1 is as

@@ -1,8 +1,9 @@
 """Attacks the program with damaged and lying files, and kills it: tools/fuzz.py [KIND ...] [--seconds N] [--seed N].
 
-Each kind runs in a process of its own, with little memory, and tells its seed before each case: so a crash and a hang are
-found too, and `--seed N --seconds 0` repeats one case. The exit code is 1 if anything is found. The cases are in
-`fuzz_cases.py`, their files come from `tests/hostile`, and the short form of this is `tests/test_hostile.py`.
+Each kind runs in a process of its own, with little memory, and tells its seed before each case: so
+a crash and a hang are found too, and `--seed N --seconds 0` repeats one case. The exit code is 1 if
+anything is found. The cases are in `fuzz_cases.py`, their files come from `tests/hostile`, and the
+short form of this is `tests/test_hostile.py`.
 """
 
 from __future__ import annotations

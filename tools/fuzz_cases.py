@@ -110,7 +110,8 @@ def model(rng: np.random.Generator, folder: Path) -> str:
         files = sorted(path for path in copied.iterdir() if path.is_file())
         spoilt = files[rng.integers(len(files))]
         spoilt.write_bytes(models.mutate(spoilt.read_bytes(), rng))
-        # Not signed: whoever signs a graph may make ONNX Runtime do anything, and a named folder is trusted.
+        # Not signed: whoever signs a graph may make ONNX Runtime do anything, and a named folder is
+        # trusted.
     grey = np.full((32, 32, 3), 128, np.uint8)
     return refusable(lambda: analogy.Engine(copied, "cpu", 1).transfer(grey, grey, "fast"))
 

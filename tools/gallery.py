@@ -1,7 +1,7 @@
 """Make every picture that the README shows, with this version of the program: tools/gallery.py [NAME ..]
 
-From the example pair of the package and tools/gallery/sources; tools/gallery/README.md says whose they are. `peer` needs
-G'MIC's command, `page` a Chromium of the system.
+From the example pair of the package and tools/gallery/sources; tools/gallery/README.md says whose
+they are. `peer` needs G'MIC's command, `page` a Chromium of the system.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Muon (Jordan 2024) in float32: `torch.optim.Muon` computes in bfloat16, which most processors only emulate.
 
-The iteration X <- (a + b X X^T + c (X X^T)^2) X is a polynomial of the small Gram matrix times the first X, so only Gram
-matrices are iterated: half the work for kernels of 256 x 2304, and a hundredth of the time without bfloat16 units.
+The iteration X <- (a + b X X^T + c (X X^T)^2) X is a polynomial of the small Gram matrix times the
+first X, so only Gram matrices are iterated: half the work for kernels of 256 x 2304, and a
+hundredth of the time without bfloat16 units.
 """
 
 import math

@@ -1,11 +1,13 @@
 """Breaks the code for the GPU in small ways, one at a time, and sees whether a test notices: tools/mutate.py [PART ...]
 
-A part is one of the files below, `kernels.cu`, or one function of it, `kernels.cu:vote`; without any, all of them are
-broken. What survives is printed, with the tests that let it pass; the exit code is 1 if `mutants.toml` beside this file does
-not give a reason for it. A whole run takes about an hour for each file: name a part, or take a sample.
+A part is one of the files below, `kernels.cu`, or one function of it, `kernels.cu:vote`; without
+any, all of them are broken. What survives is printed, with the tests that let it pass; the exit
+code is 1 if `mutants.toml` beside this file does not give a reason for it. A whole run takes about
+an hour for each file: name a part, or take a sample.
 
-One tool for both languages: the known ones (mutmut, cosmic-ray) rewrite Python alone, and most of this code is CUDA C++. So
-mutants are made by rules over the text, in a copy of the project, and a mutant that does not compile is not counted.
+One tool for both languages: the known ones (mutmut, cosmic-ray) rewrite Python alone, and most of
+this code is CUDA C++. So mutants are made by rules over the text, in a copy of the project, and a
+mutant that does not compile is not counted.
 """
 
 from __future__ import annotations
@@ -243,8 +245,8 @@ class Copy:
     def tests(self, arguments: tuple[str, ...], seconds: float | None = None) -> str:
         """What became of a run: "passed", "failed", "hung" or "does not compile"."""
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *arguments]
-        # Without byte code: two mutants of one second and one length would share it. Plugins take longer to load than most
-        # mutants to be noticed.
+        # Without byte code: two mutants of one second and one length would share it. Plugins take
+        # longer to load than most mutants to be noticed.
         alone = {"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         environment = os.environ | alone | {"PYTHONPATH": str(self.folder)}
         try:

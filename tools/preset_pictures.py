@@ -1,6 +1,7 @@
 """Make the pictures of the presets on the page of `analogy serve`: what each makes of a pair that it is for.
 
-The pictures are the example pair, and those of tools/gallery/sources, whose README says whose they are.
+The pictures are the example pair, and those of tools/gallery/sources, whose README says whose they
+are.
 
 python tools/preset_pictures.py            # all
 python tools/preset_pictures.py face       # those that are named

@@ -1,7 +1,8 @@
 """Where the time of a transfer goes on a GPU, and what it should be on another: tools/roofline.py [--model M] ..
 
-Counted work over what a GPU can do, with shares of that which an H100 was measured to reach; `python tools/bench.py --device
-cuda` measures. For A and B' of 448 x 448 with the default settings, milliseconds:
+Counted work over what a GPU can do, with shares of that which an H100 was measured to reach;
+`python tools/bench.py --device cuda` measures. For A and B' of 448 x 448 with the default settings,
+milliseconds:
 
 \b
                                  networks  search    rest  device    host  expected
@@ -12,30 +13,35 @@ cuda` measures. For A and B' of 448 x 448 with the default settings, millisecond
     --photo adds, RTX 4090                                   20.4    39.6      39.6
     --photo adds, H100 SXM                                   19.7    39.6      39.6
 
-Measured, on an H100 80GB with CUDA 13, CuPy 14.2, ONNX Runtime 1.31 and cuDNN 9.19, before seams were removed, which
-this program reckons with 0.2 ms of the device and 1.9 of the host: the compact model takes 37 to 41 ms, of which the
-device is busy for 17 (networks 7.6, search 7.1, the rest 1.6), and --photo 34 more, 20 of them on the device. Before
-that measurement this program assumed what data sheets let one hope for, and was wrong by factors of 2.5 for the
-device and 5 for the host.
+Measured, on an H100 80GB with CUDA 13, CuPy 14.2, ONNX Runtime 1.31 and cuDNN 9.19, before seams
+were removed, which this program reckons with 0.2 ms of the device and 1.9 of the host: the compact
+model takes 37 to 41 ms, of which the device is busy for 17 (networks 7.6, search 7.1, the rest
+1.6), and --photo 34 more, 20 of them on the device. Before that measurement this program assumed
+what data sheets let one hope for, and was wrong by factors of 2.5 for the device and 5 for the
+host.
 
-Counted. Networks, from their graphs: operations of the convolutions, and bytes of what each node reads and writes, as if no
-cache kept anything; one launch a node, a ReLU being one with its convolution. Search, by the simulator, with pictures of 56
-x 56, times the area: the rows of patches that are compared, when all that is known or cannot win has been left out. (The
-field of a larger picture is more coherent, which leaves out more.) The lanes read 4 bytes a product from the first-level
-cache, with two operations on whole numbers; a sixth of these bytes comes from the second level, those of B's patches, each
-position three times instead of nine (`kernels.cu`). Rest, by the simulator: what the other kernels and CuPy's operations
-read and write, once, from memory. Photo refinement, by the simulator at full size: likewise, and the positions of the lines
-that `relax` and `factor` solve, one after the other.
+Counted. Networks, from their graphs: operations of the convolutions, and bytes of what each node
+reads and writes, as if no cache kept anything; one launch a node, a ReLU being one with its
+convolution. Search, by the simulator, with pictures of 56 x 56, times the area: the rows of patches
+that are compared, when all that is known or cannot win has been left out. (The field of a larger
+picture is more coherent, which leaves out more.) The lanes read 4 bytes a product from the
+first-level cache, with two operations on whole numbers; a sixth of these bytes comes from the
+second level, those of B's patches, each position three times instead of nine (`kernels.cu`). Rest,
+by the simulator: what the other kernels and CuPy's operations read and write, once, from memory.
+Photo refinement, by the simulator at full size: likewise, and the positions of the lines that
+`relax` and `factor` solve, one after the other.
 
-From the measurement. Of the speeds of data sheets convolutions reach a tenth, the search a twelfth, since the positions of a
-warp wait for each other; a position of a line takes 0.15 us. The host takes 40 us to launch a kernel or an operation of CuPy
-from Python (CuPy's reductions twice as long), and 20 us for a node of ONNX Runtime. It runs ahead of the device, so that the
-slower of the two is what a transfer takes. Assumed: half the speed of memory for the rest, and 3 us for the least launch.
-What is compiled, loaded and planned once is not counted.
+From the measurement. Of the speeds of data sheets convolutions reach a tenth, the search a twelfth,
+since the positions of a warp wait for each other; a position of a line takes 0.15 us. The host
+takes 40 us to launch a kernel or an operation of CuPy from Python (CuPy's reductions twice as
+long), and 20 us for a node of ONNX Runtime. It runs ahead of the device, so that the slower of the
+two is what a transfer takes. Assumed: half the speed of memory for the rest, and 3 us for the least
+launch. What is compiled, loaded and planned once is not counted.
 
-What follows. With the compact model the device waits for the host more than half of the time: fewer launches would help, and
-TensorFloat-32 (which an RTX 4090 computes no faster than float32) or float16 would not. Wide convolutions should reach more of
-an H100 than the compact model's narrow ones, so that the figures for full width are bounds from above.
+What follows. With the compact model the device waits for the host more than half of the time: fewer
+launches would help, and TensorFloat-32 (which an RTX 4090 computes no faster than float32) or
+float16 would not. Wide convolutions should reach more of an H100 than the compact model's narrow
+ones, so that the figures for full width are bounds from above.
 """
 
 from __future__ import annotations
@@ -68,8 +74,9 @@ RADIUS = {"distance": 9, "propagate": 14, "random_search": 13}
 
 @dataclass(frozen=True)
 class Gpu:
-    """What data sheets say, per second: float32 operations, bytes from memory, from the second- and the first-level cache,
-    operations on whole numbers (multiprocessors x 128 bytes, or x 64, x clock)."""
+    """What data sheets say, per second: float32 operations, bytes from memory, from the second- and
+    the first-level cache, operations on whole numbers (multiprocessors x 128 bytes, or x 64, x
+    clock)."""
 
     name: str
     operations: float
@@ -155,7 +162,8 @@ def count_photo() -> list[Launch]:
         h, w = args[0].shape[1:]
         steps = 0.0
         if self.name == "relax":
-            # There and back; along rows in the first two turns and columns in the others, or the other way round.
+            # There and back; along rows in the first two turns and columns in the others, or the
+            # other way round.
             after, first, turns = map(int, args[-3:])
             steps = sum(2 * (h if (turn < 2) == bool(after) else w) for turn in range(first, first + turns))
         elif self.name == "factor":

@@ -1,6 +1,7 @@
 """3x3 convolution by Winograd's F(4x4, 3x3) (Lavin and Gray, CVPR 2016): a quarter of the products, in plain PyTorch.
 
-It is worth it for many channels, where the products are most of the time: 256 to 256 with its gradients takes a third of it.
+It is worth it for many channels, where the products are most of the time: 256 to 256 with its
+gradients takes a third of it.
 """
 
 import numpy as np

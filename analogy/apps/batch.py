@@ -90,8 +90,9 @@ def batch(sources: tuple[str, ...], output: str, template: str, direction: str, 
       preset                in place of this command's; single options go before it
       ratio, weight, seed   and any other setting; they go before this command's
 
-    What is done is kept: the same command does what is missing or has changed. A job that fails is one line, and the others
-    go on. Exit code 0: all are done; 3: some failed; 2: nothing could be done, or no more.
+    What is done is kept: the same command does what is missing or has changed. A job that fails is
+    one line, and the others go on. Exit code 0: all are done; 3: some failed; 2: nothing could be
+    done, or no more.
     """
     from ..batch.run import run_batch
     from ..files.atomic import as_path

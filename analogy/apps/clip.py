@@ -69,9 +69,10 @@ def clip(frames: str, output: str, keys: tuple[str, ...], styles: tuple[str, ...
          **options: Any) -> None:  # fmt: skip
     """Paint one frame of a film, or a few, and get all of them: FRAMES is a folder, a pattern, a video or an animated GIF.
 
-    The painting is carried along by the film's own motion. Frames that are finished are kept: after an interruption, or
-    when a key is changed, the same command paints only what is missing or changes. The settings are for keys that are
-    made here: with --style, and for shots without a key. Needs the extra "video".
+    The painting is carried along by the film's own motion. Frames that are finished are kept: after
+    an interruption, or when a key is changed, the same command paints only what is missing or
+    changes. The settings are for keys that are made here: with --style, and for shots without a
+    key. Needs the extra "video".
     """
     from ..engine import Engine
     from ..files.atomic import as_path

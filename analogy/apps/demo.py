@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 @message_options
 def demo(output: str, model: str | None, device: Device, threads: int | None, max_input_pixels: int | None,
          quiet: bool, verbose: bool) -> None:  # fmt: skip
-    """Run the example pair that comes with the package, end to end: a photo and a painting, with label pictures of
-    hair, skin, lips, clothes and background, as transfer A B_PRIME --mask-a LABELS_A --mask-b LABELS_B does.
+    """Run the example pair that comes with the package, end to end: a photo and a painting, with
+    label pictures of hair, skin, lips, clothes and background, as transfer A B_PRIME --mask-a
+    LABELS_A --mask-b LABELS_B does.
     """
     a, b_prime, mask_a, mask_b = map(str, EXAMPLE_PAIR + EXAMPLE_LABELS)
     engine = EngineArguments(model or DEFAULT, device, threads, max_input_pixels)

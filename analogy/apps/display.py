@@ -28,9 +28,9 @@ _HEARTBEAT = 1.0
 class Display:
     """A display of the progress of a run, while it is entered.
 
-    On a terminal it is a bar with the time that has passed and is left; elsewhere nothing. `verbose` adds a line as each
-    stage begins, anywhere, and lets libraries in C say what they like. `quiet` shows nothing, and of the library's messages
-    warnings alone.
+    On a terminal it is a bar with the time that has passed and is left; elsewhere nothing.
+    `verbose` adds a line as each stage begins, anywhere, and lets libraries in C say what they
+    like. `quiet` shows nothing, and of the library's messages warnings alone.
     """
 
     def __init__(self, quiet: bool = False, verbose: bool = False):

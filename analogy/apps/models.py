@@ -46,8 +46,8 @@ def models_list() -> None:
 def models_pull(name: str, source: Path | None, photos: Path | None) -> None:
     """Download a published model's weights, check and convert them; needs the extra "export".
 
-    With --photos, about 130 photographs of any kind, the model also gets a projection of its features for the search,
-    which finds better matches.
+    With --photos, about 130 photographs of any kind, the model also gets a projection of its
+    features for the search, which finds better matches.
     """
     from tqdm import tqdm
 

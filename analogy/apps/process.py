@@ -1,8 +1,9 @@
 """The command as a process: its signals, and how it ends.
 
-Ctrl-C (SIGINT) and SIGTERM end it at any moment, with one line and the exit code 130 or 143. While the command is still
-loading there is nothing to put away, and it ends at once: an exception in the middle of an import can become any other.
-After that the first signal is a `SystemExit`, so that files in the making are put away, and later ones change nothing.
+Ctrl-C (SIGINT) and SIGTERM end it at any moment, with one line and the exit code 130 or 143. While
+the command is still loading there is nothing to put away, and it ends at once: an exception in the
+middle of an import can become any other. After that the first signal is a `SystemExit`, so that
+files in the making are put away, and later ones change nothing.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def interrupted() -> bool:
 def leave(code: int) -> NoReturn:
     """End the process with this code, or with that of the signal that ends it.
 
-    At once: nothing is left to be done, and another signal while Python is taken down would be a traceback.
+    At once: nothing is left to be done, and another signal while Python is taken down would be a
+    traceback.
     """
     if not _ended_by:
         from . import streams
@@ -71,7 +73,8 @@ def _end(number: int, frame: FrameType | None) -> None:
     _ended_by = number
     if _loading:
         leave(0)
-    # Where the exception is swallowed, in a finaliser or in the middle of an import, Python would tell of it.
+    # Where the exception is swallowed, in a finaliser or in the middle of an import, Python would
+    # tell of it.
     sys.excepthook = _say_nothing
     sys.unraisablehook = _say_nothing
     raise SystemExit

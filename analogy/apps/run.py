@@ -39,7 +39,8 @@ def run_transfer(
 ) -> None:
     """Transfer, save, and print which file to open.
 
-    Where `output` is one picture, it is A', or B for the direction "ba"; the other one is then not made.
+    Where `output` is one picture, it is A', or B for the direction "ba"; the other one is then not
+    made.
 
     request  its pictures are paths, or "-" for standard input
     output   a folder, the path of a picture, or "-" for standard output

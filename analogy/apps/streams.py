@@ -12,10 +12,11 @@ from typing import Any
 
 
 def prepare() -> None:
-    """Put the null device in the place of standard streams that were closed when the program began, and let those that
-    cannot hold a character of a file name write an escape for it.
+    """Put the null device in the place of standard streams that were closed when the program began,
+    and let those that cannot hold a character of a file name write an escape for it.
 
-    Otherwise the next file that is opened gets the number of standard error, and what a library writes there goes into it.
+    Otherwise the next file that is opened gets the number of standard error, and what a library
+    writes there goes into it.
     """
     for number in range(3):
         try:
@@ -49,7 +50,8 @@ def complain(line: str) -> None:
 def libraries_kept_silent() -> Iterator[None]:
     """Drop what libraries in C write to standard error, while what Python writes there arrives.
 
-    Their lines (libtiff's on a damaged picture, say) tell in their own words what an error of ours tells as well.
+    Their lines (libtiff's on a damaged picture, say) tell in their own words what an error of ours
+    tells as well.
     """
     stream = sys.stderr
     try:

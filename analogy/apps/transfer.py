@@ -61,8 +61,9 @@ def transfer(output: str, flow: bool, record: Path | None, preset: str | None, m
              threads: int | None, max_input_pixels: int | None, quiet: bool, verbose: bool, **given: Any) -> None:  # fmt: skip
     """Turn pictures A and B_PRIME into an analogy; one of the pictures can be "-", standard input.
 
-    Writes a_prime.png (A in the looks of B'), b.png (B' in the looks of A), montage.png and settings.json. With several
-    B_PRIME each part of A gets the looks of the one that fits it best, and b_1.png, b_2.png and so on are written.
+    Writes a_prime.png (A in the looks of B'), b.png (B' in the looks of A), montage.png and
+    settings.json. With several B_PRIME each part of A gets the looks of the one that fits it best,
+    and b_1.png, b_2.png and so on are written.
     """
     base, sha256 = Settings(), None
     if record:

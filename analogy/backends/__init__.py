@@ -18,7 +18,8 @@
 
 This module only re-exports names for the rest of the package; no module of `backends` imports it.
 
-May import: `files`, `progress`, `errors`. Numba, CuPy and ONNX Runtime are imported only when a backend is asked for.
+May import: `files`, `progress`, `errors`. Numba, CuPy and ONNX Runtime are imported only when a
+backend is asked for.
 """
 
 from .choice import CHOICES, DEVICES, MOST_THREADS, Device, check_device, get_backend

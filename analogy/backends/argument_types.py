@@ -1,7 +1,7 @@
 """The types of the kernels' arguments, by which the kernels of the CPU annotate them.
 
-`compiled` reads the annotations, and derives from them how a kernel is compiled and how it is called. Numba is not needed
-for that, and the type checker takes these names for anything.
+`compiled` reads the annotations, and derives from them how a kernel is compiled and how it is
+called. Numba is not needed for that, and the type checker takes these names for anything.
 """
 
 from __future__ import annotations

@@ -48,11 +48,12 @@ def get_backend(device: Device = "auto", threads: int | None = None) -> Backend:
               "cpu"
     threads   how many threads the CPU backend starts, 1 to `MOST_THREADS`; None for one per available core
 
-    If "auto" falls back to the CPU although CuPy is installed, one logged line says why. Without CuPy nobody meant to use
-    a GPU, and there is nothing to explain.
+    If "auto" falls back to the CPU although CuPy is installed, one logged line says why. Without
+    CuPy nobody meant to use a GPU, and there is nothing to explain.
 
-    Raises `DeviceError` for an unknown name or another number of threads, and where "cuda" was asked for and cannot be used:
-    the message then names the cause and the cure. Raises `MemoryLimitError` where the memory of that device is full.
+    Raises `DeviceError` for an unknown name or another number of threads, and where "cuda" was
+    asked for and cannot be used: the message then names the cause and the cure. Raises
+    `MemoryLimitError` where the memory of that device is full.
     """
     device, threads = check_device(device, threads)
     if device != "cpu":

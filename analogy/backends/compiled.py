@@ -1,12 +1,14 @@
 """The kernels of the CPU as machine code: Numba compiles them once, files keep them, and later runs load them without Numba.
 
-Importing Numba takes a third of a second, and loading what it has compiled as long again. So the first run keeps the machine
-code in files of this package's own (see `machine_code`), one for each module of kernels: a run that refines no photograph
-compiles no multigrid. Later runs load a file in some hundredths of a second.
+Importing Numba takes a third of a second, and loading what it has compiled as long again. So the
+first run keeps the machine code in files of this package's own (see `machine_code`), one for each
+module of kernels: a run that refines no photograph compiles no multigrid. Later runs load a file in
+some hundredths of a second.
 
-The name of a file says what it was made from: the source of the whole wing, the versions of Numba and llvmlite, and the
-processor. A file begins with a checksum of the rest, and a damaged one is compiled anew. Where this way fails, Numba compiles
-the kernels by itself. The results are the same, but for the last bit of sums that LLVM may reorder.
+The name of a file says what it was made from: the source of the whole wing, the versions of Numba
+and llvmlite, and the processor. A file begins with a checksum of the rest, and a damaged one is
+compiled anew. Where this way fails, Numba compiles the kernels by itself. The results are the same,
+but for the last bit of sums that LLVM may reorder.
 """
 
 from __future__ import annotations
@@ -89,7 +91,8 @@ def _compile_and_keep(module: str, name: str) -> bytes:
 def _folders() -> Iterator[Path]:
     """Yield the folders for compiled kernels, best first.
 
-    NUMBA_CACHE_DIR is the only one if it is set; else the package's own folder comes first, then the user's cache.
+    NUMBA_CACHE_DIR is the only one if it is set; else the package's own folder comes first, then
+    the user's cache.
     """
     if os.environ.get("NUMBA_CACHE_DIR"):
         yield Path(os.environ["NUMBA_CACHE_DIR"])
@@ -102,8 +105,8 @@ def _folders() -> Iterator[Path]:
 def _folder_of_numba() -> Path | None:
     """Return a folder in which Numba may keep what it compiles by itself; None if none can be made.
 
-    Numba looks only at the time of the file in which a kernel is written. So the folder's name has the checksum of all
-    sources, and nothing is found again that was compiled from others.
+    Numba looks only at the time of the file in which a kernel is written. So the folder's name has
+    the checksum of all sources, and nothing is found again that was compiled from others.
     """
     for folder in _folders():
         own = folder / f"numba-{_checksum_of_sources()}"

@@ -1,7 +1,8 @@
 """The limits of a container or a service: Linux's control groups, versions 1 and 2.
 
-The system reports the cores and the free memory of the whole machine, even inside a container. A process that relies on these
-numbers starts a thread for each core of the machine, and is killed when it takes the memory that seemed to be free.
+The system reports the cores and the free memory of the whole machine, even inside a container. A
+process that relies on these numbers starts a thread for each core of the machine, and is killed
+when it takes the memory that seemed to be free.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def _share(group: Path) -> float | None:
 def _groups(controller: str) -> Iterator[Path]:
     """Yield the folders of the groups that may limit this process: its own group, and the groups that contain it.
 
-    Inside a container often only the process's own group is visible, in the place of the outermost one.
+    Inside a container often only the process's own group is visible, in the place of the outermost
+    one.
     """
     for line in _text(_OWN).splitlines():
         _, controllers, path = line.split(":", 2)

@@ -1,11 +1,13 @@
 """The kernel contract: what every backend promises (`Backend`), and the constants that its implementations share.
 
-Each kernel is one written algorithm, implemented twice: the same candidates in the same order, double-buffered (a pass reads
-only the field of the pass before), with hashed random numbers. So the result does not depend on the number of threads. The
-search computes exactly, in whole numbers: from the same joined features both devices find the same field.
+Each kernel is one written algorithm, implemented twice: the same candidates in the same order,
+double-buffered (a pass reads only the field of the pass before), with hashed random numbers. So the
+result does not depend on the number of threads. The search computes exactly, in whole numbers: from
+the same joined features both devices find the same field.
 
-Algorithms use `Backend.xp` and the kernels below, and do not ask which device they run on. (Only `pair.as_seen` does, as each
-device shrinks pictures in its own way.) Kernels trust their arguments; `method` checks them before.
+Algorithms use `Backend.xp` and the kernels below, and do not ask which device they run on. (Only
+`pair.as_seen` does, as each device shrinks pictures in its own way.) Kernels trust their arguments;
+`method` checks them before.
 
 All arrays are C-contiguous:
 * Features are (H, W, C) float32, channels last.
@@ -51,17 +53,18 @@ HASH_FIRST_MIX, HASH_SECOND_MIX = 0x2C1B3C6D, 0x297A2D39
 class Backend(Protocol):
     """A device with its array module and its kernels.
 
-    In the search, `a` (HA, WA, C) and `b` (HB, WB, C) are joined features (see `join`). A `tick` is called by the CPU backend
-    while a pass runs. The passes of a GPU are short, and the host does not wait for each: there it is not called.
+    In the search, `a` (HA, WA, C) and `b` (HB, WB, C) are joined features (see `join`). A `tick` is
+    called by the CPU backend while a pass runs. The passes of a GPU are short, and the host does
+    not wait for each: there it is not called.
 
-    The patch distance is that of Liao et al. 2017, section 4.2, as one dot product. For the patches of `patch` x `patch`
-    positions around p in `a` and q in `b`, over the n offsets o for which both p + o and q + o exist, the latter in the frame
-    of q:
+    The patch distance is that of Liao et al. 2017, section 4.2, as one dot product. For the patches
+    of `patch` x `patch` positions around p in `a` and q in `b`, over the n offsets o for which both
+    p + o and q + o exist, the latter in the frame of q:
 
         d(p, q) = - (sum_o  a[p + o] . b[q + o]) / n / ONE^2
 
-    The sum is exact. It is rounded to float32, as are both quotients. It must stay below 2^31, as it does for unit vectors in
-    fixed point up to a patch size of `MOST_PATCH`.
+    The sum is exact. It is rounded to float32, as are both quotients. It must stay below 2^31, as
+    it does for unit vectors in fixed point up to a patch size of `MOST_PATCH`.
     """
 
     @property
@@ -92,8 +95,9 @@ class Backend(Protocol):
     def active(self) -> AbstractContextManager[None]:
         """Return a context for work that calls many methods, and uses `xp` between them.
 
-        On a GPU all of the work goes through one stream. It is ordered after what the calling thread had started before, and
-        what this thread starts later is ordered after the work. At the end the thread's device and stream are current again.
+        On a GPU all of the work goes through one stream. It is ordered after what the calling
+        thread had started before, and what this thread starts later is ordered after the work. At
+        the end the thread's device and stream are current again.
         """
         ...
 
@@ -120,7 +124,8 @@ class Backend(Protocol):
     def require(self, holds: Array, failure: Exception) -> None:
         """Raise `failure` unless `holds` (one bool) is true.
 
-        Where reading `holds` would mean to wait for the device, this happens when the outermost `active` ends.
+        Where reading `holds` would mean to wait for the device, this happens when the outermost
+        `active` ends.
         """
         ...
 
@@ -155,17 +160,18 @@ class Backend(Protocol):
     def join(self, f: Array, g: Array) -> Array:
         """Return the joined features of `f` and `g` (H, W, C) float32: (H, W, 2C) int16.
 
-        At each position both are divided by their L2 norm (zero stays zero), multiplied by `ONE`, and rounded to the nearest
-        whole number.
+        At each position both are divided by their L2 norm (zero stays zero), multiplied by `ONE`,
+        and rounded to the nearest whole number.
         """
         ...
 
     def pixel_vectors(self, pixels: Array, key: bool) -> Array:
         """Return vectors of pixels (H, W, 3) float32 in 0..1 for the search: (H, W, 8) int16, as a query or as a key.
 
-        With u = rint((pixel - 1/2) 2 HALF) the vector of a key is (u, 1, |u|^2, 0, 0, 0), and that of a query is
-        (2 u, -|u|^2, -1, 0, 0, 0). So the product of a query and a key is 2 u.v - |u|^2 - |v|^2 = -|u - v|^2. The last three
-        channels are for the caller, who may add terms of its own to the product; zero as they are, they change nothing.
+        With u = rint((pixel - 1/2) 2 HALF) the vector of a key is (u, 1, |u|^2, 0, 0, 0), and that
+        of a query is (2 u, -|u|^2, -1, 0, 0, 0). So the product of a query and a key is 2 u.v -
+        |u|^2 - |v|^2 = -|u - v|^2. The last three channels are for the caller, who may add terms of
+        its own to the product; zero as they are, they change nothing.
         """
         ...
 
@@ -189,13 +195,15 @@ class Backend(Protocol):
                   tick: Tick | None = None) -> tuple[Array, Array]:  # fmt: skip
         """Run one propagation pass, and return a new (nnf, distance). The arguments stay as they were.
 
-        The candidates of p are nnf[p + o] - o, for o = (-jump, 0), (jump, 0), (0, -jump), (0, jump) in this order, where
-        p + o lies in `a` and the candidate in the frame of nnf[p + o]. They come from the field as it was before the pass. A
-        candidate is accepted only if its distance is strictly smaller than that of the best match so far.
+        The candidates of p are nnf[p + o] - o, for o = (-jump, 0), (jump, 0), (0, -jump), (0, jump)
+        in this order, where p + o lies in `a` and the candidate in the frame of nnf[p + o]. They
+        come from the field as it was before the pass. A candidate is accepted only if its distance
+        is strictly smaller than that of the best match so far.
 
-        The best match so far is at first nnf[p], with the distance that the caller gives. A kernel never computes the
-        distance of nnf[p] again: `distance` may hold another number, such as one that no candidate can reach, and this number
-        is what is compared, and what is returned where no candidate is accepted. Callers rely on that to hold matches.
+        The best match so far is at first nnf[p], with the distance that the caller gives. A kernel
+        never computes the distance of nnf[p] again: `distance` may hold another number, such as one
+        that no candidate can reach, and this number is what is compared, and what is returned where
+        no candidate is accepted. Callers rely on that to hold matches.
 
         max_product   upper bound of every a[p] . b[q], in units of 1 / ONE^2; with it a kernel gives a candidate up as soon
                       as it cannot be accepted
@@ -211,21 +219,22 @@ class Backend(Protocol):
                       frames: Array | None = None, tick: Tick | None = None) -> tuple[Array, Array]:  # fmt: skip
         """Run one random-search pass, and return a new (nnf, distance). The arguments stay as they were.
 
-        Step k = 0, 1, .. uses the radius r = search_radius, search_radius // 2, .. while r >= 1. Its candidate is
-        best + (s(2k), s(2k + 1)), clamped to the frame of nnf[p], where best is the best match so far,
-        s(j) = floor(h(j) (2r + 1) / 2^32) - r, and h(j) is the hash of (seed, iteration, y * WA + x, j) (see `hash32` in
-        `kernels.py`). A candidate is accepted only if its distance is strictly smaller than that of the best match so far.
+        Step k = 0, 1, .. uses the radius r = search_radius, search_radius // 2, .. while r >= 1.
+        Its candidate is best + (s(2k), s(2k + 1)), clamped to the frame of nnf[p], where best is
+        the best match so far, s(j) = floor(h(j) (2r + 1) / 2^32) - r, and h(j) is the hash of
+        (seed, iteration, y * WA + x, j) (see `hash32` in `kernels.py`). A candidate is accepted
+        only if its distance is strictly smaller than that of the best match so far.
 
-        As in `propagate`, a kernel never computes the distance of nnf[p] again: what the caller gives is what is compared.
-        `max_product` and `labels` are as in `propagate`.
+        As in `propagate`, a kernel never computes the distance of nnf[p] again: what the caller
+        gives is what is compared. `max_product` and `labels` are as in `propagate`.
         """
         ...
 
     def vote(self, nnf: Array, b: Array, patch: int, frames: Array | None = None, tick: Tick | None = None) -> Array:
         """Return the votes (HA, WA, C): the mean of b[nnf[p + o] - o] over the patch.
 
-        The offsets o are those of the patch for which p + o exists, and nnf[p + o] - o in the frame of nnf[p + o]. `b` is
-        (HB, WB, C) float32.
+        The offsets o are those of the patch for which p + o exists, and nnf[p + o] - o in the frame
+        of nnf[p + o]. `b` is (HB, WB, C) float32.
         """
         ...
 
@@ -234,8 +243,8 @@ class Backend(Protocol):
     def steepness(self, pixels: Array) -> Array:
         """Return how steep a picture is: (H, W) float32, the largest squared gradient within one position.
 
-        The gradient is Sobel's, per pixel, with the picture continued at its borders. Its square is summed over both axes and
-        the three channels.
+        The gradient is Sobel's, per pixel, with the picture continued at its borders. Its square is
+        summed over both axes and the three channels.
         """
         ...
 
@@ -243,11 +252,12 @@ class Backend(Protocol):
               tick: Tick | None = None) -> Array:  # fmt: skip
         """Return by how much the voted differences exceed the differences of `picture`: (HA, WA, 8) float32.
 
-        `picture` is the vote of `b` through `nnf`, both with `patch`. The forward differences of `b` (zero at the border of a
-        frame) are voted like its pixels, so that the vote does not know of the jump between two pieces. Channels 0 to 2 are
-        the excess along rows, channels 3 to 5 the excess along columns, and channels 6 and 7 the squared lengths of both. All
-        are zero at the border of the picture, and where all patches concerned move by the same offset. Frames must lie so far
-        apart that patches from two of them never do.
+        `picture` is the vote of `b` through `nnf`, both with `patch`. The forward differences of
+        `b` (zero at the border of a frame) are voted like its pixels, so that the vote does not
+        know of the jump between two pieces. Channels 0 to 2 are the excess along rows, channels 3
+        to 5 the excess along columns, and channels 6 and 7 the squared lengths of both. All are
+        zero at the border of the picture, and where all patches concerned move by the same offset.
+        Frames must lie so far apart that patches from two of them never do.
         """
         ...
 
@@ -255,62 +265,69 @@ class Backend(Protocol):
                    tick: Tick | None = None) -> None:  # fmt: skip
         """Reduce `seams` (H, W, 8) in place to the differences that are no edges.
 
-        `steepness` (h, w), of the content in another size, is interpolated. A difference is multiplied by
-        1 / (1 + (s / threshold)^2), where s is a squared length. Of two such factors the smaller one is taken: one with the
-        steepness as s and `edge` as the threshold; one with the largest difference within one position along the same axis,
-        and `jump`. Where two `labels` (H, W) int32 meet, the factor is zero.
+        `steepness` (h, w), of the content in another size, is interpolated. A difference is
+        multiplied by 1 / (1 + (s / threshold)^2), where s is a squared length. Of two such factors
+        the smaller one is taken: one with the steepness as s and `edge` as the threshold; one with
+        the largest difference within one position along the same axis, and `jump`. Where two
+        `labels` (H, W) int32 meet, the factor is zero.
         """
         ...
 
     def divergence(self, seams: Array) -> Array:
         """Return what leaves each position of the vector field in channels 0 to 5 of `seams` (H, W, 8): (H, W, 3) float32.
 
-        It is the backward difference of channels 0 to 2 along rows, plus that of channels 3 to 5 along columns.
+        It is the backward difference of channels 0 to 2 along rows, plus that of channels 3 to 5
+        along columns.
         """
         ...
 
     def solve_columns(self, shifts: Array, f: Array) -> None:
         """Solve (D + shift) u = f for each column of `f` (H, W), in place.
 
-        D is the second difference with free ends: it has -1 beside its diagonal, and a diagonal of 2, but 1 in the first and
-        in the last row. `shifts` (W,) are all positive. Both are float32, and H is at least 2.
+        D is the second difference with free ends: it has -1 beside its diagonal, and a diagonal of
+        2, but 1 in the first and in the last row. `shifts` (W,) are all positive. Both are float32,
+        and H is at least 2.
         """
         ...
 
     def correct(self, picture: Array, correction: Array, columns: Array) -> Array:
         """Return a picture (H, W, 3) plus a correction, within 0..1. Row y of the correction is `correction[y, columns]`.
 
-        A change c moves a value v by c r / (c^4 + r^4)^(1/4): by c as long as it is small, and by less than r. This r is the
-        distance of v to the end (0 or 1) towards which c leads, or twice the distance to the nearer end if that is less. So
-        black ink and white paper stay what they are, and highlights end without an edge. `columns` is (W,) int32.
+        A change c moves a value v by c r / (c^4 + r^4)^(1/4): by c as long as it is small, and by
+        less than r. This r is the distance of v to the end (0 or 1) towards which c leads, or twice
+        the distance to the nearer end if that is less. So black ink and white paper stay what they
+        are, and highlights end without an edge. `columns` is (W,) int32.
         """
         ...
 
-    # Multigrid, for quadratic forms sum_i m_i u_i^2 + sum_(i, j) k_ij (u_i - u_j)^2 over pairs of neighbours on a grid. All
-    # arrays are float32. A form is (3 or 5, H, W), with odd H and W. Its planes are the mass m of each position, its couplings
-    # k to the right and down, and on coarser grids also to the neighbour right below ("falling") and from its right to its
-    # lower neighbour ("rising"). A coupling is zero where there is no such neighbour. A is the form's matrix: A u is half the
-    # form's gradient. `f` and `u` (3, H, W) are three channels.
+    # Multigrid, for quadratic forms sum_i m_i u_i^2 + sum_(i, j) k_ij (u_i - u_j)^2 over pairs of
+    # neighbours on a grid. All arrays are float32. A form is (3 or 5, H, W), with odd H and W. Its
+    # planes are the mass m of each position, its couplings k to the right and down, and on coarser
+    # grids also to the neighbour right below ("falling") and from its right to its lower neighbour
+    # ("rising"). A coupling is zero where there is no such neighbour. A is the form's matrix: A u
+    # is half the form's gradient. `f` and `u` (3, H, W) are three channels.
 
     def coarsen(self, form: Array) -> tuple[Array, Array]:
         """Return the grid of every second position, of `coarse_sides`: (weights (8, HC, WC), form (5, HC, WC)).
 
-        The interpolation P is that of Dendy 1982. A position between two coarse ones takes their mean, weighted by the sums
-        of its couplings to either side. A position amid four takes the mean of its neighbours, weighted likewise. Planes 0
-        and 1 are the weights of the left and the right coarse position, stored at the left one; planes 2 and 3 those of the
-        upper and the lower, at the upper one; planes 4 to 7 those of the corners of a cell, row by row, at the first corner.
-        Negative couplings count as zero for the weights, which sum to one.
+        The interpolation P is that of Dendy 1982. A position between two coarse ones takes their
+        mean, weighted by the sums of its couplings to either side. A position amid four takes the
+        mean of its neighbours, weighted likewise. Planes 0 and 1 are the weights of the left and
+        the right coarse position, stored at the left one; planes 2 and 3 those of the upper and the
+        lower, at the upper one; planes 4 to 7 those of the corners of a cell, row by row, at the
+        first corner. Negative couplings count as zero for the weights, which sum to one.
 
-        The form is P^T A P (Galerkin). A coupling k between fine positions whose weights differ by q contributes
-        -k q_a q_b to the coupling between the corners a and b. The mass is P^T m, and 1 where the sides were made odd.
+        The form is P^T A P (Galerkin). A coupling k between fine positions whose weights differ by
+        q contributes -k q_a q_b to the coupling between the corners a and b. The mass is P^T m, and
+        1 where the sides were made odd.
         """
         ...
 
     def factor(self, form: Array) -> Array:
         """Return 1 / D of the factors L D L^T of the system along each row, with the rest held, and along each column.
 
-        The result is (2, H, W): first for rows, then for columns. Below its diagonal, L is minus the coupling times the
-        1 / D of the position before.
+        The result is (2, H, W): first for rows, then for columns. Below its diagonal, L is minus
+        the coupling times the 1 / D of the position before.
         """
         ...
 

@@ -1,6 +1,7 @@
 """The CPU backend: NumPy arrays, the compiled kernels (`compiled.py`), and a pool of threads that share the rows of each call.
 
-Numba's own parallel layers are not used: they are slow to compile, and not safe when a server calls from several threads.
+Numba's own parallel layers are not used: they are slow to compile, and not safe when a server calls
+from several threads.
 """
 
 from __future__ import annotations
@@ -80,8 +81,9 @@ class CpuBackend:
     def project(self, f, matrix):
         rows = f.reshape(-1, f.shape[2])
         out = np.empty((len(rows), matrix.shape[1]), np.float32)
-        # So few rows at a time that OpenBLAS computes them in this thread. Its own threads would go on spinning beside those
-        # of the network and of the kernels, and a transfer would take a sixth longer.
+        # So few rows at a time that OpenBLAS computes them in this thread. Its own threads would go
+        # on spinning beside those of the network and of the kernels, and a transfer would take a
+        # sixth longer.
         step = max(1, _SERIAL_PRODUCT // matrix.size)
         for first in range(0, len(rows), step):
             np.matmul(rows[first : first + step], matrix, out=out[first : first + step])

@@ -1,11 +1,12 @@
 """The CUDA backend: CuPy arrays, the CUDA kernels, and ONNX Runtime's CUDA provider, all on one stream.
 
-The constructor tries everything that it will need, one thing after the other. If one is missing, the error says which, and
-how to get it (`probes.py`).
+The constructor tries everything that it will need, one thing after the other. If one is missing,
+the error says which, and how to get it (`probes.py`).
 
-Every method enters `active` (see `cuda_queue.py`) by itself, so that it can be called from anywhere; a caller of many methods
-enters `active` once around them. The host waits for the device only to read results (`to_host`), and to read checks of
-values (`require`) when the outermost `active` ends. ONNX Runtime does not wait after a run.
+Every method enters `active` (see `cuda_queue.py`) by itself, so that it can be called from
+anywhere; a caller of many methods enters `active` once around them. The host waits for the device
+only to read results (`to_host`), and to read checks of values (`require`) when the outermost
+`active` ends. ONNX Runtime does not wait after a run.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from .multigrid import coarse_sides
 from .runtime import share_device_memory
 
 _LINES_TOGETHER, _LINES_PER_BLOCK = 64, 32
-"""Lines that a block solves in relaxation: half-sweeps of up to 64 lines use one block; longer ones use blocks of 32, which
-spread over more multiprocessors."""
+"""Lines that a block solves in relaxation: half-sweeps of up to 64 lines use one block; longer ones
+use blocks of 32, which spread over more multiprocessors."""
 _UNLABELLED = None, None
 """Labels of both maps where there are none."""
 _MOST_FOR_NETWORKS = 0.75
@@ -50,13 +51,15 @@ class CudaBackend:
 
     name = "cuda"
     sessions_per_graph = 2
-    """Number of sessions for each graph: one for pictures of A's size, and one for those of B'. From release 1.20 on, a
-    convolution of ONNX Runtime keeps only cuDNN's plan for the last size, and makes it anew whenever the size changes."""
+    """Number of sessions for each graph: one for pictures of A's size, and one for those of B'.
+    From release 1.20 on, a convolution of ONNX Runtime keeps only cuDNN's plan for the last size,
+    and makes it anew whenever the size changes."""
 
     def __init__(self, index: int = 0) -> None:
         """Set up the device with CUDA's number `index`.
 
-        Raises `DeviceError` if CuPy, the driver, the device, the compiler or ONNX Runtime's CUDA provider is missing or unfit.
+        Raises `DeviceError` if CuPy, the driver, the device, the compiler or ONNX Runtime's CUDA
+        provider is missing or unfit.
         """
         self.xp = self._import_cupy()
         device = probes.check_driver(self.xp, index)
@@ -81,7 +84,8 @@ class CudaBackend:
             "use_tf32": "0",
             # The exhaustive search would run again for each new picture size.
             "cudnn_conv_algo_search": "HEURISTIC",
-            # If it doubled at each growth, little would be left for CuPy, which takes from the same memory.
+            # If it doubled at each growth, little would be left for CuPy, which takes from the same
+            # memory.
             "arena_extend_strategy": "kSameAsRequested",
         }
         _, total = self.xp.cuda.runtime.memGetInfo()
@@ -146,7 +150,8 @@ class CudaBackend:
 
     @_active
     def project(self, f, matrix):
-        # CuPy takes a map for a stack of matrices, one for each row: that makes many products, and three launches before them.
+        # CuPy takes a map for a stack of matrices, one for each row: that makes many products, and
+        # three launches before them.
         return (f.reshape(-1, f.shape[-1]) @ matrix).reshape(*f.shape[:-1], -1)
 
     @_active

@@ -1,7 +1,8 @@
 """The launcher of the CUDA kernels: it compiles them, packs their arguments, and launches them.
 
-NVRTC compiles all `.cu` files as one source, in two forms: one reads the channels of a position one by one, the other four at
-a time (`Unit`). Constants that the kernels share with Python are typed once, in Python; the compiler gets them as definitions.
+NVRTC compiles all `.cu` files as one source, in two forms: one reads the channels of a position one
+by one, the other four at a time (`Unit`). Constants that the kernels share with Python are typed
+once, in Python; the compiler gets them as definitions.
 """
 
 from __future__ import annotations
@@ -47,8 +48,9 @@ SINGLE = Unit("float", 1)
 def unit_of(channels: int, *arrays: Any) -> Unit:
     """Return the widest unit in which `arrays` with so many channels can be read.
 
-    Four channels are read at once if the number of channels allows it and each array begins at an address that allows it.
-    Joined features (int16) are read likewise: their type goes with that of the unit.
+    Four channels are read at once if the number of channels allows it and each array begins at an
+    address that allows it. Joined features (int16) are read likewise: their type goes with that of
+    the unit.
     """
     if channels % 4 == 0 and all(array.data.ptr % (4 * array.itemsize) == 0 for array in arrays):
         return Unit("float4", channels // 4)
@@ -58,8 +60,9 @@ def unit_of(channels: int, *arrays: Any) -> Unit:
 class Launcher:
     """The kernels of one device, each compiled when it is first used. Calls from several threads are safe.
 
-    Arguments of a launch are arrays of the device and numbers, in the order of the kernel's parameters. A Python int is
-    passed as int32, a Python float as float32, None as a null pointer, and a NumPy number in its own type.
+    Arguments of a launch are arrays of the device and numbers, in the order of the kernel's
+    parameters. A Python int is passed as int32, a Python float as float32, None as a null pointer,
+    and a NumPy number in its own type.
     """
 
     def __init__(self, xp: Any) -> None:
@@ -77,7 +80,8 @@ class Launcher:
     def over_positions(self, name: str, shape: tuple[int, int], *arguments: Any, unit: Unit = SINGLE) -> None:
         """Run a kernel over all positions of `shape` (rows, columns).
 
-        As many lanes work on a position as its units can occupy, at most a warp; a block covers a tile of positions.
+        As many lanes work on a position as its units can occupy, at most a warp; a block covers a
+        tile of positions.
         """
         lanes = min(WARP, _power_of_two(unit.per_position))
         positions = THREADS_PER_BLOCK // lanes

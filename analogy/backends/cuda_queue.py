@@ -1,15 +1,17 @@
 """The queue of a device: the one CUDA stream that all work of this package on the device goes through.
 
-Kernels, CuPy operations and ONNX Runtime share one non-blocking stream for each device of a process, so that each waits only
-for its input. CuPy keeps a current device and a current stream for each thread. Within `active` they are the queue's, and
-its work is ordered after what the calling thread had started before. At the end of `active` they are what they were, and
-what that thread starts next is ordered after the work in the queue.
+Kernels, CuPy operations and ONNX Runtime share one non-blocking stream for each device of a
+process, so that each waits only for its input. CuPy keeps a current device and a current stream for
+each thread. Within `active` they are the queue's, and its work is ordered after what the calling
+thread had started before. At the end of `active` they are what they were, and what that thread
+starts next is ordered after the work in the queue.
 
-The host does not wait for the device to learn whether values are valid: the checks that a thread has asked for (`require`)
-are read together when its outermost `active` ends.
+The host does not wait for the device to learn whether values are valid: the checks that a thread
+has asked for (`require`) are read together when its outermost `active` ends.
 
-Several threads may put work into the stream. Only the runs of ONNX Runtime exclude each other (`network_lock`): two runs of
-one session would use the same handles of cuDNN and cuBLAS at once, which cuDNN forbids.
+Several threads may put work into the stream. Only the runs of ONNX Runtime exclude each other
+(`network_lock`): two runs of one session would use the same handles of cuDNN and cuBLAS at once,
+which cuDNN forbids.
 """
 
 from __future__ import annotations
@@ -44,8 +46,9 @@ class Queue:
     def active(self) -> Iterator[None]:
         """Make the device and the stream current in the calling thread, and at the end make current what was so before.
 
-        The stream waits for what the thread had started on its own streams, and they wait for what is started in here. At
-        the end, the outermost `active` raises the error of a check (`require`) that failed.
+        The stream waits for what the thread had started on its own streams, and they wait for what
+        is started in here. At the end, the outermost `active` raises the error of a check
+        (`require`) that failed.
         """
         cuda, stream = self.xp.cuda, self.stream
         device, before = cuda.Device(), cuda.get_current_stream()
@@ -93,6 +96,7 @@ class Queue:
 def queue(xp: Any, index: int) -> Queue:
     """Return the process-wide queue of a device.
 
-    All backends of the process share it, since they share ONNX Runtime's memory, which is reused in the order of the stream.
+    All backends of the process share it, since they share ONNX Runtime's memory, which is reused in
+    the order of the stream.
     """
     return Queue(xp, index)

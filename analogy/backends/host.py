@@ -8,8 +8,9 @@ from contextlib import suppress
 from . import containers
 
 _RESERVED_FOR_THREADS = 600_000_000
-"""Bytes of addresses that the C library reserves for the stacks and heaps of threads, this package's and ONNX Runtime's. They
-are not used, but count where the addresses of a process are limited."""
+"""Bytes of addresses that the C library reserves for the stacks and heaps of threads, this
+package's and ONNX Runtime's. They are not used, but count where the addresses of a process are
+limited."""
 
 
 def available_cores() -> int:
@@ -21,8 +22,8 @@ def available_cores() -> int:
 def free_memory() -> int:
     """Return how many bytes of memory this process may still take.
 
-    It is the least of three: the memory that the system has available, what is left of the container's limit, and what is
-    left of this process's limit on addresses (`ulimit -v`).
+    It is the least of three: the memory that the system has available, what is left of the
+    container's limit, and what is left of this process's limit on addresses (`ulimit -v`).
     """
     import psutil
 

@@ -1,6 +1,7 @@
 """Ctrl-C while CUDA's compiler runs: NVRTC sets a handler of its own for SIGINT, and restores the former one at its end.
 
-Two compilations at a time restore each other's handler in place of Python's, and from then on Ctrl-C does nothing.
+Two compilations at a time restore each other's handler in place of Python's, and from then on
+Ctrl-C does nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ _set.argtypes, _set.restype = [ctypes.c_int, ctypes.c_void_p], ctypes.c_void_p
 def kept_interrupts() -> Iterator[None]:
     """Let one thread at a time compile, and restore the system's handler of SIGINT afterwards.
 
-    `signal.signal` could restore it in the main thread only, and a server compiles in other threads.
+    `signal.signal` could restore it in the main thread only, and a server compiles in other
+    threads.
     """
     with _lock:
         handler = _get(signal.SIGINT)

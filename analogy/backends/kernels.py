@@ -1,13 +1,16 @@
 """The kernels of the CPU backend, in the part of Python that Numba compiles: the counterpart of `kernels.cu` on the GPU.
 
-A kernel works on the rows `y0 <= y < y1` of its output; `cpu.py` runs such bands of rows on a pool of threads. Kernels get
-the addresses of arrays, and index them as if they were flat. Their annotations say what lies there, and how they are compiled
-and called. `Backend` says what they compute. They trust their arguments.
+A kernel works on the rows `y0 <= y < y1` of its output; `cpu.py` runs such bands of rows on a pool
+of threads. Kernels get the addresses of arrays, and index them as if they were flat. Their
+annotations say what lies there, and how they are compiled and called. `Backend` says what they
+compute. They trust their arguments.
 
-This module is imported only to be compiled, once: importing Numba takes longer than everything else together.
+This module is imported only to be compiled, once: importing Numba takes longer than everything else
+together.
 
-In the inner loop one row of a patch is one contiguous run of numbers (channels last). Their indices are unsigned: for signed
-ones Numba would keep its test for negative indices, and LLVM would not vectorise the loop.
+In the inner loop one row of a patch is one contiguous run of numbers (channels last). Their indices
+are unsigned: for signed ones Numba would keep its test for negative indices, and LLVM would not
+vectorise the loop.
 """
 
 from __future__ import annotations
@@ -73,8 +76,9 @@ def _dot_of(length: int) -> Any:
     return dot
 
 
-# Rows of 5 positions with 16 or 32 channels occur at the finest levels of the compact model, rows of 3 positions with 8
-# channels in the search in pixels. Nearly all of the work is there, and with the loop unrolled it takes half the time.
+# Rows of 5 positions with 16 or 32 channels occur at the finest levels of the compact model, rows
+# of 3 positions with 8 channels in the search in pixels. Nearly all of the work is there, and with
+# the loop unrolled it takes half the time.
 _dot_80, _dot_160, _dot_24 = _dot_of(80), _dot_of(160), _dot_of(24)
 
 
@@ -162,7 +166,8 @@ def propagate(
                 frame = frame_of(frames, count, cy + oy, hb, wb)
                 if cy < frame[0] or cy >= frame[1] or cx < 0 or cx >= frame[2]:
                     continue
-                # Neighbours in a coherent field offer the same match, and trying it again cannot change the result.
+                # Neighbours in a coherent field offer the same match, and trying it again cannot
+                # change the result.
                 q = cy * wb + cx
                 if q in (start, first, second, third) or not _allowed(labelled, la, lb, p, q):
                     continue

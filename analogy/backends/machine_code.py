@@ -1,8 +1,9 @@
 """The making of machine code: Numba compiles kernels into an object file, and LLVM's loader makes functions of it.
 
-The first way (`compile_kernels`, `link`) takes from Numba the code that LLVM makes of a kernel. That is Numba's private
-business: the name of the kernel in this code, and how it is called. What can be checked of it is checked, and an error is
-raised where it is otherwise. The second way (`by_numba_alone`) needs nothing private, and Numba at every start.
+The first way (`compile_kernels`, `link`) takes from Numba the code that LLVM makes of a kernel.
+That is Numba's private business: the name of the kernel in this code, and how it is called. What
+can be checked of it is checked, and an error is raised where it is otherwise. The second way
+(`by_numba_alone`) needs nothing private, and Numba at every start.
 
 Calls of the functions of either way release the GIL.
 """
@@ -31,8 +32,9 @@ REORDERING = {"reassoc", "contract", "arcp", "nsz"}
 """LLVM's flags that let it reorder sums, and so vectorise them. Kernels without these flags round as they are written."""
 _REORDERED = {"vote", "join"}
 _REORDERED_MODULES = {"multigrid.kernels", "seam_kernels"}
-"""Kernels, and modules of kernels, that are compiled with `REORDERING`. The others count in whole numbers, or must round as
-written: in `resample` a quotient that is a whole number must not become a product just below it."""
+"""Kernels, and modules of kernels, that are compiled with `REORDERING`. The others count in whole
+numbers, or must round as written: in `resample` a quotient that is a whole number must not become a
+product just below it."""
 
 _OF_NUMBA = ("numba", "NRT", "nrt", "Py", "_Py")
 """First characters of the names of functions that exist only in a process in which Numba is loaded."""
@@ -52,8 +54,9 @@ def compile_kernels(module: str, names: Iterable[str]) -> bytes:
         types[name] = _types(kernel)
         made = _cfunc(module, kernel)
         code = llvm.parse_assembly(made.inspect_llvm())
-        # Numba puts a wrapper for callers in C around each kernel. It handles errors, of which a kernel has none, by functions
-        # of Numba's that are not there later: only the kernel itself is kept.
+        # Numba puts a wrapper for callers in C around each kernel. It handles errors, of which a
+        # kernel has none, by functions of Numba's that are not there later: only the kernel itself
+        # is kept.
         code.get_function(made.native_name.removeprefix("cfunc.")).name = name
         for function in code.functions:
             if not function.is_declaration:
@@ -77,7 +80,8 @@ def link(content: bytes) -> Kernels:
     engine.finalize_object()
     functions = {}
     for name, arguments in json.loads(types).items():
-        # Numba's own calling convention: an address for the result, one for an error, then the arguments; gives a status.
+        # Numba's own calling convention: an address for the result, one for an error, then the
+        # arguments; gives a status.
         convention = ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *(_CTYPES[argument] for argument in arguments)
         functions[name] = _bind(ctypes.CFUNCTYPE(*convention)(engine.get_function_address(name)), engine)
     return functions

@@ -1,7 +1,8 @@
 """Checks of everything that the CUDA backend needs, one at a time; an error names what is missing, and the cure.
 
-CuPy's own `cuda.is_available()` is not enough: it hides the reason, and does not look for the compiler. Where ONNX Runtime
-cannot start the CUDA provider that it was asked for, it only logs that, and goes on with the CPU.
+CuPy's own `cuda.is_available()` is not enough: it hides the reason, and does not look for the
+compiler. Where ONNX Runtime cannot start the CUDA provider that it was asked for, it only logs
+that, and goes on with the CPU.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ _INSTALL = "pip install 'deep-image-analogy[cuda12]' (or [cuda13]) in an environ
 _NO_DEVICE = 100
 """CUDA's error cudaErrorNoDevice: there is a driver, but no device."""
 
-# y = Conv(x (1, 64, 32, 32), w (64, 64, 3, 3)), opset 13, as ONNX. ONNX Runtime needs cuDNN for this operator, and with so
-# many channels cuDNN takes TensorFloat-32's units if it may.
+# y = Conv(x (1, 64, 32, 32), w (64, 64, 3, 3)), opset 13, as ONNX. ONNX Runtime needs cuDNN for
+# this operator, and with so many channels cuDNN takes TensorFloat-32's units if it may.
 _CONVOLUTION = base64.b64decode(
     "CAc6awoPCgF4CgF3EgF5IgRDb252EgFnWhsKAXgSFgoUCAESEAoCCAEKAghACgIIIAoCCCBaGwoBdxIWChQIARIQCgIIQAoCCEAKAggDCgIIA2Ib"
     "CgF5EhYKFAgBEhAKAggBCgIIQAoCCB4KAggeQgQKABAN"
@@ -39,8 +40,8 @@ _ROUNDING = 1e-4
 def import_cupy() -> Any:
     """Return the module `cupy`. Raises `DeviceError` if it cannot be imported.
 
-    For a user without a home, CuPy would make a folder called "~" in the current one. In that case this function makes it
-    keep its kernels in memory.
+    For a user without a home, CuPy would make a folder called "~" in the current one. In that case
+    this function makes it keep its kernels in memory.
     """
     if os.path.expanduser("~") == "~" and "CUPY_CACHE_DIR" not in os.environ:  # noqa: PTH111 (`Path` raises)
         os.environ |= {"CUPY_CACHE_IN_MEMORY": "1", "CUPY_CACHE_DIR": tempfile.gettempdir()}
@@ -93,7 +94,8 @@ def check_compiler(cp: Any) -> None:
 def check_runtime(cp: Any) -> str:
     """Return the version of ONNX Runtime.
 
-    Raises `DeviceError` unless exactly one package of it is installed, and is built for the CUDA version of CuPy.
+    Raises `DeviceError` unless exactly one package of it is installed, and is built for the CUDA
+    version of CuPy.
     """
     if problem := conflict():
         raise DeviceError(problem)
@@ -107,11 +109,12 @@ def check_runtime(cp: Any) -> str:
             f"CuPy is built for CUDA {ours}, ONNX Runtime {runtime.__version__} for CUDA {theirs}; "
             f"install both from one extra: {_INSTALL}"
         )
-    # This finds cuDNN and cuBLAS in the packages of the environment; without it only system-wide ones are found.
+    # This finds cuDNN and cuBLAS in the packages of the environment; without it only system-wide
+    # ones are found.
     if hasattr(runtime, "preload_dlls"):
         runtime.preload_dlls()
-    # The log of the process shows errors only, like those of the sessions: for each session, releases from 1.29 on warn that
-    # no plug-in offers CUDA, though none is needed.
+    # The log of the process shows errors only, like those of the sessions: for each session,
+    # releases from 1.29 on warn that no plug-in offers CUDA, though none is needed.
     runtime.set_default_logger_severity(ERROR)
     return runtime.__version__
 
@@ -119,8 +122,8 @@ def check_runtime(cp: Any) -> str:
 def check_provider(backend: Backend) -> str:
     """Return the name of the provider that ran one convolution, with arrays bound by address as `method.features` binds them.
 
-    Raises `DeviceError` if it is not the backend's own provider, or if the result is less exact than float32, and
-    `MemoryLimitError` if the device has no memory left.
+    Raises `DeviceError` if it is not the backend's own provider, or if the result is less exact
+    than float32, and `MemoryLimitError` if the device has no memory left.
     """
     wanted = first_provider(backend.providers)
     try:

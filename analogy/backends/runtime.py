@@ -60,8 +60,9 @@ def conflict() -> str:
 def import_runtime() -> Any:
     """Return the module `onnxruntime`, with its telemetry off.
 
-    Where two packages share the module, one logged line of the process says so. Raises `DeviceError` if the module is missing
-    or cannot be loaded, and `MemoryLimitError` if there is too little memory to load it.
+    Where two packages share the module, one logged line of the process says so. Raises
+    `DeviceError` if the module is missing or cannot be loaded, and `MemoryLimitError` if there is
+    too little memory to load it.
     """
     runtime = _load()
     _warn_of_conflict()
@@ -83,9 +84,10 @@ def _load() -> Any:
         raise MemoryLimitError(_TOO_LITTLE)
     try:
         runtime = import_module("onnxruntime")
-        # The environment variable that `analogy/__init__.py` sets keeps releases from 1.29 on from opening their database
-        # of events and their connections. This call is for older releases, which do not know the variable (on Windows they
-        # hand events to the system), and for a process that had loaded the library before this package.
+        # The environment variable that `analogy/__init__.py` sets keeps releases from 1.29 on from
+        # opening their database of events and their connections. This call is for older releases,
+        # which do not know the variable (on Windows they hand events to the system), and for a
+        # process that had loaded the library before this package.
         runtime.disable_telemetry_events()
     except (ImportError, AttributeError, OSError) as error:
         if is_shortage(error):
@@ -139,7 +141,8 @@ def _arena(runtime: Any, kind: str, index: int) -> Any:
 def _sizes(runtime: Any, most: int) -> Any:
     """Return the settings of an arena of at most so many bytes; 0 is no limit.
 
-    It grows by as much as is asked for; if it doubled instead, it could hold twice as much as is used.
+    It grows by as much as is asked for; if it doubled instead, it could hold twice as much as is
+    used.
     """
     return runtime.OrtArenaCfg({"max_mem": most, "arena_extend_strategy": _AS_REQUESTED})
 

@@ -1,7 +1,7 @@
 """The kernels of gradient-domain painting on the CPU: the counterpart of `seams.cu`, compiled and called like `kernels.py`.
 
-`Backend` says what each kernel computes. "Right" and "down" are the two axes of a forward difference: axis 0 leads
-from (y, x) to (y, x + 1), axis 1 to (y + 1, x).
+`Backend` says what each kernel computes. "Right" and "down" are the two axes of a forward
+difference: axis 0 leads from (y, x) to (y, x + 1), axis 1 to (y + 1, x).
 """
 
 from __future__ import annotations
@@ -167,7 +167,8 @@ def solve_columns(x0: Int64, x1: Int64, shifts: Float32s, f: Float32s, excess: F
     for y in range(1, h):
         t = y * w
         for x in range(x0, x1):
-            # Pivots are 1 + excess. Their excess is a sum of positive numbers, so that nothing cancels.
+            # Pivots are 1 + excess. Their excess is a sum of positive numbers, so that nothing
+            # cancels.
             inverse = one / (one + excess[t - w + x])
             excess[t + x] = shifts[x] + excess[t - w + x] * inverse
             f[t + x] += f[t - w + x] * inverse

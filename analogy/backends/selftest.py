@@ -1,7 +1,7 @@
 """The self-test of the CUDA backend, for people who have a GPU: `analogy info --selftest`.
 
-It goes step by step. Most steps need the ones before them, and after a failure of such a step the rest is not tried. The
-kernels and the steps after them do not need each other.
+It goes step by step. Most steps need the ones before them, and after a failure of such a step the
+rest is not tried. The kernels and the steps after them do not need each other.
 """
 
 from __future__ import annotations

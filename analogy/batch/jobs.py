@@ -1,6 +1,7 @@
 """Jobs, and where they come from: pictures that all take one style, or the rows of a table.
 
-A table is read as a stream, however long it is, and twice: once to check every row before anything is done, once to do it.
+A table is read as a stream, however long it is, and twice: once to check every row before anything
+is done, once to do it.
 """
 
 from __future__ import annotations
@@ -237,7 +238,8 @@ def of_pictures(paths: Sequence[str]) -> Callable[[], Rows]:
 def of_table(path: str) -> Callable[[], Rows]:
     """Return a function that reads the rows of a table, in the format that its suffix says.
 
-    Raises `SettingsError`, also while they are read, if there is none, it is damaged, or lacks a column.
+    Raises `SettingsError`, also while they are read, if there is none, it is damaged, or lacks a
+    column.
     """
     suffix = PurePosixPath(path).suffix.lower()
     read = {".csv": _csv_rows, ".tsv": _csv_rows, ".parquet": parquet_rows}.get(suffix, _json_rows)
@@ -294,8 +296,8 @@ def check(jobs: Jobs, root: str, table: str | None = None, own: Sequence[Path] =
     table  the path or the address of the table that the jobs are rows of
     own    the files that the batch itself writes
 
-    Raises `SettingsError` for a row that cannot be a job, and if there is none; `OutputError` if two would write one file, or
-    one would write over the table or over what any of them reads.
+    Raises `SettingsError` for a row that cannot be a job, and if there is none; `OutputError` if
+    two would write one file, or one would write over the table or over what any of them reads.
     """
     number = 0
     with Places() as places, closing(iter(jobs)) as each:

@@ -125,7 +125,8 @@ class Loop:
 
         progress  is called twice a second or more often; an exception that it raises ends the run
 
-        Raises `OutputError` if nothing more can be written, `DeviceError` if the workers are gone. What is done is kept.
+        Raises `OutputError` if nothing more can be written, `DeviceError` if the workers are gone.
+        What is done is kept.
         """
         self._tally = tally = Tally(total)
         self._coming: Iterator[Job] | None = jobs

@@ -2,14 +2,16 @@
 
 The next run does what is missing or has changed.
 
-    {"analogy": "0.1.0", "run": "2030-01-31T12:00:00+00:00", "model": ..., "model_sha256": ..., "device": ..., "settings": ...}
-    {"job": "x.png", "state": "begun", "files": ["x.png"]}
-    {"job": "x.png", "state": "done", "seen": ..., "from": ..., "files": {"x.png": {"bytes": ..., "sha256": ...}}, ...}
-    {"job": "y.png", "state": "failed", "seen": ..., "error": "A (photos/y.jpg): there is no such file", ...}
+    {"analogy": "0.1.0", "run": "2030-01-31T12:00:00+00:00", "model": ..., "model_sha256": ...,
+    "device": ..., "settings": ...} {"job": "x.png", "state": "begun", "files": ["x.png"]} {"job":
+    "x.png", "state": "done", "seen": ..., "from": ..., "files": {"x.png": {"bytes": ..., "sha256":
+    ...}}, ...} {"job": "y.png", "state": "failed", "seen": ..., "error": "A (photos/y.jpg): there
+    is no such file", ...}
 
-Of the lines of a job the last counts. "seen" is a checksum of the inputs as their store shows them unread (size and time), and
-"from" is one of the inputs' content; the settings, the model and the version of analogy are part of both. A file that no line
-names is none of ours, and is never written over. A line that a killed run left half is no line.
+Of the lines of a job the last counts. "seen" is a checksum of the inputs as their store shows them
+unread (size and time), and "from" is one of the inputs' content; the settings, the model and the
+version of analogy are part of both. A file that no line names is none of ours, and is never written
+over. A line that a killed run left half is no line.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ _THEN = b'", "run": "'
 class Manifest:
     """The manifest at `path`, a context manager that holds a lock on it until it is closed.
 
-    Raises `OutputError` if another run holds it, it cannot be written to, or the file there is none.
+    Raises `OutputError` if another run holds it, it cannot be written to, or the file there is
+    none.
     """
 
     def __init__(self, path: Path):

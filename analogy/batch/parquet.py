@@ -19,8 +19,9 @@ _AT_ONCE = 16
 def parquet_rows(file: Any) -> Generator[tuple[str, Mapping[str, Any]], None, None]:
     """Yield where each row of a Parquet table is, in words, and its cells by their columns.
 
-    Raises `SettingsError`, also while rows are read, without the extra `parquet`, for a damaged table, for a column of
-    lists or objects, for a column that takes too much memory, and for a cell of more than `LONGEST_CELL` bytes.
+    Raises `SettingsError`, also while rows are read, without the extra `parquet`, for a damaged
+    table, for a column of lists or objects, for a column that takes too much memory, and for a cell
+    of more than `LONGEST_CELL` bytes.
     """
     try:
         from pyarrow import ArrowException

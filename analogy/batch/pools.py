@@ -1,8 +1,9 @@
 """The workers that do the jobs: processes of this machine, or the workers of a Dask cluster.
 
-Either is a `concurrent.futures.Executor`, so that one loop serves both. The service has a pool of its own (`apps.serve.pool`),
-since an executor can neither report the progress of a task nor cancel one that runs, and sends Python objects, which nobody
-may accept from a worker that decodes the pictures of strangers.
+Either is a `concurrent.futures.Executor`, so that one loop serves both. The service has a pool of
+its own (`apps.serve.pool`), since an executor can neither report the progress of a task nor cancel
+one that runs, and sends Python objects, which nobody may accept from a worker that decodes the
+pictures of strangers.
 """
 
 from __future__ import annotations

@@ -75,8 +75,8 @@ def run_batch(
 
     Returns the counts of jobs, and the path of the report, which lies beside the manifest.
 
-    Raises `SettingsError`, `ImageError`, `OutputError`, `ModelError` and `DeviceError`, before any work if possible. What
-    is done stays done: the same call goes on.
+    Raises `SettingsError`, `ImageError`, `OutputError`, `ModelError` and `DeviceError`, before any
+    work if possible. What is done stays done: the same call goes on.
     """
     root, manifest = _places(output, manifest)
     page_path = manifest.parent / manifests.REPORT
@@ -172,7 +172,8 @@ def _jobs(
     for source, path in zip(sources, paths, strict=True):
         if path == root or (not stores.scheme(path) and os.path.realpath(path) == os.path.realpath(root)):
             raise OutputError(f"{source}: the results would lie among the pictures; name another folder with -o")
-        # A picture that is missing is a job that fails, beside which the others are done; a folder would be all of them.
+        # A picture that is missing is a job that fails, beside which the others are done; a folder
+        # would be all of them.
         is_there = stores.scheme(path) or os.path.lexists(path) or is_pattern(path)
         if not is_there and Path(path).suffix.lower() not in SUFFIXES:
             raise ImageError(f"{source}: there is no such folder or picture; correct its name")

@@ -1,6 +1,7 @@
 """Files on this machine, or at an address ("s3://bucket/a.jpg") that fsspec (extra `remote`) reaches.
 
-Each store finds its credentials by itself: in the environment, in its configuration files, by the role of the machine.
+Each store finds its credentials by itself: in the environment, in its configuration files, by the
+role of the machine.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def scheme(path: str) -> str:
 def absolute(path: str, folder: str) -> str:
     """Return a path or an address, taken relative to `folder`, which may be either. `file://` becomes a path of this machine.
 
-    Raises `SettingsError` for a chain of file systems ("zip://a::https://..."), of which the first scheme says too little.
+    Raises `SettingsError` for a chain of file systems ("zip://a::https://..."), of which the first
+    scheme says too little.
     """
     if scheme(path) == "file":
         path = unquote(path[7:])

@@ -135,7 +135,8 @@ def _stands(task: Task, known: Mapping[str, Any]) -> bool:
 def _transfer(task: Task, loaded: Request, more: dict[str, Any], notes: Notes) -> dict[str, Any]:
     """Make and write the pictures of a job, whose inputs have been read into `loaded`.
 
-    Returns name -> bytes and checksum of each file; puts thumbnails into `more`, and what the library logs into `notes`.
+    Returns name -> bytes and checksum of each file; puts thumbnails into `more`, and what the
+    library logs into `notes`.
     """
     job = task.job
     targets = {picture: posixpath.join(task.root, name) for picture, name in job.outputs.items()}

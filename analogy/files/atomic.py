@@ -17,11 +17,13 @@ from .inputs import is_address
 def atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Yield a new binary file, open for writing. It becomes `path` when the block ends, and vanishes if the block raises.
 
-    The file is written beside `path` under a temporary name, then renamed. So nobody sees half of it, and an older `path`
-    stays until the new one is complete. Its permissions follow the user's umask. It is not flushed to the disk (fsync).
+    The file is written beside `path` under a temporary name, then renamed. So nobody sees half of
+    it, and an older `path` stays until the new one is complete. Its permissions follow the user's
+    umask. It is not flushed to the disk (fsync).
 
-    Raises `OutputError` if the folder does not exist, there is no permission, or the disk is full; also in place of an
-    `OSError` or `ValueError` of the block. An `AnalogyError` of the block passes through.
+    Raises `OutputError` if the folder does not exist, there is no permission, or the disk is full;
+    also in place of an `OSError` or `ValueError` of the block. An `AnalogyError` of the block
+    passes through.
     """
     path = Path(path)
     made: Path | None = None
@@ -75,7 +77,8 @@ def _as_output_error(path: Path) -> Iterator[None]:
 def as_path(target: object) -> Path:
     """Return the path that a caller names.
 
-    Raises `OutputError` if `target` is no path, is empty, cannot be the name of a file, or is an address.
+    Raises `OutputError` if `target` is no path, is empty, cannot be the name of a file, or is an
+    address.
     """
     try:
         name = os.fsdecode(target)  # type: ignore[arg-type]

@@ -1,9 +1,10 @@
 """Exchanging the results of one run for those of the next, such that a kill at any point leaves the files of one run.
 
-The new files lie in a temporary folder inside the folder for results, with a manifest that names them. An exchange moves the
-old files aside, the manifest first, then moves the new ones to their places, the manifest last. So a folder with a manifest
-holds what one run made. A kill in between leaves some files of the old or of the new run and no manifest, and whatever is
-still in the temporary folder; `exchange` can then be called again to finish.
+The new files lie in a temporary folder inside the folder for results, with a manifest that names
+them. An exchange moves the old files aside, the manifest first, then moves the new ones to their
+places, the manifest last. So a folder with a manifest holds what one run made. A kill in between
+leaves some files of the old or of the new run and no manifest, and whatever is still in the
+temporary folder; `exchange` can then be called again to finish.
 """
 
 from __future__ import annotations
@@ -33,9 +34,11 @@ def is_under_way(new: Path) -> bool:
 def exchange(folder: Path, new: Path) -> None:
     """Move the old results in `folder` aside and those in `new` to their places, or finish an exchange that was killed.
 
-    Old results are the unchanged files that the manifest in `folder` records, and every file with the name of a new one.
+    Old results are the unchanged files that the manifest in `folder` records, and every file with
+    the name of a new one.
 
-    Raises OSError if a file cannot be moved. Then every move of this call is undone, as far as the system permits.
+    Raises OSError if a file cannot be moved. Then every move of this call is undone, as far as the
+    system permits.
     """
     with temporary.alone_in(folder):
         _exchange(folder, new)

@@ -1,8 +1,9 @@
 """Folders for results: how a run makes one, asks whether it may write there, and replaces the results of the run before.
 
-A run calls `reserve` before its work. It then writes its files into the temporary folder of `replacing`, and a manifest (see
-`manifests`) last, and they replace the results of the run before as one (see `exchange`). No file is overwritten or deleted
-that no manifest records, that has been changed since, or that the run reads.
+A run calls `reserve` before its work. It then writes its files into the temporary folder of
+`replacing`, and a manifest (see `manifests`) last, and they replace the results of the run before
+as one (see `exchange`). No file is overwritten or deleted that no manifest records, that has been
+changed since, or that the run reads.
 """
 
 from __future__ import annotations
@@ -76,8 +77,9 @@ def replacing(folder: Path) -> Iterator[Path]:
 
     If the block raises, everything in `folder` stays as it was.
 
-    Raises `OutputError` if `folder` holds a film, or the files cannot be put in their places. An `OutputError` of the block
-    is raised with the temporary path in its message replaced by that of `folder`.
+    Raises `OutputError` if `folder` holds a film, or the files cannot be put in their places. An
+    `OutputError` of the block is raised with the temporary path in its message replaced by that of
+    `folder`.
     """
     refuse_a_film(folder)
     try:
@@ -110,8 +112,8 @@ def reserve(folder: Path, names: Iterable[str], places: Places) -> None:
 
     names  names of the new files, without the manifest's
 
-    Raises `OutputError` if one of these files is one that the run reads, or is not as a run made it; and if the folder holds
-    a film.
+    Raises `OutputError` if one of these files is one that the run reads, or is not as a run made
+    it; and if the folder holds a film.
     """
     refuse_a_film(folder)
     old = recorded_files(folder / MANIFEST)
@@ -127,7 +129,8 @@ def claim(folder: Path, names: Collection[str], places: Places, ours: Mapping[st
 
     ours  name -> checksum of each file that an earlier run made; "" permits any content
 
-    Raises `OutputError` if one of the files is one that the run reads, or exists and is not one of `ours`, unchanged.
+    Raises `OutputError` if one of the files is one that the run reads, or exists and is not one of
+    `ours`, unchanged.
     """
     for name in names:
         places.write(folder / name, name)

@@ -36,8 +36,9 @@ def is_address(path: str) -> bool:
 def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
     """Open the plain file at `path`, or behind a link there, for reading in binary mode.
 
-    Raises OSError, with a `strerror` that can be shown to users: at once for a pipe, a socket and a device; for a path that no
-    file can have; IsADirectoryError for a folder on any system; and whatever else `open` raises.
+    Raises OSError, with a `strerror` that can be shown to users: at once for a pipe, a socket and a
+    device; for a path that no file can have; IsADirectoryError for a folder on any system; and
+    whatever else `open` raises.
     """
     name = os.fsdecode(path)
     if "\0" in name:
@@ -75,8 +76,8 @@ def checksum(path: str | os.PathLike[str]) -> str:
 def without_warnings() -> Iterator[None]:
     """Ignore the warnings of libraries during the block: in all threads, until the last of them has left such a block.
 
-    `warnings.catch_warnings` alone does not suffice: if threads leave it in another order than they entered it, warnings
-    stay ignored for ever.
+    `warnings.catch_warnings` alone does not suffice: if threads leave it in another order than they
+    entered it, warnings stay ignored for ever.
     """
     global _threads, _caught
     with _lock:

@@ -1,7 +1,7 @@
 """The manifest in a folder for results, `settings.json`: how the results were made, and the checksum of each file.
 
-A transfer and a painted film each write one. Its key "kind" says which of the two did, so that neither replaces the other's
-results.
+A transfer and a painted film each write one. Its key "kind" says which of the two did, so that
+neither replaces the other's results.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(fields, dict) or not all(isinstance(fields.get(key), kind) for key, kind in _REQUIRED.items()):
         return {}
-    # Earlier versions wrote no kind. Of the two, only a film's manifest says what its frames were made from.
+    # Earlier versions wrote no kind. Of the two, only a film's manifest says what its frames were
+    # made from.
     return {"kind": FILM if "made_from" in fields else TRANSFER} | fields
 
 

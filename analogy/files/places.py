@@ -1,7 +1,8 @@
 """The files that a run reads and those that it will write, so that no result overwrites an input or another result.
 
-A file is identified by its device and its inode, so that a link, a hard link and another spelling of a path lead to the same
-file. A result that does not exist yet is identified by its path, without regard to case, which some file systems ignore.
+A file is identified by its device and its inode, so that a link, a hard link and another spelling
+of a path lead to the same file. A result that does not exist yet is identified by its path, without
+regard to case, which some file systems ignore.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ class Places:
     def write(self, place: Place, what: str) -> None:
         """Add a file that the run will write. `what` describes it in errors.
 
-        Raises `OutputError` if the run reads it, `WrittenTwiceError` if another result will be that file.
+        Raises `OutputError` if the run reads it, `WrittenTwiceError` if another result will be that
+        file.
         """
         keys = [key for key in (_identity(place), self._path(place)) if key]
         for key in keys:

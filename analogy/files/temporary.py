@@ -1,7 +1,8 @@
 """Temporary files and folders beside results: the process that makes one locks it, and the next run deletes unlocked ones.
 
-The system releases the lock when a process ends, however it ends, so that what a killed run left behind can be told from what
-a running one still needs. Windows has no such locks; there, a file that is open cannot be deleted.
+The system releases the lock when a process ends, however it ends, so that what a killed run left
+behind can be told from what a running one still needs. Windows has no such locks; there, a file
+that is open cannot be deleted.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ def is_temporary(name: str) -> bool:
 def new_file(folder: Path) -> tuple[IO[bytes], Path, int | None]:
     """Make a locked file in `folder`. Return it, open for writing, with its path and the descriptor that holds the lock.
 
-    The caller closes the descriptor (None where there are no locks) once the file has its final name or is deleted. The
-    file is not made by `tempfile`, because other users cannot read the files which that makes. Raises OSError.
+    The caller closes the descriptor (None where there are no locks) once the file has its final
+    name or is deleted. The file is not made by `tempfile`, because other users cannot read the
+    files which that makes. Raises OSError.
     """
     while True:
         path = _new_path(folder)
@@ -124,7 +126,8 @@ def _new_path(folder: Path) -> Path:
 def _lock(file: IO[bytes] | int, wait: bool) -> bool:
     """Lock an open file and return True. Without `wait`, return False if the lock is held or the file system has none.
 
-    With `wait`, a file system without locks counts as success: the run goes on, and nothing on it is ever deleted.
+    With `wait`, a file system without locks counts as success: the run goes on, and nothing on it
+    is ever deleted.
     """
     if fcntl is None:
         return True

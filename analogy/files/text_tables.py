@@ -29,10 +29,11 @@ def text_lines(file: IO[bytes], newline: str = "") -> Iterator[str]:
     file     open for reading in binary mode
     newline  as for `open`
 
-    UTF-16 is recognised by its first bytes. Other files are read as UTF-8, and bytes that are none become surrogates, as in
-    `os.fsdecode`; `readable` makes characters of these.
+    UTF-16 is recognised by its first bytes. Other files are read as UTF-8, and bytes that are none
+    become surrogates, as in `os.fsdecode`; `readable` makes characters of these.
 
-    Raises `SettingsError` for a line of more than `LONGEST_ROW` characters, and UnicodeError for damaged UTF-16.
+    Raises `SettingsError` for a line of more than `LONGEST_ROW` characters, and UnicodeError for
+    damaged UTF-16.
     """
     buffered = file if isinstance(file, io.BufferedReader) else io.BufferedReader(file)  # type: ignore[type-var]
     head = buffered.peek(2)[:2]
@@ -89,8 +90,8 @@ def members(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 def decimal_separators(cells: Collection[str]) -> str:
     """Return those of "." and "," that certainly begin a fraction in these cells.
 
-    A separator does if in some cell it is followed by other than three digits. Both do if some number of four or more digits
-    has no separator between its thousands.
+    A separator does if in some cell it is followed by other than three digits. Both do if some
+    number of four or more digits has no separator between its thousands.
     """
     return "".join(
         separator
@@ -108,7 +109,8 @@ def number(cell: str, decimal: str) -> float:
 
     decimal  the separators that begin a fraction also in front of three digits, as in "1,023"
 
-    Raises `SettingsError` if another separator is in front of three digits, and ValueError if there is no number.
+    Raises `SettingsError` if another separator is in front of three digits, and ValueError if there
+    is no number.
     """
     if (found := _PERHAPS_THOUSANDS.fullmatch(cell)) and found[3] not in decimal:
         sign, whole, _, rest = found.groups()
@@ -121,12 +123,14 @@ def number(cell: str, decimal: str) -> float:
 def read_csv(file: IO[bytes]) -> tuple[list[str], Iterator[tuple[int, list[str]]], str]:
     """Return the header of a table, an iterator over its rows, and the separator.
 
-    The header is a list of column names (see `column_name`). For each row, the iterator gives the number of the line in which
-    the row ends, and its cells up to the last one that is not empty. The separator is the one that occurs most often in the
-    header. Spaces around cells, empty rows, and the line with a type that PowerShell writes before the header are ignored.
+    The header is a list of column names (see `column_name`). For each row, the iterator gives the
+    number of the line in which the row ends, and its cells up to the last one that is not empty.
+    The separator is the one that occurs most often in the header. Spaces around cells, empty rows,
+    and the line with a type that PowerShell writes before the header are ignored.
 
-    Raises `SettingsError` for two columns of one name, a row of more than `LONGEST_ROW` characters, and a row with more cells
-    than there are columns, and csv.Error and UnicodeError for a file that is no table; some of them only while rows are read.
+    Raises `SettingsError` for two columns of one name, a row of more than `LONGEST_ROW` characters,
+    and a row with more cells than there are columns, and csv.Error and UnicodeError for a file that
+    is no table; some of them only while rows are read.
     """
     lines = _Lines(file)
     rows = _rows(lines)

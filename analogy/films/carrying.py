@@ -1,8 +1,8 @@
 """Carrying a key through a film: finding where each pixel of a frame lies in the key frame, and what is painted there.
 
-Departure from Liao et al. 2017, which is about two pictures: here A is a frame, B the key frame, and B' the key, its painting
-(Hertzmann et al. 2001, "Image Analogies", with B given). The film's own motion leads from A to B. PatchMatch searches only
-for what the key frame does not show.
+Departure from Liao et al. 2017, which is about two pictures: here A is a frame, B the key frame,
+and B' the key, its painting (Hertzmann et al. 2001, "Image Analogies", with B given). The film's
+own motion leads from A to B. PatchMatch searches only for what the key frame does not show.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ _PULL = 0.3
 _NEAR = 2 * AGREEMENT
 """Distance in pixels from there up to which a place goes a share of the way. From farther, it goes at once."""
 _STIFFNESS = 0.15
-"""Share by which, with each frame, the flow of a flat place comes nearer to that of the texture around it. What is painted
-there would be stirred otherwise, since nothing in the film says how it moves."""
+"""Share by which, with each frame, the flow of a flat place comes nearer to that of the texture
+around it. What is painted there would be stirred otherwise, since nothing in the film says how it
+moves."""
 _BASE_TRUST = 0.1
 """Weight of the flow of a flat place, if those there and back agree, where that of a textured one is 1."""
 _FLAT = 0.5
@@ -50,13 +51,15 @@ _UNLIKE = 0.1
 _PATCH = 7
 """Patch size of the search for what the key frame does not show."""
 _ITERATIONS = {4: 3, 2: 2}
-"""Factor by which the frames are shrunken -> iterations of the search at this scale, from coarse to fine. At the full size
-the search would take three quarters of the time, and what it finds would fall into smaller pieces."""
+"""Factor by which the frames are shrunken -> iterations of the search at this scale, from coarse to
+fine. At the full size the search would take three quarters of the time, and what it finds would
+fall into smaller pieces."""
 _SEARCH_RADIUS = 8
 """First radius of the random search in pixels, at all scales but the coarsest, which is searched as a whole."""
 _LEAVING = 8.0
-"""Cost of a match whose distance from the expected place is the square root of the frame's area, in units of the squared
-difference between black and white in one channel. It grows with the square of the distance."""
+"""Cost of a match whose distance from the expected place is the square root of the frame's area, in
+units of the squared difference between black and white in one channel. It grows with the square of
+the distance."""
 _COST_SCALE, _MAX_COST = 16, 12
 """Divisor of the sum of both costs, and largest factor of the squared distance, so that all numbers fit into int16."""
 _UNSHOWN_DOUBT = 0.3
@@ -103,8 +106,9 @@ class Carrier:
     def advance(self, frame: np.ndarray) -> None:
         """Go on to `frame`, (H, W, 3) uint8, which is next in the film or, backwards, the one before.
 
-        What is painted moves with the film from frame to frame, so that it does not swim. Where a flow that is found in the
-        key frame itself leads elsewhere, the place is drawn there over some frames, so that small errors do not add up.
+        What is painted moves with the film from frame to frame, so that it does not swim. Where a
+        flow that is found in the key frame itself leads elsewhere, the place is drawn there over
+        some frames, so that small errors do not add up.
         """
         step, step_back = both_flows(frame, self.frame)
         textured = texture(frame)
@@ -124,7 +128,8 @@ class Carrier:
         flow[far] = direct[far]
         self.flow, self.frame = flow, frame
         known = sure | ((agree(step, step_back, AGREEMENT) | is_flat) & inside(carried))
-        # In flat places the flows there and back cannot agree, and a search by colours would find anything.
+        # In flat places the flows there and back cannot agree, and a search by colours would find
+        # anything.
         is_like = is_flat & (self._difference() < _UNLIKE)
         self.sure = sure | (known & is_like & inside(self.flow))
         if not (self.sure | is_like).all():
@@ -138,8 +143,8 @@ class Carrier:
     def doubt(self) -> np.ndarray:
         """Return how much the present frame differs from what was found for it in the key frame: (H, W) float32, 0 or more.
 
-        It is the root of the mean squared difference of colours in 0..1, over small squares, and more where the key frame
-        does not show what is in the frame.
+        It is the root of the mean squared difference of colours in 0..1, over small squares, and
+        more where the key frame does not show what is in the frame.
         """
         unshown = opencv().blur((~self.sure).astype(np.float32), (_DOUBT_PATCH, _DOUBT_PATCH))
         return self._difference() + np.float32(_UNSHOWN_DOUBT) * unshown
@@ -204,9 +209,10 @@ def _staying_near(query: Array, key: Array, near: np.ndarray, known: np.ndarray)
     near        (H, W, 2): row and column of the place in the key frame near which each pixel should be found
     known       (H, W): 1 where there is such a place, else 0
 
-    Let n be such a place and q a position in the key frame, in whole numbers up to 127 from the middle of the frame. Then
-    the product (-|n|^2, 2 n, -1) . (1, q, |q|^2) is -|n - q|^2, and the cost is a multiple of it. The first component is
-    added to that of the colours, and the sum divided by `_COST_SCALE`.
+    Let n be such a place and q a position in the key frame, in whole numbers up to 127 from the
+    middle of the frame. Then the product (-|n|^2, 2 n, -1) . (1, q, |q|^2) is -|n - q|^2, and the
+    cost is a multiple of it. The first component is added to that of the colours, and the sum
+    divided by `_COST_SCALE`.
     """
     height, width = key.shape[:2]
     unit = max(height, width) / 254

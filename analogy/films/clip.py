@@ -108,7 +108,8 @@ class Clip:
     def paint(self, wanted: Container[int] | None = None, work: Path | None = None) -> Iterator[PaintedFrame]:
         """Yield the painted frames in order, of all or of the `wanted` indices alone, which come out the same.
 
-        Between two keys, the later one is first carried back over all frames, into a file (four bytes for each pixel).
+        Between two keys, the later one is first carried back over all frames, into a file (four
+        bytes for each pixel).
 
         work  a folder in which to keep the state of the painting, from which a call after a killed one goes on. A state is
               used only if nothing has changed that decides the frames, and deleted once they are painted
@@ -203,8 +204,8 @@ class _Painting:
         way        the name under which the state of this way is kept in `work`
         is_usable  returns whether a state of the frame of this index, as an earlier run left it, can be gone on from
 
-        Yields each frame's index, the frame and the carrier, which has arrived there. The first is the key's own frame, or the
-        one whose state was kept.
+        Yields each frame's index, the frame and the carrier, which has arrived there. The first is
+        the key's own frame, or the one whose state was kept.
         """
         carrier = Carrier(self.backend, self.frames.read(key).rgb, self.seed)
         direction = 1 if last >= key else -1

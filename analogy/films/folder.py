@@ -1,7 +1,8 @@
 """A painted film as a folder with a picture for each frame, which the next run goes on to fill if a run is killed.
 
-The folder's manifest records each finished frame with its checksum, and with a checksum of what it was made from. A run keeps
-the frames that are unchanged and would come out the same, and paints the others.
+The folder's manifest records each finished frame with its checksum, and with a checksum of what it
+was made from. A run keeps the frames that are unchanged and would come out the same, and paints the
+others.
 """
 
 from __future__ import annotations
@@ -52,8 +53,9 @@ def paint_folder(
     places    the files that the run reads, and those that it will write apart from the frames
     beside    videos and contact sheets that will be written in blocks of `written_beside`
 
-    Raises `OutputError`, before anything is painted, for a frame or a file of `beside` that the run reads, that no run has
-    made or that was changed since, or that would be a frame of the film itself; and if the folder holds another film.
+    Raises `OutputError`, before anything is painted, for a frame or a file of `beside` that the run
+    reads, that no run has made or that was changed since, or that would be a frame of the film
+    itself; and if the folder holds another film.
     """
     manifest = FilmManifest(folder)
     paths = [folder / f"{name}{SUFFIX}" for name in clip.names]

@@ -13,8 +13,8 @@ _DOUBT = 20.0
 _CHOICE = 8.0
 """Factor of the odds by which the strokes are chosen: how narrow the border between the strokes of two keys is."""
 _PATCH, _SPREAD = 32, 1.0
-"""Side in pixels of the squares whose strokes change over at times of their own, and the deviation of the odds from square
-to square."""
+"""Side in pixels of the squares whose strokes change over at times of their own, and the deviation
+of the odds from square to square."""
 _FINE = 3
 """Number of the bands of the pyramid that show strokes."""
 _LEAST_SIDE = 16
@@ -30,10 +30,12 @@ def join(
     doubt_before, doubt_after  how doubtful their pixels are, (H, W) float32 (see `Carrier.doubt`)
     time                       where the frame lies between the keys, above 0 and below 1
 
-    The coarse bands of a pyramid (Burt and Adelson 1983, "A Multiresolution Spline") take more of the key that is nearer in
-    time, and of the one that is less doubtful, so colours change over slowly. The fine bands, the strokes, are of one key or
-    the other but for a narrow border, since the mean of two strokes that lie side by side is a blur. All strokes would change
-    over in the same frame if the keys decided alone: so each square of a fixed irregular pattern has a time of its own.
+    The coarse bands of a pyramid (Burt and Adelson 1983, "A Multiresolution Spline") take more of
+    the key that is nearer in time, and of the one that is less doubtful, so colours change over
+    slowly. The fine bands, the strokes, are of one key or the other but for a narrow border, since
+    the mean of two strokes that lie side by side is a blur. All strokes would change over in the
+    same frame if the keys decided alone: so each square of a fixed irregular pattern has a time of
+    its own.
     """
     odds = _SHARPNESS * np.log(time / (1 - time)) + _DOUBT * (doubt_before - doubt_after)
     weight = _logistic(odds)

@@ -15,8 +15,8 @@ from .naming import find_frames
 from .plan import nearest
 
 MakeKey = Callable[..., np.ndarray]
-"""A function that paints a frame, (H, W, 3) uint8. It is called with the frame and a style; or with the frame and a key, and
-then as `b` with the frame of that key."""
+"""A function that paints a frame, (H, W, 3) uint8. It is called with the frame and a style; or with
+the frame and a key, and then as `b` with the frame of that key."""
 
 
 class Keys:
@@ -39,8 +39,9 @@ class Keys:
         style      in place of paintings: the picture in whose looks each shot's key is made
         made_with  a text that changes with the settings and the model with which `make` paints
 
-        Raises `SettingsError` for both paintings and a style or neither, and for paintings of no frame or of the same one,
-        and `ImageError` for a picture that cannot be read or, as a painting, differs from the film in size.
+        Raises `SettingsError` for both paintings and a style or neither, and for paintings of no
+        frame or of the same one, and `ImageError` for a picture that cannot be read or, as a
+        painting, differs from the film in size.
         """
         if bool(paintings) == (style is not None):
             raise SettingsError("a clip takes keys, or a style; give one of the two")

@@ -1,7 +1,7 @@
 """The manifest of a folder of painted frames: the checksum of each file, and of what each frame was made from.
 
-Before a run writes a file, it records the name. So when it is killed, the next run does not mistake that file for one that
-somebody else has made.
+Before a run writes a file, it records the name. So when it is killed, the next run does not mistake
+that file for one that somebody else has made.
 """
 
 from __future__ import annotations
@@ -112,7 +112,8 @@ class FilmManifest:
 def written_beside(folder: Path, path: Path) -> Iterator[None]:
     """Record that the block writes the file `path`, which shows the painted frames in `folder`.
 
-    Raises `OutputError` if the manifest cannot be written, and OSError if the block does not write the file.
+    Raises `OutputError` if the manifest cannot be written, and OSError if the block does not write
+    the file.
     """
     manifest, name = FilmManifest(folder), seen_from(folder, path)
     manifest.write(name)

@@ -1,8 +1,8 @@
 """Motion in a film: dense optical flow between two frames, and operations on it.
 
-A flow is an array (H, W, 2) float32: [y, x] holds the displacement (dx, dy), in pixels, from a pixel of one frame to its
-place in another, as in `method.flow`. OpenCV's DIS (Kroeger et al. 2016, "Fast Optical Flow using Dense Inverse Search")
-finds it. Needs the extra `video`.
+A flow is an array (H, W, 2) float32: [y, x] holds the displacement (dx, dy), in pixels, from a
+pixel of one frame to its place in another, as in `method.flow`. OpenCV's DIS (Kroeger et al. 2016,
+"Fast Optical Flow using Dense Inverse Search") finds it. Needs the extra `video`.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def optical_flow(here: np.ndarray, there: np.ndarray, start: np.ndarray | None =
 
     start  a flow from which the search begins
 
-    The search ends at half the resolution of the frames. At the full one, it would take four times as long, and the flow
-    would be no nearer to the motion once `spread` has smoothed it.
+    The search ends at half the resolution of the frames. At the full one, it would take four times
+    as long, and the flow would be no nearer to the motion once `spread` has smoothed it.
     """
     cv2 = opencv()
     search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
@@ -50,7 +50,8 @@ def both_flows(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def refine(here: np.ndarray, there: np.ndarray, flow: np.ndarray) -> np.ndarray:
     """Return the flow from `here` to `there` near `flow`, exact to less than a pixel, also if one frame is larger or rotated.
 
-    The affine motion of the whole frame is undone before the rest is searched, because the search knows only displacements.
+    The affine motion of the whole frame is undone before the rest is searched, because the search
+    knows only displacements.
     """
     whole = _affine(flow)
     return compose(optical_flow(here, sample(there, whole), flow - whole), whole)
@@ -86,9 +87,9 @@ def squared_error(frame: np.ndarray, difference: np.ndarray) -> np.ndarray:
     frame       (H, W, 3) uint8
     difference  (H, W) float32: the root of the mean squared difference from what was found there, in grey levels
 
-    A place that is wrong by a pixel makes a difference as large as the gradient (Lucas and Kanade 1981, "An Iterative Image
-    Registration Technique"). The gradient of noise is added, so that the error of a
-    flat place stays finite.
+    A place that is wrong by a pixel makes a difference as large as the gradient (Lucas and Kanade
+    1981, "An Iterative Image Registration Technique"). The gradient of noise is added, so that the
+    error of a flat place stays finite.
     """
     found: np.ndarray = difference * difference / (_steepness(frame) + np.float32(_NOISE))
     return found
@@ -108,8 +109,8 @@ def spread(flow: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
     weight  (H, W) float32, 0 to 1
 
-    This is a weighted mean over surroundings that are as small as the weights allow, on the levels of a pyramid (push-pull;
-    Gortler et al. 1996, "The Lumigraph").
+    This is a weighted mean over surroundings that are as small as the weights allow, on the levels
+    of a pyramid (push-pull; Gortler et al. 1996, "The Lumigraph").
     """
     cv2 = opencv()
     size = weight.shape[::-1]

@@ -64,8 +64,8 @@ def find_frame(names: Sequence[str], files: Sequence[Path], name: int | str) -> 
 def _numbers(names: Sequence[str]) -> list[set[str]]:
     """Return, for each name, the numbers in it that differ between names, without leading zeros; [] if a name has none.
 
-    In "take2_0010" and "take2_0011" that is the second number, because the first is the same in both. If not all names have
-    as many numbers, it is the last number of each name.
+    In "take2_0010" and "take2_0011" that is the second number, because the first is the same in
+    both. If not all names have as many numbers, it is the last number of each name.
     """
     found = [[_number(digits) for digits in re.findall(r"[0-9]+", name)] for name in names]
     if len({len(each) for each in found}) > 1:

@@ -44,7 +44,8 @@ class Stretch:
     def steps(self, wanted: Sequence[int]) -> int:
         """Return how many times painting goes on to a frame for the `wanted` ones (in order, one or more).
 
-        It visits each frame on the way from a key to the last wanted one, and without a key before, the wanted ones alone.
+        It visits each frame on the way from a key to the last wanted one, and without a key before,
+        the wanted ones alone.
         """
         forwards = len(wanted) if self.before is None else wanted[-1] - self.before + 1
         backwards = 0 if self.after is None else self.after - wanted[0] + 1
@@ -81,7 +82,8 @@ def digest(stretch: Stretch, seed: int, of_frame: Callable[[int], str], of_key: 
     of_frame  returns a checksum of a frame of the film
     of_key    returns checksums of all that the key of a frame is made from
 
-    The folder of a painted film records these checksums: where they come out otherwise, its frames are painted anew.
+    The folder of a painted film records these checksums: where they come out otherwise, its frames
+    are painted anew.
     """
     last = stretch.last if stretch.after is None else stretch.after
     parts = [__version__, str(seed), str(stretch)]

@@ -21,8 +21,8 @@ _FOUND = 0.2
 def find_cuts(frames: Iterable[np.ndarray]) -> Iterator[bool]:
     """Yield, for each frame (H, W, 3) uint8, whether a new shot begins with it; False for the first.
 
-    A frame of the same shot shows mostly what the one before it showed, moved. This is measured by optical flow, so that
-    neither a fast pan nor a light that is switched on counts as a cut.
+    A frame of the same shot shows mostly what the one before it showed, moved. This is measured by
+    optical flow, so that neither a fast pan nor a light that is switched on counts as a cut.
     """
     cv2, before = opencv(), None
     for frame in frames:

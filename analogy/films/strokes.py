@@ -1,14 +1,16 @@
 """Painting a frame with the strokes of a key, each pixel of which lies somewhere between those of the key.
 
-Departure from section 4.5 of Liao et al. 2017, where a pixel is the mean over all patches that cover it: what differs by a
-fraction of a pixel, as it does in a film, is blurred by a mean, and so are the strokes of the brush. Here a pixel is one
-sharp sample of the key. Only at joints, where pieces that the search found meet each other or what the film's motion has
-carried, is it a mean over the pieces, and the gradients are joined as well, so that no seam shows (see `method.seams`).
+Departure from section 4.5 of Liao et al. 2017, where a pixel is the mean over all patches that
+cover it: what differs by a fraction of a pixel, as it does in a film, is blurred by a mean, and so
+are the strokes of the brush. Here a pixel is one sharp sample of the key. Only at joints, where
+pieces that the search found meet each other or what the film's motion has carried, is it a mean
+over the pieces, and the gradients are joined as well, so that no seam shows (see `method.seams`).
 
-A sample between pixels is less sharp than the pixels, by a share that changes with the fraction, and a piece that is
-enlarged is less sharp than the key. `_with_detail` makes up for it, so that a film neither blurs nor pulses. Where the motion
-is uncertain, fine detail may be in the wrong place, and the mean over all places where it may be would be soft. There, what is
-as faint as grain is softened, and strokes stay.
+A sample between pixels is less sharp than the pixels, by a share that changes with the fraction,
+and a piece that is enlarged is less sharp than the key. `_with_detail` makes up for it, so that a
+film neither blurs nor pulses. Where the motion is uncertain, fine detail may be in the wrong place,
+and the mean over all places where it may be would be soft. There, what is as faint as grain is
+softened, and strokes stay.
 """
 
 from __future__ import annotations
@@ -28,8 +30,9 @@ _EPSILON = 0.1
 _OUTLINE = 0.4
 """Difference of colours (0 to 1, over three channels) at a joint of which half stays: large ones are outlines."""
 _GRAIN = 10.0
-"""Detail (see `_detail`, here its root, in grey levels) of which half is kept where the motion is uncertain by a pixel. Noise
-of a deviation of 2.2 grey levels has this much: so faint are the grain of paper and canvas and what a JPEG file adds."""
+"""Detail (see `_detail`, here its root, in grey levels) of which half is kept where the motion is
+uncertain by a pixel. Noise of a deviation of 2.2 grey levels has this much: so faint are the grain
+of paper and canvas and what a JPEG file adds."""
 _LEAST = 1.0
 """Detail that counts as none, in squared grey levels."""
 _LEAST_GAIN, _MOST_GAIN = 0.5, 2.0

@@ -28,8 +28,9 @@ _CACHED = 128 << 20
 _MOST_FRAMES = 1 << 20
 """Largest number of frames of a film, twelve hours at 24 a second. A file of a few megabytes may claim more."""
 _PADDING, _LEAST_BOUND, _UNSAID = 128, 1 << 18, 1 << 26
-"""Rows and columns by which a decoder may round up the size of a picture, pixels that it may take in any case, and pixels that
-it may take where the container does not say the size, as with MPEG-4 in .mov."""
+"""Rows and columns by which a decoder may round up the size of a picture, pixels that it may take
+in any case, and pixels that it may take where the container does not say the size, as with MPEG-4
+in .mov."""
 FULL_RANGE = 2
 """FFmpeg's number for colours in 0..255."""
 EXACT = 0x4 | 0x2000 | 0x4000 | 0x40000

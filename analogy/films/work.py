@@ -1,7 +1,8 @@
 """The state of a run that paints a film, kept in files so that the run after a killed one goes on where that one was.
 
-For each stretch of the film, states say how far a key was carried, and a store holds what the later key makes of the frames.
-Everything has a checksum. Whatever is damaged is ignored, and the stretch is painted from its beginning.
+For each stretch of the film, states say how far a key was carried, and a store holds what the later
+key makes of the frames. Everything has a checksum. Whatever is damaged is ignored, and the stretch
+is painted from its beginning.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ _MAX_BYTES = 1 << 32
 def alone(folder: Path) -> Iterator[None]:
     """Keep other runs out of the folder of states during the block. Make the folder before it, and delete it if it is empty.
 
-    Raises `OutputError` if another run is in such a block with the same folder, or the folder cannot be made.
+    Raises `OutputError` if another run is in such a block with the same folder, or the folder
+    cannot be made.
     """
     file = _locked(folder)
     path = folder / _LOCK
@@ -154,7 +156,8 @@ class Work:
     def state(self, what: str, like: Mapping[str, np.ndarray]) -> tuple[int, dict[str, np.ndarray]] | None:
         """Return the index and the arrays of the state that `keep` last wrote for `what`.
 
-        Return None if there is no such state, it is damaged, or its arrays differ from those of `like` in shape or type.
+        Return None if there is no such state, it is damaged, or its arrays differ from those of
+        `like` in shape or type.
         """
         if self._folder is None:
             return None

@@ -58,7 +58,8 @@ class PreparedVideo:
     def write(self, pictures: Iterable[np.ndarray]) -> None:
         """Write the video from its pictures, (H, W, 3 or 4) uint8. It appears whole or not at all.
 
-        There are as many pictures as `like` has frames. The video is opened and read once before it gets its name.
+        There are as many pictures as `like` has frames. The video is opened and read once before it
+        gets its name.
 
         Raises `OutputError` if it cannot be written, or not read afterwards.
         """

@@ -15,11 +15,11 @@ from .sheets import Sheet
 
 
 def working_size(size: Size, settings: Settings) -> Size:
-    """Return the rows and columns that the network sees: the picture's, shrunken to `max_pixels`, then by `ratio`, at least
-    16 each.
+    """Return the rows and columns that the network sees: the picture's, shrunken to `max_pixels`,
+    then by `ratio`, at least 16 each.
 
-    Departure from the authors' program, which has no largest size: a ratio below 1 always makes the network see less, so
-    that larger structures match, also in a photo that is shrunken anyway.
+    Departure from the authors' program, which has no largest size: a ratio below 1 always makes the
+    network see less, so that larger structures match, also in a photo that is shrunken anyway.
     """
     return fitted_size(size, settings.max_pixels, settings.ratio)
 
@@ -70,11 +70,12 @@ class Admission:
         self._full: dict[str, Size] = {}
 
     def to(self, name: str) -> Admit:
-        """Return the check of the picture called `name` ("A" or "B'") before it is decoded. The order of the two does not
-        matter.
+        """Return the check of the picture called `name` ("A" or "B'") before it is decoded. The
+        order of the two does not matter.
 
-        It raises `PictureTooLargeError` for one with more than `most` pixels, and `MemoryLimitError` if the pictures that
-        have been asked about so far take more memory than is free: to read, to match and to paint.
+        It raises `PictureTooLargeError` for one with more than `most` pixels, and
+        `MemoryLimitError` if the pictures that have been asked about so far take more memory than
+        is free: to read, to match and to paint.
         """
 
         def admit(size: Size, label: str) -> None:

@@ -15,8 +15,8 @@ _BAND = 1 << 16
 def in_bands(backend: Backend, height: int, width: int, work: Callable[[slice], None], tick: Tick) -> None:
     """Call `work` with slices of rows that cover a picture of `height` x `width` pixels.
 
-    On the CPU the slices are small enough for its caches, and all threads share them. On a GPU one slice has all rows. `tick`
-    is called with the share of the rows that are done.
+    On the CPU the slices are small enough for its caches, and all threads share them. On a GPU one
+    slice has all rows. `tick` is called with the share of the rows that are done.
     """
     threads = getattr(backend, "threads", None)
     step = height if threads is None else max(1, _BAND // width)

@@ -1,6 +1,7 @@
 """Estimates of how long the parts of a transfer take, for the progress bar: seconds on two cores of a server.
 
-Only their proportions count. Another machine, or a GPU, has others, but a bar that follows these never stands still.
+Only their proportions count. Another machine, or a GPU, has others, but a bar that follows these
+never stands still.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ _PRODUCT = 0.5e-9
 _MULTIPLICATION, _ELEMENT = 5e-12, 1.2e-9
 """Seconds per multiplication of a network's convolutions, and per element of its feature maps."""
 _CONVOLUTIONS = {1: 1, 2: 2, 3: 2, 4: 4, 5: 4}
-"""Number of convolutions of VGG-19 that lead from relu(L-1)_1 to relu(L)_1, by L; all but the last run at the resolution of
-level L - 1."""
+"""Number of convolutions of VGG-19 that lead from relu(L-1)_1 to relu(L)_1, by L; all but the last
+run at the resolution of level L - 1."""
 _READING, _LOADING = 3e-8, 0.1
 """Seconds per pixel to read a picture, and seconds to load the model."""
 

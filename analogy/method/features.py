@@ -1,7 +1,8 @@
 """VGG features through ONNX Runtime: the feature pyramid, and the objective that the inversion minimises.
 
-ONNX Runtime reads and writes the backend's arrays by address (IOBinding), without a copy, on the CPU and on the GPU.
-Sessions are made when they are first needed, or ahead in another thread, and kept (`sessions.py`).
+ONNX Runtime reads and writes the backend's arrays by address (IOBinding), without a copy, on the
+CPU and on the GPU. Sessions are made when they are first needed, or ahead in another thread, and
+kept (`sessions.py`).
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ def level_size(size: Size, level: int) -> Size:
 class Features:
     """The network of a model folder on a backend. Calls from several threads are safe.
 
-    Raises `ModelError` if a file of the folder cannot be loaded, or is not the one that the card names; `DeviceError` if
-    the backend's provider cannot start.
+    Raises `ModelError` if a file of the folder cannot be loaded, or is not the one that the card
+    names; `DeviceError` if the backend's provider cannot start.
     """
 
     def __init__(self, folder: Path, backend: Backend):
@@ -51,8 +52,8 @@ class Features:
         self.projections = _read_projections(self._files, backend)
         self.search_widths = {level: self._search_width(level) for level in LEVELS}
         self._sessions = Sessions(self._files, backend)
-        # One thread for each run at a time, kept: the C library gives each thread memory of its own, and a new thread for
-        # each run would leave the last one's behind.
+        # One thread for each run at a time, kept: the C library gives each thread memory of its
+        # own, and a new thread for each run would leave the last one's behind.
         self._runners = ThreadPoolExecutor(_MOST_RUNS, thread_name_prefix="analogy-network")
 
     def pyramid(self, pixels: Array) -> dict[int, Array]:
@@ -86,16 +87,17 @@ class Features:
         return self.card.widths[level - 1] if projection is None else projection.shape[1]
 
     def for_search(self, level: int, features: Array) -> Array:
-        """Return the features (H, W, C) of a level as the search sees them: projected to (H, W, k), if the model has a
-        projection."""
+        """Return the features (H, W, C) of a level as the search sees them: projected to (H, W, k),
+        if the model has a projection."""
         projection = self.projections.get(level)
         return features if projection is None else self.backend.project(features, projection)
 
     def step(self, level: int, start: Array, target: Array, size: Size) -> Array:
         """Return relu(L-1)_1 after one gradient step down the objective of level L (see `networks.export.build_step`).
 
-        `start` (H, W, C): features relu(L-2)_1, or the picture for L = 2; `target`: features relu(L)_1; `size`: rows and
-        columns of level L - 1. All float32, channels last, and so is the result.
+        `start` (H, W, C): features relu(L-2)_1, or the picture for L = 2; `target`: features
+        relu(L)_1; `size`: rows and columns of level L - 1. All float32, channels last, and so is
+        the result.
         """
         graph = f"step_{level}.onnx"
         outputs: dict[str, tuple[int, ...]] = {"reconstruction": (1, *size, self.card.widths[level - 2])}
@@ -132,8 +134,9 @@ class Features:
     def _run_interruptibly(self, graph: str, session: Any, binding: Any, arrays: Any) -> None:
         """Run the session in another thread, so that Ctrl-C can end it. A full-width network takes seconds in one call.
 
-        Python handles signals only in the main thread, and not inside such a call. The other thread holds the arrays, too:
-        they live until the run has ended, even if a second Ctrl-C ends the waiting for it.
+        Python handles signals only in the main thread, and not inside such a call. The other thread
+        holds the arrays, too: they live until the run has ended, even if a second Ctrl-C ends the
+        waiting for it.
         """
         options = self._runtime.RunOptions()
         options.log_severity_level = FATAL
@@ -161,8 +164,8 @@ def _run(backend: Backend, session: Any, binding: Any, options: Any, arrays: Any
 class Objective:
     """The objective ||relu(L)(x) - target||^2 (section 4.3) for an x two levels finer than L.
 
-    Arrays are (1, C, H, W) float32. A call gives (loss, gradient) at x, for L-BFGS. The loss is an array of one number, which
-    `on_loss` has to be called with before the next call.
+    Arrays are (1, C, H, W) float32. A call gives (loss, gradient) at x, for L-BFGS. The loss is an
+    array of one number, which `on_loss` has to be called with before the next call.
 
     least    the smallest loss so far
     between  the features relu(L-1)_1 of the x with the smallest loss. Each call computes them, since it may be the best.

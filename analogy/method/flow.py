@@ -1,8 +1,9 @@
 """Correspondences as data: fields as displacements and as colours; and pictures warped along a field.
 
-A field (nnf) is (H, W, 2) int32: [y, x] holds the (row, column) of the match. A flow is (H, W, 2) float32: [y, x] holds
-the displacement (dx, dy) = match - position, in pixels, x first, as files of optical flow have it. Between pictures of
-different sizes, too, a displacement is the plain difference of the two positions.
+A field (nnf) is (H, W, 2) int32: [y, x] holds the (row, column) of the match. A flow is (H, W, 2)
+float32: [y, x] holds the displacement (dx, dy) = match - position, in pixels, x first, as files of
+optical flow have it. Between pictures of different sizes, too, a displacement is the plain
+difference of the two positions.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ def to_nnf(flow: np.ndarray) -> np.ndarray:
 
 
 def wheel() -> np.ndarray:
-    """Return the colours (55, 3) RGB in 0..255 of the wheel of Baker et al. 2011 ("A Database and Evaluation Methodology
-    for Optical Flow")."""
+    """Return the colours (55, 3) RGB in 0..255 of the wheel of Baker et al. 2011 ("A Database and
+    Evaluation Methodology for Optical Flow")."""
     parts = []
     for i, steps in enumerate(STEPS):
         start, end = np.array(CORNERS[i]), np.array(CORNERS[(i + 1) % len(CORNERS)])
@@ -66,9 +67,10 @@ def wheel() -> np.ndarray:
 def colour(flow: np.ndarray, largest: float | None = None) -> np.ndarray:
     """Return a flow (H, W, 2) in the usual colours, (H, W, 3) uint8: the hue is the direction, white is no displacement.
 
-    Full colour is the displacement of length `largest` in pixels, by default the largest there is; longer ones are
-    darker, unknown ones black. Right is red, down yellow, left blue, up violet (as in the code that Baker et al.
-    published). Raises `ImageError` for another shape, or a `largest` that is not above zero.
+    Full colour is the displacement of length `largest` in pixels, by default the largest there is;
+    longer ones are darker, unknown ones black. Right is red, down yellow, left blue, up violet (as
+    in the code that Baker et al. published). Raises `ImageError` for another shape, or a `largest`
+    that is not above zero.
     """
     flow = check_flow(flow)
     unknown = _unknown(flow)
@@ -122,9 +124,11 @@ def warp(image: Any, nnf: Any, size_b: Sequence[int] | None = None) -> Any:
 def consistency(nnf_ab: np.ndarray, nnf_ba: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
     """Return the round-trip error |p - nnf_ba[nnf_ab[p]]| in pixels, (H, W) float32; 0 where the two fields agree.
 
-    With several examples `nnf_ab` is (H, W, 3), with the example's index first, and `nnf_ba` has the field of each.
+    With several examples `nnf_ab` is (H, W, 3), with the example's index first, and `nnf_ba` has
+    the field of each.
 
-    Raises `ImageError` if one field points outside the other: they must lie between pictures of the same sizes.
+    Raises `ImageError` if one field points outside the other: they must lie between pictures of the
+    same sizes.
     """
     if isinstance(nnf_ba, np.ndarray):
         return _round_trip(check_field(nnf_ab), nnf_ba)

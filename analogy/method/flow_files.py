@@ -59,8 +59,8 @@ def write_flo(path: str | os.PathLike[str], nnf: np.ndarray, known: np.ndarray |
 
 
 def write_text(path: str | os.PathLike[str], nnf: np.ndarray) -> None:
-    """Write the text of the authors' program (flowAB.txt): "dx dy" on each line, row by row. Raises `ImageError`,
-    `OutputError`."""
+    """Write the text of the authors' program (flowAB.txt): "dx dy" on each line, row by row. Raises
+    `ImageError`, `OutputError`."""
     nnf = check_field(nnf)
     columns = np.arange(nnf.shape[1])
     with atomic(path) as file:
@@ -72,9 +72,10 @@ def write_text(path: str | os.PathLike[str], nnf: np.ndarray) -> None:
 def read(path: str | os.PathLike[str], width: int | None = None) -> np.ndarray:
     """Return the flow (H, W, 2) float32 in a .npz (its `nnf`), .flo or .txt file; `to_nnf` makes it a field again.
 
-    `width`: columns of the field, which the text alone does not know. Raises `ImageError`: missing or damaged file, no plain
-    file (a pipe, a device), unknown suffix, more than `MOST_POSITIONS`, or a text without `width`, or whose lines are no
-    multiple of it. Raises `MemoryLimitError` if the memory does not suffice.
+    `width`: columns of the field, which the text alone does not know. Raises `ImageError`: missing
+    or damaged file, no plain file (a pipe, a device), unknown suffix, more than `MOST_POSITIONS`,
+    or a text without `width`, or whose lines are no multiple of it. Raises `MemoryLimitError` if
+    the memory does not suffice.
     """
     path = Path(path)
     readers = {".npz": _read_npz, ".flo": _read_flo, ".txt": lambda file, path: _read_text(file, path, width)}

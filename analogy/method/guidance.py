@@ -63,8 +63,9 @@ class Labels:
     def at(self, content: Size, sheet: Sheet) -> LabelMaps:
         """Return the labels of a content of a size (rows, columns), and of its sources as they lie on a sheet.
 
-        A place of the content without a label gets a negative one, which matches anything; so does a label that vanished on
-        one side. A place of the source without a label gets a label that no other place has.
+        A place of the content without a label gets a negative one, which matches anything; so does
+        a label that vanished on one side. A place of the source without a label gets a label that
+        no other place has.
         """
         own = _resize_nearest(self.content, content)
         laid = [_resize_nearest(labels, size) for labels, size in zip(self.sources, sheet.sizes, strict=True)]
@@ -101,9 +102,10 @@ def read_labels(mask_a: Any, masks_b: Sequence[Any] | None, size_a: Size, sizes_
 
     size_a, sizes_b  the sizes of A, and of B' by the names of the pictures; the masks must have these sizes, too
 
-    Returns None without masks; `Request` refuses one without the other. What is more than half transparent has no label. A
-    colour that only one mask has is ignored, with one logged line, or one for all of a mask where these are many. Masks that
-    keep nothing apart are logged, too. Of a mask of 16 bits, colours that differ in any bit are different labels.
+    Returns None without masks; `Request` refuses one without the other. What is more than half
+    transparent has no label. A colour that only one mask has is ignored, with one logged line, or
+    one for all of a mask where these are many. Masks that keep nothing apart are logged, too. Of a
+    mask of 16 bits, colours that differ in any bit are different labels.
 
     Raises `ImageError` if a size differs, or if a mask has more than `MOST_LABELS` colours.
     """

@@ -1,9 +1,10 @@
 """Pins in a search: matches that are fixed, with surroundings that prefer the same offset.
 
-The kernels need not know of it. A kernel compares the patch distance of a candidate with the one that is stored for the match
-so far, and takes what is strictly less. So a fixed match is stored with a distance that no candidate can reach; and around it,
-the match with the pin's offset is stored with its own distance less a bonus. A search that begins like this is exactly the
-search by a distance that includes the bonus, and everything stays whole numbers, the same on every device.
+The kernels need not know of it. A kernel compares the patch distance of a candidate with the one
+that is stored for the match so far, and takes what is strictly less. So a fixed match is stored
+with a distance that no candidate can reach; and around it, the match with the pin's offset is
+stored with its own distance less a bonus. A search that begins like this is exactly the search by a
+distance that includes the bonus, and everything stays whole numbers, the same on every device.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import numpy as np
 from ..backends import Array, Backend, Size
 
 REACH = 8
-"""Radius, in positions of the coarsest level, in which the surroundings of a pin prefer its offset; as many pixels at each
-level."""
+"""Radius, in positions of the coarsest level, in which the surroundings of a pin prefer its offset;
+as many pixels at each level."""
 NEAR, FAR = np.float32(0.25), np.float32(0.02)
-"""Bonus, in units of patch distance (-2 to 0), for a match with the offset of the nearest pin. `NEAR` counts right beside the
-pin and falls to 0 within `REACH` positions of any level, so that what is pinned becomes more than a speck. `FAR` falls to 0
-over the whole radius; it decides between matches that are as good as each other, and hardly anything else."""
+"""Bonus, in units of patch distance (-2 to 0), for a match with the offset of the nearest pin.
+`NEAR` counts right beside the pin and falls to 0 within `REACH` positions of any level, so that
+what is pinned becomes more than a speck. `FAR` falls to 0 over the whole radius; it decides between
+matches that are as good as each other, and hardly anything else."""
 _FIXED = np.float32(-1e3)
 """The distance that a fixed match is stored with: less than any patch distance."""
 
@@ -64,7 +66,8 @@ def hold(
     pins                  (n, 4) whole numbers, one for each position at most: row and column, and those of the match
     reach                 radius, in positions, in which the surroundings of a pin get its offset; 0 for the pin alone
 
-    A position gets the offset of its nearest pin where that match is at most the bonus worse than the match in `start`.
+    A position gets the offset of its nearest pin where that match is at most the bonus worse than
+    the match in `start`.
     """
     xp = backend.xp
     index, proposed, bonus = _placed(backend, pins, a.shape[:2], b.shape[:2], reach, frames)
@@ -87,7 +90,8 @@ def draw_along(
 ) -> Array:
     """Return `field` (H, W, 2) into a picture of `size_b` with `pins` fixed, and their offset spread around them.
 
-    A position up to `reach` from a pin takes the pin's offset if its match is at most `within` rows and columns from there.
+    A position up to `reach` from a pin takes the pin's offset if its match is at most `within` rows
+    and columns from there.
     """
     index, proposed, bonus = _placed(backend, pins, field.shape[:2], size_b, reach, frames)
     drawn = field.copy()
@@ -114,8 +118,8 @@ def _proposals(
 
     frames  (K, 3), as `Backend` takes them; a single one for one picture
 
-    Returns positions (n, 2); their matches (n, 2) by the pin's offset; and the bonus (n,) float32, negative for the pins
-    themselves.
+    Returns positions (n, 2); their matches (n, 2) by the pin's offset; and the bonus (n,) float32,
+    negative for the pins themselves.
     """
     away, nearest = np.full(size_a, np.inf, np.float32), np.zeros(size_a, np.int32)
     for index, (y, x) in enumerate(pins[:, :2].tolist()):

@@ -31,12 +31,13 @@ def minimise(
 ) -> tuple[Array, float]:
     """Minimise `function`, x -> (value, gradient like x), from `start`. Returns (x, value), never worse than the start.
 
-    Limited-memory BFGS (Nocedal & Wright 2006, algorithm 7.4) with a backtracking line search, on float32. The first step
-    goes down the gradient by 3 % of the length of the start (by 1 if that is zero). From then on the curvature sets the
-    scale. `tick` is called after each call of the function with the share that is done, and `on_loss` with
-    its value before the next call.
+    Limited-memory BFGS (Nocedal & Wright 2006, algorithm 7.4) with a backtracking line search, on
+    float32. The first step goes down the gradient by 3 % of the length of the start (by 1 if that
+    is zero). From then on the curvature sets the scale. `tick` is called after each call of the
+    function with the share that is done, and `on_loss` with its value before the next call.
 
-    A value is a number, or an array of one. Numbers are read from the device once for each call of the function.
+    A value is a number, or an array of one. Numbers are read from the device once for each call of
+    the function.
     """
     x, xp = start, backend.xp
     there, gradient = function(x)
@@ -60,7 +61,8 @@ def minimise(
             on_loss(trial_value)
             if trial_value <= value + _ARMIJO * length * slope:
                 break
-            # The minimum of the parabola through the values at both ends and the slope, kept within bounds.
+            # The minimum of the parabola through the values at both ends and the slope, kept within
+            # bounds.
             curvature = 2 * (trial_value - value - length * slope)
             best = -slope * length**2 / curvature if curvature > 0 else 0.5 * length
             length = min(max(best, 0.02 * length), 0.5 * length)
@@ -80,9 +82,10 @@ def _read(xp: Any, *values: Any) -> list[float]:
 class _History:
     """The latest pairs (s_i, y_i) of a step and its change of gradient, and the direction - H gradient by them.
 
-    The two-loop recursion takes one product of two arrays after the other. Here it runs on numbers, the products of all
-    arrays of the pairs, and ends in a coefficient of each (Chen, Wang & Zhou 2014, "Large-scale L-BFGS using MapReduce"). For
-    a new pair that is one product of all with one array, for a direction one sum of all: a few launches instead of 70.
+    The two-loop recursion takes one product of two arrays after the other. Here it runs on numbers,
+    the products of all arrays of the pairs, and ends in a coefficient of each (Chen, Wang & Zhou
+    2014, "Large-scale L-BFGS using MapReduce"). For a new pair that is one product of all with one
+    array, for a direction one sum of all: a few launches instead of 70.
     """
 
     def __init__(self, backend: Backend, x: Array, memory: int, gradient_square: float):

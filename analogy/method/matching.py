@@ -1,8 +1,9 @@
 """Deep image analogy: the coarse-to-fine loop of Liao et al. 2017 ("Visual Attribute Transfer through Deep Image Analogy").
 
-Given A and B', find A' (A in the looks of B') and B (B' in the looks of A). `match` is the paper's algorithm: at each level
-it searches the nearest-neighbour fields between A and B', and from them reconstructs the features of A' and of B one level
-finer. Where B is known, as in Hertzmann et al. 2001 ("Image Analogies"), only A' is sought.
+Given A and B', find A' (A in the looks of B') and B (B' in the looks of A). `match` is the paper's
+algorithm: at each level it searches the nearest-neighbour fields between A and B', and from them
+reconstructs the features of A' and of B one level finer. Where B is known, as in Hertzmann et al.
+2001 ("Image Analogies"), only A' is sought.
 """
 
 from __future__ import annotations
@@ -54,9 +55,9 @@ def match(
     seen      what the network sees, as `Pair.seen` returns it
     on_level  is called after each level with the level and with what has been found so far
 
-    Both directions are searched down to level 2, since the features of A' and of B need both; at level 1 only those that
-    `settings.direction` asks for. Where B is known, its features are its own at every level, and only the field from A to B'
-    is searched.
+    Both directions are searched down to level 2, since the features of A' and of B need both; at
+    level 1 only those that `settings.direction` asks for. Where B is known, its features are its
+    own at every level, and only the field from A to B' is searched.
     """
     # Preprocessing (section 4.1): at the coarsest level A' is taken to look like A, and B like B'.
     a = Half(network, pair.ab.content, seen, report)
@@ -82,7 +83,8 @@ def match(
         if level == 1:
             break
 
-        # Latent image reconstruction (section 4.3) and nearest-neighbour field upsampling (section 4.4).
+        # Latent image reconstruction (section 4.3) and nearest-neighbour field upsampling (section
+        # 4.4).
         for half in (a, *examples):
             half.descend(level - 1)
         for search in searches:
@@ -194,7 +196,8 @@ class Search:
     def _choose(self, level: int, joined: Mapping[Half, Array], settings: Settings, tick: Tick) -> Match:
         """Search each of several sources by itself, and let each position begin in the one that fits best.
 
-        At finer levels a piece grows from one source into another by propagation alone: the random search stays where it is.
+        At finer levels a piece grows from one source into another by propagation alone: the random
+        search stays where it is.
         """
         way = self.way
         ways = [way.to(k) for k in range(len(self.sources))]

@@ -12,17 +12,17 @@ from ..settings import Settings
 _FIXED = 250e6
 """Memory of the interpreter, its libraries and the model, in bytes."""
 _MATCHING = 45
-"""Bytes per (pixel x relu1_1 channel), over both pictures as the network sees them, with the reconstruction. Measured: 38 at
-2048 x 2048, 43 at 448 x 448."""
+"""Bytes per (pixel x relu1_1 channel), over both pictures as the network sees them, with the
+reconstruction. Measured: 38 at 2048 x 2048, 43 at 448 x 448."""
 _PAINTING = 60
-"""Bytes per pixel of both results while they are painted: pixels as floats and as vectors, fields and distances, each twice.
-Measured at 12 megapixels: 54."""
+"""Bytes per pixel of both results while they are painted: pixels as floats and as vectors, fields
+and distances, each twice. Measured at 12 megapixels: 54."""
 _PICTURES, _PHOTO = 8, 140
-"""Bytes per pixel of both results while one of them is refined, and per pixel of that one. Measured at 12 megapixels: 139 in
-all per pixel of one of two results of the same size."""
+"""Bytes per pixel of both results while one of them is refined, and per pixel of that one. Measured
+at 12 megapixels: 139 in all per pixel of one of two results of the same size."""
 _SHEET_CHANNEL, _SHEET_PIXEL = 6, 40
-"""Bytes per position of a sheet on which no example lies: while the examples are matched, for each relu1_1 channel; and while
-the result is painted. Measured: 4 and 24."""
+"""Bytes per position of a sheet on which no example lies: while the examples are matched, for each
+relu1_1 channel; and while the result is painted. Measured: 4 and 24."""
 _READING = 70
 """Bytes per pixel of a picture while it is decoded: most for RGBA of 16 bits, which Pillow decodes twice."""
 

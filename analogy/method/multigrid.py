@@ -2,10 +2,11 @@
 
     sum_i m_i u_i^2  +  sum_(i, j) k_ij (u_i - u_j)^2     over pairs (i, j) of neighbours on a grid
 
-The couplings k may differ by powers of ten from one pixel to the next. Three things follow. Interpolation to a finer grid
-is weighted by them (Dendy 1982, "Black box multigrid"). The couplings of a coarse grid are those of the finer one as the
-interpolation transforms them (Galerkin). And relaxation solves whole rows and columns, because a coarser grid does not see
-a line one pixel wide that is strongly coupled along itself: every second line at once, each half given the other (zebra
+The couplings k may differ by powers of ten from one pixel to the next. Three things follow.
+Interpolation to a finer grid is weighted by them (Dendy 1982, "Black box multigrid"). The couplings
+of a coarse grid are those of the finer one as the interpolation transforms them (Galerkin). And
+relaxation solves whole rows and columns, because a coarser grid does not see a line one pixel wide
+that is strongly coupled along itself: every second line at once, each half given the other (zebra
 lines). The kernels are those of `backends`, three channels at a time, in float32.
 """
 
@@ -17,8 +18,8 @@ from dataclasses import dataclass
 from ..backends import Array, Backend
 
 DEPTH = 9
-"""Most grids of a multigrid. Each has four times the mass of the finer one, and at the ninth the mass outweighs couplings
-of 10,000."""
+"""Most grids of a multigrid. Each has four times the mass of the finer one, and at the ninth the
+mass outweighs couplings of 10,000."""
 
 
 @dataclass
@@ -36,8 +37,8 @@ class _Grid:
 class Multigrid:
     """The matrix A of such a form (A u is half its gradient), and an approximate inverse of A.
 
-    `form` (3, H, W): see `Backend`. About 22 numbers for each position are kept. `between_steps` is called between the steps
-    in which the grids are made. Only one call may run at a time.
+    `form` (3, H, W): see `Backend`. About 22 numbers for each position are kept. `between_steps` is
+    called between the steps in which the grids are made. Only one call may run at a time.
     """
 
     f: Array
@@ -70,7 +71,8 @@ class Multigrid:
     def cycle(self, between_steps: Callable[[], None] = lambda: None) -> None:
         """Compute u = A^-1 f, approximately, by a symmetric operator (one V-cycle). What `u` held before does not matter.
 
-        `between_steps` is called between the steps on the finest grid, each of which takes some passes over it.
+        `between_steps` is called between the steps on the finest grid, each of which takes some
+        passes over it.
         """
         self._cycle(0, between_steps)
 

@@ -1,8 +1,8 @@
 """Nearest-neighbour fields (NNF): for each position of one picture, its match in the other.
 
-A field is (H, W, 2) int32: [y, x] holds the absolute (row, column) of the match. `search` checks its arrays before it
-hands them to the backend's kernels, which never check. Only that every match lies in the other picture is up to the
-caller.
+A field is (H, W, 2) int32: [y, x] holds the absolute (row, column) of the match. `search` checks
+its arrays before it hands them to the backend's kernels, which never check. Only that every match
+lies in the other picture is up to the caller.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from .holding import hold
 def max_product(channels: int) -> float:
     """Return the largest product of two joined feature vectors: each is two unit vectors in fixed point, rounded.
 
-    Rounding adds at most 1/2 to each of a vector's channels / 2 numbers, so at most sqrt(channels / 8) to its length.
+    Rounding adds at most 1/2 to each of a vector's channels / 2 numbers, so at most sqrt(channels /
+    8) to its length.
     """
     return float(2 * (ONE + (channels / 8) ** 0.5) ** 2)
 
@@ -35,7 +36,8 @@ def identity(backend: Backend, size_a: Size, size_b: Size) -> Array:
 def upsample(backend: Backend, nnf: Array, size_a: Size, size_b: Size) -> Array:
     """Return the field of the next finer level (twice the resolution on both sides), for maps of the sizes given.
 
-    Each position takes the match of its parent, and keeps its own place within the parent (section 4.4).
+    Each position takes the match of its parent, and keeps its own place within the parent (section
+    4.4).
     """
     return backend.resample(nnf, size_a, size_b, (2, 2), (2, 2))
 
@@ -79,15 +81,17 @@ def search(
     frames         of `b`, where it holds several pictures (see `Backend`)
     tick           is called at least after each pass
 
-    Returns the field, and the distance of the matched patches, (HA, WA) float32: minus the mean of the products over the
-    patch, -2 for a perfect match.
+    Returns the field, and the distance of the matched patches, (HA, WA) float32: minus the mean of
+    the products over the patch, -2 for a perfect match.
 
-    Departures from Barnes et al.: a pass reads only the field before it, as on a GPU, so that the result does not depend on
-    the order in which positions are visited. From the authors' program: far jumps in the first iteration alone, since later
-    they find hardly anything; and after the last random search what it found is propagated once more. So the same mean
-    distance takes two thirds of the time.
+    Departures from Barnes et al.: a pass reads only the field before it, as on a GPU, so that the
+    result does not depend on the order in which positions are visited. From the authors' program:
+    far jumps in the first iteration alone, since later they find hardly anything; and after the
+    last random search what it found is propagated once more. So the same mean distance takes two
+    thirds of the time.
 
-    Raises `ImageError` for arrays of another shape, dtype or memory order, and for a patch size that is even or too large.
+    Raises `ImageError` for arrays of another shape, dtype or memory order, and for a patch size
+    that is even or too large.
     """
     _check(a, b, start, patch)
     search_radius = search_radius or max(b.shape[:2])

@@ -1,8 +1,8 @@
 """From fields to pictures: a result is the vote of the source's pixels through the field, at full size (section 4.5).
 
-The network sees pictures shrunken, but results have the full size. The field is enlarged, and where that changed its size
-it is refined on the pixels, so that the blocks of the enlarged field do not show. The seams that are left between the
-pieces of the voted picture are removed (see `seams`).
+The network sees pictures shrunken, but results have the full size. The field is enlarged, and where
+that changed its size it is refined on the pixels, so that the blocks of the enlarged field do not
+show. The seams that are left between the pieces of the voted picture are removed (see `seams`).
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ PIXEL_REFINEMENT: dict[str, Any] = {
     "seed": 0,
     "most": 0.0,
 }
-"""Arguments of the search that refines an enlarged field on the pixels: small random steps and their propagation, so that it
-stays coherent."""
+"""Arguments of the search that refines an enlarged field on the pixels: small random steps and
+their propagation, so that it stays coherent."""
 
 
 def paint(
@@ -49,10 +49,11 @@ def paint(
 ) -> Array:
     """Return the picture (*size, 3) float32 0..1 that `field` votes from the pixels of `source` (HB, WB, 3) float32 0..1.
 
-    `field` lies between the pictures as the network saw them: its own shape, and `sheet`. `size` and `full_sheet`, on which
-    `source` lies, are the full sizes (rows, columns). `labels` (see `Backend.propagate`), at full size, constrain the
-    refinement; `pins` (see `holding.hold`), at full size, are held. `steepness` (see `remove_seams`) is that of the content;
-    without it the picture is the mean of pixels, as in the paper. `tick` is called after each band of rows.
+    `field` lies between the pictures as the network saw them: its own shape, and `sheet`. `size`
+    and `full_sheet`, on which `source` lies, are the full sizes (rows, columns). `labels` (see
+    `Backend.propagate`), at full size, constrain the refinement; `pins` (see `holding.hold`), at
+    full size, are held. `steepness` (see `remove_seams`) is that of the content; without it the
+    picture is the mean of pixels, as in the paper. `tick` is called after each band of rows.
     """
     enlarged = size != field.shape[:2] or full_sheet != sheet
     of_field, of_refinement, of_vote = split(tick, 0.1, REFINING * enlarged, VOTING + SEAMS * (steepness is not None))
@@ -124,8 +125,9 @@ def refine_on_pixels(
 ) -> Array:
     """Return a full-size field after one PatchMatch iteration on pixels: the picture that it votes, matched with `source`.
 
-    Departure from the paper, whose program shows the enlarged field as it is: blocks of the enlargement's size, with
-    seams. The iteration moves a seam's pixels to the match of the neighbour that fits them best.
+    Departure from the paper, whose program shows the enlarged field as it is: blocks of the
+    enlargement's size, with seams. The iteration moves a seam's pixels to the match of the
+    neighbour that fits them best.
     """
     of_vote, of_search = split(tick, 0.8, 5.0)
     query = backend.pixel_vectors(backend.vote(field, source, PIXEL_PATCH_SIZE, frames, of_vote), key=False)

@@ -1,7 +1,7 @@
 """The pair of pictures that a transfer is made of: its two sides, and the directions between them.
 
-What A and B' each have belongs to a `Side`, and what each direction has belongs to a `Way`. So each step of the method is
-written once, and called for both.
+What A and B' each have belongs to a `Side`, and what each direction has belongs to a `Way`. So each
+step of the method is written once, and called for both.
 """
 
 from __future__ import annotations
@@ -156,8 +156,8 @@ def read_pair(
     pins                  (N, 4 or 5) float64, as `read_pins` returns them
     admitted              is asked about each picture before it is decoded
 
-    Raises `ImageError` for a picture or a mask that cannot be used, `MemoryLimitError` if the memory does not suffice, and
-    `SettingsError` for a pin.
+    Raises `ImageError` for a picture or a mask that cannot be used, `MemoryLimitError` if the
+    memory does not suffice, and `SettingsError` for a pin.
     """
 
     def side(name: str, source: PictureLike) -> Side:
@@ -194,5 +194,6 @@ def as_seen(backend: Backend, picture: Picture, working: Size) -> Array:
     pixels = own_pixels(backend, picture)
     if backend.xp is np:
         return as_floats(backend, resize(pixels, *working))
-    # The GPU shrinks it: for a picture of 12 megapixels Pillow would take longer than the rest of the transfer.
+    # The GPU shrinks it: for a picture of 12 megapixels Pillow would take longer than the rest of
+    # the transfer.
     return as_floats(backend, lanczos(backend.xp, backend.asarray(pixels), *working))

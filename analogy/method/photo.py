@@ -2,15 +2,16 @@
 
     A'_refined = A + WLS(A') - WLS(A) = A + WLS(A' - A)
 
-WLS(g) is the edge-preserving smoothing of Farbman et al. 2008 ("Edge-Preserving Decompositions for Multi-Scale Tone and
-Detail Manipulation"): the u that minimises
+WLS(g) is the edge-preserving smoothing of Farbman et al. 2008 ("Edge-Preserving Decompositions for
+Multi-Scale Tone and Detail Manipulation"): the u that minimises
 
     sum_i (u_i - g_i)^2  +  sum_(i, j) k_ij (u_i - u_j)^2,     k_ij = LAMBDA / (|l_i - l_j|^alpha + EPSILON)
 
-over pairs (i, j) of neighbours, with alpha = 1. It is linear in g, so one smoothing, of the difference, is enough. The
-guide l is the grey of A in 0..1, as in the authors' program, for which the constants are made; Farbman et al. take its
-logarithm. The system is solved by conjugate gradients with one cycle of multigrid as the preconditioner, from an estimate
-on coarser grids, for the three channels together.
+over pairs (i, j) of neighbours, with alpha = 1. It is linear in g, so one smoothing, of the
+difference, is enough. The guide l is the grey of A in 0..1, as in the authors' program, for which
+the constants are made; Farbman et al. take its logarithm. The system is solved by conjugate
+gradients with one cycle of multigrid as the preconditioner, from an estimate on coarser grids, for
+the three channels together.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ one pixel wide, some are by far more.
 _LEVELS = 0.25
 """Largest expected error, in levels of 8 bits, at which the solution for a picture of 8 bits is accepted."""
 MOST_ITERATIONS = 100
-"""Most iterations of a solution. Photographs take 3 or 4 in 8 bits, and 7 or 8 otherwise. Fine black and white patterns may
-take all, and stay less exact."""
+"""Most iterations of a solution. Photographs take 3 or 4 in 8 bits, and 7 or 8 otherwise. Fine
+black and white patterns may take all, and stay less exact."""
 
 _log = logging.getLogger("analogy")
 
@@ -53,8 +54,9 @@ def refine(backend: Backend, a: Array, a_prime: Array, tick: Tick = ignore) -> A
     a, a_prime  (H, W, 3) RGB, both uint8 or both uint16
     tick        is called after each step of an iteration
 
-    Returns an array of the backend of the same shape and dtype. Needs about 140 bytes per pixel of working memory (see
-    `memory.py`). Raises `ImageError` for other arrays, and if the two differ in shape.
+    Returns an array of the backend of the same shape and dtype. Needs about 140 bytes per pixel of
+    working memory (see `memory.py`). Raises `ImageError` for other arrays, and if the two differ in
+    shape.
     """
     if a.shape != a_prime.shape or a.ndim != 3 or a.shape[2] != 3 or 0 in a.shape:
         raise ImageError(f"cannot refine a picture {a_prime.shape} by one {a.shape}; both must be the same (H, W, 3)")
@@ -133,8 +135,8 @@ class WLS:
     def solve(self, tick: Tick = ignore, tolerance: float = TOLERANCE) -> Array:
         """Return WLS(g), a new array like it. If the result is inexact, one line is logged.
 
-        `tick` is called between the steps of an iteration with how near the solution is, by the logarithm of the error. Only
-        one call may run at a time.
+        `tick` is called between the steps of an iteration with how near the solution is, by the
+        logarithm of the error. Only one call may run at a time.
         """
         backend, xp, grids = self._backend, self._backend.xp, self._grids
         r, z, q = grids.f, grids.u, grids.space

@@ -1,7 +1,7 @@
 """Pins: a person says "this place of A goes to that place of B'", and the matching has to do it.
 
-This module reads the pins that a caller gives and checks them against the pictures. `Pins.at` returns where they lie at a
-level; `holding` makes a search hold them.
+This module reads the pins that a caller gives and checks them against the pictures. `Pins.at`
+returns where they lie at a level; `holding` makes a search hold them.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from .sheets import Sheet
 _log = logging.getLogger("analogy")
 
 PinsLike: TypeAlias = npt.ArrayLike | str | os.PathLike[str]
-"""Pins as a caller gives them: the path of a CSV file with the header `HEADER`, or (N, 4) numbers: xa, ya, xb, yb of each
-pin in pixels of A and of B'. With several B' a fifth column, `EXAMPLE`, says in which of them a pin ends, from 1."""
+"""Pins as a caller gives them: the path of a CSV file with the header `HEADER`, or (N, 4) numbers:
+xa, ya, xb, yb of each pin in pixels of A and of B'. With several B' a fifth column, `EXAMPLE`, says
+in which of them a pin ends, from 1."""
 
 HEADER = ["xa", "ya", "xb", "yb"]
 """Column names of a CSV file of pins."""
@@ -83,13 +84,13 @@ class Pins:
 
 
 def read_pins(pins: PinsLike | None, read: Callable[[str, int], bytes] = read_regular) -> np.ndarray | None:
-    """Return the pins that a caller gives, (N, 4) float64: xa, ya, xb, yb; or (N, 5) with the number of B'. None if there are
-    none.
+    """Return the pins that a caller gives, (N, 4) float64: xa, ya, xb, yb; or (N, 5) with the
+    number of B'. None if there are none.
 
     read  returns the content of the file at a path, of at most so many bytes; it raises OSError
 
-    Raises `SettingsError` for a file that cannot be read, for other shapes, for what is no finite number, and for more than
-    `MOST_PINS`.
+    Raises `SettingsError` for a file that cannot be read, for other shapes, for what is no finite
+    number, and for more than `MOST_PINS`.
     """
     if pins is None:
         return None
@@ -112,11 +113,12 @@ def place_pins(
     size_a, sizes_b  the full sizes of A, and of B' by the names of the pictures. With several, a fifth column of the pins says
                      in which of them a pin ends, from 1
 
-    A fraction of a pixel is within that pixel. `working`: the size in which the network sees A, for a warning about pins
-    that lie so near each other that not both hold at each level, or whose surroundings cannot follow both.
+    A fraction of a pixel is within that pixel. `working`: the size in which the network sees A, for
+    a warning about pins that lie so near each other that not both hold at each level, or whose
+    surroundings cannot follow both.
 
-    Raises `SettingsError` for a pin that lies outside of a picture, for two that take one place to two, and for a pin whose
-    ends `labels` keep apart.
+    Raises `SettingsError` for a pin that lies outside of a picture, for two that take one place to
+    two, and for a pin whose ends `labels` keep apart.
     """
     if pins is None:
         return None

@@ -1,8 +1,9 @@
 """A projection for the search: the principal directions of a network's features, found from photographs.
 
-The search compares features by their cosines. On the first k principal directions of a full-width VGG it finds better
-matches than on all channels, and it reads fewer bytes. Only the search sees the projected features; reconstruction and
-blending keep them whole. Not in the paper, which searches on all channels.
+The search compares features by their cosines. On the first k principal directions of a full-width
+VGG it finds better matches than on all channels, and it reads fewer bytes. Only the search sees the
+projected features; reconstruction and blending keep them whole. Not in the paper, which searches on
+all channels.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from ..progress import Progress
 from .features import LEVELS, Features
 
 DIMENSIONS = {1: 16, 2: 32, 3: 64, 4: 256, 5: 256}
-"""Number of directions to keep at each level of a full-width network. On VGG-16 they keep the cosines of positions nearly as
-they are at levels 4 and 5 (relative error .05 and .08), and fewer make it worse there: .31 and .55 with 128."""
+"""Number of directions to keep at each level of a full-width network. On VGG-16 they keep the
+cosines of positions nearly as they are at levels 4 and 5 (relative error .05 and .08), and fewer
+make it worse there: .31 and .55 with 128."""
 PHOTOS = 130
 """Most photographs to look at; they are spread evenly over those given."""
 FEWEST = 16
@@ -53,8 +55,9 @@ def find_projection(
 ) -> dict[int, np.ndarray]:
     """Return level -> (C, k) float32 with orthonormal columns, for the levels with more than k = dimensions[level] channels.
 
-    The columns are the first k right singular vectors, not centred, of features divided by their L2 norm, at random
-    positions of the photographs. Which positions depends on nothing but the number of photographs.
+    The columns are the first k right singular vectors, not centred, of features divided by their L2
+    norm, at random positions of the photographs. Which positions depends on nothing but the number
+    of photographs.
     """
     backend = network.backend
     wide = [level for level in LEVELS if network.card.widths[level - 1] > dimensions[level]]
@@ -71,7 +74,8 @@ def find_projection(
             rows = rows[rng.permutation(len(rows))[:POSITIONS]].astype(np.float64)
             rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
             products[level] += rows.T @ rows
-    # The right singular vectors of a matrix are the eigenvectors of its product with itself, here in rising order.
+    # The right singular vectors of a matrix are the eigenvectors of its product with itself, here
+    # in rising order.
     return {
         level: np.linalg.eigh(product)[1][:, : -dimensions[level] - 1 : -1].astype(np.float32)
         for level, product in products.items()
@@ -86,8 +90,8 @@ def add_projection(
 ) -> dict[int, np.ndarray]:
     """Find the projection of a network and put it into its model folder, for the next time the model is loaded.
 
-    Raises `ModelError` for a network too narrow to gain by it, `ImageError` for a photograph that cannot be read,
-    `OutputError` if the folder cannot be written.
+    Raises `ModelError` for a network too narrow to gain by it, `ImageError` for a photograph that
+    cannot be read, `OutputError` if the folder cannot be written.
     """
     found = find_projection(network, photos, progress, dimensions)
     if not found:

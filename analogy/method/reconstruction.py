@@ -1,6 +1,7 @@
 """Latent image reconstruction (section 4.3): the features of A' and of B one level finer, from the field of a level.
 
-The features of a latent picture are a blend of its content's own features with those that its field promises.
+The features of a latent picture are a blend of its content's own features with those that its field
+promises.
 """
 
 from __future__ import annotations
@@ -34,12 +35,14 @@ def reconstruct(
     size    rows and columns of the picture to reconstruct, as the network sees it
     tick    is called after each run of the network
 
-    Returns (h', w', C) float32. Raises `ModelError` if the network gives values that are not finite.
+    Returns (h', w', C) float32. Raises `ModelError` if the network gives values that are not
+    finite.
 
-    With `inversion="vote"` R is the source's own level L - 1, warped. Otherwise R are the features of an x two levels finer
-    than L, as in the authors' program, which constrains R more than the paper's one level does. x starts as the source's
-    features there, warped. (The paper starts from random values.) With "deconvolution" x is optimised by L-BFGS, so that
-    its level L comes close to the warped one. With "step" it takes one gradient step towards that: what counts is that R
+    With `inversion="vote"` R is the source's own level L - 1, warped. Otherwise R are the features
+    of an x two levels finer than L, as in the authors' program, which constrains R more than the
+    paper's one level does. x starts as the source's features there, warped. (The paper starts from
+    random values.) With "deconvolution" x is optimised by L-BFGS, so that its level L comes close
+    to the warped one. With "step" it takes one gradient step towards that: what counts is that R
     are features which some picture could have, more than how small the objective gets.
     """
     backend, xp = network.backend, network.backend.xp
@@ -67,8 +70,8 @@ def reconstruct(
 def content_weight(backend: Backend, content: Array, level: int, settings: Settings) -> Array:
     """Return W (h, w, 1) float32: how much of the content's own features (h, w, C) to keep at each position (section 4.3).
 
-    W = alpha * sigmoid(kappa * (M - tau)), where M (h, w) is the squared norm of `content` over its channels, scaled to
-    0..1 over the picture, and alpha is that of the level and the weight.
+    W = alpha * sigmoid(kappa * (M - tau)), where M (h, w) is the squared norm of `content` over its
+    channels, scaled to 0..1 over the picture, and alpha is that of the level and the weight.
     """
     xp = backend.xp
     energy = xp.square(content).sum(axis=2, keepdims=True)
@@ -80,8 +83,8 @@ def content_weight(backend: Backend, content: Array, level: int, settings: Setti
 def blend(content: Array, reconstruction: Array, w: Array) -> Array:
     """Return content * W + reconstruction * (1 - W): keep the content's structure where its features are strong (section 4.3).
 
-    Both maps are (h, w, C) float32, W is (h, w, 1). A projection for the search is linear, so that blending what it makes
-    of both is the same as blending them, and takes half the work.
+    Both maps are (h, w, C) float32, W is (h, w, 1). A projection for the search is linear, so that
+    blending what it makes of both is the same as blending them, and takes half the work.
     """
     blended = content - reconstruction
     blended *= w

@@ -1,20 +1,22 @@
 """Gradient-domain painting: the seams between the pieces of a voted picture are solved away.
 
-Where two neighbouring pieces come from different places of the source, their colours jump, and the jump is in neither piece.
-So the forward differences d of the source are voted through the field as its pixels are. The picture u is near the voted
-picture v, and its gradients are near d, but for the share k (0 to 1) of a jump that is an edge:
+Where two neighbouring pieces come from different places of the source, their colours jump, and the
+jump is in neither piece. So the forward differences d of the source are voted through the field as
+its pixels are. The picture u is near the voted picture v, and its gradients are near d, but for the
+share k (0 to 1) of a jump that is an edge:
 
     minimise  sum_p  epsilon |u - v|^2  +  |grad u - (d + k (grad v - d))|^2
 
-over u with free borders (screened Poisson equation; Perez et al. 2003, "Poisson Image Editing"; Darabi et al. 2012, "Image
-Melding"). The correction w = u - v solves
+over u with free borders (screened Poisson equation; Perez et al. 2003, "Poisson Image Editing";
+Darabi et al. 2012, "Image Melding"). The correction w = u - v solves
 
     (epsilon - Laplace) w  =  - div g,    g = (1 - k) (d - grad v)
 
 where g is zero but at joints, so that a piece whose joints fit keeps its own pixels.
 
-A jump is an edge where the content has one, or where it is large: a large one is an outline, a small one is a seam. At the
-threshold half of it stays. Where two labels meet, all of it stays, and each of their regions is solved for by itself.
+A jump is an edge where the content has one, or where it is large: a large one is an outline, a
+small one is a seam. At the threshold half of it stays. Where two labels meet, all of it stays, and
+each of their regions is solved for by itself.
 
 Departure from the paper, whose result is the voted picture (`painting="pixels"`).
 """
@@ -31,11 +33,11 @@ from ..settings import PIXEL_PATCH_SIZE
 from .bands import in_bands
 
 EPSILON = 0.0075
-"""Weight of the voted pixels beside the voted gradients, in 1 / pixel^2 of the size that the network sees. A jump is spread
-over about 1 / sqrt(EPSILON) of these pixels."""
+"""Weight of the voted pixels beside the voted gradients, in 1 / pixel^2 of the size that the
+network sees. A jump is spread over about 1 / sqrt(EPSILON) of these pixels."""
 EDGE = 0.25
-"""Gradient of the content (0 to 1 a pixel of the size that the network sees, over three channels) at which half of a jump
-stays."""
+"""Gradient of the content (0 to 1 a pixel of the size that the network sees, over three channels)
+at which half of a jump stays."""
 JUMP = 0.2
 """Jump from one pixel of the result to the next (0 to 1, over three channels) of which half stays."""
 
@@ -92,13 +94,15 @@ def _solve_regions(
 def subtract_solution(backend: Backend, picture: Array, f: Array, epsilon: float, tick: Tick | None = None) -> Array:
     """Return `picture` minus the w with (epsilon - Laplace) w = f, within 0..1. All are (H, W, 3) float32; `f` is overwritten.
 
-    A cosine transform along the rows makes Laplace's second difference in this direction a factor, -4 sin(pi k / 2 W)^2 for
-    the frequency k. What is left is one system of equations with three diagonals for each column, solved directly.
+    A cosine transform along the rows makes Laplace's second difference in this direction a factor,
+    -4 sin(pi k / 2 W)^2 for the frequency k. What is left is one system of equations with three
+    diagonals for each column, solved directly.
     """
     xp, (height, width) = backend.xp, f.shape[:2]
     of_transform, of_columns, of_inverse, of_sum = split(tick, 3, 2, 3, 1)
-    # The cosine transform of a row is the real part of the Fourier transform of its even columns, followed by its odd ones
-    # backwards, turned by `phase`; and minus the imaginary part is that of the frequency W - k (Makhoul 1980).
+    # The cosine transform of a row is the real part of the Fourier transform of its even columns,
+    # followed by its odd ones backwards, turned by `phase`; and minus the imaginary part is that of
+    # the frequency W - k (Makhoul 1980).
     order = np.concatenate([np.arange(0, width, 2), np.arange(1, width, 2)[::-1]])
     frequency = np.arange(width // 2 + 1)
     turns = np.exp(-0.5j * math.pi / width * frequency).astype(np.complex64)[:, None]

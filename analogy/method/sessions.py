@@ -31,8 +31,8 @@ class _Slot:
 class Sessions:
     """Cache of ONNX Runtime sessions for the graphs of one model on one backend. Calls from several threads are safe.
 
-    A graph has up to `backend.sessions_per_graph` sessions. A run gets the session that ran the same shapes last, or a new
-    one, or the one that has been idle for longest.
+    A graph has up to `backend.sessions_per_graph` sessions. A run gets the session that ran the
+    same shapes last, or a new one, or the one that has been idle for longest.
     """
 
     def __init__(self, files: ModelFiles, backend: Backend):
@@ -52,7 +52,8 @@ class Sessions:
     def get(self, graph: str, shapes: Shapes) -> Any:
         """Return a session for inputs of these shapes. Each is loaded once, however many threads ask for it.
 
-        Raises `ModelError` for a damaged file, `DeviceError` if the backend's provider cannot start, `MemoryLimitError`.
+        Raises `ModelError` for a damaged file, `DeviceError` if the backend's provider cannot
+        start, `MemoryLimitError`.
         """
         with self._lock:
             slots = self._slots.setdefault(graph, [])
@@ -86,9 +87,10 @@ def _load(path: Path, backend: Backend) -> Any:
     onnxruntime = import_runtime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = FATAL
-    # Waiting threads sleep instead of spinning: a third less processor time, and no slower. And all sessions take what a run
-    # needs from one memory, which they keep: taken from the system anew, a third of the time would go into clearing it; with
-    # a memory for each session, or with blocks planned ahead for each size of picture, they would keep half as much again.
+    # Waiting threads sleep instead of spinning: a third less processor time, and no slower. And all
+    # sessions take what a run needs from one memory, which they keep: taken from the system anew, a
+    # third of the time would go into clearing it; with a memory for each session, or with blocks
+    # planned ahead for each size of picture, they would keep half as much again.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     share_memory()
     options.add_session_config_entry("session.use_env_allocators", "1")

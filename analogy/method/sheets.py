@@ -1,7 +1,8 @@
 """Sheets: the sources of a direction below each other in one array, so that one field can lead into all of them.
 
-With one source, which is the usual case, the sheet is that picture. With several (several examples B', or their feature
-maps), the row of a match says in which of them it lies. `Backend` calls them frames: nothing is matched across their borders.
+With one source, which is the usual case, the sheet is that picture. With several (several examples
+B', or their feature maps), the row of a match says in which of them it lies. `Backend` calls them
+frames: nothing is matched across their borders.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from . import nnf
 from .features import level_size
 
 _GAP = MOST_PATCH
-"""Rows between two frames. Two positions with the same offset then never have their matches in different frames, which
-`Backend.seams` relies on."""
+"""Rows between two frames. Two positions with the same offset then never have their matches in
+different frames, which `Backend.seams` relies on."""
 _PINNED = np.float32(4)
-"""Amount by which the distance of a pinned match is taken as less where an example is chosen, so that what is around a pin
-comes from the pin's example unless it fits far worse: two patch distances differ by this at most."""
+"""Amount by which the distance of a pinned match is taken as less where an example is chosen, so
+that what is around a pin comes from the pin's example unless it fits far worse: two patch distances
+differ by this at most."""
 _WINDOW = 1
 """Radius, in positions, of the square over which distances are averaged to choose an example, so that pieces stay whole."""
 
@@ -113,7 +115,8 @@ class Sheet:
             return resample(field, self.sizes[0], other.sizes[0])
         xp, count = backend.xp, len(self.sizes)
         index = self.picture_of(backend, field)
-        # The index of the picture is resampled as a row of a picture of so many rows, and comes out as one of two rows.
+        # The index of the picture is resampled as a row of a picture of so many rows, and comes out
+        # as one of two rows.
         parents = resample(xp.stack([index, xp.zeros_like(index)], axis=2), (count, 1), (2 * count, 2))[..., 0] // 2
         found = xp.zeros((*parents.shape, 2), np.int32)
         for k, (before, after) in enumerate(zip(self.sizes, other.sizes, strict=True)):
@@ -158,8 +161,8 @@ def choose(
             searched there without it, and is not chosen
     pins    (n, 4), as `Pins.at` returns them: there the picture of the pin is chosen
 
-    Returns the field and its distances. Distances are averaged over small squares, so that pieces stay whole. Of equal
-    pictures the first one is taken.
+    Returns the field and its distances. Distances are averaged over small squares, so that pieces
+    stay whole. Of equal pictures the first one is taken.
     """
     xp = backend.xp
     fields = [match + _down(backend, top) for (match, _), top in zip(found, sheet.tops, strict=True)]

@@ -1,17 +1,20 @@
 """Uniformity: a search that uses the whole example, instead of its flattest piece over and over.
 
-A flat sky fits the flattest piece of a painting best, and so is painted with it alone. Here a match costs more the more often
-its surroundings are used already, as in StyLit (Fiser et al. 2016, "StyLit: Illumination-Guided Example-Based Stylization of
-3D Renderings") and in Kaspar et al. 2015 ("Self Tuning Texture Optimization"):
+A flat sky fits the flattest piece of a painting best, and so is painted with it alone. Here a match
+costs more the more often its surroundings are used already, as in StyLit (Fiser et al. 2016,
+"StyLit: Illumination-Guided Example-Based Stylization of 3D Renderings") and in Kaspar et al. 2015
+("Self Tuning Texture Optimization"):
 
     E(p -> q) = d(p, q) + weight * mean_o min(u(q + o), MOST)
 
-over the offsets o of a patch. d is the patch distance, and u(q) how often the positions around q are matched, in units of an
-even use of the whole example. Departure from Liao et al. 2017, who have no such term.
+over the offsets o of a patch. d is the patch distance, and u(q) how often the positions around q
+are matched, in units of an even use of the whole example. Departure from Liao et al. 2017, who have
+no such term.
 
-The kernels need not know of it: the cost is one more channel of the joined features. The uses are counted before each pass,
-in whole numbers, so that every device finds the same field. u is their mean over the passes so far: by the latest count alone,
-all positions would leave what is used much at once, and come back together.
+The kernels need not know of it: the cost is one more channel of the joined features. The uses are
+counted before each pass, in whole numbers, so that every device finds the same field. u is their
+mean over the passes so far: by the latest count alone, all positions would leave what is used much
+at once, and come back together.
 """
 
 from __future__ import annotations
@@ -26,8 +29,8 @@ from . import nnf
 from .sheets import Sheet
 
 LEVELS = (5, 4)
-"""Levels whose field is spread: what is painted is decided there. At the finer ones it would tear pieces apart, and the mean
-of small pieces is as flat as what it should replace."""
+"""Levels whose field is spread: what is painted is decided there. At the finer ones it would tear
+pieces apart, and the mean of small pieces is as flat as what it should replace."""
 PASSES = 6
 """Passes of the search after the usual one of a level. The uses are counted before each."""
 WEIGHT = 0.3

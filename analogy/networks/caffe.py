@@ -1,8 +1,8 @@
 """Read the layers of a `.caffemodel`, field by field, without Caffe or a generated schema. Only wanted blobs are decoded.
 
-The file is a protobuf message `NetParameter` of caffe.proto. Older files, the published VGG-19 among them, have its
-layers in field 2 (`V1LayerParameter`: name = 4, blobs = 6), newer ones in field 100 (`LayerParameter`: name = 1,
-blobs = 7).
+The file is a protobuf message `NetParameter` of caffe.proto. Older files, the published VGG-19
+among them, have its layers in field 2 (`V1LayerParameter`: name = 4, blobs = 6), newer ones in
+field 100 (`LayerParameter`: name = 1, blobs = 7).
 """
 
 from __future__ import annotations

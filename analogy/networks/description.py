@@ -26,10 +26,12 @@ FOURTH = ("conv3_4", "conv4_4")
 class Network:
     """A VGG-19 or VGG-16 of any widths: its weights, and the input that they were trained for.
 
-    `weights` has `NAME.weight` (O, I, 3, 3) and `NAME.bias` (O,) for each name of `layers`, and may have more. The
-    input of conv1_1 is (RGB in 0..1 - mean) / std, channels reversed where `bgr`; `mean` and `std` are in RGB order.
+    `weights` has `NAME.weight` (O, I, 3, 3) and `NAME.bias` (O,) for each name of `layers`, and may
+    have more. The input of conv1_1 is (RGB in 0..1 - mean) / std, channels reversed where `bgr`;
+    `mean` and `std` are in RGB order.
 
-    Raises `ModelError` if a layer is missing, does not fit the one before it, or has a value that is not finite.
+    Raises `ModelError` if a layer is missing, does not fit the one before it, or has a value that
+    is not finite.
     """
 
     weights: Mapping[str, np.ndarray]

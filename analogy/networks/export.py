@@ -1,6 +1,7 @@
 """ONNX graphs of a VGG network: the features, the objective of the inversion with its gradient, and one step down it.
 
-An inference runtime has no automatic differentiation, so the gradient is written into the graph, in ordinary nodes:
+An inference runtime has no automatic differentiation, so the gradient is written into the graph, in
+ordinary nodes:
 
     loss = sum (y - target)^2                d loss / d y = 2 (y - target)
     3x3 convolution, stride 1, zero padding  gradient = convolution with the kernel turned by 180 degrees and its two
@@ -8,15 +9,18 @@ An inference runtime has no automatic differentiation, so the gradient is writte
     ReLU                                     gradient where the output is positive, else 0
     2x2 max pooling                          gradient to the largest of the four, shared equally where several are
 
-Pooling is as in Caffe, the paper's framework: a last odd row or column has a window of its own. So a map of H x W becomes
-one of ceil(H / 2) x ceil(W / 2), and every position has a parent in the coarser map. In the objective this is an explicit
-padding with zeros, which changes nothing after a ReLU and keeps the gradient simple.
+Pooling is as in Caffe, the paper's framework: a last odd row or column has a window of its own. So
+a map of H x W becomes one of ceil(H / 2) x ceil(W / 2), and every position has a parent in the
+coarser map. In the objective this is an explicit padding with zeros, which changes nothing after a
+ReLU and keeps the gradient simple.
 
-Masks are products with 0 and 1, since ONNX Runtime takes ten times as long for `Where`. The mask of a ReLU in front of a
-pooling is applied behind the pooling, to a quarter of the numbers: the largest of four is positive exactly where the ReLU is.
+Masks are products with 0 and 1, since ONNX Runtime takes ten times as long for `Where`. The mask of
+a ReLU in front of a pooling is applied behind the pooling, to a quarter of the numbers: the largest
+of four is positive exactly where the ReLU is.
 
-A model is a folder with `features.onnx`, `invert_5.onnx` .. `invert_2.onnx`, `step_5.onnx` .. `step_2.onnx`, their
-common `weights.bin`, and `model.json` (see `models.py`). To export one takes the package `onnx`; to run it does not.
+A model is a folder with `features.onnx`, `invert_5.onnx` .. `invert_2.onnx`, `step_5.onnx` ..
+`step_2.onnx`, their common `weights.bin`, and `model.json` (see `models.py`). To export one takes
+the package `onnx`; to run it does not.
 """
 
 from __future__ import annotations
@@ -49,13 +53,15 @@ _ALIGNMENT = 64
 SPAN = 2
 """Levels from relu(L) back to the free variable, relu(L - 2), which is the picture at L = 2.
 
-Departure from the paper (section 4.3), which goes back one level: the authors' program goes back two, which constrains the
-solution more, and came out nearer to nine published results (0.137 against 0.140, mean distance of features)."""
+Departure from the paper (section 4.3), which goes back one level: the authors' program goes back
+two, which constrains the solution more, and came out nearer to nine published results (0.137
+against 0.140, mean distance of features)."""
 
 NEAR = (5, 4)
-"""Levels whose single gradient step goes back one level, to relu(L - 1): first the features two levels finer run through the
-network up to there. It came out as near to the published results as a step of two levels, in three fifths of the time; at
-levels 3 and 2 it did not (0.1446 against 0.1424, seven results, mean of three seeds)."""
+"""Levels whose single gradient step goes back one level, to relu(L - 1): first the features two
+levels finer run through the network up to there. It came out as near to the published results as a
+step of two levels, in three fifths of the time; at levels 3 and 2 it did not (0.1446 against
+0.1424, seven results, mean of three seeds)."""
 
 
 class _Graph:
@@ -215,8 +221,9 @@ def _backward(g: _Graph, network: Network, layers: list[_Layer], target: str) ->
 def build_objective(network: Network, level: int, dtype: Any = np.float32) -> ModelProto:
     """Build the graph of ||relu(L)(x) - target||^2 (section 4.3 of the paper) for level L = 5 .. 2.
 
-    `x` (1, C, H, W): features relu(L-2)_1, or the picture (RGB in 0..1) for L = 2; `target`: features relu(L)_1.
-    Outputs `loss` (scalar), `gradient` (like `x`), `between` (features relu(L-1)_1 of `x`).
+    `x` (1, C, H, W): features relu(L-2)_1, or the picture (RGB in 0..1) for L = 2; `target`:
+    features relu(L)_1. Outputs `loss` (scalar), `gradient` (like `x`), `between` (features
+    relu(L-1)_1 of `x`).
     """
     g = _Graph(dtype)
     layers = _forward(g, network, "x", level - SPAN, level)
@@ -233,13 +240,14 @@ def build_objective(network: Network, level: int, dtype: Any = np.float32) -> Mo
 def build_step(network: Network, level: int, dtype: Any = np.float32) -> ModelProto:
     """Build the graph of one gradient step down the objective of level L = 5 .. 2, and of relu(L-1)_1 after it.
 
-    `start` (1, H, W, C): features relu(L-2)_1, or the picture (RGB in 0..1) for L = 2; `target`: features relu(L)_1. Output
-    `reconstruction`: features relu(L-1)_1. All three have channels last, since the search needs that, and
-    it costs ONNX Runtime nothing.
+    `start` (1, H, W, C): features relu(L-2)_1, or the picture (RGB in 0..1) for L = 2; `target`:
+    features relu(L)_1. Output `reconstruction`: features relu(L-1)_1. All three have channels last,
+    since the search needs that, and it costs ONNX Runtime nothing.
 
-    The step has Polyak's length for a function whose minimum is 0: x - f / |f'|^2 f'. Between random photographs this length
-    came within 2 % of the best one along the gradient at levels 5 to 3, and within 4 % at level 2. At the levels of `NEAR` x
-    is relu(L-1)_1 of `start`, else it is `start`.
+    The step has Polyak's length for a function whose minimum is 0: x - f / |f'|^2 f'. Between
+    random photographs this length came within 2 % of the best one along the gradient at levels 5 to
+    3, and within 4 % at level 2. At the levels of `NEAR` x is relu(L-1)_1 of `start`, else it is
+    `start`.
     """
     g = _Graph(dtype)
     x, finer = g.op("Transpose", "start", perm=[0, 3, 1, 2]), level - SPAN

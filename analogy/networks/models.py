@@ -1,8 +1,9 @@
 """Models on disk: their names, their folders, and whether the files are complete and fit together.
 
-A model is a folder with the ONNX graphs of `GRAPHS`, one copy of the weights that they share (`WEIGHTS`), and its card
-`model.json`, which tells what the weights are, whose they are, their licence, and the SHA-256 of each file. `vgg16-compact` is
-part of the package. Others are in the user's cache folder (see `pull.py`), or wherever the user exported them to.
+A model is a folder with the ONNX graphs of `GRAPHS`, one copy of the weights that they share
+(`WEIGHTS`), and its card `model.json`, which tells what the weights are, whose they are, their
+licence, and the SHA-256 of each file. `vgg16-compact` is part of the package. Others are in the
+user's cache folder (see `pull.py`), or wherever the user exported them to.
 """
 
 from __future__ import annotations
@@ -116,8 +117,8 @@ def _cure(folder: Path) -> str:
 def remove(name: str) -> Path:
     """Delete a pulled model from the cache. Returns its folder.
 
-    Raises `ModelError` for a model that comes with the package or is not in the cache, `OutputError` if it cannot be
-    deleted.
+    Raises `ModelError` for a model that comes with the package or is not in the cache,
+    `OutputError` if it cannot be deleted.
     """
     folder = cache() / name
     if installed().get(name) != folder:

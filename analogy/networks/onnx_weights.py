@@ -1,9 +1,10 @@
 """Read the convolutions of an ONNX graph, and the preprocessing before the first of them.
 
-It reads the graphs that MXNet, torch.onnx and tf2onnx write of a plain VGG-19 or VGG-16, and this project's own. What lies
-between the input and the last convolution must be a chain of layers; branches off it are not looked at. In front
-of the first convolution may stand an affine map of each channel, an exchange of RGB and BGR, and the transposition of
-an input with channels last: they become the network's preprocessing. Every other node is refused by name.
+It reads the graphs that MXNet, torch.onnx and tf2onnx write of a plain VGG-19 or VGG-16, and this
+project's own. What lies between the input and the last convolution must be a chain of layers;
+branches off it are not looked at. In front of the first convolution may stand an affine map of each
+channel, an exchange of RGB and BGR, and the transposition of an input with channels last: they
+become the network's preprocessing. Every other node is refused by name.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Layer:
 class Contents:
     """The layers of a graph and its preprocessing.
 
-    `preprocessing` gives mean, std and bgr as `Network` takes them, or None where the graph takes prepared pictures.
+    `preprocessing` gives mean, std and bgr as `Network` takes them, or None where the graph takes
+    prepared pictures.
 
     `channels_last`: the graph's input is NHWC, as in what tf2onnx makes of a Keras model.
     """
@@ -237,7 +239,8 @@ class _Before:
     def preprocessing(self) -> dict[str, Any] | None:
         """Return mean, std and bgr as `Network` takes them; None if no node stands before the first convolution.
 
-        The value that becomes zero tells a graph for 0..1 from one for 0..255. Raises `ModelError` if it does not.
+        The value that becomes zero tells a graph for 0..1 from one for 0..255. Raises `ModelError`
+        if it does not.
         """
         if not self.scaled and not self.reversed:
             return None

@@ -1,7 +1,8 @@
 """The published files of VGG-19 weights: their addresses, owners and licences, and the checksums that identify them.
 
-The name of a model tells who trained it: `vgg19` is the paper's own network, and every `vgg19-retrained...` was trained
-again by somebody else. The scale of their features differs from level to level, so results differ too.
+The name of a model tells who trained it: `vgg19` is the paper's own network, and every
+`vgg19-retrained...` was trained again by somebody else. The scale of their features differs from
+level to level, so results differ too.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from ..files.inputs import open_regular
 class PublishedFile:
     """A published file of weights.
 
-    `checksums`: algorithm -> hex digits, or only the first of them, if no more are known. `urls`: addresses to try in turn.
-    `by_hand`: an address for a person, if an automatic download would not be safe or polite; `models pull --from` takes
-    such a file.
+    `checksums`: algorithm -> hex digits, or only the first of them, if no more are known. `urls`:
+    addresses to try in turn. `by_hand`: an address for a person, if an automatic download would not
+    be safe or polite; `models pull --from` takes such a file.
     """
 
     name: str

@@ -1,9 +1,10 @@
 """Pull a published model: download its weights, or take a file, check it, convert it, and put the model into the cache.
 
-No file is opened before its checksum matches the published one. A model appears in the cache whole or not at all, by one
-renaming. Until then all work is done in a scratch folder that this process has locked, so that any number of processes can
-pull at once, and the next pull deletes what a killed one left.
-Needs the extra `export`. Downloads go through the proxies of the environment (HTTPS_PROXY, NO_PROXY ..).
+No file is opened before its checksum matches the published one. A model appears in the cache whole
+or not at all, by one renaming. Until then all work is done in a scratch folder that this process
+has locked, so that any number of processes can pull at once, and the next pull deletes what a
+killed one left. Needs the extra `export`. Downloads go through the proxies of the environment
+(HTTPS_PROXY, NO_PROXY ..).
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ TIMEOUT = 30.0
 def pull(name: str, source: Path | None = None, *, progress: Any = False) -> Path:
     """Make the published model `name` available. Returns its folder. Does nothing if it is there and complete.
 
-    `source`: the published file, downloaded by hand, in place of a download. `progress`: True for a bar on standard
-    error, or an object with `total`, `update(n)`, `reset()` and `close()` such as tqdm's.
+    `source`: the published file, downloaded by hand, in place of a download. `progress`: True for a
+    bar on standard error, or an object with `total`, `update(n)`, `reset()` and `close()` such as
+    tqdm's.
 
-    Raises `ModelError` for an unknown model, a file that is not the published one, or when no address delivers it;
-    `OutputError` if the cache cannot be written, on a full disk for instance.
+    Raises `ModelError` for an unknown model, a file that is not the published one, or when no
+    address delivers it; `OutputError` if the cache cannot be written, on a full disk for instance.
     """
     if name in installed() and installed()[name].parent == shipped():
         return installed()[name]
@@ -60,11 +62,12 @@ def pull(name: str, source: Path | None = None, *, progress: Any = False) -> Pat
 def convert(path: Path, folder: Path, name: str | None = None, preprocessing: str | None = None) -> Card:
     """Convert any file of weights that `weights.read` reads to a model in `folder`, which must be new or empty.
 
-    `name`: the model's; by default that of the published model, if the file is of one, else that of the folder.
-    `preprocessing`: as for `weights.read`. Returns the card. If the file is not a published one, the card says that the
-    training is not known.
+    `name`: the model's; by default that of the published model, if the file is of one, else that of
+    the folder. `preprocessing`: as for `weights.read`. Returns the card. If the file is not a
+    published one, the card says that the training is not known.
 
-    Raises `ModelError` for a file that cannot be converted, `OutputError` if the folder cannot be written.
+    Raises `ModelError` for a file that cannot be converted, `OutputError` if the folder cannot be
+    written.
     """
     from .export import export
     from .weights import read

@@ -1,8 +1,9 @@
 """Read the tensors of a `.pth` file without PyTorch, and without running anything that the file asks for.
 
-`torch.save` writes a zip with a pickle of names and shapes, `data.pkl`, and the values of each storage in a file of its
-own, `data/KEY`. A pickle is a small program that may call any function. This reader lets it call only the two that build
-tensors, which have their PyTorch names and are harmless stand-ins. It refuses every other name without looking it up.
+`torch.save` writes a zip with a pickle of names and shapes, `data.pkl`, and the values of each
+storage in a file of its own, `data/KEY`. A pickle is a small program that may call any function.
+This reader lets it call only the two that build tensors, which have their PyTorch names and are
+harmless stand-ins. It refuses every other name without looking it up.
 """
 
 from __future__ import annotations

@@ -7,10 +7,11 @@
     onnx         .onnx         a plain VGG-19, as MXNet, torch.onnx and tf2onnx write it; the order of the graph tells the
                                layers, not their names
 
-The content of a file tells its kind, not its name. Nothing in a file is ever run, and links to other files are not
-followed. Any widths are accepted, and VGG-16; layers after conv5_1 are not read. A file does not tell the input that its
-weights were trained for. By default that is the input of the published file of its kind, and `read` takes another; only
-an ONNX graph may have preprocessing of its own.
+The content of a file tells its kind, not its name. Nothing in a file is ever run, and links to
+other files are not followed. Any widths are accepted, and VGG-16; layers after conv5_1 are not
+read. A file does not tell the input that its weights were trained for. By default that is the input
+of the published file of its kind, and `read` takes another; only an ONNX graph may have
+preprocessing of its own.
 """
 
 from __future__ import annotations
@@ -39,22 +40,26 @@ PREPROCESSING: Mapping[str, dict[str, Any]] = {
 }
 """Settings of `Network` for the input of conv1_1.
 
-`caffe`: BGR in 0..255 minus the mean, as the original weights; `imagenet`: RGB in 0..1 minus the mean, over the standard
-deviation, as torchvision, timm and the ONNX zoo; `compact`: (RGB - .45) / .25."""
+`caffe`: BGR in 0..255 minus the mean, as the original weights; `imagenet`: RGB in 0..1 minus the
+mean, over the standard deviation, as torchvision, timm and the ONNX zoo; `compact`: (RGB - .45) /
+.25."""
 
 _MOST_VALUES = 1 << 24
 """Most elements of an array. The largest of VGG-19 has 2.4 million; a file of some bytes can claim any number."""
 
-# Weights as `Network` names them, and a key of `PREPROCESSING` or a function that gives such settings if none are chosen.
+# Weights as `Network` names them, and a key of `PREPROCESSING` or a function that gives such
+# settings if none are chosen.
 Found = tuple[dict[str, np.ndarray], str | Callable[[], Mapping[str, Any]]]
 
 
 def read(path: Path, preprocessing: str | None = None) -> tuple[Network, str]:
     """Read the network in the file `path`. Returns it and the file's kind: "keras", "caffe", "torch", "safetensors" or "onnx".
 
-    `preprocessing`: a key of `PREPROCESSING`, for weights that expect another input than their kind's published file.
+    `preprocessing`: a key of `PREPROCESSING`, for weights that expect another input than their
+    kind's published file.
 
-    Raises `ModelError` for a file that is missing, damaged, of none of the kinds, or has no VGG-19 up to conv5_1.
+    Raises `ModelError` for a file that is missing, damaged, of none of the kinds, or has no VGG-19
+    up to conv5_1.
     """
     if preprocessing not in (None, *PREPROCESSING):
         raise ModelError(f"preprocessing {preprocessing!r} is unknown; choose from {', '.join(PREPROCESSING)}")
@@ -151,7 +156,8 @@ def _layer(level: int, index: int) -> str:
 def _read_keras(path: Path) -> Found:
     """Read a file of Keras.
 
-    Arrays are `block1_conv1/block1_conv1_W_1:0` .. in the published file, `block1_conv1/kernel:0` in newer ones.
+    Arrays are `block1_conv1/block1_conv1_W_1:0` .. in the published file, `block1_conv1/kernel:0`
+    in newer ones.
     """
     h5py = _import("h5py")
     weights: dict[str, np.ndarray] = {}
@@ -195,7 +201,8 @@ def _read_caffe(path: Path) -> Found:
 def _from_names(names: list[str], load: Callable[[str], Any], ndim: Callable[[str], int]) -> Found:
     """Find weights under torchvision's names (`features.0.weight` ..) or this project's (`conv1_1.weight` ..).
 
-    In torchvision's numbers a convolution and its ReLU count two and a pooling one: a step of 3 begins a new level.
+    In torchvision's numbers a convolution and its ReLU count two and a pooling one: a step of 3
+    begins a new level.
     """
     plain = {name.removeprefix("module."): name for name in names}
     if "conv1_1.weight" in plain:

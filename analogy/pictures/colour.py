@@ -1,6 +1,7 @@
 """Colour spaces: ICC profiles to and from sRGB, at 8 and 16 bits.
 
-Pillow's LCMS stops at 8 bits per channel, so plain matrix profiles are applied to 16-bit pixels in NumPy.
+Pillow's LCMS stops at 8 bits per channel, so plain matrix profiles are applied to 16-bit pixels in
+NumPy.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ def into_srgb(image: Image.Image, rgb16: Array | None, icc: bytes | None, label:
 
 
 def out_of_srgb(rgb: Array, icc: bytes, label: str) -> tuple[Array, bytes | None]:
-    """Convert `rgb` from sRGB to the profile `icc`. Returns the pixels and `icc`; or `rgb` and None if it
-    cannot be used."""
+    """Convert `rgb` from sRGB to the profile `icc`. Returns the pixels and `icc`; or `rgb` and None
+    if it cannot be used."""
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
         if rgb.dtype == np.uint16 and (converted := _convert16(rgb, _srgb_profile().tobytes(), icc)) is not None:
@@ -91,8 +92,8 @@ def _convert16(pixels: Array, source: bytes, target: bytes) -> Array | None:
 def _matrix_profile(icc: bytes) -> tuple[Array, Array] | None:
     """Return (curves (3, 65536): sample -> light in 0..1, matrix (3, 3): light -> XYZ) of an ICC profile (ICC.1, 9 and 10).
 
-    A grey profile counts as one with the primaries of sRGB. None for profiles made of tables, for damaged ones, and
-    where black is not 0 (LCMS compensates for that).
+    A grey profile counts as one with the primaries of sRGB. None for profiles made of tables, for
+    damaged ones, and where black is not 0 (LCMS compensates for that).
     """
     try:
         count = int.from_bytes(icc[128:132], "big")

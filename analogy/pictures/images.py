@@ -102,7 +102,8 @@ class DevicePicture(Picture):
 def as_picture(pixels: Array, alpha: Array | None, icc: bytes | None, label: str, grounded: bool = True) -> Picture:
     """Make `pixels`, (H, W, 3) uint8 or uint16 in sRGB, a Picture with arrays of its own.
 
-    `grounded`: whether the mean colour shows through where it is transparent; else the colours stay as they are.
+    `grounded`: whether the mean colour shows through where it is transparent; else the colours stay
+    as they are.
     """
     ground = None
     if alpha is not None:
@@ -120,9 +121,9 @@ def as_picture(pixels: Array, alpha: Array | None, icc: bytes | None, label: str
 def resize(rgb: Array, height: int, width: int, *, quick: bool = False) -> Array:
     """Return `rgb` (H, W, 3) uint8 at `height` x `width`; the very same array if it has that size already.
 
-    The filter is Lanczos. When Pillow shrinks a picture it widens the filter, so nothing aliases, and edges stay sharper
-    than with a box filter, which matters to the features. `quick`: by a whole factor with a box filter first, as far as that
-    goes, for pictures that are only looked at.
+    The filter is Lanczos. When Pillow shrinks a picture it widens the filter, so nothing aliases,
+    and edges stay sharper than with a box filter, which matters to the features. `quick`: by a
+    whole factor with a box filter first, as far as that goes, for pictures that are only looked at.
 
     Raises ImageError for another shape or dtype, or a size below 1.
     """

@@ -28,7 +28,8 @@ AnyPath = TypeVar("AnyPath", str, Path)
 def pictures_in(folder: str | os.PathLike[str]) -> list[str]:
     """Return the paths of the pictures in a folder, numbers in their names by value; log in one line what is left out.
 
-    Names that begin with a dot are hidden: they are neither taken nor named. Raises OSError if the folder cannot be read.
+    Names that begin with a dot are hidden: they are neither taken nor named. Raises OSError if the
+    folder cannot be read.
     """
     with os.scandir(folder) as entries:
         found = list(entries)
@@ -65,8 +66,9 @@ def matching(
 ) -> list[str]:
     """Return the paths that a pattern like "shot/*.png" means, numbers in their names by value.
 
-    Folders and files may have "[", "*" or "?" in their names: the folders with which the pattern begins are taken by their
-    names where these exist, and brackets mean themselves where anything is called so.
+    Folders and files may have "[", "*" or "?" in their names: the folders with which the pattern
+    begins are taken by their names where these exist, and brackets mean themselves where anything
+    is called so.
 
     find    finds the paths that a pattern means
     exists  tells whether there is a file or a folder
@@ -90,8 +92,8 @@ def is_pattern(path: str) -> bool:
 def in_order(paths: Iterable[AnyPath]) -> list[AnyPath]:
     """Return paths by their names as people sort them: 2 before 10, and -2 before -1 where the minus is a sign.
 
-    It is one where names that are alike but for their last number have, with and without it, a run of whole numbers: f-2, f-1,
-    f0, f1. Elsewhere it is a hyphen: shot-1, shot-2.
+    It is one where names that are alike but for their last number have, with and without it, a run
+    of whole numbers: f-2, f-1, f0, f1. Elsewhere it is a hyphen: shot-1, shot-2.
     """
     paths = list(paths)
     alike: dict[tuple[str, ...], list[tuple[str, int]]] = {}

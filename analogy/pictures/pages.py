@@ -17,8 +17,8 @@ def turn_to_largest(image: Any, file: IO[bytes]) -> str:
 
     image  of `file`, any place of which can be read
 
-    The first page of a TIFF file may be a thumbnail of another; of pages of one size the first counts. Returns "" where there
-    is no other that can be read, and for other formats.
+    The first page of a TIFF file may be a thumbnail of another; of pages of one size the first
+    counts. Returns "" where there is no other that can be read, and for other formats.
     """
     if image.format != "TIFF" or not image.is_animated:
         return ""
@@ -50,7 +50,8 @@ def is_lone_thumbnail(image: Any) -> bool:
 def frames_left_out(image: Any) -> str:
     """Return in words that a file whose first frame is decoded has others; "" for other formats, and for TIFF.
 
-    Telephones keep a smaller or a brighter version of a JPEG behind it: that is no picture of its own.
+    Telephones keep a smaller or a brighter version of a JPEG behind it: that is no picture of its
+    own.
     """
     try:
         if image.format in ("MPO", "TIFF") or not getattr(image, "is_animated", False):

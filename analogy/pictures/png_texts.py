@@ -1,7 +1,7 @@
 """PNG files whose texts or colour profile are longer than Pillow unpacks: without them, the pixels can be read.
 
-Programs keep whole work flows and edit histories as compressed text in a picture. Pillow refuses such a file, since a text of
-some bytes may unpack to gigabytes.
+Programs keep whole work flows and edit histories as compressed text in a picture. Pillow refuses
+such a file, since a text of some bytes may unpack to gigabytes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ def without_long_texts(file: IO[bytes]) -> tuple[IO[bytes], bytes | None]:
 
     file  any file; one that is no PNG, or has no such texts, is returned itself
 
-    Returns beside it the colour profile, where the copy lacks it; b"" if that has more than `_LONGEST_PROFILE` bytes.
+    Returns beside it the colour profile, where the copy lacks it; b"" if that has more than
+    `_LONGEST_PROFILE` bytes.
     """
     file.seek(0)
     is_png = file.read(len(_SIGNATURE)) == _SIGNATURE

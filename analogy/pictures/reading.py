@@ -1,6 +1,7 @@
 """Reading pictures: any common file, PIL image or array becomes a `Picture`, upright and in sRGB.
 
-Pillow decodes. It has no 16-bit RGB pixels; `sixteen_bit.py` makes up for that. `colour.py` applies the ICC profiles.
+Pillow decodes. It has no 16-bit RGB pixels; `sixteen_bit.py` makes up for that. `colour.py` applies
+the ICC profiles.
 """
 
 import hashlib
@@ -64,17 +65,20 @@ def read_picture(
     grounded  whether the mean opaque colour shows through where the picture is transparent, as `Picture` says; else the
             colours are those that the source holds there.
 
-    Of a file with several pictures the largest page is read, or the first frame, with one logged line.
+    Of a file with several pictures the largest page is read, or the first frame, with one logged
+    line.
 
-    The EXIF orientation is applied. ICC colours become sRGB (perceptual intent); a damaged profile is ignored, with one
-    logged line. CMYK without a profile is converted by Pillow's plain formula. 32-bit integers (Pillow's mode "I") count
-    as 8 bits if all lie in 0..255, else as 16 bits if all lie in 0..65535. Floats (mode "F") count as 0..1 if all lie in
-    it, else like the integers. Any other range is stretched, its least value to black and its greatest to white, with one
-    logged line. Pillow has kept only 8 bits of a 16-bit RGB file: pass its path to keep all 16.
+    The EXIF orientation is applied. ICC colours become sRGB (perceptual intent); a damaged profile
+    is ignored, with one logged line. CMYK without a profile is converted by Pillow's plain formula.
+    32-bit integers (Pillow's mode "I") count as 8 bits if all lie in 0..255, else as 16 bits if all
+    lie in 0..65535. Floats (mode "F") count as 0..1 if all lie in it, else like the integers. Any
+    other range is stretched, its least value to black and its greatest to white, with one logged
+    line. Pillow has kept only 8 bits of a 16-bit RGB file: pass its path to keep all 16.
 
-    Raises ImageError: the file is missing, unreadable, truncated or not a picture, or no plain file (a pipe, a device); the
-    picture is smaller than 16 x 16 or above Pillow's limit of 178 megapixels; or the array has another shape, type or range.
-    Raises MemoryLimitError if the memory does not suffice.
+    Raises ImageError: the file is missing, unreadable, truncated or not a picture, or no plain file
+    (a pipe, a device); the picture is smaller than 16 x 16 or above Pillow's limit of 178
+    megapixels; or the array has another shape, type or range. Raises MemoryLimitError if the memory
+    does not suffice.
     """
     label = _label(source, name)
     own_admit = admit or (lambda size, label: None)
@@ -231,8 +235,8 @@ def _numbers(file: IO[bytes]) -> NumbersFile | None:
 def _open_image(file: IO[bytes], label: str) -> Image.Image:
     """Return the image in a file, not yet decoded: its first page or frame.
 
-    `pillow_heif`, which is large, is loaded for no other format than its own. Raises `ImageError` for a JPEG file of too many
-    scans.
+    `pillow_heif`, which is large, is loaded for no other format than its own. Raises `ImageError`
+    for a JPEG file of too many scans.
     """
     check_scans(file, label)
     try:

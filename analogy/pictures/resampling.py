@@ -15,8 +15,9 @@ _BITS = 22
 def lanczos(xp: Any, pixels: Any, height: int, width: int) -> Any:
     """Return `pixels` (H, W, 3) uint8 of the array module `xp` at `height` x `width`, to the bit as Pillow's `resize` does.
 
-    Rows first, then columns, each in whole numbers and rounded to 8 bits, and only where the size changes. (Pillow 13 takes
-    columns first in pictures more than twice as high as wide: there the two rounding steps differ by a few levels.)
+    Rows first, then columns, each in whole numbers and rounded to 8 bits, and only where the size
+    changes. (Pillow 13 takes columns first in pictures more than twice as high as wide: there the
+    two rounding steps differ by a few levels.)
     """
     for axis, size in ((1, width), (0, height)):
         if pixels.shape[axis] != size:
@@ -37,8 +38,8 @@ def _along(xp: Any, pixels: Any, axis: int, size: int) -> Any:
 def _taps(before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
     """Return (taps, after) int32, twice: the places that each new pixel is made of, and their weights times 2 ** `_BITS`.
 
-    The filter is as wide as a new pixel, if that is wider than an old one, and ends at the border. Every new pixel has as
-    many taps as the one with most; the weights of the others are zero.
+    The filter is as wide as a new pixel, if that is wider than an old one, and ends at the border.
+    Every new pixel has as many taps as the one with most; the weights of the others are zero.
     """
     scale = before / after
     wide = max(scale, 1.0)

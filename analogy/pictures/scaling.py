@@ -32,8 +32,9 @@ _STRIP = 256
 def scaled(values: Array, label: str) -> tuple[Array, int]:
     """Return numbers as uint16 in 0..65535, and the value that counted as white (0 if the range was stretched).
 
-    White is 1 for floats that all lie in 0..1; otherwise the smaller one of 255 and 65535 that holds all; otherwise the least
-    value becomes black and the greatest white, with one logged line. Raises `ImageError` for NaN and infinity.
+    White is 1 for floats that all lie in 0..1; otherwise the smaller one of 255 and 65535 that
+    holds all; otherwise the least value becomes black and the greatest white, with one logged line.
+    Raises `ImageError` for NaN and infinity.
     """
     if not np.isfinite(values).all():
         raise ImageError(f"{label}: has pixels that are NaN or infinite; replace them")
@@ -53,8 +54,8 @@ def scaled(values: Array, label: str) -> tuple[Array, int]:
 def from_numbers(numbers: NumbersFile, label: str, grounded: bool) -> Picture:
     """Make a Picture of a TIFF file with pixels that Pillow does not know.
 
-    Floats count as 0..1. What is lighter or darker is cut, with one logged line, unless all are whole numbers (see `scaled`).
-    Raises `ImageError`, and OSError where the file is damaged.
+    Floats count as 0..1. What is lighter or darker is cut, with one logged line, unless all are
+    whole numbers (see `scaled`). Raises `ImageError`, and OSError where the file is damaged.
     """
     if numbers.size[0] * numbers.size[1] > 2 * (Image.MAX_IMAGE_PIXELS or np.inf):
         raise Image.DecompressionBombError(f"{numbers.size[1]} x {numbers.size[0]} pixels")

@@ -1,6 +1,7 @@
 """The scans of a JPEG file, counted before it is decoded: each costs about as much as decoding the picture once.
 
-A file of some hundred kilobytes can have thousands of them. Pillow does not bound them, as libjpeg's own programs can.
+A file of some hundred kilobytes can have thousands of them. Pillow does not bound them, as
+libjpeg's own programs can.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """RGB with 16 bits per channel in PNG and TIFF files. Pillow has no such pixels.
 
-To read such a file, `reading.py` lets Pillow decode it twice, once for each byte of a sample, by the raw modes below. To
-write one takes a few lines for each format.
+To read such a file, `reading.py` lets Pillow decode it twice, once for each byte of a sample, by
+the raw modes below. To write one takes a few lines for each format.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 Array: TypeAlias = npt.NDArray[Any]
 
-# Pillow's raw mode, which keeps the high byte of each sample -> the raw mode that keeps the low byte. "LA;16B" is four
-# bytes a pixel, so "RGBA" reads all of it. (libtiff hands samples over in the machine's byte order, N.)
+# Pillow's raw mode, which keeps the high byte of each sample -> the raw mode that keeps the low
+# byte. "LA;16B" is four bytes a pixel, so "RGBA" reads all of it. (libtiff hands samples over in
+# the machine's byte order, N.)
 LOW_BYTES = {"LA;16B": "RGBA"} | {
     f"{bands};16{order}": f"{bands};16{swapped}"
     for bands in ("RGB", "RGBA")

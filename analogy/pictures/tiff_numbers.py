@@ -1,7 +1,8 @@
 """TIFF files with pixels that Pillow does not know: colours as floats or as integers of 32 bits, and more samples than four.
 
-Pillow unpacks one strip or tile after another, as a grey picture of the bytes in it; what these bytes mean is told here
-(TIFF 6.0, sections 14 and 15; Adobe Photoshop TIFF Technical Note 3 for the predictor of floats).
+Pillow unpacks one strip or tile after another, as a grey picture of the bytes in it; what these
+bytes mean is told here (TIFF 6.0, sections 14 and 15; Adobe Photoshop TIFF Technical Note 3 for the
+predictor of floats).
 """
 
 from __future__ import annotations

@@ -53,12 +53,14 @@ def write_picture(
     like  a picture whose alpha the file gets (the sizes must be equal), and whose ICC profile (colours are converted).
     tick  is told how much is written, 0 to 1, as often as the format's encoder hands something over.
 
-    uint16 makes a 16-bit PNG or TIFF. Other formats, and ICC profiles that are not a plain matrix, make it 8 bits. JPEG
-    and BMP files have no alpha here: the picture is laid on white. BMP files have no profile: they stay in sRGB. JPEG
-    (without chroma subsampling) and WebP are lossy, at quality 95. The file appears whole or not at all (see `files`).
+    uint16 makes a 16-bit PNG or TIFF. Other formats, and ICC profiles that are not a plain matrix,
+    make it 8 bits. JPEG and BMP files have no alpha here: the picture is laid on white. BMP files
+    have no profile: they stay in sRGB. JPEG (without chroma subsampling) and WebP are lossy, at
+    quality 95. The file appears whole or not at all (see `files`).
 
-    Raises OutputError: the suffix is not in `WRITERS`, its format cannot hold a picture so large, the folder does not
-    exist, there is no permission, or the disk is full. Raises ImageError: the array has another shape or dtype.
+    Raises OutputError: the suffix is not in `WRITERS`, its format cannot hold a picture so large,
+    the folder does not exist, there is no permission, or the disk is full. Raises ImageError: the
+    array has another shape or dtype.
     """
     path = Path(path)
     kind, options = _writer(suffix or path.suffix, str(path))
@@ -78,8 +80,8 @@ def write_picture(
 class _Ticking:
     """A file that calls `tick` with the share of `size` bytes that is written. `raised`: the error of `tick` that ended it.
 
-    It has no `fileno`: libtiff and libjpeg would write there by themselves, tell nobody, and say on standard error what
-    goes wrong.
+    It has no `fileno`: libtiff and libjpeg would write there by themselves, tell nobody, and say on
+    standard error what goes wrong.
     """
 
     file: IO[bytes]
@@ -132,7 +134,8 @@ def write_stream(file: IO[bytes], rgb: Array, suffix: str, *, like: Picture | No
 def as_image(rgb: Array, like: Picture, label: str) -> Image.Image:
     """Return `rgb`, (H, W, 3) uint8 or uint16 in sRGB, as a PIL image of 8 bits with the alpha and the ICC profile of `like`.
 
-    The profile is in its `info`, and the colours are the profile's, as in an image that Pillow has read.
+    The profile is in its `info`, and the colours are the profile's, as in an image that Pillow has
+    read.
     """
     pixels, alpha, icc = _prepare(to_8_bits(rgb), like, "PNG", label)
     return _image(pixels, alpha, icc)
@@ -213,7 +216,8 @@ def is_file_path(path: Path) -> bool:
 def is_picture_path(path: Path) -> bool:
     """Return whether an output path names a picture to write, rather than a folder.
 
-    Raises OutputError for the suffix of a picture in a format that is not written, and for a suffix without a name.
+    Raises OutputError for the suffix of a picture in a format that is not written, and for a suffix
+    without a name.
     """
     suffix = path.suffix.lower()
     if os.path.isdir(path):  # noqa: PTH112 (a `Path` raises for a name that is too long)

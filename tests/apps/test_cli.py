@@ -355,7 +355,8 @@ def test_bad_input_gives_one_line_without_a_traceback_and_exit_code_2(kind: str,
     assert "Traceback" not in done.stderr
     lines = done.stderr.strip().splitlines()
     assert words in lines[-1]
-    # Click puts its usage before what is wrong with an option; otherwise there is nothing but the one line.
+    # Click puts its usage before what is wrong with an option; otherwise there is nothing but the
+    # one line.
     assert len(lines) == 1 or lines[0].startswith("Usage: ")
     assert not (tmp_path / "out").exists()
     if kind in ("missing", "not a picture", "folder", "address", "line end", "suffix alone", "jpeg2000", "wide"):

@@ -1,7 +1,7 @@
 """Every kernel of every backend against the plain NumPy of `oracle`.
 
-The search counts in whole numbers, so from the same joined features fields and distances must be equal, ties included.
-Joining itself and voting round, so there results are compared closely.
+The search counts in whole numbers, so from the same joined features fields and distances must be
+equal, ties included. Joining itself and voting round, so there results are compared closely.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from analogy.backends.cpu import CpuBackend
 from analogy.backends.cuda import CudaBackend
 from analogy.backends.kernels import hash32
 
-# (rows, columns) of A and of B, channels: one position, thin, odd, different sizes, channels in fours and not.
+# (rows, columns) of A and of B, channels: one position, thin, odd, different sizes, channels in
+# fours and not.
 SHAPES = [
     ((1, 1), (1, 1), 1),
     ((1, 1), (3, 2), 4),
@@ -145,7 +146,8 @@ def test_random_search_equals_the_oracle(backend, case, patch, radius, seed, ite
 
 
 def test_a_random_step_takes_all_bits_of_its_hash(backend, rng):
-    # Steps of up to 2^22 along a single row, so that a change in the lowest bits leads to another position.
+    # Steps of up to 2^22 along a single row, so that a change in the lowest bits leads to another
+    # position.
     a, b = np.zeros((5, 8, 1), np.int16), np.zeros((1, 1 << 23, 1), np.int16)
     nnf = np.zeros((5, 8, 2), np.int32) + np.array([0, 1 << 22], np.int32)
     worst = np.full((5, 8), 1, np.float32)
@@ -229,8 +231,9 @@ def test_resample_equals_the_oracle(backend, rng, scale_a, scale_b):
 
 @pytest.mark.parametrize("scale", [3.7, 1.3, 1.1])
 def test_resample_divides_by_the_scale_exactly(backend, rng, scale):
-    # (y + .5) / scale is a whole number at some positions, or just not one: multiplied by 1 / scale it would lie in another
-    # parent. The field is random, since a coherent one gives the same match from either parent.
+    # (y + .5) / scale is a whole number at some positions, or just not one: multiplied by 1 / scale
+    # it would lie in another parent. The field is random, since a coherent one gives the same match
+    # from either parent.
     nnf = random_field(rng, (30, 30), (30, 30))
     shape = (round(30 * scale), round(30 * scale))
     expected = oracle.resample(nnf, shape, shape, (scale, scale), (scale, scale))
@@ -272,7 +275,8 @@ def test_a_tie_keeps_the_current_match(backend, rng):
 
 
 def test_what_is_better_by_little_is_not_ruled_out_by_rounding(backend, rng):
-    # Sums near 2^30 that differ by a few units each, which float32 cannot tell apart: some are better only by rounding.
+    # Sums near 2^30 that differ by a few units each, which float32 cannot tell apart: some are
+    # better only by rounding.
     a = np.full((11, 9, 2), ONE, np.int16)
     b = (ONE + rng.integers(-1, 2, (11, 9, 2))).astype(np.int16)
     nnf = random_field(rng, (11, 9), (11, 9))
@@ -296,7 +300,8 @@ def test_a_larger_max_product_gives_the_same_result(backend, rng):
 
 
 def test_a_candidate_is_given_up_once_max_product_rules_it_out(backend, rng):
-    # With a bound this low, no candidate can be better as long as a row of its patch is left to add.
+    # With a bound this low, no candidate can be better as long as a row of its patch is left to
+    # add.
     a, b = directions(rng, (8, 9), 16), directions(rng, (9, 7), 16)
     nnf = random_field(rng, (8, 9), (9, 7))
     d = on(backend, "distance", a, b, nnf, 3)
@@ -318,7 +323,8 @@ def test_a_candidate_is_given_up_once_max_product_rules_it_out(backend, rng):
 
 
 def test_the_current_match_is_not_evaluated_again(backend, rng):
-    # Every candidate equals the current match. A wrong distance therefore stays: it is not computed again.
+    # Every candidate equals the current match. A wrong distance therefore stays: it is not computed
+    # again.
     a = directions(rng, (5, 6), 8)
     same = np.stack(np.mgrid[:5, :6], axis=2).astype(np.int32)
     wrong = np.full((5, 6), 7, np.float32)

@@ -1,6 +1,7 @@
 """The compiled kernels: kept on disk, loaded without Numba, and made anew where they are damaged or their sources change.
 
-Where Numba's private interface is not the one that is relied on, Numba's public one gives the same results.
+Where Numba's private interface is not the one that is relied on, Numba's public one gives the same
+results.
 """
 
 from __future__ import annotations

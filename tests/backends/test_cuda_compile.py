@@ -1,7 +1,7 @@
 """What can be checked of the CUDA backend without a GPU, with the real CuPy: it compiles, and its names exist.
 
-NVRTC needs no driver. The options are CuPy's own, taken from its private functions: when CuPy changes them, this test
-fails and has to be adapted.
+NVRTC needs no driver. The options are CuPy's own, taken from its private functions: when CuPy
+changes them, this test fails and has to be adapted.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ KERNELS = {
     "gradient", "widest", "seams", "keep_edges", "divergence", "solve_columns", "correct",
     "coarsen", "factor", "relax", "residual", "restriction", "prolongation", "combine",
 }  # fmt: skip
-# 64 registers let 4 blocks of 256 threads run on a multiprocessor with 64 Ki registers, half of what it holds at most.
+# 64 registers let 4 blocks of 256 threads run on a multiprocessor with 64 Ki registers, half of
+# what it holds at most.
 MAX_REGISTERS = 64
 # Of this one there is never more than a block for each, and what it reads ahead is in registers.
 MOST_OF_RELAX = 96

@@ -94,7 +94,8 @@ def test_a_missing_driver_is_told_from_an_old_one(monkeypatch, caplog):
     monkeypatch.setattr("analogy.backends.choice.find_spec", lambda name: name)
     with caplog.at_level("INFO", logger="analogy"):
         assert get_backend("auto").name == "cpu"
-    # Whoever runs on such a machine is told what happens; `analogy info` and `--device cuda` tell what to do.
+    # Whoever runs on such a machine is told what happens; `analogy info` and `--device cuda` tell
+    # what to do.
     assert caplog.messages == ["using the CPU: there is no NVIDIA driver"]
 
 

@@ -1,7 +1,7 @@
 """Arrays beyond 2^31 and 2^32 elements: the kernels find the right element, in memory that is only reserved.
 
-All is zero but a small part, and what a kernel makes of that must be what the oracle makes of the part alone. Of a grid that
-covers such a picture the simulator runs one block.
+All is zero but a small part, and what a kernel makes of that must be what the oracle makes of the
+part alone. Of a grid that covers such a picture the simulator runs one block.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The simulator of CUDA: it lets good kernels pass, and each fault planted here must be caught.
 
-The kernels of the project themselves are compared with the oracle in `test_backends.py`; here they run in several
-orders of threads and blocks, and under the sanitisers.
+The kernels of the project themselves are compared with the oracle in `test_backends.py`; here they
+run in several orders of threads and blocks, and under the sanitisers.
 """
 
 from __future__ import annotations
@@ -245,7 +245,8 @@ def test_propagate_evaluates_each_candidate_once(simulated):
     assert launch.exchanges == 2 * 81
     simulated.propagate(a, a, simulated.asarray(nnf), d, 1, 1, 2.0)
     assert launch.exchanges == 0
-    # One stray match: its four neighbours offer it the same candidate, and it offers each of them one.
+    # One stray match: its four neighbours offer it the same candidate, and it offers each of them
+    # one.
     nnf[4, 4] = 6, 2
     simulated.propagate(a, a, simulated.asarray(nnf), d, 1, 1, 2.0)
     assert launch.exchanges == 2 * (1 + 4)

@@ -1,8 +1,9 @@
 """Model folders, cards and files of weights that are damaged, or made to do harm. Everything is made here.
 
-`FOLDERS`: name -> what spoils a copy of the shipped model. `cards`: name -> the content of a `model.json`. `weights`: name
--> the content of a file that calls itself weights. `LONG_LASTING`: name -> what makes something at a path that blocks whoever
-opens it, or never ends. `mutate` damages any bytes at random.
+`FOLDERS`: name -> what spoils a copy of the shipped model. `cards`: name -> the content of a
+`model.json`. `weights`: name -> the content of a file that calls itself weights. `LONG_LASTING`:
+name -> what makes something at a path that blocks whoever opens it, or never ends. `mutate` damages
+any bytes at random.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Pictures that are damaged, or claim to be what no memory holds. Everything is made here.
 
-`sound` are small files of every kind that is read, which `mutate` of `hostile.models` damages. `bombs` are small and claim to
-be huge; `liars` say one thing and hold another, or go on for ever.
+`sound` are small files of every kind that is read, which `mutate` of `hostile.models` damages.
+`bombs` are small and claim to be huge; `liars` say one thing and hold another, or go on for ever.
 """
 
 from __future__ import annotations

@@ -42,7 +42,8 @@ def test_translating_a_picture_by_whole_strides_translates_its_features(network:
     picture = np.random.default_rng(0).integers(0, 256, (96, 96, 3)).astype(np.uint8)
     moved = np.roll(picture, (16, 32), (0, 1))
     before, after = network.pyramid(picture), network.pyramid(moved)
-    # At levels 4 and 5 the receptive field reaches the border from every position of so small a picture.
+    # At levels 4 and 5 the receptive field reaches the border from every position of so small a
+    # picture.
     for level in (1, 2, 3):
         stride = 2 ** (level - 1)
         middle = slice(32 // stride, 48 // stride)  # away from all borders, wrapped ones too

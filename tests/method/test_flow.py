@@ -32,7 +32,8 @@ def test_a_displacement_is_match_minus_position_with_x_first(nnf):
 
 def test_the_colour_wheel_is_that_of_baker_et_al():
     wheel = flow.wheel()
-    # Indices where a colour is reached, and some between (makecolorwheel in the code of Baker et al.).
+    # Indices where a colour is reached, and some between (makecolorwheel in the code of Baker et
+    # al.).
     published = {
         0: (255, 0, 0), 1: (255, 17, 0), 14: (255, 238, 0), 15: (255, 255, 0), 16: (213, 255, 0), 21: (0, 255, 0),
         22: (0, 255, 63), 25: (0, 255, 255), 26: (0, 232, 255), 36: (0, 0, 255), 37: (19, 0, 255), 49: (255, 0, 255),

@@ -74,7 +74,8 @@ def test_swapping_the_pictures_swaps_the_two_fields(network: Features) -> None:
     settings = Settings(inversion="vote")
     one = matched(network, pair(a, b1), settings)
     other = matched(network, pair(b1, a), settings)
-    # Not to the bit: the two halves of the joined features are exchanged, so sums round differently.
+    # Not to the bit: the two halves of the joined features are exchanged, so sums round
+    # differently.
     for key in ("ab", "ba"):
         found, same = one[key][1], other[key[::-1]][1]
         assert (found.nnf == same.nnf).all(axis=-1).mean() > 0.98
@@ -182,7 +183,8 @@ def test_deconvolution_fits_the_target_better_than_the_vote(
             features = reconstruct(network, level, field[level].nnf, finer, own, size, settings)
             difference = next_level(level, features) - target
             misfits[name].append(float((difference**2).sum() / (target**2).sum()))
-    # ||relu(L)(R) - target||^2 falls from the vote to few steps of L-BFGS, and from few steps to many, for each field.
+    # ||relu(L)(R) - target||^2 falls from the vote to few steps of L-BFGS, and from few steps to
+    # many, for each field.
     for vote, few, many in zip(*misfits.values(), strict=True):
         assert many < few < vote, misfits
     # And it falls by more than another seed of the search changes it.

@@ -58,14 +58,16 @@ def test_refinement_on_pixels_brings_an_enlarged_field_nearer_to_the_picture(fac
     rng = np.random.default_rng(0)
     side, coarse = 96, 96 // factor
     source = resize(rng.integers(0, 256, (12, 12, 3)).astype(np.uint8), side, side).astype(np.float32) / 255
-    # The true field is the identity. The coarse one is off by up to one position, as blocks of the enlargement's size.
+    # The true field is the identity. The coarse one is off by up to one position, as blocks of the
+    # enlargement's size.
     field = nnf.identity(BACKEND, (coarse, coarse), (coarse, coarse))
     field = np.clip(field + rng.integers(-1, 2, field.shape), 0, coarse - 1).astype(np.int32)
     enlarged = nnf.enlarge(BACKEND, field, (coarse, coarse), (side, side), (side, side))
     refined = refine_on_pixels(BACKEND, enlarged, source, None)
 
     before, after = (BACKEND.vote(each, source, 3) for each in (enlarged, refined))
-    # Seams are where the patches that vote for a pixel disagree: the pixel's own match is then not what they vote.
+    # Seams are where the patches that vote for a pixel disagree: the pixel's own match is then not
+    # what they vote.
     seams = [np.abs(v - source[f[..., 0], f[..., 1]]).mean() for v, f in ((before, enlarged), (after, refined))]
     assert seams[1] < seams[0]
     assert np.abs(after - source).mean() < np.abs(before - source).mean()

@@ -76,7 +76,8 @@ def noise(rng, shape):
 
 
 def test_conjugate_gradients_with_multigrid_take_at_most_35_iterations(cpu, rng):
-    # Guards the speed without a clock: conjugate gradients without a preconditioner take hundreds of iterations.
+    # Guards the speed without a clock: conjugate gradients without a preconditioner take hundreds
+    # of iterations.
     guide = photograph(rng, 300, 400)
     wls = photo.WLS(cpu, guide)
     smoothed(wls, noise(rng, guide.shape))
@@ -161,7 +162,8 @@ def test_refine_leaves_its_arguments_unchanged(cpu, rng):
 
 @pytest.mark.parametrize("misplaced", [-5, 5])
 def test_new_colours_end_at_the_edges_without_halos(cpu, misplaced):
-    # A: dark left, bright right. A': other colours, their border blurred and some pixels off, as a vote leaves it.
+    # A: dark left, bright right. A': other colours, their border blurred and some pixels off, as a
+    # vote leaves it.
     x = np.arange(160)
     step = np.where(x < 80, 0, 1)
     soft = np.clip((x - 80 - misplaced) / 8 + 0.5, 0, 1)
@@ -169,7 +171,8 @@ def test_new_colours_end_at_the_edges_without_halos(cpu, misplaced):
     a, a_prime = ((old[0] + (old[1] - old[0]) * step[:, None]), (new[0] + (new[1] - new[0]) * soft[:, None]))
     a, a_prime = (np.repeat(np.rint(p)[None], 120, axis=0).astype(np.uint8) for p in (a, a_prime))
     refined = photo.refine(cpu, a, a_prime)[60].astype(int)
-    # Each side has one colour up to the very edge, and it is the new one (which the misplaced border mixes a little).
+    # Each side has one colour up to the very edge, and it is the new one (which the misplaced
+    # border mixes a little).
     for side, colour in ((refined[:80], new[0]), (refined[80:], new[1])):
         assert np.ptp(side, axis=0).max() <= 8
         assert abs(side - colour).max() <= 30

@@ -9,7 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Server:
     """Serves `files` (path -> content); `requests` has the paths that were asked for, in order.
 
-    The second half of a content waits for `gate`, and never comes for an address that ends in `?cut`.
+    The second half of a content waits for `gate`, and never comes for an address that ends in
+    `?cut`.
     """
 
     def __init__(self):

@@ -77,7 +77,8 @@ def test_a_malicious_pickle_is_refused_and_does_not_run(tmp_path, monkeypatch, f
 @pytest.mark.parametrize(
     ("pickled", "message"),
     [
-        # attributes of the functions that are looked up must not be settable, by either form of state
+        # attributes of the functions that are looked up must not be settable, by either form of
+        # state
         (
             stack_global("torch._utils", "_rebuild_tensor_v2") + b"}(X\x04\x00\x00\x00evilK\x01ub.",
             "its pickle is damaged .AttributeError",

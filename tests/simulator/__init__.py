@@ -1,7 +1,8 @@
 """CUDA without a GPU: the unchanged `.cu` files, compiled by g++ and run on the CPU under strict rules.
 
-`standin` replaces the module `cupy`, `launch` compiles and launches, `device` holds arrays and streams, and the two
-headers hold CUDA's words and the scheduler of its threads. `SimulatedCudaBackend` is the project's CUDA backend on top.
+`standin` replaces the module `cupy`, `launch` compiles and launches, `device` holds arrays and
+streams, and the two headers hold CUDA's words and the scheduler of its threads.
+`SimulatedCudaBackend` is the project's CUDA backend on top.
 """
 
 from __future__ import annotations

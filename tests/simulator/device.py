@@ -1,8 +1,9 @@
 """The devices' side of the stand-in for CuPy: streams, and arrays that never mix with NumPy's.
 
-Everything runs at once and in order, on the CPU. What is simulated is the promise: each array remembers the stream that
-touched it last, and using it on another stream that was not told to wait is an error, as it would be a race on a GPU.
-There are two devices, and a thread has a current stream on each. `waits` counts how often the host waited for one.
+Everything runs at once and in order, on the CPU. What is simulated is the promise: each array
+remembers the stream that touched it last, and using it on another stream that was not told to wait
+is an error, as it would be a race on a GPU. There are two devices, and a thread has a current
+stream on each. `waits` counts how often the host waited for one.
 """
 
 from __future__ import annotations

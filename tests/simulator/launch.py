@@ -1,7 +1,8 @@
 """Compiles the CUDA source of this project for the CPU and launches it, with everything checked that CuPy lets pass.
 
-CuPy hands over a Python number as 8 bytes, an array of the wrong type as its address, a view as if it had no gaps.
-Here a launch must fit the kernel's signature, which the compiled library itself tells.
+CuPy hands over a Python number as 8 bytes, an array of the wrong type as its address, a view as if
+it had no gaps. Here a launch must fit the kernel's signature, which the compiled library itself
+tells.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from . import device
 _HERE = Path(__file__).parent
 _HEADERS = [_HERE / "cuda.h", _HERE / "scheduler.h"]
 _KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(\w+)\s*\(')
-# No contraction: NVRTC compiles the same source with --fmad=false. v3, not native: the cache may outlive the machine.
+# No contraction: NVRTC compiles the same source with --fmad=false. v3, not native: the cache may
+# outlive the machine.
 _FLAGS = (
     "-std=c++17", "-O2", "-march=x86-64-v3", "-ffp-contract=off", "-fno-strict-aliasing",
     "-fPIC", "-shared", "-fvisibility=hidden",

@@ -1,7 +1,8 @@
 """Run by `test_simulator.py` in a process with the address and undefined-behaviour sanitisers preloaded.
 
-NumPy's memory comes from malloc, so the sanitisers report an access outside an array. `python sanitized.py NAME`: one of
-the faults in `planted.cu`, or "kernels" for every kernel of the project on awkward shapes.
+NumPy's memory comes from malloc, so the sanitisers report an access outside an array. `python
+sanitized.py NAME`: one of the faults in `planted.cu`, or "kernels" for every kernel of the project
+on awkward shapes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """A strict stand-in for the module `cupy`: the names this project uses; kernels go to the simulator.
 
-Stricter than CuPy: no NumPy array is taken by anything but `asarray`, fresh memory holds NaN, and streams are watched.
+Stricter than CuPy: no NumPy array is taken by anything but `asarray`, fresh memory holds NaN, and
+streams are watched.
 """
 
 from __future__ import annotations
@@ -80,7 +81,8 @@ def empty(shape, dtype=np.float64):
 def reserved(shape, dtype=np.float64):
     """An array of zeros that takes addresses, and memory only where it is written to: as large as 2^40 bytes.
 
-    As many bytes before and behind are reserved too, so that an offset that wraps around reads zeros, too.
+    As many bytes before and behind are reserved too, so that an offset that wraps around reads
+    zeros, too.
     """
     count, dtype = math.prod(shape), np.dtype(dtype)
     length = -(-count * dtype.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE

@@ -1,5 +1,5 @@
-"""The plug-ins: for Krita with stand-ins for its objects, a real service, and the real Krita where it is installed; for
-ComfyUI by the interface that it documents."""
+"""The plug-ins: for Krita with stand-ins for its objects, a real service, and the real Krita where
+it is installed; for ComfyUI by the interface that it documents."""
 
 from __future__ import annotations
 
@@ -579,7 +579,8 @@ def test_the_real_krita_makes_a_new_layer_with_labels(part, serving, rng, tmp_pa
     (tmp_path / "scene").write_bytes(b"".join(each.tobytes() for pair in scene.values() for each in pair))
     (tmp_path / "in_krita.py").write_text(IN_KRITA)
     environment = {
-        # Krita's Python finds its modules by the first python3 of the path, which must not be that of the environment.
+        # Krita's Python finds its modules by the first python3 of the path, which must not be that
+        # of the environment.
         "PATH": os.pathsep.join(["/usr/bin", "/bin"]), "HOME": str(tmp_path), "PYTHONPATH": str(tmp_path), "LANG": "C.UTF-8",
         "QT_QPA_PLATFORM": "offscreen", "XDG_RUNTIME_DIR": str(tmp_path), "ANALOGY_TOKEN": "secret",
         "PLUGIN": str(KRITA), "ADDRESS": serving, "SCENE": str(tmp_path / "scene"), "STATE": str(tmp_path / "state.json"),

@@ -28,7 +28,8 @@ def roofline():
 def test_convolutions_are_counted_by_their_products_and_nodes_by_their_bytes(roofline):
     nodes = roofline.count_graph(locate(DEFAULT) / "features.onnx", {"image": [1, 3, 32, 48]})
     widths, area = (16, 32, 64, 256, 256), 32 * 48
-    # Products of a position in the compact model's layers, and the share of positions that each level has.
+    # Products of a position in the compact model's layers, and the share of positions that each
+    # level has.
     layers = [(3, 16, 1), (16, 16, 1), (16, 32, 4), (32, 32, 4), (32, 64, 16), (64, 96, 16), (96, 96, 16), (96, 256, 64),
               (256, 192, 64), (192, 192, 64), (192, 256, 256)]  # fmt: skip
     expected = sum(2 * 9 * before * after * area / share for before, after, share in layers)

@@ -2,8 +2,9 @@
 
     python tools/examples/asyncio_app.py painting.jpg photo.jpg another.jpg
 
-The transfer runs in a thread, as `asyncio.to_thread` starts it. A thread cannot be cancelled, but a transfer ends with what
-its progress callback raises: at its next step, some hundredths of a second later.
+The transfer runs in a thread, as `asyncio.to_thread` starts it. A thread cannot be cancelled, but a
+transfer ends with what its progress callback raises: at its next step, some hundredths of a second
+later.
 """
 
 import asyncio

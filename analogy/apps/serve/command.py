@@ -55,7 +55,8 @@ def serve(host: str, port: int, token: str, root_path: str, workers: int, queue:
           threads: int | None, max_input_pixels: int | None) -> None:  # fmt: skip
     """A page to play with, and a service for programs, at http://127.0.0.1:8000.
 
-    Ends at Ctrl-C or SIGTERM. Pictures and results stay on this machine, and are deleted when it ends.
+    Ends at Ctrl-C or SIGTERM. Pictures and results stay on this machine, and are deleted when it
+    ends.
     """
     import asyncio  # here, as it would make every other command begin later
 

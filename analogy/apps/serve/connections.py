@@ -1,6 +1,7 @@
 """Connections of strangers: how many there may be, and how long one may keep the service waiting.
 
-uvicorn bounds the time between two requests of a connection alone, and counts a connection only once a request has come.
+uvicorn bounds the time between two requests of a connection alone, and counts a connection only
+once a request has come.
 """
 
 from __future__ import annotations

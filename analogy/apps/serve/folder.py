@@ -21,7 +21,8 @@ PREFIX = "analogy-serve-"
 def private_folder() -> Iterator[Path]:
     """Make a new folder for the block, with mode 0700. What killed services of this user left is deleted before.
 
-    Raises `OutputError` if it cannot be made. No name is fixed, so that nobody can have made the folder before.
+    Raises `OutputError` if it cannot be made. No name is fixed, so that nobody can have made the
+    folder before.
     """
     parent = Path(tempfile.gettempdir())
     for left in _own_folders(parent):

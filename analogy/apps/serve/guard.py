@@ -1,8 +1,9 @@
 """Who may ask, and what every answer carries: the outermost layer, which also logs and counts.
 
-A page of anybody's that the user has open can send requests to this machine too. So a request that says it comes from
-another origin is refused, and so is, where no token is needed, one for another host's name (which may point here); answers
-carry no CORS headers. No name of a file, no id of a job, and no word that a client makes up comes into the log.
+A page of anybody's that the user has open can send requests to this machine too. So a request that
+says it comes from another origin is refused, and so is, where no token is needed, one for another
+host's name (which may point here); answers carry no CORS headers. No name of a file, no id of a
+job, and no word that a client makes up comes into the log.
 """
 
 from __future__ import annotations
@@ -121,7 +122,8 @@ class Guard:
         kind, _, given = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
             return same(given.strip(), self.token)
-        # Not by `SimpleCookie`, which gives up at the first cookie that it cannot read: other services of this host set some.
+        # Not by `SimpleCookie`, which gives up at the first cookie that it cannot read: other
+        # services of this host set some.
         cookies = (each.strip().partition("=") for each in headers.get("cookie", "").split(";"))
         return any(name == COOKIE and same(value, pass_for(self.token)) for name, _, value in cookies)
 

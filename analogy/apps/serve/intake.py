@@ -83,8 +83,9 @@ class Intake:
     def _bounded(self, receive: Receive, most: int, seconds: float, last: bytes) -> Receive:
         """Return `receive`, which raises HTTPException for a body that does not come as it should.
 
-        It raises 400 if the body ends without its `last` boundary, 408 if it takes too long or nothing of it comes for
-        `Limits.head_seconds`, 413 if it is too large, and 503 if the service ends before the body is whole.
+        It raises 400 if the body ends without its `last` boundary, 408 if it takes too long or
+        nothing of it comes for `Limits.head_seconds`, 413 if it is too large, and 503 if the
+        service ends before the body is whole.
         """
         heard, came, whole, tail = time.monotonic(), 0, False, b""
         until = heard + seconds

@@ -1,8 +1,9 @@
 """The workers of the service, and the queue before them.
 
-All of this runs in the service's event loop, but for a thread for each worker, which waits for its messages. It is not the
-pool of a batch (`batch.pools`), an executor in whose place a Dask cluster can be: the service follows and cancels jobs that
-run, and takes nothing but JSON from its workers, since they decode the pictures of strangers.
+All of this runs in the service's event loop, but for a thread for each worker, which waits for its
+messages. It is not the pool of a batch (`batch.pools`), an executor in whose place a Dask cluster
+can be: the service follows and cancels jobs that run, and takes nothing but JSON from its workers,
+since they decode the pictures of strangers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A worker: a process that decodes pictures and computes, so that whatever comes in can end it alone.
 
-It talks with the service through a pipe, in JSON, so that not even a worker that somebody has taken over can make the
-service run anything.
+It talks with the service through a pipe, in JSON, so that not even a worker that somebody has taken
+over can make the service run anything.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def run(connection: Connection, engine: EngineArguments, worker_bytes: int) -> N
     engine        the engine that it makes
     worker_bytes  most bytes of memory that it may take on top of the loaded model
 
-    It sends "refused" if the model cannot be loaded; about an order it sends "progress", "level" and at last "done",
-    "failed" or "cancelled". It ends when the service does.
+    It sends "refused" if the model cannot be loaded; about an order it sends "progress", "level"
+    and at last "done", "failed" or "cancelled". It ends when the service does.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the service ends its workers
     with suppress(OSError):  # where memory is short, the system shall end a worker, not the service

@@ -3,11 +3,12 @@
     kernels.py    the kernels of the CPU backend
     kernels.cu    the same algorithm in CUDA C++
 
-Both are written with the same three names. A `Form` is a quadratic form on a grid. A `Cell` is a square of four coarse
-positions. A `Line` is one row or column that relaxation solves. The contract is the last part of `Backend` in `contract.py`;
-`method.multigrid` calls the kernels.
+Both are written with the same three names. A `Form` is a quadratic form on a grid. A `Cell` is a
+square of four coarse positions. A `Line` is one row or column that relaxation solves. The contract
+is the last part of `Backend` in `contract.py`; `method.multigrid` calls the kernels.
 
-May import: `argument_types` and `machine_code` of `backends`. Numba is imported only to compile the kernels.
+May import: `argument_types` and `machine_code` of `backends`. Numba is imported only to compile the
+kernels.
 """
 
 from __future__ import annotations

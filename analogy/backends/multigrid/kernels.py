@@ -1,12 +1,13 @@
 """The kernels of multigrid on the CPU: the counterpart of `kernels.cu` beside it, with the same `Form`, `Cell` and `Line`.
 
-The planes of a form lie one after the other, as do the three channels (see `Backend.coarsen`). In the plane of couplings to
-the right, a position holds its coupling to its right neighbour. The plane of couplings down is alike. Of the two planes of
-diagonals, "falling" holds the coupling to the neighbour at the right below, and "rising" that between the right and the lower
-neighbour.
+The planes of a form lie one after the other, as do the three channels (see `Backend.coarsen`). In
+the plane of couplings to the right, a position holds its coupling to its right neighbour. The plane
+of couplings down is alike. Of the two planes of diagonals, "falling" holds the coupling to the
+neighbour at the right below, and "rising" that between the right and the lower neighbour.
 
-Loops go along rows wherever that is possible, and take one neighbour at a time over a row that stays in the nearest cache:
-then LLVM vectorises them. So columns are solved side by side, row after row, and only rows are solved one by one (`Line`).
+Loops go along rows wherever that is possible, and take one neighbour at a time over a row that
+stays in the nearest cache: then LLVM vectorises them. So columns are solved side by side, row after
+row, and only rows are solved one by one (`Line`).
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ _TINY = np.float32(TINY)
 class Form(NamedTuple):
     """A quadratic form on a grid: its numbers, the positions and columns of the grid, and where each plane begins.
 
-    The mass begins at 0. `falling` and `rising` exist only where `nine` is true: with them a position has nine couplings.
+    The mass begins at 0. `falling` and `rising` exist only where `nine` is true: with them a
+    position has nine couplings.
     """
 
     planes: Float32s
@@ -47,8 +49,8 @@ class Form(NamedTuple):
 class Cell(NamedTuple):
     """A square of four coarse positions: the weights of its centre for its corners, and the couplings that it adds.
 
-    The corners are named by the directions of the compass. The couplings lie along the upper, lower, left and right side,
-    and along both diagonals.
+    The corners are named by the directions of the compass. The couplings lie along the upper,
+    lower, left and right side, and along both diagonals.
     """
 
     nw: Float32
@@ -193,7 +195,8 @@ def relax_columns(
 ) -> None:  # fmt: skip
     n = h * w
     form = _form(planes, nine, h, w)
-    # All columns from the first to the last are computed, into `row`, and every second is kept: that can be vectorised.
+    # All columns from the first to the last are computed, into `row`, and every second is kept:
+    # that can be vectorised.
     lo, hi = 2 * i0 + odd, 2 * i1 + odd - 1
     first, last = max(lo, 1), min(hi, w - 1)
     for y in range(h):

@@ -227,7 +227,8 @@ def test_several_examples_are_chosen_removed_and_made_into_a_b_of_each(visit) ->
     sync_api.expect(page.locator("#view-field")).to_contain_text("The lines are drawn for one example")
     sync_api.expect(page.locator("#pair-field")).to_be_hidden()
 
-    # With one example again the pins and the field are there; the history brings both examples back.
+    # With one example again the pins and the field are there; the history brings both examples
+    # back.
     removes.nth(0).click()
     sync_api.expect(removes).to_have_count(0)
     assert shown.evaluate_all(FIRST_PIXELS) == [corners[2]]

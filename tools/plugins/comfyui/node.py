@@ -93,8 +93,8 @@ class Analogy:
     ) -> tuple[Any, Any]:
         """Return the batches of A' and of B. In the place of one that is not made stands what stops the nodes behind it.
 
-        Raises `AnalogyError` for what the library refuses, `ValueError` for masks that do not fit the batch, and what ComfyUI
-        raises when the user interrupts it.
+        Raises `AnalogyError` for what the library refuses, `ValueError` for masks that do not fit
+        the batch, and what ComfyUI raises when the user interrupts it.
         """
         settings = settings_of(preset, widgets, seed=seed, direction=direction)
         pictures, examples = (list(batch.clamp(0, 1)) for batch in (image, looks))
@@ -119,7 +119,8 @@ class Analogy:
 def settings_of(preset: Any, widgets: dict[str, Any], **others: Any) -> Settings:
     """Return the settings of a preset, with the widgets that differ from their defaults, and with `others`.
 
-    A widget always has a value, so that one at its default looks the same as one that nobody touched.
+    A widget always has a value, so that one at its default looks the same as one that nobody
+    touched.
     """
     defaults = dataclasses.asdict(Settings())
     changed: dict[str, Any] = {name: value for name, value in widgets.items() if value != defaults[name]}

@@ -1,8 +1,9 @@
 """A plug-in for Krita: a layer in the looks of a file or of another layer, as a new layer.
 
-The pictures are made by the service that `analogy serve` starts, so that Krita's own Python needs no package. The modules
-`pixels` and `service` use the standard library alone, `layers` uses objects of Krita, and `dialog` is the window. All of them
-keep to Python 3.8, which Krita's own builds bring.
+The pictures are made by the service that `analogy serve` starts, so that Krita's own Python needs
+no package. The modules `pixels` and `service` use the standard library alone, `layers` uses objects
+of Krita, and `dialog` is the window. All of them keep to Python 3.8, which Krita's own builds
+bring.
 """
 
 from krita import Extension, Krita

@@ -1,7 +1,7 @@
 """From the pixels of layers to PNG files, and back.
 
-Krita gives the pixels of an RGB layer row by row as blue, green, red and alpha: a byte each, or two bytes each with the low
-byte first.
+Krita gives the pixels of an RGB layer row by row as blue, green, red and alpha: a byte each, or two
+bytes each with the low byte first.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ def red_and_blue_swapped(pixels: bytes) -> bytes:
 def label_colours(*groups: list[Region]) -> dict[str, int]:
     """Return the number of each region's colour, from 1, by its name: the same in all groups.
 
-    Raises `ValueError` if a name is in one group and not in another, for no region at all, and for more than `MOST_REGIONS`.
+    Raises `ValueError` if a name is in one group and not in another, for no region at all, and for
+    more than `MOST_REGIONS`.
     """
     named = [{region.name for region in group} for group in groups]
     names = sorted(set().union(*named))
@@ -95,7 +96,8 @@ def label_png(regions: list[Region], colours: dict[str, int], width: int, height
         covered = int.from_bytes(region.alpha.translate(covers), "big")
         colour = int.from_bytes(bytes([colours[region.name]]) * size, "big")
         labels ^= (labels ^ colour) & covered
-    # The colours differ from each other, and from the black of places without a label, in green and blue.
+    # The colours differ from each other, and from the black of places without a label, in green and
+    # blue.
     palette = b"".join(bytes([number and 128, number, number * 37 % 256]) for number in range(256))
     more = _chunk(b"PLTE", palette) + _chunk(b"tRNS", b"\0")
     return _png(labels.to_bytes(size, "big"), width, height, 8, 3, width, more)

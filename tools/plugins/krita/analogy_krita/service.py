@@ -38,7 +38,8 @@ class Service:
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise ServiceError(f"'{address}' is no address of a service; give one like {ADDRESS}.")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        # Straight to the service, which is on this machine or near it: a proxy for the web would not find it.
+        # Straight to the service, which is on this machine or near it: a proxy for the web would
+        # not find it.
         self._opener = request.build_opener(request.ProxyHandler({}))
 
     def offer(self) -> dict[str, Any]:
