@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,6 +58,29 @@ def unit_of(channels: int, *arrays: Any) -> Unit:
     return Unit("float", channels)
 
 
+class Launch(NamedTuple):
+    """A launch of a kernel of the search, which can be joined with an equal one of another direction.
+
+    kind    name of the kernel
+    shape   rows and columns of the positions that it works on
+    own     arguments of the direction
+    shared  arguments that two directions must have in common, which follow
+    unit    type in which it reads features
+    result  arrays that it writes
+    """
+
+    kind: str
+    shape: tuple[int, int]
+    own: tuple[Any, ...]
+    shared: tuple[Any, ...]
+    unit: Unit
+    result: Any
+
+    def fits(self, other: Launch) -> bool:
+        """Return whether one launch can do the work of both."""
+        return (self.kind, self.shared, self.unit) == (other.kind, other.shared, other.unit)
+
+
 class Launcher:
     """The kernels of one device, each compiled when it is first used. Calls from several threads are safe.
 
@@ -80,14 +104,30 @@ class Launcher:
     def over_positions(self, name: str, shape: tuple[int, int], *arguments: Any, unit: Unit = SINGLE) -> None:
         """Run a kernel over all positions of `shape` (rows, columns).
 
-        As many lanes work on a position as its units can occupy, at most a warp; a block covers a
-        tile of positions.
+        As many lanes work on a position as its units can occupy, at most a warp; a block covers a tile of positions.
         """
+        self._over_positions(name, [shape], arguments, unit)
+
+    def passes(self, launches: Sequence[Launch]) -> None:
+        """Run passes of the search that do not depend on each other, two in one launch where they fit."""
+        left = list(launches)
+        while left:
+            first = left.pop(0)
+            twins = [first, *[other for other in left[:1] if first.fits(other)]]
+            left = left[len(twins) - 1 :]
+            arguments = (*(argument for launch in twins for argument in launch.own), *first.shared)
+            name = f"{first.kind}_twice" if len(twins) == 2 else first.kind
+            self._over_positions(name, [launch.shape for launch in twins], arguments, first.unit)
+
+    def _over_positions(
+        self, name: str, shapes: Sequence[tuple[int, int]], arguments: Sequence[Any], unit: Unit
+    ) -> None:
         lanes = min(WARP, _power_of_two(unit.per_position))
         positions = THREADS_PER_BLOCK // lanes
         tile_h = 1 << (positions.bit_length() - 1) // 2
         tile_w = positions // tile_h
-        grid = -(-shape[1] // tile_w), -(-shape[0] // tile_h), 1
+        rows, columns = (max(sizes) for sizes in zip(*shapes, strict=True))
+        grid = -(-columns // tile_w), -(-rows // tile_h), len(shapes)
         self._function(name, unit.type)(grid, (lanes, tile_w, tile_h), tuple(map(_packed, arguments)))
 
     def over_lines(self, name: str, lines: int, per_block: int, *arguments: Any, channels: int = 1) -> None:
