@@ -43,6 +43,8 @@ def _active(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def wrapped(self: CudaBackend, *args: Any, **options: Any) -> Any:
+        if self._queue.is_active():  # to enter it again would take as long as a launch
+            return method(self, *args, **options)
         with self.active():
             return method(self, *args, **options)
 

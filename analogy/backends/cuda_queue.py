@@ -50,6 +50,11 @@ class Queue:
         with self._device:
             self.stream = xp.cuda.Stream(non_blocking=True)
 
+    def is_active(self) -> bool:
+        """Return whether the device and the stream are current in the calling thread."""
+        cuda = self.xp.cuda
+        return cuda.Device() == self._device and cuda.get_current_stream() == self.stream
+
     @contextmanager
     def active(self) -> Iterator[None]:
         """Make the device and the stream current in the calling thread, and at the end make current what was so before.
@@ -58,12 +63,12 @@ class Queue:
         is started in here. At the end, the outermost `active` raises the error of a check
         (`flag`) that failed.
         """
+        if self.is_active():
+            yield
+            return
         cuda, stream = self.xp.cuda, self.stream
         device, before = cuda.Device(), cuda.get_current_stream()
         elsewhere = device != self._device
-        if not elsewhere and before == stream:
-            yield
-            return
         arrived = done = before.record()
         self._device.use()
         try:
