@@ -114,6 +114,24 @@ def test_a_transfer_starts_at_most_270_kernels_and_operations(simulated, rng, mo
     assert counts["propagate"] == 12
 
 
+@pytest.mark.parametrize("options", [{"photo": True}, {"keep_colors": True}, {"photo": True, "max_pixels": 1500}])
+def test_each_picture_is_uploaded_once(simulated, rng, monkeypatch, options):
+    engine = Engine(device="cpu", threads=2)
+    engine.backend, engine.network = simulated, Features(engine.network.folder, simulated)
+    a, b_prime = pictures(rng)
+    uploaded = []
+    upload = simulated.xp.asarray
+
+    def counting(array, *dtype):
+        if isinstance(array, np.ndarray):
+            uploaded.append(array.shape)
+        return upload(array, *dtype)
+
+    monkeypatch.setattr(simulated.xp, "asarray", counting)
+    engine.transfer(a, b_prime, inversion="vote", **options)
+    assert sorted(shape for shape in uploaded if len(shape) == 3) == sorted([a.shape, b_prime.shape])
+
+
 @pytest.mark.parametrize("extra", [{}, {"photo": True}, {"keep_colors": True, "direction": "ba"}])
 def test_cupy_pictures_never_leave_the_device(simulated, rng, monkeypatch, extra):
     a, b_prime = pictures(rng)

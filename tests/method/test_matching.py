@@ -13,7 +13,7 @@ from analogy.method import nnf
 from analogy.method.costs import estimate
 from analogy.method.features import Features, level_size, nchw
 from analogy.method.matching import Matches, match
-from analogy.method.pair import Pair, Side, pair_of
+from analogy.method.pair import Pair, Side, Uploads, pair_of
 from analogy.method.reconstruction import blend, reconstruct
 from analogy.method.sheets import Sheet, SourceFeatures
 from analogy.networks.models import DEFAULT, locate
@@ -57,7 +57,7 @@ def features_of(network: Features, source: np.ndarray) -> SourceFeatures:
 
 
 def matched(network: Features, both: Pair, settings: Settings, report: StageReporter | None = None) -> Matches:
-    return match(network, both, both.seen(BACKEND), settings, report or StageReporter(None))
+    return match(network, both, both.seen(Uploads(BACKEND)), settings, report or StageReporter(None))
 
 
 def test_a_picture_matched_with_itself_gives_the_identity(network: Features) -> None:
