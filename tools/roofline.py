@@ -154,14 +154,22 @@ def count_photo() -> list[Launch]:
     """The launches of photo refinement, of both pictures of SIZE x SIZE."""
     from simulator import SimulatedCudaBackend, device
 
+    from analogy.backends.cuda_steps import RELAX, STEP
     from analogy.method import photo
 
     work: list[Launch] = []
 
     def called(self: Any, grid: Any, block: Any, args: Any) -> None:
         memory = sum(array.nbytes for array in args if isinstance(array, device.ndarray))
-        h, w = args[0].shape[1:]
         steps = 0.0
+        if self.name == "small_steps":
+            table = device.to_host(args[0]).view(STEP)["numbers"]
+            # A relaxation goes there and back in two half-sweeps along rows and two along columns.
+            steps = sum(4.0 * (h + w) for kind, h, w, *_ in table.tolist() if kind == RELAX)
+            memory = sum(40.0 * h * w for _, h, w, *_ in table.tolist())
+            work.append(Launch(memory=memory, steps=steps))
+            return
+        h, w = args[0].shape[1:]
         if self.name == "relax":
             # There and back; along rows in the first two turns and columns in the others, or the
             # other way round.

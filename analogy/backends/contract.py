@@ -360,6 +360,13 @@ class Backend(Protocol):
         """
         ...
 
+    def steps(self) -> AbstractContextManager[None]:
+        """Return a context for steps of multigrid: `relax`, `residual`, `restriction` and `prolongation`.
+
+        A GPU may do steps on small grids together when the context ends. Nothing else may be called within it.
+        """
+        ...
+
     def relax(self, form: Array, inverses: Array, f: Array, u: Array, after: bool) -> None:
         """Smooth the error of A u = f in place: solve even rows, odd rows, even columns and odd columns, in this order.
 
