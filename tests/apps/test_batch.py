@@ -283,7 +283,7 @@ def test_the_report_counts_the_jobs_and_says_their_settings(
     assert run("batch", *photos[:count], "--style", style, "-o", out, "--workers", 1, *FAST).exit_code == 0
     page = (out / "report.html").read_text()
     assert f"<h1>{out}: {words}</h1>" in page
-    assert "Settings: inversion vote, search_iterations 1, direction ab; the others have their defaults" in page
+    assert "Settings: inversion vote, search_iterations 1, direction ab; all others have their defaults" in page
 
 
 def test_a_file_that_no_batch_made_is_never_written_over(photos, style, tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_a_file_that_no_batch_made_is_never_written_over(photos, style, tmp_path
     for _ in range(2):
         done = run(*command, "--retry-failed")
         assert done.exit_code == 3
-        assert "b.png is there already, and no batch made it" in done.stderr
+        assert "b.png exists already, and no batch has made it" in done.stderr
         assert (out / "b.png").read_bytes() == b"somebody's"
     (out / "b.png").unlink()
     assert run(*command).exit_code == 0
@@ -355,7 +355,7 @@ def test_without_an_extra_one_line_says_which(
         ([{"a": "a.png", "direction": "both"}], [], "put {picture} into --name"),
         ([{"a": "a.png", "mask_a": "m.png"}], [], "line 2: there is a mask for A and none for B'; give both, or none"),
         ([{"a": "a.png", "preset": "nice"}], [], "unknown preset 'nice'"),
-        ([{"a": "https://example.com/a.png"}], [], "to let jobs fetch that, say --allow-remote https"),
+        ([{"a": "https://example.com/a.png"}], [], "to let jobs fetch that, add --allow-remote https"),
         ([{"a": "zip://a.png::https://example.com/a.zip"}], ["--allow-remote", "zip"], "a chain of file systems"),
         ([{"a": "a.png", "pins": "https://example.com/p.csv"}], [], "pins is 'https://example.com/p.csv'; to let jobs fetch"),
         ([{"b_prime": "a.png"}], [], "names its columns"),

@@ -176,7 +176,7 @@ def test_a_full_disk_ends_the_batch_in_one_line_and_it_goes_on_when_there_is_roo
     output, error = process.communicate(timeout=120)
     assert (process.returncode, output) == (2, "")
     assert "No space left" in error
-    assert "the same command: it goes on" in error
+    assert "the same command again to continue" in error
     assert error.count("\n") == 1
     assert left_over(out) == []
     made = results(out)

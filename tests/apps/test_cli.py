@@ -204,11 +204,11 @@ def test_a_settings_file_names_its_masks_and_says_where_others_are_given(pair, t
     assert (tmp_path / "same/a_prime.png").read_bytes() == (tmp_path / "first/a_prime.png").read_bytes()
     without = run("transfer", *pair, "-o", tmp_path / "without", "--device", "cpu", "--settings", file)
     assert without.stderr.splitlines() == [
-        f"analogy: {file} was made with --mask-{side}, which is not given: the result will be another" for side in "ab"
+        f"analogy: {file} was made with --mask-{side}, which you do not give; the result will differ" for side in "ab"
     ]
     masks[3] = tmp_path / "other-labels.png"
     other = run("transfer", *pair, "-o", tmp_path / "other", *masks, "--settings", file)
-    assert other.stderr == f"analogy: {file} was made with another --mask-a than {masks[3]}\n"
+    assert other.stderr == f"analogy: {file} was made with another --mask-a than {masks[3]}; the result will differ\n"
 
 
 def test_with_b_given_a_prime_alone_is_written_and_the_record_names_b(pair, tmp_path: Path) -> None:
@@ -232,9 +232,9 @@ def test_a_settings_file_says_where_b_is_another_missing_or_new(pair, tmp_path: 
     assert record["b_sha256"] == hashlib.sha256(Path(pair[1]).read_bytes()).hexdigest()
     for name, given, line in (
         ("with", ["--b", pair[1]], ""),
-        ("with", [], "was made with --b, which is not given: the result will be another"),
-        ("with", ["--b", other], f"was made with another --b than {other}"),
-        ("without", ["--b", other], "was made without --b, which is given: the result will be another"),
+        ("with", [], "was made with --b, which you do not give; the result will differ"),
+        ("with", ["--b", other], f"was made with another --b than {other}; the result will differ"),
+        ("without", ["--b", other], "was made without --b, which you give; the result will differ"),
     ):
         done = run("transfer", *pair, "-o", tmp_path / "again", "--settings", files[name], *given, *device)
         assert (done.exit_code, done.stderr) == (0, f"analogy: {files[name]} {line}\n" if line else "")
@@ -250,7 +250,7 @@ def test_a_settings_file_without_masks_says_that_masks_are_given(pair, tmp_path:
         masks += [f"--mask-{side}", tmp_path / f"{side}.png"]
     done = run("transfer", *pair, "-o", tmp_path / "again", "--settings", file, *masks, "--device", "cpu")
     assert done.stderr.splitlines() == [
-        f"analogy: {file} was made without --mask-{side}, which is given: the result will be another" for side in "ab"
+        f"analogy: {file} was made without --mask-{side}, which you give; the result will differ" for side in "ab"
     ]
     record = json.loads(file.read_text())
     file.write_text(json.dumps({key: value for key, value in record.items() if not key.startswith("mask")}))
@@ -324,7 +324,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list, str]]:
         "lacking model": ([good, good, *out, "--model", lacking], "lacks features.onnx"),
         "settings": ([good, good, *out, "--settings", text], "not the settings.json"),
         "settings device": ([good, good, *out, "--settings", "/dev/zero"], "it is a device, not a file"),
-        "settings model": ([good, good, *out, "--settings", elsewhere], "a path: if you trust it, say --model"),
+        "settings model": ([good, good, *out, "--settings", elsewhere], "which is a path; if you trust it, give it with --model"),
         "mask": ([good, good, *out, "--mask-a", good], "there is a mask for A and none for B'"),
         "ratio": ([good, good, *out, "--ratio", "7"], "ratio is 7"),
         "device": ([good, good, *out, "--device", "tpu"], "tpu"),
@@ -495,7 +495,7 @@ def test_another_number_of_examples_than_a_settings_file_says_is_named(pair, tmp
     run("transfer", a, b, b, "-o", tmp_path / "two", *FAST)
     file = tmp_path / "two" / "settings.json"
     again = run("transfer", a, b, "-o", tmp_path / "one", "--settings", file, "--device", "cpu")
-    assert again.stderr == f"analogy: {file} was made with 2 B_PRIME, and 1 are given: the result will be another\n"
+    assert again.stderr == f"analogy: {file} was made with 2 B_PRIME, and you give 1; the result will differ\n"
     assert run("transfer", a, b, b, "-o", tmp_path / "same", "--settings", file, "--device", "cpu").stderr == ""
 
 
@@ -538,7 +538,7 @@ def test_what_one_picture_cannot_hold_is_refused_before_the_work(
     target = output if output == "-" else tmp_path / "new" / output
     done = run("transfer", *pair, "-o", target, option, *FAST)
     assert done.exit_code == 2
-    assert done.stderr == f"analogy: {option} writes more than the one picture {target}; name a folder with -o\n"
+    assert done.stderr == f"analogy: {option} writes more files than the one picture {target}; name a folder with -o\n"
     assert not (tmp_path / "new").exists()
 
 

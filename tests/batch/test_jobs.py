@@ -46,28 +46,28 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
     both = [str(tmp_path / "s.png"), str(tmp_path / "t.png")]
     assert [job.request.b_prime for job in found] == ["/style.png", both, "/style.png"]
     (tmp_path / "jobs.parquet").write_bytes(b"PAR1 no more")
-    with pytest.raises(SettingsError, match="no parquet table"):
+    with pytest.raises(SettingsError, match="is no Parquet table, or a damaged one"):
         list(of_table(tmp_path / "jobs.parquet"))
 
 
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        (b"[1]", "line 2: it takes an object"),
-        (b"{", "line 2: no JSON"),
-        (b"[" * 100_000, "line 2: no JSON"),
+        (b"[1]", "line 2: is no object"),
+        (b"{", "line 2: is no JSON"),
+        (b"[" * 100_000, "line 2: is no JSON"),
         (b" " * (1 << 21), "it has more than 1048576 bytes"),
         (b'{"a": 1}', "line 2: a is 1; it takes a path"),
         (b'{"a": "x\\u0000"}', "line 2: a is"),
         (b'{"a": "x", "b_prime": 1}', "line 2: b_prime is 1; it takes a path"),
         (b'{"a": "x", "b_prime": ["y", ["z"]]}', "line 2: b_prime is ['z']; it takes a path"),
         (b'{"a": "x", "b_prime": ["y", ""]}', "line 2: b_prime is ''; it takes a path"),
-        (b'{"a": "x", "b_prime": []}', "line 2: b_prime is an empty list; give a path, or leave it out"),
+        (b'{"a": "x", "b_prime": []}', "line 2: b_prime is an empty list; give it a path, or leave it out"),
         (b'{"a": ["x", "y"]}', "line 2: a is ['x', 'y']; it takes a path"),
-        (b'{"a": "x", "b_prime": ["y"], "b_prime_2": "z"}', "b_prime is a list, and there is b_prime_2; put all into"),
-        (b'{"a": "x", "b_prime_2": "y"}', "line 2: it names b_prime_2, and no b_prime; number them without a gap"),
-        (b'{"a": "x", "b_prime": "y", "b_prime_3": "z"}', "it names b_prime_3, and no b_prime_2; number them without"),
-        (b'{"a": "x", "b_prime_1": "y"}', "line 2: unknown column 'b_prime_1'; there is a, b_prime,"),
+        (b'{"a": "x", "b_prime": ["y"], "b_prime_2": "z"}', "b_prime is a list, and there is a column b_prime_2, too; put all into"),
+        (b'{"a": "x", "b_prime_2": "y"}', "line 2: it names b_prime_2, but not b_prime; number the columns without a gap"),
+        (b'{"a": "x", "b_prime": "y", "b_prime_3": "z"}', "it names b_prime_3, but not b_prime_2; number the columns without"),
+        (b'{"a": "x", "b_prime_1": "y"}', "line 2: unknown column 'b_prime_1'; the columns are a, b_prime,"),
         (b'{"a": "x", "mask_a_2": "y"}', "line 2: unknown column 'mask_a_2'"),
         (
             b'{"a": "x", "b_prime": ["y", "z"], "mask_a": "m", "mask_b": "m"}',
@@ -87,7 +87,7 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
         (b'{"a": "x", "seed": 1, "seed": 2}', "line 2: it has 'seed' twice; give it once"),
         (b'{"a": "x", "seed": "1,000"}', "seed is '1,000'; it takes a whole number"),
         (b'{"a": "x", "search_iterations": "1.000"}', "search_iterations is '1.000'; it takes a whole number"),
-        (b'{"a": "x", "name": ["y"]}', "name is ['y']; it takes a word"),
+        (b'{"a": "x", "name": ["y"]}', "name is ['y']; it takes a text"),
         (b'{"a": "x", "name": "report.html/x"}', "report.html is a file of the batch itself"),
         (b'{"a": "x", "name": "Batch.jsonl/x"}', "Batch.jsonl is a file of the batch itself"),
     ],
@@ -130,7 +130,7 @@ def test_each_b_of_several_examples_is_a_picture_of_its_own(tmp_path: Path) -> N
     both = {"a_prime": "x-a_prime.png", "b_1": "x-b_1.png", "b_2": "x-b_2.png"}
     assert of("both", "{name}-{picture}.png") == [both]
     assert of("ba", "{name}-{picture}.png") == [{name: path for name, path in both.items() if name != "a_prime"}]
-    with pytest.raises(SettingsError, match=r"the job makes b_1, b_2; put \{picture\} into --name"):
+    with pytest.raises(SettingsError, match=r"the job makes b_1, b_2, which would all have one name; put \{picture\} into --name"):
         of("ba", "{name}.png")
 
 
@@ -169,15 +169,15 @@ def test_tables_are_read_as_spreadsheets_and_shells_write_them(tmp_path: Path, h
             {"a_prime": "Grün, x.png"},
         )
     ]
-    told = "the table is not in UTF-8, and is read as Windows-1252: it has 'Grün, x.png'"
+    told = "the table is not in UTF-8, so it is read as Windows-1252; one of its cells is 'Grün, x.png'"
     assert [record.getMessage() for record in caplog.records] == [told] * (2 * ("1252" in how))
 
 
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("x.csv", b"", "its first line is nothing; there is no a. The first line of a .csv names its columns"),
-        ("x.csv", b"photo;style\n1;2\n", "its first line is 'photo, style'; there is no a"),
+        ("x.csv", b"", "its first line is nothing, without a column a; it must name the columns"),
+        ("x.csv", b"photo;style\n1;2\n", "its first line is 'photo, style', without a column a"),
         ("x.csv", b"a;A\nx.png;y.png\n", "there are two columns 'a'"),
         ("x.csv", b"a;b_prime;\nx.png;y.png;z.png\n", "line 2 has more cells than there are columns ('z.png')"),
         ("x.csv", b"a,b_prime\nx, y.png,z.png\n", "line 2 has more cells than there are columns ('z.png')"),
@@ -188,9 +188,9 @@ def test_tables_are_read_as_spreadsheets_and_shells_write_them(tmp_path: Path, h
         ("x.csv", b"\xff\xfea\0\n\0x", "no table ("),
         ("x.csv", b'a\n"x.png\n' * 2, "no table ("),
         ("x.csv", b"PK\3\4 a workbook", "its first line is 'pk"),
-        ("x.jsonl", b'[\n{"a": "x.png"}\n]', "line 1: no JSON"),
+        ("x.jsonl", b'[\n{"a": "x.png"}\n]', "line 1: is no JSON"),
         ("x.jsonl", b'{"a": "x.png", "A": "y.png"}', "line 1: there are two columns 'a'"),
-        ("x.jsonl", b'{"a": "' + b"x" * 40_000 + b'"}', "line 1: a has 40000 characters; a cell has at most 32768"),
+        ("x.jsonl", b'{"a": "' + b"x" * 40_000 + b'"}', "line 1: a has 40000 characters; a cell can have 32768 at most"),
         ("x.csv", b"a,b_prime\n" + b"x,y," * 500_000, "line 2: it has more than 1048576 bytes"),
         ("x.csv", b"a,b_prime\n" + b'"\n",' * 500_000, "its row has more than 1048576 bytes"),
         ("x.csv", b"a," * 1_000_000, "line 1: it has more than 1048576 bytes"),

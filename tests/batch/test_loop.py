@@ -87,7 +87,7 @@ def test_a_worker_that_dies_is_replaced_its_job_tried_again_once_and_a_poison_jo
     assert states(tmp_path) == {f"{name}.png": "done" for name in ("w", "once", "x", "y", "z")} | {
         "poison.png": "failed"
     }
-    assert [record.message for record in caplog.records] == [f"poison.png: {loop._POISON}"]
+    assert [record.message for record in caplog.records] == [f"poison.png: {loop._WORKER_DIED}"]
     tries = {path.stem: len(path.read_text()) for path in tmp_path.glob("*.tries")}
     assert tries == {"w": 1, "once": 2, "x": 1, "poison": 2, "y": 1, "z": 1}
 
@@ -142,7 +142,7 @@ def test_a_full_disk_ends_the_batch_with_one_error_and_what_was_done_is_remember
         return failed(task, "3.png: no room", full=True) if task.job.number > 2 else done(task)
 
     monkeypatch.setattr(loop, "do", filling)
-    with pytest.raises(OutputError, match=r"3\.png: no room; make room, then run the same command"):
+    with pytest.raises(OutputError, match=r"3\.png: no room; make room, and run the same command"):
         run(jobs(*(f"{i}.png" for i in range(1, 100))), in_threads(1), tmp_path)
     assert states(tmp_path) == {"1.png": "done", "2.png": "done", "3.png": "begun"}
 

@@ -130,7 +130,7 @@ def test_a_line_that_cannot_be_written_leaves_none_of_it(small_disk: Path) -> No
     with Manifest(path) as manifest:
         manifest.append(RUN)
         before = path.read_bytes()
-        with pytest.raises(OutputError, match=r"No space left.*the same command: it goes on"):
+        with pytest.raises(OutputError, match=r"No space left.*the same command again to continue"):
             manifest.append(line("a", error="x" * 100_000))
         assert path.read_bytes() == before
         manifest.append(line("b"))

@@ -48,7 +48,7 @@ def test_the_page_shows_pictures_links_and_failures_and_loads_nothing(tmp_path: 
     page.add(job(3, "<script>.png"), line("failed", error="A (<img src=x>): \u202e"), kept=False)
     page.write(ends=True)
     found = Page((tmp_path / "report.html").read_text())
-    assert "2 of 5 done, 1 of them in an earlier run, 2 not yet, 1 failed" in found.text
+    assert "2 of 5 done, 1 of them in an earlier run, 2 left, 1 failed" in found.text
     assert "<script>.png" in found.text
     assert "script" not in found.tags
     assert len(found.images) == 2 * 2 + 1  # A and A' of each, and the style once
@@ -89,10 +89,10 @@ def test_the_page_says_the_settings_of_all_jobs_once_and_of_each_job_where_they_
 
     assert "Settings: the defaults\n" in text(Settings())
     one = text(Settings(ratio=0.5, photo=True), Settings(ratio=0.5, photo=True))
-    assert "Settings: ratio 0.5, photo True; the others have their defaults\n" in one
+    assert "Settings: ratio 0.5, photo True; all others have their defaults\n" in one
     assert one.count("ratio") == 1
     two = text(Settings(ratio=0.5, seed=3, photo=True), Settings(photo=True))
-    assert "Settings: photo True, ratio, seed as each job says; the others have their defaults\n" in two
+    assert "Settings: photo True, ratio, seed differ between the jobs; all others have their defaults\n" in two
     assert "1.png 1.0 s, ratio 0.5, seed 3" in two and "2.png 1.0 s, ratio 1.0, seed 0" in two
 
 

@@ -105,7 +105,7 @@ def test_a_batch_reads_from_s3_and_writes_to_s3(s3, tmp_path: Path) -> None:
     folder = run("s3://photos/*.png", "--style", "s3://styles/style.png", "-o", "s3://results/run", "--manifest", manifest,
                  env=s3)  # fmt: skip
     assert folder.returncode == 3
-    assert folder.stderr.startswith("analogy: z.png: z.png is there already, and no batch made it")
+    assert folder.stderr.startswith("analogy: z.png: z.png exists already, and no batch has made it")
     assert "2 kept, 1 failed" in folder.stdout
 
 
@@ -146,7 +146,7 @@ def test_only_addresses_of_an_allowed_scheme_are_fetched(tmp_path: Path) -> None
         for allowed in ([], ["--allow-remote", "https"]):
             done = run(*command, *allowed)
             assert done.returncode == 2
-            assert "say --allow-remote http" in done.stderr
+            assert "add --allow-remote http" in done.stderr
         assert asked == []
         done = run(*command, "--allow-remote", "http")
         assert (done.returncode, done.stderr) == (0, "")

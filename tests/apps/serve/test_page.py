@@ -127,7 +127,7 @@ def test_pointing_shows_where_the_field_goes(visit) -> None:
     on_page = [
         (box["x"] + x * box["width"], box["y"] + y * box["height"]) for box, (x, y) in zip(boxes, places, strict=True)
     ]
-    for side, words in enumerate(("A′ 18, 48 comes from B′ 40, 20", "B′ 40, 20 went to A′ 18, 48")):
+    for side, words in enumerate(("A′ 18, 48 matches B′ 40, 20", "B′ 40, 20 matches A′ 18, 48")):
         page.mouse.move(*on_page[side])
         sync_api.expect(page.locator("#field-where")).to_have_text(words)
         line = page.locator("#pair-field line.over")
@@ -224,7 +224,7 @@ def test_several_examples_are_chosen_removed_and_made_into_a_b_of_each(visit) ->
     assert page.locator("#compare-right option").all_inner_texts() == ["A′", "B 1", "B 2", "A", "B′ 1", "B′ 2"]
     sync_api.expect(page.locator("#made button").first).to_contain_text("2 examples")
     page.get_by_role("tab", name="Where from").click()
-    sync_api.expect(page.locator("#view-field")).to_contain_text("The lines are drawn for one example")
+    sync_api.expect(page.locator("#view-field")).to_contain_text("This view shows the field of one example")
     sync_api.expect(page.locator("#pair-field")).to_be_hidden()
 
     # With one example again the pins and the field are there; the history brings both examples
@@ -245,7 +245,7 @@ def test_more_examples_than_the_service_takes_are_refused_and_those_that_are_the
     page = visit()
     give(page, png(40, 40), png(32, 32, 1))
     choose(page, ".further", *[png(32, 32, seed) for seed in range(4)])
-    sync_api.expect(page.get_by_role("alert")).to_have_text("there is room for 4 examples; these would be 5")
+    sync_api.expect(page.get_by_role("alert")).to_have_text("a job takes at most 4 examples, and these are 5; choose fewer")
     sync_api.expect(page.locator("#place-b-prime img")).to_have_count(1)
     choose(page, "#file-b-prime", *[png(32, 32, seed) for seed in range(4)])  # in the place of what is there
     sync_api.expect(page.locator("#place-b-prime img")).to_have_count(4)
@@ -373,7 +373,7 @@ def test_below_a_path_of_a_proxy_the_page_is_whole(visit, serve) -> None:
     page.goto(f"{own.url}/tools/analogy/")
     give(page, png(32, 32), png(32, 32))
     make(page)
-    page.get_by_role("link", name="For programs").click()
+    page.get_by_role("link", name="Interface for programs").click()
     page.wait_for_url(f"{own.url}/tools/analogy/docs")
     page.get_by_role("link", name="POST /v1/transfer").click()
     page.close()  # before the service ends, of which it would still ask its icon
