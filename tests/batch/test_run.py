@@ -1,4 +1,4 @@
-"""A whole batch: what its first worker says before the work begins."""
+"""The start of a whole batch, and the check of its first worker."""
 
 from __future__ import annotations
 

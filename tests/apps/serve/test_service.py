@@ -1,4 +1,4 @@
-"""What callers of the service rely on: the answers, the bounds, and that it stays up."""
+"""The answers and the bounds of the service."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from PIL import Image
 from analogy import Engine
 
 
-def test_transfer_answers_the_picture_that_the_library_makes(service) -> None:
+def test_transfer_answers_with_the_picture_of_the_library(service) -> None:
     a, b_prime = png(40, 56), png(48, 40, 1)
     answer = service.post("/v1/transfer", a, b_prime)
     assert answer.status_code == 200, answer.text
@@ -43,7 +43,7 @@ def test_the_curl_line_of_the_page_about_the_service_makes_a_picture(service, tm
         assert picture.size == (64, 48)
 
 
-def test_a_job_tells_how_it_goes_on_and_keeps_its_results_until_it_is_deleted(service) -> None:
+def test_a_job_reports_its_progress_and_keeps_its_results_until_it_is_deleted(service) -> None:
     id = service.begin(png(64, 72), png(64, 64, 1), levels="true", flow="true")
     told = list(service.events(id))
     assert [status["done"] for status in told] == sorted(status["done"] for status in told)
@@ -51,7 +51,7 @@ def test_a_job_tells_how_it_goes_on_and_keeps_its_results_until_it_is_deleted(se
     assert told[-1]["settings"]["inversion"] == "vote"
     assert list(told[-1]["levels"]) == ["5", "4", "3", "2", "1"]
     running = [status for status in told if status["state"] == "running" and status["levels"]]
-    assert running  # a level's picture is there before the job ends
+    assert running  # the picture of a level exists before the job ends
     assert {"a_prime.png", "b.png", "montage.png", "settings.json", "flow_ab.flo", "flow_ba.npz"} <= set(
         told[-1]["files"]
     )
@@ -72,10 +72,10 @@ def test_a_deleted_job_has_ended_at_once_and_its_worker_is_free(service) -> None
     assert status["state"] == "cancelled"
     assert service.post("/v1/transfer", png(32, 32), png(32, 32)).status_code == 200
     wait_for(lambda: not list(service.folder.glob(f"**/{id}")))
-    assert service.worker().pid == worker  # it has heeded, and need not be ended
+    assert service.worker().pid == worker  # the worker has stopped the job, and was not killed
 
 
-def test_who_leaves_cancels_what_he_waited_for(service) -> None:
+def test_a_client_that_closes_the_connection_cancels_its_transfer(service) -> None:
     with pytest.raises(requests.Timeout):
         requests.post(
             f"{service.url}/v1/transfer",
@@ -104,7 +104,7 @@ def test_who_leaves_cancels_what_he_waited_for(service) -> None:
         (png(32, 32), {"pins": "[[1, 2, 3, 99]]"}, 422, "pin 1 "),
     ],
 )
-def test_what_is_wrong_is_said_in_the_one_line_of_the_command(service, a, fields, status, words) -> None:
+def test_errors_have_the_same_line_as_the_command(service, a, fields, status, words) -> None:
     answer = service.http.post(
         f"{service.url}/v1/transfer", files={"a": ("a", a), "b_prime": ("b", png(32, 32))}, data=fields, timeout=60
     )
@@ -113,7 +113,7 @@ def test_what_is_wrong_is_said_in_the_one_line_of_the_command(service, a, fields
     assert "\n" not in answer.json()["detail"]
 
 
-def test_pins_and_regions_are_held_as_the_library_holds_them(service) -> None:
+def test_pins_and_masks_have_the_same_effect_as_in_the_library(service) -> None:
     a, b_prime = png(64, 64), png(64, 64, 1)
     halves = np.zeros((64, 64, 3), np.uint8)
     halves[:32] = 200
@@ -131,7 +131,7 @@ def test_pins_and_regions_are_held_as_the_library_holds_them(service) -> None:
 
 
 def bomb(columns: int, rows: int) -> bytes:
-    """A PNG of this many pixels, all black, in a few kilobytes for each megapixel."""
+    """Return a black PNG of this many pixels, with a few kilobytes per megapixel."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -149,7 +149,7 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(service) -> None:
         assert "25 megapixels" in answer.json()["detail"]
 
 
-def test_too_many_bytes_are_refused_whether_their_number_is_told_or_not(serve) -> None:
+def test_too_many_bytes_are_refused_with_and_without_a_content_length(serve) -> None:
     own = serve("--upload-mb", "1")
     answer = own.post("/v1/transfer", bytes(3 << 20), png(32, 32))
     assert answer.status_code == 413
@@ -170,10 +170,10 @@ def test_too_many_bytes_are_refused_whether_their_number_is_told_or_not(serve) -
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds the memory of a process")
-def test_a_worker_takes_no_more_memory_than_it_may_and_the_service_stays(serve) -> None:
+def test_the_memory_of_a_worker_is_bounded_and_the_service_survives(serve) -> None:
     own = serve("--worker-gb", "1")
     bound, _ = own.worker().rlimit(psutil.RLIMIT_AS)
-    given_back = 1 << 24  # at most, since the bound was set
+    given_back = 1 << 24  # largest growth since the bound was set
     assert 0 <= bound - own.worker().memory_info().vms <= (1 << 30) + given_back
     answer = own.post("/v1/transfer", bomb(4400, 4400), bomb(4400, 4400))
     assert answer.status_code == 413
@@ -181,7 +181,7 @@ def test_a_worker_takes_no_more_memory_than_it_may_and_the_service_stays(serve) 
     assert own.post("/v1/transfer", png(32, 32), png(32, 32)).status_code == 200
 
 
-def test_a_full_queue_answers_429_and_says_when_to_come_again(serve) -> None:
+def test_a_full_queue_answers_429_with_retry_after(serve) -> None:
     own = serve("--queue", "1")
     running = own.begin(png(512, 512), png(512, 512, 1), LONG)
     own.until(running, "running")
@@ -194,7 +194,7 @@ def test_a_full_queue_answers_429_and_says_when_to_come_again(serve) -> None:
     assert own.until(waiting, "done")
 
 
-def test_a_killed_worker_costs_its_job_and_no_other(serve) -> None:
+def test_a_killed_worker_fails_only_its_own_job(serve) -> None:
     own = serve()
     lost = own.begin(png(512, 512), png(512, 512, 1), LONG)
     own.until(lost, "running")
