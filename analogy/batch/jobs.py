@@ -365,8 +365,8 @@ def check(jobs: Jobs, root: str, table: str | None = None, own: Sequence[Path] =
                     places.write(f"{root.rstrip('/')}/{output}", str(number))
                 except WrittenTwiceError as error:
                     raise OutputError(
-                        f"the jobs {error.first} and {number} would both write {output}; give them different names in a "
-                        'column name, or with --name "{number}-{name}.png"'
+                        f"the jobs {error.first} and {number} would both write {output}; give them different names in "
+                        'a column name, or with --name "{number}-{name}.png"'
                     ) from error
     if not number:
         raise SettingsError("the table has no rows; give it a row for each job")

@@ -31,7 +31,7 @@ from ..files.locks import lock
 NAME = "batch.jsonl"
 """Name of the manifest in the folder for results."""
 REPORT = "report.html"
-"""Name of the page about the batch in that folder."""
+"""Name of the page about the batch in the folder for results."""
 _LONGEST_LINE = 1 << 22
 """Longest line that is read, in bytes. A longer line is skipped."""
 _KINDS = {"analogy": str, "run": str, "model_sha256": str, "settings": dict}

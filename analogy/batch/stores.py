@@ -196,8 +196,8 @@ def _store(path: str) -> tuple[Any, str]:
         store, inner = url_to_fs(path)
     except ImportError as error:
         raise SettingsError(
-            f'{path}: {scheme(path)}:// needs the extra "remote", pip install "deep-image-analogy[remote]", or a package for '
-            f"fsspec that reaches that store ({reason(error)})"
+            f'{path}: {scheme(path)}:// needs the extra "remote", pip install "deep-image-analogy[remote]", or a '
+            f"package for fsspec that reaches that store ({reason(error)})"
         ) from error
     except ValueError as error:
         raise SettingsError(f"{path}: fsspec knows no such address ({reason(error)}); correct it") from error

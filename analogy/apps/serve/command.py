@@ -90,7 +90,7 @@ def _checked_token(token: str) -> str:
     bare = token.strip()
     if token and not bare:
         raise AnalogyError("the token consists of spaces; give another one, or none")
-    if not (bare.isascii() and bare.isprintable()):  # "" is both
+    if not (bare.isascii() and bare.isprintable()):  # "" is ASCII and printable
         raise AnalogyError("the token has characters other than printable ASCII; use letters, digits and punctuation")
     return bare
 

@@ -20,11 +20,11 @@ from .limits import Limits
 _log = logging.getLogger("analogy.serve")
 
 _FILES = 4
-"""Open files per connection: itself, one not yet accepted, a file to send, and others."""
+"""Open files per connection: its socket, one not yet accepted, a file to send, a reserve."""
 _PIECE = 1 << 14
 """Bytes parsed at a time. It bounds the tiny chunks that are parsed."""
 _LEAST_CHUNK = 64
-"""Least mean length of the chunks of a body, in bytes. A chunk costs the time of 10 kB of body."""
+"""Least mean chunk of a body, in bytes. Parsing a chunk takes as long as 10 kB of body."""
 _LOG_INTERVAL = 60.0
 """Least time between two log lines about connections that cannot be accepted, in seconds."""
 

@@ -42,7 +42,7 @@ def private_folder() -> Iterator[Path]:
     try:
         own, folder, lock = _new_folder(parent)
     except OSError as error:
-        raise OutputError(f"{parent}: cannot be written to ({reason(error)})") from error
+        raise OutputError(f"{parent}: cannot be written to ({reason(error)}); set TMPDIR to another folder") from error
     try:
         yield folder
     finally:

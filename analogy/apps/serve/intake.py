@@ -69,7 +69,7 @@ class Intake:
         else:
             length = Headers(scope=scope).get("content-length", "")
             if length.isdecimal() and int(length) > most:
-                refusal = _refusal(413, _too_large(f"{int(length) / (1 << 20):.1f} MB", most))
+                refusal = _refusal(413, _too_large(f" ({int(length) / (1 << 20):.1f} MB)", most))
         if refusal:
             await refusal(scope, receive, send)
             return
@@ -114,7 +114,7 @@ class Intake:
             body, last_received = message.get("body", b""), time.monotonic()
             received += len(body)
             if received > most:
-                raise HTTPException(413, _too_large("more", most))
+                raise HTTPException(413, _too_large("", most))
             tail = (tail + body)[-_TAIL:]
             whole = not message.get("more_body", False)
             if whole and message["type"] == "http.request" and last not in tail:
@@ -132,8 +132,9 @@ def _last_boundary(headers: Headers) -> bytes:
 
 
 def _too_large(size: str, most: int) -> str:
+    """Return the error for a request with more than `most` bytes. `size` is its size in words."""
     bound = f"{most >> 20} MB" if most >> 20 else f"{most >> 10} kB"
-    return f"the request has {size}, and the service takes at most {bound}; send smaller pictures"
+    return f"the request is too large{size}; send at most {bound}"
 
 
 def _refusal(status: int, words: str, seconds: int | None = None) -> JSONResponse:

@@ -24,7 +24,7 @@ def test_docs_list_every_request_every_field_and_every_object(service) -> None:
         for field in schema.get("properties", {}):
             assert f"<code>{field}</code>" in answer.text, name
     assert f"{Settings().ratio}" in answer.text and "0.1 to 1" in answer.text
-    assert "<code>b_prime</code> (needed)</th><td>a file, up to 4 times</td>" in answer.text
+    assert "<code>b_prime</code> (required)</th><td>a file, up to 4 times</td>" in answer.text
     anchors = re.findall(r'href="#([^"]+)"', answer.text)
     assert anchors and all(f'id="{anchor}"' in answer.text for anchor in anchors)
     assert not re.search(r'(src|href)="(?!#)(?!\.?/?(static|v1)/|\./")', answer.text)  # nothing from another host
@@ -110,4 +110,4 @@ def test_a_wrong_root_path_is_refused(path: str) -> None:
 
     done = CliRunner().invoke(cli, ["serve", "--root-path", path])
     assert done.exit_code == 2
-    assert "it takes a path of letters" in done.output
+    assert "give a path of letters" in done.output

@@ -142,13 +142,13 @@ def test_the_bound_of_bytes_holds_for_all_examples_together(serve) -> None:
         files = several(a=[png(32, 32)], b_prime=[large] * count)
         answer = own.http.post(f"{own.url}/v1/jobs", files=files, data=SMALL, timeout=60)
         assert answer.status_code == status, answer.text
-    assert answer.json()["detail"] == "the request has 1.1 MB, and at most 1 MB are taken"
+    assert answer.json()["detail"] == "the request is too large (1.1 MB); send at most 1 MB"
 
 
 def test_a_transfer_that_makes_several_b_is_refused(service) -> None:
     files = several(a=[png(32, 32)], b_prime=[png(32, 32)] * 2)
     answer = service.http.post(f"{service.url}/v1/transfer", files=files, data={"direction": "ba"}, timeout=30)
-    words = "2 pictures B are made, and this answers one; begin a job with POST /v1/jobs"
+    words = "the request makes 2 pictures B, and an answer holds one; begin a job with POST /v1/jobs"
     assert (answer.status_code, answer.json()["detail"]) == (422, words)
 
 
@@ -156,7 +156,7 @@ def test_a_transfer_that_makes_several_b_is_refused(service) -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"ratioo": "0.3"}, "there is no field 'ratioo'; there is weight, ratio, "),
+        ({"ratioo": "0.3"}, "there is no field 'ratioo'; the fields are weight, ratio, "),
         ({"x" * 900: "1"}, "there is no field 'xxx"),
         ({"ratio": "5"}, "ratio is 5.0; it takes 0.1 to 1.0"),
         ({"ratio": "nan"}, "ratio is nan; it takes 0.1 to 1.0"),
@@ -179,9 +179,9 @@ def test_ignored_and_wrong_fields_are_refused(service, path: str, fields: dict[s
 
 
 def test_fields_of_the_other_request_are_refused(service) -> None:
-    assert sent(service, levels="true").json()["detail"].startswith("there is no field 'levels'; there is ")
+    assert sent(service, levels="true").json()["detail"].startswith("there is no field 'levels'; the fields are ")
     refusal = sent(service, "/v1/jobs", format="jpg").json()["detail"]
-    assert refusal.startswith("there is no field 'format'; there is ")
+    assert refusal.startswith("there is no field 'format'; the fields are ")
     assert "levels" in refusal and "format" not in refusal.partition(";")[2]
 
 
@@ -198,5 +198,5 @@ def test_fields_in_the_address_are_refused(service) -> None:
     answer = sent(service, "/v1/transfer?ratio=0.3")
     assert (answer.status_code, answer.json()["detail"]) == (
         422,
-        "'ratio' is in the address; make it a field of the form",
+        "'ratio' is in the address; send it as a field of the form",
     )

@@ -30,7 +30,7 @@ def test_at_the_end_running_jobs_finish_and_the_number_of_dropped_ones_is_logged
     own.process.send_signal(signal.SIGTERM)
     assert list(events)[-1]["state"] == "done"
     last = list(dropped)[-1]
-    assert (last["state"], last["error"]) == ("failed", "the service is being shut down; ask again later")
+    assert (last["state"], last["error"]) == ("failed", "the service is being shut down; try again later")
     assert own.process.wait(30) == 128 + signal.SIGTERM
     own.close()
     assert "ending: 1 jobs run, 2 wait and are dropped" in own.log
@@ -83,7 +83,7 @@ def test_a_service_with_a_token_refuses_requests_without_it(serve) -> None:
 def test_listening_to_other_machines_without_a_token_logs_a_warning(serve) -> None:
     own = serve("--host", "0.0.0.0")
     own.end()
-    assert "whoever reaches this machine can use it" in own.log
+    assert "everybody who reaches this machine can use the service" in own.log
 
 
 @pytest.mark.parametrize(

@@ -194,7 +194,8 @@ def test_pictures_that_take_too_long_to_decode_end_their_job(tmp_path: Path) -> 
             os.mkfifo(job.folder / "in" / "a")
             pool.submit(job)
             await job.end()
-            assert job.problem == (422, "the pictures took more than 0.5 seconds to decode; save them anew")
+            words = "the pictures took more than 0.5 seconds to decode; save them in another format"
+            assert job.problem == (422, words)
         finally:
             pool.stop()
             await asyncio.sleep(0.1)

@@ -95,11 +95,11 @@ def test_a_client_that_closes_the_connection_cancels_its_transfer(service) -> No
         (png(8, 8), {}, 422, "A: only 8 x 8 pixels"),
         (png(32, 32), {"settings": '{"ratio": 7}'}, 422, "ratio is 7; it takes 0.1 to 1.0"),
         (png(32, 32), {"settings": '{"rato": 1}'}, 422, "unknown setting 'rato'"),
-        (png(32, 32), {"settings": "[]"}, 422, "settings: not an object in JSON"),
-        (png(32, 32), {"settings": "{"}, 422, "settings: not an object in JSON"),
-        (png(32, 32), {"settings": "[" * 60_000}, 422, "settings: not an object in JSON"),
+        (png(32, 32), {"settings": "[]"}, 422, "settings: it must be an object in JSON"),
+        (png(32, 32), {"settings": "{"}, 422, "settings: it must be an object in JSON"),
+        (png(32, 32), {"settings": "[" * 60_000}, 422, "settings: it must be an object in JSON"),
         (png(32, 32), {"preset": "faces"}, 422, "preset: "),
-        (png(32, 32), {"pins": '"/etc/passwd"'}, 422, "pins: not a list of rows of numbers in JSON"),
+        (png(32, 32), {"pins": '"/etc/passwd"'}, 422, "pins: it must be a list of rows of numbers, in JSON"),
         (png(32, 32), {"pins": "[[1, 2, 3]]"}, 422, "pins: the shape is (1, 3)"),
         (png(32, 32), {"pins": "[[1, 2, 3, 99]]"}, 422, "pin 1 "),
     ],
@@ -153,7 +153,7 @@ def test_too_many_bytes_are_refused_with_and_without_a_content_length(serve) -> 
     own = serve("--upload-mb", "1")
     answer = own.post("/v1/transfer", bytes(3 << 20), png(32, 32))
     assert answer.status_code == 413
-    assert answer.json()["detail"] == "the request has 3.0 MB, and at most 1 MB are taken"
+    assert answer.json()["detail"] == "the request is too large (3.0 MB); send at most 1 MB"
 
     def parts():
         yield b'--x\r\nContent-Disposition: form-data; name="a"; filename="a"\r\n\r\n'
@@ -165,7 +165,7 @@ def test_too_many_bytes_are_refused_with_and_without_a_content_length(serve) -> 
         f"{own.url}/v1/jobs", data=parts(), headers={"content-type": "multipart/form-data; boundary=x"}, timeout=30
     )
     assert answer.status_code == 413
-    assert answer.json()["detail"] == "the request has more, and at most 1 MB are taken"
+    assert answer.json()["detail"] == "the request is too large; send at most 1 MB"
     assert own.post("/v1/transfer", png(32, 32), png(32, 32)).status_code == 200
 
 
@@ -201,7 +201,7 @@ def test_a_killed_worker_fails_only_its_own_job(serve) -> None:
     waiting = [own.begin(png(32, 32, seed), png(32, 32)) for seed in range(3)]
     own.worker().kill()
     ended = own.until(lost, "failed")
-    assert ended["error"] == "the worker ended unexpectedly (code -9); the other jobs go on"
+    assert ended["error"] == "the worker ended unexpectedly (exit code -9); send the job again"
     for id in waiting:
         assert own.until(id, "done")
     assert "analogy_worker_restarts_total 1.0" in own.http.get(f"{own.url}/metrics", timeout=30).text
@@ -210,7 +210,8 @@ def test_a_killed_worker_fails_only_its_own_job(serve) -> None:
 def test_a_job_that_takes_too_long_is_ended(serve) -> None:
     own = serve("--job-seconds", "1.5")
     id = own.begin(png(512, 512), png(512, 512, 1), LONG)
-    assert own.until(id, "failed")["error"] == "the job took more than 1.5 seconds; ask for less"
+    words = "the job took more than 1.5 seconds; use smaller pictures or faster settings"
+    assert own.until(id, "failed")["error"] == words
     wait_for(lambda: own.http.get(f"{own.url}/health", timeout=30).status_code == 200)
     assert own.post("/v1/transfer", png(32, 32), png(32, 32)).status_code == 200
 

@@ -144,7 +144,7 @@ def test_a_large_form_without_pictures_is_refused(serve, told: bool) -> None:
         timeout=30,
     )
     assert answer.status_code == 413
-    assert answer.json()["detail"].endswith("at most 16 kB are taken")
+    assert answer.json()["detail"].endswith("send at most 16 kB")
     assert own.http.post(f"{own.url}/sign-in", data={"token": "secret"}, timeout=30).url == f"{own.url}/"
 
 
@@ -189,7 +189,7 @@ def test_an_upload_that_ends_while_the_service_ends_is_answered_503(serve) -> No
         with each, HTTPResponse(each) as answer:
             answer.begin()
             assert answer.status == 503
-            assert json.load(answer)["detail"] == "the service is being shut down; ask again later"
+            assert json.load(answer)["detail"] == "the service is being shut down; try again later"
     assert own.process.poll() is None  # at once, and not only after the other job is dropped
     assert own.process.wait(30) == 128 + signal.SIGTERM
     own.close()
