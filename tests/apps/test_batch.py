@@ -328,7 +328,7 @@ def test_a_batch_into_the_folder_of_its_pictures_is_refused_even_through_a_link(
     (tmp_path / "link").symlink_to("photos")
     done = run("batch", tmp_path / "photos", "--style", style, "-o", tmp_path / "link", "--name", "{name}.jpg", *FAST)
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
-    assert "would lie among the pictures" in done.stderr
+    assert "is the folder for results, too" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -367,13 +367,13 @@ def test_without_an_extra_one_line_names_it(
         ([{"a": "https://example.com/a.png"}], [], "to allow such addresses, add --allow-remote https"),
         ([{"a": "zip://a.png::https://example.com/a.zip"}], ["--allow-remote", "zip"], "a chain of file systems"),
         ([{"a": "a.png", "pins": "https://example.com/p.csv"}], [], "pins is 'https://example.com/p.csv'; to allow"),
-        ([{"b_prime": "a.png"}], [], "names its columns"),
+        ([{"b_prime": "a.png"}], [], "it must name the columns"),
         ([{"a": "a.png"}], ["--name", "{a"], "--name '{a'"),
         ([{"a": "a.png"}], ["--name", "{picture}.png"], "all jobs would write one file"),
         ([{"a": "a.png"}], ["--name", "{name:{zzz}}.png"], "'{zzz}' is no width of a name"),
         ([{"a": "a.png"}], ["--name", "{number:>3000000000}.png"], "'>3000000000' is no width of a name"),
-        ([{"a": "a.png"}], ["--name", "{name}.gif"], "its suffix is one of"),
-        ([], [], "names its columns"),
+        ([{"a": "a.png"}], ["--name", "{name}.gif"], "its suffix must be one of"),
+        ([], [], "it must name the columns"),
     ],
 )  # fmt: skip
 def test_a_table_is_refused_in_one_line_before_the_first_job(
@@ -391,17 +391,17 @@ def test_a_table_is_refused_in_one_line_before_the_first_job(
     ("sources", "options", "words"),
     [
         (["photos"], [], "no style: pass --style PICTURE, or a table of jobs"),
-        (["photos", "jobs.csv"], ["--style", "style.jpg"], "one table is a batch"),
-        (["jobs.csv", "photos"], [], "one table is a batch"),
+        (["photos", "jobs.csv"], ["--style", "style.jpg"], "a table must be the only one"),
+        (["jobs.csv", "photos"], [], "a table must be the only one"),
         (["phtos/"], ["--style", "style.jpg"], "phtos/: there is no such folder or picture; correct its name"),
         (["photos", "phtos"], ["--style", "style.jpg"], "phtos: there is no such folder or picture; correct its name"),
         (["empty"], ["--style", "style.jpg"], "there are no pictures"),
         (["photos/*.tif"], ["--style", "style.jpg"], "there are no pictures"),
         (["photos"], ["--style", "none.jpg"], "there is no such file"),
         (["none.csv"], [], "there is no such table"),
-        (["photos"], ["--style", "style.jpg", "-o", "photos"], "would lie among the pictures"),
+        (["photos"], ["--style", "style.jpg", "-o", "photos"], "is the folder for results, too"),
         (["photos"], ["--style", "style.jpg", "-o", "x.png"], "a batch writes into a folder"),
-        (["photos"], ["--style", "style.jpg", "-o", "s3://bucket/out"], "say with --manifest"),
+        (["photos"], ["--style", "style.jpg", "-o", "s3://bucket/out"], "give --manifest a file"),
         (["photos"], ["--style", "style.jpg", "--model", "none"], "none"),
         (["photos"], ["--style", "style.jpg", "--scheduler", "tcp://127.0.0.1:1"], "no Dask scheduler answers"),
     ],
@@ -411,7 +411,7 @@ def test_wrong_arguments_of_a_batch_are_refused_in_one_line(
 ) -> None:
     if "--scheduler" in options:
         pytest.importorskip("distributed", reason="needs the extra cluster")
-        monkeypatch.setattr(pools, "_CONNECTING", 0.2)
+        monkeypatch.setattr(pools, "_CONNECTING_SECONDS", 0.2)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     table(tmp_path / "jobs.csv", {"a": "photos/a.png"})
