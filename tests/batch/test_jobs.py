@@ -182,8 +182,8 @@ def test_tables_are_read_as_spreadsheets_and_shells_write_them(tmp_path: Path, h
             {"a_prime": "Grün, x.png"},
         )
     ]
-    told = "the table is not in UTF-8, so it is read as Windows-1252; one of its cells is 'Grün, x.png'"
-    assert [record.getMessage() for record in caplog.records] == [told] * (2 * ("1252" in how))
+    message = "the table is not in UTF-8, so it is read as Windows-1252; one of its cells is 'Grün, x.png'"
+    assert [record.getMessage() for record in caplog.records] == [message] * (2 * ("1252" in how))
 
 
 @pytest.mark.parametrize(

@@ -72,8 +72,8 @@ def test_under_a_root_path_every_address_has_it_whether_the_proxy_removes_it_or_
     answer = own.post(f"{root}/v1/jobs", png(32, 32), png(32, 32), SMALL)
     assert answer.headers["location"] == f"{root}/v1/jobs/{answer.json()['id']}"
     address = own.url + answer.headers["location"]
-    with own.http.get(f"{address}/events", timeout=60) as told:
-        assert '"state":"done"' in told.text
+    with own.http.get(f"{address}/events", timeout=60) as stream:
+        assert '"state":"done"' in stream.text
     done = own.http.get(address, timeout=30).json()
     for result in (*done["files"].values(), *done["levels"].values()):
         assert result.startswith(f"{address.removeprefix(own.url)}/files/")

@@ -66,7 +66,7 @@ def test_a_service_deletes_the_folder_of_a_killed_one(serve) -> None:
 
 def test_a_service_with_a_token_refuses_requests_without_it(serve) -> None:
     own = serve("--host", "0.0.0.0", token="open sesame")
-    assert "whoever reaches" not in own.log
+    assert "everybody who reaches" not in own.log
     assert own.post("/v1/transfer", png(32, 32), png(32, 32)).status_code == 401
     for path in ("/metrics", "/v1/settings", "/v1/openapi.json", "/v1/jobs/x"):
         assert own.http.get(own.url + path, timeout=30).status_code == 401

@@ -45,17 +45,17 @@ def test_the_curl_line_of_the_page_about_the_service_makes_a_picture(service, tm
 
 def test_a_job_reports_its_progress_and_keeps_its_results_until_it_is_deleted(service) -> None:
     id = service.begin(png(64, 72), png(64, 64, 1), levels="true", flow="true")
-    told = list(service.events(id))
-    assert [status["done"] for status in told] == sorted(status["done"] for status in told)
-    assert told[-1]["state"] == "done"
-    assert told[-1]["settings"]["inversion"] == "vote"
-    assert list(told[-1]["levels"]) == ["5", "4", "3", "2", "1"]
-    running = [status for status in told if status["state"] == "running" and status["levels"]]
+    events = list(service.events(id))
+    assert [status["done"] for status in events] == sorted(status["done"] for status in events)
+    assert events[-1]["state"] == "done"
+    assert events[-1]["settings"]["inversion"] == "vote"
+    assert list(events[-1]["levels"]) == ["5", "4", "3", "2", "1"]
+    running = [status for status in events if status["state"] == "running" and status["levels"]]
     assert running  # the picture of a level exists before the job ends
     assert {"a_prime.png", "b.png", "montage.png", "settings.json", "flow_ab.flo", "flow_ba.npz"} <= set(
-        told[-1]["files"]
+        events[-1]["files"]
     )
-    for address in (*told[-1]["files"].values(), *told[-1]["levels"].values()):
+    for address in (*events[-1]["files"].values(), *events[-1]["levels"].values()):
         assert service.http.get(service.url + address, timeout=30).content
     assert service.http.get(f"{service.url}/v1/jobs/{id}/files/..%2Fin%2Fa", timeout=30).status_code == 404
     assert service.http.delete(f"{service.url}/v1/jobs/{id}", timeout=30).status_code == 204

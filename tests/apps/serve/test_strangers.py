@@ -131,11 +131,11 @@ def test_no_text_of_a_request_gets_into_the_log_or_the_metrics(service) -> None:
     assert "WORDWORDWORD" * 5 not in service.log
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["told", "in chunks"])
-def test_a_large_form_without_pictures_is_refused(serve, told: bool) -> None:
+@pytest.mark.parametrize("has_length", [True, False], ids=["with a length", "in chunks"])
+def test_a_large_form_without_pictures_is_refused(serve, has_length: bool) -> None:
     own = serve(token="secret")
     content = b"token=" + b"a" * (1 << 20)
-    data = content if told else iter([content[at : at + 4096] for at in range(0, len(content), 4096)])
+    data = content if has_length else iter([content[at : at + 4096] for at in range(0, len(content), 4096)])
     answer = own.http.post(
         f"{own.url}/sign-in",
         data=data,
