@@ -22,9 +22,7 @@ OPENERS = re.compile(
 )
 """First words of a docstring that explains something without saying what it is."""
 UNREAD = (
-    "analogy/apps/",
     "analogy/backends/",
-    "analogy/batch/",
     "analogy/files/",
     "analogy/films/",
     "analogy/method/",
@@ -34,7 +32,19 @@ UNREAD = (
     "tools/",
     "analogy/",
 )
-PAGES_UNREAD = ("",)
+PAGES_UNREAD = (
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "README.md",
+    "analogy/README.md",
+    "analogy/backends/README.md",
+    "analogy/examples/README.md",
+    "analogy/films/README.md",
+    "models/README.md",
+    "tests/README.md",
+    "tools/gallery/README.md",
+    "tools/plugins/README.md",
+)
 NAMES_UNREAD = tuple(analogy.__all__)
 WIDEST = 100
 """Columns of a line of prose, at most."""
