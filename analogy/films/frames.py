@@ -80,7 +80,7 @@ class FramesOfOneSize:
             (height, width), (rows, columns) = picture.size, self.size
             raise ImageError(
                 f"{name or picture.name} has {width} x {height} pixels, and the film has {columns} x {rows}; "
-                "make them equal"
+                "give it the size of the film"
             )
         return picture
 
