@@ -89,7 +89,7 @@ def as_path(target: object) -> Path:
             f"cannot write to {shown(target)}; give the path of a folder or a picture, or an open file"
         ) from error
     if isinstance(target, bytes) or not name or "\0" in name:
-        raise OutputError(f"cannot write to {shown(target)}, which is no path; give the path of a folder or a picture")
+        raise OutputError(f"cannot write to {shown(target)}; that is no path; give the path of a folder or a picture")
     if is_address(name):
-        raise OutputError(f"cannot write to the address {shown(name)}; give the path of a folder or a picture")
+        raise OutputError(f"cannot write to {shown(name)}; that is an address; give the path of a folder or a picture")
     return Path(name)

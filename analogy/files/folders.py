@@ -79,7 +79,8 @@ def folder_for(folder: str | os.PathLike[str]) -> Iterator[None]:
 def replacing(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder for a run's files, which replace the old results at the end.
 
-    The block writes the files, and its manifest last. If the block raises, everything in `folder` stays as it was.
+    The block writes the files, and the manifest last. If it raises, everything in `folder` stays as
+    it was.
 
     Raises `OutputError` if `folder` holds a film, or the files cannot be moved to their places. In
     the message of an `OutputError` of the block, the temporary path becomes that of `folder`.
@@ -98,7 +99,7 @@ def replacing(folder: Path) -> Iterator[Path]:
             exchange(folder, new)
         except OSError as error:
             raise OutputError(
-                f"{folder}: the results cannot be moved to their places ({reason(error)}); choose another folder"
+                f"{folder}: the results cannot be put in their place ({reason(error)}); choose another folder"
             ) from error
     finally:
         if is_under_way(new):  # the exchange failed and could not be undone: the next run finishes it
@@ -149,7 +150,8 @@ def refuse_foreign(path: Path, ours: bool) -> None:
     """Raise `OutputError` if a result's path is taken, unless an earlier run made it (`ours`)."""
     if not ours and os.path.lexists(path):
         raise OutputError(
-            f"{path}: exists already, and no earlier run made it; move it away, or name another place for the results"
+            f"{path}: is there already, and is no result that this run may replace; move it away, or name "
+            "another place for the results"
         )
 
 
@@ -160,11 +162,11 @@ def refuse_changed(path: Path, recorded: str) -> None:
     """
     if recorded and os.path.lexists(path) and not is_unchanged(path, recorded):
         raise OutputError(
-            f"{path}: has been changed since it was made; move it away to keep it, or delete it to have it made again"
+            f"{path}: has been changed since it was made; move it away, or delete it to have it made anew"
         )
 
 
 def refuse_a_film(folder: Path) -> None:
     """Raise `OutputError` if a folder holds a painted film, which other results would replace."""
     if read_manifest(folder / MANIFEST).get("kind") == FILM:
-        raise OutputError(f"{folder}: holds the painted frames of a film, as its {MANIFEST} says; name another folder")
+        raise OutputError(f"{folder}: holds the frames of a film, as its {MANIFEST} says; name another folder")

@@ -121,4 +121,4 @@ def _text(path: str) -> str:
 
 def _overwritten(place: Place, what: str) -> OutputError:
     name = _STREAMS.get(place, place) if isinstance(place, int) else place
-    return OutputError(f"{name}: that is {what}, which would be overwritten; name another place for the results")
+    return OutputError(f"{name}: that is {what}, which would be written over; name another place for the results")

@@ -121,4 +121,4 @@ def _claim_files(
         refuse_changed(path, recorded)
     for path in [folder, *(folder / name for name in names), *beside]:
         if clip.takes(path):
-            raise OutputError(f"{path}: this result would lie among the frames of the film; name another folder")
+            raise OutputError(f"{path}: the results would lie among the frames of the film; name another folder")

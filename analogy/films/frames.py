@@ -111,7 +111,7 @@ def open_frames(source: FramesLike, admit: Admit | None = None) -> Frames:
         return _enough(_GivenFrames(source, admit), "the list")
     if not isinstance(source, (str, os.PathLike)):
         raise ImageError(
-            f"frames is a {type(source).__name__}; give a path of a folder or a video, a pattern, or a list of pictures"
+            f"frames is a {type(source).__name__}; it takes a folder, a pattern, a video, or a list of pictures"
         )
     path = Path(source)
     if path.is_dir():
@@ -185,5 +185,5 @@ class _GivenFrames:
 def _enough(frames: Frames, what: str) -> Frames:
     """Return `frames`. Raises `ImageError`, with the name `what`, if there are fewer than two."""
     if len(frames.names) < 2:
-        raise ImageError(f"{what} has {len(frames.names)} frames; a film needs two or more")
+        raise ImageError(f"{what} has {len(frames.names)} frames; a film has two or more")
     return frames

@@ -64,8 +64,8 @@ class Keys:
             If a picture cannot be read, or a painting differs from the film in size.
         """
         if bool(paintings) == (style is not None):
-            given = "both" if paintings else "neither"
-            raise SettingsError(f"a clip takes either keys or a style, and {given} is given; give one of the two")
+            given = "both are" if paintings else "neither is"
+            raise SettingsError(f"a clip takes either keys or a style, and {given} given; give one of the two")
         self._frames, self._make, self._made_with = frames, make, made_with
         self.given: dict[int, Picture] = {}
         for index, painting in find_frames(frames.names, frames.files, paintings).items():

@@ -24,9 +24,7 @@ def pyav() -> Any:
     try:
         import av
     except ImportError as error:
-        raise SettingsError(
-            'videos need PyAV, which is not installed: pip install "deep-image-analogy[video]"'
-        ) from error
+        raise SettingsError('videos need PyAV: pip install "deep-image-analogy[video]"') from error
     return av
 
 

@@ -82,7 +82,7 @@ class FilmManifest:
         before = self._fields.get("film", film)
         if self.made_from and (before != film or not set(names) & set(self.made_from)):
             raise OutputError(
-                f"{self._folder}: holds the painted frames of another film, {self._fields.get('frames')}; name another "
+                f"{self._folder}: holds the frames of another film, {self._fields.get('frames')}; name another "
                 "folder, or move this one away"
             )
 

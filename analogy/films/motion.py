@@ -194,9 +194,7 @@ def opencv() -> Any:
     try:
         import cv2
     except ImportError as error:
-        raise SettingsError(
-            'clips need OpenCV, which is not installed: pip install "deep-image-analogy[video]"'
-        ) from error
+        raise SettingsError('clips need OpenCV: pip install "deep-image-analogy[video]"') from error
     return cv2
 
 

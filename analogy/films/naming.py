@@ -22,7 +22,7 @@ def find_frames(names: Sequence[str], files: Sequence[Path], keys: Mapping[int |
     for name, key in keys.items():
         index = find_frame(names, files, name)
         if index in found:
-            raise SettingsError(f"there are two keys for the frame {names[index]}; give one key for each frame")
+            raise SettingsError(f"there are two keys for the frame {names[index]}; give one")
         found[index] = key
     return found
 

@@ -82,7 +82,7 @@ def _locked(folder: Path) -> int:
             continue
         except OSError as error:
             raise OutputError(
-                f"{folder}: the state of the painting cannot be kept there ({reason(error)}); remove what is there, or "
+                f"{folder}: the progress of the film cannot be kept there ({reason(error)}); remove what is there, or "
                 "name another folder for the results"
             ) from error
         try:

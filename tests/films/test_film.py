@@ -232,15 +232,15 @@ def test_frames_are_read_from_folders_in_the_order_of_their_numbers_and_from_pat
 
 
 REFUSED = {
-    "a folder that is not there": ({"frames": "nowhere", "keys": {0: 5}}, ImageError, "nowhere: no folder and no video"),
+    "a folder that is not there": ({"frames": "nowhere", "keys": {0: 5}}, ImageError, "nowhere: is no folder and no video"),
     "one frame": ({"frames": 1, "keys": {0: 5}}, ImageError, "the list has 1 frames; a film has two or more"),
     "no film": ({"frames": b"film", "keys": {0: 5}}, ImageError, "frames is a bytes; it takes"),
-    "neither keys nor style": ({}, SettingsError, "takes keys, or a style"),
-    "keys and style": ({"keys": {0: 5}, "style": 6}, SettingsError, "takes keys, or a style"),
+    "neither keys nor style": ({}, SettingsError, "takes either keys or a style, and neither is given"),
+    "keys and style": ({"keys": {0: 5}, "style": 6}, SettingsError, "takes either keys or a style, and both are given"),
     "a key of no frame": ({"keys": {"x7": 5}}, SettingsError, "there is no frame 'x7'; there are 0000 to 0007"),
     "a key beyond the film": ({"keys": {8: 5}}, SettingsError, "there is no frame 8; there are 0000 to 0007, or 0 to 7"),
     "two keys of a frame": ({"keys": {0: 5, "0000": 6}}, SettingsError, "two keys for the frame 0000"),
-    "a key of another size": ({"keys": {3: "large"}}, ImageError, "the key of frame 0003 is 40 x 30 pixels and the film"),
+    "a key of another size": ({"keys": {3: "large"}}, ImageError, "the key of frame 0003 has 40 x 30 pixels, and the film"),
     "an unknown setting": ({"keys": {0: 5}, "wieght": 2}, SettingsError, "unknown setting 'wieght'"),
 }  # fmt: skip
 
@@ -263,7 +263,7 @@ def test_a_film_that_cannot_be_painted_is_refused_before_the_work(engine: Engine
 
 def test_a_frame_of_another_size_is_named(engine: Engine, shot) -> None:
     frames = [*shot[:2], picture(30, 40)]
-    with pytest.raises(ImageError, match="frame 0002 is 40 x 30 pixels and the film 64 x 48; make them equal"):
+    with pytest.raises(ImageError, match="frame 0002 has 40 x 30 pixels, and the film has 64 x 48; give it the size"):
         list(engine.clip(frames, keys={0: painted(5)}))
 
 

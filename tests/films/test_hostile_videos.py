@@ -124,7 +124,7 @@ def test_a_video_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:
         assert content.count(old) == 1
         content = content.replace(old, new)
     film.write_bytes(content)
-    with pytest.raises(ImageError, match="do not have the size that it says at its beginning, 32 x 32 pixels"):
+    with pytest.raises(ImageError, match="do not have the size that its header states, 32 x 32 pixels"):
         open_frames(film, within(MOST))
 
 
@@ -189,7 +189,7 @@ def test_a_video_that_cannot_be_sought_in_is_refused(tmp_path: Path) -> None:
     frames = VideoFrames(make(tmp_path / "film.mp4"))
     frames._container = Damaged()
     with pytest.raises(
-        ImageError, match=r"frame 0 cannot be found \(no index\); the video is damaged, convert it to \.mp4"
+        ImageError, match=r"frame 0 cannot be found \(no index\); the video is damaged; convert it to \.mp4"
     ):
         frames.read(0)
 
@@ -243,5 +243,5 @@ def test_a_cover_alone_is_no_film(tmp_path: Path) -> None:
         stream.disposition = av.stream.Disposition.attached_pic.value
         frame = av.VideoFrame.from_ndarray(smooth()[0], format="rgb24").reformat(format="yuvj420p")
         container.mux([*stream.encode(frame), *stream.encode(None)])
-    with pytest.raises(ImageError, match="there is a cover picture in it, and no film; name a video"):
+    with pytest.raises(ImageError, match="it holds a cover picture and no film; name a video"):
         VideoFrames(tmp_path / "film.mp4")

@@ -203,7 +203,9 @@ def test_a_latin_1_title_becomes_proper_text(tmp_path: Path) -> None:
 def test_the_first_moving_pictures_are_painted_and_the_others_named(tmp_path: Path, caplog) -> None:
     film = VideoFrames(make(tmp_path / "film.mkv", second=True))
     assert len(film.times) == COUNT
-    assert "film.mkv: it has 2 streams of pictures; the first is painted, and the others are left out" in caplog.text
+    assert (
+        "film.mkv: it has 2 streams of pictures; the first one is painted, and the others are left out" in caplog.text
+    )
 
 
 def test_a_cover_is_no_film(tmp_path: Path, caplog) -> None:
@@ -217,7 +219,7 @@ def test_interlaced_frames_are_named(tmp_path: Path, caplog) -> None:
     VideoFrames(make(tmp_path / "whole.mkv", options={"crf": "1"}))
     assert not caplog.records
     VideoFrames(make(tmp_path / "film.mkv", options={"x264-params": "tff=1"}))
-    assert "film.mkv: its frames are interlaced" in caplog.text and "deinterlace it first" in caplog.text
+    assert "film.mkv: its frames are interlaced" in caplog.text and "deinterlace the video" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -290,7 +292,7 @@ def test_unusual_codecs_stay_and_show_the_same_pictures(
             (91, 151),
             "new.mov",
             ("h264", "yuv444p"),
-            "151 x 91, is odd, and takes h264",
+            "151 x 91, is odd, so it is written as h264",
         ),
         (
             "grey.mkv",
@@ -342,7 +344,7 @@ def test_a_trial_whose_colours_come_back_otherwise_has_failed(tmp_path: Path) ->
 def test_an_absurd_rate_is_refused_before_the_work(tmp_path: Path) -> None:
     film = make(tmp_path / "film.mp4", rate=1_000_000)
     for suffix in (".mp4", ".mkv"):
-        with pytest.raises(OutputError, match="128 x 96 pixels, 1000000 frames a second, can be written") as raised:
+        with pytest.raises(OutputError, match="128 x 96 pixels and 1000000 frames a second can be written") as raised:
             prepare(film, tmp_path / f"new{suffix}")
         assert "\n" not in str(raised.value)
 
@@ -350,7 +352,7 @@ def test_an_absurd_rate_is_refused_before_the_work(tmp_path: Path) -> None:
 def test_times_that_a_container_cannot_tell_apart_are_refused_before_the_work(tmp_path: Path) -> None:
     film = make(tmp_path / "film.mp4", rate=1200)
     with pytest.raises(
-        OutputError, match=r"1200 frames a second, can be written .*: it tells times apart that differ by 1/1000"
+        OutputError, match=r"1200 frames a second can be written .*: it stores times in steps of 1/1000"
     ):
         prepare(film, tmp_path / "new.mkv")
     assert len(VideoFrames(repeat(film, tmp_path / "new.mp4")).times) == COUNT
@@ -367,7 +369,7 @@ def test_a_video_that_cannot_be_opened_is_no_success(tmp_path: Path, monkeypatch
         return count
 
     monkeypatch.setattr(writing, "_write", cut)
-    with pytest.raises(OutputError, match=r"new\.mp4: .*name a video of another suffix"):
+    with pytest.raises(OutputError, match=r"new\.mp4: .*name a video with another suffix"):
         prepared.write(smooth())
     assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
 
@@ -376,7 +378,7 @@ def test_a_video_with_too_few_pictures_is_no_success(tmp_path: Path, monkeypatch
     prepared = prepare(make(tmp_path / "film.mp4"), tmp_path / "new.mp4")
     write = writing._write
     monkeypatch.setattr(writing, "_write", lambda *arguments, **options: write(*arguments, **options) + 1)
-    with pytest.raises(OutputError, match=f"{COUNT} of {COUNT + 1} pictures can be read after writing it"):
+    with pytest.raises(OutputError, match=f"only {COUNT} of its {COUNT + 1} pictures can be read after writing"):
         prepared.write(smooth())
 
 

@@ -53,7 +53,7 @@ def test_a_frame_is_named_by_its_name_its_file_or_its_number_and_without_numbers
         ("from one", "\u0663", "there is no frame '\u0663'"),
         ("from one", "9" * 5000, "there is no frame 9999"),
         ("take", "2", "there is no frame 2; there are take2_005_v7 to take2_014_v7, or 5 to 14"),
-        ("shots", "1", "the frame 1 may be s1_0001 or s1_0002; say the whole name"),
+        ("shots", "1", "the frame 1 may be s1_0001 or s1_0002; give the whole name"),
         ("shots", "2", "the frame 2 may be s1_0002 or s2_0001"),
         ("same number", "001", "the frame 001 may be 1 or 01"),
         ("no numbers", "3", "there is no frame 3; there are dawn to dusk, or 0 to 2"),
