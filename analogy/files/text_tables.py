@@ -113,7 +113,8 @@ def number(cell: str, decimal: str) -> float:
     if (found := _PERHAPS_THOUSANDS.fullmatch(cell)) and found[3] not in decimal:
         sign, whole, _, rest = found.groups()
         raise SettingsError(
-            f"{shown(cell)}, which may be a whole number or a fraction; write {sign}{whole}{rest} or {sign}{whole}.{rest}0"
+            f"{shown(cell)}, which may be a whole number or a fraction; write {sign}{whole}{rest} or "
+            f"{sign}{whole}.{rest}0"
         )
     return float(re.sub(r"^(\s*[+-]?\d*),(\d+\s*)$", r"\1.\2", cell))
 

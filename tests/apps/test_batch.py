@@ -259,7 +259,7 @@ def test_a_failed_job_is_one_line_the_rest_go_on_and_it_is_tried_again_when_told
     assert done.exit_code == 3
     assert sorted(content(out)) == ["a.png", "c.png"]
     assert done.stderr.count("\n") == 2
-    assert f"analogy: b.png: A ({photos[1]}): not a picture that can be read" in done.stderr
+    assert f"analogy: b.png: A ({photos[1]}): is not a picture that can be read" in done.stderr
     assert "analogy: none.png: A (" in done.stderr
     assert "2 failed" in done.stdout
     again = run(*command)

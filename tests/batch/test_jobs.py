@@ -56,7 +56,7 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
         (b"[1]", "line 2: it takes an object"),
         (b"{", "line 2: no JSON"),
         (b"[" * 100_000, "line 2: no JSON"),
-        (b" " * (1 << 21), "it has more than 1048576 bytes"),
+        (b" " * (1 << 21), "it has more than 1048576 characters"),
         (b'{"a": 1}', "line 2: a is 1; it takes a path"),
         (b'{"a": "x\\u0000"}', "line 2: a is"),
         (b'{"a": "x", "b_prime": 1}', "line 2: b_prime is 1; it takes a path"),
@@ -222,7 +222,7 @@ def test_a_cell_without_end_takes_little_memory(tmp_path: Path, name: str) -> No
         path.write_bytes((b"a,b_prime\n" if name == "x.csv" else b'{"a": "') + b"x" * 30_000_000)
     tracemalloc.start()
     try:
-        with pytest.raises(SettingsError, match=r"more than 1048576 bytes|mask_a has 1000000 bytes in one cell"):
+        with pytest.raises(SettingsError, match=r"more than 1048576 characters|mask_a has 1000000 bytes in one cell"):
             list(of_table(path))
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:

@@ -120,7 +120,7 @@ def test_an_exchange_that_fails_or_is_interrupted_anywhere_is_undone(tmp_path: P
 def test_messages_name_the_file_in_the_folder_and_not_where_it_was_kept_back(tmp_path: Path) -> None:
     with pytest.raises(OutputError) as caught, replacing(tmp_path) as new, atomic(new / "a.png"):
         raise OSError(28, "No space left on device")
-    assert str(caught.value) == f"{tmp_path / 'a.png'}: cannot be written (No space left on device)"
+    assert str(caught.value) == f"{tmp_path / 'a.png'}: cannot be written (No space left on device); choose another place"
 
 
 def test_a_full_file_system_leaves_the_results_before_it(small_disk: Path) -> None:

@@ -147,7 +147,7 @@ def test_of_a_photograph_by_a_telephone_nothing_is_left_out(tmp_path, rgb, caplo
 
 def test_the_thumbnail_of_a_raw_photograph_is_not_taken_for_the_photograph(tmp_path, rgb):
     path = tiff(tmp_path / "x.nef", rgb.tobytes(), bits=(8, 8, 8), photometric=2, bands=3, kind=1, inner=8)
-    refused(path, rf"x.nef: all that can be read of it is a thumbnail of {W} x {H} pixels")
+    refused(path, rf"x.nef: only a thumbnail of {W} x {H} pixels can be read")
 
 
 @pytest.mark.parametrize("kind", ["zTXt", "iTXt", "tEXt", "iCCP"])
@@ -458,7 +458,7 @@ def test_files_that_are_no_picture_are_refused_in_one_line(tmp_path, rgb):
     (tmp_path / "x.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n%%EndComments\n")
     refused(tmp_path / "x.eps", "not a picture")  # and no Ghostscript is started
     Image.new("RGB", (300, 12)).save(tmp_path / "thin.png")
-    refused(tmp_path / "thin.png", r"^[^:]*thin\.png: only 300 x 12 pixels; at least 16 x 16")
+    refused(tmp_path / "thin.png", r"^[^:]*thin\.png: has only 300 x 12 pixels; at least 16 x 16")
     refused(Image.new("RGB", (300, 12)), "only 300 x 12 pixels")
     refused("a\0b", "no file has a NUL character in its name")
     for address in ("https://example.org/a.png", Path("https://example.org/a.png"), "FILE:///a.png"):
@@ -502,7 +502,7 @@ def test_pictures_above_twice_pillow_s_limit_are_refused(tmp_path, rgb, monkeypa
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", H * W - 1)
     assert np.array_equal(read_picture(path).rgb, rgb)  # Pillow warns; warnings are errors in these tests
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", H * W // 2 - 1)
-    refused(path, "x.png: too large; make it smaller than 0.0 megapixels.*480 pixels")
+    refused(path, "x.png: is too large; make it smaller than 0.0 megapixels.*480 pixels")
 
 
 # What is asked before a picture is decoded
@@ -595,4 +595,4 @@ def test_bytes_and_open_files_that_are_no_picture_are_refused(monkeypatch):
 
 
 def test_masked_arrays_are_refused(rgb):
-    refused(np.ma.masked_array(rgb, mask=rgb > 100), r"a masked array; .* array\.filled\(0\)")
+    refused(np.ma.masked_array(rgb, mask=rgb > 100), r"is a masked array; .* array\.filled\(0\)")

@@ -152,7 +152,7 @@ def test_other_pixels_are_named_for_what_they_are(tmp_path, rgb16, tags):
     ("change", "words"),
     [
         (lambda samples: np.full_like(samples, np.nan), "has pixels that are NaN or infinite"),
-        (lambda samples: samples[:5], "damaged or truncated, it cannot be decoded"),
+        (lambda samples: samples[:5], "is damaged or truncated and cannot be decoded"),
     ],
 )
 def test_what_cannot_be_read_of_such_a_file_is_named(tmp_path, rgb16, change, words):

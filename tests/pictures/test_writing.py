@@ -141,7 +141,7 @@ def test_a_name_of_another_format_is_no_folder(tmp_path, name):
 
 @pytest.mark.parametrize("name", [".png", ".JPG", ".gif"])
 def test_a_suffix_without_a_name_is_no_folder(tmp_path, name):
-    with pytest.raises(OutputError, match=f"{name}: a suffix without a name; .*'picture{name}'"):
+    with pytest.raises(OutputError, match=f"{name}: is a suffix without a name; .*'picture{name}'"):
         is_picture_path(tmp_path / name)
 
 

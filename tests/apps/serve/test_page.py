@@ -301,7 +301,7 @@ def test_errors_are_shown_as_the_command_says_them(visit) -> None:
     )
     give(page, png(8, 8), png(32, 32))
     page.locator("#start").click()
-    sync_api.expect(page.get_by_role("alert")).to_have_text("A: only 8 x 8 pixels; at least 16 x 16 are needed")
+    sync_api.expect(page.get_by_role("alert")).to_have_text("A: has only 8 x 8 pixels; at least 16 x 16 are needed")
     sync_api.expect(page.locator("#start")).to_be_enabled()
 
 
