@@ -80,7 +80,7 @@ def test_a_folder_with_a_leading_dot_is_no_installed_model(tiny):
 
 
 def test_unknown_models_are_refused_with_the_names_of_known_ones(tiny):
-    with pytest.raises(ModelError, match=r"^no model 'vgg99'; there is vgg16-compact, tiny, or name a model's folder$"):
+    with pytest.raises(ModelError, match=r"^there is no model 'vgg99'; choose from vgg16-compact, tiny, or name a model's folder$"):
         locate("vgg99")
     with pytest.raises(ModelError, match=r"'vgg19' is not here yet; get it with: analogy models pull vgg19$"):
         locate("vgg19")

@@ -379,7 +379,7 @@ def test_proxies_of_the_environment_are_used(publish, server, monkeypatch):
 
 
 def test_unknown_models_cannot_be_pulled():
-    with pytest.raises(ModelError, match="no model 'vgg99' is published; there is vgg19, vgg19-retrained, vgg19-"):
+    with pytest.raises(ModelError, match="no model 'vgg99' is published; choose from vgg19, vgg19-retrained, vgg19-"):
         pull("vgg99")
 
 
@@ -472,6 +472,6 @@ def test_a_file_in_the_folder_that_the_model_goes_to_is_not_deleted_with_it(home
     given = home / "models" / NAME / "notop.h5"
     given.parent.mkdir(parents=True)
     given.write_bytes(weights_file.read_bytes())
-    with pytest.raises(ModelError, match=r"notop\.h5 lies in .*, which the model takes the place of; move the file"):
+    with pytest.raises(ModelError, match=r"notop\.h5 lies in .*, which the model will replace; move the file"):
         pull(NAME, given)
     assert given.read_bytes() == weights_file.read_bytes()

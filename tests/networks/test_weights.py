@@ -436,11 +436,11 @@ def test_links_out_of_a_file_are_not_followed(tmp_path, weights):
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "a web page or a Git LFS pointer"),
         (b"hello, these are no weights", "not .h5, .caffemodel, .pth, .safetensors or .onnx, by its content"),
         (bytes(range(200, 256)) * 50, "not .h5, .caffemodel, .pth, .safetensors or .onnx, by its content"),
-        (pickle.dumps([1, 2, 3]), "a bare pickle"),
+        (pickle.dumps([1, 2, 3]), "is a bare pickle"),
         (zipped(bytes(999))[:-500], "truncated or damaged"),
         (b"\x08\x07hello", "truncated or damaged"),
         (b"\x12\x00", "has no layers conv1_1"),
-        (b"\x12\x05hello", "a field has the type 4, which nobody writes; the file is damaged, download it again"),
+        (b"\x12\x05hello", "a field has the type 4, which does not exist, so the file is damaged; download it again"),
     ],
 )
 def test_other_files_are_refused_in_one_line(tmp_path, content, message):
@@ -453,7 +453,7 @@ def test_other_files_are_refused_in_one_line(tmp_path, content, message):
 
 def test_a_zip_that_is_no_pth_and_a_missing_file_are_refused(tmp_path):
     np.savez(tmp_path / "f.npz", a=np.zeros(3))
-    with pytest.raises(ModelError, match=r"a zip file without data.pkl"):
+    with pytest.raises(ModelError, match=r"is a zip file without data.pkl"):
         read(tmp_path / "f.npz")
     with pytest.raises(ModelError, match="there is no such file"):
         read(tmp_path / "none.h5")

@@ -109,7 +109,7 @@ def test_a_full_disk_is_named_whatever_the_format_and_no_library_speaks(tmp_path
         try:
             write_picture(tmp_path / f"x{suffix}", rgb)
         except OutputError as error:
-            assert str(error) == f"{tmp_path}/x{suffix}: cannot be written (No space left on device)"
+            assert str(error) == f"{tmp_path}/x{suffix}: cannot be written (No space left on device); choose another place"
             assert list(tmp_path.iterdir()) == []
         else:
             break
