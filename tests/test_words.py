@@ -30,7 +30,17 @@ UNREAD = (
     "tools/",
     "analogy/",
 )
-PAGES_UNREAD = ("",)
+PAGES_UNREAD = (
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "README.md",
+    "analogy/README.md",
+    "analogy/apps/",
+    "analogy/backends/",
+    "analogy/batch/",
+    "tests/README.md",
+    "tools/",
+)
 NAMES_UNREAD = tuple(analogy.__all__)
 WIDEST = 100
 """Columns of a line of prose, at most."""

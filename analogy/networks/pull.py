@@ -69,8 +69,8 @@ def pull(name: str, source: Path | None = None, *, progress: Any = False) -> Pat
             _install(scratch, folder)
     except OSError as error:  # an `OutputError` is one, too
         raise OutputError(
-            f"{folder} cannot be written: {reason(error.__cause__ or error)}; make room, or set ANALOGY_HOME to another "
-            "folder"
+            f"{folder} cannot be written: {reason(error.__cause__ or error)}; make room, or set ANALOGY_HOME to "
+            "another folder"
         ) from error
     return folder
 
