@@ -68,7 +68,7 @@ def test_a_message_is_one_line_whatever_the_names_in_it(kind: type[AnalogyError]
     assert printable(str(error)) == str(error)
 
 
-def test_warnings_are_as_before_when_several_threads_were_without(recwarn) -> None:
+def test_warnings_are_restored_after_several_threads_ignored_them(recwarn) -> None:
     before = list(warnings.filters)
     first_is_in, second_is_in, first_is_out = Event(), Event(), Event()
 

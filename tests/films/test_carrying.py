@@ -34,7 +34,7 @@ def test_over_thirty_frames_of_a_pan_or_a_zoom_texture_stays_within_a_pixel(pan,
     assert np.median(error) < 0.2
 
 
-def test_what_the_key_does_not_show_is_painted_as_what_looks_like_it(cpu: CpuBackend) -> None:
+def test_a_thing_that_the_key_does_not_show_is_painted_like_a_similar_one(cpu: CpuBackend) -> None:
     """The camera pans from a red and blue pattern to more of it: red must stay red, where the key shows nothing."""
     squares = np.indices((96, 400)) // 24 % 2
     blue = squares[0] != squares[1]
@@ -51,7 +51,7 @@ def test_what_the_key_does_not_show_is_painted_as_what_looks_like_it(cpu: CpuBac
     assert carrier.doubt()[:, open_columns].mean() > 0.2 > 4 * carrier.doubt()[:, 8:64].mean()
 
 
-def test_what_was_found_for_an_opened_place_stays_with_it(cpu: CpuBackend) -> None:
+def test_the_painting_of_an_uncovered_place_stays_while_nothing_new_appears(cpu: CpuBackend) -> None:
     """Frames that show nothing new change the painting of opened places little, though the search runs for each."""
     whole = picture(96, 300, 3)
     frames = [np.ascontiguousarray(whole[:, 6 * i : 6 * i + 128]) for i in range(6)]

@@ -50,7 +50,7 @@ def test_a_clip_yields_each_frame_and_its_key_unchanged(engine: Engine, shot) ->
     assert np.array_equal(frames[3].film.rgb, shot[3])
 
 
-def test_the_bound_on_pictures_holds_for_the_frames_of_a_film(shot, tmp_path: Path) -> None:
+def test_max_input_pixels_bounds_the_frames_of_a_film(shot, tmp_path: Path) -> None:
     for index, frame in enumerate(shot):
         Image.fromarray(frame).save(tmp_path / f"{index}.png")
     bounded = Engine(device="cpu", threads=1, max_input_pixels=SIZE[0] * SIZE[1] - 1)
@@ -68,7 +68,7 @@ def test_the_texture_of_the_key_moves_with_the_film_before_and_after_it(engine: 
         assert error[8:-8, 8:-8].mean() < 8
 
 
-def test_nothing_is_painted_before_it_is_asked_for(engine: Engine, shot) -> None:
+def test_no_frame_is_painted_before_the_iterator_reaches_it(engine: Engine, shot) -> None:
     stages = []
     frames = iter(engine.clip(shot, keys={0: painted(5)}, progress=lambda progress: stages.append(progress)))
     assert not stages
@@ -136,7 +136,7 @@ def test_wanted_frames_are_the_same_as_if_all_were_painted(engine: Engine, shot,
 
 
 @pytest.mark.parametrize("keys, after", [({0: 5}, 24), ({28: 5}, 0), ({2: 5, 28: 6}, 4)], ids=str)
-def test_what_was_begun_goes_on_near_where_it_ended_with_the_same_result(
+def test_an_interrupted_painting_goes_on_near_its_end_and_gives_the_same_frames(
     engine: Engine, tmp_path: Path, monkeypatch, keys, after
 ) -> None:
     monkeypatch.setattr(film_work, "EVERY", 0)
@@ -157,7 +157,7 @@ def test_what_was_begun_goes_on_near_where_it_ended_with_the_same_result(
     assert not (tmp_path / "work").exists()
 
 
-def test_what_was_kept_for_another_key_or_in_part_is_not_used(engine: Engine, tmp_path: Path, monkeypatch) -> None:
+def test_a_state_of_another_key_or_without_its_store_is_not_used(engine: Engine, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(film_work, "EVERY", 0)
     shot, work = film(picture(160, 240), SIZE, 14, (1.5, 0.5)), tmp_path / "work"
     keys = {0: painted(5), 13: painted(6)}
@@ -174,7 +174,7 @@ def test_what_was_kept_for_another_key_or_in_part_is_not_used(engine: Engine, tm
         assert not work.exists()
 
 
-def test_a_key_stops_at_a_cut_and_a_shot_without_one_is_painted_after_the_nearest(engine, shot, other_shot) -> None:
+def test_a_key_stops_at_a_cut_and_a_shot_without_a_key_uses_the_nearest(engine, shot, other_shot) -> None:
     red = np.zeros((*SIZE, 3), np.uint8)
     red[..., 0] = np.arange(SIZE[1])
     frames = list(engine.clip([*shot, *other_shot], keys={7: red}, **FAST))
@@ -261,7 +261,7 @@ def test_a_film_that_cannot_be_painted_is_refused_before_the_work(engine: Engine
     assert "\n" not in str(raised.value)
 
 
-def test_a_frame_of_another_size_is_named(engine: Engine, shot) -> None:
+def test_a_frame_of_another_size_is_refused_with_its_name(engine: Engine, shot) -> None:
     frames = [*shot[:2], picture(30, 40)]
     with pytest.raises(ImageError, match="frame 0002 has 40 x 30 pixels, and the film has 64 x 48; give it the size"):
         list(engine.clip(frames, keys={0: painted(5)}))

@@ -117,7 +117,7 @@ def test_a_much_larger_picture_within_a_video_is_never_in_memory(tmp_path: Path,
     assert seen == [SIZE] * 3
 
 
-def test_a_video_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:
+def test_a_video_whose_header_states_another_size_is_refused(tmp_path: Path) -> None:
     film = make(tmp_path / "film.webm", "libvpx-vp9", frames=smooth((720, 1280), 2))
     content = film.read_bytes()
     for old, new in ((b"\xb0\x82\x05\x00", b"\xb0\x82\x00\x20"), (b"\xba\x82\x02\xd0", b"\xba\x82\x00\x20")):
@@ -131,7 +131,7 @@ def test_a_video_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "encoder"), [("film.mov", "mpeg4"), ("film.mp4", "libx264"), ("film.webm", "libvpx-vp9")]
 )
-def test_a_bound_on_the_pixels_holds_wherever_a_file_says_its_size(
+def test_max_input_pixels_bounds_a_video_wherever_its_size_is_stated(
     tmp_path: Path, monkeypatch, name: str, encoder: str
 ) -> None:
     film = make(tmp_path / name, encoder)
@@ -160,7 +160,7 @@ def test_a_bound_on_the_pixels_holds_wherever_a_file_says_its_size(
         ("film.mov", "mjpeg", "yuvj420p", [(b"\x00\x80\x00\x60\x00\x48", b"\x00\x20\x00\x20\x00\x48")]),
     ],
 )
-def test_a_bound_on_the_pixels_holds_for_a_small_video_that_says_that_it_is_smaller(
+def test_max_input_pixels_bounds_a_small_video_whose_header_states_a_smaller_size(
     tmp_path: Path, name: str, encoder: str, pixel_format: str, lies: list[tuple[bytes, bytes]]
 ) -> None:
     film = make(tmp_path / name, encoder, pixel_format)
@@ -173,7 +173,7 @@ def test_a_bound_on_the_pixels_holds_for_a_small_video_that_says_that_it_is_smal
         open_frames(film, within(MOST - 1))
 
 
-def test_a_bound_on_the_pixels_holds_for_what_is_decoded(tmp_path: Path, monkeypatch) -> None:
+def test_max_input_pixels_bounds_the_decoded_frames(tmp_path: Path, monkeypatch) -> None:
     film = make(tmp_path / "film.mp4")
     frame = av.VideoFrame(2 * SIZE[1], SIZE[0], "yuv420p")
     monkeypatch.setattr(VideoFrames, "_decoded", lambda frames: iter([frame]))
@@ -212,7 +212,7 @@ def test_a_codec_without_a_decoder_is_refused_in_one_line(tmp_path: Path) -> Non
         VideoFrames(film)
 
 
-def test_a_video_that_is_a_list_of_other_files_is_not_followed(tmp_path: Path) -> None:
+def test_a_list_of_other_files_in_place_of_a_video_is_refused(tmp_path: Path) -> None:
     make(tmp_path / "secret.mp4")
     film = tmp_path / "film.mkv"
     film.write_text("ffconcat version 1.0\nfile secret.mp4\n")
@@ -236,7 +236,7 @@ def test_a_video_without_a_frame_is_refused(tmp_path: Path) -> None:
         open_frames(film)
 
 
-def test_a_cover_alone_is_no_film(tmp_path: Path) -> None:
+def test_a_video_with_only_a_cover_picture_is_refused(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "film.mp4"), "w") as container:
         stream = container.add_stream("mjpeg", rate=1)
         stream.height, stream.width, stream.pix_fmt = *SIZE, "yuvj420p"

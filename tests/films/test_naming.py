@@ -59,7 +59,7 @@ def test_a_frame_is_named_by_its_name_its_file_or_its_number_and_without_numbers
         ("no numbers", "3", "there is no frame 3; there are dawn to dusk, or 0 to 2"),
     ],
 )
-def test_what_means_no_frame_or_may_mean_two_is_refused_in_one_line(kind, name, words) -> None:
+def test_a_name_of_no_frame_or_of_two_is_refused_in_one_line(kind, name, words) -> None:
     with pytest.raises(SettingsError) as raised:
         found(kind, name)
     assert str(raised.value).startswith(words)

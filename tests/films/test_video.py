@@ -111,7 +111,7 @@ def test_range_and_standard_of_colours_are_kept_and_the_colours_too(tmp_path: Pa
         assert np.abs(new.read(index).rgb.astype(int) - old.read(index).rgb.astype(int)).max() <= 4
 
 
-def test_what_a_container_cannot_hold_is_said(tmp_path: Path, frames, caplog) -> None:
+def test_a_codec_that_the_container_cannot_hold_is_logged(tmp_path: Path, frames, caplog) -> None:
     old = VideoFrames(make(tmp_path / "film.mp4", frames))
     write_video(tmp_path / "new.webm", iter(frames), old, Fraction(24))
     assert VideoFrames(tmp_path / "new.webm").stream.codec_context.name == "vp9"
@@ -132,7 +132,7 @@ def test_a_telephone_s_turned_video_is_read_upright(tmp_path: Path, frames) -> N
     assert np.abs(upright.read(3).rgb.astype(int) - frames[3]).mean() < 4
 
 
-def test_what_is_no_video_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_file_that_is_no_video_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "film.mp4").write_bytes(b"no film" * 99)
     for path in (tmp_path / "film.mp4", tmp_path / "nowhere.mkv"):
         with pytest.raises(ImageError, match="not a video that can be read") as raised:

@@ -263,7 +263,7 @@ def test_a_step_from_features_that_fit_changes_nothing():
         ("conv1_2.weight", np.full((3, 3, 3, 3), np.inf, np.float32), "conv1_2.weight has values that are not finite"),
     ],
 )
-def test_weights_that_do_not_chain_are_refused(name, value, message):
+def test_weights_whose_layers_do_not_fit_together_are_refused(name, value, message):
     weights = random_weights()
     if value is None:
         del weights[name]

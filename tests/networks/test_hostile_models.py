@@ -50,7 +50,7 @@ def one_line(error: AnalogyError) -> None:
 
 
 @pytest.mark.parametrize("kind", models.FOLDERS)
-def test_a_folder_whose_files_are_not_the_card_s_or_do_harm_is_refused(kind: str, tmp_path: Path, capfd) -> None:
+def test_a_folder_with_hostile_files_is_refused(kind: str, tmp_path: Path, capfd) -> None:
     folder = models.copy(tmp_path / "model")
     models.FOLDERS[kind](folder)
     expected = MemoryLimitError if "memory" in kind else ModelError
@@ -164,7 +164,7 @@ def test_damaged_cards_are_read_or_refused(seed: int, tmp_path: Path) -> None:
 
 @given(seed=seeds)
 @SEARCH
-def test_damaged_graphs_say_where_their_weights_are_or_are_refused(seed: int, tmp_path: Path) -> None:
+def test_external_files_of_damaged_graphs_are_listed_or_refused(seed: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(seed)
     graphs = sorted(locate(DEFAULT).glob("*.onnx"))
     (tmp_path / "graph.onnx").write_bytes(models.mutate(graphs[rng.integers(len(graphs))].read_bytes(), rng))
@@ -173,7 +173,7 @@ def test_damaged_graphs_say_where_their_weights_are_or_are_refused(seed: int, tm
 
 @needs_special_files
 @pytest.mark.parametrize("kind", models.LONG_LASTING)
-def test_what_is_no_file_is_not_waited_for(kind: str, tmp_path: Path) -> None:
+def test_a_pipe_or_a_device_in_place_of_a_file_is_refused_without_waiting(kind: str, tmp_path: Path) -> None:
     for name in ("features.onnx", WEIGHTS, CARD):
         folder = models.copy(tmp_path / f"with {name}")
         (folder / name).unlink()

@@ -292,7 +292,7 @@ def test_an_interrupted_write_leaves_no_model(tmp_path, graphs):
     verify(tmp_path / "empty")
 
 
-def test_a_file_that_is_added_or_replaced_belongs_to_the_model_and_half_files_of_a_killed_run_go(tiny):
+def test_an_added_file_belongs_to_the_model_and_temporary_files_are_deleted(tiny):
     (tiny / f".analogy-{'0' * 32}.tmp").write_bytes(b"half")
     before = {path.name for path in tiny.iterdir() if not is_temporary(path.name)}
     for content in (b"one", b"other"):

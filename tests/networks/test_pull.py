@@ -467,7 +467,7 @@ def test_a_converted_model_gives_the_features_of_its_weights(tmp_path, cpu):
         assert expected.max() > 0.1
 
 
-def test_a_file_in_the_folder_that_the_model_goes_to_is_not_deleted_with_it(home, publish, weights_file) -> None:
+def test_a_source_file_in_the_folder_of_the_model_is_refused_and_kept(home, publish, weights_file) -> None:
     publish("/notop.h5")
     given = home / "models" / NAME / "notop.h5"
     given.parent.mkdir(parents=True)

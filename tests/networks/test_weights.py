@@ -350,7 +350,7 @@ def test_preprocessing_in_a_graph_becomes_the_networks(tmp_path, writer, layers)
     np.testing.assert_allclose(actual[0], plain, rtol=1e-3, atol=1e-4 * plain.max())
 
 
-def test_graphs_without_preprocessing_have_that_of_their_kind(tmp_path, weights):
+def test_a_graph_without_preprocessing_gets_the_usual_one_of_its_kind(tmp_path, weights):
     keras = to_nchw(Graph(weights, NHWC)).vgg().save(tmp_path / "keras.onnx")
     assert read(keras)[0].std == PREPROCESSING["caffe"]["std"] and read(keras)[0].bgr
     torch = Graph(weights).vgg().save(tmp_path / "torch.onnx")

@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_pictures_are_known_by_their_content_and_what_is_left_out_is_named(folder: Path, caplog) -> None:
+def test_pictures_are_found_by_their_content_and_other_files_are_logged(folder: Path, caplog) -> None:
     with caplog.at_level(logging.INFO, "analogy"):
         found = pictures_in(folder)
     assert [Path(path).name for path in found] == sorted(
@@ -63,7 +63,7 @@ def test_a_folder_that_cannot_be_read_is_one_line(folder: Path, monkeypatch) -> 
         open_frames(folder)
 
 
-def test_of_many_files_that_are_left_out_some_are_named(tmp_path: Path, caplog) -> None:
+def test_of_many_left_out_files_the_log_line_names_some(tmp_path: Path, caplog) -> None:
     for index in range(9):
         (tmp_path / f"{index}.txt").touch()
     with caplog.at_level(logging.INFO, "analogy"):
@@ -72,7 +72,7 @@ def test_of_many_files_that_are_left_out_some_are_named(tmp_path: Path, caplog) 
     assert message.endswith("that can be read: 0.txt, 1.txt, 2.txt, 3.txt, 4.txt and 4 more")
 
 
-def test_a_folder_at_an_address_is_looked_through_alike(caplog) -> None:
+def test_a_folder_at_an_address_is_listed_like_a_local_one(caplog) -> None:
     memory = pytest.importorskip("fsspec.implementations.memory", reason="needs the extra remote").MemoryFileSystem
     store = memory()
     for name in (*NAMES, ".hidden.jpg"):

@@ -58,7 +58,7 @@ def test_avif_is_read_where_pillow_can(tmp_path, rgb):
 
 @pytest.mark.parametrize("sizes", [[(6, 5), (W, H)], [(W, H), (6, 5)], [(6, 5), (W, H), (W, H), (9, 30)]])
 @pytest.mark.parametrize("depth", [8, 16])
-def test_the_largest_page_of_a_tiff_is_read_and_the_others_are_named(tmp_path, rgb, rgb16, sizes, depth, caplog):
+def test_the_largest_page_of_a_tiff_is_read_and_the_others_are_logged(tmp_path, rgb, rgb16, sizes, depth, caplog):
     """The first page may be a thumbnail; of pages of one size the first counts."""
     path, largest = tmp_path / "x.tif", sizes.index((W, H))
     pages, pixels = [], rgb if depth == 8 else rgb16
@@ -96,7 +96,7 @@ def test_a_page_without_a_profile_gets_none_of_another_page(tmp_path, rgb):
     assert np.array_equal(picture.rgb, rgb)
 
 
-def test_a_page_that_cannot_be_read_costs_no_other(tmp_path, rgb, caplog):
+def test_a_page_that_cannot_be_read_does_not_affect_the_others(tmp_path, rgb, caplog):
     first, second = io.BytesIO(), io.BytesIO()
     Image.fromarray(rgb).save(first, "TIFF")
     ifd = ImageFileDirectory_v2()
@@ -110,7 +110,7 @@ def test_a_page_that_cannot_be_read_costs_no_other(tmp_path, rgb, caplog):
     assert np.array_equal(read_picture(tmp_path / "x.tif").rgb, rgb)
 
 
-def test_what_seems_to_follow_a_page_and_is_none_changes_nothing(tmp_path, rgb, caplog):
+def test_a_pointer_to_a_page_that_does_not_exist_is_ignored(tmp_path, rgb, caplog):
     content = io.BytesIO()
     Image.fromarray(rgb).save(content, "TIFF", compression="tiff_lzw")
     plain = bytearray(content.getvalue())
@@ -125,7 +125,7 @@ def test_what_seems_to_follow_a_page_and_is_none_changes_nothing(tmp_path, rgb, 
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
-def test_that_only_the_first_frame_is_read_is_said_in_one_line(tmp_path, rgb, suffix, caplog):
+def test_reading_only_the_first_frame_is_logged_in_one_line(tmp_path, rgb, suffix, caplog):
     frames = [Image.fromarray(rgb), Image.fromarray(255 - rgb)]
     frames[0].save(tmp_path / f"x{suffix}", save_all=True, append_images=frames[1:])
     frames[0].save(tmp_path / f"one{suffix}")
@@ -137,7 +137,7 @@ def test_that_only_the_first_frame_is_read_is_said_in_one_line(tmp_path, rgb, su
     assert ("`analogy clip` paints all of them" in message) == (suffix == ".gif")
 
 
-def test_of_a_photograph_by_a_telephone_nothing_is_left_out(tmp_path, rgb, caplog):
+def test_a_telephone_photograph_logs_no_further_frame(tmp_path, rgb, caplog):
     """Behind the JPEG lies a smaller one, or one with brighter light."""
     Image.fromarray(rgb).save(tmp_path / "x.jpg", "MPO", save_all=True, append_images=[Image.fromarray(rgb[::2, ::2])])
     with caplog.at_level(logging.INFO, "analogy"):
@@ -145,7 +145,7 @@ def test_of_a_photograph_by_a_telephone_nothing_is_left_out(tmp_path, rgb, caplo
     assert not caplog.records
 
 
-def test_the_thumbnail_of_a_raw_photograph_is_not_taken_for_the_photograph(tmp_path, rgb):
+def test_a_raw_photograph_is_refused_and_its_thumbnail_is_not_read(tmp_path, rgb):
     path = tiff(tmp_path / "x.nef", rgb.tobytes(), bits=(8, 8, 8), photometric=2, bands=3, kind=1, inner=8)
     refused(path, rf"x.nef: only a thumbnail of {W} x {H} pixels can be read")
 
@@ -242,7 +242,7 @@ def test_heic_is_read_with_its_extra_and_named_without(tmp_path, monkeypatch):
         reading.read_picture(path)
 
 
-def test_only_what_may_be_heic_loads_the_library_for_it(tmp_path):
+def test_pillow_heif_is_loaded_only_for_a_file_that_may_be_heic(tmp_path):
     code = """
 import sys
 from PIL import Image
@@ -258,7 +258,7 @@ assert not [name for name in sys.modules if "heif" in name]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
-def test_alpha_is_kept_apart(tmp_path, rgb, holes, suffix):
+def test_alpha_is_read_beside_the_colours(tmp_path, rgb, holes, suffix):
     Image.fromarray(np.dstack([rgb, holes])).save(tmp_path / f"x{suffix}", lossless=True, exact=True)
     picture = read_picture(tmp_path / f"x{suffix}")
     assert np.array_equal(picture.alpha, holes)
@@ -541,7 +541,7 @@ def test_a_caller_can_refuse_an_array_by_its_size_before_it_is_copied(rgb):
     refused(huge, f"B' is .{2**20}, {2**20}", name="B'", admit=refuse)
 
 
-def test_memory_that_does_not_suffice_is_an_error_of_this_package(tmp_path, rgb, monkeypatch):
+def test_a_shortage_of_memory_is_a_memory_limit_error(tmp_path, rgb, monkeypatch):
     def none_left(*arguments):
         raise MemoryError
 

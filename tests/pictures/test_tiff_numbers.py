@@ -95,7 +95,7 @@ def test_planes_are_put_together(tmp_path, rgb16):
 
 
 @pytest.mark.parametrize("extra", [1, 2])
-def test_transparency_is_kept_apart(tmp_path, rgb16, holes, extra):
+def test_alpha_of_a_float_tiff_is_read_beside_the_colours(tmp_path, rgb16, holes, extra):
     alpha = holes[..., None] / 255
     colours = rgb16 / 65535
     samples = np.dstack([colours * alpha if extra == 1 else colours, alpha]).astype("<f4")
@@ -105,19 +105,19 @@ def test_transparency_is_kept_apart(tmp_path, rgb16, holes, extra):
     assert close(picture.rgb16[seen], rgb16[seen], 1 if extra == 1 else 0)
 
 
-def test_more_samples_than_a_picture_has_are_left_aside(tmp_path, rgb16):
+def test_samples_beyond_colour_and_alpha_are_ignored(tmp_path, rgb16):
     samples = np.dstack([rgb16, rgb16[..., :2]]).astype("<u2")
     assert np.array_equal(read_picture(write(tmp_path / "x.tif", samples, extra=(0, 0))).rgb16, rgb16)
 
 
-def test_the_profile_and_the_orientation_count(tmp_path, rgb16):
+def test_the_profile_and_the_orientation_of_a_float_tiff_are_applied(tmp_path, rgb16):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     picture = read_picture(write(tmp_path / "x.tif", floats(rgb16), icc=profile, turn=6))
     assert picture.icc == profile
     assert close(picture.rgb16, np.rot90(rgb16, -1), 2)
 
 
-def test_light_beyond_white_is_cut_in_one_logged_line_and_whole_numbers_count_as_they_do_elsewhere(
+def test_floats_beyond_0_to_1_are_clipped_with_one_log_line_and_whole_numbers_are_not(
     tmp_path, rgb16, caplog
 ):
     samples = floats(rgb16)
@@ -137,7 +137,7 @@ def test_light_beyond_white_is_cut_in_one_logged_line_and_whole_numbers_count_as
 
 
 @pytest.mark.parametrize("tags", [{"photometric": 5}, {"bits": (24, 24, 24)}, {"sample_format": (6, 6, 6)}])
-def test_other_pixels_are_named_for_what_they_are(tmp_path, rgb16, tags):
+def test_a_tiff_with_pixels_of_another_kind_is_refused_with_a_cure(tmp_path, rgb16, tags):
     samples = floats(rgb16)
     path = tiff(
         tmp_path / "x.tif", samples.tobytes(), **RGB | {"bits": (32,) * 3, "bands": 3, "sample_format": (3,) * 3} | tags
@@ -155,7 +155,7 @@ def test_other_pixels_are_named_for_what_they_are(tmp_path, rgb16, tags):
         (lambda samples: samples[:5], "is damaged or truncated and cannot be decoded"),
     ],
 )
-def test_what_cannot_be_read_of_such_a_file_is_named(tmp_path, rgb16, change, words):
+def test_a_float_tiff_that_is_not_finite_or_truncated_is_refused(tmp_path, rgb16, change, words):
     path = tmp_path / "x.tif"
     samples = floats(rgb16)
     write(path, samples, change(samples).tobytes())
@@ -163,7 +163,7 @@ def test_what_cannot_be_read_of_such_a_file_is_named(tmp_path, rgb16, change, wo
         read_picture(path)
 
 
-def test_composited_colours_are_those_of_other_pictures(tmp_path, rgb16, holes):
+def test_a_float_tiff_is_composited_like_other_pictures(tmp_path, rgb16, holes):
     samples = np.dstack([rgb16 / 65535, holes / 255]).astype("<f4")
     picture = read_picture(write(tmp_path / "x.tif", samples, extra=2))
     mean = np.einsum("ijc,ij->c", rgb16, holes, dtype=np.float64) / holes.sum(dtype=np.float64)

@@ -93,7 +93,7 @@ def test_a_format_s_longest_side_is_written_and_a_longer_one_refused_before_it_i
 
 @pytest.mark.parametrize("suffix", WRITERS)
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_full_disk_is_named_whatever_the_format_and_no_library_speaks(tmp_path, suffix, dtype, capfd, monkeypatch):
+def test_a_full_disk_is_one_error_in_each_format_and_no_library_prints(tmp_path, suffix, dtype, capfd, monkeypatch):
     """Whichever of its writes fails: one line, and nothing left."""
     rgb = np.random.default_rng(0).integers(0, 256, (90, 90, 3)).astype(dtype)
     real = _Ticking.write
@@ -145,6 +145,6 @@ def test_a_suffix_without_a_name_is_no_folder(tmp_path, name):
         is_picture_path(tmp_path / name)
 
 
-def test_other_names_are_those_of_folders(tmp_path):
+def test_a_path_without_a_known_suffix_is_a_folder(tmp_path):
     assert not any(is_picture_path(tmp_path / name) for name in ("out", "v1.2", ".hidden", "out.png.d"))
     assert is_picture_path(tmp_path / "x.png")
