@@ -1,4 +1,4 @@
-"""Folders for results: whatever happens, their content is one run's, and nothing else in them is touched."""
+"""Tests of folders for results: they always hold the files of one run, and keep other files."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_run_that_fails_leaves_the_older_results(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), replacing(tmp_path) as new:
         (new / "a.png").write_text("2")
         raise KeyboardInterrupt
-    (tmp_path / "d.png").mkdir()  # in the way
+    (tmp_path / "d.png").mkdir()  # this folder is in the way
     with pytest.raises(OutputError, match=r"the results cannot be put in their place \(Is a directory"):
         run(tmp_path, {"a.png": "2", "c.png": "2", "d.png": "2"})
     (tmp_path / "d.png").rmdir()
@@ -100,7 +100,7 @@ def test_a_run_that_fails_leaves_the_older_results(tmp_path: Path) -> None:
 def test_an_exchange_that_fails_or_is_interrupted_anywhere_is_undone(tmp_path: Path, monkeypatch, failing: int) -> None:
     run(tmp_path, {"a.png": "1", "b.png": "1", "c.png": "1"})
     before = contents(tmp_path)
-    real, left = Path.replace, iter(range(5 + failing))  # four files get their names before
+    real, left = Path.replace, iter(range(5 + failing))  # four files get their names before this
 
     def replace(self: Path, target: Path) -> Path:
         if next(left, "none") == "none":
@@ -120,7 +120,9 @@ def test_an_exchange_that_fails_or_is_interrupted_anywhere_is_undone(tmp_path: P
 def test_messages_name_the_final_path_and_not_the_temporary_one(tmp_path: Path) -> None:
     with pytest.raises(OutputError) as caught, replacing(tmp_path) as new, atomic(new / "a.png"):
         raise OSError(28, "No space left on device")
-    assert str(caught.value) == f"{tmp_path / 'a.png'}: cannot be written (No space left on device); choose another place"
+    assert (
+        str(caught.value) == f"{tmp_path / 'a.png'}: cannot be written (No space left on device); choose another place"
+    )
 
 
 def test_a_full_file_system_leaves_the_older_results(small_disk: Path) -> None:
@@ -143,7 +145,7 @@ MINE = {"mine.png": "mine"}
 events = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.scandir")
 
 def killed_at(point, folder):
-    # A child that dies just before the given one of the things that it does to the file system.
+    # Run a child that is killed just before its operation `point` on the file system.
     child = os.fork()
     if child:
         return os.WEXITSTATUS(os.waitpid(child, 0)[1]) == 9
@@ -175,7 +177,7 @@ while True:
     killed = killed_at(point, folder)
     check(folder)
     seen.add(((folder / MANIFEST).exists(), contents_of_files(folder).get("a.png")))
-    if point % 2:  # the next run is killed too, at some point of its clearing
+    if point % 2:  # the next run is killed, too, while it deletes the files of the first
         killed_at(point // 2, folder)
         check(folder)
     run(folder, THIRD)

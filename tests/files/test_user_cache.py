@@ -1,4 +1,4 @@
-"""A user without a home and without a name, as in containers: a command works, or says in one line what it lacks."""
+"""Tests of commands for a user without a home and a name, as in containers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole films: which keys decide which frames, and what comes out frame by frame."""
+"""Tests of whole films: which keys decide which frames, and what each painted frame shows."""
 
 import os
 import select
@@ -60,7 +60,7 @@ def test_max_input_pixels_bounds_the_frames_of_a_film(shot, tmp_path: Path) -> N
 
 
 def test_the_texture_of_the_key_moves_with_the_film_before_and_after_it(engine: Engine) -> None:
-    """The painting is the negative of the film, so that each frame's true painting is known."""
+    """The key is the negative of its frame, so that the true painting of each frame is known."""
     shot = film(picture(160, 240), SIZE, 7, (1.5, 0.5))
     for frame in engine.clip(shot, keys={3: 255 - shot[3]}):
         error = np.abs(frame.picture.astype(int) - (255 - shot[frame.index].astype(int)))
@@ -153,7 +153,7 @@ def test_an_interrupted_painting_goes_on_near_its_end_and_gives_the_same_frames(
     assert all(np.array_equal(frame.picture, whole[frame.index]) for frame in frames)
     assert [frame.index for frame in frames] == list(range(after + 1, 30))
     steps = sum(stage.startswith("frame") for stage in visited)
-    assert steps <= 29 - after + 3  # those that are left, and not those between the keys again
+    assert steps <= 29 - after + 3  # the frames before are not visited again
     assert not (tmp_path / "work").exists()
 
 
@@ -184,7 +184,7 @@ def test_a_key_stops_at_a_cut_and_a_shot_without_a_key_uses_the_nearest(engine, 
         (7, 7, 7, None),
         (8, 11, 8, None),
     ]
-    assert all((frame.picture[..., 1:] == 0).all() for frame in frames)  # colours of the key, in both shots
+    assert all((frame.picture[..., 1:] == 0).all() for frame in frames)  # both shots have the key's colours
     own = engine.transfer(other_shot[0], red, b=shot[7], **FAST)
     assert np.array_equal(frames[8].picture, own.a_prime)
 
@@ -210,7 +210,7 @@ def test_a_checksum_changes_with_all_that_decides_a_stretch_and_with_nothing_els
     assert [a == b for a, b in zip(before, sums(shot, keys | {4: painted(7)}), strict=True)] == [False, False]
     touched = [*shot[:6], shot[5], shot[7]]
     assert [a == b for a, b in zip(before, sums(touched, keys), strict=True)] == [True, False]
-    assert sums(shot, keys, weight=2) == before  # no key is made here
+    assert sums(shot, keys, weight=2) == before  # a setting matters only if a key is made
     assert not set(sums(shot, keys, seed=1)) & set(before)
     both, style = [*shot, *other_shot], painted(8)
     assert not set(sums(both, style=style)) & set(sums(both, style=style, weight=2))
@@ -232,15 +232,15 @@ def test_frames_are_read_from_folders_in_the_order_of_their_numbers_and_from_pat
 
 
 REFUSED = {
-    "a folder that is not there": ({"frames": "nowhere", "keys": {0: 5}}, ImageError, "nowhere: is no folder and no video"),
+    "a missing folder": ({"frames": "nowhere", "keys": {0: 5}}, ImageError, "nowhere: is no folder and no video"),
     "one frame": ({"frames": 1, "keys": {0: 5}}, ImageError, "the list has 1 frames; a film has two or more"),
     "no film": ({"frames": b"film", "keys": {0: 5}}, ImageError, "frames is a bytes; it takes"),
     "neither keys nor style": ({}, SettingsError, "takes either keys or a style, and neither is given"),
     "keys and style": ({"keys": {0: 5}, "style": 6}, SettingsError, "takes either keys or a style, and both are given"),
     "a key of no frame": ({"keys": {"x7": 5}}, SettingsError, "there is no frame 'x7'; there are 0000 to 0007"),
-    "a key beyond the film": ({"keys": {8: 5}}, SettingsError, "there is no frame 8; there are 0000 to 0007, or 0 to 7"),
+    "a key beyond the film": ({"keys": {8: 5}}, SettingsError, "no frame 8; there are 0000 to 0007, or 0 to 7"),
     "two keys of a frame": ({"keys": {0: 5, "0000": 6}}, SettingsError, "two keys for the frame 0000"),
-    "a key of another size": ({"keys": {3: "large"}}, ImageError, "the key of frame 0003 has 40 x 30 pixels, and the film"),
+    "a key of another size": ({"keys": {3: "large"}}, ImageError, "key of frame 0003 has 40 x 30 pixels, and the film"),
     "an unknown setting": ({"keys": {0: 5}, "wieght": 2}, SettingsError, "unknown setting 'wieght'"),
 }  # fmt: skip
 
@@ -273,7 +273,7 @@ def test_after_a_fork_a_clip_is_refused_in_one_line_as_a_transfer_is(engine: Eng
     next(begun)
     read_end, write_end = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # newer Pythons warn of forking with threads: that is the point here
+        warnings.simplefilter("ignore")  # newer Pythons warn of forking with threads, which this tests
         child = os.fork()
     if not child:
         said = []

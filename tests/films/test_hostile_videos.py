@@ -1,4 +1,4 @@
-"""Videos from anybody: each is read, or refused in one line, and none takes more memory than its bound admits."""
+"""Tests of hostile videos: each is read or refused in one line, within its bound on memory."""
 
 import re
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from analogy.films.writing import prepare_video
 from analogy.method.admission import within
 
 MOST = SIZE[0] * SIZE[1]
-"""Pixels that are admitted here."""
+"""Largest number of pixels that these tests admit."""
 KINDS: dict[str, Callable[[Path], Path]] = {
     "film.mp4": lambda path: make(path, sounds=[("aac", "deu")], chapters=["one", "two"], fields={"title": "A city"}),
     "film.mkv": lambda path: make(
@@ -52,7 +52,7 @@ def test_a_damaged_video_is_read_or_refused_in_one_line(tmp_path: Path, name: st
 
 
 def sizes(path: Path, *parts: tuple[int, int, int]) -> Path:
-    """Make a video in VP9 of pictures of several sizes: (rows, columns, number) of each part."""
+    """Make a VP9 video whose pictures change their size: (rows, columns, number) of each part."""
     with av.open(str(path), "w") as container:
         encoders, stream = [], None
         for rows, columns, _ in parts:

@@ -1,4 +1,4 @@
-"""What a new video keeps of the film that it is like, and what is said of the rest before a frame is painted."""
+"""Tests of new videos: what they keep of the film, and what is logged before a frame is painted."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,13 +20,13 @@ from analogy.films.writing import PreparedVideo, prepare_video
 
 
 def prepare(film: Path, new: Path) -> PreparedVideo:
-    """Prepare a video that is like a film."""
+    """Prepare a new video with the properties of a film."""
     like = VideoFrames(film)
     return prepare_video(new, like.read(0).size, like, Fraction(24), like.has_alpha)
 
 
 def repeat(film: Path, new: Path) -> Path:
-    """Write the frames of a film unchanged as another video."""
+    """Write the unchanged frames of a film as another video."""
     prepared = prepare(film, new)
     like = prepared.like
     assert like is not None
@@ -45,7 +45,7 @@ def opened(path: Path) -> Iterator[Any]:
 
 
 def pictures_of(path: Path) -> Any:
-    """The codec's four letters, name, profile and format of the pixels of a video, and the shape of its pixels."""
+    """Return the codec's four letters, name and profile, and the pixel format and pixel shape."""
     with opened(path) as container:
         stream = container.streams.video[0]
         context = stream.codec_context
@@ -404,7 +404,7 @@ def test_sound_that_breaks_off_does_not_end_the_film(tmp_path: Path, caplog) -> 
     film = make(tmp_path / "film.mkv", sounds=[("aac", "deu"), ("ac3", "eng")])
 
     class Failing:
-        """A container that takes no second packet of sound in AAC."""
+        """Container that refuses the second packet of AAC sound."""
 
         def __init__(self, container: Any):
             self.taken: list[str] = []

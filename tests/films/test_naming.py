@@ -1,4 +1,4 @@
-"""How a frame is named: what is meant, and what may mean two frames."""
+"""Tests of names of frames: which frame is meant, and which names may mean two."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def found(kind: str, name: int | str, suffix: str = ".png") -> int:
 @pytest.mark.parametrize(
     ("kind", "name", "index"),
     [
-        ("from one", "0010", 9), ("from one", "10", 9), ("from one", "frame_0010", 9), ("from one", "frame_0010.png", 9),
+        ("from one", "0010", 9), ("from one", "10", 9), ("from one", "frame_0010", 9),
+        ("from one", "frame_0010.png", 9),
         ("from one", "shot/frame_0010.png", 9), ("from one", "1", 0), ("from one", 0, 0), ("from one", 11, 11),
         ("take", "5", 0), ("take", "14", 9), ("take", 2, 2), ("no numbers", "1", 1), ("no numbers", "dusk", 2),
         ("one without", "0", 0), ("one without", "shot.9", 2), ("shots", "7", 3), ("shots", "s2_0001", 2),

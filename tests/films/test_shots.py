@@ -1,4 +1,4 @@
-"""Cuts between shots."""
+"""Tests of the detection of cuts between shots."""
 
 import numpy as np
 from made_films import film, picture

@@ -1,4 +1,4 @@
-"""Fields as files that are damaged, or claim to be what no memory holds. Everything is made here."""
+"""Damaged and malicious files of fields, all made by this module."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAGIC = 202021.25
 
 
 def npz(shape: tuple[int, ...], kind: str = "<i4", given: int = 1000, name: str = "nnf.npy") -> bytes:
-    """An archive whose array claims a shape, and has some bytes."""
+    """Return an archive whose array claims a shape, and has only some bytes."""
     head, content = io.BytesIO(), io.BytesIO()
     np.lib.format.write_array_header_1_0(head, {"descr": kind, "fortran_order": False, "shape": shape})
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -1,4 +1,4 @@
-"""Damaged and malicious models and weights: each is refused in one line, soon, and without taking the memory it asks for."""
+"""Tests of damaged and malicious models and weights: each is refused in one line, and cheaply."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_folder_with_hostile_files_is_refused(kind: str, tmp_path: Path, capfd
     with pytest.raises(expected, match=FOLDERS[kind]) as caught:
         Engine(folder, "cpu").transfer(PICTURE, PICTURE, "fast")
     one_line(caught.value)
-    assert capfd.readouterr() == ("", "")  # ONNX Runtime, too, says nothing of its own
+    assert capfd.readouterr() == ("", "")  # ONNX Runtime prints nothing, either
 
 
 def test_an_inversion_whose_values_are_not_finite_is_refused(tmp_path: Path) -> None:
@@ -80,9 +80,9 @@ def test_a_file_that_is_replaced_later_is_noticed_when_it_is_loaded(tmp_path: Pa
     content = bytearray((folder / WEIGHTS).read_bytes())
     content[100] ^= 1
     (folder / WEIGHTS).write_bytes(content)
-    engine.transfer(PICTURE, PICTURE, "fast")  # what was loaded before is kept
+    engine.transfer(PICTURE, PICTURE, "fast")  # it uses graphs that are loaded already
     with pytest.raises(ModelError, match=r"weights.bin is damaged"):
-        engine.transfer(PICTURE, PICTURE)  # needs graphs of the inversion
+        engine.transfer(PICTURE, PICTURE)  # it needs the graphs of the inversion
 
 
 @pytest.mark.parametrize("kind", models.cards())
@@ -106,14 +106,12 @@ def test_damaged_models_are_one_line_each_of_models_list_and_verify(tmp_path: Pa
     damaged = [line for line in lines if "(damaged)" in line]
     readable = {"no checksums", "other widths"}
     assert len(damaged) == len(models.cards()) - len(readable)
-    assert len(lines) == len(models.cards()) + 5  # and the shipped model, `whole`, and three to pull
+    assert len(lines) == len(models.cards()) + 5  # also the shipped model, `whole`, and three to pull
     assert listed.stdout.replace("\n", "").isprintable()
     verified = CliRunner().invoke(cli, ["models", "verify"])
     assert verified.exit_code == 2
     assert verified.stdout.splitlines() == ["vgg16-compact: whole", "other widths card: whole", "whole: whole"]
-    assert (
-        len(verified.stderr.splitlines()) == len(models.cards()) - 1
-    )  # the files of "other widths" are what they were
+    assert len(verified.stderr.splitlines()) == len(models.cards()) - 1  # "other widths" is verified
 
 
 @pytest.mark.parametrize("kind", models.weights())
@@ -131,7 +129,7 @@ def test_the_weights_that_are_damaged_below_are_sound(tmp_path: Path) -> None:
 
 
 def check(work: Callable[[], object]) -> None:
-    """What is damaged may still be readable; if not, it is refused in one line."""
+    """Do some work on a damaged file, which may still be readable or is refused in one line."""
     try:
         work()
     except ModelError as error:

@@ -1,4 +1,4 @@
-"""Pixels in memory: resizing, and pictures side by side."""
+"""Tests of pixels in memory: resizing and montages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading pictures: what a user may pass, what it becomes, and what is refused."""
+"""Tests of reading pictures: what a user may pass, what it becomes, and what is refused."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_avif_is_read_where_pillow_can(tmp_path, rgb):
 @pytest.mark.parametrize("sizes", [[(6, 5), (W, H)], [(W, H), (6, 5)], [(6, 5), (W, H), (W, H), (9, 30)]])
 @pytest.mark.parametrize("depth", [8, 16])
 def test_the_largest_page_of_a_tiff_is_read_and_the_others_are_logged(tmp_path, rgb, rgb16, sizes, depth, caplog):
-    """The first page may be a thumbnail; of pages of one size the first counts."""
+    """The first page may be a thumbnail; of pages of equal size, the first one is read."""
     path, largest = tmp_path / "x.tif", sizes.index((W, H))
     pages, pixels = [], rgb if depth == 8 else rgb16
     for index, (width, height) in enumerate(sizes):
@@ -138,7 +138,7 @@ def test_reading_only_the_first_frame_is_logged_in_one_line(tmp_path, rgb, suffi
 
 
 def test_a_telephone_photograph_logs_no_further_frame(tmp_path, rgb, caplog):
-    """Behind the JPEG lies a smaller one, or one with brighter light."""
+    """After the picture, the file has a smaller or a brighter version of it."""
     Image.fromarray(rgb).save(tmp_path / "x.jpg", "MPO", save_all=True, append_images=[Image.fromarray(rgb[::2, ::2])])
     with caplog.at_level(logging.INFO, "analogy"):
         assert close(read_picture(tmp_path / "x.jpg").rgb, rgb, 60)
@@ -153,21 +153,21 @@ def test_a_raw_photograph_is_refused_and_its_thumbnail_is_not_read(tmp_path, rgb
 @pytest.mark.parametrize("kind", ["zTXt", "iTXt", "tEXt", "iCCP"])
 @pytest.mark.parametrize("behind", [False, True])
 def test_a_png_with_long_metadata_is_read_with_all_its_bits(tmp_path, rgb16, kind, behind):
-    """Work flows and edit histories, megabytes of text, which Pillow does not unpack; profiles of printers likewise."""
+    """Pillow unpacks neither long work flows and edit histories nor the profiles of printers."""
     text = b"{'nodes': []}" * 200_000
     write_picture(tmp_path / "plain.png", rgb16)
     content = (tmp_path / "plain.png").read_bytes()
     chunks = {
         "zTXt": [b"workflow\0\0" + zlib.compress(text)],
         "iTXt": [b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(text)],
-        "tEXt": [b"history\0" + text] * 27,  # 70 MB in all
+        "tEXt": [b"history\0" + text] * 27,  # 70 MB together
         "iCCP": [b"profile\0\0" + zlib.compress(long_profile())],
     }[kind]
     extra = b"".join(
         len(each).to_bytes(4, "big") + kind.encode() + each + zlib.crc32(kind.encode() + each).to_bytes(4, "big")
         for each in chunks
     )
-    at = len(content) - 12 if behind else 33  # before IEND, or behind IHDR
+    at = len(content) - 12 if behind else 33  # before IEND, or after IHDR
     (tmp_path / "x.png").write_bytes(content[:at] + extra + content[at:])
     assert reading.picture_size(tmp_path / "x.png") == (H, W)
     picture = read_picture(tmp_path / "x.png")
@@ -175,9 +175,9 @@ def test_a_png_with_long_metadata_is_read_with_all_its_bits(tmp_path, rgb16, kin
     assert picture.icc == (long_profile() if kind == "iCCP" else None)
 
 
-@functools.cache  # the time is in it
+@functools.cache  # the profile contains the time, so two calls would differ
 def long_profile():
-    """The profile of sRGB, and behind it two megabytes that no tag names."""
+    """Return the profile of sRGB, followed by two megabytes to which no tag refers."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes() + bytes(2 << 20)
     return len(profile).to_bytes(4, "big") + profile[4:]
 
@@ -305,7 +305,7 @@ def test_the_transparent_colour_of_a_palette_becomes_alpha(tmp_path, holes):
         image.save(tmp_path / f"x{suffix}", transparency=1)
         picture = read_picture(tmp_path / f"x{suffix}")
         assert np.array_equal(picture.alpha == 0, holes == 0)
-        assert (picture.rgb == (10, 20, 30)).all()  # the mean opaque colour, there too
+        assert (picture.rgb == (10, 20, 30)).all()  # it lies on the mean opaque colour
 
 
 @pytest.mark.parametrize(("depth", "bands"), [(1, 1), (2, 1), (4, 1), (8, 1), (8, 3), (16, 1), (16, 3)])
@@ -456,7 +456,7 @@ def test_files_that_are_no_picture_are_refused_in_one_line(tmp_path, rgb):
     (tmp_path / "text.jpg").write_text("hello")
     refused(tmp_path / "text.jpg", "not a picture")
     (tmp_path / "x.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n%%EndComments\n")
-    refused(tmp_path / "x.eps", "not a picture")  # and no Ghostscript is started
+    refused(tmp_path / "x.eps", "not a picture")  # Pillow would start Ghostscript
     Image.new("RGB", (300, 12)).save(tmp_path / "thin.png")
     refused(tmp_path / "thin.png", r"^[^:]*thin\.png: has only 300 x 12 pixels; at least 16 x 16")
     refused(Image.new("RGB", (300, 12)), "only 300 x 12 pixels")
@@ -473,7 +473,7 @@ def test_truncated_files_are_refused_and_scrambled_ones_raise_nothing_else(tmp_p
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
     refused(path, "truncated|not a picture")
-    for _ in range(30):  # whatever the damage: a picture or an ImageError, never another exception or a warning
+    for _ in range(30):  # any damage gives a picture or an ImageError, never a warning or another error
         broken = bytearray(data)
         for at in rng.integers(4, min(len(data), 400), 5):
             broken[at] = rng.integers(256)
@@ -505,12 +505,12 @@ def test_pictures_above_twice_pillow_s_limit_are_refused(tmp_path, rgb, monkeypa
     refused(path, "x.png: is too large; make it smaller than 0.0 megapixels.*480 pixels")
 
 
-# What is asked before a picture is decoded
+# Checks before a picture is decoded
 
 
 @pytest.mark.skipif(os.name != "posix", reason="makes pipes and sockets in the file system")
 def test_pipes_sockets_and_devices_are_refused_at_once(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # the path of a socket is short
+    monkeypatch.chdir(tmp_path)  # the path of a socket must be short
     os.mkfifo("pipe.png")
     refused("pipe.png", "it is a pipe, not a file")
     refused("/dev/zero", "it is a device, not a file")
@@ -537,7 +537,7 @@ def test_a_caller_can_refuse_a_picture_by_its_size_before_it_is_decoded(tmp_path
 
 
 def test_a_caller_can_refuse_an_array_by_its_size_before_it_is_copied(rgb):
-    huge = np.broadcast_to(np.float32(0.5), (2**20, 2**20))  # to look at each of its pixels takes for ever
+    huge = np.broadcast_to(np.float32(0.5), (2**20, 2**20))  # reading its pixels would take for ever
     refused(huge, f"B' is .{2**20}, {2**20}", name="B'", admit=refuse)
 
 

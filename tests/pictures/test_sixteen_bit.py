@@ -1,4 +1,4 @@
-"""Sixteen bits per channel: read from PNG and TIFF files in full, and written to them in full."""
+"""Tests of 16 bits per channel, read from PNG and TIFF files and written to them."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_16_bit_tiff_with_separate_planes_is_refused(tmp_path, rgb16):
 def test_16_bit_files_are_read_back_with_alpha_and_profile(tmp_path, rgb, rgb16, holes, suffix, with_alpha, icc):
     path = tmp_path / f"x{suffix}"
     within = 0
-    if icc:  # Adobe RGB holds all of sRGB: nothing is clipped on the way there and back
+    if icc:  # Adobe RGB contains sRGB, so nothing is clipped on the way there and back
         within = 40
     write_picture(path, rgb16, like=Picture(rgb, alpha=np.maximum(holes, 255 * (not with_alpha)), icc=icc))
     picture = read_picture(path)

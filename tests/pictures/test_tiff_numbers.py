@@ -1,4 +1,4 @@
-"""TIFF files of colours that are floats, or integers of 32 bits: read to the last bit that 16 bits hold."""
+"""Tests of TIFF files with floats or 32-bit integers, read with the precision of 16 bits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ def floats(rgb16, dtype="<f4"):
 
 
 def predicted_floats(samples):
-    """(H, W, bands) floats, as predictor 3 writes them: bytes of one weight side by side, each less the one before it."""
+    """Return floats (H, W, bands) as predictor 3 writes them.
+
+    Bytes of equal significance stand side by side, each as the difference from the one before it.
+    """
     rows, _, bands = samples.shape
     big = samples.astype(samples.dtype.newbyteorder(">"))
     planes = big.reshape(rows, -1, 1).view(np.uint8).swapaxes(1, 2).reshape(rows, -1, bands)
@@ -67,10 +70,10 @@ def test_integers_that_are_packed_with_their_predictor_are_read(tmp_path, rgb16)
 
 
 def in_parts(path, samples, parts, **tags):
-    """A file whose parts, tiles in the order of the file, lie behind its directory."""
+    """Write a file with the `parts` (tiles or planes) after its directory, in this order."""
     sizes = tuple(map(len, parts))
     start = 0
-    for _ in range(2):  # the second time, the length without the parts is known
+    for _ in range(2):  # the first time finds the length of the file without the parts
         places = [start + sum(sizes[:index]) for index in range(len(parts))]
         write(path, samples, b"".join(parts), tile_offsets=tuple(places), tile_counts=sizes, **tags)
         start = len(path.read_bytes()) - sum(sizes)
@@ -117,9 +120,7 @@ def test_the_profile_and_the_orientation_of_a_float_tiff_are_applied(tmp_path, r
     assert close(picture.rgb16, np.rot90(rgb16, -1), 2)
 
 
-def test_floats_beyond_0_to_1_are_clipped_with_one_log_line_and_whole_numbers_are_not(
-    tmp_path, rgb16, caplog
-):
+def test_floats_beyond_0_to_1_are_clipped_with_one_log_line_and_whole_numbers_are_not(tmp_path, rgb16, caplog):
     samples = floats(rgb16)
     samples[0, 0], samples[1, 1] = 7.5, -0.25
     path = write(tmp_path / "x.tif", samples)
