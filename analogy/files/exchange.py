@@ -1,4 +1,4 @@
-"""Exchange of the results of one run for those of the next, which a kill cannot mix up.
+"""Exchange of the results of one run for those of the next, which is safe against kills.
 
 The new files lie in a temporary folder inside the folder for results, with a manifest that names
 them. An exchange moves the old files aside, the manifest first, then moves the new ones to their

@@ -147,7 +147,10 @@ def claim(folder: Path, names: Collection[str], places: Places, ours: Mapping[st
 
 
 def refuse_foreign(path: Path, ours: bool) -> None:
-    """Raise `OutputError` if a result's path is taken, unless an earlier run made it (`ours`)."""
+    """Raise `OutputError` if a file is in the place of a result and is not `ours`.
+
+    It is ours if an earlier run made it.
+    """
     if not ours and os.path.lexists(path):
         raise OutputError(
             f"{path}: is there already, and is no result that this run may replace; move it away, or name "

@@ -1,24 +1,27 @@
-"""Carrying a key along a film: the place of each pixel of a frame in the key frame, frame by frame.
+"""Carrying of a key along a film: it finds the place of each pixel of a frame in the key frame.
 
 The key frame is the frame of the film that the key paints. The place of a pixel is the position, in
 the key frame, of the thing that the pixel shows. Places are stored as a flow: displacements from
-the pixels to their places. `Carrier.advance` updates the flow when it goes on to the next frame:
+the pixels to their places. `Carrier.advance` goes on to the next frame in four steps:
 
-1. The carried flow: optical flow from the new frame to the last one, and from there along the
-   flow that the last frame had. It is steady, but its errors add up.
-2. The direct flow: optical flow from the new frame to the key frame itself, begun at the carried
-   one. Its error does not grow, but it may flicker. The carried flow is drawn towards it.
-3. A flat pixel takes most of its flow from the textured pixels around it, since optical flow finds
-   only noise in a flat region.
-4. A place is sure where the forward-backward check confirms the direct flow: the flow from the key
-   frame back to the new frame ends where the pixel is. For the pixels that are not sure, mostly
-   things that the key frame does not show, PatchMatch searches the key frame for similar colours.
+1. It computes the carried flow. This leads along the optical flow from the new frame to the last
+   frame, and from there along the flow that the last frame had. It is steady, but its errors add
+   up.
+2. It computes the direct flow, which is the optical flow from the new frame to the key frame
+   itself, in a search that begins at the carried flow. Its error does not grow, but it may flicker.
+   So the carried flow only moves a share of the way to it with each frame.
+3. It moves the flow of flat pixels towards that of the textured pixels around them, since optical
+   flow finds only noise in a flat region.
+4. It decides which places are sure. A place is sure if the direct flow passes the forward-backward
+   check: the flow from the key frame back to the new frame leads to the pixel again. The other
+   pixels show mostly things that the key frame does not show. For them, PatchMatch searches the key
+   frame for similar colours.
 
 `Carrier.paint` then gives each pixel the colour that the key has at the pixel's place.
 
 Departure from Liao et al. 2017, which matches two pictures: here A is a frame, B the key frame,
 and B' the key (Hertzmann et al. 2001, "Image Analogies", with B given). Motion leads from A to B,
-and PatchMatch searches only where it cannot.
+and PatchMatch searches only where motion does not.
 """
 
 from __future__ import annotations
@@ -85,9 +88,9 @@ The unit is the squared difference between black and white in one channel. The c
 square of the distance.
 """
 _COST_SCALE = 16
-"""Divisor of the costs of colour and distance, so that their products fit into int16."""
+"""Divisor of the sum of both costs, so that it fits into int16; products are multiplied again."""
 _MAX_COST = 12
-"""Largest factor of the squared distance, so that the products fit into int16."""
+"""Largest factor of the squared distance with which the products fit into int16."""
 _UNSHOWN_DOUBT = 0.3
 """Doubt that is added where the key frame does not show what a pixel shows."""
 _DOUBT_PATCH = 9
@@ -120,7 +123,7 @@ class Carrier:
         self.key_frame = self.frame = key_frame
         self.flow = np.zeros((*key_frame.shape[:2], 2), np.float32)
         self.sure = np.ones(key_frame.shape[:2], bool)
-        self._back = self.flow
+        self._back = self.flow  # it leads from the key frame to the present frame
 
     @cached_property
     def _key_pixels(self) -> np.ndarray:
@@ -161,8 +164,9 @@ class Carrier:
         far = sure & ~is_near & ~is_flat
         flow[far] = direct[far]
         self.flow, self.frame = flow, frame
-        # Step 4: search for the places that are not sure. A flat pixel whose place has the same
-        # colour needs no search: the check says nothing there, and any flat region would match.
+        # Step 4: search for the places that are not sure. The search prefers matches near a known
+        # place, to which a checked step leads. A flat pixel whose place has the same colour needs
+        # no search: the check says nothing there, and any flat region would match.
         known = sure | ((agree(step, step_back, AGREEMENT) | is_flat) & inside(carried))
         is_similar = is_flat & (self._difference() < _UNLIKE)
         self.sure = sure | (known & is_similar & inside(self.flow))
@@ -205,6 +209,7 @@ class Carrier:
         places = here + flow[..., ::-1]
         frames = self.frame.astype(np.float32), self._key_pixels
         field, coarser = None, size
+        # From coarse to fine: each scale begins at the matches of the coarser one.
         for scale, iterations in _ITERATIONS.items():
             small = -(-size[0] // scale), -(-size[1] // scale)
 
@@ -232,6 +237,7 @@ class Carrier:
             )
             field, coarser = self.backend.asarray(np.where(fixed, start, self.backend.to_host(found))), small
         found = self.backend.to_host(nnf.enlarge(self.backend, field, coarser, size, size)).astype(np.float32)
+        # A match within the precision of the finest scale leaves a place as it is.
         moved = ~kept & (squared_length(found - places) > scale**2)
         flow[moved] = (found[moved] - here[moved])[:, ::-1]
         self.flow = flow

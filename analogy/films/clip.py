@@ -72,7 +72,7 @@ class Clip:
     ):
         """Open a film, and read its keys.
 
-        Parameters and errors that are not listed here are those of `Engine.clip`.
+        Errors are those of `Engine.clip`.
 
         Parameters
         ----------
@@ -85,7 +85,7 @@ class Clip:
         make_key : callable
             Makes the key of a shot that has none (see `keys.MakeKey`).
         made_with : str
-            A text that is another one for other settings or another model of `make_key`.
+            A text that changes with the settings and the model of `make_key`.
         seed : int
             Seed of the random search.
         progress : callable, optional

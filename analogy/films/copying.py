@@ -90,7 +90,7 @@ class Copies:
 
 
 def copy_fields(old: Any, new: Any) -> None:
-    """Give a new stream the title, the language and the default state of an old one."""
+    """Give a new stream the title and the language of an old one, and its mark as default."""
     fields = {name: value for name, value in texts(old.metadata).items() if name.lower() in _KEPT_FIELDS}
     new.metadata.update(fields)
     if old.type != "attachment":

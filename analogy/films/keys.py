@@ -53,7 +53,7 @@ class Keys:
         make : callable
             Makes a key (see `MakeKey`).
         made_with : str
-            A text that is another one for other settings or another model of `make`.
+            A text that changes with the settings and the model of `make`.
 
         Raises
         ------

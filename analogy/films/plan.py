@@ -88,15 +88,15 @@ def plan(cuts: Sequence[bool], keys: Collection[int]) -> list[Stretch]:
 
 
 def nearest(keys: Iterable[int], index: int) -> int:
-    """Return the index among `keys` that is nearest to `index`, the lower one of two as near."""
+    """Return the nearest index to `index` among `keys`; of two equally near, the lower one."""
     return min(keys, key=lambda key: (abs(key - index), key))
 
 
 def digest(stretch: Stretch, seed: int, of_frame: Callable[[int], str], of_key: Callable[[int], Sequence[str]]) -> str:
     """Return a checksum, in hexadecimal, of everything that decides the pictures of a stretch.
 
-    The folder of a painted film records it. A run paints the frames of a stretch anew if its
-    checksum is another one.
+    The folder of a painted film records it. A run paints the frames of a stretch again
+    if the checksum has changed.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Painting a frame with the strokes of a key: sharp samples of the key at the places of the pixels.
+"""Painting of a frame with the strokes of a key: each pixel is a sharp sample of the key.
 
 Departure from section 4.5 of Liao et al. 2017, where a pixel is the mean over all patches that
 cover it. In a film these patches differ by fractions of a pixel, and their mean would blur the
@@ -12,8 +12,9 @@ Three corrections follow:
 * A sample between pixels of the key is softer than the key, more or less so with the fraction, and
   so is an enlarged piece. `_with_detail` sharpens the frame to the detail of the key. Otherwise a
   moving film would blur and pulse.
-* Where the place is uncertain, grain would flicker. There the wanted detail is lowered, which
-  softens what is as faint as grain and leaves strokes as they are.
+* Where a place is uncertain, fine detail may be on the wrong spot. There the wanted detail is
+  lowered, as a mean over the possible places would lower it. This softens what is as faint as
+  grain, and leaves strokes as they are.
 """
 
 from __future__ import annotations

@@ -53,8 +53,8 @@ def alone(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # Deleted while it is locked, so that another run that has opened it and then gets the lock
-        # sees that the file is gone.
+        # The file is deleted while it is locked. So another run that has opened it, and gets the
+        # lock next, sees that the file is gone.
         with suppress(OSError):
             path.unlink()
         os.close(file)

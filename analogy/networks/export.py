@@ -176,7 +176,10 @@ def _as_numbers(g: _Graph, truth: str) -> str:
 
 
 def _pool_gradient(g: _Graph, gradient: str, x: str, padded: str, pooled: str) -> str:
-    """Add the gradient for the input `x` of a ReLU's pooling, from that for its output `pooled`."""
+    """Add the gradient with respect to the input `x` of a pooling, which follows a ReLU.
+
+    `gradient` is that with respect to the output `pooled`.
+    """
     largest = _as_numbers(g, g.op("Equal", padded, _double(g, pooled)))
     count = g.op("Mul", g.op("AveragePool", largest, kernel_shape=[2, 2], strides=[2, 2]), g.number(4))
     each = g.op("Div", _positive(g, gradient, pooled), count)
@@ -186,7 +189,10 @@ def _pool_gradient(g: _Graph, gradient: str, x: str, padded: str, pooled: str) -
 
 
 def _convolve_gradient(g: _Graph, network: Network, layer: str, gradient: str) -> str:
-    """Add the gradient for the input of a convolution, from that for its output."""
+    """Add the gradient with respect to the input of a convolution.
+
+    `gradient` is that with respect to its output.
+    """
     swapped = g.op("Transpose", _kernel(g, network, layer), perm=[1, 0, 2, 3])
     turned = g.op("Slice", swapped, g.integers(2, 2), g.integers(-4, -4), g.integers(2, 3), g.integers(-1, -1))
     return g.op("Conv", gradient, turned, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
@@ -206,7 +212,10 @@ class _Layer:
 
 
 def _forward(g: _Graph, network: Network, x: str, first: int, last: int) -> list[_Layer]:
-    """Add the layers from `x`, which is relu(first)_1 or for 0 the picture, to relu(last)_1."""
+    """Add the layers from `x` to relu(last)_1.
+
+    `x` is relu(first)_1, or the picture if `first` is 0.
+    """
     names = network.layers
     start = names.index(f"conv{first}_1") + 1 if first else 0
     y = x if first else _preprocess(g, network, x)
@@ -225,7 +234,7 @@ def _forward(g: _Graph, network: Network, x: str, first: int, last: int) -> list
 def _backward(g: _Graph, network: Network, layers: list[_Layer], target: str) -> tuple[str, str]:
     """Add the loss ||y - target||^2 and its gradient.
 
-    y is the output of the last of the `layers`, and the gradient is that for the input of the
+    y is the output of the last of the `layers`. The gradient is with respect to the input of the
     first.
     """
     error = g.op("Sub", layers[-1].output, target)

@@ -22,7 +22,7 @@ def from_array(source: Any, label: str, admit: Admit, grounded: bool = True) -> 
     array = _to_numpy(source, label)
     shape = array.shape
     if array.size == 0:
-        raise ImageError(f"{label}: the array of shape {shape} is empty")
+        raise ImageError(f"{label}: the array of shape {shape} is empty; pass a picture")
     if array.ndim not in (2, 3) or (array.ndim == 3 and shape[2] not in (1, 3, 4)):
         cure = "pass (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
         if array.ndim == 3 and shape[0] in (1, 3, 4):

@@ -52,7 +52,7 @@ def scaled(values: Array, label: str) -> tuple[Array, int]:
 
 
 def from_numbers(numbers: NumbersFile, label: str, grounded: bool) -> Picture:
-    """Return a TIFF file whose pixels Pillow does not know as a Picture.
+    """Return the picture in a TIFF file whose pixels Pillow does not know.
 
     Floats are clipped to 0..1, and this is logged, unless all are whole numbers (see `scaled`).
     Raises `ImageError`, and OSError if the file is damaged.
