@@ -185,8 +185,8 @@ def long_profile():
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
 def test_exif_orientation_is_applied(tmp_path, rgb, orientation, suffix):
-    # EXIF: 1 upright, 2 mirrored, 3 upside down, 4 flipped, 5 transposed, 6 to be turned right, 7
-    # transverse, 8 left
+    # EXIF's numbers mean 1 upright, 2 mirrored, 3 upside down, 4 flipped, 5 transposed, 6 to be
+    # turned right, 7 transverse, 8 to be turned left.
     undo = [
         lambda a: a,
         lambda a: a[:, ::-1],

@@ -27,7 +27,7 @@ def test_16_bit_png_is_read_with_all_bits(tmp_path, rng, bands):
 
 def test_16_bit_grey_is_not_clipped(rgb16):
     grey = rgb16[..., 0]
-    for image in (Image.fromarray(grey), Image.fromarray(grey.astype(np.int32))):  # Pillow's modes I;16 and I
+    for image in (Image.fromarray(grey), Image.fromarray(grey.astype(np.int32))):  # these have Pillow's modes I;16 and I
         picture = read_picture(image)
         assert np.array_equal(picture.rgb16[..., 1], grey) and np.array_equal(picture.rgb[..., 1], to8(grey))
 
@@ -91,7 +91,7 @@ def test_16_bit_files_are_read_back_with_alpha_and_profile(tmp_path, rgb, rgb16,
     write_picture(path, rgb16)
     assert np.array_equal(read_picture(path).rgb16, rgb16) and read_picture(path).alpha is None
     with Image.open(path) as image:
-        assert close(np.asarray(image), rgb16 >> 8, 0)  # what other programs see
+        assert close(np.asarray(image), rgb16 >> 8, 0)  # other programs see this
 
 
 def test_16_bits_become_8_in_formats_without_16(tmp_path, rgb16):
