@@ -27,7 +27,7 @@ def test_16_bit_png_is_read_with_all_bits(tmp_path, rng, bands):
 
 def test_16_bit_grey_is_not_clipped(rgb16):
     grey = rgb16[..., 0]
-    for image in (Image.fromarray(grey), Image.fromarray(grey.astype(np.int32))):  # these have Pillow's modes I;16 and I
+    for image in (Image.fromarray(grey), Image.fromarray(grey.astype(np.int32))):  # Pillow calls these I;16 and I
         picture = read_picture(image)
         assert np.array_equal(picture.rgb16[..., 1], grey) and np.array_equal(picture.rgb[..., 1], to8(grey))
 
