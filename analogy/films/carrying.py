@@ -197,8 +197,8 @@ class Carrier:
         squared = cv2.transform(found * found, np.full((1, 3), 1 / (3 * 255**2)))
         return np.sqrt(np.maximum(cv2.blur(squared, (_DOUBT_PATCH, _DOUBT_PATCH)), 0))
 
-    def _search(self, known: np.ndarray, kept: np.ndarray) -> None:
-        """Search the key frame for new places of all pixels that are not `kept`, (H, W) bool.
+    def _search(self, known: np.ndarray, excluded: np.ndarray) -> None:
+        """Search the key frame for new places of all pixels that are not `excluded`, (H, W) bool.
 
         Where a present place is `known`, (H, W) bool, matches near it are preferred.
         """
@@ -218,7 +218,7 @@ class Carrier:
 
             near = shrink(places) / scale
             start = np.clip(np.rint(near), 0, np.subtract(small, 1)).astype(np.int32)
-            fixed = shrink(kept.astype(np.uint8))[..., None] > 0
+            fixed = shrink(excluded.astype(np.uint8))[..., None] > 0
             if field is not None:
                 start = np.where(fixed, start, nnf.enlarge(self.backend, field, coarser, small, small))
             frame, key_frame = (shrink(frame, how=cv2.INTER_AREA) / 255 for frame in frames)
@@ -238,7 +238,7 @@ class Carrier:
             field, coarser = self.backend.asarray(np.where(fixed, start, self.backend.to_host(found))), small
         found = self.backend.to_host(nnf.enlarge(self.backend, field, coarser, size, size)).astype(np.float32)
         # A match within the precision of the finest scale leaves a place as it is.
-        moved = ~kept & (squared_length(found - places) > scale**2)
+        moved = ~excluded & (squared_length(found - places) > scale**2)
         flow[moved] = (found[moved] - here[moved])[:, ::-1]
         self.flow = flow
 

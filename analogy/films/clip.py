@@ -166,9 +166,9 @@ class Clip:
         steps = sum(stretch.steps(indices) for stretch, indices in chosen)
         painting = _Painting(self._backend, self._frames, self._keys, self._seed, self._report, steps)
         for stretch, indices in chosen:
-            kept = Work(work, self.made_from(stretch) if work else "")
-            yield from painting.paint(stretch, indices, kept)
-            kept.clear()
+            stretch_work = Work(work, self.made_from(stretch) if work else "")
+            yield from painting.paint(stretch, indices, stretch_work)
+            stretch_work.clear()
         if work:
             clear(work)
         self._report(Progress("done", 1.0))

@@ -124,15 +124,15 @@ def copyable(path: Path, form: str, label: str) -> list[int]:
             stream for stream in source.streams.video if stream.disposition & pyav().stream.Disposition.attached_pic
         ]
     refused = {index: _refusal(path, index, kind, form, label) for index, kind, _ in streams if kind in _COPIED}
-    kept = [index for index, problem in refused.items() if problem is None]
-    has_sound = any(kind == "audio" and index in kept for index, kind, _ in streams)
+    accepted = [index for index, problem in refused.items() if problem is None]
+    has_sound = any(kind == "audio" and index in accepted for index, kind, _ in streams)
     for index, kind, what in streams:
-        if index not in kept:
+        if index not in accepted:
             rest = "the video is silent" if kind == "audio" and not has_sound else "that is left out"
             _log.warning("%s: it cannot hold %s; %s", label, what, rest)
     if covers:
         _log.warning("%s: the film's cover picture is left out", label)
-    return kept
+    return accepted
 
 
 def _is_kept_otherwise(stream: Any) -> bool:

@@ -18,7 +18,7 @@ from ..files.manifests import MANIFEST, is_unchanged
 from ..files.places import Places
 from ..pictures.writing import write_picture
 from .clip import Clip
-from .manifest import FilmManifest, seen_from
+from .manifest import FilmManifest, relative_to
 from .work import alone
 
 SUFFIX = ".png"
@@ -80,7 +80,7 @@ def paint_folder(
     paths = [folder / f"{name}{SUFFIX}" for name in clip.names]
     names = [path.name for path in paths]
     _claim_files(clip, manifest, folder, names, places, beside)
-    film = seen_from(folder, clip.files[0] if clip.video else clip.files[0].parent)
+    film = relative_to(folder, clip.files[0] if clip.video else clip.files[0].parent)
     manifest.refuse_another_film(film, names)
     surplus = [name for name in manifest.frames if name not in set(names)]
     for name in surplus:
@@ -116,7 +116,7 @@ def _claim_files(
     """
     claim(folder, [*names, MANIFEST], places, manifest.frames | ({MANIFEST: ""} if manifest.exists else {}))
     for path in beside:
-        recorded = manifest.beside.get(seen_from(folder, path), "")
+        recorded = manifest.beside.get(relative_to(folder, path), "")
         refuse_foreign(path, bool(recorded))
         refuse_changed(path, recorded)
     for path in [folder, *(folder / name for name in names), *beside]:

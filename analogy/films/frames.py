@@ -139,9 +139,9 @@ class _FileFrames:
         self._admit, self._source = admit, source
         self.files = in_order(paths)
         self.names = [path.stem for path in self.files]
-        taken: dict[str, Path] = {}
+        by_name: dict[str, Path] = {}
         for file, name in zip(self.files, self.names, strict=True):
-            if (first := taken.setdefault(folded(name), file)) is not file:
+            if (first := by_name.setdefault(folded(name), file)) is not file:
                 raise ImageError(
                     f"two frames have the same name, {first} and {file}; "
                     "name the film by a pattern that matches one of them"

@@ -125,14 +125,14 @@ def written_beside(folder: Path, path: Path) -> Iterator[None]:
     Raises `OutputError` if the manifest cannot be written, and OSError if the block does not write
     the file.
     """
-    manifest, name = FilmManifest(folder), seen_from(folder, path)
+    manifest, name = FilmManifest(folder), relative_to(folder, path)
     manifest.write(name)
     yield
     manifest.beside[name] = checksum(path)
     manifest.write(None)
 
 
-def seen_from(folder: Path, path: Path) -> str:
+def relative_to(folder: Path, path: Path) -> str:
     """Return `path` relative to `folder`, so that it stays valid when both are moved.
 
     On another drive it is absolute.

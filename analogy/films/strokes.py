@@ -82,14 +82,14 @@ def paint(backend: Backend, key: np.ndarray, flow: np.ndarray, sure: np.ndarray,
         The painted frame, about 0 to 255; it is not clipped.
     """
     detail = show(_detail(key), flow)
-    kept = (detail + np.float32(_LEAST)) / (detail + np.float32(_LEAST) + np.float32(_GRAIN**2) * _around(error))
+    kept_share = (detail + np.float32(_LEAST)) / (detail + np.float32(_LEAST) + np.float32(_GRAIN**2) * _around(error))
     picture = show(key, flow, sharp=True)
     searched = opencv().dilate((~sure).astype(np.uint8), np.ones((5, 5))) > 0
     joints = [_joints(flow, axis) & searched for axis in (0, 1)]
     if any(mask.any() for mask in joints):
         _average(picture, key, flow, joints)
         picture = _join(backend, picture, key, flow, joints)
-    return _with_detail(picture, detail * kept * kept)
+    return _with_detail(picture, detail * kept_share * kept_share)
 
 
 def _joints(flow: np.ndarray, axis: int) -> np.ndarray:

@@ -54,13 +54,13 @@ def into_srgb(image: Image.Image, rgb16: Array | None, icc: bytes | None, label:
             if image.mode not in {b"RGB ": ("L", "RGB"), b"GRAY": ("L",), b"CMYK": ("CMYK",)}.get(space, ()):
                 raise ValueError(f"it is for {space.decode('latin-1').strip()!r}, and the picture is {image.mode}")
             profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-            kept = icc if space == b"RGB " else None
+            writable = icc if space == b"RGB " else None
             if rgb16 is not None:
                 if (converted := _convert16(rgb16, icc, _srgb_profile().tobytes())) is not None:
-                    return converted, kept
+                    return converted, writable
                 logger.info("%s: 16 bits are reduced to 8, because its colour profile is not a plain matrix", label)
             source = image.convert("RGB") if space == b"RGB " else image
-            return np.asarray(ImageCms.profileToProfile(source, profile, _srgb_profile(), outputMode="RGB")), kept
+            return np.asarray(ImageCms.profileToProfile(source, profile, _srgb_profile(), outputMode="RGB")), writable
         except (ImageCms.PyCMSError, OSError, ValueError) as error:
             logger.warning("%s: its colour profile is ignored (%s)", label, reason(error))
     return (rgb16 if rgb16 is not None else np.asarray(image.convert("RGB"))), None

@@ -119,10 +119,10 @@ class DevicePicture(Picture):
 
 
 def as_picture(pixels: Array, alpha: Array | None, icc: bytes | None, label: str, grounded: bool = True) -> Picture:
-    """Make `pixels`, (H, W, 3) uint8 or uint16 in sRGB, a Picture with arrays of its own.
+    """Return pixels, (H, W, 3) uint8 or uint16 in sRGB, as a Picture with copies of the arrays.
 
-    `grounded`: whether the mean colour shows through where it is transparent; else the colours stay
-    as they are.
+    If `grounded`, a transparent picture is laid on its mean opaque colour. Otherwise the colours
+    stay as they are.
     """
     ground = None
     if alpha is not None:

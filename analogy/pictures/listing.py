@@ -51,18 +51,18 @@ def pictures_among(
     One log line names the other files and the `others`, which are subfolders and the like, as left
     out of `folder`. `open_file` opens a file, which must be seekable.
     """
-    taken: list[str] = []
+    pictures: list[str] = []
     left = [path for path in others if not _name(path).startswith(".")]
     for path in files:
         if not _name(path).startswith("."):
             known = path.lower().endswith(SUFFIXES)
-            (taken if known or _is_picture(path, open_file) else left).append(path)
+            (pictures if known or _is_picture(path, open_file) else left).append(path)
     names = sorted(map(_name, left))
     if names:
         more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
         named = ", ".join(names[:_MOST_NAMED])
         _log.info("%s: left out, as these are no pictures that can be read: %s%s", folder, named, more)
-    return in_order(taken)
+    return in_order(pictures)
 
 
 def matching(

@@ -42,7 +42,7 @@ def turn_to_largest(image: Any, file: IO[bytes]) -> str:
             image.info.pop("icc_profile", None)
     if len(sizes) - sizes.count(0) < 2:
         return ""
-    return f"page {best + 1} of {len(sizes)}, the largest, is taken, and the others are left out"
+    return f"page {best + 1} of {len(sizes)}, the largest, is read, and the others are left out"
 
 
 def is_lone_thumbnail(image: Any) -> bool:
@@ -65,4 +65,4 @@ def frames_left_out(image: Any) -> str:
     except Exception:  # the rest of the file may be damaged
         return ""
     cure = "; `analogy clip` paints all of them" if image.format == "GIF" else ""
-    return f"only the first of its frames is taken{cure}"
+    return f"only the first of its frames is read{cure}"

@@ -75,7 +75,7 @@ def test_the_largest_page_of_a_tiff_is_read_and_the_others_are_logged(tmp_path, 
     assert np.array_equal(picture.pixels(depth == 16), pixels)
     assert reading.picture_size(path) == (H, W)
     assert [record.getMessage() for record in caplog.records] == [
-        f"{path}: page {largest + 1} of {len(sizes)}, the largest, is taken, and the others are left out"
+        f"{path}: page {largest + 1} of {len(sizes)}, the largest, is read, and the others are left out"
     ]
 
 
@@ -133,7 +133,7 @@ def test_reading_only_the_first_frame_is_logged_in_one_line(tmp_path, rgb, suffi
         read_picture(tmp_path / f"x{suffix}")
         read_picture(tmp_path / f"one{suffix}")
     (message,) = [record.getMessage() for record in caplog.records]
-    assert message.startswith(f"{tmp_path / 'x'}{suffix}: only the first of its frames is taken")
+    assert message.startswith(f"{tmp_path / 'x'}{suffix}: only the first of its frames is read")
     assert ("`analogy clip` paints all of them" in message) == (suffix == ".gif")
 
 
