@@ -45,6 +45,7 @@ def exchange(folder: Path, new: Path) -> None:
 
 
 def _exchange(folder: Path, new: Path) -> None:
+    """Do the work of `exchange`, while no other run exchanges files in this folder."""
     previous = new / _PREVIOUS
     previous.mkdir(exist_ok=True)
     arriving = new_files(new)

@@ -100,9 +100,11 @@ def without_warnings() -> Iterator[None]:
 
 
 _lock = threading.Lock()
+"""Lock that is held while the next two values change."""
 _threads = 0
 """Number of threads that are inside a block of `without_warnings`."""
 _caught: warnings.catch_warnings[None]
+"""The context of `without_warnings` that the first thread entered and the last one leaves."""
 
 
 def _check(status: os.stat_result) -> None:

@@ -120,5 +120,6 @@ def _text(path: str) -> str:
 
 
 def _overwritten(place: Place, what: str) -> OutputError:
+    """Return the error for a result that would overwrite an input."""
     name = _STREAMS.get(place, place) if isinstance(place, int) else place
     return OutputError(f"{name}: that is {what}, which would be written over; name another place for the results")

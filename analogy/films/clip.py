@@ -131,6 +131,7 @@ class Clip:
         return plan(list(find_cuts(self._read_all("cuts"))), self._keys.given)
 
     def _read_all(self, stage: str) -> Iterator[np.ndarray]:
+        """Yield the pixels of each frame, (H, W, 3) uint8, and report the stage."""
         for index in range(len(self)):
             self._report(Progress(stage, 0.0))
             yield self.read(index).rgb
@@ -299,9 +300,11 @@ class _Painting:
             work.keep(way, index, carrier.state())
 
     def _begin_step(self, index: int) -> None:
+        """Report the progress of a step that goes on to a frame."""
         self.report(Progress(f"frame {self.frames.names[index]}", self.begun / self.steps))
         self.begun += 1
 
 
 def _as_pixels(picture: np.ndarray) -> np.ndarray:
+    """Return a picture as uint8, rounded and clipped."""
     return np.rint(np.clip(picture, 0, 255)).astype(np.uint8)

@@ -59,6 +59,7 @@ def join(
 
 
 def _logistic(odds: np.ndarray) -> np.ndarray:
+    """Return the weights, 0 to 1, that belong to log odds."""
     return (1 / (1 + np.exp(-np.clip(odds, -30, 30)))).astype(np.float32)
 
 

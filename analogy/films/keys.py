@@ -98,4 +98,5 @@ class Keys:
 
 
 def _checksum(picture: Picture) -> str:
+    """Return the SHA-256 of the size and the pixels of a picture."""
     return hashlib.sha256(repr(picture.size).encode() + picture.rgb.tobytes()).hexdigest()

@@ -47,6 +47,7 @@ class FilmManifest:
             self._read()
 
     def _read(self) -> None:
+        """Read the frames that the manifest records, and the file that a killed run had begun."""
         names_of = self._fields.get("made_from")
         made_from = {
             name: digest

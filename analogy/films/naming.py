@@ -88,10 +88,12 @@ def _numbers(names: Sequence[str]) -> list[set[str]]:
 
 
 def _number(digits: str) -> str:
+    """Return digits without leading zeros."""
     return digits.lstrip("0") or "0"
 
 
 def _there_are(names: Sequence[str], lowest: str, highest: str) -> str:
+    """Return the part of a message that says which frames there are."""
     return f"there are {names[0]} to {names[-1]}, or {lowest} to {highest}"
 
 

@@ -82,6 +82,7 @@ def paint(backend: Backend, key: np.ndarray, flow: np.ndarray, sure: np.ndarray,
         The painted frame, about 0 to 255; it is not clipped.
     """
     detail = show(_detail(key), flow)
+    # Where places are uncertain, detail is lowered by this share, grain more than strokes.
     kept_share = (detail + np.float32(_LEAST)) / (detail + np.float32(_LEAST) + np.float32(_GRAIN**2) * _around(error))
     picture = show(key, flow, sharp=True)
     searched = opencv().dilate((~sure).astype(np.uint8), np.ones((5, 5))) > 0

@@ -77,21 +77,26 @@ class _Graph:
         self.constants: dict[str, np.ndarray] = {}
 
     def op(self, kind: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
+        """Add a node, whose output has its name."""
         name = name or f"{kind.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, inputs, [name], **attributes))
         return name
 
     def constant(self, name: str, value: Any, dtype: Any = None) -> str:
+        """Add a constant."""
         self.constants[name] = np.asarray(value, dtype or self.dtype)
         return name
 
     def number(self, value: float) -> str:
+        """Add a constant that is one number."""
         return self.constant(f"number_{value:g}", value)
 
     def integers(self, *values: int) -> str:
+        """Add a constant of int64 numbers."""
         return self.constant("integers_" + "_".join(map(str, values)), values, np.int64)
 
     def model(self, name: str, inputs: dict[str, list[Any]], outputs: dict[str, list[Any]]) -> ModelProto:
+        """Return the graph as a checked ONNX model."""
         kind = helper.np_dtype_to_tensor_dtype(self.dtype)
         graph = helper.make_graph(
             self.nodes,

@@ -77,6 +77,8 @@ def read_graph(path: Path) -> Contents:
 
 
 class _Reader:
+    """Graph that is being read."""
+
     def __init__(self, onnx: Any, graph: Any):
         self.onnx = onnx
         self.tensors = {tensor.name: tensor for tensor in graph.initializer}
@@ -89,6 +91,7 @@ class _Reader:
         self.chain = self.find_chain()
 
     def attributes(self, node: Any) -> dict[str, Any]:
+        """Return the attributes of a node by their names."""
         return {item.name: self.onnx.helper.get_attribute_value(item) for item in node.attribute}
 
     def value(self, node: Any, position: int) -> np.ndarray | None:
@@ -122,6 +125,7 @@ class _Reader:
         return chain + [node for node in self.nodes if node.op_type == "Add" and chain[-1].output[0] in node.input]
 
     def contents(self) -> Contents:
+        """Return the layers of the chain and its preprocessing. Raises `ModelError`."""
         before, layers = _Before(self), list[Layer]()
         level, index, padded, wants_relu = 1, 0, False, False
         for node in self.chain:
@@ -199,9 +203,11 @@ class _Before:
 
     @property
     def channels_last(self) -> bool:
+        """True if the values at this point of the chain are NHWC."""
         return not self.transposed and any(self._to_nchw(node) for node in self.reader.chain)
 
     def _to_nchw(self, node: Any) -> bool:
+        """Return whether a node turns channels last to channels first."""
         return node.op_type == "Transpose" and list(self.reader.attributes(node).get("perm", [])) == _TO_NCHW
 
     def add(self, node: Any) -> bool:
@@ -216,6 +222,7 @@ class _Before:
         return False
 
     def _affine(self, node: Any) -> bool:
+        """Add a node that adds, subtracts, multiplies or divides, or return False."""
         stored = [n for n in (0, 1) if node.input[n] in self.reader.tensors]
         if len(stored) != 1:
             return False

@@ -72,7 +72,9 @@ class Published:
 
 
 _NOTOP = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
+"""Name of the file that Keras publishes."""
 _ZOO = "validated/vision/classification/vgg/model/vgg19-7.onnx"
+"""Path of the file in the ONNX model zoo."""
 
 PUBLISHED: Mapping[str, Published] = {
     "vgg19": Published(

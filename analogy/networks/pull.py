@@ -123,11 +123,13 @@ def convert(path: Path, folder: Path, name: str | None = None, preprocessing: st
 
 
 def _card(name: str, published_as: str, file: PublishedFile, widths: tuple[int, ...]) -> Card:
+    """Return the card of a published model."""
     model = PUBLISHED[published_as]
     return Card(name, model.description, widths, file.describe(), model.licence)
 
 
 def _is_whole(folder: Path) -> bool:
+    """Return whether a folder has a model whose files match its card."""
     try:
         verify(folder)
     except ModelError:

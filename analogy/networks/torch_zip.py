@@ -48,6 +48,8 @@ class _Tensor(NamedTuple):
 
 
 class _RebuildTensor:
+    """Stand-in for the function of PyTorch that builds a tensor."""
+
     __slots__ = ()  # a pickle may set attributes of an object that it looks up, and this one has none
 
     def __call__(self, storage: tuple[str, str], offset: int, shape: Any, strides: Any, *_: Any) -> _Tensor:
@@ -60,6 +62,8 @@ class _RebuildTensor:
 
 
 class _RebuildParameter:
+    """Stand-in for the function of PyTorch that builds a parameter."""
+
     __slots__ = ()
 
     def __call__(self, tensor: _Tensor, *_: Any) -> _Tensor:
@@ -67,6 +71,8 @@ class _RebuildParameter:
 
 
 class _EmptyDict:
+    """Stand-in for the class OrderedDict."""
+
     __slots__ = ()
 
     def __call__(self) -> OrderedDict[Any, Any]:
@@ -78,9 +84,12 @@ _ALLOWED: Mapping[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
     ("torch._utils", "_rebuild_parameter"): _RebuildParameter(),
 } | {("torch", name): dtype for name, dtype in _STORAGES.items()}
+"""Module and name that a pickle may look up -> the object that it gets."""
 
 
 class _Unpickler(pickle.Unpickler):
+    """Unpickler that looks up only the names in `_ALLOWED`."""
+
     def find_class(self, module: str, name: str) -> Any:
         try:
             return _ALLOWED[module, name]
@@ -134,6 +143,7 @@ class TorchZip:
         self._zip.close()
 
     def _open(self) -> tuple[str, dict[str, _Tensor]]:
+        """Return the folder in the zip and the tensors by their names. Raises `ModelError`."""
         names = [name for name in self._zip.namelist() if re.fullmatch(r"([^/]+/)?data\.pkl", name)]
         if len(names) != 1:
             raise ModelError("is a zip file without data.pkl, so torch.save did not write it; give a file of weights")
@@ -159,6 +169,7 @@ class TorchZip:
         return root, {name: item for name, item in state.items() if isinstance(name, str) and isinstance(item, _Tensor)}
 
     def _bytes(self, name: str) -> bytes:
+        """Return the content of a file in the zip. Raises `ModelError`."""
         try:
             info = self._zip.getinfo(name)
         except KeyError:

@@ -300,3 +300,4 @@ _READERS: Mapping[str, Callable[[Path], Found]] = {
     "safetensors": _read_safetensors,
     "onnx": _read_onnx,
 }
+"""Kind of a file -> the function that reads it."""

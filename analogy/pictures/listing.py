@@ -121,6 +121,7 @@ def in_order(paths: Iterable[AnyPath]) -> list[AnyPath]:
 
 
 def _is_picture(path: str, open_file: Callable[[str], IO[bytes]]) -> bool:
+    """Return whether a file is a picture by its content, and can be opened."""
     try:
         with open_file(path) as file:
             return is_picture(file)
@@ -129,4 +130,5 @@ def _is_picture(path: str, open_file: Callable[[str], IO[bytes]]) -> bool:
 
 
 def _name(path: str) -> str:
+    """Return the part of a path after the last separator."""
     return path.replace("\\", "/").rpartition("/")[2] if os.sep == "\\" else path.rpartition("/")[2]

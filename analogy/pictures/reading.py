@@ -357,6 +357,7 @@ def _samples16(file: IO[bytes], image: Any, upright: Image.Image, raw: str, labe
 
 
 def _upright(image: Image.Image, label: str) -> Image.Image:
+    """Return an image with its EXIF orientation applied, or as it is if its EXIF is damaged."""
     try:
         return ImageOps.exif_transpose(image)
     except Exception as error:  # damaged EXIF makes Pillow raise nearly anything; the pixels are intact

@@ -38,6 +38,7 @@ def check_scans(file: IO[bytes], label: str) -> None:
 
 
 def _count(content: bytes, label: str) -> None:
+    """Raise `ImageError` if a JPEG file has too many scans or segments."""
     at = scans = segments = 0
     while (marker := _MARKER.search(content, at)) and (kind := marker[1][0]) != _END:
         at = marker.end()

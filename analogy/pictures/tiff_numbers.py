@@ -18,6 +18,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 Array: TypeAlias = npt.NDArray[Any]
 
+# These are the numbers of TIFF tags.
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, _OFFSETS, _TURN, _BANDS, _ROWS, _COUNTS = (
     256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279
 )  # fmt: skip

@@ -20,7 +20,9 @@ from .images import Array, Picture, check_rgb, composite
 from .sixteen_bit import write_png16, write_tiff16
 
 _JPEG: tuple[str, dict[str, Any]] = ("JPEG", {"quality": 95, "subsampling": 0})
+"""Pillow's name of JPEG, and its options: no chroma subsampling."""
 _TIFF: tuple[str, dict[str, Any]] = ("TIFF", {"compression": "tiff_adobe_deflate"})
+"""Pillow's name of TIFF, and its options: lossless compression."""
 WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {"compress_level": 3}),  # 12 megapixels: 1.7 s; level 6: 2.6 s, 11 % smaller
     ".jpg": _JPEG,
@@ -217,6 +219,7 @@ def _encode(
     kind: str,
     options: dict[str, Any],
 ) -> None:
+    """Write pixels, alpha and profile to an open file in Pillow's format `kind`."""
     if rgb.dtype == np.uint16:
         samples = rgb if alpha is None else np.dstack([rgb, alpha * np.uint16(257)])
         (write_png16 if kind == "PNG" else write_tiff16)(file, samples, icc)
@@ -225,6 +228,7 @@ def _encode(
 
 
 def _image(rgb: Array, alpha: npt.NDArray[np.uint8] | None, icc: bytes | None) -> Image.Image:
+    """Return pixels, alpha and profile as a PIL image."""
     image = Image.fromarray(rgb)
     if alpha is not None:
         image.putalpha(Image.fromarray(alpha))

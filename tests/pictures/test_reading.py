@@ -575,7 +575,7 @@ def test_an_open_file_is_read_from_where_it_stands_and_messages_name_it(tmp_path
 
 def test_bytes_and_open_files_that_are_no_picture_are_refused(monkeypatch):
     refused(b"", "not a picture")
-    refused(b"I am not a picture", "A: not a picture", name="A")
+    refused(b"I am not a picture", "A: is not a picture", name="A")
     refused(io.StringIO("text"), r"open it in binary mode \('rb'\)")
     monkeypatch.setattr(reading, "MOST_BYTES", 3 << 20)
 
