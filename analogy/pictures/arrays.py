@@ -65,7 +65,8 @@ def _to_numpy(source: Any, label: str) -> Array:
     """Return an array of any library as a NumPy array. Raises ImageError."""
     if isinstance(source, np.ma.MaskedArray):
         raise ImageError(
-            f"{label}: is a masked array; pass its pixels as array.filled(0), and its mask as mask_a or mask_b"
+            f"{label}: is a masked array; pass its pixels as array.filled(0), and choose what to match with mask_a "
+            "and mask_b"
         )
     try:
         if hasattr(source, "detach"):  # PyTorch, on any device
