@@ -434,7 +434,7 @@ def test_what_the_service_refuses_is_its_own_sentence(part, serving, pictures) -
     service = part("service").Service(serving, "secret")
     for sent, fields, words in [
         (pictures, {"preset": "none"}, "Preset: .+"),
-        (pictures | {"b_prime": b"no picture"}, {}, "B': not a picture that can be read; .+"),
+        (pictures | {"b_prime": b"no picture"}, {}, "B': is not a picture that can be read; .+"),
         (
             pictures | {"a": bytes(70 << 20)},
             {},
