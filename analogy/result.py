@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Generic, Literal, TypeAlias, overload
+from typing import IO, TYPE_CHECKING, Any, Generic, Literal, overload
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from .backends.host import available_cores
-from .errors import OutputError, SettingsError, enough_memory, reason
-from .files.atomic import as_path, atomic
-from .files.folders import checksums, make_folder, replacing, reserve
-from .files.inputs import read_regular
-from .files.manifests import MANIFEST, TRANSFER
-from .files.places import Places
+from .errors import SettingsError, enough_memory
+from .files.atomic import as_path
 from .method.flow import consistency
-from .method.flow_files import write_flo, write_npz, write_text
-from .method.pins import read_pins
 from .pictures.colour import to_8_bits
 from .pictures.images import Picture, montage
 from .pictures.reading import PictureLike
-from .pictures.writing import as_image, is_picture_path, suffix_of, write_picture, write_stream
-from .progress import Progress, StageReporter, Tick, side_by_side
+from .pictures.writing import as_image, is_picture_path, write_stream
+from .progress import Progress, StageReporter
 from .request import Examples, listed, numbered
+from .result_files import Contents, Field, Painted, Pixels, save_folder, save_picture, save_stream, to_host
 from .settings import Direction, Settings
 from .version import __version__
 
@@ -40,12 +30,6 @@ MONTAGE_HEIGHT = 1080
 """Most rows of a montage, which is for looking at."""
 PREVIEW_HEIGHT = 300
 """Most rows of the montage that a notebook shows."""
-
-_MOST_BYTES = 1 << 20
-"""Most bytes of a settings.json, which usually has a thousand."""
-
-Pixels: TypeAlias = npt.NDArray[Any]
-"""An array of a result: NumPy's (or CuPy's, where A was one)."""
 
 if TYPE_CHECKING:  # the defaults are for type checkers alone; Python knows them from 3.13 on
     from typing_extensions import TypeVar
@@ -241,49 +225,31 @@ class Result(Generic[Way_co, Looks_co]):
         report = StageReporter(progress)
         report.begin("saving")
         if not isinstance(target, (str, os.PathLike)) and hasattr(target, "write"):
-            self._save_stream(target, format, flow)
+            save_stream(target, self._made(), format, flow)
         elif format is not None or is_picture_path(as_path(target)):
-            self._save_picture(as_path(target), format, flow, report)
+            save_picture(as_path(target), self._made(), format, flow, report)
         else:
-            self._save_folder(as_path(target), flow, report)
+            save_folder(as_path(target), self._contents(), flow, report)
         report.end()
 
-    def _save_stream(self, file: IO[bytes], format: str | None, flow: bool) -> None:
-        name = getattr(file, "name", None)
-        label = name if isinstance(name, str) else "the open file"
-        if format is None:
-            format = Path(label).suffix
-            if not format:
-                raise OutputError(f"{label}: in which format? Say so with format='png', for instance")
-        _refuse_flow(label, flow)
-        picture, own = self._one(label)
-        write_stream(file, picture, suffix_of(format, label), like=own)
-
-    def _save_picture(self, path: Path, format: str | None, flow: bool, report: StageReporter) -> None:
-        _refuse_flow(str(path), flow)
-        picture, own = self._one(str(path))
-        make_folder(path.parent)
-        suffix = suffix_of(format, str(path)) if format else ""
-        report.plan({"saving": {"picture": 1}})
-        write_picture(path, picture, like=own, suffix=suffix, tick=report.part("picture"))
-
-    def _one(self, label: str) -> tuple[Pixels, Picture]:
-        """Return A', or B if that alone was made; and the picture whose alpha and profile it gets.
-
-        label  names the one picture to write in the `OutputError` that is raised where there are several B
-        """
-        made = self._made()
-        if made[0][0] != "a_prime" and len(made) > 1:
-            raise OutputError(f"{label}: there are {len(made)} B, one for each example; name a folder to write them to")
-        _, picture, own = made[0]
-        return to_host(picture), own
-
-    def _made(self) -> list[tuple[str, Pixels, Picture]]:
-        """Return the name, the pixels, and the picture of the same size of A' and of each B, as far as they were made."""
-        made: list[tuple[str, Any, Picture]] = [] if self.a_prime is None else [("a_prime", self.a_prime, self.a)]
+    def _made(self) -> list[Painted]:
+        """Return A' and each B, as far as they were made."""
+        made = [] if self.a_prime is None else [Painted("a_prime", self.a_prime, self.a)]
         pictures, examples = listed(self.b), listed(self.b_prime)
-        names = numbered("b", len(examples))
-        return made + list(zip(names, pictures, examples, strict=False))
+        return made + list(map(Painted, numbered("b", len(examples)), pictures, examples))
+
+    def _contents(self) -> Contents:
+        """Return what `save` writes into a folder."""
+        return Contents(
+            made=self._made(),
+            montage=partial(self._montage, MONTAGE_HEIGHT),
+            levels=self.levels,
+            ab=None if self.nnf_ab is None else Field(self.nnf_ab, self.error_ab),
+            ba=list(map(Field, listed(self.nnf_ba), listed(self.error_ba))),
+            examples=len(listed(self.b_prime)),
+            settings=self.settings,
+            record=self.record(),
+        )
 
     def _montage(self, height: int) -> Pixels:
         """Return A, A', each B (made or given) and each B' side by side, at most `height` high."""
@@ -291,59 +257,6 @@ class Result(Generic[Way_co, Looks_co]):
         given = [picture.rgb for picture in (*listed(self.known_b), *listed(self.b_prime))]
         row = [self.a.rgb, *made, *given]
         return montage(row, height=min(height, max(len(picture) for picture in row)))
-
-    def _save_folder(self, folder: Path, flow: bool, report: StageReporter) -> None:
-        folder = make_folder(folder)
-        with Places() as places:
-            examples = listed(self.b_prime)
-            reserve(folder, file_names(self.settings, flow, bool(self.levels), len(examples)), places)
-        pixels = self.a.rgb.size * (1 + len(self.levels)) + sum(picture.rgb.size for picture in examples)
-        report.plan({"saving": {"pictures": pixels, "flow": flow * pixels / 4}})
-        with replacing(folder) as new:
-            self._write_files(new, flow, report)
-
-    def _write_files(self, folder: Path, flow: bool, report: StageReporter) -> None:
-        made = [(name, to_host(picture), own) for name, picture, own in self._made()]  # here, on this thread's stream
-
-        def write(name: str, picture: Pixels, own: Picture | None, tick: Tick) -> None:
-            write_picture(folder / f"{name}.png", picture, like=own, tick=tick)
-
-        def write_montage(tick: Tick) -> None:
-            tick(0)  # which ends it where another could not be written
-            write("montage", self._montage(MONTAGE_HEIGHT), None, tick)
-
-        tasks: list[Callable[[Tick], None]]
-        tasks = [partial(write, name, picture, own) for name, picture, own in made]
-        tasks += [write_montage]
-        tasks += [partial(write, f"level_{level}", voted, None) for level, voted in self.levels.items()]
-        # Most of the time goes into compressing, which Python's lock does not hold up.
-        side_by_side(min(available_cores(), len(tasks)), tasks, report.part("pictures"))
-        if flow:
-            self._write_fields(folder, report.part("flow"))
-        manifest = self.record() | {"kind": TRANSFER, "files": checksums(folder)}
-        with atomic(folder / MANIFEST) as file:
-            file.write((json.dumps(manifest, indent=2) + "\n").encode())
-
-    def _write_fields(self, folder: Path, tick: Tick) -> None:
-        """Write the fields that were made, with the names that `file_names` gives them."""
-        if self.nnf_ab is not None and self.error_ab is not None:
-            field, distance = to_host(self.nnf_ab), to_host(self.error_ab)
-            count = len(listed(self.b_prime))
-            example = field[..., 0] if field.shape[2] == 3 and count > 1 else None
-            field = field[..., -2:]
-            write_npz(folder / "flow_ab.npz", field, distance, example)
-            for index, name in enumerate(numbered("ab", count)):
-                known = None if example is None else example == index
-                write_flo(folder / f"flow_{name}.flo", field, known)
-                if known is None:
-                    write_text(folder / "flowAB.txt", field)
-            tick(0.5)
-        fields, distances = listed(self.nnf_ba), listed(self.error_ba)
-        for name, field, distance in zip(numbered("ba", len(fields)), fields, distances, strict=True):
-            write_npz(folder / f"flow_{name}.npz", to_host(field), to_host(distance))
-            write_flo(folder / f"flow_{name}.flo", to_host(field))
-            write_text(folder / f"flow{name.upper()}.txt", to_host(field))
-        tick(1)
 
     def record(self) -> dict[str, Any]:
         """Return how the result was made, as plain values for JSON."""
@@ -367,83 +280,8 @@ class Result(Generic[Way_co, Looks_co]):
         }
 
 
-def file_names(settings: Settings, flow: bool = False, levels: bool = False, examples: int = 1) -> list[str]:
-    """Return the names of the files that `Result.save` writes into a folder, but for the manifest.
-
-    settings  those of the result, with `direction` "ab" where B was given
-    examples  the number of pictures B'
-    """
-    ways = ("ab", "ba") if settings.direction == "both" else (settings.direction,)
-    pictures = {"ab": ["a_prime"], "ba": numbered("b", examples)}
-    names = [f"{name}.png" for way in ways for name in pictures[way]] + ["montage.png"]
-    if levels:
-        names += [f"level_{level}.png" for level in range(5, 0, -1)]
-    if not flow:
-        return names
-    if "ab" in ways:
-        names += ["flow_ab.npz", *(f"flow_{name}.flo" for name in numbered("ab", examples))]
-        names += ["flowAB.txt"] if examples == 1 else []
-    for name in numbered("ba", examples if "ba" in ways else 0):
-        names += [f"flow_{name}.npz", f"flow_{name}.flo", f"flow{name.upper()}.txt"]
-    return names
-
-
 def _each(value: Any, of: Callable[[Any], Any]) -> Any:
     """Return what `of` returns for a value; for a list that of each of its members; None for None."""
     if value is None:
         return None
     return [of(member) for member in value] if isinstance(value, list) else of(value)
-
-
-def _refuse_flow(label: str, flow: bool) -> None:
-    if flow:
-        raise OutputError(f"{label}: one picture cannot hold the fields; name a folder to write them to")
-
-
-def to_host(array: Any) -> np.ndarray:
-    """Return a NumPy or a CuPy array as NumPy's."""
-    return array if isinstance(array, np.ndarray) else array.get()
-
-
-def read_record(path: str | os.PathLike[str]) -> tuple[Settings, str, str, np.ndarray | None]:
-    """Read a `settings.json`: the settings, the model's name and its checksum, the pins. Raises `SettingsError`."""
-    try:
-        fields = json.loads(read_regular(path, _MOST_BYTES))
-        model, checksum = fields["model"], fields["model_sha256"]
-        if not isinstance(model, str) or not isinstance(checksum, str):
-            raise TypeError("the name or the checksum of its model is no text")
-        pins = fields.get("pins", [])
-        if not isinstance(pins, list):  # nor a path, which a caller might give
-            raise TypeError("the pins are no list")
-        return Settings.from_dict(fields["settings"]), model, checksum, read_pins(pins)
-    except FileNotFoundError as error:
-        raise SettingsError(f"{path}: there is no such file") from error
-    except SettingsError as error:
-        raise SettingsError(f"{path}: {error}") from error
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read ({reason(error)})") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise SettingsError(f"{path}: not the settings.json of a result ({reason(error)})") from error
-
-
-def recorded_inputs(path: str | os.PathLike[str]) -> dict[str, list[str]]:
-    """Return "b", "mask_a" and "mask_b" -> the checksums of those pictures; an empty list where a `settings.json` has none.
-
-    What the file does not say, as one of an earlier version, is left out.
-    """
-    with suppress(OSError, ValueError, TypeError, AttributeError, RecursionError):
-        fields = json.loads(read_regular(path, _MOST_BYTES))
-        found = {"b": [str(checksum) for checksum in listed(fields["b_sha256"])]} if "b_sha256" in fields else {}
-        for name in ("mask_a", "mask_b"):
-            if name in fields:
-                masks = listed(fields[name])
-                found[name] = [str(mask.get("sha256") if isinstance(mask, dict) else mask) for mask in masks]
-        return found
-    return {}
-
-
-def recorded_examples(path: str | os.PathLike[str]) -> int | None:
-    """Return with how many pictures B' a `settings.json` says that its result was made; None where it does not say so."""
-    with suppress(OSError, ValueError, TypeError, RecursionError, KeyError):
-        return len(listed(json.loads(read_regular(path, _MOST_BYTES))["b_prime"])) or None
-    return None

@@ -20,7 +20,7 @@ from analogy.errors import AnalogyError, ImageError, SettingsError, printable
 from analogy.method import flow, flow_files
 from analogy.method.pins import read_pins
 from analogy.pictures.reading import read_picture
-from analogy.result import read_record
+from analogy.records import read_record
 from analogy.settings import Settings
 
 MOST = 1_000_000

@@ -13,7 +13,8 @@ import analogy
 from analogy import progress
 from analogy.errors import OutputError, SettingsError
 from analogy.pictures.reading import read_picture
-from analogy.result import Result, read_record
+from analogy.records import read_record
+from analogy.result import Result
 from analogy.settings import Settings
 
 OPTIONS = {"inversion": "vote", "search_iterations": 1}
@@ -160,7 +161,9 @@ def test_saving_reports_progress_within_a_file_and_an_exception_of_the_callback_
     engine, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.setattr(progress, "MIN_STEP", 0.0)
-    monkeypatch.setattr("analogy.result.available_cores", lambda: 1)  # with more, reports depend on when threads run
+    monkeypatch.setattr(
+        "analogy.result_files.available_cores", lambda: 1
+    )  # with more, reports depend on when threads run
     a = noise(600, 600, 3)
     result = engine.transfer(a, a, max_pixels=2000, **OPTIONS)
     for target in ("out", "x.png", "x.tif", "x.jpg"):

@@ -15,7 +15,8 @@ from analogy.method import flow, flow_files
 from analogy.method.admission import working_size
 from analogy.pictures.images import resize
 from analogy.pictures.reading import read_picture
-from analogy.result import Result, read_record
+from analogy.records import read_record
+from analogy.result import Result
 from analogy.settings import Settings
 
 FAST = {"inversion": "vote", "search_iterations": 1}

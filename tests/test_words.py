@@ -35,7 +35,7 @@ UNREAD = (
     "analogy/",
 )
 PAGES_UNREAD = ("",)
-NAMES_UNREAD = tuple(analogy.__all__)
+NAMES_UNREAD: tuple[str, ...] = ()
 WIDEST = 100
 """Columns of a line of prose, at most."""
 

@@ -76,7 +76,7 @@ def field(rng: np.random.Generator, folder: Path) -> str:
 
 
 def record(rng: np.random.Generator, folder: Path) -> str:
-    from analogy.result import read_record
+    from analogy.records import read_record
 
     path = folder / "settings.json"
     path.write_bytes(damaged(rng, {"sound": settings.SOUND}, settings.LIARS if rng.integers(4) == 0 else {}))
