@@ -1,4 +1,4 @@
-"""The `settings.json` of a result, read again: its settings, its model and the checksums of what it was made from."""
+"""Reading the `settings.json` of a result: its settings, its model, its pins and its inputs."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ _MAX_BYTES = 1 << 20
 
 
 def read_record(path: str | os.PathLike[str]) -> tuple[Settings, str, str, np.ndarray | None]:
-    """Read a `settings.json`: the settings, the model's name and its checksum, the pins. Raises `SettingsError`."""
+    """Return the settings, the model's name and checksum, and the pins of a `settings.json`.
+
+    Raises `SettingsError` if there is no such file, or no result wrote it.
+    """
     try:
         fields = json.loads(read_regular(path, _MAX_BYTES))
         model, checksum = fields["model"], fields["model_sha256"]
         if not isinstance(model, str) or not isinstance(checksum, str):
-            raise TypeError("the name or the checksum of its model is no text")
+            raise TypeError("the name or the checksum of its model is not a text")
         pins = fields.get("pins", [])
-        if not isinstance(pins, list):  # nor a path, which a caller might give
-            raise TypeError("the pins are no list")
+        if not isinstance(pins, list):  # a path is refused as well: the file must not name further files
+            raise TypeError("the pins are not a list")
         return Settings.from_dict(fields["settings"]), model, checksum, read_pins(pins)
     except FileNotFoundError as error:
         raise SettingsError(f"{path}: there is no such file") from error
@@ -40,9 +43,10 @@ def read_record(path: str | os.PathLike[str]) -> tuple[Settings, str, str, np.nd
 
 
 def recorded_inputs(path: str | os.PathLike[str]) -> dict[str, list[str]]:
-    """Return "b", "mask_a" and "mask_b" -> the checksums of those pictures; an empty list where a `settings.json` has none.
+    """Return the checksums of B and of the masks that a `settings.json` records.
 
-    What the file does not say, as one of an earlier version, is left out.
+    The keys are "b", "mask_a" and "mask_b", the values lists of SHA-256 in hex, empty where the
+    result had no such picture. A file of an earlier version may lack a key.
     """
     with suppress(OSError, ValueError, TypeError, AttributeError, RecursionError):
         fields = json.loads(read_regular(path, _MAX_BYTES))
@@ -56,7 +60,7 @@ def recorded_inputs(path: str | os.PathLike[str]) -> dict[str, list[str]]:
 
 
 def recorded_examples(path: str | os.PathLike[str]) -> int | None:
-    """Return with how many pictures B' a `settings.json` says that its result was made; None where it does not say so."""
+    """Return the number of pictures B' that a `settings.json` records, or None if it has none."""
     with suppress(OSError, ValueError, TypeError, RecursionError, KeyError):
         return len(listed(json.loads(read_regular(path, _MAX_BYTES))["b_prime"])) or None
     return None

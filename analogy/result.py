@@ -1,4 +1,4 @@
-"""The result of a transfer, in memory and as files."""
+"""The result of a transfer: its pictures, its fields, and how they were made."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from .settings import Direction, Settings
 from .version import __version__
 
 MONTAGE_HEIGHT = 1080
-"""Most rows of a montage, which is for looking at."""
+"""Largest height of the montage in a folder of results, in pixels."""
 PREVIEW_HEIGHT = 300
-"""Most rows of the montage that a notebook shows."""
+"""Largest height of the montage that a notebook shows, in pixels."""
 
-if TYPE_CHECKING:  # the defaults are for type checkers alone; Python knows them from 3.13 on
+if TYPE_CHECKING:  # type variables have defaults from Python 3.13 on; only type checkers need them
     from typing_extensions import TypeVar
 
     Way = TypeVar("Way", bound=Direction, default=Direction)
@@ -40,7 +40,7 @@ if TYPE_CHECKING:  # the defaults are for type checkers alone; Python knows them
     Looks_co = TypeVar("Looks_co", bound=PictureLike | Examples, covariant=True, default=PictureLike)
 
     class _OfA:
-        """The type of A' and of what belongs to it: an array, or None where the call asks for B alone."""
+        """Type of A', its field and its distances: an array, or None where only B was asked for."""
 
         @overload
         def __get__(self, result: Result[Literal["ba"], Any], owner: Any) -> None: ...
@@ -51,7 +51,7 @@ if TYPE_CHECKING:  # the defaults are for type checkers alone; Python knows them
         def __get__(self, result: Any, owner: Any) -> Any: ...
 
     class _OfB:
-        """The type of B and of what belongs to it: an array, a list of them, or None where the call asks for A' alone."""
+        """Type of B, its field and its distances: an array, a list of arrays, or None without B."""
 
         @overload
         def __get__(self, result: Result[Literal["ab"], Any], owner: Any) -> None: ...
@@ -64,7 +64,7 @@ if TYPE_CHECKING:  # the defaults are for type checkers alone; Python knows them
         def __get__(self, result: Any, owner: Any) -> Any: ...
 
     class _Given:
-        """The type of B' as it was read: a picture, or a list of them."""
+        """Type of B' as it was read: a picture, or a list of pictures."""
 
         @overload
         def __get__(self, result: Result[Any, Examples], owner: Any) -> list[Picture]: ...
@@ -79,34 +79,54 @@ else:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Result(Generic[Way_co, Looks_co]):
-    """The pictures and fields of an analogy, and how they were made. What `settings.direction` leaves out is None.
+    """The pictures and fields that a transfer made, and how they were made.
 
-    Where B' was given as a list, `b_prime`, `b`, `nnf_ba`, `error_ba`, `known_b` and
-    `known_b_sha256` are lists, too, in its order, and `nnf_ab` is (h, w, 3): the index of the
-    example, from 0, and the row and column in it.
+    Whatever `settings.direction` leaves out is None. Where B' was given as a list, the attributes
+    `b_prime`, `b`, `nnf_ba`, `error_ba`, `known_b` and `known_b_sha256` are lists in the same
+    order.
 
-    a, b_prime            the inputs, as they were read
-    a_prime, b            the results: (H, W, 3) RGB of the size of A and of B', uint16 if A or B' has 16 bits, else uint8
-    nnf_ab, nnf_ba        (h, w, 2) int32, the fields between the pictures in the size in which the network saw them:
-                          [y, x] holds the (row, column) of the match
-    error_ab, error_ba    (h, w) float32, the distance of the matched patches: -2 is perfect
-    settings, model, model_sha256, device    what the result was made with
-    known_b               B, where it was given, as it was read; else None
-    known_b_sha256        SHA-256 of the file of B, or of its pixels where it has none; None without B
-    pins                  (N, 4) float64: xa, ya, xb, yb of each pin, or None
-    masks                 "mask_a" and "mask_b" -> "name" and "sha256" of the label picture, or a list of these for several
-                          examples; empty without masks
-    levels                level -> the picture that its field votes, (H, W, 3) uint8; empty unless asked for
-    seconds               stage -> the time it took
+    Attributes
+    ----------
+    a, b_prime : Picture
+        The given pictures, as they were read.
+    a_prime, b : ndarray
+        The pictures that were made, (H, W, 3) RGB. A' has the size of A, B has the size of B'.
+        The dtype is uint16 if A or B' has 16 bits per channel, else uint8.
+    nnf_ab, nnf_ba : ndarray
+        The nearest-neighbour fields at the working size, (h, w, 2) int32: `nnf[y, x]` is the
+        (row, column) of the match. With several examples `nnf_ab` is (h, w, 3): the index of the
+        example, from 0, then the row and the column in it.
+    error_ab, error_ba : ndarray
+        The distance of the matched patches, (h, w) float32. The best distance is -2.
+    settings : Settings
+        All settings of the transfer.
+    model, model_sha256 : str
+        The name of the model, and one SHA-256 for all of its files.
+    device : str
+        The device that computed the result, in words.
+    known_b : Picture or None
+        B as it was read, where it was given.
+    known_b_sha256 : str or None
+        SHA-256 of the file of a given B, or of its pixels if it was no file.
+    pins : ndarray or None
+        The pins, (N, 4) float64: xa, ya, xb, yb in pixels. With several examples a fifth column has
+        the number of the example, from 1.
+    masks : dict
+        "mask_a" and "mask_b" -> a dict with the "name" and the "sha256" of the label picture, or a
+        list of such dicts where B' was a list. Empty without masks.
+    levels : dict
+        Level -> the picture that its field votes, (H, W, 3) uint8. Empty unless asked for.
+    seconds : dict
+        Stage -> the seconds that it took.
 
-    Arrays are NumPy's. If A was a CuPy array and the device is "cuda", the results, fields and
-    distances are CuPy arrays, in order on the stream that was current in the calling thread:
-    synchronise it before you use them on another.
+    Notes ----- Arrays are NumPy arrays. If A was a CuPy array and the device is "cuda", the
+    pictures, fields and distances are CuPy arrays. They are ready on the stream that was current in
+    the calling thread: synchronise that stream before another stream uses them.
 
-    To a type checker `Result[Way, Looks]` has what the word for `direction` in the call says,
-    "both", "ab" or "ba": arrays, and None for what it leaves out. Where the call has no such word,
-    `settings` or `b` decides, and the checker takes what may be None for anything. Looks is
-    `PictureLike`, or `Examples` where B' was a list; then there are lists.
+    For type checkers, `Result[Way, Looks]` depends on the call. `Way` is the literal that the call
+    gives as `direction`: "both", "ab" or "ba"; what it leaves out has the type None. If the call
+    gives none, the checker accepts any use of what may be None. `Looks` is `Examples` if B' was a
+    list, which makes lists of arrays, else `PictureLike`.
     """
 
     a: Picture
@@ -139,26 +159,26 @@ class Result(Generic[Way_co, Looks_co]):
         return f"<Result: {', '.join(made)} ({self.model}, {self.device})>"
 
     def _repr_png_(self) -> bytes:
-        """Return the montage, small, as PNG: what a notebook shows."""
+        """Return a small montage as a PNG file, which a notebook shows."""
         content = io.BytesIO()
         write_stream(content, self._montage(PREVIEW_HEIGHT), ".png")
         return content.getvalue()
 
     @property
     def a_prime_image(self) -> Image.Image:
-        """A' as a PIL image of 8 bits per channel, with the alpha and the ICC profile of A (in its `info`).
+        """A' as a PIL image of 8 bits per channel, with the alpha channel and the ICC profile of A.
 
         Raises `SettingsError` if only B was made.
         """
         if self.a_prime is None:
-            raise SettingsError("there is no A', as this result was made with direction 'ba'; use 'ab' or 'both'")
+            raise SettingsError("there is no A', since this result was made with direction 'ba'; use 'ab' or 'both'")
         return as_image(to_host(self.a_prime), self.a, "A'")
 
     @property
     def b_image(self) -> Image.Image:
-        """B as a PIL image, likewise with the alpha and the profile of B'; see `b_images` for several.
+        """B as a PIL image of 8 bits per channel, with the alpha channel and the ICC profile of B'.
 
-        Raises `SettingsError` if only A' was made, or if there are several B.
+        Raises `SettingsError` if only A' was made, or if there are several B; `b_images` has those.
         """
         images = self.b_images
         if len(images) > 1:
@@ -167,17 +187,26 @@ class Result(Generic[Way_co, Looks_co]):
 
     @property
     def b_images(self) -> list[Image.Image]:
-        """The B of each example as PIL images, as `b_image` has them. Raises `SettingsError` if only A' was made."""
+        """Each B as a PIL image like `b_image`, in the order of the examples.
+
+        Raises `SettingsError` if only A' was made.
+        """
         if self.b is None:
-            raise SettingsError("there is no B, as this result was made with direction 'ab'; use 'ba' or 'both'")
+            raise SettingsError("there is no B, since this result was made with direction 'ab'; use 'ba' or 'both'")
         return [as_image(to_host(picture), own, "B") for name, picture, own in self._made() if name != "a_prime"]
 
     def consistency(self) -> np.ndarray:
-        """Return how far from itself each position of A comes back through both fields, in positions.
+        """Return how far each position of A is from where both fields lead it back to.
 
-        The array is (hA, wA) float32; 0 is perfect.
+        Returns
+        -------
+        ndarray
+            (hA, wA) float32, in positions of the working size. Where the two fields agree it is 0.
 
-        Raises `SettingsError` if only one direction was made.
+        Raises
+        ------
+        SettingsError
+            If only one direction was made.
         """
         if self.nnf_ab is None or self.nnf_ba is None:
             raise SettingsError(
@@ -195,32 +224,48 @@ class Result(Generic[Way_co, Looks_co]):
         flow: bool = False,
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
-        """Write the result to a folder, or one picture of it to a file.
+        """Write the result into a folder, or one picture of it to a file.
 
-        target    a folder, which is made if needed; or the path of a picture, by its suffix (.png .jpg .jpeg .webp .tif .tiff
-                  .bmp); or a file that is open for writing in binary mode
-        format    "png", "jpeg" and so on: makes any path the path of a picture; needed for an open file without a name
-        flow      also write the fields, into a folder
-        progress  is called while files are written; an exception that it raises ends the writing, and leaves no half file
+        Parameters
+        ----------
+        target : str, path or binary file
+            The path of a folder, which is made if needed. If the path ends in .png, .jpg, .jpeg,
+            .webp, .tif, .tiff or .bmp, it is a picture. A file has to be open for writing in binary
+            mode.
+        format : str, optional
+            The format of a picture, such as "png". With it `target` is a picture whatever its name.
+            An open file without a name needs it.
+        flow : bool
+            Also write the fields into the folder.
+        progress : callable, optional
+            Called with a `Progress` while files are written. An exception that it raises ends the
+            writing and leaves no half file.
 
-        A folder gets `a_prime.png` and `b.png`, with the alpha and the ICC profile of A and of B';
-        `montage.png` (A, A', B, B'); `settings.json`; `level_5.png` to `level_1.png` if the result
-        has levels; and with `flow` each field as `flow_ab.npz` (nnf, distance), `flow_ab.flo`
-        (Middlebury) and `flowAB.txt` (the authors' program), `ba` likewise. A picture is A', or B
-        if that alone was made.
+        Raises
+        ------
+        OutputError
+            If a file cannot be written; if the folder has a file with the same name that no result
+            recorded, or that was changed since; if the format is unknown; if `flow` is true for a
+            single picture; or if a single picture is asked for and there are several B.
 
-        With several examples there are `b_1.png`, `b_2.png` and so on, and their fields
-        `flow_ba_1.npz` and so on. The field of A' is `flow_ab.npz`, where `example` says in which
-        of them a match lies, from 0; and `flow_ab_1.flo` and so on, where what lies in another
-        example is unknown. The text of the authors' program cannot say so, and is left out.
+        Notes
+        -----
+        A single picture is A', or B if only B was made.
 
-        Each file appears whole or not at all, and a folder's files are always those of one result:
-        `settings.json` names each with its checksum, and those of the result before that it does
-        not name are deleted. What else is in the folder stays.
+        A folder gets `a_prime.png` and `b.png`, with the alpha channel and the ICC profile of A and
+        of B'; `montage.png` (A, A', B, B'); and `settings.json`, which repeats the result. If the
+        result has levels, it gets `level_5.png` to `level_1.png`. With `flow` it gets each field
+        as `flow_ab.npz` (arrays `nnf` and `distance`), `flow_ab.flo` (Middlebury's format) and
+        `flowAB.txt` (the format of the authors' program), and the same with `ba`.
 
-        Raises `OutputError` if a file cannot be written, if the folder has a file of such a name
-        that is of no result, or was changed since, if the format is unknown, or if `flow` asks for
-        more than the one picture.
+        With several examples the folder gets `b_1.png`, `b_2.png` and so on, with their fields
+        `flow_ba_1.npz` and so on. In `flow_ab.npz` the array `example` has the index of each
+        match's example, from 0. In `flow_ab_1.flo` and so on, matches in other examples are
+        unknown. `flowAB.txt` cannot express several examples and is not written.
+
+        Each file appears whole or not at all, and the files of a folder always belong to one
+        result. `settings.json` lists them with their checksums. The files of the result before are
+        deleted if this result has no such file; all other files in the folder stay.
         """
         report = StageReporter(progress)
         report.begin("saving")
@@ -259,7 +304,14 @@ class Result(Generic[Way_co, Looks_co]):
         return montage(row, height=min(height, max(len(picture) for picture in row)))
 
     def record(self) -> dict[str, Any]:
-        """Return how the result was made, as plain values for JSON."""
+        """Return how the result was made, as plain values for JSON.
+
+        Returns
+        -------
+        dict
+            The versions of this package and of its libraries, the settings, the model, the device,
+            the names and checksums of the inputs, the sizes, and the seconds of each stage.
+        """
         return {
             "analogy": __version__,
             "versions": {name: version(name) for name in ("numpy", "numba", "pillow")},
@@ -280,8 +332,8 @@ class Result(Generic[Way_co, Looks_co]):
         }
 
 
-def _each(value: Any, of: Callable[[Any], Any]) -> Any:
-    """Return what `of` returns for a value; for a list that of each of its members; None for None."""
+def _each(value: Any, function: Callable[[Any], Any]) -> Any:
+    """Apply a function to a value, or to each member of a list; None stays None."""
     if value is None:
         return None
-    return [of(member) for member in value] if isinstance(value, list) else of(value)
+    return [function(member) for member in value] if isinstance(value, list) else function(value)

@@ -109,7 +109,10 @@ def to_host(array: Any) -> np.ndarray:
 
 
 def save_stream(file: IO[bytes], made: list[Painted], format: str | None, flow: bool) -> None:
-    """Write A', or B if that alone was made, to an open file. Arguments and errors are those of `Result.save`."""
+    """Write A', or B if that alone was made, to an open file.
+
+    Arguments and errors are those of `Result.save`.
+    """
     name = getattr(file, "name", None)
     label = name if isinstance(name, str) else "the open file"
     if format is None:
@@ -122,7 +125,10 @@ def save_stream(file: IO[bytes], made: list[Painted], format: str | None, flow: 
 
 
 def save_picture(path: Path, made: list[Painted], format: str | None, flow: bool, report: StageReporter) -> None:
-    """Write A', or B if that alone was made, to a path. Arguments and errors are those of `Result.save`."""
+    """Write A', or B if that alone was made, to a path.
+
+    Arguments and errors are those of `Result.save`.
+    """
     _refuse_flow(str(path), flow)
     picture = _single(made, str(path))
     pixels = to_host(picture.pixels)
@@ -148,7 +154,10 @@ def _refuse_flow(label: str, flow: bool) -> None:
 
 
 def _single(made: list[Painted], label: str) -> Painted:
-    """Return A', or B if that alone was made. Raises `OutputError`, which names `label`, where there are several B."""
+    """Return A', or B if that alone was made.
+
+    Raises `OutputError`, which names `label`, where there are several B.
+    """
     if made[0].name != "a_prime" and len(made) > 1:
         raise OutputError(f"{label}: there are {len(made)} B, one for each example; name a folder to write them to")
     return made[0]

@@ -74,9 +74,9 @@ def test_images_of_16_bit_results_have_8_bits(engine: analogy.Engine) -> None:
 
 def test_the_image_of_a_direction_that_was_not_made_is_refused(engine: analogy.Engine) -> None:
     a = noise(32, 32, 3)
-    with pytest.raises(SettingsError, match="there is no B, as this result was made with direction 'ab'"):
+    with pytest.raises(SettingsError, match="there is no B, since this result was made with direction 'ab'"):
         engine.transfer(a, a, direction="ab", **OPTIONS).b_image  # noqa: B018
-    with pytest.raises(SettingsError, match="there is no A', as this result was made with direction 'ba'"):
+    with pytest.raises(SettingsError, match="there is no A', since this result was made with direction 'ba'"):
         engine.transfer(a, a, direction="ba", **OPTIONS).a_prime_image  # noqa: B018
 
 

@@ -41,9 +41,9 @@ def test_the_paper_preset_is_the_authors_constants() -> None:
         ({"max_pixels": 10}, "max_pixels is 10; it takes 1024 to 1000000000"),
         ({"ratio": 10**400}, r"ratio is 10{96}\.\.\.; it takes 0\.1 to 1\.0"),
         ({"max_pixels": 10**400}, r"max_pixels is 10{96}\.\.\.; it takes 1024 to"),
-        ({"seed": 10**5000}, "seed is a int that cannot be shown; it takes 0 to 4294967295"),
+        ({"seed": 10**5000}, "seed is a value of type int that cannot be shown; it takes 0 to 4294967295"),
         ({"inversion": "x" * 1000}, r"inversion is 'x{96}\.\.\.; choose vote"),
-        ({"speed": 3}, "unknown setting 'speed'; there is weight"),
+        ({"speed": 3}, "unknown setting 'speed'; choose one of weight"),
     ],
 )
 def test_a_value_outside_its_range_is_named(values: dict, words: str) -> None:
@@ -86,8 +86,8 @@ def test_settings_are_given_as_settings_a_preset_s_name_or_a_dict() -> None:
     [
         ("oil", "unknown preset 'oil'; choose one of photo-to-style"),
         ({"wieght": 2}, "unknown setting 'wieght'"),
-        ({3: 2}, "unknown setting 3; there is weight"),
-        ([("weight", 2)], "settings is a list; it takes Settings, the name of a preset, or a dict of settings"),
+        ({3: 2}, "unknown setting 3; choose one of weight"),
+        ([("weight", 2)], "settings is a list; give Settings, the name of a preset, or a dict of settings"),
     ],
 )
 def test_what_is_no_settings_is_named(given, words: str) -> None:
@@ -103,7 +103,7 @@ def test_a_preset_that_is_no_name_is_refused(given) -> None:
 
 @pytest.mark.parametrize("given", [None, 3, [], "face"])
 def test_what_is_no_dict_is_refused(given) -> None:
-    with pytest.raises(SettingsError, match="it takes a dict of settings"):
+    with pytest.raises(SettingsError, match="give a dict of settings"):
         Settings.from_dict(given)
 
 

@@ -201,7 +201,7 @@ def test_an_enlarged_field_takes_full_size_pixels_of_each_example(cpu_engine: En
 @pytest.mark.parametrize(
     ("examples", "options", "error", "words"),
     [
-        ([], {}, ImageError, "b_prime has no picture; give the one whose looks A shall have, or several"),
+        ([], {}, ImageError, "b_prime has no picture; give one or more whose looks A should get"),
         (2, {"b": [noise(32, 32, 3)]}, ImageError, "B: 1 given for 2 pictures B'; give one for each"),
         (2, {"mask_a": noise(32, 32), "mask_b": noise(32, 32)}, ImageError, "the mask of B': 1 given for 2 pictures B'"),
         (2, {"b": [noise(32, 32, 3), noise(32, 31, 3)]}, ImageError, "B 2 is 31 x 32 pixels and B' 2 32 x 32"),

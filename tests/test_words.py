@@ -32,10 +32,9 @@ UNREAD = (
     "analogy/pictures/",
     "tests/",
     "tools/",
-    "analogy/",
 )
 PAGES_UNREAD = ("",)
-NAMES_UNREAD: tuple[str, ...] = ()
+NAMES_UNREAD = ("Clip", "PaintedFrame", "warp")
 WIDEST = 100
 """Columns of a line of prose, at most."""
 

@@ -47,7 +47,9 @@ def test_each_input_of_a_request_is_a_field_and_its_levels_are_one_of_a_job(serv
         several = {name for name, field in document[form]["properties"].items() if field.get("maxItems") == 4}
         assert several == {"b_prime", "b", "mask_b"}
         described = document[form]["properties"]["mask_a"]["description"]
-        assert described == "Label picture of A: one colour, one region; what is transparent has no label."
+        assert (
+            described == "Label picture of A, with one plain colour for each region. Transparent places have no label."
+        )
 
 
 @pytest.mark.parametrize("path", ["/v1/transfer", "/v1/jobs"])
