@@ -33,7 +33,14 @@ UNREAD = (
     "tests/",
     "tools/",
 )
-PAGES_UNREAD = ("",)
+PAGES_UNREAD = (
+    "analogy/apps/",
+    "analogy/backends/",
+    "analogy/batch/",
+    "analogy/examples/",
+    "analogy/films/",
+    "models/",
+)
 NAMES_UNREAD = ("Clip", "PaintedFrame", "warp")
 WIDEST = 100
 """Columns of a line of prose, at most."""
