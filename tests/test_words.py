@@ -31,7 +31,8 @@ UNREAD = (
     "analogy/networks/",
     "analogy/pictures/",
     "tests/",
-    "tools/",
+    "tools/bench.py",
+    "tools/mutate.py",
 )
 PAGES_UNREAD = (
     "analogy/apps/",

@@ -297,9 +297,9 @@ def test_layers_of_two_groups_become_label_pictures_that_match_by_name(part, rng
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        ((["hair"], ["hair", "hat"]), "The region 'hat' is in one group alone; each group needs a layer of this name."),
+        ((["hair"], ["hair", "hat"]), "The region 'hat' is in one group only; each group needs a layer of this name."),
         (([], []), "The label groups have no layers; paint one layer for each region."),
-        ([[str(n) for n in range(256)]] * 2, "The label groups have 256 regions; there is room for 255."),
+        ([[str(n) for n in range(256)]] * 2, "The label groups have 256 regions; use at most 255."),
     ],
 )
 def test_label_groups_that_do_not_match_are_one_sentence(part, names, words) -> None:
@@ -399,8 +399,8 @@ def never() -> bool:
 def test_the_service_makes_the_picture_of_the_library(part, serving, pictures, monkeypatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # a proxy for the web is not asked
     service = part("service").Service(serving + "/", "secret")
-    offer = service.offer()
-    assert [preset["name"] for preset in offer["presets"]] == list(PRESETS)
+    answer = service.settings()
+    assert [preset["name"] for preset in answer["presets"]] == list(PRESETS)
     steps: list[tuple[str, float]] = []
     made = service.make(pictures, {"preset": "fast", "weight": "2"}, lambda *step: steps.append(step), never)
     expected = analogy.transfer(
@@ -438,13 +438,13 @@ def test_what_the_service_refuses_is_its_own_sentence(part, serving, pictures) -
         (
             pictures | {"a": bytes(70 << 20)},
             {},
-            r"The pictures have 70\.\d MB, and the service takes 64; start it with a larger --upload-mb\.",
+            r"The pictures have 70\.\d MB, and the service accepts 64; start it with a larger --upload-mb\.",
         ),
     ]:
         with pytest.raises(error, match=f"^{words}$"):
             service.make(sent, fields, lambda *step: None, never)
-    with pytest.raises(error, match=r"^The service wants its token; start Krita with the same ANALOGY_TOKEN.$"):
-        part("service").Service(serving).offer()
+    with pytest.raises(error, match=r"^The service needs its token; start Krita with the same ANALOGY_TOKEN.$"):
+        part("service").Service(serving).settings()
 
 
 def test_an_address_without_a_service_is_one_sentence(part) -> None:
@@ -465,14 +465,14 @@ def test_an_address_without_a_service_is_one_sentence(part) -> None:
     try:
         for status in (200, 404):
             with pytest.raises(
-                service.ServiceError, match="is not analogy; start it elsewhere with: analogy serve --port"
+                service.ServiceError, match="start the service at another port with: analogy serve --port"
             ):
-                service.Service(f"{at}/{status}").offer()
+                service.Service(f"{at}/{status}").settings()
     finally:
         server.shutdown()
         server.server_close()
     with pytest.raises(service.ServiceError) as gone:
-        service.Service(at).offer()
+        service.Service(at).settings()
     assert str(gone.value) == f"No service answers at {at}; start it in a terminal with: analogy serve"
     for address in ("", "localhost:8000", "file:///etc/passwd"):
         with pytest.raises(service.ServiceError, match="is no address of a service; give one like http"):
@@ -516,7 +516,7 @@ def wait(dialog):
         loop = QEventLoop()
         QTimer.singleShot(50, loop.quit)
         loop.exec_()
-    return dialog.said
+    return dialog.message
 
 def main(*args):
     state = {}
@@ -557,7 +557,7 @@ def run(state):
         document.refreshProjection()
         document.waitForDone()
         dialog = Dialog(Layer(document, photo))
-        state[depth + " offer"] = wait(dialog)
+        state[depth + " settings"] = wait(dialog)
         dialog.choose_looks(layer_name="painting " + depth)
         dialog.choose_labels("one " + depth, "two " + depth)
         dialog._preset.setCurrentIndex(dialog._preset.findData("fast"))
@@ -597,7 +597,7 @@ def test_the_real_krita_makes_a_new_layer_with_labels(part, serving, rng, tmp_pa
     labels = np.repeat(np.uint8([[[255, 0, 0]] * 20 + [[0, 0, 255]] * 20]), 48, axis=0)
     for kind, depth in ((np.uint8, "U8"), (np.uint16, "U16")):
         name = f"photo in the looks of painting {depth}"
-        assert state[f"{depth} offer"] == f"Connected to analogy {analogy.__version__}."
+        assert state[f"{depth} settings"] == f"Connected to analogy {analogy.__version__}."
         assert state[f"{depth} made"] == f"The new layer is '{name}'."
         assert name in state[f"{depth} layers"]
         assert state[f"{depth} photo"], "the old layer was changed"
