@@ -116,7 +116,7 @@ class Request:
     def __post_init__(self) -> None:
         if self.b is not None:
             if self.settings.direction == "ba":
-                raise SettingsError("direction is 'ba', but B is given and there is none to make; use 'ab'")
+                raise SettingsError("direction is 'ba', which makes only B, but B is given; use 'ab'")
             self._set("settings", replace(self.settings, direction="ab"))
         if (self.mask_a is None) != (self.mask_b is None):
             given, lacking = ("A", "B'") if self.mask_b is None else ("B'", "A")

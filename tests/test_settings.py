@@ -1,4 +1,4 @@
-"""Settings: presets, ranges, and errors that name the value."""
+"""Settings: presets, ranges, and errors that name a wrong value."""
 
 import dataclasses
 
@@ -90,35 +90,35 @@ def test_settings_are_given_as_settings_a_preset_s_name_or_a_dict() -> None:
         ([("weight", 2)], "settings is a list; give Settings, the name of a preset, or a dict of settings"),
     ],
 )
-def test_what_is_no_settings_is_named(given, words: str) -> None:
+def test_invalid_settings_are_named(given, words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         Settings.of(given)
 
 
 @pytest.mark.parametrize("given", [None, 3, ["face"], {}])
-def test_a_preset_that_is_no_name_is_refused(given) -> None:
+def test_preset_refuses_other_types_than_a_name(given) -> None:
     with pytest.raises(SettingsError, match="unknown preset"):
         Settings.preset(given)
 
 
 @pytest.mark.parametrize("given", [None, 3, [], "face"])
-def test_what_is_no_dict_is_refused(given) -> None:
+def test_from_dict_refuses_other_types(given) -> None:
     with pytest.raises(SettingsError, match="give a dict of settings"):
         Settings.from_dict(given)
 
 
 @pytest.mark.parametrize("name", ["photo-to-style", "face", "fast"])
-def test_a_preset_over_other_settings_looks_as_it_does_by_itself(name) -> None:
+def test_a_preset_replaces_every_setting_that_presets_change(name) -> None:
     kept = {"seed": 5, "max_pixels": 5000, "direction": "ab", "keep_colors": True}
     assert Settings.preset("paper", weight=1, photo=True, **kept).with_preset(name) == Settings.preset(name, **kept)
 
 
-def test_settings_that_were_chosen_one_by_one_stay_beside_a_preset() -> None:
+def test_settings_named_in_keep_stay_beside_a_preset() -> None:
     settings = Settings.preset("paper", ratio=0.75)
     assert settings.with_preset("face", keep={"ratio"}) == Settings.preset("face", ratio=0.75)
 
 
-def test_single_changes_go_before_a_preset_and_are_checked() -> None:
+def test_single_changes_override_a_preset_and_are_checked() -> None:
     settings = Settings(seed=5, weight=1).changed({"ratio": 0.75}, preset="style-to-photo")
     assert settings == Settings(seed=5, weight=2, ratio=0.75)
     for changes, words in (({"wieght": 2}, "unknown setting 'wieght'"), ({"weight": 4}, "weight is 4; choose")):

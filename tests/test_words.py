@@ -1,4 +1,4 @@
-"""The prose of the project: docstrings that stand alone when an editor quotes them, and lines that people can read."""
+"""The prose of the project: complete first sentences in docstrings, and lines that fit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OPENERS = re.compile(
     r"|Seconds for|So|That|The same|They|This|Those|To|Up to|What|When|Where|Whether|Which|Who|Whoever|Whose|With|Within"
     r"|Without)\b"
 )
-"""First words of a docstring that explains something without saying what it is."""
+"""First words of docstrings that do not say what the thing is."""
 UNREAD = (
     "analogy/apps/",
     "analogy/backends/",
@@ -44,7 +44,7 @@ PAGES_UNREAD = (
 )
 NAMES_UNREAD = ("Clip", "PaintedFrame", "warp")
 WIDEST = 100
-"""Columns of a line of prose, at most."""
+"""Largest number of columns of a line of prose."""
 
 
 def name_of(path: Path) -> str:
@@ -52,7 +52,7 @@ def name_of(path: Path) -> str:
 
 
 def docstrings(path: Path) -> Iterator[tuple[str, int]]:
-    """Yield each docstring of a file, those of constants and attributes included, and its line."""
+    """Yield each docstring of a file and its line, also those of constants and attributes."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             yield node.value.value, node.lineno

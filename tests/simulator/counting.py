@@ -1,4 +1,4 @@
-"""Sessions of ONNX Runtime that tell how they are used, for a model on the simulated device."""
+"""Sessions of ONNX Runtime that count their use, for a model on the simulated device."""
 
 from __future__ import annotations
 
@@ -11,13 +11,20 @@ from analogy.method import sessions
 
 
 class Counts:
-    """Of all sessions that are loaded while it lasts.
+    """Counts of all sessions that are loaded while this object is in use.
 
-    runs       of any network
-    waits      runs at whose end ONNX Runtime waits for the device
-    plans      runs of a session with other shapes than the run before: every convolution is planned anew
-    most       runs at one time
-    bindings   (name, device, number of the device) of each array that was bound
+    Attributes
+    ----------
+    runs : int
+        Runs of any network.
+    waits : int
+        Runs at whose end ONNX Runtime waits for the device.
+    plans : int
+        Runs of a session with other shapes than its run before, which plan every convolution again.
+    most : int
+        Largest number of runs at the same time.
+    bindings : list
+        (name, device, number of the device) of each array that was bound.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
@@ -56,7 +63,7 @@ class _Session:
             if counts.overlap and counts.now > 1:
                 counts.overlap.set()
         if counts.overlap:
-            counts.overlap.wait(0.05)  # gives another run the time to begin, if it may
+            counts.overlap.wait(0.05)  # leaves another run the time to begin, if nothing prevents it
         try:
             self._session.run_with_iobinding(binding.binding, options)
         finally:
@@ -82,5 +89,5 @@ class _Binding:
 def _unsynchronised(options: Any) -> bool:
     try:
         return bool(options.get_run_config_entry("disable_synchronize_execution_providers") == "1")
-    except RuntimeError:  # there is no such entry
+    except RuntimeError:  # the option is not set
         return False

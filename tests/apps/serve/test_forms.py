@@ -57,7 +57,7 @@ def test_each_input_of_a_request_is_a_field_and_its_levels_are_one_of_a_job(serv
     ("name", "fields", "words"),
     [
         ("mask_a", {}, "there is a mask for A and none for B'; give both, or none"),
-        ("b", {"direction": "ba"}, "direction is 'ba', but B is given and there is none to make; use 'ab'"),
+        ("b", {"direction": "ba"}, "direction is 'ba', which makes only B, but B is given; use 'ab'"),
     ],
 )
 def test_pictures_that_do_not_go_together_are_refused_at_once(service, path: str, name: str, fields, words) -> None:
