@@ -26,13 +26,13 @@ from .request import Examples, Request, listed
 from .result import Looks, Result, Way
 from .settings import Direction, SettingOptions, Settings, SettingsLike
 
-_REHEARSED = 240, 320
+_WARM_UP_SIZE = 240, 320
 """Rows and columns of the noise that `Engine.prepare` transfers.
 
 The noise is large enough for CuPy to sum it in blocks of full size.
 """
 
-AS_SETTINGS_SAY = cast(Direction, None)
+FROM_SETTINGS = cast(Direction, None)
 """Default of `direction`, which leaves the choice to the settings.
 
 Type checkers take it for any direction.
@@ -116,7 +116,7 @@ class Engine:
         settings: SettingsLike | None = None,
         *,
         b: PictureLike | Examples | None = None,
-        direction: Way = AS_SETTINGS_SAY,  # type: ignore[assignment]  # mypy wants one value for all types of `Way`
+        direction: Way = FROM_SETTINGS,  # type: ignore[assignment]  # mypy wants one value for all types of `Way`
         mask_a: PictureLike | None = None,
         mask_b: PictureLike | Examples | None = None,
         pins: PinsLike | None = None,
@@ -178,7 +178,7 @@ class Engine:
             If this engine was made in another process, before a fork.
         """
         self._refuse_after_a_fork()
-        single: dict[str, Any] = {} if direction is AS_SETTINGS_SAY else {"direction": direction}
+        single: dict[str, Any] = {} if direction is FROM_SETTINGS else {"direction": direction}
         settings = Settings.of(settings).changed(single | changes)
         request = Request(a, b_prime, settings, b=b, mask_a=mask_a, mask_b=mask_b, pins=pins, levels=levels)
         settings = request.settings
@@ -268,9 +268,9 @@ class Engine:
         **changes
             Single settings by name, as for `transfer`.
         """
-        noise = np.random.default_rng(0).integers(0, 256, (2, *_REHEARSED, 3)).astype(np.uint8)
+        noise = np.random.default_rng(0).integers(0, 256, (2, *_WARM_UP_SIZE, 3)).astype(np.uint8)
         with self.backend.active():
-            as_seen(self.backend, read_picture(noise[0]), (_REHEARSED[0] // 2, _REHEARSED[1] // 2))
+            as_seen(self.backend, read_picture(noise[0]), (_WARM_UP_SIZE[0] // 2, _WARM_UP_SIZE[1] // 2))
         self.transfer(noise[0], noise[1].swapaxes(0, 1), settings, **changes)
 
     def clip(

@@ -81,7 +81,7 @@ _SHORTAGE = re.compile(
 
 
 def is_shortage(error: BaseException) -> bool:
-    """Return whether an error means a lack of memory, which some libraries say in words only."""
+    """Return whether an error means a lack of memory, judged by its type or its message."""
     return isinstance(error, MemoryError) or bool(_SHORTAGE.search(str(error)))
 
 

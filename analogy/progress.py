@@ -1,4 +1,4 @@
-"""Progress of long work: what a caller is told, and the ticks that parts of the work call."""
+"""Progress of long work: the reports to a callback, and the ticks that parts of the work call."""
 
 from __future__ import annotations
 

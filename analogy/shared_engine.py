@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Unpack
 
 from .backends import Device, check_device
-from .engine import AS_SETTINGS_SAY, Engine, TransferOptions, name_of
+from .engine import FROM_SETTINGS, Engine, TransferOptions, name_of
 from .engine_arguments import EngineArguments
 from .method import admission
 from .networks.models import DEFAULT
@@ -28,7 +28,7 @@ def transfer(
     settings: SettingsLike | None = None,
     *,
     b: PictureLike | Examples | None = None,
-    direction: Way = AS_SETTINGS_SAY,  # type: ignore[assignment]  # as in `Engine.transfer`
+    direction: Way = FROM_SETTINGS,  # type: ignore[assignment]  # as in `Engine.transfer`
     model: str | os.PathLike[str] = DEFAULT,
     device: Device = "auto",
     threads: int | None = None,

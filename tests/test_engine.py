@@ -122,7 +122,7 @@ def test_pictures_of_the_smallest_size_match_within_bounds(engine: Engine) -> No
         assert (field.shape, error.shape) == ((*own, 2), own)
         assert ((field >= 0) & (field < other)).all()
         assert ((error >= -2.001) & (error <= 2.001)).all()
-        assert error.mean() < -0.5  # even pictures of noise have some similarity; 0 is none
+        assert error.mean() < -0.5  # even pictures of noise have some similarity; a distance of 0 means none
 
 
 def test_flat_pictures_exchange_their_colours(engine: Engine) -> None:

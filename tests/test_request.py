@@ -1,4 +1,4 @@
-"""A request: how it normalises its fields, what it refuses, and who has the same fields."""
+"""Requests: normalised fields, refused inputs, and keywords of callers that match the fields."""
 
 import dataclasses
 import inspect

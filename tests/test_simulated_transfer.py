@@ -88,7 +88,7 @@ def test_cupy_arrays_give_cupy_results_equal_to_the_host_s_that_can_be_saved(gpu
 def test_after_prepare_a_transfer_uses_no_new_operation(simulated, rng, monkeypatch, settings):
     engine = Engine(device="cpu", threads=2)
     engine.backend, engine.network = simulated, Features(engine.network.folder, simulated)
-    monkeypatch.setattr("analogy.engine._REHEARSED", (40, 48))
+    monkeypatch.setattr("analogy.engine._WARM_UP_SIZE", (40, 48))
     monkeypatch.setattr(device, "compiled", set())
     simulated._launcher._modules.clear()
     simulated._launcher._functions.clear()

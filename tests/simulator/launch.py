@@ -146,7 +146,7 @@ class Kernel:
         return np.array([arg.data.ptr], np.uintp)
 
     def _check_overlap(self, args: tuple) -> None:
-        """Check that written arrays are no other argument, since the pointers are __restrict__."""
+        """Check that no argument overlaps a written array, since the pointers are __restrict__."""
         arrays = [(p, arg) for p, arg in zip(self.parameters, args, strict=True) if isinstance(arg, device.ndarray)]
         for i, (p, one) in enumerate(arrays):
             for _, other in arrays[:i] + arrays[i + 1 :]:

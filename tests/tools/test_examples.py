@@ -95,20 +95,20 @@ def test_the_asyncio_app_paints_each_photo_while_the_loop_goes_on(asyncio_app, p
 
 
 def test_a_cancelled_await_ends_the_work(asyncio_app, rng) -> None:
-    told: list[analogy.Progress] = []
-    asyncio_app["engine"] = Watched(asyncio_app["engine"], told.append)
+    reports: list[analogy.Progress] = []
+    asyncio_app["engine"] = Watched(asyncio_app["engine"], reports.append)
 
     async def main() -> None:
         pictures = rng.integers(0, 256, (2, 128, 128, 3)).astype(np.uint8)
         task = asyncio.ensure_future(asyncio_app["transfer"](*pictures, inversion="deconvolution", inversion_steps=200))
-        while not any(now.done > 0 for now in told):
+        while not any(now.done > 0 for now in reports):
             await asyncio.sleep(0.001)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     asyncio.run(main())  # returns after its threads have ended
-    assert told[-1].stage != "done"
+    assert reports[-1].stage != "done"
 
 
 def test_the_notebook_runs_and_shows_its_pictures(pair, tmp_path: Path) -> None:

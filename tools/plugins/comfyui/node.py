@@ -128,7 +128,7 @@ class Analogy:
 def settings_of(preset: Any, widgets: dict[str, Any], **others: Any) -> Settings:
     """Return the settings of a preset, changed by `others` and by widgets not at their defaults.
 
-    A widget always has a value. One at its default cannot be told from one that nobody touched.
+    A widget always has a value, so that its default means that nobody has changed it.
     """
     defaults = dataclasses.asdict(Settings())
     changed: dict[str, Any] = {name: value for name, value in widgets.items() if value != defaults[name]}
