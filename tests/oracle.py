@@ -35,6 +35,14 @@ def join(f, g):
     return np.rint(4096 * np.concatenate(halves, axis=2)).astype(np.int16)
 
 
+def blend(content, f, g, alpha, steepness, threshold):
+    """Return f and g blended, (H, W, k), with most of f where the norm of `content` is large."""
+    energy = (content.astype(np.float64) ** 2).sum(axis=2, keepdims=True)
+    m = (energy - energy.min()) / max(np.ptp(energy), 1e-12)
+    weight = alpha / (1 + np.exp(-steepness * (m - threshold)))
+    return (f * weight + g * (1 - weight)).astype(np.float32)
+
+
 def pixel_vectors(pixels, key):
     """Return the vectors (H, W, 8) int16 of pixels, as queries or as keys.
 

@@ -82,8 +82,8 @@ NODE = 2e-5
 """Time of the host for a node of ONNX Runtime, in seconds."""
 STEP = 1.5e-7
 """Time from one position of a line to the next, in seconds."""
-RADIUS = {"distance": 9, "propagate": 14, "random_search": 13}
-"""Kernel of the search -> index of the argument that is the radius of its patches."""
+RADIUS = {"distance": -1, "propagate": -3, "random_search": -4}
+"""Kernel of the search -> index, from the end, of the argument with the radius of its patches."""
 
 
 @dataclass(frozen=True)
@@ -147,13 +147,13 @@ def count(model: str) -> dict[str, list[Launch]]:
     def called(self: Any, grid: Any, block: Any, args: Any) -> None:
         arrays = [arg for arg in args if isinstance(arg, device.ndarray)]
         memory = sum(array.nbytes * larger(array.shape) for array in arrays)
-        if self.name not in RADIUS:
+        kind = self.name.removesuffix("_twice")
+        if kind not in RADIUS:
             work["rest"].append(Launch(memory=memory))
             return
-        rows = launch.exchanges / (
-            block[0] * np.log2(block[0])
-        )  # each lane exchanges a value at each step of a row's sum
-        products = rows * (2 * int(args[RADIUS[self.name]]) + 1) * arrays[0].shape[2]
+        # Each lane exchanges a value at each step of a row's sum.
+        rows = launch.exchanges / (block[0] * np.log2(block[0]))
+        products = rows * (2 * int(args[RADIUS[kind]]) + 1) * arrays[0].shape[2]
         work["search"].append(Launch(memory=memory, compared=4 * products * larger(arrays[0].shape)))
 
     def operated(arrays: list[Any]) -> None:
