@@ -1,4 +1,4 @@
-"""Files that claim to be the settings of a result. Everything is made here."""
+"""Files that claim to be the settings of a result."""
 
 from __future__ import annotations
 
