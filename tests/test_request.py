@@ -79,9 +79,7 @@ def test_a_wrong_number_of_b_or_masks_for_the_examples_is_refused() -> None:
         Request("a", [])
     for name, words in (("b", "B: 3 given for 2 pictures B'"), ("mask_b", "the mask of B': 3 given for 2 pictures B'")):
         of_a = {"mask_a": "m"} if name == "mask_b" else {}
-        for given, said in (
-            (["1", "2", "3"], words),
-            ([], words.replace("3", "0")),
-        ):  # an empty list is not the same as None
+        # An empty list is not the same as None.
+        for given, said in ((["1", "2", "3"], words), ([], words.replace("3", "0"))):
             with pytest.raises(ImageError, match=f"^{said}; give one for each"):
                 Request("a", ["x", "y"], **{name: given, **of_a})

@@ -161,9 +161,8 @@ def test_saving_reports_progress_within_a_file_and_an_exception_of_the_callback_
     engine, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.setattr(progress, "MIN_STEP", 0.0)
-    monkeypatch.setattr(
-        "analogy.result_files.available_cores", lambda: 1
-    )  # with more workers, reports depend on when threads run
+    # With more workers, reports depend on when threads run.
+    monkeypatch.setattr("analogy.result_files.available_cores", lambda: 1)
     a = noise(600, 600, 3)
     result = engine.transfer(a, a, max_pixels=2000, **OPTIONS)
     for target in ("out", "x.png", "x.tif", "x.jpg"):

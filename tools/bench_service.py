@@ -42,9 +42,8 @@ def measure(
             address = next((line.split()[-1] for line in service.stderr if "http://" in line), None)
             if address is None:
                 raise RuntimeError("the service does not start; run `analogy serve` by itself to see why")
-            threading.Thread(
-                target=deque, args=(service.stderr, 0), daemon=True
-            ).start()  # else its log would fill the pipe and block it
+            # Without this thread, the log would fill the pipe and block the service.
+            threading.Thread(target=deque, args=(service.stderr, 0), daemon=True).start()
 
             def ask(times: int) -> list[float]:
                 seconds = []

@@ -90,9 +90,8 @@ def dotted(picture: Image.Image, rng: Rng) -> Image.Image:
     """Replace greys by grains, as in a stipple or a lithograph."""
     grey = _grey(picture)
     grain = np.asarray(_image(rng.uniform(0, 255, grey.shape)).filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1))))
-    rank = (
-        grain.ravel().argsort().argsort().reshape(grey.shape) / grey.size
-    )  # makes the distribution uniform again after the blur
+    # The rank makes the distribution uniform again after the blur.
+    rank = grain.ravel().argsort().argsort().reshape(grey.shape) / grey.size
     return _ink(((grey - rank) * 8 + 0.5).clip(0, 1), rng)
 
 

@@ -192,9 +192,8 @@ def test_a_run_begins_from_weights_and_keeps_the_frozen_layers(distill, no_folde
     for layer in distill.LAYERS:
         for part in ("weight", "bias"):
             before, after = start[f"{layer}.{part}"], trained[f"{layer}.{part}"]
-            near = (
-                np.abs(after - before).max() < 1e-4 * np.abs(before).max()
-            )  # weights are rescaled when they are written
+            # Weights are rescaled when they are written.
+            near = np.abs(after - before).max() < 1e-4 * np.abs(before).max()
             assert near == (layer < "conv3_1"), (layer, part)
     still = run("still", *init, "--rate", "0")
     for name, weight in start.items():
@@ -283,9 +282,8 @@ def test_ranking_error_and_misses_of_a_small_case(distill):
         0,
     ]  # a row may match itself in a pair of arrays
     assert distill.ranking_error(7 * teacher, teacher).item() == pytest.approx(0, abs=1e-6)
-    assert distill.ranking_error(torch.ones(5, 2), teacher).item() == pytest.approx(
-        1, abs=1e-5
-    )  # equal features give a ranking without order
+    # Equal features give a ranking without order.
+    assert distill.ranking_error(torch.ones(5, 2), teacher).item() == pytest.approx(1, abs=1e-5)
     assert 0.01 < distill.ranking_error(student, teacher).item() < 1
 
 
@@ -376,9 +374,8 @@ def test_the_student_has_the_same_features_in_training(distill):
         training, evaluation = student.train()(image), student.eval()(image)
     for level in distill.LEVELS:
         torch.testing.assert_close(training[level], evaluation[level], rtol=1e-3, atol=1e-4)
-    assert any(
-        (training[level] != evaluation[level]).any() for level in distill.LEVELS
-    )  # training used another algorithm
+    # Training used another algorithm.
+    assert any((training[level] != evaluation[level]).any() for level in distill.LEVELS)
 
 
 def test_missing_inputs_end_the_tool_with_one_line(distill, inputs, tmp_path):

@@ -592,9 +592,10 @@ def test_the_real_krita_makes_a_new_layer_with_labels(part, serving, rng, tmp_pa
         "PLUGIN": str(KRITA), "ADDRESS": serving, "SCENE": str(tmp_path / "scene"), "STATE": str(tmp_path / "state.json"),
     }  # fmt: skip
     for _ in range(3):  # Krita sometimes crashes at its start, before it loads the plug-in
+        # The exit code is ignored, since Krita may crash when it quits.
         ran = subprocess.run(
             [runner, "-s", "in_krita", "-f", "main"], env=environment, cwd=tmp_path, capture_output=True, timeout=300
-        )  # the exit code is ignored, since Krita may crash when it quits
+        )
         if (tmp_path / "state.json").exists():
             break
     assert (tmp_path / "state.json").exists(), ran.stderr.decode()[-2000:]
