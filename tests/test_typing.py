@@ -151,5 +151,5 @@ def test_help_explains_every_field_of_settings(capsys: pytest.CaptureFixture[str
     help(Settings)
     text = " ".join(capsys.readouterr().out.replace("|", " ").split())
     for field in Settings.__dataclass_fields__.values():
-        assert f"{field.name}: " in text
-        assert f"(default {field.default!r}) {field.metadata['help']}" in text
+        assert f" {field.name} : " in text
+        assert f", default {field.default!r} {field.metadata['help']}" in text
