@@ -42,7 +42,10 @@ CASES = {
     "4000 x 3000": Case((3000, 4000), {}, 5, 80),
     "4000 x 3000, photo mode": Case((3000, 4000), {"photo": True}, 5, 250),
 }
-"""Name of a use -> the use. The aims are for the compact model; at full width the first is 40 ms."""
+"""Name of a use -> the use. The aims are for the compact model.
+
+The aim at full width is 40 ms for the defaults.
+"""
 CALLERS = 2
 """Number of threads that call one engine at the same time."""
 SECONDS = 4.0
