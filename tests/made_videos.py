@@ -1,4 +1,4 @@
-"""Videos for tests, made with PyAV as other programs make them, or written by the package."""
+"""Videos for tests: made with PyAV as other programs make them, or written by the package itself."""
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
@@ -17,14 +17,14 @@ SIZE, COUNT = (96, 128), 6
 
 
 def write_video(path: Path, pictures: Iterable[np.ndarray], like: VideoFrames | None, rate: Fraction) -> None:
-    """Write a video with the size of its first picture."""
+    """Prepare and write a video of the size of its first picture."""
     rest = iter(pictures)
     first = next(rest)
     prepare_video(path, first.shape[:2], like, rate, first.shape[2] == 4).write(chain([first], rest))
 
 
 def needs(*encoders: str) -> None:
-    """Skip the test if PyAV was built without one of these encoders."""
+    """Skip the test where PyAV was built without one of these encoders."""
     for encoder in encoders:
         try:
             av.codec.Codec(encoder, "w")
@@ -33,10 +33,7 @@ def needs(*encoders: str) -> None:
 
 
 def smooth(size: tuple[int, int] = SIZE, count: int = COUNT, alpha: bool = False) -> list[np.ndarray]:
-    """Return frames of smooth changing colours, (H, W, 3 or 4) uint8.
-
-    With `alpha` the left half is transparent.
-    """
+    """Smooth colours that change from frame to frame, (H, W, 3 or 4) uint8; with `alpha` the left half is transparent."""
     down, across = np.linspace(40, 200, size[0])[:, None], np.linspace(40, 200, size[1])
     frames = []
     for index in range(count):
@@ -66,22 +63,14 @@ def make(
     font: bytes | None = None,
     **context: Any,
 ) -> Path:
-    """Make a video of `frames`, by default of `smooth()`, and return its path.
+    """Make a video of `frames`, by default `smooth()`, and return its path.
 
-    Parameters
-    ----------
-    sounds
-        Encoder and language of each audio stream. The last one is the default stream.
-    subtitles
-        Language of a stream of subtitles.
-    cover
-        True if a cover picture is the first stream.
-    second
-        True to add a second video stream.
-    font
-        Content of an attached file.
-    context
-        Attributes of PyAV's encoder.
+    sounds     encoder and language of each stream of sound, of which the last is the one to be heard
+    subtitles  language of a stream of them
+    cover      whether a cover picture is the first stream
+    second     whether there is a second stream of moving pictures
+    font       content of an attached file
+    context    attributes of PyAV's encoder
     """
     frames = smooth() if frames is None else frames
     needs(encoder, *(name for name, _ in sounds))

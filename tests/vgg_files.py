@@ -1,4 +1,4 @@
-"""Small VGG-19 networks with seeded weights, and a plain float64 network to compare with."""
+"""Small VGG-19s with seeded weights, and the network written out plainly in float64 to compare with."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ def level_of(layer: str) -> int:
 
 
 def random_weights(widths=(3, 4, 5, 6, 7), seed: int = 0, layers=CONVOLUTIONS) -> dict[str, np.ndarray]:
-    """Return random kernels and biases, float32.
+    """Kernels of He's variance, so that features neither vanish nor explode, and biases of both signs; float32.
 
-    Kernels have He's variance, so that features neither vanish nor explode. `widths` has the
-    channels of the layers of each level, or layer -> channels.
+    `widths`: channels of all layers of each level, or layer -> channels.
     """
     rng = np.random.default_rng(seed)
     weights, channels = {}, 3
@@ -39,7 +38,7 @@ def random_network(widths=(3, 4, 5, 6, 7), seed: int = 0, bgr: bool = False) -> 
 
 
 def convolve(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """Convolve (C, H, W) to (O, H, W), with 3x3 kernels, stride 1 and zero padding."""
+    """3x3, stride 1, zero padding: (C, H, W) -> (O, H, W)."""
     height, width = x.shape[1:]
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1)))
     result = np.zeros((len(kernel), height, width)) + bias[:, None, None]
@@ -51,14 +50,14 @@ def convolve(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
 
 
 def pool(x: np.ndarray) -> np.ndarray:
-    """Max-pool (C, H, W) by 2x2 to (C, ceil(H / 2), ceil(W / 2))."""
+    """2x2 max pooling that keeps a last odd row and column: (C, H, W) -> (C, ceil(H / 2), ceil(W / 2))."""
     height, width = x.shape[1:]
     padded = np.pad(x, ((0, 0), (0, height % 2), (0, width % 2)), constant_values=-np.inf)
     return padded.reshape(len(x), -(-height // 2), 2, -(-width // 2), 2).max(axis=(2, 4))
 
 
 def run_layers(weights, x: np.ndarray, layers) -> dict[str, np.ndarray]:
-    """Return the output of each ReLU for `x` (C, H, W) and `layers`, in float64."""
+    """Every ReLU's output on the way from `x` (C, H, W) through `layers`, in float64."""
     found = {}
     for layer in layers:
         if layer.endswith("_1") and layer != "conv1_1":
@@ -69,7 +68,7 @@ def run_layers(weights, x: np.ndarray, layers) -> dict[str, np.ndarray]:
 
 
 def plain_features(network: Network, image: np.ndarray) -> dict[str, np.ndarray]:
-    """Return relu1_1 .. relu5_1 of `image` (3, H, W) RGB in 0..1, each (C, h, w) float64."""
+    """relu1_1 .. relu5_1 of `image` (3, H, W) RGB in 0..1, each (C, h, w) float64."""
     mean, std = np.reshape(network.mean, (3, 1, 1)), np.reshape(network.std, (3, 1, 1))
     x = (np.float64(image) - mean) / std
     layers = [layer for layer in CONVOLUTIONS if f"{layer}.weight" in network.weights]
@@ -78,18 +77,18 @@ def plain_features(network: Network, image: np.ndarray) -> dict[str, np.ndarray]
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """Return a picture (3, H, W), float32 RGB in 0..1."""
+    """(3, H, W) float32 RGB in 0..1."""
     return np.random.default_rng([seed, height, width]).random((3, height, width), np.float32)
 
 
-# -- files of each kind, from the writers of the real files ----------------------------------------
+# -- files of each kind, by the writers that make the real ones -------------------------------------------------------
 
 
 def torchvision_names(weights) -> dict[str, np.ndarray]:
-    """Return the weights under torchvision's names, `features.0.weight` .., and a classifier."""
+    """The same weights under torchvision's names, `features.0.weight` .., and a classifier behind them."""
     named, number = {}, 0
     for layer in CONVOLUTIONS:
-        number += layer.endswith("_1") and layer != "conv1_1"  # counts the pooling before it
+        number += layer.endswith("_1") and layer != "conv1_1"  # the pooling before it
         for part in ("weight", "bias"):
             named[f"features.{number}.{part}"] = weights[f"{layer}.{part}"]
         number += 2
@@ -99,18 +98,14 @@ def torchvision_names(weights) -> dict[str, np.ndarray]:
 
 
 def keras_arrays(weights):
-    """Yield (layer name in Keras, kernel HWIO, bias) for each convolution."""
+    """(layer name in Keras, kernel HWIO, bias) for each convolution."""
     for layer in CONVOLUTIONS:
         name = "block{}_conv{}".format(*layer[4:].split("_"))
         yield name, weights[f"{layer}.weight"].transpose(2, 3, 1, 0), weights[f"{layer}.bias"]
 
 
 def write_keras(path, weights, layout: str = "published") -> None:
-    """Write a Keras file.
-
-    `layout` is "published" for the names of the file of 2016, "keras2" for those of Keras 2, or
-    "model" for a whole model.
-    """
+    """`published`: names as in the file of 2016; `keras2`: as save_weights of Keras 2; `model`: whole models."""
     import h5py
 
     with h5py.File(path, "w") as file:
@@ -129,7 +124,7 @@ def write_keras(path, weights, layout: str = "published") -> None:
 
 
 def caffe_message():
-    """Return the class of caffe.proto's `NetParameter`, with only the fields of weights."""
+    """The class of caffe.proto's `NetParameter`, as far as weights need it, built at run time by protobuf itself."""
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
     kinds = {"string": 9, "float": 2, "double": 1, "int32": 5, "int64": 3, "enum": 5, "bool": 8}
@@ -163,11 +158,7 @@ def caffe_message():
 
 
 def write_caffe(path, weights, form: str = "layers") -> None:
-    """Write a Caffe file.
-
-    `form` is "layers" for V1LayerParameter with num .. width, as in the published file, or "layer"
-    for the newer form with `shape`.
-    """
+    """`layers`: V1LayerParameter and num .. width, as the published file; `layer`: the newer form, with `shape`."""
     net = caffe_message()(name="VGG_ILSVRC_19_layers")
     getattr(net, form).add(name="data", top=["data"])
     for layer in (*CONVOLUTIONS, "fc6"):
@@ -185,7 +176,7 @@ def write_caffe(path, weights, form: str = "layers") -> None:
 
 
 def write_onnx(path, weights) -> None:
-    """Write the graph of VGG-19 from the tests of the package onnx, with these weights."""
+    """The graph of VGG-19 that the package onnx ships for its own tests, with these weights in it."""
     from importlib.resources import files
 
     import onnx
@@ -204,8 +195,8 @@ def write_onnx(path, weights) -> None:
 
 
 def torch_vgg19(weights):
-    """Return torchvision's `vgg19().features` with these weights, and a small classifier."""
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed, whose VGG-19 is compared here")
+    """torchvision's `vgg19().features` at these widths, with these weights, and a small classifier."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: its VGG-19 is not compared with")
     nn = torch.nn
     layers: list = []
     for layer in CONVOLUTIONS:

@@ -1,9 +1,9 @@
-"""Model folders, cards and files of weights that are damaged, or made to do harm.
+"""Model folders, cards and files of weights that are damaged, or made to do harm. Everything is made here.
 
-`FOLDERS` has functions that spoil a copy of the package's model, by name. `cards` returns contents
-of `model.json`, and `weights` contents of files that claim to be weights. `LONG_LASTING` has
-functions that make something at a path that blocks its reader or never ends. `mutate` damages bytes
-at random.
+`FOLDERS`: name -> what spoils a copy of the shipped model. `cards`: name -> the content of a
+`model.json`. `weights`: name -> the content of a file that calls itself weights. `LONG_LASTING`:
+name -> what makes something at a path that blocks whoever opens it, or never ends. `mutate` damages
+any bytes at random.
 """
 
 from __future__ import annotations
@@ -31,15 +31,12 @@ from analogy.networks.models import WEIGHTS as WEIGHTS_FILE
 
 
 def copy(folder: Path) -> Path:
-    """Copy the model of the package to a folder."""
+    """A copy of the shipped model."""
     return Path(shutil.copytree(locate(DEFAULT), folder))
 
 
 def sign(folder: Path, *without: str) -> None:
-    """Write the present checksums of a folder's files, except `without`, into its card.
-
-    An attacker can do that, too.
-    """
+    """Make the card of a folder name its files as they are, but those in `without`: whoever does harm can do that, too."""
     card = json.loads((folder / CARD).read_text())
     files = sorted(path for path in folder.iterdir() if path.name not in (CARD, *without))
     card["sha256"] = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
@@ -47,7 +44,7 @@ def sign(folder: Path, *without: str) -> None:
 
 
 def mutate(data: bytes, rng: np.random.Generator) -> bytes:
-    """Return `data` with some bytes changed, left out, doubled, or cut off."""
+    """`data` with some bytes changed, left out, doubled, or cut off."""
     changed = bytearray(data)
     for _ in range(int(rng.integers(1, 9))):
         place, length = int(rng.integers(len(changed) + 1)), int(rng.integers(1, 65))
@@ -105,10 +102,9 @@ def _weights_elsewhere(location: str) -> Callable[[Path], None]:
 
 
 def _features(levels: Mapping[int, int] | None = None, ones: bool = False) -> Callable[[Path], None]:
-    """Return a function that replaces the features by means of squares through a random layer.
+    """Features that are means of squares, of these sides, through a random layer.
 
-    `levels` has the side of the squares of each level. With `ones`, the graph needs a million times
-    the memory of the picture.
+    `ones`: they need a million times the picture's memory.
     """
 
     def spoil(folder: Path) -> None:
@@ -154,10 +150,7 @@ def _graph(content: bytes) -> Callable[[Path], None]:
 
 
 def _nested_graphs(depth: int) -> bytes:
-    """Return a graph in an attribute of a node of a graph, and so on, to this depth.
-
-    The fields of the protobuf are model.graph = 7, node = 1, attribute = 5, g = 6.
-    """
+    """A graph in an attribute of a node of a graph, and so on: model.graph = 7, node = 1, attribute = 5, g = 6."""
     data = b""
     for number in (6, 5, 1) * depth + (7,):
         length, size = len(data), b""
@@ -229,7 +222,7 @@ def _card(**changes: object) -> bytes:
 
 
 def cards() -> dict[str, bytes]:
-    """Return name -> the content of a card."""
+    """Name -> the content of a card."""
     return {
         "empty": b"",
         "nested": b"[" * 100_000,
@@ -259,7 +252,7 @@ def cards() -> dict[str, bytes]:
 
 
 def zipped(pickled: bytes) -> bytes:
-    """Return a file as torch.save writes it, with this pickle."""
+    """What torch.save writes, with this pickle."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr("archive/data.pkl", pickled)
@@ -276,7 +269,7 @@ def _h5_claim() -> bytes:
 
 
 def weights() -> dict[str, bytes]:
-    """Return name -> the content of a file that begins like weights."""
+    """Name -> the content of a file that begins like weights."""
     header = json.dumps(
         {"conv1_1.weight": {"dtype": "F32", "shape": [1 << 40, 3, 3, 3], "data_offsets": [0, 8]}}
     ).encode()
@@ -297,7 +290,7 @@ def weights() -> dict[str, bytes]:
 
 @cache
 def sound_weights() -> dict[str, bytes]:
-    """Return name -> a small valid file of weights, for each kind whose writer is installed."""
+    """Name -> the content of a small file of weights that can be read, for each kind whose writer is installed."""
     import safetensors.numpy
     import vgg_files
 
@@ -317,7 +310,7 @@ def sound_weights() -> dict[str, bytes]:
     return files
 
 
-# Paths that are no files
+# What is no file
 
 
 def _fifo(path: Path) -> None:
@@ -326,7 +319,7 @@ def _fifo(path: Path) -> None:
 
 def _socket(path: Path) -> None:
     here = Path.cwd()
-    os.chdir(path.parent)  # the path of a socket has to be short
+    os.chdir(path.parent)  # the name of a socket is short
     try:
         with socket.socket(socket.AF_UNIX) as made:
             made.bind(path.name)

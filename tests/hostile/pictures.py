@@ -1,7 +1,7 @@
-"""Pictures that are damaged, or claim a size that no memory can hold.
+"""Pictures that are damaged, or claim to be what no memory holds. Everything is made here.
 
-`sound` returns small files of every kind that is read, which `mutate` of `hostile.models` damages.
-`bombs` are small files that claim to be huge. `liars` have false metadata, or never end.
+`sound` are small files of every kind that is read, which `mutate` of `hostile.models` damages.
+`bombs` are small and claim to be huge; `liars` say one thing and hold another, or go on for ever.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def png(width: int, height: int, depth: int, colour: int, data: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
-    """Return a PNG file of one IDAT chunk with any data, and with other chunks before it."""
+    """A PNG file of one IDAT chunk, whatever it holds, with other chunks before it."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     chunks = ((b"IHDR", header), *chunks, (b"IDAT", data), (b"IEND", b""))
     body = b"".join(struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks)
@@ -37,7 +37,7 @@ def png(width: int, height: int, depth: int, colour: int, data: bytes, *chunks: 
 
 
 def tiff(tags: dict[int, tuple[int, int, int]], data: bytes = b"", following: int = 0) -> bytes:
-    """Return a little-endian TIFF file of one directory: tag -> (type, count, value or offset)."""
+    """A little-endian TIFF file of one directory: tag -> (type, count, value or place)."""
     entries = b"".join(struct.pack("<HHII", tag, *fields) for tag, fields in sorted(tags.items()))
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + struct.pack("<I", following) + data
 
@@ -48,8 +48,8 @@ def bmp(width: int, height: int, bits: int = 24, compression: int = 0) -> bytes:
 
 
 def webp(width: int, height: int) -> bytes:
-    """Return a lossless WebP of 34 bytes: one colour, at any size."""
-    bits = (width - 1) | (height - 1) << 14  # without alpha, version 0
+    """The lossless WebP of 34 bytes: one colour, of any size."""
+    bits = (width - 1) | (height - 1) << 14  # no alpha, version 0
     data = b"\x2f" + struct.pack("<I", bits) + b"\x88\x88\x08\x07\x10\x11\x11\x88\x88\xfe\x07\0"
     chunk = b"VP8L" + struct.pack("<I", len(data)) + data + bytes(len(data) % 2)
     return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
@@ -62,7 +62,7 @@ def gif(width: int, height: int) -> bytes:
 
 
 def jpeg(width: int, height: int) -> bytes:
-    """Return a JPEG of the size of those in `sound` whose header has another size."""
+    """A JPEG of the size of `sound`, whose header says another."""
     content = bytearray(_saved(Image.fromarray(_rgb()), "JPEG"))
     at = content.index(b"\xff\xc0")
     content[at + 5 : at + 9] = struct.pack(">HH", height, width)
@@ -71,7 +71,7 @@ def jpeg(width: int, height: int) -> bytes:
 
 @cache
 def sound() -> dict[str, bytes]:
-    """Return name -> a small file that can be read."""
+    """Name -> a small file that can be read."""
     rgb = _rgb()
     image, grey = Image.fromarray(rgb), Image.fromarray(rgb[..., 0])
     alpha = Image.fromarray(np.dstack([rgb, rgb[..., 0]]))
@@ -122,7 +122,7 @@ def sound() -> dict[str, bytes]:
 
 
 def _float_tiff(data: bytes, *more: tuple[int, int]) -> bytes:
-    """Return a TIFF file with three floats for each pixel."""
+    """A TIFF file of three floats for each pixel."""
     tags = {256: (4, 1, W), 257: (4, 1, H), 262: (3, 1, 2), 277: (3, 1, 3), 278: (4, 1, H), 279: (4, 1, len(data))}
     tags |= {tag: (3, 1, value) for tag, value in more}
     place = 8 + 2 + 12 * (len(tags) + 3) + 4
@@ -142,7 +142,7 @@ _HUGE = {256: (4, 1, 1_000_000), 257: (4, 1, 1_000_000), 278: (4, 1, 1_000_000)}
 
 @cache
 def bombs() -> dict[str, bytes]:
-    """Return name -> a small file that claims to be a huge picture."""
+    """Name -> a small file that claims to be a huge picture."""
     return {
         "png of 900 megapixels": png(30_000, 30_000, 8, 2, zlib.compress(bytes(1000))),
         "png of 4 exapixels": png(2**31 - 1, 2**31 - 1, 16, 6, b""),
@@ -170,7 +170,7 @@ def bombs() -> dict[str, bytes]:
 
 @cache
 def liars() -> dict[str, bytes]:
-    """Return name -> a file with false metadata, or one that never ends."""
+    """Name -> a file that says one thing and holds another, or goes on for ever."""
     rgb = zlib.compress(bytes((1 + W * 3) * H))
     bomb = _rows(100, 1_000_000)
     text = b"a\0\0" + bomb

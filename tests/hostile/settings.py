@@ -1,4 +1,4 @@
-"""Files that claim to be the settings of a result."""
+"""Files that claim to be the settings of a result. Everything is made here."""
 
 from __future__ import annotations
 
