@@ -170,7 +170,8 @@ def test_every_link_of_the_pages_leads_to_a_file_that_exists() -> None:
 
 
 def test_blocks_are_found_whether_fenced_or_indented() -> None:
-    text = "Words\n    that go on.\n\n    analogy one && \\\n      two\n\n    three\n\nWords\n\n```python\nimport four\n```\n"
+    indented = "Words\n    that go on.\n\n    analogy one && \\\n      two\n\n    three\n\n"
+    text = indented + "Words\n\n```python\nimport four\n```\n"
     assert blocks(text) == ["analogy one && \\\n  two\n\nthree\n", "import four\n"]
 
 

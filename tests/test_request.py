@@ -63,7 +63,8 @@ def test_the_inputs_are_the_pictures_and_the_file_of_pins_and_can_be_replaced() 
 def test_each_of_several_examples_is_an_input_of_its_own() -> None:
     request = Request("a", ["x", "y"], mask_a="ma", mask_b=("mx", "my"))
     assert [(each.name, each.label, each.value, each.place) for each in request.inputs()] == [
-        ("a", "A", "a", 0), ("b_prime", "B' 1", "x", 0), ("b_prime", "B' 2", "y", 1), ("mask_a", "the mask of A", "ma", 0),
+        ("a", "A", "a", 0), ("b_prime", "B' 1", "x", 0), ("b_prime", "B' 2", "y", 1),
+        ("mask_a", "the mask of A", "ma", 0),
         ("mask_b", "the mask of B' 1", "mx", 0), ("mask_b", "the mask of B' 2", "my", 1),
     ]  # fmt: skip
     read = request.with_inputs(lambda each: f"<{each.value}>")

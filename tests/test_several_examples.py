@@ -203,14 +203,16 @@ def test_an_enlarged_field_takes_full_size_pixels_of_each_example(cpu_engine: En
     [
         ([], {}, ImageError, "b_prime has no picture; give one or more whose looks A should get"),
         (2, {"b": [noise(32, 32, 3)]}, ImageError, "B: 1 given for 2 pictures B'; give one for each"),
-        (2, {"mask_a": noise(32, 32), "mask_b": noise(32, 32)}, ImageError, "the mask of B': 1 given for 2 pictures B'"),
+        (2, {"mask_a": noise(32, 32), "mask_b": noise(32, 32)}, ImageError,
+         "the mask of B': 1 given for 2 pictures B'"),
         (2, {"b": [noise(32, 32, 3), noise(32, 31, 3)]}, ImageError, "B 2 is 31 x 32 pixels and B' 2 32 x 32"),
         (2, {"pins": [(1, 2, 3, 4)]}, SettingsError, "there are 2 pictures B', and the pins do not say in which"),
         (2, {"pins": [(1, 2, 3, 4, 3)]}, SettingsError, "pin 1 ends in example 3, and there are 2 pictures B'"),
         (2, {"pins": [(1, 2, 3, 4, 0)]}, SettingsError, "pin 1 ends in example 0, and there are 2 pictures B'"),
         (2, {"pins": [(1, 2, 3, 4, 1.5)]}, SettingsError, "pin 1 ends in example 1.5, and there are 2 pictures B'"),
         (2, {"pins": [(1, 2, 3, 40, 2)]}, SettingsError, "pin 1 is at x 3, y 40, outside of B' 2"),
-        (2, {"pins": [(1, 2, 3, 4, 1), (1, 2, 5, 6, 2)]}, SettingsError, "x 1, y 2\\) to one of B' 1 .* and one of B' 2"),
+        (2, {"pins": [(1, 2, 3, 4, 1), (1, 2, 5, 6, 2)]}, SettingsError,
+         "x 1, y 2\\) to one of B' 1 .* and one of B' 2"),
     ],
 )  # fmt: skip
 def test_inputs_that_do_not_fit_the_examples_are_refused_in_one_line(

@@ -16,9 +16,9 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted(path for folder in ("analogy", "tools", "tests") for path in (ROOT / folder).rglob("*.py"))
 PAGES = sorted(path for path in ROOT.rglob("*.md") if "/." not in path.relative_to(ROOT.parent).as_posix())
 OPENERS = re.compile(
-    r"(About|Among|As|At|Because|Behind|Beside|But|By|Bytes for|For|From|How|If|In place|In which|Is|It|Like|Of|On|Once|Or|Per"
-    r"|Seconds for|So|That|The same|They|This|Those|To|Up to|What|When|Where|Whether|Which|Who|Whoever|Whose|With|Within"
-    r"|Without)\b"
+    r"(About|Among|As|At|Because|Behind|Beside|But|By|Bytes for|For|From|How|If|In place|In which|Is|It|Like|Of|On|Once"
+    r"|Or|Per|Seconds for|So|That|The same|They|This|Those|To|Up to|What|When|Where|Whether|Which|Who|Whoever|Whose"
+    r"|With|Within|Without)\b"
 )
 """First words of docstrings that do not say what the thing is."""
 UNREAD = (

@@ -113,7 +113,7 @@ def __getattr__(name: str):
 
 
 _FUNCTIONS = frozenset((
-    "abs", "arange", "ascontiguousarray", "bincount", "clip", "concatenate", "copyto", "divide", "empty_like", "exp", "floor",
-    "full", "isfinite", "maximum", "mean", "minimum", "multiply", "ones", "pad", "rint", "sqrt", "square", "stack", "subtract",
-    "sum", "take", "transpose", "vdot", "where", "zeros_like",
+    "abs", "arange", "ascontiguousarray", "bincount", "clip", "concatenate", "copyto", "divide", "empty_like", "exp",
+    "floor", "full", "isfinite", "maximum", "mean", "minimum", "multiply", "ones", "pad", "rint", "sqrt", "square",
+    "stack", "subtract", "sum", "take", "transpose", "vdot", "where", "zeros_like",
 ))  # fmt: skip

@@ -587,9 +587,10 @@ def test_the_real_krita_makes_a_new_layer_with_labels(part, serving, rng, tmp_pa
     environment = {
         # Krita's Python finds its modules next to the first python3 on the path. That must not be
         # the python3 of the environment.
-        "PATH": os.pathsep.join(["/usr/bin", "/bin"]), "HOME": str(tmp_path), "PYTHONPATH": str(tmp_path), "LANG": "C.UTF-8",
-        "QT_QPA_PLATFORM": "offscreen", "XDG_RUNTIME_DIR": str(tmp_path), "ANALOGY_TOKEN": "secret",
-        "PLUGIN": str(KRITA), "ADDRESS": serving, "SCENE": str(tmp_path / "scene"), "STATE": str(tmp_path / "state.json"),
+        "PATH": os.pathsep.join(["/usr/bin", "/bin"]), "HOME": str(tmp_path), "PYTHONPATH": str(tmp_path),
+        "QT_QPA_PLATFORM": "offscreen", "XDG_RUNTIME_DIR": str(tmp_path), "ANALOGY_TOKEN": "secret", "LANG": "C.UTF-8",
+        "PLUGIN": str(KRITA), "ADDRESS": serving,
+        "SCENE": str(tmp_path / "scene"), "STATE": str(tmp_path / "state.json"),
     }  # fmt: skip
     for _ in range(3):  # Krita sometimes crashes at its start, before it loads the plug-in
         # The exit code is ignored, since Krita may crash when it quits.

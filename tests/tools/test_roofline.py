@@ -30,8 +30,8 @@ def test_convolutions_are_counted_by_their_products_and_nodes_by_their_bytes(roo
     widths, area = (16, 32, 64, 256, 256), 32 * 48
     # Number of products of a position in each layer of the compact model, and the share of the
     # positions that its level has.
-    layers = [(3, 16, 1), (16, 16, 1), (16, 32, 4), (32, 32, 4), (32, 64, 16), (64, 96, 16), (96, 96, 16), (96, 256, 64),
-              (256, 192, 64), (192, 192, 64), (192, 256, 256)]  # fmt: skip
+    layers = [(3, 16, 1), (16, 16, 1), (16, 32, 4), (32, 32, 4), (32, 64, 16), (64, 96, 16), (96, 96, 16),
+              (96, 256, 64), (256, 192, 64), (192, 192, 64), (192, 256, 256)]  # fmt: skip
     expected = sum(2 * 9 * before * after * area / share for before, after, share in layers)
     assert sum(node.operations for node in nodes) == expected
     assert len(nodes) == len(layers) + 4 + 2  # 4 for pooling, 2 for the preprocessing
@@ -49,8 +49,8 @@ def test_a_launch_takes_the_time_of_its_tightest_limit(roofline):
         "least": roofline.Launch().seconds(gpu),
     }
     assert seconds == {
-        "operations": 10.0 / roofline.CONVOLVED, "memory": 100.0 / roofline.COPIED, "compared": 100.0 / roofline.SEARCHED,
-        "steps": 1e9 * roofline.STEP, "least": roofline.LEAST,
+        "operations": 10.0 / roofline.CONVOLVED, "memory": 100.0 / roofline.COPIED,
+        "compared": 100.0 / roofline.SEARCHED, "steps": 1e9 * roofline.STEP, "least": roofline.LEAST,
     }  # fmt: skip
 
 
