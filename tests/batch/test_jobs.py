@@ -203,7 +203,11 @@ def test_tables_are_read_as_spreadsheets_and_shells_write_them(tmp_path: Path, h
         ("x.csv", b"PK\3\4 a workbook", "its first line is 'pk"),
         ("x.jsonl", b'[\n{"a": "x.png"}\n]', "line 1: is no JSON"),
         ("x.jsonl", b'{"a": "x.png", "A": "y.png"}', "line 1: there are two columns 'a'"),
-        ("x.jsonl", b'{"a": "' + b"x" * 40_000 + b'"}', "line 1: a has 40000 characters; a cell can have 32768 at most"),
+        (
+            "x.jsonl",
+            b'{"a": "' + b"x" * 40_000 + b'"}',
+            "line 1: a has 40000 characters; a cell can have 32768 at most",
+        ),
         ("x.csv", b"a,b_prime\n" + b"x,y," * 500_000, "line 2: it has more than 1048576 characters"),
         ("x.csv", b"a,b_prime\n" + b'"\n",' * 500_000, "its row has more than 1048576 characters"),
         ("x.csv", b"a," * 1_000_000, "line 1: it has more than 1048576 characters"),
