@@ -17,7 +17,7 @@ from .method import admission, costs
 from .method.features import Features
 from .method.matching import Matches, match
 from .method.painter import Painter
-from .method.pair import Pair, as_seen, read_pair
+from .method.pair import Pair, network_input, read_pair
 from .method.pins import PinsLike
 from .networks.models import DEFAULT, locate
 from .pictures.reading import PictureLike, read_picture
@@ -136,10 +136,10 @@ class Engine:
 
         report.begin("features")
         self.backend.prepare()
-        seen = pair.seen(self.backend)
-        painter = Painter(self.backend, pair.ways(settings), seen, settings)
-        found = match(self.network, pair, seen, settings, report, partial(painter.show, report) if levels else None)
-        del seen
+        inputs = pair.network_inputs(self.backend)
+        painter = Painter(self.backend, pair.ways(settings), inputs, settings)
+        found = match(self.network, pair, inputs, settings, report, partial(painter.show, report) if levels else None)
+        del inputs
 
         report.begin("pictures")
         made = {way.key: painter.paint(way, found[way.key][1].nnf, report) for way in painter.ways}
@@ -208,7 +208,7 @@ class Engine:
         """
         noise = np.random.default_rng(0).integers(0, 256, (2, *_REHEARSED, 3)).astype(np.uint8)
         with self.backend.active():
-            as_seen(self.backend, read_picture(noise[0]), (_REHEARSED[0] // 2, _REHEARSED[1] // 2))
+            network_input(self.backend, read_picture(noise[0]), (_REHEARSED[0] // 2, _REHEARSED[1] // 2))
         self.transfer(noise[0], noise[1].swapaxes(0, 1), settings, **changes)
 
     def clip(

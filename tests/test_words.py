@@ -23,11 +23,9 @@ OPENERS = re.compile(
 """First words of a docstring that explains something without saying what it is."""
 UNREAD = (
     "analogy/apps/",
-    "analogy/backends/",
     "analogy/batch/",
     "analogy/files/",
     "analogy/films/",
-    "analogy/method/",
     "analogy/networks/",
     "analogy/pictures/",
     "tests/",

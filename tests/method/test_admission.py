@@ -71,7 +71,7 @@ def test_examples_of_very_different_shapes_are_refused_for_the_sheet_on_which_th
 def test_the_bound_of_an_engine_refuses_larger_pictures_and_admits_that_size(small, swapped) -> None:
     engine = analogy.Engine(device="cpu", threads=1, max_input_pixels=40 * 50)
     fits, large = flat(40, 50, "PNG"), flat(40, 51, "PNG")
-    words = r"40 x 51 pixels are 0\.00204 megapixels, and max_input_pixels admits 0\.002; make it smaller"
+    words = r"40 x 51 pixels are 0\.00204 megapixels, and max_input_pixels admits 0\.002; make the picture smaller"
     for picture in (large, np.zeros((51, 40)), Image.new("L", (40, 51))):
         with pytest.raises(PictureTooLargeError, match=("B'" if swapped else "A") + ": " + words):
             engine.transfer(*((small, picture) if swapped else (picture, small)), **OPTIONS)
@@ -85,7 +85,7 @@ def test_transfer_takes_the_bound_too(small) -> None:
 
 @pytest.mark.parametrize("bound", [0, 255, -1, 1.5, "many", True, [10]])
 def test_a_bound_that_is_no_number_of_pixels_is_named(bound, small) -> None:
-    with pytest.raises(SettingsError, match=r"max_input_pixels is .*; it takes a whole number from 256 on, or None"):
+    with pytest.raises(SettingsError, match=r"max_input_pixels is .*; give a whole number of at least 256, or None"):
         analogy.transfer(small, small, max_input_pixels=bound)
 
 
@@ -98,7 +98,7 @@ def test_a_broadcast_array_is_refused_by_its_shape(engine, small) -> None:
 @pytest.mark.parametrize("which", ["mask_a", "mask_b", "b"])
 def test_a_picture_that_must_lie_on_another_is_refused_by_its_size(engine, small, which) -> None:
     others = {"mask_a": small, "mask_b": small} if which != "b" else {}
-    with pytest.raises(ImageError, match=r"is 6000 x 6000 pixels and .* 32 x 32; they must lie on each other"):
+    with pytest.raises(ImageError, match=r"is 6000 x 6000 pixels and .* 32 x 32; give pictures of one size"):
         engine.transfer(small, small, **others | {which: flat(6000, 6000, "PNG")}, **OPTIONS)
 
 

@@ -62,8 +62,8 @@ def test_a_label_in_one_mask_only_is_logged_and_matches_anything(caplog: pytest.
     with caplog.at_level(logging.INFO, "analogy"):
         labels = read(regions(20, 20, RED, GREEN, 10), regions(20, 30, RED, BLUE, 10), (20, 20), (20, 30))
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.INFO] == [
-        "the label #00ff00 of A is not in the mask of B'; it is ignored",
-        "the label #0000ff of B' is not in the mask of A; it is ignored",
+        "the label #00ff00 of A is not in the mask of B', and is ignored",
+        "the label #0000ff of B' is not in the mask of A, and is ignored",
     ]
     assert labels is not None
     assert (labels.content[:, 10:] == -1).all()
@@ -78,7 +78,7 @@ def test_many_labels_in_one_mask_only_are_one_line(caplog: pytest.LogCaptureFixt
     with caplog.at_level(logging.INFO, "analogy"):
         labels = read(mask, regions(20, 20, RED, BLUE, 10), (20, 20), (20, 20))
     assert [record.getMessage() for record in caplog.records] == [
-        "9 labels of A, such as #ff0100 and #ff0900, are not in the mask of B'; they are ignored: paint without smooth edges, "
+        "9 labels of A, such as #ff0100 and #ff0900, are not in the mask of B', and are ignored; paint without smooth edges, "
         "and save as PNG"
     ]
     assert labels is not None
@@ -170,7 +170,7 @@ def test_what_is_transparent_has_no_label_and_soft_edges_are_no_labels_of_their_
 def test_masks_that_keep_nothing_apart_are_named_in_one_line(mask_a, mask_b, says: bool, caplog) -> None:
     with caplog.at_level(logging.WARNING, "analogy"):
         read(mask_a, mask_b, (20, 20), (20, 20))
-    assert ["the masks keep nothing apart" in record.getMessage() for record in caplog.records] == [True] * says
+    assert ["the masks forbid no match" in record.getMessage() for record in caplog.records] == [True] * says
 
 
 def halves(left: int, right: int, edge: int) -> np.ndarray:
@@ -197,8 +197,8 @@ def test_a_label_of_16_bits_that_one_mask_lacks_is_named(caplog) -> None:
     with caplog.at_level(logging.INFO, "analogy"):
         read(halves(1, 2, 9), halves(1, 3, 9), (20, 20), (20, 20))
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.INFO] == [
-        "the label #000200020002 of A is not in the mask of B'; it is ignored",
-        "the label #000300030003 of B' is not in the mask of A; it is ignored",
+        "the label #000200020002 of A is not in the mask of B', and is ignored",
+        "the label #000300030003 of B' is not in the mask of A, and is ignored",
     ]
 
 
@@ -279,7 +279,7 @@ def test_a_label_is_ignored_only_where_no_example_has_it(caplog: pytest.LogCaptu
             regions(20, 20, RED, BLUE, 10), masks, (20, 20), {"B' 1": (20, 20), "B' 2": (20, 20)}
         )
     assert [record.getMessage() for record in caplog.records] == [
-        "the label #00ff00 of B' 2 is not in the mask of A; it is ignored"
+        "the label #00ff00 of B' 2 is not in the mask of A, and is ignored"
     ]
     assert labels is not None
     assert (labels.content >= 0).all()

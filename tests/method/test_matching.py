@@ -49,7 +49,7 @@ def features_of(network: Features, source: np.ndarray) -> SourceFeatures:
 
 
 def matched(network: Features, both: Pair, settings: Settings, report: StageReporter | None = None) -> Matches:
-    return match(network, both, both.seen(BACKEND), settings, report or StageReporter(None))
+    return match(network, both, both.network_inputs(BACKEND), settings, report or StageReporter(None))
 
 
 def test_a_picture_matched_with_itself_gives_the_identity(network: Features) -> None:

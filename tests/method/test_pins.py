@@ -91,7 +91,7 @@ def test_a_pin_against_all_likeness_holds_at_every_level_in_both_directions(pict
     network = Features(locate(DEFAULT), CpuBackend(2))
     sides = [Side(name, Picture(pixels), pixels.shape[:2]) for name, pixels in zip(("A", "B'"), pictures, strict=True)]
     both = pair_of(sides[0], sides[1:], pins=pins)
-    found = match(network, both, both.seen(network.backend), Settings(inversion="vote"), StageReporter(None))
+    found = match(network, both, both.network_inputs(network.backend), Settings(inversion="vote"), StageReporter(None))
     for level in LEVELS:
         for xa, ya, xb, yb in [(5, 120, 140, 80), (250, 3, 250, 60)]:
             in_a, in_b = (ya >> level - 1, xa >> level - 1), (yb >> level - 1, xb >> level - 1)
@@ -211,7 +211,7 @@ def test_a_search_with_pins_is_the_search_by_a_distance_with_the_bonus_in_it(sim
     [
         ([(1, 2, 3)], "the shape is (1, 3); it must be (N, 4)"),
         ([(1, 2, 3, float("nan"))], "pin 1 is [1.0, 2.0, 3.0, nan]; it takes finite numbers"),
-        ([(1, 2, 3, "x")], "pins is [(1, 2, 3, 'x')]; it takes N rows of four numbers"),
+        ([(1, 2, 3, "x")], "pins is [(1, 2, 3, 'x')]; give N rows of four numbers"),
         (np.zeros((MOST_PINS + 1, 4)), "there are 1001 pins; it takes 1000 at most"),
         ([(0, 0, 0, 0), (30, 2, 3, 4)], "pin 2 is at x 30, y 2, outside of A, which is 30 x 20 pixels"),
         ([(3, 2, 3, -0.5)], "pin 1 is at x 3, y -0.5, outside of B', which is 40 x 30 pixels"),
@@ -280,8 +280,11 @@ def test_a_file_of_pins_is_read_as_spreadsheets_write_it(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("pins", "words"),
     [
-        ([(50, 50, 50, 50), (52, 50, 150, 50)], "pins 1 and 2 nearly meet in one picture and not in the other"),
-        ([(50, 50, 90, 50), (90, 50, 50, 50)], "pins 1 and 2 lie the other way round in the other picture"),
+        (
+            [(50, 50, 50, 50), (52, 50, 150, 50)],
+            "pins 1 and 2 lie close together in one picture and apart in the other",
+        ),
+        ([(50, 50, 90, 50), (90, 50, 50, 50)], "pins 1 and 2 lie in opposite order in the two pictures"),
         ([(50, 50, 50, 50), (90, 55, 80, 65)], ""),
         ([(20, 50, 190, 50), (190, 50, 20, 50)], ""),  # far apart, so that each has its surroundings
     ],
@@ -365,6 +368,6 @@ def test_pins_that_end_in_two_examples_are_no_neighbours_there(caplog) -> None:
     sizes = {"B' 1": (100, 200), "B' 2": (100, 200)}
     with caplog.at_level(logging.INFO, "analogy"):
         place_pins(read_pins([(50, 50, 50, 50, 1), (150, 50, 52, 50, 2)]), (100, 200), sizes, (100, 200), None)
-        assert not caplog.records  # which of one example would nearly meet
+        assert not caplog.records
         place_pins(read_pins([(50, 50, 50, 50, 2), (150, 50, 52, 50, 2)]), (100, 200), sizes, (100, 200), None)
     assert len(caplog.records) == 1

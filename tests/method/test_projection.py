@@ -109,12 +109,13 @@ def test_a_projection_that_the_card_does_not_name_is_ignored(folder) -> None:
 
 def test_too_narrow_a_network_and_too_few_photographs_are_refused(folder, photos, tmp_path) -> None:
     with pytest.raises(
-        ModelError, match=r"widths .* need no projection; it is for more channels than \[16, 32, 64, 256"
+        ModelError,
+        match=r"widths .* need no projection; a projection is for levels with more channels than \[16, 32, 64, 256",
     ):
         add_projection(Features(folder, BACKEND), photos)
     (tmp_path / "few").mkdir()
     shutil.copy(photos[0], tmp_path / "few")
-    with pytest.raises(ImageError, match=rf"few: has 1 photographs; a projection takes {FEWEST} or more"):
+    with pytest.raises(ImageError, match=rf"few: it has 1 photographs; a projection needs {FEWEST} or more"):
         list_photos(tmp_path / "few")
 
 
