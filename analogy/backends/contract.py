@@ -41,7 +41,7 @@ Size = tuple[int, int]
 ONE = 4096
 """The number that stands for 1.0 in the fixed point of joined features."""
 HALF = 104
-"""Largest value of a channel in `Backend.pixel_vectors`; the sum of three squares fits into int16."""
+"""Largest absolute value of u in `Backend.pixel_vectors`, so that |u|^2 fits into int16."""
 MOST_PATCH = 7
 """Largest side of a patch, in positions.
 
@@ -150,9 +150,9 @@ class Backend(Protocol):
         ...
 
     def reclaim(self) -> None:
-        """Make libraries free the GPU memory that they hold unused, so that `free_memory` counts it.
+        """Make libraries free the GPU memory that they do not use, which is slow.
 
-        This is slow.
+        `free_memory` then counts it.
         """
         ...
 
@@ -193,8 +193,15 @@ class Backend(Protocol):
         """
         ...
 
-    def resample(self, nnf: Array, shape_a: tuple[int, int], shape_b: tuple[int, int],
-                 scale_a: tuple[float, float], scale_b: tuple[float, float], tick: Tick | None = None) -> Array:  # fmt: skip
+    def resample(
+        self,
+        nnf: Array,
+        shape_a: tuple[int, int],
+        shape_b: tuple[int, int],
+        scale_a: tuple[float, float],
+        scale_b: tuple[float, float],
+        tick: Tick | None = None,
+    ) -> Array:
         """Return a field resampled to pictures of the sizes `shape_a` and `shape_b`.
 
         They are `scale_a` and `scale_b` times as large as before, in rows and in columns. In
@@ -206,14 +213,26 @@ class Backend(Protocol):
         """
         ...
 
-    def distance(self, a: Array, b: Array, nnf: Array, patch: int, frames: Array | None = None, tick: Tick | None = None,
-                 ) -> Array:  # fmt: skip
+    def distance(
+        self, a: Array, b: Array, nnf: Array, patch: int, frames: Array | None = None, tick: Tick | None = None
+    ) -> Array:
         """Return the patch distance d(p, nnf[p]) of each position p: (HA, WA) float32."""
         ...
 
-    def propagate(self, a: Array, b: Array, nnf: Array, distance: Array, patch: int, jump: int, max_product: float,
-                  labels: tuple[Array, Array] | None = None, frames: Array | None = None, offered: Array | None = None,
-                  tick: Tick | None = None) -> tuple[Array, Array]:  # fmt: skip
+    def propagate(
+        self,
+        a: Array,
+        b: Array,
+        nnf: Array,
+        distance: Array,
+        patch: int,
+        jump: int,
+        max_product: float,
+        labels: tuple[Array, Array] | None = None,
+        frames: Array | None = None,
+        previous_field: Array | None = None,
+        tick: Tick | None = None,
+    ) -> tuple[Array, Array]:
         """Run one propagation pass, and return a new field and its distances.
 
         The candidates of p are nnf[p + o] - o, for o = (-jump, 0), (jump, 0), (0, -jump), (0, jump)
@@ -259,9 +278,21 @@ class Backend(Protocol):
         """
         ...
 
-    def random_search(self, a: Array, b: Array, nnf: Array, distance: Array, patch: int, search_radius: int, seed: int,
-                      iteration: int, max_product: float, labels: tuple[Array, Array] | None = None,
-                      frames: Array | None = None, tick: Tick | None = None) -> tuple[Array, Array]:  # fmt: skip
+    def random_search(
+        self,
+        a: Array,
+        b: Array,
+        nnf: Array,
+        distance: Array,
+        patch: int,
+        search_radius: int,
+        seed: int,
+        iteration: int,
+        max_product: float,
+        labels: tuple[Array, Array] | None = None,
+        frames: Array | None = None,
+        tick: Tick | None = None,
+    ) -> tuple[Array, Array]:
         """Run one random-search pass, and return a new field and its distances.
 
         Step k = 0, 1, .. uses the radius r = search_radius, search_radius // 2, .. while r >= 1.
@@ -304,7 +335,7 @@ class Backend(Protocol):
 
     def seams(self, nnf: Array, b: Array, picture: Array, patch: int, frames: Array | None = None,
               tick: Tick | None = None) -> Array:  # fmt: skip
-        """Return the voted differences of `b` minus the differences of `picture`, (HA, WA, 8) float32.
+        """Return the voted differences of `b` minus those of `picture`, (HA, WA, 8) float32.
 
         `picture` is the vote of `b` through `nnf` with the same `patch`. The forward differences of
         `b` (zero at the border of a frame) are voted in the same way, so that they do not hold the

@@ -40,7 +40,7 @@ def test_every_step_passes_on_a_working_backend(on_simulator):
     checks = selftest.selftest(transfer)
     assert [check.name for check in checks] == [*STEPS, *KERNELS, *TRANSFERS]
     assert [check for check in checks if not check.ok] == []
-    assert "100.0% of the field" in next(check.detail for check in checks if check.name == "kernel resample")
+    assert "100.0% of the matches" in next(check.detail for check in checks if check.name == "kernel resample")
 
 
 def test_the_transfer_step_is_left_out_without_a_transfer(on_simulator):
@@ -52,7 +52,7 @@ def test_steps_after_the_first_failure_are_not_tried(monkeypatch):
     first, *rest = selftest.selftest(transfer)
     assert not first.ok
     assert first.detail.startswith("CuPy cannot be imported")
-    assert {(check.ok, check.detail) for check in rest} == {(False, "not tried, because of: CuPy")}
+    assert {(check.ok, check.detail) for check in rest} == {(False, "not tried, since this step failed: CuPy")}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -88,7 +88,7 @@ def test_a_kernel_that_is_wrong_on_another_device_alone_fails(on_simulator, monk
 
     monkeypatch.setattr(cuda, "CudaBackend", lambda index=0: Wrong() if index else on_simulator)
     failed = {check.name: check.detail for check in selftest.selftest() if not check.ok}
-    assert failed == {"other devices": "only 0.0% of the field is that of the CPU"}
+    assert failed == {"other devices": "only 0.0% of the matches are the same as on the CPU"}
 
 
 def test_memory_that_is_given_though_it_is_not_there_or_that_is_lost_fails(on_simulator, monkeypatch):
@@ -99,7 +99,7 @@ def test_memory_that_is_given_though_it_is_not_there_or_that_is_lost_fails(on_si
     monkeypatch.setattr(on_simulator, "free_memory", lambda: next(free))
     assert found() == {"memory": "of 1.0 GiB that were free, 0.0 are left"}
     monkeypatch.setattr(on_simulator, "free_memory", lambda: 1000)
-    assert found() == {"memory": "0.0 GiB are free, and four times as much is given"}
+    assert found() == {"memory": "0.0 GiB are free, but a request for four times as much succeeds"}
 
 
 def transfers_of(checks):
@@ -108,14 +108,14 @@ def transfers_of(checks):
 
 def test_a_transfer_that_differs_from_the_cpu_fails(on_simulator):
     checks = selftest.selftest(lambda device: transfer(device) + np.uint8(device == "cuda"))
-    assert transfers_of(checks) == {"transfer": "only 0.0% of the pixels are those of the CPU"}
+    assert transfers_of(checks) == {"transfer": "only 0.0% of the pixels are the same as on the CPU"}
 
 
 def test_a_transfer_that_two_threads_disturb_fails(on_simulator):
     def disturbed(device):
         return transfer(device) + np.uint8(threading.current_thread() is not threading.main_thread())
 
-    expected = {"two at once": "6 of 6 results of two threads differ from that of one"}
+    expected = {"two at once": "6 of 6 results of two threads differ from the result of one thread"}
     assert transfers_of(selftest.selftest(disturbed)) == expected
 
 
