@@ -1,4 +1,4 @@
-"""The self-test of the CUDA backend, on the simulator: it passes where all is well, and names what is not."""
+"""The self-test of the CUDA backend on the simulator: it passes, and it names planted faults."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_wrong_kernel_is_named_and_the_other_kernels_pass(on_simulator, monkey
 
     def wrong(*args):
         result = right(*args)
-        if result is None:  # the kernel has written to the last of its arrays
+        if result is None:  # the kernel has written its result to the last of its arrays
             [*_, last] = [arg for arg in args if isinstance(arg, on_simulator.xp.ndarray)]
             last += 2
             return None
@@ -73,9 +73,9 @@ def test_a_wrong_kernel_is_named_and_the_other_kernels_pass(on_simulator, monkey
 
 
 @pytest.mark.parametrize("name", ["distance", "propagate", "random_search", "vote", "seams"])
-def test_a_kernel_that_knows_no_frames_is_named(on_simulator, monkeypatch, name):
+def test_a_kernel_that_ignores_frames_is_named(on_simulator, monkeypatch, name):
     right = getattr(on_simulator, name)
-    monkeypatch.setattr(on_simulator, name, lambda *args: right(*args[:-1]))  # the frames are the last argument
+    monkeypatch.setattr(on_simulator, name, lambda *args: right(*args[:-1]))  # this drops the frames
     assert [check.name for check in selftest.selftest() if not check.ok] == [f"kernel {name}"]
 
 
@@ -91,7 +91,7 @@ def test_a_kernel_that_is_wrong_on_another_device_alone_fails(on_simulator, monk
     assert failed == {"other devices": "only 0.0% of the matches are the same as on the CPU"}
 
 
-def test_memory_that_is_given_though_it_is_not_there_or_that_is_lost_fails(on_simulator, monkeypatch):
+def test_memory_beyond_the_free_memory_and_lost_memory_fail(on_simulator, monkeypatch):
     def found():
         return {check.name: check.detail for check in selftest.selftest() if not check.ok}
 
@@ -111,7 +111,7 @@ def test_a_transfer_that_differs_from_the_cpu_fails(on_simulator):
     assert transfers_of(checks) == {"transfer": "only 0.0% of the pixels are the same as on the CPU"}
 
 
-def test_a_transfer_that_two_threads_disturb_fails(on_simulator):
+def test_a_transfer_that_differs_in_two_threads_fails(on_simulator):
     def disturbed(device):
         return transfer(device) + np.uint8(threading.current_thread() is not threading.main_thread())
 
