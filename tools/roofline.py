@@ -68,8 +68,8 @@ LEAST, LAUNCH, NODE = 3e-6, 4e-5, 2e-5
 """Seconds: of the device for the smallest launch; of the host for a launch from Python, and for a node of ONNX Runtime."""
 STEP = 1.5e-7
 """Seconds from one position of a line to the next."""
-RADIUS = {"distance": 9, "propagate": 14, "random_search": 13}
-"""Which argument of a kernel of the search is the radius of its patches."""
+RADIUS = {"distance": -1, "propagate": -3, "random_search": -4}
+"""Which argument of a kernel of the search, counted from the last, is the radius of its patches."""
 
 
 @dataclass(frozen=True)
@@ -128,11 +128,12 @@ def count(model: str) -> dict[str, list[Launch]]:
     def called(self: Any, grid: Any, block: Any, args: Any) -> None:
         arrays = [arg for arg in args if isinstance(arg, device.ndarray)]
         memory = sum(array.nbytes * larger(array.shape) for array in arrays)
-        if self.name not in RADIUS:
+        kind = self.name.removesuffix("_twice")
+        if kind not in RADIUS:
             work["rest"].append(Launch(memory=memory))
             return
         rows = launch.exchanges / (block[0] * np.log2(block[0]))  # each lane gives a value at each step of a row's sum
-        products = rows * (2 * int(args[RADIUS[self.name]]) + 1) * arrays[0].shape[2]
+        products = rows * (2 * int(args[RADIUS[kind]]) + 1) * arrays[0].shape[2]
         work["search"].append(Launch(memory=memory, compared=4 * products * larger(arrays[0].shape)))
 
     def operated(arrays: list[Any]) -> None:

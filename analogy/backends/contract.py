@@ -27,8 +27,9 @@ All arrays are C-contiguous:
 
 from __future__ import annotations
 
+from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from ..progress import Tick
 
@@ -54,6 +55,26 @@ HASH_SEED, HASH_ITERATION, HASH_PIXEL, HASH_STEP = 0x9E3779B1, 0x85EBCA77, 0xC2B
 """Factors of seed, iteration, pixel and step in `hash32`, the source of random numbers."""
 HASH_FIRST_MIX, HASH_SECOND_MIX = 0x2C1B3C6D, 0x297A2D39
 """Factors of the two rounds in `hash32` that mix the bits."""
+
+
+T = TypeVar("T")
+
+
+class Pass(NamedTuple):
+    """Pass of a search that `Backend.together` is to run.
+
+    `kind` is the name of a method of the backend, and `arguments` are its arguments by name.
+    """
+
+    kind: Literal["distance", "propagate", "random_search"]
+    arguments: dict[str, Any]
+
+
+Passes = Generator[Pass, Any, T]
+"""Generator of a search: it yields each `Pass`, receives the result of the pass, and returns a T.
+
+`Backend.together` runs such generators. So a GPU can run the same pass of two searches at once.
+"""
 
 
 class Backend(Protocol):
@@ -130,11 +151,11 @@ class Backend(Protocol):
         """Return the address of the first element, for ONNX Runtime's IOBinding."""
         ...
 
-    def require(self, holds: Array, failure: Exception) -> None:
-        """Raise `failure` unless `holds`, an array of one bool, is true.
+    def require_finite(self, maps: Sequence[Array], failure: Exception) -> None:
+        """Raise `failure` if one of `maps`, float32, has a value that is infinite or not a number.
 
-        On a GPU, reading `holds` would make the host wait. So the error is raised when the
-        outermost `active` ends.
+        On a GPU, this check would make the host wait. So the error is raised when the outermost
+        `active` ends.
         """
         ...
 
@@ -180,6 +201,15 @@ class Backend(Protocol):
 
         At each position, `f` and `g` are divided by their L2 norms (zero stays zero), multiplied by
         `ONE`, and rounded to the nearest whole number. The channels of `f` come first.
+        """
+        ...
+
+    def blend(self, content: Array, f: Array, g: Array, alpha: float, steepness: float, threshold: float) -> Array:
+        """Return f W + g (1 - W) for `f` and `g` (H, W, k), with a weight W for each position.
+
+        W = alpha / (1 + exp(-steepness (M - threshold))), where M is the squared norm of `content`
+        (H, W, C) over its channels, scaled to 0..1 over the picture. M is 0 everywhere if all norms
+        are equal. All arrays are float32.
         """
         ...
 
@@ -310,6 +340,14 @@ class Backend(Protocol):
             First radius, in positions.
         seed, iteration
             Numbers that the hash depends on, each less than 2^32.
+        """
+        ...
+
+    def together(self, works: Sequence[Passes[T]]) -> list[T]:
+        """Run several searches that do not depend on each other, and return their results.
+
+        Each generator yields its passes one by one. On a GPU, the passes that two generators yield
+        at the same time share one launch if they are of the same kind.
         """
         ...
 

@@ -147,7 +147,7 @@ def distance(
 def propagate(
     y0: Int64, y1: Int64, a: Int16s, b: Int16s, ha: Int64, wa: Int64, hb: Int64, wb: Int64, c: Int64, nnf: Int32s,
     distance: Float32s, frames: Int32s, count: Int64, patch_radius: Int64, labelled: Int64, la: Int32s, lb: Int32s,
-    again: Int64, offered: Int32s, jump: Int64, max_product: Float32, nnf_out: Int32s, distance_out: Float32s,
+    has_previous: Int64, previous_field: Int32s, jump: Int64, max_product: Float32, nnf_out: Int32s, distance_out: Float32s,
 ) -> None:  # fmt: skip
     for y in range(y0, y1):
         for x in range(wa):
@@ -160,7 +160,7 @@ def propagate(
                 if y + oy < 0 or y + oy >= ha or x + ox < 0 or x + ox >= wa:
                     continue
                 n = 2 * (p + oy * wa + ox)
-                if again and offered[n] == nnf[n] and offered[n + 1] == nnf[n + 1]:
+                if has_previous and previous_field[n] == nnf[n] and previous_field[n + 1] == nnf[n + 1]:
                     continue
                 cy, cx = np.int64(nnf[n]) - oy, np.int64(nnf[n + 1]) - ox
                 frame = frame_of(frames, count, cy + oy, hb, wb)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..backends import Array, Backend
+from ..backends import Array
 from ..progress import StageReporter, split
 from ..settings import Settings
 from . import costs, photo
@@ -14,7 +14,7 @@ from .colours import keep_colours
 from .features import as_floats
 from .matching import Matches
 from .painting import as_pixels, paint, paint_level
-from .pair import Way, own_pixels
+from .pair import Uploads, Way
 
 
 class Painter:
@@ -24,8 +24,8 @@ class Painter:
 
     Parameters
     ----------
-    backend
-        The backend that runs the kernels.
+    uploads
+        The pictures of the transfer as arrays of the backend that runs the kernels.
     ways
         The ways whose pictures are painted.
     inputs
@@ -34,8 +34,9 @@ class Painter:
         The settings of the transfer.
     """
 
-    def __init__(self, backend: Backend, ways: list[Way], inputs: Mapping[str, Array], settings: Settings):
-        self._backend, self._settings, self.ways = backend, settings, ways
+    def __init__(self, uploads: Uploads, ways: list[Way], inputs: Mapping[str, Array], settings: Settings):
+        self._uploads, self._backend, self._settings, self.ways = uploads, uploads.backend, settings, ways
+        backend = uploads.backend
         self.levels: dict[int, np.ndarray] = {}
         """Level -> picture (H, W, 3) uint8 on the host that `show` has painted."""
         self._labels = {
@@ -93,7 +94,7 @@ class Painter:
         if not (settings.photo or settings.keep_colors):
             return painted
         picture = way.content.picture
-        own = backend.asarray(picture.pixels(True) if _sixteen_bit(way) else own_pixels(backend, picture))
+        own = self._uploads.pixels(picture, _sixteen_bit(way))
         if settings.photo:
             painted = photo.refine(backend, own, painted, of_photo)
         if settings.keep_colors:
@@ -108,10 +109,7 @@ class Painter:
         """
         pictures = [source.picture for source in way.sources]
         floats = [
-            as_floats(
-                self._backend,
-                picture.rgb16 if sixteen_bit and picture.rgb16 is not None else own_pixels(self._backend, picture),
-            )
+            as_floats(self._backend, self._uploads.pixels(picture, sixteen_bit and picture.rgb16 is not None))
             for picture in pictures
         ]
         return way.full_sheet.lay(self._backend.xp, floats)

@@ -136,13 +136,16 @@ class Pair:
         """Name of each known B -> its picture, and the side B' that it belongs to."""
         return {known_name(side.name): (b, side) for b, side in zip(self.b, self.ab.sources, strict=False)}
 
-    def network_inputs(self, backend: Backend) -> dict[str, Array]:
+    def network_inputs(self, uploads: Uploads) -> dict[str, Array]:
         """Return the name of each side and of each known B -> the picture at its working size.
 
         The pictures are (h, w, 3) float32 in 0..1, arrays of the backend.
         """
-        inputs = {side.name: network_input(backend, side.picture, side.working) for side in self.sides}
-        return inputs | {name: network_input(backend, b, side.working) for name, (b, side) in self.known.items()}
+        pictures = {side.name: (side.picture, side) for side in self.sides} | self.known
+        return {
+            name: network_input(uploads.backend, uploads.pixels(picture), side.working)
+            for name, (picture, side) in pictures.items()
+        }
 
     def ways(self, settings: Settings) -> list[Way]:
         """Return the ways whose pictures are made, by `settings.direction`."""
@@ -231,20 +234,28 @@ def _read_known(source: PictureLike, side: Side) -> tuple[Picture, str]:
     return picture, checksum
 
 
-def own_pixels(backend: Backend, picture: Picture) -> Array:
-    """Return the pixels (H, W, 3) uint8 of a picture, without a copy between host and device.
+class Uploads:
+    """Pictures of one transfer as arrays of a backend, each copied to the device at most once."""
 
-    They are an array of the backend if the picture is on that device already, else of NumPy.
+    def __init__(self, backend: Backend):
+        self.backend = backend
+        self._arrays: dict[tuple[int, bool], Array] = {}
+
+    def pixels(self, picture: Picture, sixteen_bit: bool = False) -> Array:
+        """Return the pixels (H, W, 3) of a picture as uint8, or as uint16 if `sixteen_bit`."""
+        key = id(picture), sixteen_bit
+        if key not in self._arrays:
+            there = isinstance(picture.array, self.backend.xp.ndarray) and not sixteen_bit
+            pixels = picture.array if there else picture.pixels(sixteen_bit)
+            self._arrays[key] = self.backend.asarray(pixels)
+        return self._arrays[key]
+
+
+def network_input(backend: Backend, pixels: Array, working: Size) -> Array:
+    """Return a picture (H, W, 3) uint8 at its working size, as the network gets it.
+
+    The result is (*working, 3) float32 in 0..1, an array of the backend.
     """
-    return picture.array if isinstance(picture.array, backend.xp.ndarray) else picture.rgb
-
-
-def network_input(backend: Backend, picture: Picture, working: Size) -> Array:
-    """Return a picture at its working size, (*working, 3) float32 in 0..1, as the network gets it.
-
-    The result is an array of the backend.
-    """
-    pixels = own_pixels(backend, picture)
     if backend.xp is np:
         return as_floats(backend, resize(pixels, *working))
     # The GPU shrinks the picture. With 12 megapixels, Pillow would take longer than the rest of the

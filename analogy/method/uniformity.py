@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import ONE, Array, Backend, Size
+from ..backends import ONE, Array, Backend, Pass, Passes, Size
 from ..progress import Tick, split
 from . import nnf
 from .sheets import Sheet
@@ -56,8 +56,8 @@ def spread(
     uniformity: float,
     tick: Tick,
     **options: Any,
-) -> tuple[Array, Array]:
-    """Spread a field over more of the source, and return the new field and its patch distances.
+) -> Passes[tuple[Array, Array]]:
+    """Spread a field over more of the source, by passes for `Backend.together`.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def spread(
     tick
         Called with the share of the work that is done.
     **options
-        The other arguments of `nnf.search`, without `iterations`, `first_jumps` and `most`.
+        The other arguments of `nnf.passes`, without `iterations`, `first_jumps` and `most`.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def spread(
         uses += _uses(xp, field, b.shape[:2], patch)
         share = xp.minimum(uses.astype(np.float32) / np.float32(number * patch**2 * even), np.float32(MOST))
         key[..., -_CHANNELS] = -xp.rint(share * np.float32(ONE * WEIGHT * uniformity)).astype(np.int16)
-        field, _ = nnf.search(
+        field, _ = yield from nnf.passes(
             backend,
             query,
             key,
@@ -103,7 +103,8 @@ def spread(
             tick=of_pass,
             **options,
         )
-    return field, backend.distance(a, b, field, patch, options["frames"])
+    arguments = {"a": a, "b": b, "nnf": field, "patch": patch, "frames": options["frames"]}
+    return field, (yield Pass("distance", arguments))
 
 
 def _widened(xp: Any, joined: Array) -> Array:

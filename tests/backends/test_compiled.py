@@ -303,7 +303,7 @@ def test_kernels_get_arguments_of_the_types_for_which_they_are_compiled(monkeypa
     results(cpu)
     arguments = selftest._arguments(cpu)
     labels = tuple(np.zeros(array.shape[:2], np.int32) for array in arguments["distance"][:2])
-    cpu.propagate(*arguments["propagate"][:7], labels, offered=arguments["distance"][2])
+    cpu.propagate(*arguments["propagate"][:7], labels, previous_field=arguments["distance"][2])
     cpu.random_search(*arguments["random_search"][:9], labels)
     cpu.keep_edges(*arguments["keep_edges"], labels[0])
     assert seen == {name for names in compiled.KERNELS.values() for name in names}

@@ -26,7 +26,8 @@ cp = pytest.importorskip("cupy", reason="compiling the kernels needs CuPy (cupy-
 
 ARCHITECTURES = [75, 80, 86, 89, 90, 100, 120]
 KERNELS = {
-    "distance", "propagate", "random_search", "vote", "join", "pixel_vectors", "resample",
+    "distance", "propagate", "random_search", "distance_twice", "propagate_twice", "random_search_twice",
+    "vote", "join", "energy", "blend", "find_infinite", "pixel_vectors", "resample",
     "gradient", "widest", "seams", "keep_edges", "divergence", "solve_columns", "correct",
     "coarsen", "factor", "relax", "residual", "restriction", "prolongation", "combine",
 }  # fmt: skip

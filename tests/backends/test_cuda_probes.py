@@ -218,16 +218,16 @@ def a_backend(cpu):
 
 
 class FakeSession:
-    """A session that offers `offered`, and does nothing or fails."""
+    """Session with the provider `used` that does nothing or fails."""
 
-    def __init__(self, offered: str, error: Exception | None = None):
-        self.offered, self.error = offered, error
+    def __init__(self, used: str, error: Exception | None = None):
+        self.used, self.error = used, error
 
     def __call__(self, model, options, providers):
         return self
 
     def get_providers(self):
-        return [self.offered]
+        return [self.used]
 
     def io_binding(self):
         return SimpleNamespace(bind_input=lambda *args: None, bind_output=lambda *args: None)

@@ -101,8 +101,8 @@ def test_positions_far_into_a_are_read_and_written_there(backend, rng, monkeypat
         ):
             np.testing.assert_array_equal(backend.to_host(field[far]), same_field[2, 2])
             assert float(distance[far]) == same[2, 2]
-        offered = backend.propagate(*there, PATCH, 1, MOST, None, None, there[2])
-        assert float(offered[1][far]) == d[2, 2]
+        second = backend.propagate(*there, PATCH, 1, MOST, None, None, there[2])
+        assert float(second[1][far]) == d[2, 2]
         voted = backend.vote(there[2], standin.asarray(b.astype(np.float32)), PATCH)[far]
     np.testing.assert_allclose(backend.to_host(voted), oracle.vote(nnf, b, PATCH)[2, 2], rtol=1e-6, atol=1e-6)
 

@@ -112,7 +112,7 @@ def test_sessions_are_silent_sleep_while_they_wait_share_one_memory_and_never_fa
 def test_a_session_with_another_provider_than_the_backend_s_is_refused(monkeypatch) -> None:
     network = Features(locate(DEFAULT), CpuBackend(1))
     recorded(monkeypatch, network, used=lambda providers: "OtherProvider")
-    with pytest.raises(DeviceError, match="could not start CPUExecutionProvider and offers OtherProvider instead"):
+    with pytest.raises(DeviceError, match="could not start CPUExecutionProvider and uses OtherProvider instead"):
         network.pyramid(np.zeros((16, 16, 3), np.uint8))
 
 

@@ -32,12 +32,12 @@ def test_the_direction_is_that_of_bfgs_by_the_latest_pairs_of_positive_curvature
     rng = np.random.default_rng(3)
     x, gradient = np.zeros(12, np.float32), rng.standard_normal(12, np.float32)
     history, pairs = _History(cpu, gradient, 3, gradient @ gradient), []
-    for offered in range(9):
-        refused = offered in (0, 5)
+    for tried in range(9):
+        refused = tried in (0, 5)
         step, change = rng.standard_normal((2, 12), np.float32)
         change *= np.sign(step @ change) * (-1 if refused else 1)
         products = history.try_step(x, x + step, gradient, gradient + change)
-        if offered == 7:  # a rejected step must not change the history
+        if tried == 7:  # a rejected step must not change the history
             continue
         x, gradient = x + step, gradient + change
         history.keep([float(number) for product in products for number in np.ravel(product)])
