@@ -61,7 +61,7 @@ T = TypeVar("T")
 
 
 class Pass(NamedTuple):
-    """Pass of a search that `Backend.together` is to run.
+    """Pass of a search that `Backend.run_together` is to run.
 
     `kind` is the name of a method of the backend, and `arguments` are its arguments by name.
     """
@@ -73,7 +73,7 @@ class Pass(NamedTuple):
 Passes = Generator[Pass, Any, T]
 """Generator of a search: it yields each `Pass`, receives the result of the pass, and returns a T.
 
-`Backend.together` runs such generators. So a GPU can run the same pass of two searches at once.
+`Backend.run_together` runs such generators. So a GPU can run the same pass of two searches at once.
 """
 
 
@@ -343,7 +343,7 @@ class Backend(Protocol):
         """
         ...
 
-    def together(self, works: Sequence[Passes[T]]) -> list[T]:
+    def run_together(self, searches: Sequence[Passes[T]]) -> list[T]:
         """Run several searches that do not depend on each other, and return their results.
 
         Each generator yields its passes one by one. On a GPU, the passes that two generators yield

@@ -167,7 +167,7 @@ class _Run:
         a, b, nnf, d = arguments[:4]
         swapped = b, a, np.zeros((*b.shape[:2], 2), np.int32), np.zeros(b.shape[:2], np.float32)
         found, expected = (
-            backend.together([_propagated(*map(backend.asarray, way)) for way in ((a, b, nnf, d), swapped)])
+            backend.run_together([_propagated(*map(backend.asarray, way)) for way in ((a, b, nnf, d), swapped)])
             for backend in (self.backend, cpu)
         )
         return ", ".join(

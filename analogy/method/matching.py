@@ -100,7 +100,7 @@ def match(
         joined |= {example: network.backend.join(example.latent, example.given) for example in examples}
         current = [search for search in searches if level > 1 or search.way.key in made]
         passes = [search.run(level, joined, settings, report.part(f"search {search.way.key}")) for search in current]
-        for search, result in zip(current, network.backend.together(passes), strict=True):
+        for search, result in zip(current, network.backend.run_together(passes), strict=True):
             found[search.way.key][level] = result
         if on_level:
             on_level(level, found)
@@ -193,7 +193,7 @@ class Search:
         """Search the field of a level by PatchMatch, with the constants of that level.
 
         `joined` holds the joined features of each half (see `Backend.join`). The search is a
-        generator of passes for `Backend.together`.
+        generator of passes for `Backend.run_together`.
         """
         if level == LEVELS[0] and len(self.sources) > 1:
             return (yield from self._choose(level, joined, settings, tick))

@@ -57,7 +57,7 @@ def enlarge(backend: Backend, nnf: Array, size_b: Size, full_a: Size, full_b: Si
 
 def search(backend: Backend, *arguments: Any, **options: Any) -> tuple[Array, Array]:
     """Improve a field by PatchMatch, with the arguments and the result of `passes`."""
-    (found,) = backend.together([passes(backend, *arguments, **options)])
+    (found,) = backend.run_together([passes(backend, *arguments, **options)])
     return found
 
 
@@ -79,7 +79,7 @@ def passes(
     frames: Array | None = None,
     tick: Tick | None = None,
 ) -> Passes[tuple[Array, Array]]:
-    """Improve a field by PatchMatch (Barnes et al. 2009), as passes for `Backend.together`.
+    """Improve a field by PatchMatch (Barnes et al. 2009), as passes for `Backend.run_together`.
 
     Each iteration is a propagation with several jumps, and then a random search.
 

@@ -57,7 +57,7 @@ def spread(
     tick: Tick,
     **options: Any,
 ) -> Passes[tuple[Array, Array]]:
-    """Spread a field over more of the source, by passes for `Backend.together`.
+    """Spread a field over more of the source, by passes for `Backend.run_together`.
 
     Parameters
     ----------

@@ -473,8 +473,8 @@ def test_searches_that_run_together_find_what_each_finds_alone(backend, rng, cha
         nnf = random_field(rng, size_a, (size_b[0], size_b[1] - 1))
         given = [(labels, None), (None, frames), (labels, frames)][len(works)]
         works.append((a, b, nnf, patch, *given, max(size_b)))
-    expected = [backend.together([searched(*move(backend, work))]) for work in works]
-    found = backend.together([searched(*move(backend, work)) for work in works])
+    expected = [backend.run_together([searched(*move(backend, work))]) for work in works]
+    found = backend.run_together([searched(*move(backend, work)) for work in works])
     for one, (other,), (a, b, nnf, patch, labels, frames, radius) in zip(found, expected, works, strict=True):
         for actual, same in zip(one, other, strict=True):
             assert_same(backend.to_host(actual), backend.to_host(same))
@@ -494,7 +494,7 @@ def test_both_directions_of_a_search_take_one_launch_a_pass_on_a_gpu(simulated, 
     )
     a, b = (simulated.asarray(directions(rng, size, 8)) for size in ((6, 7), (5, 9)))
     there, back = (simulated.asarray(random_field(rng, *sizes)) for sizes in (((6, 7), (5, 9)), ((5, 9), (6, 7))))
-    simulated.together([searched(a, b, there, 3, None, None, 9), searched(b, a, back, 3, None, None, 7)])
+    simulated.run_together([searched(a, b, there, 3, None, None, 9), searched(b, a, back, 3, None, None, 7)])
     assert launched == ["distance_twice", "propagate_twice", "propagate_twice", "random_search_twice"]
 
 

@@ -85,7 +85,7 @@ def every_call(backend):
         lambda: backend.vote(nnf, f, 3),
         lambda: backend.blend(f, f, f, 0.5, 1.0, 0.5),
         lambda: backend.require_finite([f], Trouble()),
-        lambda: backend.together([(Pass("distance", {"a": a, "b": a, "nnf": nnf, "patch": 3}) for _ in range(1))]),
+        lambda: backend.run_together([(Pass("distance", {"a": a, "b": a, "nnf": nnf, "patch": 3}) for _ in range(1))]),
         type(backend),
         lambda: type(backend)(1),
     )

@@ -392,7 +392,7 @@ def coarsen(
     i0: Int64, i1: Int64, planes: Float32s, nine: Int64, h: Int64, w: Int64, weights: Float32s, out: Float32s,
     hc: Int64, wc: Int64,
 ) -> None:  # fmt: skip
-    """Write the weights and couplings (not the mass) of the coarser grid (see `Backend.coarsen`)."""
+    """Write the weights and couplings of the coarser grid (see `Backend.coarsen`), not its mass."""
     form = _form(planes, nine, h, w)
     m = hc * wc
     rows, columns = h // 2, w // 2  # of cells
