@@ -210,7 +210,7 @@ class CudaBackend:
 
     @functools.cached_property
     def _empty_range(self) -> Any:
-        """Bits of infinity and of zero, the first values of the least and the largest energy."""
+        """Bits of infinity and of zero, from which the kernel `energy` finds its extremes."""
         return self.xp.asarray(np.array([np.inf, 0], np.float32).view(np.uint32))
 
     @_active

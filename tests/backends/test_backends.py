@@ -448,7 +448,7 @@ def search(backend, a, b, nnf, patch, iterations):
 
 
 def searched(a, b, nnf, patch, labels, frames, search_radius):
-    """Yield three passes of the search, each from what the one before has found."""
+    """Yield three passes of a search, each from the result of the pass before."""
     maps = {"a": a, "b": b, "patch": patch, "frames": frames}
     distance = yield Pass("distance", maps | {"nnf": nnf})
     maps |= {"labels": labels, "max_product": UNIT_VECTORS}
@@ -462,8 +462,8 @@ def searched(a, b, nnf, patch, labels, frames, search_radius):
 
 @pytest.mark.parametrize("channels", [(8, 8, 8), (8, 6, 6)], ids=str)
 def test_searches_that_run_together_find_what_each_finds_alone(backend, rng, channels):
-    # Other sizes, frames, labels and radii for each; the middle one ends at the same time as the others or, where its
-    # features are read in another way, in launches of its own.
+    # The searches differ in sizes, frames, labels and radii. With other numbers of channels, the
+    # middle one reads features in another unit, and has launches of its own.
     sizes = ((9, 14), (16, 5)), ((16, 5), (9, 14)), ((3, 4), (20, 6))
     works = []
     for (size_a, size_b), width, patch in zip(sizes, channels, (3, 3, 5), strict=True):

@@ -13,8 +13,8 @@ from analogy.errors import DeviceError
 
 STEPS = ["CuPy", "driver", "compiler", "ONNX Runtime", "backend"]
 NAMES = [
-    "project", "products", "mixture", "channels_last", "join", "blend", "pixel_vectors", "resample", "distance", "propagate",
-    "random_search", "vote", "steepness", "seams", "keep_edges", "divergence", "solve_columns", "correct",
+    "project", "products", "mixture", "channels_last", "join", "blend", "pixel_vectors", "resample", "distance",
+    "propagate", "random_search", "vote", "steepness", "seams", "keep_edges", "divergence", "solve_columns", "correct",
     "coarsen", "factor", "relax", "residual", "restriction", "prolongation", "combine",
 ]  # fmt: skip
 KERNELS = [*(f"kernel {name}" for name in NAMES), "both directions", "other devices", "memory"]

@@ -31,7 +31,7 @@ def network() -> Features:
 
 @pytest.fixture(scope="module")
 def unprojected() -> Features:
-    """A network whose features the search sees as they are."""
+    """Return a network without projections."""
     network = Features(locate(DEFAULT), BACKEND)
     network.projections = {}
     return network
