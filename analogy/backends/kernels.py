@@ -69,7 +69,7 @@ def _within(radius, hash):
 
 
 def _dot_of(length: int) -> Any:
-    """Return a function for the dot product of two runs of this length, whose loop the compiler can unroll."""
+    """Return a function for the dot product of two runs of this length, whose loop is unrolled."""
 
     @_inline
     def dot(a, i, b, j):

@@ -24,7 +24,7 @@ import pytest
 from analogy.backends import compiled, machine_code, selftest
 from analogy.backends.cpu import CpuBackend
 
-CODE = b"code"  # `linked` stands in for the loader and takes anything
+CODE = b"code"  # `linked` replaces the loader, and accepts any code
 
 
 @pytest.fixture

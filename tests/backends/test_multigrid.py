@@ -64,7 +64,7 @@ def interpolation(form):
 
 
 def inside(form):
-    """Return the indices of the coarse positions without those that make a side odd."""
+    """Return the coarse positions that are also positions of the finer grid."""
     _, h, w = form.shape
     return slice(h // 2 + 1), slice(w // 2 + 1)
 

@@ -20,7 +20,7 @@ def fields(rng) -> list[np.ndarray]:
 
 
 def into(sheet: Sheet, fields: list[np.ndarray], picture: np.ndarray) -> np.ndarray:
-    """Return the field into the sheet, from the picture of an index (H, W) at each position."""
+    """Return a field into the sheet; the match at [y, x] lies in the picture `picture[y, x]`."""
     down = [field + np.array([top, 0]) for field, top in zip(fields, sheet.tops, strict=True)]
     return np.choose(picture[..., None], down).astype(np.int32)
 
