@@ -115,10 +115,10 @@ def run_once(a: str, b_prime: str, out: str, model: str, device: str, threads: i
 
     def searched(works: Sequence[Passes[Any]]) -> list[Any]:
         passes.clear()
-        return together([counted(work) for work in works])
+        return run_together([counted(work) for work in works])
 
-    together = backend.together
-    backend.together = timed(lambda *_: passes[0][0], lambda *_: sum(size for _, size in passes), searched)
+    run_together = backend.run_together
+    backend.run_together = timed(lambda *_: passes[0][0], lambda *_: sum(size for _, size in passes), searched)
     for name in ("join", "vote", "resample", "pixel_vectors"):
         setattr(backend, name, timed(lambda *_, name=name: name, moved, getattr(backend, name)))
     widths = network.card.widths

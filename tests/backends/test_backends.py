@@ -465,17 +465,17 @@ def test_searches_that_run_together_find_what_each_finds_alone(backend, rng, cha
     # The searches differ in sizes, frames, labels and radii. With other numbers of channels, the
     # middle one reads features in another unit, and has launches of its own.
     sizes = ((9, 14), (16, 5)), ((16, 5), (9, 14)), ((3, 4), (20, 6))
-    works = []
+    cases = []
     for (size_a, size_b), width, patch in zip(sizes, channels, (3, 3, 5), strict=True):
         a, b = directions(rng, size_a, width), directions(rng, size_b, width)
         labels = tuple(rng.integers(-1, 2, size).astype(np.int32) for size in (size_a, size_b))
         frames = np.array([[0, 4, size_b[1]], [4, size_b[0], size_b[1] - 1]], np.int32)
         nnf = random_field(rng, size_a, (size_b[0], size_b[1] - 1))
-        given = [(labels, None), (None, frames), (labels, frames)][len(works)]
-        works.append((a, b, nnf, patch, *given, max(size_b)))
-    expected = [backend.run_together([searched(*move(backend, work))]) for work in works]
-    found = backend.run_together([searched(*move(backend, work)) for work in works])
-    for one, (other,), (a, b, nnf, patch, labels, frames, radius) in zip(found, expected, works, strict=True):
+        given = [(labels, None), (None, frames), (labels, frames)][len(cases)]
+        cases.append((a, b, nnf, patch, *given, max(size_b)))
+    expected = [backend.run_together([searched(*move(backend, case))]) for case in cases]
+    found = backend.run_together([searched(*move(backend, case)) for case in cases])
+    for one, (other,), (a, b, nnf, patch, labels, frames, radius) in zip(found, expected, cases, strict=True):
         for actual, same in zip(one, other, strict=True):
             assert_same(backend.to_host(actual), backend.to_host(same))
         distance = oracle.distance(a, b, nnf, patch, frames)

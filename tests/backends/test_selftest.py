@@ -80,14 +80,14 @@ def test_a_kernel_that_ignores_frames_is_named(on_simulator, monkeypatch, name):
 
 
 def test_searches_that_are_wrong_only_where_they_share_launches_fail(on_simulator, monkeypatch):
-    right = on_simulator.together
+    right = on_simulator.run_together
 
-    def wrong(works):
-        return [(field + 2, distance) for field, distance in right(works)]
+    def wrong(searches):
+        return [(field + 2, distance) for field, distance in right(searches)]
 
-    monkeypatch.setattr(on_simulator, "together", wrong)
+    monkeypatch.setattr(on_simulator, "run_together", wrong)
     failed = {check.name: check.detail for check in selftest.selftest() if not check.ok}
-    assert failed == {"both directions": "only 0.0% of the field is that of the CPU"}
+    assert failed == {"both directions": "only 0.0% of the matches are the same as on the CPU"}
 
 
 def test_a_kernel_that_is_wrong_on_another_device_alone_fails(on_simulator, monkeypatch):
@@ -108,7 +108,7 @@ def test_memory_beyond_the_free_memory_and_lost_memory_fail(on_simulator, monkey
 
     free = iter([1 << 30, 1 << 20])
     monkeypatch.setattr(on_simulator, "free_memory", lambda: next(free))
-    assert found() == {"memory": "of 1.0 GiB that were free, 0.0 are left"}
+    assert found() == {"memory": "1.0 GiB were free before a refused request, and 0.0 after it"}
     monkeypatch.setattr(on_simulator, "free_memory", lambda: 1000)
     assert found() == {"memory": "0.0 GiB are free, but a request for four times as much succeeds"}
 
@@ -141,7 +141,7 @@ def test_a_transfer_that_leaves_its_own_stream_current_fails(on_simulator):
         found = transfers_of(selftest.selftest(selfish))
     finally:
         before.use()
-    words = "a transfer leaves another device or another stream current in the caller's thread"
+    words = "a transfer changes the current device or the current stream of the caller's thread"
     assert found == {"caller's stream": words}
 
 
