@@ -17,7 +17,7 @@ from .method import admission, costs
 from .method.features import Features
 from .method.matching import Matches, match
 from .method.painter import Painter
-from .method.pair import Pair, Uploads, as_seen, read_pair
+from .method.pair import Pair, Uploads, network_input, read_pair
 from .method.pins import PinsLike
 from .networks.models import DEFAULT, locate
 from .pictures.reading import PictureLike
@@ -194,10 +194,10 @@ class Engine:
         report.begin("features")
         self.backend.prepare()
         uploads = Uploads(self.backend)
-        seen = pair.seen(uploads)
-        painter = Painter(uploads, pair.ways(settings), seen, settings)
-        found = match(self.network, pair, seen, settings, report, partial(painter.show, report) if levels else None)
-        del seen
+        inputs = pair.network_inputs(uploads)
+        painter = Painter(uploads, pair.ways(settings), inputs, settings)
+        found = match(self.network, pair, inputs, settings, report, partial(painter.show, report) if levels else None)
+        del inputs
 
         report.begin("pictures")
         made = {way.key: painter.paint(way, found[way.key][1].nnf, report) for way in painter.ways}
@@ -271,7 +271,7 @@ class Engine:
         """
         noise = np.random.default_rng(0).integers(0, 256, (2, *_WARM_UP_SIZE, 3)).astype(np.uint8)
         with self.backend.active():
-            as_seen(self.backend, noise[0], (_WARM_UP_SIZE[0] // 2, _WARM_UP_SIZE[1] // 2))
+            network_input(self.backend, noise[0], (_WARM_UP_SIZE[0] // 2, _WARM_UP_SIZE[1] // 2))
         self.transfer(noise[0], noise[1].swapaxes(0, 1), settings, **changes)
 
     def clip(

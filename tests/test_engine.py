@@ -233,12 +233,12 @@ def test_a_callback_can_end_a_transfer_in_the_middle_of_a_stage(engine: Engine, 
         (lambda e: Engine(device="tpu"), DeviceError, "unknown device 'tpu'"),
         (lambda e: Engine(device=["cpu"]), DeviceError, r"unknown device \['cpu'\]; choose one of auto, cpu, cuda"),
         (lambda e: analogy.transfer("a.png", "b.png", device=[]), DeviceError, r"unknown device \[\]"),
-        (lambda e: analogy.transfer("a.png", "b.png", threads=[2]), DeviceError, r"threads is \[2\]; it takes"),
+        (lambda e: analogy.transfer("a.png", "b.png", threads=[2]), DeviceError, r"threads is \[2\]; give"),
         *(
             (
                 lambda e, threads=threads: Engine(threads=threads),
                 DeviceError,
-                r"threads is .*; it takes .* from 1 to 256",
+                r"threads is .*; give .* from 1 to 256",
             )
             for threads in (0, -1, 2.5, "2", True, 257, 10_000, 10**400, 10**5000)
         ),

@@ -84,7 +84,7 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
         ),
         (b'{"a": "x", "pins": 1}', "line 2: pins is 1; it takes the path of a CSV file, or a list of rows"),
         (b'{"a": "x", "pins": [[1, 2, 3]]}', "line 2: pins: the shape is (1, 3); it must be (N, 4)"),
-        (b'{"a": "x", "pins": [1, [2]]}', "line 2: pins is [1, [2]]; it takes N rows of four numbers"),
+        (b'{"a": "x", "pins": [1, [2]]}', "line 2: pins is [1, [2]]; give N rows of four numbers"),
         (b'{"a": "x", "seed": 1.5}', "line 2: seed is 1.5; it takes a whole number"),
         (b'{"a": "x", "seed": true}', "line 2: seed is True; it takes a whole number"),
         (b'{"a": "x", "name": "\\u202e"}', "no path inside the folder for results"),
