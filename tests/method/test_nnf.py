@@ -32,6 +32,12 @@ def test_the_identity_between_other_sizes_scales_positions() -> None:
     assert np.array_equal(field[0, :, 1], [0, 0, 1, 1, 2, 2])
 
 
+@pytest.mark.parametrize("channels", [2, 16, 64, 1024])
+def test_the_largest_product_is_that_of_unit_vectors_whose_numbers_are_all_rounded_up_by_a_half(channels: int) -> None:
+    half = np.full(channels // 2, ONE / (channels / 2) ** 0.5 + 0.5)
+    assert nnf.max_product(channels) == pytest.approx(2 * half @ half, rel=1e-12)
+
+
 def test_upsampling_the_identity_gives_the_identity_even_at_odd_sizes() -> None:
     assert np.array_equal(nnf.upsample(BACKEND, grid(4, 3), (7, 5), (7, 5)), grid(7, 5))
 
