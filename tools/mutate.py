@@ -71,8 +71,8 @@ _CUDA_TESTS = (
     *_BACKEND, "tests/backends", _TRANSFER, "-k", "simulated_transfer or not (cpu or sanit or clean or registers)",
 )  # fmt: skip
 """Arguments of pytest for the CUDA backend. The tests that notice most faults come first."""
-_CPU = "-k", "not simulat and not cuda and not photo"
-"""Arguments of pytest that leave out what runs on other backends, and the slow tests of photographs."""
+_CPU = "-k", "not simulat and not cuda and not photo and not two_equal"
+"""Arguments of pytest that leave out the other backends, and tests that take seconds."""
 
 
 def _method(*names: str) -> tuple[str, ...]:

@@ -311,8 +311,6 @@ def _untestable(tree: ast.AST) -> Iterator[ast.AST]:
     """
     for node in ast.walk(tree):
         match node:
-            case ast.arg(annotation=ast.expr() as annotation) | ast.FunctionDef(returns=ast.expr() as annotation):
-                yield annotation
             case ast.AnnAssign(annotation=annotation, value=value):
                 yield annotation
                 if value and ast.unparse(annotation) == "TypeAlias":

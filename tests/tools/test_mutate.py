@@ -58,7 +58,7 @@ def test_mutants_of_cuda_are_small_changes_of_code_and_not_of_comments(mutate, t
     assert names(mutate, tmp_path / "k.cu", CUDA, "two") == {"two: ++out; -> (nothing)"}
 
 
-PYTHON = '''def bind(self, name):
+PYTHON = '''def bind(self, name, most=1):
     """A name, 1 or 2."""
     device = self.backend.name
     if name and name != "cuda":
@@ -70,6 +70,7 @@ PYTHON = '''def bind(self, name):
 def test_mutants_of_python_leave_out_statements_and_arguments(mutate, tmp_path):
     found = names(mutate, tmp_path / "b.py", PYTHON)
     for expected in (
+        "bind: def bind(self, name, most=1): -> def bind(self, name, most=2):",
         "bind: device = self.backend.name -> device = 'cpu'",
         "bind: bind(name, device, 0) -> bind(name, device, 1)",
         "bind: bind(name, device, 0) -> bind(name, device)",
@@ -89,7 +90,7 @@ def test_mutants_of_python_leave_out_statements_and_arguments(mutate, tmp_path):
         (".py", PYTHON, ("bind(name, device, 0)", "bind(  # which device\n            name,\n            device, 0,)")),
         (".py", PYTHON, ('A name, 1 or 2."""', 'Nothing."""\n    # The rest is longer.')),
         (".py", PYTHON, ('"cuda"', "'cuda'")),
-        (".py", PYTHON, ("(self, name)", "(self: Backend,\n         name: str) -> None")),
+        (".py", PYTHON, ("(self, name, most=1)", "(self: Backend,\n         name: A | B, most=1) -> A | B")),
         (".cu", CUDA, ("return;  // 2 < 3", "return;  // another")),
         (".cu", CUDA, ("  if (threadIdx.x >= wa) return;", "\n      if (threadIdx.x >= wa) return;")),
         (".cu", CUDA, ("min(x[0], 0.5f);", "min(x[0],\n    0.5f);")),
@@ -123,7 +124,7 @@ def work(size: Literal["one"] | None, rows: Array | None = x) -> Array | None:
         raise ValueError(f"{size + 1} is wrong", "bad")
     assert rows, "rows"
     ThreadPoolExecutor(rows, thread_name_prefix="pool")
-    return f"the {name['rows']}"
+    return f"the {pick(size, 2)}"
 '''
 
 
@@ -135,7 +136,7 @@ def test_what_no_test_could_notice_is_not_changed(mutate, tmp_path):
         "work: if size: -> if not size:",
         "work: raise ValueError(f'{size + 1} is wrong', 'bad') -> pass",
         "work: ThreadPoolExecutor(rows, thread_name_prefix='pool') -> pass",
-        "work: return f\"the {name['rows']}\" -> return None",
+        "work: return f'the {pick(size, 2)}' -> return None",
     }
 
 
