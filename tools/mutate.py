@@ -1,9 +1,9 @@
-"""Change the code in small ways, one at a time, and report each change that no test notices: tools/mutate.py [PART ...]
+"""Change the code in small ways, one at a time, and report each change that no test notices.
 
-A part is one of the files below, `kernels.cu`, or one function of it, `kernels.cu:vote`; without
-any, all parts are changed. The tool prints each mutant that survives its tests, and exits with 1
-if `mutants.toml` beside this file gives no reason for one of them. A whole run takes an hour or
-two for each file: name a function, or take a sample.
+A PART is a file, `kernels.cu`, or one function of it, `kernels.cu:vote`; without any, all files of
+the table `PARTS` are changed. The tool prints each mutant that survives its tests and has no reason
+to survive in `mutants.toml`, and exits with 1 if there is one. A whole run takes an hour or two for
+each file: name a function, or take a sample.
 
 The known tools (mutmut, cosmic-ray) change Python alone, and much of this code is CUDA C++. So this
 one makes the mutants of both languages itself (`mutate_rules.py`), and runs the tests in a copy of

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 Edit: TypeAlias = tuple[int, int, str]
-"""A change of a text: the first character that goes, the end of those that go, and what replaces them."""
+"""A change of a text: where the replaced characters begin and end, and the new ones."""
 Rule: TypeAlias = tuple[str, str | Callable[[re.Match[str]], str]]
 """A regular expression that is searched in the code, and the replacement of what it finds."""
 
@@ -47,7 +47,7 @@ class Mutant:
 
     @property
     def name(self) -> str:
-        """The name of the mutant in `mutants.toml`, which comments, indentation and line breaks do not change."""
+        """Name of the mutant in `mutants.toml`; comments and the shape of the text do not change it."""
         where = f"{self.function}: " if self.function else ""
         return f"{where}{self.before} -> {self.after or '(nothing)'}"
 
@@ -87,7 +87,7 @@ _WORD = re.compile(r"[\w.=+-]+")
 """A string that names an option or a kernel; strings with spaces are messages."""
 
 _UNTESTABLE_KEYWORDS = {"thread_name_prefix", "slots", "frozen", "strict"}
-"""Keywords that change no result: names of threads, and guards against mistakes in the code itself."""
+"""Keywords that change no result: names of threads, and guards against faults in the code."""
 _THREADS = {"Thread", "Timer"}
 """Classes whose keyword `name` is the name of a thread."""
 _LOGGERS = {"_log", "log", "logger"}
@@ -132,7 +132,7 @@ class _Cuda:
         self._code = re.sub(r"//.*|\"[^\"\n]*\"|^#.*", lambda found: " " * len(found[0]), text, flags=re.MULTILINE)
         """The text with spaces in place of comments, strings and lines for the preprocessor."""
         self._ends = [0]
-        """The ends of the statements; a `for` with its three parts in parentheses is one statement."""
+        """The ends of the statements. A `for` with its three parts in parentheses is one of them."""
         self._functions: list[str] = []
         """The name of the function or class that each statement belongs to."""
         depth, around = 0, [""]
@@ -161,7 +161,7 @@ class _Cuda:
 
     @staticmethod
     def _head(statement: str) -> str:
-        """Return the name of the function or class that a statement begins; empty if it begins another block."""
+        """Return the name of the function or class that begins here; empty for another block."""
         found = re.search(
             r"\b__(?:device|global)__\b.*?\b(?!__)(\w+)\(|\bstruct (?:alignas\(\d+\) )?(\w+)", statement, re.DOTALL
         )
@@ -223,7 +223,7 @@ class _Python:
         return function, _without_blocks(node), _without_blocks(after)
 
     def _part_around(self, node: ast.AST, start: int, end: int) -> tuple[str, int, ast.AST] | None:
-        """Return the statement of a block of `node` that contains an edit: its field, its index, and itself."""
+        """Return the statement in a block of `node` that contains an edit: field, index, statement."""
         for field in _BLOCKS:
             for index, part in enumerate(getattr(node, field, ())):
                 first, last = self._span(part)
@@ -240,7 +240,7 @@ class _Python:
         return self._index(head.lineno, at), self._index(node.end_lineno, node.end_col_offset)
 
     def _index(self, line: int, column: int) -> int:
-        """Return the index in the text of a line, from 1, and a column, which the parser counts in bytes."""
+        """Return the index in the text of a line, from 1, and a column, which counts bytes."""
         return self._starts[line - 1] + len(self._lines[line - 1][:column].decode())
 
     def _code(self) -> str:

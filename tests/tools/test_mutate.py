@@ -1,4 +1,4 @@
-"""The mutation run: the mutants of both languages, their names, and the report of those that survive."""
+"""`tools/mutate.py`: the mutants of both languages, their names, and the report of survivors."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_code_that_does_not_parse_is_no_mutant(mutate, tmp_path):
 
 @pytest.fixture
 def project(mutate, tmp_path, monkeypatch):
-    """A project of one function, whose test lets one mutant survive; return its folder and its file of reasons."""
+    """Return the folder of a project, whose test lets one mutant survive, and its reasons."""
     root, known = tmp_path / "project", tmp_path / "mutants.toml"
     (root / "analogy").mkdir(parents=True)
     (root / "analogy" / "thing.py").write_text("def least(x):\n    return max(x, 1)\n")
