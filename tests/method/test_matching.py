@@ -11,9 +11,10 @@ import pytest
 from analogy.backends.cpu import CpuBackend
 from analogy.method import nnf
 from analogy.method.costs import estimate
-from analogy.method.features import Features, level_size, nchw
+from analogy.method.features import LEVELS, Features, level_size, nchw
 from analogy.method.matching import Matches, match
 from analogy.method.pair import Pair, Side, pair_of
+from analogy.method.pins import place_pins
 from analogy.method.reconstruction import blend, content_weight, reconstruct
 from analogy.method.sheets import Sheet, SourceFeatures
 from analogy.networks.models import DEFAULT, locate
@@ -96,6 +97,30 @@ def test_with_b_known_a_is_matched_with_b_however_b_prime_looks(network: Feature
         assert ("ba" in found) == (known is None)
     assert shares[0] > 0.9
     assert shares[1] < 0.5
+
+
+def test_the_surroundings_of_a_pin_are_as_many_pixels_wide_at_every_level() -> None:
+    searched: list[np.ndarray] = []
+
+    class Recorder(CpuBackend):
+        def distance(self, a, b, nnf, *rest):
+            searched.append(nnf.copy())
+            return super().distance(a, b, nnf, *rest)
+
+    size, backend, rng = (32, 320), Recorder(2), np.random.default_rng(0)
+    sides = [Side(name, Picture(rng.integers(0, 256, (*size, 3), np.uint8)), size) for name in ("A", "B'")]
+    pins = place_pins(np.array([(0.0, 0, 160, 16)]), size, {"B'": size}, size, None)
+    settings = Settings(inversion="vote", direction="ab", search_iterations=1)
+    both = pair_of(sides[0], sides[1:], pins=pins)
+    match(Features(locate(DEFAULT), backend), both, both.seen(backend), settings, StageReporter(None))
+    # A search computes the distances of the field that it begins with, and of that field with the
+    # offset of the pin in all of its surroundings. At all levels but the last there are two searches.
+    assert len(searched) == 4 * 4 + 2
+    widths = {}
+    for level in LEVELS:
+        start, held = searched[4 * (5 - level) : 4 * (5 - level) + 2]
+        widths[level] = np.flatnonzero((held != start)[0].any(axis=-1))[-1]
+    assert widths == {5: 8, 4: 16, 3: 32, 2: 64, 1: 128}
 
 
 @pytest.mark.parametrize(("weight", "alpha"), [(1, 0.5), (3, 0.7)])

@@ -94,3 +94,38 @@ def test_floats_are_rounded_to_8_and_16_bits() -> None:
     picture = np.array([[[0, 0.5, 1.0]]], np.float32)
     assert as_pixels(BACKEND, picture).tolist() == [[[0, 128, 255]]]
     assert as_pixels(BACKEND, picture, sixteen_bit=True).tolist() == [[[0, 32768, 65535]]]
+
+
+@pytest.mark.parametrize(("difference", "following"), [(5, 29), (6, 1)])
+def test_a_pin_at_full_size_takes_along_what_lies_within_a_pixel_that_the_network_sees(
+    difference: int, following: int
+) -> None:
+    voted: list[np.ndarray] = []
+
+    class Recorder(CpuBackend):
+        def vote(self, nnf, *rest):
+            voted.append(nnf)
+            return super().vote(nnf, *rest)
+
+    # One pixel of the content covers 2 x 2.5 pixels, one of the second source 5 x 4.
+    size, backend = (20, 25), Recorder(2)
+    sheet, full_sheet = Sheet(((10, 10), (6, 8))), Sheet((size, (30, 32)))
+    field = nnf.identity(BACKEND, (10, 10), (10, 10))
+    pins = np.array([(9, 12, 9 + difference, 12)])
+    paint(backend, field, sheet, size, full_sheet, texture(*full_sheet.size), pins=pins)
+    moved = voted[0] - nnf.identity(BACKEND, size, size)
+    # Positions at most 3 away from the pin follow it if their match is at most 5 rows away.
+    assert (moved == [difference, 0]).all(axis=-1).sum() == following
+
+
+def test_a_pin_into_one_of_several_sources_is_painted_as_into_that_source_alone() -> None:
+    size, field = (24, 24), nnf.identity(BACKEND, (6, 6), (6, 6))
+    pictures = [texture(20, 24, 1), texture(24, 24, 2)]
+    # The match of the pin is the corner of its source. What lies above and left of it is outside.
+    pins = np.array([(4, 4, 0, 0)])
+    alone = paint(BACKEND, field, Sheet(((6, 6),)), size, Sheet((size,)), pictures[1], pins=pins)
+    sheet, full_sheet = Sheet(((5, 6), (6, 6))), Sheet(((20, 24), size))
+    moved = field + np.array([sheet.tops[1], 0], np.int32)
+    pins = pins + [0, 0, full_sheet.tops[1], 0]
+    painted = paint(BACKEND, moved, sheet, size, full_sheet, full_sheet.lay(np, pictures), pins=pins)
+    assert np.array_equal(painted, alone)
