@@ -149,3 +149,11 @@ def test_a_pin_into_one_of_several_sources_is_painted_as_into_that_source_alone(
     pins = pins + [0, 0, full_sheet.tops[1], 0]
     painted = paint(BACKEND, moved, sheet, size, full_sheet, full_sheet.lay(np, pictures), pins=pins)
     assert np.array_equal(painted, alone)
+
+
+def test_the_refinement_on_pixels_fixes_a_pin_alone() -> None:
+    # On a plain source all matches are equally good, so that any bonus beside the pin would show.
+    field, source = nnf.identity(BACKEND, (20, 30), (20, 30)), np.full((20, 30, 3), 0.5, np.float32)
+    refined = refine_on_pixels(BACKEND, field, source, None, pins=np.array([(9, 12, 3, 25)]))
+    assert np.argwhere((refined != field).any(axis=-1)).tolist() == [[9, 12]]
+    assert refined[9, 12].tolist() == [3, 25]
