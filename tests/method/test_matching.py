@@ -99,6 +99,20 @@ def test_with_b_known_a_is_matched_with_b_however_b_prime_looks(network: Feature
     assert shares[1] < 0.5
 
 
+def test_each_level_of_each_seed_has_random_numbers_of_its_own() -> None:
+    seeds: list[int] = []
+
+    class Recorder(CpuBackend):
+        def random_search(self, a, b, nnf, distance, patch, radius, seed, *rest):
+            seeds.append(seed)
+            return super().random_search(a, b, nnf, distance, patch, radius, seed, *rest)
+
+    network, both = Features(locate(DEFAULT), Recorder(2)), pair(picture(32, 32), picture(32, 32, 1))
+    for seed in range(3):
+        matched(network, both, Settings(inversion="vote", seed=seed))
+    assert len(set(seeds)) == 3 * 5
+
+
 def test_the_surroundings_of_a_pin_are_as_many_pixels_wide_at_every_level() -> None:
     searched: list[np.ndarray] = []
 

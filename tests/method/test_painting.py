@@ -5,7 +5,7 @@ import pytest
 
 from analogy.backends.cpu import CpuBackend
 from analogy.method import nnf
-from analogy.method.painting import as_pixels, paint, refine_on_pixels
+from analogy.method.painting import as_pixels, paint, paint_level, refine_on_pixels
 from analogy.method.sheets import Sheet
 from analogy.pictures.images import resize
 
@@ -59,6 +59,25 @@ def test_painting_at_the_size_of_the_field_tells_even_shares_too() -> None:
     paint(BACKEND, field, sheet, size, sheet, texture(*size), tick=shares.append)
     assert max(np.diff([0, *shares])) < 0.15
     assert shares[-1] == pytest.approx(1)
+
+
+def test_painting_a_level_tells_each_band() -> None:
+    shares: list[float] = []
+    field, seen, full = nnf.identity(BACKEND, (40, 40), (40, 40)), Sheet(((40, 40),)), Sheet(((160, 160),))
+    paint_level(BACKEND, field, seen, (160, 160), full, texture(160, 160), tick=shares.append)
+    assert shares == sorted(shares)
+    assert len(np.unique(np.round(shares, 9))) == 2 * 8  # to enlarge the field, and to vote
+
+
+@pytest.mark.parametrize("content", [(20, 20), (40, 40)])
+@pytest.mark.parametrize("source", [(20, 20), (40, 40)])
+def test_a_field_is_refined_if_the_content_or_the_source_is_larger_at_full_size(content, source) -> None:
+    field, seen, full = nnf.identity(BACKEND, (20, 20), (20, 20)), Sheet(((20, 20),)), Sheet((source,))
+    field[:, 10:] -= np.array([2, 5], np.int32)
+    field = field.clip(0, 19)
+    pixels = resize((255 * texture(6, 6)).astype(np.uint8), *source).astype(np.float32) / 255
+    refined, plain = (each(BACKEND, field, seen, content, full, pixels) for each in (paint, paint_level))
+    assert np.array_equal(refined, plain) == (content == source == (20, 20))
 
 
 def test_refinement_on_pixels_moves_a_match_by_three_pixels_at_most() -> None:
