@@ -11,9 +11,10 @@ import pytest
 from analogy.backends.cpu import CpuBackend
 from analogy.method import nnf
 from analogy.method.costs import estimate
-from analogy.method.features import Features, level_size, nchw
+from analogy.method.features import LEVELS, Features, level_size, nchw
 from analogy.method.matching import Matches, match
 from analogy.method.pair import Pair, Side, Uploads, pair_of
+from analogy.method.pins import place_pins
 from analogy.method.reconstruction import blend, reconstruct
 from analogy.method.sheets import Sheet, SourceFeatures
 from analogy.networks.models import DEFAULT, locate
@@ -104,6 +105,47 @@ def test_with_b_known_a_is_matched_with_b_whatever_b_prime_looks_like(network: F
         assert ("ba" in found) == (known is None)
     assert shares[0] > 0.9
     assert shares[1] < 0.5
+
+
+def test_each_level_of_each_seed_has_random_numbers_of_its_own() -> None:
+    seeds: list[int] = []
+
+    class Recorder(CpuBackend):
+        def random_search(self, *, seed, **arguments):
+            seeds.append(seed)
+            return super().random_search(seed=seed, **arguments)
+
+    network, both = Features(locate(DEFAULT), Recorder(2)), pair(picture(32, 32), picture(32, 32, 1))
+    for seed in range(3):
+        matched(network, both, Settings(inversion="vote", seed=seed))
+    assert len(set(seeds)) == 3 * 5
+
+
+def test_the_surroundings_of_a_pin_are_as_many_pixels_wide_at_every_level() -> None:
+    searched: list[np.ndarray] = []
+
+    class Recorder(CpuBackend):
+        def distance(self, a, b, nnf, *rest, **options):
+            searched.append(nnf.copy())
+            return super().distance(a, b, nnf, *rest, **options)
+
+    size, backend, rng = (32, 320), Recorder(2), np.random.default_rng(0)
+    sides = [Side(name, Picture(rng.integers(0, 256, (*size, 3), np.uint8)), size) for name in ("A", "B'")]
+    pins = place_pins(np.array([(0.0, 0, 160, 16)]), size, {"B'": size}, size, None)
+    settings = Settings(inversion="vote", direction="ab", search_iterations=1)
+    both = pair_of(sides[0], sides[1:], pins=pins)
+    match(
+        Features(locate(DEFAULT), backend), both, both.network_inputs(Uploads(backend)), settings, StageReporter(None)
+    )
+    # A search computes the distances of the field that it begins with, and of that field with the
+    # offset of the pin in all of its surroundings. At all levels but the last there are two
+    # searches.
+    assert len(searched) == 4 * 4 + 2
+    widths = {}
+    for level in LEVELS:
+        start, held = searched[4 * (5 - level) : 4 * (5 - level) + 2]
+        widths[level] = np.flatnonzero((held != start)[0].any(axis=-1))[-1]
+    assert widths == {5: 8, 4: 16, 3: 32, 2: 64, 1: 128}
 
 
 @pytest.mark.parametrize(("weight", "alpha"), [(1, 0.5), (3, 0.7)])

@@ -11,6 +11,7 @@ from analogy.backends.cpu import CpuBackend
 from analogy.errors import ImageError
 from analogy.method import nnf
 from analogy.method.features import Features
+from analogy.method.sheets import Sheet
 from analogy.networks.models import DEFAULT, locate
 from analogy.pictures import reading
 
@@ -30,6 +31,12 @@ def test_the_identity_between_other_sizes_scales_positions() -> None:
     field = nnf.identity(BACKEND, (4, 6), (8, 3))
     assert np.array_equal(field[:, 0, 0], [1, 3, 5, 7])
     assert np.array_equal(field[0, :, 1], [0, 0, 1, 1, 2, 2])
+
+
+@pytest.mark.parametrize("channels", [2, 16, 64, 1024])
+def test_the_largest_product_is_that_of_unit_vectors_whose_numbers_are_all_rounded_up_by_a_half(channels: int) -> None:
+    half = np.full(channels // 2, ONE / (channels / 2) ** 0.5 + 0.5)
+    assert nnf.max_product(channels) == pytest.approx(2 * half @ half, rel=1e-12)
 
 
 def test_upsampling_the_identity_gives_the_identity_even_at_odd_sizes() -> None:
@@ -121,6 +128,31 @@ def test_another_seed_gives_another_field() -> None:
         nnf.search(BACKEND, a, b, start, patch=3, search_radius=None, iterations=1, seed=seed)[0] for seed in (1, 2)
     ]
     assert not np.array_equal(*fields)
+
+
+def test_pins_into_one_of_several_pictures_are_followed_as_in_that_picture_alone() -> None:
+    rng = np.random.default_rng(7)
+    a, *pictures = (BACKEND.join(f, f) for f in (rng.standard_normal((h, w, 6)).astype(np.float32)
+                                                 for h, w in ((14, 19), (17, 12), (11, 9))))  # fmt: skip
+    sheet = Sheet(tuple(picture.shape[:2] for picture in pictures))
+    # Above and left of the match lies nothing of the second picture, but a part of the sheet.
+    pins = np.array([(7, 9, 0, 0)])
+    start = np.zeros((14, 19, 2), np.int32) + np.array([6, 4], np.int32)
+    options = {"patch": 3, "search_radius": 3, "iterations": 1, "seed": 0, "reach": 6}
+    alone, d = nnf.search(BACKEND, a, pictures[1], start, pins=pins, **options)
+    down = np.array([sheet.tops[1], 0], np.int32)
+    found, distance = nnf.search(
+        BACKEND,
+        a,
+        sheet.lay(np, pictures),
+        start + down,
+        pins=pins + [0, 0, sheet.tops[1], 0],
+        frames=sheet.frames(BACKEND),
+        **options,
+    )
+    assert np.array_equal(found, alone + down)
+    assert np.array_equal(distance, d)
+    assert (alone - grid(14, 19) == [-7, -9]).all(axis=-1).sum() > 1  # other positions follow the pin
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1)])
