@@ -457,6 +457,14 @@ class Backend(Protocol):
         """
         ...
 
+    def steps(self) -> AbstractContextManager[None]:
+        """Return a context for calls of `relax`, `residual`, `restriction` and `prolongation`.
+
+        A GPU may run these steps together when the context ends, if they are on small grids. No
+        other method may be called within the context.
+        """
+        ...
+
     def relax(self, form: Array, inverses: Array, f: Array, u: Array, after: bool) -> None:
         """Smooth the error of A u = f in place, by solving rows and columns.
 

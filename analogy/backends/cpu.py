@@ -244,6 +244,9 @@ class CpuBackend:
         self._bands(w, "factor_columns", form, nine, h, w, out, size=h * w, bands=self.threads)
         return out
 
+    def steps(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def relax(self, form, inverses, f, u, after):
         nine, h, w = _form(form)
         args = form, nine, inverses, f, u, h, w

@@ -12,8 +12,8 @@ does not wait for ONNX Runtime after a run.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from . import probes
 from .contract import Passes, T
 from .cuda_launch import THREADS_PER_BLOCK, WARP, Launch, Launcher, unit_of
 from .cuda_queue import queue
+from .cuda_steps import PROLONGATION, RELAX, RESIDUAL, RESTRICTION, SmallSteps
 from .interrupts import kept_interrupts
 from .multigrid import coarse_sides
 from .runtime import share_device_memory
@@ -83,6 +84,7 @@ class CudaBackend:
         self.index: int = device.id
         self._queue = queue(self.xp, device.id)
         self._launcher = Launcher(self.xp)
+        self._steps = SmallSteps(self.xp, self._launcher, 2 * _LINES_TOGETHER - 1)
         with self.active():
             with kept_interrupts():
                 probes.check_compiler(self.xp)
@@ -370,10 +372,23 @@ class CudaBackend:
         self._launcher.over_lines("factor", h + w, THREADS_PER_BLOCK, form, out, *_form(form))
         return out
 
+    @contextmanager
+    def steps(self) -> Iterator[None]:
+        with self.active():
+            self._steps.begin()
+            try:
+                yield
+                self._steps.launch()
+            finally:
+                self._steps.end()
+
     @_active
     def relax(self, form, inverses, f, u, after):
-        lines = (max(u.shape[1:]) + 1) // 2  # in a half-sweep
-        args = form, inverses, f, u, *_form(form), after
+        h, w, nine = _form(form)
+        if self._steps.add(RELAX, (h, w), (0, 0), (form, inverses, f, u), nine, after):
+            return
+        lines = (max(h, w) + 1) // 2  # in a half-sweep
+        args = form, inverses, f, u, h, w, nine, after
         if lines <= _LINES_TOGETHER:
             self._launcher.over_lines("relax", _LINES_TOGETHER, _LINES_TOGETHER, *args, 0, 4, channels=3)
         else:
@@ -382,18 +397,21 @@ class CudaBackend:
 
     @_active
     def residual(self, form, f, u, out):
-        _, h, w = u.shape
-        self._launcher.over_positions("residual", (3 * h, w), form, f, u, out, *_form(form))
+        h, w, nine = _form(form)
+        if not self._steps.add(RESIDUAL, (h, w), (0, 0), (form, f, u, out), nine):
+            self._launcher.over_positions("residual", (3 * h, w), form, f, u, out, h, w, nine)
 
     @_active
     def restriction(self, weights, r, out):
         _, hc, wc = out.shape
-        self._launcher.over_positions("restriction", (3 * hc, wc), weights, r, out, *r.shape, hc, wc, 0.0)
+        if not self._steps.add(RESTRICTION, r.shape[1:], (hc, wc), (weights, r, None, out)):
+            self._launcher.over_positions("restriction", (3 * hc, wc), weights, r, out, *r.shape, hc, wc, 0.0)
 
     @_active
     def prolongation(self, weights, c, u):
         _, h, w = u.shape
-        self._launcher.over_positions("prolongation", (3 * h, w), weights, c, u, *c.shape[1:], h, w)
+        if not self._steps.add(PROLONGATION, (h, w), c.shape[1:], (weights, c, None, u)):
+            self._launcher.over_positions("prolongation", (3 * h, w), weights, c, u, *c.shape[1:], h, w)
 
     @_active
     def combine(self, a, x, b, y):

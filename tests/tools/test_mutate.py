@@ -1,4 +1,4 @@
-"""The mutation run: it makes the mutants one expects, kills those that a test notices, and reports the others."""
+"""`tools/mutate.py`: the mutants of both languages, their names, and the report of survivors."""
 
 from __future__ import annotations
 
