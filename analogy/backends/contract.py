@@ -458,10 +458,10 @@ class Backend(Protocol):
         ...
 
     def steps(self) -> AbstractContextManager[None]:
-        """Return a context for calls of `relax`, `residual`, `restriction` and `prolongation`.
+        """Return a context within which a GPU may do several steps of multigrid as one launch.
 
-        A GPU may run these steps together when the context ends, if they are on small grids. No
-        other method may be called within the context.
+        The steps are `relax`, `residual`, `restriction` and `prolongation`. They are done, in their
+        order, by the end of the context. No other method may be called within it.
         """
         ...
 

@@ -1,7 +1,7 @@
-"""Steps of multigrid on small grids, of which several become one launch.
+"""One launch for several steps of multigrid on small grids.
 
 A launch takes longer than such a step. So `CudaBackend.steps` collects the steps of a thread in a
-table, and the kernel `small_steps` does all steps of the table.
+table, and the kernel `small_steps` does them one after the other.
 """
 
 from __future__ import annotations
@@ -14,31 +14,25 @@ import numpy as np
 from .cuda_launch import Launcher
 
 RELAX, RESIDUAL, RESTRICTION, PROLONGATION = range(4)
-"""Numbers of the kinds of steps, as in `multigrid/kernels.cu`."""
+"""Numbers of the kinds of steps, equal to those in `multigrid/kernels.cu`."""
 _THREADS = 512
-"""Number of threads of the block that does the steps of one channel."""
+"""Number of threads in the block that does the steps of one channel."""
 STEP = np.dtype([("numbers", np.int32, 8), ("arrays", np.uint64, 4)])
 """Layout of a step in the table.
 
-The numbers are the kind, rows and columns of the fine grid, rows and columns of the coarse grid,
-two flags, and a gap. The arrays are addresses.
+The numbers are the kind, rows and columns of the fine and of the coarse grid, `nine`, `after`, and
+one that is not used. The addresses of the arrays follow.
 """
 
 
 class SmallSteps(threading.local):
-    """Steps of a thread that have been collected and not launched yet, with their arrays.
+    """Collection of the steps that a thread has asked for and that are not launched yet.
 
-    Parameters
-    ----------
-    xp
-        The module `cupy`.
-    launcher
-        The launcher of the kernels.
-    longest
-        Longest side of a grid whose steps are collected, in positions.
+    It holds their arrays, so that their memory is not used for anything else before the launch.
     """
 
     def __init__(self, xp: Any, launcher: Launcher, longest: int):
+        """Prepare to collect steps on grids whose longer side is at most `longest` positions."""
         self._xp, self._launcher, self._longest = xp, launcher, longest
         self._open = False
         self._steps: list[tuple[tuple[int, ...], tuple[Any, ...]]] = []
@@ -48,7 +42,7 @@ class SmallSteps(threading.local):
         self._open = True
 
     def end(self) -> None:
-        """End collecting, and drop the steps that have not been launched."""
+        """Stop collecting, and drop the steps that were not launched."""
         self._open, self._steps = False, []
 
     def add(
@@ -60,28 +54,22 @@ class SmallSteps(threading.local):
         nine: bool = False,
         after: bool = False,
     ) -> bool:
-        """Collect a step, or return False for a step that the caller must launch.
+        """Collect a step. Return False for a step that the caller has to launch by itself.
 
-        Such a step lies on a larger grid, or outside of `begin` and `end`. The steps that have been
-        collected before are launched first.
+        Before it returns False it launches what was collected, so that the order is kept.
 
         Parameters
         ----------
         kind
-            Kind of the step, such as `RELAX`.
+            One of the numbers of the kinds of steps.
         fine, coarse
-            Rows and columns of the grids; `coarse` is (0, 0) if there is one grid only.
+            Rows and columns of the grids. `coarse` is (0, 0) for a step on one grid.
         arrays
-            Three arrays that the step reads, and one that it writes; None for a missing array.
-        nine
-            True if the form has diagonal couplings.
-        after
-            See `Backend.relax`.
-
-        Returns
-        -------
-        collected
-            True if the step was collected.
+            Three arrays that the step reads, and the one that it writes; None for one that is not
+            given.
+        nine, after
+            Whether the form has diagonal couplings, and whether a relaxation goes in the opposite
+            order.
         """
         if not self._open or max(fine) > self._longest:
             self.launch()
@@ -90,7 +78,7 @@ class SmallSteps(threading.local):
         return True
 
     def launch(self) -> None:
-        """Launch the collected steps."""
+        """Launch the collected steps as one kernel."""
         if not self._steps:
             return
         table = np.zeros(len(self._steps), STEP)

@@ -112,13 +112,37 @@ class Clip:
         return self.paint()
 
     def takes(self, path: Path) -> bool:
-        """Return whether a file at `path` would be a frame if the film were opened again."""
+        """Return whether a file at `path` would be a frame if the film were opened again.
+
+        Parameters
+        ----------
+        path : Path
+            The path of a file that may be written.
+
+        Returns
+        -------
+        bool
+            True if the folder or the pattern of the film covers the path.
+        """
         return self._frames.takes(path)
 
     def read(self, index: int) -> Picture:
         """Return a frame of the film, not painted.
 
-        Raises `ImageError` if it cannot be read, or has another size than the first frame.
+        Parameters
+        ----------
+        index : int
+            The index of the frame, from 0.
+
+        Returns
+        -------
+        Picture
+            The frame as it was read.
+
+        Raises
+        ------
+        ImageError
+            If the frame cannot be read, or has another size than the first frame.
         """
         return self._frames.read(index)
 
@@ -137,7 +161,18 @@ class Clip:
             yield self.read(index).rgb
 
     def made_from(self, stretch: Stretch) -> str:
-        """Return a checksum of all that decides the pictures of a stretch (see `plan.digest`)."""
+        """Return a checksum of all that decides the pictures of a stretch (see `plan.digest`).
+
+        Parameters
+        ----------
+        stretch : Stretch
+            One of `stretches`.
+
+        Returns
+        -------
+        str
+            A SHA-256 in hexadecimal digits. It changes when a key, a frame or a setting changes.
+        """
         return digest(stretch, self._seed, self._frames.digest, self._keys.made_from)
 
     def paint(self, wanted: Container[int] | None = None, work: Path | None = None) -> Iterator[PaintedFrame]:

@@ -57,7 +57,8 @@ def test_a_launch_takes_the_time_of_its_tightest_limit(roofline):
 def test_photo_refinement_is_counted_with_the_steps_of_its_lines(roofline, simulated, monkeypatch):
     monkeypatch.setattr(roofline, "SIZE", 16)  # grids of 17, 9, 5 and 3
     work = roofline.count_photo()
-    # Each is factored. A cycle from each grid down is one launch, which relaxes every grid twice, 8 times its side.
+    # Each grid is factored. A cycle from each grid down is one launch, which relaxes every grid
+    # twice, with 8 times its side in steps.
     sides = (17, 9, 5, 3)
     cycles = {16 * sum(sides[first:]) for first in range(4)}
     assert {launch.steps for launch in work if launch.steps} == cycles.union(sides)

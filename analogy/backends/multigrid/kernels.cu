@@ -141,7 +141,7 @@ struct Row {
   __device__ __forceinline__ Row(int row, int h, int w) : y(row % h), begin((size_t)(row / h) * h * w) {}
 };
 
-// Writes f - A u at one position of a channel that begins at `u`. A null pointer `f` means zero.
+// Writes f - A u at one position of a channel, which begins at `u`; `f` may be null, for zero.
 __device__ __forceinline__ void residual_at(const Form& form, const float* __restrict__ f, const float* __restrict__ u,
                                             float* __restrict__ out, int y, int x) {
   const size_t p = (size_t)y * form.w + x;
@@ -223,7 +223,7 @@ struct Line {
 };
 
 // Solves one line of a half-sweep of a relaxation of one channel. Half-sweeps 0 to 3 are those of even rows, odd rows, even
-// columns and odd columns. If `zero`, `u` counts as zero, whatever it holds.
+// columns and odd columns. `zero` says that `u` counts as zero, whatever it holds.
 __device__ __forceinline__ void relax_line(const Form& form, const float* inverses, const float* f, float* u, int index,
                                            int half_sweep, bool zero) {
   const bool row = half_sweep < 2;
@@ -238,8 +238,9 @@ __device__ __forceinline__ void relax_line(const Form& form, const float* invers
     own.solve<STRAIGHT>();
 }
 
-// Does `count` of the four half-sweeps of a relaxation from number `first` on, or in the opposite order if `after`. With more
-// than one half-sweep, a block must have a thread for each line.
+// Does `count` of the four half-sweeps of a relaxation from number `first` on. The order is: even rows, odd rows, even
+// columns, odd columns, or the opposite order if `after`. With more than one half-sweep, a block must have a thread for each
+// line.
 extern "C" __global__ void relax(const float* __restrict__ planes, const float* __restrict__ inverses,
                                  const float* __restrict__ f, float* __restrict__ u, int h, int w, int nine, int after,
                                  int first, int count) {
@@ -373,16 +374,17 @@ extern "C" __global__ void prolongation(const float* __restrict__ weights, const
   u[(size_t)g.y * w + g.x] += prolonged(weights, c + (size_t)(g.y / h) * hc * wc, row.y, g.x, hc, wc);
 }
 
-// Step of `small_steps`: the number of a kernel, and its arguments. `SmallSteps` in cuda_steps.py writes these bytes.
+// One step of `small_steps`: the kernel that it stands for, and its arguments. `SmallSteps` in cuda_steps.py writes these
+// bytes.
 struct Step {
   int kind, h, w, hc, wc, nine, after, unused;
-  const float *first, *second, *third;  // the arrays that the step reads, in the order of the kernel's parameters
+  const float *first, *second, *third;  // the arrays that it reads, in the order of the kernel's parameters
   float* out;
 };
 enum { RELAX, RESIDUAL, RESTRICTION, PROLONGATION };
 
-// Does several steps on small grids, one after the other. One block does each step for one channel, since a launch would take
-// longer than such a step.
+// Does steps on grids so small that one block does each of them for a channel, one after the other. A launch takes longer
+// than such a step.
 extern "C" __global__ void small_steps(const long long* __restrict__ table, int count) {
   const int channel = blockIdx.y;
   for (int k = 0; k < count; ++k) {
