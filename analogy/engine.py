@@ -17,10 +17,10 @@ from .method import admission, costs
 from .method.features import Features
 from .method.matching import Matches, match
 from .method.painter import Painter
-from .method.pair import Pair, as_seen, read_pair
+from .method.pair import Pair, Uploads, as_seen, read_pair
 from .method.pins import PinsLike
 from .networks.models import DEFAULT, locate
-from .pictures.reading import PictureLike, read_picture
+from .pictures.reading import PictureLike
 from .progress import Progress, StageReporter
 from .request import Examples, Request, listed
 from .result import Looks, Result, Way
@@ -136,8 +136,9 @@ class Engine:
 
         report.begin("features")
         self.backend.prepare()
-        seen = pair.seen(self.backend)
-        painter = Painter(self.backend, pair.ways(settings), seen, settings)
+        uploads = Uploads(self.backend)
+        seen = pair.seen(uploads)
+        painter = Painter(uploads, pair.ways(settings), seen, settings)
         found = match(self.network, pair, seen, settings, report, partial(painter.show, report) if levels else None)
         del seen
 
@@ -208,7 +209,7 @@ class Engine:
         """
         noise = np.random.default_rng(0).integers(0, 256, (2, *_REHEARSED, 3)).astype(np.uint8)
         with self.backend.active():
-            as_seen(self.backend, read_picture(noise[0]), (_REHEARSED[0] // 2, _REHEARSED[1] // 2))
+            as_seen(self.backend, noise[0], (_REHEARSED[0] // 2, _REHEARSED[1] // 2))
         self.transfer(noise[0], noise[1].swapaxes(0, 1), settings, **changes)
 
     def clip(

@@ -32,6 +32,14 @@ def join(f, g):
     return np.rint(4096 * np.concatenate(halves, axis=2)).astype(np.int16)
 
 
+def blend(content, f, g, alpha, steepness, threshold):
+    """(H, W, k): f and g mixed, with most of f where the squared norm of `content` is large for its picture."""
+    energy = (content.astype(np.float64) ** 2).sum(axis=2, keepdims=True)
+    m = (energy - energy.min()) / max(np.ptp(energy), 1e-12)
+    weight = alpha / (1 + np.exp(-steepness * (m - threshold)))
+    return (f * weight + g * (1 - weight)).astype(np.float32)
+
+
 def pixel_vectors(pixels, key):
     """(H, W, 8) int16: queries and keys whose product is minus the squared difference of pixels in 208ths."""
     u = np.rint((pixels - np.float32(0.5)) * np.float32(208)).astype(int)

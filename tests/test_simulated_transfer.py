@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from simulator import device
+from simulator.counting import count_launches
 
 from analogy.engine import Engine
 from analogy.method.features import Features
@@ -97,6 +98,38 @@ def test_after_prepare_a_transfer_meets_no_operation_for_the_first_time(simulate
     engine.transfer(a, b_prime, "fast", **settings)
     engine.transfer(a, b_prime, "fast", ratio=0.6, **settings)
     assert device.compiled == prepared
+
+
+def test_a_transfer_starts_at_most_270_kernels_and_operations(simulated, rng, monkeypatch):
+    engine = Engine(device="cpu", threads=2)
+    engine.backend, engine.network = simulated, Features(engine.network.folder, simulated)
+    counts = count_launches(monkeypatch)
+    engine.transfer(*pictures(rng))
+    # Each of the five levels has 17 passes; both directions of a pass are one launch.
+    assert sum(count for name, count in counts.items() if name.endswith("_twice")) == 5 * 17
+    assert counts.total() <= 270
+    counts.clear()
+    engine.transfer(*pictures(rng), direction="ab")
+    assert counts["propagate_twice"] == 4 * 12  # both are needed down to level 2
+    assert counts["propagate"] == 12
+
+
+@pytest.mark.parametrize("options", [{"photo": True}, {"keep_colors": True}, {"photo": True, "max_pixels": 1500}])
+def test_each_picture_is_uploaded_once(simulated, rng, monkeypatch, options):
+    engine = Engine(device="cpu", threads=2)
+    engine.backend, engine.network = simulated, Features(engine.network.folder, simulated)
+    a, b_prime = pictures(rng)
+    uploaded = []
+    upload = simulated.xp.asarray
+
+    def counting(array, *dtype):
+        if isinstance(array, np.ndarray):
+            uploaded.append(array.shape)
+        return upload(array, *dtype)
+
+    monkeypatch.setattr(simulated.xp, "asarray", counting)
+    engine.transfer(a, b_prime, inversion="vote", **options)
+    assert sorted(shape for shape in uploaded if len(shape) == 3) == sorted([a.shape, b_prime.shape])
 
 
 @pytest.mark.parametrize("extra", [{}, {"photo": True}, {"keep_colors": True, "direction": "ba"}])

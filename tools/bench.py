@@ -13,9 +13,10 @@ With `--clients 1 --clients 2 --clients 8` a service is also asked, by so many a
 
 With `--film` the frames of a film are carried from a key, too: `bench_film.py`.
 
-With `--device cuda` the limits are the GPU's, a transfer goes before that does not count, and each
-stage is waited for, though stages overlap otherwise: `whole` is what a transfer takes without that.
-`roofline.py` says what it should take.
+With `--device cuda` the limits are the GPU's, two transfers go before that do not count, and each
+stage is waited for, though stages overlap otherwise. What whole transfers take without that, for
+each use, is measured apart, in some minutes: `bench_gpu.py`. `roofline.py` says what they should
+take.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,12 @@ import click
 import numpy as np
 from PIL import Image
 
-from analogy.backends import DEVICES
+from analogy.backends import DEVICES, Passes
 from analogy.networks.models import DEFAULT
 from analogy.settings import PRESETS, Settings
 
 import bench_film
+import bench_gpu
 import bench_service
 
 EXAMPLES = Path(__file__).parents[1] / "analogy" / "examples"
@@ -77,7 +79,6 @@ def run_once(a: str, b_prime: str, out: str, model: str, device: str, threads: i
     began = time.perf_counter()
     from analogy.engine import Engine
 
-    whole: list[float] = []
     engine = Engine(model, device, threads)
     stages["imports"][0] = time.perf_counter() - began
     began = time.perf_counter()
@@ -92,19 +93,32 @@ def run_once(a: str, b_prime: str, out: str, model: str, device: str, threads: i
     backend, network = engine.backend, engine.network
     if device != "cpu":
         for _ in range(2):
-            began = time.perf_counter()
             engine.transfer(a, b_prime, chosen)
-            whole.append(time.perf_counter() - began)
 
     def moved(arguments: Any, result: Any) -> float:
         arrays = [*arguments, *(result if isinstance(result, tuple) else (result,))]
         return float(sum(array.nbytes for array in arrays if hasattr(array, "nbytes")))
 
-    def search(a: Any, *rest: Any) -> str:
-        return f"search {a.shape[0]} x {a.shape[1]}"
+    passes: list[tuple[str, float]] = []
+    """The stage and the bytes of each pass of the searches that run now."""
 
-    for name in ("distance", "propagate", "random_search"):
-        setattr(backend, name, timed(search, moved, getattr(backend, name)))
+    def counted(work: Passes[Any]) -> Passes[Any]:
+        found = None
+        while True:
+            try:
+                asked = work.send(found)
+            except StopIteration as end:
+                return end.value
+            found = yield asked
+            rows, columns = asked.arguments["a"].shape[:2]
+            passes.append((f"search {rows} x {columns}", moved(tuple(asked.arguments.values()), found)))
+
+    def searched(works: Sequence[Passes[Any]]) -> list[Any]:
+        passes.clear()
+        return together([counted(work) for work in works])
+
+    together = backend.together
+    backend.together = timed(lambda *_: passes[0][0], lambda *_: sum(size for _, size in passes), searched)
     for name in ("join", "vote", "resample", "pixel_vectors"):
         setattr(backend, name, timed(lambda *_, name=name: name, moved, getattr(backend, name)))
     widths = network.card.widths
@@ -124,8 +138,7 @@ def run_once(a: str, b_prime: str, out: str, model: str, device: str, threads: i
     inside = ("features", "step", "search", "join", "vote", "resample", "pixel_vectors")
     stages["other"][0] = waited - sum(seconds for name, (seconds, _) in stages.items() if name.split()[0] in inside)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_UNIT
-    found = {"stages": stages, "peak": peak, "device": backend.describe()}
-    return found | {"whole": whole[-1]} if whole else found
+    return {"stages": stages, "peak": peak, "device": backend.describe()}
 
 
 def wait_for(backend: Any) -> None:
@@ -206,8 +219,8 @@ def measure(arguments: list[Any], runs: int) -> dict[str, Any]:
         name: [statistics.median(run["stages"][name][0] for run in found[1:]), found[1]["stages"][name][1]]
         for name in names
     }
-    rest = {name: statistics.median(run[name] for run in found[1:]) for name in ("peak", "whole") if name in found[1]}
-    return {"stages": stages, "device": found[1]["device"], **rest}
+    peak = statistics.median(run["peak"] for run in found[1:])
+    return {"stages": stages, "device": found[1]["device"], "peak": peak}
 
 
 def rate(name: str, seconds: float, work: float, limit: dict[str, float]) -> float:
@@ -218,10 +231,9 @@ def rate(name: str, seconds: float, work: float, limit: dict[str, float]) -> flo
 def show(title: str, found: dict[str, Any], limit: dict[str, float], before: dict[str, Any] | None) -> None:
     total = sum(seconds for seconds, _ in found["stages"].values())
     click.echo(f"\n{title}: {total:.2f} s, {found['peak'] / 1e6:.0f} MB")
-    if "whole" in found:
-        click.echo(
-            f"  {found['device']}: a whole transfer takes {1000 * found['whole']:.1f} ms; each stage waited for:"
-        )
+    if "gpu" in found:
+        click.echo("\n".join(bench_gpu.lines(found["gpu"], bench_gpu.CASES)))
+        click.echo("  the stages of one transfer, each waited for:")
     for name, (seconds, work) in found["stages"].items():
         share = rate(name, seconds, work, limit)
         line = f"  {name:18} {seconds:7.3f} s {seconds / total:5.0%}"
@@ -296,7 +308,11 @@ def main(sizes: list[int], models: list[str], threads: list[int], preset: Any, d
          film: bool, one: str | None) -> None:  # fmt: skip
     if one:
         task = json.loads(one)
-        click.echo(json.dumps(limits(task) if isinstance(task, str) else run_once(*task)))
+        if isinstance(task, dict):
+            done = bench_gpu.measure(*task["gpu"], bench_gpu.CASES, bench_gpu.SECONDS)
+        else:
+            done = limits(task) if isinstance(task, str) else run_once(*task)
+        click.echo(json.dumps(done))
         return
     limit = in_own_process(json.dumps(device))  # what it takes of memory must not count as a child's
     click.echo(f"a large product: {limit['operations'] / 1e9:.0f} G/s; a copy: {limit['bytes'] / 1e9:.1f} GB/s")
@@ -312,6 +328,8 @@ def main(sizes: list[int], models: list[str], threads: list[int], preset: Any, d
                     where = f"{count} thread{'s' if count > 1 else ''}" if count else device
                     title = f"{Path(model).name}, {size} x {size}, {where}, {preset}"
                     found = measure([a, b_prime, out, model, device, count, settings], runs)
+                    if device != "cpu":
+                        found["gpu"] = in_own_process(json.dumps({"gpu": [a, b_prime, model, device]}))
                     before = earlier["runs"].get(title)
                     show(title, found, limit, before and before | {"limits": earlier["limits"]})
                     report["runs"][title] = found

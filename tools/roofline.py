@@ -68,8 +68,8 @@ LEAST, LAUNCH, NODE = 3e-6, 4e-5, 2e-5
 """Seconds: of the device for the smallest launch; of the host for a launch from Python, and for a node of ONNX Runtime."""
 STEP = 1.5e-7
 """Seconds from one position of a line to the next."""
-RADIUS = {"distance": 9, "propagate": 14, "random_search": 13}
-"""Which argument of a kernel of the search is the radius of its patches."""
+RADIUS = {"distance": -1, "propagate": -3, "random_search": -4}
+"""Which argument of a kernel of the search, counted from the last, is the radius of its patches."""
 
 
 @dataclass(frozen=True)
@@ -128,11 +128,12 @@ def count(model: str) -> dict[str, list[Launch]]:
     def called(self: Any, grid: Any, block: Any, args: Any) -> None:
         arrays = [arg for arg in args if isinstance(arg, device.ndarray)]
         memory = sum(array.nbytes * larger(array.shape) for array in arrays)
-        if self.name not in RADIUS:
+        kind = self.name.removesuffix("_twice")
+        if kind not in RADIUS:
             work["rest"].append(Launch(memory=memory))
             return
         rows = launch.exchanges / (block[0] * np.log2(block[0]))  # each lane gives a value at each step of a row's sum
-        products = rows * (2 * int(args[RADIUS[self.name]]) + 1) * arrays[0].shape[2]
+        products = rows * (2 * int(args[RADIUS[kind]]) + 1) * arrays[0].shape[2]
         work["search"].append(Launch(memory=memory, compared=4 * products * larger(arrays[0].shape)))
 
     def operated(arrays: list[Any]) -> None:
@@ -153,14 +154,22 @@ def count_photo() -> list[Launch]:
     """The launches of photo refinement, of both pictures of SIZE x SIZE."""
     from simulator import SimulatedCudaBackend, device
 
+    from analogy.backends.cuda_steps import RELAX, STEP
     from analogy.method import photo
 
     work: list[Launch] = []
 
     def called(self: Any, grid: Any, block: Any, args: Any) -> None:
         memory = sum(array.nbytes for array in args if isinstance(array, device.ndarray))
-        h, w = args[0].shape[1:]
         steps = 0.0
+        if self.name == "small_steps":
+            table = device.to_host(args[0]).view(STEP)["numbers"]
+            # A relaxation goes there and back in two half-sweeps along rows and two along columns.
+            steps = sum(4.0 * (h + w) for kind, h, w, *_ in table.tolist() if kind == RELAX)
+            memory = sum(40.0 * h * w for _, h, w, *_ in table.tolist())
+            work.append(Launch(memory=memory, steps=steps))
+            return
+        h, w = args[0].shape[1:]
         if self.name == "relax":
             # There and back; along rows in the first two turns and columns in the others, or the
             # other way round.

@@ -23,7 +23,7 @@ backend is asked for.
 """
 
 from .choice import CHOICES, DEVICES, MOST_THREADS, Device, check_device, get_backend
-from .contract import HALF, MOST_PATCH, ONE, Array, Backend, Size
+from .contract import HALF, MOST_PATCH, ONE, Array, Backend, Pass, Passes, Size
 from .multigrid import coarse_sides
 
 __all__ = [
@@ -36,6 +36,8 @@ __all__ = [
     "Array",
     "Backend",
     "Device",
+    "Pass",
+    "Passes",
     "Size",
     "check_device",
     "coarse_sides",

@@ -24,8 +24,9 @@ All arrays are C-contiguous:
 
 from __future__ import annotations
 
+from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from ..progress import Tick
 
@@ -48,6 +49,20 @@ HASH_SEED, HASH_ITERATION, HASH_PIXEL, HASH_STEP = 0x9E3779B1, 0x85EBCA77, 0xC2B
 """Factors of the four counters in the hash that gives the random search its numbers (see `hash32` in `kernels.py`)."""
 HASH_FIRST_MIX, HASH_SECOND_MIX = 0x2C1B3C6D, 0x297A2D39
 """Factors of the two rounds that mix the bits of that hash."""
+
+
+T = TypeVar("T")
+
+
+class Pass(NamedTuple):
+    """A pass of the search that a generator asks `Backend.together` for: a method of the backend, and its arguments."""
+
+    kind: Literal["distance", "propagate", "random_search"]
+    arguments: dict[str, Any]
+
+
+Passes = Generator[Pass, Any, T]
+"""Work that yields the passes that it needs, is sent what each returns, and returns a T."""
 
 
 class Backend(Protocol):
@@ -121,11 +136,10 @@ class Backend(Protocol):
         """Return the address of the first element, for ONNX Runtime's IOBinding."""
         ...
 
-    def require(self, holds: Array, failure: Exception) -> None:
-        """Raise `failure` unless `holds` (one bool) is true.
+    def require_finite(self, maps: Sequence[Array], failure: Exception) -> None:
+        """Raise `failure` if one of `maps`, float32, has a value that is infinite or not a number.
 
-        Where reading `holds` would mean to wait for the device, this happens when the outermost
-        `active` ends.
+        Where to know this would mean to wait for the device, it is raised when the outermost `active` ends.
         """
         ...
 
@@ -162,6 +176,14 @@ class Backend(Protocol):
 
         At each position both are divided by their L2 norm (zero stays zero), multiplied by `ONE`,
         and rounded to the nearest whole number.
+        """
+        ...
+
+    def blend(self, content: Array, f: Array, g: Array, alpha: float, steepness: float, threshold: float) -> Array:
+        """Return f W + g (1 - W) for `f` and `g` (H, W, k), with a weight W for each position.
+
+        W = alpha / (1 + exp(-steepness (M - threshold))), where M is the squared norm of `content` (H, W, C) over its
+        channels, scaled to 0..1 over the picture; it is 0 everywhere if all norms are equal. All are float32.
         """
         ...
 
@@ -227,6 +249,13 @@ class Backend(Protocol):
 
         As in `propagate`, a kernel never computes the distance of nnf[p] again: what the caller
         gives is what is compared. `max_product` and `labels` are as in `propagate`.
+        """
+        ...
+
+    def together(self, works: Sequence[Passes[T]]) -> list[T]:
+        """Do several works of passes that do not depend on each other, and return what they return.
+
+        On a GPU passes of the same kind that two works ask for at the same time are one launch.
         """
         ...
 
@@ -328,6 +357,13 @@ class Backend(Protocol):
 
         The result is (2, H, W): first for rows, then for columns. Below its diagonal, L is minus
         the coupling times the 1 / D of the position before.
+        """
+        ...
+
+    def steps(self) -> AbstractContextManager[None]:
+        """Return a context for steps of multigrid: `relax`, `residual`, `restriction` and `prolongation`.
+
+        A GPU may do steps on small grids together when the context ends. Nothing else may be called within it.
         """
         ...
 

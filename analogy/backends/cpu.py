@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -18,6 +19,7 @@ import numpy as np
 
 from ..progress import Tick
 from . import compiled, host
+from .contract import Passes, T
 from .multigrid import coarse_sides
 
 _log = logging.getLogger("analogy")
@@ -65,8 +67,9 @@ class CpuBackend:
     def active(self) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def require(self, holds: Any, failure: Exception) -> None:
-        if not holds:
+    def require_finite(self, maps: Sequence[Any], failure: Exception) -> None:
+        extremes = [extreme for array in maps for extreme in (array.min(), array.max())]  # NaN goes through both
+        if not np.isfinite(extremes).all():
             raise failure
 
     def run_network(self, session: Any, binding: Any, options: Any) -> None:
@@ -115,6 +118,15 @@ class CpuBackend:
         self._bands(h, "join", f, g, h, w, c, out)
         return out
 
+    def blend(self, content, f, g, alpha, steepness, threshold):
+        energy = np.square(content).sum(axis=2, keepdims=True)
+        low, high = energy.min(), energy.max()
+        m = (energy - low) / np.maximum(high - low, np.float32(1e-12))
+        blended = f - g
+        blended *= np.float32(alpha) / (1 + np.exp(np.float32(-steepness) * (m - np.float32(threshold))))
+        blended += g
+        return blended
+
     def pixel_vectors(self, pixels, key):
         h, w = pixels.shape[:2]
         out = np.empty((h, w, 8), np.int16)
@@ -157,6 +169,19 @@ class CpuBackend:
     ):
         rest = *_labels(labels), search_radius, seed % 2**32, iteration, max_product
         return self._improve("random_search", a, b, nnf, distance, frames, patch, rest, tick)
+
+    def together(self, works: Sequence[Passes[T]]) -> list[T]:
+        return [self._alone(work) for work in works]
+
+    def _alone(self, work: Passes[T]) -> T:
+        """Do a work of passes."""
+        found = None
+        while True:
+            try:
+                kind, arguments = work.send(found)
+            except StopIteration as end:
+                return end.value
+            found = getattr(self, kind)(**arguments)
 
     def vote(self, nnf, b, patch, frames=None, tick=None):
         out = np.empty((*nnf.shape[:2], b.shape[2]), np.float32)
@@ -213,6 +238,9 @@ class CpuBackend:
         self._bands(h, "factor_rows", form, nine, h, w, out, size=h * w)
         self._bands(w, "factor_columns", form, nine, h, w, out, size=h * w, bands=self.threads)
         return out
+
+    def steps(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def relax(self, form, inverses, f, u, after):
         nine, h, w = _form(form)

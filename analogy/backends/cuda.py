@@ -12,16 +12,18 @@ only to read results (`to_host`), and to read checks of values (`require`) when 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
 
 from ..errors import is_shortage
 from . import probes
-from .cuda_launch import THREADS_PER_BLOCK, WARP, Launcher, Unit, unit_of
+from .contract import Passes, T
+from .cuda_launch import THREADS_PER_BLOCK, WARP, Launch, Launcher, unit_of
 from .cuda_queue import queue
+from .cuda_steps import PROLONGATION, RELAX, RESIDUAL, RESTRICTION, SmallSteps
 from .interrupts import kept_interrupts
 from .multigrid import coarse_sides
 from .runtime import share_device_memory
@@ -29,6 +31,8 @@ from .runtime import share_device_memory
 _LINES_TOGETHER, _LINES_PER_BLOCK = 64, 32
 """Lines that a block solves in relaxation: half-sweeps of up to 64 lines use one block; longer ones
 use blocks of 32, which spread over more multiprocessors."""
+_CHECKING_THREADS = 1 << 18
+"""Most threads that look for values that are not finite; each takes several values of a large map."""
 _UNLABELLED = None, None
 """Labels of both maps where there are none."""
 _MOST_FOR_NETWORKS = 0.75
@@ -40,6 +44,8 @@ def _active(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def wrapped(self: CudaBackend, *args: Any, **options: Any) -> Any:
+        if self._queue.is_active():  # to enter it again would take as long as a launch
+            return method(self, *args, **options)
         with self.active():
             return method(self, *args, **options)
 
@@ -66,6 +72,7 @@ class CudaBackend:
         self.index: int = device.id
         self._queue = queue(self.xp, device.id)
         self._launcher = Launcher(self.xp)
+        self._steps = SmallSteps(self.xp, self._launcher, 2 * _LINES_TOGETHER - 1)
         with self.active():
             with kept_interrupts():
                 probes.check_compiler(self.xp)
@@ -122,8 +129,12 @@ class CudaBackend:
         return array.data.ptr
 
     @_active
-    def require(self, holds: Any, failure: Exception) -> None:
-        self._queue.require(holds, failure)
+    def require_finite(self, maps: Sequence[Any], failure: Exception) -> None:
+        flag = self._queue.flag(failure)
+        for values in maps:
+            rows = values.size // values.shape[-1]
+            threads = min(values.size, _CHECKING_THREADS)
+            self._launcher.over_lines("find_infinite", threads, THREADS_PER_BLOCK, values, flag, rows, values.shape[-1])
 
     def run_network(self, session: Any, binding: Any, options: Any) -> None:
         # The outputs are read in the same stream, so that the host need not wait for the run.
@@ -175,6 +186,25 @@ class CudaBackend:
         return out
 
     @_active
+    def blend(self, content, f, g, alpha, steepness, threshold):
+        h, w, channels = content.shape
+        energy, extremes = self.xp.empty((h, w), np.float32), self._empty_range.copy()
+        unit = unit_of(channels, content)
+        self._launcher.over_positions("energy", (h, w), content, energy, extremes, h, w, unit.per_position, unit=unit)
+        out = self.xp.empty(f.shape, np.float32)
+        unit = unit_of(f.shape[2], f, g, out)
+        weight = float(alpha), float(steepness), float(threshold)
+        self._launcher.over_positions(
+            "blend", (h, w), f, g, energy, extremes, out, h, w, unit.per_position, *weight, unit=unit
+        )
+        return out
+
+    @functools.cached_property
+    def _empty_range(self) -> Any:
+        """The bits of the smallest and the largest of no numbers, from which `energy` begins."""
+        return self.xp.asarray(np.array([np.inf, 0], np.float32).view(np.uint32))
+
+    @_active
     def pixel_vectors(self, pixels, key):
         h, w = pixels.shape[:2]
         out = self.xp.empty((h, w, 8), np.int16)
@@ -189,22 +219,15 @@ class CudaBackend:
         self._launcher.over_positions("resample", shape_a, nnf, out, *sizes, *scales)
         return out
 
-    @_active
     def distance(self, a, b, nnf, patch, frames=None, tick=None):
-        out = self.xp.empty(a.shape[:2], np.float32)
-        unit = unit_of(a.shape[2], a, b)
-        sizes = *_sizes(a, b, unit), _count(frames)
-        self._launcher.over_positions("distance", a.shape[:2], a, b, nnf, frames, out, *sizes, patch // 2, unit=unit)
-        return out
+        return self._run_alone("distance", a=a, b=b, nnf=nnf, patch=patch, frames=frames)
 
-    @_active
     def propagate(
         self, a, b, nnf, distance, patch, jump, max_product, labels=None, frames=None, offered=None, tick=None
     ):
-        inputs = nnf, distance, *(labels or _UNLABELLED), offered, frames
-        return self._improve("propagate", a, b, inputs, patch // 2, jump, float(max_product))
+        field = {"a": a, "b": b, "nnf": nnf, "distance": distance, "labels": labels, "frames": frames}
+        return self._run_alone("propagate", **field, offered=offered, patch=patch, jump=jump, max_product=max_product)
 
-    @_active
     def random_search(
         self,
         a,
@@ -220,9 +243,54 @@ class CudaBackend:
         frames=None,
         tick=None,
     ):
-        inputs = nnf, distance, *(labels or _UNLABELLED), frames
-        counters = np.uint32(seed & 0xFFFFFFFF), np.uint32(iteration)
-        return self._improve("random_search", a, b, inputs, patch // 2, search_radius, *counters, float(max_product))
+        field = {"a": a, "b": b, "nnf": nnf, "distance": distance, "labels": labels, "frames": frames}
+        counters = {"seed": seed, "iteration": iteration}
+        return self._run_alone(
+            "random_search", **field, search_radius=search_radius, patch=patch, max_product=max_product, **counters
+        )
+
+    @_active
+    def together(self, works: Sequence[Passes[T]]) -> list[T]:
+        results: dict[int, T] = {}
+        found: dict[int, Any] = dict.fromkeys(range(len(works)))
+        while found:
+            asked: dict[int, Launch] = {}
+            for index, answer in found.items():
+                try:
+                    kind, arguments = works[index].send(answer)
+                except StopIteration as end:
+                    results[index] = end.value
+                else:
+                    asked[index] = self._launch_of(kind, **arguments)
+            self._launcher.passes(list(asked.values()))
+            found = {index: launch.result for index, launch in asked.items()}
+        return [results[index] for index in range(len(works))]
+
+    @_active
+    def _run_alone(self, kind: str, **arguments: Any) -> Any:
+        launch = self._launch_of(kind, **arguments)
+        self._launcher.passes([launch])
+        return launch.result
+
+    def _launch_of(self, kind: str, *, a: Any, b: Any, nnf: Any, patch: int, frames: Any = None, tick: Any = None,
+                   **arguments: Any) -> Launch:  # fmt: skip
+        """Return the launch of a pass of the search, with new arrays for its result."""
+        unit = unit_of(a.shape[2], a, b)
+        own: tuple[Any, ...] = a, b, nnf, frames, *a.shape[:2], *b.shape[:2], _count(frames)
+        shared: tuple[Any, ...] = unit.per_position, patch // 2
+        if kind == "distance":
+            out = self.xp.empty(a.shape[:2], np.float32)
+            return Launch(kind, a.shape[:2], (*own, out), shared, unit, out)
+        result = self.xp.empty(nnf.shape, np.int32), self.xp.empty(a.shape[:2], np.float32)
+        own += arguments["distance"], *(arguments.get("labels") or _UNLABELLED), *result
+        most = float(arguments["max_product"])
+        if kind == "propagate":
+            own += (arguments.get("offered"),)
+            shared += arguments["jump"], most
+        else:
+            own += (arguments["search_radius"],)
+            shared += np.uint32(arguments["seed"] & 0xFFFFFFFF), np.uint32(arguments["iteration"]), most
+        return Launch(kind, a.shape[:2], own, shared, unit, result)
 
     @_active
     def vote(self, nnf, b, patch, frames=None, tick=None):
@@ -291,10 +359,23 @@ class CudaBackend:
         self._launcher.over_lines("factor", h + w, THREADS_PER_BLOCK, form, out, *_form(form))
         return out
 
+    @contextmanager
+    def steps(self) -> Iterator[None]:
+        with self.active():
+            self._steps.begin()
+            try:
+                yield
+                self._steps.launch()
+            finally:
+                self._steps.end()
+
     @_active
     def relax(self, form, inverses, f, u, after):
-        lines = (max(u.shape[1:]) + 1) // 2  # in a half-sweep
-        args = form, inverses, f, u, *_form(form), after
+        h, w, nine = _form(form)
+        if self._steps.add(RELAX, (h, w), (0, 0), (form, inverses, f, u), nine, after):
+            return
+        lines = (max(h, w) + 1) // 2  # in a half-sweep
+        args = form, inverses, f, u, h, w, nine, after
         if lines <= _LINES_TOGETHER:
             self._launcher.over_lines("relax", _LINES_TOGETHER, _LINES_TOGETHER, *args, 0, 4, channels=3)
         else:
@@ -303,36 +384,26 @@ class CudaBackend:
 
     @_active
     def residual(self, form, f, u, out):
-        _, h, w = u.shape
-        self._launcher.over_positions("residual", (3 * h, w), form, f, u, out, *_form(form))
+        h, w, nine = _form(form)
+        if not self._steps.add(RESIDUAL, (h, w), (0, 0), (form, f, u, out), nine):
+            self._launcher.over_positions("residual", (3 * h, w), form, f, u, out, h, w, nine)
 
     @_active
     def restriction(self, weights, r, out):
         _, hc, wc = out.shape
-        self._launcher.over_positions("restriction", (3 * hc, wc), weights, r, out, *r.shape, hc, wc, 0.0)
+        if not self._steps.add(RESTRICTION, r.shape[1:], (hc, wc), (weights, r, None, out)):
+            self._launcher.over_positions("restriction", (3 * hc, wc), weights, r, out, *r.shape, hc, wc, 0.0)
 
     @_active
     def prolongation(self, weights, c, u):
         _, h, w = u.shape
-        self._launcher.over_positions("prolongation", (3 * h, w), weights, c, u, *c.shape[1:], h, w)
+        if not self._steps.add(PROLONGATION, (h, w), c.shape[1:], (weights, c, None, u)):
+            self._launcher.over_positions("prolongation", (3 * h, w), weights, c, u, *c.shape[1:], h, w)
 
     @_active
     def combine(self, a, x, b, y):
         rows, w = y.shape[0] * y.shape[1], y.shape[2]
         self._launcher.over_positions("combine", (rows, w), x, y, rows, w, float(a), float(b))
-
-    def _improve(self, name: str, a: Any, b: Any, inputs: tuple[Any, ...], *rest: Any) -> tuple[Any, Any]:
-        """Run one pass of the search from (nnf, distance, ..., frames), and return a new (nnf, distance)."""
-        out = self.xp.empty(inputs[0].shape, np.int32), self.xp.empty(inputs[1].shape, np.float32)
-        unit = unit_of(a.shape[2], a, b)
-        sizes = *_sizes(a, b, unit), _count(inputs[-1])
-        self._launcher.over_positions(name, a.shape[:2], a, b, *inputs, *out, *sizes, *rest, unit=unit)
-        return out
-
-
-def _sizes(a: Any, b: Any, unit: Unit) -> tuple[int, ...]:
-    """Return the rows and columns of both maps, and how many units a position has."""
-    return *a.shape[:2], *b.shape[:2], unit.per_position
 
 
 def _form(form: Any) -> tuple[int, int, bool]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +33,14 @@ _HASHES = "HASH_SEED", "HASH_ITERATION", "HASH_PIXEL", "HASH_STEP", "HASH_FIRST_
 """Names of the uint32 numbers of `contract` that the compiler gets as definitions."""
 _NULL = np.uintp(0)
 """Null pointer."""
+_PACK: dict[type, Callable[[Any], Any]] = {
+    bool: np.int32,
+    int: np.int32,
+    np.int64: np.int32,
+    float: np.float32,
+    type(None): lambda none: _NULL,
+}
+"""Type of an argument -> the function that makes of it what CuPy passes in the kernel's type; others are passed as they are."""
 
 
 class Unit(NamedTuple):
@@ -57,6 +66,29 @@ def unit_of(channels: int, *arrays: Any) -> Unit:
     return Unit("float", channels)
 
 
+class Launch(NamedTuple):
+    """A launch of a kernel of the search, which can be joined with an equal one of another direction.
+
+    kind    name of the kernel
+    shape   rows and columns of the positions that it works on
+    own     arguments of the direction
+    shared  arguments that two directions must have in common, which follow
+    unit    type in which it reads features
+    result  arrays that it writes
+    """
+
+    kind: str
+    shape: tuple[int, int]
+    own: tuple[Any, ...]
+    shared: tuple[Any, ...]
+    unit: Unit
+    result: Any
+
+    def fits(self, other: Launch) -> bool:
+        """Return whether one launch can do the work of both."""
+        return (self.kind, self.shared, self.unit) == (other.kind, other.shared, other.unit)
+
+
 class Launcher:
     """The kernels of one device, each compiled when it is first used. Calls from several threads are safe.
 
@@ -80,22 +112,37 @@ class Launcher:
     def over_positions(self, name: str, shape: tuple[int, int], *arguments: Any, unit: Unit = SINGLE) -> None:
         """Run a kernel over all positions of `shape` (rows, columns).
 
-        As many lanes work on a position as its units can occupy, at most a warp; a block covers a
-        tile of positions.
+        As many lanes work on a position as its units can occupy, at most a warp; a block covers a tile of positions.
         """
-        lanes = min(WARP, _power_of_two(unit.per_position))
-        positions = THREADS_PER_BLOCK // lanes
-        tile_h = 1 << (positions.bit_length() - 1) // 2
-        tile_w = positions // tile_h
-        grid = -(-shape[1] // tile_w), -(-shape[0] // tile_h), 1
-        self._function(name, unit.type)(grid, (lanes, tile_w, tile_h), tuple(map(_packed, arguments)))
+        self._over_positions(name, [shape], arguments, unit)
+
+    def passes(self, launches: Sequence[Launch]) -> None:
+        """Run passes of the search that do not depend on each other, two in one launch where they fit."""
+        left = list(launches)
+        while left:
+            first = left.pop(0)
+            twins = [first, *[other for other in left[:1] if first.fits(other)]]
+            left = left[len(twins) - 1 :]
+            arguments = (*(argument for launch in twins for argument in launch.own), *first.shared)
+            name = f"{first.kind}_twice" if len(twins) == 2 else first.kind
+            self._over_positions(name, [launch.shape for launch in twins], arguments, first.unit)
+
+    def _over_positions(
+        self, name: str, shapes: Sequence[tuple[int, int]], arguments: Sequence[Any], unit: Unit
+    ) -> None:
+        grid, block = _tiled(tuple(shapes), unit.per_position)
+        self._function(name, unit.type)(grid, block, _packed(arguments))
 
     def over_lines(self, name: str, lines: int, per_block: int, *arguments: Any, channels: int = 1) -> None:
         """Run a kernel with one thread for each of `lines`, `per_block` in a block, as often as there are `channels`."""
         grid = -(-lines // per_block), channels
-        self._function(name, SINGLE.type)(grid, (per_block,), tuple(map(_packed, arguments)))
+        self._function(name, SINGLE.type)(grid, (per_block,), _packed(arguments))
 
     def _function(self, name: str, unit: str) -> Any:
+        function = self._functions.get((name, unit))
+        return self._compiled(name, unit) if function is None else function
+
+    def _compiled(self, name: str, unit: str) -> Any:
         with self._lock:
             if (name, unit) not in self._functions:
                 if unit not in self._modules:
@@ -123,15 +170,23 @@ def options(unit: str) -> tuple[str, ...]:
     return "-std=c++17", "--fmad=false", *(f"-D{definition}" for definition in definitions)
 
 
-def _packed(argument: Any) -> Any:
-    """Return an argument as CuPy has to get it: it passes a Python number as 8 bytes, whatever the kernel expects."""
-    if argument is None:
-        return _NULL
-    if isinstance(argument, (int, np.int64)):
-        return np.int32(argument)
-    if type(argument) is float:  # a NumPy float64 is one too, and stays
-        return np.float32(argument)
-    return argument
+def _packed(arguments: Sequence[Any]) -> tuple[Any, ...]:
+    """Return arguments as CuPy has to get them: it passes a Python number as 8 bytes, whatever the kernel expects."""
+    return tuple([_PACK[kind](value) if (kind := type(value)) in _PACK else value for value in arguments])
+
+
+@functools.lru_cache(maxsize=256)
+def _tiled(shapes: tuple[tuple[int, int], ...], per_position: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Return the grid and the block that cover the positions of the largest of `shapes`, once for each shape.
+
+    As many lanes work on a position as its units can occupy, at most a warp.
+    """
+    lanes = min(WARP, _power_of_two(per_position))
+    positions = THREADS_PER_BLOCK // lanes
+    tile_h = 1 << (positions.bit_length() - 1) // 2
+    tile_w = positions // tile_h
+    rows, columns = (max(sizes) for sizes in zip(*shapes, strict=True))
+    return (-(-columns // tile_w), -(-rows // tile_h), len(shapes)), (lanes, tile_w, tile_h)
 
 
 def _power_of_two(n: int) -> int:

@@ -7,7 +7,7 @@ thread had started before. At the end of `active` they are what they were, and w
 starts next is ordered after the work in the queue.
 
 The host does not wait for the device to learn whether values are valid: the checks that a thread
-has asked for (`require`) are read together when its outermost `active` ends.
+has asked for (`flag`) are read together when its outermost `active` ends.
 
 Several threads may put work into the stream. Only the runs of ONNX Runtime exclude each other
 (`network_lock`): two runs of one session would use the same handles of cuDNN and cuBLAS at once,
@@ -22,12 +22,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+_FLAGS = 64
+"""Number of checks that are read at once, and for which the device has numbers at a time."""
+
 
 class _Required(threading.local):
-    """The checks that a thread has asked for and not yet read: each a bool on the device, and the error to raise if false."""
+    """The checks that a thread has asked for and not yet read.
+
+    flags     numbers on the device, 0 until a check fails; a check has one of them
+    failures  the errors to raise, in the order of their flags
+    """
 
     def __init__(self) -> None:
-        self.checks: list[tuple[Any, Exception]] = []
+        self.flags: Any = None
+        self.failures: list[Exception] = []
 
 
 class Queue:
@@ -42,20 +50,25 @@ class Queue:
         with self._device:
             self.stream = xp.cuda.Stream(non_blocking=True)
 
+    def is_active(self) -> bool:
+        """Return whether the device and the stream are current in the calling thread."""
+        cuda = self.xp.cuda
+        return cuda.Device() == self._device and cuda.get_current_stream() == self.stream
+
     @contextmanager
     def active(self) -> Iterator[None]:
         """Make the device and the stream current in the calling thread, and at the end make current what was so before.
 
         The stream waits for what the thread had started on its own streams, and they wait for what
         is started in here. At the end, the outermost `active` raises the error of a check
-        (`require`) that failed.
+        (`flag`) that failed.
         """
+        if self.is_active():
+            yield
+            return
         cuda, stream = self.xp.cuda, self.stream
         device, before = cuda.Device(), cuda.get_current_stream()
         elsewhere = device != self._device
-        if not elsewhere and before == stream:
-            yield
-            return
         arrived = done = before.record()
         self._device.use()
         try:
@@ -68,7 +81,7 @@ class Queue:
                 yield
                 self._settle()
             finally:
-                self._required.checks = []
+                self._required.failures = []
                 own.use()
                 done = stream.record()
                 own.wait_event(done)
@@ -77,19 +90,28 @@ class Queue:
             if elsewhere:
                 before.wait_event(done)
 
-    def require(self, holds: Any, failure: Exception) -> None:
-        """Raise `failure` when the outermost `active` ends, unless `holds` (one bool on the device) is true.
+    def flag(self, failure: Exception) -> Any:
+        """Return an int32 array of one number, 0. If a kernel sets it, the outermost `active` raises `failure` at its end.
 
         This is called within `active`.
         """
-        self._required.checks.append((holds, failure))
+        required = self._required
+        if len(required.failures) == _FLAGS:
+            self._settle()
+        if not required.failures:
+            required.flags = self.xp.zeros(_FLAGS, self.xp.int32)
+        index = len(required.failures)
+        required.failures.append(failure)
+        return required.flags[index : index + 1]
 
     def _settle(self) -> None:
-        """Read all checks of this thread at once, and raise the error of the first that failed."""
-        if checks := self._required.checks:
-            held = self.xp.asnumpy(self.xp.stack([holds for holds, _ in checks]))
-            if not held.all():
-                raise checks[int(held.argmin())][1]
+        """Read all flags of this thread at once, and raise the error of the first that is set."""
+        required = self._required
+        if failures := required.failures:
+            required.failures = []
+            failed = self.xp.asnumpy(required.flags)
+            if failed.any():
+                raise failures[int(failed.argmax())]
 
 
 @functools.cache

@@ -83,6 +83,11 @@ __device__ __forceinline__ float4 plus(float4 a, float4 b) {
   return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
 }
 
+__device__ __forceinline__ float minus(float a, float b) { return a - b; }
+__device__ __forceinline__ float4 minus(float4 a, float4 b) {
+  return make_float4(a.x - b.x, a.y - b.y, a.z - b.z, a.w - b.w);
+}
+
 __device__ __forceinline__ float times(float a, float scale) { return a * scale; }
 __device__ __forceinline__ float4 times(float4 a, float scale) {
   return make_float4(a.x * scale, a.y * scale, a.z * scale, a.w * scale);
@@ -148,29 +153,53 @@ __device__ __forceinline__ bool allowed(const int* __restrict__ labels_a, const 
   return one == other || one < 0 || other < 0;
 }
 
-extern "C" __global__ void distance(const Fixed* __restrict__ a, const Fixed* __restrict__ b,
-                                    const Match* __restrict__ nnf, const Frame* __restrict__ frames,
-                                    float* __restrict__ out, int ha, int wa, int hb, int wb, int units, int count,
-                                    int patch_radius) {
+// The search. Each of its kernels has a twin that works on two directions in one launch: from A to B', and back. They do
+// not depend on each other, so that blockIdx.z chooses one. The macros write what a direction consists of once: its maps,
+// its field and distances before and after the pass, and null pointers for what is not given.
+#define MAPS(k)                                                                                                        \
+  const Fixed *__restrict__ a##k, const Fixed *__restrict__ b##k, const Match *__restrict__ nnf##k,                    \
+      const Frame *__restrict__ frames##k, int ha##k, int wa##k, int hb##k, int wb##k, int count##k
+#define FIELD(k)                                                                                                       \
+  const float *__restrict__ distance##k, const int *__restrict__ labels_a##k, const int *__restrict__ labels_b##k,     \
+      Match *__restrict__ nnf_out##k, float *__restrict__ distance_out##k
+#define THESE_MAPS(k) a##k, b##k, nnf##k, frames##k, {ha##k, wa##k, hb##k, wb##k, units}, count##k
+#define THIS_FIELD(k) distance##k, labels_a##k, labels_b##k, nnf_out##k, distance_out##k
+
+__device__ __forceinline__ void distance_pass(const Fixed* __restrict__ a, const Fixed* __restrict__ b,
+                                              const Match* __restrict__ nnf, const Frame* __restrict__ frames,
+                                              const Sizes& s, int count, float* __restrict__ out, int patch_radius) {
   const Group g;
-  if (g.y >= ha || g.x >= wa) return;
+  if (g.y >= s.ha || g.x >= s.wa) return;
   const float everything = 3.402823466e+38f;  // any distance is smaller
-  const size_t p = (size_t)g.y * wa + g.x;
-  const Frame frame = frame_of(frames, count, nnf[p].y, hb, wb);
-  const float d = patch_distance(g, a, b, {ha, wa, hb, wb, units}, frame, nnf[p], patch_radius, everything, 0.0f);
+  const size_t p = (size_t)g.y * s.wa + g.x;
+  const Frame frame = frame_of(frames, count, nnf[p].y, s.hb, s.wb);
+  const float d = patch_distance(g, a, b, s, frame, nnf[p], patch_radius, everything, 0.0f);
   if (g.lane == 0) out[p] = d;
 }
 
-extern "C" __global__ void propagate(const Fixed* __restrict__ a, const Fixed* __restrict__ b,
-                                     const Match* __restrict__ nnf, const float* __restrict__ distance,
-                                     const int* __restrict__ labels_a, const int* __restrict__ labels_b,
-                                     const Match* __restrict__ offered, const Frame* __restrict__ frames,
-                                     Match* __restrict__ nnf_out, float* __restrict__ distance_out, int ha, int wa,
-                                     int hb, int wb, int units, int count, int patch_radius, int jump,
-                                     float max_product) {
+extern "C" __global__ void distance(MAPS(0), float* __restrict__ out0, int units, int patch_radius) {
+  distance_pass(THESE_MAPS(0), out0, patch_radius);
+}
+
+extern "C" __global__ void distance_twice(MAPS(0), float* __restrict__ out0, MAPS(1), float* __restrict__ out1,
+                                          int units, int patch_radius) {
+  if (blockIdx.z == 0) {
+    distance_pass(THESE_MAPS(0), out0, patch_radius);
+  } else {
+    distance_pass(THESE_MAPS(1), out1, patch_radius);
+  }
+}
+
+__device__ __forceinline__ void propagate_pass(const Fixed* __restrict__ a, const Fixed* __restrict__ b,
+                                               const Match* __restrict__ nnf, const Frame* __restrict__ frames,
+                                               const Sizes& s, int count, const float* __restrict__ distance,
+                                               const int* __restrict__ labels_a, const int* __restrict__ labels_b,
+                                               Match* __restrict__ nnf_out, float* __restrict__ distance_out,
+                                               const Match* __restrict__ offered, int patch_radius, int jump,
+                                               float max_product) {
   const Group g;
-  if (g.y >= ha || g.x >= wa) return;
-  const size_t p = (size_t)g.y * wa + g.x;
+  if (g.y >= s.ha || g.x >= s.wa) return;
+  const size_t p = (size_t)g.y * s.wa + g.x;
   const Match start = nnf[p];
   Match best = start;
   float best_distance = distance[p];
@@ -181,20 +210,20 @@ extern "C" __global__ void propagate(const Fixed* __restrict__ a, const Fixed* _
     const int ox = k == 2 ? -jump : k == 3 ? jump : 0;
     const int y = g.y + oy, x = g.x + ox;
     tried[k] = start;
-    if (y < 0 || y >= ha || x < 0 || x >= wa) continue;
-    const size_t neighbour = (size_t)y * wa + x;
+    if (y < 0 || y >= s.ha || x < 0 || x >= s.wa) continue;
+    const size_t neighbour = (size_t)y * s.wa + x;
     const Match m = nnf[neighbour];
     if (offered && offered[neighbour].y == m.y && offered[neighbour].x == m.x) continue;
     const Match c = {m.y - oy, m.x - ox};
-    const Frame frame = frame_of(frames, count, m.y, hb, wb);
+    const Frame frame = frame_of(frames, count, m.y, s.hb, s.wb);
     if (!frame.contains(c)) continue;
     // Neighbours in a coherent field offer the same match, and trying it again cannot change the result.
     bool known = c.y == start.y && c.x == start.x;
 #pragma unroll
     for (int t = 0; t < k; ++t) known |= c.y == tried[t].y && c.x == tried[t].x;
-    if (known || !allowed(labels_a, labels_b, p, (size_t)c.y * wb + c.x)) continue;
+    if (known || !allowed(labels_a, labels_b, p, (size_t)c.y * s.wb + c.x)) continue;
     tried[k] = c;
-    const float d = patch_distance(g, a, b, {ha, wa, hb, wb, units}, frame, c, patch_radius, best_distance, max_product);
+    const float d = patch_distance(g, a, b, s, frame, c, patch_radius, best_distance, max_product);
     if (d < best_distance) {
       best = c;
       best_distance = d;
@@ -206,27 +235,42 @@ extern "C" __global__ void propagate(const Fixed* __restrict__ a, const Fixed* _
   }
 }
 
-extern "C" __global__ void random_search(const Fixed* __restrict__ a, const Fixed* __restrict__ b,
-                                         const Match* __restrict__ nnf, const float* __restrict__ distance,
-                                         const int* __restrict__ labels_a, const int* __restrict__ labels_b,
-                                         const Frame* __restrict__ frames, Match* __restrict__ nnf_out,
-                                         float* __restrict__ distance_out, int ha, int wa, int hb, int wb, int units,
-                                         int count, int patch_radius, int search_radius, unsigned seed,
-                                         unsigned iteration, float max_product) {
+extern "C" __global__ void propagate(MAPS(0), FIELD(0), const Match* __restrict__ offered0, int units, int patch_radius,
+                                     int jump, float max_product) {
+  propagate_pass(THESE_MAPS(0), THIS_FIELD(0), offered0, patch_radius, jump, max_product);
+}
+
+extern "C" __global__ void propagate_twice(MAPS(0), FIELD(0), const Match* __restrict__ offered0, MAPS(1), FIELD(1),
+                                           const Match* __restrict__ offered1, int units, int patch_radius, int jump,
+                                           float max_product) {
+  if (blockIdx.z == 0) {
+    propagate_pass(THESE_MAPS(0), THIS_FIELD(0), offered0, patch_radius, jump, max_product);
+  } else {
+    propagate_pass(THESE_MAPS(1), THIS_FIELD(1), offered1, patch_radius, jump, max_product);
+  }
+}
+
+__device__ __forceinline__ void random_search_pass(const Fixed* __restrict__ a, const Fixed* __restrict__ b,
+                                                   const Match* __restrict__ nnf, const Frame* __restrict__ frames,
+                                                   const Sizes& s, int count, const float* __restrict__ distance,
+                                                   const int* __restrict__ labels_a, const int* __restrict__ labels_b,
+                                                   Match* __restrict__ nnf_out, float* __restrict__ distance_out,
+                                                   int search_radius, int patch_radius, unsigned seed,
+                                                   unsigned iteration, float max_product) {
   const Group g;
-  if (g.y >= ha || g.x >= wa) return;
-  const size_t p = (size_t)g.y * wa + g.x;
+  if (g.y >= s.ha || g.x >= s.wa) return;
+  const size_t p = (size_t)g.y * s.wa + g.x;
   Match best = nnf[p];
   float best_distance = distance[p];
-  const Frame frame = frame_of(frames, count, best.y, hb, wb);  // the search stays in the picture of the match
+  const Frame frame = frame_of(frames, count, best.y, s.hb, s.wb);  // the search stays in the picture of the match
   unsigned step = 0;
   for (int r = search_radius; r >= 1; r /= 2, step += 2) {
     const int oy = within(r, hash32(seed, iteration, p, step));
     const int ox = within(r, hash32(seed, iteration, p, step + 1));
     const Match c = {min(max(best.y + oy, frame.first), frame.end - 1), min(max(best.x + ox, 0), frame.columns - 1)};
     if (c.y == best.y && c.x == best.x) continue;
-    if (!allowed(labels_a, labels_b, p, (size_t)c.y * wb + c.x)) continue;
-    const float d = patch_distance(g, a, b, {ha, wa, hb, wb, units}, frame, c, patch_radius, best_distance, max_product);
+    if (!allowed(labels_a, labels_b, p, (size_t)c.y * s.wb + c.x)) continue;
+    const float d = patch_distance(g, a, b, s, frame, c, patch_radius, best_distance, max_product);
     if (d < best_distance) {
       best = c;
       best_distance = d;
@@ -235,6 +279,21 @@ extern "C" __global__ void random_search(const Fixed* __restrict__ a, const Fixe
   if (g.lane == 0) {
     nnf_out[p] = best;
     distance_out[p] = best_distance;
+  }
+}
+
+extern "C" __global__ void random_search(MAPS(0), FIELD(0), int search_radius0, int units, int patch_radius,
+                                         unsigned seed, unsigned iteration, float max_product) {
+  random_search_pass(THESE_MAPS(0), THIS_FIELD(0), search_radius0, patch_radius, seed, iteration, max_product);
+}
+
+extern "C" __global__ void random_search_twice(MAPS(0), FIELD(0), int search_radius0, MAPS(1), FIELD(1),
+                                               int search_radius1, int units, int patch_radius, unsigned seed,
+                                               unsigned iteration, float max_product) {
+  if (blockIdx.z == 0) {
+    random_search_pass(THESE_MAPS(0), THIS_FIELD(0), search_radius0, patch_radius, seed, iteration, max_product);
+  } else {
+    random_search_pass(THESE_MAPS(1), THIS_FIELD(1), search_radius1, patch_radius, seed, iteration, max_product);
   }
 }
 
@@ -280,6 +339,48 @@ extern "C" __global__ void join(const UNIT* __restrict__ f, const UNIT* __restri
     joined[i] = rounded(f_p[i], scale_f);
     joined[units + i] = rounded(g_p[i], scale_g);
   }
+}
+
+// Writes the squared norm of the features of each position, and into `extremes` the bits of the smallest and of the largest
+// one. Squared norms are not negative, and the bits of such numbers are in the order of the numbers.
+extern "C" __global__ void energy(const UNIT* __restrict__ f, float* __restrict__ out, unsigned* __restrict__ extremes,
+                                  int h, int w, int units) {
+  const Group g;
+  if (g.y >= h || g.x >= w) return;
+  const size_t p = (size_t)g.y * w + g.x;
+  float square = 0.0f;
+  for (int i = g.lane; i < units; i += g.lanes) square = dot(f[p * units + i], f[p * units + i], square);
+  square = g.sum(square);
+  if (g.lane != 0) return;
+  out[p] = square;
+  // An old value is read at worst: then the atomic operation changes nothing. Few positions reach it.
+  const volatile unsigned* so_far = extremes;
+  const unsigned bits = __float_as_uint(square);
+  if (bits < so_far[0]) atomicMin(extremes, bits);
+  if (bits > so_far[1]) atomicMax(extremes + 1, bits);
+}
+
+extern "C" __global__ void blend(const UNIT* __restrict__ f, const UNIT* __restrict__ g,
+                                 const float* __restrict__ energy, const unsigned* __restrict__ extremes,
+                                 UNIT* __restrict__ out, int h, int w, int units, float alpha, float steepness,
+                                 float threshold) {
+  const Group group;
+  if (group.y >= h || group.x >= w) return;
+  const size_t p = (size_t)group.y * w + group.x;
+  const float low = __uint_as_float(extremes[0]), high = __uint_as_float(extremes[1]);
+  const float m = (energy[p] - low) / fmaxf(high - low, 1e-12f);
+  const float weight = alpha / (1.0f + expf(-steepness * (m - threshold)));
+  for (int i = group.lane; i < units; i += group.lanes) {
+    out[p * units + i] = plus(times(minus(f[p * units + i], g[p * units + i]), weight), g[p * units + i]);
+  }
+}
+
+// Sets `flag` to 1 if one of h * w values is infinite or not a number.
+extern "C" __global__ void find_infinite(const float* __restrict__ values, int* __restrict__ flag, int h, int w) {
+  const size_t size = (size_t)h * w, step = (size_t)gridDim.x * blockDim.x;
+  bool found = false;
+  for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += step) found |= !isfinite(values[i]);
+  if (found) *flag = 1;
 }
 
 extern "C" __global__ void pixel_vectors(const float* __restrict__ pixels, short* __restrict__ out, int h, int w,

@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import MemoryLimitError, enough_memory, first_line
 from . import cuda, probes
 from .choice import Device
-from .contract import ONE
+from .contract import ONE, Pass, Passes
 from .cpu import CpuBackend
 
 SAME_MATCHES = 0.99
@@ -26,7 +26,7 @@ SAME_PIXELS = 0.97
 """Smallest share of the pixels of a whole transfer that must be equal: later levels build upon what rounding decided."""
 
 KERNELS = (
-    "project", "products", "mixture", "channels_last", "join", "pixel_vectors", "resample", "distance", "propagate",
+    "project", "products", "mixture", "channels_last", "join", "blend", "pixel_vectors", "resample", "distance", "propagate",
     "random_search", "vote", "steepness", "seams", "keep_edges", "divergence", "solve_columns", "correct",
     "coarsen", "factor", "relax", "residual", "restriction", "prolongation", "combine",
 )  # fmt: skip
@@ -59,6 +59,7 @@ def selftest(transfer: Callable[[Device], np.ndarray] | None = None) -> list[Che
     run.step("backend", run.make_backend)
     for name in KERNELS:
         run.step(f"kernel {name}", partial(run.kernel, name), needed=False)
+    run.step("both directions", run.both_directions, needed=False)
     run.step("other devices", run.other_devices, needed=False)
     run.step("memory", run.memory, needed=False)
     if transfer:
@@ -127,6 +128,20 @@ class _Run:
             actual, expected = (actual,), (expected,)
         return ", ".join(_compare(backend.to_host(x), y) for x, y in zip(actual, expected, strict=True))
 
+    def both_directions(self) -> str:
+        """Compare two searches that share their launches with each of them on the CPU."""
+        cpu = CpuBackend(1)
+        arguments = _arguments(cpu)["propagate"]
+        a, b, nnf, d = arguments[:4]
+        swapped = b, a, np.zeros((*b.shape[:2], 2), np.int32), np.zeros(b.shape[:2], np.float32)
+        found, expected = (
+            backend.together([_propagated(*map(backend.asarray, way)) for way in ((a, b, nnf, d), swapped)])
+            for backend in (self.backend, cpu)
+        )
+        return ", ".join(
+            _compare(self.backend.to_host(one[0]), other[0]) for one, other in zip(found, expected, strict=True)
+        )
+
     def other_devices(self) -> str:
         """Run a kernel on every device but the first."""
         count = self.cp.cuda.runtime.getDeviceCount()
@@ -178,6 +193,12 @@ class _Run:
         return "the device and the stream are left as they were"
 
 
+def _propagated(a: Any, b: Any, nnf: Any, distance: Any) -> Passes[Any]:
+    """Run one propagation pass."""
+    field = {"a": a, "b": b, "nnf": nnf, "distance": distance}
+    return (yield Pass("propagate", field | {"patch": 3, "jump": 1, "max_product": 2.02 * ONE**2}))
+
+
 def _arguments(cpu: CpuBackend) -> dict[str, tuple[Any, ...]]:
     """Return arguments for each kernel: small, random but always the same, of odd and different sizes, with two frames."""
     rng = np.random.default_rng(0)
@@ -201,6 +222,7 @@ def _arguments(cpu: CpuBackend) -> dict[str, tuple[Any, ...]]:
         "mixture": (f[0, :, 0], f[0]),
         "channels_last": (f[None],),
         "join": (f, f[::-1].copy()),
+        "blend": (f, f, f[::-1].copy(), 0.8, 300.0, 0.05),
         "pixel_vectors": (rng.random((*size_a, 3), np.float32), True),
         "resample": (nnf, (38, 45), (34, 57), (2.0, 1.9), (2.0, 1.9)),
         "distance": (a, b, nnf, 3, frames),

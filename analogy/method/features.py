@@ -125,11 +125,9 @@ class Features:
             return results
 
     def require_finite(self, graph: str, *maps: Array) -> None:
-        """Raise `ModelError` (see `Backend.require`) if a map of a graph has a value that is infinite or not a number."""
-        xp = self.backend.xp
-        extremes = [extreme for array in maps for extreme in (array.min(), array.max())]  # NaN goes through both
+        """Raise `ModelError` (see `Backend.require_finite`) if a map of a graph has a value that is infinite or not a number."""
         failure = ModelError(f"{self.folder / graph} gives values that are not finite; {self._files.cure}")
-        self.backend.require(xp.isfinite(xp.stack(extremes)).all(), failure)
+        self.backend.require_finite(maps, failure)
 
     def _run_interruptibly(self, graph: str, session: Any, binding: Any, arrays: Any) -> None:
         """Run the session in another thread, so that Ctrl-C can end it. A full-width network takes seconds in one call.

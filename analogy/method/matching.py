@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..backends import Array
+from ..backends import Array, Passes
 from ..progress import StageReporter, Tick, split
 from ..settings import PATCH_SIZE, SEARCH_RADIUS, Settings
 from . import nnf, uniformity
@@ -22,7 +22,7 @@ from .features import LEVELS, Features, level_size
 from .guidance import LabelMaps, constrain_to_labels
 from .holding import REACH
 from .pair import Pair, Side, Way, known_name
-from .reconstruction import blend, content_weight, reconstruct
+from .reconstruction import blend, reconstruct
 from .sheets import SourceFeatures, choose
 
 
@@ -74,10 +74,10 @@ def match(
         # Nearest-neighbour field search (section 4.2).
         joined = {a: network.backend.join(a.given, a.latent)}
         joined |= {example: network.backend.join(example.latent, example.given) for example in examples}
-        for search in searches:
-            key = search.way.key
-            if level > 1 or key in made:
-                found[key][level] = search.run(level, joined, settings, report.part(f"search {key}"))
+        wanted = {search.way.key: search for search in searches if level > 1 or search.way.key in made}
+        works = [search.run(level, joined, settings, report.part(f"search {key}")) for key, search in wanted.items()]
+        for key, of_level in zip(wanted, network.backend.together(works), strict=True):
+            found[key][level] = of_level
         if on_level:
             on_level(level, found)
         if level == 1:
@@ -146,10 +146,10 @@ class Search:
         )
         """The nearest-neighbour field of the present level: where its search starts, and then what it has found."""
 
-    def run(self, level: int, joined: Mapping[Half, Array], settings: Settings, tick: Tick) -> Match:
+    def run(self, level: int, joined: Mapping[Half, Array], settings: Settings, tick: Tick) -> Passes[Match]:
         """Search the field of a level by PatchMatch, with the constants of the level. `joined`: see `Backend.join`."""
         if level == LEVELS[0] and len(self.sources) > 1:
-            return self._choose(level, joined, settings, tick)
+            return (yield from self._choose(level, joined, settings, tick))
         backend, sheet = self._network.backend, self.way.sheet.at(level)
         maps, labels, pins = self._guidance(level)
         if maps and labels:
@@ -167,10 +167,12 @@ class Search:
         spread = settings.uniformity > 0 and level in uniformity.LEVELS
         of_search, of_spreading = split(tick, settings.search_iterations, uniformity.PASSES * spread)
         iterations = settings.search_iterations
-        found = nnf.search(backend, a, b, self._field, iterations=iterations, tick=of_search, **options)
+        found = yield from nnf.passes(backend, a, b, self._field, iterations=iterations, tick=of_search, **options)
         if spread:
             amount = settings.uniformity
-            found = uniformity.spread(backend, a, b, found[0], sheet, uniformity=amount, tick=of_spreading, **options)
+            found = yield from uniformity.spread(
+                backend, a, b, found[0], sheet, uniformity=amount, tick=of_spreading, **options
+            )
         self._field, distance = found
         return Match(self._field, distance)
 
@@ -190,10 +192,9 @@ class Search:
             settings,
             report.part(f"inversion {way.key}"),
         )
-        weight = content_weight(backend, content.pyramid[level], level, settings)
-        content.latent = blend(content.given, network.for_search(level, features), weight)
+        content.latent = blend(network, level, content.pyramid[level], content.given, features, settings)
 
-    def _choose(self, level: int, joined: Mapping[Half, Array], settings: Settings, tick: Tick) -> Match:
+    def _choose(self, level: int, joined: Mapping[Half, Array], settings: Settings, tick: Tick) -> Passes[Match]:
         """Search each of several sources by itself, and let each position begin in the one that fits best.
 
         At finer levels a piece grows from one source into another by propagation alone: the random
@@ -201,10 +202,10 @@ class Search:
         """
         way = self.way
         ways = [way.to(k) for k in range(len(self.sources))]
-        found = [
-            Search(self._network, alone, self.content, [source]).run(level, joined, settings, part)
-            for alone, source, part in zip(ways, self.sources, split(tick, *[1.0] * len(ways)), strict=True)
-        ]
+        found = []
+        for alone, source, part in zip(ways, self.sources, split(tick, *[1.0] * len(ways)), strict=True):
+            search = Search(self._network, alone, self.content, [source])
+            found.append((yield from search.run(level, joined, settings, part)))
         _, labels, pins = self._guidance(level)
         matches = [(each.nnf, each.distance) for each in found]
         self._field, distance = choose(self._network.backend, way.sheet.at(level), matches, labels, pins)

@@ -74,7 +74,8 @@ class Multigrid:
         `between_steps` is called between the steps on the finest grid, each of which takes some
         passes over it.
         """
-        self._cycle(0, between_steps)
+        with self.backend.steps():
+            self._cycle(0, between_steps)
 
     def estimate(self, between_steps: Callable[[], None] = lambda: None) -> Array:
         """Return A^-1 f, roughly: found on the coarser grid and interpolated (full multigrid). It costs a third of a cycle."""
@@ -100,14 +101,16 @@ class Multigrid:
         xp, backend, grid = self.backend.xp, self.backend, self._grids[level]
         if grid.weights is None:
             grid.f[...] = f
-            self._cycle(level)
+            with backend.steps():
+                self._cycle(level)
             return grid.u.copy()
         below = self._grids[level + 1]
         wanted = xp.empty_like(below.f)
         backend.restriction(grid.weights, f, wanted)
         found = self._estimate(level + 1, wanted, between_steps)
         backend.residual(below.form, wanted, found, below.f)
-        self._cycle(level + 1)
+        with backend.steps():
+            self._cycle(level + 1)
         between_steps()
         backend.combine(1.0, below.u, 1.0, found)
         u = xp.zeros_like(f)

@@ -8,10 +8,11 @@ lies in the other picture is up to the caller.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from ..backends import MOST_PATCH, ONE, Array, Backend, Size
+from ..backends import MOST_PATCH, ONE, Array, Backend, Pass, Passes, Size
 from ..errors import ImageError
 from ..progress import Tick, split
 from ..settings import FIRST_JUMPS, LATER_JUMPS
@@ -49,7 +50,13 @@ def enlarge(backend: Backend, nnf: Array, size_b: Size, full_a: Size, full_b: Si
     return backend.resample(nnf, full_a, full_b, scale_a, scale_b, tick)
 
 
-def search(
+def search(backend: Backend, *arguments: Any, **options: Any) -> tuple[Array, Array]:
+    """Improve a field by PatchMatch. Arguments and result: see `passes`."""
+    (found,) = backend.together([passes(backend, *arguments, **options)])
+    return found
+
+
+def passes(
     backend: Backend,
     a: Array,
     b: Array,
@@ -66,7 +73,7 @@ def search(
     reach: int = 0,
     frames: Array | None = None,
     tick: Tick | None = None,
-) -> tuple[Array, Array]:
+) -> Passes[tuple[Array, Array]]:
     """Improve a field by PatchMatch (Barnes et al. 2009): in each iteration propagation with jumps, then random search.
 
     a, b           (HA, WA, C) and (HB, WB, C) int16, joined features (see `Backend.join`)
@@ -97,30 +104,30 @@ def search(
     search_radius = search_radius or max(b.shape[:2])
     most = max_product(a.shape[2]) if most is None else most
     jumps = [first_jumps, *[LATER_JUMPS] * iterations]
-    passes = iter(split(tick, *[1.0] * (1 + sum(map(len, jumps)) + iterations)))
-    tick_pass = next(passes)
-    nnf, distance = start, backend.distance(a, b, start, patch, frames, tick_pass)
+    passes_left = iter(split(tick, *[1.0] * (1 + sum(map(len, jumps)) + iterations)))
+    tick_pass = next(passes_left)
+    maps = {"a": a, "b": b, "patch": patch, "frames": frames}
+    nnf, distance = start, (yield Pass("distance", maps | {"nnf": start, "tick": tick_pass}))
     if labels:  # a forbidden match is worse than any other
         distance = backend.xp.where(forbidden(start, labels), np.float32(np.inf), distance)
     if pins is not None:
         nnf, distance, held = hold(backend, a, b, start, distance, patch, pins, reach, labels, frames)
     tick_pass(1)
+    maps |= {"labels": labels, "max_product": most}
     field_before: dict[int, Array] = {}
     """Jump -> the field that the latest pass with this jump has read."""
     for iteration, of_iteration in enumerate(jumps):
         for jump in of_iteration:
-            read, tick_pass = nnf, next(passes)
-            nnf, distance = backend.propagate(
-                a, b, nnf, distance, patch, jump, most, labels, frames, field_before.get(jump), tick_pass
-            )
-            field_before[jump] = read
-            tick_pass(1)
+            read = {"nnf": nnf, "distance": distance, "tick": next(passes_left)}
+            candidates = {"jump": jump, "offered": field_before.get(jump)}
+            nnf, distance = yield Pass("propagate", maps | read | candidates)
+            field_before[jump] = read["nnf"]
+            read["tick"](1)
         if iteration < iterations:
-            tick_pass = next(passes)
-            nnf, distance = backend.random_search(
-                a, b, nnf, distance, patch, search_radius, seed, iteration, most, labels, frames, tick_pass
-            )
-            tick_pass(1)
+            read = {"nnf": nnf, "distance": distance, "tick": next(passes_left)}
+            candidates = {"search_radius": search_radius, "seed": seed, "iteration": iteration}
+            nnf, distance = yield Pass("random_search", maps | read | candidates)
+            read["tick"](1)
     return nnf, distance if pins is None else held.restore(backend, nnf, distance)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..backends import Array, Backend
+from ..backends import Array
 from ..progress import StageReporter, split
 from ..settings import Settings
 from . import costs, photo
@@ -14,15 +14,16 @@ from .colours import keep_colours
 from .features import as_floats
 from .matching import Matches
 from .painting import as_pixels, paint, paint_level
-from .pair import Way, own_pixels
+from .pair import Uploads, Way
 
 
 class Painter:
     """The painting of the results of one transfer. What each direction needs is prepared once, for all of its pictures."""
 
-    def __init__(self, backend: Backend, ways: list[Way], seen: Mapping[str, Array], settings: Settings):
+    def __init__(self, uploads: Uploads, ways: list[Way], seen: Mapping[str, Array], settings: Settings):
         """Prepare the painting of `ways`. `seen`: what the network sees, as `Pair.seen` returns it."""
-        self._backend, self._settings, self.ways = backend, settings, ways
+        self._uploads, self._backend, self._settings, self.ways = uploads, uploads.backend, settings, ways
+        backend = uploads.backend
         self.levels: dict[int, np.ndarray] = {}
         """The pictures (H, W, 3) uint8 that `show` has painted, by level, on the host."""
         self._labels = {
@@ -74,7 +75,7 @@ class Painter:
         if not (settings.photo or settings.keep_colors):
             return painted
         picture = way.content.picture
-        own = backend.asarray(picture.pixels(True) if _sixteen_bit(way) else own_pixels(backend, picture))
+        own = self._uploads.pixels(picture, _sixteen_bit(way))
         if settings.photo:
             painted = photo.refine(backend, own, painted, of_photo)
         if settings.keep_colors:
@@ -86,10 +87,7 @@ class Painter:
         """Return the pixels (H, W, 3) float32 of the sources of a way on its sheet; of 16 bits where asked for and there."""
         pictures = [source.picture for source in way.sources]
         floats = [
-            as_floats(
-                self._backend,
-                picture.rgb16 if sixteen_bit and picture.rgb16 is not None else own_pixels(self._backend, picture),
-            )
+            as_floats(self._backend, self._uploads.pixels(picture, sixteen_bit and picture.rgb16 is not None))
             for picture in pictures
         ]
         return way.full_sheet.lay(self._backend.xp, floats)

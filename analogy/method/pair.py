@@ -111,10 +111,13 @@ class Pair:
         """The name of each known B -> that picture, and the side B' on which it lies."""
         return {known_name(side.name): (b, side) for b, side in zip(self.b, self.ab.sources, strict=False)}
 
-    def seen(self, backend: Backend) -> dict[str, Array]:
+    def seen(self, uploads: Uploads) -> dict[str, Array]:
         """Return what the network sees: name of a side or of a known B -> (h, w, 3) float32 0..1, on the device."""
-        seen = {side.name: as_seen(backend, side.picture, side.working) for side in self.sides}
-        return seen | {name: as_seen(backend, b, side.working) for name, (b, side) in self.known.items()}
+        pictures = {side.name: (side.picture, side) for side in self.sides} | self.known
+        return {
+            name: as_seen(uploads.backend, uploads.pixels(picture), side.working)
+            for name, (picture, side) in pictures.items()
+        }
 
     def ways(self, settings: Settings) -> list[Way]:
         """Return the ways whose pictures `settings.direction` asks for."""
@@ -184,14 +187,25 @@ def _read_known(source: PictureLike, side: Side) -> tuple[Picture, str]:
     return picture, checksum
 
 
-def own_pixels(backend: Backend, picture: Picture) -> Array:
-    """Return the pixels (H, W, 3) uint8 of a picture: on the device if it lies there already, else on the host."""
-    return picture.array if isinstance(picture.array, backend.xp.ndarray) else picture.rgb
+class Uploads:
+    """The pictures of one transfer as arrays of a backend. Each is copied to the device once, however often it is needed."""
+
+    def __init__(self, backend: Backend):
+        self.backend = backend
+        self._arrays: dict[tuple[int, bool], Array] = {}
+
+    def pixels(self, picture: Picture, sixteen_bit: bool = False) -> Array:
+        """Return the pixels (H, W, 3) of a picture as uint8, or as uint16 if `sixteen_bit`."""
+        key = id(picture), sixteen_bit
+        if key not in self._arrays:
+            there = isinstance(picture.array, self.backend.xp.ndarray) and not sixteen_bit
+            pixels = picture.array if there else picture.pixels(sixteen_bit)
+            self._arrays[key] = self.backend.asarray(pixels)
+        return self._arrays[key]
 
 
-def as_seen(backend: Backend, picture: Picture, working: Size) -> Array:
-    """Return a picture as the network sees it: (*working, 3) float32 0..1, an array of the backend."""
-    pixels = own_pixels(backend, picture)
+def as_seen(backend: Backend, pixels: Array, working: Size) -> Array:
+    """Return a picture (H, W, 3) uint8 as the network sees it: (*working, 3) float32 0..1, an array of the backend."""
     if backend.xp is np:
         return as_floats(backend, resize(pixels, *working))
     # The GPU shrinks it: for a picture of 12 megapixels Pillow would take longer than the rest of

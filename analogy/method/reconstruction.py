@@ -6,9 +6,7 @@ promises.
 
 from __future__ import annotations
 
-import numpy as np
-
-from ..backends import Array, Backend, Size
+from ..backends import Array, Size
 from ..progress import Tick, ignore
 from ..settings import ALPHA, KAPPA, PATCH_SIZE, TAU, Settings
 from .features import Features, level_size, nchw
@@ -67,26 +65,20 @@ def reconstruct(
     return backend.channels_last(objective.between)
 
 
-def content_weight(backend: Backend, content: Array, level: int, settings: Settings) -> Array:
-    """Return W (h, w, 1) float32: how much of the content's own features (h, w, C) to keep at each position (section 4.3).
+def blend(
+    network: Features, level: int, content: Array, given: Array, reconstruction: Array, settings: Settings
+) -> Array:
+    """Return the latent picture's features: content * W + R * (1 - W), as the search sees them (section 4.3).
 
-    W = alpha * sigmoid(kappa * (M - tau)), where M (h, w) is the squared norm of `content` over its
-    channels, scaled to 0..1 over the picture, and alpha is that of the level and the weight.
+    content         (h, w, C) float32, the features of the content at `level`
+    given           (h, w, k) float32, the same as the search sees them
+    reconstruction  (h, w, C) float32, R
+
+    W = alpha * sigmoid(kappa * (M - tau)) keeps the content's structure where its features are strong: M is the squared norm
+    of `content`, scaled to 0..1 over the picture, and alpha is that of the level and the weight.
+
+    A projection for the search is linear, so that blending what it makes of both is the same as blending them, and takes
+    half the work.
     """
-    xp = backend.xp
-    energy = xp.square(content).sum(axis=2, keepdims=True)
-    low, high = energy.min(), energy.max()
-    m = (energy - low) / xp.maximum(high - low, np.float32(1e-12))
-    return np.float32(ALPHA[settings.weight][level]) / (1 + xp.exp(np.float32(-KAPPA) * (m - np.float32(TAU))))
-
-
-def blend(content: Array, reconstruction: Array, w: Array) -> Array:
-    """Return content * W + reconstruction * (1 - W): keep the content's structure where its features are strong (section 4.3).
-
-    Both maps are (h, w, C) float32, W is (h, w, 1). A projection for the search is linear, so that
-    blending what it makes of both is the same as blending them, and takes half the work.
-    """
-    blended = content - reconstruction
-    blended *= w
-    blended += reconstruction
-    return blended
+    seen = network.for_search(level, reconstruction)
+    return network.backend.blend(content, given, seen, ALPHA[settings.weight][level], KAPPA, TAU)

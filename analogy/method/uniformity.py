@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import ONE, Array, Backend, Size
+from ..backends import ONE, Array, Backend, Pass, Passes, Size
 from ..progress import Tick, split
 from . import nnf
 from .sheets import Sheet
@@ -51,14 +51,14 @@ def spread(
     uniformity: float,
     tick: Tick,
     **options: Any,
-) -> tuple[Array, Array]:
-    """Return a field that uses more of `b` than `field`, and its patch distances.
+) -> Passes[tuple[Array, Array]]:
+    """Find a field that uses more of `b` than `field`, and its patch distances.
 
     a, b        (HA, WA, C) and (HB, WB, C) int16, joined features
     field       (HA, WA, 2) int32, the field that the usual search has found
     sheet       the layout of `b`
     uniformity  0 to 1, how strongly
-    options     the other arguments of `nnf.search`, but for `iterations`
+    options     the other arguments of `nnf.passes`, but for `iterations`
     """
     xp, patch = backend.xp, options["patch"]
     query, key = _widened(xp, a), _widened(xp, b)
@@ -70,7 +70,7 @@ def spread(
         uses += _uses(xp, field, b.shape[:2], patch)
         share = xp.minimum(uses.astype(np.float32) / np.float32(number * patch**2 * even), np.float32(MOST))
         key[..., -_CHANNELS] = -xp.rint(share * np.float32(ONE * WEIGHT * uniformity)).astype(np.int16)
-        field, _ = nnf.search(
+        field, _ = yield from nnf.passes(
             backend,
             query,
             key,
@@ -82,7 +82,8 @@ def spread(
             tick=of_pass,
             **options,
         )
-    return field, backend.distance(a, b, field, patch, options["frames"])
+    arguments = {"a": a, "b": b, "nnf": field, "patch": patch, "frames": options["frames"]}
+    return field, (yield Pass("distance", arguments))
 
 
 def _widened(xp: Any, joined: Array) -> Array:

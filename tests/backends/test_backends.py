@@ -10,8 +10,9 @@ import numpy as np
 import oracle
 import psutil
 import pytest
+from simulator import launch
 
-from analogy.backends import ONE
+from analogy.backends import ONE, Pass
 from analogy.backends.cpu import CpuBackend
 from analogy.backends.cuda import CudaBackend
 from analogy.backends.kernels import hash32
@@ -206,6 +207,39 @@ def test_large_arrays_are_multiplied_and_mixed(backend, rng, count, length):
     found = on(backend, "mixture", weights, rows)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, weights.astype(np.float64) @ rows, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [(1, 1), (3, 5), (8, 4), (36, 8)], ids=str)
+@pytest.mark.parametrize("alpha", [0.8, 0.0])
+def test_blend_equals_the_oracle(backend, rng, channels, alpha):
+    content, f, g = (
+        rng.standard_normal((7, 9, width)).astype(np.float32) for width in (channels[0], channels[1], channels[1])
+    )
+    content[2:4] *= 5
+    args = alpha, 300.0, 0.05
+    blended = on(backend, "blend", content, f, g, *args)
+    assert blended.dtype == np.float32
+    np.testing.assert_allclose(blended, oracle.blend(content, f, g, *args), atol=2e-5)
+
+
+def test_blend_of_content_whose_norms_are_all_equal_takes_its_smallest_weight(backend):
+    content, f, g = (np.full((3, 4, 4), value, np.float32) for value in (2, 10, 20))
+    smallest = 0.8 / (1 + np.exp(2.0 * 0.5))
+    np.testing.assert_allclose(on(backend, "blend", content, f, g, 0.8, 2.0, 0.5), 20 - 10 * smallest, rtol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("size", [(1, 1, 1), (1, 2, 3, 5), (1, 64, 70, 100)], ids=str)
+def test_one_value_that_is_not_finite_is_found_wherever_it_is(backend, rng, size, wrong):
+    maps = [rng.standard_normal(shape).astype(np.float32) for shape in (size, (3, 2), size)]
+    backend.require_finite([backend.asarray(array) for array in maps], ValueError("there is none"))
+    for array in maps:
+        for place in (0, array.size // 2, array.size - 1):
+            before = array.flat[place]
+            array.flat[place] = wrong
+            with pytest.raises(ValueError, match="found"), backend.active():
+                backend.require_finite([backend.asarray(array) for array in maps], ValueError("found"))
+            array.flat[place] = before
 
 
 @pytest.mark.parametrize("key", [False, True])
@@ -410,6 +444,57 @@ def search(backend, a, b, nnf, patch, iterations):
             nnf, d = backend.propagate(a, b, nnf, d, patch, jump, UNIT_VECTORS)
         nnf, d = backend.random_search(a, b, nnf, d, patch, 20, 5, iteration, UNIT_VECTORS)
     return backend.to_host(nnf), backend.to_host(d)
+
+
+def searched(a, b, nnf, patch, labels, frames, search_radius):
+    """Yield three passes of the search, each from what the one before has found."""
+    maps = {"a": a, "b": b, "patch": patch, "frames": frames}
+    distance = yield Pass("distance", maps | {"nnf": nnf})
+    maps |= {"labels": labels, "max_product": UNIT_VECTORS}
+    read = {"nnf": nnf, "distance": distance}
+    nnf, distance = yield Pass("propagate", maps | read | {"jump": 2, "offered": None})
+    found = {"nnf": nnf, "distance": distance}
+    nnf, distance = yield Pass("propagate", maps | found | {"jump": 2, "offered": read["nnf"]})
+    found = {"nnf": nnf, "distance": distance}
+    return (yield Pass("random_search", maps | found | {"search_radius": search_radius, "seed": 5, "iteration": 3}))
+
+
+@pytest.mark.parametrize("channels", [(8, 8, 8), (8, 6, 6)], ids=str)
+def test_searches_that_run_together_find_what_each_finds_alone(backend, rng, channels):
+    # Other sizes, frames, labels and radii for each; the middle one ends at the same time as the others or, where its
+    # features are read in another way, in launches of its own.
+    sizes = ((9, 14), (16, 5)), ((16, 5), (9, 14)), ((3, 4), (20, 6))
+    works = []
+    for (size_a, size_b), width, patch in zip(sizes, channels, (3, 3, 5), strict=True):
+        a, b = directions(rng, size_a, width), directions(rng, size_b, width)
+        labels = tuple(rng.integers(-1, 2, size).astype(np.int32) for size in (size_a, size_b))
+        frames = np.array([[0, 4, size_b[1]], [4, size_b[0], size_b[1] - 1]], np.int32)
+        nnf = random_field(rng, size_a, (size_b[0], size_b[1] - 1))
+        given = [(labels, None), (None, frames), (labels, frames)][len(works)]
+        works.append((a, b, nnf, patch, *given, max(size_b)))
+    expected = [backend.together([searched(*move(backend, work))]) for work in works]
+    found = backend.together([searched(*move(backend, work)) for work in works])
+    for one, (other,), (a, b, nnf, patch, labels, frames, radius) in zip(found, expected, works, strict=True):
+        for actual, same in zip(one, other, strict=True):
+            assert_same(backend.to_host(actual), backend.to_host(same))
+        distance = oracle.distance(a, b, nnf, patch, frames)
+        for _ in range(2):
+            nnf, distance = oracle.propagate(a, b, nnf, distance, patch, 2, UNIT_VECTORS, labels, frames)
+        nnf, distance = oracle.random_search(a, b, nnf, distance, patch, radius, 5, 3, UNIT_VECTORS, labels, frames)
+        assert_same(backend.to_host(one[0]), nnf)
+        assert_same(backend.to_host(one[1]), distance)
+
+
+def test_both_directions_of_a_search_take_one_launch_a_pass_on_a_gpu(simulated, rng, monkeypatch):
+    launched = []
+    real = launch.Kernel.__call__
+    monkeypatch.setattr(
+        launch.Kernel, "__call__", lambda kernel, *args: launched.append(kernel.name) or real(kernel, *args)
+    )
+    a, b = (simulated.asarray(directions(rng, size, 8)) for size in ((6, 7), (5, 9)))
+    there, back = (simulated.asarray(random_field(rng, *sizes)) for sizes in (((6, 7), (5, 9)), ((5, 9), (6, 7))))
+    simulated.together([searched(a, b, there, 3, None, None, 9), searched(b, a, back, 3, None, None, 7)])
+    assert launched == ["distance_twice", "propagate_twice", "propagate_twice", "random_search_twice"]
 
 
 def test_search_recovers_a_known_translation(backend, rng):

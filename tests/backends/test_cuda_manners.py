@@ -14,7 +14,7 @@ from simulator import device
 from simulator import standin as cp
 from simulator.counting import Counts
 
-from analogy.backends import cuda, get_backend, probes
+from analogy.backends import Pass, cuda, get_backend, probes
 from analogy.backends.cpu import CpuBackend
 from analogy.engine import Engine
 from analogy.errors import DeviceError, MemoryLimitError, ModelError
@@ -83,6 +83,9 @@ def every_call(backend):
         lambda: backend.propagate(a, a, nnf, d, 3, 1, 1e9),
         lambda: backend.random_search(a, a, nnf, d, 3, 2, 0, 0, 1e9),
         lambda: backend.vote(nnf, f, 3),
+        lambda: backend.blend(f, f, f, 0.5, 1.0, 0.5),
+        lambda: backend.require_finite([f], Trouble()),
+        lambda: backend.together([(Pass("distance", {"a": a, "b": a, "nnf": nnf, "patch": 3}) for _ in range(1))]),
         type(backend),
         lambda: type(backend)(1),
     )
@@ -275,22 +278,30 @@ def test_the_host_waits_once_for_each_run_of_a_network_that_l_bfgs_makes(simulat
     assert device.waits - before == 7 + counts.runs - 2  # those of the two pyramids are not waited for
 
 
-def test_what_is_required_is_read_once_at_the_end_and_the_first_failure_raised(simulated):
-    true, false = (simulated.asarray(np.array(value)) for value in (True, False))
+def test_checks_are_read_once_at_the_end_and_the_first_failure_is_raised(simulated):
+    finite, infinite = (simulated.asarray(np.array([value], np.float32)) for value in (1, np.inf))
     before = device.waits
     with pytest.raises(Trouble, match="second"), simulated.active():
-        for holds, name in ((true, "first"), (false, "second"), (false, "third")):
-            simulated.require(holds, Trouble(name))
+        for values, name in ((finite, "first"), (infinite, "second"), (infinite, "third")):
+            simulated.require_finite([values], Trouble(name))
         assert device.waits == before
     assert device.waits == before + 1
-    simulated.require(true, Trouble("none is left"))
+    simulated.require_finite([finite], Trouble("none is left"))
     with pytest.raises(Trouble, match="outside"):
-        simulated.require(false, Trouble("outside"))
+        simulated.require_finite([infinite], Trouble("outside"))
 
 
-def test_a_body_that_failed_leaves_nothing_required(simulated):
+def test_more_checks_than_are_read_at_once_are_all_read(simulated):
+    finite, infinite = (simulated.asarray(np.array([value], np.float32)) for value in (1, np.inf))
+    for wrong in (0, 63, 64, 199):
+        with pytest.raises(Trouble, match=f"^{wrong}$"), simulated.active():
+            for number in range(200):
+                simulated.require_finite([infinite if number == wrong else finite], Trouble(str(number)))
+
+
+def test_an_exception_within_active_leaves_no_check_behind(simulated):
     with pytest.raises(KeyError), simulated.active():
-        simulated.require(simulated.asarray(np.array(False)), Trouble())
+        simulated.require_finite([simulated.asarray(np.array([np.nan], np.float32))], Trouble())
         raise KeyError
     simulated.to_host(simulated.asarray(np.ones(1)))
 
@@ -408,7 +419,7 @@ def test_a_kernel_short_of_memory_is_one_line_too(simulated, monkeypatch, rng, e
         raise error
 
     engine = engine_on(simulated)
-    monkeypatch.setattr(type(simulated), "distance", fail)
+    monkeypatch.setattr(type(simulated), "resample", fail)
     with pytest.raises(MemoryLimitError, match=r"not enough memory to match .* lower max_pixels"):
         engine.transfer(*pictures(rng), inversion="vote")
 

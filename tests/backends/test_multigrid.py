@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from simulator.counting import count_launches
 
 from analogy.backends import coarse_sides
 from analogy.backends.cpu import CpuBackend
@@ -194,6 +195,74 @@ def test_what_follows_arrays_that_are_combined_stays(backend, rng):
     found = backend.asarray(y.copy())
     backend.combine(0.5, backend.asarray(x)[:3], -2.0, found[:3])
     np.testing.assert_array_equal(backend.to_host(found)[3], y[3])
+
+
+class Grids:
+    """Two grids and what is computed on them."""
+
+    def __init__(self, backend, rng, size, planes):
+        self.backend = backend
+        form = backend.asarray(a_form(rng, size, planes))
+        self.form, self.lines = form, backend.factor(form)
+        self.weights, self.coarse = backend.coarsen(form)
+        self.coarse_lines = backend.factor(self.coarse)
+        self.f, self.u, self.r = (backend.asarray(channels(rng, size)) for _ in range(3))
+        self.below_f, self.below_u = (backend.asarray(channels(rng, self.coarse.shape[1:])) for _ in range(2))
+
+    def cycle(self):
+        """Do what a cycle does, and a residual without a right-hand side."""
+        self.backend.relax(self.form, self.lines, self.f, self.u, after=False)
+        self.backend.residual(self.form, self.f, self.u, self.r)
+        self.backend.restriction(self.weights, self.r, self.below_f)
+        self.backend.relax(self.coarse, self.coarse_lines, self.below_f, self.below_u, after=False)
+        self.backend.relax(self.coarse, self.coarse_lines, self.below_f, self.below_u, after=True)
+        self.backend.prolongation(self.weights, self.below_u, self.u)
+        self.backend.relax(self.form, self.lines, self.f, self.u, after=True)
+        self.backend.residual(self.form, None, self.u, self.r)
+
+    def results(self):
+        return [self.backend.to_host(array) for array in (self.f, self.u, self.r, self.below_f, self.below_u)]
+
+
+@pytest.mark.parametrize("planes", [3, 5])
+@pytest.mark.parametrize("size", [(3, 3), (21, 35), (127, 5), (129, 5), (5, 255)])
+def test_steps_that_run_together_give_the_bits_of_steps_one_by_one(backend, size, planes):
+    alone, together = (Grids(backend, np.random.default_rng(3), size, planes) for _ in range(2))
+    alone.cycle()
+    with backend.steps():
+        together.cycle()
+    for one, other in zip(alone.results(), together.results(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("size", "launches"),
+    [
+        ((127, 35), {"small_steps": 1}),
+        ((129, 35), {"relax": 8, "residual": 2, "restriction": 1, "small_steps": 1, "prolongation": 1}),
+    ],
+    ids=str,
+)
+def test_steps_on_small_grids_are_one_launch_on_a_gpu(simulated, rng, monkeypatch, size, launches):
+    grids = Grids(simulated, rng, size, 3)
+    counts = count_launches(monkeypatch)
+    with simulated.steps():
+        grids.cycle()
+    assert counts == launches
+
+
+def test_steps_that_an_error_interrupts_are_not_done_later(simulated, rng):
+    grids = Grids(simulated, rng, (5, 7), 3)
+    before = grids.results()
+    with pytest.raises(KeyError), simulated.steps():
+        grids.cycle()
+        raise KeyError
+    with simulated.steps():
+        pass
+    for one, other in zip(before, grids.results(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    grids.cycle()  # each step is a launch again
+    assert any((one != other).any() for one, other in zip(before, grids.results(), strict=True))
 
 
 def test_large_grids_which_threads_share_give_the_same_as_one_thread(rng):

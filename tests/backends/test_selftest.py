@@ -13,11 +13,11 @@ from analogy.errors import DeviceError
 
 STEPS = ["CuPy", "driver", "compiler", "ONNX Runtime", "backend"]
 NAMES = [
-    "project", "products", "mixture", "channels_last", "join", "pixel_vectors", "resample", "distance", "propagate",
+    "project", "products", "mixture", "channels_last", "join", "blend", "pixel_vectors", "resample", "distance", "propagate",
     "random_search", "vote", "steepness", "seams", "keep_edges", "divergence", "solve_columns", "correct",
     "coarsen", "factor", "relax", "residual", "restriction", "prolongation", "combine",
 ]  # fmt: skip
-KERNELS = [*(f"kernel {name}" for name in NAMES), "other devices", "memory"]
+KERNELS = [*(f"kernel {name}" for name in NAMES), "both directions", "other devices", "memory"]
 TRANSFERS = ["transfer", "two at once", "caller's stream"]
 
 
@@ -77,6 +77,17 @@ def test_a_kernel_that_knows_no_frames_is_named(on_simulator, monkeypatch, name)
     right = getattr(on_simulator, name)
     monkeypatch.setattr(on_simulator, name, lambda *args: right(*args[:-1]))  # the frames are the last argument
     assert [check.name for check in selftest.selftest() if not check.ok] == [f"kernel {name}"]
+
+
+def test_searches_that_are_wrong_only_where_they_share_launches_fail(on_simulator, monkeypatch):
+    right = on_simulator.together
+
+    def wrong(works):
+        return [(field + 2, distance) for field, distance in right(works)]
+
+    monkeypatch.setattr(on_simulator, "together", wrong)
+    failed = {check.name: check.detail for check in selftest.selftest() if not check.ok}
+    assert failed == {"both directions": "only 0.0% of the field is that of the CPU"}
 
 
 def test_a_kernel_that_is_wrong_on_another_device_alone_fails(on_simulator, monkeypatch):

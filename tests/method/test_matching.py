@@ -13,8 +13,8 @@ from analogy.method import nnf
 from analogy.method.costs import estimate
 from analogy.method.features import Features, level_size, nchw
 from analogy.method.matching import Matches, match
-from analogy.method.pair import Pair, Side, pair_of
-from analogy.method.reconstruction import blend, content_weight, reconstruct
+from analogy.method.pair import Pair, Side, Uploads, pair_of
+from analogy.method.reconstruction import blend, reconstruct
 from analogy.method.sheets import Sheet, SourceFeatures
 from analogy.networks.models import DEFAULT, locate
 from analogy.pictures.images import Picture
@@ -27,6 +27,14 @@ BACKEND = CpuBackend(2)
 @pytest.fixture(scope="module")
 def network() -> Features:
     return Features(locate(DEFAULT), BACKEND)
+
+
+@pytest.fixture(scope="module")
+def unprojected() -> Features:
+    """A network whose features the search sees as they are."""
+    network = Features(locate(DEFAULT), BACKEND)
+    network.projections = {}
+    return network
 
 
 def picture(h: int, w: int, seed: int = 0) -> np.ndarray:
@@ -49,7 +57,7 @@ def features_of(network: Features, source: np.ndarray) -> SourceFeatures:
 
 
 def matched(network: Features, both: Pair, settings: Settings, report: StageReporter | None = None) -> Matches:
-    return match(network, both, both.seen(BACKEND), settings, report or StageReporter(None))
+    return match(network, both, both.seen(Uploads(BACKEND)), settings, report or StageReporter(None))
 
 
 def test_a_picture_matched_with_itself_gives_the_identity(network: Features) -> None:
@@ -99,29 +107,30 @@ def test_with_b_known_a_is_matched_with_b_however_b_prime_looks(network: Feature
 
 
 @pytest.mark.parametrize(("weight", "alpha"), [(1, 0.5), (3, 0.7)])
-def test_blend_keeps_strong_content_features_by_alpha_and_reconstructs_weak_ones(weight, alpha: float) -> None:
+def test_blend_keeps_strong_content_features_by_alpha_and_reconstructs_weak_ones(
+    unprojected: Features, weight, alpha: float
+) -> None:
     own = np.zeros((2, 2, 3), np.float32)
     own[0, 0] = 10  # the only position with strong features
     found = np.full((2, 2, 3), 5, np.float32)
-    mixed = blend(own, found, content_weight(BACKEND, own, 2, Settings(weight=weight)))
+    mixed = blend(unprojected, 2, own, own, found, Settings(weight=weight))
     assert np.allclose(mixed[0, 0], 10 * alpha + 5 * (1 - alpha))
     assert np.allclose(mixed[1, 1], 5, atol=1e-4)
-    assert np.array_equal(blend(own, found, content_weight(BACKEND, own, 1, Settings(weight=1))), found)
+    assert np.array_equal(blend(unprojected, 1, own, own, found, Settings(weight=1)), found)
 
 
-def test_blend_of_flat_content_is_the_reconstruction() -> None:
+def test_blend_of_flat_content_is_the_reconstruction(unprojected: Features) -> None:
     # The squared norms have no range to be scaled to 0..1 by: all count as weak.
     for value in (0, 7):
         flat = np.full((3, 3, 2), value, np.float32)
-        assert np.allclose(blend(flat, flat + 1, content_weight(BACKEND, flat, 4, Settings())), flat + 1, atol=1e-5)
+        assert np.allclose(blend(unprojected, 4, flat, flat, flat + 1, Settings()), flat + 1, atol=1e-5)
 
 
-def test_blending_what_a_projection_makes_is_projecting_the_blend(network: Features) -> None:
+def test_blending_what_a_projection_makes_is_projecting_the_blend(network: Features, unprojected: Features) -> None:
     content, found = (network.pyramid(picture(32, 40, seed))[4] for seed in (0, 1))
-    w = content_weight(BACKEND, content, 4, Settings())
     assert 4 in network.projections
-    whole = network.for_search(4, blend(content, found, w))
-    blended = blend(network.for_search(4, content), network.for_search(4, found), w)
+    whole = network.for_search(4, blend(unprojected, 4, content, content, found, Settings()))
+    blended = blend(network, 4, content, network.for_search(4, content), found, Settings())
     assert np.abs(blended - whole).max() < 1e-5 * np.abs(whole).max()
 
 

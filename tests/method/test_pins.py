@@ -18,7 +18,7 @@ from analogy.method.guidance import read_labels
 from analogy.method.holding import _proposals
 from analogy.method.matching import match
 from analogy.method.painting import as_pixels, paint, refine_on_pixels
-from analogy.method.pair import Side, pair_of
+from analogy.method.pair import Side, Uploads, pair_of
 from analogy.method.pins import MOST_PINS, place_pins, read_pins
 from analogy.method.sheets import Sheet
 from analogy.networks.models import DEFAULT, locate
@@ -91,7 +91,7 @@ def test_a_pin_against_all_likeness_holds_at_every_level_in_both_directions(pict
     network = Features(locate(DEFAULT), CpuBackend(2))
     sides = [Side(name, Picture(pixels), pixels.shape[:2]) for name, pixels in zip(("A", "B'"), pictures, strict=True)]
     both = pair_of(sides[0], sides[1:], pins=pins)
-    found = match(network, both, both.seen(network.backend), Settings(inversion="vote"), StageReporter(None))
+    found = match(network, both, both.seen(Uploads(network.backend)), Settings(inversion="vote"), StageReporter(None))
     for level in LEVELS:
         for xa, ya, xb, yb in [(5, 120, 140, 80), (250, 3, 250, 60)]:
             in_a, in_b = (ya >> level - 1, xa >> level - 1), (yb >> level - 1, xb >> level - 1)

@@ -68,7 +68,8 @@ def test_a_result_is_the_same_for_any_number_of_threads_and_on_the_simulator(sim
     for backend in (CpuBackend(1), CpuBackend(3), simulated):
         options = {"patch": patch, "search_radius": 5, "seed": 3, "frames": sheet.frames(backend)}
         there = map(backend.asarray, (a, b, start))
-        field, distance = uniformity.spread(backend, *there, sheet, uniformity=0.7, tick=lambda share: None, **options)
+        work = uniformity.spread(backend, *there, sheet, uniformity=0.7, tick=lambda share: None, **options)
+        ((field, distance),) = backend.together([work])
         found.append((backend.to_host(field), backend.to_host(distance)))
         expected = backend.distance(backend.asarray(a), backend.asarray(b), field, patch, options["frames"])
         assert np.array_equal(backend.to_host(expected), found[-1][1])

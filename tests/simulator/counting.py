@@ -1,13 +1,48 @@
-"""Sessions of ONNX Runtime that tell how they are used, for a model on the simulated device."""
+"""Counts of what a program asks of the simulated device: launches, and runs of ONNX Runtime's sessions."""
 
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
 
 from analogy.method import sessions
+
+from . import device, launch
+
+
+def count_launches(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Count what starts on the device from now on: kernels and CuPy's operations, by name.
+
+    An operation whose result shares memory with an argument only makes a view, and starts nothing. ONNX Runtime's own
+    kernels do not show here.
+    """
+    counts: Counter[str] = Counter()
+    call, run, assign = launch.Kernel.__call__, device.run, device.ndarray.__setitem__
+
+    def counting_call(kernel: launch.Kernel, *arguments: Any) -> None:
+        counts[kernel.name] += 1
+        call(kernel, *arguments)
+
+    def counting_run(function: Any, *arguments: Any, **options: Any) -> device.ndarray:
+        result = run(function, *arguments, **options)
+        given = [device.unwrap(value) for value in (*arguments, *options.values()) if isinstance(value, device.ndarray)]
+        written = "out" in options or function.__name__.startswith("__i")
+        if written or not any(np.may_share_memory(device.unwrap(result), array) for array in given):
+            counts[function.__name__] += 1
+        return result
+
+    def counting_assign(array: device.ndarray, key: object, value: object) -> None:
+        counts["assignment"] += 1
+        assign(array, key, value)
+
+    monkeypatch.setattr(launch.Kernel, "__call__", counting_call)
+    monkeypatch.setattr(device, "run", counting_run)
+    monkeypatch.setattr(device.ndarray, "__setitem__", counting_assign)
+    return counts
 
 
 class Counts:
