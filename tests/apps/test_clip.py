@@ -222,7 +222,10 @@ def test_an_interrupted_run_keeps_its_frames_and_exits_with_130(shot: Path, tmp_
             ["--key", "0=first.png", "--side-by-side", "both.gif"],
             "both.gif is no video; name a file with a suffix of .mp4 .m4v .mov .mkv .webm",
         ),
-        (["--key", "0=first.png", "--contact", "sheet"], "sheet is no picture; give the contact sheet a suffix such as .png or .jpg"),
+        (
+            ["--key", "0=first.png", "--contact", "sheet"],
+            "sheet is no picture; give the contact sheet a suffix such as .png or .jpg",
+        ),
         (["--key", "0=first.png", "--rate", "0"], "rate is 0.0; give 0.001 to 1000 frames per second"),
         (["--style", "nowhere.png"], "the style (nowhere.png): there is no such file"),
     ],
@@ -258,5 +261,5 @@ def test_a_second_style_is_refused_since_a_film_gets_the_looks_of_one(shot: Path
     done = run(shot, "-o", tmp_path / "out", "--style", "one.png", "--style", "two.png")
     assert done.exit_code == 2
     assert done.stderr.strip() == (
-        "analogy: --style is given 2 times; a film gets the looks of one picture, so give one"
+        "analogy: --style is given 2 times; a film gets the looks of one picture, so give it once"
     )
