@@ -1,4 +1,7 @@
-"""The whole transfer on CUDA: simulated (stand-in for CuPy, real kernels, ONNX Runtime by address), and on a GPU."""
+"""Whole transfers on the CUDA backend, on the simulator and on a GPU.
+
+The simulator has a stand-in for CuPy and runs the real kernels; ONNX Runtime gets addresses.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from analogy.pictures import images, reading
 
 
 def pictures(rng):
-    """Two smooth pictures of different, odd sizes."""
+    """Return two smooth pictures of different odd sizes."""
     for height, width in ((45, 52), (49, 39)):
         coarse = rng.integers(0, 256, (7, 7, 3))
         smooth = images.resize(coarse.astype(np.uint8), height, width)
@@ -21,7 +24,7 @@ def pictures(rng):
 
 
 def halves(size):
-    """A label picture: the left half in one colour, the right in another."""
+    """Return a label picture whose halves have different colours."""
     mask = np.zeros((*size, 3), np.uint8)
     mask[:, size[1] // 2 :] = 255
     return mask
@@ -29,7 +32,7 @@ def halves(size):
 
 @pytest.fixture(params=["simulated", pytest.param("cuda", marks=pytest.mark.gpu)])
 def gpu(request):
-    """An engine whose arrays are CuPy's, or those of the stand-in."""
+    """Return an engine with CuPy's arrays, or with those of the stand-in."""
     if request.param == "cuda":
         return Engine(device="cuda")
     engine = Engine(device="cpu", threads=2)
@@ -83,10 +86,10 @@ def test_cupy_arrays_give_cupy_results_equal_to_the_host_s_that_can_be_saved(gpu
 
 
 @pytest.mark.parametrize("settings", [{"inversion": "deconvolution", "inversion_steps": 1}, {"photo": True}])
-def test_after_prepare_a_transfer_meets_no_operation_for_the_first_time(simulated, rng, monkeypatch, settings):
+def test_after_prepare_a_transfer_uses_no_new_operation(simulated, rng, monkeypatch, settings):
     engine = Engine(device="cpu", threads=2)
     engine.backend, engine.network = simulated, Features(engine.network.folder, simulated)
-    monkeypatch.setattr("analogy.engine._REHEARSED", (40, 48))
+    monkeypatch.setattr("analogy.engine._WARM_UP_SIZE", (40, 48))
     monkeypatch.setattr(device, "compiled", set())
     simulated._launcher._modules.clear()
     simulated._launcher._functions.clear()
@@ -149,7 +152,7 @@ def test_cupy_pictures_never_leave_the_device(simulated, rng, monkeypatch, extra
     monkeypatch.setattr(engine.backend.xp, "asnumpy", to_host)
     monkeypatch.setattr(engine.backend.xp.ndarray, "get", to_host)
     result = engine.transfer(*there, **options)
-    there[0][0, 0] = 0  # the result keeps what it was made of
+    there[0][0, 0] = 0  # the result has its own copy of A
     monkeypatch.undo()
     assert np.array_equal(result.a.rgb, a)
     for name in ("a_prime", "b", "nnf_ab", "nnf_ba"):

@@ -1,7 +1,7 @@
-"""Whole transfers on a GPU: milliseconds for each use, beside what is aimed at on an H100, and the gain of a second caller.
+"""Measure whole transfers on a GPU, for each use and for two callers, for `bench.py`.
 
-The pictures lie in the host's memory, and so do the results. Each figure is a median after two
-transfers that do not count.
+The results are shown beside the aims for an H100. The pictures and the results are in the host's
+memory. Each figure is a median; two transfers before it are not counted.
 """
 
 from __future__ import annotations
@@ -22,12 +22,16 @@ from analogy.settings import PRESETS
 
 @dataclass(frozen=True)
 class Case:
-    """A use that is measured: rows and columns of both pictures, settings, number of runs, and the aim in milliseconds."""
+    """A use that is measured."""
 
     size: tuple[int, int]
+    """Rows and columns of both pictures."""
     settings: Mapping[str, Any]
+    """The settings that differ from the defaults."""
     runs: int
+    """Number of transfers that are counted."""
     aim: float
+    """The time that a transfer should take on an H100, in milliseconds."""
 
 
 CASES = {
@@ -38,15 +42,23 @@ CASES = {
     "4000 x 3000": Case((3000, 4000), {}, 5, 80),
     "4000 x 3000, photo mode": Case((3000, 4000), {"photo": True}, 5, 250),
 }
-"""The uses, by name. The aims are for the compact model; a network of full width has 40 for the defaults."""
-CALLERS, SECONDS = 2, 4.0
-"""Threads that call one engine at the same time, and the seconds for which they and one alone do so."""
+"""Name of a use -> the use. The aims are for the compact model.
+
+The aim at full width is 40 ms for the defaults.
+"""
+CALLERS = 2
+"""Number of threads that call one engine at the same time."""
+SECONDS = 4.0
+"""Time for which these threads, and then a single one, call the engine, in seconds."""
 GAIN = 1.7
-"""Transfers of two callers that are aimed at, in units of those of one."""
+"""Aim for the transfers of two callers in that time, as a multiple of those of one."""
 
 
 def measure(a: str, b_prime: str, model: str, device: str, cases: Mapping[str, Case], seconds: float) -> dict[str, Any]:
-    """Return {"ms": {use: [low, median, high]}, "per_second": {callers: transfers}, "device": words}."""
+    """Measure the cases, and then one and several callers.
+
+    Returns {"ms": {use: [low, median, high]}, "per_second": {callers: transfers}, "device": words}.
+    """
     from analogy.engine import Engine
 
     engine = Engine(model, device)

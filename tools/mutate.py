@@ -1,19 +1,18 @@
-"""Breaks the code for the GPU in small ways, one at a time, and sees whether a test notices: tools/mutate.py [PART ...]
+"""Change the code in small ways, one at a time, and report each change that no test notices.
 
-A part is one of the files below, `kernels.cu`, or one function of it, `kernels.cu:vote`; without
-any, all of them are broken. What survives is printed, with the tests that let it pass; the exit
-code is 1 if `mutants.toml` beside this file does not give a reason for it. A whole run takes about
-an hour for each file: name a part, or take a sample.
+A PART is a file, `kernels.cu`, or one function of it, `kernels.cu:vote`; without any, all files of
+the table `PARTS` are changed. The tool prints each mutant that survives its tests and has no reason
+to survive in `mutants.toml`, and exits with 1 if there is one. A whole run takes an hour or two for
+each file: name a function, or take a sample.
 
-One tool for both languages: the known ones (mutmut, cosmic-ray) rewrite Python alone, and most of
-this code is CUDA C++. So mutants are made by rules over the text, in a copy of the project, and a
-mutant that does not compile is not counted.
+The known tools (mutmut, cosmic-ray) change Python alone, and much of this code is CUDA C++. So this
+one makes the mutants of both languages itself (`mutate_rules.py`), and runs the tests in a copy of
+the project. It does not count a mutant that does not compile. The kernels of the CPU are compiled
+anew for each mutant, as for a user whose files have changed.
 """
 
 from __future__ import annotations
 
-import ast
-import io
 import os
 import random
 import re
@@ -22,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import tokenize
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
@@ -31,17 +29,31 @@ from pathlib import Path
 
 import click
 
+from mutate_rules import Mutant, mutants
+
 ROOT = Path(__file__).parents[1]
 REASONS = Path(__file__).with_name("mutants.toml")
 NEEDED = ("analogy", "models", "tests", "pyproject.toml", "README.md")
-"""What of the project the tests need."""
-FASTEST, SLOWER = 60, 5
-"""Seconds a run of the tests gets at least, and how often what it takes without a mutant."""
+"""The files and folders of the project that its tests need."""
+SHORTEST_LIMIT = 60
+"""Shortest time limit of a run of the tests, in seconds."""
+SLOWDOWN = 5
+"""Time limit of a run with a mutant, in units of the time that the run without a mutant took."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A file, the functions of it that are broken (all if none is named), and pytest's arguments: what should notice."""
+    """A file whose mutants are tried together.
+
+    Attributes
+    ----------
+    file : str
+        Path in the project.
+    tests : tuple of str
+        Arguments of pytest, for the tests that should notice a fault in the file.
+    functions : tuple of str
+        Names of the functions that are changed; all of the file if there is none.
+    """
 
     file: str
     tests: tuple[str, ...]
@@ -58,7 +70,16 @@ _CUDA_TESTS = (
     *(f"tests/backends/test_{name}.py" for name in ("selftest", "multigrid", "cuda_probes", "cuda_manners")),
     *_BACKEND, "tests/backends", _TRANSFER, "-k", "simulated_transfer or not (cpu or sanit or clean or registers)",
 )  # fmt: skip
-"""Those that notice most first."""
+"""Arguments of pytest for the CUDA backend. The tests that notice most faults come first."""
+_CPU = "-k", "not simulat and not cuda and not photo and not two_equal"
+"""Arguments of pytest that leave out the other backends, and tests that take seconds."""
+
+
+def _method(*names: str) -> tuple[str, ...]:
+    """Return the test files of some modules of `analogy.method`."""
+    return tuple(f"tests/method/test_{name}.py" for name in names)
+
+
 PARTS = {
     "kernels.cu": Part("analogy/backends/kernels.cu", (*_BACKEND, "-k", "not cpu and not planted")),
     "seams.cu": Part(
@@ -84,199 +105,99 @@ PARTS = {
     "sessions.py": Part(
         "analogy/method/sessions.py", ("tests/method/test_features.py", "tests/backends/test_cuda_manners.py")
     ),
+    "matching.py": Part(
+        "analogy/method/matching.py",
+        (*_method("matching", "sheets", "guidance", "uniformity", "pins"), "tests/test_several_examples.py", *_CPU),
+    ),
+    "nnf.py": Part(
+        "analogy/method/nnf.py", (*_method("nnf", "painting", "guidance", "uniformity", "pins"), *_CPU)
+    ),
+    "painting.py": Part(
+        "analogy/method/painting.py",
+        (*_method("painting", "seams", "guidance", "pins"), "tests/test_several_examples.py", *_CPU),
+    ),
+    "kernels.py": Part(
+        "analogy/backends/kernels.py",
+        ("tests/backends/test_backends.py", "tests/backends/test_frames.py", *_CPU),
+    ),
+    "seam_kernels.py": Part(
+        "analogy/backends/seam_kernels.py",
+        ("tests/backends/test_seam_kernels.py", "tests/backends/test_frames.py", "tests/method/test_seams.py", *_CPU),
+    ),
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Mutant:
-    """One change: the text with it, and the line before and after."""
-
-    function: str
-    line: int
-    before: str
-    after: str
-    text: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.before} -> {self.after or '(nothing)'}"
-
-
-# The rules: (what is found in the code, comments and strings aside; what it becomes)
-
-_SWAPS = [
-    (" < ", " <= "), (" <= ", " < "), (" > ", " >= "), (" >= ", " > "), (" == ", " != "), (" != ", " == "),
-    (" + ", " - "), (" - ", " + "), (" * ", " + "), (" / ", " * "), (" % ", " + "), (" << ", " >> "), (" >> ", " << "),
-    (" & ", " | "), (" | ", " & "), (" ^ ", " | "), (" += ", " -= "), (" -= ", " += "), (" ^= ", " |= "),
-]  # fmt: skip
-_BOTH = [
-    *((re.escape(one), other) for one, other in _SWAPS),
-    (r"(?<![\w.])(\d+)(?=[uf]?\b|\.\d)(?!\w*x)", lambda found: str(int(found[1]) + 1)),
-    (r"(?<=0x)(\w+?)(?=u?\b)", lambda found: f"{int(found[1], 16) ^ 1:X}"),
-    (r"\bmin\(", "max("),
-    (r"\bmax\(", "min("),
-    (r"\bw([ab])\b", lambda found: "w" + {"a": "b", "b": "a"}[found[1]]),
-    (r"\bh([ab])\b", lambda found: "h" + {"a": "b", "b": "a"}[found[1]]),
-]
-_CUDA = [
-    (" && ", " || "), (r" \|\| ", " && "), (r"(?<=\()!(?=\w)", ""), (r"\btrue\b", "false"), (r"\bfalse\b", "true"),
-    (r"\.x\b", ".y"), (r"\.y\b", ".x"), (r"(?<=[(=,] )-(?=\w)|(?<=[(=])-(?=\w)", ""),
-    # Offsets of 32 bits.
-    (r"\(size_t\)", ""), (r"\bsize_t (?=\w+ =)", "unsigned "),
-    # A condition that never holds, and one statement left out: an assignment, a call, an increment.
-    (r"(?<=\bif \().+?(?=\) (?:return|continue|break)\b.*; *$)", "false"),
-    (r"^ +(?:\+\+\w+|[\w.*\[\]]+(?:\[.+\])? [-+*/^|&]?= [^;]+|__sync\w+\(.*\));(?= *$)", ""),
-]  # fmt: skip
-_PYTHON = [
-    (r" and ", " or "), (r" or ", " and "), (r"\bnot (?!in\b)", ""), (r"\bTrue\b", "False"), (r"\bFalse\b", "True"),
-    (r" is not ", " is "), (r" is (?!not)", " is not "), (r" not in ", " in "),
-    # The device is not always the CPU.
-    (r"\b(?:self\.)?backend\.name\b", '"cpu"'),
-]  # fmt: skip
-
-
-def mutants(path: Path, functions: tuple[str, ...] = ()) -> list[Mutant]:
-    """All mutants of a file, or of some functions of it, in the order of their lines."""
-    text = path.read_text(encoding="utf-8")
-    python = path.suffix == ".py"
-    rules = _BOTH + (_PYTHON if python else _CUDA)
-    code = (_blank_python if python else _blank_cuda)(text)
-    edits = {
-        (found.start(), found.end(), found.expand(new) if isinstance(new, str) else new(found))
-        for pattern, new in rules
-        for found in re.finditer(pattern, code, re.MULTILINE)
-    }
-    if python:
-        edits |= set(_python_edits(text))
-    made = []
-    for start, end, new in sorted(edits):
-        name, first, last = _place(text, start, end, python)
-        if functions and name not in functions:
-            continue
-        changed = text[:start] + new + text[end:]
-        if changed == text:
-            continue
-        after = changed[first : last + len(changed) - len(text)]
-        before = text[first:last]
-        line = text.count("\n", 0, start) + 1
-        made.append(Mutant(name, line, " ".join(before.split()), " ".join(after.split()), changed))
-    return made
-
-
-def _place(text: str, start: int, end: int, python: bool) -> tuple[str, int, int]:
-    """The function that holds an edit, and where the lines of the edit begin and end."""
-    first, last = text.rfind("\n", 0, start) + 1, text.find("\n", end)
-    above = text[: last if last >= 0 else len(text)]
-    heads = r"^ *(?:def|class) (\w+)" if python else r"^(?:[\w\"]+ )*?(?:__\w+__ )+.*?(\w+)\((?=.*[,{)]$)"
-    names = re.findall(heads, above, re.MULTILINE)
-    return names[-1] if names else "", first, len(above)
-
-
-def _blank_cuda(text: str) -> str:
-    """The text with comments, strings and lines for the preprocessor as spaces."""
-    return re.sub(r"//.*|\"[^\"\n]*\"|^#.*", lambda found: " " * len(found[0]), text, flags=re.MULTILINE)
-
-
-def _blank_python(text: str) -> str:
-    """The text with comments and strings as spaces."""
-    starts = _line_starts(text)
-    blank = list(text)
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.COMMENT or token.type == tokenize.STRING or "STRING" in tokenize.tok_name[token.type]:
-            for i in range(starts[token.start[0] - 1] + token.start[1], starts[token.end[0] - 1] + token.end[1]):
-                blank[i] = blank[i] if blank[i] == "\n" else " "
-    return "".join(blank)
-
-
-def _line_starts(text: str) -> list[int]:
-    starts = [0]
-    for line in text.splitlines(keepends=True):
-        starts.append(starts[-1] + len(line))
-    return starts
-
-
-def _python_edits(text: str) -> Iterator[tuple[int, int, str]]:
-    """What takes knowing the syntax: a statement or an argument left out, a condition turned, a word that names an option."""
-    starts = _line_starts(text)
-    lines = [line.encode() for line in text.splitlines(keepends=True)]
-
-    def span(node: ast.expr | ast.stmt | ast.keyword) -> tuple[int, int]:
-        def at(line: int, column: int) -> int:  # columns count bytes
-            return starts[line - 1] + len(lines[line - 1][:column].decode())
-
-        assert node.end_lineno and node.end_col_offset is not None
-        return at(node.lineno, node.col_offset), at(node.end_lineno, node.end_col_offset)
-
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Raise | ast.AugAssign) or (
-            isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
-        ):
-            yield *span(node), "pass"
-        elif isinstance(node, ast.Return) and node.value:
-            yield *span(node), "return None"
-        elif isinstance(node, ast.If):
-            start, end = span(node.test)
-            yield start, end, f"not ({text[start:end]})"
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(r"[\w.=+-]+", node.value):
-            yield *span(node), '"mutated"'
-        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute | ast.Subscript):
-            yield *span(node), "pass"
-        elif isinstance(node, ast.Call):
-            arguments = [*node.args, *node.keywords]
-            if len(arguments) > 1:
-                yield span(arguments[-2])[1], span(arguments[-1])[1], ""
-
-
-# The runs
-
-
 class Copy:
-    """A copy of the project in which mutants take their turn."""
+    """A copy of the project, in which one mutant after another takes the place of its file."""
 
     def __init__(self, root: Path, folder: Path):
         self.folder = folder
         for name in NEEDED:
             source = root / name
             if source.is_dir():
-                shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("kernels-*.so"))
+                shutil.copytree(source, folder / name)
             elif source.exists():
                 shutil.copy2(source, folder / name)
 
-    def tests(self, arguments: tuple[str, ...], seconds: float | None = None) -> str:
-        """What became of a run: "passed", "failed", "hung" or "does not compile"."""
+    def run(self, arguments: tuple[str, ...], seconds: float | None = None) -> str:
+        """Run pytest, and return "passed", "failed", "hung" or "does not compile".
+
+        Parameters
+        ----------
+        arguments : tuple of str
+            Arguments of pytest.
+        seconds : float, optional
+            Time after which the run is ended and counts as hung.
+        """
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *arguments]
-        # Without byte code: two mutants of one second and one length would share it. Plugins take
-        # longer to load than most mutants to be noticed.
-        alone = {"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-        environment = os.environ | alone | {"PYTHONPATH": str(self.folder)}
+        # Python would take the byte code of one mutant for another that has the same length and was
+        # written in the same second. The plug-ins of pytest take longer to load than most mutants
+        # take to be noticed.
+        settings = {"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        environment = os.environ | settings | {"PYTHONPATH": str(self.folder)}
         try:
             done = subprocess.run(
                 command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=seconds, check=False
             )
         except subprocess.TimeoutExpired:
             return "hung"
-        if "do not compile for the simulator" in done.stdout or re.search(r"^E +SyntaxError", done.stdout, re.M):
+        if _NOT_COMPILED.search(done.stdout):
             return "does not compile"
         return "passed" if done.returncode == 0 else "failed"
 
-    def survivors(self, part: Part, chosen: list[Mutant]) -> Iterator[tuple[Mutant, str]]:
-        """(mutant, outcome) for each mutant; those that "passed" survive. Raises `ClickException` if the tests fail as is."""
+    def outcomes(self, part: Part, chosen: list[Mutant]) -> Iterator[tuple[Mutant, str]]:
+        """Run the tests of a part with each mutant.
+
+        Yields
+        ------
+        tuple of Mutant and str
+            The mutant, and the outcome of its run; the mutants that "passed" survive.
+
+        Raises
+        ------
+        click.ClickException
+            If the tests fail without a mutant.
+        """
         began = time.monotonic()
-        if self.tests(part.tests) != "passed":
+        if self.run(part.tests) != "passed":
             raise click.ClickException(f"the tests of {part.file} fail without a mutant: pytest {' '.join(part.tests)}")
-        seconds = max(FASTEST, SLOWER * (time.monotonic() - began))
+        seconds = max(SHORTEST_LIMIT, SLOWDOWN * (time.monotonic() - began))
         path = self.folder / part.file
         whole = path.read_text(encoding="utf-8")
         try:
             for mutant in chosen:
                 path.write_text(mutant.text, encoding="utf-8")
-                yield mutant, self.tests(part.tests, seconds)
+                yield mutant, self.run(part.tests, seconds)
         finally:
             path.write_text(whole, encoding="utf-8")
 
 
+_NOT_COMPILED = re.compile(r"do not compile for the simulator|^E +(SyntaxError|numba\.core\.errors\.)", re.MULTILINE)
+"""Words that pytest prints if CUDA C++, Python or Numba refuses the code of a mutant."""
+
+
 def reasons() -> dict[str, dict[str, str]]:
-    """File -> {mutant: why no test needs to notice it}."""
+    """Return for each part its mutants that no test needs to notice, with the reason."""
     known: dict[str, dict[str, str]] = {}
     for entry in tomllib.loads(REASONS.read_text(encoding="utf-8")).get("survivors", []):
         known.setdefault(entry["file"], {}).update(dict.fromkeys(entry["mutants"], entry["reason"]))
@@ -285,27 +206,29 @@ def reasons() -> dict[str, dict[str, str]]:
 
 @click.command(help=__doc__)
 @click.argument("parts", nargs=-1)
-@click.option("--sample", type=int, help="So many mutants of each part, drawn at random.")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--sample", type=int, help="Try this number of mutants of each part, drawn at random.")
+@click.option("--seed", default=0, show_default=True, help="Draw the sample by this random seed.")
 def main(parts: tuple[str, ...], sample: int | None, seed: int) -> None:
     unexplained = 0
     for name in parts or tuple(PARTS):
         file, _, function = name.partition(":")
         if file not in PARTS:
-            raise click.BadParameter(f"there is no part {file}; the parts are {', '.join(PARTS)}")
+            raise click.BadParameter(f"there is no part {file!r}; name one of {', '.join(PARTS)}")
         part = PARTS[file]
         known = reasons().get(file, {})
         made = mutants(ROOT / part.file, (function,) if function else part.functions)
+        if not made:
+            raise click.BadParameter(f"there is no function {function!r} in {part.file} that can be changed")
         chosen = [mutant for mutant in made if mutant.name not in known]
-        click.echo(f"{name}: {len(made)} mutants, {len(made) - len(chosen)} of them with a reason to survive")
+        click.echo(f"{name}: {len(made)} mutants, {len(made) - len(chosen)} with a reason to survive")
         if sample and sample < len(chosen):
             chosen = sorted(random.Random(seed).sample(chosen, sample), key=lambda mutant: mutant.line)
         outcomes: Counter[str] = Counter()
         with tempfile.TemporaryDirectory() as folder:
-            for mutant, outcome in Copy(ROOT, Path(folder)).survivors(part, chosen):
+            for mutant, outcome in Copy(ROOT, Path(folder)).outcomes(part, chosen):
                 outcomes[outcome] += 1
                 if outcome == "passed":
-                    click.echo(f"  survived: {file}:{mutant.line} {mutant.function}: {mutant.name}")
+                    click.echo(f"  survived: {file}:{mutant.line} {mutant.name}")
         click.echo(f"  {outcomes['failed'] + outcomes['hung']} killed ({outcomes['hung']} by their time), "
                    f"{outcomes['passed']} survived, {outcomes['does not compile']} do not compile")  # fmt: skip
         unexplained += outcomes["passed"]

@@ -72,7 +72,7 @@ def run_transfer(
     from ..files.places import Places
     from ..pictures.reading import picture_size
     from ..pictures.writing import check_size, is_picture_path
-    from ..result import file_names
+    from ..result_files import file_names
 
     to_stdout = output == "-"
     path = as_path(output)
@@ -116,7 +116,7 @@ def run_transfer(
 
 def _conclusion(output: str, one: bool, request: Request, result: Result) -> str:
     """Return the last line of a run: the file to open, the time, the model and the device."""
-    from ..result import file_names
+    from ..result_files import file_names
 
     made = {"a": "A in the looks of B'", "b_prime": "B' in the looks of A"}[request.content]
     first = file_names(request.settings, examples=len(request.examples))[0]

@@ -69,7 +69,7 @@ def transfer(output: str, flow: bool, record: Path | None, preset: str | None, m
     """
     base, sha256 = Settings(), None
     if record:
-        from ..result import read_record
+        from ..records import read_record
 
         base, recorded, sha256, pins = read_record(record)
         if given["pins"] is None:
@@ -97,8 +97,8 @@ def _compare_inputs(record: Path, request: Request) -> None:
     The result is then another one, too.
     """
     from ..files.inputs import open_regular
+    from ..records import recorded_examples, recorded_inputs
     from ..request import listed
-    from ..result import recorded_examples, recorded_inputs
 
     before, now = recorded_examples(record), len(request.examples)
     if before not in (None, now):

@@ -1,7 +1,7 @@
-"""Steps of multigrid on small grids: several of them become one launch.
+"""One launch for several steps of multigrid on small grids.
 
-A launch takes longer than such a step. So the steps that a thread asks for within `CudaBackend.steps` wait in a table, which
-the kernel `small_steps` works through.
+A launch takes longer than such a step. So `CudaBackend.steps` collects the steps of a thread in a
+table, and the kernel `small_steps` does them one after the other.
 """
 
 from __future__ import annotations
@@ -14,18 +14,25 @@ import numpy as np
 from .cuda_launch import Launcher
 
 RELAX, RESIDUAL, RESTRICTION, PROLONGATION = range(4)
-"""Numbers of the kinds of steps, as in `multigrid/kernels.cu`."""
+"""Numbers of the kinds of steps, equal to those in `multigrid/kernels.cu`."""
 _THREADS = 512
-"""Threads of the block that does the steps of one channel."""
+"""Number of threads in the block that does the steps of one channel."""
 STEP = np.dtype([("numbers", np.int32, 8), ("arrays", np.uint64, 4)])
-"""Layout of a step: kind, rows and columns of the fine and of the coarse grid, two flags and a gap; then addresses."""
+"""Layout of a step in the table.
+
+The numbers are the kind, rows and columns of the fine and of the coarse grid, `nine`, `after`, and
+one that is not used. The addresses of the arrays follow.
+"""
 
 
 class SmallSteps(threading.local):
-    """The steps that a thread has asked for and that are not launched yet. Arrays are held until then."""
+    """Collection of the steps that a thread has asked for and that are not launched yet.
+
+    It holds their arrays, so that their memory is not used for anything else before the launch.
+    """
 
     def __init__(self, xp: Any, launcher: Launcher, longest: int):
-        """Prepare to collect steps on grids whose longer side is at most `longest`."""
+        """Prepare to collect steps on grids whose longer side is at most `longest` positions."""
         self._xp, self._launcher, self._longest = xp, launcher, longest
         self._open = False
         self._steps: list[tuple[tuple[int, ...], tuple[Any, ...]]] = []
@@ -35,7 +42,7 @@ class SmallSteps(threading.local):
         self._open = True
 
     def end(self) -> None:
-        """End collecting, and forget the steps that were not launched."""
+        """Stop collecting, and drop the steps that were not launched."""
         self._open, self._steps = False, []
 
     def add(
@@ -47,10 +54,22 @@ class SmallSteps(threading.local):
         nine: bool = False,
         after: bool = False,
     ) -> bool:
-        """Collect a step, and return True. Return False for one that has to be launched by itself, now that the others are.
+        """Collect a step. Return False for a step that the caller has to launch by itself.
 
-        fine, coarse  sizes of the grids; `coarse` is (0, 0) where there is one grid
-        arrays        three that it reads, and the one that it writes; None for what is not given
+        Before it returns False it launches what was collected, so that the order is kept.
+
+        Parameters
+        ----------
+        kind
+            One of the numbers of the kinds of steps.
+        fine, coarse
+            Rows and columns of the grids. `coarse` is (0, 0) for a step on one grid.
+        arrays
+            Three arrays that the step reads, and the one that it writes; None for one that is not
+            given.
+        nine, after
+            Whether the form has diagonal couplings, and whether a relaxation goes in the opposite
+            order.
         """
         if not self._open or max(fine) > self._longest:
             self.launch()
@@ -59,7 +78,7 @@ class SmallSteps(threading.local):
         return True
 
     def launch(self) -> None:
-        """Launch the steps that are collected."""
+        """Launch the collected steps as one kernel."""
         if not self._steps:
             return
         table = np.zeros(len(self._steps), STEP)

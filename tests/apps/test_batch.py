@@ -268,7 +268,7 @@ def test_a_failed_job_gives_one_line_and_is_repeated_on_request_or_after_a_chang
     assert done.exit_code == 3
     assert sorted(content(out)) == ["a.png", "c.png"]
     assert done.stderr.count("\n") == 2
-    assert f"analogy: b.png: A ({photos[1]}): not a picture that can be read" in done.stderr
+    assert f"analogy: b.png: A ({photos[1]}): is not a picture that can be read" in done.stderr
     assert "analogy: none.png: A (" in done.stderr
     assert "2 failed" in done.stdout
     again = run(*command)

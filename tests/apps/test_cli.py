@@ -21,7 +21,7 @@ from PIL import Image, ImageCms
 
 import analogy
 import analogy.apps.transfer as transfer_module
-from analogy import result
+from analogy import records
 from analogy.apps import gpu
 from analogy.apps.cli import cli
 from analogy.backends.selftest import Check
@@ -509,7 +509,7 @@ def test_help_lists_options_in_groups_explains_presets_and_gives_examples() -> N
     words = " ".join(text.split())
     for name, explained in PRESET_HELP.items():
         assert f"{name} {explained}" in words
-    assert "a drawing that should become a photo: keeps less of its shapes (weight 2, ratio 0.5)" in words
+    assert "a drawing that should become a photo; keeps less of the drawing's shapes (weight 2, ratio 0.5)" in words
 
 
 def test_the_examples_of_the_help_are_commands_that_exist(tmp_path: Path, monkeypatch) -> None:
@@ -517,7 +517,7 @@ def test_the_examples_of_the_help_are_commands_that_exist(tmp_path: Path, monkey
     monkeypatch.setattr(
         transfer_module, "run_transfer", lambda *arguments, **options: parsed.append((arguments, options))
     )
-    monkeypatch.setattr(result, "read_record", lambda path: (analogy.Settings(), DEFAULT, None, None))
+    monkeypatch.setattr(records, "read_record", lambda path: (analogy.Settings(), DEFAULT, None, None))
     for line in transfer_module._EXAMPLES.splitlines():
         words = line.split(" < ")[0].split()
         assert words[0] == "analogy"

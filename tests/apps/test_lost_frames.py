@@ -486,7 +486,7 @@ def test_a_film_does_not_overwrite_another_film(here: Path) -> None:
     for index, frame in enumerate(film(picture(160, 240, 9), SIZE, 3)):
         for folder, name in (("other", f"{index:03}.png"), ("shot", f"b_{index}.jpg")):
             Image.fromarray(frame).save(here / folder / name)
-    words = "out: holds the frames of another film, shot; name another folder, or move that away"
+    words = "out: holds the frames of another film, shot; name another folder, or move this one away"
     refused(here, words, "other", "-o", "out", *KEY)
     refused(here, words, "shot/b_*.jpg", "-o", "out", *KEY)
     record = json.loads((here / "out" / "settings.json").read_text())

@@ -107,7 +107,7 @@ def test_messages_of_libraries_in_c_do_not_reach_the_terminal(tmp_path, picture)
     (tmp_path / "x.tif").write_bytes(content)
     done = shell(f"analogy transfer x.tif a.png -o out {FAST}", tmp_path)
     assert done.returncode == 2
-    assert done.stderr.startswith("analogy: A (x.tif): damaged or truncated, it cannot be decoded")
+    assert done.stderr.startswith("analogy: A (x.tif): is damaged or truncated and cannot be decoded")
     assert done.stderr.count("\n") == 1
     assert "ZIPDecode" in shell(f"analogy transfer x.tif a.png -o out -v {FAST}", tmp_path).stderr  # on request
 

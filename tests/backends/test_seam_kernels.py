@@ -1,4 +1,4 @@
-"""The kernels of gradient-domain painting on every backend, against their definitions written out in NumPy."""
+"""The kernels of gradient-domain painting on every backend, compared with NumPy."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def forward(picture):
 
 @pytest.fixture
 def painted(cpu, rng):
-    """A field of pieces that move as wholes, its source, and the picture that it votes."""
+    """Return a field of several pieces, its source, and the picture that it votes."""
     size_a, size_b = (23, 29), (31, 27)
     y, x = np.mgrid[: size_a[0], : size_a[1]]
     piece = (y // 8) * 4 + x // 8
@@ -62,13 +62,33 @@ def test_a_plain_translation_has_no_seams_at_all(backend, rng):
     assert not backend.to_host(backend.seams(backend.asarray(nnf), backend.asarray(source), picture, 3)).any()
 
 
-@pytest.mark.parametrize("labelled", [False, True])
+BORDERS = {"first row": np.s_[0], "last row": np.s_[-1], "first column": np.s_[:, 0], "last column": np.s_[:, -1]}
+
+
+@pytest.mark.parametrize("border", BORDERS)
+def test_a_piece_of_one_line_at_a_border_has_seams(backend, cpu, rng, border):
+    y, x = np.mgrid[:9, :11]
+    nnf = np.stack([y + 2, x + 3], axis=2).astype(np.int32)
+    nnf[BORDERS[border]] += [3, 2]
+    source = rng.random((16, 18, 3), np.float32)
+    picture = cpu.vote(nnf, source, 3)
+    actual = backend.to_host(backend.seams(*map(backend.asarray, (nnf, source, picture)), 3))
+    for axis, (inside, across) in enumerate(zip(forward(source), forward(picture), strict=True)):
+        expected = cpu.vote(nnf, inside, 3) - across
+        expected[(slice(None), -1) if axis == 0 else (-1,)] = 0
+        np.testing.assert_allclose(actual[..., 3 * axis : 3 * axis + 3], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("labelled", ["", "blocks", *BORDERS])
 def test_edges_are_kept_by_steepness_by_size_and_where_labels_meet(backend, rng, labelled):
     h, w, edge, jump = 18, 25, 0.04, 0.09
     seams = (rng.random((h, w, 8)) * 0.5).astype(np.float32)
     seams[rng.random((h, w)) < 0.3, :] = 0
     steepness = rng.random((9, 25), np.float32) * np.float32(0.1)
     labels = rng.integers(0, 2, (3, 4)).repeat(6, axis=0).repeat(7, axis=1)[:h, :w].astype(np.int32)
+    if labelled in BORDERS:
+        labels[:] = 0
+        labels[BORDERS[labelled]] = 1
     rows = np.clip((np.arange(h) + 0.5) / 2 - 0.5, 0, 8)
     low = rows.astype(int)
     between = steepness[low] * (1 - (rows - low))[:, None] + steepness[np.minimum(low + 1, 8)] * (rows - low)[:, None]
@@ -85,7 +105,7 @@ def test_edges_are_kept_by_steepness_by_size_and_where_labels_meet(backend, rng,
     np.testing.assert_allclose(backend.to_host(actual), expected, atol=1e-6)
 
 
-def test_divergence_is_what_leaves_each_position(backend, rng):
+def test_divergence_is_the_sum_of_backward_differences(backend, rng):
     field = rng.random((11, 14, 8), np.float32)
     right, down = np.pad(field[..., :3], ((0, 0), (1, 0), (0, 0))), np.pad(field[..., 3:6], ((1, 0), (0, 0), (0, 0)))
     expected = np.diff(right, axis=1) + np.diff(down, axis=0)
@@ -118,4 +138,4 @@ def test_a_small_correction_is_added_and_a_large_one_stops_before_black_and_whit
     np.testing.assert_allclose(actual, expected, atol=1e-6)
     assert actual.min() >= 0
     assert actual.max() <= 1
-    assert actual[0, :2].tolist() == [[0] * 3, [1] * 3]  # ink and paper
+    assert actual[0, :2].tolist() == [[0] * 3, [1] * 3]  # black and white do not change

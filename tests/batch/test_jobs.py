@@ -56,7 +56,7 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
         (b"[1]", "line 2: is no object"),
         (b"{", "line 2: is no JSON"),
         (b"[" * 100_000, "line 2: is no JSON"),
-        (b" " * (1 << 21), "it has more than 1048576 bytes"),
+        (b" " * (1 << 21), "it has more than 1048576 characters"),
         (b'{"a": 1}', "line 2: a is 1; it takes a path"),
         (b'{"a": "x\\u0000"}', "line 2: a is"),
         (b'{"a": "x", "b_prime": 1}', "line 2: b_prime is 1; it takes a path"),
@@ -84,7 +84,7 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
         ),
         (b'{"a": "x", "pins": 1}', "line 2: pins is 1; it takes the path of a CSV file, or a list of rows"),
         (b'{"a": "x", "pins": [[1, 2, 3]]}', "line 2: pins: the shape is (1, 3); it must be (N, 4)"),
-        (b'{"a": "x", "pins": [1, [2]]}', "line 2: pins is [1, [2]]; it takes N rows of four numbers"),
+        (b'{"a": "x", "pins": [1, [2]]}', "line 2: pins is [1, [2]]; give N rows of four numbers"),
         (b'{"a": "x", "seed": 1.5}', "line 2: seed is 1.5; it takes a whole number"),
         (b'{"a": "x", "seed": true}', "line 2: seed is True; it takes a whole number"),
         (b'{"a": "x", "name": "\\u202e"}', "no path inside the folder for results"),
@@ -208,9 +208,9 @@ def test_tables_are_read_as_spreadsheets_and_shells_write_them(tmp_path: Path, h
             b'{"a": "' + b"x" * 40_000 + b'"}',
             "line 1: a has 40000 characters; a cell can have 32768 at most",
         ),
-        ("x.csv", b"a,b_prime\n" + b"x,y," * 500_000, "line 2: it has more than 1048576 bytes"),
-        ("x.csv", b"a,b_prime\n" + b'"\n",' * 500_000, "its row has more than 1048576 bytes"),
-        ("x.csv", b"a," * 1_000_000, "line 1: it has more than 1048576 bytes"),
+        ("x.csv", b"a,b_prime\n" + b"x,y," * 500_000, "line 2: it has more than 1048576 characters"),
+        ("x.csv", b"a,b_prime\n" + b'"\n",' * 500_000, "its row has more than 1048576 characters"),
+        ("x.csv", b"a," * 1_000_000, "line 1: it has more than 1048576 characters"),
     ],
 )
 def test_a_damaged_table_is_refused_with_its_file_and_line(
@@ -239,7 +239,7 @@ def test_a_huge_cell_takes_little_memory(tmp_path: Path, name: str) -> None:
         path.write_bytes((b"a,b_prime\n" if name == "x.csv" else b'{"a": "') + b"x" * 30_000_000)
     tracemalloc.start()
     try:
-        with pytest.raises(SettingsError, match=r"more than 1048576 bytes|mask_a has 1000000 bytes in one cell"):
+        with pytest.raises(SettingsError, match=r"more than 1048576 characters|mask_a has 1000000 bytes in one cell"):
             list(of_table(path))
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:

@@ -1,4 +1,4 @@
-"""Nearest-neighbour fields: identity, upsampling, enlargement, and PatchMatch against exhaustive search."""
+"""Nearest-neighbour fields: identity, upsampling, enlargement, and PatchMatch."""
 
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from analogy.backends.cpu import CpuBackend
 from analogy.errors import ImageError
 from analogy.method import nnf
 from analogy.method.features import Features
+from analogy.method.sheets import Sheet
 from analogy.networks.models import DEFAULT, locate
 from analogy.pictures import reading
 
@@ -32,6 +33,12 @@ def test_the_identity_between_other_sizes_scales_positions() -> None:
     assert np.array_equal(field[0, :, 1], [0, 0, 1, 1, 2, 2])
 
 
+@pytest.mark.parametrize("channels", [2, 16, 64, 1024])
+def test_the_largest_product_is_that_of_unit_vectors_whose_numbers_are_all_rounded_up_by_a_half(channels: int) -> None:
+    half = np.full(channels // 2, ONE / (channels / 2) ** 0.5 + 0.5)
+    assert nnf.max_product(channels) == pytest.approx(2 * half @ half, rel=1e-12)
+
+
 def test_upsampling_the_identity_gives_the_identity_even_at_odd_sizes() -> None:
     assert np.array_equal(nnf.upsample(BACKEND, grid(4, 3), (7, 5), (7, 5)), grid(7, 5))
 
@@ -50,7 +57,10 @@ def test_enlarging_scales_a_translation_by_the_factor_of_the_sizes() -> None:
 
 
 def exhaustive(a: np.ndarray, b: np.ndarray, patch: int) -> np.ndarray:
-    """Smallest distance at each position, over all of `b`; the definition of the contract, written out."""
+    """Return the smallest patch distance of each position to any position of `b`.
+
+    The distance is computed by its definition in the contract.
+    """
     (ha, wa), (hb, wb), r = a.shape[:2], b.shape[:2], patch // 2
     dots = np.einsum("yxc,vuc->yxvu", a / ONE, b / ONE)
     total, count = np.zeros_like(dots), np.zeros(dots.shape)
@@ -73,7 +83,7 @@ def test_patch_match_recovers_a_known_translation() -> None:
     start = nnf.identity(BACKEND, (40, 50), (40, 50))
     found, distance = nnf.search(BACKEND, a, b, start, patch=3, search_radius=None, iterations=8, seed=0)
     expected = (grid(40, 50) + [7, -11]) % [40, 50]
-    inner = np.s_[2:30, 14:48]  # whose patches do not wrap around
+    inner = np.s_[2:30, 14:48]  # the patches there do not wrap around
     assert (found == expected).all(axis=-1)[inner].mean() > 0.99
     assert distance[inner].mean() < -1.98
 
@@ -85,7 +95,7 @@ def test_search_comes_within_three_percent_of_exhaustive_search_on_real_features
     start = nnf.identity(BACKEND, a.shape[:2], b.shape[:2])
     _, distance = nnf.search(BACKEND, a, b, start, patch=3, search_radius=None, iterations=4, seed=0)
     best = exhaustive(a, b, 3)
-    assert distance.mean() <= 0.97 * best.mean()  # both negative, -2 is perfect
+    assert distance.mean() <= 0.97 * best.mean()  # both are negative, and -2 is perfect
     assert (distance >= best - 1e-4).all()
 
 
@@ -120,6 +130,31 @@ def test_another_seed_gives_another_field() -> None:
     assert not np.array_equal(*fields)
 
 
+def test_pins_into_one_of_several_pictures_are_followed_as_in_that_picture_alone() -> None:
+    rng = np.random.default_rng(7)
+    a, *pictures = (BACKEND.join(f, f) for f in (rng.standard_normal((h, w, 6)).astype(np.float32)
+                                                 for h, w in ((14, 19), (17, 12), (11, 9))))  # fmt: skip
+    sheet = Sheet(tuple(picture.shape[:2] for picture in pictures))
+    # Above and left of the match lies nothing of the second picture, but a part of the sheet.
+    pins = np.array([(7, 9, 0, 0)])
+    start = np.zeros((14, 19, 2), np.int32) + np.array([6, 4], np.int32)
+    options = {"patch": 3, "search_radius": 3, "iterations": 1, "seed": 0, "reach": 6}
+    alone, d = nnf.search(BACKEND, a, pictures[1], start, pins=pins, **options)
+    down = np.array([sheet.tops[1], 0], np.int32)
+    found, distance = nnf.search(
+        BACKEND,
+        a,
+        sheet.lay(np, pictures),
+        start + down,
+        pins=pins + [0, 0, sheet.tops[1], 0],
+        frames=sheet.frames(BACKEND),
+        **options,
+    )
+    assert np.array_equal(found, alone + down)
+    assert np.array_equal(distance, d)
+    assert (alone - grid(14, 19) == [-7, -9]).all(axis=-1).sum() > 1  # other positions follow the pin
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1)])
 def test_search_on_maps_one_position_wide_finds_every_match(size: tuple[int, int]) -> None:
     f = np.random.default_rng(0).standard_normal((*size, 3)).astype(np.float32)
@@ -127,7 +162,7 @@ def test_search_on_maps_one_position_wide_finds_every_match(size: tuple[int, int
     start = np.zeros((*size, 2), np.int32)
     field, distance = nnf.search(BACKEND, a, a, start, patch=5, search_radius=None, iterations=2, seed=0)
     assert np.array_equal(field, grid(*size))
-    assert np.allclose(distance, -2, atol=1e-3)  # the rounding to fixed point
+    assert np.allclose(distance, -2, atol=1e-3)  # the joined features are rounded to fixed point
 
 
 @pytest.mark.parametrize(
@@ -151,7 +186,7 @@ def test_search_refuses_arrays_of_another_shape_dtype_or_order(change, words: st
 
 
 class Silent(CpuBackend):
-    """A backend whose passes do not call their tick, as on a GPU."""
+    """Backend whose passes report nothing while they run, as on a GPU."""
 
     def distance(self, *, tick, **arguments):
         return super().distance(**arguments)
@@ -164,8 +199,8 @@ class Silent(CpuBackend):
 
 
 @pytest.mark.parametrize(("kind", "bands"), [(CpuBackend, 8), (Silent, 1)])
-def test_a_search_tells_each_pass_and_on_the_cpu_each_band_of_it(kind, bands: int) -> None:
-    backend = kind(2)  # two threads: at least eight bands
+def test_a_search_reports_each_pass_and_on_the_cpu_each_band(kind, bands: int) -> None:
+    backend = kind(2)  # with two threads there are at least eight bands
     a, b = np.random.default_rng(0).integers(0, ONE, (2, 20, 24, 4), np.int16)
     shares: list[float] = []
     start = nnf.identity(backend, (20, 24), (20, 24))

@@ -5,7 +5,7 @@ import pytest
 
 from analogy.backends.cpu import CpuBackend
 from analogy.method import nnf
-from analogy.method.painting import as_pixels, paint, refine_on_pixels
+from analogy.method.painting import as_pixels, paint, paint_level, refine_on_pixels
 from analogy.method.sheets import Sheet
 from analogy.pictures.images import resize
 
@@ -31,26 +31,67 @@ def test_painting_copies_pixels_of_the_full_size_source() -> None:
     assert np.allclose(painted[8:60, 8:60], source[16:68, 20:72], atol=1e-5)
 
 
-def test_painting_tells_each_band_of_each_pass_and_can_be_ended_there() -> None:
+def test_painting_reports_each_band_of_each_pass_and_can_be_ended_there() -> None:
     source, field = texture(160, 160), nnf.identity(BACKEND, (40, 40), (40, 40))
     shares: list[float] = []
     painted = paint(BACKEND, field, Sheet(((40, 40),)), (160, 160), Sheet(((160, 160),)), source, tick=shares.append)
     assert np.array_equal(painted, paint(BACKEND, field, Sheet(((40, 40),)), (160, 160), Sheet(((160, 160),)), source))
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1)
-    # Enlarging, two votes, and four passes of the refinement, in eight bands each.
+    # There are seven steps, in eight bands each: to enlarge, to vote twice, and four passes of the
+    # refinement.
     assert max(np.diff([0, *shares])) < 0.15
-    assert len(shares) >= 7 * 8
+    assert len(np.unique(np.round(shares, 9))) == 7 * 8
 
     class Stop(Exception):
         pass
 
     def stop(share: float) -> None:
-        if share > 0.97:  # within the last vote
+        if share > 0.97:  # the last vote is running
             raise Stop
 
     with pytest.raises(Stop):
         paint(BACKEND, field, Sheet(((40, 40),)), (160, 160), Sheet(((160, 160),)), source, tick=stop)
+
+
+def test_painting_at_the_size_of_the_field_tells_even_shares_too() -> None:
+    size, shares = (160, 160), []
+    field, sheet = nnf.identity(BACKEND, size, size), Sheet((size,))
+    paint(BACKEND, field, sheet, size, sheet, texture(*size), tick=shares.append)
+    assert max(np.diff([0, *shares])) < 0.15
+    assert shares[-1] == pytest.approx(1)
+
+
+def test_painting_a_level_tells_each_band() -> None:
+    shares: list[float] = []
+    field, seen, full = nnf.identity(BACKEND, (40, 40), (40, 40)), Sheet(((40, 40),)), Sheet(((160, 160),))
+    paint_level(BACKEND, field, seen, (160, 160), full, texture(160, 160), tick=shares.append)
+    assert shares == sorted(shares)
+    assert len(np.unique(np.round(shares, 9))) == 2 * 8  # to enlarge the field, and to vote
+
+
+@pytest.mark.parametrize("content", [(20, 20), (40, 40)])
+@pytest.mark.parametrize("source", [(20, 20), (40, 40)])
+def test_a_field_is_refined_if_the_content_or_the_source_is_larger_at_full_size(content, source) -> None:
+    field, seen, full = nnf.identity(BACKEND, (20, 20), (20, 20)), Sheet(((20, 20),)), Sheet((source,))
+    field[:, 10:] -= np.array([2, 5], np.int32)
+    field = field.clip(0, 19)
+    pixels = resize((255 * texture(6, 6)).astype(np.uint8), *source).astype(np.float32) / 255
+    refined, plain = (each(BACKEND, field, seen, content, full, pixels) for each in (paint, paint_level))
+    assert np.array_equal(refined, plain) == (content == source == (20, 20))
+
+
+def test_refinement_on_pixels_moves_a_match_by_three_pixels_at_most() -> None:
+    # Even columns have one offset and odd columns another, so that the voted picture is like
+    # neither.
+    source = resize((255 * texture(5, 8)).astype(np.uint8), 40, 64).astype(np.float32) / 255
+    y, x = np.mgrid[4:36, 4:36]
+    odd = 24 * (x % 2)
+    field = np.stack([y, x + odd], axis=2).astype(np.int32)
+    refined = refine_on_pixels(BACKEND, field, source, None)
+    rows, columns = refined[..., 0] - y, refined[..., 1] - x
+    columns -= np.where(columns > 12, 24, 0)
+    assert np.abs([rows, columns]).max(axis=(1, 2)).tolist() == [3, 3]  # a step of up to 2, and one of 1
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4])
@@ -58,20 +99,19 @@ def test_refinement_on_pixels_brings_an_enlarged_field_nearer_to_the_picture(fac
     rng = np.random.default_rng(0)
     side, coarse = 96, 96 // factor
     source = resize(rng.integers(0, 256, (12, 12, 3)).astype(np.uint8), side, side).astype(np.float32) / 255
-    # The true field is the identity. The coarse one is off by up to one position, as blocks of the
-    # enlargement's size.
+    # The true field is the identity. The coarse field is wrong by up to one position.
     field = nnf.identity(BACKEND, (coarse, coarse), (coarse, coarse))
     field = np.clip(field + rng.integers(-1, 2, field.shape), 0, coarse - 1).astype(np.int32)
     enlarged = nnf.enlarge(BACKEND, field, (coarse, coarse), (side, side), (side, side))
     refined = refine_on_pixels(BACKEND, enlarged, source, None)
 
     before, after = (BACKEND.vote(each, source, 3) for each in (enlarged, refined))
-    # Seams are where the patches that vote for a pixel disagree: the pixel's own match is then not
-    # what they vote.
+    # At a seam the patches that vote for a pixel disagree, so their vote differs from the pixel's
+    # match.
     seams = [np.abs(v - source[f[..., 0], f[..., 1]]).mean() for v, f in ((before, enlarged), (after, refined))]
     assert seams[1] < seams[0]
     assert np.abs(after - source).mean() < np.abs(before - source).mean()
-    # A match moves only to a patch that is nearer to the picture voted before.
+    # A match moves only to a patch that is nearer to the voted picture.
     query, key = BACKEND.pixel_vectors(before, False), BACKEND.pixel_vectors(source, True)
     distances = [BACKEND.distance(query, key, each, 3) for each in (enlarged, refined)]
     moved = (refined != enlarged).any(axis=-1)
@@ -81,12 +121,10 @@ def test_refinement_on_pixels_brings_an_enlarged_field_nearer_to_the_picture(fac
 
 def test_products_of_query_and_key_are_negative_squared_differences() -> None:
     u, v = np.random.default_rng(0).random((2, 5, 7, 3), np.float32)
-    u[0, :2], v[0, :2] = [0, 0, 0], [[0, 0, 0], [1, 1, 1]]  # the largest numbers
+    u[0, :2], v[0, :2] = [0, 0, 0], [[0, 0, 0], [1, 1, 1]]  # these give the largest products
     query, key = BACKEND.pixel_vectors(u, False), BACKEND.pixel_vectors(v, True)
     in_208ths = (query.astype(int) * key).sum(axis=2) / 208**2
-    assert np.allclose(
-        np.sqrt(-in_208ths), np.linalg.norm(u - v, axis=2), atol=1.5 / 208
-    )  # the rounding of six numbers
+    assert np.allclose(np.sqrt(-in_208ths), np.linalg.norm(u - v, axis=2), atol=1.5 / 208)  # six numbers are rounded
     assert in_208ths[0, :2].tolist() == [0, -3]
 
 
@@ -94,3 +132,46 @@ def test_floats_are_rounded_to_8_and_16_bits() -> None:
     picture = np.array([[[0, 0.5, 1.0]]], np.float32)
     assert as_pixels(BACKEND, picture).tolist() == [[[0, 128, 255]]]
     assert as_pixels(BACKEND, picture, sixteen_bit=True).tolist() == [[[0, 32768, 65535]]]
+
+
+@pytest.mark.parametrize(("difference", "following"), [(5, 29), (6, 1)])
+def test_a_pin_at_full_size_takes_along_what_lies_within_a_pixel_that_the_network_sees(
+    difference: int, following: int
+) -> None:
+    voted: list[np.ndarray] = []
+
+    class Recorder(CpuBackend):
+        def vote(self, nnf, *rest):
+            voted.append(nnf)
+            return super().vote(nnf, *rest)
+
+    # One pixel of the content covers 2 x 2.5 pixels, one of the second source 5 x 4.
+    size, backend = (20, 25), Recorder(2)
+    sheet, full_sheet = Sheet(((10, 10), (6, 8))), Sheet((size, (30, 32)))
+    field = nnf.identity(BACKEND, (10, 10), (10, 10))
+    pins = np.array([(9, 12, 9 + difference, 12)])
+    paint(backend, field, sheet, size, full_sheet, texture(*full_sheet.size), pins=pins)
+    moved = voted[0] - nnf.identity(BACKEND, size, size)
+    # Positions at most 3 away from the pin follow it if their match is at most 5 rows away.
+    assert (moved == [difference, 0]).all(axis=-1).sum() == following
+
+
+def test_a_pin_into_one_of_several_sources_is_painted_as_into_that_source_alone() -> None:
+    size, field = (24, 24), nnf.identity(BACKEND, (6, 6), (6, 6))
+    pictures = [texture(20, 24, 1), texture(24, 24, 2)]
+    # The match of the pin is the corner of its source. What lies above and left of it is outside.
+    pins = np.array([(4, 4, 0, 0)])
+    alone = paint(BACKEND, field, Sheet(((6, 6),)), size, Sheet((size,)), pictures[1], pins=pins)
+    sheet, full_sheet = Sheet(((5, 6), (6, 6))), Sheet(((20, 24), size))
+    moved = field + np.array([sheet.tops[1], 0], np.int32)
+    pins = pins + [0, 0, full_sheet.tops[1], 0]
+    painted = paint(BACKEND, moved, sheet, size, full_sheet, full_sheet.lay(np, pictures), pins=pins)
+    assert np.array_equal(painted, alone)
+
+
+def test_the_refinement_on_pixels_fixes_a_pin_alone() -> None:
+    # On a plain source all matches are equally good, so that any bonus beside the pin would show.
+    field, source = nnf.identity(BACKEND, (20, 30), (20, 30)), np.full((20, 30, 3), 0.5, np.float32)
+    refined = refine_on_pixels(BACKEND, field, source, None, pins=np.array([(9, 12, 3, 25)]))
+    assert np.argwhere((refined != field).any(axis=-1)).tolist() == [[9, 12]]
+    assert refined[9, 12].tolist() == [3, 25]

@@ -1,4 +1,4 @@
-"""Counts of what a program asks of the simulated device: launches, and runs of ONNX Runtime's sessions."""
+"""Counts of what a program starts on the simulated device: kernel launches and network runs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from . import device, launch
 
 
 def count_launches(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Count what starts on the device from now on: kernels and CuPy's operations, by name.
+    """Return a counter, by name, of kernels and CuPy operations that start from now on.
 
-    An operation whose result shares memory with an argument only makes a view, and starts nothing. ONNX Runtime's own
-    kernels do not show here.
+    An operation whose result shares memory with an argument only makes a view, and starts nothing.
+    ONNX Runtime's own kernels are not counted.
     """
     counts: Counter[str] = Counter()
     call, run, assign = launch.Kernel.__call__, device.run, device.ndarray.__setitem__
@@ -46,13 +46,20 @@ def count_launches(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 class Counts:
-    """Of all sessions that are loaded while it lasts.
+    """Counts of all sessions that are loaded while this object is in use.
 
-    runs       of any network
-    waits      runs at whose end ONNX Runtime waits for the device
-    plans      runs of a session with other shapes than the run before: every convolution is planned anew
-    most       runs at one time
-    bindings   (name, device, number of the device) of each array that was bound
+    Attributes
+    ----------
+    runs : int
+        Runs of any network.
+    waits : int
+        Runs at whose end ONNX Runtime waits for the device.
+    plans : int
+        Runs of a session with other shapes than its run before, which plan every convolution again.
+    most : int
+        Largest number of runs at the same time.
+    bindings : list
+        (name, device, number of the device) of each array that was bound.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
@@ -91,7 +98,7 @@ class _Session:
             if counts.overlap and counts.now > 1:
                 counts.overlap.set()
         if counts.overlap:
-            counts.overlap.wait(0.05)  # gives another run the time to begin, if it may
+            counts.overlap.wait(0.05)  # leaves another run the time to begin, if nothing prevents it
         try:
             self._session.run_with_iobinding(binding.binding, options)
         finally:
@@ -117,5 +124,5 @@ class _Binding:
 def _unsynchronised(options: Any) -> bool:
     try:
         return bool(options.get_run_config_entry("disable_synchronize_execution_providers") == "1")
-    except RuntimeError:  # there is no such entry
+    except RuntimeError:  # the option is not set
         return False

@@ -1,8 +1,8 @@
-"""Run by `test_simulator.py` in a process with the address and undefined-behaviour sanitisers preloaded.
+"""Script that runs kernels with the address and undefined-behaviour sanitisers preloaded.
 
-NumPy's memory comes from malloc, so the sanitisers report an access outside an array. `python
-sanitized.py NAME`: one of the faults in `planted.cu`, or "kernels" for every kernel of the project
-on awkward shapes.
+`test_simulator.py` runs `python sanitized.py NAME`. NAME is one of the faults in `planted.cu`, or
+"kernels" for every kernel of the project on awkward shapes. NumPy's memory comes from malloc, so
+that the sanitisers report an access outside an array.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from simulator import standin as cp
 
 
 def plant(name: str) -> None:
-    """Run a kernel of `planted.cu` on exactly as many numbers as it has threads."""
+    """Run a kernel of `planted.cu` on as many numbers as it has threads."""
     x, out = cp.zeros(300, np.float32), cp.zeros(300, np.float32)
     planted().get_function(name)((1,), (300,), (x, out))
 

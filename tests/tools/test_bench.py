@@ -1,4 +1,4 @@
-"""The benchmark: every stage is there, with its share of what the machine does, and an earlier file can be compared."""
+"""The benchmark: it shows each stage beside the limits of the machine, and compares two files."""
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
-// The kernels of multigrid in CUDA C++: the algorithm of kernels.py in this folder. They are compiled after ../kernels.cu,
-// whose Group they use.
+// CUDA kernels of multigrid, with the same algorithm as kernels.py in this folder. Backend in contract.py defines their
+// results. They are compiled after ../kernels.cu, and use its Group.
 //
-// Work. All but `relax` take as long as their reads. In `relax` one thread solves one line, from its begin to its end and
-// back, and every second line must be solved before the lines between (a half-sweep). The numbers for several steps are read
-// at once, so that these steps wait for the memory together. Each half-sweep is a launch of its own. Where one block has a
-// thread for each line of a half-sweep, all four are one launch with a block for each channel, kept in step by
-// __syncthreads, since a launch takes longer than such short lines.
+// Work. All kernels but `relax` take as long as their reads. In `relax` one thread solves one line, from its begin to its
+// end and back. Every second line must be solved before the lines between (a half-sweep). A thread reads the numbers for
+// several steps at once, so that these steps wait for the memory together. Each half-sweep is a launch of its own. If one
+// block has a thread for each line of a half-sweep, all four are one launch with a block for each channel, and
+// __syncthreads separates the half-sweeps, since a launch takes longer than such short lines.
 
 constexpr int AHEAD = 8;  // number of steps of a line for which `relax` reads at once
 
-// A quadratic form on a grid: its planes of h x w numbers. The last two exist only where `nine` is true.
+// Quadratic form on a grid: its planes of h x w numbers. The last two exist only if `nine` is true.
 struct Form {
   const float *mass, *right, *down, *falling, *rising;
   int h, w, nine;
@@ -37,7 +37,7 @@ struct Form {
     return total;
   }
 
-  // Returns the sum over the neighbours of coupling times (value - base).
+  // Returns the sum of coupling * (value - base) over the neighbours of a position.
   template <bool NINE>
   __device__ __forceinline__ float neighbours(const float* u, int y, int x, float base, bool in_row,
                                               bool in_column) const {
@@ -56,7 +56,8 @@ struct Form {
     return total;
   }
 
-  // Returns the weights of a point between two coarse ones, the ends of a row (`along`) or of a column of two steps.
+  // Returns the two weights of a position between two coarse ones. The coarse position (i, j) is the first. The second is
+  // to its right if `along`, else below it.
   __device__ __forceinline__ float2 halves(int i, int j, bool along) const {
     const size_t t = (size_t)2 * i * w + 2 * j;
     float one = along ? right[t] : down[t], other = along ? right[t + 1] : down[t + w];
@@ -74,12 +75,13 @@ struct Form {
   }
 };
 
-// A square of four coarse positions: the weights of its centre for its corners, and the couplings that it adds between them.
+// Square of four coarse positions: the weights of its corners in the interpolation of its centre, and the couplings that it
+// adds between the corners.
 struct Cell {
   float nw, ne, sw, se;
   float top = 0.0f, low = 0.0f, left = 0.0f, right = 0.0f, fall = 0.0f, rise = 0.0f;
 
-  // Adds the coupling k between two points whose weights for the four corners differ by a, b, c, d.
+  // Adds the coupling k between two positions whose weights of the four corners differ by a, b, c, d.
   __device__ __forceinline__ void add(float k, float a, float b, float c, float d) {
     top -= k * a * b;
     low -= k * c * d;
@@ -131,10 +133,10 @@ struct Cell {
   }
 };
 
-// A row, counted over all channels: which row of its channel it is, and where that channel begins.
+// Row of one channel, from its index over the rows of all channels.
 struct Row {
   int y;
-  size_t begin;  // of the channel
+  size_t begin;  // index of the first number of the channel
 
   __device__ __forceinline__ Row(int row, int h, int w) : y(row % h), begin((size_t)(row / h) * h * w) {}
 };
@@ -157,10 +159,10 @@ extern "C" __global__ void residual(const float* __restrict__ planes, const floa
   residual_at(Form(planes, h, w, nine), f ? f + row.begin : f, u + row.begin, out + row.begin, row.y, g.x);
 }
 
-// Couplings through which the lines beside a line act on it: none, those along the grid, or the diagonal ones as well.
+// Couplings of a line to the lines beside it that are used: none, those along the grid, or the diagonal ones as well.
 enum Beside { NOTHING, STRAIGHT, DIAGONAL };
 
-// A row or a column of one channel, which relaxation solves.
+// Row or column of one channel, which relaxation solves.
 struct Line {
   const Form& form;
   const float *couplings, *inverses, *f;
@@ -176,7 +178,7 @@ struct Line {
 
   __device__ __forceinline__ size_t at(int i) const { return begin + (size_t)i * step; }
 
-  // Does N steps of the elimination from position i on; `value` and `factor` are those of the position before.
+  // Does N steps of the elimination from position i on; `value` and `factor` belong to the position before.
   template <Beside BESIDE, int N>
   __device__ __forceinline__ void eliminate(int i, float& value, float& factor) const {
     float known[N], factors[N];
@@ -194,7 +196,7 @@ struct Line {
     }
   }
 
-  // Does N steps of the substitution back from position i on; `value` is that of the position after.
+  // Does N steps of the substitution back from position i on; `value` belongs to the position after.
   template <int N>
   __device__ __forceinline__ void substitute(int i, float& value) const {
     float known[N], factors[N], shares[N];
@@ -236,8 +238,9 @@ __device__ __forceinline__ void relax_line(const Form& form, const float* invers
     own.solve<STRAIGHT>();
 }
 
-// Does some of the four half-sweeps of a relaxation, `count` of them from `first` on, or in the opposite order if `after`.
-// More than one only where a block has a thread for each line of a half-sweep.
+// Does `count` of the four half-sweeps of a relaxation from number `first` on. The order is: even rows, odd rows, even
+// columns, odd columns, or the opposite order if `after`. With more than one half-sweep, a block must have a thread for each
+// line.
 extern "C" __global__ void relax(const float* __restrict__ planes, const float* __restrict__ inverses,
                                  const float* __restrict__ f, float* __restrict__ u, int h, int w, int nine, int after,
                                  int first, int count) {
@@ -272,7 +275,7 @@ extern "C" __global__ void coarsen(const float* __restrict__ planes, float* __re
   const Group g;
   if (g.y >= hc || g.x >= wc) return;
   const Form form(planes, h, w, nine);
-  const int rows = h / 2, columns = w / 2, i = g.y, j = g.x;  // cells
+  const int rows = h / 2, columns = w / 2, i = g.y, j = g.x;  // rows and columns of cells
   const size_t size = (size_t)hc * wc, o = (size_t)i * wc + j, t = (size_t)2 * i * w + 2 * j;
   for (int plane = 0; plane < 8; ++plane) weights[plane * size + o] = 0.0f;
   float right = 0.0f, down = 0.0f, fall = 0.0f, rise = 0.0f;
@@ -288,8 +291,10 @@ extern "C" __global__ void coarsen(const float* __restrict__ planes, float* __re
     weights[3 * size + o] = half.y;
     down += form.down[t] * half.y * half.y + form.down[t + w] * half.x * half.x;
   }
-#pragma unroll 1  // three cells in line would take more registers than a block may have
-  for (int k = 0; k < 3; ++k) {  // the cell above and the cell at the left, which share a side with this one, then this one
+  // First come the cell above and the cell to the left, which share a side with this one, and then this cell. Without this
+  // pragma, three copies of the code would take more registers than a block may have.
+#pragma unroll 1
+  for (int k = 0; k < 3; ++k) {
     const int row = i - (k == 0), column = j - (k == 1);
     if (row < 0 || column < 0 || row >= rows || column >= columns) continue;
     const Cell cell(form, row, column);

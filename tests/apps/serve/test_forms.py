@@ -48,7 +48,9 @@ def test_each_input_of_a_request_is_a_field_and_its_levels_are_one_of_a_job(serv
         several = {name for name, field in document[form]["properties"].items() if field.get("maxItems") == 4}
         assert several == {"b_prime", "b", "mask_b"}
         described = document[form]["properties"]["mask_a"]["description"]
-        assert described == "Label picture of A: one colour, one region; what is transparent has no label."
+        assert (
+            described == "Label picture of A, with one plain colour for each region. Transparent places have no label."
+        )
 
 
 @pytest.mark.parametrize("path", ["/v1/transfer", "/v1/jobs"])
@@ -56,7 +58,7 @@ def test_each_input_of_a_request_is_a_field_and_its_levels_are_one_of_a_job(serv
     ("name", "fields", "words"),
     [
         ("mask_a", {}, "there is a mask for A and none for B'; give both, or none"),
-        ("b", {"direction": "ba"}, "direction is 'ba', but B is given and there is none to make; use 'ab'"),
+        ("b", {"direction": "ba"}, "direction is 'ba', which makes only B, but B is given; use 'ab'"),
     ],
 )
 def test_pictures_that_do_not_go_together_are_refused_at_once(service, path: str, name: str, fields, words) -> None:
