@@ -223,7 +223,7 @@ class _Python:
         return function, _without_blocks(node), _without_blocks(after)
 
     def _part_around(self, node: ast.AST, start: int, end: int) -> tuple[str, int, ast.AST] | None:
-        """Return the field, the index and the statement in a block of `node` that has an edit."""
+        """Return the statement in a block of `node` that contains an edit: field, index, itself."""
         for field in _BLOCKS:
             for index, part in enumerate(getattr(node, field, ())):
                 first, last = self._span(part)
