@@ -1,10 +1,12 @@
-"""Image analogies through deep features (Liao et al. 2017, "Visual Attribute Transfer through Deep Image Analogy").
+"""Image analogies through deep features.
+
+The method is that of Liao et al. 2017, "Visual Attribute Transfer through Deep Image Analogy":
 
     >>> import analogy
     >>> result = analogy.transfer("photo.jpg", "painting.jpg")
     >>> result.save("out")
 
-The names of `__all__` are imported when they are first used, so that `import analogy` is quick.
+Each name of `__all__` is imported at its first use, so that `import analogy` is quick.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from importlib import import_module
 
 from .version import __version__ as __version__
 
-TYPE_CHECKING = False  # as type checkers know it; to import `typing` takes as long as all else here
+# Type checkers take this name for true. Importing `typing` would double the time of the import.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
@@ -37,10 +40,13 @@ if TYPE_CHECKING:
     from .shared_engine import transfer
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-"""ONNX Runtime from 1.29 on otherwise leaves a device id in the user's cache folder, and opens
-connections. It looks only once, when it is loaded; so this is said before anything else is."""
+"""Switch that keeps ONNX Runtime, from 1.29 on, from opening connections.
 
-_DEFINED_IN = {
+It would also leave a device id in the user's cache folder. It reads the variable only once, when it
+is loaded, so the variable is set before all else.
+"""
+
+_MODULES = {
     "AnalogyError": "errors",
     "Clip": "films.clip",
     "DeviceError": "errors",
@@ -83,12 +89,13 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # type checkers see the imports above; by this they would take any name for known
+# Type checkers use the imports above; with this function they would accept any name.
+if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        if name not in _DEFINED_IN:
+        if name not in _MODULES:
             raise AttributeError(f"module 'analogy' has no attribute {name!r}")
-        value = getattr(import_module(f".{_DEFINED_IN[name]}", __name__), name)
+        value = getattr(import_module(f".{_MODULES[name]}", __name__), name)
         globals()[name] = value
         return value
 

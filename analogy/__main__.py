@@ -1,22 +1,22 @@
-"""Where the command begins: analogy, or python -m analogy."""
+"""Entry point of the command, for `analogy` and for `python -m analogy`."""
 
 import os
 from contextlib import suppress
 
 from .apps import process
 
-_LEAST_ADDRESSES = 250_000_000
-"""Bytes. With a lower bound (`ulimit -v`) the libraries crash, or wait for ever, while they are loaded."""
+_MIN_ADDRESS_SPACE = 250_000_000
+"""Smallest address space in which the libraries load, in bytes; with less they crash or hang."""
 
 
 def main() -> None:
-    """Run the command. Signals are handled before anything else is loaded."""
+    """Take over the signals, check the address space, and only then load and run the command."""
     process.take_over()
-    with suppress(ImportError):  # not on Windows
+    with suppress(ImportError):  # Windows has no such module
         import resource
 
-        if 0 <= resource.getrlimit(resource.RLIMIT_AS)[0] < _LEAST_ADDRESSES:
-            os.write(2, b"analogy: there is not enough memory to begin; raise the limit (`ulimit -v`)\n")
+        if 0 <= resource.getrlimit(resource.RLIMIT_AS)[0] < _MIN_ADDRESS_SPACE:
+            os.write(2, b"analogy: there is not enough memory to start; raise the limit (`ulimit -v`)\n")
             process.leave(2)
     from .apps.cli import main
 

@@ -1,4 +1,4 @@
-"""From pictures to pictures: read them, match them in the size the network works in, paint the results at full size."""
+"""The engine: it reads pictures, matches them at the working size, and paints at full size."""
 
 from __future__ import annotations
 
@@ -17,24 +17,33 @@ from .method import admission, costs
 from .method.features import Features
 from .method.matching import Matches, match
 from .method.painter import Painter
-from .method.pair import Pair, as_seen, read_pair
+from .method.pair import Pair, Uploads, network_input, read_pair
 from .method.pins import PinsLike
 from .networks.models import DEFAULT, locate
-from .pictures.reading import PictureLike, read_picture
+from .pictures.reading import PictureLike
 from .progress import Progress, StageReporter
 from .request import Examples, Request, listed
 from .result import Looks, Result, Way
 from .settings import Direction, SettingOptions, Settings, SettingsLike
 
-_REHEARSED = 240, 320
-"""Rows and columns of the noise that `Engine.prepare` transfers: enough for CuPy to sum it in blocks of full size."""
+_WARM_UP_SIZE = 240, 320
+"""Rows and columns of the noise that `Engine.prepare` transfers.
 
-AS_SETTINGS_SAY = cast(Direction, None)
-"""Direction of a transfer whose call names none. To type checkers it is any of the three."""
+The noise is large enough for CuPy to sum it in blocks of full size.
+"""
+
+FROM_SETTINGS = cast(Direction, None)
+"""Default of `direction`, which leaves the choice to the settings.
+
+Type checkers take it for any direction.
+"""
 
 
 class TransferOptions(SettingOptions, total=False):
-    """The keywords of `Engine.transfer` except those that decide the type of the result, `b` and `direction`."""
+    """The keywords of `Engine.transfer`, except `b` and `direction`.
+
+    Those two decide the type of the result, so that each function declares them itself.
+    """
 
     mask_a: PictureLike | None
     mask_b: PictureLike | Examples | None
@@ -47,7 +56,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def _on_device(method: Method) -> Method:
-    """Wrap a method of `Engine` in `backend.active`."""
+    """Wrap a method of `Engine` so that it runs within `backend.active()`."""
 
     @wraps(method)
     def active(self: Engine, *args: Any, **options: Any) -> Any:
@@ -58,15 +67,31 @@ def _on_device(method: Method) -> Method:
 
 
 class Engine:
-    """A model on a device, kept ready for any number of transfers. Calls from several threads are safe.
+    """A model on a device that stays loaded for any number of transfers.
 
-    model             a name that `analogy models list` shows, or the folder of a model (str or path)
-    device            "auto", "cpu", "cuda", or "cuda:1" for CUDA's second device
-    threads           CPU threads, 1 to 256; None for one per core
-    max_input_pixels  most pixels of A and of B', refused before they are decoded; None for what the memory allows
+    Several threads may call its methods at the same time.
 
-    Raises `ModelError` if the model cannot be used, `DeviceError` if the device cannot,
-    `SettingsError` for a bound that is no number of pixels.
+    Parameters
+    ----------
+    model : str or path
+        A name that `analogy models list` shows, or the folder of a model.
+    device : str
+        "auto", "cpu", "cuda", or "cuda:1" for CUDA's second device. "auto" is "cuda" if that works,
+        else "cpu".
+    threads : int, optional
+        Number of CPU threads, 1 to 256. The default is one for each core.
+    max_input_pixels : int, optional
+        Largest number of pixels of A, and of B'. A larger picture is refused before it is decoded.
+        The default is what the memory allows.
+
+    Raises
+    ------
+    ModelError
+        If the model cannot be used.
+    DeviceError
+        If the device cannot be used, or `threads` is outside its range.
+    SettingsError
+        If `max_input_pixels` is not a number of pixels.
     """
 
     def __init__(
@@ -91,7 +116,7 @@ class Engine:
         settings: SettingsLike | None = None,
         *,
         b: PictureLike | Examples | None = None,
-        direction: Way = AS_SETTINGS_SAY,  # type: ignore[assignment]  # mypy asks for what is each of them
+        direction: Way = FROM_SETTINGS,  # type: ignore[assignment]  # mypy wants one value for all types of `Way`
         mask_a: PictureLike | None = None,
         mask_b: PictureLike | Examples | None = None,
         pins: PinsLike | None = None,
@@ -99,29 +124,61 @@ class Engine:
         progress: Callable[[Progress], None] | None = None,
         **changes: Unpack[SettingOptions],
     ) -> Result[Way, Looks]:
-        """Find A' and B for A and B'.
+        """Make A' and B from A and B'.
 
-        a, b_prime      a path, the bytes of a file, an open file, a PIL image, or an array (see
-                        `pictures.reading.read_picture`). `b_prime` may be a list of such pictures: then each part of A gets
-                        the looks of the example that fits it best, and what `Result` has of B' and B are lists
-        settings        all settings: `Settings`, the name of a preset, or a dict
-        direction       which pictures to make; None for what `settings` says. For type checkers it decides what `Result` has
-        changes         other single settings by name; all override `settings`, and `help(analogy.Settings)` explains each
-        b               B, if it is known: the picture of which B' is the painted version, pixel by pixel. Then A' alone is
-                        made, as with direction "ab" (Hertzmann et al. 2001, "Image Analogies"). For a list of B' a list
-        mask_a, mask_b  label pictures of the sizes of A and B' (see `method.guidance`); both or none. For a list of B',
-                        `mask_b` is a list
-        pins            places of A that have to go to places of B', and back: an array (N, 4) of xa, ya, xb, yb in pixels, or
-                        the path of a CSV file with this header. What is around them goes along as far as it agrees (see
-                        `method.holding`). For a list of B' a fifth number says which of them, from 1 (a column `example`)
-        levels          also paint the field of each level, and call `progress` with each picture
-        progress        is called as each stage begins and while it runs; an exception that it raises ends the run
+        Parameters
+        ----------
+        a : picture
+            A, the picture to change: a path, the bytes of a file, an open file, a PIL image, or an
+            array (H, W), (H, W, 3) or (H, W, 4) of uint8, uint16, bool, or floats from 0 to 1.
+        b_prime : picture or list of pictures
+            B', whose looks A' gets. With a list of examples, each part of A gets the looks of the
+            example that fits it best, and what belongs to B' and B in the result is a list.
+        settings : Settings, str or dict, optional
+            The settings, the name of a preset, or a dict of settings.
+        b : picture or list of pictures, optional
+            B, if you have it: the picture that B' was painted over, pixel by pixel. Then only A' is
+            made, as with direction "ab" (Hertzmann et al. 2001, "Image Analogies"). A list of as
+            many pictures where B' is a list.
+        direction : {"both", "ab", "ba"}, optional
+            What to make: A' and B, only A', or only B. The default is the direction of `settings`.
+            Given as a literal, it tells type checkers what the result has.
+        mask_a, mask_b : picture, optional
+            Label pictures of the sizes of A and B': one plain colour for each region. Positions
+            match only within the regions of their own colour. Give both or none. `mask_b` is a list
+            where B' is a list.
+        pins : array, list or path, optional
+            Pairs of points that have to match, (N, 4) numbers: xa, ya, xb, yb in pixels of A and of
+            B'. Or the path of a CSV file with these column names. What surrounds a pin follows it
+            where the pictures agree. With several examples a fifth number (column `example`) is the
+            number of the example, from 1.
+        levels : bool
+            Also paint what the field of each level votes, and pass the picture to `progress`.
+        progress : callable, optional
+            Called with a `Progress` as each stage begins and while it runs. An exception that it
+            raises ends the transfer.
+        **changes
+            Single settings by name, which override `settings`. `help(analogy.Settings)` explains
+            each.
 
-        Raises `ImageError` for a picture or mask that cannot be used, `SettingsError` for a setting
-        or a pin, and `MemoryLimitError`, before any work, if the memory cannot suffice.
+        Returns
+        -------
+        Result
+            The pictures, their fields and the settings.
+
+        Raises
+        ------
+        ImageError
+            If a picture or a mask cannot be used.
+        SettingsError
+            If a setting or a pin is invalid.
+        MemoryLimitError
+            If the memory does not suffice. An estimate refuses most such pictures before the work.
+        DeviceError
+            If this engine was made in another process, before a fork.
         """
         self._refuse_after_a_fork()
-        single: dict[str, Any] = {} if direction is AS_SETTINGS_SAY else {"direction": direction}
+        single: dict[str, Any] = {} if direction is FROM_SETTINGS else {"direction": direction}
         settings = Settings.of(settings).changed(single | changes)
         request = Request(a, b_prime, settings, b=b, mask_a=mask_a, mask_b=mask_b, pins=pins, levels=levels)
         settings = request.settings
@@ -136,14 +193,16 @@ class Engine:
 
         report.begin("features")
         self.backend.prepare()
-        seen = pair.seen(self.backend)
-        painter = Painter(self.backend, pair.ways(settings), seen, settings)
-        found = match(self.network, pair, seen, settings, report, partial(painter.show, report) if levels else None)
-        del seen
+        uploads = Uploads(self.backend)
+        inputs = pair.network_inputs(uploads)
+        painter = Painter(uploads, pair.ways(settings), inputs, settings)
+        found = match(self.network, pair, inputs, settings, report, partial(painter.show, report) if levels else None)
+        del inputs
 
         report.begin("pictures")
         made = {way.key: painter.paint(way, found[way.key][1].nnf, report) for way in painter.ways}
-        # After all are painted: what one takes memory for serves the next, which saves clearing it.
+        # Both are painted first, so that the second reuses the memory of the first, which need not
+        # be cleared.
         made |= {way.key: painter.finish(way, made.pop(way.key), report) for way in painter.ways}
         report.end()
         on_device = isinstance(a, self.backend.xp.ndarray)
@@ -159,9 +218,9 @@ class Engine:
         seconds: dict[str, float],
         on_device: bool,
     ) -> Result[Any, Any]:
-        """Return what a transfer has made, as arrays of the device or of the host."""
+        """Return the result of a transfer. Its arrays lie on the device or on the host."""
         move = self.backend.asarray if on_device else self.backend.to_host
-        # What `Result` has of A, and what it has of each B'.
+        # The attributes of `Result` that belong to A, and those that have a value for each B'.
         of_a: dict[str, Any] = dict.fromkeys(("a_prime", "nnf_ab", "error_ab"))
         of_b: dict[str, list[Any]] = {"b": [], "nnf_ba": [], "error_ba": []}
         of_b["b_prime"] = [side.picture for side in pair.ab.sources]
@@ -176,7 +235,7 @@ class Engine:
                     of_b[name].append(value)
 
         def each(values: Sequence[Any]) -> Any:
-            """Return one value for each B': a list where B' is one, else the value itself; None where there are none."""
+            """Return the values as a list if B' is a list, else the single value; None for none."""
             if not values:
                 return None
             return list(values) if request.several else values[0]
@@ -198,17 +257,21 @@ class Engine:
         )
 
     def prepare(self, settings: SettingsLike | None = None, **changes: Unpack[SettingOptions]) -> None:
-        """Load and compile all that a transfer with these settings needs, so that the first is as quick as the others.
+        """Load and compile what a transfer with these settings needs, so that the first is quick.
 
-        settings, changes   as for `transfer`
+        It transfers noise, since CuPy compiles an operation at its first use. CuPy stores what it
+        compiled on disk, so that this takes long only once on a machine.
 
-        It runs one, of noise, and shrinks a picture: CuPy compiles an operation when it first meets
-        it. What it compiled it keeps on disk, so that this takes long only the first time on a
-        machine.
+        Parameters
+        ----------
+        settings : Settings, str or dict, optional
+            The settings, as for `transfer`.
+        **changes
+            Single settings by name, as for `transfer`.
         """
-        noise = np.random.default_rng(0).integers(0, 256, (2, *_REHEARSED, 3)).astype(np.uint8)
+        noise = np.random.default_rng(0).integers(0, 256, (2, *_WARM_UP_SIZE, 3)).astype(np.uint8)
         with self.backend.active():
-            as_seen(self.backend, read_picture(noise[0]), (_REHEARSED[0] // 2, _REHEARSED[1] // 2))
+            network_input(self.backend, noise[0], (_WARM_UP_SIZE[0] // 2, _WARM_UP_SIZE[1] // 2))
         self.transfer(noise[0], noise[1].swapaxes(0, 1), settings, **changes)
 
     def clip(
@@ -221,21 +284,43 @@ class Engine:
         progress: Callable[[Progress], None] | None = None,
         **changes: Unpack[SettingOptions],
     ) -> Clip:
-        """Return a film that is painted after one frame of it, or after a few; iterate over it to get the frames.
+        """Return a film that is painted like one or a few painted frames of it.
 
-        frames    the path of a folder, of a video, or a pattern like "shot/*.png"; or a sequence of pictures
-        keys      frame -> its painting, of the film's size. A frame is named by its index, from 0 (int); or (str) by its name,
-                  that of its file, or the number in its name. Where a painting is transparent, the film shows through
-        style     in place of keys: a painting, in whose looks each shot's first frame is made its key
-        settings, changes   as for `transfer`. Only keys that are made here follow them: those of shots without one
-        progress  as for `transfer`
+        Iterate over the `Clip` to paint the frames one by one. This needs the extra `video`.
 
-        A shot without a key gets one from the nearest key. Needs the extra `video`.
+        Parameters
+        ----------
+        frames : str, path or sequence of pictures
+            The path of a folder or of a video, a pattern such as "shot/*.png", or pictures.
+        settings : Settings, str or dict, optional
+            The settings, as for `transfer`. Only the keys that are made here depend on them.
+        keys : dict, optional
+            Frame -> its painting, of the film's size. An int is the index of the frame, from 0. A
+            str is the frame's name: the name of its file, or the number in that name. Where a
+            painting is transparent, the film shows through. A shot without a key gets one from the
+            nearest key.
+        style : picture, optional
+            A painting, to be given in place of `keys`. The first frame of each shot is made a key
+            in the looks of this painting.
+        progress : callable, optional
+            Called with a `Progress` for each frame. An exception that it raises ends the work.
+        **changes
+            Single settings by name, as for `transfer`.
 
-        Raises `ImageError` for a film, a key or a style that cannot be used, `SettingsError` for a
-        setting, for a key of a frame that does not exist, for both keys and style or none of them,
-        and without the extra; `DeviceError`, also while frames are painted, in a process that was
-        forked after this engine was made.
+        Returns
+        -------
+        Clip
+            The film; its frames are painted while you iterate over it.
+
+        Raises
+        ------
+        ImageError
+            If the film, a key or the style cannot be used.
+        SettingsError
+            If a setting is invalid, if a key belongs to no frame, if both or neither of `keys` and
+            `style` are given, or if the extra `video` is not installed.
+        DeviceError
+            If this engine was made in another process, before a fork. Iterating raises it, too.
         """
         self._refuse_after_a_fork()
         settings = Settings.of(settings).changed(changes)
@@ -250,15 +335,15 @@ class Engine:
         return Clip(self.backend, film, keys or {}, style, make_key, made_with, settings.seed, progress, ready)
 
     def _refuse_after_a_fork(self) -> None:
-        """Raise `DeviceError` in another process than that in which this engine was made."""
+        """Raise `DeviceError` in any other process than the one in which this engine was made."""
         if os.getpid() != self._process:
             raise DeviceError(
-                "this Engine was made before a fork, and its threads stayed behind; make one in each process"
+                "this Engine was made before a fork, which did not copy its threads; make one in each process"
             )
 
 
 def name_of(model: str | os.PathLike[str]) -> str:
-    """Return a model as text: its name, or its folder. Raises `ModelError` for anything else."""
+    """Return the name or the folder of a model as text. Raises `ModelError` for another type."""
     if not isinstance(model, (str, os.PathLike)):
-        raise ModelError(f"model is {shown(model)}; it takes the name of a model, or its folder")
+        raise ModelError(f"model is {shown(model)}; give the name of a model, or the path of its folder")
     return os.fspath(model)

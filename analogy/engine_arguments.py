@@ -1,4 +1,4 @@
-"""The arguments of `Engine`, as one value that travels to the process in which the engine works."""
+"""The arguments of `Engine` as one value, which can be sent to another process."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 
 from .networks.models import DEFAULT
 
-if TYPE_CHECKING:  # at run time it would load all libraries for a command that only shows its help
+if TYPE_CHECKING:  # a command that only shows its help must not load these libraries
     from .backends import Device
     from .engine import Engine
 
 
 @dataclass(frozen=True)
 class EngineArguments:
-    """The model, the device and the bounds of an `Engine`; see there. Equal arguments make engines that do the same."""
+    """The arguments of an `Engine`, which explains them.
+
+    Equal arguments make engines with equal results.
+    """
 
     model: str = DEFAULT
     device: Device = "auto"
@@ -22,7 +25,7 @@ class EngineArguments:
     max_input_pixels: int | None = None
 
     def make(self) -> Engine:
-        """Return a new engine. Raises what `Engine` does."""
+        """Return a new engine. Raises the errors of `Engine`."""
         from .engine import Engine
 
         return Engine(self.model, self.device, self.threads, self.max_input_pixels)

@@ -1,7 +1,7 @@
 """The errors that this package raises on purpose.
 
-Each is an `AnalogyError` whose message is one line: what was wrong, with the actual value, and what
-to do. The command prints that line and exits with code 2.
+Each is an `AnalogyError`. Its message is one line that says what was wrong, with the actual value,
+and what to do. The command prints this line and exits with code 2.
 """
 
 import re
@@ -10,76 +10,87 @@ from contextlib import contextmanager
 
 
 def printable(text: str) -> str:
-    """Return `text` on one line, without anything that could move a terminal's cursor: such characters become escapes.
+    """Return `text` as one line that is safe to print, with escapes for unprintable characters.
 
-    File names may hold line ends, control characters, marks that turn the direction of writing, and
-    bytes that are no text.
+    File names may contain line ends, control characters that move a terminal's cursor, marks that
+    reverse the direction of writing, and bytes that are no text.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def shown(value: object) -> str:
-    """Return `repr(value)`, or its beginning; the type of a value without a `repr`."""
+    """Return `repr(value)`, cut to 100 characters, or the name of its type if `repr` fails."""
     try:
         text = repr(value)
-    except Exception:  # of another's class, or of a number with too many digits
-        return f"a {type(value).__name__} that cannot be shown"
+    except Exception:  # a class may raise anything, and Python refuses very long ints
+        return f"a value of type {type(value).__name__} that cannot be shown"
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 class AnalogyError(Exception):
-    """Base of all errors raised on purpose by this package. Its message is `printable`."""
+    """Base class of the errors that this package raises on purpose.
+
+    The message is one printable line.
+    """
 
     def __init__(self, message: str):
         super().__init__(printable(message))
 
 
 class SettingsError(AnalogyError, ValueError):
-    """Error about a setting with a value outside its range, or a name that does not exist."""
+    """Error about a setting or an argument whose value is invalid or whose name is unknown."""
 
 
 class ImageError(AnalogyError, ValueError):
-    """Error about a picture or an array that cannot be used: it is missing, not a picture, damaged, too small or too large."""
+    """Error about a picture or an array that is missing, damaged, too small or too large."""
 
 
 class PictureTooLargeError(ImageError):
-    """A picture has more pixels than the `max_input_pixels` of its engine admits."""
+    """Error about a picture with more pixels than the engine's `max_input_pixels`."""
 
 
 class ModelError(AnalogyError):
-    """Error about a model that is unknown, incomplete or damaged, or whose files do not fit together."""
+    """Error about a model that is unknown, incomplete or damaged, or has files of another model."""
 
 
 class DeviceError(AnalogyError, RuntimeError):
-    """Error about a device that was asked for and cannot be used; the message names the cause and the cure."""
+    """Error about a device that was asked for but cannot be used.
+
+    The message says why, and what to do.
+    """
 
 
 class OutputError(AnalogyError, OSError):
-    """Error about a result that cannot be written."""
+    """Error about a file or a folder that cannot be written."""
 
 
 class MemoryLimitError(AnalogyError, MemoryError):
-    """Error about pictures that need more memory than is free on the device; the message says how much, and what to do."""
+    """Error about work that needs more memory than is free. The message says what to do."""
 
 
-# What is said by Python of a thread, by the loader of libraries, by the C++ library, by ONNX
-# Runtime of its memory at the system's or the device's bound and at its own, by CUDA, and by cuDNN
-# and cuBLAS.
 _SHORTAGE = re.compile(
-    "start new thread|map segment|bad_alloc"
-    "|([Ff]ailed to|[Cc]annot) allocate memory|smaller than requested bytes|out of memory"
-    r"|(CUDNN|CUBLAS)_STATUS_\w*ALLOC\w*_FAILED"
+    "start new thread"  # Python, for a thread
+    "|map segment"  # the loader of shared libraries
+    "|bad_alloc"  # the C++ library
+    "|([Ff]ailed to|[Cc]annot) allocate memory"  # ONNX Runtime, where the system or the device has no more
+    "|smaller than requested bytes"  # ONNX Runtime, at its own bound
+    "|out of memory"  # CUDA
+    r"|(CUDNN|CUBLAS)_STATUS_\w*ALLOC\w*_FAILED"  # cuDNN and cuBLAS
 )
+"""Pattern of the messages by which Python and the libraries report a lack of memory."""
 
 
 def is_shortage(error: BaseException) -> bool:
-    """Return whether an error says that a library had too little memory; most have no exception of their own for that."""
+    """Return whether an error means a lack of memory, judged by its type or its message."""
     return isinstance(error, MemoryError) or bool(_SHORTAGE.search(str(error)))
 
 
 @contextmanager
 def enough_memory(doing: str, cure: str) -> Iterator[None]:
-    """Raise `MemoryLimitError` where the block (or the function that it decorates) finds no memory left, or no thread."""
+    """Raise `MemoryLimitError` if the block or decorated function runs out of memory or threads.
+
+    The message says that the memory does not suffice "to `doing`", and then `cure`.
+    """
     try:
         yield
     except AnalogyError:
@@ -91,11 +102,11 @@ def enough_memory(doing: str, cure: str) -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """Return the message of a library's or the system's error on one line, or the error's type if it has no message."""
+    """Return the message of an error as one line, or the name of its type if it has no message."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(text.split())
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or the error's type if it has no message."""
+    """Return the first line of an error's message, or the name of its type if it has no message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,4 +1,4 @@
-"""Progress: how far a run is, for whoever waits for it."""
+"""Progress of long work: the reports to a callback, and the ticks that parts of the work call."""
 
 from __future__ import annotations
 
@@ -16,23 +16,30 @@ from typing import TypeAlias
 import numpy as np
 
 Tick: TypeAlias = Callable[[float], None]
-"""A function that long work calls with the share of it that is done, 0 to 1. An exception that it raises ends the work."""
+"""A function that long work calls with its finished share, 0 to 1. If it raises, the work ends."""
 
 Costs: TypeAlias = Mapping[str, Mapping[str, float]]
-"""The estimated time of each part of a run, in any unit: stage -> part -> time, in the order of the run."""
+"""Estimated times of the parts of a run, in any unit and in order: stage -> part -> time."""
 
 MIN_STEP = 0.005
-"""The share of a run after which a callback is called again."""
+"""Share of a run, 0 to 1, after which the callback is called again."""
 MAX_INTERVAL = 0.25
-"""Seconds after which a callback is called again, however small the step was."""
+"""Time after which the callback is called again even without such a step, in seconds."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """State of a run: `stage` in words, and `done`, the share of the whole run that is finished, 0 to 1.
+    """The state of a run, as a progress callback gets it.
 
-    `picture`, (H, W, 3) uint8: what the field of a level paints, once for each level if levels are
-    asked for; else None.
+    Attributes
+    ----------
+    stage : str
+        The stage that runs, in words, such as "level 3". "done" at the end.
+    done : float
+        Finished share of the whole run, 0 to 1. It never falls.
+    picture : ndarray or None
+        The picture that the field of a level votes, (H, W, 3) uint8, once for each level if levels
+        were asked for; else None.
     """
 
     stage: str
@@ -41,13 +48,16 @@ class Progress:
 
 
 class StageReporter:
-    """A reporter of how far a run is, which also measures how long its stages take.
+    """Reporter of a run's progress, which also measures the time of its stages.
 
-    It calls the callback as each stage begins, and while the stage runs. An exception that the
-    callback raises passes through, and so ends the run. `done` follows the estimates given to
-    `plan`, and never falls. Without a plan it stays 0.
+    It calls the callback as each stage begins and while it runs. An exception that the callback
+    raises is passed on, which ends the run. `Progress.done` follows the estimates of `plan`;
+    without a plan it stays 0 until the end.
 
-    `seconds`: stage -> seconds, for the stages that have ended.
+    Attributes
+    ----------
+    seconds : dict
+        Stage -> its time in seconds, for each stage that has ended.
     """
 
     def __init__(self, callback: Callable[[Progress], None] | None):
@@ -60,7 +70,7 @@ class StageReporter:
         self._reported_at = self._since
 
     def plan(self, costs: Costs) -> None:
-        """Set what the run will take. From then on it can begin only the stages and the parts that are planned.
+        """Set the estimated times of the run. After this, only planned stages and parts can begin.
 
         Raises `LookupError` if the present stage is not planned.
         """
@@ -72,14 +82,20 @@ class StageReporter:
             self._require_planned(self._stage)
 
     def begin(self, stage: str) -> None:
-        """End the stage before, if there is one, and begin `stage`. Raises `LookupError` for one that is not planned."""
+        """End the present stage, if there is one, and begin `stage`.
+
+        Raises `LookupError` if there is a plan without this stage.
+        """
         if self._spans:
             self._require_planned(stage)
         self._end_stage(stage)
         self._advance(self._starts.get(stage, self._done), at_once=True)
 
     def part(self, name: str) -> Tick:
-        """Return the tick of a part of the present stage. Raises `LookupError` for one that is not planned."""
+        """Return the tick of a part of the present stage.
+
+        Raises `LookupError` if there is a plan without this part.
+        """
         if not self._spans:
             return ignore
         if (self._stage, name) not in self._spans:
@@ -88,27 +104,27 @@ class StageReporter:
         return lambda share: self._advance(low + (high - low) * share)
 
     def show(self, picture: np.ndarray) -> None:
-        """Call the callback with the picture of the present stage."""
+        """Call the callback with a picture of the present stage."""
         self.callback(Progress(self._stage, self._done, picture))
 
     def end(self) -> None:
-        """End the run, with the stage "done"."""
+        """End the run, and call the callback with the stage "done"."""
         self._end_stage("done")
         self._advance(1.0, at_once=True)
 
     def _require_planned(self, stage: str) -> None:
         if stage not in self._starts:
-            raise LookupError(f"the stage {stage!r} is not planned; there is {', '.join(self._starts)}")
+            raise LookupError(f"the stage {stage!r} is not planned; planned are {', '.join(self._starts)}")
 
     def _end_stage(self, following: str) -> None:
-        """Store the seconds of the present stage, and make `following` the present one."""
+        """Store the time of the present stage, and make `following` the present stage."""
         now = time.perf_counter()
         if self._stage:
             self.seconds[self._stage] = round(now - self._since, 3)
         self._stage, self._since = following, now
 
     def _advance(self, done: float, at_once: bool = False) -> None:
-        """Set the share that is done, and call the callback if it is time for it, or `at_once`."""
+        """Set the finished share, and call the callback if it is due or `at_once` is true."""
         self._done = max(self._done, done)
         now = time.perf_counter()
         if at_once or self._done >= self._reported + MIN_STEP or now >= self._reported_at + MAX_INTERVAL:
@@ -117,17 +133,17 @@ class StageReporter:
 
 
 def split(tick: Tick | None, *weights: float) -> Sequence[Tick]:
-    """Return the ticks of consecutive parts of one work, which take times in proportion to `weights`."""
+    """Return ticks for consecutive parts of work whose times are proportional to `weights`."""
     if tick is None:
         return [ignore] * len(weights)
     return [_between(tick, low, high) for low, high in _spans(weights)]
 
 
 def side_by_side(workers: int, tasks: Sequence[Callable[[Tick], object]], tick: Tick) -> None:
-    """Run the tasks, each with a tick of its own, up to `workers` at a time; with one, in this thread.
+    """Run tasks in up to `workers` threads, or in this thread if `workers` is 1.
 
-    `tick` is called in this thread with the mean of their shares. An exception of a task or of
-    `tick` ends all tasks at their next tick, and is raised when they have ended.
+    Each task gets a tick. `tick` is called in this thread with the mean of the tasks' shares. If a
+    task or `tick` raises, each other task ends at its next tick, and the exception is then raised.
     """
     if workers == 1:
         for task, of_task in zip(tasks, split(tick, *[1.0] * len(tasks)), strict=True):
@@ -148,7 +164,7 @@ def side_by_side(workers: int, tasks: Sequence[Callable[[Tick], object]], tick: 
             for index, task in enumerate(tasks):
                 pool.submit(task, partial(advance, index)).add_done_callback(news.put)
             while running:
-                with suppress(queue.Empty):  # not for ever: on Windows Ctrl-C would have no effect
+                with suppress(queue.Empty):  # without a timeout, Ctrl-C would have no effect on Windows
                     part = news.get(timeout=MAX_INTERVAL)
                     if part is not None:
                         running -= 1
@@ -159,15 +175,15 @@ def side_by_side(workers: int, tasks: Sequence[Callable[[Tick], object]], tick: 
 
 
 class _EndedError(Exception):
-    """The exception that ends a task whose caller has ended."""
+    """Exception that ends a task after another task or the caller's tick has raised."""
 
 
 def ignore(share: float) -> None:
-    """Do nothing: the tick of work that nobody waits for."""
+    """Do nothing. This is the tick of work whose progress nobody follows."""
 
 
 def _spans(weights: Sequence[float]) -> list[tuple[float, float]]:
-    """Return (begin, end) of consecutive parts of 0..1, in proportion to `weights`."""
+    """Divide 0..1 into parts proportional to `weights`; return the (begin, end) of each."""
     edges = list(accumulate(weights, initial=0.0))
     whole = edges[-1] or 1.0
     return [(low / whole, high / whole) for low, high in pairwise(edges)]

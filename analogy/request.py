@@ -1,8 +1,8 @@
-"""The request for a transfer: its pictures, its pins and its settings, built and checked in one place.
+"""The request for a transfer: its pictures, its pins and its settings, checked in one place.
 
 The fields of `Request` are the keywords of `Engine.transfer`. The command's options, the columns of
-a batch's table and the fields of the service's form are made from them, so that a new keyword is a
-new field here, and its use.
+a batch's table and the fields of the service's form are made from them. A new keyword therefore
+needs a new field here, and the code that uses it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 from .errors import ImageError, SettingsError
 from .settings import Settings
 
-if TYPE_CHECKING:  # at run time they would load Pillow for a command that only shows its help
+if TYPE_CHECKING:  # a command that only shows its help must not load Pillow
     import numpy as np
 
     from .method.pins import PinsLike
@@ -27,98 +27,103 @@ Examples: TypeAlias = list[Any] | tuple[Any, ...]
 """Several pictures, one for each example B'."""
 
 Kind: TypeAlias = Literal["picture", "pins", "flag"]
-"""Kind of value that a field of `Request` takes: a picture; pins, as the path of a CSV file or as
-rows of numbers; or true or false."""
+"""Kind of a field of `Request`: a picture, pins (the path of a CSV file, or rows), or a bool."""
 
 
 def _field(kind: Kind, label: str, help: str, several: bool = False, **default: Any) -> Any:
-    """Declare a field of `Request`: what it takes, what messages call its value, and the help that users read.
+    """Declare a field of `Request`.
 
-    several  whether it takes a list, too, with one value for each example B'
+    `label` is the name of the value in messages, `help` the text that users read. With `several`
+    the field also takes a list, with a value for each example B'.
     """
     return dataclasses.field(metadata={"kind": kind, "label": label, "help": help, "several": several}, **default)
 
 
 class Input(NamedTuple):
-    """Something that a transfer reads: the field of `Request` that gives it, what messages call it, and its value.
-
-    place  its place among the values of the field, from 0
-    """
+    """A picture or a file that a transfer reads."""
 
     name: str
+    """Name of the field of `Request` that has the value."""
     label: str
+    """Name of the input in messages."""
     value: Any
+    """The picture or the pins, as the caller gave them."""
     place: int = 0
+    """Index of the value among those of its field, from 0."""
 
     @property
     def key(self) -> str:
-        """The field, with the number of the value behind it from the second on: no other input of a request has the same."""
+        """Text that identifies the input within its request, such as "mask_b" or "mask_b_2"."""
         return f"{self.name}_{self.place + 1}" if self.place else self.name
 
 
 @dataclass(frozen=True)
 class Request:
-    """All that decides the result of a transfer, but for the model and the device.
+    """All that decides the result of a transfer, except the model and the device.
 
-    Pictures are whatever `pictures.reading.read_picture` takes; where a request travels to another
-    process they are paths. Pins that are given as numbers become a list of rows xa, ya, xb, yb
-    (floats, in pixels); without any pin they are None. With B given, `settings.direction` becomes
-    "ab", since there is no B to make.
+    A picture is anything that `pictures.reading.read_picture` accepts; in a request for another
+    process it is a path. `b_prime` is a picture, or a list or tuple of examples. In that case `b`
+    and `mask_b`, where given, are lists of the same length.
 
-    `b_prime` is one picture, or a list (or tuple) of several examples. Then `b` and `mask_b`, where
-    they are given, are lists of as many.
+    Two fields are normalised. If B is given, `settings.direction` becomes "ab", since B need not be
+    made. Pins that are given as numbers become a list of rows xa, ya, xb, yb (floats, in pixels),
+    or None if there are none.
 
-    Raises `SettingsError` for the direction "ba" with B given and for wrong pins, `ImageError` for
-    one mask without the other, for no example at all, and for fewer or more of `b` or `mask_b` than
-    there are examples.
+    Raises
+    ------
+    SettingsError
+        If B is given and the direction is "ba", or if pins are invalid.
+    ImageError
+        If only one of the masks is given, if `b_prime` is an empty list, or if `b` or `mask_b` has
+        not one picture for each example.
     """
 
-    a: PictureLike = _field("picture", "A", "A: the picture to change. JPEG, PNG, WebP, TIFF, BMP or GIF.")
+    a: PictureLike = _field("picture", "A", "A: the picture to change, as JPEG, PNG, WebP, TIFF, BMP or GIF.")
     b_prime: PictureLike | Examples = _field(
         "picture",
         "B'",
-        "B': the picture whose looks A shall have. With several, each part of A gets the looks of the one that fits it best.",
+        "B': the picture whose looks A gets. With several, each part of A gets the looks of the one that fits it best.",
         several=True,
     )
     settings: Settings = Settings()
     b: PictureLike | Examples | None = _field(
         "picture",
         "B",
-        "B, if you have it: the picture that B' was painted over, of the same size. Then A' alone is made.",
+        "B, if you have it: the picture that B' was painted over, with the same size. Then only A' is made.",
         several=True,
         default=None,
     )
     mask_a: PictureLike | None = _field(
         "picture",
         "the mask of A",
-        "Label picture of A: one colour, one region; what is transparent has no label.",
+        "Label picture of A, with one plain colour for each region. Transparent places have no label.",
         default=None,
     )
     mask_b: PictureLike | Examples | None = _field(
         "picture",
         "the mask of B'",
-        "Label picture of B'; regions match only their own colour.",
+        "Label picture of B'. A region of A matches only places with its own colour here.",
         several=True,
         default=None,
     )
     pins: PinsLike | None = _field(
-        "pins", "the file of pins", "Places of A that have to go to places of B', in pixels.", default=None
+        "pins", "the file of pins", "Points of A that have to match points of B', in pixels.", default=None
     )
     levels: bool = _field(
-        "flag", "levels", "Also write the picture of each level: how the analogy forms.", default=False
+        "flag", "levels", "Also write a picture for each level, which shows how the analogy forms.", default=False
     )
 
     def __post_init__(self) -> None:
         if self.b is not None:
             if self.settings.direction == "ba":
-                raise SettingsError("direction is 'ba', but B is given and there is none to make; use 'ab'")
+                raise SettingsError("direction is 'ba', which makes only B, but B is given; use 'ab'")
             self._set("settings", replace(self.settings, direction="ab"))
         if (self.mask_a is None) != (self.mask_b is None):
             given, lacking = ("A", "B'") if self.mask_b is None else ("B'", "A")
             raise ImageError(f"there is a mask for {given} and none for {lacking}; give both, or none")
         count = len(self.examples)
         if not count:
-            raise ImageError("b_prime has no picture; give the one whose looks A shall have, or several")
+            raise ImageError("b_prime has no picture; give one or more whose looks A should get")
         for name in ("b", "mask_b"):
             values = listed(getattr(self, name))
             if getattr(self, name) is not None and len(values) != count:
@@ -131,12 +136,12 @@ class Request:
 
     @property
     def content(self) -> str:
-        """The name of the picture that a result which is one picture is made from: "a" for A', "b_prime" for B alone."""
+        """Name of the content of a result that is a single picture: "a" for A', "b_prime" for B."""
         return "b_prime" if self.settings.direction == "ba" else "a"
 
     @property
     def examples(self) -> list[PictureLike]:
-        """The pictures B', however many."""
+        """All pictures B', as a list."""
         return listed(self.b_prime)
 
     @property
@@ -145,7 +150,7 @@ class Request:
         return isinstance(self.b_prime, (list, tuple))
 
     def inputs(self) -> Iterator[Input]:
-        """Yield each picture that is given, and the file of pins: everything that the transfer reads."""
+        """Yield each given picture, and the file of pins: everything that the transfer reads."""
         for field in fields_of("picture", "pins"):
             value, label = getattr(self, field.name), field.metadata["label"]
             if field.metadata["kind"] == "pins" and not is_path(value):
@@ -155,7 +160,7 @@ class Request:
                 yield Input(field.name, f"{label} {place + 1}" if len(values) > 1 else label, each, place)
 
     def with_inputs(self, read: Callable[[Input], Any]) -> Request:
-        """Return this request with what `read` returns in the place of the value of each input."""
+        """Return this request with each input's value replaced by what `read` returns for it."""
         values: dict[str, list[Any]] = {}
         for each in self.inputs():
             values.setdefault(each.name, []).append(read(each))
@@ -164,9 +169,11 @@ class Request:
         return replace(self, **loaded)
 
     def pin_rows(self) -> np.ndarray | None:
-        """Return the pins (N, 4) float64 of xa, ya, xb, yb in pixels, read from their file; None without pins.
+        """Return the pins, read from their file if need be, or None.
 
-        Raises `SettingsError` for a file that cannot be read, and for what are no pins.
+        They are (N, 4) float64: xa, ya, xb, yb in pixels; (N, 5) with the number of an example.
+
+        Raises `SettingsError` if the file cannot be read or the pins are invalid.
         """
         from .method.pins import read_pins
 
@@ -181,23 +188,23 @@ class Request:
 
 
 def listed(value: Any) -> list[Any]:
-    """Return the values of a field that takes several: those of a list or tuple, a single one, or none for None."""
+    """Return a list or tuple as a list, None as an empty list, another value as a list of one."""
     if value is None:
         return []
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def numbered(name: str, count: int) -> list[str]:
-    """Return the names of what there is for each of so many examples: the name itself for one, else numbered from 1."""
+    """Return a name for each of `count` examples: `name` for one, else "name_1" and so on."""
     return [name] if count == 1 else [f"{name}_{number}" for number in range(1, count + 1)]
 
 
 @cache
 def fields_of(*kinds: Kind) -> tuple[dataclasses.Field[Any], ...]:
-    """Return the fields of `Request` that take one of these kinds; a field without a default has to be given."""
+    """Return the fields of `Request` whose kind is one of these."""
     return tuple(field for field in dataclasses.fields(Request) if field.metadata.get("kind") in kinds)
 
 
 def is_path(pins: object) -> bool:
-    """Return whether pins are given as the path of a file."""
+    """Return whether pins are the path of a file."""
     return isinstance(pins, (str, os.PathLike))

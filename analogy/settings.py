@@ -1,12 +1,13 @@
-"""The settings of a transfer with their defaults and presets, and the constants of the method with their source.
+"""The settings of a transfer with their defaults and presets, and the constants of the method.
 
-The command's options are made from the fields of `Settings` (`help`, type, choices and default), so
-that the two cannot drift apart.
+The command's options, their help and the service's form are made from the fields of `Settings`, so
+that they always agree.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import textwrap
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -14,26 +15,31 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypedDict
 
 from .errors import SettingsError, shown
 
-# Constants of the authors' released program, by level. Liao et al. 2017 give them in sections 4.2
-# and 4.3.
+# The authors' released program has these constants. Liao et al. 2017 give them in sections 4.2 and
+# 4.3.
 PATCH_SIZE = {5: 3, 4: 3, 3: 3, 2: 5, 1: 5}
-"""Patch size of the search at each level, in positions."""
+"""Level -> side of the square patches that the search compares, in positions."""
 PIXEL_PATCH_SIZE = 3
-"""Patch size of the final vote, in pixels."""
+"""Side of the square patches of the final vote, in pixels."""
 SEARCH_RADIUS = {4: 6, 3: 6, 2: 4, 1: 4}
-"""First radius of the random search at each level, in positions; at level 5 it covers the whole map."""
-FIRST_JUMPS, LATER_JUMPS = (8, 4, 2, 1), (2, 1)
-"""Distances, in positions, of the neighbours from which propagation takes candidates, in this
-order, in the first iteration and in later ones (in the authors' program they are the same in
-all)."""
+"""Level -> first radius of the random search, in positions. At level 5 it covers the whole map."""
+FIRST_JUMPS = (8, 4, 2, 1)
+"""Jumps of the propagation passes of the first iteration, in positions, in their order.
+
+The authors' program has the same jumps in all iterations.
+"""
+LATER_JUMPS = (2, 1)
+"""Jumps of the propagation passes of all later iterations, in positions, in their order."""
 ALPHA = {
     1: {4: 0.7, 3: 0.6, 2: 0.5, 1: 0.0},
     2: {4: 0.8, 3: 0.7, 2: 0.6, 1: 0.1},
     3: {4: 0.9, 3: 0.8, 2: 0.7, 1: 0.2},
 }
-"""Largest share of the content's own features in the blend at each level, by `weight` (section 4.3)."""
-TAU, KAPPA = 0.05, 300.0
-"""Threshold and steepness of the sigmoid in the weight map (section 4.3)."""
+"""`weight` -> level -> largest share of the content's features in the blend (section 4.3)."""
+TAU = 0.05
+"""Threshold of the sigmoid in the weight map (section 4.3)."""
+KAPPA = 300.0
+"""Steepness of the sigmoid in the weight map (section 4.3)."""
 
 Inversion = Literal["vote", "step", "deconvolution"]
 Painting = Literal["gradients", "pixels"]
@@ -41,58 +47,67 @@ Direction = Literal["both", "ab", "ba"]
 
 
 def _setting(default: Any, help: str, choices: tuple[Any, ...] | None = None, low: Any = None, high: Any = None) -> Any:
+    """Declare a field of `Settings`: a bool, one of `choices`, or a number from `low` to `high`."""
     return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "low": low, "high": high})
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings of a transfer, with defaults. Raises `SettingsError` for a value outside its range."""
+    """All settings of a transfer, with defaults.
+
+    A value outside its range raises `SettingsError`.
+    """
 
     weight: int = _setting(
-        3, "How much of the content's own structure to keep at each level: 3 most, 1 least.", choices=tuple(ALPHA)
+        3, "How much of the shapes of A to keep in A' (and of B' in B): 3 keeps most, 1 least.", choices=tuple(ALPHA)
     )
     ratio: float = _setting(
         1.0,
-        "Shrink the network's input further, after max_pixels; below 1 larger structures are matched. The output keeps its "
-        "size.",
+        "Factor by which the network's input is shrunk, after max_pixels. Below 1, larger structures are matched. The "
+        "result keeps its size.",
         low=0.1,
         high=1.0,
     )
     uniformity: float = _setting(
         0.0,
-        "How much of B' to use. 0: each part of A takes what fits it best. Up to 1: what is used often already costs more, so "
-        "that more of B' is used; try 0.3.",
+        "How evenly B' is used. At 0, each part of A gets what fits it best. Above 0, a part of B' that is used often "
+        "counts as a worse match, so that more of B' is used. Try 0.3.",
         low=0.0,
         high=1.0,
     )
     inversion: Inversion = _setting(
         "step",
-        "How the features of the next finer level are found: by the vote alone (fast), by one gradient step, or by "
-        "optimisation as in the paper (deconvolution).",
+        "How the features of the next finer level are computed: from the vote alone (vote, the fastest), with one "
+        "gradient step (step), or by optimisation as in the paper (deconvolution).",
         choices=get_args(Inversion),
     )
-    inversion_steps: int = _setting(3, "L-BFGS iterations of each deconvolution.", low=1, high=1000)
-    search_iterations: int = _setting(4, "Iterations of the PatchMatch search at each level.", low=1, high=100)
-    seed: int = _setting(0, "Seed of the random search; the same seed gives the same result.", low=0, high=2**32 - 1)
+    inversion_steps: int = _setting(3, "Number of L-BFGS iterations of each deconvolution.", low=1, high=1000)
+    search_iterations: int = _setting(4, "Number of PatchMatch iterations at each level.", low=1, high=100)
+    seed: int = _setting(0, "Seed of the random search. The same seed gives the same result.", low=0, high=2**32 - 1)
     max_pixels: int = _setting(
         350_000,
-        "Largest picture that the network sees, in pixels; larger ones are matched shrunken.",
+        "Largest number of pixels of the network's input. Larger pictures are shrunk for the matching; the result "
+        "keeps its size.",
         low=1024,
         high=10**9,
     )
     direction: Direction = _setting(
         "both",
-        "Which pictures to make: A' alone (ab), B alone (ba) or both. One alone is the same picture, sooner.",
+        "What to make: only A' (ab), only B (ba), or both. A picture alone is the same, and takes less time.",
         choices=get_args(Direction),
     )
     painting: Painting = _setting(
         "gradients",
-        "How matched patches become a picture: by their gradients, so that no seams show between them (gradients), or by the "
-        "mean of their pixels as in the paper (pixels).",
+        "How the matched patches become a picture: from their gradients, which hides the seams between them "
+        "(gradients), or as the mean of their pixels, as in the paper (pixels).",
         choices=get_args(Painting),
     )
-    photo: bool = _setting(False, "Refine as photographs: A' gets the edges and details of A back, B those of B'.")
-    keep_colors: bool = _setting(False, "Keep the colours of A in A', and those of B' in B: transfer luminance only.")
+    photo: bool = _setting(
+        False, "Refine the results as photographs: A' gets back the edges and details of A, and B those of B'."
+    )
+    keep_colors: bool = _setting(
+        False, "Transfer only the luminance: A' keeps the colours of A, and B keeps the colours of B'."
+    )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -106,20 +121,29 @@ class Settings:
                 raise SettingsError(f"{field.name} is {shown(value)}; it takes {_KINDS[kind]}")
             if meta["choices"] and value not in meta["choices"]:
                 raise SettingsError(f"{field.name} is {shown(value)}; choose {' or '.join(map(str, meta['choices']))}")
-            if (meta["low"] is not None and not value >= meta["low"]) or (
-                meta["high"] is not None and not value <= meta["high"]
-            ):
-                end = f" to {meta['high']}" if meta["high"] is not None else " or more"
-                raise SettingsError(f"{field.name} is {shown(value)}; it takes {meta['low']}{end}")
-            if kind is float:  # not earlier: floats end, whole numbers do not
+            if meta["low"] is not None and not meta["low"] <= value <= meta["high"]:
+                raise SettingsError(f"{field.name} is {shown(value)}; it takes {meta['low']} to {meta['high']}")
+            if kind is float:  # after the check, since a huge int does not fit into a float
                 object.__setattr__(self, field.name, kind(value))
 
     @classmethod
     def of(cls, settings: SettingsLike | None) -> Settings:
-        """Return the settings that a caller gives, as they are, by a preset's name or by a dict.
+        """Return the settings that a caller gives as `Settings`, a preset's name or a dict.
 
-        None stands for the defaults. Raises `SettingsError` for an unknown name or key, a value
-        outside its range, or anything else.
+        Parameters
+        ----------
+        settings : Settings, str, dict or None
+            None stands for the defaults.
+
+        Returns
+        -------
+        Settings
+            The settings themselves, or new ones with defaults for what a dict leaves out.
+
+        Raises
+        ------
+        SettingsError
+            If a name or a key is unknown, a value is outside its range, or the type is another one.
         """
         if settings is None or isinstance(settings, Settings):
             return settings or cls()
@@ -128,46 +152,110 @@ class Settings:
         if isinstance(settings, Mapping):
             return cls.from_dict(settings)
         raise SettingsError(
-            f"settings is a {type(settings).__name__}; it takes Settings, the name of a preset, or a dict of settings"
+            f"settings is a {type(settings).__name__}; give Settings, the name of a preset, or a dict of settings"
         )
 
     @classmethod
     def preset(cls, name: str, **changes: Unpack[SettingsDict]) -> Settings:
-        """Return the settings of a preset, with `changes`. Raises `SettingsError` for an unknown name."""
+        """Return the settings of a preset, with single changes.
+
+        Parameters
+        ----------
+        name : str
+            The name of a preset, a key of `PRESETS`.
+        **changes
+            Single settings by name, which override those of the preset.
+
+        Returns
+        -------
+        Settings
+            The preset's settings, with defaults for what it leaves out.
+
+        Raises
+        ------
+        SettingsError
+            If the name is unknown, or a change is invalid.
+        """
         if not isinstance(name, str) or name not in PRESETS:
             raise SettingsError(f"unknown preset {shown(name)}; choose one of {', '.join(PRESETS)}")
         return cls.from_dict({**PRESETS[name], **changes})
 
     def with_preset(self, name: str, keep: Collection[str] = ()) -> Settings:
-        """Return these settings with all that presets are about as the preset `name` has it; the others stay.
+        """Return these settings with a preset in place of all settings that any preset changes.
 
-        keep  names of settings that stay as well
+        Settings that no preset changes, such as the seed, stay.
 
-        Raises `SettingsError` for an unknown name.
+        Parameters
+        ----------
+        name : str
+            The name of a preset, a key of `PRESETS`.
+        keep : collection of str
+            Names of settings that stay as well.
+
+        Returns
+        -------
+        Settings
+            The new settings.
+
+        Raises
+        ------
+        SettingsError
+            If the name is unknown.
         """
         preset = self.preset(name)
         about = {field for fields in PRESETS.values() for field in fields if field not in keep}
         return dataclasses.replace(self, **{field: getattr(preset, field) for field in about})
 
     def changed(self, changes: Mapping[str, Any], preset: str | None = None, keep: Collection[str] = ()) -> Settings:
-        """Return these settings with a preset, and then with single `changes`.
+        """Return these settings with a preset, and then with single changes.
 
-        keep  names of settings that the preset leaves as they are
+        Parameters
+        ----------
+        changes : mapping
+            Name of a setting -> its new value.
+        preset : str, optional
+            The name of a preset, as for `with_preset`.
+        keep : collection of str
+            Names of settings that the preset does not change.
 
-        Raises `SettingsError` for an unknown preset or setting, and for a value outside its range.
+        Returns
+        -------
+        Settings
+            The new settings.
+
+        Raises
+        ------
+        SettingsError
+            If a preset or a setting is unknown, or a value is outside its range.
         """
         settings = self if preset is None else self.with_preset(preset, keep)
         return self.from_dict(dataclasses.asdict(settings) | dict(changes)) if changes else settings
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Settings:
-        """Return `Settings(**values)`. Raises `SettingsError`, which names a key that is no setting."""
+        """Return the settings of a dict, with defaults for what it leaves out.
+
+        Parameters
+        ----------
+        values : mapping
+            Name of a setting -> its value.
+
+        Returns
+        -------
+        Settings
+            The settings.
+
+        Raises
+        ------
+        SettingsError
+            If a name is unknown, a value is outside its range, or `values` is no mapping.
+        """
         if not isinstance(values, Mapping):
-            raise SettingsError(f"settings is a {type(values).__name__}; it takes a dict of settings")
+            raise SettingsError(f"settings is a {type(values).__name__}; give a dict of settings")
         known = [field.name for field in dataclasses.fields(cls)]
         unknown = [name for name in values if name not in known]
         if unknown:
-            raise SettingsError(f"unknown setting {shown(unknown[0])}; there is {', '.join(known)}")
+            raise SettingsError(f"unknown setting {shown(unknown[0])}; choose one of {', '.join(known)}")
         return cls(**values)
 
 
@@ -175,8 +263,10 @@ _KINDS = {int: "a whole number", float: "a number", str: "a name", bool: "true o
 
 
 class SettingOptions(TypedDict, total=False):
-    """The fields of `Settings` as keywords, for type checkers and editors; all but `direction`,
-    which decides the type of a result."""
+    """The fields of `Settings` as keywords for type checkers, except `direction`.
+
+    `direction` decides the type of a result, so that each function declares it itself.
+    """
 
     weight: int
     ratio: float
@@ -198,83 +288,89 @@ class SettingsDict(SettingOptions, total=False):
 
 
 SettingsLike: TypeAlias = Settings | str | SettingsDict
-"""Settings as `Settings.of` takes them: a text is the name of a preset."""
+"""Settings as a caller may give them. A str is the name of a preset."""
 
 
-def _takes(field: dataclasses.Field[Any]) -> str:
-    """Return the values that a setting takes, in words."""
+def _described(field: dataclasses.Field[Any]) -> str:
+    """Return the entry of a setting in a numpydoc section."""
     meta = field.metadata
     if meta["choices"]:
-        return " or ".join(map(repr, meta["choices"]))
-    if meta["low"] is None:
-        return "True or False"
-    return f"{meta['low']} to {meta['high']}" if meta["high"] is not None else f"{meta['low']} or more"
+        values = f"{{{', '.join(map(repr, meta['choices']))}}}"
+    elif meta["low"] is None:
+        values = "bool"
+    else:
+        values = f"{type(field.default).__name__} from {meta['low']} to {meta['high']}"
+    words = textwrap.indent(textwrap.fill(meta["help"], 92), "    ")
+    return f"{field.name} : {values}, default {field.default!r}\n{words}"
 
 
-def _explained(field: dataclasses.Field[Any]) -> str:
-    words = textwrap.fill(field.metadata["help"], 96)
-    return f"{field.name}: {_takes(field)} (default {field.default!r})\n{textwrap.indent(words, '    ')}"
-
-
-# `help(Settings)` explains each field in the words of the command's help.
-Settings.__doc__ = "\n".join([f"{Settings.__doc__}\n", *map(_explained, dataclasses.fields(Settings))])
+# `help(Settings)` explains each field with the command's help text.
+Settings.__doc__ = "\n".join(
+    [f"{inspect.getdoc(Settings)}\n", "Parameters", "----------", *map(_described, dataclasses.fields(Settings))]
+)
 
 
 class Preset(NamedTuple):
-    """A set of settings for a use."""
+    """A set of settings that suit one use."""
 
     title: str
-    """Name on the page of the service."""
+    """The preset's name on the page of the service."""
     help: str
-    """The pictures or wishes that it is for, in the words of the command's help."""
+    """Use of the preset, as the command's help and the page describe it."""
     settings: SettingOptions
-    """The settings in which it differs from the defaults. A direction is none of them, since it says what to make, not how."""
+    """The settings that differ from the defaults.
+
+    `direction` is not among them, since it says what to make, and a preset says how.
+    """
 
 
 _PRESETS = {
     "photo-to-style": Preset(
-        "Photo and painting", "a photo in the looks of a painting; the defaults", {"weight": 3, "ratio": 1.0}
+        "Photo and painting", "a photo in the looks of a painting; these are the defaults", {"weight": 3, "ratio": 1.0}
     ),
     "face": Preset(
         "Two faces",
-        "two faces, with label pictures: bigger shapes, so that features match",
+        "two faces, with label pictures; matches larger structures, such as whole eyes",
         {"weight": 3, "ratio": 0.5},
     ),
-    "landscape": Preset("Landscape", "a landscape or a still life: uses more of the painting", {"uniformity": 0.3}),
+    "landscape": Preset("Landscape", "a landscape or a still life; uses more of the painting", {"uniformity": 0.3}),
     "style-to-photo": Preset(
         "Drawing to photo",
-        "a drawing that should become a photo: keeps less of its shapes",
+        "a drawing that should become a photo; keeps less of the drawing's shapes",
         {"weight": 2, "ratio": 0.5},
     ),
     "photo-to-photo": Preset(
         "Two photos",
-        "two photos: keeps every edge, and takes colours and light",
+        "two photos; keeps every edge, and transfers colours and light",
         {"weight": 3, "ratio": 1.0, "photo": True},
     ),
     "paper": Preset(
         "As in the paper",
-        "the constants of the authors' program; takes about ten times as long",
+        "a comparison with the paper, by the constants of its program; takes about ten times as long",
         {"inversion": "deconvolution", "inversion_steps": 20, "search_iterations": 10, "painting": "pixels"},
     ),
     "fast": Preset(
         "In a hurry",
-        "a quick look: takes about two thirds of the time",
+        "a quick look; takes about two thirds of the time",
         {"inversion": "vote", "search_iterations": 2},
     ),
 }
 
 PRESETS: dict[str, SettingOptions] = {name: preset.settings for name, preset in _PRESETS.items()}
-"""Name of a preset -> the settings in which it differs from the defaults: the paper's uses, its constants, the fast mode."""
+"""Name of a preset -> its settings that differ from the defaults."""
 
 PRESET_TITLES = {name: preset.title for name, preset in _PRESETS.items()}
-"""Name of a preset -> what the page of the service calls it."""
+"""Name of a preset -> its name on the page of the service."""
 
 PRESET_HELP = {name: preset.help for name, preset in _PRESETS.items()}
-"""Name of a preset -> the pictures or wishes that it is for."""
+"""Name of a preset -> what it is for."""
 
 if TYPE_CHECKING:
     PresetName: TypeAlias = str
 else:
     PresetName = Literal[tuple(PRESETS)]
-"""The name of a preset: to type checkers any text, since names come from forms and files; at run
-time a `Literal` of all names, by which a form of pydantic knows them."""
+"""The type of a preset's name.
+
+Type checkers accept any str, since names come from forms and files. At run time it is a `Literal`
+of all names, from which pydantic makes the choices of a form.
+"""

@@ -1,4 +1,4 @@
-"""A transfer in one call, by an engine that is kept for the next."""
+"""The function `transfer`, which keeps its engine for the next call."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Unpack
 
 from .backends import Device, check_device
-from .engine import AS_SETTINGS_SAY, Engine, TransferOptions, name_of
+from .engine import FROM_SETTINGS, Engine, TransferOptions, name_of
 from .engine_arguments import EngineArguments
 from .method import admission
 from .networks.models import DEFAULT
@@ -28,17 +28,60 @@ def transfer(
     settings: SettingsLike | None = None,
     *,
     b: PictureLike | Examples | None = None,
-    direction: Way = AS_SETTINGS_SAY,  # type: ignore[assignment]  # as in `Engine.transfer`
+    direction: Way = FROM_SETTINGS,  # type: ignore[assignment]  # as in `Engine.transfer`
     model: str | os.PathLike[str] = DEFAULT,
     device: Device = "auto",
     threads: int | None = None,
     max_input_pixels: int | None = None,
     **options: Unpack[TransferOptions],
 ) -> Result[Way, Looks]:
-    """Find A' and B for A and B', by an engine that is kept for the next call.
+    """Make A' and B from A and B', by an engine that stays loaded for the next call.
 
-    Does what `Engine(model, device, threads, max_input_pixels).transfer(a, b_prime, settings, ...)`
-    does.
+    The call does the same as `Engine(model, device, threads, max_input_pixels).transfer(a, b_prime,
+    settings, b=b, direction=direction, **options)`. The two engines that were used last stay
+    loaded.
+
+    Parameters
+    ----------
+    a : picture
+        A, the picture to change.
+    b_prime : picture or list of pictures
+        B', whose looks A' gets.
+    settings : Settings, str or dict, optional
+        The settings, the name of a preset, or a dict of settings.
+    b : picture or list of pictures, optional
+        B, if you have it: the picture that B' was painted over.
+    direction : {"both", "ab", "ba"}, optional
+        What to make: A' and B, only A', or only B. The default is the direction of `settings`.
+    model : str or path
+        A name that `analogy models list` shows, or the folder of a model.
+    device : str
+        "auto", "cpu", "cuda", or "cuda:1" for CUDA's second device.
+    threads : int, optional
+        Number of CPU threads, 1 to 256. The default is one for each core.
+    max_input_pixels : int, optional
+        Largest number of pixels of A, and of B'. The default is what the memory allows.
+    **options
+        Further keywords of `Engine.transfer`, which explains them: masks, pins, `levels`,
+        `progress` and single settings.
+
+    Returns
+    -------
+    Result
+        The pictures, their fields and the settings.
+
+    Raises
+    ------
+    ImageError
+        If a picture or a mask cannot be used.
+    SettingsError
+        If a setting, a pin or `max_input_pixels` is invalid.
+    ModelError
+        If the model cannot be used.
+    DeviceError
+        If the device cannot be used, or `threads` is outside its range.
+    MemoryLimitError
+        If the memory does not suffice.
     """
     most = admission.check_bound(max_input_pixels)
     engine = _engine(EngineArguments(name_of(model), *check_device(device, threads), most), os.getpid())

@@ -1,4 +1,4 @@
-"""Options and fixtures of the whole test suite: which backends the kernel tests run on."""
+"""Options and fixtures of the whole test suite."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from analogy.backends.cpu import CpuBackend
 from analogy.errors import DeviceError
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background jobs, and then in their children
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a background job of a shell ignores it otherwise
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -28,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @functools.cache
 def _why_no_gpu() -> str:
-    """Why the real CUDA backend cannot be used; empty if it can."""
+    """Return why the real CUDA backend cannot be used, or an empty text if it can."""
     from analogy.backends.cuda import CudaBackend
 
     try:
@@ -49,14 +49,14 @@ GPU_REPORT = pytest.StashKey[list[str]]()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """End with what a person with a GPU pastes into an issue."""
+    """Print the report that a tester with a GPU pastes into an issue."""
     for line in config.stash.get(GPU_REPORT, []):
         terminalreporter.write_line(line)
 
 
 @pytest.fixture
 def gpu_report(request: pytest.FixtureRequest) -> list[str]:
-    """Lines to show at the end of the run."""
+    """Return a list for lines that are printed at the end of the run."""
     lines: list[str] = []
     request.config.stash[GPU_REPORT] = lines
     return lines
@@ -74,7 +74,7 @@ def cpu():
 
 @pytest.fixture(scope="session")
 def simulated():
-    """The CUDA backend on the simulator; its tests are skipped where no compiler is found."""
+    """Return the CUDA backend on the simulator; skip the test if there is no compiler."""
     import simulator
 
     if reason := simulator.missing():
@@ -84,7 +84,7 @@ def simulated():
 
 @pytest.fixture(scope="session", params=["cpu", "simulated", pytest.param("cuda", marks=pytest.mark.gpu)])
 def backend(request):
-    """Every backend in turn."""
+    """Return each backend in turn."""
     if request.param == "cuda":
         from analogy.backends.cuda import CudaBackend
 
@@ -94,11 +94,11 @@ def backend(request):
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 kB, where the system lets us make one."""
+    """Make a file system of 64 kB; skip the test if that is not possible."""
     disk = tmp_path / "disk"
     disk.mkdir()
     if not hasattr(os, "geteuid") or os.geteuid() or not shutil.which("mount"):
-        pytest.skip("to make a small file system takes a superuser")
+        pytest.skip("only a superuser can make a small file system")
     made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True, text=True)
     if made.returncode:
         pytest.skip(f"no small file system can be made here: {made.stderr.strip()}")

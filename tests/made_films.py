@@ -1,11 +1,11 @@
-"""Films whose motion is known exactly: a camera over a large picture."""
+"""Films whose motion is known exactly: a camera moves over a large picture."""
 
 import cv2
 import numpy as np
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """Coloured texture with structure of every size, (H, W, 3) uint8."""
+    """Return a coloured texture with structure of every size, (H, W, 3) uint8."""
     rng = np.random.default_rng(seed)
     total = np.zeros((height, width, 3), np.float32)
     for octave in range(1, 7):
@@ -15,7 +15,10 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 def camera(whole: np.ndarray, size: tuple[int, int], index: int, pan: tuple[float, float], zoom: float) -> np.ndarray:
-    """(2, 3) float64: from (x, y) in frame `index` of a film of `size` (rows, columns) to its place in the whole picture."""
+    """Return the affine map (2, 3) from (x, y) in a frame to the place in the whole picture.
+
+    The frame is the one with this index in a film of `size` (rows, columns).
+    """
     scale = zoom**-index
     middle = whole.shape[1] / 2 + pan[0] * index, whole.shape[0] / 2 + pan[1] * index
     corner = middle[0] - size[1] / 2 * scale, middle[1] - size[0] / 2 * scale
@@ -25,7 +28,10 @@ def camera(whole: np.ndarray, size: tuple[int, int], index: int, pan: tuple[floa
 def film(
     whole: np.ndarray, size: tuple[int, int], count: int, pan: tuple[float, float] = (0, 0), zoom: float = 1.0
 ) -> list[np.ndarray]:
-    """`count` frames of `size` while the camera moves by `pan` (x, y) each frame and magnifies `zoom` times."""
+    """Return `count` frames of `size`, while the camera pans and zooms.
+
+    With each frame it moves by `pan` (x, y) pixels and magnifies `zoom` times.
+    """
     return [
         cv2.warpAffine(
             whole,

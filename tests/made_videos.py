@@ -1,4 +1,4 @@
-"""Videos for tests: made with PyAV as other programs make them, or written by the package itself."""
+"""Videos for tests, made with PyAV as other programs make them, or written by the package."""
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
@@ -33,7 +33,10 @@ def needs(*encoders: str) -> None:
 
 
 def smooth(size: tuple[int, int] = SIZE, count: int = COUNT, alpha: bool = False) -> list[np.ndarray]:
-    """Smooth colours that change from frame to frame, (H, W, 3 or 4) uint8; with `alpha` the left half is transparent."""
+    """Return frames of smooth colours that change from frame to frame, (H, W, 3 or 4) uint8.
+
+    With `alpha`, the left half is transparent.
+    """
     down, across = np.linspace(40, 200, size[0])[:, None], np.linspace(40, 200, size[1])
     frames = []
     for index in range(count):
@@ -63,14 +66,24 @@ def make(
     font: bytes | None = None,
     **context: Any,
 ) -> Path:
-    """Make a video of `frames`, by default `smooth()`, and return its path.
+    """Make a video of `frames`, by default those of `smooth()`, and return its path.
 
-    sounds     encoder and language of each stream of sound, of which the last is the one to be heard
-    subtitles  language of a stream of them
-    cover      whether a cover picture is the first stream
-    second     whether there is a second stream of moving pictures
-    font       content of an attached file
-    context    attributes of PyAV's encoder
+    Parameters that are not listed are those of PyAV.
+
+    Parameters
+    ----------
+    sounds : sequence of (str, str)
+        Encoder and language of each stream of sound. The last stream is the default one.
+    subtitles : str, optional
+        Language of a stream of subtitles.
+    cover : bool
+        Whether the first stream is a cover picture.
+    second : bool
+        Whether there is a second stream of moving pictures.
+    font : bytes, optional
+        Content of an attached font.
+    context
+        Attributes of PyAV's encoder.
     """
     frames = smooth() if frames is None else frames
     needs(encoder, *(name for name, _ in sounds))

@@ -1,6 +1,7 @@
-"""Runs a command that the kernel kills when it, or a child of it, makes an internet socket: python no_network.py COMMAND ...
+"""Run a command that the kernel kills if it, or a child of it, opens an internet socket.
 
-By seccomp (Linux), which needs no privileges and sees the system calls of native libraries too.
+Run `python no_network.py COMMAND ...`. It uses Linux's seccomp, which needs no privileges and also
+checks the system calls of native libraries.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _MODE_FILTER = 22, 38, 2
 _LOAD, _EQUAL, _RETURN = 0x20, 0x15, 0x06
 _ALLOW, _KILL_PROCESS = 0x7FFF0000, 0x80000000
 _NUMBER, _FIRST_ARGUMENT = 0, 16
-"""Offsets in `struct seccomp_data`."""
+"""Offsets of the number and of the first argument of a system call in `struct seccomp_data`."""
 
 
 def missing() -> str:
-    """Why this machine cannot do it; empty if it can."""
+    """Return why this machine cannot forbid sockets, or an empty text if it can."""
     if sys.platform != "linux" or platform.machine() not in SOCKET:
         return f"connections are not watched on {sys.platform}, {platform.machine()}"
     return ""
 
 
 def forbid() -> None:
-    """From now on an internet socket kills this process (by SIGSYS), and what it starts."""
+    """Let the kernel kill this process or a child of it (SIGSYS) if it opens an internet socket."""
     program = [  # (code, jump if true, jump if false, operand)
         (_LOAD, 0, 0, _NUMBER),
         (_EQUAL, 0, 3, SOCKET[platform.machine()]),

@@ -1,8 +1,8 @@
 """The kernel contract of `analogy.backends`, word for word, in plain NumPy.
 
-Written to be checked by reading, not to be fast: whole-picture array operations, exact or float64
-sums, no early exit, no skipped candidates. Same names and arguments as the methods of a backend;
-every backend is tested against this.
+Every backend is tested against these functions, which have the names and arguments of a backend's
+methods. They are written to be checked by reading, not to be fast: they operate on whole pictures,
+their sums are exact or float64, and they neither stop early nor skip candidates.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _MASK = np.uint64(0xFFFFFFFF)
 
 
 def hash32(seed, iteration, pixel, step):
-    """Counter-based random numbers, uint32 held in uint64; the arguments broadcast."""
+    """Return counter-based random numbers, uint32 stored in uint64. The arguments broadcast."""
     h = np.zeros((), np.uint64)
     multipliers = (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F)
     for value, multiplier in zip((seed, iteration, pixel, step), multipliers, strict=True):
@@ -24,7 +24,10 @@ def hash32(seed, iteration, pixel, step):
 
 
 def join(f, g):
-    """(H, W, 2C) int16: both maps, each divided by its L2 norm at each position, in units of 1 / 4096; zero stays zero."""
+    """Return both maps side by side, (H, W, 2C) int16 in units of 1 / 4096.
+
+    Each map is divided by its L2 norm at each position; zero stays zero.
+    """
     halves = []
     for features in (f.astype(np.float64), g.astype(np.float64)):
         norm = np.sqrt((features**2).sum(axis=2, keepdims=True))
@@ -32,8 +35,20 @@ def join(f, g):
     return np.rint(4096 * np.concatenate(halves, axis=2)).astype(np.int16)
 
 
+def blend(content, f, g, alpha, steepness, threshold):
+    """Return f and g blended, (H, W, k), with most of f where the norm of `content` is large."""
+    energy = (content.astype(np.float64) ** 2).sum(axis=2, keepdims=True)
+    m = (energy - energy.min()) / max(np.ptp(energy), 1e-12)
+    weight = alpha / (1 + np.exp(-steepness * (m - threshold)))
+    return (f * weight + g * (1 - weight)).astype(np.float32)
+
+
 def pixel_vectors(pixels, key):
-    """(H, W, 8) int16: queries and keys whose product is minus the squared difference of pixels in 208ths."""
+    """Return the vectors (H, W, 8) int16 of pixels, as queries or as keys.
+
+    The product of a query and a key is minus the squared difference of two pixels, in units of 1 /
+    208.
+    """
     u = np.rint((pixels - np.float32(0.5)) * np.float32(208)).astype(int)
     one, square, nothing = np.ones_like(u[..., :1]), (u**2).sum(axis=2, keepdims=True), np.zeros_like(u)
     parts = (u, one, square, nothing) if key else (2 * u, -square, -one, nothing)
@@ -41,7 +56,7 @@ def pixel_vectors(pixels, key):
 
 
 def resample(nnf, shape_a, shape_b, scale_a, scale_b):
-    """The field between pictures `scale_a` and `scale_b` times as large."""
+    """Return the field between pictures that are `scale_a` and `scale_b` times as large."""
     coarse, rest = [], []
     for axis in range(2):
         p = (np.arange(shape_a[axis]) + 0.5) / scale_a[axis]
@@ -55,7 +70,10 @@ def resample(nnf, shape_a, shape_b, scale_a, scale_b):
 
 
 def distance(a, b, nnf, patch, frames=None):
-    """d(p, nnf[p]): minus the mean product over the offsets that exist on both sides, in B in the frame of the match."""
+    """Return d(p, nnf[p]): minus the mean product over patch positions that exist on both sides.
+
+    In B they exist within the frame of the match.
+    """
     y, x = np.mgrid[: a.shape[0], : a.shape[1]]
     total, count = np.zeros(y.shape, np.int64), np.zeros(y.shape, np.int64)
     for oy, ox in _offsets(patch):
@@ -68,13 +86,13 @@ def distance(a, b, nnf, patch, frames=None):
 
 
 def allowed(labels, match):
-    """Whether positions and their matches have equal labels, or a negative one on either side."""
+    """Return whether positions and matches have equal labels, or either label is negative."""
     one, other = labels[0], labels[1][match[..., 0], match[..., 1]]
     return (one == other) | (one < 0) | (other < 0)
 
 
 def propagate(a, b, nnf, distance, patch, jump, max_product, labels=None, frames=None):
-    """One propagation pass; `max_product` only allows to stop early, which this does not do."""
+    """Run one propagation pass, without the early stop that `max_product` allows."""
     y, x = np.mgrid[: a.shape[0], : a.shape[1]]
     best, best_distance = nnf.copy(), distance.copy()
     for oy, ox in ((-jump, 0), (jump, 0), (0, -jump), (0, jump)):
@@ -87,7 +105,7 @@ def propagate(a, b, nnf, distance, patch, jump, max_product, labels=None, frames
 
 
 def random_search(a, b, nnf, distance, patch, radius, seed, iteration, max_product, labels=None, frames=None):
-    """One random-search pass; see `propagate` for `max_product`."""
+    """Run one random-search pass, without the early stop that `max_product` allows."""
     y, x = np.mgrid[: a.shape[0], : a.shape[1]]
     everywhere = np.ones(y.shape, bool)
     best, best_distance = nnf.copy(), distance.copy()
@@ -107,7 +125,7 @@ def random_search(a, b, nnf, distance, patch, radius, seed, iteration, max_produ
 
 
 def vote(nnf, b, patch, frames=None):
-    """(HA, WA, C): mean of what the patches around each position propose for it."""
+    """Return (HA, WA, C): the mean of what the patches around each position assign to it."""
     y, x = np.mgrid[: nnf.shape[0], : nnf.shape[1]]
     total, count = np.zeros((*nnf.shape[:2], b.shape[2])), np.zeros((*nnf.shape[:2], 1))
     for oy, ox in _offsets(patch):
@@ -130,24 +148,27 @@ def _inside(picture, y, x):
 
 
 def _frame(b, frames, match):
-    """First row, end of the rows, and columns of the frame of B in which matches lie, each (H, W)."""
+    """Return the first row, the end row and the columns of each match's frame of B, each (H, W)."""
     whole = np.array([[0, *b.shape[:2]]]) if frames is None else frames
     return tuple(np.moveaxis(whole[(match[..., :1] >= whole[:, 0]).sum(axis=2) - 1], -1, 0))
 
 
 def _inside_frame(b, frames, match, y, x):
-    """Whether positions lie in the frame of B in which matches lie."""
+    """Return whether positions lie in the frame of B that has the match."""
     top, end, columns = _frame(b, frames, match)
     return (y >= top) & (y < end) & (x >= 0) & (x < columns)
 
 
 def _at(picture, y, x):
-    """Values at positions, those outside taken from the border (the callers leave them out)."""
+    """Return the values at positions.
+
+    Callers ignore the values outside, which come from the border.
+    """
     return picture[y.clip(0, picture.shape[0] - 1), x.clip(0, picture.shape[1] - 1)]
 
 
 def _accept(a, b, candidate, exists, patch, best, best_distance, labels, frames):
-    """Take the candidates that exist and are strictly better, in place."""
+    """Replace, in place, matches by candidates that exist and are strictly better."""
     inside = np.where(exists[..., None], candidate, best)
     d = distance(a, b, inside, patch, frames)
     better = exists & (d < best_distance)

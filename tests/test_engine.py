@@ -54,7 +54,7 @@ def test_ratio_shrinks_the_working_size_and_not_the_output(engine: Engine) -> No
     assert result.a_prime.shape == (64, 96, 3)
 
 
-def test_ratio_makes_a_difference_to_pictures_above_max_pixels_too(engine: Engine) -> None:
+def test_ratio_changes_the_results_of_pictures_above_max_pixels(engine: Engine) -> None:
     a, b1 = noise(120, 160), noise(150, 200, 1)
     whole, half = (engine.transfer(a, b1, ratio=ratio, max_pixels=4800, **FAST) for ratio in (1.0, 0.5))
     assert (whole.nnf_ab.shape, half.nnf_ab.shape) == ((60, 80, 2), (30, 40, 2))
@@ -75,7 +75,7 @@ def test_colours_of_a_prime_come_from_b_prime(engine: Engine) -> None:
     [{"photo": True}, {"levels": True}, {"max_pixels": 1600}, {"inversion": "step"}, *map(dict, PRESETS.values())],
     ids=str,
 )
-def test_with_b_known_a_prime_alone_is_made_with_every_option(engine: Engine, options) -> None:
+def test_with_b_given_only_a_prime_is_made_whatever_the_options(engine: Engine, options) -> None:
     a, b = noise(50, 60), noise(48, 56, 1)
     masks = [np.kron(np.array([[0, 255]], np.uint8), np.ones((h, w // 2), np.uint8)) for h, w in ((50, 60), (48, 56))]
     options = {"search_iterations": 1, "mask_a": masks[0], "mask_b": masks[1]} | options
@@ -87,10 +87,10 @@ def test_with_b_known_a_prime_alone_is_made_with_every_option(engine: Engine, op
     assert not np.array_equal(result.a_prime, engine.transfer(a, 255 - b, direction="ab", **options).a_prime)
 
 
-def test_b_must_lie_on_b_prime_and_cannot_be_asked_for(engine: Engine) -> None:
+def test_b_of_another_size_and_b_with_direction_ba_are_refused(engine: Engine) -> None:
     with pytest.raises(ImageError, match="B is 40 x 48 pixels and B' 41 x 48"):
         engine.transfer(noise(40, 40), noise(48, 41), b=noise(48, 40))
-    with pytest.raises(SettingsError, match="B is given and there is none to make"):
+    with pytest.raises(SettingsError, match="which makes only B, but B is given"):
         engine.transfer(noise(40, 40), noise(48, 40), b=noise(48, 40), direction="ba")
 
 
@@ -122,7 +122,7 @@ def test_pictures_of_the_smallest_size_match_within_bounds(engine: Engine) -> No
         assert (field.shape, error.shape) == ((*own, 2), own)
         assert ((field >= 0) & (field < other)).all()
         assert ((error >= -2.001) & (error <= 2.001)).all()
-        assert error.mean() < -0.5  # two pictures of noise have something in common; 0 is no likeness at all
+        assert error.mean() < -0.5  # even pictures of noise have some similarity; a distance of 0 means none
 
 
 def test_flat_pictures_exchange_their_colours(engine: Engine) -> None:
@@ -139,8 +139,7 @@ def test_flat_pictures_exchange_their_colours(engine: Engine) -> None:
         ((100, 200), Settings(ratio=0.5), (50, 100)),
         ((3000, 4000), Settings(max_pixels=120_000), (300, 400)),
         ((16, 1600), Settings(ratio=0.5), (16, 800)),
-        # The README's advice holds for a 12-megapixel photo: a ratio of 0.5 halves what the network
-        # would see without it.
+        # For a 12-megapixel photo, a ratio of 0.5 halves the working size as the README says.
         ((3000, 4000), Settings(), (512, 683)),
         ((3000, 4000), Settings.preset("face"), (256, 342)),
         ((1500, 2000), Settings(ratio=0.5), (256, 342)),
@@ -176,9 +175,9 @@ def test_an_exception_of_the_progress_callback_ends_the_transfer(engine: Engine)
         engine.transfer(noise(32, 32), noise(32, 32), progress=stop, **FAST)
 
 
-def test_every_stage_is_told_from_inside_up_to_the_end(monkeypatch) -> None:
-    engine = Engine(device="cpu", threads=1)  # work in other threads is looked at now and then, and this is quick
-    monkeypatch.setattr(progress, "MIN_STEP", 0.0)  # nothing is left out
+def test_every_stage_reports_progress_from_within_up_to_the_end(monkeypatch) -> None:
+    engine = Engine(device="cpu", threads=1)  # with more threads, progress is reported less often
+    monkeypatch.setattr(progress, "MIN_STEP", 0.0)  # every step is reported
     reports: list[analogy.Progress] = []
     options = {"photo": True, "keep_colors": True, "levels": True, "inversion": "step"}
     engine.transfer(noise(160, 200), noise(140, 160, 1), max_pixels=5000, progress=reports.append, **options)
@@ -188,8 +187,7 @@ def test_every_stage_is_told_from_inside_up_to_the_end(monkeypatch) -> None:
     stages = [report.stage for report in reports]
     for stage, least in {"features": 2, **{f"level {n}": 40 for n in (5, 4, 3, 2, 1)}, "pictures": 100}.items():
         assert stages.count(stage) > least, stage
-    # No part of the whole is passed in one leap, but those that one call of the network or of a
-    # library takes.
+    # No step is large, except those of a single call of the network or of a library.
     steps = {later.stage: [] for later in reports}
     for before, later in pairwise(reports):
         steps[later.stage].append(later.done - before.done)
@@ -201,17 +199,17 @@ def test_a_callback_can_end_a_transfer_in_the_middle_of_a_stage(engine: Engine, 
     class Stop(Exception):
         pass
 
-    heard: list[analogy.Progress] = []
+    reports: list[analogy.Progress] = []
 
     def stop(report: analogy.Progress) -> None:
-        heard.append(report)
+        reports.append(report)
         if report.done > share:
             raise Stop
 
     with pytest.raises(Stop):
         engine.transfer(noise(160, 200), noise(140, 160), max_pixels=5000, progress=stop, **FAST)
-    assert [report.done > share for report in heard] == [False] * (len(heard) - 1) + [True]
-    assert heard[-1].stage == heard[-2].stage  # not only where a stage begins
+    assert [report.done > share for report in reports] == [False] * (len(reports) - 1) + [True]
+    assert reports[-1].stage == reports[-2].stage  # the callback can also raise within a stage
 
 
 @pytest.mark.parametrize(
@@ -224,19 +222,23 @@ def test_a_callback_can_end_a_transfer_in_the_middle_of_a_stage(engine: Engine, 
         (lambda e: e.transfer(noise(32, 32), noise(32, 32), wieght=2), SettingsError, "unknown setting 'wieght'"),
         (lambda e: e.transfer(noise(32, 32), noise(32, 32), cls=2), SettingsError, "unknown setting 'cls'"),
         (lambda e: e.transfer(noise(32, 32), noise(32, 32), {"wieght": 2}), SettingsError, "unknown setting 'wieght'"),
-        (lambda e: e.transfer(noise(32, 32), noise(32, 32), 3), SettingsError, "settings is a int; it takes Settings"),
-        (lambda e: Engine(model=None), ModelError, "model is None; it takes the name of a model, or its folder"),
-        (lambda e: analogy.transfer("a.png", "b.png", model=[]), ModelError, r"model is \[\]; it takes"),
-        (lambda e: Engine("vgg99"), ModelError, "no model 'vgg99'; there is vgg16-compact"),
+        (lambda e: e.transfer(noise(32, 32), noise(32, 32), 3), SettingsError, "settings is a int; give Settings"),
+        (
+            lambda e: Engine(model=None),
+            ModelError,
+            "model is None; give the name of a model, or the path of its folder",
+        ),
+        (lambda e: analogy.transfer("a.png", "b.png", model=[]), ModelError, r"model is \[\]; give the name"),
+        (lambda e: Engine("vgg99"), ModelError, "no model 'vgg99'; choose from vgg16-compact"),
         (lambda e: Engine(device="tpu"), DeviceError, "unknown device 'tpu'"),
         (lambda e: Engine(device=["cpu"]), DeviceError, r"unknown device \['cpu'\]; choose one of auto, cpu, cuda"),
         (lambda e: analogy.transfer("a.png", "b.png", device=[]), DeviceError, r"unknown device \[\]"),
-        (lambda e: analogy.transfer("a.png", "b.png", threads=[2]), DeviceError, r"threads is \[2\]; it takes"),
+        (lambda e: analogy.transfer("a.png", "b.png", threads=[2]), DeviceError, r"threads is \[2\]; give"),
         *(
             (
                 lambda e, threads=threads: Engine(threads=threads),
                 DeviceError,
-                r"threads is .*; it takes .* from 1 to 256",
+                r"threads is .*; give .* from 1 to 256",
             )
             for threads in (0, -1, 2.5, "2", True, 257, 10_000, 10**400, 10**5000)
         ),
@@ -254,7 +256,7 @@ def test_save_names_a_folder_that_cannot_be_made(engine: Engine, tmp_path: Path)
         engine.transfer(noise(16, 16), noise(16, 16), **FAST).save(tmp_path / "file" / "out")
 
 
-def test_one_direction_gives_the_same_picture_as_both_and_nothing_of_the_other(engine: Engine) -> None:
+def test_one_direction_gives_the_same_picture_as_both_and_none_for_the_other(engine: Engine) -> None:
     a, b1 = noise(40, 48), noise(48, 40, 1)
     both, ab, ba = (engine.transfer(a, b1, direction=direction, **FAST) for direction in ("both", "ab", "ba"))
     assert np.array_equal(ab.a_prime, both.a_prime)
@@ -272,11 +274,13 @@ def test_consistency_of_a_picture_with_itself_is_below_one_position(engine: Engi
 def test_levels_are_votes_of_b_prime_that_approach_a_prime(engine: Engine) -> None:
     a, b1 = noise(48, 64), noise(40, 40, 1)
     b1[..., 2] = 0
-    heard: list[analogy.Progress] = []
-    result = engine.transfer(a, b1, levels=True, progress=heard.append, **FAST)
+    reports: list[analogy.Progress] = []
+    result = engine.transfer(a, b1, levels=True, progress=reports.append, **FAST)
     assert list(result.levels) == [5, 4, 3, 2, 1]
-    shown = [report for report in heard if report.picture is not None]
-    assert [report.stage for report in shown] == [f"level {level}" for level in result.levels]  # each in its turn
+    shown = [report for report in reports if report.picture is not None]
+    assert [report.stage for report in shown] == [
+        f"level {level}" for level in result.levels
+    ]  # one picture for each level, in order
     assert all(map(np.array_equal, [report.picture for report in shown], result.levels.values()))
     for picture in result.levels.values():
         assert picture.shape == (48, 64, 3)
@@ -308,8 +312,8 @@ def test_photo_takes_the_colours_of_b_prime_and_not_its_grain(engine: Engine) ->
         engine.transfer(step, other, photo=photo, **FAST).a_prime.astype(float) for photo in (False, True)
     )
     roughness = [np.abs(np.diff(p[:, :30], axis=0)).mean() for p in (plain, refined)]
-    assert roughness[1] < 0.2 * roughness[0]  # the grain of B' is removed, as A has none
-    for side in (np.s_[:, :28], np.s_[:, 36:]):  # and the colour of A' is kept
+    assert roughness[1] < 0.2 * roughness[0]  # the grain of B' is removed, since A has none
+    for side in (np.s_[:, :28], np.s_[:, 36:]):  # the colour of A' stays
         assert np.abs(refined[side].mean() - plain[side].mean()) < 10
 
 
@@ -318,7 +322,7 @@ def test_16_bit_pixels_are_transferred_with_all_their_bits(engine: Engine) -> No
     assert engine.transfer(deep, noise(40, 40, 1), **FAST).a_prime.dtype == np.uint16
     result = engine.transfer(noise(40, 40, 1), deep, photo=True, keep_colors=True, **FAST)
     assert result.a_prime.dtype == result.b.dtype == np.uint16
-    flat = np.full((40, 40, 3), 12345, np.uint16)  # no multiple of 257: 8 bits cannot hold it
+    flat = np.full((40, 40, 3), 12345, np.uint16)  # not a multiple of 257, so that 8 bits cannot represent it
     assert (engine.transfer(noise(40, 40, 1), flat, **FAST).a_prime == 12345).all()
     assert engine.transfer(noise(40, 40, 1), noise(40, 40), **FAST).a_prime.dtype == np.uint8
 
@@ -328,12 +332,11 @@ def test_pictures_above_max_pixels_are_painted_from_full_size_pixels(engine: Eng
     result = engine.transfer(noise(160, 200), b1, max_pixels=4000, **FAST)
     assert result.a_prime.shape == (160, 200, 3)
     assert result.nnf_ab.shape[0] * result.nnf_ab.shape[1] <= 4100
-    # Pixel noise survives where pixels of the full size are copied; at the working size it is
-    # averaged away.
+    # Noise stays only if pixels are copied at full size, since shrinking averages it away.
     assert result.a_prime.std() > 2 * images.resize(b1, *result.nnf_ba.shape[:2]).std()
 
 
-def test_a_preset_s_name_and_a_dict_serve_as_settings(engine: Engine) -> None:
+def test_settings_may_be_a_preset_s_name_or_a_dict(engine: Engine) -> None:
     a, b1 = noise(32, 32), noise(32, 32)
     assert engine.transfer(a, b1, "fast", direction="ab").settings == Settings.preset("fast", direction="ab")
     assert engine.transfer(a, b1, dict(FAST), seed=3).settings == Settings(seed=3, **FAST)
@@ -345,12 +348,12 @@ def test_single_options_override_settings(engine: Engine) -> None:
     assert (result.settings.ratio, result.settings.inversion) == (0.75, "vote")
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_an_engine_refuses_to_run_after_a_fork(engine: Engine) -> None:
     engine.transfer(noise(16, 16), noise(16, 16), **FAST)
     reader, writer = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # newer Pythons warn of forking with threads: that is the point here
+        warnings.simplefilter("ignore")  # newer Pythons warn of a fork with threads, which is intended here
         child = os.fork()
     if child == 0:
         try:
@@ -365,17 +368,17 @@ def test_an_engine_refuses_to_run_after_a_fork(engine: Engine) -> None:
     os.waitpid(child, 0)
 
 
-def test_a_transfer_in_one_call_works_in_another_process_than_the_first(monkeypatch) -> None:
+def test_analogy_transfer_makes_a_new_engine_in_another_process(monkeypatch) -> None:
     def once() -> np.ndarray:
         return analogy.transfer(noise(16, 16), noise(16, 16, 1), device="cpu", threads=1, **FAST).a_prime
 
     first = once()
-    monkeypatch.setattr(os, "getpid", lambda: 999_999)  # as after a fork
+    monkeypatch.setattr(os, "getpid", lambda: 999_999)  # as in a process that was forked
     assert np.array_equal(once(), first)
 
 
-def test_transfers_in_several_threads_equal_those_in_turn() -> None:
-    fresh = Engine(device="cpu", threads=2)  # its sessions are made when the threads first need them
+def test_transfers_in_several_threads_equal_serial_ones() -> None:
+    fresh = Engine(device="cpu", threads=2)  # it makes its sessions when the threads first need them
     pairs = [(noise(48, 40, n), noise(40, 56, n + 10)) for n in range(4)]
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda pair: fresh.transfer(*pair, inversion_steps=1).nnf_ab, pairs))

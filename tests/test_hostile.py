@@ -1,4 +1,4 @@
-"""Hostile pictures, fields and settings: each is read or refused in one line, whatever is in it."""
+"""Hostile pictures, fields, pins and settings: each is read, or refused in one line."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ from analogy.errors import AnalogyError, ImageError, SettingsError, printable
 from analogy.method import flow, flow_files
 from analogy.method.pins import read_pins
 from analogy.pictures.reading import read_picture
-from analogy.result import read_record
+from analogy.records import read_record
 from analogy.settings import Settings
 
 MOST = 1_000_000
-"""Pixels that are admitted here. All beyond must be refused before it is decoded."""
+"""Largest number of pixels that these tests admit.
+
+Larger pictures have to be refused before decoding.
+"""
 
 CASES = {"max_examples": 300, "deadline": None, "derandomize": True, "database": None}
 CASES["suppress_health_check"] = [HealthCheck.function_scoped_fixture]
@@ -34,7 +37,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 @contextlib.contextmanager
 def refusals(*kinds: type[AnalogyError]) -> Iterator[None]:
-    """What the block raises is an error of ours: one line, and not a long one."""
+    """Check that the block raises only these errors, with a short message of one line."""
     try:
         yield
     except kinds as error:
@@ -74,7 +77,7 @@ def check_record(path: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", pictures.sound())
-def test_the_pictures_that_are_damaged_below_are_sound(name: str) -> None:
+def test_the_pictures_that_other_tests_damage_are_sound(name: str) -> None:
     read_picture(pictures.sound()[name])
 
 
@@ -90,7 +93,7 @@ def test_a_bomb_is_refused_before_it_is_decoded(name: str, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("name", pictures.liars())
-def test_a_file_that_says_what_it_is_not_is_read_or_refused_in_one_line(name: str) -> None:
+def test_a_file_with_false_metadata_is_read_or_refused_in_one_line(name: str) -> None:
     check_picture(pictures.liars()[name])
 
 
@@ -141,7 +144,7 @@ def test_any_array_is_a_field_or_refused_in_one_line(data: st.DataObject) -> Non
 
 
 @pytest.mark.parametrize("name", fields.sound())
-def test_the_fields_that_are_damaged_below_are_sound(name: str, tmp_path: Path) -> None:
+def test_the_fields_that_other_tests_damage_are_sound(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(fields.sound()[name])
     assert flow_files.read(tmp_path / name, width=7).shape == (5, 7, 2)
 

@@ -21,7 +21,7 @@ def test_import_loads_no_heavy_library() -> None:
     assert [name for name in HEAVY if name in loaded] == []
 
 
-def test_signals_are_handled_before_anything_is_loaded_that_takes_time() -> None:
+def test_no_slow_module_is_loaded_before_signals_are_handled() -> None:
     code = "import sys; before = set(sys.modules); import analogy.__main__; print(*set(sys.modules) - before)"
     loaded = run(code).split()
     assert "analogy.apps.process" in loaded

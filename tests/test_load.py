@@ -1,4 +1,4 @@
-"""A service's day in small: many transfers from many threads, some cancelled, some refused; and the memory stays as it was."""
+"""Many transfers from many threads, some cancelled and some refused, leave no memory behind."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def block(first):
 print(json.dumps([block(first) for first in range(0, 200, 40)]))
 """
 LEAK = 120 * 2 * 72 * 72 * 16 * 4
-"""Bytes by which the memory would grow in the last 120 transfers if each left behind the features of level 1."""
+"""Growth of the memory if each of 120 transfers leaked its features of level 1, in bytes."""
 
 
 def test_200_transfers_in_8_threads_are_answered_and_leave_no_memory_behind() -> None:
@@ -60,5 +60,5 @@ def test_200_transfers_in_8_threads_are_answered_and_leave_no_memory_behind() ->
     blocks = json.loads(done.stdout)
     assert [answers for answers, _ in blocks] == [{"True": 24, "Cancel": 8, "ImageError": 8}] * 5
     memory = [size for _, size in blocks]
-    # The first two blocks are the warm-up: every thread makes its first arrays.
+    # The first two blocks are not compared, since every thread makes its first arrays there.
     assert memory[-1] - memory[1] < LEAK / 2, memory

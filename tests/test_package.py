@@ -1,4 +1,4 @@
-"""The promises of the project: each names a test that exists."""
+"""Every promise in tests/README.md names a test that exists."""
 
 import re
 from pathlib import Path

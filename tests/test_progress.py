@@ -1,4 +1,4 @@
-"""Progress: what a callback hears, how often, and what a run is estimated to take."""
+"""Progress: what a callback gets and how often, and the estimated times of a run."""
 
 import threading
 import time
@@ -20,7 +20,7 @@ SEARCHED = dict(zip((1, 2, 3, 4, 5), WIDTHS, strict=True))
 
 
 def pair(working: tuple[int, int], full: tuple[int, int]) -> Pair:
-    """Two pictures of size `full` that the network sees in size `working`."""
+    """Return two pictures of size `full` with the working size `working`."""
     picture = Picture(np.broadcast_to(np.uint8(0), (*full, 3)))
     return pair_of(Side("A", picture, working), [Side("B'", picture, working)])
 
@@ -33,7 +33,7 @@ def reporter_of(plan) -> tuple[StageReporter, list[Progress]]:
 
 
 def test_the_share_follows_the_plan_within_stages_and_never_falls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "MAX_INTERVAL", 0.0)  # everything is told
+    monkeypatch.setattr(progress, "MAX_INTERVAL", 0.0)  # every step is reported
     reporter, reports = reporter_of({"one": {"x": 1, "y": 2}, "two": {"z": 1}})
     reporter.begin("one")
     reporter.part("x")(0.5)
@@ -65,11 +65,11 @@ def test_a_stage_or_a_part_that_is_not_planned_is_an_error(stage: str, part: str
 def test_a_stage_that_began_before_the_plan_has_to_be_planned_too() -> None:
     reporter = StageReporter(None)
     reporter.begin("on")
-    with pytest.raises(LookupError, match="the stage 'on' is not planned; there is one"):
+    with pytest.raises(LookupError, match="the stage 'on' is not planned; planned are one"):
         reporter.plan({"one": {"x": 1}})
 
 
-def test_small_steps_are_told_once_they_add_up_or_after_a_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_steps_are_reported_once_they_add_up_or_time_has_passed(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr(progress.time, "perf_counter", lambda: clock[0])
     reporter, reports = reporter_of({"one": {"x": 1}})
@@ -103,7 +103,7 @@ def test_an_exception_of_the_callback_passes_through_a_part() -> None:
         tick(0.6)
 
 
-def test_split_shares_out_one_tick_by_weights() -> None:
+def test_split_divides_a_tick_by_weights() -> None:
     shares: list[float] = []
     first, none, last = split(shares.append, 1, 0, 3)
     for tick in (first, none, last):
@@ -126,7 +126,7 @@ def test_the_painting_of_large_pictures_is_a_large_share_of_the_estimate() -> No
     assert share((3000, 4000)) > 0.4
 
 
-def test_what_takes_longer_is_estimated_to_take_longer() -> None:
+def test_settings_that_take_longer_have_larger_estimates() -> None:
     def seconds(**changes) -> float:
         both, levels = pair((448, 448), (448, 448)), changes.get("direction") == "ba"
         costs = estimate(WIDTHS, SEARCHED, both, Settings(**changes), levels)
@@ -142,7 +142,7 @@ def test_what_takes_longer_is_estimated_to_take_longer() -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
-def test_tasks_side_by_side_are_told_as_one_in_the_caller_s_thread(workers: int) -> None:
+def test_side_by_side_reports_the_mean_of_its_tasks_in_the_caller_s_thread(workers: int) -> None:
     threads, shares, done = set(), [], []
 
     def task(number: int, tick: Tick) -> None:
@@ -163,7 +163,7 @@ def test_tasks_side_by_side_are_told_as_one_in_the_caller_s_thread(workers: int)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_what_a_tick_or_a_task_raises_ends_all_tasks_side_by_side(workers: int) -> None:
+def test_an_exception_of_a_tick_or_a_task_ends_all_tasks(workers: int) -> None:
     class Stop(Exception):
         pass
 

@@ -1,4 +1,7 @@
-"""Compares with the results that the method's authors published, if their pairs lie beside the checkout."""
+"""Comparison with the results that the authors of the method published.
+
+It is skipped unless the published pairs lie beside the checkout.
+"""
 
 import json
 import subprocess
@@ -22,7 +25,7 @@ def test_results_are_close_to_the_published_ones(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     rows = json.loads(table.read_text())
     assert len(rows) == 4
-    # The bounds set for the first version on all pairs; the untouched inputs are at 0.27 and 34 on
-    # these.
+    # These bounds were set for the first version on all pairs. The unchanged inputs have 0.27 and
+    # 34.
     assert sum(row["feat"] for row in rows) / len(rows) <= 0.165
     assert sum(row["dE"] for row in rows) / len(rows) <= 11

@@ -1,6 +1,6 @@
-"""The README and its pages do what they say: each block of code is run, with small pictures in the place of the reader's.
+"""The code blocks of the README and of its pages run, with small pictures in place of the reader's.
 
-Not run is what `ELSEWHERE` names, and each such command is to be found on one of the pages.
+The commands in `ELSEWHERE` are not run here. Each of them has to be on one of the pages.
 """
 
 from __future__ import annotations
@@ -34,33 +34,33 @@ PAGES = [README, *sorted(CHECKOUT / page for page in (
     "tests/README.md",
     "tools/plugins/README.md",
 ))]  # fmt: skip
-"""The README, and the pages to which it sends its readers."""
+"""The README and the pages that it links to."""
 LANGUAGES = "nginx", "ini", "yaml"
-"""Languages of blocks that are files of other programs, and are not run."""
+"""Languages of blocks that are files of other programs and are not run."""
 SIZE = 48, 64
 FRAMES = 49
 ELSEWHERE = {
-    "pip install": "needs a package index; `.ci/run` does it",
-    "pytest": "is what runs this",
-    "analogy demo": "tests/backends/test_runtime.py and `.ci/run`, at full size",
-    "analogy batch s3://bucket/jobs.parquet": "needs a store; tests/batch/test_stores.py",
-    "analogy models pull": "needs the network; tests/networks/test_pull.py",
-    "analogy info --selftest": "needs a GPU; tests/backends/test_selftest.py",
-    "analogy serve": "goes on until it is ended; tests/apps/serve",
-    "curl": "needs the service; tests/apps/serve/test_service.py",
-    "python tools/export_vgg19.py": "needs weights; tests/networks/test_export.py",
-    "python tools/distill.py": "trains for hours; tests/tools/test_distill.py",
+    "pip install": "needs a package index; `.ci/run` runs it",
+    "pytest": "runs this test",
+    "analogy demo": "tests/backends/test_runtime.py and `.ci/run` run it at full size",
+    "analogy batch s3://bucket/jobs.parquet": "needs a store; see tests/batch/test_stores.py",
+    "analogy models pull": "needs the network; see tests/networks/test_pull.py",
+    "analogy info --selftest": "needs a GPU; see tests/backends/test_selftest.py",
+    "analogy serve": "runs until it is stopped; see tests/apps/serve",
+    "curl": "needs the service; see tests/apps/serve/test_service.py",
+    "python tools/export_vgg19.py": "needs weights; see tests/networks/test_export.py",
+    "python tools/distill.py": "trains for hours; see tests/tools/test_distill.py",
     "python3 -m venv": "`.ci/run` makes an environment",
-    ". .venv/bin/activate": "enters it",
+    ". .venv/bin/activate": "activates the environment",
     "docker build": "needs Docker",
-    "mkdir": "is for Krita; tests/tools/test_plugins.py",
-    "cp": "copies into another program; tests/tools/test_plugins.py",
+    "mkdir": "is for Krita; see tests/tools/test_plugins.py",
+    "cp": "copies into another program; see tests/tools/test_plugins.py",
 }
-"""Commands that are not run here, by how they begin: why, or where they are."""
+"""First words of commands that are not run here -> the reason, or the test that runs them."""
 
 
 def blocks(text: str) -> list[str]:
-    """The blocks of code of a Markdown text: fenced ones, and those indented by four, in their order."""
+    """Return the code blocks of a Markdown text in order, whether fenced or indented by four."""
     fenced = r"^```(?P<language>\w*)\n(?P<fenced>(?:.*\n)*?)```"
     indented = r"(?<=\n\n)(?P<indented>(?: {4}.*\n|\n(?= {4}))+)"
     found = [each for each in re.finditer(f"{fenced}|{indented}", text, re.M) if each["language"] not in LANGUAGES]
@@ -68,7 +68,7 @@ def blocks(text: str) -> list[str]:
 
 
 def check_bibtex(block: str) -> None:
-    """Each entry is one of BibTeX, and the program's says the version of today."""
+    """Check that the entries are valid BibTeX, and that the program's has the present version."""
     entries = re.findall(r"^@\w+\{\w+,\n((?: {2}\w+ += \{.+\},?\n)+)\}$", block, re.M)
     assert len(entries) == block.count("@")
     for fields in entries:
@@ -79,7 +79,7 @@ def check_bibtex(block: str) -> None:
 
 
 def commands(block: str) -> list[str]:
-    """The commands of a block for a shell, one by one; none if it is Python."""
+    """Return the shell commands of a block, or none if it is Python."""
     first = block.split(maxsplit=1)[0]
     if first not in {"analogy", *(name.split()[0] for name in ELSEWHERE)}:
         return []
@@ -93,7 +93,7 @@ def elsewhere(command: str) -> str | None:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng) -> Path:
-    """Where the commands are run: with all that they name."""
+    """Return the folder in which the commands run, with the files that they name."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ANALOGY_HOME", str(tmp_path / "home"))
     for model in ("home/models/vgg19", "my-model"):
@@ -119,7 +119,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng) -> Path:
 
 
 def run(command: str) -> None:
-    """Run a command of this package, and see what it says it writes."""
+    """Run a command of this package, and check that it writes the files that it names."""
     words = shlex.split(command, comments=True)
     streams = {sign: words.pop(words.index(sign) + 1) for sign in "<>" if sign in words}
     words = [word for word in words if word not in streams]
@@ -151,7 +151,7 @@ def test_every_block_of_code_on_the_pages_runs(folder: Path) -> None:
                 left.discard(name)
             else:
                 run(command)
-    assert not left, "no longer on a page, so no longer to be named here"
+    assert not left, "ELSEWHERE names commands that are on no page"
     assert len(names["result"].consistency()) == SIZE[0]
 
 
@@ -170,11 +170,12 @@ def test_every_link_of_the_pages_leads_to_a_file_that_exists() -> None:
 
 
 def test_blocks_are_found_whether_fenced_or_indented() -> None:
-    text = "Words\n    that go on.\n\n    analogy one && \\\n      two\n\n    three\n\nWords\n\n```python\nimport four\n```\n"
+    indented = "Words\n    that go on.\n\n    analogy one && \\\n      two\n\n    three\n\n"
+    text = indented + "Words\n\n```python\nimport four\n```\n"
     assert blocks(text) == ["analogy one && \\\n  two\n\nthree\n", "import four\n"]
 
 
-def test_every_message_that_troubleshooting_quotes_is_one_of_the_program() -> None:
+def test_every_message_quoted_in_troubleshooting_exists_in_the_program() -> None:
     table = README.read_text(encoding="utf-8").partition("## Troubleshooting")[2].partition("\n## ")[0]
     seen = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| ")]
     quoted = [words for cell in seen for words in re.findall(r'"(.+?)"', cell)]
@@ -186,5 +187,5 @@ def test_every_message_that_troubleshooting_quotes_is_one_of_the_program() -> No
         "analogy: command not found",
     }
     for words in set(quoted) - of_others:
-        for part in re.split(r"'.+?'| \d+ ", words):  # names and numbers, which are others each time
+        for part in re.split(r"'.+?'| \d+ ", words):  # names and numbers vary
             assert part.strip() in sources, words

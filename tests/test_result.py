@@ -1,4 +1,4 @@
-"""A result's pictures as images, its files, and how it shows itself."""
+"""A result's images, its files, and its display in a notebook."""
 
 import io
 import json
@@ -13,7 +13,8 @@ import analogy
 from analogy import progress
 from analogy.errors import OutputError, SettingsError
 from analogy.pictures.reading import read_picture
-from analogy.result import Result, read_record
+from analogy.records import read_record
+from analogy.result import Result
 from analogy.settings import Settings
 
 OPTIONS = {"inversion": "vote", "search_iterations": 1}
@@ -30,7 +31,7 @@ def engine() -> analogy.Engine:
 
 @pytest.fixture(scope="module")
 def profile() -> bytes:
-    """An RGB profile that is not sRGB: Pillow's sRGB with red and green primaries exchanged."""
+    """Return an RGB profile that is not sRGB: Pillow's sRGB with red and green exchanged."""
     icc = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     at = {bytes(icc[i : i + 4]): i for i in range(132, 132 + 12 * int.from_bytes(icc[128:132], "big"), 12)}
     red, green = at[b"rXYZ"], at[b"gXYZ"]
@@ -40,7 +41,7 @@ def profile() -> bytes:
 
 @pytest.fixture(scope="module")
 def result(engine: analogy.Engine, profile: bytes) -> Result:
-    """Of an A with alpha and a profile, and a B' without."""
+    """Return the result of an A with alpha and a profile, and of a B' without."""
     a = io.BytesIO()
     Image.fromarray(noise(40, 56, 4)).save(a, "png", icc_profile=profile)
     return engine.transfer(a.getvalue(), noise(48, 40, 3), **OPTIONS)
@@ -51,7 +52,7 @@ def test_a_prime_image_has_the_alpha_and_the_profile_of_a(result: Result, profil
     assert (image.mode, image.size) == ("RGBA", (56, 40))
     assert np.array_equal(np.asarray(image)[..., 3], result.a.alpha)
     assert image.info["icc_profile"] == profile
-    # Its colours are the profile's: read back, they are those of `a_prime`, which is sRGB.
+    # The image is in the profile. Read again, it has the colours of `a_prime`, which is sRGB.
     content = io.BytesIO()
     image.save(content, "png")
     opaque = result.a.alpha == 255
@@ -73,9 +74,9 @@ def test_images_of_16_bit_results_have_8_bits(engine: analogy.Engine) -> None:
 
 def test_the_image_of_a_direction_that_was_not_made_is_refused(engine: analogy.Engine) -> None:
     a = noise(32, 32, 3)
-    with pytest.raises(SettingsError, match="there is no B, as this result was made with direction 'ab'"):
+    with pytest.raises(SettingsError, match="there is no B, since this result was made with direction 'ab'"):
         engine.transfer(a, a, direction="ab", **OPTIONS).b_image  # noqa: B018
-    with pytest.raises(SettingsError, match="there is no A', as this result was made with direction 'ba'"):
+    with pytest.raises(SettingsError, match="there is no A', since this result was made with direction 'ba'"):
         engine.transfer(a, a, direction="ba", **OPTIONS).a_prime_image  # noqa: B018
 
 
@@ -90,7 +91,7 @@ def test_a_notebook_shows_a_small_montage(engine: analogy.Engine) -> None:
 
 
 @pytest.mark.parametrize("name", ["x.png", "new/x.webp", "x.TIF", Path("x.jpg")])
-def test_a_path_of_a_picture_gets_a_prime_alone(result: Result, tmp_path: Path, name) -> None:
+def test_saving_to_the_path_of_a_picture_writes_only_a_prime(result: Result, tmp_path: Path, name) -> None:
     result.save(tmp_path / name)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / name]
     written = read_picture(tmp_path / name)
@@ -104,7 +105,7 @@ def test_a_result_of_b_alone_writes_b(engine: analogy.Engine, tmp_path: Path) ->
     assert np.array_equal(read_picture(tmp_path / "x.png").rgb, result.b)
 
 
-def test_format_says_what_any_path_and_an_open_file_get(result: Result, tmp_path: Path) -> None:
+def test_format_decides_the_format_of_any_path_and_of_an_open_file(result: Result, tmp_path: Path) -> None:
     result.save(tmp_path / "x.png")
     result.save(tmp_path / "x.data", format="PNG")
     expected = (tmp_path / "x.png").read_bytes()
@@ -146,7 +147,7 @@ class Full(io.BytesIO):
         (io.BytesIO(), {"format": "png", "flow": True}, "one picture cannot hold the fields"),
     ],
 )
-def test_what_cannot_be_written_to_is_named_in_one_line(
+def test_a_target_that_cannot_be_written_is_named_in_one_line(
     result: Result, target, options, words, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -160,7 +161,8 @@ def test_saving_reports_progress_within_a_file_and_an_exception_of_the_callback_
     engine, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.setattr(progress, "MIN_STEP", 0.0)
-    monkeypatch.setattr("analogy.result.available_cores", lambda: 1)  # with more, reports depend on when threads run
+    # With more workers, reports depend on when threads run.
+    monkeypatch.setattr("analogy.result_files.available_cores", lambda: 1)
     a = noise(600, 600, 3)
     result = engine.transfer(a, a, max_pixels=2000, **OPTIONS)
     for target in ("out", "x.png", "x.tif", "x.jpg"):
@@ -169,10 +171,10 @@ def test_saving_reports_progress_within_a_file_and_an_exception_of_the_callback_
         shares = [report.done for report in reports]
         assert shares == sorted(shares)
         assert (reports[0].stage, reports[-1]) == ("saving", analogy.Progress("done", 1.0))
-        if target in ("out", "x.png"):  # the other encoders write at once
+        if target in ("out", "x.png"):  # the other encoders write all bytes at once
             assert len([share for share in shares if 0.05 < share < 0.35]) > 3, target
 
-    class Stop(TimeoutError):  # an OSError: still not one of the file
+    class Stop(TimeoutError):  # an OSError that does not come from the file
         pass
 
     def stop(report: analogy.Progress) -> None:
@@ -184,7 +186,7 @@ def test_saving_reports_progress_within_a_file_and_an_exception_of_the_callback_
     assert list((tmp_path / "stopped").iterdir()) == []
 
 
-# The settings of a result, read again
+# Reading the settings of a result
 
 RECORD = {"settings": {"seed": 5}, "model": "vgg16-compact", "model_sha256": "ab"}
 
@@ -194,7 +196,7 @@ def written(path: Path, content: str | bytes) -> Path:
     return path
 
 
-def test_a_record_names_the_version_of_the_code_that_runs_installed_or_not(result: Result, monkeypatch) -> None:
+def test_a_record_has_the_version_of_the_running_code_installed_or_not(result: Result, monkeypatch) -> None:
     def of_installed(package: str) -> str:
         assert package != "deep-image-analogy"
         return "1"
@@ -221,7 +223,7 @@ def test_a_record_is_read_from_a_plain_file(tmp_path: Path) -> None:
         " " * (1 << 20) + json.dumps(RECORD),
     ],
 )  # fmt: skip
-def test_what_is_no_record_is_refused_in_one_short_line(tmp_path: Path, content) -> None:
+def test_an_invalid_record_is_refused_in_one_short_line(tmp_path: Path, content) -> None:
     path = written(tmp_path / "settings.json", content)
     with pytest.raises(SettingsError) as caught:
         read_record(path)

@@ -1,4 +1,4 @@
-"""Settings: presets, ranges, and errors that name the value."""
+"""Settings: presets, ranges, and errors that name a wrong value."""
 
 import dataclasses
 
@@ -41,9 +41,9 @@ def test_the_paper_preset_is_the_authors_constants() -> None:
         ({"max_pixels": 10}, "max_pixels is 10; it takes 1024 to 1000000000"),
         ({"ratio": 10**400}, r"ratio is 10{96}\.\.\.; it takes 0\.1 to 1\.0"),
         ({"max_pixels": 10**400}, r"max_pixels is 10{96}\.\.\.; it takes 1024 to"),
-        ({"seed": 10**5000}, "seed is a int that cannot be shown; it takes 0 to 4294967295"),
+        ({"seed": 10**5000}, "seed is a value of type int that cannot be shown; it takes 0 to 4294967295"),
         ({"inversion": "x" * 1000}, r"inversion is 'x{96}\.\.\.; choose vote"),
-        ({"speed": 3}, "unknown setting 'speed'; there is weight"),
+        ({"speed": 3}, "unknown setting 'speed'; choose one of weight"),
     ],
 )
 def test_a_value_outside_its_range_is_named(values: dict, words: str) -> None:
@@ -86,39 +86,39 @@ def test_settings_are_given_as_settings_a_preset_s_name_or_a_dict() -> None:
     [
         ("oil", "unknown preset 'oil'; choose one of photo-to-style"),
         ({"wieght": 2}, "unknown setting 'wieght'"),
-        ({3: 2}, "unknown setting 3; there is weight"),
-        ([("weight", 2)], "settings is a list; it takes Settings, the name of a preset, or a dict of settings"),
+        ({3: 2}, "unknown setting 3; choose one of weight"),
+        ([("weight", 2)], "settings is a list; give Settings, the name of a preset, or a dict of settings"),
     ],
 )
-def test_what_is_no_settings_is_named(given, words: str) -> None:
+def test_invalid_settings_are_named(given, words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         Settings.of(given)
 
 
 @pytest.mark.parametrize("given", [None, 3, ["face"], {}])
-def test_a_preset_that_is_no_name_is_refused(given) -> None:
+def test_preset_refuses_other_types_than_a_name(given) -> None:
     with pytest.raises(SettingsError, match="unknown preset"):
         Settings.preset(given)
 
 
 @pytest.mark.parametrize("given", [None, 3, [], "face"])
-def test_what_is_no_dict_is_refused(given) -> None:
-    with pytest.raises(SettingsError, match="it takes a dict of settings"):
+def test_from_dict_refuses_other_types(given) -> None:
+    with pytest.raises(SettingsError, match="give a dict of settings"):
         Settings.from_dict(given)
 
 
 @pytest.mark.parametrize("name", ["photo-to-style", "face", "fast"])
-def test_a_preset_over_other_settings_looks_as_it_does_by_itself(name) -> None:
+def test_a_preset_replaces_every_setting_that_presets_change(name) -> None:
     kept = {"seed": 5, "max_pixels": 5000, "direction": "ab", "keep_colors": True}
     assert Settings.preset("paper", weight=1, photo=True, **kept).with_preset(name) == Settings.preset(name, **kept)
 
 
-def test_settings_that_were_chosen_one_by_one_stay_beside_a_preset() -> None:
+def test_settings_named_in_keep_stay_beside_a_preset() -> None:
     settings = Settings.preset("paper", ratio=0.75)
     assert settings.with_preset("face", keep={"ratio"}) == Settings.preset("face", ratio=0.75)
 
 
-def test_single_changes_go_before_a_preset_and_are_checked() -> None:
+def test_single_changes_override_a_preset_and_are_checked() -> None:
     settings = Settings(seed=5, weight=1).changed({"ratio": 0.75}, preset="style-to-photo")
     assert settings == Settings(seed=5, weight=2, ratio=0.75)
     for changes, words in (({"wieght": 2}, "unknown setting 'wieght'"), ({"weight": 4}, "weight is 4; choose")):

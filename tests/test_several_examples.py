@@ -1,4 +1,4 @@
-"""Transfers with several examples: which of them each part comes from, what steers them, and their files."""
+"""Transfers with several examples: the example of each part, the options, and the files."""
 
 import json
 from itertools import pairwise
@@ -15,7 +15,8 @@ from analogy.method import flow, flow_files
 from analogy.method.admission import working_size
 from analogy.pictures.images import resize
 from analogy.pictures.reading import read_picture
-from analogy.result import Result, read_record
+from analogy.records import read_record
+from analogy.result import Result
 from analogy.settings import Settings
 
 FAST = {"inversion": "vote", "search_iterations": 1}
@@ -50,7 +51,7 @@ def engine(request, cpu_engine: Engine) -> Engine:
 
 @pytest.fixture(scope="module")
 def result(cpu_engine: Engine) -> Result:
-    """Of three examples of different sizes, in both directions."""
+    """Return the result of three examples of different sizes, in both directions."""
     return cpu_engine.transfer(noise(45, 52, 3), [noise(*size, 3, seed=n) for n, size in enumerate(SIZES)], **FAST)
 
 
@@ -95,7 +96,7 @@ def test_examples_of_any_size_depth_and_transparency_are_matched_within_themselv
     examples = [noise(33, 60, 3), noise(60, 17, 4), deep]
     found = engine.transfer(noise(45, 52, 3), examples, **FAST)
     sizes = np.array([example.shape[:2] for example in examples])
-    assert found.a_prime.dtype == np.uint16  # as one of the examples has 16 bits
+    assert found.a_prime.dtype == np.uint16  # since one of the examples has 16 bits
     assert [picture.dtype for picture in found.b] == [np.uint8, np.uint8, np.uint16]
     assert [picture.shape[:2] for picture in found.b] == [example.shape[:2] for example in examples]
     assert ((found.nnf_ab[..., 1:] >= 0) & (found.nnf_ab[..., 1:] < sizes[found.nnf_ab[..., 0]])).all()
@@ -132,7 +133,7 @@ def test_with_b_known_for_each_a_is_matched_with_them(engine: Engine) -> None:
 
 
 def test_a_label_that_only_one_example_has_is_found_there_from_the_coarsest_level_on(engine: Engine) -> None:
-    """Even where the other example looks the same."""
+    """Check it with another example that looks the same."""
     a = blocks(64, 96, 1)
     mask_a = np.zeros((64, 96), np.uint8)
     mask_a[:, 48:] = 255
@@ -148,7 +149,7 @@ def test_a_label_that_only_one_example_has_is_found_there_from_the_coarsest_leve
 
 
 def test_a_pin_holds_in_the_example_that_it_names(engine: Engine) -> None:
-    """Against the other one, which is A itself."""
+    """Check it although the other example is A itself, whose matches are perfect."""
     a, other = blocks(64, 96, 1), blocks(80, 64, 2)
     found = engine.transfer(a, [a, other], pins=[(20, 30, 50, 60, 2), (80, 10, 80, 10, 1)], **FAST)
     assert found.nnf_ab[30, 20].tolist() == [1, 60, 50]
@@ -174,7 +175,7 @@ def test_a_file_of_pins_names_the_example_in_a_column(cpu_engine: Engine, tmp_pa
     ],
     ids=str,
 )  # fmt: skip
-def test_each_way_to_steer_works_with_several_examples(cpu_engine: Engine, result: Result, options) -> None:
+def test_each_option_works_with_several_examples(cpu_engine: Engine, result: Result, options) -> None:
     examples = [picture.rgb for picture in result.b_prime]
     found = cpu_engine.transfer(result.a.rgb, examples, **FAST | options)
     assert found.a_prime.shape == (45, 52, 3)
@@ -189,7 +190,7 @@ def test_each_way_to_steer_works_with_several_examples(cpu_engine: Engine, resul
 
 @pytest.mark.parametrize("painting", ["pixels", "gradients"])
 def test_an_enlarged_field_takes_full_size_pixels_of_each_example(cpu_engine: Engine, painting: str) -> None:
-    """Two flat examples, so that nothing is dark but what would come from between them."""
+    """Use two bright flat examples, so that dark pixels could only come from between them."""
     a = resize(noise(8, 8, 3), 90, 120)
     flat = [np.full((80, 100, 3), 200, np.uint8), np.full((120, 70, 3), 210, np.uint8)]
     found = cpu_engine.transfer(a, flat, max_pixels=1200, painting=painting, direction="ab", **FAST)
@@ -200,19 +201,21 @@ def test_an_enlarged_field_takes_full_size_pixels_of_each_example(cpu_engine: En
 @pytest.mark.parametrize(
     ("examples", "options", "error", "words"),
     [
-        ([], {}, ImageError, "b_prime has no picture; give the one whose looks A shall have, or several"),
+        ([], {}, ImageError, "b_prime has no picture; give one or more whose looks A should get"),
         (2, {"b": [noise(32, 32, 3)]}, ImageError, "B: 1 given for 2 pictures B'; give one for each"),
-        (2, {"mask_a": noise(32, 32), "mask_b": noise(32, 32)}, ImageError, "the mask of B': 1 given for 2 pictures B'"),
+        (2, {"mask_a": noise(32, 32), "mask_b": noise(32, 32)}, ImageError,
+         "the mask of B': 1 given for 2 pictures B'"),
         (2, {"b": [noise(32, 32, 3), noise(32, 31, 3)]}, ImageError, "B 2 is 31 x 32 pixels and B' 2 32 x 32"),
         (2, {"pins": [(1, 2, 3, 4)]}, SettingsError, "there are 2 pictures B', and the pins do not say in which"),
         (2, {"pins": [(1, 2, 3, 4, 3)]}, SettingsError, "pin 1 ends in example 3, and there are 2 pictures B'"),
         (2, {"pins": [(1, 2, 3, 4, 0)]}, SettingsError, "pin 1 ends in example 0, and there are 2 pictures B'"),
         (2, {"pins": [(1, 2, 3, 4, 1.5)]}, SettingsError, "pin 1 ends in example 1.5, and there are 2 pictures B'"),
         (2, {"pins": [(1, 2, 3, 40, 2)]}, SettingsError, "pin 1 is at x 3, y 40, outside of B' 2"),
-        (2, {"pins": [(1, 2, 3, 4, 1), (1, 2, 5, 6, 2)]}, SettingsError, "x 1, y 2\\) to one of B' 1 .* and one of B' 2"),
+        (2, {"pins": [(1, 2, 3, 4, 1), (1, 2, 5, 6, 2)]}, SettingsError,
+         "x 1, y 2\\) to one of B' 1 .* and one of B' 2"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_the_examples_is_refused_in_one_line(
+def test_inputs_that_do_not_fit_the_examples_are_refused_in_one_line(
     cpu_engine: Engine, examples, options, error: type[AnalogyError], words: str
 ) -> None:
     given = examples if isinstance(examples, list) else [noise(32, 32, 3, seed=n) for n in range(examples)]
@@ -233,7 +236,7 @@ def test_progress_never_falls_and_ends_at_one(cpu_engine: Engine) -> None:
 # The result and its files
 
 
-def test_the_consistency_is_that_with_the_field_of_the_example_of_each_match(result: Result) -> None:
+def test_consistency_uses_the_field_of_each_match_s_example(result: Result) -> None:
     found = result.consistency()
     assert (found.dtype, found.shape) == (np.float32, (45, 52))
     for y, x in [(0, 0), (20, 31), (44, 51)]:
@@ -242,7 +245,7 @@ def test_the_consistency_is_that_with_the_field_of_the_example_of_each_match(res
         assert found[y, x] == pytest.approx(np.hypot(back[0] - y, back[1] - x))
 
 
-def test_b_images_are_the_b_of_each_example_and_b_image_says_so(result: Result) -> None:
+def test_b_images_has_each_b_and_the_error_of_b_image_names_it(result: Result) -> None:
     assert all(map(np.array_equal, map(np.asarray, result.b_images), result.b))
     with pytest.raises(SettingsError, match="there are 3 B, one for each example; use b_images"):
         result.b_image  # noqa: B018
@@ -268,13 +271,13 @@ def test_the_files_of_several_examples_are_numbered_and_the_fields_say_which(res
         read, own = flow_files.read(tmp_path / f"flow_ab_{k + 1}.flo"), result.nnf_ab[..., 0] == k
         assert np.array_equal(read[own], flow.to_flow(result.nnf_ab[..., 1:])[own])
         assert (np.abs(read[~own]) > flow.UNKNOWN).all()
-        assert (flow.colour(read)[~own] == 0).all()  # black
+        assert (flow.colour(read)[~own] == 0).all()  # unknown displacements are black
     with Image.open(tmp_path / "montage.png") as montage:
-        assert montage.height == 64  # A, A', three B and three B', in the height of the highest
+        assert montage.height == 64  # A, A', three B and three B', as high as the highest
         assert montage.width > 6 * 33
 
 
-def test_the_record_has_a_list_for_what_there_is_of_each_example(result: Result, tmp_path: Path) -> None:
+def test_the_record_has_lists_with_a_value_for_each_example(result: Result, tmp_path: Path) -> None:
     result.save(tmp_path)
     record = json.loads((tmp_path / "settings.json").read_text())
     assert record["b_prime"] == ["B' 1", "B' 2", "B' 3"]
@@ -297,9 +300,7 @@ def test_one_picture_of_several_examples_is_a_prime_and_b_is_refused(
     assert not (tmp_path / "y.png").exists()
 
 
-def test_a_result_of_several_examples_takes_the_place_of_one_and_back(
-    cpu_engine: Engine, result: Result, tmp_path
-) -> None:
+def test_results_of_several_and_of_one_example_replace_each_other(cpu_engine: Engine, result: Result, tmp_path) -> None:
     one = cpu_engine.transfer(result.a.rgb, result.b_prime[0].rgb, **FAST)
     one.save(tmp_path, flow=True)
     result.save(tmp_path, flow=True)

@@ -1,10 +1,14 @@
-"""The whole transfer on CUDA: simulated (stand-in for CuPy, real kernels, ONNX Runtime by address), and on a GPU."""
+"""Whole transfers on the CUDA backend, on the simulator and on a GPU.
+
+The simulator has a stand-in for CuPy and runs the real kernels; ONNX Runtime gets addresses.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from simulator import device
+from simulator.counting import count_launches
 
 from analogy.engine import Engine
 from analogy.method.features import Features
@@ -12,7 +16,7 @@ from analogy.pictures import images, reading
 
 
 def pictures(rng):
-    """Two smooth pictures of different, odd sizes."""
+    """Return two smooth pictures of different odd sizes."""
     for height, width in ((45, 52), (49, 39)):
         coarse = rng.integers(0, 256, (7, 7, 3))
         smooth = images.resize(coarse.astype(np.uint8), height, width)
@@ -20,7 +24,7 @@ def pictures(rng):
 
 
 def halves(size):
-    """A label picture: the left half in one colour, the right in another."""
+    """Return a label picture whose halves have different colours."""
     mask = np.zeros((*size, 3), np.uint8)
     mask[:, size[1] // 2 :] = 255
     return mask
@@ -28,7 +32,7 @@ def halves(size):
 
 @pytest.fixture(params=["simulated", pytest.param("cuda", marks=pytest.mark.gpu)])
 def gpu(request):
-    """An engine whose arrays are CuPy's, or those of the stand-in."""
+    """Return an engine with CuPy's arrays, or with those of the stand-in."""
     if request.param == "cuda":
         return Engine(device="cuda")
     engine = Engine(device="cpu", threads=2)
@@ -82,10 +86,10 @@ def test_cupy_arrays_give_cupy_results_equal_to_the_host_s_that_can_be_saved(gpu
 
 
 @pytest.mark.parametrize("settings", [{"inversion": "deconvolution", "inversion_steps": 1}, {"photo": True}])
-def test_after_prepare_a_transfer_meets_no_operation_for_the_first_time(simulated, rng, monkeypatch, settings):
+def test_after_prepare_a_transfer_uses_no_new_operation(simulated, rng, monkeypatch, settings):
     engine = Engine(device="cpu", threads=2)
     engine.backend, engine.network = simulated, Features(engine.network.folder, simulated)
-    monkeypatch.setattr("analogy.engine._REHEARSED", (40, 48))
+    monkeypatch.setattr("analogy.engine._WARM_UP_SIZE", (40, 48))
     monkeypatch.setattr(device, "compiled", set())
     simulated._launcher._modules.clear()
     simulated._launcher._functions.clear()
@@ -97,6 +101,38 @@ def test_after_prepare_a_transfer_meets_no_operation_for_the_first_time(simulate
     engine.transfer(a, b_prime, "fast", **settings)
     engine.transfer(a, b_prime, "fast", ratio=0.6, **settings)
     assert device.compiled == prepared
+
+
+def test_a_transfer_starts_at_most_270_kernels_and_operations(simulated, rng, monkeypatch):
+    engine = Engine(device="cpu", threads=2)
+    engine.backend, engine.network = simulated, Features(engine.network.folder, simulated)
+    counts = count_launches(monkeypatch)
+    engine.transfer(*pictures(rng))
+    # Each of the five levels has 17 passes; both directions of a pass are one launch.
+    assert sum(count for name, count in counts.items() if name.endswith("_twice")) == 5 * 17
+    assert counts.total() <= 270
+    counts.clear()
+    engine.transfer(*pictures(rng), direction="ab")
+    assert counts["propagate_twice"] == 4 * 12  # both are needed down to level 2
+    assert counts["propagate"] == 12
+
+
+@pytest.mark.parametrize("options", [{"photo": True}, {"keep_colors": True}, {"photo": True, "max_pixels": 1500}])
+def test_each_picture_is_uploaded_once(simulated, rng, monkeypatch, options):
+    engine = Engine(device="cpu", threads=2)
+    engine.backend, engine.network = simulated, Features(engine.network.folder, simulated)
+    a, b_prime = pictures(rng)
+    uploaded = []
+    upload = simulated.xp.asarray
+
+    def counting(array, *dtype):
+        if isinstance(array, np.ndarray):
+            uploaded.append(array.shape)
+        return upload(array, *dtype)
+
+    monkeypatch.setattr(simulated.xp, "asarray", counting)
+    engine.transfer(a, b_prime, inversion="vote", **options)
+    assert sorted(shape for shape in uploaded if len(shape) == 3) == sorted([a.shape, b_prime.shape])
 
 
 @pytest.mark.parametrize("extra", [{}, {"photo": True}, {"keep_colors": True, "direction": "ba"}])
@@ -116,7 +152,7 @@ def test_cupy_pictures_never_leave_the_device(simulated, rng, monkeypatch, extra
     monkeypatch.setattr(engine.backend.xp, "asnumpy", to_host)
     monkeypatch.setattr(engine.backend.xp.ndarray, "get", to_host)
     result = engine.transfer(*there, **options)
-    there[0][0, 0] = 0  # the result keeps what it was made of
+    there[0][0, 0] = 0  # the result has its own copy of A
     monkeypatch.undo()
     assert np.array_equal(result.a.rgb, a)
     for name in ("a_prime", "b", "nnf_ab", "nnf_ba"):

@@ -1,4 +1,4 @@
-"""What a type checker says of a caller's code: names and values are checked, and results have the type of their direction."""
+"""Type checking of a caller's code: names, values, and results that depend on `direction`."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ BEFORE_THE_PAGES = """
 import numpy as np
 a, b, labels_of_b = "a.jpg", b"...", np.zeros((48, 64), np.uint8)
 """
-"""The names that the code on the pages takes for given."""
+"""Definitions of the names that the code on the pages uses."""
 
 ACCEPTED = """
 import io
@@ -79,29 +79,32 @@ both.save(Path("out"), flow=True, progress=show)
 """
 
 REFUSED = {
-    "a name that is none of the options": ('analogy.transfer("a", "b", wieght=2)', "call-arg"),
-    "a name that an engine does not know": ('analogy.Engine().transfer("a", "b", wieght=2)', "call-arg"),
-    "a value of another kind": ('analogy.transfer("a", "b", ratio="half")', "arg-type"),
-    "a value that is none of the choices": ('analogy.transfer("a", "b", inversion="magic")', "arg-type"),
-    "a direction that is none": ('analogy.transfer("a", "b", direction="down")', "type-var"),
-    "a preset that is no text": ('analogy.transfer("a", "b", 3)', "arg-type"),
+    "an unknown option of the function": ('analogy.transfer("a", "b", wieght=2)', "call-arg"),
+    "an unknown option of an engine": ('analogy.Engine().transfer("a", "b", wieght=2)', "call-arg"),
+    "a value of another type": ('analogy.transfer("a", "b", ratio="half")', "arg-type"),
+    "a value that is not among the choices": ('analogy.transfer("a", "b", inversion="magic")', "arg-type"),
+    "an unknown direction": ('analogy.transfer("a", "b", direction="down")', "type-var"),
+    "a preset that is not a text": ('analogy.transfer("a", "b", 3)', "arg-type"),
     "a dict with an unknown key": ('analogy.transfer("a", "b", {"wieght": 2})', "arg-type"),
-    "a device that is no text": ("analogy.Engine(device=0)", "arg-type"),
-    "what is no picture": ('analogy.transfer(3, "b")', "arg-type"),
-    "what is no example": ('analogy.transfer("a", 4)', "type-var"),
+    "a device that is not a text": ("analogy.Engine(device=0)", "arg-type"),
+    "an A that is not a picture": ('analogy.transfer(3, "b")', "arg-type"),
+    "a B' that is not a picture": ('analogy.transfer("a", 4)', "type-var"),
     "B where only A' was made": ('analogy.transfer("a", "b", direction="ab").b.shape', "attr-defined"),
     "one B where B' was a list": ('analogy.transfer("a", ["b"], direction="ba").b.shape', "attr-defined"),
     "A' where only B was made": ('analogy.transfer("a", "b", direction="ba").a_prime.shape', "attr-defined"),
     "a name that the package does not have": ("analogy.trasnfer", "attr-defined"),
     "a setting that does not exist": ("analogy.Settings(wieght=2)", "call-arg"),
 }
-"""Code, and mypy's kind of error for it. The same code without its fault is among the accepted."""
+"""Fault -> code with it, and mypy's error code.
+
+The accepted code has the same without the fault.
+"""
 
 
 @pytest.fixture(scope="module")
 def messages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    """Snippet -> what mypy says of it in strict mode: one run for all."""
-    pytest.importorskip("mypy", reason="mypy comes with the extra dev")
+    """Return snippet -> mypy's messages in strict mode, from one run for all snippets."""
+    pytest.importorskip("mypy", reason="mypy is not installed; the extra dev has it")
     folder = tmp_path_factory.mktemp("snippets")
     (folder / "accepted.py").write_text(ACCEPTED)
     files = {"accepted": "accepted.py", "pages": "pages.py"} | {path.stem: path.name for path in EXAMPLES}
@@ -123,13 +126,13 @@ def messages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
         *files.values(),
     ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
-    assert done.returncode == 1, done.stdout + done.stderr  # 2 would be a mistake of the checker itself
+    assert done.returncode == 1, done.stdout + done.stderr  # 2 would be a failure of mypy itself
     lines = done.stdout.splitlines()
     return {name: [line for line in lines if line.startswith(f"{file}:")] for name, file in files.items()}
 
 
 @pytest.mark.parametrize("name", ["accepted", "pages", *(path.stem for path in EXAMPLES)])
-def test_what_the_documentation_shows_passes_strict_checking(name: str, messages: dict[str, list[str]]) -> None:
+def test_documented_code_passes_strict_checking(name: str, messages: dict[str, list[str]]) -> None:
     assert messages[name] == []
 
 
@@ -148,5 +151,5 @@ def test_help_explains_every_field_of_settings(capsys: pytest.CaptureFixture[str
     help(Settings)
     text = " ".join(capsys.readouterr().out.replace("|", " ").split())
     for field in Settings.__dataclass_fields__.values():
-        assert f"{field.name}: " in text
-        assert f"(default {field.default!r}) {field.metadata['help']}" in text
+        assert f" {field.name} : " in text
+        assert f", default {field.default!r} {field.metadata['help']}" in text

@@ -1,4 +1,4 @@
-"""Small VGG-19s with seeded weights, and the network written out plainly in float64 to compare with."""
+"""Small VGG-19s with seeded weights, and the same network in plain NumPy for comparison."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ def level_of(layer: str) -> int:
 
 
 def random_weights(widths=(3, 4, 5, 6, 7), seed: int = 0, layers=CONVOLUTIONS) -> dict[str, np.ndarray]:
-    """Kernels of He's variance, so that features neither vanish nor explode, and biases of both signs; float32.
+    """Return float32 weights whose features neither vanish nor explode.
 
-    `widths`: channels of all layers of each level, or layer -> channels.
+    The kernels have He's variance, and the biases both signs. `widths` are the channels of the
+    layers of each level, or a mapping from a layer to its channels.
     """
     rng = np.random.default_rng(seed)
     weights, channels = {}, 3
@@ -38,7 +39,7 @@ def random_network(widths=(3, 4, 5, 6, 7), seed: int = 0, bgr: bool = False) -> 
 
 
 def convolve(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """3x3, stride 1, zero padding: (C, H, W) -> (O, H, W)."""
+    """Return a 3 x 3 convolution with zero padding: (C, H, W) -> (O, H, W)."""
     height, width = x.shape[1:]
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1)))
     result = np.zeros((len(kernel), height, width)) + bias[:, None, None]
@@ -50,14 +51,17 @@ def convolve(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
 
 
 def pool(x: np.ndarray) -> np.ndarray:
-    """2x2 max pooling that keeps a last odd row and column: (C, H, W) -> (C, ceil(H / 2), ceil(W / 2))."""
+    """Return a 2 x 2 max pooling: (C, H, W) -> (C, ceil(H / 2), ceil(W / 2)).
+
+    It keeps a last odd row and column.
+    """
     height, width = x.shape[1:]
     padded = np.pad(x, ((0, 0), (0, height % 2), (0, width % 2)), constant_values=-np.inf)
     return padded.reshape(len(x), -(-height // 2), 2, -(-width // 2), 2).max(axis=(2, 4))
 
 
 def run_layers(weights, x: np.ndarray, layers) -> dict[str, np.ndarray]:
-    """Every ReLU's output on the way from `x` (C, H, W) through `layers`, in float64."""
+    """Return the output of each ReLU, float64, on the way from `x` (C, H, W) through `layers`."""
     found = {}
     for layer in layers:
         if layer.endswith("_1") and layer != "conv1_1":
@@ -68,7 +72,7 @@ def run_layers(weights, x: np.ndarray, layers) -> dict[str, np.ndarray]:
 
 
 def plain_features(network: Network, image: np.ndarray) -> dict[str, np.ndarray]:
-    """relu1_1 .. relu5_1 of `image` (3, H, W) RGB in 0..1, each (C, h, w) float64."""
+    """Return relu1_1 .. relu5_1, (C, h, w) float64 each, of `image` (3, H, W) RGB in 0..1."""
     mean, std = np.reshape(network.mean, (3, 1, 1)), np.reshape(network.std, (3, 1, 1))
     x = (np.float64(image) - mean) / std
     layers = [layer for layer in CONVOLUTIONS if f"{layer}.weight" in network.weights]
@@ -77,18 +81,18 @@ def plain_features(network: Network, image: np.ndarray) -> dict[str, np.ndarray]
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """(3, H, W) float32 RGB in 0..1."""
+    """Return random pixels, (3, H, W) float32 RGB in 0..1."""
     return np.random.default_rng([seed, height, width]).random((3, height, width), np.float32)
 
 
-# -- files of each kind, by the writers that make the real ones -------------------------------------------------------
+# Files of each kind, made by the libraries that make the real ones.
 
 
 def torchvision_names(weights) -> dict[str, np.ndarray]:
-    """The same weights under torchvision's names, `features.0.weight` .., and a classifier behind them."""
+    """Return the weights under torchvision's names, `features.0.weight` .., with a classifier."""
     named, number = {}, 0
     for layer in CONVOLUTIONS:
-        number += layer.endswith("_1") and layer != "conv1_1"  # the pooling before it
+        number += layer.endswith("_1") and layer != "conv1_1"  # the pooling before it counts one
         for part in ("weight", "bias"):
             named[f"features.{number}.{part}"] = weights[f"{layer}.{part}"]
         number += 2
@@ -98,14 +102,18 @@ def torchvision_names(weights) -> dict[str, np.ndarray]:
 
 
 def keras_arrays(weights):
-    """(layer name in Keras, kernel HWIO, bias) for each convolution."""
+    """Yield the name of each convolution in Keras, its kernel HWIO, and its bias."""
     for layer in CONVOLUTIONS:
         name = "block{}_conv{}".format(*layer[4:].split("_"))
         yield name, weights[f"{layer}.weight"].transpose(2, 3, 1, 0), weights[f"{layer}.bias"]
 
 
 def write_keras(path, weights, layout: str = "published") -> None:
-    """`published`: names as in the file of 2016; `keras2`: as save_weights of Keras 2; `model`: whole models."""
+    """Write a file of Keras.
+
+    The layout is "published" (names of the file of 2016), "keras2" (names of save_weights in Keras
+    2) or "model" (a whole model).
+    """
     import h5py
 
     with h5py.File(path, "w") as file:
@@ -124,7 +132,10 @@ def write_keras(path, weights, layout: str = "published") -> None:
 
 
 def caffe_message():
-    """The class of caffe.proto's `NetParameter`, as far as weights need it, built at run time by protobuf itself."""
+    """Return the class of caffe.proto's `NetParameter`, with the fields that weights need.
+
+    The package protobuf builds it at run time.
+    """
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
     kinds = {"string": 9, "float": 2, "double": 1, "int32": 5, "int64": 3, "enum": 5, "bool": 8}
@@ -158,7 +169,11 @@ def caffe_message():
 
 
 def write_caffe(path, weights, form: str = "layers") -> None:
-    """`layers`: V1LayerParameter and num .. width, as the published file; `layer`: the newer form, with `shape`."""
+    """Write a file of Caffe.
+
+    The form is "layers" (V1LayerParameter and num .. width, as in the published file) or "layer"
+    (the newer form, with `shape`).
+    """
     net = caffe_message()(name="VGG_ILSVRC_19_layers")
     getattr(net, form).add(name="data", top=["data"])
     for layer in (*CONVOLUTIONS, "fc6"):
@@ -176,7 +191,7 @@ def write_caffe(path, weights, form: str = "layers") -> None:
 
 
 def write_onnx(path, weights) -> None:
-    """The graph of VGG-19 that the package onnx ships for its own tests, with these weights in it."""
+    """Write the graph of VGG-19 that the package onnx ships for its tests, with these weights."""
     from importlib.resources import files
 
     import onnx
@@ -195,7 +210,7 @@ def write_onnx(path, weights) -> None:
 
 
 def torch_vgg19(weights):
-    """torchvision's `vgg19().features` at these widths, with these weights, and a small classifier."""
+    """Return torchvision's `vgg19().features` with these weights, and a small classifier."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: its VGG-19 is not compared with")
     nn = torch.nn
     layers: list = []

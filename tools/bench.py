@@ -1,21 +1,23 @@
-"""Where the time of a transfer goes, beside what this machine can do: tools/bench.py [--size N] [--model M] [--threads N] ..
+"""Measure the time of each stage of a transfer, beside what this machine can do.
 
-Each combination of model, size and number of threads runs in a process of its own, several times,
-since a first run also imports, loads and takes memory from the system. Every row is the median over
-the runs. `of limit` says how near a stage comes to what the machine does in the same run: for
-networks a large float32 product (operations per second), for the other stages a copy of memory
-(bytes per second, counting only what must be read and written once). Seconds of two runs of this
-program do not compare, as machines differ from minute to minute; `--compare` therefore compares
-shares of the limit.
+    tools/bench.py [--size N] [--model M] [--threads N] [--json FILE] ..
 
-With `--clients 1 --clients 2 --clients 8` a service is also asked, by so many at a time:
-`bench_service.py`.
+Each combination of model, size and number of threads runs in a process of its own, several times.
+A first run does not count, since it also imports, loads and takes memory from the system. Every row
+is the median over the runs. `of limit` is the speed of a stage as a share of what the machine
+reaches in the same run. For networks the limit is a large float32 product (operations per second).
+For the other stages it is a copy of memory (bytes per second; only what must be read and written
+once is counted). Machines change their speed from minute to minute, so that seconds of two runs do
+not compare. `--compare` therefore compares shares of the limit.
 
-With `--film` the frames of a film are carried from a key, too: `bench_film.py`.
+With `--clients 1 --clients 2 --clients 8` the program also measures a service that so many clients
+ask at a time (`bench_service.py`). With `--film` it also measures how the frames of a film are
+carried from a key (`bench_film.py`).
 
-With `--device cuda` the limits are the GPU's, a transfer goes before that does not count, and each
-stage is waited for, though stages overlap otherwise: `whole` is what a transfer takes without that.
-`roofline.py` says what it should take.
+With `--device cuda` the limits are those of the GPU. Two transfers that do not count come first.
+The host waits for each stage, though stages overlap otherwise. `bench_gpu.py` measures whole
+transfers without these waits, for each use, and two callers at once. With `--json` this takes some
+minutes and gives every figure of the GPU. `roofline.py` says what a transfer should take.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +40,19 @@ import click
 import numpy as np
 from PIL import Image
 
-from analogy.backends import DEVICES
+from analogy.backends import DEVICES, Passes
 from analogy.networks.models import DEFAULT
 from analogy.settings import PRESETS, Settings
 
 import bench_film
+import bench_gpu
 import bench_service
 
 EXAMPLES = Path(__file__).parents[1] / "analogy" / "examples"
 NETWORKS = ("features", *(f"step {level}" for level in (5, 4, 3, 2)))
-"""Stages whose limit is a product; that of the others is a copy."""
+"""Stages whose limit is a product. The limit of the other stages is a copy."""
 SIDE, COPIED = {"cpu": 1536, "cuda": 8192}, 1 << 26
-"""Of the square matrices of the product, and numbers that are copied."""
+"""Rows of the square matrices of the product, by kind of device; and numbers that are copied."""
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
@@ -57,7 +60,14 @@ _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 def run_once(a: str, b_prime: str, out: str, model: str, device: str, threads: int, settings: dict[str, Any]) -> dict:
-    """Seconds and work of each stage of one command: {stage: [seconds, work]}, where work is operations or bytes."""
+    """Run one command, and return its figures.
+
+    Returns
+    -------
+    dict
+        `stages`: name -> [seconds, work], where work is operations or bytes. `peak`: memory in
+        bytes. `device`: the device in words.
+    """
     stages: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     stages["start"][0] = time.time() - float(os.environ["BENCH_BEGAN"])
 
@@ -77,7 +87,6 @@ def run_once(a: str, b_prime: str, out: str, model: str, device: str, threads: i
     began = time.perf_counter()
     from analogy.engine import Engine
 
-    whole: list[float] = []
     engine = Engine(model, device, threads)
     stages["imports"][0] = time.perf_counter() - began
     began = time.perf_counter()
@@ -92,19 +101,32 @@ def run_once(a: str, b_prime: str, out: str, model: str, device: str, threads: i
     backend, network = engine.backend, engine.network
     if device != "cpu":
         for _ in range(2):
-            began = time.perf_counter()
             engine.transfer(a, b_prime, chosen)
-            whole.append(time.perf_counter() - began)
 
     def moved(arguments: Any, result: Any) -> float:
         arrays = [*arguments, *(result if isinstance(result, tuple) else (result,))]
         return float(sum(array.nbytes for array in arrays if hasattr(array, "nbytes")))
 
-    def search(a: Any, *rest: Any) -> str:
-        return f"search {a.shape[0]} x {a.shape[1]}"
+    passes: list[tuple[str, float]] = []
+    """Name of the stage and number of bytes of each pass of the searches that run now."""
 
-    for name in ("distance", "propagate", "random_search"):
-        setattr(backend, name, timed(search, moved, getattr(backend, name)))
+    def counted(work: Passes[Any]) -> Passes[Any]:
+        found = None
+        while True:
+            try:
+                asked = work.send(found)
+            except StopIteration as end:
+                return end.value
+            found = yield asked
+            rows, columns = asked.arguments["a"].shape[:2]
+            passes.append((f"search {rows} x {columns}", moved(tuple(asked.arguments.values()), found)))
+
+    def searched(works: Sequence[Passes[Any]]) -> list[Any]:
+        passes.clear()
+        return run_together([counted(work) for work in works])
+
+    run_together = backend.run_together
+    backend.run_together = timed(lambda *_: passes[0][0], lambda *_: sum(size for _, size in passes), searched)
     for name in ("join", "vote", "resample", "pixel_vectors"):
         setattr(backend, name, timed(lambda *_, name=name: name, moved, getattr(backend, name)))
     widths = network.card.widths
@@ -124,21 +146,21 @@ def run_once(a: str, b_prime: str, out: str, model: str, device: str, threads: i
     inside = ("features", "step", "search", "join", "vote", "resample", "pixel_vectors")
     stages["other"][0] = waited - sum(seconds for name, (seconds, _) in stages.items() if name.split()[0] in inside)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_UNIT
-    found = {"stages": stages, "peak": peak, "device": backend.describe()}
-    return found | {"whole": whole[-1]} if whole else found
+    return {"stages": stages, "peak": peak, "device": backend.describe()}
 
 
 def wait_for(backend: Any) -> None:
-    """Until a GPU has done what it was told so far."""
+    """Wait until a GPU has done what was launched so far."""
     if backend.name != "cpu":
         backend.to_host(backend.asarray(np.zeros(1, np.float32)))
 
 
 def _layers(widths: tuple[int, ...], level: int) -> list[tuple[int, float]]:
-    """(multiplications at a position, positions for each of the picture) of a VGG-16's layers from one level to the next.
+    """Return the layers of VGG-16 from one level to the next.
 
-    Inner layers count as wide as the level before. The compact model's are slimmer, so its
-    `features` are 5 % nearer the limit here than they are.
+    Each is (multiplications at a position, positions for each pixel of the picture). Inner layers
+    count as wide as the level before. Those of the compact model are slimmer, so that its
+    `features` come out 5 % nearer to the limit than they are.
     """
     before, width = (3, *widths)[level - 1 : level + 1]
     inner = 0 if level == 1 else 1 if level <= 3 else 2
@@ -147,12 +169,12 @@ def _layers(widths: tuple[int, ...], level: int) -> list[tuple[int, float]]:
 
 
 def _products(widths: tuple[int, ...], size: tuple[int, int], levels: tuple[int, ...] = (1, 2, 3, 4, 5)) -> float:
-    """Operations (two for each multiplication) of the layers that lead to `levels`."""
+    """Return the operations (two for each multiplication) of the layers that lead to `levels`."""
     return 2.0 * size[0] * size[1] * sum(n * area for level in levels for n, area in _layers(widths, level))
 
 
 def _step(widths: tuple[int, ...], level: int, finer: tuple[int, int]) -> float:
-    """Operations of one gradient step: forward and back, and forward to the level that it gives."""
+    """Return the operations of one gradient step: forward and back, and forward to its level."""
     picture = finer[0] << level - 2, finer[1] << level - 2
     through = 2 * _products(widths, picture, (level,) if level >= 4 else (level - 1, level))
     return through + _products(widths, picture, (level - 1,))
@@ -162,7 +184,7 @@ def _step(widths: tuple[int, ...], level: int, finer: tuple[int, int]) -> float:
 
 
 def limits(device: str) -> dict[str, float]:
-    """Operations per second of a large float32 product, and bytes per second of a copy, both read and written."""
+    """Measure the operations per second of a large product, and the bytes per second of a copy."""
     from analogy.backends import get_backend
 
     backend = get_backend(device)
@@ -197,7 +219,7 @@ def in_own_process(one: str) -> Any:
 
 
 def measure(arguments: list[Any], runs: int) -> dict[str, Any]:
-    """The medians of `runs` processes after one that does not count."""
+    """Return the medians of `runs` processes. One before them does not count."""
     found: list[dict[str, Any]] = []
     for _ in range(runs + 1):
         found.append(in_own_process(json.dumps(arguments)))
@@ -206,22 +228,21 @@ def measure(arguments: list[Any], runs: int) -> dict[str, Any]:
         name: [statistics.median(run["stages"][name][0] for run in found[1:]), found[1]["stages"][name][1]]
         for name in names
     }
-    rest = {name: statistics.median(run[name] for run in found[1:]) for name in ("peak", "whole") if name in found[1]}
-    return {"stages": stages, "device": found[1]["device"], **rest}
+    peak = statistics.median(run["peak"] for run in found[1:])
+    return {"stages": stages, "device": found[1]["device"], "peak": peak}
 
 
 def rate(name: str, seconds: float, work: float, limit: dict[str, float]) -> float:
-    """The share of the machine's limit that a stage reaches; 0 where no work was counted."""
+    """Return the share of the machine's limit that a stage reaches; 0 if no work was counted."""
     return work / seconds / limit["operations" if name in NETWORKS else "bytes"] if work and seconds else 0.0
 
 
 def show(title: str, found: dict[str, Any], limit: dict[str, float], before: dict[str, Any] | None) -> None:
     total = sum(seconds for seconds, _ in found["stages"].values())
     click.echo(f"\n{title}: {total:.2f} s, {found['peak'] / 1e6:.0f} MB")
-    if "whole" in found:
-        click.echo(
-            f"  {found['device']}: a whole transfer takes {1000 * found['whole']:.1f} ms; each stage waited for:"
-        )
+    if "gpu" in found:
+        click.echo("\n".join(bench_gpu.lines(found["gpu"], bench_gpu.CASES)))
+        click.echo("  the stages of one transfer, each waited for:")
     for name, (seconds, work) in found["stages"].items():
         share = rate(name, seconds, work, limit)
         line = f"  {name:18} {seconds:7.3f} s {seconds / total:5.0%}"
@@ -233,7 +254,7 @@ def show(title: str, found: dict[str, Any], limit: dict[str, float], before: dic
 
 
 def whole_commands(commands: dict[str, list[str]], runs: int) -> None:
-    """Whole commands in turn, with the ratio of each to the last."""
+    """Run whole commands in turn, and show the ratio of each to the last one."""
     seconds: dict[str, list[float]] = defaultdict(list)
     for run in range(runs + 1):
         for name, command in commands.items():
@@ -254,13 +275,13 @@ def whole_commands(commands: dict[str, list[str]], runs: int) -> None:
 def show_service(found: dict[int, dict[str, float]]) -> None:
     for count, figures in found.items():
         click.echo(
-            f"  a service, {count} client{'s' if count > 1 else ''}: p50 {figures['p50']:.2f} s, p95 {figures['p95']:.2f} s, "
-            f"{figures['per_minute']:.0f} pictures a minute"
+            f"  a service, {count} client{'s' if count > 1 else ''}: p50 {figures['p50']:.2f} s, "
+            f"p95 {figures['p95']:.2f} s, {figures['per_minute']:.0f} pictures a minute"
         )
 
 
 def pair(folder: Path, size: int) -> list[str]:
-    """The example pair, SIZE x SIZE, as files."""
+    """Write the example pair, SIZE x SIZE, and return the paths."""
     paths = []
     for name in ("collins", "mona_lisa"):
         path = folder / f"{name}-{size}.png"
@@ -296,7 +317,11 @@ def main(sizes: list[int], models: list[str], threads: list[int], preset: Any, d
          film: bool, one: str | None) -> None:  # fmt: skip
     if one:
         task = json.loads(one)
-        click.echo(json.dumps(limits(task) if isinstance(task, str) else run_once(*task)))
+        if isinstance(task, dict):
+            done = bench_gpu.measure(*task["gpu"], bench_gpu.CASES, bench_gpu.SECONDS)
+        else:
+            done = limits(task) if isinstance(task, str) else run_once(*task)
+        click.echo(json.dumps(done))
         return
     limit = in_own_process(json.dumps(device))  # what it takes of memory must not count as a child's
     click.echo(f"a large product: {limit['operations'] / 1e9:.0f} G/s; a copy: {limit['bytes'] / 1e9:.1f} GB/s")
@@ -312,6 +337,8 @@ def main(sizes: list[int], models: list[str], threads: list[int], preset: Any, d
                     where = f"{count} thread{'s' if count > 1 else ''}" if count else device
                     title = f"{Path(model).name}, {size} x {size}, {where}, {preset}"
                     found = measure([a, b_prime, out, model, device, count, settings], runs)
+                    if device != "cpu":
+                        found["gpu"] = in_own_process(json.dumps({"gpu": [a, b_prime, model, device]}))
                     before = earlier["runs"].get(title)
                     show(title, found, limit, before and before | {"limits": earlier["limits"]})
                     report["runs"][title] = found

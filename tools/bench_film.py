@@ -1,4 +1,4 @@
-"""How long a frame of a film takes, by stages. `bench.py --film` calls it."""
+"""Measure the time of a film's frame by stages, for `bench.py --film`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from analogy.pictures.reading import read_picture
 SIZE = 540, 960
 """Rows and columns of a frame."""
 FRAMES = 9
-"""Number of frames, of which the first is the key's own and the next does not count."""
+"""Number of frames. The first is the frame of the key, and the second is not measured."""
 PAN = 3.3
-"""Pixels by which the camera moves with each frame."""
+"""Motion of the camera from frame to frame, in pixels."""
 
 
 def measure(picture: Path, device: str, threads: int | None) -> dict[str, float]:
-    """Return the seconds that a frame takes, by stages, and as `unit` those of one optical flow between two frames."""
+    """Return the seconds of each stage of a frame, and as `unit` those of one optical flow."""
     cv2.setNumThreads(threads or cv2.getNumThreads())
     backend = get_backend(device, threads)
     backend.prepare()
@@ -70,7 +70,10 @@ def measure(picture: Path, device: str, threads: int | None) -> dict[str, float]
 
 
 def lines(found: dict[str, float]) -> list[str]:
-    """Return what `measure` found as lines, each stage also as a multiple of one optical flow, which compares between runs."""
+    """Return the result of `measure` as lines of text.
+
+    Each stage is also given as a multiple of one optical flow, which can be compared between runs.
+    """
     unit = found["unit"]
     head = (
         f"a frame of a film, {SIZE[1]} x {SIZE[0]}: {found['total']:.2f} s, {found['total'] / unit:.1f} optical flows"

@@ -1,4 +1,4 @@
-"""How long a service lets its clients wait: `bench.py --clients N` asks one, on this machine, from N clients at a time."""
+"""Measure how long clients of a service wait, for `bench.py --clients N`."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ def measure(
     clients: list[int],
     runs: int,
 ) -> dict[int, dict[str, float]]:
-    """Number of clients -> median (p50) and 95th percentile (p95) of the seconds of a request, and pictures per minute.
+    """Measure a service with one worker; return number of clients -> its figures.
 
-    One service with one worker answers all. The clients share 20 requests for A' for each of
-    `runs`; each client sends one after the other, after a first one that does not count. The
-    seconds are those that a client waits, also in the queue.
+    The figures are the median (p50) and the 95th percentile (p95) of the seconds of a request, and
+    the pictures per minute. For each entry of `runs` the clients share 20 requests for A'. Each
+    client sends one request after the other, after a first one that is not measured. The seconds
+    include the time in the queue.
     """
     command = [sys.executable, "-m", "analogy", "serve", "--port", "0", "--model", model, "--device", device]
     command += ["--queue", str(max(clients)), *(["--threads", str(threads)] if threads else [])]
@@ -40,8 +41,9 @@ def measure(
             assert service.stderr
             address = next((line.split()[-1] for line in service.stderr if "http://" in line), None)
             if address is None:
-                raise RuntimeError("the service does not begin; try `analogy serve` by itself")
-            threading.Thread(target=deque, args=(service.stderr, 0), daemon=True).start()  # lest its log fills the pipe
+                raise RuntimeError("the service does not start; run `analogy serve` by itself to see why")
+            # Without this thread, the log would fill the pipe and block the service.
+            threading.Thread(target=deque, args=(service.stderr, 0), daemon=True).start()
 
             def ask(times: int) -> list[float]:
                 seconds = []

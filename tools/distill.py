@@ -1,32 +1,41 @@
 """Train `vgg16-compact`, a slim VGG-16, to order patches as a teacher network does.
 
     python tools/distill.py TEACHER PHOTOS_FOLDER --preprocessing NAME -o RUN_FOLDER [--device cuda]
-    [--steps N] [--resume] python tools/distill.py TEACHER PHOTOS_FOLDER --preprocessing NAME -o
-    RUN_FOLDER --evaluate WEIGHTS [WEIGHTS ...]
+        [--steps N] [--resume]
+    python tools/distill.py TEACHER PHOTOS_FOLDER --preprocessing NAME -o RUN_FOLDER
+        --evaluate WEIGHTS [WEIGHTS ...]
 
-Development only (extra `distill`: torch, onnxruntime, safetensors, pillow, numpy).  TEACHER is a file with the weights of
-VGG-19 or VGG-16, of any kind that the project converts; `--preprocessing` names the input that they take, since most files do
-not tell.
+This is a tool for developers (extra `distill`: torch, onnxruntime, safetensors, pillow, numpy).
+TEACHER is a file with the weights of VGG-19 or VGG-16, of any kind that the project converts.
+`--preprocessing` names the input that they need, since most files do not say.
 
-1. Crops of photos in many looks (`distill_crops.py`, `distill_looks.py`), and random positions in them.  On a GPU worker
-   processes make new ones for each step, and the teacher runs for each batch.  On a processor the teacher would take most of
-   the time, so a pool of crops is stored with its features, and the student meets each crop several times
-   (`distill_batches.py`; `--crops 0` does without it there too).
-2. Targets.  The teacher's features, and the same divided by their norm and projected on their first principal directions:
-   as many as the student has channels.  The cosine that is learned is the mean of the two.
-3. Training.  At every level, on positions sampled from all the crops of a group (N positions, c channels):
-   `linear`      a learned map of the student's features, F / rms(F) W + b, regresses the target;
-   `relational`  the N x N cosines among the student's positions equal the target's ("Relational Knowledge
-                 Distillation", Park et al., CVPR 2019): what matching needs, which sees only cosines;
-   `ranking`     each position's softmax over the others, by cosine, is the target's: a match is the first of a ranking;
-   `norm`        |F| relative to its mean is the teacher's: the method blends levels by the norm map.
-   Each is an error over that of knowing nothing, so 1 means "knows nothing" (`distill_errors.py`).
-4. The optimiser is Muon for the kernels and AdamW for the rest; the rate falls to zero by a cosine over the steps.
-5. The model folder gets a projection for the search, found on the training photos (`analogy.method.projection`).
+1. Crops of photos are made in many looks (`distill_crops.py`, `distill_looks.py`), with random
+   positions in them. On a GPU, worker processes make new crops for each step, and the teacher runs
+   for each batch. On a CPU the teacher would take most of the time. A pool of crops is therefore
+   stored with the teacher's features, and the student gets each crop several times
+   (`distill_batches.py`; `--crops 0` makes new crops there, too).
+2. The targets are the teacher's features, and the same features divided by their norm and projected
+   on their first principal directions, as many as the student has channels. The cosine that the
+   student learns is the mean of the two cosines.
+3. Training compares, at every level, positions from all crops of a group (N positions, c channels):
+   `linear`      A learned map of the student's features, F / rms(F) W + b, regresses the target.
+   `relational`  The N x N cosines among the student's positions equal those of the target
+                 ("Relational Knowledge Distillation", Park et al., CVPR 2019). The search compares
+                 only cosines.
+   `ranking`     The softmax of each position's cosines with the others equals that of the target,
+                 since a match is the first of a ranking.
+   `norm`        |F| divided by its mean equals that of the teacher, since the method blends levels
+                 by the norm map.
+   Each error is divided by the error of a student that has learned nothing (`distill_errors.py`).
+4. The optimiser is Muon for the kernels and AdamW for all else. The rate falls to zero by a cosine
+   over the steps.
+5. The model folder gets a projection for the search, which is computed from the training photos
+   (`analogy.method.projection`).
 
-The crops of a step depend only on (seed, step), so a killed run resumes with the same ones.  On a processor it also ends with
-the same weights (same machine, same number of threads).  On a GPU it does not quite: gradients are summed in no fixed order.
-`--steps` may change at `--resume`: the rate follows step / steps.
+The crops of a step depend only on (seed, step), so that a killed run resumes with the same crops.
+On a CPU it also ends with the same weights (on the same machine with as many threads). On a GPU the
+weights differ slightly, since gradients are summed in no fixed order. `--steps` may change at
+`--resume`: the rate follows step / steps.
 """
 
 import argparse
@@ -78,27 +87,31 @@ LAYER_WIDTHS = {
     "conv4_1": 256, "conv4_2": 192, "conv4_3": 192,
     "conv5_1": 256,
 }  # fmt: skip
-"""The student's layers and their channels.
+"""Layer of the student -> its number of channels.
 
-The deep maps are small, and hardest to teach; the layers between two levels need fewer channels,
-but more than the level before them."""
+The deep maps are small and hardest to teach. The layers between two levels need fewer channels, but
+more than the level before them.
+"""
 LAYERS = list(LAYER_WIDTHS)
 WIDTHS = {level: LAYER_WIDTHS[f"conv{level}_1"] for level in LEVELS}
-"""Channels of the student's relu1_1 .. relu5_1."""
+"""Level -> number of channels of the student's relu(level)_1."""
 SEARCH_DIMENSIONS = {1: 8, 2: 16, 3: 48, 4: 128, 5: 128}
-"""Principal directions of the student that the search sees at each level."""
+"""Level -> number of principal directions of the student that the search compares."""
 LEVEL_WEIGHT = {1: 1.0, 2: 1.0, 3: 1.0, 4: 1.5, 5: 2.0}
-"""Weight of each level in the loss; the deep ones are the hardest, and start the search."""
+"""Level -> its weight in the loss.
+
+The deep levels are hardest to learn, and the search starts there.
+"""
 TERMS = {"linear": 1.0, "relational": 4.0, "ranking": 2.0, "norm": 0.5}
-"""Weight of each error in the loss."""
+"""Name of an error -> its weight in the loss."""
 GROUPS = {"cpu": 1, "cuda": 16}
-"""Groups of crops in a step (see `distill_crops.SIDES`), for each kind of device."""
+"""Kind of device -> number of groups of crops in a step (see `distill_crops.SIDES`)."""
 DIRECTION_CROPS = 128
-"""Plain crops of each side whose features give the principal directions."""
+"""Number of plain crops of each side whose features give the principal directions."""
 PEAK_RATE = {"muon": 8e-3, "adamw": 5e-3}
-"""Highest rate of each optimiser."""
+"""Optimiser -> its highest learning rate."""
 WARM_UP = 100
-"""Steps in which the rate rises from zero."""
+"""Number of steps in which the rate rises from zero."""
 WEIGHTS_FILE = "vgg16-compact.safetensors"
 """Name of the trained weights in the run folder."""
 TRAINING = ("seed", "crops", "groups", "init", "train_from", "rate")
@@ -106,9 +119,9 @@ TRAINING = ("seed", "crops", "groups", "init", "train_from", "rate")
 
 
 class Distiller(nn.Module):
-    """The student and, for training only, the maps from its features to the target.
+    """The student, with the maps from its features to the target that only training needs.
 
-    Layers before `train_from` stay as they are, and so do the levels that are among them.
+    The layers before `train_from` stay as they are, and levels among them are not trained.
     """
 
     def __init__(self, student: Vgg, target_widths: dict[int, int], groups: int, train_from: str = LAYERS[0]) -> None:
@@ -122,11 +135,11 @@ class Distiller(nn.Module):
         self.maps = nn.ModuleDict({str(level): nn.Linear(WIDTHS[level], target_widths[level]) for level in levels})
 
     def forward(self, images, index, target) -> torch.Tensor:
-        """Return the loss of one batch: for each level that is trained, the weighted roots of the errors.
+        """Return the loss of a batch: the weighted sum of the errors' roots over trained levels.
 
-        `images`, `index`: as in `distill_batches.Batch`; `target`: (B, P, D) for each level. Roots
-        keep small errors in the sum: after 250 steps relu1_1 .. relu4_1 were better than with
-        squares, relu5_1 equal.
+        `images` and `index` are those of `distill_batches.Batch`; `target` is (B, P, D) for each
+        level. Roots keep small errors in the sum: after 250 steps relu1_1 .. relu4_1 were better
+        than with squares, and relu5_1 equal.
         """
         with mixed_precision(images.device):
             features = self.student(as_input(images))
@@ -141,13 +154,18 @@ class Distiller(nn.Module):
                 "ranking": ranking_error(*by_group),
                 "norm": norm_error(ours.flatten(0, 1), theirs.flatten(0, 1)),
             }
-            roots = {kind: error.clamp_min(1e-12).sqrt() for kind, error in errors.items()}  # finite gradients at 0
+            roots = {
+                kind: error.clamp_min(1e-12).sqrt() for kind, error in errors.items()
+            }  # gradients stay finite at 0
             loss = loss + LEVEL_WEIGHT[level] * sum(TERMS[kind] * root for kind, root in roots.items())
         return loss
 
 
 def make_optimisers(model: Distiller) -> dict[str, torch.optim.Optimizer]:
-    """Make Muon for the kernels; AdamW for the biases, the maps and the first kernel, whose input is three colours."""
+    """Make Muon for the kernels, and AdamW for the biases, the maps and the first kernel.
+
+    The input of the first kernel has only three channels.
+    """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     kernels = [model.student.kernels[name] for name in LAYERS[1:] if name not in model.student.frozen]
     rest = [parameter for parameter in trained if all(parameter is not kernel for kernel in kernels)]
@@ -158,22 +176,22 @@ def make_optimisers(model: Distiller) -> dict[str, torch.optim.Optimizer]:
 
 
 def rate_at(step: int, steps: int) -> float:
-    """Return the share of the peak rate: a linear start, then a cosine to zero at `steps`."""
+    """Return the rate as a share of its peak: a linear rise, then a cosine to 0 at `steps`."""
     return min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def replace_file(path: Path, save) -> None:
-    """Call `save(temporary)`, then rename, so that a reader never sees half a file."""
+    """Call `save(temporary)`, then rename the file, so that nobody reads half a file."""
     scratch = path.with_suffix(path.suffix + ".tmp")
     save(scratch)
     scratch.replace(path)
 
 
-# -- what a run needs -------------------------------------------------------------------------------------------------
+# -- inputs of a run -------------------------------------------------------------------------------
 
 
 def check_settings(run: Path, settings: dict) -> None:
-    """Record what decides the pools of a run folder; exit if it has others, made with another teacher or other photos."""
+    """Record the settings that decide the pools of a run folder; exit if it has other settings."""
     record = run / "settings.json"
     if record.exists() and (made := json.loads(record.read_text())) != settings:
         sys.exit(f"distill: {run} was made with {made}, not {settings}")
@@ -184,7 +202,7 @@ def check_settings(run: Path, settings: dict) -> None:
 def prepare(args: argparse.Namespace) -> tuple[Vgg, list[Path], dict[str, np.ndarray], Targets]:
     """Return the teacher, the training photos, the held-back pool and the targets.
 
-    The pools that it needs are made in the run folder where they are not there yet.
+    Pools that the run folder does not have are made.
     """
     photos, held_back_photos = list_photos(args.photos)
     teacher = load(Path(args.teacher), args.preprocessing)
@@ -201,15 +219,15 @@ def prepare(args: argparse.Namespace) -> tuple[Vgg, list[Path], dict[str, np.nda
     return teacher, photos, held_back, Targets(plain, WIDTHS)
 
 
-# -- training ---------------------------------------------------------------------------------------------------------
+# -- training --------------------------------------------------------------------------------------
 
 
 def train(args: argparse.Namespace) -> None:
-    """Train up to `args.steps`, from the run folder's checkpoint if it has one."""
+    """Train up to `args.steps`, from the checkpoint of the run folder if there is one."""
     run, device = args.output, torch.device(args.device)
     checkpoint = run / "checkpoint.pt"
     if checkpoint.exists() and not args.resume:
-        sys.exit(f"distill: {checkpoint} is already there: add --resume to go on from it, or choose another folder")
+        sys.exit(f"distill: {checkpoint} exists: add --resume to continue from it, or choose another folder")
     options = {name: getattr(args, name) for name in TRAINING}
     state = torch.load(checkpoint, weights_only=True, map_location="cpu") if checkpoint.exists() else None
     if state and state["options"] != options:
@@ -245,7 +263,7 @@ def train(args: argparse.Namespace) -> None:
         replace_file(run / WEIGHTS_FILE, lambda path: save_file(weights, path))
         print(compare([run / WEIGHTS_FILE], held_back, targets), flush=True)
 
-    wanted = copy.deepcopy(targets).to(device)  # evaluation stays on the processor
+    wanted = copy.deepcopy(targets).to(device)  # evaluation runs on the CPU
     started, losses = time.monotonic(), []
     steps = range(first, args.steps)
     for step, batch in zip(steps, batches(crops, steps, teacher, workers), strict=True):
@@ -270,12 +288,12 @@ def train(args: argparse.Namespace) -> None:
 
 
 def compare(files: list[Path], held_back: dict[str, np.ndarray], targets: Targets) -> str:
-    """Return the table of the errors of several files of weights on the held-back crops."""
+    """Return a table with the errors of several files of weights on the held-back crops."""
     return describe({str(file): evaluate(load(file), held_back, targets) for file in files})
 
 
 def write_model(run: Path, photos: list[Path], args: argparse.Namespace) -> None:
-    """Write the weights of a finished run as a model folder in it, with its card and a projection for the search."""
+    """Write the model folder of a finished run, with its card and a projection for the search."""
     weights = {name: array.numpy() for name, array in load_file(run / WEIGHTS_FILE).items()}
     network = Network(weights, **PREPROCESSING["compact"])
     begun = f", begun from {Path(args.init).name}" if args.init else ""
@@ -288,7 +306,7 @@ def write_model(run: Path, photos: list[Path], args: argparse.Namespace) -> None
     )
     folder = run / "vgg16-compact"
     if folder.exists():
-        shutil.rmtree(folder)  # of an earlier, shorter schedule
+        shutil.rmtree(folder)  # an earlier run with fewer steps made it
     export(network, folder, card)
     add_projection(Features(folder, CpuBackend(torch.get_num_threads())), photos, dimensions=SEARCH_DIMENSIONS)
     print(f"{folder} is the model")
@@ -299,42 +317,52 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("teacher", help="file with the weights of VGG-19 or VGG-16")
     parser.add_argument("photos", type=Path, help="folder of .jpg and .png pictures")
     parser.add_argument(
-        "--preprocessing", choices=PREPROCESSING, required=True, help="the input that the teacher's weights take"
+        "--preprocessing", choices=PREPROCESSING, required=True, help="input that the teacher's weights need"
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, help="run folder: pools, checkpoints, weights")
     parser.add_argument(
-        "--evaluate", type=Path, nargs="+", metavar="WEIGHTS", help="compare the errors of these weights instead"
+        "-o", "--output", type=Path, required=True, help="run folder for pools, checkpoints and weights"
     )
-    parser.add_argument("--init", metavar="WEIGHTS", help="begin from these weights; layers may be narrower in them")
     parser.add_argument(
-        "--train-from", choices=LAYERS, default=LAYERS[0], metavar="LAYER", help="keep the layers before this one"
+        "--evaluate",
+        type=Path,
+        nargs="+",
+        metavar="WEIGHTS",
+        help="do not train, but compare the errors of these weights",
     )
-    parser.add_argument("--steps", type=int, default=9000, help="length of the schedule (default %(default)s)")
+    parser.add_argument("--init", metavar="WEIGHTS", help="start from these weights, whose layers may be narrower")
+    parser.add_argument(
+        "--train-from",
+        choices=LAYERS,
+        default=LAYERS[0],
+        metavar="LAYER",
+        help="do not train the layers before this one",
+    )
+    parser.add_argument("--steps", type=int, default=9000, help="number of steps in all (default %(default)s)")
     parser.add_argument(
         "--rate",
         type=float,
         default=1.0,
-        help="share of the peak rate that the schedule begins with (default %(default)s)",
+        help="factor of the highest learning rates (default %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", choices=GROUPS, default="cpu")
     parser.add_argument(
         "--crops",
         type=int,
-        help="crops in the pool of the smallest side, 0: new crops for each step (default 2000; 0 on a GPU)",
+        help="crops in the pool of the smallest side; 0 makes new crops for each step (default 2000; 0 on a GPU)",
     )
     parser.add_argument(
-        "--workers", type=int, help="processes that make crops (default 0; all but two cores for a GPU)"
+        "--workers", type=int, help="number of processes that make crops (default 0; all cores but two for a GPU)"
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--checkpoint-every", type=int, default=500, metavar="STEPS")
-    parser.add_argument("--resume", action="store_true", help="go on from the run folder's checkpoint")
+    parser.add_argument("--resume", action="store_true", help="continue from the checkpoint of the run folder")
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     on_gpu = args.device == "cuda"
     if on_gpu:
         if not torch.cuda.is_available():
-            sys.exit("distill: PyTorch finds no GPU for --device cuda; leave it out to train on the processor")
+            sys.exit("distill: PyTorch finds no GPU for --device cuda; leave it out to train on the CPU")
         torch.backends.cudnn.benchmark = True
         torch.backends.cuda.matmul.fp32_precision = "tf32"
     args.groups = GROUPS[args.device]

@@ -1,9 +1,9 @@
-"""Batches for `distill.py`: crops, positions in them, and the teacher's features at these positions.
+"""Batches for `distill.py`: crops, positions in them, and the teacher's features there.
 
-A batch depends only on (seed, step). Its crops are either made for it, by worker processes while
-the step before is computed, and the teacher runs for each batch (`NewCrops`); or they are drawn
-from a pool on disk that holds the teacher's features too (`StoredCrops`). On a processor the pool
-pays: on two cores a step takes 0.2 s, and VGG-16 0.3 s for the crops of one.
+A batch depends only on (seed, step). `NewCrops` makes its crops in worker processes during the step
+before, and the teacher runs for each batch. `StoredCrops` draws its crops from a pool on disk,
+which also has the teacher's features. On a CPU the pool is faster: on two cores a step takes 0.2 s,
+and VGG-16 would take 0.3 s for the crops of a step.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,10 +23,11 @@ from distill_networks import Vgg, as_input, features_at, mixed_precision
 
 
 class Batch(NamedTuple):
-    """The crops of a step: `images` (B, side, side, 3) uint8, and for each level the positions and the features there.
+    """The crops of a step, and for each level the positions in them and the features there.
 
-    `index` holds (B, P) flat positions in the map of the crop, `features` (B, P, C) the teacher's
-    features, or nothing where the teacher has not run yet.
+    `images` is (B, side, side, 3) uint8. `index` has, for each level, (B, P) flat positions in the
+    maps of the crops. `features` has the teacher's features (B, P, C), or nothing if the teacher
+    has not run yet.
     """
 
     images: Any
@@ -34,18 +35,19 @@ class Batch(NamedTuple):
     features: dict[int, Any]
 
 
-# -- the pool ---------------------------------------------------------------------------------------------------------
+# -- the pool --------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
 def make_pool(
     folder: Path, crop_of: Callable[[int], Crop], count: int, positions: int, teacher: Vgg, workers: int = 0
 ) -> dict[str, np.ndarray]:
-    """Write the crops 0 .. `count` - 1, with the teacher's features at random positions, as .npy files, and open them.
+    """Make a pool on disk: crops 0 .. `count` - 1 with the teacher's features at random positions.
 
-    `images` (count, side, side, 3) uint8; for each level `index{level}` (count, P) int32, flat
-    positions in the level's map, and `features{level}` (count, P, C) float16. A folder that is
-    there is whole, and is kept. What is returned lies on disk: a batch reads only its own crops.
+    The pool is a folder of .npy files: `images` (count, side, side, 3) uint8, and for each level
+    `index{level}` (count, P) int32, flat positions in the level's map, and `features{level}`
+    (count, P, C) float16. A folder that exists is complete, and is kept. The returned arrays stay
+    on disk: a batch reads only its own crops.
     """
     if not folder.exists():
         scratch = folder.with_suffix(".tmp")
@@ -70,7 +72,7 @@ def make_pool(
 
 @dataclass(frozen=True)
 class _Numbered:
-    """Crops by their number, each an image and its positions."""
+    """Dataset of crops by number; each item is an image and its positions."""
 
     crop_of: Callable[[int], Crop]
     positions: int
@@ -81,7 +83,7 @@ class _Numbered:
 
 
 def take(pool: dict[str, np.ndarray], chosen: np.ndarray | slice) -> Batch:
-    """Read the crops `chosen` from a pool, as tensors, with the features as float32."""
+    """Read chosen crops from a pool as tensors, with the features as float32."""
 
     def read(name: str) -> torch.Tensor:
         return torch.from_numpy(np.array(pool[name][chosen]))
@@ -93,12 +95,12 @@ def take(pool: dict[str, np.ndarray], chosen: np.ndarray | slice) -> Batch:
     )
 
 
-# -- the batches ------------------------------------------------------------------------------------------------------
+# -- the batches -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class NewCrops:
-    """The crops of each step, made when they are asked for; a step has `groups` groups (see `SIDES`)."""
+    """Dataset of new crops for each step; a step has `groups` groups (see `SIDES`)."""
 
     photos: list[Path]
     seed: int
@@ -120,7 +122,7 @@ class NewCrops:
 
 @dataclass(frozen=True)
 class StoredCrops:
-    """The crops of each step, drawn from pools, one for each side; a step has `groups` groups (see `SIDES`)."""
+    """Crops of each step from a pool for each side; a step has `groups` groups (see `SIDES`)."""
 
     pools: dict[int, dict[str, np.ndarray]]
     seed: int
@@ -129,12 +131,12 @@ class StoredCrops:
     def __getitem__(self, step: int) -> Batch:
         side, rng = _side_of(self.seed, step, SIDES)
         pool, crops = self.pools[side], SIDES[side][0] * self.groups
-        pairs = rng.choice(len(pool["images"]) // 2, -(-crops // 2), replace=False)  # as twins are neighbours
+        pairs = rng.choice(len(pool["images"]) // 2, -(-crops // 2), replace=False)  # twins are neighbours
         return take(pool, (2 * pairs[:, None] + np.arange(2)).ravel()[:crops])
 
 
 def _side_of(seed: int, step: int, sides: dict[int, tuple[int, int]]) -> tuple[int, Rng]:
-    """Draw the side of a step's crops. Returns the step's generator as well."""
+    """Draw the side of a step's crops; return it and the step's generator."""
     rng = np.random.default_rng([seed, step])
     return list(sides)[rng.integers(len(sides))], rng
 
@@ -142,7 +144,7 @@ def _side_of(seed: int, step: int, sides: dict[int, tuple[int, int]]) -> tuple[i
 def training_pools(
     folder: Path, photos: list[Path], seed: int, crops: int, groups: int, teacher: Vgg, workers: int
 ) -> dict[int, dict[str, np.ndarray]]:
-    """Make or open a pool of each side in `folder`: `crops` of the smallest side, and of the others in proportion."""
+    """Make or open a pool for each side: `crops` of the smallest, and others in proportion."""
     pools, most = {}, max(count for count, _ in SIDES.values())
     for side, (in_group, positions) in SIDES.items():
         count = max(in_group * groups, crops * in_group // most)
@@ -153,7 +155,7 @@ def training_pools(
 
 
 def batches(crops: NewCrops | StoredCrops, steps: range, teacher: Vgg, workers: int) -> Iterator[Batch]:
-    """Give the batch of each step, with the teacher's features, on the device of the teacher."""
+    """Yield the batch of each step, with the teacher's features, on the device of the teacher."""
     device = teacher.device
     loader = DataLoader(
         crops,

@@ -1,4 +1,4 @@
-"""What the student is to learn, how far a network is from it, and a table that compares networks on the held-back crops."""
+"""Targets and errors of the student, and a table that compares networks on the held-back crops."""
 
 import math
 from collections.abc import Mapping
@@ -15,16 +15,16 @@ from distill_networks import Vgg, as_input, features_at
 TEMPERATURE = 0.5
 """Temperature of the rankings, in standard deviations of the target's cosines."""
 EVALUATION_BATCH = 8
-"""Held-back crops whose positions are compared at once."""
+"""Number of held-back crops whose positions are compared with each other."""
 
 
 class Targets(nn.Module):
-    """What the student is to learn: the teacher's features as they are, joined with their projection at equal energy.
+    """The targets: the teacher's features, joined with their projection at equal energy.
 
-    The projection is on the first principal directions of features over their norm; fewer
-    dimensions match better. So the cosine that is learned is the mean of the two cosines, and the
-    norm is the teacher's. `pools`: crops for the directions; `widths`: how many directions each
-    level gets.
+    The projection is on the first principal directions of the features divided by their norm; fewer
+    dimensions match better. The cosine of two targets is therefore the mean of two cosines, and
+    their norm is that of the teacher. `pools` has the crops that the directions are computed from,
+    and `widths` the number of directions of each level.
     """
 
     def __init__(self, pools: list[dict[str, np.ndarray]], widths: Mapping[int, int]) -> None:
@@ -33,18 +33,21 @@ class Targets(nn.Module):
             self.register_buffer(f"directions{level}", principal(pools, level)[:, : widths[level]])
 
     def forward(self, features: dict[int, torch.Tensor]) -> dict[int, torch.Tensor]:
-        """Turn the teacher's (.., C) at each level into (.., D)."""
+        """Return the targets (.., D) for the teacher's features (.., C) at each level."""
         return {level: self.join(level, own) for level, own in features.items()}
 
     def join(self, level: int, own: torch.Tensor) -> torch.Tensor:
-        """Turn the teacher's (.., C) at one level into (.., D)."""
+        """Return the targets (.., D) for the teacher's features (.., C) at one level."""
         raw = F.normalize(own, dim=-1)
         projected = F.normalize(raw @ self.get_buffer(f"directions{level}"), dim=-1)
         return torch.cat([raw, projected], -1) * (own.norm(dim=-1, keepdim=True) / math.sqrt(2))
 
 
 def principal(pools: list[dict[str, np.ndarray]], level: int) -> torch.Tensor:
-    """Find the right singular vectors (C, C), not centred, of a level's features over their norm, the first ones first."""
+    """Return the right singular vectors (C, C) of a level's features divided by their norm.
+
+    They are sorted by singular value, largest first. The features are not centred.
+    """
     gram = 0
     for pool in pools:
         features = torch.from_numpy(np.array(pool[f"features{level}"], np.float64))
@@ -53,30 +56,35 @@ def principal(pools: list[dict[str, np.ndarray]], level: int) -> torch.Tensor:
     return torch.linalg.eigh(gram).eigenvectors.flip(1).float()
 
 
-# -- errors -----------------------------------------------------------------------------------------------------------
-# Each is an error over that of knowing nothing, so 1 means "knows nothing". Rows are features at N positions.
+# -- errors ----------------------------------------------------------------------------------------
+# Each error is divided by the error of a student that has learned nothing, so that 1 means
+# "has learned nothing". Rows are the features at N positions.
 
 
 def relative_error(value: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return the mean squared error of (N, C) over the target's variance among the N rows."""
+    """Return the mean squared error of (N, C) divided by the target's variance among the N rows."""
     return (value - target).square().mean() / (target - target.mean(0)).square().mean()
 
 
 def relational_error(student: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return the mean over groups of the error of the N x N cosines among the rows, over the variance of the target's.
+    """Return the error of the N x N cosines among rows over the variance of the target's cosines.
 
-    `student`: (.., N, c); `target`: (.., N, C).
+    It is the mean over the groups.
+
+    `student` is (.., N, c), and `target` is (.., N, C).
     """
     ours, theirs = _cosines(student), _cosines(target)
     return ((ours - theirs).square() / _variance(theirs)).mean()
 
 
 def ranking_error(student: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return the KL divergence from the target's ranking to the student's, over the divergence to a ranking without order.
+    """Return the KL divergence from the target's ranking to the student's.
+
+    It is divided by the divergence from the target's ranking to one without order.
 
     A ranking is the softmax over a row's cosines with the others of its group.
 
-    `student`: (.., N, c); `target`: (.., N, C).
+    `student` is (.., N, c), and `target` is (.., N, C).
     """
     ours, theirs = _cosines(student), _cosines(target)
     heat = TEMPERATURE * _variance(theirs).sqrt()
@@ -93,7 +101,10 @@ def norm_error(student: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def linear_error(student: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return the relative error of the best affine map from (N, c) to (N, C): least squares, with a trace of ridge."""
+    """Return the relative error of the best affine map from (N, c) to (N, C), by least squares.
+
+    A small ridge term keeps the system regular.
+    """
     design = torch.cat([student / student.square().mean().sqrt(), torch.ones(len(student), 1)], 1).double()
     gram = design.T @ design
     ridge = 1e-6 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
@@ -101,10 +112,10 @@ def linear_error(student: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def misses(student, target, among: tuple[int, ...] = (1, 5)) -> list[float]:
-    """Return how often the target's nearest neighbour is not among the student's first k, for each k of `among`.
+    """Return how often the target's nearest neighbour is not among the student's first k.
 
-    `student`, `target`: (M, c), rows that search among each other, or a pair of (M, c) that search
-    among (N, c).
+    There is one share for each k of `among`. `student` and `target` are (M, c), where each row
+    searches among the other rows, or a pair of arrays, where rows (M, c) search among rows (N, c).
     """
     within = isinstance(student, torch.Tensor)
     cosines = []
@@ -125,15 +136,15 @@ def _variance(cosines: torch.Tensor) -> torch.Tensor:
     return cosines.var(dim=(-2, -1), keepdim=True)
 
 
-# -- evaluation -------------------------------------------------------------------------------------------------------
+# -- evaluation ------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
 def evaluate(network: Vgg, pool: dict[str, np.ndarray], targets: Targets) -> dict[str, list[float]]:
-    """Find the errors at each level, on the held-back photographs and the same in strong looks (`held_back_crop`).
+    """Return the errors at each level on held-back photographs and their strong looks.
 
-    `relational` is a mean over batches. `within`: misses in one crop; `across`: the photographs of
-    a batch are searched for among those of the same batch that have strong looks.
+    `relational` is a mean over batches. `within` counts the misses within one crop. `across` counts
+    the misses when the photographs of a batch search among the versions in strong looks.
     """
     errors = {kind: [] for kind in ("linear", "relational", "norm", "within 1", "within 5", "across 1", "across 5")}
     pairs = {level: [] for level in LEVELS}
@@ -159,7 +170,7 @@ def evaluate(network: Vgg, pool: dict[str, np.ndarray], targets: Targets) -> dic
 
 
 def describe(errors: Mapping[str, dict[str, list[float]]]) -> str:
-    """Name of a network -> its errors, as a table: for each kind a line per network, a column per level."""
+    """Return a table of errors: per kind a line for each network and a column for each level."""
     wide = max(map(len, errors))
     lines = [f"{'held-back errors':16}  {'':{wide}}  " + "  ".join(f"relu{level}_1" for level in LEVELS)]
     for kind in next(iter(errors.values())):

@@ -1,7 +1,7 @@
-"""Looks for training crops: what a photo would be as a drawing, a print or a painting, from cheap filters.
+"""Looks for training crops: fast filters that turn a photo into a drawing, print or painting.
 
-Photos, drawings and paintings must land together in the student, as far as they do in the teacher.
-So many crops get a strong look, and the teacher's features of what comes out are taken as they are.
+The student must find photos, drawings and paintings as similar as the teacher does. Many crops
+therefore get a strong look, and the teacher's features of the filtered crop are the target.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ def colour_cast(picture: Image.Image, rng: Rng) -> Image.Image:
 
 
 def strong_look(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Draw, paint or colour a picture in a random way, a third of them on rough paper or canvas."""
+    """Draw, paint or colour a picture at random, every third one on rough paper or canvas."""
     if rng.random() < 0.75:
         picture = _pick(DRAWN, rng)(picture, rng)
         if rng.random() < 0.4:
@@ -48,17 +48,17 @@ def _ink(brightness: np.ndarray, rng: Rng) -> Image.Image:
     return _image(ink + brightness.clip(0, 1)[..., None] * (paper - ink))
 
 
-# -- drawn and painted ------------------------------------------------------------------------------------------------
+# -- drawn and painted -----------------------------------------------------------------------------
 
 
 def posterised(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Reduce a picture to a few flat colours of its own."""
+    """Reduce a picture to a few of its colours."""
     flat = picture.filter(ImageFilter.MedianFilter(5))
     return flat.quantize(int(rng.integers(3, 12)), dither=Image.Dither.NONE).convert("RGB")
 
 
 def outlined(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Keep the edges alone, as lines."""
+    """Keep only the edges, as lines."""
     smooth = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 1.5)))
     edges = ImageOps.autocontrast(ImageOps.grayscale(smooth).filter(ImageFilter.FIND_EDGES).crop((2, 2, *(
         side - 2 for side in picture.size))).resize(picture.size), cutoff=1)  # fmt: skip
@@ -66,14 +66,14 @@ def outlined(picture: Image.Image, rng: Rng) -> Image.Image:
 
 
 def pencilled(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Divide brightness by the mean around it: soft lines and shading."""
+    """Divide the brightness by its local mean, which leaves soft lines and shading."""
     grey = _grey(picture)
     around = np.asarray(_image(grey * 255).filter(ImageFilter.GaussianBlur(rng.uniform(2, 6))), np.float32) / 255
     return _ink(grey / (around + 0.02) * rng.uniform(0.85, 1), rng)
 
 
 def hatched(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Draw parallel lines that swell in the dark, up to three layers of them, as in an engraving."""
+    """Draw up to three layers of parallel lines, thicker in the dark, as in an engraving."""
     grey = _grey(picture)
     rows, columns = np.mgrid[: grey.shape[0], : grey.shape[1]].astype(np.float32)
     angle, spacing, paper = rng.uniform(0, np.pi), rng.uniform(3, 7), np.ones_like(grey)
@@ -87,10 +87,11 @@ def hatched(picture: Image.Image, rng: Rng) -> Image.Image:
 
 
 def dotted(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Draw grains instead of greys, as in a stipple or a lithograph."""
+    """Replace greys by grains, as in a stipple or a lithograph."""
     grey = _grey(picture)
     grain = np.asarray(_image(rng.uniform(0, 255, grey.shape)).filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1))))
-    rank = grain.ravel().argsort().argsort().reshape(grey.shape) / grey.size  # uniform again after the blur
+    # The rank makes the distribution uniform again after the blur.
+    rank = grain.ravel().argsort().argsort().reshape(grey.shape) / grey.size
     return _ink(((grey - rank) * 8 + 0.5).clip(0, 1), rng)
 
 
@@ -103,14 +104,17 @@ def washed(picture: Image.Image, rng: Rng) -> Image.Image:
 
 
 def brushed(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Paint blobs of one colour, the mode or the median of a neighbourhood."""
+    """Replace each pixel by the mode or the median around it, which paints blobs of one colour."""
     if rng.random() < 0.5:
         return picture.filter(ImageFilter.ModeFilter(int(rng.integers(2, 6)) * 2 + 1))
     return picture.filter(ImageFilter.MedianFilter(int(rng.integers(2, 5)) * 2 + 1))
 
 
 def painted(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Replace every pixel by the mean of the evenest of four windows around it (Kuwahara et al. 1976): brush strokes."""
+    """Paint brush strokes: each pixel becomes the mean of the evenest of four windows around it.
+
+    This is the filter of Kuwahara et al. 1976.
+    """
     radius = int(rng.integers(2, 6))
     pixels = np.asarray(picture, np.float32)
     windows = [_box(values, radius) for values in (pixels, pixels**2)]
@@ -125,7 +129,7 @@ def painted(picture: Image.Image, rng: Rng) -> Image.Image:
 
 
 def _box(pixels: np.ndarray, radius: int) -> np.ndarray:
-    """Return the mean over (2 radius + 1)^2 pixels, edges repeated."""
+    """Return the mean over (2 radius + 1)^2 pixels; the pixels at the edge are repeated."""
     for axis in (0, 1):
         pad = [(0, 0)] * pixels.ndim
         pad[axis] = (radius + 1, radius)
@@ -136,11 +140,11 @@ def _box(pixels: np.ndarray, radius: int) -> np.ndarray:
     return pixels
 
 
-# -- coloured ---------------------------------------------------------------------------------------------------------
+# -- coloured --------------------------------------------------------------------------------------
 
 
 def toned(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Map brightness to three colours, dark to light."""
+    """Map the brightness to three random colours, from dark to light."""
     colours = rng.uniform(0, 255, (3, 3))
     colours = colours[colours.sum(1).argsort()]
     grey = _grey(picture)
@@ -148,7 +152,7 @@ def toned(picture: Image.Image, rng: Rng) -> Image.Image:
 
 
 def graded(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Mix the colours anew, and change the contrast."""
+    """Mix the colour channels, and change the contrast."""
     mixing = 0.6 * np.eye(3) + 0.4 * rng.dirichlet(np.ones(3), 3) + rng.normal(0, 0.15, (3, 3))
     pixels = (np.asarray(picture, np.float32) / 255) ** rng.uniform(0.5, 2)
     return colour_cast(_image(pixels @ mixing.T * 255), rng)
@@ -159,7 +163,7 @@ def grey(picture: Image.Image, rng: Rng) -> Image.Image:
 
 
 def inverted_tones(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Apply another brightness curve, which may fall: night for day, as paintings choose."""
+    """Apply a random brightness curve, which may also swap dark and light."""
     curve = np.interp(np.arange(256), np.linspace(0, 255, 5), np.sort(rng.uniform(0, 255, 5))[:: rng.choice([1, -1])])
     pixels = np.asarray(picture, np.float32)
     light = pixels.mean(-1, keepdims=True)
@@ -167,7 +171,7 @@ def inverted_tones(picture: Image.Image, rng: Rng) -> Image.Image:
 
 
 def textured(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Multiply in noise of some coarseness, or a weave, as of paper, canvas or old varnish."""
+    """Multiply with coarse noise or a weave, as paper, canvas or old varnish would."""
     pixels = np.asarray(picture, np.float32)
     height, width = pixels.shape[:2]
     if rng.random() < 0.3:

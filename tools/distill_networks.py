@@ -1,4 +1,4 @@
-"""VGG in PyTorch at any widths: the teacher, the student that is trained, and the weights that are evaluated."""
+"""VGG in PyTorch with any widths, for the teacher, the student and weights under evaluation."""
 
 import math
 import sys
@@ -16,14 +16,16 @@ from analogy.networks.weights import PREPROCESSING, read
 import winograd
 
 WINOGRAD = 64 * 256 * 9
-"""Size of a kernel, in numbers, from which on Winograd's algorithm is the faster one in training on a processor."""
+"""Smallest kernel, in numbers, for which Winograd's algorithm is faster in training on a CPU."""
 
 
 class Vgg(nn.Module):
-    """VGG-19's or VGG-16's layers up to relu5_1: 3x3 convolutions with zero padding, ReLU, 2x2 max pooling.
+    """The layers of VGG-19 or VGG-16 up to relu5_1.
 
-    `widths`: the layers in order, and the channels of each. `mean`, `std`: the input of conv1_1 is
-    (RGB - mean) / std. Kernels are kept as matrices (out, 9 * in), in the order HWI. Layers in
+    They are 3x3 convolutions with zero padding, ReLU and 2x2 max pooling.
+
+    `widths` maps the layers, in order, to their numbers of channels. The input of conv1_1 is (RGB -
+    `mean`) / `std`. Kernels are stored as matrices (out, 9 * in), in the order HWI. Layers in
     `frozen` get no gradient.
     """
 
@@ -57,10 +59,10 @@ class Vgg(nn.Module):
         return F.conv2d(x, self.kernel(name), self.biases[name], padding=1)
 
     def forward(self, image: torch.Tensor) -> dict[int, torch.Tensor]:
-        """Return the features after relu{level}_1, {level: (B, h, w, c)}, of pictures (B, 3, H, W), RGB in 0..1."""
+        """Return level -> features (B, h, w, c) of relu{level}_1, for RGB (B, 3, H, W) in 0..1."""
         x, features = ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last), {}
         for name in self.widths:
-            first = name.endswith("_1")  # of its level
+            first = name.endswith("_1")  # whether it is the first layer of its level
             if first and features:
                 x = F.max_pool2d(x, 2, ceil_mode=True)
             with torch.set_grad_enabled(torch.is_grad_enabled() and name not in self.frozen):
@@ -70,22 +72,22 @@ class Vgg(nn.Module):
         return features
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """Copy the weights under the project's names: conv{level}_{i}.weight (OIHW) and .bias, float32, on the processor."""
+        """Return float32 copies on the CPU of conv{level}_{i}.weight (OIHW) and .bias."""
         kernels = {f"{name}.weight": self.kernel(name).detach().cpu().contiguous() for name in self.widths}
         return kernels | {f"{name}.bias": self.biases[name].detach().cpu().clone() for name in self.widths}
 
 
 def untrained_spread(channels: int) -> float:
-    """Return the standard deviation of an untrained kernel with so many input channels (He et al. 2015)."""
+    """Return the standard deviation of an untrained kernel of `channels` inputs (He et al.)."""
     return math.sqrt(2 / (9 * channels))
 
 
 @torch.no_grad()
 def load(path: Path, preprocessing: str | None = None) -> Vgg:
-    """Read the VGG in a file of weights of any kind that the project reads; its layers and widths are the file's.
+    """Read a VGG from a file of weights of any kind that the project reads.
 
-    `preprocessing`: as `analogy.networks.weights.read` takes it. Exits if the file is missing or
-    holds no VGG.
+    `preprocessing` is the argument of `analogy.networks.weights.read`. The program exits if the
+    file is missing or has no VGG.
     """
     try:
         network, _ = read(path, preprocessing)
@@ -96,37 +98,37 @@ def load(path: Path, preprocessing: str | None = None) -> Vgg:
     for name in widths:
         kernel = np.ascontiguousarray(network.weights[f"{name}.weight"])
         if name == "conv1_1" and network.bgr:
-            kernel = kernel[:, ::-1].copy()  # so that it takes RGB
+            kernel = kernel[:, ::-1].copy()  # the network then takes RGB
         vgg.kernel(name).copy_(torch.from_numpy(kernel))
         vgg.biases[name].copy_(torch.from_numpy(network.weights[f"{name}.bias"]))
     return vgg
 
 
 def untrained(widths: Mapping[str, int]) -> Vgg:
-    """Make a student with random kernels that takes the input of the compact model."""
+    """Return a student with random kernels and the input of the compact model."""
     compact = PREPROCESSING["compact"]
     return Vgg(widths, compact["mean"], compact["std"])
 
 
 @torch.no_grad()
 def begin_from(student: Vgg, start: Vgg) -> None:
-    """Give `student`, which is untrained, the function of `start`; each layer of it may be wider.
+    """Make an untrained `student` compute what `start` computes; its layers may be wider.
 
-    Each layer is scaled to the spread that an untrained one begins with, so that a rate means the
-    same; that scales the features of a level, and changes nothing else. New channels keep their
-    random incoming weights, and no old channel uses them yet. Exits if `start` has other layers, a
-    wider one, or another input.
+    Each layer is scaled to the spread of an untrained layer, so that a learning rate has the same
+    effect. That scales the features of a level, and changes nothing else. New channels keep their
+    random incoming weights, and no old channel uses them yet. The program exits if `start` has
+    other layers, a wider layer, or another input.
     """
     if not torch.equal(start.mean, student.mean) or not torch.equal(start.std, student.std):
-        sys.exit("distill: the weights to begin from take another input than (RGB - .45) / .25")
+        sys.exit("distill: the weights of --init need another input than (RGB - .45) / .25; choose others")
     if start.widths.keys() != student.widths.keys():
-        sys.exit(f"distill: the weights to begin from have the layers {', '.join(start.widths)}; the student has "
+        sys.exit(f"distill: the weights of --init have the layers {', '.join(start.widths)}; the student has "
                  f"{', '.join(student.widths)}")  # fmt: skip
     total = 1.0
     for name, width in student.widths.items():
         if start.widths[name] > width:
             sys.exit(
-                f"distill: {name} has {start.widths[name]} channels in the weights to begin from; the student has {width}"
+                f"distill: {name} has {start.widths[name]} channels in the weights of --init; the student has {width}"
             )
         old, new = start.kernel(name), student.kernel(name)
         outputs, inputs = old.shape[:2]
@@ -139,11 +141,11 @@ def begin_from(student: Vgg, start: Vgg) -> None:
 
 @torch.no_grad()
 def rescaled_weights(vgg: Vgg, images: torch.Tensor, spread: Mapping[int, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the weights, each layer scaled so that the rms of its outputs for `images` is its level's in `spread`.
+    """Return the weights, scaled so that each level's output for `images` has the rms in `spread`.
 
-    No term of the loss sees a level's scale, and it drifts far (1e14 at relu5_1 after 9000 steps).
-    ReLU and pooling commute with a positive factor, so only the scale of the features changes, and
-    none of the errors.
+    No term of the loss depends on a level's scale, so that it drifts far (1e14 at relu5_1 after
+    9000 steps). ReLU and pooling commute with a positive factor. Therefore only the scale of the
+    features changes, and none of the errors.
     """
     x, before, weights = (as_input(images) - vgg.mean.cpu()) / vgg.std.cpu(), 1.0, vgg.weights()
     for name in vgg.widths:
@@ -158,16 +160,16 @@ def rescaled_weights(vgg: Vgg, images: torch.Tensor, spread: Mapping[int, torch.
 
 
 def as_input(images: torch.Tensor) -> torch.Tensor:
-    """Turn pictures (B, H, W, 3) uint8 into (B, 3, H, W) float32 in 0..1."""
+    """Convert pictures (B, H, W, 3) uint8 to (B, 3, H, W) float32 in 0..1."""
     return images.permute(0, 3, 1, 2).float() / 255
 
 
 def features_at(features: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """Pick the features (B, h, w, c) at the flat positions (B, P) of each map: (B, P, c)."""
+    """Return the features (B, P, c) at the flat positions (B, P) of maps (B, h, w, c)."""
     first = torch.arange(len(index), device=index.device)[:, None] * (features.shape[1] * features.shape[2])
     return features.flatten(0, 2)[index + first]
 
 
 def mixed_precision(device: torch.device) -> torch.autocast:
-    """Return a context in which a GPU convolves in bfloat16; a processor goes on in float32."""
+    """Return a context in which a GPU convolves in bfloat16, and a CPU in float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")

@@ -3,8 +3,8 @@
     python tools/export_vgg19.py FILE -o FOLDER [--name NAME] [--preprocessing
     caffe|imagenet|compact] [--photos FOLDER]
 
-FILE may be Keras .h5, Caffe .caffemodel, PyTorch .pth, .safetensors or .onnx, whatever its weights
-and widths; see `analogy/networks/weights.py`. Needs this package with its extra `export`, and
+FILE may be Keras .h5, Caffe .caffemodel, PyTorch .pth, .safetensors or .onnx, with any weights and
+widths; see `analogy/networks/weights.py`. The tool needs this package with its extra `export`, but
 neither PyTorch nor Keras.
 """
 
@@ -20,18 +20,26 @@ from analogy.errors import AnalogyError
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder to make; new or empty.")
-@click.option("--name", help="The model's name.  [default: that of a published file, or of the folder]")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder of the model; it must be new or empty.",
+)
+@click.option("--name", help="Name of the model.  [default: the name of the published file, or of the folder]")
 @click.option(
     "--preprocessing",
     type=click.Choice(["caffe", "imagenet", "compact"]),
-    help="What input the weights were trained for.  [default: as the published file of FILE's kind]",
+    help="Input that the weights were trained for.  [default: the input of the published file of this kind]",
 )
 @click.option(
-    "--photos", type=click.Path(path_type=Path), help="Folder of photographs: also find a projection for the search."
+    "--photos",
+    type=click.Path(path_type=Path),
+    help="Folder of photographs, from which a projection for the search is computed.",
 )
 def main(file: Path, output: Path, name: str | None, preprocessing: str | None, photos: Path | None) -> None:
-    """Convert FILE, weights of VGG-19 or VGG-16 of any widths, to a model folder."""
+    """Convert FILE, the weights of a VGG-19 or VGG-16 of any widths, to a model folder."""
     try:
         from analogy.apps.models import project
         from analogy.method.projection import list_photos

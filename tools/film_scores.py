@@ -1,12 +1,16 @@
-"""Measure how sharp and how steady a painted film is: tools/film_scores.py FRAMES PAINTED KEY
+"""Measure how sharp and how steady a painted film is.
 
-FRAMES and PAINTED are folders (or patterns) of the same number of pictures of one size, KEY is the
-painting that was carried.
+Run `python tools/film_scores.py FRAMES PAINTED KEY`.
 
-    detail   standard deviation of the Laplacian of the grey picture, as a share of the key's: 1 keeps every brush stroke
-    flicker  mean change of colour (CIE76) of the painted film along the film's motion, over that of the film itself: 1 is as
-             steady as the film
-"""
+FRAMES and PAINTED are folders (or patterns) with equally many pictures of one size, and KEY is the
+painting that was carried. The tool prints two scores:
+
+\b
+    detail   The standard deviation of the Laplacian of the grey picture, divided by that of the
+             key. At 1 the film keeps every brush stroke.
+    flicker  The mean change of colour (CIE76) of the painted film along the motion of the film,
+             divided by that of the film itself. At 1 the painted film is as steady as the film.
+"""  # noqa: D301  # click reads the backslash
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ from analogy.films.motion import agree, both_flows, sample
 from analogy.pictures.reading import read_picture
 
 AGREEMENT = 1.0
-"""Distance in pixels between a pixel and where the flows there and back lead from it, up to which it counts."""
+"""Largest round-trip error of the two flows at a pixel that is measured, in pixels."""
 
 
 def detail(picture: np.ndarray) -> float:
@@ -31,7 +35,7 @@ def detail(picture: np.ndarray) -> float:
 
 
 def change(before: np.ndarray, after: np.ndarray, flow: np.ndarray, counts: np.ndarray) -> float:
-    """Return the mean change of colour from where `flow` leads in `before` to `after`, over the pixels that count."""
+    """Return the mean change of colour from the matches in `before` to `after`, where `counts`."""
     lab = [cv2.cvtColor(np.float32(each) / 255, cv2.COLOR_RGB2LAB) for each in (before, after)]
     return float(np.linalg.norm(lab[1] - sample(lab[0], flow), axis=-1)[counts].mean())
 

@@ -1,9 +1,11 @@
-"""Attacks the program with damaged and lying files, and kills it: tools/fuzz.py [KIND ...] [--seconds N] [--seed N].
+"""Attack the program with damaged files and with signals.
 
-Each kind runs in a process of its own, with little memory, and tells its seed before each case: so
-a crash and a hang are found too, and `--seed N --seconds 0` repeats one case. The exit code is 1 if
-anything is found. The cases are in `fuzz_cases.py`, their files come from `tests/hostile`, and the
-short form of this is `tests/test_hostile.py`.
+Run `python tools/fuzz.py [KIND ...] [--seconds N] [--seed N]`.
+
+Each kind runs in a process of its own with little memory, which prints the seed of each case before
+it runs the case. A crash or a hang is therefore found as well, and `--seed N --seconds 0` repeats
+one case. The exit code is 1 if anything is found. The cases are in `fuzz_cases.py`, their files
+come from `tests/hostile`, and `tests/test_hostile.py` is the short form of this tool.
 """
 
 from __future__ import annotations
@@ -26,18 +28,18 @@ from analogy.errors import printable
 from fuzz_cases import KINDS
 
 PATIENCE = 60
-"""Seconds after which a case counts as a hang."""
+"""Time after which a case counts as a hang, in seconds."""
 MEMORY = 4 << 30
-"""Bytes of address space for a process that is attacked."""
+"""Address space of an attacked process, in bytes."""
 
 
 def attack(kind: str, seed: int, seconds: float) -> None:
-    """Run cases from `seed` on, and say each seed before and each outcome after; for `run`, in a process of its own."""
+    """Run cases from `seed` on in this process; print each seed and each outcome for `run`."""
     if kind not in ("kills", "disks") and sys.platform == "linux":
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and their children, ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it otherwise
     end = time.monotonic() + seconds
     while True:
         print(f"seed {seed}", flush=True)
@@ -49,7 +51,7 @@ def attack(kind: str, seed: int, seconds: float) -> None:
 
 
 def run(kind: str, seed: int, seconds: float) -> tuple[Counter[str], list[str]]:
-    """The outcomes of the cases of a kind, and what was found, in words."""
+    """Run the cases of a kind in other processes; return the outcomes and the faults, in words."""
     outcomes: Counter[str] = Counter()
     found: list[str] = []
     end = time.monotonic() + seconds
@@ -81,7 +83,7 @@ def run(kind: str, seed: int, seconds: float) -> tuple[Counter[str], list[str]]:
 
 
 class Watch:
-    """Kills a process that has not been fed for `PATIENCE`."""
+    """Watchdog that kills a process if `feed` was not called for `PATIENCE` seconds."""
 
     def __init__(self, process: subprocess.Popen[str]):
         self.hit, self._process, self._fed = False, process, time.monotonic()
@@ -103,18 +105,20 @@ class Watch:
 
 @click.command()
 @click.argument("kinds", nargs=-1, type=click.Choice(list(KINDS)))
-@click.option("--seconds", default=60.0, show_default=True, help="For each kind.")
-@click.option("--seed", default=0, show_default=True, help="The first case; each has the next number.")
+@click.option("--seconds", default=60.0, show_default=True, help="Time for each kind, in seconds.")
+@click.option(
+    "--seed", default=0, show_default=True, help="Seed of the first case; each further case has the next seed."
+)
 @click.option("--worker", type=click.Choice(list(KINDS)), hidden=True)
 def main(kinds: tuple[str, ...], seconds: float, seed: int, worker: str | None) -> None:
-    """Attack the program with files and signals of these kinds, or of all."""
+    """Attack the program with the named kinds of files and signals, or with all."""
     if worker:
         attack(worker, seed, seconds)
         return
     failed = False
     for kind in kinds or KINDS:
         if kind == "disks" and (sys.platform != "linux" or os.geteuid()):
-            click.echo(f"{kind:9} skipped: to make small disks takes a superuser on Linux")
+            click.echo(f"{kind:9} skipped: only a superuser on Linux can make small disks")
             continue
         outcomes, found = run(kind, seed, seconds)
         counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())

@@ -1,4 +1,4 @@
-"""The cases of tools/fuzz.py: each does one thing with hostile files, or kills the program."""
+"""The cases of tools/fuzz.py: each uses hostile files once, or kills the program once."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from hostile import fields, models, pictures, settings
 from analogy.errors import AnalogyError, ImageError, printable
 
 MOST = 1_000_000
-"""Pixels that are admitted."""
+"""Largest number of pixels that the cases admit."""
 FAST = ["--inversion", "vote", "--search-iterations", "1", "--device", "cpu", "--threads", "1"]
 
 Case = Callable[[np.random.Generator, Path], str]
-"""Does one thing in an empty folder, and says how it ended; raises what must not come out."""
+"""Function that runs one case in an empty folder and returns its outcome; it raises for a fault."""
 
 
 def refusable(work: Callable[[], object]) -> str:
-    """Do it: it succeeds, or is refused in one line."""
+    """Call `work`, and return whether it succeeded or refused its input in one line."""
     try:
         work()
     except AnalogyError as error:
@@ -42,7 +42,7 @@ def refusable(work: Callable[[], object]) -> str:
 
 
 def damaged(rng: np.random.Generator, *files: dict[str, bytes]) -> bytes:
-    """One of the files, damaged at random but now and then."""
+    """Return one of the files, damaged at random in 19 of 20 cases."""
     every = [content for group in files for content in group.values()]
     content = every[rng.integers(len(every))]
     return content if rng.integers(20) == 0 else models.mutate(content, rng)
@@ -50,7 +50,7 @@ def damaged(rng: np.random.Generator, *files: dict[str, bytes]) -> bytes:
 
 def admit(size: tuple[int, int], label: str) -> None:
     if size[0] * size[1] > MOST:
-        raise ImageError(f"{label}: larger than is admitted here")
+        raise ImageError(f"{label}: larger than the cases admit")
 
 
 def picture(rng: np.random.Generator, folder: Path) -> str:
@@ -76,7 +76,7 @@ def field(rng: np.random.Generator, folder: Path) -> str:
 
 
 def record(rng: np.random.Generator, folder: Path) -> str:
-    from analogy.result import read_record
+    from analogy.records import read_record
 
     path = folder / "settings.json"
     path.write_bytes(damaged(rng, {"sound": settings.SOUND}, settings.LIARS if rng.integers(4) == 0 else {}))
@@ -110,15 +110,15 @@ def model(rng: np.random.Generator, folder: Path) -> str:
         files = sorted(path for path in copied.iterdir() if path.is_file())
         spoilt = files[rng.integers(len(files))]
         spoilt.write_bytes(models.mutate(spoilt.read_bytes(), rng))
-        # Not signed: whoever signs a graph may make ONNX Runtime do anything, and a named folder is
-        # trusted.
+        # The card keeps the checksum of the sound file. A graph with a matching checksum could make
+        # ONNX Runtime do anything, and the program trusts a folder that is named.
     grey = np.full((32, 32, 3), 128, np.uint8)
     return refusable(lambda: analogy.Engine(copied, "cpu", 1).transfer(grey, grey, "fast"))
 
 
 @cache
 def regions() -> bytes:
-    """A label picture of the size of the sound ones, turned upright."""
+    """Return a label picture of the upright size of the sound pictures."""
     labels = Image.new("L", (pictures.H, pictures.W))
     labels.paste(255, (0, 0, 10, 10))
     content = io.BytesIO()
@@ -127,7 +127,7 @@ def regions() -> bytes:
 
 
 def command(rng: np.random.Generator, folder: Path) -> str:
-    """The whole command, with one of its files damaged."""
+    """Run the whole command with one of its files damaged."""
     from click.testing import CliRunner
 
     from analogy.apps.cli import cli
@@ -161,7 +161,7 @@ def command(rng: np.random.Generator, folder: Path) -> str:
 
 
 def kill(rng: np.random.Generator, folder: Path) -> str:
-    """The whole command, killed at some moment, and then run to its end."""
+    """Kill the whole command at a random moment, and then run it to its end."""
     a, out = folder / "a.png", folder / "out"
     a.write_bytes(pictures.sound()["png"])
     mine = {"out/notes.txt": b"mine", ".analogy.tmp": b"mine"}
@@ -174,7 +174,7 @@ def kill(rng: np.random.Generator, folder: Path) -> str:
     how = [signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM][rng.integers(4)]
     process = subprocess.Popen([*words, "--seed", "1", "--flow"], **quiet)
     after, began = int(rng.integers(-8, 12)), time.monotonic()
-    wait = rng.uniform(0.2, 1)  # in the first moments it is Python that is loaded, which handles signals as it likes
+    wait = rng.uniform(0.2, 1)  # before that Python itself starts, and handles signals in its own way
     while process.poll() is None:
         staged = len(list(out.glob(".analogy-*/*")))
         if staged > after >= 0 or (after < 0 and time.monotonic() - began > wait):
@@ -203,7 +203,7 @@ def kill(rng: np.random.Generator, folder: Path) -> str:
 
 
 def disk(rng: np.random.Generator, folder: Path) -> str:
-    """The whole command, onto a disk that may be too small, where there are results already. Takes a superuser."""
+    """Run the whole command onto a disk with results that may be too small; needs a superuser."""
     a, small = folder / "a.png", folder / "disk"
     a.write_bytes(pictures.sound()["png"])
     small.mkdir()

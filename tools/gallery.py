@@ -1,7 +1,10 @@
-"""Make every picture that the README shows, with this version of the program: tools/gallery.py [NAME ..]
+"""Make every picture that the README shows, with this version of the program.
 
-From the example pair of the package and tools/gallery/sources; tools/gallery/README.md says whose
-they are. `peer` needs G'MIC's command, `page` a Chromium of the system.
+Run `python tools/gallery.py [NAME ..]`.
+
+The sources are the example pair of the package and tools/gallery/sources, whose authors
+tools/gallery/README.md names. `peer` needs the command of G'MIC, and `page` needs an installed
+Chromium.
 """
 
 from __future__ import annotations
@@ -42,10 +45,10 @@ def show(
     above: list[Path] | None = None,
     insets: list[Path | None] | None = None,
 ) -> None:
-    """Show pictures of one height in a row, with words below each, as tools/gallery/NAME.jpg.
+    """Write pictures of one height in a row, with words below each, as tools/gallery/NAME.jpg.
 
-    above   pictures that stand above them
-    insets  pictures that lie small in their lower right corners; None for none
+    `above` are pictures over the row. `insets` are small pictures in the lower right corners of the
+    row's pictures, or None.
     """
     row = [(words, _picture(each, height)) for words, each in pictures]
     for (_, image), inset in zip(row, insets or [], strict=False):
@@ -53,7 +56,7 @@ def show(
             small = ImageOps.expand(_picture(inset, height // 4), 3, "white")
             image.paste(small, (image.width - small.width, image.height - small.height))
     width = sum(image.width for _, image in row) + GAP * (len(row) - 1)
-    top, below = height + GAP if above else 0, width // 40  # words of the same size in every picture of the page
+    top, below = height + GAP if above else 0, width // 40  # the words have the same size in every picture of the page
     sheet = Image.new("RGB", (width, top + height + below), "white")
     draw, x = ImageDraw.Draw(sheet), 0
     for n, (words, image) in enumerate(row):
@@ -72,7 +75,7 @@ def _picture(source: Any, height: int) -> Image.Image:
 
 
 def looks() -> None:
-    """Two photographs, each beside what an example makes of it; the example lies in the corner."""
+    """Show two photographs, each beside its painting, with the example in the corner."""
     coffee = SOURCES / "coffee.jpg"
     comic = engine.transfer(HOPPER, LOVELACE, direction="ab").a_prime
     painted = engine.transfer(coffee, STARRY_NIGHT, "landscape", direction="ab").a_prime
@@ -100,7 +103,7 @@ def film() -> None:
                 frame.to_image().save(shot / f"{n:02}.png")
         command = ["clip", str(shot), "-o", str(painted), "--style", str(STARRY_NIGHT)]
         subprocess.run([sys.executable, "-m", "analogy", *command], check=True)
-        shown = 1, 12, 23, 29  # carried ones: the keys are the frames 0 and 24, after the cut
+        shown = 1, 12, 23, 29  # frames that are carried; the keys are the frames 0 and 24, where the film has a cut
         row: list[tuple[str, Any]] = [(f"frame {n}", painted / f"{n:02}.png") for n in shown]
         show("film", row, 180, above=[shot / f"{n:02}.png" for n in shown])
 
@@ -121,17 +124,17 @@ def uniformity() -> None:
     coffee, amounts = SOURCES / "coffee.jpg", (0, 0.3, 1)
     found = [engine.transfer(coffee, STARRY_NIGHT, uniformity=each, direction="ab").a_prime for each in amounts]
     show("uniformity", [(f"--uniformity {n:g}", each) for n, each in zip(amounts, found, strict=True)], 290)
-    row = Image.new("RGB", (3 * 240 + 2 * GAP, 160), "white")  # beside the control on the page
+    row = Image.new("RGB", (3 * 240 + 2 * GAP, 160), "white")  # the page shows this picture beside its control
     for n, each in enumerate(found):
         row.paste(ImageOps.fit(Image.fromarray(each), (240, 160), Image.Resampling.LANCZOS), (n * (240 + GAP), 0))
     row.save(ROOT / "analogy/apps/serve/static/uniformity.webp", quality=80)
 
 
 def examples() -> None:
-    """The portrait after the Mona Lisa, under the sky of The Starry Night: the regions say which example is for what."""
+    """Show the portrait like the Mona Lisa, and its background like a sky, by labels."""
     background = np.array(Image.open(COLLINS_LABELS).convert("RGB"))[0, 0]
     mona_lisa = np.array(Image.open(LABELS["mask_b"]).convert("RGBA"))
-    mona_lisa[(mona_lisa[..., :3] == background).all(axis=-1), 3] = 0  # its background has no label
+    mona_lisa[(mona_lisa[..., :3] == background).all(axis=-1), 3] = 0  # the background of the Mona Lisa has no label
     painting = np.array(Image.open(STARRY_NIGHT).convert("RGB"))
     sky = painting[: int(0.65 * len(painting))]
     masks: dict[str, Any] = {"mask_a": COLLINS_LABELS, "mask_b": [mona_lisa, np.zeros_like(sky) + background]}
@@ -159,11 +162,11 @@ def peer() -> None:
 
 
 def page() -> None:
-    """The page of `analogy serve`, with the example pair and a place of A' pointed at."""
+    """Show the page of `analogy serve` with the example pair and the mouse over a place of A'."""
     command = [sys.executable, "-m", "analogy", "serve", "--port", "0", "--device", "cpu"]
     with ExitStack() as stack:
         server = stack.enter_context(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
-        stack.callback(server.terminate)  # also after a failure, which would wait for it for ever
+        stack.callback(server.terminate)  # without it, the script would wait for ever after a failure
         assert server.stderr
         address = next(line.split()[-1] for line in server.stderr if "http://" in line)
         playwright = stack.enter_context(sync_playwright())
@@ -171,14 +174,14 @@ def page() -> None:
         view = browser.new_page(viewport={"width": 1200, "height": 1120})
         view.goto(address)
         view.get_by_text("Use the example pair").click()
-        view.get_by_role("tab", name="Regions6").wait_for()  # its labels are there
+        view.get_by_role("tab", name="Regions6").wait_for()  # then the labels are loaded
         view.locator("#start").click()
         view.locator("#results").wait_for()
         view.get_by_role("tab", name="Where from").click()
         place = view.locator("#pair-field .pane").first
         box = place.bounding_box()
         assert box
-        place.hover(position={"x": 0.38 * box["width"], "y": 0.47 * box["height"]})  # an eye
+        place.hover(position={"x": 0.38 * box["width"], "y": 0.47 * box["height"]})  # the place of an eye
         view.screenshot(path=GALLERY / "page.jpg", type="jpeg", quality=86)
 
 
@@ -186,7 +189,7 @@ MADE: dict[str, Callable[[], None]] = {
     each.__name__: each for each in (looks, portrait, film, weight, ratio, uniformity, labels, examples, peer, page)
 }
 NEEDED = {"peer": "gmic", "page": "chromium"}
-"""Programs of the system that a picture takes; Debian's packages have the same names."""
+"""Name of a picture -> command of the system that it needs; Debian's package has the same name."""
 engine = analogy.Engine(device="cpu")
 
 

@@ -1,8 +1,9 @@
-"""Muon (Jordan 2024) in float32: `torch.optim.Muon` computes in bfloat16, which most processors only emulate.
+"""The optimiser Muon (Jordan 2024) in float32.
 
-The iteration X <- (a + b X X^T + c (X X^T)^2) X is a polynomial of the small Gram matrix times the
-first X, so only Gram matrices are iterated: half the work for kernels of 256 x 2304, and a
-hundredth of the time without bfloat16 units.
+`torch.optim.Muon` computes in bfloat16, which most CPUs only emulate. The iteration
+X <- (a + b X X^T + c (X X^T)^2) X is a polynomial of the small Gram matrix times the first X.
+Therefore only Gram matrices are iterated here. That is half the work for kernels of 256 x 2304, and
+takes a hundredth of the time of PyTorch's version on a CPU without bfloat16 units.
 """
 
 import math
@@ -13,7 +14,7 @@ A, B, C = 3.4445, -4.775, 2.0315
 
 
 def orthogonalised(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
-    """Return (m, n) with all singular values moved to about 1, by Newton-Schulz steps."""
+    """Return a matrix (m, n) with its singular values moved to about 1, by Newton-Schulz steps."""
     if matrix.shape[0] > matrix.shape[1]:
         return orthogonalised(matrix.T, steps).T
     x = matrix / (matrix.norm() + 1e-7)
@@ -26,7 +27,10 @@ def orthogonalised(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon for matrices. The update has the rms of AdamW's, so a rate means the same (Liu et al. 2025)."""
+    """Muon for matrices.
+
+    The update has the rms of an AdamW update, so that the same rates suit both (Liu et al. 2025).
+    """
 
     def __init__(self, parameters, lr: float = 1e-3, weight_decay: float = 0.0, momentum: float = 0.95):
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})

@@ -1,10 +1,10 @@
-"""Make the pictures of the presets on the page of `analogy serve`: what each makes of a pair that it is for.
+"""Make the pictures of the presets on the page of `analogy serve`, each from a pair that suits it.
 
-The pictures are the example pair, and those of tools/gallery/sources, whose README says whose they
-are.
+The pictures are the example pair and those of tools/gallery/sources, whose README names their
+authors.
 
-python tools/preset_pictures.py            # all
-python tools/preset_pictures.py face       # those that are named
+python tools/preset_pictures.py            # makes all pictures
+python tools/preset_pictures.py face       # makes the named ones
 """
 
 import sys
@@ -32,7 +32,7 @@ PAIRS: dict[str, tuple[Path, Path, dict[str, Any]]] = {
     "paper": (HOPPER, STARRY_NIGHT, {}),
     "fast": (HOPPER, LOVELACE, {}),
 }
-"""Preset -> A, B' and the masks of a pair that it is for."""
+"""Preset -> A, B' and the masks of a pair that suits it."""
 
 
 def main(names: list[str]) -> None:
@@ -41,7 +41,7 @@ def main(names: list[str]) -> None:
         a, b_prime, masks = PAIRS.get(name, (COLLINS, MONA_LISA, {}))
         picture = np.asarray(engine.transfer(a, b_prime, name, direction="ab", **masks).a_prime)
         side = min(picture.shape[:2])
-        top, left = (picture.shape[0] - side) // 4, (picture.shape[1] - side) // 2  # faces are rather above the middle
+        top, left = (picture.shape[0] - side) // 4, (picture.shape[1] - side) // 2  # faces are mostly above the middle
         square = Image.fromarray(picture[top : top + side, left : left + side])
         square.resize((SIDE, SIDE), Image.Resampling.LANCZOS).save(FOLDER / f"{name}.webp", quality=82)
 

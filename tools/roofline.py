@@ -1,8 +1,10 @@
-"""Where the time of a transfer goes on a GPU, and what it should be on another: tools/roofline.py [--model M] ..
+"""Predict where the time of a transfer goes on a GPU.
 
-Counted work over what a GPU can do, with shares of that which an H100 was measured to reach;
-`python tools/bench.py --device cuda` measures. For A and B' of 448 x 448 with the default settings,
-milliseconds:
+Run `python tools/roofline.py [--model M] ..`.
+
+The prediction divides counted work by what a GPU can do, with the shares of that which an H100 was
+measured to reach. `python tools/bench.py --device cuda` measures the real times. For A and B' of
+448 x 448 pixels with the default settings, in milliseconds:
 
 \b
                                  networks  search    rest  device    host  expected
@@ -13,36 +15,37 @@ milliseconds:
     --photo adds, RTX 4090                                   20.4    39.6      39.6
     --photo adds, H100 SXM                                   19.7    39.6      39.6
 
-Measured, on an H100 80GB with CUDA 13, CuPy 14.2, ONNX Runtime 1.31 and cuDNN 9.19, before seams
-were removed, which this program reckons with 0.2 ms of the device and 1.9 of the host: the compact
-model takes 37 to 41 ms, of which the device is busy for 17 (networks 7.6, search 7.1, the rest
-1.6), and --photo 34 more, 20 of them on the device. Before that measurement this program assumed
-what data sheets let one hope for, and was wrong by factors of 2.5 for the device and 5 for the
-host.
+The measurement. An H100 80GB with CUDA 13, CuPy 14.2, ONNX Runtime 1.31 and cuDNN 9.19 takes 37 to
+41 ms with the compact model. The device is busy for 17 of them (networks 7.6, search 7.1, the rest
+1.6). `--photo` adds 34 ms, 20 of them on the device. This was before seams were removed, which this
+program predicts to take 0.2 ms of the device and 1.9 ms of the host. Earlier predictions from data
+sheets alone were wrong by factors of 2.5 for the device and 5 for the host.
 
-Counted. Networks, from their graphs: operations of the convolutions, and bytes of what each node
-reads and writes, as if no cache kept anything; one launch a node, a ReLU being one with its
-convolution. Search, by the simulator, with pictures of 56 x 56, times the area: the rows of patches
-that are compared, when all that is known or cannot win has been left out. (The field of a larger
-picture is more coherent, which leaves out more.) The lanes read 4 bytes a product from the
-first-level cache, with two operations on whole numbers; a sixth of these bytes comes from the
-second level, those of B's patches, each position three times instead of nine (`kernels.cu`). Rest,
-by the simulator: what the other kernels and CuPy's operations read and write, once, from memory.
-Photo refinement, by the simulator at full size: likewise, and the positions of the lines that
-`relax` and `factor` solve, one after the other.
+What is counted. For the networks, the operations of the convolutions and the bytes that each node
+of the graphs reads and writes, as if there were no cache. Each node is one launch; a ReLU and its
+convolution are one node. For the search, the simulator counts the rows of patches that are compared
+after known distances and hopeless candidates have been left out, with pictures of 56 x 56 pixels,
+and scales them by the area. (The field of a larger picture is more coherent, which leaves out
+more.) Each product reads 4 bytes from the first-level cache and takes two integer operations. A
+sixth of these bytes, the patches of B, comes from the second-level cache, since each position is
+read three times instead of nine (`kernels.cu`). For the rest, the simulator counts what the other
+kernels and CuPy's operations read and write, once each. For photo refinement, it counts the same at
+full size, and the positions of the lines that `relax` and `factor` solve one after the other.
 
-From the measurement. Of the speeds of data sheets convolutions reach a tenth, the search a twelfth,
-since the positions of a warp wait for each other; a position of a line takes 0.15 us. The host
-takes 40 us to launch a kernel or an operation of CuPy from Python (CuPy's reductions twice as
-long), and 20 us for a node of ONNX Runtime. It runs ahead of the device, so that the slower of the
-two is what a transfer takes. Assumed: half the speed of memory for the rest, and 3 us for the least
-launch. What is compiled, loaded and planned once is not counted.
+What is taken from the measurement. Convolutions reach a tenth of the speed in the data sheet, and
+the search a twelfth, since the positions of a warp wait for each other. A position of a line takes
+0.15 us. The host takes 40 us to launch a kernel or an operation of CuPy from Python (twice as long
+for CuPy's reductions), and 20 us for a node of ONNX Runtime. The host runs ahead of the device, so
+that the slower of the two decides the time of a transfer.
 
-What follows. With the compact model the device waits for the host more than half of the time: fewer
-launches would help, and TensorFloat-32 (which an RTX 4090 computes no faster than float32) or
-float16 would not. Wide convolutions should reach more of an H100 than the compact model's narrow
-ones, so that the figures for full width are bounds from above.
-"""
+What is assumed. The rest reaches half the speed of the memory, and the smallest launch takes 3 us.
+Compiling, loading and planning are not counted, since they happen only once.
+
+What follows. With the compact model the device waits for the host more than half of the time. Fewer
+launches would help; float16 or TensorFloat-32 would not (an RTX 4090 computes TensorFloat-32 no
+faster than float32). Wide convolutions should reach a larger share of an H100 than the compact
+model's narrow ones, so that the figures for full width are upper bounds.
+"""  # noqa: D301  # click reads the backslash
 
 from __future__ import annotations
 
@@ -59,31 +62,45 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-SIZE, COUNTED = 448, 56
+SIZE = 448
+"""Side of the pictures whose time is predicted, in pixels."""
+COUNTED = 56
+"""Side of the pictures whose work is counted, in pixels."""
 _SIDES = {-(-COUNTED // stride): -(-SIZE // stride) for stride in (1, 2, 4, 8, 16)}
-"""Rows of a level's map as counted -> those for SIZE."""
-CONVOLVED, COPIED, SEARCHED = 0.1, 0.5, 0.08
-"""Shares of the limits that convolutions, whatever reads and writes, and the search reach."""
-LEAST, LAUNCH, NODE = 3e-6, 4e-5, 2e-5
-"""Seconds: of the device for the smallest launch; of the host for a launch from Python, and for a node of ONNX Runtime."""
+"""Rows of a level's map for COUNTED -> its rows for SIZE."""
+CONVOLVED = 0.1
+"""Share of the peak of float32 operations that convolutions reach."""
+COPIED = 0.5
+"""Share of the memory's speed that reading and writing reach."""
+SEARCHED = 0.08
+"""Share of the limits of caches and integer operations that the search reaches."""
+LEAST = 3e-6
+"""Time of the device for the smallest launch, in seconds."""
+LAUNCH = 4e-5
+"""Time of the host for a launch from Python, in seconds."""
+NODE = 2e-5
+"""Time of the host for a node of ONNX Runtime, in seconds."""
 STEP = 1.5e-7
-"""Seconds from one position of a line to the next."""
-RADIUS = {"distance": 9, "propagate": 14, "random_search": 13}
-"""Which argument of a kernel of the search is the radius of its patches."""
+"""Time from one position of a line to the next, in seconds."""
+RADIUS = {"distance": -1, "propagate": -3, "random_search": -4}
+"""Kernel of the search -> index, from the end, of the argument with the radius of its patches."""
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """What data sheets say, per second: float32 operations, bytes from memory, from the second- and
-    the first-level cache, operations on whole numbers (multiprocessors x 128 bytes, or x 64, x
-    clock)."""
+    """Limits of a GPU, per second, as data sheets give them."""
 
     name: str
     operations: float
+    """Operations on float32."""
     memory: float
+    """Bytes from memory."""
     second: float
+    """Bytes from the second-level cache."""
     first: float
+    """Bytes from the first-level cache: multiprocessors x 128 bytes x clock."""
     whole: float
+    """Operations on integers: multiprocessors x 64 x clock."""
 
 
 GPUS = (
@@ -93,14 +110,16 @@ GPUS = (
 
 
 class Launch(NamedTuple):
-    """What one launch has to do."""
+    """The work of one launch."""
 
     operations: float = 0
+    """Operations on float32."""
     memory: float = 0
+    """Bytes that are read and written."""
     compared: float = 0
-    """Bytes of patches."""
+    """Bytes of patches that are compared."""
     steps: float = 0
-    """Positions of a line, one after the other."""
+    """Positions of a line that are solved one after the other."""
 
     def seconds(self, gpu: Gpu) -> float:
         convolved, copied = self.operations / gpu.operations / CONVOLVED, self.memory / gpu.memory / COPIED
@@ -109,7 +128,7 @@ class Launch(NamedTuple):
 
 
 def count(model: str) -> dict[str, list[Launch]]:
-    """The launches of one transfer of SIZE x SIZE: for its networks, its search, and the rest."""
+    """Count the launches of a transfer of SIZE x SIZE: its networks, its search and the rest."""
     from simulator import SimulatedCudaBackend, device, launch
 
     from analogy.engine import Engine
@@ -128,11 +147,13 @@ def count(model: str) -> dict[str, list[Launch]]:
     def called(self: Any, grid: Any, block: Any, args: Any) -> None:
         arrays = [arg for arg in args if isinstance(arg, device.ndarray)]
         memory = sum(array.nbytes * larger(array.shape) for array in arrays)
-        if self.name not in RADIUS:
+        kind = self.name.removesuffix("_twice")
+        if kind not in RADIUS:
             work["rest"].append(Launch(memory=memory))
             return
-        rows = launch.exchanges / (block[0] * np.log2(block[0]))  # each lane gives a value at each step of a row's sum
-        products = rows * (2 * int(args[RADIUS[self.name]]) + 1) * arrays[0].shape[2]
+        # Each lane exchanges a value at each step of a row's sum.
+        rows = launch.exchanges / (block[0] * np.log2(block[0]))
+        products = rows * (2 * int(args[RADIUS[kind]]) + 1) * arrays[0].shape[2]
         work["search"].append(Launch(memory=memory, compared=4 * products * larger(arrays[0].shape)))
 
     def operated(arrays: list[Any]) -> None:
@@ -150,20 +171,28 @@ def count(model: str) -> dict[str, list[Launch]]:
 
 
 def count_photo() -> list[Launch]:
-    """The launches of photo refinement, of both pictures of SIZE x SIZE."""
+    """Count the launches of photo refinement for both pictures of SIZE x SIZE."""
     from simulator import SimulatedCudaBackend, device
 
+    from analogy.backends.cuda_steps import RELAX, STEP
     from analogy.method import photo
 
     work: list[Launch] = []
 
     def called(self: Any, grid: Any, block: Any, args: Any) -> None:
         memory = sum(array.nbytes for array in args if isinstance(array, device.ndarray))
-        h, w = args[0].shape[1:]
         steps = 0.0
+        if self.name == "small_steps":
+            table = device.to_host(args[0]).view(STEP)["numbers"]
+            # A relaxation goes there and back in two half-sweeps along rows and two along columns.
+            steps = sum(4.0 * (h + w) for kind, h, w, *_ in table.tolist() if kind == RELAX)
+            memory = sum(40.0 * h * w for _, h, w, *_ in table.tolist())
+            work.append(Launch(memory=memory, steps=steps))
+            return
+        h, w = args[0].shape[1:]
         if self.name == "relax":
-            # There and back; along rows in the first two turns and columns in the others, or the
-            # other way round.
+            # A turn goes there and back. The first two turns run along rows and the others along
+            # columns, or the reverse.
             after, first, turns = map(int, args[-3:])
             steps = sum(2 * (h if (turn < 2) == bool(after) else w) for turn in range(first, first + turns))
         elif self.name == "factor":
@@ -182,21 +211,21 @@ def count_photo() -> list[Launch]:
 
 @contextmanager
 def watched(called: Callable[..., None], operated: Callable[[list[Any]], None]) -> Iterator[None]:
-    """Tell of each launch of a kernel on the simulator, and of the arrays of each operation of CuPy."""
+    """Call `called` at each kernel launch of the simulator, `operated` at each CuPy operation."""
     from simulator import device, launch
 
     call, run = launch.Kernel.__call__, device.run
 
-    def call_and_tell(self: Any, grid: Any, block: Any, args: Any) -> None:
+    def call_and_report(self: Any, grid: Any, block: Any, args: Any) -> None:
         call(self, grid, block, args)
         called(self, grid, block, args)
 
-    def run_and_tell(function: Any, *args: Any, **kwargs: Any) -> Any:
+    def run_and_report(function: Any, *args: Any, **kwargs: Any) -> Any:
         result = run(function, *args, **kwargs)
         operated([arg for arg in (*args, result) if isinstance(arg, device.ndarray) and arg.ndim > 1])
         return result
 
-    launch.Kernel.__call__, device.run = call_and_tell, run_and_tell  # type: ignore[method-assign]
+    launch.Kernel.__call__, device.run = call_and_report, run_and_report  # type: ignore[method-assign]
     try:
         yield
     finally:
@@ -204,7 +233,7 @@ def watched(called: Callable[..., None], operated: Callable[[list[Any]], None]) 
 
 
 def example(side: int) -> list[np.ndarray]:
-    """The example pair, SIDE x SIDE."""
+    """Return the example pair, resized to `side` x `side`."""
     from analogy.apps.run import EXAMPLE_PAIR
     from analogy.pictures.images import resize
     from analogy.pictures.reading import read_picture
@@ -213,7 +242,7 @@ def example(side: int) -> list[np.ndarray]:
 
 
 def count_graph(path: Path, inputs: dict[str, list[int]]) -> list[Launch]:
-    """The nodes of a graph for inputs of these shapes."""
+    """Return the work of each node of a graph for inputs of these shapes."""
     import onnx
 
     model = onnx.load(str(path))
@@ -227,7 +256,7 @@ def count_graph(path: Path, inputs: dict[str, list[int]]) -> list[Launch]:
     shapes |= {weights.name: list(weights.dims) for weights in graph.initializer}
     nodes = []
     for node in graph.node:
-        if node.op_type == "Relu":  # ONNX Runtime makes one node of it and the convolution before
+        if node.op_type == "Relu":  # ONNX Runtime joins it with the convolution before it
             continue
         of_conv = (
             2.0 * np.prod(shapes[node.output[0]]) * np.prod(shapes[node.input[1]][1:]) if node.op_type == "Conv" else 0
@@ -238,7 +267,7 @@ def count_graph(path: Path, inputs: dict[str, list[int]]) -> list[Launch]:
 
 
 def table(models: tuple[str, ...]) -> str:
-    """Milliseconds of each part, on each GPU."""
+    """Return the predicted milliseconds of each part on each GPU, as a table."""
     lines = [f"{'milliseconds':30}networks  search    rest  device    host  expected"]
     for model in models:
         work = count(model)
@@ -263,7 +292,12 @@ def table(models: tuple[str, ...]) -> str:
 
 @click.command(help=__doc__)
 @click.option(
-    "--model", "models", multiple=True, default=["vgg16-compact"], show_default=True, help="Names or folders."
+    "--model",
+    "models",
+    multiple=True,
+    default=["vgg16-compact"],
+    show_default=True,
+    help="Name or folder of a model; may be given several times.",
 )
 def main(models: tuple[str, ...]) -> None:
     click.echo(table(models))

@@ -1,7 +1,7 @@
-"""3x3 convolution by Winograd's F(4x4, 3x3) (Lavin and Gray, CVPR 2016): a quarter of the products, in plain PyTorch.
+"""3x3 convolution by Winograd's F(4x4, 3x3), in plain PyTorch (Lavin and Gray, CVPR 2016).
 
-It is worth it for many channels, where the products are most of the time: 256 to 256 with its
-gradients takes a third of it.
+It needs a quarter of the products. That pays for many channels, where the products take most of the
+time: a convolution of 256 to 256 channels with its gradients takes a third of the time.
 """
 
 import numpy as np
@@ -18,16 +18,16 @@ INPUT_2D, KERNEL_2D, OUTPUT_2D = (
 
 
 def _overlapping(x: torch.Tensor, axis: int) -> torch.Tensor:
-    """Cut runs of 6 that begin every 4, in place of `axis`: (.., 4 n + 4, ..) -> (.., n, 6, ..)."""
+    """Cut an axis into runs of 6 that begin every 4: (.., 4 n + 4, ..) -> (.., n, 6, ..)."""
     blocks = x.unflatten(axis, (-1, 4))
     count = blocks.shape[axis] - 1
     return torch.cat([blocks.narrow(axis, 0, count), blocks.narrow(axis, 1, count).narrow(axis + 1, 0, 2)], axis + 1)
 
 
 def convolve(x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """Convolve (B, C, H, W) with (O, C, 3, 3), padded with one zero, and add (O,): (B, O, H, W).
+    """Convolve (B, C, H, W) with (O, C, 3, 3), padded with one zero, and add the bias (O,).
 
-    H and W are multiples of 4.
+    H and W have to be multiples of 4. The result is (B, O, H, W).
     """
     batch, channels, height, width = x.shape
     padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 3, 1, 3))

@@ -1,11 +1,11 @@
-"""The applications: what people start.
+"""The applications: the command `analogy` and its service.
 
 Each command has a module of its own: `transfer`, `clip`, `batch`, `serve`, `demo`, `flow`,
-`models`, `info` and `completion`; `cli` makes one command of them. They share their options
-(`options`), one transfer from files to files (`run`), the display of progress (`display`), the
-signals and the end of the process (`process`), and its standard streams (`streams`). An application
-turns words, files and forms into calls of the library, shows progress, and says what went wrong in
-one line. It holds nothing that a library user would miss.
+`models`, `info` and `completion`. The module `cli` joins them. They share their options
+(`options`), a transfer from files to files (`run`), the display of progress (`display`), the
+signals and the exit of the process (`process`), and the standard streams (`streams`). An
+application turns the arguments of a user into calls of the library, shows progress, and prints an
+error as one line. It has no function that a user of the library needs.
 
-May import: everything below it. Nothing imports an application.
+It may import everything below it. Nothing imports an application.
 """

@@ -1,4 +1,4 @@
-"""The command that does many transfers."""
+"""The command `analogy batch`, which does many transfers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .options import (
 )
 
 SOME_FAILED = 3
-"""Exit code where some jobs failed and the others are done."""
+"""Exit code of a batch in which some jobs failed."""
 
 _EXAMPLES = """\
 analogy batch photos/*.jpg --style painting.jpg -o out
@@ -41,29 +41,33 @@ analogy batch jobs.parquet -o s3://bucket/out --manifest out.jsonl --allow-remot
 
 @click.command(cls=GroupedCommand, examples=_EXAMPLES)
 @click.argument("sources", nargs=-1, required=True)
-@option("-o", "--output", required=True, group=RESULTS, help="Folder for the results, or an address.")
+@option(
+    "-o", "--output", required=True, group=RESULTS, help="Folder for the results, or the address of one (s3://...)."
+)
 @option("--name", "template", default="{name}.png", show_default=True, group=RESULTS,
-        help="How results are called; the suffix is the format. In braces: name (the job's; else that of A), a, b_prime, "
-             "number, picture (a_prime or b; b_1, b_2 and so on for several B').")  # fmt: skip
+        help="Template of the file names; its suffix sets the format. In braces it can hold: name (of the job, or else "
+             "of the file A), a, b_prime, number, picture (a_prime or b; b_1, b_2 and so on for "
+             "several B').")  # fmt: skip
 @option("--direction", type=click.Choice(["ab", "ba", "both"]), default="ab", show_default=True, group=RESULTS,
         help="Which pictures a job makes: A' (ab), B (ba) or both.")  # fmt: skip
 @option("--retry-failed", is_flag=True, group=RESULTS,
-        help="Try jobs again that failed in an earlier run, also where nothing has changed.")  # fmt: skip
+        help="Repeat the jobs that failed in an earlier run, even if nothing has changed since.")  # fmt: skip
 @option("--manifest", type=click.Path(path_type=Path), group=RESULTS,
-        help="Where to keep what is done, on this machine, if the results go to an address.  [default: batch.jsonl in "
-             "the folder]")  # fmt: skip
+        help="File on this machine that records which jobs are done. Only results at an address need it.  "
+             "[default: batch.jsonl in the folder]")  # fmt: skip
 @picture_path("--style", "styles", multiple=True, group=LOOK,
-              help="B' of all jobs that name none. Given several times, each job is painted with all of them.")  # fmt: skip
+              help="B' of all jobs that name none. If you repeat it, each job uses all of these "
+                   "pictures together.")  # fmt: skip
 @partial(setting_options, but="direction")
-@partial(engine_options, threads="CPU threads of each worker.  [default: its share of the cores]")
+@partial(engine_options, threads="Number of CPU threads of each worker.  [default: its share of the cores]")
 @option("--workers", type=click.IntRange(1, MOST_THREADS), group=MACHINE,
-        help="Processes on this machine; they share out its cores.  [default: one per core, as the memory allows; two on "
-             "a GPU]")  # fmt: skip
+        help="Number of worker processes on this machine.  [default: one per core, or as many as the memory allows; "
+             "two on a GPU]")  # fmt: skip
 @option(
     "--scheduler",
     metavar="ADDRESS",
     group=MACHINE,
-    help='In place of processes, a Dask cluster: its scheduler\'s address (tcp://...), or "local" to start one here.',
+    help='Use a Dask cluster: the address of its scheduler (tcp://...), or "local" to start one on this machine.',
 )
 @option(
     "--allow-remote",
@@ -71,29 +75,35 @@ analogy batch jobs.parquet -o s3://bucket/out --manifest out.jsonl --allow-remot
     multiple=True,
     metavar="SCHEME",
     group=MACHINE,
-    help="Let the rows of a table name addresses of this scheme (s3, gs, https ...); any number of times.",
+    help="Allow rows of a table to name addresses of this scheme (s3, gs, https ...). Repeat it for more schemes.",
 )
 @message_options
 def batch(sources: tuple[str, ...], output: str, template: str, direction: str, retry_failed: bool,
           manifest: Path | None, styles: tuple[str, ...], preset: str | None, model: str | None, device: Device,
           threads: int | None, max_input_pixels: int | None, workers: int | None, scheduler: str | None,
           allowed: tuple[str, ...], quiet: bool, verbose: bool, **options: Any) -> None:  # fmt: skip
-    """Do many transfers: SOURCES are pictures, folders of them or patterns, which all take the same --style; or one table.
+    """Do many transfers.
+
+    SOURCES are pictures, folders of pictures or patterns, which all take the same --style; or
+    SOURCES is one table of jobs.
 
     \b
-    A table (.csv, .tsv, .jsonl, .parquet) has a row for each job, and columns
-      a, b_prime            the pictures; relative paths are seen from the table's folder
-      b_prime_2, b_prime_3  and so on: further examples; in a .jsonl b_prime may be a list in their place
-      name                  of the result, without suffix
-      b, mask_a, mask_b     as the options of `analogy transfer`; b_2, mask_b_2 and so on for further examples
-      pins                  likewise the path of a CSV file; in a .jsonl also a list of rows [xa, ya, xb, yb]
-      preset                in place of this command's; single options go before it
-      ratio, weight, seed   and any other setting; they go before this command's
+    A table (.csv, .tsv, .jsonl, .parquet) has one row for each job, and these columns:
+      a, b_prime            the pictures; a relative path starts at the folder of the table
+      b_prime_2, b_prime_3  further examples, and so on; in a .jsonl b_prime can be a list
+      name                  the name of the result, without suffix
+      b, mask_a, mask_b     pictures, as in `analogy transfer`
+      b_2, mask_b_2         the pictures of further examples, and so on
+      pins                  the path of a CSV file; in a .jsonl also rows [xa, ya, xb, yb]
+      preset                a preset, instead of the one of the command
+      ratio, weight, seed   values of these and all other settings
 
-    What is done is kept: the same command does what is missing or has changed. A job that fails is
-    one line, and the others go on. Exit code 0: all are done; 3: some failed; 2: nothing could be
-    done, or no more.
-    """
+    A setting of a row overrides an option of the command, and both override a preset.
+
+    Finished jobs are kept: the same command does only the jobs that are missing or have changed. If
+    a job fails, the command prints a line and continues. The exit code is 0 if all jobs are done, 3
+    if some failed, and 2 if the batch could not start or could not continue.
+    """  # noqa: D301 (click needs the character itself)
     from ..batch.run import run_batch
     from ..files.atomic import as_path
 

@@ -1,4 +1,4 @@
-"""The command `analogy`: a group of commands, each in a module of its own, with one way to end."""
+"""The command `analogy`, a group of commands, each in a module of its own."""
 
 from __future__ import annotations
 
@@ -26,20 +26,18 @@ from .transfer import transfer
 
 
 class _EchoHandler(logging.Handler):
-    """A handler that writes what the library logs to standard error, a line for each message."""
+    """Log handler that writes each message of the library as a line to standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
 
-        with (
-            suppress(OSError, ValueError),
-            tqdm.external_write_mode(file=sys.stderr),
-        ):  # above a bar that is being shown
+        # tqdm clears a progress bar first, and draws it again below the line.
+        with suppress(OSError, ValueError), tqdm.external_write_mode(file=sys.stderr):
             complain(f"analogy: {printable(record.getMessage())}")
 
 
 class _Group(click.Group):
-    """Turns the package's own errors into one line and exit code 2."""
+    """Group of commands that prints an error of this package as one line, and exits with code 2."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
@@ -55,9 +53,10 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="analogy")
 def cli() -> None:
-    """Image analogies: the photo in the looks of the painting, the painting in the looks of the photo.
+    """Paint a photo in the looks of a painting, and the painting in the looks of the photo.
 
-    Given two pictures A and B', finds A' (A in the looks of B') and B (B' in the looks of A).
+    From two pictures A and B' the program makes A' (A in the looks of B') and B (B' in the looks of
+    A).
     """
     logger = logging.getLogger("analogy")
     if not logger.handlers:
@@ -70,7 +69,10 @@ for _command in (transfer, clip, serve, batch, demo, flow, models, info, complet
 
 
 def main() -> NoReturn:
-    """Run the command line, and end the process: what goes wrong is one line, with exit code 2."""
+    """Run the command line and end the process.
+
+    The exit code is 0, 2 after an error, which is printed as one line, or the code of the command.
+    """
     process.take_over()
     process.loaded()
     streams.prepare()
@@ -86,7 +88,7 @@ def main() -> NoReturn:
             error.show()
         except OSError:
             streams.give_up(sys.stderr)
-    except OSError as error:  # others are errors of this package by now
+    except OSError as error:  # of standard output: other failures have become errors of this package
         streams.give_up(sys.stdout)
         complain(f"analogy: standard output cannot be written to ({reason(error)})")
     except BaseException:

@@ -1,4 +1,4 @@
-"""The command that paints a film after its key frames."""
+"""The command `analogy clip`, which paints a film after its keys."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ analogy clip "shot/*.jpg" -o out --key 0=first.png --key 40=last.png --contact s
 analogy clip film.mp4 -o painted.mp4 --style painting.jpg --side-by-side both.mp4"""
 
 _RATE = 24
-"""Frames a second of a video that is made of a film in pictures, unless --rate says otherwise."""
+"""Default of --rate, in frames per second, for a film that is a folder of pictures."""
 _MOST_RATE = 1000
-"""Largest number of frames a second, and of seconds a frame."""
+"""Largest rate, in frames per second, and largest time of one frame, in seconds."""
 
 
 @click.command(cls=GroupedCommand, examples=_EXAMPLES)
@@ -52,14 +52,22 @@ _MOST_RATE = 1000
     help="Folder for the painted frames, or a video (.mp4 .mov .mkv .webm).",
 )
 @option("--key", "keys", multiple=True, metavar="FRAME=PICTURE", group=LOOK,
-        help="A frame, by its name or the number in it (else by its number from 0), and its painting; any number of "
-             "times.")  # fmt: skip
+        help="A frame and its painting. FRAME is the name of the frame's file or the number in it, or else counts the "
+             "frames from 0. Repeat the option for more keys.")  # fmt: skip
 @picture_path("--style", "styles", group=LOOK, multiple=True,
-              help="In place of keys, a painting in whose looks each shot is made.")  # fmt: skip
-@picture_path("--contact", group=RESULTS, help="Also write a picture that shows every n-th frame, film and result.")
-@option("--side-by-side", type=click.Path(), group=RESULTS, help="Also write a video of film and result side by side.")
+              help="A painting, in place of --key: the command makes a key of each shot in its looks.")  # fmt: skip
+@picture_path(
+    "--contact", group=RESULTS, help="Also write a picture that shows every n-th frame of the film and of the result."
+)
+@option(
+    "--side-by-side",
+    type=click.Path(),
+    group=RESULTS,
+    help="Also write a video that shows the film and the result side by side.",
+)
 @option("--rate", type=float, group=RESULTS,
-        help="Frames a second of a video that is made of a film in pictures.  [default: 24]")  # fmt: skip
+        help="Frames per second of the written videos, if the film is a folder of pictures.  "
+             "[default: 24]")  # fmt: skip
 @partial(setting_options, but="direction")
 @engine_options
 @message_options
@@ -67,12 +75,14 @@ def clip(frames: str, output: str, keys: tuple[str, ...], styles: tuple[str, ...
          side_by_side: str | None, rate: float | None, preset: str | None, model: str | None, device: Device,
          threads: int | None, max_input_pixels: int | None, quiet: bool, verbose: bool,
          **options: Any) -> None:  # fmt: skip
-    """Paint one frame of a film, or a few, and get all of them: FRAMES is a folder, a pattern, a video or an animated GIF.
+    """Paint a film after one or a few painted frames (keys).
 
-    The painting is carried along by the film's own motion. Frames that are finished are kept: after
-    an interruption, or when a key is changed, the same command paints only what is missing or
-    changes. The settings are for keys that are made here: with --style, and for shots without a
-    key. Needs the extra "video".
+    FRAMES is a folder of pictures, a pattern, a video or an animated GIF. The command carries the
+    paintings to the other frames along the motion of the film. It needs the extra "video".
+
+    Finished frames are kept. After an interruption, or after you have changed a key, the same
+    command paints only the frames that are missing or that change. The settings apply to keys that
+    the command makes itself: with --style, and for shots without a key.
     """
     from ..engine import Engine
     from ..files.atomic import as_path
@@ -86,18 +96,22 @@ def clip(frames: str, output: str, keys: tuple[str, ...], styles: tuple[str, ...
     from ..pictures.writing import is_file_path, is_picture_path, write_picture
 
     if len(styles) > 1:
-        raise SettingsError(f"--style is given {len(styles)} times; a film gets the looks of one picture, so give one")
+        raise SettingsError(
+            f"--style is given {len(styles)} times; a film gets the looks of one picture, so give it once"
+        )
     style = styles[0] if styles else None
     settings = settings_of(Settings(), preset, options)
     path, display = as_path(output), Display(quiet, verbose)
     to_video = path.suffix.lower() in VIDEOS
     if not to_video and is_file_path(path):
-        raise OutputError(f"{output}: a painted film is a folder, or a video of a suffix {' '.join(VIDEOS)}")
+        raise OutputError(
+            f"{output} is neither a folder nor a video; name a folder, or a file with a suffix of {' '.join(VIDEOS)}"
+        )
     folder = path.with_name(f"{path.name}.frames") if to_video else path
     if side_by_side and as_path(side_by_side).suffix.lower() not in VIDEOS:
-        raise OutputError(f"{side_by_side}: a video is one of {' '.join(VIDEOS)}")
+        raise OutputError(f"{side_by_side} is no video; name a file with a suffix of {' '.join(VIDEOS)}")
     if contact and not is_picture_path(as_path(contact)):
-        raise OutputError(f"{contact}: a contact sheet is a picture; name it .png or .jpg, for instance")
+        raise OutputError(f"{contact} is no picture; give the contact sheet a suffix such as .png or .jpg")
     if to_video or side_by_side:
         pyav()
     exact_rate = _rate(rate, to_video or bool(side_by_side))
@@ -126,7 +140,7 @@ def clip(frames: str, output: str, keys: tuple[str, ...], styles: tuple[str, ...
             progress=lambda progress: show(Progress(f"{progress.stage}{pace}", progress.done)),
         )
         if rate is not None and film.video:
-            raise SettingsError(f"rate is {rate}, and the film has its own times; leave out --rate")
+            raise SettingsError(f"rate is {rate}, but the film is a video, which has its own rate; leave out --rate")
         record = {
             "analogy": __version__,
             "frames": frames,
@@ -164,14 +178,14 @@ def clip(frames: str, output: str, keys: tuple[str, ...], styles: tuple[str, ...
 
 
 class _Pace:
-    """The numbers of frames that are kept and painted, and the frames painted a second; as text, what a bar shows of it."""
+    """Counter of kept and painted frames. Its `str` is the speed, for the progress bar."""
 
     def __init__(self) -> None:
         self._kept = self._painted = 0
         self._since = time.monotonic()
 
     def update(self, kept: int, painted: int) -> None:
-        """Set the numbers of frames. The time counts from the last call without a painted one."""
+        """Set the numbers of frames. The clock starts at the last call with no painted frame."""
         self._kept, self._painted = kept, painted
         if not painted:
             self._since = time.monotonic()
@@ -180,29 +194,35 @@ class _Pace:
         return f", {self._painted / (time.monotonic() - self._since):.2f} a second" if self._painted else ""
 
     def summary(self) -> str:
-        """Return what the command says of the frames at its end."""
+        """Return the numbers of frames and the seconds, for the last line of the command."""
         kept = f", {self._kept} of them kept" if self._kept else ""
         seconds = time.monotonic() - self._since
         return f"{kept}, {self._painted} painted in {seconds:.1f} s" if self._painted else kept
 
 
 def _rate(rate: float | None, is_used: bool) -> Fraction:
-    """Return the frames a second of a video. Raises `SettingsError` for one out of range, or where none `is_used`."""
+    """Return the rate of the written videos, in frames per second.
+
+    Raises `SettingsError` for a rate out of range, and for one that no video uses.
+    """
     if rate is not None and not 1 / _MOST_RATE <= rate <= _MOST_RATE:
-        raise SettingsError(f"rate is {rate}; it takes a number of frames a second, {1 / _MOST_RATE} to {_MOST_RATE}")
+        raise SettingsError(f"rate is {rate}; give {1 / _MOST_RATE} to {_MOST_RATE} frames per second")
     if rate is not None and not is_used:
-        raise SettingsError(f"rate is {rate}, and no video is written; leave out --rate")
+        raise SettingsError(f"rate is {rate}, but the command writes no video; leave out --rate")
     return Fraction(_RATE if rate is None else rate).limit_denominator(_MOST_RATE + 1)
 
 
 def _paintings(keys: tuple[str, ...]) -> dict[Any, Path]:
-    """Return frame -> path for each FRAME=PICTURE. Raises `SettingsError` for other words, and for two of one frame."""
+    """Return frame -> path of its painting, from texts FRAME=PICTURE.
+
+    Raises `SettingsError` for any other text, and for two paintings of one frame.
+    """
     paintings: dict[Any, Path] = {}
     for each in keys:
         frame, equals, picture = each.partition("=")
         if not (frame and equals and picture):
-            raise SettingsError(f"the key {each!r} is not FRAME=PICTURE; say --key 0012=painted.png, for instance")
+            raise SettingsError(f"the key {each!r} is not FRAME=PICTURE; write, for instance, --key 0012=painted.png")
         if frame in paintings:
-            raise SettingsError(f"there are two keys for the frame {frame}; give one")
+            raise SettingsError(f"there are two keys for the frame {frame}; give one of them")
         paintings[frame] = Path(picture)
     return paintings

@@ -1,4 +1,4 @@
-"""The command `analogy completion`: a script by which a shell completes the words of `analogy`."""
+"""The command `analogy completion`, which prints a completion script for a shell."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ def completion(context: click.Context, shell: str | None) -> None:
     """Print the completion script of a shell (default: your shell).
 
     \b
+    Add the line of your shell to its configuration file:
     bash: eval "$(analogy completion bash)"          in ~/.bashrc
     zsh:  eval "$(analogy completion zsh)"           in ~/.zshrc
     fish: analogy completion fish | source           in ~/.config/fish/config.fish
-    """
+    """  # noqa: D301 (click needs the character itself)
     from click.shell_completion import get_completion_class
 
     shell = shell or Path(os.environ.get("SHELL", "")).name
     kind = get_completion_class(shell)
     if kind is None:
-        raise click.UsageError("your shell is none of bash, zsh and fish; name one of them")
+        raise click.UsageError("your shell is not bash, zsh or fish; name one of them")
     click.echo(kind(context.find_root().command, {}, "analogy", "_ANALOGY_COMPLETE").source())

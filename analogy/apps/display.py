@@ -1,4 +1,4 @@
-"""The progress of a run on standard error: a bar on a terminal, lines if asked for, or nothing."""
+"""The display of progress on standard error: a bar on a terminal, or a line for each stage."""
 
 from __future__ import annotations
 
@@ -20,17 +20,22 @@ from .streams import give_up, libraries_kept_silent
 _WIDE = "{desc:9} {bar} {percentage:3.0f}%  {elapsed}, {remaining} left"
 _NARROW = "{percentage:3.0f}%  {desc}"
 _NARROWEST_BAR = 44
-"""Fewest columns of a terminal in which there is room for a bar."""
+"""Narrowest terminal that has room for a bar, in columns."""
 _HEARTBEAT = 1.0
-"""Seconds after which the elapsed time is drawn anew, also while one call of a library takes long."""
+"""Time between two drawings of the elapsed time, in seconds, for long calls without progress."""
 
 
 class Display:
-    """A display of the progress of a run, while it is entered.
+    """Context manager that displays the progress of a run.
 
-    On a terminal it is a bar with the time that has passed and is left; elsewhere nothing.
-    `verbose` adds a line as each stage begins, anywhere, and lets libraries in C say what they
-    like. `quiet` shows nothing, and of the library's messages warnings alone.
+    On a terminal it shows a bar with the elapsed and the remaining time.
+
+    Parameters
+    ----------
+    quiet : bool
+        True to show no bar, and only warnings and errors of the library.
+    verbose : bool
+        True to print a line when a stage begins, and to let libraries in C write to standard error.
     """
 
     def __init__(self, quiet: bool = False, verbose: bool = False):
@@ -53,7 +58,7 @@ class Display:
     def __exit__(self, *error: object) -> None:
         self._stop.set()
         if self._heart.is_alive():
-            self._heart.join(_HEARTBEAT)  # or it might draw the bar once more
+            self._heart.join(_HEARTBEAT)  # the thread must not draw the closed bar
         if self._bar is not None:
             with suppress(OSError, ValueError):
                 self._bar.close()
@@ -61,16 +66,16 @@ class Display:
         self._logger.setLevel(self._level)
 
     def part(self, low: float, high: float) -> Callable[[Progress], None]:
-        """Return the callback for a run that makes this share of the whole."""
+        """Return a progress callback for the part of a run from share `low` to `high`, 0 to 1."""
 
         def show(progress: Progress) -> None:
-            if process.interrupted():  # and something has swallowed the exception
+            if process.interrupted():  # a library has swallowed the first exception
                 raise SystemExit
             if progress.stage == "done":
                 return
             try:
                 self._show(progress.stage, low + (high - low) * progress.done)
-            except (OSError, ValueError):  # standard error is full, or gone: that must not end the run
+            except (OSError, ValueError):  # a full or closed standard error must not end the run
                 give_up(sys.stderr)
 
         return show
@@ -91,25 +96,25 @@ class Display:
     def _begin(self) -> None:
         from tqdm import tqdm
 
-        tqdm.monitor_interval = 0  # no thread of its own; the heart beats for it
-        hidden = True if self.quiet else None  # None: hidden unless standard error is a terminal
+        tqdm.monitor_interval = 0  # `_beat` draws the bar instead of a thread of tqdm
+        hidden = True if self.quiet else None  # None lets tqdm hide the bar unless standard error is a terminal
         self._bar = tqdm(
             total=1.0, leave=False, disable=hidden, dynamic_ncols=True, smoothing=0, miniters=0, bar_format=_format()
         )
         if not self._bar.disable:
-            with suppress(RuntimeError):  # no thread to be had
+            with suppress(RuntimeError):  # the system allows no more threads
                 self._heart.start()
 
     def _beat(self) -> None:
-        with suppress(OSError, ValueError):  # standard error is gone
+        with suppress(OSError, ValueError):  # standard error is closed
             while not self._stop.wait(_HEARTBEAT):
                 self._bar.refresh()
 
 
 def _format() -> str:
-    """Return the format of the bar for a terminal of this width."""
+    """Return the format of the bar that fits the width of the terminal."""
     try:
         columns = os.get_terminal_size(sys.stderr.fileno()).columns
-    except (OSError, ValueError, AttributeError):  # no terminal, or no standard error
+    except (OSError, ValueError, AttributeError):  # there is no terminal, or no standard error
         columns = 80
     return _WIDE if columns >= _NARROWEST_BAR else _NARROW

@@ -1,4 +1,4 @@
-"""The command `analogy flow`: a picture of a nearest-neighbour field."""
+"""The command `analogy flow`, which draws a nearest-neighbour field."""
 
 from __future__ import annotations
 
@@ -11,10 +11,18 @@ from ..errors import ImageError, printable
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The picture to write.")
-@click.option("--width", type=click.IntRange(1, 99_999), help="Width of the field, which a .txt does not hold.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Path of the picture to write.")
+@click.option(
+    "--width",
+    type=click.IntRange(1, 99_999),
+    help="Width of the field, in pixels. A .txt needs it, since it does not hold the width.",
+)
 def flow(file: Path, output: Path, width: int | None) -> None:
-    """Draw a field (.npz, .flo or .txt) in the usual colour wheel: hue is direction, strength is distance."""
+    """Draw a nearest-neighbour field as a picture.
+
+    FILE is a .npz, .flo or .txt that `analogy transfer --flow` has written. The hue shows the
+    direction of an offset, and the saturation its length, as in the colour wheel of optical flow.
+    """
     from ..files.atomic import as_path
     from ..files.places import Places
     from ..method.flow import colour
@@ -22,7 +30,7 @@ def flow(file: Path, output: Path, width: int | None) -> None:
     from ..pictures.writing import write_picture
 
     if width is not None and file.suffix.lower() in (".npz", ".flo"):
-        raise ImageError(f"{file}: holds its own size; leave out --width")
+        raise ImageError(f"{file} holds its own width; leave out --width")
     with Places() as places:
         places.read(file, "the field")
         places.write(as_path(output), "the picture")

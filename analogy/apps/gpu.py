@@ -1,4 +1,4 @@
-"""The report of `analogy info --selftest`: text to paste into an issue, with what works on a GPU and how fast it is."""
+"""The report of `analogy info --selftest`: the checks that a GPU passes, and its speed."""
 
 from __future__ import annotations
 
@@ -26,19 +26,23 @@ if TYPE_CHECKING:
     from ..progress import Progress
 
 PACKAGES = ("numpy", "numba", "pillow", "onnxruntime", "onnxruntime-gpu", "cupy-cuda12x", "cupy-cuda13x")
-SIZE, RUNS = 448, 3
-"""Pixels on a side of the pictures, and number of runs of which the median counts, after one that does not."""
+"""Packages whose versions the report states."""
+SIZE = 448
+"""Side of the measured pictures, in pixels."""
+RUNS = 3
+"""Number of measured runs, after one that is not measured. The report gives their median."""
 _DEFAULTS = Settings.preset("photo-to-style")
-WAYS = {
+MEASURED = {
     "defaults": _DEFAULTS,
     "--preset fast": Settings.preset("fast"),
     "--preset paper": Settings.preset("paper"),
     "--photo": replace(_DEFAULTS, photo=True),
 }
+"""Label in the report -> settings of a measured transfer."""
 
 
 def installed() -> Iterator[tuple[str, str]]:
-    """Return (package, its version or "-") of each package that decides how a GPU is used."""
+    """Yield each of `PACKAGES` and its version, or "-" if it is not installed."""
     for package in PACKAGES:
         try:
             yield package, version(package)
@@ -47,13 +51,21 @@ def installed() -> Iterator[tuple[str, str]]:
 
 
 def report() -> tuple[list[str], bool]:
-    """Try everything on a GPU, and measure what works. Returns lines of text, one without a GPU, and whether all is well."""
+    """Check the GPU, and measure transfers if all checks pass.
+
+    Returns
+    -------
+    lines : list of str
+        The report; a single line if there is no GPU.
+    well : bool
+        True if all checks and transfers succeeded.
+    """
     checks = selftest(small_transfer)
     failed = [check.name for check in checks if not check.ok]
     if failed and failed[0] in NO_GPU:
         return ["selftest: there is no GPU to test"], False
     if not failed:
-        checks += [_figures(name, settings) for name, settings in WAYS.items()]
+        checks += [_figures(name, settings) for name, settings in MEASURED.items()]
         failed = [check.name for check in checks if not check.ok]
     packages = ", ".join(f"{package} {found}" for package, found in installed() if found != "-")
     lines = [
@@ -68,29 +80,33 @@ def report() -> tuple[list[str], bool]:
 
 @cache
 def engine(device: Device) -> Engine:
-    """Return the engine of a device, the same for all steps."""
+    """Return the engine of a device, which all steps of the report share."""
     from ..engine import Engine
 
     return Engine(device=device)
 
 
 def small_transfer(device: Device) -> np.ndarray:
-    """Return A' of the example pair, small, made on a device: the picture that the selftest compares."""
+    """Return a small A' of the example pair, made on a device, which the selftest compares."""
     result: np.ndarray = engine(device).transfer(*EXAMPLE_PAIR, max_pixels=10_000).a_prime
     return result
 
 
 def _figures(name: str, settings: Settings) -> Check:
+    """Measure a transfer on the GPU, and return its times as a check."""
     try:
         found = seconds("cuda", settings)
-    except Exception as error:  # the report is for finding out what can go wrong
+    except Exception as error:  # the report states every error, of whatever kind
         return Check(name, False, first_line(error))
     stages = ", ".join(f"{stage} {1000 * each:.0f}" for stage, each in found.items())
     return Check(name, True, f"{SIZE} x {SIZE}: {1000 * sum(found.values()):.0f} ms ({stages})")
 
 
 def seconds(device: Device, settings: Settings) -> dict[str, float]:
-    """Return stage -> seconds of a transfer in `engine(device)`; the device has finished one before the next begins."""
+    """Return stage -> seconds of a transfer in `engine(device)`.
+
+    The device finishes each stage before the next one begins.
+    """
     from ..pictures.images import resize
     from ..pictures.reading import read_picture
 
@@ -101,7 +117,7 @@ def seconds(device: Device, settings: Settings) -> dict[str, float]:
         took: dict[str, float] = {}
         stage, since = "", time.perf_counter()
 
-        def note(progress: Progress) -> None:
+        def on_progress(progress: Progress) -> None:
             nonlocal stage, since
             if progress.stage != stage:
                 backend.to_host(backend.asarray(np.zeros(1, np.float32)))  # waits for the stream
@@ -110,7 +126,7 @@ def seconds(device: Device, settings: Settings) -> dict[str, float]:
                     took[stage] = now - since
                 stage, since = progress.stage, now
 
-        engine(device).transfer(a, b_prime, settings, progress=note)
+        engine(device).transfer(a, b_prime, settings, progress=on_progress)
         return took
 
     runs = [once() for _ in range(RUNS + 1)]

@@ -1,4 +1,4 @@
-"""The command `analogy info`: versions and devices."""
+"""The command `analogy info`, which shows versions and devices."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from ..version import __version__
 
 
 @click.command()
-@click.option("--selftest", is_flag=True, help="Try the GPU step by step; exit code 0 only if everything holds.")
+@click.option(
+    "--selftest", is_flag=True, help="Also test the GPU step by step. The exit code is 0 only if all checks pass."
+)
 def info(selftest: bool) -> None:
-    """Versions, devices, and what `--device auto` would choose and why."""
+    """Show versions, devices, and the choice of `--device auto`."""
     from ..backends import get_backend, runtime
     from ..networks.models import find_cache
     from .gpu import installed, report
@@ -29,7 +31,7 @@ def info(selftest: bool) -> None:
         backend, why = get_backend("cpu"), f"the GPU is not used: {error}"
     click.echo(f"auto chooses: {backend.describe()}")
     click.echo(f"  because {why}")
-    pulled = find_cache() or "nowhere, as this user has no home; set ANALOGY_HOME to a folder for them"
+    pulled = find_cache() or "none, since this user has no home folder; set ANALOGY_HOME to a folder for models"
     click.echo(printable(f"pulled models: {pulled}"))
     if selftest:
         lines, well = report()

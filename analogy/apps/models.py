@@ -1,4 +1,4 @@
-"""The command `analogy models`: which networks there are, and how to get, check and delete them."""
+"""The command `analogy models`, which lists, downloads, checks and deletes models."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from .process import BAD_INPUT
 
 @click.group()
 def models() -> None:
-    """The networks that can be used."""
+    """List, download, check and delete models (networks)."""
 
 
 @models.command("list")
 def models_list() -> None:
-    """Name each model that is here, with its widths, and those that can be pulled."""
+    """List the installed models, and those that can be pulled.
+
+    The second column shows the number of channels at each level, from relu1_1 to relu5_1.
+    """
     from ..networks.models import installed
     from ..networks.published import PUBLISHED
 
@@ -39,15 +42,23 @@ def models_list() -> None:
 
 @models.command("pull")
 @click.argument("name")
-@click.option("--from", "source", type=click.Path(path_type=Path), help="A published file that you downloaded by hand.")
 @click.option(
-    "--photos", type=click.Path(path_type=Path), help="Folder of photographs: also find a projection for the search."
+    "--from",
+    "source",
+    type=click.Path(path_type=Path),
+    help="Published file that you have downloaded by hand; the command then downloads nothing.",
+)
+@click.option(
+    "--photos", type=click.Path(path_type=Path), help="Folder of photographs, to find a projection for the search."
 )
 def models_pull(name: str, source: Path | None, photos: Path | None) -> None:
-    """Download a published model's weights, check and convert them; needs the extra "export".
+    """Download the weights of a published model and convert them.
 
-    With --photos, about 130 photographs of any kind, the model also gets a projection of its
-    features for the search, which finds better matches.
+    The command compares the weights with their checksum, and prints the folder of the model. It
+    needs the extra "export".
+
+    With --photos, a folder of about 130 photographs of any kind, the command also finds a
+    projection of the features, with which the search finds better matches.
     """
     from tqdm import tqdm
 
@@ -63,7 +74,7 @@ def models_pull(name: str, source: Path | None, photos: Path | None) -> None:
 
 
 def project(folder: Path, photos: list[Path]) -> None:
-    """Find a projection for the model in `folder`, with a progress bar."""
+    """Find a projection for the model in `folder`, and show a progress bar."""
     from tqdm import tqdm
 
     from ..backends import get_backend

@@ -1,4 +1,4 @@
-"""Options that several commands share, and help in groups.
+"""Options that several commands share, and a help text that lists options in groups.
 
 The options of a transfer are made from the fields of `Request` and of `Settings`.
 """
@@ -30,15 +30,15 @@ RESULTS, LOOK, MATCHING, REGIONS, MACHINE, MESSAGES = (
     "Model and machine",
     "Messages",
 )
-"""Groups of options in the help. An option without a group comes last."""
-_OF_LOOK = ("weight", "ratio", "uniformity", "painting", "photo", "keep_colors")
-"""The settings among the options of look; the others are options of matching."""
+"""Headings of the groups of options in the help. `MESSAGES` has the options without a group."""
+_LOOK_SETTINGS = ("weight", "ratio", "uniformity", "painting", "photo", "keep_colors")
+"""Names of the settings in the group `LOOK`. The other settings are in the group `MATCHING`."""
 _GROUPS = {"b": MATCHING, "levels": RESULTS}
-"""Field of `Request` -> its group; the others are options of regions."""
+"""Field of `Request` -> its group. The other fields are in the group `REGIONS`."""
 
 
 class GroupedOption(click.Option):
-    """An option with the group under which the help lists it."""
+    """Option of a command that knows its group in the help."""
 
     def __init__(self, *args: Any, group: str = MESSAGES, **rest: Any):
         super().__init__(*args, **rest)
@@ -46,18 +46,27 @@ class GroupedOption(click.Option):
 
 
 def option(*names: str, group: str = MESSAGES, **rest: Any) -> Decorator:
-    """Return what `click.option` does, with a group."""
+    """Return the decorator that adds an option to a command, in a group of the help."""
     return click.option(*names, cls=GroupedOption, group=group, **rest)
 
 
 class GroupedCommand(click.Command):
-    """A command whose help lists its options in groups, and ends with the presets and with `examples`, a line each."""
+    """Command whose help lists its options in groups, and then the presets and examples.
+
+    Parameters
+    ----------
+    *args, **rest
+        The arguments of `click.Command`.
+    examples : str
+        Command lines, one a line. "" stands for none.
+    """
 
     def __init__(self, *args: Any, examples: str = "", **rest: Any):
         super().__init__(*args, **rest)
         self.examples = examples
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the groups of options, the presets if there is `--preset`, and the examples."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
@@ -76,27 +85,34 @@ class GroupedCommand(click.Command):
 
 
 def preset_help(name: str) -> str:
-    """Return the purpose of a preset, and the settings in which it differs from the defaults."""
+    """Return the purpose of a preset and the settings in which it differs from the defaults."""
     defaults = dataclasses.asdict(Settings())
     changed = [f"{key} {value}" for key, value in PRESETS[name].items() if value != defaults[key]]
     return f"{PRESET_HELP[name]} ({', '.join(changed)})" if changed else PRESET_HELP[name]
 
 
 def setting_options(command: Command, but: str = "") -> Command:
-    """Add `--preset`, and an option for each field of `Settings` but one.
+    """Add `--preset` and an option for each field of `Settings` to a command.
 
-    An option that is not given is None, so that the preset decides.
+    An option that the user does not give has the value None, so that the preset decides.
+
+    Parameters
+    ----------
+    command : Callable
+        The function of the command.
+    but : str
+        Name of a field that gets no option. "" stands for none.
     """
     options: list[Decorator] = [
         option("--preset", type=click.Choice(list(PRESETS)), group=LOOK,
-               help="A set of settings for a use, see below; single options go before it.")
+               help="A set of settings for one use, listed below. An option that you give overrides it.")
     ]  # fmt: skip
-    fields = sorted(dataclasses.fields(Settings), key=lambda field: field.name not in _OF_LOOK)
+    fields = sorted(dataclasses.fields(Settings), key=lambda field: field.name not in _LOOK_SETTINGS)
     for field in fields:
         if field.name == but:
             continue
         name, meta = field.name.replace("_", "-"), field.metadata
-        group = LOOK if field.name in _OF_LOOK else MATCHING
+        group = LOOK if field.name in _LOOK_SETTINGS else MATCHING
         if isinstance(field.default, bool):
             flags = f"--{name}/--no-{name}"
             options.append(option(flags, field.name, default=None, help=meta["help"], group=group))
@@ -108,16 +124,19 @@ def setting_options(command: Command, but: str = "") -> Command:
 
 
 def settings_of(base: Settings, preset: str | None, options: dict[str, Any]) -> Settings:
-    """Return `base`, changed by a preset, changed by single options, as `setting_options` gives them."""
+    """Return `base` after a preset and then the options of `setting_options` have changed it."""
     chosen = {name: value for name, value in options.items() if value is not None}
     for field in dataclasses.fields(Settings):
-        if field.name in chosen and type(field.default) is int:  # a choice among numbers comes as text
+        if field.name in chosen and type(field.default) is int:  # click returns a choice as text
             chosen[field.name] = int(chosen[field.name])
     return base.changed(chosen, preset)
 
 
 def request_options(command: Command) -> Command:
-    """Add an argument for each field of `Request` that has to be given, and an option for each other one."""
+    """Add an argument or an option for each field of `Request` but `settings` to a command.
+
+    A field without a default becomes an argument.
+    """
     options: list[Decorator] = []
     for field in fields_of("picture", "pins", "flag"):
         kind, text, group = field.metadata["kind"], field.metadata["help"], _GROUPS.get(field.name, REGIONS)
@@ -127,10 +146,13 @@ def request_options(command: Command) -> Command:
             count = -1 if several else 1
             options.append(click.argument(field.name, type=click.Path(allow_dash=True), nargs=count, required=True))
         elif kind == "picture":
-            text = f"{text} With several B' once for each, in their order." if several else text
+            text = f"{text} Repeat it for several B', in their order." if several else text
             options.append(picture_path(flag, group=group, help=text, multiple=several))
         elif kind == "pins":
-            text = f"{text} A CSV file with the header xa,ya,xb,yb, and with several B' a column example, from 1."
+            text = (
+                f"{text} The file is a CSV with the header xa,ya,xb,yb. With several B' it has a column example, "
+                "which counts them from 1."
+            )
             options.append(option(flag, type=click.Path(path_type=Path), group=group, help=text))
         else:
             options.append(option(flag, is_flag=True, group=group, help=text))
@@ -138,7 +160,17 @@ def request_options(command: Command) -> Command:
 
 
 def request_of(base: Settings, preset: str | None, given: dict[str, Any]) -> Request:
-    """Return the request that `request_options` and `setting_options` give; its settings are those of `settings_of`."""
+    """Return the request that the options of `request_options` and `setting_options` describe.
+
+    Parameters
+    ----------
+    base : Settings
+        The settings before the preset and the options change them.
+    preset : str or None
+        Name of a preset.
+    given : dict
+        Parameter of the command -> its value.
+    """
     fields = fields_of("picture", "pins", "flag")
     names = {field.name for field in fields}
     single = {name: value for name, value in given.items() if name not in names}
@@ -149,7 +181,7 @@ def request_of(base: Settings, preset: str | None, given: dict[str, Any]) -> Req
 
 
 def _unlisted(values: tuple[str, ...]) -> tuple[str, ...] | str | None:
-    """Return what was given for an option that may be repeated: None for nothing, and a single value by itself."""
+    """Return the values of an option that can be repeated: a tuple, a single value, or None."""
     if len(values) > 1:
         return values
     return values[0] if values else None
@@ -159,37 +191,43 @@ def _complete_model(context: click.Context, parameter: click.Parameter, incomple
     from click.shell_completion import CompletionItem
 
     names: list[Any] = []
-    with suppress(AnalogyError):  # a shell that completes has no place for messages
+    with suppress(AnalogyError):  # an error message would disturb the line that the user types
         names = [CompletionItem(name) for name in installed() if name.startswith(incomplete)]
     return [*names, CompletionItem(incomplete, type="dir")]
 
 
-def engine_options(command: Command, threads: str = "CPU threads.  [default: one per core]") -> Command:
-    """Add `--model`, `--device`, `--threads` and `--max-input-pixels`, the arguments of `Engine`."""
+def engine_options(command: Command, threads: str = "Number of CPU threads.  [default: one per core]") -> Command:
+    """Add `--model`, `--device`, `--threads` and `--max-input-pixels` to a command.
+
+    These are the arguments of `Engine`. The parameter `threads` is the help of `--threads`.
+    """
     options: list[Decorator] = [
-        option("--model", help=f"A model's name, or the folder of one.  [default: {DEFAULT}]", group=MACHINE,
+        option("--model", help=f"Name or folder of a model.  [default: {DEFAULT}]", group=MACHINE,
                shell_complete=_complete_model),
         option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, group=MACHINE,
                metavar="[auto|cpu|cuda|cuda:N]",
-               help="Where to compute; auto takes CUDA where it works, cuda:1 is its second device."),
+               help="Device that computes. auto uses CUDA if it works; cuda:1 is the second CUDA device."),
         option("--threads", type=click.IntRange(1, MOST_THREADS), help=threads, group=MACHINE),
         option("--max-input-pixels", type=int, group=MACHINE,
-               help="Refuse larger pictures, before they are decoded.  [default: what the memory allows]"),
+               help="Refuse pictures with more pixels, before they are decoded.  [default: what the memory allows]"),
     ]  # fmt: skip
     return _all(options, command)
 
 
 def message_options(command: Command) -> Command:
-    """Add `--quiet` and `--verbose`, for a `display.Display`."""
+    """Add `--quiet` and `--verbose`, the arguments of `display.Display`, to a command."""
     options: list[Decorator] = [
-        option("-q", "--quiet", is_flag=True, help="Say nothing but what goes wrong."),
-        option("-v", "--verbose", is_flag=True, help="Say each stage as it begins, on a line of its own."),
+        option("-q", "--quiet", is_flag=True, help="Print warnings and errors only."),
+        option("-v", "--verbose", is_flag=True, help="Print a line when a stage begins."),
     ]
     return _all(options, command)
 
 
 def picture_path(*names: str, **rest: Any) -> Decorator:
-    """Return an option that takes the path of a picture, or "-". The path stays a `str`, as it was typed."""
+    """Return the decorator for an option whose value is the path of a picture, or "-".
+
+    The value is a `str`, unchanged.
+    """
     return option(*names, type=click.Path(allow_dash=True), **rest)
 
 

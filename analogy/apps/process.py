@@ -1,9 +1,9 @@
-"""The command as a process: its signals, and how it ends.
+"""The process of the command: its signals and its exit code.
 
-Ctrl-C (SIGINT) and SIGTERM end it at any moment, with one line and the exit code 130 or 143. While
-the command is still loading there is nothing to put away, and it ends at once: an exception in the
-middle of an import can become any other. After that the first signal is a `SystemExit`, so that
-files in the making are put away, and later ones change nothing.
+Ctrl-C (SIGINT) and SIGTERM end the process at any moment, with one line and the exit code 130 or
+143. While the command is loading its modules, the process ends at once, since an import can turn an
+exception into another one. Later the first signal raises `SystemExit`, so that unfinished files are
+deleted, and further signals are ignored.
 """
 
 from __future__ import annotations
@@ -13,42 +13,41 @@ import signal
 import sys
 from contextlib import suppress
 
-TYPE_CHECKING = False  # until the signals are handled, a millisecond counts
+TYPE_CHECKING = False  # importing `typing` would delay the handling of signals
 if TYPE_CHECKING:
     from types import FrameType
     from typing import NoReturn
 
 BAD_INPUT = 2
-"""Exit code for an error that the user can mend; the same as for a wrong option."""
-_WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+"""Exit code for an error that the user can correct. click uses it for wrong options."""
+_SIGNAL_WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 _loading = True
 _ended_by = 0
-"""Number of the signal that ends the process; 0 until there is one."""
+"""Number of the signal that ends the process. It is 0 until a signal arrives."""
 
 
 def take_over() -> None:
-    """Handle signals, except those that the process was started to ignore."""
-    for number in _WORDS:
+    """Handle SIGINT and SIGTERM, unless the process was started to ignore them."""
+    for number in _SIGNAL_WORDS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _end)
 
 
 def loaded() -> None:
-    """Let a signal unwind the running code from now on."""
+    """Make signals raise `SystemExit` from now on, since all modules are loaded."""
     global _loading
     _loading = False
 
 
 def interrupted() -> bool:
-    """Return whether a signal ends the process. Errors from then on are its consequence."""
+    """Return whether a signal is ending the process. Later errors are a consequence of it."""
     return _ended_by != 0
 
 
 def leave(code: int) -> NoReturn:
-    """End the process with this code, or with that of the signal that ends it.
+    """End the process with this exit code, or with the code of the signal that ends it.
 
-    At once: nothing is left to be done, and another signal while Python is taken down would be a
-    traceback.
+    The process ends at once, since a signal while Python shuts down would print a traceback.
     """
     if not _ended_by:
         from . import streams
@@ -60,21 +59,21 @@ def leave(code: int) -> NoReturn:
             streams.complain(f"analogy: standard output cannot be written to ({error.strerror})")
             code = code or BAD_INPUT
         os._exit(code)
-    line = f"analogy: {_WORDS[signal.Signals(_ended_by)]}\n"
+    line = f"analogy: {_SIGNAL_WORDS[signal.Signals(_ended_by)]}\n"
     with suppress(OSError):
-        os.write(2, (("\n" if os.isatty(2) else "") + line).encode())  # below the bar, or the ^C of the terminal
+        os.write(2, (("\n" if os.isatty(2) else "") + line).encode())  # on a new line, below the progress bar or the ^C
     os._exit(128 + _ended_by)
 
 
 def _end(number: int, frame: FrameType | None) -> None:
+    """End the process because of a signal."""
     global _ended_by
     if _ended_by:
         return
     _ended_by = number
     if _loading:
         leave(0)
-    # Where the exception is swallowed, in a finaliser or in the middle of an import, Python would
-    # tell of it.
+    # Python would print an exception that a finaliser or an import has swallowed.
     sys.excepthook = _say_nothing
     sys.unraisablehook = _say_nothing
     raise SystemExit

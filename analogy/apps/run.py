@@ -1,4 +1,4 @@
-"""One transfer of the command: from paths to files, or through pipes, with progress and errors for people."""
+"""A transfer from files or standard input to files or standard output, with a progress bar."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
 _EXAMPLES = Path(__file__).parents[1] / "examples"
 EXAMPLE_PAIR = _EXAMPLES / "collins.jpg", _EXAMPLES / "mona_lisa.jpg"
+"""Paths of A and B' of the pair that comes with the package."""
 EXAMPLE_LABELS = _EXAMPLES / "collins-labels.png", _EXAMPLES / "mona_lisa-labels.png"
-"""Regions of the pair: background, hair, skin, lips and clothes."""
+"""Paths of the label pictures of the pair: background, hair, skin, lips and clothes."""
 
 _SAVING_FROM = 0.9
-"""Share of a command's time after which it writes the results: roughly right for small and for large pictures."""
+"""Share of the time of a run after which it writes the results, a rough figure."""
 
 
 def run_transfer(
@@ -37,36 +38,55 @@ def run_transfer(
     flow: bool = False,
     record: Path | None = None,
 ) -> None:
-    """Transfer, save, and print which file to open.
+    """Do a transfer, write the results, and print which file to open.
 
-    Where `output` is one picture, it is A', or B for the direction "ba"; the other one is then not
-    made.
+    If `output` is one picture, it receives A', or B with the direction "ba"; the other picture is
+    not made.
 
-    request  its pictures are paths, or "-" for standard input
-    output   a folder, the path of a picture, or "-" for standard output
-    flow     whether to write the fields as well
-    record   the settings.json that was read
+    Parameters
+    ----------
+    request : Request
+        The request. Its pictures are paths, or "-" for standard input.
+    output : str
+        A folder, the path of a picture, or "-" for standard output.
+    engine : EngineArguments
+        The arguments of the engine.
+    display : Display
+        The display of the progress.
+    flow : bool
+        True to write the nearest-neighbour fields as well.
+    record : Path or None
+        The settings.json that the settings came from. It must not be overwritten.
+
+    Raises
+    ------
+    ImageError
+        If a picture cannot be read, or two of them are "-".
+    OutputError
+        If the output cannot be written, or cannot hold the results.
+    AnalogyError
+        If the transfer fails; see `Engine.transfer`.
     """
     from ..files.atomic import as_path
     from ..files.folders import folder_for, reserve
     from ..files.places import Places
     from ..pictures.reading import picture_size
     from ..pictures.writing import check_size, is_picture_path
-    from ..result import file_names
+    from ..result_files import file_names
 
     to_stdout = output == "-"
     path = as_path(output)
     one = to_stdout or is_picture_path(path)
     if one and (flow or request.levels):
         word = "--flow" if flow else "--levels"
-        raise OutputError(f"{word} writes more than the one picture {output}; name a folder with -o")
+        raise OutputError(f"{word} writes more files than the one picture {output}; name a folder with -o")
     if one and request.settings.direction == "both":
         request = replace(request, settings=replace(request.settings, direction="ab"))
     if [each.value for each in request.inputs()].count("-") > 1:
         raise ImageError("only one picture can come from standard input; name the others")
     target = _standard_output() if to_stdout else path
     loaded = request.with_inputs(lambda each: _source(each.value))
-    sizes = {  # before anything is made
+    sizes = {  # read first, so that a bad picture or format is refused before the long work
         (each.name, each.place): picture_size(each.value, name=each.label)
         for each in loaded.inputs()
         if each.name in ("a", "b_prime")
@@ -95,8 +115,8 @@ def run_transfer(
 
 
 def _conclusion(output: str, one: bool, request: Request, result: Result) -> str:
-    """Return the sentence that ends a run: what was made, where, in which time, and by what."""
-    from ..result import file_names
+    """Return the last line of a run: the file to open, the time, the model and the device."""
+    from ..result_files import file_names
 
     made = {"a": "A in the looks of B'", "b_prime": "B' in the looks of A"}[request.content]
     first = file_names(request.settings, examples=len(request.examples))[0]
@@ -105,7 +125,7 @@ def _conclusion(output: str, one: bool, request: Request, result: Result) -> str
 
 
 def _read(request: Request, record: Path | None) -> Iterator[tuple[str, str | Path | int]]:
-    """Yield what the run reads: what each file is, and its path, or the descriptor of standard input."""
+    """Yield the label of each file that the run reads, and its path or descriptor."""
     for each in request.inputs():
         if each.value != "-":
             yield each.label, each.value
@@ -117,24 +137,30 @@ def _read(request: Request, record: Path | None) -> Iterator[tuple[str, str | Pa
 
 
 def _descriptor(stream: IO[Any]) -> list[int]:
-    """Return the descriptor of a stream, in a list that is empty for a stream that is no file."""
+    """Return a list with the descriptor of a stream, or [] for a stream that is no file."""
     with suppress(OSError, ValueError):
         return [stream.fileno()]
     return []
 
 
 def _source(path: str | Path) -> str | Path | bytes:
-    """Return a path as it is, or the content of standard input for "-". Raises `ImageError` for a terminal."""
+    """Return a path unchanged, or the content of standard input for "-".
+
+    Raises `ImageError` if standard input is a terminal.
+    """
     if path != "-":
         return path
     if sys.stdin is None or sys.stdin.isatty():
-        raise ImageError('"-" is standard input: give it a picture with "<" or "|"')
+        raise ImageError('"-" is standard input, and no picture comes from it; send one with "<" or "|"')
     from ..pictures.reading import whole_file
 
     return whole_file(sys.stdin.buffer, "standard input").getvalue()
 
 
 def _standard_output() -> IO[bytes]:
+    """Return standard output for bytes. Raises `OutputError` if it is a terminal."""
     if sys.stdout is None or sys.stdout.isatty():
-        raise OutputError('"-" is standard output: send it to a file with ">", or to a program with "|"')
+        raise OutputError(
+            '"-" is standard output, which is a terminal here; send it to a file with ">" or a program with "|"'
+        )
     return sys.stdout.buffer

@@ -1,4 +1,4 @@
-"""The standard streams of the command: closed, full, given up by their reader, and written to by libraries."""
+"""The standard streams of the command, which can be closed, full, or written to by libraries."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from typing import Any
 
 
 def prepare() -> None:
-    """Put the null device in the place of standard streams that were closed when the program began,
-    and let those that cannot hold a character of a file name write an escape for it.
+    """Replace closed standard streams by the null device, and let standard output escape text.
 
-    Otherwise the next file that is opened gets the number of standard error, and what a library
-    writes there goes into it.
+    Without the null device, the next file that is opened would get the descriptor of standard
+    error, and the messages of libraries would go into that file. The escapes stand for characters
+    of file names that the encoding of standard output lacks.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # the system assigns the lowest free number, which is this one
     if sys.stderr is None:
-        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 (for the rest of the run)
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 (stays open for the rest of the run)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def give_up(stream: Any) -> None:
-    """Let nothing more be written to a standard stream that failed: neither now nor when the program ends."""
+    """Replace a standard stream that failed by the null device, so that writing succeeds."""
     with suppress(OSError, ValueError, AttributeError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
@@ -38,7 +38,7 @@ def give_up(stream: Any) -> None:
 
 
 def complain(line: str) -> None:
-    """Write a line to standard error, if that can be written to."""
+    """Write a line to standard error. If that fails, drop the line."""
     try:
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
@@ -48,10 +48,9 @@ def complain(line: str) -> None:
 
 @contextmanager
 def libraries_kept_silent() -> Iterator[None]:
-    """Drop what libraries in C write to standard error, while what Python writes there arrives.
+    """Drop in the block what libraries in C write to standard error, but not what Python writes.
 
-    Their lines (libtiff's on a damaged picture, say) tell in their own words what an error of ours
-    tells as well.
+    Libraries describe a damaged picture there (libtiff does), which our own error describes, too.
     """
     stream = sys.stderr
     try:

@@ -1,4 +1,4 @@
-"""The command `analogy transfer`: two pictures become an analogy."""
+"""The command `analogy transfer`, which makes A' and B from A and B'."""
 
 from __future__ import annotations
 
@@ -47,38 +47,42 @@ analogy transfer - painting.jpg -o - < photo.jpg > picture.png"""
 
 @click.command(cls=GroupedCommand, examples=_EXAMPLES)
 @picture_path("-o", "--output", required=True, group=RESULTS,
-              help="Folder for the results; or a picture (.png .jpg .webp .tif .bmp) for A' alone, - for standard "
-                   "output (PNG).")  # fmt: skip
+              help="Folder for the results. The path of a picture (.png .jpg .webp .tif .bmp) gets A' alone; "
+                   "- sends it to standard output, as PNG.")  # fmt: skip
 @option("--flow", is_flag=True, group=RESULTS,
-        help="Also write the fields, as .npz, .flo and, for one B_PRIME, .txt.")  # fmt: skip
+        help="Also write the nearest-neighbour fields, as .npz, .flo and, with a single B_PRIME, .txt.")  # fmt: skip
 @option("--settings", "record", type=click.Path(path_type=Path), group=RESULTS,
-        help="Repeat what a settings.json says.")  # fmt: skip
+        help="Take settings, pins and model from the settings.json of an earlier result.")  # fmt: skip
 @setting_options
 @request_options
 @engine_options
 @message_options
 def transfer(output: str, flow: bool, record: Path | None, preset: str | None, model: str | None, device: Device,
-             threads: int | None, max_input_pixels: int | None, quiet: bool, verbose: bool, **given: Any) -> None:  # fmt: skip
-    """Turn pictures A and B_PRIME into an analogy; one of the pictures can be "-", standard input.
+             threads: int | None, max_input_pixels: int | None, quiet: bool, verbose: bool,
+             **given: Any) -> None:  # fmt: skip
+    """Make A' and B from the pictures A and B_PRIME.
 
-    Writes a_prime.png (A in the looks of B'), b.png (B' in the looks of A), montage.png and
-    settings.json. With several B_PRIME each part of A gets the looks of the one that fits it best,
-    and b_1.png, b_2.png and so on are written.
+    The command writes a_prime.png (A in the looks of B'), b.png (B' in the looks of A), montage.png
+    and settings.json. With several B_PRIME each part of A gets the looks of the one that fits it
+    best, and the command writes b_1.png, b_2.png and so on. One of the pictures can be "-", which
+    stands for standard input.
     """
     base, sha256 = Settings(), None
     if record:
-        from ..result import read_record
+        from ..records import read_record
 
         base, recorded, sha256, pins = read_record(record)
         if given["pins"] is None:
             given["pins"] = pins
         if not model and (Path(recorded).name != recorded or recorded.startswith("~")):
-            raise ModelError(f"{record} names the model {shown(recorded)}, a path: if you trust it, say --model")
+            raise ModelError(
+                f"{record} names the model {shown(recorded)}, which is a path; if you trust it, give it with --model"
+            )
         model = model or recorded
     model = model or DEFAULT
     if sha256 and read_card(locate(model)).fingerprint != sha256:
         raise ModelError(
-            f"the model {model!r} is not the one of {record}: its checksum differs; name that one with --model"
+            f"the model {model!r} has another checksum than the model of {record}; name that model with --model"
         )
     request = request_of(base, preset, given)
     if record:
@@ -88,26 +92,29 @@ def transfer(output: str, flow: bool, record: Path | None, preset: str | None, m
 
 
 def _compare_inputs(record: Path, request: Request) -> None:
-    """Log where B, a mask or the number of examples is another than a settings.json says, and so the result is another."""
+    """Log a warning for each B, mask or number of examples that differs from a settings.json.
+
+    The result is then another one, too.
+    """
     from ..files.inputs import open_regular
+    from ..records import recorded_examples, recorded_inputs
     from ..request import listed
-    from ..result import recorded_examples, recorded_inputs
 
     before, now = recorded_examples(record), len(request.examples)
     if before not in (None, now):
-        _log.warning("%s was made with %d B_PRIME, and %d are given: the result will be another", record, before, now)
+        _log.warning("%s was made with %d B_PRIME, and you give %d; the result will differ", record, before, now)
     for name, checksums in recorded_inputs(record).items():
         option, paths = f"--{name.replace('_', '-')}", listed(getattr(request, name))
         if checksums and not paths:
-            _log.warning("%s was made with %s, which is not given: the result will be another", record, option)
+            _log.warning("%s was made with %s, which you do not give; the result will differ", record, option)
         elif paths and not checksums:
-            _log.warning("%s was made without %s, which is given: the result will be another", record, option)
+            _log.warning("%s was made without %s, which you give; the result will differ", record, option)
         elif len(paths) != len(checksums):
             _log.warning(
-                "%s was made with %s given %d times, and now it is given %d times: the result will be another",
+                "%s was made with %s given %d times, and you give it %d times; the result will differ",
                 record, option, len(checksums), len(paths),
             )  # fmt: skip
         for path, checksum in zip(paths, checksums, strict=False):
-            with suppress(OSError), open_regular(path) as file:  # what cannot be read is refused when it is needed
+            with suppress(OSError), open_regular(path) as file:  # the transfer refuses a file that cannot be read
                 if hashlib.file_digest(file, "sha256").hexdigest() != checksum:  # type: ignore[arg-type]
-                    _log.warning("%s was made with another %s than %s", record, option, path)
+                    _log.warning("%s was made with another %s than %s; the result will differ", record, option, path)

@@ -1,7 +1,7 @@
-"""The types of the kernels' arguments, by which the kernels of the CPU annotate them.
+"""Names for the argument types of the CPU kernels, used as their annotations.
 
-`compiled` reads the annotations, and derives from them how a kernel is compiled and how it is
-called. Numba is not needed for that, and the type checker takes these names for anything.
+`compiled` reads the annotations, and derives from them how to compile and call a kernel, without
+importing Numba. For a type checker all of them are `Any`.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 Int64 = Any
-"""A whole number of 64 bits; also a bool."""
+"""Signed integer of 64 bits; also a bool."""
 UInt64 = Any
-"""A whole number of 64 bits, not negative."""
+"""Unsigned integer of 64 bits."""
 Float32 = Any
-"""A number in single precision."""
+"""Number in single precision."""
 Float64 = Any
-"""A number in double precision."""
+"""Number in double precision."""
 Int16s = Any
-"""The address of a C-contiguous int16 array, which the kernel indexes as if it were flat."""
+"""Address of a C-contiguous int16 array, which the kernel indexes as a flat array."""
 Int32s = Any
-"""The address of a C-contiguous int32 array, likewise."""
+"""Address of a C-contiguous int32 array, which the kernel indexes as a flat array."""
 Float32s = Any
-"""The address of a C-contiguous float32 array, likewise."""
+"""Address of a C-contiguous float32 array, which the kernel indexes as a flat array."""

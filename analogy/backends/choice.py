@@ -1,4 +1,4 @@
-"""The choice of a backend: the names of devices, the check of what a caller asks for, and `get_backend`."""
+"""Choice of a backend: names of devices, the check of a caller's choice, and `get_backend`."""
 
 from __future__ import annotations
 
@@ -11,23 +11,26 @@ from ..errors import DeviceError, MemoryLimitError, shown
 from .contract import Backend
 
 Device: TypeAlias = str
-"""One of `DEVICES`. Type checkers take any text, since a device comes from a configuration; `check_device` looks at it."""
+"""Name of a device, one of `DEVICES`.
+
+The type is text, since names come from configurations; `check_device` checks them.
+"""
 DEVICES = ("auto", "cpu", "cuda", *(f"cuda:{number}" for number in range(16)))
-"""All names of devices: the best one that works, the CPU, CUDA's first device, and CUDA's device of each number."""
+"""Names of devices.
+
+"auto" is CUDA's first device if it works, else the CPU. "cuda" is CUDA's first device.
+"""
 CHOICES = "auto, cpu, cuda, or cuda:N, the device of that number"
-"""The names of devices as messages list them."""
+"""List of the names of devices for messages."""
 
 MOST_THREADS = 256
-"""Largest number of threads that a caller may ask for: more than a machine has cores, and few enough to start."""
+"""Largest number of threads that a caller may ask for."""
 
 _log = logging.getLogger("analogy")
 
 
 def check_device(device: Any, threads: Any) -> tuple[Device, int | None]:
-    """Return a device and a number of threads as a caller gave them, once both are known to be valid.
-
-    Raises `DeviceError` for what `get_backend` does not take.
-    """
+    """Return a valid device and number of threads, or raise `DeviceError`."""
     if not isinstance(device, str) or device not in DEVICES:
         raise DeviceError(f"unknown device {shown(device)}; choose one of {CHOICES}")
     if threads is None:
@@ -37,23 +40,35 @@ def check_device(device: Any, threads: Any) -> tuple[Device, int | None]:
     except TypeError:
         count = 0
     if isinstance(threads, bool) or not 1 <= count <= MOST_THREADS:
-        raise DeviceError(f"threads is {shown(threads)}; it takes a whole number from 1 to {MOST_THREADS}, or None")
+        raise DeviceError(f"threads is {shown(threads)}; give a whole number from 1 to {MOST_THREADS}, or None")
     return device, count
 
 
 def get_backend(device: Device = "auto", threads: int | None = None) -> Backend:
     """Return the backend of a device.
 
-    device    "cpu"; "cuda", which is CUDA's first device; "cuda:1" and so on; or "auto", which is "cuda" if it works, else
-              "cpu"
-    threads   how many threads the CPU backend starts, 1 to `MOST_THREADS`; None for one per available core
+    If "auto" chooses the CPU although CuPy is installed, one logged line says why.
 
-    If "auto" falls back to the CPU although CuPy is installed, one logged line says why. Without
-    CuPy nobody meant to use a GPU, and there is nothing to explain.
+    Parameters
+    ----------
+    device
+        "cpu"; "cuda", which is CUDA's first device; "cuda:1" and so on; or "auto", which is "cuda"
+        if it works, else "cpu".
+    threads
+        Number of threads of the CPU backend, 1 to `MOST_THREADS`; None for one per available core.
 
-    Raises `DeviceError` for an unknown name or another number of threads, and where "cuda" was
-    asked for and cannot be used: the message then names the cause and the cure. Raises
-    `MemoryLimitError` where the memory of that device is full.
+    Returns
+    -------
+    backend
+        A new backend.
+
+    Raises
+    ------
+    DeviceError
+        If the name or the number of threads is not valid, or if a CUDA device is asked for by name
+        and cannot be used; the message says why, and what to do.
+    MemoryLimitError
+        If the memory of that device is full.
     """
     device, threads = check_device(device, threads)
     if device != "cpu":
@@ -64,8 +79,9 @@ def get_backend(device: Device = "auto", threads: int | None = None) -> Backend:
         except (DeviceError, MemoryLimitError) as error:
             if device != "auto":
                 raise
+            # Without CuPy the user does not expect a GPU.
             level = logging.INFO if find_spec("cupy") else logging.DEBUG
-            cause, _, _ = str(error).partition(";")  # the cure is for those who ask: `info` and `--device cuda` give it
+            cause, _, _ = str(error).partition(";")  # `analogy info` and `--device cuda` also say what to do
             _log.log(level, "using the CPU: %s", cause)
     from .cpu import CpuBackend
 

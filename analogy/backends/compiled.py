@@ -1,14 +1,14 @@
-"""The kernels of the CPU as machine code: Numba compiles them once, files keep them, and later runs load them without Numba.
+"""Compiled CPU kernels in files, which later runs load without Numba.
 
-Importing Numba takes a third of a second, and loading what it has compiled as long again. So the
-first run keeps the machine code in files of this package's own (see `machine_code`), one for each
-module of kernels: a run that refines no photograph compiles no multigrid. Later runs load a file in
-some hundredths of a second.
+Importing Numba takes a third of a second, and loading its own compiled code takes another third. So
+the first run writes the machine code of the kernels to files in a format of this package (see
+`machine_code`). Later runs load a file in some hundredths of a second. Each module of kernels has
+its own file, so that a run without photo refinement compiles no multigrid kernels.
 
-The name of a file says what it was made from: the source of the whole wing, the versions of Numba
-and llvmlite, and the processor. A file begins with a checksum of the rest, and a damaged one is
-compiled anew. Where this way fails, Numba compiles the kernels by itself. The results are the same,
-but for the last bit of sums that LLVM may reorder.
+The name of a file contains a checksum of the sources of `backends`, the versions of Numba and
+llvmlite, and the processor. A file begins with a checksum of its content, and a damaged file is
+compiled again. If another release of Numba breaks this way, Numba compiles the kernels by itself.
+The results then are the same except for the last bit of sums that LLVM may reorder.
 """
 
 from __future__ import annotations
@@ -42,15 +42,16 @@ KERNELS = {
     ),
     "seam_kernels": ("gradient", "widest", "seams", "keep_edges", "divergence", "solve_columns", "correct"),
 }  # fmt: skip
-"""Module -> the names of its kernels. The types of their arguments are the annotations of the kernels themselves."""
+"""Module -> the names of its kernels."""
 
 _lock = threading.Lock()
 
 
 def load(module: str = "kernels") -> Kernels:
-    """Return the kernels of a module by name, as functions that take addresses as int. Compiles if necessary.
+    """Return the kernels of a module by name, as functions that take addresses as int.
 
-    Calls are cheap when repeated, and safe from several threads.
+    If there is no file with their machine code, they are compiled. Further calls are cheap, and
+    several threads may call the function.
     """
     with _lock:  # LLVM's loader is not safe in several threads
         return _load(module)
@@ -62,12 +63,12 @@ def _load(module: str) -> Kernels:
         name = f"{module}-{_key()}.o"
         kept = next((code for folder in _folders() if (code := _read(folder / name))), None)
         return machine_code.link(kept or _compile_and_keep(module, name))
-    except Exception as error:  # whatever another release of Numba or llvmlite does where this one's internals are used
+    except Exception as error:  # another release of Numba or llvmlite may fail anywhere in its internals
         if is_shortage(error):
             raise
         _log.warning(
-            "the kernels cannot be kept as machine code with Numba %s (%s: %s); Numba compiles them by itself, "
-            "with the same results up to rounding, and a slower start",
+            "the machine code of the kernels cannot be stored with Numba %s (%s: %s); Numba compiles them by itself, "
+            "which gives the same results up to rounding, and a slower start",
             version("numba"),
             type(error).__name__,
             error,
@@ -82,16 +83,16 @@ def _compile_and_keep(module: str, name: str) -> bytes:
             _write(folder / name, code)
         except OSError:
             continue
-        _log.info("compiled the kernels for this CPU, once")
+        _log.info("compiled the kernels for this CPU; later runs load them")
         return code
-    _log.info("compiled the kernels, as at each start: set NUMBA_CACHE_DIR to a folder that can be written to")
+    _log.info("compiled the kernels, as at each start; set NUMBA_CACHE_DIR to a writable folder to compile them once")
     return code
 
 
 def _folders() -> Iterator[Path]:
-    """Yield the folders for compiled kernels, best first.
+    """Yield the folders for compiled kernels, in the order in which they are tried.
 
-    NUMBA_CACHE_DIR is the only one if it is set; else the package's own folder comes first, then
+    If NUMBA_CACHE_DIR is set, it is the only one. Otherwise the package's folder comes first, then
     the user's cache.
     """
     if os.environ.get("NUMBA_CACHE_DIR"):
@@ -103,10 +104,10 @@ def _folders() -> Iterator[Path]:
 
 
 def _folder_of_numba() -> Path | None:
-    """Return a folder in which Numba may keep what it compiles by itself; None if none can be made.
+    """Return a folder for the code that Numba compiles by itself; None if no folder is writable.
 
-    Numba looks only at the time of the file in which a kernel is written. So the folder's name has
-    the checksum of all sources, and nothing is found again that was compiled from others.
+    Numba compares only the time of the file that contains a kernel. So the name of the folder
+    contains the checksum of all sources, and code from other sources is never loaded.
     """
     for folder in _folders():
         own = folder / f"numba-{_checksum_of_sources()}"
@@ -131,20 +132,20 @@ def _read(path: Path) -> bytes | None:
 
 def _write(path: Path, code: bytes) -> None:
     make_folder(path.parent)
-    with atomic(path) as file:  # other users can read it, and may load what the one who built an image compiled
+    with atomic(path) as file:  # the file is readable for other users, for instance those of a container image
         file.write(hashlib.sha256(code).digest() + code)
 
 
 def _key() -> str:
-    """Return a checksum of everything on which the machine code depends."""
+    """Return a checksum of everything that the machine code depends on."""
     parts = _checksum_of_sources(), version("numba"), version("llvmlite"), *machine_code.processor()
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 
 @functools.cache
-def _checksum_of_sources(wing: Path = Path(__file__).parent) -> str:
-    """Return a checksum of all Python files of this wing: whichever of them a kernel takes something from, it counts."""
+def _checksum_of_sources(package: Path = Path(__file__).parent) -> str:
+    """Return a checksum of all Python files of `backends`, since a kernel may use any of them."""
     sources = hashlib.sha256()
-    for path in sorted(wing.rglob("*.py")):
-        sources.update(f"\0{path.relative_to(wing).as_posix()}\0".encode() + path.read_bytes())
+    for path in sorted(package.rglob("*.py")):
+        sources.update(f"\0{path.relative_to(package).as_posix()}\0".encode() + path.read_bytes())
     return sources.hexdigest()[:24]

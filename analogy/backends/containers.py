@@ -1,6 +1,6 @@
-"""The limits of a container or a service: Linux's control groups, versions 1 and 2.
+"""Limits of a container or a service, read from Linux's control groups, versions 1 and 2.
 
-The system reports the cores and the free memory of the whole machine, even inside a container. A
+Even inside a container, the system reports the cores and the free memory of the whole machine. A
 process that relies on these numbers starts a thread for each core of the machine, and is killed
 when it takes the memory that seemed to be free.
 """
@@ -12,20 +12,22 @@ from collections.abc import Iterator
 from math import ceil
 from pathlib import Path, PurePosixPath
 
-_GROUPS, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
-"""The folder of all control groups, and the file that lists the groups of this process."""
+_GROUPS = Path("/sys/fs/cgroup")
+"""Folder of all control groups."""
+_OWN = Path("/proc/self/cgroup")
+"""File that lists the control groups of this process."""
 
 
 def cores() -> int | None:
-    """Return how many cores this process may keep busy, rounded up; None without a limit."""
+    """Return the limit on the cores that this process may use, rounded up; None without a limit."""
     shares = [share for group in _groups("cpu") if (share := _share(group)) is not None]
     return max(1, ceil(min(shares))) if shares else None
 
 
 def free_memory() -> int | None:
-    """Return how many bytes this process may still take; None without a limit.
+    """Return the number of bytes that this process may still take; None without a limit.
 
-    Files that the system keeps in memory without need count as free.
+    Files that the system caches in memory count as free, since it can drop them.
     """
     free = []
     for group in _groups("memory"):
@@ -41,18 +43,18 @@ def free_memory() -> int | None:
 
 
 def _share(group: Path) -> float | None:
-    """Return how many cores' time a group gets; None without a limit."""
+    """Return the processor time that a group gets, in cores; None without a limit."""
     quota = _words(group / "cpu.max") or _words(group / "cpu.cfs_quota_us") + _words(group / "cpu.cfs_period_us")
-    if len(quota) != 2 or not quota[0].isdigit():  # "max", or -1
+    if len(quota) != 2 or not quota[0].isdigit():  # "max" or -1 means no limit
         return None
     return int(quota[0]) / int(quota[1])
 
 
 def _groups(controller: str) -> Iterator[Path]:
-    """Yield the folders of the groups that may limit this process: its own group, and the groups that contain it.
+    """Yield the folders of the process's group and of the groups that contain it.
 
-    Inside a container often only the process's own group is visible, in the place of the outermost
-    one.
+    Each of them may limit the process. Inside a container often only the process's own group is
+    visible, in the place of the outermost one.
     """
     for line in _text(_OWN).splitlines():
         _, controllers, path = line.split(":", 2)

@@ -1,13 +1,14 @@
-"""The CPU backend: NumPy arrays, the compiled kernels (`compiled.py`), and a pool of threads that share the rows of each call.
+"""CPU backend: NumPy arrays, compiled kernels, and a pool of threads.
 
-Numba's own parallel layers are not used: they are slow to compile, and not safe when a server calls
-from several threads.
+The threads share the rows of each call. `compiled` loads the kernels. Numba's own threads are not
+used, because they are slow to compile, and not safe in a server that calls from several threads.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -18,22 +19,29 @@ import numpy as np
 
 from ..progress import Tick
 from . import compiled, host
+from .contract import Passes, T
 from .multigrid import coarse_sides
 
 _log = logging.getLogger("analogy")
 
 _COMPILE_NOTICE_SECONDS = 1.0
-"""Seconds of loading kernels after which a logged line says that they are being compiled."""
+"""Time of loading kernels after which a logged line says that they are compiled, in seconds."""
 _MODULE_OF = {kernel: module for module, kernels in compiled.KERNELS.items() for kernel in kernels}
-"""Kernel -> the module in which it is written, and with which it is compiled."""
+"""Kernel -> the module that contains it."""
 _SERIAL_PRODUCT = 1 << 18
 """Largest number of multiplications for which OpenBLAS starts no threads."""
 _SHARED_SIZE = 1 << 15
-"""Smallest number of values that two threads work through quicker than one."""
+"""Smallest number of values for which two threads are faster than one."""
 
 
 class CpuBackend:
-    """The kernel contract (`Backend`) on NumPy arrays."""
+    """Implementation of `Backend` on NumPy arrays.
+
+    Parameters
+    ----------
+    threads
+        Number of threads; None for one per available core.
+    """
 
     name = "cpu"
     index = 0
@@ -41,7 +49,6 @@ class CpuBackend:
     sessions_per_graph = 1
 
     def __init__(self, threads: int | None = None):
-        """Start a pool of so many threads; None for one per available core."""
         self.threads = threads or host.available_cores()
         self.providers: list[Any] = ["CPUExecutionProvider"]
         self._loaded: dict[str, Any] = {}
@@ -65,8 +72,9 @@ class CpuBackend:
     def active(self) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def require(self, holds: Any, failure: Exception) -> None:
-        if not holds:
+    def require_finite(self, maps: Sequence[Any], failure: Exception) -> None:
+        extremes = [extreme for array in maps for extreme in (array.min(), array.max())]  # NaN if a value is NaN
+        if not np.isfinite(extremes).all():
             raise failure
 
     def run_network(self, session: Any, binding: Any, options: Any) -> None:
@@ -81,16 +89,16 @@ class CpuBackend:
     def project(self, f, matrix):
         rows = f.reshape(-1, f.shape[2])
         out = np.empty((len(rows), matrix.shape[1]), np.float32)
-        # So few rows at a time that OpenBLAS computes them in this thread. Its own threads would go
-        # on spinning beside those of the network and of the kernels, and a transfer would take a
-        # sixth longer.
+        # OpenBLAS multiplies so few rows in this thread. Its own threads would go on spinning
+        # beside the threads of the network and of the kernels, and a transfer would take a sixth
+        # longer.
         step = max(1, _SERIAL_PRODUCT // matrix.size)
         for first in range(0, len(rows), step):
             np.matmul(rows[first : first + step], matrix, out=out[first : first + step])
         return out.reshape(*f.shape[:2], -1)
 
     def products(self, rows, vector):
-        # OpenBLAS computes a product of two vectors in the thread that asks for it; see `project`.
+        # OpenBLAS computes a product of two vectors in the calling thread (see `project`).
         return np.array(list(self._pool.map(partial(np.vdot, vector), rows)))
 
     def mixture(self, weights, rows):
@@ -115,6 +123,15 @@ class CpuBackend:
         self._bands(h, "join", f, g, h, w, c, out)
         return out
 
+    def blend(self, content, f, g, alpha, steepness, threshold):
+        energy = np.square(content).sum(axis=2, keepdims=True)
+        low, high = energy.min(), energy.max()
+        m = (energy - low) / np.maximum(high - low, np.float32(1e-12))
+        blended = f - g
+        blended *= np.float32(alpha) / (1 + np.exp(np.float32(-steepness) * (m - np.float32(threshold))))
+        blended += g
+        return blended
+
     def pixel_vectors(self, pixels, key):
         h, w = pixels.shape[:2]
         out = np.empty((h, w, 8), np.int16)
@@ -134,10 +151,10 @@ class CpuBackend:
         return out
 
     def propagate(
-        self, a, b, nnf, distance, patch, jump, max_product, labels=None, frames=None, offered=None, tick=None
+        self, a, b, nnf, distance, patch, jump, max_product, labels=None, frames=None, previous_field=None, tick=None
     ):
-        again = offered is not None
-        rest = *_labels(labels), again, offered if again else nnf, jump, max_product
+        has_previous = previous_field is not None
+        rest = *_labels(labels), has_previous, previous_field if has_previous else nnf, jump, max_product
         return self._improve("propagate", a, b, nnf, distance, frames, patch, rest, tick)
 
     def random_search(
@@ -157,6 +174,19 @@ class CpuBackend:
     ):
         rest = *_labels(labels), search_radius, seed % 2**32, iteration, max_product
         return self._improve("random_search", a, b, nnf, distance, frames, patch, rest, tick)
+
+    def run_together(self, searches: Sequence[Passes[T]]) -> list[T]:
+        return [self._search(search) for search in searches]
+
+    def _search(self, search: Passes[T]) -> T:
+        """Run the passes of one search, and return its result."""
+        result = None
+        while True:
+            try:
+                kind, arguments = search.send(result)
+            except StopIteration as end:
+                return end.value
+            result = getattr(self, kind)(**arguments)
 
     def vote(self, nnf, b, patch, frames=None, tick=None):
         out = np.empty((*nnf.shape[:2], b.shape[2]), np.float32)
@@ -214,6 +244,9 @@ class CpuBackend:
         self._bands(w, "factor_columns", form, nine, h, w, out, size=h * w, bands=self.threads)
         return out
 
+    def steps(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def relax(self, form, inverses, f, u, after):
         nine, h, w = _form(form)
         args = form, nine, inverses, f, u, h, w
@@ -246,10 +279,10 @@ class CpuBackend:
         self._bands(y.shape[0] * y.shape[1], "combine", a, x, b, y, y.shape[2], size=y.size)
 
     def _load(self, module: str) -> Any:
-        """Return the kernels of a module. If they must be compiled, a logged line says why that takes time."""
+        """Return the kernels of a module, and log one line if they are being compiled."""
         if module not in self._loaded:
             notice = threading.Timer(
-                _COMPILE_NOTICE_SECONDS, _log.info, ["compiling the kernels for this CPU, some seconds"]
+                _COMPILE_NOTICE_SECONDS, _log.info, ["compiling the kernels for this CPU, which takes some seconds"]
             )
             notice.daemon = True
             notice.start()
@@ -262,7 +295,7 @@ class CpuBackend:
     def _improve(
         self, kernel: str, a: Any, b: Any, nnf: Any, distance: Any, frames: Any, patch: int, rest: Any, tick: Any
     ) -> Any:
-        """Run one pass of the search, and return a new (nnf, distance)."""
+        """Run one pass of a search, and return a new field and its distances."""
         out = np.empty_like(nnf), np.empty_like(distance)
         args = a, b, *_sizes(a, b), nnf, distance, *_frames(frames), patch // 2, *rest, *out
         self._bands(a.shape[0], kernel, *args, tick=tick)
@@ -277,12 +310,25 @@ class CpuBackend:
         size: int = _SHARED_SIZE,
         bands: int | None = None,
     ) -> None:
-        """Run a kernel over all rows, in bands: enough to keep every thread busy, and small enough to stop soon.
+        """Run a kernel over all rows, in bands that the threads share.
 
-        args    the kernel's arguments after the first and the last row of a band
-        tick    called after each band
-        size    how many values the kernel works on; few of them are not worth sharing, and are done in this thread
-        bands   how many bands, for a kernel that goes down columns; few are better, since each jumps in memory at every row
+        Parameters
+        ----------
+        rows
+            Number of rows; for some kernels, of columns.
+        kernel
+            Name of the kernel.
+        *args
+            Arguments of the kernel after the first and the end of the rows of a band.
+        tick
+            Called after each band, with the share of the bands that are done.
+        size
+            Number of values that the kernel works on. If it is small, this thread runs the kernel
+            on all rows.
+        bands
+            Number of bands; None for so many that every thread is busy, and an interrupt ends the
+            work soon. A kernel that goes down columns is faster with few bands, since each band
+            jumps in memory at every row.
         """
         run = self._load(_MODULE_OF[kernel])[kernel]
         plain = [arg.ctypes.data if isinstance(arg, np.ndarray) else arg for arg in args]
@@ -293,7 +339,11 @@ class CpuBackend:
         edges = [rows * i // count for i in range(count + 1)]
 
         def band(y0: int, y1: int, arrays: Any = args) -> None:
-            """Run one band, and hold the arrays until it ends, even after an interrupt: a kernel has only addresses."""
+            """Run the kernel on one band.
+
+            The kernel has only the addresses of the arrays. So `arrays` holds them until the band
+            ends, even after an interrupt.
+            """
             run(y0, y1, *plain)
 
         futures = [self._pool.submit(band, y0, y1) for y0, y1 in pairwise(edges)]
@@ -303,26 +353,26 @@ class CpuBackend:
                 if tick:
                     tick(done / count)
         finally:
-            for future in futures:  # after an interrupt, do not begin the rest
+            for future in futures:  # after an interrupt, no further band begins
                 future.cancel()
 
 
 def _sizes(a: Any, b: Any) -> tuple[int, ...]:
-    """Return the rows and columns of both maps, and their channels."""
+    """Return the rows and columns of both maps, and the number of their channels."""
     return *a.shape[:2], *b.shape
 
 
 def _form(form: Any) -> tuple[bool, int, int]:
-    """Return whether a form has diagonals, and its rows and columns."""
+    """Return True if a form has diagonal couplings, and its rows and columns."""
     planes, h, w = form.shape
     return planes == 5, h, w
 
 
 def _labels(labels: Any) -> tuple[Any, ...]:
-    """Return whether there are labels, and the labels of both maps; 0 is a null pointer."""
+    """Return True and the labels of both maps; without labels, False and null pointers."""
     return (True, *labels) if labels else (False, 0, 0)
 
 
 def _frames(frames: Any) -> tuple[Any, int]:
-    """Return the frames of `b` and their number; a null pointer and 0 where `b` is one picture."""
+    """Return the frames of `b` and their number; without frames, a null pointer and 0."""
     return (0, 0) if frames is None else (frames, len(frames))

@@ -1,45 +1,52 @@
-"""The CUDA backend: CuPy arrays, the CUDA kernels, and ONNX Runtime's CUDA provider, all on one stream.
+"""CUDA backend: CuPy arrays, CUDA kernels, and ONNX Runtime's CUDA provider, all on one stream.
 
-The constructor tries everything that it will need, one thing after the other. If one is missing,
-the error says which, and how to get it (`probes.py`).
+The constructor checks everything that the backend needs. If something is missing, the error says
+what it is, and what to do (see `probes`).
 
-Every method enters `active` (see `cuda_queue.py`) by itself, so that it can be called from
-anywhere; a caller of many methods enters `active` once around them. The host waits for the device
-only to read results (`to_host`), and to read checks of values (`require`) when the outermost
-`active` ends. ONNX Runtime does not wait after a run.
+Every method enters `active` (see `cuda_queue`) by itself, so that it can be called from anywhere. A
+caller of many methods enters `active` once around them. The host waits for the device only to read
+results (`to_host`), and to read the checks of `require_finite` when the outermost `active` ends. It
+does not wait for ONNX Runtime after a run.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
 
 from ..errors import is_shortage
 from . import probes
-from .cuda_launch import THREADS_PER_BLOCK, WARP, Launcher, Unit, unit_of
+from .contract import Passes, T
+from .cuda_launch import THREADS_PER_BLOCK, WARP, Launch, Launcher, unit_of
 from .cuda_queue import queue
+from .cuda_steps import PROLONGATION, RELAX, RESIDUAL, RESTRICTION, SmallSteps
 from .interrupts import kept_interrupts
 from .multigrid import coarse_sides
 from .runtime import share_device_memory
 
-_LINES_TOGETHER, _LINES_PER_BLOCK = 64, 32
-"""Lines that a block solves in relaxation: half-sweeps of up to 64 lines use one block; longer ones
-use blocks of 32, which spread over more multiprocessors."""
+_LINES_TOGETHER = 64
+"""Most lines of a half-sweep of relaxation for which one block has a thread for each line."""
+_LINES_PER_BLOCK = 32
+"""Lines of a block in longer half-sweeps; small blocks spread over more multiprocessors."""
+_CHECKING_THREADS = 1 << 18
+"""Most threads that look for values that are not finite, in one launch."""
 _UNLABELLED = None, None
-"""Labels of both maps where there are none."""
+"""Labels of both maps if there are no labels."""
 _MOST_FOR_NETWORKS = 0.75
-"""Share of the device's memory that ONNX Runtime may hold."""
+"""Largest share of the device's memory that ONNX Runtime may hold."""
 
 
 def _active(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a method of `CudaBackend` that enters `active` for its run."""
+    """Return a method of `CudaBackend` that enters `active` while it runs."""
 
     @functools.wraps(method)
     def wrapped(self: CudaBackend, *args: Any, **options: Any) -> Any:
+        if self._queue.is_active():  # entering again would take as long as a launch
+            return method(self, *args, **options)
         with self.active():
             return method(self, *args, **options)
 
@@ -47,25 +54,37 @@ def _active(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class CudaBackend:
-    """The kernel contract (`Backend`) on CuPy arrays."""
+    """Implementation of `Backend` on CuPy arrays.
+
+    Parameters
+    ----------
+    index
+        CUDA's number of the device.
+
+    Raises
+    ------
+    DeviceError
+        If CuPy, the driver, the device, the compiler or ONNX Runtime's CUDA provider is missing or
+        cannot be used.
+    MemoryLimitError
+        If the device has no memory left.
+    """
 
     name = "cuda"
     sessions_per_graph = 2
-    """Number of sessions for each graph: one for pictures of A's size, and one for those of B'.
-    From release 1.20 on, a convolution of ONNX Runtime keeps only cuDNN's plan for the last size,
-    and makes it anew whenever the size changes."""
+    """Most sessions of each graph: one for pictures of A's size, one for those of the size of B'.
+
+    From release 1.20 on, a convolution of ONNX Runtime stores cuDNN's plan for the latest size
+    only, and plans again if the size changes.
+    """
 
     def __init__(self, index: int = 0) -> None:
-        """Set up the device with CUDA's number `index`.
-
-        Raises `DeviceError` if CuPy, the driver, the device, the compiler or ONNX Runtime's CUDA
-        provider is missing or unfit.
-        """
         self.xp = self._import_cupy()
         device = probes.check_driver(self.xp, index)
         self.index: int = device.id
         self._queue = queue(self.xp, device.id)
         self._launcher = Launcher(self.xp)
+        self._steps = SmallSteps(self.xp, self._launcher, 2 * _LINES_TOGETHER - 1)
         with self.active():
             with kept_interrupts():
                 probes.check_compiler(self.xp)
@@ -80,12 +99,11 @@ class CudaBackend:
         options = {
             "device_id": str(self.index),
             "user_compute_stream": str(self._queue.stream.ptr),
-            # TensorFloat-32 would keep only 10 bits of each factor, which moves the matches.
+            # TensorFloat-32 keeps only 10 bits of each factor, which changes the matches.
             "use_tf32": "0",
-            # The exhaustive search would run again for each new picture size.
+            # cuDNN's exhaustive search would run again for each new size.
             "cudnn_conv_algo_search": "HEURISTIC",
-            # If it doubled at each growth, little would be left for CuPy, which takes from the same
-            # memory.
+            # If the pool doubled each time, it would leave little memory for CuPy.
             "arena_extend_strategy": "kSameAsRequested",
         }
         _, total = self.xp.cuda.runtime.memGetInfo()
@@ -100,7 +118,7 @@ class CudaBackend:
 
     @functools.cached_property
     def _description(self) -> str:
-        """Description of the device. It is kept, since asking for it takes a millisecond, and every result contains it."""
+        """Description of the device, which is cached, since CUDA takes a millisecond to give it."""
         runtime = self.xp.cuda.runtime
         properties = runtime.getDeviceProperties(self.index)
         memory = properties["totalGlobalMem"] / 2**30
@@ -122,11 +140,15 @@ class CudaBackend:
         return array.data.ptr
 
     @_active
-    def require(self, holds: Any, failure: Exception) -> None:
-        self._queue.require(holds, failure)
+    def require_finite(self, maps: Sequence[Any], failure: Exception) -> None:
+        flag = self._queue.flag(failure)
+        for values in maps:
+            rows = values.size // values.shape[-1]
+            threads = min(values.size, _CHECKING_THREADS)
+            self._launcher.over_lines("find_infinite", threads, THREADS_PER_BLOCK, values, flag, rows, values.shape[-1])
 
     def run_network(self, session: Any, binding: Any, options: Any) -> None:
-        # The outputs are read in the same stream, so that the host need not wait for the run.
+        # The outputs are read in the same stream, so the host does not have to wait for the run.
         options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         with self._queue.network_lock:
             try:
@@ -134,7 +156,7 @@ class CudaBackend:
             except Exception as error:  # the exceptions of ONNX Runtime share no public base class
                 if not is_shortage(error):
                     raise
-                with self.active():  # the memory that CuPy holds unused may suffice
+                with self.active():  # the memory that CuPy holds without using it may suffice
                     self.xp.get_default_memory_pool().free_all_blocks()
                 session.run_with_iobinding(binding, options)
 
@@ -150,8 +172,8 @@ class CudaBackend:
 
     @_active
     def project(self, f, matrix):
-        # CuPy takes a map for a stack of matrices, one for each row: that makes many products, and
-        # three launches before them.
+        # CuPy would multiply a map of three axes as a stack of matrices, one for each row, with
+        # three launches before the products.
         return (f.reshape(-1, f.shape[-1]) @ matrix).reshape(*f.shape[:-1], -1)
 
     @_active
@@ -175,6 +197,25 @@ class CudaBackend:
         return out
 
     @_active
+    def blend(self, content, f, g, alpha, steepness, threshold):
+        h, w, channels = content.shape
+        energy, extremes = self.xp.empty((h, w), np.float32), self._empty_range.copy()
+        unit = unit_of(channels, content)
+        self._launcher.over_positions("energy", (h, w), content, energy, extremes, h, w, unit.per_position, unit=unit)
+        out = self.xp.empty(f.shape, np.float32)
+        unit = unit_of(f.shape[2], f, g, out)
+        weight = float(alpha), float(steepness), float(threshold)
+        self._launcher.over_positions(
+            "blend", (h, w), f, g, energy, extremes, out, h, w, unit.per_position, *weight, unit=unit
+        )
+        return out
+
+    @functools.cached_property
+    def _empty_range(self) -> Any:
+        """Bits of infinity and of zero, from which the kernel `energy` finds its extremes."""
+        return self.xp.asarray(np.array([np.inf, 0], np.float32).view(np.uint32))
+
+    @_active
     def pixel_vectors(self, pixels, key):
         h, w = pixels.shape[:2]
         out = self.xp.empty((h, w, 8), np.int16)
@@ -189,22 +230,17 @@ class CudaBackend:
         self._launcher.over_positions("resample", shape_a, nnf, out, *sizes, *scales)
         return out
 
-    @_active
     def distance(self, a, b, nnf, patch, frames=None, tick=None):
-        out = self.xp.empty(a.shape[:2], np.float32)
-        unit = unit_of(a.shape[2], a, b)
-        sizes = *_sizes(a, b, unit), _count(frames)
-        self._launcher.over_positions("distance", a.shape[:2], a, b, nnf, frames, out, *sizes, patch // 2, unit=unit)
-        return out
+        return self._run_alone("distance", a=a, b=b, nnf=nnf, patch=patch, frames=frames)
 
-    @_active
     def propagate(
-        self, a, b, nnf, distance, patch, jump, max_product, labels=None, frames=None, offered=None, tick=None
+        self, a, b, nnf, distance, patch, jump, max_product, labels=None, frames=None, previous_field=None, tick=None
     ):
-        inputs = nnf, distance, *(labels or _UNLABELLED), offered, frames
-        return self._improve("propagate", a, b, inputs, patch // 2, jump, float(max_product))
+        field = {"a": a, "b": b, "nnf": nnf, "distance": distance, "labels": labels, "frames": frames}
+        return self._run_alone(
+            "propagate", **field, previous_field=previous_field, patch=patch, jump=jump, max_product=max_product
+        )
 
-    @_active
     def random_search(
         self,
         a,
@@ -220,9 +256,54 @@ class CudaBackend:
         frames=None,
         tick=None,
     ):
-        inputs = nnf, distance, *(labels or _UNLABELLED), frames
-        counters = np.uint32(seed & 0xFFFFFFFF), np.uint32(iteration)
-        return self._improve("random_search", a, b, inputs, patch // 2, search_radius, *counters, float(max_product))
+        field = {"a": a, "b": b, "nnf": nnf, "distance": distance, "labels": labels, "frames": frames}
+        counters = {"seed": seed, "iteration": iteration}
+        return self._run_alone(
+            "random_search", **field, search_radius=search_radius, patch=patch, max_product=max_product, **counters
+        )
+
+    @_active
+    def run_together(self, searches: Sequence[Passes[T]]) -> list[T]:
+        results: dict[int, T] = {}
+        latest: dict[int, Any] = dict.fromkeys(range(len(searches)))
+        while latest:
+            launches: dict[int, Launch] = {}
+            for index, of_pass in latest.items():
+                try:
+                    kind, arguments = searches[index].send(of_pass)
+                except StopIteration as end:
+                    results[index] = end.value
+                else:
+                    launches[index] = self._launch_of(kind, **arguments)
+            self._launcher.passes(list(launches.values()))
+            latest = {index: launch.result for index, launch in launches.items()}
+        return [results[index] for index in range(len(searches))]
+
+    @_active
+    def _run_alone(self, kind: str, **arguments: Any) -> Any:
+        launch = self._launch_of(kind, **arguments)
+        self._launcher.passes([launch])
+        return launch.result
+
+    def _launch_of(self, kind: str, *, a: Any, b: Any, nnf: Any, patch: int, frames: Any = None, tick: Any = None,
+                   **arguments: Any) -> Launch:  # fmt: skip
+        """Return the launch of a pass of a search, with new arrays for its result."""
+        unit = unit_of(a.shape[2], a, b)
+        own: tuple[Any, ...] = a, b, nnf, frames, *a.shape[:2], *b.shape[:2], _count(frames)
+        shared: tuple[Any, ...] = unit.per_position, patch // 2
+        if kind == "distance":
+            out = self.xp.empty(a.shape[:2], np.float32)
+            return Launch(kind, a.shape[:2], (*own, out), shared, unit, out)
+        result = self.xp.empty(nnf.shape, np.int32), self.xp.empty(a.shape[:2], np.float32)
+        own += arguments["distance"], *(arguments.get("labels") or _UNLABELLED), *result
+        most = float(arguments["max_product"])
+        if kind == "propagate":
+            own += (arguments.get("previous_field"),)
+            shared += arguments["jump"], most
+        else:
+            own += (arguments["search_radius"],)
+            shared += np.uint32(arguments["seed"] & 0xFFFFFFFF), np.uint32(arguments["iteration"]), most
+        return Launch(kind, a.shape[:2], own, shared, unit, result)
 
     @_active
     def vote(self, nnf, b, patch, frames=None, tick=None):
@@ -291,10 +372,23 @@ class CudaBackend:
         self._launcher.over_lines("factor", h + w, THREADS_PER_BLOCK, form, out, *_form(form))
         return out
 
+    @contextmanager
+    def steps(self) -> Iterator[None]:
+        with self.active():
+            self._steps.begin()
+            try:
+                yield
+                self._steps.launch()
+            finally:
+                self._steps.end()
+
     @_active
     def relax(self, form, inverses, f, u, after):
-        lines = (max(u.shape[1:]) + 1) // 2  # in a half-sweep
-        args = form, inverses, f, u, *_form(form), after
+        h, w, nine = _form(form)
+        if self._steps.add(RELAX, (h, w), (0, 0), (form, inverses, f, u), nine, after):
+            return
+        lines = (max(h, w) + 1) // 2  # in a half-sweep
+        args = form, inverses, f, u, h, w, nine, after
         if lines <= _LINES_TOGETHER:
             self._launcher.over_lines("relax", _LINES_TOGETHER, _LINES_TOGETHER, *args, 0, 4, channels=3)
         else:
@@ -303,44 +397,34 @@ class CudaBackend:
 
     @_active
     def residual(self, form, f, u, out):
-        _, h, w = u.shape
-        self._launcher.over_positions("residual", (3 * h, w), form, f, u, out, *_form(form))
+        h, w, nine = _form(form)
+        if not self._steps.add(RESIDUAL, (h, w), (0, 0), (form, f, u, out), nine):
+            self._launcher.over_positions("residual", (3 * h, w), form, f, u, out, h, w, nine)
 
     @_active
     def restriction(self, weights, r, out):
         _, hc, wc = out.shape
-        self._launcher.over_positions("restriction", (3 * hc, wc), weights, r, out, *r.shape, hc, wc, 0.0)
+        if not self._steps.add(RESTRICTION, r.shape[1:], (hc, wc), (weights, r, None, out)):
+            self._launcher.over_positions("restriction", (3 * hc, wc), weights, r, out, *r.shape, hc, wc, 0.0)
 
     @_active
     def prolongation(self, weights, c, u):
         _, h, w = u.shape
-        self._launcher.over_positions("prolongation", (3 * h, w), weights, c, u, *c.shape[1:], h, w)
+        if not self._steps.add(PROLONGATION, (h, w), c.shape[1:], (weights, c, None, u)):
+            self._launcher.over_positions("prolongation", (3 * h, w), weights, c, u, *c.shape[1:], h, w)
 
     @_active
     def combine(self, a, x, b, y):
         rows, w = y.shape[0] * y.shape[1], y.shape[2]
         self._launcher.over_positions("combine", (rows, w), x, y, rows, w, float(a), float(b))
 
-    def _improve(self, name: str, a: Any, b: Any, inputs: tuple[Any, ...], *rest: Any) -> tuple[Any, Any]:
-        """Run one pass of the search from (nnf, distance, ..., frames), and return a new (nnf, distance)."""
-        out = self.xp.empty(inputs[0].shape, np.int32), self.xp.empty(inputs[1].shape, np.float32)
-        unit = unit_of(a.shape[2], a, b)
-        sizes = *_sizes(a, b, unit), _count(inputs[-1])
-        self._launcher.over_positions(name, a.shape[:2], a, b, *inputs, *out, *sizes, *rest, unit=unit)
-        return out
-
-
-def _sizes(a: Any, b: Any, unit: Unit) -> tuple[int, ...]:
-    """Return the rows and columns of both maps, and how many units a position has."""
-    return *a.shape[:2], *b.shape[:2], unit.per_position
-
 
 def _form(form: Any) -> tuple[int, int, bool]:
-    """Return the rows and columns of a form, and whether it has diagonals."""
+    """Return the rows and columns of a form, and True if it has diagonal couplings."""
     planes, h, w = form.shape
     return h, w, planes == 5
 
 
 def _count(frames: Any) -> int:
-    """Return the number of frames of `b`; 0 where it is one picture."""
+    """Return the number of frames of `b`; 0 if it is one picture."""
     return 0 if frames is None else len(frames)

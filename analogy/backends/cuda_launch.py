@@ -1,14 +1,15 @@
-"""The launcher of the CUDA kernels: it compiles them, packs their arguments, and launches them.
+"""Launcher of the CUDA kernels: it compiles them, packs their arguments, and launches them.
 
-NVRTC compiles all `.cu` files as one source, in two forms: one reads the channels of a position one
-by one, the other four at a time (`Unit`). Constants that the kernels share with Python are typed
-once, in Python; the compiler gets them as definitions.
+NVRTC compiles all `.cu` files as one source, in two forms. One form reads the channels of a
+position one by one, the other reads four at a time (`Unit`). Constants that the kernels share with
+Python exist only in Python; the compiler gets them as definitions.
 """
 
 from __future__ import annotations
 
 import functools
 import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,82 +21,148 @@ from .interrupts import kept_interrupts
 from .multigrid import TINY
 
 WARP = 32
-"""Threads of a warp, which CUDA runs together."""
+"""Number of threads of a warp, which CUDA runs together."""
 THREADS_PER_BLOCK = 256
-"""Threads of a block that works on a tile of positions."""
+"""Number of threads of a block that works on a tile of positions."""
 
 _FILES = "kernels.cu", "seams.cu", "multigrid/kernels.cu"
-"""Source files, in the order in which they are compiled: the later ones use what the first defines."""
+"""Source files in the order of compilation; the others use definitions of the first."""
 _FLOATS = {"ONE": ONE, "HALF": HALF, "ROUNDING": ROUNDING, "TINY": TINY}
-"""Numbers that the compiler gets as float definitions of these names."""
+"""Definition that the compiler gets -> float value."""
 _HASHES = "HASH_SEED", "HASH_ITERATION", "HASH_PIXEL", "HASH_STEP", "HASH_FIRST_MIX", "HASH_SECOND_MIX"
-"""Names of the uint32 numbers of `contract` that the compiler gets as definitions."""
+"""Names of the uint32 constants of `contract` that the compiler gets as definitions."""
 _NULL = np.uintp(0)
 """Null pointer."""
+_PACK: dict[type, Callable[[Any], Any]] = {
+    bool: np.int32,
+    int: np.int32,
+    np.int64: np.int32,
+    float: np.float32,
+    type(None): lambda none: _NULL,
+}
+"""Type of an argument -> function that converts it to the type of the kernel's parameter.
+
+Arguments of other types are passed unchanged.
+"""
 
 
 class Unit(NamedTuple):
-    """The type in which a kernel reads the channels of a position, and how many values of that type a position has."""
+    """Type in which a kernel reads channels, and the number of such values per position."""
 
     type: str
     per_position: int
 
 
 SINGLE = Unit("float", 1)
-"""Unit of kernels that do not read features: one thread works on a position."""
+"""Unit of kernels that do not read features, where one thread works on a position."""
 
 
 def unit_of(channels: int, *arrays: Any) -> Unit:
-    """Return the widest unit in which `arrays` with so many channels can be read.
+    """Return the widest unit in which a kernel can read arrays with so many channels.
 
-    Four channels are read at once if the number of channels allows it and each array begins at an
-    address that allows it. Joined features (int16) are read likewise: their type goes with that of
-    the unit.
+    Four channels are read at once if their number is a multiple of four, and if the address of each
+    array allows it. The unit also gives the type in which joined features (int16) are read.
     """
     if channels % 4 == 0 and all(array.data.ptr % (4 * array.itemsize) == 0 for array in arrays):
         return Unit("float4", channels // 4)
     return Unit("float", channels)
 
 
-class Launcher:
-    """The kernels of one device, each compiled when it is first used. Calls from several threads are safe.
+class Launch(NamedTuple):
+    """Launch of a kernel for one pass of a search; two launches may become one.
 
-    Arguments of a launch are arrays of the device and numbers, in the order of the kernel's
+    Attributes
+    ----------
+    kind
+        Name of the kernel.
+    shape
+        Rows and columns of the positions that the kernel works on.
+    own
+        Arguments of this search.
+    shared
+        Arguments that must be equal in both searches of a common launch; they come last.
+    unit
+        Unit in which the kernel reads features.
+    result
+        Arrays that the kernel writes.
+    """
+
+    kind: str
+    shape: tuple[int, int]
+    own: tuple[Any, ...]
+    shared: tuple[Any, ...]
+    unit: Unit
+    result: Any
+
+    def fits(self, other: Launch) -> bool:
+        """Return True if one launch can run this pass and the other."""
+        return (self.kind, self.shared, self.unit) == (other.kind, other.shared, other.unit)
+
+
+class Launcher:
+    """Kernels of one device, which are compiled on their first use; several threads may use it.
+
+    The arguments of a launch are arrays of the device and numbers, in the order of the kernel's
     parameters. A Python int is passed as int32, a Python float as float32, None as a null pointer,
     and a NumPy number in its own type.
+
+    Parameters
+    ----------
+    xp
+        The module `cupy`.
     """
 
     def __init__(self, xp: Any) -> None:
-        """Prepare to compile and to launch with `xp`, the module `cupy`."""
         self._xp = xp
         self._modules: dict[str, Any] = {}
         self._functions: dict[tuple[str, str], Any] = {}
         self._lock = threading.Lock()
 
     def compile(self) -> None:
-        """Compile both forms of the kernels. CuPy keeps them on disk: once for each device and CUDA version."""
+        """Compile both forms of the kernels.
+
+        CuPy stores the compiled kernels on disk, for each device and CUDA version.
+        """
         for unit in ("float4", "float"):
             self._function("distance", unit)
 
     def over_positions(self, name: str, shape: tuple[int, int], *arguments: Any, unit: Unit = SINGLE) -> None:
-        """Run a kernel over all positions of `shape` (rows, columns).
+        """Launch a kernel for all positions of a map of `shape` (rows, columns).
 
-        As many lanes work on a position as its units can occupy, at most a warp; a block covers a
-        tile of positions.
+        A block covers a tile of positions (see `_tiled`).
         """
-        lanes = min(WARP, _power_of_two(unit.per_position))
-        positions = THREADS_PER_BLOCK // lanes
-        tile_h = 1 << (positions.bit_length() - 1) // 2
-        tile_w = positions // tile_h
-        grid = -(-shape[1] // tile_w), -(-shape[0] // tile_h), 1
-        self._function(name, unit.type)(grid, (lanes, tile_w, tile_h), tuple(map(_packed, arguments)))
+        self._over_positions(name, [shape], arguments, unit)
+
+    def passes(self, launches: Sequence[Launch]) -> None:
+        """Launch independent passes of searches, two in one launch if possible."""
+        left = list(launches)
+        while left:
+            first = left.pop(0)
+            twins = [first, *[other for other in left[:1] if first.fits(other)]]
+            left = left[len(twins) - 1 :]
+            arguments = (*(argument for launch in twins for argument in launch.own), *first.shared)
+            name = f"{first.kind}_twice" if len(twins) == 2 else first.kind
+            self._over_positions(name, [launch.shape for launch in twins], arguments, first.unit)
+
+    def _over_positions(
+        self, name: str, shapes: Sequence[tuple[int, int]], arguments: Sequence[Any], unit: Unit
+    ) -> None:
+        grid, block = _tiled(tuple(shapes), unit.per_position)
+        self._function(name, unit.type)(grid, block, _packed(arguments))
 
     def over_lines(self, name: str, lines: int, per_block: int, *arguments: Any, channels: int = 1) -> None:
-        """Run a kernel with one thread for each of `lines`, `per_block` in a block, as often as there are `channels`."""
+        """Launch a kernel with one thread for each line of each channel.
+
+        A block has `per_block` threads.
+        """
         grid = -(-lines // per_block), channels
-        self._function(name, SINGLE.type)(grid, (per_block,), tuple(map(_packed, arguments)))
+        self._function(name, SINGLE.type)(grid, (per_block,), _packed(arguments))
 
     def _function(self, name: str, unit: str) -> Any:
+        function = self._functions.get((name, unit))
+        return self._compiled(name, unit) if function is None else function
+
+    def _compiled(self, name: str, unit: str) -> Any:
         with self._lock:
             if (name, unit) not in self._functions:
                 if unit not in self._modules:
@@ -107,7 +174,10 @@ class Launcher:
 
 @functools.cache
 def source() -> str:
-    """Return the text of the kernels' files, marked so that the compiler's messages name the file and its lines."""
+    """Return the text of all kernel files.
+
+    `#line` directives make the compiler's messages name the file and the line.
+    """
     here = Path(__file__).parent
     return "\n".join(f'#line 1 "{name}"\n{(here / name).read_text(encoding="utf-8")}' for name in _FILES)
 
@@ -115,7 +185,8 @@ def source() -> str:
 def options(unit: str) -> tuple[str, ...]:
     """Return the compiler's options for one form of the kernels, "float4" or "float".
 
-    Products and sums are fused only where the source says so, as on the CPU.
+    With `--fmad=false` the compiler fuses products and sums only where the source says so, as on
+    the CPU.
     """
     floats = (f"{name}={float(value)!r}f" for name, value in _FLOATS.items())
     hashes = (f"{name}={getattr(contract, name)}u" for name in _HASHES)
@@ -123,15 +194,26 @@ def options(unit: str) -> tuple[str, ...]:
     return "-std=c++17", "--fmad=false", *(f"-D{definition}" for definition in definitions)
 
 
-def _packed(argument: Any) -> Any:
-    """Return an argument as CuPy has to get it: it passes a Python number as 8 bytes, whatever the kernel expects."""
-    if argument is None:
-        return _NULL
-    if isinstance(argument, (int, np.int64)):
-        return np.int32(argument)
-    if type(argument) is float:  # a NumPy float64 is one too, and stays
-        return np.float32(argument)
-    return argument
+def _packed(arguments: Sequence[Any]) -> tuple[Any, ...]:
+    """Return arguments in the types of the kernel's parameters.
+
+    CuPy would pass a Python number as 8 bytes, also if the kernel expects 4.
+    """
+    return tuple([_PACK[kind](value) if (kind := type(value)) in _PACK else value for value in arguments])
+
+
+@functools.lru_cache(maxsize=256)
+def _tiled(shapes: tuple[tuple[int, int], ...], per_position: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Return the grid and the block for maps of the given shapes, one layer of blocks for each.
+
+    A position gets as many lanes as it has units, rounded up to a power of two, and at most a warp.
+    """
+    lanes = min(WARP, _power_of_two(per_position))
+    positions = THREADS_PER_BLOCK // lanes
+    tile_h = 1 << (positions.bit_length() - 1) // 2
+    tile_w = positions // tile_h
+    rows, columns = (max(sizes) for sizes in zip(*shapes, strict=True))
+    return (-(-columns // tile_w), -(-rows // tile_h), len(shapes)), (lanes, tile_w, tile_h)
 
 
 def _power_of_two(n: int) -> int:

@@ -1,13 +1,12 @@
-"""The queue of a device: the one CUDA stream that all work of this package on the device goes through.
+"""Queue of a device: the CUDA stream that all work of this package on the device goes through.
 
 Kernels, CuPy operations and ONNX Runtime share one non-blocking stream for each device of a
-process, so that each waits only for its input. CuPy keeps a current device and a current stream for
-each thread. Within `active` they are the queue's, and its work is ordered after what the calling
-thread had started before. At the end of `active` they are what they were, and what that thread
-starts next is ordered after the work in the queue.
+process. So each of them waits only for its input. CuPy has a current device and a current stream
+for each thread. Within `active` these are the queue's. The work within `active` waits for the work
+that the calling thread had started before, and later work of that thread waits for it.
 
-The host does not wait for the device to learn whether values are valid: the checks that a thread
-has asked for (`require`) are read together when its outermost `active` ends.
+The host does not wait for the device to learn whether values are valid. A thread asks for checks
+with `flag`, and all of them are read when its outermost `active` ends.
 
 Several threads may put work into the stream. Only the runs of ONNX Runtime exclude each other
 (`network_lock`): two runs of one session would use the same handles of cuDNN and cuBLAS at once,
@@ -22,40 +21,57 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+_FLAGS = 64
+"""Number of checks whose flags are allocated, and read, at once."""
+
 
 class _Required(threading.local):
-    """The checks that a thread has asked for and not yet read: each a bool on the device, and the error to raise if false."""
+    """Checks of a thread that have not been read yet.
+
+    Attributes
+    ----------
+    flags
+        (64,) int32 on the device, one number for each check: 0, or another number if it failed.
+    failures
+        The errors to raise, in the order of the flags.
+    """
 
     def __init__(self) -> None:
-        self.checks: list[tuple[Any, Exception]] = []
+        self.flags: Any = None
+        self.failures: list[Exception] = []
 
 
 class Queue:
-    """The CUDA stream that all work on one device goes through. Calls from several threads are safe."""
+    """CUDA stream that all work on one device goes through; several threads may use it."""
 
     def __init__(self, xp: Any, index: int) -> None:
         self.xp = xp
         self._device = xp.cuda.Device(index)
         self._required = _Required()
         self.network_lock = threading.Lock()
-        """Held while a network runs; cuDNN forbids sharing a handle."""
+        """Lock that is held while a network runs, because cuDNN forbids sharing a handle."""
         with self._device:
             self.stream = xp.cuda.Stream(non_blocking=True)
 
+    def is_active(self) -> bool:
+        """Return True if the device and the stream are current in the calling thread."""
+        cuda = self.xp.cuda
+        return cuda.Device() == self._device and cuda.get_current_stream() == self.stream
+
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Make the device and the stream current in the calling thread, and at the end make current what was so before.
+        """Make the device and the stream current in the calling thread for the run of the context.
 
-        The stream waits for what the thread had started on its own streams, and they wait for what
-        is started in here. At the end, the outermost `active` raises the error of a check
-        (`require`) that failed.
+        The stream waits for the work that the thread had started on its own streams before. These
+        streams wait for the work of the context. At the end the former device and stream are
+        current again. If a check (`flag`) has failed, the outermost `active` raises its error.
         """
+        if self.is_active():
+            yield
+            return
         cuda, stream = self.xp.cuda, self.stream
         device, before = cuda.Device(), cuda.get_current_stream()
         elsewhere = device != self._device
-        if not elsewhere and before == stream:
-            yield
-            return
         arrived = done = before.record()
         self._device.use()
         try:
@@ -68,7 +84,7 @@ class Queue:
                 yield
                 self._settle()
             finally:
-                self._required.checks = []
+                self._required.failures = []
                 own.use()
                 done = stream.record()
                 own.wait_event(done)
@@ -77,26 +93,36 @@ class Queue:
             if elsewhere:
                 before.wait_event(done)
 
-    def require(self, holds: Any, failure: Exception) -> None:
-        """Raise `failure` when the outermost `active` ends, unless `holds` (one bool on the device) is true.
+    def flag(self, failure: Exception) -> Any:
+        """Return a flag for a check, an int32 array of one number, 0.
 
-        This is called within `active`.
+        If a kernel changes the number, the outermost `active` raises `failure` at its end. The
+        method must be called within `active`.
         """
-        self._required.checks.append((holds, failure))
+        required = self._required
+        if len(required.failures) == _FLAGS:
+            self._settle()
+        if not required.failures:
+            required.flags = self.xp.zeros(_FLAGS, self.xp.int32)
+        index = len(required.failures)
+        required.failures.append(failure)
+        return required.flags[index : index + 1]
 
     def _settle(self) -> None:
-        """Read all checks of this thread at once, and raise the error of the first that failed."""
-        if checks := self._required.checks:
-            held = self.xp.asnumpy(self.xp.stack([holds for holds, _ in checks]))
-            if not held.all():
-                raise checks[int(held.argmin())][1]
+        """Read all flags of this thread, and raise the error of the first failed check."""
+        required = self._required
+        if failures := required.failures:
+            required.failures = []
+            failed = self.xp.asnumpy(required.flags)
+            if failed.any():
+                raise failures[int(failed.argmax())]
 
 
 @functools.cache
 def queue(xp: Any, index: int) -> Queue:
     """Return the process-wide queue of a device.
 
-    All backends of the process share it, since they share ONNX Runtime's memory, which is reused in
-    the order of the stream.
+    All backends of the process share the queue. They also share the memory pool of ONNX Runtime,
+    which is only safe if all its users are in one stream.
     """
     return Queue(xp, index)

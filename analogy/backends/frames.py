@@ -1,4 +1,4 @@
-"""The frames of a sheet in the kernels of the CPU (see `contract`), for the kernels of the search and of painting alike."""
+"""Frames of a sheet in the CPU kernels (see `contract`), for the search and for painting."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _inline = njit(error_model="numpy")
 
 @_inline
 def frame_of(frames, count, row, hb, wb):
-    """Return the first row, the end of the rows, and the columns of the frame of `b` in which a row lies."""
+    """Return the first row, the end of the rows and the columns of the frame of `b` with a row."""
     if count == 0:
         return np.int64(0), hb, wb
     k = 0

@@ -1,4 +1,4 @@
-"""The host: the cores that this process may use, and the memory that it may still take."""
+"""The host: the cores and the free memory that this process may use."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from contextlib import suppress
 from . import containers
 
 _RESERVED_FOR_THREADS = 600_000_000
-"""Bytes of addresses that the C library reserves for the stacks and heaps of threads, this
-package's and ONNX Runtime's. They are not used, but count where the addresses of a process are
-limited."""
+"""Bytes of address space that the C library reserves for threads that have yet to start.
+
+The stacks and heaps of these threads are not used memory, but they count if a limit on the address
+space is set.
+"""
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     machine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(machine, containers.cores() or machine)
 
 
 def free_memory() -> int:
-    """Return how many bytes of memory this process may still take.
+    """Return the number of bytes of memory that this process may still take.
 
-    It is the least of three: the memory that the system has available, what is left of the
-    container's limit, and what is left of this process's limit on addresses (`ulimit -v`).
+    It is the least of three numbers: the available memory of the system, the rest of the
+    container's limit, and the rest of this process's limit on its address space (`ulimit -v`).
     """
     import psutil
 

@@ -1,7 +1,8 @@
-"""Ctrl-C while CUDA's compiler runs: NVRTC sets a handler of its own for SIGINT, and restores the former one at its end.
+"""Protection of Python's handler of Ctrl-C (SIGINT) while CUDA's compiler runs.
 
-Two compilations at a time restore each other's handler in place of Python's, and from then on
-Ctrl-C does nothing.
+NVRTC sets a handler of its own, and restores the former one when it ends. If two threads compile at
+a time, one of them restores the handler of the other instead of Python's, and from then on Ctrl-C
+does nothing.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ _set.argtypes, _set.restype = [ctypes.c_int, ctypes.c_void_p], ctypes.c_void_p
 
 @contextmanager
 def kept_interrupts() -> Iterator[None]:
-    """Let one thread at a time compile, and restore the system's handler of SIGINT afterwards.
+    """Let one thread at a time compile, and restore the handler of SIGINT afterwards.
 
-    `signal.signal` could restore it in the main thread only, and a server compiles in other
-    threads.
+    The function works in every thread. `signal.signal` works in the main thread only, and a server
+    compiles in other threads.
     """
     with _lock:
         handler = _get(signal.SIGINT)

@@ -1,35 +1,37 @@
-// The kernels of the contract (Backend in contract.py) in CUDA C++, which NVRTC compiles at run time. This is the algorithm
-// of kernels.py: the same candidates in the same order, the same random numbers, accepted by the same comparison.
+// CUDA kernels of the search and of features. NVRTC compiles them at run time. Backend in contract.py defines their
+// results. The algorithm is the same as in kernels.py: the same candidates in the same order, the same random numbers, and
+// the same comparison.
 //
-// Layout. Each position of A belongs to a group of blockDim.x lanes (a power of two, at most a warp), which are neighbours
-// in their warp. A block covers a tile of blockDim.y x blockDim.z positions. One row of a patch is one contiguous run of
-// numbers (channels last), which the lanes of a group read side by side. UNIT is float4 where the number of channels allows
-// it, so that a lane reads four channels at once, else float. Joined features are read as short4 and short accordingly. All
-// sizes in channels below count units.
+// Layout. A group of blockDim.x lanes works on each position of A. The number of lanes is a power of two, at most a warp,
+// and the lanes are neighbours in their warp. A block covers a tile of blockDim.y x blockDim.z positions. One row of a
+// patch is one contiguous run of numbers (channels last), which the lanes of a group read side by side. UNIT is float4 if
+// the number of channels allows a lane to read four channels at once, else float. Joined features are then read as short4,
+// else as short. Below, all numbers of channels count units.
 //
-// Work. One candidate at one position takes P * P * C multiplications on 2 * P * P * C whole numbers of two bytes (patch
-// P, C channels). That is one operation for every 4 bytes, far less than a GPU can compute per byte of memory, so that a
-// pass takes as long as its reads. It must read A and B once, 2 * C * (positions of A + positions of B) bytes: at
-// 448 x 448 x 128 that is 103 MB, while four candidates of a 3 x 3 patch read 3.7 GB. The difference has to come from the
-// caches. The patches of a tile overlap, and so do their matches wherever the field is coherent. So tiles that extend in
-// both directions of the picture fetch a position about 3 times instead of 9 (tiles of 4 x 2 positions with 32 lanes; 2
-// times with 8 x 4 positions and 8 lanes), and the candidates of one position find its own patch in the L1 cache. A
-// candidate that was already tried is skipped, and one that can no longer win is given up after the row that shows it. A
-// row costs log2(lanes) shuffles for width * C / lanes products per lane.
+// Work. For a patch with side P and C channels, a candidate takes P * P * C multiplications of 2 * P * P * C numbers of two
+// bytes. That is one operation for 4 bytes. A GPU can compute far more per byte of memory, so a pass takes as long as its
+// reads. It must read A and B once, 2 * C * (positions of A + positions of B) bytes. At 448 x 448 x 128 that is 103 MB, but
+// four candidates of a 3 x 3 patch read 3.7 GB. The caches must provide the difference. The patches of a tile overlap, and
+// so do the patches of their matches if the field is coherent. So a tile that extends in both directions of the picture
+// fetches a position about 3 times instead of 9 (with tiles of 4 x 2 positions and 32 lanes; 2 times with 8 x 4 positions
+// and 8 lanes). The candidates of one position find the patch in A in the L1 cache. A candidate that was tried already is
+// skipped. A candidate that cannot be accepted any more is rejected after the row of its patch that shows this. A row takes
+// log2(lanes) shuffles for width * C / lanes products per lane.
 
-// cuda_launch.py defines UNIT, WARP, and the constants that Python has too: ONE, HALF, ROUNDING, TINY, and those of the hash.
+// cuda_launch.py defines UNIT and WARP, and the constants that Python has too: ONE, HALF, ROUNDING, TINY, and those of the
+// hash.
 
-// A position of B, as a field stores it.
+// Match in a field: row and column of a position of B.
 struct alignas(8) Match {
   int y, x;
 };
 
-// The sizes of A and B in positions, and the channels of both in units.
+// Sizes of A and B in positions, and the number of units per position.
 struct Sizes {
   int ha, wa, hb, wb, units;
 };
 
-// A picture that B consists of: its first row, the end of its rows, and its columns.
+// Frame of B: its first row, the end of its rows, and its number of columns.
 struct Frame {
   int first, end, columns;
 
@@ -38,7 +40,7 @@ struct Frame {
   }
 };
 
-// Returns the frame in which a row of B (hb rows, wb columns) lies; without frames B is one picture.
+// Returns the frame that contains a row of B (hb rows, wb columns). Without frames B is one picture.
 __device__ __forceinline__ Frame frame_of(const Frame* __restrict__ frames, int count, int row, int hb, int wb) {
   if (count == 0) return {0, hb, wb};
   int k = 0;
@@ -46,10 +48,10 @@ __device__ __forceinline__ Frame frame_of(const Frame* __restrict__ frames, int 
   return frames[k];
 }
 
-// The lanes that work on one position of A.
+// Lanes that work on one position of A.
 struct Group {
   int y, x, lane, lanes;
-  unsigned mask;  // of this group within its warp
+  unsigned mask;  // bits of these lanes in their warp
 
   __device__ __forceinline__ Group() {
     y = blockIdx.y * blockDim.z + threadIdx.z;
@@ -60,7 +62,7 @@ struct Group {
     mask = (0xffffffffu >> (WARP - lanes)) << first;
   }
 
-  // Returns the sum over the lanes. Each lane adds the same pairs, so that all get the same bits and take the same branches.
+  // Returns the sum over the lanes. Each lane adds the same pairs, so all get the same bits and take the same branches.
   template <class Number>
   __device__ __forceinline__ Number sum(Number value) const {
     for (int step = lanes / 2; step > 0; step /= 2) value += __shfl_xor_sync(mask, value, step);
@@ -83,22 +85,27 @@ __device__ __forceinline__ float4 plus(float4 a, float4 b) {
   return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
 }
 
+__device__ __forceinline__ float minus(float a, float b) { return a - b; }
+__device__ __forceinline__ float4 minus(float4 a, float4 b) {
+  return make_float4(a.x - b.x, a.y - b.y, a.z - b.z, a.w - b.w);
+}
+
 __device__ __forceinline__ float times(float a, float scale) { return a * scale; }
 __device__ __forceinline__ float4 times(float4 a, float scale) {
   return make_float4(a.x * scale, a.y * scale, a.z * scale, a.w * scale);
 }
 
-// Returns the whole numbers nearest to a * scale; halves are rounded to the even one.
+// Returns a * scale, rounded to the nearest whole number; halves are rounded to the even number.
 __device__ __forceinline__ short rounded(float a, float scale) { return (short)rintf(a * scale); }
 __device__ __forceinline__ short4 rounded(float4 a, float scale) {
   return {rounded(a.x, scale), rounded(a.y, scale), rounded(a.z, scale), rounded(a.w, scale)};
 }
 
-// As many channels of joined features, in fixed point, as a UNIT has.
+// Type of as many channels of joined features, in fixed point, as a UNIT has.
 using Fixed = decltype(rounded(UNIT(), 0.0f));
 constexpr float ONE_SQUARED = ONE * ONE;
 
-// Returns a random number from four counters: two rounds of multiply and xor-shift over their mixture.
+// Returns a random number, the hash of four counters: two rounds of multiplication and xor-shift mix their bits.
 __device__ __forceinline__ unsigned hash32(unsigned seed, unsigned iteration, unsigned pixel, unsigned step) {
   unsigned h = seed * HASH_SEED ^ iteration * HASH_ITERATION ^ pixel * HASH_PIXEL ^ step * HASH_STEP;
   h ^= h >> 15;
@@ -109,12 +116,13 @@ __device__ __forceinline__ unsigned hash32(unsigned seed, unsigned iteration, un
   return h;
 }
 
-// Returns the random number from -radius to radius for a hash.
+// Returns the number from -radius to radius that belongs to a hash.
 __device__ __forceinline__ int within(int radius, unsigned hash) {
   return (int)((unsigned long long)hash * (2u * radius + 1u) >> 32) - radius;
 }
 
-// Returns the distance of the patches around the group's position in A and `m` in B, or `best` once it cannot be smaller.
+// Returns the distance of the patches around the group's position in A and around `m` in B. Returns `best` as soon as the
+// distance cannot be smaller than that.
 __device__ __forceinline__ float patch_distance(const Group& g, const Fixed* __restrict__ a,
                                                 const Fixed* __restrict__ b, const Sizes& s, const Frame& f, Match m,
                                                 int patch_radius, float best, float max_product) {
@@ -125,7 +133,8 @@ __device__ __forceinline__ float patch_distance(const Group& g, const Fixed* __r
   const int width = left + right + 1;
   const int positions = width * (top + bottom + 1);
   float must_exceed = -best * ((float)positions * ONE_SQUARED);
-  must_exceed -= ROUNDING * (fabsf(must_exceed) + fabsf(max_product * (float)positions));  // never rejects a better candidate
+  // This makes sure that rounding never rejects a better candidate.
+  must_exceed -= ROUNDING * (fabsf(must_exceed) + fabsf(max_product * (float)positions));
   const Fixed* row_a = a + ((size_t)(g.y - top) * s.wa + g.x - left) * s.units;
   const Fixed* row_b = b + ((size_t)(m.y - top) * s.wb + m.x - left) * s.units;
   int total = 0;
@@ -140,7 +149,7 @@ __device__ __forceinline__ float patch_distance(const Group& g, const Fixed* __r
   return -(float)total / (float)positions / ONE_SQUARED;
 }
 
-// Returns whether labels let position `p` of A match position `q` of B; null pointers mean that there are no labels.
+// Returns true if the labels allow position `q` of B as the match of position `p` of A. Null pointers mean no labels.
 __device__ __forceinline__ bool allowed(const int* __restrict__ labels_a, const int* __restrict__ labels_b, size_t p,
                                         size_t q) {
   if (!labels_a) return true;
@@ -148,29 +157,54 @@ __device__ __forceinline__ bool allowed(const int* __restrict__ labels_a, const 
   return one == other || one < 0 || other < 0;
 }
 
-extern "C" __global__ void distance(const Fixed* __restrict__ a, const Fixed* __restrict__ b,
-                                    const Match* __restrict__ nnf, const Frame* __restrict__ frames,
-                                    float* __restrict__ out, int ha, int wa, int hb, int wb, int units, int count,
-                                    int patch_radius) {
+// The search. Each of its kernels has a second form, `.._twice`, that runs a pass of two searches in one launch, such as
+// those from A to B' and back. The searches do not depend on each other, and blockIdx.z chooses one. The macros declare the
+// parameters of search k and pass them on: MAPS its maps and its field, FIELD the distances and labels before the pass, and
+// its results. Null pointers mean no labels, no frames and no previous field.
+#define MAPS(k)                                                                                                        \
+  const Fixed *__restrict__ a##k, const Fixed *__restrict__ b##k, const Match *__restrict__ nnf##k,                    \
+      const Frame *__restrict__ frames##k, int ha##k, int wa##k, int hb##k, int wb##k, int count##k
+#define FIELD(k)                                                                                                       \
+  const float *__restrict__ distance##k, const int *__restrict__ labels_a##k, const int *__restrict__ labels_b##k,     \
+      Match *__restrict__ nnf_out##k, float *__restrict__ distance_out##k
+#define THESE_MAPS(k) a##k, b##k, nnf##k, frames##k, {ha##k, wa##k, hb##k, wb##k, units}, count##k
+#define THIS_FIELD(k) distance##k, labels_a##k, labels_b##k, nnf_out##k, distance_out##k
+
+__device__ __forceinline__ void distance_pass(const Fixed* __restrict__ a, const Fixed* __restrict__ b,
+                                              const Match* __restrict__ nnf, const Frame* __restrict__ frames,
+                                              const Sizes& s, int count, float* __restrict__ out, int patch_radius) {
   const Group g;
-  if (g.y >= ha || g.x >= wa) return;
-  const float everything = 3.402823466e+38f;  // any distance is smaller
-  const size_t p = (size_t)g.y * wa + g.x;
-  const Frame frame = frame_of(frames, count, nnf[p].y, hb, wb);
-  const float d = patch_distance(g, a, b, {ha, wa, hb, wb, units}, frame, nnf[p], patch_radius, everything, 0.0f);
+  if (g.y >= s.ha || g.x >= s.wa) return;
+  const float everything = 3.402823466e+38f;  // every distance is smaller than this
+  const size_t p = (size_t)g.y * s.wa + g.x;
+  const Frame frame = frame_of(frames, count, nnf[p].y, s.hb, s.wb);
+  const float d = patch_distance(g, a, b, s, frame, nnf[p], patch_radius, everything, 0.0f);
   if (g.lane == 0) out[p] = d;
 }
 
-extern "C" __global__ void propagate(const Fixed* __restrict__ a, const Fixed* __restrict__ b,
-                                     const Match* __restrict__ nnf, const float* __restrict__ distance,
-                                     const int* __restrict__ labels_a, const int* __restrict__ labels_b,
-                                     const Match* __restrict__ offered, const Frame* __restrict__ frames,
-                                     Match* __restrict__ nnf_out, float* __restrict__ distance_out, int ha, int wa,
-                                     int hb, int wb, int units, int count, int patch_radius, int jump,
-                                     float max_product) {
+extern "C" __global__ void distance(MAPS(0), float* __restrict__ out0, int units, int patch_radius) {
+  distance_pass(THESE_MAPS(0), out0, patch_radius);
+}
+
+extern "C" __global__ void distance_twice(MAPS(0), float* __restrict__ out0, MAPS(1), float* __restrict__ out1,
+                                          int units, int patch_radius) {
+  if (blockIdx.z == 0) {
+    distance_pass(THESE_MAPS(0), out0, patch_radius);
+  } else {
+    distance_pass(THESE_MAPS(1), out1, patch_radius);
+  }
+}
+
+__device__ __forceinline__ void propagate_pass(const Fixed* __restrict__ a, const Fixed* __restrict__ b,
+                                               const Match* __restrict__ nnf, const Frame* __restrict__ frames,
+                                               const Sizes& s, int count, const float* __restrict__ distance,
+                                               const int* __restrict__ labels_a, const int* __restrict__ labels_b,
+                                               Match* __restrict__ nnf_out, float* __restrict__ distance_out,
+                                               const Match* __restrict__ previous_field, int patch_radius, int jump,
+                                               float max_product) {
   const Group g;
-  if (g.y >= ha || g.x >= wa) return;
-  const size_t p = (size_t)g.y * wa + g.x;
+  if (g.y >= s.ha || g.x >= s.wa) return;
+  const size_t p = (size_t)g.y * s.wa + g.x;
   const Match start = nnf[p];
   Match best = start;
   float best_distance = distance[p];
@@ -181,20 +215,20 @@ extern "C" __global__ void propagate(const Fixed* __restrict__ a, const Fixed* _
     const int ox = k == 2 ? -jump : k == 3 ? jump : 0;
     const int y = g.y + oy, x = g.x + ox;
     tried[k] = start;
-    if (y < 0 || y >= ha || x < 0 || x >= wa) continue;
-    const size_t neighbour = (size_t)y * wa + x;
+    if (y < 0 || y >= s.ha || x < 0 || x >= s.wa) continue;
+    const size_t neighbour = (size_t)y * s.wa + x;
     const Match m = nnf[neighbour];
-    if (offered && offered[neighbour].y == m.y && offered[neighbour].x == m.x) continue;
+    if (previous_field && previous_field[neighbour].y == m.y && previous_field[neighbour].x == m.x) continue;
     const Match c = {m.y - oy, m.x - ox};
-    const Frame frame = frame_of(frames, count, m.y, hb, wb);
+    const Frame frame = frame_of(frames, count, m.y, s.hb, s.wb);
     if (!frame.contains(c)) continue;
-    // Neighbours in a coherent field offer the same match, and trying it again cannot change the result.
+    // In a coherent field several neighbours have the same candidate. It is tried once.
     bool known = c.y == start.y && c.x == start.x;
 #pragma unroll
     for (int t = 0; t < k; ++t) known |= c.y == tried[t].y && c.x == tried[t].x;
-    if (known || !allowed(labels_a, labels_b, p, (size_t)c.y * wb + c.x)) continue;
+    if (known || !allowed(labels_a, labels_b, p, (size_t)c.y * s.wb + c.x)) continue;
     tried[k] = c;
-    const float d = patch_distance(g, a, b, {ha, wa, hb, wb, units}, frame, c, patch_radius, best_distance, max_product);
+    const float d = patch_distance(g, a, b, s, frame, c, patch_radius, best_distance, max_product);
     if (d < best_distance) {
       best = c;
       best_distance = d;
@@ -206,27 +240,42 @@ extern "C" __global__ void propagate(const Fixed* __restrict__ a, const Fixed* _
   }
 }
 
-extern "C" __global__ void random_search(const Fixed* __restrict__ a, const Fixed* __restrict__ b,
-                                         const Match* __restrict__ nnf, const float* __restrict__ distance,
-                                         const int* __restrict__ labels_a, const int* __restrict__ labels_b,
-                                         const Frame* __restrict__ frames, Match* __restrict__ nnf_out,
-                                         float* __restrict__ distance_out, int ha, int wa, int hb, int wb, int units,
-                                         int count, int patch_radius, int search_radius, unsigned seed,
-                                         unsigned iteration, float max_product) {
+extern "C" __global__ void propagate(MAPS(0), FIELD(0), const Match* __restrict__ previous_field0, int units,
+                                     int patch_radius, int jump, float max_product) {
+  propagate_pass(THESE_MAPS(0), THIS_FIELD(0), previous_field0, patch_radius, jump, max_product);
+}
+
+extern "C" __global__ void propagate_twice(MAPS(0), FIELD(0), const Match* __restrict__ previous_field0, MAPS(1),
+                                           FIELD(1), const Match* __restrict__ previous_field1, int units,
+                                           int patch_radius, int jump, float max_product) {
+  if (blockIdx.z == 0) {
+    propagate_pass(THESE_MAPS(0), THIS_FIELD(0), previous_field0, patch_radius, jump, max_product);
+  } else {
+    propagate_pass(THESE_MAPS(1), THIS_FIELD(1), previous_field1, patch_radius, jump, max_product);
+  }
+}
+
+__device__ __forceinline__ void random_search_pass(const Fixed* __restrict__ a, const Fixed* __restrict__ b,
+                                                   const Match* __restrict__ nnf, const Frame* __restrict__ frames,
+                                                   const Sizes& s, int count, const float* __restrict__ distance,
+                                                   const int* __restrict__ labels_a, const int* __restrict__ labels_b,
+                                                   Match* __restrict__ nnf_out, float* __restrict__ distance_out,
+                                                   int search_radius, int patch_radius, unsigned seed,
+                                                   unsigned iteration, float max_product) {
   const Group g;
-  if (g.y >= ha || g.x >= wa) return;
-  const size_t p = (size_t)g.y * wa + g.x;
+  if (g.y >= s.ha || g.x >= s.wa) return;
+  const size_t p = (size_t)g.y * s.wa + g.x;
   Match best = nnf[p];
   float best_distance = distance[p];
-  const Frame frame = frame_of(frames, count, best.y, hb, wb);  // the search stays in the picture of the match
+  const Frame frame = frame_of(frames, count, best.y, s.hb, s.wb);  // the search stays in the frame of the match
   unsigned step = 0;
   for (int r = search_radius; r >= 1; r /= 2, step += 2) {
     const int oy = within(r, hash32(seed, iteration, p, step));
     const int ox = within(r, hash32(seed, iteration, p, step + 1));
     const Match c = {min(max(best.y + oy, frame.first), frame.end - 1), min(max(best.x + ox, 0), frame.columns - 1)};
     if (c.y == best.y && c.x == best.x) continue;
-    if (!allowed(labels_a, labels_b, p, (size_t)c.y * wb + c.x)) continue;
-    const float d = patch_distance(g, a, b, {ha, wa, hb, wb, units}, frame, c, patch_radius, best_distance, max_product);
+    if (!allowed(labels_a, labels_b, p, (size_t)c.y * s.wb + c.x)) continue;
+    const float d = patch_distance(g, a, b, s, frame, c, patch_radius, best_distance, max_product);
     if (d < best_distance) {
       best = c;
       best_distance = d;
@@ -235,6 +284,21 @@ extern "C" __global__ void random_search(const Fixed* __restrict__ a, const Fixe
   if (g.lane == 0) {
     nnf_out[p] = best;
     distance_out[p] = best_distance;
+  }
+}
+
+extern "C" __global__ void random_search(MAPS(0), FIELD(0), int search_radius0, int units, int patch_radius,
+                                         unsigned seed, unsigned iteration, float max_product) {
+  random_search_pass(THESE_MAPS(0), THIS_FIELD(0), search_radius0, patch_radius, seed, iteration, max_product);
+}
+
+extern "C" __global__ void random_search_twice(MAPS(0), FIELD(0), int search_radius0, MAPS(1), FIELD(1),
+                                               int search_radius1, int units, int patch_radius, unsigned seed,
+                                               unsigned iteration, float max_product) {
+  if (blockIdx.z == 0) {
+    random_search_pass(THESE_MAPS(0), THIS_FIELD(0), search_radius0, patch_radius, seed, iteration, max_product);
+  } else {
+    random_search_pass(THESE_MAPS(1), THIS_FIELD(1), search_radius1, patch_radius, seed, iteration, max_product);
   }
 }
 
@@ -282,6 +346,48 @@ extern "C" __global__ void join(const UNIT* __restrict__ f, const UNIT* __restri
   }
 }
 
+// Writes the squared norm of the features of each position to `out`, and the bits of the smallest and of the largest norm
+// to `extremes`. Squared norms are not negative, and the bits of such numbers have the order of the numbers.
+extern "C" __global__ void energy(const UNIT* __restrict__ f, float* __restrict__ out, unsigned* __restrict__ extremes,
+                                  int h, int w, int units) {
+  const Group g;
+  if (g.y >= h || g.x >= w) return;
+  const size_t p = (size_t)g.y * w + g.x;
+  float square = 0.0f;
+  for (int i = g.lane; i < units; i += g.lanes) square = dot(f[p * units + i], f[p * units + i], square);
+  square = g.sum(square);
+  if (g.lane != 0) return;
+  out[p] = square;
+  // The value that is read may be old. Then the atomic operation changes nothing. Few positions reach that operation.
+  const volatile unsigned* so_far = extremes;
+  const unsigned bits = __float_as_uint(square);
+  if (bits < so_far[0]) atomicMin(extremes, bits);
+  if (bits > so_far[1]) atomicMax(extremes + 1, bits);
+}
+
+extern "C" __global__ void blend(const UNIT* __restrict__ f, const UNIT* __restrict__ g,
+                                 const float* __restrict__ energy, const unsigned* __restrict__ extremes,
+                                 UNIT* __restrict__ out, int h, int w, int units, float alpha, float steepness,
+                                 float threshold) {
+  const Group group;
+  if (group.y >= h || group.x >= w) return;
+  const size_t p = (size_t)group.y * w + group.x;
+  const float low = __uint_as_float(extremes[0]), high = __uint_as_float(extremes[1]);
+  const float m = (energy[p] - low) / fmaxf(high - low, 1e-12f);
+  const float weight = alpha / (1.0f + expf(-steepness * (m - threshold)));
+  for (int i = group.lane; i < units; i += group.lanes) {
+    out[p * units + i] = plus(times(minus(f[p * units + i], g[p * units + i]), weight), g[p * units + i]);
+  }
+}
+
+// Sets `flag` to 1 if one of h * w values is infinite or not a number.
+extern "C" __global__ void find_infinite(const float* __restrict__ values, int* __restrict__ flag, int h, int w) {
+  const size_t size = (size_t)h * w, step = (size_t)gridDim.x * blockDim.x;
+  bool found = false;
+  for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += step) found |= !isfinite(values[i]);
+  if (found) *flag = 1;
+}
+
 extern "C" __global__ void pixel_vectors(const float* __restrict__ pixels, short* __restrict__ out, int h, int w,
                                          int key) {
   const Group g;
@@ -299,7 +405,8 @@ extern "C" __global__ void pixel_vectors(const float* __restrict__ pixels, short
   for (int k = 5; k < 8; ++k) out[8 * p + k] = 0;
 }
 
-// Returns one coordinate of the coarse position that contains fine position `i`; `rest` is how far `i` lies from its centre.
+// Returns one coordinate of the coarse position that contains the fine position `i`. `rest` is the offset of `i` from the
+// centre of that position.
 __device__ __forceinline__ int coarse(int i, double scale, int size, double* rest) {
   const double p = (i + 0.5) / scale;
   const int c = min((int)floor(p), size - 1);

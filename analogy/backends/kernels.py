@@ -1,15 +1,15 @@
-"""The kernels of the CPU backend, in the part of Python that Numba compiles: the counterpart of `kernels.cu` on the GPU.
+"""CPU kernels of the search, with the same algorithm as `kernels.cu`.
 
-A kernel works on the rows `y0 <= y < y1` of its output; `cpu.py` runs such bands of rows on a pool
-of threads. Kernels get the addresses of arrays, and index them as if they were flat. Their
-annotations say what lies there, and how they are compiled and called. `Backend` says what they
-compute. They trust their arguments.
+Numba compiles these functions. `Backend` defines their results. A kernel computes the rows
+`y0 <= y < y1` of its output; `cpu.py` runs bands of rows in a pool of threads. Kernels get the
+addresses of arrays, and index them as flat arrays. The annotations give the types of the arguments
+(see `argument_types`). Kernels do not check their arguments.
 
-This module is imported only to be compiled, once: importing Numba takes longer than everything else
+Only the compilation imports this module, since importing Numba takes longer than everything else
 together.
 
-In the inner loop one row of a patch is one contiguous run of numbers (channels last). Their indices
-are unsigned: for signed ones Numba would keep its test for negative indices, and LLVM would not
+In the inner loop, one row of a patch is one contiguous run of numbers (channels last). The indices
+there are unsigned: for signed indices Numba would test for negative ones, and LLVM would not
 vectorise the loop.
 """
 
@@ -35,7 +35,9 @@ from .contract import (
 from .frames import frame_of
 
 _ONE_SQUARED = np.float32(ONE * ONE)
+"""The number that stands for 1.0 in products of joined features."""
 _ROUNDING = np.float32(ROUNDING)
+"""Relative error of a float32 result (see `ROUNDING`)."""
 
 _inline = njit(error_model="numpy")
 """Decorator of functions that kernels call."""
@@ -43,7 +45,10 @@ _inline = njit(error_model="numpy")
 
 @_inline
 def hash32(seed, iteration, pixel, step):
-    """Return a random number, 0 to 2^32 - 1, from four counters: two rounds of multiply and xor-shift over their mixture."""
+    """Return a random number from 0 to 2^32 - 1, the hash of four counters.
+
+    Two rounds of multiplication and xor-shift mix the bits of the counters.
+    """
     mask = np.uint64(0xFFFFFFFF)
     h = (np.uint64(seed) * np.uint64(HASH_SEED)) & mask
     h ^= (np.uint64(iteration) * np.uint64(HASH_ITERATION)) & mask
@@ -59,12 +64,12 @@ def hash32(seed, iteration, pixel, step):
 
 @_inline
 def _within(radius, hash):
-    """Return the random number from -radius to radius for a hash."""
+    """Return the number from -radius to radius that belongs to a hash."""
     return np.int64(hash * np.uint64(2 * radius + 1) >> np.uint64(32)) - radius
 
 
 def _dot_of(length: int) -> Any:
-    """Return a function for the dot product of two runs of this length, whose loop the compiler can unroll."""
+    """Return a function for the dot product of two runs of this length, whose loop is unrolled."""
 
     @_inline
     def dot(a, i, b, j):
@@ -99,7 +104,7 @@ def _run_dot(a, i, b, j, length):
 
 @_inline
 def _patch_distance(a, b, ha, wa, frame, wb, c, ya, xa, yb, xb, patch_radius, best, max_product):
-    """Return the distance of two patches, or infinity as soon as it cannot be smaller than `best`."""
+    """Return the distance of two patches, or infinity once it cannot be smaller than `best`."""
     first, end, columns = frame
     top = min(patch_radius, ya, yb - first)
     bottom = min(patch_radius, ha - 1 - ya, end - 1 - yb)
@@ -127,7 +132,7 @@ def _patch_distance(a, b, ha, wa, frame, wb, c, ya, xa, yb, xb, patch_radius, be
 
 @_inline
 def _allowed(labelled, la, lb, p, q):
-    """Return whether the labels of two positions let them match."""
+    """Return True if the labels allow position `q` as the match of position `p`."""
     return not labelled or la[p] == lb[q] or la[p] < 0 or lb[q] < 0
 
 
@@ -135,6 +140,7 @@ def distance(
     y0: Int64, y1: Int64, a: Int16s, b: Int16s, ha: Int64, wa: Int64, hb: Int64, wb: Int64, c: Int64, nnf: Int32s,
     frames: Int32s, count: Int64, patch_radius: Int64, out: Float32s,
 ) -> None:  # fmt: skip
+    """Write the patch distance of each match (see `Backend.distance`)."""
     infinity = np.float32(np.inf)
     for y in range(y0, y1):
         for x in range(wa):
@@ -147,8 +153,10 @@ def distance(
 def propagate(
     y0: Int64, y1: Int64, a: Int16s, b: Int16s, ha: Int64, wa: Int64, hb: Int64, wb: Int64, c: Int64, nnf: Int32s,
     distance: Float32s, frames: Int32s, count: Int64, patch_radius: Int64, labelled: Int64, la: Int32s, lb: Int32s,
-    again: Int64, offered: Int32s, jump: Int64, max_product: Float32, nnf_out: Int32s, distance_out: Float32s,
+    has_previous: Int64, previous_field: Int32s, jump: Int64, max_product: Float32, nnf_out: Int32s,
+    distance_out: Float32s,
 ) -> None:  # fmt: skip
+    """Run one propagation pass (see `Backend.propagate`)."""
     for y in range(y0, y1):
         for x in range(wa):
             p = y * wa + x
@@ -160,14 +168,13 @@ def propagate(
                 if y + oy < 0 or y + oy >= ha or x + ox < 0 or x + ox >= wa:
                     continue
                 n = 2 * (p + oy * wa + ox)
-                if again and offered[n] == nnf[n] and offered[n + 1] == nnf[n + 1]:
+                if has_previous and previous_field[n] == nnf[n] and previous_field[n + 1] == nnf[n + 1]:
                     continue
                 cy, cx = np.int64(nnf[n]) - oy, np.int64(nnf[n + 1]) - ox
                 frame = frame_of(frames, count, cy + oy, hb, wb)
                 if cy < frame[0] or cy >= frame[1] or cx < 0 or cx >= frame[2]:
                     continue
-                # Neighbours in a coherent field offer the same match, and trying it again cannot
-                # change the result.
+                # In a coherent field several neighbours have the same candidate. It is tried once.
                 q = cy * wb + cx
                 if q in (start, first, second, third) or not _allowed(labelled, la, lb, p, q):
                     continue
@@ -181,8 +188,10 @@ def propagate(
 def random_search(
     y0: Int64, y1: Int64, a: Int16s, b: Int16s, ha: Int64, wa: Int64, hb: Int64, wb: Int64, c: Int64, nnf: Int32s,
     distance: Float32s, frames: Int32s, count: Int64, patch_radius: Int64, labelled: Int64, la: Int32s, lb: Int32s,
-    search_radius: Int64, seed: UInt64, iteration: UInt64, max_product: Float32, nnf_out: Int32s, distance_out: Float32s,
+    search_radius: Int64, seed: UInt64, iteration: UInt64, max_product: Float32, nnf_out: Int32s,
+    distance_out: Float32s,
 ) -> None:  # fmt: skip
+    """Run one pass of the random search (see `Backend.random_search`)."""
     for y in range(y0, y1):
         for x in range(wa):
             p = y * wa + x
@@ -207,6 +216,7 @@ def vote(
     y0: Int64, y1: Int64, nnf: Int32s, b_at: Float32s, ha: Int64, wa: Int64, hb: Int64, wb: Int64, c: Int64,
     frames: Int32s, frame_count: Int64, patch_radius: Int64, out_at: Float32s,
 ) -> None:  # fmt: skip
+    """Write the vote of `b` through a field (see `Backend.vote`)."""
     b, out = carray(b_at, (hb, wb, c)), carray(out_at, (ha, wa, c))
     for y in range(y0, y1):
         for x in range(wa):
@@ -222,7 +232,7 @@ def vote(
                     if by < first or by >= end or bx < 0 or bx >= columns:
                         continue
                     count += 1
-                    if c == 3:  # for pixels; sums that stay in registers take half the time
+                    if c == 3:  # pixels: sums that stay in registers take half the time
                         i = 3 * (by * wb + bx)
                         red, green, blue = red + b_at[i], green + b_at[i + 1], blue + b_at[i + 2]
                         continue
@@ -236,6 +246,7 @@ def vote(
 
 
 def channels_last(y0: Int64, y1: Int64, maps: Float32s, h: Int64, w: Int64, c: Int64, out: Float32s) -> None:
+    """Write maps (1, C, H, W) as (H, W, C)."""
     for y in range(y0, y1):
         for x0 in range(0, w, 16):  # 16 numbers are one cache line
             for k in range(c):
@@ -244,6 +255,7 @@ def channels_last(y0: Int64, y1: Int64, maps: Float32s, h: Int64, w: Int64, c: I
 
 
 def join(y0: Int64, y1: Int64, f_at: Float32s, g_at: Float32s, ha: Int64, wa: Int64, c: Int64, out_at: Int16s) -> None:
+    """Write joined features (see `Backend.join`)."""
     f, g, out = carray(f_at, (ha, wa, c)), carray(g_at, (ha, wa, c)), carray(out_at, (ha, wa, 2 * c))
     one = np.float32(ONE)
     for y in range(y0, y1):
@@ -260,6 +272,7 @@ def join(y0: Int64, y1: Int64, f_at: Float32s, g_at: Float32s, ha: Int64, wa: In
 
 
 def pixel_vectors(y0: Int64, y1: Int64, pixels: Float32s, h: Int64, w: Int64, key: Int64, out: Int16s) -> None:
+    """Write vectors of pixels (see `Backend.pixel_vectors`)."""
     half = np.float32(HALF)
     sign = np.int64(1) if key else np.int64(-1)
     one, square = (3, 4) if key else (4, 3)
@@ -278,6 +291,7 @@ def resample(
     y0: Int64, y1: Int64, nnf_at: Int32s, hc: Int64, wc: Int64, wa: Int64, hb: Int64, wb: Int64, say: Float64,
     sax: Float64, sby: Float64, sbx: Float64, out: Int32s,
 ) -> None:  # fmt: skip
+    """Write a resampled field (see `Backend.resample`)."""
     nnf = carray(nnf_at, (hc, wc, 2))
     for y in range(y0, y1):
         py = (y + 0.5) / say

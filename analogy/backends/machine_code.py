@@ -1,11 +1,11 @@
-"""The making of machine code: Numba compiles kernels into an object file, and LLVM's loader makes functions of it.
+"""Compiler of the CPU kernels: Numba makes an object file, and LLVM's loader makes functions of it.
 
-The first way (`compile_kernels`, `link`) takes from Numba the code that LLVM makes of a kernel.
-That is Numba's private business: the name of the kernel in this code, and how it is called. What
-can be checked of it is checked, and an error is raised where it is otherwise. The second way
-(`by_numba_alone`) needs nothing private, and Numba at every start.
+There are two ways. The first (`compile_kernels`, `link`) takes LLVM's code of a kernel from Numba.
+The name of the kernel in this code, and its calling convention, are private to Numba. So they are
+checked, and an error is raised if they are not as expected. The second way (`by_numba_alone`) uses
+only Numba's public interface, but imports Numba at every start.
 
-Calls of the functions of either way release the GIL.
+The functions of both ways release the GIL while they run.
 """
 
 from __future__ import annotations
@@ -19,32 +19,40 @@ from pathlib import Path
 from typing import Any
 
 Kernels = Mapping[str, Callable[..., Any]]
-"""Kernel -> function of its arguments, with addresses as int."""
+"""Name of a kernel -> function that takes the kernel's arguments, with addresses as int."""
 
 _CTYPES: Mapping[str, Any] = {
     "Int64": ctypes.c_int64, "UInt64": ctypes.c_uint64, "Float32": ctypes.c_float, "Float64": ctypes.c_double,
     "Int16s": ctypes.c_void_p, "Int32s": ctypes.c_void_p, "Float32s": ctypes.c_void_p,
 }  # fmt: skip
+"""Name in `argument_types` -> type in `ctypes`."""
 _IN_LLVM = {"Int64": "i64", "UInt64": "i64", "Float32": "float", "Float64": "double"}
-"""The numbers of `argument_types` as LLVM calls them; addresses are "ptr"."""
+"""Name of a number in `argument_types` -> type in LLVM; addresses have the type "ptr"."""
 
 REORDERING = {"reassoc", "contract", "arcp", "nsz"}
-"""LLVM's flags that let it reorder sums, and so vectorise them. Kernels without these flags round as they are written."""
+"""LLVM's flags that allow it to reorder sums, and so to vectorise them.
+
+Kernels without these flags round as they are written.
+"""
 _REORDERED = {"vote", "join"}
+"""Kernels that are compiled with `REORDERING`.
+
+Other kernels of the search compute in whole numbers, or must round as written: in `resample`, a
+quotient that is a whole number must not become a product just below it.
+"""
 _REORDERED_MODULES = {"multigrid.kernels", "seam_kernels"}
-"""Kernels, and modules of kernels, that are compiled with `REORDERING`. The others count in whole
-numbers, or must round as written: in `resample` a quotient that is a whole number must not become a
-product just below it."""
+"""Modules whose kernels are all compiled with `REORDERING`."""
 
 _OF_NUMBA = ("numba", "NRT", "nrt", "Py", "_Py")
-"""First characters of the names of functions that exist only in a process in which Numba is loaded."""
+"""First characters of the names of functions that exist only if Numba is loaded."""
 
 
 def compile_kernels(module: str, names: Iterable[str]) -> bytes:
-    """Return the kernels of a module as machine code for this processor, which needs nothing but the C library.
+    """Return the kernels of a module as machine code for this processor.
 
-    A line of JSON comes first: kernel -> the types of its arguments. Then comes the object file.
-    Raises `RuntimeError` if Numba calls its functions in another way than `link` does.
+    The code needs only the C library. A line of JSON comes first, kernel -> the types of its
+    arguments, and then an object file. Raises `RuntimeError` if Numba's calling convention is not
+    the one of `link`.
     """
     import llvmlite.binding as llvm
 
@@ -54,9 +62,8 @@ def compile_kernels(module: str, names: Iterable[str]) -> bytes:
         types[name] = _types(kernel)
         made = _cfunc(module, kernel)
         code = llvm.parse_assembly(made.inspect_llvm())
-        # Numba puts a wrapper for callers in C around each kernel. It handles errors, of which a
-        # kernel has none, by functions of Numba's that are not there later: only the kernel itself
-        # is kept.
+        # Numba puts a wrapper for callers in C around each kernel. The wrapper handles errors,
+        # which a kernel never has, with functions of Numba. So only the kernel itself is kept.
         code.get_function(made.native_name.removeprefix("cfunc.")).name = name
         for function in code.functions:
             if not function.is_declaration:
@@ -71,7 +78,7 @@ def compile_kernels(module: str, names: Iterable[str]) -> bytes:
 
 
 def link(content: bytes) -> Kernels:
-    """Return the kernels in what `compile_kernels` has made."""
+    """Return the kernels in a result of `compile_kernels`."""
     import llvmlite.binding as llvm
 
     types, _, code = content.partition(b"\n")
@@ -80,17 +87,17 @@ def link(content: bytes) -> Kernels:
     engine.finalize_object()
     functions = {}
     for name, arguments in json.loads(types).items():
-        # Numba's own calling convention: an address for the result, one for an error, then the
-        # arguments; gives a status.
+        # In Numba's calling convention, a function takes an address for the result, an address for
+        # an error, and then the arguments. It returns a status.
         convention = ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *(_CTYPES[argument] for argument in arguments)
         functions[name] = _bind(ctypes.CFUNCTYPE(*convention)(engine.get_function_address(name)), engine)
     return functions
 
 
 def by_numba_alone(module: str, names: Iterable[str], folder: Path | None) -> Kernels:
-    """Return the kernels of a module as Numba compiles and calls them by itself.
+    """Return the kernels of a module, compiled and called by Numba's public interface.
 
-    folder   where Numba keeps what it has compiled; None to compile at each start
+    Numba stores its compiled code in `folder`. If that is None, Numba compiles at each start.
     """
     import numba
 
@@ -108,29 +115,29 @@ def by_numba_alone(module: str, names: Iterable[str], folder: Path | None) -> Ke
 
 
 def processor() -> tuple[str, str, str]:
-    """Return what machine code is made for: LLVM's names of the platform and of the processor, and what it can do."""
+    """Return LLVM's names of the platform, of the processor, and of the processor's features."""
     import llvmlite.binding as llvm
 
     try:
         features = llvm.get_host_cpu_features().flatten()
-    except RuntimeError:  # LLVM cannot tell on this platform
+    except RuntimeError:  # LLVM does not know the features on this platform
         features = ""
     return llvm.get_process_triple(), llvm.get_host_cpu_name(), features
 
 
 def _kernels(module: str, names: Iterable[str]) -> Iterable[tuple[str, Callable[..., None]]]:
-    """Return the kernels of a module as they are written in Python, each with its name. Imports Numba."""
+    """Return (name, Python function) of the kernels of a module, which imports Numba."""
     source = importlib.import_module(f".{module}", __package__)
     return ((name, getattr(source, name)) for name in names)
 
 
 def _types(kernel: Callable[..., None]) -> list[str]:
-    """Return the types of a kernel's arguments, as `argument_types` calls them."""
+    """Return the types of a kernel's arguments, by their names in `argument_types`."""
     return [parameter.annotation for parameter in inspect.signature(kernel).parameters.values()]
 
 
 def _cfunc(module: str, kernel: Callable[..., None], cache: bool = False) -> Any:
-    """Return a kernel as Numba compiles it for callers in C."""
+    """Return a kernel that Numba has compiled for callers in C."""
     from numba import cfunc, types
 
     kinds = {
@@ -154,17 +161,23 @@ def _target() -> Any:
 
 
 def _check(code: Any, name: str, types: Iterable[str]) -> None:
-    """Raise `RuntimeError` if a kernel in LLVM's code is not called as `link` calls it, or calls functions of Numba's."""
+    """Raise `RuntimeError` if a kernel has another calling convention than in `link`.
+
+    The error is also raised if the kernel calls functions of Numba.
+    """
     arguments = "ptr", "ptr", *(_IN_LLVM.get(argument, "ptr") for argument in types)
     found, expected = str(code.get_function(name).global_value_type), f"i32 ({', '.join(arguments)})"
     if found != expected:
         raise RuntimeError(f"Numba compiles {name} as {found}, not as {expected}")
     if missing := [function.name for function in code.functions if function.name.startswith(_OF_NUMBA)]:
-        raise RuntimeError(f"what Numba compiles of {name} calls {missing[0]}")
+        raise RuntimeError(f"the code that Numba compiles for {name} calls {missing[0]}")
 
 
 def _bind(function: Callable[..., Any], engine: Any) -> Callable[..., Any]:
-    """Return `function` with a place for the result and the error that a kernel never has. Keeps `engine` with its code."""
+    """Return a function that calls `function` with addresses for its unused result and error.
+
+    It also holds `engine`, which owns the code.
+    """
     unused = (ctypes.c_void_p * 2)()
     place = ctypes.addressof(unused)
 
@@ -175,7 +188,7 @@ def _bind(function: Callable[..., Any], engine: Any) -> Callable[..., Any]:
 
 
 def _keeping(owner: Any, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `function` so that `owner`, which holds its code, lives as long."""
+    """Return a function that calls `function` and holds `owner`, which owns the code."""
 
     def call(*arguments: Any, _keep: Any = owner) -> None:
         function(*arguments)

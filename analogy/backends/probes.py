@@ -1,8 +1,7 @@
-"""Checks of everything that the CUDA backend needs, one at a time; an error names what is missing, and the cure.
+"""Checks of what the CUDA backend needs, one by one; an error says what is missing and what to do.
 
-CuPy's own `cuda.is_available()` is not enough: it hides the reason, and does not look for the
-compiler. Where ONNX Runtime cannot start the CUDA provider that it was asked for, it only logs
-that, and goes on with the CPU.
+`cuda.is_available()` of CuPy is not enough: it hides the reason, and does not check the compiler.
+ONNX Runtime only logs that it cannot start the CUDA provider, and goes on with the CPU.
 """
 
 from __future__ import annotations
@@ -21,27 +20,31 @@ from .contract import Backend
 from .runtime import ERROR, conflict, first_provider, import_runtime
 
 _INSTALL = "pip install 'deep-image-analogy[cuda12]' (or [cuda13]) in an environment without the extra [cpu]"
+"""Advice on how to install the CUDA packages, for messages."""
 _NO_DEVICE = 100
-"""CUDA's error cudaErrorNoDevice: there is a driver, but no device."""
+"""Number of CUDA's error cudaErrorNoDevice: there is a driver, but no device."""
 
-# y = Conv(x (1, 64, 32, 32), w (64, 64, 3, 3)), opset 13, as ONNX. ONNX Runtime needs cuDNN for
-# this operator, and with so many channels cuDNN takes TensorFloat-32's units if it may.
+# This is y = Conv(x (1, 64, 32, 32), w (64, 64, 3, 3)), opset 13, as ONNX. ONNX Runtime needs cuDNN
+# for this operator, and with so many channels cuDNN uses TensorFloat-32 if it may.
 _CONVOLUTION = base64.b64decode(
     "CAc6awoPCgF4CgF3EgF5IgRDb252EgFnWhsKAXgSFgoUCAESEAoCCAEKAghACgIIIAoCCCBaGwoBdxIWChQIARIQCgIIQAoCCEAKAggDCgIIA2Ib"
     "CgF5EhYKFAgBEhAKAggBCgIIQAoCCB4KAggeQgQKABAN"
 )
 _X, _W, _Y = (1, 64, 32, 32), (64, 64, 3, 3), (1, 64, 30, 30)
 _BEYOND_TF32 = 0.4 / 2**10
-"""Amount that is too small for TensorFloat-32: added to a number from 1 to 2 that this format holds, it is rounded away."""
+"""Number too small for TensorFloat-32: that format rounds it away in a sum with 1 to 2."""
 _ROUNDING = 1e-4
-"""Largest relative error of a result in float32, in whatever order it is summed. With TensorFloat-32 it is 5e-4."""
+"""Largest relative error that a float32 result may have, for any order of its sums.
+
+With TensorFloat-32 the error is 5e-4.
+"""
 
 
 def import_cupy() -> Any:
-    """Return the module `cupy`. Raises `DeviceError` if it cannot be imported.
+    """Return the module `cupy`; raise `DeviceError` if it cannot be imported.
 
-    For a user without a home, CuPy would make a folder called "~" in the current one. In that case
-    this function makes it keep its kernels in memory.
+    For a user without a home directory, CuPy would make a folder called "~" in the current folder.
+    In that case this function makes CuPy keep its kernels in memory.
     """
     if os.path.expanduser("~") == "~" and "CUPY_CACHE_DIR" not in os.environ:  # noqa: PTH111 (`Path` raises)
         os.environ |= {"CUPY_CACHE_IN_MEMORY": "1", "CUPY_CACHE_DIR": tempfile.gettempdir()}
@@ -52,31 +55,34 @@ def import_cupy() -> Any:
 
 
 def check_driver(cp: Any, index: int = 0) -> Any:
-    """Return CUDA's device of that number. Raises `DeviceError` if there is no driver, no device, or not so many."""
+    """Return CUDA's device of a number.
+
+    Raises `DeviceError` if there is no usable driver, or no device of that number.
+    """
     needed = version(cp.cuda.runtime.runtimeGetVersion())
     try:
         count = cp.cuda.runtime.getDeviceCount()
     except cp.cuda.runtime.CUDARuntimeError as error:
         if cp.cuda.runtime.driverGetVersion() == 0:
-            raise DeviceError("there is no NVIDIA driver; install one, and see that nvidia-smi works") from error
+            raise DeviceError("there is no NVIDIA driver; install one, and check that nvidia-smi works") from error
         if error.status != _NO_DEVICE:
             raise DeviceError(
                 f"no usable NVIDIA driver: it is too old for CUDA {needed} ({first_line(error)}); "
-                "update the driver, and see that nvidia-smi works"
+                "update the driver, and check that nvidia-smi works"
             ) from error
         count = 0
     if count == 0:
-        raise DeviceError("no NVIDIA GPU is visible; see nvidia-smi and CUDA_VISIBLE_DEVICES")
+        raise DeviceError("no NVIDIA GPU is visible; check nvidia-smi and CUDA_VISIBLE_DEVICES")
     if index >= count:
         there = "cuda:0" if count == 1 else f"cuda:0 to cuda:{count - 1}"
         raise DeviceError(
-            f"there is no device cuda:{index}; CUDA sees {there} (see nvidia-smi and CUDA_VISIBLE_DEVICES)"
+            f"there is no device cuda:{index}; CUDA lists {there}; check nvidia-smi and CUDA_VISIBLE_DEVICES"
         )
     return cp.cuda.Device(index)
 
 
 def check_compiler(cp: Any) -> None:
-    """Compile and run a kernel of one line. Raises `DeviceError` if that fails."""
+    """Compile and run a kernel of one line; raise `DeviceError` if that fails."""
     line = 'extern "C" __global__ void probe(int* out) { out[0] = 42; }'
     try:
         out = cp.zeros(1, np.int32)
@@ -92,10 +98,10 @@ def check_compiler(cp: Any) -> None:
 
 
 def check_runtime(cp: Any) -> str:
-    """Return the version of ONNX Runtime.
+    """Return the version of ONNX Runtime, and prepare it for CUDA.
 
-    Raises `DeviceError` unless exactly one package of it is installed, and is built for the CUDA
-    version of CuPy.
+    Raises `DeviceError` unless exactly one package of it is installed, built for the same version
+    of CUDA as CuPy.
     """
     if problem := conflict():
         raise DeviceError(problem)
@@ -109,21 +115,22 @@ def check_runtime(cp: Any) -> str:
             f"CuPy is built for CUDA {ours}, ONNX Runtime {runtime.__version__} for CUDA {theirs}; "
             f"install both from one extra: {_INSTALL}"
         )
-    # This finds cuDNN and cuBLAS in the packages of the environment; without it only system-wide
-    # ones are found.
+    # This loads cuDNN and cuBLAS from the packages of the environment. Without it ONNX Runtime
+    # finds only libraries of the system.
     if hasattr(runtime, "preload_dlls"):
         runtime.preload_dlls()
-    # The log of the process shows errors only, like those of the sessions: for each session,
-    # releases from 1.29 on warn that no plug-in offers CUDA, though none is needed.
+    # The log of the process shows errors only, like the logs of the sessions: releases from 1.29 on
+    # warn in each session that no plug-in provides CUDA, although none is needed.
     runtime.set_default_logger_severity(ERROR)
     return runtime.__version__
 
 
 def check_provider(backend: Backend) -> str:
-    """Return the name of the provider that ran one convolution, with arrays bound by address as `method.features` binds them.
+    """Run a convolution, and return the name of the provider that ran it.
 
-    Raises `DeviceError` if it is not the backend's own provider, or if the result is less exact
-    than float32, and `MemoryLimitError` if the device has no memory left.
+    Its arrays are bound by address, as in `method.features`. Raises `DeviceError` if the provider
+    is not the backend's, or if the result is less exact than float32, and `MemoryLimitError` if the
+    device has no memory left.
     """
     wanted = first_provider(backend.providers)
     try:
@@ -136,24 +143,31 @@ def check_provider(backend: Backend) -> str:
         raise DeviceError(f"ONNX Runtime failed on a convolution with {wanted} ({first_line(error)})") from error
     if used != wanted:
         raise DeviceError(
-            f"ONNX Runtime could not start {wanted} and offers {used}; cuDNN or cuBLAS may be missing: {_INSTALL}"
+            f"ONNX Runtime could not start {wanted} and uses {used}; cuDNN or cuBLAS may be missing: {_INSTALL}"
         )
     expected = convolution(_beyond_tf32(_X), _beyond_tf32(_W))
     off = float(np.abs(backend.to_host(y) / expected - 1).max())
     if not off <= _ROUNDING:
         raise DeviceError(
-            f"ONNX Runtime's result of a convolution with {wanted} is off by {off:.1e} of it, more than float32 is"
+            f"ONNX Runtime's result of a convolution with {wanted} has a relative error of {off:.1e}, which is too "
+            "large for float32; update ONNX Runtime"
         )
     return used
 
 
 def _beyond_tf32(shape: tuple[int, ...]) -> np.ndarray:
-    """Return numbers from 1 to 2 that each need more than TensorFloat-32's 10 bits, in a pattern without a short period."""
+    """Return numbers from 1 to 2 that need more than the 10 bits of TensorFloat-32.
+
+    Their pattern has no short period.
+    """
     return (1 + np.arange(np.prod(shape)) * 7 % 127 % 16 / 16 + _BEYOND_TF32).astype(np.float32).reshape(shape)
 
 
 def convolution(x: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """Return the convolution of `x` (1, C, H, W) with `w` (M, C, 3, 3), without padding: (1, M, H - 2, W - 2) float64."""
+    """Return the convolution of `x` (1, C, H, W) with `w` (M, C, 3, 3), without padding.
+
+    The result is (1, M, H - 2, W - 2) float64.
+    """
     windows = np.lib.stride_tricks.sliding_window_view(
         x.astype(np.float64), (3, 3), (2, 3)
     )  # (1, C, H - 2, W - 2, 3, 3)
@@ -161,21 +175,20 @@ def convolution(x: np.ndarray, w: np.ndarray) -> np.ndarray:
 
 
 def shrink_arena(backend: Backend) -> None:
-    """Make ONNX Runtime give back the unused part of the memory that its sessions share on the device.
+    """Make ONNX Runtime free the unused part of the memory pool of its sessions on the device.
 
-    It does so at the end of a run whose options ask for it, whichever session runs.
+    It does so at the end of a run whose options ask for it; any session will do.
     """
     kind = "gpu" if backend.name == "cuda" else "cpu"
-    with suppress(Exception):  # where this fails, the memory stays in use
+    with suppress(Exception):  # if this fails, the memory stays in use
         _convolve(backend, ("memory.enable_memory_arena_shrinkage", f"{kind}:{backend.index}"))
 
 
 def _convolve(backend: Backend, *entries: tuple[str, str]) -> tuple[str, Any]:
-    """Return the name of the provider of a session with one convolution, and the result.
+    """Run a session with one convolution, and return the name of its provider and the result.
 
-    The session runs only if this is the provider that the backend wants.
-
-    entries   keys and values for the options of the run
+    The session runs only if the provider is the backend's. `entries` are keys and values of the
+    options of the run.
     """
     runtime = import_runtime()
     x, w = backend.asarray(_beyond_tf32(_X)), backend.asarray(_beyond_tf32(_W))
@@ -197,5 +210,5 @@ def _convolve(backend: Backend, *entries: tuple[str, str]) -> tuple[str, Any]:
 
 
 def version(number: int) -> str:
-    """Return a version in words, such as "12.9" for 12090, which is how CUDA writes it as one number."""
+    """Return the text of a version of CUDA, such as "12.9" for the number 12090."""
     return f"{number // 1000}.{number % 1000 // 10}"

@@ -1,4 +1,7 @@
-"""ONNX Runtime: this module alone loads it, keeps it silent, and says what to do where it is missing or installed twice."""
+"""Loader of ONNX Runtime, with advice for broken installations.
+
+It keeps the library silent. No other module imports ONNX Runtime.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from . import host
 INSTALL = (
     'pip install "deep-image-analogy[cpu]", or [cuda12] or [cuda13] for an NVIDIA GPU: one of the three, never two'
 )
+"""Advice on how to install ONNX Runtime, for messages."""
 PACKAGES = (
     "onnxruntime",
     "onnxruntime-gpu",
@@ -27,19 +31,24 @@ PACKAGES = (
     "onnxruntime-rocm",
     "onnxruntime-training",
 )
-"""Packages that all install the module `onnxruntime`, each over the others."""
+"""Packages that install the module `onnxruntime`; each overwrites the files of the others."""
 
-ERROR, FATAL = 3, 4
-"""ONNX Runtime's levels of messages on standard error. Its errors also come as exceptions."""
+ERROR = 3
+"""Level at which ONNX Runtime writes errors to standard error, and nothing less."""
+FATAL = 4
+"""Level at which ONNX Runtime writes only fatal errors; it raises the others as exceptions."""
 _TOO_LITTLE = "there is not enough memory to load ONNX Runtime; close other programs, or raise the limit (`ulimit -v`)"
 _AS_REQUESTED = 1
-"""ONNX Runtime's number for an arena that grows by as much as is asked for."""
+"""ONNX Runtime's number of the strategy by which an arena grows by the requested size."""
 
 _log = logging.getLogger("analogy")
 
 
 def installed() -> dict[str, str]:
-    """Return the version of each package of ONNX Runtime in this environment by its name; there should be exactly one."""
+    """Return the name of each installed package of ONNX Runtime -> its version.
+
+    There should be exactly one.
+    """
     found = {}
     for name in PACKAGES:
         try:
@@ -50,7 +59,7 @@ def installed() -> dict[str, str]:
 
 
 def conflict() -> str:
-    """Return what is wrong, and the cure, where several packages share the module; empty where they do not."""
+    """Return a message with advice if several packages install the same module; else ""."""
     names = list(installed())
     if len(names) < 2:
         return ""
@@ -60,7 +69,7 @@ def conflict() -> str:
 def import_runtime() -> Any:
     """Return the module `onnxruntime`, with its telemetry off.
 
-    Where two packages share the module, one logged line of the process says so. Raises
+    If two packages install the module, a warning is logged once in the process. Raises
     `DeviceError` if the module is missing or cannot be loaded, and `MemoryLimitError` if there is
     too little memory to load it.
     """
@@ -70,7 +79,7 @@ def import_runtime() -> Any:
 
 
 def problem() -> str:
-    """Return why no network can or may be run here, and the cure; empty if networks can be run."""
+    """Return a message with advice if the installed packages cannot run a network; else ""."""
     try:
         _load()
     except DeviceError as error:
@@ -84,10 +93,10 @@ def _load() -> Any:
         raise MemoryLimitError(_TOO_LITTLE)
     try:
         runtime = import_module("onnxruntime")
-        # The environment variable that `analogy/__init__.py` sets keeps releases from 1.29 on from
-        # opening their database of events and their connections. This call is for older releases,
-        # which do not know the variable (on Windows they hand events to the system), and for a
-        # process that had loaded the library before this package.
+        # `analogy/__init__.py` sets an environment variable that keeps releases from 1.29 on from
+        # opening a database of events and connections. This call is for older releases, which do
+        # not read the variable (on Windows they hand events to the system), and for a process that
+        # loaded the library before this package.
         runtime.disable_telemetry_events()
     except (ImportError, AttributeError, OSError) as error:
         if is_shortage(error):
@@ -110,27 +119,27 @@ def _warn_of_conflict() -> None:
 
 @lru_cache(maxsize=1)
 def share_memory() -> None:
-    """Give the sessions of this process one memory on the CPU to share, once.
+    """Make all sessions on the CPU share one pool of memory, once for the process.
 
-    Sessions share it whose options say "session.use_env_allocators".
+    A session shares the pool if its option "session.use_env_allocators" is set.
     """
     runtime = import_runtime()
-    with suppress(Exception):  # other code in this process has done so already: its memory serves as well
+    with suppress(Exception):  # it fails if other code in this process has registered a pool, which will do
         runtime.create_and_register_allocator(_arena(runtime, "Cpu", 0), _sizes(runtime, 0))
 
 
 @cache
 def share_device_memory(index: int, most: int) -> None:
-    """Give the sessions on CUDA's device `index` one memory of at most `most` bytes to share, once; see `share_memory`.
+    """Make all sessions on CUDA's device `index` share one pool of at most `most` bytes, once.
 
-    That is safe since all of them use one stream.
+    See `share_memory`. Sharing is safe, since all sessions use one stream.
     """
     runtime = import_runtime()
     try:
         runtime.create_and_register_allocator_v2(
             "CUDAExecutionProvider", _arena(runtime, "Cuda", index), {}, _sizes(runtime, most)
         )
-    except Exception as error:  # then each session keeps a memory of its own
+    except Exception as error:  # then each session has a pool of its own
         _log.debug("the sessions on CUDA's device %d share no memory: %s", index, first_line(error))
 
 
@@ -139,15 +148,15 @@ def _arena(runtime: Any, kind: str, index: int) -> Any:
 
 
 def _sizes(runtime: Any, most: int) -> Any:
-    """Return the settings of an arena of at most so many bytes; 0 is no limit.
+    """Return the settings of a pool of at most `most` bytes; 0 means no limit.
 
-    It grows by as much as is asked for; if it doubled instead, it could hold twice as much as is
-    used.
+    The pool grows by the requested size. If it doubled instead, it could hold twice the memory that
+    is used.
     """
     return runtime.OrtArenaCfg({"max_mem": most, "arena_extend_strategy": _AS_REQUESTED})
 
 
 def first_provider(providers: Sequence[Any]) -> str:
-    """Return the name of the provider that is to run the networks; each provider is a name, or a name with options."""
+    """Return the name of the first provider; each provider is a name, or a name with options."""
     name: str = providers[0] if isinstance(providers[0], str) else providers[0][0]
     return name

@@ -1,7 +1,9 @@
-"""The kernels of gradient-domain painting on the CPU: the counterpart of `seams.cu`, compiled and called like `kernels.py`.
+"""CPU kernels of gradient-domain painting, with the same algorithm as `seams.cu`.
 
-`Backend` says what each kernel computes. "Right" and "down" are the two axes of a forward
-difference: axis 0 leads from (y, x) to (y, x + 1), axis 1 to (y + 1, x).
+`Backend` defines the result of each kernel. "Right" and "down" are the two axes of a forward
+difference: axis 0 leads from (y, x) to (y, x + 1), axis 1 to (y + 1, x). The kernels are compiled
+and called like those of `kernels`. Each works on the range of rows or columns that its first two
+arguments give.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ _inline = njit(error_model="numpy")
 
 
 def gradient(y0: Int64, y1: Int64, pixels: Float32s, h: Int64, w: Int64, out: Float32s) -> None:
+    """Write the squared gradient of a picture, the first half of `Backend.steepness`."""
     for y in range(y0, y1):
         above, row, below = 3 * w * max(y - 1, 0), 3 * w * y, 3 * w * min(y + 1, h - 1)
         for x in range(w):
@@ -32,6 +35,7 @@ def gradient(y0: Int64, y1: Int64, pixels: Float32s, h: Int64, w: Int64, out: Fl
 
 
 def widest(y0: Int64, y1: Int64, values: Float32s, h: Int64, w: Int64, out: Float32s) -> None:
+    """Write the largest value within one position, the second half of `Backend.steepness`."""
     for y in range(y0, y1):
         for x in range(w):
             most = values[y * w + x]
@@ -43,7 +47,11 @@ def widest(y0: Int64, y1: Int64, values: Float32s, h: Int64, w: Int64, out: Floa
 
 @_inline
 def _coherent(nnf, y, x, ha, wa, patch_radius):
-    """Return whether all patches that vote for a position, for the next one or for the one below move by the same offset."""
+    """Return True if the voted difference at a position is the difference of the voted pixels.
+
+    That holds if all patches that vote for the position, for the next one and for the one below
+    have the same offset.
+    """
     n = 2 * (y * wa + x)
     oy, ox = nnf[n] - y, nnf[n + 1] - x
     for v in range(max(y - patch_radius, 0), min(y + 1 + patch_radius, ha - 1) + 1):
@@ -58,6 +66,7 @@ def seams(
     y0: Int64, y1: Int64, nnf: Int32s, b: Float32s, picture: Float32s, ha: Int64, wa: Int64, hb: Int64, wb: Int64,
     frames: Int32s, frame_count: Int64, patch_radius: Int64, out: Float32s,
 ) -> None:  # fmt: skip
+    """Write the voted differences minus those of the picture (see `Backend.seams`)."""
     for y in range(y0, y1):
         for x in range(wa):
             p = y * wa + x
@@ -94,7 +103,10 @@ def seams(
 
 @_inline
 def _coarse(i, n, size):
-    """Return where position `i` of `n` lies in a row of `size`: the positions before and after it, and the latter's weight."""
+    """Return the two positions of a row of `size` around position `i` of a row of `n`.
+
+    The third result is the weight of the second position in a linear interpolation.
+    """
     p = (np.float32(i) + np.float32(0.5)) * np.float32(size) / np.float32(n) - np.float32(0.5)
     p = min(max(p, np.float32(0.0)), np.float32(size - 1))
     before = np.int64(p)
@@ -103,7 +115,7 @@ def _coarse(i, n, size):
 
 @_inline
 def _meet(labels, y, x, axis, h, w):
-    """Return whether two labels meet among the positions that vote for a position or for the next one along the axis."""
+    """Return True if two labels occur around a position and the next one along the axis."""
     own = labels[y * w + x]
     for v in range(max(y - 1, 0), min(y + axis + 1, h - 1) + 1):
         for u in range(max(x - 1, 0), min(x + 2 - axis, w - 1) + 1):
@@ -114,7 +126,10 @@ def _meet(labels, y, x, axis, h, w):
 
 @_inline
 def _weak(square, threshold):
-    """Return the share of a difference that is no edge: 1 far below the threshold, 1/2 at it. Both arguments are squared."""
+    """Return the share of a difference that is a seam: 1 far below the threshold, 1/2 at it.
+
+    Both arguments are squared lengths.
+    """
     fourth = square * square
     limit = threshold * threshold
     return limit / (fourth + limit)
@@ -124,6 +139,7 @@ def keep_edges(
     y0: Int64, y1: Int64, steepness: Float32s, hs: Int64, ws: Int64, labelled: Int64, labels: Int32s, h: Int64,
     w: Int64, edge: Float32, jump: Float32, seams: Float32s,
 ) -> None:  # fmt: skip
+    """Reduce the differences that count as edges, in place (see `Backend.keep_edges`)."""
     for y in range(y0, y1):
         top, low, fy = _coarse(y, h, hs)
         for x in range(w):
@@ -147,6 +163,7 @@ def keep_edges(
 
 
 def divergence(y0: Int64, y1: Int64, seams: Float32s, h: Int64, w: Int64, out: Float32s) -> None:
+    """Write the divergence of the differences (see `Backend.divergence`)."""
     for y in range(y0, y1):
         for x in range(w):
             p = y * w + x
@@ -161,19 +178,22 @@ def divergence(y0: Int64, y1: Int64, seams: Float32s, h: Int64, w: Int64, out: F
 
 
 def solve_columns(x0: Int64, x1: Int64, shifts: Float32s, f: Float32s, excess: Float32s, h: Int64, w: Int64) -> None:
+    """Solve a range of columns in place (see `Backend.solve_columns`).
+
+    `excess` is memory of the size of `f`.
+    """
     one = np.float32(1.0)
     for x in range(x0, x1):
         excess[x] = shifts[x]
     for y in range(1, h):
         t = y * w
         for x in range(x0, x1):
-            # Pivots are 1 + excess. Their excess is a sum of positive numbers, so that nothing
-            # cancels.
+            # A pivot is 1 + excess. The excess is a sum of positive numbers, so no digits cancel.
             inverse = one / (one + excess[t - w + x])
             excess[t + x] = shifts[x] + excess[t - w + x] * inverse
             f[t + x] += f[t - w + x] * inverse
     t = (h - 1) * w
-    for x in range(x0, x1):  # the last pivot: this row has one neighbour
+    for x in range(x0, x1):  # the last row has one neighbour, so its pivot is the excess alone
         f[t + x] /= excess[t + x]
     for y in range(h - 2, -1, -1):
         t = y * w
@@ -184,6 +204,7 @@ def solve_columns(x0: Int64, x1: Int64, shifts: Float32s, f: Float32s, excess: F
 def correct(
     y0: Int64, y1: Int64, picture: Float32s, correction: Float32s, columns: Int32s, w: Int64, out: Float32s,
 ) -> None:  # fmt: skip
+    """Write a picture plus a correction, within 0..1 (see `Backend.correct`)."""
     one = np.float32(1.0)
     for y in range(y0, y1):
         for x in range(w):

@@ -1,8 +1,9 @@
-// The kernels of gradient-domain painting in CUDA C++: the algorithm of seam_kernels.py. They are compiled after kernels.cu,
-// whose Group and Match they use.
+// CUDA kernels of gradient-domain painting, with the same algorithm as seam_kernels.py. Backend in contract.py defines
+// their results. They are compiled after kernels.cu, and use its Group, Match and Frame.
 //
-// Work. All but `solve_columns` take as long as their reads. In `solve_columns` one thread goes down a column and up again,
-// and waits for the memory at each step. A picture has enough columns, and so threads, to take well below a millisecond.
+// Work. All kernels but `solve_columns` take as long as their reads. In `solve_columns` one thread goes down a column and up
+// again, and waits for the memory at each step. A picture has so many columns, and so threads, that this takes well below a
+// millisecond.
 
 extern "C" __global__ void gradient(const float* __restrict__ pixels, float* __restrict__ out, int h, int w) {
   const Group g;
@@ -30,7 +31,7 @@ extern "C" __global__ void widest(const float* __restrict__ values, float* __res
   out[(size_t)g.y * w + g.x] = most;
 }
 
-// Returns whether all patches that vote for a position, for the next one or for the one below move by the same offset.
+// Returns true if all patches that vote for a position, for the next one and for the one below have the same offset.
 __device__ __forceinline__ bool coherent(const Match* nnf, int y, int x, int ha, int wa, int patch_radius) {
   const Match m = nnf[(size_t)y * wa + x];
   for (int v = max(y - patch_radius, 0); v <= min(y + 1 + patch_radius, ha - 1); ++v) {
@@ -87,7 +88,7 @@ extern "C" __global__ void seams(const Match* __restrict__ nnf, const float* __r
   out[8 * p + 7] = square[1];
 }
 
-// Place of position `i` of `n` in a row of `size`: the positions before and after it, and the latter's weight.
+// Two positions of a row of `size` around position `i` of a row of `n`, and the weight of the second in an interpolation.
 struct Coarse {
   int before, next;
   float share;
@@ -100,7 +101,7 @@ struct Coarse {
   }
 };
 
-// Returns whether two labels meet among the positions that vote for (y, x) or for the next position along the axis.
+// Returns true if two labels occur around (y, x) and the next position along the axis.
 __device__ __forceinline__ bool meet(const int* labels, int y, int x, int axis, int h, int w) {
   const int own = labels[(size_t)y * w + x];
   for (int v = max(y - 1, 0); v <= min(y + axis + 1, h - 1); ++v)
@@ -109,7 +110,8 @@ __device__ __forceinline__ bool meet(const int* labels, int y, int x, int axis, 
   return false;
 }
 
-// Returns the share of a difference that is no edge: 1 far below the threshold, 1/2 at it. Both arguments are squared.
+// Returns the share of a difference that is a seam: 1 far below the threshold, 1/2 at it. Both arguments are squared
+// lengths.
 __device__ __forceinline__ float weak(float square, float threshold) {
   const float fourth = square * square, limit = threshold * threshold;
   return limit / (fourth + limit);
@@ -127,7 +129,7 @@ extern "C" __global__ void keep_edges(const float* __restrict__ steepness, const
   const float below = low[c.before] * (1.0f - c.share) + low[c.next] * c.share;
   const float smooth = weak(above * (1.0f - r.share) + below * r.share, edge);
   for (int axis = 0; axis < 2; ++axis) {
-    float most = 0.0f;  // other threads write the channels before the squares, and none writes the squares
+    float most = 0.0f;  // no thread writes the squares, which are read here
     for (int y = max(g.y - 1, 0); y < min(g.y + 2, h); ++y)
       for (int x = max(g.x - 1, 0); x < min(g.x + 2, w); ++x)
         most = fmaxf(most, seams[8 * ((size_t)y * w + x) + 6 + axis]);
@@ -154,7 +156,7 @@ extern "C" __global__ void solve_columns(const float* __restrict__ shifts, float
   const int x = blockIdx.x * blockDim.x + threadIdx.x;
   if (x >= w) return;
   const float shift = shifts[x];
-  // Pivots are 1 + excess. Their excess is a sum of positive numbers, so that nothing cancels.
+  // A pivot is 1 + excess. The excess is a sum of positive numbers, so no digits cancel.
   float over = shift, value = f[x];
   excess[x] = over;
   for (int y = 1; y < h; ++y) {
@@ -165,7 +167,7 @@ extern "C" __global__ void solve_columns(const float* __restrict__ shifts, float
     excess[t] = over;
     f[t] = value;
   }
-  value /= over;  // the last pivot: this row has one neighbour
+  value /= over;  // the last row has one neighbour, so its pivot is the excess alone
   f[(size_t)(h - 1) * w + x] = value;
   for (int y = h - 2; y >= 0; --y) {
     const size_t t = (size_t)y * w + x;

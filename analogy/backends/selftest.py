@@ -1,7 +1,7 @@
-"""The self-test of the CUDA backend, for people who have a GPU: `analogy info --selftest`.
+"""Self-test of the CUDA backend, for users who have a GPU: `analogy info --selftest`.
 
-It goes step by step. Most steps need the ones before them, and after a failure of such a step the
-rest is not tried. The kernels and the steps after them do not need each other.
+The first steps build on each other: if one of them fails, no later step is tried. The tests of the
+kernels, and the steps after them, are independent of each other.
 """
 
 from __future__ import annotations
@@ -17,28 +17,44 @@ import numpy as np
 from ..errors import MemoryLimitError, enough_memory, first_line
 from . import cuda, probes
 from .choice import Device
-from .contract import ONE
+from .contract import ONE, Pass, Passes
 from .cpu import CpuBackend
 
 SAME_MATCHES = 0.99
-"""Smallest share of a field that must be equal. Rounding decides between two matches that are equally good."""
+"""Smallest share of equal matches of two fields.
+
+Rounding decides between two matches that are equally good.
+"""
 SAME_PIXELS = 0.97
-"""Smallest share of the pixels of a whole transfer that must be equal: later levels build upon what rounding decided."""
+"""Smallest share of equal pixels of two transfers.
+
+Later levels start from fields in which rounding has decided some matches.
+"""
 
 KERNELS = (
-    "project", "products", "mixture", "channels_last", "join", "pixel_vectors", "resample", "distance", "propagate",
-    "random_search", "vote", "steepness", "seams", "keep_edges", "divergence", "solve_columns", "correct",
+    "project", "products", "mixture", "channels_last", "join", "blend", "pixel_vectors", "resample", "distance",
+    "propagate", "random_search", "vote", "steepness", "seams", "keep_edges", "divergence", "solve_columns", "correct",
     "coarsen", "factor", "relax", "residual", "restriction", "prolongation", "combine",
 )  # fmt: skip
-"""Methods of the CUDA backend whose results are compared with those of the CPU backend."""
+"""Kernels whose results are compared with those of the CPU backend, as methods of `Backend`."""
 
 NO_GPU = ("CuPy", "driver")
-"""Steps that fail where no GPU has been set up, so that there is nothing to test."""
+"""Steps that fail on a machine without a GPU, where there is nothing to test."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the report: the name of the step, whether it passed, and in words what it found or what went wrong."""
+    """Line of the report about one step.
+
+    Attributes
+    ----------
+    name
+        The name of the step.
+    ok
+        True if the step has passed.
+    detail
+        The finding, or the error.
+    """
 
     name: str
     ok: bool
@@ -46,10 +62,19 @@ class Check:
 
 
 def selftest(transfer: Callable[[Device], np.ndarray] | None = None) -> list[Check]:
-    """Try everything that the CUDA backend needs and promises, and return one `Check` for each step.
+    """Test what the CUDA backend needs, and its results, and return the report.
 
-    transfer   function of a device's name that returns A' (H, W, 3) uint8 of a small fixed pair, always by the same
-               `Engine`; without it the steps that need a whole transfer are left out
+    Parameters
+    ----------
+    transfer
+        Function that takes the name of a device and returns A' (H, W, 3) uint8 of a small fixed
+        pair, by one `Engine` per device. Without it, the steps that need a whole transfer are left
+        out.
+
+    Returns
+    -------
+    checks
+        One `Check` for each step.
     """
     run = _Run()
     run.step("CuPy", run.cupy)
@@ -59,6 +84,7 @@ def selftest(transfer: Callable[[Device], np.ndarray] | None = None) -> list[Che
     run.step("backend", run.make_backend)
     for name in KERNELS:
         run.step(f"kernel {name}", partial(run.kernel, name), needed=False)
+    run.step("both directions", run.both_directions, needed=False)
     run.step("other devices", run.other_devices, needed=False)
     run.step("memory", run.memory, needed=False)
     if transfer:
@@ -69,7 +95,11 @@ def selftest(transfer: Callable[[Device], np.ndarray] | None = None) -> list[Che
 
 
 class _Run:
-    """One run of the self-test: its steps, and what they leave for the next. A step returns what it found, or raises."""
+    """Run of the self-test, with a method for each step.
+
+    A step returns its finding, or raises an error. Steps store CuPy and the backend for later
+    steps.
+    """
 
     def __init__(self) -> None:
         self.checks: list[Check] = []
@@ -78,13 +108,16 @@ class _Run:
         self.backend: Any = None
 
     def step(self, name: str, function: Callable[[], str], needed: bool = True) -> None:
-        """Run a step and add its check. Once a `needed` step has failed, later steps are not tried."""
+        """Run a step and add its check.
+
+        If a `needed` step has failed, later steps get a check that says so, and are not run.
+        """
         if self.failed:
-            self.checks.append(Check(name, False, f"not tried, because of: {self.failed}"))
+            self.checks.append(Check(name, False, f"not tried, since this step failed: {self.failed}"))
             return
         try:
             self.checks.append(Check(name, True, function()))
-        except Exception as error:  # the report shows whatever goes wrong
+        except Exception as error:  # the report shows any error
             self.checks.append(Check(name, False, first_line(error)))
             self.failed = name if needed else ""
 
@@ -94,7 +127,7 @@ class _Run:
         return f"{self.cp.__version__}, for CUDA {probes.version(self.cp.cuda.runtime.runtimeGetVersion())}"
 
     def driver(self) -> str:
-        """Look for a driver and a device."""
+        """Check that there are a driver and a device."""
         probes.check_driver(self.cp)
         return f"supports CUDA {probes.version(self.cp.cuda.runtime.driverGetVersion())}"
 
@@ -121,21 +154,35 @@ class _Run:
         there = [backend.asarray(arg) if isinstance(arg, np.ndarray) else arg for arg in args]
         last = max(i for i, arg in enumerate(args) if isinstance(arg, np.ndarray))
         actual, expected = getattr(backend, name)(*there), getattr(cpu, name)(*args)
-        if expected is None:  # the kernel has written to the last of its arrays
+        if expected is None:  # the kernel has written its result to the last of its arrays
             actual, expected = there[last], args[last]
         if not isinstance(expected, tuple):
             actual, expected = (actual,), (expected,)
         return ", ".join(_compare(backend.to_host(x), y) for x, y in zip(actual, expected, strict=True))
 
+    def both_directions(self) -> str:
+        """Compare two searches that share their launches with the same searches on the CPU."""
+        cpu = CpuBackend(1)
+        arguments = _arguments(cpu)["propagate"]
+        a, b, nnf, d = arguments[:4]
+        swapped = b, a, np.zeros((*b.shape[:2], 2), np.int32), np.zeros(b.shape[:2], np.float32)
+        found, expected = (
+            backend.run_together([_propagated(*map(backend.asarray, way)) for way in ((a, b, nnf, d), swapped)])
+            for backend in (self.backend, cpu)
+        )
+        return ", ".join(
+            _compare(self.backend.to_host(one[0]), other[0]) for one, other in zip(found, expected, strict=True)
+        )
+
     def other_devices(self) -> str:
-        """Run a kernel on every device but the first."""
+        """Compare a kernel on every other device with the CPU."""
         count = self.cp.cuda.runtime.getDeviceCount()
         for index in range(1, count):
             self.kernel("propagate", cuda.CudaBackend(index))
-        return f"{count - 1} more, on which the search is that of the CPU" if count > 1 else "none"
+        return f"{count - 1} more, which find the same field as the CPU" if count > 1 else "none"
 
     def memory(self) -> str:
-        """Ask for more memory than there is: that must raise this package's error, and take nothing."""
+        """Check that a request for too much memory raises this package's error."""
         free = self.backend.free_memory()
         try:
             with self.backend.active(), enough_memory("test it", "this is right"):
@@ -143,28 +190,30 @@ class _Run:
         except MemoryLimitError:
             left = self.backend.free_memory()
             if left < 0.9 * free:
-                raise RuntimeError(f"of {free / 2**30:.1f} GiB that were free, {left / 2**30:.1f} are left") from None
-            return f"{free / 2**30:.1f} GiB are free; four times as much is refused"
-        raise RuntimeError(f"{free / 2**30:.1f} GiB are free, and four times as much is given")
+                raise RuntimeError(
+                    f"{free / 2**30:.1f} GiB were free before a refused request, and {left / 2**30:.1f} after it"
+                ) from None
+            return f"{free / 2**30:.1f} GiB are free; a request for four times as much is refused"
+        raise RuntimeError(f"{free / 2**30:.1f} GiB are free, but a request for four times as much succeeds")
 
     def transfer(self, transfer: Callable[[Device], np.ndarray]) -> str:
-        """Compare a whole transfer with that of the CPU."""
+        """Compare a whole transfer with the same transfer on the CPU."""
         same = float((transfer("cuda") == transfer("cpu")).all(axis=2).mean())
         if same < SAME_PIXELS:
-            raise RuntimeError(f"only {same:.1%} of the pixels are those of the CPU")
-        return f"{same:.1%} of the pixels are those of the CPU"
+            raise RuntimeError(f"only {same:.1%} of the pixels are the same as on the CPU")
+        return f"{same:.1%} of the pixels are the same as on the CPU"
 
     def two_at_once(self, transfer: Callable[[Device], np.ndarray]) -> str:
-        """Compare transfers in two threads at once with one in one thread."""
+        """Compare transfers in two threads at a time with a transfer in one thread."""
         alone = transfer("cuda")
         with ThreadPoolExecutor(2) as pool:
             different = sum(bool((found != alone).any()) for found in pool.map(transfer, ["cuda"] * 6))
         if different:
-            raise RuntimeError(f"{different} of 6 results of two threads differ from that of one")
-        return "results of two threads at once are those of one"
+            raise RuntimeError(f"{different} of 6 results of two threads differ from the result of one thread")
+        return "two threads at a time give the same results as one"
 
     def callers_stream(self, transfer: Callable[[Device], np.ndarray]) -> str:
-        """Check that a transfer leaves the device and the stream that are current in the caller's thread."""
+        """Check that a transfer does not change the caller's current device and stream."""
         runtime = self.cp.cuda
         before, device, stream = runtime.get_current_stream(), runtime.Device().id, runtime.Stream(non_blocking=True)
         stream.use()
@@ -174,12 +223,22 @@ class _Run:
         finally:
             before.use()
         if found != (device, stream):
-            raise RuntimeError("a transfer leaves another device or another stream current in the caller's thread")
-        return "the device and the stream are left as they were"
+            raise RuntimeError("a transfer changes the current device or the current stream of the caller's thread")
+        return "the current device and stream stay the same"
+
+
+def _propagated(a: Any, b: Any, nnf: Any, distance: Any) -> Passes[Any]:
+    """Search by one propagation pass."""
+    field = {"a": a, "b": b, "nnf": nnf, "distance": distance}
+    return (yield Pass("propagate", field | {"patch": 3, "jump": 1, "max_product": 2.02 * ONE**2}))
 
 
 def _arguments(cpu: CpuBackend) -> dict[str, tuple[Any, ...]]:
-    """Return arguments for each kernel: small, random but always the same, of odd and different sizes, with two frames."""
+    """Return the name of each kernel -> arguments for it.
+
+    The arrays are small, their sizes are odd and differ, and their random numbers are always the
+    same. The source has two frames.
+    """
     rng = np.random.default_rng(0)
     size_a, size_b = (19, 23), (17, 29)
     f, g = (rng.standard_normal((*size, 20), np.float32) for size in (size_a, size_b))
@@ -201,6 +260,7 @@ def _arguments(cpu: CpuBackend) -> dict[str, tuple[Any, ...]]:
         "mixture": (f[0, :, 0], f[0]),
         "channels_last": (f[None],),
         "join": (f, f[::-1].copy()),
+        "blend": (f, f, f[::-1].copy(), 0.8, 300.0, 0.05),
         "pixel_vectors": (rng.random((*size_a, 3), np.float32), True),
         "resample": (nnf, (38, 45), (34, 57), (2.0, 1.9), (2.0, 1.9)),
         "distance": (a, b, nnf, 3, frames),
@@ -228,12 +288,12 @@ def _arguments(cpu: CpuBackend) -> dict[str, tuple[Any, ...]]:
 
 
 def _compare(actual: np.ndarray, expected: np.ndarray) -> str:
-    """Return in words how far two results differ. Raises `RuntimeError` if it is by more than rounding."""
+    """Return the difference of two results in words, or raise `RuntimeError` if it is too large."""
     if actual.dtype == np.int32:
         same = float((actual == expected).all(axis=2).mean())
         if same < SAME_MATCHES:
-            raise RuntimeError(f"only {same:.1%} of the field is that of the CPU")
-        return f"{same:.1%} of the field is that of the CPU"
+            raise RuntimeError(f"only {same:.1%} of the matches are the same as on the CPU")
+        return f"{same:.1%} of the matches are the same as on the CPU"
     rounding = 1e-5 if actual.dtype == np.float32 else 1  # joined features are whole numbers
     difference = float(np.abs(actual.astype(float) - expected).max())
     if not difference <= rounding:

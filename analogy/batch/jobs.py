@@ -1,7 +1,7 @@
-"""Jobs, and where they come from: pictures that all take one style, or the rows of a table.
+"""The jobs of a batch, from pictures that all take one style or from the rows of a table.
 
-A table is read as a stream, however long it is, and twice: once to check every row before anything
-is done, once to do it.
+A table is read as a stream, and twice: once to check every row before the first job, and once to do
+the jobs. So a table can be of any length.
 """
 
 from __future__ import annotations
@@ -38,30 +38,39 @@ from .parquet import LONGEST_CELL, parquet_rows
 _log = logging.getLogger("analogy")
 
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
-"""Suffixes of tables of jobs."""
+"""Suffixes of the tables that a batch reads."""
 NO_TABLES = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers", ".json", ".txt")
-"""Suffixes of what somebody may take for a table of jobs."""
+"""Suffixes of other tables, which a batch refuses with a message of its own."""
 INPUTS = tuple(field.name for field in fields_of("picture", "pins"))
-"""Columns with a path or an address; they are fields of `Request`."""
+"""Columns of paths or addresses, which are fields of `Request`."""
 SEVERAL = tuple(field.name for field in fields_of("picture") if field.metadata["several"])
-"""Columns among `INPUTS` of which a row may have several: "b_prime_2", "b_prime_3" and so on are the further ones."""
+"""Columns of `INPUTS` that can be repeated, as "b_prime_2", "b_prime_3" and so on."""
 _FURTHER = re.compile(rf"({'|'.join(SEVERAL)})_([2-9]|[1-9][0-9]{{1,2}})")
 COLUMNS = (*INPUTS, "name", "preset", *(field.name for field in dataclasses.fields(Settings)))
+"""Columns of a table, the repeated ones aside."""
 _KINDS = {field.name: type(field.default) for field in dataclasses.fields(Settings)}
-_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_TRUTH_VALUES = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 Rows: TypeAlias = Generator[tuple[str, Mapping[str, Any]], None, None]
-"""Where each row is, in words, and its cells by their column. None and "" are cells without content."""
+"""Generator of rows: the place of a row in words ("line 3"), and its cells by their columns.
+
+None and "" are empty cells.
+"""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One transfer of a batch.
+    """Job of a batch, which is one transfer.
 
-    number   from 1, in the order of the table
-    request  its inputs are absolute paths or addresses
-    outputs  "a_prime" and "b" ("b_1", "b_2" and so on for several examples), or some of them -> the path of that picture in
-             the folder for results, with "/"
+    Attributes
+    ----------
+    number : int
+        The number of the job, from 1, in the order of the table.
+    request : Request
+        The request. Its inputs are absolute paths or addresses.
+    outputs : dict
+        "a_prime" or "b" ("b_1", "b_2" and so on for several examples), for each picture to make,
+        -> its path in the folder for results, with "/".
     """
 
     number: int
@@ -70,7 +79,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        """The path of the first picture that the job makes, by which messages and the manifest name the job."""
+        """Path of the first result, which identifies the job in messages and in the manifest."""
         return next(iter(self.outputs.values()))
 
     @property
@@ -80,23 +89,38 @@ class Job:
 
     @property
     def given(self) -> dict[str, Any]:
-        """The inputs as the manifest records them: their paths, and the pins also where they are rows of numbers."""
+        """Inputs as the manifest records them: `inputs`, and also pins that are rows of numbers."""
         pins = self.request.pins
         return self.inputs if pins is None else self.inputs | {"pins": pins}
 
 
 class Jobs:
-    """The jobs of a batch, which can be iterated over any number of times.
+    """Jobs of a batch, over which one can iterate several times.
 
-    rows      returns the rows, each time that it is called
-    folder    the folder to which relative paths in rows belong
-    settings  the settings of jobs whose rows name no others
-    styles    each B' of jobs whose rows name none; absolute paths or addresses
-    template  the template of the names of results, with `FIELDS` in braces
-    allowed   schemes of addresses that rows may name; None for all, where the user has named each
-    single    names of settings that a row's preset leaves as they are
+    Parameters
+    ----------
+    rows : Callable
+        Function that returns a new generator of the rows.
+    folder : str
+        The folder of relative paths in rows.
+    settings : Settings
+        The settings of jobs whose rows have none.
+    styles : Sequence of str
+        The pictures B' of jobs whose rows have none, as absolute paths or addresses.
+    template : str
+        The template of the names of results, with `FIELDS` in braces.
+    allowed : Sequence of str or None
+        The schemes of addresses that rows can name. None allows all, for sources that the user has
+        named one by one.
+    single : Collection of str
+        The names of settings that the preset of a row does not change.
 
-    Raises `SettingsError` for a row that cannot be a job, and for a template that names nothing.
+    Raises
+    ------
+    SettingsError
+        In the iteration, for a row that cannot be a job.
+    OutputError
+        For a wrong template, and in the iteration for a wrong name of a result.
     """
 
     def __init__(
@@ -124,7 +148,7 @@ class Jobs:
                 yield job
 
     def _cells(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the cells of a row that have content, by their columns."""
+        """Return the cells of a row that are not empty, by their columns."""
         cells: dict[str, Any] = {}
         for title, cell in row.items():
             if _is_empty(cell):
@@ -132,67 +156,77 @@ class Jobs:
             name = column_name(title)
             if name not in COLUMNS and not _FURTHER.fullmatch(name):
                 raise SettingsError(
-                    f"unknown column {shown(title)}; there is {', '.join(COLUMNS)}; and b_prime_2, b_prime_3 for more examples"
+                    f"unknown column {shown(title)}; the columns are {', '.join(COLUMNS)}, and b_prime_2 and so on for "
+                    "further examples"
                 )
             if name in cells:
-                raise SettingsError(f"there are two columns {shown(name)}; a column is there once")
+                raise SettingsError(f"there are two columns {shown(name)}; remove one of them")
             listed = name in SEVERAL and isinstance(cell, list)
             cells[name] = [self._text(name, each) for each in cell] if listed else self._text(name, cell)
         return cells
 
     def _text(self, name: str, cell: Any) -> Any:
-        """Return a cell, or a member of its list, as `_readable` does if it is a text; anything else as it is."""
+        """Return a cell or an item of its list; a text goes through `_readable`."""
         if not isinstance(cell, str):
             return cell
         if len(cell) > LONGEST_CELL:
-            raise SettingsError(f"{name} has {len(cell)} characters; a cell has at most {LONGEST_CELL}")
+            raise SettingsError(f"{name} has {len(cell)} characters; a cell can have {LONGEST_CELL} at most")
         return self._readable(name, cell)
 
     def _readable(self, name: str, cell: str) -> str:
-        """Return a cell whose bytes may be no UTF-8: the name of a file that is called so, or else Windows-1252."""
+        """Return the text of a cell whose bytes may not be UTF-8.
+
+        They are the name of a file, if that file exists, and Windows-1252 otherwise.
+        """
         if self._allowed is None or (text := readable(cell)) == cell:
-            return cell  # the user has named the file, or there are no such bytes
+            return cell  # the user has named the file, or the bytes are UTF-8
         if (name in INPUTS or _FURTHER.fullmatch(name)) and os.path.lexists(stores.absolute(cell, self._folder)):
             return cell
         if not self._has_logged:
-            _log.info("the table is not in UTF-8, and is read as Windows-1252: it has %s", shown(text))
+            _log.info("the table is not in UTF-8, so it is read as Windows-1252; one of its cells is %s", shown(text))
             self._has_logged = True
         return text
 
     def _job(self, number: int, cells: Mapping[str, Any]) -> Job:
+        """Return the job of a row. Raises `SettingsError` or `OutputError`."""
         found = {name: self._inputs(name, cells) for name in INPUTS}
         inputs: dict[str, Any] = {
             name: values if len(values) > 1 else values[0] for name, values in found.items() if values
         }
         if "a" not in inputs:
-            raise SettingsError("it names no picture a")
+            raise SettingsError("it names no picture a; give it one")
         if "b_prime" not in inputs:
             if not self._styles:
-                raise SettingsError("it names no b_prime; give it one, or all jobs with --style")
+                raise SettingsError("it names no b_prime; give it one, or give one to all jobs with --style")
             inputs["b_prime"] = self._styles if len(self._styles) > 1 else self._styles[0]
         request = Request(**inputs, settings=self._settings_of(cells))
         return Job(number, request, self._outputs(number, cells, request))
 
     def _inputs(self, column: str, cells: Mapping[str, Any]) -> list[Any]:
-        """Return what a row names for a field of the request: in a list, or in the columns that count from `column` on."""
+        """Return the values of a row for a field of the request.
+
+        They are in a list, or in the columns `column`, `column`_2 and so on.
+        """
         further = {int(each[2]): each[0] for each in map(_FURTHER.fullmatch, cells) if each and each[1] == column}
         cell = cells.get(column)
         if isinstance(cell, list) and column in SEVERAL:
             if further:
-                raise SettingsError(f"{column} is a list, and there is {min(further.values())}; put all into the list")
+                raise SettingsError(
+                    f"{column} is a list, and there is a column {min(further.values())}, too; put all into the list"
+                )
             if not cell:
-                raise SettingsError(f"{column} is an empty list; give a path, or leave it out")
+                raise SettingsError(f"{column} is an empty list; give it a path, or leave it out")
             return [self._input(column, each) for each in cell]
         if column not in cells and not further:
             return []
         columns = [column, *(further[number] for number in sorted(further))]
         expected = [column, *(f"{column}_{number}" for number in range(2, len(columns) + 1))]
         if missing := next((name for name in expected if name not in cells), None):
-            raise SettingsError(f"it names {columns[-1]}, and no {missing}; number them without a gap")
+            raise SettingsError(f"it names {columns[-1]}, but not {missing}; number the columns without a gap")
         return [self._input(each, cells[each]) for each in columns]
 
     def _input(self, column: str, cell: Any) -> Any:
-        """Return what a cell names: an absolute path or an address; rows of pins stay as they are."""
+        """Return the absolute path or the address in a cell, or its rows of pins."""
         if column == "pins" and isinstance(cell, list):
             return cell
         if not isinstance(cell, str) or not cell or "\0" in cell:
@@ -201,14 +235,16 @@ class Jobs:
         path = stores.absolute(cell, self._folder)
         scheme = stores.scheme(path)
         if scheme and self._allowed is not None and scheme not in self._allowed:
-            raise SettingsError(f"{column} is {shown(path)}; to let jobs fetch that, say --allow-remote {scheme}")
+            raise SettingsError(f"{column} is {shown(path)}; to allow such addresses, add --allow-remote {scheme}")
         return path
 
     def _settings_of(self, cells: Mapping[str, Any]) -> Settings:
+        """Return the settings of a row."""
         own = {name: _value(kind, cells[name]) for name, kind in _KINDS.items() if name in cells}
         return self._settings.changed(own, cells.get("preset"), keep=self._single)
 
     def _outputs(self, number: int, cells: Mapping[str, Any], request: Request) -> dict[str, str]:
+        """Return the paths of the results of a job, as in `Job.outputs`."""
         stems: dict[str, str] = {}
         for each in request.inputs():
             if each.name in ("a", "b_prime"):
@@ -216,7 +252,7 @@ class Jobs:
                 stems[each.name] = f"{stems[each.name]}+{stem}" if each.place else stem
         name = cells.get("name", stems["a"])
         if isinstance(name, (list, dict)):
-            raise SettingsError(f"name is {shown(name)}; it takes a word")
+            raise SettingsError(f"name is {shown(name)}; it takes a text")
         fields = stems | {"number": number}
         of_b = numbered("b", len(request.examples))
         made = {"ab": ["a_prime"], "ba": of_b, "both": ["a_prime", *of_b]}[request.settings.direction]
@@ -225,21 +261,21 @@ class Jobs:
         }
         if len(set(outputs.values())) < len(made):
             raise OutputError(
-                f'the job makes {", ".join(made)}; put {{picture}} into --name, to tell them apart: "{{name}}-{{picture}}.png"'
+                f"the job makes {', '.join(made)}, which would all have one name; put {{picture}} into --name, as in "
+                '"{name}-{picture}.png"'
             )
         return outputs
 
 
 def of_pictures(paths: Sequence[str]) -> Callable[[], Rows]:
-    """Return the rows of jobs for pictures that all take one style."""
+    """Return a function that returns the rows for pictures that all take one style."""
     return lambda: ((path, {"a": path}) for path in paths)
 
 
 def of_table(path: str) -> Callable[[], Rows]:
-    """Return a function that reads the rows of a table, in the format that its suffix says.
+    """Return a function that reads the rows of a table, in the format of its suffix.
 
-    Raises `SettingsError`, also while they are read, if there is none, it is damaged, or lacks a
-    column.
+    The rows raise `SettingsError` if the table does not exist, is damaged, or lacks a column.
     """
     suffix = PurePosixPath(path).suffix.lower()
     read = {".csv": _csv_rows, ".tsv": _csv_rows, ".parquet": parquet_rows}.get(suffix, _json_rows)
@@ -250,7 +286,7 @@ def of_table(path: str) -> Callable[[], Rows]:
                 for where, row in found:
                     yield f"{path}, {where}", row
         except FileNotFoundError as error:
-            raise SettingsError(f"{path}: there is no such table") from error
+            raise SettingsError(f"{path}: there is no such table; correct its name") from error
         except SettingsError as error:
             raise SettingsError(f"{path}: {error}") from error
         except OSError as error:
@@ -258,23 +294,25 @@ def of_table(path: str) -> Callable[[], Rows]:
                 raise
             raise SettingsError(f"{path}: cannot be read ({reason(error)})") from error
         except (csv.Error, UnicodeError) as error:
-            raise SettingsError(f"{path}: no table ({reason(error)})") from error
+            raise SettingsError(f"{path}: is no table ({reason(error)}); save it as CSV in UTF-8") from error
 
     return rows
 
 
 def _csv_rows(file: Any) -> Rows:
+    """Yield the rows of a .csv or .tsv."""
     header, rows, _ = read_csv(file)
     if "a" not in header:
         found = shown(", ".join(filter(None, header))) if header else "nothing"
         raise SettingsError(
-            f"its first line is {found}; there is no a. The first line of a .csv names its columns, {', '.join(COLUMNS)}"
+            f"its first line is {found}, without a column a; it must name the columns, out of {', '.join(COLUMNS)}"
         )
     for line, cells in rows:
         yield f"line {line}", dict(zip(header, cells, strict=False))
 
 
 def _json_rows(file: Any) -> Rows:
+    """Yield the rows of a .jsonl."""
     for index, line in enumerate(text_lines(file, "\n"), 1):
         if not line.strip():
             continue
@@ -283,21 +321,34 @@ def _json_rows(file: Any) -> Rows:
         except SettingsError as error:
             raise SettingsError(f"line {index}: {error}") from error
         except (ValueError, RecursionError) as error:
-            raise SettingsError(f"line {index}: no JSON ({reason(error)}); there is one object in each line") from error
+            raise SettingsError(f"line {index}: is no JSON ({reason(error)}); write one object in each line") from error
         if not isinstance(row, dict):
-            raise SettingsError(f'line {index}: it takes an object, {{"a": "photo.jpg", "b_prime": "painting.jpg"}}')
+            raise SettingsError(
+                f'line {index}: is no object; write, for instance, {{"a": "photo.jpg", "b_prime": "painting.jpg"}}'
+            )
         yield f"line {index}", row
 
 
 def check(jobs: Jobs, root: str, table: str | None = None, own: Sequence[Path] = ()) -> int:
-    """Look at all jobs before the first is done, and count them.
+    """Check all jobs before the first one begins, and return their number.
 
-    root   the folder for results, absolute, or an address
-    table  the path or the address of the table that the jobs are rows of
-    own    the files that the batch itself writes
+    Parameters
+    ----------
+    jobs : Jobs
+        The jobs.
+    root : str
+        The folder for results, as an absolute path or an address.
+    table : str or None
+        The path or the address of the table of the jobs.
+    own : Sequence of Path
+        The files that the batch itself writes.
 
-    Raises `SettingsError` for a row that cannot be a job, and if there is none; `OutputError` if
-    two would write one file, or one would write over the table or over what any of them reads.
+    Raises
+    ------
+    SettingsError
+        For a row that cannot be a job, and for a table without rows.
+    OutputError
+        If two jobs would write the same file, or a job would overwrite the table or an input.
     """
     number = 0
     with Places() as places, closing(iter(jobs)) as each:
@@ -314,24 +365,28 @@ def check(jobs: Jobs, root: str, table: str | None = None, own: Sequence[Path] =
                     places.write(f"{root.rstrip('/')}/{output}", str(number))
                 except WrittenTwiceError as error:
                     raise OutputError(
-                        f"the jobs {error.first} and {number} would both write {output}; tell them apart by a column name, or "
-                        'with --name "{number}-{name}.png"'
+                        f"the jobs {error.first} and {number} would both write {output}; give them different names in "
+                        'a column name, or with --name "{number}-{name}.png"'
                     ) from error
     if not number:
-        raise SettingsError("there are no jobs: the table has no rows")
+        raise SettingsError("the table has no rows; give it a row for each job")
     return number
 
 
 def _is_empty(cell: Any) -> bool:
+    """Return whether a cell is empty; pandas writes NaN into empty cells."""
     return cell is None or cell == "" or (isinstance(cell, float) and math.isnan(cell))
 
 
 def _value(kind: type, cell: Any) -> Any:
-    """Return a cell as the type of a setting where it can be read so, and as it is elsewhere; `Settings` refuses that."""
+    """Return a cell as the type of a setting, or unchanged if it is no such value.
+
+    `Settings` then refuses the unchanged value.
+    """
     if isinstance(cell, str):
         word = cell.strip()
         if kind is bool:
-            return _WORDS.get(word.lower(), cell)
+            return _TRUTH_VALUES.get(word.lower(), cell)
         if kind in (int, float):
             with suppress(ValueError):
                 return kind(word)
@@ -340,6 +395,7 @@ def _value(kind: type, cell: Any) -> Any:
                 return int(value) if kind is int and value.is_integer() else value
             return cell
         return word
-    if kind is int and isinstance(cell, float) and cell.is_integer():  # whole numbers beside empty cells, from pandas
+    # pandas makes floats of the whole numbers in a column with empty cells.
+    if kind is int and isinstance(cell, float) and cell.is_integer():
         return int(cell)
     return cell

@@ -1,4 +1,4 @@
-"""The loop over all jobs: it keeps the workers busy as far as the memory allows, and writes each result into the manifest."""
+"""The loop over all jobs of a batch, which keeps the workers busy and writes the manifest."""
 
 from __future__ import annotations
 
@@ -25,31 +25,41 @@ from .jobs import Job
 from .manifest import Manifest
 from .pools import GONE, Pool
 from .report import Report
-from .work import Task, do, seen
+from .work import Task, do, input_stamp
 
 _log = logging.getLogger("analogy")
 
 _WAITING = 0.5
-"""Seconds after which the progress is reported again, and the workers are counted again."""
-_POISON = (
-    "its worker process died, each time it was tried; perhaps of too little memory, perhaps of this picture: leave it out, or "
-    "make it smaller"
+"""Longest time between two reports of progress and two counts of workers, in seconds."""
+_WORKER_DIED = (
+    "its worker process died at each attempt, perhaps for lack of memory or because of this picture; leave the picture "
+    "out, or make it smaller"
 )
+"""Error of a job that has ended its worker several times."""
 _MOST_PUT_ASIDE = 1000
-"""Most jobs that wait until no other job runs, so that they have the whole memory."""
+"""Most jobs that wait for a time when no other job runs, so that they have the whole memory."""
 
 
 @dataclass
 class Tally:
     """Counts of the jobs of a batch that have ended so far.
 
-    total   all jobs of the batch
-    done    jobs whose results are there
-    kept    jobs among `done` whose results are still valid from an earlier run
-    left    jobs that this run skipped: those that are kept, and those that failed earlier and are not tried again
-    failed  jobs that failed, in this run or in an earlier one
-    since   when the first job that was not kept began, by `time.monotonic`
-    until   when the last job was done, by `time.monotonic`
+    Attributes
+    ----------
+    total : int
+        All jobs of the batch.
+    done : int
+        Jobs that have results.
+    kept : int
+        Jobs of `done` whose results are still valid from an earlier run.
+    left : int
+        Jobs that this run skips: the kept ones, and those that failed in an earlier run.
+    failed : int
+        Jobs that failed, in this run or in an earlier one.
+    since : float
+        The time at which this run began its first job, by `time.monotonic`.
+    until : float
+        The time at which the last job was done, by `time.monotonic`.
     """
 
     total: int
@@ -62,15 +72,17 @@ class Tally:
 
     @property
     def ended(self) -> int:
+        """Number of jobs that are done or have failed."""
         return self.done + self.failed
 
     @property
     def made(self) -> int:
+        """Number of jobs that this run has done."""
         return self.done - self.kept
 
     @property
     def share(self) -> float:
-        """The share of this run's jobs that have ended, 0 to 1."""
+        """Share of the jobs of this run that have ended, 0 to 1."""
         return (self.ended - self.left) / (self.total - self.left) if self.total > self.left else 1.0
 
     def __str__(self) -> str:
@@ -84,6 +96,22 @@ class Tally:
 
 @dataclass
 class _Flight:
+    """Job that is with a worker or waits for one.
+
+    Attributes
+    ----------
+    job : Job
+        The job.
+    need : float
+        The memory that the job needs, in bytes. It is 0 if unknown.
+    task : Task or None
+        The task that the worker received.
+    deaths : int
+        The number of workers that died during the job.
+    alone : bool
+        True if the job runs while no other job does.
+    """
+
     job: Job
     need: float
     task: Task | None = None
@@ -92,13 +120,27 @@ class _Flight:
 
 
 class Loop:
-    """The workers, the manifest and the report of a batch, and all that is the same for its jobs.
+    """Loop over the jobs of a batch.
 
-    root          the folder for results: absolute, or an address
-    engine        the engine of each worker
-    described     what `work.describe` returned in one of the workers
-    budget        bytes of memory for all jobs in flight together; infinity where they are not this machine's
-    retry_failed  whether to do jobs again that failed in an earlier run, even if nothing has changed
+    Parameters
+    ----------
+    pool : Pool
+        The workers.
+    manifest : Manifest
+        The record of the finished jobs.
+    report : Report
+        The page about the batch.
+    root : str
+        The folder for results, as an absolute path or an address.
+    engine : EngineArguments
+        The arguments of the engine of each worker.
+    described : dict
+        The answer of `work.describe` from one of the workers.
+    budget : float
+        Memory for all running jobs together, in bytes. It is infinite for workers of other
+        machines.
+    retry_failed : bool
+        True to repeat jobs that failed in an earlier run, even if nothing has changed.
     """
 
     def __init__(
@@ -117,59 +159,76 @@ class Loop:
         self._budget, self._retry_failed = budget, retry_failed
         self._size = lru_cache(maxsize=64)(_size)
         self._foreign: set[str] | None = None
-        if stores.scheme(root):  # there, to ask for one after the other takes long
+        if stores.scheme(root):  # a request for each file would take too long
             self._foreign = {name for name in stores.names(root) if not manifest.owns(name)}
 
     def run(self, jobs: Iterator[Job], total: int, progress: Callable[[Progress], None]) -> Tally:
-        """Do the jobs.
+        """Do the jobs, and return their counts.
 
-        progress  is called twice a second or more often; an exception that it raises ends the run
+        After an error the finished jobs stay done.
 
-        Raises `OutputError` if nothing more can be written, `DeviceError` if the workers are gone.
-        What is done is kept.
+        Parameters
+        ----------
+        jobs : Iterator of Job
+            The jobs.
+        total : int
+            The number of jobs.
+        progress : Callable
+            Function that receives the progress at least twice a second. An exception in it ends the
+            run.
+
+        Raises
+        ------
+        OutputError
+            If nothing more can be written.
+        DeviceError
+            If the workers have gone.
         """
         self._tally = tally = Tally(total)
         self._coming: Iterator[Job] | None = jobs
         self._next_up: deque[_Flight] = deque()
         self._aside: deque[_Flight] = deque()
-        flying: dict[Future[Any], _Flight] = {}
+        in_flight: dict[Future[Any], _Flight] = {}
         stopped: AnalogyError | None = None
         while True:
-            while stopped is None and len(flying) < self._pool.slots() and (flight := self._take(flying)):
-                flying[self._submit(flight)] = flight
-            if not flying:
+            while stopped is None and len(in_flight) < self._pool.slots() and (flight := self._take(in_flight)):
+                in_flight[self._submit(flight)] = flight
+            if not in_flight:
                 if stopped:
                     raise stopped
                 if not (self._coming or self._next_up or self._aside):
                     return tally
-                time.sleep(_WAITING)  # there are no workers yet, or no longer
-            finished, _ = wait(flying, _WAITING, FIRST_COMPLETED)
+                time.sleep(_WAITING)  # there are no workers at the moment
+            finished, _ = wait(in_flight, _WAITING, FIRST_COMPLETED)
             for future in finished:
                 try:
-                    self._settle(flying.pop(future), future)
+                    self._record(in_flight.pop(future), future)
                 except (OutputError, DeviceError) as error:
                     stopped = stopped or error
             progress(Progress(str(tally), tally.share))
             self._report.write()
 
-    def _take(self, flying: dict[Future[Any], _Flight]) -> _Flight | None:
-        """Return the job to submit next; None if there is none, or if it has to wait for those in flight."""
+    def _take(self, in_flight: dict[Future[Any], _Flight]) -> _Flight | None:
+        """Return the job to submit next, or None if there is none or it has to wait."""
         if not self._next_up and self._coming:
             job = next(self._coming, None)
             if job is None:
                 self._coming = None
             else:
                 self._next_up.append(_Flight(job, self._need(job)))
-        if not self._next_up and self._aside and not flying:
+        if not self._next_up and self._aside and not in_flight:
             self._next_up.append(replace(self._aside.popleft(), alone=True))
         if not self._next_up:
             return None
-        taken = self._next_up[0].need + sum(flight.need for flight in flying.values())
-        if flying and (taken > self._budget or any(flight.alone for flight in (*flying.values(), self._next_up[0]))):
+        taken = self._next_up[0].need + sum(flight.need for flight in in_flight.values())
+        if in_flight and (
+            taken > self._budget or any(flight.alone for flight in (*in_flight.values(), self._next_up[0]))
+        ):
             return None
         return self._next_up.popleft()
 
     def _submit(self, flight: _Flight) -> Future[Any]:
+        """Give a job to a worker, unless a file that no batch made has the name of a result."""
         job, files = flight.job, list(flight.job.outputs.values())
         flight.task = task = Task(
             job=job,
@@ -182,13 +241,16 @@ class Loop:
         )
         if not all(map(self._manifest.owns, files)):
             if foreign := next(filter(self._is_foreign, files), None):
-                error = f"{foreign} is there already, and no batch made it; move it away, or name another folder"
+                error = f"{foreign} exists already, and no batch has made it; move it away, or name another folder"
                 return _ended({"line": _failed(job, error), "kept": False, "notes": []})
             self._manifest.append({"job": job.name, "state": "begun", "files": files})
         return self._pool.executor.submit(do, task)
 
-    def _settle(self, flight: _Flight, future: Future[Any]) -> None:
-        """Record how a job ended, or let it wait to be tried again. Raises `OutputError` and `DeviceError` as `run` does."""
+    def _record(self, flight: _Flight, future: Future[Any]) -> None:
+        """Record the end of a job, or put the job aside for another attempt.
+
+        Raises `OutputError` and `DeviceError` like `run`.
+        """
         job, tally = flight.job, self._tally
         try:
             answer = future.result()
@@ -199,10 +261,10 @@ class Loop:
             if flight.deaths < self._pool.deaths and self._put_aside(flight):
                 return
             assert flight.task is not None
-            answer = {"line": _failed(job, _POISON, seen(flight.task)), "notes": []}
+            answer = {"line": _failed(job, _WORKER_DIED, input_stamp(flight.task)), "notes": []}
         line = answer["line"]
         if answer.get("full"):
-            raise OutputError(f"{line['error']}; make room, then run the same command: it goes on")
+            raise OutputError(f"{line['error']}; make room, and run the same command again to continue")
         if answer.get("memory") and not flight.alone and self._put_aside(flight):
             return
         if not tally.made and not answer.get("kept"):
@@ -214,7 +276,7 @@ class Loop:
             tally.until = time.monotonic()
         else:
             tally.failed += 1
-            before = " (in an earlier run; --retry-failed tries again)" if answer.get("kept") else ""
+            before = " (in an earlier run; add --retry-failed to try again)" if answer.get("kept") else ""
             _log.error("%s: %s%s", job.name, line["error"], before)
         for level, note in answer["notes"]:
             _log.log(level, "%s: %s", job.name, note)
@@ -225,20 +287,20 @@ class Loop:
         self._report.add(job, line, bool(answer.get("kept")))
 
     def _put_aside(self, flight: _Flight) -> bool:
-        """Let a job wait until no other is in flight. Returns False if too many jobs wait already."""
+        """Let a job wait until no other job runs. Return False if too many jobs wait already."""
         if len(self._aside) >= _MOST_PUT_ASIDE:
             return False
         self._aside.append(flight)
         return True
 
     def _is_foreign(self, file: str) -> bool:
-        """Return whether there is a file of this name that no batch made."""
+        """Return whether a file of this name exists that no batch has made."""
         if self._foreign is None:
             return os.path.lexists(os.path.join(self._root, file))  # noqa: PTH118
         return file in self._foreign
 
     def _need(self, job: Job) -> float:
-        """Return the bytes of memory that a job takes; 0 where that is unknown here, and the worker has to check."""
+        """Return the memory that a job needs, in bytes, or 0 if only the worker can estimate it."""
         sizes = [self._size(each.value) for each in job.request.inputs() if each.name in ("a", "b_prime")]
         if math.isinf(self._budget) or None in sizes:
             return 0.0
@@ -248,7 +310,7 @@ class Loop:
 
 
 def _size(path: str) -> Size | None:
-    """Return the rows and columns of a picture; None if it is on another machine, or cannot be read."""
+    """Return the rows and columns of a picture, or None if it is remote or damaged."""
     if stores.scheme(path):
         return None
     try:
@@ -258,11 +320,12 @@ def _size(path: str) -> Size | None:
 
 
 def _failed(job: Job, error: str, seen: str = "") -> dict[str, Any]:
-    """Return the manifest's line of a job that failed without an answer from a worker."""
+    """Return the line of the manifest for a job that failed without an answer of a worker."""
     return {"job": job.name, **job.given, "state": "failed", "seen": seen, "error": printable(error)}
 
 
 def _ended(answer: dict[str, Any]) -> Future[Any]:
+    """Return a finished future with this answer."""
     future: Future[Any] = Future()
     future.set_result(answer)
     return future

@@ -1,17 +1,17 @@
-"""The manifest of a batch: a file of JSON lines to which one run at a time appends.
+"""The manifest of a batch, a file of JSON lines that says which jobs are done.
 
-The next run does what is missing or has changed.
+One run at a time appends to it. The next run does the jobs that are missing or have changed.
 
-    {"analogy": "0.1.0", "run": "2030-01-31T12:00:00+00:00", "model": ..., "model_sha256": ...,
-    "device": ..., "settings": ...} {"job": "x.png", "state": "begun", "files": ["x.png"]} {"job":
-    "x.png", "state": "done", "seen": ..., "from": ..., "files": {"x.png": {"bytes": ..., "sha256":
-    ...}}, ...} {"job": "y.png", "state": "failed", "seen": ..., "error": "A (photos/y.jpg): there
-    is no such file", ...}
+    {"analogy": "0.1.0", "run": "2030-01-31T12:00:00+00:00", "model": .., "settings": .., ..}
+    {"job": "x.png", "state": "begun", "files": ["x.png"]}
+    {"job": "x.png", "state": "done", "seen": .., "from": ..,
+     "files": {"x.png": {"bytes": .., "sha256": ..}}, ..}
+    {"job": "y.png", "state": "failed", "seen": .., "error": "A (y.jpg): there is no such file", ..}
 
-Of the lines of a job the last counts. "seen" is a checksum of the inputs as their store shows them
-unread (size and time), and "from" is one of the inputs' content; the settings, the model and the
-version of analogy are part of both. A file that no line names is none of ours, and is never written
-over. A line that a killed run left half is no line.
+Each of these takes one line. The last line of a job is the valid one. "seen" is a checksum of the
+size and the modification time of the inputs, and "from" is a checksum of their content. The
+settings, the model and the version of analogy are part of both. A batch never overwrites a file
+that no line names. A line that a killed run has left incomplete does not count.
 """
 
 from __future__ import annotations
@@ -28,22 +28,27 @@ from typing import Any
 from ..errors import OutputError, reason
 from ..files.locks import lock
 
-NAME, REPORT = "batch.jsonl", "report.html"
-"""The files of a batch itself in the folder for results: this file, and the page about it."""
+NAME = "batch.jsonl"
+"""Name of the manifest in the folder for results."""
+REPORT = "report.html"
+"""Name of the page about the batch in the folder for results."""
 _LONGEST_LINE = 1 << 22
-"""Most bytes of a line that is read; a longer line counts as if it were not there."""
+"""Longest line that is read, in bytes. A longer line is skipped."""
 _KINDS = {"analogy": str, "run": str, "model_sha256": str, "settings": dict}
-"""The keys of the line of a run by which a manifest is known, and the types of their values."""
+"""Key of the first line of a manifest -> type of its value."""
 _BEGINNING = re.compile(rb'\{"analogy": "[\w.+-]+')
-_THEN = b'", "run": "'
-"""The pattern of the first bytes of a manifest, with the version, and the bytes that follow it."""
+"""Pattern of the first bytes of a manifest, up to the version."""
+_AFTER_VERSION = b'", "run": "'
+"""Bytes that follow the version."""
 
 
 class Manifest:
-    """The manifest at `path`, a context manager that holds a lock on it until it is closed.
+    """Manifest at a path, as a context manager that holds a lock on the file.
 
-    Raises `OutputError` if another run holds it, it cannot be written to, or the file there is
-    none.
+    Raises
+    ------
+    OutputError
+        If another run holds the lock, or if the file cannot be written or is no manifest.
     """
 
     def __init__(self, path: Path):
@@ -51,19 +56,21 @@ class Manifest:
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
         except OSError as error:
-            raise OutputError(f"{path}: cannot be written to ({reason(error)})") from error
+            raise OutputError(
+                f"{path}: cannot be written to ({reason(error)}); correct that, or name another folder"
+            ) from error
         self._reader = path.open("rb")
         try:
             lock(self._file, path, "another batch writes into this folder")
-            # Where each job's line is, on disk: a million of them are no matter of memory.
+            # The index of the lines is on disk, so that a million jobs take little memory.
             self._index = sqlite3.connect("", isolation_level=None)
             self._index.execute("CREATE TABLE jobs (name TEXT PRIMARY KEY, place INTEGER) WITHOUT ROWID")
             self._index.execute("CREATE TABLE files (name TEXT PRIMARY KEY) WITHOUT ROWID")
             self._index.execute("BEGIN")
             self._end = self._read()
             self._index.execute("COMMIT")
-            os.ftruncate(self._file, self._end)  # a line that a killed run left half
-            self._reader.close()  # it has read ahead
+            os.ftruncate(self._file, self._end)  # an incomplete line of a killed run
+            self._reader.close()  # its buffer holds the removed line
             self._reader = path.open("rb")
         except BaseException:
             self._reader.close()
@@ -77,12 +84,15 @@ class Manifest:
         self._index.close()
         self._reader.close()
         os.close(self._file)
-        if not self._end:  # nothing has begun
+        if not self._end:  # no run has begun
             with suppress(OSError):
                 self.path.unlink()
 
     def known(self, job: str) -> dict[str, Any] | None:
-        """Return the last line of a job, done or failed; None if there is none, or if no run can have written it."""
+        """Return the last line of a job that is done or has failed, or None.
+
+        A line with wrong values counts as None.
+        """
         found = self._index.execute("SELECT place FROM jobs WHERE name = ?", (job,)).fetchone()
         if found is None:
             return None
@@ -91,11 +101,14 @@ class Manifest:
         return line if _is_sound(line) else None
 
     def owns(self, file: str) -> bool:
-        """Return whether a run of this manifest has begun to make a file."""
+        """Return whether a run of this batch has begun to make this file."""
         return self._index.execute("SELECT 1 FROM files WHERE name = ?", (file,)).fetchone() is not None
 
     def append(self, line: dict[str, Any]) -> None:
-        """Add the line of a run or of a job. Raises `OutputError`; then the file is as it was."""
+        """Add the line of a run or of a job.
+
+        Raises `OutputError` if the line cannot be written; the file then stays as it was.
+        """
         content = json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
         try:
             os.lseek(self._file, self._end, os.SEEK_SET)
@@ -106,13 +119,14 @@ class Manifest:
             with suppress(OSError):
                 os.ftruncate(self._file, self._end)
             raise OutputError(
-                f"{self.path}: cannot be written to ({reason(error)}); mend that, then run the same command: it goes on"
+                f"{self.path}: cannot be written to ({reason(error)}); correct that, and run the same command again to "
+                "continue"
             ) from error
         self._remember(line, self._end)
         self._end += len(content)
 
     def _read(self) -> int:
-        """Read the lines that are there. Returns the place where the next line begins, in bytes."""
+        """Read the lines of the file, and return the offset of the next line, in bytes."""
         end = 0
         self._reader.seek(0)
         while line := self._reader.readline(_LONGEST_LINE):
@@ -133,6 +147,7 @@ class Manifest:
         return end
 
     def _remember(self, line: dict[str, Any], place: int) -> None:
+        """Add the line at this offset to the index."""
         job, state, files = line.get("job"), line.get("state"), line.get("files")
         if not _is_name(job):
             return
@@ -145,22 +160,22 @@ class Manifest:
 
 
 def _begins(line: bytes, fields: Any) -> bool:
-    """Return whether the first line of a file, whole or half, is the first line of a manifest."""
+    """Return whether the first line of a file, even an incomplete one, begins a manifest."""
     if line.endswith(b"\n") or fields is not None:
         return isinstance(fields, dict) and all(isinstance(fields.get(name), kind) for name, kind in _KINDS.items())
     if version := _BEGINNING.match(line):
         rest = line[version.end() :]
-        return rest.startswith(_THEN) or _THEN.startswith(rest)
+        return rest.startswith(_AFTER_VERSION) or _AFTER_VERSION.startswith(rest)
     return b'{"analogy": "'.startswith(line)
 
 
 def _is_name(name: Any) -> bool:
-    """Return whether a run can have written this name of a result."""
+    """Return whether a value can be the name of a result."""
     return isinstance(name, str) and name.isprintable()
 
 
 def _is_sound(line: Mapping[str, Any]) -> bool:
-    """Return whether the line of a job that has ended holds all that later runs need, each value of its type."""
+    """Return whether the line of an ended job has all values that later runs need."""
     seconds, thumbnails, files = line.get("seconds", 0), line.get("thumbnails", {}), line.get("files")
     if not (isinstance(seconds, (int, float)) and 0 <= seconds < 1e9 and isinstance(thumbnails, dict)):
         return False

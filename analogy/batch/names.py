@@ -1,4 +1,4 @@
-"""The names of the results of a batch: a template with the names of its pictures, and which paths these may make."""
+"""The names of the results of a batch, which come from a template."""
 
 from __future__ import annotations
 
@@ -16,50 +16,62 @@ from .manifest import NAME, REPORT
 FIELDS = ("name", "a", "b_prime", "number", "picture")
 """Names that a template can hold in braces."""
 TEMPLATE = "{name}.png"
+"""Default template."""
 
 
 def check_template(template: str) -> None:
-    """Raise `OutputError` for a template that makes no path of a picture, or one for all jobs."""
+    """Raise `OutputError` for a template that gives wrong paths, or the same path to all jobs."""
     try:
         parts = list(string.Formatter().parse(template))
         fields = [name for _, name, _, _ in parts if name is not None]
         unknown = [name for name in fields if name not in FIELDS]
         if unknown:
-            raise OutputError(f"--name {template!r}: unknown {{{unknown[0]}}}; there is {', '.join(FIELDS)}")
+            raise OutputError(f"--name {template!r}: unknown {{{unknown[0]}}}; choose from {', '.join(FIELDS)}")
         if wide := next((spec for _, _, spec, _ in parts if spec and re.search(r"[{]|[0-9]{4}", spec)), None):
-            raise OutputError(f"--name {template!r}: {shown(wide)} is no width of a name; it takes up to 999")
+            raise OutputError(f"--name {template!r}: {shown(wide)} is no width of a name; give 999 at most")
         inside(template.format_map(dict.fromkeys(FIELDS, "x") | {"number": 1}))
     except ValueError as error:
-        raise OutputError(f"--name {template!r}: {reason(error)}") from error
+        raise OutputError(
+            f'--name {template!r}: {reason(error)}; write, for instance, "{{number}}-{{name}}.png"'
+        ) from error
     if not {"name", "a", "number"}.intersection(fields):
         raise OutputError(f"--name {template!r}: all jobs would write one file; use {{name}}, {{a}} or {{number}}")
 
 
 def inside(path: str) -> str:
-    """Return a path of a picture inside the folder for results, with "/", as it is. Raises `OutputError` for any other."""
+    """Return a path, unchanged, if it is a picture inside the folder for results.
+
+    Raises `OutputError` for any other path.
+    """
     parts = path.split("/")
     if not _is_visible(path) or "\\" in path or re.match(r"[A-Za-z]:", path) or posixpath.isabs(path):
-        raise OutputError(f"the result would be called {path!r}; that is no path inside the folder for results")
+        raise OutputError(
+            f"the result would be called {path!r}, which is no path inside the folder for results; choose another name"
+        )
     if any(part in ("", ".", "..") or part.startswith(".") for part in parts):
         raise OutputError(f"the result would be called {path!r}; no part of it may be empty or begin with a dot")
     if folded(parts[0]) in (NAME, REPORT):
-        raise OutputError(f"the result would be called {path!r}; {parts[0]} is a file of the batch itself")
+        raise OutputError(
+            f"the result would be called {path!r}; {parts[0]} is a file of the batch itself, so choose another name"
+        )
     suffix = posixpath.splitext(path)[1].lower()
     if suffix not in WRITERS:
-        raise OutputError(f"the result would be called {path!r}; its suffix is one of {' '.join(WRITERS)}")
+        raise OutputError(f"the result would be called {path!r}; its suffix must be one of {' '.join(WRITERS)}")
     return path
 
 
 def as_part(stem: str) -> str:
-    """Return the name of a picture as a part of a result's path: what that cannot have becomes "%" and its bytes.
+    """Return the name of a picture as a part of the path of a result.
 
-    File names may hold bytes that are no text, and control characters.
+    Characters that a result cannot have (control characters, bytes that are no text) become "%" and
+    their bytes.
     """
     visible = "".join(c if _is_visible(c) and c != "\\" else _as_bytes(c) for c in stem)
     return re.sub(r"^\.|(?<=^[A-Za-z]):", lambda found: _as_bytes(found[0]), visible)
 
 
 def _as_bytes(character: str) -> str:
+    """Return "%" and the value in hexadecimal for each byte of a character."""
     content = (
         os.fsencode(character) if "\udc80" <= character <= "\udcff" else character.encode("utf-8", "surrogatepass")
     )
@@ -67,5 +79,5 @@ def _as_bytes(character: str) -> str:
 
 
 def _is_visible(text: str) -> bool:
-    """Return whether nothing in `text` moves a cursor or turns the direction of writing; spaces of any width may be in it."""
+    """Return whether a terminal shows each character of a text; spaces count as shown."""
     return all(character.isprintable() or unicodedata.category(character) == "Zs" for character in text)

@@ -1,4 +1,4 @@
-"""Rows of a Parquet table, within bounds: some kilobytes of such a file may stand for gigabytes of text."""
+"""The rows of a Parquet table. They are bounded, since a small file can hold gigabytes of text."""
 
 from __future__ import annotations
 
@@ -8,29 +8,36 @@ from typing import Any
 from ..errors import SettingsError, reason, shown
 
 LONGEST_CELL = 1 << 15
-"""Most bytes of a text in a cell. No path is longer on any system."""
+"""Most bytes of a text in a cell. All systems have shorter paths."""
 _LARGEST_COLUMN = 1 << 28
-"""Most bytes, unpacked, of a column in one group of rows. A million paths of 200 characters have fewer."""
+"""Largest unpacked column of a row group, in bytes. A million paths of 200 characters fit."""
 _ROWS = 1024
+"""Rows that are unpacked at a time."""
 _AT_ONCE = 16
-"""Rows that become Python's objects at a time."""
+"""Rows that become Python objects at a time."""
 
 
 def parquet_rows(file: Any) -> Generator[tuple[str, Mapping[str, Any]], None, None]:
-    """Yield where each row of a Parquet table is, in words, and its cells by their columns.
+    """Yield the place in words ("row 3") and the cells of each row of a Parquet table.
 
-    Raises `SettingsError`, also while rows are read, without the extra `parquet`, for a damaged
-    table, for a column of lists or objects, for a column that takes too much memory, and for a cell
-    of more than `LONGEST_CELL` bytes.
+    The cells are a dict with their columns as keys.
+
+    Raises
+    ------
+    SettingsError
+        Without the extra `parquet`, for a damaged table, for a column of lists or objects, for a
+        column that is too large, and for a cell of more than `LONGEST_CELL` bytes.
     """
     try:
         from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile
     except ImportError as error:
-        raise SettingsError('parquet needs the extra "parquet": pip install "deep-image-analogy[parquet]"') from error
+        raise SettingsError(
+            'a Parquet table needs the extra "parquet": pip install "deep-image-analogy[parquet]"'
+        ) from error
     number = 0
     try:
-        # As dictionaries, a text that many cells share is in memory once.
+        # A dictionary column holds a text that many cells share only once.
         names = _texts(ParquetFile(file))
         file.seek(0)
         table = ParquetFile(file, read_dictionary=names)
@@ -43,11 +50,14 @@ def parquet_rows(file: Any) -> Generator[tuple[str, Mapping[str, Any]], None, No
                     number += 1
                     yield f"row {number}", row
     except ArrowException as error:
-        raise SettingsError(f"no parquet table ({reason(error)})") from error
+        raise SettingsError(f"is no Parquet table, or a damaged one ({reason(error)})") from error
 
 
 def _texts(table: Any) -> list[str]:
-    """Return the names of the columns of text. Raises `SettingsError` for a column of anything else but numbers."""
+    """Return the names of the text columns.
+
+    Raises `SettingsError` for a column that holds neither texts nor numbers.
+    """
     from pyarrow import types
 
     texts = types.is_string, types.is_large_string, types.is_binary, types.is_large_binary
@@ -59,13 +69,13 @@ def _texts(table: Any) -> list[str]:
             names.append(field.name)
         elif not any(is_one(kind) for is_one in numbers):
             raise SettingsError(
-                f"the column {shown(field.name)} holds {shown(str(kind))}; a cell is a text or a number"
+                f"the column {shown(field.name)} holds {shown(str(kind))}; a cell must be a text or a number"
             )
     return names
 
 
 def _check_sizes(metadata: Any) -> None:
-    """Raise `SettingsError` for a column that takes too much memory to unpack."""
+    """Raise `SettingsError` for a column that would take too much memory."""
     for group in range(metadata.num_row_groups):
         rows = metadata.row_group(group)
         for column in range(rows.num_columns):
@@ -79,9 +89,9 @@ def _check_sizes(metadata: Any) -> None:
 
 
 def _check_cells(column: Any, name: str) -> None:
-    """Raise `SettingsError` for a text that no cell may hold. `column` is a dictionary of texts."""
+    """Raise `SettingsError` for a text that is too long. `column` is a dictionary column."""
     from pyarrow import compute
 
     longest = compute.max(compute.binary_length(column.dictionary)).as_py()
     if longest is not None and longest > LONGEST_CELL:
-        raise SettingsError(f"{name} has {longest} bytes in one cell; a cell has at most {LONGEST_CELL}")
+        raise SettingsError(f"{name} has {longest} bytes in one cell; a cell can have {LONGEST_CELL} at most")

@@ -1,9 +1,9 @@
-"""The workers that do the jobs: processes of this machine, or the workers of a Dask cluster.
+"""The workers that do the jobs: processes of this machine, or workers of a Dask cluster.
 
-Either is a `concurrent.futures.Executor`, so that one loop serves both. The service has a pool of
-its own (`apps.serve.pool`), since an executor can neither report the progress of a task nor cancel
-one that runs, and sends Python objects, which nobody may accept from a worker that decodes the
-pictures of strangers.
+Both are a `concurrent.futures.Executor`, so that one loop can use either. The service has its own
+pool (`apps.serve.pool`), for two reasons. An executor cannot report the progress of a task or
+cancel a running one. It also receives pickled objects, which are not safe to accept from a worker
+that decodes untrusted pictures.
 """
 
 from __future__ import annotations
@@ -26,25 +26,37 @@ from typing import Any
 
 from ..errors import DeviceError, SettingsError, reason
 
-GONE = "the workers or their scheduler are gone; start them, then run the same command: it goes on"
-_LAST_MOMENTS = 10.0
-"""Seconds that a worker has to delete the files that it is writing, before it is killed."""
-_CONNECTING = 10.0
-"""Seconds to wait for a scheduler."""
-_POLL = 2.0
-"""Seconds after which a cluster is asked again how many workers it has."""
+GONE = "the workers or their scheduler have gone; start them, and run the same command again to continue"
+"""Error for a cluster that no longer answers."""
+_CLOSING_SECONDS = 10.0
+"""Time that a worker has to delete unfinished files before it is killed, in seconds."""
+_CONNECTING_SECONDS = 10.0
+"""Longest time to wait for a scheduler, in seconds."""
+_POLL_SECONDS = 2.0
+"""Time between two counts of the workers of a cluster, in seconds."""
 
 
 @dataclass
 class Pool:
-    """An executor, and what the loop over all jobs has to know about it.
+    """Executor with its properties that the loop over all jobs needs.
 
-    slots      returns how many jobs to have in flight at this moment
-    died       the error of a future whose worker died
-    deaths     after how many such errors a job is given up
-    local      whether its workers share the memory of this machine
-    close      ends the workers, at once if the argument is true; the files that they are writing are deleted
-    dashboard  the address of the page about a Dask cluster; empty if there is none
+    Attributes
+    ----------
+    executor : Executor
+        The executor.
+    slots : Callable
+        Function that returns the number of jobs to submit at a time.
+    died : type
+        The exception of a future whose worker has died.
+    deaths : int
+        The number of such exceptions after which a job fails.
+    local : bool
+        True if the workers share the memory of this machine.
+    close : Callable
+        Function that ends the workers, at once if its argument is true. The workers delete their
+        unfinished files.
+    dashboard : str
+        The address of the dashboard of a Dask cluster; "" for none.
     """
 
     executor: Executor
@@ -57,17 +69,27 @@ class Pool:
 
 
 def processes(workers: int) -> Pool:
-    """Return a pool of `workers` processes on this machine, each of which starts when it is first needed."""
+    """Return a pool of `workers` processes on this machine. Each one starts with its first task."""
     executor = _Processes(workers)
     return Pool(executor, lambda: executor.workers, BrokenProcessPool, 2, True, executor.close)
 
 
 def cluster(address: str, workers: int) -> Pool:
-    """Return a pool of the workers of the Dask scheduler at `address`.
+    """Return a pool of the workers of a Dask scheduler.
 
-    For "local" it starts a scheduler on this machine, with `workers` processes.
+    Parameters
+    ----------
+    address : str
+        The address of the scheduler, or "local" to start one on this machine.
+    workers : int
+        The number of processes of a scheduler on this machine.
 
-    Raises `SettingsError` without the extra, `DeviceError` if there is no scheduler.
+    Raises
+    ------
+    SettingsError
+        Without the extra `cluster`.
+    DeviceError
+        If no scheduler answers.
     """
     try:
         import dask
@@ -76,7 +98,8 @@ def cluster(address: str, workers: int) -> Pool:
         raise SettingsError(
             '--scheduler needs Dask, the extra "cluster": pip install "deep-image-analogy[cluster]"'
         ) from error
-    for name in ("distributed", "distributed.client"):  # what they log of workers that die; the loop logs one line
+    # Dask logs many lines about a worker that has died. The loop logs one.
+    for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     local: Any = None
     try:
@@ -84,7 +107,7 @@ def cluster(address: str, workers: int) -> Pool:
             with dask.config.set({"distributed.scheduler.allowed-failures": 1}), _no_interrupts():
                 local = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0",
                                      silence_logs=logging.CRITICAL)  # fmt: skip
-        client = Client(local or address, timeout=_CONNECTING, set_as_default=False)
+        client = Client(local or address, timeout=_CONNECTING_SECONDS, set_as_default=False)
     except (OSError, ValueError, RuntimeError) as error:
         raise DeviceError(
             f"no Dask scheduler answers at {address} ({reason(error)}); start one with `dask scheduler`"
@@ -94,22 +117,22 @@ def cluster(address: str, workers: int) -> Pool:
 
     def slots() -> int:
         nonlocal asked, cores
-        if time.monotonic() >= asked + _POLL:
+        if time.monotonic() >= asked + _POLL_SECONDS:
             try:
                 cores = sum(client.nthreads().values())
-            except Exception as error:  # of many kinds
+            except Exception as error:  # Dask raises many kinds
                 raise DeviceError(GONE) from error
             asked = time.monotonic()
-        return 2 * cores  # so that none waits for its next job
+        return 2 * cores  # so that a worker need not wait for its next job
 
     def close(now: bool) -> None:
-        with suppress(Exception):  # a scheduler that is gone
+        with suppress(Exception):  # the scheduler may have gone
             executor.shutdown(wait=not now)
         with suppress(Exception):
-            client.close(timeout=_LAST_MOMENTS)
+            client.close(timeout=_CLOSING_SECONDS)
         if local is not None:
             with suppress(Exception):
-                local.close(timeout=_LAST_MOMENTS)
+                local.close(timeout=_CLOSING_SECONDS)
 
     executor = client.get_executor(pure=False)
     dashboard = client.dashboard_link if importlib.util.find_spec("bokeh") else ""
@@ -117,9 +140,9 @@ def cluster(address: str, workers: int) -> Pool:
 
 
 class _Processes(Executor):
-    """An executor of processes, each in a pool of its own.
+    """Executor of processes, each in a pool of its own.
 
-    Where a process dies, its own task fails and the others go on; the next task gets a new process.
+    If a process dies, only its own task fails, and the next task starts a new process.
     """
 
     def __init__(self, workers: int):
@@ -129,24 +152,25 @@ class _Processes(Executor):
         self._pools: list[ProcessPoolExecutor] = []
         self._free: queue.SimpleQueue[ProcessPoolExecutor | None] = queue.SimpleQueue()
         for _ in range(workers):
-            self._free.put(None)  # a place for a process that is not yet there
+            self._free.put(None)  # stands for a process to be started
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Submit a call as any executor does, but wait while all processes are busy."""
+        """Submit a call like any executor, but wait while all processes are busy."""
         pool = self._free.get()
         try:
             pool, future = self._submit(pool or self._start(), fn, args, kwargs)
-        except BrokenProcessPool:  # its process has died, with the task before or without one
+        except BrokenProcessPool:  # its process died in the task before, or later
             pool, future = self._submit(self._start(), fn, args, kwargs)
-        future.add_done_callback(lambda future: self._free.put(pool))  # if it is broken, the next task finds that out
+        # The next task finds out whether the pool is broken.
+        future.add_done_callback(lambda future: self._free.put(pool))
         return future
 
     def close(self, now: bool) -> None:
-        """End the processes: now, or when they have finished their tasks."""
-        ends = time.monotonic() + _LAST_MOMENTS
+        """End the processes, at once or after their tasks."""
+        ends = time.monotonic() + _CLOSING_SECONDS
         while now and time.monotonic() < ends and any(child.is_alive() for child in self._children):
             for child in self._children:
-                child.terminate()  # again and again: Python loses an exception in the middle of its own work
+                child.terminate()  # repeated, since Python can lose the exception of a signal
             alive = [child.sentinel for child in self._children if child.is_alive()]
             multiprocessing.connection.wait(alive, 0.2)
         for child in self._children if now else ():
@@ -155,6 +179,7 @@ class _Processes(Executor):
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _start(self) -> ProcessPoolExecutor:
+        """Return a new pool of one process, which starts with its first task."""
         pool = ProcessPoolExecutor(1, self._context, _begin)
         self._pools.append(pool)
         return pool
@@ -162,20 +187,21 @@ class _Processes(Executor):
     def _submit(
         self, pool: ProcessPoolExecutor, fn: Callable[..., Any], args: Any, kwargs: Any
     ) -> tuple[ProcessPoolExecutor, Future[Any]]:
+        """Submit a call to a pool, and record the process that it starts."""
         before = set(multiprocessing.active_children())
         try:
             with _no_interrupts():
                 future = pool.submit(_call, fn, args, kwargs)  # the first one starts the process
         except OSError as error:
             raise DeviceError(
-                f"a worker process cannot be started ({reason(error)}); say a smaller --workers"
+                f"a worker process cannot be started ({reason(error)}); give a smaller --workers"
             ) from error
         self._children += [child for child in multiprocessing.active_children() if child not in before]
         return pool, future
 
 
 def _begin() -> None:
-    """Prepare a worker process: it handles SIGTERM, ignores Ctrl-C, and ends with the process that started it."""
+    """Prepare a worker process, which ignores Ctrl-C and ends at SIGTERM or with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end)
     parent = multiprocessing.parent_process()
@@ -189,6 +215,7 @@ def _begin() -> None:
 
 
 def _end(number: int, frame: object) -> None:
+    """End this worker process because of a signal. A task deletes its unfinished files first."""
     global _ending
     if not _busy:
         os._exit(128 + number)
@@ -197,13 +224,15 @@ def _end(number: int, frame: object) -> None:
         raise SystemExit
 
 
-_busy = _ending = False
-"""Whether this worker process has a task; and whether it is ending, and deletes the files of that task."""
+_busy = False
+"""True while this worker process has a task."""
+_ending = False
+"""True while this worker process deletes the unfinished files of its task."""
 
 
 @contextmanager
 def _no_interrupts() -> Iterator[None]:
-    """Start processes in the block so that Ctrl-C never reaches them, not even while they begin; this process handles it."""
+    """Block Ctrl-C for the processes that start in the block. Only this process handles it."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -215,7 +244,7 @@ def _no_interrupts() -> Iterator[None]:
 
 
 def _call(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    """Call a function in a worker process; at SIGTERM, delete the files that it is writing, and end the process."""
+    """Call a function in a worker process, and end the process if SIGTERM arrives."""
     global _busy
     try:
         _busy = True

@@ -1,4 +1,4 @@
-"""A page that shows a batch: its pictures, small, with links to the files, and what failed. One file, which opens offline."""
+"""The page about a batch: one HTML file with small pictures, links to the results, and failures."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from ..settings import Settings
 from . import stores
 from .jobs import Job
 
-MOST_SHOWN, MOST_FAILURES = 400, 1000
-"""Most jobs that are shown, every n-th of a large batch; and most failures that are named, the first ones."""
+MOST_SHOWN = 400
+"""Most jobs on the page. Of a larger batch it shows every n-th job."""
+MOST_FAILURES = 1000
+"""Most failures on the page, the first ones."""
 _CELL = 125
-"""Least width of a picture on the page, in its pixels."""
-_EVERY = 30.0
-"""Seconds after which the page is written anew while the batch runs."""
+"""Least width of a picture on the page, in CSS pixels."""
+_REFRESH = 30.0
+"""Time between two versions of the page while the batch runs, in seconds."""
 _SETTINGS = dataclasses.fields(Settings)
 
 _PAGE = """\
@@ -42,7 +44,8 @@ p {{ margin: .2rem 0; }}
 table {{ border-collapse: collapse; width: 100%; }}
 td {{ border-top: 1px solid #8884; padding: .35rem .6rem .35rem 0; vertical-align: top; overflow-wrap: anywhere; }}
 td:first-child {{ white-space: nowrap; }}
-.sheet {{ display: grid; gap: 1.2rem 1rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, {width}px), 1fr)); }}
+.sheet {{ display: grid; gap: 1.2rem 1rem; \
+grid-template-columns: repeat(auto-fill, minmax(min(100%, {width}px), 1fr)); }}
 figure {{ margin: 0; min-width: 0; }}
 .row {{ align-items: end; display: flex; gap: 4px; }}
 .row > * {{ flex: 1 1 0; min-width: 0; }}
@@ -62,7 +65,7 @@ figcaption {{ font-size: .85rem; margin-top: .25rem; overflow-wrap: anywhere; }}
 
 
 def is_report(path: Path) -> bool:
-    """Return whether the file at a path is the page about a batch."""
+    """Return whether a file is a page about a batch."""
     beginning = _PAGE.partition("{title}")[0].encode()
     try:
         with open_regular(path) as file:
@@ -72,10 +75,20 @@ def is_report(path: Path) -> bool:
 
 
 class Report:
-    """The page at `path` about a batch whose results go to `root`.
+    """Page about a batch.
 
-    title, how  two lines of text: what is done, and with which model and device
-    total       how many jobs there are
+    Parameters
+    ----------
+    path : Path
+        The path of the page.
+    root : str
+        The folder for results, as an absolute path or an address.
+    total : int
+        The number of jobs.
+    title : str
+        The title of the page.
+    how : str
+        A line that names the model and the device.
     """
 
     def __init__(self, path: Path, root: str, total: int, title: str, how: str):
@@ -91,7 +104,10 @@ class Report:
         return (number - 1) % self._step == 0
 
     def add(self, job: Job, line: dict[str, Any], kept: bool) -> None:
-        """Add a job that has ended, in this run or in an earlier one, with its line of the manifest."""
+        """Add a job that has ended, with its line of the manifest.
+
+        `kept` is true if it ended in an earlier run.
+        """
         if line["state"] == "failed":
             self._failed += 1
             if len(self._failures) < MOST_FAILURES:
@@ -102,14 +118,15 @@ class Report:
             self._cards[job.number] = job, line
 
     def write(self, ends: bool = False) -> None:
-        """Write the page if the batch ends, or if the page is older than `_EVERY`. Raises `OutputError`."""
-        if not ends and time.monotonic() < self._written + _EVERY:
+        """Write the page if the batch ends or the page is old. Raises `OutputError`."""
+        if not ends and time.monotonic() < self._written + _REFRESH:
             return
         with atomic(self._path) as file:
             file.write(self._page().encode("utf-8", "backslashreplace"))
         self._written = time.monotonic()
 
     def _page(self) -> str:
+        """Return the HTML of the page."""
         styles = {tuple(job.request.examples) for job, _ in self._cards.values()}
         one_style = len(styles) == 1 and self._step * len(self._cards) > 1
         ended = self._done + self._failed
@@ -117,13 +134,13 @@ class Report:
         if self._kept:
             counts.append(f"{self._kept} of them in an earlier run")
         if ended < self._total:
-            counts.append(f"{self._total - ended} not yet")
+            counts.append(f"{self._total - ended} left")
         words = html.escape(", ".join(counts))
         if self._failed:
             words += f', <span class="failed">{self._failed} failed</span>'
         parts = []
         if self._failures:
-            shown = "" if len(self._failures) == self._failed else f": the first {len(self._failures)}"
+            shown = "" if len(self._failures) == self._failed else f" (the first {len(self._failures)})"
             rows = "".join(f"<tr><td>{html.escape(n)}<td>{html.escape(error)}" for n, error in self._failures)
             parts.append(f"<h2>Failed{shown}</h2>\n<table>{rows}</table>")
         if one_style:
@@ -136,7 +153,7 @@ class Report:
             parts.append(f'<h2>{title}</h2>\n<div class="style">{figures}</div>')
         each = self._settings_of_each()
         if self._cards:
-            every = f": one of {self._step}" if self._step > 1 else ""
+            every = f" (one of {self._step} jobs)" if self._step > 1 else ""
             cards = "\n".join(self._card(*self._cards[number], one_style, each) for number in sorted(self._cards))
             parts.append(f'<h2>Pictures{every}</h2>\n<div class="sheet">\n{cards}\n</div>')
         return _PAGE.format(
@@ -150,14 +167,17 @@ class Report:
         )
 
     def _settings_of_each(self) -> list[str]:
-        """Return the names of the settings in which the jobs differ that are shown."""
+        """Return the names of the settings in which the shown jobs differ."""
         values = [dataclasses.astuple(job.request.settings) for job, _ in self._cards.values()]
         return [
             field.name for field, own in zip(_SETTINGS, zip(*values, strict=True), strict=False) if len(set(own)) > 1
         ]
 
     def _settings(self, each: Collection[str]) -> str:
-        """Return in words the settings that all jobs share. `each`: the names of the others, which stand below each job."""
+        """Return in words the settings that all jobs share.
+
+        `each` holds the names of the other settings, which stand below each job.
+        """
         if not self._cards:
             return ""
         job, _ = next(iter(self._cards.values()))
@@ -166,11 +186,11 @@ class Report:
             for field in _SETTINGS
             if field.name not in each and (value := getattr(job.request.settings, field.name)) != field.default
         ]
-        said = shared + ([f"{', '.join(each)} as each job says"] if each else [])
-        return f"Settings: {', '.join(said)}; the others have their defaults" if said else "Settings: the defaults"
+        said = shared + ([f"{', '.join(each)} differ between the jobs"] if each else [])
+        return f"Settings: {', '.join(said)}; all others have their defaults" if said else "Settings: the defaults"
 
     def _card(self, job: Job, line: dict[str, Any], one_style: bool, each: Collection[str]) -> str:
-        """Return the HTML of a job: its pictures, and below them links to its results and its own values of settings."""
+        """Return the HTML of a job: its pictures, and below them its results and settings."""
         cells = self._cells(job, line, one_style)
         names = " ".join(_linked(html.escape(name), self._of_output(name)) for name in job.outputs.values())
         own = "".join(f", {name} {getattr(job.request.settings, name)}" for name in each)
@@ -181,7 +201,7 @@ class Report:
         )
 
     def _cells(self, job: Job, line: dict[str, Any], one_style: bool) -> list[str]:
-        """Return the HTML of each picture of a job: A, the results, and each B' unless all jobs have the same."""
+        """Return the HTML of A, of the results, and of each B' unless all jobs share it."""
         cells = [_linked(_image(line, "a"), job.inputs["a"])]
         cells += [_linked(_image(line, made), self._of_output(name)) for made, name in job.outputs.items()]
         if not one_style:
@@ -189,6 +209,7 @@ class Report:
         return cells
 
     def _of_output(self, name: str) -> str:
+        """Return the target of a link to a result."""
         return f"{self._root.rstrip('/')}/{name}" if stores.scheme(self._root) else name
 
 
@@ -198,12 +219,13 @@ def _styles(job: Job) -> dict[str, str]:
 
 
 def _image(line: Mapping[str, Any], name: str) -> str:
+    """Return the HTML of a thumbnail in a line of the manifest, or "" for none."""
     content = line.get("thumbnails", {}).get(name)
     return f'<img alt="{name}" src="data:image/webp;base64,{html.escape(str(content))}">' if content else ""
 
 
 def _linked(content: str, target: str) -> str:
-    """Return HTML with a link to a file where a browser can follow it: to a path, or to an address of the web."""
+    """Return HTML with a link, if a browser can open the target (a path or a web address)."""
     scheme = stores.scheme(target)
     if scheme in ("http", "https"):
         return f'<a href="{html.escape(target)}">{content}</a>'

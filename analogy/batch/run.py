@@ -1,4 +1,4 @@
-"""A whole batch: its jobs, the place of its results, its workers, and the loop over all jobs."""
+"""A whole batch, from its sources to its results."""
 
 from __future__ import annotations
 
@@ -32,13 +32,14 @@ from .work import describe
 
 _log = logging.getLogger("analogy")
 
-_WORKER = 0.6e9
-"""Least bytes of memory that a worker takes, for pictures of the size that the network sees."""
+_WORKER_BYTES = 0.6e9
+"""Least memory that a worker needs, in bytes, for pictures of the default working size."""
 _BUDGET = 0.9
-"""Share of the memory that is free when a batch begins that its jobs may take together."""
-_ON_A_GPU = 2
-"""Workers on a GPU, which a transfer of small pictures keeps busy for less than half of its time."""
-_WAITING = 0.5
+"""Share of the free memory at the start that all jobs together may take."""
+_GPU_WORKERS = 2
+"""Number of workers on a GPU. One transfer of small pictures keeps it less than half busy."""
+_POLL = 0.5
+"""Time between two reports of progress while the first worker starts, in seconds."""
 
 
 def run_batch(
@@ -57,26 +58,59 @@ def run_batch(
     single: Collection[str] = (),
     progress: Callable[[Progress], None] = lambda progress: None,
 ) -> tuple[Tally, Path]:
-    """Do the jobs of `sources` that are not done.
+    """Do all jobs that are not done.
 
-    sources       pictures, folders of them, patterns; or one table (see `jobs`)
-    output        folder for the results, or an address
-    settings      the settings of jobs that name no others
-    engine        the engine of each worker; without a number of threads the workers share out the cores
-    styles        each B' of jobs that name none; with several, every job is painted with all of them
-    template      the template of the names of results
-    manifest      its path, if `output` is an address; else it lies in the folder
-    allowed       schemes of addresses that a table may name
-    workers       processes on this machine; None for what its cores and its memory allow
-    scheduler     in place of processes: the address of a Dask scheduler, or "local"
-    retry_failed  whether to do jobs again that failed in an earlier run, even if nothing has changed
-    single        names of settings that a row's preset leaves as they are
-    progress      as for `Engine.transfer`
+    After an error the finished jobs stay done, and the same call does the remaining ones.
 
-    Returns the counts of jobs, and the path of the report, which lies beside the manifest.
+    Parameters
+    ----------
+    sources : Sequence of str
+        Pictures, folders of pictures and patterns; or one table (see `jobs`).
+    output : str
+        The folder for results, or its address.
+    settings : Settings
+        The settings of jobs that name no others.
+    engine : EngineArguments
+        The arguments of the engine of each worker. Without a number of threads each worker takes
+        an equal share of the cores.
+    styles : Sequence of str
+        The pictures B' of jobs that name none. Each job uses all of them together.
+    template : str
+        The template of the names of results.
+    manifest : Path or None
+        The path of the manifest, only if `output` is an address. Otherwise it is in the folder.
+    allowed : Sequence of str
+        The schemes of addresses that a table can name.
+    workers : int or None
+        The number of processes on this machine. None means as many as cores and memory allow.
+    scheduler : str or None
+        The address of a Dask scheduler, or "local", to use a cluster instead of processes.
+    retry_failed : bool
+        True to repeat jobs that failed in an earlier run, even if nothing has changed.
+    single : Collection of str
+        The names of settings that the preset of a row does not change.
+    progress : Callable
+        Function that receives the progress, as in `Engine.transfer`.
 
-    Raises `SettingsError`, `ImageError`, `OutputError`, `ModelError` and `DeviceError`, before any
-    work if possible. What is done stays done: the same call goes on.
+    Returns
+    -------
+    tally : Tally
+        The counts of the jobs.
+    page : Path
+        The path of the page about the batch, which lies beside the manifest.
+
+    Raises
+    ------
+    SettingsError
+        If a setting, a row of the table or an option is wrong.
+    ImageError
+        If a source or a style cannot be read.
+    OutputError
+        If the results cannot be written, or would overwrite another file.
+    ModelError
+        If the model cannot be loaded.
+    DeviceError
+        If the workers cannot start, or have gone.
     """
     root, manifest = _places(output, manifest)
     page_path = manifest.parent / manifests.REPORT
@@ -91,7 +125,7 @@ def run_batch(
             described = _described(pool, engine, progress)
             if described["kind"] == "cuda" and pool.local and workers is None:
                 started = pool.slots()
-                pool.slots = lambda: min(_ON_A_GPU, started)  # the others have not begun yet
+                pool.slots = lambda: min(_GPU_WORKERS, started)  # the other processes have not started
             for level, note in described["notes"]:
                 _log.log(level, note)
             if pool.dashboard:
@@ -119,19 +153,23 @@ def run_batch(
 
 
 def _places(output: str, manifest: Path | None) -> tuple[str, Path]:
-    """Return the folder for results, as an absolute path or an address, and the path of the manifest."""
+    """Return the folder for results, as an absolute path or an address, and the manifest."""
     if stores.scheme(output) == "file":
         output = stores.absolute(output, "")
     if stores.scheme(output):
         if manifest is None:
-            raise OutputError(f"{output}: an address; say with --manifest where on this machine to keep what is done")
+            raise OutputError(
+                f"{output} is an address; give --manifest a file on this machine that records the finished jobs"
+            )
         stores.check(output)
         return output.rstrip("/"), manifest.absolute()
     if manifest is not None:
-        raise OutputError("--manifest is for results that go to an address; elsewhere it lies with them")
+        raise OutputError(
+            "--manifest is only for results at an address; leave it out, and the manifest lies in the folder"
+        )
     folder = as_path(output).absolute()
     if is_picture_path(folder):
-        raise OutputError(f"{output}: a batch writes into a folder; use --name to set file names")
+        raise OutputError(f"{output} is a picture, but a batch writes into a folder; use --name to set file names")
     refuse_a_film(folder)
     return stores.absolute(output, os.getcwd()), folder / manifests.NAME  # noqa: PTH109
 
@@ -145,7 +183,7 @@ def _jobs(
     allowed: Sequence[str],
     single: Collection[str],
 ) -> tuple[tables.Jobs, str | None]:
-    """Return the jobs, and the path or the address of their table; None if there is no table."""
+    """Return the jobs, and the path or the address of their table, or None for no table."""
     here = os.getcwd()  # noqa: PTH109
     paths = [stores.absolute(source, here) for source in sources]
     for path in paths:
@@ -158,22 +196,21 @@ def _jobs(
     table = next((path for path in paths if Path(path).suffix.lower() in tables.TABLES), None)
     if table is not None:
         if len(paths) > 1:
-            raise SettingsError(
-                f"{table}: one table is a batch, with nothing beside it; there are {len(paths)} sources"
-            )
+            raise SettingsError(f"{table} is one of {len(paths)} sources; a table must be the only one")
         folder = stores.parent(table)
         return tables.Jobs(tables.of_table(table), folder, settings, styles, template, allowed, single), table
     for source in sources:
         if source.lower().endswith(tables.NO_TABLES):
-            raise SettingsError(f"{source}: neither a picture nor a table; a table is one of {' '.join(tables.TABLES)}")
+            raise SettingsError(
+                f"{source} is neither a picture nor a table; save a table as one of {' '.join(tables.TABLES)}"
+            )
     if not styles:
         raise SettingsError("no style: pass --style PICTURE, or a table of jobs (.csv, .jsonl, .parquet)")
     pictures: list[str] = []
     for source, path in zip(sources, paths, strict=True):
         if path == root or (not stores.scheme(path) and os.path.realpath(path) == os.path.realpath(root)):
-            raise OutputError(f"{source}: the results would lie among the pictures; name another folder with -o")
-        # A picture that is missing is a job that fails, beside which the others are done; a folder
-        # would be all of them.
+            raise OutputError(f"{source} is the folder for results, too; name another folder with -o")
+        # A missing picture only makes its job fail, but a missing folder would mean no jobs at all.
         is_there = stores.scheme(path) or os.path.lexists(path) or is_pattern(path)
         if not is_there and Path(path).suffix.lower() not in SUFFIXES:
             raise ImageError(f"{source}: there is no such folder or picture; correct its name")
@@ -182,45 +219,48 @@ def _jobs(
         except OSError as error:
             raise ImageError(f"{source}: cannot be read ({reason(error)})") from error
         if not found:
-            raise ImageError(f"{source}: there are no pictures")
+            raise ImageError(f"{source}: there are no pictures; name a folder with some")
         pictures += found
     return tables.Jobs(tables.of_pictures(pictures), here, settings, styles, template, allowed=None), None
 
 
 def _pool(scheduler: str | None, workers: int | None, engine: EngineArguments) -> tuple[pools.Pool, EngineArguments]:
-    """Return the workers, and the arguments of each one's engine: without a number of threads it gets a share of the cores."""
+    """Return the workers, and the arguments of their engines with a number of threads."""
     if os.path.isdir(engine.model):  # noqa: PTH112 (a `Path` raises for a name that is too long)
         engine = replace(engine, model=os.path.abspath(engine.model))  # noqa: PTH100
     if scheduler not in (None, "local"):
         if workers is not None:
-            raise SettingsError("--workers is for this machine; a cluster has as many as were started")
+            raise SettingsError(
+                "--workers is only for this machine; leave it out, since a cluster has workers of its own"
+            )
         return pools.cluster(scheduler, 0), replace(engine, threads=engine.threads or 1)
     cores = available_cores()
     if workers is None:
-        in_memory = int(_BUDGET * free_memory() / _WORKER)
+        in_memory = int(_BUDGET * free_memory() / _WORKER_BYTES)
         workers = max(1, min(cores // (engine.threads or 1), in_memory))
     pool = pools.cluster("local", workers) if scheduler else pools.processes(workers)
     return pool, replace(engine, threads=engine.threads or max(1, cores // workers))
 
 
 def _described(pool: pools.Pool, engine: EngineArguments, progress: Callable[[Progress], None]) -> dict[str, Any]:
-    """Return what `work.describe` returns in the first worker. Raises `DeviceError` if it cannot run, and what it raises."""
+    """Return the answer of `work.describe` from the first worker.
+
+    Raises `DeviceError` if the worker cannot run, and the errors of `work.describe`.
+    """
     future = pool.executor.submit(describe, engine)
     while not future.done():
-        wait([future], _WAITING)
+        wait([future], _POLL)
         progress(Progress("starting" if pool.slots() else "waiting for workers", 0))
     try:
         described: dict[str, Any] = future.result()
     except (pool.died, CancelledError) as error:
         raise DeviceError(
-            f"the first worker died while it began ({reason(error)}); `analogy info` may say why"
+            f"the first worker died at its start ({reason(error)}); run `analogy info` to find the reason"
         ) from error
     except ImportError as error:
-        raise DeviceError(
-            f"the workers have no package analogy ({reason(error)}); install it where they run"
-        ) from error
+        raise DeviceError(f"the workers cannot import analogy ({reason(error)}); install it where they run") from error
     if described["analogy"] != __version__:
         raise DeviceError(
-            f"the workers have analogy {described['analogy']}, and this is {__version__}; install the same there"
+            f"the workers have analogy {described['analogy']}, but this is {__version__}; install this version there"
         )
     return described

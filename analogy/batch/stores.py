@@ -1,7 +1,7 @@
-"""Files on this machine, or at an address ("s3://bucket/a.jpg") that fsspec (extra `remote`) reaches.
+"""The files of a batch, on this machine or at an address ("s3://bucket/a.jpg").
 
-Each store finds its credentials by itself: in the environment, in its configuration files, by the
-role of the machine.
+Addresses need fsspec (the extra `remote`). Each store finds its credentials in the environment, in
+its configuration files, or by the role of the machine.
 """
 
 from __future__ import annotations
@@ -28,34 +28,41 @@ from ..pictures.reading import MOST_BYTES
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 _WHOLE_OBJECTS = frozenset(("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "r2", "memory"))
-"""Schemes of stores in which an object appears when all of it has arrived. Elsewhere a file is renamed to its name."""
+"""Schemes of stores in which an object appears only once all of it has arrived.
+
+In other stores a file is written under a temporary name, and then renamed.
+"""
 _MARKS = ("ETag", "etag", "md5Hash", "content_md5", "Content-MD5", "generation", "LastModified", "last_modified",
           "Last-Modified", "mtime", "updated")  # fmt: skip
-"""Keys of what a store says of a file whose values change when the file does."""
+"""Keys in the information of a store whose values change with the file."""
 
 
 def scheme(path: str) -> str:
-    """Return the scheme of an address in small letters; "" for a path of this machine (a drive of Windows has one letter)."""
+    """Return the scheme of an address in small letters, or "" for a path of this machine.
+
+    A single letter is a drive of Windows, not a scheme.
+    """
     found = _SCHEME.match(path)
     return found[1].lower() if found else ""
 
 
 def absolute(path: str, folder: str) -> str:
-    """Return a path or an address, taken relative to `folder`, which may be either. `file://` becomes a path of this machine.
+    """Return the absolute path or the address of a file in `folder`.
 
-    Raises `SettingsError` for a chain of file systems ("zip://a::https://..."), of which the first
-    scheme says too little.
+    The folder can be a path or an address, too. `file://` becomes a path of this machine. Raises
+    `SettingsError` for a chain of file systems ("zip://a::https://..."), since its first scheme
+    does not show what it reads.
     """
     if scheme(path) == "file":
         path = unquote(path[7:])
     if scheme(path):
         if "::" in path:
-            raise SettingsError(f"{path}: a chain of file systems; give the address of a plain file")
+            raise SettingsError(f"{path} is a chain of file systems; give the address of a plain file")
         return path
     if scheme(folder):
         if not path.startswith("/"):
             return f"{folder.rstrip('/')}/{path}"
-        raise SettingsError(f"{path}: a path of this machine in a table at {folder}; give the address")
+        raise SettingsError(f"{path} is a path of this machine, but the table is at {folder}; give an address")
     return os.path.abspath(os.path.join(folder, path))  # noqa: PTH100, PTH118 (".." without following links)
 
 
@@ -65,13 +72,13 @@ def parent(path: str) -> str:
 
 
 def stem(path: str) -> str:
-    """Return the name of a file without folder and suffix; of an address also without what follows a question mark."""
+    """Return the name of a file without folder and suffix, and of an address without its query."""
     name = unquote(posixpath.basename(path.partition("?")[0])) if scheme(path) else os.path.basename(path)  # noqa: PTH119
-    return posixpath.splitext(name)[0]  # a `Path` takes ten times as long, for each of a million rows
+    return posixpath.splitext(name)[0]  # a `Path` is ten times slower, and there can be a million rows
 
 
 def read(path: str, most: int = MOST_BYTES) -> bytes:
-    """Return the content of a file, of at most `most` bytes. Raises OSError, whatever the store raises."""
+    """Return the content of a file. Raises `OSError`, also if it has more than `most` bytes."""
     if not scheme(path):
         return read_regular(path, most)
     with _as_os_errors(), _open(path) as file:
@@ -82,7 +89,7 @@ def read(path: str, most: int = MOST_BYTES) -> bytes:
 
 
 def open_file(path: str) -> IO[bytes]:
-    """Return a file, open for reading from its beginning. Raises OSError, whatever the store raises."""
+    """Return a file that is open for reading. Raises `OSError`."""
     if not scheme(path):
         return open_regular(path)
     with _as_os_errors():
@@ -90,7 +97,10 @@ def open_file(path: str) -> IO[bytes]:
 
 
 def stamp(path: str) -> str:
-    """Return a text that changes when the file does, without reading the file; "" if its store has none. Raises OSError."""
+    """Return a text that changes with the file, without reading it, or "" if there is none.
+
+    Raises `OSError`.
+    """
     if not scheme(path):
         status = os.stat(path)  # noqa: PTH116
         return f"{status.st_size} {status.st_mtime_ns}"
@@ -100,7 +110,7 @@ def stamp(path: str) -> str:
 
 
 def size(path: str) -> int | None:
-    """Return the bytes of a file; None if there is no such file, or if its store does not know."""
+    """Return the size of a file in bytes, or None if it does not exist or the size is unknown."""
     try:
         return os.stat(path).st_size if not scheme(path) else _info(path).get("size")  # noqa: PTH116
     except FileNotFoundError:
@@ -108,9 +118,9 @@ def size(path: str) -> int | None:
 
 
 def write(path: str, content: bytes) -> None:
-    """Write a file, and make its folders. The file appears whole or not at all, where the store can do that.
+    """Write a file, and make its folders. Raises `OutputError`.
 
-    Raises `OutputError`.
+    The file appears complete or not at all, if the store can do that.
     """
     if not scheme(path):
         make_folder(Path(path).parent)
@@ -138,7 +148,7 @@ def write(path: str, content: bytes) -> None:
 
 
 def names(root: str) -> Iterator[str]:
-    """Yield all files below a folder at an address, as paths in that folder. Raises OSError, whatever the store raises."""
+    """Yield all files below a folder at an address, as paths in that folder. Raises `OSError`."""
     with _as_os_errors():
         store, inner = _store(root)
         try:
@@ -149,9 +159,9 @@ def names(root: str) -> Iterator[str]:
 
 
 def pictures(path: str) -> list[str]:
-    """Return the pictures that the path of a picture, a folder or a pattern means; numbers in their names sort by value.
+    """Return the pictures of a path, which is a picture, a folder or a pattern.
 
-    Raises OSError, whatever the store raises.
+    Numbers in their names sort by value. Raises `OSError`.
     """
     if not scheme(path):
         if os.path.isdir(path):  # noqa: PTH112 (a `Path` raises for a name that is too long)
@@ -173,7 +183,7 @@ def pictures(path: str) -> list[str]:
 
 
 def check(path: str) -> None:
-    """Raise `SettingsError` if nothing here reaches addresses of this scheme."""
+    """Raise `SettingsError` if no installed package can reach an address."""
     if scheme(path):
         _store(path)
 
@@ -186,20 +196,22 @@ def _store(path: str) -> tuple[Any, str]:
         store, inner = url_to_fs(path)
     except ImportError as error:
         raise SettingsError(
-            f'{path}: {scheme(path)}:// needs the extra "remote", pip install "deep-image-analogy[remote]", or a package of '
-            f"that store for fsspec ({reason(error)})"
+            f'{path}: {scheme(path)}:// needs the extra "remote", pip install "deep-image-analogy[remote]", or a '
+            f"package for fsspec that reaches that store ({reason(error)})"
         ) from error
     except ValueError as error:
-        raise SettingsError(f"{path}: {reason(error)}; fsspec knows no such address") from error
+        raise SettingsError(f"{path}: fsspec knows no such address ({reason(error)}); correct it") from error
     return store, inner
 
 
 def _open(path: str) -> IO[bytes]:
+    """Return a file at an address that is open for reading."""
     store, inner = _store(path)
-    return io.BufferedReader(store.open(inner, "rb"))  # theirs read no line of at most so many bytes
+    return io.BufferedReader(store.open(inner, "rb"))  # `readline` of a store has no bound
 
 
 def _info(path: str) -> dict[str, Any]:
+    """Return the information of a store about a file."""
     with _as_os_errors():
         store, inner = _store(path)
         info: dict[str, Any] = store.info(inner)
@@ -208,7 +220,7 @@ def _info(path: str) -> dict[str, Any]:
 
 @contextmanager
 def _as_os_errors() -> Iterator[None]:
-    """Turn the errors of stores, which are of many kinds, into OSError."""
+    """Turn the errors of stores, which are of many types, into `OSError`."""
     try:
         yield
     except (OSError, AnalogyError):

@@ -1,4 +1,4 @@
-"""The work of a worker: it reads the inputs of a job, transfers, and writes. Its engine stays for the next job."""
+"""The work of a worker, which reads the inputs of a job and writes its results."""
 
 from __future__ import annotations
 
@@ -38,21 +38,33 @@ from . import stores
 from .jobs import Job
 
 Notes: TypeAlias = list[tuple[int, str]]
-"""Messages that the library logs: level and text."""
+"""Level and text of each message that the library has logged."""
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS)
-"""Errors that the next job would meet as well."""
+"""Error numbers of a full or read-only disk, which would stop the next job, too."""
 _THUMBNAIL_PIXELS = 160 * 160
+"""Size of a thumbnail in the report, in pixels."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A job on its way to a worker.
+    """Task of a worker: a job, with all that the worker needs to do it.
 
-    root          the folder for results: absolute, or an address
-    engine        the engine of the worker
-    known         the last line of the manifest about the job, if there is one
-    retry_failed  whether to do the job again if it failed in an earlier run, even if nothing has changed
-    thumbnails    whether the report shows the job
+    Attributes
+    ----------
+    job : Job
+        The job.
+    root : str
+        The folder for results, as an absolute path or an address.
+    engine : EngineArguments
+        The arguments of the engine of the worker.
+    model_sha256 : str
+        The checksum of the model.
+    known : dict or None
+        The last line of the manifest about the job.
+    retry_failed : bool
+        True to repeat the job if it failed in an earlier run, even if nothing has changed.
+    thumbnails : bool
+        True if the report shows the job.
     """
 
     job: Job
@@ -65,7 +77,10 @@ class Task:
 
 
 def describe(engine: EngineArguments) -> dict[str, Any]:
-    """Make the engine of this worker ready, and return its version, model and device. Raises what `Engine` does."""
+    """Prepare the engine of this worker, and return its version, model and device.
+
+    Raises the errors of `Engine`.
+    """
     notes: Notes = []
     with _logged_to(notes):
         made = _engine(engine)
@@ -83,47 +98,46 @@ def describe(engine: EngineArguments) -> dict[str, Any]:
 
 
 def do(task: Task) -> dict[str, Any]:
-    """Do a job, unless it is done, or failed, and nothing has changed since.
+    """Do a job, unless it has ended in an earlier run and nothing has changed since.
 
-    Returns a dict of
+    A job cannot raise an exception, since its errors are part of the answer.
 
-    line        the job's line for the manifest
-    kept        whether the job was left as it was
-    notes       the messages that the library logged: (level, message)
-    memory      for a failed job: whether the memory did not suffice at this time
-    full        for a failed job: whether the disk is full
-    thumbnails  name -> a WebP picture in base64, if the task asks for thumbnails
-
-    Raises nothing that a job can cause.
+    Returns
+    -------
+    dict
+        "line" is the line of the job for the manifest. "kept" is true if the job was not done
+        again. "notes" holds the logged messages as (level, text). A failed job has "memory", true
+        if there was too little memory at the moment, and "full", true if the disk is full. If the
+        task asks for thumbnails, "thumbnails" is a dict: name -> WebP picture in base64.
     """
     job, started = task.job, time.perf_counter()
     line: dict[str, Any] = {"job": job.name, **job.given, "settings": _changed(job.request.settings)}
     more: dict[str, Any] = {"kept": False}
     notes: Notes = []
     try:
-        line["seen"] = now = seen(task)
+        line["seen"] = now = input_stamp(task)
         known = task.known
-        if known and now and known.get("seen") == now and _stands(task, known):
+        if known and now and known.get("seen") == now and _is_valid(task, known):
             return {"line": known, "kept": True, "notes": []}
         with _logged_to(notes):
             loaded = job.request.with_inputs(_read)
         line["from"] = _made_from(task, loaded)
-        if known and known.get("from") == line["from"] and _stands(task, known):
+        if known and known.get("from") == line["from"] and _is_valid(task, known):
             return {"line": known | {"seen": now}, "kept": True, "notes": []}
         line["state"], line["files"] = "done", _transfer(task, loaded, more, notes)
     except AnalogyError as error:
         line |= {"state": "failed", "error": str(error)}
         more["memory"] = isinstance(error, MemoryLimitError)
         more["full"] = isinstance(error, OutputError) and getattr(error.__cause__, "errno", None) in _FULL
-    except Exception as error:  # a mistake of ours must not end the others
+    except Exception as error:  # a bug must not stop the other jobs
         line |= {"state": "failed", "error": f"unexpected {type(error).__name__}: {reason(error)}"}
         line["traceback"] = traceback.format_exc()
     line["seconds"] = round(time.perf_counter() - started, 3)
     return {"line": line, "notes": notes, **more}
 
 
-def _stands(task: Task, known: Mapping[str, Any]) -> bool:
-    """Return whether the last line about a job still holds."""
+def _is_valid(task: Task, known: Mapping[str, Any]) -> bool:
+    """Return whether the last line about a job is still valid."""
     if known.get("state") == "failed":
         return not task.retry_failed
     files = known.get("files", {})
@@ -133,10 +147,10 @@ def _stands(task: Task, known: Mapping[str, Any]) -> bool:
 
 
 def _transfer(task: Task, loaded: Request, more: dict[str, Any], notes: Notes) -> dict[str, Any]:
-    """Make and write the pictures of a job, whose inputs have been read into `loaded`.
+    """Make and write the pictures of a job whose inputs have been read into `loaded`.
 
-    Returns name -> bytes and checksum of each file; puts thumbnails into `more`, and what the
-    library logs into `notes`.
+    It adds the thumbnails to `more`, and the logged messages to `notes`. It returns the name of
+    each file -> its size and checksum.
     """
     job = task.job
     targets = {picture: posixpath.join(task.root, name) for picture, name in job.outputs.items()}
@@ -167,8 +181,11 @@ def _transfer(task: Task, loaded: Request, more: dict[str, Any], notes: Notes) -
     }
 
 
-def seen(task: Task) -> str:
-    """Return a checksum of the job, and of the size and time of its inputs; "" if a store does not know them."""
+def input_stamp(task: Task) -> str:
+    """Return a checksum of the job and of the size and modification time of its inputs.
+
+    It is "" if a store does not know them.
+    """
     stamps = []
     for path in task.job.inputs.values():
         try:
@@ -179,26 +196,30 @@ def seen(task: Task) -> str:
             return ""
     if "" in stamps:
         return ""
-    return _checksum([task.job.given, stamps, *_how(task)])
+    return _checksum([task.job.given, stamps, *_conditions(task)])
 
 
 def _made_from(task: Task, loaded: Request) -> str:
-    """Return a checksum of the job, and of the content of its inputs."""
+    """Return a checksum of the job and of the content of its inputs."""
     content = {each.key: hashlib.sha256(each.value.getbuffer()).hexdigest() for each in loaded.inputs()}
-    return _checksum([content, loaded.pins, *_how(task)])
+    return _checksum([content, loaded.pins, *_conditions(task)])
 
 
-def _how(task: Task) -> list[Any]:
-    """Return what decides the results beside the inputs: another version of analogy may make others."""
+def _conditions(task: Task) -> list[Any]:
+    """Return all that decides the results beside the inputs, the version of analogy included."""
     return [asdict(task.job.request.settings), task.job.outputs, task.model_sha256, __version__]
 
 
 def _checksum(values: list[Any]) -> str:
+    """Return the first 32 hexadecimal digits of the SHA-256 of values as JSON."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _read(each: Input) -> Any:
-    """Return the content of a picture as an open file, or the rows of a file of pins. Raises `ImageError`, `SettingsError`."""
+    """Return a picture as an open file, or the rows of a file of pins.
+
+    Raises `ImageError` or `SettingsError`.
+    """
     if each.name == "pins":
         return read_pins(each.value, stores.read)
     with as_image_errors(f"{each.label} ({each.value})"):
@@ -209,17 +230,18 @@ def _read(each: Input) -> Any:
 
 @lru_cache(maxsize=16)
 def _fetched(path: str, stamp: str) -> bytes:
-    """Return the content of an address; the paintings of all jobs are fetched once."""
+    """Return the content of an address. A style that many jobs share is fetched once."""
     return stores.read(path)
 
 
 def _changed(settings: Settings) -> dict[str, Any]:
-    """Return the settings that are not the defaults."""
+    """Return the settings that differ from the defaults."""
     defaults = asdict(Settings())
     return {name: value for name, value in asdict(settings).items() if value != defaults[name]}
 
 
 def _thumbnail(pixels: Any) -> str:
+    """Return a small copy of a picture as WebP in base64."""
     small = resize(to_8_bits(np.asarray(pixels)), *fitted_size(pixels.shape[:2], _THUMBNAIL_PIXELS, 1.0))
     file = io.BytesIO()
     Image.fromarray(small).save(file, "WEBP", quality=70)
@@ -227,18 +249,19 @@ def _thumbnail(pixels: Any) -> str:
 
 
 class _Named(io.BytesIO):
-    """The content of a file in memory, with the name by which messages call it."""
+    """Content of a file in memory, with the name of the file for messages."""
 
     def __init__(self, content: bytes, name: str):
         super().__init__(content)
         self.name = name
 
 
-_engines = threading.Lock()
+_engine_lock = threading.Lock()
 
 
 def _engine(arguments: EngineArguments) -> Engine:
-    with _engines:  # the threads of a worker share one
+    """Return the engine of this worker, which its threads and jobs share."""
+    with _engine_lock:
         return _make_engine(arguments)
 
 
@@ -249,7 +272,7 @@ def _make_engine(arguments: EngineArguments) -> Engine:
 
 @contextmanager
 def _logged_to(notes: Notes) -> Iterator[None]:
-    """Add the messages that the library logs in this thread, in the block, to `notes`."""
+    """Add to `notes` the messages that the library logs in the block, in this thread."""
     own = threading.get_ident()
 
     class Collect(logging.Handler):

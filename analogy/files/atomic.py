@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and the paths at which callers want them."""
+"""Files and folders that appear whole or not at all, and the check of paths for results."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from .inputs import is_address
 
 @contextmanager
 def atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Yield a new binary file, open for writing. It becomes `path` when the block ends, and vanishes if the block raises.
+    """Yield a new binary file, open for writing, that becomes `path` when the block ends.
 
-    The file is written beside `path` under a temporary name, then renamed. So nobody sees half of
-    it, and an older `path` stays until the new one is complete. Its permissions follow the user's
-    umask. It is not flushed to the disk (fsync).
+    The file is written beside `path` under a temporary name, then renamed. So no program sees half
+    of it, and an older `path` stays until the new one is complete. If the block raises, the file is
+    deleted. Its permissions follow the user's umask. It is not flushed to the disk (fsync).
 
-    Raises `OutputError` if the folder does not exist, there is no permission, or the disk is full;
-    also in place of an `OSError` or `ValueError` of the block. An `AnalogyError` of the block
-    passes through.
+    Raises `OutputError` if the folder does not exist, there is no permission, or the disk is full.
+    An OSError or ValueError of the block becomes an `OutputError`, too; an `AnalogyError` of the
+    block passes through.
     """
     path = Path(path)
     made: Path | None = None
@@ -44,11 +44,12 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a new folder to fill. It becomes `path` when the block ends, and vanishes if the block raises.
+    """Yield a new folder to fill, which becomes `path` when the block ends.
 
-    `path` must not exist, or be an empty folder. Permissions follow the user's umask.
+    Before, `path` must not exist, or must be an empty folder. If the block raises, the new folder
+    is deleted. Permissions follow the user's umask.
 
-    Raises `OutputError` as `atomic` does, also if something else is at `path` when the block ends.
+    Raises `OutputError` as `atomic` does, and if something else is at `path` when the block ends.
     """
     with _as_output_error(path), temporary.scratch_folder(path.parent) as scratch:
         new = scratch / "new"
@@ -61,7 +62,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _as_output_error(path: Path) -> Iterator[None]:
-    """Raise `OutputError`, which names `path`, in place of an OSError or ValueError of the block."""
+    """Turn an OSError or ValueError of the block into an `OutputError` that names `path`."""
     try:
         yield
     except AnalogyError:
@@ -71,11 +72,11 @@ def _as_output_error(path: Path) -> Iterator[None]:
     except PermissionError as error:
         raise OutputError(f"{path}: no permission to write there; choose another folder") from error
     except (OSError, ValueError) as error:
-        raise OutputError(f"{path}: cannot be written ({reason(error)})") from error
+        raise OutputError(f"{path}: cannot be written ({reason(error)}); choose another place") from error
 
 
 def as_path(target: object) -> Path:
-    """Return the path that a caller names.
+    """Return the path of a result that a user gives.
 
     Raises `OutputError` if `target` is no path, is empty, cannot be the name of a file, or is an
     address.
@@ -88,7 +89,7 @@ def as_path(target: object) -> Path:
             f"cannot write to {shown(target)}; give the path of a folder or a picture, or an open file"
         ) from error
     if isinstance(target, bytes) or not name or "\0" in name:
-        raise OutputError(f"cannot write to {shown(target)}; that is no path")
+        raise OutputError(f"cannot write to {shown(target)}; that is no path; give the path of a folder or a picture")
     if is_address(name):
-        raise OutputError(f"cannot write to {shown(name)}; that is an address, give the path of a folder or a picture")
+        raise OutputError(f"cannot write to {shown(name)}; that is an address; give the path of a folder or a picture")
     return Path(name)

@@ -1,10 +1,10 @@
-"""Exchanging the results of one run for those of the next, such that a kill at any point leaves the files of one run.
+"""Exchange of the results of one run for those of the next, which is safe against kills.
 
 The new files lie in a temporary folder inside the folder for results, with a manifest that names
 them. An exchange moves the old files aside, the manifest first, then moves the new ones to their
-places, the manifest last. So a folder with a manifest holds what one run made. A kill in between
-leaves some files of the old or of the new run and no manifest, and whatever is still in the
-temporary folder; `exchange` can then be called again to finish.
+places, the manifest last. So a folder with a manifest always holds the files of one run. A kill in
+between leaves files of one run without a manifest, and the rest in the temporary folder. Then
+`exchange` can be called again to finish.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from . import temporary
 from .manifests import MANIFEST, is_unchanged, recorded_files
 
 _PREVIOUS = "previous"
-"""Name of the folder, in the temporary one, for the old files. An exchange is under way as long as it exists."""
+"""Name of the folder for old files, inside the temporary one; it exists during an exchange."""
 
 
 def new_files(new: Path) -> list[str]:
-    """Return the sorted names of the files that a run has written into the temporary folder `new`, without the manifest."""
+    """Return the sorted names of the files in the temporary folder `new`, except the manifest."""
     names = {entry.name for entry in os.scandir(new) if not temporary.is_temporary(entry.name)}
     return sorted(names - {temporary.LOCK, _PREVIOUS, MANIFEST})
 
@@ -32,12 +32,12 @@ def is_under_way(new: Path) -> bool:
 
 
 def exchange(folder: Path, new: Path) -> None:
-    """Move the old results in `folder` aside and those in `new` to their places, or finish an exchange that was killed.
+    """Replace the old results in `folder` by those in `new`, or finish a killed exchange.
 
-    Old results are the unchanged files that the manifest in `folder` records, and every file with
-    the name of a new one.
+    Old results are the unchanged files that the manifest in `folder` records, and each file that
+    has the name of a new one.
 
-    Raises OSError if a file cannot be moved. Then every move of this call is undone, as far as the
+    Raises OSError if a file cannot be moved. Then the moves of this call are undone as far as the
     system permits.
     """
     with temporary.alone_in(folder):
@@ -45,10 +45,11 @@ def exchange(folder: Path, new: Path) -> None:
 
 
 def _exchange(folder: Path, new: Path) -> None:
+    """Do the work of `exchange`, while no other run exchanges files in this folder."""
     previous = new / _PREVIOUS
     previous.mkdir(exist_ok=True)
     arriving = new_files(new)
-    arrived = set(recorded_files(new / MANIFEST)) - set(arriving)  # moved by the killed call that this one finishes
+    arrived = set(recorded_files(new / MANIFEST)) - set(arriving)  # a call that was killed has moved these
     old = recorded_files(folder / MANIFEST) or recorded_files(previous / MANIFEST)
     unchanged = [name for name in old if name not in arrived and is_unchanged(folder / name, old[name])]
     moved: list[tuple[Path, Path]] = []

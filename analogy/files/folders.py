@@ -1,9 +1,9 @@
-"""Folders for results: how a run makes one, asks whether it may write there, and replaces the results of the run before.
+"""Folders for results, in which a run replaces the results of the run before.
 
-A run calls `reserve` before its work. It then writes its files into the temporary folder of
-`replacing`, and a manifest (see `manifests`) last, and they replace the results of the run before
-as one (see `exchange`). No file is overwritten or deleted that no manifest records, that has been
-changed since, or that the run reads.
+A run calls `reserve` before its work, which checks that it may write. It then writes its files into
+the temporary folder of `replacing`, and a manifest (see `manifests`) last. Together they replace
+the results of the run before (see `exchange`). A file is never overwritten or deleted if no
+manifest records it, if it has been changed since, or if the run reads it.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ from .places import Places
 
 
 def make_folder(folder: str | os.PathLike[str]) -> Path:
-    """Make a folder for results if it does not exist, and return its path. Delete what killed runs left there.
+    """Make a folder for results unless it exists, and return its path.
 
-    Raises `OutputError` if the folder cannot be made or written to.
+    Temporary files that killed runs left there are deleted. Raises `OutputError` if the folder
+    cannot be made or written to.
     """
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot make the folder {folder}: {reason(error)}; choose another") from error
+        raise OutputError(f"cannot make the folder {folder}: {reason(error)}; choose another folder") from error
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"no permission to write to the folder {folder}; choose another")
+        raise OutputError(f"no permission to write to the folder {folder}; choose another folder")
     with suppress(OSError):
         for path in [Path(entry) for entry in os.scandir(folder) if temporary.is_temporary(entry.name)]:
             if not path.is_symlink() and (path.is_dir() or path.is_file()):
@@ -41,7 +42,10 @@ def make_folder(folder: str | os.PathLike[str]) -> Path:
 
 
 def _delete_abandoned(path: Path) -> None:
-    """Delete a temporary file or folder unless a run still uses it, after finishing the exchange that it may be part of."""
+    """Delete a temporary file or folder unless a run still uses it.
+
+    If an exchange was killed half way, it is finished first.
+    """
     is_folder = path.is_dir()
     with temporary.claimed(path / temporary.LOCK if is_folder else path) as ours:
         if not ours:
@@ -58,7 +62,7 @@ def _delete_abandoned(path: Path) -> None:
 
 @contextmanager
 def folder_for(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Call `make_folder` before the block. If the block raises, delete the folders that were made and are empty."""
+    """Call `make_folder` before the block, and delete new empty folders if the block raises."""
     folder = Path(folder)
     made = [each for each in (folder, *folder.parents) if not os.path.lexists(each)]
     try:
@@ -73,19 +77,19 @@ def folder_for(folder: str | os.PathLike[str]) -> Iterator[None]:
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder for a run's files, the manifest last. When the block ends, they replace the old results.
+    """Yield a temporary folder for a run's files, which replace the old results at the end.
 
-    If the block raises, everything in `folder` stays as it was.
+    The block writes the files, and the manifest last. If it raises, everything in `folder` stays as
+    it was.
 
-    Raises `OutputError` if `folder` holds a film, or the files cannot be put in their places. An
-    `OutputError` of the block is raised with the temporary path in its message replaced by that of
-    `folder`.
+    Raises `OutputError` if `folder` holds a film, or the files cannot be moved to their places. In
+    the message of an `OutputError` of the block, the temporary path becomes that of `folder`.
     """
     refuse_a_film(folder)
     try:
         new, lock = temporary.new_folder(folder)
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be written to ({reason(error)})") from error
+        raise OutputError(f"{folder}: cannot be written to ({reason(error)}); choose another folder") from error
     try:
         try:
             yield new
@@ -94,7 +98,9 @@ def replacing(folder: Path) -> Iterator[Path]:
         try:
             exchange(folder, new)
         except OSError as error:
-            raise OutputError(f"{folder}: the results cannot be put in their place ({reason(error)})") from error
+            raise OutputError(
+                f"{folder}: the results cannot be put in their place ({reason(error)}); choose another folder"
+            ) from error
     finally:
         if is_under_way(new):  # the exchange failed and could not be undone: the next run finishes it
             lock.close()
@@ -103,17 +109,18 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 
 def checksums(new: Path) -> dict[str, str]:
-    """Return name -> SHA-256 of each file that a run has written into the folder of `replacing`."""
+    """Return the SHA-256 of each file, by name, in the temporary folder of `replacing`."""
     return {name: checksum(new / name) for name in new_files(new)}
 
 
 def reserve(folder: Path, names: Iterable[str], places: Places) -> None:
-    """Add to `places` the files that a transfer will write into `folder`, and the older results that they will replace.
+    """Add to `places` the files that a transfer will write into `folder` or delete there.
 
-    names  names of the new files, without the manifest's
+    The new files have these `names`, and a manifest is written with them. The older results that
+    they replace are deleted.
 
-    Raises `OutputError` if one of these files is one that the run reads, or is not as a run made
-    it; and if the folder holds a film.
+    Raises `OutputError` if the run reads one of these files, if no run made it, if it was changed
+    since, or if the folder holds a film.
     """
     refuse_a_film(folder)
     old = recorded_files(folder / MANIFEST)
@@ -125,12 +132,12 @@ def reserve(folder: Path, names: Iterable[str], places: Places) -> None:
 
 
 def claim(folder: Path, names: Collection[str], places: Places, ours: Mapping[str, str]) -> None:
-    """Add to `places` the files of these names that a run will write into `folder`.
+    """Add to `places` the files with these names that a run will write into `folder`.
 
-    ours  name -> checksum of each file that an earlier run made; "" permits any content
+    `ours` has the checksum of each file, by name, that an earlier run made; "" permits any content.
 
-    Raises `OutputError` if one of the files is one that the run reads, or exists and is not one of
-    `ours`, unchanged.
+    Raises `OutputError` if the run reads one of the files, or if it exists and is not one of
+    `ours`, or was changed.
     """
     for name in names:
         places.write(folder / name, name)
@@ -140,16 +147,22 @@ def claim(folder: Path, names: Collection[str], places: Places, ours: Mapping[st
 
 
 def refuse_foreign(path: Path, ours: bool) -> None:
-    """Raise `OutputError` if something is at the path of a result and it is not `ours`, made by an earlier run."""
+    """Raise `OutputError` if a file is in the place of a result and is not `ours`.
+
+    It is ours if an earlier run made it.
+    """
     if not ours and os.path.lexists(path):
         raise OutputError(
-            f"{path}: is there already, and is no result that this run may replace; move it away, or name another place for "
-            "the results"
+            f"{path}: is there already, and is no result that this run may replace; move it away, or name "
+            "another place for the results"
         )
 
 
 def refuse_changed(path: Path, recorded: str) -> None:
-    """Raise `OutputError` if a result exists and does not have the checksum `recorded`; "" permits any content."""
+    """Raise `OutputError` if a result exists with another checksum than `recorded`.
+
+    The checksum "" permits any content.
+    """
     if recorded and os.path.lexists(path) and not is_unchanged(path, recorded):
         raise OutputError(
             f"{path}: has been changed since it was made; move it away, or delete it to have it made anew"
@@ -157,6 +170,6 @@ def refuse_changed(path: Path, recorded: str) -> None:
 
 
 def refuse_a_film(folder: Path) -> None:
-    """Raise `OutputError` if a folder holds a painted film, whose frames took hours and would have to make way."""
+    """Raise `OutputError` if a folder holds a painted film, which other results would replace."""
     if read_manifest(folder / MANIFEST).get("kind") == FILM:
         raise OutputError(f"{folder}: holds the frames of a film, as its {MANIFEST} says; name another folder")

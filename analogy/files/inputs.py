@@ -1,4 +1,4 @@
-"""Reading files that come from outside: only plain files are opened, and only a bounded number of bytes is read.
+"""Reading of files that users give: only plain files are opened, and no more bytes than a bound.
 
 A pipe, a socket or a device in the place of a file may block for ever, or never end.
 """
@@ -23,9 +23,12 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-"""Names, for error messages, of the types of files that are not plain."""
+"""Types of files that are not plain -> their names in messages."""
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
-"""The beginning of an address. One slash is enough, because `Path` joins two; the drives of Windows have a single letter."""
+"""Pattern for the beginning of an address.
+
+One slash is enough, because `Path` makes one of two. Drives of Windows have a single letter.
+"""
 
 
 def is_address(path: str) -> bool:
@@ -34,11 +37,11 @@ def is_address(path: str) -> bool:
 
 
 def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
-    """Open the plain file at `path`, or behind a link there, for reading in binary mode.
+    """Open the plain file at `path`, or the one to which a link there leads, in binary mode.
 
-    Raises OSError, with a `strerror` that can be shown to users: at once for a pipe, a socket and a
-    device; for a path that no file can have; IsADirectoryError for a folder on any system; and
-    whatever else `open` raises.
+    Raises OSError, with a `strerror` that users can be shown, as `open` does, and at once for a
+    pipe, a socket, a device, or a path that no file can have. A folder raises IsADirectoryError on
+    every system.
     """
     name = os.fsdecode(path)
     if "\0" in name:
@@ -47,10 +50,10 @@ def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
         os.fsencode(name)
     except UnicodeError as error:
         raise OSError(errno.EINVAL, "no file has such a name") from error
-    _check(Path(name).stat())  # first without opening it, which can start a device
+    _check(Path(name).stat())  # checked before it is opened, because opening can start a device
     file = open(name, "rb", opener=_without_waiting)  # noqa: SIM115 (the caller closes it)
     try:
-        _check(os.fstat(file.fileno()))  # again, because another file may have taken the place
+        _check(os.fstat(file.fileno()))  # checked again, because the file may have been replaced
     except BaseException:
         file.close()
         raise
@@ -58,7 +61,7 @@ def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
 
 
 def read_regular(path: str | os.PathLike[str], max_bytes: int) -> bytes:
-    """Return the content of the plain file at `path`. Raises OSError, also if it has more than `max_bytes`."""
+    """Return the content of a plain file. Raises OSError, also for more than `max_bytes` bytes."""
     with open_regular(path) as file:
         content = file.read(max_bytes + 1)
     if len(content) > max_bytes:
@@ -74,10 +77,11 @@ def checksum(path: str | os.PathLike[str]) -> str:
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """Ignore the warnings of libraries during the block: in all threads, until the last of them has left such a block.
+    """Ignore the warnings of libraries during the block.
 
-    `warnings.catch_warnings` alone does not suffice: if threads leave it in another order than they
-    entered it, warnings stay ignored for ever.
+    They are ignored in all threads until the last thread has left such a block. If each thread used
+    `warnings.catch_warnings` for itself, and they left it in another order than they entered it,
+    warnings would stay ignored for ever.
     """
     global _threads, _caught
     with _lock:
@@ -96,13 +100,15 @@ def without_warnings() -> Iterator[None]:
 
 
 _lock = threading.Lock()
+"""Lock that is held while the next two values change."""
 _threads = 0
 """Number of threads that are inside a block of `without_warnings`."""
 _caught: warnings.catch_warnings[None]
+"""The context of `without_warnings` that the first thread entered and the last one leaves."""
 
 
 def _check(status: os.stat_result) -> None:
-    """Raise OSError unless the status is that of a plain file."""
+    """Raise OSError unless `status` describes a plain file."""
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     kind = _KINDS.get(stat.S_IFMT(status.st_mode))

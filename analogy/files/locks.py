@@ -1,4 +1,4 @@
-"""Locks that let one run at a time work in a folder. The system releases them when a process ends, however it ends."""
+"""Locks that let one run at a time work in a folder; the system releases them with the process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if sys.platform == "win32":
     import msvcrt
 
     def _hold(file: int) -> None:
-        os.lseek(file, 1 << 40, os.SEEK_SET)  # far beyond the end, because nobody else may read a locked part
+        os.lseek(file, 1 << 40, os.SEEK_SET)  # beyond the end, because others cannot read a locked part
         msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
 
 else:
@@ -25,15 +25,13 @@ else:
 def lock(file: int, path: Path, if_held: str) -> None:
     """Lock an open file until it is closed.
 
-    path     what errors name
-    if_held  what the error says if another run holds the lock
-
-    Raises `OutputError` if another run holds the lock, or the file system has no locks.
+    Raises `OutputError`, which names `path`, if another run holds the lock (`if_held` is the
+    sentence for that), or if the file system has no locks.
     """
     try:
         _hold(file)
     except (BlockingIOError, PermissionError) as error:
-        raise OutputError(f"{path}: {if_held}; wait for its end, or name another") from error
+        raise OutputError(f"{path}: {if_held}; wait for its end, or name another folder") from error
     except OSError as error:
         raise OutputError(
             f"{path}: cannot be locked against a second run ({reason(error)}); name a folder on another disk"

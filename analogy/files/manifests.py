@@ -1,7 +1,7 @@
-"""The manifest in a folder for results, `settings.json`: how the results were made, and the checksum of each file.
+"""The manifest `settings.json`, which says how the results in a folder were made.
 
-A transfer and a painted film each write one. Its key "kind" says which of the two did, so that
-neither replaces the other's results.
+A transfer and a painted film each write one, with the checksum of each file. Its key "kind" names
+the one that wrote it, so that neither replaces the other's results.
 """
 
 from __future__ import annotations
@@ -13,16 +13,19 @@ from typing import Any
 from .inputs import checksum, read_regular
 
 MANIFEST = "settings.json"
-"""Name of the manifest. Its key "files" maps the name of each other file to that file's SHA-256."""
-TRANSFER, FILM = "transfer", "film"
-"""Values of the key "kind"."""
+"""Name of the manifest. Its key "files" has the SHA-256 of each other file."""
+TRANSFER = "transfer"
+"""Value of the key "kind" in the manifest of a transfer."""
+FILM = "film"
+"""Value of the key "kind" in the manifest of a painted film."""
 _REQUIRED = {"analogy": str, "model_sha256": str, "settings": dict, "files": dict}
-"""The keys that every manifest has, and the types of their values."""
+"""Keys that every manifest has -> the types of their values."""
 _MAX_BYTES = 1 << 26
+"""Largest manifest that is read, in bytes."""
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Return the fields of a manifest, "kind" among them; {} if there is no file, or it is not as a run writes it."""
+    """Return the fields of a manifest, or {} if no run has written such a file."""
     try:
         fields = json.loads(read_regular(path, _MAX_BYTES))
     except (OSError, ValueError, RecursionError):
@@ -35,7 +38,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def recorded_files(path: Path) -> dict[str, str]:
-    """Return name -> checksum of each file that a manifest records; {} if `read_manifest` finds none."""
+    """Return the checksum of each file, by name, that the manifest at `path` records."""
     files = read_manifest(path).get("files", {})
     return {name: str(value) for name, value in files.items() if Path(name).name == name and name != MANIFEST}
 

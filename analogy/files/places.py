@@ -1,8 +1,8 @@
-"""The files that a run reads and those that it will write, so that no result overwrites an input or another result.
+"""Files that a run reads and writes, so that no result overwrites an input or another result.
 
-A file is identified by its device and its inode, so that a link, a hard link and another spelling
-of a path lead to the same file. A result that does not exist yet is identified by its path, without
-regard to case, which some file systems ignore.
+A file is identified by its device and its inode, so that links, hard links and other spellings of a
+path lead to the same file. A result that does not exist yet is identified by its path, without
+regard to case, since some file systems ignore case.
 """
 
 from __future__ import annotations
@@ -18,21 +18,27 @@ from ..errors import OutputError
 from .inputs import is_address
 
 Place = str | os.PathLike[str] | int
-"""A path, an address of a store, or the descriptor of an open file."""
+"""Type of a file's place: its path, its address in a store, or the descriptor of the open file."""
 _STREAMS = {0: "standard input", 1: "standard output"}
-"""Names, for error messages, of the descriptors."""
+"""Descriptors -> their names in messages."""
 
 
 class WrittenTwiceError(OutputError):
-    """An error because two results of one run would be the same file. `first` describes the one that was added first."""
+    """Error for two results of one run that would be the same file.
+
+    The attribute `first` describes the one that was added first.
+    """
 
     def __init__(self, first: str, second: str, place: object):
-        super().__init__(f"{first} and {second} would both write {place}; give them names of their own")
+        super().__init__(f"{first} and {second} would both write {place}; give each of them another name")
         self.first = first
 
 
 class Places:
-    """The files that a run reads and those that it will write: any number of them, as they are kept on disk."""
+    """Files that a run reads and files that it will write.
+
+    They are kept on disk, so that there can be any number of them.
+    """
 
     def __init__(self) -> None:
         self._known = sqlite3.connect("", isolation_level=None)  # a temporary file, which SQLite deletes
@@ -48,7 +54,7 @@ class Places:
         self._known.close()
 
     def read(self, place: Place, what: str) -> None:
-        """Add a file that the run reads. `what` describes it in errors.
+        """Add a file that the run reads; `what` describes it in messages.
 
         Raises `OutputError` if the run will write it.
         """
@@ -58,10 +64,10 @@ class Places:
             raise _overwritten(place, what)
 
     def write(self, place: Place, what: str) -> None:
-        """Add a file that the run will write. `what` describes it in errors.
+        """Add a file that the run will write; `what` describes it in messages.
 
-        Raises `OutputError` if the run reads it, `WrittenTwiceError` if another result will be that
-        file.
+        Raises `OutputError` if the run reads it, and `WrittenTwiceError` if another result will be
+        the same file.
         """
         keys = [key for key in (_identity(place), self._path(place)) if key]
         for key in keys:
@@ -73,12 +79,15 @@ class Places:
         self._known.executemany("INSERT OR IGNORE INTO outputs VALUES (?, ?)", [(key, _text(what)) for key in keys])
 
     def _find(self, table: str, key: str) -> str:
-        """Return what a file in a table is; "" if it is not there."""
+        """Return the description of a file in a table, or "" if it is not there."""
         found = self._known.execute(f"SELECT what FROM {table} WHERE key = ?", (key,)).fetchone()
         return found[0] if found else ""
 
     def _path(self, place: Place) -> str:
-        """Return the path of a file with the links to its folder followed. Leave an address as it is."""
+        """Return the path of a file with the links to its folder resolved.
+
+        An address stays as it is.
+        """
         if isinstance(place, int):
             return f"descriptor {place}"
         path = os.fspath(place)
@@ -90,12 +99,12 @@ class Places:
 
 
 def folded(name: str) -> str:
-    """Return `name` without what some file systems ignore: case, and the way in which accents are encoded."""
+    """Return `name` in one case and one encoding of accents, which some file systems ignore."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _identity(place: Place) -> str:
-    """Return device and inode of the plain file at a path or behind a link there; "" if there is none."""
+    """Return device and inode of the plain file to which a place leads, or "" if there is none."""
     if not isinstance(place, int) and is_address(os.fspath(place)):
         return ""
     try:
@@ -106,10 +115,11 @@ def _identity(place: Place) -> str:
 
 
 def _text(path: str) -> str:
-    """Return a path as a database accepts it, with bytes that are no text replaced by escapes."""
+    """Return a path with bytes that are no text as escapes, so that SQLite accepts it."""
     return path.encode("utf-8", "backslashreplace").decode()
 
 
 def _overwritten(place: Place, what: str) -> OutputError:
+    """Return the error for a result that would overwrite an input."""
     name = _STREAMS.get(place, place) if isinstance(place, int) else place
     return OutputError(f"{name}: that is {what}, which would be written over; name another place for the results")

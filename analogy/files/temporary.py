@@ -1,8 +1,8 @@
-"""Temporary files and folders beside results: the process that makes one locks it, and the next run deletes unlocked ones.
+"""Temporary files and folders beside results, of which the next run deletes abandoned ones.
 
-The system releases the lock when a process ends, however it ends, so that what a killed run left
-behind can be told from what a running one still needs. Windows has no such locks; there, a file
-that is open cannot be deleted.
+The process that makes one locks it. The system releases the lock when the process ends in any way.
+So an unlocked one was left by a killed run, and a locked one is still in use. Windows has no such
+locks; there, a file that is open cannot be deleted.
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ except ImportError:
     fcntl = None  # type: ignore[assignment]
 
 _NAME = re.compile(r"\.analogy-[0-9a-f]{32}\.tmp")
+"""Pattern of the names of temporary files and folders."""
 LOCK = "lock"
 """Name of the file in a temporary folder whose lock protects the folder."""
 
 
 def is_temporary(name: str) -> bool:
-    """Return whether `name` is one that this module gives to temporary files and folders."""
+    """Return whether this module gives such a `name` to temporary files and folders."""
     return _NAME.fullmatch(name) is not None
 
 
 def new_file(folder: Path) -> tuple[IO[bytes], Path, int | None]:
-    """Make a locked file in `folder`. Return it, open for writing, with its path and the descriptor that holds the lock.
+    """Make a locked file in `folder`, and return it with its path and its lock.
 
-    The caller closes the descriptor (None where there are no locks) once the file has its final
-    name or is deleted. The file is not made by `tempfile`, because other users cannot read the
-    files which that makes. Raises OSError.
+    The file is open for writing. The lock is a descriptor, or None where there are no locks; the
+    caller closes it when the file has its final name or is deleted. `tempfile` is not used, because
+    other users could not read its files. Raises OSError.
     """
     while True:
         path = _new_path(folder)
@@ -50,7 +51,10 @@ def new_file(folder: Path) -> tuple[IO[bytes], Path, int | None]:
 
 
 def new_folder(parent: Path) -> tuple[Path, IO[bytes]]:
-    """Make a locked folder in `parent`. Return its path and the open file that holds the lock. Raises OSError."""
+    """Make a locked folder in `parent`, and return its path and the open file that holds the lock.
+
+    Raises OSError.
+    """
     while True:
         path = _new_path(parent)
         path.mkdir()
@@ -62,7 +66,7 @@ def new_folder(parent: Path) -> tuple[Path, IO[bytes]]:
 
 
 def remove_folder(path: Path, lock: IO[bytes] | None) -> None:
-    """Delete a temporary folder with all that is in it, and release its lock."""
+    """Delete a temporary folder and everything in it, and release its lock."""
     if lock is not None and fcntl is None:
         lock.close()
     shutil.rmtree(path, ignore_errors=True)
@@ -72,9 +76,9 @@ def remove_folder(path: Path, lock: IO[bytes] | None) -> None:
 
 @contextmanager
 def scratch_folder(parent: Path) -> Iterator[Path]:
-    """Yield a new folder in `parent`, which is deleted when the block ends. It contains its own lock file.
+    """Yield a new folder in `parent`, which is deleted when the block ends.
 
-    Raises OSError if the folder cannot be made.
+    It contains its lock file. Raises OSError if the folder cannot be made.
     """
     path, lock = new_folder(parent)
     try:
@@ -85,7 +89,10 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 
 @contextmanager
 def claimed(lock: Path) -> Iterator[bool]:
-    """Lock a temporary file, or the lock file of a temporary folder, for the block. Yield False if another run holds it."""
+    """Lock a temporary file, or a temporary folder's lock file, during the block.
+
+    Yields False if another run holds the lock.
+    """
     if fcntl is None:
         try:
             lock.unlink(missing_ok=True)
@@ -105,7 +112,10 @@ def claimed(lock: Path) -> Iterator[bool]:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Wait until no other run is in such a block for the same folder. Where the file system has no locks, do not wait."""
+    """Wait until no other run is in such a block for the same folder, then enter the block.
+
+    Where the file system has no locks, there is no waiting.
+    """
     try:
         descriptor = None if fcntl is None else os.open(folder, os.O_RDONLY)
     except OSError:
@@ -124,10 +134,11 @@ def _new_path(folder: Path) -> Path:
 
 
 def _lock(file: IO[bytes] | int, wait: bool) -> bool:
-    """Lock an open file and return True. Without `wait`, return False if the lock is held or the file system has none.
+    """Lock an open file, and return whether that was successful.
 
-    With `wait`, a file system without locks counts as success: the run goes on, and nothing on it
-    is ever deleted.
+    With `wait`, the call waits for a lock that is held, and a file system without locks counts as
+    success: the run goes on, and later runs delete nothing on that file system. Without `wait`,
+    both count as failure.
     """
     if fcntl is None:
         return True

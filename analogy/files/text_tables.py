@@ -1,6 +1,6 @@
-"""Tables of text as spreadsheets and shells write them, with commas, semicolons or tabs between the cells of a row.
+"""Tables of text with commas, semicolons or tabs between cells, as spreadsheets write them.
 
-Files are read line by line, and within bounds, because a line may never end.
+Files are read line by line and within bounds, because a line may never end.
 """
 
 from __future__ import annotations
@@ -16,21 +16,19 @@ from ..errors import SettingsError, shown
 LONGEST_ROW = 1 << 20
 """Largest number of characters in a row, and in a line."""
 _SEPARATORS = ",;\t"
-"""The characters that can separate cells."""
+"""Characters that can separate cells."""
 _SEPARATOR_LINE = re.compile(r'\s*"?sep=(.)"?\s*', re.IGNORECASE)
-"""The line before the header in which Excel names the separator."""
+"""Pattern of the line before the header in which Excel names the separator."""
 _PERHAPS_THOUSANDS = re.compile(r"\s*([+-]?)([1-9]\d{0,2})([.,])(\d{3})\s*")
-"""A number with a separator and three digits behind it, which may be a fraction or thousands."""
+"""Pattern of a number with three digits after a separator, which may be a fraction or thousands."""
 
 
 def text_lines(file: IO[bytes], newline: str = "") -> Iterator[str]:
-    """Yield the lines of a file of text, each with its end.
+    """Yield the lines of a file of text, each with its line end.
 
-    file     open for reading in binary mode
-    newline  as for `open`
-
-    UTF-16 is recognised by its first bytes. Other files are read as UTF-8, and bytes that are none
-    become surrogates, as in `os.fsdecode`; `readable` makes characters of these.
+    The file is open for reading in binary mode; `newline` is that of `open`. UTF-16 is recognised
+    by its first bytes. Other files are read as UTF-8. Bytes that are no UTF-8 become surrogates, as
+    in `os.fsdecode`; `readable` turns these into characters.
 
     Raises `SettingsError` for a line of more than `LONGEST_ROW` characters, and UnicodeError for
     damaged UTF-16.
@@ -49,15 +47,15 @@ def text_lines(file: IO[bytes], newline: str = "") -> Iterator[str]:
         while line := text.readline(LONGEST_ROW + 1):
             number += 1
             if len(line) > LONGEST_ROW:
-                raise SettingsError(f"line {number}: it has more than {LONGEST_ROW} bytes")
+                raise SettingsError(f"line {number}: it has more than {LONGEST_ROW} characters; shorten it")
             yield line
     finally:
-        if not buffered.closed:  # the wrapper must not close the file, which belongs to the caller
+        if not buffered.closed:  # the wrapper would close the file, which belongs to the caller
             text.detach()
 
 
 def readable(text: str) -> str:
-    """Return `text` with its surrogates decoded as Windows-1252, in which Excel writes CSV.
+    """Return `text` with its surrogates decoded as Windows-1252, the encoding of Excel's CSV files.
 
     Raises `SettingsError` if the bytes are no Windows-1252 either.
     """
@@ -70,14 +68,15 @@ def readable(text: str) -> str:
 
 
 def column_name(cell: str) -> str:
-    """Return the name of a column in lower case, with "_" for spaces and hyphens, so that spellings compare equal."""
+    """Return the name of a column in lower case, with "_" in place of spaces and hyphens."""
     return re.sub(r"[ -]+", "_", cell.strip().lower())
 
 
 def members(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object of JSON as a dict. This is an `object_pairs_hook` for `json.loads`.
+    """Return a JSON object as a dict; this is an `object_pairs_hook` for `json.loads`.
 
-    Raises `SettingsError` for a name that occurs twice; `json` by itself would take the last one.
+    Raises `SettingsError` for a name that occurs twice. Without this hook, `json` would silently
+    use the last value.
     """
     found: dict[str, Any] = {}
     for name, value in pairs:
@@ -88,10 +87,10 @@ def members(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def decimal_separators(cells: Collection[str]) -> str:
-    """Return those of "." and "," that certainly begin a fraction in these cells.
+    """Return the decimal separators that these cells prove: ".", ",", both or neither.
 
-    A separator does if in some cell it is followed by other than three digits. Both do if some
-    number of four or more digits has no separator between its thousands.
+    A separator certainly begins a fraction if in a cell it is followed by other than three digits.
+    Both do if a number of four or more digits has no separator for thousands.
     """
     return "".join(
         separator
@@ -105,17 +104,17 @@ def decimal_separators(cells: Collection[str]) -> str:
 
 
 def number(cell: str, decimal: str) -> float:
-    """Return the number in a cell. Its fraction begins with a point or, as in many countries, with a comma.
+    """Return the number in a cell, whose fraction begins with a point or a comma.
 
-    decimal  the separators that begin a fraction also in front of three digits, as in "1,023"
-
-    Raises `SettingsError` if another separator is in front of three digits, and ValueError if there
-    is no number.
+    The separators in `decimal` begin a fraction also before three digits, as in "1,023". Raises
+    `SettingsError` if another separator stands before three digits, and ValueError if the cell
+    holds no number.
     """
     if (found := _PERHAPS_THOUSANDS.fullmatch(cell)) and found[3] not in decimal:
         sign, whole, _, rest = found.groups()
         raise SettingsError(
-            f"{shown(cell)}, which may be a whole number or a fraction; write {sign}{whole}{rest} or {sign}{whole}.{rest}0"
+            f"{shown(cell)}, which may be a whole number or a fraction; write {sign}{whole}{rest} or "
+            f"{sign}{whole}.{rest}0"
         )
     return float(re.sub(r"^(\s*[+-]?\d*),(\d+\s*)$", r"\1.\2", cell))
 
@@ -123,42 +122,58 @@ def number(cell: str, decimal: str) -> float:
 def read_csv(file: IO[bytes]) -> tuple[list[str], Iterator[tuple[int, list[str]]], str]:
     """Return the header of a table, an iterator over its rows, and the separator.
 
-    The header is a list of column names (see `column_name`). For each row, the iterator gives the
-    number of the line in which the row ends, and its cells up to the last one that is not empty.
-    The separator is the one that occurs most often in the header. Spaces around cells, empty rows,
-    and the line with a type that PowerShell writes before the header are ignored.
+    Spaces around cells, empty rows, and the line with a type that PowerShell writes before the
+    header are ignored. Some of the errors come only while rows are read.
 
-    Raises `SettingsError` for two columns of one name, a row of more than `LONGEST_ROW` characters,
-    and a row with more cells than there are columns, and csv.Error and UnicodeError for a file that
-    is no table; some of them only while rows are read.
+    Returns
+    -------
+    header : list of str
+        Column names (see `column_name`).
+    rows : iterator of (int, list of str)
+        For each row, the number of the line in which it ends, and its cells up to the last one that
+        is not empty.
+    separator : str
+        The separator that occurs most often in the header.
+
+    Raises
+    ------
+    SettingsError
+        If two columns have one name, a row has more than `LONGEST_ROW` characters, or a row has
+        more cells than there are columns.
+    csv.Error, UnicodeError
+        If the file is no table.
     """
     lines = _Lines(file)
     rows = _rows(lines)
     header = [column_name(cell) for cell in next(rows, (0, []))[1]]
     twice = [name for name in header if name and header.count(name) > 1]
     if twice:
-        raise SettingsError(f"there are two columns {shown(twice[0])}; a column is there once")
+        raise SettingsError(f"there are two columns {shown(twice[0])}; remove one, or rename it")
     return header, _checked(header, rows), lines.separator
 
 
 def _checked(header: Sequence[str], rows: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows below the header. Raises `SettingsError` for a row with a cell in a column without a name."""
+    """Yield the rows below the header. Raises `SettingsError` for a cell below no column name."""
     for line, row in rows:
         if header and not header[0] and row[0]:
             raise SettingsError(
-                f"line {line} has {shown(row[0])} in column 1, which has no name in the first line; name it, or leave it out "
-                "(in pandas: to_csv(path, index=False))"
+                f"line {line} has {shown(row[0])} in column 1, which has no name in the first line; name the "
+                "column, or leave it out (in pandas: to_csv(path, index=False))"
             )
         nameless = [cell for index, cell in enumerate(row) if cell and (index >= len(header) or not header[index])]
         if nameless:
             raise SettingsError(
-                f"line {line} has more cells than there are columns ({shown(nameless[0])}); put quotes around commas in a cell"
+                f"line {line} has more cells than there are columns ({shown(nameless[0])}); put quotes around a cell "
+                "that contains commas"
             )
         yield line, row
 
 
 def _rows(lines: _Lines) -> Iterator[tuple[int, list[str]]]:
-    """Yield, for each row that is not empty, the line in which it ends and its cells up to the last one with content."""
+    """Yield, for each row with content, the line in which it ends, and its cells.
+
+    Empty cells at the end of a row are left out.
+    """
     for row in csv.reader(lines, delimiter=lines.separator, strict=True, skipinitialspace=True):
         cells = [cell.strip() for cell in row]
         while cells and not cells[-1]:
@@ -169,11 +184,17 @@ def _rows(lines: _Lines) -> Iterator[tuple[int, list[str]]]:
 
 
 class _Lines:
-    """The lines of a table, from its header on.
+    """Iterator over the lines of a table, from its header on.
 
-    separator  the character between the cells
-    number     number of the last line that was read, from 1
-    length     number of characters read since a row began. More than `LONGEST_ROW` raise `SettingsError`
+    Attributes
+    ----------
+    separator : str
+        The character between cells.
+    number : int
+        Number of the last line that was read, from 1.
+    length : int
+        Number of characters read since a row began. `SettingsError` is raised for more than
+        `LONGEST_ROW`.
     """
 
     def __init__(self, file: IO[bytes]):
@@ -201,5 +222,7 @@ class _Lines:
         self.number += 1
         self.length += len(line)
         if self.length > LONGEST_ROW:
-            raise SettingsError(f"line {self.number}: its row has more than {LONGEST_ROW} bytes")
+            raise SettingsError(
+                f"line {self.number}: its row has more than {LONGEST_ROW} characters; check the quotes in it"
+            )
         return line

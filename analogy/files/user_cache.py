@@ -1,4 +1,4 @@
-"""The cache folder of the user. There may be none: a container can run a user who has no home and no name."""
+"""The cache folder of the user, if there is one; users in containers may have no home."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pathlib import Path
 
 
 def user_cache() -> Path | None:
-    """Return the folder in which this package keeps files for the user; None if the system does not tell where."""
+    """Return this package's cache folder for the user, or None if the system knows none."""
     from platformdirs import user_cache_path
 
     try:
         folder = user_cache_path("analogy", appauthor=False)
     except (RuntimeError, KeyError, OSError):
         return None
-    return folder if folder.is_absolute() else None  # "~/.cache" comes back where "~" is not known
+    return folder if folder.is_absolute() else None  # it is "~/.cache" if the home is unknown

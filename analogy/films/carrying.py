@@ -1,8 +1,27 @@
-"""Carrying a key through a film: finding where each pixel of a frame lies in the key frame, and what is painted there.
+"""Carrying of a key along a film: it finds the place of each pixel of a frame in the key frame.
 
-Departure from Liao et al. 2017, which is about two pictures: here A is a frame, B the key frame,
-and B' the key, its painting (Hertzmann et al. 2001, "Image Analogies", with B given). The film's
-own motion leads from A to B. PatchMatch searches only for what the key frame does not show.
+The key frame is the frame of the film that the key paints. The place of a pixel is the position, in
+the key frame, of the thing that the pixel shows. Places are stored as a flow: displacements from
+the pixels to their places. `Carrier.advance` goes on to the next frame in four steps:
+
+1. It computes the carried flow. This leads along the optical flow from the new frame to the last
+   frame, and from there along the flow that the last frame had. It is steady, but its errors add
+   up.
+2. It computes the direct flow, which is the optical flow from the new frame to the key frame
+   itself, in a search that begins at the carried flow. Its error does not grow, but it may flicker.
+   So the carried flow only moves a share of the way to it with each frame.
+3. It moves the flow of flat pixels towards that of the textured pixels around them, since optical
+   flow finds only noise in a flat region.
+4. It decides which places are sure. A place is sure if the direct flow passes the forward-backward
+   check: the flow from the key frame back to the new frame leads to the pixel again. The other
+   pixels show mostly things that the key frame does not show. For them, PatchMatch searches the key
+   frame for similar colours.
+
+`Carrier.paint` then gives each pixel the colour that the key has at the pixel's place.
+
+Departure from Liao et al. 2017, which matches two pictures: here A is a frame, B the key frame,
+and B' the key (Hertzmann et al. 2001, "Image Analogies", with B given). Motion leads from A to B,
+and PatchMatch searches only where motion does not.
 """
 
 from __future__ import annotations
@@ -31,133 +50,158 @@ from .motion import (
 from .strokes import paint
 
 AGREEMENT = 1.5
-"""Largest distance in pixels between a pixel and where the flows to the key frame and back lead from it, if it is sure."""
+"""Tolerance of the forward-backward check (see `motion.agree`), in pixels."""
 
 _PULL = 0.3
-"""Share of the way to where the flow to the key frame leads that a place goes with each frame."""
+"""Share of the distance to the direct flow by which the carried flow moves with each frame."""
 _NEAR = 2 * AGREEMENT
-"""Distance in pixels from there up to which a place goes a share of the way. From farther, it goes at once."""
+"""Longest distance between carried and direct flow that is closed gradually, in pixels.
+
+A longer one is closed at once.
+"""
 _STIFFNESS = 0.15
-"""Share by which, with each frame, the flow of a flat place comes nearer to that of the texture
-around it. What is painted there would be stirred otherwise, since nothing in the film says how it
-moves."""
+"""Share by which a flat pixel's flow approaches that of the texture around it, per frame.
+
+Without this, paint in flat regions would be stirred about: nothing in the film says how they move.
+"""
 _BASE_TRUST = 0.1
-"""Weight of the flow of a flat place, if those there and back agree, where that of a textured one is 1."""
+"""Weight of a flat pixel's flow that passes the forward-backward check; a textured pixel's is 1."""
 _FLAT = 0.5
-"""Texture (see `motion.texture`) below which a place is flat."""
+"""Texture (see `motion.texture`, 0 to 1) below which a pixel is flat."""
 _UNLIKE = 0.1
-"""Difference of colours (0 to 1) from the key frame from which even a flat place is searched."""
+"""Colour difference (0 to 1) from its place at which even a flat pixel is searched for."""
 
 _PATCH = 7
-"""Patch size of the search for what the key frame does not show."""
+"""Side of the patches that the search compares, in pixels."""
 _ITERATIONS = {4: 3, 2: 2}
-"""Factor by which the frames are shrunken -> iterations of the search at this scale, from coarse to
-fine. At the full size the search would take three quarters of the time, and what it finds would
-fall into smaller pieces."""
+"""Shrinking factor of the frames -> iterations of the search at that scale, from coarse to fine.
+
+A search at full size would take three quarters of the time, and its matches would fall into smaller
+pieces.
+"""
 _SEARCH_RADIUS = 8
-"""First radius of the random search in pixels, at all scales but the coarsest, which is searched as a whole."""
+"""First radius of the random search, in pixels; the coarsest scale is searched as a whole."""
 _LEAVING = 8.0
-"""Cost of a match whose distance from the expected place is the square root of the frame's area, in
-units of the squared difference between black and white in one channel. It grows with the square of
-the distance."""
-_COST_SCALE, _MAX_COST = 16, 12
-"""Divisor of the sum of both costs, and largest factor of the squared distance, so that all numbers fit into int16."""
+"""Cost of a match that lies the square root of the frame's area away from the expected place.
+
+The unit is the squared difference between black and white in one channel. The cost grows with the
+square of the distance.
+"""
+_COST_SCALE = 16
+"""Divisor of the sum of both costs, so that it fits into int16; products are multiplied again."""
+_MAX_COST = 12
+"""Largest factor of the squared distance with which the products fit into int16."""
 _UNSHOWN_DOUBT = 0.3
-"""Doubt that is added for a pixel that the key frame does not show."""
+"""Doubt that is added where the key frame does not show what a pixel shows."""
 _DOUBT_PATCH = 9
-"""Side in pixels of the square over which doubt is averaged."""
+"""Side of the square over which doubt is averaged, in pixels."""
 _MAX_ERROR = 1.0
-"""Largest error of a place in pixels that counts when a frame is painted: it puts fine detail elsewhere, as any larger one."""
+"""Largest error of a place that painting takes into account, in pixels.
+
+From one pixel on, an error of any size puts fine detail on the wrong spot.
+"""
 
 
 class Carrier:
-    """A key on its way through a film, from its own frame forwards or backwards, frame by frame.
+    """A key on its way along a film, from its own frame forwards or backwards, frame by frame.
 
-    frame  (H, W, 3) uint8: the frame at which it has arrived
-    flow   (H, W, 2) float32: from each pixel of that frame to its place in the key frame
-    sure   (H, W) bool: whether the flows to the key frame and back agree, or the place is flat and looks like the key frame.
-           Elsewhere the place comes from the search, or from the frame before
+    Attributes
+    ----------
+    frame : (H, W, 3) uint8
+        The frame that the carrier has reached.
+    flow : (H, W, 2) float32
+        Displacement (dx, dy) in pixels from each pixel of that frame to its place in the key frame.
+    sure : (H, W) bool
+        Where the place is sure: the direct flow passes the forward-backward check, or the pixel is
+        flat and its place in the key frame has the same colours. Elsewhere the place comes from
+        the search, or was carried on from the last frame.
     """
 
     def __init__(self, backend: Backend, key_frame: np.ndarray, seed: int = 0):
-        """Begin at the key frame, (H, W, 3) uint8: the frame of the film of which the key is a painting.
-
-        seed  that of the search for what the key frame does not show
-        """
+        """Begin at the key frame, (H, W, 3) uint8, with a seed for the random search."""
         self.backend, self.seed = backend, seed
         self.key_frame = self.frame = key_frame
         self.flow = np.zeros((*key_frame.shape[:2], 2), np.float32)
         self.sure = np.ones(key_frame.shape[:2], bool)
-        self._back = self.flow
+        self._back = self.flow  # it leads from the key frame to the present frame
 
     @cached_property
     def _key_pixels(self) -> np.ndarray:
-        """The key frame, (H, W, 3) float32."""
+        """Pixels of the key frame, (H, W, 3) float32, 0 to 255."""
         return self.key_frame.astype(np.float32)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return the arrays from which `resume` can go on."""
+        """Return the arrays that `resume` needs to go on from the present frame."""
         return {"flow": self.flow, "sure": self.sure, "back": self._back}
 
     def resume(self, frame: np.ndarray, state: Mapping[str, np.ndarray]) -> None:
-        """Go on from `frame`, (H, W, 3) uint8, as the carrier that had this state there."""
+        """Continue at `frame`, (H, W, 3) uint8, with the state that another carrier had there."""
         self.frame, self.flow, self.sure, self._back = frame, state["flow"], state["sure"], state["back"]
 
     def advance(self, frame: np.ndarray) -> None:
-        """Go on to `frame`, (H, W, 3) uint8, which is next in the film or, backwards, the one before.
+        """Go on to the neighbouring `frame`, (H, W, 3) uint8, in the direction of carrying.
 
-        What is painted moves with the film from frame to frame, so that it does not swim. Where a
-        flow that is found in the key frame itself leads elsewhere, the place is drawn there over
-        some frames, so that small errors do not add up.
+        The docstring of this module describes the steps.
         """
+        # Step 1: carry the flow on. Pixels that are flat or fail the check take the flow around
+        # them.
         step, step_back = both_flows(frame, self.frame)
         textured = texture(frame)
         step = spread(step, _trust(textured, agree(step, step_back, AGREEMENT)))
         step_back = spread(step_back, _trust(texture(self.frame), agree(step_back, step, AGREEMENT)))
         carried = compose(step, self.flow)
+        # Step 2: the direct flow draws the carried one near, gradually where it is close.
         direct = refine(frame, self.key_frame, carried)
         self._back = refine(self.key_frame, frame, compose(self._back, step_back))
         sure = _shrink(agree(direct, self._back, AGREEMENT))
-        apart = direct - carried
-        is_near = sure & (squared_length(apart) < _NEAR**2)
-        flow = carried + np.float32(_PULL) * spread(apart, _trust(textured, is_near))
+        gap = direct - carried
+        is_near = sure & (squared_length(gap) < _NEAR**2)
+        flow = carried + np.float32(_PULL) * spread(gap, _trust(textured, is_near))
+        # Step 3: flat pixels follow the texture around them.
         smooth = spread(flow, textured * inside(carried))
         flow += opencv().merge([np.float32(_STIFFNESS) * (1 - textured) ** 2] * 2) * (smooth - flow)
         is_flat = textured < _FLAT
         far = sure & ~is_near & ~is_flat
         flow[far] = direct[far]
         self.flow, self.frame = flow, frame
+        # Step 4: search for the places that are not sure. The search prefers matches near a known
+        # place, to which a checked step leads. A flat pixel whose place has the same colour needs
+        # no search: the check says nothing there, and any flat region would match.
         known = sure | ((agree(step, step_back, AGREEMENT) | is_flat) & inside(carried))
-        # In flat places the flows there and back cannot agree, and a search by colours would find
-        # anything.
-        is_like = is_flat & (self._difference() < _UNLIKE)
-        self.sure = sure | (known & is_like & inside(self.flow))
-        if not (self.sure | is_like).all():
-            self._search(known, self.sure | is_like)
+        is_similar = is_flat & (self._difference() < _UNLIKE)
+        self.sure = sure | (known & is_similar & inside(self.flow))
+        if not (self.sure | is_similar).all():
+            self._search(known, self.sure | is_similar)
 
     def paint(self, painted: np.ndarray) -> np.ndarray:
-        """Return the present frame in the looks of the key `painted`; both are (H, W, 3) float32, 0 to 255."""
+        """Return the present frame, painted with the key `painted`: (H, W, 3) float32, 0 to 255."""
         error = np.minimum(squared_error(self.frame, self._difference() * np.float32(255)), np.float32(_MAX_ERROR**2))
         return paint(self.backend, painted, self.flow, self.sure, error)
 
     def doubt(self) -> np.ndarray:
-        """Return how much the present frame differs from what was found for it in the key frame: (H, W) float32, 0 or more.
+        """Return how doubtful the place of each pixel is: (H, W) float32, from 0 (certain) upwards.
 
-        It is the root of the mean squared difference of colours in 0..1, over small squares, and
-        more where the key frame does not show what is in the frame.
+        Doubt is the colour difference between the pixel and its place (see `_difference`), plus a
+        constant where the key frame does not show what the pixel shows.
         """
         unshown = opencv().blur((~self.sure).astype(np.float32), (_DOUBT_PATCH, _DOUBT_PATCH))
         return self._difference() + np.float32(_UNSHOWN_DOUBT) * unshown
 
     def _difference(self) -> np.ndarray:
-        """Return the root of the mean squared difference of colours, in 0..1, from the key frame over small squares."""
+        """Return the RMS colour difference between pixels and their places, (H, W) float32, 0 to 1.
+
+        The mean is over the channels and a small square.
+        """
         cv2 = opencv()
         found = show(self._key_pixels, self.flow) - self.frame
         squared = cv2.transform(found * found, np.full((1, 3), 1 / (3 * 255**2)))
         return np.sqrt(np.maximum(cv2.blur(squared, (_DOUBT_PATCH, _DOUBT_PATCH)), 0))
 
-    def _search(self, known: np.ndarray, kept: np.ndarray) -> None:
-        """Search the key frame for the pixels that are not `kept`; near their present places, where these are `known`."""
+    def _search(self, known: np.ndarray, excluded: np.ndarray) -> None:
+        """Search the key frame for new places of all pixels that are not `excluded`, (H, W) bool.
+
+        Where a present place is `known`, (H, W) bool, matches near it are preferred.
+        """
         cv2 = opencv()
         size = self.flow.shape[:2]
         flow = _extend(self.flow, known)
@@ -165,6 +209,7 @@ class Carrier:
         places = here + flow[..., ::-1]
         frames = self.frame.astype(np.float32), self._key_pixels
         field, coarser = None, size
+        # From coarse to fine: each scale begins at the matches of the coarser one.
         for scale, iterations in _ITERATIONS.items():
             small = -(-size[0] // scale), -(-size[1] // scale)
 
@@ -173,12 +218,12 @@ class Carrier:
 
             near = shrink(places) / scale
             start = np.clip(np.rint(near), 0, np.subtract(small, 1)).astype(np.int32)
-            fixed = shrink(kept.astype(np.uint8))[..., None] > 0
+            fixed = shrink(excluded.astype(np.uint8))[..., None] > 0
             if field is not None:
                 start = np.where(fixed, start, nnf.enlarge(self.backend, field, coarser, small, small))
             frame, key_frame = (shrink(frame, how=cv2.INTER_AREA) / 255 for frame in frames)
             vectors = self._vectors(frame, key=False), self._vectors(key_frame, key=True)
-            query, key = _staying_near(*vectors, near, shrink(known.astype(np.uint8)))
+            query, key = _add_distance_cost(*vectors, near, shrink(known.astype(np.uint8)))
             found, _ = nnf.search(
                 self.backend,
                 self.backend.asarray(query),
@@ -192,27 +237,38 @@ class Carrier:
             )
             field, coarser = self.backend.asarray(np.where(fixed, start, self.backend.to_host(found))), small
         found = self.backend.to_host(nnf.enlarge(self.backend, field, coarser, size, size)).astype(np.float32)
-        moved = ~kept & (squared_length(found - places) > scale**2)
+        # A match within the precision of the finest scale leaves a place as it is.
+        moved = ~excluded & (squared_length(found - places) > scale**2)
         flow[moved] = (found[moved] - here[moved])[:, ::-1]
         self.flow = flow
 
     def _vectors(self, pixels: np.ndarray, key: bool) -> np.ndarray:
-        """Return the vectors of `Backend.pixel_vectors` on the host."""
+        """Return the vectors of `Backend.pixel_vectors` as a NumPy array, (H, W, 8) int16."""
         found: np.ndarray = self.backend.to_host(self.backend.pixel_vectors(self.backend.asarray(pixels), key))
         return found
 
 
-def _staying_near(query: Array, key: Array, near: np.ndarray, known: np.ndarray) -> tuple[Array, Array]:
-    """Add the cost of matches away from the places `near` to the vectors of a search by colours.
+def _add_distance_cost(query: Array, key: Array, near: np.ndarray, known: np.ndarray) -> tuple[Array, Array]:
+    """Let vectors for a search by colours also penalise matches far from expected places.
 
-    query, key  the vectors of `Backend.pixel_vectors`, (H, W, 8) int16, which are changed
-    near        (H, W, 2): row and column of the place in the key frame near which each pixel should be found
-    known       (H, W): 1 where there is such a place, else 0
+    Let n be an expected place and q a position in the key frame, both as whole numbers up to 127
+    from the middle of the frame. The product (-|n|^2, 2 n, -1) . (1, q, |q|^2) is -|n - q|^2, and
+    the penalty is a multiple of it. Its first component shares a channel with the colours; their
+    sum is divided by `_COST_SCALE`.
 
-    Let n be such a place and q a position in the key frame, in whole numbers up to 127 from the
-    middle of the frame. Then the product (-|n|^2, 2 n, -1) . (1, q, |q|^2) is -|n - q|^2, and the
-    cost is a multiple of it. The first component is added to that of the colours, and the sum
-    divided by `_COST_SCALE`.
+    Parameters
+    ----------
+    query, key : (H, W, 8) int16
+        Vectors of `Backend.pixel_vectors`. They are changed.
+    near : (H, W, 2)
+        Row and column of the expected place of each pixel in the key frame.
+    known : (H, W)
+        1 where a pixel has an expected place, else 0.
+
+    Returns
+    -------
+    query, key : (H, W, 8) int16
+        The changed vectors.
     """
     height, width = key.shape[:2]
     unit = max(height, width) / 254
@@ -233,7 +289,11 @@ def _staying_near(query: Array, key: Array, near: np.ndarray, known: np.ndarray)
 
 
 def _trust(textured: np.ndarray, agreed: np.ndarray) -> np.ndarray:
-    """Return the weights, (H, W) float32, of a flow whose pixels have this texture and agree with the flow back or not."""
+    """Return the weight of each pixel of a flow, (H, W) float32, 0 to 1.
+
+    It is 0 where the flow fails the forward-backward check (`agreed` is False), and grows with the
+    texture elsewhere.
+    """
     return agreed * (np.float32(_BASE_TRUST) + np.float32(1 - _BASE_TRUST) * textured)
 
 
@@ -243,7 +303,7 @@ def _positions(size: Size) -> np.ndarray:
 
 
 def _extend(flow: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Return a copy of `flow` whose unknown pixels have the flow of the nearest known one, if there is one."""
+    """Return a copy of `flow` in which each unknown pixel has the flow of the nearest known one."""
     extended = flow.copy()
     if not known.any():
         return extended
@@ -260,5 +320,5 @@ def _extend(flow: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _shrink(mask: np.ndarray) -> np.ndarray:
-    """Remove the outermost pixels of a mask, since flow is smooth and wrong at the edges of what moves."""
+    """Remove the outermost pixels of a mask: at the outlines of moving things, flow is wrong."""
     return opencv().erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0

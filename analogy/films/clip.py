@@ -1,4 +1,4 @@
-"""A painted film, whose frames are painted one after another as they are asked for."""
+"""A painted film: iterating over it paints the frames, one after another."""
 
 from __future__ import annotations
 
@@ -25,11 +25,18 @@ from .work import Store, Work, clear
 
 @dataclass(frozen=True, eq=False)
 class PaintedFrame:
-    """A frame of a painted film.
+    """Frame of a painted film.
 
-    index, name  which frame it is, from 0, and what it is called
-    film         the frame as it was read
-    picture      the painted frame, (H, W, 3) uint8 RGB
+    Attributes
+    ----------
+    index : int
+        Position of the frame in the film, from 0.
+    name : str
+        Name of the frame.
+    film : Picture
+        The frame as it was read.
+    picture : (H, W, 3) uint8
+        The painted frame, RGB.
     """
 
     index: int
@@ -39,11 +46,16 @@ class PaintedFrame:
 
 
 class Clip:
-    """A film that is painted frame by frame, by iterating over it. Made by `Engine.clip`.
+    """Film that is painted frame by frame when it is iterated over. `Engine.clip` makes it.
 
-    names  the name of each frame
-    files  the files that the film is read from
-    video  the video that the film is read from, or None
+    Attributes
+    ----------
+    names : sequence of str
+        Name of each frame.
+    files : sequence of Path
+        Files that the film is read from.
+    video : VideoFrames or None
+        The video that the film is read from, if it is one.
     """
 
     def __init__(
@@ -60,10 +72,26 @@ class Clip:
     ):
         """Open a film, and read its keys.
 
-        made_with  a text that changes with the settings and the model with which `make_key` paints
-        ready      is called before each frame is read, and raises where the backend cannot be used
+        Errors are those of `Engine.clip`.
 
-        The other arguments, and what is raised, are as for `Engine.clip`.
+        Parameters
+        ----------
+        backend : Backend
+            The backend that searches and joins.
+        frames : Frames
+            The film.
+        keys, style
+            As for `Engine.clip`.
+        make_key : callable
+            Makes the key of a shot that has none (see `keys.MakeKey`).
+        made_with : str
+            A text that changes with the settings and the model of `make_key`.
+        seed : int
+            Seed of the random search.
+        progress : callable, optional
+            Called with a `Progress` before each step.
+        ready : callable
+            Called before each frame is read; raises if the backend can no longer be used.
         """
         self.names, self.files = frames.names, frames.files
         self.video = frames if isinstance(frames, VideoFrames) else None
@@ -84,35 +112,89 @@ class Clip:
         return self.paint()
 
     def takes(self, path: Path) -> bool:
-        """Return whether a picture or a video at `path` would be a frame when the film is opened again."""
+        """Return whether a file at `path` would be a frame if the film were opened again.
+
+        Parameters
+        ----------
+        path : Path
+            The path of a file that may be written.
+
+        Returns
+        -------
+        bool
+            True if the folder or the pattern of the film covers the path.
+        """
         return self._frames.takes(path)
 
     def read(self, index: int) -> Picture:
-        """Return a frame of the film. Raises `ImageError` if it cannot be read, or its size differs from the first one's."""
+        """Return a frame of the film, not painted.
+
+        Parameters
+        ----------
+        index : int
+            The index of the frame, from 0.
+
+        Returns
+        -------
+        Picture
+            The frame as it was read.
+
+        Raises
+        ------
+        ImageError
+            If the frame cannot be read, or has another size than the first frame.
+        """
         return self._frames.read(index)
 
     @cached_property
     def stretches(self) -> list[Stretch]:
-        """The parts of the film that the same keys decide, in order. Reads the whole film once, to find its cuts."""
+        """Parts of the film that the same keys decide, in order.
+
+        The first access reads the whole film, to find its cuts.
+        """
         return plan(list(find_cuts(self._read_all("cuts"))), self._keys.given)
 
     def _read_all(self, stage: str) -> Iterator[np.ndarray]:
+        """Yield the pixels of each frame, (H, W, 3) uint8, and report the stage."""
         for index in range(len(self)):
             self._report(Progress(stage, 0.0))
             yield self.read(index).rgb
 
     def made_from(self, stretch: Stretch) -> str:
-        """Return a checksum of all that decides a stretch: its part of the film, its keys, and how they are made."""
+        """Return a checksum of all that decides the pictures of a stretch (see `plan.digest`).
+
+        Parameters
+        ----------
+        stretch : Stretch
+            One of `stretches`.
+
+        Returns
+        -------
+        str
+            A SHA-256 in hexadecimal digits. It changes when a key, a frame or a setting changes.
+        """
         return digest(stretch, self._seed, self._frames.digest, self._keys.made_from)
 
     def paint(self, wanted: Container[int] | None = None, work: Path | None = None) -> Iterator[PaintedFrame]:
-        """Yield the painted frames in order, of all or of the `wanted` indices alone, which come out the same.
+        """Yield painted frames in order.
 
-        Between two keys, the later one is first carried back over all frames, into a file (four
-        bytes for each pixel).
+        Between two keys, the later key is first carried back over all frames. The frames that it
+        makes are stored in a file, with four bytes for each pixel.
 
-        work  a folder in which to keep the state of the painting, from which a call after a killed one goes on. A state is
-              used only if nothing has changed that decides the frames, and deleted once they are painted
+        Parameters
+        ----------
+        wanted : container of int, optional
+            Indices of the frames to paint; all by default. A frame is the same whichever others are
+            wanted.
+        work : Path, optional
+            Folder for the state of the painting. After a kill, a call with the same folder goes on
+            from there, unless something has changed that decides the frames. The state is deleted
+            when the frames are painted.
+
+        Yields
+        ------
+        PaintedFrame
+            The next frame.
         """
         wanted = range(len(self)) if wanted is None else wanted
         chosen = [(stretch, [index for index in stretch.frames if index in wanted]) for stretch in self.stretches]
@@ -120,9 +202,9 @@ class Clip:
         steps = sum(stretch.steps(indices) for stretch, indices in chosen)
         painting = _Painting(self._backend, self._frames, self._keys, self._seed, self._report, steps)
         for stretch, indices in chosen:
-            kept = Work(work, self.made_from(stretch) if work else "")
-            yield from painting.paint(stretch, indices, kept)
-            kept.clear()
+            stretch_work = Work(work, self.made_from(stretch) if work else "")
+            yield from painting.paint(stretch, indices, stretch_work)
+            stretch_work.clear()
         if work:
             clear(work)
         self._report(Progress("done", 1.0))
@@ -132,8 +214,12 @@ class Clip:
 class _Painting:
     """One iteration over a clip.
 
-    steps  how many steps the iteration takes, in each of which it goes on to one frame
-    begun  how many of them have begun, or were taken by an earlier run
+    Attributes
+    ----------
+    steps : int
+        Number of steps of the iteration. In each it goes on to one frame.
+    begun : int
+        Number of steps that have begun, or that an earlier run has taken.
     """
 
     backend: Backend
@@ -145,7 +231,7 @@ class _Painting:
     begun: int = 0
 
     def paint(self, stretch: Stretch, wanted: list[int], work: Work) -> Iterator[PaintedFrame]:
-        """Yield the `wanted` frames of a stretch, which are one or more, in order."""
+        """Yield the `wanted` frames of a stretch (at least one) in order."""
         if stretch.after is None:
             yield from self._forwards(stretch, wanted, work, None)
             return
@@ -154,7 +240,10 @@ class _Painting:
             yield from self._forwards(stretch, wanted, work, later)
 
     def _backwards(self, stretch: Stretch, key: int, wanted: list[int], work: Work, later: Store) -> None:
-        """Store what the later key makes of each frame: (H, W, 4) uint8, its colours, and the doubt in units of 1/255."""
+        """Carry the later key back, and store the frames that it paints.
+
+        A frame is stored as (H, W, 4) uint8: its colours, and the doubt in units of 1/255.
+        """
 
         def is_usable(state_of: int) -> bool:
             missing = range(state_of - stretch.first, key - stretch.first)
@@ -168,7 +257,11 @@ class _Painting:
                 later[index - stretch.first] = np.dstack(layers)
 
     def _forwards(self, stretch: Stretch, wanted: list[int], work: Work, later: Store | None) -> Iterator[PaintedFrame]:
-        """Yield the wanted frames as the earlier key, what `later` stores of the later one, or both decide."""
+        """Yield the wanted frames.
+
+        They come from the earlier key, from the frames of the later key that are stored in `later`,
+        or, between two keys, from both.
+        """
         if stretch.before is None:
             assert later is not None
             for index in wanted:
@@ -199,13 +292,29 @@ class _Painting:
     def _carried(
         self, key: int, last: int, work: Work, way: str, is_usable: Callable[[int], bool]
     ) -> Iterator[tuple[int, Picture, Carrier]]:
-        """Carry the key of a frame from there to the frame `last`, forwards or backwards.
+        """Carry a key from its frame to the frame `last`, forwards or backwards.
 
-        way        the name under which the state of this way is kept in `work`
-        is_usable  returns whether a state of the frame of this index, as an earlier run left it, can be gone on from
+        Parameters
+        ----------
+        key, last : int
+            Indices of the key's frame and of the last frame.
+        work : Work
+            Keeps the state of the carrier.
+        way : str
+            Name for that state.
+        is_usable : callable
+            Returns whether carrying can start from a state that an earlier run left at the frame
+            with a given index.
 
-        Yields each frame's index, the frame and the carrier, which has arrived there. The first is
-        the key's own frame, or the one whose state was kept.
+        Yields
+        ------
+        index : int
+            The frame that the carrier has reached. The first is the key's frame, or the one at
+            which an earlier run left a state.
+        film : Picture
+            That frame.
+        carrier : Carrier
+            The carrier.
         """
         carrier = Carrier(self.backend, self.frames.read(key).rgb, self.seed)
         direction = 1 if last >= key else -1
@@ -226,9 +335,11 @@ class _Painting:
             work.keep(way, index, carrier.state())
 
     def _begin_step(self, index: int) -> None:
+        """Report the progress of a step that goes on to a frame."""
         self.report(Progress(f"frame {self.frames.names[index]}", self.begun / self.steps))
         self.begun += 1
 
 
 def _as_pixels(picture: np.ndarray) -> np.ndarray:
+    """Return a picture as uint8, rounded and clipped."""
     return np.rint(np.clip(picture, 0, 255)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""The streams of a film beside its pictures: its sound and subtitles, which are copied unchanged into another video."""
+"""Copying of the sound, the subtitles and the attachments of a film into another video."""
 
 from __future__ import annotations
 
@@ -16,29 +16,36 @@ from .library import open_video, pyav, texts
 _log = logging.getLogger("analogy")
 
 _NAMES = {"audio": "sound", "subtitle": "subtitles", "attachment": "an attachment", "data": "data"}
-"""FFmpeg's types of streams, as messages call them."""
+"""FFmpeg's types of streams -> their names in messages."""
 _COPIED = ("audio", "subtitle", "attachment")
-"""The types that are copied."""
+"""Types of streams that are copied."""
 _CHAPTERS = "bin_data"
 """FFmpeg's name of a stream of data in which a container keeps its chapters."""
 _KEPT_FIELDS = ("language", "title", "handler_name", "timecode", "filename", "mimetype")
-"""Fields of a stream that hold for its copy, too. The others say how the old one was encoded."""
+"""Fields of a stream that its copy gets; the others say how the old stream was encoded."""
 _TRIED = 64
-"""Number of packets that are copied to find out whether a container takes a stream."""
+"""Number of packets that are copied to find out whether a container accepts a stream."""
 
 
 class Copies:
-    """Streams of one open video that are copied into another, packet by packet, as its pictures are written.
+    """Copies of streams of one open video, written into another one between its pictures.
 
-    source     PyAV's container that they are copied from; None for no streams
-    indices    their indices in it
-    container  PyAV's container that they are copied into, before anything is written to it
-    label      what messages call the new video
-    is_trial   whether only the first packets are copied, and errors are raised, not logged
+    Parameters
+    ----------
+    source : av.container.InputContainer or None
+        The video to copy from; None if there are no streams to copy.
+    indices : collection of int
+        Indices of the streams to copy.
+    container : av.container.OutputContainer
+        The video to copy into, to which nothing has been written yet.
+    label : str
+        Name of the new video in messages.
+    is_trial : bool
+        If True, only the first packets are copied, and errors are raised instead of logged.
     """
 
     def __init__(self, source: Any, indices: Collection[int], container: Any, label: str, is_trial: bool = False):
-        """Add the streams to the container. What PyAV and FFmpeg raise passes through."""
+        """Add the streams to the container. Errors of PyAV and FFmpeg pass through."""
         self._container, self._label, self._is_trial = container, label, is_trial
         self._streams = {}
         for index in sorted(indices):
@@ -50,11 +57,11 @@ class Copies:
         self._next = self._read()
 
     def mux_before(self, time: float) -> None:
-        """Copy the packets up to a time, in seconds, that were not copied before."""
+        """Copy the next packets, up to a time in seconds."""
         while self._next is not None and (self._next.dts is None or self._next.dts * self._next.time_base <= time):
             packet, self._next = self._next, self._read()
             index = packet.stream.index
-            if packet.dts is None or index not in self._streams:  # one without a time only marks the end of its stream
+            if packet.dts is None or index not in self._streams:  # a packet without a time ends its stream
                 continue
             what, at = describe(packet.stream), float(packet.dts * packet.time_base)
             packet.stream = self._streams[index]
@@ -69,7 +76,10 @@ class Copies:
                 del self._streams[index]
 
     def _read(self) -> Any:
-        """Return the next packet; None after the last one, or where the source is damaged, which is logged."""
+        """Return the next packet, or None after the last one.
+
+        If the source is damaged there, this is logged, and None is returned.
+        """
         try:
             return next(self._coming, None)
         except pyav().error.FFmpegError as error:
@@ -80,7 +90,7 @@ class Copies:
 
 
 def copy_fields(old: Any, new: Any) -> None:
-    """Let a new stream have the title and the language of an old one, and be shown by default where that was."""
+    """Give a new stream the title and the language of an old one, and its mark as default."""
     fields = {name: value for name, value in texts(old.metadata).items() if name.lower() in _KEPT_FIELDS}
     new.metadata.update(fields)
     if old.type != "attachment":
@@ -91,19 +101,18 @@ def copy_fields(old: Any, new: Any) -> None:
 def copies(
     path: Path | None, indices: Collection[int], container: Any, label: str, is_trial: bool = False
 ) -> Iterator[Copies]:
-    """Yield the copies of these streams of the video at `path` for a container (see `Copies`), and close it afterwards."""
+    """Open the video at `path`, yield copies of its streams (see `Copies`), and close it."""
     if path is None or not indices:
         yield Copies(None, (), container, label)
         return
-    with open_video(path, most_pixels=1) as source:  # whose pictures are not decoded
+    with open_video(path, most_pixels=1) as source:  # its pictures are not decoded
         yield Copies(source, indices, container, label, is_trial)
 
 
 def copyable(path: Path, form: str, label: str) -> list[int]:
-    """Return the indices of the streams of a video that a container can take. What it cannot take is logged.
+    """Return the indices of the streams of a video that a container accepts, and log the others.
 
-    form   FFmpeg's name of the container
-    label  what messages call the new video
+    `form` is FFmpeg's name of the container, and `label` is the name of the new video in messages.
     """
     with open_video(path, most_pixels=1) as source:
         streams = [
@@ -115,26 +124,26 @@ def copyable(path: Path, form: str, label: str) -> list[int]:
             stream for stream in source.streams.video if stream.disposition & pyav().stream.Disposition.attached_pic
         ]
     refused = {index: _refusal(path, index, kind, form, label) for index, kind, _ in streams if kind in _COPIED}
-    kept = [index for index, problem in refused.items() if problem is None]
-    has_sound = any(kind == "audio" and index in kept for index, kind, _ in streams)
+    accepted = [index for index, problem in refused.items() if problem is None]
+    has_sound = any(kind == "audio" and index in accepted for index, kind, _ in streams)
     for index, kind, what in streams:
-        if index not in kept:
+        if index not in accepted:
             rest = "the video is silent" if kind == "audio" and not has_sound else "that is left out"
             _log.warning("%s: it cannot hold %s; %s", label, what, rest)
     if covers:
         _log.warning("%s: the film's cover picture is left out", label)
-    return kept
+    return accepted
 
 
 def _is_kept_otherwise(stream: Any) -> bool:
-    """Return whether a stream of data holds what the container makes anew from its chapters or from the field `timecode`."""
+    """Return whether a stream holds only chapters or a timecode, which the new container writes."""
     return stream.type == "data" and (
         "timecode" in stream.metadata or (stream.name == _CHAPTERS and bool(stream.container.chapters()))
     )
 
 
 def _refusal(path: Path, index: int, kind: str, form: str, label: str) -> str | None:
-    """Return why a container does not take a stream of a `kind`; None if it does."""
+    """Return why a container does not accept a stream of a `kind`, or None if it does."""
     av, file = pyav(), io.BytesIO()
     try:
         with (
@@ -142,7 +151,7 @@ def _refusal(path: Path, index: int, kind: str, form: str, label: str) -> str | 
             copies(path, [index], container, label, is_trial=True) as tried,
         ):
             tried.mux_before(float("inf"))
-            container.start_encoding()  # for a stream without packets
+            container.start_encoding()  # a stream without packets has not caused this
         file.seek(0)
         if kind != "attachment":  # a file of attachments alone cannot be opened
             with av.open(file) as container:
@@ -154,7 +163,7 @@ def _refusal(path: Path, index: int, kind: str, form: str, label: str) -> str | 
 
 
 def describe(stream: Any) -> str:
-    """Return what messages call a stream: its type, its codec and its language."""
+    """Return the name of a stream in messages, which has its type, codec and language."""
     context = getattr(stream, "codec_context", None)
     codec = context.codec.canonical_name if context is not None else getattr(stream, "name", None)
     language = texts(stream.metadata).get("language", "")

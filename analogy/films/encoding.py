@@ -1,4 +1,4 @@
-"""The ways to encode the pictures of a video, from the nearest to the film's own to the most usual one of the container."""
+"""The ways to encode the pictures of a video, from the film's to the container's usual one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .library import pyav
 from .video import VideoFrames
 
 _ENCODERS = {"av1": ("libsvtav1", "libaom-av1"), "prores": ("prores_ks",)}
-"""Codec -> FFmpeg's names of the encoders to take, where its own choice is slow or does not know all of the codec."""
+"""Codec -> FFmpeg's names of the encoders to use, where FFmpeg's choice is slow or incomplete."""
 _QUALITY = {
     "libx264": {"crf": "15"},
     "libx265": {"crf": "16"},
@@ -22,24 +22,33 @@ _QUALITY = {
     "libaom-av1": {"crf": "20", "cpu-used": "6"},
     "prores_ks": {"vendor": "apl0"},
 }
-"""Encoder -> its options for good pictures."""
+"""Encoder -> options that give good pictures."""
 _BITS = 0.4
-"""Bits for each pixel, for encoders that `_QUALITY` does not know."""
+"""Bit rate for other encoders, in bits per pixel."""
 _PRORES = ("Proxy", "LT", "Standard", "HQ", "4444", "XQ")
 """Profiles of ProRes, in the order of FFmpeg's numbers for them."""
-_USUAL, _FULL = "yuv420p", "yuv444p"
-"""Pixel formats that most encoders know: the one that most players show, and the one for sizes that are odd."""
+_USUAL = "yuv420p"
+"""Pixel format that most encoders and most players know."""
+_FULL = "yuv444p"
+"""Pixel format for pictures with an odd number of rows or columns."""
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """One way to encode the pictures of a video.
+    """Way to encode the pictures of a video.
 
-    encoder       FFmpeg's name of the encoder
-    pixel_format  and that of the format of the pixels that it gets
-    options       its options, by name
-    time_base     unit of time, in seconds
-    tag           the codec's four letters in the container; None for FFmpeg's choice
+    Attributes
+    ----------
+    encoder : str
+        FFmpeg's name of the encoder.
+    pixel_format : str
+        FFmpeg's name of the pixel format that the encoder gets.
+    options : dict of str to str
+        Options of the encoder.
+    time_base : Fraction
+        Unit of the times of the frames, in seconds.
+    tag : str or None
+        The codec's four letters in the container; None leaves the choice to FFmpeg.
     """
 
     encoder: str
@@ -49,7 +58,7 @@ class Encoding:
     tag: str | None = None
 
     def apply(self, stream: Any, size: tuple[int, int], rate: Fraction) -> None:
-        """Set up PyAV's new stream for pictures of `size` (rows, columns), `rate` a second."""
+        """Set up PyAV's new stream for pictures of `size` (rows, columns), `rate` per second."""
         context = stream.codec_context
         stream.height, stream.width, stream.pix_fmt = *size, self.pixel_format
         context.options = dict(self.options)
@@ -61,16 +70,30 @@ class Encoding:
 
 
 def encodings(container: Any, like: VideoFrames | None, size: tuple[int, int], rate: Fraction) -> Iterator[Encoding]:
-    """Yield the ways to encode pictures into PyAV's new `container`, the best first. The encoder may refuse some of them.
+    """Yield the ways to encode pictures for a container, the best first.
 
-    like  the video whose codec, profile, format of pixels and times are wanted; None for the most usual ones
-    size  rows and columns of the pictures
-    rate  frames a second
+    The encoder may refuse some of them, so each has to be tried.
+
+    Parameters
+    ----------
+    container : av.container.OutputContainer
+        The new video.
+    like : VideoFrames or None
+        A video whose codec, profile, pixel format and times are wanted; None for the usual ones.
+    size : (int, int)
+        Rows and columns of the pictures.
+    rate : Fraction
+        Frames per second.
+
+    Yields
+    ------
+    Encoding
+        The next best way.
     """
-    own = codec_of(like) if like is not None else None
-    codecs = [own] if own in container.supported_codecs else []
+    film_codec = codec_of(like) if like is not None else None
+    codecs = [film_codec] if film_codec in container.supported_codecs else []
     for codec in dict.fromkeys([*codecs, container.default_video_codec]):
-        model = like if codec == own else None
+        model = like if codec == film_codec else None
         tag = "hvc1" if codec == "hevc" and container.format.name in ("mp4", "mov") else None
         for encoder in _encoders(codec):
             ways = product(_formats(encoder, model, size), _options(encoder.name, model), _time_bases(like, rate))
@@ -84,7 +107,7 @@ def codec_of(video: VideoFrames) -> str:
 
 
 def _encoders(codec: str) -> list[Any]:
-    """Return PyAV's encoders for a codec, the best first; [] if there is none."""
+    """Return PyAV's encoders for a codec, the best first."""
     av = pyav()
     found = {}
     for name in (*_ENCODERS.get(codec, ()), codec):
@@ -95,7 +118,10 @@ def _encoders(codec: str) -> list[Any]:
 
 
 def _options(encoder: str, like: VideoFrames | None) -> list[dict[str, str]]:
-    """Return the sets of options to try with an encoder. `like`: a video of the same codec, whose profile is wanted."""
+    """Return the sets of options to try with an encoder.
+
+    `like` is a video of the same codec, whose profile is wanted, or None.
+    """
     usual = _QUALITY.get(encoder, {})
     profile = like.stream.codec_context.profile if like is not None else None
     if encoder == "prores_ks" and profile in _PRORES:
@@ -106,7 +132,10 @@ def _options(encoder: str, like: VideoFrames | None) -> list[dict[str, str]]:
 
 
 def _formats(encoder: Any, like: VideoFrames | None, size: tuple[int, int]) -> list[str]:
-    """Return the formats of pixels to try with an encoder. `like`: a video of the same codec, whose format is wanted."""
+    """Return the pixel formats to try with an encoder.
+
+    `like` is a video of the same codec, whose pixel format is wanted, or None.
+    """
     known = [form.name for form in encoder.video_formats or ()]
     usual = [_FULL] if size[0] % 2 or size[1] % 2 else [_USUAL, _FULL]
     wanted = [like.stream.codec_context.pix_fmt] if like is not None else []
@@ -118,22 +147,25 @@ def _formats(encoder: Any, like: VideoFrames | None, size: tuple[int, int]) -> l
 
 
 def nearest_format(known: Sequence[str], wanted: str) -> str:
-    """Return that of the `known` formats of pixels which loses least of the `wanted` one, and adds least to it."""
+    """Return the one of the `known` pixel formats that is nearest to the `wanted` one.
+
+    The nearest loses least, and among those that lose as much it adds least.
+    """
     form = pyav().VideoFormat
 
     def loss(name: str) -> tuple[int, ...]:
-        most, own = _measure(form(wanted)), _measure(form(name))
+        needs, has = _measure(form(wanted)), _measure(form(name))
         return (
-            *(max(0, ours - theirs) for ours, theirs in zip(most, own, strict=True)),
+            *(max(0, need - own) for need, own in zip(needs, has, strict=True)),
             form(wanted).is_rgb != form(name).is_rgb,
-            *(abs(ours - theirs) for ours, theirs in zip(most, own, strict=True)),
+            *(abs(need - own) for need, own in zip(needs, has, strict=True)),
         )
 
     return min(known, key=loss)
 
 
 def _measure(form: Any) -> tuple[int, ...]:
-    """Return how much a format of pixels can hold: whether transparency, columns and rows of colour, and bits."""
+    """Return what a pixel format can hold: (alpha or not, columns and rows of chroma, bits)."""
     parts = form.components
     is_sampled = not form.is_rgb and len(parts) > 2
     across, down = (form.chroma_width(64), form.chroma_height(64)) if is_sampled else (64, 64)
@@ -141,7 +173,10 @@ def _measure(form: Any) -> tuple[int, ...]:
 
 
 def _time_bases(like: VideoFrames | None, rate: Fraction) -> list[Fraction]:
-    """Return the units of time to try: that of the video `like`, and the time of a frame if its frames are that far apart."""
+    """Return the units of time to try, in seconds.
+
+    They are the unit of the video `like`, and the duration of a frame if its frames are steady.
+    """
     if like is None:
         return [1 / rate]
     unit = like.stream.time_base

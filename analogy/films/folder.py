@@ -1,8 +1,8 @@
-"""A painted film as a folder with a picture for each frame, which the next run goes on to fill if a run is killed.
+"""A painted film as a folder with a picture for each frame.
 
-The folder's manifest records each finished frame with its checksum, and with a checksum of what it
-was made from. A run keeps the frames that are unchanged and would come out the same, and paints the
-others.
+The folder's manifest records each finished frame with its checksum, and with a checksum of
+everything that it was made from. A run keeps the frames that are unchanged and would come out the
+same, and paints the others. So a run after a killed one goes on where that one was.
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ from ..files.manifests import MANIFEST, is_unchanged
 from ..files.places import Places
 from ..pictures.writing import write_picture
 from .clip import Clip
-from .manifest import FilmManifest, seen_from
+from .manifest import FilmManifest, relative_to
 from .work import alone
 
 SUFFIX = ".png"
-"""Suffix of the painted frames."""
+"""Suffix of the files of painted frames."""
 _WORK = ".clip"
-"""Name of the folder, inside that of the frames, that keeps the state of a run for the next one."""
+"""Name of the folder, beside the frames, that keeps the state of a run for the next one."""
 
 
 @contextmanager
 def film_folder(folder: Path) -> Iterator[None]:
-    """Make a folder for painted frames if it does not exist, and keep other runs from painting into it during the block.
+    """Make a folder for painted frames, and keep other runs from painting into it during the block.
 
-    Raises `OutputError` if the folder cannot be written to, or another run paints into it.
+    An existing folder is used as it is. Raises `OutputError` if it cannot be written to, or another
+    run paints into it.
     """
     with folder_for(folder), alone(folder / _WORK):
         yield
@@ -45,23 +46,41 @@ def paint_folder(
     places: Places,
     beside: Sequence[Path] = (),
 ) -> list[Path]:
-    """Paint the frames of a clip into `folder`, inside a block of `film_folder`, and return their paths in order.
+    """Paint the frames of a clip into a folder. Call it inside a block of `film_folder`.
 
-    record    how the frames are made, for the manifest
-    on_frame  is called with the numbers of frames that are kept and that have been painted: first when the painting begins,
-              then after each frame
-    places    the files that the run reads, and those that it will write apart from the frames
-    beside    videos and contact sheets that will be written in blocks of `written_beside`
+    Parameters
+    ----------
+    clip : Clip
+        The film.
+    folder : Path
+        The folder.
+    record : dict
+        How the frames are made, for the manifest.
+    on_frame : callable
+        Called with two numbers, of frames that are kept from earlier runs and of frames that are
+        painted: when painting begins, then after each frame.
+    places : Places
+        The files that the run reads, and those that it will write apart from the frames.
+    beside : sequence of Path
+        Videos and contact sheets that will be written in blocks of `written_beside`.
 
-    Raises `OutputError`, before anything is painted, for a frame or a file of `beside` that the run
-    reads, that no run has made or that was changed since, or that would be a frame of the film
-    itself; and if the folder holds another film.
+    Returns
+    -------
+    list of Path
+        Paths of the painted frames in order.
+
+    Raises
+    ------
+    OutputError
+        Before anything is painted: if the folder holds another film, or if one of the files that
+        would be written is read by the run, was not made by a run, was changed since, or would be a
+        frame of the film itself.
     """
     manifest = FilmManifest(folder)
     paths = [folder / f"{name}{SUFFIX}" for name in clip.names]
     names = [path.name for path in paths]
     _claim_files(clip, manifest, folder, names, places, beside)
-    film = seen_from(folder, clip.files[0] if clip.video else clip.files[0].parent)
+    film = relative_to(folder, clip.files[0] if clip.video else clip.files[0].parent)
     manifest.refuse_another_film(film, names)
     surplus = [name for name in manifest.frames if name not in set(names)]
     for name in surplus:
@@ -91,10 +110,13 @@ def paint_folder(
 def _claim_files(
     clip: Clip, manifest: FilmManifest, folder: Path, names: Sequence[str], places: Places, beside: Sequence[Path]
 ) -> None:
-    """Raise `OutputError` for a file that `paint_folder` must not write, and add the others to `places`."""
+    """Add the files that `paint_folder` will write to `places`.
+
+    Raises `OutputError` for a file that it must not write.
+    """
     claim(folder, [*names, MANIFEST], places, manifest.frames | ({MANIFEST: ""} if manifest.exists else {}))
     for path in beside:
-        recorded = manifest.beside.get(seen_from(folder, path), "")
+        recorded = manifest.beside.get(relative_to(folder, path), "")
         refuse_foreign(path, bool(recorded))
         refuse_changed(path, recorded)
     for path in [folder, *(folder / name for name in names), *beside]:

@@ -1,4 +1,4 @@
-"""The frames of a film, from a folder, a pattern, a video, or memory."""
+"""The frames of a film, which may be a folder, a pattern, a video, or a list of pictures."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from .naming import numbered
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 """Suffixes of the videos that the extra `video` can read and write."""
 ONLY_READ = (".avi", ".gif")
-"""Suffixes of videos and animations that it can only read."""
+"""Suffixes of videos and animations that the extra `video` can only read."""
 
 FramesLike: TypeAlias = str | os.PathLike[str] | Sequence[PictureLike]
-"""A film as `open_frames` accepts it."""
+"""Types of a film that `open_frames` accepts."""
 
 
 class Frames(Protocol):
-    """The frames of a film, in order, each of which is read when it is needed."""
+    """Frames of a film in order, each of which is read when it is needed."""
 
     @property
     def names(self) -> Sequence[str]:
-        """The name of each frame: that of its file without the suffix, or its number."""
+        """Name of each frame: the name of its file without the suffix, or its number."""
         ...
 
     @property
     def files(self) -> Sequence[Path]:
-        """The files that the frames are read from."""
+        """Files that the frames are read from."""
         ...
 
     def takes(self, path: Path) -> bool:
-        """Return whether a picture or a video at `path` would be a frame when the film is opened again."""
+        """Return whether a file at `path` would be a frame if the film were opened again."""
         ...
 
     def read(self, index: int) -> Picture:
@@ -47,33 +47,40 @@ class Frames(Protocol):
         ...
 
     def digest(self, index: int) -> str:
-        """Return a checksum of what a frame is made from. Equal checksums mean equal frames."""
+        """Return a checksum of what a frame is made from. Frames with equal checksums are equal."""
         ...
 
 
 class FramesOfOneSize:
-    """The frames of a film, each of which must have the size of the first.
+    """Frames of a film, each of which must have the size of the first.
 
-    size  rows and columns of the first frame
+    Attributes
+    ----------
+    size : (int, int)
+        Rows and columns of the first frame.
     """
 
     def __init__(self, frames: Frames, ready: Callable[[], None] = lambda: None):
-        """Read the first of the `frames`. `ready` is called before each later reading; what it raises passes through."""
+        """Read the first of the `frames`, and call `ready` before each later reading.
+
+        Errors that `ready` raises pass through.
+        """
         self.names, self.files, self.takes, self.digest = frames.names, frames.files, frames.takes, frames.digest
         self._frames, self._ready = frames, ready
         self.size = frames.read(0).size
 
     def read(self, index: int) -> Picture:
-        """Return a frame. Raises `ImageError` if it cannot be read, or its size differs from the first one's."""
+        """Return a frame. Raises `ImageError` if it cannot be read or has another size."""
         self._ready()
         return self.fitting(self._frames.read(index), f"frame {self.names[index]}")
 
     def fitting(self, picture: Picture, name: str = "") -> Picture:
-        """Return `picture`. Raises `ImageError`, which calls it `name` if given, if it has another size than the film."""
+        """Return `picture`. Raises `ImageError`, with `name`, if its size is not the film's."""
         if picture.size != self.size:
             (height, width), (rows, columns) = picture.size, self.size
             raise ImageError(
-                f"{name or picture.name} is {width} x {height} pixels and the film {columns} x {rows}; make them equal"
+                f"{name or picture.name} has {width} x {height} pixels, and the film has {columns} x {rows}; "
+                "give it the size of the film"
             )
         return picture
 
@@ -81,11 +88,24 @@ class FramesOfOneSize:
 def open_frames(source: FramesLike, admit: Admit | None = None) -> Frames:
     """Open a film.
 
-    source  the path of a folder, whose pictures are sorted by name, with the numbers in it by value; the path of a video; a
-            pattern like "shot/*.png" (see `pictures.listing`); or a sequence of pictures (see `read_picture`)
-    admit   is called before a picture is decoded, as by `read_picture`
+    Parameters
+    ----------
+    source : str, path or sequence of pictures
+        The path of a folder, whose pictures are sorted by name, with the numbers in it by value;
+        the path of a video; a pattern such as "shot/*.png" (see `pictures.listing`); or a sequence
+        of pictures as `read_picture` takes them.
+    admit : callable, optional
+        Called before a picture is decoded (see `images.Admit`).
 
-    Raises `ImageError` if there is no such folder or video, or fewer than two frames.
+    Returns
+    -------
+    Frames
+        The frames in order.
+
+    Raises
+    ------
+    ImageError
+        If there is no such folder or video, or it has fewer than two frames.
     """
     if isinstance(source, Sequence) and not isinstance(source, (str, bytes, bytearray)):
         return _enough(_GivenFrames(source, admit), "the list")
@@ -106,24 +126,25 @@ def open_frames(source: FramesLike, admit: Admit | None = None) -> Frames:
         return _enough(VideoFrames(path, admit), f"the video {path}")
     if not is_pattern(str(path)):
         raise ImageError(
-            f"{path}: no folder and no video; name a folder of frames, a pattern like 'shot/*.png', or a video"
+            f"{path}: is no folder and no video; name a folder of frames, a pattern like 'shot/*.png', or a video"
         )
     found = [Path(name) for name in matching(str(path))]
     return _enough(_FileFrames(found, admit, path), f"the pattern {path}")
 
 
 class _FileFrames:
-    """Frames that are pictures in files. `source`: the folder or the pattern with which they were found."""
+    """Frames that are pictures in files, found in the folder or with the pattern `source`."""
 
     def __init__(self, paths: Sequence[Path], admit: Admit | None, source: Path):
         self._admit, self._source = admit, source
         self.files = in_order(paths)
         self.names = [path.stem for path in self.files]
-        taken: dict[str, Path] = {}
+        by_name: dict[str, Path] = {}
         for file, name in zip(self.files, self.names, strict=True):
-            if (first := taken.setdefault(folded(name), file)) is not file:
+            if (first := by_name.setdefault(folded(name), file)) is not file:
                 raise ImageError(
-                    f"two frames have the same name, {first} and {file}; choose one of them with a pattern"
+                    f"two frames have the same name, {first} and {file}; "
+                    "name the film by a pattern that matches one of them"
                 )
 
     def takes(self, path: Path) -> bool:
@@ -162,7 +183,7 @@ class _GivenFrames:
 
 
 def _enough(frames: Frames, what: str) -> Frames:
-    """Return `frames`. Raises `ImageError` if there are fewer than two; `what` says where they are from."""
+    """Return `frames`. Raises `ImageError`, with the name `what`, if there are fewer than two."""
     if len(frames.names) < 2:
         raise ImageError(f"{what} has {len(frames.names)} frames; a film has two or more")
     return frames

@@ -1,4 +1,9 @@
-"""Joining two paintings of a frame, which were carried there from the keys before and after it, to one."""
+"""Joining of two paintings of a frame, one carried from the key before it, one from the key after.
+
+The colours of one painting fade into those of the other over the frames between the keys. Strokes
+do not fade, since the mean of two strokes side by side is a blur: each stroke belongs to one of the
+two paintings, and changes over in one frame.
+"""
 
 from __future__ import annotations
 
@@ -7,47 +12,59 @@ import numpy as np
 from .motion import opencv
 
 _SHARPNESS = 2.0
-"""Power of the ratio of the distances in time to which the weights are proportional: how soon the nearer key prevails."""
+"""Exponent that turns the ratio of the distances in time from both keys into odds."""
 _DOUBT = 20.0
-"""Change of the logarithm of the ratio of the weights for a difference of doubt of 1."""
+"""Change of the log odds for a difference of doubt of 1."""
 _CHOICE = 8.0
-"""Factor of the odds by which the strokes are chosen: how narrow the border between the strokes of two keys is."""
-_PATCH, _SPREAD = 32, 1.0
-"""Side in pixels of the squares whose strokes change over at times of their own, and the deviation
-of the odds from square to square."""
+"""Factor of the log odds for strokes; a larger one makes the border between two keys narrower."""
+_PATCH = 32
+"""Side of the squares whose strokes change over at different times, in pixels."""
+_SPREAD = 1.0
+"""Standard deviation of the log odds from square to square."""
 _FINE = 3
-"""Number of the bands of the pyramid that show strokes."""
+"""Number of bands of the pyramid, from the finest on, that hold strokes."""
 _LEAST_SIDE = 16
-"""Length in pixels of the shorter side at which the pyramid ends."""
+"""Length of the shorter side at which the pyramid ends, in pixels."""
 
 
 def join(
     before: np.ndarray, after: np.ndarray, doubt_before: np.ndarray, doubt_after: np.ndarray, time: float
 ) -> np.ndarray:
-    """Return the picture (H, W, 3) float32 that joins the paintings from the keys before and after a frame.
+    """Return one picture of a frame from the paintings that two keys make of it.
 
-    before, after              the paintings, (H, W, 3) float32
-    doubt_before, doubt_after  how doubtful their pixels are, (H, W) float32 (see `Carrier.doubt`)
-    time                       where the frame lies between the keys, above 0 and below 1
+    The paintings are blended band by band in a pyramid (Burt and Adelson 1983, "A Multiresolution
+    Spline"). The weight of the later key grows with time, and where the earlier key is more
+    doubtful. Coarse bands take the weighted mean. Fine bands, which hold the strokes, take nearly
+    all of the key with the larger weight. A fixed irregular pattern is added to the log odds of the
+    fine bands, so that not all strokes change over in the same frame.
 
-    The coarse bands of a pyramid (Burt and Adelson 1983, "A Multiresolution Spline") take more of
-    the key that is nearer in time, and of the one that is less doubtful, so colours change over
-    slowly. The fine bands, the strokes, are of one key or the other but for a narrow border, since
-    the mean of two strokes that lie side by side is a blur. All strokes would change over in the
-    same frame if the keys decided alone: so each square of a fixed irregular pattern has a time of
-    its own.
+    Parameters
+    ----------
+    before, after : (H, W, 3) float32
+        The paintings that are carried from the key before the frame, and from the key after it.
+    doubt_before, doubt_after : (H, W) float32
+        How doubtful each pixel of the paintings is (see `Carrier.doubt`).
+    time : float
+        Position of the frame between the keys, above 0 and below 1.
+
+    Returns
+    -------
+    (H, W, 3) float32
+        The joined picture.
     """
+    # The log odds of the later key's weight.
     odds = _SHARPNESS * np.log(time / (1 - time)) + _DOUBT * (doubt_before - doubt_after)
     weight = _logistic(odds)
     return _blend(before, after, weight, _logistic(_CHOICE * (odds + _pattern(odds.shape))), _FINE)
 
 
 def _logistic(odds: np.ndarray) -> np.ndarray:
+    """Return the weights, 0 to 1, that belong to log odds."""
     return (1 / (1 + np.exp(-np.clip(odds, -30, 30)))).astype(np.float32)
 
 
 def _pattern(size: tuple[int, ...]) -> np.ndarray:
-    """Return smooth noise of this size, (H, W) float32, which changes about as much as the odds do between the keys."""
+    """Return smooth noise (H, W) float32 that is the same for each frame of this size."""
     height, width = (-(-side // _PATCH) + 1 for side in size)
     noise = np.random.default_rng(0).normal(0, _SPREAD, (height, width)).astype(np.float32)
     found: np.ndarray = opencv().resize(noise, size[::-1], interpolation=opencv().INTER_CUBIC)
@@ -55,18 +72,17 @@ def _pattern(size: tuple[int, ...]) -> np.ndarray:
 
 
 def _blend(first: np.ndarray, second: np.ndarray, weight: np.ndarray, choice: np.ndarray, fine: int) -> np.ndarray:
-    """Return `first` where a weight (H, W) is 0 and `second` where it is 1, blended band by band.
+    """Return a blend: `first` where the weight is 0, `second` where it is 1.
 
-    weight, choice  the weights of the coarse and of the fine bands
-    fine            how many bands are fine
+    The `fine` finest bands are weighted by `choice` (H, W), the others by `weight` (H, W).
     """
     cv2, size = opencv(), weight.shape[::-1]
-    own = choice if fine > 0 else weight
+    band_weight = choice if fine > 0 else weight
     if min(size) < 2 * _LEAST_SIDE:
         return first + (second - first) * weight[..., None]
     less_first, less_second, less_weight, less_choice = map(cv2.pyrDown, (first, second, weight, choice))
     band = first - cv2.pyrUp(less_first, dstsize=size)
     other = second - cv2.pyrUp(less_second, dstsize=size)
     coarse = _blend(less_first, less_second, less_weight, less_choice, fine - 1)
-    joined: np.ndarray = cv2.pyrUp(coarse, dstsize=size) + band + (other - band) * own[..., None]
+    joined: np.ndarray = cv2.pyrUp(coarse, dstsize=size) + band + (other - band) * band_weight[..., None]
     return joined

@@ -1,4 +1,4 @@
-"""The keys of a film: paintings of some of its frames, which the caller gives, or which are made for shots without one."""
+"""The keys of a film: the paintings that the user gives, and those made for shots without one."""
 
 from __future__ import annotations
 
@@ -15,14 +15,21 @@ from .naming import find_frames
 from .plan import nearest
 
 MakeKey = Callable[..., np.ndarray]
-"""A function that paints a frame, (H, W, 3) uint8. It is called with the frame and a style; or with
-the frame and a key, and then as `b` with the frame of that key."""
+"""Function that makes the key of a frame, (H, W, 3) uint8.
+
+It is called with the frame and a style, or with the frame, another frame's key and, as `b`, that
+other frame.
+"""
 
 
 class Keys:
-    """The keys of a film, by the indices of their frames.
+    """Keys of a film, by the indices of their frames.
 
-    given  index -> the painting that the caller gives for a frame, where it is transparent laid over that frame
+    Attributes
+    ----------
+    given : dict of int to Picture
+        Index of a frame -> the painting that the user gives for it. A transparent painting has been
+        laid over the frame.
     """
 
     def __init__(
@@ -35,16 +42,30 @@ class Keys:
     ):
         """Read the paintings, or the style.
 
-        paintings  the name of a frame (see `find_frame`) -> its painting
-        style      in place of paintings: the picture in whose looks each shot's key is made
-        made_with  a text that changes with the settings and the model with which `make` paints
+        Parameters
+        ----------
+        frames : FramesOfOneSize
+            The film.
+        paintings : mapping of int or str to picture
+            Name of a frame (see `find_frame`) -> its painting.
+        style : picture, optional
+            In place of paintings: the picture in whose looks a key is made for each shot.
+        make : callable
+            Makes a key (see `MakeKey`).
+        made_with : str
+            A text that changes with the settings and the model of `make`.
 
-        Raises `SettingsError` for both paintings and a style or neither, and for paintings of no
-        frame or of the same one, and `ImageError` for a picture that cannot be read or, as a
-        painting, differs from the film in size.
+        Raises
+        ------
+        SettingsError
+            If there are both paintings and a style, or neither; or if a name means no frame, or two
+            names mean the same one.
+        ImageError
+            If a picture cannot be read, or a painting differs from the film in size.
         """
         if bool(paintings) == (style is not None):
-            raise SettingsError("a clip takes keys, or a style; give one of the two")
+            given = "both are" if paintings else "neither is"
+            raise SettingsError(f"a clip takes either keys or a style, and {given} given; give one of the two")
         self._frames, self._make, self._made_with = frames, make, made_with
         self.given: dict[int, Picture] = {}
         for index, painting in find_frames(frames.names, frames.files, paintings).items():
@@ -53,7 +74,11 @@ class Keys:
         self._style = None if style is None else read_picture(style, name="the style")
 
     def pixels(self, index: int) -> np.ndarray:
-        """Return the key of a frame, (H, W, 3) uint8: the given one, or one made from the style or the nearest given one."""
+        """Return the key of a frame, (H, W, 3) uint8.
+
+        It is the given one, or is made from the style or, without a style, from the nearest given
+        one.
+        """
         if index in self.given:
             return self.given[index].rgb
         frame = self._frames.read(index).rgb
@@ -63,7 +88,7 @@ class Keys:
         return self._make(frame, self.given[near].rgb, b=self._frames.read(near).rgb)
 
     def made_from(self, index: int) -> list[str]:
-        """Return checksums of all that the key of a frame is made from, apart from that frame."""
+        """Return checksums of all that the key of a frame is made from, except that frame."""
         if index in self.given:
             return [_checksum(self.given[index])]
         if self._style is not None:
@@ -73,4 +98,5 @@ class Keys:
 
 
 def _checksum(picture: Picture) -> str:
+    """Return the SHA-256 of the size and the pixels of a picture."""
     return hashlib.sha256(repr(picture.size).encode() + picture.rgb.tobytes()).hexdigest()

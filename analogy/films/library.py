@@ -1,4 +1,4 @@
-"""PyAV, the library behind the extra `video`: importing it, and opening videos that may come from anybody."""
+"""Import of PyAV (the extra `video`), and safe opening of videos that nobody has checked."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from ..errors import ImageError, SettingsError, reason
 from ..files.inputs import open_regular
 
 _DEMUXERS = "mov,matroska,avi,gif"
-"""FFmpeg's names of the containers that are read. It knows others that are lists of further files, or of addresses."""
+"""FFmpeg's names of the containers that are read.
+
+Others are left out: FFmpeg also knows containers that list further files or addresses to open.
+"""
 
 
 @cache
 def pyav() -> Any:
-    """Return the module av. Raises `SettingsError` if it is not installed."""
+    """Return the module av, or raise `SettingsError` if it is not installed."""
     try:
         import av
     except ImportError as error:
@@ -26,13 +29,28 @@ def pyav() -> Any:
 
 
 def open_video(path: Path, most_pixels: int | None) -> Any:
-    """Open a video as PyAV's container. No other file is opened, and no address, whatever the file says.
+    """Open a video as PyAV's container.
 
-    most_pixels  bound on the pixels of each picture that the library decodes to find out what is in the file; None to decode
-                 nothing, and to know only what the file says at its beginning. The decoders of the streams need the bound
-                 once more (see `bound`)
+    Whatever the file contains, no other file and no address is opened.
 
-    Raises `ImageError` if there is no video at `path`, or it is damaged.
+    Parameters
+    ----------
+    path : Path
+        The video.
+    most_pixels : int or None
+        Most pixels of a picture that FFmpeg decodes to find out what the file contains. With None
+        it decodes nothing, and knows only what the file's header says. The decoder of each stream
+        needs the bound once more (see `bound`).
+
+    Returns
+    -------
+    av.container.InputContainer
+        The open video.
+
+    Raises
+    ------
+    ImageError
+        If there is no video at `path`, or it is damaged.
     """
     av = pyav()
     options = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"}
@@ -42,24 +60,27 @@ def open_video(path: Path, most_pixels: int | None) -> Any:
         return av.open(f"file:{path}", options=options, metadata_errors="surrogateescape")
     except (OSError, ValueError, av.error.FFmpegError) as error:
         why = reason(error)
-        if isinstance(error, av.error.FFmpegError) and error.errno == errno.EINVAL:  # because of `format_whitelist`
+        if isinstance(error, av.error.FFmpegError) and error.errno == errno.EINVAL:  # `format_whitelist` refused it
             why = "its content is no .mp4, .mov, .mkv, .webm, .avi or .gif"
-        raise ImageError(f"{path}: not a video that can be read ({why}); name an intact video") from error
+        raise ImageError(f"{path}: is not a video that can be read ({why}); name an intact video") from error
 
 
 def bound(stream: Any, most_pixels: int) -> None:
-    """Let the decoder of a stream refuse pictures of more than `most_pixels`, before it takes memory for them."""
+    """Let the decoder of a stream refuse pictures of more than `most_pixels` pixels."""
     stream.codec_context.options = {"max_pixels": str(most_pixels)}
 
 
 def texts(fields: Mapping[str, str]) -> dict[str, str]:
-    """Return fields of a container or a stream, such as its title, as proper text: those that are no UTF-8 are Latin-1."""
+    """Return the fields of a container or a stream, such as its title, as proper text.
+
+    Bytes that are no UTF-8 are read as Latin-1.
+    """
     return {_text(name): _text(value) for name, value in fields.items()}
 
 
 def _text(value: str) -> str:
     try:
         value.encode()
-    except UnicodeEncodeError:  # of the bytes that `surrogateescape` keeps
+    except UnicodeEncodeError:  # it has bytes that were no UTF-8, which `surrogateescape` keeps
         return value.encode(errors="surrogateescape").decode("latin-1")
     return value

@@ -1,7 +1,8 @@
-"""The manifest of a folder of painted frames: the checksum of each file, and of what each frame was made from.
+"""The manifest of a folder of painted frames, which says how each file was made.
 
-Before a run writes a file, it records the name. So when it is killed, the next run does not mistake
-that file for one that somebody else has made.
+It holds the checksum of each file, and a checksum of everything that each frame was made from.
+Before a run writes a file, it records the file's name. So after a kill, the next run knows that
+this file was made by a run, and not by somebody else.
 """
 
 from __future__ import annotations
@@ -20,12 +21,19 @@ from ..files.manifests import FILM, MANIFEST, is_unchanged, read_manifest, recor
 
 
 class FilmManifest:
-    """The manifest of a folder of painted frames, as the runs before have left it, and as this run changes it.
+    """Manifest of a folder of painted frames, which a run reads, changes and writes again.
 
-    exists     whether the folder has such a manifest
-    frames     name -> checksum of the file of each frame that runs have made, also if it is not there any more
-    made_from  name -> checksum of what the frame was made from, for each such file that is there; "" if that is not known
-    beside     path, as seen from the folder -> checksum of each video and contact sheet that shows the frames
+    Attributes
+    ----------
+    exists : bool
+        True if the folder had such a manifest.
+    frames : dict of str to str
+        Name -> checksum of each frame's file that a run has made, also of files that are gone.
+    made_from : dict of str to str
+        Name -> checksum of everything that the frame was made from, for the files that exist. It is
+        "" if that is not known.
+    beside : dict of str to str
+        Path, relative to the folder -> checksum of each video or contact sheet of the frames.
     """
 
     def __init__(self, folder: Path):
@@ -39,6 +47,7 @@ class FilmManifest:
             self._read()
 
     def _read(self) -> None:
+        """Read the frames that the manifest records, and the file that a killed run had begun."""
         names_of = self._fields.get("made_from")
         made_from = {
             name: digest
@@ -55,7 +64,7 @@ class FilmManifest:
                 self._read_begun(name)
 
     def _read_begun(self, name: str) -> None:
-        """Add the file that a run was about to write when it was killed, with the content that it has now."""
+        """Add a file that a run was about to write when it was killed, with its present content."""
         path, is_frame = self._folder / name, Path(name).name == name
         recorded = (self.frames if is_frame else self.beside).get(name, "")
         if path.is_symlink() or is_unchanged(path, recorded):
@@ -67,20 +76,19 @@ class FilmManifest:
                 self.beside[name] = checksum(path)
 
     def refuse_another_film(self, film: str, names: Sequence[str]) -> None:
-        """Raise `OutputError` if the frames in the folder are those of another film.
+        """Raise `OutputError` if the frames in the folder belong to another film.
 
-        film   path of the film, as seen from the folder
-        names  names of the files of its painted frames
+        This film has the path `film`, relative to the folder, and `names` for its painted frames.
         """
         before = self._fields.get("film", film)
         if self.made_from and (before != film or not set(names) & set(self.made_from)):
             raise OutputError(
-                f"{self._folder}: holds the frames of another film, {self._fields.get('frames')}; name another folder, or "
-                "move that away"
+                f"{self._folder}: holds the frames of another film, {self._fields.get('frames')}; name another "
+                "folder, or move this one away"
             )
 
     def begin(self, record: dict[str, Any]) -> None:
-        """Replace what the manifest says about how the frames are made, for the next `write`."""
+        """Set the record of how the frames are made, which the next `write` writes."""
         self._fields = record
 
     def forget(self, name: str) -> None:
@@ -89,11 +97,14 @@ class FilmManifest:
         self.made_from.pop(name, None)
 
     def add(self, name: str, made_from: str) -> None:
-        """Add a frame whose file has been written. Raises OSError if that cannot be read."""
+        """Add a frame whose file has been written. Raises OSError if the file cannot be read."""
         self.frames[name], self.made_from[name] = checksum(self._folder / name), made_from
 
     def write(self, begun: str | None) -> None:
-        """Write the manifest. `begun`: the name of the file that will be written next, or None. Raises `OutputError`."""
+        """Write the manifest, with the name of the file that is written next (`begun`), if any.
+
+        Raises `OutputError` if the manifest cannot be written.
+        """
         names_of: dict[str, list[str]] = {}
         for name, digest in self.made_from.items():
             names_of.setdefault(digest, []).append(name)
@@ -110,20 +121,23 @@ class FilmManifest:
 
 @contextmanager
 def written_beside(folder: Path, path: Path) -> Iterator[None]:
-    """Record that the block writes the file `path`, which shows the painted frames in `folder`.
+    """Record in the manifest of `folder` that the block writes `path`, a video or a contact sheet.
 
     Raises `OutputError` if the manifest cannot be written, and OSError if the block does not write
     the file.
     """
-    manifest, name = FilmManifest(folder), seen_from(folder, path)
+    manifest, name = FilmManifest(folder), relative_to(folder, path)
     manifest.write(name)
     yield
     manifest.beside[name] = checksum(path)
     manifest.write(None)
 
 
-def seen_from(folder: Path, path: Path) -> str:
-    """Return a path relative to a folder, which stays the same when both are moved; an absolute one on another drive."""
+def relative_to(folder: Path, path: Path) -> str:
+    """Return `path` relative to `folder`, so that it stays valid when both are moved.
+
+    On another drive it is absolute.
+    """
     place = os.path.join(os.path.realpath(path.parent), path.name)  # noqa: PTH118 (a `Path` has no path on another drive)
     try:
         return Path(os.path.relpath(place, os.path.realpath(folder))).as_posix()
@@ -132,6 +146,6 @@ def seen_from(folder: Path, path: Path) -> str:
 
 
 def _strings(value: Any) -> dict[str, str]:
-    """Return the items of a value of JSON that map text to text; {} if it is no object."""
+    """Return the items of a JSON value that map text to text, or {} if it is no object."""
     pairs = value.items() if isinstance(value, dict) else ()
     return {name: text for name, text in pairs if isinstance(text, str)}

@@ -1,8 +1,9 @@
 """Motion in a film: dense optical flow between two frames, and operations on it.
 
-A flow is an array (H, W, 2) float32: [y, x] holds the displacement (dx, dy), in pixels, from a
-pixel of one frame to its place in another, as in `method.flow`. OpenCV's DIS (Kroeger et al. 2016,
-"Fast Optical Flow using Dense Inverse Search") finds it. Needs the extra `video`.
+A flow is an array (H, W, 2) float32. Its element [y, x] is the displacement (dx, dy), in pixels,
+from that pixel of one frame to the pixel's place in another, as in `method.flow`. A flow "leads"
+from the pixel to the place. OpenCV's DIS (Kroeger et al. 2016, "Fast Optical Flow using Dense
+Inverse Search") computes it. This module needs the extra `video`.
 """
 
 from __future__ import annotations
@@ -15,27 +16,29 @@ import numpy as np
 from ..errors import SettingsError
 
 _GRID = 16
-"""Distance in pixels, in both directions, between the vectors of a flow to which the affine motion is fitted."""
+"""Step in rows and columns between the vectors to which an affine motion is fitted, in pixels."""
 
 _TEXTURE_WINDOW = 9
-"""Side in pixels of the square over which the energy of the gradient is averaged."""
+"""Side of the square over which the squared gradient is averaged, in pixels."""
 _NOISE = 6.0
-"""Mean squared gradient, in grey levels (0 to 255) a pixel, of a place that counts half as texture: above that of noise."""
+"""Mean squared gradient at which `texture` is one half, in squared grey levels per squared pixel.
+
+The noise of a film has less.
+"""
 _COARSER = 0.1
-"""Weight of the coarser level of the pyramid beside that of a pixel, in `spread`."""
+"""Weight of the next coarser level in `spread`, where a pixel has a weight of up to 1."""
 _LEAST_WEIGHT = 1e-4
-"""Weight of every pixel in `spread`, so that there is a result where no pixel has any."""
+"""Weight that each pixel gets in `spread`, so that the mean exists where all weights are 0."""
 _COARSEST = 4
-"""Length in pixels of the shorter side at which the pyramid of `spread` ends."""
+"""Length of the shorter side at which the pyramid of `spread` ends, in pixels."""
 
 
 def optical_flow(here: np.ndarray, there: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
-    """Return the flow from each pixel of `here` to its place in `there`; both are (H, W, 3) uint8 RGB.
+    """Return the flow from the frame `here` to the frame `there`, both (H, W, 3) uint8 RGB.
 
-    start  a flow from which the search begins
-
-    The search ends at half the resolution of the frames. At the full one, it would take four times
-    as long, and the flow would be no nearer to the motion once `spread` has smoothed it.
+    The search begins at the flow `start` if one is given. It ends at half the resolution of the
+    frames: at full resolution it would take four times as long, and the flow would be no nearer to
+    the motion once `spread` has smoothed it.
     """
     cv2 = opencv()
     search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
@@ -43,22 +46,22 @@ def optical_flow(here: np.ndarray, there: np.ndarray, start: np.ndarray | None =
 
 
 def both_flows(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the flow from `one` to `other` and the flow back; both frames are (H, W, 3) uint8 RGB."""
+    """Return the flow from `one` to `other` and the flow back; both are (H, W, 3) uint8 RGB."""
     return optical_flow(one, other), optical_flow(other, one)
 
 
 def refine(here: np.ndarray, there: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """Return the flow from `here` to `there` near `flow`, exact to less than a pixel, also if one frame is larger or rotated.
+    """Return the flow from `here` to `there`, found by a search that begins at `flow`.
 
-    The affine motion of the whole frame is undone before the rest is searched, because the search
-    knows only displacements.
+    The search compares patches that are only displaced, so the affine motion of the whole frame
+    is undone first. Thus the flow is exact to less than a pixel under zoom and rotation, too.
     """
     whole = _affine(flow)
     return compose(optical_flow(here, sample(there, whole), flow - whole), whole)
 
 
 def _affine(flow: np.ndarray) -> np.ndarray:
-    """Return the affine flow that agrees with most of `flow`; zeros if none is found."""
+    """Return the affine motion, as a flow, that most vectors of `flow` follow, or zeros."""
     places = _grid(flow.shape[:2])
     some = (slice(_GRID // 2, None, _GRID),) * 2
     here, there = (points.reshape(-1, 2) for points in (places[some], places[some] + flow[some]))
@@ -71,9 +74,9 @@ def _affine(flow: np.ndarray) -> np.ndarray:
 
 
 def texture(frame: np.ndarray) -> np.ndarray:
-    """Return how much there is in each pixel's surroundings by which motion can be found: (H, W) float32, 0 to 1.
+    """Return the texture around each pixel of `frame`, (H, W, 3) uint8: (H, W) float32, 0 to 1.
 
-    frame  (H, W, 3) uint8. Where it is flat, optical flow follows its noise
+    Optical flow needs texture. In a flat region, where this is near 0, it follows the noise.
     """
     steep = _steepness(frame) / np.float32(_NOISE)
     squared = steep * steep
@@ -82,21 +85,30 @@ def texture(frame: np.ndarray) -> np.ndarray:
 
 
 def squared_error(frame: np.ndarray, difference: np.ndarray) -> np.ndarray:
-    """Return how far the places of pixels in another frame may be from the true ones, squared: (H, W) float32, in pixels^2.
+    """Return an estimate of the squared error of each pixel's place, in pixels^2: (H, W) float32.
 
-    frame       (H, W, 3) uint8
-    difference  (H, W) float32: the root of the mean squared difference from what was found there, in grey levels
+    A place that is off by one pixel makes a colour difference as large as the gradient (Lucas and
+    Kanade 1981, "An Iterative Image Registration Technique"). The gradient of noise is added to it,
+    so that the error in flat regions stays finite.
 
-    A place that is wrong by a pixel makes a difference as large as the gradient (Lucas and Kanade
-    1981, "An Iterative Image Registration Technique"). The gradient of noise is added, so that the
-    error of a flat place stays finite.
+    Parameters
+    ----------
+    frame : (H, W, 3) uint8
+        The frame whose pixels have places in another frame.
+    difference : (H, W) float32
+        RMS difference between each pixel and its place, in grey levels (0 to 255).
+
+    Returns
+    -------
+    (H, W) float32
+        The estimated squared errors.
     """
     found: np.ndarray = difference * difference / (_steepness(frame) + np.float32(_NOISE))
     return found
 
 
 def _steepness(frame: np.ndarray) -> np.ndarray:
-    """Return the mean squared gradient around each pixel, (H, W) float32, in squared grey levels a pixel."""
+    """Return the mean squared gradient around each pixel, in squared grey levels per pixel^2."""
     cv2 = opencv()
     grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
     dx, dy = (cv2.Sobel(grey, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
@@ -105,12 +117,11 @@ def _steepness(frame: np.ndarray) -> np.ndarray:
 
 
 def spread(flow: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return a smooth flow: that of the pixels of weight, carried on over those with little or none of it.
+    """Return a smooth flow in which pixels of little `weight` follow those of much around them.
 
-    weight  (H, W) float32, 0 to 1
-
-    This is a weighted mean over surroundings that are as small as the weights allow, on the levels
-    of a pyramid (push-pull; Gortler et al. 1996, "The Lumigraph").
+    Each vector of the result is a weighted mean of `flow` over surroundings that are as small as
+    the weights, (H, W) float32 from 0 to 1, allow. The means are taken on the levels of a pyramid
+    (push-pull; Gortler et al. 1996, "The Lumigraph").
     """
     cv2 = opencv()
     size = weight.shape[::-1]
@@ -129,20 +140,21 @@ def spread(flow: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def sample(picture: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """Return `picture` (H, W, C), float32 or uint8, at the places to which `flow` leads.
+    """Return the colours of `picture` at the places to which `flow` leads.
 
-    Between pixels the interpolation is bilinear. Places outside the picture take its nearest pixel.
+    The picture is (H, W, C) float32 or uint8. The interpolation is bilinear. A place outside the
+    picture has the colour of the nearest pixel.
     """
     cv2 = opencv()
     return cv2.remap(picture, _places(flow), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def show(picture: np.ndarray, flow: np.ndarray, sharp: bool = False) -> np.ndarray:
-    """Return `picture` (H, W) or (H, W, C), float32, at the places to which `flow` leads, and mirrored outside of it.
+    """Return the colours of `picture` at the places to which `flow` leads, for painting.
 
-    sharp  whether the interpolation is Lanczos's, which keeps fine detail, in place of the bilinear one
-
-    The nearest pixel in place of the mirror image would be drawn out to a streak.
+    The picture is (H, W) or (H, W, C) float32. If `sharp`, the interpolation is Lanczos's, which
+    keeps fine detail, otherwise it is bilinear. A place outside the picture has the colour of the
+    mirror image, since the nearest pixel (as in `sample`) would be drawn out to a streak.
     """
     cv2 = opencv()
     how = cv2.INTER_LANCZOS4 if sharp else cv2.INTER_LINEAR
@@ -150,21 +162,22 @@ def show(picture: np.ndarray, flow: np.ndarray, sharp: bool = False) -> np.ndarr
 
 
 def compose(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return the flow that goes along `first`, and from there along `second`."""
+    """Return the flow that leads along `first` and from there along `second`."""
     return first + sample(second, first)
 
 
 def inside(flow: np.ndarray) -> np.ndarray:
-    """Return a mask (H, W) bool of the pixels from which a flow leads to a place inside the frame."""
+    """Return a mask (H, W) bool of the pixels whose places lie inside the frame."""
     height, width = flow.shape[:2]
     found: np.ndarray = opencv().inRange(_places(flow), (0, 0), (width - 1, height - 1)) > 0
     return found
 
 
 def agree(forth: np.ndarray, back: np.ndarray, tolerance: float) -> np.ndarray:
-    """Return a mask (H, W) bool of the pixels whose places are inside the frame and from which `back` leads back to them.
+    """Return a mask (H, W) bool of the pixels that pass the forward-backward check.
 
-    tolerance  distance in pixels from where they began that is near enough
+    From such a pixel, `forth` leads to a place inside the frame, and `back` leads from there to a
+    point less than `tolerance` pixels away from the pixel.
     """
     return inside(forth) & (squared_length(compose(forth, back)) < tolerance**2)
 
@@ -177,7 +190,7 @@ def squared_length(flow: np.ndarray) -> np.ndarray:
 
 @cache
 def opencv() -> Any:
-    """Return the module cv2. Raises `SettingsError` if it is not installed."""
+    """Return the module cv2, or raise `SettingsError` if it is not installed."""
     try:
         import cv2
     except ImportError as error:
@@ -186,13 +199,13 @@ def opencv() -> Any:
 
 
 def _places(flow: np.ndarray) -> np.ndarray:
-    """Return the x and the y of the places to which a flow leads, (H, W, 2) float32."""
+    """Return the coordinates (x, y) of the places to which a flow leads, (H, W, 2) float32."""
     return flow + _grid(flow.shape[:2])
 
 
 @lru_cache(maxsize=1)
 def _grid(size: tuple[int, int]) -> np.ndarray:
-    """Return the x and the y of each pixel, (H, W, 2) float32, which must not be changed."""
+    """Return the coordinates (x, y) of each pixel, (H, W, 2) float32, as a read-only array."""
     y, x = np.indices(size, np.float32)
     grid = np.stack([x, y], axis=-1)
     grid.flags.writeable = False

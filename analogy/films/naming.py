@@ -1,4 +1,4 @@
-"""Finding the frame of a film that a caller means: by its name, its file, the number in its name, or its index."""
+"""Names of frames: a user gives a frame's name, its file, the number in its name or its index."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ _Key = TypeVar("_Key")
 
 
 def find_frames(names: Sequence[str], files: Sequence[Path], keys: Mapping[int | str, _Key]) -> dict[int, _Key]:
-    """Return index -> key, for a mapping from the name of a frame to the key for that frame.
+    """Return `keys` by the indices of their frames in place of the names.
 
-    names, files  as for `find_frame`, which also says what a name can be
-
-    Raises `SettingsError` as `find_frame` does, and if two of the names mean the same frame.
+    `names`, `files` and the names in `keys` are those of `find_frame`. Raises `SettingsError` as
+    `find_frame` does, and if two names mean the same frame.
     """
     found: dict[int, _Key] = {}
     for name, key in keys.items():
@@ -29,14 +28,27 @@ def find_frames(names: Sequence[str], files: Sequence[Path], keys: Mapping[int |
 
 
 def find_frame(names: Sequence[str], files: Sequence[Path], name: int | str) -> int:
-    """Return the index of the frame that a caller means.
+    """Return the index of the frame that the user means.
 
-    names  the name of each frame
-    files  the file of each frame, if there are as many files as frames
-    name   an int is an index, from 0. A str is the name of a frame or of its file; or else the number in the names of the
-           frames, or an index if they have no numbers
+    Parameters
+    ----------
+    names : sequence of str
+        Name of each frame.
+    files : sequence of Path
+        File of each frame, if there are as many files as frames.
+    name : int or str
+        An int is an index, from 0. A str is the name of a frame or of its file; if there is none,
+        it is the number in a frame's name, or an index if the names have no numbers.
 
-    Raises `SettingsError` if `name` means no frame, or can mean more than one.
+    Returns
+    -------
+    int
+        Index of the frame.
+
+    Raises
+    ------
+    SettingsError
+        If `name` means no frame, or can mean more than one.
     """
     if not isinstance(name, str):
         if isinstance(name, bool) or not isinstance(name, int) or not 0 <= name < len(names):
@@ -56,16 +68,17 @@ def find_frame(names: Sequence[str], files: Sequence[Path], name: int | str) -> 
         raise SettingsError(f"there is no frame {shown(name)}; there are {names[0]} to {names[-1]}")
     if len(found) > 1:
         raise SettingsError(
-            f"the frame {name} may be {names[found[0]]} or {names[found[1]]}; say the whole name of one of them"
+            f"the frame {name} may be {names[found[0]]} or {names[found[1]]}; give the whole name of one of them"
         )
     return found[0]
 
 
 def _numbers(names: Sequence[str]) -> list[set[str]]:
-    """Return, for each name, the numbers in it that differ between names, without leading zeros; [] if a name has none.
+    """Return for each name the numbers in it that differ between names, without leading zeros.
 
     In "take2_0010" and "take2_0011" that is the second number, because the first is the same in
-    both. If not all names have as many numbers, it is the last number of each name.
+    both. If not all names have as many numbers, it is the last number of each name. If a name has
+    no number, the result is [].
     """
     found = [[_number(digits) for digits in re.findall(r"[0-9]+", name)] for name in names]
     if len({len(each) for each in found}) > 1:
@@ -75,13 +88,15 @@ def _numbers(names: Sequence[str]) -> list[set[str]]:
 
 
 def _number(digits: str) -> str:
+    """Return digits without leading zeros."""
     return digits.lstrip("0") or "0"
 
 
 def _there_are(names: Sequence[str], lowest: str, highest: str) -> str:
+    """Return the part of a message that says which frames there are."""
     return f"there are {names[0]} to {names[-1]}, or {lowest} to {highest}"
 
 
 def numbered(count: int) -> list[str]:
-    """Return names for frames that have none: their numbers, from 0, all of the same length."""
+    """Return numbers of equal length, from 0, as names for `count` frames that have none."""
     return [f"{index:0{max(4, len(str(count - 1)))}}" for index in range(count)]

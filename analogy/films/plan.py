@@ -1,6 +1,6 @@
-"""The plan of a painted film: which keys decide which frames, and how many steps the painting takes.
+"""The plan of a painted film: which keys decide which frames, and how many steps painting takes.
 
-Nothing here reads or paints a picture.
+This module reads and paints no picture.
 """
 
 from __future__ import annotations
@@ -15,10 +15,16 @@ from ..version import __version__
 
 @dataclass(frozen=True)
 class Stretch:
-    """Consecutive frames, `first` to `last`, that the same keys decide.
+    """Consecutive frames that the same one or two keys decide.
 
-    before  index of the frame whose key is carried forwards through the stretch; it is `first`, or None
-    after   index of the frame whose key is carried backwards through the stretch; it is `last` + 1, or None
+    Attributes
+    ----------
+    first, last : int
+        Indices of the first and the last frame of the stretch.
+    before : int or None
+        Index of the frame whose key is carried forwards through the stretch. It is `first`.
+    after : int or None
+        Index of the frame whose key is carried backwards through the stretch. It is `last` + 1.
     """
 
     first: int
@@ -28,24 +34,25 @@ class Stretch:
 
     @property
     def frames(self) -> range:
-        """The indices of the frames that belong to the stretch."""
+        """Indices of the frames of the stretch."""
         return range(self.first, self.last + 1)
 
     @property
     def keys(self) -> list[int]:
-        """The indices of the one or two frames whose keys decide the stretch."""
+        """Indices of the one or two frames whose keys decide the stretch."""
         return [index for index in (self.before, self.after) if index is not None]
 
     def time(self, index: int) -> float:
-        """Return where a frame lies between the two keys, 0 to 1."""
+        """Return the position of a frame between the two keys, 0 (the earlier one) to 1."""
         assert self.before is not None and self.after is not None
         return (index - self.before) / (self.after - self.before)
 
     def steps(self, wanted: Sequence[int]) -> int:
-        """Return how many times painting goes on to a frame for the `wanted` ones (in order, one or more).
+        """Return the number of steps that painting the `wanted` frames takes.
 
-        It visits each frame on the way from a key to the last wanted one, and without a key before,
-        the wanted ones alone.
+        There must be at least one wanted frame, and they must be in order. A key that is carried
+        takes a step to each frame on its way to the last wanted one. If only a later key decides
+        the stretch, each wanted frame takes another step, in which it is read from the store.
         """
         forwards = len(wanted) if self.before is None else wanted[-1] - self.before + 1
         backwards = 0 if self.after is None else self.after - wanted[0] + 1
@@ -55,8 +62,18 @@ class Stretch:
 def plan(cuts: Sequence[bool], keys: Collection[int]) -> list[Stretch]:
     """Return the stretches of a film, in order.
 
-    cuts  for each frame, whether a new shot begins with it
-    keys  indices of the frames that have a key. A shot without one is decided by a key for its first frame
+    Parameters
+    ----------
+    cuts : sequence of bool
+        For each frame, True if a new shot begins with it.
+    keys : collection of int
+        Indices of the frames that have a key. A shot without one is planned with a key for its
+        first frame.
+
+    Returns
+    -------
+    list of Stretch
+        Stretches that cover all frames.
     """
     starts = [index for index, cut in enumerate(cuts) if cut or not index]
     found = []
@@ -71,19 +88,31 @@ def plan(cuts: Sequence[bool], keys: Collection[int]) -> list[Stretch]:
 
 
 def nearest(keys: Iterable[int], index: int) -> int:
-    """Return the index among `keys` that is nearest to `index`; of two as near, the earlier one."""
+    """Return the nearest index to `index` among `keys`; of two equally near, the lower one."""
     return min(keys, key=lambda key: (abs(key - index), key))
 
 
 def digest(stretch: Stretch, seed: int, of_frame: Callable[[int], str], of_key: Callable[[int], Sequence[str]]) -> str:
-    """Return a checksum of all that decides the pictures of a stretch, in hexadecimal.
+    """Return a checksum, in hexadecimal, of everything that decides the pictures of a stretch.
 
-    seed      that of the search for what a key frame does not show
-    of_frame  returns a checksum of a frame of the film
-    of_key    returns checksums of all that the key of a frame is made from
+    The folder of a painted film records it. A run paints the frames of a stretch again
+    if the checksum has changed.
 
-    The folder of a painted film records these checksums: where they come out otherwise, its frames
-    are painted anew.
+    Parameters
+    ----------
+    stretch : Stretch
+        The stretch.
+    seed : int
+        Seed of the random search.
+    of_frame : callable
+        Returns a checksum of the film's frame with a given index.
+    of_key : callable
+        Returns checksums of everything from which the key of a given frame is made.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
     """
     last = stretch.last if stretch.after is None else stretch.after
     parts = [__version__, str(seed), str(stretch)]

@@ -1,4 +1,4 @@
-"""Finding the cuts of a film, at which one shot ends and the next begins."""
+"""Detection of the cuts of a film, where one shot ends and the next begins."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ import numpy as np
 from .motion import agree, both_flows, opencv, sample
 
 _WIDTH = 160
-"""Width in pixels to which frames are shrunken before they are compared."""
+"""Width to which frames are shrunk before they are compared, in pixels."""
 _AGREEMENT = 1.5
-"""Largest distance in pixels between a pixel and where the flows there and back lead from it, if it was found again."""
+"""Tolerance of the forward-backward check (see `motion.agree`), in pixels."""
 _COLOURS = 30.0
-"""Largest mean difference of colours, of 255, between a pixel and where it was found again."""
+"""Largest mean colour difference, 0 to 255, of a thing that both frames show."""
 _FOUND = 0.2
-"""Smallest share of a frame that is found again in the one before it, if there is no cut between them."""
+"""Share of a frame that the frame before it shows, too, below which there is a cut."""
 
 
 def find_cuts(frames: Iterable[np.ndarray]) -> Iterator[bool]:
-    """Yield, for each frame (H, W, 3) uint8, whether a new shot begins with it; False for the first.
+    """Yield for each frame, (H, W, 3) uint8, whether a new shot begins with it.
 
-    A frame of the same shot shows mostly what the one before it showed, moved. This is measured by
-    optical flow, so that neither a fast pan nor a light that is switched on counts as a cut.
+    The first frame yields False. A frame of the same shot shows mostly the same things as the frame
+    before it, moved. Optical flow finds them, so that a fast pan is no cut, and neither is a light
+    that is switched on.
     """
     cv2, before = opencv(), None
     for frame in frames:
@@ -33,9 +34,9 @@ def find_cuts(frames: Iterable[np.ndarray]) -> Iterator[bool]:
 
 
 def _found_again(frame: np.ndarray, before: np.ndarray) -> float:
-    """Return the share of `frame` that is found again in `before`, 0 to 1."""
+    """Return the share of the pixels of `frame`, 0 to 1, that `before` shows, too."""
     forth, back = both_flows(frame, before)
     difference = sample(before.astype(np.float32), forth) - frame
-    difference -= np.median(difference, axis=(0, 1))  # a light may have been switched on
+    difference -= np.median(difference, axis=(0, 1))  # allow for a light that was switched on
     same = np.abs(difference).mean(axis=-1) < _COLOURS
     return float((same & agree(forth, back, _AGREEMENT)).mean())

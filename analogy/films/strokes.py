@@ -1,16 +1,20 @@
-"""Painting a frame with the strokes of a key, each pixel of which lies somewhere between those of the key.
+"""Painting of a frame with the strokes of a key: each pixel is a sharp sample of the key.
 
 Departure from section 4.5 of Liao et al. 2017, where a pixel is the mean over all patches that
-cover it: what differs by a fraction of a pixel, as it does in a film, is blurred by a mean, and so
-are the strokes of the brush. Here a pixel is one sharp sample of the key. Only at joints, where
-pieces that the search found meet each other or what the film's motion has carried, is it a mean
-over the pieces, and the gradients are joined as well, so that no seam shows (see `method.seams`).
+cover it. In a film these patches differ by fractions of a pixel, and their mean would blur the
+strokes of the brush. Here a pixel is one sample of the key, at the pixel's place (see `carrying`).
 
-A sample between pixels is less sharp than the pixels, by a share that changes with the fraction,
-and a piece that is enlarged is less sharp than the key. `_with_detail` makes up for it, so that a
-film neither blurs nor pulses. Where the motion is uncertain, fine detail may be in the wrong place,
-and the mean over all places where it may be would be soft. There, what is as faint as grain is
-softened, and strokes stay.
+Three corrections follow:
+
+* At a joint, where a piece that the search found meets another piece or carried pixels, a pixel is
+  the mean over both pieces, and their gradients are joined so that no seam shows (see
+  `method.seams`).
+* A sample between pixels of the key is softer than the key, more or less so with the fraction, and
+  so is an enlarged piece. `_with_detail` sharpens the frame to the detail of the key. Otherwise a
+  moving film would blur and pulse.
+* Where a place is uncertain, fine detail may be on the wrong spot. There the wanted detail is
+  lowered, as a mean over the possible places would lower it. This softens what is as faint as
+  grain, and leaves strokes as they are.
 """
 
 from __future__ import annotations
@@ -21,60 +25,85 @@ from ..backends import Backend
 from ..method.seams import subtract_solution
 from .motion import opencv, show, squared_length
 
-_JUMP = 1.0
-"""Difference in pixels between the vectors of two neighbouring pixels above which there is a joint between them."""
+_JOINT = 1.0
+"""Difference between the flows of two neighbouring pixels that makes a joint, in pixels."""
 _REACH = (-2, 0, 2)
-"""Rows and columns, beside that of a pixel near a joint, whose pieces are in its mean."""
+"""Offsets in rows and columns from a pixel near a joint to the pixels whose flows it averages."""
 _EPSILON = 0.1
-"""Weight of the colours beside the gradients, in 1 / pixel^2: a jump is spread over three pixels, as narrow as strokes."""
+"""Weight of the colours beside the gradients where pieces are joined, in 1 / pixel^2.
+
+It spreads the difference between two pieces over three pixels, which is as narrow as strokes are.
+"""
 _OUTLINE = 0.4
-"""Difference of colours (0 to 1, over three channels) at a joint of which half stays: large ones are outlines."""
+"""Colour difference (0 to 1, over three channels) at a joint that counts half as an outline.
+
+Half of such a difference stays; larger ones stay almost whole.
+"""
 _GRAIN = 10.0
-"""Detail (see `_detail`, here its root, in grey levels) of which half is kept where the motion is
-uncertain by a pixel. Noise of a deviation of 2.2 grey levels has this much: so faint are the grain
-of paper and canvas and what a JPEG file adds."""
+"""Detail, as the root of `_detail` in grey levels, that is halved by an error of one pixel.
+
+Noise with a standard deviation of 2.2 grey levels has this much detail. The grain of paper and
+canvas and the artefacts of JPEG files are as faint.
+"""
 _LEAST = 1.0
 """Detail that counts as none, in squared grey levels."""
-_LEAST_GAIN, _MOST_GAIN = 0.5, 2.0
-"""Factors within which the detail is changed."""
+_LEAST_GAIN = 0.5
+"""Smallest factor by which the detail of a frame is changed."""
+_MOST_GAIN = 2.0
+"""Largest factor by which the detail of a frame is changed."""
 _WINDOW = 33
-"""Side in pixels of the square over which the detail is averaged, twice."""
+"""Side of the square over which the detail is averaged, twice, in pixels."""
 _SHARPENING = 1.6
-"""Multiple of what a 3 x 3 mean takes from a picture that, added to it, about doubles the detail."""
+"""Multiple of the difference from a 3 x 3 blur that about doubles a picture's detail if added."""
 _LIST_WIDTH = 1024
-"""Width of the array as which a list of places is sampled, since OpenCV bounds the height."""
+"""Width of the array into which a list of places is folded, since OpenCV bounds the height."""
 
 
 def paint(backend: Backend, key: np.ndarray, flow: np.ndarray, sure: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """Return the picture (H, W, 3) float32 that shows at each pixel what the key shows at the place to which `flow` leads.
+    """Return the painted frame: at each pixel, the colour of the key at the pixel's place.
 
-    key    (H, W, 3) float32, 0 to 255
-    flow   (H, W, 2) float32, as in `motion`
-    sure   (H, W) bool: False where the search found the place. Elsewhere a flow that jumps is a piece that is compressed
-    error  (H, W) float32: how far the place may be from the true one, squared, in pixels^2, 0 to 1
+    Parameters
+    ----------
+    backend : Backend
+        The backend that joins the gradients of pieces.
+    key : (H, W, 3) float32
+        The key, 0 to 255.
+    flow : (H, W, 2) float32
+        Displacement (dx, dy) in pixels from each pixel of the frame to its place in the key.
+    sure : (H, W) bool
+        False where the search found the place. Joints are expected only near such pixels; elsewhere
+        a jump of the flow is a region that motion compresses.
+    error : (H, W) float32
+        Squared error of each place, in pixels^2, 0 to 1.
+
+    Returns
+    -------
+    (H, W, 3) float32
+        The painted frame, about 0 to 255; it is not clipped.
     """
     detail = show(_detail(key), flow)
-    kept = (detail + np.float32(_LEAST)) / (detail + np.float32(_LEAST) + np.float32(_GRAIN**2) * _around(error))
+    # Where places are uncertain, detail is lowered by this share, grain more than strokes.
+    kept_share = (detail + np.float32(_LEAST)) / (detail + np.float32(_LEAST) + np.float32(_GRAIN**2) * _around(error))
     picture = show(key, flow, sharp=True)
-    found = opencv().dilate((~sure).astype(np.uint8), np.ones((5, 5))) > 0
-    jumps = [_jumps(flow, axis) & found for axis in (0, 1)]
-    if any(mask.any() for mask in jumps):
-        _average(picture, key, flow, jumps)
-        picture = _join(backend, picture, key, flow, jumps)
-    return _with_detail(picture, detail * kept * kept)
+    searched = opencv().dilate((~sure).astype(np.uint8), np.ones((5, 5))) > 0
+    joints = [_joints(flow, axis) & searched for axis in (0, 1)]
+    if any(mask.any() for mask in joints):
+        _average(picture, key, flow, joints)
+        picture = _join(backend, picture, key, flow, joints)
+    return _with_detail(picture, detail * kept_share * kept_share)
 
 
-def _jumps(flow: np.ndarray, axis: int) -> np.ndarray:
-    """Return a mask (H, W) of the pixels between which and the next one in the direction of `axis` there is a joint."""
-    mask = squared_length(np.diff(flow, axis=axis)) > _JUMP**2
+def _joints(flow: np.ndarray, axis: int) -> np.ndarray:
+    """Return a mask (H, W) of the pixels that a joint parts from the next one along `axis`."""
+    mask = squared_length(np.diff(flow, axis=axis)) > _JOINT**2
     return np.pad(mask, [(0, int(axis == way)) for way in (0, 1)])
 
 
-def _average(picture: np.ndarray, key: np.ndarray, flow: np.ndarray, jumps: list[np.ndarray]) -> None:
-    """Write into `picture`, near joints, the means over the pieces there."""
-    near = jumps[0] | jumps[1]
-    near[1:] |= jumps[0][:-1]
-    near[:, 1:] |= jumps[1][:, :-1]
+def _average(picture: np.ndarray, key: np.ndarray, flow: np.ndarray, joints: list[np.ndarray]) -> None:
+    """Replace each pixel of `picture` near a joint by the mean over the pieces around it."""
+    near = joints[0] | joints[1]
+    near[1:] |= joints[0][:-1]
+    near[:, 1:] |= joints[1][:, :-1]
     y, x = np.nonzero(opencv().dilate(near.astype(np.uint8), np.ones((3, 3))))
     total = np.zeros((len(y), 3), np.float32)
     bottom, right = flow.shape[0] - 1, flow.shape[1] - 1
@@ -85,27 +114,31 @@ def _average(picture: np.ndarray, key: np.ndarray, flow: np.ndarray, jumps: list
 
 
 def _join(
-    backend: Backend, picture: np.ndarray, key: np.ndarray, flow: np.ndarray, jumps: list[np.ndarray]
+    backend: Backend, picture: np.ndarray, key: np.ndarray, flow: np.ndarray, joints: list[np.ndarray]
 ) -> np.ndarray:
-    """Return `picture` whose differences at joints are the means of those within both pieces (see `method.seams`)."""
+    """Return `picture` with its gradients at joints replaced by the mean gradient of both pieces.
+
+    The picture whose gradients come closest is the solution of a screened Poisson equation (see
+    `method.seams`).
+    """
     divergence = np.zeros_like(picture)
-    for axis, mask in enumerate(jumps):
+    for axis, mask in enumerate(joints):
         y, x = np.nonzero(mask)
         next_y, next_x = y + (axis == 0), x + (axis == 1)
-        own = picture[next_y, next_x] - picture[y, x]
-        within = sum(_at(key, next_y, next_x, vectors) - _at(key, y, x, vectors)
-                     for vectors in (flow[y, x], flow[next_y, next_x]))  # fmt: skip
-        squared = (own * own).sum(axis=-1, keepdims=True) / np.float32((255 * _OUTLINE) ** 2)
-        wanted = (within / 2 - own) / (1 + squared) / np.float32(255)
-        divergence[y, x] += wanted
-        divergence[next_y, next_x] -= wanted
+        present = picture[next_y, next_x] - picture[y, x]
+        both_pieces = sum(_at(key, next_y, next_x, vectors) - _at(key, y, x, vectors)
+                          for vectors in (flow[y, x], flow[next_y, next_x]))  # fmt: skip
+        squared = (present * present).sum(axis=-1, keepdims=True) / np.float32((255 * _OUTLINE) ** 2)
+        change = (both_pieces / 2 - present) / (1 + squared) / np.float32(255)
+        divergence[y, x] += change
+        divergence[next_y, next_x] -= change
     solved = subtract_solution(backend, backend.asarray(picture / 255), backend.asarray(divergence), _EPSILON)
     joined: np.ndarray = backend.to_host(solved) * np.float32(255)
     return joined
 
 
 def _at(key: np.ndarray, y: np.ndarray, x: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Return `key` at the places, (N,) each, to which these vectors (N, 2) lead from pixels: (N, 3)."""
+    """Return the colours of `key`, (N, 3), where `vectors` (N, 2) from pixels (y, x) end."""
     places = np.zeros((2, -(-len(y) // _LIST_WIDTH) * _LIST_WIDTH), np.float32)
     places[:, : len(y)] = x + vectors[:, 0], y + vectors[:, 1]
     cv2 = opencv()
@@ -117,7 +150,7 @@ def _at(key: np.ndarray, y: np.ndarray, x: np.ndarray, vectors: np.ndarray) -> n
 
 
 def _with_detail(picture: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Return `picture` sharpened or softened so that it has about the `wanted` detail, (H, W) float32, as `_detail` has it."""
+    """Return `picture`, sharpened or softened to about the `wanted` detail (see `_detail`)."""
     cv2 = opencv()
     gain = np.sqrt((wanted + np.float32(_LEAST)) / (_detail(picture) + np.float32(_LEAST)))
     gain = np.clip(gain, _LEAST_GAIN, _MOST_GAIN)
@@ -127,14 +160,17 @@ def _with_detail(picture: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def _detail(picture: np.ndarray) -> np.ndarray:
-    """Return the mean squared Laplacian of the grey `picture` around each pixel, (H, W) float32, in squared grey levels."""
+    """Return the detail around each pixel, (H, W) float32, in squared grey levels.
+
+    It is the mean squared Laplacian of the picture in grey.
+    """
     cv2 = opencv()
     edges = cv2.Laplacian(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.CV_32F)
     return _around(edges * edges)
 
 
 def _around(values: np.ndarray) -> np.ndarray:
-    """Return the mean of the values, (H, W) float32, around each pixel."""
+    """Return the mean of `values`, (H, W) float32, over the surroundings of each pixel."""
     cv2, window = opencv(), (_WINDOW, _WINDOW)
     mean: np.ndarray = cv2.blur(cv2.blur(values, window), window)
     return mean

@@ -1,4 +1,4 @@
-"""Reading the frames of a video in any order, with PyAV (the extra `video`).
+"""Reader for the frames of a video, in any order, with PyAV (the extra `video`).
 
 A frame is identified by its time (`pts`), in units of the stream's `time_base`.
 """
@@ -24,53 +24,82 @@ from .naming import numbered
 _log = logging.getLogger("analogy")
 
 _CACHED = 128 << 20
-"""Bytes of decoded frames to keep. Going backwards is fast with them: each frame is decoded from the key picture before it."""
+"""Size of the decoded frames that are kept, in bytes.
+
+They make reading backwards fast, where each frame is decoded from the keyframe before it.
+"""
 _MOST_FRAMES = 1 << 20
-"""Largest number of frames of a film, twelve hours at 24 a second. A file of a few megabytes may claim more."""
-_PADDING, _LEAST_BOUND, _UNSAID = 128, 1 << 18, 1 << 26
-"""Rows and columns by which a decoder may round up the size of a picture, pixels that it may take
-in any case, and pixels that it may take where the container does not say the size, as with MPEG-4
-in .mov."""
+"""Largest number of frames of a film: twelve hours at 24 a second.
+
+A damaged file of a few megabytes may claim more.
+"""
+_PADDING = 128
+"""Rows and columns by which a decoder may round up the size of a picture."""
+_LEAST_BOUND = 1 << 18
+"""Pixels of a picture that a decoder may always decode."""
+_UNSAID = 1 << 26
+"""Pixels that a decoder may decode if the header states no size, as with MPEG-4 in .mov."""
 FULL_RANGE = 2
 """FFmpeg's number for colours in 0..255."""
 EXACT = 0x4 | 0x2000 | 0x4000 | 0x40000
-"""FFmpeg's flags for converting colours bicubically, with full chroma and accurate rounding. Without them they get darker."""
+"""FFmpeg's flags for a bicubic conversion of colours with full chroma and accurate rounding.
+
+Without them, colours get darker.
+"""
 _BRANDS = ("major_brand", "minor_version", "compatible_brands")
-"""FFmpeg's names of the fields of .mp4 and .mov that hold for that one file alone."""
+"""FFmpeg's names of fields of .mp4 and .mov that describe the container, and are not copied."""
 _HDR = {16: "PQ", 18: "HLG"}
-"""FFmpeg's numbers of the transfer functions of films with a high dynamic range, and what they are called."""
+"""FFmpeg's numbers of the transfer functions of HDR films -> their usual names."""
 
 
 class VideoFrames:
-    """The frames of a video (see `frames.Frames`).
+    """Frames of a video (see `frames.Frames`).
 
-    stream       PyAV's stream of pictures, the first of the video
-    times        the time of each frame, in units of the stream's `time_base`
-    colorspace   FFmpeg's number of the standard by which the colours are encoded, and
-    color_range  that of their range
-    pixel_shape  width of a pixel of an upright frame, as a share of its height
-    has_alpha    whether something in a frame is transparent
+    Attributes
+    ----------
+    stream : av.VideoStream
+        The first stream of pictures in the video.
+    times : list of int
+        Time of each frame, in units of the stream's `time_base`.
+    colorspace : int
+        FFmpeg's number of the standard by which the colours are encoded.
+    color_range : int
+        FFmpeg's number of the range of the colours.
+    pixel_shape : Fraction
+        Width of a pixel of an upright frame, divided by its height.
+    has_alpha : bool
+        Whether something in a frame is transparent.
     """
 
     def __init__(self, path: Path, admit: Admit | None = None):
-        """Open the video and decode it once, for the times of its frames. What a painting of it loses is logged.
+        """Open the video, and decode it once for the times of its frames.
 
-        admit  is called with the size of the frames before they are decoded; what it raises passes through
+        What painting loses of the video, whatever the result's format is, is logged.
 
-        Raises `ImageError` if the video cannot be read, or its frames differ in size.
+        Parameters
+        ----------
+        path : Path
+            The video.
+        admit : callable, optional
+            Called with the size of the frames before they are decoded; its errors pass through.
+
+        Raises
+        ------
+        ImageError
+            If the video cannot be read, or its frames differ in size.
         """
         self.files = [path]
         with open_video(path, most_pixels=None) as container:
             stream = _pictures_in(container, path)
-            said = stream.height, stream.width
-        if admit and min(said) > 0:
-            admit(said, f"the video {path}")
-        most_pixels = max(_LEAST_BOUND, (said[0] + _PADDING) * (said[1] + _PADDING)) if min(said) > 0 else _UNSAID
+            stated = stream.height, stream.width
+        if admit and min(stated) > 0:
+            admit(stated, f"the video {path}")
+        most_pixels = max(_LEAST_BOUND, (stated[0] + _PADDING) * (stated[1] + _PADDING)) if min(stated) > 0 else _UNSAID
         self._container = open_video(path, most_pixels)
         self.stream = _pictures_in(self._container, path)
         if min(self.stream.height, self.stream.width) < 1:
             raise ImageError(
-                f"{path}: its pictures do not have the size that it says at its beginning, {said[1]} x {said[0]} pixels; "
+                f"{path}: its pictures do not have the size that its header states, {stated[1]} x {stated[0]} pixels; "
                 "convert it to .mp4"
             )
         if admit:
@@ -87,19 +116,19 @@ class VideoFrames:
             _log.warning("%s: %s", path, remark)
 
     def _survey(self, admit: Admit | None) -> None:
-        """Decode the video once, and set all that is known only afterwards."""
+        """Decode the video once, and set the attributes that are known only afterwards."""
         path, first = self.files[0], None
         self.times: list[int] = []
         self.has_alpha = self._is_interlaced = False
         for frame in self._decoded():
             if first is None:
                 first, size = frame, (frame.height, frame.width)
-                if admit:  # the file may have said another size
+                if admit:  # the header may have stated another size
                     admit(size, f"the video {path}")
             if (frame.height, frame.width) != size:
                 raise ImageError(
-                    f"{path}: its pictures change their size after {len(self.times)} frames, from {size[1]} x {size[0]} to "
-                    f"{frame.width} x {frame.height} pixels; convert it to one size"
+                    f"{path}: its pictures change their size after {len(self.times)} frames, from "
+                    f"{size[1]} x {size[0]} to {frame.width} x {frame.height} pixels; convert it to a video of one size"
                 )
             self.times.append(frame.pts)
             if len(self.times) > _MOST_FRAMES:
@@ -108,7 +137,7 @@ class VideoFrames:
             self.has_alpha = self.has_alpha or _is_transparent(frame)
         if None in self.times or len(set(self.times)) < len(self.times):
             raise ImageError(
-                f"{path}: two of its frames have the same time, or some have none; convert it to .mp4, or to pictures"
+                f"{path}: two of its frames have the same time, or a frame has none; convert it to .mp4, or to pictures"
             )
         self.times.sort()
         self.colorspace = first.colorspace if first else None
@@ -117,22 +146,22 @@ class VideoFrames:
         self.pixel_shape = 1 / shape if first and _quarters(first) % 2 else shape
 
     def _remarks(self) -> Iterator[str]:
-        """Yield what a painting of the film loses, whatever file it is written to."""
+        """Yield a sentence for each thing that painting loses, whatever the result's format is."""
         moving = [stream for stream in self._container.streams.video if not _is_cover(stream)]
         if len(moving) > 1:
-            yield f"it has {len(moving)} streams of pictures; the first is painted, and the others are left out"
+            yield f"it has {len(moving)} streams of pictures; the first one is painted, and the others are left out"
         if self._is_interlaced:
             yield (
-                "its frames are interlaced: odd and even rows are from different moments; they are painted as they are; "
-                "for whole frames, deinterlace it first with another program"
+                "its frames are interlaced, so odd and even rows are from different moments; they are painted as they "
+                "are; to paint whole frames, deinterlace the video with another program first"
             )
         transfer = _HDR.get(self.stream.codec_context.color_trc)
         form = self.stream.codec_context.format  # None if no frame could be decoded
         bits = max((part.bits for part in form.components), default=8) if form else 8
         if transfer:
             yield (
-                f"its colours are HDR ({transfer}); they are painted as they are stored, with 8 of {bits} bits, and a "
-                "key has to be in the same colours; for others, convert it first to a usual range of colours (SDR)"
+                f"its colours are HDR ({transfer}); they are painted as they are stored, with 8 of {bits} bits, so a "
+                "key needs the same colours; to use other keys, convert the video to SDR first"
             )
         elif bits > 8:
             yield f"its colours have {bits} bits; they are painted with 8"
@@ -140,9 +169,11 @@ class VideoFrames:
             yield "its transparency lies beside its pictures and is not read; the result is opaque"
 
     def takes(self, path: Path) -> bool:
+        """Return False: a new file does not add a frame to a video."""
         return False
 
     def read(self, index: int) -> Picture:
+        """Return a frame, upright. Raises `ImageError` if it cannot be decoded."""
         if index not in self._cache:
             if not 0 <= index - self._last <= self._keep:
                 self._seek(max(0, index - self._keep + 1))
@@ -154,7 +185,9 @@ class VideoFrames:
                 if self._last >= index:
                     break
         if index not in self._cache:
-            raise ImageError(f"{self.files[0]}: frame {index} cannot be decoded; the video is damaged")
+            raise ImageError(
+                f"{self.files[0]}: frame {index} cannot be decoded; the video is damaged; convert it to .mp4"
+            )
         return self._cache[index]
 
     def _picture(self, frame: Any) -> Picture:
@@ -163,6 +196,7 @@ class VideoFrames:
         return as_picture(pixels[..., :3], alpha, None, f"frame {self.names[self._last]}")
 
     def digest(self, index: int) -> str:
+        """Return a checksum of the video, with the index of the frame."""
         return f"{self._checksum} {index}"
 
     @cached_property
@@ -171,46 +205,50 @@ class VideoFrames:
 
     @cached_property
     def _keep(self) -> int:
-        """The number of frames in the cache."""
+        """Largest number of frames in the cache."""
         return max(4, _CACHED // (self.stream.width * self.stream.height * 3))
 
     def _seek(self, index: int) -> None:
-        """Go to the last key picture at or before a frame."""
+        """Go to the last keyframe of the encoding that is not after a frame."""
         self._cache.clear()
         try:
             self._container.seek(self.times[index], stream=self.stream, backward=True)
         except pyav().error.FFmpegError as error:
             raise ImageError(
-                f"{self.files[0]}: frame {index} cannot be found ({reason(error)}); the video is damaged, convert it to .mp4"
+                f"{self.files[0]}: frame {index} cannot be found ({reason(error)}); the video is damaged; "
+                "convert it to .mp4"
             ) from error
         self._coming = self._decoded()
         self._last = index
 
     def _decoded(self) -> Iterator[Any]:
-        """Yield PyAV's frames from the present place on. Raises `ImageError` if one cannot be decoded."""
+        """Yield PyAV's frames from the present one on. Raises `ImageError` if one is damaged."""
         count = 0
         try:
-            for count, frame in enumerate(self._container.decode(self.stream), 1):  # noqa: B007 (the error says it)
+            for count, frame in enumerate(self._container.decode(self.stream), 1):  # noqa: B007 (the message has it)
                 yield frame
         except (pyav().error.FFmpegError, ValueError) as error:
             raise ImageError(
-                f"{self.files[0]}: cannot be decoded after {count} frames ({reason(error)}); it is damaged, or its pictures "
-                "become larger than it says at its beginning; convert it to .mp4"
+                f"{self.files[0]}: cannot be decoded after {count} frames ({reason(error)}); it is damaged, or its "
+                "pictures become larger than its header states; convert it to .mp4"
             ) from error
 
     @property
     def fields(self) -> dict[str, str]:
-        """The fields of the video as text, such as its title, apart from those that say what kind of .mp4 it is."""
+        """Fields of the video, such as its title, as text, without those of the container."""
         return {name: value for name, value in texts(self._container.metadata).items() if name not in _BRANDS}
 
     @property
     def chapters(self) -> list[dict[str, Any]]:
-        """The chapters of the video as PyAV describes them, with proper text."""
+        """Chapters of the video as PyAV describes them, with proper text."""
         return [chapter | {"metadata": texts(chapter["metadata"])} for chapter in self._container.chapters()]
 
 
 def upright(frame: Any, with_alpha: bool = False) -> np.ndarray:
-    """Return one of PyAV's frames as a player shows it, turned upright: (H, W, 3) uint8 RGB, or (H, W, 4) with its alpha."""
+    """Return one of PyAV's frames as a player shows it, turned upright.
+
+    It is (H, W, 3) uint8 RGB, or (H, W, 4) with its alpha.
+    """
     rgb = frame.to_ndarray(
         format="rgba" if with_alpha else "rgb24",
         interpolation=EXACT,
@@ -221,7 +259,7 @@ def upright(frame: Any, with_alpha: bool = False) -> np.ndarray:
 
 
 def _quarters(frame: Any) -> int:
-    """Return by how many quarters a frame is turned for showing it."""
+    """Return the number of quarter turns with which a frame is shown, 0 to 3."""
     return round(frame.rotation / 90) % 4
 
 
@@ -231,20 +269,24 @@ def _is_transparent(frame: Any) -> bool:
 
 
 def _pictures_in(container: Any, path: Path) -> Any:
-    """Return the first stream of moving pictures. Raises `ImageError` if there is none, or none that can be decoded."""
+    """Return the first stream of moving pictures.
+
+    Raises `ImageError` if there is none, or it cannot be decoded.
+    """
     streams = container.streams.video
     if not streams:
-        raise ImageError(f"{path}: there are no pictures in it, only sound; name a video")
+        raise ImageError(f"{path}: it holds sound and no pictures; name a video")
     stream = next((stream for stream in streams if not _is_cover(stream)), None)
     if stream is None:
-        raise ImageError(f"{path}: there is a cover picture in it, and no film; name a video")
+        raise ImageError(f"{path}: it holds a cover picture and no film; name a video")
     if stream.codec_context is None:
         raise ImageError(
-            f"{path}: PyAV {pyav().__version__} has no decoder for its pictures; convert it, for instance to .mp4 with H.264"
+            f"{path}: PyAV {pyav().__version__} has no decoder for its pictures; convert it, for instance to .mp4 with "
+            "H.264"
         )
     return stream
 
 
 def _is_cover(stream: Any) -> bool:
-    """Return whether a stream of pictures is a single one, the cover of the film."""
+    """Return whether a stream of pictures holds only the cover of the film."""
     return bool(stream.disposition & pyav().stream.Disposition.attached_pic)

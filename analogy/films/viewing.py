@@ -1,4 +1,4 @@
-"""A painted film made to be looked at: as a video, side by side with the film, and as a contact sheet."""
+"""Videos and contact sheets of a painted film, for looking at it."""
 
 from __future__ import annotations
 
@@ -14,20 +14,42 @@ from .clip import Clip
 from .writing import PreparedVideo, prepare_video
 
 _WHITE = 255
-"""The grey behind transparent frames, behind and between pictures."""
-_CONTACT_FRAMES, _CONTACT_COLUMNS = 24, 3
-"""Largest number of frames on a contact sheet, and number of frames in a row of it."""
+"""Grey level behind transparent frames and between pictures."""
+_CONTACT_FRAMES = 24
+"""Largest number of frames on a contact sheet."""
+_CONTACT_COLUMNS = 3
+"""Number of frames in a row of a contact sheet."""
 _CONTACT_WIDTH = 240
-"""Width in pixels of each picture on a contact sheet."""
-_GAP, _CONTACT_GAP = 4, 12
-"""Pixels between a frame and its painting, and between such pairs on a contact sheet."""
+"""Width of each picture on a contact sheet, in pixels."""
+_GAP = 4
+"""Gap between a frame and its painting, in pixels."""
+_CONTACT_GAP = 12
+"""Gap between two frames on a contact sheet, in pixels."""
 
 
 def prepare_film(clip: Clip, path: Path, rate: Fraction, side_by_side: bool = False) -> PreparedVideo:
-    """Find out how the painted frames of a clip can be written as a video (see `prepare_video`), before they are painted.
+    """Find out, before frames are painted, how they can be written as a video.
 
-    rate          frames a second, for a film that is not a video itself
-    side_by_side  whether each frame of the film will be shown to the left of its painting
+    Parameters
+    ----------
+    clip : Clip
+        The film.
+    path : Path
+        Path of the new video.
+    rate : Fraction
+        Frames per second, for a film that is not a video itself.
+    side_by_side : bool
+        Whether each frame of the film will be shown to the left of its painting.
+
+    Returns
+    -------
+    PreparedVideo
+        The video that `write_film` can write.
+
+    Raises
+    ------
+    OutputError
+        If no such video can be written.
     """
     (height, width), video = clip.size, clip.video
     if side_by_side:
@@ -37,10 +59,10 @@ def prepare_film(clip: Clip, path: Path, rate: Fraction, side_by_side: bool = Fa
 
 
 def write_film(clip: Clip, painted: Sequence[Path], video: PreparedVideo, side_by_side: bool = False) -> None:
-    """Write the painted frames of a clip as the `video` that `prepare_film` has prepared.
+    """Write the painted frames of a clip as the `video` that `prepare_film` returned.
 
-    painted       path of the painted picture of each frame, in order
-    side_by_side  as for `prepare_film`
+    `painted` has the path of each painted frame in order, and `side_by_side` is that of
+    `prepare_film`.
     """
     video.write(
         _pair(clip.read(index), frame) if side_by_side else _with_alpha(frame) if video.has_alpha else _on_white(frame)
@@ -61,9 +83,10 @@ def _with_alpha(painted: Path) -> np.ndarray:
 
 
 def contact_sheet(clip: Clip, painted: Sequence[Path]) -> np.ndarray:
-    """Return a picture of every n-th frame, in rows, each to the left of its painting: (H, W, 3) uint8 on white.
+    """Return a contact sheet of the film, (H, W, 3) uint8.
 
-    painted  path of the painted picture of each frame, in order
+    It shows every n-th frame to the left of its painting, in rows on white. `painted` has the path
+    of each painted frame in order.
     """
     step = -(-len(clip) // _CONTACT_FRAMES)
     cells = [_pair(clip.read(index), painted[index], _CONTACT_WIDTH) for index in range(0, len(clip), step)]
@@ -73,7 +96,7 @@ def contact_sheet(clip: Clip, painted: Sequence[Path]) -> np.ndarray:
 
 
 def _pair(film: Picture, painted: Path, width: int | None = None) -> np.ndarray:
-    """Return a frame and its painting side by side, each `width` pixels wide if that is given: (H, W, 3) uint8."""
+    """Return a frame and its painting side by side, each `width` pixels wide if that is given."""
     pictures = [film.over(_WHITE), read_picture(painted).over(_WHITE)]
     if width is not None:
         height = max(1, round(film.size[0] * width / film.size[1]))
@@ -82,7 +105,7 @@ def _pair(film: Picture, painted: Path, width: int | None = None) -> np.ndarray:
 
 
 def _in_line(pictures: Sequence[np.ndarray], gap: int, axis: int) -> np.ndarray:
-    """Return pictures (H, W, 3) of one size below each other (axis 0) or side by side (axis 1), `gap` pixels apart."""
+    """Return pictures of one size in a column (axis 0) or a row (axis 1), `gap` pixels apart."""
     shape = list(pictures[0].shape)
     shape[axis] = gap
     white = np.full(shape, _WHITE, np.uint8)

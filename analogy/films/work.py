@@ -1,8 +1,8 @@
-"""The state of a run that paints a film, kept in files so that the run after a killed one goes on where that one was.
+"""Files that keep the state of a run that paints a film, so that the next run can go on from it.
 
-For each stretch of the film, states say how far a key was carried, and a store holds what the later
-key makes of the frames. Everything has a checksum. Whatever is damaged is ignored, and the stretch
-is painted from its beginning.
+For each stretch of the film, a state says how far a key was carried, and a store holds the frames
+that the later key has painted. Each has a checksum. If one is damaged, it is ignored, and the
+stretch is painted from its beginning.
 """
 
 from __future__ import annotations
@@ -28,32 +28,34 @@ from ..files.inputs import read_regular
 from ..files.locks import lock
 
 EVERY = 5.0
-"""Seconds after which a new state replaces the one in the file."""
+"""Least time between two writings of a state, in seconds."""
 _LOCK = "lock"
 """Name of the file in the folder that a run locks."""
 _NAME = re.compile(r"[0-9a-f]{64}-\w+\.(npz|raw)")
-"""Names of the files of states and stores."""
+"""Pattern of the names of states and stores."""
 _CHECKSUM = "checksum"
 """Name of the checksum among the arrays of a state."""
 _DIGEST = 32
-"""Length of a SHA-256 in bytes."""
+"""Length of a SHA-256, in bytes."""
 _MAX_BYTES = 1 << 32
-"""Largest size of a state that is read."""
+"""Largest file of a state that is read, in bytes."""
 
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Keep other runs out of the folder of states during the block. Make the folder before it, and delete it if it is empty.
+    """Keep other runs out of the folder of states during the block.
 
-    Raises `OutputError` if another run is in such a block with the same folder, or the folder
-    cannot be made.
+    The folder is made before the block, and deleted after it if it is empty. Raises `OutputError`
+    if another run is in such a block with the same folder, or the folder cannot be made.
     """
     file = _locked(folder)
     path = folder / _LOCK
     try:
         yield
     finally:
-        with suppress(OSError):  # while it is locked, so that a run that opened it sees that it is gone
+        # The file is deleted while it is locked. So another run that has opened it, and gets the
+        # lock next, sees that the file is gone.
+        with suppress(OSError):
             path.unlink()
         os.close(file)
         with suppress(OSError):
@@ -63,7 +65,10 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def _locked(folder: Path) -> int:
-    """Make the folder of states, lock its lock file, and return that file's descriptor. Raises `OutputError`."""
+    """Make the folder of states, lock its lock file, and return the descriptor of that file.
+
+    Raises `OutputError` if another run holds the lock, or the folder or the file cannot be made.
+    """
     path = folder / _LOCK
     while True:
         try:
@@ -77,8 +82,8 @@ def _locked(folder: Path) -> int:
             continue
         except OSError as error:
             raise OutputError(
-                f"{folder}: the progress of the film cannot be kept there ({reason(error)}); remove what is there, or name "
-                "another folder for the results"
+                f"{folder}: the progress of the film cannot be kept there ({reason(error)}); remove what is there, or "
+                "name another folder for the results"
             ) from error
         try:
             lock(file, folder.parent, "another run writes into this folder")
@@ -93,10 +98,10 @@ def _locked(folder: Path) -> int:
 
 
 class Store:
-    """Numbered arrays of uint8, all of one shape, in an open file. None of them stays in memory."""
+    """File of numbered uint8 arrays of one shape, which are not kept in memory."""
 
     def __init__(self, file: Any, shape: tuple[int, ...]):
-        """Use `file`, which is open for reading and writing and will be closed by this store."""
+        """Use `file`, which is open for reading and writing. The store closes it in the end."""
         self._file, self._shape = file, shape
         self._bytes = _DIGEST + int(np.prod(shape))
 
@@ -112,12 +117,15 @@ class Store:
             self._file.seek(index * self._bytes)
             self._file.write(hashlib.sha256(content).digest())
             self._file.write(content)
-            self._file.flush()  # before a state is kept that counts on it
+            self._file.flush()  # a state that is kept later relies on these bytes
         except OSError as error:
-            raise OutputError(f"the frames painted from the later key cannot be written ({reason(error)})") from error
+            raise OutputError(
+                f"the frames painted from the later key cannot be stored ({reason(error)}); "
+                "make room, and run the command again"
+            ) from error
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Return an array. Raises `OutputError` if it is not there as it was written."""
+        """Return an array. Raises `OutputError` if it is missing or was changed."""
         array = np.empty(self._shape, np.uint8)
         content = array.data.cast("B")
         try:
@@ -125,15 +133,15 @@ class Store:
             checksum = self._file.read(_DIGEST)
             whole = self._file.readinto(content) == len(content)
         except OSError as error:
-            raise OutputError(f"the frames painted from the later key cannot be read ({reason(error)})") from error
-        if not whole or hashlib.sha256(content).digest() != checksum:
             raise OutputError(
-                "the frames painted from the later key were changed by another program; run the command again"
-            )
+                f"the stored frames of the later key cannot be read ({reason(error)}); run the command again"
+            ) from error
+        if not whole or hashlib.sha256(content).digest() != checksum:
+            raise OutputError("another program has changed the stored frames of the later key; run the command again")
         return array
 
     def holds(self, indices: Iterable[int]) -> bool:
-        """Return whether all these arrays are there as they were written."""
+        """Return whether all these arrays exist and are unchanged."""
         try:
             for index in indices:
                 self[index]
@@ -143,21 +151,22 @@ class Store:
 
 
 class Work:
-    """The kept states and stores of one stretch of a film."""
+    """States and stores of one stretch of a film."""
 
     def __init__(self, folder: Path | None, name: str):
-        """Keep files in `folder`, or, if it is None, nothing beyond the run.
+        """Keep files in `folder`, or nothing beyond the run if it is None.
 
-        name  begins the names of the files; a checksum of all that decides the stretch (see `plan.digest`)
+        The names of the files begin with `name`, a checksum of everything that decides the stretch
+        (see `plan.digest`). So a stretch that has changed does not find them.
         """
         self._folder, self._name = folder, name
         self._kept = time.monotonic()
 
     def state(self, what: str, like: Mapping[str, np.ndarray]) -> tuple[int, dict[str, np.ndarray]] | None:
-        """Return the index and the arrays of the state that `keep` last wrote for `what`.
+        """Return the frame's index and the arrays that `keep` last wrote under the name `what`.
 
-        Return None if there is no such state, it is damaged, or its arrays differ from those of
-        `like` in shape or type.
+        Returns None if there is no such state, if it is damaged, or if its arrays differ from those
+        of `like` in name, shape or dtype.
         """
         if self._folder is None:
             return None
@@ -165,7 +174,7 @@ class Work:
             content = read_regular(self._path(what, "npz"), _MAX_BYTES)
             with np.load(io.BytesIO(content)) as arrays:
                 found = {name: arrays[name] for name in arrays.files}
-        except Exception:  # for a damaged archive, `zipfile` raises errors of many types
+        except Exception:  # `zipfile` raises errors of many types for a damaged archive
             return None
         checksum, index = found.pop(_CHECKSUM, None), found.pop("index", None)
         if index is None or checksum is None or checksum.tobytes() != _checksum(index, found):
@@ -175,7 +184,10 @@ class Work:
         return int(index), found
 
     def keep(self, what: str, index: int, arrays: Mapping[str, np.ndarray]) -> None:
-        """Replace the kept state of `what` by this one, of the frame `index`, if the last one is `EVERY` seconds old."""
+        """Write the state of the frame `index` under the name `what`, unless the last is recent.
+
+        A state is recent for `EVERY` seconds.
+        """
         if self._folder is not None and time.monotonic() >= self._kept + EVERY:
             self._folder.mkdir(exist_ok=True)
             place = np.int64(index)
@@ -185,9 +197,9 @@ class Work:
             self._kept = time.monotonic()
 
     def store(self, what: str, shape: tuple[int, ...]) -> Store:
-        """Open the store of arrays that an earlier run left for `what`, or make a new one.
+        """Open the store with the name `what` that an earlier run left, or make a new one.
 
-        Raises `OutputError` if its file cannot be opened.
+        Its arrays have this shape. Raises `OutputError` if its file cannot be opened.
         """
         if self._folder is None:
             return Store(tempfile.TemporaryFile(), shape)
@@ -201,7 +213,9 @@ class Work:
             path.touch()
             return Store(path.open("r+b"), shape)
         except OSError as error:
-            raise OutputError(f"{path}: cannot be written to ({reason(error)}); remove it") from error
+            raise OutputError(
+                f"{path}: cannot be written to ({reason(error)}); remove it, and run the command again"
+            ) from error
 
     def clear(self) -> None:
         """Delete the files of this stretch."""
@@ -214,12 +228,12 @@ class Work:
 
 
 def clear(folder: Path) -> None:
-    """Delete the kept states and stores of all stretches in a folder, also of those that have changed since."""
+    """Delete all states and stores in a folder, also those of stretches that have changed."""
     _delete(folder, "")
 
 
 def _checksum(index: np.ndarray | np.int64, arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Return the SHA-256 of a state: of its frame's index, and of the arrays with their names."""
+    """Return the SHA-256 of a state, which covers the frame's index, the arrays and their names."""
     digest = hashlib.sha256(str(index).encode())
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
@@ -228,12 +242,15 @@ def _checksum(index: np.ndarray | np.int64, arrays: Mapping[str, np.ndarray]) ->
 
 
 def _kinds(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-    """Return the shape and the type of each array."""
+    """Return the shape and the dtype of each array."""
     return {name: (array.shape, array.dtype) for name, array in arrays.items()}
 
 
 def _delete(folder: Path, beginning: str) -> None:
-    """Delete the states and stores whose names begin so, and the folder if it is empty then. Ignore what cannot be deleted."""
+    """Delete the states and stores whose names begin so, and then the folder if it is empty.
+
+    What cannot be deleted stays.
+    """
     with suppress(OSError):
         for path in list(folder.iterdir()):
             if path.name.startswith(beginning) and _NAME.fullmatch(path.name):

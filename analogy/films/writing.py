@@ -1,4 +1,8 @@
-"""Writing videos, with PyAV (the extra `video`): first a trial, so that what cannot be written is known before the work."""
+"""Writer for videos, with PyAV (the extra `video`).
+
+A trial with a few pictures comes first. So the user learns before hours of painting what cannot be
+written.
+"""
 
 from __future__ import annotations
 
@@ -27,24 +31,36 @@ FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".we
 _VIDEO_RANGE = 1
 """FFmpeg's number for colours in 16..235."""
 _FAR = 12.0
-"""Largest mean difference of a picture of a trial from what is read back, 0 to 255. A wrong format of pixels makes more."""
-_CURE = "name a video of another suffix, for instance .mkv; the frames are painted, and are kept"
+"""Largest mean difference between a picture of a trial and what is read back, 0 to 255.
+
+A wrong pixel format makes a larger one.
+"""
+_CURE = "name a video with another suffix, for instance .mkv; the painted frames are kept"
 """Advice that ends the message about a video that cannot be written."""
 _TOLERANCE = 0.02
-"""Share by which the shape of the pixels may differ from the film's. Some containers round it."""
+"""Share by which the shape of the pixels may differ from the film's, since containers round it."""
 
 
 @dataclass(frozen=True)
 class PreparedVideo:
-    """A video that can be written, as a trial has shown. Made by `prepare_video`.
+    """Video that can be written, as a trial has shown. `prepare_video` makes it.
 
-    path      where it will be
-    size      rows and columns of its pictures
-    like      the video from which it takes the times of its frames, and all else that it can hold; None for no such video
-    rate      frames a second, if there is no such video
-    encoding  how its pictures are encoded
-    copied    indices of the streams of `like` that are copied into it
-    has_alpha whether its pictures have four channels, the last of which is their alpha
+    Attributes
+    ----------
+    path : Path
+        Path of the new video.
+    size : (int, int)
+        Rows and columns of its pictures.
+    like : VideoFrames or None
+        The film from which it takes the times of the frames, and everything else that it can hold.
+    rate : Fraction
+        Frames per second, if `like` is None.
+    encoding : Encoding
+        The way in which its pictures are encoded.
+    copied : tuple of int
+        Indices of the streams of `like` that are copied.
+    has_alpha : bool
+        Whether its pictures have four channels, the last of which is alpha.
     """
 
     path: Path
@@ -56,43 +72,58 @@ class PreparedVideo:
     has_alpha: bool
 
     def write(self, pictures: Iterable[np.ndarray]) -> None:
-        """Write the video from its pictures, (H, W, 3 or 4) uint8. It appears whole or not at all.
+        """Write the video from its pictures, (H, W, 3 or 4) uint8, one for each frame of `like`.
 
-        There are as many pictures as `like` has frames. The video is opened and read once before it
-        gets its name.
+        The file appears whole or not at all: it is opened and read once before it gets its name.
 
-        Raises `OutputError` if it cannot be written, or not read afterwards.
+        Raises `OutputError` if it cannot be written, or cannot be read afterwards.
         """
         with atomic(self.path) as file:
             try:
                 count = _write(file, self, enumerate(pictures))
                 file.flush()
                 with Path(file.name).open("rb") as written:
-                    seen = _read_back(written, most_decoded=1)
+                    found = _read_back(written, most_decoded=1)
             except AnalogyError:
                 raise
             except (pyav().error.FFmpegError, ValueError) as error:
                 raise OutputError(f"{self.path}: cannot be written as a video ({reason(error)}); {_CURE}") from error
-            if seen.count < count or seen.size != self.size or not seen.pictures:
+            if found.count < count or found.size != self.size or not found.pictures:
                 raise OutputError(
-                    f"{self.path}: {seen.count} of {count} pictures can be read after writing it; {_CURE}"
+                    f"{self.path}: only {found.count} of its {count} pictures can be read after writing; {_CURE}"
                 )
 
 
 def prepare_video(
     path: Path, size: tuple[int, int], like: VideoFrames | None, rate: Fraction, has_alpha: bool = False
 ) -> PreparedVideo:
-    """Find out how a video can be written, by trials of a few pictures in memory.
+    """Find out how a video can be written, by trials with a few pictures in memory.
 
-    path       its suffix chooses the container (see `FORMATS`)
-    size       rows and columns of its pictures
-    like       a video with as many frames, from which the new one takes the times of the frames, the codec with its profile,
-               the format and the shape of the pixels, the range and standard of the colours, the title, the chapters, the
-               sound and the subtitles, as far as its container can hold them; what it cannot hold is logged
-    rate       frames a second, if there is no such video
-    has_alpha  whether the pictures have an alpha channel that should be kept
+    Parameters
+    ----------
+    path : Path
+        Path of the new video. Its suffix chooses the container (see `FORMATS`).
+    size : (int, int)
+        Rows and columns of its pictures.
+    like : VideoFrames or None
+        A video with as many frames. The new one takes from it the times of the frames, the codec
+        and its profile, the format and the shape of the pixels, the range and the standard of the
+        colours, the title, the chapters, the sound and the subtitles. What the container cannot
+        hold is logged.
+    rate : Fraction
+        Frames per second, if `like` is None.
+    has_alpha : bool
+        Whether the pictures have an alpha channel that should be kept.
 
-    Raises `OutputError` if no such video can be written.
+    Returns
+    -------
+    PreparedVideo
+        The video, which can be written.
+
+    Raises
+    ------
+    OutputError
+        If no such video can be written.
     """
     label, form = str(path), FORMATS[path.suffix.lower()]
     copied = tuple(copyable(like.files[0], form, label)) if like is not None else ()
@@ -100,34 +131,34 @@ def prepare_video(
     for encoding in _encodings(form, like, size, rate):
         prepared = PreparedVideo(path, size, like, rate, encoding, copied, has_alpha)
         try:
-            seen = _try(prepared)
+            found = _try(prepared)
         except (pyav().error.FFmpegError, ValueError, IndexError) as error:
             problem = f"{encoding.encoder} with {encoding.pixel_format}: {reason(error)}"
             continue
-        for change in _changes(seen, prepared, form):
+        for change in _changes(found, prepared, form):
             _log.warning("%s: %s", label, change)
-        return replace(prepared, has_alpha=has_alpha and seen.has_alpha)
-    what = f"{size[1]} x {size[0]} pixels, {float(_frames_a_second(like, rate)):.10g} frames a second"
-    raise OutputError(f"{path}: no video of {what}, can be written ({problem}); name another suffix, or a folder")
+        return replace(prepared, has_alpha=has_alpha and found.has_alpha)
+    what = f"{size[1]} x {size[0]} pixels and {float(_frames_a_second(like, rate)):.10g} frames a second"
+    raise OutputError(f"{path}: no video of {what} can be written ({problem}); name another suffix, or a folder")
 
 
 def _encodings(form: str, like: VideoFrames | None, size: tuple[int, int], rate: Fraction) -> list[Encoding]:
-    """Return the ways to encode pictures for a container (see `encoding.encodings`)."""
+    """Return the ways to encode pictures for the container `form` (see `encoding.encodings`)."""
     with pyav().open(io.BytesIO(), "w", format=form) as container:
         return list(encodings(container, like, size, _frames_a_second(like, rate)))
 
 
 def _frames_a_second(like: VideoFrames | None, rate: Fraction) -> Fraction:
-    """Return the rate of the new video: that of `like` where there is one."""
+    """Return the frame rate of the new video, which is that of `like` if there is one."""
     return (like and like.stream.average_rate) or rate
 
 
 def _write(
     file: IO[bytes], prepared: PreparedVideo, pictures: Iterable[tuple[int, np.ndarray]], is_trial: bool = False
 ) -> int:
-    """Write a video into an open file, from the index and the pixels of each frame. Return the number of frames.
+    """Write a video into an open file, and return the number of frames.
 
-    is_trial  as for `Copies`
+    `pictures` has the index and the pixels of each frame; `is_trial` is that of `Copies`.
     """
     av, like, encoding = pyav(), prepared.like, prepared.encoding
     rate, label, count = _frames_a_second(like, prepared.rate), str(prepared.path), 0
@@ -144,7 +175,7 @@ def _write(
             for index, picture in pictures:
                 frame = _frame(picture, encoding.pixel_format, like)
                 frame.pts, frame.time_base = _time(index, prepared), encoding.time_base
-                frame.pict_type = 0  # the encoder decides which frames are key pictures
+                frame.pict_type = 0  # the encoder chooses its keyframes
                 others.mux_before(frame.time)
                 container.mux(stream.encode(frame))
                 count += 1
@@ -154,7 +185,7 @@ def _write(
 
 
 def _apply_colours(stream: Any, like: VideoFrames) -> None:
-    """Let a new stream say the same about its colours and the shape of its pixels as the video `like`."""
+    """Give a new stream the marks of colours and the pixel shape of the video `like`."""
     context, old = stream.codec_context, like.stream.codec_context
     context.color_range, context.colorspace = like.color_range, old.colorspace
     context.color_primaries, context.color_trc = old.color_primaries, old.color_trc
@@ -163,7 +194,7 @@ def _apply_colours(stream: Any, like: VideoFrames) -> None:
 
 
 def _frame(picture: np.ndarray, pixel_format: str, like: VideoFrames | None) -> Any:
-    """Return a picture, (H, W, 3 or 4) uint8, as PyAV's frame for an encoder, in the colours of the video `like`."""
+    """Return a picture, (H, W, 3 or 4) uint8, as a frame of PyAV in the colours of `like`."""
     form = "rgb24" if picture.shape[2] == 3 else "rgba"
     return (
         pyav()
@@ -179,24 +210,34 @@ def _frame(picture: np.ndarray, pixel_format: str, like: VideoFrames | None) -> 
 
 
 def _time(index: int, prepared: PreparedVideo) -> int:
-    """Return the time of a frame in the units in which it is encoded."""
+    """Return the time of a frame, in units of the encoding's `time_base`."""
     if prepared.like is None:
         return index
     return round(prepared.like.times[index] * prepared.like.stream.time_base / prepared.encoding.time_base)
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """Properties of a written video, as a program finds them that opens it.
+class _Written:
+    """Properties of a written video, found by opening it.
 
-    size          rows and columns
-    count         number of pictures that have a time of their own
-    streams       number of streams, apart from those of data, in which some containers keep the chapters
-    codec, profile, pixel_format   of the pictures, as FFmpeg calls them
-    pixel_shape   as of `VideoFrames`
-    time_base     unit of the times of the pictures, in seconds
-    pictures      the first pictures, (H, W, 4) uint8 RGB and alpha
-    has_alpha     whether the pictures come with their alpha
+    Attributes
+    ----------
+    size : (int, int)
+        Rows and columns.
+    count : int
+        Number of pictures that have a time of their own.
+    streams : int
+        Number of streams, without those of data, in which some containers keep the chapters.
+    codec, profile, pixel_format : str
+        FFmpeg's names of the codec, its profile and the pixel format.
+    pixel_shape : Fraction
+        Width of a pixel divided by its height.
+    time_base : Fraction
+        Unit of the times of the pictures, in seconds.
+    pictures : list of (H, W, 4) uint8
+        The first pictures, RGB and alpha.
+    has_alpha : bool
+        Whether the alpha of the pictures was read back.
     """
 
     size: tuple[int, int]
@@ -211,8 +252,11 @@ class _Seen:
     has_alpha: bool = False
 
 
-def _read_back(file: IO[bytes], most_decoded: int) -> _Seen:
-    """Open a written video, count its pictures, and decode the first ones. What PyAV raises passes through."""
+def _read_back(file: IO[bytes], most_decoded: int) -> _Written:
+    """Open a written video, count its pictures, and decode the first `most_decoded` of them.
+
+    PyAV's errors pass through.
+    """
     av = pyav()
     with av.open(file) as container:
         times = {packet.pts for packet in container.demux(video=0) if packet.size and packet.pts is not None}
@@ -221,7 +265,7 @@ def _read_back(file: IO[bytes], most_decoded: int) -> _Seen:
         stream = container.streams.video[0]
         pictures = [upright(frame, True) for frame in islice(container.decode(stream), most_decoded)]
         context = stream.codec_context
-        return _Seen(
+        return _Written(
             (stream.height, stream.width),
             len(times),
             sum(each.type != "data" for each in container.streams),
@@ -234,65 +278,69 @@ def _read_back(file: IO[bytes], most_decoded: int) -> _Seen:
         )
 
 
-def _try(prepared: PreparedVideo) -> _Seen:
-    """Write a few pictures into memory and read them back. Raises ValueError if they come back otherwise, and as PyAV does."""
-    indices = _telling(prepared.like.times) if prepared.like is not None else [0, 1, 2]
+def _try(prepared: PreparedVideo) -> _Written:
+    """Write a few pictures into memory, and read them back.
+
+    Raises ValueError if they have changed. PyAV's errors pass through.
+    """
+    indices = _hardest(prepared.like.times) if prepared.like is not None else [0, 1, 2]
     picture = _test_picture(prepared.size, prepared.has_alpha)
     file = io.BytesIO()
     _write(file, prepared, ((index, picture) for index in indices), is_trial=True)
     file.seek(0)
-    seen = _read_back(file, len(indices))
-    if seen.count != len(indices) or len(seen.pictures) != len(indices):
-        raise ValueError(f"of {len(indices)} pictures {min(seen.count, len(seen.pictures))} can be read")
-    if seen.size != prepared.size or seen.streams != 1 + len(prepared.copied):
-        raise ValueError(f"it holds {seen.streams} streams, and pictures of {seen.size[1]} x {seen.size[0]} pixels")
+    found = _read_back(file, len(indices))
+    if found.count != len(indices) or len(found.pictures) != len(indices):
+        raise ValueError(f"of {len(indices)} pictures {min(found.count, len(found.pictures))} can be read")
+    if found.size != prepared.size or found.streams != 1 + len(prepared.copied):
+        raise ValueError(f"it holds {found.streams} streams, and pictures of {found.size[1]} x {found.size[0]} pixels")
     if prepared.like is not None:
-        times = {round(time * prepared.like.stream.time_base / seen.time_base) for time in prepared.like.times}
+        times = {round(time * prepared.like.stream.time_base / found.time_base) for time in prepared.like.times}
         if len(times) < len(prepared.like.times):
             raise ValueError(
-                f"it tells times apart that differ by {seen.time_base} s, and those of the film differ by less"
+                f"it stores times in steps of {found.time_base} s, and two frames of the film lie closer together"
             )
-    off = np.abs(seen.pictures[0].astype(np.int16)[..., : picture.shape[2]] - picture).mean(axis=(0, 1))
+    off = np.abs(found.pictures[0].astype(np.int16)[..., : picture.shape[2]] - picture).mean(axis=(0, 1))
     if off[:3].max() > _FAR:
         raise ValueError(f"its colours differ by {off[:3].max():.0f} of 255")
-    return replace(seen, has_alpha=prepared.has_alpha and bool(off[3] <= _FAR))
+    return replace(found, has_alpha=prepared.has_alpha and bool(off[3] <= _FAR))
 
 
-def _telling(times: Sequence[int]) -> list[int]:
-    """Return the indices of the frames for a trial: the first, the last, and the two whose times are the nearest."""
+def _hardest(times: Sequence[int]) -> list[int]:
+    """Return the indices of the frames for a trial: the first, the last, and the closest two."""
     nearest = min(range(len(times) - 1), key=lambda index: times[index + 1] - times[index])
     return sorted({0, nearest, nearest + 1, len(times) - 1})
 
 
 def _test_picture(size: tuple[int, int], has_alpha: bool) -> np.ndarray:
-    """Return smooth colours of `size`, (H, W, 3 or 4) uint8, that no two formats of pixels show alike."""
+    """Return smooth colours, (H, W, 3 or 4) uint8, that a wrong pixel format changes visibly."""
     down, across = np.linspace(30, 220, size[0])[:, None], np.linspace(30, 220, size[1])
     channels = [down + 0 * across, across + 0 * down, 0 * (down + across) + 60, (down + across) / 2]
     return np.dstack(channels[: 4 if has_alpha else 3]).astype(np.uint8)
 
 
-def _changes(seen: _Seen, prepared: PreparedVideo, form: str) -> Iterator[str]:
-    """Yield how a video differs from the one that it is like, apart from its streams of sound and subtitles."""
+def _changes(found: _Written, prepared: PreparedVideo, form: str) -> Iterator[str]:
+    """Yield a sentence for each thing in which the pictures of a video differ from the film's."""
     like = prepared.like
     wanted = like.stream.codec_context.pix_fmt if like is not None else None
-    if seen.codec == "h264" and seen.pixel_format == "yuv444p" != wanted:
+    if found.codec == "h264" and found.pixel_format == "yuv444p" != wanted:
         yield (
-            f"its size, {seen.size[1]} x {seen.size[0]}, is odd, and takes h264 with yuv444p, which QuickTime and some other "
-            "players do not show; name a .webm, or make the size even"
+            f"its size, {found.size[1]} x {found.size[0]}, is odd, so it is written as h264 with yuv444p, which "
+            "QuickTime and some other players do not show; name a .webm, or make the size even"
         )
     if like is None:
         return
     context = like.stream.codec_context
-    if seen.codec != codec_of(like):
-        yield f"it cannot hold pictures as {codec_of(like)}; they become {seen.codec} ({seen.pixel_format})"
-    elif seen.profile != context.profile and seen.codec in ("prores", "dnxhd"):
-        yield f"it cannot hold these pictures as {seen.codec} {context.profile}; they become {seen.profile}"
-    elif seen.pixel_format != wanted:
-        yield f"it cannot hold these pictures as {wanted}; they become {seen.pixel_format}"
-    if prepared.has_alpha and not seen.has_alpha:
-        yield f"it cannot hold transparency as {seen.codec}; where the film is transparent, the video is white"
-    if abs(seen.pixel_shape / like.pixel_shape - 1) > _TOLERANCE:
+    if found.codec != codec_of(like):
+        yield f"it cannot hold pictures as {codec_of(like)}; they become {found.codec} ({found.pixel_format})"
+    elif found.profile != context.profile and found.codec in ("prores", "dnxhd"):
+        yield f"it cannot hold these pictures as {found.codec} {context.profile}; they become {found.profile}"
+    elif found.pixel_format != wanted:
+        yield f"it cannot hold these pictures as {wanted}; they become {found.pixel_format}"
+    if prepared.has_alpha and not found.has_alpha:
+        yield f"it cannot hold transparency as {found.codec}; where the film is transparent, the video is white"
+    if abs(found.pixel_shape / like.pixel_shape - 1) > _TOLERANCE:
         yield (
-            f"it cannot hold the shape of the film's pixels, {like.pixel_shape.numerator}:{like.pixel_shape.denominator}, as "
-            f"{seen.codec}; players show it {'narrower' if like.pixel_shape > seen.pixel_shape else 'wider'} than the film"
+            "it cannot hold the shape of the film's pixels, "
+            f"{like.pixel_shape.numerator}:{like.pixel_shape.denominator}, as {found.codec}; players show it "
+            f"{'narrower' if like.pixel_shape > found.pixel_shape else 'wider'} than the film"
         )

@@ -1,15 +1,22 @@
-"""The method of the paper: from two pictures to the nearest-neighbour fields between them, and from fields to pictures.
+"""The method of the paper: pictures become nearest-neighbour fields, and fields become pictures.
 
-Here live the pair of pictures with its two sides (`pair`), the coarse-to-fine loop (`matching`) and
-its parts (`features` with `sessions`, `projection`, `nnf`, `reconstruction` with `inversion`), how
-a field becomes a picture (`painter`, `painting`, `seams`, `photo` with `multigrid`, `colours`), how
-a user steers the matching (`guidance`, `pins`, `holding`), what can be done with a field (`flow`,
-`flow_files`), whether a picture may come in (`admission`), how much memory and time a run takes
-(`memory`, `costs`), and how the work on a picture is shared out (`bands`). Section numbers in this
-wing are those of Liao et al. 2017.
+    pair            pair of pictures, its sides, and the directions between them
+    matching        coarse-to-fine loop, which finds the fields
+    features        features of the network; `sessions` loads its graphs
+    projection      fewer channels for the search
+    nnf             search of a field; `sheets` lays several sources below each other
+    reconstruction  features of the latent pictures, by `inversion`
+    uniformity      search that uses the whole example
+    guidance        label pictures; `pins` and `holding` are for matches that the user fixes
+    painter         pictures from fields, by `painting` and `seams`
+    photo           refinement as a photograph, by `multigrid`; `colours` keeps colours
+    flow            fields as displacements, and warped pictures; `flow_files` stores fields
+    admission       checks of a picture's size
+    memory, costs   estimates of memory and time
+    bands           work on a picture shared by threads
 
-What comes in: arrays, settings, and a backend that runs the kernels. Nothing here reads an argument
-of the command line.
+The section numbers in this package are those of Liao et al. 2017. The package takes arrays,
+settings, and a backend that runs the kernels. It reads no arguments of the command line.
 
 May import: `networks`, `pictures`, `backends`, `files`, `settings`, `progress`, `errors`.
 """

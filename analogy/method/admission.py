@@ -1,4 +1,7 @@
-"""The check of a picture by its size, before it is decoded: a file of a few bytes may hold a picture of gigabytes."""
+"""Checks of a picture's size before it is decoded.
+
+A file of a few bytes may hold a picture of gigabytes.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,21 @@ from .sheets import Sheet
 
 
 def working_size(size: Size, settings: Settings) -> Size:
-    """Return the rows and columns that the network sees: the picture's, shrunken to `max_pixels`,
-    then by `ratio`, at least 16 each.
+    """Return the working size (rows, columns) of a picture of `size`.
 
-    Departure from the authors' program, which has no largest size: a ratio below 1 always makes the
-    network see less, so that larger structures match, also in a photo that is shrunken anyway.
+    The picture is shrunk to `settings.max_pixels`, and then by `settings.ratio`, to at least 16
+    rows and columns. Departure from the authors' program, which has no largest size: a ratio below
+    1 shrinks every picture, also one that `max_pixels` has shrunk before, so that larger structures
+    match.
     """
     return fitted_size(size, settings.max_pixels, settings.ratio)
 
 
 def check_bound(most: Any) -> int | None:
-    """Return the bound on the pixels of a picture that a caller gives; None for no bound. Raises `SettingsError`."""
+    """Return the largest number of pixels of a picture that a caller allows; None for no bound.
+
+    Raises `SettingsError` for a value that is no whole number or is too small.
+    """
     if most is None:
         return None
     try:
@@ -34,48 +41,51 @@ def check_bound(most: Any) -> int | None:
         bound = 0
     if isinstance(most, bool) or bound < SMALLEST**2:
         raise SettingsError(
-            f"max_input_pixels is {most!r:.100}; it takes a whole number from {SMALLEST**2} on, or None"
+            f"max_input_pixels is {most!r:.100}; give a whole number of at least {SMALLEST**2}, or None"
         )
     return bound
 
 
 def within(most: int | None) -> Admit:
-    """Return the check of a picture before it is decoded.
-
-    It raises `PictureTooLargeError` for a picture with more than `most` pixels.
-    """
+    """Return a check that raises `PictureTooLargeError` for more than `most` pixels."""
 
     def admit(size: Size, label: str) -> None:
         pixels = size[0] * size[1]
         if most is not None and pixels > most:
             raise PictureTooLargeError(
                 f"{label}: {size[1]} x {size[0]} pixels are {pixels / 1e6:.4g} megapixels, and max_input_pixels admits "
-                f"{most / 1e6:.4g}; make it smaller"
+                f"{most / 1e6:.4g}; make the picture smaller"
             )
 
     return admit
 
 
 class Admission:
-    """The check of the pictures of one transfer: each by its own size, and all that are known together by the free memory."""
+    """Checks for the pictures of one transfer, by their own sizes and by the free memory.
+
+    Parameters
+    ----------
+    backend
+        The backend whose memory is asked for.
+    widths
+        Channels of relu1_1 .. relu5_1 of the model.
+    settings
+        The settings of the transfer.
+    most
+        Largest number of pixels of a picture; None for no bound.
+    """
 
     def __init__(self, backend: Backend, widths: Sequence[int], settings: Settings, most: int | None):
-        """Begin with no picture.
-
-        widths  channels of relu1_1 .. relu5_1 of the model
-        most    the most pixels of a picture; None for no bound
-        """
         self._backend, self._widths, self._settings = backend, widths, settings
         self._check_size = within(most)
         self._full: dict[str, Size] = {}
 
     def to(self, name: str) -> Admit:
-        """Return the check of the picture called `name` ("A" or "B'") before it is decoded. The
-        order of the two does not matter.
+        """Return the check of the picture called `name`, such as "A" or "B' 2".
 
-        It raises `PictureTooLargeError` for one with more than `most` pixels, and
-        `MemoryLimitError` if the pictures that have been asked about so far take more memory than
-        is free: to read, to match and to paint.
+        The check raises `PictureTooLargeError` for more than `most` pixels. It raises
+        `MemoryLimitError` if reading, matching or painting all pictures that have been checked so
+        far takes more memory than is free. The pictures may be checked in any order.
         """
 
         def admit(size: Size, label: str) -> None:
@@ -91,17 +101,20 @@ class Admission:
 
 
 def like(size: Size, name: str) -> Admit:
-    """Return the check of a picture that has to lie on the picture `name` of `size`. It raises `ImageError`."""
+    """Return a check that raises `ImageError` for another size than `size`, that of picture `name`.
+
+    Rows and columns may be exchanged, since the file may still be turned upright.
+    """
 
     def admit(own: Size, label: str) -> None:
-        if sorted(own) != sorted(size):  # the file may yet be turned upright
+        if sorted(own) != sorted(size):
             raise differs(own, label, size, name)
 
     return admit
 
 
 def differs(own: Size, label: str, size: Size, name: str) -> ImageError:
-    """Return the error about a picture that does not have the size of another."""
+    """Return the error for a picture that does not have the size of the picture `name`."""
     return ImageError(
-        f"{label} is {own[1]} x {own[0]} pixels and {name} {size[1]} x {size[0]}; they must lie on each other"
+        f"{label} is {own[1]} x {own[0]} pixels and {name} {size[1]} x {size[0]}; give pictures of one size"
     )

@@ -1,4 +1,4 @@
-"""The colours of one picture kept in another."""
+"""Colour transfer that keeps the chroma of a content in its result."""
 
 from __future__ import annotations
 
@@ -10,13 +10,24 @@ LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 """Shares of red, green and blue in the luminance Y (ITU-R BT.601)."""
 
 
-def keep_colours(backend: Backend, result: Array, own: Array) -> Array:
-    """Return `result` with its own luminance and the chroma of `own` (Gatys et al. 2016, section 5.1).
+def keep_colours(backend: Backend, result: Array, content: Array) -> Array:
+    """Return the luminance of `result` with the chroma of `content`.
 
-    Both are (H, W, 3) RGB, both uint8 or both uint16, arrays of the backend, and so is the picture
-    that is returned. Luminance is Y, chroma is Cb and Cr (ITU-R BT.601). To change Y alone is to
-    add the same amount to red, green and blue.
+    The source is Gatys et al. 2016, section 5.1. Luminance is Y, and chroma is Cb and Cr (ITU-R
+    BT.601). Y alone changes if red, green and blue change by the same amount.
+
+    Parameters
+    ----------
+    backend
+        The backend of the arrays.
+    result, content
+        (H, W, 3) RGB, both uint8 or both uint16.
+
+    Returns
+    -------
+    picture
+        (H, W, 3) RGB, with the dtype of `result`.
     """
     xp, white = backend.xp, np.iinfo(result.dtype).max
-    change = (result.astype(np.float32) - own) @ backend.asarray(LUMINANCE)
-    return xp.rint(xp.clip(own + change[..., None], 0, white)).astype(result.dtype)
+    change = (result.astype(np.float32) - content) @ backend.asarray(LUMINANCE)
+    return xp.rint(xp.clip(content + change[..., None], 0, white)).astype(result.dtype)

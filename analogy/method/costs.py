@@ -1,7 +1,7 @@
-"""Estimates of how long the parts of a transfer take, for the progress bar: seconds on two cores of a server.
+"""Estimates of the seconds that each part of a transfer takes, for the progress bar.
 
-Only their proportions count. Another machine, or a GPU, has others, but a bar that follows these
-never stands still.
+The figures are from two cores of a server. The bar needs only their proportions. These differ on
+other machines and on a GPU, but not so much that the bar would stand still.
 """
 
 from __future__ import annotations
@@ -17,37 +17,66 @@ from .pair import Pair
 
 _PRODUCT = 0.5e-9
 """Seconds per multiplication in one search iteration."""
-_MULTIPLICATION, _ELEMENT = 5e-12, 1.2e-9
-"""Seconds per multiplication of a network's convolutions, and per element of its feature maps."""
+_MULTIPLICATION = 5e-12
+"""Seconds per multiplication of a network's convolutions."""
+_ELEMENT = 1.2e-9
+"""Seconds per element of a network's feature maps."""
 _CONVOLUTIONS = {1: 1, 2: 2, 3: 2, 4: 4, 5: 4}
-"""Number of convolutions of VGG-19 that lead from relu(L-1)_1 to relu(L)_1, by L; all but the last
-run at the resolution of level L - 1."""
-_READING, _LOADING = 3e-8, 0.1
-"""Seconds per pixel to read a picture, and seconds to load the model."""
+"""Level L -> number of convolutions of VGG-19 from relu(L-1)_1 to relu(L)_1.
 
-VOTE, SEAMS, REFINEMENT = 2.5e-8, 1.5e-7, 2.3e-7
-"""Seconds per pixel of a result: to enlarge its field and vote, to remove seams, and to refine an enlarged field."""
-ROUNDING, PHOTO, COLOURS = 1e-8, 2.8e-7, 7e-8
-"""Seconds per pixel of a result: to round it, to refine it as a photograph, and to keep its colours."""
+All but the last of them run at the resolution of level L - 1.
+"""
+_READING = 3e-8
+"""Seconds per pixel to read a picture."""
+_LOADING = 0.1
+"""Seconds to load the model."""
+
+VOTE = 2.5e-8
+"""Seconds per pixel of a result to enlarge its field and to vote."""
+SEAMS = 1.5e-7
+"""Seconds per pixel of a result to remove seams."""
+REFINEMENT = 2.3e-7
+"""Seconds per pixel of a result to refine an enlarged field."""
+ROUNDING = 1e-8
+"""Seconds per pixel of a result to round it."""
+PHOTO = 2.8e-7
+"""Seconds per pixel of a result to refine it as a photograph."""
+COLOURS = 7e-8
+"""Seconds per pixel of a result to keep the colours of its content."""
 
 
 def estimate(
     widths: Sequence[int], search_widths: Mapping[int, int], pair: Pair, settings: Settings, levels: bool
 ) -> Costs:
-    """Return the seconds that a transfer takes, by the stages and parts that it reports.
+    """Return the seconds of each stage and part that a transfer reports.
 
-    widths, search_widths   channels of relu1_1 .. relu5_1, and those that the search sees at each level
-    levels                  whether the picture of each level is painted too
+    Parameters
+    ----------
+    widths
+        Channels of relu1_1 .. relu5_1.
+    search_widths
+        Level -> channels of the features that the search compares.
+    pair
+        The pictures.
+    settings
+        The settings of the transfer.
+    levels
+        True if the picture of each level is painted too.
+
+    Returns
+    -------
+    costs
+        Stage -> part -> seconds.
     """
     made = pair.ways(settings)
     sought = [pair.ab] if pair.b else [pair.ab, *pair.ba]
     vote = VOTE + SEAMS * (settings.painting == "gradients")
-    seen = [(side.name, _area(side.working)) for side in pair.sides]
-    seen += [(name, _area(side.working)) for name, (_, side) in pair.known.items()]
+    areas = [(side.name, _area(side.working)) for side in pair.sides]
+    areas += [(name, _area(side.working)) for name, (_, side) in pair.known.items()]
     whole = _network(widths, (1, 2, 3, 4, 5))
     costs = {
         "reading": {side.name: _READING * _area(side.size) for side in pair.sides},
-        "features": {name: _LOADING / 2 + whole * area for name, area in seen},
+        "features": {name: _LOADING / 2 + whole * area for name, area in areas},
     }
     for level in LEVELS:
         products = PATCH_SIZE[level] ** 2 * 2 * search_widths[level] / 4 ** (level - 1)
@@ -76,12 +105,12 @@ def _area(size: Size) -> int:
 
 
 def finishing(settings: Settings) -> tuple[float, float]:
-    """Return the seconds per pixel of a result for its photo refinement and for keeping its colours."""
+    """Return the seconds per pixel of a result for photo refinement and for keeping colours."""
     return PHOTO * settings.photo, COLOURS * settings.keep_colors
 
 
 def _inversion(widths: Sequence[int], level: int, settings: Settings) -> float:
-    """Return the seconds to reconstruct level L - 1 from level L, per pixel that the network sees."""
+    """Return the seconds to reconstruct level L - 1 from level L, per pixel of the working size."""
     forward, last = _network(widths, (level - 1, level)), _network(widths, (level - 1,))
     return {
         "vote": 0.0,
@@ -91,7 +120,10 @@ def _inversion(widths: Sequence[int], level: int, settings: Settings) -> float:
 
 
 def _network(widths: Sequence[int], levels: Sequence[int]) -> float:
-    """Return the seconds of the layers that lead to each of `levels` from the level before, per pixel of the picture."""
+    """Return the seconds of a network's layers, per pixel of the picture.
+
+    The layers are those that lead to each of `levels` from the next finer one.
+    """
     total = 0.0
     for level in levels:
         before, width = (3, *widths)[level - 1 : level + 1]

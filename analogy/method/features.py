@@ -1,8 +1,7 @@
-"""VGG features through ONNX Runtime: the feature pyramid, and the objective that the inversion minimises.
+"""VGG features by ONNX Runtime: the feature pyramid, and the objective of the inversion.
 
 ONNX Runtime reads and writes the backend's arrays by address (IOBinding), without a copy, on the
-CPU and on the GPU. Sessions are made when they are first needed, or ahead in another thread, and
-kept (`sessions.py`).
+CPU and on the GPU. The module `sessions` loads the graphs.
 """
 
 from __future__ import annotations
@@ -22,25 +21,39 @@ from ..settings import Settings
 from .sessions import Sessions, shortage
 
 LEVELS = (5, 4, 3, 2, 1)
-"""The levels from coarse to fine. Level L is the feature map relu(L)_1, with a stride of 2 ** (L - 1)."""
+"""Levels from coarse to fine. Level L is the feature map relu(L)_1, with stride 2 ** (L - 1)."""
 
 _MOST_RUNS = 64
-"""Most runs of one network at a time, for callers in as many threads."""
+"""Most runs of one network at a time; further callers wait."""
 _LARGEST_PROJECTION = 1 << 26
-"""Most bytes of the matrices of a projection."""
+"""Largest size of all projections of a model, in bytes."""
 
 
 def level_size(size: Size, level: int) -> Size:
-    """Return rows and columns of a level's map for a picture of `size`: pooling keeps a last odd row and column."""
+    """Return the rows and columns of a feature map for a picture of `size`.
+
+    Pooling rounds up: an odd last row or column stays.
+    """
     stride = 2 ** (level - 1)
     return -(-size[0] // stride), -(-size[1] // stride)
 
 
 class Features:
-    """The network of a model folder on a backend. Calls from several threads are safe.
+    """Network of a model folder on a backend, which several threads may use.
 
-    Raises `ModelError` if a file of the folder cannot be loaded, or is not the one that the card
-    names; `DeviceError` if the backend's provider cannot start.
+    Parameters
+    ----------
+    folder
+        The model folder.
+    backend
+        The backend that runs the network.
+
+    Raises
+    ------
+    ModelError
+        If a file of the folder cannot be loaded, or differs from the checksum in the card.
+    DeviceError
+        If ONNX Runtime cannot start the backend's provider.
     """
 
     def __init__(self, folder: Path, backend: Backend):
@@ -52,14 +65,22 @@ class Features:
         self.projections = _read_projections(self._files, backend)
         self.search_widths = {level: self._search_width(level) for level in LEVELS}
         self._sessions = Sessions(self._files, backend)
-        # One thread for each run at a time, kept: the C library gives each thread memory of its
-        # own, and a new thread for each run would leave the last one's behind.
+        # The threads that run the network are kept: the C library gives each thread memory of its
+        # own, and the memory of ended threads would remain.
         self._runners = ThreadPoolExecutor(_MOST_RUNS, thread_name_prefix="analogy-network")
 
     def pyramid(self, pixels: Array) -> dict[int, Array]:
-        """Return the features of a picture: level -> (ceil(H / s), ceil(W / s), C) float32, where s = 2 ** (level - 1).
+        """Return the features of a picture at all levels.
 
-        pixels  (H, W, 3) RGB, uint8 or float32 in 0..1
+        Parameters
+        ----------
+        pixels
+            (H, W, 3) RGB, uint8, or float32 in 0..1.
+
+        Returns
+        -------
+        pyramid
+            Level -> (ceil(H / s), ceil(W / s), C) float32, where s = 2 ** (level - 1).
         """
         xp = self.backend.xp
         shapes: dict[str, tuple[int, ...]] = {
@@ -73,31 +94,42 @@ class Features:
             return {level: self.backend.channels_last(maps[f"relu{level}_1"]) for level in LEVELS}
 
     def load_ahead(self, settings: Settings) -> list[Future[Any]]:
-        """Begin to load the graphs that a transfer runs, in its order, while the caller does something else.
+        """Begin to load the graphs of a transfer in another thread, and return their sessions.
 
-        Returns their sessions, to come.
+        The graphs are loaded in the order in which a transfer runs them.
         """
         kind = {"step": "step", "deconvolution": "invert"}.get(settings.inversion)
         graphs = ("features.onnx", *(f"{kind}_{level}.onnx" for level in LEVELS[:-1] if kind))
         return [self._sessions.load_ahead(graph) for graph in graphs]
 
     def _search_width(self, level: int) -> int:
-        """Return the number of channels of a level that the search sees."""
+        """Return the number of channels that the search compares at a level."""
         projection = self.projections.get(level)
         return self.card.widths[level - 1] if projection is None else projection.shape[1]
 
     def for_search(self, level: int, features: Array) -> Array:
-        """Return the features (H, W, C) of a level as the search sees them: projected to (H, W, k),
-        if the model has a projection."""
+        """Return the features (H, W, C) of a level for the search.
+
+        If the model has a projection for the level, they are projected to (H, W, k).
+        """
         projection = self.projections.get(level)
         return features if projection is None else self.backend.project(features, projection)
 
     def step(self, level: int, start: Array, target: Array, size: Size) -> Array:
-        """Return relu(L-1)_1 after one gradient step down the objective of level L (see `networks.export.build_step`).
+        """Return relu(L-1)_1 after one gradient step down the objective of level L.
 
-        `start` (H, W, C): features relu(L-2)_1, or the picture for L = 2; `target`: features
-        relu(L)_1; `size`: rows and columns of level L - 1. All float32, channels last, and so is
-        the result.
+        `networks.export.build_step` defines the step. All arrays are float32, channels last.
+
+        Parameters
+        ----------
+        level
+            L, from 5 to 2.
+        start
+            Features relu(L-2)_1, or the picture if L = 2.
+        target
+            Features relu(L)_1 that the step moves towards.
+        size
+            Rows and columns of level L - 1.
         """
         graph = f"step_{level}.onnx"
         outputs: dict[str, tuple[int, ...]] = {"reconstruction": (1, *size, self.card.widths[level - 2])}
@@ -107,11 +139,18 @@ class Features:
             return found
 
     def objective(self, level: int, target: Array, size: Size) -> Objective:
-        """Return the objective of level L for `target` (1, C, H, W) float32; `size`: rows and columns of level L - 1."""
+        """Return the objective of level L for a target (1, C, H, W) float32.
+
+        `size` is the rows and columns of level L - 1.
+        """
         return Objective(self, level, target, (1, self.card.widths[level - 2], *size))
 
     def run(self, graph: str, inputs: dict[str, Array], outputs: dict[str, tuple[int, ...]]) -> dict[str, Array]:
-        """Run a graph on `inputs`. `outputs`: name -> shape. Returns name -> array; all arrays are the backend's, float32."""
+        """Run a graph, and return its outputs.
+
+        `inputs` are the arrays of the inputs by name, `outputs` the shapes of the outputs by name.
+        All arrays are float32 and belong to the backend.
+        """
         backend, xp = self.backend, self.backend.xp
         session = self._sessions.get(graph, tuple(array.shape for array in inputs.values()))
         with backend.active():
@@ -125,18 +164,19 @@ class Features:
             return results
 
     def require_finite(self, graph: str, *maps: Array) -> None:
-        """Raise `ModelError` (see `Backend.require`) if a map of a graph has a value that is infinite or not a number."""
-        xp = self.backend.xp
-        extremes = [extreme for array in maps for extreme in (array.min(), array.max())]  # NaN goes through both
+        """Raise `ModelError` if an output of a graph has a value that is not finite.
+
+        `Backend.require_finite` says when the error is raised.
+        """
         failure = ModelError(f"{self.folder / graph} gives values that are not finite; {self._files.cure}")
-        self.backend.require(xp.isfinite(xp.stack(extremes)).all(), failure)
+        self.backend.require_finite(maps, failure)
 
     def _run_interruptibly(self, graph: str, session: Any, binding: Any, arrays: Any) -> None:
-        """Run the session in another thread, so that Ctrl-C can end it. A full-width network takes seconds in one call.
+        """Run a session in another thread, so that Ctrl-C can end the run.
 
-        Python handles signals only in the main thread, and not inside such a call. The other thread
-        holds the arrays, too: they live until the run has ended, even if a second Ctrl-C ends the
-        waiting for it.
+        A full-width network takes seconds in one call, and Python handles signals only in the main
+        thread between such calls. The other thread also holds the arrays. So they live until the
+        run has ended, even if a second Ctrl-C ends the waiting for it.
         """
         options = self._runtime.RunOptions()
         options.log_severity_level = FATAL
@@ -146,7 +186,7 @@ class Features:
             run.result()
         except BaseException as error:
             options.terminate = True
-            if run and not run.cancel() and run.exception() is error:  # waits until it has ended
+            if run and not run.cancel() and run.exception() is error:  # `exception` waits for the end
                 raise self._failure(graph, error) from error
             raise
 
@@ -162,13 +202,19 @@ def _run(backend: Backend, session: Any, binding: Any, options: Any, arrays: Any
 
 
 class Objective:
-    """The objective ||relu(L)(x) - target||^2 (section 4.3) for an x two levels finer than L.
+    """Objective ||relu(L)(x) - target||^2 of an x two levels finer than L (section 4.3).
 
-    Arrays are (1, C, H, W) float32. A call gives (loss, gradient) at x, for L-BFGS. The loss is an
-    array of one number, which `on_loss` has to be called with before the next call.
+    Arrays are (1, C, H, W) float32. A call with x returns (loss, gradient) for L-BFGS, where the
+    loss is an array of one number. The caller reads this number, and calls `on_loss` with it before
+    the next call.
 
-    least    the smallest loss so far
-    between  the features relu(L-1)_1 of the x with the smallest loss. Each call computes them, since it may be the best.
+    Attributes
+    ----------
+    least
+        The smallest loss so far.
+    between
+        The features relu(L-1)_1 of the x with the smallest loss. Every call computes them, since
+        every x may be the best.
     """
 
     def __init__(self, network: Features, level: int, target: Array, shape: tuple[int, ...]):
@@ -179,19 +225,20 @@ class Objective:
         self._latest: Array = None
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
+        """Return the loss and the gradient at x."""
         outputs = {"loss": (), "gradient": x.shape, "between": self.shape}
         result = self.network.run(self.graph, {"x": x, "target": self.target}, outputs)
         self._latest = result["between"]
         return result["loss"], result["gradient"]
 
     def on_loss(self, loss: float) -> None:
-        """Keep `between` of the latest x if its loss is the smallest so far."""
+        """Keep the features `between` of the latest x if its loss is the smallest so far."""
         if loss < self.least or self.between is None:
             self.least, self.between = loss, self._latest
 
 
 def _read_projections(files: ModelFiles, backend: Backend) -> dict[int, Array]:
-    """Return the projections of a model by level, (C, k) float32; none if the card names no projection."""
+    """Return level -> projection (C, k) float32; empty if the card names no projection."""
     if PROJECTION not in files.card.sha256:
         return {}
     path = files.path(PROJECTION)
@@ -201,24 +248,28 @@ def _read_projections(files: ModelFiles, backend: Backend) -> dict[int, Array]:
             if size > _LARGEST_PROJECTION:
                 raise ValueError(f"its arrays have {size} bytes")
             found = {int(name.removeprefix("level")): np.asarray(arrays[name]) for name in arrays.files}
-    except Exception as error:  # NumPy and its zip reader say to damaged files what they like
+    except Exception as error:  # for damaged files NumPy and its zip reader raise many classes
         raise ModelError(f"{path} cannot be read; it may be damaged: {first_line(error)}") from error
     for level, matrix in found.items():
         width = files.card.widths[level - 1] if level in LEVELS else 0
         fits = matrix.ndim == 2 and matrix.shape[0] == width and 1 <= matrix.shape[1] <= width
         if not fits or matrix.dtype != np.float32 or not np.isfinite(matrix).all():
             raise ModelError(
-                f"{path}: level{level} is {matrix.dtype} {matrix.shape}; expected finite float32 ({width}, 1 to {width})"
+                f"{path}: level{level} is {matrix.dtype} {matrix.shape}; it must be finite float32 "
+                f"({width}, 1 to {width})"
             )
     return {level: backend.asarray(matrix) for level, matrix in found.items()}
 
 
 def as_floats(backend: Backend, picture: Array) -> Array:
-    """Return a picture (H, W, 3) uint8 or uint16 as float32 in 0..1, an array of the backend; one that is float32 as it is."""
+    """Return a picture (H, W, 3) uint8 or uint16 as float32 in 0..1, an array of the backend.
+
+    A picture that is float32 already keeps its values.
+    """
     if picture.dtype == np.float32:
         return backend.asarray(picture)
     white = np.float32(np.iinfo(picture.dtype).max)
-    return backend.xp.divide(backend.asarray(picture), white, dtype=np.float32)  # without an array in between
+    return backend.xp.divide(backend.asarray(picture), white, dtype=np.float32)  # makes no other array
 
 
 def nchw(xp: Any, features: Array) -> Array:

@@ -1,9 +1,9 @@
-"""Correspondences as data: fields as displacements and as colours; and pictures warped along a field.
+"""Fields as data: displacements, their colours, pictures warped by a field, and round-trip errors.
 
 A field (nnf) is (H, W, 2) int32: [y, x] holds the (row, column) of the match. A flow is (H, W, 2)
-float32: [y, x] holds the displacement (dx, dy) = match - position, in pixels, x first, as files of
-optical flow have it. Between pictures of different sizes, too, a displacement is the plain
-difference of the two positions.
+float32: [y, x] holds the displacement (dx, dy) = match - position, in pixels. The x comes first, as
+in files of optical flow. A displacement is the plain difference of the two positions, also between
+pictures of different sizes.
 """
 
 from __future__ import annotations
@@ -17,19 +17,35 @@ import numpy as np
 from ..errors import ImageError, shown
 
 UNKNOWN = 1e9
-"""Largest displacement that is known (Middlebury); above it, and where it is not a number, a displacement is unknown."""
+"""Largest known displacement, in pixels (Middlebury). Larger ones and NaN are unknown."""
 UNKNOWN_FLOW = 1666666752.0
-"""Displacement that stands for an unknown one in files, in pixels (as Middlebury's own programs write it)."""
+"""Displacement written to files for an unknown one, in pixels, as Middlebury's programs do."""
 CORNERS = ((255, 0, 0), (255, 255, 0), (0, 255, 0), (0, 255, 255), (0, 0, 255), (255, 0, 255))
-"""RGB of the corners of the wheel: red, yellow, green, cyan, blue, magenta."""
+"""RGB of the corners of the colour wheel: red, yellow, green, cyan, blue, magenta."""
 STEPS = (15, 6, 4, 11, 13, 6)
-"""Number of colours from each corner to the next, and from the last to the first (Baker et al. 2011)."""
+"""Number of colours from each corner of the wheel to the next corner (Baker et al. 2011)."""
 
 
 def to_flow(nnf: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
-    """Return the displacements (H, W, 2) float32 of a field. Raises `ImageError` for another shape or dtype.
+    """Return a field as displacements.
 
-    known  (H, W) bool, where the field has a match; elsewhere the displacement is `UNKNOWN_FLOW`
+    Parameters
+    ----------
+    nnf
+        (H, W, 2) of integers, a field.
+    known
+        (H, W) bool, True where the field has a match; None if it has one everywhere. Other
+        displacements become `UNKNOWN_FLOW`.
+
+    Returns
+    -------
+    flow
+        (H, W, 2) float32, (dx, dy) in pixels.
+
+    Raises
+    ------
+    ImageError
+        If `nnf` has another shape or dtype.
     """
     nnf = check_field(nnf)
     flow = np.empty(nnf.shape, np.float32)
@@ -41,10 +57,28 @@ def to_flow(nnf: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
 
 
 def to_nnf(flow: np.ndarray) -> np.ndarray:
-    """Return the field (H, W, 2) int32 of a flow, rounded. Raises `ImageError` for another shape, or unknown displacements."""
+    """Return displacements as a field, rounded to whole pixels.
+
+    Parameters
+    ----------
+    flow
+        (H, W, 2) of numbers, (dx, dy) in pixels.
+
+    Returns
+    -------
+    nnf
+        (H, W, 2) int32, a field.
+
+    Raises
+    ------
+    ImageError
+        If `flow` has another shape or dtype, or unknown displacements.
+    """
     flow = check_flow(flow)
     if _unknown(flow).any():
-        raise ImageError("the flow has unknown displacements (not a number, or above 1e9), which no field can hold")
+        raise ImageError(
+            "the flow has unknown displacements (not a number, or above 1e9), which a field cannot hold; replace them"
+        )
     places = np.rint(flow[..., ::-1]).astype(np.int32)
     places[..., 0] += np.arange(flow.shape[0], dtype=np.int32)[:, None]
     places[..., 1] += np.arange(flow.shape[1], dtype=np.int32)
@@ -55,8 +89,10 @@ def to_nnf(flow: np.ndarray) -> np.ndarray:
 
 
 def wheel() -> np.ndarray:
-    """Return the colours (55, 3) RGB in 0..255 of the wheel of Baker et al. 2011 ("A Database and
-    Evaluation Methodology for Optical Flow")."""
+    """Return the colours of the wheel of Baker et al. 2011, (55, 3) RGB float32 in 0..255.
+
+    The paper is "A Database and Evaluation Methodology for Optical Flow".
+    """
     parts = []
     for i, steps in enumerate(STEPS):
         start, end = np.array(CORNERS[i]), np.array(CORNERS[(i + 1) % len(CORNERS)])
@@ -65,12 +101,28 @@ def wheel() -> np.ndarray:
 
 
 def colour(flow: np.ndarray, largest: float | None = None) -> np.ndarray:
-    """Return a flow (H, W, 2) in the usual colours, (H, W, 3) uint8: the hue is the direction, white is no displacement.
+    """Return the usual colours of a flow: the hue shows the direction, white is no displacement.
 
-    Full colour is the displacement of length `largest` in pixels, by default the largest there is;
-    longer ones are darker, unknown ones black. Right is red, down yellow, left blue, up violet (as
-    in the code that Baker et al. published). Raises `ImageError` for another shape, or a `largest`
-    that is not above zero.
+    Right is red, down is yellow, left is blue and up is violet, as in the code that Baker et al.
+    published. Displacements longer than `largest` are darker, and unknown ones are black.
+
+    Parameters
+    ----------
+    flow
+        (H, W, 2) of numbers, (dx, dy) in pixels.
+    largest
+        Length in pixels that gets the full colour, above zero; None for the greatest length in
+        the flow.
+
+    Returns
+    -------
+    picture
+        (H, W, 3) uint8, RGB.
+
+    Raises
+    ------
+    ImageError
+        If `flow` has another shape or dtype, or if `largest` is not above zero.
     """
     flow = check_flow(flow)
     unknown = _unknown(flow)
@@ -96,13 +148,29 @@ def colour(flow: np.ndarray, largest: float | None = None) -> np.ndarray:
 
 
 def warp(image: Any, nnf: Any, size_b: Sequence[int] | None = None) -> Any:
-    """Return `image` warped by a field, out[y, x] = image[nnf[y, x]]: of the field's size (H, W), with the dtype of `image`.
+    """Return an image warped by a field: out[y, x] = image[nnf[y, x]].
 
-    image   (HB, WB) or (HB, WB, C) of any dtype, on the host or the device like the field: colours, labels, a mask.
-    size_b  (rows, columns) of the picture that the field points into, as it was matched. Given, `image` may have
-            another size: the matches are scaled to it. Without it, `image` must have that size.
+    Parameters
+    ----------
+    image
+        (HB, WB) or (HB, WB, C) of any dtype: colours, labels or a mask. It lies on the host or on
+        the device, like the field.
+    nnf
+        (H, W, 2) of integers, a field.
+    size_b
+        Rows and columns of the picture that the field leads into. With it, `image` may have
+        another size, and the matches are scaled to that size. Without it, `image` must have the
+        size of that picture.
 
-    Raises `ImageError` for other shapes, and if the field points outside `image` or `size_b`.
+    Returns
+    -------
+    warped
+        (H, W) or (H, W, C), with the dtype of `image`.
+
+    Raises
+    ------
+    ImageError
+        If an array has another shape or dtype, or if the field leads outside `image` or `size_b`.
     """
     nnf = check_field(nnf)
     check_array(image, "an image")
@@ -111,24 +179,37 @@ def warp(image: Any, nnf: Any, size_b: Sequence[int] | None = None) -> Any:
     rows, columns = nnf[..., 0], nnf[..., 1]
     size = tuple(image.shape[:2]) if size_b is None else _check_size(size_b)
     whose = "the image" if size_b is None else "size_b"
-    _check_reach(nnf, size, whose, "warp the picture that was matched, or give that one's size as size_b")
+    _check_reach(nnf, size, whose, "warp the picture that was matched, or give the size of that picture as size_b")
     if size != tuple(image.shape[:2]):
-        # The pixel in which the scaled centre lies, in whole numbers.
+        # The scaled centre of a matched pixel lies in one pixel of the image, found in whole
+        # numbers.
         rows, columns = (
-            (2 * place.astype("int64") + 1) * have // (2 * seen)
-            for place, have, seen in zip((rows, columns), image.shape[:2], size, strict=True)
+            (2 * place.astype("int64") + 1) * side // (2 * matched)
+            for place, side, matched in zip((rows, columns), image.shape[:2], size, strict=True)
         )
     return image[rows, columns]
 
 
 def consistency(nnf_ab: np.ndarray, nnf_ba: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
-    """Return the round-trip error |p - nnf_ba[nnf_ab[p]]| in pixels, (H, W) float32; 0 where the two fields agree.
+    """Return the round-trip error |p - nnf_ba[nnf_ab[p]]| of two fields; it is 0 where they agree.
 
-    With several examples `nnf_ab` is (H, W, 3), with the example's index first, and `nnf_ba` has
-    the field of each.
+    Parameters
+    ----------
+    nnf_ab
+        (H, W, 2) of integers, the field from A to B'. With several examples it is (H, W, 3), and
+        the first number is the index of the example.
+    nnf_ba
+        The field from B' to A; with several examples, a sequence with the field from each of them.
 
-    Raises `ImageError` if one field points outside the other: they must lie between pictures of the
-    same sizes.
+    Returns
+    -------
+    error
+        (H, W) float32, in pixels of A.
+
+    Raises
+    ------
+    ImageError
+        If an array is no field, or if one field leads outside the other.
     """
     if isinstance(nnf_ba, np.ndarray):
         return _round_trip(check_field(nnf_ab), nnf_ba)
@@ -148,12 +229,13 @@ def _round_trip(nnf_ab: np.ndarray, nnf_ba: np.ndarray) -> np.ndarray:
 
 
 def check_array(array: Any, what: str) -> None:
+    """Raise `ImageError` for something that is no array; `what` is its name, such as "a field"."""
     if not isinstance(getattr(array, "ndim", None), int) or not hasattr(array, "dtype"):
         raise ImageError(f"{what} is an array, this is a {type(array).__name__}; pass numpy.asarray of it")
 
 
 def _kind(array: Any) -> str:
-    """Return NumPy's letter for the kind of a dtype; "?" for a dtype of another library."""
+    """Return NumPy's letter for the kind of a dtype; "?" if the dtype is another library's."""
     return str(getattr(array.dtype, "kind", "?"))
 
 
@@ -168,11 +250,12 @@ def _check_size(size: Any) -> tuple[int, int]:
 
 
 def check_field(nnf: Any) -> Any:
+    """Return a field, or raise `ImageError` if it is not (H, W, 2) of integers."""
     check_array(nnf, "a field")
     if nnf.ndim != 3 or nnf.shape[2] != 2 or _kind(nnf) not in "iu" or 0 in nnf.shape:
         cure = ""
         if nnf.ndim == 3 and nnf.shape[2] == 3:
-            cure = "; of a field into several examples take nnf[..., 1:] where nnf[..., 0] is the index of one"
+            cure = "; for a field into several examples, pass nnf[..., 1:] where nnf[..., 0] is the index of one"
         raise ImageError(f"a field is (H, W, 2) of whole numbers; this is {nnf.shape} of {nnf.dtype}{cure}")
     return nnf
 
@@ -185,6 +268,7 @@ def _check_reach(nnf: Any, size: tuple[int, ...], whose: str, cure: str) -> None
 
 
 def check_flow(flow: np.ndarray) -> np.ndarray:
+    """Return a flow, or raise `ImageError` if it is not (H, W, 2) of numbers."""
     check_array(flow, "a flow")
     if flow.ndim != 3 or flow.shape[2] != 2 or _kind(flow) not in "iuf" or 0 in flow.shape:
         raise ImageError(f"a flow is (H, W, 2) of numbers; this is {flow.shape} of {flow.dtype}")
@@ -192,5 +276,5 @@ def check_flow(flow: np.ndarray) -> np.ndarray:
 
 
 def _unknown(flow: np.ndarray) -> np.ndarray:
-    """Return where either part of the displacement is unknown, (H, W) bool."""
+    """Return a mask (H, W) that is True where dx or dy is unknown."""
     return ~(np.abs(flow) <= UNKNOWN).all(axis=2)

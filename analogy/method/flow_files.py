@@ -1,4 +1,7 @@
-"""Fields as files: NumPy's .npz, Middlebury's .flo, and the text of the authors' program. `flow` says what a field is."""
+"""Fields as files: NumPy's .npz, Middlebury's .flo, and the text of the authors' program.
+
+The module `flow` defines fields and flows.
+"""
 
 from __future__ import annotations
 
@@ -22,34 +25,74 @@ FLO_MAGIC = b"PIEH"
 MOST_POSITIONS = 178_956_970
 """Most positions of a field: the pixels of the largest picture that Pillow reads."""
 _BYTES = 150
-"""Bytes of memory per position of a field, to read it and to colour it."""
-_LARGEST_SIDE = 99999  # as in Middlebury's own reader
+"""Bytes of memory per position of a field that reading and colouring it take."""
+_LARGEST_SIDE = 99999
+"""Largest width or height in a .flo file, as in Middlebury's own reader."""
 _LARGEST_OTHER = 1 << 20
-"""Most bytes of an array that is no field, so that a message can still name its shape."""
+"""Largest array that is read although it is no field, in bytes.
+
+It is read so that the message can name its shape.
+"""
 
 
 def write_npz(
     path: str | os.PathLike[str], nnf: np.ndarray, distance: np.ndarray, example: np.ndarray | None = None
 ) -> None:
-    """Write NumPy's .npz with `nnf` (H, W, 2) int32 and `distance` (H, W) float32. Raises `ImageError`, `OutputError`.
+    """Write a field with its distances as NumPy's .npz.
 
-    example  (H, W) int32, the index of the example in which each match lies, is written where it is given
+    The arrays are `nnf` int32, `distance` float32, and `example` int32 if it is given.
+
+    Parameters
+    ----------
+    path
+        The file to write.
+    nnf
+        (H, W, 2) of integers, the field.
+    distance
+        (H, W), the patch distances.
+    example
+        (H, W), the index of the example in which each match lies, or None.
+
+    Raises
+    ------
+    ImageError
+        If an array has another shape or dtype.
+    OutputError
+        If the file cannot be written.
     """
     nnf = check_field(nnf)
     check_array(distance, "a distance")
     if distance.shape != nnf.shape[:2]:
-        raise ImageError(f"the distance of shape {distance.shape} does not fit the field of shape {nnf.shape}")
+        raise ImageError(
+            f"the distance of shape {distance.shape} does not fit the field of shape {nnf.shape}; it must be "
+            f"{nnf.shape[:2]}"
+        )
     with atomic(path) as file:
         more: dict[str, Any] = {} if example is None else {"example": example.astype(np.int32)}
         np.savez_compressed(file, nnf=nnf.astype(np.int32), distance=distance.astype(np.float32), **more)
 
 
 def write_flo(path: str | os.PathLike[str], nnf: np.ndarray, known: np.ndarray | None = None) -> None:
-    """Write Middlebury's .flo: magic, width and height (int32), then (dx, dy) float32, row by row, all little-endian.
+    """Write a field as Middlebury's .flo file of displacements.
 
-    known  as `to_flow` takes it
+    The file holds the bytes `FLO_MAGIC`, width and height as int32, and (dx, dy) as float32 row by
+    row, all little-endian.
 
-    Raises `ImageError`, `OutputError`.
+    Parameters
+    ----------
+    path
+        The file to write.
+    nnf
+        (H, W, 2) of integers, the field.
+    known
+        (H, W) bool, True where the field has a match (see `to_flow`), or None.
+
+    Raises
+    ------
+    ImageError
+        If `nnf` has another shape or dtype.
+    OutputError
+        If the file cannot be written.
     """
     flow = to_flow(nnf, known)
     with atomic(path) as file:
@@ -59,8 +102,10 @@ def write_flo(path: str | os.PathLike[str], nnf: np.ndarray, known: np.ndarray |
 
 
 def write_text(path: str | os.PathLike[str], nnf: np.ndarray) -> None:
-    """Write the text of the authors' program (flowAB.txt): "dx dy" on each line, row by row. Raises
-    `ImageError`, `OutputError`."""
+    """Write a field as the text of the authors' program (flowAB.txt): "dx dy" lines, row by row.
+
+    Raises `ImageError` for another shape or dtype, and `OutputError` if the file cannot be written.
+    """
     nnf = check_field(nnf)
     columns = np.arange(nnf.shape[1])
     with atomic(path) as file:
@@ -70,12 +115,30 @@ def write_text(path: str | os.PathLike[str], nnf: np.ndarray) -> None:
 
 
 def read(path: str | os.PathLike[str], width: int | None = None) -> np.ndarray:
-    """Return the flow (H, W, 2) float32 in a .npz (its `nnf`), .flo or .txt file; `to_nnf` makes it a field again.
+    """Read the flow in a .npz file (its array `nnf`), in a .flo file or in a .txt file.
 
-    `width`: columns of the field, which the text alone does not know. Raises `ImageError`: missing
-    or damaged file, no plain file (a pipe, a device), unknown suffix, more than `MOST_POSITIONS`,
-    or a text without `width`, or whose lines are no multiple of it. Raises `MemoryLimitError` if
-    the memory does not suffice.
+    `to_nnf` turns it into a field again.
+
+    Parameters
+    ----------
+    path
+        The file; its suffix says its format.
+    width
+        Columns of the field. Only a .txt file needs it, since the text does not hold it.
+
+    Returns
+    -------
+    flow
+        (H, W, 2) float32, (dx, dy) in pixels.
+
+    Raises
+    ------
+    ImageError
+        If the file is missing or damaged, if it is no plain file (but a pipe or a device), if its
+        suffix is unknown, if it has more than `MOST_POSITIONS`, or if the lines of a text do not
+        fit `width`.
+    MemoryLimitError
+        If the field needs more memory than is free.
     """
     path = Path(path)
     readers = {".npz": _read_npz, ".flo": _read_flo, ".txt": lambda file, path: _read_text(file, path, width)}
@@ -102,7 +165,7 @@ def _read_npz(file: IO[bytes], path: Path) -> np.ndarray:
                 np.lib.format.read_array_header_1_0 if version[0] == 1 else np.lib.format.read_array_header_2_0
             )
             shape, _, dtype = read_header(member)
-        if len(shape) == 3 and shape[2] == 2 and dtype.kind in "iu":  # else it is refused in whatever size
+        if len(shape) == 3 and shape[2] == 2 and dtype.kind in "iu":  # `to_flow` refuses any other array
             _check_positions(shape[0], shape[1], path)
         elif math.prod(shape) * dtype.itemsize > _LARGEST_OTHER:
             raise ValueError(f"its array is {shape} of {dtype}")
@@ -112,7 +175,7 @@ def _read_npz(file: IO[bytes], path: Path) -> np.ndarray:
     except (AnalogyError, MemoryError):
         raise
     except KeyError as error:
-        raise ImageError(f"{path}: holds no array 'nnf'; give one that --flow has written") from error
+        raise ImageError(f"{path}: there is no array 'nnf' in it; give a file that --flow has written") from error
     except Exception as error:  # a damaged archive makes NumPy and zipfile raise nearly anything
         raise ImageError(f"{path}: damaged, or not a .npz file") from error
     try:
@@ -127,20 +190,20 @@ def _read_flo(file: IO[bytes], path: Path) -> np.ndarray:
         raise ImageError(f"{path}: not a .flo file; it must begin with 'PIEH', its width and its height")
     width, height = (int(side) for side in np.frombuffer(head, "<i4", 2, 4))
     if not (1 <= width <= _LARGEST_SIDE and 1 <= height <= _LARGEST_SIDE):
-        raise ImageError(f"{path}: damaged; it says that it is {width} x {height}")
+        raise ImageError(f"{path}: damaged; it says that its field is {width} x {height}")
     _check_positions(height, width, path)
     expected, size = 12 + width * height * 8, os.fstat(file.fileno()).st_size
     if size != expected:
-        raise ImageError(f"{path}: damaged; {width} x {height} takes {expected} bytes, it has {size}")
+        raise ImageError(f"{path}: damaged; a field of {width} x {height} takes {expected} bytes, the file has {size}")
     return np.frombuffer(file.read(), "<f4").reshape(height, width, 2).astype(np.float32)
 
 
 def _read_text(file: IO[bytes], path: Path, width: int | None) -> np.ndarray:
     if width is None or width < 1:
-        raise ImageError(f"{path}: a text does not hold its size; give the width of the field, 1 or more, with it")
+        raise ImageError(f"{path}: a text does not hold the width of its field; give the width, 1 or more")
     _check_positions(os.fstat(file.fileno()).st_size // len("0 0\n"), 1, path)
     try:
-        with without_warnings():  # that there are no numbers
+        with without_warnings():  # NumPy warns of an empty file, which is refused below
             flow = np.loadtxt(io.TextIOWrapper(file, "ascii"), np.float32, comments=None, ndmin=2)
     except ValueError as error:
         raise ImageError(f"{path}: damaged; it must have 'dx dy' on each line ({reason(error)})") from error
@@ -148,7 +211,8 @@ def _read_text(file: IO[bytes], path: Path, width: int | None) -> np.ndarray:
         raise ImageError(f"{path}: empty; it must have 'dx dy' on each line")
     if flow.shape[1] != 2 or len(flow) % width:
         raise ImageError(
-            f"{path}: {len(flow)} lines of {flow.shape[1]} numbers; a field {width} wide has a multiple of {width}, of 2 each"
+            f"{path}: {len(flow)} lines of {flow.shape[1]} numbers; the text of a field with width {width} has a "
+            f"multiple of {width} lines, of 2 numbers each"
         )
     return flow.reshape(-1, width, 2)
 
@@ -158,6 +222,7 @@ def _check_positions(height: int, width: int, path: Path) -> None:
     positions = height * width
     if positions > MOST_POSITIONS:
         raise ImageError(
-            f"{path}: {positions / 1e6:.4g} million positions; the largest picture has {MOST_POSITIONS / 1e6:.4g} million"
+            f"{path}: {positions / 1e6:.4g} million positions; the largest picture has "
+            f"{MOST_POSITIONS / 1e6:.4g} million"
         )
     check_host(_BYTES * positions, f"{path}: with {positions / 1e6:.4g} million positions", "make it smaller")

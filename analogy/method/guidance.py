@@ -1,6 +1,7 @@
-"""Guidance by label pictures: one colour is one region, and positions match only within the same region.
+"""Guidance by label pictures: positions match only where both have the same colour, their label.
 
-What is transparent in a label picture has no label: it matches anything, and no label matches it.
+Transparent places have no label. A position of the content without a label matches anything. A
+position of a source without a label is matched only by such positions.
 """
 
 from __future__ import annotations
@@ -21,29 +22,40 @@ from .sheets import Sheet
 _log = logging.getLogger("analogy")
 
 MOST_LABELS = 256
-"""Most colours of a label picture; one with more is a photograph, or the edges of its regions are smoothed."""
+"""Most colours of a label picture. A picture with more is a photograph, or has smoothed edges."""
 _MOST_CANDIDATES = 4096
-"""Most positions of a region among which the nearest is sought; the search improves on the match."""
+"""Most positions of a region that are compared to find the nearest; the search then improves it."""
 _MOST_NAMED = 8
-"""Most labels that are named one by one."""
-IGNORED, UNLABELLED = -1, -2
-"""Codes of places that have a label which the other mask lacks, and of places that are transparent."""
+"""Most ignored labels of a mask that are logged one by one."""
+IGNORED = -1
+"""Label of places whose colour the other mask lacks."""
+UNLABELLED = -2
+"""Label of transparent places."""
 _OPAQUE = 128
-"""Least alpha (0 to 255) of a place that has a label. Brushes with soft edges leave some transparency around a region."""
+"""Least alpha (0 to 255) of a place with a label.
+
+Brushes with soft edges leave some transparency around a region.
+"""
 _NO_LABEL = 1 << 24
-"""The code of `UNLABELLED` places of a source: a label that no place of a content has."""
+"""Label that a search gets for `UNLABELLED` places of a source; no place of the content has it."""
 _FINE = _NO_LABEL + 1
-"""Code of the first colour that 8 bits per channel cannot hold; the next such colours have the next codes."""
+"""Label of the first colour that needs 16 bits per channel; the next ones get the next numbers."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """The labels of a content (HA, WA) and of each of its sources (HB, WB), int32, at full size.
+    """Labels of a content and of its sources, at full size.
 
-    content, sources  0xRRGGBB of each place; `UNLABELLED` or `IGNORED`; or, for a colour that needs 16 bits per channel, a
-                      greater number that stands for it in all
-    masks             "mask_a" and "mask_b" -> the name and the SHA-256 of the label picture; of several, a list
-    fine              0xRRRRGGGGBBBB of each colour that needs 16 bits, in the order of their numbers
+    Attributes
+    ----------
+    content, sources
+        The label of each pixel, (H, W) int32: the colour 0xRRGGBB, `UNLABELLED`, `IGNORED`, or a
+        number from `_FINE` on for a colour that needs 16 bits per channel.
+    masks
+        "mask_a" and "mask_b" -> name and SHA-256 of the label picture; a list of these with
+        several.
+    fine
+        The colours that need 16 bits, 0xRRRRGGGGBBBB, in the order of their numbers.
     """
 
     content: np.ndarray
@@ -52,20 +64,20 @@ class Labels:
     fine: list[int] = field(default_factory=list)
 
     def to(self, index: int) -> Labels:
-        """Return the labels of the content and of one of the sources alone."""
+        """Return the labels of the content and of the source of an index alone."""
         return replace(self, sources=(self.sources[index],))
 
     def reversed(self) -> Labels:
-        """Return the same labels with content and source, of which there is one, in each other's place."""
+        """Return the labels of the other direction, for labels with one source."""
         (source,) = self.sources
         return replace(self, content=source, sources=(self.content,))
 
     def at(self, content: Size, sheet: Sheet) -> LabelMaps:
-        """Return the labels of a content of a size (rows, columns), and of its sources as they lie on a sheet.
+        """Return the labels at the size `content`, and on `sheet`, as a search takes them.
 
-        A place of the content without a label gets a negative one, which matches anything; so does
-        a label that vanished on one side. A place of the source without a label gets a label that
-        no other place has.
+        Negative labels match anything. They go to places of the content without a label, and to
+        places whose label has vanished from the other side at this size. Places of a source
+        without a label get a label that no place of the content has.
         """
         own = _resize_nearest(self.content, content)
         laid = [_resize_nearest(labels, size) for labels, size in zip(self.sources, sheet.sizes, strict=True)]
@@ -80,34 +92,56 @@ class Labels:
 
     @property
     def keep_apart(self) -> bool:
-        """True where some two places may not match."""
+        """True if the labels forbid some match."""
         found = np.unique(np.concatenate([self.content.ravel(), *(source.ravel() for source in self.sources)]))
         return bool((found >= 0).any() and (found != IGNORED).sum() > 1)
 
 
 @dataclass(frozen=True, eq=False)
 class LabelMaps:
-    """Labels as a search takes them (see `Backend.propagate`), on the host: of the content (h, w) and of the sheet, int32."""
+    """Labels for a search (see `Backend.propagate`), on the host.
+
+    Attributes
+    ----------
+    content, source
+        Labels of the content (h, w) and of the sheet of its sources, int32.
+    """
 
     content: np.ndarray
     source: np.ndarray
 
     def on(self, backend: Backend) -> tuple[Array, Array]:
-        """Return both as arrays of the backend."""
+        """Return the labels of the content and of the sheet as arrays of the backend."""
         return backend.asarray(self.content), backend.asarray(self.source)
 
 
 def read_labels(mask_a: Any, masks_b: Sequence[Any] | None, size_a: Size, sizes_b: Mapping[str, Size]) -> Labels | None:
-    """Read label pictures (anything that `read_picture` takes): of A, and one for each of the pictures B'.
+    """Read the label pictures of A and of each B'.
 
-    size_a, sizes_b  the sizes of A, and of B' by the names of the pictures; the masks must have these sizes, too
+    Pixels that are more than half transparent have no label. A colour that only one side has is
+    ignored. Ignored colours, and masks that forbid no match, are logged. Colours of 16 bits are
+    different labels if they differ in any bit.
 
-    Returns None without masks; `Request` refuses one without the other. What is more than half
-    transparent has no label. A colour that only one mask has is ignored, with one logged line, or
-    one for all of a mask where these are many. Masks that keep nothing apart are logged, too. Of a
-    mask of 16 bits, colours that differ in any bit are different labels.
+    Parameters
+    ----------
+    mask_a
+        Label picture of A, as `read_picture` takes it, or None.
+    masks_b
+        Label picture of each B', or None. `Request` refuses one of the two without the other.
+    size_a
+        Full size (rows, columns) of A, and so of its mask.
+    sizes_b
+        Name of each B' -> its full size.
 
-    Raises `ImageError` if a size differs, or if a mask has more than `MOST_LABELS` colours.
+    Returns
+    -------
+    labels
+        The labels; None without masks.
+
+    Raises
+    ------
+    ImageError
+        If a mask has another size than its picture, or more than `MOST_LABELS` colours.
     """
     if mask_a is None or masks_b is None:
         return None
@@ -119,36 +153,36 @@ def read_labels(mask_a: Any, masks_b: Sequence[Any] | None, size_a: Size, sizes_
     ]
     in_a, in_b = np.unique(a), np.unique(np.concatenate([np.unique(codes) for codes, _ in read]))
     both = np.append(np.intersect1d(in_a, in_b), UNLABELLED)
-    _tell_ignored(np.setdiff1d(in_a, both), "A", "B'" if len(read) == 1 else "any B'", fine)
+    _log_ignored(np.setdiff1d(in_a, both), "A", "B'" if len(read) == 1 else "any B'", fine)
     for (codes, _), name in zip(read, sizes_b, strict=True):
-        _tell_ignored(np.setdiff1d(codes, both), name, "A", fine)
+        _log_ignored(np.setdiff1d(codes, both), name, "A", fine)
     a, *b = (np.where(np.isin(codes, both), codes, np.int32(IGNORED)) for codes in (a, *(codes for codes, _ in read)))
     named = [source for _, source in read]
     labels = Labels(a, tuple(b), {"mask_a": source_a, "mask_b": named[0] if len(named) == 1 else named}, fine)
     if not labels.keep_apart:
         _log.warning(
-            "the masks keep nothing apart, and the result is the one without them: paint at least two regions, each in one "
-            "colour that the mask of A and a mask of B' have"
+            "the masks forbid no match, so the result is the same as without them; paint at least two regions, each in "
+            "one colour that both the mask of A and a mask of B' have"
         )
     return labels
 
 
-def _tell_ignored(codes: np.ndarray, name: str, where: str, fine: list[int]) -> None:
-    """Log which labels of the mask called `name` are ignored, since the mask of `where` lacks them."""
+def _log_ignored(codes: np.ndarray, name: str, where: str, fine: list[int]) -> None:
+    """Log the ignored labels of the mask of `name`, which the mask of `where` lacks."""
     if len(codes) > _MOST_NAMED:
         _log.info(
-            "%d labels of %s, such as %s and %s, are not in the mask of %s; they are ignored: paint without smooth "
+            "%d labels of %s, such as %s and %s, are not in the mask of %s, and are ignored; paint without smooth "
             "edges, and save as PNG", len(codes), name, _colour(codes[0], fine), _colour(codes[-1], fine), where,
         )  # fmt: skip
         return
     for code in codes:
-        _log.info("the label %s of %s is not in the mask of %s; it is ignored", _colour(code, fine), name, where)
+        _log.info("the label %s of %s is not in the mask of %s, and is ignored", _colour(code, fine), name, where)
 
 
 def constrain_to_labels(backend: Backend, field: Array, maps: LabelMaps, labels: tuple[Array, Array]) -> Array:
-    """Return `field` with each match that the labels forbid replaced by an allowed one near it (see `nnf.forbidden`).
+    """Return `field` with each forbidden match replaced by the nearest allowed one.
 
-    labels  `maps` as arrays of the backend
+    `labels` are `maps` as arrays of the backend. `nnf.forbidden` says which matches they forbid.
     """
     wrong = backend.to_host(nnf.forbidden(field, labels))
     if not wrong.any():
@@ -166,7 +200,7 @@ def constrain_to_labels(backend: Backend, field: Array, maps: LabelMaps, labels:
 
 
 def _codes(mask: Any, name: str, size: Size, fine: list[int]) -> tuple[np.ndarray, dict[str, str]]:
-    """Return the labels of a mask, and its name and checksum. Colours that need 16 bits are added to `fine`."""
+    """Return the labels of a mask with its name and checksum; `fine` gets its 16-bit colours."""
     picture, checksum = read_with_checksum(mask, name=name, admit=admission.like(size, "its picture"), grounded=False)
     if picture.size != size:
         raise admission.differs(picture.size, name, size, "its picture")
@@ -190,7 +224,11 @@ def _codes(mask: Any, name: str, size: Size, fine: list[int]) -> tuple[np.ndarra
 
 
 def _label(colour: int, fine: list[int]) -> int:
-    """Return the label of a colour 0xRRRRGGGGBBBB: that of 8 bits where it is one, else one by its place in `fine`."""
+    """Return the label of a colour 0xRRRRGGGGBBBB.
+
+    A colour that 8 bits per channel can hold has the label 0xRRGGBB. Any other colour is added to
+    `fine`, and its index there gives its label.
+    """
     if colour == UNLABELLED:
         return UNLABELLED
     red, green, blue = ((colour >> shift) & 0xFFFF for shift in (32, 16, 0))
@@ -206,7 +244,7 @@ def _colour(label: int, fine: list[int]) -> str:
 
 
 def _resize_nearest(labels: np.ndarray, size: Size) -> np.ndarray:
-    """Return labels at another size: each position takes the label at its centre."""
+    """Return labels at another size, where each position takes the label at its centre."""
     rows = (np.arange(size[0]) * 2 + 1) * labels.shape[0] // (2 * size[0])
     columns = (np.arange(size[1]) * 2 + 1) * labels.shape[1] // (2 * size[1])
     return labels[rows[:, None], columns]

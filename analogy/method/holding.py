@@ -1,10 +1,15 @@
-"""Pins in a search: matches that are fixed, with surroundings that prefer the same offset.
+"""Pins in a search: the pinned matches are fixed, and positions around them prefer the same offset.
 
-The kernels need not know of it. A kernel compares the patch distance of a candidate with the one
-that is stored for the match so far, and takes what is strictly less. So a fixed match is stored
-with a distance that no candidate can reach; and around it, the match with the pin's offset is
-stored with its own distance less a bonus. A search that begins like this is exactly the search by a
-distance that includes the bonus, and everything stays whole numbers, the same on every device.
+Pins need no code in the kernels. A kernel compares the patch distance of a candidate with the
+distance that is stored for the present match, and accepts the candidate if its distance is strictly
+smaller. `hold` changes the stored distances before the search begins:
+
+* A pinned match is stored with a distance so small that no candidate is accepted.
+* Around a pin, a position gets the match with the pin's offset, and it is stored with its patch
+  distance minus a bonus.
+
+The search then behaves as if the bonus were part of the patch distance. `Held.restore` puts the
+true patch distances back after the search.
 """
 
 from __future__ import annotations
@@ -16,24 +21,39 @@ import numpy as np
 from ..backends import Array, Backend, Size
 
 REACH = 8
-"""Radius, in positions of the coarsest level, in which the surroundings of a pin prefer its offset;
-as many pixels at each level."""
-NEAR, FAR = np.float32(0.25), np.float32(0.02)
-"""Bonus, in units of patch distance (-2 to 0), for a match with the offset of the nearest pin.
-`NEAR` counts right beside the pin and falls to 0 within `REACH` positions of any level, so that
-what is pinned becomes more than a speck. `FAR` falls to 0 over the whole radius; it decides between
-matches that are as good as each other, and hardly anything else."""
+"""Radius around a pin in which positions prefer its offset, in positions of the coarsest level.
+
+At finer levels the radius covers the same part of the picture.
+"""
+NEAR = np.float32(0.25)
+"""Bonus right beside a pin for a match with the pin's offset, in units of patch distance.
+
+It falls to 0 within `REACH` positions of the present level, so that a pin moves a piece of a few
+positions. Patch distances lie between -2 and 0.
+"""
+FAR = np.float32(0.02)
+"""Second bonus for a match with the nearest pin's offset, in units of patch distance.
+
+It falls to 0 over the whole radius, and so decides between matches of nearly equal distance.
+"""
 _FIXED = np.float32(-1e3)
-"""The distance that a fixed match is stored with: less than any patch distance."""
+"""Distance that is stored for a pinned match, smaller than every patch distance."""
 
 
 @dataclass(frozen=True)
 class Held:
-    """The matches of a field that are stored with another distance than their own, as arrays of the backend.
+    """Proposed matches around pins, with their true patch distances.
 
-    index     (n,) positions in reading order
-    matches   (n, 2) int32
-    distance  (n,) float32, their own patch distances
+    `hold` stores these matches with other distances. All arrays belong to the backend.
+
+    Attributes
+    ----------
+    index
+        (n,) int64, the positions, counted row by row.
+    matches
+        (n, 2) int32, the match that a pin proposes for each position.
+    distance
+        (n,) float32, the patch distance of each of these matches.
     """
 
     index: Array
@@ -41,7 +61,11 @@ class Held:
     distance: Array
 
     def restore(self, backend: Backend, nnf: Array, distance: Array) -> Array:
-        """Return the distances (H, W) of a searched field, with the own distances of the matches that the search kept."""
+        """Return the true patch distances (H, W) of a searched field.
+
+        A position that still has the proposed match gets that match's distance. At other positions
+        the search has computed the distance. `distance` is changed in place.
+        """
         found, stored = nnf.reshape(-1, 2)[self.index], distance.reshape(-1)
         kept = (found == self.matches).all(axis=1)
         stored[self.index] = backend.xp.where(kept, self.distance, stored[self.index])
@@ -60,38 +84,75 @@ def hold(
     labels: tuple[Array, Array] | None,
     frames: Array | None = None,
 ) -> tuple[Array, Array, Held]:
-    """Return a field and its distances as `start` and `distance`, but with `pins` fixed and their offset spread around them.
+    """Fix pinned matches in a field, and spread the offsets of the pins around them.
 
-    a, b, patch, labels, frames   as in `nnf.search`
-    pins                  (n, 4) whole numbers, one for each position at most: row and column, and those of the match
-    reach                 radius, in positions, in which the surroundings of a pin get its offset; 0 for the pin alone
+    A position near a pin takes the match with that pin's offset if the distance of this match,
+    minus the bonus, is at most the distance of its match in `start`, and if the labels allow it.
 
-    A position gets the offset of its nearest pin where that match is at most the bonus worse than
-    the match in `start`.
+    Parameters
+    ----------
+    backend, a, b, patch, labels, frames
+        See `nnf.search`.
+    start
+        (HA, WA, 2) int32, the field before the search.
+    distance
+        (HA, WA) float32, the patch distances of `start`. They are changed in place.
+    pins
+        (n, 4) int, at most one row for each position: row and column of the position, row and
+        column of its match.
+    reach
+        Radius around a pin in which positions may take its offset, in positions. With 0 only the
+        pinned position itself is changed.
+
+    Returns
+    -------
+    nnf, distance, held
+        The field and the distances with which the search begins, and the true distances that
+        `Held.restore` needs after it.
     """
     xp = backend.xp
     index, proposed, bonus = _placed(backend, pins, a.shape[:2], b.shape[:2], reach, frames)
     fixed = bonus < 0
     nnf = start.copy()
     nnf.reshape(-1, 2)[index] = proposed
-    own = backend.distance(a, b, nnf, patch, frames).reshape(-1)[index]
-    discounted = xp.where(fixed, _FIXED, own - bonus)
+    true = backend.distance(a, b, nnf, patch, frames).reshape(-1)[index]
+    discounted = xp.where(fixed, _FIXED, true - bonus)
     taken = discounted <= distance.reshape(-1)[index]
     if labels:
         one, other = labels[0].reshape(-1)[index], labels[1][proposed[:, 0], proposed[:, 1]]
         taken &= fixed | (one == other) | (one < 0) | (other < 0)
     nnf.reshape(-1, 2)[index] = xp.where(taken[:, None], proposed, start.reshape(-1, 2)[index])
     distance.reshape(-1)[index] = xp.where(taken, discounted, distance.reshape(-1)[index])
-    return nnf, distance, Held(index, proposed, own)
+    return nnf, distance, Held(index, proposed, true)
 
 
 def draw_along(
     backend: Backend, field: Array, size_b: Size, pins: np.ndarray, reach: int, within: int, frames: Array | None = None
 ) -> Array:
-    """Return `field` (H, W, 2) into a picture of `size_b` with `pins` fixed, and their offset spread around them.
+    """Fix pinned matches in an enlarged field, and spread the offsets of the pins around them.
 
-    A position up to `reach` from a pin takes the pin's offset if its match is at most `within` rows
-    and columns from there.
+    Parameters
+    ----------
+    backend
+        The backend of the field.
+    field
+        (H, W, 2) int32, a field into a picture of `size_b`.
+    size_b
+        Rows and columns of that picture.
+    pins
+        (n, 4) int, as in `hold`.
+    reach
+        Radius around a pin in which positions may take its offset, in positions.
+    within
+        A position takes the pin's offset only if this moves its match by at most so many rows and
+        columns.
+    frames
+        (K, 3) int32, see `Backend`, or None for one picture.
+
+    Returns
+    -------
+    field
+        (H, W, 2) int32, a new array.
     """
     index, proposed, bonus = _placed(backend, pins, field.shape[:2], size_b, reach, frames)
     drawn = field.copy()
@@ -104,7 +165,10 @@ def draw_along(
 def _placed(
     backend: Backend, pins: np.ndarray, size_a: Size, size_b: Size, reach: int, frames: Array | None
 ) -> tuple[Array, Array, Array]:
-    """Return what `_proposals` returns as arrays of the backend, with the positions in reading order."""
+    """Return the results of `_proposals` as arrays of the backend, with each position as one index.
+
+    The index counts the positions row by row.
+    """
     bounds = np.array([[0, *size_b]]) if frames is None else backend.to_host(frames)
     positions, matches, bonus = _proposals(pins, size_a, bounds, reach)
     index = positions[:, 0] * size_a[1] + positions[:, 1]
@@ -114,12 +178,11 @@ def _placed(
 def _proposals(
     pins: np.ndarray, size_a: Size, frames: np.ndarray, reach: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the positions up to `reach` around the pins, and what the nearest pin proposes for each.
+    """Return the positions within `reach` of a pin, with the match and bonus by the nearest pin.
 
-    frames  (K, 3), as `Backend` takes them; a single one for one picture
-
-    Returns positions (n, 2); their matches (n, 2) by the pin's offset; and the bonus (n,) float32,
-    negative for the pins themselves.
+    `frames` is (K, 3), see `Backend`; one picture has one frame. The results are the positions
+    (n, 2), the matches (n, 2) with the offset of the nearest pin, and the bonus (n,) float32, which
+    is -1 at the pins themselves. Matches outside the pin's frame are left out.
     """
     away, nearest = np.full(size_a, np.inf, np.float32), np.zeros(size_a, np.int32)
     for index, (y, x) in enumerate(pins[:, :2].tolist()):

@@ -16,9 +16,12 @@ from ..progress import Tick, ignore
 MEMORY = 8
 """Number of pairs (s_i, y_i) that approximate the curvature, at most."""
 _ARMIJO = 1e-4
-"""Least share of the decrease that the slope promises which a step must bring (Armijo's condition)."""
+"""Least decrease of a step, as a share of the decrease that the slope predicts (Armijo's rule)."""
 _ATTEMPTS = 6
-"""Number of step lengths to try before the minimum counts as reached: float32 cannot tell finer ones apart."""
+"""Number of step lengths to try before the minimum counts as reached.
+
+Shorter steps change the value by less than float32 can represent.
+"""
 
 
 def minimise(
@@ -29,15 +32,32 @@ def minimise(
     tick: Tick = ignore,
     on_loss: Callable[[float], None] = ignore,
 ) -> tuple[Array, float]:
-    """Minimise `function`, x -> (value, gradient like x), from `start`. Returns (x, value), never worse than the start.
+    """Minimise a function by limited-memory BFGS (Nocedal & Wright 2006, algorithm 7.4).
 
-    Limited-memory BFGS (Nocedal & Wright 2006, algorithm 7.4) with a backtracking line search, on
-    float32. The first step goes down the gradient by 3 % of the length of the start (by 1 if that
-    is zero). From then on the curvature sets the scale. `tick` is called after each call of the
-    function with the share that is done, and `on_loss` with its value before the next call.
+    The line search goes back from a step that is too long. The first step goes down the gradient
+    by 3 % of the length of `start` (by 1 if that is zero). From then on the curvature sets the
+    scale. Numbers are read from the device once for each call of the function.
 
-    A value is a number, or an array of one. Numbers are read from the device once for each call of
-    the function.
+    Parameters
+    ----------
+    backend
+        The backend of the arrays.
+    function
+        Returns (value, gradient) at x. The value is a number or an array of one number, the
+        gradient is like x.
+    start
+        The first x, float32, of any shape.
+    iterations
+        Most steps to take.
+    tick
+        Called after each call of the function, with the share of the work that is done.
+    on_loss
+        Called with each value of the function, before the function is called again.
+
+    Returns
+    -------
+    x, value
+        The last accepted x, and its value, which is at most the value at `start`.
     """
     x, xp = start, backend.xp
     there, gradient = function(x)
@@ -61,8 +81,7 @@ def minimise(
             on_loss(trial_value)
             if trial_value <= value + _ARMIJO * length * slope:
                 break
-            # The minimum of the parabola through the values at both ends and the slope, kept within
-            # bounds.
+            # Next, try the minimum of the parabola with both values and the slope, within bounds.
             curvature = 2 * (trial_value - value - length * slope)
             best = -slope * length**2 / curvature if curvature > 0 else 0.5 * length
             length = min(max(best, 0.02 * length), 0.5 * length)
@@ -74,18 +93,19 @@ def minimise(
 
 
 def _read(xp: Any, *values: Any) -> list[float]:
-    """Read numbers and arrays of numbers from the device, all at once."""
+    """Read numbers and arrays of numbers from the device, in one transfer."""
     numbers: list[float] = xp.concatenate([xp.asarray(value).reshape(-1) for value in values]).tolist()
     return numbers
 
 
 class _History:
-    """The latest pairs (s_i, y_i) of a step and its change of gradient, and the direction - H gradient by them.
+    """Latest pairs (s_i, y_i) of L-BFGS: a step, and the change of the gradient over that step.
 
-    The two-loop recursion takes one product of two arrays after the other. Here it runs on numbers,
-    the products of all arrays of the pairs, and ends in a coefficient of each (Chen, Wang & Zhou
-    2014, "Large-scale L-BFGS using MapReduce"). For a new pair that is one product of all with one
-    array, for a direction one sum of all: a few launches instead of 70.
+    The usual two-loop recursion multiplies one pair of arrays after the other. Here the recursion
+    runs on numbers, the products of all those arrays with each other, and yields a coefficient for
+    each array (Chen, Wang & Zhou 2014, "Large-scale L-BFGS using MapReduce"). A new pair takes one
+    launch that multiplies all arrays with one, and a direction takes one weighted sum of all. That
+    is a few launches instead of 70.
     """
 
     def __init__(self, backend: Backend, x: Array, memory: int, gradient_square: float):
@@ -93,16 +113,20 @@ class _History:
         self._backend, self._memory = backend, memory
         self._pairs = backend.xp.empty((count, 2, *x.shape), np.float32)
         self._s_dot_y, self._y_dot_y = np.zeros((2, count, count))
-        """Products s_i . y_j (for y_j as old as s_i or later) and y_i . y_j."""
+        """Products s_i . y_j (where y_j is as old as s_i, or newer) and y_i . y_j."""
         self._s_dot_g, self._y_dot_g = np.zeros((2, count))
         """Products of each s_i and each y_i with the gradient g."""
         self._g_dot_g = gradient_square
         self.slots: list[int] = []
-        """The places of the pairs in the arrays above, the oldest pair first."""
+        """Indices of the pairs in the arrays above, the oldest pair first."""
         self._free = 0
 
     def direction(self, gradient: Array) -> tuple[Array, float]:
-        """Return - H gradient, and its product with the gradient. The latest curvature is the first guess of H."""
+        """Return the direction -H gradient, and the slope, its product with the gradient.
+
+        H approximates the inverse of the second derivative. The recursion starts from a multiple of
+        the identity, with the curvature along the latest step.
+        """
         if not self.slots:
             return -gradient, -self._g_dot_g
         of_y, of_s = np.zeros((2, self._memory + 1))
@@ -124,7 +148,11 @@ class _History:
         return direction, float(slope)
 
     def try_step(self, x: Array, trial: Array, gradient: Array, trial_gradient: Array) -> tuple[Array, ...]:
-        """Compute the pair of the step from `x` to `trial`. Returns the products that `keep` takes, on the device."""
+        """Store the pair of the step from `x` to `trial`, and return the products for `keep`.
+
+        The products are arrays on the device. The next call overwrites the pair, unless `keep` has
+        accepted it.
+        """
         backend, pair = self._backend, self._pairs[self._free]
         backend.xp.subtract(trial, x, out=pair[0])
         backend.xp.subtract(trial_gradient, gradient, out=pair[1])
@@ -134,7 +162,10 @@ class _History:
         return of_pair, backend.xp.vdot(new_gradient, new_gradient), backend.products(of_all, change)
 
     def keep(self, products: list[float]) -> None:
-        """Take the step that was tried last, and keep its pair unless its curvature is not positive."""
+        """Accept the step that was tried last, and keep its pair if its curvature is positive.
+
+        `products` are the numbers of the arrays that `try_step` returned, in the same order.
+        """
         s_dot_g, y_dot_g, self._g_dot_g, *by_y = products
         s_dot_y, y_dot_y = np.reshape(by_y, (-1, 2)).T
         count, free = len(s_dot_y), self._free
@@ -149,5 +180,5 @@ class _History:
             self._free = self.slots.pop(0) if len(self.slots) > self._memory else len(self.slots)
 
     def _first(self, count: int) -> Array:
-        """Return the arrays of the first `count` pairs, one a row."""
+        """Return the arrays of the first `count` pairs as rows, (2 count, n)."""
         return self._pairs[:count].reshape(2 * count, -1)

@@ -1,9 +1,10 @@
-"""Deep image analogy: the coarse-to-fine loop of Liao et al. 2017 ("Visual Attribute Transfer through Deep Image Analogy").
+"""Deep image analogy: the coarse-to-fine loop of Liao et al. 2017.
 
-Given A and B', find A' (A in the looks of B') and B (B' in the looks of A). `match` is the paper's
-algorithm: at each level it searches the nearest-neighbour fields between A and B', and from them
-reconstructs the features of A' and of B one level finer. Where B is known, as in Hertzmann et al.
-2001 ("Image Analogies"), only A' is sought.
+The paper is "Visual Attribute Transfer through Deep Image Analogy". Given A and B', it finds A' (A
+in the looks of B') and B (B' in the looks of A). `match` is its algorithm. From level 5 to level 1,
+it searches the nearest-neighbour fields between A and B', and reconstructs the features of A' and
+of B at the next finer level from these fields. If B is known, as in Hertzmann et al. 2001 ("Image
+Analogies"), only A' is made.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..backends import Array
+from ..backends import Array, Passes
 from ..progress import StageReporter, Tick, split
 from ..settings import PATCH_SIZE, SEARCH_RADIUS, Settings
 from . import nnf, uniformity
@@ -22,16 +23,20 @@ from .features import LEVELS, Features, level_size
 from .guidance import LabelMaps, constrain_to_labels
 from .holding import REACH
 from .pair import Pair, Side, Way, known_name
-from .reconstruction import blend, content_weight, reconstruct
+from .reconstruction import blend, reconstruct
 from .sheets import SourceFeatures, choose
 
 
 @dataclass(frozen=True, eq=False)
 class Match:
-    """The field that the search finds in one direction at one level, with its distances, as arrays of the backend.
+    """Result of the search in one direction at one level, as arrays of the backend.
 
-    nnf       (h, w, 2) int32, the nearest-neighbour field
-    distance  (h, w) float32, the distance of the matched patches; -2 is perfect
+    Attributes
+    ----------
+    nnf
+        (h, w, 2) int32, the nearest-neighbour field.
+    distance
+        (h, w) float32, the patch distance of each match; -2 is perfect.
     """
 
     nnf: Array
@@ -39,29 +44,47 @@ class Match:
 
 
 Matches: TypeAlias = dict[str, dict[int, Match]]
-"""The matches that the search has found: `Way.key` -> level -> match."""
+"""Results of the searches: `Way.key` -> level -> match."""
 
 
 def match(
     network: Features,
     pair: Pair,
-    seen: Mapping[str, Array],
+    inputs: Mapping[str, Array],
     settings: Settings,
     report: StageReporter,
     on_level: Callable[[int, Matches], None] | None = None,
 ) -> Matches:
-    """Find the nearest-neighbour fields between the two pictures of a pair.
+    """Find the nearest-neighbour fields between A and each B'.
 
-    seen      what the network sees, as `Pair.seen` returns it
-    on_level  is called after each level with the level and with what has been found so far
+    From level 5 to level 2 both directions are searched, because the features of A' and of B need
+    both fields. At level 1 only the directions of `settings.direction` are searched. If B is known,
+    the network computes its features at every level, and only the field from A to B' is searched.
 
-    Both directions are searched down to level 2, since the features of A' and of B need both; at
-    level 1 only those that `settings.direction` asks for. Where B is known, its features are its
-    own at every level, and only the field from A to B' is searched.
+    Parameters
+    ----------
+    network
+        The network.
+    pair
+        The pictures.
+    inputs
+        The pictures at their working sizes, as `Pair.network_inputs` returns them.
+    settings
+        The settings of the transfer.
+    report
+        The reporter of the progress.
+    on_level
+        Called after each level with the level and all matches so far.
+
+    Returns
+    -------
+    matches
+        The match of each way at each level that was searched.
     """
-    # Preprocessing (section 4.1): at the coarsest level A' is taken to look like A, and B like B'.
-    a = Half(network, pair.ab.content, seen, report)
-    examples = [Half(network, side, seen, report, partner=known_name(side.name)) for side in pair.ab.sources]
+    # Preprocessing (section 4.1): at the coarsest level the features of A' are those of A, and the
+    # features of B are those of B'.
+    a = Half(network, pair.ab.content, inputs, report)
+    examples = [Half(network, side, inputs, report, partner=known_name(side.name)) for side in pair.ab.sources]
     searches = [Search(network, pair.ab, a, examples)]
     if not pair.b:
         searches += [Search(network, way, example, [a]) for way, example in zip(pair.ba, examples, strict=True)]
@@ -71,20 +94,21 @@ def match(
     for level in LEVELS:
         report.begin(f"level {level}")
 
-        # Nearest-neighbour field search (section 4.2).
+        # Search of the nearest-neighbour fields (section 4.2). It compares the features of A and A'
+        # together with those of B and B'.
         joined = {a: network.backend.join(a.given, a.latent)}
         joined |= {example: network.backend.join(example.latent, example.given) for example in examples}
-        for search in searches:
-            key = search.way.key
-            if level > 1 or key in made:
-                found[key][level] = search.run(level, joined, settings, report.part(f"search {key}"))
+        current = [search for search in searches if level > 1 or search.way.key in made]
+        passes = [search.run(level, joined, settings, report.part(f"search {search.way.key}")) for search in current]
+        for search, result in zip(current, network.backend.run_together(passes), strict=True):
+            found[search.way.key][level] = result
         if on_level:
             on_level(level, found)
         if level == 1:
             break
 
-        # Latent image reconstruction (section 4.3) and nearest-neighbour field upsampling (section
-        # 4.4).
+        # Upsampling of the fields (section 4.4), and reconstruction of the latent pictures (section
+        # 4.3), to the next finer level.
         for half in (a, *examples):
             half.descend(level - 1)
         for search in searches:
@@ -93,30 +117,40 @@ def match(
 
 
 class Half:
-    """One half of the analogy: a given picture and its latent partner (A and A', or B' and B), as features.
+    """Half of the analogy: a given picture and its latent partner, A and A', or B' and B.
 
-    side     the given picture
-    pixels   (h, w, 3) float32 0..1, the given picture as the network sees it
-    pyramid  the features of the given picture, by level
-    given    (h, w, k) float32, the features of the given picture at the present level, as the search sees them
-    latent   the same of the partner
+    Attributes
+    ----------
+    side
+        The given picture.
+    pixels
+        (h, w, 3) float32 in 0..1, the given picture at its working size.
+    pyramid
+        Level -> features of the given picture.
+    given
+        (h, w, k) float32, the features of the given picture at the present level, for the search.
+    latent
+        (h, w, k) float32, the features of the latent partner at the present level, for the search.
     """
 
     def __init__(
         self,
         network: Features,
         side: Side,
-        seen: Mapping[str, Array],
+        inputs: Mapping[str, Array],
         report: StageReporter,
         partner: str = "",
     ):
-        """Compute the features. `partner` is the key that a partner has in `seen` where it is known."""
-        self._network, self.side, self.pixels = network, side, seen[side.name]
+        """Compute the features of the given picture, and those of the partner if it is known.
+
+        `partner` is the key of a known partner in `inputs`.
+        """
+        self._network, self.side, self.pixels = network, side, inputs[side.name]
         self.pyramid = network.pyramid(self.pixels)
         report.part(side.name)(1)
         self._known_partner = None
-        if partner in seen:
-            self._known_partner = network.pyramid(seen[partner])
+        if partner in inputs:
+            self._known_partner = network.pyramid(inputs[partner])
             report.part(partner)(1)
         self.given: Array = None
         self.latent: Array = None
@@ -125,17 +159,26 @@ class Half:
             self.latent = self.given
 
     def descend(self, level: int) -> None:
-        """Go to `level` with what is known there; the features of a latent partner are reconstructed by `Search.descend`."""
+        """Go to `level` with the features that the network has computed.
+
+        `Search.descend` reconstructs the features of a latent partner.
+        """
         self.given = self._network.for_search(level, self.pyramid[level])
         if self._known_partner:
             self.latent = self._network.for_search(level, self._known_partner[level])
 
 
 class Search:
-    """The search in one direction, from the coarsest level to the finest.
+    """Search in one direction, from the coarsest level to the finest.
 
-    way               the direction
-    content, sources  the half that is matched, and the halves in which its matches lie
+    Attributes
+    ----------
+    way
+        The direction.
+    content
+        The half that is matched.
+    sources
+        The halves that the matches lie in.
     """
 
     def __init__(self, network: Features, way: Way, content: Half, sources: Sequence[Half]):
@@ -144,12 +187,16 @@ class Search:
         self._field = nnf.identity(
             network.backend, level_size(way.content.working, coarsest), way.sheet.at(coarsest).size
         )
-        """The nearest-neighbour field of the present level: where its search starts, and then what it has found."""
+        """Field of the present level, at first the start of its search, then the result."""
 
-    def run(self, level: int, joined: Mapping[Half, Array], settings: Settings, tick: Tick) -> Match:
-        """Search the field of a level by PatchMatch, with the constants of the level. `joined`: see `Backend.join`."""
+    def run(self, level: int, joined: Mapping[Half, Array], settings: Settings, tick: Tick) -> Passes[Match]:
+        """Search the field of a level by PatchMatch, with the constants of that level.
+
+        `joined` holds the joined features of each half (see `Backend.join`). The search is a
+        generator of passes for `Backend.run_together`.
+        """
         if level == LEVELS[0] and len(self.sources) > 1:
-            return self._choose(level, joined, settings, tick)
+            return (yield from self._choose(level, joined, settings, tick))
         backend, sheet = self._network.backend, self.way.sheet.at(level)
         maps, labels, pins = self._guidance(level)
         if maps and labels:
@@ -167,15 +214,20 @@ class Search:
         spread = settings.uniformity > 0 and level in uniformity.LEVELS
         of_search, of_spreading = split(tick, settings.search_iterations, uniformity.PASSES * spread)
         iterations = settings.search_iterations
-        found = nnf.search(backend, a, b, self._field, iterations=iterations, tick=of_search, **options)
+        found = yield from nnf.passes(backend, a, b, self._field, iterations=iterations, tick=of_search, **options)
         if spread:
             amount = settings.uniformity
-            found = uniformity.spread(backend, a, b, found[0], sheet, uniformity=amount, tick=of_spreading, **options)
+            found = yield from uniformity.spread(
+                backend, a, b, found[0], sheet, uniformity=amount, tick=of_spreading, **options
+            )
         self._field, distance = found
         return Match(self._field, distance)
 
     def descend(self, level: int, settings: Settings, report: StageReporter) -> None:
-        """Go to `level`, one finer than before: upsample the field, and reconstruct the features of the content's partner."""
+        """Go to `level`, the next finer one, with the field and the features of the latent picture.
+
+        The field is upsampled, and the features of the content's partner are reconstructed from it.
+        """
         network, content, way = self._network, self.content, self.way
         backend, sheet = network.backend, way.sheet
         size = level_size(way.content.working, level)
@@ -190,28 +242,30 @@ class Search:
             settings,
             report.part(f"inversion {way.key}"),
         )
-        weight = content_weight(backend, content.pyramid[level], level, settings)
-        content.latent = blend(content.given, network.for_search(level, features), weight)
+        content.latent = blend(network, level, content.pyramid[level], content.given, features, settings)
 
-    def _choose(self, level: int, joined: Mapping[Half, Array], settings: Settings, tick: Tick) -> Match:
-        """Search each of several sources by itself, and let each position begin in the one that fits best.
+    def _choose(self, level: int, joined: Mapping[Half, Array], settings: Settings, tick: Tick) -> Passes[Match]:
+        """Search each of several sources separately, and choose the best source for each position.
 
-        At finer levels a piece grows from one source into another by propagation alone: the random
-        search stays where it is.
+        At finer levels only propagation can move a position to another source, since the random
+        search stays in the source of the present match.
         """
         way = self.way
         ways = [way.to(k) for k in range(len(self.sources))]
-        found = [
-            Search(self._network, alone, self.content, [source]).run(level, joined, settings, part)
-            for alone, source, part in zip(ways, self.sources, split(tick, *[1.0] * len(ways)), strict=True)
-        ]
+        found = []
+        for alone, source, part in zip(ways, self.sources, split(tick, *[1.0] * len(ways)), strict=True):
+            search = Search(self._network, alone, self.content, [source])
+            found.append((yield from search.run(level, joined, settings, part)))
         _, labels, pins = self._guidance(level)
         matches = [(each.nnf, each.distance) for each in found]
         self._field, distance = choose(self._network.backend, way.sheet.at(level), matches, labels, pins)
         return Match(self._field, distance)
 
     def _guidance(self, level: int) -> tuple[LabelMaps | None, tuple[Array, Array] | None, np.ndarray | None]:
-        """Return the labels at a level, on the host and on the device, and the pins there; None for what is not given."""
+        """Return the labels on the host, the labels on the device, and the pins at a level.
+
+        Each is None if there are no masks or no pins.
+        """
         way = self.way
         maps = way.labels.at(level_size(way.content.working, level), way.sheet.at(level)) if way.labels else None
         pins = way.pins.at(way.content.working, way.sheet, level) if way.pins else None

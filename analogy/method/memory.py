@@ -1,4 +1,4 @@
-"""Estimates of the memory that a transfer takes, so that one that does not fit is refused before it begins."""
+"""Estimates of the memory that a transfer takes, so that it can be refused before it begins."""
 
 from __future__ import annotations
 
@@ -12,19 +12,32 @@ from ..settings import Settings
 _FIXED = 250e6
 """Memory of the interpreter, its libraries and the model, in bytes."""
 _MATCHING = 45
-"""Bytes per (pixel x relu1_1 channel), over both pictures as the network sees them, with the
-reconstruction. Measured: 38 at 2048 x 2048, 43 at 448 x 448."""
+"""Bytes of matching per (pixel x relu1_1 channel), over all pictures at their working sizes.
+
+Measured with the reconstruction: 38 at 2048 x 2048, 43 at 448 x 448.
+"""
 _PAINTING = 60
-"""Bytes per pixel of both results while they are painted: pixels as floats and as vectors, fields
-and distances, each twice. Measured at 12 megapixels: 54."""
-_PICTURES, _PHOTO = 8, 140
-"""Bytes per pixel of both results while one of them is refined, and per pixel of that one. Measured
-at 12 megapixels: 139 in all per pixel of one of two results of the same size."""
-_SHEET_CHANNEL, _SHEET_PIXEL = 6, 40
-"""Bytes per position of a sheet on which no example lies: while the examples are matched, for each
-relu1_1 channel; and while the result is painted. Measured: 4 and 24."""
+"""Bytes of painting per pixel of all pictures at full size.
+
+The memory holds the pixels as floats and as vectors, the fields and the distances, each twice.
+Measured at 12 megapixels: 54.
+"""
+_PICTURES = 8
+"""Bytes per pixel of all pictures while one result is refined as a photograph."""
+_PHOTO = 140
+"""Bytes per pixel of the result that is refined as a photograph, beside `_PICTURES`.
+
+Measured at 12 megapixels, with two results of one size: 139 in all, per pixel of one of them.
+"""
+_SHEET_CHANNEL = 6
+"""Bytes of matching per relu1_1 channel and position of a sheet without a picture. Measured: 4."""
+_SHEET_PIXEL = 40
+"""Bytes of painting per position of a sheet without a picture. Measured: 24."""
 _READING = 70
-"""Bytes per pixel of a picture while it is decoded: most for RGBA of 16 bits, which Pillow decodes twice."""
+"""Bytes per pixel of a picture while it is decoded.
+
+RGBA of 16 bits takes the most, since Pillow decodes it twice.
+"""
 
 
 def estimate(
@@ -36,12 +49,19 @@ def estimate(
 ) -> float:
     """Return the bytes of memory that a transfer takes.
 
-    widths   channels of relu1_1 .. relu5_1 of the model
-    working  the sizes (rows, columns) in which the network sees the pictures
-    full     their own sizes
-    photo    whether the results are refined as photographs
-    spare    the positions of the sheet of several examples on which none of them lies (`Sheet.spare`), as the network sees
-             them and at their own sizes
+    Parameters
+    ----------
+    widths
+        Channels of relu1_1 .. relu5_1 of the model.
+    working
+        Working sizes (rows, columns) of the pictures.
+    full
+        Full sizes of the pictures.
+    photo
+        True if the results are refined as photographs.
+    spare
+        Positions without a picture on the sheet of several examples (`Sheet.spare`), at the working
+        sizes and at the full sizes.
     """
     matching = _matching(widths, working) + _SHEET_CHANNEL * widths[0] * spare[0]
     painting = _painting(full, photo) + _SHEET_PIXEL * spare[1]
@@ -57,10 +77,10 @@ def check(
     label: str = "the pictures",
     spare: tuple[int, int] = (0, 0),
 ) -> None:
-    """Raise `MemoryLimitError` if the estimate is above the memory that is free on the device.
+    """Raise `MemoryLimitError` if a transfer takes more memory than is free on the device.
 
-    label  what the message calls the first of the pictures, for which the question is asked
-    spare  as `estimate` takes it
+    `label` is the name of the first picture in the message. The other parameters are those of
+    `estimate`.
     """
     need, free = estimate(widths, working, full, settings.photo, spare), backend.free_memory()
     if need > free:
@@ -76,7 +96,10 @@ def check(
 
 
 def check_host(need: float, label: str, cure: str) -> None:
-    """Raise `MemoryLimitError` if `need` bytes are not free on the host. `label`: what takes them."""
+    """Raise `MemoryLimitError` if less than `need` bytes are free on the host.
+
+    The message begins with `label`, which says what takes the memory, and ends with the `cure`.
+    """
     free = free_memory()
     if need > free:
         raise _too_little(label, need, free, cure)
@@ -84,8 +107,8 @@ def check_host(need: float, label: str, cure: str) -> None:
 
 def _too_little(label: str, need: float, free: float, cure: str) -> MemoryLimitError:
     return MemoryLimitError(
-        f"{label} this takes about {need / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free; {cure}, or close other "
-        "programs"
+        f"{label} this takes about {need / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free; {cure}, or close "
+        "other programs"
     )
 
 

@@ -1,13 +1,19 @@
-"""Multigrid for the quadratic form of edge-preserving smoothing:
+"""Multigrid for the quadratic form of edge-preserving smoothing.
 
-    sum_i m_i u_i^2  +  sum_(i, j) k_ij (u_i - u_j)^2     over pairs (i, j) of neighbours on a grid
+The form is a sum over the positions i, and over the pairs (i, j) of neighbours, of a grid:
 
-The couplings k may differ by powers of ten from one pixel to the next. Three things follow.
-Interpolation to a finer grid is weighted by them (Dendy 1982, "Black box multigrid"). The couplings
-of a coarse grid are those of the finer one as the interpolation transforms them (Galerkin). And
-relaxation solves whole rows and columns, because a coarser grid does not see a line one pixel wide
-that is strongly coupled along itself: every second line at once, each half given the other (zebra
-lines). The kernels are those of `backends`, three channels at a time, in float32.
+    sum_i m_i u_i^2  +  sum_(i, j) k_ij (u_i - u_j)^2
+
+The couplings k may differ by powers of ten from one pixel to the next. This decides three things:
+
+* The couplings are the weights of the interpolation to a finer grid (Dendy 1982, "Black box
+  multigrid").
+* The interpolation transforms the form of a grid to that of the coarser grid (Galerkin).
+* Relaxation solves whole rows and columns, because a coarser grid cannot represent a line one pixel
+  wide with strong couplings along it. It solves every second line at once, and then the others
+  (zebra lines).
+
+The kernels belong to the backend. They work on three channels at a time, in float32.
 """
 
 from __future__ import annotations
@@ -18,13 +24,20 @@ from dataclasses import dataclass
 from ..backends import Array, Backend
 
 DEPTH = 9
-"""Most grids of a multigrid. Each has four times the mass of the finer one, and at the ninth the
-mass outweighs couplings of 10,000."""
+"""Most grids of a multigrid.
+
+Each grid has four times the mass of the finer one. At the ninth the mass outweighs couplings of
+10,000.
+"""
 
 
 @dataclass
 class _Grid:
-    """One grid, with odd sides. `weights` is None on the coarsest. `f`, `u`, `residual` (3, H, W) are working space."""
+    """Grid of a multigrid, with odd sides.
+
+    `form`, `inverses` and `weights` are the arrays of `Backend`; the coarsest grid has no weights.
+    `f`, `u` and `residual`, (3, H, W), are overwritten by each cycle.
+    """
 
     form: Array
     inverses: Array
@@ -35,18 +48,26 @@ class _Grid:
 
 
 class Multigrid:
-    """The matrix A of such a form (A u is half its gradient), and an approximate inverse of A.
+    """Matrix A of a quadratic form (A u is half the form's gradient), with an approximate inverse.
 
-    `form` (3, H, W): see `Backend`. About 22 numbers for each position are kept. `between_steps` is
-    called between the steps in which the grids are made. Only one call may run at a time.
+    About 22 numbers per position are stored. Only one method may run at a time.
+
+    Parameters
+    ----------
+    backend
+        The backend that runs the kernels.
+    form
+        (3, H, W) float32, see `Backend`.
+    between_steps
+        Called between the steps in which the grids are made.
     """
 
     f: Array
-    """The right-hand side of `cycle`, (3, H, W)."""
+    """Right-hand side of `cycle`, (3, H, W), which the caller fills."""
     u: Array
-    """The solution that `cycle` finds, (3, H, W)."""
+    """Solution of `cycle`, (3, H, W)."""
     space: Array
-    """Working space, (3, H, W), which `cycle` overwrites."""
+    """Memory for the caller, (3, H, W), which `cycle` overwrites."""
 
     def __init__(self, backend: Backend, form: Array, between_steps: Callable[[], None] = lambda: None):
         self.backend = backend
@@ -65,19 +86,23 @@ class Multigrid:
         self.f, self.u, self.space = finest.f, finest.u, finest.residual
 
     def residual(self, f: Array | None, u: Array, out: Array) -> None:
-        """Compute out = f - A u, all (3, H, W); f = 0 for None."""
+        """Write f - A u to `out`, all (3, H, W); None for `f` counts as zero."""
         self.backend.residual(self._grids[0].form, f, u, out)
 
     def cycle(self, between_steps: Callable[[], None] = lambda: None) -> None:
-        """Compute u = A^-1 f, approximately, by a symmetric operator (one V-cycle). What `u` held before does not matter.
+        """Write an approximation of A^-1 f to `u`, by one V-cycle.
 
-        `between_steps` is called between the steps on the finest grid, each of which takes some
-        passes over it.
+        The V-cycle is a symmetric operator, and does not depend on what `u` held before.
+        `between_steps` is called between the steps on the finest grid.
         """
-        self._cycle(0, between_steps)
+        with self.backend.steps():
+            self._cycle(0, between_steps)
 
     def estimate(self, between_steps: Callable[[], None] = lambda: None) -> Array:
-        """Return A^-1 f, roughly: found on the coarser grid and interpolated (full multigrid). It costs a third of a cycle."""
+        """Return a rough A^-1 f, solved on the coarser grid and interpolated (full multigrid).
+
+        It takes a third of the time of a cycle.
+        """
         return self._estimate(0, self.f, between_steps)
 
     def _cycle(self, level: int, between_steps: Callable[[], None] = lambda: None) -> None:
@@ -100,14 +125,16 @@ class Multigrid:
         xp, backend, grid = self.backend.xp, self.backend, self._grids[level]
         if grid.weights is None:
             grid.f[...] = f
-            self._cycle(level)
+            with backend.steps():
+                self._cycle(level)
             return grid.u.copy()
         below = self._grids[level + 1]
         wanted = xp.empty_like(below.f)
         backend.restriction(grid.weights, f, wanted)
         found = self._estimate(level + 1, wanted, between_steps)
         backend.residual(below.form, wanted, found, below.f)
-        self._cycle(level + 1)
+        with backend.steps():
+            self._cycle(level + 1)
         between_steps()
         backend.combine(1.0, below.u, 1.0, found)
         u = xp.zeros_like(f)

@@ -1,17 +1,19 @@
-"""Nearest-neighbour fields (NNF): for each position of one picture, its match in the other.
+"""Nearest-neighbour fields (NNF): their resampling, and their search by PatchMatch.
 
-A field is (H, W, 2) int32: [y, x] holds the absolute (row, column) of the match. `search` checks
-its arrays before it hands them to the backend's kernels, which never check. Only that every match
-lies in the other picture is up to the caller.
+A field holds the match of each position of one picture in the other. It is (H, W, 2) int32: [y, x]
+holds the row and the column of the match. The search checks its arrays before it passes them to the
+kernels of the backend, which do not check. Only the caller can ensure that every match lies in the
+other picture.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from ..backends import MOST_PATCH, ONE, Array, Backend, Size
+from ..backends import MOST_PATCH, ONE, Array, Backend, Pass, Passes, Size
 from ..errors import ImageError
 from ..progress import Tick, split
 from ..settings import FIRST_JUMPS, LATER_JUMPS
@@ -19,37 +21,47 @@ from .holding import hold
 
 
 def max_product(channels: int) -> float:
-    """Return the largest product of two joined feature vectors: each is two unit vectors in fixed point, rounded.
+    """Return an upper bound of the product of two joined feature vectors.
 
-    Rounding adds at most 1/2 to each of a vector's channels / 2 numbers, so at most sqrt(channels /
-    8) to its length.
+    Each of the two consists of two unit vectors in fixed point. Rounding changes each of the
+    channels / 2 numbers of a unit vector by at most 1/2, and so its length by at most
+    sqrt(channels / 8).
     """
     return float(2 * (ONE + (channels / 8) ** 0.5) ** 2)
 
 
 def identity(backend: Backend, size_a: Size, size_b: Size) -> Array:
-    """Return the field that scales picture A onto the whole of B. Sizes are (rows, columns)."""
+    """Return the field that scales picture A to the size of B. Sizes are (rows, columns)."""
     whole = backend.asarray(backend.xp.zeros((1, 1, 2), backend.xp.int32))
     return backend.resample(whole, size_a, size_b, size_a, size_b)
 
 
 def upsample(backend: Backend, nnf: Array, size_a: Size, size_b: Size) -> Array:
-    """Return the field of the next finer level (twice the resolution on both sides), for maps of the sizes given.
+    """Return the field upsampled to the next finer level, between maps of the sizes given.
 
-    Each position takes the match of its parent, and keeps its own place within the parent (section
-    4.4).
+    Both maps get twice as many rows and columns. Each position takes the match of its parent, plus
+    its own offset within the parent (section 4.4).
     """
     return backend.resample(nnf, size_a, size_b, (2, 2), (2, 2))
 
 
 def enlarge(backend: Backend, nnf: Array, size_b: Size, full_a: Size, full_b: Size, tick: Tick | None = None) -> Array:
-    """Return a field, which lies between the sizes nnf.shape[:2] and `size_b`, between the sizes `full_a` and `full_b`."""
+    """Return a field enlarged to pictures of the sizes `full_a` and `full_b`.
+
+    Before, the pictures have the sizes `nnf.shape[:2]` and `size_b`.
+    """
     scale_a = (full_a[0] / nnf.shape[0], full_a[1] / nnf.shape[1])
     scale_b = (full_b[0] / size_b[0], full_b[1] / size_b[1])
     return backend.resample(nnf, full_a, full_b, scale_a, scale_b, tick)
 
 
-def search(
+def search(backend: Backend, *arguments: Any, **options: Any) -> tuple[Array, Array]:
+    """Improve a field by PatchMatch, with the arguments and the result of `passes`."""
+    (found,) = backend.run_together([passes(backend, *arguments, **options)])
+    return found
+
+
+def passes(
     backend: Backend,
     a: Array,
     b: Array,
@@ -66,61 +78,86 @@ def search(
     reach: int = 0,
     frames: Array | None = None,
     tick: Tick | None = None,
-) -> tuple[Array, Array]:
-    """Improve a field by PatchMatch (Barnes et al. 2009): in each iteration propagation with jumps, then random search.
+) -> Passes[tuple[Array, Array]]:
+    """Improve a field by PatchMatch (Barnes et al. 2009), as passes for `Backend.run_together`.
 
-    a, b           (HA, WA, C) and (HB, WB, C) int16, joined features (see `Backend.join`)
-    start          (HA, WA, 2) int32, the field to improve
-    patch          patch size, odd, at most `MOST_PATCH`
-    search_radius  first radius of the random search; None for the whole of `b`
-    seed           of the random search
-    most           upper bound of the product of any two positions; None for that of joined features
-    first_jumps    of the propagation in the first iteration
-    labels         as in `Backend.propagate`
-    pins, reach    matches that are fixed, and how far around them others go along (see `holding.hold`)
-    frames         of `b`, where it holds several pictures (see `Backend`)
-    tick           is called at least after each pass
+    Each iteration is a propagation with several jumps, and then a random search.
 
-    Returns the field, and the distance of the matched patches, (HA, WA) float32: minus the mean of
-    the products over the patch, -2 for a perfect match.
+    Departure from Barnes et al.: a pass reads only the field before the pass, so that the result
+    does not depend on the order of positions, and a GPU can run it. Departures from the authors'
+    program: far jumps occur in the first iteration only, because they improve little later; and
+    one more propagation follows the last random search. With these two, the same mean distance
+    takes two thirds of the time.
 
-    Departures from Barnes et al.: a pass reads only the field before it, as on a GPU, so that the
-    result does not depend on the order in which positions are visited. From the authors' program:
-    far jumps in the first iteration alone, since later they find hardly anything; and after the
-    last random search what it found is propagated once more. So the same mean distance takes two
-    thirds of the time.
+    Parameters
+    ----------
+    backend
+        The backend that runs the passes.
+    a, b
+        (HA, WA, C) and (HB, WB, C) int16, joined features (see `Backend.join`).
+    start
+        (HA, WA, 2) int32, the field to improve.
+    patch
+        Side of a patch, odd, at most `MOST_PATCH`.
+    search_radius
+        First radius of the random search, in positions; None for the larger side of `b`.
+    iterations
+        Number of iterations.
+    seed
+        Seed of the random search.
+    most
+        Upper bound of the product of any two positions; None for the bound of joined features.
+    first_jumps
+        Jumps of the propagation in the first iteration, in positions.
+    labels
+        Labels that limit the matches (see `Backend.propagate`), or None.
+    pins, reach
+        Pinned matches, and the radius around them that prefers their offsets (see `holding.hold`).
+    frames
+        Frames of `b` if it holds several pictures (see `Backend`), or None.
+    tick
+        Called after each pass, and by some backends also during a pass, with the share of the work
+        that is done.
 
-    Raises `ImageError` for arrays of another shape, dtype or memory order, and for a patch size
-    that is even or too large.
+    Returns
+    -------
+    nnf, distance
+        The field (HA, WA, 2) int32, and the patch distance of each match, (HA, WA) float32: minus
+        the mean product over the patch, -2 for a perfect match.
+
+    Raises
+    ------
+    ImageError
+        If an array has another shape, dtype or memory order, or if `patch` is even or too large.
     """
     _check(a, b, start, patch)
     search_radius = search_radius or max(b.shape[:2])
     most = max_product(a.shape[2]) if most is None else most
     jumps = [first_jumps, *[LATER_JUMPS] * iterations]
-    passes = iter(split(tick, *[1.0] * (1 + sum(map(len, jumps)) + iterations)))
-    tick_pass = next(passes)
-    nnf, distance = start, backend.distance(a, b, start, patch, frames, tick_pass)
-    if labels:  # a forbidden match is worse than any other
+    passes_left = iter(split(tick, *[1.0] * (1 + sum(map(len, jumps)) + iterations)))
+    tick_pass = next(passes_left)
+    maps = {"a": a, "b": b, "patch": patch, "frames": frames}
+    nnf, distance = start, (yield Pass("distance", maps | {"nnf": start, "tick": tick_pass}))
+    if labels:  # a forbidden match must be replaced by any allowed candidate
         distance = backend.xp.where(forbidden(start, labels), np.float32(np.inf), distance)
     if pins is not None:
         nnf, distance, held = hold(backend, a, b, start, distance, patch, pins, reach, labels, frames)
     tick_pass(1)
-    field_before: dict[int, Array] = {}
+    maps |= {"labels": labels, "max_product": most}
+    previous_fields: dict[int, Array] = {}
     """Jump -> the field that the latest pass with this jump has read."""
     for iteration, of_iteration in enumerate(jumps):
         for jump in of_iteration:
-            read, tick_pass = nnf, next(passes)
-            nnf, distance = backend.propagate(
-                a, b, nnf, distance, patch, jump, most, labels, frames, field_before.get(jump), tick_pass
-            )
-            field_before[jump] = read
-            tick_pass(1)
+            read = {"nnf": nnf, "distance": distance, "tick": next(passes_left)}
+            candidates = {"jump": jump, "previous_field": previous_fields.get(jump)}
+            nnf, distance = yield Pass("propagate", maps | read | candidates)
+            previous_fields[jump] = read["nnf"]
+            read["tick"](1)
         if iteration < iterations:
-            tick_pass = next(passes)
-            nnf, distance = backend.random_search(
-                a, b, nnf, distance, patch, search_radius, seed, iteration, most, labels, frames, tick_pass
-            )
-            tick_pass(1)
+            read = {"nnf": nnf, "distance": distance, "tick": next(passes_left)}
+            candidates = {"search_radius": search_radius, "seed": seed, "iteration": iteration}
+            nnf, distance = yield Pass("random_search", maps | read | candidates)
+            read["tick"](1)
     return nnf, distance if pins is None else held.restore(backend, nnf, distance)
 
 
@@ -128,7 +165,7 @@ def _check(a: Array, b: Array, start: Array, patch: int) -> None:
     for name, array, dtype in (("a", a, np.int16), ("b", b, np.int16), ("start", start, np.int32)):
         if array.ndim != 3 or array.dtype != dtype or not array.flags.c_contiguous:
             raise ImageError(
-                f"{name} is {array.dtype} {array.shape}; it takes three axes of {np.dtype(dtype)}, contiguous"
+                f"{name} is {array.dtype} {array.shape}; it must be {np.dtype(dtype)} with three axes, contiguous"
             )
     if a.shape[2] != b.shape[2]:
         raise ImageError(f"a has {a.shape[2]} channels and b {b.shape[2]}; they must be equal")
@@ -139,6 +176,9 @@ def _check(a: Array, b: Array, start: Array, patch: int) -> None:
 
 
 def forbidden(nnf: Array, labels: tuple[Array, Array]) -> Array:
-    """Return where a field joins positions whose labels do not let them match (see `Backend.propagate`), (H, W) bool."""
+    """Return a mask (H, W) that is True where the labels forbid the match of a field.
+
+    `Backend.propagate` defines which matches labels forbid.
+    """
     one, other = labels[0], labels[1][nnf[..., 0], nnf[..., 1]]
     return (one != other) & (one >= 0) & (other >= 0)

@@ -1,4 +1,4 @@
-"""The pictures of a transfer: each direction's field becomes a picture, which is then finished as the settings say."""
+"""The pictures of a transfer: each direction's field is painted, and the picture is finished."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..backends import Array, Backend
+from ..backends import Array
 from ..progress import StageReporter, split
 from ..settings import Settings
 from . import costs, photo
@@ -14,27 +14,44 @@ from .colours import keep_colours
 from .features import as_floats
 from .matching import Matches
 from .painting import as_pixels, paint, paint_level
-from .pair import Way, own_pixels
+from .pair import Uploads, Way
 
 
 class Painter:
-    """The painting of the results of one transfer. What each direction needs is prepared once, for all of its pictures."""
+    """Painter of the results of one transfer.
 
-    def __init__(self, backend: Backend, ways: list[Way], seen: Mapping[str, Array], settings: Settings):
-        """Prepare the painting of `ways`. `seen`: what the network sees, as `Pair.seen` returns it."""
-        self._backend, self._settings, self.ways = backend, settings, ways
+    Labels and steepness of each way are computed once, for all pictures of that way.
+
+    Parameters
+    ----------
+    uploads
+        The pictures of the transfer as arrays of the backend that runs the kernels.
+    ways
+        The ways whose pictures are painted.
+    inputs
+        The pictures at their working sizes, as `Pair.network_inputs` returns them.
+    settings
+        The settings of the transfer.
+    """
+
+    def __init__(self, uploads: Uploads, ways: list[Way], inputs: Mapping[str, Array], settings: Settings):
+        self._uploads, self._backend, self._settings, self.ways = uploads, uploads.backend, settings, ways
+        backend = uploads.backend
         self.levels: dict[int, np.ndarray] = {}
-        """The pictures (H, W, 3) uint8 that `show` has painted, by level, on the host."""
+        """Level -> picture (H, W, 3) uint8 on the host that `show` has painted."""
         self._labels = {
             way.key: way.labels.at(way.content.size, way.full_sheet).on(backend) if way.labels else None for way in ways
         }
         self._steepness = {
-            way.key: None if settings.painting == "pixels" else backend.steepness(seen[way.content.name])
+            way.key: None if settings.painting == "pixels" else backend.steepness(inputs[way.content.name])
             for way in ways
         }
 
     def paint(self, way: Way, field: Array, report: StageReporter) -> Array:
-        """Return the picture (H, W, 3) of `way.content` that the field of level 1 paints, uint8 or uint16, on the device."""
+        """Return the picture that the field of level 1 paints, (H, W, 3) on the device.
+
+        It is uint16 if a picture of the way has 16 bits per channel, else uint8.
+        """
         content = way.content
         floats = paint(
             self._backend,
@@ -51,7 +68,7 @@ class Painter:
         return as_pixels(self._backend, floats, _sixteen_bit(way))
 
     def show(self, report: StageReporter, level: int, found: Matches) -> None:
-        """Paint the field that the search has found at a level, in the first of the ways, and report the picture."""
+        """Paint the field of a level, for the first of the ways, and report the picture."""
         way = self.ways[0]
         picture = paint_level(
             self._backend,
@@ -68,13 +85,16 @@ class Painter:
         report.show(self.levels[level])
 
     def finish(self, way: Way, painted: Array, report: StageReporter) -> Array:
-        """Return a painted picture with the details and the colours of its content, as far as the settings ask for them."""
+        """Return a painted picture with the details and the colours of its content.
+
+        `settings.photo` asks for the details, `settings.keep_colors` for the colours.
+        """
         settings, backend = self._settings, self._backend
         of_photo, of_colours = split(report.part(f"finish {way.key}"), *costs.finishing(settings))
         if not (settings.photo or settings.keep_colors):
             return painted
         picture = way.content.picture
-        own = backend.asarray(picture.pixels(True) if _sixteen_bit(way) else own_pixels(backend, picture))
+        own = self._uploads.pixels(picture, _sixteen_bit(way))
         if settings.photo:
             painted = photo.refine(backend, own, painted, of_photo)
         if settings.keep_colors:
@@ -83,18 +103,18 @@ class Painter:
         return painted
 
     def _source_pixels(self, way: Way, sixteen_bit: bool) -> Array:
-        """Return the pixels (H, W, 3) float32 of the sources of a way on its sheet; of 16 bits where asked for and there."""
+        """Return the sheet of the full-size sources of a way, (H, W, 3) float32 in 0..1.
+
+        With `sixteen_bit`, sources that have 16 bits per channel keep them.
+        """
         pictures = [source.picture for source in way.sources]
         floats = [
-            as_floats(
-                self._backend,
-                picture.rgb16 if sixteen_bit and picture.rgb16 is not None else own_pixels(self._backend, picture),
-            )
+            as_floats(self._backend, self._uploads.pixels(picture, sixteen_bit and picture.rgb16 is not None))
             for picture in pictures
         ]
         return way.full_sheet.lay(self._backend.xp, floats)
 
 
 def _sixteen_bit(way: Way) -> bool:
-    """Return whether the result of a direction has 16 bits per channel: if one of its pictures has."""
+    """Return True if a picture of a way has 16 bits per channel; then its result has them, too."""
     return any(side.picture.rgb16 is not None for side in (way.content, *way.sources))

@@ -1,8 +1,8 @@
-"""From fields to pictures: a result is the vote of the source's pixels through the field, at full size (section 4.5).
+"""Pictures from fields: a result is the vote of the source's pixels at full size (section 4.5).
 
-The network sees pictures shrunken, but results have the full size. The field is enlarged, and where
-that changed its size it is refined on the pixels, so that the blocks of the enlarged field do not
-show. The seams that are left between the pieces of the voted picture are removed (see `seams`).
+A field is found at the working size, and a result has the full size. So the field is enlarged. If
+that changes its size, the field is refined on the pixels, so that the blocks of the enlargement do
+not show. The remaining seams between the pieces of the voted picture are removed (see `seams`).
 """
 
 from __future__ import annotations
@@ -21,8 +21,12 @@ from .holding import draw_along
 from .seams import remove_seams
 from .sheets import Sheet
 
-REFINING, VOTING, SEAMS = 9.0, 0.8, 5.0
-"""Shares of the time that painting takes: to refine an enlarged field, to vote, and to remove seams."""
+REFINING = 9.0
+"""Share of the time of painting that refining an enlarged field takes."""
+VOTING = 0.8
+"""Share of the time of painting that the vote takes."""
+SEAMS = 5.0
+"""Share of the time of painting that removing seams takes."""
 PIXEL_REFINEMENT: dict[str, Any] = {
     "patch": PIXEL_PATCH_SIZE,
     "first_jumps": (),
@@ -31,8 +35,10 @@ PIXEL_REFINEMENT: dict[str, Any] = {
     "seed": 0,
     "most": 0.0,
 }
-"""Arguments of the search that refines an enlarged field on the pixels: small random steps and
-their propagation, so that it stays coherent."""
+"""Arguments of `nnf.search` that refine an enlarged field on the pixels.
+
+The random steps are small, and are propagated, so that pieces stay whole.
+"""
 
 
 def paint(
@@ -47,19 +53,43 @@ def paint(
     pins: np.ndarray | None = None,
     steepness: Array | None = None,
 ) -> Array:
-    """Return the picture (*size, 3) float32 0..1 that `field` votes from the pixels of `source` (HB, WB, 3) float32 0..1.
+    """Paint a picture at full size: enlarge the field, refine it on the pixels, vote, remove seams.
 
-    `field` lies between the pictures as the network saw them: its own shape, and `sheet`. `size`
-    and `full_sheet`, on which `source` lies, are the full sizes (rows, columns). `labels` (see
-    `Backend.propagate`), at full size, constrain the refinement; `pins` (see `holding.hold`), at
-    full size, are held. `steepness` (see `remove_seams`) is that of the content; without it the
-    picture is the mean of pixels, as in the paper. `tick` is called after each band of rows.
+    Parameters
+    ----------
+    backend
+        The backend that runs the kernels.
+    field
+        (h, w, 2) int32, the field from the content at its working size into `sheet`.
+    sheet
+        Layout of the sources at their working sizes.
+    size
+        Full size (rows, columns) of the content, and so of the result.
+    full_sheet
+        Layout of the sources at their full sizes.
+    source
+        (HB, WB, 3) float32 in 0..1, the pixels of the sources on `full_sheet`.
+    labels
+        Labels of the content and of the sources at full size, which the refinement keeps to (see
+        `Backend.propagate`), or None.
+    tick
+        Called after each band of rows, with the share of the work that is done.
+    pins
+        (n, 4) int, the pinned matches at full size (see `holding.hold`), or None.
+    steepness
+        Steepness of the content (see `remove_seams`). Without it no seams are removed, and the
+        picture is the mean of pixels, as in the paper.
+
+    Returns
+    -------
+    picture
+        (*size, 3) float32 in 0..1.
     """
     enlarged = size != field.shape[:2] or full_sheet != sheet
     of_field, of_refinement, of_vote = split(tick, 0.1, REFINING * enlarged, VOTING + SEAMS * (steepness is not None))
     full, frames = sheet.enlarge(backend, field, size, full_sheet, of_field), full_sheet.frames(backend)
     if enlarged:
-        if pins is not None:  # the enlarged field holds them but for what is lost between its positions
+        if pins is not None:  # a position of `field` is a block of pixels, and a pin is one of them
             reach = _block([size], [field.shape[:2]])
             full = draw_along(
                 backend, full, full_sheet.size, pins, reach, _block(full_sheet.sizes, sheet.sizes), frames
@@ -68,9 +98,9 @@ def paint(
     return _vote(backend, full, source, labels, steepness, of_vote, frames)
 
 
-def _block(full: Sequence[Size], seen: Sequence[Size]) -> int:
-    """Return how many pixels of the full sizes, at most, one pixel covers that the network sees."""
-    return max(math.ceil(max(of[0] / by[0], of[1] / by[1])) for of, by in zip(full, seen, strict=True))
+def _block(full: Sequence[Size], working: Sequence[Size]) -> int:
+    """Return the largest side of a block of pixels at full size that one position covers."""
+    return max(math.ceil(max(of[0] / by[0], of[1] / by[1])) for of, by in zip(full, working, strict=True))
 
 
 def paint_level(
@@ -84,7 +114,7 @@ def paint_level(
     tick: Tick | None = None,
     steepness: Array | None = None,
 ) -> Array:
-    """Return what the analogy looks like at the level of `field`: like `paint`, but with the enlarged field as it is."""
+    """Paint the picture of a level: like `paint`, but without refinement of the enlarged field."""
     of_field, of_vote = split(tick, 0.1, VOTING + SEAMS * (steepness is not None))
     full = sheet.enlarge(backend, field, size, full_sheet, of_field)
     return _vote(backend, full, source, labels, steepness, of_vote, full_sheet.frames(backend))
@@ -99,7 +129,7 @@ def _vote(
     tick: Tick,
     frames: Array | None,
 ) -> Array:
-    """Return the picture that a full-size field votes, without seams where `steepness` is given."""
+    """Return the vote of a full-size field, without its seams if `steepness` is given."""
     if steepness is None:
         return backend.vote(field, source, PIXEL_PATCH_SIZE, frames, tick)
     of_vote, of_seams = split(tick, VOTING, SEAMS)
@@ -108,7 +138,7 @@ def _vote(
 
 
 def as_pixels(backend: Backend, picture: Array, sixteen_bit: bool = False) -> Array:
-    """Return a picture (H, W, 3) float32 0..1 as uint8, or as uint16 if `sixteen_bit`."""
+    """Return a picture (H, W, 3) float32 in 0..1 as uint8, or as uint16 if `sixteen_bit`."""
     kind = np.uint16 if sixteen_bit else np.uint8
     levels = picture * np.float32(np.iinfo(kind).max)
     return backend.xp.rint(levels, out=levels).astype(kind)
@@ -123,11 +153,11 @@ def refine_on_pixels(
     pins: np.ndarray | None = None,
     frames: Array | None = None,
 ) -> Array:
-    """Return a full-size field after one PatchMatch iteration on pixels: the picture that it votes, matched with `source`.
+    """Return a full-size field improved by one iteration of PatchMatch on pixels.
 
-    Departure from the paper, whose program shows the enlarged field as it is: blocks of the
-    enlargement's size, with seams. The iteration moves a seam's pixels to the match of the
-    neighbour that fits them best.
+    The picture that the field votes is matched with `source`. Departure from the paper, whose
+    program shows the enlarged field with its blocks and seams. The iteration gives each pixel at
+    the border of a block the match of the neighbour that fits it best.
     """
     of_vote, of_search = split(tick, 0.8, 5.0)
     query = backend.pixel_vectors(backend.vote(field, source, PIXEL_PATCH_SIZE, frames, of_vote), key=False)

@@ -1,7 +1,7 @@
-"""The pair of pictures that a transfer is made of: its two sides, and the directions between them.
+"""The pair of pictures of a transfer: its sides, A and each B', and the directions between them.
 
-What A and B' each have belongs to a `Side`, and what each direction has belongs to a `Way`. So each
-step of the method is written once, and called for both.
+A `Side` holds one given picture, and a `Way` holds one direction, from a content to its sources.
+Each step of the method is written once, for any side or any way, and called for all of them.
 """
 
 from __future__ import annotations
@@ -25,11 +25,17 @@ from .sheets import Sheet
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """A picture of the pair.
+    """Given picture of a pair: A or a B'.
 
-    name     what messages and progress call it: "A" or "B'"; of several B', "B' 1", "B' 2" and so on
-    picture  the picture as it was read
-    working  rows and columns in which the network sees it
+    Attributes
+    ----------
+    name
+        Name in messages and in the progress: "A" or "B'"; with several B', "B' 1", "B' 2" and so
+        on.
+    picture
+        The picture as it was read.
+    working
+        Its working size (rows, columns).
     """
 
     name: str
@@ -38,17 +44,29 @@ class Side:
 
     @property
     def size(self) -> Size:
-        """Rows and columns of the picture as it was read."""
+        """Full size (rows, columns) of the picture."""
         return self.picture.size
 
 
 @dataclass(frozen=True, eq=False)
 class Way:
-    """A direction of the analogy: `content` is matched with `sources`, and is painted with their pixels.
+    """Direction of the analogy, from one content to its sources.
 
-    key     "ab" for A' (A in the looks of B'), or "ba" for B (B' in the looks of A); with several B', "ba 1", "ba 2" and so on
-    labels  which places of the content may match which of the sources; None without masks
-    pins    matches of the content that are fixed; None without pins
+    The content is matched with the sources, and is painted with their pixels.
+
+    Attributes
+    ----------
+    key
+        "ab" for A' (A in the looks of B'), or "ba" for B (B' in the looks of A). With several B'
+        there is one way from each of them to A: "ba 1", "ba 2" and so on.
+    content
+        The side that keeps its shapes.
+    sources
+        The sides that the pixels come from.
+    labels
+        The labels that limit the matches; None without masks.
+    pins
+        The pinned matches of the content; None without pins.
     """
 
     key: str
@@ -59,26 +77,26 @@ class Way:
 
     @property
     def direction(self) -> str:
-        """The direction as `settings.direction` has it, "ab" or "ba"."""
+        """Direction as in `settings.direction`, "ab" or "ba"."""
         return self.key[:2]
 
     @property
     def sheet(self) -> Sheet:
-        """The layout of the sources as the network sees them."""
+        """Layout of the sources at their working sizes."""
         return Sheet(tuple(side.working for side in self.sources))
 
     @property
     def full_sheet(self) -> Sheet:
-        """The layout of the sources at their own sizes."""
+        """Layout of the sources at their full sizes."""
         return Sheet(tuple(side.size for side in self.sources))
 
     def to(self, index: int) -> Way:
-        """Return the way from the content to one of the sources alone."""
+        """Return the way from the content to the source of an index alone."""
         labels, pins = self.labels and self.labels.to(index), self.pins and self.pins.to(index)
         return replace(self, sources=(self.sources[index],), labels=labels, pins=pins)
 
     def reversed(self, key: str) -> Way:
-        """Return the other direction of a way with one source."""
+        """Return the way from the source to the content, for a way with one source."""
         (source,) = self.sources
         labels, pins = self.labels and self.labels.reversed(), self.pins and self.pins.reversed()
         return Way(key, source, (self.content,), labels, pins)
@@ -86,13 +104,20 @@ class Way:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A and B', as the ways from A to B' and back; and B, where it is known. Of B' and B there may be several.
+    """Pictures of a transfer: A, one or more B', and the B of each where it is known.
 
-    ab          the way from A to all B'
-    ba          the way from each B' to A
-    b           the known B of each B', in its size; empty where B is not known
-    b_checksums  the SHA-256 of the file of each B, or of its pixels where it has none
-    pin_rows    (N, 4 or 5) float64, the pins as a caller gives them: xa, ya, xb, yb in pixels, and the number of B'; or None
+    Attributes
+    ----------
+    ab
+        The way from A to all B'.
+    ba
+        The ways from each B' to A.
+    b
+        The known B of each B', in the size of that B'; empty if B is not known.
+    b_checksums
+        The SHA-256 of the file of each B, or of its pixels if it does not come from a file.
+    pin_rows
+        (N, 4 or 5) float64, the pins as `read_pins` returns them; None without pins.
     """
 
     ab: Way
@@ -103,26 +128,32 @@ class Pair:
 
     @property
     def sides(self) -> tuple[Side, ...]:
-        """The side A, and each side B'."""
+        """Sides of the pair, first A, then each B'."""
         return self.ab.content, *self.ab.sources
 
     @property
     def known(self) -> dict[str, tuple[Picture, Side]]:
-        """The name of each known B -> that picture, and the side B' on which it lies."""
+        """Name of each known B -> its picture, and the side B' that it belongs to."""
         return {known_name(side.name): (b, side) for b, side in zip(self.b, self.ab.sources, strict=False)}
 
-    def seen(self, backend: Backend) -> dict[str, Array]:
-        """Return what the network sees: name of a side or of a known B -> (h, w, 3) float32 0..1, on the device."""
-        seen = {side.name: as_seen(backend, side.picture, side.working) for side in self.sides}
-        return seen | {name: as_seen(backend, b, side.working) for name, (b, side) in self.known.items()}
+    def network_inputs(self, uploads: Uploads) -> dict[str, Array]:
+        """Return the name of each side and of each known B -> the picture at its working size.
+
+        The pictures are (h, w, 3) float32 in 0..1, arrays of the backend.
+        """
+        pictures = {side.name: (side.picture, side) for side in self.sides} | self.known
+        return {
+            name: network_input(uploads.backend, uploads.pixels(picture), side.working)
+            for name, (picture, side) in pictures.items()
+        }
 
     def ways(self, settings: Settings) -> list[Way]:
-        """Return the ways whose pictures `settings.direction` asks for."""
+        """Return the ways whose pictures are made, by `settings.direction`."""
         return [way for way in (self.ab, *self.ba) if settings.direction in ("both", way.direction)]
 
 
 def known_name(name: str) -> str:
-    """Return the name of the known B of the side B' that has a name: "B" for "B'"."""
+    """Return the name of the B that belongs to a B', such as "B 2" for "B' 2"."""
     return name.replace("B'", "B")
 
 
@@ -133,7 +164,11 @@ def pair_of(
     pins: Pins | None = None,
     b: Sequence[Picture] = (),
 ) -> Pair:
-    """Return the pair of a side A and of one or more sides B'. `b` are the known B, one of each B', if they are known."""
+    """Return the pair of A and of one or more B'.
+
+    `labels` and `pins` are those of the way from A to all B'. `b` holds the known B of each B', or
+    nothing.
+    """
     ab = Way("ab", a, tuple(b_primes), labels, pins)
     several = len(b_primes) > 1
     back = (ab.to(k).reversed(f"ba {k + 1}" if several else "ba") for k in range(len(b_primes)))
@@ -150,14 +185,29 @@ def read_pair(
     settings: Settings,
     admitted: admission.Admission,
 ) -> Pair:
-    """Read the pictures of a transfer, its masks, and its pins, each as `Engine.transfer` takes it.
+    """Read the pictures and masks of a transfer, and check its pins.
 
-    b_primes, b, masks_b  one picture, or more; as many of each
-    pins                  (N, 4 or 5) float64, as `read_pins` returns them
-    admitted              is asked about each picture before it is decoded
+    Parameters
+    ----------
+    a, mask_a
+        A and its mask, as `Engine.transfer` takes them; the mask may be None.
+    b_primes, b, masks_b
+        One or more B', and as many B and masks, or None.
+    pins
+        (N, 4 or 5) float64, as `read_pins` returns them, or None.
+    settings
+        The settings that the working sizes depend on.
+    admitted
+        Checks the size of each picture before the picture is decoded.
 
-    Raises `ImageError` for a picture or a mask that cannot be used, `MemoryLimitError` if the
-    memory does not suffice, and `SettingsError` for a pin.
+    Raises
+    ------
+    ImageError
+        If a picture or a mask cannot be used.
+    MemoryLimitError
+        If the pictures need more memory than is free.
+    SettingsError
+        If a pin cannot be used.
     """
 
     def side(name: str, source: PictureLike) -> Side:
@@ -176,7 +226,7 @@ def read_pair(
 
 
 def _read_known(source: PictureLike, side: Side) -> tuple[Picture, str]:
-    """Read the B of a side B', and return it with its SHA-256. Raises `ImageError` if it does not lie on B'."""
+    """Return the B of a side B' with its SHA-256; raise `ImageError` if its size differs."""
     name = known_name(side.name)
     picture, checksum = read_with_checksum(source, name=name, admit=admission.like(side.size, side.name))
     if picture.size != side.size:
@@ -184,16 +234,30 @@ def _read_known(source: PictureLike, side: Side) -> tuple[Picture, str]:
     return picture, checksum
 
 
-def own_pixels(backend: Backend, picture: Picture) -> Array:
-    """Return the pixels (H, W, 3) uint8 of a picture: on the device if it lies there already, else on the host."""
-    return picture.array if isinstance(picture.array, backend.xp.ndarray) else picture.rgb
+class Uploads:
+    """Pictures of one transfer as arrays of a backend, each copied to the device at most once."""
+
+    def __init__(self, backend: Backend):
+        self.backend = backend
+        self._arrays: dict[tuple[int, bool], Array] = {}
+
+    def pixels(self, picture: Picture, sixteen_bit: bool = False) -> Array:
+        """Return the pixels (H, W, 3) of a picture as uint8, or as uint16 if `sixteen_bit`."""
+        key = id(picture), sixteen_bit
+        if key not in self._arrays:
+            there = isinstance(picture.array, self.backend.xp.ndarray) and not sixteen_bit
+            pixels = picture.array if there else picture.pixels(sixteen_bit)
+            self._arrays[key] = self.backend.asarray(pixels)
+        return self._arrays[key]
 
 
-def as_seen(backend: Backend, picture: Picture, working: Size) -> Array:
-    """Return a picture as the network sees it: (*working, 3) float32 0..1, an array of the backend."""
-    pixels = own_pixels(backend, picture)
+def network_input(backend: Backend, pixels: Array, working: Size) -> Array:
+    """Return a picture (H, W, 3) uint8 at its working size, as the network gets it.
+
+    The result is (*working, 3) float32 in 0..1, an array of the backend.
+    """
     if backend.xp is np:
         return as_floats(backend, resize(pixels, *working))
-    # The GPU shrinks it: for a picture of 12 megapixels Pillow would take longer than the rest of
-    # the transfer.
+    # The GPU shrinks the picture. With 12 megapixels, Pillow would take longer than the rest of the
+    # transfer.
     return as_floats(backend, lanczos(backend.xp, backend.asarray(pixels), *working))

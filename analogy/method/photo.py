@@ -1,17 +1,21 @@
-"""Photo refinement: the colours of A' with the edges and the details of A (Liao et al. 2017, for photo to photo).
+"""Photo refinement: the colours of A' with the edges and the details of A.
+
+Liao et al. 2017 use it for transfers from photo to photo.
 
     A'_refined = A + WLS(A') - WLS(A) = A + WLS(A' - A)
 
 WLS(g) is the edge-preserving smoothing of Farbman et al. 2008 ("Edge-Preserving Decompositions for
 Multi-Scale Tone and Detail Manipulation"): the u that minimises
 
-    sum_i (u_i - g_i)^2  +  sum_(i, j) k_ij (u_i - u_j)^2,     k_ij = LAMBDA / (|l_i - l_j|^alpha + EPSILON)
+    sum_i (u_i - g_i)^2  +  sum_(i, j) k_ij (u_i - u_j)^2
 
-over pairs (i, j) of neighbours, with alpha = 1. It is linear in g, so one smoothing, of the
-difference, is enough. The guide l is the grey of A in 0..1, as in the authors' program, for which
-the constants are made; Farbman et al. take its logarithm. The system is solved by conjugate
-gradients with one cycle of multigrid as the preconditioner, from an estimate on coarser grids, for
-the three channels together.
+    k_ij = LAMBDA / (|l_i - l_j|^alpha + EPSILON)
+
+over pairs (i, j) of neighbours, with alpha = 1. WLS is linear in g, so one smoothing, of the
+difference, is enough. The guide l is the grey of A in 0..1, as in the authors' program, whose
+constants suit this guide; Farbman et al. take the logarithm of it. Conjugate gradients solve the
+system for the three channels together. They start from an estimate on coarser grids, and one cycle
+of multigrid is their preconditioner.
 """
 
 from __future__ import annotations
@@ -29,39 +33,63 @@ from ..progress import Tick, ignore, split
 from .bands import in_bands
 from .multigrid import Multigrid
 
-LAMBDA, EPSILON = 0.8, 1e-4
-"""Strength of the smoothing, and the constant that bounds its weights (of the authors' released program)."""
+LAMBDA = 0.8
+"""Strength of the smoothing, as in the authors' program."""
+EPSILON = 1e-4
+"""Constant that bounds the weights of the smoothing, as in the authors' program."""
 GREY = (0.299, 0.587, 0.114)
-"""Shares of red, green and blue in grey (ITU-R BT.601; OpenCV's, which the authors' program uses)."""
+"""Shares of red, green and blue in grey (ITU-R BT.601), as in OpenCV and the authors' program."""
 TOLERANCE = 2e-5
-"""Largest expected error of a value (in -1..1) at which a solution is accepted. For 8 bits `_LEVELS` may allow more.
+"""Largest expected error at which a solution is accepted; values lie in -1..1.
 
-In four photographs tried none was off by more than twice as much. Where the guide has winding bands
-one pixel wide, some are by far more.
+In four photographs no value was off by more than twice as much. Where the guide has winding bands
+one pixel wide, some values are off by far more. Pictures of 8 bits may use `_LEVELS` instead.
 """
 _LEVELS = 0.25
-"""Largest expected error, in levels of 8 bits, at which the solution for a picture of 8 bits is accepted."""
+"""Largest expected error at which a solution is accepted for 8 bits, in levels of 8 bits."""
 MOST_ITERATIONS = 100
-"""Most iterations of a solution. Photographs take 3 or 4 in 8 bits, and 7 or 8 otherwise. Fine
-black and white patterns may take all, and stay less exact."""
+"""Most iterations of a solution.
+
+Photographs take 3 or 4 with 8 bits, and 7 or 8 otherwise. Fine black and white patterns may take
+all, and are less exact.
+"""
 
 _log = logging.getLogger("analogy")
 
 
 def refine(backend: Backend, a: Array, a_prime: Array, tick: Tick = ignore) -> Array:
-    """Return `a_prime` with the edges and details of `a`: a + WLS(a_prime - a), rounded and clipped.
+    """Return `a_prime` with the edges and details of `a`.
 
-    a, a_prime  (H, W, 3) RGB, both uint8 or both uint16
-    tick        is called after each step of an iteration
+    The result is a + WLS(a_prime - a), rounded and clipped. It takes about 140 bytes of memory per
+    pixel (see `memory`).
 
-    Returns an array of the backend of the same shape and dtype. Needs about 140 bytes per pixel of
-    working memory (see `memory.py`). Raises `ImageError` for other arrays, and if the two differ in
-    shape.
+    Parameters
+    ----------
+    backend
+        The backend that runs the kernels.
+    a, a_prime
+        (H, W, 3) RGB, both uint8 or both uint16.
+    tick
+        Called after each step of an iteration, with the share of the work that is done.
+
+    Returns
+    -------
+    refined
+        An array of the backend, with the shape and dtype of `a`.
+
+    Raises
+    ------
+    ImageError
+        If the arrays have another shape or dtype, or differ in them.
     """
     if a.shape != a_prime.shape or a.ndim != 3 or a.shape[2] != 3 or 0 in a.shape:
-        raise ImageError(f"cannot refine a picture {a_prime.shape} by one {a.shape}; both must be the same (H, W, 3)")
+        raise ImageError(
+            f"cannot refine a picture of shape {a_prime.shape} by one of {a.shape}; both must be the same (H, W, 3)"
+        )
     if a.dtype != a_prime.dtype or a.dtype not in (np.uint8, np.uint16):
-        raise ImageError(f"cannot refine {a_prime.dtype} by {a.dtype}; both must be uint8, or both uint16")
+        raise ImageError(
+            f"cannot refine a picture of {a_prime.dtype} by one of {a.dtype}; both must be uint8, or both uint16"
+        )
     xp = backend.xp
     a, a_prime = backend.asarray(a), backend.asarray(a_prime)
     height, width = a.shape[:2]
@@ -103,17 +131,27 @@ def _grey(backend: Backend, a: Array, white: np.float32, tick: Tick) -> Array:
 
 
 class WLS:
-    """The edge-preserving smoothing by one `guide`, (H, W) float32 in 0..1, for any number of pictures."""
+    """Edge-preserving smoothing by one guide, for any number of pictures.
+
+    Parameters
+    ----------
+    backend
+        The backend that runs the kernels.
+    guide
+        (H, W) float32 in 0..1.
+    between_steps
+        Called between the steps of the preparation.
+    """
 
     g: Array
-    """The array to write a picture to before `solve` smooths it, (3, H, W) float32 in -1..1. `solve` overwrites it."""
+    """Picture to smooth, (3, H, W) float32 in -1..1, which `solve` overwrites."""
 
     def __init__(self, backend: Backend, guide: Array, between_steps: Callable[[], None] = lambda: None):
         self._backend = backend
         self.size = height, width = guide.shape
         self.iterations = 0
-        """Number of iterations of the last call."""
-        # Multigrid wants odd sides: an even side gets one more row or column, coupled to nothing.
+        """Number of iterations of the last call of `solve`."""
+        # Multigrid needs odd sides: an even side gets one more row or column, coupled to nothing.
         form = backend.xp.zeros((3, max(height | 1, 3), max(width | 1, 3)), backend.xp.float32)
 
         def couple(rows: slice) -> None:
@@ -133,9 +171,9 @@ class WLS:
         return np.float32(LAMBDA) / (abs(one - other) + np.float32(EPSILON))
 
     def solve(self, tick: Tick = ignore, tolerance: float = TOLERANCE) -> Array:
-        """Return WLS(g), a new array like it. If the result is inexact, one line is logged.
+        """Return WLS(g) as a new array (3, H, W), and log one line if it is inexact.
 
-        `tick` is called between the steps of an iteration with how near the solution is, by the
+        `tick` is called between the steps of an iteration. The share that is done follows the
         logarithm of the error. Only one call may run at a time.
         """
         backend, xp, grids = self._backend, self._backend.xp, self._grids
@@ -156,7 +194,7 @@ class WLS:
             grids.residual(None, p, q)  # q = - A p
             step = -rho / float(xp.vdot(p, q))
             backend.combine(step, p, 1.0, u)
-            # The corrections still to come, if each shrinks as the slower of the last two has.
+            # The sum of all later corrections, if they shrink by the larger of the last two ratios.
             ratio = correction / before if before else 0.5
             slower, ratio_before, before = max(ratio, ratio_before), ratio, correction
             error = correction * slower / (1 - slower) if slower < 1 else np.inf
@@ -167,6 +205,6 @@ class WLS:
             share = max(share, log(first / min(error, first)) / log(first / tolerance))
             tick(share)
         else:
-            _log.info("photo refinement: stopped after %d iterations, up to %.1g off", iteration, error)
+            _log.info("photo refinement: stopped after %d iterations; values may be off by %.1g", iteration, error)
         tick(1)
         return u[:, : self.size[0], : self.size[1]]

@@ -1,7 +1,7 @@
-"""Pins: a person says "this place of A goes to that place of B'", and the matching has to do it.
+"""Pins: matches that the user fixes, each a pixel of A and its pixel of B'.
 
-This module reads the pins that a caller gives and checks them against the pictures. `Pins.at`
-returns where they lie at a level; `holding` makes a search hold them.
+This module reads the pins that a caller gives, and checks them against the pictures. `Pins.at`
+returns their positions at a level, and the module `holding` makes a search keep them.
 """
 
 from __future__ import annotations
@@ -28,26 +28,36 @@ from .sheets import Sheet
 _log = logging.getLogger("analogy")
 
 PinsLike: TypeAlias = npt.ArrayLike | str | os.PathLike[str]
-"""Pins as a caller gives them: the path of a CSV file with the header `HEADER`, or (N, 4) numbers:
-xa, ya, xb, yb of each pin in pixels of A and of B'. With several B' a fifth column, `EXAMPLE`, says
-in which of them a pin ends, from 1."""
+"""Pins as a caller gives them: (N, 4) numbers, or the path of a CSV file with the header `HEADER`.
+
+The columns are xa, ya, xb, yb, in pixels of A and of B'. With several B' the fifth column,
+`EXAMPLE`, holds the number of the B', counted from 1.
+"""
 
 HEADER = ["xa", "ya", "xb", "yb"]
 """Column names of a CSV file of pins."""
 EXAMPLE = "example"
-"""Name of the column that says in which of several pictures B' a pin ends, from 1."""
+"""Name of the column with the number of the B' in which a pin ends, counted from 1."""
 MOST_PINS = 1000
+"""Most pins of a transfer."""
 _MOST_BYTES = 1 << 20
+"""Largest file of pins, in bytes."""
 _COARSEST = 5
+"""Number of the coarsest level."""
 
 
 @dataclass(frozen=True)
 class Pins:
-    """Matches between a content and its sources that are fixed.
+    """Pinned matches between a content and its sources, at full size.
 
-    places   (N, 4) int64: row and column in the content, and row and column of the match in its source, in pixels
-    source   (N,) int64, the index of the source of each
-    content, sources  full sizes (rows, columns) of the pictures
+    Attributes
+    ----------
+    places
+        (N, 4) int64, in pixels: row and column in the content, row and column in the source.
+    source
+        (N,) int64, the index of the source in which each pin ends.
+    content, sources
+        Full sizes (rows, columns) of the pictures.
     """
 
     places: np.ndarray
@@ -56,23 +66,33 @@ class Pins:
     sources: tuple[Size, ...]
 
     def to(self, index: int) -> Pins:
-        """Return the pins whose matches lie in one of the sources, with that one alone."""
+        """Return the pins that end in the source of an index, as pins between two pictures."""
         own = self.source == index
         return Pins(self.places[own], np.zeros(own.sum(), np.int64), self.content, (self.sources[index],))
 
     def reversed(self) -> Pins:
-        """Return the same pins with content and source, of which there is one, in each other's place."""
+        """Return the pins of the other direction, for pins with one source."""
         (source,) = self.sources
         return Pins(self.places[:, [2, 3, 0, 1]], self.source, source, (self.content,))
 
     def at(self, content: Size, sheet: Sheet, level: int = 1) -> np.ndarray:
-        """Return the pins at a level, (n, 4) int64: row and column in the content, and those of the match on the sheet.
+        """Return the pins as matches between the maps of a level, or between pictures.
 
-        content  the size (rows, columns) in which the network sees the content
-        sheet    the layout of the sources as the network sees them
-        level    whose maps the positions lie in; 1 for pixels
+        If several pins fall on one position of the content, the first of them is returned.
 
-        Where several pins fall on one position of the content, the first one decides.
+        Parameters
+        ----------
+        content
+            Rows and columns of the content, for instance its working size.
+        sheet
+            Layout of the sources, at the same kind of size.
+        level
+            Level of the feature maps; 1 for positions in the pictures themselves.
+
+        Returns
+        -------
+        pins
+            (n, 4) int64: row and column in the content, row and column of the match on the sheet.
         """
         here = np.broadcast_to(content, (len(self.source), 2)) / np.array(self.content)
         there = np.array(sheet.sizes)[self.source] / np.array(self.sources)[self.source]
@@ -84,13 +104,27 @@ class Pins:
 
 
 def read_pins(pins: PinsLike | None, read: Callable[[str, int], bytes] = read_regular) -> np.ndarray | None:
-    """Return the pins that a caller gives, (N, 4) float64: xa, ya, xb, yb; or (N, 5) with the
-    number of B'. None if there are none.
+    """Read and check the pins that a caller gives.
 
-    read  returns the content of the file at a path, of at most so many bytes; it raises OSError
+    Parameters
+    ----------
+    pins
+        See `PinsLike`; None for no pins.
+    read
+        Called with a path and a number of bytes; returns the content of the file, at most so many
+        bytes. It raises OSError.
 
-    Raises `SettingsError` for a file that cannot be read, for other shapes, for what is no finite
-    number, and for more than `MOST_PINS`.
+    Returns
+    -------
+    pins
+        (N, 4) float64, the columns xa, ya, xb, yb; or (N, 5), with the number of the B'. None if
+        there are no pins.
+
+    Raises
+    ------
+    SettingsError
+        If the file cannot be read, if the shape is wrong, if a number is not finite, or if there
+        are more than `MOST_PINS` pins.
     """
     if pins is None:
         return None
@@ -100,7 +134,7 @@ def read_pins(pins: PinsLike | None, read: Callable[[str, int], bytes] = read_re
         array = np.asarray(pins, np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise SettingsError(
-            f"pins is {shown(pins)}; it takes N rows of four numbers, xa, ya, xb, yb, or five, with {EXAMPLE}"
+            f"pins is {shown(pins)}; give N rows of four numbers, xa, ya, xb, yb, or of five, with {EXAMPLE}"
         ) from error
     return _checked(array, "pins")
 
@@ -108,17 +142,34 @@ def read_pins(pins: PinsLike | None, read: Callable[[str, int], bytes] = read_re
 def place_pins(
     pins: np.ndarray | None, size_a: Size, sizes_b: Mapping[str, Size], working: Size, labels: Labels | None
 ) -> Pins | None:
-    """Return pins (N, 4 or 5) as places in A and in the pictures B'; None if there are none.
+    """Check pins against the pictures of a transfer, and return them as pixels of A and of each B'.
 
-    size_a, sizes_b  the full sizes of A, and of B' by the names of the pictures. With several, a fifth column of the pins says
-                     in which of them a pin ends, from 1
+    Pins that contradict their neighbours at coarse levels are logged as a warning.
 
-    A fraction of a pixel is within that pixel. `working`: the size in which the network sees A, for
-    a warning about pins that lie so near each other that not both hold at each level, or whose
-    surroundings cannot follow both.
+    Parameters
+    ----------
+    pins
+        (N, 4 or 5) float64, as `read_pins` returns them. A fraction of a pixel counts as that
+        pixel.
+    size_a
+        Full size (rows, columns) of A.
+    sizes_b
+        Name of each B' -> its full size. With several B' the pins need the fifth column.
+    working
+        Working size of A. The warning about neighbours depends on it.
+    labels
+        Labels of the pictures, or None.
 
-    Raises `SettingsError` for a pin that lies outside of a picture, for two that take one place to
-    two, and for a pin whose ends `labels` keep apart.
+    Returns
+    -------
+    pins
+        The pins; None if there are none.
+
+    Raises
+    ------
+    SettingsError
+        If a pin lies outside a picture, if two pins start or end at one pixel and differ at the
+        other end, or if the labels keep the two ends of a pin apart.
     """
     if pins is None:
         return None
@@ -128,7 +179,8 @@ def place_pins(
         for x, y, size, whose in ((xa, ya, size_a, "A"), (xb, yb, sizes_b[name], name)):
             if not (0 <= x < size[1] and 0 <= y < size[0]):
                 raise SettingsError(
-                    f"pin {index} is at x {x:g}, y {y:g}, outside of {whose}, which is {size[1]} x {size[0]} pixels"
+                    f"pin {index} is at x {x:g}, y {y:g}, outside of {whose}, which is {size[1]} x {size[0]} pixels; "
+                    "move the pin into the picture"
                 )
     places = Pins(np.floor(pins[:, [1, 0, 3, 2]]).astype(np.int64), source, size_a, tuple(sizes_b.values()))
     _refuse_two_ends(places, names)
@@ -139,12 +191,12 @@ def place_pins(
 
 
 def _sources(pins: np.ndarray, count: int) -> np.ndarray:
-    """Return the index of the picture B' in which each pin ends. Raises `SettingsError`."""
+    """Return the index of the B' in which each pin ends; raise `SettingsError` if there is none."""
     if pins.shape[1] == 4:
         if count > 1:
             raise SettingsError(
-                f"there are {count} pictures B', and the pins do not say in which of them they end; give each a fifth "
-                f"number, {EXAMPLE}, from 1 to {count}"
+                f"there are {count} pictures B', and the pins do not say in which of them they end; give each pin a "
+                f"fifth number, {EXAMPLE}, from 1 to {count}"
             )
         return np.zeros(len(pins), np.int64)
     for index, example in enumerate(pins[:, 4].tolist(), 1):
@@ -214,7 +266,10 @@ def _checked(array: np.ndarray, name: str) -> np.ndarray | None:
 
 
 def _refuse_two_ends(pins: Pins, names: Sequence[str]) -> None:
-    """Raise `SettingsError` if a place of one picture is pinned to two of another: both directions are matched."""
+    """Raise `SettingsError` if two pins share a pixel at one end and differ at the other.
+
+    Both directions are matched, so each pixel may be pinned once only.
+    """
     ends_a = [(0, *place) for place in pins.places[:, :2].tolist()]
     ends_b = [(k, *place) for k, place in zip(pins.source.tolist(), pins.places[:, 2:].tolist(), strict=True)]
 
@@ -238,7 +293,7 @@ def _refuse_two_ends(pins: Pins, names: Sequence[str]) -> None:
 
 
 def _refuse_forbidden(pins: Pins, labels: Labels, names: Sequence[str]) -> None:
-    """Raise `SettingsError` for a pin whose ends lie in regions that the masks keep apart."""
+    """Raise `SettingsError` if the two ends of a pin have labels that may not match."""
     for index, (k, (ya, xa, yb, xb)) in enumerate(zip(pins.source.tolist(), pins.places.tolist(), strict=True), 1):
         one, other = int(labels.content[ya, xa]), int(labels.sources[k][yb, xb])
         if one == other or IGNORED in (one, other):
@@ -248,17 +303,20 @@ def _refuse_forbidden(pins: Pins, labels: Labels, names: Sequence[str]) -> None:
             for label in (one, other)
         )
         raise SettingsError(
-            f"pin {index} joins {here} of A with {there.removeprefix('the region ')} of {names[k]}, which the masks keep "
-            "apart; move it, or change a mask"
+            f"pin {index} joins {here} of A with {there.removeprefix('the region ')} of {names[k]}, which the masks "
+            "keep apart; move it, or change a mask"
         )
 
 
 def _warn_of_crowds(pins: Pins, scale: float) -> None:
-    """Log which pins disagree with their neighbours. `scale`: size of A as the network sees it, over its full size."""
+    """Log a warning about pins that contradict their neighbours at coarse levels.
+
+    `scale` is the working size of A divided by its full size.
+    """
     position = 2 ** (_COARSEST - 1) / scale
     steps = pins.places[:, None, :] - pins.places[None, :, :]
     away_a, away_b = (np.abs(side).max(axis=-1).astype(float) for side in (steps[..., :2], steps[..., 2:]))
-    away_b[pins.source[:, None] != pins.source] = np.inf  # two pictures have no place near each other
+    away_b[pins.source[:, None] != pins.source] = np.inf  # pixels of two pictures are never near
     one_at_most = np.minimum(away_a, away_b) < position
     crowded = one_at_most & (np.maximum(away_a, away_b) >= 2 * position)
     crossed = (
@@ -267,8 +325,8 @@ def _warn_of_crowds(pins: Pins, scale: float) -> None:
         & ~crowded
     )
     for wrong, words in (
-        (crowded, "nearly meet in one picture and not in the other: at coarse levels one of them holds alone"),
-        (crossed, "lie the other way round in the other picture: what is between them cannot follow both"),
+        (crowded, "lie close together in one picture and apart in the other; at coarse levels only one of them holds"),
+        (crossed, "lie in opposite order in the two pictures; the pixels between them cannot follow both"),
     ):
         pairs = np.argwhere(np.triu(wrong, 1)) + 1
         if len(pairs):

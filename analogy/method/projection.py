@@ -1,9 +1,9 @@
-"""A projection for the search: the principal directions of a network's features, found from photographs.
+"""Projection of features for the search, onto principal directions found from photographs.
 
 The search compares features by their cosines. On the first k principal directions of a full-width
-VGG it finds better matches than on all channels, and it reads fewer bytes. Only the search sees the
-projected features; reconstruction and blending keep them whole. Not in the paper, which searches on
-all channels.
+VGG it finds better matches than on all channels, and it reads fewer bytes. Only the search uses
+the projected features; reconstruction uses all channels. Departure from the paper, which searches
+on all channels.
 """
 
 from __future__ import annotations
@@ -25,25 +25,32 @@ from ..progress import Progress
 from .features import LEVELS, Features
 
 DIMENSIONS = {1: 16, 2: 32, 3: 64, 4: 256, 5: 256}
-"""Number of directions to keep at each level of a full-width network. On VGG-16 they keep the
-cosines of positions nearly as they are at levels 4 and 5 (relative error .05 and .08), and fewer
-make it worse there: .31 and .55 with 128."""
+"""Level -> number of principal directions to keep, for a full-width network.
+
+On VGG-16 the relative error of the cosines is .05 at level 4 and .08 at level 5. With 128
+directions it would be .31 and .55.
+"""
 PHOTOS = 130
-"""Most photographs to look at; they are spread evenly over those given."""
+"""Most photographs to use. They are chosen evenly from those given."""
 FEWEST = 16
-"""Fewest photographs that make a projection."""
+"""Fewest photographs that give a projection."""
 POSITIONS = 150
-"""Number of positions to sample in each photograph and level."""
+"""Number of positions to sample in each photograph at each level."""
 MOST_PIXELS = 120_000
-"""Most pixels of a photograph; larger ones are shrunken."""
+"""Most pixels of a photograph. Larger photographs are shrunk."""
 
 
 def list_photos(folder: Path) -> list[Path]:
-    """Return the photographs in `folder` and below it, by name. Raises `ImageError` if there are fewer than `FEWEST`."""
+    """Return the photographs in a folder and below it, sorted by path.
+
+    Raises `ImageError` if there are fewer than `FEWEST`.
+    """
     files = [str(path) for path in Path(folder).rglob("*") if path.is_file()]
     photos = sorted(map(Path, pictures_among(str(folder), files, [], open_regular)))
     if len(photos) < FEWEST:
-        raise ImageError(f"{folder}: has {len(photos)} photographs; a projection takes {FEWEST} or more, best {PHOTOS}")
+        raise ImageError(
+            f"{folder}: it has {len(photos)} photographs; a projection needs {FEWEST} or more, and at best {PHOTOS}"
+        )
     return photos
 
 
@@ -53,11 +60,27 @@ def find_projection(
     progress: Callable[[Progress], None] | None = None,
     dimensions: Mapping[int, int] = DIMENSIONS,
 ) -> dict[int, np.ndarray]:
-    """Return level -> (C, k) float32 with orthonormal columns, for the levels with more than k = dimensions[level] channels.
+    """Find the projection of a network's features at each level.
 
-    The columns are the first k right singular vectors, not centred, of features divided by their L2
-    norm, at random positions of the photographs. Which positions depends on nothing but the number
-    of photographs.
+    The columns of a projection are the first k right singular vectors of the features, divided by
+    their L2 norm and not centred, at random positions of the photographs. The positions depend on
+    the number of photographs only.
+
+    Parameters
+    ----------
+    network
+        The network.
+    photos
+        Paths of the photographs.
+    progress
+        Called with the progress before each photograph, or None.
+    dimensions
+        Level -> k, the number of directions to keep.
+
+    Returns
+    -------
+    projections
+        Level -> (C, k) float32 with orthonormal columns, for each level with C > k channels.
     """
     backend = network.backend
     wide = [level for level in LEVELS if network.card.widths[level - 1] > dimensions[level]]
@@ -74,8 +97,8 @@ def find_projection(
             rows = rows[rng.permutation(len(rows))[:POSITIONS]].astype(np.float64)
             rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
             products[level] += rows.T @ rows
-    # The right singular vectors of a matrix are the eigenvectors of its product with itself, here
-    # in rising order.
+    # The right singular vectors of a matrix M are the eigenvectors of M^T M; `eigh` sorts them by
+    # rising eigenvalue.
     return {
         level: np.linalg.eigh(product)[1][:, : -dimensions[level] - 1 : -1].astype(np.float32)
         for level, product in products.items()
@@ -88,15 +111,27 @@ def add_projection(
     progress: Callable[[Progress], None] | None = None,
     dimensions: Mapping[int, int] = DIMENSIONS,
 ) -> dict[int, np.ndarray]:
-    """Find the projection of a network and put it into its model folder, for the next time the model is loaded.
+    """Find the projections of a network and add them to its model folder.
 
-    Raises `ModelError` for a network too narrow to gain by it, `ImageError` for a photograph that
-    cannot be read, `OutputError` if the folder cannot be written.
+    They are used from the next time on that the model is loaded. The parameters and the result are
+    those of `find_projection`.
+
+    Raises
+    ------
+    ModelError
+        If no level of the network has more channels than a projection keeps.
+    ImageError
+        If a photograph cannot be read.
+    OutputError
+        If the folder cannot be written.
     """
     found = find_projection(network, photos, progress, dimensions)
     if not found:
         widths, most = list(network.card.widths), [dimensions[level] for level in sorted(dimensions)]
-        raise ModelError(f"{network.folder}: widths {widths} need no projection; it is for more channels than {most}")
+        raise ModelError(
+            f"{network.folder}: the widths {widths} need no projection; a projection is for levels with more channels "
+            f"than {most}"
+        )
     content = io.BytesIO()
     arrays: dict[str, Any] = {f"level{level}": matrix for level, matrix in found.items()}
     np.savez(content, **arrays)

@@ -1,14 +1,12 @@
-"""Latent image reconstruction (section 4.3): the features of A' and of B one level finer, from the field of a level.
+"""Reconstruction of the features of the latent pictures A' and B (section 4.3).
 
-The features of a latent picture are a blend of its content's own features with those that its field
-promises.
+The field of a level gives the features R of a latent picture at the next finer level. A blend with
+the features of the content keeps the shapes of the content.
 """
 
 from __future__ import annotations
 
-import numpy as np
-
-from ..backends import Array, Backend, Size
+from ..backends import Array, Size
 from ..progress import Tick, ignore
 from ..settings import ALPHA, KAPPA, PATCH_SIZE, TAU, Settings
 from .features import Features, level_size, nchw
@@ -26,24 +24,49 @@ def reconstruct(
     settings: Settings,
     tick: Tick = ignore,
 ) -> Array:
-    """Return R, the features of level L - 1 of a picture whose level L is `source` warped by `field` (section 4.3).
+    """Reconstruct features R of level L - 1 from the field of level L (section 4.3).
 
-    level   L, from 5 to 2
-    field   (h, w, 2) int32, the nearest-neighbour field of level L into `source`
-    finer   (h', w', 2) int32, the same field upsampled to level L - 1
-    source  the features of the sources
-    size    rows and columns of the picture to reconstruct, as the network sees it
-    tick    is called after each run of the network
+    The target is the vote of the sources' features at level L through the field. R should be such
+    that the next layers of the network turn R into the target. `settings.inversion` says how R is
+    found:
 
-    Returns (h', w', C) float32. Raises `ModelError` if the network gives values that are not
-    finite.
+    * "deconvolution" optimises an x at level L - 2 by L-BFGS, until its features at level L are
+      near the target. R are the features of x at level L - 1. Departures from the paper: x is two
+      levels finer than L, as in the authors' program, where the paper optimises level L - 1 itself,
+      which limits R less; and x starts from the vote of the sources' features at its level, not
+      from random values.
+    * "step" moves x by one step along the gradient. It matters that R are features which a picture
+      can have, more than how near they come to the target.
+    * "vote" takes the vote of the sources' features at level L - 1 as R, without the network.
 
-    With `inversion="vote"` R is the source's own level L - 1, warped. Otherwise R are the features
-    of an x two levels finer than L, as in the authors' program, which constrains R more than the
-    paper's one level does. x starts as the source's features there, warped. (The paper starts from
-    random values.) With "deconvolution" x is optimised by L-BFGS, so that its level L comes close
-    to the warped one. With "step" it takes one gradient step towards that: what counts is that R
-    are features which some picture could have, more than how small the objective gets.
+    Parameters
+    ----------
+    network
+        The network.
+    level
+        L, from 5 to 2.
+    field
+        (h, w, 2) int32, the field of level L into the sheet of the sources.
+    finer
+        (h', w', 2) int32, the same field upsampled to level L - 1.
+    source
+        The features of the sources.
+    size
+        Working size (rows, columns) of the content.
+    settings
+        The settings of the transfer.
+    tick
+        Called after each run of the network, with the share of the work that is done.
+
+    Returns
+    -------
+    features
+        R, (h', w', C) float32.
+
+    Raises
+    ------
+    ModelError
+        If the network gives values that are not finite.
     """
     backend, xp = network.backend, network.backend.xp
     finer_size: Size = finer.shape[:2]
@@ -67,26 +90,38 @@ def reconstruct(
     return backend.channels_last(objective.between)
 
 
-def content_weight(backend: Backend, content: Array, level: int, settings: Settings) -> Array:
-    """Return W (h, w, 1) float32: how much of the content's own features (h, w, C) to keep at each position (section 4.3).
+def blend(
+    network: Features, level: int, content: Array, given: Array, reconstruction: Array, settings: Settings
+) -> Array:
+    """Blend the features of the content and R to those of the latent picture (section 4.3).
 
-    W = alpha * sigmoid(kappa * (M - tau)), where M (h, w) is the squared norm of `content` over its
-    channels, scaled to 0..1 over the picture, and alpha is that of the level and the weight.
+    The result is content * W + R * (1 - W), with W = alpha * sigmoid(kappa * (M - tau)). M is the
+    squared norm of the content's features, scaled to 0..1 over the picture, and alpha depends on
+    the level and on `settings.weight`. So the shapes of the content stay where its features are
+    strong.
+
+    A projection for the search is linear. So the projected features are blended, which gives the
+    same result as to project the blend, with half the work.
+
+    Parameters
+    ----------
+    network
+        The network.
+    level
+        The level of all features.
+    content
+        (h, w, C) float32, the features of the content.
+    given
+        (h, w, k) float32, the same features for the search.
+    reconstruction
+        (h, w, C) float32, R.
+    settings
+        The settings of the transfer.
+
+    Returns
+    -------
+    latent
+        (h, w, k) float32, the features of the latent picture for the search.
     """
-    xp = backend.xp
-    energy = xp.square(content).sum(axis=2, keepdims=True)
-    low, high = energy.min(), energy.max()
-    m = (energy - low) / xp.maximum(high - low, np.float32(1e-12))
-    return np.float32(ALPHA[settings.weight][level]) / (1 + xp.exp(np.float32(-KAPPA) * (m - np.float32(TAU))))
-
-
-def blend(content: Array, reconstruction: Array, w: Array) -> Array:
-    """Return content * W + reconstruction * (1 - W): keep the content's structure where its features are strong (section 4.3).
-
-    Both maps are (h, w, C) float32, W is (h, w, 1). A projection for the search is linear, so that
-    blending what it makes of both is the same as blending them, and takes half the work.
-    """
-    blended = content - reconstruction
-    blended *= w
-    blended += reconstruction
-    return blended
+    projected = network.for_search(level, reconstruction)
+    return network.backend.blend(content, given, projected, ALPHA[settings.weight][level], KAPPA, TAU)

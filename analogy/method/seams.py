@@ -1,9 +1,9 @@
-"""Gradient-domain painting: the seams between the pieces of a voted picture are solved away.
+"""Gradient-domain painting: it removes the seams between the pieces of a voted picture.
 
-Where two neighbouring pieces come from different places of the source, their colours jump, and the
-jump is in neither piece. So the forward differences d of the source are voted through the field as
-its pixels are. The picture u is near the voted picture v, and its gradients are near d, but for the
-share k (0 to 1) of a jump that is an edge:
+Where two neighbouring pieces come from different places of the source, their colours jump, and
+neither piece holds that jump. So the forward differences d of the source are voted through the
+field, in the same way as its pixels. The picture u is near the voted picture v, and its gradients
+are near d, except for the share k (0 to 1) of each jump that is taken for an edge:
 
     minimise  sum_p  epsilon |u - v|^2  +  |grad u - (d + k (grad v - d))|^2
 
@@ -12,11 +12,11 @@ Darabi et al. 2012, "Image Melding"). The correction w = u - v solves
 
     (epsilon - Laplace) w  =  - div g,    g = (1 - k) (d - grad v)
 
-where g is zero but at joints, so that a piece whose joints fit keeps its own pixels.
+where g is zero except at joints, so that a piece without jumps at its joints keeps its own pixels.
 
-A jump is an edge where the content has one, or where it is large: a large one is an outline, a
-small one is a seam. At the threshold half of it stays. Where two labels meet, all of it stays, and
-each of their regions is solved for by itself.
+A jump counts as an edge where the content has an edge, or where the jump is large: a large jump is
+an outline, a small one is a seam. At the threshold, half of the jump stays. Where two labels meet,
+all of it stays, and the regions of the two labels are solved separately.
 
 Departure from the paper, whose result is the voted picture (`painting="pixels"`).
 """
@@ -33,13 +33,20 @@ from ..settings import PIXEL_PATCH_SIZE
 from .bands import in_bands
 
 EPSILON = 0.0075
-"""Weight of the voted pixels beside the voted gradients, in 1 / pixel^2 of the size that the
-network sees. A jump is spread over about 1 / sqrt(EPSILON) of these pixels."""
+"""Weight of the voted pixels beside the voted gradients, in 1 / pixel^2 at the working size.
+
+A jump is spread over about 1 / sqrt(EPSILON) of these pixels.
+"""
 EDGE = 0.25
-"""Gradient of the content (0 to 1 a pixel of the size that the network sees, over three channels)
-at which half of a jump stays."""
+"""Gradient of the content at which half of a jump stays, per pixel of the working size.
+
+It is the length over both axes and three channels of values in 0..1.
+"""
 JUMP = 0.2
-"""Jump from one pixel of the result to the next (0 to 1, over three channels) of which half stays."""
+"""Jump of which half stays, from one pixel of the result to the next.
+
+It is the length over three channels of values in 0..1.
+"""
 
 
 def remove_seams(
@@ -52,16 +59,32 @@ def remove_seams(
     tick: Tick | None = None,
     frames: Array | None = None,
 ) -> Array:
-    """Return the picture `voted` without the seams between its pieces: (H, W, 3) float32 in 0..1.
+    """Return a voted picture without the seams between its pieces.
 
-    field       (H, W, 2) int32, the field through which `voted` was voted
-    source      (HB, WB, 3) float32 in 0..1, the picture that it was voted from
-    voted       (H, W, 3) float32 in 0..1
-    steepness   (h, w) float32, of the content in the size that the network sees (see `Backend.steepness`). This size is also
-                the unit of `EPSILON`, so that a picture looks the same at every size
-    labels      (H, W) int32, of the content (see `Backend.keep_edges`)
-    tick        called after each band of rows
-    frames      of `source`, where it holds several pictures (see `Backend`)
+    Parameters
+    ----------
+    backend
+        The backend that runs the kernels.
+    field
+        (H, W, 2) int32, the field through which the picture was voted.
+    source
+        (HB, WB, 3) float32 in 0..1, the picture from which it was voted.
+    voted
+        (H, W, 3) float32 in 0..1, the voted picture.
+    steepness
+        (h, w) float32, `Backend.steepness` of the content at its working size. `EPSILON` is in
+        pixels of this size, so that a picture looks the same at every size.
+    labels
+        (H, W) int32, the labels of the content (see `Backend.keep_edges`), or None.
+    tick
+        Called after each band of rows, with the share of the work that is done.
+    frames
+        The frames of `source` if it holds several pictures (see `Backend`), or None.
+
+    Returns
+    -------
+    picture
+        (H, W, 3) float32 in 0..1.
     """
     height, width = voted.shape[:2]
     of_seams, of_edges, of_solution = split(tick, 2, 1, 2)
@@ -78,7 +101,10 @@ def remove_seams(
 def _solve_regions(
     backend: Backend, voted: Array, divergence: Array, epsilon: float, labels: Array, tick: Tick
 ) -> Array:
-    """Return `voted` corrected in each region of equal labels by itself, so that no colour gets into another region."""
+    """Return `voted` without seams, solved for each region of equal labels separately.
+
+    So no colour of one region reaches another.
+    """
     picture, on_host = voted.copy(), backend.to_host(labels)
     regions = np.unique(on_host)
     for label, of_region in zip(regions, split(tick, *[1.0] * len(regions)), strict=True):
@@ -92,21 +118,22 @@ def _solve_regions(
 
 
 def subtract_solution(backend: Backend, picture: Array, f: Array, epsilon: float, tick: Tick | None = None) -> Array:
-    """Return `picture` minus the w with (epsilon - Laplace) w = f, within 0..1. All are (H, W, 3) float32; `f` is overwritten.
+    """Return `picture` minus w, within 0..1, where w solves (epsilon - Laplace) w = f.
 
-    A cosine transform along the rows makes Laplace's second difference in this direction a factor,
-    -4 sin(pi k / 2 W)^2 for the frequency k. What is left is one system of equations with three
-    diagonals for each column, solved directly.
+    All arrays are (H, W, 3) float32, and `f` is overwritten. A cosine transform along the rows
+    turns the second difference in that direction into a factor, -4 sin(pi k / 2 W)^2 for the
+    frequency k. That leaves one system of equations with three diagonals for each column, which is
+    solved directly.
     """
     xp, (height, width) = backend.xp, f.shape[:2]
     of_transform, of_columns, of_inverse, of_sum = split(tick, 3, 2, 3, 1)
-    # The cosine transform of a row is the real part of the Fourier transform of its even columns,
-    # followed by its odd ones backwards, turned by `phase`; and minus the imaginary part is that of
-    # the frequency W - k (Makhoul 1980).
+    # To transform a row, put its even columns first, and then its odd columns backwards. Take the
+    # Fourier transform and multiply it by `phase`. The real part is the cosine transform at the
+    # frequency k, and minus the imaginary part is that at W - k (Makhoul 1980).
     order = np.concatenate([np.arange(0, width, 2), np.arange(1, width, 2)[::-1]])
     frequency = np.arange(width // 2 + 1)
     turns = np.exp(-0.5j * math.pi / width * frequency).astype(np.complex64)[:, None]
-    phase, back = backend.asarray(turns), backend.asarray(-turns.conj())  # minus, to subtract by an addition
+    phase, back = backend.asarray(turns), backend.asarray(-turns.conj())  # the minus makes `correct` subtract
     factors = [4 * np.sin(0.5 * math.pi / width * k) ** 2 for k in (frequency, width - frequency)]
     shifts = epsilon + np.repeat(np.stack(factors, axis=1)[:, None], 3, axis=1)  # frequency, channel, part
     columns = backend.asarray(order)

@@ -1,6 +1,6 @@
-"""The sessions of ONNX Runtime, one or a few for each graph of a model: loaded when first needed, or ahead, and kept.
+"""Sessions of ONNX Runtime for the graphs of a model, loaded on demand and kept.
 
-A graph that no run needs is never loaded.
+A graph is loaded when a run needs it, or ahead by `load_ahead`.
 """
 
 from __future__ import annotations
@@ -22,38 +22,40 @@ Shapes = tuple[tuple[int, ...], ...]
 
 @dataclass(eq=False)
 class _Slot:
-    """A session (a future of it), and the shapes of its latest run; None before it runs."""
+    """Session, as a future, with the shapes of its latest run; None before the first run."""
 
     session: Future[Any]
     shapes: Shapes | None = None
 
 
 class Sessions:
-    """Cache of ONNX Runtime sessions for the graphs of one model on one backend. Calls from several threads are safe.
+    """Cache of ONNX Runtime sessions for the graphs of one model on one backend.
 
-    A graph has up to `backend.sessions_per_graph` sessions. A run gets the session that ran the
-    same shapes last, or a new one, or the one that has been idle for longest.
+    Several threads may use it. A graph has up to `backend.sessions_per_graph` sessions. A run gets
+    a session whose latest run had the same shapes. If there is none, it gets a new session or, if
+    the graph has all its sessions, the one that has been idle for longest.
     """
 
     def __init__(self, files: ModelFiles, backend: Backend):
         self._files, self._backend = files, backend
         self._slots: dict[str, list[_Slot]] = {}
-        """The sessions of each graph, the one that was used last at the end."""
+        """Graph -> its sessions, in the order of their latest use."""
         self._lock = threading.Lock()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="analogy-loader")
 
     def load_ahead(self, graph: str) -> Future[Any]:
-        """Begin to load a graph, unless that has begun. Returns a future of its session."""
+        """Begin to load a graph, unless loading has begun, and return a future of its session."""
         with self._lock:
             if not self._slots.get(graph):
                 self._slots[graph] = [self._new(graph)]
             return self._slots[graph][-1].session
 
     def get(self, graph: str, shapes: Shapes) -> Any:
-        """Return a session for inputs of these shapes. Each is loaded once, however many threads ask for it.
+        """Return a session of a graph for inputs of these shapes.
 
-        Raises `ModelError` for a damaged file, `DeviceError` if the backend's provider cannot
-        start, `MemoryLimitError`.
+        Several threads that ask for the same session load it once. Raises `ModelError` for a
+        damaged file, `DeviceError` if the backend's provider cannot start, and `MemoryLimitError`
+        if there is too little memory.
         """
         with self._lock:
             slots = self._slots.setdefault(graph, [])
@@ -67,7 +69,7 @@ class Sessions:
             slots.append(slot)
         try:
             return slot.session.result()
-        except Exception:  # for want of memory, perhaps: the next run tries again
+        except Exception:  # memory may be free later, so the next run loads the graph again
             with self._lock:
                 if slot in slots and slot.session.done():
                     slots.remove(slot)
@@ -87,10 +89,10 @@ def _load(path: Path, backend: Backend) -> Any:
     onnxruntime = import_runtime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = FATAL
-    # Waiting threads sleep instead of spinning: a third less processor time, and no slower. And all
-    # sessions take what a run needs from one memory, which they keep: taken from the system anew, a
-    # third of the time would go into clearing it; with a memory for each session, or with blocks
-    # planned ahead for each size of picture, they would keep half as much again.
+    # Waiting threads sleep instead of spinning, which takes a third less processor time and is not
+    # slower. All sessions share one pool of memory. Without a pool, a third of the time would go
+    # into clearing memory from the system. With a pool for each session, or with a memory pattern
+    # for each size of picture, they would hold half as much again.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     share_memory()
     options.add_session_config_entry("session.use_env_allocators", "1")
@@ -99,7 +101,7 @@ def _load(path: Path, backend: Backend) -> Any:
     if threads:
         options.intra_op_num_threads = threads
     try:
-        # Without a fallback, of which it would tell on standard output.
+        # With a fallback, ONNX Runtime would print to standard output.
         session = onnxruntime.InferenceSession(str(path), options, providers=backend.providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's own exceptions share no public base class
         why = first_line(error)
@@ -108,12 +110,17 @@ def _load(path: Path, backend: Backend) -> Any:
         ) from error
     wanted = first_provider(backend.providers)
     if session.get_providers()[0] != wanted:
-        raise DeviceError(f"ONNX Runtime could not start {wanted} and offers {session.get_providers()[0]} instead")
+        raise DeviceError(
+            f"ONNX Runtime could not start {wanted} and uses {session.get_providers()[0]} instead; run analogy info"
+        )
     return session
 
 
 def shortage(error: BaseException) -> MemoryLimitError | None:
-    """Return the error to raise if ONNX Runtime had too little memory, for which it has no exception of its own; else None."""
+    """Return the error to raise if ONNX Runtime had too little memory, else None.
+
+    ONNX Runtime has no exception of its own for this case.
+    """
     if not is_shortage(error):
         return None
     return MemoryLimitError(

@@ -1,8 +1,8 @@
-"""Sheets: the sources of a direction below each other in one array, so that one field can lead into all of them.
+"""Sheets: the sources of a direction below each other in one array, so that one field serves all.
 
-With one source, which is the usual case, the sheet is that picture. With several (several examples
-B', or their feature maps), the row of a match says in which of them it lies. `Backend` calls them
-frames: nothing is matched across their borders.
+With one source, which is the usual case, the sheet is that picture. With several sources (several
+examples B', or their feature maps), the row of a match says in which of them the match lies.
+`Backend` calls the pictures on a sheet frames, and matches nothing across the border of a frame.
 """
 
 from __future__ import annotations
@@ -20,59 +20,73 @@ from . import nnf
 from .features import level_size
 
 _GAP = MOST_PATCH
-"""Rows between two frames. Two positions with the same offset then never have their matches in
-different frames, which `Backend.seams` relies on."""
+"""Empty rows between two frames.
+
+`Backend.seams` relies on this gap: two positions within one patch that have the same offset never
+have their matches in different frames.
+"""
 _PINNED = np.float32(4)
-"""Amount by which the distance of a pinned match is taken as less where an example is chosen, so
-that what is around a pin comes from the pin's example unless it fits far worse: two patch distances
-differ by this at most."""
+"""Bonus of a pinned match in the choice of an example, in units of patch distance.
+
+Two patch distances differ by at most 4. So positions around a pin choose the pin's example, unless
+that example fits far worse.
+"""
 _WINDOW = 1
-"""Radius, in positions, of the square over which distances are averaged to choose an example, so that pieces stay whole."""
+"""Radius of the square whose distances are summed to choose an example, in positions.
+
+The sum keeps pieces whole.
+"""
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """The layout of pictures on a sheet, from the top.
+    """Layout of pictures on a sheet, from the top.
 
-    sizes  rows and columns of each picture
+    Attributes
+    ----------
+    sizes
+        Rows and columns of each picture.
     """
 
     sizes: tuple[Size, ...]
 
     @cached_property
     def tops(self) -> np.ndarray:
-        """The first row of each picture, (K,) int64."""
+        """First row of each picture, (K,) int64."""
         heights = [rows + _GAP for rows, _ in self.sizes]
         return np.cumsum([0, *heights[:-1]])
 
     @property
     def size(self) -> Size:
-        """Rows and columns of the array that holds all pictures."""
+        """Rows and columns of the whole sheet."""
         return int(self.tops[-1]) + self.sizes[-1][0], max(columns for _, columns in self.sizes)
 
     @classmethod
     def spare(cls, sizes: Sequence[Size]) -> int:
-        """Return the number of positions of a sheet of these sizes on which no picture lies; 0 for one picture or none."""
+        """Return how many positions of a sheet of these sizes lie on no picture.
+
+        For one picture or none it is 0.
+        """
         if len(sizes) < 2:
             return 0
         rows, columns = cls(tuple(sizes)).size
         return rows * columns - sum(height * width for height, width in sizes)
 
     def at(self, level: int) -> Sheet:
-        """Return the sheet of the feature maps of a level, for pictures of these sizes."""
+        """Return the sheet of the feature maps of these pictures at a level."""
         return Sheet(tuple(level_size(size, level) for size in self.sizes))
 
     def frames(self, backend: Backend) -> Array | None:
-        """Return the frames, (K, 3) int32 on the device, as `Backend` takes them; None for a single picture."""
+        """Return the frames for `Backend`, (K, 3) int32 on the device; None for one picture."""
         if len(self.sizes) == 1:
             return None
         rows, columns = np.array(self.sizes).T
         return backend.asarray(np.stack([self.tops, self.tops + rows, columns], axis=1).astype(np.int32))
 
     def lay(self, xp: Any, arrays: Sequence[Array], fill: int = 0) -> Array:
-        """Return the arrays (h, w, ...) of all pictures as one, with `fill` around them; a single one as it is.
+        """Return one array with the arrays (h, w, ...) of all pictures, and `fill` between them.
 
-        xp  the arrays' module, NumPy or CuPy
+        `xp` is the module of the arrays, NumPy or CuPy. A single array is returned as it is.
         """
         if len(arrays) == 1:
             return arrays[0]
@@ -82,24 +96,32 @@ class Sheet:
         return whole
 
     def picture_of(self, backend: Backend, field: Array) -> Array:
-        """Return the index of the picture in which each match of a field lies, (H, W) int32, on the device."""
+        """Return the index of the picture that each match lies in, (H, W) int32 on the device."""
         index = backend.xp.zeros(field.shape[:2], np.int32)
         for top in self.tops[1:].tolist():
             index += field[..., 0] >= top
         return index
 
     def apart(self, backend: Backend, field: Array) -> Array:
-        """Return a field into the sheet with its matches as picture, row and column: (H, W, 3) int32, on the device."""
+        """Return the picture, row and column of each match, (H, W, 3) int32 on the device."""
         picture = self.picture_of(backend, field)
         rows = field[..., 0] - backend.asarray(self.tops.astype(np.int32))[picture]
         return backend.xp.stack([picture, rows, field[..., 1]], axis=2)
 
     def upsample(self, backend: Backend, field: Array, size: Size, finer: Sheet) -> Array:
-        """Return the field of the next finer level, for a content of `size`, into its sheet `finer` (see `nnf.upsample`)."""
+        """Return a field upsampled to the next finer level (see `nnf.upsample`).
+
+        `size` is the size of the content's map at that level, and `finer` is the sheet of that
+        level.
+        """
         return self._each(backend, field, finer, lambda part, _, after: nnf.upsample(backend, part, size, after))
 
     def enlarge(self, backend: Backend, field: Array, size: Size, full: Sheet, tick: Tick | None = None) -> Array:
-        """Return the field for a content of `size`, into the sheet `full` of the same pictures (see `nnf.enlarge`)."""
+        """Return a field enlarged to full size (see `nnf.enlarge`).
+
+        `size` is the full size of the content, and `full` holds the pictures of this sheet at full
+        size.
+        """
         return self._each(
             backend, field, full, lambda part, before, after: nnf.enlarge(backend, part, before, size, after, tick)
         )
@@ -107,16 +129,17 @@ class Sheet:
     def _each(
         self, backend: Backend, field: Array, other: Sheet, resample: Callable[[Array, Size, Size], Array]
     ) -> Array:
-        """Return a field into the sheet `other`.
+        """Return a field into this sheet resampled to the sheet `other`, picture by picture.
 
-        resample  returns a field into one picture in another size, from that field and the picture's sizes before and after
+        `resample` takes a field into one picture, and the sizes of that picture before and after.
+        It returns the resampled field.
         """
         if len(self.sizes) == 1:
             return resample(field, self.sizes[0], other.sizes[0])
         xp, count = backend.xp, len(self.sizes)
         index = self.picture_of(backend, field)
-        # The index of the picture is resampled as a row of a picture of so many rows, and comes out
-        # as one of two rows.
+        # The index of the picture has to be resampled like the field. So it passes as the row of a
+        # match in a picture with one row per index; that picture is then two rows per index high.
         parents = resample(xp.stack([index, xp.zeros_like(index)], axis=2), (count, 1), (2 * count, 2))[..., 0] // 2
         found = xp.zeros((*parents.shape, 2), np.int32)
         for k, (before, after) in enumerate(zip(self.sizes, other.sizes, strict=True)):
@@ -126,24 +149,33 @@ class Sheet:
 
 
 class SourceFeatures:
-    """The features of the sources of a direction, by level; level 0 is their pixels.
+    """Features of the sources of a direction at each level; level 0 stands for their pixels.
 
-    sheet  the layout of the sources as the network sees them
+    Parameters
+    ----------
+    backend
+        The backend of the arrays.
+    sheet
+        Layout of the sources at their working sizes.
+    features
+        Level -> features (h, w, C) float32, for each source.
     """
 
     def __init__(self, backend: Backend, sheet: Sheet, features: Sequence[Mapping[int, Array]]):
-        """Take the features of each source: level -> (h, w, C) float32."""
         self._backend, self.sheet, self._features = backend, sheet, features
 
     def vote(self, field: Array, level: int, patch: int) -> Array:
-        """Return the vote (h, w, C) of the features of a level through a field of that level (see `Backend.vote`)."""
+        """Return the vote (h, w, C) of the sources' features at a level (see `Backend.vote`).
+
+        `field` has the size of that level, and leads into the sheet of that level.
+        """
         sheet = self.sheet.at(max(level, 1))
         features = sheet.lay(self._backend.xp, [each[level] for each in self._features])
         return self._backend.vote(field, features, patch, sheet.frames(self._backend))
 
 
 def _down(backend: Backend, rows: int) -> Array:
-    """Return the displacement by so many rows, (2,) int32."""
+    """Return the offset by a number of rows, (2,) int32."""
     return backend.asarray(np.array([rows, 0], np.int32))
 
 
@@ -154,15 +186,29 @@ def choose(
     labels: tuple[Array, Array] | None = None,
     pins: np.ndarray | None = None,
 ) -> tuple[Array, Array]:
-    """Return one field into the sheet: each position gets its match in the picture whose matches around it are best.
+    """Choose a picture of the sheet for each position, and join the fields into one.
 
-    found   for each picture of the sheet the field into it, (H, W, 2) int32, and the patch distances, (H, W) float32
-    labels  of the content and of the sheet (see `Backend.propagate`). A picture that lacks the label of a position was
-            searched there without it, and is not chosen
-    pins    (n, 4), as `Pins.at` returns them: there the picture of the pin is chosen
+    A position gets the picture with the smallest sum of distances in the square around it. Of
+    equal sums the first one wins.
 
-    Returns the field and its distances. Distances are averaged over small squares, so that pieces
-    stay whole. Of equal pictures the first one is taken.
+    Parameters
+    ----------
+    backend
+        The backend of the arrays.
+    sheet
+        Layout of the pictures.
+    found
+        The field into each picture, (H, W, 2) int32, and its patch distances, (H, W) float32.
+    labels
+        Labels of the content and of the sheet (see `Backend.propagate`). A match that they forbid
+        is not chosen; it occurs where a picture lacks the label of the position.
+    pins
+        (n, 4), as `Pins.at` returns them. A pinned position gets the picture of its pin.
+
+    Returns
+    -------
+    field, distances
+        The field into the sheet, (H, W, 2) int32, and its patch distances, (H, W) float32.
     """
     xp = backend.xp
     fields = [match + _down(backend, top) for (match, _), top in zip(found, sheet.tops, strict=True)]
@@ -187,7 +233,10 @@ def choose(
 
 
 def _sums(backend: Backend, values: Array) -> Array:
-    """Return the sums (H, W) of `values` over small squares, which are continued at the border."""
+    """Return the sums (H, W) of `values` (H, W) over small squares.
+
+    At the border the nearest value is repeated.
+    """
     height, width = values.shape
     padded = backend.xp.pad(values, _WINDOW, mode="edge")
     total = backend.xp.zeros_like(values)

@@ -1,20 +1,20 @@
-"""Uniformity: a search that uses the whole example, instead of its flattest piece over and over.
+"""Uniformity: a search that uses the whole example, and not the same small part over and over.
 
-A flat sky fits the flattest piece of a painting best, and so is painted with it alone. Here a match
-costs more the more often its surroundings are used already, as in StyLit (Fiser et al. 2016,
-"StyLit: Illumination-Guided Example-Based Stylization of 3D Renderings") and in Kaspar et al. 2015
-("Self Tuning Texture Optimization"):
+A flat sky matches the flattest part of a painting best, and would be painted with that part alone.
+Here the cost of a match grows with the use of the positions around it, as in StyLit (Fiser et al.
+2016, "StyLit: Illumination-Guided Example-Based Stylization of 3D Renderings") and in Kaspar et al.
+2015 ("Self Tuning Texture Optimization"):
 
     E(p -> q) = d(p, q) + weight * mean_o min(u(q + o), MOST)
 
-over the offsets o of a patch. d is the patch distance, and u(q) how often the positions around q
-are matched, in units of an even use of the whole example. Departure from Liao et al. 2017, who have
-no such term.
+The mean is over the offsets o of a patch. d is the patch distance, and u(q) is the number of
+matches in the patch around q, divided by the number in an even use of the example. Departure from
+Liao et al. 2017, who have no such term.
 
-The kernels need not know of it: the cost is one more channel of the joined features. The uses are
-counted before each pass, in whole numbers, so that every device finds the same field. u is their
-mean over the passes so far: by the latest count alone, all positions would leave what is used much
-at once, and come back together.
+The cost is one more channel of the joined features, so the kernels need no code for it. The uses
+are counted before each pass, in whole numbers, so that every device finds the same field. u is
+their mean over all passes so far. With the latest count alone, all positions would leave a crowded
+part at once, and return together.
 """
 
 from __future__ import annotations
@@ -23,22 +23,27 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import ONE, Array, Backend, Size
+from ..backends import ONE, Array, Backend, Pass, Passes, Size
 from ..progress import Tick, split
 from . import nnf
 from .sheets import Sheet
 
 LEVELS = (5, 4)
-"""Levels whose field is spread: what is painted is decided there. At the finer ones it would tear
-pieces apart, and the mean of small pieces is as flat as what it should replace."""
+"""Levels at which a field is spread.
+
+At finer levels it would tear pieces apart, and the mean of small pieces is flat again.
+"""
 PASSES = 6
-"""Passes of the search after the usual one of a level. The uses are counted before each."""
+"""Number of search iterations that spread a field, after the usual search of a level."""
 WEIGHT = 0.3
 """Cost of an even use, in units of patch distance, for `uniformity` 1."""
 MOST = 6.0
-"""Largest use that is told apart, in units of an even use."""
+"""Largest use that raises the cost, in units of an even use."""
 _CHANNELS = 4
-"""Channels that are added: one for the cost, and more so that a GPU can still read four at a time."""
+"""Number of channels that are added to the joined features.
+
+One holds the cost. The others are zero, and let a GPU read four channels at a time.
+"""
 
 
 def spread(
@@ -51,14 +56,30 @@ def spread(
     uniformity: float,
     tick: Tick,
     **options: Any,
-) -> tuple[Array, Array]:
-    """Return a field that uses more of `b` than `field`, and its patch distances.
+) -> Passes[tuple[Array, Array]]:
+    """Spread a field over more of the source, by passes for `Backend.run_together`.
 
-    a, b        (HA, WA, C) and (HB, WB, C) int16, joined features
-    field       (HA, WA, 2) int32, the field that the usual search has found
-    sheet       the layout of `b`
-    uniformity  0 to 1, how strongly
-    options     the other arguments of `nnf.search`, but for `iterations`
+    Parameters
+    ----------
+    backend
+        The backend that runs the kernels.
+    a, b
+        (HA, WA, C) and (HB, WB, C) int16, joined features.
+    field
+        (HA, WA, 2) int32, the field of the usual search.
+    sheet
+        Layout of `b`.
+    uniformity
+        Strength of the effect, 0 to 1.
+    tick
+        Called with the share of the work that is done.
+    **options
+        The other arguments of `nnf.passes`, without `iterations`, `first_jumps` and `most`.
+
+    Returns
+    -------
+    nnf, distance
+        (HA, WA, 2) int32 and (HA, WA) float32. The distances do not hold the cost of uses.
     """
     xp, patch = backend.xp, options["patch"]
     query, key = _widened(xp, a), _widened(xp, b)
@@ -70,7 +91,7 @@ def spread(
         uses += _uses(xp, field, b.shape[:2], patch)
         share = xp.minimum(uses.astype(np.float32) / np.float32(number * patch**2 * even), np.float32(MOST))
         key[..., -_CHANNELS] = -xp.rint(share * np.float32(ONE * WEIGHT * uniformity)).astype(np.int16)
-        field, _ = nnf.search(
+        field, _ = yield from nnf.passes(
             backend,
             query,
             key,
@@ -82,18 +103,19 @@ def spread(
             tick=of_pass,
             **options,
         )
-    return field, backend.distance(a, b, field, patch, options["frames"])
+    arguments = {"a": a, "b": b, "nnf": field, "patch": patch, "frames": options["frames"]}
+    return field, (yield Pass("distance", arguments))
 
 
 def _widened(xp: Any, joined: Array) -> Array:
-    """Return joined features (H, W, C) with `_CHANNELS` more, which are zero."""
+    """Return joined features (H, W, C) with `_CHANNELS` more channels, which are zero."""
     wide = xp.zeros((*joined.shape[:2], joined.shape[2] + _CHANNELS), np.int16)
     wide[..., :-_CHANNELS] = joined
     return wide
 
 
 def _uses(xp: Any, field: Array, size: Size, patch: int) -> Array:
-    """Return how many matches lie in the patch around each position of a sheet of `size`, (*size,) int64."""
+    """Return the number of matches in the patch around each position of a sheet, (*size,) int64."""
     rows, columns = size
     index = field[..., 0].astype(np.int64) * columns + field[..., 1]
     counts = xp.pad(xp.bincount(index.ravel(), minlength=rows * columns).reshape(size), patch // 2)

@@ -1,13 +1,13 @@
-"""VGG networks as folders of ONNX graphs: the models on disk, the sources of their weights, and their conversion.
+"""VGG networks as folders of ONNX graphs: models on disk, their weights, and their conversion.
 
-Here live the model folders (`models`), their cards (`cards`) and what is checked before a graph is
-run (`checks`), the published weights (`published`) and their download (`pull`), what a network is
-(`description`), the readers of weight files (`weights`, `onnx_weights`, `caffe`, `torch_zip`,
-`protobuf`), and the conversion to ONNX (`export`). `method.features` runs the networks.
+`models` finds and writes the folders of models, `cards` reads their cards, and `checks` checks
+their files before a graph is run. `published` lists the published weights, and `pull` downloads
+them. `description` describes a network, `weights` (with `onnx_weights`, `caffe`, `torch_zip` and
+`protobuf`) reads weight files, and `export` converts a network to ONNX. `method.features` runs the
+networks.
 
-Names and paths come in, and files that nobody has checked yet. A file is never trusted, and nothing
-in it is run.
+No file is trusted: each is checked before it is used, and code in it is never run.
 
-May import: `errors`, `files`. `export` needs the extra `export`; `weights` and `pull` import what
-they need of that extra when they are used.
+These modules may import `errors` and `files`. `export` needs the extra `export`; `weights` and
+`pull` import packages of that extra only when they need them.
 """

@@ -1,8 +1,8 @@
-"""Read the layers of a `.caffemodel`, field by field, without Caffe or a generated schema. Only wanted blobs are decoded.
+"""Reader for the layers of a `.caffemodel` file, without Caffe or a protobuf schema.
 
-The file is a protobuf message `NetParameter` of caffe.proto. Older files, the published VGG-19
-among them, have its layers in field 2 (`V1LayerParameter`: name = 4, blobs = 6), newer ones in
-field 100 (`LayerParameter`: name = 1, blobs = 7).
+The file is a protobuf message `NetParameter` of caffe.proto. Older files, such as the published
+VGG-19, have the layers in field 2 (`V1LayerParameter`: name = 4, blobs = 6), newer ones in field
+100 (`LayerParameter`: name = 1, blobs = 7). A blob is an array of weights.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from ..errors import ModelError
 from .protobuf import fields, open_message, varint
 
 _NAME_AND_BLOBS = {2: (4, 6), 100: (1, 7)}
+"""Field of the layers -> fields of their names and their blobs."""
 _MOST_SIDES = 8
-"""Most dimensions of a blob."""
+"""Largest number of dimensions of a blob that are read."""
 
 
 def _varints(value: int | memoryview) -> Iterator[int]:
-    """Yield the values of a repeated number, whether packed or not."""
+    """Yield the values of a repeated number, which may be packed."""
     if isinstance(value, int):
         yield value
         return
@@ -34,7 +35,11 @@ def _varints(value: int | memoryview) -> Iterator[int]:
 
 
 def _blob(message: memoryview) -> np.ndarray:
-    """Decode a `BlobProto`: num, channels, height, width = 1 .. 4, data = 5, shape = 7 (its dim = 1), double_data = 8."""
+    """Return the array in a `BlobProto`.
+
+    Its fields are num, channels, height, width = 1 .. 4, data = 5, shape = 7 (with dim = 1) and
+    double_data = 8.
+    """
     sides = {1: 1, 2: 1, 3: 1, 4: 1}
     shape: list[int] | None = None
     data: dict[int, list[memoryview]] = {5: [], 8: []}
@@ -55,7 +60,10 @@ def _blob(message: memoryview) -> np.ndarray:
 
 
 def read_layers(path: Path, wanted: Collection[str]) -> dict[str, list[np.ndarray]]:
-    """Return layer name -> its blobs, for the `wanted` layers that have any. Raises `ModelError` for a damaged file."""
+    """Return the blobs of each of the `wanted` layers that has any, by the layer's name.
+
+    Raises `ModelError` for a damaged file.
+    """
     layers: dict[str, list[np.ndarray]] = {}
     for number, layer in fields(open_message(path)):
         if number not in _NAME_AND_BLOBS or isinstance(layer, int):

@@ -1,4 +1,4 @@
-"""The card of a model, `model.json` in its folder: what the network is, and the SHA-256 of each of its files."""
+"""The card of a model, `model.json`, which describes the network and has its files' checksums."""
 
 from __future__ import annotations
 
@@ -14,15 +14,36 @@ from ..errors import ModelError, reason
 from ..files.inputs import read_regular
 
 CARD = "model.json"
+"""Name of the card in a model's folder."""
 _MOST_BYTES = 1 << 20
+"""Largest card that is read, in bytes."""
 _WIDEST = 1 << 16
+"""Largest number of channels of a layer."""
 _FILE_NAME = re.compile(r"[\w-][\w.-]{0,99}", re.ASCII)
+"""Pattern of the names of a model's files."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+"""Pattern of a SHA-256 in hexadecimal."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """The card of a model. `widths`: channels of relu1_1 .. relu5_1. `sha256`: file name -> checksum in hex."""
+    """Card of a model.
+
+    Attributes
+    ----------
+    name : str
+        Name of the model.
+    description : str
+        The network, in one line.
+    widths : tuple of int
+        Channels of relu1_1 .. relu5_1.
+    source : str
+        The file of weights from which the model was made.
+    licence : str
+        Licence of the weights, and their owner.
+    sha256 : mapping of str to str
+        Name of each file of the model -> its SHA-256 in hexadecimal.
+    """
 
     name: str
     description: str
@@ -33,13 +54,13 @@ class Card:
 
     @property
     def fingerprint(self) -> str:
-        """One checksum in hex for all files together; two folders with the same files have the same one."""
+        """Checksum of all files together, in hexadecimal; it is equal for equal files."""
         lines = "".join(f"{checksum}  {name}\n" for name, checksum in sorted(self.sha256.items()))
         return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def read_card(folder: Path) -> Card:
-    """Read the card of the model in `folder`. Raises `ModelError` if it cannot be read or is invalid."""
+    """Return the card of the model in `folder`. Raises `ModelError` if it is missing or invalid."""
     path = folder / CARD
     try:
         fields = json.loads(read_regular(path, _MOST_BYTES).decode())
@@ -53,7 +74,10 @@ def read_card(folder: Path) -> Card:
 
 
 def _card_of(fields: Any) -> Card:
-    """Make a card of these values. Raises `ValueError`, `TypeError` or `KeyError` if no card can have them."""
+    """Return the card with these fields.
+
+    Raises `ValueError`, `TypeError` or `KeyError` if no card has such fields.
+    """
     if not isinstance(fields, dict):
         raise ValueError(f"it is a {type(fields).__name__}, not an object with names and values")
     words = {name: fields.pop(name) for name in ("name", "description", "source", "licence")}
@@ -69,12 +93,12 @@ def _card_of(fields: Any) -> Card:
         raise ValueError(f"sha256 is {sha256!r:.100}; expected file names with checksums")
     for file, checksum in sha256.items():
         if not _FILE_NAME.fullmatch(file) or file == CARD:
-            raise ValueError(f"sha256 names {file!r:.100}, which is no file of a model")
+            raise ValueError(f"sha256 names {file!r:.100}, which is no file of a model; expected plain file names")
         if not isinstance(checksum, str) or not _SHA256.fullmatch(checksum):
             raise ValueError(f"the checksum of {file} is {checksum!r:.100}; expected 64 hexadecimal digits")
     return Card(widths=tuple(widths), sha256=sha256, **words)
 
 
 def card_text(card: Card, sha256: Mapping[str, str]) -> bytes:
-    """Return the content of the card's file, with these checksums."""
+    """Return the content of the file `model.json` for a card with these checksums."""
     return (json.dumps(asdict(card) | {"sha256": sha256}, indent=2, ensure_ascii=False) + "\n").encode()

@@ -1,4 +1,4 @@
-"""Checks that the files of a model are those that its card names, and that its graphs fit together."""
+"""Checks of a model: its files have the checksums of its card, and its graphs fit together."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .protobuf import fields, open_message
 from .published import digest_of
 
 _DEEPEST = 16
-"""Most levels of graphs within graphs."""
+"""Largest depth of graphs within graphs."""
 
 
 class ModelFiles:
-    """The files of a model folder, each compared with its checksum at its first use, and again after a change.
+    """Files of a model's folder, each checked at its first use, and again after a change.
 
-    `cure`: the end of the messages, which says what to do about a damaged file.
+    The attribute `cure` ends the messages about a damaged file, and says what to do about it.
     """
 
     def __init__(self, folder: Path, card: Card, cure: str):
@@ -28,27 +28,30 @@ class ModelFiles:
         self._whole: dict[str, tuple[int, ...]] = {}
 
     def path(self, name: str) -> Path:
-        """Return the path of a file that is the one the card names. Raises `ModelError` if it is not, or cannot be read."""
+        """Return the path of a file after comparing it with its checksum in the card.
+
+        Raises `ModelError` if it differs, cannot be read, or is not in the card.
+        """
         path = self.folder / name
         if name not in self.card.sha256:
-            raise ModelError(f"{path} is not named by the model's card, so nobody can tell what it is; {self.cure}")
+            raise ModelError(f"{path} is not named by the model's card, so it cannot be checked; {self.cure}")
         try:
             with open_regular(path) as file:
                 status = os.fstat(file.fileno())
-                is_now = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-                if self._whole.get(name) == is_now:
+                identity = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+                if self._whole.get(name) == identity:
                     return path
                 actual = digest_of(file, "sha256")
         except OSError as error:
             raise ModelError(f"{path} cannot be read: {reason(error)}; {self.cure}") from error
         if actual != self.card.sha256[name]:
             expected = self.card.sha256[name]
-            raise ModelError(f"{path} is damaged: SHA-256 {actual}, its card says {expected}; {self.cure}")
-        self._whole[name] = is_now
+            raise ModelError(f"{path} is damaged: SHA-256 {actual}, and its card says {expected}; {self.cure}")
+        self._whole[name] = identity
         return path
 
     def graph(self, name: str) -> Path:
-        """Return the path of a graph, if it and the files with its weights are those that the card names; else see `path`."""
+        """Return the path of a graph after checking it and its files of weights (see `path`)."""
         path = self.path(name)
         for weights in external_files(path):
             self.path(weights)
@@ -56,17 +59,20 @@ class ModelFiles:
 
 
 def external_files(path: Path) -> list[str]:
-    """List the files, as the graph at `path` names them, in which it keeps weights. Raises `ModelError` if it is damaged."""
+    """Return the names of the files in which the graph at `path` keeps weights.
+
+    Raises `ModelError` if the graph is damaged.
+    """
     try:
         return list(dict.fromkeys(_of_message(open_message(path), _MODEL, 0)))
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
-    except (OSError, ValueError) as error:  # ValueError: it is empty
+    except (OSError, ValueError) as error:  # an empty file raises ValueError
         raise ModelError(f"{path} cannot be read: {reason(error)}; export the model again") from error
 
 
-# Message -> number of a field -> the message in it, as far as tensors can lie there (onnx.proto).
 _MODEL = {7: "graph", 25: "function"}
+"""Fields of an ONNX model -> the messages in them that may contain tensors (onnx.proto)."""
 _WITHIN = {
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
     "function": {7: "node", 11: "attribute"},
@@ -75,33 +81,37 @@ _WITHIN = {
     "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {13: "entry"},
 }
+"""Message -> its fields -> the messages in them that may contain tensors (onnx.proto)."""
 
 
 def _of_message(data: memoryview, within: dict[int, str], depth: int) -> Iterator[str]:
+    """Yield the names of files of weights in a message with the fields `within`."""
     for number, value in fields(data):
         kind = within.get(number)
         if kind is None or isinstance(value, int):
             continue
-        if kind == "entry":  # key = 1, value = 2
+        if kind == "entry":  # its fields are key = 1, value = 2
             entry = {
                 key: bytes(text).decode("utf-8", "replace") for key, text in fields(value) if not isinstance(text, int)
             }
             if entry.get(1) == "location":
                 yield entry.get(2, "")
         elif kind == "graph" and depth == _DEEPEST:
-            raise ModelError(f"graphs lie within graphs, more than {_DEEPEST} deep, which no exporter writes")
+            raise ModelError(
+                f"graphs lie within graphs, more than {_DEEPEST} deep, which no exporter writes; export the model again"
+            )
         else:
             yield from _of_message(value, _WITHIN[kind], depth + (kind == "graph"))
 
 
 def check_graph(path: Path, card: Card, session: Any) -> None:
-    """Check that the graph loaded from `path` has the inputs and outputs that follow from `card`, so that one feeds the next.
+    """Check that a graph has the inputs and outputs that the card requires.
 
-    `session`: an ONNX Runtime session, or anything with `get_inputs` and `get_outputs` like it.
-
-    Raises `ModelError` naming the first that is missing or has another type or shape.
+    The graph was loaded from `path`. `session` is an ONNX Runtime session, or an object with the
+    same `get_inputs` and `get_outputs`. Raises `ModelError` with the first input or output that is
+    missing or has another type or shape.
     """
-    channels = (3, *card.widths)  # of the picture and of relu1_1 .. relu5_1
+    channels = (3, *card.widths)  # the channels of the picture and of relu1_1 .. relu5_1
     kind, _, number = path.stem.partition("_")
     axis = 3 if kind == "step" else 1
     if kind == "features":
@@ -134,14 +144,14 @@ def check_graph(path: Path, card: Card, session: Any) -> None:
                 expected[axis:axis] = [] if width is None else [width]
                 raise ModelError(
                     f"{path}: {role} {name} is {found[name].type} {shape}, its card promises tensor(float) {expected}; "
-                    "the folder's files are not of one model, or of another size: export it again"
+                    "the folder's files are not of one model, or have another size; export the model again"
                 )
 
 
 def _fits(shape: Sequence[int | str | None], channels: int | None, axis: int) -> bool:
-    """Tell whether a shape is a scalar's (`channels` None), or one map's of any height and width with `channels`.
+    """Return whether `shape` is (1, channels, any, any), with the channels at `axis`.
 
-    `axis`: the axis of the channels.
+    Without `channels`, it must be the shape of a scalar.
     """
     if channels is None or len(shape) != 4:
         return channels is None and not shape

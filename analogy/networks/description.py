@@ -1,4 +1,4 @@
-"""A VGG network as its weights describe it: its layers, their widths, and the input that they were trained for."""
+"""Description of a VGG network: its weights, its layers, and the input that it was trained for."""
 
 from __future__ import annotations
 
@@ -16,22 +16,32 @@ CONVOLUTIONS = (
     "conv4_1", "conv4_2", "conv4_3", "conv4_4",
     "conv5_1",
 )  # fmt: skip
-"""The layers of VGG-19 up to relu5_1, in order; 2x2 max pooling stands before each `convN_1` but the first."""
+"""Convolutions of VGG-19 up to relu5_1, in order.
+
+A 2 x 2 max pooling stands before each `convN_1` but the first.
+"""
 
 FOURTH = ("conv3_4", "conv4_4")
-"""The layers of `CONVOLUTIONS` that VGG-16 does not have. A network without both counts as VGG-16."""
+"""Convolutions that VGG-16 does not have; a network without both counts as VGG-16."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """A VGG-19 or VGG-16 of any widths: its weights, and the input that they were trained for.
+    """VGG-19 or VGG-16 of any widths, up to conv5_1.
 
-    `weights` has `NAME.weight` (O, I, 3, 3) and `NAME.bias` (O,) for each name of `layers`, and may
-    have more. The input of conv1_1 is (RGB in 0..1 - mean) / std, channels reversed where `bgr`;
-    `mean` and `std` are in RGB order.
+    Attributes
+    ----------
+    weights : mapping of str to array
+        `NAME.weight` (O, I, 3, 3) and `NAME.bias` (O,) for each name of `layers`, and perhaps more.
+    mean, std : (float, float, float)
+        Preprocessing, in the order RGB: the input of conv1_1 is (RGB in 0..1 - mean) / std.
+    bgr : bool
+        Whether conv1_1 takes its input channels in the order BGR.
 
-    Raises `ModelError` if a layer is missing, does not fit the one before it, or has a value that
-    is not finite.
+    Raises
+    ------
+    ModelError
+        If a layer is missing, does not fit the one before it, or has a value that is not finite.
     """
 
     weights: Mapping[str, np.ndarray]
@@ -57,16 +67,16 @@ class Network:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The convolutions up to conv5_1, in order."""
+        """Names of the convolutions up to conv5_1, in order."""
         has_fourth = any(f"{name}.weight" in self.weights for name in FOURTH)
         return CONVOLUTIONS if has_fourth else tuple(name for name in CONVOLUTIONS if name not in FOURTH)
 
     @property
     def architecture(self) -> str:
-        """ "VGG-19" or "VGG-16"."""
+        """Name of the architecture, "VGG-19" or "VGG-16"."""
         return "VGG-19" if self.layers == CONVOLUTIONS else "VGG-16"
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Channels of relu1_1 .. relu5_1."""
+        """Numbers of channels of relu1_1 .. relu5_1."""
         return tuple(int(self.weights[f"conv{level}_1.bias"].shape[0]) for level in range(1, 6))

@@ -1,26 +1,27 @@
-"""ONNX graphs of a VGG network: the features, the objective of the inversion with its gradient, and one step down it.
+"""ONNX graphs of a VGG network: its features, the objective of the inversion, and a gradient step.
 
-An inference runtime has no automatic differentiation, so the gradient is written into the graph, in
-ordinary nodes:
+An inference runtime has no automatic differentiation. So this module writes the gradient of the
+objective into the graph as ordinary nodes. The gradient of each operation is:
 
-    loss = sum (y - target)^2                d loss / d y = 2 (y - target)
-    3x3 convolution, stride 1, zero padding  gradient = convolution with the kernel turned by 180 degrees and its two
-                                             channel axes swapped
-    ReLU                                     gradient where the output is positive, else 0
-    2x2 max pooling                          gradient to the largest of the four, shared equally where several are
+* The loss is sum (y - target)^2, and d loss / d y = 2 (y - target).
+* A 3 x 3 convolution (stride 1, zero padding) becomes a convolution with the kernel turned by 180
+  degrees and its two channel axes swapped.
+* A ReLU passes the gradient on where its output is positive, and 0 elsewhere.
+* A 2 x 2 max pooling passes the gradient on to the largest of its four inputs, in equal shares if
+  several are the largest.
 
-Pooling is as in Caffe, the paper's framework: a last odd row or column has a window of its own. So
-a map of H x W becomes one of ceil(H / 2) x ceil(W / 2), and every position has a parent in the
-coarser map. In the objective this is an explicit padding with zeros, which changes nothing after a
+Pooling is that of Caffe, the paper's framework: a last odd row or column has a window of its own.
+So a map of H x W becomes one of ceil(H / 2) x ceil(W / 2), and each position has a parent in the
+coarser map. In the objective, the map is padded with zeros instead, which changes nothing after a
 ReLU and keeps the gradient simple.
 
 Masks are products with 0 and 1, since ONNX Runtime takes ten times as long for `Where`. The mask of
-a ReLU in front of a pooling is applied behind the pooling, to a quarter of the numbers: the largest
-of four is positive exactly where the ReLU is.
+a ReLU before a pooling is applied after the pooling, to a quarter of the numbers: the largest of
+four outputs is positive exactly where the pooled ReLU is.
 
 A model is a folder with `features.onnx`, `invert_5.onnx` .. `invert_2.onnx`, `step_5.onnx` ..
-`step_2.onnx`, their common `weights.bin`, and `model.json` (see `models.py`). To export one takes
-the package `onnx`; to run it does not.
+`step_2.onnx`, the `weights.bin` that they share, and `model.json` (see `models`). The package
+`onnx` is needed to export a model, and not to run it.
 """
 
 from __future__ import annotations
@@ -46,26 +47,29 @@ except ImportError as error:  # pragma: no cover - the message is what matters
     ) from error
 
 _SMALL = 1024
-"""Size in bytes below which a constant stays in the graph."""
+"""Size below which a constant stays in the graph, in bytes."""
 _ALIGNMENT = 64
-"""Alignment of the constants in the file of weights, in bytes: a processor's cache line."""
+"""Alignment of the constants in the file of weights, in bytes (a cache line of a processor)."""
 
 SPAN = 2
-"""Levels from relu(L) back to the free variable, relu(L - 2), which is the picture at L = 2.
+"""Number of levels from relu(L) back to the free variable relu(L - 2) (at L = 2, the picture).
 
-Departure from the paper (section 4.3), which goes back one level: the authors' program goes back
-two, which constrains the solution more, and came out nearer to nine published results (0.137
-against 0.140, mean distance of features)."""
+Departure from the paper (section 4.3), which goes back one level. The authors' program goes back
+two, which constrains the solution more. Its results were nearer to nine published ones (0.137
+against 0.140, mean distance of features).
+"""
 
 NEAR = (5, 4)
-"""Levels whose single gradient step goes back one level, to relu(L - 1): first the features two
-levels finer run through the network up to there. It came out as near to the published results as a
-step of two levels, in three fifths of the time; at levels 3 and 2 it did not (0.1446 against
-0.1424, seven results, mean of three seeds)."""
+"""Levels at which the single gradient step goes back only one level, to relu(L - 1).
+
+There the features two levels finer first run forward to relu(L - 1). The results are as near to the
+published ones as with a step of two levels, in three fifths of the time. At levels 3 and 2 they are
+not (0.1446 against 0.1424, seven results, mean of three seeds).
+"""
 
 
 class _Graph:
-    """A graph that is being built; methods that add a node or a constant return its name."""
+    """Graph that is being built; a method that adds a node or a constant returns its name."""
 
     def __init__(self, dtype: Any):
         self.dtype = np.dtype(dtype)
@@ -73,21 +77,26 @@ class _Graph:
         self.constants: dict[str, np.ndarray] = {}
 
     def op(self, kind: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
+        """Add a node, whose output has its name."""
         name = name or f"{kind.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, inputs, [name], **attributes))
         return name
 
     def constant(self, name: str, value: Any, dtype: Any = None) -> str:
+        """Add a constant."""
         self.constants[name] = np.asarray(value, dtype or self.dtype)
         return name
 
     def number(self, value: float) -> str:
+        """Add a constant that is one number."""
         return self.constant(f"number_{value:g}", value)
 
     def integers(self, *values: int) -> str:
+        """Add a constant of int64 numbers."""
         return self.constant("integers_" + "_".join(map(str, values)), values, np.int64)
 
     def model(self, name: str, inputs: dict[str, list[Any]], outputs: dict[str, list[Any]]) -> ModelProto:
+        """Return the graph as a checked ONNX model."""
         kind = helper.np_dtype_to_tensor_dtype(self.dtype)
         graph = helper.make_graph(
             self.nodes,
@@ -96,35 +105,40 @@ class _Graph:
             [helper.make_tensor_value_info(key, kind, shape) for key, shape in outputs.items()],
             [numpy_helper.from_array(value, key) for key, value in self.constants.items()],
         )
-        # Opset 17 and IR 8 are read by every runtime that the package admits.
+        # Every version of ONNX Runtime that the package admits reads opset 17 and IR 8.
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
         checker.check_model(model, full_check=True)
         return model
 
 
 def _preprocess(g: _Graph, network: Network, image: str) -> str:
+    """Add the preprocessing of a picture."""
     mean = g.constant("mean", np.reshape(network.mean, (1, 3, 1, 1)))
     std = g.constant("std", np.reshape(network.std, (1, 3, 1, 1)))
     return g.op("Div", g.op("Sub", image, mean), std)
 
 
 def _kernel(g: _Graph, network: Network, layer: str) -> str:
+    """Add the kernel of a layer as a constant."""
     kernel = network.weights[f"{layer}.weight"]
     if layer == "conv1_1" and network.bgr:
-        kernel = kernel[:, ::-1]  # so that the graph takes RGB
+        kernel = kernel[:, ::-1]  # with this kernel, the graph takes RGB
     return g.constant(f"{layer}.weight", kernel)
 
 
 def _convolve(g: _Graph, network: Network, layer: str, x: str, name: str | None = None) -> str:
+    """Add a convolution and its ReLU."""
     bias = g.constant(f"{layer}.bias", network.weights[f"{layer}.bias"])
     y = g.op("Conv", x, _kernel(g, network, layer), bias, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
     return g.op("Relu", y, name=name)
 
 
 def build_features(network: Network, dtype: Any = np.float32) -> ModelProto:
-    """Build the graph `image` (1, 3, H, W) RGB in 0..1 -> `relu1_1` .. `relu5_1` (1, width, ceil(H / s), ceil(W / s)).
+    """Return the graph from a picture to its features.
 
-    The stride s is 1, 2, 4, 8, 16. `dtype`: float32, or float64 for tests.
+    The input `image` is (1, 3, H, W) RGB in 0..1. The outputs `relu1_1` .. `relu5_1` are (1, width,
+    ceil(H / s), ceil(W / s)) with the strides s = 1, 2, 4, 8, 16. The dtype is float32, or float64
+    in tests.
     """
     g = _Graph(dtype)
     x = _preprocess(g, network, "image")
@@ -137,7 +151,10 @@ def build_features(network: Network, dtype: Any = np.float32) -> ModelProto:
 
 
 def _pool(g: _Graph, x: str) -> tuple[str, str]:
-    """Add 2x2 max pooling of `x`, padded with zeros to even sizes. Returns the result and the padded `x`."""
+    """Add a 2 x 2 max pooling of `x`, padded with zeros to even sizes.
+
+    Returns the names of the result and of the padded `x`.
+    """
     size = g.op("Slice", g.op("Shape", x), g.integers(2), g.integers(4))
     odd = g.op("Mod", size, g.integers(2, 2))
     padded = g.op("Pad", x, g.op("Concat", g.integers(0, 0, 0, 0, 0, 0), odd, axis=0))
@@ -145,6 +162,7 @@ def _pool(g: _Graph, x: str) -> tuple[str, str]:
 
 
 def _double(g: _Graph, x: str) -> str:
+    """Add a node that repeats each position of `x` in 2 x 2 positions."""
     scales = g.constant("twice", [1, 1, 2, 2], np.float32)
     return g.op(
         "Resize", x, "", scales, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
@@ -152,16 +170,21 @@ def _double(g: _Graph, x: str) -> str:
 
 
 def _positive(g: _Graph, gradient: str, relu: str) -> str:
-    """Add a mask: `gradient` where the output of a ReLU is positive, else 0."""
-    # Not by Sign, which ONNX Runtime computes in one thread.
+    """Add a mask that sets `gradient` to 0 where the output of a ReLU is 0."""
+    # Sign would do, but ONNX Runtime computes it in one thread.
     return g.op("Mul", gradient, _as_numbers(g, g.op("Greater", relu, g.number(0))))
 
 
 def _as_numbers(g: _Graph, truth: str) -> str:
+    """Add a conversion of truth values to 0 and 1."""
     return g.op("Cast", truth, to=helper.np_dtype_to_tensor_dtype(g.dtype))
 
 
 def _pool_gradient(g: _Graph, gradient: str, x: str, padded: str, pooled: str) -> str:
+    """Add the gradient with respect to the input `x` of a pooling, which follows a ReLU.
+
+    `gradient` is that with respect to the output `pooled`.
+    """
     largest = _as_numbers(g, g.op("Equal", padded, _double(g, pooled)))
     count = g.op("Mul", g.op("AveragePool", largest, kernel_shape=[2, 2], strides=[2, 2]), g.number(4))
     each = g.op("Div", _positive(g, gradient, pooled), count)
@@ -171,6 +194,10 @@ def _pool_gradient(g: _Graph, gradient: str, x: str, padded: str, pooled: str) -
 
 
 def _convolve_gradient(g: _Graph, network: Network, layer: str, gradient: str) -> str:
+    """Add the gradient with respect to the input of a convolution.
+
+    `gradient` is that with respect to its output.
+    """
     swapped = g.op("Transpose", _kernel(g, network, layer), perm=[1, 0, 2, 3])
     turned = g.op("Slice", swapped, g.integers(2, 2), g.integers(-4, -4), g.integers(2, 3), g.integers(-1, -1))
     return g.op("Conv", gradient, turned, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
@@ -178,7 +205,11 @@ def _convolve_gradient(g: _Graph, network: Network, layer: str, gradient: str) -
 
 @dataclass(frozen=True)
 class _Layer:
-    """A convolution in a graph: its name, its output, and input, padded input and output of a pooling before it."""
+    """Convolution in a graph.
+
+    It has a name, an output, and, if a pooling stands before it, the pooling's input, padded input
+    and output.
+    """
 
     name: str
     output: str
@@ -186,7 +217,10 @@ class _Layer:
 
 
 def _forward(g: _Graph, network: Network, x: str, first: int, last: int) -> list[_Layer]:
-    """Add the layers from `x`, features relu(first)_1 or the picture for 0, to relu(last)_1."""
+    """Add the layers from `x` to relu(last)_1.
+
+    `x` is relu(first)_1, or the picture if `first` is 0.
+    """
     names = network.layers
     start = names.index(f"conv{first}_1") + 1 if first else 0
     y = x if first else _preprocess(g, network, x)
@@ -203,7 +237,11 @@ def _forward(g: _Graph, network: Network, x: str, first: int, last: int) -> list
 
 
 def _backward(g: _Graph, network: Network, layers: list[_Layer], target: str) -> tuple[str, str]:
-    """Add ||y - target||^2 for the output y of the last of `layers`, and its gradient for the input of the first."""
+    """Add the loss ||y - target||^2 and its gradient.
+
+    y is the output of the last of the `layers`. The gradient is with respect to the input of the
+    first.
+    """
     error = g.op("Sub", layers[-1].output, target)
     loss = g.op("ReduceSumSquare", error, keepdims=0)
     gradient, masked = g.op("Mul", error, g.number(2)), False
@@ -219,11 +257,11 @@ def _backward(g: _Graph, network: Network, layers: list[_Layer], target: str) ->
 
 
 def build_objective(network: Network, level: int, dtype: Any = np.float32) -> ModelProto:
-    """Build the graph of ||relu(L)(x) - target||^2 (section 4.3 of the paper) for level L = 5 .. 2.
+    """Return the graph of the objective of a level L, 5 .. 2: ||relu(L)(x) - target||^2.
 
-    `x` (1, C, H, W): features relu(L-2)_1, or the picture (RGB in 0..1) for L = 2; `target`:
-    features relu(L)_1. Outputs `loss` (scalar), `gradient` (like `x`), `between` (features
-    relu(L-1)_1 of `x`).
+    Section 4.3 of the paper describes it. The input `x` (1, C, H, W) is relu(L-2)_1, or for L = 2
+    the picture (RGB in 0..1), and `target` is relu(L)_1. The outputs are `loss` (a scalar),
+    `gradient` (in the shape of `x`), and `between` (relu(L-1)_1 of `x`).
     """
     g = _Graph(dtype)
     layers = _forward(g, network, "x", level - SPAN, level)
@@ -238,15 +276,15 @@ def build_objective(network: Network, level: int, dtype: Any = np.float32) -> Mo
 
 
 def build_step(network: Network, level: int, dtype: Any = np.float32) -> ModelProto:
-    """Build the graph of one gradient step down the objective of level L = 5 .. 2, and of relu(L-1)_1 after it.
+    """Return the graph of one gradient step on the objective of a level L, 5 .. 2.
 
-    `start` (1, H, W, C): features relu(L-2)_1, or the picture (RGB in 0..1) for L = 2; `target`:
-    features relu(L)_1. Output `reconstruction`: features relu(L-1)_1. All three have channels last,
-    since the search needs that, and it costs ONNX Runtime nothing.
+    The input `start` (1, H, W, C) is relu(L-2)_1, or for L = 2 the picture (RGB in 0..1), and
+    `target` is relu(L)_1. The output `reconstruction` is relu(L-1)_1 after the step. All three have
+    channels last, since the search needs that, and it costs ONNX Runtime nothing.
 
     The step has Polyak's length for a function whose minimum is 0: x - f / |f'|^2 f'. Between
-    random photographs this length came within 2 % of the best one along the gradient at levels 5 to
-    3, and within 4 % at level 2. At the levels of `NEAR` x is relu(L-1)_1 of `start`, else it is
+    random photographs, it was within 2 % of the best length along the gradient at levels 5 to 3,
+    and within 4 % at level 2. At the levels of `NEAR`, x is relu(L-1)_1 of `start`, else it is
     `start`.
     """
     g = _Graph(dtype)
@@ -266,7 +304,10 @@ def build_step(network: Network, level: int, dtype: Any = np.float32) -> ModelPr
 
 
 def export(network: Network, folder: Path, card: Card) -> None:
-    """Write the graphs and `model.json` of a model into `folder`, which must be new or empty: all files, or none."""
+    """Write the graphs and the card of a model into `folder`, all files or none.
+
+    The folder must be new or empty.
+    """
     graphs = {"features.onnx": build_features(network)}
     graphs |= {f"invert_{level}.onnx": build_objective(network, level) for level in (5, 4, 3, 2)}
     graphs |= {f"step_{level}.onnx": build_step(network, level) for level in (5, 4, 3, 2)}
@@ -277,7 +318,10 @@ def export(network: Network, folder: Path, card: Card) -> None:
 
 
 def _share_weights(models: Iterable[ModelProto]) -> bytes:
-    """Move the large constants of all graphs into external data, one copy of each. Returns that file's content."""
+    """Move the large constants of all graphs to one file, and return its content.
+
+    The file has one copy of each constant.
+    """
     content, offsets = bytearray(), {}
     for model in models:
         for tensor in model.graph.initializer:

@@ -1,9 +1,9 @@
-"""Models on disk: their names, their folders, and whether the files are complete and fit together.
+"""Models on disk: finding, checking, writing and removing their folders.
 
 A model is a folder with the ONNX graphs of `GRAPHS`, one copy of the weights that they share
-(`WEIGHTS`), and its card `model.json`, which tells what the weights are, whose they are, their
-licence, and the SHA-256 of each file. `vgg16-compact` is part of the package. Others are in the
-user's cache folder (see `pull.py`), or wherever the user exported them to.
+(`WEIGHTS`), and its card `model.json`, which names the source, the owner and the licence of the
+weights, and the SHA-256 of each file. `vgg16-compact` is part of the package. Other models are in
+the user's cache folder (see `pull`), or in any folder to which the user exported them.
 """
 
 from __future__ import annotations
@@ -23,25 +23,33 @@ from .checks import ModelFiles
 from .published import PUBLISHED
 
 GRAPHS = ("features.onnx", *(f"{kind}_{level}.onnx" for level in (5, 4, 3, 2) for kind in ("invert", "step")))
-"""Files of the graphs: the feature pyramid, and for each level the objective of the inversion and one step down it."""
+"""Files of the graphs: the features, and for each level the objective and a gradient step."""
 WEIGHTS = "weights.bin"
-"""File with the external data of the graphs. A folder whose graphs hold their weights themselves has no such file."""
+"""File with the weights of the graphs, unless the graphs themselves hold their weights."""
 PROJECTION = "projection.npz"
-"""File with matrices (C, k) float32 that project features for the search: `level1` .. `level5`, or some. It is optional."""
+"""Optional file with matrices (C, k) float32 that project the features of a level for the search.
+
+It has all or some of `level1` .. `level5`.
+"""
 DEFAULT = "vgg16-compact"
+"""Name of the model that comes with the package and is used by default."""
 
 
 def shipped() -> Path:
-    """Return the folder of the models that come with the package, in an installation and in a source checkout."""
+    """Return the folder of the models that come with the package.
+
+    It lies in the installed package, or beside it in a source checkout.
+    """
     package = Path(__file__).parents[1]
     installed = package / "_models"
     return installed if installed.is_dir() else package.parent / "models"
 
 
 def find_cache() -> Path | None:
-    """Return the folder of pulled models: `ANALOGY_HOME`, or `models` in the user's cache folder; None if there is neither.
+    """Return the folder of pulled models, or None if the user has none.
 
-    Raises `ModelError` if `ANALOGY_HOME` is no path.
+    It is `models` in the folder `ANALOGY_HOME`, or else in the user's cache folder. Raises
+    `ModelError` if `ANALOGY_HOME` is no path.
     """
     home = os.environ.get("ANALOGY_HOME")
     folder = _folder(home, "ANALOGY_HOME") if home else user_cache()
@@ -57,17 +65,20 @@ def cache() -> Path:
 
 
 def installed() -> dict[str, Path]:
-    """List the models on this machine, name -> folder, those of the package first. Their cards may be damaged."""
+    """Return the folder of each model on this machine, by its name, those of the package first.
+
+    Their cards may be damaged.
+    """
     found: dict[str, Path] = {}
     for root in filter(None, (shipped(), find_cache())):
         for card in sorted(root.glob(f"*/{CARD}")):
-            if not card.parent.name.startswith("."):  # unfinished
+            if not card.parent.name.startswith("."):  # a folder with such a name is unfinished
                 found.setdefault(card.parent.name, card.parent)
     return found
 
 
 def locate(model: str | os.PathLike[str]) -> Path:
-    """Find the folder of a model. `model`: its name, or the folder itself.
+    """Return the folder of a model that is given by its name or its folder.
 
     Raises `ModelError` if there is no such model, the folder lacks a file, or its card is invalid.
     """
@@ -76,7 +87,9 @@ def locate(model: str | os.PathLike[str]) -> Path:
     if not folder.is_dir():
         if name in PUBLISHED:
             raise ModelError(f"the model {name!r} is not here yet; get it with: analogy models pull {name}")
-        raise ModelError(f"no model {name!r}; there is {', '.join(here) or 'none'}, or name a model's folder")
+        raise ModelError(
+            f"there is no model {name!r}; choose from {', '.join(here) or 'none'}, or name a model's folder"
+        )
     named = read_card(folder).sha256 if (folder / CARD).is_file() else {}
     missing = [name for name in dict.fromkeys((*GRAPHS, *named, CARD)) if not (folder / name).is_file()]
     if missing:
@@ -85,39 +98,44 @@ def locate(model: str | os.PathLike[str]) -> Path:
 
 
 def _folder(name: str, what: str) -> Path:
-    """Return the path that a user means by `name`. Raises `ModelError` if no folder can have it."""
+    """Return the path `name`. Raises `ModelError` if no folder can have that name."""
     try:
         folder = Path(name).expanduser()
         folder.stat()
     except FileNotFoundError:
         pass
-    except (OSError, ValueError, RuntimeError) as error:  # too long; with a NUL; of a user who does not exist
+    # OSError: the name is too long. ValueError: it has a NUL. RuntimeError: "~user" does not exist.
+    except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"{what} {name!r:.100} is no folder that can be read: {reason(error)}") from error
     return folder
 
 
 def verify(folder: Path) -> None:
-    """Compare each file with its checksum in the card. Raises `ModelError` naming the first that differs or is missing."""
+    """Compare each file of a model with its checksum in the card.
+
+    Raises `ModelError` with the first file that differs or is missing.
+    """
     files = open_model(folder)
     for name in dict.fromkeys((*GRAPHS, *files.card.sha256)):
         files.path(name)
 
 
 def open_model(folder: Path) -> ModelFiles:
-    """Open the card and the files of the model in `folder`. Raises `ModelError` if the card cannot be read or is invalid."""
+    """Return the files of the model in `folder`. Raises `ModelError` if its card is invalid."""
     return ModelFiles(folder, read_card(folder), _cure(folder))
 
 
 def _cure(folder: Path) -> str:
+    """Return what to do about a damaged model, as the end of a message."""
     if folder.parent == find_cache():
         return f"replace it with: analogy models pull {folder.name}"
     return "install the package again" if folder.parent == shipped() else "export the model again"
 
 
 def remove(name: str) -> Path:
-    """Delete a pulled model from the cache. Returns its folder.
+    """Delete a pulled model from the cache, and return its folder.
 
-    Raises `ModelError` for a model that comes with the package or is not in the cache,
+    Raises `ModelError` for a model that comes with the package or is not in the cache, and
     `OutputError` if it cannot be deleted.
     """
     folder = cache() / name
@@ -125,36 +143,37 @@ def remove(name: str) -> Path:
         if name in installed():
             raise ModelError(f"{name} comes with the package and stays; only pulled models can be removed")
         pulled = [other for other, path in installed().items() if path.parent == cache()]
-        raise ModelError(f"no pulled model {name!r} to remove; there is {', '.join(pulled) or 'none'}")
+        raise ModelError(f"there is no pulled model {name!r} to remove; there is {', '.join(pulled) or 'none'}")
     try:
         with scratch_folder(cache()) as scratch:
-            folder.replace(scratch / name)  # in one step, so that nobody sees half a model
+            folder.replace(scratch / name)  # one step, so that no program finds half a model
     except OSError as error:
-        raise OutputError(f"{folder} cannot be removed: {error.strerror}") from error
+        raise OutputError(f"{folder} cannot be removed: {error.strerror}; delete it by hand") from error
     return folder
 
 
 def add_file(folder: Path, name: str, content: bytes) -> None:
-    """Put one more file into a model's folder, and its checksum into the card. An earlier one of the name is replaced.
+    """Add a file to a model's folder, and its checksum to the card, or replace a file.
 
-    Raises `OutputError` if the folder cannot be written.
+    Raises `OutputError` if the folder cannot be written to.
     """
     card = read_card(folder)
     sha256 = dict(card.sha256) | {name: hashlib.sha256(content).hexdigest()}
-    make_folder(folder)  # this deletes what a killed process left there
-    # The card comes last, because it alone says which files belong to the model.
+    make_folder(folder)  # this deletes temporary files that a killed process left there
+    # The card comes last, because it says which files belong to the model.
     for each, data in ((name, content), (CARD, card_text(card, sha256))):
         with atomic(folder / each) as file:
             file.write(data)
 
 
 def write_model(folder: Path, card: Card, files: Mapping[str, bytes]) -> None:
-    """Make `folder` with `files`, name -> content, and the card, which gets their checksums: all of it, or nothing.
+    """Write the folder of a model, with its `files` (content by name) and its card, or nothing.
 
-    Raises `ModelError` if it exists and is not empty, `OutputError` if it cannot be written.
+    The card gets the checksums of the files. Raises `ModelError` if the folder exists and is not
+    empty, and `OutputError` if it cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ModelError(f"{folder} is already there; choose another folder or remove it first")
+        raise ModelError(f"{folder} is already there; choose another folder, or remove it first")
     sha256 = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     make_folder(folder.parent)
     with atomic_folder(folder) as new:

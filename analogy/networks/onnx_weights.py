@@ -1,10 +1,10 @@
-"""Read the convolutions of an ONNX graph, and the preprocessing before the first of them.
+"""Reader for the convolutions of an ONNX graph, and for its preprocessing.
 
-It reads the graphs that MXNet, torch.onnx and tf2onnx write of a plain VGG-19 or VGG-16, and this
-project's own. What lies between the input and the last convolution must be a chain of layers;
-branches off it are not looked at. In front of the first convolution may stand an affine map of each
-channel, an exchange of RGB and BGR, and the transposition of an input with channels last: they
-become the network's preprocessing. Every other node is refused by name.
+It reads the graphs that MXNet, torch.onnx and tf2onnx write for a plain VGG-19 or VGG-16, and those
+of this project. The nodes between the input and the last convolution must be a chain of layers;
+branches off it are ignored. Before the first convolution there may be an affine map of each
+channel, an exchange of RGB and BGR, and the transposition of an input with channels last. They
+become the network's preprocessing. A chain with any other node is refused, with the node's name.
 """
 
 from __future__ import annotations
@@ -19,16 +19,22 @@ import numpy as np
 from ..errors import ModelError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
-"""Mean of RGB in 0..1; it tells the order in which the first convolution takes the channels, whatever the graph takes."""
+"""Mean of RGB in 0..1 over ImageNet.
+
+In a graph, it shows in which order the first convolution takes the channels.
+"""
 
 DAMAGED = "it is truncated or damaged; download it again"
-_ASIDE = {"Relu", "Identity", "Dropout"}  # between convolutions; in front of the first, only `Identity`
+"""Message about a file that is no valid file of its kind."""
+_ASIDE = {"Relu", "Identity", "Dropout"}
+"""Nodes that are skipped between convolutions; before the first one, only "Identity" is."""
 _TO_NCHW = [0, 3, 1, 2]
+"""Permutation of a transposition from channels last to channels first."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution: its level, its number in the level, its kernel (O, I, h, w) and perhaps a bias, as stored."""
+    """Convolution: its level, its number in the level, its kernel (O, I, h, w), perhaps a bias."""
 
     level: int
     index: int
@@ -38,12 +44,17 @@ class Layer:
 
 @dataclass(frozen=True)
 class Contents:
-    """The layers of a graph and its preprocessing.
+    """Layers of a graph, and its preprocessing.
 
-    `preprocessing` gives mean, std and bgr as `Network` takes them, or None where the graph takes
-    prepared pictures.
-
-    `channels_last`: the graph's input is NHWC, as in what tf2onnx makes of a Keras model.
+    Attributes
+    ----------
+    layers : list of Layer
+        The convolutions up to conv5_1.
+    preprocessing : callable
+        Returns mean, std and bgr as `Network` takes them, or None if the graph takes prepared
+        pictures.
+    channels_last : bool
+        Whether the input of the graph is NHWC, as in a Keras model that tf2onnx converted.
     """
 
     layers: list[Layer]
@@ -52,17 +63,22 @@ class Contents:
 
 
 def read_graph(path: Path) -> Contents:
-    """Read the graph in `path` up to conv5_1. Raises `ModelError` naming the first node that is not understood."""
+    """Return the contents of the graph at `path` up to conv5_1.
+
+    Raises `ModelError` with the first node that is not understood.
+    """
     import onnx
 
     try:
         graph = onnx.load(path, format="protobuf", load_external_data=False).graph
-    except Exception as error:  # protobuf's own, of whichever implementation runs
+    except Exception as error:  # each implementation of protobuf has errors of its own
         raise ModelError(f"{DAMAGED} ({error})") from error
     return _Reader(onnx, graph).contents()
 
 
 class _Reader:
+    """Graph that is being read."""
+
     def __init__(self, onnx: Any, graph: Any):
         self.onnx = onnx
         self.tensors = {tensor.name: tensor for tensor in graph.initializer}
@@ -75,10 +91,11 @@ class _Reader:
         self.chain = self.find_chain()
 
     def attributes(self, node: Any) -> dict[str, Any]:
+        """Return the attributes of a node by their names."""
         return {item.name: self.onnx.helper.get_attribute_value(item) for item in node.attribute}
 
     def value(self, node: Any, position: int) -> np.ndarray | None:
-        """Return the constant that a node has as an input; None where it has no such input."""
+        """Return the constant at a node's input `position`, or None if there is no such input."""
         name = node.input[position] if len(node.input) > position else ""
         if not name:
             return None
@@ -88,7 +105,10 @@ class _Reader:
         return self.onnx.numpy_helper.to_array(tensor)
 
     def find_chain(self) -> list[Any]:
-        """List the nodes from the input to the last convolution, and the addition of its bias where that is a node."""
+        """Return the nodes from the input to the last convolution.
+
+        If the bias of that convolution is added by a node, this node follows.
+        """
         makers = {name: node for node in self.nodes for name in node.output}
         last = next((node for node in reversed(self.nodes) if node.op_type == "Conv"), None)
         if last is None:
@@ -105,17 +125,18 @@ class _Reader:
         return chain + [node for node in self.nodes if node.op_type == "Add" and chain[-1].output[0] in node.input]
 
     def contents(self) -> Contents:
+        """Return the layers of the chain and its preprocessing. Raises `ModelError`."""
         before, layers = _Before(self), list[Layer]()
         level, index, padded, wants_relu = 1, 0, False, False
         for node in self.chain:
             kind, where = node.op_type, _name(node)
-            if wants_relu and kind == "Add" and layers[-1].bias is None:  # a bias of its own
+            if wants_relu and kind == "Add" and layers[-1].bias is None:  # this node adds the bias
                 bias = next((self.value(node, n) for n in (0, 1) if node.input[n] in self.tensors), None)
                 layers[-1] = Layer(level, index, layers[-1].kernel, _per_channel(bias, layers[-1].kernel, where))
             elif level == 5 and index:
                 break
             elif kind in ("Conv", "MaxPool") and wants_relu:
-                raise ModelError(f"{where} follows a convolution without a Relu between; expected a plain VGG-19")
+                raise ModelError(f"{where} follows a convolution without a Relu between them; expected a plain VGG-19")
             elif kind == "Conv":
                 self.check(node, padded)
                 index, padded, wants_relu = index + 1, False, True
@@ -144,14 +165,14 @@ class _Reader:
             wanted = {"strides": ([1, 1], side), "pads": (pads, [0] * 4), "dilations": ([1, 1], side), "group": (1, 1)}
         else:
             wanted = {"strides": ([2, 2], side), "kernel_shape": ([2, 2], None), "pads": ([0] * 4, [0] * 4)}
-        if has.get("auto_pad", b"NOTSET") in (b"SAME_UPPER", b"SAME_LOWER"):  # an odd side may be padded at either end
+        if has.get("auto_pad", b"NOTSET") in (b"SAME_UPPER", b"SAME_LOWER"):  # either end of an odd side is padded
             has["pads"] = [0] * 4 if node.op_type == "MaxPool" else [1] * 4
         for key, (value, default) in wanted.items():
             if has.get(key, default) != value:
                 raise ModelError(f"{_name(node)} has {key} {has.get(key, default)}; a plain VGG-19 has {value}")
 
     def is_by_one(self, node: Any, channels_last: bool) -> bool:
-        """Tell whether a Pad adds one zero around a picture, and nothing else."""
+        """Return whether a Pad node adds just one row or column of zeros at each side."""
         has = self.attributes(node)
         pads = has["pads"] if "pads" in has else self.value(node, 1)
         fill = has.get("value", 0.0) if "pads" in has else self.value(node, 2)
@@ -166,24 +187,31 @@ class _Reader:
 
 @dataclass
 class _Before:
-    """The preprocessing found so far: value * scale + shift for each channel of the graph's input."""
+    """Preprocessing found so far: value * scale + shift for each channel of the graph's input.
+
+    `reversed` is True if the first convolution takes the channels of the input in the opposite
+    order, `transposed` if the input was turned to channels first, and `scaled` if a node scales or
+    shifts the values.
+    """
 
     reader: _Reader
     scale: np.ndarray = field(default_factory=lambda: np.ones(3))
     shift: np.ndarray = field(default_factory=lambda: np.zeros(3))
-    reversed: bool = False  # the first convolution's channels are the input's in the opposite order
+    reversed: bool = False
     transposed: bool = False
     scaled: bool = False
 
     @property
     def channels_last(self) -> bool:
+        """True if the values at this point of the chain are NHWC."""
         return not self.transposed and any(self._to_nchw(node) for node in self.reader.chain)
 
     def _to_nchw(self, node: Any) -> bool:
+        """Return whether a node turns channels last to channels first."""
         return node.op_type == "Transpose" and list(self.reader.attributes(node).get("perm", [])) == _TO_NCHW
 
     def add(self, node: Any) -> bool:
-        """Add a node before the first convolution. Returns False for a node that is not known here."""
+        """Add a node before the first convolution, and return False if it is of an unknown kind."""
         if node.op_type in ("Sub", "Add", "Mul", "Div"):
             return self._affine(node)
         if node.op_type in ("Gather", "Slice"):
@@ -194,6 +222,7 @@ class _Before:
         return False
 
     def _affine(self, node: Any) -> bool:
+        """Add a node that adds, subtracts, multiplies or divides, or return False."""
         stored = [n for n in (0, 1) if node.input[n] in self.reader.tensors]
         if len(stored) != 1:
             return False
@@ -203,7 +232,7 @@ class _Before:
             constant = np.broadcast_to(np.asarray(constant, float), shape).ravel()
         except ValueError:
             return False
-        first = stored == [0]  # constant - value, constant / value
+        first = stored == [0]  # the node is constant - value, or constant / value
         if node.op_type == "Sub":
             sign = -1 if first else 1
             self.scale, self.shift = sign * self.scale, sign * (self.shift - constant)
@@ -218,7 +247,10 @@ class _Before:
         return True
 
     def _reverse(self, node: Any) -> bool:
-        """Add a reversal of the channels, x[:, [2, 1, 0]] or x[:, ::-1]. Returns False if the node is another one."""
+        """Add a reversal of the channels, x[:, [2, 1, 0]] or x[:, ::-1].
+
+        Returns False for any other node.
+        """
         axis = 3 if self.channels_last else 1
         if node.op_type == "Gather":
             indices = self.reader.value(node, 1)
@@ -229,7 +261,7 @@ class _Before:
             if starts is None or ends is None or axes is None or steps is None or starts.size != 1:
                 return False
             cut = slice(int(starts[0]), int(ends[0]), int(steps[0]))
-            # As ONNX clamps: an end before the first element of a falling slice is beyond it.
+            # ONNX clamps the end of a slice with a negative step to before the first element.
             end = None if cut.stop < -3 else cut.stop
             fits = int(axes[0]) in (axis, axis - 4) and [0, 1, 2][cut.start : end : cut.step] == [2, 1, 0]
         if fits:
@@ -237,15 +269,15 @@ class _Before:
         return fits
 
     def preprocessing(self) -> dict[str, Any] | None:
-        """Return mean, std and bgr as `Network` takes them; None if no node stands before the first convolution.
+        """Return mean, std and bgr as `Network` takes them, or None if there is no preprocessing.
 
-        The value that becomes zero tells a graph for 0..1 from one for 0..255. Raises `ModelError`
-        if it does not.
+        The value that becomes zero shows whether the graph takes pictures in 0..1 or in 0..255.
+        Raises `ModelError` if it does not.
         """
         if not self.scaled and not self.reversed:
             return None
         zero = -self.shift / self.scale
-        centred = not zero.any()  # then only the scale can tell
+        centred = not zero.any()  # only the scale can show it in this case
         if (self.scale.min() >= 100) if centred else ((zero > 0) & (zero < 1)).all():
             largest = 1.0
         elif (0 < self.scale.max() <= 1 / 100) if centred else ((zero > 1) & (zero < 255)).all():
@@ -253,7 +285,7 @@ class _Before:
         else:
             raise ModelError(
                 f"the nodes before conv1_1 multiply by {self.scale.tolist()} and add {self.shift.tolist()}, which does "
-                "not tell whether pictures are in 0..1 or 0..255; name it by --preprocessing"
+                "not tell whether pictures are in 0..1 or 0..255; choose the preprocessing with --preprocessing"
             )
         mean, std = zero / largest, 1 / (self.scale * largest)
         known = [np.allclose(mean, order, atol=2e-3) for order in (IMAGENET_MEAN, IMAGENET_MEAN[::-1])]
@@ -264,6 +296,7 @@ class _Before:
 
 
 def _per_channel(bias: np.ndarray | None, kernel: np.ndarray, where: str) -> np.ndarray:
+    """Return a bias that a node adds as one number for each channel, or raise `ModelError`."""
     shape = () if bias is None else bias.shape
     if bias is None or shape[-3:] != (len(kernel), 1, 1) or bias.size != len(kernel):
         raise ModelError(f"{where} adds an array of shape {shape}; expected a bias of {(len(kernel), 1, 1)}")
@@ -271,4 +304,5 @@ def _per_channel(bias: np.ndarray | None, kernel: np.ndarray, where: str) -> np.
 
 
 def _name(node: Any) -> str:
+    """Return the name of a node in messages."""
     return f"node {node.name or next(iter(node.output), 'without name')} ({node.op_type})"

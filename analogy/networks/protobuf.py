@@ -1,4 +1,4 @@
-"""Read the fields of a protobuf message one by one, without a schema or the package protobuf. Nothing is copied."""
+"""Reader for the fields of a protobuf message, without a schema or the package protobuf."""
 
 from __future__ import annotations
 
@@ -10,20 +10,25 @@ from ..errors import ModelError
 from ..files.inputs import open_regular
 
 _TRUNCATED = "the file ends in the middle of a field, so it is truncated or damaged; download it again"
+"""Message about a file that ends too early."""
 _MOST_FIELDS = 1 << 20
-"""Most fields of one message. Networks have some hundreds; as many as fit into a large file would take hours."""
+"""Largest number of fields of a message.
+
+Networks have some hundreds. A large file could hold so many that reading them would take hours.
+"""
 
 Field = tuple[int, int | memoryview]
+"""Number of a field, and its value: an int for a varint, else the field's bytes."""
 
 
 def open_message(path: Path) -> memoryview:
-    """Map the bytes of a file into memory, rather than read them."""
+    """Return the bytes of a file, which are mapped into memory and not read at once."""
     with open_regular(path) as file:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def varint(data: memoryview, position: int) -> tuple[int, int]:
-    """Read the number at `position`. Returns it and the position behind it."""
+    """Return the varint at `position`, and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
         if position >= len(data):
@@ -37,7 +42,7 @@ def varint(data: memoryview, position: int) -> tuple[int, int]:
 
 
 def fields(data: memoryview) -> Iterator[Field]:
-    """Yield number and value of each field of a protobuf message: an int for a varint, else the field's bytes.
+    """Yield the fields of a protobuf message.
 
     Raises `ModelError` for bytes that are truncated or no protobuf message.
     """
@@ -45,7 +50,9 @@ def fields(data: memoryview) -> Iterator[Field]:
     while position < len(data):
         count += 1
         if count > _MOST_FIELDS:
-            raise ModelError(f"a message has more than {_MOST_FIELDS} fields, which nobody writes; the file is damaged")
+            raise ModelError(
+                f"a message has more than {_MOST_FIELDS} fields, so the file is damaged; download it again"
+            )
         key, position = varint(data, position)
         wire = key & 7
         if wire == 0:
@@ -58,7 +65,7 @@ def fields(data: memoryview) -> Iterator[Field]:
             length = 8 if wire == 1 else 4
         else:
             raise ModelError(
-                f"a field has the type {wire}, which nobody writes; the file is damaged, download it again"
+                f"a field has the type {wire}, which does not exist, so the file is damaged; download it again"
             )
         if position + length > len(data):
             raise ModelError(_TRUNCATED)

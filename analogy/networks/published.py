@@ -1,8 +1,8 @@
-"""The published files of VGG-19 weights: their addresses, owners and licences, and the checksums that identify them.
+"""List of published VGG-19 weights: their addresses, owners, licences and checksums.
 
-The name of a model tells who trained it: `vgg19` is the paper's own network, and every
-`vgg19-retrained...` was trained again by somebody else. The scale of their features differs from
-level to level, so results differ too.
+The name of a model tells who trained it: `vgg19` is the network of the paper, and each
+`vgg19-retrained...` was trained again by others. The scale of their features differs from level to
+level, so results differ, too.
 """
 
 from __future__ import annotations
@@ -20,11 +20,21 @@ from ..files.inputs import open_regular
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A published file of weights.
+    """Published file of weights.
 
-    `checksums`: algorithm -> hex digits, or only the first of them, if no more are known. `urls`:
-    addresses to try in turn. `by_hand`: an address for a person, if an automatic download would not
-    be safe or polite; `models pull --from` takes such a file.
+    Attributes
+    ----------
+    name : str
+        Name of the file.
+    checksums : mapping of str to str
+        Algorithm -> checksum in hexadecimal, or its first digits if no more are known.
+    urls : tuple of str
+        Addresses to try one after another.
+    size : int, optional
+        Size in bytes, if it is known.
+    by_hand : str
+        Address for a download by hand, if an automatic download would not be safe or polite. The
+        command `models pull --from` takes such a file.
     """
 
     name: str
@@ -34,27 +44,27 @@ class PublishedFile:
     by_hand: str = ""
 
     def describe(self) -> str:
-        """Return name, size and checksums in a few words."""
+        """Return the name, the size and the checksums for messages and cards."""
         size = [f"{self.size} bytes"] if self.size else []
         return f"{self.name} ({', '.join([*size, *(f'{kind} {digits}' for kind, digits in self.checksums.items())])})"
 
     def mismatch(self, path: Path) -> str:
-        """Say how the file `path` differs from this one. Returns an empty text if it is this one."""
+        """Return how the file `path` differs from this one, or "" if it is this one."""
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
         if self.size not in (None, size):
-            return f"it has {size} bytes, {self.name} has {self.size}"
+            return f"it has {size} bytes, and {self.name} has {self.size}"
         for kind, digits in self.checksums.items():
             actual = digest(path, kind)
             if not actual.startswith(digits):
                 rest = "" if len(actual) == len(digits) else ".."
-                return f"its {kind} is {actual}, that of {self.name} is {digits}{rest}"
+                return f"its {kind} is {actual}, and {self.name} has {digits}{rest}"
         return ""
 
 
 @dataclass(frozen=True)
 class Published:
-    """A model that can be pulled. All `files` hold the same weights, so one of them is enough."""
+    """Published model. All `files` hold the same weights, so one of them is enough."""
 
     description: str
     licence: str
@@ -62,7 +72,9 @@ class Published:
 
 
 _NOTOP = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
+"""Name of the file that Keras publishes."""
 _ZOO = "validated/vision/classification/vgg/model/vgg19-7.onnx"
+"""Path of the file in the ONNX model zoo."""
 
 PUBLISHED: Mapping[str, Published] = {
     "vgg19": Published(
@@ -78,7 +90,7 @@ PUBLISHED: Mapping[str, Published] = {
                     f"https://github.com/fchollet/deep-learning-models/releases/download/v0.1/{_NOTOP}",
                 ),
             ),
-            PublishedFile(  # seven times as large, and its server has no HTTPS
+            PublishedFile(  # it is seven times as large, and its server has no HTTPS
                 "VGG_ILSVRC_19_layers.caffemodel",
                 {"sha1": "239785e7862442717d831f682bb824055e51e9ba"},
                 size=574_671_192,
@@ -91,7 +103,7 @@ PUBLISHED: Mapping[str, Published] = {
         "BSD-3-Clause; the torchvision contributors",
         (
             PublishedFile(
-                "model.safetensors",  # first, since its whole checksum is known
+                "model.safetensors",  # it comes first, because its whole checksum is known
                 {"sha256": "11aea017b543ff59233749d8f1cf544cda749378f5790d2fedab841fb86b7669"},
                 ("https://huggingface.co/timm/vgg19.tv_in1k/resolve/main/model.safetensors",),
             ),
@@ -120,17 +132,20 @@ PUBLISHED: Mapping[str, Published] = {
         ),
     ),
 }
-"""The models that can be pulled, by their names."""
+"""Published models by their names."""
 
 
 def digest(path: Path, kind: str) -> str:
-    """Return the checksum of a file in hex; `kind` as in hashlib. Raises `OSError`, also for a pipe or a device."""
+    """Return the checksum of a file in hexadecimal, by the algorithm `kind` of hashlib.
+
+    Raises `OSError`, also for a pipe or a device.
+    """
     with open_regular(path) as file:
         return digest_of(file, kind)
 
 
 def digest_of(file: IO[bytes], kind: str) -> str:
-    """Return the checksum of an open file in hex; `kind` as in hashlib."""
+    """Return the checksum of an open file in hexadecimal, by the algorithm `kind` of hashlib."""
     algorithm = hashlib.new(kind, usedforsecurity=False)
     while block := file.read(1 << 20):
         algorithm.update(block)
@@ -138,14 +153,17 @@ def digest_of(file: IO[bytes], kind: str) -> str:
 
 
 def published(name: str) -> Published:
-    """Look up the model that can be pulled as `name`. Raises `ModelError` if there is no such model."""
+    """Return the published model `name`. Raises `ModelError` if there is none."""
     if name not in PUBLISHED:
-        raise ModelError(f"no model {name!r} is published; there is {', '.join(PUBLISHED)}")
+        raise ModelError(f"no model {name!r} is published; choose from {', '.join(PUBLISHED)}")
     return PUBLISHED[name]
 
 
 def identify(path: Path, names: tuple[str, ...] | None = None) -> tuple[str, PublishedFile] | None:
-    """Find the published file that `path` is: the model's name and the file, or None. `names`: the models to look among."""
+    """Return the name of the published model, and its file, that the file at `path` is, or None.
+
+    Only the models with these `names` are compared, by default all.
+    """
     for name in PUBLISHED if names is None else names:
         for file in PUBLISHED[name].files:
             if not file.mismatch(path):

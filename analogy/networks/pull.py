@@ -1,9 +1,9 @@
-"""Pull a published model: download its weights, or take a file, check it, convert it, and put the model into the cache.
+"""Download of a published model, and conversion of weight files to models.
 
-No file is opened before its checksum matches the published one. A model appears in the cache whole
-or not at all, by one renaming. Until then all work is done in a scratch folder that this process
-has locked, so that any number of processes can pull at once, and the next pull deletes what a
-killed one left. Needs the extra `export`. Downloads go through the proxies of the environment
+A file is opened only after its checksum matched the published one. A model appears in the cache
+whole or not at all, by one renaming. Until then, this process works in a scratch folder that it has
+locked. So any number of processes can pull at once, and the next pull deletes the scratch folder of
+a killed one. The extra `export` is needed. Downloads use the proxies of the environment
 (HTTPS_PROXY, NO_PROXY ..).
 """
 
@@ -21,18 +21,33 @@ from .models import cache, installed, shipped, verify
 from .published import PUBLISHED, Published, PublishedFile, digest, identify, published
 
 TIMEOUT = 30.0
-"""Time in seconds that a server may take to answer, or to send the next bytes."""
+"""Longest time until a server answers or sends the next bytes, in seconds."""
 
 
 def pull(name: str, source: Path | None = None, *, progress: Any = False) -> Path:
-    """Make the published model `name` available. Returns its folder. Does nothing if it is there and complete.
+    """Download and convert a published model unless it is there and complete.
 
-    `source`: the published file, downloaded by hand, in place of a download. `progress`: True for a
-    bar on standard error, or an object with `total`, `update(n)`, `reset()` and `close()` such as
-    tqdm's.
+    Parameters
+    ----------
+    name : str
+        Name of the model (see `published.PUBLISHED`).
+    source : Path, optional
+        The published file, if it was downloaded by hand.
+    progress : bool or object
+        True for a bar on standard error, or an object with `total`, `update(n)`, `reset()` and
+        `close()`, such as a bar of tqdm.
 
-    Raises `ModelError` for an unknown model, a file that is not the published one, or when no
-    address delivers it; `OutputError` if the cache cannot be written, on a full disk for instance.
+    Returns
+    -------
+    Path
+        Folder of the model.
+
+    Raises
+    ------
+    ModelError
+        If the model is unknown, the source is not its published file, or no address delivers it.
+    OutputError
+        If the cache cannot be written to, for instance because the disk is full.
     """
     if name in installed() and installed()[name].parent == shipped():
         return installed()[name]
@@ -41,9 +56,9 @@ def pull(name: str, source: Path | None = None, *, progress: Any = False) -> Pat
     if _is_whole(folder):
         return folder
     if source is not None and folder.resolve() in Path(source).resolve().parents:
-        raise ModelError(f"{source} lies in {folder}, which the model takes the place of; move the file elsewhere")
+        raise ModelError(f"{source} lies in {folder}, which the model will replace; move the file elsewhere")
 
-    from .export import export  # these need the extra `export`
+    from .export import export  # both imports need the extra `export`
     from .weights import read
 
     try:
@@ -52,22 +67,40 @@ def pull(name: str, source: Path | None = None, *, progress: Any = False) -> Pat
             network, _ = read(path)
             export(network, scratch / "new", _card(name, name, file, network.widths))
             _install(scratch, folder)
-    except OSError as error:  # an `OutputError` among them
+    except OSError as error:  # an `OutputError` is one, too
         raise OutputError(
-            f"{folder} cannot be written: {reason(error.__cause__ or error)}; make room, or set ANALOGY_HOME to another folder"
+            f"{folder} cannot be written: {reason(error.__cause__ or error)}; make room, or set ANALOGY_HOME to "
+            "another folder"
         ) from error
     return folder
 
 
 def convert(path: Path, folder: Path, name: str | None = None, preprocessing: str | None = None) -> Card:
-    """Convert any file of weights that `weights.read` reads to a model in `folder`, which must be new or empty.
+    """Convert a file of weights to a model, and return its card.
 
-    `name`: the model's; by default that of the published model, if the file is of one, else that of
-    the folder. `preprocessing`: as for `weights.read`. Returns the card. If the file is not a
-    published one, the card says that the training is not known.
+    Parameters
+    ----------
+    path : Path
+        A file that `weights.read` can read.
+    folder : Path
+        Folder for the model, which must be new or empty.
+    name : str, optional
+        Name of the model. By default it is that of the published model, if the file is published,
+        else that of the folder.
+    preprocessing : str, optional
+        As for `weights.read`.
 
-    Raises `ModelError` for a file that cannot be converted, `OutputError` if the folder cannot be
-    written.
+    Returns
+    -------
+    Card
+        Card of the model. For a file that is not published, it says that the training is not known.
+
+    Raises
+    ------
+    ModelError
+        If the file cannot be converted.
+    OutputError
+        If the folder cannot be written.
     """
     from .export import export
     from .weights import read
@@ -90,11 +123,13 @@ def convert(path: Path, folder: Path, name: str | None = None, preprocessing: st
 
 
 def _card(name: str, published_as: str, file: PublishedFile, widths: tuple[int, ...]) -> Card:
+    """Return the card of a published model."""
     model = PUBLISHED[published_as]
     return Card(name, model.description, widths, file.describe(), model.licence)
 
 
 def _is_whole(folder: Path) -> bool:
+    """Return whether a folder has a model whose files match its card."""
     try:
         verify(folder)
     except ModelError:
@@ -103,7 +138,10 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _published_file(path: Path, name: str, model: Published) -> PublishedFile:
-    """Find which of the model's files `path` is. Raises `ModelError` if it is none of them or cannot be read."""
+    """Return the published file of the model that the file at `path` is.
+
+    Raises `ModelError` if it is none of them, or cannot be read.
+    """
     try:
         found = identify(path, (name,))
         if found:
@@ -113,13 +151,13 @@ def _published_file(path: Path, name: str, model: Published) -> PublishedFile:
         raise ModelError(f"{path} cannot be read: {reason(error)}; name the file that you downloaded") from error
     expected = " or ".join(file.describe() for file in model.files)
     raise ModelError(
-        f"{path} is no published file of {name}: it has {is_now}; expected {expected}. It may be damaged: download it "
-        "again; weights of your own are converted by tools/export_vgg19.py"
+        f"{path} is no published file of {name}: it has {is_now}; expected {expected}. If it is damaged, download it "
+        "again; to use other weights, convert them with tools/export_vgg19.py"
     )
 
 
 def _download(name: str, model: Published, scratch: Path, progress: Any) -> tuple[PublishedFile, Path]:
-    """Fetch the first of the model's files that any of its addresses delivers with the right checksum."""
+    """Download the first of the model's files that an address delivers with the right checksum."""
     try:
         import requests
         from pooch import HTTPDownloader
@@ -134,9 +172,7 @@ def _download(name: str, model: Published, scratch: Path, progress: Any) -> tupl
             try:
                 if hasattr(progress, "reset"):
                     progress.reset()
-                    progress.total = (
-                        1  # pooch asks whether the bar is true: to tqdm's, without a total, that is an error
-                    )
+                    progress.total = 1  # pooch asks for the bar's truth, which tqdm refuses without a total
                 HTTPDownloader(progressbar=progress, chunk_size=1 << 16, timeout=TIMEOUT)(url, str(path), None)
                 wrong = file.mismatch(path)
                 if not wrong:
@@ -153,7 +189,7 @@ def _download(name: str, model: Published, scratch: Path, progress: Any) -> tupl
 
 
 def _reason(error: BaseException) -> str:
-    """Return the innermost cause of a failed request, in a few words."""
+    """Return the innermost cause of a failed request, for messages."""
     response = getattr(error, "response", None)
     if response is not None:
         return f"HTTP status {response.status_code}"
@@ -163,7 +199,10 @@ def _reason(error: BaseException) -> str:
 
 
 def _install(scratch: Path, folder: Path) -> None:
-    """Move the model in `scratch`/new into its place, where a damaged one may lie, or one that another process made."""
+    """Move the model in `scratch`/new to `folder`.
+
+    A damaged model there is replaced; a whole one that another process has just made stays.
+    """
     if folder.exists() and not _is_whole(folder):
         with suppress(OSError):  # another process may be moving it, too
             folder.replace(scratch / "old")

@@ -1,9 +1,9 @@
-"""Read the tensors of a `.pth` file without PyTorch, and without running anything that the file asks for.
+"""Reader for the tensors of a `.pth` file, without PyTorch, that runs no code from the file.
 
 `torch.save` writes a zip with a pickle of names and shapes, `data.pkl`, and the values of each
 storage in a file of its own, `data/KEY`. A pickle is a small program that may call any function.
-This reader lets it call only the two that build tensors, which have their PyTorch names and are
-harmless stand-ins. It refuses every other name without looking it up.
+This reader lets it call only harmless stand-ins for the functions that build tensors. It refuses
+every other name without looking it up.
 """
 
 from __future__ import annotations
@@ -24,14 +24,21 @@ import numpy as np
 
 from ..errors import ModelError
 
-_MAX_PICKLE = 1 << 20  # a state dict's pickle takes some kilobytes
-_MAX_SIDES = 16  # of a tensor
+_MAX_PICKLE = 1 << 20
+"""Largest pickle that is read, in bytes; that of a state dict has some kilobytes."""
+_MAX_SIDES = 16
+"""Largest number of dimensions of a tensor."""
 _STORAGES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "BFloat16Storage": "bfloat16",
              "LongStorage": "<i8", "IntStorage": "<i4", "ByteStorage": "u1", "BoolStorage": "?"}  # fmt: skip
+"""PyTorch's types of storages -> dtypes of NumPy; NumPy has no bfloat16."""
 
 
 class _Tensor(NamedTuple):
-    """A tensor in the file: dtype and key of its storage, the offset in it, the shape, and the strides in elements."""
+    """Tensor in the file.
+
+    It has the dtype and the key of its storage, its offset there and its strides (both in
+    elements), and its shape.
+    """
 
     dtype: str
     key: str
@@ -41,16 +48,22 @@ class _Tensor(NamedTuple):
 
 
 class _RebuildTensor:
-    __slots__ = ()  # a pickle may also set attributes on what it looks up: this has none
+    """Stand-in for the function of PyTorch that builds a tensor."""
+
+    __slots__ = ()  # a pickle may set attributes of an object that it looks up, and this one has none
 
     def __call__(self, storage: tuple[str, str], offset: int, shape: Any, strides: Any, *_: Any) -> _Tensor:
         dtype, key = storage
         if max(len(shape), len(strides)) > _MAX_SIDES:
-            raise ModelError(f"its pickle has a tensor with {len(shape)} sides; the file is damaged")
+            raise ModelError(
+                f"its pickle has a tensor with {len(shape)} sides, so the file is damaged; download it again"
+            )
         return _Tensor(dtype, key, int(offset), tuple(map(int, shape)), tuple(map(int, strides)))
 
 
 class _RebuildParameter:
+    """Stand-in for the function of PyTorch that builds a parameter."""
+
     __slots__ = ()
 
     def __call__(self, tensor: _Tensor, *_: Any) -> _Tensor:
@@ -58,6 +71,8 @@ class _RebuildParameter:
 
 
 class _EmptyDict:
+    """Stand-in for the class OrderedDict."""
+
     __slots__ = ()
 
     def __call__(self) -> OrderedDict[Any, Any]:
@@ -69,38 +84,48 @@ _ALLOWED: Mapping[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
     ("torch._utils", "_rebuild_parameter"): _RebuildParameter(),
 } | {("torch", name): dtype for name, dtype in _STORAGES.items()}
+"""Module and name that a pickle may look up -> the object that it gets."""
 
 
 class _Unpickler(pickle.Unpickler):
+    """Unpickler that looks up only the names in `_ALLOWED`."""
+
     def find_class(self, module: str, name: str) -> Any:
         try:
             return _ALLOWED[module, name]
         except KeyError:
             raise ModelError(
                 f"its pickle asks for {module}.{name}; for safety nothing but tensors is built. "
-                "If you trust the file: in PyTorch, save model.state_dict() and convert that"
+                "If you trust the file, load it in PyTorch, save model.state_dict() and convert that file"
             ) from None
 
     def persistent_load(self, pid: Any) -> tuple[str, str]:
         tag, dtype, key, *_ = pid
         if tag != "storage" or dtype not in _STORAGES.values():
-            raise ModelError(f"its pickle has values of an unknown kind, {pid!s:.80}")
+            raise ModelError(
+                f"its pickle has values of an unknown kind, {pid!s:.80}; in PyTorch, save model.state_dict()"
+            )
         return dtype, str(key)
 
 
 def _check_memo(data: bytes) -> None:
-    """Refuse a place in the memo that no pickle of this length can need: Python's reader allocates all places below it."""
+    """Raise `ModelError` for a pickle that asks for a larger memo than its length can fill.
+
+    Python's reader would allocate the whole memo.
+    """
     for opcode, argument, _ in pickletools.genops(data):
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(data):
             raise ModelError(
-                f"its pickle asks for {argument} places in a memo; the file is damaged, or meant to do harm"
+                f"its pickle asks for {argument} places in a memo, so the file is damaged or malicious; "
+                "download it again"
             )
 
 
 class TorchZip:
-    """A state dict on disk, as a context manager. Names and shapes are read at once, values by `load`.
+    """State dict in a file, which is a context manager.
 
-    Raises `ModelError` for a pickle that asks for anything but tensors, or is not a state dict.
+    Names and shapes are read when it is made, and values by `load`. Raises `ModelError` for a
+    pickle that asks for anything but tensors, or is not a state dict.
     """
 
     def __init__(self, path: Path):
@@ -118,14 +143,17 @@ class TorchZip:
         self._zip.close()
 
     def _open(self) -> tuple[str, dict[str, _Tensor]]:
+        """Return the folder in the zip and the tensors by their names. Raises `ModelError`."""
         names = [name for name in self._zip.namelist() if re.fullmatch(r"([^/]+/)?data\.pkl", name)]
         if len(names) != 1:
-            raise ModelError("a zip file without data.pkl, so not what torch.save writes")
+            raise ModelError("is a zip file without data.pkl, so torch.save did not write it; give a file of weights")
         root = names[0].removesuffix("data.pkl")
         if f"{root}byteorder" in self._zip.namelist() and self._bytes(f"{root}byteorder") != b"little":
-            raise ModelError("written on a big-endian machine, which is not supported; save it on another")
+            raise ModelError("was written on a big-endian machine, which is not supported; save it on another machine")
         if (size := self._zip.getinfo(names[0]).file_size) > _MAX_PICKLE:
-            raise ModelError(f"its pickle has {size} bytes, far more than a state dict needs")
+            raise ModelError(
+                f"its pickle has {size} bytes, far more than a state dict needs; in PyTorch, save model.state_dict()"
+            )
         data = self._bytes(names[0])
         try:
             _check_memo(data)
@@ -141,33 +169,38 @@ class TorchZip:
         return root, {name: item for name, item in state.items() if isinstance(name, str) and isinstance(item, _Tensor)}
 
     def _bytes(self, name: str) -> bytes:
+        """Return the content of a file in the zip. Raises `ModelError`."""
         try:
             info = self._zip.getinfo(name)
         except KeyError:
             raise ModelError(f"the zip has no {name}, so the file is damaged; download it again") from None
         if info.compress_type != zipfile.ZIP_STORED:
-            raise ModelError(f"{name} in the zip is compressed, which torch.save never does; save it again with it")
+            raise ModelError(f"{name} in the zip is compressed, which torch.save never does; save it with torch.save")
         return self._zip.read(info)
 
     def names(self) -> list[str]:
+        """Return the names of the tensors."""
         return list(self._tensors)
 
     def ndim(self, name: str) -> int:
+        """Return the number of dimensions of a tensor."""
         return len(self._tensors[name].shape)
 
     def load(self, name: str) -> np.ndarray:
-        """Return the values of one tensor, bfloat16 as float32."""
+        """Return the values of a tensor; bfloat16 becomes float32."""
         tensor = self._tensors[name]
         half = tensor.dtype == "bfloat16"
         storage = np.frombuffer(self._bytes(f"{self._root}data/{tensor.key}"), "<u2" if half else tensor.dtype)
         if len(tensor.shape) != len(tensor.strides) or min(tensor.offset, *tensor.shape, *tensor.strides) < 0:
             raise ModelError(
-                f"{name} has the shape {tensor.shape} and the strides {tensor.strides}; the file is damaged"
+                f"{name} has the shape {tensor.shape} and the strides {tensor.strides}; the file is damaged: "
+                "download it again"
             )
         last = tensor.offset + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.strides, strict=True))
         if last >= len(storage) or math.prod(tensor.shape) > len(storage):
             raise ModelError(
-                f"{name} {tensor.shape} reaches beyond its {len(storage)} stored values; the file is damaged"
+                f"{name} {tensor.shape} reaches beyond its {len(storage)} stored values; the file is damaged: "
+                "download it again"
             )
         steps = [step * storage.itemsize for step in tensor.strides]
         values = np.lib.stride_tricks.as_strided(storage[tensor.offset :], tensor.shape, steps, writeable=False)

@@ -1,17 +1,18 @@
-"""Read VGG-19 weights from the five kinds of files in which they are published, without PyTorch, Keras, Caffe or MXNet.
+"""Reader for VGG-19 weights in five kinds of files, without PyTorch, Keras, Caffe or MXNet.
 
-    keras        .h5           weights of Keras's VGG19, kernels HWIO; the original weights
-    caffe        .caffemodel   the authors' own file; the original weights
-    torch        .pth          state dict of PyTorch; torchvision's names, or this project's `conv1_1.weight` ..
-    safetensors  .safetensors  the same names; timm uses torchvision's
-    onnx         .onnx         a plain VGG-19, as MXNet, torch.onnx and tf2onnx write it; the order of the graph tells the
-                               layers, not their names
+* "keras", .h5: the weights of Keras's VGG19, with kernels HWIO. They are the original weights.
+* "caffe", .caffemodel: the file of the authors. They are the original weights.
+* "torch", .pth: a state dict of PyTorch, with torchvision's names or with this project's
+  (`conv1_1.weight` ..).
+* "safetensors", .safetensors: the same names. timm uses torchvision's.
+* "onnx", .onnx: a plain VGG-19, as MXNet, torch.onnx and tf2onnx write it. Layers are found by
+  their order in the graph, not by their names.
 
-The content of a file tells its kind, not its name. Nothing in a file is ever run, and links to
-other files are not followed. Any widths are accepted, and VGG-16; layers after conv5_1 are not
-read. A file does not tell the input that its weights were trained for. By default that is the input
-of the published file of its kind, and `read` takes another; only an ONNX graph may have
-preprocessing of its own.
+The kind of a file is found by its content, not by its name. Code in a file is never run, and links
+to other files are not followed. Networks of any widths are accepted, and VGG-16, too. Layers after
+conv5_1 are ignored. A file does not say which input its weights were trained for, except that an
+ONNX graph may contain its preprocessing. By default it is the input of the published file of that
+kind; `read` can be given another.
 """
 
 from __future__ import annotations
@@ -38,28 +39,49 @@ PREPROCESSING: Mapping[str, dict[str, Any]] = {
     "imagenet": {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)},
     "compact": {"mean": (0.45, 0.45, 0.45), "std": (0.25, 0.25, 0.25)},
 }
-"""Settings of `Network` for the input of conv1_1.
+"""Name of a preprocessing -> the settings of `Network` for it.
 
-`caffe`: BGR in 0..255 minus the mean, as the original weights; `imagenet`: RGB in 0..1 minus the
-mean, over the standard deviation, as torchvision, timm and the ONNX zoo; `compact`: (RGB - .45) /
-.25."""
+* "caffe": BGR in 0..255 minus the mean, for the original weights.
+* "imagenet": RGB in 0..1 minus the mean, over the standard deviation, for torchvision, timm and the
+  ONNX zoo.
+* "compact": (RGB - .45) / .25, for the networks of this project.
+"""
 
 _MOST_VALUES = 1 << 24
-"""Most elements of an array. The largest of VGG-19 has 2.4 million; a file of some bytes can claim any number."""
+"""Largest number of elements of an array; VGG-19 has up to 2.4 million.
 
-# Weights as `Network` names them, and a key of `PREPROCESSING` or a function that gives such
-# settings if none are chosen.
+A file of some bytes can claim any number.
+"""
+
 Found = tuple[dict[str, np.ndarray], str | Callable[[], Mapping[str, Any]]]
+"""Weights as `Network` names them, and their usual preprocessing.
+
+The preprocessing is a key of `PREPROCESSING`, or a function that returns such settings.
+"""
 
 
 def read(path: Path, preprocessing: str | None = None) -> tuple[Network, str]:
-    """Read the network in the file `path`. Returns it and the file's kind: "keras", "caffe", "torch", "safetensors" or "onnx".
+    """Return the network in a file of weights, and the file's kind.
 
-    `preprocessing`: a key of `PREPROCESSING`, for weights that expect another input than their
-    kind's published file.
+    Parameters
+    ----------
+    path : Path
+        The file.
+    preprocessing : str, optional
+        A key of `PREPROCESSING`, for weights that expect another input than the published file of
+        their kind.
 
-    Raises `ModelError` for a file that is missing, damaged, of none of the kinds, or has no VGG-19
-    up to conv5_1.
+    Returns
+    -------
+    network : Network
+        The network up to conv5_1.
+    kind : str
+        "keras", "caffe", "torch", "safetensors" or "onnx".
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, damaged, or of no known kind, or has no VGG-19 up to conv5_1.
     """
     if preprocessing not in (None, *PREPROCESSING):
         raise ModelError(f"preprocessing {preprocessing!r} is unknown; choose from {', '.join(PREPROCESSING)}")
@@ -79,12 +101,12 @@ def read(path: Path, preprocessing: str | None = None) -> tuple[Network, str]:
 
 
 def _line(error: Exception) -> str:
-    """Return the beginning of an error's message, as one line."""
+    """Return the first 400 characters of an error's message, as one line."""
     return " ".join(str(error).split())[:400]
 
 
 def recognise(path: Path) -> str:
-    """Tell the kind of the file `path` by its content. Raises `ModelError` if it is none of the five."""
+    """Return the kind of a file of weights. Raises `ModelError` if its content shows none."""
     try:
         with open_regular(path) as file:
             head = file.read(64)
@@ -102,19 +124,23 @@ def recognise(path: Path) -> str:
         return "safetensors"
     if head.startswith(b"\x80") and head[1] <= pickle.HIGHEST_PROTOCOL:
         raise ModelError(
-            "a bare pickle, as PyTorch wrote before 1.6, which is not read for safety; "
+            "is a bare pickle, as PyTorch wrote before 1.6, which is not read for safety; "
             "save it again with PyTorch: torch.save(torch.load(OLD, weights_only=True), NEW)"
         )
     if head.lstrip().startswith((b"<", b"version https://git-lfs")):
-        raise ModelError("a web page or a Git LFS pointer instead of weights; download the file itself")
+        raise ModelError("is a web page or a Git LFS pointer instead of weights; download the file itself")
     kind = _protobuf_kind(path, head)
     if kind is None:
-        raise ModelError("not .h5, .caffemodel, .pth, .safetensors or .onnx, by its content; " + DAMAGED)
+        raise ModelError("is not .h5, .caffemodel, .pth, .safetensors or .onnx, by its content; " + DAMAGED)
     return kind
 
 
 def _protobuf_kind(path: Path, head: bytes) -> str | None:
-    """Tell "onnx" (begins with its version; `graph` is field 7) from "caffe" (`layers`: field 2, `layer`: field 100)."""
+    """Return "onnx" or "caffe" for a protobuf file, or None.
+
+    An ONNX file begins with its version, and its graph is field 7. The layers of a Caffe file are
+    field 2 or field 100.
+    """
     if head[0] == 8:
         return "onnx"
     kind = None
@@ -124,12 +150,13 @@ def _protobuf_kind(path: Path, head: bytes) -> str | None:
                 return "onnx"
             if number in (2, 100) and not isinstance(value, int):
                 kind = "caffe"
-    except ModelError:  # truncated, perhaps: then its reader says so
+    except ModelError:  # the file may be truncated, which its reader will report
         pass
     return kind
 
 
 def _import(name: str) -> Any:
+    """Return a module of the extra `export`, or raise `ModelError` if it is not installed."""
     try:
         return import_module(name)
     except ImportError as error:
@@ -138,15 +165,19 @@ def _import(name: str) -> Any:
 
 
 def _floats(values: Any) -> np.ndarray:
-    """Return a copy as float32. Raises `ModelError` for values that are not floating point, such as quantised weights."""
+    """Return a copy of floating-point values as float32.
+
+    Raises `ModelError` for values of another kind, such as quantised weights.
+    """
     values = np.asarray(values)
     if values.dtype.kind != "f":
         raise ModelError(f"has weights of type {values.dtype}; only floating point is supported")
-    with np.errstate(over="ignore"):  # an infinity is refused later
+    with np.errstate(over="ignore"):  # `Network` refuses an infinity later
         return np.array(values, np.float32, order="C")
 
 
 def _layer(level: int, index: int) -> str:
+    """Return the name of a convolution. Raises `ModelError` if VGG-19 has no such convolution."""
     name = f"conv{level}_{index}"
     if name not in CONVOLUTIONS:
         raise ModelError(f"has a convolution {name}, which VGG-19 lacks; expected {', '.join(CONVOLUTIONS)}")
@@ -156,14 +187,14 @@ def _layer(level: int, index: int) -> str:
 def _read_keras(path: Path) -> Found:
     """Read a file of Keras.
 
-    Arrays are `block1_conv1/block1_conv1_W_1:0` .. in the published file, `block1_conv1/kernel:0`
-    in newer ones.
+    Its arrays are called `block1_conv1/block1_conv1_W_1:0` .. in the published file, and
+    `block1_conv1/kernel:0` .. in newer ones.
     """
     h5py = _import("h5py")
     weights: dict[str, np.ndarray] = {}
 
-    def visit(name: Any, item: Any) -> None:  # h5py does not call it for links
-        layer = re.findall(r"block\d_conv\d", name) if isinstance(name, str) else []  # damaged names are bytes
+    def visit(name: Any, item: Any) -> None:  # h5py does not call this for links
+        layer = re.findall(r"block\d_conv\d", name) if isinstance(name, str) else []  # a damaged name is bytes
         if not layer or not isinstance(item, h5py.Dataset) or name.startswith("optimizer"):
             return
         layer = layer[-1].replace("block", "conv").replace("_conv", "_")
@@ -187,6 +218,7 @@ def _read_keras(path: Path) -> Found:
 
 
 def _read_caffe(path: Path) -> Found:
+    """Read a file of Caffe."""
     layers = caffe.read_layers(path, CONVOLUTIONS)
     if not layers:
         raise ModelError("has no layers conv1_1 .. conv5_1 with weights; expected VGG_ILSVRC_19_layers or the like")
@@ -199,10 +231,11 @@ def _read_caffe(path: Path) -> Found:
 
 
 def _from_names(names: list[str], load: Callable[[str], Any], ndim: Callable[[str], int]) -> Found:
-    """Find weights under torchvision's names (`features.0.weight` ..) or this project's (`conv1_1.weight` ..).
+    """Return the weights under torchvision's names or this project's.
 
-    In torchvision's numbers a convolution and its ReLU count two and a pooling one: a step of 3
-    begins a new level.
+    torchvision's names are `features.0.weight` .., this project's `conv1_1.weight` ... In
+    torchvision's numbers, a convolution and its ReLU count two and a pooling counts one. So a step
+    of 3 begins a new level.
     """
     plain = {name.removeprefix("module."): name for name in names}
     if "conv1_1.weight" in plain:
@@ -230,20 +263,23 @@ def _from_names(names: list[str], load: Callable[[str], Any], ndim: Callable[[st
 
 
 def _read_torch(path: Path) -> Found:
+    """Read a file of PyTorch."""
     with TorchZip(path) as file:
         return _from_names(file.names(), file.load, file.ndim)
 
 
 def _read_safetensors(path: Path) -> Found:
+    """Read a safetensors file."""
     safetensors = _import("safetensors")
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             return _from_names(list(file.keys()), file.get_tensor, lambda name: len(file.get_slice(name).get_shape()))
-    except (safetensors.SafetensorError, TypeError) as error:  # TypeError: a dtype that NumPy lacks
+    except (safetensors.SafetensorError, TypeError) as error:  # a dtype that NumPy lacks raises TypeError
         raise ModelError(f"{DAMAGED} ({error})") from error
 
 
 def _read_onnx(path: Path) -> Found:
+    """Read an ONNX graph."""
     _import("onnx")
     contents = read_graph(path)
     weights: dict[str, np.ndarray] = {}
@@ -252,7 +288,8 @@ def _read_onnx(path: Path) -> Found:
         weights[f"{name}.weight"] = _floats(layer.kernel)
         if layer.bias is not None:
             weights[f"{name}.bias"] = _floats(layer.bias)
-    usual = PREPROCESSING["caffe" if contents.channels_last else "imagenet"]  # Keras's are the original weights
+    # A graph with channels last comes from Keras, which has the original weights.
+    usual = PREPROCESSING["caffe" if contents.channels_last else "imagenet"]
     return weights, lambda: contents.preprocessing() or usual
 
 
@@ -263,3 +300,4 @@ _READERS: Mapping[str, Callable[[Path], Found]] = {
     "safetensors": _read_safetensors,
     "onnx": _read_onnx,
 }
+"""Kind of a file -> the function that reads it."""

@@ -1,12 +1,10 @@
-"""Pictures in and out: any common file, PIL image or array becomes sRGB pixels, and results become files.
+"""Pictures: any common file, PIL image or array becomes sRGB pixels, and results become files.
 
-Here live a picture in memory (`images`), its reading and writing (`reading` with `arrays`,
-`writing`), lists of picture files (`listing`), RGB with 16 bits per channel (`sixteen_bit`), ICC
-profiles and colour spaces (`colour`), and smaller sizes (`resampling`). Pillow decodes and encodes
-pictures.
+`images` holds a picture in memory, `reading` (with `arrays`) reads it, and `writing` writes it.
+`listing` lists the pictures of a folder or a pattern. Pillow decodes and encodes; what it lacks is
+in `sixteen_bit` (RGB with 16 bits per channel), `tiff_numbers` and `scaling` (floats and 32-bit
+integers), `pages` (files with several pictures), `scans` and `png_texts` (files that cost too much
+to decode). `colour` converts ICC profiles, and `resampling` resizes on a GPU.
 
-What comes in: whatever a user calls a picture. What goes out: (H, W, 3) arrays on the host, and
-files.
-
-May import: `files`, `settings`, `progress`, `errors`.
+These modules may import `files`, `settings`, `progress` and `errors`.
 """

@@ -1,4 +1,4 @@
-"""Arrays of any library as pictures."""
+"""Conversion of arrays of any library to pictures."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from .images import Admit, Array, DevicePicture, Picture, as_picture
 
 
 def from_array(source: Any, label: str, admit: Admit, grounded: bool = True) -> Picture:
-    """Make `source`, an array of any library, a Picture; `read_picture` says which are taken. Raises ImageError."""
+    """Return an array of any library as a Picture; `read_picture` lists the arrays it accepts.
+
+    Raises ImageError.
+    """
     if _on_device(source):
         admit(source.shape[:2], label)
-        return DevicePicture(source.copy(), label)  # the caller may go on writing to its own
+        return DevicePicture(source.copy(), label)  # the caller may change its array later
     array = _to_numpy(source, label)
     shape = array.shape
     if array.size == 0:
-        raise ImageError(f"{label}: the array of shape {shape} is empty")
+        raise ImageError(f"{label}: the array of shape {shape} is empty; pass a picture")
     if array.ndim not in (2, 3) or (array.ndim == 3 and shape[2] not in (1, 3, 4)):
         cure = "pass (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
         if array.ndim == 3 and shape[0] in (1, 3, 4):
@@ -32,9 +35,9 @@ def from_array(source: Any, label: str, admit: Admit, grounded: bool = True) -> 
         low, high = float(array.min()), float(array.max())  # NaN if any is NaN
         if not (np.isfinite(low) and np.isfinite(high)):
             raise ImageError(f"{label}: the array has values that are NaN or infinite; replace them")
-        if low < -1e-3 or high > 1 + 1e-3:  # rounding of earlier steps may leave a hair outside: still 0 and 255
+        if low < -1e-3 or high > 1 + 1e-3:  # the caller's rounding may leave values just outside of 0..1
             cure = "divide by 255" if low >= 0 and 2 < high <= 255 else "clip or rescale it"
-            raise ImageError(f"{label}: floats must lie in 0..1, these in {low:g}..{high:g}; {cure}")
+            raise ImageError(f"{label}: floats must lie in 0..1, and these lie in {low:g}..{high:g}; {cure}")
         array = np.rint(array * np.float32(255)).astype(np.uint8)
     elif array.dtype == np.bool_:
         array = array * np.uint8(255)
@@ -47,7 +50,7 @@ def from_array(source: Any, label: str, admit: Admit, grounded: bool = True) -> 
 
 
 def _on_device(source: Any) -> bool:
-    """Return whether it is a CuPy array that is a picture as it is."""
+    """Return whether `source` is a CuPy array that needs no conversion: (H, W, 3) uint8."""
     return (
         hasattr(source, "__cuda_array_interface__")
         and hasattr(source, "get")
@@ -59,9 +62,11 @@ def _on_device(source: Any) -> bool:
 
 
 def _to_numpy(source: Any, label: str) -> Array:
+    """Return an array of any library as a NumPy array. Raises ImageError."""
     if isinstance(source, np.ma.MaskedArray):
         raise ImageError(
-            f"{label}: a masked array; give its pixels with array.filled(0), and what to match with mask_a and mask_b"
+            f"{label}: is a masked array; pass its pixels as array.filled(0), and choose what to match with mask_a "
+            "and mask_b"
         )
     try:
         if hasattr(source, "detach"):  # PyTorch, on any device
@@ -72,8 +77,8 @@ def _to_numpy(source: Any, label: str) -> Array:
             return np.asarray(source)
         if hasattr(source, "__dlpack__"):
             return np.asarray(np.from_dlpack(source))
-    except Exception as error:  # each library has its own
-        raise ImageError(f"{label}: cannot become a NumPy array ({reason(error)}); pass one") from error
+    except Exception as error:  # each library has errors of its own
+        raise ImageError(f"{label}: cannot become a NumPy array ({reason(error)}); pass a NumPy array") from error
     raise ImageError(
         f"{label}: cannot use a {type(source).__name__}; pass a path, bytes, an open file, a PIL image or an array"
     )

@@ -1,7 +1,7 @@
-"""Colour spaces: ICC profiles to and from sRGB, at 8 and 16 bits.
+"""Conversion of colours between ICC profiles and sRGB, with 8 and 16 bits per channel.
 
-Pillow's LCMS stops at 8 bits per channel, so plain matrix profiles are applied to 16-bit pixels in
-NumPy.
+Pillow's LCMS has 8 bits per channel. So for 16-bit pixels, NumPy applies the profile if it is a
+plain matrix profile.
 """
 
 from __future__ import annotations
@@ -23,36 +23,54 @@ logger = logging.getLogger("analogy")
 
 
 def to_8_bits(values: Array) -> Array:
-    """Return uint8 values as they are, and uint16 values divided by 257 and rounded."""
+    """Return values as uint8: uint8 unchanged, uint16 divided by 257 and rounded."""
     return values if values.dtype == np.uint8 else ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def into_srgb(image: Image.Image, rgb16: Array | None, icc: bytes | None, label: str) -> tuple[Array, bytes | None]:
-    """Convert `image` (L, RGB or CMYK), or `rgb16` (H, W, 3) uint16 if given, from the profile `icc` to sRGB.
+    """Convert an image from the profile `icc` to sRGB.
 
-    Returns the pixels, and `icc` if results can be written in it (else None).
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        The image, of mode L, RGB or CMYK.
+    rgb16 : (H, W, 3) uint16 or None
+        The pixels of the image with 16 bits, which are converted instead if they are given.
+    icc : bytes or None
+        The profile; None stands for sRGB.
+    label : str
+        Name of the picture in log lines.
+
+    Returns
+    -------
+    pixels : (H, W, 3) uint8 or uint16
+        The pixels in sRGB.
+    icc : bytes or None
+        The profile, if results can be written in it, else None.
     """
     if icc:
         try:
             space = icc[16:20]
             if image.mode not in {b"RGB ": ("L", "RGB"), b"GRAY": ("L",), b"CMYK": ("CMYK",)}.get(space, ()):
-                raise ValueError(f"it is for {space.decode('latin-1').strip()!r}, the picture is {image.mode}")
+                raise ValueError(f"it is for {space.decode('latin-1').strip()!r}, and the picture is {image.mode}")
             profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-            kept = icc if space == b"RGB " else None
+            writable = icc if space == b"RGB " else None
             if rgb16 is not None:
                 if (converted := _convert16(rgb16, icc, _srgb_profile().tobytes())) is not None:
-                    return converted, kept
-                logger.info("%s: 16 bits are reduced to 8, as its colour profile is not a plain matrix", label)
+                    return converted, writable
+                logger.info("%s: 16 bits are reduced to 8, because its colour profile is not a plain matrix", label)
             source = image.convert("RGB") if space == b"RGB " else image
-            return np.asarray(ImageCms.profileToProfile(source, profile, _srgb_profile(), outputMode="RGB")), kept
+            return np.asarray(ImageCms.profileToProfile(source, profile, _srgb_profile(), outputMode="RGB")), writable
         except (ImageCms.PyCMSError, OSError, ValueError) as error:
             logger.warning("%s: its colour profile is ignored (%s)", label, reason(error))
     return (rgb16 if rgb16 is not None else np.asarray(image.convert("RGB"))), None
 
 
 def out_of_srgb(rgb: Array, icc: bytes, label: str) -> tuple[Array, bytes | None]:
-    """Convert `rgb` from sRGB to the profile `icc`. Returns the pixels and `icc`; or `rgb` and None
-    if it cannot be used."""
+    """Convert `rgb` (H, W, 3) from sRGB to the profile `icc`, and return pixels and profile.
+
+    If the profile cannot be used, this is logged, and `rgb` and None are returned.
+    """
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
         if rgb.dtype == np.uint16 and (converted := _convert16(rgb, _srgb_profile().tobytes(), icc)) is not None:
@@ -60,7 +78,7 @@ def out_of_srgb(rgb: Array, icc: bytes, label: str) -> tuple[Array, bytes | None
         image = Image.fromarray(to_8_bits(rgb))
         return np.asarray(ImageCms.profileToProfile(image, _srgb_profile(), profile)), icc
     except (ImageCms.PyCMSError, OSError, ValueError) as error:
-        logger.warning("%s: written in sRGB, as the colour profile cannot be used (%s)", label, reason(error))
+        logger.warning("%s: is written in sRGB, because the colour profile cannot be used (%s)", label, reason(error))
         return rgb, None
 
 
@@ -69,18 +87,19 @@ def _srgb_profile() -> ImageCms.ImageCmsProfile:
 
 
 def _convert16(pixels: Array, source: bytes, target: bytes) -> Array | None:
-    """Convert (H, W, 3) uint16 from one ICC profile to another, relative colorimetric; None if either is no matrix profile.
+    """Convert (H, W, 3) uint16 pixels from one ICC profile to another, relative colorimetric.
 
-    Pillow's LCMS stops at 8 bits. Up to its rounding, both give the same colours.
+    Returns None if one of them is no matrix profile. Apart from rounding to 8 bits, Pillow's LCMS
+    gives the same colours.
     """
     start, end = _matrix_profile(source), _matrix_profile(target)
     if start is None or end is None:
         return None
     matrix = (np.linalg.inv(end[1]) @ start[1]).T
-    roots = np.linspace(0, 1, 65536)  # the way back is a table by the square root of light: fine enough in the dark
+    roots = np.linspace(0, 1, 65536)  # the inverse is a table by the root of light, which is fine in the dark
     inverse = np.rint([np.interp(roots**2, curve, np.arange(65536)) for curve in end[0]]).astype(np.uint16)
     result = np.empty(pixels.shape, np.uint16)
-    for top in range(0, len(pixels), 64):  # in strips, for the float64 in between
+    for top in range(0, len(pixels), 64):  # in strips, since the float64 arrays are large
         strip = pixels[top : top + 64]
         light = np.stack([start[0][c][strip[..., c]] for c in range(3)], axis=-1) @ matrix
         index = np.rint(np.sqrt(np.clip(light, 0, 1)) * 65535).astype(np.uint16)
@@ -90,10 +109,11 @@ def _convert16(pixels: Array, source: bytes, target: bytes) -> Array | None:
 
 @lru_cache(4)
 def _matrix_profile(icc: bytes) -> tuple[Array, Array] | None:
-    """Return (curves (3, 65536): sample -> light in 0..1, matrix (3, 3): light -> XYZ) of an ICC profile (ICC.1, 9 and 10).
+    """Return the curves and the matrix of an ICC profile (ICC.1, sections 9 and 10).
 
-    A grey profile counts as one with the primaries of sRGB. None for profiles made of tables, for
-    damaged ones, and where black is not 0 (LCMS compensates for that).
+    The curves, (3, 65536), map a sample to light in 0..1; the matrix, (3, 3), maps light to XYZ. A
+    grey profile gets the primaries of sRGB. Returns None for a profile with tables, for a damaged
+    one, and for one whose black is not 0 (LCMS would compensate for that).
     """
     try:
         count = int.from_bytes(icc[128:132], "big")
@@ -114,7 +134,10 @@ def _matrix_profile(icc: bytes) -> tuple[Array, Array] | None:
 
 
 def _curve(tag: bytes) -> Array:
-    """Return a tone curve (curveType or parametricCurveType) at 65536 points, never falling."""
+    """Return the values of a tone curve at 65536 points, made monotonic.
+
+    The tag is a curveType or a parametricCurveType.
+    """
     x = np.linspace(0, 1, 65536)
     if tag[:4] == b"curv":
         points = np.frombuffer(tag, ">u2", int.from_bytes(tag[8:12], "big"), 12)
@@ -125,10 +148,10 @@ def _curve(tag: bytes) -> Array:
         raise ValueError("unknown kind of curve")
     kind = int.from_bytes(tag[8:10], "big")
     p = [float(v) / 65536 for v in np.frombuffer(tag, ">i4", (1, 3, 4, 5, 7)[kind], 12)]
-    if kind < 3:  # (a x + b) ^ g + e; zero where a x + b is negative
+    if kind < 3:  # y = (a x + b) ^ g + e, where a negative a x + b counts as zero
         g, a, b, e = p + [1.0, 0.0, 0.0][len(p) - 1 :]
         y = np.maximum(a * x + b, 0) ** g + e
-    else:  # and c x + f below d
+    else:  # the same, and y = c x + f where x < d
         g, a, b, c, d, e, f = p + [0.0] * (7 - len(p))
         y = np.where(x >= d, np.maximum(a * x + b, 0) ** g + e, c * x + f)
     return np.maximum.accumulate(np.clip(y, 0, 1))

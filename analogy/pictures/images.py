@@ -1,6 +1,7 @@
-"""A picture in memory, and what can be done with its pixels: resize, lay on a ground, place side by side.
+"""A picture in memory, and operations on its pixels: resize, composite, montage.
 
-Arrays are (height, width, 3), RGB, uint8 (or uint16 where said), C-contiguous and writable.
+Arrays are (height, width, 3) RGB, C-contiguous and writable. They are uint8 unless uint16 is
+mentioned.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,25 +19,37 @@ from .colour import to_8_bits
 Array: TypeAlias = npt.NDArray[Any]
 
 Admit: TypeAlias = Callable[[tuple[int, int], str], None]
-"""A function that is called with (rows, columns) of a picture and its name before it is decoded, and raises to reject it."""
+"""Function that is called before a picture is decoded, and raises an error to reject it.
+
+Its arguments are (rows, columns) of the picture and the picture's name in messages.
+"""
 
 SMALLEST = 16
-"""Fewest pixels on each side of a picture: one position at the coarsest level (stride 16)."""
+"""Shortest side of a picture, in pixels: one position at the coarsest level, whose stride is 16."""
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """One picture, upright and in sRGB.
+    """Picture in memory, upright and in sRGB.
 
-    rgb    (H, W, 3) uint8, sRGB. Where the picture is transparent, its mean opaque colour shows through (mid grey if
-           nothing is opaque), so that hidden colours do not take part in the matching.
-    alpha  (H, W) uint8, 255 is opaque; None if the source had no transparency.
-    rgb16  (H, W, 3) uint16, sRGB, the same pixels at 16 bits per channel (`rgb` is `rgb16` / 257, rounded); None unless
-           the source had 16 bits.
-    ground (3,) float64, the colour that shows through in `rgb`; None unless something is transparent.
-    icc    the source's RGB ICC profile, for writing results back in it; None if it had none, if the profile is damaged,
-           or if it is for grey or CMYK, which cannot hold a result.
-    name   what messages call the picture.
+    Attributes
+    ----------
+    rgb : (H, W, 3) uint8
+        The pixels. A transparent picture lies on its mean opaque colour (or on mid grey if nothing
+        is opaque), so that hidden colours do not take part in the matching.
+    alpha : (H, W) uint8 or None
+        Opacity, 255 is opaque. None if the source has no transparency.
+    rgb16 : (H, W, 3) uint16 or None
+        The same pixels with 16 bits per channel; `rgb` is `rgb16` / 257, rounded. None unless the
+        source has 16 bits.
+    icc : bytes or None
+        The RGB ICC profile of the source, in which results can be written. None if there is none,
+        if it is damaged, or if it is for grey or CMYK and so cannot hold a result.
+    name : str
+        Name of the picture in messages.
+    ground : (3,) float64 or None
+        The colour on which the picture lies in `rgb`, 0 to 255. None unless something is
+        transparent.
     """
 
     rgb: npt.NDArray[np.uint8]
@@ -53,17 +66,20 @@ class Picture:
 
     @property
     def array(self) -> Any:
-        """`rgb` where it lies: an array on the host, or a CuPy array on a GPU."""
+        """Pixels (H, W, 3) uint8 without a copy: an array on the host, or a CuPy array on a GPU."""
         return self.rgb
 
     def pixels(self, sixteen_bit: bool) -> Array:
-        """Return `rgb` (H, W, 3), or the same pixels as uint16 if `sixteen_bit`."""
+        """Return the pixels (H, W, 3) as uint16 if `sixteen_bit`, else as uint8."""
         if not sixteen_bit:
             return self.rgb
         return self.rgb16 if self.rgb16 is not None else self.rgb * np.uint16(257)
 
     def over(self, ground: Any) -> npt.NDArray[np.uint8]:
-        """Return `rgb` (H, W, 3) uint8 where another `ground` shows through, a grey, a colour, or pixels (H, W, 3)."""
+        """Return the pixels (H, W, 3) uint8 over another `ground`.
+
+        The ground is a grey level, a colour (3,), or pixels (H, W, 3), 0 to 255.
+        """
         if self.alpha is None or self.ground is None:
             return self.rgb
         through = 1 - self.alpha[..., None] * np.float32(1 / 255)
@@ -72,7 +88,7 @@ class Picture:
 
 
 class DevicePicture(Picture):
-    """A picture of 8 bits that lies on a GPU, as (H, W, 3) `array`; copied to the host when `rgb` is read."""
+    """Picture on a GPU, (H, W, 3) uint8, which is copied to the host when `rgb` is read."""
 
     def __init__(self, array: Any, name: str):
         for attribute, value in (
@@ -87,31 +103,34 @@ class DevicePicture(Picture):
 
     @property
     def array(self) -> Any:
+        """CuPy array of the pixels, (H, W, 3) uint8."""
         return self.__dict__["_there"]
 
     @cached_property
     def rgb(self) -> npt.NDArray[np.uint8]:
+        """Copy of the pixels on the host, (H, W, 3) uint8."""
         return np.asarray(self.array.get())
 
     @property
     def size(self) -> tuple[int, int]:
+        """Rows and columns."""
         rows, columns = self.array.shape[:2]
         return rows, columns
 
 
 def as_picture(pixels: Array, alpha: Array | None, icc: bytes | None, label: str, grounded: bool = True) -> Picture:
-    """Make `pixels`, (H, W, 3) uint8 or uint16 in sRGB, a Picture with arrays of its own.
+    """Return pixels, (H, W, 3) uint8 or uint16 in sRGB, as a Picture with copies of the arrays.
 
-    `grounded`: whether the mean colour shows through where it is transparent; else the colours stay
-    as they are.
+    If `grounded`, a transparent picture is laid on its mean opaque colour. Otherwise the colours
+    stay as they are.
     """
     ground = None
     if alpha is not None:
         alpha = np.ascontiguousarray(alpha)
         if grounded and alpha.min() < 255:
-            seen = float(alpha.sum(dtype=np.float64))
+            opaque = float(alpha.sum(dtype=np.float64))
             grey = 128 if pixels.dtype == np.uint8 else 128 * 257
-            mean = np.einsum("ijc,ij->c", pixels, alpha, dtype=np.float64) / seen if seen else np.full(3, grey)
+            mean = np.einsum("ijc,ij->c", pixels, alpha, dtype=np.float64) / opaque if opaque else np.full(3, grey)
             pixels = composite(pixels, alpha, mean)
             ground = mean / (1.0 if pixels.dtype == np.uint8 else 257.0)
     rgb16 = np.array(pixels, np.uint16, order="C") if pixels.dtype.itemsize == 2 else None
@@ -119,17 +138,17 @@ def as_picture(pixels: Array, alpha: Array | None, icc: bytes | None, label: str
 
 
 def resize(rgb: Array, height: int, width: int, *, quick: bool = False) -> Array:
-    """Return `rgb` (H, W, 3) uint8 at `height` x `width`; the very same array if it has that size already.
+    """Return `rgb` (H, W, 3) uint8 in another size, or the same array if it has that size.
 
-    The filter is Lanczos. When Pillow shrinks a picture it widens the filter, so nothing aliases,
-    and edges stay sharper than with a box filter, which matters to the features. `quick`: by a
-    whole factor with a box filter first, as far as that goes, for pictures that are only looked at.
+    The filter is Lanczos. When Pillow shrinks a picture, it widens the filter. So nothing aliases,
+    and edges stay sharper than with a box filter, which matters to the features. If `quick`, Pillow
+    first shrinks by a whole factor with a box filter, which suffices for pictures to look at.
 
     Raises ImageError for another shape or dtype, or a size below 1.
     """
     check_rgb(rgb, (np.uint8,))
     if height < 1 or width < 1:
-        raise ImageError(f"cannot resize to {width} x {height} pixels: both sides must be at least 1")
+        raise ImageError(f"cannot resize a picture to {width} x {height} pixels; give sides of at least 1 pixel")
     if rgb.shape[:2] == (height, width):
         return rgb
     gap = 1.0 if quick else None
@@ -137,24 +156,40 @@ def resize(rgb: Array, height: int, width: int, *, quick: bool = False) -> Array
 
 
 def fitted_size(size: tuple[int, int], most_pixels: int, ratio: float = 1.0) -> tuple[int, int]:
-    """Return rows and columns of a picture of `size`, shrunken to `most_pixels` if it has more, then by `ratio`.
+    """Return the rows and columns to which a picture of `size` is shrunk.
 
-    Both are at least `SMALLEST`.
+    It is first shrunk to `most_pixels` pixels if it has more, then by `ratio`. Both sides are at
+    least `SMALLEST`.
     """
     scale = min(1.0, (most_pixels / (size[0] * size[1])) ** 0.5) * ratio
     return max(SMALLEST, round(size[0] * scale)), max(SMALLEST, round(size[1] * scale))
 
 
 def montage(pictures: Sequence[Array], *, gap: int = 8, height: int | None = None) -> Array:
-    """Return `pictures`, (H, W, 3) uint8 each, side by side on white, `gap` apart.
+    """Return a montage: pictures of one height side by side on white.
 
-    height  rows of the montage, and of each picture (default: of the tallest). A picture that would then be more than four
-            times as wide is made as wide as that, and lies in the middle.
+    Parameters
+    ----------
+    pictures : sequence of (H, W, 3) uint8
+        The pictures.
+    gap : int
+        Gap between two pictures, in pixels.
+    height : int, optional
+        Rows of the montage; by default those of the tallest picture. A picture that would then be
+        more than four times as wide as high is made as wide as that, and centred.
 
-    Raises ImageError for an empty sequence, or a picture of another shape or dtype.
+    Returns
+    -------
+    (height, W, 3) uint8
+        The montage.
+
+    Raises
+    ------
+    ImageError
+        If there are no pictures, or one has another shape or dtype.
     """
     if not pictures:
-        raise ImageError("a montage needs at least one picture")
+        raise ImageError("a montage needs at least one picture, and there is none; give one")
     rows = height if height is not None else max(len(p) for p in pictures)
     parts: list[Array] = []
     for picture in pictures:
@@ -171,7 +206,10 @@ def montage(pictures: Sequence[Array], *, gap: int = 8, height: int | None = Non
 
 
 def composite(pixels: Array, alpha: Array, ground: Any) -> Array:
-    """Return `pixels` (H, W, 3), of any integer dtype, over a `ground` (one colour or one grey) by `alpha` (H, W) uint8."""
+    """Return `pixels` (H, W, 3) laid over a `ground` by `alpha` (H, W) uint8, in the same dtype.
+
+    The dtype is any integer one, and the ground is one colour or one grey level.
+    """
     weight = alpha[..., None] * np.float32(1 / 255)
     return np.rint(pixels * weight + np.asarray(ground, np.float32) * (1 - weight)).astype(pixels.dtype)
 

@@ -1,4 +1,7 @@
-"""Which files a folder or a pattern means: pictures are known by their content where their suffix does not tell."""
+"""Lists of the pictures in a folder, or of those that match a pattern.
+
+A file counts as a picture by its suffix or, if the suffix is unknown, by its content.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +20,20 @@ from .writing import WRITERS
 _log = logging.getLogger("analogy")
 
 SUFFIXES = (*WRITERS, ".gif", ".avif", ".heic", ".heif", ".jfif", ".jpe")
-"""Suffixes of files that count as pictures, even if they are damaged. Of other files the content decides."""
+"""Suffixes of files that count as pictures even if damaged; other files are inspected."""
 _MOST_NAMED = 5
+"""Largest number of files that a log line names."""
 _LAST_NUMBER = re.compile(r"(.*?)(-?)(\d+)(\D*)", re.DOTALL)
-"""The parts of a name: what is before its last number, a minus, the number, and the rest."""
+"""Pattern of a name: the part before the last number, a minus, the number, and the rest."""
 
 AnyPath = TypeVar("AnyPath", str, Path)
 
 
 def pictures_in(folder: str | os.PathLike[str]) -> list[str]:
-    """Return the paths of the pictures in a folder, numbers in their names by value; log in one line what is left out.
+    """Return the paths of the pictures in a folder, in the order of `in_order`.
 
-    Names that begin with a dot are hidden: they are neither taken nor named. Raises OSError if the
-    folder cannot be read.
+    Other files are left out, and one log line names them. Files whose names begin with a dot are
+    left out silently. Raises OSError if the folder cannot be read.
     """
     with os.scandir(folder) as entries:
         found = list(entries)
@@ -42,36 +46,33 @@ def pictures_in(folder: str | os.PathLike[str]) -> list[str]:
 def pictures_among(
     folder: str, files: Iterable[str], others: Iterable[str], open_file: Callable[[str], IO[bytes]]
 ) -> list[str]:
-    """Return which `files` of a folder are pictures, numbers in their names by value; log in one line what is left out.
+    """Return those of the `files` that are pictures, in the order of `in_order`.
 
-    others     what else is in the folder
-    open_file  opens one of the files, any place of which can then be read
+    One log line names the other files and the `others`, which are subfolders and the like, as left
+    out of `folder`. `open_file` opens a file, which must be seekable.
     """
-    taken: list[str] = []
+    pictures: list[str] = []
     left = [path for path in others if not _name(path).startswith(".")]
     for path in files:
         if not _name(path).startswith("."):
             known = path.lower().endswith(SUFFIXES)
-            (taken if known or _is_picture(path, open_file) else left).append(path)
+            (pictures if known or _is_picture(path, open_file) else left).append(path)
     names = sorted(map(_name, left))
     if names:
         more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
         named = ", ".join(names[:_MOST_NAMED])
         _log.info("%s: left out, as these are no pictures that can be read: %s%s", folder, named, more)
-    return in_order(taken)
+    return in_order(pictures)
 
 
 def matching(
     pattern: str, find: Callable[[str], Sequence[str]] = glob, exists: Callable[[str], bool] = os.path.lexists
 ) -> list[str]:
-    """Return the paths that a pattern like "shot/*.png" means, numbers in their names by value.
+    """Return the paths that match a pattern like "shot/*.png", in the order of `in_order`.
 
-    Folders and files may have "[", "*" or "?" in their names: the folders with which the pattern
-    begins are taken by their names where these exist, and brackets mean themselves where anything
-    is called so.
-
-    find    finds the paths that a pattern means
-    exists  tells whether there is a file or a folder
+    Names may contain "[", "*" or "?". So a leading folder of the pattern is taken literally if it
+    exists, and brackets are taken literally if that matches anything. `find` returns the paths that
+    match a plain pattern, and `exists` returns whether a path exists.
     """
     parts = re.split(r"([/\\])" if os.sep == "\\" else "(/)", pattern)
     literal = 0
@@ -85,15 +86,16 @@ def matching(
 
 
 def is_pattern(path: str) -> bool:
-    """Return whether a path is a pattern, and not the name of what exists."""
+    """Return whether a path is a pattern, and no file or folder with that name exists."""
     return has_magic(path) and not os.path.lexists(path)
 
 
 def in_order(paths: Iterable[AnyPath]) -> list[AnyPath]:
-    """Return paths by their names as people sort them: 2 before 10, and -2 before -1 where the minus is a sign.
+    """Return paths sorted by their names, with numbers in them by value: 2 before 10.
 
-    It is one where names that are alike but for their last number have, with and without it, a run
-    of whole numbers: f-2, f-1, f0, f1. Elsewhere it is a hyphen: shot-1, shot-2.
+    A minus before the last number is a sign if the names that differ only in that number form a run
+    of whole numbers through -1 and 0, such as f-2, f-1, f0, f1. Then f-2 comes before f-1.
+    Otherwise it is a hyphen, as in shot-1, shot-2.
     """
     paths = list(paths)
     alike: dict[tuple[str, ...], list[tuple[str, int]]] = {}
@@ -119,6 +121,7 @@ def in_order(paths: Iterable[AnyPath]) -> list[AnyPath]:
 
 
 def _is_picture(path: str, open_file: Callable[[str], IO[bytes]]) -> bool:
+    """Return whether a file is a picture by its content, and can be opened."""
     try:
         with open_file(path) as file:
             return is_picture(file)
@@ -127,4 +130,5 @@ def _is_picture(path: str, open_file: Callable[[str], IO[bytes]]) -> bool:
 
 
 def _name(path: str) -> str:
+    """Return the part of a path after the last separator."""
     return path.replace("\\", "/").rpartition("/")[2] if os.sep == "\\" else path.rpartition("/")[2]

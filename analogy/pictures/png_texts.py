@@ -1,7 +1,7 @@
-"""PNG files whose texts or colour profile are longer than Pillow unpacks: without them, the pixels can be read.
+"""Removal of long texts and profiles from PNG files, so that Pillow can read the pixels.
 
-Programs keep whole work flows and edit histories as compressed text in a picture. Pillow refuses
-such a file, since a text of some bytes may unpack to gigabytes.
+Programs store whole work flows and edit histories as compressed text in a picture. Pillow refuses
+such a file, since a few bytes of text may unpack to gigabytes.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import IO
 from PIL import PngImagePlugin
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+"""First bytes of a PNG file."""
 _LONGEST_PROFILE = 1 << 25
-"""Most bytes of a colour profile. Those of printers have some megabytes."""
+"""Largest colour profile, in bytes; the profiles of printers have some megabytes."""
 
 
 def without_long_texts(file: IO[bytes]) -> tuple[IO[bytes], bytes | None]:
-    """Return `file` from its beginning, or a copy in memory that lacks the texts and the profile that Pillow refuses.
+    """Return a file that Pillow can read, and the colour profile that it lacks, if any.
 
-    file  any file; one that is no PNG, or has no such texts, is returned itself
-
-    Returns beside it the colour profile, where the copy lacks it; b"" if that has more than
-    `_LONGEST_PROFILE` bytes.
+    A file with texts or a profile that Pillow refuses is copied to memory without them. Any other
+    file is returned itself, at its beginning. The profile is None if none was removed, and b"" if
+    it has more than `_LONGEST_PROFILE` bytes.
     """
     file.seek(0)
     is_png = file.read(len(_SIGNATURE)) == _SIGNATURE
@@ -64,7 +64,7 @@ def without_long_texts(file: IO[bytes]) -> tuple[IO[bytes], bytes | None]:
 
 
 def _text_size(name: bytes, content: bytes) -> int | None:
-    """Return how many bytes a text has, unpacked; None if these are more than Pillow unpacks of one."""
+    """Return the unpacked size of a text in bytes, or None if that is more than Pillow unpacks."""
     if name == b"tEXt":
         return len(content)
     rest = content.partition(b"\0")[2]
@@ -80,7 +80,7 @@ def _text_size(name: bytes, content: bytes) -> int | None:
 
 
 def _unpacked(packed: bytes, most: int) -> bytes | None:
-    """Return what `packed` unpacks to, nothing if it is damaged; None if that is more than `most` bytes."""
+    """Return the unpacked bytes, b"" if they are damaged, or None if they are more than `most`."""
     unpacker = zlib.decompressobj()
     try:
         content = unpacker.decompress(packed, most)

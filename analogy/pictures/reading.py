@@ -1,7 +1,7 @@
-"""Reading pictures: any common file, PIL image or array becomes a `Picture`, upright and in sRGB.
+"""Reader for pictures: any common file, PIL image or array becomes a `Picture`.
 
-Pillow decodes. It has no 16-bit RGB pixels; `sixteen_bit.py` makes up for that. `colour.py` applies
-the ICC profiles.
+Pillow decodes the files. `sixteen_bit` adds RGB pixels with 16 bits, which Pillow lacks, and
+`colour` applies ICC profiles.
 """
 
 import hashlib
@@ -31,10 +31,14 @@ from .tiff_numbers import TIFF_HEADS, NumbersFile, find_numbers
 logger = logging.getLogger("analogy")
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF") + (("AVIF",) if features.check("avif") else ())
-"""The only formats that are read, by Pillow's names: with all of them it would hand EPS files to Ghostscript."""
-_A_TIFF = "a TIFF file that is damaged, or has pixels of a kind that cannot be read"
+"""Pillow's names of the formats that are read.
+
+Other formats are left out: Pillow would start Ghostscript for EPS files, for instance.
+"""
+_A_TIFF = "is a TIFF file that is damaged, or has pixels of a kind that cannot be read"
+"""Message about a TIFF file that Pillow does not know."""
 MOST_BYTES = 1 << 30
-"""Most bytes to read from an open file, which may never end."""
+"""Largest number of bytes that are read from an open file, which may never end."""
 
 
 class _Array(Protocol):
@@ -46,46 +50,65 @@ class _DLPack(Protocol):
 
 
 PictureLike: TypeAlias = str | os.PathLike[str] | bytes | bytearray | IO[bytes] | Image.Image | _Array | _DLPack
-"""A picture as `read_picture` takes it."""
+"""Types of a picture that `read_picture` accepts."""
 
 
 def read_picture(
     source: PictureLike, *, name: str | None = None, admit: Admit | None = None, grounded: bool = True
 ) -> Picture:
-    """Read `source` as a `Picture`.
+    """Return a picture from a file, a PIL image or an array.
 
-    source  the path of a JPEG, PNG, WebP, TIFF, BMP or GIF file, of AVIF where Pillow can read it, or of HEIC with the extra
-            `heif`; or such a file's content, as bytes or as a file open for reading in binary mode (up to its end, at most
-            `MOST_BYTES`); or a PIL image; or an array (NumPy, CuPy, PyTorch, JAX, anything with `__array__` or
-            `__dlpack__`) of shape (H, W), (H, W, 1), (H, W, 3), or (H, W, 4) with alpha last, and of dtype bool, uint8,
-            uint16, or any float in 0..1. A masked array is refused.
-    name    what messages call it; the path, or "the picture", if not given.
-    admit   is told the rows and columns (of the file: not yet turned upright) and that name, before anything is decoded or
-            copied; what it raises ends the reading.
-    grounded  whether the mean opaque colour shows through where the picture is transparent, as `Picture` says; else the
-            colours are those that the source holds there.
+    * The EXIF orientation is applied.
+    * ICC colours become sRGB (perceptual intent). A damaged profile is ignored, and this is logged.
+      CMYK without a profile is converted by Pillow's plain formula.
+    * Of a file with several pictures, the largest page or the first frame is read, and this is
+      logged.
+    * 32-bit integers (Pillow's mode "I") count as 8 bits if all lie in 0..255, else as 16 bits if
+      all lie in 0..65535. Floats (mode "F") count as 0..1 if all lie there, else they count like
+      integers. A range beyond that is stretched from black to white, and this is logged.
+    * Pillow keeps only 8 bits of a 16-bit RGB file. To use 16 bits, pass the path and not a PIL
+      image.
 
-    Of a file with several pictures the largest page is read, or the first frame, with one logged
-    line.
+    Parameters
+    ----------
+    source : path, bytes, file, PIL.Image.Image or array
+        The path of a JPEG, PNG, WebP, TIFF, BMP or GIF file, of an AVIF file if Pillow can read it,
+        or of a HEIC file with the extra `heif`. Or the content of such a file, as bytes or as a
+        file that is open in binary mode (it is read to its end, at most `MOST_BYTES`). Or a PIL
+        image. Or an array (NumPy, CuPy, PyTorch, JAX, or any with `__array__` or `__dlpack__`) of
+        shape (H, W), (H, W, 1), (H, W, 3), or (H, W, 4) with alpha last, and of dtype bool, uint8,
+        uint16, or any float with values in 0..1.
+    name : str, optional
+        Name of the picture in messages; by default its path or "the picture".
+    admit : callable, optional
+        Called with (rows, columns), not yet turned upright, and the name before anything is decoded
+        or copied (see `images.Admit`).
+    grounded : bool
+        Whether a transparent picture is laid on its mean opaque colour (see `Picture`). Otherwise
+        it keeps the colours that the source has in transparent pixels.
 
-    The EXIF orientation is applied. ICC colours become sRGB (perceptual intent); a damaged profile
-    is ignored, with one logged line. CMYK without a profile is converted by Pillow's plain formula.
-    32-bit integers (Pillow's mode "I") count as 8 bits if all lie in 0..255, else as 16 bits if all
-    lie in 0..65535. Floats (mode "F") count as 0..1 if all lie in it, else like the integers. Any
-    other range is stretched, its least value to black and its greatest to white, with one logged
-    line. Pillow has kept only 8 bits of a 16-bit RGB file: pass its path to keep all 16.
+    Returns
+    -------
+    Picture
+        The picture, upright and in sRGB.
 
-    Raises ImageError: the file is missing, unreadable, truncated or not a picture, or no plain file
-    (a pipe, a device); the picture is smaller than 16 x 16 or above Pillow's limit of 178
-    megapixels; or the array has another shape, type or range. Raises MemoryLimitError if the memory
-    does not suffice.
+    Raises
+    ------
+    ImageError
+        If the file is missing, unreadable, truncated, no picture, or no plain file (but a pipe or a
+        device); if the picture is smaller than 16 x 16 or larger than Pillow's limit of 178
+        megapixels; or if the array is masked or has another shape, dtype or range.
+    MemoryLimitError
+        If there is not enough memory.
     """
     label = _label(source, name)
     own_admit = admit or (lambda size, label: None)
 
     def checked(size: tuple[int, int], label: str) -> None:
         if min(size) < SMALLEST:
-            raise ImageError(f"{label}: only {size[1]} x {size[0]} pixels; at least {SMALLEST} x {SMALLEST} are needed")
+            raise ImageError(
+                f"{label}: has only {size[1]} x {size[0]} pixels; at least {SMALLEST} x {SMALLEST} are needed"
+            )
         own_admit(size, label)
 
     with as_image_errors(label):
@@ -103,7 +126,7 @@ def read_picture(
 def read_with_checksum(
     source: PictureLike, *, name: str | None = None, admit: Admit | None = None, grounded: bool = True
 ) -> tuple[Picture, str]:
-    """Read a picture as `read_picture` does, and return beside it the SHA-256 of its file; of its pixels where it has none."""
+    """Return a picture as `read_picture` does, and the SHA-256 of its file or its pixels."""
     label = _label(source, name)
     with as_image_errors(label):
         file = None if isinstance(source, Image.Image) else _opened(source, label)
@@ -119,7 +142,10 @@ def read_with_checksum(
 
 
 def picture_size(source: str | os.PathLike[str] | bytes, *, name: str | None = None) -> tuple[int, int]:
-    """Return rows and columns of a file (its path, or its content), not yet turned upright. Raises ImageError."""
+    """Return the rows and columns of a picture file, not yet turned upright.
+
+    The source is the path of the file, or its content. Raises ImageError.
+    """
     label = _label(source, name)
     with as_image_errors(label):
         file = _opened(source, label)
@@ -133,7 +159,7 @@ def picture_size(source: str | os.PathLike[str] | bytes, *, name: str | None = N
 
 
 def is_picture(file: IO[bytes]) -> bool:
-    """Return whether a file, any place of which can be read, is a picture by its content, be it damaged or too large."""
+    """Return whether a seekable file is a picture by its content, even a damaged one."""
     try:
         with without_warnings(), _open_image(without_long_texts(file)[0], ""):
             return True
@@ -144,18 +170,21 @@ def is_picture(file: IO[bytes]) -> bool:
 
 
 def _label(source: object, name: str | None) -> str:
-    """Return what messages call a picture: its name, with its path if there is one."""
-    own = os.fsdecode(source) if isinstance(source, (str, os.PathLike)) else None
+    """Return the name of a picture in messages, with its path if there is one."""
+    path = os.fsdecode(source) if isinstance(source, (str, os.PathLike)) else None
     if _is_open_file(source) and isinstance(getattr(source, "name", None), str):
-        own = source.name
-    return f"{name} ({own})" if name and own else own or name or "the picture"
+        path = source.name
+    return f"{name} ({path})" if name and path else path or name or "the picture"
 
 
 @contextmanager
 def as_image_errors(label: str) -> Iterator[None]:
-    """Turn errors about the picture `label` into `ImageError` and `MemoryLimitError`, and ignore warnings about it."""
+    """Turn errors of the block into ones about the picture `label`, and ignore warnings.
+
+    They become `ImageError` or `MemoryLimitError`.
+    """
     try:
-        with without_warnings():  # Pillow's remarks on odd metadata, and on sizes that are still acceptable
+        with without_warnings():  # Pillow warns of odd metadata, and of sizes that are accepted here
             yield
     except (ImageError, MemoryLimitError):
         raise
@@ -166,7 +195,10 @@ def as_image_errors(label: str) -> Iterator[None]:
 
 
 def _opened(source: object, label: str) -> IO[bytes] | None:
-    """Return the file of a path or content, or the rest of an open file; it is seekable. None for anything else."""
+    """Return a seekable file with the picture, or None if the source is an image or an array.
+
+    It is the file at a path, the given content, or the rest of an open file.
+    """
     if isinstance(source, (str, os.PathLike)):
         path = os.fsdecode(source)
         if is_address(path) and not os.path.lexists(path):
@@ -178,24 +210,24 @@ def _opened(source: object, label: str) -> IO[bytes] | None:
 
 
 def _is_open_file(source: object) -> TypeGuard[IO[Any]]:
-    """Return whether it is a file rather than an image (which Pillow lets read no bytes) or an array."""
+    """Return whether `source` is an open file, and not an image or an array."""
     return callable(getattr(source, "read", None)) and not isinstance(source, Image.Image)
 
 
 def whole_file(file: IO[Any], label: str) -> io.BytesIO:
-    """Return the rest of an open file. Raises ImageError if that is text, or more than `MOST_BYTES`."""
+    """Return the rest of an open file. Raises ImageError if it is text or too long."""
     content = io.BytesIO()
     while part := file.read(1 << 20):
         if not isinstance(part, bytes):
             raise ImageError(f"{label}: the file is open as text; open it in binary mode ('rb')")
         if content.write(part) and content.tell() > MOST_BYTES:
-            raise ImageError(f"{label}: more than {MOST_BYTES >> 20} MB and no end; give the path of a file")
+            raise ImageError(f"{label}: has more than {MOST_BYTES >> 20} MB and no end; give the path of a file")
     content.seek(0)
     return content
 
 
 def _read_file(file: IO[bytes], label: str, admit: Admit, grounded: bool) -> Picture:
-    """Read the whole of a file of which any place can be read."""
+    """Return the picture in a seekable file."""
     if numbers := _numbers(file):
         admit(numbers.size, label)
         return from_numbers(numbers, label, grounded)
@@ -204,8 +236,8 @@ def _read_file(file: IO[bytes], label: str, admit: Admit, grounded: bool) -> Pic
         left_out = turn_to_largest(image, file)
         if is_lone_thumbnail(image):
             raise ImageError(
-                f"{label}: all that can be read of it is a thumbnail of {image.width} x {image.height} pixels, as in raw "
-                "photographs; develop it, and give the JPEG or TIFF file"
+                f"{label}: only a thumbnail of {image.width} x {image.height} pixels can be read, so it may be a raw "
+                "photograph; develop it with another program, and give the JPEG or TIFF file"
             )
         admit((image.height, image.width), label)
         raw = _prepare(image, label)
@@ -222,7 +254,7 @@ def _read_file(file: IO[bytes], label: str, admit: Admit, grounded: bool) -> Pic
 
 
 def _numbers(file: IO[bytes]) -> NumbersFile | None:
-    """Return a TIFF file with pixels that Pillow does not know; None for a file that it opens, and for any other."""
+    """Return a TIFF file whose pixels Pillow does not know, or None for any other file."""
     numbers = find_numbers(file)
     file.seek(0)
     if numbers is not None:
@@ -233,10 +265,10 @@ def _numbers(file: IO[bytes]) -> NumbersFile | None:
 
 
 def _open_image(file: IO[bytes], label: str) -> Image.Image:
-    """Return the image in a file, not yet decoded: its first page or frame.
+    """Return the first page or frame of a file as an image that is not yet decoded.
 
-    `pillow_heif`, which is large, is loaded for no other format than its own. Raises `ImageError`
-    for a JPEG file of too many scans.
+    `pillow_heif` is large, so it is loaded only if no other format fits. Raises `ImageError` for a
+    JPEG file with too many scans.
     """
     check_scans(file, label)
     try:
@@ -253,7 +285,7 @@ def _open_image(file: IO[bytes], label: str) -> Image.Image:
 
 @cache
 def _register_heif() -> bool:
-    """Let Pillow read HEIF (the HEIC of telephones), if the extra `heif` is installed."""
+    """Let Pillow read HEIF (HEIC) files, and return whether the extra `heif` is installed."""
     try:
         import pillow_heif
     except ImportError:
@@ -263,41 +295,48 @@ def _register_heif() -> bool:
 
 
 def _image_error(error: Exception, label: str) -> ImageError:
+    """Return the `ImageError` about the picture `label` that an error means."""
     if isinstance(error, FileNotFoundError):
         return ImageError(f"{label}: there is no such file")
     if isinstance(error, IsADirectoryError):
         return ImageError(f"{label}: this is a folder; give the path of a picture")
     if isinstance(error, PermissionError):
-        return ImageError(f"{label}: no permission to read it")
+        return ImageError(f"{label}: there is no permission to read it; change its permissions, or give another file")
     if isinstance(error, UnidentifiedImageError) and str(error) == _A_TIFF:
         return ImageError(f"{label}: {_A_TIFF}; save it as RGB with 8 or 16 bits for each channel")
     if isinstance(error, UnidentifiedImageError):
         more = "HEIF" if _register_heif() else 'and HEIC with pip install "deep-image-analogy[heif]"'
-        return ImageError(f"{label}: not a picture that can be read; known formats: {', '.join(FORMATS)}, {more}")
+        return ImageError(f"{label}: is not a picture that can be read; known formats: {', '.join(FORMATS)}, {more}")
     if isinstance(error, Image.DecompressionBombError):
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
-        return ImageError(f"{label}: too large; make it smaller than {most:.1f} megapixels. {reason(error)}")
+        return ImageError(f"{label}: is too large; make it smaller than {most:.1f} megapixels. {reason(error)}")
     if isinstance(error, OSError) and error.errno is not None:
         return ImageError(f"{label}: cannot be read ({reason(error)})")
-    return ImageError(f"{label}: damaged or truncated, it cannot be decoded ({reason(error)})")
+    return ImageError(f"{label}: is damaged or truncated and cannot be decoded ({reason(error)}); give an intact file")
 
 
 def _prepare(image: Any, label: str) -> str:
-    """Correct what Pillow gets wrong in an opened file. Returns the raw mode of its pixels ("" if it has none)."""
+    """Correct what Pillow gets wrong in an opened file, and return the raw mode of its pixels.
+
+    The raw mode is "" if there is none.
+    """
     args = image.tile[0].args if image.tile else ""
     raw = str(args[0] if isinstance(args, tuple) and args else args or "")
-    if image.format == "TIFF" and image.tag_v2.get(284) == 2:  # each colour in a plane of its own
+    if image.format == "TIFF" and image.tag_v2.get(284) == 2:  # each colour has a plane of its own
         if image.tile[0].codec_name == "raw" and 16 in image.tag_v2.get(258, ()):
-            raise ImageError(f"{label}: a 16-bit TIFF file with separate planes cannot be read; save it interleaved")
+            raise ImageError(f"{label}: is a 16-bit TIFF file with separate planes; save it with interleaved channels")
         return ""
     scale = {"1": 255, "L;2": 85, "L;4": 17}.get(raw)
-    if scale and "transparency" in image.info:  # PNG: the pixels are scaled to 0..255, this is not
+    if scale and "transparency" in image.info:  # in PNG, Pillow scales the pixels to 0..255, but not this
         image.info["transparency"] = min(255, scale * image.info["transparency"])
     return raw
 
 
 def _samples16(file: IO[bytes], image: Any, upright: Image.Image, raw: str, label: str) -> Array | None:
-    """Return the loaded file `image` as (H, W, bands) uint16, upright; None if it does not have 16 bits per channel."""
+    """Return the pixels of a loaded file as (H, W, bands) uint16, upright, if it has 16 bits.
+
+    Returns None for a file with 8 bits per channel.
+    """
     if image.mode.startswith("I;16"):
         grey = np.asarray(upright).astype(np.uint32) * 65535 // (4095 if raw == "I;12" else 65535)
         white_is_zero = image.format == "TIFF" and image.tag_v2.get(262) == 0
@@ -318,17 +357,21 @@ def _samples16(file: IO[bytes], image: Any, upright: Image.Image, raw: str, labe
 
 
 def _upright(image: Image.Image, label: str) -> Image.Image:
+    """Return an image with its EXIF orientation applied, or as it is if its EXIF is damaged."""
     try:
         return ImageOps.exif_transpose(image)
-    except Exception as error:  # damaged EXIF makes Pillow raise nearly anything, and must not cost the picture
+    except Exception as error:  # damaged EXIF makes Pillow raise nearly anything; the pixels are intact
         logger.warning("%s: its orientation is ignored (%s)", label, reason(error))
         return image
 
 
 def _from_pil(image: Image.Image, samples: Array | None, label: str, grounded: bool) -> Picture:
-    """Make a loaded, upright image a Picture. `samples`, (H, W, bands) uint16, are its pixels if the file had 16 bits."""
-    icc = image.info.get("icc_profile") if image.mode != "LAB" else None  # Pillow converts Lab by itself
-    transparent = image.info.get("transparency")  # one colour, in PNG
+    """Return a loaded, upright image as a Picture.
+
+    `samples`, (H, W, bands) uint16, are its pixels if the file has 16 bits.
+    """
+    icc = image.info.get("icc_profile") if image.mode != "LAB" else None  # Pillow itself converts Lab
+    transparent = image.info.get("transparency")  # in PNG, it is one colour
     alpha: Array | None = None
     if samples is None and image.mode.startswith("I;16"):
         samples = np.asarray(image, np.uint16)[..., None]

@@ -1,4 +1,4 @@
-"""Pillow's Lanczos filter, for pictures that lie on a GPU: the same pixels, without a way over the host."""
+"""Pillow's Lanczos filter for pictures on a GPU, with the same pixels and no copy to the host."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ _BITS = 22
 
 
 def lanczos(xp: Any, pixels: Any, height: int, width: int) -> Any:
-    """Return `pixels` (H, W, 3) uint8 of the array module `xp` at `height` x `width`, to the bit as Pillow's `resize` does.
+    """Return `pixels` (H, W, 3) uint8 resized to `height` x `width`, bit for bit as by Pillow.
 
-    Rows first, then columns, each in whole numbers and rounded to 8 bits, and only where the size
-    changes. (Pillow 13 takes columns first in pictures more than twice as high as wide: there the
-    two rounding steps differ by a few levels.)
+    `xp` is the array module of the pixels. Rows are filtered first, then columns, in whole numbers
+    that are rounded to 8 bits each time. An axis whose size does not change is left out. (Pillow 13
+    filters columns first in pictures more than twice as high as wide. There the results differ by a
+    few levels.)
     """
     for axis, size in ((1, width), (0, height)):
         if pixels.shape[axis] != size:
@@ -26,6 +27,7 @@ def lanczos(xp: Any, pixels: Any, height: int, width: int) -> Any:
 
 
 def _along(xp: Any, pixels: Any, axis: int, size: int) -> Any:
+    """Return `pixels` resized to `size` along one axis."""
     places, weights = (xp.asarray(table) for table in _taps(pixels.shape[axis], size))
     shape = (1, size, 1) if axis == 1 else (size, 1, 1)
     total = xp.zeros(tuple(size if i == axis else n for i, n in enumerate(pixels.shape)), np.int32)
@@ -36,10 +38,11 @@ def _along(xp: Any, pixels: Any, axis: int, size: int) -> Any:
 
 
 def _taps(before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return (taps, after) int32, twice: the places that each new pixel is made of, and their weights times 2 ** `_BITS`.
+    """Return indices and weights of the old pixels in each new one, (taps, after) int32 each.
 
-    The filter is as wide as a new pixel, if that is wider than an old one, and ends at the border.
-    Every new pixel has as many taps as the one with most; the weights of the others are zero.
+    The weights are multiplied by 2 ** `_BITS`. The filter is stretched by the shrinking factor, if
+    that is above 1, and ends at the border. A new pixel with fewer taps than others has some of
+    weight zero.
     """
     scale = before / after
     wide = max(scale, 1.0)
@@ -49,6 +52,6 @@ def _taps(before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
     places = first + np.arange((last - first).max())[:, None]
     x = (places - centres + 0.5) / wide
     weights = np.where((places < last) & (x >= -_REACH) & (x < _REACH), np.sinc(x) * np.sinc(x / _REACH), 0)
-    weights /= np.cumsum(weights, axis=0)[-1]  # summed one by one, as Pillow does
+    weights /= np.cumsum(weights, axis=0)[-1]  # the sum is taken one by one, as in Pillow
     whole = np.trunc(weights * (1 << _BITS) + np.copysign(0.5, weights))
     return np.minimum(places, before - 1).astype(np.int32), whole.astype(np.int32)

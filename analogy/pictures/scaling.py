@@ -1,4 +1,4 @@
-"""Pixels that are numbers of any range become colours of 16 bits."""
+"""Conversion of pixels with any range of numbers to 16-bit colours."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _TURNS: dict[int, Callable[[Array], Array]] = {
     7: lambda array: array[::-1, ::-1].swapaxes(0, 1),
     8: lambda array: np.rot90(array),
 }
-"""EXIF orientation -> the function that makes the pixels upright."""
+"""EXIF orientation -> the function that turns the pixels upright."""
 _STRIP = 256
-"""Number of rows to scale at a time, since that takes numbers of 64 bits."""
+"""Number of rows that are scaled at a time, since the 64-bit numbers in between are large."""
 
 
 def scaled(values: Array, label: str) -> tuple[Array, int]:
-    """Return numbers as uint16 in 0..65535, and the value that counted as white (0 if the range was stretched).
+    """Return numbers scaled to 0..65535 as uint16, and the value that became white.
 
-    White is 1 for floats that all lie in 0..1; otherwise the smaller one of 255 and 65535 that
-    holds all; otherwise the least value becomes black and the greatest white, with one logged line.
-    Raises `ImageError` for NaN and infinity.
+    White is 1 if the numbers are floats in 0..1, else 255 if all lie in 0..255, else 65535 if all
+    lie in 0..65535. Otherwise the smallest value becomes black and the largest white, this is
+    logged, and 0 is returned in place of the white value. Raises `ImageError` for NaN and infinity.
     """
     if not np.isfinite(values).all():
         raise ImageError(f"{label}: has pixels that are NaN or infinite; replace them")
@@ -52,10 +52,10 @@ def scaled(values: Array, label: str) -> tuple[Array, int]:
 
 
 def from_numbers(numbers: NumbersFile, label: str, grounded: bool) -> Picture:
-    """Make a Picture of a TIFF file with pixels that Pillow does not know.
+    """Return the picture in a TIFF file whose pixels Pillow does not know.
 
-    Floats count as 0..1. What is lighter or darker is cut, with one logged line, unless all are
-    whole numbers (see `scaled`). Raises `ImageError`, and OSError where the file is damaged.
+    Floats are clipped to 0..1, and this is logged, unless all are whole numbers (see `scaled`).
+    Raises `ImageError`, and OSError if the file is damaged.
     """
     if numbers.size[0] * numbers.size[1] > 2 * (Image.MAX_IMAGE_PIXELS or np.inf):
         raise Image.DecompressionBombError(f"{numbers.size[1]} x {numbers.size[0]} pixels")

@@ -1,7 +1,7 @@
-"""The scans of a JPEG file, counted before it is decoded: each costs about as much as decoding the picture once.
+"""Bound on the scans of a JPEG file, each of which costs as much as decoding a picture.
 
-A file of some hundred kilobytes can have thousands of them. Pillow does not bound them, as
-libjpeg's own programs can.
+A file of some hundred kilobytes can have thousands of scans. Pillow does not bound them. So they
+are counted before the file is decoded.
 """
 
 from __future__ import annotations
@@ -12,16 +12,24 @@ from typing import IO
 from ..errors import ImageError
 
 MOST_SCANS = 100
-"""Most scans of a file, the bound of libtiff for JPEG within TIFF. Programs write about ten."""
+"""Largest number of scans in a file, which is libtiff's bound; programs write about ten."""
 MOST_SEGMENTS = 1 << 16
-"""Most segments of a file. Only profiles and metadata come in more than one, of 64 kilobytes each."""
-_BEGIN, _END, _SCAN = 0xD8, 0xD9, 0xDA
+"""Largest number of segments in a file; profiles and metadata need one for each 64 kilobytes."""
+_BEGIN = 0xD8
+"""Code of the marker that begins a picture."""
+_END = 0xD9
+"""Code of the marker that ends a picture."""
+_SCAN = 0xDA
+"""Code of the marker that begins a scan."""
 _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
-"""Pattern of the next marker outside of a scan: inside, 0xff is followed by zero, or by the number of a restart."""
+"""Pattern of a marker; within a scan, 0xff is followed by zero or by the code of a restart."""
 
 
 def check_scans(file: IO[bytes], label: str) -> None:
-    """Raise `ImageError` if a file, open at its begin, is a JPEG file of too many scans or segments. Other files pass."""
+    """Raise `ImageError` if a file is a JPEG with too many scans or segments.
+
+    The file is at its beginning, before and after the call.
+    """
     content = file.read(3)
     if content == b"\xff\xd8\xff":
         content += file.read()
@@ -30,6 +38,7 @@ def check_scans(file: IO[bytes], label: str) -> None:
 
 
 def _count(content: bytes, label: str) -> None:
+    """Raise `ImageError` if a JPEG file has too many scans or segments."""
     at = scans = segments = 0
     while (marker := _MARKER.search(content, at)) and (kind := marker[1][0]) != _END:
         at = marker.end()
@@ -38,9 +47,9 @@ def _count(content: bytes, label: str) -> None:
         if kind == _SCAN:
             scans += 1
             if scans == 1 and content.count(b"\xff\xda", at) < MOST_SCANS:
-                return  # as nearly always: so many cannot be, whatever these bytes are
+                return  # nearly always: the rest holds too few such bytes for that many scans
         at += max(2, int.from_bytes(content[at : at + 2]))
         segments += 1
         for count, most, name in ((scans, MOST_SCANS, "scans"), (segments, MOST_SEGMENTS, "segments")):
             if count > most:
-                raise ImageError(f"{label}: a JPEG file of more than {most} {name}; save it anew")
+                raise ImageError(f"{label}: is a JPEG file with more than {most} {name}; save it again as a plain JPEG")

@@ -1,7 +1,7 @@
-"""RGB with 16 bits per channel in PNG and TIFF files. Pillow has no such pixels.
+"""RGB pixels with 16 bits per channel in PNG and TIFF files, which Pillow lacks.
 
-To read such a file, `reading.py` lets Pillow decode it twice, once for each byte of a sample, by
-the raw modes below. To write one takes a few lines for each format.
+To read such a file, `reading` lets Pillow decode it twice, once for each byte of a sample, with the
+raw modes of this module. To write one, this module needs a few lines for each format.
 """
 
 from __future__ import annotations
@@ -18,18 +18,20 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 Array: TypeAlias = npt.NDArray[Any]
 
-# Pillow's raw mode, which keeps the high byte of each sample -> the raw mode that keeps the low
-# byte. "LA;16B" is four bytes a pixel, so "RGBA" reads all of it. (libtiff hands samples over in
-# the machine's byte order, N.)
 LOW_BYTES = {"LA;16B": "RGBA"} | {
     f"{bands};16{order}": f"{bands};16{swapped}"
     for bands in ("RGB", "RGBA")
     for order, swapped in (("B", "L"), ("L", "B"), ("N", "B" if sys.byteorder == "little" else "L"))
 }
+"""Pillow's raw mode, which reads the high byte of each sample -> the mode that reads the low byte.
+
+A pixel of "LA;16B" has four bytes, so "RGBA" reads all of it. libtiff returns samples in the
+machine's byte order, N.
+"""
 
 
 def write_png16(file: IO[bytes], samples: Array, icc: bytes | None) -> None:
-    """Write (H, W, 3 or 4) uint16 as PNG; every row has the filter Sub (difference from the pixel at the left)."""
+    """Write (H, W, 3 or 4) uint16 as PNG, with the filter Sub (difference from the left pixel)."""
     height, width, bands = samples.shape
     rows = np.ascontiguousarray(samples, ">u2").view(np.uint8).reshape(height, -1)
     lines = np.empty((height, 1 + rows.shape[1]), np.uint8)
@@ -45,15 +47,15 @@ def write_png16(file: IO[bytes], samples: Array, icc: bytes | None) -> None:
 
 
 def write_tiff16(file: IO[bytes], samples: Array, icc: bytes | None) -> None:
-    """Write (H, W, 3 or 4) uint16 as TIFF: one strip, deflate, horizontal differences."""
+    """Write (H, W, 3 or 4) uint16 as TIFF, as one strip of horizontal differences with deflate."""
     height, width, bands = samples.shape
     rows = np.array(samples, "<u2", order="C")
     rows[:, 1:] -= samples[:, :-1]
     data = zlib.compress(rows.tobytes(), 3)
     tags = ImageFileDirectory_v2()
     values = {256: width, 257: height, 258: (16,) * bands, 259: 8, 262: 2, 277: bands, 278: height, 284: 1, 317: 2}
-    values |= {273: 0, 279: len(data)}  # the strip's offset, to which Pillow adds the size of what precedes, and size
-    values |= {338: 2} if bands == 4 else {}  # alpha, the colours not multiplied by it
+    values |= {273: 0, 279: len(data)}  # offset and size of the strip; Pillow adds the header to the offset
+    values |= {338: 2} if bands == 4 else {}  # the last channel is alpha, not premultiplied
     values |= {34675: icc} if icc else {}
     for tag, value in values.items():
         tags[tag] = value

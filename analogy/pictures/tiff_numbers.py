@@ -1,7 +1,7 @@
-"""TIFF files with pixels that Pillow does not know: colours as floats or as integers of 32 bits, and more samples than four.
+"""TIFF files whose pixels Pillow does not know: floats, 32-bit integers, more than four samples.
 
-Pillow unpacks one strip or tile after another, as a grey picture of the bytes in it; what these
-bytes mean is told here (TIFF 6.0, sections 14 and 15; Adobe Photoshop TIFF Technical Note 3 for the
+Pillow unpacks one strip or tile after another, as a grey picture of its bytes. This module
+decodes these bytes (TIFF 6.0, sections 14 and 15; Adobe Photoshop TIFF Technical Note 3 for the
 predictor of floats).
 """
 
@@ -18,6 +18,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 Array: TypeAlias = npt.NDArray[Any]
 
+# These are the numbers of TIFF tags.
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, _OFFSETS, _TURN, _BANDS, _ROWS, _COUNTS = (
     256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279
 )  # fmt: skip
@@ -25,24 +26,40 @@ _PLANAR, _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS, _EX
     284, 317, 322, 323, 324, 325, 338, 339, 34675
 )  # fmt: skip
 TIFF_HEADS = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
-"""The first bytes of TIFF and BigTIFF, in both byte orders."""
+"""First bytes of TIFF and BigTIFF files, in both byte orders."""
 _KINDS = {1: "u", 2: "i", 3: "f"}
+"""TIFF's sample format -> NumPy's kind of dtype."""
 _COLOURS = {1: 1, 2: 3}
-"""Photometric interpretation -> samples of a colour: grey, where 0 is black, and RGB."""
+"""TIFF's photometric interpretation -> number of colour samples: grey (0 is black) and RGB."""
 _MOST_BANDS = 16
+"""Largest number of samples of a pixel."""
 
 
 @dataclass(frozen=True, eq=False)
 class NumbersFile:
-    """The first page of a TIFF file, not yet decoded.
+    """First page of a TIFF file, not yet decoded.
 
-    size         rows and columns, not yet turned upright
-    dtype        of its samples, in the byte order of the file
-    bands        samples of each pixel
-    colours      how many of these are the colour: 1 or 3
-    alpha        what the next one is: "" for nothing, "alpha", or "premultiplied" for alpha that the colours are multiplied by
-    orientation  that of EXIF
-    icc          its colour profile
+    Attributes
+    ----------
+    file : file
+        The file, open for reading in binary mode.
+    tags : ImageFileDirectory_v2
+        The page's tags.
+    size : (int, int)
+        Rows and columns, not yet turned upright.
+    dtype : numpy.dtype
+        Type of the samples, in the byte order of the file.
+    bands : int
+        Number of samples of a pixel.
+    colours : int
+        Number of samples that are colours, 1 or 3. They come first.
+    alpha : str
+        Meaning of the next sample: "alpha", "premultiplied" for alpha by which the colours are
+        multiplied, or "" for none.
+    orientation : int
+        EXIF orientation, 1 to 8.
+    icc : bytes or None
+        Colour profile.
     """
 
     file: IO[bytes]
@@ -56,7 +73,7 @@ class NumbersFile:
     icc: bytes | None
 
     def samples(self) -> Array:
-        """Return the (H, W, bands) samples. Raises OSError where the file is damaged."""
+        """Return the samples, (H, W, bands). Raises OSError if the file is damaged."""
         rows, columns = self.size
         tags, planes = self.tags, self.bands if self.tags.get(_PLANAR) == 2 else 1
         if tiled := _TILE_WIDTH in tags:
@@ -80,7 +97,7 @@ class NumbersFile:
         return found
 
     def _part(self, offset: int, count: int, shape: tuple[int, int, int]) -> Array:
-        """Return the samples of a strip or a tile."""
+        """Return the samples of the strip or the tile of `count` bytes at `offset`."""
         rows, columns, bands = shape
         self.file.seek(offset)
         packed = self.file.read(min(count, 2 * rows * columns * bands * self.dtype.itemsize + 1024))
@@ -99,9 +116,9 @@ class NumbersFile:
 
 
 def find_numbers(file: IO[bytes]) -> NumbersFile | None:
-    """Return the first page of a TIFF file whose samples are numbers.
+    """Return the first page of a TIFF file with grey or RGB samples of any type.
 
-    Returns None for other files, for damaged ones, and for other colours than grey and RGB.
+    Returns None for other files and other colours, and for damaged files.
     """
     try:
         file.seek(0)
@@ -138,7 +155,7 @@ def find_numbers(file: IO[bytes]) -> NumbersFile | None:
 
 
 def _unpacked(packed: bytes, compression: int, rows: int, columns: int) -> npt.NDArray[np.uint8]:
-    """Return the (rows, columns) bytes of a strip or a tile. Raises OSError where they cannot be unpacked."""
+    """Return the unpacked bytes of a strip or a tile, (rows, columns) uint8, or raise OSError."""
     if compression == 1:
         if len(packed) < rows * columns:
             raise OSError("its end is missing")

@@ -1,6 +1,7 @@
-"""Writing pictures: an array becomes a file, in the format of the file's suffix.
+"""Writer for pictures: an array becomes a file, in the format of the file's suffix.
 
-Pillow encodes; `sixteen_bit.py` writes what Pillow cannot."""
+Pillow encodes, and `sixteen_bit` writes 16-bit RGB, which Pillow cannot.
+"""
 
 import io
 import os
@@ -19,8 +20,10 @@ from .images import Array, Picture, check_rgb, composite
 from .sixteen_bit import write_png16, write_tiff16
 
 _JPEG: tuple[str, dict[str, Any]] = ("JPEG", {"quality": 95, "subsampling": 0})
+"""Pillow's name of JPEG, and its options: no chroma subsampling."""
 _TIFF: tuple[str, dict[str, Any]] = ("TIFF", {"compression": "tiff_adobe_deflate"})
-WRITERS: dict[str, tuple[str, dict[str, Any]]] = {  # suffix -> Pillow's format and options
+"""Pillow's name of TIFF, and its options: lossless compression."""
+WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {"compress_level": 3}),  # 12 megapixels: 1.7 s; level 6: 2.6 s, 11 % smaller
     ".jpg": _JPEG,
     ".jpeg": _JPEG,
@@ -29,15 +32,16 @@ WRITERS: dict[str, tuple[str, dict[str, Any]]] = {  # suffix -> Pillow's format 
     ".tiff": _TIFF,
     ".bmp": ("BMP", {}),
 }
+"""Suffix of a picture that can be written -> Pillow's name of the format, and its options."""
 NOT_WRITTEN = frozenset(
     (".apng", ".avif", ".exr", ".gif", ".hdr", ".heic", ".heif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg2000")
     + (".jpx", ".jxl", ".pbm", ".pcx", ".pdf", ".pgm", ".pnm", ".ppm", ".psd", ".svg", ".tga", ".xcf")
     + (".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv")
     + (".ts", ".vob", ".webm", ".wmv", ".y4m")
 ).difference(WRITERS)
-"""Suffixes of pictures in other formats, and of videos: an output with one of them is not meant as a folder."""
+"""Suffixes of other pictures and of videos; an output path with one of them is no folder."""
 LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}
-"""Most rows and most columns that a format can hold, where pictures may have more (libjpeg, libwebp)."""
+"""Pillow's format -> longest side that libjpeg and libwebp can write, in pixels."""
 
 
 def write_picture(
@@ -48,40 +52,55 @@ def write_picture(
     suffix: str = "",
     tick: Callable[[float], None] | None = None,
 ) -> None:
-    """Write `rgb`, (H, W, 3) uint8 or uint16 in sRGB, to `path`, in the format of `suffix` (by default its own).
+    """Write a picture to a file, which appears whole or not at all.
 
-    like  a picture whose alpha the file gets (the sizes must be equal), and whose ICC profile (colours are converted).
-    tick  is told how much is written, 0 to 1, as often as the format's encoder hands something over.
+    A uint16 array becomes a 16-bit PNG or TIFF file. In other formats, and with an ICC profile that
+    is not a plain matrix, it becomes 8 bits. JPEG and BMP files get no alpha: the picture is laid
+    on white. BMP files get no profile: they stay in sRGB. JPEG (without chroma subsampling) and
+    WebP are lossy, with quality 95.
 
-    uint16 makes a 16-bit PNG or TIFF. Other formats, and ICC profiles that are not a plain matrix,
-    make it 8 bits. JPEG and BMP files have no alpha here: the picture is laid on white. BMP files
-    have no profile: they stay in sRGB. JPEG (without chroma subsampling) and WebP are lossy, at
-    quality 95. The file appears whole or not at all (see `files`).
+    Parameters
+    ----------
+    path : path
+        Path of the file.
+    rgb : (H, W, 3) uint8 or uint16
+        The picture in sRGB.
+    like : Picture, optional
+        A picture of the same size, whose alpha and ICC profile the file gets. Colours are converted
+        to that profile.
+    suffix : str
+        Suffix that chooses the format; by default that of the path.
+    tick : callable, optional
+        Called with the share that is written, 0 to 1, whenever the encoder has written something.
 
-    Raises OutputError: the suffix is not in `WRITERS`, its format cannot hold a picture so large,
-    the folder does not exist, there is no permission, or the disk is full. Raises ImageError: the
-    array has another shape or dtype.
+    Raises
+    ------
+    OutputError
+        If the suffix is not in `WRITERS`, its format cannot hold so large a picture, the folder
+        does not exist, there is no permission, or the disk is full.
+    ImageError
+        If the array has another shape or dtype.
     """
     path = Path(path)
     kind, options = _writer(suffix or path.suffix, str(path))
     check_size(rgb.shape[:2], suffix or path.suffix, str(path))
     rgb, alpha, icc = _prepare(rgb, like, kind, path.name)
-    told = _Ticking(rgb.nbytes, tick or (lambda share: None))
+    ticking = _Ticking(rgb.nbytes, tick or (lambda share: None))
     try:
-        with atomic(path) as told.file:
-            _encode(told, rgb, alpha, icc, kind, options)
+        with atomic(path) as ticking.file:
+            _encode(ticking, rgb, alpha, icc, kind, options)
     except OutputError:
-        if told.raised is not None:  # whatever its kind, it is not the file's fault
-            raise told.raised from None
+        if ticking.raised is not None:  # the error came from `tick`, and does not concern the file
+            raise ticking.raised from None
         raise
-    told.tick(1)
+    ticking.tick(1)
 
 
 class _Ticking:
-    """A file that calls `tick` with the share of `size` bytes that is written. `raised`: the error of `tick` that ended it.
+    """File that calls `tick` with the share of `size` bytes that has been written.
 
-    It has no `fileno`: libtiff and libjpeg would write there by themselves, tell nobody, and say on
-    standard error what goes wrong.
+    `raised` is the error of `tick` that ended the writing, or None. There is no `fileno`, since
+    libtiff and libjpeg would write to it directly, without ticks and with errors on standard error.
     """
 
     file: IO[bytes]
@@ -111,9 +130,10 @@ class _Ticking:
 
 
 def write_stream(file: IO[bytes], rgb: Array, suffix: str, *, like: Picture | None = None) -> None:
-    """Write a picture as `write_picture` does, to a file that is open for writing in binary mode: all at once, or nothing.
+    """Write a picture to a file that is open in binary mode, all at once or not at all.
 
-    Raises also OutputError if the file cannot be written to.
+    The result and the errors are those of `write_picture`. Also raises OutputError if the file
+    cannot be written to.
     """
     label = str(getattr(file, "name", "the open file"))
     kind, options = _writer(suffix, label)
@@ -124,7 +144,7 @@ def write_stream(file: IO[bytes], rgb: Array, suffix: str, *, like: Picture | No
         file.write(content.getvalue())
         file.flush()
     except TypeError as error:
-        raise OutputError(f"{label}: open as text; open it in binary mode ('wb')") from error
+        raise OutputError(f"{label}: is open as text; open it in binary mode ('wb')") from error
     except (OSError, ValueError) as error:
         if isinstance(error, AnalogyError):
             raise
@@ -132,26 +152,30 @@ def write_stream(file: IO[bytes], rgb: Array, suffix: str, *, like: Picture | No
 
 
 def as_image(rgb: Array, like: Picture, label: str) -> Image.Image:
-    """Return `rgb`, (H, W, 3) uint8 or uint16 in sRGB, as a PIL image of 8 bits with the alpha and the ICC profile of `like`.
+    """Return `rgb`, (H, W, 3) uint8 or uint16 in sRGB, as a PIL image of 8 bits.
 
-    The profile is in its `info`, and the colours are the profile's, as in an image that Pillow has
-    read.
+    It has the alpha and the ICC profile of `like`. The colours are in that profile, which is in
+    `info`, as in an image that Pillow has read.
     """
     pixels, alpha, icc = _prepare(to_8_bits(rgb), like, "PNG", label)
     return _image(pixels, alpha, icc)
 
 
 def check_size(size: tuple[int, ...], suffix: str, label: str) -> None:
-    """Raise OutputError if the format of `suffix` cannot hold a picture of these rows and columns."""
+    """Raise OutputError if a format cannot hold a picture of `size` (rows, columns)."""
     kind, _ = _writer(suffix, label)
     if max(size) > LONGEST_SIDE.get(kind, max(size)):
         raise OutputError(
-            f"{label}: {size[1]} x {size[0]} pixels; {kind} holds at most {LONGEST_SIDE[kind]} on a side, use .png or .tif"
+            f"{label}: has {size[1]} x {size[0]} pixels; {kind} holds at most {LONGEST_SIDE[kind]} on a side, "
+            "use .png or .tif"
         )
 
 
 def suffix_of(format: str, label: str) -> str:
-    """Return the suffix of a format: "png" of "PNG", "jpeg" or ".webp". Raises OutputError if none of `WRITERS` is meant."""
+    """Return the suffix of a format, which may be given as "PNG", "jpeg" or ".webp".
+
+    Raises OutputError if it is not in `WRITERS`.
+    """
     if not isinstance(format, str):
         raise OutputError(f"{label}: format is {shown(format)}; it takes a name, 'png' for instance")
     suffix = f".{format.lower().removeprefix('.')}"
@@ -169,11 +193,14 @@ def _writer(suffix: str, label: str) -> tuple[str, dict[str, Any]]:
 def _prepare(
     rgb: Array, like: Picture | None, kind: str, label: str
 ) -> tuple[Array, npt.NDArray[np.uint8] | None, bytes | None]:
-    """Return (pixels, alpha, profile) as a file of Pillow's format `kind` can hold them."""
+    """Return the pixels, the alpha and the profile that a file of Pillow's format `kind` gets."""
     check_rgb(rgb, (np.uint8, np.uint16))
     alpha = like.alpha if like is not None else None
     if alpha is not None and alpha.shape != rgb.shape[:2]:
-        raise ImageError(f"{label}: the picture is {rgb.shape[:2]}, but the alpha to give it is {alpha.shape}")
+        raise ImageError(
+            f"{label}: the picture has the shape {rgb.shape[:2]} and the alpha of `like` has {alpha.shape}; "
+            "give pictures of one size"
+        )
     if kind not in ("PNG", "TIFF"):
         rgb = to_8_bits(rgb)
     if alpha is not None and kind in ("JPEG", "BMP"):
@@ -192,6 +219,7 @@ def _encode(
     kind: str,
     options: dict[str, Any],
 ) -> None:
+    """Write pixels, alpha and profile to an open file in Pillow's format `kind`."""
     if rgb.dtype == np.uint16:
         samples = rgb if alpha is None else np.dstack([rgb, alpha * np.uint16(257)])
         (write_png16 if kind == "PNG" else write_tiff16)(file, samples, icc)
@@ -200,6 +228,7 @@ def _encode(
 
 
 def _image(rgb: Array, alpha: npt.NDArray[np.uint8] | None, icc: bytes | None) -> Image.Image:
+    """Return pixels, alpha and profile as a PIL image."""
     image = Image.fromarray(rgb)
     if alpha is not None:
         image.putalpha(Image.fromarray(alpha))
@@ -209,15 +238,15 @@ def _image(rgb: Array, alpha: npt.NDArray[np.uint8] | None, icc: bytes | None) -
 
 
 def is_file_path(path: Path) -> bool:
-    """Return whether an output path names a picture or a video, of any format, rather than a folder."""
+    """Return whether an output path means a picture or a video of any format, and not a folder."""
     return path.suffix.lower() in NOT_WRITTEN.union(WRITERS) and not path.is_dir()
 
 
 def is_picture_path(path: Path) -> bool:
-    """Return whether an output path names a picture to write, rather than a folder.
+    """Return whether an output path means a picture to write, and not a folder.
 
-    Raises OutputError for the suffix of a picture in a format that is not written, and for a suffix
-    without a name.
+    Raises OutputError for the suffix of a format that is not written, and for a suffix without a
+    name.
     """
     suffix = path.suffix.lower()
     if os.path.isdir(path):  # noqa: PTH112 (a `Path` raises for a name that is too long)
@@ -225,5 +254,5 @@ def is_picture_path(path: Path) -> bool:
     if suffix in NOT_WRITTEN:
         raise OutputError(f"{path}: cannot write {suffix} pictures; use one of {' '.join(WRITERS)}, or name a folder")
     if not suffix and path.name.lower() in NOT_WRITTEN.union(WRITERS):
-        raise OutputError(f"{path}: a suffix without a name; give the picture one, 'picture{path.name}' for instance")
+        raise OutputError(f"{path}: is a suffix without a name; name the picture, for instance 'picture{path.name}'")
     return suffix in WRITERS

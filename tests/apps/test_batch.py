@@ -1,4 +1,4 @@
-"""`analogy batch`: what it makes, keeps, refuses and says; with processes, and what becomes of them."""
+"""The command `analogy batch`: its results, its checks, its messages and its report."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_folder_takes_one_style_and_the_same_command_again_does_nothing(photos
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
-def test_a_folder_of_odd_names_and_suffixes_is_done_whole_and_what_is_left_out_is_named(style, tmp_path: Path) -> None:
+def test_pictures_with_odd_names_are_done_and_other_files_are_named(style, tmp_path: Path) -> None:
     folder, out = tmp_path / "trip [2024]", os.fsdecode(os.fsencode(tmp_path) + b"/out-\xe9")
     photo = picture(folder / "IMG [1].jpg", 1).read_bytes()
     for name in (b"two.jfif", b"three.JPG_large", b"caf\xe9.png", b"two\nlines.jpg"):
@@ -102,30 +102,35 @@ def test_a_folder_of_odd_names_and_suffixes_is_done_whole_and_what_is_left_out_i
 
 
 @pytest.mark.parametrize("name", ["jobs.xlsx", "jobs.json", "jobs.TXT"])
-def test_what_is_no_table_of_jobs_is_not_taken_for_a_picture(style, tmp_path: Path, name: str) -> None:
+def test_other_kinds_of_tables_are_refused_and_not_taken_for_pictures(style, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("{}")
     done = run("batch", tmp_path / name, "--style", style, "-o", tmp_path / "out")
     assert done.exit_code == 2
     assert done.stderr == (
-        f"analogy: {tmp_path / name}: neither a picture nor a table; a table is one of .csv .tsv .jsonl .ndjson .parquet\n"
+        f"analogy: {tmp_path / name} is neither a picture nor a table; "
+        "save a table as one of .csv .tsv .jsonl .ndjson .parquet\n"
     )
 
 
-def test_what_is_missing_or_changed_is_done_again_and_nothing_else(photos, style, tmp_path: Path) -> None:
+def test_only_missing_or_changed_jobs_are_done_again(photos, style, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = ["batch", *photos, "--style", style, "-o", out, "--workers", 1, *FAST]
     assert run(*command).exit_code == 0
     (out / "a.png").unlink()
-    picture(photos[1], 50)  # another photo of this name
+    picture(photos[1], 50)  # another photo with this name
     os.utime(photos[2])  # the same photo
     assert "2 done" in run(*command).stdout
     assert [line["job"] for line in lines(out, "begun")] == ["a.png", "b.png", "c.png"]
-    assert [line["job"] for line in lines(out, "done")][3:] == ["a.png", "b.png", "c.png"]  # c: only its time is noted
+    assert [line["job"] for line in lines(out, "done")][3:] == [
+        "a.png",
+        "b.png",
+        "c.png",
+    ]  # only the new time of c is recorded
     assert "3 kept" in run(*command).stdout
     assert "3 done" in run(*command, "--seed", 7).stdout
 
 
-def test_each_job_is_painted_with_all_styles_and_anew_where_they_change(photos, style, tmp_path: Path) -> None:
+def test_each_job_uses_all_styles_and_is_done_again_if_they_change(photos, style, tmp_path: Path) -> None:
     out, two = tmp_path / "out", picture(tmp_path / "two.png", 101, (48, 64))
     command = [
         "batch",
@@ -156,7 +161,7 @@ def test_each_job_is_painted_with_all_styles_and_anew_where_they_change(photos, 
     assert (out / "report.html").read_text().count('alt="b_prime_2"') == 1
 
 
-def test_a_table_names_pictures_results_and_settings_that_go_before_the_commands(photos, style, tmp_path: Path) -> None:
+def test_the_settings_of_a_row_override_those_of_the_command(photos, style, tmp_path: Path) -> None:
     rows = table(
         tmp_path / "jobs.csv",
         {"a": "photos/a.png", "b_prime": "style.jpg", "name": "first", "seed": "3", "photo": "yes"},
@@ -165,21 +170,25 @@ def test_a_table_names_pictures_results_and_settings_that_go_before_the_commands
     out = tmp_path / "out"
     done = run("batch", rows, "-o", out, "--name", "sub/{name}-{number}.jpg", "--weight", 2, "--seed", 9,
                "--device", "cpu", "--workers", 1)  # fmt: skip
-    said = [line for line in done.stderr.splitlines() if "compiled" not in line]  # the first on a machine says so
+    said = [
+        line for line in done.stderr.splitlines() if "compiled" not in line
+    ]  # the first run on a machine compiles the kernels, and logs it
     assert (done.exit_code, said) == (0, [])
     made = {line["job"]: line for line in lines(out, "done")}
     assert sorted(made) == ["sub/b-2.jpg", "sub/first-1.jpg"]
     assert made["sub/first-1.jpg"]["settings"] == {"weight": 2, "seed": 3, "photo": True, "direction": "ab"}
     assert made["sub/b-2.jpg"]["settings"] == {
-        "weight": 2, "inversion": "deconvolution", "inversion_steps": 2, "search_iterations": 10, "seed": 9, "direction": "ab",
-        "painting": "pixels",
+        "weight": 2, "inversion": "deconvolution", "inversion_steps": 2, "search_iterations": 10, "seed": 9,
+        "direction": "ab", "painting": "pixels",
     }  # fmt: skip
     file = made["sub/first-1.jpg"]["files"]["sub/first-1.jpg"]
     written = (out / "sub/first-1.jpg").read_bytes()
     assert file == {"bytes": len(written), "sha256": hashlib.sha256(written).hexdigest()}
 
 
-def test_a_preset_in_a_row_replaces_the_command_s_and_single_options_stay(photos, style, tmp_path: Path) -> None:
+def test_a_preset_of_a_row_replaces_the_preset_but_not_the_options_of_the_command(
+    photos, style, tmp_path: Path
+) -> None:
     rows = table(
         tmp_path / "jobs.csv",
         {"a": "photos/a.png", "preset": "photo-to-style", "search_iterations": ""},
@@ -249,7 +258,7 @@ def test_pins_hold_as_in_a_transfer_from_a_file_and_from_rows(photos, style, tmp
     assert "2 kept" in again.stdout
 
 
-def test_a_failed_job_is_one_line_the_rest_go_on_and_it_is_tried_again_when_told_or_mended(
+def test_a_failed_job_gives_one_line_and_is_repeated_on_request_or_after_a_change(
     photos, style, tmp_path: Path
 ) -> None:
     photos[1].write_bytes(b"no picture")
@@ -259,7 +268,7 @@ def test_a_failed_job_is_one_line_the_rest_go_on_and_it_is_tried_again_when_told
     assert done.exit_code == 3
     assert sorted(content(out)) == ["a.png", "c.png"]
     assert done.stderr.count("\n") == 2
-    assert f"analogy: b.png: A ({photos[1]}): not a picture that can be read" in done.stderr
+    assert f"analogy: b.png: A ({photos[1]}): is not a picture that can be read" in done.stderr
     assert "analogy: none.png: A (" in done.stderr
     assert "2 failed" in done.stdout
     again = run(*command)
@@ -276,17 +285,17 @@ def test_a_failed_job_is_one_line_the_rest_go_on_and_it_is_tried_again_when_told
 
 
 @pytest.mark.parametrize(("count", "words"), [(1, "1 job"), (2, "2 jobs")])
-def test_the_report_counts_the_jobs_and_says_their_settings(
+def test_the_report_states_the_number_of_jobs_and_their_settings(
     photos, style, tmp_path: Path, count: int, words: str
 ) -> None:
     out = tmp_path / "out"
     assert run("batch", *photos[:count], "--style", style, "-o", out, "--workers", 1, *FAST).exit_code == 0
     page = (out / "report.html").read_text()
     assert f"<h1>{out}: {words}</h1>" in page
-    assert "Settings: inversion vote, search_iterations 1, direction ab; the others have their defaults" in page
+    assert "Settings: inversion vote, search_iterations 1, direction ab; all others have their defaults" in page
 
 
-def test_a_file_that_no_batch_made_is_never_written_over(photos, style, tmp_path: Path) -> None:
+def test_a_file_that_no_batch_made_is_never_overwritten(photos, style, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "b.png").write_bytes(b"somebody's")
@@ -294,13 +303,13 @@ def test_a_file_that_no_batch_made_is_never_written_over(photos, style, tmp_path
     for _ in range(2):
         done = run(*command, "--retry-failed")
         assert done.exit_code == 3
-        assert "b.png is there already, and no batch made it" in done.stderr
+        assert "b.png exists already, and no batch has made it" in done.stderr
         assert (out / "b.png").read_bytes() == b"somebody's"
     (out / "b.png").unlink()
     assert run(*command).exit_code == 0
 
 
-def test_a_report_that_no_batch_made_and_a_table_in_the_place_of_the_manifest_stay(photos, style, tmp_path) -> None:
+def test_a_foreign_report_and_a_table_named_like_the_manifest_are_not_overwritten(photos, style, tmp_path) -> None:
     command = ["batch", *photos, "--style", style, "--workers", 1, *FAST]
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "report.html").write_text("<!doctype html>\nmine")
@@ -308,18 +317,18 @@ def test_a_report_that_no_batch_made_and_a_table_in_the_place_of_the_manifest_st
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
     assert "report.html: is there already, and is no result that this run may replace" in done.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.html"]
-    (tmp_path / "batch.jsonl").write_text('{"a": "photos/a.png"}')  # without an end of the line
+    (tmp_path / "batch.jsonl").write_text('{"a": "photos/a.png"}')  # without a line end
     done = run("batch", tmp_path / "batch.jsonl", "--style", style, "-o", tmp_path, *FAST)
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
     assert (tmp_path / "batch.jsonl").read_text() == '{"a": "photos/a.png"}'
 
 
 @needs_posix
-def test_a_batch_into_its_own_pictures_is_refused_through_a_link_too(photos, style, tmp_path: Path) -> None:
+def test_a_batch_into_the_folder_of_its_pictures_is_refused_even_through_a_link(photos, style, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("photos")
     done = run("batch", tmp_path / "photos", "--style", style, "-o", tmp_path / "link", "--name", "{name}.jpg", *FAST)
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
-    assert "would lie among the pictures" in done.stderr
+    assert "is the folder for results, too" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -330,7 +339,7 @@ def test_a_batch_into_its_own_pictures_is_refused_through_a_link_too(photos, sty
         ("pyarrow", "parquet", "jobs.parquet", []),
     ],
 )
-def test_without_an_extra_one_line_says_which(
+def test_without_an_extra_one_line_names_it(
     photos, style, tmp_path: Path, monkeypatch, package: str, extra: str, sources: str, options: list[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
@@ -355,16 +364,16 @@ def test_without_an_extra_one_line_says_which(
         ([{"a": "a.png", "direction": "both"}], [], "put {picture} into --name"),
         ([{"a": "a.png", "mask_a": "m.png"}], [], "line 2: there is a mask for A and none for B'; give both, or none"),
         ([{"a": "a.png", "preset": "nice"}], [], "unknown preset 'nice'"),
-        ([{"a": "https://example.com/a.png"}], [], "to let jobs fetch that, say --allow-remote https"),
+        ([{"a": "https://example.com/a.png"}], [], "to allow such addresses, add --allow-remote https"),
         ([{"a": "zip://a.png::https://example.com/a.zip"}], ["--allow-remote", "zip"], "a chain of file systems"),
-        ([{"a": "a.png", "pins": "https://example.com/p.csv"}], [], "pins is 'https://example.com/p.csv'; to let jobs fetch"),
-        ([{"b_prime": "a.png"}], [], "names its columns"),
+        ([{"a": "a.png", "pins": "https://example.com/p.csv"}], [], "pins is 'https://example.com/p.csv'; to allow"),
+        ([{"b_prime": "a.png"}], [], "it must name the columns"),
         ([{"a": "a.png"}], ["--name", "{a"], "--name '{a'"),
         ([{"a": "a.png"}], ["--name", "{picture}.png"], "all jobs would write one file"),
         ([{"a": "a.png"}], ["--name", "{name:{zzz}}.png"], "'{zzz}' is no width of a name"),
         ([{"a": "a.png"}], ["--name", "{number:>3000000000}.png"], "'>3000000000' is no width of a name"),
-        ([{"a": "a.png"}], ["--name", "{name}.gif"], "its suffix is one of"),
-        ([], [], "names its columns"),
+        ([{"a": "a.png"}], ["--name", "{name}.gif"], "its suffix must be one of"),
+        ([], [], "it must name the columns"),
     ],
 )  # fmt: skip
 def test_a_table_is_refused_in_one_line_before_the_first_job(
@@ -382,27 +391,27 @@ def test_a_table_is_refused_in_one_line_before_the_first_job(
     ("sources", "options", "words"),
     [
         (["photos"], [], "no style: pass --style PICTURE, or a table of jobs"),
-        (["photos", "jobs.csv"], ["--style", "style.jpg"], "one table is a batch"),
-        (["jobs.csv", "photos"], [], "one table is a batch"),
+        (["photos", "jobs.csv"], ["--style", "style.jpg"], "a table must be the only one"),
+        (["jobs.csv", "photos"], [], "a table must be the only one"),
         (["phtos/"], ["--style", "style.jpg"], "phtos/: there is no such folder or picture; correct its name"),
         (["photos", "phtos"], ["--style", "style.jpg"], "phtos: there is no such folder or picture; correct its name"),
         (["empty"], ["--style", "style.jpg"], "there are no pictures"),
         (["photos/*.tif"], ["--style", "style.jpg"], "there are no pictures"),
         (["photos"], ["--style", "none.jpg"], "there is no such file"),
         (["none.csv"], [], "there is no such table"),
-        (["photos"], ["--style", "style.jpg", "-o", "photos"], "would lie among the pictures"),
+        (["photos"], ["--style", "style.jpg", "-o", "photos"], "is the folder for results, too"),
         (["photos"], ["--style", "style.jpg", "-o", "x.png"], "a batch writes into a folder"),
-        (["photos"], ["--style", "style.jpg", "-o", "s3://bucket/out"], "say with --manifest"),
+        (["photos"], ["--style", "style.jpg", "-o", "s3://bucket/out"], "give --manifest a file"),
         (["photos"], ["--style", "style.jpg", "--model", "none"], "none"),
         (["photos"], ["--style", "style.jpg", "--scheduler", "tcp://127.0.0.1:1"], "no Dask scheduler answers"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_a_batch_is_refused_in_one_line(
+def test_wrong_arguments_of_a_batch_are_refused_in_one_line(
     photos, style, tmp_path: Path, monkeypatch, sources: list[str], options: list[str], words: str
 ) -> None:
     if "--scheduler" in options:
         pytest.importorskip("distributed", reason="needs the extra cluster")
-        monkeypatch.setattr(pools, "_CONNECTING", 0.2)
+        monkeypatch.setattr(pools, "_CONNECTING_SECONDS", 0.2)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     table(tmp_path / "jobs.csv", {"a": "photos/a.png"})
@@ -414,9 +423,7 @@ def test_what_cannot_be_a_batch_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize(("kind", "options", "most"), [("cpu", (), 6), ("cuda", (), 2), ("cuda", ("--workers", 5), 5)])
-def test_two_workers_share_a_gpu_unless_told_otherwise(
-    photos, style, tmp_path, monkeypatch, kind, options, most
-) -> None:
+def test_two_workers_share_a_gpu_by_default(photos, style, tmp_path, monkeypatch, kind, options, most) -> None:
     in_flight = []
 
     class Asked(batch.Loop):

@@ -1,4 +1,4 @@
-"""`analogy batch` as processes: workers that are killed, a Dask cluster, signals, a full disk, a second batch."""
+"""The processes of `analogy batch`: killed workers, Dask, signals, a full disk, a second batch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ needs_posix = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A table of 200 jobs: 20 pictures of 32 x 32 in pairs, with ten seeds."""
+    """Write a table of 200 jobs, with pairs of 20 pictures of 32 x 32 and ten seeds."""
     folder = tmp_path_factory.mktemp("jobs")
     rng = np.random.default_rng(0)
     for i in range(20):
@@ -46,7 +46,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def few(table: Path) -> Path:
-    """A table of the first 60 of them."""
+    """Write a table of the first 60 jobs of `jobs`."""
     path = table.with_name("few.csv")
     path.write_text("".join(table.read_text().splitlines(keepends=True)[: FEW + 1]))
     return path
@@ -59,7 +59,7 @@ def few_serial(serial: dict[str, bytes]) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def serial(table: Path) -> dict[str, bytes]:
-    """The results of the jobs, one after the other in this process."""
+    """Return the results of the jobs, made one after the other in this process."""
     engine, made = Engine(device="cpu", threads=1), {}
     for row in csv.DictReader(table.read_text().splitlines()):
         pair = table.parent / row["a"], table.parent / row["b_prime"]
@@ -97,12 +97,12 @@ def until(condition: Callable[[], object], process: subprocess.Popen[str] | None
 
 
 def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """The worker processes, without what `multiprocessing` itself starts."""
+    """Return the worker processes, without the helper of `multiprocessing`."""
     return [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
 
 
 @needs_posix
-def test_200_jobs_by_two_workers_of_which_one_is_killed_equal_the_serial_ones(table, serial, tmp_path: Path) -> None:
+def test_200_jobs_with_a_killed_worker_equal_the_serial_results(table, serial, tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = started(table, "-o", out, "--workers", 2)
     until(lambda: ended(out) > 20, process)
@@ -119,7 +119,9 @@ def test_200_jobs_by_two_workers_of_which_one_is_killed_equal_the_serial_ones(ta
 
 @needs_posix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_end_a_batch_and_its_workers_and_it_goes_on(few, few_serial, tmp_path: Path, number) -> None:
+def test_signals_end_a_batch_with_its_workers_and_the_same_command_continues(
+    few, few_serial, tmp_path: Path, number
+) -> None:
     out = tmp_path / "out"
     process = subprocess.Popen(
         [*COMMAND, "batch", few, "-o", out, "--workers", "2", "-v", *FAST],
@@ -139,12 +141,12 @@ def test_signals_end_a_batch_and_its_workers_and_it_goes_on(few, few_serial, tmp
     again = started(few, "-o", out, "--workers", 2)
     output, error = again.communicate(timeout=120)
     assert (again.returncode, error) == (0, "")
-    assert int(re.findall(r"(\d+) kept", output)[0]) >= kept - 2  # two may have been written and not yet noted
+    assert int(re.findall(r"(\d+) kept", output)[0]) >= kept - 2  # two results may be written but not yet recorded
     assert results(out) == few_serial
 
 
 @needs_posix
-def test_workers_end_with_a_command_that_is_killed(few, tmp_path: Path) -> None:
+def test_workers_end_if_the_command_is_killed(few, tmp_path: Path) -> None:
     process = started(few, "-o", tmp_path / "out", "--workers", 2)
     until(lambda: ended(tmp_path / "out") > 2, process)
     children = psutil.Process(process.pid).children(recursive=True)
@@ -168,7 +170,7 @@ def test_a_second_batch_into_one_folder_is_refused(table, tmp_path: Path) -> Non
     assert error.count("\n") == 1
 
 
-def test_a_full_disk_ends_the_batch_in_one_line_and_it_goes_on_when_there_is_room(
+def test_a_full_disk_ends_the_batch_in_one_line_and_the_same_command_continues(
     few, few_serial, small_disk: Path
 ) -> None:
     out = small_disk / "out"
@@ -176,7 +178,7 @@ def test_a_full_disk_ends_the_batch_in_one_line_and_it_goes_on_when_there_is_roo
     output, error = process.communicate(timeout=120)
     assert (process.returncode, output) == (2, "")
     assert "No space left" in error
-    assert "the same command: it goes on" in error
+    assert "the same command again to continue" in error
     assert error.count("\n") == 1
     assert left_over(out) == []
     made = results(out)
@@ -192,7 +194,7 @@ def test_a_full_disk_ends_the_batch_in_one_line_and_it_goes_on_when_there_is_roo
 
 @contextmanager
 def dask(*arguments: object) -> Iterator[psutil.Process]:
-    """A command of Dask, ended with its children when the block ends."""
+    """Run a command of Dask during the block, and end it with its children."""
     command = [sys.executable, "-m", "dask", *map(str, arguments)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         own = psutil.Process(process.pid)
@@ -204,7 +206,7 @@ def dask(*arguments: object) -> Iterator[psutil.Process]:
 
 
 @needs_posix
-def test_a_dask_cluster_of_which_a_worker_is_killed_makes_the_serial_results(table, serial, tmp_path: Path) -> None:
+def test_a_dask_cluster_with_a_killed_worker_makes_the_serial_results(table, serial, tmp_path: Path) -> None:
     pytest.importorskip("distributed", reason="needs the extra cluster")
     out, file = tmp_path / "out", tmp_path / "scheduler.json"
     place = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", file]

@@ -1,4 +1,4 @@
-"""The command: what it writes, what it prints, and how it ends."""
+"""The command: its files, its output, and its exit codes."""
 
 import contextlib
 import hashlib
@@ -21,7 +21,7 @@ from PIL import Image, ImageCms
 
 import analogy
 import analogy.apps.transfer as transfer_module
-from analogy import result
+from analogy import records
 from analogy.apps import gpu
 from analogy.apps.cli import cli
 from analogy.backends.selftest import Check
@@ -31,7 +31,7 @@ from analogy.request import fields_of
 from analogy.settings import PRESET_HELP
 
 COMMAND = [sys.executable, "-m", "analogy"]
-"""A process of its own, where that matters; other tests call the command in this one."""
+"""Run the command in a process of its own, for tests that need one."""
 FAST = ["--inversion", "vote", "--search-iterations", "1", "--device", "cpu"]
 
 
@@ -75,7 +75,7 @@ def test_demo_paints_hair_with_hair_and_skin_with_skin_as_its_labels_say(tmp_pat
     assert run("demo", "--device", "cpu", "-o", tmp_path).exit_code == 0
     a_prime = pixels(tmp_path / "a_prime.png")
     hair, skin = a_prime[60:100, 180:280], a_prime[230:270, 160:240]
-    assert hair.mean() < 70 < 110 < skin.mean()  # dark hair and lit skin, as in the painting
+    assert hair.mean() < 70 < 110 < skin.mean()  # dark hair and bright skin, as in the painting
 
 
 def test_help_names_every_field_of_settings_with_its_default() -> None:
@@ -126,7 +126,7 @@ def test_a_preset_beside_a_settings_file_replaces_its_look_and_keeps_the_rest(pa
     assert record["settings"] == asdict(analogy.Settings(seed=5, direction="ab", ratio=0.5))
 
 
-def test_pins_are_held_and_repeated_by_the_settings_file(pair, tmp_path: Path) -> None:
+def test_pins_hold_and_the_settings_file_repeats_them(pair, tmp_path: Path) -> None:
     first, again, other = (tmp_path / name for name in ("first", "again", "other"))
     pins, fewer = tmp_path / "pins.csv", tmp_path / "fewer.csv"
     pins.write_text("xa,ya,xb,yb\n10,20,30,40\n50,5,3,3\n")
@@ -158,7 +158,7 @@ def test_a_settings_file_with_another_model_s_checksum_is_refused(pair, tmp_path
 def test_an_output_path_of_a_picture_gets_the_one_result(pair, tmp_path: Path) -> None:
     run("transfer", *pair, "-o", tmp_path / "both", *FAST)
     a_prime, b = (pixels(tmp_path / "both" / name).astype(int) for name in ("a_prime.png", "b.png"))
-    for name, mean_difference in (("new/out.jpg", 5), ("out.tif", 0), ("out.webp", 20)):  # noise is hard on WebP
+    for name, mean_difference in (("new/out.jpg", 5), ("out.tif", 0), ("out.webp", 20)):  # WebP changes noise a lot
         done = run("transfer", *pair, "-o", tmp_path / name, *FAST)
         assert done.exit_code == 0, done.output
         assert pixels(tmp_path / name).shape == (40, 56, 3)
@@ -168,7 +168,7 @@ def test_an_output_path_of_a_picture_gets_the_one_result(pair, tmp_path: Path) -
     assert np.array_equal(pixels(tmp_path / "b.png"), b)
 
 
-def test_one_picture_is_a_prime_alone_and_b_is_not_made(pair, tmp_path: Path, monkeypatch) -> None:
+def test_with_a_picture_as_output_only_a_prime_is_made(pair, tmp_path: Path, monkeypatch) -> None:
     asked = []
     transfer = analogy.Engine.transfer
     monkeypatch.setattr(
@@ -185,7 +185,7 @@ def test_one_direction_writes_one_picture_and_one_field(pair, tmp_path: Path) ->
     assert names == {"a_prime.png", "montage.png", "settings.json", "flow_ab.npz", "flow_ab.flo", "flowAB.txt"}
 
 
-def test_a_settings_file_names_its_masks_and_says_where_others_are_given(pair, tmp_path: Path) -> None:
+def test_a_settings_file_names_its_masks_and_other_masks_cause_a_warning(pair, tmp_path: Path) -> None:
     for name, path in zip(("a", "b", "other"), (*pair, pair[0]), strict=True):
         height, width = pixels(path).shape[:2]
         mask = np.zeros((height, width, 3), np.uint8)
@@ -204,14 +204,14 @@ def test_a_settings_file_names_its_masks_and_says_where_others_are_given(pair, t
     assert (tmp_path / "same/a_prime.png").read_bytes() == (tmp_path / "first/a_prime.png").read_bytes()
     without = run("transfer", *pair, "-o", tmp_path / "without", "--device", "cpu", "--settings", file)
     assert without.stderr.splitlines() == [
-        f"analogy: {file} was made with --mask-{side}, which is not given: the result will be another" for side in "ab"
+        f"analogy: {file} was made with --mask-{side}, which you do not give; the result will differ" for side in "ab"
     ]
     masks[3] = tmp_path / "other-labels.png"
     other = run("transfer", *pair, "-o", tmp_path / "other", *masks, "--settings", file)
-    assert other.stderr == f"analogy: {file} was made with another --mask-a than {masks[3]}\n"
+    assert other.stderr == f"analogy: {file} was made with another --mask-a than {masks[3]}; the result will differ\n"
 
 
-def test_with_b_given_a_prime_alone_is_written_and_the_record_names_b(pair, tmp_path: Path) -> None:
+def test_with_b_given_only_a_prime_is_written_and_the_record_names_b(pair, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = run("transfer", *pair, "--b", pair[1], "-o", out, *FAST)
     assert done.exit_code == 0, done.output
@@ -222,7 +222,7 @@ def test_with_b_given_a_prime_alone_is_written_and_the_record_names_b(pair, tmp_
     assert (refused.exit_code, refused.output.count("\n")) == (2, 1)
 
 
-def test_a_settings_file_says_where_b_is_another_missing_or_new(pair, tmp_path: Path) -> None:
+def test_another_missing_or_new_b_than_in_a_settings_file_causes_a_warning(pair, tmp_path: Path) -> None:
     other, device = tmp_path / "other.png", ["--device", "cpu"]
     Image.fromarray(255 - pixels(pair[1])).save(other)
     assert run("transfer", *pair, "--b", pair[1], "-o", tmp_path / "with", *FAST).exit_code == 0
@@ -232,15 +232,15 @@ def test_a_settings_file_says_where_b_is_another_missing_or_new(pair, tmp_path: 
     assert record["b_sha256"] == hashlib.sha256(Path(pair[1]).read_bytes()).hexdigest()
     for name, given, line in (
         ("with", ["--b", pair[1]], ""),
-        ("with", [], "was made with --b, which is not given: the result will be another"),
-        ("with", ["--b", other], f"was made with another --b than {other}"),
-        ("without", ["--b", other], "was made without --b, which is given: the result will be another"),
+        ("with", [], "was made with --b, which you do not give; the result will differ"),
+        ("with", ["--b", other], f"was made with another --b than {other}; the result will differ"),
+        ("without", ["--b", other], "was made without --b, which you give; the result will differ"),
     ):
         done = run("transfer", *pair, "-o", tmp_path / "again", "--settings", files[name], *given, *device)
         assert (done.exit_code, done.stderr) == (0, f"analogy: {files[name]} {line}\n" if line else "")
 
 
-def test_a_settings_file_without_masks_says_that_masks_are_given(pair, tmp_path: Path) -> None:
+def test_masks_beside_a_settings_file_without_masks_cause_a_warning(pair, tmp_path: Path) -> None:
     assert run("transfer", *pair, "-o", tmp_path / "first", *FAST).exit_code == 0
     masks, file = [], tmp_path / "first" / "settings.json"
     for side, path in zip("ab", pair, strict=True):
@@ -250,12 +250,12 @@ def test_a_settings_file_without_masks_says_that_masks_are_given(pair, tmp_path:
         masks += [f"--mask-{side}", tmp_path / f"{side}.png"]
     done = run("transfer", *pair, "-o", tmp_path / "again", "--settings", file, *masks, "--device", "cpu")
     assert done.stderr.splitlines() == [
-        f"analogy: {file} was made without --mask-{side}, which is given: the result will be another" for side in "ab"
+        f"analogy: {file} was made without --mask-{side}, which you give; the result will differ" for side in "ab"
     ]
     record = json.loads(file.read_text())
     file.write_text(json.dumps({key: value for key, value in record.items() if not key.startswith("mask")}))
     done = run("transfer", *pair, "-o", tmp_path / "old", "--settings", file, *masks, "--device", "cpu")
-    assert (done.exit_code, done.stderr) == (0, "")  # a version that did not yet note masks wrote it
+    assert (done.exit_code, done.stderr) == (0, "")  # as a version wrote it that did not record masks
 
 
 def test_flow_and_levels_are_written_and_masks_hold(pair, tmp_path: Path) -> None:
@@ -324,7 +324,10 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list, str]]:
         "lacking model": ([good, good, *out, "--model", lacking], "lacks features.onnx"),
         "settings": ([good, good, *out, "--settings", text], "not the settings.json"),
         "settings device": ([good, good, *out, "--settings", "/dev/zero"], "it is a device, not a file"),
-        "settings model": ([good, good, *out, "--settings", elsewhere], "a path: if you trust it, say --model"),
+        "settings model": (
+            [good, good, *out, "--settings", elsewhere],
+            "which is a path; if you trust it, give it with --model",
+        ),
         "mask": ([good, good, *out, "--mask-a", good], "there is a mask for A and none for B'"),
         "ratio": ([good, good, *out, "--ratio", "7"], "ratio is 7"),
         "device": ([good, good, *out, "--device", "tpu"], "tpu"),
@@ -349,21 +352,21 @@ KINDS += ", jpeg2000, wide, wide webp, bound"
 @pytest.mark.parametrize("kind", KINDS.split(", "))
 def test_bad_input_gives_one_line_without_a_traceback_and_exit_code_2(kind: str, tmp_path: Path) -> None:
     arguments, words = bad_inputs(tmp_path)[kind]
-    done = run("transfer", "--device", "cpu", *arguments)  # "auto" may add a line that says why it takes the CPU
+    done = run("transfer", "--device", "cpu", *arguments)  # with "auto" a line can explain the choice of the CPU
     assert done.exit_code == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     lines = done.stderr.strip().splitlines()
     assert words in lines[-1]
-    # Click puts its usage before what is wrong with an option; otherwise there is nothing but the
+    # Click prints the usage before an error about an option. Other errors are only the
     # one line.
     assert len(lines) == 1 or lines[0].startswith("Usage: ")
     assert not (tmp_path / "out").exists()
     if kind in ("missing", "not a picture", "folder", "address", "line end", "suffix alone", "jpeg2000", "wide"):
-        assert not (tmp_path / "out").exists()  # nor is an empty folder left
+        assert not (tmp_path / "out").exists()  # and no empty folder is left
 
 
-def test_an_input_may_be_wider_than_the_format_that_holds_the_result(tmp_path: Path, pair) -> None:
+def test_an_input_can_be_wider_than_the_format_of_the_result_allows(tmp_path: Path, pair) -> None:
     wide = tmp_path / "wide.png"
     Image.new("RGB", (16384, 16)).save(wide)
     for pictures, direction in (((wide, pair[1]), "ba"), ((pair[0], wide), "ab")):
@@ -386,7 +389,7 @@ def test_a_decompression_bomb_is_refused_in_one_line(tmp_path: Path, pair) -> No
     assert "too large" in done.stderr
 
 
-def test_a_folder_holds_the_files_of_the_last_run_alone(pair, tmp_path: Path) -> None:
+def test_a_folder_holds_only_the_files_of_the_last_run(pair, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run("transfer", *pair, "-o", out, "--flow", "--levels", *FAST)
     (out / "notes.txt").write_text("mine")
@@ -400,17 +403,17 @@ def test_a_folder_holds_the_files_of_the_last_run_alone(pair, tmp_path: Path) ->
     }
 
 
-@pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
 def temporary_files(folder: Path) -> int:
-    """Which may go while they are counted."""
+    """Count the files in the temporary folders of a running command."""
     return sum(len(files) for path, _, files in os.walk(folder) if Path(path).name.startswith(".analogy-"))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
 def test_the_results_of_a_killed_command_are_those_of_one_run(pair, tmp_path: Path) -> None:
-    """Killed at some moments, most of them while it writes; the next run clears what is left."""
+    """Kill the command at some moments, mostly while it writes, and let the next run clean up."""
     out = tmp_path / "out"
     run("transfer", *pair, "-o", out, "--flow", "--levels", *FAST)
-    for after in (0, 4, 8):  # temporary files that there are at the moment of the kill
+    for after in (0, 4, 8):  # number of temporary files at the moment of the kill
         command = [*COMMAND, "transfer", *pair, "-o", out, "--seed", "1", "--flow", *FAST]
         process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None and temporary_files(out) <= after:
@@ -418,7 +421,7 @@ def test_the_results_of_a_killed_command_are_those_of_one_run(pair, tmp_path: Pa
         process.kill()
         process.wait()
         there = {path.name: path for path in out.iterdir() if not path.name.startswith(".analogy-")}
-        if manifest := there.pop("settings.json", None):  # else it was killed as the files changed places
+        if manifest := there.pop("settings.json", None):  # otherwise the kill came while the files were renamed
             files = json.loads(manifest.read_text())["files"]
             assert files == {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in there.items()}
     done = run("transfer", *pair, "-o", out, "--seed", "1", *FAST)
@@ -432,7 +435,7 @@ def test_the_shipped_model_is_listed_located_and_verified() -> None:
     assert "vgg16-compact: whole" in run("models", "verify").stdout
 
 
-def test_models_to_pull_are_listed_and_a_wrong_file_is_refused(tmp_path: Path, monkeypatch) -> None:
+def test_published_models_are_listed_and_a_wrong_file_is_refused(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("ANALOGY_HOME", str(tmp_path / "home"))
     assert "(to pull)" in run("models", "list").stdout
     (tmp_path / "weights.h5").write_bytes(b"not the published file")
@@ -464,7 +467,7 @@ def test_version_and_device_are_printed() -> None:
 
 
 def test_info_says_why_the_gpu_is_not_used(monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "cupy", None)  # as where it is not installed
+    monkeypatch.setitem(sys.modules, "cupy", None)  # as if it were not installed
     done = run("info")
     assert done.exit_code == 0
     assert "auto chooses: CPU" in done.stdout
@@ -490,12 +493,12 @@ def test_selftest_names_the_first_failure_of_a_gpu_and_exits_with_1(monkeypatch)
     assert done.stdout.endswith("to here: FAILED: compiler -----\n")
 
 
-def test_another_number_of_examples_than_a_settings_file_says_is_named(pair, tmp_path: Path) -> None:
+def test_another_number_of_examples_than_in_a_settings_file_causes_a_warning(pair, tmp_path: Path) -> None:
     a, b = pair
     run("transfer", a, b, b, "-o", tmp_path / "two", *FAST)
     file = tmp_path / "two" / "settings.json"
     again = run("transfer", a, b, "-o", tmp_path / "one", "--settings", file, "--device", "cpu")
-    assert again.stderr == f"analogy: {file} was made with 2 B_PRIME, and 1 are given: the result will be another\n"
+    assert again.stderr == f"analogy: {file} was made with 2 B_PRIME, and you give 1; the result will differ\n"
     assert run("transfer", a, b, b, "-o", tmp_path / "same", "--settings", file, "--device", "cpu").stderr == ""
 
 
@@ -506,7 +509,7 @@ def test_help_lists_options_in_groups_explains_presets_and_gives_examples() -> N
     words = " ".join(text.split())
     for name, explained in PRESET_HELP.items():
         assert f"{name} {explained}" in words
-    assert "a drawing that should become a photo: keeps less of its shapes (weight 2, ratio 0.5)" in words
+    assert "a drawing that should become a photo; keeps less of the drawing's shapes (weight 2, ratio 0.5)" in words
 
 
 def test_the_examples_of_the_help_are_commands_that_exist(tmp_path: Path, monkeypatch) -> None:
@@ -514,7 +517,7 @@ def test_the_examples_of_the_help_are_commands_that_exist(tmp_path: Path, monkey
     monkeypatch.setattr(
         transfer_module, "run_transfer", lambda *arguments, **options: parsed.append((arguments, options))
     )
-    monkeypatch.setattr(result, "read_record", lambda path: (analogy.Settings(), DEFAULT, None, None))
+    monkeypatch.setattr(records, "read_record", lambda path: (analogy.Settings(), DEFAULT, None, None))
     for line in transfer_module._EXAMPLES.splitlines():
         words = line.split(" < ")[0].split()
         assert words[0] == "analogy"
@@ -523,7 +526,7 @@ def test_the_examples_of_the_help_are_commands_that_exist(tmp_path: Path, monkey
     assert len(parsed) >= 5
 
 
-def test_a_part_that_a_preset_switches_on_can_be_switched_off(pair, tmp_path: Path) -> None:
+def test_an_option_can_switch_off_what_a_preset_switches_on(pair, tmp_path: Path) -> None:
     for extra, photo in (([], "true"), (["--no-photo"], "false")):
         done = run("transfer", *pair, "-o", tmp_path / "o", "--preset", "photo-to-photo", *extra, *FAST)
         assert done.exit_code == 0, done.output
@@ -538,7 +541,7 @@ def test_what_one_picture_cannot_hold_is_refused_before_the_work(
     target = output if output == "-" else tmp_path / "new" / output
     done = run("transfer", *pair, "-o", target, option, *FAST)
     assert done.exit_code == 2
-    assert done.stderr == f"analogy: {option} writes more than the one picture {target}; name a folder with -o\n"
+    assert done.stderr == f"analogy: {option} writes more files than the one picture {target}; name a folder with -o\n"
     assert not (tmp_path / "new").exists()
 
 
@@ -557,7 +560,7 @@ def test_two_pictures_from_standard_input_are_refused(pair) -> None:
     assert done.stderr == "analogy: only one picture can come from standard input; name the others\n"
 
 
-def test_verbose_says_each_stage_on_a_line_and_quiet_nothing(pair, tmp_path: Path) -> None:
+def test_verbose_prints_a_line_for_each_stage_and_quiet_prints_none(pair, tmp_path: Path) -> None:
     done = run("transfer", *pair, "-o", tmp_path / "o", "--verbose", *FAST)
     stages = [line.split("%  ")[1] for line in done.stderr.splitlines() if not line.startswith("analogy: ")]
     assert stages == ["reading", "features", *(f"level {n}" for n in (5, 4, 3, 2, 1)), "pictures", "saving"]
@@ -568,7 +571,7 @@ def test_verbose_says_each_stage_on_a_line_and_quiet_nothing(pair, tmp_path: Pat
 
 @pytest.mark.skipif(os.name != "posix", reason="opens a pseudo-terminal")
 @pytest.mark.parametrize("columns", [100, 30])
-def test_the_bar_fits_the_terminal_and_ends_with_the_saving(pair, tmp_path: Path, columns: int) -> None:
+def test_the_bar_fits_the_terminal_and_its_last_stage_is_saving(pair, tmp_path: Path, columns: int) -> None:
     import fcntl
     import pty
     import termios
@@ -579,13 +582,13 @@ def test_the_bar_fits_the_terminal_and_ends_with_the_saving(pair, tmp_path: Path
     process = subprocess.Popen(list(map(str, command)), stderr=theirs, stdout=subprocess.DEVNULL)
     os.close(theirs)
     shown = b""
-    with contextlib.suppress(OSError):  # the other end is closed
+    with contextlib.suppress(OSError):  # the other end of the terminal is closed
         while part := os.read(ours, 65536):
             shown += part
     os.close(ours)
     assert process.wait() == 0
     lines = [line.rstrip() for line in re.split(r"[\r\n]+|\x1b\[A", shown.decode()) if line.strip()]
-    lines = [line for line in lines if not line.startswith("analogy: ")]  # what the library logs on a slow machine
+    lines = [line for line in lines if not line.startswith("analogy: ")]  # the library logs this on a slow machine
     assert max(map(len, lines)) <= columns
     assert all(re.search(r"\d+%", line) for line in lines)
     assert "saving" in lines[-1]
@@ -595,13 +598,13 @@ def test_the_bar_fits_the_terminal_and_ends_with_the_saving(pair, tmp_path: Path
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_prints_what_the_shell_evaluates(shell: str) -> None:
     if shell == "bash" and not shutil.which("bash"):
-        pytest.skip("bash is not installed")  # its version is asked for
+        pytest.skip("bash is not installed")  # the completion asks bash for its version
     done = run("completion", shell)
     assert done.exit_code == 0
     assert f"_ANALOGY_COMPLETE={shell}_complete" in done.stdout
 
 
-def test_completion_takes_the_shell_of_the_user_or_asks(monkeypatch) -> None:
+def test_completion_takes_the_shell_of_the_user_or_asks_for_one(monkeypatch) -> None:
     monkeypatch.setenv("SHELL", "/usr/bin/zsh")
     assert run("completion").stdout == run("completion", "zsh").stdout
     monkeypatch.setenv("SHELL", "/bin/ksh")
@@ -613,7 +616,7 @@ def test_completion_takes_the_shell_of_the_user_or_asks(monkeypatch) -> None:
     [("tra", "transfer"), ("transfer --no-ph", "--no-photo"), ("transfer --preset f", "face fast"),
      ("transfer --model vgg", "vgg16-compact")],
 )  # fmt: skip
-def test_words_are_completed(words: str, expected: str) -> None:
+def test_the_shell_completes_commands_options_and_models(words: str, expected: str) -> None:
     words = f"analogy {words}"
     asked = {"_ANALOGY_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
     done = subprocess.run(COMMAND, capture_output=True, text=True, env=os.environ | asked)

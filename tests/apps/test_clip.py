@@ -1,4 +1,4 @@
-"""The command that paints a film: its files, how it goes on after a kill, what it keeps and what it redoes."""
+"""The command `analogy clip`: its files, and the frames that a second run keeps or repeats."""
 
 import json
 import os
@@ -76,7 +76,7 @@ def test_a_video_becomes_a_video_with_its_frames_beside_it(shot: Path, tmp_path:
     assert "8 of them kept" in run(tmp_path / "film.mp4", "-o", out, "--key", f"2={tmp_path / 'first.png'}").stdout
 
 
-def test_what_a_video_loses_is_said_and_what_cannot_be_written_refused_before_a_frame_is_painted(
+def test_losses_of_a_video_are_logged_and_wrong_videos_refused_before_the_painting(
     shot: Path, tmp_path: Path, monkeypatch
 ) -> None:
     frames = [pixels(path) for path in sorted(shot.iterdir())]
@@ -92,7 +92,7 @@ def test_what_a_video_loses_is_said_and_what_cannot_be_written_refused_before_a_
     done = run(tmp_path / "fast.mp4", "-o", tmp_path / "new.mp4", *key)
     assert done.exit_code == 2 and not painted
     assert (
-        "new.mp4: no video of 64 x 48 pixels, 1000000 frames a second, can be written" in done.stderr.splitlines()[-1]
+        "new.mp4: no video of 64 x 48 pixels and 1000000 frames a second can be written" in done.stderr.splitlines()[-1]
     )
     done = run(shot, "-o", tmp_path / "out", "--side-by-side", tmp_path / "both.mp4", "--rate", "0.0001", *key)
     assert done.exit_code == 2 and not painted
@@ -101,7 +101,7 @@ def test_what_a_video_loses_is_said_and_what_cannot_be_written_refused_before_a_
     assert not list(tmp_path.glob("new.mp4*"))
 
 
-def test_transparency_goes_through_a_painted_video(shot: Path, tmp_path: Path) -> None:
+def test_a_painted_video_keeps_transparency(shot: Path, tmp_path: Path) -> None:
     frames = [pixels(path)[..., :3] for path in sorted(shot.iterdir())]
     alpha = np.zeros(SIZE, np.uint8)
     alpha[:, 32:] = 255
@@ -132,7 +132,7 @@ main()
 
 
 @pytest.mark.parametrize("point", ["1 before", "1 after", "4 before", "8 after"])
-def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(shot: Path, tmp_path: Path, point: str) -> None:
+def test_a_killed_run_can_continue_and_ends_with_the_same_bytes(shot: Path, tmp_path: Path, point: str) -> None:
     arguments = [
         shot,
         "-o",
@@ -153,7 +153,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(shot: Path, tmp_path:
     assert {path.name for path in (tmp_path / "out").iterdir()} == {*contents(tmp_path / "whole"), "settings.json"}
 
 
-def test_finished_frames_are_kept_and_what_changed_is_painted_anew(shot: Path, tmp_path: Path) -> None:
+def test_finished_frames_are_kept_and_changed_ones_painted_again(shot: Path, tmp_path: Path) -> None:
     out, first, last = tmp_path / "out", tmp_path / "first.png", tmp_path / "last.png"
     keys = ["--key", f"000={first}", "--key", f"004={last}"]
     run(shot, "-o", out, *keys)
@@ -173,7 +173,7 @@ def test_finished_frames_are_kept_and_what_changed_is_painted_anew(shot: Path, t
     times = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
     Image.fromarray(picture(48, 64, 7)).save(first)
     run(shot, "-o", out, *keys)
-    assert painted() == ["000.png", "001.png", "002.png", "003.png"]  # the frames that the first key decides
+    assert painted() == ["000.png", "001.png", "002.png", "003.png"]  # the frames that depend on the first key
 
 
 def test_only_files_that_the_command_made_are_ever_deleted(shot: Path, tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_an_interrupted_run_keeps_its_frames_and_exits_with_130(shot: Path, tmp_
     [
         (["--key", "000"], "the key '000' is not FRAME=PICTURE"),
         (["--key", "77=first.png"], "there is no frame 77; there are 000 to 007, or 0 to 7"),
-        ([], "a clip takes keys, or a style; give one of the two"),
+        ([], "a clip takes either keys or a style, and neither is given; give one of the two"),
         (
             ["--key", "0=first.png", "--side-by-side", "both.gif"],
             "both.gif: a video is one of .mp4 .m4v .mov .mkv .webm",
@@ -227,7 +227,7 @@ def test_an_interrupted_run_keeps_its_frames_and_exits_with_130(shot: Path, tmp_
         (["--style", "nowhere.png"], "the style (nowhere.png): there is no such file"),
     ],
 )
-def test_what_is_wrong_with_a_clip_is_one_line_with_exit_code_2(shot, tmp_path, monkeypatch, options, message) -> None:
+def test_wrong_arguments_of_a_clip_give_one_line_and_exit_code_2(shot, tmp_path, monkeypatch, options, message) -> None:
     monkeypatch.chdir(tmp_path)
     done = run(shot, "-o", "out", *options)
     assert done.exit_code == 2
@@ -235,7 +235,7 @@ def test_what_is_wrong_with_a_clip_is_one_line_with_exit_code_2(shot, tmp_path, 
     assert not (tmp_path / "out").exists()
 
 
-def test_the_film_itself_is_never_painted_over(shot: Path, tmp_path: Path) -> None:
+def test_the_film_itself_is_never_overwritten(shot: Path, tmp_path: Path) -> None:
     before = contents(shot)
     done = run(shot, "-o", f"{shot}{os.sep}.", "--key", f"000={tmp_path / 'first.png'}")
     assert (done.exit_code, contents(shot)) == (2, before)

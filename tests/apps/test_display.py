@@ -1,4 +1,4 @@
-"""What a command shows of a run on a terminal."""
+"""The display of progress on a terminal."""
 
 import io
 import logging
@@ -21,12 +21,12 @@ class Terminal(io.StringIO):
 
 @contextmanager
 def a_terminal() -> Iterator[Terminal]:
-    """Standard error is a terminal. (No fixture: pytest puts its own back after each.)"""
+    """Replace standard error by a terminal. A fixture would be undone by pytest."""
     with redirect_stderr(Terminal()) as terminal:
         yield terminal
 
 
-def test_parts_follow_each_other_and_a_line_is_left_of_none() -> None:
+def test_the_parts_of_a_run_share_one_bar_and_leave_no_line() -> None:
     with a_terminal() as terminal, Display() as shown:
         transfer, saving = shown.part(0, 0.9), shown.part(0.9, 1)
         transfer(Progress("level 1", 0.5))
@@ -39,7 +39,7 @@ def test_parts_follow_each_other_and_a_line_is_left_of_none() -> None:
     assert drawn[-1].strip() == ""
 
 
-def test_the_bar_is_drawn_anew_while_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bar_is_drawn_again_while_no_progress_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(display, "_HEARTBEAT", 0.01)
     with a_terminal() as terminal, Display() as shown:
         shown.part(0, 1)(Progress("features", 0.1))
@@ -49,11 +49,11 @@ def test_the_bar_is_drawn_anew_while_nothing_is_told(monkeypatch: pytest.MonkeyP
         assert terminal.getvalue().count("features") > before
     after = terminal.getvalue()
     time.sleep(0.1)
-    assert terminal.getvalue() == after  # and not once the run has ended
+    assert terminal.getvalue() == after  # and never after the end of the run
 
 
-def test_quiet_hides_all_but_warnings_and_leaves_the_library_s_logger_as_it_was(caplog) -> None:
-    caplog.set_level(logging.INFO, "analogy")  # as the command sets it
+def test_quiet_shows_only_warnings_and_restores_the_logger(caplog) -> None:
+    caplog.set_level(logging.INFO, "analogy")  # as the command sets the level
     logger = logging.getLogger("analogy")
     with a_terminal() as terminal, Display(quiet=True) as shown:
         assert not logger.isEnabledFor(logging.INFO)

@@ -1,4 +1,4 @@
-"""The block of text that `analogy info --selftest` prints where there is a GPU, here with the simulated one."""
+"""The report of `analogy info --selftest` about a GPU, here about the simulated one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from analogy.settings import Settings
 
 @pytest.fixture
 def engines(simulated, monkeypatch):
-    """Engines by device, of which "cuda" is the simulator's, for small pictures and one run."""
+    """Prepare engines (with the simulator for "cuda"), small pictures and a single run."""
     import simulator
 
     made = {"cpu": Engine(device="cpu", threads=2), "cuda": Engine(device="cpu", threads=2)}
@@ -38,9 +38,9 @@ def engines(simulated, monkeypatch):
     return made
 
 
-def test_the_block_has_versions_each_step_and_milliseconds_for_each_stage(engines, monkeypatch):
+def test_the_report_has_versions_each_check_and_milliseconds_of_each_stage(engines, monkeypatch):
     monkeypatch.setattr(
-        gpu, "WAYS", {"--preset fast": Settings.preset("fast"), "--photo": Settings(inversion="vote", photo=True)}
+        gpu, "MEASURED", {"--preset fast": Settings.preset("fast"), "--photo": Settings(inversion="vote", photo=True)}
     )
     done = CliRunner().invoke(cli, ["info", "--selftest"])
     assert done.exit_code == 0, done.output
@@ -56,14 +56,14 @@ def test_the_block_has_versions_each_step_and_milliseconds_for_each_stage(engine
     assert block[-1] == f"----- to here: all {steps + 2} hold -----"
 
 
-def test_a_way_that_fails_is_named_with_its_reason(engines, monkeypatch):
+def test_a_transfer_that_fails_is_named_with_its_reason(engines, monkeypatch):
     def fail(*arguments, **options):
         if options:
             raise MemoryLimitError("too large\nfor it")
         return Engine.transfer(engines["cuda"], *arguments)
 
     monkeypatch.setattr(engines["cuda"], "transfer", fail)
-    monkeypatch.setattr(gpu, "WAYS", {"defaults": Settings()})
+    monkeypatch.setattr(gpu, "MEASURED", {"defaults": Settings()})
     lines, well = gpu.report()
     assert not well
     assert re.match(r"FAILED defaults +too large", lines[-2])

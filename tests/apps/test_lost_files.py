@@ -1,4 +1,4 @@
-"""No command writes over what it reads, nor over a file that no run has made: it refuses in one line, before the work."""
+"""Commands refuse, before the work, to overwrite an input or a file that no run has made."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder, with all that a transfer can read."""
+    """Return the working folder, with files for all inputs of a transfer."""
     monkeypatch.chdir(tmp_path)
     for seed, name in enumerate(("a.png", "b_prime.jpg", "b.png", "level_5.png")):
         picture(tmp_path / name, seed)
@@ -49,7 +49,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A transfer that begins ends the test."""
+    """Make the test fail if a transfer begins."""
 
     def begin(*arguments: object, **options: object) -> None:
         raise AssertionError("the work has begun")
@@ -83,14 +83,14 @@ MASKS = ["--mask-a", "mask_a.png", "--mask-b", "mask_b.png"]
         (["a.png", "level_5.png", "-o", ".", "--direction", "ab", "--levels"], "level_5.png: that is B', which"),
     ],
 )
-def test_a_transfer_does_not_write_over_what_it_reads(here: Path, no_work, arguments, words) -> None:
+def test_a_transfer_does_not_overwrite_its_inputs(here: Path, no_work, arguments, words) -> None:
     (here / "x").mkdir()
     refused(here, words, "transfer", *arguments, *FAST)
 
 
 @links
 @pytest.mark.parametrize("kind", ["link", "link to the folder", "hard link", "link that is read"])
-def test_a_file_is_known_behind_every_link_to_it(here: Path, no_work, kind: str) -> None:
+def test_an_input_is_recognised_through_every_link(here: Path, no_work, kind: str) -> None:
     read = "a.png"
     if kind == "link":
         (here / "other.png").symlink_to("a.png")
@@ -105,7 +105,7 @@ def test_a_file_is_known_behind_every_link_to_it(here: Path, no_work, kind: str)
     refused(here, f"{target}: that is A, which", "transfer", read, "b_prime.jpg", "-o", target, *FAST)
 
 
-def test_the_files_of_pins_and_settings_are_inputs_too(here: Path) -> None:
+def test_a_transfer_does_not_overwrite_its_files_of_pins_and_settings(here: Path) -> None:
     assert run("transfer", *PAIR, "--pins", "pins.csv", "--flow", "-o", "out", *FAST).exit_code == 0
     (here / "pins.csv").replace(here / "out" / "flowBA.txt")
     arguments = [*PAIR, "-o", "out", "--flow", *FAST]
@@ -114,16 +114,16 @@ def test_the_files_of_pins_and_settings_are_inputs_too(here: Path) -> None:
     refused(here, "settings.json: that is the file of settings", "transfer", *arguments, *record)
 
 
-def test_results_of_before_that_are_read_do_not_make_way(here: Path) -> None:
+def test_an_earlier_result_that_is_an_input_is_not_replaced(here: Path) -> None:
     assert run("transfer", *PAIR, "--levels", "-o", "out", *FAST).exit_code == 0
     refused(here, "level_4.png: that is A, which", "transfer", "out/level_4.png", "b_prime.jpg", "-o", "out", *FAST)
     refused(here, "b.png: that is B', which", "transfer", "a.png", "out/b.png", "-o", "out", *FAST)
-    (here / "out" / "level_4.png").write_bytes((here / "a.png").read_bytes())  # it is no result any more, and stays
+    (here / "out" / "level_4.png").write_bytes((here / "a.png").read_bytes())  # a changed file is no result, and stays
     assert run("transfer", "out/level_4.png", "b_prime.jpg", "-o", "out", *FAST).exit_code == 0
     assert (here / "out" / "level_4.png").read_bytes() == (here / "a.png").read_bytes()
 
 
-def test_a_transfer_into_a_folder_does_not_write_over_a_file_of_somebody_else(here: Path) -> None:
+def test_a_transfer_does_not_overwrite_a_file_that_no_transfer_made(here: Path) -> None:
     for name in ("montage.png", "settings.json"):
         out = here / f"out of {name}"
         out.mkdir()
@@ -139,7 +139,7 @@ def test_a_transfer_into_a_folder_does_not_write_over_a_file_of_somebody_else(he
         )
 
 
-def test_what_comes_from_standard_input_is_an_input_too(here: Path) -> None:
+def test_the_file_on_standard_input_is_not_overwritten(here: Path) -> None:
     before = contents(here)
     with (here / "a.png").open("rb") as file:
         done = subprocess.run(
@@ -153,7 +153,7 @@ def test_what_comes_from_standard_input_is_an_input_too(here: Path) -> None:
 
 
 @links
-def test_the_picture_of_a_field_does_not_take_its_place(here: Path) -> None:
+def test_the_picture_of_a_field_does_not_overwrite_the_field(here: Path) -> None:
     assert run("transfer", *PAIR, "--flow", "-o", "out", *FAST).exit_code == 0
     (here / "field.png").symlink_to("out/flow_ab.npz")
     refused(here, "field.png: that is the field, which", "flow", "out/flow_ab.npz", "-o", "field.png")
@@ -164,7 +164,7 @@ def test_the_picture_of_a_field_does_not_take_its_place(here: Path) -> None:
     [["--levels", "--flow"], ["--direction", "ab", "--flow"], ["--direction", "ba"], ["--b", "b.png", "--flow"]],
     ids=" ".join,
 )
-def test_all_that_a_transfer_writes_is_asked_for_before(here: Path, options: list[str]) -> None:
+def test_every_file_of_a_transfer_is_checked_before_the_work(here: Path, options: list[str]) -> None:
     assert run("transfer", *PAIR, "-o", "out", *options, *FAST).exit_code == 0
     written = sorted(contents(here / "out"))
     assert set(json.loads((here / "out" / "settings.json").read_text())["files"]) == set(written) - {"settings.json"}
@@ -175,7 +175,7 @@ def test_all_that_a_transfer_writes_is_asked_for_before(here: Path, options: lis
 
 
 @links
-def test_what_standard_output_is_added_to_is_no_input(here: Path) -> None:
+def test_standard_output_that_appends_to_an_input_is_refused(here: Path) -> None:
     before = contents(here)
     for name, what in (("a.png", "A"), ("b_prime.jpg", "B'")):
         with (here / name).open("ab") as file:
@@ -184,7 +184,9 @@ def test_what_standard_output_is_added_to_is_no_input(here: Path) -> None:
                 stdout=file, stderr=subprocess.PIPE, text=True,
             )  # fmt: skip
         assert (done.returncode, done.stderr.splitlines()) == (
-            2, [f"analogy: standard output: that is {what}, which would be written over; name another place for the results"],
+            2,
+            [f"analogy: standard output: that is {what}, which would be written over; "
+             "name another place for the results"],
         )  # fmt: skip
         assert contents(here) == before
 
@@ -192,10 +194,10 @@ def test_what_standard_output_is_added_to_is_no_input(here: Path) -> None:
 @pytest.mark.parametrize("name", ["flow_ab.npz", "flow_ab.flo"])
 def test_a_width_that_has_no_effect_is_refused(here: Path, name: str) -> None:
     assert run("transfer", *PAIR, "--flow", "-o", "out", *FAST).exit_code == 0
-    refused(here, f"{name}: holds its own size; leave out", "flow", f"out/{name}", "-o", "field.png", "--width", 40)
+    refused(here, f"{name} holds its own width; leave out", "flow", f"out/{name}", "-o", "field.png", "--width", 40)
 
 
-def test_a_result_that_was_retouched_is_not_written_over(here: Path) -> None:
+def test_a_result_that_the_user_has_changed_is_not_overwritten(here: Path) -> None:
     command = ["transfer", *PAIR, "-o", "out", *FAST]
     assert run(*command).exit_code == 0
     (here / "out" / "b.png").write_bytes((here / "a.png").read_bytes())
@@ -207,7 +209,7 @@ def test_a_result_that_was_retouched_is_not_written_over(here: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ['{"files": {}}', '{"files": {"b.png": "x"}, "settings": {}, "analogy": "like"}'])
-def test_a_settings_file_of_another_program_stays(here: Path, content: str) -> None:
+def test_a_settings_file_of_another_program_is_not_overwritten(here: Path, content: str) -> None:
     (here / "out").mkdir()
     (here / "out" / "settings.json").write_text(content)
     refused(here, "settings.json: is there already, and is no result", "transfer", *PAIR, "-o", "out", *FAST)

@@ -1,4 +1,4 @@
-"""`analogy clip` writes over nothing that it reads or that it has not made, and two runs never mix their frames."""
+"""`analogy clip` overwrites no input and no foreign file, and two runs never mix their frames."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ links = pytest.mark.skipif(os.name != "posix", reason="makes links")
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder, with a film in pictures, as a video, a key and a style."""
+    """Return the working folder, with a film as pictures and as a video, a key and a style."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "shot").mkdir()
     frames = film(picture(160, 240), SIZE, COUNT, (1.5, 0.5))
@@ -80,14 +80,14 @@ KEY = ["--key", "0=key.png"]
         (["shot", "-o", "out", *KEY, *KEY], "there are two keys for the frame 0; give one"),
     ],
 )  # fmt: skip
-def test_a_clip_does_not_write_over_what_it_reads_nor_over_its_own_results(here: Path, arguments, words: str) -> None:
+def test_a_clip_overwrites_neither_its_inputs_nor_its_own_results(here: Path, arguments, words: str) -> None:
     refused(here, words, *arguments)
     assert not (here / "out").exists()
 
 
 @links
 @pytest.mark.parametrize("target", ["hard.mp4", "link.mp4"])
-def test_the_film_is_known_behind_links(here: Path, target: str) -> None:
+def test_the_film_is_recognised_through_links(here: Path, target: str) -> None:
     os.link(here / "film.mp4", here / "hard.mp4")
     (here / "link.mp4").symlink_to("film.mp4")
     refused(here, f"{target}: that is the film, which", "film.mp4", "-o", target, *KEY)
@@ -97,14 +97,16 @@ def test_the_film_is_known_behind_links(here: Path, target: str) -> None:
     ("options", "words"),
     [(["--key", "0=out/002.png"], "the key of frame 0"), (["--style", "out/002.png"], "the style")],
 )
-def test_a_key_or_a_style_in_the_folder_for_results_stays(here: Path, options: list[str], words: str) -> None:
+def test_a_key_or_a_style_in_the_folder_for_results_is_not_overwritten(
+    here: Path, options: list[str], words: str
+) -> None:
     (here / "out").mkdir()
     (here / "key.png").replace(here / "out" / "002.png")
     refused(here, f"002.png: that is {words}, which would be written over", "shot", "-o", "out", *options)
 
 
 @pytest.mark.parametrize("name", ["001.png", "settings.json"])
-def test_a_file_of_somebody_else_stays_and_so_does_a_frame_that_was_retouched(here: Path, name: str) -> None:
+def test_a_foreign_file_and_a_changed_frame_are_not_overwritten(here: Path, name: str) -> None:
     (here / "out").mkdir()
     (here / "out" / name).write_text('{"files": {"001.png": "mine"}}')
     refused(here, f"{name}: is there already, and is no result that this run may replace", "shot", "-o", "out", *KEY)
@@ -121,13 +123,13 @@ def test_a_file_of_somebody_else_stays_and_so_does_a_frame_that_was_retouched(he
     assert contents(here / "out") == painted
 
 
-def test_frames_of_a_longer_film_that_are_read_stay(here: Path) -> None:
+def test_a_frame_of_an_earlier_longer_film_that_is_a_key_is_not_deleted(here: Path) -> None:
     assert run("shot", "-o", "out", *KEY).exit_code == 0
     (here / "shot" / "004.png").unlink()
     refused(here, "004.png: that is the key of frame 0, which", "shot", "-o", "out", "--key", "0=out/004.png")
 
 
-def test_a_second_run_into_the_folder_of_one_is_refused_and_goes_on_after_it(here: Path) -> None:
+def test_a_second_run_into_the_same_folder_is_refused_until_the_first_has_ended(here: Path) -> None:
     from analogy.films.work import alone
 
     (here / "out").mkdir()
@@ -141,7 +143,7 @@ def test_a_second_run_into_the_folder_of_one_is_refused_and_goes_on_after_it(her
     assert set(os.listdir(here / "out")) == {*contents(here / "out"), "settings.json"}  # noqa: PTH208
 
 
-def test_a_folder_is_held_until_its_videos_are_written(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_is_locked_until_its_videos_are_written(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fcntl = pytest.importorskip("fcntl", reason="of POSIX' locks")
     held = []
 
@@ -164,7 +166,7 @@ def test_a_folder_is_held_until_its_videos_are_written(here: Path, monkeypatch: 
 def test_two_frames_that_would_be_one_file_are_refused(here: Path, first: str, second: str) -> None:
     names = [first, second]
     if first == "a.jpg" == second[:5]:
-        names.append("a.png")  # which sorts behind the other two
+        names.append("a.png")  # sorts behind the other two
     for name in names:
         Image.fromarray(picture(*SIZE)).save(here / "shot" / name)
     refused(here, "two frames have the same name, ", "shot", "-o", "out", *KEY)
@@ -182,7 +184,7 @@ def test_two_frames_that_would_be_one_file_are_refused(here: Path, first: str, s
         ("001", 0),
     ],
 )
-def test_a_number_is_that_in_the_name_of_a_frame(here: Path, given: str, index: int) -> None:
+def test_the_number_of_a_key_is_the_number_in_the_name_of_a_frame(here: Path, given: str, index: int) -> None:
     (here / "shot 2").mkdir()
     for number, frame in enumerate(film(picture(160, 240), SIZE, 12, (1.5, 0.5)), 1):
         Image.fromarray(frame).save(here / "shot 2" / f"frame_{number:04}.png")
@@ -194,7 +196,7 @@ def test_a_number_is_that_in_the_name_of_a_frame(here: Path, given: str, index: 
     refused(here, "there is no frame 999", "shot 2", "-o", "o", "--key", "9" * 5000 + "=key.png")
 
 
-def test_where_the_film_has_transparency_a_video_and_the_contact_sheet_are_on_white(here: Path) -> None:
+def test_a_transparent_film_is_shown_on_white_in_a_video_and_on_the_contact_sheet(here: Path) -> None:
     for path in (here / "shot").iterdir():
         with Image.open(path) as image:
             frame = image.convert("RGBA")
@@ -208,8 +210,8 @@ def test_where_the_film_has_transparency_a_video_and_the_contact_sheet_are_on_wh
     sheet = pixels(here / "sheet.png")
     assert frame[:, 40:].min() > 245 > 200 > frame[:, :24].mean()
     assert both[:, 40:62].min() > 245 and both[:, 108:].min() > 245
-    assert sheet[4:170, 130:236].min() == 255  # of the first frame, as film
-    assert sheet[4:170, 380:480].min() == 255  # and as it is painted
+    assert sheet[4:170, 130:236].min() == 255  # the first frame of the film
+    assert sheet[4:170, 380:480].min() == 255  # the same frame, painted
 
 
 def damage(path: Path, how: str) -> None:
@@ -239,7 +241,7 @@ def damage(path: Path, how: str) -> None:
 
 @pytest.fixture(scope="module")
 def painted() -> tuple[Callable[[], Clip], list[np.ndarray]]:
-    """What makes a clip with two keys anew, and its frames."""
+    """Return a function that makes a clip with two keys, and the frames of that clip."""
     engine = Engine(device="cpu", threads=1)
     shot = film(picture(160, 240), SIZE, COUNT, (1.5, 0.5))
 
@@ -254,7 +256,7 @@ def painted() -> tuple[Callable[[], Clip], list[np.ndarray]]:
     "how", ["empty", "garbage", "half", "changed", "zeros", "longer", "a pipe", "a folder", "a link", "a hard link"]
 )
 @pytest.mark.parametrize("which", ["*-before.npz", "*-after.npz", "*-after.raw"])
-def test_what_a_killed_run_left_damaged_is_not_used(
+def test_damaged_files_of_a_killed_run_are_not_used(
     painted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str, how: str
 ) -> None:
     monkeypatch.setattr(film_work, "EVERY", 0)
@@ -278,7 +280,7 @@ def test_what_a_killed_run_left_damaged_is_not_used(
 
 @links
 @pytest.mark.parametrize("kind", ["a file", "a link"])
-def test_what_is_in_the_way_of_what_a_run_keeps_is_one_line_and_stays(here: Path, kind: str) -> None:
+def test_a_file_or_link_in_place_of_the_work_folder_gives_one_line_and_stays(here: Path, kind: str) -> None:
     (here / "out").mkdir()
     (here / "mine").mkdir()
     (here / "mine" / ("0" * 64 + "-after.npz")).write_bytes(b"mine")
@@ -289,7 +291,7 @@ def test_what_is_in_the_way_of_what_a_run_keeps_is_one_line_and_stays(here: Path
     refused(here, ".clip: the progress of the film cannot be kept there", "shot", "-o", "out", *KEY)
 
 
-def test_only_what_runs_keep_goes_from_the_folder_that_they_keep_it_in(here: Path) -> None:
+def test_only_files_of_runs_are_deleted_from_the_work_folder(here: Path) -> None:
     (here / "out" / ".clip").mkdir(parents=True)
     (here / "out" / ".clip" / "my-data.npz").write_bytes(b"mine")
     for name in ("0" * 64 + "-after.npz", f".analogy-{'0' * 32}.tmp"):
@@ -299,10 +301,10 @@ def test_only_what_runs_keep_goes_from_the_folder_that_they_keep_it_in(here: Pat
 
 
 class _Unpainted:
-    """A film of which nothing is read but the names of its frames."""
+    """Film whose pictures must not be read."""
 
     class Asked(Exception):
-        """Its cuts are looked for: what comes before the work is done."""
+        """Error of a film that is asked for its cuts, which come after all checks."""
 
     def __init__(self, folder: Path, count: int):
         self.names = [f"{index:03}" for index in range(count)]
@@ -317,8 +319,8 @@ class _Unpainted:
         raise self.Asked
 
 
-def test_before_a_long_film_goes_on_each_of_its_files_is_looked_at_a_few_times(here: Path, monkeypatch) -> None:
-    """Not once for each frame of the film."""
+def test_a_run_that_continues_a_long_film_checks_each_file_a_few_times(here: Path, monkeypatch) -> None:
+    """A check of each file for each frame would take quadratic time."""
     clip, out, looked = _Unpainted(here / "long", 100), here / "out", []
     for folder in (here / "long", out):
         folder.mkdir()
@@ -338,7 +340,7 @@ def test_before_a_long_film_goes_on_each_of_its_files_is_looked_at_a_few_times(h
 
 
 @pytest.mark.parametrize("kind", ["RGBA", "P"])
-def test_where_a_key_is_transparent_the_frame_of_the_film_shows_through(here: Path, kind: str) -> None:
+def test_transparent_parts_of_a_key_show_the_frame_of_the_film(here: Path, kind: str) -> None:
     strokes = np.zeros((*SIZE, 4), np.uint8)
     strokes[10:20, 10:30] = (20, 60, 230, 255)
     strokes[20:24, 10:30] = (20, 60, 230, 128)
@@ -361,7 +363,7 @@ def test_where_a_key_is_transparent_the_frame_of_the_film_shows_through(here: Pa
         assert np.abs(half).max() <= 1
         covered[20:24, 10:30] = True
     assert np.array_equal(painted[~covered], frame[~covered])
-    for name in ("000.png", "004.png"):  # and so it does in the frames beside it
+    for name in ("000.png", "004.png"):  # and in the frames beside it
         away = pixels(here / "out" / name).astype(int) - pixels(here / "shot" / name)
         assert np.median(np.abs(away)) <= 4
 
@@ -390,7 +392,7 @@ def test_a_rate_that_has_no_effect_is_refused(here: Path, arguments: list[str], 
     ],
 )
 @links
-def test_results_do_not_lie_among_the_frames_of_the_film(here: Path, arguments: list[str]) -> None:
+def test_a_folder_for_results_with_the_frames_of_the_film_is_refused(here: Path, arguments: list[str]) -> None:
     for path in (here / "shot").iterdir():
         with Image.open(path) as image:
             image.save(path.with_suffix(".jpg"))
@@ -399,7 +401,7 @@ def test_results_do_not_lie_among_the_frames_of_the_film(here: Path, arguments: 
     refused(here, "the results would lie among the frames of the film", *arguments, *KEY)
 
 
-def test_results_beside_frames_that_a_pattern_tells_from_them_are_no_frames(here: Path) -> None:
+def test_results_beside_frames_of_a_pattern_are_not_taken_for_frames(here: Path) -> None:
     for path in (here / "shot").iterdir():
         with Image.open(path) as image:
             image.save(path.with_suffix(".jpg"))
@@ -413,18 +415,15 @@ BESIDE = ["-o", "x.mp4", "--side-by-side", "y.mp4", "--contact", "sheet.png"]
 
 
 @pytest.mark.parametrize("name", ["x.mp4", "y.mp4", "sheet.png"])
-def test_a_video_and_a_contact_sheet_take_the_place_of_what_the_command_made_and_of_nothing_else(
-    here: Path, name: str
-) -> None:
+def test_a_video_and_a_contact_sheet_replace_only_files_that_the_command_made(here: Path, name: str) -> None:
     (here / name).write_bytes(b"mine")
     foreign = f"{name}: is there already, and is no result that this run may replace; move it away"
     refused(here, foreign, "shot", *BESIDE, *KEY)
     assert not (here / "x.mp4.frames").exists()
     (here / name).unlink()
     assert run("shot", *BESIDE, *KEY).exit_code == 0
-    assert (
-        run("shot", "-o", "x.mp4", *KEY).exit_code == 0
-    )  # which makes the video alone, and forgets none of the others
+    # A run that makes only the video keeps the record of the others.
+    assert run("shot", "-o", "x.mp4", *KEY).exit_code == 0
     before = (here / "sheet.png").read_bytes()
     again = run("shot", *BESIDE, "--key", "0=shot/002.png")
     assert again.exit_code == 0, again.stderr
@@ -441,7 +440,7 @@ def test_a_video_and_a_contact_sheet_take_the_place_of_what_the_command_made_and
 
 
 @pytest.mark.parametrize("kill", ["before", "after"])
-def test_a_run_that_is_killed_as_it_writes_a_contact_sheet_goes_on(here: Path, monkeypatch, kill: str) -> None:
+def test_a_run_that_is_killed_while_it_writes_a_contact_sheet_can_continue(here: Path, monkeypatch, kill: str) -> None:
     from analogy.pictures import writing
 
     write = writing.write_picture
@@ -461,7 +460,7 @@ def test_a_run_that_is_killed_as_it_writes_a_contact_sheet_goes_on(here: Path, m
     refused(here, "sheet.png: has been changed since it was made", *command)
 
 
-def test_a_run_with_another_key_that_is_killed_goes_on(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_run_with_another_key_can_continue(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("shot", "-o", "out", *KEY).exit_code == 0
     write, left = film_folder.write_picture, [1, 2]
 
@@ -477,17 +476,17 @@ def test_a_run_with_another_key_that_is_killed_goes_on(here: Path, monkeypatch: 
     assert "5 frames, 1 of them kept, 4 painted" in run(*command).stdout
 
 
-def test_another_film_does_not_take_the_place_of_one(here: Path) -> None:
+def test_a_film_does_not_overwrite_another_film(here: Path) -> None:
     assert run("shot", "-o", "out", *KEY).exit_code == 0
     (here / "other").mkdir()
     for index, frame in enumerate(film(picture(160, 240, 9), SIZE, 3)):
         for folder, name in (("other", f"{index:03}.png"), ("shot", f"b_{index}.jpg")):
             Image.fromarray(frame).save(here / folder / name)
-    words = "out: holds the frames of another film, shot; name another folder, or move that away"
+    words = "out: holds the frames of another film, shot; name another folder, or move this one away"
     refused(here, words, "other", "-o", "out", *KEY)
     refused(here, words, "shot/b_*.jpg", "-o", "out", *KEY)
     record = json.loads((here / "out" / "settings.json").read_text())
-    del record["film"]  # as an earlier version wrote it
+    del record["film"]  # as in a record of an earlier version
     (here / "out" / "settings.json").write_text(json.dumps(record))
     refused(here, words, "shot/b_*.jpg", "-o", "out", *KEY)
     assert "3 frames, 3 painted" in run("shot/00[0-2].png", "-o", "out", *KEY).stdout
@@ -497,7 +496,7 @@ def test_another_film_does_not_take_the_place_of_one(here: Path) -> None:
     assert run("other", "-o", "out", *KEY).exit_code == 0
 
 
-def test_a_film_that_an_earlier_version_painted_is_kept_and_its_manifest_then_says_that_it_is_a_film(
+def test_a_film_of_an_earlier_version_is_kept_and_its_manifest_gets_a_kind(
     here: Path,
 ) -> None:
     assert run("shot", "-o", "out", *KEY).exit_code == 0
@@ -509,7 +508,7 @@ def test_a_film_that_an_earlier_version_painted_is_kept_and_its_manifest_then_sa
     assert json.loads(manifest.read_text())["kind"] == "film"
 
 
-def test_a_film_does_not_take_the_place_of_a_transfer(here: Path) -> None:
+def test_a_film_does_not_overwrite_a_transfer(here: Path) -> None:
     transfer = ["--search-iterations", "1", "--inversion", "vote", "--device", "cpu"]
     arguments = ["transfer", "shot/000.png", "style.png", "-o", "out", *transfer]
     assert CliRunner().invoke(cli, arguments).exit_code == 0

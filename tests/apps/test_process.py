@@ -1,4 +1,4 @@
-"""The command as a process: signals at any moment, and little memory."""
+"""The process of the command: signals at any moment, and little memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def pair(tmp_path: Path) -> list[Path]:
 
 
 def handles_signals(process: subprocess.Popen) -> bool:
-    """Whether the process has set its handlers. The first 30 milliseconds are Python's own."""
+    """Return whether the process handles signals, which takes Python about 30 milliseconds."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     caught = int(status.partition("SigCgt:")[2].split()[0], 16)
     return bool(caught >> (signal.SIGTERM - 1) & 1)
@@ -52,24 +52,24 @@ def started(*arguments: object) -> subprocess.Popen:
 def test_signals_at_any_moment_end_the_command_with_one_line_and_leave_nothing(
     pair, tmp_path: Path, number: signal.Signals, after: float
 ) -> None:
-    # A hundred iterations take much longer than the last of the moments.
+    # A hundred iterations take much longer than the latest signal.
     options = ["--device", "cpu", "--preset", "paper", "--search-iterations", "100"]
     process = started("transfer", *pair, "-o", tmp_path / "out" / "deep", *options)
     time.sleep(after)
-    for _ in range(3):  # somebody is impatient
+    for _ in range(3):  # the user presses Ctrl-C several times
         process.send_signal(number)
         time.sleep(0.02)
     out, err = process.communicate(timeout=60)
     word = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[number]
-    lines = [line for line in err.splitlines() if "compil" not in line]  # what the first run on a machine says
+    lines = [line for line in err.splitlines() if "compil" not in line]  # the first run on a machine logs this
     assert (process.returncode, lines, out) == (128 + number, [f"analogy: {word}"], "")
     assert not (tmp_path / "out").exists()
 
 
 @needs_linux
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_while_files_are_written_leave_none(tmp_path: Path, number: signal.Signals) -> None:
-    """A process that writes for ever, through what every writer goes through, hears three signals."""
+def test_signals_while_files_are_written_leave_no_file(tmp_path: Path, number: signal.Signals) -> None:
+    """Send three signals to a process that writes files without end."""
     code = f"""
 import time
 from pathlib import Path
@@ -103,7 +103,7 @@ cli.main()
 
 
 @needs_linux
-def test_an_interrupt_that_something_swallows_ends_the_run_all_the_same() -> None:
+def test_an_interrupt_that_a_library_swallows_still_ends_the_run() -> None:
     code = """
 from analogy.apps import cli, process
 from analogy.apps.display import Display
@@ -142,7 +142,7 @@ def test_a_command_that_was_started_to_ignore_ctrl_c_ignores_it(pair, tmp_path: 
     process = subprocess.Popen(
         ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *map(str, command)], stdout=subprocess.PIPE, text=True
     )
-    while not (tmp_path / "out").is_dir():  # made just before the work begins
+    while not (tmp_path / "out").is_dir():  # made just before the transfer begins
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
@@ -153,14 +153,14 @@ def test_a_command_that_was_started_to_ignore_ctrl_c_ignores_it(pair, tmp_path: 
 
 @needs_linux
 @pytest.mark.parametrize("megabytes", [60, 130, 150, 200, 240, 260, 500, 900, 1200])
-def test_little_memory_is_one_line_and_exit_code_2(pair, tmp_path: Path, megabytes: int) -> None:
-    """Whether it is too little for a library to be loaded, for the pictures, or for the network."""
+def test_too_little_memory_gives_one_line_and_exit_code_2(pair, tmp_path: Path, megabytes: int) -> None:
+    """The memory is too small for a library, for the pictures, or for the network."""
     words = [*COMMAND, "transfer", *pair, "-o", tmp_path / "out", "--device", "cpu"]
     done = subprocess.run(
         ["sh", "-c", f'ulimit -v {megabytes * 1024}; exec "$@"', "sh", *map(str, words)], capture_output=True, text=True
     )
     assert "Traceback" not in done.stderr
-    if done.returncode:  # a library may need less on another machine
+    if done.returncode:  # a library can need less on another machine
         lines = [line for line in done.stderr.splitlines() if "compil" not in line]
         assert (done.returncode, len(lines)) == (2, 1)
         assert "memory" in lines[0].lower()

@@ -31,7 +31,7 @@ def shell(words: str, folder: Path, **environment: str) -> subprocess.CompletedP
 
 
 @pytest.mark.parametrize("streams", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-", "2>/dev/full", "--verbose 2>/dev/full"])
-def test_without_standard_error_the_results_are_written_all_the_same(picture, tmp_path, streams) -> None:
+def test_without_standard_error_the_results_are_still_written(picture, tmp_path, streams) -> None:
     if "full" in streams and not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full")
     done = shell(f"analogy transfer a.png a.png -o out {FAST} {streams}", tmp_path)
@@ -44,7 +44,7 @@ def test_without_standard_error_the_results_are_written_all_the_same(picture, tm
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 @pytest.mark.parametrize("words", ["transfer a.png a.png -o out " + FAST, "models list", "--help", "info"])
-def test_a_full_standard_output_is_one_line_and_exit_code_2(picture, tmp_path, words) -> None:
+def test_a_full_standard_output_gives_one_line_and_exit_code_2(picture, tmp_path, words) -> None:
     done = shell(f"analogy {words} >/dev/full", tmp_path)
     assert done.returncode == 2
     assert done.stderr == "analogy: standard output cannot be written to (No space left on device)\n"
@@ -53,7 +53,7 @@ def test_a_full_standard_output_is_one_line_and_exit_code_2(picture, tmp_path, w
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-def test_a_stream_that_is_given_up_says_nothing_more_as_the_program_ends(tmp_path) -> None:
+def test_after_a_stream_has_failed_the_end_of_the_program_prints_nothing(tmp_path) -> None:
     code = """
 import sys
 from analogy.apps.streams import give_up
@@ -67,25 +67,25 @@ give_up(sys.stdout)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-def test_the_exit_code_is_right_where_nothing_can_be_said(picture, tmp_path) -> None:
+def test_the_exit_code_is_right_if_no_stream_can_be_written(picture, tmp_path) -> None:
     for words in ("transfer none.png a.png -o out", "transfer a.png", "nonsense"):
         for closed in ("2>&-", "2>/dev/full", ">&- 2>&-"):
             assert shell(f"analogy {words} {closed}", tmp_path).returncode == 2
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-def test_a_picture_that_standard_output_cannot_take_is_one_line(picture, tmp_path) -> None:
+def test_a_picture_for_a_full_standard_output_gives_one_line(picture, tmp_path) -> None:
     done = shell(f"analogy transfer a.png a.png -o - -q {FAST} >/dev/full", tmp_path)
     assert done.returncode == 2
     assert done.stderr == "analogy: <stdout>: cannot be written (No space left on device)\n"
 
 
-def test_a_reader_that_goes_away_leaves_no_traceback(picture, tmp_path) -> None:
+def test_a_closed_pipe_causes_no_traceback(picture, tmp_path) -> None:
     done = shell("analogy transfer --help | true; analogy models list | true", tmp_path)
     assert done.stderr == ""
 
 
-def test_a_name_that_standard_output_cannot_hold_is_escaped(picture, tmp_path) -> None:
+def test_a_name_that_standard_output_cannot_encode_is_escaped(picture, tmp_path) -> None:
     done = shell(f"analogy transfer a.png a.png -o 日本 {FAST}", tmp_path, PYTHONIOENCODING="latin-1")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("open \\u65e5\\u672c/a_prime.png: ")
@@ -99,20 +99,20 @@ def test_a_name_with_control_characters_does_not_reach_the_terminal(picture, tmp
     assert done.stdout.count("\n") == 1
 
 
-def test_libraries_do_not_reach_the_terminal(tmp_path, picture) -> None:
-    """libtiff complains about a damaged file by itself."""
+def test_messages_of_libraries_in_c_do_not_reach_the_terminal(tmp_path, picture) -> None:
+    """The library libtiff prints a message about a damaged file."""
     Image.open(picture).save(tmp_path / "x.tif", compression="tiff_adobe_deflate")
     content = bytearray((tmp_path / "x.tif").read_bytes())
     content[200:220] = bytes(20)
     (tmp_path / "x.tif").write_bytes(content)
     done = shell(f"analogy transfer x.tif a.png -o out {FAST}", tmp_path)
     assert done.returncode == 2
-    assert done.stderr.startswith("analogy: A (x.tif): damaged or truncated, it cannot be decoded")
+    assert done.stderr.startswith("analogy: A (x.tif): is damaged or truncated and cannot be decoded")
     assert done.stderr.count("\n") == 1
-    assert "ZIPDecode" in shell(f"analogy transfer x.tif a.png -o out -v {FAST}", tmp_path).stderr  # if it is wanted
+    assert "ZIPDecode" in shell(f"analogy transfer x.tif a.png -o out -v {FAST}", tmp_path).stderr  # on request
 
 
-def test_what_python_writes_arrives_while_libraries_are_kept_silent(capfd) -> None:
+def test_python_can_write_to_standard_error_while_libraries_are_silenced(capfd) -> None:
     with pytest.raises(RuntimeError), streams.libraries_kept_silent():
         os.write(2, b"a library\n")
         raise RuntimeError

@@ -1,7 +1,7 @@
-"""Every kernel of every backend against the plain NumPy of `oracle`.
+"""Every kernel of every backend, compared with the plain NumPy of `oracle`.
 
-The search counts in whole numbers, so from the same joined features fields and distances must be
-equal, ties included. Joining itself and voting round, so there results are compared closely.
+The search computes in whole numbers, so fields and distances must be equal, even where sums tie.
+Joining and voting round, so their results may differ a little.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import numpy as np
 import oracle
 import psutil
 import pytest
+from simulator import launch
 
-from analogy.backends import ONE
+from analogy.backends import ONE, Pass
 from analogy.backends.cpu import CpuBackend
 from analogy.backends.cuda import CudaBackend
 from analogy.backends.kernels import hash32
@@ -33,12 +34,12 @@ PATCHES = [1, 3, 5]
 
 
 def whole_numbers(rng, size, channels):
-    """Joined features of few different values, so that many sums tie."""
+    """Return joined features of few different values, so that many sums tie."""
     return rng.integers(-2, 3, (*size, channels)).astype(np.int16)
 
 
 def directions(rng, size, channels):
-    """Joined features as `join` makes them: two unit vectors side by side."""
+    """Return joined features like those of `join`: two unit vectors side by side."""
     return oracle.join(*rng.standard_normal((2, *size, channels // 2), np.float32))
 
 
@@ -47,7 +48,10 @@ def random_field(rng, size_a, size_b):
 
 
 def on(backend, function, *args):
-    """Call a backend's method on its own kind of arrays; NumPy back. The arguments must come back unchanged."""
+    """Call a method of a backend on arrays of the backend, and return NumPy arrays.
+
+    Fail if the method has changed an argument.
+    """
     there = [move(backend, arg) for arg in args]
     result = getattr(backend, function)(*there)
     for before, after in zip(args, there, strict=True):
@@ -70,7 +74,7 @@ def assert_same(actual, expected):
 
 @pytest.fixture(params=SHAPES, ids=lambda s: f"{s[0][0]}x{s[0][1]}-{s[1][0]}x{s[1][1]}-{s[2]}")
 def case(request, rng):
-    """(a, b, nnf) of whole numbers with a random field."""
+    """Return (a, b, nnf): joined features of whole numbers, and a random field."""
     size_a, size_b, channels = request.param
     a, b = whole_numbers(rng, size_a, channels), whole_numbers(rng, size_b, channels)
     return a, b, random_field(rng, size_a, size_b)
@@ -81,11 +85,11 @@ def max_product_of(a, b):
 
 
 UNIT_VECTORS = 2.02 * ONE**2
-"""More than any product of `directions`."""
+"""Upper bound of the products of `directions`."""
 
 
 def test_hash32_gives_its_fixed_numbers():
-    # Fixed numbers: a change would change every result for a given seed.
+    # If these numbers changed, every result for a given seed would change.
     fixed = {(0, 0, 0, 1): 3749358279, (1, 2, 3, 4): 3732121260, (2**32 - 1, 9, 2**31, 0): 3732291237}
     assert {key: int(oracle.hash32(*key)) for key in fixed} == fixed
     keys = np.random.default_rng(1).integers(0, 2**32, (200, 4))
@@ -109,21 +113,23 @@ def test_propagate_equals_the_oracle(backend, case, patch, jump):
     assert_same(actual[1], expected[1])
 
 
-def test_propagate_tries_only_what_the_earlier_pass_was_not_offered(backend, rng):
+def test_propagate_skips_candidates_that_the_previous_field_had(backend, rng):
     size_a, size_b, jump, patch = (9, 12), (10, 8), 2, 3
     a, b = whole_numbers(rng, size_a, 8), whole_numbers(rng, size_b, 8)
     nnf = random_field(rng, size_a, size_b)
     d, most = oracle.distance(a, b, nnf, patch), max_product_of(a, b)
-    offered = nnf.copy()
-    offered[4:, :, 0] += 1  # the lower part has other matches now
-    passed = on(backend, "propagate", a, b, nnf, d, patch, jump, most, None, None, offered)
+    previous_field = nnf.copy()
+    previous_field[4:, :, 0] += 1  # the lower part has other matches now
+    passed = on(backend, "propagate", a, b, nnf, d, patch, jump, most, None, None, previous_field)
     expected = oracle.propagate(a, b, nnf, d, patch, jump, 0.0)
     assert_same(passed[0][: 4 - jump], nnf[: 4 - jump])
-    assert (expected[0][: 4 - jump] != nnf[: 4 - jump]).any()  # there was something to find
+    assert (
+        expected[0][: 4 - jump] != nnf[: 4 - jump]
+    ).any()  # without the previous field, the pass finds better matches there
     assert_same(passed[0][4 + jump :], expected[0][4 + jump :])
 
 
-def test_a_second_pass_is_the_same_when_it_skips_what_the_first_was_offered(backend, case):
+def test_a_second_pass_is_the_same_when_it_skips_candidates_of_the_first(backend, case):
     a, b, nnf = case
     most = max_product_of(a, b)
     first = oracle.propagate(a, b, nnf, oracle.distance(a, b, nnf, 3), 3, 1, 0.0)
@@ -146,8 +152,7 @@ def test_random_search_equals_the_oracle(backend, case, patch, radius, seed, ite
 
 
 def test_a_random_step_takes_all_bits_of_its_hash(backend, rng):
-    # Steps of up to 2^22 along a single row, so that a change in the lowest bits leads to another
-    # position.
+    # Steps are up to 2^22 positions along one row, so that each bit of a hash changes the position.
     a, b = np.zeros((5, 8, 1), np.int16), np.zeros((1, 1 << 23, 1), np.int16)
     nnf = np.zeros((5, 8, 2), np.int32) + np.array([0, 1 << 22], np.int32)
     worst = np.full((5, 8), 1, np.float32)
@@ -162,12 +167,12 @@ def test_vote_equals_the_oracle(backend, case, patch):
     _, b, nnf = case
     b = b.astype(np.float32)
     if b.shape[2] == 4:
-        b = b[..., :3].copy()  # pixels
+        b = b[..., :3].copy()  # this is a picture
     np.testing.assert_allclose(on(backend, "vote", nnf, b, patch), oracle.vote(nnf, b, patch), rtol=3e-7, atol=1e-7)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 16), (7, 37)])
-def test_channels_come_last(backend, rng, size):
+def test_channels_last_moves_the_channels_to_the_end(backend, rng, size):
     maps = rng.random((1, 6, *size), np.float32)
     found = on(backend, "channels_last", maps)
     assert found.flags.c_contiguous
@@ -180,9 +185,7 @@ def test_join_equals_the_oracle(backend, case):
     f[0, 0] = g[-1, -1] = 0
     joined = on(backend, "join", f, g)
     assert joined.dtype == np.int16
-    np.testing.assert_allclose(
-        joined, oracle.join(f, g), atol=1
-    )  # what lies between two whole numbers may go either way
+    np.testing.assert_allclose(joined, oracle.join(f, g), atol=1)  # numbers near one half may be rounded up or down
     assert (joined == oracle.join(f, g)).mean() > 0.99
     assert not joined[0, 0, : f.shape[2]].any()
     assert not joined[-1, -1, f.shape[2] :].any()
@@ -198,7 +201,7 @@ def test_project_multiplies_the_channels_of_each_position_by_the_matrix(backend,
 
 
 @pytest.mark.parametrize(("count", "length"), [(1, 1), (2, 37), (18, 70_001)])
-def test_large_arrays_are_multiplied_and_mixed(backend, rng, count, length):
+def test_products_and_mixture_of_large_arrays_equal_numpy(backend, rng, count, length):
     rows, weights = rng.standard_normal((count, length), np.float32), rng.standard_normal(count, np.float32)
     found = on(backend, "products", rows, rows[0])
     assert found.dtype == np.float32
@@ -206,6 +209,39 @@ def test_large_arrays_are_multiplied_and_mixed(backend, rng, count, length):
     found = on(backend, "mixture", weights, rows)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, weights.astype(np.float64) @ rows, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [(1, 1), (3, 5), (8, 4), (36, 8)], ids=str)
+@pytest.mark.parametrize("alpha", [0.8, 0.0])
+def test_blend_equals_the_oracle(backend, rng, channels, alpha):
+    content, f, g = (
+        rng.standard_normal((7, 9, width)).astype(np.float32) for width in (channels[0], channels[1], channels[1])
+    )
+    content[2:4] *= 5
+    args = alpha, 300.0, 0.05
+    blended = on(backend, "blend", content, f, g, *args)
+    assert blended.dtype == np.float32
+    np.testing.assert_allclose(blended, oracle.blend(content, f, g, *args), atol=2e-5)
+
+
+def test_blend_of_content_whose_norms_are_all_equal_takes_its_smallest_weight(backend):
+    content, f, g = (np.full((3, 4, 4), value, np.float32) for value in (2, 10, 20))
+    smallest = 0.8 / (1 + np.exp(2.0 * 0.5))
+    np.testing.assert_allclose(on(backend, "blend", content, f, g, 0.8, 2.0, 0.5), 20 - 10 * smallest, rtol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("size", [(1, 1, 1), (1, 2, 3, 5), (1, 64, 70, 100)], ids=str)
+def test_one_value_that_is_not_finite_is_found_wherever_it_is(backend, rng, size, wrong):
+    maps = [rng.standard_normal(shape).astype(np.float32) for shape in (size, (3, 2), size)]
+    backend.require_finite([backend.asarray(array) for array in maps], ValueError("there is none"))
+    for array in maps:
+        for place in (0, array.size // 2, array.size - 1):
+            before = array.flat[place]
+            array.flat[place] = wrong
+            with pytest.raises(ValueError, match="found"), backend.active():
+                backend.require_finite([backend.asarray(array) for array in maps], ValueError("found"))
+            array.flat[place] = before
 
 
 @pytest.mark.parametrize("key", [False, True])
@@ -220,7 +256,7 @@ def test_pixel_vectors_equal_the_oracle(backend, rng, size, key):
 @pytest.mark.parametrize("scale_b", [(2, 2), (1.3, 2.9), (0.4, 1)])
 def test_resample_equals_the_oracle(backend, rng, scale_a, scale_b):
     size_a, size_b = (7, 5), (4, 9)
-    # Also one row and column more and less than the scale gives, as for odd sizes.
+    # Odd sizes give one row and column more or less than the scale.
     for change in (-1, 0, 1):
         shape_a = tuple(max(1, round(n * s) + change) for n, s in zip(size_a, scale_a, strict=True))
         shape_b = tuple(max(1, round(n * s) + change) for n, s in zip(size_b, scale_b, strict=True))
@@ -231,9 +267,9 @@ def test_resample_equals_the_oracle(backend, rng, scale_a, scale_b):
 
 @pytest.mark.parametrize("scale", [3.7, 1.3, 1.1])
 def test_resample_divides_by_the_scale_exactly(backend, rng, scale):
-    # (y + .5) / scale is a whole number at some positions, or just not one: multiplied by 1 / scale
-    # it would lie in another parent. The field is random, since a coherent one gives the same match
-    # from either parent.
+    # (y + .5) / scale is a whole number at some positions, or very near one. With a multiplication
+    # by 1 / scale, it would lie in another parent. The field is random, since a coherent field
+    # gives the same match from both parents.
     nnf = random_field(rng, (30, 30), (30, 30))
     shape = (round(30 * scale), round(30 * scale))
     expected = oracle.resample(nnf, shape, shape, (scale, scale), (scale, scale))
@@ -256,14 +292,14 @@ def test_search_on_unit_vectors_equals_the_oracle(backend, rng, patch, channels)
 
 @pytest.mark.parametrize("patch", [5, 7])
 def test_the_largest_sums_do_not_overflow(backend, patch):
-    # Equal unit vectors on both sides: every product is the largest that there is.
+    # With equal unit vectors on both sides, every product is the largest possible.
     a = np.full((9, 9, 2), ONE, np.int16)
     nnf = np.stack(np.mgrid[:9, :9], axis=2).astype(np.int32)
     assert_same(on(backend, "distance", a, a, nnf, patch), np.full((9, 9), -2, np.float32))
 
 
 def test_a_tie_keeps_the_current_match(backend, rng):
-    # All positions look alike: no candidate is strictly better.
+    # All positions are alike, so no candidate is strictly better.
     a, b = np.full((6, 7, 12), ONE, np.int16), np.ones((8, 5, 12), np.int16)
     nnf = random_field(rng, (6, 7), (8, 5))
     d = on(backend, "distance", a, b, nnf, 3)
@@ -274,9 +310,9 @@ def test_a_tie_keeps_the_current_match(backend, rng):
         assert_same(actual[1], d)
 
 
-def test_what_is_better_by_little_is_not_ruled_out_by_rounding(backend, rng):
-    # Sums near 2^30 that differ by a few units each, which float32 cannot tell apart: some are
-    # better only by rounding.
+def test_candidates_that_are_better_by_little_are_not_rejected_by_rounding(backend, rng):
+    # Sums near 2^30 differ by a few units, which float32 cannot hold. Some are better only by
+    # rounding.
     a = np.full((11, 9, 2), ONE, np.int16)
     b = (ONE + rng.integers(-1, 2, (11, 9, 2))).astype(np.int16)
     nnf = random_field(rng, (11, 9), (11, 9))
@@ -299,9 +335,8 @@ def test_a_larger_max_product_gives_the_same_result(backend, rng):
         assert_same(tight[1], loose[1])
 
 
-def test_a_candidate_is_given_up_once_max_product_rules_it_out(backend, rng):
-    # With a bound this low, no candidate can be better as long as a row of its patch is left to
-    # add.
+def test_a_candidate_is_rejected_once_max_product_rules_it_out(backend, rng):
+    # With so low a bound, a candidate is rejected while a row of its patch has yet to be added.
     a, b = directions(rng, (8, 9), 16), directions(rng, (9, 7), 16)
     nnf = random_field(rng, (8, 9), (9, 7))
     d = on(backend, "distance", a, b, nnf, 3)
@@ -310,7 +345,7 @@ def test_a_candidate_is_given_up_once_max_product_rules_it_out(backend, rng):
         assert_same(actual[0][1:-1], nnf[1:-1])
         assert_same(actual[1][1:-1], d[1:-1])
         assert (on(backend, function, a, b, nnf, d, 3, *args, UNIT_VECTORS)[0] != nnf)[1:-1].any(axis=2).mean() > 0.5
-    # A patch of one row has no row left to add.
+    # In a patch of one row, no row has yet to be added.
     b, nnf = b[:1].copy(), nnf * np.array([0, 1], np.int32)
     d = on(backend, "distance", a, b, nnf, 3)
     for function, args in (("propagate", (1,)), ("random_search", (9, 0, 0))):
@@ -323,7 +358,7 @@ def test_a_candidate_is_given_up_once_max_product_rules_it_out(backend, rng):
 
 
 def test_the_current_match_is_not_evaluated_again(backend, rng):
-    # Every candidate equals the current match. A wrong distance therefore stays: it is not computed
+    # Every candidate equals the current match. A wrong distance stays, since it is not computed
     # again.
     a = directions(rng, (5, 6), 8)
     same = np.stack(np.mgrid[:5, :6], axis=2).astype(np.int32)
@@ -353,7 +388,7 @@ def test_labels_forbid_matches_as_in_the_oracle(backend, rng, shape):
 @pytest.mark.parametrize("which", ["a", "b", "both"])
 def test_features_need_no_alignment_beyond_that_of_one_number(backend, rng, which):
     def there(name, x):
-        """On the device, one number off what reading four channels at once would need, if it is this array's turn."""
+        """Return an array on the device, shifted by one number if `which` names it."""
         off = which in (name, "both")
         return backend.asarray(np.append(np.zeros(int(off), x.dtype), x))[int(off) :].reshape(x.shape)
 
@@ -375,7 +410,7 @@ def test_features_need_no_alignment_beyond_that_of_one_number(backend, rng, whic
 
 @pytest.mark.gpu
 def test_matches_beyond_2_31_elements_are_found_on_a_gpu(rng):
-    # As on the simulator in test_large_arrays.py, which needs no memory for it.
+    # test_large_arrays.py has this test for the simulator, which needs no memory for it.
     backend = CudaBackend()
     if backend.free_memory() < 10 << 30:
         pytest.skip(f"takes 10 GiB of a GPU's memory, and {backend.free_memory() / 2**30:.0f} are free")
@@ -399,7 +434,7 @@ def test_matches_beyond_2_31_elements_are_found_on_a_gpu(rng):
 def test_free_memory_is_in_bytes_and_at_most_what_the_device_has(backend):
     on_host = backend.xp is np
     total = psutil.virtual_memory().total if on_host else backend.xp.cuda.runtime.memGetInfo()[1]
-    assert total / 1000 < backend.free_memory() <= total  # a thousandth would be kilobytes
+    assert total / 1000 < backend.free_memory() <= total  # a number of kilobytes would be a thousandth
 
 
 def search(backend, a, b, nnf, patch, iterations):
@@ -412,13 +447,64 @@ def search(backend, a, b, nnf, patch, iterations):
     return backend.to_host(nnf), backend.to_host(d)
 
 
+def searched(a, b, nnf, patch, labels, frames, search_radius):
+    """Yield three passes of a search, each from the result of the pass before."""
+    maps = {"a": a, "b": b, "patch": patch, "frames": frames}
+    distance = yield Pass("distance", maps | {"nnf": nnf})
+    maps |= {"labels": labels, "max_product": UNIT_VECTORS}
+    read = {"nnf": nnf, "distance": distance}
+    nnf, distance = yield Pass("propagate", maps | read | {"jump": 2, "previous_field": None})
+    found = {"nnf": nnf, "distance": distance}
+    nnf, distance = yield Pass("propagate", maps | found | {"jump": 2, "previous_field": read["nnf"]})
+    found = {"nnf": nnf, "distance": distance}
+    return (yield Pass("random_search", maps | found | {"search_radius": search_radius, "seed": 5, "iteration": 3}))
+
+
+@pytest.mark.parametrize("channels", [(8, 8, 8), (8, 6, 6)], ids=str)
+def test_searches_that_run_together_find_what_each_finds_alone(backend, rng, channels):
+    # The searches differ in sizes, frames, labels and radii. With other numbers of channels, the
+    # middle one reads features in another unit, and has launches of its own.
+    sizes = ((9, 14), (16, 5)), ((16, 5), (9, 14)), ((3, 4), (20, 6))
+    cases = []
+    for (size_a, size_b), width, patch in zip(sizes, channels, (3, 3, 5), strict=True):
+        a, b = directions(rng, size_a, width), directions(rng, size_b, width)
+        labels = tuple(rng.integers(-1, 2, size).astype(np.int32) for size in (size_a, size_b))
+        frames = np.array([[0, 4, size_b[1]], [4, size_b[0], size_b[1] - 1]], np.int32)
+        nnf = random_field(rng, size_a, (size_b[0], size_b[1] - 1))
+        given = [(labels, None), (None, frames), (labels, frames)][len(cases)]
+        cases.append((a, b, nnf, patch, *given, max(size_b)))
+    expected = [backend.run_together([searched(*move(backend, case))]) for case in cases]
+    found = backend.run_together([searched(*move(backend, case)) for case in cases])
+    for one, (other,), (a, b, nnf, patch, labels, frames, radius) in zip(found, expected, cases, strict=True):
+        for actual, same in zip(one, other, strict=True):
+            assert_same(backend.to_host(actual), backend.to_host(same))
+        distance = oracle.distance(a, b, nnf, patch, frames)
+        for _ in range(2):
+            nnf, distance = oracle.propagate(a, b, nnf, distance, patch, 2, UNIT_VECTORS, labels, frames)
+        nnf, distance = oracle.random_search(a, b, nnf, distance, patch, radius, 5, 3, UNIT_VECTORS, labels, frames)
+        assert_same(backend.to_host(one[0]), nnf)
+        assert_same(backend.to_host(one[1]), distance)
+
+
+def test_both_directions_of_a_search_take_one_launch_a_pass_on_a_gpu(simulated, rng, monkeypatch):
+    launched = []
+    real = launch.Kernel.__call__
+    monkeypatch.setattr(
+        launch.Kernel, "__call__", lambda kernel, *args: launched.append(kernel.name) or real(kernel, *args)
+    )
+    a, b = (simulated.asarray(directions(rng, size, 8)) for size in ((6, 7), (5, 9)))
+    there, back = (simulated.asarray(random_field(rng, *sizes)) for sizes in (((6, 7), (5, 9)), ((5, 9), (6, 7))))
+    simulated.run_together([searched(a, b, there, 3, None, None, 9), searched(b, a, back, 3, None, None, 7)])
+    assert launched == ["distance_twice", "propagate_twice", "propagate_twice", "random_search_twice"]
+
+
 def test_search_recovers_a_known_translation(backend, rng):
     whole = directions(rng, (24, 22), 24)
     a, b = np.ascontiguousarray(whole[:20, :18]), np.ascontiguousarray(whole[4:, 4:])
     nnf, d = search(backend, a, b, random_field(rng, (20, 18), (20, 18)), 3, 3)
     y, x = np.mgrid[5:19, 5:17]
     assert (nnf[5:19, 5:17] == np.stack([y - 4, x - 4], axis=2)).all()
-    np.testing.assert_allclose(d[5:19, 5:17], -2, rtol=3e-4)  # the rounding to fixed point
+    np.testing.assert_allclose(d[5:19, 5:17], -2, rtol=3e-4)  # the joined features are rounded to fixed point
 
 
 def test_repeated_calls_give_the_same_bits(backend, rng):

@@ -1,7 +1,6 @@
-"""The compiled kernels: kept on disk, loaded without Numba, and made anew where they are damaged or their sources change.
+"""The compiled kernels: they are kept in files, and compiled again if a file or a source changes.
 
-Where Numba's private interface is not the one that is relied on, Numba's public one gives the same
-results.
+If Numba's private interface is another one, Numba's public interface gives the same results.
 """
 
 from __future__ import annotations
@@ -25,12 +24,15 @@ import pytest
 from analogy.backends import compiled, machine_code, selftest
 from analogy.backends.cpu import CpuBackend
 
-CODE = b"code"  # `linked` stands in for the loader and takes anything
+CODE = b"code"  # `linked` replaces the loader, and accepts any code
 
 
 @pytest.fixture
 def linked(monkeypatch, tmp_path):
-    """Every code that was loaded, or "compiled" if it was compiled for that, with `tmp_path` to keep it in."""
+    """Return the list of codes that are loaded, with "compiled" for those that are compiled first.
+
+    The folder for the code is `tmp_path`.
+    """
     loaded: list[str] = []
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(compiled, "_load", compiled._load.__wrapped__)
@@ -40,11 +42,11 @@ def linked(monkeypatch, tmp_path):
 
 
 def kept(folder: Path) -> Path:
-    [file] = folder.iterdir()  # and nothing beside it
+    [file] = folder.iterdir()  # there is no other file
     return file
 
 
-def test_a_second_load_takes_what_the_first_has_compiled(linked, tmp_path) -> None:
+def test_a_second_load_uses_the_code_that_the_first_has_compiled(linked, tmp_path) -> None:
     compiled.load()
     compiled.load()
     assert linked == ["compiled", CODE, CODE]
@@ -52,7 +54,7 @@ def test_a_second_load_takes_what_the_first_has_compiled(linked, tmp_path) -> No
 
 
 @pytest.mark.skipif(os.name != "posix", reason="of POSIX' permissions")
-def test_another_user_can_load_what_the_one_who_built_an_image_has_compiled(linked, tmp_path) -> None:
+def test_another_user_can_load_the_code_that_the_builder_of_an_image_has_compiled(linked, tmp_path) -> None:
     before = os.umask(0o022)
     try:
         compiled.load()
@@ -68,7 +70,9 @@ def test_without_a_home_nothing_is_kept_in_a_folder_called_tilde(monkeypatch, tm
 
 
 @pytest.mark.parametrize("damage", [b"", b"short", b"x" * 100, "truncated", "changed"])
-def test_damaged_code_is_never_loaded_but_compiled_again_with_one_line(linked, tmp_path, caplog, damage) -> None:
+def test_damaged_code_is_never_loaded_but_compiled_again_and_logged_in_one_line(
+    linked, tmp_path, caplog, damage
+) -> None:
     compiled.load()
     file = kept(tmp_path)
     whole = file.read_bytes()
@@ -82,12 +86,12 @@ def test_damaged_code_is_never_loaded_but_compiled_again_with_one_line(linked, t
     assert kept(tmp_path).read_bytes() == whole
 
 
-def test_where_nothing_can_be_kept_the_kernels_are_compiled_at_each_start_and_one_line_says_so(
+def test_without_a_writable_folder_kernels_are_compiled_at_each_start_and_one_line_says_so(
     linked, tmp_path, caplog, monkeypatch
 ) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"")
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(file))  # not even root can keep something in it
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(file))  # not even root can write to it
     with caplog.at_level(logging.INFO, "analogy"):
         compiled.load()
         compiled.load()
@@ -147,8 +151,8 @@ print("numba" in sys.modules, backend.distance(joined, joined, field, 3).mean())
 
 
 def reached(value: Any, seen: set[Any]) -> Iterator[Path]:
-    """Yield the file of a kernel, and of everything that it calls."""
-    function = getattr(value, "py_func", value)  # of what `njit` decorates
+    """Yield the file of a kernel, and the files of all functions that it calls."""
+    function = getattr(value, "py_func", value)  # the function that `njit` decorates
     if not isinstance(getattr(function, "__code__", None), CodeType) or function in seen:
         return
     seen.add(function)
@@ -172,7 +176,7 @@ WING = Path(compiled.__file__).parent
 
 
 def sources(module: str) -> set[Path]:
-    """The files of this package that the kernels of a module are made from."""
+    """Return the files of this package that the kernels of a module are made from."""
     written = importlib.import_module(f"analogy.backends.{module}")
     seen: set[Any] = set()
     found = {path for name in compiled.KERNELS[module] for path in reached(getattr(written, name), seen)}
@@ -181,9 +185,9 @@ def sources(module: str) -> set[Path]:
 
 
 @pytest.mark.parametrize("module", compiled.KERNELS)
-def test_kernels_are_kept_under_another_name_once_a_source_of_theirs_changes(module, tmp_path) -> None:
+def test_kernels_are_kept_under_another_name_once_one_of_their_sources_changes(module, tmp_path) -> None:
     used = sources(module)
-    assert len(used) > 1  # at least the kernels, and the types of their arguments
+    assert len(used) > 1  # these are at least the kernels, and the types of their arguments
     wing = shutil.copytree(WING, tmp_path / "backends", ignore=shutil.ignore_patterns("__pycache__"))
     checksum = compiled._checksum_of_sources.__wrapped__
     before = checksum(wing)
@@ -206,7 +210,7 @@ def another_name(patch: pytest.MonkeyPatch) -> None:
 
 
 def another_convention(patch: pytest.MonkeyPatch) -> None:
-    """Let Numba name a function that gives another result and takes other arguments."""
+    """Make Numba name a function with another result and other arguments."""
     made = numba.core.ccallback.CFunc
     text, name = made.inspect_llvm, made.native_name.fget
     other = "\ndefine i64 @{}.other(ptr %a) {{\n  ret i64 0\n}}\n"
@@ -215,7 +219,7 @@ def another_convention(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_call_into_numba(patch: pytest.MonkeyPatch) -> None:
-    """Let a function of the compiled code count as one that exists only where Numba is loaded."""
+    """Make a function of the compiled code count as one that exists only where Numba is loaded."""
     patch.setattr(machine_code, "_OF_NUMBA", ("divergence",))
 
 
@@ -226,7 +230,7 @@ def another_loader(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "breakage", [no_inspection, another_name, another_convention, a_call_into_numba, another_loader]
 )
-def test_where_numba_s_private_interface_is_another_one_numba_compiles_by_itself_and_one_line_says_so(
+def test_with_another_private_interface_numba_compiles_by_itself_and_one_line_says_so(
     breakage, monkeypatch, tmp_path, caplog
 ) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
@@ -242,13 +246,13 @@ def test_where_numba_s_private_interface_is_another_one_numba_compiles_by_itself
         breakage(patch)
         compiled.load("seam_kernels")["divergence"](*arguments[1])
     [line] = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert line.message.startswith("the kernels cannot be kept as machine code with Numba")
+    assert line.message.startswith("the machine code of the kernels cannot be stored with Numba")
     assert np.array_equal(out[0], out[1])
     assert out[0].any()
-    assert list(tmp_path.glob("numba-*/**/*.nbi"))  # what Numba has compiled is kept, too
+    assert list(tmp_path.glob("numba-*/**/*.nbi"))  # the code that Numba has compiled is kept, too
 
 
-def test_what_numba_compiles_by_itself_gives_the_same_results(monkeypatch, tmp_path) -> None:
+def test_kernels_that_numba_compiles_by_itself_give_the_same_results(monkeypatch, tmp_path) -> None:
     expected = results(CpuBackend(1))
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(compiled, "_load", compiled._load.__wrapped__)
@@ -263,7 +267,7 @@ def test_what_numba_compiles_by_itself_gives_the_same_results(monkeypatch, tmp_p
 
 
 def results(backend: CpuBackend) -> dict[str, list[np.ndarray]]:
-    """Kernel -> its results for the arguments of the self-test, and what it has left in them."""
+    """Return kernel -> its results and changed arguments, for the arguments of the self-test."""
     arguments = selftest._arguments(backend)
     found = {}
     for name, args in arguments.items():
@@ -277,7 +281,7 @@ _DTYPES = {"Int16s": np.int16, "Int32s": np.int32, "Float32s": np.float32}
 _NUMBERS = {"Int64": (int, np.integer), "UInt64": (int, np.integer), "Float32": float, "Float64": float}
 
 
-def test_kernels_get_arrays_and_numbers_of_the_types_by_which_they_are_compiled(monkeypatch) -> None:
+def test_kernels_get_arguments_of_the_types_for_which_they_are_compiled(monkeypatch) -> None:
     seen, bands = set(), CpuBackend._bands
 
     def checked(self: CpuBackend, rows: int, kernel: str, *args: Any, **options: Any) -> None:
@@ -299,7 +303,7 @@ def test_kernels_get_arrays_and_numbers_of_the_types_by_which_they_are_compiled(
     results(cpu)
     arguments = selftest._arguments(cpu)
     labels = tuple(np.zeros(array.shape[:2], np.int32) for array in arguments["distance"][:2])
-    cpu.propagate(*arguments["propagate"][:7], labels, offered=arguments["distance"][2])
+    cpu.propagate(*arguments["propagate"][:7], labels, previous_field=arguments["distance"][2])
     cpu.random_search(*arguments["random_search"][:9], labels)
     cpu.keep_edges(*arguments["keep_edges"], labels[0])
     assert seen == {name for names in compiled.KERNELS.values() for name in names}

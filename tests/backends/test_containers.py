@@ -1,4 +1,4 @@
-"""What a container may take: groups of both versions as folders of files, and a real one where the system lets us make it."""
+"""Limits of containers: groups of both versions as folders, and a real group where possible."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MEMORY = Path("/sys/fs/cgroup/memory")
 
 @pytest.fixture
 def groups(tmp_path, monkeypatch):
-    """Make groups: the list of those of this process, and the files of some."""
+    """Return a function that writes the list of the process's groups, and files of groups."""
 
     def make(own: str, **files: str) -> None:
         (tmp_path / "own").write_text(own)
@@ -37,24 +37,24 @@ def groups(tmp_path, monkeypatch):
 STAT = "anon 5\ninactive_file {}\nactive_file 70\n"
 
 
-def test_a_container_s_bounds_are_those_of_its_group(groups):
+def test_a_container_has_the_limits_of_its_group(groups):
     groups("0::/\n", **{"cpu.max": "150000 100000\n", "memory.max": "5000\n", "memory.current": "3000\n",
                         "memory.stat": STAT.format(400)})  # fmt: skip
     assert containers.cores() == 2
     assert containers.free_memory() == 2400
 
 
-def test_the_tightest_of_the_groups_that_hold_each_other_counts(groups):
+def test_the_tightest_limit_of_nested_groups_counts(groups):
     groups("0::/shop/web\n", **{
         "cpu.max": "800000 100000\n", "shop/cpu.max": "300000 100000\n", "shop/web/cpu.max": "max 100000\n",
-        "memory.max": "9000\n", "memory.current": "8000\n", "shop/memory.max": "5000\n", "shop/memory.current": "4900\n",
-        "shop/web/memory.max": "max\n", "shop/web/memory.current": "1\n",
+        "memory.max": "9000\n", "memory.current": "8000\n", "shop/memory.max": "5000\n",
+        "shop/memory.current": "4900\n", "shop/web/memory.max": "max\n", "shop/web/memory.current": "1\n",
     })  # fmt: skip
     assert containers.cores() == 3
     assert containers.free_memory() == 100
 
 
-def test_groups_of_the_first_version_are_known_too(groups):
+def test_groups_of_the_first_version_are_read_too(groups):
     groups("7:memory:/one\n4:cpu,cpuacct:/two\n1:name=systemd:/three\n", **{
         "memory/one/memory.limit_in_bytes": "6000\n", "memory/one/memory.usage_in_bytes": "7000\n",
         "memory/one/memory.stat": "inactive_file 1\ntotal_inactive_file 1500\n",
@@ -64,7 +64,7 @@ def test_groups_of_the_first_version_are_known_too(groups):
     assert containers.free_memory() == 500
 
 
-def test_more_taken_than_allowed_leaves_nothing(groups):
+def test_a_group_above_its_limit_has_no_free_memory(groups):
     groups("0::/\n", **{"memory.max": "5000\n", "memory.current": "6000\n"})
     assert containers.free_memory() == 0
 
@@ -73,13 +73,13 @@ def test_more_taken_than_allowed_leaves_nothing(groups):
     {}, {"cpu.max": "max 100000\n", "memory.max": "max\n", "memory.current": "5\n"},
     {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"},
 ])  # fmt: skip
-def test_without_a_bound_nothing_is_said(groups, files):
+def test_without_a_limit_the_functions_return_none(groups, files):
     groups("4:memory:/a\n1:cpu:/b\n0::/c\n", **files)
     assert containers.cores() is None
     assert containers.free_memory() is None
 
 
-def test_where_there_are_no_groups_nothing_is_said(groups):
+def test_without_groups_the_functions_return_none(groups):
     assert containers.cores() is None
     assert containers.free_memory() is None
 
@@ -93,7 +93,7 @@ def test_the_host_is_no_larger_than_the_container(groups, monkeypatch):
     assert (host.available_cores(), host.free_memory()) == (8, 3000)
 
 
-def test_what_does_not_fit_into_the_container_is_refused_in_one_line(tmp_path):
+def test_a_transfer_that_does_not_fit_into_the_container_is_refused_in_one_line(tmp_path):
     group = MEMORY / f"analogy-test-{os.getpid()}"
     try:
         group.mkdir()

@@ -1,4 +1,4 @@
-"""The CUDA backend among others, on the simulator: in a program that uses CuPy too, in several threads, short of memory."""
+"""The CUDA backend on the simulator, with other users of CuPy, in threads, and short of memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from simulator import device
 from simulator import standin as cp
 from simulator.counting import Counts
 
-from analogy.backends import cuda, get_backend, probes
+from analogy.backends import Pass, cuda, get_backend, probes
 from analogy.backends.cpu import CpuBackend
 from analogy.engine import Engine
 from analogy.errors import DeviceError, MemoryLimitError, ModelError
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(bool(simulator.missing()), reason=simulator.miss
 
 @contextmanager
 def on(number: int):
-    """A stream of a program's own, current on that device, and that device current."""
+    """Make a device and a new stream current, as a program that uses CuPy may do."""
     before = cp.cuda.Device()
     cp.cuda.Device(number).use()
     default, stream = cp.cuda.get_current_stream(), cp.cuda.Stream(non_blocking=True)
@@ -51,7 +51,7 @@ def engine_on(backend) -> Engine:
 
 
 def pictures(rng):
-    """Of different sizes."""
+    """Return two pictures of different sizes."""
     return [rng.integers(0, 256, (*size, 3)).astype(np.uint8) for size in ((45, 52), (49, 39))]
 
 
@@ -59,7 +59,7 @@ class Trouble(Exception):
     pass
 
 
-# What is current in the caller's thread
+# Current device and stream of the caller's thread
 
 
 def every_call(backend):
@@ -83,6 +83,9 @@ def every_call(backend):
         lambda: backend.propagate(a, a, nnf, d, 3, 1, 1e9),
         lambda: backend.random_search(a, a, nnf, d, 3, 2, 0, 0, 1e9),
         lambda: backend.vote(nnf, f, 3),
+        lambda: backend.blend(f, f, f, 0.5, 1.0, 0.5),
+        lambda: backend.require_finite([f], Trouble()),
+        lambda: backend.run_together([(Pass("distance", {"a": a, "b": a, "nnf": nnf, "patch": 3}) for _ in range(1))]),
         type(backend),
         lambda: type(backend)(1),
     )
@@ -100,7 +103,7 @@ def test_every_call_leaves_the_caller_s_device_and_stream_current(simulated, num
                 assert cp.cuda.get_current_stream() == device.Stream.defaults[other]
 
 
-def test_a_transfer_leaves_them_too_when_it_is_cancelled(simulated, rng):
+def test_a_cancelled_transfer_leaves_the_caller_s_device_and_stream_current(simulated, rng):
     def cancel(progress):
         if progress.stage == "level 3":
             raise Trouble
@@ -117,9 +120,13 @@ def test_a_transfer_leaves_them_too_when_it_is_cancelled(simulated, rng):
 def test_work_on_the_caller_s_stream_is_in_order_before_and_after(number):
     backend = simulator.SimulatedCudaBackend(1)
     with on(number), cp.cuda.Device(1), on(1):
-        f = cp.asarray(np.ones((2, 2, 4), np.float32)) * 2  # raises RaceError if the backend reads it at once
+        f = (
+            cp.asarray(np.ones((2, 2, 4), np.float32)) * 2
+        )  # this raises RaceError if the backend does not wait for the stream
         joined = backend.join(f, f)
-        np.testing.assert_array_equal(cp.asnumpy(joined + 0), np.full((2, 2, 8), 2048))  # raises if we do not wait
+        np.testing.assert_array_equal(
+            cp.asnumpy(joined + 0), np.full((2, 2, 8), 2048)
+        )  # this raises RaceError if the stream does not wait
 
 
 def test_a_backend_of_another_device_waits_for_the_streams_of_both(simulated):
@@ -137,14 +144,14 @@ def test_a_backend_of_another_device_waits_for_the_streams_of_both(simulated):
 
 
 @pytest.mark.parametrize("use", ["to_host", "asarray"])
-def test_what_one_thread_made_another_may_use_through_the_backend(simulated, use):
+def test_an_array_of_one_thread_can_be_used_by_another_through_the_backend(simulated, use):
     with simulated.active():
-        made = simulated.join(*[simulated.asarray(np.ones((4, 4, 4), np.float32))] * 2)[::2]  # asarray has to copy it
+        made = simulated.join(*[simulated.asarray(np.ones((4, 4, 4), np.float32))] * 2)[::2]  # `asarray` has to copy it
 
     def elsewhere():
         with on(0):
             with pytest.raises(device.RaceError):
-                made + 0  # on a stream that did not wait
+                made + 0  # this stream did not wait
             return simulated.to_host(simulated.asarray(made)) if use == "asarray" else simulated.to_host(made)
 
     with ThreadPoolExecutor(1) as pool:
@@ -155,10 +162,10 @@ def test_a_network_runs_in_the_backend_s_stream(simulated, rng):
     network = Features(locate(DEFAULT), simulated)
     with on(0):
         picture = cp.asarray(pictures(rng)[0]) + 0
-        assert cp.asnumpy(network.pyramid(picture)[5]).any()  # either raises RaceError if it is not in order
+        assert cp.asnumpy(network.pyramid(picture)[5]).any()  # each of them raises RaceError if the order is wrong
 
 
-# Which device
+# Choice of the device
 
 
 @pytest.mark.parametrize(("device", "index"), [("cuda", 0), ("cuda:0", 0), ("cuda:3", 3)])
@@ -176,7 +183,7 @@ def test_a_misspelt_device_is_refused(name):
 def test_networks_read_and_write_arrays_of_the_backend_s_device(simulated, monkeypatch, rng):
     counts = Counts(monkeypatch)
     network = Features(locate(DEFAULT), simulated)
-    network.pyramid(pictures(rng)[0])  # real names, real numbers
+    network.pyramid(pictures(rng)[0])  # the names and numbers are those of ONNX Runtime
     assert {binding[1:] for binding in counts.bindings} == {("cpu", 0)}
 
     bound: list[tuple[str, str, int]] = []
@@ -236,20 +243,20 @@ def test_simulated_transfers_in_several_threads_equal_those_in_turn(simulated, r
             np.testing.assert_array_equal(one.a_prime, other.a_prime)
 
 
-# What takes time
+# Work that takes time
 
 
-def test_a_second_transfer_makes_no_convolution_plan_anew(simulated, monkeypatch, rng):
+def test_a_second_transfer_plans_no_convolution_again(simulated, monkeypatch, rng):
     counts = Counts(monkeypatch)
     engine, (a, b_prime) = engine_on(simulated), pictures(rng)
     engine.transfer(a, b_prime, search_iterations=1)
-    assert counts.runs == counts.plans == 10  # the pyramid, and four steps, each for both sizes
+    assert counts.runs == counts.plans == 10  # the pyramid and four steps are planned for both sizes
     for first, second in ((a, b_prime), (b_prime, a)):
         counts.forget()
         engine.transfer(first, second, search_iterations=1)
         assert (counts.runs, counts.plans) == (10, 0)
     counts.forget()
-    engine.transfer(a, a[1:], search_iterations=1)  # one size is new, and takes the place of the one not used any more
+    engine.transfer(a, a[1:], search_iterations=1)  # the new size replaces the size that is no longer used
     assert counts.plans == 5
     counts.forget()
     engine.transfer(a, a[1:], search_iterations=1)
@@ -262,7 +269,7 @@ def test_the_host_waits_at_most_12_times_in_a_transfer(simulated, monkeypatch, r
     engine, (a, b_prime) = engine_on(simulated), pictures(rng)
     before = device.waits
     engine.transfer(a, b_prime)
-    # Six results, and whether all features were finite. ONNX Runtime never waits.
+    # The host waits for six results and for the checks of features, but not for ONNX Runtime.
     assert (device.waits - before, counts.waits) == (7, 0)
 
 
@@ -272,25 +279,33 @@ def test_the_host_waits_once_for_each_run_of_a_network_that_l_bfgs_makes(simulat
     before = device.waits
     engine.transfer(a, b_prime, inversion="deconvolution", inversion_steps=3, search_iterations=1)
     assert counts.runs >= 2 + 8 * 4
-    assert device.waits - before == 7 + counts.runs - 2  # those of the two pyramids are not waited for
+    assert device.waits - before == 7 + counts.runs - 2  # the host does not wait for the two pyramids
 
 
-def test_what_is_required_is_read_once_at_the_end_and_the_first_failure_raised(simulated):
-    true, false = (simulated.asarray(np.array(value)) for value in (True, False))
+def test_checks_are_read_once_at_the_end_and_the_first_failure_is_raised(simulated):
+    finite, infinite = (simulated.asarray(np.array([value], np.float32)) for value in (1, np.inf))
     before = device.waits
     with pytest.raises(Trouble, match="second"), simulated.active():
-        for holds, name in ((true, "first"), (false, "second"), (false, "third")):
-            simulated.require(holds, Trouble(name))
+        for values, name in ((finite, "first"), (infinite, "second"), (infinite, "third")):
+            simulated.require_finite([values], Trouble(name))
         assert device.waits == before
     assert device.waits == before + 1
-    simulated.require(true, Trouble("none is left"))
+    simulated.require_finite([finite], Trouble("none is left"))
     with pytest.raises(Trouble, match="outside"):
-        simulated.require(false, Trouble("outside"))
+        simulated.require_finite([infinite], Trouble("outside"))
 
 
-def test_a_body_that_failed_leaves_nothing_required(simulated):
+def test_more_checks_than_are_read_at_once_are_all_read(simulated):
+    finite, infinite = (simulated.asarray(np.array([value], np.float32)) for value in (1, np.inf))
+    for wrong in (0, 63, 64, 199):
+        with pytest.raises(Trouble, match=f"^{wrong}$"), simulated.active():
+            for number in range(200):
+                simulated.require_finite([infinite if number == wrong else finite], Trouble(str(number)))
+
+
+def test_an_exception_within_active_leaves_no_check_behind(simulated):
     with pytest.raises(KeyError), simulated.active():
-        simulated.require(simulated.asarray(np.array(False)), Trouble())
+        simulated.require_finite([simulated.asarray(np.array([np.nan], np.float32))], Trouble())
         raise KeyError
     simulated.to_host(simulated.asarray(np.ones(1)))
 
@@ -298,7 +313,7 @@ def test_a_body_that_failed_leaves_nothing_required(simulated):
 # Memory
 
 
-def test_what_is_prepared_is_not_compiled_again(monkeypatch):
+def test_prepared_kernels_are_not_compiled_again(monkeypatch):
     backend = simulator.SimulatedCudaBackend()
     backend.prepare()
     monkeypatch.setattr(cp, "RawModule", None)
@@ -311,19 +326,19 @@ def test_a_device_is_described_by_its_name_its_memory_and_its_cuda_version(simul
     assert simulated.describe() == "simulator, 1 GiB, CUDA 12.9"
 
 
-def test_free_memory_counts_what_cupy_holds_without_using_it(simulated, monkeypatch):
+def test_free_memory_counts_the_unused_memory_of_cupy(simulated, monkeypatch):
     monkeypatch.setattr(cp.cuda.runtime, "memGetInfo", lambda: (1000, 9000))
     monkeypatch.setattr(cp.get_default_memory_pool(), "free", 300)
     assert simulated.free_memory() == 1300
 
 
-def test_cupy_gives_back_what_it_holds_without_using_it(simulated, monkeypatch):
+def test_reclaim_makes_cupy_free_unused_memory(simulated, monkeypatch):
     monkeypatch.setattr(cp.get_default_memory_pool(), "free", 300)
     simulated.reclaim()
     assert cp.get_default_memory_pool().free == 0
 
 
-def test_libraries_give_back_what_they_hold_before_a_pair_is_refused(simulated, monkeypatch):
+def test_libraries_free_unused_memory_before_a_pair_is_refused(simulated, monkeypatch):
     runs: list[str] = []
     real = type(simulated).run_network
 
@@ -337,14 +352,15 @@ def test_libraries_give_back_what_they_hold_before_a_pair_is_refused(simulated, 
     need = round(memory.estimate(widths, sizes, sizes))
     monkeypatch.setattr(cp.cuda.runtime, "memGetInfo", lambda: (need if runs else need - 1, 2 * need))
     memory.check(simulated, widths, sizes, sizes, Settings())
-    assert runs == ["cpu:0"]  # on a GPU "gpu:0"
+    assert runs == ["cpu:0"]  # on a GPU this is "gpu:0"
     monkeypatch.setattr(cp.cuda.runtime, "memGetInfo", lambda: (need - 1, 2 * need))
     with pytest.raises(MemoryLimitError):
         memory.check(simulated, widths, sizes, sizes, Settings())
 
 
 SHORTAGES = [
-    "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : bfc_arena.cc Failed to allocate memory for requested buffer of size 9",
+    "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : bfc_arena.cc Failed to allocate memory for requested buffer of "
+    "size 9",
     "bfc_arena.cc:368 AllocateRawInternal Available memory of 0 is smaller than requested bytes of 701267968",
     "CUDA failure 2: out of memory ; GPU=0",
     "CUDNN failure 4: CUDNN_STATUS_ALLOC_FAILED",
@@ -354,7 +370,7 @@ SHORTAGES = [
 
 
 class Short:
-    """A session that fails so many times, and counts how often it ran."""
+    """Session that fails a number of times, and counts its runs."""
 
     def __init__(self, message: str, times: int):
         self.message, self.times, self.ran = message, times, 0
@@ -369,7 +385,9 @@ class Short:
 
 
 @pytest.mark.parametrize("message", SHORTAGES)
-def test_a_network_short_of_memory_gets_what_cupy_holds_and_then_fails_in_one_line(simulated, monkeypatch, message):
+def test_a_network_short_of_memory_gets_the_unused_memory_of_cupy_and_then_fails_in_one_line(
+    simulated, monkeypatch, message
+):
     network, pool = Features(locate(DEFAULT), simulated), cp.get_default_memory_pool()
     for times in (1, 2):
         session = Short(message, times)
@@ -392,7 +410,7 @@ def test_a_network_that_fails_for_another_reason_is_not_run_again(simulated, mon
 
 
 class OutOfMemoryError(MemoryError):
-    """CuPy's."""
+    """Error of CuPy's memory pool."""
 
 
 @pytest.mark.parametrize(
@@ -403,12 +421,12 @@ class OutOfMemoryError(MemoryError):
         RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"),
     ],
 )
-def test_a_kernel_short_of_memory_is_one_line_too(simulated, monkeypatch, rng, error):
+def test_a_kernel_short_of_memory_fails_in_one_line_too(simulated, monkeypatch, rng, error):
     def fail(*arguments):
         raise error
 
     engine = engine_on(simulated)
-    monkeypatch.setattr(type(simulated), "distance", fail)
+    monkeypatch.setattr(type(simulated), "resample", fail)
     with pytest.raises(MemoryLimitError, match=r"not enough memory to match .* lower max_pixels"):
         engine.transfer(*pictures(rng), inversion="vote")
 

@@ -1,4 +1,4 @@
-"""The CUDA backend's constructor: each thing that can be missing is named, with its cure."""
+"""The constructor of the CUDA backend: the error names each missing thing, with advice."""
 
 from __future__ import annotations
 
@@ -81,12 +81,12 @@ def test_the_option_require_gpu_fails_tests_that_would_be_skipped():
     assert "--require-gpu: " in done.stdout
 
 
-def test_a_driver_that_is_too_old_is_named():
+def test_a_driver_that_is_too_old_is_refused_with_advice():
     with pytest.raises(DeviceError, match=r"driver: .* too old for CUDA 13\.1 .*number 35.*nvidia-smi works"):
         probes.check_driver(fake_cupy(CUDARuntimeError(35), version=13010))
 
 
-def test_a_missing_driver_is_told_from_an_old_one(monkeypatch, caplog):
+def test_a_missing_driver_and_an_old_driver_give_different_errors(monkeypatch, caplog):
     without = fake_cupy(CUDARuntimeError(35), driver=0)
     with pytest.raises(DeviceError, match=r"^there is no NVIDIA driver; install one, .*nvidia-smi works$"):
         probes.check_driver(without)
@@ -94,25 +94,24 @@ def test_a_missing_driver_is_told_from_an_old_one(monkeypatch, caplog):
     monkeypatch.setattr("analogy.backends.choice.find_spec", lambda name: name)
     with caplog.at_level("INFO", logger="analogy"):
         assert get_backend("auto").name == "cpu"
-    # Whoever runs on such a machine is told what happens; `analogy info` and `--device cuda` tell
-    # what to do.
+    # The log only says what happens; `analogy info` and `--device cuda` say what to do.
     assert caplog.messages == ["using the CPU: there is no NVIDIA driver"]
 
 
 @pytest.mark.parametrize("devices", [0, CUDARuntimeError(100)])
-def test_a_missing_device_is_named(devices):
+def test_a_missing_device_is_refused_with_advice(devices):
     with pytest.raises(DeviceError, match=r"no NVIDIA GPU is visible.*CUDA_VISIBLE_DEVICES"):
         probes.check_driver(fake_cupy(devices))
 
 
-def test_the_first_device_is_taken_unless_another_is_named():
+def test_the_first_device_is_used_unless_another_is_chosen():
     assert probes.check_driver(fake_cupy(2)) == "device 0"
     assert probes.check_driver(fake_cupy(2), 1) == "device 1"
 
 
 @pytest.mark.parametrize(("count", "there"), [(1, "cuda:0"), (4, "cuda:0 to cuda:3")])
-def test_a_device_that_does_not_exist_is_refused_with_those_that_do(count, there):
-    with pytest.raises(DeviceError, match=rf"^there is no device cuda:4; CUDA sees {there} \(see nvidia-smi"):
+def test_a_device_that_does_not_exist_is_refused_with_a_list_of_devices(count, there):
+    with pytest.raises(DeviceError, match=rf"^there is no device cuda:4; CUDA lists {there}; check nvidia-smi"):
         probes.check_driver(fake_cupy(count), 4)
 
 
@@ -150,26 +149,26 @@ def test_the_compiler_is_tried_with_the_language_of_the_kernels_in_one_thread():
     assert shape == [(1,), (1,)]
 
 
-def test_two_installed_runtimes_are_named(monkeypatch):
+def test_two_installed_runtimes_are_refused_by_their_names(monkeypatch):
     fake_runtime(monkeypatch, installed=("onnxruntime", "onnxruntime-gpu"))
     with pytest.raises(DeviceError, match="onnxruntime and onnxruntime-gpu overwrite each other; pip uninstall"):
         probes.check_runtime(fake_cupy())
 
 
-def test_a_missing_runtime_is_named(monkeypatch):
+def test_a_missing_runtime_is_refused_with_advice(monkeypatch):
     monkeypatch.setattr(runtime, "installed", dict)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(DeviceError, match=r"ONNX Runtime is not installed; pip install"):
         probes.check_runtime(fake_cupy())
 
 
-def test_a_runtime_built_without_cuda_is_named(monkeypatch):
+def test_a_runtime_built_without_cuda_is_refused_with_advice(monkeypatch):
     fake_runtime(monkeypatch, providers=("CPUExecutionProvider",))
     with pytest.raises(DeviceError, match=r"ONNX Runtime 1.25.0 is built without CUDA; uninstall it"):
         probes.check_runtime(fake_cupy())
 
 
-def test_a_runtime_for_another_cuda_version_is_named(monkeypatch):
+def test_a_runtime_for_another_cuda_version_is_refused_with_advice(monkeypatch):
     fake_runtime(monkeypatch, cuda_version="13.0")
     with pytest.raises(DeviceError, match=r"CuPy is built for CUDA 12, ONNX Runtime 1.25.0 for CUDA 13; .* one extra"):
         probes.check_runtime(fake_cupy())
@@ -182,7 +181,7 @@ def test_a_runtime_for_the_same_cuda_version_loads_its_libraries(monkeypatch, cu
     assert loaded == ["libraries", runtime.ERROR]
 
 
-def test_a_runtime_that_does_not_say_for_which_cuda_version_it_is_will_do(monkeypatch):
+def test_a_runtime_without_a_cuda_version_is_accepted(monkeypatch):
     fake_runtime(monkeypatch)
     del sys.modules["onnxruntime"].cuda_version
     assert probes.check_runtime(fake_cupy()) == "1.25.0"
@@ -191,7 +190,7 @@ def test_a_runtime_that_does_not_say_for_which_cuda_version_it_is_will_do(monkey
 def test_the_cuda_provider_gets_the_backend_s_stream_and_device(monkeypatch):
     loaded = fake_runtime(monkeypatch)
     backend = object.__new__(cuda.CudaBackend)
-    assert backend.name == "cuda"  # as ONNX Runtime calls the device of an array
+    assert backend.name == "cuda"  # this is ONNX Runtime's name for the device of an array
     backend.xp, backend.index = fake_cupy(), 1
     backend._queue = SimpleNamespace(stream=SimpleNamespace(ptr=4096))
     shared: list[tuple[int, int]] = []
@@ -199,7 +198,7 @@ def test_the_cuda_provider_gets_the_backend_s_stream_and_device(monkeypatch):
     (name, options), fallback = backend._find_providers()
     assert (name, fallback) == (CUDA, "CPUExecutionProvider")
     assert loaded == ["libraries", runtime.ERROR]
-    assert shared == [(1, 6000)]  # three quarters of what the device has
+    assert shared == [(1, 6000)]  # this is three quarters of the device's memory
     assert options == {
         "device_id": "1",
         "user_compute_stream": "4096",
@@ -210,7 +209,7 @@ def test_the_cuda_provider_gets_the_backend_s_stream_and_device(monkeypatch):
 
 
 def a_backend(cpu):
-    """With the arrays of the CPU, for sessions that offer CUDA."""
+    """Return a backend with arrays of the CPU whose provider is CUDA."""
     return SimpleNamespace(
         providers=[(CUDA, {})], xp=SimpleNamespace(empty=np.zeros), name="cpu", index=0,
         asarray=cpu.asarray, pointer=cpu.pointer, to_host=cpu.to_host, run_network=cpu.run_network,
@@ -218,16 +217,16 @@ def a_backend(cpu):
 
 
 class FakeSession:
-    """A session that offers `offered`, and does nothing or fails."""
+    """Session with the provider `used` that does nothing or fails."""
 
-    def __init__(self, offered: str, error: Exception | None = None):
-        self.offered, self.error = offered, error
+    def __init__(self, used: str, error: Exception | None = None):
+        self.used, self.error = used, error
 
     def __call__(self, model, options, providers):
         return self
 
     def get_providers(self):
-        return [self.offered]
+        return [self.used]
 
     def io_binding(self):
         return SimpleNamespace(bind_input=lambda *args: None, bind_output=lambda *args: None)
@@ -242,13 +241,16 @@ class FakeSession:
     [
         (
             FakeSession("CPUExecutionProvider"),
-            r"could not start CUDA\w+ and offers CPU\w+; cuDNN .* may be missing: pip",
+            r"could not start CUDA\w+ and uses CPU\w+; cuDNN .* may be missing: pip",
         ),
         (
             FakeSession(CUDA, RuntimeError("CUDNN failure\nmore")),
             r"failed on a convolution with CUDA\w+ \(CUDNN failure\)$",
         ),
-        (FakeSession(CUDA), r"result of a convolution with CUDA\w+ is off by 1.0e\+00 of it, more than float32 is$"),
+        (
+            FakeSession(CUDA),
+            r"result of a convolution with CUDA\w+ has a relative error of 1.0e\+00, which is too large for float32",
+        ),
     ],
 )
 def test_a_provider_that_does_not_work_is_an_error(monkeypatch, cpu, session, message):
@@ -261,17 +263,17 @@ def test_a_provider_that_does_not_work_is_an_error(monkeypatch, cpu, session, me
 
 
 def cut_off(x: np.ndarray) -> np.ndarray:
-    """As TensorFloat-32 holds float32: the last 13 of 23 bits are cut off."""
+    """Return numbers with the last 13 of 23 bits cut off, as in TensorFloat-32."""
     return (x.view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
 
 
 def rounded(x: np.ndarray) -> np.ndarray:
-    """The same, rounded to the nearest."""
+    """Return numbers rounded to the 10 bits of TensorFloat-32."""
     return cut_off((x.view(np.uint32) + np.uint32(0x1000)).view(np.float32))
 
 
 class ConvolvingSession(FakeSession):
-    """A session that convolves what is bound to it, after `held` has made of both factors what a device would hold."""
+    """Session that convolves the bound arrays, with `held` applied to both factors first."""
 
     def __init__(self, held, off=0.0):
         super().__init__(CUDA)
@@ -296,11 +298,11 @@ def test_a_convolution_with_fewer_bits_than_float32_is_refused(monkeypatch, cpu,
     import onnxruntime
 
     backend = a_backend(cpu)
-    # What a device's float32 may lose by adding in another order is no fault.
+    # The rounding of sums in another order is no fault.
     monkeypatch.setattr(onnxruntime, "InferenceSession", ConvolvingSession(lambda x: x, off=5e-5))
     assert probes.check_provider(backend) == CUDA
     monkeypatch.setattr(onnxruntime, "InferenceSession", ConvolvingSession(held))
-    with pytest.raises(DeviceError, match=r"is off by 5\.\de-04 of it, more than float32 is$"):
+    with pytest.raises(DeviceError, match=r"has a relative error of 5\.\de-04, which is too large for float32"):
         probes.check_provider(backend)
 
 
@@ -313,11 +315,11 @@ def test_a_convolution_that_is_wrong_in_one_place_is_refused(monkeypatch, cpu):
             self.bound["y"][0, 0, 0, 0] *= 1.5
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Wrong(lambda x: x))
-    with pytest.raises(DeviceError, match=r"is off by 5\.0e-01 of it"):
+    with pytest.raises(DeviceError, match=r"has a relative error of 5\.0e-01"):
         probes.check_provider(a_backend(cpu))
 
 
-def test_a_device_without_memory_is_named(monkeypatch, cpu):
+def test_a_device_without_free_memory_raises_memory_limit_error(monkeypatch, cpu):
     import onnxruntime
 
     session = FakeSession(CUDA, RuntimeError("CUBLAS_STATUS_ALLOC_FAILED\nmore"))
@@ -364,6 +366,6 @@ def test_the_probe_binds_arrays_of_the_backend_s_device(monkeypatch, cpu):
         asarray=cpu.asarray, pointer=cpu.pointer, to_host=cpu.to_host, run_network=cpu.run_network,
     )  # fmt: skip
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
-    with pytest.raises(DeviceError):  # it computes nothing
+    with pytest.raises(DeviceError):  # this session computes nothing
         probes.check_provider(backend)
     assert bound == [(name, "cuda", 2) for name in "xwy"]

@@ -1,4 +1,4 @@
-"""Several pictures below each other in one array: every kernel keeps to the frame of a match, on every backend."""
+"""Several pictures below each other in one array: every kernel keeps to the frame of a match."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ MOST = 1e6
 
 
 def laid(pictures, gap, fill=77):
-    """The pictures below each other with `gap` rows between, and their frames; `fill` is what no kernel may read."""
+    """Return the pictures below each other with `gap` rows between, and their frames.
+
+    No kernel may read the `fill` between them.
+    """
     heights = [len(picture) for picture in pictures]
     tops = np.cumsum([0, *(height + gap for height in heights)])
     columns = [picture.shape[1] for picture in pictures]
@@ -26,7 +29,7 @@ def laid(pictures, gap, fill=77):
 
 
 def whole_numbers(rng, size, channels=8):
-    """Joined features of few different values, so that many sums tie."""
+    """Return joined features of few different values, so that many sums tie."""
     return rng.integers(-2, 3, (*size, channels)).astype(np.int16)
 
 
@@ -35,7 +38,7 @@ def field_into(rng, size):
 
 
 def on(backend, function, *args):
-    """The result of a kernel as a tuple of NumPy arrays."""
+    """Return the result of a kernel as a tuple of NumPy arrays."""
     there = [backend.asarray(arg) if isinstance(arg, np.ndarray) else arg for arg in args]
     result = getattr(backend, function)(*there)
     return tuple(map(backend.to_host, result if isinstance(result, tuple) else (result,)))
@@ -48,7 +51,7 @@ def assert_same(actual, expected):
 
 @pytest.fixture(params=[0, 3], ids=lambda gap: f"gap {gap}")
 def mixed(request, rng):
-    """(a, b, nnf, frames): a field whose positions have their matches in frames by chance."""
+    """Return (a, b, nnf, frames), where the frame of each match is random."""
     a = whole_numbers(rng, SIZE_A)
     b, frames = laid([whole_numbers(rng, size) for size in SIZES], request.param)
     fields = [
@@ -58,16 +61,16 @@ def mixed(request, rng):
 
 
 def inside(nnf, frames):
-    """Whether every match lies in a frame."""
+    """Return True if every match lies in a frame."""
     return oracle._inside_frame(None, frames, nnf, nnf[..., 0], nnf[..., 1]).all()
 
 
 @pytest.mark.parametrize("patch", PATCHES)
-def test_a_field_into_several_frames_is_searched_as_the_oracle_says(backend, mixed, patch):
+def test_a_field_into_several_frames_is_searched_as_by_the_oracle(backend, mixed, patch):
     a, b, nnf, frames = mixed
     d = oracle.distance(a, b, nnf, patch, frames)
     assert_same(on(backend, "distance", a, b, nnf, patch, frames), [d])
-    assert (d != oracle.distance(a, b, nnf, patch)).any() or patch == 1  # the borders count
+    assert (d != oracle.distance(a, b, nnf, patch)).any() or patch == 1  # the border of a frame changes the result
     for jump in (1, 4):
         expected = oracle.propagate(a, b, nnf, d, patch, jump, 0.0, None, frames)
         assert_same(on(backend, "propagate", a, b, nnf, d, patch, jump, MOST, None, frames), expected)
@@ -75,7 +78,9 @@ def test_a_field_into_several_frames_is_searched_as_the_oracle_says(backend, mix
     expected = oracle.random_search(a, b, nnf, d, patch, 40, 5, 1, 0.0, None, frames)
     assert_same(on(backend, "random_search", a, b, nnf, d, patch, 40, 5, 1, MOST, None, frames), expected)
     assert inside(expected[0], frames)
-    assert (oracle._frame(b, frames, expected[0])[0] == oracle._frame(b, frames, nnf)[0]).all()  # in the same one
+    assert (
+        oracle._frame(b, frames, expected[0])[0] == oracle._frame(b, frames, nnf)[0]
+    ).all()  # the frame of a match does not change
 
 
 @pytest.mark.parametrize("patch", PATCHES)
@@ -87,12 +92,12 @@ def test_no_position_votes_across_the_border_of_a_frame(backend, rng, mixed, pat
         b[top:end, :columns] = rng.random((end - top, columns, channels))
     [found] = on(backend, "vote", nnf, b, patch, frames)
     np.testing.assert_allclose(found, oracle.vote(nnf, b, patch, frames), rtol=1e-6, atol=1e-6)
-    assert found.max() <= 1  # nothing from between the frames
+    assert found.max() <= 1  # no row between the frames is read
 
 
 @pytest.mark.parametrize("patch", PATCHES)
 @pytest.mark.parametrize("index", range(3))
-def test_within_one_frame_each_kernel_gives_what_it_gives_for_that_picture_alone(backend, rng, patch, index):
+def test_each_kernel_gives_the_same_within_a_frame_as_for_that_picture_alone(backend, rng, patch, index):
     a, pictures = whole_numbers(rng, SIZE_A), [whole_numbers(rng, size) for size in SIZES]
     (b, frames), alone, nnf = laid(pictures, MOST_PATCH), pictures[index], field_into(rng, SIZES[index])
     down = np.array([frames[index, 0], 0], np.int32)

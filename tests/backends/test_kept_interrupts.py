@@ -1,4 +1,4 @@
-"""Interrupts while a compiler hears them in Python's place."""
+"""Interrupts while a compiler handles them instead of Python."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 from analogy.backends import interrupts
 
 
-def test_a_handler_that_a_compiler_leaves_behind_is_taken_away_in_any_thread() -> None:
+def test_a_handler_left_by_a_compiler_is_replaced_in_any_thread() -> None:
     before = interrupts._get(signal.SIGINT)
 
     def compile_badly() -> None:
         with interrupts.kept_interrupts():
-            interrupts._set(signal.SIGINT, 1)  # nobody hears it
+            interrupts._set(signal.SIGINT, 1)  # nobody handles this interrupt
 
     for thread in [threading.Thread(target=compile_badly) for _ in range(2)]:
         thread.start()

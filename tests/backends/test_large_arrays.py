@@ -1,7 +1,7 @@
-"""Arrays beyond 2^31 and 2^32 elements: the kernels find the right element, in memory that is only reserved.
+"""Arrays beyond 2^31 and 2^32 elements, in memory that is only reserved.
 
-All is zero but a small part, and what a kernel makes of that must be what the oracle makes of the
-part alone. Of a grid that covers such a picture the simulator runs one block.
+Each array is zero except for a small part. The result of a kernel there must be the result of the
+oracle for the part alone. The simulator runs one block of the grid that covers such a picture.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ pytestmark = pytest.mark.skipif(bool(simulator.missing()), reason=simulator.miss
 
 SIZE = (1 << 16) + 16, 1 << 16
 FAR = [((1 << 15) + 7, 30), (1 << 16, 9), ((1 << 16) + 5, (1 << 16) - 9)]
-"""In pictures of SIZE with one channel: just beyond 2^31 elements, beyond 2^32, and near the end."""
+"""Positions just beyond 2^31 elements, beyond 2^32, and near the end of a picture of SIZE."""
 LONG_ROWS = (15, 1 << 19, 8193), (7, 20)
-"""A picture whose rows alone have 2^32 elements, and a position in it."""
+"""Size of a picture whose rows have 2^32 elements each, and a position in it."""
 CASES = [*(((*SIZE, 1), far) for far in FAR), LONG_ROWS]
 PATCH, MOST = 3, 1e9
 MARGIN = 2
-"""The part reaches so far around what is looked at, so that it does not matter where it ends."""
+"""Margin of the part around the positions that are compared, so that its end has no effect."""
 
 
 @pytest.fixture
 def backend(simulated, monkeypatch):
-    """The simulated backend, whose new arrays take no memory."""
+    """Return the simulated backend, whose new arrays take no memory."""
     monkeypatch.setattr(standin, "empty", standin.reserved)
     return simulated
 
 
 def place(part, size, far):
-    """A large array with `part` in it, whose centre comes to lie at `far`."""
+    """Return a large array with `part` in it, centred at `far`."""
     large = standin.reserved((*size, *part.shape[2:]), part.dtype)
     top, left = (at - n // 2 for at, n in zip(far, part.shape[:2], strict=True))
     large[top : top + part.shape[0], left : left + part.shape[1]] = standin.asarray(part)
@@ -44,19 +44,19 @@ def place(part, size, far):
 
 
 def block_of(far, units):
-    """Run only the block that covers a position."""
+    """Make the simulator run only the block that covers a position."""
     lanes = min(32, 1 << (units - 1).bit_length())
     rows = 1 << ((256 // lanes).bit_length() - 1) // 2
     return simulator.only_block(far[1] // (256 // lanes // rows), far[0] // rows)
 
 
 def matches(rng, size_a, size_b):
-    """A field whose matches keep away from the border of `size_b`."""
+    """Return a field whose matches keep away from the border of `size_b`."""
     return rng.integers(MARGIN, np.array(size_b) - MARGIN, (*size_a, 2)).astype(np.int32)
 
 
 def searches(backend, arguments, radius, labels):
-    """(nnf, distance) of the three functions of a search, of a backend or of the oracle."""
+    """Return (nnf, distance) after each of three passes, by a backend or the oracle."""
     a, b, nnf, d = arguments
     yield nnf, backend.distance(a, b, nnf, PATCH)
     yield backend.propagate(a, b, nnf, d, PATCH, 1, MOST, labels)
@@ -73,7 +73,7 @@ def test_matches_far_into_b_are_compared_and_voted_from_there(backend, rng, shap
     corner = np.array(far, np.int32) - 4
     d = np.full((3, 3), 1e9, np.float32)
     there = [standin.asarray(a), place(b, shape[:2], far), standin.asarray(nnf + corner), standin.asarray(d)]
-    # Where an offset went astray, there is a label that forbids the match.
+    # A wrong index would read a label that forbids the match.
     labels_there = standin.asarray(labels[0] + 1), place(labels[1] + 1, shape[:2], far)
     expected = searches(oracle, [a, b, nnf, d], 1, labels)
     for (field, distance), (same_field, same) in zip(searches(backend, there, 1, labels_there), expected, strict=True):
@@ -101,8 +101,8 @@ def test_positions_far_into_a_are_read_and_written_there(backend, rng, monkeypat
         ):
             np.testing.assert_array_equal(backend.to_host(field[far]), same_field[2, 2])
             assert float(distance[far]) == same[2, 2]
-        offered = backend.propagate(*there, PATCH, 1, MOST, None, None, there[2])
-        assert float(offered[1][far]) == d[2, 2]
+        second = backend.propagate(*there, PATCH, 1, MOST, None, None, there[2])
+        assert float(second[1][far]) == d[2, 2]
         voted = backend.vote(there[2], standin.asarray(b.astype(np.float32)), PATCH)[far]
     np.testing.assert_allclose(backend.to_host(voted), oracle.vote(nnf, b, PATCH)[2, 2], rtol=1e-6, atol=1e-6)
 
@@ -133,7 +133,7 @@ def test_a_field_is_resampled_far_into_a_picture_and_from_there(backend, far):
 
 
 def planes(part, size, far):
-    """A large array of some planes, with `part` in it, whose centre comes to lie at `far` in each."""
+    """Return a large array of several planes, with `part` in it, centred at `far`."""
     large = standin.reserved((len(part), *size), np.float32)
     top, left = (at - n // 2 for at, n in zip(far, part.shape[1:], strict=True))
     large[:, top : top + part.shape[1], left : left + part.shape[2]] = standin.asarray(part)
@@ -141,7 +141,7 @@ def planes(part, size, far):
 
 
 INSIDE = [((1 << 15) + 8, 40), ((1 << 16) + 8, 8), ((1 << 16) + 8, (1 << 16) - 24)]
-"""Like FAR, in the middle of blocks."""
+"""Positions like those of FAR, in the middle of blocks."""
 
 
 @pytest.mark.parametrize("far", INSIDE)

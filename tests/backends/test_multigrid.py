@@ -1,20 +1,21 @@
-"""The kernels of multigrid on every backend, against the matrix that they stand for, written out in float64."""
+"""The multigrid kernels of every backend, compared with the matrix of the form in float64."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from simulator.counting import count_launches
 
 from analogy.backends import coarse_sides
 from analogy.backends.cpu import CpuBackend
 
 SIZES = [(3, 3), (5, 9), (11, 7), (3, 17), (21, 35)]
 AHEAD = (0, 1), (1, 0), (1, 1), (1, -1)
-"""Where the couplings of a form lead to: right, down, falling; rising from the right neighbour to the lower one."""
+"""Offsets of the ends of the couplings right, down, falling and rising."""
 
 
 def a_form(rng, size, planes):
-    """Masses near one, and couplings that differ by powers of ten; none that leads out of the picture."""
+    """Return a form with masses near one, and couplings that differ by powers of ten."""
     h, w = size
     form = np.float32(10) ** rng.uniform(-2, 2, (planes, h, w)).astype(np.float32)
     form[0] = rng.uniform(0.5, 2, size)
@@ -24,7 +25,7 @@ def a_form(rng, size, planes):
 
 
 def matrix(form):
-    """A of a form, (H W, H W)."""
+    """Return the matrix A of a form, (H W, H W)."""
     _, h, w = form.shape
     index = np.arange(h * w).reshape(h, w)
     a = np.diag(form[0].ravel().astype(np.float64))
@@ -41,7 +42,7 @@ def matrix(form):
 
 
 def interpolation(form):
-    """P by its definition, from the couplings as the matrix has them: (H W, coarse positions), coarse ones row by row."""
+    """Return the interpolation P by its definition, (H W, coarse positions)."""
     _, h, w = form.shape
     k = np.maximum(-matrix(form), 0).reshape(h, w, h, w)
     inner_h, inner_w = h // 2 + 1, w // 2 + 1
@@ -64,7 +65,7 @@ def interpolation(form):
 
 
 def inside(form):
-    """Which positions of the coarser grid are not there to make its sides odd."""
+    """Return the coarse positions that are also positions of the finer grid."""
     _, h, w = form.shape
     return slice(h // 2 + 1), slice(w // 2 + 1)
 
@@ -75,7 +76,7 @@ def channels(rng, size):
 
 @pytest.mark.parametrize("planes", [3, 5])
 @pytest.mark.parametrize("size", SIZES)
-def test_the_form_of_the_coarser_grid_is_that_of_the_finer_one_interpolated(backend, rng, size, planes):
+def test_the_coarser_form_is_the_finer_form_of_interpolated_values(backend, rng, size, planes):
     form = a_form(rng, size, planes)
     _, coarse = (backend.to_host(found) for found in backend.coarsen(backend.asarray(form)))
     assert coarse.shape == (5, *coarse_sides(*size))
@@ -88,7 +89,7 @@ def test_the_form_of_the_coarser_grid_is_that_of_the_finer_one_interpolated(back
     scale = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
     assert (abs(mine[np.ix_(here, here)] - expected) / scale).max() < 1e-5
     np.testing.assert_allclose(coarse[0][rows_columns].ravel(), p.T @ mass, rtol=1e-5)
-    outside = np.setdiff1d(index, here)  # coupled to nothing
+    outside = np.setdiff1d(index, here)  # these positions have no couplings
     np.testing.assert_array_equal(mine[outside], np.eye(len(mine))[outside])
 
 
@@ -100,12 +101,12 @@ def test_negative_couplings_of_a_coarser_grid_are_kept_and_count_as_zero_for_the
     assert weights.min() >= 0
     corners = weights[4:, :4, :5].sum(axis=0)
     np.testing.assert_allclose(corners, 1, rtol=1e-6)
-    # Whatever the weights, A 1 = m: constants are interpolated as they are.
+    # For any weights A 1 = m, since constants are interpolated exactly.
     np.testing.assert_allclose(matrix(coarse).sum(axis=1), coarse[0].ravel(), atol=1e-3)
 
 
 @pytest.mark.parametrize("planes", [3, 5])
-def test_positions_that_nothing_is_coupled_to_take_the_mean_of_those_around(backend, planes):
+def test_positions_without_couplings_take_the_mean_of_their_neighbours(backend, planes):
     form = np.zeros((planes, 5, 7), np.float32)
     form[0] = 1
     weights = backend.to_host(backend.coarsen(backend.asarray(form))[0])
@@ -116,7 +117,7 @@ def test_positions_that_nothing_is_coupled_to_take_the_mean_of_those_around(back
 
 @pytest.mark.parametrize("planes", [3, 5])
 @pytest.mark.parametrize("size", SIZES)
-def test_values_are_carried_down_by_the_interpolation_and_up_by_its_transpose(backend, rng, size, planes):
+def test_prolongation_is_the_interpolation_and_restriction_its_transpose(backend, rng, size, planes):
     form = a_form(rng, size, planes)
     p = interpolation(form)
     weights, coarse = backend.coarsen(backend.asarray(form))
@@ -135,7 +136,7 @@ def test_values_are_carried_down_by_the_interpolation_and_up_by_its_transpose(ba
 
 @pytest.mark.parametrize("planes", [3, 5])
 @pytest.mark.parametrize("size", SIZES)
-def test_the_residual_is_what_the_matrix_leaves(backend, rng, size, planes):
+def test_the_residual_is_f_minus_the_matrix_times_u(backend, rng, size, planes):
     form, f, u = a_form(rng, size, planes), channels(rng, size), channels(rng, size)
     product = (u.reshape(3, -1) @ matrix(form)).reshape(u.shape)
     for given, expected in ((f, f - product), (None, -product)):
@@ -146,7 +147,7 @@ def test_the_residual_is_what_the_matrix_leaves(backend, rng, size, planes):
 
 
 def relaxed(form, f, u, after):
-    """Even rows, odd rows, even columns, odd columns, each solved with the rest held; the other way round `after`."""
+    """Solve even rows, odd rows, even columns, odd columns, or in the opposite order."""
     a = matrix(form)
     index = np.arange(form[0].size).reshape(form.shape[1:])
     turns = [index[::2], index[1::2], index.T[::2], index.T[1::2]]
@@ -162,7 +163,7 @@ def relaxed(form, f, u, after):
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("planes", [3, 5])
 @pytest.mark.parametrize("size", SIZES)
-def test_relaxation_solves_rows_and_columns_one_half_after_the_other(backend, rng, size, planes, after):
+def test_relaxation_solves_even_and_odd_rows_and_columns_in_turn(backend, rng, size, planes, after):
     form, f, u = a_form(rng, size, planes), channels(rng, size), channels(rng, size)
     there = backend.asarray(form)
     found = backend.asarray(u.copy() if after else np.full_like(u, np.nan))
@@ -189,11 +190,79 @@ def test_arrays_are_combined_in_place(backend, rng):
     np.testing.assert_allclose(backend.to_host(found), 0.5 * x - 2 * y, rtol=1e-6)
 
 
-def test_what_follows_arrays_that_are_combined_stays(backend, rng):
+def test_memory_behind_combined_arrays_does_not_change(backend, rng):
     x, y = rng.random((2, 4, 4, 6), np.float32)
     found = backend.asarray(y.copy())
     backend.combine(0.5, backend.asarray(x)[:3], -2.0, found[:3])
     np.testing.assert_array_equal(backend.to_host(found)[3], y[3])
+
+
+class Grids:
+    """Two grids and what is computed on them."""
+
+    def __init__(self, backend, rng, size, planes):
+        self.backend = backend
+        form = backend.asarray(a_form(rng, size, planes))
+        self.form, self.lines = form, backend.factor(form)
+        self.weights, self.coarse = backend.coarsen(form)
+        self.coarse_lines = backend.factor(self.coarse)
+        self.f, self.u, self.r = (backend.asarray(channels(rng, size)) for _ in range(3))
+        self.below_f, self.below_u = (backend.asarray(channels(rng, self.coarse.shape[1:])) for _ in range(2))
+
+    def cycle(self):
+        """Do what a cycle does, and a residual without a right-hand side."""
+        self.backend.relax(self.form, self.lines, self.f, self.u, after=False)
+        self.backend.residual(self.form, self.f, self.u, self.r)
+        self.backend.restriction(self.weights, self.r, self.below_f)
+        self.backend.relax(self.coarse, self.coarse_lines, self.below_f, self.below_u, after=False)
+        self.backend.relax(self.coarse, self.coarse_lines, self.below_f, self.below_u, after=True)
+        self.backend.prolongation(self.weights, self.below_u, self.u)
+        self.backend.relax(self.form, self.lines, self.f, self.u, after=True)
+        self.backend.residual(self.form, None, self.u, self.r)
+
+    def results(self):
+        return [self.backend.to_host(array) for array in (self.f, self.u, self.r, self.below_f, self.below_u)]
+
+
+@pytest.mark.parametrize("planes", [3, 5])
+@pytest.mark.parametrize("size", [(3, 3), (21, 35), (127, 5), (129, 5), (5, 255)])
+def test_steps_that_run_together_give_the_bits_of_steps_one_by_one(backend, size, planes):
+    alone, together = (Grids(backend, np.random.default_rng(3), size, planes) for _ in range(2))
+    alone.cycle()
+    with backend.steps():
+        together.cycle()
+    for one, other in zip(alone.results(), together.results(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("size", "launches"),
+    [
+        ((127, 35), {"small_steps": 1}),
+        ((129, 35), {"relax": 8, "residual": 2, "restriction": 1, "small_steps": 1, "prolongation": 1}),
+    ],
+    ids=str,
+)
+def test_steps_on_small_grids_are_one_launch_on_a_gpu(simulated, rng, monkeypatch, size, launches):
+    grids = Grids(simulated, rng, size, 3)
+    counts = count_launches(monkeypatch)
+    with simulated.steps():
+        grids.cycle()
+    assert counts == launches
+
+
+def test_steps_that_an_error_interrupts_are_not_done_later(simulated, rng):
+    grids = Grids(simulated, rng, (5, 7), 3)
+    before = grids.results()
+    with pytest.raises(KeyError), simulated.steps():
+        grids.cycle()
+        raise KeyError
+    with simulated.steps():
+        pass
+    for one, other in zip(before, grids.results(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    grids.cycle()  # each step is a launch again
+    assert any((one != other).any() for one, other in zip(before, grids.results(), strict=True))
 
 
 def test_large_grids_which_threads_share_give_the_same_as_one_thread(rng):

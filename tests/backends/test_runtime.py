@@ -1,4 +1,4 @@
-"""ONNX Runtime: silent, and named with the cure where it is missing, damaged or installed twice."""
+"""ONNX Runtime: it is silent, and errors give advice if its installation is broken."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from analogy.errors import DeviceError
 
 EXTRAS = r'pip install "deep-image-analogy\[cpu\]", or \[cuda12\] or \[cuda13\]'
 SECONDS_TO_A_CONNECTION = 10
-"""ONNX Runtime 1.32 makes its first socket 8 seconds after it is loaded."""
+"""Seconds to wait for a socket; ONNX Runtime 1.32 makes its first 8 seconds after it is loaded."""
 
 
 def without_network(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command that dies of an internet socket, in an environment that does not look like a CI's.
+    """Run a command that an internet socket kills, in an environment that does not look like a CI.
 
-    ONNX Runtime sends nothing where it believes to be in a CI, so nothing would be proved there.
+    In a CI, ONNX Runtime sends nothing by itself, so the test would prove nothing.
     """
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH")}
     return subprocess.run(
@@ -37,8 +37,8 @@ def without_network(*command: str, **environment: str) -> subprocess.CompletedPr
 
 
 @pytest.mark.skipif(bool(no_network.missing()), reason=no_network.missing())
-def test_an_internet_socket_is_noticed() -> None:
-    """What the next test relies on."""
+def test_an_internet_socket_kills_the_watched_command() -> None:
+    """Check the assumption of the next test."""
     code = "import socket; socket.socket(socket.AF_UNIX); print('still there'); socket.socket(socket.{})"
     for family in ("AF_INET", "AF_INET6"):
         done = without_network(sys.executable, "-uc", code.format(family))
@@ -61,7 +61,7 @@ time.sleep({SECONDS_TO_A_CONNECTION})
     left = [path for path in home.rglob("*") if path.is_file()]
     assert [
         path for path in left if path.suffix not in (".nbi", ".nbc")
-    ] == []  # Numba's, where the package is read-only
+    ] == []  # Numba writes this if the package is read-only
 
 
 def test_a_runtime_that_was_loaded_before_is_told_to_be_silent(monkeypatch) -> None:
@@ -71,7 +71,7 @@ def test_a_runtime_that_was_loaded_before_is_told_to_be_silent(monkeypatch) -> N
     assert told == [True]
 
 
-def test_without_a_runtime_one_line_names_the_extras(monkeypatch, tmp_path: Path) -> None:
+def test_without_a_runtime_the_error_names_the_extras_in_one_line(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     monkeypatch.setattr(runtime, "installed", dict)
     with pytest.raises(DeviceError, match=f"ONNX Runtime is not installed; {EXTRAS}"):
@@ -83,7 +83,7 @@ def test_without_a_runtime_one_line_names_the_extras(monkeypatch, tmp_path: Path
 
 
 @pytest.mark.parametrize("module", [None, SimpleNamespace()], ids=["gone", "emptied"])
-def test_a_runtime_whose_files_another_took_along_is_named_with_the_cure(monkeypatch, module) -> None:
+def test_a_runtime_without_its_files_is_refused_with_advice(monkeypatch, module) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", module)
     monkeypatch.setattr(runtime, "installed", lambda: {"onnxruntime": "1.31.1"})
     with pytest.raises(
@@ -92,7 +92,7 @@ def test_a_runtime_whose_files_another_took_along_is_named_with_the_cure(monkeyp
         Engine(device="cpu")
 
 
-def test_two_runtimes_are_named_by_info_and_once_by_the_first_session(monkeypatch, caplog) -> None:
+def test_two_runtimes_are_reported_by_info_and_logged_once_by_the_first_session(monkeypatch, caplog) -> None:
     monkeypatch.setattr(runtime, "installed", lambda: {"onnxruntime": "1.31.1", "onnxruntime-gpu": "1.31.1"})
     words = (
         "onnxruntime and onnxruntime-gpu overwrite each other; pip uninstall -y onnxruntime onnxruntime-gpu, then pip"
@@ -113,8 +113,8 @@ def test_one_runtime_is_installed_here() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds the addresses of a process")
-def test_where_addresses_are_few_it_is_refused_before_it_is_loaded() -> None:
-    # Loaded with so few left, it ends the process in about one run of a hundred.
+def test_with_too_little_address_space_the_runtime_is_not_loaded() -> None:
+    # Loaded with so little address space, it ends the process in about one run of a hundred.
     code = """
 import resource, sys
 import psutil

@@ -1,4 +1,4 @@
-"""The kernels of gradient-domain painting on every backend, against their definitions written out in NumPy."""
+"""The kernels of gradient-domain painting on every backend, compared with NumPy."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def forward(picture):
 
 @pytest.fixture
 def painted(cpu, rng):
-    """A field of pieces that move as wholes, its source, and the picture that it votes."""
+    """Return a field of several pieces, its source, and the picture that it votes."""
     size_a, size_b = (23, 29), (31, 27)
     y, x = np.mgrid[: size_a[0], : size_a[1]]
     piece = (y // 8) * 4 + x // 8
@@ -105,7 +105,7 @@ def test_edges_are_kept_by_steepness_by_size_and_where_labels_meet(backend, rng,
     np.testing.assert_allclose(backend.to_host(actual), expected, atol=1e-6)
 
 
-def test_divergence_is_what_leaves_each_position(backend, rng):
+def test_divergence_is_the_sum_of_backward_differences(backend, rng):
     field = rng.random((11, 14, 8), np.float32)
     right, down = np.pad(field[..., :3], ((0, 0), (1, 0), (0, 0))), np.pad(field[..., 3:6], ((1, 0), (0, 0), (0, 0)))
     expected = np.diff(right, axis=1) + np.diff(down, axis=0)
@@ -138,4 +138,4 @@ def test_a_small_correction_is_added_and_a_large_one_stops_before_black_and_whit
     np.testing.assert_allclose(actual, expected, atol=1e-6)
     assert actual.min() >= 0
     assert actual.max() <= 1
-    assert actual[0, :2].tolist() == [[0] * 3, [1] * 3]  # ink and paper
+    assert actual[0, :2].tolist() == [[0] * 3, [1] * 3]  # black and white do not change

@@ -1,4 +1,4 @@
-"""The self-test of the CUDA backend, on the simulator: it passes where all is well, and names what is not."""
+"""The self-test of the CUDA backend on the simulator: it passes, and it names planted faults."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from analogy.errors import DeviceError
 
 STEPS = ["CuPy", "driver", "compiler", "ONNX Runtime", "backend"]
 NAMES = [
-    "project", "products", "mixture", "channels_last", "join", "pixel_vectors", "resample", "distance", "propagate",
-    "random_search", "vote", "steepness", "seams", "keep_edges", "divergence", "solve_columns", "correct",
+    "project", "products", "mixture", "channels_last", "join", "blend", "pixel_vectors", "resample", "distance",
+    "propagate", "random_search", "vote", "steepness", "seams", "keep_edges", "divergence", "solve_columns", "correct",
     "coarsen", "factor", "relax", "residual", "restriction", "prolongation", "combine",
 ]  # fmt: skip
-KERNELS = [*(f"kernel {name}" for name in NAMES), "other devices", "memory"]
+KERNELS = [*(f"kernel {name}" for name in NAMES), "both directions", "other devices", "memory"]
 TRANSFERS = ["transfer", "two at once", "caller's stream"]
 
 
@@ -40,7 +40,7 @@ def test_every_step_passes_on_a_working_backend(on_simulator):
     checks = selftest.selftest(transfer)
     assert [check.name for check in checks] == [*STEPS, *KERNELS, *TRANSFERS]
     assert [check for check in checks if not check.ok] == []
-    assert "100.0% of the field" in next(check.detail for check in checks if check.name == "kernel resample")
+    assert "100.0% of the matches" in next(check.detail for check in checks if check.name == "kernel resample")
 
 
 def test_the_transfer_step_is_left_out_without_a_transfer(on_simulator):
@@ -52,7 +52,7 @@ def test_steps_after_the_first_failure_are_not_tried(monkeypatch):
     first, *rest = selftest.selftest(transfer)
     assert not first.ok
     assert first.detail.startswith("CuPy cannot be imported")
-    assert {(check.ok, check.detail) for check in rest} == {(False, "not tried, because of: CuPy")}
+    assert {(check.ok, check.detail) for check in rest} == {(False, "not tried, since this step failed: CuPy")}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -61,7 +61,7 @@ def test_a_wrong_kernel_is_named_and_the_other_kernels_pass(on_simulator, monkey
 
     def wrong(*args):
         result = right(*args)
-        if result is None:  # the kernel has written to the last of its arrays
+        if result is None:  # the kernel has written its result to the last of its arrays
             [*_, last] = [arg for arg in args if isinstance(arg, on_simulator.xp.ndarray)]
             last += 2
             return None
@@ -73,10 +73,21 @@ def test_a_wrong_kernel_is_named_and_the_other_kernels_pass(on_simulator, monkey
 
 
 @pytest.mark.parametrize("name", ["distance", "propagate", "random_search", "vote", "seams"])
-def test_a_kernel_that_knows_no_frames_is_named(on_simulator, monkeypatch, name):
+def test_a_kernel_that_ignores_frames_is_named(on_simulator, monkeypatch, name):
     right = getattr(on_simulator, name)
-    monkeypatch.setattr(on_simulator, name, lambda *args: right(*args[:-1]))  # the frames are the last argument
+    monkeypatch.setattr(on_simulator, name, lambda *args: right(*args[:-1]))  # this drops the frames
     assert [check.name for check in selftest.selftest() if not check.ok] == [f"kernel {name}"]
+
+
+def test_searches_that_are_wrong_only_where_they_share_launches_fail(on_simulator, monkeypatch):
+    right = on_simulator.run_together
+
+    def wrong(searches):
+        return [(field + 2, distance) for field, distance in right(searches)]
+
+    monkeypatch.setattr(on_simulator, "run_together", wrong)
+    failed = {check.name: check.detail for check in selftest.selftest() if not check.ok}
+    assert failed == {"both directions": "only 0.0% of the matches are the same as on the CPU"}
 
 
 def test_a_kernel_that_is_wrong_on_another_device_alone_fails(on_simulator, monkeypatch):
@@ -88,18 +99,18 @@ def test_a_kernel_that_is_wrong_on_another_device_alone_fails(on_simulator, monk
 
     monkeypatch.setattr(cuda, "CudaBackend", lambda index=0: Wrong() if index else on_simulator)
     failed = {check.name: check.detail for check in selftest.selftest() if not check.ok}
-    assert failed == {"other devices": "only 0.0% of the field is that of the CPU"}
+    assert failed == {"other devices": "only 0.0% of the matches are the same as on the CPU"}
 
 
-def test_memory_that_is_given_though_it_is_not_there_or_that_is_lost_fails(on_simulator, monkeypatch):
+def test_memory_beyond_the_free_memory_and_lost_memory_fail(on_simulator, monkeypatch):
     def found():
         return {check.name: check.detail for check in selftest.selftest() if not check.ok}
 
     free = iter([1 << 30, 1 << 20])
     monkeypatch.setattr(on_simulator, "free_memory", lambda: next(free))
-    assert found() == {"memory": "of 1.0 GiB that were free, 0.0 are left"}
+    assert found() == {"memory": "1.0 GiB were free before a refused request, and 0.0 after it"}
     monkeypatch.setattr(on_simulator, "free_memory", lambda: 1000)
-    assert found() == {"memory": "0.0 GiB are free, and four times as much is given"}
+    assert found() == {"memory": "0.0 GiB are free, but a request for four times as much succeeds"}
 
 
 def transfers_of(checks):
@@ -108,14 +119,14 @@ def transfers_of(checks):
 
 def test_a_transfer_that_differs_from_the_cpu_fails(on_simulator):
     checks = selftest.selftest(lambda device: transfer(device) + np.uint8(device == "cuda"))
-    assert transfers_of(checks) == {"transfer": "only 0.0% of the pixels are those of the CPU"}
+    assert transfers_of(checks) == {"transfer": "only 0.0% of the pixels are the same as on the CPU"}
 
 
-def test_a_transfer_that_two_threads_disturb_fails(on_simulator):
+def test_a_transfer_that_differs_in_two_threads_fails(on_simulator):
     def disturbed(device):
         return transfer(device) + np.uint8(threading.current_thread() is not threading.main_thread())
 
-    expected = {"two at once": "6 of 6 results of two threads differ from that of one"}
+    expected = {"two at once": "6 of 6 results of two threads differ from the result of one thread"}
     assert transfers_of(selftest.selftest(disturbed)) == expected
 
 
@@ -130,7 +141,7 @@ def test_a_transfer_that_leaves_its_own_stream_current_fails(on_simulator):
         found = transfers_of(selftest.selftest(selfish))
     finally:
         before.use()
-    words = "a transfer leaves another device or another stream current in the caller's thread"
+    words = "a transfer changes the current device or the current stream of the caller's thread"
     assert found == {"caller's stream": words}
 
 

@@ -1,7 +1,7 @@
-"""The simulator of CUDA: it lets good kernels pass, and each fault planted here must be caught.
+"""The simulator of CUDA: correct kernels pass, and each planted fault is caught.
 
-The kernels of the project themselves are compared with the oracle in `test_backends.py`; here they
-run in several orders of threads and blocks, and under the sanitisers.
+`test_backends.py` compares the kernels of the project with the oracle. Here they run in several
+orders of threads and blocks, and under the sanitisers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SEEDS = [0, 1, 2, 3, 10, 77]
 
 
 def planted(name: str):
-    """A kernel of `planted.cu`."""
+    """Return a kernel of `planted.cu`."""
     return PLANTED.get_function(name)
 
 
@@ -110,7 +110,7 @@ def test_a_source_that_does_not_compile_names_its_line():
 
 
 class TestArguments:
-    """CuPy would launch all but the first of these."""
+    """Arguments that do not fit a kernel, and that CuPy would mostly accept."""
 
     def call(self, *args):
         out = cp.zeros(4, np.float32)
@@ -159,7 +159,7 @@ class TestArguments:
 
 
 class TestStandin:
-    """What the stand-in for CuPy refuses."""
+    """Operations that the stand-in for CuPy refuses."""
 
     @pytest.mark.parametrize(
         "mix",
@@ -214,7 +214,7 @@ class TestStandin:
 
 
 def field_after_one_round(backend, rng):
-    """A little of everything that the kernels do, as one list of arrays."""
+    """Return a list of results of all kernels, on small arrays."""
     f, g = rng.standard_normal((2, 9, 7, 20), np.float32)
     nnf = np.stack([rng.integers(0, 9, (9, 7)), rng.integers(0, 7, (9, 7))], axis=2).astype(np.int32)
     a, b = backend.join(*map(backend.asarray, (f, g))), backend.join(*map(backend.asarray, (g, f)))
@@ -238,22 +238,22 @@ def test_kernels_give_the_same_bits_in_every_order_of_threads(simulated, seed):
 
 
 def test_propagate_evaluates_each_candidate_once(simulated):
-    # Eight channels are two units: two lanes, and one shuffle for a patch of one position.
+    # Eight channels are two units, so two lanes work, with one shuffle for a patch of one position.
     a = simulated.asarray(np.zeros((9, 9, 8), np.int16))
     nnf = np.stack(np.mgrid[:9, :9], axis=2).astype(np.int32)
     d = simulated.distance(a, a, simulated.asarray(nnf), 1)
     assert launch.exchanges == 2 * 81
     simulated.propagate(a, a, simulated.asarray(nnf), d, 1, 1, 2.0)
     assert launch.exchanges == 0
-    # One stray match: its four neighbours offer it the same candidate, and it offers each of them
-    # one.
+    # There is one stray match. Its four neighbours give it the same candidate, and it gives one
+    # candidate to each of them.
     nnf[4, 4] = 6, 2
     simulated.propagate(a, a, simulated.asarray(nnf), d, 1, 1, 2.0)
     assert launch.exchanges == 2 * (1 + 4)
 
 
 def sanitized(program: str) -> subprocess.CompletedProcess[str]:
-    """Run tests/simulator/sanitized.py with the sanitisers' libraries loaded before anything else."""
+    """Run tests/simulator/sanitized.py with the libraries of the sanitisers loaded first."""
     find = [["g++", f"-print-file-name={name}"] for name in ("libasan.so", "libubsan.so")]
     paths = [subprocess.run(command, text=True, capture_output=True, check=True).stdout.strip() for command in find]
     if not all(Path(path).is_absolute() for path in paths):

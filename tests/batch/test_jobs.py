@@ -1,4 +1,4 @@
-"""Rows become jobs: of Parquet with its types and its empty cells, of tables of any length."""
+"""The jobs of a batch, from tables of each kind and of any length."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
         "b_prime": [None, "s.png", ""],
         "b_prime_2": [None, "t.png", None],
         "ratio": [0.5, float("nan"), None],
-        "seed": [3.0, float("nan"), 4.0],  # as pandas keeps whole numbers beside empty cells
+        "seed": [3.0, float("nan"), 4.0],  # pandas makes floats of whole numbers beside empty cells
         "photo": [True, None, False],
         "preset": [None, "face", None],
     }
@@ -46,28 +46,37 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
     both = [str(tmp_path / "s.png"), str(tmp_path / "t.png")]
     assert [job.request.b_prime for job in found] == ["/style.png", both, "/style.png"]
     (tmp_path / "jobs.parquet").write_bytes(b"PAR1 no more")
-    with pytest.raises(SettingsError, match="no parquet table"):
+    with pytest.raises(SettingsError, match="is no Parquet table, or a damaged one"):
         list(of_table(tmp_path / "jobs.parquet"))
 
 
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        (b"[1]", "line 2: it takes an object"),
-        (b"{", "line 2: no JSON"),
-        (b"[" * 100_000, "line 2: no JSON"),
-        (b" " * (1 << 21), "it has more than 1048576 bytes"),
+        (b"[1]", "line 2: is no object"),
+        (b"{", "line 2: is no JSON"),
+        (b"[" * 100_000, "line 2: is no JSON"),
+        (b" " * (1 << 21), "it has more than 1048576 characters"),
         (b'{"a": 1}', "line 2: a is 1; it takes a path"),
         (b'{"a": "x\\u0000"}', "line 2: a is"),
         (b'{"a": "x", "b_prime": 1}', "line 2: b_prime is 1; it takes a path"),
         (b'{"a": "x", "b_prime": ["y", ["z"]]}', "line 2: b_prime is ['z']; it takes a path"),
         (b'{"a": "x", "b_prime": ["y", ""]}', "line 2: b_prime is ''; it takes a path"),
-        (b'{"a": "x", "b_prime": []}', "line 2: b_prime is an empty list; give a path, or leave it out"),
+        (b'{"a": "x", "b_prime": []}', "line 2: b_prime is an empty list; give it a path, or leave it out"),
         (b'{"a": ["x", "y"]}', "line 2: a is ['x', 'y']; it takes a path"),
-        (b'{"a": "x", "b_prime": ["y"], "b_prime_2": "z"}', "b_prime is a list, and there is b_prime_2; put all into"),
-        (b'{"a": "x", "b_prime_2": "y"}', "line 2: it names b_prime_2, and no b_prime; number them without a gap"),
-        (b'{"a": "x", "b_prime": "y", "b_prime_3": "z"}', "it names b_prime_3, and no b_prime_2; number them without"),
-        (b'{"a": "x", "b_prime_1": "y"}', "line 2: unknown column 'b_prime_1'; there is a, b_prime,"),
+        (
+            b'{"a": "x", "b_prime": ["y"], "b_prime_2": "z"}',
+            "b_prime is a list, and there is a column b_prime_2, too; put all into",
+        ),
+        (
+            b'{"a": "x", "b_prime_2": "y"}',
+            "line 2: it names b_prime_2, but not b_prime; number the columns without a gap",
+        ),
+        (
+            b'{"a": "x", "b_prime": "y", "b_prime_3": "z"}',
+            "it names b_prime_3, but not b_prime_2; number the columns without",
+        ),
+        (b'{"a": "x", "b_prime_1": "y"}', "line 2: unknown column 'b_prime_1'; the columns are a, b_prime,"),
         (b'{"a": "x", "mask_a_2": "y"}', "line 2: unknown column 'mask_a_2'"),
         (
             b'{"a": "x", "b_prime": ["y", "z"], "mask_a": "m", "mask_b": "m"}',
@@ -75,7 +84,7 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
         ),
         (b'{"a": "x", "pins": 1}', "line 2: pins is 1; it takes the path of a CSV file, or a list of rows"),
         (b'{"a": "x", "pins": [[1, 2, 3]]}', "line 2: pins: the shape is (1, 3); it must be (N, 4)"),
-        (b'{"a": "x", "pins": [1, [2]]}', "line 2: pins is [1, [2]]; it takes N rows of four numbers"),
+        (b'{"a": "x", "pins": [1, [2]]}', "line 2: pins is [1, [2]]; give N rows of four numbers"),
         (b'{"a": "x", "seed": 1.5}', "line 2: seed is 1.5; it takes a whole number"),
         (b'{"a": "x", "seed": true}', "line 2: seed is True; it takes a whole number"),
         (b'{"a": "x", "name": "\\u202e"}', "no path inside the folder for results"),
@@ -87,12 +96,12 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
         (b'{"a": "x", "seed": 1, "seed": 2}', "line 2: it has 'seed' twice; give it once"),
         (b'{"a": "x", "seed": "1,000"}', "seed is '1,000'; it takes a whole number"),
         (b'{"a": "x", "search_iterations": "1.000"}', "search_iterations is '1.000'; it takes a whole number"),
-        (b'{"a": "x", "name": ["y"]}', "name is ['y']; it takes a word"),
+        (b'{"a": "x", "name": ["y"]}', "name is ['y']; it takes a text"),
         (b'{"a": "x", "name": "report.html/x"}', "report.html is a file of the batch itself"),
         (b'{"a": "x", "name": "Batch.jsonl/x"}', "Batch.jsonl is a file of the batch itself"),
     ],
 )
-def test_a_line_that_is_no_job_is_named(tmp_path: Path, line: bytes, words: str) -> None:
+def test_a_wrong_row_is_refused_with_its_line(tmp_path: Path, line: bytes, words: str) -> None:
     (tmp_path / "jobs.jsonl").write_bytes(b'{"a": "first.png"}\n' + line + b"\n")
     with pytest.raises(SettingsError) as raised:
         jobs.check(of_table(tmp_path / "jobs.jsonl"), str(tmp_path / "out"))
@@ -122,7 +131,7 @@ def test_a_row_names_several_examples_in_a_list_or_in_further_columns(tmp_path: 
         assert [job.name for job in found] == ["one+two-x.png", "one-y.png", "s+t-z.png"]
 
 
-def test_each_b_of_several_examples_is_a_picture_of_its_own(tmp_path: Path) -> None:
+def test_several_examples_make_several_pictures_b(tmp_path: Path) -> None:
     def of(direction: str, template: str) -> list[dict[str, str]]:
         rows, settings = jobs.of_pictures(["/photos/x.png"]), Settings(direction=direction)
         return [job.outputs for job in jobs.Jobs(rows, "/", settings, ["/s.png", "/t.png"], template, allowed=None)]
@@ -130,7 +139,9 @@ def test_each_b_of_several_examples_is_a_picture_of_its_own(tmp_path: Path) -> N
     both = {"a_prime": "x-a_prime.png", "b_1": "x-b_1.png", "b_2": "x-b_2.png"}
     assert of("both", "{name}-{picture}.png") == [both]
     assert of("ba", "{name}-{picture}.png") == [{name: path for name, path in both.items() if name != "a_prime"}]
-    with pytest.raises(SettingsError, match=r"the job makes b_1, b_2; put \{picture\} into --name"):
+    with pytest.raises(
+        SettingsError, match=r"the job makes b_1, b_2, which would all have one name; put \{picture\} into --name"
+    ):
         of("ba", "{name}.png")
 
 
@@ -139,7 +150,9 @@ AS_WRITTEN = {
     "by Excel in Windows-1252": "a;b_prime;ratio\r\nGrün, x.png;s.png;0,5\r\n".encode("cp1252"),
     "by Excel as Unicode text": 'a\tb_prime\tratio\r\n"Grün, x.png"\ts.png\t"0,5"\r\n'.encode("utf-16"),
     "by Excel, with its separator": 'sep=;\r\na;b_prime;ratio\r\n"Grün, x.png";s.png;0.5\r\n'.encode(),
-    "with empty rows and columns": ',,,,\r\na,b_prime,ratio,,\r\n,,,,\r\n"Grün, x.png",s.png,0.5,,\r\n,,,,\r\n'.encode(),
+    "with empty rows and columns": (
+        ',,,,\r\na,b_prime,ratio,,\r\n,,,,\r\n"Grün, x.png",s.png,0.5,,\r\n,,,,\r\n'.encode()
+    ),
     "with spaces and capitals": ' A , "B-Prime",Ratio \n "Grün, x.png", s.png , 0.5 \n'.encode(),
     "by an old Macintosh": 'a,b_prime,ratio\r"Grün, x.png",s.png,.5\r'.encode(),
     "by PowerShell": '#TYPE System.Object\r\n"a","b_prime","ratio"\r\n"Grün, x.png","s.png","0.5"\r\n'.encode(),
@@ -169,15 +182,15 @@ def test_tables_are_read_as_spreadsheets_and_shells_write_them(tmp_path: Path, h
             {"a_prime": "Grün, x.png"},
         )
     ]
-    told = "the table is not in UTF-8, and is read as Windows-1252: it has 'Grün, x.png'"
-    assert [record.getMessage() for record in caplog.records] == [told] * (2 * ("1252" in how))
+    message = "the table is not in UTF-8, so it is read as Windows-1252; one of its cells is 'Grün, x.png'"
+    assert [record.getMessage() for record in caplog.records] == [message] * (2 * ("1252" in how))
 
 
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("x.csv", b"", "its first line is nothing; there is no a. The first line of a .csv names its columns"),
-        ("x.csv", b"photo;style\n1;2\n", "its first line is 'photo, style'; there is no a"),
+        ("x.csv", b"", "its first line is nothing, without a column a; it must name the columns"),
+        ("x.csv", b"photo;style\n1;2\n", "its first line is 'photo, style', without a column a"),
         ("x.csv", b"a;A\nx.png;y.png\n", "there are two columns 'a'"),
         ("x.csv", b"a;b_prime;\nx.png;y.png;z.png\n", "line 2 has more cells than there are columns ('z.png')"),
         ("x.csv", b"a,b_prime\nx, y.png,z.png\n", "line 2 has more cells than there are columns ('z.png')"),
@@ -188,15 +201,19 @@ def test_tables_are_read_as_spreadsheets_and_shells_write_them(tmp_path: Path, h
         ("x.csv", b"\xff\xfea\0\n\0x", "no table ("),
         ("x.csv", b'a\n"x.png\n' * 2, "no table ("),
         ("x.csv", b"PK\3\4 a workbook", "its first line is 'pk"),
-        ("x.jsonl", b'[\n{"a": "x.png"}\n]', "line 1: no JSON"),
+        ("x.jsonl", b'[\n{"a": "x.png"}\n]', "line 1: is no JSON"),
         ("x.jsonl", b'{"a": "x.png", "A": "y.png"}', "line 1: there are two columns 'a'"),
-        ("x.jsonl", b'{"a": "' + b"x" * 40_000 + b'"}', "line 1: a has 40000 characters; a cell has at most 32768"),
-        ("x.csv", b"a,b_prime\n" + b"x,y," * 500_000, "line 2: it has more than 1048576 bytes"),
-        ("x.csv", b"a,b_prime\n" + b'"\n",' * 500_000, "its row has more than 1048576 bytes"),
-        ("x.csv", b"a," * 1_000_000, "line 1: it has more than 1048576 bytes"),
+        (
+            "x.jsonl",
+            b'{"a": "' + b"x" * 40_000 + b'"}',
+            "line 1: a has 40000 characters; a cell can have 32768 at most",
+        ),
+        ("x.csv", b"a,b_prime\n" + b"x,y," * 500_000, "line 2: it has more than 1048576 characters"),
+        ("x.csv", b"a,b_prime\n" + b'"\n",' * 500_000, "its row has more than 1048576 characters"),
+        ("x.csv", b"a," * 1_000_000, "line 1: it has more than 1048576 characters"),
     ],
 )
-def test_what_is_no_table_is_named_with_its_file_and_line(
+def test_a_damaged_table_is_refused_with_its_file_and_line(
     tmp_path: Path, name: str, content: bytes, words: str
 ) -> None:
     (tmp_path / name).write_bytes(content)
@@ -209,7 +226,7 @@ def test_what_is_no_table_is_named_with_its_file_and_line(
 
 
 @pytest.mark.parametrize("name", ["x.csv", "x.jsonl", "x.parquet"])
-def test_a_cell_without_end_takes_little_memory(tmp_path: Path, name: str) -> None:
+def test_a_huge_cell_takes_little_memory(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     if name == "x.parquet":
         pa = pytest.importorskip("pyarrow", reason="needs the extra parquet")
@@ -222,7 +239,7 @@ def test_a_cell_without_end_takes_little_memory(tmp_path: Path, name: str) -> No
         path.write_bytes((b"a,b_prime\n" if name == "x.csv" else b'{"a": "') + b"x" * 30_000_000)
     tracemalloc.start()
     try:
-        with pytest.raises(SettingsError, match=r"more than 1048576 bytes|mask_a has 1000000 bytes in one cell"):
+        with pytest.raises(SettingsError, match=r"more than 1048576 characters|mask_a has 1000000 bytes in one cell"):
             list(of_table(path))
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:
@@ -256,7 +273,7 @@ NAMES = [
     (b"back\\slash", "back%5Cslash"),
     (b".hidden", "%2Ehidden"),
     (b"c:drive", "c%3Adrive"),
-    ("at 3.45\u202fPM".encode(), "at 3.45\u202fPM"),  # as macOS calls screenshots
+    ("at 3.45\u202fPM".encode(), "at 3.45\u202fPM"),  # macOS names screenshots like this
     ("turned \u202e".encode(), "turned %E2%80%AE"),
     (b"100%", "100%"),
 ]
@@ -272,7 +289,7 @@ def test_any_name_that_a_file_can_have_becomes_the_name_of_a_result(name: bytes,
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
-def test_a_table_names_files_by_their_bytes_where_these_are_there(tmp_path: Path) -> None:
+def test_a_table_can_name_existing_files_by_their_bytes(tmp_path: Path) -> None:
     (tmp_path / "jobs.csv").write_bytes(b"a,name\ncaf\xe9.png,x\nth\xe9.png,y\n")
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")).touch()
     found = [os.path.basename(job.inputs["a"]) for job in of_table(tmp_path / "jobs.csv")]  # noqa: PTH119
@@ -289,7 +306,7 @@ def test_a_long_table_is_checked_in_little_memory(tmp_path: Path, suffix: str) -
     tracemalloc.start()
     try:
         assert jobs.check(of_table(tmp_path / f"jobs{suffix}"), str(tmp_path / "out")) == rows
-        assert tracemalloc.get_traced_memory()[1] < 500_000  # a hundred bytes for each row
+        assert tracemalloc.get_traced_memory()[1] < 500_000  # a hundred bytes per row
     finally:
         tracemalloc.stop()
 
@@ -297,7 +314,7 @@ def test_a_long_table_is_checked_in_little_memory(tmp_path: Path, suffix: str) -
 @pytest.mark.parametrize(
     ("first", "second"), [("\u00e9", "e\u0301"), ("\u00c5", "\u212b"), ("\u00df", "SS"), ("x/y", "X/y")], ids=ascii
 )
-def test_two_names_that_a_file_system_may_take_for_one_are_refused(tmp_path: Path, first: str, second: str) -> None:
+def test_names_that_are_equal_on_some_file_system_are_refused(tmp_path: Path, first: str, second: str) -> None:
     rows = [{"a": "p.png", "name": name} for name in (first, second)]
     (tmp_path / "jobs.jsonl").write_text("\n".join(map(json.dumps, rows)))
     with pytest.raises(OutputError, match="the jobs 1 and 2 would both write"):
@@ -315,7 +332,7 @@ def test_two_names_that_a_file_system_may_take_for_one_are_refused(tmp_path: Pat
         ("p.png", "out/x.png"),
     ],
 )
-def test_no_job_writes_over_what_any_job_reads_whatever_it_is_called(tmp_path: Path, a: str, link: str) -> None:
+def test_no_job_overwrites_an_input_of_any_job(tmp_path: Path, a: str, link: str) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "p.png").write_bytes(b"p")
     if link != "out/x.png":
@@ -331,13 +348,13 @@ def test_no_job_writes_over_what_any_job_reads_whatever_it_is_called(tmp_path: P
             jobs.check(of_table(tmp_path / "jobs.jsonl"), str(tmp_path / "out"))
 
 
-def test_no_job_writes_over_any_of_its_examples(tmp_path: Path) -> None:
+def test_no_job_overwrites_one_of_its_examples(tmp_path: Path) -> None:
     (tmp_path / "jobs.jsonl").write_text('{"a": "p.png", "name": "x", "b_prime": ["q.png", "out/x.png"]}')
     with pytest.raises(OutputError, match=r"out/x\.png: that is b_prime_2 of job 1, which would be written over"):
         jobs.check(of_table(tmp_path / "jobs.jsonl"), str(tmp_path / "out"))
 
 
-def test_no_job_writes_over_a_file_of_pins(tmp_path: Path) -> None:
+def test_no_job_overwrites_a_file_of_pins(tmp_path: Path) -> None:
     (tmp_path / "jobs.jsonl").write_text('{"a": "p.png", "name": "x"}\n{"a": "q.png", "pins": "out/x.png"}')
     with pytest.raises(OutputError, match=r"out/x\.png: that is pins of job 2, which would be written over"):
         jobs.check(of_table(tmp_path / "jobs.jsonl"), str(tmp_path / "out"))
@@ -347,14 +364,14 @@ def test_each_input_of_a_request_is_a_column() -> None:
     assert jobs.COLUMNS[: len(jobs.INPUTS)] == ("a", "b_prime", "b", "mask_a", "mask_b", "pins")
 
 
-def test_the_table_and_a_file_of_the_batch_itself_are_not_mixed_up(tmp_path: Path) -> None:
+def test_a_table_named_like_a_file_of_the_batch_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "jobs.jsonl"
     path.write_text('{"a": "p.png"}')
     with pytest.raises(OutputError, match="that is the table of the jobs"):
         jobs.check(of_table(path), "s3://bucket/out", str(path), [path])
 
 
-def test_an_index_that_pandas_writes_into_a_table_is_named(tmp_path: Path) -> None:
+def test_the_index_of_pandas_in_a_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "jobs.csv").write_text(",a,seed\n0,x.png,1\n1,y.png,2\n")
     with pytest.raises(SettingsError, match=r"jobs.csv: line 2 has '0' in column 1, .* index=False"):
         list(of_table(tmp_path / "jobs.csv"))

@@ -1,4 +1,4 @@
-"""The loop over all jobs: workers that die, memory, disks, and what is remembered. Workers are real; their work is not."""
+"""The loop over all jobs, with real workers that do no transfers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ needs_posix = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals
 
 
 def do(task: Task) -> dict[str, Any]:
-    """In the place of `work.do`: by the job's name it dies always, or once, or ends well."""
+    """Replace `work.do`: the name of a job decides whether it ends its worker or succeeds."""
     path = Path(task.root) / task.job.name
     tries = path.with_suffix(".tries")
     tries.write_text(tries.read_text() + "x" if tries.exists() else "x")
@@ -78,21 +78,19 @@ def states(folder: Path) -> dict[str, str]:
 
 
 @needs_posix
-def test_a_worker_that_dies_is_replaced_its_job_tried_again_once_and_a_poison_job_is_named(
-    tmp_path: Path, monkeypatch, caplog
-) -> None:
+def test_a_dead_worker_is_replaced_and_a_job_that_kills_two_workers_fails(tmp_path: Path, monkeypatch, caplog) -> None:
     monkeypatch.setattr(loop, "do", do)
     tally = run(jobs("w.png", "once.png", "x.png", "poison.png", "y.png", "z.png"), pools.processes(2), tmp_path)
     assert (tally.done, tally.failed) == (5, 1)
     assert states(tmp_path) == {f"{name}.png": "done" for name in ("w", "once", "x", "y", "z")} | {
         "poison.png": "failed"
     }
-    assert [record.message for record in caplog.records] == [f"poison.png: {loop._POISON}"]
+    assert [record.message for record in caplog.records] == [f"poison.png: {loop._WORKER_DIED}"]
     tries = {path.stem: len(path.read_text()) for path in tmp_path.glob("*.tries")}
     assert tries == {"w": 1, "once": 2, "x": 1, "poison": 2, "y": 1, "z": 1}
 
 
-def test_jobs_in_flight_fit_into_the_memory_together(tmp_path: Path, monkeypatch) -> None:
+def test_running_jobs_fit_into_the_memory_together(tmp_path: Path, monkeypatch) -> None:
     picture = tmp_path / "a.png"
     Image.fromarray(np.zeros((100, 100, 3), np.uint8)).save(picture)
     one = memory.estimate((16, 32, 64, 128, 128), [(100, 100)] * 2, [(100, 100)] * 2)
@@ -116,7 +114,7 @@ def test_jobs_in_flight_fit_into_the_memory_together(tmp_path: Path, monkeypatch
         assert most == expected
 
 
-def test_a_job_that_finds_no_memory_beside_others_gets_it_alone(tmp_path: Path, monkeypatch) -> None:
+def test_a_job_without_enough_memory_runs_again_alone(tmp_path: Path, monkeypatch) -> None:
     flying: set[str] = set()
     tried: list[tuple[str, int]] = []
 
@@ -137,18 +135,18 @@ def test_a_job_that_finds_no_memory_beside_others_gets_it_alone(tmp_path: Path, 
     assert sorted(tried[-2:]) == [("large.png", 1), ("never.png", 1)]
 
 
-def test_a_full_disk_ends_the_batch_with_one_error_and_what_was_done_is_remembered(tmp_path: Path, monkeypatch) -> None:
+def test_a_full_disk_ends_the_batch_with_one_error_and_finished_jobs_are_recorded(tmp_path: Path, monkeypatch) -> None:
     def filling(task: Task) -> dict[str, Any]:
         return failed(task, "3.png: no room", full=True) if task.job.number > 2 else done(task)
 
     monkeypatch.setattr(loop, "do", filling)
-    with pytest.raises(OutputError, match=r"3\.png: no room; make room, then run the same command"):
+    with pytest.raises(OutputError, match=r"3\.png: no room; make room, and run the same command"):
         run(jobs(*(f"{i}.png" for i in range(1, 100))), in_threads(1), tmp_path)
     assert states(tmp_path) == {"1.png": "done", "2.png": "done", "3.png": "begun"}
 
 
-def test_a_million_rows_are_never_held(tmp_path: Path, monkeypatch) -> None:
-    """As many jobs have been taken from their source as are done or in flight, and no more."""
+def test_rows_of_a_long_table_are_read_only_when_needed(tmp_path: Path, monkeypatch) -> None:
+    """The loop takes only as many jobs from their source as are done or running."""
     monkeypatch.setattr(loop, "do", done)
     ahead: list[int] = []
     ended = 0

@@ -1,4 +1,4 @@
-"""The manifest: what a killed run left half, what is none, and where each job's last line is."""
+"""The manifest of a batch: incomplete lines, foreign files, and the last line of each job."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def line(job: str, state: str = "done", **more: object) -> dict[str, object]:
     return {"job": job, "state": state, "files": {job: {"bytes": 1}}, "error": "", **more}
 
 
-def test_the_last_line_of_a_job_counts_and_a_half_one_does_not(tmp_path: Path) -> None:
+def test_the_last_complete_line_of_a_job_counts(tmp_path: Path) -> None:
     path = tmp_path / "batch.jsonl"
     with Manifest(path) as manifest:
         manifest.append(RUN)
@@ -47,13 +47,13 @@ def test_the_last_line_of_a_job_counts_and_a_half_one_does_not(tmp_path: Path) -
         assert manifest.known("a") == line("a", "failed", seconds=2)
 
 
-def test_a_line_that_is_too_long_counts_as_none_and_those_behind_it_stay(tmp_path: Path) -> None:
+def test_a_line_that_is_too_long_is_skipped(tmp_path: Path) -> None:
     path = tmp_path / "batch.jsonl"
     with Manifest(path) as manifest:
         manifest.append(RUN)
         manifest.append(line("a"))
         for job, length in (("long", 10_000_000), ("just", manifest_module._LONGEST_LINE)):
-            rest = length - len(json.dumps(line(job))) - 1  # with the end of the line
+            rest = length - len(json.dumps(line(job))) - 1  # with the line end
             manifest.append(line(job, error="x" * rest))
         manifest.append(line("b"))
     whole = path.read_bytes()
@@ -62,7 +62,7 @@ def test_a_line_that_is_too_long_counts_as_none_and_those_behind_it_stay(tmp_pat
         assert [manifest.owns(job) for job in ("a", "b", "just")] == [True, True, True]
         manifest.append(line("c"))
     assert path.read_bytes().startswith(whole)
-    path.write_bytes(whole + b'{"job": "' + b"x" * 10_000_000)  # of a killed run
+    path.write_bytes(whole + b'{"job": "' + b"x" * 10_000_000)  # as a killed run leaves it
     with Manifest(path) as manifest:
         assert manifest.known("b") == line("b")
         manifest.append(line("c"))
@@ -79,7 +79,7 @@ def test_a_line_that_is_too_long_counts_as_none_and_those_behind_it_stay(tmp_pat
     ],
     ids=str,
 )  # fmt: skip
-def test_a_line_that_somebody_has_changed_counts_as_none_or_as_the_one_before(tmp_path: Path, changes: dict) -> None:
+def test_a_changed_line_is_skipped(tmp_path: Path, changes: dict) -> None:
     path, before = tmp_path / "batch.jsonl", {"job": "a", "state": "done", "files": {"a": {"bytes": 1}}}
     path.write_text("".join(json.dumps(each) + "\n" for each in (RUN, before, before | changes, line("b"))))
     with Manifest(path) as manifest:
@@ -115,7 +115,7 @@ def test_a_file_that_is_no_manifest_stays_as_it_is(tmp_path: Path, content: byte
     assert path.read_bytes() == content
 
 
-def test_of_the_first_line_any_half_is_taken_for_one(tmp_path: Path) -> None:
+def test_an_incomplete_first_line_is_recognised(tmp_path: Path) -> None:
     path = tmp_path / "batch.jsonl"
     whole = json.dumps(RUN).encode()
     for end in range(len(whole)):
@@ -125,19 +125,19 @@ def test_of_the_first_line_any_half_is_taken_for_one(tmp_path: Path) -> None:
         assert path.read_bytes() == whole + b"\n"
 
 
-def test_a_line_that_cannot_be_written_leaves_none_of_it(small_disk: Path) -> None:
+def test_a_line_that_cannot_be_written_leaves_the_file_unchanged(small_disk: Path) -> None:
     path = small_disk / "batch.jsonl"
     with Manifest(path) as manifest:
         manifest.append(RUN)
         before = path.read_bytes()
-        with pytest.raises(OutputError, match=r"No space left.*the same command: it goes on"):
+        with pytest.raises(OutputError, match=r"No space left.*the same command again to continue"):
             manifest.append(line("a", error="x" * 100_000))
         assert path.read_bytes() == before
         manifest.append(line("b"))
         assert manifest.known("b") == line("b")
 
 
-def test_nothing_is_left_where_nothing_began(tmp_path: Path) -> None:
+def test_a_manifest_without_a_run_leaves_no_file(tmp_path: Path) -> None:
     with Manifest(tmp_path / "batch.jsonl"):
         assert os.listdir(tmp_path) == ["batch.jsonl"]  # noqa: PTH208
     assert not any(tmp_path.iterdir())

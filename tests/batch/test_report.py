@@ -1,4 +1,4 @@
-"""The contact sheet: a page that loads nothing from elsewhere, shows what it says, and obeys no file name."""
+"""The page about a batch, which loads nothing and escapes all file names."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def test_the_page_shows_pictures_links_and_failures_and_loads_nothing(tmp_path: 
     page.add(job(3, "<script>.png"), line("failed", error="A (<img src=x>): \u202e"), kept=False)
     page.write(ends=True)
     found = Page((tmp_path / "report.html").read_text())
-    assert "2 of 5 done, 1 of them in an earlier run, 2 not yet, 1 failed" in found.text
+    assert "2 of 5 done, 1 of them in an earlier run, 2 left, 1 failed" in found.text
     assert "<script>.png" in found.text
     assert "script" not in found.tags
-    assert len(found.images) == 2 * 2 + 1  # A and A' of each, and the style once
+    assert len(found.images) == 2 * 2 + 1  # A and A' of each job, and the style once
     assert all(source.startswith("data:image/webp;base64,AAAA") for source in found.images)
     assert "deep/%C3%A9%20%231.png" in found.links
     assert all(not target.startswith(("http", "//")) for target in found.links)
@@ -77,7 +77,7 @@ def test_the_page_shows_every_style(tmp_path: Path) -> None:
     assert sources(same[0], another) == card + styles + card + styles
 
 
-def test_the_page_says_the_settings_of_all_jobs_once_and_of_each_job_where_they_differ(tmp_path: Path) -> None:
+def test_the_page_states_common_settings_once_and_different_ones_for_each_job(tmp_path: Path) -> None:
     def text(*each: Settings) -> str:
         page = Report(tmp_path / "report.html", str(tmp_path), len(each), "", "")
         for number, settings in enumerate(each, 1):
@@ -89,14 +89,14 @@ def test_the_page_says_the_settings_of_all_jobs_once_and_of_each_job_where_they_
 
     assert "Settings: the defaults\n" in text(Settings())
     one = text(Settings(ratio=0.5, photo=True), Settings(ratio=0.5, photo=True))
-    assert "Settings: ratio 0.5, photo True; the others have their defaults\n" in one
+    assert "Settings: ratio 0.5, photo True; all others have their defaults\n" in one
     assert one.count("ratio") == 1
     two = text(Settings(ratio=0.5, seed=3, photo=True), Settings(photo=True))
-    assert "Settings: photo True, ratio, seed as each job says; the others have their defaults\n" in two
+    assert "Settings: photo True, ratio, seed differ between the jobs; all others have their defaults\n" in two
     assert "1.png 1.0 s, ratio 0.5, seed 3" in two and "2.png 1.0 s, ratio 1.0, seed 0" in two
 
 
-def test_of_a_large_batch_some_are_shown(tmp_path: Path) -> None:
+def test_the_page_of_a_large_batch_shows_some_of_its_jobs(tmp_path: Path) -> None:
     page = Report(tmp_path / "report.html", str(tmp_path), 100_000, "", "")
     for number in range(1, 100_001, 50):
         page.add(job(number, f"{number}.png", style=f"/{number % 4}.png"), line(), kept=False)
@@ -110,7 +110,7 @@ def test_of_a_large_batch_some_are_shown(tmp_path: Path) -> None:
     assert "one of 250" in found.text
 
 
-def test_only_addresses_of_the_web_are_links(tmp_path: Path) -> None:
+def test_only_paths_and_web_addresses_are_links(tmp_path: Path) -> None:
     page = Report(tmp_path / "report.html", "s3://bucket/out", 2, "", "")
     page.add(job(1, "x.png", a="https://example.com/a.png?x=1&y=2"), line(), kept=False)
     page.add(job(2, "y.png", a="javascript://a.png"), line(), kept=False)

@@ -1,4 +1,4 @@
-"""Files at addresses: S3 from moto's server and HTTP on loopback, and what a store without whole objects gets."""
+"""Files at addresses: S3 (moto), HTTP on loopback, and a store without whole objects."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def transferred(a: bytes, b_prime: bytes) -> bytes:
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[dict[str, str]]:
-    """The environment that leads to an S3 on this machine."""
+    """Return the environment variables for an S3 server on this machine."""
     pytest.importorskip("s3fs", reason="needs the extra remote")
     pytest.importorskip("moto.server", reason="the S3 of the tests is moto's: install the extra ci")
     with socket.socket() as free:
@@ -69,7 +69,10 @@ def s3() -> Iterator[dict[str, str]]:
 
 
 def in_store(code: str, environment: dict[str, str]) -> str:
-    """What a program prints that has `fs`, an S3 file system; in a process, as its threads and its connections stay open."""
+    """Return the output of a program with `fs`, an S3 file system.
+
+    It runs in a process of its own, since its threads and connections stay open.
+    """
     program = f"import s3fs; fs = s3fs.S3FileSystem()\n{code}"
     return subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
@@ -96,20 +99,21 @@ def test_a_batch_reads_from_s3_and_writes_to_s3(s3, tmp_path: Path) -> None:
     expected = {f"results/run/{name}.png": transferred(pictures[name], picture(9)) for name in "xy"}
     assert eval(found) == expected
 
-    # What is changed, or gone, is done again; what another has put there is left alone.
-    code = f"fs.pipe_file('photos/x.png', {picture(20)!r}); fs.rm('results/run/y.png'); fs.pipe_file('results/run/z.png', b'')"
+    # Changed and missing results are made again, and a foreign file stays.
+    code = f"fs.pipe_file('photos/x.png', {picture(20)!r}); fs.rm('results/run/y.png'); "
+    code += "fs.pipe_file('results/run/z.png', b'')"
     in_store(code, s3)
     again = run(*command, env=s3)
     assert (again.returncode, again.stderr) == (0, "")
     assert "2 done" in again.stdout
-    folder = run("s3://photos/*.png", "--style", "s3://styles/style.png", "-o", "s3://results/run", "--manifest", manifest,
-                 env=s3)  # fmt: skip
+    folder = run("s3://photos/*.png", "--style", "s3://styles/style.png", "-o", "s3://results/run",
+                 "--manifest", manifest, env=s3)  # fmt: skip
     assert folder.returncode == 3
-    assert folder.stderr.startswith("analogy: z.png: z.png is there already, and no batch made it")
+    assert folder.stderr.startswith("analogy: z.png: z.png exists already, and no batch has made it")
     assert "2 kept, 1 failed" in folder.stdout
 
 
-def test_what_a_store_refuses_is_one_line(s3, tmp_path: Path) -> None:
+def test_an_error_of_a_store_is_one_line(s3, tmp_path: Path) -> None:
     style = tmp_path / "style.png"
     style.write_bytes(picture(0))
     rows = tmp_path / "jobs.jsonl"
@@ -146,7 +150,7 @@ def test_only_addresses_of_an_allowed_scheme_are_fetched(tmp_path: Path) -> None
         for allowed in ([], ["--allow-remote", "https"]):
             done = run(*command, *allowed)
             assert done.returncode == 2
-            assert "say --allow-remote http" in done.stderr
+            assert "add --allow-remote http" in done.stderr
         assert asked == []
         done = run(*command, "--allow-remote", "http")
         assert (done.returncode, done.stderr) == (0, "")
@@ -156,8 +160,8 @@ def test_only_addresses_of_an_allowed_scheme_are_fetched(tmp_path: Path) -> None
         server.server_close()
 
 
-def test_a_store_without_whole_objects_gets_a_file_that_is_renamed(tmp_path: Path, monkeypatch) -> None:
-    """fsspec's own `local://`, in the place of a store like SFTP."""
+def test_in_a_store_without_whole_objects_a_file_is_written_and_renamed(tmp_path: Path, monkeypatch) -> None:
+    """The scheme `local://` of fsspec stands for a store like SFTP."""
     local = pytest.importorskip("fsspec.implementations.local", reason="needs the extra remote").LocalFileSystem
     target = tmp_path / "deep" / "x.png"
     address = f"local://{target}"
@@ -193,11 +197,11 @@ def test_a_store_without_whole_objects_gets_a_file_that_is_renamed(tmp_path: Pat
     ],
 )
 @pytest.mark.skipif(os.name != "posix", reason="paths of POSIX")
-def test_paths_and_addresses_are_seen_from_the_table_s_folder(path: str, folder: str, expected: str) -> None:
+def test_relative_paths_and_addresses_start_at_the_folder_of_the_table(path: str, folder: str, expected: str) -> None:
     assert stores.absolute(path, folder) == expected
 
 
-def test_an_address_that_nothing_reaches_is_refused_with_what_to_install() -> None:
+def test_an_unknown_address_is_refused_with_the_package_to_install() -> None:
     pytest.importorskip("fsspec", reason="needs the extra remote")
     with pytest.raises(SettingsError, match="fsspec knows no such address"):
         stores.check("nonsense://x/y")

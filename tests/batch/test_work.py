@@ -1,4 +1,4 @@
-"""What a worker does with a job: when it does it anew, and what it makes of its pins."""
+"""The work of a worker: jobs that it keeps, jobs that it does again, and pins."""
 
 from __future__ import annotations
 
@@ -34,13 +34,11 @@ def do(
     return work.do(work.Task(job, str(folder), EngineArguments(device="cpu", threads=1), model, known, False, False))
 
 
-def test_another_version_of_analogy_does_its_work_anew_and_the_same_one_keeps_it(
-    pair, tmp_path: Path, monkeypatch
-) -> None:
+def test_a_job_is_done_again_by_another_version_of_analogy_only(pair, tmp_path: Path, monkeypatch) -> None:
     first = do(tmp_path, pair)
     assert (first["line"]["state"], first["kept"]) == ("done", False)
     assert do(tmp_path, pair, first["line"])["kept"]
-    without_times = first["line"] | {"seen": ""}  # as in a store that tells no times
+    without_times = first["line"] | {"seen": ""}  # as in a store without times
     assert do(tmp_path, pair, without_times)["kept"]
     monkeypatch.setattr(work, "__version__", "999")
     for known in (first["line"], without_times):
@@ -49,14 +47,14 @@ def test_another_version_of_analogy_does_its_work_anew_and_the_same_one_keeps_it
         assert do(tmp_path, pair, anew["line"])["kept"]
 
 
-def test_another_model_does_its_work_anew(pair, tmp_path: Path) -> None:
+def test_a_job_is_done_again_with_another_model(pair, tmp_path: Path) -> None:
     first = do(tmp_path, pair)["line"]
     for known in (first, first | {"seen": ""}):
         assert do(tmp_path, pair, known)["kept"]
         assert not do(tmp_path, pair, known, model="another")["kept"]
 
 
-def test_another_style_among_several_does_a_job_anew_and_the_same_ones_keep_it(pair, tmp_path: Path) -> None:
+def test_a_job_is_done_again_if_one_of_several_styles_changes(pair, tmp_path: Path) -> None:
     a, one = pair
     two, three = str(tmp_path / "two.png"), str(tmp_path / "three.png")
     for path in (two, three):
@@ -67,17 +65,17 @@ def test_another_style_among_several_does_a_job_anew_and_the_same_ones_keep_it(p
         assert do(tmp_path, [a, [one, two]], known)["kept"]
         for styles in (one, [two, one], [one, one], [one, two, two]):
             assert not do(tmp_path, [a, styles], known)["kept"]
-    assert do(tmp_path, [a, [one, three]], first)["kept"]  # a picture of the same content
+    assert do(tmp_path, [a, [one, three]], first)["kept"]  # a picture with the same content
     Image.open(a).save(two)
     assert not do(tmp_path, [a, [one, two]], first)["kept"]
 
 
-def test_other_pins_do_a_job_anew_and_the_same_ones_keep_it(pair, tmp_path: Path) -> None:
+def test_a_job_is_done_again_with_other_pins_only(pair, tmp_path: Path) -> None:
     file = tmp_path / "pins.csv"
     file.write_text("xa,ya,xb,yb\n3,4,5,6\n")
     first = do(tmp_path, pair, pins=str(file))
     assert first["line"]["pins"] == str(file)
-    file.write_text("xb;yb;xa;ya\n5;6;3;4\n")  # the same pin, written otherwise
+    file.write_text("xb;yb;xa;ya\n5;6;3;4\n")  # the same pin, in another spelling
     again = do(tmp_path, pair, first["line"], pins=str(file))
     assert (again["kept"], again["line"]["from"]) == (True, first["line"]["from"])
     file.write_text("xa,ya,xb,yb\n3,4,7,8\n")
@@ -88,7 +86,7 @@ def test_other_pins_do_a_job_anew_and_the_same_ones_keep_it(pair, tmp_path: Path
     assert not do(tmp_path, pair, rows["line"], pins=[[3, 4, 5, 7]])["kept"]
 
 
-def test_a_file_of_pins_that_is_missing_wrong_or_empty_is_named(pair, tmp_path: Path) -> None:
+def test_a_missing_wrong_or_empty_file_of_pins_fails_the_job(pair, tmp_path: Path) -> None:
     file = tmp_path / "pins.csv"
     failed = do(tmp_path, pair, pins=str(file))["line"]
     assert (failed["state"], failed["error"]) == ("failed", f"{file}: there is no such file")

@@ -1,4 +1,4 @@
-"""Folders for results: whatever happens, their content is one run's, and nothing else in them is touched."""
+"""Tests of folders for results: they always hold the files of one run, and keep other files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def contents(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in folder.iterdir() if path.name != MANIFEST}
 
 
-def test_a_run_takes_the_place_of_the_run_before_and_touches_nothing_else(tmp_path: Path) -> None:
+def test_a_run_replaces_the_results_of_the_run_before_and_no_other_file(tmp_path: Path) -> None:
     (tmp_path / "mine.png").write_text("mine")
     (tmp_path / ".analogy.tmp").write_text("mine too")
     run(tmp_path, {"a.png": "1", "b.png": "1", "c.txt": "1"})
@@ -45,7 +45,7 @@ def test_a_run_takes_the_place_of_the_run_before_and_touches_nothing_else(tmp_pa
     assert set(json.loads((tmp_path / MANIFEST).read_text())["files"]) == {"a.png", "d.png"}
 
 
-def test_a_manifest_names_nothing_outside_its_folder_and_no_link(tmp_path: Path) -> None:
+def test_a_file_outside_the_folder_or_behind_a_link_is_kept_though_a_manifest_names_it(tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(out, {"a.png": "1"})
     checksum = json.loads((out / MANIFEST).read_text())["files"]["a.png"]
@@ -71,7 +71,7 @@ def test_a_settings_file_that_is_no_manifest_is_replaced(tmp_path: Path, text: s
 
 
 @pytest.mark.parametrize("of_a_film", [{"kind": "film"}, {"made_from": {}}], ids=["now", "in earlier versions"])
-def test_the_frames_of_a_film_do_not_make_way(tmp_path: Path, of_a_film: dict) -> None:
+def test_a_folder_with_the_frames_of_a_film_is_refused(tmp_path: Path, of_a_film: dict) -> None:
     run(tmp_path, {"0001.png": "1"})
     fields = json.loads((tmp_path / MANIFEST).read_text())
     (tmp_path / MANIFEST).write_text(json.dumps(fields | of_a_film))
@@ -82,13 +82,13 @@ def test_the_frames_of_a_film_do_not_make_way(tmp_path: Path, of_a_film: dict) -
     assert contents(tmp_path) == {"0001.png": "1"}
 
 
-def test_a_run_that_fails_leaves_the_results_before_it(tmp_path: Path) -> None:
+def test_a_run_that_fails_leaves_the_older_results(tmp_path: Path) -> None:
     run(tmp_path, {"a.png": "1", "b.png": "1"})
     manifest = (tmp_path / MANIFEST).read_bytes()
     with pytest.raises(KeyboardInterrupt), replacing(tmp_path) as new:
         (new / "a.png").write_text("2")
         raise KeyboardInterrupt
-    (tmp_path / "d.png").mkdir()  # in the way
+    (tmp_path / "d.png").mkdir()  # this folder is in the way
     with pytest.raises(OutputError, match=r"the results cannot be put in their place \(Is a directory"):
         run(tmp_path, {"a.png": "2", "c.png": "2", "d.png": "2"})
     (tmp_path / "d.png").rmdir()
@@ -100,7 +100,7 @@ def test_a_run_that_fails_leaves_the_results_before_it(tmp_path: Path) -> None:
 def test_an_exchange_that_fails_or_is_interrupted_anywhere_is_undone(tmp_path: Path, monkeypatch, failing: int) -> None:
     run(tmp_path, {"a.png": "1", "b.png": "1", "c.png": "1"})
     before = contents(tmp_path)
-    real, left = Path.replace, iter(range(5 + failing))  # four files get their names before
+    real, left = Path.replace, iter(range(5 + failing))  # four files get their names before this
 
     def replace(self: Path, target: Path) -> Path:
         if next(left, "none") == "none":
@@ -117,13 +117,15 @@ def test_an_exchange_that_fails_or_is_interrupted_anywhere_is_undone(tmp_path: P
     assert (tmp_path / MANIFEST).exists()
 
 
-def test_messages_name_the_file_in_the_folder_and_not_where_it_was_kept_back(tmp_path: Path) -> None:
+def test_messages_name_the_final_path_and_not_the_temporary_one(tmp_path: Path) -> None:
     with pytest.raises(OutputError) as caught, replacing(tmp_path) as new, atomic(new / "a.png"):
         raise OSError(28, "No space left on device")
-    assert str(caught.value) == f"{tmp_path / 'a.png'}: cannot be written (No space left on device)"
+    assert (
+        str(caught.value) == f"{tmp_path / 'a.png'}: cannot be written (No space left on device); choose another place"
+    )
 
 
-def test_a_full_file_system_leaves_the_results_before_it(small_disk: Path) -> None:
+def test_a_full_file_system_leaves_the_older_results(small_disk: Path) -> None:
     run(small_disk, {"a.png": "1", "b.png": "1"})
     with pytest.raises(OutputError, match=r"disk/c\.png: cannot be written \(No space left on device\)"):
         run(small_disk, {"a.png": "2", "c.png": "2" * 100_000})
@@ -143,7 +145,7 @@ MINE = {"mine.png": "mine"}
 events = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.scandir")
 
 def killed_at(point, folder):
-    # A child that dies just before the given one of the things that it does to the file system.
+    # Run a child that is killed just before its operation `point` on the file system.
     child = os.fork()
     if child:
         return os.WEXITSTATUS(os.waitpid(child, 0)[1]) == 9
@@ -175,7 +177,7 @@ while True:
     killed = killed_at(point, folder)
     check(folder)
     seen.add(((folder / MANIFEST).exists(), contents_of_files(folder).get("a.png")))
-    if point % 2:  # the next run is killed too, at some point of its clearing
+    if point % 2:  # the next run is killed, too, while it deletes the files of the first
         killed_at(point // 2, folder)
         check(folder)
     run(folder, THIRD)
@@ -189,7 +191,7 @@ print(point)
 
 
 @posix
-def test_a_kill_at_any_point_leaves_the_files_of_one_run_and_the_next_run_leaves_its_own_alone(tmp_path: Path) -> None:
+def test_a_kill_at_any_point_leaves_the_files_of_one_run_and_the_next_run_leaves_only_its_own(tmp_path: Path) -> None:
     command = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -197,7 +199,7 @@ def test_a_kill_at_any_point_leaves_the_files_of_one_run_and_the_next_run_leaves
 
 
 @posix
-def test_the_next_run_clears_what_killed_runs_left_and_nothing_of_a_living_one(tmp_path: Path) -> None:
+def test_the_next_run_deletes_the_files_of_killed_runs_and_none_of_a_running_one(tmp_path: Path) -> None:
     code = f"""
 import os
 from pathlib import Path
@@ -220,7 +222,7 @@ with replacing(Path({str(tmp_path)!r})) as new, atomic(Path({str(tmp_path)!r}) /
 
 
 @posix
-def test_what_only_looks_like_a_left_over_is_left_alone(tmp_path: Path) -> None:
+def test_a_file_that_only_looks_temporary_is_not_deleted(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("mine")
     out = tmp_path / "out"

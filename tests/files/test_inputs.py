@@ -1,4 +1,4 @@
-"""Files from outside: what is opened, what is refused, and that nothing waits."""
+"""Tests of reading files that users give: what is opened, what is refused, and that none waits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_file_and_a_link_to_one_are_read(tmp_path: Path) -> None:
 
 @posix
 def test_pipes_sockets_and_devices_are_refused_at_once(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)  # the path of a socket is short
+    monkeypatch.chdir(tmp_path)  # the path of a socket must be short
     os.mkfifo("pipe")
     Path("link").symlink_to("pipe")
     with socket.socket(socket.AF_UNIX) as listening:
@@ -68,7 +68,7 @@ def test_a_message_is_one_line_whatever_the_names_in_it(kind: type[AnalogyError]
     assert printable(str(error)) == str(error)
 
 
-def test_warnings_are_as_before_when_several_threads_were_without(recwarn) -> None:
+def test_warnings_are_restored_after_several_threads_ignored_them(recwarn) -> None:
     before = list(warnings.filters)
     first_is_in, second_is_in, first_is_out = Event(), Event(), Event()
 

@@ -1,4 +1,4 @@
-"""A user without a home and without a name, as in containers: a command works, or says in one line what it lacks."""
+"""Tests of commands for a user without a home and a name, as in containers."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_transfer_works_for_a_user_without_a_home(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["models pull vgg19", "models remove vgg19"])
-def test_where_pulled_models_have_no_place_one_line_says_what_to_set(tmp_path: Path, command: str) -> None:
+def test_without_a_home_one_line_says_to_set_analogy_home(tmp_path: Path, command: str) -> None:
     done = run(tmp_path, *command.split())
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "has no home for pulled models; set ANALOGY_HOME" in done.stderr

@@ -1,4 +1,4 @@
-"""A key frame carried through films whose motion is known, and two keys joined."""
+"""Tests of carrying a key along films whose motion is known, and of joining two keys."""
 
 import cv2
 import numpy as np
@@ -34,8 +34,8 @@ def test_over_thirty_frames_of_a_pan_or_a_zoom_texture_stays_within_a_pixel(pan,
     assert np.median(error) < 0.2
 
 
-def test_what_the_key_does_not_show_is_painted_as_what_looks_like_it(cpu: CpuBackend) -> None:
-    """The camera pans from a red and blue pattern to more of it: red must stay red, where the key shows nothing."""
+def test_a_thing_that_the_key_does_not_show_is_painted_like_a_similar_one(cpu: CpuBackend) -> None:
+    """A camera pans along a red and blue pattern, to parts of it that the key does not show."""
     squares = np.indices((96, 400)) // 24 % 2
     blue = squares[0] != squares[1]
     noise = picture(96, 400) // 4
@@ -44,15 +44,15 @@ def test_what_the_key_does_not_show_is_painted_as_what_looks_like_it(cpu: CpuBac
     carrier = carried(frames, cpu)
     painted = np.where(blue[:, :128, None], [0, 255, 0], [255, 255, 0]).astype(np.float32)
     found = carrier.paint(painted)
-    open_columns = slice(128 - 44, 128)  # 48 columns came in
+    open_columns = slice(128 - 44, 128)  # 48 columns are new
     is_green = found[:, open_columns, 0] < 128
     assert (is_green == blue[:, 48:176][:, open_columns]).mean() > 0.9
     assert carrier.sure[:, open_columns].mean() < 0.3
     assert carrier.doubt()[:, open_columns].mean() > 0.2 > 4 * carrier.doubt()[:, 8:64].mean()
 
 
-def test_what_was_found_for_an_opened_place_stays_with_it(cpu: CpuBackend) -> None:
-    """Frames that show nothing new change the painting of opened places little, though the search runs for each."""
+def test_the_painting_of_an_uncovered_place_stays_while_nothing_new_appears(cpu: CpuBackend) -> None:
+    """A noisy copy of a frame changes the painting of uncovered places little."""
     whole = picture(96, 300, 3)
     frames = [np.ascontiguousarray(whole[:, 6 * i : 6 * i + 128]) for i in range(6)]
     painted = picture(96, 128, 4).astype(np.float32)
@@ -73,7 +73,7 @@ def detail(picture: np.ndarray) -> float:
 )
 def test_the_strokes_of_a_key_stay_over_a_pan_by_fractions_of_a_pixel_and_a_slow_zoom(pan, zoom, cpu) -> None:
     frames = film(picture(320, 420), SIZE, 15, pan, zoom)
-    # Strokes of a pixel's width and some more, without what is finer than a film shows.
+    # The strokes are one to two pixels wide. A film does not show finer ones.
     strokes = cv2.GaussianBlur(np.random.default_rng(2).normal(128, 90, (*SIZE, 3)).astype(np.float32), (0, 0), 0.8)
     carrier, shares = Carrier(cpu, frames[0]), []
     for frame in frames[1:]:
@@ -134,11 +134,11 @@ def test_joined_keys_change_over_without_a_jump_a_seam_or_a_bias(rng: np.random.
     doubtful = flat.copy()
     doubtful[:, 40:] = 0.5
     mixed = join(first, second, doubtful, flat, 0.5)
-    assert mixed[:, :20].mean() < 140 < 165 < mixed[:, 60:].mean()  # the key of which there is less doubt
-    assert np.abs(np.diff(mixed[..., 0], axis=1)).max() < 15  # a border as wide as the colours differ
+    assert mixed[:, :20].mean() < 140 < 165 < mixed[:, 60:].mean()  # the less doubtful key prevails
+    assert np.abs(np.diff(mixed[..., 0], axis=1)).max() < 15  # the border is a wide gradient
     texture = rng.normal(0, 20, first.shape).astype(np.float32)
     strokes = np.random.default_rng(5).normal(0, 20, first.shape).astype(np.float32)
-    for time in (0.3, 0.5, 0.7):  # the mean of both would have .71 of the detail
+    for time in (0.3, 0.5, 0.7):  # a mean of both keys would have .71 of the detail
         assert detail(join(first + texture, first + strokes, flat, flat, time)) > 0.85 * detail(first + texture)
     kept = join(first + texture, first + texture, doubtful, flat, 0.3)
     assert np.allclose(kept, first + texture, atol=1e-2)

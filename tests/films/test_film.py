@@ -1,4 +1,4 @@
-"""Whole films: which keys decide which frames, and what comes out frame by frame."""
+"""Tests of whole films: which keys decide which frames, and what each painted frame shows."""
 
 import os
 import select
@@ -50,7 +50,7 @@ def test_a_clip_yields_each_frame_and_its_key_unchanged(engine: Engine, shot) ->
     assert np.array_equal(frames[3].film.rgb, shot[3])
 
 
-def test_the_bound_on_pictures_holds_for_the_frames_of_a_film(shot, tmp_path: Path) -> None:
+def test_max_input_pixels_bounds_the_frames_of_a_film(shot, tmp_path: Path) -> None:
     for index, frame in enumerate(shot):
         Image.fromarray(frame).save(tmp_path / f"{index}.png")
     bounded = Engine(device="cpu", threads=1, max_input_pixels=SIZE[0] * SIZE[1] - 1)
@@ -60,7 +60,7 @@ def test_the_bound_on_pictures_holds_for_the_frames_of_a_film(shot, tmp_path: Pa
 
 
 def test_the_texture_of_the_key_moves_with_the_film_before_and_after_it(engine: Engine) -> None:
-    """The painting is the negative of the film, so that each frame's true painting is known."""
+    """The key is the negative of its frame, so that the true painting of each frame is known."""
     shot = film(picture(160, 240), SIZE, 7, (1.5, 0.5))
     for frame in engine.clip(shot, keys={3: 255 - shot[3]}):
         error = np.abs(frame.picture.astype(int) - (255 - shot[frame.index].astype(int)))
@@ -68,7 +68,7 @@ def test_the_texture_of_the_key_moves_with_the_film_before_and_after_it(engine: 
         assert error[8:-8, 8:-8].mean() < 8
 
 
-def test_nothing_is_painted_before_it_is_asked_for(engine: Engine, shot) -> None:
+def test_no_frame_is_painted_before_the_iterator_reaches_it(engine: Engine, shot) -> None:
     stages = []
     frames = iter(engine.clip(shot, keys={0: painted(5)}, progress=lambda progress: stages.append(progress)))
     assert not stages
@@ -136,7 +136,7 @@ def test_wanted_frames_are_the_same_as_if_all_were_painted(engine: Engine, shot,
 
 
 @pytest.mark.parametrize("keys, after", [({0: 5}, 24), ({28: 5}, 0), ({2: 5, 28: 6}, 4)], ids=str)
-def test_what_was_begun_goes_on_near_where_it_ended_with_the_same_result(
+def test_an_interrupted_painting_goes_on_near_its_end_and_gives_the_same_frames(
     engine: Engine, tmp_path: Path, monkeypatch, keys, after
 ) -> None:
     monkeypatch.setattr(film_work, "EVERY", 0)
@@ -153,11 +153,11 @@ def test_what_was_begun_goes_on_near_where_it_ended_with_the_same_result(
     assert all(np.array_equal(frame.picture, whole[frame.index]) for frame in frames)
     assert [frame.index for frame in frames] == list(range(after + 1, 30))
     steps = sum(stage.startswith("frame") for stage in visited)
-    assert steps <= 29 - after + 3  # those that are left, and not those between the keys again
+    assert steps <= 29 - after + 3  # the frames before are not visited again
     assert not (tmp_path / "work").exists()
 
 
-def test_what_was_kept_for_another_key_or_in_part_is_not_used(engine: Engine, tmp_path: Path, monkeypatch) -> None:
+def test_a_state_of_another_key_or_without_its_store_is_not_used(engine: Engine, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(film_work, "EVERY", 0)
     shot, work = film(picture(160, 240), SIZE, 14, (1.5, 0.5)), tmp_path / "work"
     keys = {0: painted(5), 13: painted(6)}
@@ -174,7 +174,7 @@ def test_what_was_kept_for_another_key_or_in_part_is_not_used(engine: Engine, tm
         assert not work.exists()
 
 
-def test_a_key_stops_at_a_cut_and_a_shot_without_one_is_painted_after_the_nearest(engine, shot, other_shot) -> None:
+def test_a_key_stops_at_a_cut_and_a_shot_without_a_key_uses_the_nearest(engine, shot, other_shot) -> None:
     red = np.zeros((*SIZE, 3), np.uint8)
     red[..., 0] = np.arange(SIZE[1])
     frames = list(engine.clip([*shot, *other_shot], keys={7: red}, **FAST))
@@ -184,7 +184,7 @@ def test_a_key_stops_at_a_cut_and_a_shot_without_one_is_painted_after_the_neares
         (7, 7, 7, None),
         (8, 11, 8, None),
     ]
-    assert all((frame.picture[..., 1:] == 0).all() for frame in frames)  # colours of the key, in both shots
+    assert all((frame.picture[..., 1:] == 0).all() for frame in frames)  # both shots have the key's colours
     own = engine.transfer(other_shot[0], red, b=shot[7], **FAST)
     assert np.array_equal(frames[8].picture, own.a_prime)
 
@@ -210,7 +210,7 @@ def test_a_checksum_changes_with_all_that_decides_a_stretch_and_with_nothing_els
     assert [a == b for a, b in zip(before, sums(shot, keys | {4: painted(7)}), strict=True)] == [False, False]
     touched = [*shot[:6], shot[5], shot[7]]
     assert [a == b for a, b in zip(before, sums(touched, keys), strict=True)] == [True, False]
-    assert sums(shot, keys, weight=2) == before  # no key is made here
+    assert sums(shot, keys, weight=2) == before  # a setting matters only if a key is made
     assert not set(sums(shot, keys, seed=1)) & set(before)
     both, style = [*shot, *other_shot], painted(8)
     assert not set(sums(both, style=style)) & set(sums(both, style=style, weight=2))
@@ -232,15 +232,15 @@ def test_frames_are_read_from_folders_in_the_order_of_their_numbers_and_from_pat
 
 
 REFUSED = {
-    "a folder that is not there": ({"frames": "nowhere", "keys": {0: 5}}, ImageError, "nowhere: no folder and no video"),
+    "a missing folder": ({"frames": "nowhere", "keys": {0: 5}}, ImageError, "nowhere: is no folder and no video"),
     "one frame": ({"frames": 1, "keys": {0: 5}}, ImageError, "the list has 1 frames; a film has two or more"),
     "no film": ({"frames": b"film", "keys": {0: 5}}, ImageError, "frames is a bytes; it takes"),
-    "neither keys nor style": ({}, SettingsError, "takes keys, or a style"),
-    "keys and style": ({"keys": {0: 5}, "style": 6}, SettingsError, "takes keys, or a style"),
+    "neither keys nor style": ({}, SettingsError, "takes either keys or a style, and neither is given"),
+    "keys and style": ({"keys": {0: 5}, "style": 6}, SettingsError, "takes either keys or a style, and both are given"),
     "a key of no frame": ({"keys": {"x7": 5}}, SettingsError, "there is no frame 'x7'; there are 0000 to 0007"),
-    "a key beyond the film": ({"keys": {8: 5}}, SettingsError, "there is no frame 8; there are 0000 to 0007, or 0 to 7"),
+    "a key beyond the film": ({"keys": {8: 5}}, SettingsError, "no frame 8; there are 0000 to 0007, or 0 to 7"),
     "two keys of a frame": ({"keys": {0: 5, "0000": 6}}, SettingsError, "two keys for the frame 0000"),
-    "a key of another size": ({"keys": {3: "large"}}, ImageError, "the key of frame 0003 is 40 x 30 pixels and the film"),
+    "a key of another size": ({"keys": {3: "large"}}, ImageError, "key of frame 0003 has 40 x 30 pixels, and the film"),
     "an unknown setting": ({"keys": {0: 5}, "wieght": 2}, SettingsError, "unknown setting 'wieght'"),
 }  # fmt: skip
 
@@ -261,9 +261,9 @@ def test_a_film_that_cannot_be_painted_is_refused_before_the_work(engine: Engine
     assert "\n" not in str(raised.value)
 
 
-def test_a_frame_of_another_size_is_named(engine: Engine, shot) -> None:
+def test_a_frame_of_another_size_is_refused_with_its_name(engine: Engine, shot) -> None:
     frames = [*shot[:2], picture(30, 40)]
-    with pytest.raises(ImageError, match="frame 0002 is 40 x 30 pixels and the film 64 x 48; make them equal"):
+    with pytest.raises(ImageError, match="frame 0002 has 40 x 30 pixels, and the film has 64 x 48; give it the size"):
         list(engine.clip(frames, keys={0: painted(5)}))
 
 
@@ -273,7 +273,7 @@ def test_after_a_fork_a_clip_is_refused_in_one_line_as_a_transfer_is(engine: Eng
     next(begun)
     read_end, write_end = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # newer Pythons warn of forking with threads: that is the point here
+        warnings.simplefilter("ignore")  # newer Pythons warn of forking with threads, which this tests
         child = os.fork()
     if not child:
         said = []

@@ -1,4 +1,4 @@
-"""Videos from anybody: each is read, or refused in one line, and none takes more memory than its bound admits."""
+"""Tests of hostile videos: each is read or refused in one line, within its bound on memory."""
 
 import re
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from analogy.films.writing import prepare_video
 from analogy.method.admission import within
 
 MOST = SIZE[0] * SIZE[1]
-"""Pixels that are admitted here."""
+"""Largest number of pixels that these tests admit."""
 KINDS: dict[str, Callable[[Path], Path]] = {
     "film.mp4": lambda path: make(path, sounds=[("aac", "deu")], chapters=["one", "two"], fields={"title": "A city"}),
     "film.mkv": lambda path: make(
@@ -52,7 +52,7 @@ def test_a_damaged_video_is_read_or_refused_in_one_line(tmp_path: Path, name: st
 
 
 def sizes(path: Path, *parts: tuple[int, int, int]) -> Path:
-    """Make a video in VP9 of pictures of several sizes: (rows, columns, number) of each part."""
+    """Make a VP9 video whose pictures change their size: (rows, columns, number) of each part."""
     with av.open(str(path), "w") as container:
         encoders, stream = [], None
         for rows, columns, _ in parts:
@@ -117,21 +117,21 @@ def test_a_much_larger_picture_within_a_video_is_never_in_memory(tmp_path: Path,
     assert seen == [SIZE] * 3
 
 
-def test_a_video_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:
+def test_a_video_whose_header_states_another_size_is_refused(tmp_path: Path) -> None:
     film = make(tmp_path / "film.webm", "libvpx-vp9", frames=smooth((720, 1280), 2))
     content = film.read_bytes()
     for old, new in ((b"\xb0\x82\x05\x00", b"\xb0\x82\x00\x20"), (b"\xba\x82\x02\xd0", b"\xba\x82\x00\x20")):
         assert content.count(old) == 1
         content = content.replace(old, new)
     film.write_bytes(content)
-    with pytest.raises(ImageError, match="do not have the size that it says at its beginning, 32 x 32 pixels"):
+    with pytest.raises(ImageError, match="do not have the size that its header states, 32 x 32 pixels"):
         open_frames(film, within(MOST))
 
 
 @pytest.mark.parametrize(
     ("name", "encoder"), [("film.mov", "mpeg4"), ("film.mp4", "libx264"), ("film.webm", "libvpx-vp9")]
 )
-def test_a_bound_on_the_pixels_holds_wherever_a_file_says_its_size(
+def test_max_input_pixels_bounds_a_video_wherever_its_size_is_stated(
     tmp_path: Path, monkeypatch, name: str, encoder: str
 ) -> None:
     film = make(tmp_path / name, encoder)
@@ -160,7 +160,7 @@ def test_a_bound_on_the_pixels_holds_wherever_a_file_says_its_size(
         ("film.mov", "mjpeg", "yuvj420p", [(b"\x00\x80\x00\x60\x00\x48", b"\x00\x20\x00\x20\x00\x48")]),
     ],
 )
-def test_a_bound_on_the_pixels_holds_for_a_small_video_that_says_that_it_is_smaller(
+def test_max_input_pixels_bounds_a_small_video_whose_header_states_a_smaller_size(
     tmp_path: Path, name: str, encoder: str, pixel_format: str, lies: list[tuple[bytes, bytes]]
 ) -> None:
     film = make(tmp_path / name, encoder, pixel_format)
@@ -173,7 +173,7 @@ def test_a_bound_on_the_pixels_holds_for_a_small_video_that_says_that_it_is_smal
         open_frames(film, within(MOST - 1))
 
 
-def test_a_bound_on_the_pixels_holds_for_what_is_decoded(tmp_path: Path, monkeypatch) -> None:
+def test_max_input_pixels_bounds_the_decoded_frames(tmp_path: Path, monkeypatch) -> None:
     film = make(tmp_path / "film.mp4")
     frame = av.VideoFrame(2 * SIZE[1], SIZE[0], "yuv420p")
     monkeypatch.setattr(VideoFrames, "_decoded", lambda frames: iter([frame]))
@@ -189,7 +189,7 @@ def test_a_video_that_cannot_be_sought_in_is_refused(tmp_path: Path) -> None:
     frames = VideoFrames(make(tmp_path / "film.mp4"))
     frames._container = Damaged()
     with pytest.raises(
-        ImageError, match=r"frame 0 cannot be found \(no index\); the video is damaged, convert it to \.mp4"
+        ImageError, match=r"frame 0 cannot be found \(no index\); the video is damaged; convert it to \.mp4"
     ):
         frames.read(0)
 
@@ -212,7 +212,7 @@ def test_a_codec_without_a_decoder_is_refused_in_one_line(tmp_path: Path) -> Non
         VideoFrames(film)
 
 
-def test_a_video_that_is_a_list_of_other_files_is_not_followed(tmp_path: Path) -> None:
+def test_a_list_of_other_files_in_place_of_a_video_is_refused(tmp_path: Path) -> None:
     make(tmp_path / "secret.mp4")
     film = tmp_path / "film.mkv"
     film.write_text("ffconcat version 1.0\nfile secret.mp4\n")
@@ -236,12 +236,12 @@ def test_a_video_without_a_frame_is_refused(tmp_path: Path) -> None:
         open_frames(film)
 
 
-def test_a_cover_alone_is_no_film(tmp_path: Path) -> None:
+def test_a_video_with_only_a_cover_picture_is_refused(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "film.mp4"), "w") as container:
         stream = container.add_stream("mjpeg", rate=1)
         stream.height, stream.width, stream.pix_fmt = *SIZE, "yuvj420p"
         stream.disposition = av.stream.Disposition.attached_pic.value
         frame = av.VideoFrame.from_ndarray(smooth()[0], format="rgb24").reformat(format="yuvj420p")
         container.mux([*stream.encode(frame), *stream.encode(None)])
-    with pytest.raises(ImageError, match="there is a cover picture in it, and no film; name a video"):
+    with pytest.raises(ImageError, match="it holds a cover picture and no film; name a video"):
         VideoFrames(tmp_path / "film.mp4")

@@ -1,4 +1,4 @@
-"""What a new video keeps of the film that it is like, and what is said of the rest before a frame is painted."""
+"""Tests of new videos: what they keep of the film, and what is logged before a frame is painted."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,13 +20,13 @@ from analogy.films.writing import PreparedVideo, prepare_video
 
 
 def prepare(film: Path, new: Path) -> PreparedVideo:
-    """Prepare a video that is like a film."""
+    """Prepare a new video with the properties of a film."""
     like = VideoFrames(film)
     return prepare_video(new, like.read(0).size, like, Fraction(24), like.has_alpha)
 
 
 def repeat(film: Path, new: Path) -> Path:
-    """Write the frames of a film unchanged as another video."""
+    """Write the unchanged frames of a film as another video."""
     prepared = prepare(film, new)
     like = prepared.like
     assert like is not None
@@ -45,7 +45,7 @@ def opened(path: Path) -> Iterator[Any]:
 
 
 def pictures_of(path: Path) -> Any:
-    """The codec's four letters, name, profile and format of the pixels of a video, and the shape of its pixels."""
+    """Return the codec's four letters, name and profile, and the pixel format and pixel shape."""
     with opened(path) as container:
         stream = container.streams.video[0]
         context = stream.codec_context
@@ -71,7 +71,7 @@ def test_the_shape_of_the_pixels_is_kept(tmp_path: Path, suffix: str, rotation: 
     assert pictures_of(repeat(film, tmp_path / f"new{suffix}"))[4] == shape
 
 
-def test_where_the_shape_of_the_pixels_cannot_be_kept_that_is_said(tmp_path: Path, caplog) -> None:
+def test_a_pixel_shape_that_the_container_cannot_hold_is_logged(tmp_path: Path, caplog) -> None:
     film = make(tmp_path / "film.mp4", sample_aspect_ratio=Fraction(4, 3))
     prepare(film, tmp_path / "new.webm")
     assert "cannot hold the shape of the film's pixels, 4:3, as vp9; players show it narrower" in caplog.text
@@ -102,7 +102,7 @@ def test_transparency_is_kept(tmp_path: Path, encoder: str, pixel_format: str) -
     assert np.abs(picture.rgb[:, SIZE[1] // 2 + 2 :].astype(int) - colours).mean() < 4
 
 
-def test_where_transparency_cannot_be_kept_that_is_said_and_white_is_shown(tmp_path: Path, caplog) -> None:
+def test_transparency_that_the_container_cannot_hold_becomes_white_and_is_logged(tmp_path: Path, caplog) -> None:
     film = make(tmp_path / "film.mov", "qtrle", "argb", smooth(alpha=True))
     new = repeat(film, tmp_path / "new.mp4")
     assert (
@@ -139,7 +139,7 @@ def test_languages_titles_and_chapters_are_kept(tmp_path: Path, caplog, suffix: 
     assert not caplog.records
 
 
-def test_what_holds_for_the_old_file_alone_is_not_kept(tmp_path: Path) -> None:
+def test_fields_that_describe_the_old_container_are_not_copied(tmp_path: Path) -> None:
     with opened(repeat(make(tmp_path / "film.mp4"), tmp_path / "new.mkv")) as container:
         assert {name.lower() for name in container.metadata} == {"encoder"}
 
@@ -183,7 +183,7 @@ def test_the_timecode_of_an_editor_is_kept(tmp_path: Path, caplog, suffix: str) 
         (".mkv", []),
     ],
 )
-def test_what_a_container_cannot_hold_is_said_once_and_before_anything_is_written(
+def test_a_stream_that_the_container_cannot_hold_is_logged_once_before_writing(
     tmp_path: Path, caplog, suffix: str, said: list[str]
 ) -> None:
     film = make(tmp_path / "film.mkv", sounds=[("aac", "eng")], subtitles="deu")
@@ -200,31 +200,33 @@ def test_a_latin_1_title_becomes_proper_text(tmp_path: Path) -> None:
         assert container.metadata["title"] == "Caf\u00e9t\u00e9ria"
 
 
-def test_the_first_moving_pictures_are_painted_and_the_others_named(tmp_path: Path, caplog) -> None:
+def test_the_first_stream_of_pictures_is_painted_and_the_others_are_logged(tmp_path: Path, caplog) -> None:
     film = VideoFrames(make(tmp_path / "film.mkv", second=True))
     assert len(film.times) == COUNT
-    assert "film.mkv: it has 2 streams of pictures; the first is painted, and the others are left out" in caplog.text
+    assert (
+        "film.mkv: it has 2 streams of pictures; the first one is painted, and the others are left out" in caplog.text
+    )
 
 
-def test_a_cover_is_no_film(tmp_path: Path, caplog) -> None:
+def test_a_cover_picture_is_not_painted(tmp_path: Path, caplog) -> None:
     film = make(tmp_path / "film.mp4", cover=True)
     assert len(VideoFrames(film).times) == COUNT
     prepare(film, tmp_path / "new.mp4")
     assert "new.mp4: the film's cover picture is left out" in caplog.text and "2 streams" not in caplog.text
 
 
-def test_interlaced_frames_are_named(tmp_path: Path, caplog) -> None:
+def test_interlaced_frames_are_logged(tmp_path: Path, caplog) -> None:
     VideoFrames(make(tmp_path / "whole.mkv", options={"crf": "1"}))
     assert not caplog.records
     VideoFrames(make(tmp_path / "film.mkv", options={"x264-params": "tff=1"}))
-    assert "film.mkv: its frames are interlaced" in caplog.text and "deinterlace it first" in caplog.text
+    assert "film.mkv: its frames are interlaced" in caplog.text and "deinterlace the video" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("encoder", "pixel_format", "bits"),
     [("libx264", "yuv422p10le", 10), ("ffv1", "yuv420p16le", 16), ("prores_ks", "yuv422p10le", 10)],
 )
-def test_the_depth_of_the_colours_is_kept_and_what_is_painted_is_said(
+def test_the_bit_depth_is_kept_and_painting_with_8_bits_is_logged(
     tmp_path: Path, caplog, encoder: str, pixel_format: str, bits: int
 ) -> None:
     suffix = ".mov" if encoder == "prores_ks" else ".mkv"
@@ -235,13 +237,13 @@ def test_the_depth_of_the_colours_is_kept_and_what_is_painted_is_said(
     ]
 
 
-def test_transparency_that_is_not_read_is_named(tmp_path: Path, caplog) -> None:
+def test_transparency_that_is_not_read_is_logged(tmp_path: Path, caplog) -> None:
     film = make(tmp_path / "film.webm", "libvpx-vp9", "yuva420p", smooth(alpha=True), stream_fields={"alpha_mode": "1"})
     assert not VideoFrames(film).has_alpha
     assert "film.webm: its transparency lies beside its pictures and is not read; the result is opaque" in caplog.text
 
 
-def test_hdr_keeps_its_marks_and_is_named(tmp_path: Path, caplog) -> None:
+def test_hdr_keeps_its_marks_and_is_logged(tmp_path: Path, caplog) -> None:
     film = make(tmp_path / "film.mp4", "libx264", "yuv420p10le", color_primaries=9, color_trc=16, colorspace=9)
     with opened(repeat(film, tmp_path / "new.mp4")) as container:
         context = container.streams.video[0].codec_context
@@ -290,7 +292,7 @@ def test_unusual_codecs_stay_and_show_the_same_pictures(
             (91, 151),
             "new.mov",
             ("h264", "yuv444p"),
-            "151 x 91, is odd, and takes h264",
+            "151 x 91, is odd, so it is written as h264",
         ),
         (
             "grey.mkv",
@@ -313,7 +315,7 @@ def test_unusual_codecs_stay_and_show_the_same_pictures(
         ("raw.mkv", "rawvideo", "yuv420p", SIZE, "new.mp4", ("h264", "yuv420p"), "as rawvideo; they become h264"),
     ],
 )
-def test_what_cannot_be_kept_gets_another_codec_and_one_line(
+def test_a_codec_that_the_container_cannot_hold_is_replaced_and_logged_in_one_line(
     tmp_path: Path,
     caplog,
     name: str,
@@ -332,7 +334,7 @@ def test_what_cannot_be_kept_gets_another_codec_and_one_line(
     assert np.abs(frame.astype(int) - VideoFrames(film).read(2).rgb).mean() < 6
 
 
-def test_a_trial_whose_colours_come_back_otherwise_has_failed(tmp_path: Path) -> None:
+def test_a_trial_whose_colours_change_fails(tmp_path: Path) -> None:
     prepared = prepare(make(tmp_path / "film.mkv", "ffv1"), tmp_path / "new.mkv")
     writing._try(prepared)
     with pytest.raises(ValueError, match="its colours differ by"):
@@ -342,7 +344,7 @@ def test_a_trial_whose_colours_come_back_otherwise_has_failed(tmp_path: Path) ->
 def test_an_absurd_rate_is_refused_before_the_work(tmp_path: Path) -> None:
     film = make(tmp_path / "film.mp4", rate=1_000_000)
     for suffix in (".mp4", ".mkv"):
-        with pytest.raises(OutputError, match="128 x 96 pixels, 1000000 frames a second, can be written") as raised:
+        with pytest.raises(OutputError, match="128 x 96 pixels and 1000000 frames a second can be written") as raised:
             prepare(film, tmp_path / f"new{suffix}")
         assert "\n" not in str(raised.value)
 
@@ -350,14 +352,14 @@ def test_an_absurd_rate_is_refused_before_the_work(tmp_path: Path) -> None:
 def test_times_that_a_container_cannot_tell_apart_are_refused_before_the_work(tmp_path: Path) -> None:
     film = make(tmp_path / "film.mp4", rate=1200)
     with pytest.raises(
-        OutputError, match=r"1200 frames a second, can be written .*: it tells times apart that differ by 1/1000"
+        OutputError, match=r"1200 frames a second can be written .*: it stores times in steps of 1/1000"
     ):
         prepare(film, tmp_path / "new.mkv")
     assert len(VideoFrames(repeat(film, tmp_path / "new.mp4")).times) == COUNT
 
 
 @pytest.mark.parametrize("size", [100, 2000])
-def test_a_video_that_cannot_be_opened_is_no_success(tmp_path: Path, monkeypatch, size: int) -> None:
+def test_a_written_video_that_cannot_be_opened_is_an_error(tmp_path: Path, monkeypatch, size: int) -> None:
     prepared = prepare(make(tmp_path / "film.mp4"), tmp_path / "new.mp4")
     write = writing._write
 
@@ -367,16 +369,16 @@ def test_a_video_that_cannot_be_opened_is_no_success(tmp_path: Path, monkeypatch
         return count
 
     monkeypatch.setattr(writing, "_write", cut)
-    with pytest.raises(OutputError, match=r"new\.mp4: .*name a video of another suffix"):
+    with pytest.raises(OutputError, match=r"new\.mp4: .*name a video with another suffix"):
         prepared.write(smooth())
     assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
 
 
-def test_a_video_with_too_few_pictures_is_no_success(tmp_path: Path, monkeypatch) -> None:
+def test_a_written_video_with_too_few_pictures_is_an_error(tmp_path: Path, monkeypatch) -> None:
     prepared = prepare(make(tmp_path / "film.mp4"), tmp_path / "new.mp4")
     write = writing._write
     monkeypatch.setattr(writing, "_write", lambda *arguments, **options: write(*arguments, **options) + 1)
-    with pytest.raises(OutputError, match=f"{COUNT} of {COUNT + 1} pictures can be read after writing it"):
+    with pytest.raises(OutputError, match=f"only {COUNT} of its {COUNT + 1} pictures can be read after writing"):
         prepared.write(smooth())
 
 
@@ -402,7 +404,7 @@ def test_sound_that_breaks_off_does_not_end_the_film(tmp_path: Path, caplog) -> 
     film = make(tmp_path / "film.mkv", sounds=[("aac", "deu"), ("ac3", "eng")])
 
     class Failing:
-        """A container that takes no second packet of sound in AAC."""
+        """Container that refuses the second packet of AAC sound."""
 
         def __init__(self, container: Any):
             self.taken: list[str] = []
@@ -423,7 +425,7 @@ def test_sound_that_breaks_off_does_not_end_the_film(tmp_path: Path, caplog) -> 
     )
 
 
-def test_av1_gets_an_encoder_that_is_quick(tmp_path: Path) -> None:
+def test_av1_gets_a_quick_encoder(tmp_path: Path) -> None:
     needs("libsvtav1")
     film = make(tmp_path / "film.mp4", "libsvtav1")
     assert prepare(film, tmp_path / "new.mkv").encoding.encoder == "libsvtav1"

@@ -1,4 +1,4 @@
-"""How a frame is named: what is meant, and what may mean two frames."""
+"""Tests of names of frames: which frame is meant, and which names may mean two."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def found(kind: str, name: int | str, suffix: str = ".png") -> int:
 @pytest.mark.parametrize(
     ("kind", "name", "index"),
     [
-        ("from one", "0010", 9), ("from one", "10", 9), ("from one", "frame_0010", 9), ("from one", "frame_0010.png", 9),
+        ("from one", "0010", 9), ("from one", "10", 9), ("from one", "frame_0010", 9),
+        ("from one", "frame_0010.png", 9),
         ("from one", "shot/frame_0010.png", 9), ("from one", "1", 0), ("from one", 0, 0), ("from one", 11, 11),
         ("take", "5", 0), ("take", "14", 9), ("take", 2, 2), ("no numbers", "1", 1), ("no numbers", "dusk", 2),
         ("one without", "0", 0), ("one without", "shot.9", 2), ("shots", "7", 3), ("shots", "s2_0001", 2),
@@ -53,13 +54,13 @@ def test_a_frame_is_named_by_its_name_its_file_or_its_number_and_without_numbers
         ("from one", "\u0663", "there is no frame '\u0663'"),
         ("from one", "9" * 5000, "there is no frame 9999"),
         ("take", "2", "there is no frame 2; there are take2_005_v7 to take2_014_v7, or 5 to 14"),
-        ("shots", "1", "the frame 1 may be s1_0001 or s1_0002; say the whole name"),
+        ("shots", "1", "the frame 1 may be s1_0001 or s1_0002; give the whole name"),
         ("shots", "2", "the frame 2 may be s1_0002 or s2_0001"),
         ("same number", "001", "the frame 001 may be 1 or 01"),
         ("no numbers", "3", "there is no frame 3; there are dawn to dusk, or 0 to 2"),
     ],
 )
-def test_what_means_no_frame_or_may_mean_two_is_refused_in_one_line(kind, name, words) -> None:
+def test_a_name_of_no_frame_or_of_two_is_refused_in_one_line(kind, name, words) -> None:
     with pytest.raises(SettingsError) as raised:
         found(kind, name)
     assert str(raised.value).startswith(words)

@@ -1,4 +1,4 @@
-"""Which keys decide which frames, told from cuts and keys alone."""
+"""Tests of the plan of a film, which says which keys decide which frames."""
 
 import pytest
 

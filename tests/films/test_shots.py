@@ -1,4 +1,4 @@
-"""Cuts between shots."""
+"""Tests of the detection of cuts between shots."""
 
 import numpy as np
 from made_films import film, picture
@@ -6,7 +6,7 @@ from made_films import film, picture
 from analogy.films.shots import find_cuts
 
 
-def test_a_cut_is_found_and_a_fast_pan_a_zoom_and_a_light_are_none() -> None:
+def test_a_cut_is_found_and_a_fast_pan_a_zoom_or_a_light_is_no_cut() -> None:
     one, other = picture(300, 500), picture(300, 500, 1)
     size = (96, 128)
     pan = film(one, size, 4, (12, 3))

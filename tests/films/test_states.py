@@ -1,4 +1,4 @@
-"""The states that a run keeps for the next one: they are used as they were written, or not at all."""
+"""Tests of the states that a run keeps for the next one: a changed state is not used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Videos: their frames in any order, and what a new one keeps of the old: times, codec, colours, sound."""
+"""Tests of videos: reading frames in any order, and keeping times, codec, colours and sound."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -17,12 +17,12 @@ from analogy.films.video import VideoFrames
 
 COUNT = 24
 TIMES = [3 * i + (i % 3 == 0) for i in range(COUNT)]
-"""Not at a steady rate."""
+"""Times of frames at an unsteady rate, in units of 1 / 30 s."""
 
 
 @pytest.fixture(scope="module")
 def frames() -> list[np.ndarray]:
-    """Smooth colours, which a codec keeps well."""
+    """Frames of smooth colours, which a codec keeps well."""
     return [
         frame // 2 + 64
         for frame in film(picture(240, 320)[::4, ::4].repeat(4, 0).repeat(4, 1), (48, 64), COUNT, (1, 0))
@@ -30,7 +30,7 @@ def frames() -> list[np.ndarray]:
 
 
 def make(path: Path, frames: list[np.ndarray], rotation: int = 0, **context: object) -> Path:
-    """A video of `frames` at `TIMES`, in units of 1 / 30 s, with a tone."""
+    """Make a video of `frames` at `TIMES`, with a tone, and return its path."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=30, options={"crf": "1", "g": "8"})
         stream.height, stream.width = frames[0].shape[:2]
@@ -56,7 +56,7 @@ def make(path: Path, frames: list[np.ndarray], rotation: int = 0, **context: obj
 
 
 def times_and_sound(path: Path) -> tuple[list[float], list[bytes]]:
-    """When the frames of a video are shown, in seconds after its sound begins; and the packets of its sound."""
+    """Return the times of the frames, in seconds from the start of the sound, and its packets."""
     with av.open(str(path)) as container:
         sound = [packet for packet in container.demux(container.streams.audio) if packet.pts is not None]
         start = float(sound[0].pts * sound[0].time_base)
@@ -93,7 +93,7 @@ def test_a_new_video_keeps_times_codec_format_and_sound(tmp_path: Path, frames) 
         assert (new.stream.codec_context.name, new.stream.codec_context.pix_fmt) == ("h264", "yuv444p")
         for index in (0, 9, COUNT - 1):
             assert np.abs(new.read(index).rgb.astype(int) - (255 - frames[index].astype(int))).mean() < 4
-        # Matroska begins with the sound that comes before zero, and so moves everything by as much.
+        # Sound may begin before time zero. Matroska then moves all times by as much.
         pictures, sounds = zip(*(times_and_sound(each) for each in (tmp_path / "film.mp4", path)), strict=True)
         assert np.allclose(*pictures, atol=1.5e-3)
         assert sounds[0] == sounds[1] and len(sounds[0]) > 100
@@ -111,7 +111,7 @@ def test_range_and_standard_of_colours_are_kept_and_the_colours_too(tmp_path: Pa
         assert np.abs(new.read(index).rgb.astype(int) - old.read(index).rgb.astype(int)).max() <= 4
 
 
-def test_what_a_container_cannot_hold_is_said(tmp_path: Path, frames, caplog) -> None:
+def test_a_codec_that_the_container_cannot_hold_is_logged(tmp_path: Path, frames, caplog) -> None:
     old = VideoFrames(make(tmp_path / "film.mp4", frames))
     write_video(tmp_path / "new.webm", iter(frames), old, Fraction(24))
     assert VideoFrames(tmp_path / "new.webm").stream.codec_context.name == "vp9"
@@ -132,7 +132,7 @@ def test_a_telephone_s_turned_video_is_read_upright(tmp_path: Path, frames) -> N
     assert np.abs(upright.read(3).rgb.astype(int) - frames[3]).mean() < 4
 
 
-def test_what_is_no_video_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_file_that_is_no_video_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "film.mp4").write_bytes(b"no film" * 99)
     for path in (tmp_path / "film.mp4", tmp_path / "nowhere.mkv"):
         with pytest.raises(ImageError, match="not a video that can be read") as raised:

@@ -1,4 +1,4 @@
-"""Fields as files that are damaged, or claim to be what no memory holds. Everything is made here."""
+"""Damaged and malicious files of fields, all made by this module."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAGIC = 202021.25
 
 
 def npz(shape: tuple[int, ...], kind: str = "<i4", given: int = 1000, name: str = "nnf.npy") -> bytes:
-    """An archive whose array claims a shape, and has some bytes."""
+    """Return an archive whose array claims a shape, and has only some bytes."""
     head, content = io.BytesIO(), io.BytesIO()
     np.lib.format.write_array_header_1_0(head, {"descr": kind, "fortran_order": False, "shape": shape})
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -30,7 +30,7 @@ def _saved(**arrays: Any) -> bytes:
 
 @cache
 def sound() -> dict[str, bytes]:
-    """File name -> a small field that can be read."""
+    """Return small valid fields, by file name."""
     nnf = np.random.default_rng(0).integers(0, 9, (5, 7, 2)).astype(np.int32)
     return {
         "a.npz": _saved(nnf=nnf, distance=np.zeros((5, 7), np.float32)),
@@ -41,7 +41,7 @@ def sound() -> dict[str, bytes]:
 
 @cache
 def liars() -> dict[str, bytes]:
-    """File name -> a file that claims to be a field."""
+    """Return files that claim to be fields, by file name."""
     header = b"\x93NUMPY\1\0" + struct.pack("<H", 5000)
     with_header = io.BytesIO()
     with zipfile.ZipFile(with_header, "w") as archive:

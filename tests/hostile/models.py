@@ -1,9 +1,9 @@
-"""Model folders, cards and files of weights that are damaged, or made to do harm. Everything is made here.
+"""Damaged and malicious model folders, cards and files of weights, all made by this module.
 
-`FOLDERS`: name -> what spoils a copy of the shipped model. `cards`: name -> the content of a
-`model.json`. `weights`: name -> the content of a file that calls itself weights. `LONG_LASTING`:
-name -> what makes something at a path that blocks whoever opens it, or never ends. `mutate` damages
-any bytes at random.
+`FOLDERS` has functions that spoil a copy of the shipped model, by name. `cards` returns contents of
+`model.json`, and `weights` contents of files that pretend to be weights. `LONG_LASTING` has
+functions that make something at a path that blocks a reader or never ends. `mutate` damages any
+bytes at random.
 """
 
 from __future__ import annotations
@@ -31,12 +31,15 @@ from analogy.networks.models import WEIGHTS as WEIGHTS_FILE
 
 
 def copy(folder: Path) -> Path:
-    """A copy of the shipped model."""
+    """Copy the shipped model to `folder`, and return the folder."""
     return Path(shutil.copytree(locate(DEFAULT), folder))
 
 
 def sign(folder: Path, *without: str) -> None:
-    """Make the card of a folder name its files as they are, but those in `without`: whoever does harm can do that, too."""
+    """Write the present checksums of a folder's files into its card, except those in `without`.
+
+    An attacker can do that, too.
+    """
     card = json.loads((folder / CARD).read_text())
     files = sorted(path for path in folder.iterdir() if path.name not in (CARD, *without))
     card["sha256"] = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
@@ -44,7 +47,7 @@ def sign(folder: Path, *without: str) -> None:
 
 
 def mutate(data: bytes, rng: np.random.Generator) -> bytes:
-    """`data` with some bytes changed, left out, doubled, or cut off."""
+    """Return `data` with some bytes changed, left out, doubled, or cut off."""
     changed = bytearray(data)
     for _ in range(int(rng.integers(1, 9))):
         place, length = int(rng.integers(len(changed) + 1)), int(rng.integers(1, 65))
@@ -102,9 +105,9 @@ def _weights_elsewhere(location: str) -> Callable[[Path], None]:
 
 
 def _features(levels: Mapping[int, int] | None = None, ones: bool = False) -> Callable[[Path], None]:
-    """Features that are means of squares, of these sides, through a random layer.
+    """Return a function that writes a graph whose features are means over squares of some sides.
 
-    `ones`: they need a million times the picture's memory.
+    With `ones`, they need a million times the memory of the picture.
     """
 
     def spoil(folder: Path) -> None:
@@ -150,7 +153,10 @@ def _graph(content: bytes) -> Callable[[Path], None]:
 
 
 def _nested_graphs(depth: int) -> bytes:
-    """A graph in an attribute of a node of a graph, and so on: model.graph = 7, node = 1, attribute = 5, g = 6."""
+    """Return a model with a graph in an attribute of a node of a graph, and so on.
+
+    Its fields are model.graph = 7, node = 1, attribute = 5, g = 6.
+    """
     data = b""
     for number in (6, 5, 1) * depth + (7,):
         length, size = len(data), b""
@@ -222,7 +228,7 @@ def _card(**changes: object) -> bytes:
 
 
 def cards() -> dict[str, bytes]:
-    """Name -> the content of a card."""
+    """Return contents of cards, by name."""
     return {
         "empty": b"",
         "nested": b"[" * 100_000,
@@ -252,7 +258,7 @@ def cards() -> dict[str, bytes]:
 
 
 def zipped(pickled: bytes) -> bytes:
-    """What torch.save writes, with this pickle."""
+    """Return a file as torch.save writes it, with this pickle."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr("archive/data.pkl", pickled)
@@ -269,7 +275,7 @@ def _h5_claim() -> bytes:
 
 
 def weights() -> dict[str, bytes]:
-    """Name -> the content of a file that begins like weights."""
+    """Return contents of files that begin like weights, by name."""
     header = json.dumps(
         {"conv1_1.weight": {"dtype": "F32", "shape": [1 << 40, 3, 3, 3], "data_offsets": [0, 8]}}
     ).encode()
@@ -290,7 +296,7 @@ def weights() -> dict[str, bytes]:
 
 @cache
 def sound_weights() -> dict[str, bytes]:
-    """Name -> the content of a small file of weights that can be read, for each kind whose writer is installed."""
+    """Return a small valid file of weights for each kind whose writer is installed, by kind."""
     import safetensors.numpy
     import vgg_files
 
@@ -310,7 +316,7 @@ def sound_weights() -> dict[str, bytes]:
     return files
 
 
-# What is no file
+# Things that are no files
 
 
 def _fifo(path: Path) -> None:
@@ -319,7 +325,7 @@ def _fifo(path: Path) -> None:
 
 def _socket(path: Path) -> None:
     here = Path.cwd()
-    os.chdir(path.parent)  # the name of a socket is short
+    os.chdir(path.parent)  # the name of a socket must be short
     try:
         with socket.socket(socket.AF_UNIX) as made:
             made.bind(path.name)

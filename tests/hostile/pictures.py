@@ -1,7 +1,8 @@
-"""Pictures that are damaged, or claim to be what no memory holds. Everything is made here.
+"""Damaged and malicious pictures, all made by this module.
 
-`sound` are small files of every kind that is read, which `mutate` of `hostile.models` damages.
-`bombs` are small and claim to be huge; `liars` say one thing and hold another, or go on for ever.
+`sound` returns small valid files of each kind, which `mutate` of `hostile.models` damages. `bombs`
+returns small files that claim to be huge. `liars` returns files whose content contradicts their
+header, or that never end.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def png(width: int, height: int, depth: int, colour: int, data: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG file of one IDAT chunk, whatever it holds, with other chunks before it."""
+    """Return a PNG file with one IDAT chunk of any content, and with other chunks before it."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     chunks = ((b"IHDR", header), *chunks, (b"IDAT", data), (b"IEND", b""))
     body = b"".join(struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks)
@@ -37,7 +38,7 @@ def png(width: int, height: int, depth: int, colour: int, data: bytes, *chunks: 
 
 
 def tiff(tags: dict[int, tuple[int, int, int]], data: bytes = b"", following: int = 0) -> bytes:
-    """A little-endian TIFF file of one directory: tag -> (type, count, value or place)."""
+    """Return a little-endian TIFF file of one directory: tag -> (type, count, value or offset)."""
     entries = b"".join(struct.pack("<HHII", tag, *fields) for tag, fields in sorted(tags.items()))
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + struct.pack("<I", following) + data
 
@@ -48,8 +49,8 @@ def bmp(width: int, height: int, bits: int = 24, compression: int = 0) -> bytes:
 
 
 def webp(width: int, height: int) -> bytes:
-    """The lossless WebP of 34 bytes: one colour, of any size."""
-    bits = (width - 1) | (height - 1) << 14  # no alpha, version 0
+    """Return a lossless WebP of 34 bytes that shows one colour in any size."""
+    bits = (width - 1) | (height - 1) << 14  # without alpha, version 0
     data = b"\x2f" + struct.pack("<I", bits) + b"\x88\x88\x08\x07\x10\x11\x11\x88\x88\xfe\x07\0"
     chunk = b"VP8L" + struct.pack("<I", len(data)) + data + bytes(len(data) % 2)
     return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
@@ -62,7 +63,7 @@ def gif(width: int, height: int) -> bytes:
 
 
 def jpeg(width: int, height: int) -> bytes:
-    """A JPEG of the size of `sound`, whose header says another."""
+    """Return a small JPEG whose header states another size."""
     content = bytearray(_saved(Image.fromarray(_rgb()), "JPEG"))
     at = content.index(b"\xff\xc0")
     content[at + 5 : at + 9] = struct.pack(">HH", height, width)
@@ -71,7 +72,7 @@ def jpeg(width: int, height: int) -> bytes:
 
 @cache
 def sound() -> dict[str, bytes]:
-    """Name -> a small file that can be read."""
+    """Return small valid files, by name."""
     rgb = _rgb()
     image, grey = Image.fromarray(rgb), Image.fromarray(rgb[..., 0])
     alpha = Image.fromarray(np.dstack([rgb, rgb[..., 0]]))
@@ -122,7 +123,7 @@ def sound() -> dict[str, bytes]:
 
 
 def _float_tiff(data: bytes, *more: tuple[int, int]) -> bytes:
-    """A TIFF file of three floats for each pixel."""
+    """Return a TIFF file with three floats for each pixel."""
     tags = {256: (4, 1, W), 257: (4, 1, H), 262: (3, 1, 2), 277: (3, 1, 3), 278: (4, 1, H), 279: (4, 1, len(data))}
     tags |= {tag: (3, 1, value) for tag, value in more}
     place = 8 + 2 + 12 * (len(tags) + 3) + 4
@@ -135,14 +136,14 @@ def _rows(count: int, size: int) -> bytes:
     return b"".join(packer.compress(bytes(size)) for _ in range(count)) + packer.flush()
 
 
-_BASE = {256: (4, 1, W), 257: (4, 1, H), 258: (3, 1, 8), 259: (3, 1, 1), 262: (3, 1, 1), 273: (4, 1, 200), 277: (3, 1, 1),
-         278: (4, 1, H), 279: (4, 1, W * H)}  # fmt: skip
+_BASE = {256: (4, 1, W), 257: (4, 1, H), 258: (3, 1, 8), 259: (3, 1, 1), 262: (3, 1, 1), 273: (4, 1, 200),
+         277: (3, 1, 1), 278: (4, 1, H), 279: (4, 1, W * H)}  # fmt: skip
 _HUGE = {256: (4, 1, 1_000_000), 257: (4, 1, 1_000_000), 278: (4, 1, 1_000_000)}
 
 
 @cache
 def bombs() -> dict[str, bytes]:
-    """Name -> a small file that claims to be a huge picture."""
+    """Return small files that claim to be huge pictures, by name."""
     return {
         "png of 900 megapixels": png(30_000, 30_000, 8, 2, zlib.compress(bytes(1000))),
         "png of 4 exapixels": png(2**31 - 1, 2**31 - 1, 16, 6, b""),
@@ -170,7 +171,7 @@ def bombs() -> dict[str, bytes]:
 
 @cache
 def liars() -> dict[str, bytes]:
-    """Name -> a file that says one thing and holds another, or goes on for ever."""
+    """Return files whose content contradicts their header, or that never end, by name."""
     rgb = zlib.compress(bytes((1 + W * 3) * H))
     bomb = _rows(100, 1_000_000)
     text = b"a\0\0" + bomb

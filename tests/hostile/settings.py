@@ -1,4 +1,4 @@
-"""Files that claim to be the settings of a result. Everything is made here."""
+"""Malicious files that claim to be the settings of a result, all made by this module."""
 
 from __future__ import annotations
 

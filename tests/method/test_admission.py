@@ -1,4 +1,4 @@
-"""What is asked about a picture before it is decoded."""
+"""Checks of a picture's size before the picture is decoded."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def small() -> np.ndarray:
 
 
 def flat(width: int, height: int, kind: str) -> bytes:
-    """A picture of one colour: many pixels in few bytes."""
+    """Return the file of a picture of one colour, with many pixels in few bytes."""
     content = io.BytesIO()
     Image.new("L", (width, height)).save(content, kind)
     return content.getvalue()
@@ -47,7 +47,7 @@ def nothing_is_decoded(monkeypatch) -> None:
 
 @pytest.mark.usefixtures("nothing_is_decoded")
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
-def test_a_picture_for_which_the_memory_cannot_suffice_is_refused_before_it_is_decoded(engine, small, kind) -> None:
+def test_a_picture_that_needs_too_much_memory_is_refused_before_it_is_decoded(engine, small, kind) -> None:
     large = flat(6000, 4000, kind)
     words = r"A: with 24 megapixels this takes about 1\.9 GB of memory and 1\.0 GB are free; make the pictures smaller"
     with pytest.raises(MemoryLimitError, match=words):
@@ -55,37 +55,38 @@ def test_a_picture_for_which_the_memory_cannot_suffice_is_refused_before_it_is_d
 
 
 @pytest.mark.usefixtures("nothing_is_decoded")
-def test_b_prime_is_asked_about_together_with_a(engine, small) -> None:
+def test_b_prime_is_refused_if_it_needs_too_much_memory_together_with_a(engine, small) -> None:
     a = np.zeros((2500, 4000, 3), np.uint8)
     with pytest.raises(MemoryLimitError, match=r"B': with 6 megapixels this takes about 1\.2 GB"):
         engine.transfer(a, flat(3000, 2000, "PNG"), **OPTIONS)
 
 
-def test_examples_of_very_different_shapes_are_refused_for_the_sheet_on_which_they_lie(engine, small) -> None:
-    wide, tall = flat(8000, 16, "PNG"), flat(16, 8000, "PNG")  # small by themselves, 64 megapixels below each other
+def test_examples_of_very_different_shapes_are_refused_for_the_memory_of_their_sheet(engine, small) -> None:
+    # Each example is small, but below each other they cover 64 megapixels.
+    wide, tall = flat(8000, 16, "PNG"), flat(16, 8000, "PNG")
     with pytest.raises(MemoryLimitError, match=r"B' 2: .+ or give examples of similar shapes"):
         engine.transfer(small, [wide, tall], **OPTIONS)
 
 
 @pytest.mark.parametrize("swapped", [False, True])
-def test_the_bound_of_an_engine_refuses_larger_pictures_and_admits_that_size(small, swapped) -> None:
+def test_an_engine_refuses_pictures_above_its_bound_and_takes_pictures_of_that_size(small, swapped) -> None:
     engine = analogy.Engine(device="cpu", threads=1, max_input_pixels=40 * 50)
     fits, large = flat(40, 50, "PNG"), flat(40, 51, "PNG")
-    words = r"40 x 51 pixels are 0\.00204 megapixels, and max_input_pixels admits 0\.002; make it smaller"
+    words = r"40 x 51 pixels are 0\.00204 megapixels, and max_input_pixels admits 0\.002; make the picture smaller"
     for picture in (large, np.zeros((51, 40)), Image.new("L", (40, 51))):
         with pytest.raises(PictureTooLargeError, match=("B'" if swapped else "A") + ": " + words):
             engine.transfer(*((small, picture) if swapped else (picture, small)), **OPTIONS)
     engine.transfer(*((small, fits) if swapped else (fits, small)), **OPTIONS)
 
 
-def test_transfer_takes_the_bound_too(small) -> None:
+def test_the_function_transfer_takes_the_bound_too(small) -> None:
     with pytest.raises(PictureTooLargeError, match="max_input_pixels admits"):
         analogy.transfer(small, small, max_input_pixels=1000, device="cpu", **OPTIONS)
 
 
 @pytest.mark.parametrize("bound", [0, 255, -1, 1.5, "many", True, [10]])
-def test_a_bound_that_is_no_number_of_pixels_is_named(bound, small) -> None:
-    with pytest.raises(SettingsError, match=r"max_input_pixels is .*; it takes a whole number from 256 on, or None"):
+def test_a_bound_that_is_no_number_of_pixels_is_refused(bound, small) -> None:
+    with pytest.raises(SettingsError, match=r"max_input_pixels is .*; give a whole number of at least 256, or None"):
         analogy.transfer(small, small, max_input_pixels=bound)
 
 
@@ -98,12 +99,12 @@ def test_a_broadcast_array_is_refused_by_its_shape(engine, small) -> None:
 @pytest.mark.parametrize("which", ["mask_a", "mask_b", "b"])
 def test_a_picture_that_must_lie_on_another_is_refused_by_its_size(engine, small, which) -> None:
     others = {"mask_a": small, "mask_b": small} if which != "b" else {}
-    with pytest.raises(ImageError, match=r"is 6000 x 6000 pixels and .* 32 x 32; they must lie on each other"):
+    with pytest.raises(ImageError, match=r"is 6000 x 6000 pixels and .* 32 x 32; give pictures of one size"):
         engine.transfer(small, small, **others | {which: flat(6000, 6000, "PNG")}, **OPTIONS)
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")])
-def test_memory_that_is_missing_in_the_middle_of_the_work_is_an_error_of_this_package(small, tmp_path, error) -> None:
+def test_too_little_memory_in_the_middle_of_the_work_raises_memory_limit_error(small, tmp_path, error) -> None:
     engine = analogy.Engine(device="cpu", threads=1)
 
     def none_left(report: analogy.Progress) -> None:
@@ -119,7 +120,7 @@ def test_memory_that_is_missing_in_the_middle_of_the_work_is_an_error_of_this_pa
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process as Linux does")
 def test_a_command_with_little_memory_says_so_in_one_line(tmp_path: Path) -> None:
-    """The system says that much is free, and gives little: what is decoded does not fit."""
+    """Limit the memory of a process which believes that much memory is free."""
     import struct
 
     def chunk(kind: bytes, data: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The colours of one picture kept in another."""
+"""Colour transfer that keeps the chroma of a content."""
 
 import numpy as np
 import pytest
@@ -9,20 +9,20 @@ LUMINANCE = np.array([0.299, 0.587, 0.114])
 
 
 def hue(rgb: np.ndarray) -> np.ndarray:
-    """Cb and Cr, up to scale."""
+    """Return Cb and Cr, up to a factor."""
     y = rgb @ LUMINANCE
     return np.stack([rgb[..., 2] - y, rgb[..., 0] - y], axis=-1)
 
 
 def on(backend, result: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """`keep_colours` on a backend, whose arrays go in and come out."""
+    """Run `keep_colours` on arrays of a backend, and return the result on the host."""
     kept = keep_colours(backend, backend.asarray(result), backend.asarray(own))
     assert isinstance(kept, backend.xp.ndarray)
     return backend.to_host(kept)
 
 
 @pytest.mark.parametrize(("dtype", "white"), [(np.uint8, 255), (np.uint16, 65535)])
-def test_the_luminance_is_the_result_s_and_the_chroma_is_its_own(backend, dtype, white) -> None:
+def test_the_luminance_comes_from_the_result_and_the_chroma_from_the_content(backend, dtype, white) -> None:
     rng = np.random.default_rng(0)
     own = (rng.uniform(0.4, 0.6, (9, 8, 3)) * white).astype(dtype)
     result = (rng.uniform(0.4, 0.6, (9, 8, 3)) * white).astype(dtype)

@@ -1,4 +1,4 @@
-"""The feature pyramid of the shipped model."""
+"""Feature pyramid and sessions of the shipped model."""
 
 import shutil
 
@@ -33,7 +33,7 @@ def test_each_level_has_the_picture_s_size_over_its_stride_rounded_up(network: F
         assert (pyramid[level] >= 0).all()
 
 
-def test_channels_of_each_level_are_the_widths_of_the_card(network: Features) -> None:
+def test_each_level_has_as_many_channels_as_the_card_says(network: Features) -> None:
     pyramid = network.pyramid(np.zeros((16, 16, 3), np.uint8))
     assert tuple(pyramid[level].shape[2] for level in (1, 2, 3, 4, 5)) == network.card.widths
 
@@ -42,11 +42,10 @@ def test_translating_a_picture_by_whole_strides_translates_its_features(network:
     picture = np.random.default_rng(0).integers(0, 256, (96, 96, 3)).astype(np.uint8)
     moved = np.roll(picture, (16, 32), (0, 1))
     before, after = network.pyramid(picture), network.pyramid(moved)
-    # At levels 4 and 5 the receptive field reaches the border from every position of so small a
-    # picture.
+    # In so small a picture the receptive fields of levels 4 and 5 reach the border everywhere.
     for level in (1, 2, 3):
         stride = 2 ** (level - 1)
-        middle = slice(32 // stride, 48 // stride)  # away from all borders, wrapped ones too
+        middle = slice(32 // stride, 48 // stride)  # these positions are far from all borders
         inner = middle, middle
         back = np.roll(after[level], (-16 // stride, -32 // stride), (0, 1))
         assert np.allclose(before[level][inner], back[inner], atol=1e-3)
@@ -64,7 +63,7 @@ def test_a_damaged_graph_is_refused_in_one_line_that_names_the_file(tmp_path) ->
     assert "\n" not in str(caught.value)
 
 
-def test_a_graph_that_could_not_be_loaded_is_tried_again(monkeypatch) -> None:
+def test_a_graph_that_could_not_be_loaded_is_loaded_again_by_the_next_run(monkeypatch) -> None:
     network = Features(locate(DEFAULT), CpuBackend(1))
     picture = np.zeros((16, 16, 3), np.uint8)
     with monkeypatch.context() as patch:
@@ -74,14 +73,17 @@ def test_a_graph_that_could_not_be_loaded_is_tried_again(monkeypatch) -> None:
     assert network.pyramid(picture)[5].shape[:2] == (1, 1)
 
 
-def recorded(monkeypatch, network: Features, offered=lambda providers: providers[0]) -> list:
-    """(options, keywords) of the sessions that a network makes, which offer the provider that `offered` says."""
+def recorded(monkeypatch, network: Features, used=lambda providers: providers[0]) -> list:
+    """Return the list of (options, keywords) to which each new session of a network is added.
+
+    `used` chooses the provider that a session reports.
+    """
     made, real = [], network._runtime.InferenceSession
 
     def make(path, options, **keywords):
         made.append((options, keywords))
         session = real(path, options, **keywords)
-        monkeypatch.setattr(session, "get_providers", lambda: [offered(keywords["providers"])])
+        monkeypatch.setattr(session, "get_providers", lambda: [used(keywords["providers"])])
         return session
 
     monkeypatch.setattr(network._runtime, "InferenceSession", make)
@@ -107,10 +109,10 @@ def test_sessions_are_silent_sleep_while_they_wait_share_one_memory_and_never_fa
     assert not keywords["enable_fallback"]
 
 
-def test_another_provider_than_the_backend_s_is_refused(monkeypatch) -> None:
+def test_a_session_with_another_provider_than_the_backend_s_is_refused(monkeypatch) -> None:
     network = Features(locate(DEFAULT), CpuBackend(1))
-    recorded(monkeypatch, network, offered=lambda providers: "OtherProvider")
-    with pytest.raises(DeviceError, match="could not start CPUExecutionProvider and offers OtherProvider instead"):
+    recorded(monkeypatch, network, used=lambda providers: "OtherProvider")
+    with pytest.raises(DeviceError, match="could not start CPUExecutionProvider and uses OtherProvider instead"):
         network.pyramid(np.zeros((16, 16, 3), np.uint8))
 
 
@@ -132,7 +134,7 @@ def test_one_value_that_is_not_finite_is_an_error(network: Features, wrong: floa
         network.require_finite("features.onnx", *maps)
 
 
-def test_what_is_loaded_ahead_is_what_a_transfer_runs(monkeypatch) -> None:
+def test_load_ahead_loads_exactly_the_graphs_that_a_transfer_runs(monkeypatch) -> None:
     engine, loaded = Engine(device="cpu"), []
     load = sessions._load
     monkeypatch.setattr(sessions, "_load", lambda path, backend: loaded.append(path.name) or load(path, backend))

@@ -1,4 +1,4 @@
-"""Fields as displacements, files and colours; warping along a field, round-trip consistency, and what is refused."""
+"""Fields as displacements and colours, warping by a field, and round-trip consistency."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from analogy.method import flow
 
 @pytest.fixture
 def nnf(rng):
-    """A field (5, 7) into a picture of 9 x 11."""
+    """Return a field (5, 7) into a picture of 9 x 11."""
     return np.stack([rng.integers(0, 9, (5, 7)), rng.integers(0, 11, (5, 7))], axis=2).astype(np.int32)
 
 
@@ -30,10 +30,10 @@ def test_a_displacement_is_match_minus_position_with_x_first(nnf):
 # Colours
 
 
-def test_the_colour_wheel_is_that_of_baker_et_al():
+def test_the_colour_wheel_equals_that_of_baker_et_al():
     wheel = flow.wheel()
-    # Indices where a colour is reached, and some between (makecolorwheel in the code of Baker et
-    # al.).
+    # These are the corners of the wheel and some colours between them, by `makecolorwheel` in the
+    # code of Baker et al.
     published = {
         0: (255, 0, 0), 1: (255, 17, 0), 14: (255, 238, 0), 15: (255, 255, 0), 16: (213, 255, 0), 21: (0, 255, 0),
         22: (0, 255, 63), 25: (0, 255, 255), 26: (0, 232, 255), 36: (0, 0, 255), 37: (19, 0, 255), 49: (255, 0, 255),
@@ -50,7 +50,7 @@ def test_hue_is_direction_and_saturation_is_length():
     assert drawn.dtype == np.uint8
     expected = [(255, 0, 0), (0, 209, 255), (255, 229, 0), (88, 0, 255), (255, 255, 255), (255, 127, 127)]
     assert [tuple(map(int, c)) for c in drawn[0]] == expected
-    # With a scale given, longer displacements keep their hue and get darker.
+    # With `largest`, longer displacements keep their hue and get darker.
     beyond = flow.colour(field, largest=1)
     assert tuple(beyond[0, 0]) == (191, 0, 0)
     assert tuple(beyond[0, 5]) == (255, 0, 0)
@@ -62,7 +62,8 @@ def test_displacements_of_full_length_are_fully_saturated():
     assert (drawn.max(axis=2) == 255).all()
     assert (drawn.min(axis=2) == 0).all()
     drawn = flow.colour(np.array([[[-1, 0], [0, 1], [0, -1], [3, 3], [3, -3], [-3, 3], [-3, -3]]], np.float32))
-    assert ((drawn.max(axis=2) == 255) & (drawn.min(axis=2) == 0))[0, 3:].all()  # the longest of this field
+    longest = drawn[0, 3:]
+    assert ((longest.max(axis=1) == 255) & (longest.min(axis=1) == 0)).all()
     alone = [flow.colour(np.array([[[np.cos(t), np.sin(t)]]], np.float32)) for t in angle]
     assert {(int(colour.min()), int(colour.max())) for colour in alone} == {(0, 255)}
 
@@ -94,7 +95,7 @@ def test_warp_scales_matches_to_an_image_of_another_size(nnf, rng):
     small = rng.integers(0, 256, (9, 11), dtype=np.uint8)
     large = small.repeat(3, axis=0).repeat(2, axis=1)
     np.testing.assert_array_equal(flow.warp(large, nnf, size_b=(9, 11)), flow.warp(small, nnf))
-    # A match is scaled by its centre; the result lies within the image.
+    # The centre of a match is scaled, so the result lies within the image.
     ramp = np.arange(40)[None].repeat(9, axis=0)
     ends = np.array([[[0, 0], [0, 10]]], np.int32)
     assert flow.warp(ramp, ends, size_b=(9, 11)).tolist() == [[1, 38]]
@@ -102,20 +103,20 @@ def test_warp_scales_matches_to_an_image_of_another_size(nnf, rng):
 
 
 @pytest.mark.parametrize("size_b", [(9.0, 11), (9,), 9, "ab"])
-def test_warp_names_a_size_that_is_none(nnf, size_b):
+def test_warp_refuses_a_size_that_is_not_two_whole_numbers(nnf, size_b):
     with pytest.raises(ImageError, match=r"size_b is .*; it takes two whole numbers, \(rows, columns\)") as caught:
         flow.warp(np.zeros((9, 11)), nnf, size_b=size_b)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("size_b", [(0, 11), (-9, 11), (9, 2**62), (10**30, 11)])
-def test_warp_names_a_size_that_no_picture_has(nnf, size_b):
+def test_warp_refuses_a_size_that_no_picture_has(nnf, size_b):
     with pytest.raises(ImageError, match=r"size_b is .*; no picture has that size"):
         flow.warp(np.zeros((9, 11)), nnf, size_b=size_b)
 
 
 def test_fields_of_other_libraries_are_refused(nnf):
-    foreign = SimpleNamespace(ndim=3, shape=(5, 7, 2), dtype="int32")  # as PyTorch's, whose dtypes have no kind
+    foreign = SimpleNamespace(ndim=3, shape=(5, 7, 2), dtype="int32")  # PyTorch's dtypes have no kind
     for use in (
         lambda: flow.warp(np.zeros((9, 11)), foreign),
         lambda: flow.to_flow(foreign),
@@ -148,7 +149,7 @@ def test_warp_refuses_fields_that_point_outside_and_arrays_of_another_shape(nnf)
 
 
 def test_consistency_is_the_round_trip_distance(rng):
-    # A field of 5 x 7 into 9 x 11, and one back, which is then changed by (3, 4) at one position.
+    # The field back is changed by (3, 4) at one position.
     there = np.stack(np.mgrid[:5, :7], axis=2).astype(np.int32) + 2
     back = np.clip(np.stack(np.mgrid[:9, :11], axis=2) - 2, 0, (4, 6)).astype(np.int32)
     apart = flow.consistency(there, back)

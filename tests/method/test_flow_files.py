@@ -1,4 +1,4 @@
-"""Fields as files: what they hold, that they are read back, and what is refused."""
+"""Fields as files: their contents, reading them back, and files that are refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from analogy.method import flow, flow_files
 
 @pytest.fixture
 def nnf(rng):
-    """A field (5, 7) into a picture of 9 x 11."""
+    """Return a field (5, 7) into a picture of 9 x 11."""
     return np.stack([rng.integers(0, 9, (5, 7)), rng.integers(0, 11, (5, 7))], axis=2).astype(np.int32)
 
 
@@ -65,7 +65,7 @@ def test_each_format_reads_back_the_field_that_was_written(nnf, tmp_path, name):
     assert result.dtype == np.float32
     np.testing.assert_array_equal(flow.to_nnf(result), nnf)
     assert [p.name for p in tmp_path.iterdir()] == [name]  # no temporary file is left
-    result[0, 0] = 0  # writable
+    result[0, 0] = 0  # the array must be writable
 
 
 def test_fractional_displacements_are_read_and_unknown_ones_drawn_black(tmp_path):
@@ -89,10 +89,10 @@ HEADER = struct.pack("<fii", 202021.25, 2, 2)
         ("f.flo", b"", "not a .flo file"),
         ("f.flo", b"PIEH\2\0", "not a .flo file"),
         ("f.flo", struct.pack(">fii", 202021.25, 2, 2) + bytes(32), "not a .flo file"),
-        ("f.flo", HEADER + bytes(31), "2 x 2 takes 44 bytes, it has 43"),
-        ("f.flo", HEADER + bytes(33), "2 x 2 takes 44 bytes, it has 45"),
-        ("f.flo", struct.pack("<fii", 202021.25, -2, 2), "it says that it is -2 x 2"),
-        ("f.flo", struct.pack("<fii", 202021.25, 2, 2**30), "it says that it is 2 x 1073741824"),
+        ("f.flo", HEADER + bytes(31), "2 x 2 takes 44 bytes, the file has 43"),
+        ("f.flo", HEADER + bytes(33), "2 x 2 takes 44 bytes, the file has 45"),
+        ("f.flo", struct.pack("<fii", 202021.25, -2, 2), "it says that its field is -2 x 2"),
+        ("f.flo", struct.pack("<fii", 202021.25, 2, 2**30), "it says that its field is 2 x 1073741824"),
         ("f.npz", b"", "damaged, or not a .npz file"),
         ("f.npz", b"PK\3\4 and then nothing", "damaged, or not a .npz file"),
         ("f.txt", b"", "empty"),
@@ -136,7 +136,7 @@ def test_damaged_npz_files_are_refused_with_the_reason(nnf, tmp_path):
     with pytest.raises(ImageError, match=r"\(3, 4, 2\) of float64"):
         flow_files.read(path)
     np.savez(path, nnf=np.array([{}], object))
-    with pytest.raises(ImageError, match="damaged, or not a"):  # no pickle is loaded
+    with pytest.raises(ImageError, match="damaged, or not a"):  # `np.load` must not load a pickle
         flow_files.read(path)
 
 
@@ -148,7 +148,7 @@ def test_a_text_file_is_refused_without_a_width(nnf, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["f.npz", "f.flo", "f.txt"])
-def test_missing_files_and_folders_are_named(nnf, tmp_path, name):
+def test_missing_files_and_folders_are_refused_by_their_names(nnf, tmp_path, name):
     with pytest.raises(ImageError, match="no such file"):
         flow_files.read(tmp_path / name, width=7)
     with pytest.raises(OutputError, match=r"the folder .*nowhere' does not exist"):
@@ -189,10 +189,10 @@ def test_a_new_file_takes_the_place_of_the_old_one(tmp_path):
     assert link.read_bytes() == b"old"
 
 
-# Bombs, and what is no file
+# Bombs, and paths that are no files
 
 
-def test_a_missing_text_is_missing_whatever_its_width(tmp_path):
+def test_a_missing_text_is_reported_as_missing_even_without_a_width(tmp_path):
     with pytest.raises(ImageError, match=r"none\.txt: there is no such file"):
         flow_files.read(tmp_path / "none.txt")
 
@@ -208,7 +208,7 @@ def test_pipes_and_devices_are_refused_at_once(tmp_path, suffix):
 
 
 def bomb(path, shape, kind="<i4"):
-    """A .npz whose array claims a shape, and has some zeros."""
+    """Write a .npz whose array has a shape in its header, and few bytes."""
     head = io.BytesIO()
     np.lib.format.write_array_header_1_0(head, {"descr": kind, "fortran_order": False, "shape": shape})
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

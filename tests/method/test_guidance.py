@@ -1,4 +1,4 @@
-"""Label pictures: what they forbid in the fields and in the result, and which are refused."""
+"""Label pictures: the matches that they forbid, and label pictures that are refused."""
 
 import hashlib
 import io
@@ -28,7 +28,7 @@ def regions(h: int, w: int, left: tuple[int, int, int], right: tuple[int, int, i
 
 
 def read(mask_a: Any, mask_b: Any, size_a: tuple[int, int], size_b: tuple[int, int]) -> guidance.Labels | None:
-    """The labels of A and of one B'."""
+    """Return the labels of A and of one B'."""
     return guidance.read_labels(mask_a, [mask_b], size_a, {"B'": size_b})
 
 
@@ -38,7 +38,7 @@ def noise(h: int, w: int, seed: int = 0) -> np.ndarray:
 
 def test_every_match_has_the_label_of_its_position_even_where_features_disagree() -> None:
     a = noise(48, 64)
-    b1 = a.copy()  # the same picture, but the masks exchange left and right
+    b1 = a.copy()  # the picture is the same, but the masks exchange left and right
     mask_a, mask_b = regions(48, 64, RED, BLUE, 20), regions(48, 64, BLUE, RED, 44)
     settings = {"inversion": "vote", "search_iterations": 2}
     result = Engine(device="cpu", threads=2).transfer(a, b1, mask_a=mask_a, mask_b=mask_b, **settings)
@@ -48,22 +48,22 @@ def test_every_match_has_the_label_of_its_position_even_where_features_disagree(
 
 def test_masks_hold_at_a_reduced_working_size_and_after_refinement_on_pixels() -> None:
     b1 = np.where(regions(80, 90, (1, 0, 0), (0, 0, 1), 45), noise(80, 90), 0).astype(np.uint8)
-    b1[:, 42:48] = 0  # patches around matches beside the border of B' reach over it
+    b1[:, 42:48] = 0  # patches beside the border of the regions reach over it
     mask_a, mask_b = regions(80, 90, RED, BLUE, 30), regions(80, 90, RED, BLUE, 45)
     result = Engine(device="cpu", threads=2).transfer(
         noise(80, 90, 1), b1, mask_a=mask_a, mask_b=mask_b, ratio=0.5, inversion="vote"
     )
-    assert (result.a_prime[:, :27, 2] == 0).all()  # away from the border, where patches overlap: red only
+    assert (result.a_prime[:, :27, 2] == 0).all()  # only red occurs, except near the border, where patches overlap
     assert (result.a_prime[:, 33:, 0] == 0).all()
-    assert min(result.a_prime[:, :27, 0].mean(), result.a_prime[:, 33:, 2].mean()) > 100  # and not black
+    assert min(result.a_prime[:, :27, 0].mean(), result.a_prime[:, 33:, 2].mean()) > 100  # the colours are not black
 
 
 def test_a_label_in_one_mask_only_is_logged_and_matches_anything(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "analogy"):
         labels = read(regions(20, 20, RED, GREEN, 10), regions(20, 30, RED, BLUE, 10), (20, 20), (20, 30))
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.INFO] == [
-        "the label #00ff00 of A is not in the mask of B'; it is ignored",
-        "the label #0000ff of B' is not in the mask of A; it is ignored",
+        "the label #00ff00 of A is not in the mask of B', and is ignored",
+        "the label #0000ff of B' is not in the mask of A, and is ignored",
     ]
     assert labels is not None
     assert (labels.content[:, 10:] == -1).all()
@@ -71,15 +71,15 @@ def test_a_label_in_one_mask_only_is_logged_and_matches_anything(caplog: pytest.
     assert (labels.content[:, :10] == 0xFF0000).all()
 
 
-def test_many_labels_in_one_mask_only_are_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    """As lossy formats make them of one."""
+def test_many_labels_in_one_mask_only_are_logged_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Make many labels of one, as lossy formats do."""
     mask = regions(20, 20, RED, BLUE, 10)
     mask[0, :9] = [(255, shade, 0) for shade in range(1, 10)]
     with caplog.at_level(logging.INFO, "analogy"):
         labels = read(mask, regions(20, 20, RED, BLUE, 10), (20, 20), (20, 20))
     assert [record.getMessage() for record in caplog.records] == [
-        "9 labels of A, such as #ff0100 and #ff0900, are not in the mask of B'; they are ignored: paint without smooth edges, "
-        "and save as PNG"
+        "9 labels of A, such as #ff0100 and #ff0900, are not in the mask of B', and are ignored; paint without smooth "
+        "edges, and save as PNG"
     ]
     assert labels is not None
     assert (labels.content[0, :9] == guidance.IGNORED).all()
@@ -104,14 +104,17 @@ def test_forbidden_matches_move_to_the_nearest_position_with_the_label() -> None
 
 
 def layer(h: int, w: int, colour: tuple[int, int, int], edge: int) -> np.ndarray:
-    """A label left of `edge` on a transparent layer, as paint programs export it, with colours below the transparency."""
+    """Return a label left of `edge` on a transparent layer, as paint programs export it.
+
+    The transparent pixels have random colours.
+    """
     mask = np.dstack([noise(h, w), np.zeros((h, w), np.uint8)])
     mask[:, :edge] = *colour, 255
     return mask
 
 
 def as_file(mask: np.ndarray, mode: str) -> bytes:
-    """A label picture as a PNG file of one of Pillow's modes that hold transparency."""
+    """Return a label picture as a PNG file, in a mode of Pillow that holds transparency."""
     image, content, options = Image.fromarray(mask), io.BytesIO(), {}
     if mode == "16 bits":
         write_png16(content, mask * np.uint16(257), None)
@@ -128,8 +131,8 @@ def as_file(mask: np.ndarray, mode: str) -> bytes:
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "P", "LA", "16 bits"])
-def test_one_label_on_a_transparent_layer_is_held_in_both_directions(mode: str) -> None:
-    """Without the masks, each half would match the half that looks like it: the other one."""
+def test_one_label_on_a_transparent_layer_limits_matches_in_both_directions(mode: str) -> None:
+    """Give each half of A a mask that forbids the half of B' which looks like it."""
     a, left = noise(48, 64), np.arange(64) < 32
     b1 = np.roll(a, 32, axis=1)
     mask_a, mask_b = (as_file(layer(48, 64, RED, 32), mode) for _ in range(2))
@@ -138,10 +141,10 @@ def test_one_label_on_a_transparent_layer_is_held_in_both_directions(mode: str) 
     )
     for field in (result.nnf_ab, result.nnf_ba):
         assert left[field[:, :32, 1]].all()
-        assert left[field[:, 32:, 1]].any()  # what has no label matches anything
+        assert left[field[:, 32:, 1]].any()  # positions without a label match anything
 
 
-def test_what_is_transparent_has_no_label_and_soft_edges_are_no_labels_of_their_own() -> None:
+def test_transparent_pixels_have_no_label_and_soft_edges_add_no_labels() -> None:
     mask = layer(20, 20, RED, 10)
     mask[:, 8:12, :3], mask[:, 8:12, 3] = RED, [230, 140, 100, 30]
     labels = read(mask, regions(20, 30, RED, BLUE, 10), (20, 20), (20, 30))
@@ -149,7 +152,7 @@ def test_what_is_transparent_has_no_label_and_soft_edges_are_no_labels_of_their_
     assert (labels.content == [0xFF0000] * 10 + [guidance.UNLABELLED] * 10).all()
     maps = labels.at((20, 20), Sheet(((20, 30),)))
     assert (maps.content[:, 10:] < 0).all()
-    assert (maps.source == [0xFF0000] * 10 + [-1] * 20).all()  # blue is in one mask only
+    assert (maps.source == [0xFF0000] * 10 + [-1] * 20).all()  # only one mask has blue
     maps = labels.reversed().at((20, 30), Sheet(((20, 20),)))
     assert (maps.source[:, 10:] > 0xFFFFFF).all()
     assert (maps.content[:, 10:] < 0).all()
@@ -159,7 +162,8 @@ def test_what_is_transparent_has_no_label_and_soft_edges_are_no_labels_of_their_
     ("mask_a", "mask_b", "says"),
     [
         (regions(20, 20, RED, RED, 9), regions(20, 20, RED, RED, 9), True),
-        (regions(20, 20, RED, BLUE, 9), regions(20, 20, RED, GREEN, 9), True),  # what one side lacks matches anything
+        # A colour that one side lacks matches anything.
+        (regions(20, 20, RED, BLUE, 9), regions(20, 20, RED, GREEN, 9), True),
         (regions(20, 20, RED, BLUE, 9), regions(20, 20, GREEN, GREEN, 9), True),
         (layer(20, 20, RED, 0), layer(20, 20, RED, 9), True),
         (layer(20, 20, RED, 9), layer(20, 20, RED, 9), False),
@@ -167,14 +171,14 @@ def test_what_is_transparent_has_no_label_and_soft_edges_are_no_labels_of_their_
         (regions(20, 20, RED, BLUE, 9), regions(20, 20, BLUE, RED, 3), False),
     ],
 )  # fmt: skip
-def test_masks_that_keep_nothing_apart_are_named_in_one_line(mask_a, mask_b, says: bool, caplog) -> None:
+def test_masks_that_forbid_no_match_are_logged_in_one_line(mask_a, mask_b, says: bool, caplog) -> None:
     with caplog.at_level(logging.WARNING, "analogy"):
         read(mask_a, mask_b, (20, 20), (20, 20))
-    assert ["the masks keep nothing apart" in record.getMessage() for record in caplog.records] == [True] * says
+    assert ["the masks forbid no match" in record.getMessage() for record in caplog.records] == [True] * says
 
 
 def halves(left: int, right: int, edge: int) -> np.ndarray:
-    """A label picture of 16 bits (20, 20, 3) with two regions."""
+    """Return a label picture of 16 bits (20, 20, 3) with two regions."""
     mask = np.empty((20, 20, 3), np.uint16)
     mask[:, :edge], mask[:, edge:] = left, right
     return mask
@@ -193,12 +197,12 @@ def test_regions_that_differ_by_less_than_one_step_of_eight_bits_stay_apart(capl
         place_pins(np.array([(15.0, 2, 15, 2)]), (20, 20), {"B'": (20, 20)}, (20, 20), labels)
 
 
-def test_a_label_of_16_bits_that_one_mask_lacks_is_named(caplog) -> None:
+def test_a_label_of_16_bits_that_one_mask_lacks_is_logged_by_its_colour(caplog) -> None:
     with caplog.at_level(logging.INFO, "analogy"):
         read(halves(1, 2, 9), halves(1, 3, 9), (20, 20), (20, 20))
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.INFO] == [
-        "the label #000200020002 of A is not in the mask of B'; it is ignored",
-        "the label #000300030003 of B' is not in the mask of A; it is ignored",
+        "the label #000200020002 of A is not in the mask of B', and is ignored",
+        "the label #000300030003 of B' is not in the mask of A, and is ignored",
     ]
 
 
@@ -260,8 +264,8 @@ def test_wrong_masks_are_refused_in_one_line_with_the_reason(mask_a, mask_b, wor
     assert "\n" not in str(caught.value)
 
 
-def test_what_lies_between_the_masks_of_several_examples_has_no_label() -> None:
-    """Not that of a black region either, to which a match could be moved."""
+def test_positions_between_the_masks_of_several_examples_have_no_label() -> None:
+    """Use black regions, whose label is 0, so that a match could be moved to zeros between them."""
     black, sizes = np.zeros((20, 20, 3), np.uint8), {"B' 1": (20, 20), "B' 2": (16, 30)}
     masks = [black, np.zeros((16, 30, 3), np.uint8)]
     labels = guidance.read_labels(black, masks, (20, 20), sizes)
@@ -279,7 +283,7 @@ def test_a_label_is_ignored_only_where_no_example_has_it(caplog: pytest.LogCaptu
             regions(20, 20, RED, BLUE, 10), masks, (20, 20), {"B' 1": (20, 20), "B' 2": (20, 20)}
         )
     assert [record.getMessage() for record in caplog.records] == [
-        "the label #00ff00 of B' 2 is not in the mask of A; it is ignored"
+        "the label #00ff00 of B' 2 is not in the mask of A, and is ignored"
     ]
     assert labels is not None
     assert (labels.content >= 0).all()

@@ -18,7 +18,7 @@ def quadratic(scales: np.ndarray, best: np.ndarray):
     return function
 
 
-def test_finds_the_minimum_of_an_ill_conditioned_quadratic(cpu) -> None:
+def test_l_bfgs_finds_the_minimum_of_an_ill_conditioned_quadratic(cpu) -> None:
     rng = np.random.default_rng(1)
     scales = np.geomspace(1, 1e3, 40, dtype=np.float32)
     best = rng.standard_normal(40).astype(np.float32)
@@ -28,16 +28,16 @@ def test_finds_the_minimum_of_an_ill_conditioned_quadratic(cpu) -> None:
 
 
 def test_the_direction_is_that_of_bfgs_by_the_latest_pairs_of_positive_curvature(cpu) -> None:
-    """Against the inverse Hessian as a matrix (Nocedal & Wright 2006, equation 6.17)."""
+    """Compare with the inverse Hessian as a matrix (Nocedal & Wright 2006, equation 6.17)."""
     rng = np.random.default_rng(3)
     x, gradient = np.zeros(12, np.float32), rng.standard_normal(12, np.float32)
     history, pairs = _History(cpu, gradient, 3, gradient @ gradient), []
-    for offered in range(9):
-        refused = offered in (0, 5)
+    for tried in range(9):
+        refused = tried in (0, 5)
         step, change = rng.standard_normal((2, 12), np.float32)
         change *= np.sign(step @ change) * (-1 if refused else 1)
         products = history.try_step(x, x + step, gradient, gradient + change)
-        if offered == 7:  # a step that is not taken leaves no trace
+        if tried == 7:  # a rejected step must not change the history
             continue
         x, gradient = x + step, gradient + change
         history.keep([float(number) for product in products for number in np.ravel(product)])
@@ -53,7 +53,7 @@ def test_the_direction_is_that_of_bfgs_by_the_latest_pairs_of_positive_curvature
         assert slope == pytest.approx(direction @ gradient, rel=1e-4)
 
 
-def test_approaches_the_minimum_of_the_rosenbrock_function(cpu) -> None:
+def test_l_bfgs_approaches_the_minimum_of_the_rosenbrock_function(cpu) -> None:
     def rosenbrock(p):
         x, y = map(float, p)
         gradient = [-400 * x * (y - x * x) - 2 * (1 - x), 200 * (y - x * x)]
@@ -63,10 +63,10 @@ def test_approaches_the_minimum_of_the_rosenbrock_function(cpu) -> None:
     assert np.abs(x - 1).max() < 0.02
 
 
-def test_never_returns_a_larger_value_than_at_the_start_even_with_a_wrong_gradient(cpu) -> None:
+def test_the_result_is_never_worse_than_the_start_even_with_a_wrong_gradient(cpu) -> None:
     rng = np.random.default_rng(2)
 
-    def function(x):  # its gradient has nothing to do with its value
+    def function(x):  # the gradient does not belong to the value
         return float(np.abs(x).sum()), rng.standard_normal(x.shape).astype(np.float32)
 
     start = np.full(10, 0.5, np.float32)
@@ -112,7 +112,7 @@ def test_twenty_iterations_reduce_the_objective_of_the_shipped_model_fivefold(le
     assert np.allclose(objective.between, again.between, rtol=1e-4, atol=1e-4)
 
 
-def test_between_is_of_the_evaluation_with_the_smallest_loss(cpu) -> None:
+def test_between_belongs_to_the_evaluation_with_the_smallest_loss(cpu) -> None:
     network = Features(locate(DEFAULT), cpu)
     picture = np.random.default_rng(0).integers(0, 256, (32, 48, 3)).astype(np.uint8)
     pyramid = network.pyramid(picture)

@@ -1,4 +1,4 @@
-"""The coarse-to-fine loop: fields between pictures whose correspondence is known, the blend, and the reconstruction."""
+"""The coarse-to-fine loop, the blend, and the reconstruction, on pictures with a known field."""
 
 from itertools import pairwise
 
@@ -13,9 +13,9 @@ from analogy.method import nnf
 from analogy.method.costs import estimate
 from analogy.method.features import LEVELS, Features, level_size, nchw
 from analogy.method.matching import Matches, match
-from analogy.method.pair import Pair, Side, pair_of
+from analogy.method.pair import Pair, Side, Uploads, pair_of
 from analogy.method.pins import place_pins
-from analogy.method.reconstruction import blend, content_weight, reconstruct
+from analogy.method.reconstruction import blend, reconstruct
 from analogy.method.sheets import Sheet, SourceFeatures
 from analogy.networks.models import DEFAULT, locate
 from analogy.pictures.images import Picture
@@ -30,27 +30,35 @@ def network() -> Features:
     return Features(locate(DEFAULT), BACKEND)
 
 
+@pytest.fixture(scope="module")
+def unprojected() -> Features:
+    """Return a network without projections."""
+    network = Features(locate(DEFAULT), BACKEND)
+    network.projections = {}
+    return network
+
+
 def picture(h: int, w: int, seed: int = 0) -> np.ndarray:
-    """Coloured blocks with a little noise, so that every level has structure."""
+    """Return coloured blocks with a little noise, so that every level has structure."""
     rng = np.random.default_rng(seed)
     blocks = np.kron(rng.integers(0, 256, (h // 8 + 1, w // 8 + 1, 3)), np.ones((8, 8, 1)))[:h, :w]
     return np.clip(blocks + rng.normal(0, 8, (h, w, 3)), 0, 255).astype(np.uint8)
 
 
 def pair(a: np.ndarray, b_prime: np.ndarray, b: np.ndarray | None = None) -> Pair:
-    """The pair of two pictures that the network sees in their own size."""
+    """Return the pair of two pictures whose working sizes are their full sizes."""
     side_a, side_b = (Side(name, Picture(pixels), pixels.shape[:2]) for name, pixels in (("A", a), ("B'", b_prime)))
     return pair_of(side_a, [side_b], b=[] if b is None else [Picture(b)])
 
 
 def features_of(network: Features, source: np.ndarray) -> SourceFeatures:
-    """The features of one source, with its pixels as level 0."""
+    """Return the features of one source, with its pixels as level 0."""
     levels = {0: source.astype(np.float32) / 255} | network.pyramid(source)
     return SourceFeatures(BACKEND, Sheet((source.shape[:2],)), [levels])
 
 
 def matched(network: Features, both: Pair, settings: Settings, report: StageReporter | None = None) -> Matches:
-    return match(network, both, both.seen(BACKEND), settings, report or StageReporter(None))
+    return match(network, both, both.network_inputs(Uploads(BACKEND)), settings, report or StageReporter(None))
 
 
 def test_a_picture_matched_with_itself_gives_the_identity(network: Features) -> None:
@@ -75,16 +83,16 @@ def test_swapping_the_pictures_swaps_the_two_fields(network: Features) -> None:
     settings = Settings(inversion="vote")
     one = matched(network, pair(a, b1), settings)
     other = matched(network, pair(b1, a), settings)
-    # Not to the bit: the two halves of the joined features are exchanged, so sums round
-    # differently.
+    # The fields are not equal to the bit, since the halves of the joined features are exchanged,
+    # and so sums round differently.
     for key in ("ab", "ba"):
         found, same = one[key][1], other[key[::-1]][1]
         assert (found.nnf == same.nnf).all(axis=-1).mean() > 0.98
         assert np.abs(found.distance - same.distance).mean() < 1e-3
 
 
-def test_with_b_known_a_is_matched_with_b_however_b_prime_looks(network: Features) -> None:
-    """A is B moved, and B' an inverted, repainted B: what is found is the motion, which without B nobody could see."""
+def test_with_b_known_a_is_matched_with_b_whatever_b_prime_looks_like(network: Features) -> None:
+    """Here A is a moved B, and B' an inverted B, so that only B shows the true offset."""
     whole = picture(128, 144)
     a, b = whole[:112, :112], whole[16:, 32:]
     b_prime = np.roll(255 - b, 1, axis=2) // 2
@@ -103,9 +111,9 @@ def test_each_level_of_each_seed_has_random_numbers_of_its_own() -> None:
     seeds: list[int] = []
 
     class Recorder(CpuBackend):
-        def random_search(self, a, b, nnf, distance, patch, radius, seed, *rest):
+        def random_search(self, *, seed, **others):
             seeds.append(seed)
-            return super().random_search(a, b, nnf, distance, patch, radius, seed, *rest)
+            return super().random_search(seed=seed, **others)
 
     network, both = Features(locate(DEFAULT), Recorder(2)), pair(picture(32, 32), picture(32, 32, 1))
     for seed in range(3):
@@ -117,16 +125,18 @@ def test_the_surroundings_of_a_pin_are_as_many_pixels_wide_at_every_level() -> N
     searched: list[np.ndarray] = []
 
     class Recorder(CpuBackend):
-        def distance(self, a, b, nnf, *rest):
+        def distance(self, a, b, nnf, patch, frames=None, tick=None):
             searched.append(nnf.copy())
-            return super().distance(a, b, nnf, *rest)
+            return super().distance(a, b, nnf, patch, frames, tick)
 
     size, backend, rng = (32, 320), Recorder(2), np.random.default_rng(0)
     sides = [Side(name, Picture(rng.integers(0, 256, (*size, 3), np.uint8)), size) for name in ("A", "B'")]
     pins = place_pins(np.array([(0.0, 0, 160, 16)]), size, {"B'": size}, size, None)
     settings = Settings(inversion="vote", direction="ab", search_iterations=1)
     both = pair_of(sides[0], sides[1:], pins=pins)
-    match(Features(locate(DEFAULT), backend), both, both.seen(backend), settings, StageReporter(None))
+    match(
+        Features(locate(DEFAULT), backend), both, both.network_inputs(Uploads(backend)), settings, StageReporter(None)
+    )
     # A search computes the distances of the field that it begins with, and of that field with the
     # offset of the pin in all of its surroundings. At all levels but the last there are two searches.
     assert len(searched) == 4 * 4 + 2
@@ -138,29 +148,30 @@ def test_the_surroundings_of_a_pin_are_as_many_pixels_wide_at_every_level() -> N
 
 
 @pytest.mark.parametrize(("weight", "alpha"), [(1, 0.5), (3, 0.7)])
-def test_blend_keeps_strong_content_features_by_alpha_and_reconstructs_weak_ones(weight, alpha: float) -> None:
+def test_blend_keeps_strong_content_features_by_alpha_and_reconstructs_weak_ones(
+    unprojected: Features, weight, alpha: float
+) -> None:
     own = np.zeros((2, 2, 3), np.float32)
-    own[0, 0] = 10  # the only position with strong features
+    own[0, 0] = 10  # this is the only position with strong features
     found = np.full((2, 2, 3), 5, np.float32)
-    mixed = blend(own, found, content_weight(BACKEND, own, 2, Settings(weight=weight)))
+    mixed = blend(unprojected, 2, own, own, found, Settings(weight=weight))
     assert np.allclose(mixed[0, 0], 10 * alpha + 5 * (1 - alpha))
     assert np.allclose(mixed[1, 1], 5, atol=1e-4)
-    assert np.array_equal(blend(own, found, content_weight(BACKEND, own, 1, Settings(weight=1))), found)
+    assert np.array_equal(blend(unprojected, 1, own, own, found, Settings(weight=1)), found)
 
 
-def test_blend_of_flat_content_is_the_reconstruction() -> None:
-    # The squared norms have no range to be scaled to 0..1 by: all count as weak.
+def test_blend_of_flat_content_is_the_reconstruction(unprojected: Features) -> None:
+    # All squared norms are equal, so they count as weak.
     for value in (0, 7):
         flat = np.full((3, 3, 2), value, np.float32)
-        assert np.allclose(blend(flat, flat + 1, content_weight(BACKEND, flat, 4, Settings())), flat + 1, atol=1e-5)
+        assert np.allclose(blend(unprojected, 4, flat, flat, flat + 1, Settings()), flat + 1, atol=1e-5)
 
 
-def test_blending_what_a_projection_makes_is_projecting_the_blend(network: Features) -> None:
+def test_blending_projected_features_gives_the_projected_blend(network: Features, unprojected: Features) -> None:
     content, found = (network.pyramid(picture(32, 40, seed))[4] for seed in (0, 1))
-    w = content_weight(BACKEND, content, 4, Settings())
     assert 4 in network.projections
-    whole = network.for_search(4, blend(content, found, w))
-    blended = blend(network.for_search(4, content), network.for_search(4, found), w)
+    whole = network.for_search(4, blend(unprojected, 4, content, content, found, Settings()))
+    blended = blend(network, 4, content, network.for_search(4, content), found, Settings())
     assert np.abs(blended - whole).max() < 1e-5 * np.abs(whole).max()
 
 
@@ -181,7 +192,10 @@ def test_reconstruction_from_the_identity_field_gives_the_source_s_features(
 
 @pytest.fixture(scope="module")
 def next_level(network: Features):
-    """(level, relu(L-1)_1 (h, w, C)) -> relu(L)_1 (1, C', h', w'): the layers between, cut out of the features' graph."""
+    """Return a function that computes relu(L)_1 (1, C', h', w') from L and relu(L-1)_1 (h, w, C).
+
+    It runs the layers between the two, cut out of the graph of the features.
+    """
     whole = onnx.load(network.folder / "features.onnx")
     sessions = {}
     for level in (5, 4, 3, 2):
@@ -196,7 +210,7 @@ def next_level(network: Features):
 
 @pytest.fixture(scope="module")
 def searched(network: Features):
-    """A source, and the fields into it from a picture of another size, searched with three seeds."""
+    """Return a source, and the fields into it from another picture, found with three seeds."""
     a, source = picture(64, 80, 1), picture(72, 64, 2)
     settings = [Settings(inversion="vote", seed=seed) for seed in range(3)]
     return source, (64, 80), [matched(network, pair(a, source), each)["ab"] for each in settings]
@@ -226,7 +240,7 @@ def test_deconvolution_fits_the_target_better_than_the_vote(
     # many, for each field.
     for vote, few, many in zip(*misfits.values(), strict=True):
         assert many < few < vote, misfits
-    # And it falls by more than another seed of the search changes it.
+    # The difference is also larger than that between two seeds of the search.
     assert max(misfits["many"]) < min(misfits["vote"]), misfits
 
 
@@ -249,10 +263,8 @@ def test_progress_names_each_level_with_a_rising_share_and_times_it(network: Fea
 
 @pytest.mark.parametrize("inversion", ["vote", "step", "deconvolution"])
 @pytest.mark.parametrize("direction", ["both", "ab", "known B"])
-def test_the_parts_that_report_are_the_parts_that_were_planned(
-    network: Features, inversion: str, direction: str
-) -> None:
-    """Each search and each inversion tells how far it is, up to its end."""
+def test_exactly_the_planned_parts_report_their_progress(network: Features, inversion: str, direction: str) -> None:
+    """Check that each search and each inversion reports its share up to the end."""
     shares_of: dict[tuple[str, str], list[float]] = {}
 
     class Recorder(StageReporter):
@@ -276,8 +288,8 @@ def test_the_parts_that_report_are_the_parts_that_were_planned(
     for (_, part), shares in shares_of.items():
         assert shares == sorted(shares)
         if "search" in part:
-            assert len(shares) > 2 * 5  # a search of two iterations has ten passes
+            assert len(shares) > 2 * 5  # a search of two iterations has ten passes, and each reports several shares
         if "inversion" in part and inversion == "step" and shares:
-            assert shares == [1]  # one run of the network
+            assert shares == [1]  # the network runs once
         if shares and "inversion" not in part:
             assert shares[-1] == pytest.approx(1)

@@ -1,4 +1,4 @@
-"""The estimate of memory, and what it refuses."""
+"""The estimate of memory, and the pairs that it refuses."""
 
 from types import SimpleNamespace
 
@@ -14,7 +14,7 @@ WIDTHS = (16, 32, 64, 128, 128)
 
 
 class Limited(CpuBackend):
-    """A CPU backend with that many bytes free."""
+    """CPU backend whose number of free bytes is given."""
 
     def __init__(self, free: int):
         super().__init__(1)

@@ -1,4 +1,4 @@
-"""Nearest-neighbour fields: identity, upsampling, enlargement, and PatchMatch against exhaustive search."""
+"""Nearest-neighbour fields: identity, upsampling, enlargement, and PatchMatch."""
 
 from pathlib import Path
 
@@ -57,7 +57,10 @@ def test_enlarging_scales_a_translation_by_the_factor_of_the_sizes() -> None:
 
 
 def exhaustive(a: np.ndarray, b: np.ndarray, patch: int) -> np.ndarray:
-    """Smallest distance at each position, over all of `b`; the definition of the contract, written out."""
+    """Return the smallest patch distance of each position to any position of `b`.
+
+    The distance is computed by its definition in the contract.
+    """
     (ha, wa), (hb, wb), r = a.shape[:2], b.shape[:2], patch // 2
     dots = np.einsum("yxc,vuc->yxvu", a / ONE, b / ONE)
     total, count = np.zeros_like(dots), np.zeros(dots.shape)
@@ -80,7 +83,7 @@ def test_patch_match_recovers_a_known_translation() -> None:
     start = nnf.identity(BACKEND, (40, 50), (40, 50))
     found, distance = nnf.search(BACKEND, a, b, start, patch=3, search_radius=None, iterations=8, seed=0)
     expected = (grid(40, 50) + [7, -11]) % [40, 50]
-    inner = np.s_[2:30, 14:48]  # whose patches do not wrap around
+    inner = np.s_[2:30, 14:48]  # the patches there do not wrap around
     assert (found == expected).all(axis=-1)[inner].mean() > 0.99
     assert distance[inner].mean() < -1.98
 
@@ -92,7 +95,7 @@ def test_search_comes_within_three_percent_of_exhaustive_search_on_real_features
     start = nnf.identity(BACKEND, a.shape[:2], b.shape[:2])
     _, distance = nnf.search(BACKEND, a, b, start, patch=3, search_radius=None, iterations=4, seed=0)
     best = exhaustive(a, b, 3)
-    assert distance.mean() <= 0.97 * best.mean()  # both negative, -2 is perfect
+    assert distance.mean() <= 0.97 * best.mean()  # both are negative, and -2 is perfect
     assert (distance >= best - 1e-4).all()
 
 
@@ -159,7 +162,7 @@ def test_search_on_maps_one_position_wide_finds_every_match(size: tuple[int, int
     start = np.zeros((*size, 2), np.int32)
     field, distance = nnf.search(BACKEND, a, a, start, patch=5, search_radius=None, iterations=2, seed=0)
     assert np.array_equal(field, grid(*size))
-    assert np.allclose(distance, -2, atol=1e-3)  # the rounding to fixed point
+    assert np.allclose(distance, -2, atol=1e-3)  # the joined features are rounded to fixed point
 
 
 @pytest.mark.parametrize(
@@ -183,21 +186,21 @@ def test_search_refuses_arrays_of_another_shape_dtype_or_order(change, words: st
 
 
 class Silent(CpuBackend):
-    """Passes that tell nothing while they run, like those of a GPU."""
+    """Backend whose passes report nothing while they run, as on a GPU."""
 
-    def distance(self, *arguments, tick=None):
-        return super().distance(*arguments[:4])
+    def distance(self, *, tick, **arguments):
+        return super().distance(**arguments)
 
-    def propagate(self, *arguments, tick=None):
-        return super().propagate(*arguments[:8])
+    def propagate(self, *, tick, **arguments):
+        return super().propagate(**arguments)
 
-    def random_search(self, *arguments, tick=None):
-        return super().random_search(*arguments[:10])
+    def random_search(self, *, tick, **arguments):
+        return super().random_search(**arguments)
 
 
 @pytest.mark.parametrize(("kind", "bands"), [(CpuBackend, 8), (Silent, 1)])
-def test_a_search_tells_each_pass_and_on_the_cpu_each_band_of_it(kind, bands: int) -> None:
-    backend = kind(2)  # two threads: at least eight bands
+def test_a_search_reports_each_pass_and_on_the_cpu_each_band(kind, bands: int) -> None:
+    backend = kind(2)  # with two threads there are at least eight bands
     a, b = np.random.default_rng(0).integers(0, ONE, (2, 20, 24, 4), np.int16)
     shares: list[float] = []
     start = nnf.identity(backend, (20, 24), (20, 24))

@@ -31,14 +31,15 @@ def test_painting_copies_pixels_of_the_full_size_source() -> None:
     assert np.allclose(painted[8:60, 8:60], source[16:68, 20:72], atol=1e-5)
 
 
-def test_painting_tells_each_band_of_each_pass_and_can_be_ended_there() -> None:
+def test_painting_reports_each_band_of_each_pass_and_can_be_ended_there() -> None:
     source, field = texture(160, 160), nnf.identity(BACKEND, (40, 40), (40, 40))
     shares: list[float] = []
     painted = paint(BACKEND, field, Sheet(((40, 40),)), (160, 160), Sheet(((160, 160),)), source, tick=shares.append)
     assert np.array_equal(painted, paint(BACKEND, field, Sheet(((40, 40),)), (160, 160), Sheet(((160, 160),)), source))
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1)
-    # Enlarging, two votes, and four passes of the refinement, in eight bands each.
+    # There are seven steps, in eight bands each: to enlarge, to vote twice, and four passes of the
+    # refinement.
     assert max(np.diff([0, *shares])) < 0.15
     assert len(np.unique(np.round(shares, 9))) == 7 * 8
 
@@ -46,7 +47,7 @@ def test_painting_tells_each_band_of_each_pass_and_can_be_ended_there() -> None:
         pass
 
     def stop(share: float) -> None:
-        if share > 0.97:  # within the last vote
+        if share > 0.97:  # the last vote is running
             raise Stop
 
     with pytest.raises(Stop):
@@ -97,20 +98,19 @@ def test_refinement_on_pixels_brings_an_enlarged_field_nearer_to_the_picture(fac
     rng = np.random.default_rng(0)
     side, coarse = 96, 96 // factor
     source = resize(rng.integers(0, 256, (12, 12, 3)).astype(np.uint8), side, side).astype(np.float32) / 255
-    # The true field is the identity. The coarse one is off by up to one position, as blocks of the
-    # enlargement's size.
+    # The true field is the identity. The coarse field is wrong by up to one position.
     field = nnf.identity(BACKEND, (coarse, coarse), (coarse, coarse))
     field = np.clip(field + rng.integers(-1, 2, field.shape), 0, coarse - 1).astype(np.int32)
     enlarged = nnf.enlarge(BACKEND, field, (coarse, coarse), (side, side), (side, side))
     refined = refine_on_pixels(BACKEND, enlarged, source, None)
 
     before, after = (BACKEND.vote(each, source, 3) for each in (enlarged, refined))
-    # Seams are where the patches that vote for a pixel disagree: the pixel's own match is then not
-    # what they vote.
+    # At a seam the patches that vote for a pixel disagree, so their vote differs from the pixel's
+    # match.
     seams = [np.abs(v - source[f[..., 0], f[..., 1]]).mean() for v, f in ((before, enlarged), (after, refined))]
     assert seams[1] < seams[0]
     assert np.abs(after - source).mean() < np.abs(before - source).mean()
-    # A match moves only to a patch that is nearer to the picture voted before.
+    # A match moves only to a patch that is nearer to the voted picture.
     query, key = BACKEND.pixel_vectors(before, False), BACKEND.pixel_vectors(source, True)
     distances = [BACKEND.distance(query, key, each, 3) for each in (enlarged, refined)]
     moved = (refined != enlarged).any(axis=-1)
@@ -120,12 +120,10 @@ def test_refinement_on_pixels_brings_an_enlarged_field_nearer_to_the_picture(fac
 
 def test_products_of_query_and_key_are_negative_squared_differences() -> None:
     u, v = np.random.default_rng(0).random((2, 5, 7, 3), np.float32)
-    u[0, :2], v[0, :2] = [0, 0, 0], [[0, 0, 0], [1, 1, 1]]  # the largest numbers
+    u[0, :2], v[0, :2] = [0, 0, 0], [[0, 0, 0], [1, 1, 1]]  # these give the largest products
     query, key = BACKEND.pixel_vectors(u, False), BACKEND.pixel_vectors(v, True)
     in_208ths = (query.astype(int) * key).sum(axis=2) / 208**2
-    assert np.allclose(
-        np.sqrt(-in_208ths), np.linalg.norm(u - v, axis=2), atol=1.5 / 208
-    )  # the rounding of six numbers
+    assert np.allclose(np.sqrt(-in_208ths), np.linalg.norm(u - v, axis=2), atol=1.5 / 208)  # six numbers are rounded
     assert in_208ths[0, :2].tolist() == [0, -3]
 
 

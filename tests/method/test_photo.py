@@ -1,4 +1,4 @@
-"""Photo refinement: against a direct solution of the same linear system, and what it does to colours and edges."""
+"""Photo refinement: a direct solution of the linear system as reference, and colours and edges."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 from analogy.errors import ImageError
 from analogy.method import photo
 
-LAMBDA, EPSILON = 0.8, 1e-4  # of the authors' program
+LAMBDA, EPSILON = 0.8, 1e-4  # as in the authors' program
 
 
 def solve_directly(guide, g):
-    """WLS by factorisation, in float64: (1 + sum_j k_ij) u_i - sum_j k_ij u_j = g_i."""
+    """Solve (1 + sum_j k_ij) u_i - sum_j k_ij u_j = g_i by factorisation in float64."""
     sparse = pytest.importorskip("scipy.sparse", reason="compares with SciPy's solution: install the extra ci")
     linalg = pytest.importorskip("scipy.sparse.linalg")
     guide = guide.astype(np.float64)
@@ -29,7 +29,10 @@ def solve_directly(guide, g):
 
 
 def photograph(rng, height, width):
-    """(height, width) 0..1 in steps of 1 / 255: shapes with sharp edges, shading, noise here and clipped white there."""
+    """Return a grey picture in 0..1, in steps of 1 / 255.
+
+    It has shapes with sharp edges, shading, noise, and clipped white.
+    """
     y, x = np.mgrid[:height, :width] / max(height, width)
     grey = 0.3 + 0.4 * x + 0.3 * np.sin(9 * y + 5 * x * x)
     for _ in range(12):
@@ -76,8 +79,7 @@ def noise(rng, shape):
 
 
 def test_conjugate_gradients_with_multigrid_take_at_most_35_iterations(cpu, rng):
-    # Guards the speed without a clock: conjugate gradients without a preconditioner take hundreds
-    # of iterations.
+    # Without a preconditioner, conjugate gradients take hundreds of iterations.
     guide = photograph(rng, 300, 400)
     wls = photo.WLS(cpu, guide)
     smoothed(wls, noise(rng, guide.shape))
@@ -85,7 +87,7 @@ def test_conjugate_gradients_with_multigrid_take_at_most_35_iterations(cpu, rng)
 
 
 def shaded(rng, height, width):
-    """(height, width, 3) uint8: shading, an edge and noise."""
+    """Return a picture (height, width, 3) uint8 with shading, an edge and noise."""
     y, x = np.mgrid[:height, :width] / height
     grey = np.stack([128 + 90 * np.sin(9 * y + k * x * x) + 20 * (x + y > 1) for k in (3, 5, 7)], axis=2)
     return np.clip(grey + rng.normal(0, 4, grey.shape), 0, 255).astype(np.uint8)
@@ -116,7 +118,7 @@ def test_a_photograph_is_refined_in_less_than_500_launches(simulated, rng, monke
         return counted
 
     monkeypatch.setattr(launch.Kernel, "__call__", counting(launch.Kernel.__call__))
-    monkeypatch.setattr(device, "run", counting(device.run))  # whatever CuPy would do by kernels of its own
+    monkeypatch.setattr(device, "run", counting(device.run))  # this counts CuPy's own kernels
     a = shaded(rng, 448, 448)
     photo.refine(simulated, a, 255 - a[..., ::-1])
     assert 100 < launches < 500
@@ -162,8 +164,8 @@ def test_refine_leaves_its_arguments_unchanged(cpu, rng):
 
 @pytest.mark.parametrize("misplaced", [-5, 5])
 def test_new_colours_end_at_the_edges_without_halos(cpu, misplaced):
-    # A: dark left, bright right. A': other colours, their border blurred and some pixels off, as a
-    # vote leaves it.
+    # A is dark at the left and bright at the right. A' has other colours, whose border is blurred
+    # and misplaced by some pixels, as after a vote.
     x = np.arange(160)
     step = np.where(x < 80, 0, 1)
     soft = np.clip((x - 80 - misplaced) / 8 + 0.5, 0, 1)
@@ -171,8 +173,7 @@ def test_new_colours_end_at_the_edges_without_halos(cpu, misplaced):
     a, a_prime = ((old[0] + (old[1] - old[0]) * step[:, None]), (new[0] + (new[1] - new[0]) * soft[:, None]))
     a, a_prime = (np.repeat(np.rint(p)[None], 120, axis=0).astype(np.uint8) for p in (a, a_prime))
     refined = photo.refine(cpu, a, a_prime)[60].astype(int)
-    # Each side has one colour up to the very edge, and it is the new one (which the misplaced
-    # border mixes a little).
+    # Each side has one colour up to the edge, nearly the new colour of that side.
     for side, colour in ((refined[:80], new[0]), (refined[80:], new[1])):
         assert np.ptp(side, axis=0).max() <= 8
         assert abs(side - colour).max() <= 30

@@ -1,4 +1,4 @@
-"""Pins: that they hold, what follows them, what stays as it was, and which are refused or warned of."""
+"""Pins: they hold, positions around them follow, and wrong pins are refused."""
 
 import logging
 from pathlib import Path
@@ -18,7 +18,7 @@ from analogy.method.guidance import read_labels
 from analogy.method.holding import _proposals
 from analogy.method.matching import match
 from analogy.method.painting import as_pixels, paint, refine_on_pixels
-from analogy.method.pair import Side, pair_of
+from analogy.method.pair import Side, Uploads, pair_of
 from analogy.method.pins import MOST_PINS, place_pins, read_pins
 from analogy.method.sheets import Sheet
 from analogy.networks.models import DEFAULT, locate
@@ -29,7 +29,11 @@ from analogy.settings import Settings
 
 SIZE_A, SIZE_B = (128, 256), (144, 288)
 LEFT, RIGHT, MOVED = (40, 24), (40, 216), (56, 120)
-"""Top left corners in B': two copies of what A has at `LEFT`, and another thing, which A has at (40, 136)."""
+"""Top left corners of things in B'.
+
+At `LEFT` and `RIGHT` lie two copies of the thing at `LEFT` of A. At `MOVED` lies the thing at
+(40, 136) of A.
+"""
 
 
 def blocks(size: tuple[int, int], seed: int) -> np.ndarray:
@@ -39,7 +43,7 @@ def blocks(size: tuple[int, int], seed: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def pictures() -> tuple[np.ndarray, np.ndarray]:
-    """A has a thing, and B' has it twice; both have another thing once."""
+    """Return A with a thing, and B' with that thing twice; both also have another thing once."""
     made = []
     twin, other = blocks((48, 48), 1), blocks((48, 48), 2)
     for size, twins, once in ((SIZE_A, [LEFT], (40, 136)), (SIZE_B, [LEFT, RIGHT], MOVED)):
@@ -58,12 +62,15 @@ def engine() -> Engine:
 
 
 def pin_to(corner: tuple[int, int], at: tuple[int, int] = (20, 28)) -> tuple[int, int, int, int]:
-    """(xa, ya, xb, yb) from the thing in A to the one in B' at `corner`."""
+    """Return a pin (xa, ya, xb, yb) from the thing in A to its copy at `corner` of B'."""
     return LEFT[1] + at[1], LEFT[0] + at[0], corner[1] + at[1], corner[0] + at[0]
 
 
 def error(result: Result, at: tuple[int, int], there: tuple[int, int], margin: int = 0) -> np.ndarray:
-    """(h, w): by how much the field from A misses, where a thing of 48 x 48 at `at` lies at `there` in B'."""
+    """Return the errors of the field from A in pixels, for a thing of 48 x 48 pixels.
+
+    Its corner is `at` in A, and `there` in B'. A margin of the thing is left out.
+    """
     part = result.nnf_ab[at[0] : at[0] + 48, at[1] : at[1] + 48]
     true = np.stack(np.mgrid[there[0] : there[0] + 48, there[1] : there[1] + 48], axis=-1)
     return np.hypot(*np.moveaxis(part - true, -1, 0).astype(float))[margin : 48 - margin, margin : 48 - margin]
@@ -71,7 +78,7 @@ def error(result: Result, at: tuple[int, int], there: tuple[int, int], margin: i
 
 @pytest.mark.parametrize("corner", [LEFT, RIGHT])
 @pytest.mark.parametrize("at", [(20, 28), (5, 40)])
-def test_of_two_equal_candidates_the_pin_decides_and_elsewhere_the_error_does_not_rise(
+def test_a_pin_decides_between_two_equal_candidates_and_errors_elsewhere_do_not_rise(
     pictures, engine: Engine, corner, at
 ) -> None:
     free, pinned = (engine.transfer(*pictures, pins=pins) for pins in (None, [pin_to(corner, at)]))
@@ -85,13 +92,14 @@ def test_of_two_equal_candidates_the_pin_decides_and_elsewhere_the_error_does_no
     )
 
 
-def test_a_pin_against_all_likeness_holds_at_every_level_in_both_directions(pictures) -> None:
-    """Ground pinned to the middle of a thing, and far from each other."""
+def test_a_pin_between_unlike_pixels_holds_at_every_level_in_both_directions(pictures) -> None:
+    """Pin the plain ground to the middle of a thing, with two pins far apart."""
     pins = place_pins(read_pins([(5, 120, 140, 80), (250.9, 3.5, 250, 60)]), SIZE_A, {"B'": SIZE_B}, SIZE_A, None)
     network = Features(locate(DEFAULT), CpuBackend(2))
     sides = [Side(name, Picture(pixels), pixels.shape[:2]) for name, pixels in zip(("A", "B'"), pictures, strict=True)]
     both = pair_of(sides[0], sides[1:], pins=pins)
-    found = match(network, both, both.seen(network.backend), Settings(inversion="vote"), StageReporter(None))
+    inputs = both.network_inputs(Uploads(network.backend))
+    found = match(network, both, inputs, Settings(inversion="vote"), StageReporter(None))
     for level in LEVELS:
         for xa, ya, xb, yb in [(5, 120, 140, 80), (250, 3, 250, 60)]:
             in_a, in_b = (ya >> level - 1, xa >> level - 1), (yb >> level - 1, xb >> level - 1)
@@ -116,18 +124,18 @@ def test_pins_hold_with_every_other_way_to_steer(pictures, engine: Engine, optio
     xa, ya, xb, yb = pin_to(RIGHT)
     if result.a_prime is not None:
         got, expected = result.a_prime[ya - 8 : ya + 9, xa - 8 : xa + 9], pictures[1][yb - 8 : yb + 9, xb - 8 : xb + 9]
-        if "photo" not in options:  # which mixes them with the pixels of A
+        if "photo" not in options:  # photo refinement mixes the pixels with those of A
             assert np.array_equal(got[8, 8], expected[8, 8])
         assert np.abs(got.astype(float) - expected).mean() < 8
         pins = place_pins(read_pins([pin_to(RIGHT)]), SIZE_A, {"B'": SIZE_B}, SIZE_A, None)
-        seen_a, seen_b = (working_size(size, result.settings) for size in (SIZE_A, SIZE_B))
-        (row, column, *there), *_ = pins.at(seen_a, Sheet((seen_b,)))
+        working_a, working_b = (working_size(size, result.settings) for size in (SIZE_A, SIZE_B))
+        (row, column, *there), *_ = pins.at(working_a, Sheet((working_b,)))
         assert result.nnf_ab[row, column].tolist() == there
     if result.b is not None:
         assert np.array_equal(result.b[yb, xb], pictures[0][ya, xa]) or "photo" in options
 
 
-def test_the_pinned_pixels_are_exact_where_the_network_sees_few_of_them(pictures, engine: Engine) -> None:
+def test_the_pinned_pixels_are_exact_at_a_small_working_size(pictures, engine: Engine) -> None:
     xa, ya, xb, yb = pin_to(RIGHT)
     result = engine.transfer(*pictures, pins=[pin_to(RIGHT)], inversion="vote", painting="pixels", ratio=0.4)
     assert np.array_equal(result.a_prime[ya, xa], pictures[1][yb, xb])
@@ -135,13 +143,13 @@ def test_the_pinned_pixels_are_exact_where_the_network_sees_few_of_them(pictures
 
 
 @pytest.mark.parametrize("corner", [LEFT, RIGHT])
-def test_what_follows_a_pin_keeps_to_the_masks(pictures, engine: Engine, corner) -> None:
+def test_positions_that_follow_a_pin_keep_to_the_masks(pictures, engine: Engine, corner) -> None:
     result = engine.transfer(*pictures, pins=[pin_to(corner)], mask_a=HALF_A, mask_b=HALF_B, inversion="vote")
     assert np.array_equal(HALF_B[result.nnf_ab[..., 0], result.nnf_ab[..., 1]], HALF_A)
     assert (error(result, LEFT, corner) <= 1.5).mean() > 0.98
 
 
-def test_at_full_size_a_pin_is_exact_and_takes_the_pixels_along_that_enlarging_had_put_beside_it(rng) -> None:
+def test_at_full_size_a_pin_is_exact_and_the_pixels_of_its_block_follow_it(rng) -> None:
     cpu, source = CpuBackend(2), rng.random((40, 60, 3), np.float32)
     field = nnf.identity(cpu, (20, 30), (20, 30))
     pins = np.array([(11, 21, 13, 22)])
@@ -155,13 +163,13 @@ def test_a_pin_is_held_when_the_enlarged_field_is_refined(rng) -> None:
     assert refine_on_pixels(cpu, whole, source, None, pins=np.array([(11, 21, 33, 52)]))[11, 21].tolist() == [33, 52]
 
 
-def test_with_b_known_a_pin_holds_against_what_b_says(pictures, engine: Engine) -> None:
+def test_with_b_known_a_pin_holds_although_b_matches_elsewhere(pictures, engine: Engine) -> None:
     result = engine.transfer(*pictures, b=pictures[1], pins=[pin_to(RIGHT)])
     assert (error(result, LEFT, RIGHT) <= 1.5).mean() > 0.98
 
 
-def test_a_search_with_pins_is_the_search_by_a_distance_with_the_bonus_in_it(simulated) -> None:
-    """Against the oracle, whose distance is made to have it; so the devices agree to the bit."""
+def test_a_search_with_pins_equals_a_search_by_the_distance_minus_the_bonus(simulated) -> None:
+    """Compare both devices with an oracle whose distance contains the bonus."""
     rng = np.random.default_rng(3)
     features = [rng.standard_normal((h, w, 6)).astype(np.float32) for h, w in ((14, 19), (17, 12))]
     a, b = (oracle.join(each, each) for each in features)
@@ -180,16 +188,16 @@ def test_a_search_with_pins_is_the_search_by_a_distance_with_the_bonus_in_it(sim
     field = start.copy()
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(oracle, "distance", distance)
-        offered = start.copy()
-        offered[tuple(positions.T)] = matches
-        better = distance(a, b, offered, 3) <= distance(a, b, field, 3)
-        field[better] = offered[better]
-        noted = distance(a, b, field, 3)
+        proposed = start.copy()
+        proposed[tuple(positions.T)] = matches
+        better = distance(a, b, proposed, 3) <= distance(a, b, field, 3)
+        field[better] = proposed[better]
+        discounted = distance(a, b, field, 3)
         for iteration, jumps in enumerate([(8, 4, 2, 1), (2, 1), (2, 1)]):
             for jump in jumps:
-                field, noted = oracle.propagate(a, b, field, noted, 3, jump, 2.0)
+                field, discounted = oracle.propagate(a, b, field, discounted, 3, jump, 2.0)
             if iteration < 2:
-                field, noted = oracle.random_search(a, b, field, noted, 3, 5, 7, iteration, 2.0)
+                field, discounted = oracle.random_search(a, b, field, discounted, 3, 5, 7, iteration, 2.0)
     for backend in (CpuBackend(2), simulated):
         found, true = nnf.search(
             backend,
@@ -211,13 +219,14 @@ def test_a_search_with_pins_is_the_search_by_a_distance_with_the_bonus_in_it(sim
     [
         ([(1, 2, 3)], "the shape is (1, 3); it must be (N, 4)"),
         ([(1, 2, 3, float("nan"))], "pin 1 is [1.0, 2.0, 3.0, nan]; it takes finite numbers"),
-        ([(1, 2, 3, "x")], "pins is [(1, 2, 3, 'x')]; it takes N rows of four numbers"),
+        ([(1, 2, 3, "x")], "pins is [(1, 2, 3, 'x')]; give N rows of four numbers"),
         (np.zeros((MOST_PINS + 1, 4)), "there are 1001 pins; it takes 1000 at most"),
         ([(0, 0, 0, 0), (30, 2, 3, 4)], "pin 2 is at x 30, y 2, outside of A, which is 30 x 20 pixels"),
         ([(3, 2, 3, -0.5)], "pin 1 is at x 3, y -0.5, outside of B', which is 40 x 30 pixels"),
-        ([(9, 9, 9, 9), (4, 5, 6, 7), (4, 5.9, 20, 7)], "pins 2 and 3 contradict each other: they take the same pixel of A "
-         "(x 4, y 5) to two of B' (x 6, y 7 and x 20, y 7); remove one"),
-        ([(4, 5, 6, 7), (14, 5, 6, 7)], "they take the same pixel of B' (x 6, y 7) to two of A (x 4, y 5 and x 14, y 5)"),
+        ([(9, 9, 9, 9), (4, 5, 6, 7), (4, 5.9, 20, 7)], "pins 2 and 3 contradict each other: they take the same pixel "
+         "of A (x 4, y 5) to two of B' (x 6, y 7 and x 20, y 7); remove one"),
+        ([(4, 5, 6, 7), (14, 5, 6, 7)], "they take the same pixel of B' (x 6, y 7) to two of A (x 4, y 5 and x 14, "
+         "y 5)"),
         ([(4, 5, 30, 7)], "pin 1 joins the region #ff0000 of A with #0000ff of B', which the masks keep apart"),
     ],
 )  # fmt: skip
@@ -280,10 +289,13 @@ def test_a_file_of_pins_is_read_as_spreadsheets_write_it(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("pins", "words"),
     [
-        ([(50, 50, 50, 50), (52, 50, 150, 50)], "pins 1 and 2 nearly meet in one picture and not in the other"),
-        ([(50, 50, 90, 50), (90, 50, 50, 50)], "pins 1 and 2 lie the other way round in the other picture"),
+        (
+            [(50, 50, 50, 50), (52, 50, 150, 50)],
+            "pins 1 and 2 lie close together in one picture and apart in the other",
+        ),
+        ([(50, 50, 90, 50), (90, 50, 50, 50)], "pins 1 and 2 lie in opposite order in the two pictures"),
         ([(50, 50, 50, 50), (90, 55, 80, 65)], ""),
-        ([(20, 50, 190, 50), (190, 50, 20, 50)], ""),  # far apart, so that each has its surroundings
+        ([(20, 50, 190, 50), (190, 50, 20, 50)], ""),  # the pins are so far apart that their surroundings do not meet
     ],
 )
 def test_pins_whose_surroundings_cannot_follow_both_are_named_in_a_warning(pins, words: str, caplog) -> None:
@@ -324,7 +336,7 @@ def test_a_number_that_may_have_a_thousands_separator_is_refused(tmp_path, rows:
         ("1500.125;40;50;60", [[1500.125, 40, 50, 60]]),
     ],
 )
-def test_fractions_are_taken_where_they_cannot_be_thousands(tmp_path, rows: str, pins) -> None:
+def test_a_separator_begins_a_fraction_where_it_cannot_separate_thousands(tmp_path, rows: str, pins) -> None:
     path = tmp_path / "pins.csv"
     path.write_text(f"xa;ya;xb;yb\n{rows}\n")
     assert read_pins(path).tolist() == pins
@@ -336,7 +348,7 @@ def test_a_point_between_commas_begins_a_fraction(tmp_path) -> None:
     assert read_pins(path).tolist() == [[120.5, 80.25, 310.125, 95]]
 
 
-def test_a_file_with_a_header_alone_is_said_to_hold_no_pins(tmp_path, caplog) -> None:
+def test_a_file_with_a_header_alone_is_logged_as_a_file_without_pins(tmp_path, caplog) -> None:
     path = tmp_path / "pins.csv"
     path.write_text("xa,ya,xb,yb\n")
     with caplog.at_level(logging.WARNING, "analogy"):
@@ -344,14 +356,14 @@ def test_a_file_with_a_header_alone_is_said_to_hold_no_pins(tmp_path, caplog) ->
     assert [record.getMessage() for record in caplog.records] == [f"{path}: it holds no pins, only the header"]
 
 
-def test_an_index_that_pandas_writes_is_named(tmp_path) -> None:
+def test_an_index_column_written_by_pandas_is_refused_by_its_name(tmp_path) -> None:
     path = tmp_path / "pins.csv"
     path.write_text(",xa,ya,xb,yb\n0,1,2,3,4\n")
     with pytest.raises(SettingsError, match=r"line 2 has '0' in column 1, .* to_csv\(.*, index=False\)"):
         read_pins(path)
 
 
-def test_pins_of_several_examples_are_placed_on_the_sheet_and_parted_again() -> None:
+def test_pins_of_several_examples_are_placed_on_the_sheet_and_separated_again() -> None:
     sizes = {"B' 1": (40, 30), "B' 2": (20, 64)}
     pins = place_pins(read_pins([(5, 6, 7, 8, 1), (9, 10, 50, 12, 2)]), (20, 30), sizes, (20, 30), None)
     sheet = Sheet(tuple(sizes.values()))
@@ -361,10 +373,10 @@ def test_pins_of_several_examples_are_placed_on_the_sheet_and_parted_again() -> 
     assert pins.to(1).reversed().at((20, 64), Sheet(((20, 30),))).tolist() == [[12, 50, 10, 9]]
 
 
-def test_pins_that_end_in_two_examples_are_no_neighbours_there(caplog) -> None:
+def test_pins_that_end_in_different_examples_are_not_neighbours_there(caplog) -> None:
     sizes = {"B' 1": (100, 200), "B' 2": (100, 200)}
     with caplog.at_level(logging.INFO, "analogy"):
         place_pins(read_pins([(50, 50, 50, 50, 1), (150, 50, 52, 50, 2)]), (100, 200), sizes, (100, 200), None)
-        assert not caplog.records  # which of one example would nearly meet
+        assert not caplog.records
         place_pins(read_pins([(50, 50, 50, 50, 2), (150, 50, 52, 50, 2)]), (100, 200), sizes, (100, 200), None)
     assert len(caplog.records) == 1

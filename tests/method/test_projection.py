@@ -1,4 +1,4 @@
-"""The projection of wide networks: what is found, what the search sees, what a folder with one does."""
+"""Projections: finding them, adding them to a model folder, and using them in the search."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from analogy.networks.models import DEFAULT, PROJECTION, add_file, locate, verif
 
 BACKEND = CpuBackend(2)
 SMALL = {1: 8, 2: 16, 3: 32, 4: 64, 5: 64}
-"""Half the compact model's widths: for these tests it stands for a wide network."""
+"""Level -> half the channels of the compact model, which stands for a wide network here."""
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """Coloured blocks with noise, as files."""
+    """Return files of coloured blocks with noise."""
     folder = tmp_path_factory.mktemp("photos")
     for seed in range(FEWEST):
         rng = np.random.default_rng(seed)
@@ -37,7 +37,7 @@ def photos(tmp_path_factory):
 
 @pytest.fixture
 def folder(tmp_path):
-    """The shipped model without its projection."""
+    """Return a folder with the shipped model, without its projection."""
     folder = shutil.copytree(locate(DEFAULT), tmp_path / "model")
     card = json.loads((folder / CARD).read_text())
     del card["sha256"][PROJECTION]
@@ -47,7 +47,7 @@ def folder(tmp_path):
 
 
 def test_the_projection_keeps_as_much_as_a_singular_value_decomposition(photos, monkeypatch) -> None:
-    monkeypatch.setattr(projection, "POSITIONS", 10**6)  # all of them, so that the test can see the same
+    monkeypatch.setattr(projection, "POSITIONS", 10**6)  # all positions are used, so that the test can use the same
     network = Features(locate(DEFAULT), BACKEND)
     found = find_projection(network, photos, dimensions=SMALL)
     assert {level: matrix.shape[1] for level, matrix in found.items()} == SMALL
@@ -67,7 +67,7 @@ def test_the_same_photographs_give_the_same_projection(photos) -> None:
 
 
 def test_a_rotation_of_the_features_keeps_the_fields_and_fewer_dimensions_do_not(folder, photos) -> None:
-    """All the directions keep every cosine, so the search must find what it finds without them; fewer need not."""
+    """Check that all directions, which keep every cosine, also keep the fields of the search."""
     a, b_prime = (np.asarray(Image.open(path)) for path in photos[:2])
     options = {"inversion": "vote", "search_iterations": 2}
     plain = Engine(folder, "cpu").transfer(a, b_prime, **options)
@@ -98,7 +98,7 @@ def test_an_added_projection_verifies_and_is_applied_for_the_search(folder, phot
     features = network.pyramid(np.asarray(Image.open(photos[0])))
     for level, matrix in found.items():
         expected = features[level] @ matrix
-        close = 1e-5 * np.abs(expected).max()  # the order of the sums is not the same on every processor
+        close = 1e-5 * np.abs(expected).max()  # the order of sums differs between processors
         np.testing.assert_allclose(network.for_search(level, features[level]), expected, rtol=0, atol=close)
 
 
@@ -109,12 +109,13 @@ def test_a_projection_that_the_card_does_not_name_is_ignored(folder) -> None:
 
 def test_too_narrow_a_network_and_too_few_photographs_are_refused(folder, photos, tmp_path) -> None:
     with pytest.raises(
-        ModelError, match=r"widths .* need no projection; it is for more channels than \[16, 32, 64, 256"
+        ModelError,
+        match=r"widths .* need no projection; a projection is for levels with more channels than \[16, 32, 64, 256",
     ):
         add_projection(Features(folder, BACKEND), photos)
     (tmp_path / "few").mkdir()
     shutil.copy(photos[0], tmp_path / "few")
-    with pytest.raises(ImageError, match=rf"few: has 1 photographs; a projection takes {FEWEST} or more"):
+    with pytest.raises(ImageError, match=rf"few: it has 1 photographs; a projection needs {FEWEST} or more"):
         list_photos(tmp_path / "few")
 
 
@@ -123,10 +124,10 @@ def test_too_narrow_a_network_and_too_few_photographs_are_refused(folder, photos
     [
         (
             {"level1": np.ones((3, 2), np.float32)},
-            r"level1 is float32 \(3, 2\); expected finite float32 \(16, 1 to 16\)",
+            r"level1 is float32 \(3, 2\); it must be finite float32 \(16, 1 to 16\)",
         ),
         ({"level1": np.ones((16, 2))}, r"level1 is float64 \(16, 2\)"),
-        ({"level1": np.full((16, 2), np.nan, np.float32)}, "expected finite"),
+        ({"level1": np.full((16, 2), np.nan, np.float32)}, "must be finite"),
         ({"level6": np.ones((16, 2), np.float32)}, r"level6 is float32 \(16, 2\)"),
         ({"other": np.ones((16, 2), np.float32)}, "cannot be read"),
         (None, "cannot be read; it may be damaged"),

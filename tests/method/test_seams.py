@@ -1,4 +1,4 @@
-"""Painting in the gradient domain: seams go, edges stay, and what has no seam keeps its pixels."""
+"""Painting in the gradient domain: seams go, edges stay, and pieces without seams do not change."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ def flat(value: float, size: tuple[int, int] = SIZE) -> np.ndarray:
 
 
 def two_pieces(one: float, other: float) -> tuple[np.ndarray, np.ndarray]:
-    """A source of two flat halves, far apart, and the field of a picture whose left and right half each take one of them."""
+    """Return the field of a picture of two pieces, and its source.
+
+    The left piece comes from one flat half of the source, the right piece from the other.
+    """
     source = np.concatenate([flat(one), flat(other)], axis=1)
     field = nnf.identity(BACKEND, SIZE, SIZE)
     field[:, HALF:, 1] += SIZE[1]
@@ -43,7 +46,7 @@ def painted(
 
 
 def steps(picture: np.ndarray) -> np.ndarray:
-    """The largest step from each column to the next."""
+    """Return the largest step from each column to the next."""
     return np.abs(np.diff(picture, axis=1)).max(axis=(0, 2))
 
 
@@ -53,7 +56,8 @@ def test_two_pieces_of_different_colour_join_without_a_step_where_the_content_ha
     picture = painted(field, source, flat(0.7))
     assert steps(BACKEND.vote(field, source, 3)).max() > 0.3 * jump  # the mean of pixels shows the seam
     assert steps(picture).max() < 0.05 * jump
-    assert np.allclose(picture[:, :8], 0.4, atol=0.01 * jump + 0.002)  # far from it the colours are the pieces' own
+    # Far from the seam the colours are those of the pieces.
+    assert np.allclose(picture[:, :8], 0.4, atol=0.01 * jump + 0.002)
     assert np.allclose(picture[:, -8:], 0.4 + jump, atol=0.01 * jump + 0.002)
 
 
@@ -65,11 +69,11 @@ def test_the_step_stays_where_the_content_has_an_edge() -> None:
 
 def test_a_large_step_stays_as_an_outline_and_leaves_no_halo() -> None:
     field, source = two_pieces(0.1, 0.9)
-    assert 2 * JUMP < 0.8 * 3**0.5 / 3  # of each of the three steps that the vote makes of it
+    assert 2 * JUMP < 0.8 * 3**0.5 / 3  # the vote divides the step into three
     assert np.abs(painted(field, source, flat(0.5)) - BACKEND.vote(field, source, 3)).max() < 0.03
 
 
-def test_a_plain_translation_gives_the_pixels_of_the_mean_to_the_bit() -> None:
+def test_a_plain_translation_gives_the_mean_of_pixels_to_the_bit() -> None:
     rng = np.random.default_rng(0)
     source = rng.random((60, 80, 3), np.float32)
     field = np.stack(np.mgrid[4:44, 7:67], axis=2).astype(np.int32)
@@ -89,7 +93,7 @@ def test_a_plain_translation_gives_the_pixels_of_the_mean_to_the_bit() -> None:
 def test_where_two_labels_meet_the_step_stays_and_no_colour_crosses() -> None:
     rng = np.random.default_rng(0)
     field, source = two_pieces(0.4, 0.5)
-    source[:, : SIZE[1]] = 0.4  # the left piece is flat; the right one is made of pieces that do not fit
+    source[:, : SIZE[1]] = 0.4  # the left piece is flat, and the right one consists of pieces that do not fit
     source[:, SIZE[1] :] = rng.random((SIZE[0], SIZE[1], 1)) * 0.1 + 0.45
     field[:, HALF:] = np.stack(
         [rng.integers(0, SIZE[0], (SIZE[0], HALF)), rng.integers(SIZE[1] + 2, 2 * SIZE[1] - 2, (SIZE[0], HALF))], 2
@@ -102,7 +106,7 @@ def test_where_two_labels_meet_the_step_stays_and_no_colour_crosses() -> None:
     assert not np.array_equal(picture[:, HALF + 3 :], mean[:, HALF + 3 :])
 
 
-def test_seams_vanish_at_four_times_the_size_as_at_that_which_the_network_sees() -> None:
+def test_seams_vanish_at_four_times_the_working_size_as_at_the_working_size() -> None:
     field, source = two_pieces(0.4, 0.5)
     small, large = (painted(field, source, flat(0.5), times=times) for times in (1, 4))
     assert large.shape == (4 * SIZE[0], 4 * SIZE[1], 3)
@@ -117,9 +121,9 @@ def test_highlights_end_without_an_edge() -> None:
     source = np.clip(source, 0, 1)
     picture = painted(field, source, flat(0.5))
     assert picture.max() <= 1
-    assert (picture == 1).mean() <= (source == 1).mean()  # no more is burnt out than before
+    assert (picture == 1).mean() <= (source == 1).mean()  # no more pixels are white than before
     columns = picture.mean(axis=(0, 2))
-    assert np.abs(np.diff(columns, 2)).max() < 0.012  # it bends nowhere more than the grain does
+    assert np.abs(np.diff(columns, 2)).max() < 0.012  # there is no sharper bend than the grain has
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -1,4 +1,4 @@
-"""Sheets: fields into several pictures, which are resampled as fields into each of them are, and the choice between these."""
+"""Sheets: fields into several pictures, and the choice of a picture for each position."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SIZES = ((9, 5), (6, 13), (8, 8))
 
 @pytest.fixture
 def fields(rng) -> list[np.ndarray]:
-    """A field into each picture."""
+    """Return a field into each picture."""
     return [np.stack([rng.integers(0, n, CONTENT) for n in size], axis=2).astype(np.int32) for size in SIZES]
 
 
 def into(sheet: Sheet, fields: list[np.ndarray], picture: np.ndarray) -> np.ndarray:
-    """The field whose match lies, at each position, in the picture that `picture` (H, W) says."""
+    """Return a field into the sheet; the match at [y, x] lies in the picture `picture[y, x]`."""
     down = [field + np.array([top, 0]) for field, top in zip(fields, sheet.tops, strict=True)]
     return np.choose(picture[..., None], down).astype(np.int32)
 
@@ -43,7 +43,7 @@ def test_each_picture_is_laid_in_its_frame_and_the_rest_is_filled(cpu, rng) -> N
     assert Sheet(SIZES[:1]).frames(cpu) is None
 
 
-def test_a_match_is_named_by_its_picture_and_its_place_in_it(backend, fields, rng) -> None:
+def test_a_match_is_given_as_a_picture_and_a_position_in_it(backend, fields, rng) -> None:
     sheet, picture = Sheet(SIZES), rng.integers(0, 3, CONTENT)
     apart = backend.to_host(sheet.apart(backend, backend.asarray(into(sheet, fields, picture))))
     assert apart.dtype == np.int32
@@ -53,10 +53,10 @@ def test_a_match_is_named_by_its_picture_and_its_place_in_it(backend, fields, rn
 
 @pytest.mark.parametrize("step", ["upsample", "enlarge"])
 @pytest.mark.parametrize("change", [0, -1])
-def test_a_field_into_several_pictures_becomes_what_the_field_into_each_becomes(
+def test_a_field_into_several_pictures_is_resampled_like_the_field_into_each(
     backend, fields, rng, step: str, change: int
 ) -> None:
-    """Also where the pictures have odd sizes, so that the last row and column lack their second half."""
+    """Include odd sizes, for which the last row and column have no second half."""
     times = 2 if step == "upsample" else 3
     size = CONTENT[0] * times + change, CONTENT[1] * times + change
     finer = tuple((rows * times + change, columns * times + change) for rows, columns in SIZES)
@@ -79,13 +79,13 @@ def test_a_field_into_several_pictures_becomes_what_the_field_into_each_becomes(
 
 @pytest.fixture
 def two() -> tuple[Sheet, list[tuple[np.ndarray, np.ndarray]]]:
-    """A sheet of two pictures, and the same field and distances for both."""
+    """Return a sheet of two pictures, and the same field and distances for both."""
     field, distance = np.full((6, 8, 2), 3, np.int32), np.full((6, 8), -1, np.float32)
     return Sheet(((4, 5), (7, 6))), [(field, distance), (field, distance)]
 
 
 def chosen(backend, sheet: Sheet, found, labels=None, pins=None) -> tuple[np.ndarray, np.ndarray]:
-    """The index of the picture that is chosen at each position, and the distances."""
+    """Return the index of the chosen picture at each position, and the distances."""
     there = [(backend.asarray(field), backend.asarray(distance)) for field, distance in found]
     labels = labels and tuple(map(backend.asarray, labels))
     field, distance = choose(backend, sheet, there, labels, pins)
@@ -93,7 +93,7 @@ def chosen(backend, sheet: Sheet, found, labels=None, pins=None) -> tuple[np.nda
     return backend.to_host(sheet.picture_of(backend, field)), backend.to_host(distance)
 
 
-def test_of_equal_pictures_the_first_is_chosen(backend, two) -> None:
+def test_the_first_of_equal_pictures_is_chosen(backend, two) -> None:
     sheet, found = two
     picture, distance = chosen(backend, sheet, found)
     assert not picture.any()
@@ -105,7 +105,7 @@ def test_where_one_picture_fits_better_it_is_chosen_as_a_whole_piece(backend, tw
     first, second, speck = first.copy(), second.copy(), (2, 6)
     first[:, :4] -= 0.4
     second[:, 4:] -= 0.5
-    first[speck] -= 0.6  # better there alone, which is no reason to break the piece
+    first[speck] -= 0.6  # one better position must not break the piece
     picture, distance = chosen(backend, sheet, [(field, first), (field, second)])
     assert (picture == (np.arange(8) >= 4)).all()
     assert np.array_equal(distance, np.where(picture, second, first))
@@ -121,12 +121,12 @@ def test_a_picture_that_lacks_a_label_is_not_chosen_there(backend, two) -> None:
     assert (picture[3:] == 0).all()
 
 
-def test_a_pin_decides_where_it_lies_and_counts_around_it(backend, two) -> None:
+def test_a_pin_chooses_its_picture_at_its_position_and_has_a_bonus_around_it(backend, two) -> None:
     sheet, [(field, first), (_, second)] = two
     pins = np.array([[2, 3, sheet.tops[1] + 3, 3]])
     picture, distance = chosen(backend, sheet, [(field, first - 0.9), (field, second)], pins=pins)
     assert np.argwhere(picture).tolist() == [[2, 3]]
-    assert distance[2, 3] == -1  # its own
+    assert distance[2, 3] == -1  # the true distance, without the bonus
     picture, _ = chosen(backend, sheet, [(field, first - 0.4), (field, second)], pins=pins)
     assert np.argwhere(picture).tolist() == [[y, x] for y in (1, 2, 3) for x in (2, 3, 4)]
 

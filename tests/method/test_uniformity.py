@@ -1,4 +1,4 @@
-"""Uniformity: a search that uses more of the example, and keeps to all that a search keeps to."""
+"""Uniformity: a search that uses more of the example, and still obeys pins and labels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def smooth(size: tuple[int, int], seed: int) -> np.ndarray:
 
 
 FLAT = np.clip(np.random.default_rng(0).normal(120, 3, (96, 128, 3)), 0, 255).astype(np.uint8)
-"""A flat picture, which the flattest piece of an example fits best."""
+"""Flat picture, which matches the flattest part of an example best."""
 EXAMPLE = smooth((96, 112), 1)
 EXAMPLE[30:60, 40:80] = 120
 
@@ -31,11 +31,11 @@ def engine() -> Engine:
 
 
 def used(nnf: np.ndarray, position: int = 16) -> int:
-    """The number of squares of the example, of `position` pixels a side, in which a match lies."""
+    """Return how many squares of the example, with sides of `position` pixels, contain a match."""
     return len({tuple(each) for each in (nnf[..., -2:] // position).reshape(-1, 2).tolist()})
 
 
-def test_without_uniformity_the_result_is_that_of_before_and_nothing_is_counted(engine: Engine, monkeypatch) -> None:
+def test_uniformity_0_gives_the_default_result_and_counts_no_uses(engine: Engine, monkeypatch) -> None:
     plain = engine.transfer(FLAT, EXAMPLE, **FAST)
 
     def refuse(*args, **options):
@@ -50,7 +50,7 @@ def test_without_uniformity_the_result_is_that_of_before_and_nothing_is_counted(
 def test_with_uniformity_more_of_the_example_is_used(engine: Engine) -> None:
     zero, one = (engine.transfer(FLAT, EXAMPLE, uniformity=amount, **FAST) for amount in (0, 1))
     assert used(one.nnf_ab) > used(zero.nnf_ab)
-    assert one.error_ab.mean() >= zero.error_ab.mean()  # the distances of a field are its own, without the cost
+    assert one.error_ab.mean() >= zero.error_ab.mean()  # the distances do not contain the cost of uses
     assert one.error_ab.min() >= -2.001
     assert one.settings.uniformity == 1
 
@@ -68,7 +68,8 @@ def test_a_result_is_the_same_for_any_number_of_threads_and_on_the_simulator(sim
     for backend in (CpuBackend(1), CpuBackend(3), simulated):
         options = {"patch": patch, "search_radius": 5, "seed": 3, "frames": sheet.frames(backend)}
         there = map(backend.asarray, (a, b, start))
-        field, distance = uniformity.spread(backend, *there, sheet, uniformity=0.7, tick=lambda share: None, **options)
+        work = uniformity.spread(backend, *there, sheet, uniformity=0.7, tick=lambda share: None, **options)
+        ((field, distance),) = backend.run_together([work])
         found.append((backend.to_host(field), backend.to_host(distance)))
         expected = backend.distance(backend.asarray(a), backend.asarray(b), field, patch, options["frames"])
         assert np.array_equal(backend.to_host(expected), found[-1][1])

@@ -1,4 +1,4 @@
-"""A web server on this machine only, for the tests of downloads."""
+"""Web server on this machine, for the tests of downloads."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Server:
-    """Serves `files` (path -> content); `requests` has the paths that were asked for, in order.
+    """Web server that serves `files` (content by path) and lists the `requests` (paths) in order.
 
-    The second half of a content waits for `gate`, and never comes for an address that ends in
+    The second half of a content waits for `gate`. It is never sent for an address that ends in
     `?cut`.
     """
 

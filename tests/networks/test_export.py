@@ -1,4 +1,4 @@
-"""The exported graphs against the network written out in NumPy, against central differences and against PyTorch."""
+"""Tests of exported graphs against NumPy, central differences and PyTorch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from analogy.networks.export import (
 SIZES = [(16, 16), (17, 19), (33, 16), (48, 45), (1, 5)]
 WIDTHS = [(3, 4, 5, 6, 7), (16, 12, 20, 16, 24)]
 SLIM = dict(zip(CONVOLUTIONS, (2, 2, 4, 4, 8, 8, 8, 12, 16, 10, 10, 12, 16), strict=True))
-"""Layer -> channels, of its own for each layer of a level, as in the compact model."""
+"""Layer -> channels, which differ within a level, as in the compact model."""
 LEVELS = (5, 4, 3, 2)
 SPAN_LAYERS = {
     5: ("conv3_2", "conv3_3", "conv3_4", "conv4_1", "conv4_2", "conv4_3", "conv4_4", "conv5_1"),
@@ -40,7 +40,10 @@ def session(model: onnx.ModelProto, **options) -> onnxruntime.InferenceSession:
 
 
 def case(network: Network, level: int, size: tuple[int, int], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """An `x` and a `target` of an objective for a picture of `size`; `x` may be negative, as in the optimisation."""
+    """Return an `x` and a `target` of an objective for a picture of `size`.
+
+    `x` may be negative, as in the optimisation.
+    """
     rng = np.random.default_rng([seed, level, *size])
 
     def sized(back: int) -> list[int]:
@@ -52,7 +55,7 @@ def case(network: Network, level: int, size: tuple[int, int], seed: int = 0) -> 
 
 
 def plain_objective(network: Network, level: int, x: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray]:
-    """Loss and relu(L-1)_1 of one objective, from the NumPy network."""
+    """Return the loss and relu(L-1)_1 of an objective, from the NumPy network."""
     if level == 2:
         x = (x - np.reshape(network.mean, (1, 3, 1, 1))) / np.reshape(network.std, (1, 3, 1, 1))
         x = x[:, ::-1] if network.bgr else x
@@ -100,7 +103,7 @@ def test_gradient_equals_central_differences(level, size, widths):
     np.testing.assert_allclose(between[0], expected_between, rtol=1e-10, atol=1e-12)
     assert gradient.shape == x.shape
     rng = np.random.default_rng(1)
-    step = 1e-7  # small, so that few ReLUs and maxima change over within it
+    step = 1e-7  # so small that few ReLUs and maxima change within it
     for _ in range(6):
         direction = rng.standard_normal(x.shape)
         up, down = (plain_objective(network, level, x + sign * step * direction, target)[0] for sign in (1, -1))
@@ -138,7 +141,7 @@ def test_gradient_equals_autograd(level, size):
 
 
 def test_ties_in_pooling_share_the_gradient_equally():
-    """A map of one value everywhere ties in every window: the shares add up to the gradient of a single winner."""
+    """A constant map ties in each window, and the shares add up to the gradient of one winner."""
     weights = random_weights()
     for layer in SPAN_LAYERS[3]:  # each layer passes its first channel on, so that every pixel stays equal to its input
         weights[f"{layer}.weight"] = np.zeros_like(weights[f"{layer}.weight"])
@@ -165,7 +168,7 @@ def test_a_flat_picture_has_a_finite_gradient_that_is_not_zero():
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_onnx_runtime_folds_the_turned_kernels_at_load(tmp_path, level):
-    """The gradient's kernels are views of the forward ones in the file; ONNX Runtime computes them when it loads it."""
+    """ONNX Runtime computes the kernels of the gradient when it loads a graph."""
     optimised = tmp_path / "optimised.onnx"
     basic = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     session(
@@ -198,7 +201,7 @@ def test_vgg16_exports_to_the_features_and_objective_of_its_eleven_layers():
 
 
 def step(network: Network, level: int, start: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """What the graph of a step gives, all of it (1, C, H, W)."""
+    """Return the output of the graph of a step; inputs and output are (1, C, H, W)."""
     evaluator = ReferenceEvaluator(build_step(network, level, dtype=np.float64))
     last = {"start": start.transpose(0, 2, 3, 1), "target": target.transpose(0, 2, 3, 1)}
     return evaluator.run(["reconstruction"], last)[0].transpose(0, 3, 1, 2)
@@ -232,7 +235,7 @@ def test_a_near_step_moves_the_features_one_level_finer_down_the_objective_by_po
         return float(((run_layers(network.weights, at, behind)[f"relu{level}_1"] - target[0]) ** 2).sum())
 
     moved = features - step(network, level, x, target)[0]
-    # moved = f / |f'|^2 f', so that f' = f / |moved|^2 moved
+    # moved = f / |f'|^2 f', and therefore f' = f / |moved|^2 moved.
     gradient = loss(features) / (moved**2).sum() * moved
     rng = np.random.default_rng(2)
     for _ in range(6):
@@ -263,7 +266,7 @@ def test_a_step_from_features_that_fit_changes_nothing():
         ("conv1_2.weight", np.full((3, 3, 3, 3), np.inf, np.float32), "conv1_2.weight has values that are not finite"),
     ],
 )
-def test_weights_that_do_not_chain_are_refused(name, value, message):
+def test_weights_whose_layers_do_not_fit_together_are_refused(name, value, message):
     weights = random_weights()
     if value is None:
         del weights[name]

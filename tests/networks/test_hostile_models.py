@@ -1,4 +1,4 @@
-"""Damaged and malicious models and weights: each is refused in one line, soon, and without taking the memory it asks for."""
+"""Tests of damaged and malicious models and weights: each is refused in one line, and cheaply."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def one_line(error: AnalogyError) -> None:
 
 
 @pytest.mark.parametrize("kind", models.FOLDERS)
-def test_a_folder_whose_files_are_not_the_card_s_or_do_harm_is_refused(kind: str, tmp_path: Path, capfd) -> None:
+def test_a_folder_with_hostile_files_is_refused(kind: str, tmp_path: Path, capfd) -> None:
     folder = models.copy(tmp_path / "model")
     models.FOLDERS[kind](folder)
     expected = MemoryLimitError if "memory" in kind else ModelError
     with pytest.raises(expected, match=FOLDERS[kind]) as caught:
         Engine(folder, "cpu").transfer(PICTURE, PICTURE, "fast")
     one_line(caught.value)
-    assert capfd.readouterr() == ("", "")  # ONNX Runtime, too, says nothing of its own
+    assert capfd.readouterr() == ("", "")  # ONNX Runtime prints nothing, either
 
 
 def test_an_inversion_whose_values_are_not_finite_is_refused(tmp_path: Path) -> None:
@@ -80,9 +80,9 @@ def test_a_file_that_is_replaced_later_is_noticed_when_it_is_loaded(tmp_path: Pa
     content = bytearray((folder / WEIGHTS).read_bytes())
     content[100] ^= 1
     (folder / WEIGHTS).write_bytes(content)
-    engine.transfer(PICTURE, PICTURE, "fast")  # what was loaded before is kept
+    engine.transfer(PICTURE, PICTURE, "fast")  # it uses graphs that are loaded already
     with pytest.raises(ModelError, match=r"weights.bin is damaged"):
-        engine.transfer(PICTURE, PICTURE)  # needs graphs of the inversion
+        engine.transfer(PICTURE, PICTURE)  # it needs the graphs of the inversion
 
 
 @pytest.mark.parametrize("kind", models.cards())
@@ -106,14 +106,12 @@ def test_damaged_models_are_one_line_each_of_models_list_and_verify(tmp_path: Pa
     damaged = [line for line in lines if "(damaged)" in line]
     readable = {"no checksums", "other widths"}
     assert len(damaged) == len(models.cards()) - len(readable)
-    assert len(lines) == len(models.cards()) + 5  # and the shipped model, `whole`, and three to pull
+    assert len(lines) == len(models.cards()) + 5  # also the shipped model, `whole`, and three to pull
     assert listed.stdout.replace("\n", "").isprintable()
     verified = CliRunner().invoke(cli, ["models", "verify"])
     assert verified.exit_code == 2
     assert verified.stdout.splitlines() == ["vgg16-compact: whole", "other widths card: whole", "whole: whole"]
-    assert (
-        len(verified.stderr.splitlines()) == len(models.cards()) - 1
-    )  # the files of "other widths" are what they were
+    assert len(verified.stderr.splitlines()) == len(models.cards()) - 1  # "other widths" is verified
 
 
 @pytest.mark.parametrize("kind", models.weights())
@@ -131,7 +129,7 @@ def test_the_weights_that_are_damaged_below_are_sound(tmp_path: Path) -> None:
 
 
 def check(work: Callable[[], object]) -> None:
-    """What is damaged may still be readable; if not, it is refused in one line."""
+    """Do some work on a damaged file, which may still be readable or is refused in one line."""
     try:
         work()
     except ModelError as error:
@@ -164,7 +162,7 @@ def test_damaged_cards_are_read_or_refused(seed: int, tmp_path: Path) -> None:
 
 @given(seed=seeds)
 @SEARCH
-def test_damaged_graphs_say_where_their_weights_are_or_are_refused(seed: int, tmp_path: Path) -> None:
+def test_external_files_of_damaged_graphs_are_listed_or_refused(seed: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(seed)
     graphs = sorted(locate(DEFAULT).glob("*.onnx"))
     (tmp_path / "graph.onnx").write_bytes(models.mutate(graphs[rng.integers(len(graphs))].read_bytes(), rng))
@@ -173,7 +171,7 @@ def test_damaged_graphs_say_where_their_weights_are_or_are_refused(seed: int, tm
 
 @needs_special_files
 @pytest.mark.parametrize("kind", models.LONG_LASTING)
-def test_what_is_no_file_is_not_waited_for(kind: str, tmp_path: Path) -> None:
+def test_a_pipe_or_a_device_in_place_of_a_file_is_refused_without_waiting(kind: str, tmp_path: Path) -> None:
     for name in ("features.onnx", WEIGHTS, CARD):
         folder = models.copy(tmp_path / f"with {name}")
         (folder / name).unlink()

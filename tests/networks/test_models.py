@@ -1,4 +1,4 @@
-"""Models on disk: found, refused with the reason, verified, removed."""
+"""Tests of models on disk: finding, refusing, verifying and removing them."""
 
 from __future__ import annotations
 
@@ -80,7 +80,9 @@ def test_a_folder_with_a_leading_dot_is_no_installed_model(tiny):
 
 
 def test_unknown_models_are_refused_with_the_names_of_known_ones(tiny):
-    with pytest.raises(ModelError, match=r"^no model 'vgg99'; there is vgg16-compact, tiny, or name a model's folder$"):
+    with pytest.raises(
+        ModelError, match=r"^there is no model 'vgg99'; choose from vgg16-compact, tiny, or name a model's folder$"
+    ):
         locate("vgg99")
     with pytest.raises(ModelError, match=r"'vgg19' is not here yet; get it with: analogy models pull vgg19$"):
         locate("vgg19")
@@ -210,7 +212,7 @@ class Session:
 
 
 def objective_session() -> Session:
-    """invert_2 of `WIDTHS` as other exporters may describe it: free sizes without names, a free batch."""
+    """Return a session as of another exporter's `invert_2`, with sizes that have no names."""
     return Session(
         [Item("x", ["N", 3, None, None]), Item("target", [1, 4, "a", "b"])],
         [Item("loss", []), Item("gradient", [1, 3, "h", "w"]), Item("between", [1, 3, "h", "w"]), Item("more", [7])],
@@ -263,7 +265,7 @@ def test_the_shipped_model_is_not_removed(graphs):
     with pytest.raises(ModelError, match="vgg16-compact comes with the package and stays"):
         remove(DEFAULT)
     verify(locate(DEFAULT))
-    write_model(cache() / DEFAULT, CARD_OF, graphs)  # not even with a namesake in the cache
+    write_model(cache() / DEFAULT, CARD_OF, graphs)  # a model of the same name in the cache
     with pytest.raises(ModelError, match="comes with the package and stays"):
         remove(DEFAULT)
 
@@ -272,7 +274,7 @@ def test_an_interrupted_write_leaves_no_model(tmp_path, graphs):
     class Broken(dict):
         calls = 0
 
-        def items(self):  # once for the checksums, then for writing
+        def items(self):  # called for the checksums, then for writing
             self.calls += 1
             yield from list(super().items())[: 2 if self.calls == 2 else None]
             if self.calls == 2:
@@ -292,7 +294,7 @@ def test_an_interrupted_write_leaves_no_model(tmp_path, graphs):
     verify(tmp_path / "empty")
 
 
-def test_a_file_that_is_added_or_replaced_belongs_to_the_model_and_half_files_of_a_killed_run_go(tiny):
+def test_an_added_file_belongs_to_the_model_and_temporary_files_are_deleted(tiny):
     (tiny / f".analogy-{'0' * 32}.tmp").write_bytes(b"half")
     before = {path.name for path in tiny.iterdir() if not is_temporary(path.name)}
     for content in (b"one", b"other"):

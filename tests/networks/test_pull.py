@@ -1,4 +1,4 @@
-"""Pulling a model from servers on this machine: mirrors, checksums, interruptions, several processes, no network."""
+"""Tests of pulling a model, from servers on this machine."""
 
 from __future__ import annotations
 
@@ -55,7 +55,10 @@ def weights_file(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def publish(monkeypatch, weights_file, server):
-    """Publishes the test's file at paths of the server (or whole addresses), with the checksums of `changes`."""
+    """Return a function that publishes the test's file at paths of the server or at addresses.
+
+    `changes` replace fields of the published file, such as its checksums.
+    """
 
     def publish(*urls: str, **changes) -> PublishedFile:
         server.files["/notop.h5"] = weights_file.read_bytes()
@@ -230,7 +233,7 @@ def test_a_damaged_model_stays_where_its_replacement_cannot_be_downloaded(publis
 
 
 class Bar:
-    """What pooch and tqdm understand as a progress bar."""
+    """Progress bar for pooch, with the methods of tqdm's."""
 
     def __init__(self, interrupt_after: int = 1 << 60):
         self.total, self.n, self.closed, self.left = 0, 0, False, interrupt_after
@@ -271,7 +274,7 @@ def test_an_interrupted_pull_leaves_no_file_and_can_be_repeated(publish, server,
 
 
 def in_process(home: Path, file: PublishedFile, then: str = "print(pull(name))") -> subprocess.Popen:
-    """A process of its own that pulls."""
+    """Start a process that pulls the published file."""
     code = f"""
 import json, sys
 from analogy.networks.published import PUBLISHED, Published, PublishedFile
@@ -320,7 +323,7 @@ def test_three_processes_that_pull_at_once_all_succeed(publish, server, home):
     file = publish("/notop.h5")
     server.gate.clear()
     processes = [in_process(home, file) for _ in range(3)]
-    wait_for(lambda: len(server.requests) == 3)  # all are in the middle of their download
+    wait_for(lambda: len(server.requests) == 3)  # all three are downloading
     server.gate.set()
     results = [(*process.communicate(timeout=60), process.returncode) for process in processes]
     for out, err, code in results:
@@ -379,7 +382,7 @@ def test_proxies_of_the_environment_are_used(publish, server, monkeypatch):
 
 
 def test_unknown_models_cannot_be_pulled():
-    with pytest.raises(ModelError, match="no model 'vgg99' is published; there is vgg19, vgg19-retrained, vgg19-"):
+    with pytest.raises(ModelError, match="no model 'vgg99' is published; choose from vgg19, vgg19-retrained, vgg19-"):
         pull("vgg99")
 
 
@@ -408,7 +411,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(publish, m
     assert left_behind(home) == []
 
 
-# -- conversion of any file --------------------------------------------------------------------------------------------
+# Conversion of any file
 
 
 def test_a_converted_file_says_that_its_training_is_not_known(weights_file, tmp_path):
@@ -467,11 +470,11 @@ def test_a_converted_model_gives_the_features_of_its_weights(tmp_path, cpu):
         assert expected.max() > 0.1
 
 
-def test_a_file_in_the_folder_that_the_model_goes_to_is_not_deleted_with_it(home, publish, weights_file) -> None:
+def test_a_source_file_in_the_folder_of_the_model_is_refused_and_kept(home, publish, weights_file) -> None:
     publish("/notop.h5")
     given = home / "models" / NAME / "notop.h5"
     given.parent.mkdir(parents=True)
     given.write_bytes(weights_file.read_bytes())
-    with pytest.raises(ModelError, match=r"notop\.h5 lies in .*, which the model takes the place of; move the file"):
+    with pytest.raises(ModelError, match=r"notop\.h5 lies in .*, which the model will replace; move the file"):
         pull(NAME, given)
     assert given.read_bytes() == weights_file.read_bytes()

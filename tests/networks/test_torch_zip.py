@@ -1,4 +1,4 @@
-"""The reader of .pth files: any layout of tensors is read, and nothing but tensors is built."""
+"""Tests of the reader of .pth files: it reads any layout of tensors, and builds only tensors."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_views_in_a_pth_are_read_by_offset_and_strides(tmp_path, weights):
 
 
 class Malice:
-    """Pickles to a call of `function`."""
+    """Object whose pickle is a call of `function`."""
 
     def __init__(self, function, *arguments):
         self.call = function, arguments
@@ -70,15 +70,14 @@ def test_a_malicious_pickle_is_refused_and_does_not_run(tmp_path, monkeypatch, f
         read(path)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "it-ran").exists()
-    pickle.loads(pickled)  # with pickle's own reader it does run
+    pickle.loads(pickled)  # Python's reader does run it
     assert (tmp_path / "it-ran").exists()
 
 
 @pytest.mark.parametrize(
     ("pickled", "message"),
     [
-        # attributes of the functions that are looked up must not be settable, by either form of
-        # state
+        # Attributes of the functions that are looked up cannot be set, by either form of state.
         (
             stack_global("torch._utils", "_rebuild_tensor_v2") + b"}(X\x04\x00\x00\x00evilK\x01ub.",
             "its pickle is damaged .AttributeError",
@@ -91,23 +90,23 @@ def test_a_malicious_pickle_is_refused_and_does_not_run(tmp_path, monkeypatch, f
             stack_global("collections", "OrderedDict") + b"N}(X\x04\x00\x00\x00keysK\x01u\x86b.",
             "its pickle is damaged .AttributeError",
         ),
-        # a name by STACK_GLOBAL, and by number in the extension registry
+        # Names are looked up by STACK_GLOBAL, and by their numbers in the extension registry.
         (
             b"\x80\x04\x8c\x10analogy.apps.cli\x8c\x04main\x93.",
             "asks for analogy.apps.cli.main; for safety nothing but",
         ),
         (b"\x82\x01.", "unregistered extension code 1"),
-        # values of an unknown kind
+        # These values are of an unknown kind.
         (b"Plib\n.", "values of an unknown kind, lib"),
         (
             b"(X\x07\x00\x00\x00storageX\x05\x00\x00\x00int99X\x01\x00\x00\x000tQ.",
             "of an unknown kind, .'storage', 'int99'",
         ),
-        # no pickle, and a pickle of something else
+        # These are no pickles, or pickles of something else.
         (b"", "its pickle is damaged .ValueError"),
         (b"garbage", "its pickle is damaged .ValueError"),
         (b"]q\x00.", "holds a list, not a state dict"),
-        # little that asks for much
+        # These short pickles ask for much memory.
         (b"\x80\x04Nr\xff\xff\xff\x0f.", "asks for 268435455 places in a memo"),
         (b"\x80\x05\x96" + struct.pack("<Q", 1 << 40) + b".", "its pickle is damaged .ValueError"),
         (stack_global("collections", "OrderedDict") + b"(]tR.", "its pickle is damaged .TypeError"),
@@ -126,7 +125,7 @@ def integers(*values: int) -> bytes:
 
 
 def tensor_pickle(shape, strides, offset=0, count=81) -> bytes:
-    """A state dict of one tensor, `features.0.weight`, in the opcodes that torch.save writes."""
+    """Return the pickle of a state dict with one tensor, in the opcodes that torch.save writes."""
     storage = b"(" + text("storage") + stack_global("torch", "FloatStorage") + text("0") + text("cpu")
     storage += integers(count) + b"tQ"
     arguments = b"(" + storage + integers(offset) + b"(" + integers(*shape) + b"t(" + integers(*strides) + b"t\x89"
@@ -139,7 +138,7 @@ STRIDES = (27, 9, 3, 1)
 
 
 def test_the_handmade_pickle_is_read_as_a_tensor(tmp_path):
-    """The tests below change this pickle. As it is, its tensor is read, and only the bias is missing."""
+    """The next tests change this pickle. Without changes, only a bias is missing."""
     path = tmp_path / "f"
     path.write_bytes(zipped(tensor_pickle((3, 3, 3, 3), STRIDES), {"0": bytes(324)}))
     with pytest.raises(ModelError, match=r"no conv1_1.bias"):

@@ -1,4 +1,4 @@
-"""The five kinds of files: those of their own writers give PyTorch's features, and damaged ones are refused."""
+"""Tests of the five kinds of weight files: they give PyTorch's features, and damaged ones fail."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def write_torch(path, weights) -> None:
 
 
 def write_data_parallel(path, weights) -> None:
-    """A training checkpoint of a wrapped model: names with `module.`, parameters, under `state_dict`."""
+    """Write a checkpoint of a wrapped model: parameters with `module.` names, in `state_dict`."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: no .pth file can be made")
     named = {f"module.{name}": torch.nn.Parameter(value) for name, value in torch_vgg19(weights).state_dict().items()}
     torch.save({"epoch": 3, "state_dict": named, "best": 0.5}, path)
@@ -99,7 +99,7 @@ def test_reading_a_safetensors_file_loads_neither_onnx_nor_another_kind_s_packag
 
 @pytest.mark.parametrize("writer", WRITERS)
 def test_every_kind_of_file_gives_the_features_of_pytorch(tmp_path, weights, writer):
-    """PyTorch's layers on the input that each source documents, prepared here by hand."""
+    """PyTorch's layers get the input that each source documents."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: its VGG-19 is not compared with")
     _, preprocessing, write = WRITERS[writer]
     path = tmp_path / "weights"
@@ -132,7 +132,7 @@ def test_preprocessing_can_be_chosen(tmp_path, weights):
         read(tmp_path / "f", "bgr")
 
 
-# -- files that must not be read --------------------------------------------------------------------------------------
+# Files that must not be read
 
 
 @pytest.mark.parametrize("writer", [name for name in WRITERS if name != "torch module."])
@@ -159,7 +159,7 @@ def test_nan_and_kernels_of_wrong_shape_are_refused(tmp_path, weights, writer):
         ("conv3_2.weight", weights["conv3_2.weight"][:, :, :2, :2], "conv3_2: kernel"),
     ]:
         if writer == "torch" and value.shape != weights[name].shape:
-            continue  # PyTorch does not load such a kernel, so its writer cannot make the file
+            continue  # PyTorch does not load such a kernel, so it cannot write the file
         changed = dict(weights)
         changed[name] = value
         write(path, changed)
@@ -195,7 +195,7 @@ def test_a_missing_layer_is_named(tmp_path, weights):
     net = caffe_message()()
     write_caffe(tmp_path / "c", weights)
     net.ParseFromString((tmp_path / "c").read_bytes())
-    del net.layers[3]  # data, conv1_1, relu1_1, conv1_2
+    del net.layers[3]  # the layers are data, conv1_1, relu1_1, conv1_2 ..
     (tmp_path / "c").write_bytes(net.SerializeToString())
     with pytest.raises(ModelError, match=r"no conv1_2.weight"):
         read(tmp_path / "c")
@@ -233,11 +233,11 @@ def test_an_onnx_file_of_another_network_is_refused(tmp_path, weights):
         read(tmp_path / "strided.onnx")
 
 
-# -- what tf2onnx and torch.onnx write --------------------------------------------------------------------------------
+# Graphs as tf2onnx and torch.onnx write them
 
 
 class Graph:
-    """A plain VGG up to conv5_1 node by node, for nodes to be put in between."""
+    """Plain VGG up to conv5_1, made node by node, so that a test can insert other nodes."""
 
     def __init__(self, weights, shape=(1, 3, "h", "w"), constant_nodes: bool = False):
         self.weights, self.shape, self.constant_nodes = weights, shape, constant_nodes
@@ -272,7 +272,7 @@ class Graph:
             if bias_nodes:
                 self.op("Add", bias[:, None, None])
             self.op("Relu")
-            if transposed_outputs and layer.endswith("_1"):  # as tf2onnx does for an output with channels last
+            if transposed_outputs and layer.endswith("_1"):  # tf2onnx writes this for outputs with channels last
                 name = f"{layer}_nhwc"
                 self.nodes.append(onnx.helper.make_node("Transpose", [self.x], [name], perm=[0, 2, 3, 1]))
         return self
@@ -306,7 +306,7 @@ def reverse(graph, axis):
     return graph.op("Slice", *(np.int64([value]) for value in (-1, np.iinfo(np.int64).min, axis, -1)))
 
 
-# name -> the graph, and what it takes: largest value, channels reversed to BGR
+# Name -> the graph, the largest value of its input, and whether its input is BGR.
 WRITTEN = {
     "torch.onnx": lambda w: (Graph(w).op("Sub", column(MEAN)).op("Div", column(STD)).vgg(), 1, False),
     "mean and factor": lambda w: (
@@ -350,7 +350,7 @@ def test_preprocessing_in_a_graph_becomes_the_networks(tmp_path, writer, layers)
     np.testing.assert_allclose(actual[0], plain, rtol=1e-3, atol=1e-4 * plain.max())
 
 
-def test_graphs_without_preprocessing_have_that_of_their_kind(tmp_path, weights):
+def test_a_graph_without_preprocessing_gets_the_usual_one_of_its_kind(tmp_path, weights):
     keras = to_nchw(Graph(weights, NHWC)).vgg().save(tmp_path / "keras.onnx")
     assert read(keras)[0].std == PREPROCESSING["caffe"]["std"] and read(keras)[0].bgr
     torch = Graph(weights).vgg().save(tmp_path / "torch.onnx")
@@ -382,7 +382,8 @@ def test_the_projects_own_graph_is_read(tmp_path, weights):
         (lambda g: g.op("Pad", np.int64([0, 0, 1, 1, 0, 0, 1, 1])).vgg(), r"Conv_1 \(Conv\) has pads \[1, 1, 1, 1\]"),
         (lambda g: g.op("Pad", np.int64([0, 0, 1, 1, 0, 0, 1, 1])).op("Sub", np.float32(1)).vgg(),
          r"Sub_1 \(Sub\) follows a Pad"),
-        (lambda g: g.op("Conv", g.weights["conv1_1.weight"]).op("Relu").vgg(), r"Conv_0 \(Conv\) has pads \[0, 0, 0, 0\]"),
+        (lambda g: g.op("Conv", g.weights["conv1_1.weight"]).op("Relu").vgg(),
+         r"Conv_0 \(Conv\) has pads \[0, 0, 0, 0\]"),
         (lambda g: g.op("Conv", g.weights["conv1_1.weight"], pads=[1] * 4).op("Conv", g.weights["conv1_2.weight"]),
          r"Conv_1 \(Conv\) follows a convolution without a Relu between"),
         (lambda g: g.op("Conv", g.weights["conv1_1.weight"], pads=[1] * 4).op("Add", np.float32(1)).op("Relu")
@@ -436,11 +437,11 @@ def test_links_out_of_a_file_are_not_followed(tmp_path, weights):
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "a web page or a Git LFS pointer"),
         (b"hello, these are no weights", "not .h5, .caffemodel, .pth, .safetensors or .onnx, by its content"),
         (bytes(range(200, 256)) * 50, "not .h5, .caffemodel, .pth, .safetensors or .onnx, by its content"),
-        (pickle.dumps([1, 2, 3]), "a bare pickle"),
+        (pickle.dumps([1, 2, 3]), "is a bare pickle"),
         (zipped(bytes(999))[:-500], "truncated or damaged"),
         (b"\x08\x07hello", "truncated or damaged"),
         (b"\x12\x00", "has no layers conv1_1"),
-        (b"\x12\x05hello", "a field has the type 4, which nobody writes; the file is damaged, download it again"),
+        (b"\x12\x05hello", "a field has the type 4, which does not exist, so the file is damaged; download it again"),
     ],
 )
 def test_other_files_are_refused_in_one_line(tmp_path, content, message):
@@ -453,7 +454,7 @@ def test_other_files_are_refused_in_one_line(tmp_path, content, message):
 
 def test_a_zip_that_is_no_pth_and_a_missing_file_are_refused(tmp_path):
     np.savez(tmp_path / "f.npz", a=np.zeros(3))
-    with pytest.raises(ModelError, match=r"a zip file without data.pkl"):
+    with pytest.raises(ModelError, match=r"is a zip file without data.pkl"):
         read(tmp_path / "f.npz")
     with pytest.raises(ModelError, match="there is no such file"):
         read(tmp_path / "none.h5")

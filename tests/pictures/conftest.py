@@ -1,4 +1,4 @@
-"""Pixels that several tests of pictures share."""
+"""Fixtures that several tests of pictures share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from picture_files import H, W
 
 @pytest.fixture
 def rgb():
-    """Smooth enough for lossy formats, different in every corner and channel."""
+    """Pixels that are smooth enough for lossy formats, and different in each corner and channel."""
     y, x = np.mgrid[:H, :W]
     return np.stack([10 * y, 9 * x, 255 - 5 * (x + y)], axis=-1).astype(np.uint8)
 

@@ -1,4 +1,4 @@
-"""Files and ICC profiles for the tests of pictures, written byte by byte where Pillow cannot, and comparisons of pixels."""
+"""Files and ICC profiles that Pillow cannot write, and comparisons of pixels, for tests."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def close(a, b, within=1):
 
 
 def png(path, samples, depth, key=None, exif=b""):
-    """samples (H, W, bands) -> PNG of that bit depth, unfiltered; `key` is its tRNS colour."""
+    """Write samples (H, W, bands) as an unfiltered PNG of a bit depth; `key` is its tRNS colour."""
     height, width, bands = samples.shape
     if depth == 16:
         rows = samples.astype(">u2").view(np.uint8).reshape(height, -1)
@@ -48,7 +48,7 @@ def png(path, samples, depth, key=None, exif=b""):
 
 
 def tiff(path, data, order="<", **tags):
-    """Uncompressed TIFF of one strip."""
+    """Write an uncompressed TIFF of one strip, and return its path."""
     names = {"bits": 258, "photometric": 262, "bands": 277, "planar": 284, "extra": 338, "icc": 34675, "turn": 274}
     names |= {"kind": 254, "inner": 330, "compression": 259, "predictor": 317, "rows": 278, "sample_format": 339}
     names |= {"tile_width": 322, "tile_height": 323, "tile_offsets": 324, "tile_counts": 325}
@@ -66,7 +66,7 @@ def tiff(path, data, order="<", **tags):
 
 
 def profile(space, pcs, **tags):
-    """A minimal ICC profile, version 2."""
+    """Return a minimal ICC profile, version 2."""
     body, table = b"", struct.pack(">I", len(tags))
     for name, data in tags.items():
         table += name.encode() + struct.pack(">II", 132 + 12 * len(tags) + len(body), len(data))
@@ -92,7 +92,7 @@ def parametric(kind, *values):
 
 
 def table(bands, corner):
-    """lut8 with two points a side: corner(0/1 values of each band) -> Lab bytes."""
+    """Return a lut8 with two points a side; `corner` maps 0 or 1 of each band to Lab bytes."""
     head = b"mft1" + struct.pack(">IBBBB", 0, bands, 3, 2, 0) + np.multiply(np.eye(3), 65536).astype(">i4").tobytes()
     ramp = bytes(range(256))
     cube = bytes(v for i in range(2**bands) for v in corner([i >> (bands - 1 - k) & 1 for k in range(bands)]))
@@ -100,7 +100,7 @@ def table(bands, corner):
 
 
 def wide_gamut(pcs=b"XYZ ", **curves):
-    """The primaries of Adobe RGB, adapted to D50."""
+    """Return a profile with the primaries of Adobe RGB, adapted to D50."""
     curves = curves or dict.fromkeys(TONES, gamma(2.2))
     primaries = {
         "rXYZ": xyz(0.60974, 0.31111, 0.01947),

@@ -1,4 +1,4 @@
-"""Colour spaces: ICC profiles read and written, at 8 and 16 bits, and the colours of one picture kept in another."""
+"""Tests of colours: ICC profiles of 8 and 16 bits, and results in the profile of a picture."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_16_bit_colours_follow_the_profile_as_8_bit_ones_do(tmp_path, rgb, curve
     picture = read_picture(tmp_path / "x.tif")
     assert picture.rgb16 is not None and picture.icc == icc
     assert close(picture.rgb, expected)
-    assert np.unique(picture.rgb16[..., 1] % 257).size > 20  # more than 8 bits wide
+    assert np.unique(picture.rgb16[..., 1] % 257).size > 20  # more than 8 bits are used
 
 
 def test_a_grey_profile_is_applied_at_16_bits(tmp_path, rgb):

@@ -1,4 +1,4 @@
-"""Pixels in memory: resizing, and pictures side by side."""
+"""Tests of pixels in memory: resizing and montages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_resize_has_the_size_asked_for_and_antialiases(rgb):
     assert (resize(flat, 13, 17) == flat[0, 0]).all()
     fine = np.zeros((64, 64, 3), np.uint8)
     fine[:, ::2] = 255
-    assert close(resize(fine, 16, 16)[4:-4, 4:-4], np.full((8, 8, 3), 128, np.uint8), 8)  # antialiased
+    assert close(resize(fine, 16, 16)[4:-4, 4:-4], np.full((8, 8, 3), 128, np.uint8), 8)  # the result is antialiased
     for wrong in (rgb.astype(float), rgb[..., 0]):
         with pytest.raises(ImageError, match="uint8"):
             resize(wrong, 8, 8)
@@ -35,7 +35,7 @@ def test_a_montage_places_pictures_side_by_side_at_the_height_of_the_tallest(rgb
         montage([])
 
 
-def test_a_long_picture_lies_in_the_middle_of_a_montage_and_does_not_make_it_endless():
+def test_a_long_picture_is_centred_in_a_montage_and_bounded_in_width():
     black, grey = np.zeros((16, 6400, 3), np.uint8), np.full((100, 50, 3), 128, np.uint8)
     sheet = montage([black, grey])
     assert sheet.shape == (100, 400 + 8 + 50, 3)

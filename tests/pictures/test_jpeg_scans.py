@@ -1,4 +1,4 @@
-"""A JPEG file may say again and again how to refine its picture, and each time costs as much as decoding it."""
+"""Tests of JPEG files with many scans, each of which costs as much as decoding the picture."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (64, 48, 3)).astype(np.uint8)
 
 
 def jpeg(scans: int = 0, progressive: bool = True) -> bytes:
-    """A JPEG file, its last scan so many times more."""
+    """Return a JPEG file whose last scan is repeated `scans` times."""
     content = io.BytesIO()
     Image.fromarray(PIXELS).save(content, "JPEG", progressive=progressive, restart_marker_blocks=1)
     whole = content.getvalue()
@@ -24,24 +24,28 @@ def jpeg(scans: int = 0, progressive: bool = True) -> bytes:
 
 
 def with_segment(whole: bytes, data: bytes, times: int = 1) -> bytes:
-    """A JPEG file with a segment of a program's own, which its picture does not depend on."""
+    """Return a JPEG file with `times` application segments, which do not change its picture."""
     return whole[:2] + (b"\xff\xeb" + (len(data) + 2).to_bytes(2) + data) * times + whole[2:]
 
 
 def test_a_jpeg_file_with_scans_without_end_is_refused_before_it_is_decoded() -> None:
     for read in (read_picture, picture_size):
-        with pytest.raises(ImageError, match=r"^A: a JPEG file of more than 100 scans; save it anew$"):
+        with pytest.raises(
+            ImageError, match=r"^A: is a JPEG file with more than 100 scans; save it again as a plain JPEG$"
+        ):
             read(jpeg(2000), name="A")
     with pytest.raises(ImageError, match="100 scans"):
         read_picture(with_segment(jpeg(2000), b"\xff\xd9"), name="A")  # no end of the picture
     with pytest.raises(ImageError, match="100 scans"):
         read_picture(jpeg(2000).replace(b"\xff\xda", b"\xff\xff\xff\xda"), name="A")  # markers may be filled up
-    with pytest.raises(ImageError, match=r"^A: a JPEG file of more than 65536 segments; save it anew$"):
+    with pytest.raises(
+        ImageError, match=r"^A: is a JPEG file with more than 65536 segments; save it again as a plain JPEG$"
+    ):
         picture_size(with_segment(jpeg(), b"", 70_000), name="A")
 
 
 @pytest.mark.parametrize("progressive", [True, False])
 def test_other_jpeg_files_are_read_as_before(progressive: bool) -> None:
     plain = read_picture(jpeg(progressive=progressive)).rgb
-    assert np.array_equal(read_picture(jpeg(0, progressive) + jpeg(200)).rgb, plain)  # behind its end
+    assert np.array_equal(read_picture(jpeg(0, progressive) + jpeg(200)).rgb, plain)  # data after the end
     assert np.array_equal(read_picture(with_segment(jpeg(0, progressive), b"\xff\xda\x00\x02" * 200)).rgb, plain)

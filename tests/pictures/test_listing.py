@@ -1,4 +1,4 @@
-"""Which files a folder or a pattern means: pictures by their content, and names with brackets."""
+"""Tests of lists of pictures: files by their content, and patterns with brackets in names."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def content(seed: int = 0) -> bytes:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Pictures of many suffixes, and what is none."""
+    """Folder with pictures of many suffixes, and with other files."""
     folder = tmp_path / "photos"
     (folder / "deeper").mkdir(parents=True)
     for name in (*NAMES, ".hidden.jpg"):
@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_pictures_are_known_by_their_content_and_what_is_left_out_is_named(folder: Path, caplog) -> None:
+def test_pictures_are_found_by_their_content_and_other_files_are_logged(folder: Path, caplog) -> None:
     with caplog.at_level(logging.INFO, "analogy"):
         found = pictures_in(folder)
     assert [Path(path).name for path in found] == sorted(
@@ -63,7 +63,7 @@ def test_a_folder_that_cannot_be_read_is_one_line(folder: Path, monkeypatch) -> 
         open_frames(folder)
 
 
-def test_of_many_files_that_are_left_out_some_are_named(tmp_path: Path, caplog) -> None:
+def test_of_many_left_out_files_the_log_line_names_some(tmp_path: Path, caplog) -> None:
     for index in range(9):
         (tmp_path / f"{index}.txt").touch()
     with caplog.at_level(logging.INFO, "analogy"):
@@ -72,7 +72,7 @@ def test_of_many_files_that_are_left_out_some_are_named(tmp_path: Path, caplog) 
     assert message.endswith("that can be read: 0.txt, 1.txt, 2.txt, 3.txt, 4.txt and 4 more")
 
 
-def test_a_folder_at_an_address_is_looked_through_alike(caplog) -> None:
+def test_a_folder_at_an_address_is_listed_like_a_local_one(caplog) -> None:
     memory = pytest.importorskip("fsspec.implementations.memory", reason="needs the extra remote").MemoryFileSystem
     store = memory()
     for name in (*NAMES, ".hidden.jpg"):
@@ -108,7 +108,7 @@ def test_a_folder_at_an_address_is_looked_through_alike(caplog) -> None:
         ("take */IMG [0-9].png", ["take 2/IMG 1.png"]),
         ("take 2/IMG [1].png", ["take 2/IMG 1.png"]),
         ("take[2]/*", []),
-        ("*/IMG [1].png", ["take [2]/IMG [1].png"]),  # brackets mean themselves where anything is called so
+        ("*/IMG [1].png", ["take [2]/IMG [1].png"]),  # brackets are literal if that matches anything
     ],
 )
 @pytest.mark.parametrize("absolute", [False, True])
@@ -148,9 +148,9 @@ def test_a_film_and_a_batch_take_patterns_with_brackets(tmp_path: Path) -> None:
         ["f-2", "f-1", "f0", "f1", "f2"],
         ["-2", "-1", "0", "1"],
         [f"take2_-{number:03}" for number in range(11, 0, -1)] + ["take2_000", "take2_001"],
-        ["shot-1", "shot-2", "shot-3", "shot-10"],  # without a name that lacks it, the minus is a hyphen
+        ["shot-1", "shot-2", "shot-3", "shot-10"],  # each name has the minus, so it is a hyphen
         ["shot-0", "shot-1", "shot-2"],
-        ["shot1", "shot-1", "shot-2"],  # no run of numbers
+        ["shot1", "shot-1", "shot-2"],  # the numbers are no run
         ["2024-01", "2024-02", "2024-10"],
     ],
 )

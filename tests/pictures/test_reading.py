@@ -1,4 +1,4 @@
-"""Reading pictures: what a user may pass, what it becomes, and what is refused."""
+"""Tests of reading pictures: what a user may pass, what it becomes, and what is refused."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def test_avif_is_read_where_pillow_can(tmp_path, rgb):
 
 @pytest.mark.parametrize("sizes", [[(6, 5), (W, H)], [(W, H), (6, 5)], [(6, 5), (W, H), (W, H), (9, 30)]])
 @pytest.mark.parametrize("depth", [8, 16])
-def test_the_largest_page_of_a_tiff_is_read_and_the_others_are_named(tmp_path, rgb, rgb16, sizes, depth, caplog):
-    """The first page may be a thumbnail; of pages of one size the first counts."""
+def test_the_largest_page_of_a_tiff_is_read_and_the_others_are_logged(tmp_path, rgb, rgb16, sizes, depth, caplog):
+    """The first page may be a thumbnail; of pages of equal size, the first one is read."""
     path, largest = tmp_path / "x.tif", sizes.index((W, H))
     pages, pixels = [], rgb if depth == 8 else rgb16
     for index, (width, height) in enumerate(sizes):
@@ -75,7 +75,7 @@ def test_the_largest_page_of_a_tiff_is_read_and_the_others_are_named(tmp_path, r
     assert np.array_equal(picture.pixels(depth == 16), pixels)
     assert reading.picture_size(path) == (H, W)
     assert [record.getMessage() for record in caplog.records] == [
-        f"{path}: page {largest + 1} of {len(sizes)}, the largest, is taken, and the others are left out"
+        f"{path}: page {largest + 1} of {len(sizes)}, the largest, is read, and the others are left out"
     ]
 
 
@@ -96,7 +96,7 @@ def test_a_page_without_a_profile_gets_none_of_another_page(tmp_path, rgb):
     assert np.array_equal(picture.rgb, rgb)
 
 
-def test_a_page_that_cannot_be_read_costs_no_other(tmp_path, rgb, caplog):
+def test_a_page_that_cannot_be_read_does_not_affect_the_others(tmp_path, rgb, caplog):
     first, second = io.BytesIO(), io.BytesIO()
     Image.fromarray(rgb).save(first, "TIFF")
     ifd = ImageFileDirectory_v2()
@@ -110,7 +110,7 @@ def test_a_page_that_cannot_be_read_costs_no_other(tmp_path, rgb, caplog):
     assert np.array_equal(read_picture(tmp_path / "x.tif").rgb, rgb)
 
 
-def test_what_seems_to_follow_a_page_and_is_none_changes_nothing(tmp_path, rgb, caplog):
+def test_a_pointer_to_a_page_that_does_not_exist_is_ignored(tmp_path, rgb, caplog):
     content = io.BytesIO()
     Image.fromarray(rgb).save(content, "TIFF", compression="tiff_lzw")
     plain = bytearray(content.getvalue())
@@ -125,7 +125,7 @@ def test_what_seems_to_follow_a_page_and_is_none_changes_nothing(tmp_path, rgb, 
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
-def test_that_only_the_first_frame_is_read_is_said_in_one_line(tmp_path, rgb, suffix, caplog):
+def test_reading_only_the_first_frame_is_logged_in_one_line(tmp_path, rgb, suffix, caplog):
     frames = [Image.fromarray(rgb), Image.fromarray(255 - rgb)]
     frames[0].save(tmp_path / f"x{suffix}", save_all=True, append_images=frames[1:])
     frames[0].save(tmp_path / f"one{suffix}")
@@ -133,41 +133,41 @@ def test_that_only_the_first_frame_is_read_is_said_in_one_line(tmp_path, rgb, su
         read_picture(tmp_path / f"x{suffix}")
         read_picture(tmp_path / f"one{suffix}")
     (message,) = [record.getMessage() for record in caplog.records]
-    assert message.startswith(f"{tmp_path / 'x'}{suffix}: only the first of its frames is taken")
+    assert message.startswith(f"{tmp_path / 'x'}{suffix}: only the first of its frames is read")
     assert ("`analogy clip` paints all of them" in message) == (suffix == ".gif")
 
 
-def test_of_a_photograph_by_a_telephone_nothing_is_left_out(tmp_path, rgb, caplog):
-    """Behind the JPEG lies a smaller one, or one with brighter light."""
+def test_a_telephone_photograph_logs_no_further_frame(tmp_path, rgb, caplog):
+    """After the picture, the file has a smaller or a brighter version of it."""
     Image.fromarray(rgb).save(tmp_path / "x.jpg", "MPO", save_all=True, append_images=[Image.fromarray(rgb[::2, ::2])])
     with caplog.at_level(logging.INFO, "analogy"):
         assert close(read_picture(tmp_path / "x.jpg").rgb, rgb, 60)
     assert not caplog.records
 
 
-def test_the_thumbnail_of_a_raw_photograph_is_not_taken_for_the_photograph(tmp_path, rgb):
+def test_a_raw_photograph_is_refused_and_its_thumbnail_is_not_read(tmp_path, rgb):
     path = tiff(tmp_path / "x.nef", rgb.tobytes(), bits=(8, 8, 8), photometric=2, bands=3, kind=1, inner=8)
-    refused(path, rf"x.nef: all that can be read of it is a thumbnail of {W} x {H} pixels")
+    refused(path, rf"x.nef: only a thumbnail of {W} x {H} pixels can be read")
 
 
 @pytest.mark.parametrize("kind", ["zTXt", "iTXt", "tEXt", "iCCP"])
 @pytest.mark.parametrize("behind", [False, True])
 def test_a_png_with_long_metadata_is_read_with_all_its_bits(tmp_path, rgb16, kind, behind):
-    """Work flows and edit histories, megabytes of text, which Pillow does not unpack; profiles of printers likewise."""
+    """Pillow unpacks neither long work flows and edit histories nor the profiles of printers."""
     text = b"{'nodes': []}" * 200_000
     write_picture(tmp_path / "plain.png", rgb16)
     content = (tmp_path / "plain.png").read_bytes()
     chunks = {
         "zTXt": [b"workflow\0\0" + zlib.compress(text)],
         "iTXt": [b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(text)],
-        "tEXt": [b"history\0" + text] * 27,  # 70 MB in all
+        "tEXt": [b"history\0" + text] * 27,  # 70 MB together
         "iCCP": [b"profile\0\0" + zlib.compress(long_profile())],
     }[kind]
     extra = b"".join(
         len(each).to_bytes(4, "big") + kind.encode() + each + zlib.crc32(kind.encode() + each).to_bytes(4, "big")
         for each in chunks
     )
-    at = len(content) - 12 if behind else 33  # before IEND, or behind IHDR
+    at = len(content) - 12 if behind else 33  # before IEND, or after IHDR
     (tmp_path / "x.png").write_bytes(content[:at] + extra + content[at:])
     assert reading.picture_size(tmp_path / "x.png") == (H, W)
     picture = read_picture(tmp_path / "x.png")
@@ -175,9 +175,9 @@ def test_a_png_with_long_metadata_is_read_with_all_its_bits(tmp_path, rgb16, kin
     assert picture.icc == (long_profile() if kind == "iCCP" else None)
 
 
-@functools.cache  # the time is in it
+@functools.cache  # the profile contains the time, so two calls would differ
 def long_profile():
-    """The profile of sRGB, and behind it two megabytes that no tag names."""
+    """Return the profile of sRGB, followed by two megabytes to which no tag refers."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes() + bytes(2 << 20)
     return len(profile).to_bytes(4, "big") + profile[4:]
 
@@ -185,8 +185,8 @@ def long_profile():
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
 def test_exif_orientation_is_applied(tmp_path, rgb, orientation, suffix):
-    # EXIF: 1 upright, 2 mirrored, 3 upside down, 4 flipped, 5 transposed, 6 to be turned right, 7
-    # transverse, 8 left
+    # EXIF's numbers mean 1 upright, 2 mirrored, 3 upside down, 4 flipped, 5 transposed, 6 to be
+    # turned right, 7 transverse, 8 to be turned left.
     undo = [
         lambda a: a,
         lambda a: a[:, ::-1],
@@ -242,7 +242,7 @@ def test_heic_is_read_with_its_extra_and_named_without(tmp_path, monkeypatch):
         reading.read_picture(path)
 
 
-def test_only_what_may_be_heic_loads_the_library_for_it(tmp_path):
+def test_pillow_heif_is_loaded_only_for_a_file_that_may_be_heic(tmp_path):
     code = """
 import sys
 from PIL import Image
@@ -258,7 +258,7 @@ assert not [name for name in sys.modules if "heif" in name]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
-def test_alpha_is_kept_apart(tmp_path, rgb, holes, suffix):
+def test_alpha_is_read_beside_the_colours(tmp_path, rgb, holes, suffix):
     Image.fromarray(np.dstack([rgb, holes])).save(tmp_path / f"x{suffix}", lossless=True, exact=True)
     picture = read_picture(tmp_path / f"x{suffix}")
     assert np.array_equal(picture.alpha, holes)
@@ -305,7 +305,7 @@ def test_the_transparent_colour_of_a_palette_becomes_alpha(tmp_path, holes):
         image.save(tmp_path / f"x{suffix}", transparency=1)
         picture = read_picture(tmp_path / f"x{suffix}")
         assert np.array_equal(picture.alpha == 0, holes == 0)
-        assert (picture.rgb == (10, 20, 30)).all()  # the mean opaque colour, there too
+        assert (picture.rgb == (10, 20, 30)).all()  # it lies on the mean opaque colour
 
 
 @pytest.mark.parametrize(("depth", "bands"), [(1, 1), (2, 1), (4, 1), (8, 1), (8, 3), (16, 1), (16, 3)])
@@ -456,9 +456,9 @@ def test_files_that_are_no_picture_are_refused_in_one_line(tmp_path, rgb):
     (tmp_path / "text.jpg").write_text("hello")
     refused(tmp_path / "text.jpg", "not a picture")
     (tmp_path / "x.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n%%EndComments\n")
-    refused(tmp_path / "x.eps", "not a picture")  # and no Ghostscript is started
+    refused(tmp_path / "x.eps", "not a picture")  # Pillow would start Ghostscript
     Image.new("RGB", (300, 12)).save(tmp_path / "thin.png")
-    refused(tmp_path / "thin.png", r"^[^:]*thin\.png: only 300 x 12 pixels; at least 16 x 16")
+    refused(tmp_path / "thin.png", r"^[^:]*thin\.png: has only 300 x 12 pixels; at least 16 x 16")
     refused(Image.new("RGB", (300, 12)), "only 300 x 12 pixels")
     refused("a\0b", "no file has a NUL character in its name")
     for address in ("https://example.org/a.png", Path("https://example.org/a.png"), "FILE:///a.png"):
@@ -473,7 +473,7 @@ def test_truncated_files_are_refused_and_scrambled_ones_raise_nothing_else(tmp_p
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
     refused(path, "truncated|not a picture")
-    for _ in range(30):  # whatever the damage: a picture or an ImageError, never another exception or a warning
+    for _ in range(30):  # any damage gives a picture or an ImageError, never a warning or another error
         broken = bytearray(data)
         for at in rng.integers(4, min(len(data), 400), 5):
             broken[at] = rng.integers(256)
@@ -502,15 +502,15 @@ def test_pictures_above_twice_pillow_s_limit_are_refused(tmp_path, rgb, monkeypa
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", H * W - 1)
     assert np.array_equal(read_picture(path).rgb, rgb)  # Pillow warns; warnings are errors in these tests
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", H * W // 2 - 1)
-    refused(path, "x.png: too large; make it smaller than 0.0 megapixels.*480 pixels")
+    refused(path, "x.png: is too large; make it smaller than 0.0 megapixels.*480 pixels")
 
 
-# What is asked before a picture is decoded
+# Checks before a picture is decoded
 
 
 @pytest.mark.skipif(os.name != "posix", reason="makes pipes and sockets in the file system")
 def test_pipes_sockets_and_devices_are_refused_at_once(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # the path of a socket is short
+    monkeypatch.chdir(tmp_path)  # the path of a socket must be short
     os.mkfifo("pipe.png")
     refused("pipe.png", "it is a pipe, not a file")
     refused("/dev/zero", "it is a device, not a file")
@@ -537,11 +537,11 @@ def test_a_caller_can_refuse_a_picture_by_its_size_before_it_is_decoded(tmp_path
 
 
 def test_a_caller_can_refuse_an_array_by_its_size_before_it_is_copied(rgb):
-    huge = np.broadcast_to(np.float32(0.5), (2**20, 2**20))  # to look at each of its pixels takes for ever
+    huge = np.broadcast_to(np.float32(0.5), (2**20, 2**20))  # reading its pixels would take for ever
     refused(huge, f"B' is .{2**20}, {2**20}", name="B'", admit=refuse)
 
 
-def test_memory_that_does_not_suffice_is_an_error_of_this_package(tmp_path, rgb, monkeypatch):
+def test_a_shortage_of_memory_is_a_memory_limit_error(tmp_path, rgb, monkeypatch):
     def none_left(*arguments):
         raise MemoryError
 
@@ -575,7 +575,7 @@ def test_an_open_file_is_read_from_where_it_stands_and_messages_name_it(tmp_path
 
 def test_bytes_and_open_files_that_are_no_picture_are_refused(monkeypatch):
     refused(b"", "not a picture")
-    refused(b"I am not a picture", "A: not a picture", name="A")
+    refused(b"I am not a picture", "A: is not a picture", name="A")
     refused(io.StringIO("text"), r"open it in binary mode \('rb'\)")
     monkeypatch.setattr(reading, "MOST_BYTES", 3 << 20)
 
@@ -595,4 +595,4 @@ def test_bytes_and_open_files_that_are_no_picture_are_refused(monkeypatch):
 
 
 def test_masked_arrays_are_refused(rgb):
-    refused(np.ma.masked_array(rgb, mask=rgb > 100), r"a masked array; .* array\.filled\(0\)")
+    refused(np.ma.masked_array(rgb, mask=rgb > 100), r"is a masked array; .* array\.filled\(0\)")

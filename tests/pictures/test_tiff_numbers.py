@@ -1,4 +1,4 @@
-"""TIFF files of colours that are floats, or integers of 32 bits: read to the last bit that 16 bits hold."""
+"""Tests of TIFF files with floats or 32-bit integers, read with the precision of 16 bits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ def floats(rgb16, dtype="<f4"):
 
 
 def predicted_floats(samples):
-    """(H, W, bands) floats, as predictor 3 writes them: bytes of one weight side by side, each less the one before it."""
+    """Return floats (H, W, bands) as predictor 3 writes them.
+
+    Bytes of equal significance stand side by side, each as the difference from the one before it.
+    """
     rows, _, bands = samples.shape
     big = samples.astype(samples.dtype.newbyteorder(">"))
     planes = big.reshape(rows, -1, 1).view(np.uint8).swapaxes(1, 2).reshape(rows, -1, bands)
@@ -41,9 +44,7 @@ def test_colours_as_numbers_are_read_with_16_bits(tmp_path, rgb16, dtype):
     samples = floats(rgb16, dtype) if "f" in dtype else rgb16.astype(dtype)
     path = write(tmp_path / "x.tif", samples, order=dtype[0])
     assert picture_size(path) == (H, W)
-    assert close(
-        read_picture(path).rgb16, rgb16, 1 if "u" in dtype else 0
-    )  # the least and the greatest need not be there
+    assert close(read_picture(path).rgb16, rgb16, 1 if "u" in dtype else 0)  # the extremes need not occur
     assert np.array_equal(read_picture(path.read_bytes()).rgb, read_picture(path).rgb)
 
 
@@ -67,10 +68,10 @@ def test_integers_that_are_packed_with_their_predictor_are_read(tmp_path, rgb16)
 
 
 def in_parts(path, samples, parts, **tags):
-    """A file whose parts, tiles in the order of the file, lie behind its directory."""
+    """Write a file with the `parts` (tiles or planes) after its directory, in this order."""
     sizes = tuple(map(len, parts))
     start = 0
-    for _ in range(2):  # the second time, the length without the parts is known
+    for _ in range(2):  # the first time finds the length of the file without the parts
         places = [start + sum(sizes[:index]) for index in range(len(parts))]
         write(path, samples, b"".join(parts), tile_offsets=tuple(places), tile_counts=sizes, **tags)
         start = len(path.read_bytes()) - sum(sizes)
@@ -95,7 +96,7 @@ def test_planes_are_put_together(tmp_path, rgb16):
 
 
 @pytest.mark.parametrize("extra", [1, 2])
-def test_transparency_is_kept_apart(tmp_path, rgb16, holes, extra):
+def test_alpha_of_a_float_tiff_is_read_beside_the_colours(tmp_path, rgb16, holes, extra):
     alpha = holes[..., None] / 255
     colours = rgb16 / 65535
     samples = np.dstack([colours * alpha if extra == 1 else colours, alpha]).astype("<f4")
@@ -105,21 +106,19 @@ def test_transparency_is_kept_apart(tmp_path, rgb16, holes, extra):
     assert close(picture.rgb16[seen], rgb16[seen], 1 if extra == 1 else 0)
 
 
-def test_more_samples_than_a_picture_has_are_left_aside(tmp_path, rgb16):
+def test_samples_beyond_colour_and_alpha_are_ignored(tmp_path, rgb16):
     samples = np.dstack([rgb16, rgb16[..., :2]]).astype("<u2")
     assert np.array_equal(read_picture(write(tmp_path / "x.tif", samples, extra=(0, 0))).rgb16, rgb16)
 
 
-def test_the_profile_and_the_orientation_count(tmp_path, rgb16):
+def test_the_profile_and_the_orientation_of_a_float_tiff_are_applied(tmp_path, rgb16):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     picture = read_picture(write(tmp_path / "x.tif", floats(rgb16), icc=profile, turn=6))
     assert picture.icc == profile
     assert close(picture.rgb16, np.rot90(rgb16, -1), 2)
 
 
-def test_light_beyond_white_is_cut_in_one_logged_line_and_whole_numbers_count_as_they_do_elsewhere(
-    tmp_path, rgb16, caplog
-):
+def test_floats_beyond_0_to_1_are_clipped_with_one_log_line_and_whole_numbers_are_not(tmp_path, rgb16, caplog):
     samples = floats(rgb16)
     samples[0, 0], samples[1, 1] = 7.5, -0.25
     path = write(tmp_path / "x.tif", samples)
@@ -137,7 +136,7 @@ def test_light_beyond_white_is_cut_in_one_logged_line_and_whole_numbers_count_as
 
 
 @pytest.mark.parametrize("tags", [{"photometric": 5}, {"bits": (24, 24, 24)}, {"sample_format": (6, 6, 6)}])
-def test_other_pixels_are_named_for_what_they_are(tmp_path, rgb16, tags):
+def test_a_tiff_with_pixels_of_another_kind_is_refused_with_a_cure(tmp_path, rgb16, tags):
     samples = floats(rgb16)
     path = tiff(
         tmp_path / "x.tif", samples.tobytes(), **RGB | {"bits": (32,) * 3, "bands": 3, "sample_format": (3,) * 3} | tags
@@ -152,10 +151,10 @@ def test_other_pixels_are_named_for_what_they_are(tmp_path, rgb16, tags):
     ("change", "words"),
     [
         (lambda samples: np.full_like(samples, np.nan), "has pixels that are NaN or infinite"),
-        (lambda samples: samples[:5], "damaged or truncated, it cannot be decoded"),
+        (lambda samples: samples[:5], "is damaged or truncated and cannot be decoded"),
     ],
 )
-def test_what_cannot_be_read_of_such_a_file_is_named(tmp_path, rgb16, change, words):
+def test_a_float_tiff_that_is_not_finite_or_truncated_is_refused(tmp_path, rgb16, change, words):
     path = tmp_path / "x.tif"
     samples = floats(rgb16)
     write(path, samples, change(samples).tobytes())
@@ -163,7 +162,7 @@ def test_what_cannot_be_read_of_such_a_file_is_named(tmp_path, rgb16, change, wo
         read_picture(path)
 
 
-def test_composited_colours_are_those_of_other_pictures(tmp_path, rgb16, holes):
+def test_a_float_tiff_is_composited_like_other_pictures(tmp_path, rgb16, holes):
     samples = np.dstack([rgb16 / 65535, holes / 255]).astype("<f4")
     picture = read_picture(write(tmp_path / "x.tif", samples, extra=2))
     mean = np.einsum("ijc,ij->c", rgb16, holes, dtype=np.float64) / holes.sum(dtype=np.float64)

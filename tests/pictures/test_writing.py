@@ -1,4 +1,4 @@
-"""Writing pictures: what a file holds, and what is refused."""
+"""Tests of writing pictures: what a file holds, and what is refused."""
 
 from __future__ import annotations
 
@@ -88,13 +88,13 @@ def test_a_format_s_longest_side_is_written_and_a_longer_one_refused_before_it_i
     with pytest.raises(OutputError, match=words):
         write_stream(io.BytesIO(), too_long, suffix)
     assert [path.name for path in tmp_path.iterdir()] == [f"most{suffix}"]
-    assert capfd.readouterr() == ("", "")  # libjpeg would say so itself, on the terminal
+    assert capfd.readouterr() == ("", "")  # libjpeg would print its own error
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_full_disk_is_named_whatever_the_format_and_no_library_speaks(tmp_path, suffix, dtype, capfd, monkeypatch):
-    """Whichever of its writes fails: one line, and nothing left."""
+def test_a_full_disk_is_one_error_in_each_format_and_no_library_prints(tmp_path, suffix, dtype, capfd, monkeypatch):
+    """Each of its writes may fail: the error is one line, and no file is left."""
     rgb = np.random.default_rng(0).integers(0, 256, (90, 90, 3)).astype(dtype)
     real = _Ticking.write
     for good in range(100):
@@ -109,7 +109,9 @@ def test_a_full_disk_is_named_whatever_the_format_and_no_library_speaks(tmp_path
         try:
             write_picture(tmp_path / f"x{suffix}", rgb)
         except OutputError as error:
-            assert str(error) == f"{tmp_path}/x{suffix}: cannot be written (No space left on device)"
+            assert (
+                str(error) == f"{tmp_path}/x{suffix}: cannot be written (No space left on device); choose another place"
+            )
             assert list(tmp_path.iterdir()) == []
         else:
             break
@@ -136,15 +138,15 @@ def test_a_name_of_another_format_is_no_folder(tmp_path, name):
     with pytest.raises(OutputError, match=f"cannot write .{name[2:].lower()} pictures; use one of .png .jpg"):
         is_picture_path(tmp_path / name)
     (tmp_path / name).mkdir()
-    assert not is_picture_path(tmp_path / name)  # it is one, already
+    assert not is_picture_path(tmp_path / name)  # a folder with this name exists
 
 
 @pytest.mark.parametrize("name", [".png", ".JPG", ".gif"])
 def test_a_suffix_without_a_name_is_no_folder(tmp_path, name):
-    with pytest.raises(OutputError, match=f"{name}: a suffix without a name; .*'picture{name}'"):
+    with pytest.raises(OutputError, match=f"{name}: is a suffix without a name; .*'picture{name}'"):
         is_picture_path(tmp_path / name)
 
 
-def test_other_names_are_those_of_folders(tmp_path):
+def test_a_path_without_a_known_suffix_is_a_folder(tmp_path):
     assert not any(is_picture_path(tmp_path / name) for name in ("out", "v1.2", ".hidden", "out.png.d"))
     assert is_picture_path(tmp_path / "x.png")

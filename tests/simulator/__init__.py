@@ -1,8 +1,8 @@
-"""CUDA without a GPU: the unchanged `.cu` files, compiled by g++ and run on the CPU under strict rules.
+"""CUDA without a GPU: g++ compiles the unchanged `.cu` files for a strict simulator.
 
-`standin` replaces the module `cupy`, `launch` compiles and launches, `device` holds arrays and
-streams, and the two headers hold CUDA's words and the scheduler of its threads.
-`SimulatedCudaBackend` is the project's CUDA backend on top.
+`standin` replaces the module `cupy`, `launch` compiles and launches kernels, and `device` has
+arrays and streams. The two headers define CUDA's functions and the scheduler of its threads.
+`SimulatedCudaBackend` is the project's CUDA backend on top of these.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ __all__ = ["SimulatedCudaBackend", "SimulatorError", "missing", "only_block", "p
 
 
 class SimulatedCudaBackend(CudaBackend):
-    """The CUDA backend with the stand-in for CuPy; ONNX Runtime finds the arrays in the memory of the CPU."""
+    """The CUDA backend with the stand-in for CuPy.
+
+    ONNX Runtime finds the arrays in the memory of the CPU.
+    """
 
     name = "cpu"
-    index = property(lambda self: 0, lambda self, number: None)  # of the CPU, whichever device is simulated
+    index = property(lambda self: 0, lambda self, number: None)  # the CPU has the index 0, whatever is simulated
 
     def _import_cupy(self):
         return standin
@@ -43,7 +46,7 @@ def schedule(seed: int):
 
 @contextmanager
 def only_block(x: int, y: int):
-    """Run one block of each launch, so that a grid may be larger than anyone would wait for."""
+    """Run only one block of each launch, so that very large grids can be tested."""
     launch.only = x, y, 0
     try:
         yield
@@ -52,6 +55,6 @@ def only_block(x: int, y: int):
 
 
 def planted() -> launch.RawModule:
-    """The kernels of `planted.cu`."""
+    """Return the kernels of `planted.cu`, which have faults on purpose."""
     path = Path(__file__).with_name("planted.cu")
     return launch.RawModule(code=f'#line 1 "{path.name}"\n{path.read_text()}')

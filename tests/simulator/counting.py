@@ -1,23 +1,65 @@
-"""Sessions of ONNX Runtime that tell how they are used, for a model on the simulated device."""
+"""Counts of what a program starts on the simulated device: kernel launches and network runs."""
 
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
 
 from analogy.method import sessions
 
+from . import device, launch
+
+
+def count_launches(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Return a counter, by name, of kernels and CuPy operations that start from now on.
+
+    An operation whose result shares memory with an argument only makes a view, and starts nothing.
+    ONNX Runtime's own kernels are not counted.
+    """
+    counts: Counter[str] = Counter()
+    call, run, assign = launch.Kernel.__call__, device.run, device.ndarray.__setitem__
+
+    def counting_call(kernel: launch.Kernel, *arguments: Any) -> None:
+        counts[kernel.name] += 1
+        call(kernel, *arguments)
+
+    def counting_run(function: Any, *arguments: Any, **options: Any) -> device.ndarray:
+        result = run(function, *arguments, **options)
+        given = [device.unwrap(value) for value in (*arguments, *options.values()) if isinstance(value, device.ndarray)]
+        written = "out" in options or function.__name__.startswith("__i")
+        if written or not any(np.may_share_memory(device.unwrap(result), array) for array in given):
+            counts[function.__name__] += 1
+        return result
+
+    def counting_assign(array: device.ndarray, key: object, value: object) -> None:
+        counts["assignment"] += 1
+        assign(array, key, value)
+
+    monkeypatch.setattr(launch.Kernel, "__call__", counting_call)
+    monkeypatch.setattr(device, "run", counting_run)
+    monkeypatch.setattr(device.ndarray, "__setitem__", counting_assign)
+    return counts
+
 
 class Counts:
-    """Of all sessions that are loaded while it lasts.
+    """Counts of all sessions that are loaded while this object is in use.
 
-    runs       of any network
-    waits      runs at whose end ONNX Runtime waits for the device
-    plans      runs of a session with other shapes than the run before: every convolution is planned anew
-    most       runs at one time
-    bindings   (name, device, number of the device) of each array that was bound
+    Attributes
+    ----------
+    runs : int
+        Runs of any network.
+    waits : int
+        Runs at whose end ONNX Runtime waits for the device.
+    plans : int
+        Runs of a session with other shapes than its run before, which plan every convolution again.
+    most : int
+        Largest number of runs at the same time.
+    bindings : list
+        (name, device, number of the device) of each array that was bound.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
@@ -56,7 +98,7 @@ class _Session:
             if counts.overlap and counts.now > 1:
                 counts.overlap.set()
         if counts.overlap:
-            counts.overlap.wait(0.05)  # gives another run the time to begin, if it may
+            counts.overlap.wait(0.05)  # leaves another run the time to begin, if nothing prevents it
         try:
             self._session.run_with_iobinding(binding.binding, options)
         finally:
@@ -82,5 +124,5 @@ class _Binding:
 def _unsynchronised(options: Any) -> bool:
     try:
         return bool(options.get_run_config_entry("disable_synchronize_execution_providers") == "1")
-    except RuntimeError:  # there is no such entry
+    except RuntimeError:  # the option is not set
         return False

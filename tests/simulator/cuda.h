@@ -33,6 +33,29 @@ static inline int max(int a, int b) { return a > b ? a : b; }
 static inline float min(float a, float b) { return fminf(a, b); }
 static inline float max(float a, float b) { return fmaxf(a, b); }
 
+static inline unsigned __float_as_uint(float value) {
+  unsigned bits;
+  memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+static inline float __uint_as_float(unsigned bits) {
+  float value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+// Threads run one at a time, and change only at a barrier or a collective.
+static inline unsigned atomicMin(unsigned* address, unsigned value) {
+  const unsigned before = *address;
+  if (value < before) *address = value;
+  return before;
+}
+static inline unsigned atomicMax(unsigned* address, unsigned value) {
+  const unsigned before = *address;
+  if (value > before) *address = value;
+  return before;
+}
+
 #define __syncthreads() simulator::wait(simulator::State::at_barrier, 0, __LINE__)
 #define __syncwarp(mask) simulator::exchange(0, mask, __LINE__)
 #define __shfl_sync(mask, value, from) simulator::shuffle(value, mask, (from) % 32u, __LINE__)

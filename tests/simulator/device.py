@@ -1,9 +1,9 @@
-"""The devices' side of the stand-in for CuPy: streams, and arrays that never mix with NumPy's.
+"""Devices, streams and arrays of the stand-in for CuPy; its arrays never mix with NumPy's.
 
-Everything runs at once and in order, on the CPU. What is simulated is the promise: each array
-remembers the stream that touched it last, and using it on another stream that was not told to wait
-is an error, as it would be a race on a GPU. There are two devices, and a thread has a current
-stream on each. `waits` counts how often the host waited for one.
+All work runs at once and in order, on the CPU. Only the rules of streams are simulated: each array
+stores the stream that used it last. Using it on another stream that did not wait for that one would
+be a race on a GPU, and raises an error here. There are two devices, and a thread has a current
+stream on each. `waits` counts how often the host waited for a device.
 """
 
 from __future__ import annotations
@@ -15,18 +15,21 @@ from types import SimpleNamespace
 import numpy as np
 
 COUNT = 2
-"""How many devices there are."""
+"""Number of devices."""
 waits = 0
-"""How often the host has waited for a device."""
+"""Number of times that the host has waited for a device."""
 _ids = itertools.count(COUNT)
 _host_clock: dict[int, int] = {}
 compiled: set[tuple[object, ...]] = set()
-"""The operations that were used, each with the types of its arrays: what CuPy would have compiled."""
+"""Operations that were used, with the dtypes of their arrays.
+
+CuPy would have compiled each once.
+"""
 _lock = threading.RLock()
 
 
 class _Current(threading.local):
-    """What is current in a thread: the device, and the stream of each device."""
+    """The current device of a thread, and its current stream on each device."""
 
     def __init__(self) -> None:
         self.device = 0
@@ -34,11 +37,14 @@ class _Current(threading.local):
 
 
 class RaceError(RuntimeError):
-    """Work on one stream uses what another stream may not have finished."""
+    """Error about work on a stream that uses an array on which another stream may still work."""
 
 
 class Event:
-    """The vector clock of a stream when the event was recorded: how far it, and the streams it waited for, had come."""
+    """The vector clock of a stream at the time when the event was recorded.
+
+    It has the progress of the stream and of the streams that it waited for.
+    """
 
     def __init__(self, clock: dict[int, int]):
         self.clock = clock
@@ -51,7 +57,11 @@ class Event:
 
 
 class Stream:
-    """A queue of work of a device; `ptr` is its address, `id` that or the device's number for its default stream."""
+    """A queue of work on a device.
+
+    `ptr` is its address. `id` is the address, too, but for the default stream of a device it is the
+    number of the device.
+    """
 
     defaults: list[Stream]
 
@@ -62,18 +72,21 @@ class Stream:
         self.device_id = _current.device
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Stream) and self.ptr == other.ptr  # as in CuPy; all default streams are equal
+        return isinstance(other, Stream) and self.ptr == other.ptr  # as in CuPy, where all default streams are equal
 
     __hash__ = None  # type: ignore[assignment]
 
     def record(self) -> Event:
-        """An event is made on the current device, and recorded on a stream of the same."""
+        """Record an event of the current device on this stream, which has to be of that device."""
         assert self.device_id == _current.device, "the stream is another device's"
         with _lock:
             return Event(dict(self._checked().clock))
 
     def _checked(self) -> Stream:
-        """The address 0 means the default stream of the current device, whatever was meant."""
+        """Return this stream.
+
+        The address 0 always means the default stream of the current device.
+        """
         assert self.ptr or self.device_id == _current.device, "the default stream of another device"
         return self
 
@@ -106,7 +119,7 @@ def get_current_stream() -> Stream:
 
 
 class Device:
-    """A device, by default the current one."""
+    """A device, by default the current device."""
 
     def __init__(self, id: int | None = None):
         self.id = _current.device if id is None else id
@@ -131,9 +144,13 @@ class Device:
 
 
 class ndarray:
-    """An array on the device: what `_METHODS` and `_OPERATORS` name works, and only with its own kind and scalars."""
+    """An array on the device.
 
-    __array_ufunc__ = None  # NumPy's operators leave mixed expressions to the methods here
+    The methods and operators of `_METHODS` and `_OPERATORS` work, with device arrays and scalars
+    only.
+    """
+
+    __array_ufunc__ = None  # NumPy then calls the operators of this class in mixed expressions
 
     def __init__(self, host: np.ndarray, owner: ndarray | None = None):
         self._host = host
@@ -191,7 +208,7 @@ class ndarray:
 
 
 def touch(*arrays: ndarray) -> None:
-    """Put one operation on these arrays into the current stream."""
+    """Add an operation on these arrays to the current stream. Raises `RaceError` for a race."""
     stream = get_current_stream()
     with _lock:
         stream.clock[stream.id] += 1
@@ -204,14 +221,17 @@ def touch(*arrays: ndarray) -> None:
 
 
 def to_host(array: ndarray) -> np.ndarray:
-    """A copy, once the stream has come so far."""
+    """Return a copy on the host, after waiting for the stream."""
     touch(array)
     get_current_stream().synchronize()
     return array._host.copy()
 
 
 def unwrap(value):
-    """The host's view of device arrays, also within tuples and lists; NumPy arrays are refused as CuPy refuses them."""
+    """Return the host's views of device arrays, also within tuples and lists.
+
+    Raises `TypeError` for NumPy arrays, as CuPy does.
+    """
     if isinstance(value, ndarray):
         return value._host
     if isinstance(value, np.ndarray):
@@ -222,7 +242,7 @@ def unwrap(value):
 
 
 def run(function, *args, **kwargs):
-    """Call a NumPy function on device arrays; arrays on the device come back, also for single numbers."""
+    """Call a NumPy function on device arrays, and return device arrays, also for single numbers."""
     arrays = _arrays((*args, *kwargs.values()))
     touch(*arrays)
     compiled.add((function.__name__, *((array.dtype.char, array.ndim) for array in arrays)))

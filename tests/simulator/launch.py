@@ -1,8 +1,8 @@
-"""Compiles the CUDA source of this project for the CPU and launches it, with everything checked that CuPy lets pass.
+"""Compiling the project's CUDA source for the CPU, and launching it with strict checks.
 
-CuPy hands over a Python number as 8 bytes, an array of the wrong type as its address, a view as if
-it had no gaps. Here a launch must fit the kernel's signature, which the compiled library itself
-tells.
+CuPy passes a Python number as 8 bytes, an array of a wrong type as its address, and a view as if it
+had no gaps. Here the arguments of a launch have to fit the kernel's signature, which the compiled
+library reports itself.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from . import device
 _HERE = Path(__file__).parent
 _HEADERS = [_HERE / "cuda.h", _HERE / "scheduler.h"]
 _KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(\w+)\s*\(')
-# No contraction: NVRTC compiles the same source with --fmad=false. v3, not native: the cache may
-# outlive the machine.
+# Contraction is off, since NVRTC compiles the same source with --fmad=false. The target is v3 and
+# not native, since the cache may be used on another machine.
 _FLAGS = (
     "-std=c++17", "-O2", "-march=x86-64-v3", "-ffp-contract=off", "-fno-strict-aliasing",
     "-fPIC", "-shared", "-fvisibility=hidden",
@@ -37,29 +37,36 @@ _CACHE = _HERE / "__pycache__"
 _MAX_THREADS = 1024
 
 sanitize = False
-"""Compile with the address and undefined-behaviour sanitisers; their libraries must be preloaded into the process."""
+"""True to compile with the address and undefined-behaviour sanitisers.
+
+Their libraries have to be preloaded into the process.
+"""
 seed = 0
-"""Shuffles the order in which threads and blocks run; 0 is the natural order."""
+"""Seed of the order in which threads and blocks run; 0 is the natural order."""
 only: tuple[int, int, int] | None = None
-"""The one block to run, of a grid too large to be run whole; None for all."""
+"""The only block to run, for a grid that is too large to run whole; None for all blocks."""
 exchanges = 0
-"""Values that the lanes of the last launch gave to shuffles: a measure of the work done."""
+"""Number of values that the lanes of the last launch exchanged, a measure of its work."""
 _lock = threading.Lock()  # a library runs one launch at a time
 
 
 class SimulatorError(RuntimeError):
-    """The source does not compile, or a kernel broke a rule of CUDA while it ran."""
+    """Error about a source that does not compile, or a kernel that broke a rule of CUDA."""
 
 
 def missing() -> str:
-    """Why nothing can be simulated on this machine; empty where it can."""
+    """Return why this machine cannot simulate kernels, or an empty text if it can."""
     if platform.machine() != "x86_64" or platform.system() != "Linux":
         return "the simulator of CUDA needs Linux on x86-64"
     return "" if shutil.which("g++") else "the simulator of CUDA needs the compiler g++"
 
 
 class Parameter(NamedTuple):
-    """One parameter of a kernel: r, w or = (read, written, by value); NumPy's code, bytes, alignment of an element."""
+    """A parameter of a kernel.
+
+    It has the access (r for read, w for written, = for by value), and for an element NumPy's code,
+    the size and the alignment in bytes.
+    """
 
     access: str
     code: str
@@ -68,7 +75,7 @@ class Parameter(NamedTuple):
 
 
 class RawModule:
-    """As `cupy.RawModule`: the kernels of a source, compiled when first asked for."""
+    """Replacement of `cupy.RawModule`: the kernels of a source, compiled at their first use."""
 
     def __init__(self, *, code: str, options: tuple[str, ...] = ()):
         self._code, self._options = code, options
@@ -93,7 +100,11 @@ class Kernel:
         self._launch.restype = ctypes.c_bool
 
     def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple) -> None:
-        """Run every thread. `TypeError` for arguments that do not fit, `SimulatorError` for what the kernel did."""
+        """Run every thread.
+
+        Raises `TypeError` if the arguments do not fit the signature, and `SimulatorError` if the
+        kernel breaks a rule of CUDA.
+        """
         if len(args) != len(self.parameters):
             raise TypeError(f"{self.name}: {len(args)} arguments for {len(self.parameters)} parameters")
         values = [self._value(i, p, arg) for i, (p, arg) in enumerate(zip(self.parameters, args, strict=True))]
@@ -114,7 +125,7 @@ class Kernel:
             exchanges = self._library.simulator_exchanges()
 
     def _value(self, index: int, parameter: Parameter, arg) -> np.ndarray:
-        """The argument as the launch takes it: a number, or an address."""
+        """Return an argument in the form of the launch, as a number or an address."""
         where = f"{self.name}, argument {index}"
         if parameter.access == "=":
             if not isinstance(arg, np.generic):
@@ -123,7 +134,7 @@ class Kernel:
                 raise TypeError(f"{where}: {arg.dtype} for a parameter of type {np.dtype(parameter.code)}")
             return np.array([arg])
         if parameter.access == "r" and isinstance(arg, np.uintp) and arg == 0:
-            return np.array([arg])  # a null pointer, which the kernel is expected to look at
+            return np.array([arg])  # a null pointer, which the kernel has to check
         if not isinstance(arg, device.ndarray):
             raise TypeError(f"{where}: an array of the device is needed, not {type(arg).__name__}")
         if arg.dtype != np.dtype(parameter.code):
@@ -135,7 +146,7 @@ class Kernel:
         return np.array([arg.data.ptr], np.uintp)
 
     def _check_overlap(self, args: tuple) -> None:
-        """Pointers are __restrict__: nothing that is written may be reached through another argument."""
+        """Check that no argument overlaps a written array, since the pointers are __restrict__."""
         arrays = [(p, arg) for p, arg in zip(self.parameters, args, strict=True) if isinstance(arg, device.ndarray)]
         for i, (p, one) in enumerate(arrays):
             for _, other in arrays[:i] + arrays[i + 1 :]:
@@ -148,7 +159,7 @@ def _three(sizes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _compile(code: str, options: tuple[str, ...]) -> Path:
-    """The shared library of a source, from the cache where an equal one has been compiled before."""
+    """Return the shared library of a source, from the cache if it was compiled before."""
     exports = "".join(f"SIMULATOR_EXPORT({name})\n" for name in _KERNEL.findall(code))
     flags = [*_FLAGS, *(_SANITIZE if sanitize else ()), *(o for o in options if o.startswith("-D"))]
     text = f"{code}\n{exports}"

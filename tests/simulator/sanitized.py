@@ -1,8 +1,8 @@
-"""Run by `test_simulator.py` in a process with the address and undefined-behaviour sanitisers preloaded.
+"""Script that runs kernels with the address and undefined-behaviour sanitisers preloaded.
 
-NumPy's memory comes from malloc, so the sanitisers report an access outside an array. `python
-sanitized.py NAME`: one of the faults in `planted.cu`, or "kernels" for every kernel of the project
-on awkward shapes.
+`test_simulator.py` runs `python sanitized.py NAME`. NAME is one of the faults in `planted.cu`, or
+"kernels" for every kernel of the project on awkward shapes. NumPy's memory comes from malloc, so
+that the sanitisers report an access outside an array.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import oracle
 
+from analogy.backends import Pass
 from simulator import SimulatedCudaBackend, launch, planted
 from simulator import standin as cp
 
 
 def plant(name: str) -> None:
-    """Run a kernel of `planted.cu` on exactly as many numbers as it has threads."""
+    """Run a kernel of `planted.cu` on as many numbers as it has threads."""
     x, out = cp.zeros(300, np.float32), cp.zeros(300, np.float32)
     planted().get_function(name)((1,), (300,), (x, out))
 
@@ -53,6 +54,11 @@ def kernels() -> None:
             backend.vote(nnf, backend.asarray(f_b), patch, frames)
             expected = oracle.distance(backend.to_host(a), backend.to_host(b), backend.to_host(nnf), patch)
             np.testing.assert_array_equal(backend.to_host(d), expected)
+        back = backend.asarray(np.stack([rng.integers(0, n, size_b) for n in size_a], axis=2).astype(np.int32))
+        backend.together([passes(a, b, nnf, labels, frames), passes(b, a, back, labels[::-1], None)])
+        f = backend.asarray(f_a)
+        backend.blend(f, f, f, 0.7, 300.0, 0.05)
+        backend.require_finite([f, a.astype(np.float32)], ValueError())
         large = backend.resample(nnf, (2 * size_a[0] + 1, size_a[1]), (3, 50), (2, 1.5), (0.3, 20))
         pixels = backend.asarray(rng.random((*size_b, 3), np.float32))
         for key in (False, True):
@@ -61,9 +67,22 @@ def kernels() -> None:
         backend.vote(large, backend.asarray(rng.standard_normal((3, 50, 3), np.float32)), 3)
 
 
+def passes(a, b, nnf, labels, frames):
+    """Yield the passes of a search."""
+    maps = {"a": a, "b": b, "patch": 3, "frames": frames}
+    distance = yield Pass("distance", maps | {"nnf": nnf})
+    maps |= {"labels": labels, "max_product": 2.02 * 4096**2}
+    field = {"nnf": nnf, "distance": distance, "jump": 2, "offered": nnf}
+    nnf, distance = yield Pass("propagate", maps | field)
+    field = {"nnf": nnf, "distance": distance, "search_radius": 30, "seed": 1, "iteration": 2}
+    return (yield Pass("random_search", maps | field))
+
+
 def multigrid(backend: SimulatedCudaBackend, rng: np.random.Generator, size: tuple[int, int]) -> None:
     h, w = max(size[0], 3), max(size[1], 3)
     form = backend.asarray(rng.random((3, h, w), np.float32))
+    with backend.steps():
+        finest(backend, rng, form)
     while max(form.shape[1:]) > 3:
         f, u, r = (backend.asarray(rng.random((3, *form.shape[1:]), np.float32)) for _ in range(3))
         lines = backend.factor(form)
@@ -74,6 +93,17 @@ def multigrid(backend: SimulatedCudaBackend, rng: np.random.Generator, size: tup
         backend.restriction(weights, r, below)
         backend.prolongation(weights, below, u)
         backend.combine(1.0, r, 0.5, u)
+
+
+def finest(backend: SimulatedCudaBackend, rng: np.random.Generator, form) -> None:
+    """Do each step of a cycle between a grid and the coarser one."""
+    weights, coarse = backend.coarsen(form)
+    f, u, r = (backend.asarray(rng.random((3, *form.shape[1:]), np.float32)) for _ in range(3))
+    below = backend.asarray(np.zeros((3, *coarse.shape[1:]), np.float32))
+    backend.relax(form, backend.factor(form), f, u, after=False)
+    backend.residual(form, None, u, r)
+    backend.restriction(weights, r, below)
+    backend.prolongation(weights, below, u)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""A strict stand-in for the module `cupy`: the names this project uses; kernels go to the simulator.
+"""A strict stand-in for the module `cupy`, with the names that this project uses.
 
-Stricter than CuPy: no NumPy array is taken by anything but `asarray`, fresh memory holds NaN, and
-streams are watched.
+Kernels run on the simulator. The stand-in is stricter than CuPy: only `asarray` accepts a NumPy
+array, new memory contains NaN, and races between streams are errors.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from .device import ndarray
 from .launch import RawModule  # noqa: F401
 
 _NO_RESERVE = 0x4000
-"""MAP_NORESERVE on Linux: nothing is set aside for addresses."""
+"""MAP_NORESERVE of Linux, which reserves addresses without memory."""
 _MEMORY = 1 << 30
-"""Bytes of a device, all of which stay free."""
+"""Memory of a device in bytes, all of which stays free."""
 
 float32, float64, int16, int32, uint8, newaxis = np.float32, np.float64, np.int16, np.int32, np.uint8, None
 
@@ -51,7 +51,7 @@ fft = SimpleNamespace(
 
 
 class _MemoryPool:
-    """Of which nothing is free, unless a test says so."""
+    """The memory pool of CuPy, in which nothing is free unless a test sets it."""
 
     free = 0
 
@@ -70,7 +70,7 @@ def get_default_memory_pool() -> _MemoryPool:
 
 
 def empty(shape, dtype=np.float64):
-    """Memory with arbitrary contents: here NaN, and large negative whole numbers."""
+    """Return an array with arbitrary contents: NaN, or large negative integers."""
     if np.prod(shape, dtype=np.int64) * np.dtype(dtype).itemsize > _MEMORY:
         raise MemoryError("Out of memory allocating all that")  # CuPy's own error is one
     host = np.empty(shape, dtype)
@@ -79,10 +79,10 @@ def empty(shape, dtype=np.float64):
 
 
 def reserved(shape, dtype=np.float64):
-    """An array of zeros that takes addresses, and memory only where it is written to: as large as 2^40 bytes.
+    """Return an array of zeros of up to 2^40 bytes, which takes memory only where it is written.
 
-    As many bytes before and behind are reserved too, so that an offset that wraps around reads
-    zeros, too.
+    As many bytes are reserved before and after it, so that an offset that overflows reads zeros,
+    too.
     """
     count, dtype = math.prod(shape), np.dtype(dtype)
     length = -(-count * dtype.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
@@ -96,7 +96,7 @@ def zeros(shape, dtype=np.float64):
 
 
 def asarray(array, dtype=None):
-    """A copy on the device of what lies on the host; arrays of the device as they are."""
+    """Return a copy on the device of an array of the host, or an array of the device itself."""
     if isinstance(array, ndarray):
         return array if dtype in (None, array.dtype) else array.astype(dtype)
     return ndarray(np.array(array, dtype, order="C"))
@@ -113,7 +113,7 @@ def __getattr__(name: str):
 
 
 _FUNCTIONS = frozenset((
-    "abs", "arange", "ascontiguousarray", "bincount", "clip", "concatenate", "copyto", "divide", "empty_like", "exp", "floor",
-    "full", "isfinite", "maximum", "mean", "minimum", "multiply", "ones", "pad", "rint", "sqrt", "square", "stack", "subtract",
-    "sum", "take", "transpose", "vdot", "where", "zeros_like",
+    "abs", "arange", "ascontiguousarray", "bincount", "clip", "concatenate", "copyto", "divide", "empty_like", "exp",
+    "floor", "full", "isfinite", "maximum", "mean", "minimum", "multiply", "ones", "pad", "rint", "sqrt", "square",
+    "stack", "subtract", "sum", "take", "transpose", "vdot", "where", "zeros_like",
 ))  # fmt: skip

@@ -1,4 +1,4 @@
-"""`tools/distill.py` with a small teacher: the same seed gives the same weights, whole or killed and resumed."""
+"""`tools/distill.py` with a small teacher, on crops that are small enough for a test."""
 
 import importlib.util
 import sys
@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("torch", reason="distillation needs torch: the extra `distill`")
-pytest.importorskip("safetensors", reason="distillation needs safetensors: the extra `distill`")
-pytest.importorskip("onnx", reason="distillation needs onnx: the extra `distill`")
+pytest.importorskip("torch", reason="torch is not installed; the extra distill has it")
+pytest.importorskip("safetensors", reason="safetensors is not installed; the extra distill has it")
+pytest.importorskip("onnx", reason="onnx is not installed; the extra distill has it")
 
 import torch
 from PIL import Image, ImageOps
@@ -35,7 +35,7 @@ looks = _looks()
 
 @pytest.fixture
 def distill(monkeypatch):
-    """The tool as a module, on crops small enough for a test and one thread."""
+    """Import the tool as a module, with small crops and one thread."""
     monkeypatch.syspath_prepend(str(TOOL.parent))
     spec = importlib.util.spec_from_file_location("distill_tool", TOOL)
     module = importlib.util.module_from_spec(spec)
@@ -52,7 +52,7 @@ def distill(monkeypatch):
 
 @pytest.fixture
 def inputs(tmp_path):
-    """A teacher and a folder of six pictures."""
+    """Return a teacher and a folder of six pictures."""
     rng = np.random.default_rng(1)
     (tmp_path / "photos").mkdir()
     for i in range(6):
@@ -64,7 +64,7 @@ def inputs(tmp_path):
 
 @pytest.fixture
 def no_folder(distill, monkeypatch):
-    """Leaves the model folder out, where a test is about the weights."""
+    """Write no model folder, for tests of the weights alone."""
     monkeypatch.setattr(distill, "write_model", lambda *_: None)
 
 
@@ -77,8 +77,10 @@ def same(one, other, names=None) -> bool:
 
 
 @pytest.mark.parametrize("crops", ["8", "0"], ids=["stored crops", "new crops"])
-def test_same_seed_same_weights_killed_or_not(distill, no_folder, inputs, tmp_path, monkeypatch, capsys, crops):
-    """With crops of a pool, and with new ones from worker processes, whether there are some or none."""
+def test_the_same_seed_gives_the_same_weights_killed_or_not(
+    distill, no_folder, inputs, tmp_path, monkeypatch, capsys, crops
+):
+    """Check it with crops of a pool and with new crops, with and without worker processes."""
     monkeypatch.setitem(distill.GROUPS, "cpu", 2 if crops == "0" else 1)
 
     def run(name, *more):
@@ -90,7 +92,7 @@ def test_same_seed_same_weights_killed_or_not(distill, no_folder, inputs, tmp_pa
 
     whole = run("a")
     with monkeypatch.context() as patch:
-        patch.setattr(distill, "compare", killed)  # right after the checkpoint of step 2
+        patch.setattr(distill, "compare", killed)  # called right after the checkpoint of step 2
         with pytest.raises(KeyboardInterrupt):
             run("b")
     halfway = load_file(tmp_path / "b" / distill.WEIGHTS_FILE)
@@ -114,7 +116,7 @@ def test_weights_have_the_names_and_shapes_of_the_compact_model(distill, inputs,
             channels = width
     assert {name: weight.shape for name, weight in weights.items()} == expected
     assert {weight.dtype for weight in weights.values()} == {np.dtype(np.float32)}
-    verify(locate(tmp_path / "run" / "vgg16-compact"))  # the model folder is there, and whole
+    verify(locate(tmp_path / "run" / "vgg16-compact"))  # the model folder exists and is complete
 
     trained = capsys.readouterr().out
     distill.main([*inputs, *options(tmp_path / "run"), "--evaluate", str(tmp_path / "run" / distill.WEIGHTS_FILE)])
@@ -124,7 +126,7 @@ def test_weights_have_the_names_and_shapes_of_the_compact_model(distill, inputs,
 
 
 def test_one_table_compares_weights_of_any_layers_and_widths(distill, inputs, tmp_path, capsys):
-    """The teacher itself is among them, and has no error: so few channels lose nothing when they are projected."""
+    """Include the teacher, which has no error: its few channels lose nothing in the projection."""
     inputs[-1] = "compact"
     sixteen = [layer for layer in CONVOLUTIONS if layer not in FOURTH]
     files = {"teacher.safetensors": random_weights((3, 4, 5, 6, 7)),
@@ -140,19 +142,19 @@ def test_one_table_compares_weights_of_any_layers_and_widths(distill, inputs, tm
         errors[Path(path).name][kind] = [float(value) for value in values]
     kinds = ["linear", "relational", "norm", "within_1", "within_5", "across_1", "across_5"]
     assert [list(own) for own in errors.values()] == [kinds, kinds]
-    for kind in kinds[1:]:  # features are stored as float16, and the linear map has a ridge
+    for kind in kinds[1:]:  # features are stored as float16, and the linear map has a ridge term
         assert max(errors["teacher.safetensors"][kind]) < (0.001 if kind in ("relational", "norm") else 0.1), kind
     assert min(errors["vgg16.safetensors"]["relational"]) > 0.01
-    assert not (tmp_path / "run" / distill.WEIGHTS_FILE).exists()  # nothing was trained
+    assert not (tmp_path / "run" / distill.WEIGHTS_FILE).exists()  # no weights were trained
 
 
-def test_begun_from_narrower_weights_the_student_is_the_same_function(distill, tmp_path):
+def test_a_student_begun_from_narrower_weights_computes_the_same_features(distill, tmp_path):
     torch.manual_seed(0)
     narrower = distill.LAYER_WIDTHS | {"conv1_2": 8, "conv4_2": 128, "conv4_3": 100}
     start, student = distill.untrained(narrower), distill.untrained(distill.LAYER_WIDTHS)
     for bias in start.biases.values():
         torch.nn.init.normal_(bias, 0.05, 0.1)
-    start.kernels["conv3_1"].data.mul_(7)  # a spread that no untrained layer has
+    start.kernels["conv3_1"].data.mul_(7)  # gives a spread that no untrained layer has
     distill.begin_from(student, start)
     image = torch.rand(1, 3, 48, 32)
     with torch.no_grad():
@@ -168,11 +170,11 @@ def test_begun_from_narrower_weights_the_student_is_the_same_function(distill, t
 
     sixteen = [layer for layer in CONVOLUTIONS if layer not in FOURTH]
     save_file(random_weights((300, 4, 5, 6, 7), layers=sixteen), tmp_path / "wide.safetensors")
-    with pytest.raises(SystemExit, match="conv1_1 has 300 channels in the weights to begin from; the student has 16"):
+    with pytest.raises(SystemExit, match="conv1_1 has 300 channels in the weights of --init; the student has 16"):
         distill.begin_from(student, distill.load(tmp_path / "wide.safetensors"))
     save_file(random_weights((3, 4, 5, 6, 7)), tmp_path / "vgg19.safetensors")
     with pytest.raises(
-        SystemExit, match=r"the weights to begin from have the layers .*conv3_4.*; the student has .*conv5_1"
+        SystemExit, match=r"the weights of --init have the layers .*conv3_4.*; the student has .*conv5_1"
     ):
         distill.begin_from(student, distill.load(tmp_path / "vgg19.safetensors"))
     with pytest.raises(SystemExit, match="take another input"):
@@ -190,15 +192,16 @@ def test_a_run_begins_from_weights_and_keeps_the_frozen_layers(distill, no_folde
     for layer in distill.LAYERS:
         for part in ("weight", "bias"):
             before, after = start[f"{layer}.{part}"], trained[f"{layer}.{part}"]
-            near = np.abs(after - before).max() < 1e-4 * np.abs(before).max()  # written weights are scaled anew
+            # Weights are rescaled when they are written.
+            near = np.abs(after - before).max() < 1e-4 * np.abs(before).max()
             assert near == (layer < "conv3_1"), (layer, part)
     still = run("still", *init, "--rate", "0")
     for name, weight in start.items():
         np.testing.assert_allclose(still[name], weight, rtol=0, atol=1e-3 * np.abs(weight).max(), err_msg=name)
 
 
-def test_the_student_is_the_published_layer_order(distill, tmp_path):
-    """Against a plain VGG-16 stack with the exported weights: zero padding, and a last odd row is kept."""
+def test_the_student_has_the_published_order_of_layers(distill, tmp_path):
+    """Compare with plain VGG-16 layers: zero padding, and pooling that keeps a last odd row."""
     torch.manual_seed(0)
     student = distill.untrained(distill.LAYER_WIDTHS).eval()
     weights, image = student.weights(), torch.rand(1, 3, 35, 50)
@@ -222,7 +225,7 @@ def test_written_weights_have_the_teachers_scale_and_order_patches_alike(distill
     student = distill.untrained(distill.LAYER_WIDTHS).eval()
     with torch.no_grad():
         for name in distill.LAYERS:
-            student.kernels[name].mul_(5)  # after 13 layers the features are 1e9 times too large
+            student.kernels[name].mul_(5)  # makes the features after 13 layers 1e9 times too large
     images = torch.randint(0, 256, (2, 48, 48, 3), dtype=torch.uint8)
     spread = {level: torch.tensor(0.3 * level) for level in distill.LEVELS}
     rescaled = distill.rescaled_weights(student, images, spread)
@@ -253,8 +256,8 @@ def test_targets_have_the_mean_cosine_of_features_and_their_projection_and_the_n
     torch.testing.assert_close(target.norm(dim=1), features[1].norm(dim=1))
 
 
-def test_groups_are_compared_each_by_itself(distill):
-    """So the errors of many groups on a GPU mean what those of one group mean."""
+def test_groups_are_compared_separately(distill):
+    """Check that the errors of many groups on a GPU are comparable to those of one group."""
     torch.manual_seed(0)
     student, target = torch.rand(3, 20, 5), torch.rand(3, 20, 9)
     alone = [distill.relational_error(*pair) for pair in zip(student, target, strict=True)]
@@ -264,7 +267,7 @@ def test_groups_are_compared_each_by_itself(distill):
 
 
 def test_ranking_error_and_misses_of_a_small_case(distill):
-    """Five directions in the plane: the student exchanges the two nearest of the first."""
+    """Use five directions in the plane, of which the student swaps the two nearest to the first."""
     from distill_errors import misses
 
     angle = {"teacher": [0, 0.3, 0.5, 1.2, 1.5], "student": [0, 0.5, 0.3, 1.2, 1.5]}
@@ -274,13 +277,17 @@ def test_ranking_error_and_misses_of_a_small_case(distill):
     assert misses(7 * teacher, teacher) == [0, 0]
     assert misses(student, teacher, (1, 2, 3)) == pytest.approx([0.2, 0, 0])
     assert misses((student[:1], student[1:]), (teacher[:1], teacher[1:]), (1, 2)) == [1, 0]
-    assert misses((student[3:], student[3:]), (teacher[3:], teacher[3:])) == [0, 0]  # a pair is not oneself
+    assert misses((student[3:], student[3:]), (teacher[3:], teacher[3:])) == [
+        0,
+        0,
+    ]  # a row may match itself in a pair of arrays
     assert distill.ranking_error(7 * teacher, teacher).item() == pytest.approx(0, abs=1e-6)
-    assert distill.ranking_error(torch.ones(5, 2), teacher).item() == pytest.approx(1, abs=1e-5)  # all alike: even
+    # Equal features give a ranking without order.
+    assert distill.ranking_error(torch.ones(5, 2), teacher).item() == pytest.approx(1, abs=1e-5)
     assert 0.01 < distill.ranking_error(student, teacher).item() < 1
 
 
-def test_a_teacher_gets_the_input_that_its_weights_take(distill, inputs, tmp_path):
+def test_a_teacher_gets_the_input_that_its_weights_need(distill, inputs, tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
     for preprocessing in ("caffe", "imagenet"):
         network = Network(random_weights((3, 4, 5, 6, 7)), **PREPROCESSING[preprocessing])
@@ -324,7 +331,7 @@ def test_a_look_keeps_the_size_and_follows_its_seed(look):
 
 
 def test_muon_takes_the_steps_of_torch(distill):
-    """Whose Newton-Schulz iteration runs in bfloat16: two to three digits."""
+    """Compare with torch to two or three digits, since torch iterates in bfloat16."""
     from muon import Muon
 
     torch.manual_seed(0)
@@ -367,14 +374,15 @@ def test_the_student_has_the_same_features_in_training(distill):
         training, evaluation = student.train()(image), student.eval()(image)
     for level in distill.LEVELS:
         torch.testing.assert_close(training[level], evaluation[level], rtol=1e-3, atol=1e-4)
-    assert any((training[level] != evaluation[level]).any() for level in distill.LEVELS)  # it was another algorithm
+    # Training used another algorithm.
+    assert any((training[level] != evaluation[level]).any() for level in distill.LEVELS)
 
 
-def test_what_is_missing_is_one_clear_line(distill, inputs, tmp_path):
+def test_missing_inputs_end_the_tool_with_one_line(distill, inputs, tmp_path):
     (tmp_path / "empty").mkdir()
     teacher, photos, *rest = inputs
     run = [*rest, *options(tmp_path / "run")]
-    with pytest.raises(SystemExit, match="no photos in"):
+    with pytest.raises(SystemExit, match=r"has fewer than two \.jpg"):
         distill.main([teacher, str(tmp_path / "empty"), *run])
     with pytest.raises(SystemExit, match=r"none\.safetensors: there is no such file"):
         distill.main([str(tmp_path / "none.safetensors"), photos, *run])

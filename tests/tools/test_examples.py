@@ -1,4 +1,4 @@
-"""The examples for apps, run as they are."""
+"""The examples for apps run unchanged."""
 
 from __future__ import annotations
 
@@ -53,22 +53,22 @@ def test_the_flask_app_answers_with_the_picture_and_refuses_in_one_line(pair) ->
 
 
 class Watched:
-    """An engine that calls `step` as a transfer goes on, in its thread."""
+    """An engine that calls `step` during a transfer, in the thread of the transfer."""
 
     def __init__(self, engine: analogy.Engine, step: Callable[[analogy.Progress], None]):
         self.engine, self.step = engine, step
 
     def transfer(self, *pictures: Any, progress: Callable[[analogy.Progress], None], **options: Any) -> analogy.Result:
-        def heard(now: analogy.Progress) -> None:
+        def report(now: analogy.Progress) -> None:
             self.step(now)
             progress(now)
 
-        return self.engine.transfer(*pictures, progress=heard, **options)
+        return self.engine.transfer(*pictures, progress=report, **options)
 
 
 @pytest.fixture
 def asyncio_app() -> dict[str, Any]:
-    """The names in the app; what is set here, its functions see."""
+    """Return the global names of the app. Values that are set here are used by its functions."""
     names = runpy.run_path(str(EXAMPLES / "asyncio_app.py"))
     return names["transfer"].__globals__
 
@@ -95,25 +95,27 @@ def test_the_asyncio_app_paints_each_photo_while_the_loop_goes_on(asyncio_app, p
 
 
 def test_a_cancelled_await_ends_the_work(asyncio_app, rng) -> None:
-    told: list[analogy.Progress] = []
-    asyncio_app["engine"] = Watched(asyncio_app["engine"], told.append)
+    reports: list[analogy.Progress] = []
+    asyncio_app["engine"] = Watched(asyncio_app["engine"], reports.append)
 
     async def main() -> None:
         pictures = rng.integers(0, 256, (2, 128, 128, 3)).astype(np.uint8)
         task = asyncio.ensure_future(asyncio_app["transfer"](*pictures, inversion="deconvolution", inversion_steps=200))
-        while not any(now.done > 0 for now in told):
+        while not any(now.done > 0 for now in reports):
             await asyncio.sleep(0.001)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    asyncio.run(main())  # returns when its threads have ended
-    assert told[-1].stage != "done"
+    asyncio.run(main())  # returns after its threads have ended
+    assert reports[-1].stage != "done"
 
 
 def test_the_notebook_runs_and_shows_its_pictures(pair, tmp_path: Path) -> None:
     notebook = nbformat.read(EXAMPLES / "notebook.ipynb", as_version=4)
-    assert not any(cell.get("outputs") for cell in notebook.cells), "keep pictures out of the repository"
+    assert not any(cell.get("outputs") for cell in notebook.cells), (
+        "clear the outputs: pictures do not belong into the repository"
+    )
     nbclient.NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
     shown = [
         output["data"]["image/png"]

@@ -1,4 +1,4 @@
-"""The pictures of the README: each is made by the script, from originals that are there."""
+"""The pictures of the README, which a script makes from originals in the repository."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHECKOUT = Path(__file__).parents[2]
 
 @pytest.fixture
 def gallery(tmp_path: Path) -> ModuleType:
-    pytest.importorskip("av", reason="the film of the gallery is a video: install the extra video")
+    pytest.importorskip("av", reason="PyAV is not installed; the extra video has it")
     spec = importlib.util.spec_from_file_location("gallery", CHECKOUT / "tools" / "gallery.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -38,11 +38,11 @@ def test_the_script_makes_the_portrait_as_it_is_shown(gallery: ModuleType, tmp_p
     gallery.portrait()
     made, shown = (Image.open(folder / "portrait.jpg") for folder in (tmp_path, CHECKOUT / "tools" / "gallery"))
     assert made.size == shown.size
-    # Another seed, and so at most another machine, is 1.8 away; a result without the labels 5.4.
+    # Another seed, and at most another machine, differs by 1.8; a result without the labels by 5.4.
     assert np.abs(np.asarray(made, float) - np.asarray(shown, float)).mean() < 3.5
 
 
-def test_whose_each_original_is_stands_beside_it() -> None:
+def test_the_readme_of_the_gallery_names_each_original() -> None:
     for folder in (CHECKOUT / "tools" / "gallery", CHECKOUT / "analogy" / "examples"):
         credits = (folder / "README.md").read_text(encoding="utf-8")
         for path in folder.rglob("*"):

@@ -1,4 +1,4 @@
-"""The tools say in one line which extra they need."""
+"""Tools without their extra name it in one line."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ TOOLS = Path(__file__).parents[2] / "tools"
 
 
 @pytest.mark.parametrize("missing", ["torch", "safetensors"])
-def test_distill_without_its_extra_says_so_in_one_line(missing: str) -> None:
+def test_distill_without_its_extra_names_it_in_one_line(missing: str) -> None:
     code = f"""
 import runpy, sys
 sys.modules[{missing!r}] = None

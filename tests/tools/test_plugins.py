@@ -1,5 +1,8 @@
-"""The plug-ins: for Krita with stand-ins for its objects, a real service, and the real Krita where
-it is installed; for ComfyUI by the interface that it documents."""
+"""The plug-ins for Krita and ComfyUI.
+
+The plug-in for Krita is tested with stand-ins for Krita's objects and a real service, and in the
+real Krita if it is installed. The node for ComfyUI is tested by the documented interface.
+"""
 
 from __future__ import annotations
 
@@ -37,13 +40,13 @@ KRITA = PLUGINS / "krita"
 
 
 def without(name: str) -> None:
-    """Forget a module and those in it."""
+    """Remove a module and its submodules from the loaded ones."""
     for each in [each for each in sys.modules if each == name or each.startswith(f"{name}.")]:
         del sys.modules[each]
 
 
 class FakeKrita:
-    """What the plug-in uses of Krita when it is loaded."""
+    """Stand-in for the object that the plug-in uses when Krita loads it."""
 
     def __init__(self) -> None:
         self.extensions: list[Any] = []
@@ -62,7 +65,7 @@ class FakeExtension:
 
 @pytest.fixture
 def krita(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKrita]:
-    """Krita, with the plug-in on its path."""
+    """Install a stand-in for Krita, with the plug-in on Python's path."""
     fake = FakeKrita()
     module = types.ModuleType("krita")
     module.Krita, module.Extension = fake, FakeExtension  # type: ignore[attr-defined]
@@ -76,7 +79,7 @@ def krita(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKrita]:
 
 @pytest.fixture
 def part(krita: FakeKrita) -> Callable[[str], Any]:
-    """The modules of the plug-in, by name."""
+    """Return a function that imports a module of the plug-in by name."""
     return lambda name: importlib.import_module(f"analogy_krita.{name}")
 
 
@@ -102,7 +105,10 @@ class Rect:
 
 @dataclass
 class Node:
-    """A layer as Krita's `Node` is documented; its pixels (H, W, 4) are blue, green, red, alpha, uint8 or uint16."""
+    """Stand-in for Krita's `Node`, as documented.
+
+    Its pixels (H, W, 4) are blue, green, red and alpha, uint8 or uint16.
+    """
 
     layer_name: str
     pixels: np.ndarray | None = None
@@ -166,7 +172,7 @@ class Node:
 
 
 class Document:
-    """An image as Krita's `Document` is documented."""
+    """Stand-in for Krita's `Document`, as documented."""
 
     def __init__(self, width: int, height: int, *layers: Node) -> None:
         self.size = width, height
@@ -193,7 +199,7 @@ class Document:
 
 
 def bgra(rng: np.random.Generator, rows: int, columns: int, kind: Any = np.uint8) -> np.ndarray:
-    """Pixels of a layer, opaque."""
+    """Return random opaque pixels of a layer."""
     top = np.iinfo(kind).max
     pixels = rng.integers(0, top, (rows, columns, 4), endpoint=True).astype(kind)
     pixels[..., 3] = top
@@ -223,7 +229,7 @@ def test_krita_finds_the_plug_in_and_its_menu_entry(krita: FakeKrita) -> None:
     assert connected == [extension.show]
 
 
-def test_the_plug_in_keeps_to_what_the_python_of_krita_knows() -> None:
+def test_the_plug_in_uses_only_what_krita_s_python_has() -> None:
     files = sorted(KRITA.rglob("*.py"))
     assert len(files) > 4
     for path in files:
@@ -260,7 +266,7 @@ def test_16_bit_pixels_get_red_and_blue_swapped_and_nothing_else(part) -> None:
 def painted(
     name: str, rows: int, columns: int, where: tuple[slice, slice], alpha: int = 255, kind: Any = np.uint8
 ) -> Node:
-    """A layer of the size of a picture that is painted in one place."""
+    """Return a layer of the size of a picture that is painted in one part."""
     pixels = np.zeros((rows, columns, 4), kind)
     pixels[where] = alpha * (257 if kind is np.uint16 else 1)
     return Node(name, pixels)
@@ -273,9 +279,9 @@ def test_layers_of_two_groups_become_label_pictures_that_match_by_name(part, rng
     of_photo = Node("labels", kind="grouplayer")
     of_photo.children = [
         painted("wall", 24, 32, everywhere),
-        painted(" face ", 24, 32, left, alpha=128, kind=np.uint16),  # above the wall
-        painted("wall", 24, 32, np.s_[:, :4]),  # a second layer of one region, above both
-        painted("face", 24, 32, right, alpha=127),  # more transparent than not
+        painted(" face ", 24, 32, left, alpha=128, kind=np.uint16),  # lies above the wall
+        painted("wall", 24, 32, np.s_[:, :4]),  # a second layer of the same region, above both
+        painted("face", 24, 32, right, alpha=127),  # less than half opaque, so that it covers nothing
         Node("a mask", kind="transparencymask"),
     ]
     of_painting = Node("others", kind="grouplayer")
@@ -297,12 +303,12 @@ def test_layers_of_two_groups_become_label_pictures_that_match_by_name(part, rng
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        ((["hair"], ["hair", "hat"]), "The region 'hat' is in one group alone; each group needs a layer of this name."),
+        ((["hair"], ["hair", "hat"]), "The region 'hat' is in one group only; each group needs a layer of this name."),
         (([], []), "The label groups have no layers; paint one layer for each region."),
-        ([[str(n) for n in range(256)]] * 2, "The label groups have 256 regions; there is room for 255."),
+        ([[str(n) for n in range(256)]] * 2, "The label groups have 256 regions; use at most 255."),
     ],
 )
-def test_label_groups_that_do_not_match_are_one_sentence(part, names, words) -> None:
+def test_label_groups_that_do_not_match_are_refused_in_one_sentence(part, names, words) -> None:
     layers = part("layers")
     groups = [
         Node("g", kind="grouplayer", children=[painted(name, 2, 2, np.s_[:, :]) for name in of_group])
@@ -315,7 +321,7 @@ def test_label_groups_that_do_not_match_are_one_sentence(part, names, words) -> 
     assert str(error.value) == words
 
 
-def test_of_a_layer_its_painted_part_on_the_canvas_is_sent(part, rng) -> None:
+def test_only_the_painted_part_of_a_layer_on_the_canvas_is_sent(part, rng) -> None:
     layers = part("layers")
     node = Node("photo", bgra(rng, 20, 25), corner=(-2, 3))
     layer = layers.Layer(Document(19, 21, node), node)
@@ -335,7 +341,7 @@ def test_of_a_layer_its_painted_part_on_the_canvas_is_sent(part, rng) -> None:
         ),
     ],
 )
-def test_a_layer_that_cannot_be_sent_is_one_sentence(part, node: Node, words: str) -> None:
+def test_a_layer_that_cannot_be_sent_is_refused_in_one_sentence(part, node: Node, words: str) -> None:
     layers = part("layers")
     with pytest.raises(layers.LayerError) as error:
         layers.Layer(Document(3, 3, node), node).png()
@@ -367,8 +373,8 @@ def test_every_layer_of_every_open_picture_can_be_chosen(part) -> None:
 
 @pytest.fixture(scope="module")
 def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a real service with the token "secret"."""
-    pytest.importorskip("fastapi", reason="the service needs the extra web")
+    """Start a real service with the token "secret", and return its address."""
+    pytest.importorskip("fastapi", reason="FastAPI is not installed; the extra web has it")
     environment = os.environ | {"TMPDIR": str(tmp_path_factory.mktemp("service")), "ANALOGY_TOKEN": "secret"}
     command = [sys.executable, "-m", "analogy", "serve", "--port", "0", "--threads", "2"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
@@ -397,10 +403,10 @@ def never() -> bool:
 
 
 def test_the_service_makes_the_picture_of_the_library(part, serving, pictures, monkeypatch) -> None:
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # a proxy for the web is not asked
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # the plug-in does not use this proxy
     service = part("service").Service(serving + "/", "secret")
-    offer = service.offer()
-    assert [preset["name"] for preset in offer["presets"]] == list(PRESETS)
+    answer = service.settings()
+    assert [preset["name"] for preset in answer["presets"]] == list(PRESETS)
     steps: list[tuple[str, float]] = []
     made = service.make(pictures, {"preset": "fast", "weight": "2"}, lambda *step: steps.append(step), never)
     expected = analogy.transfer(
@@ -412,7 +418,7 @@ def test_the_service_makes_the_picture_of_the_library(part, serving, pictures, m
     assert [share for _, share in steps] == sorted(share for _, share in steps)
 
 
-def test_to_cancel_ends_the_job_in_the_service_too(part, serving, pictures) -> None:
+def test_cancelling_ends_the_job_in_the_service_too(part, serving, pictures) -> None:
     service = part("service").Service(serving, "secret")
     asked: list[str] = []
     ask = service._ask
@@ -429,28 +435,28 @@ def test_to_cancel_ends_the_job_in_the_service_too(part, serving, pictures) -> N
         ask("GET", asked[-1].removeprefix("DELETE "))
 
 
-def test_what_the_service_refuses_is_its_own_sentence(part, serving, pictures) -> None:
+def test_a_refusal_of_the_service_becomes_one_sentence(part, serving, pictures) -> None:
     error = part("service").ServiceError
     service = part("service").Service(serving, "secret")
     for sent, fields, words in [
         (pictures, {"preset": "none"}, "Preset: .+"),
-        (pictures | {"b_prime": b"no picture"}, {}, "B': not a picture that can be read; .+"),
+        (pictures | {"b_prime": b"no picture"}, {}, "B': is not a picture that can be read; .+"),
         (
             pictures | {"a": bytes(70 << 20)},
             {},
-            r"The pictures have 70\.\d MB, and the service takes 64; start it with a larger --upload-mb\.",
+            r"The pictures have 70\.\d MB, and the service accepts 64; start it with a larger --upload-mb\.",
         ),
     ]:
         with pytest.raises(error, match=f"^{words}$"):
             service.make(sent, fields, lambda *step: None, never)
-    with pytest.raises(error, match=r"^The service wants its token; start Krita with the same ANALOGY_TOKEN.$"):
-        part("service").Service(serving).offer()
+    with pytest.raises(error, match=r"^The service needs its token; start Krita with the same ANALOGY_TOKEN.$"):
+        part("service").Service(serving).settings()
 
 
-def test_an_address_without_a_service_is_one_sentence(part) -> None:
+def test_an_address_without_a_service_is_reported_in_one_sentence(part) -> None:
     service = part("service")
 
-    class Stranger(BaseHTTPRequestHandler):
+    class OtherServer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(int(self.path.split("/")[1]))
             self.end_headers()
@@ -459,27 +465,27 @@ def test_an_address_without_a_service_is_one_sentence(part) -> None:
         def log_message(self, *words: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Stranger)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), OtherServer)
     threading.Thread(target=server.serve_forever).start()
     at = f"http://127.0.0.1:{server.server_port}"
     try:
         for status in (200, 404):
             with pytest.raises(
-                service.ServiceError, match="is not analogy; start it elsewhere with: analogy serve --port"
+                service.ServiceError, match="start the service at another port with: analogy serve --port"
             ):
-                service.Service(f"{at}/{status}").offer()
+                service.Service(f"{at}/{status}").settings()
     finally:
         server.shutdown()
         server.server_close()
     with pytest.raises(service.ServiceError) as gone:
-        service.Service(at).offer()
+        service.Service(at).settings()
     assert str(gone.value) == f"No service answers at {at}; start it in a terminal with: analogy serve"
     for address in ("", "localhost:8000", "file:///etc/passwd"):
         with pytest.raises(service.ServiceError, match="is no address of a service; give one like http"):
             service.Service(address)
 
 
-def test_work_in_the_thread_ends_with_a_result_or_a_sentence_or_neither(part) -> None:
+def test_work_ends_with_a_result_or_a_problem_or_after_cancelling_with_neither(part) -> None:
     work, service = part("work"), part("service")
 
     def done(do: Callable[..., Any], cancel: bool = False) -> Any:
@@ -516,7 +522,7 @@ def wait(dialog):
         loop = QEventLoop()
         QTimer.singleShot(50, loop.quit)
         loop.exec_()
-    return dialog.said
+    return dialog.message
 
 def main(*args):
     state = {}
@@ -557,7 +563,7 @@ def run(state):
         document.refreshProjection()
         document.waitForDone()
         dialog = Dialog(Layer(document, photo))
-        state[depth + " offer"] = wait(dialog)
+        state[depth + " settings"] = wait(dialog)
         dialog.choose_looks(layer_name="painting " + depth)
         dialog.choose_labels("one " + depth, "two " + depth)
         dialog._preset.setCurrentIndex(dialog._preset.findData("fast"))
@@ -574,21 +580,23 @@ def run(state):
 def test_the_real_krita_makes_a_new_layer_with_labels(part, serving, rng, tmp_path: Path) -> None:
     runner = shutil.which("kritarunner")
     if not runner:
-        pytest.skip("kritarunner is not installed: apt-get install krita")
+        pytest.skip("kritarunner is not installed; run apt-get install krita")
     scene = {kind: [bgra(rng, 48, 40, kind) for _ in range(2)] for kind in (np.uint8, np.uint16)}
     (tmp_path / "scene").write_bytes(b"".join(each.tobytes() for pair in scene.values() for each in pair))
     (tmp_path / "in_krita.py").write_text(IN_KRITA)
     environment = {
-        # Krita's Python finds its modules by the first python3 of the path, which must not be that
-        # of the environment.
-        "PATH": os.pathsep.join(["/usr/bin", "/bin"]), "HOME": str(tmp_path), "PYTHONPATH": str(tmp_path), "LANG": "C.UTF-8",
-        "QT_QPA_PLATFORM": "offscreen", "XDG_RUNTIME_DIR": str(tmp_path), "ANALOGY_TOKEN": "secret",
-        "PLUGIN": str(KRITA), "ADDRESS": serving, "SCENE": str(tmp_path / "scene"), "STATE": str(tmp_path / "state.json"),
+        # Krita's Python finds its modules next to the first python3 on the path. That must not be
+        # the python3 of the environment.
+        "PATH": os.pathsep.join(["/usr/bin", "/bin"]), "HOME": str(tmp_path), "PYTHONPATH": str(tmp_path),
+        "QT_QPA_PLATFORM": "offscreen", "XDG_RUNTIME_DIR": str(tmp_path), "ANALOGY_TOKEN": "secret", "LANG": "C.UTF-8",
+        "PLUGIN": str(KRITA), "ADDRESS": serving,
+        "SCENE": str(tmp_path / "scene"), "STATE": str(tmp_path / "state.json"),
     }  # fmt: skip
-    for _ in range(3):  # Krita itself crashes now and then while it starts, before it runs anything of the plug-in
+    for _ in range(3):  # Krita sometimes crashes at its start, before it loads the plug-in
+        # The exit code is ignored, since Krita may crash when it quits.
         ran = subprocess.run(
             [runner, "-s", "in_krita", "-f", "main"], env=environment, cwd=tmp_path, capture_output=True, timeout=300
-        )  # its exit code is not looked at: Krita may crash when it has done all and quits
+        )
         if (tmp_path / "state.json").exists():
             break
     assert (tmp_path / "state.json").exists(), ran.stderr.decode()[-2000:]
@@ -597,7 +605,7 @@ def test_the_real_krita_makes_a_new_layer_with_labels(part, serving, rng, tmp_pa
     labels = np.repeat(np.uint8([[[255, 0, 0]] * 20 + [[0, 0, 255]] * 20]), 48, axis=0)
     for kind, depth in ((np.uint8, "U8"), (np.uint16, "U16")):
         name = f"photo in the looks of painting {depth}"
-        assert state[f"{depth} offer"] == f"Connected to analogy {analogy.__version__}."
+        assert state[f"{depth} settings"] == f"Connected to analogy {analogy.__version__}."
         assert state[f"{depth} made"] == f"The new layer is '{name}'."
         assert name in state[f"{depth} layers"]
         assert state[f"{depth} photo"], "the old layer was changed"
@@ -610,15 +618,15 @@ def test_the_real_krita_makes_a_new_layer_with_labels(part, serving, rng, tmp_pa
 
 
 class InterruptError(Exception):
-    """What stands for the exception that ComfyUI raises."""
+    """Stand-in for the exception that ComfyUI raises."""
 
 
 @dataclass
 class Comfy:
-    """Stand-ins for what the node uses of ComfyUI.
+    """Stand-ins for the parts of ComfyUI that the node uses.
 
-    shown            what the progress bar was set to, and its total
-    interrupt_after  the number of these after which the user interrupts
+    `shown` has each value of the progress bar with its total. The user interrupts after
+    `interrupt_after` of them.
     """
 
     node: Any
@@ -627,7 +635,7 @@ class Comfy:
     interrupt_after: int = 1 << 30
 
     def make(self, image: Any, looks: Any, **inputs: Any) -> Any:
-        """Call the node as ComfyUI does: by the name in FUNCTION, with every widget's value by name."""
+        """Call the node as ComfyUI does: the method in FUNCTION, with the value of every widget."""
         required = self.node.INPUT_TYPES()["required"]
         widgets = {name: options["default"] for name, (_, options) in required.items() if "default" in options}
         inputs = widgets | {"preset": "fast", "device": "cpu"} | inputs
@@ -636,7 +644,7 @@ class Comfy:
 
 @pytest.fixture
 def comfy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Comfy]:
-    """ComfyUI, which loads the folder under a name of its own."""
+    """Install stand-ins for ComfyUI, and load the folder under another name as ComfyUI does."""
     fake = Comfy(None, None, [])
 
     class ProgressBar:
@@ -682,12 +690,12 @@ def comfy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Comfy]:
 
 @pytest.fixture
 def torch() -> Any:
-    return pytest.importorskip("torch", reason="the node for ComfyUI gets and gives tensors of PyTorch")
+    return pytest.importorskip("torch", reason="PyTorch is not installed; the node for ComfyUI needs its tensors")
 
 
 @pytest.fixture
 def images(torch, rng) -> Callable[..., Any]:
-    """Batches of pictures as ComfyUI has them: (N, H, W, 3) float32, 0 to 1."""
+    """Return a function that makes batches in ComfyUI's form: (N, H, W, 3) float32 from 0 to 1."""
     return lambda n, rows, columns: torch.from_numpy(
         rng.integers(0, 256, (n, rows, columns, 3)).astype(np.float32) / 255
     )
@@ -697,7 +705,7 @@ def as_pixels(batch: Any) -> np.ndarray:
     return (batch.numpy() * 255).round().astype(np.uint8)
 
 
-def test_the_node_has_what_comfyui_asks_of_one(comfy: Comfy) -> None:
+def test_the_node_has_the_attributes_that_comfyui_reads(comfy: Comfy) -> None:
     node = comfy.node
     assert callable(getattr(node, node.FUNCTION)) and node.CATEGORY
     assert node.RETURN_TYPES == ("IMAGE", "IMAGE")
@@ -714,17 +722,17 @@ def test_the_node_has_what_comfyui_asks_of_one(comfy: Comfy) -> None:
         elif kind != "IMAGE":
             assert options["min"] <= options["default"] <= options["max"], name
     assert inputs["required"]["preset"][0] == list(PRESETS)
-    json.dumps(inputs)  # ComfyUI sends it to its page
+    json.dumps(inputs)  # ComfyUI sends them to its page as JSON
 
 
-def test_the_widgets_take_what_the_settings_take(comfy: Comfy) -> None:
+def test_the_widgets_have_the_values_and_ranges_of_the_settings(comfy: Comfy) -> None:
     required = comfy.node.INPUT_TYPES()["required"]
     for name in (*comfy.module.WIDGETS, "seed", "direction"):
         kind, options = required[name]
         for value in kind if isinstance(kind, list) else (options["min"], options["max"]):
             assert getattr(Settings(**{name: value}), name) == value
     defaults = {name: options["default"] for name, (_, options) in required.items() if name in comfy.module.WIDGETS}
-    for preset in PRESETS:  # a widget that nobody has touched leaves the preset as it is
+    for preset in PRESETS:  # a widget at its default does not change the preset
         assert comfy.module.settings_of(preset, defaults) == Settings.preset(preset)
         assert comfy.module.settings_of(preset, defaults | {"weight": 1}, seed=3) == Settings.preset(
             preset, weight=1, seed=3
@@ -767,7 +775,7 @@ def test_masks_keep_two_regions_apart_and_both_are_needed(comfy: Comfy, torch, i
         comfy.make(images(3, 44, 40), looks, mask_image=mask_looks, mask_looks=mask_looks)
 
 
-def test_an_output_that_was_not_made_says_so_to_the_nodes_behind_it(comfy: Comfy, images) -> None:
+def test_an_output_that_was_not_made_stops_the_next_nodes_with_a_reason(comfy: Comfy, images) -> None:
     image, looks = images(1, 40, 48), images(1, 44, 40)
     for direction, made in (("ab", 0), ("ba", 1)):
         outputs = comfy.make(image, looks, direction=direction)
@@ -775,19 +783,19 @@ def test_an_output_that_was_not_made_says_so_to_the_nodes_behind_it(comfy: Comfy
         assert outputs[1 - made].message == "this direction was not made; set 'direction' of the node to 'both'"
 
 
-def test_values_a_hair_outside_are_taken_as_they_come_from_other_nodes(comfy: Comfy, torch, images) -> None:
+def test_values_slightly_outside_0_to_1_are_clipped(comfy: Comfy, torch, images) -> None:
     image, looks = images(1, 40, 48), images(1, 44, 40)
     over = torch.where(image == 1, 1.25, torch.where(image == 0, -0.25, image))
     assert torch.equal(comfy.make(over, looks)[0], comfy.make(image, looks)[0])
 
 
-def test_an_interruption_ends_the_transfer(comfy: Comfy, images) -> None:
+def test_an_interrupt_of_the_user_ends_the_transfer(comfy: Comfy, images) -> None:
     comfy.interrupt_after = 2
     with pytest.raises(InterruptError):
         comfy.make(images(1, 40, 48), images(1, 44, 40))
     assert len(comfy.shown) == 2
 
 
-def test_the_engine_is_kept_for_each_model_and_device(comfy: Comfy) -> None:
+def test_the_engine_of_each_model_and_device_is_loaded_once(comfy: Comfy) -> None:
     engine = comfy.module.engine_for("vgg16-compact", "cpu")
     assert comfy.module.engine_for("vgg16-compact", "cpu") is engine

@@ -1,10 +1,10 @@
-"""Image analogies from asyncio: the loop stays free, and to cancel an await ends the work.
+"""Image analogies from asyncio: the loop stays free, and cancelling an await ends the work.
 
     python tools/examples/asyncio_app.py painting.jpg photo.jpg another.jpg
 
-The transfer runs in a thread, as `asyncio.to_thread` starts it. A thread cannot be cancelled, but a
-transfer ends with what its progress callback raises: at its next step, some hundredths of a second
-later.
+`asyncio.to_thread` runs the transfer in a thread. A thread cannot be cancelled. The transfer's
+progress callback raises instead, which ends the transfer at its next step, some hundredths of a
+second later.
 """
 
 import asyncio
@@ -16,11 +16,11 @@ from typing import Any
 import analogy
 
 engine = analogy.Engine()
-one_at_a_time = asyncio.Semaphore()  # each takes all cores, and its memory
+one_at_a_time = asyncio.Semaphore()  # one transfer uses all cores
 
 
 async def transfer(a: str, b_prime: str, **options: Any) -> analogy.Result:
-    """`engine.transfer`, without keeping the loop waiting."""
+    """Call `engine.transfer` without blocking the loop."""
     cancelled = threading.Event()
 
     def progress(_: analogy.Progress) -> None:

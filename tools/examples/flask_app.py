@@ -12,9 +12,7 @@ import analogy
 
 app = flask.Flask(__name__)
 app.config["MAX_CONTENT_LENGTH"] = 30_000_000
-engine = analogy.Engine(
-    max_input_pixels=20_000_000
-)  # one for each process, and made in it: threads do not survive a fork
+engine = analogy.Engine(max_input_pixels=20_000_000)  # made in each process, since threads do not survive a fork
 
 
 @app.post("/")

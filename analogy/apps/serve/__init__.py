@@ -1,13 +1,13 @@
-"""The service, and its page: HTTP in, pictures out.
+"""The service and its web page, which do transfers over HTTP.
 
-`command` is the command `analogy serve`; `service` puts its parts together; `server` runs uvicorn
-and ends it, and `connections` ends those of clients who keep it waiting. A request comes through
-`guard` (who may ask) and `intake` (how much may come in) to `api` (the routes), whose forms `forms`
-reads. `jobs` keeps what was asked for (`orders`) and what came of it, in the `folder` that no other
-user can read; `answers` sends it; `pool` hands the orders to `worker` processes, which alone decode
-pictures and compute. `limits` are the bounds of all this, `metrics` counts it, and `documentation`
-makes the page `/docs`. `static` holds the page, plain HTML, CSS and JavaScript, as it is sent.
-README.md is for whoever runs the service for others.
+`command` is the command `analogy serve`, and `service` joins the parts. `server` runs and ends
+uvicorn, and `connections` ends the connections of clients that keep the service waiting. A request
+passes `guard` (which checks the token and the origin) and `intake` (which bounds size and time),
+and reaches the routes in `api`, which read their forms with `forms`. `jobs` keeps the jobs, whose
+pictures and results lie in a `folder` that no other user can read. `answers` sends results. `pool`
+gives `orders` to `worker` processes, and only these decode pictures and compute. `limits` holds all
+bounds, `metrics` the counters, and `documentation` the page `/docs`. The folder `static` holds the
+page as plain HTML, CSS and JavaScript. README.md explains how to run the service for others.
 
-Needs the extra `web` (FastAPI, uvicorn).
+The service needs the extra `web` (FastAPI, uvicorn).
 """

@@ -1,4 +1,4 @@
-"""An answer that is a file of a job: sent piece by piece, so that who reads slowly holds no memory."""
+"""Answers with a file of a job, sent in pieces, so that a slow client takes no memory."""
 
 from __future__ import annotations
 
@@ -8,12 +8,28 @@ from starlette.types import Receive, Scope, Send
 from .jobs import Job, Jobs
 
 NO_JOB = "there is no such job, or its results have been deleted"
+"""Error for a job that the service does not know."""
 
 
 class JobFile(FileResponse):
-    """A file of a job's folder `out`, which stays there until it is sent; 404 if it has been deleted before that.
+    """Answer with a file of the folder `out` of a job, or 404 if the file has been deleted.
 
-    last  whether the job is forgotten afterwards
+    The folder is not deleted while the file is being sent.
+
+    Parameters
+    ----------
+    jobs : Jobs
+        The jobs of the service.
+    job : Job
+        The job that has made the file.
+    name : str
+        Name of the file.
+    media_type : str or None
+        Media type of the answer. None means the type of the suffix.
+    last : bool
+        True to delete the job after the answer.
+    headers : dict or None
+        Further headers of the answer.
     """
 
     def __init__(
@@ -24,7 +40,7 @@ class JobFile(FileResponse):
         self.jobs, self.job, self.last = jobs, job, last
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the file."""
+        """Send the file, or 404."""
         if not self.jobs.keeps(self.job):
             await JSONResponse({"detail": NO_JOB}, 404)(scope, receive, send)
             return

@@ -1,6 +1,6 @@
-"""The routes, and what they say in OpenAPI.
+"""The routes of the service, with their descriptions for OpenAPI.
 
-Annotations are not postponed here: FastAPI could not see names inside `build`.
+This module does not postpone annotations, since FastAPI could not resolve names inside `build`.
 """
 
 import asyncio
@@ -40,36 +40,37 @@ from .metrics import CONTENT_TYPE, Metrics
 from .pool import ENDING, Pool
 
 STATIC = Path(__file__).parent / "static"
+"""Folder with the files of the page."""
 TYPES: dict[Format, str] = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp", "tif": "image/tiff"}
-"""Format of one picture -> its media type."""
-_KEPT = {"cache-control": "private, max-age=3600, immutable"}
+"""Format of a result -> media type of the answer."""
+_CACHED = {"cache-control": "private, max-age=3600, immutable"}
 
 
 class Problem(BaseModel):
-    """An error: what was wrong and what to do, in one line."""
+    """An error, in one line that says what was wrong and what to do."""
 
     detail: str
 
 
 class JobStatus(BaseModel):
-    """A job, as it is now."""
+    """The present state of a job."""
 
     id: str
     state: State
-    ahead: int = Field(description="How many jobs are before it in the queue.")
-    stage: str = Field(description="What is being done: reading, features, level 5 to level 1, pictures, saving.")
-    done: float = Field(description="The share of the work that is finished, 0 to 1.")
-    settings: dict[str, Any] = Field(description="All settings, as in a settings.json.")
+    ahead: int = Field(description="Number of jobs before this one in the queue.")
+    stage: str = Field(description="Present stage: reading, features, level 5 to level 1, pictures or saving.")
+    done: float = Field(description="Finished share of the work, 0 to 1.")
+    settings: dict[str, Any] = Field(description="All settings, with the keys of a settings.json.")
     levels: dict[str, str] = Field(
-        description="Level (5 to 1, coarse to fine) -> address of its picture, as soon as it is there."
+        description="Level (5 to 1, coarse to fine) -> address of its picture, once there is one."
     )
-    files: dict[str, str] = Field(description="Name -> address of each result, once it is done.")
-    seconds: float | None = Field(description="How long the transfer took, once it is done.")
-    error: str | None = Field(description="Why it failed, in one line.")
+    files: dict[str, str] = Field(description="Name -> address of each result, once the job is done.")
+    seconds: float | None = Field(description="Seconds that the transfer took, once the job is done.")
+    error: str | None = Field(description="Reason why the job failed, in one line.")
 
 
 class SettingInfo(BaseModel):
-    """A setting: what it does, and what it takes."""
+    """A setting, with its help, its default and its range."""
 
     name: str
     help: str
@@ -80,58 +81,73 @@ class SettingInfo(BaseModel):
 
 
 class PresetInfo(BaseModel):
-    """A set of settings for a use."""
+    """A preset, which is a set of settings for one use."""
 
     name: str
     title: str
     help: str
-    settings: dict[str, Any] = Field(description="The settings in which it differs from the defaults.")
+    settings: dict[str, Any] = Field(description="The settings that differ from the defaults.")
 
 
-class Offer(BaseModel):
-    """The choices and the bounds of the service."""
+class ServiceInfo(BaseModel):
+    """The settings and presets that the service knows, and its bounds."""
 
     version: str
     settings: list[SettingInfo]
     presets: list[PresetInfo]
-    upload_bytes: int = Field(description="Most bytes of a request.")
-    input_pixels: int = Field(description="Most pixels of A and of each B'.")
-    examples: int = Field(description="Most pictures B' of a job.")
+    upload_bytes: int = Field(description="Largest request, in bytes.")
+    input_pixels: int = Field(description="Largest picture A or B', in pixels.")
+    examples: int = Field(description="Largest number of pictures B' in a job.")
 
 
 class Health(BaseModel):
-    """The state of the service: how many of its workers are ready."""
+    """The state of the service."""
 
     status: Literal["ok", "starting", "ending"]
-    workers: int = Field(description="Workers that are ready or at work.")
+    workers: int = Field(description="Number of workers that are ready or busy.")
     running: int
     waiting: int
 
 
 _PROBLEMS: dict[int, str] = {
-    400: "The form cannot be read.",
+    400: "The form is damaged or cut off.",
     401: "The token is missing or wrong.",
     403: "The request comes from a page of another origin.",
     404: "There is no such job, or its results have been deleted.",
-    408: "The pictures did not come in time.",
+    408: "The request did not arrive in time.",
     413: "The request or a picture is too large.",
-    422: "A picture cannot be read, or a setting is wrong; the message says which and why.",
-    429: "The queue is full; come again after `Retry-After` seconds.",
-    500: "The worker ended unexpectedly; this job is lost.",
-    503: "The service starts, ends, or has no room; come again later.",
+    422: "A picture cannot be read, or a field is wrong; the message names it and the reason.",
+    429: "The queue is full; try again after `Retry-After` seconds.",
+    500: "The worker ended unexpectedly, and the job failed.",
+    503: "The service is starting or ending, or has no room; try again later.",
 }
-_ALWAYS = (401, 403, 422)
-_ORDER = (400, 408, 413, 429, 503)
+_EVERY_ROUTE = (401, 403, 422)
+"""Statuses of errors that each route can answer."""
+_UPLOADS = (400, 408, 413, 429, 503)
+"""Statuses of errors that a route for pictures can answer as well."""
 
 
 def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return how OpenAPI describes refusals. Not by `model`: FastAPI would give them the media type of the route."""
+    """Return the descriptions of errors for OpenAPI.
+
+    They have no key `model`, since FastAPI would give the errors the media type of the route.
+    """
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {status: {"content": content, "description": _PROBLEMS[status]} for status in statuses}
 
 
 def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, root: str) -> FastAPI:
-    """Return the application, without the guard around it. `root`: the path of a proxy below which it is, "" for none."""
+    """Return the application, without the guard around it.
+
+    Parameters
+    ----------
+    pool, jobs, limits, metrics
+        The parts of the service.
+    token : str
+        The token that clients must send; "" for none.
+    root : str
+        The path under which a proxy shows the service, without a slash at its end; "" for none.
+    """
     app = FastAPI(
         title="analogy",
         version=__version__,
@@ -140,7 +156,7 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
         docs_url=None,
         redoc_url=None,
         form_limits={"max_files": MOST_FILES, "max_fields": MOST_FIELDS, "max_part_size": MOST_FIELD_BYTES},
-        responses=_problems(*_ALWAYS),
+        responses=_problems(*_EVERY_ROUTE),
     )
     openapi = app.openapi
 
@@ -152,11 +168,11 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
     app.openapi = with_problems  # type: ignore[method-assign]
     app.add_middleware(Intake, pool=pool, limits=limits)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    metrics.gauge("analogy_queue", "Jobs that wait.", lambda: pool.waiting)
-    metrics.gauge("analogy_running", "Jobs that run.", lambda: pool.running)
-    metrics.gauge("analogy_workers", "Workers that are ready or at work.", lambda: pool.ready)
+    metrics.gauge("analogy_queue", "Number of jobs that wait.", lambda: pool.waiting)
+    metrics.gauge("analogy_running", "Number of jobs that run.", lambda: pool.running)
+    metrics.gauge("analogy_workers", "Number of workers that are ready or busy.", lambda: pool.ready)
 
-    def find(id: Annotated[str, PathParameter(description="As `POST /v1/jobs` says it.")]) -> Job:
+    def find(id: Annotated[str, PathParameter(description="The `id` in the answer of `POST /v1/jobs`.")]) -> Job:
         job = jobs.get(id)
         if job is None:
             raise HTTPException(404, NO_JOB)
@@ -167,8 +183,8 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
     watching = 0
 
     async def may_watch() -> None:
-        if watching >= limits.connections // 2:  # the others are for requests that end soon
-            raise HTTPException(503, "too many clients watch jobs; ask again later", {"retry-after": "5"})
+        if watching >= limits.connections // 2:  # the other half is for short requests
+            raise HTTPException(503, "too many clients watch jobs; try again later", {"retry-after": "5"})
 
     def address(job: Job) -> str:
         return f"{root}/v1/jobs/{job.id}"
@@ -178,7 +194,7 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
         return JobStatus(
             id=job.id,
             state=job.state,
-            ahead=pool.place(job),
+            ahead=pool.ahead(job),
             stage=job.stage,
             done=job.done,
             settings=dataclasses.asdict(job.order.request.settings),
@@ -195,14 +211,17 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
 
     @app.post(
         "/v1/transfer",
-        summary="A' for A and B', at once",
+        summary="Make A' and return it in the answer",
         response_class=Response,
-        responses=_problems(*_ORDER, 500)
+        responses=_problems(*_UPLOADS, 500)
         | {200: {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in TYPES.values()}}},
         dependencies=[Depends(unambiguous)],
     )
     async def transfer(request: Request, form: Annotated[TransferForm, File()]) -> Response:
-        """Answers A' (B for the direction "ba" with one B'). If the connection ends, so does the work."""
+        """Make A', or B with the direction "ba" and one B', and answer with the picture.
+
+        If the client closes the connection, the job is cancelled.
+        """
         job = await form.job(jobs, "ab", format=form.format)
         request.state.place.give_back()
         pool.submit(job)
@@ -214,7 +233,7 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
                 raise HTTPException(code, words, {"retry-after": "5"} if code == 503 else None)
             if job.state == "done":
                 return JobFile(jobs, job, job.files[0], media_type=TYPES[form.format], last=True)
-            return Response(status_code=499)  # nobody hears it
+            return Response(status_code=499)  # the client has closed the connection
         finally:
             ending.cancel()
             leaving.cancel()
@@ -226,11 +245,14 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
         "/v1/jobs",
         status_code=202,
         summary="Begin a job",
-        responses=_problems(*_ORDER),
+        responses=_problems(*_UPLOADS),
         dependencies=[Depends(unambiguous)],
     )
     async def begin(request: Request, response: Response, form: Annotated[JobForm, File()]) -> JobStatus:
-        """Takes what `analogy transfer` takes, and makes the files that it makes. `Location` says where the job is."""
+        """Begin a job that makes the same files as `analogy transfer`.
+
+        The header `Location` of the answer holds the address of the job.
+        """
         job = await form.job(jobs, "both", flow=form.flow)
         request.state.place.give_back()
         pool.submit(job)
@@ -240,12 +262,12 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
         response.headers["location"] = address(job)
         return status(job)
 
-    @app.get("/v1/jobs/{id}", summary="How a job is", responses=_problems(404))
-    async def look(job: Found) -> JobStatus:
+    @app.get("/v1/jobs/{id}", summary="Show the state of a job", responses=_problems(404))
+    async def show(job: Found) -> JobStatus:
         return status(job)
 
     @app.delete(
-        "/v1/jobs/{id}", status_code=204, summary="Cancel a job, and delete what it made", responses=_problems(404)
+        "/v1/jobs/{id}", status_code=204, summary="Cancel a job and delete its results", responses=_problems(404)
     )
     async def cancel(job: Found) -> None:
         pool.cancel(job)
@@ -253,13 +275,16 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
 
     @app.get(
         "/v1/jobs/{id}/events",
-        summary="How a job goes on",
+        summary="Follow the progress of a job",
         response_class=EventSourceResponse,
         responses=_problems(404, 503),
         dependencies=[Depends(may_watch)],
     )
     async def events(job: Found) -> AsyncIterator[ServerSentEvent]:
-        """Server-sent events, each of the type `job` with a `JobStatus`: at once, at each change, and at the end."""
+        """Send a server-sent event of the type `job`, with a `JobStatus`, now and at each change.
+
+        The stream ends with the job.
+        """
         nonlocal watching
         watching += 1
         try:
@@ -268,25 +293,25 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
                 yield ServerSentEvent(event="job", data=status(job))
                 if job.state in ("done", "failed", "cancelled"):
                     return
-                await job.news(version)
+                await job.wait_for_change(version)
         finally:
             watching -= 1
 
     @app.get(
         "/v1/jobs/{id}/files/{name}",
-        summary="A result",
+        summary="Download a result",
         response_class=FileResponse,
         responses=_problems(404) | {200: {"content": {"application/octet-stream": {}}}},
     )
     async def result(job: Found, name: str) -> FileResponse:
         if name not in (*job.files, *map(level_name, job.levels)):
-            raise HTTPException(404, "the job has no such result (yet)")
-        return JobFile(jobs, job, name, headers=_KEPT)
+            raise HTTPException(404, "the job has no such result, or has not made it yet")
+        return JobFile(jobs, job, name, headers=_CACHED)
 
-    @app.get("/v1/settings", summary="What can be asked for")
-    async def offer() -> Offer:
+    @app.get("/v1/settings", summary="List the settings, the presets and the bounds")
+    async def service_info() -> ServiceInfo:
         fields = dataclasses.fields(Settings)
-        return Offer(
+        return ServiceInfo(
             version=__version__,
             settings=[SettingInfo(name=each.name, default=each.default, **each.metadata) for each in fields],
             presets=[
@@ -298,12 +323,16 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
             examples=MOST_EXAMPLES,
         )
 
-    @app.get("/v1/example/{name}", summary="The example pair, and its label pictures", response_class=FileResponse)
+    @app.get(
+        "/v1/example/{name}",
+        summary="Download a picture of the example pair, or a label picture",
+        response_class=FileResponse,
+    )
     async def example(name: Literal["a", "b_prime", "mask_a", "mask_b"]) -> FileResponse:
         files = dict(zip(("a", "b_prime", "mask_a", "mask_b"), EXAMPLE_PAIR + EXAMPLE_LABELS, strict=True))
-        return FileResponse(files[name], headers=_KEPT)
+        return FileResponse(files[name], headers=_CACHED)
 
-    @app.get("/health", summary="Whether it works", responses={503: {"model": Health}})
+    @app.get("/health", summary="Show whether the service is ready", responses={503: {"model": Health}})
     async def health(response: Response) -> Health:
         state: Literal["ok", "starting", "ending"] = "ending" if pool.closing else "ok" if pool.ready else "starting"
         response.status_code = 200 if state == "ok" else 503
@@ -311,7 +340,7 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
 
     @app.get(
         "/metrics",
-        summary="Figures for Prometheus",
+        summary="Show the metrics for Prometheus",
         response_class=Response,
         responses={200: {"content": {"text/plain": {}}}},
     )
@@ -323,7 +352,7 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
         return FileResponse(STATIC / "index.html")
 
     @app.get("/docs", include_in_schema=False)
-    async def browsed() -> HTMLResponse:
+    async def docs() -> HTMLResponse:
         return HTMLResponse(documentation.page(app.openapi()))
 
     @app.get("/sign-in", include_in_schema=False)
@@ -342,6 +371,6 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
 
 
 async def _gone(request: Request) -> None:
-    """Wait until the client has left."""
+    """Wait until the client has closed the connection."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

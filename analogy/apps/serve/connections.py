@@ -1,7 +1,7 @@
-"""Connections of strangers: how many there may be, and how long one may keep the service waiting.
+"""The connections of the service: their largest number, and the time that a client may waste.
 
-uvicorn bounds the time between two requests of a connection alone, and counts a connection only
-once a request has come.
+uvicorn bounds only the time between two requests of a connection, and counts a connection only
+after its first request.
 """
 
 from __future__ import annotations
@@ -20,23 +20,24 @@ from .limits import Limits
 _log = logging.getLogger("analogy.serve")
 
 _FILES = 4
-"""Open files for each connection: itself, one that is about to be accepted, a file that is sent, and the rest's share."""
+"""Open files per connection: its socket, one not yet accepted, a file to send, a reserve."""
 _PIECE = 1 << 14
-"""Bytes that are parsed at a time: of what a client sends in tiny chunks, no more than that before it is ended."""
+"""Bytes parsed at a time. It bounds the tiny chunks that are parsed."""
 _LEAST_CHUNK = 64
-"""Least mean length of the chunks of a body, in bytes. To parse a chunk takes as long as to parse ten thousand bytes."""
-_QUIET = 60.0
-"""Seconds in which the log has one line, at most, about connections that cannot be accepted."""
+"""Least mean chunk of a body, in bytes. Parsing a chunk takes as long as 10 kB of body."""
+_LOG_INTERVAL = 60.0
+"""Least time between two log lines about connections that cannot be accepted, in seconds."""
 
 
 def affordable(wanted: int) -> int:
-    """Return how many connections the process can have: `wanted`, or fewer where its open files would not suffice.
+    """Return the number of connections that the process can have, at most `wanted`.
 
-    The process's own bound of open files is raised for that as far as the system lets it.
+    Each connection needs open files. The function raises the bound of the process for open files as
+    far as the system allows.
     """
     try:
         import resource
-    except ImportError:  # on Windows, where open files are not bound
+    except ImportError:  # Windows has no such bound
         return wanted
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     unbound = resource.RLIM_INFINITY
@@ -49,34 +50,43 @@ def affordable(wanted: int) -> int:
 
 
 class Connection(H11Protocol):
-    """A connection, which is ended when its client keeps it waiting for too long.
+    """Connection that ends when its client keeps it waiting for too long.
 
-    limits  of which `connections`, `head_seconds` and `stall_seconds` count here
+    Parameters
+    ----------
+    *args, **options
+        The arguments of `H11Protocol`.
+    limits : Limits
+        The bounds `connections`, `head_seconds` and `stall_seconds`.
     """
 
     def __init__(self, *args: Any, limits: Limits, **options: Any):
         super().__init__(*args, **options)
         self.limits = limits
-        self._idle_since = self._heard = self._moved = time.monotonic()
+        self._idle_since = self._last_received = self._last_taken = time.monotonic()
         self._unsent = self._chunked = self._lines = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the connection. Where there are too many, the one whose client was silent for longest is ended."""
-        self._idle_since = self._heard = self._moved = time.monotonic()
+        """Accept the connection, and end the longest silent one if there are too many."""
+        self._idle_since = self._last_received = self._last_taken = time.monotonic()
         super().connection_made(transport)
         if len(self.connections) > self.limits.connections:
             every = cast("set[Connection]", self.connections)
-            min((each for each in every if each.waits), key=lambda each: each._heard, default=self).end()
+            min(
+                (each for each in every if each.waits_for_client), key=lambda each: each._last_received, default=self
+            ).end()
 
     def data_received(self, data: bytes) -> None:
-        """Take what the client sent, unless it is a body in tiny chunks, which would keep the service busy for nothing."""
-        self._heard = time.monotonic()
+        """Parse bytes of the client. End the connection if a body comes in tiny chunks."""
+        self._last_received = time.monotonic()
         for first in range(0, len(data), _PIECE):
             piece = data[first : first + _PIECE]
             if self._in_chunks:
                 self._chunked += len(piece)
                 self._lines += piece.count(b"\r\n")
-                if self._chunked > _PIECE and self._lines > 2 * self._chunked / _LEAST_CHUNK:  # two for each chunk
+                if (
+                    self._chunked > _PIECE and self._lines > 2 * self._chunked / _LEAST_CHUNK
+                ):  # each chunk has two line ends
                     self.end()
             else:
                 self._chunked = self._lines = 0
@@ -85,10 +95,10 @@ class Connection(H11Protocol):
             super().data_received(piece)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what cannot be understood, and let the application answer no more."""
+        """Answer a malformed request with 400, and stop the answer of the application."""
         try:
             super().send_400_response(msg)
-        except LocalProtocolError:  # an answer has been sent already
+        except LocalProtocolError:  # the application has begun its answer
             self.end()
         if self.cycle is not None:
             self.cycle.disconnected = True
@@ -96,54 +106,58 @@ class Connection(H11Protocol):
 
     @property
     def _in_chunks(self) -> bool:
-        """Return whether a body comes in chunks, be its request answered already or not."""
+        """Return whether a chunked body is arriving, before or after the answer."""
         return self.conn.their_state is SEND_BODY and any(name == b"transfer-encoding" for name, _ in self.headers)
 
     def resume_writing(self) -> None:
-        self._moved = time.monotonic()
+        """Record that the client has taken some of the answer."""
+        self._last_taken = time.monotonic()
         super().resume_writing()
 
     def on_response_complete(self) -> None:
+        """Record that the connection is idle from now on."""
         self._idle_since = time.monotonic()
         super().on_response_complete()
 
     @property
     def idle(self) -> bool:
-        """Return whether no request is being answered."""
+        """Return whether the connection has no unanswered request."""
         return self.cycle is None or self.cycle.response_complete
 
     @property
-    def waits(self) -> bool:
-        """Return whether it is the client's turn: to send a request, to send the rest of one, or to take what it asked for."""
+    def waits_for_client(self) -> bool:
+        """Return whether the client has to act next: to send a request or to take an answer."""
         return self.idle or self.cycle.more_body or self.flow.write_paused
 
     def check(self) -> None:
-        """End the connection if its client takes nothing of an answer, or sends no request, for too long."""
+        """End the connection if the client has sent or taken nothing for too long."""
         now, unsent = time.monotonic(), self.transport.get_write_buffer_size()
         if unsent < self._unsent or not self._unsent:
-            self._moved = now
+            self._last_taken = now
         self._unsent = unsent
-        stalled = bool(unsent) and now - self._moved > self.limits.stall_seconds
+        stalled = bool(unsent) and now - self._last_taken > self.limits.stall_seconds
         silent = not unsent and self.idle and now - self._idle_since > self.limits.head_seconds
         if stalled or silent:
             self.end()
 
     def end(self) -> None:
-        """End the connection at once, whatever is still to be sent. It does not count any more."""
+        """Close the connection at once, even if an answer is not yet sent."""
         self.connections.discard(self)
         self.transport.abort()
 
 
 class Failures:
-    """Handler of the errors of an event loop that nobody catches: one line in the log for what strangers can bring about."""
+    """Handler for uncaught errors of an event loop that bounds the log of failed connections."""
 
     def __init__(self) -> None:
-        self._said = -_QUIET
+        self._last_logged = -_LOG_INTERVAL
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Log an error as the loop does; of connections that cannot be accepted, one line a minute."""
+        """Log an error like the loop, but failures to accept a connection once a minute."""
         if "socket.accept()" not in context.get("message", ""):
             loop.default_exception_handler(context)
-        elif time.monotonic() - self._said > _QUIET:
-            self._said = time.monotonic()
-            _log.error("a connection cannot be accepted (%s); it is tried again each second", context.get("exception"))
+        elif time.monotonic() - self._last_logged > _LOG_INTERVAL:
+            self._last_logged = time.monotonic()
+            _log.error(
+                "a connection cannot be accepted (%s); the service tries again every second", context.get("exception")
+            )

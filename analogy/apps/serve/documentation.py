@@ -1,4 +1,4 @@
-"""The documentation that one browses: the OpenAPI document as a plain page, which loads nothing from elsewhere."""
+"""The page `/docs`: the OpenAPI document as plain HTML, which loads nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from html import escape
 from typing import Any, TypeAlias
 
 Schema: TypeAlias = dict[str, Any]
+"""A part of an OpenAPI document."""
 
 _PAGE = """\
 <!doctype html>
@@ -24,9 +25,9 @@ _PAGE = """\
 <body class="documentation">
 <header class="top"><h1>analogy</h1><p>{summary}</p></header>
 <main>
-<p>This service has version {version}. <a href="v1/openapi.json">The OpenAPI document</a> says the same to programs, and
-<a href="./">the page</a> is for people. Where the service was started with a token, each request needs the header
-<code>Authorization: Bearer TOKEN</code>.</p>
+<p>This service has version {version}. Programs can read <a href="v1/openapi.json">the OpenAPI document</a>, which says
+the same. <a href="./">The page</a> is for people. If the service was started with a token, each request needs the
+header <code>Authorization: Bearer TOKEN</code>.</p>
 <pre tabindex="0">curl -F a=@photo.jpg -F b_prime=@painting.jpg -F preset=face ADDRESS/v1/transfer -o a_prime.png
 curl -F a=@photo.jpg -F b_prime=@one.jpg -F b_prime=@two.jpg ADDRESS/v1/transfer -o a_prime.png</pre>
 <nav aria-label="Requests"><ul>
@@ -41,7 +42,7 @@ curl -F a=@photo.jpg -F b_prime=@one.jpg -F b_prime=@two.jpg ADDRESS/v1/transfer
 
 
 def page(document: Schema) -> str:
-    """Return the page (HTML) of an OpenAPI document as FastAPI makes it."""
+    """Return the HTML page for an OpenAPI document of FastAPI."""
     schemas: dict[str, Schema] = document["components"]["schemas"]
     forms, operations, contents = set(), [], []
     for path, of_path in document["paths"].items():
@@ -67,7 +68,8 @@ def page(document: Schema) -> str:
         contents="\n".join(contents),
         operations="\n".join(operations),
         objects="\n".join(
-            f'<section id="{escape(name)}"><h2>{escape(name)}</h2>\n<p>{_words(schemas[name].get("description", ""))}</p>\n'
+            f'<section id="{escape(name)}"><h2>{escape(name)}</h2>\n'
+            f"<p>{_words(schemas[name].get('description', ''))}</p>\n"
             + _fields("Fields", schemas[name], name)
             + "</section>"
             for name in objects
@@ -76,7 +78,7 @@ def page(document: Schema) -> str:
 
 
 def _form(operation: Schema) -> str:
-    """Return the name of the schema of an operation's form, "" if it takes none."""
+    """Return the name of the schema of an operation's form, or "" if it takes no form."""
     [content] = operation.get("requestBody", {}).get("content", {}).values() or [{}]
     return _name(content.get("schema", {}))
 
@@ -94,15 +96,20 @@ def _fields(title: str, schema: Schema, of: str) -> str:
 
 
 def _table(title: str, rows: list[tuple[str, Schema, bool, str | None]], of: str) -> str:
-    """Return a table of fields: name, schema, whether it has to be there, and what it is. `of`: whose they are."""
+    """Return the HTML table of fields.
+
+    Each row holds a name, a schema, whether the field is required, and a description. `of` names
+    the operation or the object to which the fields belong.
+    """
     lines = "\n".join(
-        f'<tr><th scope="row"><code>{escape(name)}</code>{" (needed)" if needed else ""}</th><td>{_kind(schema)}</td>'
+        f'<tr><th scope="row"><code>{escape(name)}</code>{" (required)" if needed else ""}</th><td>{_kind(schema)}</td>'
         f"<td>{_words(description or '')}</td></tr>"
         for name, schema, needed, description in rows
     )
     return (
-        f'<h3>{escape(title)}</h3>\n<div class="wide" tabindex="0" role="region" aria-label="{escape(of)}: {escape(title)}">'
-        '<table><thead><tr><th scope="col">Name</th><th scope="col">Takes</th><th scope="col">What it is</th></tr></thead>'
+        f"<h3>{escape(title)}</h3>\n"
+        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(of)}: {escape(title)}">'
+        '<table><thead><tr><th scope="col">Name</th><th scope="col">Takes</th><th scope="col">Meaning</th></tr></thead>'
         f"<tbody>\n{lines}\n</tbody></table></div>\n"
     )
 
@@ -120,7 +127,7 @@ def _answers(responses: dict[str, Schema]) -> str:
 
 
 def _kind(schema: Schema) -> str:
-    """Return what a value may be, in words (HTML)."""
+    """Return the values that a schema allows, in words (HTML)."""
     choices = [each for each in schema.get("anyOf", []) if each.get("type") != "null"]
     if choices:
         return " or ".join(map(_kind, choices))
@@ -128,22 +135,22 @@ def _kind(schema: Schema) -> str:
         return link
     if "enum" in schema:
         kind = " or ".join(f"<code>{escape(str(each))}</code>" for each in schema["enum"])
-    elif schema.get("type") == "array" and "maxItems" in schema:  # a field of a form, which is given again for each
+    elif schema.get("type") == "array" and "maxItems" in schema:  # a field of a form that is repeated
         kind = f"{_kind(schema['items'])}, up to {schema['maxItems']} times"
     elif schema.get("type") == "array":
-        kind = f"a list, of each {_kind(schema['items'])}"
+        kind = f"a list with items: {_kind(schema['items'])}"
     elif "contentMediaType" in schema or schema.get("format") == "binary":
         kind = "a file"
     elif isinstance(schema.get("additionalProperties"), dict):
-        kind = f"an object, for each name {_kind(schema['additionalProperties'])}"
+        kind = f"an object with values: {_kind(schema['additionalProperties'])}"
     else:
         kind = _KINDS.get(schema.get("type", ""), "any value")
     if "minimum" in schema:
         kind += f", {schema['minimum']:.10g} to {schema['maximum']:.10g}"
     if schema.get("examples"):
-        kind += f", <code>{escape(schema['examples'][0])}</code> for instance"
+        kind += f", for instance <code>{escape(schema['examples'][0])}</code>"
     if schema.get("default") is not None:
-        kind += f"; <code>{escape(json.dumps(schema['default']).strip(chr(34)))}</code> if left out"
+        kind += f"; <code>{escape(json.dumps(schema['default']).strip(chr(34)))}</code> by default"
     return kind
 
 
@@ -154,7 +161,7 @@ _KINDS = {
     "boolean": "true or false",
     "object": "an object",
 }
-"""A type of JSON -> its name in plain words."""
+"""Type in JSON -> its name in words."""
 
 
 def _name(schema: Schema) -> str:
@@ -162,11 +169,11 @@ def _name(schema: Schema) -> str:
 
 
 def _link(schema: Schema) -> str:
-    """Return a link to the schema that this one refers to, "" if it refers to none."""
+    """Return a link to the schema that this one refers to, or "" if it refers to none."""
     name = escape(_name(schema))
     return f'<a href="#{name}">{name}</a>' if name else ""
 
 
 def _words(text: str) -> str:
-    """Return a text as HTML; what is between backticks is code."""
+    """Return a text as HTML, with text between backticks as code."""
     return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text))

@@ -1,4 +1,4 @@
-"""The folder of a service for uploads and results, which no other user of the machine can read or put in its place."""
+"""The folder of a service for uploads and results, which no other user of the machine can read."""
 
 from __future__ import annotations
 
@@ -14,25 +14,35 @@ from ...files import temporary
 from ...files.folders import make_folder
 
 PREFIX = "analogy-serve-"
-"""First characters of the names of the folders of services, in the folder for temporary files."""
+"""Prefix of the names of service folders, which lie in the folder for temporary files."""
 
 
 @contextmanager
 def private_folder() -> Iterator[Path]:
-    """Make a new folder for the block, with mode 0700. What killed services of this user left is deleted before.
+    """Make a new folder with mode 0700 for the block, and delete it afterwards.
 
-    Raises `OutputError` if it cannot be made. No name is fixed, so that nobody can have made the
-    folder before.
+    It also deletes the folders that killed services of this user have left. The name of the folder
+    is random, so that no other user can make it in advance.
+
+    Yields
+    ------
+    Path
+        The folder.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be made.
     """
     parent = Path(tempfile.gettempdir())
     for left in _own_folders(parent):
-        with suppress(OSError):  # as long as a service runs in it
-            make_folder(left)  # which clears what no process holds
+        with suppress(OSError):  # a running service uses the folder
+            make_folder(left)  # deletes leftovers that no process has locked
             left.rmdir()
     try:
         own, folder, lock = _new_folder(parent)
     except OSError as error:
-        raise OutputError(f"{parent}: cannot be written to ({reason(error)})") from error
+        raise OutputError(f"{parent}: cannot be written to ({reason(error)}); set TMPDIR to another folder") from error
     try:
         yield folder
     finally:
@@ -42,15 +52,15 @@ def private_folder() -> Iterator[Path]:
 
 
 def _new_folder(parent: Path) -> tuple[Path, Path, IO[bytes]]:
-    """Return a new folder that this user alone can open, one in it that is locked for this process, and the lock."""
+    """Return a new folder, a folder in it that this process has locked, and the lock."""
     while True:
         own = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-        with suppress(FileNotFoundError):  # another service that starts has taken it for a left-over
+        with suppress(FileNotFoundError):  # a service that is starting has deleted it as a leftover
             return own, *temporary.new_folder(own)
 
 
 def _own_folders(parent: Path) -> list[Path]:
-    """Return the folders of services that belong to this user; no link, and nothing of another user."""
+    """Return the service folders that belong to this user, without links."""
     found = []
     with suppress(OSError), os.scandir(parent) as entries:
         for entry in entries:
@@ -60,5 +70,5 @@ def _own_folders(parent: Path) -> list[Path]:
 
 
 def _is_ours(entry: os.DirEntry[str]) -> bool:
-    """Return whether a folder belongs to this user. On Windows, temporary files are each user's own."""
+    """Return whether a folder belongs to this user. On Windows it always does."""
     return not hasattr(os, "geteuid") or entry.stat(follow_symlinks=False).st_uid == os.geteuid()

@@ -1,4 +1,4 @@
-"""From a form to a job: fields to a `Request`, pictures to files."""
+"""The forms of the service, which become jobs: fields a `Request`, and pictures files."""
 
 from __future__ import annotations
 
@@ -22,16 +22,24 @@ from ...settings import Direction, PresetName, Settings
 from .jobs import Job, Jobs
 
 Format: TypeAlias = Literal["png", "jpg", "webp", "tif"]
+"""Format of the picture that `/v1/transfer` answers."""
 MOST_EXAMPLES = 4
-"""Most examples B' of a job. A field of which there is one for each example is given as often."""
-_MOST_TIMES = {field.name: MOST_EXAMPLES if field.metadata["several"] else 1 for field in fields_of("picture")}
-"""Field of a picture -> how many times it may be given."""
-MOST_FILES, MOST_FIELDS, MOST_FIELD_BYTES = sum(_MOST_TIMES.values()), 32, 1 << 17
-"""Most pictures and most other fields of a form, and most bytes of one such field."""
+"""Largest number of examples B' in a job."""
+_MOST_REPEATS = {field.name: MOST_EXAMPLES if field.metadata["several"] else 1 for field in fields_of("picture")}
+"""Field of a picture -> largest number of times that a form can hold it."""
+MOST_FILES = sum(_MOST_REPEATS.values())
+"""Largest number of pictures in a form."""
+MOST_FIELDS = 32
+"""Largest number of other fields in a form."""
+MOST_FIELD_BYTES = 1 << 17
+"""Largest size of a field that is no picture, in bytes."""
 
 
 def _of_setting(setting: dataclasses.Field[Any]) -> tuple[Any, None]:
-    """Return a setting as a field of a form: its type and help. `Settings` checks its range, and says what is wrong."""
+    """Return the type and the default of the form's field for a setting.
+
+    The form does not check the range. `Settings` does, with a better message.
+    """
     bounds = {
         "minimum": setting.metadata["low"],
         "maximum": setting.metadata["high"],
@@ -45,19 +53,22 @@ def _of_setting(setting: dataclasses.Field[Any]) -> tuple[Any, None]:
 
 
 def _of_request(field: dataclasses.Field[Any]) -> tuple[Any, Any]:
-    """Return a field of `Request` as a field of a form: its type with its help, and its default (... for none)."""
+    """Return the type and the default of the form's field for a field of `Request`.
+
+    The default ... means that the form must hold the field.
+    """
     kind, text = field.metadata["kind"], field.metadata["help"]
     if kind == "flag":
         return Annotated[bool, Field(description=text)], False
     if kind == "pins":
         text, example = (
-            f"{text} Rows of xa, ya, xb, yb in JSON; with several B' a fifth number says which, from 1.",
+            f"{text} A list of rows [xa, ya, xb, yb] in JSON. With several B' a fifth number counts them from 1.",
             "[[120, 80, 200, 64]]",
         )
         return Annotated[str, Field(description=text, examples=[example])], "[]"
     needed = field.default is dataclasses.MISSING
     if field.metadata["several"]:
-        text = f"{text} The field may be given several times, once for each example, in their order."
+        text = f"{text} Repeat the field for several examples, in their order."
         several: Any = Annotated[list[UploadFile], Field(description=text, max_length=MOST_EXAMPLES)]
         return several, ... if needed else []
     picture: Any = UploadFile if needed else UploadFile | None
@@ -70,36 +81,42 @@ _FLAGS: dict[str, Any] = {each.name: _of_request(each) for each in fields_of("fl
 
 
 class RequestForm(create_model("_Fields", **_SETTINGS, **_INPUTS)):  # type: ignore[misc]
-    """The form of `/v1/transfer` and `/v1/jobs` (multipart/form-data): pictures, and each setting as a field."""
+    """Form of pictures, settings and pins (multipart/form-data)."""
 
     model_config = ConfigDict(extra="forbid")
 
-    preset: Annotated[PresetName | None, Field(description="A set of settings for a use.")] = None
+    preset: Annotated[PresetName | None, Field(description="A set of settings for one use.")] = None
     settings: Annotated[
         str,
         Field(
-            description="Settings that go before the preset: an object in JSON, as in a settings.json. A setting that is a "
-            "field of its own goes before both.",
+            description="Settings as an object in JSON, as in a settings.json. They override the preset, and "
+            "a field for a single setting overrides them.",
             examples=['{"ratio": 0.5, "seed": 3}'],
         ),
     ] = "{}"
 
     @property
     def pictures(self) -> dict[str, list[UploadFile]]:
-        """Return the pictures that were sent, by their fields."""
-        return {name: pictures for name in _MOST_TIMES if (pictures := listed(getattr(self, name)))}
+        """Field -> its uploaded pictures, for each field that has some."""
+        return {name: pictures for name in _MOST_REPEATS if (pictures := listed(getattr(self, name)))}
 
     def request(self, direction: Direction) -> Request:
-        """Return the request that the form describes; the value of a picture is the name of its file.
+        """Return the request that the form describes, with the name of its file for each picture.
 
-        direction  which pictures to make, where the form does not say it
+        Parameters
+        ----------
+        direction : str
+            The direction, unless the form has that field.
 
-        Raises HTTPException (422).
+        Raises
+        ------
+        HTTPException
+            With status 422 if a field is wrong.
         """
-        several = _parsed("settings", self.settings, dict, "not an object in JSON")
+        several = _parsed("settings", self.settings, dict, "it must be an object in JSON")
         single = {name: value for name in _SETTINGS if (value := getattr(self, name)) is not None}
-        # A text would be the path of a file of this machine.
-        pins = _parsed("pins", self.pins, list, "not a list of rows of numbers in JSON")
+        # A text would be taken for the path of a file on this machine, so pins must be a list.
+        pins = _parsed("pins", self.pins, list, "it must be a list of rows of numbers, in JSON")
         names: dict[str, Any] = {}
         for field, pictures in self.pictures.items():
             files = numbered(field, len(pictures))
@@ -112,10 +129,21 @@ class RequestForm(create_model("_Fields", **_SETTINGS, **_INPUTS)):  # type: ign
             raise HTTPException(422, str(error)) from None
 
     async def job(self, jobs: Jobs, direction: Direction, **options: Any) -> Job:
-        """Return a new job with the pictures of the form in its folder `in`. Raises HTTPException (422, 503).
+        """Return a new job, and write the pictures of the form into its folder `in`.
 
-        direction  as for `request`
-        options    as for `Jobs.new`
+        Parameters
+        ----------
+        jobs : Jobs
+            The jobs of the service.
+        direction : str
+            The direction, unless the form has that field.
+        **options
+            The options `flow` and `format` of `Jobs.new`.
+
+        Raises
+        ------
+        HTTPException
+            With status 422 if a field is wrong, and with 503 if the disk is full.
         """
         job = jobs.new(self.request(direction), **options)
         try:
@@ -124,50 +152,55 @@ class RequestForm(create_model("_Fields", **_SETTINGS, **_INPUTS)):  # type: ign
                 await asyncio.to_thread(_write, picture.file, job.folder / "in" / each.value)
         except OSError:
             shutil.rmtree(job.folder, ignore_errors=True)
-            raise HTTPException(503, "the pictures cannot be kept: the disk of the service is full") from None
+            raise HTTPException(
+                503, "the pictures cannot be stored, since the disk of the service is full; try again later"
+            ) from None
         return job
 
 
 class TransferForm(RequestForm):
-    """The form of `POST /v1/transfer`."""
+    """Form of `POST /v1/transfer`."""
 
-    format: Annotated[Format, Field(description="Format of the picture that is answered.")] = "png"
+    format: Annotated[Format, Field(description="Format of the picture in the answer.")] = "png"
 
 
 class JobForm(create_model("_Flags", __base__=RequestForm, **_FLAGS)):  # type: ignore[misc]
-    """The form of `POST /v1/jobs`."""
+    """Form of `POST /v1/jobs`."""
 
-    flow: Annotated[bool, Field(description="Also write the fields, as .npz, .flo and .txt.")] = False
+    flow: Annotated[bool, Field(description="Also write the nearest-neighbour fields, as .npz, .flo and .txt.")] = False
 
 
 async def unambiguous(request: HTTPRequest) -> None:
-    """Raise HTTPException (422) if a form has a field too often or empty, or if there are fields in the address.
+    """Raise HTTPException (422) for fields that would be ignored.
 
-    No field is read from the address, and an empty one would count as none.
+    These are repeated fields, empty fields, and fields in the query of the address.
     """
     fields = (await request.form()).multi_items()
     for name, value in fields:
-        if value == "" and name not in _MOST_TIMES:
+        if value == "" and name not in _MOST_REPEATS:
             raise HTTPException(422, f"{shown(name)} is empty; give a value, or leave the field out")
     for name, times in Counter(name for name, _ in fields).items():
-        if times > (most := _MOST_TIMES.get(name, 1)):
+        if times > (most := _MOST_REPEATS.get(name, 1)):
             takes = "once" if most == 1 else f"at most {most} times"
             raise HTTPException(422, f"{shown(name)} is given {times} times; give it {takes}")
     for name in request.query_params:
-        raise HTTPException(422, f"{shown(name)} is in the address; make it a field of the form")
+        raise HTTPException(422, f"{shown(name)} is in the address; send it as a field of the form")
 
 
 def in_one_line(problem: dict[str, Any], fields: Sequence[str]) -> str:
-    """Return what is wrong with a request, of which pydantic says `problem`. `fields`: those that there are."""
+    """Return an error of pydantic as one line. `fields` are the names that a form can have."""
     *path, last = problem["loc"] or ("the request",)
     name = f"{path[-1]} {last + 1}" if path and isinstance(last, int) else str(last)
     if problem["type"] == "extra_forbidden":
-        return f"there is no field {shown(name)}; there is {', '.join(fields)}"
+        return f"there is no field {shown(name)}; the fields are {', '.join(fields)}"
     return f"{shown(name)[1:-1]}: {problem['msg']}"
 
 
 def _parsed(field: str, text: str, kind: type, otherwise: str) -> Any:
-    """Return the value of this type that a field has in JSON. Raises HTTPException (422), with `otherwise` for any other."""
+    """Return the value of a field that holds JSON.
+
+    Raises HTTPException (422) for damaged JSON or another type, with the text `otherwise`.
+    """
     try:
         value = json.loads(text, object_pairs_hook=members)
     except SettingsError as error:

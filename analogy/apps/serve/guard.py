@@ -1,9 +1,9 @@
-"""Who may ask, and what every answer carries: the outermost layer, which also logs and counts.
+"""The outermost layer of the service: it checks requests, adds headers to answers, logs and counts.
 
-A page of anybody's that the user has open can send requests to this machine too. So a request that
-says it comes from another origin is refused, and so is, where no token is needed, one for another
-host's name (which may point here); answers carry no CORS headers. No name of a file, no id of a
-job, and no word that a client makes up comes into the log.
+Any web page that the user has open can send requests to this machine. So the guard refuses a
+request with another origin. If the service needs no token, the guard also refuses a request for the
+name of another host, since such a name can point to this machine. Answers have no CORS headers. The
+log holds no file name, no id of a job and no text that a client can choose.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from .metrics import Metrics
 _log = logging.getLogger("analogy.serve")
 
 COOKIE = "analogy-token"
+"""Name of the cookie of the page."""
 OPEN_TO_ALL = ("/health", "/sign-in", "/static/")
-"""Paths (and what is below a folder) that need no token: they show nothing of anybody's."""
+"""Paths and folders that need no token, since they show no data of a user."""
 PAGES = ("/", "/docs")
-"""Paths to which a browser without the token is sent to sign in."""
+"""Paths at which a browser without the token is redirected to `/sign-in`."""
 _LONGEST_ADDRESS = 45
-"""Most characters of the address of a client; a proxy says in a header what that is."""
+"""Most characters of a client's address in the log, since a header of a proxy can set it."""
 _HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' blob: data:; style-src 'self'; object-src 'none'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
@@ -42,7 +43,7 @@ _HEADERS = {
 
 
 def is_local(host: str) -> bool:
-    """Return whether this is the name or an address by which each machine calls itself."""
+    """Return whether a name or an address means this machine (localhost or loopback)."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -50,18 +51,28 @@ def is_local(host: str) -> bool:
 
 
 class Guard:
-    """The layer around the application.
+    """Layer around the application that checks requests, sets headers, logs and counts.
 
-    token  what a request has to bring (`Authorization: Bearer`, or the page's cookie); empty for none
-    local  whether the service listens to this machine alone
-    root   the path of a proxy below which the service is, "" for none; requests come with or without it
+    Parameters
+    ----------
+    app : ASGIApp
+        The application.
+    token : str
+        The token that a request must have in `Authorization: Bearer` or, as `pass_for` it, in the
+        cookie of the page; "" for none.
+    local : bool
+        True if the service listens only to this machine.
+    metrics : Metrics
+        The counters.
+    root : str
+        The path under which a proxy shows the service, or "". Requests may come with or without it.
     """
 
     def __init__(self, app: ASGIApp, token: str, local: bool, metrics: Metrics, root: str = ""):
         self.app, self.token, self.local, self.metrics, self.root = app, token, local, metrics, root
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or let the application answer it. The application takes HEAD for GET."""
+        """Refuse a request, or pass it to the application, with HEAD as GET."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -100,48 +111,60 @@ class Guard:
             _log.info("%s %s %s %d %.3f s", client, method, route, status, time.monotonic() - begin)
 
     def _refusal(self, headers: Headers, method: str, path: str) -> Response | None:
+        """Return the error or the redirection for a request, or None if it may pass."""
         host = headers.get("host", "").lower()
         if self.local and not self.token and not is_local(_name(host)):
             return JSONResponse(
-                {"detail": "without a token this service is for this machine alone, by the name localhost"}, 403
+                {"detail": "without a token the service answers only requests to localhost; start it with one"},
+                403,
             )
         origin = headers.get("origin")
         if origin is not None and (not host or origin.lower().partition("://")[2] != host):
-            return JSONResponse({"detail": "requests from pages of other origins are refused"}, 403)
+            return JSONResponse(
+                {"detail": "the request comes from a page of another origin, which the service refuses"}, 403
+            )
         if not path:
             return RedirectResponse(f"{self.root}/")
-        if not self.token or path in OPEN_TO_ALL or path.startswith("/static/") or self._knows(headers):
+        if not self.token or path in OPEN_TO_ALL or path.startswith("/static/") or self._has_token(headers):
             return None
         if path in PAGES and method == "GET":
             return RedirectResponse(f"{self.root}/sign-in", 303)
         return JSONResponse(
-            {"detail": "a token is needed: Authorization: Bearer TOKEN"}, 401, {"www-authenticate": "Bearer"}
+            {"detail": "the token is missing or wrong; send the header Authorization: Bearer TOKEN"},
+            401,
+            {"www-authenticate": "Bearer"},
         )
 
-    def _knows(self, headers: Headers) -> bool:
+    def _has_token(self, headers: Headers) -> bool:
+        """Return whether a request has the right token, in its header or in its cookie."""
         kind, _, given = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
             return same(given.strip(), self.token)
-        # Not by `SimpleCookie`, which gives up at the first cookie that it cannot read: other
-        # services of this host set some.
+        # `SimpleCookie` would stop at the first cookie that it cannot read, and other services of
+        # this host set such cookies.
         cookies = (each.strip().partition("=") for each in headers.get("cookie", "").split(";"))
         return any(name == COOKIE and same(value, pass_for(self.token)) for name, _, value in cookies)
 
 
 def same(given: str, token: str) -> bool:
-    """Return whether a token is the right one; how long that takes tells nothing."""
+    """Return whether two tokens are equal, in a time that does not depend on them."""
     return hmac.compare_digest(given.encode(errors="replace"), token.encode())
 
 
 def pass_for(token: str) -> str:
-    """Return what the page's cookie holds in place of a token, which may have characters that a cookie cannot have."""
+    """Return the digest of a token that the cookie of the page holds.
+
+    A token can have characters that a cookie cannot have.
+    """
     return hmac.digest(token.encode(), COOKIE.encode(), "sha256").hex()
 
 
 def _name(host: str) -> str:
-    """Return the name or address in a `Host` header, which may have a port behind it; "" if that is none."""
+    """Return the name or address in a `Host` header without its port, or "" for a wrong header."""
     with suppress(ValueError):
         parts = urlsplit(f"//{host}")
-        if parts.netloc == host and parts.username is None and parts.port != 0:  # a port that is no number raises
+        if (
+            parts.netloc == host and parts.username is None and parts.port != 0
+        ):  # `port` raises for a text that is no number
             return parts.hostname or ""
     return ""

@@ -1,6 +1,6 @@
-"""Bounds of what comes in: a place in the queue before the body is read, and a time in which it has to come.
+"""The bounds of requests: a place in the queue before the body is read, a size and a time.
 
-A form without pictures, that of the page on which one signs in, is small and quick.
+The form of the page for signing in has no pictures, and smaller bounds.
 """
 
 from __future__ import annotations
@@ -18,39 +18,43 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .limits import Limits
 from .pool import ENDING, Pool
 
-ORDERS = ("/v1/transfer", "/v1/jobs")
-"""Paths to which pictures are sent (POST)."""
+UPLOADS = ("/v1/transfer", "/v1/jobs")
+"""Paths that take pictures by POST."""
 _TAIL = 1 << 12
-"""Bytes at the end of a form in which its last boundary is looked for."""
-_LOOK = 0.5
-"""Seconds between two looks at whether the service ends, while a body comes in."""
+"""Bytes at the end of a form that are searched for its last boundary."""
+_POLL = 0.5
+"""Time between two checks whether the service is ending, in seconds, while a body arrives."""
 
 
 class Place:
-    """A request's place in the queue, while its body comes in."""
+    """Place in the queue that a request holds while its body arrives."""
 
     def __init__(self, pool: Pool):
         self.pool, self.held = pool, True
         pool.receiving += 1
 
     def give_back(self) -> None:
-        """It is a job's place now, or free again."""
+        """Free the place, or leave it to the job."""
         if self.held:
             self.held = False
             self.pool.receiving -= 1
 
 
 class Intake:
-    """A layer of the application: it refuses with 429 where the queue is full, with 503 where nobody would work."""
+    """Layer of the application that bounds uploads.
+
+    It refuses them with 429 if the queue is full, and with 503 if no worker is ready.
+    """
 
     def __init__(self, app: ASGIApp, pool: Pool, limits: Limits):
         self.app, self.pool, self.limits = app, pool, limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse a request, or pass it to the application with a bounded body."""
         if scope["type"] != "http" or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
-        pool, order = self.pool, scope["path"].removeprefix(scope["root_path"]) in ORDERS
+        pool, order = self.pool, scope["path"].removeprefix(scope["root_path"]) in UPLOADS
         most, seconds = self.limits.form_bytes, self.limits.head_seconds
         if order:
             most, seconds = self.limits.upload_bytes, self.limits.upload_seconds
@@ -58,14 +62,14 @@ class Intake:
         if order and pool.closing:
             refusal = _refusal(503, ENDING, 5)
         elif order and not pool.ready:
-            refusal = _refusal(503, "the worker is starting; ask again later", 5)
+            refusal = _refusal(503, "the worker is starting; try again later", 5)
         elif order and pool.full:
-            words = f"{self.limits.queue} jobs are waiting already; ask again later"
+            words = f"{self.limits.queue} jobs are waiting already; try again later"
             refusal = _refusal(429, words, pool.retry_after())
         else:
-            told = Headers(scope=scope).get("content-length", "")
-            if told.isdecimal() and int(told) > most:
-                refusal = _refusal(413, _too_large(f"{int(told) / (1 << 20):.1f} MB", most))
+            length = Headers(scope=scope).get("content-length", "")
+            if length.isdecimal() and int(length) > most:
+                refusal = _refusal(413, _too_large(f" ({int(length) / (1 << 20):.1f} MB)", most))
         if refusal:
             await refusal(scope, receive, send)
             return
@@ -81,55 +85,56 @@ class Intake:
             place.give_back()
 
     def _bounded(self, receive: Receive, most: int, seconds: float, last: bytes) -> Receive:
-        """Return `receive`, which raises HTTPException for a body that does not come as it should.
+        """Return a `receive` that raises HTTPException if the body breaks a bound.
 
-        It raises 400 if the body ends without its `last` boundary, 408 if it takes too long or
-        nothing of it comes for `Limits.head_seconds`, 413 if it is too large, and 503 if the
-        service ends before the body is whole.
+        The status is 400 if the body ends without its `last` boundary, 408 if it takes more than
+        `seconds` or pauses for `Limits.head_seconds`, 413 if it has more than `most` bytes, and 503
+        if the service is ending before the body is complete.
         """
-        heard, came, whole, tail = time.monotonic(), 0, False, b""
-        until = heard + seconds
+        last_received, received, whole, tail = time.monotonic(), 0, False, b""
+        until = last_received + seconds
 
         async def receive_in_time() -> Message:
-            nonlocal heard, came, whole, tail
-            if whole:  # then the end of the connection is what is waited for
+            nonlocal last_received, received, whole, tail
+            if whole:  # the next message is the end of the connection
                 return await receive()
             message: Message | None = None
             while message is None:
                 now, silence = time.monotonic(), self.limits.head_seconds
-                left = min(until, heard + silence) - now
+                left = min(until, last_received + silence) - now
                 if self.pool.closing:
                     raise HTTPException(503, ENDING, {"retry-after": "5"})
                 if now >= until:
-                    raise HTTPException(408, f"the request did not come within {seconds:g} seconds")
+                    raise HTTPException(408, f"the request did not arrive within {seconds:g} seconds; send less")
                 if left <= 0:
-                    raise HTTPException(408, f"nothing of the request came for {silence:g} seconds")
+                    raise HTTPException(408, f"no part of the request arrived for {silence:g} seconds; send it again")
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(min(left, _LOOK)):
+                    async with asyncio.timeout(min(left, _POLL)):
                         message = await receive()
-            body, heard = message.get("body", b""), time.monotonic()
-            came += len(body)
-            if came > most:
-                raise HTTPException(413, _too_large("more", most))
+            body, last_received = message.get("body", b""), time.monotonic()
+            received += len(body)
+            if received > most:
+                raise HTTPException(413, _too_large("", most))
             tail = (tail + body)[-_TAIL:]
             whole = not message.get("more_body", False)
             if whole and message["type"] == "http.request" and last not in tail:
-                raise HTTPException(400, "the form is cut off: its last boundary is missing")
+                raise HTTPException(400, "the form is cut off, since its last boundary is missing; send it again")
             return message
 
         return receive_in_time
 
 
 def _last_boundary(headers: Headers) -> bytes:
-    """Return what a form in parts ends with, from its type; b"" for any other body."""
+    """Return the bytes at the end of a multipart form, or b"" for any other body."""
     kind, options = parse_options_header(headers.get("content-type"))
     boundary = options.get(b"boundary", b"")
     return b"--" + boundary + b"--" if kind == b"multipart/form-data" and boundary else b""
 
 
 def _too_large(size: str, most: int) -> str:
+    """Return the error for a request with more than `most` bytes. `size` is its size in words."""
     bound = f"{most >> 20} MB" if most >> 20 else f"{most >> 10} kB"
-    return f"the request has {size}, and at most {bound} are taken"
+    return f"the request is too large{size}; send at most {bound}"
 
 
 def _refusal(status: int, words: str, seconds: int | None = None) -> JSONResponse:

@@ -1,4 +1,4 @@
-"""The jobs of the service, with their results: kept in a bounded folder, for a bounded time."""
+"""The jobs of the service, whose results are kept in a bounded folder for a bounded time."""
 
 from __future__ import annotations
 
@@ -23,22 +23,41 @@ def level_name(level: int) -> str:
 
 
 State: TypeAlias = Literal["queued", "running", "done", "failed", "cancelled"]
+"""State of a job."""
 
 
 @dataclass(eq=False)
 class Job:
-    """One job, from its arrival to its end.
+    """Job of the service, from its arrival to its end.
 
-    order        what a worker has to make
-    done         the share that is finished, 0 to 1
-    levels       those whose picture is there
-    files        the names of its results, once it is done
-    problem      why it failed: a status of HTTP, and one line
-    ended_at     by `time.monotonic`
-    bytes        that its results take
-    wanted       whether anybody may still ask for its results
-    readers      answers that are being sent of its results
-    version      grows with each change
+    Attributes
+    ----------
+    order : Order
+        The transfer that a worker has to do.
+    state : str
+        The state of the job.
+    stage : str
+        The present stage of the transfer; "" before it begins.
+    done : float
+        The finished share, 0 to 1.
+    levels : list of int
+        The levels whose picture has been written.
+    files : list of str
+        The names of the results, once the job is done.
+    problem : tuple or None
+        The HTTP status and the message of a failure.
+    seconds : float or None
+        The seconds that the transfer took, once the job is done.
+    ended_at : float or None
+        The time at which the job ended, by `time.monotonic`.
+    bytes : int
+        The size of the results.
+    wanted : bool
+        False once clients can no longer ask for the results.
+    readers : int
+        The number of answers that are sending a result at the moment.
+    version : int
+        The number of changes so far.
     """
 
     order: Order
@@ -54,50 +73,51 @@ class Job:
     wanted: bool = True
     readers: int = 0
     version: int = 0
-    _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _change: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def id(self) -> str:
-        """The name of the job in addresses, which nobody can guess."""
+        """Identifier of the job in addresses, which a client cannot guess."""
         return self.order.id
 
     @property
     def folder(self) -> Path:
-        """The folder of the job, with the folders `in` and `out`."""
+        """Folder of the job, with the folders `in` and `out`."""
         return Path(self.order.folder)
 
     @property
     def ended(self) -> bool:
+        """Return whether the job is done, failed or cancelled."""
         return self.ended_at is not None
 
-    def tell(self) -> None:
-        """Count a change of the job, and wake all who wait for news of it."""
+    def notify(self) -> None:
+        """Count a change of the job, and wake the tasks that wait for one."""
         self.version += 1
-        news, self._news = self._news, asyncio.Event()
-        news.set()
+        change, self._change = self._change, asyncio.Event()
+        change.set()
 
-    async def news(self, version: int) -> None:
-        """Wait until the job is no longer as it was at this version."""
+    async def wait_for_change(self, version: int) -> None:
+        """Wait until the version of the job is a later one than `version`."""
         if self.version == version:
-            await self._news.wait()
+            await self._change.wait()
 
     async def end(self) -> None:
         """Wait until the job has ended."""
         while not self.ended:
-            await self.news(self.version)
+            await self.wait_for_change(self.version)
 
 
 class Jobs:
-    """The jobs that clients can ask about. Each has a folder of its own in `folder`."""
+    """Jobs that clients can ask about. Each one has a folder of its own in `folder`."""
 
     def __init__(self, folder: Path, limits: Limits):
         self.folder, self.limits = folder, limits
         self._jobs: dict[str, Job] = {}
 
     def new(self, request: Request, *, flow: bool = False, format: str = "") -> Job:
-        """Return a new job, with empty folders `in` and `out`; nobody can ask about it until it is added.
+        """Return a new job with empty folders `in` and `out`.
 
-        request, flow, format  see `Order`
+        Clients cannot ask about it before `add`. See `Order` for the parameters.
         """
         id = secrets.token_urlsafe(16)
         job = Job(Order(id, str(self.folder / id), request, flow, format))
@@ -106,20 +126,22 @@ class Jobs:
         return job
 
     def add(self, job: Job) -> None:
+        """Let clients ask about a job."""
         self._jobs[job.id] = job
 
     def get(self, id: str) -> Job | None:
+        """Return the job with this identifier, or None."""
         return self._jobs.get(id)
 
     def remove(self, job: Job) -> None:
-        """Forget a job. Its folder goes too, as soon as no worker writes to it and no answer is being sent of it."""
+        """Remove a job, and delete its folder once no worker and no answer uses it."""
         self._jobs.pop(job.id, None)
         job.wanted = False
         self._clear(job)
 
     @contextmanager
     def reading(self, job: Job) -> Iterator[None]:
-        """Keep the folder of a job in the block, also if the job is forgotten meanwhile."""
+        """Keep the folder of a job during the block, even if the job is removed."""
         job.readers += 1
         try:
             yield
@@ -128,16 +150,16 @@ class Jobs:
             self._clear(job)
 
     def keeps(self, job: Job) -> bool:
-        """Return whether the files that a job has made so far are there, and may be asked for."""
+        """Return whether clients can still download the files of a job."""
         return job.wanted and (not job.ended or job.state == "done")
 
     def _clear(self, job: Job) -> None:
-        """Delete the folder of a job that has ended and is not kept, if no answer is being sent of it."""
+        """Delete the folder of a job if it has ended, is not kept, and no answer reads it."""
         if job.ended and not job.readers and not self.keeps(job):
             shutil.rmtree(job.folder, ignore_errors=True)
 
     def end(self, job: Job, state: State) -> None:
-        """End a job: delete its inputs, count the bytes of its results, and forget the jobs that are too many."""
+        """End a job: delete its inputs, list its results, and remove jobs beyond the bounds."""
         shutil.rmtree(job.folder / "in", ignore_errors=True)
         job.state, job.ended_at = state, time.monotonic()
         if state == "done":
@@ -146,10 +168,10 @@ class Jobs:
             job.bytes = sum(sizes.values())
         self._clear(job)
         self.sweep()
-        job.tell()
+        job.notify()
 
     def sweep(self) -> None:
-        """Forget the jobs that ended too long ago, and the oldest of those that are too many or too large."""
+        """Remove the jobs that are too old, and the oldest jobs beyond the other bounds."""
         ended = sorted((job for job in self._jobs.values() if job.ended), key=lambda job: job.ended_at or 0.0)
         total = sum(job.bytes for job in ended)
         for index, job in enumerate(ended):

@@ -1,4 +1,4 @@
-"""The bounds of the service, all in one place."""
+"""The bounds of the service."""
 
 from __future__ import annotations
 
@@ -7,22 +7,42 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """The bounds of the service.
+    """Bounds of the service.
 
-    connections     that are open at a time; the one that was silent for longest makes way for another.
-                    Half of them may watch jobs
-    head_seconds    that a client may take to send the head of a request, a form without pictures, and the next part of any
-    stall_seconds   in which a client has to take something of an answer
-    form_bytes      of a form without pictures
-    workers         processes, each with a model, that work on one job at a time
-    queue           jobs that wait or are being received; who comes then is told to come again (429)
-    upload_bytes    of a whole request with pictures
-    upload_seconds  that a request with pictures may take to come in
-    input_pixels    of A and of each B'
-    reading_seconds that the pictures of a job may take to be decoded
-    worker_bytes    of memory that a worker may take on top of the loaded model (Linux)
-    job_seconds     after which a job is ended
-    keep_seconds, keep_bytes, keep_jobs    of results: the oldest go first
+    Attributes
+    ----------
+    connections : int
+        Most open connections. A further one replaces the one that was silent for longest. At most
+        half of them can watch jobs.
+    head_seconds : float
+        Longest time, in seconds, for the head of a request, for a form without pictures, and
+        between two parts of any request.
+    stall_seconds : float
+        Longest time, in seconds, for which a client can take nothing of an answer.
+    form_bytes : int
+        Largest form without pictures, in bytes.
+    workers : int
+        Number of worker processes. Each has a model and does one job at a time.
+    queue : int
+        Most jobs that wait or are being received. Further ones are refused with 429.
+    upload_bytes : int
+        Largest request with pictures, in bytes.
+    upload_seconds : float
+        Longest time for a request with pictures, in seconds.
+    input_pixels : int
+        Largest picture A or B', in pixels.
+    reading_seconds : float
+        Longest time to decode the pictures of a job, in seconds.
+    worker_bytes : int
+        Memory, in bytes, that a worker can take beside the loaded model (on Linux).
+    job_seconds : float
+        Longest time of a job, in seconds.
+    keep_seconds : float
+        Time for which results are kept, in seconds.
+    keep_bytes : int
+        Largest size of all kept results, in bytes. The oldest ones are deleted first.
+    keep_jobs : int
+        Most jobs whose results are kept. The oldest ones are deleted first.
     """
 
     connections: int = 256

@@ -1,4 +1,4 @@
-"""The figures of the service, for Prometheus."""
+"""The metrics of the service, for Prometheus."""
 
 from __future__ import annotations
 
@@ -15,29 +15,38 @@ from prometheus_client import (
 )
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+"""Media type of the metrics."""
 
 
 class Metrics:
-    """Counters of one service, in a registry of its own."""
+    """Metrics of one service, in a registry of its own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.requests = Counter(
-            "analogy_requests", "Answers, by route and status.", ["method", "route", "status"], registry=self.registry
+            "analogy_requests",
+            "Number of answers, by route and status.",
+            ["method", "route", "status"],
+            registry=self.registry,
         )
-        self.jobs = Counter("analogy_jobs", "Jobs that have ended, by how.", ["state"], registry=self.registry)
+        self.jobs = Counter(
+            "analogy_jobs", "Number of ended jobs, by their last state.", ["state"], registry=self.registry
+        )
         self.seconds = Histogram(
             "analogy_job_seconds",
-            "How long the transfers took.",
+            "Seconds that the transfers took.",
             registry=self.registry,
             buckets=(0.1, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500),
         )
-        self.restarts = Counter("analogy_worker_restarts", "Workers that ended.", registry=self.registry)
+        self.restarts = Counter(
+            "analogy_worker_restarts", "Number of workers that were replaced.", registry=self.registry
+        )
 
     def gauge(self, name: str, words: str, value: Callable[[], float]) -> None:
-        """Add a figure whose value is computed when Prometheus asks for it."""
+        """Add a metric whose value is computed when Prometheus asks for it."""
         Gauge(name, words, registry=self.registry).set_function(value)
 
     def text(self) -> bytes:
+        """Return all metrics as text for Prometheus."""
         return generate_latest(self.registry)

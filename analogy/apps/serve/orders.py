@@ -1,4 +1,4 @@
-"""Orders: what a worker of the service has to make, sent through a pipe in JSON."""
+"""The orders that the service sends to its workers, in JSON."""
 
 from __future__ import annotations
 
@@ -12,12 +12,20 @@ from ...settings import Settings
 
 @dataclass(frozen=True)
 class Order:
-    """One transfer, for a worker. Its pictures are in `folder`/in, and its results go to `folder`/out.
+    """Order for one transfer.
 
-    id       of the job
-    request  its pictures are the names of their files in `folder`/in
-    flow     whether to write the fields as well
-    format   format of the one picture to make ("png"); empty for all files
+    Attributes
+    ----------
+    id : str
+        The identifier of the job.
+    folder : str
+        The folder of the job. The pictures are in its folder `in`, and the results go to `out`.
+    request : Request
+        The request. Its pictures are names of files in the folder `in`.
+    flow : bool
+        True to write the nearest-neighbour fields as well.
+    format : str
+        The format of a single result ("png"); "" for all files.
     """
 
     id: str
@@ -27,11 +35,11 @@ class Order:
     format: str = ""
 
     def to_message(self) -> dict[str, Any]:
-        """Return the order as values for JSON."""
+        """Return the order as a dict for JSON."""
         return asdict(self)
 
     @classmethod
     def from_message(cls, values: Mapping[str, Any]) -> Order:
-        """Return the order of which `to_message` made these values."""
+        """Return the order from the dict of `to_message`."""
         request = values["request"]
         return cls(**{**values, "request": Request(**{**request, "settings": Settings(**request["settings"])})})

@@ -1,9 +1,9 @@
-"""The workers of the service, and the queue before them.
+"""The workers of the service, and their queue of jobs.
 
-All of this runs in the service's event loop, but for a thread for each worker, which waits for its
-messages. It is not the pool of a batch (`batch.pools`), an executor in whose place a Dask cluster
-can be: the service follows and cancels jobs that run, and takes nothing but JSON from its workers,
-since they decode the pictures of strangers.
+The code runs in the event loop of the service, and in a thread for each worker that receives its
+messages. It does not use the pool of a batch (`batch.pools`), because the service has to follow and
+cancel running jobs. It also must accept only JSON from its workers, which decode untrusted
+pictures.
 """
 
 from __future__ import annotations
@@ -27,27 +27,29 @@ from .metrics import Metrics
 _log = logging.getLogger("analogy.serve")
 _spawn = multiprocessing.get_context("spawn")
 
-ENDING = "the service is being shut down; ask again later"
-"""The answer to clients whose job will not be done."""
+ENDING = "the service is being shut down; try again later"
+"""Error for clients whose job will not be done."""
 CANCEL_GRACE_SECONDS = 5.0
-"""Seconds that a worker has to give up a cancelled job; after that its process is killed."""
+"""Time that a worker has to stop a cancelled job before its process is killed, in seconds."""
 _READING = "reading"
-"""The stage in which a job's pictures are decoded."""
+"""Stage in which the pictures of a job are decoded."""
 _SLOWEST_START = 30.0
-"""Most seconds between two attempts to start a worker that ends while it starts."""
+"""Longest time between two attempts to start a worker, in seconds."""
 
 
 class _Worker:
-    """A process, the pipe to it, and the job that it works on."""
+    """Worker process with the pipe to it and its present job."""
 
     def __init__(self, pool: Pool):
         ours, theirs = _spawn.Pipe()
         self.connection, self.ready = ours, False
         self.job: Job | None = None
         self.timer: asyncio.TimerHandle | None = None
-        """Kills the worker if its job takes too long."""
-        self.why, self.status = "", 500
-        """The problem of the job of a worker that is being killed: its text, and its status of HTTP."""
+        """Timer that kills the worker if its job takes too long."""
+        self.why = ""
+        """Reason why the worker is killed; the error of its job."""
+        self.status = 500
+        """HTTP status of that error."""
         arguments = (theirs, pool.engine, pool.limits.worker_bytes)
         self.process = _spawn.Process(target=worker.run, args=arguments, daemon=True, name="analogy-worker")
         self.process.start()
@@ -55,7 +57,7 @@ class _Worker:
         loop = asyncio.get_running_loop()
 
         def listen() -> None:
-            with suppress(RuntimeError):  # the loop is closed
+            with suppress(RuntimeError):  # the event loop is closed
                 with suppress(EOFError, OSError, ValueError):
                     while True:
                         loop.call_soon_threadsafe(pool.on_message, self, worker.receive(ours))
@@ -65,36 +67,51 @@ class _Worker:
         threading.Thread(target=listen, daemon=True, name="analogy-worker").start()
 
     def send(self, *message: Any) -> None:
-        with suppress(OSError):  # its process has ended; `on_end` follows
+        """Send a message to the process, unless it has ended."""
+        with suppress(OSError):  # `on_end` follows
             worker.send(self.connection, *message)
 
     def end(self, why: str, status: int = 500) -> None:
+        """Kill the process, and fail its job for this reason and with this HTTP status."""
         self.why, self.status = why, status
         worker.end_at_once(self.process.pid or 0)
 
 
 class Pool:
-    """The queue of jobs, and the workers that take them in their order; a worker that ends is replaced.
+    """Queue of jobs, and the workers that do them in order.
 
-    engine  the engine of each worker
+    The pool replaces a worker that ends.
+
+    Parameters
+    ----------
+    jobs : Jobs
+        The jobs of the service.
+    limits : Limits
+        The bounds.
+    engine : EngineArguments
+        The arguments of the engine of each worker.
+    metrics : Metrics
+        The counters.
     """
 
     def __init__(self, jobs: Jobs, limits: Limits, engine: EngineArguments, metrics: Metrics):
         self.jobs, self.limits, self.engine, self.metrics = jobs, limits, engine, metrics
         self.receiving = 0
-        """Requests whose pictures are being received."""
+        """Number of requests whose pictures are arriving."""
         self.closing = False
+        """True once the service is ending."""
         self.dropped = 0
+        """Number of jobs that the end of the service has dropped."""
         self._queue: deque[Job] = deque()
         self._workers: list[_Worker] = []
         self._failures = 0
         self._first_ready: asyncio.Future[None] | None = None
-        """Done as soon as a worker is ready, or, with its error, cannot be."""
+        """Result of the first worker that is ready or fails to start."""
         self._seconds = 1.0
-        """Seconds that a job takes, a moving mean."""
+        """Moving mean of the time of a job, in seconds."""
 
     async def start(self) -> None:
-        """Start the workers, and wait until one is ready. Raises `ModelError` if none can be."""
+        """Start the workers and wait until one is ready. Raises `ModelError` if it fails."""
         self._first_ready = asyncio.get_running_loop().create_future()
         for _ in range(self.limits.workers):
             self._workers.append(_Worker(self))
@@ -102,31 +119,34 @@ class Pool:
 
     @property
     def ready(self) -> int:
-        """The number of workers that are ready or at work."""
+        """Number of workers that are ready or busy."""
         return sum(each.ready for each in self._workers)
 
     @property
     def running(self) -> int:
+        """Number of jobs that run."""
         return sum(each.job is not None for each in self._workers)
 
     @property
     def waiting(self) -> int:
+        """Number of jobs that wait."""
         return len(self._queue)
 
     @property
     def full(self) -> bool:
+        """Return whether the queue has no place for a further job."""
         return self.receiving + self.waiting >= self.limits.queue
 
     def retry_after(self) -> int:
-        """Return the seconds after which the queue will have a place again, roughly."""
+        """Return an estimate of the seconds until the queue has a place again."""
         return max(1, round(self._seconds * (1 + self.waiting / max(1, self.limits.workers))))
 
-    def place(self, job: Job) -> int:
-        """Return how many jobs are before this one."""
+    def ahead(self, job: Job) -> int:
+        """Return the number of jobs before this one in the queue."""
         return self._queue.index(job) if job in self._queue else 0
 
     def submit(self, job: Job) -> None:
-        """Add a job to the queue, or fail it at once if the service ends."""
+        """Add a job to the queue. If the service is ending, the job fails at once."""
         if self.closing:
             job.problem = 503, ENDING
             self._close(job, "failed")
@@ -135,7 +155,7 @@ class Pool:
         self._dispatch()
 
     def cancel(self, job: Job) -> None:
-        """End a job. For clients that wait for it, it has ended at once."""
+        """Cancel a job. Its state changes at once, even if its worker needs some time to stop."""
         if job.ended:
             return
         if job in self._queue:
@@ -145,12 +165,12 @@ class Pool:
         for each in self._workers:
             if each.job is job:
                 job.state = "cancelled"
-                job.tell()
+                job.notify()
                 each.send("cancel", job.id)
                 asyncio.get_running_loop().call_later(CANCEL_GRACE_SECONDS, self._end_if_still_at, each, job, "")
 
     async def drain(self, seconds: float) -> None:
-        """Take no more jobs, drop those that wait, and give those that run so many seconds to finish."""
+        """Refuse new jobs, drop waiting ones, and let running ones finish for so many seconds."""
         self.closing = True
         waiting, self._queue = self._queue, deque()
         for job in waiting:
@@ -164,7 +184,7 @@ class Pool:
                 self._drop(job)
 
     def stop(self) -> None:
-        """End all workers."""
+        """Kill all workers."""
         self.closing = True
         for each in self._workers:
             each.end("")
@@ -172,12 +192,13 @@ class Pool:
             each.process.join(5)
 
     def _drop(self, job: Job) -> None:
+        """Fail a job because the service is ending."""
         self.dropped += 1
         job.problem = 503, ENDING
         self._close(job, "failed")
 
     def on_message(self, own: _Worker, message: list[Any]) -> None:
-        """Take in a message of a worker."""
+        """Handle a message of a worker."""
         kind, *content = message
         if kind == "ready":
             own.ready, self._failures = True, 0
@@ -191,15 +212,15 @@ class Pool:
             return
         job, (id, *more) = own.job, content
         if job is None or job.id != id:
-            return  # of a job that was dropped
+            return  # the job was dropped
         if kind == "progress":
             if job.stage in ("", _READING) and more[0] != _READING:
                 self._bound_time(own, job)
             job.stage, job.done = more
-            job.tell()
+            job.notify()
         elif kind == "level":
             job.levels.append(more[0])
-            job.tell()
+            job.notify()
         else:
             own.job = None
             if own.timer:
@@ -213,14 +234,14 @@ class Pool:
             self._dispatch()
 
     def on_end(self, own: _Worker) -> None:
-        """Fail the job of a worker whose process has ended, by itself or by force, and start another in its place."""
+        """Fail the job of a worker whose process has ended, and start another worker."""
         own.connection.close()
         job, own.job = own.job, None
         if job:
             code = own.process.exitcode
-            job.problem = own.status, own.why or f"the worker ended unexpectedly (code {code}); the other jobs go on"
+            job.problem = own.status, own.why or f"the worker ended unexpectedly (exit code {code}); send the job again"
             if job.state != "cancelled":
-                _log.warning("a job is lost: %s", job.problem[1])
+                _log.warning("a job failed: %s", job.problem[1])
             self._close(job, "cancelled" if job.state == "cancelled" else "failed")
         if self.closing or own not in self._workers:
             return
@@ -233,40 +254,51 @@ class Pool:
             self._replace()
         else:
             self._failures += 1
-            _log.warning("a worker did not start: %s", own.why or f"code {own.process.exitcode}")
+            _log.warning("a worker did not start: %s", own.why or f"exit code {own.process.exitcode}")
             asyncio.get_running_loop().call_later(min(_SLOWEST_START, 2.0**self._failures), self._replace)
 
     def _replace(self) -> None:
+        """Start a worker, unless the service is ending."""
         if not self.closing:
             self._workers.append(_Worker(self))
 
     def _dispatch(self) -> None:
+        """Give waiting jobs to idle workers."""
         for each in self._workers:
             if self._queue and each.ready and each.job is None and each.process.is_alive():
                 job = each.job = self._queue.popleft()
                 job.state = "running"
                 each.send("order", job.order.to_message())
                 self._bound_time(each, job, reading=True)
-                job.tell()
+                job.notify()
         for job in self._queue:
-            job.tell()  # its place has changed
+            job.notify()  # the number of jobs before it has changed
 
     def _bound_time(self, own: _Worker, job: Job, reading: bool = False) -> None:
-        """End a worker if it is still at this job after the time that a job may take, or after that for its pictures."""
-        seconds, why, status = self.limits.job_seconds, "the job took more than {:g} seconds; ask for less", 500
+        """Kill a worker if it is still doing this job after the longest time.
+
+        The time is the one for decoding pictures if `reading`, and the one for a job otherwise.
+        """
+        seconds, why, status = (
+            self.limits.job_seconds,
+            "the job took more than {:g} seconds; use smaller pictures or faster settings",
+            500,
+        )
         if reading and self.limits.reading_seconds < seconds:
             seconds, status = self.limits.reading_seconds, 422
-            why = "the pictures took more than {:g} seconds to decode; save them anew"
+            why = "the pictures took more than {:g} seconds to decode; save them in another format"
         if own.timer:
             own.timer.cancel()
         later = asyncio.get_running_loop().call_later
         own.timer = later(seconds, self._end_if_still_at, own, job, why.format(seconds), status)
 
     def _end_if_still_at(self, own: _Worker, job: Job, why: str, status: int = 500) -> None:
+        """Kill a worker if this is still its job."""
         if own.job is job:
             own.end(why, status)
 
     def _close(self, job: Job, state: State) -> None:
+        """End a job in this state, and count it."""
         self.metrics.jobs.labels(state).inc()
         if state == "done":
             self.metrics.seconds.observe(job.seconds or 0.0)

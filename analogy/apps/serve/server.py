@@ -1,4 +1,4 @@
-"""uvicorn, made to end well: what runs may finish, and what does not is told."""
+"""The server: uvicorn, with bounded connections and an end that lets running jobs finish."""
 
 from __future__ import annotations
 
@@ -18,24 +18,36 @@ from .pool import Pool
 _log = logging.getLogger("analogy.serve")
 
 _BACKLOG = 64
-"""Most connections that wait to be accepted, which the event loop accepts all at once."""
+"""Most connections that wait to be accepted. The event loop accepts all of them at once."""
 _CLOSING_SECONDS = 3.0
-"""Seconds in which a client has to take the rest of its answer when the service ends. uvicorn gives 5, and then an error."""
+"""Time that clients have to take their answers when the service ends, in seconds.
+
+It is shorter than the 5 seconds after which uvicorn logs an error.
+"""
 _TICKS = 10
-"""Calls of `Server.on_tick` in a second."""
+"""Calls of `Server.on_tick` per second."""
 
 
 class Server(uvicorn.Server):
-    """A server that ends the connections of clients who keep it waiting, and drains its pool before it closes the others.
+    """Server that ends slow connections, and lets jobs finish before it closes.
 
-    grace  seconds that running jobs get to finish
+    Parameters
+    ----------
+    app : ASGIApp
+        The application.
+    pool : Pool
+        The workers.
+    grace : float
+        Time that running jobs have to finish at the end, in seconds.
+    limits : Limits
+        The bounds.
     """
 
     def __init__(self, app: ASGIApp, pool: Pool, grace: float, limits: Limits):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=partial(Connection, limits=limits),  # type: ignore[arg-type]  # a class, says uvicorn; it calls it
+                http=partial(Connection, limits=limits),  # type: ignore[arg-type]  # uvicorn only calls it
                 ws="none",
                 log_config=None,
                 access_log=False,
@@ -49,32 +61,32 @@ class Server(uvicorn.Server):
         self.pool, self.grace = pool, grace
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to accept connections."""
+        """Begin to accept connections, and bound the log of errors in the event loop."""
         asyncio.get_running_loop().set_exception_handler(Failures())
         await super().startup(sockets)
 
     async def on_tick(self, counter: int) -> bool:
-        """Look after the connections, once a second. Return whether the service shall end."""
+        """Check all connections once a second. Return whether the service must end."""
         if counter % _TICKS == 0:
             for each in list(self.server_state.connections):
                 cast(Connection, each).check()
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Finish what runs, drop what waits, say what was dropped, and close."""
+        """Let running jobs finish, drop waiting ones, log their number, and close."""
         pool = self.pool
         if pool.running or pool.waiting:
             _log.info("ending: %d jobs run, %d wait and are dropped", pool.running, pool.waiting)
         draining = asyncio.ensure_future(pool.drain(self.grace))
         while not draining.done() and not self.force_exit:
             await asyncio.sleep(0.02)
-        if not draining.done():  # asked once more
+        if not draining.done():  # a second signal has come
             draining.cancel()
             await pool.drain(0)
         _log.info("ended; %d jobs were dropped", pool.dropped)
         closing = asyncio.ensure_future(super().shutdown(sockets))
         if not self.force_exit:
             await asyncio.wait({closing}, timeout=_CLOSING_SECONDS)
-        for each in list(self.server_state.connections):  # of clients that take nothing of their answers
+        for each in list(self.server_state.connections):  # of clients that do not take their answers
             cast(Connection, each).end()
         await closing

@@ -1,4 +1,4 @@
-"""The service as a whole: folder, pool, routes and server put together, begun and ended."""
+"""The whole service: it joins the folder, the workers, the routes and the server."""
 
 from __future__ import annotations
 
@@ -21,16 +21,24 @@ from .server import Server
 
 _log = logging.getLogger("analogy.serve")
 _SWEEP = 10.0
-"""Seconds between two looks at what is too old."""
+"""Time between two removals of old jobs, in seconds."""
 
 
 class Service:
-    """A service with its folder, its workers and its server.
+    """Service with its folder, its workers and its server.
 
-    engine  the engine of each worker
-    token   the secret that clients have to send; empty for none
-    grace   seconds that running jobs get to finish at the end
-    root    the path of a proxy below which it is; empty for none
+    Parameters
+    ----------
+    limits : Limits
+        The bounds. The number of connections becomes smaller if the system allows fewer.
+    engine : EngineArguments
+        The arguments of the engine of each worker.
+    token : str
+        The secret that clients must send; "" for none.
+    grace : float
+        Time that running jobs have to finish at the end, in seconds.
+    root : str
+        The path under which a proxy shows the service; "" for none.
     """
 
     def __init__(self, limits: Limits, engine: EngineArguments, token: str, grace: float, root: str):
@@ -38,7 +46,7 @@ class Service:
         self.engine, self.token, self.grace, self.root = engine, token, grace, root
 
     async def run(self, host: str, port: int) -> None:
-        """Serve until a signal comes. Raises `AnalogyError` if that cannot begin."""
+        """Serve until a signal arrives. Raises `AnalogyError` if the service cannot start."""
         listening = _listen(host, port)
         local = is_local(listening.getsockname()[0])
         metrics = Metrics()
@@ -49,32 +57,39 @@ class Service:
             try:
                 await pool.start()
                 sweeping = asyncio.create_task(_sweep(jobs))
-                self._say(host, listening, local)
+                self._log_address(host, listening, local)
                 guarded = Guard(api, self.token, local, metrics, self.root)
                 await Server(guarded, pool, self.grace, self.limits).serve(sockets=[listening])
                 sweeping.cancel()
             finally:
                 pool.stop()
 
-    def _say(self, host: str, listening: socket.socket, local: bool) -> None:
+    def _log_address(self, host: str, listening: socket.socket, local: bool) -> None:
+        """Log the address of the page, and warn of the risks of an open service."""
         port = listening.getsockname()[1]
         name = f"[{host}]" if ":" in host else host
         if not local and not self.token:
-            _log.warning("whoever reaches this machine can use it and see results: give it a token (ANALOGY_TOKEN)")
+            _log.warning(
+                "everybody who reaches this machine can use the service and see results; set a token (ANALOGY_TOKEN)"
+            )
         if not local:
-            _log.warning("what goes over the network can be read there: put it behind a server with TLS")
+            _log.warning("the network can read all requests and results; put the service behind a server with TLS")
         _log.info("open http://%s:%d", name, port)
 
 
 async def _sweep(jobs: Jobs) -> None:
+    """Remove old jobs from time to time, without end."""
     while True:
         await asyncio.sleep(_SWEEP)
         jobs.sweep()
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens. Raises `AnalogyError` if the address or the port is taken."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        raise AnalogyError(f"cannot listen at {host}:{port} ({reason(error)}); choose another with --port") from error
+        raise AnalogyError(
+            f"cannot listen at {host}:{port} ({reason(error)}); choose another port with --port"
+        ) from error

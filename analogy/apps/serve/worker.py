@@ -1,7 +1,7 @@
-"""A worker: a process that decodes pictures and computes, so that whatever comes in can end it alone.
+"""The worker process, which decodes pictures and does transfers.
 
-It talks with the service through a pipe, in JSON, so that not even a worker that somebody has taken
-over can make the service run anything.
+A malicious picture can only crash its worker. Worker and service exchange JSON through a pipe, so
+that even a worker under foreign control cannot make the service run code.
 """
 
 from __future__ import annotations
@@ -28,37 +28,46 @@ if TYPE_CHECKING:
     from ...result import Result
 
 PREVIEW_SIDE = 1024
-"""Most pixels on a side of a level's picture, which is for looking at."""
+"""Longest side of the preview of a level, in pixels."""
 MOST_MESSAGE = 1 << 20
-"""Most bytes of a message."""
+"""Largest message, in bytes."""
 
 
 class _CancelledError(Exception):
-    """The job is not wanted any more."""
+    """Error that ends a cancelled job."""
 
 
 def send(connection: Connection, *message: Any) -> None:
-    """Send a message. Raises OSError if the other process has ended."""
+    """Send a message. Raises `OSError` if the other process has ended."""
     connection.send_bytes(json.dumps(message).encode())
 
 
 def receive(connection: Connection) -> list[Any]:
-    """Return the next message: its kind and its values. Raises EOFError or OSError if there will be none."""
+    """Return the kind and the values of the next message.
+
+    Raises `EOFError` or `OSError` if the other process has ended.
+    """
     message: list[Any] = json.loads(connection.recv_bytes(MOST_MESSAGE))
     return message
 
 
 def run(connection: Connection, engine: EngineArguments, worker_bytes: int) -> None:
-    """Load the model, send "ready", and then work on one order after the other. This is all that a worker process does.
+    """Load the model, and then do one order after the other, until the service ends.
 
-    engine        the engine that it makes
-    worker_bytes  most bytes of memory that it may take on top of the loaded model
+    The worker sends "ready", or "refused" if the model cannot be loaded. For each order it sends
+    "progress" and "level", and at last "done", "failed" or "cancelled".
 
-    It sends "refused" if the model cannot be loaded; about an order it sends "progress", "level"
-    and at last "done", "failed" or "cancelled". It ends when the service does.
+    Parameters
+    ----------
+    connection : Connection
+        The pipe to the service.
+    engine : EngineArguments
+        The arguments of the engine.
+    worker_bytes : int
+        Memory, in bytes, that the worker can take beside the loaded model.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the service ends its workers
-    with suppress(OSError):  # where memory is short, the system shall end a worker, not the service
+    with suppress(OSError):  # if memory is short, Linux must kill a worker, not the service
         Path("/proc/self/oom_score_adj").write_text("1000")
     with suppress(EOFError, OSError, KeyboardInterrupt):
         try:
@@ -71,16 +80,17 @@ def run(connection: Connection, engine: EngineArguments, worker_bytes: int) -> N
         send(connection, "ready", own.network.card.name, own.backend.describe())
         while True:
             kind, *content = receive(connection)
-            if kind == "order":  # a "cancel" comes too late
+            if kind == "order":  # a "cancel" has come too late
                 _work(own, connection, Order.from_message(*content))
 
 
 def _bound_memory(engine: Engine, most: int) -> None:
-    """Let this process take `most` bytes more than it has now. The engine knows that bound, and refuses what exceeds it.
+    """Bound the memory of this process to `most` bytes more than it has now.
 
-    Not with a GPU, whose driver reserves addresses without end.
+    The engine reads this bound, and refuses larger transfers. With a GPU there is no bound, since
+    the driver reserves address space far beyond the memory.
     """
-    with suppress(ImportError):  # not on Windows
+    with suppress(ImportError):  # Windows has no `resource`
         import resource
 
         import numpy as np
@@ -88,12 +98,12 @@ def _bound_memory(engine: Engine, most: int) -> None:
 
         if engine.backend.xp is np and hasattr(resource, "RLIMIT_AS"):
             taken = psutil.Process().memory_info().vms
-            with suppress(OSError, ValueError):  # a lower bound is there already
+            with suppress(OSError, ValueError):  # the system has set a lower bound
                 resource.setrlimit(resource.RLIMIT_AS, (taken + most, taken + most))
 
 
 def _work(engine: Engine, connection: Connection, order: Order) -> None:
-    """Make the results of an order, and send how that ended; a failure with the status of HTTP that answers it."""
+    """Do an order, and send its end: "done", "cancelled", or "failed" with an HTTP status."""
     report = partial(send, connection)
     try:
         seconds = _transfer(engine, connection, order)
@@ -102,7 +112,12 @@ def _work(engine: Engine, connection: Connection, order: Order) -> None:
     except (PictureTooLargeError, MemoryLimitError) as error:
         report("failed", order.id, 413, str(error))
     except OutputError:
-        report("failed", order.id, 503, "the results cannot be written: the disk of the service is full")
+        report(
+            "failed",
+            order.id,
+            503,
+            "the results cannot be written, since the disk of the service is full; try again later",
+        )
     except AnalogyError as error:
         report("failed", order.id, 422, str(error))
     except MemoryError:
@@ -112,7 +127,10 @@ def _work(engine: Engine, connection: Connection, order: Order) -> None:
 
 
 def _transfer(engine: Engine, connection: Connection, order: Order) -> float:
-    """Make the results of an order. Returns the seconds it took. Raises `_CancelledError` and what `Engine.transfer` does."""
+    """Do the transfer of an order, write its results, and return its seconds.
+
+    Raises `_CancelledError` and the errors of `Engine.transfer`.
+    """
     from ...pictures.images import fitted_size, resize
     from ...pictures.writing import write_picture
 
@@ -145,13 +163,15 @@ def _transfer(engine: Engine, connection: Connection, order: Order) -> float:
 
 
 def _check_format(format: str, request: Request) -> None:
-    """Raise `ImageError` if one file of this format cannot hold what is made, before any work."""
+    """Raise `ImageError` if a file of this format cannot hold the result, before the work."""
     from ...pictures.reading import picture_size
     from ...pictures.writing import check_size
 
     picture, *others = (each for each in request.inputs() if each.name == request.content)
     if others:
-        raise ImageError(f"{1 + len(others)} pictures B are made, and this answers one; begin a job with POST /v1/jobs")
+        raise ImageError(
+            f"the request makes {1 + len(others)} pictures B, and an answer holds one; begin a job with POST /v1/jobs"
+        )
     try:
         check_size(picture_size(picture.value, name=picture.label), f".{format}", "the result")
     except OutputError as error:
@@ -159,6 +179,6 @@ def _check_format(format: str, request: Request) -> None:
 
 
 def end_at_once(process_id: int) -> None:
-    """Kill a worker."""
+    """Kill the worker with this process id, at once."""
     with suppress(OSError):
         os.kill(process_id, getattr(signal, "SIGKILL", signal.SIGTERM))

@@ -1,15 +1,15 @@
-// The kernels of multigrid in CUDA C++: the algorithm of kernels.py in this folder. They are compiled after ../kernels.cu,
-// whose Group they use.
+// CUDA kernels of multigrid, with the same algorithm as kernels.py in this folder. Backend in contract.py defines their
+// results. They are compiled after ../kernels.cu, and use its Group.
 //
-// Work. All but `relax` take as long as their reads. In `relax` one thread solves one line, from its begin to its end and
-// back, and every second line must be solved before the lines between (a half-sweep). The numbers for several steps are read
-// at once, so that these steps wait for the memory together. Each half-sweep is a launch of its own. Where one block has a
-// thread for each line of a half-sweep, all four are one launch with a block for each channel, kept in step by
-// __syncthreads, since a launch takes longer than such short lines.
+// Work. All kernels but `relax` take as long as their reads. In `relax` one thread solves one line, from its begin to its
+// end and back. Every second line must be solved before the lines between (a half-sweep). A thread reads the numbers for
+// several steps at once, so that these steps wait for the memory together. Each half-sweep is a launch of its own. If one
+// block has a thread for each line of a half-sweep, all four are one launch with a block for each channel, and
+// __syncthreads separates the half-sweeps, since a launch takes longer than such short lines.
 
 constexpr int AHEAD = 8;  // number of steps of a line for which `relax` reads at once
 
-// A quadratic form on a grid: its planes of h x w numbers. The last two exist only where `nine` is true.
+// Quadratic form on a grid: its planes of h x w numbers. The last two exist only if `nine` is true.
 struct Form {
   const float *mass, *right, *down, *falling, *rising;
   int h, w, nine;
@@ -37,7 +37,7 @@ struct Form {
     return total;
   }
 
-  // Returns the sum over the neighbours of coupling times (value - base).
+  // Returns the sum of coupling * (value - base) over the neighbours of a position.
   template <bool NINE>
   __device__ __forceinline__ float neighbours(const float* u, int y, int x, float base, bool in_row,
                                               bool in_column) const {
@@ -56,7 +56,8 @@ struct Form {
     return total;
   }
 
-  // Returns the weights of a point between two coarse ones, the ends of a row (`along`) or of a column of two steps.
+  // Returns the two weights of a position between two coarse ones. The coarse position (i, j) is the first. The second is
+  // to its right if `along`, else below it.
   __device__ __forceinline__ float2 halves(int i, int j, bool along) const {
     const size_t t = (size_t)2 * i * w + 2 * j;
     float one = along ? right[t] : down[t], other = along ? right[t + 1] : down[t + w];
@@ -74,12 +75,13 @@ struct Form {
   }
 };
 
-// A square of four coarse positions: the weights of its centre for its corners, and the couplings that it adds between them.
+// Square of four coarse positions: the weights of its corners in the interpolation of its centre, and the couplings that it
+// adds between the corners.
 struct Cell {
   float nw, ne, sw, se;
   float top = 0.0f, low = 0.0f, left = 0.0f, right = 0.0f, fall = 0.0f, rise = 0.0f;
 
-  // Adds the coupling k between two points whose weights for the four corners differ by a, b, c, d.
+  // Adds the coupling k between two positions whose weights of the four corners differ by a, b, c, d.
   __device__ __forceinline__ void add(float k, float a, float b, float c, float d) {
     top -= k * a * b;
     low -= k * c * d;
@@ -131,32 +133,36 @@ struct Cell {
   }
 };
 
-// A row, counted over all channels: which row of its channel it is, and where that channel begins.
+// Row of one channel, from its index over the rows of all channels.
 struct Row {
   int y;
-  size_t begin;  // of the channel
+  size_t begin;  // index of the first number of the channel
 
   __device__ __forceinline__ Row(int row, int h, int w) : y(row % h), begin((size_t)(row / h) * h * w) {}
 };
+
+// Writes f - A u at one position of a channel, which begins at `u`; `f` may be null, for zero.
+__device__ __forceinline__ void residual_at(const Form& form, const float* __restrict__ f, const float* __restrict__ u,
+                                            float* __restrict__ out, int y, int x) {
+  const size_t p = (size_t)y * form.w + x;
+  const float around = form.nine ? form.neighbours<true>(u, y, x, u[p], true, true)
+                                 : form.neighbours<false>(u, y, x, u[p], true, true);
+  const float value = around - form.mass[p] * u[p];
+  out[p] = f ? f[p] + value : value;
+}
 
 extern "C" __global__ void residual(const float* __restrict__ planes, const float* __restrict__ f,
                                     const float* __restrict__ u, float* __restrict__ out, int h, int w, int nine) {
   const Group g;
   if (g.y >= 3 * h || g.x >= w) return;
-  const Form form(planes, h, w, nine);
   const Row row(g.y, h, w);
-  const size_t p = (size_t)row.y * w + g.x;
-  const float* channel = u + row.begin;
-  const float around = nine ? form.neighbours<true>(channel, row.y, g.x, channel[p], true, true)
-                            : form.neighbours<false>(channel, row.y, g.x, channel[p], true, true);
-  const float value = around - form.mass[p] * channel[p];
-  out[row.begin + p] = f ? f[row.begin + p] + value : value;
+  residual_at(Form(planes, h, w, nine), f ? f + row.begin : f, u + row.begin, out + row.begin, row.y, g.x);
 }
 
-// Couplings through which the lines beside a line act on it: none, those along the grid, or the diagonal ones as well.
+// Couplings of a line to the lines beside it that are used: none, those along the grid, or the diagonal ones as well.
 enum Beside { NOTHING, STRAIGHT, DIAGONAL };
 
-// A row or a column of one channel, which relaxation solves.
+// Row or column of one channel, which relaxation solves.
 struct Line {
   const Form& form;
   const float *couplings, *inverses, *f;
@@ -172,7 +178,7 @@ struct Line {
 
   __device__ __forceinline__ size_t at(int i) const { return begin + (size_t)i * step; }
 
-  // Does N steps of the elimination from position i on; `value` and `factor` are those of the position before.
+  // Does N steps of the elimination from position i on; `value` and `factor` belong to the position before.
   template <Beside BESIDE, int N>
   __device__ __forceinline__ void eliminate(int i, float& value, float& factor) const {
     float known[N], factors[N];
@@ -190,7 +196,7 @@ struct Line {
     }
   }
 
-  // Does N steps of the substitution back from position i on; `value` is that of the position after.
+  // Does N steps of the substitution back from position i on; `value` belongs to the position after.
   template <int N>
   __device__ __forceinline__ void substitute(int i, float& value) const {
     float known[N], factors[N], shares[N];
@@ -216,26 +222,33 @@ struct Line {
   }
 };
 
-// Does some of the four half-sweeps of a relaxation, `count` of them from `first` on: even rows, odd rows, even columns, odd
-// columns, or in the opposite order if `after`. More than one only where a block has a thread for each line of a half-sweep.
+// Solves one line of a half-sweep of a relaxation of one channel. Half-sweeps 0 to 3 are those of even rows, odd rows, even
+// columns and odd columns. `zero` says that `u` counts as zero, whatever it holds.
+__device__ __forceinline__ void relax_line(const Form& form, const float* inverses, const float* f, float* u, int index,
+                                           int half_sweep, bool zero) {
+  const bool row = half_sweep < 2;
+  const int line = 2 * index + half_sweep % 2;
+  if (line >= (row ? form.h : form.w)) return;
+  const Line own(form, inverses, f, u, line, row);
+  if (zero)
+    own.solve<NOTHING>();
+  else if (form.nine)
+    own.solve<DIAGONAL>();
+  else
+    own.solve<STRAIGHT>();
+}
+
+// Does `count` of the four half-sweeps of a relaxation from number `first` on. The order is: even rows, odd rows, even
+// columns, odd columns, or the opposite order if `after`. With more than one half-sweep, a block must have a thread for each
+// line.
 extern "C" __global__ void relax(const float* __restrict__ planes, const float* __restrict__ inverses,
                                  const float* __restrict__ f, float* __restrict__ u, int h, int w, int nine, int after,
                                  int first, int count) {
   const Form form(planes, h, w, nine);
   const size_t channel = (size_t)blockIdx.y * h * w;
   for (int k = first; k < first + count; ++k) {
-    const int half_sweep = after ? 3 - k : k;
-    const bool row = half_sweep < 2;
-    const int line = 2 * (blockIdx.x * blockDim.x + threadIdx.x) + half_sweep % 2;
-    if (line < (row ? h : w)) {
-      const Line own(form, inverses, f + channel, u + channel, line, row);
-      if (!after && k == 0)
-        own.solve<NOTHING>();
-      else if (nine)
-        own.solve<DIAGONAL>();
-      else
-        own.solve<STRAIGHT>();
-    }
+    relax_line(form, inverses, f + channel, u + channel, blockIdx.x * blockDim.x + threadIdx.x, after ? 3 - k : k,
+               !after && k == 0);
     __syncthreads();
   }
 }
@@ -262,7 +275,7 @@ extern "C" __global__ void coarsen(const float* __restrict__ planes, float* __re
   const Group g;
   if (g.y >= hc || g.x >= wc) return;
   const Form form(planes, h, w, nine);
-  const int rows = h / 2, columns = w / 2, i = g.y, j = g.x;  // cells
+  const int rows = h / 2, columns = w / 2, i = g.y, j = g.x;  // rows and columns of cells
   const size_t size = (size_t)hc * wc, o = (size_t)i * wc + j, t = (size_t)2 * i * w + 2 * j;
   for (int plane = 0; plane < 8; ++plane) weights[plane * size + o] = 0.0f;
   float right = 0.0f, down = 0.0f, fall = 0.0f, rise = 0.0f;
@@ -278,8 +291,10 @@ extern "C" __global__ void coarsen(const float* __restrict__ planes, float* __re
     weights[3 * size + o] = half.y;
     down += form.down[t] * half.y * half.y + form.down[t + w] * half.x * half.x;
   }
-#pragma unroll 1  // three cells in line would take more registers than a block may have
-  for (int k = 0; k < 3; ++k) {  // the cell above and the cell at the left, which share a side with this one, then this one
+  // First come the cell above and the cell to the left, which share a side with this one, and then this cell. Without this
+  // pragma, three copies of the code would take more registers than a block may have.
+#pragma unroll 1
+  for (int k = 0; k < 3; ++k) {
     const int row = i - (k == 0), column = j - (k == 1);
     if (row < 0 || column < 0 || row >= rows || column >= columns) continue;
     const Cell cell(form, row, column);
@@ -304,31 +319,51 @@ extern "C" __global__ void coarsen(const float* __restrict__ planes, float* __re
   out[4 * size + o] = rise;
 }
 
+// Returns P^T r at one position of the coarse grid; `r` is one channel.
+__device__ __forceinline__ float restricted(const float* __restrict__ weights, const float* __restrict__ r, int i, int j,
+                                            int h, int w, int hc, int wc, float outside) {
+  const int rows = h / 2, columns = w / 2;
+  if (i > rows || j > columns) return outside;
+  const size_t m = (size_t)hc * wc, p = (size_t)i * wc + j;
+  const float* at = r + (size_t)2 * i * w + 2 * j;
+  float total = at[0];
+  if (j < columns) total += weights[p] * at[1];
+  if (j > 0) total += weights[m + p - 1] * at[-1];
+  if (i < rows) {
+    total += weights[2 * m + p] * at[w];
+    if (j < columns) total += weights[4 * m + p] * at[w + 1];
+    if (j > 0) total += weights[5 * m + p - 1] * at[w - 1];
+  }
+  if (i > 0) {
+    total += weights[3 * m + p - wc] * at[-w];
+    if (j < columns) total += weights[6 * m + p - wc] * at[1 - w];
+    if (j > 0) total += weights[7 * m + p - wc - 1] * at[-1 - w];
+  }
+  return total;
+}
+
 extern "C" __global__ void restriction(const float* __restrict__ weights, const float* __restrict__ r,
                                      float* __restrict__ out, int channels, int h, int w, int hc, int wc,
                                      float outside) {
   const Group g;
   if (g.y >= channels * hc || g.x >= wc) return;
-  const int i = g.y % hc, j = g.x, rows = h / 2, columns = w / 2;
-  float total = outside;
-  if (i <= rows && j <= columns) {
-    const size_t m = (size_t)hc * wc, p = (size_t)i * wc + j;
-    const float* at = r + ((size_t)(g.y / hc) * h + 2 * i) * w + 2 * j;
-    total = at[0];
-    if (j < columns) total += weights[p] * at[1];
-    if (j > 0) total += weights[m + p - 1] * at[-1];
-    if (i < rows) {
-      total += weights[2 * m + p] * at[w];
-      if (j < columns) total += weights[4 * m + p] * at[w + 1];
-      if (j > 0) total += weights[5 * m + p - 1] * at[w - 1];
-    }
-    if (i > 0) {
-      total += weights[3 * m + p - wc] * at[-w];
-      if (j < columns) total += weights[6 * m + p - wc] * at[1 - w];
-      if (j > 0) total += weights[7 * m + p - wc - 1] * at[-1 - w];
-    }
+  const float* channel = r + (size_t)(g.y / hc) * h * w;
+  out[(size_t)g.y * wc + g.x] = restricted(weights, channel, g.y % hc, g.x, h, w, hc, wc, outside);
+}
+
+// Returns P c at one position of the fine grid; `c` is one channel.
+__device__ __forceinline__ float prolonged(const float* __restrict__ weights, const float* __restrict__ c, int y, int x,
+                                           int hc, int wc) {
+  const size_t m = (size_t)hc * wc, p = (size_t)(y / 2) * wc + x / 2;
+  const float* at = c + p;
+  const bool odd_row = y % 2, odd_column = x % 2;
+  if (odd_row && odd_column) {
+    return weights[4 * m + p] * at[0] + weights[5 * m + p] * at[1] +
+           (weights[6 * m + p] * at[wc] + weights[7 * m + p] * at[wc + 1]);
   }
-  out[(size_t)g.y * wc + j] = total;
+  if (odd_row) return weights[2 * m + p] * at[0] + weights[3 * m + p] * at[wc];
+  if (odd_column) return weights[p] * at[0] + weights[m + p] * at[1];
+  return at[0];
 }
 
 extern "C" __global__ void prolongation(const float* __restrict__ weights, const float* __restrict__ c,
@@ -336,20 +371,45 @@ extern "C" __global__ void prolongation(const float* __restrict__ weights, const
   const Group g;
   if (g.y >= 3 * h || g.x >= w) return;
   const Row row(g.y, h, w);
-  const size_t m = (size_t)hc * wc, p = (size_t)(row.y / 2) * wc + g.x / 2;
-  const float* at = c + (size_t)(g.y / h) * m + p;
-  const bool odd_row = row.y % 2, odd_column = g.x % 2;
-  float value;
-  if (odd_row && odd_column)
-    value = weights[4 * m + p] * at[0] + weights[5 * m + p] * at[1] +
-            (weights[6 * m + p] * at[wc] + weights[7 * m + p] * at[wc + 1]);
-  else if (odd_row)
-    value = weights[2 * m + p] * at[0] + weights[3 * m + p] * at[wc];
-  else if (odd_column)
-    value = weights[p] * at[0] + weights[m + p] * at[1];
-  else
-    value = at[0];
-  u[(size_t)g.y * w + g.x] += value;
+  u[(size_t)g.y * w + g.x] += prolonged(weights, c + (size_t)(g.y / h) * hc * wc, row.y, g.x, hc, wc);
+}
+
+// One step of `small_steps`: the kernel that it stands for, and its arguments. `SmallSteps` in cuda_steps.py writes these
+// bytes.
+struct Step {
+  int kind, h, w, hc, wc, nine, after, unused;
+  const float *first, *second, *third;  // the arrays that it reads, in the order of the kernel's parameters
+  float* out;
+};
+enum { RELAX, RESIDUAL, RESTRICTION, PROLONGATION };
+
+// Does steps on grids so small that one block does each of them for a channel, one after the other. A launch takes longer
+// than such a step.
+extern "C" __global__ void small_steps(const long long* __restrict__ table, int count) {
+  const int channel = blockIdx.y;
+  for (int k = 0; k < count; ++k) {
+    const Step s = reinterpret_cast<const Step*>(table)[k];
+    const size_t fine = (size_t)channel * s.h * s.w, coarse = (size_t)channel * s.hc * s.wc;
+    if (s.kind == RELAX) {
+      const Form form(s.first, s.h, s.w, s.nine);
+      for (int half_sweep = 0; half_sweep < 4; ++half_sweep) {
+        relax_line(form, s.second, s.third + fine, s.out + fine, threadIdx.x, s.after ? 3 - half_sweep : half_sweep,
+                   !s.after && half_sweep == 0);
+        __syncthreads();
+      }
+    } else if (s.kind == RESIDUAL) {
+      const Form form(s.first, s.h, s.w, s.nine);
+      for (int p = threadIdx.x; p < s.h * s.w; p += blockDim.x)
+        residual_at(form, s.second ? s.second + fine : s.second, s.third + fine, s.out + fine, p / s.w, p % s.w);
+    } else if (s.kind == RESTRICTION) {
+      for (int p = threadIdx.x; p < s.hc * s.wc; p += blockDim.x)
+        s.out[coarse + p] = restricted(s.first, s.second + fine, p / s.wc, p % s.wc, s.h, s.w, s.hc, s.wc, 0.0f);
+    } else {
+      for (int p = threadIdx.x; p < s.h * s.w; p += blockDim.x)
+        s.out[fine + p] += prolonged(s.first, s.second + coarse, p / s.w, p % s.w, s.hc, s.wc);
+    }
+    __syncthreads();
+  }
 }
 
 extern "C" __global__ void combine(const float* __restrict__ x, float* __restrict__ y, int h, int w, float a, float b) {

@@ -1,13 +1,17 @@
-"""The kernels of multigrid on the CPU: the counterpart of `kernels.cu` beside it, with the same `Form`, `Cell` and `Line`.
+"""Multigrid kernels of the CPU, with the same algorithm as `kernels.cu`.
 
-The planes of a form lie one after the other, as do the three channels (see `Backend.coarsen`). In
-the plane of couplings to the right, a position holds its coupling to its right neighbour. The plane
-of couplings down is alike. Of the two planes of diagonals, "falling" holds the coupling to the
-neighbour at the right below, and "rising" that between the right and the lower neighbour.
+The planes of a form lie one after the other, as do the three channels (see `Backend.coarsen`). The
+plane "right" holds the coupling of each position to its right neighbour, and "down" to its lower
+neighbour. "Falling" holds the coupling to the neighbour right below, and "rising" the coupling
+between the right and the lower neighbour.
 
-Loops go along rows wherever that is possible, and take one neighbour at a time over a row that
-stays in the nearest cache: then LLVM vectorises them. So columns are solved side by side, row after
-row, and only rows are solved one by one (`Line`).
+LLVM vectorises loops along rows that take one neighbour at a time. So most loops have this form,
+over a row that stays in the nearest cache. Columns are solved side by side, row after row, and only
+rows are solved one by one (`Line`).
+
+Each kernel works on a range of rows, lines or columns, which its first two arguments give. `h` and
+`w` are the sides of the grid, `hc` and `wc` those of the coarser grid. `nine` is 1 for a form with
+diagonal couplings. In ranges of rows, the three channels follow each other.
 """
 
 from __future__ import annotations
@@ -24,16 +28,18 @@ from . import TINY
 _inline = njit(error_model="numpy")
 """Decorator of functions that kernels call."""
 _reordering = njit(error_model="numpy", fastmath=REORDERING)
-"""Decorator of those parts of a kernel whose sums LLVM may reorder, as it may in the kernel itself."""
+"""Decorator of functions that kernels call, and whose sums LLVM may reorder."""
 
 _TINY = np.float32(TINY)
+"""Least coupling in the weights of the interpolation (see `TINY`)."""
 
 
 class Form(NamedTuple):
-    """A quadratic form on a grid: its numbers, the positions and columns of the grid, and where each plane begins.
+    """Quadratic form on a grid.
 
-    The mass begins at 0. `falling` and `rising` exist only where `nine` is true: with them a
-    position has nine couplings.
+    `planes` holds its numbers, `size` and `w` are the positions and the columns of the grid. The
+    plane of the mass begins at 0, and `right`, `down`, `falling` and `rising` are the starts of the
+    others. The last two exist only if `nine` is true: then a row of the matrix has nine numbers.
     """
 
     planes: Float32s
@@ -47,10 +53,11 @@ class Form(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A square of four coarse positions: the weights of its centre for its corners, and the couplings that it adds.
+    """Square of four coarse positions.
 
-    The corners are named by the directions of the compass. The couplings lie along the upper,
-    lower, left and right side, and along both diagonals.
+    `nw` .. `se` are the weights of the corners in the interpolation of the centre, named by the
+    directions of the compass. The others are the couplings that the cell adds along its upper,
+    lower, left and right side, and along its falling and its rising diagonal.
     """
 
     nw: Float32
@@ -66,7 +73,7 @@ class Cell(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A row that relaxation solves in all three channels: its first position, and how many it has."""
+    """Row that relaxation solves in all three channels: its first position and its length."""
 
     begin: Int64
     count: Int64
@@ -81,14 +88,17 @@ def _form(planes, nine, h, w):
 
 @_inline
 def _gain(out, o, k, t, u, b, n, stride):
-    """Add coupling times value, for a run of `n` values, to a run of `out`."""
+    """Add k * u to `out`, for `n` positions; each index is that of the first position.
+
+    In `u` the step is `stride`, in the others 1.
+    """
     for i in range(n):
         out[o + i] += k[t + i] * u[b + stride * i]
 
 
 @_inline
 def _lose(out, o, k, t, u, a, b, n):
-    """Subtract coupling times the difference of two values, for a run of `n` values, from a run of `out`."""
+    """Subtract k * (u[a] - u[b]) from `out`, for `n` positions; each index is that of the first."""
     for i in range(n):
         out[o + i] -= k[t + i] * (u[a + i] - u[b + i])
 
@@ -97,6 +107,7 @@ def residual(
     r0: Int64, r1: Int64, planes: Float32s, nine: Int64, f: Float32s, given: Int64, u: Float32s, h: Int64, w: Int64,
     out: Float32s,
 ) -> None:  # fmt: skip
+    """Write f - A u to `out`, or - A u if `given` is 0 (see `Backend.residual`)."""
     form = _form(planes, nine, h, w)
     for r in range(r0, r1):
         y, q = r % h, r * w
@@ -130,9 +141,10 @@ def residual(
 
 @_reordering
 def _solve(form, inverses, u, line):
-    """Solve a line, in place: eliminate from its begin to its end, and substitute from its end to its begin.
+    """Solve the system of a row in place, by elimination forwards and substitution backwards.
 
-    The three channels go together, since each number of a line waits for the one before.
+    The three channels are solved together, because each number of a row waits for the one before,
+    and the processor can compute three such numbers at a time.
     """
     planes = form.planes
     p, n = line.begin, form.size
@@ -145,7 +157,7 @@ def _solve(form, inverses, u, line):
     va, vb, vc = np.float32(0.0), np.float32(0.0), np.float32(0.0)
     for x in range(line.count - 1, -1, -1):
         inverse = inverses[p + x]
-        k = planes[form.right + p + x] * inverse  # which is 0 at the last position
+        k = planes[form.right + p + x] * inverse  # this is 0 at the last position
         va, vb, vc = u[a + x] * inverse + k * va, u[b + x] * inverse + k * vb, u[c + x] * inverse + k * vc
         u[a + x], u[b + x], u[c + x] = va, vb, vc
 
@@ -154,6 +166,7 @@ def relax_rows(
     i0: Int64, i1: Int64, planes: Float32s, nine: Int64, inverses: Float32s, f: Float32s, u: Float32s, h: Int64,
     w: Int64, odd: Int64, fresh: Int64,
 ) -> None:  # fmt: skip
+    """Solve even rows, or odd rows if `odd` is 1; with `fresh`, u = 0 in all other rows."""
     n = h * w
     form = _form(planes, nine, h, w)
     for i in range(i0, i1):
@@ -184,7 +197,7 @@ def relax_rows(
 
 @_inline
 def _keep(u, q, row, lo, hi):
-    """Copy every second value of a row, from `lo` on, into `u`."""
+    """Copy every second value of `row` from `lo` to `hi` to the row of `u` at `q`."""
     for i in range(hi - lo):
         u[q + lo + i] = u[q + lo + i] if i & 1 else row[lo + i]
 
@@ -193,10 +206,11 @@ def relax_columns(
     i0: Int64, i1: Int64, planes: Float32s, nine: Int64, inverses: Float32s, f: Float32s, u: Float32s, h: Int64,
     w: Int64, odd: Int64, row: Float32s,
 ) -> None:  # fmt: skip
+    """Solve even columns, or odd columns if `odd` is 1; `row` has memory for one row."""
     n = h * w
     form = _form(planes, nine, h, w)
-    # All columns from the first to the last are computed, into `row`, and every second is kept:
-    # that can be vectorised.
+    # All columns of the range are computed, and every second one is used, since LLVM vectorises
+    # that.
     lo, hi = 2 * i0 + odd, 2 * i1 + odd - 1
     first, last = max(lo, 1), min(hi, w - 1)
     for y in range(h):
@@ -235,17 +249,20 @@ def relax_columns(
 
 @_inline
 def _add(out, o, k, t, n):
-    """Add a run of `n` couplings to a run of `out`."""
+    """Add `n` couplings from index `t` on to `out` from index `o` on."""
     for i in range(n):
         out[o + i] += k[t + i]
 
 
 @_inline
 def _diagonal(form, y, x0, x1, out, o):
-    """Write the mass plus all couplings of the positions x0 <= x < x1 of a row to `o` and what follows."""
+    """Write the diagonal of A for the positions x0 <= x < x1 of a row to `out` from index `o` on.
+
+    It is the mass of a position plus all of its couplings.
+    """
     planes, w = form.planes, form.w
     t, count = y * w + x0, x1 - x0
-    first = x0 == 0  # which has no neighbour at the left
+    first = x0 == 0  # the first position has no left neighbour
     for i in range(count):
         out[o + i] = planes[t + i] + planes[form.right + t + i] + planes[form.down + t + i]
     _add(out, o + first, planes, form.right + t + first - 1, count - first)
@@ -260,10 +277,11 @@ def _diagonal(form, y, x0, x1, out, o):
 
 
 def factor_rows(y0: Int64, y1: Int64, planes: Float32s, nine: Int64, h: Int64, w: Int64, inverses: Float32s) -> None:
+    """Write the first plane of `Backend.factor`, for the systems along rows."""
     form = _form(planes, nine, h, w)
     for y in range(y0, y1):
         p = y * w
-        _diagonal(form, y, np.int64(0), w, inverses, p)  # not a literal, for which Numba would compile it once more
+        _diagonal(form, y, np.int64(0), w, inverses, p)  # Numba would compile it again for a literal 0
         lost = np.float32(0.0)
         for x in range(w):
             inverse = np.float32(1.0) / (inverses[p + x] - lost)
@@ -273,6 +291,7 @@ def factor_rows(y0: Int64, y1: Int64, planes: Float32s, nine: Int64, h: Int64, w
 
 
 def factor_columns(x0: Int64, x1: Int64, planes: Float32s, nine: Int64, h: Int64, w: Int64, inverses: Float32s) -> None:
+    """Write the second plane of `Backend.factor`, for the systems along columns."""
     form = _form(planes, nine, h, w)
     n = h * w
     for y in range(h):
@@ -287,7 +306,10 @@ def factor_columns(x0: Int64, x1: Int64, planes: Float32s, nine: Int64, h: Int64
 
 @_inline
 def _halves(form, i, j, along):
-    """Return the weights of a point between two coarse ones, the ends of a row (`along`) or of a column of two steps."""
+    """Return the two weights of a position between two coarse ones.
+
+    The coarse position (i, j) is the first. The second is to its right with `along`, else below it.
+    """
     planes, w = form.planes, form.w
     t = 2 * i * w + 2 * j
     if along:
@@ -367,15 +389,16 @@ def _cell(form, i, j):
 
 
 def coarsen(
-    i0: Int64, i1: Int64, planes: Float32s, nine: Int64, h: Int64, w: Int64, weights: Float32s, out: Float32s, hc: Int64,
-    wc: Int64,
+    i0: Int64, i1: Int64, planes: Float32s, nine: Int64, h: Int64, w: Int64, weights: Float32s, out: Float32s,
+    hc: Int64, wc: Int64,
 ) -> None:  # fmt: skip
+    """Write the weights and couplings of the coarser grid (see `Backend.coarsen`), not its mass."""
     form = _form(planes, nine, h, w)
     m = hc * wc
-    rows, columns = h // 2, w // 2  # how many cells there are
+    rows, columns = h // 2, w // 2  # of cells
     zero = np.float32(0.0)
     for i in range(i0, i1):
-        right_of_last = zero  # what the cell at the left adds below its right corner
+        right_of_last = zero  # the coupling that the cell to the left adds along its right side
         for j in range(wc):
             o = i * wc + j
             for plane in range(8):
@@ -410,6 +433,7 @@ def restriction(
     r0: Int64, r1: Int64, weights: Float32s, r: Float32s, h: Int64, w: Int64, out: Float32s, hc: Int64, wc: Int64,
     outside: Float32,
 ) -> None:  # fmt: skip
+    """Write P^T r to `out`, with `outside` in the row or column that made a side odd."""
     m = hc * wc
     rows, columns = h // 2, w // 2
     for line in range(r0, r1):
@@ -438,6 +462,7 @@ def restriction(
 def prolongation(
     r0: Int64, r1: Int64, weights: Float32s, c: Float32s, hc: Int64, wc: Int64, u: Float32s, h: Int64, w: Int64,
 ) -> None:  # fmt: skip
+    """Add P c to `u` in place."""
     m = hc * wc
     columns = w // 2
     for line in range(r0, r1):
@@ -460,5 +485,6 @@ def prolongation(
 
 
 def combine(r0: Int64, r1: Int64, a: Float32, x: Float32s, b: Float32, y: Float32s, w: Int64) -> None:
+    """Replace `y` by a x + b y in the rows of the range."""
     for i in range(r0 * w, r1 * w):
         y[i] = a * x[i] + b * y[i]

@@ -1,4 +1,4 @@
-"""A real service on loopback, started as a user starts it."""
+"""A real service on loopback, started like the service of a user."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytest.importorskip("fastapi", reason="the service needs the extra web")
 
 
 def png(rows: int, columns: int, seed: int = 0) -> bytes:
-    """A picture of noise, as a file."""
+    """Return a PNG with noise."""
     content = io.BytesIO()
     pixels = np.random.default_rng(seed).integers(0, 256, (rows, columns, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(content, "PNG", compress_level=1)
@@ -34,16 +34,16 @@ def png(rows: int, columns: int, seed: int = 0) -> bytes:
 
 SMALL = {"search_iterations": 1, "inversion": "vote"}
 LONG = {"inversion": "deconvolution", "inversion_steps": 1000}
-"""Settings with which a transfer of noise would take minutes."""
+"""Settings with which a transfer of noise takes minutes."""
 
 
 class Service:
-    """A process that serves."""
+    """Process of a service."""
 
     def __init__(self, *arguments: str, folder: Path, token: str = "", open_files: int = 0):
         environment = os.environ | {"TMPDIR": str(folder), "ANALOGY_TOKEN": token}
         command = [sys.executable, "-m", "analogy", "serve", "--port", "0", "--threads", "2", *arguments]
-        if open_files:  # as the most that the process may have
+        if open_files:  # the largest number of open files of the process
             command = ["sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh", *command]
         self.folder = folder
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
@@ -67,14 +67,14 @@ class Service:
         self._listening.set()
 
     def connect(self, content: bytes = b"") -> socket.socket:
-        """A connection of its own, over which `content` has been sent."""
+        """Open a new connection, and send `content`."""
         host, port = self.url.removeprefix("http://").rsplit(":", 1)
         connection = socket.create_connection((host, int(port)), timeout=30)
         connection.sendall(content)
         return connection
 
     def raw(self, content: bytes) -> bytes:
-        """What the service answers to these bytes, up to the end of the connection."""
+        """Return the answer of the service to these bytes, up to the end of the connection."""
         with self.connect(content) as connection:
             return b"".join(iter(lambda: connection.recv(1 << 16), b""))
 
@@ -83,7 +83,7 @@ class Service:
         return "\n".join(self.lines)
 
     def worker(self) -> psutil.Process:
-        """The (one) process that computes; not the one that multiprocessing keeps for itself."""
+        """Return the single worker process, without the helper of multiprocessing."""
         children = psutil.Process(self.process.pid).children()
         return next(each for each in children if "resource_tracker" not in " ".join(each.cmdline()))
 
@@ -95,7 +95,7 @@ class Service:
         return self.http.post(self.url + path, files=files, data=data, timeout=120)
 
     def begin(self, a: bytes, b_prime: bytes, settings: dict[str, Any] = SMALL, **fields: str) -> str:
-        """Begin a job. Returns its id."""
+        """Begin a job, and return its id."""
         answer = self.post("/v1/jobs", a, b_prime, settings, **fields)
         assert answer.status_code == 202, answer.text
         assert answer.headers["location"] == f"/v1/jobs/{answer.json()['id']}"
@@ -105,7 +105,7 @@ class Service:
         return dict(self.http.get(f"{self.url}/v1/jobs/{id}", timeout=30).json())
 
     def events(self, id: str) -> Iterator[dict[str, Any]]:
-        """What the service tells of a job, up to its end."""
+        """Return the events of a job, up to its end."""
         with requests.get(f"{self.url}/v1/jobs/{id}/events", stream=True, timeout=120) as answer:
             assert answer.headers["content-type"].startswith("text/event-stream")
             for line in answer.iter_lines(chunk_size=1):
@@ -113,21 +113,21 @@ class Service:
                     yield json.loads(line.removeprefix(b"data: "))
 
     def until(self, id: str, state: str) -> dict[str, Any]:
-        """The job, as soon as it is in this state."""
+        """Wait until a job is in this state, and return the job."""
         for status in self.events(id):
             if status["state"] == state:
                 return status
         raise AssertionError(f"the job ended as {status}")
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal, and wait. Returns the exit code."""
+        """Send a signal, wait for the end, and return the exit code."""
         self.process.send_signal(number)
         code = self.process.wait(60)
         self.close()
         return code
 
     def close(self) -> None:
-        """Take the process away, if it is still there."""
+        """Kill the process, if it still runs."""
         self.process.kill()
         self.process.wait()
         self._reader.join(10)
@@ -138,7 +138,7 @@ class Service:
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Service]]:
-    """Start a service with options; it is ended with the test."""
+    """Return a function that starts a service, which ends with the test."""
     started: list[Service] = []
 
     def start(*arguments: str, **options: Any) -> Service:
@@ -152,10 +152,10 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Service]]:
 
 @pytest.fixture(scope="package")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service that many tests use."""
+    """Start a service that many tests use."""
     own = Service(folder=tmp_path_factory.mktemp("service"))
     yield own
-    assert own.process.poll() is None, own.log  # nothing has taken it down
+    assert own.process.poll() is None, own.log  # no test has ended it
     own.close()
 
 

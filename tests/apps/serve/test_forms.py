@@ -1,4 +1,4 @@
-"""What a form may say: each setting as a field, and nothing that would be ignored."""
+"""The forms of the service: fields for all settings, and no ignored field."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from analogy import Engine
 from analogy.settings import Settings
 
 OTHER: dict[str, Any] = {
-    "weight": 1, "ratio": 0.3, "uniformity": 0.4, "inversion": "vote", "inversion_steps": 2, "search_iterations": 1, "seed": 7,
+    "weight": 1, "ratio": 0.3, "uniformity": 0.4, "inversion": "vote", "inversion_steps": 2, "search_iterations": 1,
+    "seed": 7,
     "max_pixels": 2000, "direction": "ba", "photo": True, "keep_colors": True, "painting": "pixels",
 }  # fmt: skip
-"""For each setting another value than the default."""
+"""A value other than the default for each setting."""
 
 
 def sent(service, path: str = "/v1/transfer", **fields: Any):
@@ -47,7 +48,9 @@ def test_each_input_of_a_request_is_a_field_and_its_levels_are_one_of_a_job(serv
         several = {name for name, field in document[form]["properties"].items() if field.get("maxItems") == 4}
         assert several == {"b_prime", "b", "mask_b"}
         described = document[form]["properties"]["mask_a"]["description"]
-        assert described == "Label picture of A: one colour, one region; what is transparent has no label."
+        assert (
+            described == "Label picture of A, with one plain colour for each region. Transparent places have no label."
+        )
 
 
 @pytest.mark.parametrize("path", ["/v1/transfer", "/v1/jobs"])
@@ -55,7 +58,7 @@ def test_each_input_of_a_request_is_a_field_and_its_levels_are_one_of_a_job(serv
     ("name", "fields", "words"),
     [
         ("mask_a", {}, "there is a mask for A and none for B'; give both, or none"),
-        ("b", {"direction": "ba"}, "direction is 'ba', but B is given and there is none to make; use 'ab'"),
+        ("b", {"direction": "ba"}, "direction is 'ba', which makes only B, but B is given; use 'ab'"),
     ],
 )
 def test_pictures_that_do_not_go_together_are_refused_at_once(service, path: str, name: str, fields, words) -> None:
@@ -64,13 +67,13 @@ def test_pictures_that_do_not_go_together_are_refused_at_once(service, path: str
     assert (answer.status_code, answer.json()["detail"]) == (422, words)
 
 
-def test_a_field_makes_the_picture_that_the_library_makes(service) -> None:
+def test_each_field_has_the_same_effect_as_in_the_library(service) -> None:
     answer = sent(service, ratio="0.3", inversion="vote", search_iterations="1")
     made = Engine(device="cpu", threads=2).transfer(png(40, 56), png(48, 40, 1), direction="ab", ratio=0.3, **SMALL)
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(answer.content))), made.a_prime)
 
 
-def test_a_field_goes_before_the_settings_in_json_and_those_before_the_preset(service) -> None:
+def test_a_field_overrides_the_settings_in_json_and_these_override_the_preset(service) -> None:
     fields = {"preset": "fast", "settings": '{"inversion": "step", "seed": 3}', "seed": "4"}
     job = sent(service, "/v1/jobs", **fields).json()
     chosen = job["settings"]
@@ -81,7 +84,7 @@ def several(**pictures: list[bytes]) -> list[tuple[str, tuple[str, bytes]]]:
     return [(name, ("picture.png", content)) for name, contents in pictures.items() for content in contents]
 
 
-def test_several_examples_make_what_the_library_makes(service) -> None:
+def test_several_examples_have_the_same_effect_as_in_the_library(service) -> None:
     a, examples = png(40, 56), [png(48, 40, seed) for seed in (1, 2)]
     files = several(a=[a], b_prime=examples)
     answer = service.http.post(f"{service.url}/v1/transfer", files=files, data=SMALL, timeout=60)
@@ -104,7 +107,7 @@ def test_a_job_of_several_examples_takes_a_mask_and_a_known_b_of_each_and_makes_
 
 
 def job(service, files: list[tuple[str, tuple[str, bytes]]]) -> dict[str, Any]:
-    """A job with these pictures, as it is when it has ended."""
+    """Return a job with these pictures after its end."""
     answer = service.http.post(f"{service.url}/v1/jobs", files=files, data=SMALL, timeout=60)
     assert answer.status_code == 202, answer.text
     address = service.url + answer.headers["location"]
@@ -127,7 +130,7 @@ def test_examples_that_are_too_many_or_lack_a_mask_are_refused(service, path: st
         assert (answer.status_code, answer.json()["detail"]) == (422, words)
 
 
-def test_an_example_that_is_text_is_named_by_its_number(service) -> None:
+def test_an_example_that_is_no_file_is_named_by_its_number(service) -> None:
     picture = png(32, 32)
     files = [("a", ("a.png", picture)), ("b_prime", ("b.png", picture)), ("b_prime", (None, "b.png"))]
     answer = service.http.post(f"{service.url}/v1/transfer", files=files, timeout=30)
@@ -141,13 +144,13 @@ def test_the_bound_of_bytes_holds_for_all_examples_together(serve) -> None:
         files = several(a=[png(32, 32)], b_prime=[large] * count)
         answer = own.http.post(f"{own.url}/v1/jobs", files=files, data=SMALL, timeout=60)
         assert answer.status_code == status, answer.text
-    assert answer.json()["detail"] == "the request has 1.1 MB, and at most 1 MB are taken"
+    assert answer.json()["detail"] == "the request is too large (1.1 MB); send at most 1 MB"
 
 
-def test_several_b_are_no_one_answer(service) -> None:
+def test_a_transfer_that_makes_several_b_is_refused(service) -> None:
     files = several(a=[png(32, 32)], b_prime=[png(32, 32)] * 2)
     answer = service.http.post(f"{service.url}/v1/transfer", files=files, data={"direction": "ba"}, timeout=30)
-    words = "2 pictures B are made, and this answers one; begin a job with POST /v1/jobs"
+    words = "the request makes 2 pictures B, and an answer holds one; begin a job with POST /v1/jobs"
     assert (answer.status_code, answer.json()["detail"]) == (422, words)
 
 
@@ -155,7 +158,7 @@ def test_several_b_are_no_one_answer(service) -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"ratioo": "0.3"}, "there is no field 'ratioo'; there is weight, ratio, "),
+        ({"ratioo": "0.3"}, "there is no field 'ratioo'; the fields are weight, ratio, "),
         ({"x" * 900: "1"}, "there is no field 'xxx"),
         ({"ratio": "5"}, "ratio is 5.0; it takes 0.1 to 1.0"),
         ({"ratio": "nan"}, "ratio is nan; it takes 0.1 to 1.0"),
@@ -169,7 +172,7 @@ def test_several_b_are_no_one_answer(service) -> None:
         ({"settings": '{"seed": 1, "seed": 2}'}, "settings: it has 'seed' twice; give it once"),
     ],
 )
-def test_what_would_be_ignored_or_is_wrong_is_refused(service, path: str, fields: dict[str, Any], words: str) -> None:
+def test_ignored_and_wrong_fields_are_refused(service, path: str, fields: dict[str, Any], words: str) -> None:
     answer = sent(service, path, **fields)
     assert answer.status_code == 422, answer.text
     assert answer.json()["detail"].startswith(words)
@@ -178,13 +181,13 @@ def test_what_would_be_ignored_or_is_wrong_is_refused(service, path: str, fields
 
 
 def test_fields_of_the_other_request_are_refused(service) -> None:
-    assert sent(service, levels="true").json()["detail"].startswith("there is no field 'levels'; there is ")
+    assert sent(service, levels="true").json()["detail"].startswith("there is no field 'levels'; the fields are ")
     refusal = sent(service, "/v1/jobs", format="jpg").json()["detail"]
-    assert refusal.startswith("there is no field 'format'; there is ")
+    assert refusal.startswith("there is no field 'format'; the fields are ")
     assert "levels" in refusal and "format" not in refusal.partition(";")[2]
 
 
-def test_a_picture_that_is_no_field_and_one_that_comes_twice_are_refused(service) -> None:
+def test_unknown_and_repeated_pictures_are_refused(service) -> None:
     pictures = [("a", ("a", png(32, 32))), ("b_prime", ("b", png(32, 32)))]
     for name, words in (("mask", "there is no field 'mask'"), ("a", "'a' is given 2 times")):
         files = [*pictures, (name, ("c", png(32, 32)))]
@@ -197,5 +200,5 @@ def test_fields_in_the_address_are_refused(service) -> None:
     answer = sent(service, "/v1/transfer?ratio=0.3")
     assert (answer.status_code, answer.json()["detail"]) == (
         422,
-        "'ratio' is in the address; make it a field of the form",
+        "'ratio' is in the address; send it as a field of the form",
     )

@@ -1,4 +1,4 @@
-"""How the service begins and ends, and who may use it."""
+"""The start and the end of the service, and its protection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from analogy.request import Request
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
-def test_at_the_end_running_jobs_finish_and_waiting_ones_are_said_to_be_dropped(serve) -> None:
+def test_at_the_end_running_jobs_finish_and_the_number_of_dropped_ones_is_logged(serve) -> None:
     own = serve()
     running = own.begin(png(300, 300), png(300, 300, 1), {"search_iterations": 8})
     own.until(running, "running")
@@ -30,7 +30,7 @@ def test_at_the_end_running_jobs_finish_and_waiting_ones_are_said_to_be_dropped(
     own.process.send_signal(signal.SIGTERM)
     assert list(events)[-1]["state"] == "done"
     last = list(dropped)[-1]
-    assert (last["state"], last["error"]) == ("failed", "the service is being shut down; ask again later")
+    assert (last["state"], last["error"]) == ("failed", "the service is being shut down; try again later")
     assert own.process.wait(30) == 128 + signal.SIGTERM
     own.close()
     assert "ending: 1 jobs run, 2 wait and are dropped" in own.log
@@ -40,7 +40,7 @@ def test_at_the_end_running_jobs_finish_and_waiting_ones_are_said_to_be_dropped(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
-def test_what_does_not_finish_in_time_is_dropped_too(serve) -> None:
+def test_a_job_that_does_not_finish_in_time_is_dropped(serve) -> None:
     own = serve("--grace", "0.2")
     own.until(own.begin(png(512, 512), png(512, 512, 1), LONG), "running")
     children = own.worker()
@@ -49,24 +49,24 @@ def test_what_does_not_finish_in_time_is_dropped_too(serve) -> None:
     assert not children.is_running()
 
 
-def test_what_a_killed_service_left_is_cleared_by_the_next(serve) -> None:
+def test_a_service_deletes_the_folder_of_a_killed_one(serve) -> None:
     first = serve()
     first.until(first.begin(png(32, 32), png(32, 32)), "done")
     worker = first.worker()
     first.close()
-    worker.wait(20)  # a worker does not outlive its service
+    worker.wait(20)  # a worker ends with its service
     [left] = first.folder.glob("analogy-serve-*")
     serve()
     [own] = first.folder.glob("analogy-serve-*")
     assert own != left
     serve()
-    assert own.is_dir()  # of one that runs, nothing is cleared
+    assert own.is_dir()  # the folder of a running service stays
     assert len(list(first.folder.glob("analogy-serve-*"))) == 2
 
 
-def test_with_a_token_nothing_is_answered_without_it(serve) -> None:
+def test_a_service_with_a_token_refuses_requests_without_it(serve) -> None:
     own = serve("--host", "0.0.0.0", token="open sesame")
-    assert "whoever reaches" not in own.log
+    assert "everybody who reaches" not in own.log
     assert own.post("/v1/transfer", png(32, 32), png(32, 32)).status_code == 401
     for path in ("/metrics", "/v1/settings", "/v1/openapi.json", "/v1/jobs/x"):
         assert own.http.get(own.url + path, timeout=30).status_code == 401
@@ -77,19 +77,19 @@ def test_with_a_token_nothing_is_answered_without_it(serve) -> None:
     bearer = {"authorization": "Bearer open sesame"}
     assert own.http.get(f"{own.url}/v1/settings", headers=bearer, timeout=30).status_code == 200
     assert own.http.post(f"{own.url}/sign-in", data={"token": "open sesame"}, timeout=30).url == f"{own.url}/"
-    assert own.http.get(f"{own.url}/v1/settings", timeout=30).status_code == 200  # by its cookie
+    assert own.http.get(f"{own.url}/v1/settings", timeout=30).status_code == 200  # by the cookie
 
 
-def test_to_listen_to_other_machines_without_a_token_is_said_to_be_a_risk(serve) -> None:
+def test_listening_to_other_machines_without_a_token_logs_a_warning(serve) -> None:
     own = serve("--host", "0.0.0.0")
     own.end()
-    assert "whoever reaches this machine can use it" in own.log
+    assert "everybody who reaches this machine can use the service" in own.log
 
 
 @pytest.mark.parametrize(
     "headers", [{"host": "evil.example"}, {"origin": "https://evil.example"}, {"origin": "null"}, {"host": ""}]
 )
-def test_requests_by_pages_of_others_are_refused(service, headers) -> None:
+def test_requests_from_pages_of_other_origins_are_refused(service, headers) -> None:
     answer = service.http.post(f"{service.url}/v1/transfer", headers=headers, timeout=30)
     assert answer.status_code == 403
     assert "access-control-allow-origin" not in answer.headers
@@ -98,7 +98,7 @@ def test_requests_by_pages_of_others_are_refused(service, headers) -> None:
     )
 
 
-def test_a_place_that_is_taken_is_one_line_and_exit_code_2(service) -> None:
+def test_a_port_in_use_gives_one_line_and_exit_code_2(service) -> None:
     port = service.url.rsplit(":", 1)[1]
     command = [sys.executable, "-m", "analogy", "serve", "--port", port]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -107,8 +107,9 @@ def test_a_place_that_is_taken_is_one_line_and_exit_code_2(service) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_without_the_extra_the_command_says_what_to_install() -> None:
-    code = "import sys; sys.modules['fastapi'] = None; sys.argv = ['analogy', 'serve']; import analogy.__main__ as m; m.main()"
+def test_without_the_extra_the_command_names_the_package_to_install() -> None:
+    code = "import sys; sys.modules['fastapi'] = None; sys.argv = ['analogy', 'serve']; "
+    code += "import analogy.__main__ as m; m.main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert 'pip install "deep-image-analogy[cpu,web]"' in done.stderr
@@ -124,7 +125,7 @@ def finished(jobs: Jobs, size: int):
     return job
 
 
-def test_results_are_kept_up_to_a_size_a_number_and_an_age_and_the_oldest_go_first(tmp_path: Path) -> None:
+def test_results_beyond_a_size_a_number_or_an_age_are_deleted_oldest_first(tmp_path: Path) -> None:
     jobs = Jobs(tmp_path, Limits(keep_bytes=250, keep_jobs=3))
     made = [finished(jobs, 100) for _ in range(3)]
     assert [jobs.get(job.id) is job for job in made] == [False, True, True]

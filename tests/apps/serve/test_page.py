@@ -1,4 +1,4 @@
-"""The page in a real browser: Chromium, headless, as the system has it."""
+"""The page in a real browser, the headless Chromium of the system."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def visit(browser, service) -> Iterator[Any]:
-    """Open a page. What its scripts complain of fails the test."""
+    """Return a function that opens a page. Errors of its scripts fail the test."""
     complaints: list[str] = []
     contexts: list[Any] = []
 
@@ -66,13 +66,15 @@ def make(page) -> None:
     page.locator("#results").wait_for()
 
 
-def test_the_example_forms_and_everything_of_it_can_be_looked_at_and_taken(visit) -> None:
+def test_the_example_pair_is_made_shown_and_downloaded(visit) -> None:
     page = visit()
     page.get_by_text("In a hurry").click()
     page.get_by_text("Use the example pair").click()
-    sync_api.expect(page.get_by_role("tab", name="Regions6")).to_be_visible()  # its label pictures: six and the ground
+    sync_api.expect(
+        page.get_by_role("tab", name="Regions6")
+    ).to_be_visible()  # its label pictures have six regions and the background
     page.locator("#start").click()
-    page.locator("#place-a-prime img[src*='level_']").wait_for()  # it forms before the eyes
+    page.locator("#place-a-prime img[src*='level_']").wait_for()  # the picture of a level appears
     page.locator("#results").wait_for()
     for place in ("a-prime", "b"):
         sync_api.expect(page.locator(f"#place-{place} img")).to_have_attribute("src", BLOB)
@@ -83,22 +85,22 @@ def test_the_example_forms_and_everything_of_it_can_be_looked_at_and_taken(visit
         assert taken.size[0] > 100
     links = page.locator("#downloads a").all()
     assert {link.get_attribute("download") for link in links} == {
-        "a_prime.png", "b.png", "montage.png", "settings.json", "flow_ab.npz", "flow_ab.flo", "flowAB.txt", "flow_ba.npz",
-        "flow_ba.flo", "flowBA.txt",
+        "a_prime.png", "b.png", "montage.png", "settings.json", "flow_ab.npz", "flow_ab.flo", "flowAB.txt",
+        "flow_ba.npz", "flow_ba.flo", "flowBA.txt",
     }  # fmt: skip
     assert (
         page.request.get(page.url.rstrip("/") + links[-1].get_attribute("href")).json()["settings"]["inversion"]
         == "vote"
     )
 
-    # The slider, by keyboard.
+    # The keyboard moves the slider.
     slider = page.get_by_role("slider", name="Where the left picture ends")
     slider.focus()
     for key in ("End", "Home"):
         page.keyboard.press(key)
         sync_api.expect(slider).to_have_value("100" if key == "End" else "0")
 
-    # Once more with another seed: both are in the history, and the first can be opened again.
+    # After a second job with another seed the history has both, and the first can be opened.
     page.get_by_label("Seed", exact=True).fill("7")
     make(page)
     entries = page.locator("#made button")
@@ -110,10 +112,10 @@ def test_the_example_forms_and_everything_of_it_can_be_looked_at_and_taken(visit
     page.get_by_label("Right").select_option("A′ of 2")
 
 
-def test_pointing_shows_where_the_field_goes(visit) -> None:
+def test_pointing_at_a_place_shows_its_match(visit) -> None:
     page = visit()
     give(page, png(64, 80), png(80, 64, 1))
-    page.get_by_role("button", name="Add a pin").click()  # which says where the field has to go
+    page.get_by_role("button", name="Add a pin").click()  # the pin decides the match
     pin = {"x in A": 18, "y in A": 48, "x in B′": 40, "y in B′": 20}
     for name, pixel in pin.items():
         page.get_by_label(f"Pin 1, {name}").fill(str(pixel))
@@ -127,7 +129,7 @@ def test_pointing_shows_where_the_field_goes(visit) -> None:
     on_page = [
         (box["x"] + x * box["width"], box["y"] + y * box["height"]) for box, (x, y) in zip(boxes, places, strict=True)
     ]
-    for side, words in enumerate(("A′ 18, 48 comes from B′ 40, 20", "B′ 40, 20 went to A′ 18, 48")):
+    for side, words in enumerate(("A′ 18, 48 matches B′ 40, 20", "B′ 40, 20 matches A′ 18, 48")):
         page.mouse.move(*on_page[side])
         sync_api.expect(page.locator("#field-where")).to_have_text(words)
         line = page.locator("#pair-field line.over")
@@ -218,17 +220,17 @@ def test_several_examples_are_chosen_removed_and_made_into_a_b_of_each(visit) ->
     for number in (0, 1):
         sync_api.expect(of_b.nth(number)).to_have_attribute("src", BLOB)
     assert {link.get_attribute("download") for link in page.locator("#downloads a").all()} == {
-        "a_prime.png", "b_1.png", "b_2.png", "montage.png", "settings.json", "flow_ab.npz", "flow_ab_1.flo", "flow_ab_2.flo",
-        "flow_ba_1.npz", "flow_ba_1.flo", "flowBA_1.txt", "flow_ba_2.npz", "flow_ba_2.flo", "flowBA_2.txt",
+        "a_prime.png", "b_1.png", "b_2.png", "montage.png", "settings.json", "flow_ab.npz", "flow_ab_1.flo",
+        "flow_ab_2.flo", "flow_ba_1.npz", "flow_ba_1.flo", "flowBA_1.txt", "flow_ba_2.npz",
+        "flow_ba_2.flo", "flowBA_2.txt",
     }  # fmt: skip
     assert page.locator("#compare-right option").all_inner_texts() == ["A′", "B 1", "B 2", "A", "B′ 1", "B′ 2"]
     sync_api.expect(page.locator("#made button").first).to_contain_text("2 examples")
     page.get_by_role("tab", name="Where from").click()
-    sync_api.expect(page.locator("#view-field")).to_contain_text("The lines are drawn for one example")
+    sync_api.expect(page.locator("#view-field")).to_contain_text("This view shows the field of one example")
     sync_api.expect(page.locator("#pair-field")).to_be_hidden()
 
-    # With one example again the pins and the field are there; the history brings both examples
-    # back.
+    # With one example the views of pins and field work, and the history restores both examples.
     removes.nth(0).click()
     sync_api.expect(removes).to_have_count(0)
     assert shown.evaluate_all(FIRST_PIXELS) == [corners[2]]
@@ -241,13 +243,15 @@ def test_several_examples_are_chosen_removed_and_made_into_a_b_of_each(visit) ->
     sync_api.expect(of_b).to_have_count(2)
 
 
-def test_more_examples_than_the_service_takes_are_refused_and_those_that_are_there_stay(visit) -> None:
+def test_too_many_examples_are_refused_and_the_present_ones_stay(visit) -> None:
     page = visit()
     give(page, png(40, 40), png(32, 32, 1))
     choose(page, ".further", *[png(32, 32, seed) for seed in range(4)])
-    sync_api.expect(page.get_by_role("alert")).to_have_text("there is room for 4 examples; these would be 5")
+    sync_api.expect(page.get_by_role("alert")).to_have_text(
+        "a job takes at most 4 examples, and these are 5; choose fewer"
+    )
     sync_api.expect(page.locator("#place-b-prime img")).to_have_count(1)
-    choose(page, "#file-b-prime", *[png(32, 32, seed) for seed in range(4)])  # in the place of what is there
+    choose(page, "#file-b-prime", *[png(32, 32, seed) for seed in range(4)])  # replaces the present picture
     sync_api.expect(page.locator("#place-b-prime img")).to_have_count(4)
     sync_api.expect(page.get_by_role("button", name="Add another")).to_be_hidden()
     sync_api.expect(page.get_by_role("alert")).to_have_text("")
@@ -257,7 +261,9 @@ def test_how_much_of_the_painting_to_use_goes_with_the_job(visit) -> None:
     page = visit()
     give(page, png(32, 32), png(32, 32, 1))
     page.get_by_label("How much of the painting").fill("0.4")
-    page.get_by_role("slider", name="Bigger shapes").fill("0.6")  # to the right: the ratio is what is left of 1.1
+    page.get_by_role("slider", name="Bigger shapes").fill(
+        "0.6"
+    )  # the slider runs the other way, so the ratio is 1.1 - 0.6
     make(page)
     sync_api.expect(page.locator("#made button").first).to_contain_text("how much of the painting: 0.4")
     record = page.request.get(page.url.rstrip("/") + page.locator("#downloads a").last.get_attribute("href")).json()
@@ -265,7 +271,7 @@ def test_how_much_of_the_painting_to_use_goes_with_the_job(visit) -> None:
 
 
 def start_long_job(page) -> None:
-    """One that would take minutes, of which the first level is there."""
+    """Start a job that takes minutes, and wait for its first level."""
     give(page, png(512, 512), png(512, 512, 1))
     page.locator("#fine").evaluate("details => details.nextElementSibling.open = true")
     page.get_by_label("Inversion", exact=True).select_option(LONG["inversion"])
@@ -281,19 +287,19 @@ def test_a_running_job_can_be_cancelled_and_the_next_one_runs(visit, service) ->
     sync_api.expect(page.locator("#said")).to_have_text("Cancelled.")
     sync_api.expect(page.locator("#start")).to_be_enabled()
     wait_for(lambda: service.http.get(f"{service.url}/health", timeout=30).json()["running"] == 0)
-    page.get_by_text("In a hurry").click()  # once more: its values are back
+    page.get_by_text("In a hurry").click()  # a second click sets the values again
     page.set_input_files("#file-a", {"name": "a.png", "mimeType": "image/png", "buffer": png(32, 32)})
     make(page)
 
 
-def test_who_closes_the_page_cancels_what_runs(visit, service) -> None:
+def test_closing_the_page_cancels_the_running_job(visit, service) -> None:
     page = visit()
     start_long_job(page)
     page.close(run_before_unload=True)
     wait_for(lambda: service.http.get(f"{service.url}/health", timeout=30).json()["running"] == 0)
 
 
-def test_errors_are_shown_as_the_command_says_them(visit) -> None:
+def test_errors_on_the_page_have_the_words_of_the_service(visit) -> None:
     page = visit()
     page.set_input_files("#file-a", {"name": "a.png", "mimeType": "image/png", "buffer": b"nothing"})
     sync_api.expect(page.get_by_role("alert")).to_have_text(
@@ -301,7 +307,7 @@ def test_errors_are_shown_as_the_command_says_them(visit) -> None:
     )
     give(page, png(8, 8), png(32, 32))
     page.locator("#start").click()
-    sync_api.expect(page.get_by_role("alert")).to_have_text("A: only 8 x 8 pixels; at least 16 x 16 are needed")
+    sync_api.expect(page.get_by_role("alert")).to_have_text("A: has only 8 x 8 pixels; at least 16 x 16 are needed")
     sync_api.expect(page.locator("#start")).to_be_enabled()
 
 
@@ -319,17 +325,17 @@ def test_pictures_can_be_pasted_and_dropped(visit) -> None:
     sync_api.expect(page.locator("#place-a img")).to_have_attribute("src", BLOB)
     page.evaluate(event, ["drop", "#place-b-prime", list(png(20, 30))])
     sync_api.expect(page.locator("#place-b-prime img")).to_have_attribute("src", BLOB)
-    page.evaluate(event, ["drop", "#place-b-prime .add", list(png(20, 30))])  # beside the one that is there
+    page.evaluate(event, ["drop", "#place-b-prime .add", list(png(20, 30))])  # adds a picture
     sync_api.expect(page.locator("#place-b-prime img")).to_have_count(2)
-    page.evaluate(event, ["drop", "#place-b-prime", list(png(20, 30))])  # in the place of both
+    page.evaluate(event, ["drop", "#place-b-prime", list(png(20, 30))])  # replaces both
     sync_api.expect(page.locator("#place-b-prime img")).to_have_count(1)
     sync_api.expect(page.locator("#start")).to_be_enabled()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_and_nothing_is_wider_than_a_phone(visit, scheme) -> None:
+def test_the_page_passes_axe_and_fits_a_phone(visit, scheme) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    # What axe brings with it may run in the page, but in no browser of a user.
+    # The policy of the page would forbid the script of axe, so this test ignores the policy.
     page = visit(viewport=PHONE, color_scheme=scheme, bypass_csp=True, reduced_motion="reduce")
 
     def look() -> None:
@@ -354,7 +360,7 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_a_phone(visit, scheme) -> N
     look()
 
 
-def test_the_page_asks_nobody_else_for_anything(visit, service) -> None:
+def test_the_page_loads_nothing_from_other_hosts(visit, service) -> None:
     page = visit("about:blank")
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -365,7 +371,7 @@ def test_the_page_asks_nobody_else_for_anything(visit, service) -> None:
     assert all(url.startswith((service.url, "blob:", "data:")) for url in asked)
 
 
-def test_below_a_path_of_a_proxy_the_page_is_whole(visit, serve) -> None:
+def test_the_page_works_under_a_path_of_a_proxy(visit, serve) -> None:
     own = serve("--root-path", "/tools/analogy")
     page = visit("about:blank")
     asked: list[str] = []
@@ -373,15 +379,15 @@ def test_below_a_path_of_a_proxy_the_page_is_whole(visit, serve) -> None:
     page.goto(f"{own.url}/tools/analogy/")
     give(page, png(32, 32), png(32, 32))
     make(page)
-    page.get_by_role("link", name="For programs").click()
+    page.get_by_role("link", name="Interface for programs").click()
     page.wait_for_url(f"{own.url}/tools/analogy/docs")
     page.get_by_role("link", name="POST /v1/transfer").click()
-    page.close()  # before the service ends, of which it would still ask its icon
+    page.close()  # otherwise it could request its icon after the end of the service
     assert all(url.startswith((f"{own.url}/tools/analogy/", "blob:", "data:")) for url in asked)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_in_the_documentation_either(visit, service, scheme) -> None:
+def test_the_documentation_passes_axe(visit, service, scheme) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     page = visit(f"{service.url}/docs", viewport=PHONE, color_scheme=scheme, bypass_csp=True)
     problems = axe.run(page).response["violations"]

@@ -1,4 +1,4 @@
-"""Parts of the service by themselves, with bounds so low that nobody has to wait for them."""
+"""Parts of the service on their own, with bounds that are reached quickly."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from analogy.settings import Settings
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 BIG, ON_ITS_WAY = 1 << 21, 1 << 14
-"""Bytes of an answer, and of what the system holds of it at either end: by far less."""
+"""Size of an answer, and size of the buffers of the system, in bytes."""
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Answers a little at /, much at /big, after the whole body at /form, and never at /work."""
+    """Answer a little at /, much at /big, after the whole body at /form, and never at /work."""
     if scope["type"] == "lifespan":
         while True:
             message = await receive()
@@ -52,14 +52,14 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
 
 @asynccontextmanager
 async def served(**limits: Any):
-    """A server with these limits. Gives a function that opens a connection to it and sends something."""
+    """Run a server, and yield a function that opens a connection to it and sends bytes."""
 
     async def drain(seconds: float) -> None:
         pass
 
     pool: Any = SimpleNamespace(running=0, waiting=0, dropped=0, drain=drain)
     listening = socket.create_server(("127.0.0.1", 0))
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ON_ITS_WAY)  # which its connections get, too
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ON_ITS_WAY)  # its connections inherit the size
     address = listening.getsockname()
     server = Server(application, pool, 0.1, Limits(**limits))
     serving = asyncio.ensure_future(server.serve(sockets=[listening]))
@@ -90,7 +90,7 @@ def run(scenario: Callable[[], Awaitable[None]]) -> None:
 
 
 async def end_of(reader: asyncio.StreamReader) -> bytes:
-    """What is left to read until the other side ends the connection."""
+    """Read until the other side closes the connection, and return the bytes."""
     content = b""
     try:
         while part := await reader.read(1 << 20):
@@ -101,7 +101,7 @@ async def end_of(reader: asyncio.StreamReader) -> bytes:
 
 
 @pytest.mark.parametrize("content", [b"", REQUEST[:-6]], ids=["nothing", "half"])
-def test_a_client_that_sends_no_whole_request_is_left(content: bytes) -> None:
+def test_the_connection_of_an_incomplete_request_is_closed(content: bytes) -> None:
     async def scenario() -> None:
         async with served(head_seconds=0.3) as connect:
             assert await end_of(await connect(content)) == b""
@@ -109,7 +109,7 @@ def test_a_client_that_sends_no_whole_request_is_left(content: bytes) -> None:
     run(scenario)
 
 
-def test_a_client_that_drips_a_head_is_left_too() -> None:
+def test_the_connection_of_a_slow_head_is_closed() -> None:
     async def scenario() -> None:
         async with served(head_seconds=0.5) as connect:
             dripping = await connect(b"")
@@ -122,11 +122,11 @@ def test_a_client_that_drips_a_head_is_left_too() -> None:
     run(scenario)
 
 
-def test_a_client_that_reads_nothing_of_its_answer_is_left() -> None:
+def test_the_connection_of_an_unread_answer_is_closed() -> None:
     async def scenario() -> None:
         async with served(stall_seconds=0.5, head_seconds=0.5) as connect:
             silent = await connect(REQUEST.replace(b" / ", b" /big "))
-            await asyncio.sleep(2.5)  # by far more than it has, so that a read finds the end
+            await asyncio.sleep(2.5)  # longer than the answer, so that a read finds the end
             assert 0 < len(await end_of(silent)) < BIG
 
     run(scenario)
@@ -137,14 +137,14 @@ def test_a_client_that_reads_slowly_gets_its_whole_answer() -> None:
         async with served(stall_seconds=10, head_seconds=0.1) as connect:
             slow = await connect(REQUEST.replace(b" / ", b" /big "))
             content = await slow.readexactly(BIG - 6 * ON_ITS_WAY)
-            await asyncio.sleep(1.5)  # all is written, and a part of it not sent
+            await asyncio.sleep(1.5)  # the answer is written, but not yet sent
             content += await end_of(slow)
             assert content.endswith(b"done\r\n0\r\n\r\n")
 
     run(scenario)
 
 
-def test_where_there_are_too_many_the_one_that_was_silent_for_longest_makes_way() -> None:
+def test_beyond_the_bound_the_longest_silent_connection_is_closed() -> None:
     async def scenario() -> None:
         async with served(connections=5) as connect:
             form = REQUEST.replace(b"GET / ", b"POST /form ").replace(b"\r\n\r\n", b"\r\nContent-Length: 9\r\n\r\n1234")
@@ -157,18 +157,18 @@ def test_where_there_are_too_many_the_one_that_was_silent_for_longest_makes_way(
                 assert len(await end_of(each)) < BIG
             working = asyncio.ensure_future(end_of(worked_for))
             await asyncio.wait([working], timeout=0.1)
-            assert not working.done()  # it is the server's turn there
+            assert not working.done()  # the server has to act on that connection
             working.cancel()
 
     run(scenario)
 
 
-def test_of_many_that_come_at_once_no_more_than_the_bound_stay() -> None:
+def test_of_many_connections_at_once_only_the_bound_stays_open() -> None:
     async def scenario() -> None:
         async with served(connections=20) as connect:
             before = [await connect(b"") for _ in range(20)]
             address = before[0]._transport.get_extra_info("peername")  # type: ignore[attr-defined]
-            burst = [socket.create_connection(address) for _ in range(15)]  # while the server cannot do anything
+            burst = [socket.create_connection(address) for _ in range(15)]  # while the event loop is busy
             ends = [asyncio.ensure_future(end_of(each)) for each in before]
             await asyncio.sleep(0.5)
             assert sum(end.done() for end in ends) == 15
@@ -194,7 +194,8 @@ def test_pictures_that_take_too_long_to_decode_end_their_job(tmp_path: Path) -> 
             os.mkfifo(job.folder / "in" / "a")
             pool.submit(job)
             await job.end()
-            assert job.problem == (422, "the pictures took more than 0.5 seconds to decode; save them anew")
+            words = "the pictures took more than 0.5 seconds to decode; save them in another format"
+            assert job.problem == (422, words)
         finally:
             pool.stop()
             await asyncio.sleep(0.1)
@@ -202,13 +203,15 @@ def test_pictures_that_take_too_long_to_decode_end_their_job(tmp_path: Path) -> 
     run(scenario)
 
 
-def answered(response: JobFile, heard: Callable[[dict[str, Any]], None] = lambda message: None) -> list[dict[str, Any]]:
-    """What a response sends; `heard` is told of each message."""
+def answered(
+    response: JobFile, on_message: Callable[[dict[str, Any]], None] = lambda message: None
+) -> list[dict[str, Any]]:
+    """Return the messages of a response, and pass each one to `on_message`."""
     sent: list[dict[str, Any]] = []
 
     async def send(message: Any) -> None:
         sent.append(message)
-        heard(message)
+        on_message(message)
 
     async def receive() -> Any:
         await asyncio.Event().wait()
@@ -234,7 +237,7 @@ def test_a_result_that_is_deleted_before_it_is_sent_is_not_found(tmp_path: Path)
     assert not job.folder.exists()
 
 
-def test_a_result_that_is_deleted_while_it_is_sent_comes_whole_and_goes_then(tmp_path: Path) -> None:
+def test_a_result_that_is_deleted_while_it_is_sent_arrives_complete(tmp_path: Path) -> None:
     jobs, job = job_with_result(tmp_path)
     sent = answered(JobFile(jobs, job, "a_prime.png"), lambda message: jobs.remove(job))
     assert sum(len(message.get("body", b"")) for message in sent) == 1 << 18
@@ -242,7 +245,7 @@ def test_a_result_that_is_deleted_while_it_is_sent_comes_whole_and_goes_then(tmp
     assert not job.folder.exists()
 
 
-def test_of_a_job_that_failed_nothing_is_found(tmp_path: Path) -> None:
+def test_a_failed_job_has_no_results(tmp_path: Path) -> None:
     jobs = Jobs(tmp_path, Limits())
     job = jobs.new(Request("a", "b_prime"))
     (job.folder / "out" / "level_5.jpg").write_bytes(b"x")
@@ -251,7 +254,7 @@ def test_of_a_job_that_failed_nothing_is_found(tmp_path: Path) -> None:
     assert answered(JobFile(jobs, job, "level_5.jpg"))[0]["status"] == 404
 
 
-def test_an_order_comes_out_of_the_pipe_as_it_went_in() -> None:
+def test_an_order_is_unchanged_after_the_pipe() -> None:
     request = Request("a", "b_prime", Settings(seed=3), mask_a="m", mask_b="m", pins=[[1, 2, 3, 4.5]], levels=True)
     order = Order("id", "/folder", request, flow=True, format="png")
     assert Order.from_message(json.loads(json.dumps(order.to_message()))) == order

@@ -1,4 +1,4 @@
-"""What the documentation for whoever runs the service says can be run: each command of it, and each file."""
+"""The commands and files in the documentation about running the service."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ def block(language: str) -> str:
 
 
 def taken(words: list[str]) -> dict[str, object]:
-    """The options of `analogy serve` as these words set them. Raises a UsageError for one that there is not."""
+    """Return the options of `analogy serve` for these arguments; raise for an unknown one."""
     return dict(serve.make_context("serve", list(words)).params)
 
 
-def test_systemd_starts_the_service_with_options_that_there_are() -> None:
+def test_the_systemd_unit_uses_existing_options() -> None:
     unit = configparser.ConfigParser(strict=True, interpolation=None)
     unit.optionxform = str  # type: ignore[assignment, method-assign]
     unit.read_string(block("ini"))
     program, command, *options = shlex.split(unit["Service"]["ExecStart"])
     assert (program, command) == ("/opt/analogy/bin/analogy", "serve")
     assert taken(options)["root_path"] == "/analogy"
-    assert unit["Service"]["KillMode"] == "mixed"  # a worker would end at the signal, and its job be lost
+    assert unit["Service"]["KillMode"] == "mixed"  # otherwise the signal would end a worker and its job
     assert int(unit["Service"]["TimeoutStopSec"]) > float(str(taken([])["grace"])) + 10
 
 
-def test_compose_and_the_image_start_the_service_with_options_that_there_are() -> None:
+def test_compose_and_the_image_use_existing_options() -> None:
     yaml = pytest.importorskip("yaml")
     [service] = yaml.safe_load(block("yaml"))["services"].values()
     [entry] = re.findall(r"^ENTRYPOINT (\[.*\])$", DOCKERFILE, re.M)
@@ -53,7 +53,7 @@ def test_compose_and_the_image_start_the_service_with_options_that_there_are() -
     assert service["read_only"] and service["tmpfs"] == ["/tmp"]
 
 
-def test_what_the_image_copies_is_there_and_it_runs_as_a_user_without_privileges() -> None:
+def test_the_image_copies_existing_files_and_runs_without_privileges() -> None:
     for sources in re.findall(r"^COPY (.+) /source/\S*$", DOCKERFILE, re.M):
         for source in sources.split():
             assert (ROOT / source).exists(), source
@@ -61,7 +61,7 @@ def test_what_the_image_copies_is_there_and_it_runs_as_a_user_without_privileges
     assert DOCKERFILE.index("USER 10001") < DOCKERFILE.index("analogy demo") < DOCKERFILE.index("ENTRYPOINT")
 
 
-def test_the_bounds_are_those_of_the_service() -> None:
+def test_the_page_states_the_bounds_of_the_service() -> None:
     limits = Limits()
     for words in (
         f"| {limits.connections}, or",
@@ -69,7 +69,7 @@ def test_the_bounds_are_those_of_the_service() -> None:
         f"`--upload-mb`, {limits.upload_seconds:g} seconds",
         f"| {limits.form_bytes >> 10} kB and {limits.head_seconds:g} seconds",
         f"job | {limits.reading_seconds:g} seconds",
-        f"nothing | {limits.stall_seconds:g} seconds",
+        f"nothing of an answer | {limits.stall_seconds:g} seconds",
         f"{limits.keep_jobs} jobs",
     ):
         assert words in README, words

@@ -1,4 +1,4 @@
-"""The OpenAPI document says what the service does: tried with requests that are made from it."""
+"""The OpenAPI document, tested with requests that are generated from it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from schemathesis.specs.openapi.checks import (  # noqa: E402
 )
 
 EXAMPLES = 10
-"""Requests to each operation, of each kind."""
+"""Number of requests to each operation, of each kind."""
 CHECKS = [
     not_a_server_error,
     content_type_conformance,
@@ -33,7 +33,7 @@ CHECKS = [
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["as it says", "otherwise"])
-def test_the_service_answers_as_its_schema_says(service, mode: GenerationMode) -> None:
+def test_the_answers_of_the_service_match_its_schema(service, mode: GenerationMode) -> None:
     schema = schemathesis.openapi.from_url(f"{service.url}/v1/openapi.json")
     statuses: set[tuple[str, int]] = set()
     for operation in (each.ok() for each in schema.get_all_operations()):
@@ -56,12 +56,12 @@ def test_the_service_answers_as_its_schema_says(service, mode: GenerationMode) -
 
             tried()
         except (Unsatisfiable, SkipTest):
-            continue  # nothing can be wrong with a request without parameters
+            continue  # a request without parameters cannot be wrong
     print(sorted(statuses))
     assert {label for label, status in statuses if status in (202, 413, 422)} >= {"POST /v1/transfer", "POST /v1/jobs"}
 
 
-def test_the_schema_names_every_route_with_its_refusals(service) -> None:
+def test_the_schema_lists_every_route_with_its_errors(service) -> None:
     document = service.http.get(f"{service.url}/v1/openapi.json", timeout=30).json()
     assert {f"{method} {path}" for path, of_path in document["paths"].items() for method in of_path} == {
         "post /v1/transfer", "post /v1/jobs", "get /v1/jobs/{id}", "delete /v1/jobs/{id}", "get /v1/jobs/{id}/events",

@@ -1,4 +1,4 @@
-"""A day of the service in small: many requests, from several clients at a time."""
+"""Many requests to the service, from several clients at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from conftest import Service, png
 
 REQUESTS, CLIENTS = 1000, 8
 LEAK = 8 << 20
-"""Bytes by which memory may grow over the last 800 requests: ten kilobytes for each."""
+"""Allowed growth of the memory over the last 800 requests, in bytes (10 kB for each)."""
 
 
 def memory(service: Service) -> int:

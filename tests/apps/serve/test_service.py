@@ -1,4 +1,4 @@
-"""What callers of the service rely on: the answers, the bounds, and that it stays up."""
+"""The answers and the bounds of the service."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from PIL import Image
 from analogy import Engine
 
 
-def test_transfer_answers_the_picture_that_the_library_makes(service) -> None:
+def test_transfer_answers_with_the_picture_of_the_library(service) -> None:
     a, b_prime = png(40, 56), png(48, 40, 1)
     answer = service.post("/v1/transfer", a, b_prime)
     assert answer.status_code == 200, answer.text
@@ -43,19 +43,19 @@ def test_the_curl_line_of_the_page_about_the_service_makes_a_picture(service, tm
         assert picture.size == (64, 48)
 
 
-def test_a_job_tells_how_it_goes_on_and_keeps_its_results_until_it_is_deleted(service) -> None:
+def test_a_job_reports_its_progress_and_keeps_its_results_until_it_is_deleted(service) -> None:
     id = service.begin(png(64, 72), png(64, 64, 1), levels="true", flow="true")
-    told = list(service.events(id))
-    assert [status["done"] for status in told] == sorted(status["done"] for status in told)
-    assert told[-1]["state"] == "done"
-    assert told[-1]["settings"]["inversion"] == "vote"
-    assert list(told[-1]["levels"]) == ["5", "4", "3", "2", "1"]
-    running = [status for status in told if status["state"] == "running" and status["levels"]]
-    assert running  # a level's picture is there before the job ends
+    events = list(service.events(id))
+    assert [status["done"] for status in events] == sorted(status["done"] for status in events)
+    assert events[-1]["state"] == "done"
+    assert events[-1]["settings"]["inversion"] == "vote"
+    assert list(events[-1]["levels"]) == ["5", "4", "3", "2", "1"]
+    running = [status for status in events if status["state"] == "running" and status["levels"]]
+    assert running  # the picture of a level exists before the job ends
     assert {"a_prime.png", "b.png", "montage.png", "settings.json", "flow_ab.flo", "flow_ba.npz"} <= set(
-        told[-1]["files"]
+        events[-1]["files"]
     )
-    for address in (*told[-1]["files"].values(), *told[-1]["levels"].values()):
+    for address in (*events[-1]["files"].values(), *events[-1]["levels"].values()):
         assert service.http.get(service.url + address, timeout=30).content
     assert service.http.get(f"{service.url}/v1/jobs/{id}/files/..%2Fin%2Fa", timeout=30).status_code == 404
     assert service.http.delete(f"{service.url}/v1/jobs/{id}", timeout=30).status_code == 204
@@ -72,10 +72,10 @@ def test_a_deleted_job_has_ended_at_once_and_its_worker_is_free(service) -> None
     assert status["state"] == "cancelled"
     assert service.post("/v1/transfer", png(32, 32), png(32, 32)).status_code == 200
     wait_for(lambda: not list(service.folder.glob(f"**/{id}")))
-    assert service.worker().pid == worker  # it has heeded, and need not be ended
+    assert service.worker().pid == worker  # the worker has stopped the job, and was not killed
 
 
-def test_who_leaves_cancels_what_he_waited_for(service) -> None:
+def test_a_client_that_closes_the_connection_cancels_its_transfer(service) -> None:
     with pytest.raises(requests.Timeout):
         requests.post(
             f"{service.url}/v1/transfer",
@@ -90,21 +90,21 @@ def test_who_leaves_cancels_what_he_waited_for(service) -> None:
 @pytest.mark.parametrize(
     ("a", "fields", "status", "words"),
     [
-        (b"GIF89a, and nothing more", {}, 422, "A: not a picture that can be read"),
-        (b"", {}, 422, "A: not a picture"),
-        (png(8, 8), {}, 422, "A: only 8 x 8 pixels"),
+        (b"GIF89a, and nothing more", {}, 422, "A: is not a picture that can be read"),
+        (b"", {}, 422, "A: is not a picture"),
+        (png(8, 8), {}, 422, "A: has only 8 x 8 pixels"),
         (png(32, 32), {"settings": '{"ratio": 7}'}, 422, "ratio is 7; it takes 0.1 to 1.0"),
         (png(32, 32), {"settings": '{"rato": 1}'}, 422, "unknown setting 'rato'"),
-        (png(32, 32), {"settings": "[]"}, 422, "settings: not an object in JSON"),
-        (png(32, 32), {"settings": "{"}, 422, "settings: not an object in JSON"),
-        (png(32, 32), {"settings": "[" * 60_000}, 422, "settings: not an object in JSON"),
+        (png(32, 32), {"settings": "[]"}, 422, "settings: it must be an object in JSON"),
+        (png(32, 32), {"settings": "{"}, 422, "settings: it must be an object in JSON"),
+        (png(32, 32), {"settings": "[" * 60_000}, 422, "settings: it must be an object in JSON"),
         (png(32, 32), {"preset": "faces"}, 422, "preset: "),
-        (png(32, 32), {"pins": '"/etc/passwd"'}, 422, "pins: not a list of rows of numbers in JSON"),
+        (png(32, 32), {"pins": '"/etc/passwd"'}, 422, "pins: it must be a list of rows of numbers, in JSON"),
         (png(32, 32), {"pins": "[[1, 2, 3]]"}, 422, "pins: the shape is (1, 3)"),
         (png(32, 32), {"pins": "[[1, 2, 3, 99]]"}, 422, "pin 1 "),
     ],
 )
-def test_what_is_wrong_is_said_in_the_one_line_of_the_command(service, a, fields, status, words) -> None:
+def test_errors_have_the_same_line_as_the_command(service, a, fields, status, words) -> None:
     answer = service.http.post(
         f"{service.url}/v1/transfer", files={"a": ("a", a), "b_prime": ("b", png(32, 32))}, data=fields, timeout=60
     )
@@ -113,7 +113,7 @@ def test_what_is_wrong_is_said_in_the_one_line_of_the_command(service, a, fields
     assert "\n" not in answer.json()["detail"]
 
 
-def test_pins_and_regions_are_held_as_the_library_holds_them(service) -> None:
+def test_pins_and_masks_have_the_same_effect_as_in_the_library(service) -> None:
     a, b_prime = png(64, 64), png(64, 64, 1)
     halves = np.zeros((64, 64, 3), np.uint8)
     halves[:32] = 200
@@ -131,7 +131,7 @@ def test_pins_and_regions_are_held_as_the_library_holds_them(service) -> None:
 
 
 def bomb(columns: int, rows: int) -> bytes:
-    """A PNG of this many pixels, all black, in a few kilobytes for each megapixel."""
+    """Return a black PNG of this many pixels, with a few kilobytes per megapixel."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -149,11 +149,11 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(service) -> None:
         assert "25 megapixels" in answer.json()["detail"]
 
 
-def test_too_many_bytes_are_refused_whether_their_number_is_told_or_not(serve) -> None:
+def test_too_many_bytes_are_refused_with_and_without_a_content_length(serve) -> None:
     own = serve("--upload-mb", "1")
     answer = own.post("/v1/transfer", bytes(3 << 20), png(32, 32))
     assert answer.status_code == 413
-    assert answer.json()["detail"] == "the request has 3.0 MB, and at most 1 MB are taken"
+    assert answer.json()["detail"] == "the request is too large (3.0 MB); send at most 1 MB"
 
     def parts():
         yield b'--x\r\nContent-Disposition: form-data; name="a"; filename="a"\r\n\r\n'
@@ -165,15 +165,15 @@ def test_too_many_bytes_are_refused_whether_their_number_is_told_or_not(serve) -
         f"{own.url}/v1/jobs", data=parts(), headers={"content-type": "multipart/form-data; boundary=x"}, timeout=30
     )
     assert answer.status_code == 413
-    assert answer.json()["detail"] == "the request has more, and at most 1 MB are taken"
+    assert answer.json()["detail"] == "the request is too large; send at most 1 MB"
     assert own.post("/v1/transfer", png(32, 32), png(32, 32)).status_code == 200
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds the memory of a process")
-def test_a_worker_takes_no_more_memory_than_it_may_and_the_service_stays(serve) -> None:
+def test_the_memory_of_a_worker_is_bounded_and_the_service_survives(serve) -> None:
     own = serve("--worker-gb", "1")
     bound, _ = own.worker().rlimit(psutil.RLIMIT_AS)
-    given_back = 1 << 24  # at most, since the bound was set
+    given_back = 1 << 24  # largest growth since the bound was set
     assert 0 <= bound - own.worker().memory_info().vms <= (1 << 30) + given_back
     answer = own.post("/v1/transfer", bomb(4400, 4400), bomb(4400, 4400))
     assert answer.status_code == 413
@@ -181,7 +181,7 @@ def test_a_worker_takes_no_more_memory_than_it_may_and_the_service_stays(serve) 
     assert own.post("/v1/transfer", png(32, 32), png(32, 32)).status_code == 200
 
 
-def test_a_full_queue_answers_429_and_says_when_to_come_again(serve) -> None:
+def test_a_full_queue_answers_429_with_retry_after(serve) -> None:
     own = serve("--queue", "1")
     running = own.begin(png(512, 512), png(512, 512, 1), LONG)
     own.until(running, "running")
@@ -194,14 +194,14 @@ def test_a_full_queue_answers_429_and_says_when_to_come_again(serve) -> None:
     assert own.until(waiting, "done")
 
 
-def test_a_killed_worker_costs_its_job_and_no_other(serve) -> None:
+def test_a_killed_worker_fails_only_its_own_job(serve) -> None:
     own = serve()
     lost = own.begin(png(512, 512), png(512, 512, 1), LONG)
     own.until(lost, "running")
     waiting = [own.begin(png(32, 32, seed), png(32, 32)) for seed in range(3)]
     own.worker().kill()
     ended = own.until(lost, "failed")
-    assert ended["error"] == "the worker ended unexpectedly (code -9); the other jobs go on"
+    assert ended["error"] == "the worker ended unexpectedly (exit code -9); send the job again"
     for id in waiting:
         assert own.until(id, "done")
     assert "analogy_worker_restarts_total 1.0" in own.http.get(f"{own.url}/metrics", timeout=30).text
@@ -210,7 +210,8 @@ def test_a_killed_worker_costs_its_job_and_no_other(serve) -> None:
 def test_a_job_that_takes_too_long_is_ended(serve) -> None:
     own = serve("--job-seconds", "1.5")
     id = own.begin(png(512, 512), png(512, 512, 1), LONG)
-    assert own.until(id, "failed")["error"] == "the job took more than 1.5 seconds; ask for less"
+    words = "the job took more than 1.5 seconds; use smaller pictures or faster settings"
+    assert own.until(id, "failed")["error"] == words
     wait_for(lambda: own.http.get(f"{own.url}/health", timeout=30).status_code == 200)
     assert own.post("/v1/transfer", png(32, 32), png(32, 32)).status_code == 200
 

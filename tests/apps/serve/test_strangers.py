@@ -1,4 +1,4 @@
-"""What somebody without the token, or another user of the machine, can do to the service: nothing that anybody notices."""
+"""Clients without the token and other users of the machine cannot disturb the service."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HEAD = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
 
 
 def order(service, a: bytes, b_prime: bytes, **fields: str) -> bytes:
-    """A whole request for a transfer, as bytes."""
+    """Return a complete request for a transfer, as bytes."""
     files = {"a": ("a", a), "b_prime": ("b", b_prime)}
     made = requests.Request("POST", f"{service.url}/v1/transfer", files=files, data=fields).prepare()
     assert isinstance(made.body, bytes)
@@ -50,7 +50,7 @@ def test_connections_without_a_request_neither_stop_the_service_nor_fill_its_log
 
 
 @POSIX
-def test_clients_that_watch_a_job_leave_room_for_others(serve) -> None:
+def test_clients_that_follow_a_job_leave_connections_for_others(serve) -> None:
     own = serve(open_files=256)
     id = own.begin(png(512, 512), png(512, 512, 1), LONG)
     watch = f"GET /v1/jobs/{id}/events HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
@@ -72,7 +72,7 @@ def test_clients_that_watch_a_job_leave_room_for_others(serve) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux sets the limits of another process")
-def test_a_service_without_open_files_says_so_in_one_line_and_comes_back(serve) -> None:
+def test_a_service_without_open_files_logs_one_line_and_recovers(serve) -> None:
     own = serve()
     process = psutil.Process(own.process.pid)
     before = process.rlimit(psutil.RLIMIT_NOFILE)
@@ -101,7 +101,7 @@ def test_no_other_user_can_read_uploads_and_results(service) -> None:
 
 @POSIX
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only a superuser gives files away")
-def test_a_folder_that_somebody_else_made_before_is_left_alone(serve, tmp_path: Path) -> None:
+def test_a_folder_of_another_user_is_left_alone(serve, tmp_path: Path) -> None:
     theirs = [tmp_path / "analogy-serve", *(tmp_path / f"analogy-serve-{name}" for name in ("0", "x"))]
     for each in theirs:
         (each / f".analogy-{'0' * 32}.tmp" / "out").mkdir(parents=True)
@@ -119,10 +119,10 @@ def test_a_folder_that_somebody_else_made_before_is_left_alone(serve, tmp_path: 
     assert [len(list(each.iterdir())) for each in theirs] == [1, 1, 1]
 
 
-# What is bounded
+# Bounds
 
 
-def test_no_word_of_a_request_grows_the_log_or_the_metrics(service) -> None:
+def test_no_text_of_a_request_gets_into_the_log_or_the_metrics(service) -> None:
     word = "WORD" * 2000
     lines = f"{word} /{word} HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: {word}\r\nConnection: close\r\n\r\n"
     assert b" 405 " in service.raw(lines.encode()) or b" 404 " in service.raw(lines.encode())
@@ -131,11 +131,11 @@ def test_no_word_of_a_request_grows_the_log_or_the_metrics(service) -> None:
     assert "WORDWORDWORD" * 5 not in service.log
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["told", "in chunks"])
-def test_a_form_without_pictures_is_small(serve, told: bool) -> None:
+@pytest.mark.parametrize("has_length", [True, False], ids=["with a length", "in chunks"])
+def test_a_large_form_without_pictures_is_refused(serve, has_length: bool) -> None:
     own = serve(token="secret")
     content = b"token=" + b"a" * (1 << 20)
-    data = content if told else iter([content[at : at + 4096] for at in range(0, len(content), 4096)])
+    data = content if has_length else iter([content[at : at + 4096] for at in range(0, len(content), 4096)])
     answer = own.http.post(
         f"{own.url}/sign-in",
         data=data,
@@ -144,11 +144,11 @@ def test_a_form_without_pictures_is_small(serve, told: bool) -> None:
         timeout=30,
     )
     assert answer.status_code == 413
-    assert answer.json()["detail"].endswith("at most 16 kB are taken")
+    assert answer.json()["detail"].endswith("send at most 16 kB")
     assert own.http.post(f"{own.url}/sign-in", data={"token": "secret"}, timeout=30).url == f"{own.url}/"
 
 
-def test_answers_that_nobody_reads_take_no_memory(serve) -> None:
+def test_answers_that_clients_do_not_read_take_no_memory(serve) -> None:
     own = serve()
     content = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (2000, 2000, 3)).astype(np.uint8)).save(content, "BMP")
@@ -157,7 +157,7 @@ def test_answers_that_nobody_reads_take_no_memory(serve) -> None:
     server = psutil.Process(own.process.pid)
 
     def asked(number: int) -> int:
-        """The memory of the service, once so many have asked and read nothing."""
+        """Return the memory of the service after so many unread answers."""
         readers = []
         for _ in range(number):
             readers.append(own.connect(request))
@@ -169,10 +169,10 @@ def test_answers_that_nobody_reads_take_no_memory(serve) -> None:
         return taken
 
     first = asked(1)
-    assert asked(4) - first < 12 << 20  # the pictures alone have 48 MB
+    assert asked(4) - first < 12 << 20  # the pictures themselves have 48 MB
 
 
-# What is answered
+# Answers
 
 
 @POSIX
@@ -189,8 +189,8 @@ def test_an_upload_that_ends_while_the_service_ends_is_answered_503(serve) -> No
         with each, HTTPResponse(each) as answer:
             answer.begin()
             assert answer.status == 503
-            assert json.load(answer)["detail"] == "the service is being shut down; ask again later"
-    assert own.process.poll() is None  # at once, not when the other job has been dropped
+            assert json.load(answer)["detail"] == "the service is being shut down; try again later"
+    assert own.process.poll() is None  # at once, and not only after the other job is dropped
     assert own.process.wait(30) == 128 + signal.SIGTERM
     own.close()
     assert "Traceback" not in own.log
@@ -205,14 +205,14 @@ def test_a_picture_that_the_format_cannot_hold_is_refused_before_the_work(servic
 
 
 @pytest.mark.parametrize("origin", ["http://[", "http://localhost:x", "//", "null", "http://[::1"])
-def test_an_origin_that_is_none_is_refused(service, origin: str) -> None:
+def test_a_wrong_origin_is_refused(service, origin: str) -> None:
     answer = service.http.get(f"{service.url}/v1/settings", headers={"origin": origin}, timeout=30)
     assert answer.status_code == 403
     assert "Traceback" not in service.log
 
 
 @pytest.mark.parametrize("path", ["/", "/health", "/sign-in", "/v1/settings", "/metrics", "/static/page.css", "/docs"])
-def test_head_is_answered_wherever_get_is(service, path: str) -> None:
+def test_each_route_with_get_answers_head(service, path: str) -> None:
     got = service.http.get(service.url + path, timeout=30)
     head = service.http.head(service.url + path, timeout=30)
     assert (head.status_code, head.content) == (200, b"")
@@ -229,7 +229,7 @@ def test_head_of_a_job_s_events_ends_at_once(service) -> None:
 
 
 @pytest.mark.parametrize("host", ["LOCALHOST", "localhost:80", "127.0.0.1", "127.8.9.10:8000", "[::1]", "[::1]:8000"])
-def test_this_machine_may_be_called_by_each_of_its_own_names(service, host: str) -> None:
+def test_each_name_of_this_machine_is_accepted(service, host: str) -> None:
     assert service.http.get(f"{service.url}/health", headers={"host": host}, timeout=30).status_code == 200
 
 
@@ -237,12 +237,12 @@ def test_this_machine_may_be_called_by_each_of_its_own_names(service, host: str)
     "host",
     ["localhost.evil.example", "evil@localhost", "0.0.0.0", "127.evil.example", "[", "::1", "[::1", "localhost:x"],
 )
-def test_another_name_is_refused(service, host: str) -> None:
+def test_the_name_of_another_host_is_refused(service, host: str) -> None:
     assert service.http.get(f"{service.url}/health", headers={"host": host}, timeout=30).status_code == 403
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere 127.0.0.2 is no address of the machine")
-def test_each_address_of_this_machine_can_be_listened_at(serve) -> None:
+def test_the_service_can_listen_at_each_address_of_this_machine(serve) -> None:
     own = serve("--host", "127.0.0.2")
     assert own.url.startswith("http://127.0.0.2:")
     assert own.http.get(f"{own.url}/health", timeout=30).status_code == 200
@@ -252,7 +252,7 @@ def test_each_address_of_this_machine_can_be_listened_at(serve) -> None:
 
 
 @pytest.mark.parametrize("token", ["secret\n", " secret"])
-def test_blanks_around_a_token_do_not_count(serve, token: str) -> None:
+def test_spaces_around_a_token_are_ignored(serve, token: str) -> None:
     own = serve(token=token)
     bearer = {"authorization": "Bearer secret"}
     assert own.http.get(f"{own.url}/v1/settings", headers=bearer, timeout=30).status_code == 200
@@ -260,7 +260,7 @@ def test_blanks_around_a_token_do_not_count(serve, token: str) -> None:
 
 
 @pytest.mark.parametrize("token", [" ", "\n", "sécret", "a\nb", "a\x7fb"])
-def test_a_token_that_nobody_can_send_is_refused(token: str) -> None:
+def test_a_token_that_no_client_can_send_is_refused(token: str) -> None:
     command = [sys.executable, "-m", "analogy", "serve", "--port", "0"]
     environment = os.environ | {"ANALOGY_TOKEN": token, "PYTHONUTF8": "1"}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
@@ -276,19 +276,19 @@ def test_a_token_that_nobody_can_send_is_refused(token: str) -> None:
 
 
 @pytest.mark.parametrize("token", ["a b", "a;b", 'a"b', "a,b=c", "'\\"])
-def test_every_other_token_lets_in_by_header_and_by_the_page(serve, token: str) -> None:
+def test_each_other_token_works_in_the_header_and_on_the_page(serve, token: str) -> None:
     own = serve(token=token)
     bearer = {"authorization": f"Bearer {token}"}
     assert own.http.get(f"{own.url}/v1/settings", headers=bearer, timeout=30).status_code == 200
     assert own.http.post(f"{own.url}/sign-in", data={"token": token}, timeout=30).url == f"{own.url}/"
-    assert own.http.get(f"{own.url}/v1/settings", timeout=30).status_code == 200  # by its cookie
+    assert own.http.get(f"{own.url}/v1/settings", timeout=30).status_code == 200  # by the cookie
 
 
-# Clients that do not do their part
+# Slow and broken clients
 
 
 @POSIX
-def test_a_client_that_reads_nothing_does_not_keep_the_service_from_ending(serve) -> None:
+def test_the_service_ends_even_if_a_client_reads_nothing(serve) -> None:
     own = serve("--grace", "0")
     with own.connect(b"GET /static/main.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 400):
         time.sleep(1)
@@ -298,7 +298,7 @@ def test_a_client_that_reads_nothing_does_not_keep_the_service_from_ending(serve
     assert "Traceback" not in own.log
 
 
-def test_a_body_in_tiny_chunks_ends_its_connection(serve) -> None:
+def test_a_body_in_tiny_chunks_closes_its_connection(serve) -> None:
     own = serve(token="secret")
     head = b"POST /sign-in HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
     with own.connect(head) as connection:
@@ -320,7 +320,7 @@ def test_a_chunk_without_a_length_is_no_error_of_the_service(serve) -> None:
     assert "Traceback" not in own.log
 
 
-def test_uploads_of_which_nothing_comes_give_their_places_back(serve) -> None:
+def test_stalled_uploads_free_their_places_in_the_queue(serve) -> None:
     own = serve("--queue", "2")
     request = order(own, png(32, 32), png(32, 32))
     silent = [own.connect(request[:-30]) for _ in range(2)]
@@ -335,7 +335,7 @@ def test_uploads_of_which_nothing_comes_give_their_places_back(serve) -> None:
 
 @pytest.mark.parametrize("other", ['x={"a":1}', "bad", "x=a b", "=v", "analogy-token=wrong", "path=/"])
 @pytest.mark.parametrize("first", [True, False])
-def test_other_cookies_of_the_host_lock_nobody_out(serve_with_token, other: str, first: bool) -> None:
+def test_damaged_cookies_of_other_services_do_not_prevent_signing_in(serve_with_token, other: str, first: bool) -> None:
     own, cookie = serve_with_token
     cookies = "; ".join([other, cookie] if first else [cookie, other])
     assert requests.get(f"{own.url}/v1/settings", headers={"cookie": cookies}, timeout=20).status_code == 200
@@ -344,7 +344,7 @@ def test_other_cookies_of_the_host_lock_nobody_out(serve_with_token, other: str,
 
 @pytest.fixture(scope="module")
 def serve_with_token(tmp_path_factory: pytest.TempPathFactory):
-    """A service with a token, and the cookie of somebody who has signed in."""
+    """Start a service with a token, and return it with the cookie of a user."""
     own = Service(folder=tmp_path_factory.mktemp("token"), token="secret")
     answer = own.http.post(f"{own.url}/sign-in", data={"token": "secret"}, timeout=20, allow_redirects=False)
     yield own, answer.headers["set-cookie"].partition(";")[0]

@@ -1,4 +1,7 @@
-"""A node for ComfyUI that gives pictures the looks of other pictures. ComfyUI reads these two names from the folder."""
+"""A node for ComfyUI that gives pictures the looks of other pictures.
+
+ComfyUI reads the two names of this module.
+"""
 
 from .node import Analogy
 

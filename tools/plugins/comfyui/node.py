@@ -1,6 +1,6 @@
-"""The node: tensors of ComfyUI in and out, and the transfer by `analogy.Engine` in ComfyUI's own process.
+"""The node: it takes and returns tensors, and runs `analogy.Engine` in ComfyUI's process.
 
-An IMAGE of ComfyUI is a tensor (N, H, W, C) of floats 0 to 1, a MASK one of (N, H, W).
+An IMAGE of ComfyUI is a tensor (N, H, W, C) of floats from 0 to 1, a MASK is one of (N, H, W).
 """
 
 from __future__ import annotations
@@ -17,33 +17,36 @@ from analogy.networks.models import DEFAULT, installed
 from analogy.settings import PRESET_HELP
 
 WIDGETS = "weight", "ratio", "uniformity"
-"""The settings that have a widget and that presets are about, too."""
+"""Settings that have a widget and that presets change as well."""
 DEVICES = "auto", "cpu", "cuda"
 _REGION = 0.5
-"""Least value of a mask inside its region."""
+"""Smallest value of a mask inside its region."""
 _STEPS = 1000
-"""Steps of the progress bar for one picture."""
+"""Number of steps of the progress bar for one picture."""
 
 
 class Analogy:
-    """The node that ComfyUI shows. ComfyUI reads its attributes, and calls the method that `FUNCTION` names."""
+    """The node that ComfyUI shows.
+
+    ComfyUI reads the attributes, and calls the method that `FUNCTION` names.
+    """
 
     CATEGORY = "image/style"
-    DESCRIPTION = "Gives a picture the looks of another, composed of the other picture's own pixels."
+    DESCRIPTION = "Gives a picture the looks of another picture, whose own pixels it uses."
     FUNCTION = "make"
     RETURN_TYPES = ("IMAGE", "IMAGE")
     RETURN_NAMES = ("image", "looks_as_image")
     OUTPUT_TOOLTIPS = (
         "Each picture in the looks of the examples (A').",
-        "Each example in the looks of the picture (B); made for the directions 'ba' and 'both'.",
+        "Each example in the looks of the picture (B), for the directions 'ba' and 'both'.",
     )
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:
-        """Return the inputs and the widgets: name -> type and options."""
+        """Return the inputs and the widgets of the node: name -> type and options."""
         fields = {field.name: field for field in dataclasses.fields(Settings)}
         presets = "\n".join(f"{name}: {words}" for name, words in PRESET_HELP.items())
-        of_preset = "At its default it is as the preset has it."
+        of_preset = "At its default, the preset decides."
         return {
             "required": {
                 "image": (
@@ -52,9 +55,7 @@ class Analogy:
                 ),
                 "looks": (
                     "IMAGE",
-                    {
-                        "tooltip": "The picture whose looks it shall have (B'). The pictures of a batch are used together."
-                    },
+                    {"tooltip": "The picture whose looks to use (B'). The pictures of a batch are used together."},
                 ),
                 "preset": (list(PRESETS), {"default": next(iter(PRESETS)), "tooltip": presets}),
                 **{name: _widget(fields[name], of_preset) for name in WIDGETS},
@@ -69,11 +70,11 @@ class Analogy:
             "optional": {
                 "mask_image": (
                     "MASK",
-                    {"tooltip": "A region of the picture; it takes from the region of the looks alone."},
+                    {"tooltip": "A region of the picture. It matches only the region of the looks."},
                 ),
                 "mask_looks": (
                     "MASK",
-                    {"tooltip": "The region of the looks for it. Connect both masks, or none."},
+                    {"tooltip": "The region of the looks that it matches. Connect both masks, or none."},
                 ),
             },
         }
@@ -91,10 +92,18 @@ class Analogy:
         mask_looks: Any = None,
         **widgets: Any,
     ) -> tuple[Any, Any]:
-        """Return the batches of A' and of B. In the place of one that is not made stands what stops the nodes behind it.
+        """Return the batches of A' and of B.
 
-        Raises `AnalogyError` for what the library refuses, `ValueError` for masks that do not fit
-        the batch, and what ComfyUI raises when the user interrupts it.
+        For a direction that was not made, the value stops the nodes that use the output.
+
+        Raises
+        ------
+        AnalogyError
+            If the library refuses an input.
+        ValueError
+            If there are neither one nor as many masks as pictures.
+        Exception
+            ComfyUI's own exception, if the user interrupts the work.
         """
         settings = settings_of(preset, widgets, seed=seed, direction=direction)
         pictures, examples = (list(batch.clamp(0, 1)) for batch in (image, looks))
@@ -117,10 +126,9 @@ class Analogy:
 
 
 def settings_of(preset: Any, widgets: dict[str, Any], **others: Any) -> Settings:
-    """Return the settings of a preset, with the widgets that differ from their defaults, and with `others`.
+    """Return the settings of a preset, changed by `others` and by widgets not at their defaults.
 
-    A widget always has a value, so that one at its default looks the same as one that nobody
-    touched.
+    A widget always has a value, so that its default means that nobody has changed it.
     """
     defaults = dataclasses.asdict(Settings())
     changed: dict[str, Any] = {name: value for name, value in widgets.items() if value != defaults[name]}
@@ -129,15 +137,14 @@ def settings_of(preset: Any, widgets: dict[str, Any], **others: Any) -> Settings
 
 @cache
 def engine_for(model: str, device: Any) -> Engine:
-    """Return the engine of a model on a device. It is kept, so that each is loaded once."""
+    """Return the engine of a model on a device, which is loaded once and cached."""
     return Engine(model, device)
 
 
 def _widget(field: dataclasses.Field[Any], more: str = "", **options: Any) -> tuple[Any, dict[str, Any]]:
-    """Return the widget of a setting: its type, or its choices, and its options.
+    """Return the widget of a setting: its type or its choices, and its options.
 
-    more     a sentence that follows the setting's help
-    options  go before those that are made from the setting
+    The sentence `more` follows the setting's help. `options` override those that the setting gives.
     """
     meta = field.metadata
     made = {"default": field.default, "tooltip": f"{meta['help']} {more}".strip()}
@@ -151,7 +158,7 @@ def _widget(field: dataclasses.Field[Any], more: str = "", **options: Any) -> tu
 
 
 def _masks(mask: Any, count: int, name: str) -> list[np.ndarray] | None:
-    """Return a mask as label pictures (H, W) bool, one for each of `count` pictures; None if it is not connected."""
+    """Return a label picture (H, W) bool for each of `count` pictures; None without a mask."""
     if mask is None:
         return None
     labels = [np.asarray(each.detach().cpu()) >= _REGION for each in mask]
@@ -161,7 +168,7 @@ def _masks(mask: Any, count: int, name: str) -> list[np.ndarray] | None:
 
 
 def _reporter(count: int) -> Callable[[int, Progress], None]:
-    """Return a function that shows the progress of one of `count` pictures, and raises if the user has interrupted."""
+    """Return a function that shows a picture's progress, and raises after an interrupt."""
     from comfy.model_management import throw_exception_if_processing_interrupted
     from comfy.utils import ProgressBar
 
@@ -175,7 +182,7 @@ def _reporter(count: int) -> Callable[[int, Progress], None]:
 
 
 def _batch(made: dict[str, Sequence[np.ndarray]], direction: str) -> Any:
-    """Return the pictures of a direction as an IMAGE; if there are none, what stops the nodes that would use them."""
+    """Return a direction's pictures as an IMAGE, or a value that stops the nodes that use it."""
     if not made[direction]:
         from comfy_execution.graph import ExecutionBlocker
 

@@ -1,4 +1,4 @@
-// A slider between two pictures.
+// The view that compares two pictures with a slider.
 
 const wipe = document.getElementById("wipe");
 const at = document.getElementById("wipe-at");
@@ -10,7 +10,7 @@ function place() {
   wipe.style.setProperty("--at", `${at.value}%`);
 }
 
-function look() {
+function update() {
   for (const side of ["left", "right"]) {
     const chosen = choices.get(selects[side].value);
     if (!chosen) continue;
@@ -21,22 +21,22 @@ function look() {
   at.setAttribute("aria-valuetext", `${Math.round(at.value)} % ${selects.left.selectedOptions[0]?.text ?? ""}`);
 }
 
-at.addEventListener("input", () => { place(); look(); });
-selects.left.addEventListener("change", look);
-selects.right.addEventListener("change", look);
+at.addEventListener("input", () => { place(); update(); });
+selects.left.addEventListener("change", update);
+selects.right.addEventListener("change", update);
 place();
 
-/** What can be compared: a list of { key, name, url, width, height }; and what is shown at first. */
-export function offer(pictures, left, right) {
+/** Set the pictures to choose from, each { key, name, url, width, height }, and the keys of the first choice. */
+export function setChoices(pictures, left, right) {
   choices = new Map(pictures.map((each) => [each.key, each]));
   for (const [side, chosen] of [["left", left], ["right", right]]) {
     selects[side].replaceChildren(...pictures.map((each) => new Option(each.name, each.key)));
     selects[side].value = chosen;
   }
-  look();
+  update();
 }
 
-/** Show a picture on the right side that is not done yet. */
+/** Show the unfinished picture of a level on the right side. */
 export function showForming(url) {
   images.right.src = url;
 }

@@ -1,18 +1,18 @@
-// The field made visible: which place of B' each place of A' comes from, and the other way round.
+// The view of the field: it shows the match of a place of A' in B', and of a place of B' in A'.
 
 import { Pair } from "./pair.js";
 
 const where = document.getElementById("field-where");
 const LOUPE = 132, ENLARGED = 3;
 
-/** A Middlebury .flo: { width, height, at(x, y) -> [dx, dy] }. */
+/** Parse a .flo of Middlebury into { width, height, at(x, y) -> [dx, dy] }. */
 export function parseFlo(buffer) {
   const [width, height] = new Int32Array(buffer, 4, 2);
   const values = new Float32Array(buffer, 12);
   return { width, height, at: (x, y) => values.subarray(2 * (y * width + x), 2 * (y * width + x) + 2) };
 }
 
-/** Where a place (0 to 1) of the one picture lies in the other, whose field has this size. */
+/** Return the match of a place [x, y], 0 to 1. `other` is the working size of the other picture. */
 export function matched(field, other, [x, y]) {
   const column = Math.floor(x * field.width), row = Math.floor(y * field.height);
   const [dx, dy] = field.at(column, row);
@@ -25,7 +25,7 @@ export class FieldView {
     this.loupes = [0, 1].map(() => Object.assign(document.createElement("canvas"), { className: "loupe", width: 2 * LOUPE, height: 2 * LOUPE, hidden: true }));
     this.pair = new Pair(
       document.getElementById("pair-field"),
-      ["A′: the arrow keys move a point; a line shows where in B′ it comes from", "B′: the arrow keys move a point; a line shows where in A′ it went"],
+      ["A′: the arrow keys move a point; a line shows its match in B′", "B′: the arrow keys move a point; a line shows its match in A′"],
       { moved: (side, place) => this.#point(side, place), pressed: (side, place) => this.#point(side, place), left: () => this.#leave() },
     );
     this.pair.element.append(...this.loupes);
@@ -34,8 +34,10 @@ export class FieldView {
     document.getElementById("field-originals").addEventListener("change", () => this.#show());
   }
 
-  /** A result: its pictures {a, aPrime, b, bPrime} ({url, width, height}), and its fields [of A, of B'], one of them null
-   *  where that direction was not made; `sizes`: of both, as the network saw them. */
+  /**
+   * Show a result. `pictures` is {a, aPrime, b, bPrime}, each {url, width, height}. `fields` is [field of A, field of B'],
+   * with null for a direction that was not made. `sizes` holds the working sizes of A and B'.
+   */
   open(pictures, fields, sizes) {
     Object.assign(this, { pictures, fields, sizes, pointed: null });
     this.#show();
@@ -67,7 +69,7 @@ export class FieldView {
     const [side, place] = this.pointed, other = 1 - side;
     const field = this.fields[side];
     if (!field) {
-      where.textContent = side ? "The field from B′ was not made; ask for both." : "The field from A was not made; ask for both.";
+      where.textContent = `This result has no field from ${side ? "B′" : "A"}; make both pictures to get it.`;
       return;
     }
     const match = matched(field, this.sizes[other], place);
@@ -81,15 +83,15 @@ export class FieldView {
     this.#enlarge(other, match);
     const { pictures } = this.pair;
     const pixels = ends.map(([x, y], each) => `${Math.floor(x * pictures[each].width)}, ${Math.floor(y * pictures[each].height)}`);
-    where.textContent = `${pictures[side].name} ${pixels[side]} ${side ? "went to" : "comes from"} ${pictures[other].name} ${pixels[other]}`;
+    where.textContent = `${pictures[side].name} ${pixels[side]} matches ${pictures[other].name} ${pixels[other]}`;
   }
 
-  /** What lies around a place, large, beside it. */
+  /** Show the surroundings of a place enlarged, beside it. */
   #enlarge(side, place) {
     const loupe = this.loupes[side], image = this.pair.sides[side].image, picture = this.pair.pictures[side];
     this.loupes[1 - side].hidden = true;
     loupe.hidden = false;
-    const shown = image.getBoundingClientRect().width / picture.width; // pixels of the page for one of the picture
+    const shown = image.getBoundingClientRect().width / picture.width; // CSS pixels per pixel of the picture
     const part = LOUPE / ENLARGED / shown;
     const context = loupe.getContext("2d");
     context.fillStyle = "#888";

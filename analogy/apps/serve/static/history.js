@@ -1,16 +1,16 @@
-// What was made in this session, side by side.
+// The results of this session, side by side.
 
 const list = document.getElementById("made");
 const MOST = 24;
 
 export class History {
-  /** `open(entry)` is called for an entry that somebody chooses. */
+  /** The history calls `open(entry)` for an entry that the user chooses. */
   constructor(open) {
     this.entries = [];
     this.open = open;
   }
 
-  /** Keep { number, words, aPrime, bs, ... }, the newest first. */
+  /** Add an entry { number, words, aPrime, bs, ... }. The newest entry comes first. */
   add(entry) {
     this.entries.unshift(entry);
     for (const old of this.entries.splice(MOST)) {

@@ -1,4 +1,4 @@
-// The page: what was given, what is being made, and what is shown of it.
+// The page: it takes pictures, begins jobs, and shows their progress and results.
 
 import * as compare from "./compare.js";
 import { FieldView, parseFlo } from "./field.js";
@@ -37,7 +37,7 @@ addEventListener("pagehide", () => running && service.abandon(running));
 $("fine").open = matchMedia("(min-width: 721px)").matches;
 for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => event.preventDefault());
 
-service.offer().then((all) => { settings = new Settings(all); limits = all; places[1].most = all.examples; ready(); }, (error) => fail(error.message));
+service.info().then((all) => { settings = new Settings(all); limits = all; places[1].most = all.examples; ready(); }, (error) => fail(error.message));
 
 function fail(words) {
   $("error").textContent = words;
@@ -60,13 +60,13 @@ async function useExample() {
   }
 }
 
-/** The pictures of one of the places have changed. */
+/** React to a change of the pictures in a place. */
 function given(place) {
   fail("");
   for (const { blob, width, height } of place.pictures) {
     const pixels = width * height;
     if (limits && pixels > limits.input_pixels) {
-      fail(`${called(blob, place.words)} has ${(pixels / 1e6).toFixed(1)} megapixels, and this service takes ${limits.input_pixels / 1e6}; make it smaller`);
+      fail(`${called(blob, place.words)} has ${(pixels / 1e6).toFixed(1)} megapixels, and this service takes at most ${limits.input_pixels / 1e6}; make it smaller`);
     }
   }
   const made = $(place === places[0] ? "place-a-prime" : "place-b");
@@ -82,7 +82,7 @@ function given(place) {
   choose("pins");
 }
 
-/** Begin with no pin and no region between these pictures. Pins and regions are for one example. */
+/** Show these pictures for pins and regions, and remove all pins and regions. They need one example. */
 function guide(a, examples) {
   pins.open(a, examples[0]);
   regions.open(a, examples[0]);
@@ -93,13 +93,13 @@ function ready() {
   $("start").disabled = !settings || running !== null || !places.every((place) => place.pictures.length);
 }
 
-/** Whether the places have the pictures of an entry of the history. */
+/** Return whether the places show the pictures of an entry of the history. */
 function has(entry) {
   const [[a], examples] = places.map((place) => place.pictures);
   return a === entry.a && examples.length === entry.examples.length && examples.every((each, index) => each === entry.examples[index]);
 }
 
-/** Whether there is anything to compare. */
+/** Enable the views that need a result, or disable them. */
 function enable(made) {
   $("tab-compare").disabled = $("tab-field").disabled = !made;
 }
@@ -148,7 +148,7 @@ async function start() {
   busy(null);
 }
 
-/** Whether a job runs; its id, as soon as there is one. */
+/** Record the running job: its id, "" before it has one, or null for none. */
 function busy(id) {
   running = id;
   $("cancel").hidden = !id;
@@ -158,10 +158,10 @@ function busy(id) {
   ready();
 }
 
-/** What is shown of a job that goes on: the newest level is A' as far as it is known. */
+/** Show the progress of a job, and the picture of its newest level. */
 function progress(job, a, example) {
   $("bar").value = job.done;
-  $("stage-name").textContent = job.state === "queued" ? (job.ahead ? `${job.ahead} before this` : "waiting") : job.stage;
+  $("stage-name").textContent = job.state === "queued" ? (job.ahead ? `waiting for ${job.ahead} other ${job.ahead === 1 ? "job" : "jobs"}` : "waiting") : job.stage;
   const level = Object.keys(job.levels).map(Number).sort()[0];
   if (!level || progress.shown === job.levels[level]) return;
   progress.shown = job.levels[level];
@@ -169,13 +169,13 @@ function progress(job, a, example) {
   show(place, [{ ...like, url: job.levels[level] }]);
   if (level === 5) {
     const forming = { key: "forming", name: onlyB ? "B, forming" : "A′, forming", ...like, url: job.levels[level] };
-    compare.offer([{ ...like, key: "given", name: onlyB ? "B′" : "A" }, forming], "given", "forming");
+    compare.setChoices([{ ...like, key: "given", name: onlyB ? "B′" : "A" }, forming], "given", "forming");
     choose("compare");
   }
   compare.showForming(job.levels[level]);
 }
 
-/** Without a result: the empty places. */
+/** Show the last result of these pictures again, or empty places. */
 function restore() {
   if (current && has(current)) {
     display(current);
@@ -185,7 +185,7 @@ function restore() {
   if (!$("work").hidden) choose("pins");
 }
 
-/** A job is done: fetch what it made, keep it, show it. */
+/** Fetch the results of a job that is done, add them to the history, and show them. */
 async function finish(job, made) {
   const fetched = async (name) => (job.files[name] ? opened(await service.file(job.files[name])) : null);
   const flow = async (name) => (job.files[name] ? parseFlo(await (await service.file(job.files[name])).arrayBuffer()) : null);
@@ -197,7 +197,7 @@ async function finish(job, made) {
   say(`Done in ${job.seconds.toFixed(1)} seconds.`);
 }
 
-/** Show a result everywhere. */
+/** Show a result in all views. */
 function display(entry) {
   current = entry;
   const { a, examples, bs } = entry, several = examples.length > 1;
@@ -210,7 +210,7 @@ function display(entry) {
     if (other !== entry && other.aPrime && other.a === a) shown.push({ ...other.aPrime, key: `${other.number}`, name: `A′ of ${other.number}` });
   }
   const first = ordinal(0, examples.length);
-  compare.offer(shown, ...(entry.aPrime ? ["A", "A′"] : [`B′${first}`, `B${first}`]));
+  compare.setChoices(shown, ...(entry.aPrime ? ["A", "A′"] : [`B′${first}`, `B${first}`]));
   $("view-field").classList.toggle("several", several);
   if (!several) field.open({ a, aPrime: entry.aPrime, b: bs[0], bPrime: examples[0] }, entry.fields, [working(a, entry.settings), working(examples[0], entry.settings)]);
   enable(true);
@@ -231,7 +231,7 @@ function display(entry) {
   history.show(entry);
 }
 
-/** An entry of the history: its pictures, its settings, its result. */
+/** Open an entry of the history: show its pictures, settings and result. */
 function open(entry) {
   if (!has(entry)) {
     places[0].set([entry.a]);
@@ -243,28 +243,28 @@ function open(entry) {
   $("work").scrollIntoView({ block: "start", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
 }
 
-/** The names of what there is for each example: the name itself for one, else numbered from 1. */
+/** Return a name for each example: the name itself if there is one example, or numbered from 1. */
 function numbered(name, count) {
   return count === 1 ? [name] : Array.from({ length: count }, (_, index) => `${name}_${index + 1}`);
 }
 
-/** The number of an example behind a name; nothing where there is one example. */
+/** Return the number of an example to put behind a name, or "" if there is one example. */
 function ordinal(index, count) {
   return count === 1 ? "" : ` ${index + 1}`;
 }
 
-/** The files that a result of so many examples may have, with words for each, in groups. */
+/** Return the files that a result can have, with a label for each, in groups. */
 function downloads(count) {
   const at = (index) => ordinal(index, count), flo = (index) => (count === 1 ? ".flo" : `.flo to B′${at(index)}`);
   return [
-    ["Pictures", [["a_prime.png", "A′"], ...numbered("b", count).map((name, index) => [`${name}.png`, `B${at(index)}`]), ["montage.png", "all beside each other"]]],
+    ["Pictures", [["a_prime.png", "A′"], ...numbered("b", count).map((name, index) => [`${name}.png`, `B${at(index)}`]), ["montage.png", "all side by side"]]],
     ["Field from A", [["flow_ab.npz", ".npz"], ...numbered("flow_ab", count).map((name, index) => [`${name}.flo`, flo(index)]), ["flowAB.txt", ".txt"]]],
     ...numbered("ba", count).map((name, index) => [`Field from B′${at(index)}`, [[`flow_${name}.npz`, ".npz"], [`flow_${name}.flo`, ".flo"], [`flow${name.toUpperCase()}.txt`, ".txt"]]]),
-    ["How it was made", [["settings.json", "settings.json"]]],
+    ["Settings", [["settings.json", "settings.json"]]],
   ];
 }
 
-/** Columns and rows of a picture as the network sees it (`working_size` in Python). */
+/** Return the working size of a picture (`working_size` in Python). */
 function working({ width, height }, { max_pixels: most, ratio }) {
   const scale = Math.min(1, Math.sqrt(most / (width * height))) * ratio;
   return { width: Math.max(16, Math.round(width * scale)), height: Math.max(16, Math.round(height * scale)) };

@@ -1,11 +1,12 @@
-// Two pictures beside each other, with what is drawn over them. Places in a picture are [x, y] from 0 to 1.
+// Two pictures side by side, with lines and marks over them. Places in a picture are [x, y] from 0 to 1.
 
 const SVG = "http://www.w3.org/2000/svg";
 
 export class Pair {
   /**
-   * In `element`. `moved(side, place, event)`: the pointer, or the point that the arrow keys move, is at a place of the
-   * picture `side` (0 or 1); `pressed` likewise; `left` when the pointer has gone.
+   * Fill `element`. The pair calls `moved(side, place, event)` when the pointer, or the point that the arrow keys move, is
+   * at a place of the picture `side` (0 or 1). It calls `pressed` and `released` in the same way, and `left(side)` when
+   * the pointer leaves.
    */
   constructor(element, words, { moved = () => {}, pressed = () => {}, released = () => {}, left = () => {} }) {
     this.element = element;
@@ -18,7 +19,7 @@ export class Pair {
     this.draw = () => {};
   }
 
-  /** Which pictures: two of { url, width, height, name }. */
+  /** Show two pictures { url, width, height, name }. */
   show(pictures) {
     pictures.forEach((picture, side) => {
       const { figure, image, title } = this.sides[side];
@@ -36,7 +37,7 @@ export class Pair {
     if (this.pictures && this.element.offsetParent) this.draw();
   }
 
-  /** Where a place of a picture is in the element, in pixels. */
+  /** Return the position of a place in the element, in CSS pixels. */
   at(side, [x, y]) {
     const own = this.sides[side].pane.getBoundingClientRect(), all = this.element.getBoundingClientRect();
     return [own.left - all.left + x * own.width, own.top - all.top + y * own.height];
@@ -60,14 +61,14 @@ export class Pair {
     return element;
   }
 
-  /** The place of an event in a picture, inside of it. */
+  /** Return the place of an event in a picture, moved to its inside. */
   place(side, event) {
     const box = this.sides[side].pane.getBoundingClientRect();
     const inside = (value) => Math.min(1 - 1e-6, Math.max(0, value));
     return [inside((event.clientX - box.left) / box.width), inside((event.clientY - box.top) / box.height)];
   }
 
-  #side(side, words, tell) {
+  #side(side, words, handlers) {
     const figure = Object.assign(document.createElement("figure"), { className: "side" });
     const pane = Object.assign(document.createElement("div"), { className: "pane", tabIndex: 0 });
     pane.setAttribute("role", "application");
@@ -77,26 +78,26 @@ export class Pair {
     const title = document.createElement("p");
     pane.append(image);
     figure.append(pane, title);
-    pane.addEventListener("pointermove", (event) => tell.moved(side, (this.points[side] = this.place(side, event)), event));
+    pane.addEventListener("pointermove", (event) => handlers.moved(side, (this.points[side] = this.place(side, event)), event));
     pane.addEventListener("pointerdown", (event) => {
       pane.setPointerCapture(event.pointerId);
-      tell.pressed(side, (this.points[side] = this.place(side, event)), event);
+      handlers.pressed(side, (this.points[side] = this.place(side, event)), event);
     });
-    pane.addEventListener("pointerup", (event) => tell.released(side, this.place(side, event), event));
-    pane.addEventListener("pointercancel", (event) => tell.released(side, this.place(side, event), event));
-    pane.addEventListener("pointerleave", () => tell.left(side));
-    pane.addEventListener("blur", () => tell.left(side));
-    pane.addEventListener("focus", (event) => pane.matches(":focus-visible") && tell.moved(side, this.points[side], event));
+    pane.addEventListener("pointerup", (event) => handlers.released(side, this.place(side, event), event));
+    pane.addEventListener("pointercancel", (event) => handlers.released(side, this.place(side, event), event));
+    pane.addEventListener("pointerleave", () => handlers.left(side));
+    pane.addEventListener("blur", () => handlers.left(side));
+    pane.addEventListener("focus", (event) => pane.matches(":focus-visible") && handlers.moved(side, this.points[side], event));
     pane.addEventListener("keydown", (event) => {
       const step = event.shiftKey ? 0.1 : 0.01;
       const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
       const place = this.points[side];
       if (moves) {
         this.points[side] = place.map((value, axis) => Math.min(1 - 1e-6, Math.max(0, value + step * moves[axis])));
-        tell.moved(side, this.points[side], event);
+        handlers.moved(side, this.points[side], event);
       } else if (event.key === "Enter" || event.key === " ") {
-        tell.pressed(side, place, event);
-        tell.released(side, place, event);
+        handlers.pressed(side, place, event);
+        handlers.released(side, place, event);
       } else {
         return;
       }

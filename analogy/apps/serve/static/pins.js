@@ -1,17 +1,17 @@
-// Pins: "this goes there". Each joins a place of A with one of B', and is drawn as a line.
+// The view of the pins. A pin joins a place of A with a place of B', and is drawn as a line.
 
 import { Pair } from "./pair.js";
 
 const list = document.getElementById("pin-list");
 const hint = document.getElementById("hint-pins");
 const count = document.querySelector("#tab-pins .count");
-const NEAR = 14;
+const NEAR = 14; // CSS pixels within which a click takes hold of a pin
 
 export class PinsView {
   constructor() {
-    this.pins = []; // of [place in A, place in B'], each [x, y] from 0 to 1
-    this.begun = null; // [side, place] of a pin that has one end
-    this.held = null; // [pin, side] that is being dragged
+    this.pins = []; // each [place in A, place in B'], with places [x, y] from 0 to 1
+    this.begun = null; // [side, place] of a pin with only one end so far
+    this.held = null; // [index, side] of the end that is being dragged
     this.pair = new Pair(
       document.getElementById("pair-pins"),
       ["A: the arrow keys move a point, Enter sets the end of a pin", "B′: the arrow keys move a point, Enter sets the end of a pin"],
@@ -22,7 +22,7 @@ export class PinsView {
     document.getElementById("pin-clear").addEventListener("click", () => this.clear());
   }
 
-  /** Between which pictures. Pins of others are gone. */
+  /** Show two pictures, and remove all pins. */
   open(a, bPrime) {
     this.pair.show([{ ...a, name: "A" }, { ...bPrime, name: "B′" }]);
     this.clear();
@@ -34,7 +34,7 @@ export class PinsView {
     this.#changed();
   }
 
-  /** (N, 4): xa, ya, xb, yb in pixels. */
+  /** Return the pins as rows [xa, ya, xb, yb], in pixels. */
   get pixels() {
     const sizes = this.pair.pictures;
     return this.pins.map((pin) => pin.flatMap(([x, y], side) => [Math.floor(x * sizes[side].width), Math.floor(y * sizes[side].height)]));
@@ -54,7 +54,7 @@ export class PinsView {
       this.#changed();
     } else {
       this.begun = [side, place];
-      hint.textContent = `Now click its place in ${side ? "A" : "B′"}.`;
+      hint.textContent = `Now click its match in ${side ? "A" : "B′"}.`;
       this.pair.redraw();
     }
   }
@@ -66,7 +66,7 @@ export class PinsView {
   }
 
   #changed() {
-    hint.textContent = "This goes there: click a place in A, then its place in B′. Drag an end to move it.";
+    hint.textContent = "Click a place in A, and then its match in B′. Drag an end of a pin to move it.";
     count.textContent = this.pins.length || "";
     this.#list();
     this.pair.redraw();

@@ -1,11 +1,11 @@
-// The two places into which pictures are dropped, pasted or chosen: one into that of A, one or several into that of B'.
+// The two places that take pictures: one picture A, and one or several pictures B'.
 
-/** What messages call a picture: its file, as far as it has one, and the place into which it was given. */
+/** Return the name of a picture for messages: its file name, if there is one, and its place. */
 export function called(blob, place) {
   return blob.name ? `${blob.name}, as ${place},` : `the picture given as ${place}`;
 }
 
-/** A picture that the user has given as that of a place: { blob, url, width, height }. Rejects with one line. */
+/** Return { blob, url, width, height } of a picture for a place. Rejects with an error of one line. */
 export async function opened(blob, place = "a result") {
   const url = URL.createObjectURL(blob);
   const image = new Image();
@@ -21,8 +21,8 @@ export async function opened(blob, place = "a result") {
 
 export class Place {
   /**
-   * `changed(place)` is called after each change of its pictures, `failed(words)` for what cannot be one. With a button
-   * `.add` and an input `.further` in the element, it takes up to `most` pictures.
+   * The place calls `changed(place)` after each change of its pictures, and `failed(words)` for a file that is no picture.
+   * It takes up to `most` pictures if the element has a button `.add` and an input `.further`.
    */
   constructor(element, changed, failed) {
     this.element = element;
@@ -47,11 +47,11 @@ export class Place {
       event.preventDefault();
       const dropped = [...event.dataTransfer.files];
       if (dropped.length) this.take(dropped, event.target === this.adding ? this.pictures : []);
-      else this.failed("what was dropped is not a file; save the picture, and drop that");
+      else this.failed("this is not a file; save the picture, and drop the file");
     });
   }
 
-  /** Show these pictures, in place of those that are there. */
+  /** Replace the pictures of the place. */
   set(pictures) {
     this.pictures = pictures;
     show(this.element, pictures);
@@ -71,10 +71,10 @@ export class Place {
     });
   }
 
-  /** Take files behind the pictures that are `kept`. */
+  /** Add files behind the pictures `kept`, and remove the others. */
   async take(blobs, kept = []) {
     if (kept.length + blobs.length > this.most) {
-      this.failed(this.most > 1 ? `there is room for ${this.most} examples; these would be ${kept.length + blobs.length}` : "there is room for one picture here; give one");
+      this.failed(this.most > 1 ? `a job takes at most ${this.most} examples, and these are ${kept.length + blobs.length}; choose fewer` : "this place takes one picture; choose one");
       return;
     }
     try {
@@ -86,7 +86,7 @@ export class Place {
     this.changed(this);
   }
 
-  /** Take what was chosen. Empty the input, so that the same file can be chosen once more. */
+  /** Take the chosen files. Empty the input, so that the user can choose the same file again. */
   #chosen(input, kept) {
     const files = [...input.files];
     input.value = "";
@@ -94,7 +94,7 @@ export class Place {
   }
 }
 
-/** Give the frame of a place the proportions of pictures, which lie in one or two columns. */
+/** Give the frame of a place the proportions of its pictures, in one or two columns. */
 export function shape(place, pictures) {
   const count = pictures.length, ratio = pictures.reduce((sum, { width, height }) => sum + width / height, 0) / count;
   const columns = count === 1 || (count === 2 && ratio > 1) ? 1 : 2, rows = Math.ceil(count / columns);
@@ -106,7 +106,7 @@ export function shape(place, pictures) {
   return columns;
 }
 
-/** Show pictures in a place, as many as there are, and none for an empty list. */
+/** Show these pictures in a place. */
 export function show(place, pictures) {
   const [first, ...others] = place.querySelectorAll(".frame img");
   for (const image of others) image.remove();
@@ -124,7 +124,7 @@ export function show(place, pictures) {
   }
 }
 
-/** A picture that is pasted goes to the place under the pointer or the focus, or else to the first that is empty. */
+/** Put a pasted picture into the place under the pointer or with the focus, or into the first empty one. */
 export function takePasted(places) {
   document.addEventListener("paste", (event) => {
     const pasted = [...event.clipboardData.files].find((each) => each.type.startsWith("image/"));

@@ -1,21 +1,21 @@
-// Label regions, painted over A and B' with a brush: plain colours without smooth edges, as label pictures have to be.
+// The view of the regions, which the user paints over A and B' in plain colours without smooth edges.
 
 import { Pair } from "./pair.js";
 
 const COLOURS = [[0xe4, 0x57, 0x2e], [0x2e, 0x86, 0xab], [0xf2, 0xc1, 0x4e], [0x4f, 0x9d, 0x69], [0x8e, 0x5b, 0xa6], [0x8b, 0x5e, 0x34]];
 const NAMES = ["red", "blue", "yellow", "green", "violet", "brown"];
-const SIDE = 512; // most positions on a side of what is painted; it is enlarged to the picture's size when it is sent
+const SIDE = 512; // longest side of the painted labels, in pixels; they are enlarged to the size of the picture for the job
 const brush = document.getElementById("brush");
 const count = document.querySelector("#tab-regions .count");
 
 export class RegionsView {
   constructor() {
-    this.colour = 1; // 0 erases, others are COLOURS[colour - 1]
+    this.colour = 1; // 0 erases; a higher number paints COLOURS[colour - 1]
     this.last = null;
     this.pair = new Pair(
       document.getElementById("pair-regions"),
       ["A: the arrow keys move the brush, Space paints", "B′: the arrow keys move the brush, Space paints"],
-      { moved: (...at) => this.#move(...at), pressed: (...at) => this.#press(...at), released: () => { this.last = null; this.#tell(); } },
+      { moved: (...at) => this.#move(...at), pressed: (...at) => this.#press(...at), released: () => { this.last = null; this.#count(); } },
     );
     this.layers = this.pair.sides.map(({ pane }) => {
       const canvas = document.createElement("canvas");
@@ -49,10 +49,10 @@ export class RegionsView {
       layer.labels = new Uint8Array(layer.canvas.width * layer.canvas.height);
       this.#paint(layer);
     });
-    this.#tell();
+    this.#count();
   }
 
-  /** Paint what two label pictures say. The colour in the corner of the first one stays unpainted. */
+  /** Paint the regions of two label pictures. The colour in the corner of the first one stays unpainted. */
   async load(blobs) {
     const colours = new Map();
     for (const [side, blob] of blobs.entries()) {
@@ -67,14 +67,14 @@ export class RegionsView {
       }
       this.#paint(this.layers[side]);
     }
-    this.#tell();
+    this.#count();
   }
 
   get used() {
     return this.layers.some(({ labels }) => labels.some((label) => label));
   }
 
-  /** Two label pictures as PNG, of the sizes of A and B'; null if nothing is painted. */
+  /** Return label pictures (PNG) of the sizes of A and B', or null if nothing is painted. */
   async masks() {
     if (!this.used) return null;
     return Promise.all(this.layers.map(({ canvas, labels }, side) => {
@@ -102,7 +102,7 @@ export class RegionsView {
     this.pair.redraw();
   }
 
-  /** From where the brush was last to a place. */
+  /** Paint a line from the last place of the brush to this place. */
   #stroke(side, place) {
     const { canvas, labels } = this.layers[side], { width, height } = canvas;
     const radius = (Number(brush.value) / 400) * Math.max(width, height);
@@ -132,7 +132,7 @@ export class RegionsView {
     this.pair.ring(this.pair.at(side, place), (Number(brush.value) / 400) * Math.max(box.width, box.height));
   }
 
-  #tell() {
+  #count() {
     const used = new Set(this.layers.flatMap(({ labels }) => [...new Set(labels)]));
     used.delete(0);
     count.textContent = used.size || "";

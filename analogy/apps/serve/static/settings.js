@@ -1,25 +1,25 @@
-// The controls of the settings, made from what the service says about them.
+// The controls of the settings, made from the list of settings of the service.
 
 const FIRST = ["weight", "ratio", "uniformity", "seed", "photo", "keep_colors"];
 const WORDS = {
   weight: "How much of your picture's shapes", ratio: "Bigger shapes", uniformity: "How much of the painting", seed: "Seed", photo: "As photographs", keep_colors: "Keep colours",
   inversion: "Inversion", inversion_steps: "Steps of the inversion", search_iterations: "Search iterations",
-  max_pixels: "Pixels seen", direction: "What to make", painting: "Painting",
+  max_pixels: "Largest working size", direction: "What to make", painting: "Painting",
 };
 
 const SLID = ["ratio", "uniformity"];
-const PICTURES = { uniformity: { words: "A photo after one painting with 0, 0.3 and 1: more and more of the painting is used", values: [0, 0.3, 1] } };
+const PICTURES = { uniformity: { words: "A photo after one painting with 0, 0.3 and 1; a higher value uses more of the painting", values: [0, 0.3, 1] } };
 
 export class Settings {
-  /** Fill the form. `offer`: what the service says at /v1/settings. */
-  constructor(offer) {
-    this.infos = offer.settings;
+  /** Fill the form. `info` is the answer of /v1/settings. */
+  constructor(info) {
+    this.infos = info.settings;
     this.controls = new Map();
-    this.presets = new Map(offer.presets.map((each) => [each.name, each.settings]));
+    this.presets = new Map(info.presets.map((each) => [each.name, each.settings]));
     const box = document.getElementById("presets");
-    for (const each of offer.presets) box.append(this.#preset(each));
-    for (const info of this.infos) {
-      document.getElementById(FIRST.includes(info.name) ? "knobs" : "more").append(this.#knob(info));
+    for (const each of info.presets) box.append(this.#preset(each));
+    for (const each of this.infos) {
+      document.getElementById(FIRST.includes(each.name) ? "knobs" : "more").append(this.#knob(each));
     }
     const knobs = document.getElementById("knobs");
     for (const name of FIRST) knobs.append(document.getElementById(`knob-${name}`));
@@ -30,17 +30,17 @@ export class Settings {
     return document.querySelector('#presets input:checked').value;
   }
 
-  /** Name -> value, of all settings. */
+  /** Return name -> value of all settings. */
   get values() {
     return Object.fromEntries([...this.controls].map(([name, control]) => [name, control.read()]));
   }
 
-  /** The values to show; those that are not named become the defaults. */
+  /** Show these values, and the defaults of all other settings. */
   set values(changed) {
     for (const info of this.infos) this.controls.get(info.name).write(changed[info.name] ?? info.default);
   }
 
-  /** How settings differ from the defaults, in words. */
+  /** Return in words how settings differ from the defaults. */
   describe(values) {
     const words = [];
     for (const info of this.infos) {
@@ -53,10 +53,10 @@ export class Settings {
   #preset(each) {
     const label = document.createElement("label");
     const input = Object.assign(document.createElement("input"), { type: "radio", name: "preset", value: each.name, checked: each.name === "photo-to-style" });
-    // Not "change": who chooses it once more wants its values again.
+    // A click on a chosen preset sets its values again, which "change" would not report.
     input.addEventListener("click", () => { this.values = { ...each.settings, seed: this.values.seed }; });
     const image = Object.assign(document.createElement("img"), { src: `static/presets/${each.name}.webp`, alt: "", width: 160, height: 160 });
-    image.addEventListener("error", () => { image.hidden = true; }); // a preset whose picture was not made yet
+    image.addEventListener("error", () => { image.hidden = true; }); // this preset has no picture
     const title = Object.assign(document.createElement("b"), { textContent: each.title });
     const help = Object.assign(document.createElement("span"), { textContent: each.help });
     label.append(input, image, title, help);
@@ -83,7 +83,7 @@ export class Settings {
     return knob;
   }
 
-  /** What a setting does, at some of its values. */
+  /** Return a figure that shows the effect of a setting at some of its values. */
   #picture(name, { words, values }) {
     const figure = document.createElement("figure"), caption = document.createElement("figcaption");
     figure.className = "values";
@@ -92,7 +92,7 @@ export class Settings {
     return figure;
   }
 
-  /** [element, read, write, what else belongs to it] */
+  /** Return [element, read, write, other elements] of the control of a setting. */
   #control(info) {
     if (typeof info.default === "boolean") {
       const box = Object.assign(document.createElement("input"), { type: "checkbox" });
@@ -102,7 +102,7 @@ export class Settings {
     if (steps) {
       const range = Object.assign(document.createElement("input"), { type: "range" });
       [range.min, range.max, range.step] = steps;
-      // To the right the shapes are bigger, and the ratio is lower.
+      // The right end means bigger shapes, and so the lowest ratio.
       const turned = (value) => (info.name === "ratio" ? Number((info.low + info.high - value).toFixed(2)) : Number(value));
       const output = document.createElement("output");
       const tell = () => { output.textContent = turned(range.value); };

@@ -1,9 +1,8 @@
-"""A plug-in for Krita: a layer in the looks of a file or of another layer, as a new layer.
+"""A plug-in for Krita that gives a layer the looks of a file or of another layer, as a new layer.
 
-The pictures are made by the service that `analogy serve` starts, so that Krita's own Python needs
-no package. The modules `pixels` and `service` use the standard library alone, `layers` uses objects
-of Krita, and `dialog` is the window. All of them keep to Python 3.8, which Krita's own builds
-bring.
+The service that `analogy serve` starts makes the pictures, so that Krita's own Python needs no
+package. The modules `pixels` and `service` use only the standard library, `layers` uses Krita's
+objects, and `dialog` is the window. All modules run on Python 3.8, as Krita's own builds need.
 """
 
 from krita import Extension, Krita
@@ -13,16 +12,16 @@ class AnalogyExtension(Extension):
     """The menu entry of the plug-in, in each of Krita's windows."""
 
     def setup(self):
-        """Do nothing: the window is made when it is asked for."""
+        """Do nothing, since the window is made only when the user opens it."""
 
     def createActions(self, window):
-        """Add the menu entry to a window, below Tools > Scripts."""
+        """Add the menu entry to a window, in Tools > Scripts."""
         action = window.createAction("analogy_looks", "Give this layer other looks...", "tools/scripts")
         action.triggered.connect(self.show)
 
     def show(self):
-        """Show the plug-in's window for the layer that is active now."""
-        from PyQt5.QtWidgets import QMessageBox  # not earlier, as it would make Krita start later
+        """Show the plug-in's window for the active layer."""
+        from PyQt5.QtWidgets import QMessageBox  # imported here, since it would delay the start of Krita
 
         from .dialog import Dialog
         from .layers import Layer

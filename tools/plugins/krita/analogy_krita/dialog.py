@@ -1,4 +1,4 @@
-"""The window of the plug-in: which layer, whose looks, which labels, and how the work goes on."""
+"""The window of the plug-in, in which the user chooses layers and labels and sees the progress."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ _SETTINGS = {
     "ratio": "Bigger shapes (below 1)",
     "uniformity": "How much of the looks",
 }
-"""Name of a setting that the window shows -> its label. All other settings are as the preset has them."""
+"""Name of a setting that the window shows -> its label. The preset decides all other settings."""
 _AS_THE_PRESET = "as the preset has it"
 _FILE, _NO_LABELS = "A file...", "no labels"
-_LOOK_MS = 100
-"""Milliseconds between two looks at the work in the other thread."""
+_POLL_MS = 100
+"""Interval at which the window polls the work in the other thread, in milliseconds."""
 
 
 class Dialog(QDialog):
-    """The window for one layer. It does not block Krita."""
+    """The window of the plug-in for one layer. It does not block Krita."""
 
     def __init__(self, layer: Layer, parent: Any = None):
         super().__init__(parent)
@@ -66,9 +66,9 @@ class Dialog(QDialog):
         groups = [each for each in layers if each.is_group]
         self._labels = [self._group_box(groups), self._group_box(groups)]
         self._preset = QComboBox()
-        self._bar, self._said = QProgressBar(), QLabel()
+        self._bar, self._message = QProgressBar(), QLabel()
         self._bar.setRange(0, 1000)
-        self._said.setWordWrap(True)
+        self._message.setWordWrap(True)
         self._make, self._close = QPushButton("Make a new layer"), QPushButton("Close")
         self._make.setDefault(True)
         self._lay_out()
@@ -79,26 +79,26 @@ class Dialog(QDialog):
         self._make.clicked.connect(self.make)
         self._close.clicked.connect(self._cancel_or_close)
         self._timer = QTimer(self)
-        self._timer.timeout.connect(self._look)
+        self._timer.timeout.connect(self._poll)
         self._enable()
         self.connect_to_service()
 
     def connect_to_service(self) -> None:
-        """Ask the service for its presets and settings, and show them."""
+        """Request the presets and settings of the service, and show them."""
         try:
             service = self._service()
         except ServiceError as error:
-            self._said.setText(str(error))
+            self._message.setText(str(error))
             return
-        self._start(lambda step, cancelled: service.offer(), self._show_offer)
+        self._start(lambda step, cancelled: service.settings(), self._show_settings)
 
     def make(self) -> None:
-        """Read the layers, and let the service make the picture."""
+        """Read the layers, and let the service make the picture in another thread."""
         try:
             service = self._service()
             pictures = self._pictures()
         except (LayerError, ServiceError) as error:
-            self._said.setText(str(error))
+            self._message.setText(str(error))
             return
         fields, part, other = self._fields(), self.layer.rectangle(), self._looks.currentData()
         looks = other.node.name() if other else Path(self._path.text()).name
@@ -110,7 +110,7 @@ class Dialog(QDialog):
         )
 
     def choose_looks(self, path: str = "", layer_name: str = "") -> None:
-        """Choose the file or the layer (the first of this name) whose looks the layer shall have."""
+        """Select the file, or the first layer of this name, whose looks the layer gets."""
         index = 0
         for place in range(1, self._looks.count()):
             if layer_name and self._looks.itemData(place).node.name() == layer_name:
@@ -120,19 +120,19 @@ class Dialog(QDialog):
         self._path.setText(path)
 
     def choose_labels(self, of_layer: str, of_looks: str) -> None:
-        """Choose both label groups by their names."""
+        """Select both label groups by their names."""
         for box, name in ((self._labels[0], of_layer), (self._labels[1], of_looks)):
             for place in range(1, box.count()):
                 if box.itemData(place).node.name() == name:
                     box.setCurrentIndex(place)
 
     @property
-    def said(self) -> str:
-        """What the window says below its bar."""
-        return self._said.text()
+    def message(self) -> str:
+        """The message below the progress bar."""
+        return self._message.text()
 
     def reject(self) -> None:
-        """Close the window (also by Escape), and end what is being done."""
+        """Close the window, also after Escape, and cancel the running work."""
         if self.work:
             self.work.cancel()
         self._timer.stop()
@@ -151,7 +151,7 @@ class Dialog(QDialog):
         whole = QVBoxLayout(self)
         whole.addLayout(form)
         whole.addWidget(self._bar)
-        whole.addWidget(self._said)
+        whole.addWidget(self._message)
         whole.addLayout(self._row(self._make, self._close))
 
     @staticmethod
@@ -173,22 +173,22 @@ class Dialog(QDialog):
     def _service(self) -> Service:
         return Service(self._address.text(), os.environ.get("ANALOGY_TOKEN", ""))
 
-    def _show_offer(self, offer: dict[str, Any]) -> None:
-        """Fill in the presets and the settings that the service has."""
+    def _show_settings(self, answer: dict[str, Any]) -> None:
+        """Show the presets and the settings of the service."""
         self._preset.clear()
-        for preset in offer["presets"]:
+        for preset in answer["presets"]:
             self._preset.addItem(f"{preset['name']}: {preset['help']}", preset["name"])
-        for setting in offer["settings"]:
+        for setting in answer["settings"]:
             if setting["name"] in _SETTINGS and setting["name"] not in self._widgets:
                 widget = _widget_of(setting)
                 widget.setToolTip(setting["help"])
                 self._widgets[setting["name"]] = widget
                 self._form.addRow(_SETTINGS[setting["name"]], widget)
-        self._said.setText(f"Connected to analogy {offer['version']}.")
+        self._message.setText(f"Connected to analogy {answer['version']}.")
         self._enable()
 
     def _pictures(self) -> dict[str, bytes]:
-        """Return the files to send. Raises `LayerError`."""
+        """Return the files to send. Raises `LayerError` if one cannot be made."""
         other, labels = self._looks.currentData(), [box.currentData() for box in self._labels]
         if (labels[0] is None) != (labels[1] is None):
             raise LayerError("Labels need two groups; choose one for the layer and one for the looks, or none.")
@@ -203,14 +203,14 @@ class Dialog(QDialog):
     def _file(self) -> bytes:
         path = self._path.text()
         if not path:
-            raise LayerError("No file is chosen; choose the picture whose looks the layer shall have.")
+            raise LayerError("No file is chosen; choose the picture whose looks the layer should get.")
         try:
             return Path(path).read_bytes()
         except OSError as error:
             raise LayerError(f"The file {path} cannot be read ({error.strerror}); choose another.") from None
 
     def _fields(self) -> dict[str, str]:
-        """Return the preset, and the settings that differ from it."""
+        """Return the preset, and the settings that override it, as fields of the form."""
         fields = {"preset": self._preset.currentData()} if self._preset.currentData() else {}
         for name, widget in self._widgets.items():
             if isinstance(widget, QDoubleSpinBox):
@@ -226,22 +226,22 @@ class Dialog(QDialog):
             raise LayerError("The document was closed before the picture was made; nothing was changed.")
         width, height, pixels = layer_pixels(png, layer.bits())
         add_above(layer, name, corner, (width, height), pixels)
-        self._said.setText(f"The new layer is '{name}'.")
+        self._message.setText(f"The new layer is '{name}'.")
 
     def _choose_file(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "The picture whose looks the layer shall have")
+        path, _ = QFileDialog.getOpenFileName(self, "The picture whose looks the layer should get")
         if path:
             self.choose_looks(path)
 
     def _start(self, do: Any, then: Any) -> None:
-        """Do something in another thread, and `then` something with its result in this one."""
-        self._said.setText("")
+        """Run `do` in another thread, and then call `then` with its result in this thread."""
+        self._message.setText("")
         self.work, self._then = Work(do), then
-        self._timer.start(_LOOK_MS)
+        self._timer.start(_POLL_MS)
         self._enable()
 
-    def _look(self) -> None:
-        """Show how the work goes on; when it has ended, show its end."""
+    def _poll(self) -> None:
+        """Show the progress of the work, and its outcome once it has ended."""
         work = self.work
         assert work is not None
         words, share = work.now
@@ -253,14 +253,14 @@ class Dialog(QDialog):
         self.work = None
         self._bar.reset()
         if work.problem:
-            self._said.setText(work.problem)
+            self._message.setText(work.problem)
         elif work.result is None:
-            self._said.setText("Cancelled; nothing was changed.")
+            self._message.setText("Cancelled; nothing was changed.")
         else:
             try:
                 self._then(work.result)
             except (LayerError, ValueError) as error:
-                self._said.setText(str(error))
+                self._message.setText(str(error))
         self._enable()
 
     def _cancel_or_close(self) -> None:
@@ -270,7 +270,7 @@ class Dialog(QDialog):
             self.reject()
 
     def _enable(self) -> None:
-        """Enable what can be used now."""
+        """Enable the controls that can be used now, and disable the others."""
         busy = self.work is not None
         self._make.setEnabled(not busy)
         self._connect.setEnabled(not busy)
@@ -280,7 +280,7 @@ class Dialog(QDialog):
 
 
 def _widget_of(setting: dict[str, Any]) -> Any:
-    """Return a widget for a setting of the service. At first it leaves the setting as the preset has it."""
+    """Return a widget for a setting of the service, which at first leaves it to the preset."""
     if setting["choices"]:
         box = QComboBox()
         box.addItem(_AS_THE_PRESET, None)
@@ -290,7 +290,7 @@ def _widget_of(setting: dict[str, Any]) -> Any:
     spin = QDoubleSpinBox()
     spin.setDecimals(2)
     spin.setSingleStep(0.05)
-    spin.setRange(setting["low"] - 0.05, setting["high"])  # the least value stands for none
+    spin.setRange(setting["low"] - 0.05, setting["high"])  # the lowest value means "as the preset has it"
     spin.setSpecialValueText(_AS_THE_PRESET)
     spin.setValue(spin.minimum())
     return spin

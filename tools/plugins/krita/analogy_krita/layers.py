@@ -1,4 +1,4 @@
-"""Layers of Krita's documents: what is in them, and a new one above another.
+"""Layers of Krita's documents: reading their pixels, and adding a new layer above another.
 
 The functions take Krita's own objects, `Document` and `Node`.
 """
@@ -11,11 +11,11 @@ from typing import Any, Iterator, NamedTuple
 from .pixels import Region, alpha_of, label_colours, label_png, layer_png
 
 _BITS = {"U8": 8, "U16": 16}
-"""Krita's name of a depth -> bits of a sample."""
+"""Krita's name of a depth -> number of bits of a sample."""
 
 
 class LayerError(Exception):
-    """Error about a layer that cannot be used: one sentence that says what to do."""
+    """Error about a layer that cannot be used. The message is a sentence that says what to do."""
 
 
 class Rectangle(NamedTuple):
@@ -35,16 +35,19 @@ class Layer(NamedTuple):
 
     @property
     def words(self) -> str:
-        """The name of the layer, behind that of its document's file."""
+        """The name of the document's file and the name of the layer, for the user."""
         return f"{Path(self.document.fileName()).name or 'Unnamed'}: {self.node.name()}"
 
     @property
     def is_group(self) -> bool:
-        """Whether the layer is a group of layers."""
+        """True if the layer is a group of layers."""
         return self.node.type() == "grouplayer"
 
     def rectangle(self) -> Rectangle:
-        """Return what of the layer is painted and lies on the canvas. Raises `LayerError` if that is nothing."""
+        """Return the painted part of the layer on the canvas.
+
+        Raises `LayerError` if it is empty.
+        """
         own = self.node.bounds()
         left, top = max(0, own.x()), max(0, own.y())
         right = min(self.document.width(), own.x() + own.width())
@@ -54,7 +57,10 @@ class Layer(NamedTuple):
         return Rectangle(left, top, right - left, bottom - top)
 
     def bits(self) -> int:
-        """Return the bits of a sample, 8 or 16. Raises `LayerError` for a layer that is not RGB of such a depth."""
+        """Return the bits of a sample, 8 or 16.
+
+        Raises `LayerError` for other layers than such RGB.
+        """
         model, depth = self.node.colorModel(), self.node.colorDepth()
         if model != "RGBA" or depth not in _BITS:
             raise LayerError(
@@ -64,31 +70,35 @@ class Layer(NamedTuple):
         return _BITS[depth]
 
     def pixels(self, part: Rectangle) -> bytes:
-        """Return the pixels of a part of the layer with its masks and effects, as `pixels.layer_png` takes them."""
+        """Return the pixels of a part of the layer, with its masks and effects applied."""
         return bytes(self.node.projectionPixelData(*part))
 
     def png(self) -> bytes:
-        """Return what of the layer is painted and lies on the canvas, as a PNG file. Raises `LayerError`."""
+        """Return the painted part of the layer on the canvas as a PNG file.
+
+        Raises `LayerError` if it is empty, or no RGB layer of 8 or 16 bits.
+        """
         part = self.rectangle()
         return layer_png(self.pixels(part), part.width, part.height, self.bits())
 
     def regions(self, part: Rectangle) -> list[Region]:
-        """Return the layers of this group as regions, from the lowest to the topmost."""
+        """Return the layers of this group as regions, from the lowest to the highest."""
         layers = [Layer(self.document, each) for each in self.node.childNodes() if _is_layer(each)]
         return [Region(each.node.name().strip(), alpha_of(each.pixels(part), each.bits())) for each in layers]
 
 
 def all_layers(documents: list[Any]) -> Iterator[Layer]:
-    """Yield each layer of these documents, also those in groups, from the topmost to the lowest."""
+    """Yield each layer of these documents, also within groups, from the highest to the lowest."""
     for document in documents:
         for node in _below(document.rootNode()):
             yield Layer(document, node)
 
 
 def label_pictures(a: Layer, of_a: Layer, b_prime: Layer, of_b: Layer) -> tuple[bytes, bytes]:
-    """Return the label pictures of two layers, made from the groups `of_a` and `of_b`, as PNG files.
+    """Return the label pictures of two layers as PNG files, made from the groups `of_a` and `of_b`.
 
-    Each layer of a group is a region, and regions of the same name match. Raises `LayerError`.
+    Each layer of a group is a region, and regions with the same name match. Raises `LayerError` if
+    the groups have different names, no layers, or too many.
     """
     parts = [a.rectangle(), b_prime.rectangle()]
     groups = [group.regions(part) for group, part in zip((of_a, of_b), parts)]
@@ -102,11 +112,10 @@ def label_pictures(a: Layer, of_a: Layer, b_prime: Layer, of_b: Layer) -> tuple[
 
 
 def add_above(layer: Layer, name: str, corner: tuple[int, int], size: tuple[int, int], pixels: bytes) -> Any:
-    """Add a new layer of the same colours above another, and return its node.
+    """Add a new layer with the colour model and profile of `layer` above it, and return its node.
 
-    corner  column and row of its first pixel
-    size    its width and its height
-    pixels  as Krita takes them, in the depth of `layer`
+    `corner` is the column and the row of its first pixel, `size` its width and height. `pixels` are
+    in Krita's order, with the depth of `layer`.
     """
     document, node = layer
     new = document.createNode(name, "paintlayer")
@@ -126,5 +135,5 @@ def _below(node: Any) -> Iterator[Any]:
 
 
 def _is_layer(node: Any) -> bool:
-    """Return whether a node has a picture of its own; masks and filters have none."""
+    """Return whether a node has a picture of its own, which masks and filters do not have."""
     return node.type().endswith("layer") and node.type() != "filterlayer"

@@ -1,4 +1,4 @@
-"""Requests to the service that `analogy serve` starts, by the standard library alone."""
+"""Requests to the service that `analogy serve` starts, with only the standard library."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from typing import Any, Callable
 from urllib import error, parse, request
 
 ADDRESS = "http://127.0.0.1:8000"
-"""The address at which `analogy serve` listens by default."""
-_PATIENCE = 130.0
-"""Seconds that the service may take for an answer; it accepts an upload for up to 120."""
-_LOOK = 0.25
-"""Seconds between two looks at a job."""
+"""Default address of `analogy serve`."""
+_TIMEOUT = 130.0
+"""Longest time for an answer, in seconds. The service accepts an upload for up to 120."""
+_POLL_INTERVAL = 0.25
+"""Interval at which a job is polled, in seconds."""
 
 
 class ServiceError(Exception):
-    """Error about the service or what was asked of it: one sentence that says what to do."""
+    """Error about the service or a request. The message is a sentence that says what to do."""
 
 
 class CancelledError(Exception):
-    """Exception that ends work which the user has cancelled."""
+    """Exception that ends work that the user has cancelled."""
 
 
 class Service:
-    """A service at an address. Raises `ServiceError` for an address that is none.
+    """The service at an address.
 
-    token  the secret that the service may want, its ANALOGY_TOKEN; empty for none
+    `token` is the service's ANALOGY_TOKEN, empty if it has none. Raises `ServiceError` for an
+    invalid address.
     """
 
     def __init__(self, address: str = ADDRESS, token: str = ""):
@@ -38,12 +39,14 @@ class Service:
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise ServiceError(f"'{address}' is no address of a service; give one like {ADDRESS}.")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        # Straight to the service, which is on this machine or near it: a proxy for the web would
-        # not find it.
+        # No proxy is used, since the service is on this machine or near it.
         self._opener = request.build_opener(request.ProxyHandler({}))
 
-    def offer(self) -> dict[str, Any]:
-        """Return what `GET /v1/settings` answers: among others `settings` and `presets`, lists of dicts with name and help."""
+    def settings(self) -> dict[str, Any]:
+        """Return the answer to `GET /v1/settings`.
+
+        Its `settings` and `presets` are lists of dicts with "name" and "help".
+        """
         return self._json("GET", "/v1/settings")
 
     def make(
@@ -55,20 +58,31 @@ class Service:
     ) -> bytes:
         """Return A' as a PNG file.
 
-        pictures   field of the form (a, b_prime, mask_a, mask_b) -> the content of a file
-        fields     the other fields: preset, and settings by name
-        step       is called with what is being done, in words, and its share, 0 to 1
-        cancelled  is asked again and again whether to end the work
+        Parameters
+        ----------
+        pictures : dict
+            Field of the form (a, b_prime, mask_a, mask_b) -> content of a file.
+        fields : dict
+            The other fields of the form: preset, and settings by name.
+        step : callable
+            Called with the present step, in words, and the finished share, 0 to 1.
+        cancelled : callable
+            Called repeatedly; returns true if the work has to end.
 
-        Raises `ServiceError`, and `CancelledError` once the job is cancelled in the service, too.
+        Raises
+        ------
+        ServiceError
+            If the service cannot be reached, or refuses the request.
+        CancelledError
+            If `cancelled` returned true. The job of the service is cancelled, too.
         """
         step("sending the pictures", 0.0)
         kind, body = multipart(pictures, {**fields, "direction": "ab"})
-        most = self.offer()["upload_bytes"]
-        if len(body) > most:  # asked before, as the service would end the connection in the middle of them
+        most = self.settings()["upload_bytes"]
+        if len(body) > most:  # else the service would end the connection during the upload
             raise ServiceError(
-                f"The pictures have {len(body) / (1 << 20):.1f} MB, and the service takes {most >> 20}; start it with a "
-                "larger --upload-mb."
+                f"The pictures have {len(body) / (1 << 20):.1f} MB, and the service accepts {most >> 20}; start it "
+                "with a larger --upload-mb."
             )
         job = self._json("POST", "/v1/jobs", body, kind)
         at = f"/v1/jobs/{job['id']}"
@@ -77,17 +91,17 @@ class Service:
                 if cancelled():
                     raise CancelledError
                 step(f"waiting for {job['ahead']} jobs" if job["ahead"] else job["stage"] or "waiting", job["done"])
-                time.sleep(_LOOK)
+                time.sleep(_POLL_INTERVAL)
                 job = self._json("GET", at)
             if job["state"] != "done":
                 raise ServiceError(_sentence(job["error"] or "the service has cancelled the job"))
             step("fetching the picture", 1.0)
             return self._ask("GET", f"{at}/files/a_prime.png")
         finally:
-            self._forget(at)
+            self._delete_job(at)
 
-    def _forget(self, at: str) -> None:
-        """Delete a job and its results. If the service is gone, so are they."""
+    def _delete_job(self, at: str) -> None:
+        """Delete a job and its results. A service that has ended has deleted them itself."""
         with suppress(ServiceError):
             self._ask("DELETE", at)
 
@@ -98,19 +112,19 @@ class Service:
         except ValueError:
             values = None
         if not isinstance(values, dict):
-            raise self._stranger()
+            raise self._other_server()
         return values
 
     def _ask(self, method: str, path: str, body: bytes | None = None, kind: str = "") -> bytes:
         headers = {**self._headers, "Content-Type": kind} if kind else self._headers
         asked = request.Request(self.address + path, body, headers, method=method)
         try:
-            with self._opener.open(asked, timeout=_PATIENCE) as answer:
+            with self._opener.open(asked, timeout=_TIMEOUT) as answer:
                 return answer.read()
         except error.HTTPError as refusal:
             with refusal:
                 raise self._refused(refusal.code, refusal.read()) from None
-        except (OSError, http.client.HTTPException):  # nothing listens there, or it has ended
+        except (OSError, http.client.HTTPException):  # no service listens there, or it has ended
             raise ServiceError(
                 f"No service answers at {self.address}; start it in a terminal with: analogy serve"
             ) from None
@@ -119,19 +133,20 @@ class Service:
         try:
             words = json.loads(content)["detail"]
         except (ValueError, KeyError, TypeError):
-            return self._stranger()
+            return self._other_server()
         if status == 401:
-            return ServiceError("The service wants its token; start Krita with the same ANALOGY_TOKEN.")
+            return ServiceError("The service needs its token; start Krita with the same ANALOGY_TOKEN.")
         return ServiceError(_sentence(str(words)))
 
-    def _stranger(self) -> ServiceError:
+    def _other_server(self) -> ServiceError:
         return ServiceError(
-            f"What answers at {self.address} is not analogy; start it elsewhere with: analogy serve --port 9000"
+            f"Another program answers at {self.address}; start the service at another port with: "
+            "analogy serve --port 9000"
         )
 
 
 def multipart(pictures: dict[str, bytes], fields: dict[str, str]) -> tuple[str, bytes]:
-    """Return the media type and the body of a form (multipart/form-data) with pictures and other fields."""
+    """Return the media type and the body of a multipart/form-data form with these fields."""
     boundary = uuid.uuid4().hex
     parts = []
     for name, content in [*pictures.items(), *((name, value.encode()) for name, value in fields.items())]:

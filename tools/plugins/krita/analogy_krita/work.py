@@ -1,4 +1,7 @@
-"""Work in a thread. The window looks at its state again and again, since only the window's own thread may use Qt's objects."""
+"""Work in a thread, whose state the window polls.
+
+Only the window's own thread may use Qt's objects.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,16 @@ from .service import CancelledError, ServiceError
 class Work:
     """A function that runs in a thread of its own from the start on.
 
-    do  is called with `step` (words, share) and `cancelled` (whether to end), as `Service.make` takes them
+    It is called with the arguments `step` and `cancelled` of `Service.make`.
 
-    now              what is being done in words, and its share, 0 to 1
-    result, problem  once it has `ended`: what the function has returned, or one sentence; None and None if it was cancelled
+    Attributes
+    ----------
+    now : tuple
+        The present step, in words, and the finished share, 0 to 1.
+    result : object
+        What the function has returned; None before that, or if it was cancelled or failed.
+    problem : str or None
+        A sentence that says why the function failed.
     """
 
     def __init__(self, do: Callable[[Callable[[str, float], None], Callable[[], bool]], Any]):
@@ -22,16 +31,16 @@ class Work:
         self.result: Any = None
         self.problem: str | None = None
         self._do, self._cancelled = do, threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)  # Krita does not wait for it when it quits
+        self._thread = threading.Thread(target=self._run, daemon=True)  # a daemon, so that Krita can quit meanwhile
         self._thread.start()
 
     @property
     def ended(self) -> bool:
-        """Whether the function has returned or raised."""
+        """True if the function has returned or raised."""
         return not self._thread.is_alive()
 
     def cancel(self) -> None:
-        """Let the function end soon."""
+        """Make `cancelled` true, so that the function ends soon."""
         self._cancelled.set()
 
     def _run(self) -> None:
@@ -41,7 +50,7 @@ class Work:
             pass
         except ServiceError as error:
             self.problem = str(error)
-        except Exception as error:  # nothing else would show it
+        except Exception as error:  # otherwise nobody would see it
             self.problem = f"This should not happen: {error!r}"
 
     def _step(self, words: str, share: float) -> None:

@@ -1,0 +1,107 @@
+"""Measure whole transfers on a GPU, for each use and for two callers, for `bench.py`.
+
+The results are shown beside the aims for an H100. The pictures and the results are in the host's
+memory. Each figure is a median; two transfers before it are not counted.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from analogy.settings import PRESETS
+
+
+@dataclass(frozen=True)
+class Case:
+    """A use that is measured."""
+
+    size: tuple[int, int]
+    """Rows and columns of both pictures."""
+    settings: Mapping[str, Any]
+    """The settings that differ from the defaults."""
+    runs: int
+    """Number of transfers that are counted."""
+    aim: float
+    """The time that a transfer should take on an H100, in milliseconds."""
+
+
+CASES = {
+    "defaults": Case((448, 448), {}, 15, 12),
+    "preset fast": Case((448, 448), PRESETS["fast"], 15, 7),
+    "photo mode": Case((448, 448), {"photo": True}, 15, 20),
+    "preset paper": Case((448, 448), PRESETS["paper"], 4, 200),
+    "4000 x 3000": Case((3000, 4000), {}, 5, 80),
+    "4000 x 3000, photo mode": Case((3000, 4000), {"photo": True}, 5, 250),
+}
+"""Name of a use -> the use. The aims are for the compact model.
+
+The aim at full width is 40 ms for the defaults.
+"""
+CALLERS = 2
+"""Number of threads that call one engine at the same time."""
+SECONDS = 4.0
+"""Time for which these threads, and then a single one, call the engine, in seconds."""
+GAIN = 1.7
+"""Aim for the transfers of two callers in that time, as a multiple of those of one."""
+
+
+def measure(a: str, b_prime: str, model: str, device: str, cases: Mapping[str, Case], seconds: float) -> dict[str, Any]:
+    """Measure the cases, and then one and several callers.
+
+    Returns {"ms": {use: [low, median, high]}, "per_second": {callers: transfers}, "device": words}.
+    """
+    from analogy.engine import Engine
+
+    engine = Engine(model, device)
+    milliseconds = {}
+    for name, case in cases.items():
+        pictures = [_resized(path, case.size) for path in (a, b_prime)]
+        took = []
+        for _ in range(case.runs + 2):
+            began = time.perf_counter()
+            engine.transfer(*pictures, **case.settings)
+            took.append(1000 * (time.perf_counter() - began))
+        milliseconds[name] = [min(took[2:]), statistics.median(took[2:]), max(took[2:])]
+    first = next(iter(cases.values()))
+    pictures = [_resized(path, first.size) for path in (a, b_prime)]
+
+    def call(until: float) -> int:
+        count = 0
+        while time.perf_counter() < until:
+            engine.transfer(*pictures, **first.settings)
+            count += 1
+        return count
+
+    per_second = {}
+    for callers in (1, CALLERS):
+        with ThreadPoolExecutor(callers) as pool:
+            until = time.perf_counter() + seconds
+            per_second[str(callers)] = sum(pool.map(call, [until] * callers)) / seconds
+    return {"ms": milliseconds, "per_second": per_second, "device": engine.backend.describe()}
+
+
+def lines(found: Mapping[str, Any], cases: Mapping[str, Case]) -> list[str]:
+    """Return the figures as lines of text."""
+    text = [f"  whole transfers on {found['device']}, median (lowest to highest):"]
+    for name, (low, middle, high) in found["ms"].items():
+        text.append(f"  {name:24} {middle:7.1f} ms ({low:.1f} to {high:.1f}); aim on an H100 {cases[name].aim:g}")
+    one, two = found["per_second"]["1"], found["per_second"][str(CALLERS)]
+    text.append(
+        f"  {one:.1f} transfers a second for one caller, {two:.1f} for {CALLERS}: x {two / one if one else 0:.2f}; "
+        f"aim {GAIN:g}, or the limit of the device"
+    )
+    return text
+
+
+def _resized(path: str, size: tuple[int, int]) -> np.ndarray:
+    with Image.open(Path(path)) as image:
+        return np.asarray(image.convert("RGB").resize(size[::-1], Image.Resampling.LANCZOS))
