@@ -138,7 +138,7 @@ def test_the_surroundings_of_a_pin_are_as_many_pixels_wide_at_every_level() -> N
         Features(locate(DEFAULT), backend), both, both.network_inputs(Uploads(backend)), settings, StageReporter(None)
     )
     # A search computes the distances of the field that it begins with, and of that field with the
-    # offset of the pin in all of its surroundings. At all levels but the last there are two searches.
+    # offset of the pin around it. There are two searches at all levels but the last.
     assert len(searched) == 4 * 4 + 2
     widths = {}
     for level in LEVELS:
