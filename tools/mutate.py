@@ -40,6 +40,9 @@ SHORTEST_LIMIT = 60
 SLOWDOWN = 5
 """Time limit of a run with a mutant, in units of the time that the run without a mutant took."""
 
+_NOT_COMPILED = re.compile(r"do not compile for the simulator|^E +(SyntaxError|numba\.core\.errors\.)", re.MULTILINE)
+"""Pattern of the output of pytest if the code of a mutant does not compile."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -190,10 +193,6 @@ class Copy:
                 yield mutant, self.run(part.tests, seconds)
         finally:
             path.write_text(whole, encoding="utf-8")
-
-
-_NOT_COMPILED = re.compile(r"do not compile for the simulator|^E +(SyntaxError|numba\.core\.errors\.)", re.MULTILINE)
-"""Words that pytest prints if CUDA C++, Python or Numba refuses the code of a mutant."""
 
 
 def reasons() -> dict[str, dict[str, str]]:

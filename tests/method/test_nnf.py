@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import analogy
-from analogy.backends import ONE
+from analogy.backends import MOST_PATCH, ONE
 from analogy.backends.cpu import CpuBackend
 from analogy.errors import ImageError
 from analogy.method import nnf
@@ -163,6 +163,14 @@ def test_search_on_maps_one_position_wide_finds_every_match(size: tuple[int, int
     field, distance = nnf.search(BACKEND, a, a, start, patch=5, search_radius=None, iterations=2, seed=0)
     assert np.array_equal(field, grid(*size))
     assert np.allclose(distance, -2, atol=1e-3)  # the joined features are rounded to fixed point
+
+
+@pytest.mark.parametrize("patch", [1, MOST_PATCH])
+def test_the_smallest_and_the_largest_patch_can_be_searched(patch: int) -> None:
+    f = np.random.default_rng(0).standard_normal((9, 8, 3)).astype(np.float32)
+    a = BACKEND.join(f, f)
+    field, _ = nnf.search(BACKEND, a, a, grid(9, 8), patch=patch, search_radius=None, iterations=1, seed=0)
+    assert np.array_equal(field, grid(9, 8))
 
 
 @pytest.mark.parametrize(
