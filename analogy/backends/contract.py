@@ -227,7 +227,7 @@ class Backend(Protocol):
         that no candidate can reach, and this number is what is compared, and what is returned where
         no candidate is accepted. Callers rely on that to hold matches.
 
-        max_product   upper bound of every a[p] . b[q], in units of 1 / ONE^2; with it a kernel gives a candidate up as soon
+        max_product   upper bound of every a[p] . b[q], in units of 1 / ONE^2; with it a kernel may give a candidate up as soon
                       as it cannot be accepted
         labels        (HA, WA) and (HB, WB) int32: p and q match only if their labels are equal, or one of them is negative
         offered       the field from which an earlier pass with this jump began, everything else being equal. A candidate
