@@ -12,6 +12,9 @@ _LEAST_ADDRESSES = 250_000_000
 def main() -> None:
     """Run the command. Signals are handled before anything else is loaded."""
     process.take_over()
+    # Or NumPy would start a thread for each core, which at first spins for a tenth of a second. No
+    # product here is large enough for more than one thread.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with suppress(ImportError):  # not on Windows
         import resource
 
