@@ -10,6 +10,7 @@
     cuda            CUDA backend: CuPy, with the kernels of `kernels.cu` and `seams.cu`
     cuda_launch     compiles the CUDA kernels, packs their arguments, and launches them
     cuda_queue      CUDA stream that all work on a device goes through
+    cuda_steps      common launches of several small multigrid steps
     multigrid       multigrid kernels of both backends
     probes          checks that a GPU and its libraries work
     selftest        report about a GPU

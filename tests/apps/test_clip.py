@@ -96,7 +96,7 @@ def test_losses_of_a_video_are_logged_and_wrong_videos_refused_before_the_painti
     )
     done = run(shot, "-o", tmp_path / "out", "--side-by-side", tmp_path / "both.mp4", "--rate", "0.0001", *key)
     assert done.exit_code == 2 and not painted
-    assert "rate is 0.0001; it takes a number of frames a second, 0.001 to 1000" in done.stderr
+    assert "rate is 0.0001; give 0.001 to 1000 frames per second" in done.stderr
     assert {path.name for path in tmp_path.iterdir()} >= {"film.mkv", "fast.mp4"}
     assert not list(tmp_path.glob("new.mp4*"))
 
@@ -220,10 +220,13 @@ def test_an_interrupted_run_keeps_its_frames_and_exits_with_130(shot: Path, tmp_
         ([], "a clip takes either keys or a style, and neither is given; give one of the two"),
         (
             ["--key", "0=first.png", "--side-by-side", "both.gif"],
-            "both.gif: a video is one of .mp4 .m4v .mov .mkv .webm",
+            "both.gif is no video; name a file with a suffix of .mp4 .m4v .mov .mkv .webm",
         ),
-        (["--key", "0=first.png", "--contact", "sheet"], "sheet: a contact sheet is a picture; name it .png or .jpg"),
-        (["--key", "0=first.png", "--rate", "0"], "rate is 0.0; it takes a number of frames a second, 0.001 to 1000"),
+        (
+            ["--key", "0=first.png", "--contact", "sheet"],
+            "sheet is no picture; give the contact sheet a suffix such as .png or .jpg",
+        ),
+        (["--key", "0=first.png", "--rate", "0"], "rate is 0.0; give 0.001 to 1000 frames per second"),
         (["--style", "nowhere.png"], "the style (nowhere.png): there is no such file"),
     ],
 )
@@ -258,5 +261,5 @@ def test_a_second_style_is_refused_since_a_film_gets_the_looks_of_one(shot: Path
     done = run(shot, "-o", tmp_path / "out", "--style", "one.png", "--style", "two.png")
     assert done.exit_code == 2
     assert done.stderr.strip() == (
-        "analogy: --style is given 2 times; a film gets the looks of one picture, so give one"
+        "analogy: --style is given 2 times; a film gets the looks of one picture, so give it once"
     )

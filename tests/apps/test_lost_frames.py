@@ -74,9 +74,10 @@ KEY = ["--key", "0=key.png"]
         (["shot", "-o", "out", "--contact", "out/003.png", *KEY], "would both write out/003.png"),
         (["film.mp4", "-o", "x.mp4", "--side-by-side", "X.mp4", *KEY], "would both write X.mp4"),
         (["film.mp4", "-o", "x.mp4", "--contact", "x.mp4.frames/0001.png", *KEY], "would both write"),
-        (["shot", "-o", "p.gif", *KEY], "p.gif: a painted film is a folder, or a video of a suffix .mp4"),
-        (["shot", "-o", "p.avi", *KEY], "p.avi: a painted film is a folder, or a video"),
-        (["shot", "-o", "p.PNG", *KEY], "p.PNG: a painted film is a folder, or a video"),
+        (["shot", "-o", "p.gif", *KEY],
+         "p.gif is neither a folder nor a video; name a folder, or a file with a suffix of .mp4"),
+        (["shot", "-o", "p.avi", *KEY], "p.avi is neither a folder nor a video"),
+        (["shot", "-o", "p.PNG", *KEY], "p.PNG is neither a folder nor a video"),
         (["shot", "-o", "out", *KEY, *KEY], "there are two keys for the frame 0; give one"),
     ],
 )  # fmt: skip
@@ -371,9 +372,12 @@ def test_transparent_parts_of_a_key_show_the_frame_of_the_film(here: Path, kind:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["film.mp4", "-o", "x.mp4"], "the film has its own times; leave out --rate"),
-        (["film.mp4", "-o", "out", "--side-by-side", "x.mp4"], "the film has its own times; leave out --rate"),
-        (["shot", "-o", "out", "--contact", "sheet.png"], "no video is written; leave out --rate"),
+        (["film.mp4", "-o", "x.mp4"], "the film is a video, which has its own rate; leave out --rate"),
+        (
+            ["film.mp4", "-o", "out", "--side-by-side", "x.mp4"],
+            "the film is a video, which has its own rate; leave out --rate",
+        ),
+        (["shot", "-o", "out", "--contact", "sheet.png"], "the command writes no video; leave out --rate"),
     ],
 )
 def test_a_rate_that_has_no_effect_is_refused(here: Path, arguments: list[str], words: str) -> None:

@@ -198,7 +198,7 @@ def test_memory_behind_combined_arrays_does_not_change(backend, rng):
 
 
 class Grids:
-    """Two grids and what is computed on them."""
+    """Two grids with their arrays, on a backend."""
 
     def __init__(self, backend, rng, size, planes):
         self.backend = backend
@@ -210,7 +210,7 @@ class Grids:
         self.below_f, self.below_u = (backend.asarray(channels(rng, self.coarse.shape[1:])) for _ in range(2))
 
     def cycle(self):
-        """Do what a cycle does, and a residual without a right-hand side."""
+        """Run the steps of a cycle, and a residual without a right-hand side."""
         self.backend.relax(self.form, self.lines, self.f, self.u, after=False)
         self.backend.residual(self.form, self.f, self.u, self.r)
         self.backend.restriction(self.weights, self.r, self.below_f)
@@ -261,7 +261,7 @@ def test_steps_that_an_error_interrupts_are_not_done_later(simulated, rng):
         pass
     for one, other in zip(before, grids.results(), strict=True):
         np.testing.assert_array_equal(one, other)
-    grids.cycle()  # each step is a launch again
+    grids.cycle()  # outside of `steps`, each step is a launch
     assert any((one != other).any() for one, other in zip(before, grids.results(), strict=True))
 
 

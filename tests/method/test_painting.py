@@ -82,7 +82,8 @@ def test_a_field_is_refined_if_the_content_or_the_source_is_larger_at_full_size(
 
 
 def test_refinement_on_pixels_moves_a_match_by_three_pixels_at_most() -> None:
-    # Even columns have one offset and odd columns another, so the vote equals neither.
+    # Even columns have one offset and odd columns another, so that the voted picture is like
+    # neither.
     source = resize((255 * texture(5, 8)).astype(np.uint8), 40, 64).astype(np.float32) / 255
     y, x = np.mgrid[4:36, 4:36]
     odd = 24 * (x % 2)
