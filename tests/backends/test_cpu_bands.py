@@ -65,3 +65,20 @@ def test_a_band_of_a_kernel_has_its_rows_of_the_result_and_leaves_the_others_alo
         np.testing.assert_array_equal(found[FIRST:END], expected[FIRST:END])
         assert (found[:FIRST] == UNTOUCHED).all()
         assert (found[END:] == UNTOUCHED).all()
+
+
+def test_a_band_of_columns_is_solved_in_its_place_and_nothing_around_it_changes(rng) -> None:
+    h, w = 6, 9
+    shifts, f = rng.random(w, np.float32), rng.random((h, w), np.float32)
+    whole = f.copy()
+    CpuBackend(1).solve_columns(shifts, whole)
+    # A row above and a row below belong to other data.
+    around, excess = (np.full((h + 2, w), UNTOUCHED, np.float32) for _ in range(2))
+    around[1:-1] = f
+    run = CpuBackend(1)._load("seam_kernels")["solve_columns"]
+    run(FIRST, END, *(array.ctypes.data for array in (shifts, around[1:], excess[1:])), h, w)
+    expected = np.pad(f, ((1, 1), (0, 0)), constant_values=UNTOUCHED)
+    expected[1:-1, FIRST:END] = whole[:, FIRST:END]
+    np.testing.assert_array_equal(around, expected)
+    assert (np.delete(excess[1:-1], np.s_[FIRST:END], axis=1) == UNTOUCHED).all()
+    assert (excess[[0, -1]] == UNTOUCHED).all()
