@@ -121,11 +121,15 @@ PARTS = {
     ),
     "kernels.py": Part(
         "analogy/backends/kernels.py",
-        ("tests/backends/test_backends.py", "tests/backends/test_frames.py", *_CPU),
+        ("tests/backends/test_backends.py", "tests/backends/test_frames.py", "tests/backends/test_cpu_bands.py", *_CPU),
     ),
     "seam_kernels.py": Part(
         "analogy/backends/seam_kernels.py",
-        ("tests/backends/test_seam_kernels.py", "tests/backends/test_frames.py", "tests/method/test_seams.py", *_CPU),
+        (
+            *(f"tests/backends/test_{name}.py" for name in ("seam_kernels", "frames", "cpu_bands")),
+            "tests/method/test_seams.py",
+            *_CPU,
+        ),
     ),
 }  # fmt: skip
 

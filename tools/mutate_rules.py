@@ -47,7 +47,7 @@ class Mutant:
 
     @property
     def name(self) -> str:
-        """Name of the mutant in `mutants.toml`; comments and layout do not change it."""
+        """Name of the mutant in `mutants.toml`; comments and line breaks do not change it."""
         where = f"{self.function}: " if self.function else ""
         return f"{where}{self.before} -> {self.after or '(nothing)'}"
 
@@ -132,7 +132,7 @@ class _Cuda:
         self._code = re.sub(r"//.*|\"[^\"\n]*\"|^#.*", lambda found: " " * len(found[0]), text, flags=re.MULTILINE)
         """The text with spaces in place of comments, strings and lines for the preprocessor."""
         self._ends = [0]
-        """The ends of the statements; the parentheses of a `for` belong to one statement."""
+        """The ends of the statements. A `for` with its parts in parentheses is one of them."""
         self._functions: list[str] = []
         """The name of the function or class that each statement belongs to."""
         depth, around = 0, [""]
@@ -223,7 +223,7 @@ class _Python:
         return function, _without_blocks(node), _without_blocks(after)
 
     def _part_around(self, node: ast.AST, start: int, end: int) -> tuple[str, int, ast.AST] | None:
-        """Return the field, the index and the statement of `node` that contains an edit."""
+        """Return the statement in a block of `node` that contains an edit: field, index, itself."""
         for field in _BLOCKS:
             for index, part in enumerate(getattr(node, field, ())):
                 first, last = self._span(part)

@@ -102,6 +102,13 @@ def test_distance_equals_the_oracle(backend, case, patch):
     assert_same(on(backend, "distance", a, b, nnf, patch), oracle.distance(a, b, nnf, patch))
 
 
+@pytest.mark.parametrize("channels", [24, 25, 80, 81, 160, 161])
+def test_distance_is_exact_where_loops_are_unrolled_and_one_channel_beyond(backend, rng, channels):
+    a, b = whole_numbers(rng, (3, 4), channels), whole_numbers(rng, (4, 3), channels)
+    nnf = random_field(rng, (3, 4), (4, 3))
+    assert_same(on(backend, "distance", a, b, nnf, 1), oracle.distance(a, b, nnf, 1))
+
+
 @pytest.mark.parametrize("patch", PATCHES)
 @pytest.mark.parametrize("jump", [1, 2, 50])
 def test_propagate_equals_the_oracle(backend, case, patch, jump):

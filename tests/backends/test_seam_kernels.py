@@ -129,8 +129,9 @@ def test_columns_are_solved_as_by_elimination_also_for_tiny_shifts(backend, rng,
 
 def test_a_small_correction_is_added_and_a_large_one_stops_before_black_and_white(backend, rng):
     picture, correction = rng.random((9, 12, 3), np.float32), rng.normal(0, 0.3, (9, 12, 3)).astype(np.float32)
-    picture[0, 0], picture[0, 1] = 0, 1
+    picture[0, 0], picture[0, 1], picture[0, 2] = 0, 1, 0
     columns = rng.permutation(12).astype(np.int32)
+    correction[0, columns[2]] = 0
     actual = backend.to_host(backend.correct(*map(backend.asarray, (picture, correction, columns))))
     change = correction[:, columns].astype(float)
     room = np.minimum(np.where(change > 0, 1 - picture, picture), 2 * np.minimum(picture, 1 - picture))
@@ -138,4 +139,4 @@ def test_a_small_correction_is_added_and_a_large_one_stops_before_black_and_whit
     np.testing.assert_allclose(actual, expected, atol=1e-6)
     assert actual.min() >= 0
     assert actual.max() <= 1
-    assert actual[0, :2].tolist() == [[0] * 3, [1] * 3]  # black and white do not change
+    assert actual[0, :3].tolist() == [[0] * 3, [1] * 3, [0] * 3]  # black and white do not change

@@ -70,6 +70,19 @@ def test_painting_a_level_tells_each_band() -> None:
     assert len(np.unique(np.round(shares, 9))) == 2 * 8  # to enlarge the field, and to vote
 
 
+def test_painting_without_seams_tells_each_band_of_the_vote_and_never_falls() -> None:
+    size = (160, 160)
+    field, sheet = nnf.identity(BACKEND, size, size), Sheet((size,))
+    field[:, 80:] -= np.array([0, 9], np.int32)
+    steepness = BACKEND.steepness(texture(*size, 1))
+    for each in (paint, paint_level):
+        shares = []
+        each(BACKEND, field, sheet, size, sheet, texture(*size), tick=shares.append, steepness=steepness)
+        assert shares == sorted(shares)
+        assert shares[-1] == pytest.approx(1)
+        assert (np.unique(shares) < 0.16).sum() == 2 * 8  # to enlarge the field and to vote: 0.9 of 5.9
+
+
 @pytest.mark.parametrize("content", [(20, 20), (40, 40)])
 @pytest.mark.parametrize("source", [(20, 20), (40, 40)])
 def test_a_field_is_refined_if_the_content_or_the_source_is_larger_at_full_size(content, source) -> None:
@@ -82,7 +95,8 @@ def test_a_field_is_refined_if_the_content_or_the_source_is_larger_at_full_size(
 
 
 def test_refinement_on_pixels_moves_a_match_by_three_pixels_at_most() -> None:
-    # Even columns have one offset and odd columns another, so the vote equals neither.
+    # Even columns have one offset and odd columns another, so that the voted picture is like
+    # neither.
     source = resize((255 * texture(5, 8)).astype(np.uint8), 40, 64).astype(np.float32) / 255
     y, x = np.mgrid[4:36, 4:36]
     odd = 24 * (x % 2)
