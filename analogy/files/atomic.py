@@ -17,13 +17,14 @@ from .inputs import is_address
 def atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Yield a new binary file, open for writing, that becomes `path` when the block ends.
 
-    The file is written beside `path` under a temporary name, then renamed. So no program sees half
-    of it, and an older `path` stays until the new one is complete. If the block raises, the file is
-    deleted. Its permissions follow the user's umask. It is not flushed to the disk (fsync).
+    The file is written beside `path` under a temporary name, then renamed. So no program sees a
+    partly written file, and an older `path` stays until the new one is complete. If the block
+    raises, the file is deleted. Its permissions follow the user's umask. It is not flushed to the
+    disk (fsync).
 
     Raises `OutputError` if the folder does not exist, there is no permission, or the disk is full.
-    An OSError or ValueError of the block becomes an `OutputError`, too; an `AnalogyError` of the
-    block passes through.
+    An OSError or ValueError of the block becomes an `OutputError`; an `AnalogyError` of the block
+    passes through.
     """
     path = Path(path)
     made: Path | None = None
@@ -46,8 +47,8 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a new folder to fill, which becomes `path` when the block ends.
 
-    Before, `path` must not exist, or must be an empty folder. If the block raises, the new folder
-    is deleted. Permissions follow the user's umask.
+    Before the block, `path` must not exist, or must be an empty folder. If the block raises, the
+    new folder is deleted. Permissions follow the user's umask.
 
     Raises `OutputError` as `atomic` does, and if something else is at `path` when the block ends.
     """
@@ -56,7 +57,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         new.mkdir()
         yield new
         if path.is_dir():
-            path.rmdir()  # it is empty; Windows does not replace even that
+            path.rmdir()  # on Windows, a folder cannot replace even an empty one
         new.replace(path)
 
 
@@ -70,15 +71,15 @@ def _as_output_error(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise OutputError(f"{path}: the folder '{path.parent}' does not exist; make it first") from error
     except PermissionError as error:
-        raise OutputError(f"{path}: no permission to write there; choose another folder") from error
+        raise OutputError(f"{path}: there is no permission to write there; choose another folder") from error
     except (OSError, ValueError) as error:
-        raise OutputError(f"{path}: cannot be written ({reason(error)}); choose another place") from error
+        raise OutputError(f"{path} cannot be written ({reason(error)}); choose another place") from error
 
 
 def as_path(target: object) -> Path:
     """Return the path of a result that a user gives.
 
-    Raises `OutputError` if `target` is no path, is empty, cannot be the name of a file, or is an
+    Raises `OutputError` if `target` is not a path, is empty, cannot be the name of a file, or is an
     address.
     """
     try:
@@ -89,7 +90,9 @@ def as_path(target: object) -> Path:
             f"cannot write to {shown(target)}; give the path of a folder or a picture, or an open file"
         ) from error
     if isinstance(target, bytes) or not name or "\0" in name:
-        raise OutputError(f"cannot write to {shown(target)}; that is no path; give the path of a folder or a picture")
+        raise OutputError(
+            f"cannot write to {shown(target)}, which is not a path; give the path of a folder or a picture"
+        )
     if is_address(name):
-        raise OutputError(f"cannot write to {shown(name)}; that is an address; give the path of a folder or a picture")
+        raise OutputError(f"cannot write to {shown(name)}, which is an address; give the path of a folder or a picture")
     return Path(name)

@@ -1,10 +1,10 @@
 """Exchange of the results of one run for those of the next, which is safe against kills.
 
-The new files lie in a temporary folder inside the folder for results, with a manifest that names
+The new files are in a temporary folder inside the folder for results, with a manifest that names
 them. An exchange moves the old files aside, the manifest first, then moves the new ones to their
 places, the manifest last. So a folder with a manifest always holds the files of one run. A kill in
 between leaves files of one run without a manifest, and the rest in the temporary folder. Then
-`exchange` can be called again to finish.
+another call of `exchange` finishes the exchange.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ def exchange(folder: Path, new: Path) -> None:
 
 
 def _exchange(folder: Path, new: Path) -> None:
-    """Do the work of `exchange`, while no other run exchanges files in this folder."""
+    """Exchange the files as `exchange` does, while no other run does so in this folder."""
     previous = new / _PREVIOUS
     previous.mkdir(exist_ok=True)
     arriving = new_files(new)
-    arrived = set(recorded_files(new / MANIFEST)) - set(arriving)  # a call that was killed has moved these
+    arrived = set(recorded_files(new / MANIFEST)) - set(arriving)  # a killed call has moved these
     old = recorded_files(folder / MANIFEST) or recorded_files(previous / MANIFEST)
     unchanged = [name for name in old if name not in arrived and is_unchanged(folder / name, old[name])]
     moved: list[tuple[Path, Path]] = []

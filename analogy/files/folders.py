@@ -44,7 +44,7 @@ def make_folder(folder: str | os.PathLike[str]) -> Path:
 def _delete_abandoned(path: Path) -> None:
     """Delete a temporary file or folder unless a run still uses it.
 
-    If an exchange was killed half way, it is finished first.
+    If a killed run left an unfinished exchange, it is finished first.
     """
     is_folder = path.is_dir()
     with temporary.claimed(path / temporary.LOCK if is_folder else path) as ours:
@@ -83,13 +83,13 @@ def replacing(folder: Path) -> Iterator[Path]:
     it was.
 
     Raises `OutputError` if `folder` holds a film, or the files cannot be moved to their places. In
-    the message of an `OutputError` of the block, the temporary path becomes that of `folder`.
+    the message of an `OutputError` of the block, the path of `folder` replaces the temporary path.
     """
     refuse_a_film(folder)
     try:
         new, lock = temporary.new_folder(folder)
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be written to ({reason(error)}); choose another folder") from error
+        raise OutputError(f"{folder} cannot be written to ({reason(error)}); choose another folder") from error
     try:
         try:
             yield new
@@ -99,10 +99,10 @@ def replacing(folder: Path) -> Iterator[Path]:
             exchange(folder, new)
         except OSError as error:
             raise OutputError(
-                f"{folder}: the results cannot be put in their place ({reason(error)}); choose another folder"
+                f"{folder}: the results cannot be moved to their places ({reason(error)}); choose another folder"
             ) from error
     finally:
-        if is_under_way(new):  # the exchange failed and could not be undone: the next run finishes it
+        if is_under_way(new):  # the exchange failed and could not be undone; the next run finishes it
             lock.close()
         else:
             temporary.remove_folder(new, lock)
@@ -147,13 +147,13 @@ def claim(folder: Path, names: Collection[str], places: Places, ours: Mapping[st
 
 
 def refuse_foreign(path: Path, ours: bool) -> None:
-    """Raise `OutputError` if a file is in the place of a result and is not `ours`.
+    """Raise `OutputError` if a file is in the place of a result, unless it is `ours`.
 
-    It is ours if an earlier run made it.
+    A file is `ours` if an earlier run made it.
     """
     if not ours and os.path.lexists(path):
         raise OutputError(
-            f"{path}: is there already, and is no result that this run may replace; move it away, or name "
+            f"{path} exists already, and it is not a result that this run may replace; move it away, or name "
             "another place for the results"
         )
 
@@ -165,11 +165,11 @@ def refuse_changed(path: Path, recorded: str) -> None:
     """
     if recorded and os.path.lexists(path) and not is_unchanged(path, recorded):
         raise OutputError(
-            f"{path}: has been changed since it was made; move it away, or delete it to have it made anew"
+            f"{path} has been changed since it was made; move it away, or delete it so that it is made again"
         )
 
 
 def refuse_a_film(folder: Path) -> None:
     """Raise `OutputError` if a folder holds a painted film, which other results would replace."""
     if read_manifest(folder / MANIFEST).get("kind") == FILM:
-        raise OutputError(f"{folder}: holds the frames of a film, as its {MANIFEST} says; name another folder")
+        raise OutputError(f"{folder} holds the frames of a film, as its {MANIFEST} says; name another folder")

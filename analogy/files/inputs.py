@@ -1,4 +1,4 @@
-"""Reading of files that users give: only plain files are opened, and no more bytes than a bound.
+"""Reading of files that users give: only plain files are opened, and only up to a size limit.
 
 A pipe, a socket or a device in the place of a file may block for ever, or never end.
 """
@@ -27,7 +27,7 @@ _KINDS = {
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 """Pattern for the beginning of an address.
 
-One slash is enough, because `Path` makes one of two. Drives of Windows have a single letter.
+One slash is enough, because `Path` turns two into one. Drives of Windows have a single letter.
 """
 
 
@@ -39,9 +39,9 @@ def is_address(path: str) -> bool:
 def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
     """Open the plain file at `path`, or the one to which a link there leads, in binary mode.
 
-    Raises OSError, with a `strerror` that users can be shown, as `open` does, and at once for a
-    pipe, a socket, a device, or a path that no file can have. A folder raises IsADirectoryError on
-    every system.
+    Raises OSError as `open` does, with a `strerror` that can be shown to users. For a pipe, a
+    socket, a device, or a path that no file can have, it does so at once. A folder raises
+    IsADirectoryError on every system.
     """
     name = os.fsdecode(path)
     if "\0" in name:
@@ -61,7 +61,10 @@ def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
 
 
 def read_regular(path: str | os.PathLike[str], max_bytes: int) -> bytes:
-    """Return the content of a plain file. Raises OSError, also for more than `max_bytes` bytes."""
+    """Return the content of a plain file.
+
+    Raises OSError if it cannot be read, or has more than `max_bytes` bytes.
+    """
     with open_regular(path) as file:
         content = file.read(max_bytes + 1)
     if len(content) > max_bytes:
@@ -80,8 +83,8 @@ def without_warnings() -> Iterator[None]:
     """Ignore the warnings of libraries during the block.
 
     They are ignored in all threads until the last thread has left such a block. If each thread used
-    `warnings.catch_warnings` for itself, and they left it in another order than they entered it,
-    warnings would stay ignored for ever.
+    its own `warnings.catch_warnings`, and the threads left it in another order than they entered
+    it, warnings would stay ignored for ever.
     """
     global _threads, _caught
     with _lock:

@@ -31,8 +31,8 @@ def lock(file: int, path: Path, if_held: str) -> None:
     try:
         _hold(file)
     except (BlockingIOError, PermissionError) as error:
-        raise OutputError(f"{path}: {if_held}; wait for its end, or name another folder") from error
+        raise OutputError(f"{path}: {if_held}; wait until it ends, or name another folder") from error
     except OSError as error:
         raise OutputError(
-            f"{path}: cannot be locked against a second run ({reason(error)}); name a folder on another disk"
+            f"{path} cannot be locked against a second run ({reason(error)}); name a folder on another disk"
         ) from error

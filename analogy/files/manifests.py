@@ -32,8 +32,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(fields, dict) or not all(isinstance(fields.get(key), kind) for key, kind in _REQUIRED.items()):
         return {}
-    # Earlier versions wrote no kind. Of the two, only a film's manifest says what its frames were
-    # made from.
+    # Earlier versions wrote no kind. Only the manifest of a film has the key "made_from".
     return {"kind": FILM if "made_from" in fields else TRANSFER} | fields
 
 
@@ -44,7 +43,7 @@ def recorded_files(path: Path) -> dict[str, str]:
 
 
 def is_unchanged(path: Path, recorded: str) -> bool:
-    """Return whether a file exists, is no link, and has the checksum `recorded`."""
+    """Return whether a file exists, is not a link, and has the checksum `recorded`."""
     try:
         return not path.is_symlink() and checksum(path) == recorded
     except OSError:

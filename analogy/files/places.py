@@ -99,7 +99,7 @@ class Places:
 
 
 def folded(name: str) -> str:
-    """Return `name` in one case and one encoding of accents, which some file systems ignore."""
+    """Return `name` in one case and one encoding of accents; some file systems ignore both."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
@@ -115,11 +115,11 @@ def _identity(place: Place) -> str:
 
 
 def _text(path: str) -> str:
-    """Return a path with bytes that are no text as escapes, so that SQLite accepts it."""
+    """Return a path in which escapes replace bytes that are not text, so that SQLite accepts it."""
     return path.encode("utf-8", "backslashreplace").decode()
 
 
 def _overwritten(place: Place, what: str) -> OutputError:
     """Return the error for a result that would overwrite an input."""
     name = _STREAMS.get(place, place) if isinstance(place, int) else place
-    return OutputError(f"{name}: that is {what}, which would be written over; name another place for the results")
+    return OutputError(f"{name} is {what}, which would be overwritten; name another place for the results")

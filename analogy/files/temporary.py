@@ -114,7 +114,7 @@ def claimed(lock: Path) -> Iterator[bool]:
 def alone_in(folder: Path) -> Iterator[None]:
     """Wait until no other run is in such a block for the same folder, then enter the block.
 
-    Where the file system has no locks, there is no waiting.
+    On a file system without locks, the block is entered at once.
     """
     try:
         descriptor = None if fcntl is None else os.open(folder, os.O_RDONLY)

@@ -1,6 +1,6 @@
 """Tables of text with commas, semicolons or tabs between cells, as spreadsheets write them.
 
-Files are read line by line and within bounds, because a line may never end.
+Files are read line by line, and the length of a line is limited, because a line may never end.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import IO, Any
 from ..errors import SettingsError, shown
 
 LONGEST_ROW = 1 << 20
-"""Largest number of characters in a row, and in a line."""
+"""Maximum number of characters in a row, and in a line."""
 _SEPARATORS = ",;\t"
 """Characters that can separate cells."""
 _SEPARATOR_LINE = re.compile(r'\s*"?sep=(.)"?\s*', re.IGNORECASE)
@@ -27,8 +27,8 @@ def text_lines(file: IO[bytes], newline: str = "") -> Iterator[str]:
     """Yield the lines of a file of text, each with its line end.
 
     The file is open for reading in binary mode; `newline` is that of `open`. UTF-16 is recognised
-    by its first bytes. Other files are read as UTF-8. Bytes that are no UTF-8 become surrogates, as
-    in `os.fsdecode`; `readable` turns these into characters.
+    by its first bytes. Other files are read as UTF-8. Bytes that are not valid UTF-8 become
+    surrogates, as in `os.fsdecode`; `readable` turns these into characters.
 
     Raises `SettingsError` for a line of more than `LONGEST_ROW` characters, and UnicodeError for
     damaged UTF-16.
@@ -57,7 +57,7 @@ def text_lines(file: IO[bytes], newline: str = "") -> Iterator[str]:
 def readable(text: str) -> str:
     """Return `text` with its surrogates decoded as Windows-1252, the encoding of Excel's CSV files.
 
-    Raises `SettingsError` if the bytes are no Windows-1252 either.
+    Raises `SettingsError` if the bytes are not Windows-1252 either.
     """
     if not any("\udc80" <= character <= "\udcff" for character in text):
         return text
@@ -89,8 +89,8 @@ def members(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 def decimal_separators(cells: Collection[str]) -> str:
     """Return the decimal separators that these cells prove: ".", ",", both or neither.
 
-    A separator certainly begins a fraction if in a cell it is followed by other than three digits.
-    Both do if a number of four or more digits has no separator for thousands.
+    A separator certainly begins a fraction if in some cell the number of digits after it is not
+    three. Both do if a number of four or more digits has no separator for thousands.
     """
     return "".join(
         separator
@@ -106,7 +106,7 @@ def decimal_separators(cells: Collection[str]) -> str:
 def number(cell: str, decimal: str) -> float:
     """Return the number in a cell, whose fraction begins with a point or a comma.
 
-    The separators in `decimal` begin a fraction also before three digits, as in "1,023". Raises
+    The separators in `decimal` begin a fraction even before three digits, as in "1,023". Raises
     `SettingsError` if another separator stands before three digits, and ValueError if the cell
     holds no number.
     """
@@ -141,7 +141,7 @@ def read_csv(file: IO[bytes]) -> tuple[list[str], Iterator[tuple[int, list[str]]
         If two columns have one name, a row has more than `LONGEST_ROW` characters, or a row has
         more cells than there are columns.
     csv.Error, UnicodeError
-        If the file is no table.
+        If the file is not a table.
     """
     lines = _Lines(file)
     rows = _rows(lines)

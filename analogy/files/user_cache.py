@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def user_cache() -> Path | None:
-    """Return this package's cache folder for the user, or None if the system knows none."""
+    """Return this package's cache folder for the user, or None if the system has none."""
     from platformdirs import user_cache_path
 
     try:

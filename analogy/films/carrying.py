@@ -4,22 +4,23 @@ The key frame is the frame of the film that the key paints. The place of a pixel
 the key frame, of the thing that the pixel shows. Places are stored as a flow: displacements from
 the pixels to their places. `Carrier.advance` goes on to the next frame in four steps:
 
-1. It computes the carried flow. This leads along the optical flow from the new frame to the last
-   frame, and from there along the flow that the last frame had. It is steady, but its errors add
-   up.
+1. It computes the carried flow. This leads along the optical flow from the new frame to the
+   previous frame, and from there along the flow of the previous frame. It is steady, but its
+   errors add up.
 2. It computes the direct flow, which is the optical flow from the new frame to the key frame
-   itself, in a search that begins at the carried flow. Its error does not grow, but it may flicker.
-   So the carried flow only moves a share of the way to it with each frame.
+   itself, in a search that begins at the carried flow. The direct flow does not drift, but it may
+   flicker, so each frame moves the carried flow only part of the way towards it. Where the two
+   differ by 3 pixels or more, a textured pixel gets the direct flow at once.
 3. It moves the flow of flat pixels towards that of the textured pixels around them, since optical
    flow finds only noise in a flat region.
 4. It decides which places are sure. A place is sure if the direct flow passes the forward-backward
-   check: the flow from the key frame back to the new frame leads to the pixel again. The other
+   check: the flow from the key frame back to the new frame leads to the same pixel again. The other
    pixels show mostly things that the key frame does not show. For them, PatchMatch searches the key
    frame for similar colours.
 
 `Carrier.paint` then gives each pixel the colour that the key has at the pixel's place.
 
-Departure from Liao et al. 2017, which matches two pictures: here A is a frame, B the key frame,
+This departs from Liao et al. 2017, which matches two pictures: here A is a frame, B the key frame,
 and B' the key (Hertzmann et al. 2001, "Image Analogies", with B given). Motion leads from A to B,
 and PatchMatch searches only where motion does not.
 """
@@ -55,9 +56,9 @@ AGREEMENT = 1.5
 _PULL = 0.3
 """Share of the distance to the direct flow by which the carried flow moves with each frame."""
 _NEAR = 2 * AGREEMENT
-"""Longest distance between carried and direct flow that is closed gradually, in pixels.
+"""Distance between carried and direct flow from which it is closed at once, in pixels.
 
-A longer one is closed at once.
+A shorter distance is closed gradually.
 """
 _STIFFNESS = 0.15
 """Share by which a flat pixel's flow approaches that of the texture around it, per frame.
@@ -69,30 +70,36 @@ _BASE_TRUST = 0.1
 _FLAT = 0.5
 """Texture (see `motion.texture`, 0 to 1) below which a pixel is flat."""
 _UNLIKE = 0.1
-"""Colour difference (0 to 1) from its place at which even a flat pixel is searched for."""
+"""Colour difference (0 to 1) above which even a flat pixel gets a new search."""
 
 _PATCH = 7
 """Side of the patches that the search compares, in pixels."""
 _ITERATIONS = {4: 3, 2: 2}
 """Shrinking factor of the frames -> iterations of the search at that scale, from coarse to fine.
 
-A search at full size would take three quarters of the time, and its matches would fall into smaller
-pieces.
+There is no search at full size: it would take three quarters of the time of all three searches, and
+its matches would fall into smaller pieces.
 """
 _SEARCH_RADIUS = 8
-"""First radius of the random search, in pixels; the coarsest scale is searched as a whole."""
+"""First radius of the random search at the finer scale, in pixels.
+
+At the coarsest scale it is half the longer side.
+"""
 _LEAVING = 8.0
-"""Cost of a match that lies the square root of the frame's area away from the expected place.
+"""Cost of a match whose distance from the expected place is sqrt(height * width).
 
 The unit is the squared difference between black and white in one channel. The cost grows with the
 square of the distance.
 """
 _COST_SCALE = 16
-"""Divisor of the sum of both costs, so that it fits into int16; products are multiplied again."""
+"""Divisor of the sum of both costs, so that it fits into int16.
+
+The key's channel 3 holds the same number, so the product of the vectors has the undivided sum.
+"""
 _MAX_COST = 12
-"""Largest factor of the squared distance with which the products fit into int16."""
+"""Largest weight of the squared distance for which the products fit into int16."""
 _UNSHOWN_DOUBT = 0.3
-"""Doubt that is added where the key frame does not show what a pixel shows."""
+"""Doubt that is added where the key frame does not show the thing that a pixel shows."""
 _DOUBT_PATCH = 9
 """Side of the square over which doubt is averaged, in pixels."""
 _MAX_ERROR = 1.0
@@ -103,7 +110,7 @@ From one pixel on, an error of any size puts fine detail on the wrong spot.
 
 
 class Carrier:
-    """A key on its way along a film, from its own frame forwards or backwards, frame by frame.
+    """Key that is carried along a film, from its own frame forwards or backwards, frame by frame.
 
     Attributes
     ----------
@@ -114,7 +121,7 @@ class Carrier:
     sure : (H, W) bool
         Where the place is sure: the direct flow passes the forward-backward check, or the pixel is
         flat and its place in the key frame has the same colours. Elsewhere the place comes from
-        the search, or was carried on from the last frame.
+        the search, or was carried on from the previous frame.
     """
 
     def __init__(self, backend: Backend, key_frame: np.ndarray, seed: int = 0):
@@ -123,7 +130,7 @@ class Carrier:
         self.key_frame = self.frame = key_frame
         self.flow = np.zeros((*key_frame.shape[:2], 2), np.float32)
         self.sure = np.ones(key_frame.shape[:2], bool)
-        self._back = self.flow  # it leads from the key frame to the present frame
+        self._back = self.flow  # the flow from the key frame to the present frame
 
     @cached_property
     def _key_pixels(self) -> np.ndarray:
@@ -143,21 +150,21 @@ class Carrier:
 
         The docstring of this module describes the steps.
         """
-        # Step 1: carry the flow on. Pixels that are flat or fail the check take the flow around
+        # Step 1: carry the flow on. Pixels that are flat or fail the check get the flow around
         # them.
         step, step_back = both_flows(frame, self.frame)
         textured = texture(frame)
         step = spread(step, _trust(textured, agree(step, step_back, AGREEMENT)))
         step_back = spread(step_back, _trust(texture(self.frame), agree(step_back, step, AGREEMENT)))
         carried = compose(step, self.flow)
-        # Step 2: the direct flow draws the carried one near, gradually where it is close.
+        # Step 2: move the carried flow towards the direct flow, gradually where they are close.
         direct = refine(frame, self.key_frame, carried)
         self._back = refine(self.key_frame, frame, compose(self._back, step_back))
         sure = _shrink(agree(direct, self._back, AGREEMENT))
         gap = direct - carried
         is_near = sure & (squared_length(gap) < _NEAR**2)
         flow = carried + np.float32(_PULL) * spread(gap, _trust(textured, is_near))
-        # Step 3: flat pixels follow the texture around them.
+        # Step 3: move the flow of flat pixels towards that of the texture around them.
         smooth = spread(flow, textured * inside(carried))
         flow += opencv().merge([np.float32(_STIFFNESS) * (1 - textured) ** 2] * 2) * (smooth - flow)
         is_flat = textured < _FLAT
@@ -165,8 +172,8 @@ class Carrier:
         flow[far] = direct[far]
         self.flow, self.frame = flow, frame
         # Step 4: search for the places that are not sure. The search prefers matches near a known
-        # place, to which a checked step leads. A flat pixel whose place has the same colour needs
-        # no search: the check says nothing there, and any flat region would match.
+        # place, to which a checked step leads. A flat pixel whose place has the same colour gets
+        # no search: the check is meaningless there, and any flat region would match.
         known = sure | ((agree(step, step_back, AGREEMENT) | is_flat) & inside(carried))
         is_similar = is_flat & (self._difference() < _UNLIKE)
         self.sure = sure | (known & is_similar & inside(self.flow))
@@ -182,7 +189,7 @@ class Carrier:
         """Return how doubtful the place of each pixel is: (H, W) float32, from 0 (certain) upwards.
 
         Doubt is the colour difference between the pixel and its place (see `_difference`), plus a
-        constant where the key frame does not show what the pixel shows.
+        constant where the key frame does not show the thing that the pixel shows.
         """
         unshown = opencv().blur((~self.sure).astype(np.float32), (_DOUBT_PATCH, _DOUBT_PATCH))
         return self._difference() + np.float32(_UNSHOWN_DOUBT) * unshown
@@ -253,13 +260,13 @@ def _add_distance_cost(query: Array, key: Array, near: np.ndarray, known: np.nda
 
     Let n be an expected place and q a position in the key frame, both as whole numbers up to 127
     from the middle of the frame. The product (-|n|^2, 2 n, -1) . (1, q, |q|^2) is -|n - q|^2, and
-    the penalty is a multiple of it. Its first component shares a channel with the colours; their
-    sum is divided by `_COST_SCALE`.
+    the penalty is a multiple of it. The term -|n|^2 is added to the channel that holds the colours'
+    -|u|^2; the sum is divided by `_COST_SCALE`.
 
     Parameters
     ----------
     query, key : (H, W, 8) int16
-        Vectors of `Backend.pixel_vectors`. They are changed.
+        Vectors that `Backend.pixel_vectors` returned. They are changed in place.
     near : (H, W, 2)
         Row and column of the expected place of each pixel in the key frame.
     known : (H, W)

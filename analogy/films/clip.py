@@ -85,7 +85,7 @@ class Clip:
         make_key : callable
             Makes the key of a shot that has none (see `keys.MakeKey`).
         made_with : str
-            A text that changes with the settings and the model of `make_key`.
+            String that changes with the settings and the model of `make_key`.
         seed : int
             Seed of the random search.
         progress : callable, optional
@@ -178,8 +178,8 @@ class Clip:
     def paint(self, wanted: Container[int] | None = None, work: Path | None = None) -> Iterator[PaintedFrame]:
         """Yield painted frames in order.
 
-        Between two keys, the later key is first carried back over all frames. The frames that it
-        makes are stored in a file, with four bytes for each pixel.
+        Between two keys, the later key is first carried back over all frames. The frames that are
+        painted with it are stored in a file, with four bytes for each pixel.
 
         Parameters
         ----------
@@ -187,9 +187,9 @@ class Clip:
             Indices of the frames to paint; all by default. A frame is the same whichever others are
             wanted.
         work : Path, optional
-            Folder for the state of the painting. After a kill, a call with the same folder goes on
-            from there, unless something has changed that decides the frames. The state is deleted
-            when the frames are painted.
+            Folder for the state of the painting. After a kill, a call with the same folder
+            continues from that state, unless something that decides the frames has changed. The
+            state is deleted when the frames are painted.
 
         Yields
         ------
@@ -217,7 +217,7 @@ class _Painting:
     Attributes
     ----------
     steps : int
-        Number of steps of the iteration. In each it goes on to one frame.
+        Number of steps of the iteration. Each step goes on to one frame.
     begun : int
         Number of steps that have begun, or that an earlier run has taken.
     """
@@ -290,7 +290,7 @@ class _Painting:
             yield PaintedFrame(index, self.frames.names[index], film, picture)
 
     def _carried(
-        self, key: int, last: int, work: Work, way: str, is_usable: Callable[[int], bool]
+        self, key: int, last: int, work: Work, name: str, is_usable: Callable[[int], bool]
     ) -> Iterator[tuple[int, Picture, Carrier]]:
         """Carry a key from its frame to the frame `last`, forwards or backwards.
 
@@ -300,7 +300,7 @@ class _Painting:
             Indices of the key's frame and of the last frame.
         work : Work
             Keeps the state of the carrier.
-        way : str
+        name : str
             Name for that state.
         is_usable : callable
             Returns whether carrying can start from a state that an earlier run left at the frame
@@ -319,7 +319,7 @@ class _Painting:
         carrier = Carrier(self.backend, self.frames.read(key).rgb, self.seed)
         direction = 1 if last >= key else -1
         indices = range(key, last + direction, direction)
-        state = work.state(way, carrier.state())
+        state = work.state(name, carrier.state())
         if state is not None and is_usable(state[0]):
             start, arrays = state
             carrier.resume(self.frames.read(start).rgb, arrays)
@@ -332,7 +332,7 @@ class _Painting:
             if index != indices[0]:
                 carrier.advance(film.rgb)
             yield index, film, carrier
-            work.keep(way, index, carrier.state())
+            work.keep(name, index, carrier.state())
 
     def _begin_step(self, index: int) -> None:
         """Report the progress of a step that goes on to a frame."""

@@ -128,7 +128,7 @@ def copyable(path: Path, form: str, label: str) -> list[int]:
     has_sound = any(kind == "audio" and index in accepted for index, kind, _ in streams)
     for index, kind, what in streams:
         if index not in accepted:
-            rest = "the video is silent" if kind == "audio" and not has_sound else "that is left out"
+            rest = "the video is silent" if kind == "audio" and not has_sound else "this stream is left out"
             _log.warning("%s: it cannot hold %s; %s", label, what, rest)
     if covers:
         _log.warning("%s: the film's cover picture is left out", label)
@@ -151,19 +151,19 @@ def _refusal(path: Path, index: int, kind: str, form: str, label: str) -> str | 
             copies(path, [index], container, label, is_trial=True) as tried,
         ):
             tried.mux_before(float("inf"))
-            container.start_encoding()  # a stream without packets has not caused this
+            container.start_encoding()  # a stream without packets has not started it
         file.seek(0)
         if kind != "attachment":  # a file of attachments alone cannot be opened
             with av.open(file) as container:
                 if len(container.streams) != 1:
-                    return "it does not come back"
+                    return "it cannot be read back"
     except (av.error.FFmpegError, ValueError, ImageError) as error:
         return reason(error)
     return None
 
 
 def describe(stream: Any) -> str:
-    """Return the name of a stream in messages, which has its type, codec and language."""
+    """Return the name of a stream in messages, with its type, codec and language."""
     context = getattr(stream, "codec_context", None)
     codec = context.codec.canonical_name if context is not None else getattr(stream, "name", None)
     language = texts(stream.metadata).get("language", "")

@@ -1,4 +1,4 @@
-"""The ways to encode the pictures of a video, from the film's to the container's usual one."""
+"""Choice of the encodings to try for a video, from the film's own to the container's default."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _BITS = 0.4
 _PRORES = ("Proxy", "LT", "Standard", "HQ", "4444", "XQ")
 """Profiles of ProRes, in the order of FFmpeg's numbers for them."""
 _USUAL = "yuv420p"
-"""Pixel format that most encoders and most players know."""
+"""Pixel format that nearly all encoders and players support."""
 _FULL = "yuv444p"
 """Pixel format for pictures with an odd number of rows or columns."""
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """Way to encode the pictures of a video.
+    """Encoder of a video's pictures, with its options.
 
     Attributes
     ----------
@@ -70,16 +70,17 @@ class Encoding:
 
 
 def encodings(container: Any, like: VideoFrames | None, size: tuple[int, int], rate: Fraction) -> Iterator[Encoding]:
-    """Yield the ways to encode pictures for a container, the best first.
+    """Yield the encodings to try for the pictures of a container, the best first.
 
-    The encoder may refuse some of them, so each has to be tried.
+    The encoder may refuse some of them, so the caller has to try each.
 
     Parameters
     ----------
     container : av.container.OutputContainer
         The new video.
     like : VideoFrames or None
-        A video whose codec, profile, pixel format and times are wanted; None for the usual ones.
+        A video whose codec, profile, pixel format and times the new video should have; None for
+        the usual ones.
     size : (int, int)
         Rows and columns of the pictures.
     rate : Fraction
@@ -88,7 +89,7 @@ def encodings(container: Any, like: VideoFrames | None, size: tuple[int, int], r
     Yields
     ------
     Encoding
-        The next best way.
+        The next best encoding.
     """
     film_codec = codec_of(like) if like is not None else None
     codecs = [film_codec] if film_codec in container.supported_codecs else []
@@ -96,8 +97,8 @@ def encodings(container: Any, like: VideoFrames | None, size: tuple[int, int], r
         model = like if codec == film_codec else None
         tag = "hvc1" if codec == "hevc" and container.format.name in ("mp4", "mov") else None
         for encoder in _encoders(codec):
-            ways = product(_formats(encoder, model, size), _options(encoder.name, model), _time_bases(like, rate))
-            for pixel_format, options, time_base in ways:
+            choices = product(_formats(encoder, model, size), _options(encoder.name, model), _time_bases(like, rate))
+            for pixel_format, options, time_base in choices:
                 yield Encoding(encoder.name, pixel_format, options, time_base, tag)
 
 
@@ -149,7 +150,7 @@ def _formats(encoder: Any, like: VideoFrames | None, size: tuple[int, int]) -> l
 def nearest_format(known: Sequence[str], wanted: str) -> str:
     """Return the one of the `known` pixel formats that is nearest to the `wanted` one.
 
-    The nearest loses least, and among those that lose as much it adds least.
+    The nearest format loses least. Of several that lose equally little, it adds least.
     """
     form = pyav().VideoFormat
 
@@ -165,7 +166,10 @@ def nearest_format(known: Sequence[str], wanted: str) -> str:
 
 
 def _measure(form: Any) -> tuple[int, ...]:
-    """Return what a pixel format can hold: (alpha or not, columns and rows of chroma, bits)."""
+    """Return (has alpha, columns of chroma, rows of chroma, bits) of a pixel format.
+
+    Columns and rows are those for 64 x 64 pixels.
+    """
     parts = form.components
     is_sampled = not form.is_rgb and len(parts) > 2
     across, down = (form.chroma_width(64), form.chroma_height(64)) if is_sampled else (64, 64)

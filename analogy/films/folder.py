@@ -2,7 +2,7 @@
 
 The folder's manifest records each finished frame with its checksum, and with a checksum of
 everything that it was made from. A run keeps the frames that are unchanged and would come out the
-same, and paints the others. So a run after a killed one goes on where that one was.
+same, and paints the others. So the run after a killed one continues where the killed one stopped.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def paint_folder(
     record : dict
         How the frames are made, for the manifest.
     on_frame : callable
-        Called with two numbers, of frames that are kept from earlier runs and of frames that are
-        painted: when painting begins, then after each frame.
+        Called with the number of frames that are kept from earlier runs and the number of frames
+        that this run has painted: when painting begins, then after each frame.
     places : Places
         The files that the run reads, and those that it will write apart from the frames.
     beside : sequence of Path
@@ -121,4 +121,4 @@ def _claim_files(
         refuse_changed(path, recorded)
     for path in [folder, *(folder / name for name in names), *beside]:
         if clip.takes(path):
-            raise OutputError(f"{path}: the results would lie among the frames of the film; name another folder")
+            raise OutputError(f"{path} would be among the frames of the film; name another folder for the results")

@@ -79,7 +79,7 @@ class FramesOfOneSize:
         if picture.size != self.size:
             (height, width), (rows, columns) = picture.size, self.size
             raise ImageError(
-                f"{name or picture.name} has {width} x {height} pixels, and the film has {columns} x {rows}; "
+                f"{name or picture.name} has {width} x {height} pixels, but the film has {columns} x {rows}; "
                 "give it the size of the film"
             )
         return picture
@@ -91,9 +91,9 @@ def open_frames(source: FramesLike, admit: Admit | None = None) -> Frames:
     Parameters
     ----------
     source : str, path or sequence of pictures
-        The path of a folder, whose pictures are sorted by name, with the numbers in it by value;
-        the path of a video; a pattern such as "shot/*.png" (see `pictures.listing`); or a sequence
-        of pictures as `read_picture` takes them.
+        The path of a folder, whose pictures are sorted by name in natural order (frame 2 before
+        frame 10); the path of a video; a pattern such as "shot/*.png" (see `pictures.listing`); or
+        a sequence of pictures that `read_picture` accepts.
     admit : callable, optional
         Called before a picture is decoded (see `images.Admit`).
 
@@ -111,14 +111,14 @@ def open_frames(source: FramesLike, admit: Admit | None = None) -> Frames:
         return _enough(_GivenFrames(source, admit), "the list")
     if not isinstance(source, (str, os.PathLike)):
         raise ImageError(
-            f"frames is a {type(source).__name__}; it takes a folder, a pattern, a video, or a list of pictures"
+            f"frames must be a folder, a pattern, a video or a list of pictures; got a {type(source).__name__}"
         )
     path = Path(source)
     if path.is_dir():
         try:
             pictures = [Path(name) for name in pictures_in(path)]
         except OSError as error:
-            raise ImageError(f"{path}: cannot be read ({reason(error)})") from error
+            raise ImageError(f"{path} cannot be read ({reason(error)})") from error
         return _enough(_FileFrames(pictures, admit, path), f"the folder {path}")
     if path.suffix.lower() in VIDEOS + ONLY_READ and not is_pattern(str(path)):
         from .video import VideoFrames
@@ -126,7 +126,7 @@ def open_frames(source: FramesLike, admit: Admit | None = None) -> Frames:
         return _enough(VideoFrames(path, admit), f"the video {path}")
     if not is_pattern(str(path)):
         raise ImageError(
-            f"{path}: is no folder and no video; name a folder of frames, a pattern like 'shot/*.png', or a video"
+            f"{path} is neither a folder nor a video; name a folder of frames, a pattern like 'shot/*.png', or a video"
         )
     found = [Path(name) for name in matching(str(path))]
     return _enough(_FileFrames(found, admit, path), f"the pattern {path}")
@@ -160,7 +160,7 @@ class _FileFrames:
         try:
             return checksum(self.files[index])
         except OSError as error:
-            raise ImageError(f"{self.files[index]}: cannot be read ({reason(error)})") from error
+            raise ImageError(f"{self.files[index]} cannot be read ({reason(error)})") from error
 
 
 class _GivenFrames:
@@ -185,5 +185,5 @@ class _GivenFrames:
 def _enough(frames: Frames, what: str) -> Frames:
     """Return `frames`. Raises `ImageError`, with the name `what`, if there are fewer than two."""
     if len(frames.names) < 2:
-        raise ImageError(f"{what} has {len(frames.names)} frames; a film has two or more")
+        raise ImageError(f"{what} has {len(frames.names)} frames; a film needs at least two")
     return frames

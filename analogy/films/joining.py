@@ -1,8 +1,8 @@
-"""Joining of two paintings of a frame, one carried from the key before it, one from the key after.
+"""Joining of two paintings of a frame, carried from the key before it and from the key after it.
 
 The colours of one painting fade into those of the other over the frames between the keys. Strokes
 do not fade, since the mean of two strokes side by side is a blur: each stroke belongs to one of the
-two paintings, and changes over in one frame.
+two paintings, and changes from one to the other in a single frame.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import numpy as np
 from .motion import opencv
 
 _SHARPNESS = 2.0
-"""Exponent that turns the ratio of the distances in time from both keys into odds."""
+"""Exponent by which the ratio of the distances in time from both keys becomes odds."""
 _DOUBT = 20.0
-"""Change of the log odds for a difference of doubt of 1."""
+"""Change of the log odds if the doubt of one painting exceeds that of the other by 1."""
 _CHOICE = 8.0
 """Factor of the log odds for strokes; a larger one makes the border between two keys narrower."""
 _PATCH = 32
-"""Side of the squares whose strokes change over at different times, in pixels."""
+"""Side of the squares whose strokes change at different times, in pixels."""
 _SPREAD = 1.0
-"""Standard deviation of the log odds from square to square."""
+"""Standard deviation of the pattern that is added to the log odds of the squares."""
 _FINE = 3
 """Number of bands of the pyramid, from the finest on, that hold strokes."""
 _LEAST_SIDE = 16
@@ -34,9 +34,9 @@ def join(
 
     The paintings are blended band by band in a pyramid (Burt and Adelson 1983, "A Multiresolution
     Spline"). The weight of the later key grows with time, and where the earlier key is more
-    doubtful. Coarse bands take the weighted mean. Fine bands, which hold the strokes, take nearly
-    all of the key with the larger weight. A fixed irregular pattern is added to the log odds of the
-    fine bands, so that not all strokes change over in the same frame.
+    doubtful. Coarse bands are the weighted mean. Fine bands, which hold the strokes, come almost
+    entirely from the key with the larger weight. A fixed irregular pattern is added to the log odds
+    of the fine bands, so that not all strokes change in the same frame.
 
     Parameters
     ----------

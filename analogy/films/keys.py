@@ -49,23 +49,23 @@ class Keys:
         paintings : mapping of int or str to picture
             Name of a frame (see `find_frame`) -> its painting.
         style : picture, optional
-            In place of paintings: the picture in whose looks a key is made for each shot.
+            The picture in whose style a key is made for each shot, in place of paintings.
         make : callable
             Makes a key (see `MakeKey`).
         made_with : str
-            A text that changes with the settings and the model of `make`.
+            String that changes with the settings and the model of `make`.
 
         Raises
         ------
         SettingsError
-            If there are both paintings and a style, or neither; or if a name means no frame, or two
-            names mean the same one.
+            If there are both paintings and a style, or neither; if a name matches no frame; or if
+            two names mean the same frame.
         ImageError
             If a picture cannot be read, or a painting differs from the film in size.
         """
         if bool(paintings) == (style is not None):
             given = "both are" if paintings else "neither is"
-            raise SettingsError(f"a clip takes either keys or a style, and {given} given; give one of the two")
+            raise SettingsError(f"a clip needs either keys or a style, but {given} given; give one of the two")
         self._frames, self._make, self._made_with = frames, make, made_with
         self.given: dict[int, Picture] = {}
         for index, painting in find_frames(frames.names, frames.files, paintings).items():
@@ -76,8 +76,8 @@ class Keys:
     def pixels(self, index: int) -> np.ndarray:
         """Return the key of a frame, (H, W, 3) uint8.
 
-        It is the given one, or is made from the style or, without a style, from the nearest given
-        one.
+        It is the given key if there is one. Otherwise it is made from the style or, without a
+        style, from the nearest given key.
         """
         if index in self.given:
             return self.given[index].rgb
@@ -88,7 +88,7 @@ class Keys:
         return self._make(frame, self.given[near].rgb, b=self._frames.read(near).rgb)
 
     def made_from(self, index: int) -> list[str]:
-        """Return checksums of all that the key of a frame is made from, except that frame."""
+        """Return checksums of everything that the key of a frame is made from, except the frame."""
         if index in self.given:
             return [_checksum(self.given[index])]
         if self._style is not None:

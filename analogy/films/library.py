@@ -31,16 +31,16 @@ def pyav() -> Any:
 def open_video(path: Path, most_pixels: int | None) -> Any:
     """Open a video as PyAV's container.
 
-    Whatever the file contains, no other file and no address is opened.
+    No other file and no address is opened, even if the file names one.
 
     Parameters
     ----------
     path : Path
         The video.
     most_pixels : int or None
-        Most pixels of a picture that FFmpeg decodes to find out what the file contains. With None
-        it decodes nothing, and knows only what the file's header says. The decoder of each stream
-        needs the bound once more (see `bound`).
+        Maximum number of pixels of a picture that FFmpeg decodes to find out what the file
+        contains. With None it decodes nothing, and knows only what the file's header says. The
+        decoder of each stream needs the limit again (see `limit_pixels`).
 
     Returns
     -------
@@ -61,11 +61,11 @@ def open_video(path: Path, most_pixels: int | None) -> Any:
     except (OSError, ValueError, av.error.FFmpegError) as error:
         why = reason(error)
         if isinstance(error, av.error.FFmpegError) and error.errno == errno.EINVAL:  # `format_whitelist` refused it
-            why = "its content is no .mp4, .mov, .mkv, .webm, .avi or .gif"
-        raise ImageError(f"{path}: is not a video that can be read ({why}); name an intact video") from error
+            why = "its content is not .mp4, .mov, .mkv, .webm, .avi or .gif"
+        raise ImageError(f"{path} is not a video that can be read ({why}); name an intact video") from error
 
 
-def bound(stream: Any, most_pixels: int) -> None:
+def limit_pixels(stream: Any, most_pixels: int) -> None:
     """Let the decoder of a stream refuse pictures of more than `most_pixels` pixels."""
     stream.codec_context.options = {"max_pixels": str(most_pixels)}
 
@@ -73,7 +73,7 @@ def bound(stream: Any, most_pixels: int) -> None:
 def texts(fields: Mapping[str, str]) -> dict[str, str]:
     """Return the fields of a container or a stream, such as its title, as proper text.
 
-    Bytes that are no UTF-8 are read as Latin-1.
+    Bytes that are not valid UTF-8 are read as Latin-1.
     """
     return {_text(name): _text(value) for name, value in fields.items()}
 
@@ -81,6 +81,6 @@ def texts(fields: Mapping[str, str]) -> dict[str, str]:
 def _text(value: str) -> str:
     try:
         value.encode()
-    except UnicodeEncodeError:  # it has bytes that were no UTF-8, which `surrogateescape` keeps
+    except UnicodeEncodeError:  # some bytes were not valid UTF-8, and `surrogateescape` kept them
         return value.encode(errors="surrogateescape").decode("latin-1")
     return value

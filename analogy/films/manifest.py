@@ -2,7 +2,7 @@
 
 It holds the checksum of each file, and a checksum of everything that each frame was made from.
 Before a run writes a file, it records the file's name. So after a kill, the next run knows that
-this file was made by a run, and not by somebody else.
+a run made this file, and nobody else.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class FilmManifest:
     exists : bool
         True if the folder had such a manifest.
     frames : dict of str to str
-        Name -> checksum of each frame's file that a run has made, also of files that are gone.
+        Name -> checksum of each frame's file that a run has made, including files that are gone.
     made_from : dict of str to str
         Name -> checksum of everything that the frame was made from, for the files that exist. It is
         "" if that is not known.
@@ -83,7 +83,7 @@ class FilmManifest:
         before = self._fields.get("film", film)
         if self.made_from and (before != film or not set(names) & set(self.made_from)):
             raise OutputError(
-                f"{self._folder}: holds the frames of another film, {self._fields.get('frames')}; name another "
+                f"{self._folder} holds the frames of another film, {self._fields.get('frames')}; name another "
                 "folder, or move this one away"
             )
 
@@ -136,7 +136,7 @@ def written_beside(folder: Path, path: Path) -> Iterator[None]:
 def relative_to(folder: Path, path: Path) -> str:
     """Return `path` relative to `folder`, so that it stays valid when both are moved.
 
-    On another drive it is absolute.
+    A path on another drive is returned as an absolute one.
     """
     place = os.path.join(os.path.realpath(path.parent), path.name)  # noqa: PTH118 (a `Path` has no path on another drive)
     try:
@@ -146,6 +146,6 @@ def relative_to(folder: Path, path: Path) -> str:
 
 
 def _strings(value: Any) -> dict[str, str]:
-    """Return the items of a JSON value that map text to text, or {} if it is no object."""
+    """Return the items of a JSON value that map text to text, or {} if it is not an object."""
     pairs = value.items() if isinstance(value, dict) else ()
     return {name: text for name, text in pairs if isinstance(text, str)}

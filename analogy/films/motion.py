@@ -23,7 +23,7 @@ _TEXTURE_WINDOW = 9
 _NOISE = 6.0
 """Mean squared gradient at which `texture` is one half, in squared grey levels per squared pixel.
 
-The noise of a film has less.
+The noise of a film has a smaller gradient.
 """
 _COARSER = 0.1
 """Weight of the next coarser level in `spread`, where a pixel has a weight of up to 1."""
@@ -37,8 +37,8 @@ def optical_flow(here: np.ndarray, there: np.ndarray, start: np.ndarray | None =
     """Return the flow from the frame `here` to the frame `there`, both (H, W, 3) uint8 RGB.
 
     The search begins at the flow `start` if one is given. It ends at half the resolution of the
-    frames: at full resolution it would take four times as long, and the flow would be no nearer to
-    the motion once `spread` has smoothed it.
+    frames: at full resolution it would take four times as long, and after smoothing by `spread` the
+    flow would not be nearer to the motion.
     """
     cv2 = opencv()
     search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
@@ -54,7 +54,7 @@ def refine(here: np.ndarray, there: np.ndarray, flow: np.ndarray) -> np.ndarray:
     """Return the flow from `here` to `there`, found by a search that begins at `flow`.
 
     The search compares patches that are only displaced, so the affine motion of the whole frame
-    is undone first. Thus the flow is exact to less than a pixel under zoom and rotation, too.
+    is undone first. So the flow is exact to less than a pixel even under zoom and rotation.
     """
     whole = _affine(flow)
     return compose(optical_flow(here, sample(there, whole), flow - whole), whole)
@@ -76,7 +76,8 @@ def _affine(flow: np.ndarray) -> np.ndarray:
 def texture(frame: np.ndarray) -> np.ndarray:
     """Return the texture around each pixel of `frame`, (H, W, 3) uint8: (H, W) float32, 0 to 1.
 
-    Optical flow needs texture. In a flat region, where this is near 0, it follows the noise.
+    Optical flow needs texture. In a flat region, where the texture is near 0, the flow follows the
+    noise.
     """
     steep = _steepness(frame) / np.float32(_NOISE)
     squared = steep * steep
@@ -117,7 +118,7 @@ def _steepness(frame: np.ndarray) -> np.ndarray:
 
 
 def spread(flow: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return a smooth flow in which pixels of little `weight` follow those of much around them.
+    """Return a smooth flow in which pixels of small `weight` follow those of large weight nearby.
 
     Each vector of the result is a weighted mean of `flow` over surroundings that are as small as
     the weights, (H, W) float32 from 0 to 1, allow. The means are taken on the levels of a pyramid
@@ -154,7 +155,7 @@ def show(picture: np.ndarray, flow: np.ndarray, sharp: bool = False) -> np.ndarr
 
     The picture is (H, W) or (H, W, C) float32. If `sharp`, the interpolation is Lanczos's, which
     keeps fine detail, otherwise it is bilinear. A place outside the picture has the colour of the
-    mirror image, since the nearest pixel (as in `sample`) would be drawn out to a streak.
+    mirror image, since the nearest pixel (as in `sample`) would make a streak.
     """
     cv2 = opencv()
     how = cv2.INTER_LANCZOS4 if sharp else cv2.INTER_LINEAR

@@ -15,14 +15,14 @@ _Key = TypeVar("_Key")
 def find_frames(names: Sequence[str], files: Sequence[Path], keys: Mapping[int | str, _Key]) -> dict[int, _Key]:
     """Return `keys` by the indices of their frames in place of the names.
 
-    `names`, `files` and the names in `keys` are those of `find_frame`. Raises `SettingsError` as
+    `names`, `files` and the names in `keys` are as for `find_frame`. Raises `SettingsError` as
     `find_frame` does, and if two names mean the same frame.
     """
     found: dict[int, _Key] = {}
     for name, key in keys.items():
         index = find_frame(names, files, name)
         if index in found:
-            raise SettingsError(f"there are two keys for the frame {names[index]}; give one")
+            raise SettingsError(f"there are two keys for the frame {names[index]}; give only one")
         found[index] = key
     return found
 
@@ -37,8 +37,8 @@ def find_frame(names: Sequence[str], files: Sequence[Path], name: int | str) -> 
     files : sequence of Path
         File of each frame, if there are as many files as frames.
     name : int or str
-        An int is an index, from 0. A str is the name of a frame or of its file; if there is none,
-        it is the number in a frame's name, or an index if the names have no numbers.
+        An int is an index, from 0. A str is the name of a frame or of its file. If no frame or file
+        has that name, it is the number in a frame's name, or an index if the names have no numbers.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def find_frame(names: Sequence[str], files: Sequence[Path], name: int | str) -> 
     Raises
     ------
     SettingsError
-        If `name` means no frame, or can mean more than one.
+        If `name` matches no frame, or more than one.
     """
     if not isinstance(name, str):
         if isinstance(name, bool) or not isinstance(name, int) or not 0 <= name < len(names):
@@ -77,8 +77,8 @@ def _numbers(names: Sequence[str]) -> list[set[str]]:
     """Return for each name the numbers in it that differ between names, without leading zeros.
 
     In "take2_0010" and "take2_0011" that is the second number, because the first is the same in
-    both. If not all names have as many numbers, it is the last number of each name. If a name has
-    no number, the result is [].
+    both. If the names differ in how many numbers they have, it is the last number of each name. If
+    a name has no number, the result is [].
     """
     found = [[_number(digits) for digits in re.findall(r"[0-9]+", name)] for name in names]
     if len({len(each) for each in found}) > 1:

@@ -1,6 +1,6 @@
-"""The plan of a painted film: which keys decide which frames, and how many steps painting takes.
+"""The plan of a painted film: which keys decide which frames, and how many steps painting needs.
 
-This module reads and paints no picture.
+This module neither reads nor paints pictures.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ class Stretch:
         return (index - self.before) / (self.after - self.before)
 
     def steps(self, wanted: Sequence[int]) -> int:
-        """Return the number of steps that painting the `wanted` frames takes.
+        """Return the number of steps that painting the `wanted` frames needs.
 
-        There must be at least one wanted frame, and they must be in order. A key that is carried
-        takes a step to each frame on its way to the last wanted one. If only a later key decides
-        the stretch, each wanted frame takes another step, in which it is read from the store.
+        There must be at least one wanted frame, and they must be in order. Carrying a key
+        needs one step for each frame up to the last wanted one. If only a later key decides the
+        stretch, each wanted frame needs another step, in which it is read from the store.
         """
         forwards = len(wanted) if self.before is None else wanted[-1] - self.before + 1
         backwards = 0 if self.after is None else self.after - wanted[0] + 1
@@ -105,9 +105,9 @@ def digest(stretch: Stretch, seed: int, of_frame: Callable[[int], str], of_key: 
     seed : int
         Seed of the random search.
     of_frame : callable
-        Returns a checksum of the film's frame with a given index.
+        Returns a checksum of the frame with the given index.
     of_key : callable
-        Returns checksums of everything from which the key of a given frame is made.
+        Returns checksums of everything that the key of the frame with the given index is made from.
 
     Returns
     -------

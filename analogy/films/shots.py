@@ -13,17 +13,17 @@ _WIDTH = 160
 _AGREEMENT = 1.5
 """Tolerance of the forward-backward check (see `motion.agree`), in pixels."""
 _COLOURS = 30.0
-"""Largest mean colour difference, 0 to 255, of a thing that both frames show."""
+"""Mean colour difference, 0 to 255, below which a pixel shows the same thing in both frames."""
 _FOUND = 0.2
-"""Share of a frame that the frame before it shows, too, below which there is a cut."""
+"""Share of a frame's pixels that also appear in the previous frame, below which there is a cut."""
 
 
 def find_cuts(frames: Iterable[np.ndarray]) -> Iterator[bool]:
     """Yield for each frame, (H, W, 3) uint8, whether a new shot begins with it.
 
-    The first frame yields False. A frame of the same shot shows mostly the same things as the frame
-    before it, moved. Optical flow finds them, so that a fast pan is no cut, and neither is a light
-    that is switched on.
+    The first frame yields False. A frame of the same shot shows mostly the same things as the
+    previous frame, moved. Optical flow finds them, so neither a fast pan nor a light that is
+    switched on counts as a cut.
     """
     cv2, before = opencv(), None
     for frame in frames:
@@ -34,7 +34,10 @@ def find_cuts(frames: Iterable[np.ndarray]) -> Iterator[bool]:
 
 
 def _found_again(frame: np.ndarray, before: np.ndarray) -> float:
-    """Return the share of the pixels of `frame`, 0 to 1, that `before` shows, too."""
+    """Return the share (0 to 1) of pixels of `frame` that also appear in the previous frame.
+
+    `before` is the previous frame.
+    """
     forth, back = both_flows(frame, before)
     difference = sample(before.astype(np.float32), forth) - frame
     difference -= np.median(difference, axis=(0, 1))  # allow for a light that was switched on

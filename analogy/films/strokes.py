@@ -1,6 +1,6 @@
 """Painting of a frame with the strokes of a key: each pixel is a sharp sample of the key.
 
-Departure from section 4.5 of Liao et al. 2017, where a pixel is the mean over all patches that
+This departs from section 4.5 of Liao et al. 2017, where a pixel is the mean over all patches that
 cover it. In a film these patches differ by fractions of a pixel, and their mean would blur the
 strokes of the brush. Here a pixel is one sample of the key, at the pixel's place (see `carrying`).
 
@@ -9,12 +9,12 @@ Three corrections follow:
 * At a joint, where a piece that the search found meets another piece or carried pixels, a pixel is
   the mean over both pieces, and their gradients are joined so that no seam shows (see
   `method.seams`).
-* A sample between pixels of the key is softer than the key, more or less so with the fraction, and
-  so is an enlarged piece. `_with_detail` sharpens the frame to the detail of the key. Otherwise a
-  moving film would blur and pulse.
+* A sample between pixels of the key is softer than the key, and how much softer depends on the
+  fraction. An enlarged piece is softer, too. `_with_detail` sharpens the frame to the detail of the
+  key. Otherwise a moving film would blur and pulse.
 * Where a place is uncertain, fine detail may be on the wrong spot. There the wanted detail is
-  lowered, as a mean over the possible places would lower it. This softens what is as faint as
-  grain, and leaves strokes as they are.
+  lowered, as a mean over the possible places would lower it. This softens detail as faint as grain,
+  and leaves strokes as they are.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _JOINT = 1.0
 _REACH = (-2, 0, 2)
 """Offsets in rows and columns from a pixel near a joint to the pixels whose flows it averages."""
 _EPSILON = 0.1
-"""Weight of the colours beside the gradients where pieces are joined, in 1 / pixel^2.
+"""Weight of the colours, relative to the gradients, where pieces are joined, in 1 / pixel^2.
 
 It spreads the difference between two pieces over three pixels, which is as narrow as strokes are.
 """
@@ -46,7 +46,7 @@ Noise with a standard deviation of 2.2 grey levels has this much detail. The gra
 canvas and the artefacts of JPEG files are as faint.
 """
 _LEAST = 1.0
-"""Detail that counts as none, in squared grey levels."""
+"""Detail that is too small to matter, in squared grey levels, added to both parts of a ratio."""
 _LEAST_GAIN = 0.5
 """Smallest factor by which the detail of a frame is changed."""
 _MOST_GAIN = 2.0
@@ -56,7 +56,7 @@ _WINDOW = 33
 _SHARPENING = 1.6
 """Multiple of the difference from a 3 x 3 blur that about doubles a picture's detail if added."""
 _LIST_WIDTH = 1024
-"""Width of the array into which a list of places is folded, since OpenCV bounds the height."""
+"""Width of the array into which a list of places is folded, since OpenCV limits the height."""
 
 
 def paint(backend: Backend, key: np.ndarray, flow: np.ndarray, sure: np.ndarray, error: np.ndarray) -> np.ndarray:
@@ -71,8 +71,8 @@ def paint(backend: Backend, key: np.ndarray, flow: np.ndarray, sure: np.ndarray,
     flow : (H, W, 2) float32
         Displacement (dx, dy) in pixels from each pixel of the frame to its place in the key.
     sure : (H, W) bool
-        False where the search found the place. Joints are expected only near such pixels; elsewhere
-        a jump of the flow is a region that motion compresses.
+        False where the search found the place. Joints are expected only near such pixels. Elsewhere
+        a jump of the flow comes from a region that motion compresses.
     error : (H, W) float32
         Squared error of each place, in pixels^2, 0 to 1.
 
@@ -82,7 +82,7 @@ def paint(backend: Backend, key: np.ndarray, flow: np.ndarray, sure: np.ndarray,
         The painted frame, about 0 to 255; it is not clipped.
     """
     detail = show(_detail(key), flow)
-    # Where places are uncertain, detail is lowered by this share, grain more than strokes.
+    # Where places are uncertain, this share lowers the detail, and grain more than strokes.
     kept_share = (detail + np.float32(_LEAST)) / (detail + np.float32(_LEAST) + np.float32(_GRAIN**2) * _around(error))
     picture = show(key, flow, sharp=True)
     searched = opencv().dilate((~sure).astype(np.uint8), np.ones((5, 5))) > 0
@@ -94,9 +94,9 @@ def paint(backend: Backend, key: np.ndarray, flow: np.ndarray, sure: np.ndarray,
 
 
 def _joints(flow: np.ndarray, axis: int) -> np.ndarray:
-    """Return a mask (H, W) of the pixels that a joint parts from the next one along `axis`."""
+    """Return a mask (H, W) of the pixels after which there is a joint along `axis`."""
     mask = squared_length(np.diff(flow, axis=axis)) > _JOINT**2
-    return np.pad(mask, [(0, int(axis == way)) for way in (0, 1)])
+    return np.pad(mask, [(0, int(axis == each)) for each in (0, 1)])
 
 
 def _average(picture: np.ndarray, key: np.ndarray, flow: np.ndarray, joints: list[np.ndarray]) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import ImageError, reason
 from ..files.inputs import checksum
 from ..pictures.images import Admit, Picture, as_picture
-from .library import bound, open_video, pyav, texts
+from .library import limit_pixels, open_video, pyav, texts
 from .naming import numbered
 
 _log = logging.getLogger("analogy")
@@ -26,21 +26,21 @@ _log = logging.getLogger("analogy")
 _CACHED = 128 << 20
 """Size of the decoded frames that are kept, in bytes.
 
-They make reading backwards fast, where each frame is decoded from the keyframe before it.
+They make it fast to read backwards, although each frame is decoded from the keyframe before it.
 """
 _MOST_FRAMES = 1 << 20
-"""Largest number of frames of a film: twelve hours at 24 a second.
+"""Maximum number of frames of a film: twelve hours at 24 a second.
 
 A damaged file of a few megabytes may claim more.
 """
 _PADDING = 128
 """Rows and columns by which a decoder may round up the size of a picture."""
 _LEAST_BOUND = 1 << 18
-"""Pixels of a picture that a decoder may always decode."""
+"""Number of pixels that a decoder may decode whatever size the header states."""
 _UNSAID = 1 << 26
-"""Pixels that a decoder may decode if the header states no size, as with MPEG-4 in .mov."""
+"""Number of pixels that a decoder may decode if the header has no size, as MPEG-4 in .mov."""
 FULL_RANGE = 2
-"""FFmpeg's number for colours in 0..255."""
+"""FFmpeg's number of the colour range 0..255."""
 EXACT = 0x4 | 0x2000 | 0x4000 | 0x40000
 """FFmpeg's flags for a bicubic conversion of colours with full chroma and accurate rounding.
 
@@ -74,14 +74,14 @@ class VideoFrames:
     def __init__(self, path: Path, admit: Admit | None = None):
         """Open the video, and decode it once for the times of its frames.
 
-        What painting loses of the video, whatever the result's format is, is logged.
+        Properties of the video that painting loses in any format of the result are logged.
 
         Parameters
         ----------
         path : Path
             The video.
         admit : callable, optional
-            Called with the size of the frames before they are decoded; its errors pass through.
+            Called with the size of the frames before they are decoded (see `images.Admit`).
 
         Raises
         ------
@@ -105,7 +105,7 @@ class VideoFrames:
         if admit:
             admit((self.stream.height, self.stream.width), f"the video {path}")
         self.stream.thread_type = "AUTO"
-        bound(self.stream, most_pixels)
+        limit_pixels(self.stream, most_pixels)
         self._survey(admit)
         self.names = numbered(len(self.times))
         self._index = {time: index for index, time in enumerate(self.times)}
@@ -132,7 +132,7 @@ class VideoFrames:
                 )
             self.times.append(frame.pts)
             if len(self.times) > _MOST_FRAMES:
-                raise ImageError(f"{path}: it has more than {_MOST_FRAMES} frames; cut it into pieces")
+                raise ImageError(f"{path} has more than {_MOST_FRAMES} frames; cut it into pieces")
             self._is_interlaced |= frame.interlaced_frame
             self.has_alpha = self.has_alpha or _is_transparent(frame)
         if None in self.times or len(set(self.times)) < len(self.times):
@@ -146,7 +146,7 @@ class VideoFrames:
         self.pixel_shape = 1 / shape if first and _quarters(first) % 2 else shape
 
     def _remarks(self) -> Iterator[str]:
-        """Yield a sentence for each thing that painting loses, whatever the result's format is."""
+        """Yield a sentence for each property that painting loses in any format of the result."""
         moving = [stream for stream in self._container.streams.video if not _is_cover(stream)]
         if len(moving) > 1:
             yield f"it has {len(moving)} streams of pictures; the first one is painted, and the others are left out"
@@ -166,7 +166,7 @@ class VideoFrames:
         elif bits > 8:
             yield f"its colours have {bits} bits; they are painted with 8"
         if "alpha_mode" in {name.lower() for name in self.stream.metadata}:  # Matroska writes it in capitals, too
-            yield "its transparency lies beside its pictures and is not read; the result is opaque"
+            yield "its transparency is stored beside its pictures and is not read; the result is opaque"
 
     def takes(self, path: Path) -> bool:
         """Return False: a new file does not add a frame to a video."""
@@ -205,11 +205,11 @@ class VideoFrames:
 
     @cached_property
     def _keep(self) -> int:
-        """Largest number of frames in the cache."""
+        """Maximum number of frames in the cache."""
         return max(4, _CACHED // (self.stream.width * self.stream.height * 3))
 
     def _seek(self, index: int) -> None:
-        """Go to the last keyframe of the encoding that is not after a frame."""
+        """Go to the last keyframe of the encoding at or before a frame."""
         self._cache.clear()
         try:
             self._container.seek(self.times[index], stream=self.stream, backward=True)
@@ -229,7 +229,7 @@ class VideoFrames:
                 yield frame
         except (pyav().error.FFmpegError, ValueError) as error:
             raise ImageError(
-                f"{self.files[0]}: cannot be decoded after {count} frames ({reason(error)}); it is damaged, or its "
+                f"{self.files[0]} cannot be decoded after {count} frames ({reason(error)}); it is damaged, or its "
                 "pictures become larger than its header states; convert it to .mp4"
             ) from error
 
@@ -259,7 +259,7 @@ def upright(frame: Any, with_alpha: bool = False) -> np.ndarray:
 
 
 def _quarters(frame: Any) -> int:
-    """Return the number of quarter turns with which a frame is shown, 0 to 3."""
+    """Return the number of quarter turns, 0 to 3, by which a player turns a frame."""
     return round(frame.rotation / 90) % 4
 
 
@@ -275,10 +275,10 @@ def _pictures_in(container: Any, path: Path) -> Any:
     """
     streams = container.streams.video
     if not streams:
-        raise ImageError(f"{path}: it holds sound and no pictures; name a video")
+        raise ImageError(f"{path} contains sound but no pictures; name a video")
     stream = next((stream for stream in streams if not _is_cover(stream)), None)
     if stream is None:
-        raise ImageError(f"{path}: it holds a cover picture and no film; name a video")
+        raise ImageError(f"{path} contains a cover picture but no film; name a video")
     if stream.codec_context is None:
         raise ImageError(
             f"{path}: PyAV {pyav().__version__} has no decoder for its pictures; convert it, for instance to .mp4 with "

@@ -14,9 +14,9 @@ from .clip import Clip
 from .writing import PreparedVideo, prepare_video
 
 _WHITE = 255
-"""Grey level behind transparent frames and between pictures."""
+"""Grey level that shows through transparent frames and between pictures."""
 _CONTACT_FRAMES = 24
-"""Largest number of frames on a contact sheet."""
+"""Maximum number of frames on a contact sheet."""
 _CONTACT_COLUMNS = 3
 """Number of frames in a row of a contact sheet."""
 _CONTACT_WIDTH = 240
@@ -61,7 +61,7 @@ def prepare_film(clip: Clip, path: Path, rate: Fraction, side_by_side: bool = Fa
 def write_film(clip: Clip, painted: Sequence[Path], video: PreparedVideo, side_by_side: bool = False) -> None:
     """Write the painted frames of a clip as the `video` that `prepare_film` returned.
 
-    `painted` has the path of each painted frame in order, and `side_by_side` is that of
+    `painted` has the path of each painted frame in order, and `side_by_side` is as for
     `prepare_film`.
     """
     video.write(

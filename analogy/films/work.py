@@ -28,7 +28,7 @@ from ..files.inputs import read_regular
 from ..files.locks import lock
 
 EVERY = 5.0
-"""Least time between two writings of a state, in seconds."""
+"""Shortest time between two writings of a state, in seconds."""
 _LOCK = "lock"
 """Name of the file in the folder that a run locks."""
 _NAME = re.compile(r"[0-9a-f]{64}-\w+\.(npz|raw)")
@@ -53,8 +53,8 @@ def alone(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # The file is deleted while it is locked. So another run that has opened it, and gets the
-        # lock next, sees that the file is gone.
+        # The file is deleted while it is locked. So if another run has opened it and gets the
+        # lock next, that run finds the file gone.
         with suppress(OSError):
             path.unlink()
         os.close(file)
@@ -82,14 +82,14 @@ def _locked(folder: Path) -> int:
             continue
         except OSError as error:
             raise OutputError(
-                f"{folder}: the progress of the film cannot be kept there ({reason(error)}); remove what is there, or "
+                f"{folder}: the progress of the film cannot be kept there ({reason(error)}); remove it, or "
                 "name another folder for the results"
             ) from error
         try:
             lock(file, folder.parent, "another run writes into this folder")
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(file), path.stat()):
-                    make_folder(folder)  # this deletes what a killed run left half written
+                    make_folder(folder)  # this deletes the temporary files of a killed run
                     return file
         except BaseException:
             os.close(file)
@@ -121,7 +121,7 @@ class Store:
         except OSError as error:
             raise OutputError(
                 f"the frames painted from the later key cannot be stored ({reason(error)}); "
-                "make room, and run the command again"
+                "free some disk space, and run the command again"
             ) from error
 
     def __getitem__(self, index: int) -> np.ndarray:
@@ -151,10 +151,10 @@ class Store:
 
 
 class Work:
-    """States and stores of one stretch of a film."""
+    """Saved progress of one stretch (frames between two keys or cuts) of a film."""
 
     def __init__(self, folder: Path | None, name: str):
-        """Keep files in `folder`, or nothing beyond the run if it is None.
+        """Keep files in `folder`, or keep nothing beyond the run if `folder` is None.
 
         The names of the files begin with `name`, a checksum of everything that decides the stretch
         (see `plan.digest`). So a stretch that has changed does not find them.
@@ -184,9 +184,9 @@ class Work:
         return int(index), found
 
     def keep(self, what: str, index: int, arrays: Mapping[str, np.ndarray]) -> None:
-        """Write the state of the frame `index` under the name `what`, unless the last is recent.
+        """Write the state of the frame `index` under the name `what`, unless it is too soon.
 
-        A state is recent for `EVERY` seconds.
+        At least `EVERY` seconds pass between two writings.
         """
         if self._folder is not None and time.monotonic() >= self._kept + EVERY:
             self._folder.mkdir(exist_ok=True)
@@ -208,13 +208,13 @@ class Work:
             self._folder.mkdir(exist_ok=True)
             with suppress(FileNotFoundError):
                 status = path.lstat()
-                if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:  # no run has made such a file
+                if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:  # a run does not make such files
                     path.unlink()
             path.touch()
             return Store(path.open("r+b"), shape)
         except OSError as error:
             raise OutputError(
-                f"{path}: cannot be written to ({reason(error)}); remove it, and run the command again"
+                f"{path} cannot be written to ({reason(error)}); remove it, and run the command again"
             ) from error
 
     def clear(self) -> None:
@@ -228,7 +228,7 @@ class Work:
 
 
 def clear(folder: Path) -> None:
-    """Delete all states and stores in a folder, also those of stretches that have changed."""
+    """Delete all states and stores in a folder, including those of stretches that have changed."""
     _delete(folder, "")
 
 
@@ -247,9 +247,9 @@ def _kinds(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[tuple[int, ...],
 
 
 def _delete(folder: Path, beginning: str) -> None:
-    """Delete the states and stores whose names begin so, and then the folder if it is empty.
+    """Delete the states and stores whose names start with `beginning`, then an empty folder.
 
-    What cannot be deleted stays.
+    Files that cannot be deleted stay.
     """
     with suppress(OSError):
         for path in list(folder.iterdir()):

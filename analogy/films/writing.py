@@ -1,7 +1,7 @@
 """Writer for videos, with PyAV (the extra `video`).
 
-A trial with a few pictures comes first. So the user learns before hours of painting what cannot be
-written.
+A trial with a few pictures comes first. So the user learns before hours of painting which things
+cannot be written.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _log = logging.getLogger("analogy")
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 """Suffix of a video that can be written -> FFmpeg's name of its container."""
 _VIDEO_RANGE = 1
-"""FFmpeg's number for colours in 16..235."""
+"""FFmpeg's number of the colour range 16..235."""
 _FAR = 12.0
-"""Largest mean difference between a picture of a trial and what is read back, 0 to 255.
+"""Largest mean difference between a picture of a trial and the picture read back, 0 to 255.
 
-A wrong pixel format makes a larger one.
+A wrong pixel format makes a larger difference.
 """
 _CURE = "name a video with another suffix, for instance .mkv; the painted frames are kept"
 """Advice that ends the message about a video that cannot be written."""
@@ -43,7 +43,7 @@ _TOLERANCE = 0.02
 
 @dataclass(frozen=True)
 class PreparedVideo:
-    """Video that can be written, as a trial has shown. `prepare_video` makes it.
+    """Video that a trial has shown to be writable. `prepare_video` makes it.
 
     Attributes
     ----------
@@ -52,11 +52,11 @@ class PreparedVideo:
     size : (int, int)
         Rows and columns of its pictures.
     like : VideoFrames or None
-        The film from which it takes the times of the frames, and everything else that it can hold.
+        The film whose times of the frames it has, and everything else of it that it can hold.
     rate : Fraction
         Frames per second, if `like` is None.
     encoding : Encoding
-        The way in which its pictures are encoded.
+        The encoding of its pictures.
     copied : tuple of int
         Indices of the streams of `like` that are copied.
     has_alpha : bool
@@ -74,7 +74,7 @@ class PreparedVideo:
     def write(self, pictures: Iterable[np.ndarray]) -> None:
         """Write the video from its pictures, (H, W, 3 or 4) uint8, one for each frame of `like`.
 
-        The file appears whole or not at all: it is opened and read once before it gets its name.
+        The file appears whole or not at all: it is read back once before it is renamed to `path`.
 
         Raises `OutputError` if it cannot be written, or cannot be read afterwards.
         """
@@ -87,7 +87,7 @@ class PreparedVideo:
             except AnalogyError:
                 raise
             except (pyav().error.FFmpegError, ValueError) as error:
-                raise OutputError(f"{self.path}: cannot be written as a video ({reason(error)}); {_CURE}") from error
+                raise OutputError(f"{self.path} cannot be written as a video ({reason(error)}); {_CURE}") from error
             if found.count < count or found.size != self.size or not found.pictures:
                 raise OutputError(
                     f"{self.path}: only {found.count} of its {count} pictures can be read after writing; {_CURE}"
@@ -106,10 +106,10 @@ def prepare_video(
     size : (int, int)
         Rows and columns of its pictures.
     like : VideoFrames or None
-        A video with as many frames. The new one takes from it the times of the frames, the codec
-        and its profile, the format and the shape of the pixels, the range and the standard of the
-        colours, the title, the chapters, the sound and the subtitles. What the container cannot
-        hold is logged.
+        A video with the same number of frames. The new one gets its times of the frames, its codec
+        and profile, its pixel format, its pixel aspect ratio, the range and the standard of its
+        colours, its title, its chapters, its sound and its subtitles. Properties that the container
+        cannot hold are logged.
     rate : Fraction
         Frames per second, if `like` is None.
     has_alpha : bool
@@ -143,7 +143,7 @@ def prepare_video(
 
 
 def _encodings(form: str, like: VideoFrames | None, size: tuple[int, int], rate: Fraction) -> list[Encoding]:
-    """Return the ways to encode pictures for the container `form` (see `encoding.encodings`)."""
+    """Return the encodings to try for the container `form` (see `encoding.encodings`)."""
     with pyav().open(io.BytesIO(), "w", format=form) as container:
         return list(encodings(container, like, size, _frames_a_second(like, rate)))
 
@@ -158,7 +158,7 @@ def _write(
 ) -> int:
     """Write a video into an open file, and return the number of frames.
 
-    `pictures` has the index and the pixels of each frame; `is_trial` is that of `Copies`.
+    `pictures` has the index and the pixels of each frame; `is_trial` is as for `Copies`.
     """
     av, like, encoding = pyav(), prepared.like, prepared.encoding
     rate, label, count = _frames_a_second(like, prepared.rate), str(prepared.path), 0
@@ -185,7 +185,7 @@ def _write(
 
 
 def _apply_colours(stream: Any, like: VideoFrames) -> None:
-    """Give a new stream the marks of colours and the pixel shape of the video `like`."""
+    """Give a new stream the colour tags and the pixel aspect ratio of the video `like`."""
     context, old = stream.codec_context, like.stream.codec_context
     context.color_range, context.colorspace = like.color_range, old.colorspace
     context.color_primaries, context.color_trc = old.color_primaries, old.color_trc
@@ -227,7 +227,7 @@ class _Written:
     count : int
         Number of pictures that have a time of their own.
     streams : int
-        Number of streams, without those of data, in which some containers keep the chapters.
+        Number of streams, except those of data, in which some containers keep the chapters.
     codec, profile, pixel_format : str
         FFmpeg's names of the codec, its profile and the pixel format.
     pixel_shape : Fraction
@@ -281,7 +281,7 @@ def _read_back(file: IO[bytes], most_decoded: int) -> _Written:
 def _try(prepared: PreparedVideo) -> _Written:
     """Write a few pictures into memory, and read them back.
 
-    Raises ValueError if they have changed. PyAV's errors pass through.
+    Raises ValueError if they come back changed. PyAV's errors pass through.
     """
     indices = _hardest(prepared.like.times) if prepared.like is not None else [0, 1, 2]
     picture = _test_picture(prepared.size, prepared.has_alpha)
@@ -297,7 +297,7 @@ def _try(prepared: PreparedVideo) -> _Written:
         times = {round(time * prepared.like.stream.time_base / found.time_base) for time in prepared.like.times}
         if len(times) < len(prepared.like.times):
             raise ValueError(
-                f"it stores times in steps of {found.time_base} s, and two frames of the film lie closer together"
+                f"it stores times in steps of {found.time_base} s, and two frames of the film are closer together"
             )
     off = np.abs(found.pictures[0].astype(np.int16)[..., : picture.shape[2]] - picture).mean(axis=(0, 1))
     if off[:3].max() > _FAR:
@@ -319,7 +319,7 @@ def _test_picture(size: tuple[int, int], has_alpha: bool) -> np.ndarray:
 
 
 def _changes(found: _Written, prepared: PreparedVideo, form: str) -> Iterator[str]:
-    """Yield a sentence for each thing in which the pictures of a video differ from the film's."""
+    """Yield a sentence for each way in which a video's pictures differ from those of the film."""
     like = prepared.like
     wanted = like.stream.codec_context.pix_fmt if like is not None else None
     if found.codec == "h264" and found.pixel_format == "yuv444p" != wanted:

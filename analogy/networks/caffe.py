@@ -20,11 +20,11 @@ from .protobuf import fields, open_message, varint
 _NAME_AND_BLOBS = {2: (4, 6), 100: (1, 7)}
 """Field of the layers -> fields of their names and their blobs."""
 _MOST_SIDES = 8
-"""Largest number of dimensions of a blob that are read."""
+"""Maximum number of dimensions of a blob that are read."""
 
 
 def _varints(value: int | memoryview) -> Iterator[int]:
-    """Yield the values of a repeated number, which may be packed."""
+    """Yield the values of a repeated protobuf field, which may be packed."""
     if isinstance(value, int):
         yield value
         return
@@ -77,6 +77,6 @@ def read_layers(path: Path, wanted: Collection[str]) -> dict[str, list[np.ndarra
                 blobs.append(value)
         if name in wanted and blobs:
             if name in layers:
-                raise ModelError(f"two layers are called {name}; expected one VGG-19")
+                raise ModelError(f"two layers are called {name}; expected a single VGG-19 network")
             layers[name] = [_blob(blob) for blob in blobs]
     return layers

@@ -1,4 +1,4 @@
-"""The card of a model, `model.json`, which describes the network and has its files' checksums."""
+"""The card of a model, `model.json`, which describes the network and lists files' checksums."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CARD = "model.json"
 _MOST_BYTES = 1 << 20
 """Largest card that is read, in bytes."""
 _WIDEST = 1 << 16
-"""Largest number of channels of a layer."""
+"""Maximum number of channels of a layer."""
 _FILE_NAME = re.compile(r"[\w-][\w.-]{0,99}", re.ASCII)
 """Pattern of the names of a model's files."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -76,24 +76,24 @@ def read_card(folder: Path) -> Card:
 def _card_of(fields: Any) -> Card:
     """Return the card with these fields.
 
-    Raises `ValueError`, `TypeError` or `KeyError` if no card has such fields.
+    Raises `ValueError`, `TypeError` or `KeyError` if they are not the fields of a card.
     """
     if not isinstance(fields, dict):
-        raise ValueError(f"it is a {type(fields).__name__}, not an object with names and values")
+        raise ValueError(f"it is a {type(fields).__name__}, not a JSON object")
     words = {name: fields.pop(name) for name in ("name", "description", "source", "licence")}
     for name, text in words.items():
         if not isinstance(text, str) or not text.isprintable():
             raise ValueError(f"{name} is {text!r:.100}; expected one line of text")
     widths, sha256 = fields.pop("widths"), fields.pop("sha256", {})
     if fields:
-        raise ValueError(f"it has {', '.join(fields):.100}, which no card has")
+        raise ValueError(f"it has unknown fields: {', '.join(fields):.100}")
     if not isinstance(widths, list) or len(widths) != 5 or not all(type(n) is int and 0 < n <= _WIDEST for n in widths):
         raise ValueError(f"widths is {widths!r:.100}; expected five numbers from 1 to {_WIDEST}")
     if not isinstance(sha256, dict):
         raise ValueError(f"sha256 is {sha256!r:.100}; expected file names with checksums")
     for file, checksum in sha256.items():
         if not _FILE_NAME.fullmatch(file) or file == CARD:
-            raise ValueError(f"sha256 names {file!r:.100}, which is no file of a model; expected plain file names")
+            raise ValueError(f"sha256 names {file!r:.100}, which is not a model file; expected plain file names")
         if not isinstance(checksum, str) or not _SHA256.fullmatch(checksum):
             raise ValueError(f"the checksum of {file} is {checksum!r:.100}; expected 64 hexadecimal digits")
     return Card(widths=tuple(widths), sha256=sha256, **words)

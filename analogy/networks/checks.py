@@ -14,7 +14,7 @@ from .protobuf import fields, open_message
 from .published import digest_of
 
 _DEEPEST = 16
-"""Largest depth of graphs within graphs."""
+"""Maximum depth of graphs within graphs."""
 
 
 class ModelFiles:
@@ -46,7 +46,7 @@ class ModelFiles:
             raise ModelError(f"{path} cannot be read: {reason(error)}; {self.cure}") from error
         if actual != self.card.sha256[name]:
             expected = self.card.sha256[name]
-            raise ModelError(f"{path} is damaged: SHA-256 {actual}, and its card says {expected}; {self.cure}")
+            raise ModelError(f"{path} is damaged: its SHA-256 is {actual}, but its card says {expected}; {self.cure}")
         self._whole[name] = identity
         return path
 
@@ -59,7 +59,7 @@ class ModelFiles:
 
 
 def external_files(path: Path) -> list[str]:
-    """Return the names of the files in which the graph at `path` keeps weights.
+    """Return the names of the files in which the graph at `path` stores weights.
 
     Raises `ModelError` if the graph is damaged.
     """
@@ -98,7 +98,7 @@ def _of_message(data: memoryview, within: dict[int, str], depth: int) -> Iterato
                 yield entry.get(2, "")
         elif kind == "graph" and depth == _DEEPEST:
             raise ModelError(
-                f"graphs lie within graphs, more than {_DEEPEST} deep, which no exporter writes; export the model again"
+                f"graphs are nested more than {_DEEPEST} deep, which no exporter writes; export the model again"
             )
         else:
             yield from _of_message(value, _WITHIN[kind], depth + (kind == "graph"))
@@ -130,7 +130,8 @@ def check_graph(path: Path, card: Card, session: Any) -> None:
     extra = [item.name for item in session.get_inputs() if item.name not in inputs]
     if extra:
         raise ModelError(
-            f"{path} asks for {', '.join(extra)}; expected only {', '.join(inputs)}; export the model again"
+            f"{path} has unexpected inputs: {', '.join(extra)}; expected only {', '.join(inputs)}; export the model "
+            "again"
         )
     for role, wanted, items in (("input", inputs, session.get_inputs()), ("output", outputs, session.get_outputs())):
         found = {item.name: item for item in items}
@@ -143,7 +144,7 @@ def check_graph(path: Path, card: Card, session: Any) -> None:
                 expected: list[int | str] = [] if width is None else [1, "height", "width"]
                 expected[axis:axis] = [] if width is None else [width]
                 raise ModelError(
-                    f"{path}: {role} {name} is {found[name].type} {shape}, its card promises tensor(float) {expected}; "
+                    f"{path}: {role} {name} is {found[name].type} {shape}, but its card says tensor(float) {expected}; "
                     "the folder's files are not of one model, or have another size; export the model again"
                 )
 

@@ -36,7 +36,7 @@ class Network:
     mean, std : (float, float, float)
         Preprocessing, in the order RGB: the input of conv1_1 is (RGB in 0..1 - mean) / std.
     bgr : bool
-        Whether conv1_1 takes its input channels in the order BGR.
+        Whether conv1_1 expects its input channels in the order BGR.
 
     Raises
     ------

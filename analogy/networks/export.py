@@ -10,7 +10,7 @@ objective into the graph as ordinary nodes. The gradient of each operation is:
 * A 2 x 2 max pooling passes the gradient on to the largest of its four inputs, in equal shares if
   several are the largest.
 
-Pooling is that of Caffe, the paper's framework: a last odd row or column has a window of its own.
+Pooling works as in Caffe, the paper's framework: a last odd row or column has a window of its own.
 So a map of H x W becomes one of ceil(H / 2) x ceil(W / 2), and each position has a parent in the
 coarser map. In the objective, the map is padded with zeros instead, which changes nothing after a
 ReLU and keeps the gradient simple.
@@ -21,7 +21,7 @@ four outputs is positive exactly where the pooled ReLU is.
 
 A model is a folder with `features.onnx`, `invert_5.onnx` .. `invert_2.onnx`, `step_5.onnx` ..
 `step_2.onnx`, the `weights.bin` that they share, and `model.json` (see `models`). The package
-`onnx` is needed to export a model, and not to run it.
+`onnx` is needed to export a model, but not to run it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from .models import GRAPHS, WEIGHTS, write_model
 try:
     from onnx import ModelProto, checker, helper, numpy_helper
     from onnx.external_data_helper import set_external_data
-except ImportError as error:  # pragma: no cover - the message is what matters
+except ImportError as error:  # pragma: no cover - only the message matters
     raise ModelError(
         'converting weights to a model needs the package "onnx": pip install "deep-image-analogy[export]"'
     ) from error
@@ -54,7 +54,7 @@ _ALIGNMENT = 64
 SPAN = 2
 """Number of levels from relu(L) back to the free variable relu(L - 2) (at L = 2, the picture).
 
-Departure from the paper (section 4.3), which goes back one level. The authors' program goes back
+This departs from the paper (section 4.3), which goes back one level. The authors' program goes back
 two, which constrains the solution more. Its results were nearer to nine published ones (0.137
 against 0.140, mean distance of features).
 """
@@ -77,7 +77,7 @@ class _Graph:
         self.constants: dict[str, np.ndarray] = {}
 
     def op(self, kind: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
-        """Add a node, whose output has its name."""
+        """Add a node, and return its name, which is also that of its output."""
         name = name or f"{kind.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, inputs, [name], **attributes))
         return name
@@ -105,7 +105,7 @@ class _Graph:
             [helper.make_tensor_value_info(key, kind, shape) for key, shape in outputs.items()],
             [numpy_helper.from_array(value, key) for key, value in self.constants.items()],
         )
-        # Every version of ONNX Runtime that the package admits reads opset 17 and IR 8.
+        # Every version of ONNX Runtime that the package supports reads opset 17 and IR 8.
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
         checker.check_model(model, full_check=True)
         return model
@@ -122,7 +122,7 @@ def _kernel(g: _Graph, network: Network, layer: str) -> str:
     """Add the kernel of a layer as a constant."""
     kernel = network.weights[f"{layer}.weight"]
     if layer == "conv1_1" and network.bgr:
-        kernel = kernel[:, ::-1]  # with this kernel, the graph takes RGB
+        kernel = kernel[:, ::-1]  # with this kernel, the graph expects RGB
     return g.constant(f"{layer}.weight", kernel)
 
 
@@ -183,7 +183,7 @@ def _as_numbers(g: _Graph, truth: str) -> str:
 def _pool_gradient(g: _Graph, gradient: str, x: str, padded: str, pooled: str) -> str:
     """Add the gradient with respect to the input `x` of a pooling, which follows a ReLU.
 
-    `gradient` is that with respect to the output `pooled`.
+    `gradient` is the gradient with respect to the output `pooled`.
     """
     largest = _as_numbers(g, g.op("Equal", padded, _double(g, pooled)))
     count = g.op("Mul", g.op("AveragePool", largest, kernel_shape=[2, 2], strides=[2, 2]), g.number(4))
@@ -196,7 +196,7 @@ def _pool_gradient(g: _Graph, gradient: str, x: str, padded: str, pooled: str) -
 def _convolve_gradient(g: _Graph, network: Network, layer: str, gradient: str) -> str:
     """Add the gradient with respect to the input of a convolution.
 
-    `gradient` is that with respect to its output.
+    `gradient` is the gradient with respect to its output.
     """
     swapped = g.op("Transpose", _kernel(g, network, layer), perm=[1, 0, 2, 3])
     turned = g.op("Slice", swapped, g.integers(2, 2), g.integers(-4, -4), g.integers(2, 3), g.integers(-1, -1))
@@ -207,7 +207,7 @@ def _convolve_gradient(g: _Graph, network: Network, layer: str, gradient: str) -
 class _Layer:
     """Convolution in a graph.
 
-    It has a name, an output, and, if a pooling stands before it, the pooling's input, padded input
+    It has a name, an output, and, if a pooling comes before it, the pooling's input, padded input
     and output.
     """
 

@@ -38,7 +38,7 @@ DEFAULT = "vgg16-compact"
 def shipped() -> Path:
     """Return the folder of the models that come with the package.
 
-    It lies in the installed package, or beside it in a source checkout.
+    It is in the installed package, or beside it in a source checkout.
     """
     package = Path(__file__).parents[1]
     installed = package / "_models"
@@ -49,7 +49,7 @@ def find_cache() -> Path | None:
     """Return the folder of pulled models, or None if the user has none.
 
     It is `models` in the folder `ANALOGY_HOME`, or else in the user's cache folder. Raises
-    `ModelError` if `ANALOGY_HOME` is no path.
+    `ModelError` if `ANALOGY_HOME` is not a path.
     """
     home = os.environ.get("ANALOGY_HOME")
     folder = _folder(home, "ANALOGY_HOME") if home else user_cache()
@@ -60,7 +60,7 @@ def cache() -> Path:
     """Return the folder of pulled models. Raises `ModelError` if there is none."""
     folder = find_cache()
     if folder is None:
-        raise ModelError("this user has no home for pulled models; set ANALOGY_HOME to a folder for them")
+        raise ModelError("this user has no folder for pulled models; set ANALOGY_HOME to one")
     return folder
 
 
@@ -72,7 +72,7 @@ def installed() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for root in filter(None, (shipped(), find_cache())):
         for card in sorted(root.glob(f"*/{CARD}")):
-            if not card.parent.name.startswith("."):  # a folder with such a name is unfinished
+            if not card.parent.name.startswith("."):  # a folder whose name begins with a dot is unfinished
                 found.setdefault(card.parent.name, card.parent)
     return found
 
@@ -86,7 +86,7 @@ def locate(model: str | os.PathLike[str]) -> Path:
     folder = here.get(name) or _folder(name, "the model")
     if not folder.is_dir():
         if name in PUBLISHED:
-            raise ModelError(f"the model {name!r} is not here yet; get it with: analogy models pull {name}")
+            raise ModelError(f"the model {name!r} is not installed; get it with: analogy models pull {name}")
         raise ModelError(
             f"there is no model {name!r}; choose from {', '.join(here) or 'none'}, or name a model's folder"
         )
@@ -106,7 +106,7 @@ def _folder(name: str, what: str) -> Path:
         pass
     # OSError: the name is too long. ValueError: it has a NUL. RuntimeError: "~user" does not exist.
     except (OSError, ValueError, RuntimeError) as error:
-        raise ModelError(f"{what} {name!r:.100} is no folder that can be read: {reason(error)}") from error
+        raise ModelError(f"{what} {name!r:.100} is not a folder that can be read: {reason(error)}") from error
     return folder
 
 
@@ -126,7 +126,7 @@ def open_model(folder: Path) -> ModelFiles:
 
 
 def _cure(folder: Path) -> str:
-    """Return what to do about a damaged model, as the end of a message."""
+    """Return the end of a message about a damaged model, which says what to do."""
     if folder.parent == find_cache():
         return f"replace it with: analogy models pull {folder.name}"
     return "install the package again" if folder.parent == shipped() else "export the model again"
@@ -146,7 +146,7 @@ def remove(name: str) -> Path:
         raise ModelError(f"there is no pulled model {name!r} to remove; there is {', '.join(pulled) or 'none'}")
     try:
         with scratch_folder(cache()) as scratch:
-            folder.replace(scratch / name)  # one step, so that no program finds half a model
+            folder.replace(scratch / name)  # one step, so that no program finds an incomplete model
     except OSError as error:
         raise OutputError(f"{folder} cannot be removed: {error.strerror}; delete it by hand") from error
     return folder

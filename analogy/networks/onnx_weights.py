@@ -21,11 +21,11 @@ from ..errors import ModelError
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Mean of RGB in 0..1 over ImageNet.
 
-In a graph, it shows in which order the first convolution takes the channels.
+In a graph, it shows in which order the first convolution expects the channels.
 """
 
 DAMAGED = "it is truncated or damaged; download it again"
-"""Message about a file that is no valid file of its kind."""
+"""Message about a file that is not a valid file of its kind."""
 _ASIDE = {"Relu", "Identity", "Dropout"}
 """Nodes that are skipped between convolutions; before the first one, only "Identity" is."""
 _TO_NCHW = [0, 3, 1, 2]
@@ -34,7 +34,7 @@ _TO_NCHW = [0, 3, 1, 2]
 
 @dataclass(frozen=True)
 class Layer:
-    """Convolution: its level, its number in the level, its kernel (O, I, h, w), perhaps a bias."""
+    """Convolution with its level, its number in the level, its kernel (O, I, h, w) and its bias."""
 
     level: int
     index: int
@@ -51,8 +51,7 @@ class Contents:
     layers : list of Layer
         The convolutions up to conv5_1.
     preprocessing : callable
-        Returns mean, std and bgr as `Network` takes them, or None if the graph takes prepared
-        pictures.
+        Returns mean, std and bgr for `Network`, or None if the graph expects prepared pictures.
     channels_last : bool
         Whether the input of the graph is NHWC, as in a Keras model that tf2onnx converted.
     """
@@ -107,18 +106,18 @@ class _Reader:
     def find_chain(self) -> list[Any]:
         """Return the nodes from the input to the last convolution.
 
-        If the bias of that convolution is added by a node, this node follows.
+        If a node adds the bias of that convolution, this node comes last.
         """
         makers = {name: node for node in self.nodes for name in node.output}
         last = next((node for node in reversed(self.nodes) if node.op_type == "Conv"), None)
         if last is None:
-            raise ModelError("has no convolutions; expected a plain VGG-19")
+            raise ModelError("it has no convolutions; expected a plain VGG-19")
         found = {id(last): last}
         while last is not None:
             flowing = [name for name in last.input if name and name not in self.tensors]
             last = makers.get(flowing[0]) if flowing else None
             if last is not None and id(last) in found:
-                raise ModelError(f"{_name(last)} takes its own output; expected a plain VGG-19")
+                raise ModelError(f"{_name(last)} has its own output as its input; expected a plain VGG-19")
             if last is not None:
                 found[id(last)] = last
         chain = list(found.values())[::-1]
@@ -189,7 +188,7 @@ class _Reader:
 class _Before:
     """Preprocessing found so far: value * scale + shift for each channel of the graph's input.
 
-    `reversed` is True if the first convolution takes the channels of the input in the opposite
+    `reversed` is True if the first convolution expects the channels of the input in the opposite
     order, `transposed` if the input was turned to channels first, and `scaled` if a node scales or
     shifts the values.
     """
@@ -269,15 +268,15 @@ class _Before:
         return fits
 
     def preprocessing(self) -> dict[str, Any] | None:
-        """Return mean, std and bgr as `Network` takes them, or None if there is no preprocessing.
+        """Return mean, std and bgr for `Network`, or None if there is no preprocessing.
 
-        The value that becomes zero shows whether the graph takes pictures in 0..1 or in 0..255.
+        The value that becomes zero shows whether the graph expects pictures in 0..1 or in 0..255.
         Raises `ModelError` if it does not.
         """
         if not self.scaled and not self.reversed:
             return None
         zero = -self.shift / self.scale
-        centred = not zero.any()  # only the scale can show it in this case
+        centred = not zero.any()  # in this case only the scale shows the range
         if (self.scale.min() >= 100) if centred else ((zero > 0) & (zero < 1)).all():
             largest = 1.0
         elif (0 < self.scale.max() <= 1 / 100) if centred else ((zero > 1) & (zero < 255)).all():
@@ -285,7 +284,7 @@ class _Before:
         else:
             raise ModelError(
                 f"the nodes before conv1_1 multiply by {self.scale.tolist()} and add {self.shift.tolist()}, which does "
-                "not tell whether pictures are in 0..1 or 0..255; choose the preprocessing with --preprocessing"
+                "not show whether pictures are in 0..1 or 0..255; choose the preprocessing with --preprocessing"
             )
         mean, std = zero / largest, 1 / (self.scale * largest)
         known = [np.allclose(mean, order, atol=2e-3) for order in (IMAGENET_MEAN, IMAGENET_MEAN[::-1])]

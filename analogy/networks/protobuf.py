@@ -12,9 +12,10 @@ from ..files.inputs import open_regular
 _TRUNCATED = "the file ends in the middle of a field, so it is truncated or damaged; download it again"
 """Message about a file that ends too early."""
 _MOST_FIELDS = 1 << 20
-"""Largest number of fields of a message.
+"""Maximum number of fields of a message.
 
-Networks have some hundreds. A large file could hold so many that reading them would take hours.
+Networks have a few hundred fields. A large file could hold so many that reading them would take
+hours.
 """
 
 Field = tuple[int, int | memoryview]
@@ -22,7 +23,7 @@ Field = tuple[int, int | memoryview]
 
 
 def open_message(path: Path) -> memoryview:
-    """Return the bytes of a file, which are mapped into memory and not read at once."""
+    """Return the bytes of a file, which are mapped into memory and read when they are used."""
     with open_regular(path) as file:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
@@ -38,13 +39,13 @@ def varint(data: memoryview, position: int) -> tuple[int, int]:
         value |= (byte & 127) << shift
         if byte < 128:
             return value, position
-    raise ModelError("a number takes more than 10 bytes, so the file is damaged; download it again")
+    raise ModelError("a number has more than 10 bytes, so the file is damaged; download it again")
 
 
 def fields(data: memoryview) -> Iterator[Field]:
     """Yield the fields of a protobuf message.
 
-    Raises `ModelError` for bytes that are truncated or no protobuf message.
+    Raises `ModelError` for bytes that are truncated or not a protobuf message.
     """
     position = count = 0
     while position < len(data):

@@ -1,6 +1,6 @@
 """List of published VGG-19 weights: their addresses, owners, licences and checksums.
 
-The name of a model tells who trained it: `vgg19` is the network of the paper, and each
+The name of a model says who trained it: `vgg19` is the network of the paper, and each
 `vgg19-retrained...` was trained again by others. The scale of their features differs from level to
 level, so results differ, too.
 """
@@ -34,7 +34,7 @@ class PublishedFile:
         Size in bytes, if it is known.
     by_hand : str
         Address for a download by hand, if an automatic download would not be safe or polite. The
-        command `models pull --from` takes such a file.
+        command `models pull --from` accepts such a file.
     """
 
     name: str
@@ -53,12 +53,12 @@ class PublishedFile:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
         if self.size not in (None, size):
-            return f"it has {size} bytes, and {self.name} has {self.size}"
+            return f"it has {size} bytes, but {self.name} has {self.size}"
         for kind, digits in self.checksums.items():
             actual = digest(path, kind)
             if not actual.startswith(digits):
                 rest = "" if len(actual) == len(digits) else ".."
-                return f"its {kind} is {actual}, and {self.name} has {digits}{rest}"
+                return f"its {kind} is {actual}, but {self.name} has {digits}{rest}"
         return ""
 
 
@@ -138,7 +138,7 @@ PUBLISHED: Mapping[str, Published] = {
 def digest(path: Path, kind: str) -> str:
     """Return the checksum of a file in hexadecimal, by the algorithm `kind` of hashlib.
 
-    Raises `OSError`, also for a pipe or a device.
+    Raises `OSError` if it cannot be read, or is a pipe or a device.
     """
     with open_regular(path) as file:
         return digest_of(file, kind)
@@ -160,9 +160,10 @@ def published(name: str) -> Published:
 
 
 def identify(path: Path, names: tuple[str, ...] | None = None) -> tuple[str, PublishedFile] | None:
-    """Return the name of the published model, and its file, that the file at `path` is, or None.
+    """Return the published model and its file to which the file at `path` is equal, or None.
 
-    Only the models with these `names` are compared, by default all.
+    Only the models with these `names` are compared, by default all of them. The model is returned
+    by its name.
     """
     for name in PUBLISHED if names is None else names:
         for file in PUBLISHED[name].files:

@@ -2,9 +2,9 @@
 
 A file is opened only after its checksum matched the published one. A model appears in the cache
 whole or not at all, by one renaming. Until then, this process works in a scratch folder that it has
-locked. So any number of processes can pull at once, and the next pull deletes the scratch folder of
-a killed one. The extra `export` is needed. Downloads use the proxies of the environment
-(HTTPS_PROXY, NO_PROXY ..).
+locked. So any number of processes can pull models at the same time, and the next pull deletes the
+scratch folder of a killed one. The extra `export` is needed. Downloads use the proxies of the
+environment (HTTPS_PROXY, NO_PROXY ..).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TIMEOUT = 30.0
 
 
 def pull(name: str, source: Path | None = None, *, progress: Any = False) -> Path:
-    """Download and convert a published model unless it is there and complete.
+    """Download and convert a published model unless it is installed and complete.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def pull(name: str, source: Path | None = None, *, progress: Any = False) -> Pat
     if _is_whole(folder):
         return folder
     if source is not None and folder.resolve() in Path(source).resolve().parents:
-        raise ModelError(f"{source} lies in {folder}, which the model will replace; move the file elsewhere")
+        raise ModelError(f"{source} is in {folder}, which the model will replace; move the file elsewhere")
 
     from .export import export  # both imports need the extra `export`
     from .weights import read
@@ -69,8 +69,8 @@ def pull(name: str, source: Path | None = None, *, progress: Any = False) -> Pat
             _install(scratch, folder)
     except OSError as error:  # an `OutputError` is one, too
         raise OutputError(
-            f"{folder} cannot be written: {reason(error.__cause__ or error)}; make room, or set ANALOGY_HOME to "
-            "another folder"
+            f"{folder} cannot be written: {reason(error.__cause__ or error)}; free some disk space, or set "
+            "ANALOGY_HOME to another folder"
         ) from error
     return folder
 
@@ -138,9 +138,9 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _published_file(path: Path, name: str, model: Published) -> PublishedFile:
-    """Return the published file of the model that the file at `path` is.
+    """Return the published file of the model to which the file at `path` is equal.
 
-    Raises `ModelError` if it is none of them, or cannot be read.
+    Raises `ModelError` if it equals none of them, or cannot be read.
     """
     try:
         found = identify(path, (name,))
@@ -151,8 +151,8 @@ def _published_file(path: Path, name: str, model: Published) -> PublishedFile:
         raise ModelError(f"{path} cannot be read: {reason(error)}; name the file that you downloaded") from error
     expected = " or ".join(file.describe() for file in model.files)
     raise ModelError(
-        f"{path} is no published file of {name}: it has {is_now}; expected {expected}. If it is damaged, download it "
-        "again; to use other weights, convert them with tools/export_vgg19.py"
+        f"{path} is not a published file of {name}: it has {is_now}; expected {expected}. If it is damaged, download "
+        "it again; to use other weights, convert them with tools/export_vgg19.py"
     )
 
 
@@ -172,7 +172,7 @@ def _download(name: str, model: Published, scratch: Path, progress: Any) -> tupl
             try:
                 if hasattr(progress, "reset"):
                     progress.reset()
-                    progress.total = 1  # pooch asks for the bar's truth, which tqdm refuses without a total
+                    progress.total = 1  # pooch evaluates bool(bar), which fails in tqdm without a total
                 HTTPDownloader(progressbar=progress, chunk_size=1 << 16, timeout=TIMEOUT)(url, str(path), None)
                 wrong = file.mismatch(path)
                 if not wrong:

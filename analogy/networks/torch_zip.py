@@ -25,9 +25,9 @@ import numpy as np
 from ..errors import ModelError
 
 _MAX_PICKLE = 1 << 20
-"""Largest pickle that is read, in bytes; that of a state dict has some kilobytes."""
+"""Largest pickle that is read, in bytes; the pickle of a state dict has a few kilobytes."""
 _MAX_SIDES = 16
-"""Largest number of dimensions of a tensor."""
+"""Maximum number of dimensions of a tensor."""
 _STORAGES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "BFloat16Storage": "bfloat16",
              "LongStorage": "<i8", "IntStorage": "<i4", "ByteStorage": "u1", "BoolStorage": "?"}  # fmt: skip
 """PyTorch's types of storages -> dtypes of NumPy; NumPy has no bfloat16."""
@@ -56,7 +56,7 @@ class _RebuildTensor:
         dtype, key = storage
         if max(len(shape), len(strides)) > _MAX_SIDES:
             raise ModelError(
-                f"its pickle has a tensor with {len(shape)} sides, so the file is damaged; download it again"
+                f"its pickle has a tensor with {len(shape)} dimensions, so the file is damaged; download it again"
             )
         return _Tensor(dtype, key, int(offset), tuple(map(int, shape)), tuple(map(int, strides)))
 
@@ -95,7 +95,7 @@ class _Unpickler(pickle.Unpickler):
             return _ALLOWED[module, name]
         except KeyError:
             raise ModelError(
-                f"its pickle asks for {module}.{name}; for safety nothing but tensors is built. "
+                f"its pickle refers to {module}.{name}; for safety only tensors are loaded. "
                 "If you trust the file, load it in PyTorch, save model.state_dict() and convert that file"
             ) from None
 
@@ -109,14 +109,14 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _check_memo(data: bytes) -> None:
-    """Raise `ModelError` for a pickle that asks for a larger memo than its length can fill.
+    """Raise `ModelError` for a pickle that requests a larger memo than its length can fill.
 
     Python's reader would allocate the whole memo.
     """
     for opcode, argument, _ in pickletools.genops(data):
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(data):
             raise ModelError(
-                f"its pickle asks for {argument} places in a memo, so the file is damaged or malicious; "
+                f"its pickle requests {argument} places in a memo, so the file is damaged or malicious; "
                 "download it again"
             )
 
@@ -125,7 +125,7 @@ class TorchZip:
     """State dict in a file, which is a context manager.
 
     Names and shapes are read when it is made, and values by `load`. Raises `ModelError` for a
-    pickle that asks for anything but tensors, or is not a state dict.
+    pickle that refers to anything but tensors, or is not a state dict.
     """
 
     def __init__(self, path: Path):
@@ -146,10 +146,10 @@ class TorchZip:
         """Return the folder in the zip and the tensors by their names. Raises `ModelError`."""
         names = [name for name in self._zip.namelist() if re.fullmatch(r"([^/]+/)?data\.pkl", name)]
         if len(names) != 1:
-            raise ModelError("is a zip file without data.pkl, so torch.save did not write it; give a file of weights")
+            raise ModelError("it is a zip file without data.pkl, so not from torch.save; give a file of weights")
         root = names[0].removesuffix("data.pkl")
         if f"{root}byteorder" in self._zip.namelist() and self._bytes(f"{root}byteorder") != b"little":
-            raise ModelError("was written on a big-endian machine, which is not supported; save it on another machine")
+            raise ModelError("it was written on a big-endian machine, which is not supported; save it on another one")
         if (size := self._zip.getinfo(names[0]).file_size) > _MAX_PICKLE:
             raise ModelError(
                 f"its pickle has {size} bytes, far more than a state dict needs; in PyTorch, save model.state_dict()"

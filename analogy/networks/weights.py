@@ -9,10 +9,10 @@
   their order in the graph, not by their names.
 
 The kind of a file is found by its content, not by its name. Code in a file is never run, and links
-to other files are not followed. Networks of any widths are accepted, and VGG-16, too. Layers after
+to other files are not read. Networks of any widths are accepted, and so is VGG-16. Layers after
 conv5_1 are ignored. A file does not say which input its weights were trained for, except that an
 ONNX graph may contain its preprocessing. By default it is the input of the published file of that
-kind; `read` can be given another.
+kind; the caller of `read` can choose another.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ PREPROCESSING: Mapping[str, dict[str, Any]] = {
 """
 
 _MOST_VALUES = 1 << 24
-"""Largest number of elements of an array; VGG-19 has up to 2.4 million.
+"""Maximum number of elements of an array; VGG-19 has up to 2.4 million.
 
-A file of some bytes can claim any number.
+A file of a few bytes can claim any number.
 """
 
 Found = tuple[dict[str, np.ndarray], str | Callable[[], Mapping[str, Any]]]
-"""Weights as `Network` names them, and their usual preprocessing.
+"""Weights under the names of `Network`, and their usual preprocessing.
 
 The preprocessing is a key of `PREPROCESSING`, or a function that returns such settings.
 """
@@ -81,7 +81,7 @@ def read(path: Path, preprocessing: str | None = None) -> tuple[Network, str]:
     Raises
     ------
     ModelError
-        If the file is missing, damaged, or of no known kind, or has no VGG-19 up to conv5_1.
+        If the file is missing, damaged, of an unknown kind, or has no VGG-19 up to conv5_1.
     """
     if preprocessing not in (None, *PREPROCESSING):
         raise ModelError(f"preprocessing {preprocessing!r} is unknown; choose from {', '.join(PREPROCESSING)}")
@@ -95,7 +95,7 @@ def read(path: Path, preprocessing: str | None = None) -> tuple[Network, str]:
     except ModelError as error:
         raise ModelError(f"{path}: {_line(error)}") from error
     except MemoryError as error:
-        raise ModelError(f"{path}: it asks for more memory than there is; {DAMAGED}") from error
+        raise ModelError(f"{path}: it needs more memory than there is; {DAMAGED}") from error
     except Exception as error:  # libraries raise errors of many kinds for damaged files
         raise ModelError(f"{path}: {DAMAGED} ({_line(error) or type(error).__name__})") from error
 
@@ -124,14 +124,14 @@ def recognise(path: Path) -> str:
         return "safetensors"
     if head.startswith(b"\x80") and head[1] <= pickle.HIGHEST_PROTOCOL:
         raise ModelError(
-            "is a bare pickle, as PyTorch wrote before 1.6, which is not read for safety; "
+            "it is a bare pickle, as PyTorch wrote before 1.6, which is not read for safety; "
             "save it again with PyTorch: torch.save(torch.load(OLD, weights_only=True), NEW)"
         )
     if head.lstrip().startswith((b"<", b"version https://git-lfs")):
-        raise ModelError("is a web page or a Git LFS pointer instead of weights; download the file itself")
+        raise ModelError("it is a web page or a Git LFS pointer instead of weights; download the file itself")
     kind = _protobuf_kind(path, head)
     if kind is None:
-        raise ModelError("is not .h5, .caffemodel, .pth, .safetensors or .onnx, by its content; " + DAMAGED)
+        raise ModelError("it is not .h5, .caffemodel, .pth, .safetensors or .onnx, by its content; " + DAMAGED)
     return kind
 
 
@@ -171,7 +171,7 @@ def _floats(values: Any) -> np.ndarray:
     """
     values = np.asarray(values)
     if values.dtype.kind != "f":
-        raise ModelError(f"has weights of type {values.dtype}; only floating point is supported")
+        raise ModelError(f"it has weights of type {values.dtype}; only floating point is supported")
     with np.errstate(over="ignore"):  # `Network` refuses an infinity later
         return np.array(values, np.float32, order="C")
 
@@ -180,7 +180,7 @@ def _layer(level: int, index: int) -> str:
     """Return the name of a convolution. Raises `ModelError` if VGG-19 has no such convolution."""
     name = f"conv{level}_{index}"
     if name not in CONVOLUTIONS:
-        raise ModelError(f"has a convolution {name}, which VGG-19 lacks; expected {', '.join(CONVOLUTIONS)}")
+        raise ModelError(f"it has a convolution {name}, which VGG-19 lacks; expected {', '.join(CONVOLUTIONS)}")
     return name
 
 
@@ -201,19 +201,19 @@ def _read_keras(path: Path) -> Found:
         if layer not in CONVOLUTIONS:
             return
         if item.external or item.is_virtual:
-            raise ModelError(f"{name} lies in another file, which is not followed; save the weights in one file")
+            raise ModelError(f"{name} is stored in an external file, which is not read; save the weights in one file")
         if item.size > _MOST_VALUES:
             raise ModelError(f"{name} has the shape {item.shape}, far more than a layer of VGG-19 has; {DAMAGED}")
         key = f"{layer}.weight" if item.ndim == 4 else f"{layer}.bias"
         if key in weights:
-            raise ModelError(f"has two arrays for {key}; expected the weights of one VGG-19")
+            raise ModelError(f"it has two arrays for {key}; expected the weights of one VGG-19")
         values = item[()]
         weights[key] = _floats(values.transpose(3, 2, 0, 1) if item.ndim == 4 else values)  # HWIO -> OIHW
 
     with h5py.File(path, "r") as file:
         file.visititems(visit)
     if not weights:
-        raise ModelError("has no layers block1_conv1 .. block5_conv1; expected the weights of Keras's VGG19")
+        raise ModelError("it has no layers block1_conv1 .. block5_conv1; expected the weights of Keras's VGG19")
     return weights, "caffe"
 
 
@@ -221,7 +221,7 @@ def _read_caffe(path: Path) -> Found:
     """Read a file of Caffe."""
     layers = caffe.read_layers(path, CONVOLUTIONS)
     if not layers:
-        raise ModelError("has no layers conv1_1 .. conv5_1 with weights; expected VGG_ILSVRC_19_layers or the like")
+        raise ModelError("it has no layers conv1_1 .. conv5_1 with weights; expected VGG_ILSVRC_19_layers or the like")
     weights = {}
     for name, (kernel, *bias) in layers.items():
         weights[f"{name}.weight"] = _floats(kernel)
@@ -234,8 +234,8 @@ def _from_names(names: list[str], load: Callable[[str], Any], ndim: Callable[[st
     """Return the weights under torchvision's names or this project's.
 
     torchvision's names are `features.0.weight` .., this project's `conv1_1.weight` ... In
-    torchvision's numbers, a convolution and its ReLU count two and a pooling counts one. So a step
-    of 3 begins a new level.
+    torchvision's numbers, a convolution with its ReLU counts as two layers, and a pooling as one.
+    So a step of 3 begins a new level.
     """
     plain = {name.removeprefix("module."): name for name in names}
     if "conv1_1.weight" in plain:
@@ -243,14 +243,14 @@ def _from_names(names: list[str], load: Callable[[str], Any], ndim: Callable[[st
         return {key: _floats(load(plain[key])) for key in wanted if key in plain}, "compact"
     numbers = sorted(int(match[1]) for name in plain if (match := re.fullmatch(r"features\.(\d+)\.weight", name)))
     if not numbers:
-        raise ModelError("has neither features.0.weight .., as in torchvision and timm, nor conv1_1.weight ..")
+        raise ModelError("it has neither features.0.weight .., as in torchvision and timm, nor conv1_1.weight ..")
     weights: dict[str, np.ndarray] = {}
     level, index, previous = 1, 0, -2
     for number in numbers:
         step, previous = number - previous, number
         if step not in (2, 3) or ndim(plain[f"features.{number}.weight"]) != 4:
             raise ModelError(
-                f"features.{number} is no convolution of a plain VGG-19; a layer before it is missing, "
+                f"features.{number} is not a convolution of a plain VGG-19; a layer before it is missing, "
                 "or it is the variant with batch normalisation, which cannot be used"
             )
         level, index = (level, index + 1) if step == 2 else (level + 1, 1)

@@ -35,9 +35,9 @@ def from_array(source: Any, label: str, admit: Admit, grounded: bool = True) -> 
         low, high = float(array.min()), float(array.max())  # NaN if any is NaN
         if not (np.isfinite(low) and np.isfinite(high)):
             raise ImageError(f"{label}: the array has values that are NaN or infinite; replace them")
-        if low < -1e-3 or high > 1 + 1e-3:  # the caller's rounding may leave values just outside of 0..1
+        if low < -1e-3 or high > 1 + 1e-3:  # the caller's rounding may leave values just outside 0..1
             cure = "divide by 255" if low >= 0 and 2 < high <= 255 else "clip or rescale it"
-            raise ImageError(f"{label}: floats must lie in 0..1, and these lie in {low:g}..{high:g}; {cure}")
+            raise ImageError(f"{label}: floats must be in 0..1; got {low:g}..{high:g}; {cure}")
         array = np.rint(array * np.float32(255)).astype(np.uint8)
     elif array.dtype == np.bool_:
         array = array * np.uint8(255)
@@ -65,7 +65,7 @@ def _to_numpy(source: Any, label: str) -> Array:
     """Return an array of any library as a NumPy array. Raises ImageError."""
     if isinstance(source, np.ma.MaskedArray):
         raise ImageError(
-            f"{label}: is a masked array; pass its pixels as array.filled(0), and choose what to match with mask_a "
+            f"{label} is a masked array; pass its pixels as array.filled(0), and choose what to match with mask_a "
             "and mask_b"
         )
     try:
@@ -78,7 +78,8 @@ def _to_numpy(source: Any, label: str) -> Array:
         if hasattr(source, "__dlpack__"):
             return np.asarray(np.from_dlpack(source))
     except Exception as error:  # each library has errors of its own
-        raise ImageError(f"{label}: cannot become a NumPy array ({reason(error)}); pass a NumPy array") from error
+        raise ImageError(f"{label} cannot become a NumPy array ({reason(error)}); pass a NumPy array") from error
     raise ImageError(
-        f"{label}: cannot use a {type(source).__name__}; pass a path, bytes, an open file, a PIL image or an array"
+        f"{label} is a {type(source).__name__}, which cannot be read; pass a path, bytes, an open file, a PIL image or "
+        "an array"
     )

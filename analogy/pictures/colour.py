@@ -35,7 +35,7 @@ def into_srgb(image: Image.Image, rgb16: Array | None, icc: bytes | None, label:
     image : PIL.Image.Image
         The image, of mode L, RGB or CMYK.
     rgb16 : (H, W, 3) uint16 or None
-        The pixels of the image with 16 bits, which are converted instead if they are given.
+        The pixels of the image with 16 bits. If they are given, they are converted instead.
     icc : bytes or None
         The profile; None stands for sRGB.
     label : str
@@ -52,7 +52,7 @@ def into_srgb(image: Image.Image, rgb16: Array | None, icc: bytes | None, label:
         try:
             space = icc[16:20]
             if image.mode not in {b"RGB ": ("L", "RGB"), b"GRAY": ("L",), b"CMYK": ("CMYK",)}.get(space, ()):
-                raise ValueError(f"it is for {space.decode('latin-1').strip()!r}, and the picture is {image.mode}")
+                raise ValueError(f"it is for {space.decode('latin-1').strip()!r}, but the picture is {image.mode}")
             profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
             writable = icc if space == b"RGB " else None
             if rgb16 is not None:
@@ -78,7 +78,7 @@ def out_of_srgb(rgb: Array, icc: bytes, label: str) -> tuple[Array, bytes | None
         image = Image.fromarray(to_8_bits(rgb))
         return np.asarray(ImageCms.profileToProfile(image, _srgb_profile(), profile)), icc
     except (ImageCms.PyCMSError, OSError, ValueError) as error:
-        logger.warning("%s: is written in sRGB, because the colour profile cannot be used (%s)", label, reason(error))
+        logger.warning("%s is written in sRGB, because the colour profile cannot be used (%s)", label, reason(error))
         return rgb, None
 
 
@@ -89,14 +89,14 @@ def _srgb_profile() -> ImageCms.ImageCmsProfile:
 def _convert16(pixels: Array, source: bytes, target: bytes) -> Array | None:
     """Convert (H, W, 3) uint16 pixels from one ICC profile to another, relative colorimetric.
 
-    Returns None if one of them is no matrix profile. Apart from rounding to 8 bits, Pillow's LCMS
-    gives the same colours.
+    Returns None if one of them is not a matrix profile. Apart from rounding to 8 bits, Pillow's
+    LCMS gives the same colours.
     """
     start, end = _matrix_profile(source), _matrix_profile(target)
     if start is None or end is None:
         return None
     matrix = (np.linalg.inv(end[1]) @ start[1]).T
-    roots = np.linspace(0, 1, 65536)  # the inverse is a table by the root of light, which is fine in the dark
+    roots = np.linspace(0, 1, 65536)  # the table is indexed by the root of light, so it is finer in the dark
     inverse = np.rint([np.interp(roots**2, curve, np.arange(65536)) for curve in end[0]]).astype(np.uint16)
     result = np.empty(pixels.shape, np.uint16)
     for top in range(0, len(pixels), 64):  # in strips, since the float64 arrays are large

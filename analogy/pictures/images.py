@@ -35,8 +35,8 @@ class Picture:
     Attributes
     ----------
     rgb : (H, W, 3) uint8
-        The pixels. A transparent picture lies on its mean opaque colour (or on mid grey if nothing
-        is opaque), so that hidden colours do not take part in the matching.
+        The pixels. A transparent picture is laid on its mean opaque colour (or on mid grey if
+        nothing is opaque), so that hidden colours do not take part in the matching.
     alpha : (H, W) uint8 or None
         Opacity, 255 is opaque. None if the source has no transparency.
     rgb16 : (H, W, 3) uint16 or None
@@ -48,8 +48,8 @@ class Picture:
     name : str
         Name of the picture in messages.
     ground : (3,) float64 or None
-        The colour on which the picture lies in `rgb`, 0 to 255. None unless something is
-        transparent.
+        The background colour on which the picture is laid in `rgb`, 0 to 255. None unless something
+        is transparent.
     """
 
     rgb: npt.NDArray[np.uint8]
@@ -76,9 +76,9 @@ class Picture:
         return self.rgb16 if self.rgb16 is not None else self.rgb * np.uint16(257)
 
     def over(self, ground: Any) -> npt.NDArray[np.uint8]:
-        """Return the pixels (H, W, 3) uint8 over another `ground`.
+        """Return the pixels (H, W, 3) uint8 over another background, `ground`.
 
-        The ground is a grey level, a colour (3,), or pixels (H, W, 3), 0 to 255.
+        The background is a grey level, a colour (3,), or pixels (H, W, 3), 0 to 255.
         """
         if self.alpha is None or self.ground is None:
             return self.rgb
@@ -140,15 +140,16 @@ def as_picture(pixels: Array, alpha: Array | None, icc: bytes | None, label: str
 def resize(rgb: Array, height: int, width: int, *, quick: bool = False) -> Array:
     """Return `rgb` (H, W, 3) uint8 in another size, or the same array if it has that size.
 
-    The filter is Lanczos. When Pillow shrinks a picture, it widens the filter. So nothing aliases,
-    and edges stay sharper than with a box filter, which matters to the features. If `quick`, Pillow
-    first shrinks by a whole factor with a box filter, which suffices for pictures to look at.
+    The filter is Lanczos. When Pillow shrinks a picture, it widens the filter. So there is no
+    aliasing, and edges stay sharper than with a box filter, which matters for the features. If
+    `quick`, Pillow first shrinks by a whole factor with a box filter, which is good enough for
+    display.
 
     Raises ImageError for another shape or dtype, or a size below 1.
     """
     check_rgb(rgb, (np.uint8,))
     if height < 1 or width < 1:
-        raise ImageError(f"cannot resize a picture to {width} x {height} pixels; give sides of at least 1 pixel")
+        raise ImageError(f"a picture cannot be resized to {width} x {height} pixels; give sides of at least 1 pixel")
     if rgb.shape[:2] == (height, width):
         return rgb
     gap = 1.0 if quick else None
@@ -176,7 +177,7 @@ def montage(pictures: Sequence[Array], *, gap: int = 8, height: int | None = Non
         Gap between two pictures, in pixels.
     height : int, optional
         Rows of the montage; by default those of the tallest picture. A picture that would then be
-        more than four times as wide as high is made as wide as that, and centred.
+        more than four times as wide as high is shrunk to that width, and centred.
 
     Returns
     -------
@@ -189,7 +190,7 @@ def montage(pictures: Sequence[Array], *, gap: int = 8, height: int | None = Non
         If there are no pictures, or one has another shape or dtype.
     """
     if not pictures:
-        raise ImageError("a montage needs at least one picture, and there is none; give one")
+        raise ImageError("a montage needs at least one picture; give one")
     rows = height if height is not None else max(len(p) for p in pictures)
     parts: list[Array] = []
     for picture in pictures:
@@ -206,9 +207,9 @@ def montage(pictures: Sequence[Array], *, gap: int = 8, height: int | None = Non
 
 
 def composite(pixels: Array, alpha: Array, ground: Any) -> Array:
-    """Return `pixels` (H, W, 3) laid over a `ground` by `alpha` (H, W) uint8, in the same dtype.
+    """Return `pixels` (H, W, 3) laid over a background by `alpha` (H, W) uint8, in the same dtype.
 
-    The dtype is any integer one, and the ground is one colour or one grey level.
+    The dtype is any integer type, and the background, `ground`, is one colour or one grey level.
     """
     weight = alpha[..., None] * np.float32(1 / 255)
     return np.rint(pixels * weight + np.asarray(ground, np.float32) * (1 - weight)).astype(pixels.dtype)

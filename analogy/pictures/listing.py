@@ -22,7 +22,7 @@ _log = logging.getLogger("analogy")
 SUFFIXES = (*WRITERS, ".gif", ".avif", ".heic", ".heif", ".jfif", ".jpe")
 """Suffixes of files that count as pictures even if damaged; other files are inspected."""
 _MOST_NAMED = 5
-"""Largest number of files that a log line names."""
+"""Maximum number of files that a log line names."""
 _LAST_NUMBER = re.compile(r"(.*?)(-?)(\d+)(\D*)", re.DOTALL)
 """Pattern of a name: the part before the last number, a minus, the number, and the rest."""
 
@@ -46,10 +46,10 @@ def pictures_in(folder: str | os.PathLike[str]) -> list[str]:
 def pictures_among(
     folder: str, files: Iterable[str], others: Iterable[str], open_file: Callable[[str], IO[bytes]]
 ) -> list[str]:
-    """Return those of the `files` that are pictures, in the order of `in_order`.
+    """Return the `files` that are pictures, in the order of `in_order`.
 
-    One log line names the other files and the `others`, which are subfolders and the like, as left
-    out of `folder`. `open_file` opens a file, which must be seekable.
+    One log line says that the other files and the `others`, such as subfolders of `folder`, are
+    left out. `open_file` opens a file, which must be seekable.
     """
     pictures: list[str] = []
     left = [path for path in others if not _name(path).startswith(".")]
@@ -61,7 +61,7 @@ def pictures_among(
     if names:
         more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
         named = ", ".join(names[:_MOST_NAMED])
-        _log.info("%s: left out, as these are no pictures that can be read: %s%s", folder, named, more)
+        _log.info("%s: these are left out, as they are not pictures that can be read: %s%s", folder, named, more)
     return in_order(pictures)
 
 
@@ -86,16 +86,16 @@ def matching(
 
 
 def is_pattern(path: str) -> bool:
-    """Return whether a path is a pattern, and no file or folder with that name exists."""
+    """Return whether a path is a pattern, and not the name of an existing file or folder."""
     return has_magic(path) and not os.path.lexists(path)
 
 
 def in_order(paths: Iterable[AnyPath]) -> list[AnyPath]:
-    """Return paths sorted by their names, with numbers in them by value: 2 before 10.
+    """Return paths sorted by their names in natural order: 2 before 10.
 
     A minus before the last number is a sign if the names that differ only in that number form a run
     of whole numbers through -1 and 0, such as f-2, f-1, f0, f1. Then f-2 comes before f-1.
-    Otherwise it is a hyphen, as in shot-1, shot-2.
+    Otherwise the minus is a hyphen, as in shot-1, shot-2.
     """
     paths = list(paths)
     alike: dict[tuple[str, ...], list[tuple[str, int]]] = {}

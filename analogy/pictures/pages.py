@@ -7,13 +7,13 @@ from typing import IO, Any
 from PIL import Image
 
 _MOST_PAGES = 1000
-"""Largest number of pages of a TIFF file that are inspected."""
+"""Maximum number of pages of a TIFF file that are inspected."""
 _PROFILE = 34675
 """TIFF tag of the ICC profile."""
 _KIND = 254
 """TIFF tag whose lowest bit marks a page that is a smaller version of another one."""
 _INNER = 330
-"""TIFF tag of the pages inside of a page."""
+"""TIFF tag of the pages inside a page."""
 
 
 def turn_to_largest(image: Any, file: IO[bytes]) -> str:
@@ -56,8 +56,8 @@ def is_lone_thumbnail(image: Any) -> bool:
 def frames_left_out(image: Any) -> str:
     """Return a remark on the further frames of a file whose first frame is decoded, or "".
 
-    A JPEG file of a telephone (Pillow's format MPO) may have a smaller or a brighter version at its
-    end, which does not count as another frame.
+    A JPEG file of a telephone (Pillow's format MPO) may have a smaller or a brighter version of the
+    picture at its end, which does not count as another frame.
     """
     try:
         if image.format in ("MPO", "TIFF") or not getattr(image, "is_animated", False):

@@ -16,15 +16,15 @@ from PIL import PngImagePlugin
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 """First bytes of a PNG file."""
 _LONGEST_PROFILE = 1 << 25
-"""Largest colour profile, in bytes; the profiles of printers have some megabytes."""
+"""Largest colour profile, in bytes; the profiles of printers have a few megabytes."""
 
 
 def without_long_texts(file: IO[bytes]) -> tuple[IO[bytes], bytes | None]:
     """Return a file that Pillow can read, and the colour profile that it lacks, if any.
 
     A file with texts or a profile that Pillow refuses is copied to memory without them. Any other
-    file is returned itself, at its beginning. The profile is None if none was removed, and b"" if
-    it has more than `_LONGEST_PROFILE` bytes.
+    file is returned unchanged, at its beginning. The profile is None if none was removed, and b""
+    if it has more than `_LONGEST_PROFILE` bytes.
     """
     file.seek(0)
     is_png = file.read(len(_SIGNATURE)) == _SIGNATURE
@@ -64,7 +64,7 @@ def without_long_texts(file: IO[bytes]) -> tuple[IO[bytes], bytes | None]:
 
 
 def _text_size(name: bytes, content: bytes) -> int | None:
-    """Return the unpacked size of a text in bytes, or None if that is more than Pillow unpacks."""
+    """Return the unpacked size of a text chunk in bytes, or None if it is too large for Pillow."""
     if name == b"tEXt":
         return len(content)
     rest = content.partition(b"\0")[2]

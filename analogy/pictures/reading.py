@@ -38,7 +38,7 @@ Other formats are left out: Pillow would start Ghostscript for EPS files, for in
 _A_TIFF = "is a TIFF file that is damaged, or has pixels of a kind that cannot be read"
 """Message about a TIFF file that Pillow does not know."""
 MOST_BYTES = 1 << 30
-"""Largest number of bytes that are read from an open file, which may never end."""
+"""Maximum number of bytes that are read from an open file, which may never end."""
 
 
 class _Array(Protocol):
@@ -64,8 +64,8 @@ def read_picture(
     * Of a file with several pictures, the largest page or the first frame is read, and this is
       logged.
     * 32-bit integers (Pillow's mode "I") count as 8 bits if all lie in 0..255, else as 16 bits if
-      all lie in 0..65535. Floats (mode "F") count as 0..1 if all lie there, else they count like
-      integers. A range beyond that is stretched from black to white, and this is logged.
+      all lie in 0..65535. Floats (mode "F") count as 0..1 if all lie in 0..1, else they count like
+      integers. A larger range is stretched from black to white, and this is logged.
     * Pillow keeps only 8 bits of a 16-bit RGB file. To use 16 bits, pass the path and not a PIL
       image.
 
@@ -81,8 +81,8 @@ def read_picture(
     name : str, optional
         Name of the picture in messages; by default its path or "the picture".
     admit : callable, optional
-        Called with (rows, columns), not yet turned upright, and the name before anything is decoded
-        or copied (see `images.Admit`).
+        Called with (rows, columns), not yet turned upright, and the name, before anything is
+        decoded or copied (see `images.Admit`).
     grounded : bool
         Whether a transparent picture is laid on its mean opaque colour (see `Picture`). Otherwise
         it keeps the colours that the source has in transparent pixels.
@@ -95,9 +95,9 @@ def read_picture(
     Raises
     ------
     ImageError
-        If the file is missing, unreadable, truncated, no picture, or no plain file (but a pipe or a
-        device); if the picture is smaller than 16 x 16 or larger than Pillow's limit of 178
-        megapixels; or if the array is masked or has another shape, dtype or range.
+        If the file is missing, unreadable, truncated, not a picture, or not a plain file (a pipe
+        or a device, for instance); if the picture is smaller than 16 x 16 or larger than Pillow's
+        limit of 178 megapixels; or if the array is masked or has another shape, dtype or range.
     MemoryLimitError
         If there is not enough memory.
     """
@@ -107,7 +107,7 @@ def read_picture(
     def checked(size: tuple[int, int], label: str) -> None:
         if min(size) < SMALLEST:
             raise ImageError(
-                f"{label}: has only {size[1]} x {size[0]} pixels; at least {SMALLEST} x {SMALLEST} are needed"
+                f"{label} has only {size[1]} x {size[0]} pixels; at least {SMALLEST} x {SMALLEST} are needed"
             )
         own_admit(size, label)
 
@@ -179,9 +179,9 @@ def _label(source: object, name: str | None) -> str:
 
 @contextmanager
 def as_image_errors(label: str) -> Iterator[None]:
-    """Turn errors of the block into ones about the picture `label`, and ignore warnings.
+    """Turn errors of the block into `ImageError` or `MemoryLimitError`, and ignore warnings.
 
-    They become `ImageError` or `MemoryLimitError`.
+    The messages name the picture `label`.
     """
     try:
         with without_warnings():  # Pillow warns of odd metadata, and of sizes that are accepted here
@@ -202,7 +202,7 @@ def _opened(source: object, label: str) -> IO[bytes] | None:
     if isinstance(source, (str, os.PathLike)):
         path = os.fsdecode(source)
         if is_address(path) and not os.path.lexists(path):
-            raise ImageError(f"{label}: this is an address; download it, and give the path of the file")
+            raise ImageError(f"{label} is an address; download it, and give the path of the file")
         return open_regular(path)
     if isinstance(source, (bytes, bytearray)):
         return io.BytesIO(source)
@@ -221,7 +221,7 @@ def whole_file(file: IO[Any], label: str) -> io.BytesIO:
         if not isinstance(part, bytes):
             raise ImageError(f"{label}: the file is open as text; open it in binary mode ('rb')")
         if content.write(part) and content.tell() > MOST_BYTES:
-            raise ImageError(f"{label}: has more than {MOST_BYTES >> 20} MB and no end; give the path of a file")
+            raise ImageError(f"{label} has more than {MOST_BYTES >> 20} MB; give the path of a file")
     content.seek(0)
     return content
 
@@ -295,24 +295,24 @@ def _register_heif() -> bool:
 
 
 def _image_error(error: Exception, label: str) -> ImageError:
-    """Return the `ImageError` about the picture `label` that an error means."""
+    """Return the `ImageError` about the picture `label` that replaces an error of a library."""
     if isinstance(error, FileNotFoundError):
         return ImageError(f"{label}: there is no such file")
     if isinstance(error, IsADirectoryError):
-        return ImageError(f"{label}: this is a folder; give the path of a picture")
+        return ImageError(f"{label} is a folder; give the path of a picture")
     if isinstance(error, PermissionError):
         return ImageError(f"{label}: there is no permission to read it; change its permissions, or give another file")
     if isinstance(error, UnidentifiedImageError) and str(error) == _A_TIFF:
-        return ImageError(f"{label}: {_A_TIFF}; save it as RGB with 8 or 16 bits for each channel")
+        return ImageError(f"{label} {_A_TIFF}; save it as RGB with 8 or 16 bits per channel")
     if isinstance(error, UnidentifiedImageError):
         more = "HEIF" if _register_heif() else 'and HEIC with pip install "deep-image-analogy[heif]"'
-        return ImageError(f"{label}: is not a picture that can be read; known formats: {', '.join(FORMATS)}, {more}")
+        return ImageError(f"{label} is not a picture that can be read; known formats: {', '.join(FORMATS)}, {more}")
     if isinstance(error, Image.DecompressionBombError):
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
-        return ImageError(f"{label}: is too large; make it smaller than {most:.1f} megapixels. {reason(error)}")
+        return ImageError(f"{label} is too large; make it smaller than {most:.1f} megapixels. {reason(error)}")
     if isinstance(error, OSError) and error.errno is not None:
-        return ImageError(f"{label}: cannot be read ({reason(error)})")
-    return ImageError(f"{label}: is damaged or truncated and cannot be decoded ({reason(error)}); give an intact file")
+        return ImageError(f"{label} cannot be read ({reason(error)})")
+    return ImageError(f"{label} is damaged or truncated and cannot be decoded ({reason(error)}); give an intact file")
 
 
 def _prepare(image: Any, label: str) -> str:
@@ -324,7 +324,7 @@ def _prepare(image: Any, label: str) -> str:
     raw = str(args[0] if isinstance(args, tuple) and args else args or "")
     if image.format == "TIFF" and image.tag_v2.get(284) == 2:  # each colour has a plane of its own
         if image.tile[0].codec_name == "raw" and 16 in image.tag_v2.get(258, ()):
-            raise ImageError(f"{label}: is a 16-bit TIFF file with separate planes; save it with interleaved channels")
+            raise ImageError(f"{label} is a 16-bit TIFF file with separate planes; save it with interleaved channels")
         return ""
     scale = {"1": 255, "L;2": 85, "L;4": 17}.get(raw)
     if scale and "transparency" in image.info:  # in PNG, Pillow scales the pixels to 0..255, but not this

@@ -15,8 +15,8 @@ _BITS = 22
 def lanczos(xp: Any, pixels: Any, height: int, width: int) -> Any:
     """Return `pixels` (H, W, 3) uint8 resized to `height` x `width`, bit for bit as by Pillow.
 
-    `xp` is the array module of the pixels. Rows are filtered first, then columns, in whole numbers
-    that are rounded to 8 bits each time. An axis whose size does not change is left out. (Pillow 13
+    `xp` is the array module of the pixels. Rows are filtered first, then columns, in integers that
+    are rounded to 8 bits each time. An axis whose size does not change is left out. (Pillow 13
     filters columns first in pictures more than twice as high as wide. There the results differ by a
     few levels.)
     """
@@ -38,11 +38,11 @@ def _along(xp: Any, pixels: Any, axis: int, size: int) -> Any:
 
 
 def _taps(before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return indices and weights of the old pixels in each new one, (taps, after) int32 each.
+    """Return indices and weights of the old pixels for each new one, (taps, after) int32 each.
 
     The weights are multiplied by 2 ** `_BITS`. The filter is stretched by the shrinking factor, if
-    that is above 1, and ends at the border. A new pixel with fewer taps than others has some of
-    weight zero.
+    that is above 1, and ends at the border. A new pixel that needs fewer taps than others has
+    some of weight zero.
     """
     scale = before / after
     wide = max(scale, 1.0)
@@ -52,6 +52,6 @@ def _taps(before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
     places = first + np.arange((last - first).max())[:, None]
     x = (places - centres + 0.5) / wide
     weights = np.where((places < last) & (x >= -_REACH) & (x < _REACH), np.sinc(x) * np.sinc(x / _REACH), 0)
-    weights /= np.cumsum(weights, axis=0)[-1]  # the sum is taken one by one, as in Pillow
+    weights /= np.cumsum(weights, axis=0)[-1]  # the weights are added one by one, as in Pillow
     whole = np.trunc(weights * (1 << _BITS) + np.copysign(0.5, weights))
     return np.minimum(places, before - 1).astype(np.int32), whole.astype(np.int32)

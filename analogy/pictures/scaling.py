@@ -33,11 +33,11 @@ def scaled(values: Array, label: str) -> tuple[Array, int]:
     """Return numbers scaled to 0..65535 as uint16, and the value that became white.
 
     White is 1 if the numbers are floats in 0..1, else 255 if all lie in 0..255, else 65535 if all
-    lie in 0..65535. Otherwise the smallest value becomes black and the largest white, this is
+    lie in 0..65535. Otherwise the smallest value becomes black and the largest white; this is
     logged, and 0 is returned in place of the white value. Raises `ImageError` for NaN and infinity.
     """
     if not np.isfinite(values).all():
-        raise ImageError(f"{label}: has pixels that are NaN or infinite; replace them")
+        raise ImageError(f"{label} has pixels that are NaN or infinite; replace them")
     low, high = float(values.min()), float(values.max())
     whites = (1, 255, 65535) if values.dtype.kind == "f" else (255, 65535)
     top = next((white for white in whites if low >= 0 and high <= white), 0)

@@ -1,7 +1,7 @@
-"""Bound on the scans of a JPEG file, each of which costs as much as decoding a picture.
+"""Limit on the scans of a JPEG file, each of which takes as long as decoding a picture.
 
-A file of some hundred kilobytes can have thousands of scans. Pillow does not bound them. So they
-are counted before the file is decoded.
+A file of a few hundred kilobytes can have thousands of scans. Pillow does not limit their number.
+So they are counted before the file is decoded.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import IO
 from ..errors import ImageError
 
 MOST_SCANS = 100
-"""Largest number of scans in a file, which is libtiff's bound; programs write about ten."""
+"""Maximum number of scans in a file, which is libtiff's limit; programs write about ten."""
 MOST_SEGMENTS = 1 << 16
-"""Largest number of segments in a file; profiles and metadata need one for each 64 kilobytes."""
+"""Maximum number of segments in a file; profiles and metadata need one for each 64 kilobytes."""
 _BEGIN = 0xD8
 """Code of the marker that begins a picture."""
 _END = 0xD9
@@ -52,4 +52,4 @@ def _count(content: bytes, label: str) -> None:
         segments += 1
         for count, most, name in ((scans, MOST_SCANS, "scans"), (segments, MOST_SEGMENTS, "segments")):
             if count > most:
-                raise ImageError(f"{label}: is a JPEG file with more than {most} {name}; save it again as a plain JPEG")
+                raise ImageError(f"{label} is a JPEG file with more than {most} {name}; save it again as a plain JPEG")

@@ -32,7 +32,7 @@ _KINDS = {1: "u", 2: "i", 3: "f"}
 _COLOURS = {1: 1, 2: 3}
 """TIFF's photometric interpretation -> number of colour samples: grey (0 is black) and RGB."""
 _MOST_BANDS = 16
-"""Largest number of samples of a pixel."""
+"""Maximum number of samples per pixel."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,7 +39,7 @@ NOT_WRITTEN = frozenset(
     + (".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv")
     + (".ts", ".vob", ".webm", ".wmv", ".y4m")
 ).difference(WRITERS)
-"""Suffixes of other pictures and of videos; an output path with one of them is no folder."""
+"""Suffixes of other pictures and of videos; an output path with one of them is not a folder."""
 LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}
 """Pillow's format -> longest side that libjpeg and libwebp can write, in pixels."""
 
@@ -76,7 +76,7 @@ def write_picture(
     Raises
     ------
     OutputError
-        If the suffix is not in `WRITERS`, its format cannot hold so large a picture, the folder
+        If the suffix is not in `WRITERS`, the picture is too large for its format, the folder
         does not exist, there is no permission, or the disk is full.
     ImageError
         If the array has another shape or dtype.
@@ -90,7 +90,7 @@ def write_picture(
         with atomic(path) as ticking.file:
             _encode(ticking, rgb, alpha, icc, kind, options)
     except OutputError:
-        if ticking.raised is not None:  # the error came from `tick`, and does not concern the file
+        if ticking.raised is not None:  # the error came from `tick` and has nothing to do with the file
             raise ticking.raised from None
         raise
     ticking.tick(1)
@@ -144,18 +144,18 @@ def write_stream(file: IO[bytes], rgb: Array, suffix: str, *, like: Picture | No
         file.write(content.getvalue())
         file.flush()
     except TypeError as error:
-        raise OutputError(f"{label}: is open as text; open it in binary mode ('wb')") from error
+        raise OutputError(f"{label} is open as text; open it in binary mode ('wb')") from error
     except (OSError, ValueError) as error:
         if isinstance(error, AnalogyError):
             raise
-        raise OutputError(f"{label}: cannot be written ({reason(error)})") from error
+        raise OutputError(f"{label} cannot be written ({reason(error)})") from error
 
 
 def as_image(rgb: Array, like: Picture, label: str) -> Image.Image:
     """Return `rgb`, (H, W, 3) uint8 or uint16 in sRGB, as a PIL image of 8 bits.
 
-    It has the alpha and the ICC profile of `like`. The colours are in that profile, which is in
-    `info`, as in an image that Pillow has read.
+    It has the alpha and the ICC profile of `like`. The colours are converted to that profile, which
+    is in `info`, as in an image that Pillow has read.
     """
     pixels, alpha, icc = _prepare(to_8_bits(rgb), like, "PNG", label)
     return _image(pixels, alpha, icc)
@@ -166,7 +166,7 @@ def check_size(size: tuple[int, ...], suffix: str, label: str) -> None:
     kind, _ = _writer(suffix, label)
     if max(size) > LONGEST_SIDE.get(kind, max(size)):
         raise OutputError(
-            f"{label}: has {size[1]} x {size[0]} pixels; {kind} holds at most {LONGEST_SIDE[kind]} on a side, "
+            f"{label} has {size[1]} x {size[0]} pixels; {kind} holds at most {LONGEST_SIDE[kind]} on a side; "
             "use .png or .tif"
         )
 
@@ -177,7 +177,7 @@ def suffix_of(format: str, label: str) -> str:
     Raises OutputError if it is not in `WRITERS`.
     """
     if not isinstance(format, str):
-        raise OutputError(f"{label}: format is {shown(format)}; it takes a name, 'png' for instance")
+        raise OutputError(f"{label}: format must be a name such as 'png'; got {shown(format)}")
     suffix = f".{format.lower().removeprefix('.')}"
     _writer(suffix, label)
     return suffix
@@ -186,7 +186,7 @@ def suffix_of(format: str, label: str) -> str:
 def _writer(suffix: str, label: str) -> tuple[str, dict[str, Any]]:
     """Return Pillow's format and options for a suffix."""
     if suffix.lower() not in WRITERS:
-        raise OutputError(f"{label}: cannot write '{suffix}' files; use one of {' '.join(WRITERS)}")
+        raise OutputError(f"{label}: the program cannot write '{suffix}' files; use one of {' '.join(WRITERS)}")
     return WRITERS[suffix.lower()]
 
 
@@ -198,7 +198,7 @@ def _prepare(
     alpha = like.alpha if like is not None else None
     if alpha is not None and alpha.shape != rgb.shape[:2]:
         raise ImageError(
-            f"{label}: the picture has the shape {rgb.shape[:2]} and the alpha of `like` has {alpha.shape}; "
+            f"{label}: the picture has the shape {rgb.shape[:2]}, but the alpha of `like` has {alpha.shape}; "
             "give pictures of one size"
         )
     if kind not in ("PNG", "TIFF"):
@@ -238,12 +238,12 @@ def _image(rgb: Array, alpha: npt.NDArray[np.uint8] | None, icc: bytes | None) -
 
 
 def is_file_path(path: Path) -> bool:
-    """Return whether an output path means a picture or a video of any format, and not a folder."""
+    """Return whether an output path names a picture or video file rather than a folder."""
     return path.suffix.lower() in NOT_WRITTEN.union(WRITERS) and not path.is_dir()
 
 
 def is_picture_path(path: Path) -> bool:
-    """Return whether an output path means a picture to write, and not a folder.
+    """Return whether an output path names a picture file to write rather than a folder.
 
     Raises OutputError for the suffix of a format that is not written, and for a suffix without a
     name.
@@ -252,7 +252,9 @@ def is_picture_path(path: Path) -> bool:
     if os.path.isdir(path):  # noqa: PTH112 (a `Path` raises for a name that is too long)
         return False
     if suffix in NOT_WRITTEN:
-        raise OutputError(f"{path}: cannot write {suffix} pictures; use one of {' '.join(WRITERS)}, or name a folder")
+        raise OutputError(
+            f"{path}: the program cannot write {suffix} pictures; use one of {' '.join(WRITERS)}, or name a folder"
+        )
     if not suffix and path.name.lower() in NOT_WRITTEN.union(WRITERS):
-        raise OutputError(f"{path}: is a suffix without a name; name the picture, for instance 'picture{path.name}'")
+        raise OutputError(f"{path} is a suffix without a name; name the picture, for instance 'picture{path.name}'")
     return suffix in WRITERS

@@ -89,7 +89,7 @@ def test_pictures_with_odd_names_are_done_and_other_files_are_named(style, tmp_p
     (folder / "notes.txt").write_text("no picture")
     done = run("batch", folder, "--style", style, "-o", out, "--workers", 1, *FAST)
     assert (done.exit_code, done.stderr) == (
-        0, f"analogy: {folder}: left out, as these are no pictures that can be read: notes.txt\n",
+        0, f"analogy: {folder}: these are left out, as they are not pictures that can be read: notes.txt\n",
     )  # fmt: skip
     assert "5 done" in done.stdout
     names = ["IMG [1].png", "two.png", "three.png", "caf%E9.png", "two%0Alines.png"]
@@ -265,7 +265,7 @@ def test_a_failed_job_gives_one_line_and_is_repeated_on_request_or_after_a_chang
     assert done.exit_code == 3
     assert sorted(content(out)) == ["a.png", "c.png"]
     assert done.stderr.count("\n") == 2
-    assert f"analogy: b.png: A ({photos[1]}): is not a picture that can be read" in done.stderr
+    assert f"analogy: b.png: A ({photos[1]}) is not a picture that can be read" in done.stderr
     assert "analogy: none.png: A (" in done.stderr
     assert "2 failed" in done.stdout
     again = run(*command)
@@ -312,7 +312,7 @@ def test_a_foreign_report_and_a_table_named_like_the_manifest_are_not_overwritte
     (tmp_path / "out" / "report.html").write_text("<!doctype html>\nmine")
     done = run(*command, "-o", tmp_path / "out")
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
-    assert "report.html: is there already, and is no result that this run may replace" in done.stderr
+    assert "report.html exists already, and it is not a result that this run may replace" in done.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.html"]
     (tmp_path / "batch.jsonl").write_text('{"a": "photos/a.png"}')  # without a line end
     done = run("batch", tmp_path / "batch.jsonl", "--style", style, "-o", tmp_path, *FAST)

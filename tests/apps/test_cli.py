@@ -331,8 +331,11 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list, str]]:
         "mask": ([good, good, *out, "--mask-a", good], "there is a mask for A and none for B'"),
         "ratio": ([good, good, *out, "--ratio", "7"], "ratio is 7"),
         "device": ([good, good, *out, "--device", "tpu"], "tpu"),
-        "address": (["https://example.org/a.png", good, *out], "(https://example.org/a.png): this is an address"),
-        "address out": ([good, good, "-o", "https://example.org/out"], "'https://example.org/out'; that is an address"),
+        "address": (["https://example.org/a.png", good, *out], "(https://example.org/a.png) is an address"),
+        "address out": (
+            [good, good, "-o", "https://example.org/out"],
+            "'https://example.org/out', which is an address",
+        ),
         "line end": ([folder / "no\n\x1b[2Jsuch.png", good, *out], r"no\n\x1b[2Jsuch.png): there is no such file"),
         "suffix alone": ([good, good, "-o", folder / "out" / ".png"], "a suffix without a name"),
         "jpeg2000": ([good, good, "-o", folder / "out" / "x.jpeg2000"], "cannot write .jpeg2000 pictures"),

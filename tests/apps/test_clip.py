@@ -217,7 +217,7 @@ def test_an_interrupted_run_keeps_its_frames_and_exits_with_130(shot: Path, tmp_
     [
         (["--key", "000"], "the key '000' is not FRAME=PICTURE"),
         (["--key", "77=first.png"], "there is no frame 77; there are 000 to 007, or 0 to 7"),
-        ([], "a clip takes either keys or a style, and neither is given; give one of the two"),
+        ([], "a clip needs either keys or a style, but neither is given; give one of the two"),
         (
             ["--key", "0=first.png", "--side-by-side", "both.gif"],
             "both.gif is no video; name a file with a suffix of .mp4 .m4v .mov .mkv .webm",
@@ -242,7 +242,7 @@ def test_the_film_itself_is_never_overwritten(shot: Path, tmp_path: Path) -> Non
     before = contents(shot)
     done = run(shot, "-o", f"{shot}{os.sep}.", "--key", f"000={tmp_path / 'first.png'}")
     assert (done.exit_code, contents(shot)) == (2, before)
-    assert "000.png: that is a frame of the film, which would be written over" in done.stderr
+    assert "000.png is a frame of the film, which would be overwritten" in done.stderr
 
 
 def test_a_video_without_pyav_is_refused_before_the_work(shot: Path, tmp_path: Path, monkeypatch) -> None:

@@ -72,15 +72,15 @@ MASKS = ["--mask-a", "mask_a.png", "--mask-b", "mask_b.png"]
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([*PAIR, "-o", "a.png"], "a.png: that is A, which would be written over"),
+        ([*PAIR, "-o", "a.png"], "a.png is A, which would be overwritten"),
         ([*PAIR, "-o", "b_prime.jpg"], "that is B', which"),
         ([*PAIR, "-o", "./x/../a.png"], "that is A, which"),
         ([*PAIR, "--b", "b.png", "-o", "b.png"], "that is B, which"),
         ([*PAIR, *MASKS, "-o", "mask_a.png"], "that is the mask of A, which"),
         ([*PAIR, *MASKS, "-o", "mask_b.png"], "that is the mask of B', which"),
-        (["a.png", "b.png", "-o", "."], "b.png: that is B', which"),
-        ([*PAIR, "-o", "."], "b.png: is there already, and is no result that this run may replace"),
-        (["a.png", "level_5.png", "-o", ".", "--direction", "ab", "--levels"], "level_5.png: that is B', which"),
+        (["a.png", "b.png", "-o", "."], "b.png is B', which"),
+        ([*PAIR, "-o", "."], "b.png exists already, and it is not a result that this run may replace"),
+        (["a.png", "level_5.png", "-o", ".", "--direction", "ab", "--levels"], "level_5.png is B', which"),
     ],
 )
 def test_a_transfer_does_not_overwrite_its_inputs(here: Path, no_work, arguments, words) -> None:
@@ -102,22 +102,22 @@ def test_an_input_is_recognised_through_every_link(here: Path, no_work, kind: st
         (here / "read.png").symlink_to("a.png")
         read = "read.png"
     target = {"link to the folder": "folder/a.png", "link that is read": "a.png"}.get(kind, "other.png")
-    refused(here, f"{target}: that is A, which", "transfer", read, "b_prime.jpg", "-o", target, *FAST)
+    refused(here, f"{target} is A, which", "transfer", read, "b_prime.jpg", "-o", target, *FAST)
 
 
 def test_a_transfer_does_not_overwrite_its_files_of_pins_and_settings(here: Path) -> None:
     assert run("transfer", *PAIR, "--pins", "pins.csv", "--flow", "-o", "out", *FAST).exit_code == 0
     (here / "pins.csv").replace(here / "out" / "flowBA.txt")
     arguments = [*PAIR, "-o", "out", "--flow", *FAST]
-    refused(here, "flowBA.txt: that is the file of pins", "transfer", *arguments, "--pins", "out/flowBA.txt")
+    refused(here, "flowBA.txt is the file of pins", "transfer", *arguments, "--pins", "out/flowBA.txt")
     record = ["--settings", "out/settings.json"]
-    refused(here, "settings.json: that is the file of settings", "transfer", *arguments, *record)
+    refused(here, "settings.json is the file of settings", "transfer", *arguments, *record)
 
 
 def test_an_earlier_result_that_is_an_input_is_not_replaced(here: Path) -> None:
     assert run("transfer", *PAIR, "--levels", "-o", "out", *FAST).exit_code == 0
-    refused(here, "level_4.png: that is A, which", "transfer", "out/level_4.png", "b_prime.jpg", "-o", "out", *FAST)
-    refused(here, "b.png: that is B', which", "transfer", "a.png", "out/b.png", "-o", "out", *FAST)
+    refused(here, "level_4.png is A, which", "transfer", "out/level_4.png", "b_prime.jpg", "-o", "out", *FAST)
+    refused(here, "b.png is B', which", "transfer", "a.png", "out/b.png", "-o", "out", *FAST)
     (here / "out" / "level_4.png").write_bytes((here / "a.png").read_bytes())  # a changed file is no result, and stays
     assert run("transfer", "out/level_4.png", "b_prime.jpg", "-o", "out", *FAST).exit_code == 0
     assert (here / "out" / "level_4.png").read_bytes() == (here / "a.png").read_bytes()
@@ -130,7 +130,7 @@ def test_a_transfer_does_not_overwrite_a_file_that_no_transfer_made(here: Path) 
         (out / name).write_text("mine")
         refused(
             here,
-            f"{name}: is there already, and is no result that this run may replace",
+            f"{name} exists already, and it is not a result that this run may replace",
             "transfer",
             *PAIR,
             "-o",
@@ -147,7 +147,7 @@ def test_the_file_on_standard_input_is_not_overwritten(here: Path) -> None:
             stdin=file, capture_output=True, text=True,
         )  # fmt: skip
     assert (done.returncode, done.stderr.splitlines()) == (
-        2, ["analogy: a.png: that is A, which would be written over; name another place for the results"],
+        2, ["analogy: a.png is A, which would be overwritten; name another place for the results"],
     )  # fmt: skip
     assert contents(here) == before
 
@@ -156,7 +156,7 @@ def test_the_file_on_standard_input_is_not_overwritten(here: Path) -> None:
 def test_the_picture_of_a_field_does_not_overwrite_the_field(here: Path) -> None:
     assert run("transfer", *PAIR, "--flow", "-o", "out", *FAST).exit_code == 0
     (here / "field.png").symlink_to("out/flow_ab.npz")
-    refused(here, "field.png: that is the field, which", "flow", "out/flow_ab.npz", "-o", "field.png")
+    refused(here, "field.png is the field, which", "flow", "out/flow_ab.npz", "-o", "field.png")
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_every_file_of_a_transfer_is_checked_before_the_work(here: Path, options
     for name in written:
         (here / f"for {name}").mkdir()
         (here / f"for {name}" / name).write_bytes(b"mine")
-        refused(here, f"{name}: is there already", "transfer", *PAIR, "-o", f"for {name}", *options, *FAST)
+        refused(here, f"{name} exists already", "transfer", *PAIR, "-o", f"for {name}", *options, *FAST)
 
 
 @links
@@ -185,7 +185,7 @@ def test_standard_output_that_appends_to_an_input_is_refused(here: Path) -> None
             )  # fmt: skip
         assert (done.returncode, done.stderr.splitlines()) == (
             2,
-            [f"analogy: standard output: that is {what}, which would be written over; "
+            [f"analogy: standard output is {what}, which would be overwritten; "
              "name another place for the results"],
         )  # fmt: skip
         assert contents(here) == before
@@ -202,7 +202,7 @@ def test_a_result_that_the_user_has_changed_is_not_overwritten(here: Path) -> No
     assert run(*command).exit_code == 0
     (here / "out" / "b.png").write_bytes((here / "a.png").read_bytes())
     refused(
-        here, "b.png: has been changed since it was made; move it away, or delete it to have it made anew", *command
+        here, "b.png has been changed since it was made; move it away, or delete it so that it is made again", *command
     )
     (here / "out" / "b.png").unlink()
     assert run(*command).exit_code == 0
@@ -212,4 +212,4 @@ def test_a_result_that_the_user_has_changed_is_not_overwritten(here: Path) -> No
 def test_a_settings_file_of_another_program_is_not_overwritten(here: Path, content: str) -> None:
     (here / "out").mkdir()
     (here / "out" / "settings.json").write_text(content)
-    refused(here, "settings.json: is there already, and is no result", "transfer", *PAIR, "-o", "out", *FAST)
+    refused(here, "settings.json exists already, and it is not a result", "transfer", *PAIR, "-o", "out", *FAST)

@@ -63,7 +63,7 @@ KEY = ["--key", "0=key.png"]
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["film.mp4", "-o", "film.mp4", *KEY], "film.mp4: that is the film, which"),
+        (["film.mp4", "-o", "film.mp4", *KEY], "film.mp4 is the film, which"),
         (["film.mp4", "-o", "shot/../film.mp4", *KEY], "that is the film, which"),
         (["film.mp4", "-o", "out", "--side-by-side", "film.mp4", *KEY], "that is the film, which"),
         (["film.mp4", "-o", "out", "--contact", "key.png", *KEY], "that is the key of frame 0, which"),
@@ -78,7 +78,7 @@ KEY = ["--key", "0=key.png"]
          "p.gif is neither a folder nor a video; name a folder, or a file with a suffix of .mp4"),
         (["shot", "-o", "p.avi", *KEY], "p.avi is neither a folder nor a video"),
         (["shot", "-o", "p.PNG", *KEY], "p.PNG is neither a folder nor a video"),
-        (["shot", "-o", "out", *KEY, *KEY], "there are two keys for the frame 0; give one"),
+        (["shot", "-o", "out", *KEY, *KEY], "there are two keys for the frame 0; give only one"),
     ],
 )  # fmt: skip
 def test_a_clip_overwrites_neither_its_inputs_nor_its_own_results(here: Path, arguments, words: str) -> None:
@@ -91,7 +91,7 @@ def test_a_clip_overwrites_neither_its_inputs_nor_its_own_results(here: Path, ar
 def test_the_film_is_recognised_through_links(here: Path, target: str) -> None:
     os.link(here / "film.mp4", here / "hard.mp4")
     (here / "link.mp4").symlink_to("film.mp4")
-    refused(here, f"{target}: that is the film, which", "film.mp4", "-o", target, *KEY)
+    refused(here, f"{target} is the film, which", "film.mp4", "-o", target, *KEY)
 
 
 @pytest.mark.parametrize(
@@ -103,20 +103,20 @@ def test_a_key_or_a_style_in_the_folder_for_results_is_not_overwritten(
 ) -> None:
     (here / "out").mkdir()
     (here / "key.png").replace(here / "out" / "002.png")
-    refused(here, f"002.png: that is {words}, which would be written over", "shot", "-o", "out", *options)
+    refused(here, f"002.png is {words}, which would be overwritten", "shot", "-o", "out", *options)
 
 
 @pytest.mark.parametrize("name", ["001.png", "settings.json"])
 def test_a_foreign_file_and_a_changed_frame_are_not_overwritten(here: Path, name: str) -> None:
     (here / "out").mkdir()
     (here / "out" / name).write_text('{"files": {"001.png": "mine"}}')
-    refused(here, f"{name}: is there already, and is no result that this run may replace", "shot", "-o", "out", *KEY)
+    refused(here, f"{name} exists already, and it is not a result that this run may replace", "shot", "-o", "out", *KEY)
     (here / "out" / name).unlink()
     assert run("shot", "-o", "out", *KEY).exit_code == 0
     painted = contents(here / "out")
     retouched = here / "out" / "001.png"
     retouched.write_bytes((here / "key.png").read_bytes())
-    words = "001.png: has been changed since it was made; move it away, or delete it to have it made anew"
+    words = "001.png has been changed since it was made; move it away, or delete it so that it is made again"
     refused(here, words, "shot", "-o", "out", *KEY)
     refused(here, words, "shot", "-o", "out", "--style", "style.png")
     retouched.unlink()
@@ -127,7 +127,7 @@ def test_a_foreign_file_and_a_changed_frame_are_not_overwritten(here: Path, name
 def test_a_frame_of_an_earlier_longer_film_that_is_a_key_is_not_deleted(here: Path) -> None:
     assert run("shot", "-o", "out", *KEY).exit_code == 0
     (here / "shot" / "004.png").unlink()
-    refused(here, "004.png: that is the key of frame 0, which", "shot", "-o", "out", "--key", "0=out/004.png")
+    refused(here, "004.png is the key of frame 0, which", "shot", "-o", "out", "--key", "0=out/004.png")
 
 
 def test_a_second_run_into_the_same_folder_is_refused_until_the_first_has_ended(here: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_second_run_into_the_same_folder_is_refused_until_the_first_has_ended(
 
     (here / "out").mkdir()
     with alone(here / "out" / ".clip"):
-        refused(here, "out: another run writes into this folder; wait for its end", "shot", "-o", "out", *KEY)
+        refused(here, "out: another run writes into this folder; wait until it ends", "shot", "-o", "out", *KEY)
         (here / "video.mp4.frames").mkdir()
     with alone(here / "video.mp4.frames" / ".clip"):
         refused(here, "another run writes into this folder", "shot", "-o", "video.mp4", *KEY)
@@ -402,7 +402,7 @@ def test_a_folder_for_results_with_the_frames_of_the_film_is_refused(here: Path,
             image.save(path.with_suffix(".jpg"))
         path.unlink()
     (here / "link").symlink_to("shot")
-    refused(here, "the results would lie among the frames of the film", *arguments, *KEY)
+    refused(here, "would be among the frames of the film", *arguments, *KEY)
 
 
 def test_results_beside_frames_of_a_pattern_are_not_taken_for_frames(here: Path) -> None:
@@ -421,7 +421,7 @@ BESIDE = ["-o", "x.mp4", "--side-by-side", "y.mp4", "--contact", "sheet.png"]
 @pytest.mark.parametrize("name", ["x.mp4", "y.mp4", "sheet.png"])
 def test_a_video_and_a_contact_sheet_replace_only_files_that_the_command_made(here: Path, name: str) -> None:
     (here / name).write_bytes(b"mine")
-    foreign = f"{name}: is there already, and is no result that this run may replace; move it away"
+    foreign = f"{name} exists already, and it is not a result that this run may replace; move it away"
     refused(here, foreign, "shot", *BESIDE, *KEY)
     assert not (here / "x.mp4.frames").exists()
     (here / name).unlink()
@@ -439,7 +439,7 @@ def test_a_video_and_a_contact_sheet_replace_only_files_that_the_command_made(he
     assert run("shot", *BESIDE, "--key", "0=shot/002.png").exit_code == 0
     Path(name).write_bytes(b"mine")
     refused(
-        here, f"{name}: has been changed since it was made; move it away", "shot", *BESIDE, "--key", "0=shot/002.png"
+        here, f"{name} has been changed since it was made; move it away", "shot", *BESIDE, "--key", "0=shot/002.png"
     )
 
 
@@ -461,7 +461,7 @@ def test_a_run_that_is_killed_while_it_writes_a_contact_sheet_can_continue(here:
     assert (here / "sheet.png").exists() == (kill == "after")
     assert run(*command).exit_code == 0
     (here / "sheet.png").write_bytes(b"mine")
-    refused(here, "sheet.png: has been changed since it was made", *command)
+    refused(here, "sheet.png has been changed since it was made", *command)
 
 
 def test_a_killed_run_with_another_key_can_continue(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -486,7 +486,7 @@ def test_a_film_does_not_overwrite_another_film(here: Path) -> None:
     for index, frame in enumerate(film(picture(160, 240, 9), SIZE, 3)):
         for folder, name in (("other", f"{index:03}.png"), ("shot", f"b_{index}.jpg")):
             Image.fromarray(frame).save(here / folder / name)
-    words = "out: holds the frames of another film, shot; name another folder, or move this one away"
+    words = "out holds the frames of another film, shot; name another folder, or move this one away"
     refused(here, words, "other", "-o", "out", *KEY)
     refused(here, words, "shot/b_*.jpg", "-o", "out", *KEY)
     record = json.loads((here / "out" / "settings.json").read_text())
@@ -518,7 +518,12 @@ def test_a_film_does_not_overwrite_a_transfer(here: Path) -> None:
     assert CliRunner().invoke(cli, arguments).exit_code == 0
     assert json.loads((here / "out" / "settings.json").read_text())["kind"] == "transfer"
     refused(
-        here, "settings.json: is there already, and is no result that this run may replace", "shot", "-o", "out", *KEY
+        here,
+        "settings.json exists already, and it is not a result that this run may replace",
+        "shot",
+        "-o",
+        "out",
+        *KEY,
     )
 
 
@@ -529,5 +534,10 @@ def test_a_settings_file_of_another_program_is_not_taken_for_a_manifest(here: Pa
     del record[key]
     (here / "out" / "settings.json").write_text(json.dumps(record))
     refused(
-        here, "settings.json: is there already, and is no result that this run may replace", "shot", "-o", "out", *KEY
+        here,
+        "settings.json exists already, and it is not a result that this run may replace",
+        "shot",
+        "-o",
+        "out",
+        *KEY,
     )

@@ -344,19 +344,19 @@ def test_no_job_overwrites_an_input_of_any_job(tmp_path: Path, a: str, link: str
     own, reads, writes = {"a": a, "name": "x"}, {"a": a, "name": "y"}, {"a": "q.png", "name": "x"}
     for rows in ([own], [reads, writes], [writes, reads]):
         (tmp_path / "jobs.jsonl").write_text("\n".join(map(json.dumps, rows)))
-        with pytest.raises(OutputError, match=r"that is a of job [12], which would be written over"):
+        with pytest.raises(OutputError, match=r"that is a of job [12], which would be overwritten"):
             jobs.check(of_table(tmp_path / "jobs.jsonl"), str(tmp_path / "out"))
 
 
 def test_no_job_overwrites_one_of_its_examples(tmp_path: Path) -> None:
     (tmp_path / "jobs.jsonl").write_text('{"a": "p.png", "name": "x", "b_prime": ["q.png", "out/x.png"]}')
-    with pytest.raises(OutputError, match=r"out/x\.png: that is b_prime_2 of job 1, which would be written over"):
+    with pytest.raises(OutputError, match=r"out/x\.png is b_prime_2 of job 1, which would be overwritten"):
         jobs.check(of_table(tmp_path / "jobs.jsonl"), str(tmp_path / "out"))
 
 
 def test_no_job_overwrites_a_file_of_pins(tmp_path: Path) -> None:
     (tmp_path / "jobs.jsonl").write_text('{"a": "p.png", "name": "x"}\n{"a": "q.png", "pins": "out/x.png"}')
-    with pytest.raises(OutputError, match=r"out/x\.png: that is pins of job 2, which would be written over"):
+    with pytest.raises(OutputError, match=r"out/x\.png is pins of job 2, which would be overwritten"):
         jobs.check(of_table(tmp_path / "jobs.jsonl"), str(tmp_path / "out"))
 
 

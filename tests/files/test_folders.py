@@ -89,7 +89,7 @@ def test_a_run_that_fails_leaves_the_older_results(tmp_path: Path) -> None:
         (new / "a.png").write_text("2")
         raise KeyboardInterrupt
     (tmp_path / "d.png").mkdir()  # this folder is in the way
-    with pytest.raises(OutputError, match=r"the results cannot be put in their place \(Is a directory"):
+    with pytest.raises(OutputError, match=r"the results cannot be moved to their places \(Is a directory"):
         run(tmp_path, {"a.png": "2", "c.png": "2", "d.png": "2"})
     (tmp_path / "d.png").rmdir()
     assert contents(tmp_path) == {"a.png": "1", "b.png": "1"}
@@ -121,13 +121,13 @@ def test_messages_name_the_final_path_and_not_the_temporary_one(tmp_path: Path) 
     with pytest.raises(OutputError) as caught, replacing(tmp_path) as new, atomic(new / "a.png"):
         raise OSError(28, "No space left on device")
     assert (
-        str(caught.value) == f"{tmp_path / 'a.png'}: cannot be written (No space left on device); choose another place"
+        str(caught.value) == f"{tmp_path / 'a.png'} cannot be written (No space left on device); choose another place"
     )
 
 
 def test_a_full_file_system_leaves_the_older_results(small_disk: Path) -> None:
     run(small_disk, {"a.png": "1", "b.png": "1"})
-    with pytest.raises(OutputError, match=r"disk/c\.png: cannot be written \(No space left on device\)"):
+    with pytest.raises(OutputError, match=r"disk/c\.png cannot be written \(No space left on device\)"):
         run(small_disk, {"a.png": "2", "c.png": "2" * 100_000})
     assert contents(small_disk) == {"a.png": "1", "b.png": "1"}
 

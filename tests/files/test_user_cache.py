@@ -57,4 +57,4 @@ def test_a_transfer_works_for_a_user_without_a_home(tmp_path: Path) -> None:
 def test_without_a_home_one_line_says_to_set_analogy_home(tmp_path: Path, command: str) -> None:
     done = run(tmp_path, *command.split())
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "has no home for pulled models; set ANALOGY_HOME" in done.stderr
+    assert "has no folder for pulled models; set ANALOGY_HOME" in done.stderr

@@ -232,8 +232,8 @@ def test_frames_are_read_from_folders_in_the_order_of_their_numbers_and_from_pat
 
 
 REFUSED = {
-    "a missing folder": ({"frames": "nowhere", "keys": {0: 5}}, ImageError, "nowhere: is no folder and no video"),
-    "one frame": ({"frames": 1, "keys": {0: 5}}, ImageError, "the list has 1 frames; a film has two or more"),
+    "a missing folder": ({"frames": "nowhere", "keys": {0: 5}}, ImageError, "nowhere is neither a folder nor a video"),
+    "one frame": ({"frames": 1, "keys": {0: 5}}, ImageError, "the list has 1 frames; a film needs at least two"),
     "no film": ({"frames": b"film", "keys": {0: 5}}, ImageError, "frames is a bytes; it takes"),
     "neither keys nor style": ({}, SettingsError, "takes either keys or a style, and neither is given"),
     "keys and style": ({"keys": {0: 5}, "style": 6}, SettingsError, "takes either keys or a style, and both are given"),
@@ -263,7 +263,7 @@ def test_a_film_that_cannot_be_painted_is_refused_before_the_work(engine: Engine
 
 def test_a_frame_of_another_size_is_refused_with_its_name(engine: Engine, shot) -> None:
     frames = [*shot[:2], picture(30, 40)]
-    with pytest.raises(ImageError, match="frame 0002 has 40 x 30 pixels, and the film has 64 x 48; give it the size"):
+    with pytest.raises(ImageError, match="frame 0002 has 40 x 30 pixels, but the film has 64 x 48; give it the size"):
         list(engine.clip(frames, keys={0: painted(5)}))
 
 

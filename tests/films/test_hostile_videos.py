@@ -199,7 +199,7 @@ def test_more_frames_than_a_film_can_have_are_refused(tmp_path: Path, monkeypatc
     monkeypatch.setattr(video, "_MOST_FRAMES", COUNT)
     assert len(VideoFrames(film).times) == COUNT
     monkeypatch.setattr(video, "_MOST_FRAMES", COUNT - 1)
-    with pytest.raises(ImageError, match=f"it has more than {COUNT - 1} frames; cut it into pieces"):
+    with pytest.raises(ImageError, match=f"film.mp4 has more than {COUNT - 1} frames; cut it into pieces"):
         VideoFrames(film)
 
 
@@ -218,7 +218,7 @@ def test_a_list_of_other_files_in_place_of_a_video_is_refused(tmp_path: Path) ->
     film.write_text("ffconcat version 1.0\nfile secret.mp4\n")
     with av.open(str(film)) as container:
         assert container.streams.video, "FFmpeg itself follows the list"
-    with pytest.raises(ImageError, match=r"not a video that can be read \(its content is no \.mp4, \.mov"):
+    with pytest.raises(ImageError, match=r"not a video that can be read \(its content is not \.mp4, \.mov"):
         VideoFrames(film)
 
 
@@ -232,7 +232,7 @@ def test_a_video_without_a_frame_is_refused(tmp_path: Path) -> None:
     film = make(tmp_path / "film.mkv")
     content = film.read_bytes()
     film.write_bytes(content[: content.index(b"\x1f\x43\xb6\x75") + 40])  # the first picture is cut off
-    with pytest.raises(ImageError, match="has 0 frames; a film has two or more"):
+    with pytest.raises(ImageError, match="has 0 frames; a film needs at least two"):
         open_frames(film)
 
 
@@ -243,5 +243,5 @@ def test_a_video_with_only_a_cover_picture_is_refused(tmp_path: Path) -> None:
         stream.disposition = av.stream.Disposition.attached_pic.value
         frame = av.VideoFrame.from_ndarray(smooth()[0], format="rgb24").reformat(format="yuvj420p")
         container.mux([*stream.encode(frame), *stream.encode(None)])
-    with pytest.raises(ImageError, match="it holds a cover picture and no film; name a video"):
+    with pytest.raises(ImageError, match="contains a cover picture but no film; name a video"):
         VideoFrames(tmp_path / "film.mp4")

@@ -121,7 +121,7 @@ def test_a_graph_of_another_network_is_refused(tmp_path) -> None:
     shutil.copytree(locate(DEFAULT), folder)
     shutil.copyfile(folder / "step_3.onnx", folder / "features.onnx")
     models.sign(folder)
-    with pytest.raises(ModelError, match=r"features\.onnx asks for .*; expected only image"):
+    with pytest.raises(ModelError, match=r"features\.onnx has unexpected inputs: .*; expected only image"):
         Features(folder, CpuBackend(1)).pyramid(np.zeros((16, 16, 3), np.uint8))
 
 

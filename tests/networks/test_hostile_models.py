@@ -34,7 +34,7 @@ FOLDERS = {
     "more memory than there is": "the network needs more memory than there is",
     "an empty graph": "features.onnx cannot be read",
     "a graph of random bytes": "features.onnx: a field has the type 7",
-    "graphs within graphs": "features.onnx: graphs lie within graphs",
+    "graphs within graphs": "features.onnx: graphs are nested more than",
     "a projection to nothing": r"level1 is float32 \(16, 0\)",
     "a projection of objects": "projection.npz cannot be read; it may be damaged: Object arrays",
     "a projection that unpacks to 128 MB": "its arrays have 128000128 bytes",
@@ -191,8 +191,8 @@ def test_a_pipe_or_a_device_in_place_of_a_file_is_refused_without_waiting(kind: 
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("~nouser/x", "the model '~nouser/x' is no folder that can be read: Could not determine home directory"),
-        ("x" * 5000, "the model 'xxx.* is no folder that can be read: File name too long"),
+        ("~nouser/x", "the model '~nouser/x' is not a folder that can be read: Could not determine home directory"),
+        ("x" * 5000, "the model 'xxx.* is not a folder that can be read: File name too long"),
         ("a\0b", "embedded null"),
         ("", "lacks"),
     ],

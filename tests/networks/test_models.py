@@ -84,7 +84,7 @@ def test_unknown_models_are_refused_with_the_names_of_known_ones(tiny):
         ModelError, match=r"^there is no model 'vgg99'; choose from vgg16-compact, tiny, or name a model's folder$"
     ):
         locate("vgg99")
-    with pytest.raises(ModelError, match=r"'vgg19' is not here yet; get it with: analogy models pull vgg19$"):
+    with pytest.raises(ModelError, match=r"'vgg19' is not installed; get it with: analogy models pull vgg19$"):
         locate("vgg19")
 
 
@@ -108,14 +108,14 @@ def test_a_folder_that_lacks_a_file_is_refused(tiny, tmp_path, missing):
         ({"description": "two\nlines"}, "expected one line of text"),
         ({"licence": "\x1b[2J"}, "expected one line of text"),
         ({"sha256": [1]}, "expected file names with checksums"),
-        ({"sha256": {"../../features.onnx": "0" * 64}}, "names '../../features.onnx', which is no file of a model"),
+        ({"sha256": {"../../features.onnx": "0" * 64}}, "names '../../features.onnx', which is not a model file"),
         ({"sha256": {"features.onnx": "0"}}, "the checksum of features.onnx is '0'; expected 64 hexadecimal digits"),
-        ({"colour": "blue"}, "has colour, which no card has"),
+        ({"colour": "blue"}, "has unknown fields: colour"),
         (b"{", "cannot be read: Expecting property name"),
         (b"[" * 100_000, "cannot be read: maximum recursion depth"),
         (b'{"widths": 1' + b"0" * 5000 + b"}", "cannot be read: Exceeds the limit"),
         (b"\xff\xfe", "cannot be read: 'utf-8' codec"),
-        (b"7", "is a int, not an object with names and values"),
+        (b"7", "is a int, not a JSON object"),
         (b"{}", "has no 'name'"),
         (bytes(2 << 20), "cannot be read: it has more than 1048576 bytes"),
     ],
@@ -188,7 +188,7 @@ def test_graphs_of_another_width_or_level_are_refused(tiny, name, graphs):
             assert str(tiny / name) in str(caught.value) and "\n" not in str(caught.value)
         else:
             check_graph(tiny / name, replace(CARD_OF, widths=widths), session)
-    with pytest.raises(ModelError, match=r"asks for .*; expected only|are not of one model|has no input"):
+    with pytest.raises(ModelError, match=r"has unexpected inputs: .*; expected only|are not of one model|has no input"):
         check_graph(tiny / ("invert_5.onnx" if name != "invert_5.onnx" else "invert_2.onnx"), CARD_OF, session)
 
 
@@ -225,13 +225,13 @@ def objective_session() -> Session:
         (lambda s: None, None),
         (lambda s: s.outputs.pop(2), "has no output between; it has loss, gradient, more"),
         (lambda s: s.inputs.pop(0), "has no input x; it has target"),
-        (lambda s: s.inputs.append(Item("scale", [])), "asks for scale; expected only x, target"),
+        (lambda s: s.inputs.append(Item("scale", [])), "has unexpected inputs: scale; expected only x, target"),
         (lambda s: setattr(s.inputs[0], "type", "tensor(float16)"), r"input x is tensor\(float16\)"),
-        (lambda s: setattr(s.inputs[0], "shape", [1, 3, 224, 224]), r"\[1, 3, 224, 224\], its card promises"),
+        (lambda s: setattr(s.inputs[0], "shape", [1, 3, 224, 224]), r"\[1, 3, 224, 224\], but its card says"),
         (lambda s: setattr(s.inputs[0], "shape", [2, 3, "h", "w"]), r"input x is tensor\(float\) \[2, 3"),
         (
             lambda s: setattr(s.outputs[0], "shape", [1]),
-            r"output loss is tensor\(float\) \[1\], its card promises .* \[\]",
+            r"output loss is tensor\(float\) \[1\], but its card says .* \[\]",
         ),
         (lambda s: setattr(s.outputs[1], "shape", [1, 3]), r"output gradient is tensor\(float\) \[1, 3\]"),
     ],

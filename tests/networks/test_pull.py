@@ -205,7 +205,7 @@ def test_a_wrong_file_downloaded_by_hand_is_refused(publish, tmp_path, home):
     with pytest.raises(ModelError) as caught:
         pull(NAME, wrong)
     message = one_line(caught)
-    assert f"{wrong} is no published file of {NAME}: it has 5 bytes, sha256" in message
+    assert f"{wrong} is not a published file of {NAME}: it has 5 bytes, sha256" in message
     assert file.describe() in message
     with pytest.raises(ModelError, match="cannot be read: No such file or directory"):
         pull(NAME, tmp_path / "missing.h5")
@@ -362,14 +362,16 @@ def test_a_full_disk_is_reported_in_one_line_and_leaves_no_file(publish, home, w
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     message = one_line(caught)
     assert message.startswith(f"{home / 'models' / NAME} cannot be written: File too large")
-    assert "make room, or set ANALOGY_HOME" in message
+    assert "free some disk space, or set ANALOGY_HOME" in message
     assert left_behind(home) == []
 
 
 def test_a_cache_folder_that_cannot_be_made_is_named(publish, home):
     publish("/notop.h5")
     home.write_text("a file where the folder should be")
-    with pytest.raises(OutputError, match=r"cannot be written: .*; make room, or set ANALOGY_HOME to another folder"):
+    with pytest.raises(
+        OutputError, match=r"cannot be written: .*; free some disk space, or set ANALOGY_HOME to another folder"
+    ):
         pull(NAME)
 
 
@@ -475,6 +477,6 @@ def test_a_source_file_in_the_folder_of_the_model_is_refused_and_kept(home, publ
     given = home / "models" / NAME / "notop.h5"
     given.parent.mkdir(parents=True)
     given.write_bytes(weights_file.read_bytes())
-    with pytest.raises(ModelError, match=r"notop\.h5 lies in .*, which the model will replace; move the file"):
+    with pytest.raises(ModelError, match=r"notop\.h5 is in .*, which the model will replace; move the file"):
         pull(NAME, given)
     assert given.read_bytes() == weights_file.read_bytes()

@@ -66,7 +66,7 @@ def test_a_malicious_pickle_is_refused_and_does_not_run(tmp_path, monkeypatch, f
     pickled = pickle.dumps({"features.0.weight": Malice(function, argument)}, 2)
     path = tmp_path / "bad.pth"
     path.write_bytes(zipped(pickled))
-    with pytest.raises(ModelError, match="for safety nothing but tensors is built") as caught:
+    with pytest.raises(ModelError, match="for safety only tensors are loaded") as caught:
         read(path)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "it-ran").exists()
@@ -93,7 +93,7 @@ def test_a_malicious_pickle_is_refused_and_does_not_run(tmp_path, monkeypatch, f
         # Names are looked up by STACK_GLOBAL, and by their numbers in the extension registry.
         (
             b"\x80\x04\x8c\x10analogy.apps.cli\x8c\x04main\x93.",
-            "asks for analogy.apps.cli.main; for safety nothing but",
+            "refers to analogy.apps.cli.main; for safety only",
         ),
         (b"\x82\x01.", "unregistered extension code 1"),
         # These values are of an unknown kind.
@@ -107,7 +107,7 @@ def test_a_malicious_pickle_is_refused_and_does_not_run(tmp_path, monkeypatch, f
         (b"garbage", "its pickle is damaged .ValueError"),
         (b"]q\x00.", "holds a list, not a state dict"),
         # These short pickles ask for much memory.
-        (b"\x80\x04Nr\xff\xff\xff\x0f.", "asks for 268435455 places in a memo"),
+        (b"\x80\x04Nr\xff\xff\xff\x0f.", "requests 268435455 places in a memo"),
         (b"\x80\x05\x96" + struct.pack("<Q", 1 << 40) + b".", "its pickle is damaged .ValueError"),
         (stack_global("collections", "OrderedDict") + b"(]tR.", "its pickle is damaged .TypeError"),
     ],
@@ -172,7 +172,7 @@ def test_tensors_that_do_not_lie_in_the_file_are_refused(tmp_path, content, mess
 def test_a_pickle_of_a_whole_model_is_refused_with_advice(tmp_path, weights):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: no .pth file can be made")
     torch.save(torch_vgg19(weights), tmp_path / "f")
-    with pytest.raises(ModelError, match=r"asks for torch.nn.modules.module.Module; .*save model.state_dict\(\)"):
+    with pytest.raises(ModelError, match=r"refers to torch.nn.modules.module.Module; .*save model.state_dict\(\)"):
         read(tmp_path / "f")
 
 

@@ -178,7 +178,7 @@ def test_a_missing_layer_is_named(tmp_path, weights):
     named = torchvision_names(weights)
     save_file({name: value for name, value in named.items() if not name.startswith("features.14.")}, tmp_path / "s")
     with pytest.raises(
-        ModelError, match=r"features.16 is no convolution of a plain VGG-19; a layer before it is missing"
+        ModelError, match=r"features.16 is not a convolution of a plain VGG-19; a layer before it is missing"
     ):
         read(tmp_path / "s")
     save_file({name: value for name, value in named.items() if name != "features.28.bias"}, tmp_path / "s")
@@ -205,7 +205,9 @@ def test_vgg19_with_batch_normalisation_is_refused(tmp_path):
     named = {"features.0.weight": np.zeros((4, 3, 3, 3), "f4"), "features.0.bias": np.zeros(4, "f4")}
     named |= {"features.1.weight": np.zeros(4, "f4"), "features.3.weight": np.zeros((4, 4, 3, 3), "f4")}
     save_file(named, tmp_path / "f")
-    with pytest.raises(ModelError, match=r"features.1 is no convolution .* batch normalisation, which cannot be used"):
+    with pytest.raises(
+        ModelError, match=r"features.1 is not a convolution .* batch normalisation, which cannot be used"
+    ):
         read(tmp_path / "f")
 
 
@@ -420,7 +422,7 @@ def test_links_out_of_a_file_are_not_followed(tmp_path, weights):
     with h5py.File(tmp_path / "external.h5", "w") as file:
         shape = (3, 3, 3, 6)
         file.create_dataset("block1_conv1/kernel:0", shape, "f4", external=[(str(tmp_path / "raw"), 0, 648)])
-    with pytest.raises(ModelError, match="lies in another file, which is not followed"):
+    with pytest.raises(ModelError, match="is stored in an external file, which is not read"):
         read(tmp_path / "external.h5")
     write_onnx(tmp_path / "whole.onnx", weights)
     model = onnx.load(tmp_path / "whole.onnx")

@@ -47,7 +47,7 @@ def test_pictures_are_found_by_their_content_and_other_files_are_logged(folder: 
         [*IN_ORDER, "damaged.png"], key=[*IN_ORDER[:4], "damaged.png", "nothing"].index
     )
     assert [record.getMessage() for record in caplog.records] == [
-        f"{folder}: left out, as these are no pictures that can be read: deeper, empty, notes.txt"
+        f"{folder}: these are left out, as they are not pictures that can be read: deeper, empty, notes.txt"
     ]
     assert stores.pictures(str(folder)) == found
     (folder / "damaged.png").unlink()
@@ -59,7 +59,7 @@ def test_a_folder_that_cannot_be_read_is_one_line(folder: Path, monkeypatch) -> 
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(ImageError, match=r"photos: cannot be read \(Permission denied\)"):
+    with pytest.raises(ImageError, match=r"photos cannot be read \(Permission denied\)"):
         open_frames(folder)
 
 
@@ -85,7 +85,10 @@ def test_a_folder_at_an_address_is_listed_like_a_local_one(caplog) -> None:
         with caplog.at_level(logging.INFO, "analogy"):
             assert [Path(path).name for path in stores.pictures("memory://listing/")] == IN_ORDER
         (message,) = [record.getMessage() for record in caplog.records]
-        assert message == "memory://listing/: left out, as these are no pictures that can be read: deeper, notes.txt"
+        assert (
+            message
+            == "memory://listing/: these are left out, as they are not pictures that can be read: deeper, notes.txt"
+        )
         for pattern in ("take [2]/*.png", "take [2]/IMG [1].png", "take [2]/IMG [1].*"):
             assert stores.pictures(f"memory://{pattern}") in (
                 ["memory:///take [2]/IMG [1].png"],

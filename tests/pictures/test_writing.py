@@ -82,7 +82,7 @@ def test_a_format_s_longest_side_is_written_and_a_longer_one_refused_before_it_i
 ):
     write_picture(tmp_path / f"most{suffix}", np.zeros((1, most, 3), np.uint8))
     too_long = np.zeros((most + 1, 1, 3), np.uint8)
-    words = rf"1 x {most + 1} pixels; .* holds at most {most} on a side, use \.png or \.tif"
+    words = rf"1 x {most + 1} pixels; .* holds at most {most} on a side; use \.png or \.tif"
     with pytest.raises(OutputError, match=words):
         write_picture(tmp_path / f"x{suffix}", too_long)
     with pytest.raises(OutputError, match=words):
@@ -110,7 +110,7 @@ def test_a_full_disk_is_one_error_in_each_format_and_no_library_prints(tmp_path,
             write_picture(tmp_path / f"x{suffix}", rgb)
         except OutputError as error:
             assert (
-                str(error) == f"{tmp_path}/x{suffix}: cannot be written (No space left on device); choose another place"
+                str(error) == f"{tmp_path}/x{suffix} cannot be written (No space left on device); choose another place"
             )
             assert list(tmp_path.iterdir()) == []
         else:
@@ -143,7 +143,7 @@ def test_a_name_of_another_format_is_no_folder(tmp_path, name):
 
 @pytest.mark.parametrize("name", [".png", ".JPG", ".gif"])
 def test_a_suffix_without_a_name_is_no_folder(tmp_path, name):
-    with pytest.raises(OutputError, match=f"{name}: is a suffix without a name; .*'picture{name}'"):
+    with pytest.raises(OutputError, match=f"{name} is a suffix without a name; .*'picture{name}'"):
         is_picture_path(tmp_path / name)
 
 

@@ -440,7 +440,7 @@ def test_a_refusal_of_the_service_becomes_one_sentence(part, serving, pictures) 
     service = part("service").Service(serving, "secret")
     for sent, fields, words in [
         (pictures, {"preset": "none"}, "Preset: .+"),
-        (pictures | {"b_prime": b"no picture"}, {}, "B': is not a picture that can be read; .+"),
+        (pictures | {"b_prime": b"no picture"}, {}, "B' is not a picture that can be read; .+"),
         (
             pictures | {"a": bytes(70 << 20)},
             {},

@@ -307,7 +307,7 @@ def test_errors_on_the_page_have_the_words_of_the_service(visit) -> None:
     )
     give(page, png(8, 8), png(32, 32))
     page.locator("#start").click()
-    sync_api.expect(page.get_by_role("alert")).to_have_text("A: has only 8 x 8 pixels; at least 16 x 16 are needed")
+    sync_api.expect(page.get_by_role("alert")).to_have_text("A has only 8 x 8 pixels; at least 16 x 16 are needed")
     sync_api.expect(page.locator("#start")).to_be_enabled()
 
 
