@@ -63,7 +63,7 @@ def test_a_file_outside_the_folder_or_behind_a_link_is_kept_though_a_manifest_na
 @pytest.mark.parametrize(
     "text", ["", "[]", "5", '{"files": 5}', '{"files": {"a": {}}}', "[" * 100_000, "\0", '{"files": [1]}']
 )
-def test_a_settings_file_that_is_no_manifest_is_replaced(tmp_path: Path, text: str) -> None:
+def test_a_settings_file_that_is_not_a_manifest_is_replaced(tmp_path: Path, text: str) -> None:
     (tmp_path / MANIFEST).write_text(text)
     run(tmp_path, {"a.png": "1"})
     assert set(json.loads((tmp_path / MANIFEST).read_text())["files"]) == {"a.png"}
@@ -100,7 +100,7 @@ def test_a_run_that_fails_leaves_the_older_results(tmp_path: Path) -> None:
 def test_an_exchange_that_fails_or_is_interrupted_anywhere_is_undone(tmp_path: Path, monkeypatch, failing: int) -> None:
     run(tmp_path, {"a.png": "1", "b.png": "1", "c.png": "1"})
     before = contents(tmp_path)
-    real, left = Path.replace, iter(range(5 + failing))  # four files get their names before this
+    real, left = Path.replace, iter(range(5 + failing))  # four files are renamed before this one
 
     def replace(self: Path, target: Path) -> Path:
         if next(left, "none") == "none":
@@ -236,7 +236,7 @@ def test_a_file_that_only_looks_temporary_is_not_deleted(tmp_path: Path) -> None
     assert victim.read_text() == "mine"
 
 
-def test_two_results_saved_at_once_do_not_mix(tmp_path: Path) -> None:
+def test_two_results_saved_at_the_same_time_do_not_mix(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: run(tmp_path, {name: str(n) for name in ("a", "b", f"only{n}")}), range(40)))
     there = contents(tmp_path)

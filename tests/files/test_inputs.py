@@ -1,4 +1,4 @@
-"""Tests of reading files that users give: what is opened, what is refused, and that none waits."""
+"""Tests of reading files that users give: which files are opened, and which are refused at once."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_pipes_sockets_and_devices_are_refused_at_once(tmp_path: Path, monkeypat
 
 
 @posix
-def test_a_file_that_becomes_a_pipe_before_it_is_opened_is_not_waited_for(tmp_path: Path, monkeypatch) -> None:
+def test_a_file_that_becomes_a_pipe_before_it_is_opened_does_not_block_the_reader(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "x").touch()
     as_it_was = (tmp_path / "x").stat()
     (tmp_path / "x").unlink()

@@ -50,7 +50,7 @@ def test_a_clip_yields_each_frame_and_its_key_unchanged(engine: Engine, shot) ->
     assert np.array_equal(frames[3].film.rgb, shot[3])
 
 
-def test_max_input_pixels_bounds_the_frames_of_a_film(shot, tmp_path: Path) -> None:
+def test_max_input_pixels_limits_the_frames_of_a_film(shot, tmp_path: Path) -> None:
     for index, frame in enumerate(shot):
         Image.fromarray(frame).save(tmp_path / f"{index}.png")
     bounded = Engine(device="cpu", threads=1, max_input_pixels=SIZE[0] * SIZE[1] - 1)
@@ -97,7 +97,7 @@ def test_two_iterators_of_one_clip_each_report_their_own_progress(engine: Engine
 
 @pytest.mark.parametrize("wanted", [range(8), [3], [4, 5]], ids=str)
 @pytest.mark.parametrize("keys", [{0: 5}, {6: 5}, {1: 5, 7: 6}], ids=str)
-def test_progress_rises_from_nothing_to_all_also_where_an_earlier_run_has_begun(
+def test_progress_rises_from_zero_to_one_even_if_an_earlier_run_has_begun(
     engine: Engine, shot, tmp_path: Path, monkeypatch, keys, wanted
 ) -> None:
     monkeypatch.setattr(film_work, "EVERY", 0)
@@ -153,7 +153,7 @@ def test_an_interrupted_painting_goes_on_near_its_end_and_gives_the_same_frames(
     assert all(np.array_equal(frame.picture, whole[frame.index]) for frame in frames)
     assert [frame.index for frame in frames] == list(range(after + 1, 30))
     steps = sum(stage.startswith("frame") for stage in visited)
-    assert steps <= 29 - after + 3  # the frames before are not visited again
+    assert steps <= 29 - after + 3  # the earlier frames are not visited again
     assert not (tmp_path / "work").exists()
 
 
@@ -235,9 +235,9 @@ REFUSED = {
     "a missing folder": ({"frames": "nowhere", "keys": {0: 5}}, ImageError, "nowhere is neither a folder nor a video"),
     "one frame": ({"frames": 1, "keys": {0: 5}}, ImageError, "the list has 1 frames; a film needs at least two"),
     "no film": ({"frames": b"film", "keys": {0: 5}}, ImageError, "frames is a bytes; it takes"),
-    "neither keys nor style": ({}, SettingsError, "takes either keys or a style, and neither is given"),
-    "keys and style": ({"keys": {0: 5}, "style": 6}, SettingsError, "takes either keys or a style, and both are given"),
-    "a key of no frame": ({"keys": {"x7": 5}}, SettingsError, "there is no frame 'x7'; there are 0000 to 0007"),
+    "neither keys nor style": ({}, SettingsError, "needs either keys or a style, but neither is given"),
+    "keys and style": ({"keys": {0: 5}, "style": 6}, SettingsError, "needs either keys or a style, but both are given"),
+    "a key of a missing frame": ({"keys": {"x7": 5}}, SettingsError, "there is no frame 'x7'; there are 0000 to 0007"),
     "a key beyond the film": ({"keys": {8: 5}}, SettingsError, "no frame 8; there are 0000 to 0007, or 0 to 7"),
     "two keys of a frame": ({"keys": {0: 5, "0000": 6}}, SettingsError, "two keys for the frame 0000"),
     "a key of another size": ({"keys": {3: "large"}}, ImageError, "key of frame 0003 has 40 x 30 pixels, and the film"),
@@ -273,7 +273,7 @@ def test_after_a_fork_a_clip_is_refused_in_one_line_as_a_transfer_is(engine: Eng
     next(begun)
     read_end, write_end = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # newer Pythons warn of forking with threads, which this tests
+        warnings.simplefilter("ignore")  # newer Pythons warn of forking with threads, which is what happens here
         child = os.fork()
     if not child:
         said = []

@@ -1,4 +1,4 @@
-"""Tests of hostile videos: each is read or refused in one line, within its bound on memory."""
+"""Tests of hostile videos: each is read or refused in one line, within its limit on memory."""
 
 import re
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from analogy.films.writing import prepare_video
 from analogy.method.admission import within
 
 MOST = SIZE[0] * SIZE[1]
-"""Largest number of pixels that these tests admit."""
+"""Maximum number of pixels that these tests allow."""
 KINDS: dict[str, Callable[[Path], Path]] = {
     "film.mp4": lambda path: make(path, sounds=[("aac", "deu")], chapters=["one", "two"], fields={"title": "A city"}),
     "film.mkv": lambda path: make(
@@ -131,7 +131,7 @@ def test_a_video_whose_header_states_another_size_is_refused(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("name", "encoder"), [("film.mov", "mpeg4"), ("film.mp4", "libx264"), ("film.webm", "libvpx-vp9")]
 )
-def test_max_input_pixels_bounds_a_video_wherever_its_size_is_stated(
+def test_max_input_pixels_limits_a_video_wherever_its_size_is_stated(
     tmp_path: Path, monkeypatch, name: str, encoder: str
 ) -> None:
     film = make(tmp_path / name, encoder)
@@ -160,7 +160,7 @@ def test_max_input_pixels_bounds_a_video_wherever_its_size_is_stated(
         ("film.mov", "mjpeg", "yuvj420p", [(b"\x00\x80\x00\x60\x00\x48", b"\x00\x20\x00\x20\x00\x48")]),
     ],
 )
-def test_max_input_pixels_bounds_a_small_video_whose_header_states_a_smaller_size(
+def test_max_input_pixels_limits_a_small_video_whose_header_states_a_smaller_size(
     tmp_path: Path, name: str, encoder: str, pixel_format: str, lies: list[tuple[bytes, bytes]]
 ) -> None:
     film = make(tmp_path / name, encoder, pixel_format)
@@ -173,7 +173,7 @@ def test_max_input_pixels_bounds_a_small_video_whose_header_states_a_smaller_siz
         open_frames(film, within(MOST - 1))
 
 
-def test_max_input_pixels_bounds_the_decoded_frames(tmp_path: Path, monkeypatch) -> None:
+def test_max_input_pixels_limits_the_decoded_frames(tmp_path: Path, monkeypatch) -> None:
     film = make(tmp_path / "film.mp4")
     frame = av.VideoFrame(2 * SIZE[1], SIZE[0], "yuv420p")
     monkeypatch.setattr(VideoFrames, "_decoded", lambda frames: iter([frame]))
@@ -181,7 +181,7 @@ def test_max_input_pixels_bounds_the_decoded_frames(tmp_path: Path, monkeypatch)
         open_frames(film, within(MOST))
 
 
-def test_a_video_that_cannot_be_sought_in_is_refused(tmp_path: Path) -> None:
+def test_a_video_in_which_the_reader_cannot_seek_is_refused(tmp_path: Path) -> None:
     class Damaged:
         def seek(self, *arguments: object, **options: object) -> None:
             raise av.error.InvalidDataError(1, "no index")

@@ -1,4 +1,4 @@
-"""Tests of new videos: what they keep of the film, and what is logged before a frame is painted."""
+"""Tests of new videos: which properties of the film they keep, and which losses are logged."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -243,7 +243,7 @@ def test_transparency_that_is_not_read_is_logged(tmp_path: Path, caplog) -> None
     assert "film.webm: its transparency lies beside its pictures and is not read; the result is opaque" in caplog.text
 
 
-def test_hdr_keeps_its_marks_and_is_logged(tmp_path: Path, caplog) -> None:
+def test_hdr_keeps_its_colour_tags_and_is_logged(tmp_path: Path, caplog) -> None:
     film = make(tmp_path / "film.mp4", "libx264", "yuv420p10le", color_primaries=9, color_trc=16, colorspace=9)
     with opened(repeat(film, tmp_path / "new.mp4")) as container:
         context = container.streams.video[0].codec_context
@@ -349,7 +349,7 @@ def test_an_absurd_rate_is_refused_before_the_work(tmp_path: Path) -> None:
         assert "\n" not in str(raised.value)
 
 
-def test_times_that_a_container_cannot_tell_apart_are_refused_before_the_work(tmp_path: Path) -> None:
+def test_times_that_are_equal_in_the_container_are_refused_before_the_work(tmp_path: Path) -> None:
     film = make(tmp_path / "film.mp4", rate=1200)
     with pytest.raises(
         OutputError, match=r"1200 frames a second can be written .*: it stores times in steps of 1/1000"

@@ -60,13 +60,13 @@ def test_a_frame_is_named_by_its_name_its_file_or_its_number_and_without_numbers
         ("no numbers", "3", "there is no frame 3; there are dawn to dusk, or 0 to 2"),
     ],
 )
-def test_a_name_of_no_frame_or_of_two_is_refused_in_one_line(kind, name, words) -> None:
+def test_a_name_that_matches_no_frame_or_two_is_refused_in_one_line(kind, name, words) -> None:
     with pytest.raises(SettingsError) as raised:
         found(kind, name)
     assert str(raised.value).startswith(words)
     assert len(str(raised.value)) < 200
 
 
-def test_frames_that_are_no_files_are_numbered_from_zero() -> None:
+def test_frames_without_files_are_numbered_from_zero() -> None:
     names = [f"{index:04}" for index in range(12)]
     assert find_frame(names, [Path("film.mp4")], "10") == find_frame(names, [], "0010") == 10

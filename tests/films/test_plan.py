@@ -25,5 +25,5 @@ def test_no_key_decides_frames_beyond_the_next_key_or_a_cut(cuts, keys, expected
     assert [index for stretch in stretches for index in stretch.frames] == list(range(10))
 
 
-def test_a_shot_without_a_key_takes_the_nearest_and_of_two_the_earlier() -> None:
+def test_a_shot_without_a_key_uses_the_nearest_key_and_of_two_the_earlier() -> None:
     assert [nearest([8, 2], index) for index in (0, 4, 5, 6, 11)] == [2, 2, 2, 8, 8]

@@ -6,7 +6,7 @@ from made_films import film, picture
 from analogy.films.shots import find_cuts
 
 
-def test_a_cut_is_found_and_a_fast_pan_a_zoom_or_a_light_is_no_cut() -> None:
+def test_a_cut_is_found_and_a_fast_pan_a_zoom_or_a_light_is_not_a_cut() -> None:
     one, other = picture(300, 500), picture(300, 500, 1)
     size = (96, 128)
     pan = film(one, size, 4, (12, 3))

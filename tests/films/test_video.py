@@ -93,7 +93,7 @@ def test_a_new_video_keeps_times_codec_format_and_sound(tmp_path: Path, frames) 
         assert (new.stream.codec_context.name, new.stream.codec_context.pix_fmt) == ("h264", "yuv444p")
         for index in (0, 9, COUNT - 1):
             assert np.abs(new.read(index).rgb.astype(int) - (255 - frames[index].astype(int))).mean() < 4
-        # Sound may begin before time zero. Matroska then moves all times by as much.
+        # Sound may begin before time zero. Matroska then moves all times by the same amount.
         pictures, sounds = zip(*(times_and_sound(each) for each in (tmp_path / "film.mp4", path)), strict=True)
         assert np.allclose(*pictures, atol=1.5e-3)
         assert sounds[0] == sounds[1] and len(sounds[0]) > 100
@@ -132,7 +132,7 @@ def test_a_telephone_s_turned_video_is_read_upright(tmp_path: Path, frames) -> N
     assert np.abs(upright.read(3).rgb.astype(int) - frames[3]).mean() < 4
 
 
-def test_a_file_that_is_no_video_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_video_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "film.mp4").write_bytes(b"no film" * 99)
     for path in (tmp_path / "film.mp4", tmp_path / "nowhere.mkv"):
         with pytest.raises(ImageError, match="not a video that can be read") as raised:

@@ -36,7 +36,7 @@ def copy(folder: Path) -> Path:
 
 
 def sign(folder: Path, *without: str) -> None:
-    """Write the present checksums of a folder's files into its card, except those in `without`.
+    """Write the present checksums of a folder's files into its card, except for files in `without`.
 
     An attacker can do that, too.
     """
@@ -239,14 +239,14 @@ def cards() -> dict[str, bytes]:
         "not text": b"\xff\xfe\x00",
         "large": b'"' + b" " * (2 << 20) + b'"',
         "half": _card()[:200],
-        "a name that is no text": _card(name={"a": ["b"]}),
+        "a name that is not text": _card(name={"a": ["b"]}),
         "a description with a terminal's commands": _card(description="\x1b[2J\x1b]0;x\x07"),
         "two lines": _card(licence="one\ntwo"),
         "wide": _card(widths=[16, 32, 64, 256, 10**400]),
         "narrow": _card(widths=[16, 32, 64, 256, -1]),
         "other widths": _card(widths=[16, 32, 64, 256, 255]),
         "no checksums": _card(sha256={}),
-        "checksums that are none": _card(sha256={"features.onnx": 5}),
+        "checksums of another form": _card(sha256={"features.onnx": 5}),
         "a file elsewhere": _card(sha256={"../../../etc/passwd": "0" * 64}),
         "a file with a NUL": _card(sha256={"a\0b": "0" * 64}),
         "the card itself": _card(sha256={"model.json": "0" * 64}),
@@ -316,7 +316,7 @@ def sound_weights() -> dict[str, bytes]:
     return files
 
 
-# Things that are no files
+# Things that are not files
 
 
 def _fifo(path: Path) -> None:

@@ -129,7 +129,7 @@ def test_the_weights_that_are_damaged_below_are_sound(tmp_path: Path) -> None:
 
 
 def check(work: Callable[[], object]) -> None:
-    """Do some work on a damaged file, which may still be readable or is refused in one line."""
+    """Run the block on a damaged file, which is either readable or refused in one line."""
     try:
         work()
     except ModelError as error:

@@ -74,7 +74,7 @@ def test_models_are_found_by_name_and_by_folder(tiny, tmp_path, graphs):
     assert locate(str(tmp_path / "elsewhere")) == tmp_path / "elsewhere"
 
 
-def test_a_folder_with_a_leading_dot_is_no_installed_model(tiny):
+def test_a_folder_with_a_leading_dot_is_not_an_installed_model(tiny):
     tiny.rename(tiny.with_name(".tiny-x7h3"))
     assert list(installed()) == [DEFAULT]
 

@@ -102,17 +102,17 @@ def test_a_malicious_pickle_is_refused_and_does_not_run(tmp_path, monkeypatch, f
             b"(X\x07\x00\x00\x00storageX\x05\x00\x00\x00int99X\x01\x00\x00\x000tQ.",
             "of an unknown kind, .'storage', 'int99'",
         ),
-        # These are no pickles, or pickles of something else.
+        # These are not pickles, or are pickles of something else.
         (b"", "its pickle is damaged .ValueError"),
         (b"garbage", "its pickle is damaged .ValueError"),
         (b"]q\x00.", "holds a list, not a state dict"),
-        # These short pickles ask for much memory.
+        # These short pickles request much memory.
         (b"\x80\x04Nr\xff\xff\xff\x0f.", "requests 268435455 places in a memo"),
         (b"\x80\x05\x96" + struct.pack("<Q", 1 << 40) + b".", "its pickle is damaged .ValueError"),
         (stack_global("collections", "OrderedDict") + b"(]tR.", "its pickle is damaged .TypeError"),
     ],
 )
-def test_pickles_that_build_no_state_dict_are_refused_with_the_reason(tmp_path, pickled, message):
+def test_pickles_that_do_not_build_a_state_dict_are_refused_with_the_reason(tmp_path, pickled, message):
     path = tmp_path / "bad.pth"
     path.write_bytes(zipped(pickled))
     with pytest.raises(ModelError, match=message) as caught:
@@ -161,7 +161,7 @@ def test_the_handmade_pickle_is_read_as_a_tensor(tmp_path):
         (zipped(b"." * (2 << 20)), "far more than a state dict needs"),
     ],
 )
-def test_tensors_that_do_not_lie_in_the_file_are_refused(tmp_path, content, message):
+def test_tensors_that_reach_beyond_the_file_are_refused(tmp_path, content, message):
     path = tmp_path / "f"
     path.write_bytes(content)
     with pytest.raises(ModelError, match=message) as caught:

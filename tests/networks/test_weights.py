@@ -409,7 +409,7 @@ def test_control_characters_in_a_file_s_names_are_replaced_in_the_message(tmp_pa
     assert str(caught.value).isprintable() and len(str(caught.value)) < 1000
 
 
-def test_links_out_of_a_file_are_not_followed(tmp_path, weights):
+def test_links_to_other_files_are_not_read(tmp_path, weights):
     h5py = pytest.importorskip("h5py")
     write_keras(tmp_path / "other.h5", weights)
     with h5py.File(tmp_path / "links.h5", "w") as file:
@@ -437,7 +437,7 @@ def test_links_out_of_a_file_are_not_followed(tmp_path, weights):
         (b"", "the file is empty; download it again"),
         (b"<!DOCTYPE html><html>404</html>", "a web page or a Git LFS pointer"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "a web page or a Git LFS pointer"),
-        (b"hello, these are no weights", "not .h5, .caffemodel, .pth, .safetensors or .onnx, by its content"),
+        (b"hello, these are not weights", "not .h5, .caffemodel, .pth, .safetensors or .onnx, by its content"),
         (bytes(range(200, 256)) * 50, "not .h5, .caffemodel, .pth, .safetensors or .onnx, by its content"),
         (pickle.dumps([1, 2, 3]), "is a bare pickle"),
         (zipped(bytes(999))[:-500], "truncated or damaged"),
@@ -454,7 +454,7 @@ def test_other_files_are_refused_in_one_line(tmp_path, content, message):
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
 
 
-def test_a_zip_that_is_no_pth_and_a_missing_file_are_refused(tmp_path):
+def test_a_zip_that_is_not_a_pth_and_a_missing_file_are_refused(tmp_path):
     np.savez(tmp_path / "f.npz", a=np.zeros(3))
     with pytest.raises(ModelError, match=r"is a zip file without data.pkl"):
         read(tmp_path / "f.npz")

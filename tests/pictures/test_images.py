@@ -35,7 +35,7 @@ def test_a_montage_places_pictures_side_by_side_at_the_height_of_the_tallest(rgb
         montage([])
 
 
-def test_a_long_picture_is_centred_in_a_montage_and_bounded_in_width():
+def test_a_long_picture_is_centred_in_a_montage_and_limited_in_width():
     black, grey = np.zeros((16, 6400, 3), np.uint8), np.full((100, 50, 3), 128, np.uint8)
     sheet = montage([black, grey])
     assert sheet.shape == (100, 400 + 8 + 50, 3)

@@ -1,4 +1,4 @@
-"""Tests of JPEG files with many scans, each of which costs as much as decoding the picture."""
+"""Tests of JPEG files with many scans, each of which takes as long as decoding the picture."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_jpeg_file_with_scans_without_end_is_refused_before_it_is_decoded() ->
         ):
             read(jpeg(2000), name="A")
     with pytest.raises(ImageError, match="100 scans"):
-        read_picture(with_segment(jpeg(2000), b"\xff\xd9"), name="A")  # no end of the picture
+        read_picture(with_segment(jpeg(2000), b"\xff\xd9"), name="A")  # the end of the picture is missing
     with pytest.raises(ImageError, match="100 scans"):
         read_picture(jpeg(2000).replace(b"\xff\xda", b"\xff\xff\xff\xda"), name="A")  # markers may be filled up
     with pytest.raises(

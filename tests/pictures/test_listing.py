@@ -63,7 +63,7 @@ def test_a_folder_that_cannot_be_read_is_one_line(folder: Path, monkeypatch) -> 
         open_frames(folder)
 
 
-def test_of_many_left_out_files_the_log_line_names_some(tmp_path: Path, caplog) -> None:
+def test_the_log_line_names_only_some_of_many_left_out_files(tmp_path: Path, caplog) -> None:
     for index in range(9):
         (tmp_path / f"{index}.txt").touch()
     with caplog.at_level(logging.INFO, "analogy"):
@@ -135,7 +135,7 @@ def test_brackets_in_names_are_found(tmp_path: Path, monkeypatch, pattern: str, 
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names that Windows does not allow")
-def test_a_film_and_a_batch_take_patterns_with_brackets(tmp_path: Path) -> None:
+def test_a_film_and_a_batch_accept_patterns_with_brackets(tmp_path: Path) -> None:
     (tmp_path / "take [2]").mkdir()
     names = [str(tmp_path / "take [2]" / f"IMG [{index}].jpg") for index in range(1, 4)]
     for name in names:
@@ -153,7 +153,7 @@ def test_a_film_and_a_batch_take_patterns_with_brackets(tmp_path: Path) -> None:
         [f"take2_-{number:03}" for number in range(11, 0, -1)] + ["take2_000", "take2_001"],
         ["shot-1", "shot-2", "shot-3", "shot-10"],  # each name has the minus, so it is a hyphen
         ["shot-0", "shot-1", "shot-2"],
-        ["shot1", "shot-1", "shot-2"],  # the numbers are no run
+        ["shot1", "shot-1", "shot-2"],  # the numbers do not form a run
         ["2024-01", "2024-02", "2024-10"],
     ],
 )

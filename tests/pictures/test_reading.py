@@ -1,4 +1,4 @@
-"""Tests of reading pictures: what a user may pass, what it becomes, and what is refused."""
+"""Tests of reading pictures: the sources that users may pass, the results, and the refusals."""
 
 from __future__ import annotations
 
@@ -305,7 +305,7 @@ def test_the_transparent_colour_of_a_palette_becomes_alpha(tmp_path, holes):
         image.save(tmp_path / f"x{suffix}", transparency=1)
         picture = read_picture(tmp_path / f"x{suffix}")
         assert np.array_equal(picture.alpha == 0, holes == 0)
-        assert (picture.rgb == (10, 20, 30)).all()  # it lies on the mean opaque colour
+        assert (picture.rgb == (10, 20, 30)).all()  # the picture is laid on its mean opaque colour
 
 
 @pytest.mark.parametrize(("depth", "bands"), [(1, 1), (2, 1), (4, 1), (8, 1), (8, 3), (16, 1), (16, 3)])
@@ -447,7 +447,7 @@ def test_floats_just_outside_zero_to_one_are_clipped():
 # Files that are refused
 
 
-def test_files_that_are_no_picture_are_refused_in_one_line(tmp_path, rgb):
+def test_files_that_are_not_pictures_are_refused_in_one_line(tmp_path, rgb):
     refused(tmp_path / "none.png", "none.png: there is no such file")
     refused(str(tmp_path / "none.png"), r"B' \(.*none.png\): there is no such file", name="B'")
     refused(tmp_path, "is a folder; give the path")
@@ -564,7 +564,7 @@ def test_bytes_and_open_files_are_read_like_the_path_with_all_their_bits(tmp_pat
             assert np.array_equal(read_picture(source).rgb16, rgb16)
 
 
-def test_an_open_file_is_read_from_where_it_stands_and_messages_name_it(tmp_path, rgb):
+def test_an_open_file_is_read_from_its_position_and_messages_name_it(tmp_path, rgb):
     write_picture(tmp_path / "x.png", rgb)
     file = io.BytesIO(b"head" + (tmp_path / "x.png").read_bytes())
     file.seek(4)
@@ -573,7 +573,7 @@ def test_an_open_file_is_read_from_where_it_stands_and_messages_name_it(tmp_path
         assert read_picture(named, name="A").name == f"A ({tmp_path / 'x.png'})"
 
 
-def test_bytes_and_open_files_that_are_no_picture_are_refused(monkeypatch):
+def test_bytes_and_open_files_that_are_not_pictures_are_refused(monkeypatch):
     refused(b"", "not a picture")
     refused(b"I am not a picture", "A is not a picture", name="A")
     refused(io.StringIO("text"), r"open it in binary mode \('rb'\)")

@@ -1,4 +1,4 @@
-"""Tests of writing pictures: what a file holds, and what is refused."""
+"""Tests of writing pictures: the content of the files, and the calls that are refused."""
 
 from __future__ import annotations
 
@@ -129,12 +129,12 @@ def test_a_full_file_system_is_named_and_left_as_it_was(small_disk, rng, capfd):
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
-def test_a_name_of_a_format_that_is_written_is_a_picture(tmp_path, suffix):
+def test_a_name_with_the_suffix_of_a_written_format_is_a_picture(tmp_path, suffix):
     assert is_picture_path(tmp_path / f"x{suffix}") and is_picture_path(tmp_path / f"x{suffix.upper()}")
 
 
 @pytest.mark.parametrize("name", ["x.jpeg2000", "x.GIF", "x.heic", "x.svg"])
-def test_a_name_of_another_format_is_no_folder(tmp_path, name):
+def test_a_name_of_another_format_is_not_a_folder(tmp_path, name):
     with pytest.raises(OutputError, match=f"cannot write .{name[2:].lower()} pictures; use one of .png .jpg"):
         is_picture_path(tmp_path / name)
     (tmp_path / name).mkdir()
@@ -142,7 +142,7 @@ def test_a_name_of_another_format_is_no_folder(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", [".png", ".JPG", ".gif"])
-def test_a_suffix_without_a_name_is_no_folder(tmp_path, name):
+def test_a_suffix_without_a_name_is_not_a_folder(tmp_path, name):
     with pytest.raises(OutputError, match=f"{name} is a suffix without a name; .*'picture{name}'"):
         is_picture_path(tmp_path / name)
 
