@@ -1,7 +1,8 @@
-"""Temporary files and folders beside results, of which the next run deletes abandoned ones.
+"""Temporary files and folders beside results; the next run deletes those of killed runs.
 
-The process that makes one locks it. The system releases the lock when the process ends in any way.
-So an unlocked one was left by a killed run, and a locked one is still in use. Windows has no such
+The process that makes a temporary file or folder locks it. The system releases the lock when the
+process ends in any way. So an unlocked one was left by a killed run, and a locked one is still in
+use. Windows has no such
 locks; there, a file that is open cannot be deleted.
 """
 

@@ -123,7 +123,7 @@ def read_csv(file: IO[bytes]) -> tuple[list[str], Iterator[tuple[int, list[str]]
     """Return the header of a table, an iterator over its rows, and the separator.
 
     Spaces around cells, empty rows, and the line with a type that PowerShell writes before the
-    header are ignored. Some of the errors come only while rows are read.
+    header are ignored. Some errors are raised only while rows are read.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def read_csv(file: IO[bytes]) -> tuple[list[str], Iterator[tuple[int, list[str]]
     Raises
     ------
     SettingsError
-        If two columns have one name, a row has more than `LONGEST_ROW` characters, or a row has
+        If two columns have the same name, a row has more than `LONGEST_ROW` characters, or a row has
         more cells than there are columns.
     csv.Error, UnicodeError
         If the file is not a table.

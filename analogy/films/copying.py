@@ -22,7 +22,7 @@ _COPIED = ("audio", "subtitle", "attachment")
 _CHAPTERS = "bin_data"
 """FFmpeg's name of a stream of data in which a container keeps its chapters."""
 _KEPT_FIELDS = ("language", "title", "handler_name", "timecode", "filename", "mimetype")
-"""Fields of a stream that its copy gets; the others say how the old stream was encoded."""
+"""Fields of a stream that are copied; the others say how the old stream was encoded."""
 _TRIED = 64
 """Number of packets that are copied to find out whether a container accepts a stream."""
 
@@ -90,7 +90,7 @@ class Copies:
 
 
 def copy_fields(old: Any, new: Any) -> None:
-    """Give a new stream the title and the language of an old one, and its mark as default."""
+    """Give a new stream the title, the language and the default flag of an old one."""
     fields = {name: value for name, value in texts(old.metadata).items() if name.lower() in _KEPT_FIELDS}
     new.metadata.update(fields)
     if old.type != "attachment":

@@ -47,7 +47,7 @@ class Frames(Protocol):
         ...
 
     def digest(self, index: int) -> str:
-        """Return a checksum of what a frame is made from. Frames with equal checksums are equal."""
+        """Return a checksum of the data that a frame is read from; equal checksums mean equal frames."""
         ...
 
 

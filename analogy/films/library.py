@@ -1,4 +1,4 @@
-"""Import of PyAV (the extra `video`), and safe opening of videos that nobody has checked."""
+"""Import of PyAV (the extra `video`), and safe opening of untrusted videos."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _AGREEMENT = 1.5
 _COLOURS = 30.0
 """Mean colour difference, 0 to 255, below which a pixel shows the same thing in both frames."""
 _FOUND = 0.2
-"""Share of a frame's pixels that also appear in the previous frame, below which there is a cut."""
+"""Smallest share of a frame's pixels that also appear in the previous frame of the same shot."""
 
 
 def find_cuts(frames: Iterable[np.ndarray]) -> Iterator[bool]:

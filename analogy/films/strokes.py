@@ -54,7 +54,7 @@ _MOST_GAIN = 2.0
 _WINDOW = 33
 """Side of the square over which the detail is averaged, twice, in pixels."""
 _SHARPENING = 1.6
-"""Multiple of the difference from a 3 x 3 blur that about doubles a picture's detail if added."""
+"""Factor for the difference from a 3 x 3 blur; adding the product about doubles the detail."""
 _LIST_WIDTH = 1024
 """Width of the array into which a list of places is folded, since OpenCV limits the height."""
 

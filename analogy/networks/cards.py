@@ -1,4 +1,4 @@
-"""The card of a model, `model.json`, which describes the network and lists files' checksums."""
+"""The card of a model, `model.json`: a description of the network and checksums of its files."""
 
 from __future__ import annotations
 

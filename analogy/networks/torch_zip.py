@@ -165,7 +165,9 @@ class TorchZip:
         if isinstance(state, dict):
             state = state.get("state_dict", state)
         if not isinstance(state, dict):
-            raise ModelError(f"holds a {type(state).__name__}, not a state dict; in PyTorch, save model.state_dict()")
+            raise ModelError(
+                f"it holds a {type(state).__name__}, not a state dict; in PyTorch, save model.state_dict()"
+            )
         return root, {name: item for name, item in state.items() if isinstance(name, str) and isinstance(item, _Tensor)}
 
     def _bytes(self, name: str) -> bytes:

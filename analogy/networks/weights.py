@@ -185,7 +185,7 @@ def _layer(level: int, index: int) -> str:
 
 
 def _read_keras(path: Path) -> Found:
-    """Read a file of Keras.
+    """Read a Keras file.
 
     Its arrays are called `block1_conv1/block1_conv1_W_1:0` .. in the published file, and
     `block1_conv1/kernel:0` .. in newer ones.
@@ -218,7 +218,7 @@ def _read_keras(path: Path) -> Found:
 
 
 def _read_caffe(path: Path) -> Found:
-    """Read a file of Caffe."""
+    """Read a Caffe file."""
     layers = caffe.read_layers(path, CONVOLUTIONS)
     if not layers:
         raise ModelError("it has no layers conv1_1 .. conv5_1 with weights; expected VGG_ILSVRC_19_layers or the like")
@@ -263,7 +263,7 @@ def _from_names(names: list[str], load: Callable[[str], Any], ndim: Callable[[st
 
 
 def _read_torch(path: Path) -> Found:
-    """Read a file of PyTorch."""
+    """Read a PyTorch file."""
     with TorchZip(path) as file:
         return _from_names(file.names(), file.load, file.ndim)
 

@@ -38,7 +38,7 @@ def turn_to_largest(image: Any, file: IO[bytes]) -> str:
     best = sizes.index(max(sizes))
     if best:
         image.seek(best)
-        if _PROFILE not in image.tag_v2:  # Pillow keeps the profile of the page before
+        if _PROFILE not in image.tag_v2:  # Pillow keeps the profile of the previous page
             image.info.pop("icc_profile", None)
     if len(sizes) - sizes.count(0) < 2:
         return ""

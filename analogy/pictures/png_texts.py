@@ -20,7 +20,7 @@ _LONGEST_PROFILE = 1 << 25
 
 
 def without_long_texts(file: IO[bytes]) -> tuple[IO[bytes], bytes | None]:
-    """Return a file that Pillow can read, and the colour profile that it lacks, if any.
+    """Return a file that Pillow can read, and the colour profile that was removed from it, if any.
 
     A file with texts or a profile that Pillow refuses is copied to memory without them. Any other
     file is returned unchanged, at its beginning. The profile is None if none was removed, and b""

@@ -1,4 +1,4 @@
-"""Pillow's Lanczos filter for pictures on a GPU, with the same pixels and no copy to the host."""
+"""Pillow's Lanczos filter for pictures on a GPU: the same pixels, without a copy to the host."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def _taps(before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
     """Return indices and weights of the old pixels for each new one, (taps, after) int32 each.
 
     The weights are multiplied by 2 ** `_BITS`. The filter is stretched by the shrinking factor, if
-    that is above 1, and ends at the border. A new pixel that needs fewer taps than others has
-    some of weight zero.
+    that is above 1, and ends at the border. A new pixel that needs fewer taps than others gets
+    extra taps of weight zero.
     """
     scale = before / after
     wide = max(scale, 1.0)
