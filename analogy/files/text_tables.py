@@ -138,8 +138,8 @@ def read_csv(file: IO[bytes]) -> tuple[list[str], Iterator[tuple[int, list[str]]
     Raises
     ------
     SettingsError
-        If two columns have the same name, a row has more than `LONGEST_ROW` characters, or a row has
-        more cells than there are columns.
+        If two columns have the same name, a row has more than `LONGEST_ROW` characters, or a row
+        has more cells than there are columns.
     csv.Error, UnicodeError
         If the file is not a table.
     """

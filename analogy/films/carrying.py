@@ -259,9 +259,9 @@ def _add_distance_cost(query: Array, key: Array, near: np.ndarray, known: np.nda
     """Change the vectors of a colour search so that matches far from expected places cost more.
 
     Let n be an expected place and q a position in the key frame, both as integers up to 127,
-    relative to the middle of the frame. The product (-|n|^2, 2 n, -1) . (1, q, |q|^2) is -|n - q|^2, and
-    the penalty is a multiple of it. The term -|n|^2 is added to the channel that holds the colours'
-    -|u|^2; the sum is divided by `_COST_SCALE`.
+    relative to the middle of the frame. The product (-|n|^2, 2 n, -1) . (1, q, |q|^2) is
+    -|n - q|^2, and the penalty is a multiple of it. The term -|n|^2 is added to the channel that
+    holds the colours' -|u|^2; the sum is divided by `_COST_SCALE`.
 
     Parameters
     ----------
@@ -327,5 +327,5 @@ def _extend(flow: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _shrink(mask: np.ndarray) -> np.ndarray:
-    """Remove the outermost pixels of a mask: at the outlines of moving things, the flow is wrong."""
+    """Remove the outermost pixels of a mask: the flow is wrong at outlines of moving things."""
     return opencv().erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0

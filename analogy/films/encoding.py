@@ -58,7 +58,10 @@ class Encoding:
     tag: str | None = None
 
     def apply(self, stream: Any, size: tuple[int, int], rate: Fraction) -> None:
-        """Set up PyAV's new stream for pictures of `size` (rows, columns) at `rate` frames per second."""
+        """Set up PyAV's new stream for pictures of `size` (rows, columns).
+
+        There are `rate` pictures per second.
+        """
         context = stream.codec_context
         stream.height, stream.width, stream.pix_fmt = *size, self.pixel_format
         context.options = dict(self.options)

@@ -47,7 +47,7 @@ class Frames(Protocol):
         ...
 
     def digest(self, index: int) -> str:
-        """Return a checksum of the data that a frame is read from; equal checksums mean equal frames."""
+        """Return a checksum of a frame's source; equal checksums mean equal frames."""
         ...
 
 

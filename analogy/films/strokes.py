@@ -138,7 +138,7 @@ def _join(
 
 
 def _at(key: np.ndarray, y: np.ndarray, x: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Return the colours of `key`, (N, 3), where `vectors` (N, 2) from pixels (y, x) end."""
+    """Return the colours of `key`, (N, 3), at the ends of `vectors` (N, 2) from pixels (y, x)."""
     places = np.zeros((2, -(-len(y) // _LIST_WIDTH) * _LIST_WIDTH), np.float32)
     places[:, : len(y)] = x + vectors[:, 0], y + vectors[:, 1]
     cv2 = opencv()

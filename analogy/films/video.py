@@ -222,7 +222,7 @@ class VideoFrames:
         self._last = index
 
     def _decoded(self) -> Iterator[Any]:
-        """Yield PyAV's frames from the present one on. Raises `ImageError` if one is damaged."""
+        """Yield PyAV's frames from the current position. Raises `ImageError` if one is damaged."""
         count = 0
         try:
             for count, frame in enumerate(self._container.decode(self.stream), 1):  # noqa: B007 (the message has it)

@@ -65,7 +65,7 @@ def cache() -> Path:
 
 
 def installed() -> dict[str, Path]:
-    """Return the folder of each model on this machine, by its name, those of the package first.
+    """Return the folders of the models on this machine by name, those of the package first.
 
     Their cards may be damaged.
     """
@@ -167,13 +167,13 @@ def add_file(folder: Path, name: str, content: bytes) -> None:
 
 
 def write_model(folder: Path, card: Card, files: Mapping[str, bytes]) -> None:
-    """Write the folder of a model, with its `files` (content by name) and its card, or nothing.
+    """Write a model's folder with its `files` (content by name) and its card, whole or not at all.
 
     The card gets the checksums of the files. Raises `ModelError` if the folder exists and is not
     empty, and `OutputError` if it cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ModelError(f"{folder} is already there; choose another folder, or remove it first")
+        raise ModelError(f"{folder} exists already; choose another folder, or remove it first")
     sha256 = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     make_folder(folder.parent)
     with atomic_folder(folder) as new:

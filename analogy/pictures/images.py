@@ -61,7 +61,7 @@ class Picture:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Rows and columns."""
+        """Rows and columns of the picture."""
         return self.rgb.shape[:2]
 
     @property
@@ -113,7 +113,7 @@ class DevicePicture(Picture):
 
     @property
     def size(self) -> tuple[int, int]:
-        """Rows and columns."""
+        """Rows and columns of the picture."""
         rows, columns = self.array.shape[:2]
         return rows, columns
 

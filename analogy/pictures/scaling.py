@@ -26,7 +26,7 @@ _TURNS: dict[int, Callable[[Array], Array]] = {
 }
 """EXIF orientation -> the function that turns the pixels upright."""
 _STRIP = 256
-"""Number of rows that are scaled at a time, since the intermediate 64-bit floats need much memory."""
+"""Number of rows scaled at a time, since the intermediate 64-bit floats need much memory."""
 
 
 def scaled(values: Array, label: str) -> tuple[Array, int]:

@@ -28,7 +28,7 @@ _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
 def check_scans(file: IO[bytes], label: str) -> None:
     """Raise `ImageError` if a file is a JPEG with too many scans or segments.
 
-    The file is at its beginning, before and after the call.
+    The file must be at its beginning, and is there again after the call.
     """
     content = file.read(3)
     if content == b"\xff\xd8\xff":

@@ -287,7 +287,7 @@ def test_an_interrupted_write_leaves_no_model(tmp_path, graphs):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"cannot make the folder .*file: (File exists|Not a directory)"):
         write_model(tmp_path / "file" / "new", CARD_OF, graphs)
-    with pytest.raises(ModelError, match="is already there"):
+    with pytest.raises(ModelError, match="exists already"):
         write_model(tmp_path / "file", CARD_OF, graphs)
     (tmp_path / "empty").mkdir()
     write_model(tmp_path / "empty", CARD_OF, graphs)

@@ -493,7 +493,7 @@ def test_a_missing_permission_to_read_or_write_is_named(tmp_path, rgb, monkeypat
     refused(tmp_path / "x.png", "no permission to read")
     monkeypatch.undo()
     monkeypatch.setattr(Path, "open", closed)
-    with pytest.raises(OutputError, match=r"x\.png: no permission to write"):
+    with pytest.raises(OutputError, match=r"x\.png: there is no permission to write"):
         write_picture(tmp_path / "x.png", rgb)
 
 
