@@ -12,6 +12,9 @@ _MIN_ADDRESS_SPACE = 250_000_000
 def main() -> None:
     """Take over the signals, check the address space, and only then load and run the command."""
     process.take_over()
+    # Otherwise OpenBLAS starts a thread for each core while NumPy is imported, and they spin for a
+    # tenth of a second. No product here is large enough for more than one thread.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with suppress(ImportError):  # Windows has no such module
         import resource
 

@@ -286,8 +286,8 @@ class Backend(Protocol):
         jump
             Distance of the neighbours whose matches are tried, in positions.
         max_product
-            Upper bound of every product a[p] . b[q]. With it a kernel rejects a candidate as soon
-            as the rest of its patch cannot make it acceptable.
+            Upper bound of every product a[p] . b[q]. With it a kernel may reject a candidate as
+            soon as the rest of its patch cannot make it acceptable.
         labels
             Labels (HA, WA) and (HB, WB), int32: p and q match only if their labels are equal or one
             of them is negative. None without labels.

@@ -93,8 +93,12 @@ class CpuBackend:
         # beside the threads of the network and of the kernels, and a transfer would take a sixth
         # longer.
         step = max(1, _SERIAL_PRODUCT // matrix.size)
-        for first in range(0, len(rows), step):
-            np.matmul(rows[first : first + step], matrix, out=out[first : first + step])
+
+        def share(own: int) -> None:
+            for first in range(own * step, len(rows), self.threads * step):
+                np.matmul(rows[first : first + step], matrix, out=out[first : first + step])
+
+        list(self._pool.map(share, range(self.threads)))
         return out.reshape(*f.shape[:2], -1)
 
     def products(self, rows, vector):

@@ -166,3 +166,21 @@ def test_too_little_memory_gives_one_line_and_exit_code_2(pair, tmp_path: Path, 
         assert "memory" in lines[0].lower()
     else:
         assert (tmp_path / "out" / "a_prime.png").is_file()
+
+
+@needs_linux
+def test_the_command_starts_no_threads_before_it_has_work() -> None:
+    code = """
+import os, sys
+from analogy.__main__ import main
+from analogy.apps import process
+def leave(code):
+    print(len(os.listdir("/proc/self/task")), "numpy" in sys.modules, flush=True)
+    os._exit(code)
+process.leave = leave
+sys.argv = ["analogy", "--version"]
+main()
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "1 True", done.stderr

@@ -111,9 +111,9 @@ def test_each_level_of_each_seed_has_random_numbers_of_its_own() -> None:
     seeds: list[int] = []
 
     class Recorder(CpuBackend):
-        def random_search(self, *, seed, **arguments):
+        def random_search(self, *, seed, **others):
             seeds.append(seed)
-            return super().random_search(seed=seed, **arguments)
+            return super().random_search(seed=seed, **others)
 
     network, both = Features(locate(DEFAULT), Recorder(2)), pair(picture(32, 32), picture(32, 32, 1))
     for seed in range(3):
@@ -125,9 +125,9 @@ def test_the_surroundings_of_a_pin_are_as_many_pixels_wide_at_every_level() -> N
     searched: list[np.ndarray] = []
 
     class Recorder(CpuBackend):
-        def distance(self, a, b, nnf, *rest, **options):
+        def distance(self, a, b, nnf, patch, frames=None, tick=None):
             searched.append(nnf.copy())
-            return super().distance(a, b, nnf, *rest, **options)
+            return super().distance(a, b, nnf, patch, frames, tick)
 
     size, backend, rng = (32, 320), Recorder(2), np.random.default_rng(0)
     sides = [Side(name, Picture(rng.integers(0, 256, (*size, 3), np.uint8)), size) for name in ("A", "B'")]
@@ -138,8 +138,7 @@ def test_the_surroundings_of_a_pin_are_as_many_pixels_wide_at_every_level() -> N
         Features(locate(DEFAULT), backend), both, both.network_inputs(Uploads(backend)), settings, StageReporter(None)
     )
     # A search computes the distances of the field that it begins with, and of that field with the
-    # offset of the pin in all of its surroundings. At all levels but the last there are two
-    # searches.
+    # offset of the pin around it. There are two searches at all levels but the last.
     assert len(searched) == 4 * 4 + 2
     widths = {}
     for level in LEVELS:

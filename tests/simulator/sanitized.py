@@ -55,7 +55,7 @@ def kernels() -> None:
             expected = oracle.distance(backend.to_host(a), backend.to_host(b), backend.to_host(nnf), patch)
             np.testing.assert_array_equal(backend.to_host(d), expected)
         back = backend.asarray(np.stack([rng.integers(0, n, size_b) for n in size_a], axis=2).astype(np.int32))
-        backend.together([passes(a, b, nnf, labels, frames), passes(b, a, back, labels[::-1], None)])
+        backend.run_together([passes(a, b, nnf, labels, frames), passes(b, a, back, labels[::-1], None)])
         f = backend.asarray(f_a)
         backend.blend(f, f, f, 0.7, 300.0, 0.05)
         backend.require_finite([f, a.astype(np.float32)], ValueError())

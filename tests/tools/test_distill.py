@@ -177,7 +177,7 @@ def test_a_student_begun_from_narrower_weights_computes_the_same_features(distil
         SystemExit, match=r"the weights of --init have the layers .*conv3_4.*; the student has .*conv5_1"
     ):
         distill.begin_from(student, distill.load(tmp_path / "vgg19.safetensors"))
-    with pytest.raises(SystemExit, match="take another input"):
+    with pytest.raises(SystemExit, match="need another input"):
         distill.begin_from(student, distill.load(tmp_path / "wide.safetensors", "caffe"))
 
 

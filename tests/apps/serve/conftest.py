@@ -57,6 +57,8 @@ class Service:
         self.url = urls[0].replace("0.0.0.0", "127.0.0.1")
         self.http = requests.Session()
         self.http.trust_env = False
+        # The service ends a connection that is idle for long, perhaps just when a test goes on.
+        self.http.headers["Connection"] = "close"
 
     def _read(self) -> None:
         assert self.process.stderr
