@@ -234,13 +234,13 @@ def test_frames_are_read_from_folders_in_the_order_of_their_numbers_and_from_pat
 REFUSED = {
     "a missing folder": ({"frames": "nowhere", "keys": {0: 5}}, ImageError, "nowhere is neither a folder nor a video"),
     "one frame": ({"frames": 1, "keys": {0: 5}}, ImageError, "the list has 1 frames; a film needs at least two"),
-    "no film": ({"frames": b"film", "keys": {0: 5}}, ImageError, "frames is a bytes; it takes"),
+    "no film": ({"frames": b"film", "keys": {0: 5}}, ImageError, "list of pictures; got a bytes"),
     "neither keys nor style": ({}, SettingsError, "needs either keys or a style, but neither is given"),
     "keys and style": ({"keys": {0: 5}, "style": 6}, SettingsError, "needs either keys or a style, but both are given"),
     "a key of a missing frame": ({"keys": {"x7": 5}}, SettingsError, "there is no frame 'x7'; there are 0000 to 0007"),
     "a key beyond the film": ({"keys": {8: 5}}, SettingsError, "no frame 8; there are 0000 to 0007, or 0 to 7"),
     "two keys of a frame": ({"keys": {0: 5, "0000": 6}}, SettingsError, "two keys for the frame 0000"),
-    "a key of another size": ({"keys": {3: "large"}}, ImageError, "key of frame 0003 has 40 x 30 pixels, and the film"),
+    "a key of another size": ({"keys": {3: "large"}}, ImageError, "key of frame 0003 has 40 x 30 pixels, but the film has 64 x 48"),
     "an unknown setting": ({"keys": {0: 5}, "wieght": 2}, SettingsError, "unknown setting 'wieght'"),
 }  # fmt: skip
 

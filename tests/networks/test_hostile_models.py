@@ -23,8 +23,8 @@ from analogy.networks.weights import read
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8)
 FOLDERS = {
-    "another graph under the name": "features.onnx is damaged: SHA-256 .*; export the model again",
-    "weights with a byte more": "weights.bin is damaged: SHA-256 .*; export the model again",
+    "another graph under the name": "features.onnx is damaged: its SHA-256 .*; export the model again",
+    "weights with a byte more": "weights.bin is damaged: its SHA-256 .*; export the model again",
     "weights that are not numbers": "features.onnx gives values that are not finite",
     "weights that the card does not name": "weights.bin is not named by the model's card",
     "weights in the folder above": "elsewhere.bin is not named by the model's card",

@@ -135,7 +135,7 @@ def test_verify_names_the_damaged_file_and_the_cure(tiny, tmp_path):
     graph = tiny / "invert_4.onnx"
     whole = graph.read_bytes()
     graph.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(ModelError, match=r"invert_4.onnx is damaged: SHA-256 .*; replace it with: .* models pull tiny"):
+    with pytest.raises(ModelError, match=r"invert_4.onnx is damaged: its SHA-256 .*; replace it with: .* models pull tiny"):
         verify(tiny)
     moved = tiny.rename(tmp_path / "mine")
     with pytest.raises(ModelError, match=r"is damaged.*; export the model again"):
@@ -151,7 +151,7 @@ def test_damaged_and_missing_shared_weights_are_named(tmp_path):
     verify(folder)
     weights = folder / WEIGHTS
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
-    with pytest.raises(ModelError, match=r"weights.bin is damaged: SHA-256 .*; export the model again"):
+    with pytest.raises(ModelError, match=r"weights.bin is damaged: its SHA-256 .*; export the model again"):
         verify(folder)
     weights.unlink()
     with pytest.raises(ModelError, match=r"mine lacks weights.bin; export or pull the model again"):

@@ -157,7 +157,7 @@ def test_the_handmade_pickle_is_read_as_a_tensor(tmp_path):
         (zipped(tensor_pickle((3, 3, 3, 3), STRIDES), {"0": bytes(300)}), "reaches beyond its 75 stored values"),
         (zipped(tensor_pickle((3, 3, 3, 3), STRIDES)), "the zip has no archive/data/0"),
         (zipped(tensor_pickle((3, 3, 3, 3), STRIDES), {"0": bytes(324)}, zipfile.ZIP_DEFLATED), "is compressed"),
-        (zipped(tensor_pickle((3,) * 99, (0,) * 99), {"0": bytes(324)}), "a tensor with 99 sides"),
+        (zipped(tensor_pickle((3,) * 99, (0,) * 99), {"0": bytes(324)}), "a tensor with 99 dimensions"),
         (zipped(b"." * (2 << 20)), "far more than a state dict needs"),
     ],
 )

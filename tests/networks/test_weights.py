@@ -390,7 +390,7 @@ def test_the_projects_own_graph_is_read(tmp_path, weights):
          r"Conv_1 \(Conv\) follows a convolution without a Relu between"),
         (lambda g: g.op("Conv", g.weights["conv1_1.weight"], pads=[1] * 4).op("Add", np.float32(1)).op("Relu")
          .op("Conv", g.weights["conv1_2.weight"], pads=[1] * 4), r"Add_1 \(Add\) adds an array of shape \(\)"),
-        (lambda g: g.op("Mul", np.float32(2)).vgg(), r"does not tell whether pictures are in 0\.\.1 or 0\.\.255"),
+        (lambda g: g.op("Mul", np.float32(2)).vgg(), r"does not show whether pictures are in 0\.\.1 or 0\.\.255"),
     ],
 )  # fmt: skip
 def test_other_nodes_are_refused_by_name(tmp_path, weights, change, message):
