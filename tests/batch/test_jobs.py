@@ -344,7 +344,7 @@ def test_no_job_overwrites_an_input_of_any_job(tmp_path: Path, a: str, link: str
     own, reads, writes = {"a": a, "name": "x"}, {"a": a, "name": "y"}, {"a": "q.png", "name": "x"}
     for rows in ([own], [reads, writes], [writes, reads]):
         (tmp_path / "jobs.jsonl").write_text("\n".join(map(json.dumps, rows)))
-        with pytest.raises(OutputError, match=r"that is a of job [12], which would be overwritten"):
+        with pytest.raises(OutputError, match=r" is a of job [12], which would be overwritten"):
             jobs.check(of_table(tmp_path / "jobs.jsonl"), str(tmp_path / "out"))
 
 
@@ -367,7 +367,7 @@ def test_each_input_of_a_request_is_a_column() -> None:
 def test_a_table_named_like_a_file_of_the_batch_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "jobs.jsonl"
     path.write_text('{"a": "p.png"}')
-    with pytest.raises(OutputError, match="that is the table of the jobs"):
+    with pytest.raises(OutputError, match=" is the table of the jobs"):
         jobs.check(of_table(path), "s3://bucket/out", str(path), [path])
 
 

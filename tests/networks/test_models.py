@@ -135,7 +135,9 @@ def test_verify_names_the_damaged_file_and_the_cure(tiny, tmp_path):
     graph = tiny / "invert_4.onnx"
     whole = graph.read_bytes()
     graph.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(ModelError, match=r"invert_4.onnx is damaged: its SHA-256 .*; replace it with: .* models pull tiny"):
+    with pytest.raises(
+        ModelError, match=r"invert_4.onnx is damaged: its SHA-256 .*; replace it with: .* models pull tiny"
+    ):
         verify(tiny)
     moved = tiny.rename(tmp_path / "mine")
     with pytest.raises(ModelError, match=r"is damaged.*; export the model again"):
