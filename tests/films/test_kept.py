@@ -171,12 +171,12 @@ def test_the_timecode_of_an_editor_is_kept(tmp_path: Path, caplog, suffix: str) 
 @pytest.mark.parametrize(
     ("suffix", "said"),
     [
-        (".mp4", ["it cannot hold subtitles as subrip (deu); that is left out"]),
+        (".mp4", ["it cannot hold subtitles as subrip (deu); this stream is left out"]),
         (
             ".webm",
             [
                 "it cannot hold sound as aac (eng); the video is silent",
-                "it cannot hold subtitles as subrip (deu); that is left out",
+                "it cannot hold subtitles as subrip (deu); this stream is left out",
                 "it cannot hold pictures as h264; they become vp9 (yuv420p)",
             ],
         ),
@@ -240,7 +240,9 @@ def test_the_bit_depth_is_kept_and_painting_with_8_bits_is_logged(
 def test_transparency_that_is_not_read_is_logged(tmp_path: Path, caplog) -> None:
     film = make(tmp_path / "film.webm", "libvpx-vp9", "yuva420p", smooth(alpha=True), stream_fields={"alpha_mode": "1"})
     assert not VideoFrames(film).has_alpha
-    assert "film.webm: its transparency lies beside its pictures and is not read; the result is opaque" in caplog.text
+    assert (
+        "film.webm: its transparency is stored beside its pictures and is not read; the result is opaque" in caplog.text
+    )
 
 
 def test_hdr_keeps_its_colour_tags_and_is_logged(tmp_path: Path, caplog) -> None:
@@ -369,7 +371,7 @@ def test_a_written_video_that_cannot_be_opened_is_an_error(tmp_path: Path, monke
         return count
 
     monkeypatch.setattr(writing, "_write", cut)
-    with pytest.raises(OutputError, match=r"new\.mp4: .*name a video with another suffix"):
+    with pytest.raises(OutputError, match=r"new\.mp4 cannot be written as a video .*name a video with another suffix"):
         prepared.write(smooth())
     assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
 
@@ -385,8 +387,8 @@ def test_a_written_video_with_too_few_pictures_is_an_error(tmp_path: Path, monke
 @pytest.mark.parametrize(
     ("old", "new", "suffix", "said"),
     [
-        (b"\x0b\x77", b"\x00\x00", ".mp4", "it cannot hold sound as ac3 (eng); that is left out"),
-        (b"A_AC3", b"A_ZZZ", ".mkv", "it cannot hold sound (eng); that is left out"),
+        (b"\x0b\x77", b"\x00\x00", ".mp4", "it cannot hold sound as ac3 (eng); this stream is left out"),
+        (b"A_AC3", b"A_ZZZ", ".mkv", "it cannot hold sound (eng); this stream is left out"),
     ],
     ids=["damaged", "unknown"],
 )
