@@ -117,6 +117,18 @@ def test_a_transfer_starts_at_most_270_kernels_and_operations(simulated, rng, mo
     assert counts["propagate"] == 12
 
 
+def test_progress_on_a_gpu_shows_the_mean_of_both_directions(simulated, rng):
+    a, b_prime = pictures(rng)
+    engine = Engine(device="cpu", threads=2)
+    host: list[float] = []
+    engine.transfer(a, b_prime, progress=lambda report: host.append(report.done))
+    engine.backend, engine.network = simulated, Features(engine.network.folder, simulated)
+    there: list[float] = []
+    engine.transfer(a, b_prime, progress=lambda report: there.append(report.done))
+    assert there == sorted(there)
+    assert max(np.diff(there)) < 1.5 * max(np.diff(host))
+
+
 @pytest.mark.parametrize("options", [{"photo": True}, {"keep_colors": True}, {"photo": True, "max_pixels": 1500}])
 def test_each_picture_is_uploaded_once(simulated, rng, monkeypatch, options):
     engine = Engine(device="cpu", threads=2)
