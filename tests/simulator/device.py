@@ -162,7 +162,7 @@ class ndarray:
 
     @property
     def _owner(self):
-        """Array that holds the memory; not a stored reference to itself, which would delay freeing."""
+        """Array that holds the memory; a reference to itself would delay the freeing."""
         return self if self._held is None else self._held
 
     def __array__(self, *args: object, **kwargs: object) -> np.ndarray:
