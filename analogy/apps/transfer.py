@@ -47,12 +47,12 @@ analogy transfer - painting.jpg -o - < photo.jpg > picture.png"""
 
 @click.command(cls=GroupedCommand, examples=_EXAMPLES)
 @picture_path("-o", "--output", required=True, group=RESULTS,
-              help="Folder for the results. The path of a picture (.png .jpg .webp .tif .bmp) gets A' alone; "
-                   "- sends it to standard output, as PNG.")  # fmt: skip
+              help="Folder for the results. With the path of a picture (.png .jpg .webp .tif .bmp) the command "
+                   "writes only A'; with - it sends A' to standard output, as PNG.")  # fmt: skip
 @option("--flow", is_flag=True, group=RESULTS,
         help="Also write the nearest-neighbour fields, as .npz, .flo and, with a single B_PRIME, .txt.")  # fmt: skip
 @option("--settings", "record", type=click.Path(path_type=Path), group=RESULTS,
-        help="Take settings, pins and model from the settings.json of an earlier result.")  # fmt: skip
+        help="Use the settings, the pins and the model in the settings.json of an earlier result.")  # fmt: skip
 @setting_options
 @request_options
 @engine_options
@@ -94,7 +94,7 @@ def transfer(output: str, flow: bool, record: Path | None, preset: str | None, m
 def _compare_inputs(record: Path, request: Request) -> None:
     """Log a warning for each B, mask or number of examples that differs from a settings.json.
 
-    The result is then another one, too.
+    The result then differs, too.
     """
     from ..files.inputs import open_regular
     from ..records import recorded_examples, recorded_inputs

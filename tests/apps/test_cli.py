@@ -255,7 +255,7 @@ def test_masks_beside_a_settings_file_without_masks_cause_a_warning(pair, tmp_pa
     record = json.loads(file.read_text())
     file.write_text(json.dumps({key: value for key, value in record.items() if not key.startswith("mask")}))
     done = run("transfer", *pair, "-o", tmp_path / "old", "--settings", file, *masks, "--device", "cpu")
-    assert (done.exit_code, done.stderr) == (0, "")  # as a version wrote it that did not record masks
+    assert (done.exit_code, done.stderr) == (0, "")  # as written by a version that did not record masks
 
 
 def test_flow_and_levels_are_written_and_masks_hold(pair, tmp_path: Path) -> None:
@@ -363,7 +363,7 @@ def test_bad_input_gives_one_line_without_a_traceback_and_exit_code_2(kind: str,
     assert len(lines) == 1 or lines[0].startswith("Usage: ")
     assert not (tmp_path / "out").exists()
     if kind in ("missing", "not a picture", "folder", "address", "line end", "suffix alone", "jpeg2000", "wide"):
-        assert not (tmp_path / "out").exists()  # and no empty folder is left
+        assert not (tmp_path / "out").exists()  # no empty folder remains either
 
 
 def test_an_input_can_be_wider_than_the_format_of_the_result_allows(tmp_path: Path, pair) -> None:
@@ -410,7 +410,7 @@ def temporary_files(folder: Path) -> int:
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
 def test_the_results_of_a_killed_command_are_those_of_one_run(pair, tmp_path: Path) -> None:
-    """Kill the command at some moments, mostly while it writes, and let the next run clean up."""
+    """Kill the command at several moments, mostly while it writes, and let the next run clean up."""
     out = tmp_path / "out"
     run("transfer", *pair, "-o", out, "--flow", "--levels", *FAST)
     for after in (0, 4, 8):  # number of temporary files at the moment of the kill
@@ -421,7 +421,7 @@ def test_the_results_of_a_killed_command_are_those_of_one_run(pair, tmp_path: Pa
         process.kill()
         process.wait()
         there = {path.name: path for path in out.iterdir() if not path.name.startswith(".analogy-")}
-        if manifest := there.pop("settings.json", None):  # otherwise the kill came while the files were renamed
+        if manifest := there.pop("settings.json", None):  # otherwise the command was killed while it renamed the files
             files = json.loads(manifest.read_text())["files"]
             assert files == {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in there.items()}
     done = run("transfer", *pair, "-o", out, "--seed", "1", *FAST)
@@ -588,7 +588,7 @@ def test_the_bar_fits_the_terminal_and_its_last_stage_is_saving(pair, tmp_path: 
     os.close(ours)
     assert process.wait() == 0
     lines = [line.rstrip() for line in re.split(r"[\r\n]+|\x1b\[A", shown.decode()) if line.strip()]
-    lines = [line for line in lines if not line.startswith("analogy: ")]  # the library logs this on a slow machine
+    lines = [line for line in lines if not line.startswith("analogy: ")]  # the library logs this only on a slow machine
     assert max(map(len, lines)) <= columns
     assert all(re.search(r"\d+%", line) for line in lines)
     assert "saving" in lines[-1]
