@@ -38,7 +38,7 @@ _GROUPS = {"b": MATCHING, "levels": RESULTS}
 
 
 class GroupedOption(click.Option):
-    """Option of a command that knows its group in the help."""
+    """Option of a command, with the name of its group in the help."""
 
     def __init__(self, *args: Any, group: str = MESSAGES, **rest: Any):
         super().__init__(*args, **rest)

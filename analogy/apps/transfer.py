@@ -82,7 +82,7 @@ def transfer(output: str, flow: bool, record: Path | None, preset: str | None, m
     model = model or DEFAULT
     if sha256 and read_card(locate(model)).fingerprint != sha256:
         raise ModelError(
-            f"the model {model!r} has another checksum than the model of {record}; name that model with --model"
+            f"the model {model!r} has a different checksum from the model of {record}; name that model with --model"
         )
     request = request_of(base, preset, given)
     if record:
@@ -117,4 +117,6 @@ def _compare_inputs(record: Path, request: Request) -> None:
         for path, checksum in zip(paths, checksums, strict=False):
             with suppress(OSError), open_regular(path) as file:  # the transfer refuses a file that cannot be read
                 if hashlib.file_digest(file, "sha256").hexdigest() != checksum:  # type: ignore[arg-type]
-                    _log.warning("%s was made with another %s than %s; the result will differ", record, option, path)
+                    _log.warning(
+                        "%s was made with a different %s from %s; the result will differ", record, option, path
+                    )

@@ -47,7 +47,7 @@ SEVERAL = tuple(field.name for field in fields_of("picture") if field.metadata["
 """Columns of `INPUTS` that can be repeated, as "b_prime_2", "b_prime_3" and so on."""
 _FURTHER = re.compile(rf"({'|'.join(SEVERAL)})_([2-9]|[1-9][0-9]{{1,2}})")
 COLUMNS = (*INPUTS, "name", "preset", *(field.name for field in dataclasses.fields(Settings)))
-"""Columns of a table, the repeated ones aside."""
+"""Columns of a table, except the repeated ones."""
 _KINDS = {field.name: type(field.default) for field in dataclasses.fields(Settings)}
 _TRUTH_VALUES = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -305,7 +305,8 @@ def _csv_rows(file: Any) -> Rows:
     if "a" not in header:
         found = shown(", ".join(filter(None, header))) if header else "nothing"
         raise SettingsError(
-            f"its first line is {found}, without a column a; it must name the columns, out of {', '.join(COLUMNS)}"
+            f"its first line is {found}, which has no column a; the first line must name the columns, out of "
+            f"{', '.join(COLUMNS)}"
         )
     for line, cells in rows:
         yield f"line {line}", dict(zip(header, cells, strict=False))
@@ -368,7 +369,7 @@ def check(jobs: Jobs, root: str, table: str | None = None, own: Sequence[Path] =
                 except WrittenTwiceError as error:
                     raise OutputError(
                         f"the jobs {error.first} and {number} would both write {output}; give them different names in "
-                        'a column name, or with --name "{number}-{name}.png"'
+                        'the column name, or with --name "{number}-{name}.png"'
                     ) from error
     if not number:
         raise SettingsError("the table has no rows; give it a row for each job")

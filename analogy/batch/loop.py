@@ -320,7 +320,7 @@ def _size(path: str) -> Size | None:
 
 
 def _failed(job: Job, error: str, seen: str = "") -> dict[str, Any]:
-    """Return the line of the manifest for a job that failed without an answer of a worker."""
+    """Return the line of the manifest for a job that failed without an answer from a worker."""
     return {"job": job.name, **job.given, "state": "failed", "seen": seen, "error": printable(error)}
 
 

@@ -35,7 +35,7 @@ def check_template(template: str) -> None:
             f'--name {template!r}: {reason(error)}; write, for instance, "{{number}}-{{name}}.png"'
         ) from error
     if not {"name", "a", "number"}.intersection(fields):
-        raise OutputError(f"--name {template!r}: all jobs would write one file; use {{name}}, {{a}} or {{number}}")
+        raise OutputError(f"--name {template!r}: all jobs would write the same file; use {{name}}, {{a}} or {{number}}")
 
 
 def inside(path: str) -> str:

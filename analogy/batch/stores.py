@@ -92,7 +92,7 @@ def read(path: str, most: int = MOST_BYTES) -> bytes:
 
 
 def open_file(path: str) -> IO[bytes]:
-    """Return a file that is open for reading. Raises `OSError`."""
+    """Open a file for reading, and return it. Raises `OSError`."""
     if not scheme(path):
         return open_regular(path)
     with _as_os_errors():
@@ -100,9 +100,9 @@ def open_file(path: str) -> IO[bytes]:
 
 
 def stamp(path: str) -> str:
-    """Return a string that changes with the file, without reading it, or "" if there is none.
+    """Return a string that changes with the file, or "" if there is none.
 
-    Raises `OSError`.
+    The file is not read. Raises `OSError`.
     """
     if not scheme(path):
         status = os.stat(path)  # noqa: PTH116
@@ -208,7 +208,7 @@ def _store(path: str) -> tuple[Any, str]:
 
 
 def _open(path: str) -> IO[bytes]:
-    """Return a file at an address that is open for reading."""
+    """Open a file at an address for reading, and return it."""
     store, inner = _store(path)
     return io.BufferedReader(store.open(inner, "rb"))  # `readline` of a store has no limit
 

@@ -325,7 +325,7 @@ def test_a_batch_into_the_folder_of_its_pictures_is_refused_even_through_a_link(
     (tmp_path / "link").symlink_to("photos")
     done = run("batch", tmp_path / "photos", "--style", style, "-o", tmp_path / "link", "--name", "{name}.jpg", *FAST)
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
-    assert "is the folder for results, too" in done.stderr
+    assert "is also the folder for results" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -364,13 +364,13 @@ def test_without_an_extra_one_line_names_it(
         ([{"a": "https://example.com/a.png"}], [], "to allow such addresses, add --allow-remote https"),
         ([{"a": "zip://a.png::https://example.com/a.zip"}], ["--allow-remote", "zip"], "a chain of file systems"),
         ([{"a": "a.png", "pins": "https://example.com/p.csv"}], [], "pins is 'https://example.com/p.csv'; to allow"),
-        ([{"b_prime": "a.png"}], [], "it must name the columns"),
+        ([{"b_prime": "a.png"}], [], "the first line must name the columns"),
         ([{"a": "a.png"}], ["--name", "{a"], "--name '{a'"),
-        ([{"a": "a.png"}], ["--name", "{picture}.png"], "all jobs would write one file"),
+        ([{"a": "a.png"}], ["--name", "{picture}.png"], "all jobs would write the same file"),
         ([{"a": "a.png"}], ["--name", "{name:{zzz}}.png"], "'{zzz}' is not a valid width"),
         ([{"a": "a.png"}], ["--name", "{number:>3000000000}.png"], "'>3000000000' is not a valid width"),
         ([{"a": "a.png"}], ["--name", "{name}.gif"], "its suffix must be one of"),
-        ([], [], "it must name the columns"),
+        ([], [], "the first line must name the columns"),
     ],
 )  # fmt: skip
 def test_a_table_is_refused_in_one_line_before_the_first_job(
@@ -396,7 +396,7 @@ def test_a_table_is_refused_in_one_line_before_the_first_job(
         (["photos/*.tif"], ["--style", "style.jpg"], "there are no pictures"),
         (["photos"], ["--style", "none.jpg"], "there is no such file"),
         (["none.csv"], [], "there is no such table"),
-        (["photos"], ["--style", "style.jpg", "-o", "photos"], "is the folder for results, too"),
+        (["photos"], ["--style", "style.jpg", "-o", "photos"], "is also the folder for results"),
         (["photos"], ["--style", "style.jpg", "-o", "x.png"], "a batch writes into a folder"),
         (["photos"], ["--style", "style.jpg", "-o", "s3://bucket/out"], "give --manifest a file"),
         (["photos"], ["--style", "style.jpg", "--model", "none"], "none"),

@@ -152,7 +152,7 @@ def test_a_settings_file_with_another_model_s_checksum_is_refused(pair, tmp_path
     file.write_text(json.dumps(record | {"model_sha256": "0" * 64}))
     done = run("transfer", *pair, "-o", tmp_path / "p", "--settings", file)
     assert done.exit_code == 2
-    assert "has another checksum than the model of" in done.stderr
+    assert "has a different checksum from the model of" in done.stderr
 
 
 def test_an_output_path_of_a_picture_gets_the_one_result(pair, tmp_path: Path) -> None:
@@ -208,7 +208,9 @@ def test_a_settings_file_names_its_masks_and_other_masks_cause_a_warning(pair, t
     ]
     masks[3] = tmp_path / "other-labels.png"
     other = run("transfer", *pair, "-o", tmp_path / "other", *masks, "--settings", file)
-    assert other.stderr == f"analogy: {file} was made with another --mask-a than {masks[3]}; the result will differ\n"
+    assert (
+        other.stderr == f"analogy: {file} was made with a different --mask-a from {masks[3]}; the result will differ\n"
+    )
 
 
 def test_with_b_given_only_a_prime_is_written_and_the_record_names_b(pair, tmp_path: Path) -> None:
@@ -233,7 +235,7 @@ def test_another_missing_or_new_b_than_in_a_settings_file_causes_a_warning(pair,
     for name, given, line in (
         ("with", ["--b", pair[1]], ""),
         ("with", [], "was made with --b, which you do not give; the result will differ"),
-        ("with", ["--b", other], f"was made with another --b than {other}; the result will differ"),
+        ("with", ["--b", other], f"was made with a different --b from {other}; the result will differ"),
         ("without", ["--b", other], "was made without --b, which you give; the result will differ"),
     ):
         done = run("transfer", *pair, "-o", tmp_path / "again", "--settings", files[name], *given, *device)
@@ -410,7 +412,7 @@ def temporary_files(folder: Path) -> int:
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
 def test_the_results_of_a_killed_command_are_those_of_one_run(pair, tmp_path: Path) -> None:
-    """Kill the command at several moments, mostly while it writes, and let the next run clean up."""
+    """Kill the command several times, mostly while it writes, and let the next run clean up."""
     out = tmp_path / "out"
     run("transfer", *pair, "-o", out, "--flow", "--levels", *FAST)
     for after in (0, 4, 8):  # number of temporary files at the moment of the kill

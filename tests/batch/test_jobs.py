@@ -189,8 +189,8 @@ def test_tables_are_read_as_spreadsheets_and_shells_write_them(tmp_path: Path, h
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("x.csv", b"", "its first line is nothing, without a column a; it must name the columns"),
-        ("x.csv", b"photo;style\n1;2\n", "its first line is 'photo, style', without a column a"),
+        ("x.csv", b"", "its first line is nothing, which has no column a; the first line must name the columns"),
+        ("x.csv", b"photo;style\n1;2\n", "its first line is 'photo, style', which has no column a"),
         ("x.csv", b"a;A\nx.png;y.png\n", "there are two columns 'a'"),
         ("x.csv", b"a;b_prime;\nx.png;y.png;z.png\n", "line 2 has more cells than there are columns ('z.png')"),
         ("x.csv", b"a,b_prime\nx, y.png,z.png\n", "line 2 has more cells than there are columns ('z.png')"),
@@ -198,8 +198,8 @@ def test_tables_are_read_as_spreadsheets_and_shells_write_them(tmp_path: Path, h
         ("x.csv", b'a,ratio\nx.png,"0,5,5"\n', "line 2: ratio is '0,5,5'"),
         ("x.csv", b'a,seed\nx.png,"1,5"\n', "line 2: seed is 1.5; it takes a whole number"),
         ("x.csv", b"a,name\nx.png,\x81\x8d\n", "is neither UTF-8 nor Windows-1252; save the table as UTF-8"),
-        ("x.csv", b"\xff\xfea\0\n\0x", "no table ("),
-        ("x.csv", b'a\n"x.png\n' * 2, "no table ("),
+        ("x.csv", b"\xff\xfea\0\n\0x", " is not a table ("),
+        ("x.csv", b'a\n"x.png\n' * 2, " is not a table ("),
         ("x.csv", b"PK\3\4 a workbook", "its first line is 'pk"),
         ("x.jsonl", b'[\n{"a": "x.png"}\n]', "line 1 is not valid JSON"),
         ("x.jsonl", b'{"a": "x.png", "A": "y.png"}', "line 1: there are two columns 'a'"),

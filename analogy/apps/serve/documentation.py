@@ -175,5 +175,5 @@ def _link(schema: Schema) -> str:
 
 
 def _words(text: str) -> str:
-    """Return text as HTML, with what is between backticks as code."""
+    """Return text as HTML. Text between backticks becomes code."""
     return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text))

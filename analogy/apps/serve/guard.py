@@ -76,7 +76,7 @@ class Guard:
         self.app, self.token, self.local, self.metrics, self.root = app, token, local, metrics, root
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse a request, or pass it to the application, with HEAD as GET."""
+        """Refuse a request, or pass it to the application, which gets HEAD as GET."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

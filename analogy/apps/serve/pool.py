@@ -49,7 +49,7 @@ class _Worker:
         self.why = ""
         """Reason why the worker is killed; the error of its job."""
         self.status = 500
-        """HTTP status of that error."""
+        """HTTP status of the error of its job."""
         arguments = (theirs, pool.engine, pool.limits.worker_bytes)
         self.process = _spawn.Process(target=worker.run, args=arguments, daemon=True, name="analogy-worker")
         self.process.start()

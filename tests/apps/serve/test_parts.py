@@ -32,7 +32,7 @@ BIG, ON_ITS_WAY = 1 << 21, 1 << 14
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Send a short answer at /, a long one at /big, one after the whole body at /form, none at /work."""
+    """Answer at / (short), /big (long) and /form (after the whole body), and never at /work."""
     if scope["type"] == "lifespan":
         while True:
             message = await receive()
