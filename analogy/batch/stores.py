@@ -1,7 +1,7 @@
 """The files of a batch, on this machine or at an address ("s3://bucket/a.jpg").
 
 Addresses need fsspec (the extra `remote`). Each store finds its credentials in the environment, in
-its configuration files, or by the role of the machine.
+its configuration files, or from the role of the machine.
 """
 
 from __future__ import annotations

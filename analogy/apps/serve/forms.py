@@ -62,8 +62,8 @@ def _of_request(field: dataclasses.Field[Any]) -> tuple[Any, Any]:
         return Annotated[bool, Field(description=text)], False
     if kind == "pins":
         text, example = (
-            f"{text} A list of rows [xa, ya, xb, yb] in JSON. With several B' each row has a fifth number, that "
-            "of the B' from 1.",
+            f"{text} A list of rows [xa, ya, xb, yb] in JSON. With several B' a fifth number in each row says "
+            "which B' it is, from 1.",
             "[[120, 80, 200, 64]]",
         )
         return Annotated[str, Field(description=text, examples=[example])], "[]"

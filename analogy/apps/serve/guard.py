@@ -27,7 +27,7 @@ _log = logging.getLogger("analogy.serve")
 COOKIE = "analogy-token"
 """Name of the cookie of the page."""
 OPEN_TO_ALL = ("/health", "/sign-in", "/static/")
-"""Paths and folders that need no token, since they show no data of a user."""
+"""Paths and folders that need no token, since they show no user data."""
 PAGES = ("/", "/docs")
 """Paths at which a browser without the token is redirected to `/sign-in`."""
 _LONGEST_ADDRESS = 45
