@@ -103,10 +103,12 @@ def test_distance_equals_the_oracle(backend, case, patch):
 
 
 @pytest.mark.parametrize("channels", [24, 25, 80, 81, 160, 161])
-def test_distance_is_exact_where_loops_are_unrolled_and_one_channel_beyond(backend, rng, channels):
-    a, b = whole_numbers(rng, (3, 4), channels), whole_numbers(rng, (4, 3), channels)
-    nnf = random_field(rng, (3, 4), (4, 3))
-    assert_same(on(backend, "distance", a, b, nnf, 1), oracle.distance(a, b, nnf, 1))
+@pytest.mark.parametrize("patch", [3, 5, 7])
+def test_distance_is_exact_for_patches_of_the_sizes_that_are_unrolled_and_larger_ones(backend, rng, patch, channels):
+    # A patch of these maps is one column of 2 to 7 positions.
+    a, b = whole_numbers(rng, (9, 1), channels), whole_numbers(rng, (12, 1), channels)
+    nnf = random_field(rng, (9, 1), (12, 1))
+    assert_same(on(backend, "distance", a, b, nnf, patch), oracle.distance(a, b, nnf, patch))
 
 
 @pytest.mark.parametrize("patch", PATCHES)
@@ -491,6 +493,22 @@ def test_searches_that_run_together_find_what_each_finds_alone(backend, rng, cha
         nnf, distance = oracle.random_search(a, b, nnf, distance, patch, radius, 5, 3, UNIT_VECTORS, labels, frames)
         assert_same(backend.to_host(one[0]), nnf)
         assert_same(backend.to_host(one[1]), distance)
+
+
+def test_a_pass_with_an_unknown_argument_is_an_error(backend, rng):
+    a = backend.asarray(directions(rng, (3, 4), 8))
+    maps = {"a": a, "b": a, "nnf": backend.asarray(random_field(rng, (3, 4), (3, 4))), "patch": 3}
+    with pytest.raises(TypeError, match="lables"):
+        backend.run_together([(Pass("distance", maps | {"lables": None}) for _ in range(1))])
+
+
+def test_no_searches_and_searches_without_a_pass_return(backend):
+    def nothing():
+        return 5
+        yield
+
+    assert backend.run_together([]) == []
+    assert backend.run_together([nothing(), nothing()]) == [5, 5]
 
 
 def test_both_directions_of_a_search_take_one_launch_a_pass_on_a_gpu(simulated, rng, monkeypatch):
