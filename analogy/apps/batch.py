@@ -53,10 +53,10 @@ analogy batch jobs.parquet -o s3://bucket/out --manifest out.jsonl --allow-remot
 @option("--retry-failed", is_flag=True, group=RESULTS,
         help="Repeat the jobs that failed in an earlier run, even if nothing has changed since.")  # fmt: skip
 @option("--manifest", type=click.Path(path_type=Path), group=RESULTS,
-        help="File on this machine that records which jobs are done. Only results at an address need it.  "
-             "[default: batch.jsonl in the folder]")  # fmt: skip
+        help="File on this machine that records which jobs are done. Required only if --output is an address such as "
+             "s3://bucket/out.  [default: batch.jsonl in the folder]")  # fmt: skip
 @picture_path("--style", "styles", multiple=True, group=LOOK,
-              help="B' of all jobs that name none. If you repeat it, each job uses all of these "
+              help="B' for jobs that do not name one. If you repeat it, each of these jobs uses all the "
                    "pictures together.")  # fmt: skip
 @partial(setting_options, but="direction")
 @partial(engine_options, threads="Number of CPU threads of each worker.  [default: its share of the cores]")
@@ -84,7 +84,7 @@ def batch(sources: tuple[str, ...], output: str, template: str, direction: str, 
           allowed: tuple[str, ...], quiet: bool, verbose: bool, **options: Any) -> None:  # fmt: skip
     """Do many transfers.
 
-    SOURCES are pictures, folders of pictures or patterns, which all take the same --style; or
+    SOURCES are pictures, folders of pictures or patterns, which all get the same --style; or
     SOURCES is one table of jobs.
 
     \b
@@ -95,14 +95,15 @@ def batch(sources: tuple[str, ...], output: str, template: str, direction: str, 
       b, mask_a, mask_b     pictures, as in `analogy transfer`
       b_2, mask_b_2         the pictures of further examples, and so on
       pins                  the path of a CSV file; in a .jsonl also rows [xa, ya, xb, yb]
-      preset                a preset, instead of the one of the command
+      preset                a preset, instead of the one in the command
       ratio, weight, seed   values of these and all other settings
 
     A setting of a row overrides an option of the command, and both override a preset.
 
-    Finished jobs are kept: the same command does only the jobs that are missing or have changed. If
-    a job fails, the command prints a line and continues. The exit code is 0 if all jobs are done, 3
-    if some failed, and 2 if the batch could not start or could not continue.
+    The results of finished jobs are kept: if you run the same command again, it does only the jobs
+    that are missing or have changed. If a job fails, the command prints a line and continues. The
+    exit code is 0 if all jobs are done, 3 if some failed, and 2 if the batch could not start or
+    could not continue.
     """  # noqa: D301 (click needs the character itself)
     from ..batch.run import run_batch
     from ..files.atomic import as_path

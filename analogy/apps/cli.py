@@ -88,7 +88,7 @@ def main() -> NoReturn:
             error.show()
         except OSError:
             streams.give_up(sys.stderr)
-    except OSError as error:  # of standard output: other failures have become errors of this package
+    except OSError as error:  # standard output failed; all other failures have become errors of this package
         streams.give_up(sys.stdout)
         complain(f"analogy: standard output cannot be written to ({reason(error)})")
     except BaseException:

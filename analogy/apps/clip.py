@@ -1,4 +1,4 @@
-"""The command `analogy clip`, which paints a film after its keys."""
+"""The command `analogy clip`, which paints a film in the style of its keys."""
 
 from __future__ import annotations
 
@@ -52,10 +52,11 @@ _MOST_RATE = 1000
     help="Folder for the painted frames, or a video (.mp4 .mov .mkv .webm).",
 )
 @option("--key", "keys", multiple=True, metavar="FRAME=PICTURE", group=LOOK,
-        help="A frame and its painting. FRAME is the name of the frame's file or the number in it, or else counts the "
-             "frames from 0. Repeat the option for more keys.")  # fmt: skip
+        help="A frame and its painting. FRAME is the name of the frame's file, the number in it or, if the names have "
+             "no numbers, the index of the frame, from 0. Repeat the option for more keys.")  # fmt: skip
 @picture_path("--style", "styles", group=LOOK, multiple=True,
-              help="A painting, in place of --key: the command makes a key of each shot in its looks.")  # fmt: skip
+              help="A painting, in place of --key: the command makes a key for each shot in the style of this "
+                   "painting.")  # fmt: skip
 @picture_path(
     "--contact", group=RESULTS, help="Also write a picture that shows every n-th frame of the film and of the result."
 )
@@ -75,14 +76,14 @@ def clip(frames: str, output: str, keys: tuple[str, ...], styles: tuple[str, ...
          side_by_side: str | None, rate: float | None, preset: str | None, model: str | None, device: Device,
          threads: int | None, max_input_pixels: int | None, quiet: bool, verbose: bool,
          **options: Any) -> None:  # fmt: skip
-    """Paint a film after one or a few painted frames (keys).
+    """Paint a film in the style of one or a few painted frames (keys).
 
     FRAMES is a folder of pictures, a pattern, a video or an animated GIF. The command carries the
     paintings to the other frames along the motion of the film. It needs the extra "video".
 
-    Finished frames are kept. After an interruption, or after you have changed a key, the same
-    command paints only the frames that are missing or that change. The settings apply to keys that
-    the command makes itself: with --style, and for shots without a key.
+    Finished frames are kept. If you run the same command again after an interruption, or after you
+    have changed a key, it paints only the frames that are missing or that change. The settings
+    apply to keys that the command makes itself: with --style, and for shots without a key.
     """
     from ..engine import Engine
     from ..files.atomic import as_path
@@ -109,9 +110,9 @@ def clip(frames: str, output: str, keys: tuple[str, ...], styles: tuple[str, ...
         )
     folder = path.with_name(f"{path.name}.frames") if to_video else path
     if side_by_side and as_path(side_by_side).suffix.lower() not in VIDEOS:
-        raise OutputError(f"{side_by_side} is no video; name a file with a suffix of {' '.join(VIDEOS)}")
+        raise OutputError(f"{side_by_side} is not a video; name a file with a suffix of {' '.join(VIDEOS)}")
     if contact and not is_picture_path(as_path(contact)):
-        raise OutputError(f"{contact} is no picture; give the contact sheet a suffix such as .png or .jpg")
+        raise OutputError(f"{contact} is not a picture; give the contact sheet a suffix such as .png or .jpg")
     if to_video or side_by_side:
         pyav()
     exact_rate = _rate(rate, to_video or bool(side_by_side))
@@ -213,9 +214,9 @@ def _rate(rate: float | None, is_used: bool) -> Fraction:
 
 
 def _paintings(keys: tuple[str, ...]) -> dict[Any, Path]:
-    """Return frame -> path of its painting, from texts FRAME=PICTURE.
+    """Return frame -> path of its painting, from strings FRAME=PICTURE.
 
-    Raises `SettingsError` for any other text, and for two paintings of one frame.
+    Raises `SettingsError` for any other string, and for two paintings of one frame.
     """
     paintings: dict[Any, Path] = {}
     for each in keys:

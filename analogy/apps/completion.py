@@ -12,7 +12,7 @@ import click
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), required=False)
 @click.pass_context
 def completion(context: click.Context, shell: str | None) -> None:
-    """Print the completion script of a shell (default: your shell).
+    """Print the completion script for a shell (default: your shell).
 
     \b
     Add the line of your shell to its configuration file:

@@ -38,7 +38,7 @@ _GROUPS = {"b": MATCHING, "levels": RESULTS}
 
 
 class GroupedOption(click.Option):
-    """Option of a command that knows its group in the help."""
+    """Option of a command, with the name of its group in the help."""
 
     def __init__(self, *args: Any, group: str = MESSAGES, **rest: Any):
         super().__init__(*args, **rest)
@@ -58,7 +58,7 @@ class GroupedCommand(click.Command):
     *args, **rest
         The arguments of `click.Command`.
     examples : str
-        Command lines, one a line. "" stands for none.
+        Command lines, one per line. "" stands for none.
     """
 
     def __init__(self, *args: Any, examples: str = "", **rest: Any):
@@ -105,7 +105,8 @@ def setting_options(command: Command, but: str = "") -> Command:
     """
     options: list[Decorator] = [
         option("--preset", type=click.Choice(list(PRESETS)), group=LOOK,
-               help="A set of settings for one use, listed below. An option that you give overrides it.")
+               help="A set of settings for one purpose; the presets are listed below. An option that you give "
+                    "overrides it.")
     ]  # fmt: skip
     fields = sorted(dataclasses.fields(Settings), key=lambda field: field.name not in _LOOK_SETTINGS)
     for field in fields:
@@ -124,7 +125,7 @@ def setting_options(command: Command, but: str = "") -> Command:
 
 
 def settings_of(base: Settings, preset: str | None, options: dict[str, Any]) -> Settings:
-    """Return `base` after a preset and then the options of `setting_options` have changed it."""
+    """Return `base`, changed by a preset and then by the options of `setting_options`."""
     chosen = {name: value for name, value in options.items() if value is not None}
     for field in dataclasses.fields(Settings):
         if field.name in chosen and type(field.default) is int:  # click returns a choice as text
@@ -133,7 +134,7 @@ def settings_of(base: Settings, preset: str | None, options: dict[str, Any]) -> 
 
 
 def request_options(command: Command) -> Command:
-    """Add an argument or an option for each field of `Request` but `settings` to a command.
+    """Add an argument or an option for each field of `Request` except `settings` to a command.
 
     A field without a default becomes an argument.
     """
@@ -150,8 +151,8 @@ def request_options(command: Command) -> Command:
             options.append(picture_path(flag, group=group, help=text, multiple=several))
         elif kind == "pins":
             text = (
-                f"{text} The file is a CSV with the header xa,ya,xb,yb. With several B' it has a column example, "
-                "which counts them from 1."
+                f"{text} The file is a CSV with the header xa,ya,xb,yb. With several B' it also has a "
+                "column example with the number of the B', from 1."
             )
             options.append(option(flag, type=click.Path(path_type=Path), group=group, help=text))
         else:

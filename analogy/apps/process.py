@@ -61,7 +61,9 @@ def leave(code: int) -> NoReturn:
         os._exit(code)
     line = f"analogy: {_SIGNAL_WORDS[signal.Signals(_ended_by)]}\n"
     with suppress(OSError):
-        os.write(2, (("\n" if os.isatty(2) else "") + line).encode())  # on a new line, below the progress bar or the ^C
+        os.write(
+            2, (("\n" if os.isatty(2) else "") + line).encode()
+        )  # begin a new line below the progress bar or the ^C
     os._exit(128 + _ended_by)
 
 

@@ -26,7 +26,7 @@ EXAMPLE_LABELS = _EXAMPLES / "collins-labels.png", _EXAMPLES / "mona_lisa-labels
 """Paths of the label pictures of the pair: background, hair, skin, lips and clothes."""
 
 _SAVING_FROM = 0.9
-"""Share of the time of a run after which it writes the results, a rough figure."""
+"""Approximate share of the time of a run after which it writes the results."""
 
 
 def run_transfer(
@@ -137,7 +137,7 @@ def _read(request: Request, record: Path | None) -> Iterator[tuple[str, str | Pa
 
 
 def _descriptor(stream: IO[Any]) -> list[int]:
-    """Return a list with the descriptor of a stream, or [] for a stream that is no file."""
+    """Return a list with the descriptor of a stream, or [] for a stream that is not a file."""
     with suppress(OSError, ValueError):
         return [stream.fileno()]
     return []

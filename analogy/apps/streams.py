@@ -15,8 +15,8 @@ def prepare() -> None:
     """Replace closed standard streams by the null device, and let standard output escape text.
 
     Without the null device, the next file that is opened would get the descriptor of standard
-    error, and the messages of libraries would go into that file. The escapes stand for characters
-    of file names that the encoding of standard output lacks.
+    error, and the messages of libraries would go into that file. Standard output escapes those
+    characters of file names that its encoding lacks.
     """
     for number in range(3):
         try:
@@ -48,9 +48,9 @@ def complain(line: str) -> None:
 
 @contextmanager
 def libraries_kept_silent() -> Iterator[None]:
-    """Drop in the block what libraries in C write to standard error, but not what Python writes.
+    """Drop what C libraries write to standard error in the block, but keep what Python writes.
 
-    Libraries describe a damaged picture there (libtiff does), which our own error describes, too.
+    Some libraries, such as libtiff, report a damaged picture there. Our own error reports it, too.
     """
     stream = sys.stderr
     try:

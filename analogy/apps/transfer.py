@@ -47,12 +47,12 @@ analogy transfer - painting.jpg -o - < photo.jpg > picture.png"""
 
 @click.command(cls=GroupedCommand, examples=_EXAMPLES)
 @picture_path("-o", "--output", required=True, group=RESULTS,
-              help="Folder for the results. The path of a picture (.png .jpg .webp .tif .bmp) gets A' alone; "
-                   "- sends it to standard output, as PNG.")  # fmt: skip
+              help="Folder for the results. With the path of a picture (.png .jpg .webp .tif .bmp) the command "
+                   "writes only A'; with - it sends A' to standard output, as PNG.")  # fmt: skip
 @option("--flow", is_flag=True, group=RESULTS,
         help="Also write the nearest-neighbour fields, as .npz, .flo and, with a single B_PRIME, .txt.")  # fmt: skip
 @option("--settings", "record", type=click.Path(path_type=Path), group=RESULTS,
-        help="Take settings, pins and model from the settings.json of an earlier result.")  # fmt: skip
+        help="Use the settings, the pins and the model in the settings.json of an earlier result.")  # fmt: skip
 @setting_options
 @request_options
 @engine_options
@@ -82,7 +82,7 @@ def transfer(output: str, flow: bool, record: Path | None, preset: str | None, m
     model = model or DEFAULT
     if sha256 and read_card(locate(model)).fingerprint != sha256:
         raise ModelError(
-            f"the model {model!r} has another checksum than the model of {record}; name that model with --model"
+            f"the model {model!r} has a different checksum from the model of {record}; name that model with --model"
         )
     request = request_of(base, preset, given)
     if record:
@@ -94,7 +94,7 @@ def transfer(output: str, flow: bool, record: Path | None, preset: str | None, m
 def _compare_inputs(record: Path, request: Request) -> None:
     """Log a warning for each B, mask or number of examples that differs from a settings.json.
 
-    The result is then another one, too.
+    The result then differs, too.
     """
     from ..files.inputs import open_regular
     from ..records import recorded_examples, recorded_inputs
@@ -117,4 +117,6 @@ def _compare_inputs(record: Path, request: Request) -> None:
         for path, checksum in zip(paths, checksums, strict=False):
             with suppress(OSError), open_regular(path) as file:  # the transfer refuses a file that cannot be read
                 if hashlib.file_digest(file, "sha256").hexdigest() != checksum:  # type: ignore[arg-type]
-                    _log.warning("%s was made with another %s than %s; the result will differ", record, option, path)
+                    _log.warning(
+                        "%s was made with a different %s from %s; the result will differ", record, option, path
+                    )

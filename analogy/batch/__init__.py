@@ -1,13 +1,13 @@
 """Batches of many transfers, done by processes of this machine or by a cluster.
 
-The modules contain the files on this machine and at addresses (`stores`), the jobs and their tables
+The modules handle the files on this machine and at addresses (`stores`), the jobs and their tables
 (`jobs`), the Parquet tables (`parquet`), the names of results (`names`), the work of a worker
 (`work`), the workers (`pools`), the record of finished jobs (`manifest`), the loop over all jobs
 (`loop`), a whole batch (`run`), and the page about it (`report`).
 
 Every job goes through `concurrent.futures.Executor.submit`, for processes and for a cluster alike.
 A worker receives a request with paths, reads and writes the files itself, and returns a few
-numbers and texts. Arrays never travel.
+numbers and strings. Processes never exchange arrays.
 
 This package may import everything but `apps`.
 """

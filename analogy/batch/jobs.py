@@ -1,7 +1,7 @@
-"""The jobs of a batch, from pictures that all take one style or from the rows of a table.
+"""The jobs of a batch, from pictures that all get the same style or from the rows of a table.
 
-A table is read as a stream, and twice: once to check every row before the first job, and once to do
-the jobs. So a table can be of any length.
+The batch reads a table as a stream, and twice: once to check every row before the first job, and
+once to do the jobs. A table can therefore have any length.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ _log = logging.getLogger("analogy")
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 """Suffixes of the tables that a batch reads."""
 NO_TABLES = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers", ".json", ".txt")
-"""Suffixes of other tables, which a batch refuses with a message of its own."""
+"""Suffixes of other tables, for which a batch has a special error message."""
 INPUTS = tuple(field.name for field in fields_of("picture", "pins"))
 """Columns of paths or addresses, which are fields of `Request`."""
 SEVERAL = tuple(field.name for field in fields_of("picture") if field.metadata["several"])
 """Columns of `INPUTS` that can be repeated, as "b_prime_2", "b_prime_3" and so on."""
 _FURTHER = re.compile(rf"({'|'.join(SEVERAL)})_([2-9]|[1-9][0-9]{{1,2}})")
 COLUMNS = (*INPUTS, "name", "preset", *(field.name for field in dataclasses.fields(Settings)))
-"""Columns of a table, the repeated ones aside."""
+"""Columns of a table, except the repeated ones."""
 _KINDS = {field.name: type(field.default) for field in dataclasses.fields(Settings)}
 _TRUTH_VALUES = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -69,8 +69,8 @@ class Job:
     request : Request
         The request. Its inputs are absolute paths or addresses.
     outputs : dict
-        "a_prime" or "b" ("b_1", "b_2" and so on for several examples), for each picture to make,
-        -> its path in the folder for results, with "/".
+        Picture to make -> its path in the folder for results, with "/". The pictures are "a_prime"
+        and "b" ("b_1", "b_2" and so on for several examples).
     """
 
     number: int
@@ -118,7 +118,7 @@ class Jobs:
     Raises
     ------
     SettingsError
-        In the iteration, for a row that cannot be a job.
+        In the iteration, if a row is not a valid job.
     OutputError
         For a wrong template, and in the iteration for a wrong name of a result.
     """
@@ -166,7 +166,7 @@ class Jobs:
         return cells
 
     def _text(self, name: str, cell: Any) -> Any:
-        """Return a cell or an item of its list; a text goes through `_readable`."""
+        """Return a cell or an item of its list. `_readable` decodes a string."""
         if not isinstance(cell, str):
             return cell
         if len(cell) > LONGEST_CELL:
@@ -230,8 +230,8 @@ class Jobs:
         if column == "pins" and isinstance(cell, list):
             return cell
         if not isinstance(cell, str) or not cell or "\0" in cell:
-            takes = "the path of a CSV file, or a list of rows" if column == "pins" else "a path"
-            raise SettingsError(f"{column} is {shown(cell)}; it takes {takes}")
+            expected = "the path of a CSV file, or a list of rows" if column == "pins" else "a path"
+            raise SettingsError(f"{column} is {shown(cell)}; it must be {expected}")
         path = stores.absolute(cell, self._folder)
         scheme = stores.scheme(path)
         if scheme and self._allowed is not None and scheme not in self._allowed:
@@ -252,7 +252,7 @@ class Jobs:
                 stems[each.name] = f"{stems[each.name]}+{stem}" if each.place else stem
         name = cells.get("name", stems["a"])
         if isinstance(name, (list, dict)):
-            raise SettingsError(f"name is {shown(name)}; it takes a text")
+            raise SettingsError(f"name is {shown(name)}; it must be text")
         fields = stems | {"number": number}
         of_b = numbered("b", len(request.examples))
         made = {"ab": ["a_prime"], "ba": of_b, "both": ["a_prime", *of_b]}[request.settings.direction]
@@ -268,7 +268,7 @@ class Jobs:
 
 
 def of_pictures(paths: Sequence[str]) -> Callable[[], Rows]:
-    """Return a function that returns the rows for pictures that all take one style."""
+    """Return a function that returns a generator with one row for each picture."""
     return lambda: ((path, {"a": path}) for path in paths)
 
 
@@ -292,9 +292,9 @@ def of_table(path: str) -> Callable[[], Rows]:
         except OSError as error:
             if isinstance(error, AnalogyError):
                 raise
-            raise SettingsError(f"{path}: cannot be read ({reason(error)})") from error
+            raise SettingsError(f"{path} cannot be read ({reason(error)})") from error
         except (csv.Error, UnicodeError) as error:
-            raise SettingsError(f"{path}: is no table ({reason(error)}); save it as CSV in UTF-8") from error
+            raise SettingsError(f"{path} is not a table ({reason(error)}); save it as CSV in UTF-8") from error
 
     return rows
 
@@ -305,7 +305,8 @@ def _csv_rows(file: Any) -> Rows:
     if "a" not in header:
         found = shown(", ".join(filter(None, header))) if header else "nothing"
         raise SettingsError(
-            f"its first line is {found}, without a column a; it must name the columns, out of {', '.join(COLUMNS)}"
+            f"its first line is {found}, which has no column a; the first line must name the columns, out of "
+            f"{', '.join(COLUMNS)}"
         )
     for line, cells in rows:
         yield f"line {line}", dict(zip(header, cells, strict=False))
@@ -321,10 +322,12 @@ def _json_rows(file: Any) -> Rows:
         except SettingsError as error:
             raise SettingsError(f"line {index}: {error}") from error
         except (ValueError, RecursionError) as error:
-            raise SettingsError(f"line {index}: is no JSON ({reason(error)}); write one object in each line") from error
+            raise SettingsError(
+                f"line {index} is not valid JSON ({reason(error)}); write one object on each line"
+            ) from error
         if not isinstance(row, dict):
             raise SettingsError(
-                f'line {index}: is no object; write, for instance, {{"a": "photo.jpg", "b_prime": "painting.jpg"}}'
+                f'line {index} is not an object; write, for instance, {{"a": "photo.jpg", "b_prime": "painting.jpg"}}'
             )
         yield f"line {index}", row
 
@@ -346,7 +349,7 @@ def check(jobs: Jobs, root: str, table: str | None = None, own: Sequence[Path] =
     Raises
     ------
     SettingsError
-        For a row that cannot be a job, and for a table without rows.
+        If a row is not a valid job, or the table has no rows.
     OutputError
         If two jobs would write the same file, or a job would overwrite the table or an input.
     """
@@ -366,7 +369,7 @@ def check(jobs: Jobs, root: str, table: str | None = None, own: Sequence[Path] =
                 except WrittenTwiceError as error:
                     raise OutputError(
                         f"the jobs {error.first} and {number} would both write {output}; give them different names in "
-                        'a column name, or with --name "{number}-{name}.png"'
+                        'the column name, or with --name "{number}-{name}.png"'
                     ) from error
     if not number:
         raise SettingsError("the table has no rows; give it a row for each job")
@@ -379,7 +382,7 @@ def _is_empty(cell: Any) -> bool:
 
 
 def _value(kind: type, cell: Any) -> Any:
-    """Return a cell as the type of a setting, or unchanged if it is no such value.
+    """Return a cell as the type of a setting, or unchanged if it is not such a value.
 
     `Settings` then refuses the unchanged value.
     """
@@ -395,7 +398,7 @@ def _value(kind: type, cell: Any) -> Any:
                 return int(value) if kind is int and value.is_integer() else value
             return cell
         return word
-    # pandas makes floats of the whole numbers in a column with empty cells.
+    # pandas turns the whole numbers of a column with empty cells into floats.
     if kind is int and isinstance(cell, float) and cell.is_integer():
         return int(cell)
     return cell

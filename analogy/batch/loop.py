@@ -35,9 +35,9 @@ _WORKER_DIED = (
     "its worker process died at each attempt, perhaps for lack of memory or because of this picture; leave the picture "
     "out, or make it smaller"
 )
-"""Error of a job that has ended its worker several times."""
+"""Error for a job whose worker has died several times."""
 _MOST_PUT_ASIDE = 1000
-"""Most jobs that wait for a time when no other job runs, so that they have the whole memory."""
+"""Maximum number of jobs that wait until no other job runs, so that they can use all the memory."""
 
 
 @dataclass
@@ -47,15 +47,15 @@ class Tally:
     Attributes
     ----------
     total : int
-        All jobs of the batch.
+        Number of jobs of the batch.
     done : int
-        Jobs that have results.
+        Number of jobs that have results.
     kept : int
-        Jobs of `done` whose results are still valid from an earlier run.
+        Number of jobs of `done` whose results an earlier run has made.
     left : int
-        Jobs that this run skips: the kept ones, and those that failed in an earlier run.
+        Number of jobs that this run skips: the kept ones, and those that failed in an earlier run.
     failed : int
-        Jobs that failed, in this run or in an earlier one.
+        Number of jobs that failed, in this run or in an earlier one.
     since : float
         The time at which this run began its first job, by `time.monotonic`.
     until : float
@@ -96,7 +96,7 @@ class Tally:
 
 @dataclass
 class _Flight:
-    """Job that is with a worker or waits for one.
+    """Job that a worker is doing, or that waits for a worker.
 
     Attributes
     ----------
@@ -137,7 +137,7 @@ class Loop:
     described : dict
         The answer of `work.describe` from one of the workers.
     budget : float
-        Memory for all running jobs together, in bytes. It is infinite for workers of other
+        Memory for all running jobs together, in bytes. It is infinite for workers on other
         machines.
     retry_failed : bool
         True to repeat jobs that failed in an earlier run, even if nothing has changed.
@@ -264,7 +264,7 @@ class Loop:
             answer = {"line": _failed(job, _WORKER_DIED, input_stamp(flight.task)), "notes": []}
         line = answer["line"]
         if answer.get("full"):
-            raise OutputError(f"{line['error']}; make room, and run the same command again to continue")
+            raise OutputError(f"{line['error']}; free some disk space, and run the same command again to continue")
         if answer.get("memory") and not flight.alone and self._put_aside(flight):
             return
         if not tally.made and not answer.get("kept"):
@@ -320,7 +320,7 @@ def _size(path: str) -> Size | None:
 
 
 def _failed(job: Job, error: str, seen: str = "") -> dict[str, Any]:
-    """Return the line of the manifest for a job that failed without an answer of a worker."""
+    """Return the line of the manifest for a job that failed without an answer from a worker."""
     return {"job": job.name, **job.given, "state": "failed", "seen": seen, "error": printable(error)}
 
 

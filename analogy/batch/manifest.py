@@ -33,7 +33,7 @@ NAME = "batch.jsonl"
 REPORT = "report.html"
 """Name of the page about the batch in the folder for results."""
 _LONGEST_LINE = 1 << 22
-"""Longest line that is read, in bytes. A longer line is skipped."""
+"""Length of the longest line that is read, in bytes. A longer line is skipped."""
 _KINDS = {"analogy": str, "run": str, "model_sha256": str, "settings": dict}
 """Key of the first line of a manifest -> type of its value."""
 _BEGINNING = re.compile(rb'\{"analogy": "[\w.+-]+')
@@ -48,7 +48,7 @@ class Manifest:
     Raises
     ------
     OutputError
-        If another run holds the lock, or if the file cannot be written or is no manifest.
+        If another run holds the lock, or if the file cannot be written or is not a manifest.
     """
 
     def __init__(self, path: Path):
@@ -57,7 +57,7 @@ class Manifest:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
         except OSError as error:
             raise OutputError(
-                f"{path}: cannot be written to ({reason(error)}); correct that, or name another folder"
+                f"{path} cannot be written to ({reason(error)}); correct that, or name another folder"
             ) from error
         self._reader = path.open("rb")
         try:
@@ -119,7 +119,7 @@ class Manifest:
             with suppress(OSError):
                 os.ftruncate(self._file, self._end)
             raise OutputError(
-                f"{self.path}: cannot be written to ({reason(error)}); correct that, and run the same command again to "
+                f"{self.path} cannot be written to ({reason(error)}); correct that, and run the same command again to "
                 "continue"
             ) from error
         self._remember(line, self._end)
@@ -134,7 +134,7 @@ class Manifest:
             with suppress(ValueError, RecursionError):
                 fields = json.loads(line)
             if not end and not _begins(line, fields):
-                raise OutputError(f"{self.path}: is no manifest of a batch; move it away, or name another folder")
+                raise OutputError(f"{self.path} is not a manifest of a batch; move it away, or name another folder")
             length, last = len(line), line
             while len(last) == _LONGEST_LINE and not last.endswith(b"\n"):
                 last = self._reader.readline(_LONGEST_LINE)

@@ -28,14 +28,14 @@ def check_template(template: str) -> None:
         if unknown:
             raise OutputError(f"--name {template!r}: unknown {{{unknown[0]}}}; choose from {', '.join(FIELDS)}")
         if wide := next((spec for _, _, spec, _ in parts if spec and re.search(r"[{]|[0-9]{4}", spec)), None):
-            raise OutputError(f"--name {template!r}: {shown(wide)} is no width of a name; give 999 at most")
+            raise OutputError(f"--name {template!r}: {shown(wide)} is not a valid width; give 999 at most")
         inside(template.format_map(dict.fromkeys(FIELDS, "x") | {"number": 1}))
     except ValueError as error:
         raise OutputError(
             f'--name {template!r}: {reason(error)}; write, for instance, "{{number}}-{{name}}.png"'
         ) from error
     if not {"name", "a", "number"}.intersection(fields):
-        raise OutputError(f"--name {template!r}: all jobs would write one file; use {{name}}, {{a}} or {{number}}")
+        raise OutputError(f"--name {template!r}: all jobs would write the same file; use {{name}}, {{a}} or {{number}}")
 
 
 def inside(path: str) -> str:
@@ -46,7 +46,7 @@ def inside(path: str) -> str:
     parts = path.split("/")
     if not _is_visible(path) or "\\" in path or re.match(r"[A-Za-z]:", path) or posixpath.isabs(path):
         raise OutputError(
-            f"the result would be called {path!r}, which is no path inside the folder for results; choose another name"
+            f"the result would be called {path!r}, which is not inside the folder for results; choose another name"
         )
     if any(part in ("", ".", "..") or part.startswith(".") for part in parts):
         raise OutputError(f"the result would be called {path!r}; no part of it may be empty or begin with a dot")
@@ -63,8 +63,8 @@ def inside(path: str) -> str:
 def as_part(stem: str) -> str:
     """Return the name of a picture as a part of the path of a result.
 
-    Characters that a result cannot have (control characters, bytes that are no text) become "%" and
-    their bytes.
+    Characters that a result cannot have (control characters, bytes that are not text) become "%"
+    and their bytes.
     """
     visible = "".join(c if _is_visible(c) and c != "\\" else _as_bytes(c) for c in stem)
     return re.sub(r"^\.|(?<=^[A-Za-z]):", lambda found: _as_bytes(found[0]), visible)
@@ -79,5 +79,5 @@ def _as_bytes(character: str) -> str:
 
 
 def _is_visible(text: str) -> bool:
-    """Return whether a terminal shows each character of a text; spaces count as shown."""
+    """Return whether a terminal shows each character of a string; spaces count as shown."""
     return all(character.isprintable() or unicodedata.category(character) == "Zs" for character in text)

@@ -1,4 +1,4 @@
-"""The rows of a Parquet table. They are bounded, since a small file can hold gigabytes of text."""
+"""The rows of a Parquet table, of limited size, since a small file can hold gigabytes of text."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 from ..errors import SettingsError, reason, shown
 
 LONGEST_CELL = 1 << 15
-"""Most bytes of a text in a cell. All systems have shorter paths."""
+"""Maximum length of the text in a cell, in bytes. On all systems paths are shorter."""
 _LARGEST_COLUMN = 1 << 28
 """Largest unpacked column of a row group, in bytes. A million paths of 200 characters fit."""
 _ROWS = 1024
-"""Rows that are unpacked at a time."""
+"""Number of rows that are unpacked at a time."""
 _AT_ONCE = 16
-"""Rows that become Python objects at a time."""
+"""Number of rows that become Python objects at a time."""
 
 
 def parquet_rows(file: Any) -> Generator[tuple[str, Mapping[str, Any]], None, None]:
@@ -37,7 +37,7 @@ def parquet_rows(file: Any) -> Generator[tuple[str, Mapping[str, Any]], None, No
         ) from error
     number = 0
     try:
-        # A dictionary column holds a text that many cells share only once.
+        # A dictionary column holds a string that many cells share only once.
         names = _texts(ParquetFile(file))
         file.seek(0)
         table = ParquetFile(file, read_dictionary=names)
@@ -50,13 +50,13 @@ def parquet_rows(file: Any) -> Generator[tuple[str, Mapping[str, Any]], None, No
                     number += 1
                     yield f"row {number}", row
     except ArrowException as error:
-        raise SettingsError(f"is no Parquet table, or a damaged one ({reason(error)})") from error
+        raise SettingsError(f"it is not a Parquet table, or it is damaged ({reason(error)})") from error
 
 
 def _texts(table: Any) -> list[str]:
     """Return the names of the text columns.
 
-    Raises `SettingsError` for a column that holds neither texts nor numbers.
+    Raises `SettingsError` for a column that holds neither text nor numbers.
     """
     from pyarrow import types
 
@@ -69,7 +69,7 @@ def _texts(table: Any) -> list[str]:
             names.append(field.name)
         elif not any(is_one(kind) for is_one in numbers):
             raise SettingsError(
-                f"the column {shown(field.name)} holds {shown(str(kind))}; a cell must be a text or a number"
+                f"the column {shown(field.name)} holds {shown(str(kind))}; a cell must be text or a number"
             )
     return names
 
@@ -89,7 +89,7 @@ def _check_sizes(metadata: Any) -> None:
 
 
 def _check_cells(column: Any, name: str) -> None:
-    """Raise `SettingsError` for a text that is too long. `column` is a dictionary column."""
+    """Raise `SettingsError` if the text of a cell is too long. `column` is a dictionary column."""
     from pyarrow import compute
 
     longest = compute.max(compute.binary_length(column.dictionary)).as_py()

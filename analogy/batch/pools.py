@@ -29,7 +29,7 @@ from ..errors import DeviceError, SettingsError, reason
 GONE = "the workers or their scheduler have gone; start them, and run the same command again to continue"
 """Error for a cluster that no longer answers."""
 _CLOSING_SECONDS = 10.0
-"""Time that a worker has to delete unfinished files before it is killed, in seconds."""
+"""Seconds that a worker is given to delete unfinished files before it is killed."""
 _CONNECTING_SECONDS = 10.0
 """Longest time to wait for a scheduler, in seconds."""
 _POLL_SECONDS = 2.0
@@ -38,7 +38,7 @@ _POLL_SECONDS = 2.0
 
 @dataclass
 class Pool:
-    """Executor with its properties that the loop over all jobs needs.
+    """Executor with the properties that the loop over all jobs needs.
 
     Attributes
     ----------
@@ -96,7 +96,7 @@ def cluster(address: str, workers: int) -> Pool:
         from distributed import Client, KilledWorker, LocalCluster
     except ImportError as error:
         raise SettingsError(
-            '--scheduler needs Dask, the extra "cluster": pip install "deep-image-analogy[cluster]"'
+            '--scheduler needs Dask; install the extra "cluster": pip install "deep-image-analogy[cluster]"'
         ) from error
     # Dask logs many lines about a worker that has died. The loop logs one.
     for name in ("distributed", "distributed.client"):
@@ -159,7 +159,7 @@ class _Processes(Executor):
         pool = self._free.get()
         try:
             pool, future = self._submit(pool or self._start(), fn, args, kwargs)
-        except BrokenProcessPool:  # its process died in the task before, or later
+        except BrokenProcessPool:  # its process died in the previous task, or after it
             pool, future = self._submit(self._start(), fn, args, kwargs)
         # The next task finds out whether the pool is broken.
         future.add_done_callback(lambda future: self._free.put(pool))
@@ -193,9 +193,7 @@ class _Processes(Executor):
             with _no_interrupts():
                 future = pool.submit(_call, fn, args, kwargs)  # the first one starts the process
         except OSError as error:
-            raise DeviceError(
-                f"a worker process cannot be started ({reason(error)}); give a smaller --workers"
-            ) from error
+            raise DeviceError(f"a worker process cannot be started ({reason(error)}); use fewer --workers") from error
         self._children += [child for child in multiprocessing.active_children() if child not in before]
         return pool, future
 

@@ -17,11 +17,11 @@ from . import stores
 from .jobs import Job
 
 MOST_SHOWN = 400
-"""Most jobs on the page. Of a larger batch it shows every n-th job."""
+"""Maximum number of jobs on the page. It shows every n-th job of a larger batch."""
 MOST_FAILURES = 1000
-"""Most failures on the page, the first ones."""
+"""Maximum number of failures on the page, which shows the first ones."""
 _CELL = 125
-"""Least width of a picture on the page, in CSS pixels."""
+"""Minimum width of a picture on the page, in CSS pixels."""
 _REFRESH = 30.0
 """Time between two versions of the page while the batch runs, in seconds."""
 _SETTINGS = dataclasses.fields(Settings)
@@ -174,9 +174,9 @@ class Report:
         ]
 
     def _settings(self, each: Collection[str]) -> str:
-        """Return in words the settings that all jobs share.
+        """Return the settings that all jobs share, as text.
 
-        `each` holds the names of the other settings, which stand below each job.
+        `each` holds the names of the other settings, which the page shows below each job.
         """
         if not self._cards:
             return ""

@@ -33,7 +33,7 @@ from .work import describe
 _log = logging.getLogger("analogy")
 
 _WORKER_BYTES = 0.6e9
-"""Least memory that a worker needs, in bytes, for pictures of the default working size."""
+"""Minimum memory that a worker needs, in bytes, for pictures of the default working size."""
 _BUDGET = 0.9
 """Share of the free memory at the start that all jobs together may take."""
 _GPU_WORKERS = 2
@@ -69,12 +69,12 @@ def run_batch(
     output : str
         The folder for results, or its address.
     settings : Settings
-        The settings of jobs that name no others.
+        The settings of jobs that do not set others.
     engine : EngineArguments
         The arguments of the engine of each worker. Without a number of threads each worker takes
         an equal share of the cores.
     styles : Sequence of str
-        The pictures B' of jobs that name none. Each job uses all of them together.
+        The pictures B' for jobs that do not name one. Each of these jobs uses all of them together.
     template : str
         The template of the names of results.
     manifest : Path or None
@@ -97,7 +97,7 @@ def run_batch(
     tally : Tally
         The counts of the jobs.
     page : Path
-        The path of the page about the batch, which lies beside the manifest.
+        The path of the page about the batch, which is in the folder of the manifest.
 
     Raises
     ------
@@ -165,7 +165,7 @@ def _places(output: str, manifest: Path | None) -> tuple[str, Path]:
         return output.rstrip("/"), manifest.absolute()
     if manifest is not None:
         raise OutputError(
-            "--manifest is only for results at an address; leave it out, and the manifest lies in the folder"
+            "--manifest is only for results at an address; leave it out, and the manifest is stored in the folder"
         )
     folder = as_path(output).absolute()
     if is_picture_path(folder):
@@ -205,11 +205,11 @@ def _jobs(
                 f"{source} is neither a picture nor a table; save a table as one of {' '.join(tables.TABLES)}"
             )
     if not styles:
-        raise SettingsError("no style: pass --style PICTURE, or a table of jobs (.csv, .jsonl, .parquet)")
+        raise SettingsError("there is no style; pass --style PICTURE, or a table of jobs (.csv, .jsonl, .parquet)")
     pictures: list[str] = []
     for source, path in zip(sources, paths, strict=True):
         if path == root or (not stores.scheme(path) and os.path.realpath(path) == os.path.realpath(root)):
-            raise OutputError(f"{source} is the folder for results, too; name another folder with -o")
+            raise OutputError(f"{source} is also the folder for results; name another folder with -o")
         # A missing picture only makes its job fail, but a missing folder would mean no jobs at all.
         is_there = stores.scheme(path) or os.path.lexists(path) or is_pattern(path)
         if not is_there and Path(path).suffix.lower() not in SUFFIXES:
@@ -217,7 +217,7 @@ def _jobs(
         try:
             found = stores.pictures(path)
         except OSError as error:
-            raise ImageError(f"{source}: cannot be read ({reason(error)})") from error
+            raise ImageError(f"{source} cannot be read ({reason(error)})") from error
         if not found:
             raise ImageError(f"{source}: there are no pictures; name a folder with some")
         pictures += found

@@ -1,7 +1,7 @@
 """The files of a batch, on this machine or at an address ("s3://bucket/a.jpg").
 
 Addresses need fsspec (the extra `remote`). Each store finds its credentials in the environment, in
-its configuration files, or by the role of the machine.
+its configuration files, or from the role of the machine.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def scheme(path: str) -> str:
 def absolute(path: str, folder: str) -> str:
     """Return the absolute path or the address of a file in `folder`.
 
-    The folder can be a path or an address, too. `file://` becomes a path of this machine. Raises
+    The folder can also be an address. `file://` becomes a path of this machine. Raises
     `SettingsError` for a chain of file systems ("zip://a::https://..."), since its first scheme
     does not show what it reads.
     """
@@ -78,7 +78,10 @@ def stem(path: str) -> str:
 
 
 def read(path: str, most: int = MOST_BYTES) -> bytes:
-    """Return the content of a file. Raises `OSError`, also if it has more than `most` bytes."""
+    """Return the content of a file.
+
+    Raises `OSError` if the file cannot be read, or has more than `most` bytes.
+    """
     if not scheme(path):
         return read_regular(path, most)
     with _as_os_errors(), _open(path) as file:
@@ -89,7 +92,7 @@ def read(path: str, most: int = MOST_BYTES) -> bytes:
 
 
 def open_file(path: str) -> IO[bytes]:
-    """Return a file that is open for reading. Raises `OSError`."""
+    """Open a file for reading, and return it. Raises `OSError`."""
     if not scheme(path):
         return open_regular(path)
     with _as_os_errors():
@@ -97,9 +100,9 @@ def open_file(path: str) -> IO[bytes]:
 
 
 def stamp(path: str) -> str:
-    """Return a text that changes with the file, without reading it, or "" if there is none.
+    """Return a string that changes with the file, or "" if there is none.
 
-    Raises `OSError`.
+    The file is not read. Raises `OSError`.
     """
     if not scheme(path):
         status = os.stat(path)  # noqa: PTH116
@@ -120,7 +123,7 @@ def size(path: str) -> int | None:
 def write(path: str, content: bytes) -> None:
     """Write a file, and make its folders. Raises `OutputError`.
 
-    The file appears complete or not at all, if the store can do that.
+    If the store allows it, the file appears only when it is complete.
     """
     if not scheme(path):
         make_folder(Path(path).parent)
@@ -144,7 +147,7 @@ def write(path: str, content: bytes) -> None:
                     store.rm_file(temporary)
                 raise
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({reason(error)})") from error
+        raise OutputError(f"{path} cannot be written ({reason(error)})") from error
 
 
 def names(root: str) -> Iterator[str]:
@@ -200,14 +203,14 @@ def _store(path: str) -> tuple[Any, str]:
             f"package for fsspec that reaches that store ({reason(error)})"
         ) from error
     except ValueError as error:
-        raise SettingsError(f"{path}: fsspec knows no such address ({reason(error)}); correct it") from error
+        raise SettingsError(f"{path}: fsspec does not support this address ({reason(error)}); correct it") from error
     return store, inner
 
 
 def _open(path: str) -> IO[bytes]:
-    """Return a file at an address that is open for reading."""
+    """Open a file at an address for reading, and return it."""
     store, inner = _store(path)
-    return io.BufferedReader(store.open(inner, "rb"))  # `readline` of a store has no bound
+    return io.BufferedReader(store.open(inner, "rb"))  # `readline` of a store has no limit
 
 
 def _info(path: str) -> dict[str, Any]:

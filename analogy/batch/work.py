@@ -47,7 +47,7 @@ _THUMBNAIL_PIXELS = 160 * 160
 
 @dataclass(frozen=True)
 class Task:
-    """Task of a worker: a job, with all that the worker needs to do it.
+    """Task of a worker: a job, with everything that the worker needs to do it.
 
     Attributes
     ----------
@@ -100,7 +100,7 @@ def describe(engine: EngineArguments) -> dict[str, Any]:
 def do(task: Task) -> dict[str, Any]:
     """Do a job, unless it has ended in an earlier run and nothing has changed since.
 
-    A job cannot raise an exception, since its errors are part of the answer.
+    The function raises no exception, since the errors of a job are part of the answer.
 
     Returns
     -------
@@ -184,7 +184,7 @@ def _transfer(task: Task, loaded: Request, more: dict[str, Any], notes: Notes) -
 def input_stamp(task: Task) -> str:
     """Return a checksum of the job and of the size and modification time of its inputs.
 
-    It is "" if a store does not know them.
+    It is "" if a store does not report them.
     """
     stamps = []
     for path in task.job.inputs.values():
@@ -206,7 +206,7 @@ def _made_from(task: Task, loaded: Request) -> str:
 
 
 def _conditions(task: Task) -> list[Any]:
-    """Return all that decides the results beside the inputs, the version of analogy included."""
+    """Return what decides the results besides the inputs, including the version of analogy."""
     return [asdict(task.job.request.settings), task.job.outputs, task.model_sha256, __version__]
 
 

@@ -1,4 +1,4 @@
-"""Preparation of the tests of the applications, which compare what a command prints."""
+"""Fixture for the tests of the applications, which compare what a command prints."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from analogy.backends import compiled
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_kernels() -> None:
-    """Compile the kernels of the CPU, since the first command on a machine logs that it does."""
+    """Compile the kernels of the CPU, since the first command on a machine logs this step."""
     for module in compiled.KERNELS:
         compiled.load(module)

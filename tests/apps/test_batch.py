@@ -63,7 +63,7 @@ def table(path: Path, *rows: dict) -> Path:
     return path
 
 
-def test_a_folder_takes_one_style_and_the_same_command_again_does_nothing(photos, style, tmp_path: Path) -> None:
+def test_a_folder_gets_one_style_and_the_same_command_again_does_nothing(photos, style, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
     done = run("batch", tmp_path / "photos", "--style", style, "-o", out, "--workers", 2, *FAST)
     assert (done.exit_code, done.stderr) == (0, "")
@@ -117,7 +117,7 @@ def test_only_missing_or_changed_jobs_are_done_again(photos, style, tmp_path: Pa
     command = ["batch", *photos, "--style", style, "-o", out, "--workers", 1, *FAST]
     assert run(*command).exit_code == 0
     (out / "a.png").unlink()
-    picture(photos[1], 50)  # another photo with this name
+    picture(photos[1], 50)  # another photo with the same name
     os.utime(photos[2])  # the same photo
     assert "2 done" in run(*command).stdout
     assert [line["job"] for line in lines(out, "begun")] == ["a.png", "b.png", "c.png"]
@@ -325,7 +325,7 @@ def test_a_batch_into_the_folder_of_its_pictures_is_refused_even_through_a_link(
     (tmp_path / "link").symlink_to("photos")
     done = run("batch", tmp_path / "photos", "--style", style, "-o", tmp_path / "link", "--name", "{name}.jpg", *FAST)
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
-    assert "is the folder for results, too" in done.stderr
+    assert "is also the folder for results" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -357,20 +357,20 @@ def test_without_an_extra_one_line_names_it(
         ([{"a": "a.png"}, {"a": "sub/a.png"}], [], "the jobs 1 and 2 would both write a.png"),
         ([{"a": "a.png"}, {"a": "b.png", "name": "A"}], [], "the jobs 1 and 2 would both write A.png"),
         ([{"a": "a.png", "name": "../x"}], [], "no part of it may be empty or begin with a dot"),
-        ([{"a": "a.png", "name": "/etc/x"}], [], "no path inside the folder"),
+        ([{"a": "a.png", "name": "/etc/x"}], [], "which is not inside the folder"),
         ([{"a": "a.png", "direction": "both"}], [], "put {picture} into --name"),
         ([{"a": "a.png", "mask_a": "m.png"}], [], "line 2: there is a mask for A and none for B'; give both, or none"),
         ([{"a": "a.png", "preset": "nice"}], [], "unknown preset 'nice'"),
         ([{"a": "https://example.com/a.png"}], [], "to allow such addresses, add --allow-remote https"),
         ([{"a": "zip://a.png::https://example.com/a.zip"}], ["--allow-remote", "zip"], "a chain of file systems"),
         ([{"a": "a.png", "pins": "https://example.com/p.csv"}], [], "pins is 'https://example.com/p.csv'; to allow"),
-        ([{"b_prime": "a.png"}], [], "it must name the columns"),
+        ([{"b_prime": "a.png"}], [], "the first line must name the columns"),
         ([{"a": "a.png"}], ["--name", "{a"], "--name '{a'"),
-        ([{"a": "a.png"}], ["--name", "{picture}.png"], "all jobs would write one file"),
-        ([{"a": "a.png"}], ["--name", "{name:{zzz}}.png"], "'{zzz}' is no width of a name"),
-        ([{"a": "a.png"}], ["--name", "{number:>3000000000}.png"], "'>3000000000' is no width of a name"),
+        ([{"a": "a.png"}], ["--name", "{picture}.png"], "all jobs would write the same file"),
+        ([{"a": "a.png"}], ["--name", "{name:{zzz}}.png"], "'{zzz}' is not a valid width"),
+        ([{"a": "a.png"}], ["--name", "{number:>3000000000}.png"], "'>3000000000' is not a valid width"),
         ([{"a": "a.png"}], ["--name", "{name}.gif"], "its suffix must be one of"),
-        ([], [], "it must name the columns"),
+        ([], [], "the first line must name the columns"),
     ],
 )  # fmt: skip
 def test_a_table_is_refused_in_one_line_before_the_first_job(
@@ -387,7 +387,7 @@ def test_a_table_is_refused_in_one_line_before_the_first_job(
 @pytest.mark.parametrize(
     ("sources", "options", "words"),
     [
-        (["photos"], [], "no style: pass --style PICTURE, or a table of jobs"),
+        (["photos"], [], "there is no style; pass --style PICTURE, or a table of jobs"),
         (["photos", "jobs.csv"], ["--style", "style.jpg"], "a table must be the only one"),
         (["jobs.csv", "photos"], [], "a table must be the only one"),
         (["phtos/"], ["--style", "style.jpg"], "phtos/: there is no such folder or picture; correct its name"),
@@ -396,7 +396,7 @@ def test_a_table_is_refused_in_one_line_before_the_first_job(
         (["photos/*.tif"], ["--style", "style.jpg"], "there are no pictures"),
         (["photos"], ["--style", "none.jpg"], "there is no such file"),
         (["none.csv"], [], "there is no such table"),
-        (["photos"], ["--style", "style.jpg", "-o", "photos"], "is the folder for results, too"),
+        (["photos"], ["--style", "style.jpg", "-o", "photos"], "is also the folder for results"),
         (["photos"], ["--style", "style.jpg", "-o", "x.png"], "a batch writes into a folder"),
         (["photos"], ["--style", "style.jpg", "-o", "s3://bucket/out"], "give --manifest a file"),
         (["photos"], ["--style", "style.jpg", "--model", "none"], "none"),

@@ -59,7 +59,7 @@ def few_serial(serial: dict[str, bytes]) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def serial(table: Path) -> dict[str, bytes]:
-    """Return the results of the jobs, made one after the other in this process."""
+    """Return the results of the jobs, made one after another in this process."""
     engine, made = Engine(device="cpu", threads=1), {}
     for row in csv.DictReader(table.read_text().splitlines()):
         pair = table.parent / row["a"], table.parent / row["b_prime"]

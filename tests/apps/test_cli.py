@@ -152,7 +152,7 @@ def test_a_settings_file_with_another_model_s_checksum_is_refused(pair, tmp_path
     file.write_text(json.dumps(record | {"model_sha256": "0" * 64}))
     done = run("transfer", *pair, "-o", tmp_path / "p", "--settings", file)
     assert done.exit_code == 2
-    assert "has another checksum than the model of" in done.stderr
+    assert "has a different checksum from the model of" in done.stderr
 
 
 def test_an_output_path_of_a_picture_gets_the_one_result(pair, tmp_path: Path) -> None:
@@ -208,7 +208,9 @@ def test_a_settings_file_names_its_masks_and_other_masks_cause_a_warning(pair, t
     ]
     masks[3] = tmp_path / "other-labels.png"
     other = run("transfer", *pair, "-o", tmp_path / "other", *masks, "--settings", file)
-    assert other.stderr == f"analogy: {file} was made with another --mask-a than {masks[3]}; the result will differ\n"
+    assert (
+        other.stderr == f"analogy: {file} was made with a different --mask-a from {masks[3]}; the result will differ\n"
+    )
 
 
 def test_with_b_given_only_a_prime_is_written_and_the_record_names_b(pair, tmp_path: Path) -> None:
@@ -233,7 +235,7 @@ def test_another_missing_or_new_b_than_in_a_settings_file_causes_a_warning(pair,
     for name, given, line in (
         ("with", ["--b", pair[1]], ""),
         ("with", [], "was made with --b, which you do not give; the result will differ"),
-        ("with", ["--b", other], f"was made with another --b than {other}; the result will differ"),
+        ("with", ["--b", other], f"was made with a different --b from {other}; the result will differ"),
         ("without", ["--b", other], "was made without --b, which you give; the result will differ"),
     ):
         done = run("transfer", *pair, "-o", tmp_path / "again", "--settings", files[name], *given, *device)
@@ -255,7 +257,7 @@ def test_masks_beside_a_settings_file_without_masks_cause_a_warning(pair, tmp_pa
     record = json.loads(file.read_text())
     file.write_text(json.dumps({key: value for key, value in record.items() if not key.startswith("mask")}))
     done = run("transfer", *pair, "-o", tmp_path / "old", "--settings", file, *masks, "--device", "cpu")
-    assert (done.exit_code, done.stderr) == (0, "")  # as a version wrote it that did not record masks
+    assert (done.exit_code, done.stderr) == (0, "")  # as written by a version that did not record masks
 
 
 def test_flow_and_levels_are_written_and_masks_hold(pair, tmp_path: Path) -> None:
@@ -366,7 +368,7 @@ def test_bad_input_gives_one_line_without_a_traceback_and_exit_code_2(kind: str,
     assert len(lines) == 1 or lines[0].startswith("Usage: ")
     assert not (tmp_path / "out").exists()
     if kind in ("missing", "not a picture", "folder", "address", "line end", "suffix alone", "jpeg2000", "wide"):
-        assert not (tmp_path / "out").exists()  # and no empty folder is left
+        assert not (tmp_path / "out").exists()  # no empty folder remains either
 
 
 def test_an_input_can_be_wider_than_the_format_of_the_result_allows(tmp_path: Path, pair) -> None:
@@ -413,7 +415,7 @@ def temporary_files(folder: Path) -> int:
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
 def test_the_results_of_a_killed_command_are_those_of_one_run(pair, tmp_path: Path) -> None:
-    """Kill the command at some moments, mostly while it writes, and let the next run clean up."""
+    """Kill the command several times, mostly while it writes, and let the next run clean up."""
     out = tmp_path / "out"
     run("transfer", *pair, "-o", out, "--flow", "--levels", *FAST)
     for after in (0, 4, 8):  # number of temporary files at the moment of the kill
@@ -424,7 +426,7 @@ def test_the_results_of_a_killed_command_are_those_of_one_run(pair, tmp_path: Pa
         process.kill()
         process.wait()
         there = {path.name: path for path in out.iterdir() if not path.name.startswith(".analogy-")}
-        if manifest := there.pop("settings.json", None):  # otherwise the kill came while the files were renamed
+        if manifest := there.pop("settings.json", None):  # otherwise the command was killed while it renamed the files
             files = json.loads(manifest.read_text())["files"]
             assert files == {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in there.items()}
     done = run("transfer", *pair, "-o", out, "--seed", "1", *FAST)
@@ -591,7 +593,7 @@ def test_the_bar_fits_the_terminal_and_its_last_stage_is_saving(pair, tmp_path: 
     os.close(ours)
     assert process.wait() == 0
     lines = [line.rstrip() for line in re.split(r"[\r\n]+|\x1b\[A", shown.decode()) if line.strip()]
-    lines = [line for line in lines if not line.startswith("analogy: ")]  # the library logs this on a slow machine
+    lines = [line for line in lines if not line.startswith("analogy: ")]  # the library logs this only on a slow machine
     assert max(map(len, lines)) <= columns
     assert all(re.search(r"\d+%", line) for line in lines)
     assert "saving" in lines[-1]

@@ -220,11 +220,11 @@ def test_an_interrupted_run_keeps_its_frames_and_exits_with_130(shot: Path, tmp_
         ([], "a clip needs either keys or a style, but neither is given; give one of the two"),
         (
             ["--key", "0=first.png", "--side-by-side", "both.gif"],
-            "both.gif is no video; name a file with a suffix of .mp4 .m4v .mov .mkv .webm",
+            "both.gif is not a video; name a file with a suffix of .mp4 .m4v .mov .mkv .webm",
         ),
         (
             ["--key", "0=first.png", "--contact", "sheet"],
-            "sheet is no picture; give the contact sheet a suffix such as .png or .jpg",
+            "sheet is not a picture; give the contact sheet a suffix such as .png or .jpg",
         ),
         (["--key", "0=first.png", "--rate", "0"], "rate is 0.0; give 0.001 to 1000 frames per second"),
         (["--style", "nowhere.png"], "the style (nowhere.png): there is no such file"),

@@ -21,7 +21,7 @@ class Terminal(io.StringIO):
 
 @contextmanager
 def a_terminal() -> Iterator[Terminal]:
-    """Replace standard error by a terminal. A fixture would be undone by pytest."""
+    """Replace standard error by a terminal. pytest would undo this in a fixture."""
     with redirect_stderr(Terminal()) as terminal:
         yield terminal
 
@@ -49,11 +49,11 @@ def test_the_bar_is_drawn_again_while_no_progress_comes(monkeypatch: pytest.Monk
         assert terminal.getvalue().count("features") > before
     after = terminal.getvalue()
     time.sleep(0.1)
-    assert terminal.getvalue() == after  # and never after the end of the run
+    assert terminal.getvalue() == after  # it is never drawn after the end of the run
 
 
 def test_quiet_shows_only_warnings_and_restores_the_logger(caplog) -> None:
-    caplog.set_level(logging.INFO, "analogy")  # as the command sets the level
+    caplog.set_level(logging.INFO, "analogy")  # the level that the command sets
     logger = logging.getLogger("analogy")
     with a_terminal() as terminal, Display(quiet=True) as shown:
         assert not logger.isEnabledFor(logging.INFO)

@@ -1,4 +1,4 @@
-"""`analogy clip` overwrites no input and no foreign file, and two runs never mix their frames."""
+"""`analogy clip` never overwrites its inputs or files it did not make, and never mixes two runs."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_a_folder_is_locked_until_its_videos_are_written(here: Path, monkeypatch
 def test_two_frames_that_would_be_one_file_are_refused(here: Path, first: str, second: str) -> None:
     names = [first, second]
     if first == "a.jpg" == second[:5]:
-        names.append("a.png")  # sorts behind the other two
+        names.append("a.png")  # sorts after the other two
     for name in names:
         Image.fromarray(picture(*SIZE)).save(here / "shot" / name)
     refused(here, "two frames have the same name, ", "shot", "-o", "out", *KEY)
@@ -305,7 +305,7 @@ class _Unpainted:
     """Film whose pictures must not be read."""
 
     class Asked(Exception):
-        """Error of a film that is asked for its cuts, which come after all checks."""
+        """Error raised when a film is asked for its cuts, which happens only after all checks."""
 
     def __init__(self, folder: Path, count: int):
         self.names = [f"{index:03}" for index in range(count)]
@@ -321,7 +321,7 @@ class _Unpainted:
 
 
 def test_a_run_that_continues_a_long_film_checks_each_file_a_few_times(here: Path, monkeypatch) -> None:
-    """A check of each file for each frame would take quadratic time."""
+    """Checking every file for every frame would take quadratic time."""
     clip, out, looked = _Unpainted(here / "long", 100), here / "out", []
     for folder in (here / "long", out):
         folder.mkdir()
@@ -364,7 +364,7 @@ def test_transparent_parts_of_a_key_show_the_frame_of_the_film(here: Path, kind:
         assert np.abs(half).max() <= 1
         covered[20:24, 10:30] = True
     assert np.array_equal(painted[~covered], frame[~covered])
-    for name in ("000.png", "004.png"):  # and in the frames beside it
+    for name in ("000.png", "004.png"):  # also in the neighbouring frames
         away = pixels(here / "out" / name).astype(int) - pixels(here / "shot" / name)
         assert np.median(np.abs(away)) <= 4
 

@@ -69,7 +69,7 @@ def test_signals_at_any_moment_end_the_command_with_one_line_and_leave_nothing(
 @needs_linux
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_while_files_are_written_leave_no_file(tmp_path: Path, number: signal.Signals) -> None:
-    """Send three signals to a process that writes files without end."""
+    """Send three signals to a process that keeps writing files."""
     code = f"""
 import time
 from pathlib import Path
@@ -142,7 +142,7 @@ def test_a_command_that_was_started_to_ignore_ctrl_c_ignores_it(pair, tmp_path: 
     process = subprocess.Popen(
         ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *map(str, command)], stdout=subprocess.PIPE, text=True
     )
-    while not (tmp_path / "out").is_dir():  # made just before the transfer begins
+    while not (tmp_path / "out").is_dir():  # it is made just before the transfer begins
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)

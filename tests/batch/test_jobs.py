@@ -30,7 +30,7 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
         "b_prime": [None, "s.png", ""],
         "b_prime_2": [None, "t.png", None],
         "ratio": [0.5, float("nan"), None],
-        "seed": [3.0, float("nan"), 4.0],  # pandas makes floats of whole numbers beside empty cells
+        "seed": [3.0, float("nan"), 4.0],  # pandas turns whole numbers beside empty cells into floats
         "photo": [True, None, False],
         "preset": [None, "face", None],
     }
@@ -46,24 +46,24 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
     both = [str(tmp_path / "s.png"), str(tmp_path / "t.png")]
     assert [job.request.b_prime for job in found] == ["/style.png", both, "/style.png"]
     (tmp_path / "jobs.parquet").write_bytes(b"PAR1 no more")
-    with pytest.raises(SettingsError, match="is no Parquet table, or a damaged one"):
+    with pytest.raises(SettingsError, match="it is not a Parquet table, or it is damaged"):
         list(of_table(tmp_path / "jobs.parquet"))
 
 
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        (b"[1]", "line 2: is no object"),
-        (b"{", "line 2: is no JSON"),
-        (b"[" * 100_000, "line 2: is no JSON"),
+        (b"[1]", "line 2 is not an object"),
+        (b"{", "line 2 is not valid JSON"),
+        (b"[" * 100_000, "line 2 is not valid JSON"),
         (b" " * (1 << 21), "it has more than 1048576 characters"),
-        (b'{"a": 1}', "line 2: a is 1; it takes a path"),
+        (b'{"a": 1}', "line 2: a is 1; it must be a path"),
         (b'{"a": "x\\u0000"}', "line 2: a is"),
-        (b'{"a": "x", "b_prime": 1}', "line 2: b_prime is 1; it takes a path"),
-        (b'{"a": "x", "b_prime": ["y", ["z"]]}', "line 2: b_prime is ['z']; it takes a path"),
-        (b'{"a": "x", "b_prime": ["y", ""]}', "line 2: b_prime is ''; it takes a path"),
+        (b'{"a": "x", "b_prime": 1}', "line 2: b_prime is 1; it must be a path"),
+        (b'{"a": "x", "b_prime": ["y", ["z"]]}', "line 2: b_prime is ['z']; it must be a path"),
+        (b'{"a": "x", "b_prime": ["y", ""]}', "line 2: b_prime is ''; it must be a path"),
         (b'{"a": "x", "b_prime": []}', "line 2: b_prime is an empty list; give it a path, or leave it out"),
-        (b'{"a": ["x", "y"]}', "line 2: a is ['x', 'y']; it takes a path"),
+        (b'{"a": ["x", "y"]}', "line 2: a is ['x', 'y']; it must be a path"),
         (
             b'{"a": "x", "b_prime": ["y"], "b_prime_2": "z"}',
             "b_prime is a list, and there is a column b_prime_2, too; put all into",
@@ -82,21 +82,21 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
             b'{"a": "x", "b_prime": ["y", "z"], "mask_a": "m", "mask_b": "m"}',
             "the mask of B': 1 given for 2 pictures B'",
         ),
-        (b'{"a": "x", "pins": 1}', "line 2: pins is 1; it takes the path of a CSV file, or a list of rows"),
+        (b'{"a": "x", "pins": 1}', "line 2: pins is 1; it must be the path of a CSV file, or a list of rows"),
         (b'{"a": "x", "pins": [[1, 2, 3]]}', "line 2: pins: the shape is (1, 3); it must be (N, 4)"),
         (b'{"a": "x", "pins": [1, [2]]}', "line 2: pins is [1, [2]]; give N rows of four numbers"),
         (b'{"a": "x", "seed": 1.5}', "line 2: seed is 1.5; it takes a whole number"),
         (b'{"a": "x", "seed": true}', "line 2: seed is True; it takes a whole number"),
-        (b'{"a": "x", "name": "\\u202e"}', "no path inside the folder for results"),
-        (b'{"a": "x", "name": "a\\\\b"}', "no path inside the folder for results"),
-        (b'{"a": "x", "name": "c:b"}', "no path inside the folder for results"),
+        (b'{"a": "x", "name": "\\u202e"}', "which is not inside the folder for results"),
+        (b'{"a": "x", "name": "a\\\\b"}', "which is not inside the folder for results"),
+        (b'{"a": "x", "name": "c:b"}', "which is not inside the folder for results"),
         (b'{"a": "x", "preset": ["face"]}', "unknown preset ['face']"),
         (b'{"a": "x", "preset": {"face": 1}}', "unknown preset {'face': 1}"),
         (b'{"a": "x", "preset": 1}', "unknown preset 1"),
         (b'{"a": "x", "seed": 1, "seed": 2}', "line 2: it has 'seed' twice; give it once"),
         (b'{"a": "x", "seed": "1,000"}', "seed is '1,000'; it takes a whole number"),
         (b'{"a": "x", "search_iterations": "1.000"}', "search_iterations is '1.000'; it takes a whole number"),
-        (b'{"a": "x", "name": ["y"]}', "name is ['y']; it takes a text"),
+        (b'{"a": "x", "name": ["y"]}', "name is ['y']; it must be text"),
         (b'{"a": "x", "name": "report.html/x"}', "report.html is a file of the batch itself"),
         (b'{"a": "x", "name": "Batch.jsonl/x"}', "Batch.jsonl is a file of the batch itself"),
     ],
@@ -189,8 +189,8 @@ def test_tables_are_read_as_spreadsheets_and_shells_write_them(tmp_path: Path, h
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("x.csv", b"", "its first line is nothing, without a column a; it must name the columns"),
-        ("x.csv", b"photo;style\n1;2\n", "its first line is 'photo, style', without a column a"),
+        ("x.csv", b"", "its first line is nothing, which has no column a; the first line must name the columns"),
+        ("x.csv", b"photo;style\n1;2\n", "its first line is 'photo, style', which has no column a"),
         ("x.csv", b"a;A\nx.png;y.png\n", "there are two columns 'a'"),
         ("x.csv", b"a;b_prime;\nx.png;y.png;z.png\n", "line 2 has more cells than there are columns ('z.png')"),
         ("x.csv", b"a,b_prime\nx, y.png,z.png\n", "line 2 has more cells than there are columns ('z.png')"),
@@ -198,10 +198,10 @@ def test_tables_are_read_as_spreadsheets_and_shells_write_them(tmp_path: Path, h
         ("x.csv", b'a,ratio\nx.png,"0,5,5"\n', "line 2: ratio is '0,5,5'"),
         ("x.csv", b'a,seed\nx.png,"1,5"\n', "line 2: seed is 1.5; it takes a whole number"),
         ("x.csv", b"a,name\nx.png,\x81\x8d\n", "is neither UTF-8 nor Windows-1252; save the table as UTF-8"),
-        ("x.csv", b"\xff\xfea\0\n\0x", "no table ("),
-        ("x.csv", b'a\n"x.png\n' * 2, "no table ("),
+        ("x.csv", b"\xff\xfea\0\n\0x", " is not a table ("),
+        ("x.csv", b'a\n"x.png\n' * 2, " is not a table ("),
         ("x.csv", b"PK\3\4 a workbook", "its first line is 'pk"),
-        ("x.jsonl", b'[\n{"a": "x.png"}\n]', "line 1: is no JSON"),
+        ("x.jsonl", b'[\n{"a": "x.png"}\n]', "line 1 is not valid JSON"),
         ("x.jsonl", b'{"a": "x.png", "A": "y.png"}', "line 1: there are two columns 'a'"),
         (
             "x.jsonl",

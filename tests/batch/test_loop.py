@@ -137,16 +137,16 @@ def test_a_job_without_enough_memory_runs_again_alone(tmp_path: Path, monkeypatc
 
 def test_a_full_disk_ends_the_batch_with_one_error_and_finished_jobs_are_recorded(tmp_path: Path, monkeypatch) -> None:
     def filling(task: Task) -> dict[str, Any]:
-        return failed(task, "3.png: no room", full=True) if task.job.number > 2 else done(task)
+        return failed(task, "3.png: the disk is full", full=True) if task.job.number > 2 else done(task)
 
     monkeypatch.setattr(loop, "do", filling)
-    with pytest.raises(OutputError, match=r"3\.png: no room; make room, and run the same command"):
+    with pytest.raises(OutputError, match=r"3\.png: the disk is full; free some disk space, and run the same command"):
         run(jobs(*(f"{i}.png" for i in range(1, 100))), in_threads(1), tmp_path)
     assert states(tmp_path) == {"1.png": "done", "2.png": "done", "3.png": "begun"}
 
 
 def test_rows_of_a_long_table_are_read_only_when_needed(tmp_path: Path, monkeypatch) -> None:
-    """The loop takes only as many jobs from their source as are done or running."""
+    """The loop reads only as many jobs from their source as are done or running."""
     monkeypatch.setattr(loop, "do", done)
     ahead: list[int] = []
     ended = 0

@@ -107,10 +107,10 @@ def test_a_changed_line_is_skipped(tmp_path: Path, changes: dict) -> None:
         b"\0" * 9,
     ],
 )
-def test_a_file_that_is_no_manifest_stays_as_it_is(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_manifest_stays_as_it_is(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "batch.jsonl"
     path.write_bytes(content)
-    with pytest.raises(OutputError, match="is no manifest of a batch"), Manifest(path):
+    with pytest.raises(OutputError, match="is not a manifest of a batch"), Manifest(path):
         pass
     assert path.read_bytes() == content
 

@@ -161,7 +161,7 @@ def test_only_addresses_of_an_allowed_scheme_are_fetched(tmp_path: Path) -> None
 
 
 def test_in_a_store_without_whole_objects_a_file_is_written_and_renamed(tmp_path: Path, monkeypatch) -> None:
-    """The scheme `local://` of fsspec stands for a store like SFTP."""
+    """The scheme `local://` of fsspec represents a store such as SFTP."""
     local = pytest.importorskip("fsspec.implementations.local", reason="needs the extra remote").LocalFileSystem
     target = tmp_path / "deep" / "x.png"
     address = f"local://{target}"
@@ -203,7 +203,7 @@ def test_relative_paths_and_addresses_start_at_the_folder_of_the_table(path: str
 
 def test_an_unknown_address_is_refused_with_the_package_to_install() -> None:
     pytest.importorskip("fsspec", reason="needs the extra remote")
-    with pytest.raises(SettingsError, match="fsspec knows no such address"):
+    with pytest.raises(SettingsError, match="fsspec does not support this address"):
         stores.check("nonsense://x/y")
     with pytest.raises(SettingsError, match=r'needs the extra "remote"'):
         stores.check("gdrive://x/y")

@@ -42,9 +42,9 @@ def test_a_job_is_done_again_by_another_version_of_analogy_only(pair, tmp_path: 
     assert do(tmp_path, pair, without_times)["kept"]
     monkeypatch.setattr(work, "__version__", "999")
     for known in (first["line"], without_times):
-        anew = do(tmp_path, pair, known)
-        assert not anew["kept"]
-        assert do(tmp_path, pair, anew["line"])["kept"]
+        again = do(tmp_path, pair, known)
+        assert not again["kept"]
+        assert do(tmp_path, pair, again["line"])["kept"]
 
 
 def test_a_job_is_done_again_with_another_model(pair, tmp_path: Path) -> None:

@@ -53,12 +53,12 @@ class Problem(BaseModel):
 
 
 class JobStatus(BaseModel):
-    """The present state of a job."""
+    """The current state of a job."""
 
     id: str
     state: State
-    ahead: int = Field(description="Number of jobs before this one in the queue.")
-    stage: str = Field(description="Present stage: reading, features, level 5 to level 1, pictures or saving.")
+    ahead: int = Field(description="Number of jobs ahead of this one in the queue.")
+    stage: str = Field(description="Current stage: reading, features, level 5 to level 1, pictures or saving.")
     done: float = Field(description="Finished share of the work, 0 to 1.")
     settings: dict[str, Any] = Field(description="All settings, with the keys of a settings.json.")
     levels: dict[str, str] = Field(
@@ -81,7 +81,7 @@ class SettingInfo(BaseModel):
 
 
 class PresetInfo(BaseModel):
-    """A preset, which is a set of settings for one use."""
+    """A preset, which is a set of settings for one purpose."""
 
     name: str
     title: str
@@ -90,7 +90,7 @@ class PresetInfo(BaseModel):
 
 
 class ServiceInfo(BaseModel):
-    """The settings and presets that the service knows, and its bounds."""
+    """The settings, the presets and the limits of the service."""
 
     version: str
     settings: list[SettingInfo]
@@ -119,12 +119,12 @@ _PROBLEMS: dict[int, str] = {
     422: "A picture cannot be read, or a field is wrong; the message names it and the reason.",
     429: "The queue is full; try again after `Retry-After` seconds.",
     500: "The worker ended unexpectedly, and the job failed.",
-    503: "The service is starting or ending, or has no room; try again later.",
+    503: "The service is starting, ending or overloaded, or its disk is full; try again later.",
 }
 _EVERY_ROUTE = (401, 403, 422)
-"""Statuses of errors that each route can answer."""
+"""HTTP statuses of the errors that every route can return."""
 _UPLOADS = (400, 408, 413, 429, 503)
-"""Statuses of errors that a route for pictures can answer as well."""
+"""HTTP statuses of further errors that a route for pictures can return."""
 
 
 def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -146,7 +146,7 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
     token : str
         The token that clients must send; "" for none.
     root : str
-        The path under which a proxy shows the service, without a slash at its end; "" for none.
+        The path under which a proxy serves the application, without a final slash; "" for none.
     """
     app = FastAPI(
         title="analogy",
@@ -168,8 +168,8 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
     app.openapi = with_problems  # type: ignore[method-assign]
     app.add_middleware(Intake, pool=pool, limits=limits)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    metrics.gauge("analogy_queue", "Number of jobs that wait.", lambda: pool.waiting)
-    metrics.gauge("analogy_running", "Number of jobs that run.", lambda: pool.running)
+    metrics.gauge("analogy_queue", "Number of waiting jobs.", lambda: pool.waiting)
+    metrics.gauge("analogy_running", "Number of running jobs.", lambda: pool.running)
     metrics.gauge("analogy_workers", "Number of workers that are ready or busy.", lambda: pool.ready)
 
     def find(id: Annotated[str, PathParameter(description="The `id` in the answer of `POST /v1/jobs`.")]) -> Job:
@@ -184,7 +184,7 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
 
     async def may_watch() -> None:
         if watching >= limits.connections // 2:  # the other half is for short requests
-            raise HTTPException(503, "too many clients watch jobs; try again later", {"retry-after": "5"})
+            raise HTTPException(503, "too many clients are following jobs; try again later", {"retry-after": "5"})
 
     def address(job: Job) -> str:
         return f"{root}/v1/jobs/{job.id}"
@@ -308,7 +308,7 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
             raise HTTPException(404, "the job has no such result, or has not made it yet")
         return JobFile(jobs, job, name, headers=_CACHED)
 
-    @app.get("/v1/settings", summary="List the settings, the presets and the bounds")
+    @app.get("/v1/settings", summary="List the settings, the presets and the limits")
     async def service_info() -> ServiceInfo:
         fields = dataclasses.fields(Settings)
         return ServiceInfo(

@@ -16,7 +16,7 @@ from ...networks.models import DEFAULT, locate
 from ..options import GroupedCommand, engine_options, option
 from .limits import Limits
 
-_LISTEN, _BOUNDS = "Address", "Bounds"
+_LISTEN, _LIMITS = "Address", "Limits"
 _EXAMPLES = """\
 analogy serve
 analogy serve --port 9000 --workers 2
@@ -26,38 +26,39 @@ curl -F a=@photo.jpg -F b_prime=@painting.jpg localhost:8000/v1/transfer -o a_pr
 
 @click.command(cls=GroupedCommand, examples=_EXAMPLES)
 @option("--host", default="127.0.0.1", show_default=True, group=_LISTEN,
-        help="Address to listen at. 0.0.0.0 accepts requests of other machines.")  # fmt: skip
+        help="Address to listen on. 0.0.0.0 accepts requests from other machines.")  # fmt: skip
 @option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, group=_LISTEN,
-        help="Port to listen at. 0 takes a free port.")  # fmt: skip
+        help="Port to listen on. 0 chooses a free port.")  # fmt: skip
 @option("--token", envvar="ANALOGY_TOKEN", default="", group=_LISTEN,
-        help="Shared secret that clients must send. Prefer the variable ANALOGY_TOKEN.")  # fmt: skip
+        help="Secret that clients must send. It is safer to set the environment variable ANALOGY_TOKEN, since other "
+             "users can see command lines.")  # fmt: skip
 @option("--root-path", default="", metavar="PATH", group=_LISTEN,
-        help="Path under which a proxy shows the service, for instance /analogy.")  # fmt: skip
-@option("--workers", type=click.IntRange(1, 64), default=Limits.workers, show_default=True, group=_BOUNDS,
+        help="Path under which a proxy serves the page, for instance /analogy.")  # fmt: skip
+@option("--workers", type=click.IntRange(1, 64), default=Limits.workers, show_default=True, group=_LIMITS,
         help="Number of jobs that run at the same time, each in a process with a model of its own.")  # fmt: skip
-@option("--queue", type=click.IntRange(1, 10_000), default=Limits.queue, show_default=True, group=_BOUNDS,
-        help="Largest number of jobs that wait. The service refuses further ones until there is room.")  # fmt: skip
+@option("--queue", type=click.IntRange(1, 10_000), default=Limits.queue, show_default=True, group=_LIMITS,
+        help="Maximum number of waiting jobs. The service refuses more while the queue is full.")  # fmt: skip
 @option("--upload-mb", type=click.IntRange(1, 100_000), default=Limits.upload_bytes >> 20, show_default=True,
-        group=_BOUNDS, help="Largest request, in MB.")  # fmt: skip
+        group=_LIMITS, help="Largest request, in MB.")  # fmt: skip
 @option("--worker-gb", type=click.FloatRange(1, 10_000), default=Limits.worker_bytes / (1 << 30), show_default=True,
-        group=_BOUNDS,
-        help="Memory, in GB, that a worker may take beside the loaded model (on Linux, without a GPU).")  # fmt: skip
-@option("--job-seconds", type=click.FloatRange(1, 1e6), default=Limits.job_seconds, show_default=True, group=_BOUNDS,
+        group=_LIMITS,
+        help="Memory, in GB, that a worker may use besides the loaded model (on Linux, without a GPU).")  # fmt: skip
+@option("--job-seconds", type=click.FloatRange(1, 1e6), default=Limits.job_seconds, show_default=True, group=_LIMITS,
         help="Longest time that a job may run, in seconds.")  # fmt: skip
 @option("--keep-minutes", type=click.FloatRange(0, 1e6), default=Limits.keep_seconds / 60, show_default=True,
-        group=_BOUNDS, help="Time for which results are kept, in minutes.")  # fmt: skip
+        group=_LIMITS, help="Time for which results are kept, in minutes.")  # fmt: skip
 @option("--keep-mb", type=click.IntRange(1, 10_000_000), default=Limits.keep_bytes >> 20, show_default=True,
-        group=_BOUNDS, help="Largest size of all kept results, in MB. The oldest ones are deleted first.")  # fmt: skip
-@option("--grace", type=click.FloatRange(0, 1e5), default=10.0, show_default=True, group=_BOUNDS,
-        help="Time that running jobs have to finish when the service ends, in seconds.")  # fmt: skip
+        group=_LIMITS, help="Largest size of all kept results, in MB. The oldest ones are deleted first.")  # fmt: skip
+@option("--grace", type=click.FloatRange(0, 1e5), default=10.0, show_default=True, group=_LIMITS,
+        help="Seconds that running jobs are given to finish at shutdown.")  # fmt: skip
 @engine_options
 def serve(host: str, port: int, token: str, root_path: str, workers: int, queue: int, upload_mb: int, worker_gb: float,
           job_seconds: float, keep_minutes: float, keep_mb: int, grace: float, model: str | None, device: Device,
           threads: int | None, max_input_pixels: int | None) -> None:  # fmt: skip
-    """Serve a web page for people, and an interface for programs.
+    """Serve a web page for people, and an HTTP API for programs.
 
-    Open the page at http://127.0.0.1:8000; /docs describes the interface. Ctrl-C or SIGTERM ends
-    the service. Pictures and results stay on this machine, and the service deletes them at its end.
+    Open the page at http://127.0.0.1:8000; /docs describes the API. Ctrl-C or SIGTERM ends the
+    service. Pictures and results stay on this machine, and the service deletes them when it ends.
     """
     import asyncio  # here, since it would delay the start of all other commands
 
@@ -85,7 +86,7 @@ def serve(host: str, port: int, token: str, root_path: str, workers: int, queue:
 def _checked_token(token: str) -> str:
     """Return a token without the spaces around it.
 
-    Raises `AnalogyError` for a token that no header can hold.
+    Raises `AnalogyError` for a token that an HTTP header cannot hold.
     """
     bare = token.strip()
     if token and not bare:
@@ -98,7 +99,7 @@ def _checked_token(token: str) -> str:
 def _checked_path(path: str) -> str:
     """Return a path with a slash at its beginning and none at its end, or "" for the root.
 
-    Raises `AnalogyError` for a text that is no path.
+    Raises `AnalogyError` if the value is not a path.
     """
     bare = path.strip("/")
     if not re.fullmatch(r"([\w.~-]+(/[\w.~-]+)*)?", bare, re.ASCII) or {".", ".."} & set(bare.split("/")):

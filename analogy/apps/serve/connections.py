@@ -1,6 +1,6 @@
-"""The connections of the service: their largest number, and the time that a client may waste.
+"""The connections of the service, with limits on their number and on the time that clients wait.
 
-uvicorn bounds only the time between two requests of a connection, and counts a connection only
+uvicorn limits only the time between two requests of a connection, and counts a connection only
 after its first request.
 """
 
@@ -20,24 +20,27 @@ from .limits import Limits
 _log = logging.getLogger("analogy.serve")
 
 _FILES = 4
-"""Open files per connection: its socket, one not yet accepted, a file to send, a reserve."""
+"""Open files per connection: its socket, one not yet accepted, a file to send, and a reserve."""
 _PIECE = 1 << 14
-"""Bytes parsed at a time. It bounds the tiny chunks that are parsed."""
+"""Number of bytes that are parsed between two checks for tiny chunks."""
 _LEAST_CHUNK = 64
-"""Least mean chunk of a body, in bytes. Parsing a chunk takes as long as 10 kB of body."""
+"""Smallest allowed mean size of the chunks of a body, in bytes.
+
+Parsing one chunk takes as long as parsing 10 kB of a body without chunks.
+"""
 _LOG_INTERVAL = 60.0
-"""Least time between two log lines about connections that cannot be accepted, in seconds."""
+"""Minimum time between two log lines about connections that cannot be accepted, in seconds."""
 
 
 def affordable(wanted: int) -> int:
     """Return the number of connections that the process can have, at most `wanted`.
 
-    Each connection needs open files. The function raises the bound of the process for open files as
-    far as the system allows.
+    Each connection needs open files. The function raises the process's limit on open files as far
+    as the system allows.
     """
     try:
         import resource
-    except ImportError:  # Windows has no such bound
+    except ImportError:  # Windows has no such limit
         return wanted
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     unbound = resource.RLIM_INFINITY
@@ -57,7 +60,7 @@ class Connection(H11Protocol):
     *args, **options
         The arguments of `H11Protocol`.
     limits : Limits
-        The bounds `connections`, `head_seconds` and `stall_seconds`.
+        The limits; `connections`, `head_seconds` and `stall_seconds` are used.
     """
 
     def __init__(self, *args: Any, limits: Limits, **options: Any):
@@ -67,7 +70,7 @@ class Connection(H11Protocol):
         self._unsent = self._chunked = self._lines = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Accept the connection, and end the longest silent one if there are too many."""
+        """Accept the connection. If there are too many, end the one that was silent for longest."""
         self._idle_since = self._last_received = self._last_taken = time.monotonic()
         super().connection_made(transport)
         if len(self.connections) > self.limits.connections:
@@ -77,7 +80,7 @@ class Connection(H11Protocol):
             ).end()
 
     def data_received(self, data: bytes) -> None:
-        """Parse bytes of the client. End the connection if a body comes in tiny chunks."""
+        """Parse bytes from the client. End the connection if a body arrives in tiny chunks."""
         self._last_received = time.monotonic()
         for first in range(0, len(data), _PIECE):
             piece = data[first : first + _PIECE]
@@ -106,11 +109,11 @@ class Connection(H11Protocol):
 
     @property
     def _in_chunks(self) -> bool:
-        """Return whether a chunked body is arriving, before or after the answer."""
+        """True if a chunked body is arriving, before or after the answer."""
         return self.conn.their_state is SEND_BODY and any(name == b"transfer-encoding" for name, _ in self.headers)
 
     def resume_writing(self) -> None:
-        """Record that the client has taken some of the answer."""
+        """Record that the client has read some of the answer."""
         self._last_taken = time.monotonic()
         super().resume_writing()
 
@@ -121,16 +124,16 @@ class Connection(H11Protocol):
 
     @property
     def idle(self) -> bool:
-        """Return whether the connection has no unanswered request."""
+        """True if every request on the connection has been answered."""
         return self.cycle is None or self.cycle.response_complete
 
     @property
     def waits_for_client(self) -> bool:
-        """Return whether the client has to act next: to send a request or to take an answer."""
+        """True if the client has to act next, by sending a request or by reading an answer."""
         return self.idle or self.cycle.more_body or self.flow.write_paused
 
     def check(self) -> None:
-        """End the connection if the client has sent or taken nothing for too long."""
+        """End the connection if the client has sent or read nothing for too long."""
         now, unsent = time.monotonic(), self.transport.get_write_buffer_size()
         if unsent < self._unsent or not self._unsent:
             self._last_taken = now
@@ -147,13 +150,13 @@ class Connection(H11Protocol):
 
 
 class Failures:
-    """Handler for uncaught errors of an event loop that bounds the log of failed connections."""
+    """Handler for uncaught errors of an event loop, which limits the log of failed connections."""
 
     def __init__(self) -> None:
         self._last_logged = -_LOG_INTERVAL
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Log an error like the loop, but failures to accept a connection once a minute."""
+        """Log an error as the loop does, but log failures of `accept` at most once a minute."""
         if "socket.accept()" not in context.get("message", ""):
             loop.default_exception_handler(context)
         elif time.monotonic() - self._last_logged > _LOG_INTERVAL:

@@ -17,7 +17,7 @@ _PAGE = """\
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>analogy: for programs</title>
+<title>analogy: HTTP API</title>
 <link rel="icon" href="static/icon.svg" type="image/svg+xml">
 <link rel="stylesheet" href="static/page.css">
 <link rel="stylesheet" href="static/documentation.css">
@@ -78,7 +78,7 @@ def page(document: Schema) -> str:
 
 
 def _form(operation: Schema) -> str:
-    """Return the name of the schema of an operation's form, or "" if it takes no form."""
+    """Return the name of the schema of an operation's form, or "" if it has no form."""
     [content] = operation.get("requestBody", {}).get("content", {}).values() or [{}]
     return _name(content.get("schema", {}))
 
@@ -109,7 +109,7 @@ def _table(title: str, rows: list[tuple[str, Schema, bool, str | None]], of: str
     return (
         f"<h3>{escape(title)}</h3>\n"
         f'<div class="wide" tabindex="0" role="region" aria-label="{escape(of)}: {escape(title)}">'
-        '<table><thead><tr><th scope="col">Name</th><th scope="col">Takes</th><th scope="col">Meaning</th></tr></thead>'
+        '<table><thead><tr><th scope="col">Name</th><th scope="col">Value</th><th scope="col">Meaning</th></tr></thead>'
         f"<tbody>\n{lines}\n</tbody></table></div>\n"
     )
 
@@ -155,7 +155,7 @@ def _kind(schema: Schema) -> str:
 
 
 _KINDS = {
-    "string": "a text",
+    "string": "text",
     "integer": "a whole number",
     "number": "a number",
     "boolean": "true or false",
@@ -175,5 +175,5 @@ def _link(schema: Schema) -> str:
 
 
 def _words(text: str) -> str:
-    """Return a text as HTML, with text between backticks as code."""
+    """Return text as HTML. Text between backticks becomes code."""
     return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text))

@@ -14,7 +14,7 @@ from ...files import temporary
 from ...files.folders import make_folder
 
 PREFIX = "analogy-serve-"
-"""Prefix of the names of service folders, which lie in the folder for temporary files."""
+"""Prefix of the names of service folders, which are in the folder for temporary files."""
 
 
 @contextmanager
@@ -37,12 +37,12 @@ def private_folder() -> Iterator[Path]:
     parent = Path(tempfile.gettempdir())
     for left in _own_folders(parent):
         with suppress(OSError):  # a running service uses the folder
-            make_folder(left)  # deletes leftovers that no process has locked
+            make_folder(left)  # this deletes leftovers that no process has locked
             left.rmdir()
     try:
         own, folder, lock = _new_folder(parent)
     except OSError as error:
-        raise OutputError(f"{parent}: cannot be written to ({reason(error)}); set TMPDIR to another folder") from error
+        raise OutputError(f"{parent} cannot be written to ({reason(error)}); set TMPDIR to another folder") from error
     try:
         yield folder
     finally:

@@ -1,4 +1,4 @@
-"""The forms of the service, which become jobs: fields a `Request`, and pictures files."""
+"""The forms of the service: their fields become a `Request`, and their pictures become files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ...settings import Direction, PresetName, Settings
 from .jobs import Job, Jobs
 
 Format: TypeAlias = Literal["png", "jpg", "webp", "tif"]
-"""Format of the picture that `/v1/transfer` answers."""
+"""Format of the picture that `/v1/transfer` returns."""
 MOST_EXAMPLES = 4
 """Largest number of examples B' in a job."""
 _MOST_REPEATS = {field.name: MOST_EXAMPLES if field.metadata["several"] else 1 for field in fields_of("picture")}
@@ -32,7 +32,7 @@ MOST_FILES = sum(_MOST_REPEATS.values())
 MOST_FIELDS = 32
 """Largest number of other fields in a form."""
 MOST_FIELD_BYTES = 1 << 17
-"""Largest size of a field that is no picture, in bytes."""
+"""Largest size of a field that is not a picture, in bytes."""
 
 
 def _of_setting(setting: dataclasses.Field[Any]) -> tuple[Any, None]:
@@ -62,7 +62,8 @@ def _of_request(field: dataclasses.Field[Any]) -> tuple[Any, Any]:
         return Annotated[bool, Field(description=text)], False
     if kind == "pins":
         text, example = (
-            f"{text} A list of rows [xa, ya, xb, yb] in JSON. With several B' a fifth number counts them from 1.",
+            f"{text} A list of rows [xa, ya, xb, yb] in JSON. With several B' a fifth number in each row says "
+            "which B' it is, from 1.",
             "[[120, 80, 200, 64]]",
         )
         return Annotated[str, Field(description=text, examples=[example])], "[]"
@@ -85,7 +86,7 @@ class RequestForm(create_model("_Fields", **_SETTINGS, **_INPUTS)):  # type: ign
 
     model_config = ConfigDict(extra="forbid")
 
-    preset: Annotated[PresetName | None, Field(description="A set of settings for one use.")] = None
+    preset: Annotated[PresetName | None, Field(description="A set of settings for one purpose.")] = None
     settings: Annotated[
         str,
         Field(
@@ -101,7 +102,7 @@ class RequestForm(create_model("_Fields", **_SETTINGS, **_INPUTS)):  # type: ign
         return {name: pictures for name in _MOST_REPEATS if (pictures := listed(getattr(self, name)))}
 
     def request(self, direction: Direction) -> Request:
-        """Return the request that the form describes, with the name of its file for each picture.
+        """Return the request that the form describes, with a file name for each picture.
 
         Parameters
         ----------
@@ -113,10 +114,10 @@ class RequestForm(create_model("_Fields", **_SETTINGS, **_INPUTS)):  # type: ign
         HTTPException
             With status 422 if a field is wrong.
         """
-        several = _parsed("settings", self.settings, dict, "it must be an object in JSON")
+        several = _parsed("settings", self.settings, dict, "it must be a JSON object")
         single = {name: value for name in _SETTINGS if (value := getattr(self, name)) is not None}
-        # A text would be taken for the path of a file on this machine, so pins must be a list.
-        pins = _parsed("pins", self.pins, list, "it must be a list of rows of numbers, in JSON")
+        # A string would be read as the path of a file on this machine, so pins must be a list.
+        pins = _parsed("pins", self.pins, list, "it must be a JSON list of rows of numbers")
         names: dict[str, Any] = {}
         for field, pictures in self.pictures.items():
             files = numbered(field, len(pictures))
@@ -181,8 +182,8 @@ async def unambiguous(request: HTTPRequest) -> None:
             raise HTTPException(422, f"{shown(name)} is empty; give a value, or leave the field out")
     for name, times in Counter(name for name, _ in fields).items():
         if times > (most := _MOST_REPEATS.get(name, 1)):
-            takes = "once" if most == 1 else f"at most {most} times"
-            raise HTTPException(422, f"{shown(name)} is given {times} times; give it {takes}")
+            allowed = "once" if most == 1 else f"at most {most} times"
+            raise HTTPException(422, f"{shown(name)} is given {times} times; give it {allowed}")
     for name in request.query_params:
         raise HTTPException(422, f"{shown(name)} is in the address; send it as a field of the form")
 
@@ -199,7 +200,7 @@ def in_one_line(problem: dict[str, Any], fields: Sequence[str]) -> str:
 def _parsed(field: str, text: str, kind: type, otherwise: str) -> Any:
     """Return the value of a field that holds JSON.
 
-    Raises HTTPException (422) for damaged JSON or another type, with the text `otherwise`.
+    Raises HTTPException (422) with the message `otherwise` for damaged JSON or another type.
     """
     try:
         value = json.loads(text, object_pairs_hook=members)

@@ -27,11 +27,14 @@ _log = logging.getLogger("analogy.serve")
 COOKIE = "analogy-token"
 """Name of the cookie of the page."""
 OPEN_TO_ALL = ("/health", "/sign-in", "/static/")
-"""Paths and folders that need no token, since they show no data of a user."""
+"""Paths and folders that need no token, since they show no user data."""
 PAGES = ("/", "/docs")
 """Paths at which a browser without the token is redirected to `/sign-in`."""
 _LONGEST_ADDRESS = 45
-"""Most characters of a client's address in the log, since a header of a proxy can set it."""
+"""Maximum length of a client's address in the log, in characters.
+
+The address can come from a header, where a client can write any text.
+"""
 _HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' blob: data:; style-src 'self'; object-src 'none'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
@@ -58,21 +61,22 @@ class Guard:
     app : ASGIApp
         The application.
     token : str
-        The token that a request must have in `Authorization: Bearer` or, as `pass_for` it, in the
-        cookie of the page; "" for none.
+        The token that a request must have; "" for none. A program sends it in the header
+        `Authorization: Bearer`, and the cookie of the page holds its digest (see `pass_for`).
     local : bool
         True if the service listens only to this machine.
     metrics : Metrics
         The counters.
     root : str
-        The path under which a proxy shows the service, or "". Requests may come with or without it.
+        The path under which a proxy serves the application; "" for none. Requests may have it or
+        not.
     """
 
     def __init__(self, app: ASGIApp, token: str, local: bool, metrics: Metrics, root: str = ""):
         self.app, self.token, self.local, self.metrics, self.root = app, token, local, metrics, root
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse a request, or pass it to the application, with HEAD as GET."""
+        """Refuse a request, or pass it to the application, which gets HEAD as GET."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -111,11 +115,11 @@ class Guard:
             _log.info("%s %s %s %d %.3f s", client, method, route, status, time.monotonic() - begin)
 
     def _refusal(self, headers: Headers, method: str, path: str) -> Response | None:
-        """Return the error or the redirection for a request, or None if it may pass."""
+        """Return the error or the redirect for a request, or None if it may pass."""
         host = headers.get("host", "").lower()
         if self.local and not self.token and not is_local(_name(host)):
             return JSONResponse(
-                {"detail": "without a token the service answers only requests to localhost; start it with one"},
+                {"detail": "without a token the service answers only requests to localhost; start it with a token"},
                 403,
             )
         origin = headers.get("origin")
@@ -165,6 +169,6 @@ def _name(host: str) -> str:
         parts = urlsplit(f"//{host}")
         if (
             parts.netloc == host and parts.username is None and parts.port != 0
-        ):  # `port` raises for a text that is no number
+        ):  # `port` raises ValueError if it is not a number
             return parts.hostname or ""
     return ""

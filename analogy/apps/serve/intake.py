@@ -1,6 +1,6 @@
-"""The bounds of requests: a place in the queue before the body is read, a size and a time.
+"""The limits of requests: a place in the queue before the body is read, a size and a time.
 
-The form of the page for signing in has no pictures, and smaller bounds.
+The form for signing in has no pictures, and smaller limits.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from .limits import Limits
 from .pool import ENDING, Pool
 
 UPLOADS = ("/v1/transfer", "/v1/jobs")
-"""Paths that take pictures by POST."""
+"""Paths to which clients send pictures by POST."""
 _TAIL = 1 << 12
-"""Bytes at the end of a form that are searched for its last boundary."""
+"""Number of bytes at the end of a form in which its last boundary must be."""
 _POLL = 0.5
-"""Time between two checks whether the service is ending, in seconds, while a body arrives."""
+"""Seconds between checks for shutdown while a request body is arriving."""
 
 
 class Place:
@@ -34,14 +34,14 @@ class Place:
         pool.receiving += 1
 
     def give_back(self) -> None:
-        """Free the place, or leave it to the job."""
+        """Free the place. A second call has no effect."""
         if self.held:
             self.held = False
             self.pool.receiving -= 1
 
 
 class Intake:
-    """Layer of the application that bounds uploads.
+    """Layer of the application that limits uploads.
 
     It refuses them with 429 if the queue is full, and with 503 if no worker is ready.
     """
@@ -50,7 +50,7 @@ class Intake:
         self.app, self.pool, self.limits = app, pool, limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse a request, or pass it to the application with a bounded body."""
+        """Refuse a request, or pass it to the application with a limited body."""
         if scope["type"] != "http" or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
@@ -73,19 +73,19 @@ class Intake:
         if refusal:
             await refusal(scope, receive, send)
             return
-        bounded = self._bounded(receive, most, seconds, _last_boundary(Headers(scope=scope)))
+        limited = self._limited(receive, most, seconds, _last_boundary(Headers(scope=scope)))
         if not order:
-            await self.app(scope, bounded, send)
+            await self.app(scope, limited, send)
             return
         place = Place(pool)
         scope.setdefault("state", {})["place"] = place
         try:
-            await self.app(scope, bounded, send)
+            await self.app(scope, limited, send)
         finally:
             place.give_back()
 
-    def _bounded(self, receive: Receive, most: int, seconds: float, last: bytes) -> Receive:
-        """Return a `receive` that raises HTTPException if the body breaks a bound.
+    def _limited(self, receive: Receive, most: int, seconds: float, last: bytes) -> Receive:
+        """Return a `receive` that raises HTTPException if the body exceeds a limit.
 
         The status is 400 if the body ends without its `last` boundary, 408 if it takes more than
         `seconds` or pauses for `Limits.head_seconds`, 413 if it has more than `most` bytes, and 503
@@ -132,9 +132,9 @@ def _last_boundary(headers: Headers) -> bytes:
 
 
 def _too_large(size: str, most: int) -> str:
-    """Return the error for a request with more than `most` bytes. `size` is its size in words."""
-    bound = f"{most >> 20} MB" if most >> 20 else f"{most >> 10} kB"
-    return f"the request is too large{size}; send at most {bound}"
+    """Return the error for a request with more than `most` bytes. `size` is its size as text."""
+    limit = f"{most >> 20} MB" if most >> 20 else f"{most >> 10} kB"
+    return f"the request is too large{size}; send at most {limit}"
 
 
 def _refusal(status: int, words: str, seconds: int | None = None) -> JSONResponse:

@@ -1,4 +1,4 @@
-"""The jobs of the service, whose results are kept in a bounded folder for a bounded time."""
+"""The jobs of the service, whose results are kept for a limited time in limited space."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Job:
     state : str
         The state of the job.
     stage : str
-        The present stage of the transfer; "" before it begins.
+        The current stage of the transfer; "" before it begins.
     done : float
-        The finished share, 0 to 1.
+        The finished share of the work, 0 to 1.
     levels : list of int
         The levels whose picture has been written.
     files : list of str
@@ -87,7 +87,7 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        """Return whether the job is done, failed or cancelled."""
+        """True if the job is done, failed or cancelled."""
         return self.ended_at is not None
 
     def notify(self) -> None:
@@ -97,7 +97,7 @@ class Job:
         change.set()
 
     async def wait_for_change(self, version: int) -> None:
-        """Wait until the version of the job is a later one than `version`."""
+        """Wait until the version of the job is no longer `version`."""
         if self.version == version:
             await self._change.wait()
 
@@ -159,7 +159,7 @@ class Jobs:
             shutil.rmtree(job.folder, ignore_errors=True)
 
     def end(self, job: Job, state: State) -> None:
-        """End a job: delete its inputs, list its results, and remove jobs beyond the bounds."""
+        """End a job: delete its inputs, list its results, and remove jobs beyond the limits."""
         shutil.rmtree(job.folder / "in", ignore_errors=True)
         job.state, job.ended_at = state, time.monotonic()
         if state == "done":
@@ -171,7 +171,7 @@ class Jobs:
         job.notify()
 
     def sweep(self) -> None:
-        """Remove the jobs that are too old, and the oldest jobs beyond the other bounds."""
+        """Remove the jobs that are too old, and the oldest jobs beyond the other limits."""
         ended = sorted((job for job in self._jobs.values() if job.ended), key=lambda job: job.ended_at or 0.0)
         total = sum(job.bytes for job in ended)
         for index, job in enumerate(ended):

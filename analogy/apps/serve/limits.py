@@ -1,4 +1,4 @@
-"""The bounds of the service."""
+"""The limits of the service."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of the service.
+    """Limits of the service.
 
     Attributes
     ----------
     connections : int
-        Most open connections. A further one replaces the one that was silent for longest. At most
-        half of them can watch jobs.
+        Maximum number of open connections. Another one replaces the one that has been silent for
+        longest. At most half of them can follow jobs.
     head_seconds : float
         Longest time, in seconds, for the head of a request, for a form without pictures, and
         between two parts of any request.
     stall_seconds : float
-        Longest time, in seconds, for which a client can take nothing of an answer.
+        Longest time, in seconds, for which a client may read nothing of an answer.
     form_bytes : int
         Largest form without pictures, in bytes.
     workers : int
         Number of worker processes. Each has a model and does one job at a time.
     queue : int
-        Most jobs that wait or are being received. Further ones are refused with 429.
+        Maximum number of jobs that wait or are arriving. The service refuses more with 429.
     upload_bytes : int
         Largest request with pictures, in bytes.
     upload_seconds : float
@@ -34,7 +34,7 @@ class Limits:
     reading_seconds : float
         Longest time to decode the pictures of a job, in seconds.
     worker_bytes : int
-        Memory, in bytes, that a worker can take beside the loaded model (on Linux).
+        Memory, in bytes, that a worker may use in addition to the loaded model (on Linux).
     job_seconds : float
         Longest time of a job, in seconds.
     keep_seconds : float
@@ -42,7 +42,7 @@ class Limits:
     keep_bytes : int
         Largest size of all kept results, in bytes. The oldest ones are deleted first.
     keep_jobs : int
-        Most jobs whose results are kept. The oldest ones are deleted first.
+        Maximum number of jobs whose results are kept. The oldest ones are deleted first.
     """
 
     connections: int = 256

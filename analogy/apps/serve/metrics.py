@@ -31,7 +31,7 @@ class Metrics:
             registry=self.registry,
         )
         self.jobs = Counter(
-            "analogy_jobs", "Number of ended jobs, by their last state.", ["state"], registry=self.registry
+            "analogy_jobs", "Number of ended jobs, by their final state.", ["state"], registry=self.registry
         )
         self.seconds = Histogram(
             "analogy_job_seconds",

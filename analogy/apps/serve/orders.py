@@ -40,6 +40,6 @@ class Order:
 
     @classmethod
     def from_message(cls, values: Mapping[str, Any]) -> Order:
-        """Return the order from the dict of `to_message`."""
+        """Rebuild an order from the dict that `to_message` returned."""
         request = values["request"]
         return cls(**{**values, "request": Request(**{**request, "settings": Settings(**request["settings"])})})

@@ -28,9 +28,9 @@ _log = logging.getLogger("analogy.serve")
 _spawn = multiprocessing.get_context("spawn")
 
 ENDING = "the service is being shut down; try again later"
-"""Error for clients whose job will not be done."""
+"""Error for clients whose job the service will not do."""
 CANCEL_GRACE_SECONDS = 5.0
-"""Time that a worker has to stop a cancelled job before its process is killed, in seconds."""
+"""Seconds that a worker is given to stop a cancelled job before its process is killed."""
 _READING = "reading"
 """Stage in which the pictures of a job are decoded."""
 _SLOWEST_START = 30.0
@@ -38,7 +38,7 @@ _SLOWEST_START = 30.0
 
 
 class _Worker:
-    """Worker process with the pipe to it and its present job."""
+    """Worker process with the pipe to it and its current job."""
 
     def __init__(self, pool: Pool):
         ours, theirs = _spawn.Pipe()
@@ -49,7 +49,7 @@ class _Worker:
         self.why = ""
         """Reason why the worker is killed; the error of its job."""
         self.status = 500
-        """HTTP status of that error."""
+        """HTTP status of the error of its job."""
         arguments = (theirs, pool.engine, pool.limits.worker_bytes)
         self.process = _spawn.Process(target=worker.run, args=arguments, daemon=True, name="analogy-worker")
         self.process.start()
@@ -87,7 +87,7 @@ class Pool:
     jobs : Jobs
         The jobs of the service.
     limits : Limits
-        The bounds.
+        The limits of the service.
     engine : EngineArguments
         The arguments of the engine of each worker.
     metrics : Metrics
@@ -101,7 +101,7 @@ class Pool:
         self.closing = False
         """True once the service is ending."""
         self.dropped = 0
-        """Number of jobs that the end of the service has dropped."""
+        """Number of jobs that were dropped because the service ended."""
         self._queue: deque[Job] = deque()
         self._workers: list[_Worker] = []
         self._failures = 0
@@ -124,17 +124,17 @@ class Pool:
 
     @property
     def running(self) -> int:
-        """Number of jobs that run."""
+        """Number of running jobs."""
         return sum(each.job is not None for each in self._workers)
 
     @property
     def waiting(self) -> int:
-        """Number of jobs that wait."""
+        """Number of waiting jobs."""
         return len(self._queue)
 
     @property
     def full(self) -> bool:
-        """Return whether the queue has no place for a further job."""
+        """True if the queue has no place for another job."""
         return self.receiving + self.waiting >= self.limits.queue
 
     def retry_after(self) -> int:
@@ -142,7 +142,7 @@ class Pool:
         return max(1, round(self._seconds * (1 + self.waiting / max(1, self.limits.workers))))
 
     def ahead(self, job: Job) -> int:
-        """Return the number of jobs before this one in the queue."""
+        """Return the number of jobs ahead of this one in the queue."""
         return self._queue.index(job) if job in self._queue else 0
 
     def submit(self, job: Job) -> None:
@@ -170,7 +170,7 @@ class Pool:
                 asyncio.get_running_loop().call_later(CANCEL_GRACE_SECONDS, self._end_if_still_at, each, job, "")
 
     async def drain(self, seconds: float) -> None:
-        """Refuse new jobs, drop waiting ones, and let running ones finish for so many seconds."""
+        """Refuse new jobs, drop waiting ones, and give running ones this many seconds to finish."""
         self.closing = True
         waiting, self._queue = self._queue, deque()
         for job in waiting:
@@ -215,7 +215,7 @@ class Pool:
             return  # the job was dropped
         if kind == "progress":
             if job.stage in ("", _READING) and more[0] != _READING:
-                self._bound_time(own, job)
+                self._limit_time(own, job)
             job.stage, job.done = more
             job.notify()
         elif kind == "level":
@@ -269,15 +269,15 @@ class Pool:
                 job = each.job = self._queue.popleft()
                 job.state = "running"
                 each.send("order", job.order.to_message())
-                self._bound_time(each, job, reading=True)
+                self._limit_time(each, job, reading=True)
                 job.notify()
         for job in self._queue:
             job.notify()  # the number of jobs before it has changed
 
-    def _bound_time(self, own: _Worker, job: Job, reading: bool = False) -> None:
-        """Kill a worker if it is still doing this job after the longest time.
+    def _limit_time(self, own: _Worker, job: Job, reading: bool = False) -> None:
+        """Set a timer that kills a worker if it is still doing this job when its time is up.
 
-        The time is the one for decoding pictures if `reading`, and the one for a job otherwise.
+        The time is `Limits.reading_seconds` if `reading`, and `Limits.job_seconds` otherwise.
         """
         seconds, why, status = (
             self.limits.job_seconds,
@@ -293,7 +293,7 @@ class Pool:
         own.timer = later(seconds, self._end_if_still_at, own, job, why.format(seconds), status)
 
     def _end_if_still_at(self, own: _Worker, job: Job, why: str, status: int = 500) -> None:
-        """Kill a worker if this is still its job."""
+        """Kill a worker if it is still doing this job."""
         if own.job is job:
             own.end(why, status)
 

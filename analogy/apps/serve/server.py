@@ -1,4 +1,4 @@
-"""The server: uvicorn, with bounded connections and an end that lets running jobs finish."""
+"""The server: uvicorn, with limited connections and a shutdown that lets running jobs finish."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .pool import Pool
 _log = logging.getLogger("analogy.serve")
 
 _BACKLOG = 64
-"""Most connections that wait to be accepted. The event loop accepts all of them at once."""
+"""Maximum number of connections waiting to be accepted. The event loop accepts all at once."""
 _CLOSING_SECONDS = 3.0
-"""Time that clients have to take their answers when the service ends, in seconds.
+"""Seconds that clients are given to read their answers when the service ends.
 
-It is shorter than the 5 seconds after which uvicorn logs an error.
+This is less than the 5 seconds after which uvicorn logs an error.
 """
 _TICKS = 10
-"""Calls of `Server.on_tick` per second."""
+"""Number of calls of `Server.on_tick` per second."""
 
 
 class Server(uvicorn.Server):
@@ -38,9 +38,9 @@ class Server(uvicorn.Server):
     pool : Pool
         The workers.
     grace : float
-        Time that running jobs have to finish at the end, in seconds.
+        Seconds that running jobs are given to finish at shutdown.
     limits : Limits
-        The bounds.
+        The limits.
     """
 
     def __init__(self, app: ASGIApp, pool: Pool, grace: float, limits: Limits):
@@ -61,7 +61,7 @@ class Server(uvicorn.Server):
         self.pool, self.grace = pool, grace
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to accept connections, and bound the log of errors in the event loop."""
+        """Begin to accept connections, and limit the log of errors in the event loop."""
         asyncio.get_running_loop().set_exception_handler(Failures())
         await super().startup(sockets)
 
@@ -87,6 +87,6 @@ class Server(uvicorn.Server):
         closing = asyncio.ensure_future(super().shutdown(sockets))
         if not self.force_exit:
             await asyncio.wait({closing}, timeout=_CLOSING_SECONDS)
-        for each in list(self.server_state.connections):  # of clients that do not take their answers
+        for each in list(self.server_state.connections):  # their clients have not read their answers
             cast(Connection, each).end()
         await closing

@@ -30,15 +30,15 @@ class Service:
     Parameters
     ----------
     limits : Limits
-        The bounds. The number of connections becomes smaller if the system allows fewer.
+        The limits. The number of connections is lowered if the system allows fewer.
     engine : EngineArguments
         The arguments of the engine of each worker.
     token : str
         The secret that clients must send; "" for none.
     grace : float
-        Time that running jobs have to finish at the end, in seconds.
+        Seconds that running jobs are given to finish at shutdown.
     root : str
-        The path under which a proxy shows the service; "" for none.
+        The path under which a proxy serves the application; "" for none.
     """
 
     def __init__(self, limits: Limits, engine: EngineArguments, token: str, grace: float, root: str):
@@ -70,7 +70,7 @@ class Service:
         name = f"[{host}]" if ":" in host else host
         if not local and not self.token:
             _log.warning(
-                "everybody who reaches this machine can use the service and see results; set a token (ANALOGY_TOKEN)"
+                "everybody who can reach this machine can use the service and see results; set a token (ANALOGY_TOKEN)"
             )
         if not local:
             _log.warning("the network can read all requests and results; put the service behind a server with TLS")
@@ -78,18 +78,18 @@ class Service:
 
 
 async def _sweep(jobs: Jobs) -> None:
-    """Remove old jobs from time to time, without end."""
+    """Remove old jobs every `_SWEEP` seconds until the task is cancelled."""
     while True:
         await asyncio.sleep(_SWEEP)
         jobs.sweep()
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens. Raises `AnalogyError` if the address or the port is taken."""
+    """Return a listening socket. Raises `AnalogyError` if the address or port is not available."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise AnalogyError(
-            f"cannot listen at {host}:{port} ({reason(error)}); choose another port with --port"
+            f"cannot listen on {host}:{port} ({reason(error)}); choose another port with --port"
         ) from error

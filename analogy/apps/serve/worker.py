@@ -1,7 +1,7 @@
 """The worker process, which decodes pictures and does transfers.
 
 A malicious picture can only crash its worker. Worker and service exchange JSON through a pipe, so
-that even a worker under foreign control cannot make the service run code.
+that even a worker that an attacker controls cannot make the service run code.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ def receive(connection: Connection) -> list[Any]:
 
 
 def run(connection: Connection, engine: EngineArguments, worker_bytes: int) -> None:
-    """Load the model, and then do one order after the other, until the service ends.
+    """Load the model, and then do one order after another until the service ends.
 
     The worker sends "ready", or "refused" if the model cannot be loaded. For each order it sends
-    "progress" and "level", and at last "done", "failed" or "cancelled".
+    "progress" and "level", and finally "done", "failed" or "cancelled".
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def run(connection: Connection, engine: EngineArguments, worker_bytes: int) -> N
     engine : EngineArguments
         The arguments of the engine.
     worker_bytes : int
-        Memory, in bytes, that the worker can take beside the loaded model.
+        Memory, in bytes, that the worker may use in addition to the loaded model.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the service ends its workers
     with suppress(OSError):  # if memory is short, Linux must kill a worker, not the service
@@ -76,18 +76,18 @@ def run(connection: Connection, engine: EngineArguments, worker_bytes: int) -> N
         except AnalogyError as error:
             send(connection, "refused", str(error))
             return
-        _bound_memory(own, worker_bytes)
+        _limit_memory(own, worker_bytes)
         send(connection, "ready", own.network.card.name, own.backend.describe())
         while True:
             kind, *content = receive(connection)
-            if kind == "order":  # a "cancel" has come too late
+            if kind == "order":  # a "cancel" for a job that has ended is ignored
                 _work(own, connection, Order.from_message(*content))
 
 
-def _bound_memory(engine: Engine, most: int) -> None:
-    """Bound the memory of this process to `most` bytes more than it has now.
+def _limit_memory(engine: Engine, most: int) -> None:
+    """Limit the memory of this process to `most` bytes more than it uses now.
 
-    The engine reads this bound, and refuses larger transfers. With a GPU there is no bound, since
+    The engine reads this limit, and refuses larger transfers. With a GPU there is no limit, since
     the driver reserves address space far beyond the memory.
     """
     with suppress(ImportError):  # Windows has no `resource`
@@ -98,12 +98,12 @@ def _bound_memory(engine: Engine, most: int) -> None:
 
         if engine.backend.xp is np and hasattr(resource, "RLIMIT_AS"):
             taken = psutil.Process().memory_info().vms
-            with suppress(OSError, ValueError):  # the system has set a lower bound
+            with suppress(OSError, ValueError):  # the system's limit is already lower
                 resource.setrlimit(resource.RLIMIT_AS, (taken + most, taken + most))
 
 
 def _work(engine: Engine, connection: Connection, order: Order) -> None:
-    """Do an order, and send its end: "done", "cancelled", or "failed" with an HTTP status."""
+    """Do an order, and report its end: "done", "cancelled", or "failed" with an HTTP status."""
     report = partial(send, connection)
     try:
         seconds = _transfer(engine, connection, order)
@@ -170,7 +170,7 @@ def _check_format(format: str, request: Request) -> None:
     picture, *others = (each for each in request.inputs() if each.name == request.content)
     if others:
         raise ImageError(
-            f"the request makes {1 + len(others)} pictures B, and an answer holds one; begin a job with POST /v1/jobs"
+            f"the request makes {1 + len(others)} pictures B, but an answer holds one; begin a job with POST /v1/jobs"
         )
     try:
         check_size(picture_size(picture.value, name=picture.label), f".{format}", "the result")

@@ -1,4 +1,4 @@
-"""A real service on loopback, started like the service of a user."""
+"""A real service on the loopback interface, started as a user starts it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Service:
     def __init__(self, *arguments: str, folder: Path, token: str = "", open_files: int = 0):
         environment = os.environ | {"TMPDIR": str(folder), "ANALOGY_TOKEN": token}
         command = [sys.executable, "-m", "analogy", "serve", "--port", "0", "--threads", "2", *arguments]
-        if open_files:  # the largest number of open files of the process
+        if open_files:  # limit on the open files of the process
             command = ["sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh", *command]
         self.folder = folder
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
@@ -57,7 +57,7 @@ class Service:
         self.url = urls[0].replace("0.0.0.0", "127.0.0.1")
         self.http = requests.Session()
         self.http.trust_env = False
-        # The service ends a connection that is idle for long, perhaps just when a test goes on.
+        # The service may close a connection that is idle for long just when a test uses it again.
         self.http.headers["Connection"] = "close"
 
     def _read(self) -> None:
@@ -129,7 +129,7 @@ class Service:
         return code
 
     def close(self) -> None:
-        """Kill the process, if it still runs."""
+        """Kill the process if it is still running."""
         self.process.kill()
         self.process.wait()
         self._reader.join(10)

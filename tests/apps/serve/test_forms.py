@@ -107,7 +107,7 @@ def test_a_job_of_several_examples_takes_a_mask_and_a_known_b_of_each_and_makes_
 
 
 def job(service, files: list[tuple[str, tuple[str, bytes]]]) -> dict[str, Any]:
-    """Return a job with these pictures after its end."""
+    """Do a job with these pictures, and return it after its end."""
     answer = service.http.post(f"{service.url}/v1/jobs", files=files, data=SMALL, timeout=60)
     assert answer.status_code == 202, answer.text
     address = service.url + answer.headers["location"]
@@ -130,14 +130,14 @@ def test_examples_that_are_too_many_or_lack_a_mask_are_refused(service, path: st
         assert (answer.status_code, answer.json()["detail"]) == (422, words)
 
 
-def test_an_example_that_is_no_file_is_named_by_its_number(service) -> None:
+def test_an_example_that_is_not_a_file_is_named_by_its_number(service) -> None:
     picture = png(32, 32)
     files = [("a", ("a.png", picture)), ("b_prime", ("b.png", picture)), ("b_prime", (None, "b.png"))]
     answer = service.http.post(f"{service.url}/v1/transfer", files=files, timeout=30)
     assert answer.status_code == 422 and answer.json()["detail"].startswith("b_prime 2: ")
 
 
-def test_the_bound_of_bytes_holds_for_all_examples_together(serve) -> None:
+def test_the_limit_of_bytes_holds_for_all_examples_together(serve) -> None:
     own = serve("--upload-mb", "1")
     large = png(400, 500)  # 0.6 MB
     for count, status in ((1, 202), (2, 413)):
@@ -150,7 +150,7 @@ def test_the_bound_of_bytes_holds_for_all_examples_together(serve) -> None:
 def test_a_transfer_that_makes_several_b_is_refused(service) -> None:
     files = several(a=[png(32, 32)], b_prime=[png(32, 32)] * 2)
     answer = service.http.post(f"{service.url}/v1/transfer", files=files, data={"direction": "ba"}, timeout=30)
-    words = "the request makes 2 pictures B, and an answer holds one; begin a job with POST /v1/jobs"
+    words = "the request makes 2 pictures B, but an answer holds one; begin a job with POST /v1/jobs"
     assert (answer.status_code, answer.json()["detail"]) == (422, words)
 
 

@@ -66,7 +66,7 @@ def test_a_service_deletes_the_folder_of_a_killed_one(serve) -> None:
 
 def test_a_service_with_a_token_refuses_requests_without_it(serve) -> None:
     own = serve("--host", "0.0.0.0", token="open sesame")
-    assert "everybody who reaches" not in own.log
+    assert "everybody who can reach" not in own.log
     assert own.post("/v1/transfer", png(32, 32), png(32, 32)).status_code == 401
     for path in ("/metrics", "/v1/settings", "/v1/openapi.json", "/v1/jobs/x"):
         assert own.http.get(own.url + path, timeout=30).status_code == 401
@@ -83,7 +83,7 @@ def test_a_service_with_a_token_refuses_requests_without_it(serve) -> None:
 def test_listening_to_other_machines_without_a_token_logs_a_warning(serve) -> None:
     own = serve("--host", "0.0.0.0")
     own.end()
-    assert "everybody who reaches this machine can use the service" in own.log
+    assert "everybody who can reach this machine can use the service" in own.log
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_port_in_use_gives_one_line_and_exit_code_2(service) -> None:
     command = [sys.executable, "-m", "analogy", "serve", "--port", port]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"analogy: cannot listen at 127.0.0.1:{port} (")
+    assert done.stderr.startswith(f"analogy: cannot listen on 127.0.0.1:{port} (")
     assert len(done.stderr.splitlines()) == 1
 
 

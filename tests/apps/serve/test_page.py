@@ -243,7 +243,7 @@ def test_several_examples_are_chosen_removed_and_made_into_a_b_of_each(visit) ->
     sync_api.expect(of_b).to_have_count(2)
 
 
-def test_too_many_examples_are_refused_and_the_present_ones_stay(visit) -> None:
+def test_too_many_examples_are_refused_and_the_current_ones_stay(visit) -> None:
     page = visit()
     give(page, png(40, 40), png(32, 32, 1))
     choose(page, ".further", *[png(32, 32, seed) for seed in range(4)])
@@ -251,7 +251,7 @@ def test_too_many_examples_are_refused_and_the_present_ones_stay(visit) -> None:
         "a job takes at most 4 examples, and these are 5; choose fewer"
     )
     sync_api.expect(page.locator("#place-b-prime img")).to_have_count(1)
-    choose(page, "#file-b-prime", *[png(32, 32, seed) for seed in range(4)])  # replaces the present picture
+    choose(page, "#file-b-prime", *[png(32, 32, seed) for seed in range(4)])  # replaces the current picture
     sync_api.expect(page.locator("#place-b-prime img")).to_have_count(4)
     sync_api.expect(page.get_by_role("button", name="Add another")).to_be_hidden()
     sync_api.expect(page.get_by_role("alert")).to_have_text("")
@@ -263,7 +263,7 @@ def test_how_much_of_the_painting_to_use_goes_with_the_job(visit) -> None:
     page.get_by_label("How much of the painting").fill("0.4")
     page.get_by_role("slider", name="Bigger shapes").fill(
         "0.6"
-    )  # the slider runs the other way, so the ratio is 1.1 - 0.6
+    )  # the slider runs in the opposite direction, so the ratio is 1.1 - 0.6
     make(page)
     sync_api.expect(page.locator("#made button").first).to_contain_text("how much of the painting: 0.4")
     record = page.request.get(page.url.rstrip("/") + page.locator("#downloads a").last.get_attribute("href")).json()
@@ -379,7 +379,7 @@ def test_the_page_works_under_a_path_of_a_proxy(visit, serve) -> None:
     page.goto(f"{own.url}/tools/analogy/")
     give(page, png(32, 32), png(32, 32))
     make(page)
-    page.get_by_role("link", name="Interface for programs").click()
+    page.get_by_role("link", name="HTTP API for programs").click()
     page.wait_for_url(f"{own.url}/tools/analogy/docs")
     page.get_by_role("link", name="POST /v1/transfer").click()
     page.close()  # otherwise it could request its icon after the end of the service

@@ -1,4 +1,4 @@
-"""Parts of the service on their own, with bounds that are reached quickly."""
+"""Parts of the service on their own, with limits that are reached quickly."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BIG, ON_ITS_WAY = 1 << 21, 1 << 14
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Answer a little at /, much at /big, after the whole body at /form, and never at /work."""
+    """Answer at / (short), /big (long) and /form (after the whole body), and never at /work."""
     if scope["type"] == "lifespan":
         while True:
             message = await receive()
@@ -144,7 +144,7 @@ def test_a_client_that_reads_slowly_gets_its_whole_answer() -> None:
     run(scenario)
 
 
-def test_beyond_the_bound_the_longest_silent_connection_is_closed() -> None:
+def test_beyond_the_limit_the_longest_silent_connection_is_closed() -> None:
     async def scenario() -> None:
         async with served(connections=5) as connect:
             form = REQUEST.replace(b"GET / ", b"POST /form ").replace(b"\r\n\r\n", b"\r\nContent-Length: 9\r\n\r\n1234")
@@ -163,7 +163,7 @@ def test_beyond_the_bound_the_longest_silent_connection_is_closed() -> None:
     run(scenario)
 
 
-def test_of_many_connections_at_once_only_the_bound_stays_open() -> None:
+def test_of_many_connections_at_once_only_the_allowed_number_stays_open() -> None:
     async def scenario() -> None:
         async with served(connections=20) as connect:
             before = [await connect(b"") for _ in range(20)]

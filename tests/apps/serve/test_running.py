@@ -61,7 +61,7 @@ def test_the_image_copies_existing_files_and_runs_without_privileges() -> None:
     assert DOCKERFILE.index("USER 10001") < DOCKERFILE.index("analogy demo") < DOCKERFILE.index("ENTRYPOINT")
 
 
-def test_the_page_states_the_bounds_of_the_service() -> None:
+def test_the_page_states_the_limits_of_the_service() -> None:
     limits = Limits()
     for words in (
         f"| {limits.connections}, or",

@@ -1,4 +1,4 @@
-"""The answers and the bounds of the service."""
+"""The answers and the limits of the service."""
 
 from __future__ import annotations
 
@@ -95,11 +95,11 @@ def test_a_client_that_closes_the_connection_cancels_its_transfer(service) -> No
         (png(8, 8), {}, 422, "A has only 8 x 8 pixels"),
         (png(32, 32), {"settings": '{"ratio": 7}'}, 422, "ratio is 7; it takes 0.1 to 1.0"),
         (png(32, 32), {"settings": '{"rato": 1}'}, 422, "unknown setting 'rato'"),
-        (png(32, 32), {"settings": "[]"}, 422, "settings: it must be an object in JSON"),
-        (png(32, 32), {"settings": "{"}, 422, "settings: it must be an object in JSON"),
-        (png(32, 32), {"settings": "[" * 60_000}, 422, "settings: it must be an object in JSON"),
+        (png(32, 32), {"settings": "[]"}, 422, "settings: it must be a JSON object"),
+        (png(32, 32), {"settings": "{"}, 422, "settings: it must be a JSON object"),
+        (png(32, 32), {"settings": "[" * 60_000}, 422, "settings: it must be a JSON object"),
         (png(32, 32), {"preset": "faces"}, 422, "preset: "),
-        (png(32, 32), {"pins": '"/etc/passwd"'}, 422, "pins: it must be a list of rows of numbers, in JSON"),
+        (png(32, 32), {"pins": '"/etc/passwd"'}, 422, "pins: it must be a JSON list of rows of numbers"),
         (png(32, 32), {"pins": "[[1, 2, 3]]"}, 422, "pins: the shape is (1, 3)"),
         (png(32, 32), {"pins": "[[1, 2, 3, 99]]"}, 422, "pin 1 "),
     ],
@@ -169,12 +169,12 @@ def test_too_many_bytes_are_refused_with_and_without_a_content_length(serve) -> 
     assert own.post("/v1/transfer", png(32, 32), png(32, 32)).status_code == 200
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds the memory of a process")
-def test_the_memory_of_a_worker_is_bounded_and_the_service_survives(serve) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process")
+def test_the_memory_of_a_worker_is_limited_and_the_service_survives(serve) -> None:
     own = serve("--worker-gb", "1")
-    bound, _ = own.worker().rlimit(psutil.RLIMIT_AS)
-    given_back = 1 << 24  # largest growth since the bound was set
-    assert 0 <= bound - own.worker().memory_info().vms <= (1 << 30) + given_back
+    limit, _ = own.worker().rlimit(psutil.RLIMIT_AS)
+    given_back = 1 << 24  # largest growth since the limit was set
+    assert 0 <= limit - own.worker().memory_info().vms <= (1 << 30) + given_back
     answer = own.post("/v1/transfer", bomb(4400, 4400), bomb(4400, 4400))
     assert answer.status_code == 413
     assert "memory" in answer.json()["detail"]

@@ -119,7 +119,7 @@ def test_a_folder_of_another_user_is_left_alone(serve, tmp_path: Path) -> None:
     assert [len(list(each.iterdir())) for each in theirs] == [1, 1, 1]
 
 
-# Bounds
+# Limits
 
 
 def test_no_text_of_a_request_gets_into_the_log_or_the_metrics(service) -> None:
@@ -157,7 +157,7 @@ def test_answers_that_clients_do_not_read_take_no_memory(serve) -> None:
     server = psutil.Process(own.process.pid)
 
     def asked(number: int) -> int:
-        """Return the memory of the service after so many unread answers."""
+        """Return the memory of the service after this many unread answers."""
         readers = []
         for _ in range(number):
             readers.append(own.connect(request))
@@ -241,8 +241,8 @@ def test_the_name_of_another_host_is_refused(service, host: str) -> None:
     assert service.http.get(f"{service.url}/health", headers={"host": host}, timeout=30).status_code == 403
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere 127.0.0.2 is no address of the machine")
-def test_the_service_can_listen_at_each_address_of_this_machine(serve) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere 127.0.0.2 is not an address of the machine")
+def test_the_service_can_listen_on_each_address_of_this_machine(serve) -> None:
     own = serve("--host", "127.0.0.2")
     assert own.url.startswith("http://127.0.0.2:")
     assert own.http.get(f"{own.url}/health", timeout=30).status_code == 200
@@ -311,7 +311,7 @@ def test_a_body_in_tiny_chunks_closes_its_connection(serve) -> None:
     assert "Traceback" not in own.log
 
 
-def test_a_chunk_without_a_length_is_no_error_of_the_service(serve) -> None:
+def test_a_chunk_without_a_length_is_not_an_error_of_the_service(serve) -> None:
     own = serve(token="secret")
     bad = b"POST /sign-in HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n"
     for _ in range(5):

@@ -21,7 +21,7 @@ export async function opened(blob, place = "a result") {
 
 export class Place {
   /**
-   * The place calls `changed(place)` after each change of its pictures, and `failed(words)` for a file that is no picture.
+   * The place calls `changed(place)` after each change of its pictures, and `failed(words)` for a file that is not a picture.
    * It takes up to `most` pictures if the element has a button `.add` and an input `.further`.
    */
   constructor(element, changed, failed) {

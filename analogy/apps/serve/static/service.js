@@ -11,7 +11,7 @@ async function request(address, options) {
   let words = `the service answers with the status ${answer.status}`;
   try {
     words = (await answer.json()).detail;
-  } catch { /* no JSON, but the page of a proxy */ }
+  } catch { /* the answer is not JSON, but the page of a proxy */ }
   const wait = answer.headers.get("retry-after");
   throw new Error(wait ? `${words} (in about ${wait} s)` : words);
 }

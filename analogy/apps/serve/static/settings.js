@@ -8,7 +8,7 @@ const WORDS = {
 };
 
 const SLID = ["ratio", "uniformity"];
-const PICTURES = { uniformity: { words: "A photo after one painting with 0, 0.3 and 1; a higher value uses more of the painting", values: [0, 0.3, 1] } };
+const PICTURES = { uniformity: { words: "A photo in the style of one painting with 0, 0.3 and 1; a higher value uses more of the painting", values: [0, 0.3, 1] } };
 
 export class Settings {
   /** Fill the form. `info` is the answer of /v1/settings. */
