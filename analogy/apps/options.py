@@ -197,10 +197,15 @@ def _complete_model(context: click.Context, parameter: click.Parameter, incomple
     return [*names, CompletionItem(incomplete, type="dir")]
 
 
-def engine_options(command: Command, threads: str = "Number of CPU threads.  [default: one per core]") -> Command:
+def engine_options(
+    command: Command,
+    threads: str = "Number of CPU threads.  [default: one per core]",
+    most_pixels: str = "what the memory allows",
+) -> Command:
     """Add `--model`, `--device`, `--threads` and `--max-input-pixels` to a command.
 
-    These are the arguments of `Engine`. The parameter `threads` is the help of `--threads`.
+    These are the arguments of `Engine`. The parameter `threads` is the help of `--threads`, and
+    `most_pixels` is the default of `--max-input-pixels` in words.
     """
     options: list[Decorator] = [
         option("--model", help=f"Name or folder of a model.  [default: {DEFAULT}]", group=MACHINE,
@@ -210,7 +215,7 @@ def engine_options(command: Command, threads: str = "Number of CPU threads.  [de
                help="Device that computes. auto uses CUDA if it works; cuda:1 is the second CUDA device."),
         option("--threads", type=click.IntRange(1, MOST_THREADS), help=threads, group=MACHINE),
         option("--max-input-pixels", type=int, group=MACHINE,
-               help="Refuse pictures with more pixels, before they are decoded.  [default: what the memory allows]"),
+               help=f"Refuse pictures with more pixels, before they are decoded.  [default: {most_pixels}]"),
     ]  # fmt: skip
     return _all(options, command)
 

@@ -293,8 +293,11 @@ def of_table(path: str) -> Callable[[], Rows]:
             if isinstance(error, AnalogyError):
                 raise
             raise SettingsError(f"{path} cannot be read ({reason(error)})") from error
-        except (csv.Error, UnicodeError) as error:
-            raise SettingsError(f"{path} is not a table ({reason(error)}); save it as CSV in UTF-8") from error
+        except csv.Error as error:
+            words = "check the quotes in it, and shorten long cells"
+            raise SettingsError(f"{path} is not a table ({reason(error)}); {words}") from error
+        except UnicodeError as error:
+            raise SettingsError(f"{path} is not a table ({reason(error)}); save it in UTF-8") from error
 
     return rows
 

@@ -143,7 +143,8 @@ def remove(name: str) -> Path:
         if name in installed():
             raise ModelError(f"{name} comes with the package and stays; only pulled models can be removed")
         pulled = [other for other, path in installed().items() if path.parent == cache()]
-        raise ModelError(f"there is no pulled model {name!r} to remove; there is {', '.join(pulled) or 'none'}")
+        known = f"choose from {', '.join(pulled)}" if pulled else "no model has been pulled"
+        raise ModelError(f"there is no pulled model {name!r} to remove; {known}")
     try:
         with scratch_folder(cache()) as scratch:
             folder.replace(scratch / name)  # one step, so that no program finds an incomplete model

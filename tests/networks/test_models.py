@@ -252,13 +252,13 @@ def test_graphs_with_other_inputs_or_outputs_are_refused(tiny, change, message):
 def test_a_pulled_model_can_be_removed(tiny):
     assert remove("tiny") == tiny
     assert not tiny.exists() and list(cache().iterdir()) == []
-    with pytest.raises(ModelError, match="no pulled model 'tiny' to remove; there is none"):
+    with pytest.raises(ModelError, match="no pulled model 'tiny' to remove; no model has been pulled"):
         remove("tiny")
 
 
 @pytest.mark.parametrize("name", ["..", "../models/tiny", "", ".", "nothing"])
 def test_only_names_of_models_can_be_removed(tiny, name):
-    with pytest.raises(ModelError, match="to remove; there is tiny"):
+    with pytest.raises(ModelError, match="to remove; choose from tiny"):
         remove(name)
     verify(tiny)
 

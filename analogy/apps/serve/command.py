@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from functools import partial
 
 import click
 
@@ -51,7 +52,8 @@ curl -F a=@photo.jpg -F b_prime=@painting.jpg localhost:8000/v1/transfer -o a_pr
         group=_LIMITS, help="Largest size of all kept results, in MB. The oldest ones are deleted first.")  # fmt: skip
 @option("--grace", type=click.FloatRange(0, 1e5), default=10.0, show_default=True, group=_LIMITS,
         help="Seconds that running jobs are given to finish at shutdown.")  # fmt: skip
-@engine_options
+@partial(engine_options, threads="CPU threads of each worker.  [default: its share of the cores]",
+         most_pixels=f"{Limits.input_pixels}")  # fmt: skip
 def serve(host: str, port: int, token: str, root_path: str, workers: int, queue: int, upload_mb: int, worker_gb: float,
           job_seconds: float, keep_minutes: float, keep_mb: int, grace: float, model: str | None, device: Device,
           threads: int | None, max_input_pixels: int | None) -> None:  # fmt: skip
