@@ -56,11 +56,11 @@ class Contents:
     Attributes
     ----------
     made : list of Painted
-        A' and each B, as far as they were made.
+        The pictures that were made: A', then each B.
     montage : callable
         Returns the montage, (H, W, 3) uint8.
     levels : dict
-        Level -> the picture that its field votes, (H, W, 3) uint8.
+        Level -> the picture reconstructed from its field by voting, (H, W, 3) uint8.
     ab : Field or None
         The field of A', None where only B was made.
     ba : list of Field
@@ -118,7 +118,7 @@ def save_stream(file: IO[bytes], made: list[Painted], format: str | None, flow: 
     if format is None:
         format = Path(label).suffix
         if not format:
-            raise OutputError(f"{label}: in which format? Say so with format='png', for instance")
+            raise OutputError(f"{label}: the format is unknown; pass format='png', for instance")
     _refuse_flow(label, flow)
     picture = _single(made, label)
     write_stream(file, to_host(picture.pixels), suffix_of(format, label), like=picture.like)

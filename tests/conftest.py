@@ -28,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @functools.cache
 def _why_no_gpu() -> str:
-    """Return why the real CUDA backend cannot be used, or an empty text if it can."""
+    """Return why the real CUDA backend cannot be used, or an empty string if it can."""
     from analogy.backends.cuda import CudaBackend
 
     try:

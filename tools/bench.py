@@ -10,9 +10,9 @@ For the other stages it is a copy of memory (bytes per second; only what must be
 once is counted). Machines change their speed from minute to minute, so that seconds of two runs do
 not compare. `--compare` therefore compares shares of the limit.
 
-With `--clients 1 --clients 2 --clients 8` the program also measures a service that so many clients
-ask at a time (`bench_service.py`). With `--film` it also measures how the frames of a film are
-carried from a key (`bench_film.py`).
+With `--clients 1 --clients 2 --clients 8` the program also measures a service that this many
+clients ask at a time (`bench_service.py`). With `--film` it also measures how the frames of a film
+are carried from a key (`bench_film.py`).
 
 With `--device cuda` the limits are those of the GPU. Two transfers that do not count come first.
 The host waits for each stage, though stages overlap otherwise. `bench_gpu.py` measures whole
@@ -150,7 +150,7 @@ def run_once(a: str, b_prime: str, out: str, model: str, device: str, threads: i
 
 
 def wait_for(backend: Any) -> None:
-    """Wait until a GPU has done what was launched so far."""
+    """Wait until a GPU has finished all work launched so far."""
     if backend.name != "cpu":
         backend.to_host(backend.asarray(np.zeros(1, np.float32)))
 
@@ -308,7 +308,10 @@ def pair(folder: Path, size: int) -> list[str]:
     "--peer", help="Another program's command to time in turn with ours, with {a}, {b} and {out} for the files."
 )
 @click.option(
-    "--clients", type=click.IntRange(1, 100), multiple=True, help="Also ask a service, from so many clients at a time."
+    "--clients",
+    type=click.IntRange(1, 100),
+    multiple=True,
+    help="Also measure a service with this many clients at a time.",
 )
 @click.option("--film", is_flag=True, help="Also measure a frame of a film, by stages (needs the extra video).")
 @click.option("--one", hidden=True, help="What a process of its own does.")
@@ -323,7 +326,7 @@ def main(sizes: list[int], models: list[str], threads: list[int], preset: Any, d
             done = limits(task) if isinstance(task, str) else run_once(*task)
         click.echo(json.dumps(done))
         return
-    limit = in_own_process(json.dumps(device))  # what it takes of memory must not count as a child's
+    limit = in_own_process(json.dumps(device))  # its memory must not count as that of a child
     click.echo(f"a large product: {limit['operations'] / 1e9:.0f} G/s; a copy: {limit['bytes'] / 1e9:.1f} GB/s")
     settings = {**PRESETS[preset], "max_pixels": max(350_000, max(sizes) ** 2)}
     earlier = json.loads(compare.read_text()) if compare else {"runs": {}}

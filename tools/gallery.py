@@ -79,10 +79,10 @@ def looks() -> None:
     coffee = SOURCES / "coffee.jpg"
     comic = engine.transfer(HOPPER, LOVELACE, direction="ab").a_prime
     painted = engine.transfer(coffee, STARRY_NIGHT, "landscape", direction="ab").a_prime
-    row: list[tuple[str, Any]] = [("a photograph", HOPPER), ("after a comic", comic)]
+    row: list[tuple[str, Any]] = [("a photograph", HOPPER), ("in the style of a comic", comic)]
     show(
         "looks",
-        [*row, ("another", coffee), ("after The Starry Night", painted)],
+        [*row, ("another", coffee), ("in the style of The Starry Night", painted)],
         340,
         insets=[None, LOVELACE, None, STARRY_NIGHT],
     )

@@ -38,7 +38,8 @@ _REORDERED = {"vote", "join"}
 """Kernels that are compiled with `REORDERING`.
 
 Other kernels of the search compute in whole numbers, or must round as written: in `resample`, a
-quotient that is a whole number must not become a product just below it.
+division with an exact whole result must not be replaced by a multiplication by the reciprocal,
+which can fall just below it.
 """
 _REORDERED_MODULES = {"multigrid.kernels", "seam_kernels"}
 """Modules whose kernels are all compiled with `REORDERING`."""

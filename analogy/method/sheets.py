@@ -63,7 +63,7 @@ class Sheet:
 
     @classmethod
     def spare(cls, sizes: Sequence[Size]) -> int:
-        """Return how many positions of a sheet of these sizes lie on no picture.
+        """Return how many positions of a sheet of these sizes belong to no picture.
 
         For one picture or none it is 0.
         """

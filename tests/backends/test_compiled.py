@@ -192,7 +192,7 @@ def test_kernels_are_kept_under_another_name_once_one_of_their_sources_changes(m
     checksum = compiled._checksum_of_sources.__wrapped__
     before = checksum(wing)
     for source in used:
-        assert source.is_relative_to(WING), f"{source} is outside the wing: no change of it is noticed"
+        assert source.is_relative_to(WING), f"{source} is outside `backends`, so no change of it is noticed"
         copy = wing / source.relative_to(WING)
         text = copy.read_bytes()
         copy.write_bytes(text + b"# changed")

@@ -55,7 +55,7 @@ class SimulatorError(RuntimeError):
 
 
 def missing() -> str:
-    """Return why this machine cannot simulate kernels, or an empty text if it can."""
+    """Return why this machine cannot simulate kernels, or an empty string if it can."""
     if platform.machine() != "x86_64" or platform.system() != "Linux":
         return "the simulator of CUDA needs Linux on x86-64"
     return "" if shutil.which("g++") else "the simulator of CUDA needs the compiler g++"

@@ -31,7 +31,7 @@ _reordering = njit(error_model="numpy", fastmath=REORDERING)
 """Decorator of functions that kernels call, and whose sums LLVM may reorder."""
 
 _TINY = np.float32(TINY)
-"""Least coupling in the weights of the interpolation (see `TINY`)."""
+"""Smallest coupling in the weights of the interpolation (see `TINY`)."""
 
 
 class Form(NamedTuple):

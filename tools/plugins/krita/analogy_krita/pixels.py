@@ -47,7 +47,7 @@ def alpha_of(pixels: bytes, bits: int) -> bytes:
 def layer_pixels(png: bytes, bits: int) -> tuple[int, int, bytes]:
     """Return the width and the height of a PNG file, and its pixels in Krita's order.
 
-    The samples have 8 or 16 `bits`. Qt reads the file. Raises `ValueError` if it is no picture.
+    The samples have 8 or 16 `bits`. Qt reads the file. Raises `ValueError` if it is not a picture.
     """
     from PyQt5.QtGui import QImage
 
