@@ -164,21 +164,21 @@ def _single(made: list[Painted], label: str) -> Painted:
 
 
 def _write_files(folder: Path, contents: Contents, flow: bool, report: StageReporter) -> None:
-    # Copied from the device here, since other threads have other CUDA streams.
+    # This thread copies the pictures from the device, since other threads have other CUDA streams.
     made = [picture._replace(pixels=to_host(picture.pixels)) for picture in contents.made]
 
     def write(name: str, picture: Pixels, like: Picture | None, tick: Tick) -> None:
         write_picture(folder / f"{name}.png", picture, like=like, tick=tick)
 
     def write_montage(tick: Tick) -> None:
-        tick(0)  # ends it here where another picture could not be written
+        tick(0)  # this ends the task if another picture could not be written
         write("montage", contents.montage(), None, tick)
 
     tasks: list[Callable[[Tick], None]]
     tasks = [partial(write, *picture) for picture in made]
     tasks += [write_montage]
     tasks += [partial(write, f"level_{level}", voted, None) for level, voted in contents.levels.items()]
-    # Most of the time goes into compression, which runs without Python's lock.
+    # Compression takes most of the time, and runs without Python's lock.
     side_by_side(min(available_cores(), len(tasks)), tasks, report.part("pictures"))
     if flow:
         _write_fields(folder, contents, report.part("flow"))

@@ -1,14 +1,14 @@
-"""Measure the time of each stage of a transfer, beside what this machine can do.
+"""Measure the time of each stage of a transfer, and compare it with the limits of this machine.
 
     tools/bench.py [--size N] [--model M] [--threads N] [--json FILE] ..
 
-Each combination of model, size and number of threads runs in a process of its own, several times.
-A first run does not count, since it also imports, loads and takes memory from the system. Every row
+Each combination of model, size and number of threads runs in a process of its own, several times. A
+first run does not count, since it also imports, loads and takes memory from the system. Every row
 is the median over the runs. `of limit` is the speed of a stage as a share of what the machine
 reaches in the same run. For networks the limit is a large float32 product (operations per second).
 For the other stages it is a copy of memory (bytes per second; only what must be read and written
-once is counted). Machines change their speed from minute to minute, so that seconds of two runs do
-not compare. `--compare` therefore compares shares of the limit.
+once is counted). Machines change their speed from minute to minute, so that the seconds of two runs
+cannot be compared. `--compare` therefore compares shares of the limit.
 
 With `--clients 1 --clients 2 --clients 8` the program also measures a service that this many
 clients ask at a time (`bench_service.py`). With `--film` it also measures how the frames of a film
@@ -293,9 +293,17 @@ def pair(folder: Path, size: int) -> list[str]:
 
 @click.command(help=__doc__)
 @click.option(
-    "--size", "sizes", type=int, multiple=True, default=[448], show_default=True, help="Pictures SIZE x SIZE."
+    "--size",
+    "sizes",
+    type=int,
+    multiple=True,
+    default=[448],
+    show_default=True,
+    help="Side of the pictures, in pixels.",
 )
-@click.option("--model", "models", multiple=True, default=[DEFAULT], show_default=True, help="Names or folders.")
+@click.option(
+    "--model", "models", multiple=True, default=[DEFAULT], show_default=True, help="Name or folder of a model."
+)
 @click.option("--threads", type=int, multiple=True, default=[1, 2], show_default=True)
 @click.option("--preset", type=click.Choice(list(PRESETS)), default="photo-to-style", show_default=True)
 @click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True)
@@ -314,7 +322,7 @@ def pair(folder: Path, size: int) -> list[str]:
     help="Also measure a service with this many clients at a time.",
 )
 @click.option("--film", is_flag=True, help="Also measure a frame of a film, by stages (needs the extra video).")
-@click.option("--one", hidden=True, help="What a process of its own does.")
+@click.option("--one", hidden=True, help="Arguments of a measurement in a process of its own.")
 def main(sizes: list[int], models: list[str], threads: list[int], preset: Any, device: str, runs: int,
          output: Path | None, compare: Path | None, peer: str | None, clients: list[int],
          film: bool, one: str | None) -> None:  # fmt: skip

@@ -203,7 +203,7 @@ def kill(rng: np.random.Generator, folder: Path) -> str:
 
 
 def disk(rng: np.random.Generator, folder: Path) -> str:
-    """Run the whole command onto a disk with results that may be too small; needs a superuser."""
+    """Run the whole command on a disk that may be too small for its results; needs a superuser."""
     a, small = folder / "a.png", folder / "disk"
     a.write_bytes(pictures.sound()["png"])
     small.mkdir()

@@ -131,7 +131,7 @@ def uniformity() -> None:
 
 
 def examples() -> None:
-    """Show the portrait like the Mona Lisa, and its background like a sky, by labels."""
+    """Show the portrait in the style of the Mona Lisa and its background as a sky, by labels."""
     background = np.array(Image.open(COLLINS_LABELS).convert("RGB"))[0, 0]
     mona_lisa = np.array(Image.open(LABELS["mask_b"]).convert("RGBA"))
     mona_lisa[(mona_lisa[..., :3] == background).all(axis=-1), 3] = 0  # the background of the Mona Lisa has no label

@@ -84,7 +84,7 @@ _PYTHON: list[Rule] = [
     (r"\b(?:self\.)?backend\.name\b", '"cpu"'),
 ]  # fmt: skip
 _WORD = re.compile(r"[\w.=+-]+")
-"""A string that names an option or a kernel; strings with spaces are messages."""
+"""Pattern of a string that names an option or a kernel; strings with spaces are messages."""
 
 _UNTESTABLE_KEYWORDS = {"thread_name_prefix", "slots", "frozen", "strict"}
 """Keywords that change no result: names of threads, and guards against faults in the code."""

@@ -159,7 +159,7 @@ class CudaBackend:
             except Exception as error:  # the exceptions of ONNX Runtime share no public base class
                 if not is_shortage(error):
                     raise
-                with self.active():  # the memory that CuPy holds without using it may suffice
+                with self.active():  # the run may succeed once CuPy has freed memory that it does not use
                     self.xp.get_default_memory_pool().free_all_blocks()
                 session.run_with_iobinding(binding, options)
 

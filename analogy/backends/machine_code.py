@@ -51,9 +51,9 @@ _OF_NUMBA = ("numba", "NRT", "nrt", "Py", "_Py")
 def compile_kernels(module: str, names: Iterable[str]) -> bytes:
     """Return the kernels of a module as machine code for this processor.
 
-    The code needs only the C library. A line of JSON comes first, kernel -> the types of its
-    arguments, and then an object file. Raises `RuntimeError` if Numba's calling convention is not
-    the one of `link`.
+    The code needs only the C library. The result begins with a line of JSON, kernel -> the types of
+    its arguments; an object file follows. Raises `RuntimeError` if Numba's calling convention is
+    not the one that `link` expects.
     """
     import llvmlite.binding as llvm
 
@@ -127,7 +127,7 @@ def processor() -> tuple[str, str, str]:
 
 
 def _kernels(module: str, names: Iterable[str]) -> Iterable[tuple[str, Callable[..., None]]]:
-    """Return (name, Python function) of the kernels of a module, which imports Numba."""
+    """Return the name and the Python function of each kernel of a module; this imports Numba."""
     source = importlib.import_module(f".{module}", __package__)
     return ((name, getattr(source, name)) for name in names)
 

@@ -115,7 +115,7 @@ def _coarse(i, n, size):
 
 @_inline
 def _meet(labels, y, x, axis, h, w):
-    """Return True if two labels occur around a position and the next one along the axis."""
+    """Return True if the labels differ within one position of the two ends of a difference."""
     own = labels[y * w + x]
     for v in range(max(y - 1, 0), min(y + axis + 1, h - 1) + 1):
         for u in range(max(x - 1, 0), min(x + 2 - axis, w - 1) + 1):

@@ -101,7 +101,7 @@ struct Coarse {
   }
 };
 
-// Returns true if two labels occur around (y, x) and the next position along the axis.
+// Returns true if the labels differ within one position of (y, x) and of the next position along the axis.
 __device__ __forceinline__ bool meet(const int* labels, int y, int x, int axis, int h, int w) {
   const int own = labels[(size_t)y * w + x];
   for (int v = max(y - 1, 0); v <= min(y + axis + 1, h - 1); ++v)

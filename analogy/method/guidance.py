@@ -70,7 +70,7 @@ class Labels:
     fine: list[int] = field(default_factory=list)
 
     def to(self, index: int) -> Labels:
-        """Return the labels of the content and of the source of an index alone."""
+        """Return the labels of the content and of the one source with this index."""
         return replace(self, sources=(self.sources[index],))
 
     def reversed(self) -> Labels:

@@ -91,7 +91,7 @@ class Way:
         return Sheet(tuple(side.size for side in self.sources))
 
     def to(self, index: int) -> Way:
-        """Return the direction from the content to the source of an index alone."""
+        """Return the direction from the content to the one source with this index."""
         labels, pins = self.labels and self.labels.to(index), self.pins and self.pins.to(index)
         return replace(self, sources=(self.sources[index],), labels=labels, pins=pins)
 

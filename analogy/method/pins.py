@@ -317,7 +317,7 @@ def _warn_of_crowds(pins: Pins, scale: float) -> None:
     position = 2 ** (_COARSEST - 1) / scale
     steps = pins.places[:, None, :] - pins.places[None, :, :]
     away_a, away_b = (np.abs(side).max(axis=-1).astype(float) for side in (steps[..., :2], steps[..., 2:]))
-    away_b[pins.source[:, None] != pins.source] = np.inf  # pixels of two pictures are never near
+    away_b[pins.source[:, None] != pins.source] = np.inf  # pixels of two pictures are never neighbours
     one_at_most = np.minimum(away_a, away_b) < position
     crowded = one_at_most & (np.maximum(away_a, away_b) >= 2 * position)
     crossed = (

@@ -31,7 +31,7 @@ from .sheets import Sheet
 LEVELS = (5, 4)
 """Levels at which a field is spread.
 
-At finer levels it would tear pieces apart, and the mean of small pieces is flat again.
+At finer levels, spreading would break pieces up, and the mean of small pieces is flat again.
 """
 PASSES = 6
 """Number of search iterations that spread a field, after the usual search of a level."""
@@ -79,7 +79,7 @@ def spread(
     Returns
     -------
     nnf, distance
-        (HA, WA, 2) int32 and (HA, WA) float32. The distances do not hold the cost of uses.
+        (HA, WA, 2) int32 and (HA, WA) float32. The distances do not include the cost of uses.
     """
     xp, patch = backend.xp, options["patch"]
     query, key = _widened(xp, a), _widened(xp, b)

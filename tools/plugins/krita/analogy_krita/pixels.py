@@ -90,8 +90,9 @@ def label_colours(*groups: list[Region]) -> dict[str, int]:
 def label_png(regions: list[Region], colours: dict[str, int], width: int, height: int) -> bytes:
     """Return a label picture as a PNG file: one plain colour for each region, else transparent.
 
-    `regions` are sorted from the lowest to the highest, which hides the others. A pixel belongs to
-    a region if its alpha is at least half. `colours` is the result of `label_colours`.
+    `regions` are sorted from the lowest to the highest; a higher region hides the lower ones. A
+    pixel belongs to a region if its alpha is at least half. `colours` is the result of
+    `label_colours`.
     """
     size = width * height
     labels = 0
