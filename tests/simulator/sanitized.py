@@ -36,7 +36,7 @@ def kernels() -> None:
         ((3, 5), (2, 3), 132),
     ):
         f_a, f_b = (rng.standard_normal((*size, channels), np.float32) for size in (size_a, size_b))
-        f_a[0, 0] = 0  # has no direction
+        f_a[0, 0] = 0  # this vector has no direction
         a, b = (backend.join(backend.asarray(f), backend.asarray(f)) for f in (f_a, f_b))
         nnf = backend.asarray(np.stack([rng.integers(0, n, size_a) for n in size_b], axis=2).astype(np.int32))
         labels = tuple(backend.asarray(rng.integers(-1, 2, size).astype(np.int32)) for size in (size_a, size_b))
@@ -72,7 +72,7 @@ def passes(a, b, nnf, labels, frames):
     maps = {"a": a, "b": b, "patch": 3, "frames": frames}
     distance = yield Pass("distance", maps | {"nnf": nnf})
     maps |= {"labels": labels, "max_product": 2.02 * 4096**2}
-    field = {"nnf": nnf, "distance": distance, "jump": 2, "offered": nnf}
+    field = {"nnf": nnf, "distance": distance, "jump": 2, "previous_field": nnf}
     nnf, distance = yield Pass("propagate", maps | field)
     field = {"nnf": nnf, "distance": distance, "search_radius": 30, "seed": 1, "iteration": 2}
     return (yield Pass("random_search", maps | field))
