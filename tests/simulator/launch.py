@@ -129,9 +129,7 @@ class Kernel:
         where = f"{self.name}, argument {index}"
         if parameter.access == "=":
             if not isinstance(arg, np.generic):
-                raise TypeError(
-                    f"{where}: a NumPy scalar is needed, since CuPy would choose the size of a {type(arg).__name__}"
-                )
+                raise TypeError(f"{where}: a NumPy scalar is needed; CuPy guesses the size of {type(arg).__name__}")
             if arg.dtype != np.dtype(parameter.code):
                 raise TypeError(f"{where}: {arg.dtype} for a parameter of type {np.dtype(parameter.code)}")
             return np.array([arg])
