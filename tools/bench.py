@@ -50,7 +50,7 @@ import bench_service
 
 EXAMPLES = Path(__file__).parents[1] / "analogy" / "examples"
 NETWORKS = ("features", *(f"step {level}" for level in (5, 4, 3, 2)))
-"""Stages whose limit is a product. The limit of the other stages is a copy."""
+"""Stages whose limit is the large product. The limit of the others is the copy of memory."""
 SIDE, COPIED = {"cpu": 1536, "cuda": 8192}, 1 << 26
 """Rows of the square matrices of the product, by kind of device; and numbers that are copied."""
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024

@@ -35,7 +35,7 @@ def gradient(y0: Int64, y1: Int64, pixels: Float32s, h: Int64, w: Int64, out: Fl
 
 
 def widest(y0: Int64, y1: Int64, values: Float32s, h: Int64, w: Int64, out: Float32s) -> None:
-    """Write the largest value within one position, the second half of `Backend.steepness`."""
+    """Write the largest value in each 3 x 3 square, the second half of `Backend.steepness`."""
     for y in range(y0, y1):
         for x in range(w):
             most = values[y * w + x]

@@ -21,9 +21,9 @@ def working_size(size: Size, settings: Settings) -> Size:
     """Return the working size (rows, columns) of a picture of `size`.
 
     The picture is shrunk to `settings.max_pixels`, and then by `settings.ratio`, to at least 16
-    rows and columns. Departure from the authors' program, which has no largest size: a ratio below
-    1 shrinks every picture, even one that `max_pixels` has shrunk before, so that larger structures
-    match.
+    rows and columns. This departs from the authors' program, which has no largest size: a ratio
+    below 1 shrinks every picture, even one that `max_pixels` has shrunk before, so that larger
+    structures match.
     """
     return fitted_size(size, settings.max_pixels, settings.ratio)
 

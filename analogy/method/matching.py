@@ -99,7 +99,7 @@ def match(
     for level in LEVELS:
         report.begin(f"level {level}")
 
-        # Search of the nearest-neighbour fields (section 4.2). It compares the joined features of A
+        # Search the nearest-neighbour fields (section 4.2). This compares the joined features of A
         # and A' with those of B and B'.
         joined = {a: network.backend.join(a.given, a.latent)}
         joined |= {example: network.backend.join(example.latent, example.given) for example in examples}
@@ -112,8 +112,8 @@ def match(
         if level == 1:
             break
 
-        # Upsampling of the fields (section 4.4), and reconstruction of the latent pictures (section
-        # 4.3), to the next finer level.
+        # Upsample the fields (section 4.4), and reconstruct the latent pictures (section 4.3), at
+        # the next finer level.
         for half in (a, *examples):
             half.descend(level - 1)
         for search in searches:

@@ -155,8 +155,8 @@ def refine_on_pixels(
 ) -> Array:
     """Return a full-size field improved by one iteration of PatchMatch on pixels.
 
-    The picture reconstructed from the field by voting is matched with `source`. Departure from the
-    paper, whose program shows the enlarged field with its blocks and seams. The iteration gives
+    The picture reconstructed from the field by voting is matched with `source`. This departs from
+    the paper, whose program shows the enlarged field with its blocks and seams. The iteration gives
     each pixel at the border of a block the match of the neighbour that fits it best.
     """
     of_vote, of_search = split(tick, 0.8, 5.0)

@@ -1,9 +1,9 @@
 """Projection of features for the search, onto principal directions found from photographs.
 
 The search compares features by their cosines. On the first k principal directions of a full-width
-VGG it finds better matches than on all channels, and it reads fewer bytes. Only the search uses
-the projected features; reconstruction uses all channels. Departure from the paper, which searches
-on all channels.
+VGG it finds better matches than on all channels, and it reads fewer bytes. Only the search uses the
+projected features; reconstruction uses all channels. This departs from the paper, which searches on
+all channels.
 """
 
 from __future__ import annotations

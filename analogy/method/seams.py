@@ -18,7 +18,7 @@ A jump counts as an edge where the content has an edge, or where the jump is lar
 an outline, a small one is a seam. At the threshold, half of the jump stays. Where two labels meet,
 all of it stays, and the regions of the two labels are solved separately.
 
-Departure from the paper, whose result is the voted picture (`painting="pixels"`).
+This departs from the paper, whose result is the voted picture (`painting="pixels"`).
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ Here the cost of a match grows with the use of the positions around it, as in St
     E(p -> q) = d(p, q) + weight * mean_o min(u(q + o), MOST)
 
 The mean is over the offsets o of a patch. d is the patch distance, and u(q) is the number of
-matches in the patch around q, divided by the number in an even use of the example. Departure from
-Liao et al. 2017, who have no such term.
+matches in the patch around q, divided by the number in an even use of the example. Liao et al. 2017
+have no such term.
 
 The cost is one more channel of the joined features, so the kernels need no code for it. The uses
 are counted before each pass, in whole numbers, so that every device finds the same field. u is
