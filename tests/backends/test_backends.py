@@ -103,10 +103,12 @@ def test_distance_equals_the_oracle(backend, case, patch):
 
 
 @pytest.mark.parametrize("channels", [24, 25, 80, 81, 160, 161])
-def test_distance_is_exact_where_loops_are_unrolled_and_one_channel_beyond(backend, rng, channels):
-    a, b = whole_numbers(rng, (3, 4), channels), whole_numbers(rng, (4, 3), channels)
-    nnf = random_field(rng, (3, 4), (4, 3))
-    assert_same(on(backend, "distance", a, b, nnf, 1), oracle.distance(a, b, nnf, 1))
+@pytest.mark.parametrize("patch", [3, 5, 7])
+def test_distance_is_exact_for_patches_of_the_sizes_that_are_unrolled_and_larger_ones(backend, rng, patch, channels):
+    # A patch of these maps is one column of 2 to 7 positions.
+    a, b = whole_numbers(rng, (9, 1), channels), whole_numbers(rng, (12, 1), channels)
+    nnf = random_field(rng, (9, 1), (12, 1))
+    assert_same(on(backend, "distance", a, b, nnf, patch), oracle.distance(a, b, nnf, patch))
 
 
 @pytest.mark.parametrize("patch", PATCHES)

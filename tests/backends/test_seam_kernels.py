@@ -79,22 +79,34 @@ def test_a_piece_of_one_line_at_a_border_has_seams(backend, cpu, rng, border):
         np.testing.assert_allclose(actual[..., 3 * axis : 3 * axis + 3], expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("labelled", ["", "blocks", *BORDERS])
-def test_edges_are_kept_by_steepness_by_size_and_where_labels_meet(backend, rng, labelled):
-    h, w, edge, jump = 18, 25, 0.04, 0.09
+def between(values, size):
+    """Return values at the positions of a larger map, interpolated linearly along both axes."""
+    for axis in range(2):
+        n = values.shape[axis]
+        place = np.clip((np.arange(size[axis]) + 0.5) * n / size[axis] - 0.5, 0, n - 1)
+        first = place.astype(int)
+        rest = np.expand_dims(place - first, 1 - axis)
+        values = np.take(values, first, axis) * (1 - rest) + np.take(values, np.minimum(first + 1, n - 1), axis) * rest
+    return values
+
+
+# A large jump leaves all to the steepness, and a small one nearly all to the size of the seams.
+@pytest.mark.parametrize(
+    ("labelled", "jump"), [("", 0.09), ("", 20), ("blocks", 0.09), *((border, 0.09) for border in BORDERS)]
+)
+def test_edges_are_kept_by_steepness_by_size_and_where_labels_meet(backend, rng, labelled, jump):
+    h, w, edge = 18, 25, 0.04
     seams = (rng.random((h, w, 8)) * 0.5).astype(np.float32)
     seams[rng.random((h, w)) < 0.3, :] = 0
-    steepness = rng.random((9, 25), np.float32) * np.float32(0.1)
+    steepness = rng.random((9, 11), np.float32) * np.float32(0.1)
     labels = rng.integers(0, 2, (3, 4)).repeat(6, axis=0).repeat(7, axis=1)[:h, :w].astype(np.int32)
     if labelled in BORDERS:
         labels[:] = 0
         labels[BORDERS[labelled]] = 1
-    rows = np.clip((np.arange(h) + 0.5) / 2 - 0.5, 0, 8)
-    low = rows.astype(int)
-    between = steepness[low] * (1 - (rows - low))[:, None] + steepness[np.minimum(low + 1, 8)] * (rows - low)[:, None]
+    smooth = 1 / (1 + (between(steepness, (h, w)) / edge) ** 2)
     expected = seams.copy()
     for axis in range(2):
-        share = np.minimum(1 / (1 + (between / edge) ** 2), 1 / (1 + (widest(seams[..., 6 + axis]) / jump) ** 2))
+        share = np.minimum(smooth, 1 / (1 + (widest(seams[..., 6 + axis]) / jump) ** 2))
         if labelled:
             for y, x in np.ndindex(h, w):
                 window = labels[max(y - 1, 0) : y + 2 + axis, max(x - 1, 0) : x + 3 - axis]
