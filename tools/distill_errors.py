@@ -141,7 +141,7 @@ def _variance(cosines: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def evaluate(network: Vgg, pool: dict[str, np.ndarray], targets: Targets) -> dict[str, list[float]]:
-    """Return the errors of each level on held-out photos and their strongly stylised versions.
+    """Return the errors of each level on held-back photos and their strongly stylised versions.
 
     `relational` is a mean over batches. `within` counts the misses within one crop. `across` counts
     the misses when each photograph is matched against the stylised versions of its batch.
