@@ -170,7 +170,7 @@ def _read_npz(file: IO[bytes], path: Path) -> np.ndarray:
         if len(shape) == 3 and shape[2] == 2 and dtype.kind in "iu":  # `to_flow` refuses any other array
             _check_positions(shape[0], shape[1], path)
         elif math.prod(shape) * dtype.itemsize > _LARGEST_OTHER:
-            raise ValueError(f"its array is {shape} {dtype}; expected an (H, W, 2) integer array")
+            raise ImageError(f"{path}: its array is {shape} {dtype}; expected an (H, W, 2) integer array")
         file.seek(0)
         with np.load(file, allow_pickle=False) as arrays:
             nnf = arrays["nnf"]
