@@ -96,12 +96,27 @@ class StageReporter:
 
         Raises `LookupError` if there is a plan without this part.
         """
+        return self.parts(name)[0]
+
+    def parts(self, *names: str) -> list[Tick]:
+        """Return the ticks of consecutive parts of the present stage that may run at once.
+
+        Raises `LookupError` if there is a plan without one of these parts.
+        """
         if not self._spans:
-            return ignore
-        if (self._stage, name) not in self._spans:
-            raise LookupError(f"the stage {self._stage!r} has no part {name!r} in the plan")
-        low, high = self._spans[self._stage, name]
-        return lambda share: self._advance(low + (high - low) * share)
+            return [ignore] * len(names)
+        for name in names:
+            if (self._stage, name) not in self._spans:
+                raise LookupError(f"the stage {self._stage!r} has no part {name!r} in the plan")
+        spans = [self._spans[self._stage, name] for name in names]
+        shares = [0.0] * len(spans)
+
+        def advance(index: int, share: float) -> None:
+            shares[index] = share
+            lengths = (high - low for low, high in spans)
+            self._advance(spans[0][0] + sum(length * done for length, done in zip(lengths, shares, strict=True)))
+
+        return [partial(advance, index) for index in range(len(spans))]
 
     def show(self, picture: np.ndarray) -> None:
         """Call the callback with a picture of the present stage."""

@@ -187,3 +187,16 @@ def test_an_exception_of_a_tick_or_a_task_ends_all_tasks(workers: int) -> None:
     assert ended.is_set()
     with pytest.raises(Stop):
         side_by_side(workers, [failing] if workers == 1 else [endless, failing], lambda share: None)
+
+
+def test_parts_that_run_at_the_same_time_add_up() -> None:
+    shares: list[float] = []
+    report = StageReporter(lambda progress: shares.append(progress.done))
+    report.plan({"first": {"a": 1}, "second": {"b": 2, "c": 1}})
+    report.begin("second")
+    b, c = report.parts("b", "c")
+    for tick, share in ((b, 0.5), (c, 0.5), (b, 1), (c, 1)):
+        tick(share)
+    assert shares == pytest.approx([0.25, 0.5, 0.625, 0.875, 1])
+    with pytest.raises(LookupError, match="no part 'd'"):
+        report.parts("b", "d")

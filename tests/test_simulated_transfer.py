@@ -117,6 +117,17 @@ def test_a_transfer_starts_at_most_270_kernels_and_operations(simulated, rng, mo
     assert counts["propagate"] == 12
 
 
+def test_progress_on_a_gpu_shows_the_mean_of_both_directions(simulated, rng, monkeypatch):
+    monkeypatch.setattr("analogy.progress.MIN_STEP", 0.0)
+    engine = Engine(device="cpu", threads=2)
+    engine.backend, engine.network = simulated, Features(engine.network.folder, simulated)
+    reports = []
+    engine.transfer(*pictures(rng), progress=reports.append)
+    done = [report.done for report in reports if report.stage == "level 1"]
+    assert done == sorted(done)
+    assert max(np.diff(done)) < 0.1 * (done[-1] - done[0])  # the level has 34 passes
+
+
 @pytest.mark.parametrize("options", [{"photo": True}, {"keep_colors": True}, {"photo": True, "max_pixels": 1500}])
 def test_each_picture_is_uploaded_once(simulated, rng, monkeypatch, options):
     engine = Engine(device="cpu", threads=2)

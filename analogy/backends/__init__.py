@@ -25,7 +25,7 @@ May import: `files`, `progress`, `errors`. Numba, CuPy and ONNX Runtime are impo
 """
 
 from .choice import CHOICES, DEVICES, MOST_THREADS, Device, check_device, get_backend
-from .contract import HALF, MOST_PATCH, ONE, Array, Backend, Pass, Passes, Size
+from .contract import HALF, MOST_PATCH, ONE, Array, Backend, Pass, Passes, Size, Steps
 from .multigrid import coarse_sides
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "Pass",
     "Passes",
     "Size",
+    "Steps",
     "check_device",
     "coarse_sides",
     "get_backend",

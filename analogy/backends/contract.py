@@ -77,6 +77,26 @@ Passes = Generator[Pass, Any, T]
 """
 
 
+class Steps(Protocol):
+    """Object that does steps of multigrid, at once or later. The methods are those of `Backend`."""
+
+    def relax(self, form: Array, inverses: Array, f: Array, u: Array, after: bool) -> None:
+        """Do `Backend.relax`."""
+        ...
+
+    def residual(self, form: Array, f: Array | None, u: Array, out: Array) -> None:
+        """Do `Backend.residual`."""
+        ...
+
+    def restriction(self, weights: Array, r: Array, out: Array) -> None:
+        """Do `Backend.restriction`."""
+        ...
+
+    def prolongation(self, weights: Array, c: Array, u: Array) -> None:
+        """Do `Backend.prolongation`."""
+        ...
+
+
 class Backend(Protocol):
     """Device with its array module and its kernels.
 
@@ -457,11 +477,10 @@ class Backend(Protocol):
         """
         ...
 
-    def steps(self) -> AbstractContextManager[None]:
-        """Return a context within which a GPU may do several steps of multigrid as one launch.
+    def steps(self) -> AbstractContextManager[Steps]:
+        """Return a context for several steps of multigrid. Its object does them, in their order.
 
-        The steps are `relax`, `residual`, `restriction` and `prolongation`. They are done, in their
-        order, by the end of the context. No other method may be called within it.
+        A GPU may do several steps as one launch. They are done when the context ends.
         """
         ...
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..progress import Tick
 from . import compiled, host
-from .contract import Passes, T
+from .contract import Passes, Steps, T
 from .multigrid import coarse_sides
 
 _log = logging.getLogger("analogy")
@@ -248,8 +248,8 @@ class CpuBackend:
         self._bands(w, "factor_columns", form, nine, h, w, out, size=h * w, bands=self.threads)
         return out
 
-    def steps(self) -> AbstractContextManager[None]:
-        return nullcontext()
+    def steps(self) -> AbstractContextManager[Steps]:
+        return nullcontext(self)
 
     def relax(self, form, inverses, f, u, after):
         nine, h, w = _form(form)

@@ -20,10 +20,10 @@ import numpy as np
 
 from ..errors import is_shortage
 from . import probes
-from .contract import Passes, T
-from .cuda_launch import THREADS_PER_BLOCK, WARP, Launch, Launcher, unit_of
+from .contract import Passes, Steps, T
+from .cuda_launch import THREADS_PER_BLOCK, WARP, Launch, Launcher, Unit, unit_of
 from .cuda_queue import queue
-from .cuda_steps import PROLONGATION, RELAX, RESIDUAL, RESTRICTION, SmallSteps
+from .cuda_steps import SmallSteps
 from .interrupts import kept_interrupts
 from .multigrid import coarse_sides
 from .runtime import share_device_memory
@@ -87,7 +87,6 @@ class CudaBackend:
         self.index: int = device.id
         self._queue = queue(self.xp, device.id)
         self._launcher = Launcher(self.xp)
-        self._steps = SmallSteps(self.xp, self._launcher, 2 * _LINES_TOGETHER - 1)
         with self.active():
             with kept_interrupts():
                 probes.check_compiler(self.xp)
@@ -144,6 +143,8 @@ class CudaBackend:
 
     @_active
     def require_finite(self, maps: Sequence[Any], failure: Exception) -> None:
+        if not maps:
+            return
         flag = self._queue.flag(failure)
         for values in maps:
             rows = values.size // values.shape[-1]
@@ -233,37 +234,17 @@ class CudaBackend:
         self._launcher.over_positions("resample", shape_a, nnf, out, *sizes, *scales)
         return out
 
-    def distance(self, a, b, nnf, patch, frames=None, tick=None):
-        return self._run_alone("distance", a=a, b=b, nnf=nnf, patch=patch, frames=frames)
+    @_active
+    def distance(self, *arguments, **options):
+        return self._run(self._distance_launch(*arguments, **options))
 
-    def propagate(
-        self, a, b, nnf, distance, patch, jump, max_product, labels=None, frames=None, previous_field=None, tick=None
-    ):
-        field = {"a": a, "b": b, "nnf": nnf, "distance": distance, "labels": labels, "frames": frames}
-        return self._run_alone(
-            "propagate", **field, previous_field=previous_field, patch=patch, jump=jump, max_product=max_product
-        )
+    @_active
+    def propagate(self, *arguments, **options):
+        return self._run(self._propagate_launch(*arguments, **options))
 
-    def random_search(
-        self,
-        a,
-        b,
-        nnf,
-        distance,
-        patch,
-        search_radius,
-        seed,
-        iteration,
-        max_product,
-        labels=None,
-        frames=None,
-        tick=None,
-    ):
-        field = {"a": a, "b": b, "nnf": nnf, "distance": distance, "labels": labels, "frames": frames}
-        counters = {"seed": seed, "iteration": iteration}
-        return self._run_alone(
-            "random_search", **field, search_radius=search_radius, patch=patch, max_product=max_product, **counters
-        )
+    @_active
+    def random_search(self, *arguments, **options):
+        return self._run(self._random_search_launch(*arguments, **options))
 
     @_active
     def run_together(self, searches: Sequence[Passes[T]]) -> list[T]:
@@ -277,36 +258,75 @@ class CudaBackend:
                 except StopIteration as end:
                     results[index] = end.value
                 else:
-                    launches[index] = self._launch_of(kind, **arguments)
+                    launches[index] = self._launch_of[kind](**arguments)
             self._launcher.passes(list(launches.values()))
             latest = {index: launch.result for index, launch in launches.items()}
         return [results[index] for index in range(len(searches))]
 
-    @_active
-    def _run_alone(self, kind: str, **arguments: Any) -> Any:
-        launch = self._launch_of(kind, **arguments)
+    @functools.cached_property
+    def _launch_of(self) -> dict[str, Callable[..., Launch]]:
+        """Kind of a pass -> function that returns its launch and takes the method's arguments."""
+        return {
+            "distance": self._distance_launch,
+            "propagate": self._propagate_launch,
+            "random_search": self._random_search_launch,
+        }
+
+    def _run(self, launch: Launch) -> Any:
+        """Run a pass of a search by itself, and return its result."""
         self._launcher.passes([launch])
         return launch.result
 
-    def _launch_of(self, kind: str, *, a: Any, b: Any, nnf: Any, patch: int, frames: Any = None, tick: Any = None,
-                   **arguments: Any) -> Launch:  # fmt: skip
-        """Return the launch of a pass of a search, with new arrays for its result."""
-        unit = unit_of(a.shape[2], a, b)
-        own: tuple[Any, ...] = a, b, nnf, frames, *a.shape[:2], *b.shape[:2], _count(frames)
-        shared: tuple[Any, ...] = unit.per_position, patch // 2
-        if kind == "distance":
-            out = self.xp.empty(a.shape[:2], np.float32)
-            return Launch(kind, a.shape[:2], (*own, out), shared, unit, out)
+    def _distance_launch(self, a: Any, b: Any, nnf: Any, patch: int, frames: Any = None, tick: Any = None) -> Launch:
+        unit, own, shared = self._maps(a, b, nnf, patch, frames)
+        out = self.xp.empty(a.shape[:2], np.float32)
+        return Launch("distance", a.shape[:2], (*own, out), shared, unit, out)
+
+    def _propagate_launch(
+        self,
+        a: Any,
+        b: Any,
+        nnf: Any,
+        distance: Any,
+        patch: int,
+        jump: int,
+        max_product: float,
+        labels: Any = None,
+        frames: Any = None,
+        previous_field: Any = None,
+        tick: Any = None,
+    ) -> Launch:
+        unit, own, shared = self._maps(a, b, nnf, patch, frames)
         result = self.xp.empty(nnf.shape, np.int32), self.xp.empty(a.shape[:2], np.float32)
-        own += arguments["distance"], *(arguments.get("labels") or _UNLABELLED), *result
-        most = float(arguments["max_product"])
-        if kind == "propagate":
-            own += (arguments.get("previous_field"),)
-            shared += arguments["jump"], most
-        else:
-            own += (arguments["search_radius"],)
-            shared += np.uint32(arguments["seed"] & 0xFFFFFFFF), np.uint32(arguments["iteration"]), most
-        return Launch(kind, a.shape[:2], own, shared, unit, result)
+        own += distance, *(labels or _UNLABELLED), *result, previous_field
+        return Launch("propagate", a.shape[:2], own, (*shared, jump, float(max_product)), unit, result)
+
+    def _random_search_launch(
+        self,
+        a: Any,
+        b: Any,
+        nnf: Any,
+        distance: Any,
+        patch: int,
+        search_radius: int,
+        seed: int,
+        iteration: int,
+        max_product: float,
+        labels: Any = None,
+        frames: Any = None,
+        tick: Any = None,
+    ) -> Launch:
+        unit, own, shared = self._maps(a, b, nnf, patch, frames)
+        result = self.xp.empty(nnf.shape, np.int32), self.xp.empty(a.shape[:2], np.float32)
+        own += distance, *(labels or _UNLABELLED), *result, search_radius
+        counters = np.uint32(seed & 0xFFFFFFFF), np.uint32(iteration)
+        return Launch("random_search", a.shape[:2], own, (*shared, *counters, float(max_product)), unit, result)
+
+    def _maps(self, a: Any, b: Any, nnf: Any, patch: int, frames: Any) -> tuple[Unit, tuple[Any, ...], tuple[Any, ...]]:
+        """Return the unit of a pass of a search, and its first own and first shared arguments."""
+        unit = unit_of(a.shape[2], a, b)
+        own = a, b, nnf, frames, *a.shape[:2], *b.shape[:2], _count(frames)
+        return unit, own, (unit.per_position, patch // 2)
 
     @_active
     def vote(self, nnf, b, patch, frames=None, tick=None):
@@ -376,20 +396,15 @@ class CudaBackend:
         return out
 
     @contextmanager
-    def steps(self) -> Iterator[None]:
+    def steps(self) -> Iterator[Steps]:
         with self.active():
-            self._steps.begin()
-            try:
-                yield
-                self._steps.launch()
-            finally:
-                self._steps.end()
+            steps = SmallSteps(self, self._launcher, 2 * _LINES_TOGETHER - 1)
+            yield steps
+            steps.launch()
 
     @_active
     def relax(self, form, inverses, f, u, after):
         h, w, nine = _form(form)
-        if self._steps.add(RELAX, (h, w), (0, 0), (form, inverses, f, u), nine, after):
-            return
         lines = (max(h, w) + 1) // 2  # in a half-sweep
         args = form, inverses, f, u, h, w, nine, after
         if lines <= _LINES_TOGETHER:
@@ -401,20 +416,17 @@ class CudaBackend:
     @_active
     def residual(self, form, f, u, out):
         h, w, nine = _form(form)
-        if not self._steps.add(RESIDUAL, (h, w), (0, 0), (form, f, u, out), nine):
-            self._launcher.over_positions("residual", (3 * h, w), form, f, u, out, h, w, nine)
+        self._launcher.over_positions("residual", (3 * h, w), form, f, u, out, h, w, nine)
 
     @_active
     def restriction(self, weights, r, out):
         _, hc, wc = out.shape
-        if not self._steps.add(RESTRICTION, r.shape[1:], (hc, wc), (weights, r, None, out)):
-            self._launcher.over_positions("restriction", (3 * hc, wc), weights, r, out, *r.shape, hc, wc, 0.0)
+        self._launcher.over_positions("restriction", (3 * hc, wc), weights, r, out, *r.shape, hc, wc, 0.0)
 
     @_active
     def prolongation(self, weights, c, u):
         _, h, w = u.shape
-        if not self._steps.add(PROLONGATION, (h, w), c.shape[1:], (weights, c, None, u)):
-            self._launcher.over_positions("prolongation", (3 * h, w), weights, c, u, *c.shape[1:], h, w)
+        self._launcher.over_positions("prolongation", (3 * h, w), weights, c, u, *c.shape[1:], h, w)
 
     @_active
     def combine(self, a, x, b, y):

@@ -137,12 +137,13 @@ class Launcher:
         """Launch independent passes of searches, two in one launch if possible."""
         left = list(launches)
         while left:
-            first = left.pop(0)
-            twins = [first, *[other for other in left[:1] if first.fits(other)]]
-            left = left[len(twins) - 1 :]
-            arguments = (*(argument for launch in twins for argument in launch.own), *first.shared)
-            name = f"{first.kind}_twice" if len(twins) == 2 else first.kind
-            self._over_positions(name, [launch.shape for launch in twins], arguments, first.unit)
+            twins = [left.pop(0)]
+            if left and twins[0].fits(left[0]):
+                twins.append(left.pop(0))
+            kind, _, _, shared, unit, _ = twins[0]
+            arguments = (*(argument for launch in twins for argument in launch.own), *shared)
+            name = f"{kind}_twice" if len(twins) == 2 else kind
+            self._over_positions(name, [launch.shape for launch in twins], arguments, unit)
 
     def _over_positions(
         self, name: str, shapes: Sequence[tuple[int, int]], arguments: Sequence[Any], unit: Unit

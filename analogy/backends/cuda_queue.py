@@ -72,6 +72,8 @@ class Queue:
         cuda, stream = self.xp.cuda, self.stream
         device, before = cuda.Device(), cuda.get_current_stream()
         elsewhere = device != self._device
+        required = self._required
+        outer = required.flags, required.failures
         arrived = done = before.record()
         self._device.use()
         try:
@@ -80,11 +82,12 @@ class Queue:
             if elsewhere:
                 stream.wait_event(own.record())
             stream.use()
+            required.failures = []
             try:
                 yield
                 self._settle()
             finally:
-                self._required.failures = []
+                required.flags, required.failures = outer
                 own.use()
                 done = stream.record()
                 own.wait_event(done)
@@ -115,7 +118,7 @@ class Queue:
             required.failures = []
             failed = self.xp.asnumpy(required.flags)
             if failed.any():
-                raise failures[int(failed.argmax())]
+                raise failures[int((failed != 0).argmax())]
 
 
 @functools.cache

@@ -104,7 +104,8 @@ def match(
         joined = {a: network.backend.join(a.given, a.latent)}
         joined |= {example: network.backend.join(example.latent, example.given) for example in examples}
         current = [search for search in searches if level > 1 or search.way.key in made]
-        passes = [search.run(level, joined, settings, report.part(f"search {search.way.key}")) for search in current]
+        ticks = report.parts(*(f"search {search.way.key}" for search in current))
+        passes = [search.run(level, joined, settings, tick) for search, tick in zip(current, ticks, strict=True)]
         for search, result in zip(current, network.backend.run_together(passes), strict=True):
             found[search.way.key][level] = result
         if on_level:

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..backends import Array, Backend
+from ..backends import Array, Backend, Steps
 
 DEPTH = 9
 """Maximum number of grids of a multigrid.
@@ -95,8 +95,8 @@ class Multigrid:
         The V-cycle is a symmetric operator, and does not depend on what `u` held before.
         `between_steps` is called between the steps on the finest grid.
         """
-        with self.backend.steps():
-            self._cycle(0, between_steps)
+        with self.backend.steps() as steps:
+            self._cycle(steps, 0, between_steps)
 
     def estimate(self, between_steps: Callable[[], None] = lambda: None) -> Array:
         """Return a rough A^-1 f, solved on the coarser grid and interpolated (full multigrid).
@@ -105,36 +105,36 @@ class Multigrid:
         """
         return self._estimate(0, self.f, between_steps)
 
-    def _cycle(self, level: int, between_steps: Callable[[], None] = lambda: None) -> None:
-        backend, grid = self.backend, self._grids[level]
+    def _cycle(self, steps: Steps, level: int, between_steps: Callable[[], None] = lambda: None) -> None:
+        grid = self._grids[level]
         f, u = grid.f, grid.u
-        backend.relax(grid.form, grid.inverses, f, u, after=False)
+        steps.relax(grid.form, grid.inverses, f, u, after=False)
         between_steps()
         if grid.weights is not None:
             below = self._grids[level + 1]
-            backend.residual(grid.form, f, u, grid.residual)
-            backend.restriction(grid.weights, grid.residual, below.f)
+            steps.residual(grid.form, f, u, grid.residual)
+            steps.restriction(grid.weights, grid.residual, below.f)
             between_steps()
-            self._cycle(level + 1)
+            self._cycle(steps, level + 1)
             between_steps()
-            backend.prolongation(grid.weights, below.u, u)
-        backend.relax(grid.form, grid.inverses, f, u, after=True)
+            steps.prolongation(grid.weights, below.u, u)
+        steps.relax(grid.form, grid.inverses, f, u, after=True)
         between_steps()
 
     def _estimate(self, level: int, f: Array, between_steps: Callable[[], None]) -> Array:
         xp, backend, grid = self.backend.xp, self.backend, self._grids[level]
         if grid.weights is None:
             grid.f[...] = f
-            with backend.steps():
-                self._cycle(level)
+            with backend.steps() as steps:
+                self._cycle(steps, level)
             return grid.u.copy()
         below = self._grids[level + 1]
         wanted = xp.empty_like(below.f)
         backend.restriction(grid.weights, f, wanted)
         found = self._estimate(level + 1, wanted, between_steps)
         backend.residual(below.form, wanted, found, below.f)
-        with backend.steps():
-            self._cycle(level + 1)
+        with backend.steps() as steps:
+            self._cycle(steps, level + 1)
         between_steps()
         backend.combine(1.0, below.u, 1.0, found)
         u = xp.zeros_like(f)

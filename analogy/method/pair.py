@@ -235,15 +235,18 @@ def _read_known(source: PictureLike, side: Side) -> tuple[Picture, str]:
 
 
 class Uploads:
-    """Pictures of one transfer as arrays of a backend, each copied to the device at most once."""
+    """Pictures of one transfer as arrays of a backend.
+
+    A picture is copied to the device at most once with 8 bits per channel, and once with 16.
+    """
 
     def __init__(self, backend: Backend):
         self.backend = backend
-        self._arrays: dict[tuple[int, bool], Array] = {}
+        self._arrays: dict[tuple[Picture, bool], Array] = {}
 
     def pixels(self, picture: Picture, sixteen_bit: bool = False) -> Array:
         """Return the pixels (H, W, 3) of a picture as uint8, or as uint16 if `sixteen_bit`."""
-        key = id(picture), sixteen_bit
+        key = picture, sixteen_bit
         if key not in self._arrays:
             there = isinstance(picture.array, self.backend.xp.ndarray) and not sixteen_bit
             pixels = picture.array if there else picture.pixels(sixteen_bit)

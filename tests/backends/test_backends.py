@@ -495,6 +495,22 @@ def test_searches_that_run_together_find_what_each_finds_alone(backend, rng, cha
         assert_same(backend.to_host(one[1]), distance)
 
 
+def test_a_pass_with_an_unknown_argument_is_an_error(backend, rng):
+    a = backend.asarray(directions(rng, (3, 4), 8))
+    maps = {"a": a, "b": a, "nnf": backend.asarray(random_field(rng, (3, 4), (3, 4))), "patch": 3}
+    with pytest.raises(TypeError, match="lables"):
+        backend.run_together([(Pass("distance", maps | {"lables": None}) for _ in range(1))])
+
+
+def test_no_searches_and_searches_without_a_pass_return(backend):
+    def nothing():
+        return 5
+        yield
+
+    assert backend.run_together([]) == []
+    assert backend.run_together([nothing(), nothing()]) == [5, 5]
+
+
 def test_both_directions_of_a_search_take_one_launch_a_pass_on_a_gpu(simulated, rng, monkeypatch):
     launched = []
     real = launch.Kernel.__call__

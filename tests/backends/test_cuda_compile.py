@@ -35,7 +35,7 @@ KERNELS = {
 # With 64 registers, 4 blocks of 256 threads run on a multiprocessor with 64 Ki registers, which is
 # half of the maximum number of threads.
 MAX_REGISTERS = 64
-# These never have more than one block for each multiprocessor, and they read ahead into registers.
+# These have few blocks, and they read ahead into registers.
 RELAXING, MOST_OF_RELAX = ("relax", "small_steps"), 96
 _USED = re.compile(
     r"entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"

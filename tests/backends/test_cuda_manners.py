@@ -264,7 +264,7 @@ def test_a_second_transfer_plans_no_convolution_again(simulated, monkeypatch, rn
     assert all(len(slots) == 2 for slots in engine.network._sessions._slots.values())
 
 
-def test_the_host_waits_at_most_12_times_in_a_transfer(simulated, monkeypatch, rng):
+def test_the_host_waits_7_times_in_a_transfer(simulated, monkeypatch, rng):
     counts = Counts(monkeypatch)
     engine, (a, b_prime) = engine_on(simulated), pictures(rng)
     before = device.waits
@@ -301,6 +301,22 @@ def test_more_checks_than_are_read_at_once_are_all_read(simulated):
         with pytest.raises(Trouble, match=f"^{wrong}$"), simulated.active():
             for number in range(200):
                 simulated.require_finite([infinite if number == wrong else finite], Trouble(str(number)))
+
+
+def test_checks_of_a_transfer_within_another_one_are_read_where_they_were_made(simulated):
+    finite, infinite = (simulated.asarray(np.array([value], np.float32)) for value in (1, np.inf))
+    with pytest.raises(Trouble, match="outer"), simulated.active():
+        simulated.require_finite([infinite], Trouble("outer"))
+        with on(0):  # as in a callback that uses a stream of its own
+            simulated.require_finite([finite], Trouble("inner"))
+            with pytest.raises(Trouble, match="inner"):
+                simulated.require_finite([infinite], Trouble("inner"))
+
+
+def test_no_maps_are_finite_and_nothing_waits_for_them(simulated):
+    before = device.waits
+    simulated.require_finite([], Trouble())
+    assert device.waits == before
 
 
 def test_an_exception_within_active_leaves_no_check_behind(simulated):

@@ -154,11 +154,16 @@ class ndarray:
 
     def __init__(self, host: np.ndarray, owner: ndarray | None = None):
         self._host = host
-        self._owner = self if owner is None else owner._owner
+        self._held = None if owner is None else owner._owner
         if owner is None:
             self._last = (0, 0)
             self.device = Device()
             touch(self)
+
+    @property
+    def _owner(self):
+        """Array that holds the memory; a reference to itself would delay the freeing."""
+        return self if self._held is None else self._held
 
     def __array__(self, *args: object, **kwargs: object) -> np.ndarray:
         raise TypeError("Implicit conversion to a NumPy array is not allowed; use asnumpy")

@@ -81,8 +81,7 @@ def passes(a, b, nnf, labels, frames):
 def multigrid(backend: SimulatedCudaBackend, rng: np.random.Generator, size: tuple[int, int]) -> None:
     h, w = max(size[0], 3), max(size[1], 3)
     form = backend.asarray(rng.random((3, h, w), np.float32))
-    with backend.steps():
-        finest(backend, rng, form)
+    finest(backend, rng, form)
     while max(form.shape[1:]) > 3:
         f, u, r = (backend.asarray(rng.random((3, *form.shape[1:]), np.float32)) for _ in range(3))
         lines = backend.factor(form)
@@ -96,14 +95,16 @@ def multigrid(backend: SimulatedCudaBackend, rng: np.random.Generator, size: tup
 
 
 def finest(backend: SimulatedCudaBackend, rng: np.random.Generator, form) -> None:
-    """Do each step of a cycle between a grid and the coarser one."""
+    """Do each step of a cycle between a grid and the coarser one, all of them in one launch."""
     weights, coarse = backend.coarsen(form)
+    inverses = backend.factor(form)
     f, u, r = (backend.asarray(rng.random((3, *form.shape[1:]), np.float32)) for _ in range(3))
     below = backend.asarray(np.zeros((3, *coarse.shape[1:]), np.float32))
-    backend.relax(form, backend.factor(form), f, u, after=False)
-    backend.residual(form, None, u, r)
-    backend.restriction(weights, r, below)
-    backend.prolongation(weights, below, u)
+    with backend.steps() as steps:
+        steps.relax(form, inverses, f, u, after=False)
+        steps.residual(form, None, u, r)
+        steps.restriction(weights, r, below)
+        steps.prolongation(weights, below, u)
 
 
 if __name__ == "__main__":

@@ -91,6 +91,10 @@ def reserved(shape, dtype=np.float64):
     return ndarray(np.frombuffer(around, dtype, count, length).reshape(shape))
 
 
+def empty_like(array):
+    return empty(array.shape, array.dtype)
+
+
 def zeros(shape, dtype=np.float64):
     return ndarray(np.zeros(shape, dtype))
 
@@ -113,7 +117,7 @@ def __getattr__(name: str):
 
 
 _FUNCTIONS = frozenset((
-    "abs", "arange", "ascontiguousarray", "bincount", "clip", "concatenate", "copyto", "divide", "empty_like", "exp",
+    "abs", "arange", "ascontiguousarray", "bincount", "clip", "concatenate", "copyto", "divide", "exp",
     "floor", "full", "isfinite", "maximum", "mean", "minimum", "multiply", "ones", "pad", "rint", "sqrt", "square",
     "stack", "subtract", "sum", "take", "transpose", "vdot", "where", "zeros_like",
 ))  # fmt: skip
