@@ -16,7 +16,7 @@ from importlib import import_module
 
 from .version import __version__ as __version__
 
-# Type checkers take this name for true. Importing `typing` would double the time of the import.
+# Type checkers treat this name as true. Importing `typing` would double the time of the import.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from .shared_engine import transfer
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-"""Switch that keeps ONNX Runtime, from 1.29 on, from opening connections.
+"""Setting that keeps ONNX Runtime 1.29 and newer from opening connections.
 
-It would also leave a device id in the user's cache folder. It reads the variable only once, when it
-is loaded, so the variable is set before all else.
+It also prevents a device id in the user's cache folder. ONNX Runtime reads the variable only once,
+when it is loaded, so the variable is set before anything else.
 """
 
 _MODULES = {

@@ -35,7 +35,7 @@ The noise is large enough for CuPy to sum it in blocks of full size.
 FROM_SETTINGS = cast(Direction, None)
 """Default of `direction`, which leaves the choice to the settings.
 
-Type checkers take it for any direction.
+Type checkers accept it as any direction.
 """
 
 
@@ -101,7 +101,7 @@ class Engine:
         threads: int | None = None,
         max_input_pixels: int | None = None,
     ):
-        self.max_input_pixels = admission.check_bound(max_input_pixels)
+        self.max_input_pixels = admission.check_limit(max_input_pixels)
         folder = locate(name_of(model))
         self.backend = get_backend(device, threads)
         self.network = Features(folder, self.backend)
@@ -149,11 +149,11 @@ class Engine:
             where B' is a list.
         pins : array, list or path, optional
             Pairs of points that have to match, (N, 4) numbers: xa, ya, xb, yb in pixels of A and of
-            B'. Or the path of a CSV file with these column names. What surrounds a pin follows it
-            where the pictures agree. With several examples a fifth number (column `example`) is the
-            number of the example, from 1.
+            B'. Or the path of a CSV file with these column names. Positions near a pin get the same
+            offset where the pictures agree. With several examples a fifth number (column `example`)
+            is the number of the example, from 1.
         levels : bool
-            Also paint what the field of each level votes, and pass the picture to `progress`.
+            Also paint a picture from the field of each level, and pass it to `progress`.
         progress : callable, optional
             Called with a `Progress` as each stage begins and while it runs. An exception that it
             raises ends the transfer.
@@ -173,7 +173,8 @@ class Engine:
         SettingsError
             If a setting or a pin is invalid.
         MemoryLimitError
-            If the memory does not suffice. An estimate refuses most such pictures before the work.
+            If there is too little memory. An estimate refuses most such pictures before the work
+            begins.
         DeviceError
             If this engine was made in another process, before a fork.
         """
@@ -218,7 +219,7 @@ class Engine:
         seconds: dict[str, float],
         on_device: bool,
     ) -> Result[Any, Any]:
-        """Return the result of a transfer. Its arrays lie on the device or on the host."""
+        """Return the result of a transfer. Its arrays are on the device or on the host."""
         move = self.backend.asarray if on_device else self.backend.to_host
         # The attributes of `Result` that belong to A, and those that have a value for each B'.
         of_a: dict[str, Any] = dict.fromkeys(("a_prime", "nnf_ab", "error_ab"))

@@ -13,7 +13,7 @@ def printable(text: str) -> str:
     """Return `text` as one line that is safe to print, with escapes for unprintable characters.
 
     File names may contain line ends, control characters that move a terminal's cursor, marks that
-    reverse the direction of writing, and bytes that are no text.
+    reverse the direction of writing, and bytes that are not text.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
@@ -73,7 +73,7 @@ _SHORTAGE = re.compile(
     "|map segment"  # the loader of shared libraries
     "|bad_alloc"  # the C++ library
     "|([Ff]ailed to|[Cc]annot) allocate memory"  # ONNX Runtime, where the system or the device has no more
-    "|smaller than requested bytes"  # ONNX Runtime, at its own bound
+    "|smaller than requested bytes"  # ONNX Runtime, at its own limit
     "|out of memory"  # CUDA
     r"|(CUDNN|CUBLAS)_STATUS_\w*ALLOC\w*_FAILED"  # cuDNN and cuBLAS
 )
@@ -89,7 +89,7 @@ def is_shortage(error: BaseException) -> bool:
 def enough_memory(doing: str, cure: str) -> Iterator[None]:
     """Raise `MemoryLimitError` if the block or decorated function runs out of memory or threads.
 
-    The message says that the memory does not suffice "to `doing`", and then `cure`.
+    The message is "there is not enough memory to {doing}; {cure}".
     """
     try:
         yield

@@ -38,8 +38,8 @@ class Progress:
     done : float
         Finished share of the whole run, 0 to 1. It never falls.
     picture : ndarray or None
-        The picture that the field of a level votes, (H, W, 3) uint8, once for each level if levels
-        were asked for; else None.
+        The picture reconstructed from the field of a level by voting, (H, W, 3) uint8, once for
+        each level if levels were asked for; else None.
     """
 
     stage: str
@@ -129,7 +129,7 @@ class StageReporter:
 
     def _require_planned(self, stage: str) -> None:
         if stage not in self._starts:
-            raise LookupError(f"the stage {stage!r} is not planned; planned are {', '.join(self._starts)}")
+            raise LookupError(f"the stage {stage!r} is not planned; the planned stages are {', '.join(self._starts)}")
 
     def _end_stage(self, following: str) -> None:
         """Store the time of the present stage, and make `following` the present stage."""
@@ -194,7 +194,7 @@ class _EndedError(Exception):
 
 
 def ignore(share: float) -> None:
-    """Do nothing. This is the tick of work whose progress nobody follows."""
+    """Do nothing. This is the tick of work whose progress is not reported."""
 
 
 def _spans(weights: Sequence[float]) -> list[tuple[float, float]]:

@@ -15,7 +15,7 @@ from .request import listed
 from .settings import Settings
 
 _MAX_BYTES = 1 << 20
-"""Largest `settings.json` that is read, in bytes. A usual one has a thousand."""
+"""Largest `settings.json` that is read, in bytes. A typical file has about 1000."""
 
 
 def read_record(path: str | os.PathLike[str]) -> tuple[Settings, str, str, np.ndarray | None]:
@@ -27,9 +27,9 @@ def read_record(path: str | os.PathLike[str]) -> tuple[Settings, str, str, np.nd
         fields = json.loads(read_regular(path, _MAX_BYTES))
         model, checksum = fields["model"], fields["model_sha256"]
         if not isinstance(model, str) or not isinstance(checksum, str):
-            raise TypeError("the name or the checksum of its model is not a text")
+            raise TypeError("the name or the checksum of its model is not a string")
         pins = fields.get("pins", [])
-        if not isinstance(pins, list):  # a path is refused as well: the file must not name further files
+        if not isinstance(pins, list):  # a path is refused as well, since the file must not name further files
             raise TypeError("the pins are not a list")
         return Settings.from_dict(fields["settings"]), model, checksum, read_pins(pins)
     except FileNotFoundError as error:

@@ -74,8 +74,8 @@ class Request:
     SettingsError
         If B is given and the direction is "ba", or if pins are invalid.
     ImageError
-        If only one of the masks is given, if `b_prime` is an empty list, or if `b` or `mask_b` has
-        not one picture for each example.
+        If only one of the masks is given, if `b_prime` is an empty list, or if `b` or `mask_b` does
+        not have one picture for each example.
     """
 
     a: PictureLike = _field("picture", "A", "A: the picture to change, as JPEG, PNG, WebP, TIFF, BMP or GIF.")

@@ -107,7 +107,7 @@ class Result(Generic[Way_co, Looks_co]):
     known_b : Picture or None
         B as it was read, where it was given.
     known_b_sha256 : str or None
-        SHA-256 of the file of a given B, or of its pixels if it was no file.
+        SHA-256 of the file of a given B, or of its pixels if it was not a file.
     pins : ndarray or None
         The pins, (N, 4) float64: xa, ya, xb, yb in pixels. With several examples a fifth column has
         the number of the example, from 1.
@@ -115,13 +115,16 @@ class Result(Generic[Way_co, Looks_co]):
         "mask_a" and "mask_b" -> a dict with the "name" and the "sha256" of the label picture, or a
         list of such dicts where B' was a list. Empty without masks.
     levels : dict
-        Level -> the picture that its field votes, (H, W, 3) uint8. Empty unless asked for.
+        Level -> the picture reconstructed from its field by voting, (H, W, 3) uint8. Empty unless
+        asked for.
     seconds : dict
         Stage -> the seconds that it took.
 
-    Notes ----- Arrays are NumPy arrays. If A was a CuPy array and the device is "cuda", the
-    pictures, fields and distances are CuPy arrays. They are ready on the stream that was current in
-    the calling thread: synchronise that stream before another stream uses them.
+    Notes
+    -----
+    Arrays are NumPy arrays. If A was a CuPy array and the device is "cuda", the pictures, fields
+    and distances are CuPy arrays. They are ready on the stream that was current in the calling
+    thread: synchronise that stream before another stream uses them.
 
     For type checkers, `Result[Way, Looks]` depends on the call. `Way` is the literal that the call
     gives as `direction`: "both", "ab" or "ba"; what it leaves out has the type None. If the call
@@ -196,12 +199,13 @@ class Result(Generic[Way_co, Looks_co]):
         return [as_image(to_host(picture), own, "B") for name, picture, own in self._made() if name != "a_prime"]
 
     def consistency(self) -> np.ndarray:
-        """Return how far each position of A is from where both fields lead it back to.
+        """Return the round-trip error of the two fields at each position of A.
 
         Returns
         -------
         ndarray
-            (hA, wA) float32, in positions of the working size. Where the two fields agree it is 0.
+            (hA, wA) float32, the distance of each position from the one to which the fields lead
+            back, in positions of the working size. Where the two fields agree it is 0.
 
         Raises
         ------
@@ -239,7 +243,7 @@ class Result(Generic[Way_co, Looks_co]):
             Also write the fields into the folder.
         progress : callable, optional
             Called with a `Progress` while files are written. An exception that it raises ends the
-            writing and leaves no half file.
+            writing and leaves no partly written file.
 
         Raises
         ------
@@ -264,8 +268,8 @@ class Result(Generic[Way_co, Looks_co]):
         unknown. `flowAB.txt` cannot express several examples and is not written.
 
         Each file appears whole or not at all, and the files of a folder always belong to one
-        result. `settings.json` lists them with their checksums. The files of the result before are
-        deleted if this result has no such file; all other files in the folder stay.
+        result. `settings.json` lists them with their checksums. Files of an earlier result that
+        this result does not have are deleted; all other files in the folder stay.
         """
         report = StageReporter(progress)
         report.begin("saving")
@@ -278,7 +282,7 @@ class Result(Generic[Way_co, Looks_co]):
         report.end()
 
     def _made(self) -> list[Painted]:
-        """Return A' and each B, as far as they were made."""
+        """Return the pictures that were made: A', then each B."""
         made = [] if self.a_prime is None else [Painted("a_prime", self.a_prime, self.a)]
         pictures, examples = listed(self.b), listed(self.b_prime)
         return made + list(map(Painted, numbered("b", len(examples)), pictures, examples))

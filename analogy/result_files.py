@@ -56,11 +56,11 @@ class Contents:
     Attributes
     ----------
     made : list of Painted
-        A' and each B, as far as they were made.
+        The pictures that were made: A', then each B.
     montage : callable
         Returns the montage, (H, W, 3) uint8.
     levels : dict
-        Level -> the picture that its field votes, (H, W, 3) uint8.
+        Level -> the picture reconstructed from its field by voting, (H, W, 3) uint8.
     ab : Field or None
         The field of A', None where only B was made.
     ba : list of Field
@@ -118,7 +118,7 @@ def save_stream(file: IO[bytes], made: list[Painted], format: str | None, flow: 
     if format is None:
         format = Path(label).suffix
         if not format:
-            raise OutputError(f"{label}: in which format? Say so with format='png', for instance")
+            raise OutputError(f"{label}: the format is unknown; pass format='png', for instance")
     _refuse_flow(label, flow)
     picture = _single(made, label)
     write_stream(file, to_host(picture.pixels), suffix_of(format, label), like=picture.like)
@@ -164,21 +164,21 @@ def _single(made: list[Painted], label: str) -> Painted:
 
 
 def _write_files(folder: Path, contents: Contents, flow: bool, report: StageReporter) -> None:
-    # Copied from the device here, since other threads have other CUDA streams.
+    # This thread copies the pictures from the device, since other threads have other CUDA streams.
     made = [picture._replace(pixels=to_host(picture.pixels)) for picture in contents.made]
 
     def write(name: str, picture: Pixels, like: Picture | None, tick: Tick) -> None:
         write_picture(folder / f"{name}.png", picture, like=like, tick=tick)
 
     def write_montage(tick: Tick) -> None:
-        tick(0)  # ends it here where another picture could not be written
+        tick(0)  # this ends the task if another picture could not be written
         write("montage", contents.montage(), None, tick)
 
     tasks: list[Callable[[Tick], None]]
     tasks = [partial(write, *picture) for picture in made]
     tasks += [write_montage]
     tasks += [partial(write, f"level_{level}", voted, None) for level, voted in contents.levels.items()]
-    # Most of the time goes into compression, which runs without Python's lock.
+    # Compression takes most of the time, and runs without Python's lock.
     side_by_side(min(available_cores(), len(tasks)), tasks, report.part("pictures"))
     if flow:
         _write_fields(folder, contents, report.part("flow"))

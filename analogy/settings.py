@@ -63,8 +63,8 @@ class Settings:
     )
     ratio: float = _setting(
         1.0,
-        "Factor by which the network's input is shrunk, after max_pixels. Below 1, larger structures are matched. The "
-        "result keeps its size.",
+        "Factor by which the network's input is shrunk, after max_pixels has been applied. Below 1, larger structures "
+        "are matched. The result keeps its size.",
         low=0.1,
         high=1.0,
     )
@@ -93,7 +93,8 @@ class Settings:
     )
     direction: Direction = _setting(
         "both",
-        "What to make: only A' (ab), only B (ba), or both. A picture alone is the same, and takes less time.",
+        "What to make: only A' (ab), only B (ba), or both. Making only one picture takes less time and gives "
+        "the same result.",
         choices=get_args(Direction),
     )
     painting: Painting = _setting(
@@ -118,11 +119,12 @@ class Settings:
                 value = value.item()
                 object.__setattr__(self, field.name, value)
             if type(value) is not kind and not (kind is float and type(value) is int):
-                raise SettingsError(f"{field.name} is {shown(value)}; it takes {_KINDS[kind]}")
+                raise SettingsError(f"{field.name} is {shown(value)}; it must be {_KINDS[kind]}")
             if meta["choices"] and value not in meta["choices"]:
-                raise SettingsError(f"{field.name} is {shown(value)}; choose {' or '.join(map(str, meta['choices']))}")
+                *others, last = map(str, meta["choices"])
+                raise SettingsError(f"{field.name} is {shown(value)}; choose {', '.join(others)} or {last}")
             if meta["low"] is not None and not meta["low"] <= value <= meta["high"]:
-                raise SettingsError(f"{field.name} is {shown(value)}; it takes {meta['low']} to {meta['high']}")
+                raise SettingsError(f"{field.name} is {shown(value)}; it must be from {meta['low']} to {meta['high']}")
             if kind is float:  # after the check, since a huge int does not fit into a float
                 object.__setattr__(self, field.name, kind(value))
 
@@ -143,7 +145,8 @@ class Settings:
         Raises
         ------
         SettingsError
-            If a name or a key is unknown, a value is outside its range, or the type is another one.
+            If a name or a key is unknown, a value is outside its range, or `settings` has another
+            type.
         """
         if settings is None or isinstance(settings, Settings):
             return settings or cls()
@@ -248,7 +251,7 @@ class Settings:
         Raises
         ------
         SettingsError
-            If a name is unknown, a value is outside its range, or `values` is no mapping.
+            If a name is unknown, a value is outside its range, or `values` is not a mapping.
         """
         if not isinstance(values, Mapping):
             raise SettingsError(f"settings is a {type(values).__name__}; give a dict of settings")
@@ -316,7 +319,7 @@ class Preset(NamedTuple):
     title: str
     """The preset's name on the page of the service."""
     help: str
-    """Use of the preset, as the command's help and the page describe it."""
+    """Description of the preset's use, in the command's help and on the page."""
     settings: SettingOptions
     """The settings that differ from the defaults.
 
@@ -346,12 +349,12 @@ _PRESETS = {
     ),
     "paper": Preset(
         "As in the paper",
-        "a comparison with the paper, by the constants of its program; takes about ten times as long",
+        "a comparison with the paper, with the constants of its authors' program; takes about ten times as long",
         {"inversion": "deconvolution", "inversion_steps": 20, "search_iterations": 10, "painting": "pixels"},
     ),
     "fast": Preset(
         "In a hurry",
-        "a quick look; takes about two thirds of the time",
+        "a quick result; takes about two thirds of the time",
         {"inversion": "vote", "search_iterations": 2},
     ),
 }
@@ -363,7 +366,7 @@ PRESET_TITLES = {name: preset.title for name, preset in _PRESETS.items()}
 """Name of a preset -> its name on the page of the service."""
 
 PRESET_HELP = {name: preset.help for name, preset in _PRESETS.items()}
-"""Name of a preset -> what it is for."""
+"""Name of a preset -> the description of its use."""
 
 if TYPE_CHECKING:
     PresetName: TypeAlias = str

@@ -81,8 +81,8 @@ def transfer(
     DeviceError
         If the device cannot be used, or `threads` is outside its range.
     MemoryLimitError
-        If the memory does not suffice.
+        If there is too little memory.
     """
-    most = admission.check_bound(max_input_pixels)
+    most = admission.check_limit(max_input_pixels)
     engine = _engine(EngineArguments(name_of(model), *check_device(device, threads), most), os.getpid())
     return engine.transfer(a, b_prime, settings, b=b, direction=direction, **options)

@@ -28,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @functools.cache
 def _why_no_gpu() -> str:
-    """Return why the real CUDA backend cannot be used, or an empty text if it can."""
+    """Return why the real CUDA backend cannot be used, or an empty string if it can."""
     from analogy.backends.cuda import CudaBackend
 
     try:
@@ -56,7 +56,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture
 def gpu_report(request: pytest.FixtureRequest) -> list[str]:
-    """Return a list for lines that are printed at the end of the run."""
+    """Return the list of lines to print at the end of the run, which tests extend."""
     lines: list[str] = []
     request.config.stash[GPU_REPORT] = lines
     return lines

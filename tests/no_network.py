@@ -23,7 +23,7 @@ _NUMBER, _FIRST_ARGUMENT = 0, 16
 
 
 def missing() -> str:
-    """Return why this machine cannot forbid sockets, or an empty text if it can."""
+    """Return why this machine cannot forbid sockets, or an empty string if it can."""
     if sys.platform != "linux" or platform.machine() not in SOCKET:
         return f"connections are not watched on {sys.platform}, {platform.machine()}"
     return ""

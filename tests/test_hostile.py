@@ -24,7 +24,7 @@ from analogy.records import read_record
 from analogy.settings import Settings
 
 MOST = 1_000_000
-"""Largest number of pixels that these tests admit.
+"""Largest number of pixels that these tests accept.
 
 Larger pictures have to be refused before decoding.
 """
@@ -47,7 +47,7 @@ def refusals(*kinds: type[AnalogyError]) -> Iterator[None]:
 
 def admit(size: tuple[int, int], label: str) -> None:
     if size[0] * size[1] > MOST:
-        raise ImageError(f"{label}: larger than is admitted")
+        raise ImageError(f"{label}: larger than is accepted")
 
 
 def check_picture(content: Any) -> None:
@@ -87,7 +87,7 @@ def test_a_bomb_is_refused_before_it_is_decoded(name: str, monkeypatch) -> None:
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: pytest.fail("it was decoded"))
     assert len(pictures.bombs()[name]) < 2 << 20
-    with pytest.raises(ImageError, match=r"larger than is admitted|too large|not a picture|damaged") as caught:
+    with pytest.raises(ImageError, match=r"larger than is accepted|too large|not a picture|damaged") as caught:
         read_picture(pictures.bombs()[name], admit=admit)
     assert "\n" not in str(caught.value)
 

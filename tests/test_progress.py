@@ -65,7 +65,7 @@ def test_a_stage_or_a_part_that_is_not_planned_is_an_error(stage: str, part: str
 def test_a_stage_that_began_before_the_plan_has_to_be_planned_too() -> None:
     reporter = StageReporter(None)
     reporter.begin("on")
-    with pytest.raises(LookupError, match="the stage 'on' is not planned; planned are one"):
+    with pytest.raises(LookupError, match="the stage 'on' is not planned; the planned stages are one"):
         reporter.plan({"one": {"x": 1}})
 
 

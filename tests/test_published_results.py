@@ -1,6 +1,6 @@
 """Comparison with the results that the authors of the method published.
 
-It is skipped unless the published pairs lie beside the checkout.
+It is skipped unless the published pairs are beside the checkout.
 """
 
 import json
@@ -15,7 +15,7 @@ PAIRS = ["avatar_monalisa", "portrait_engraving", "sketch_photo"]
 
 
 @pytest.mark.skipif(
-    not (SHARED / "quality" / "score.py").is_file(), reason="the published pairs do not lie beside the checkout"
+    not (SHARED / "quality" / "score.py").is_file(), reason="the published pairs are not beside the checkout"
 )
 def test_results_are_close_to_the_published_ones(tmp_path: Path) -> None:
     table = tmp_path / "rows.json"
@@ -25,7 +25,7 @@ def test_results_are_close_to_the_published_ones(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     rows = json.loads(table.read_text())
     assert len(rows) == 4
-    # These bounds were set for the first version on all pairs. The unchanged inputs have 0.27 and
+    # These limits were set for the first version on all pairs. The unchanged inputs have 0.27 and
     # 34.
     assert sum(row["feat"] for row in rows) / len(rows) <= 0.165
     assert sum(row["dE"] for row in rows) / len(rows) <= 11

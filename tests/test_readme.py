@@ -68,7 +68,7 @@ def blocks(text: str) -> list[str]:
 
 
 def check_bibtex(block: str) -> None:
-    """Check that the entries are valid BibTeX, and that the program's has the present version."""
+    """Check that all entries are valid, and that the program's entry has the current version."""
     entries = re.findall(r"^@\w+\{\w+,\n((?: {2}\w+ += \{.+\},?\n)+)\}$", block, re.M)
     assert len(entries) == block.count("@")
     for fields in entries:

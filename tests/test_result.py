@@ -139,7 +139,7 @@ class Full(io.BytesIO):
         ("x" * 300 + ".png", {}, r"x\.png cannot be written \(File name too long\)"),
         ("x" * 300, {}, "cannot make the folder x+: File name too long"),
         ("x.png", {"format": 5}, "x.png: format must be a name such as 'png'; got 5"),
-        (io.BytesIO(), {}, "the open file: in which format"),
+        (io.BytesIO(), {}, "the open file: the format is unknown; pass format='png'"),
         (io.BytesIO(), {"format": "gif"}, "cannot write '.gif' files; use one of .png"),
         (io.StringIO(), {"format": "png"}, r"open it in binary mode \('wb'\)"),
         (Full(), {"format": "png"}, "No space left"),

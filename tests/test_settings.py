@@ -30,18 +30,18 @@ def test_the_paper_preset_is_the_authors_constants() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"weight": 4}, "weight is 4; choose 1 or 2 or 3"),
-        ({"ratio": 0.0}, "ratio is 0.0; it takes 0.1 to 1.0"),
+        ({"weight": 4}, "weight is 4; choose 1, 2 or 3"),
+        ({"ratio": 0.0}, "ratio is 0.0; it must be from 0.1 to 1.0"),
         ({"ratio": float("nan")}, "ratio is nan"),
-        ({"ratio": "half"}, "ratio is 'half'; it takes a number"),
-        ({"inversion": "magic"}, "inversion is 'magic'; choose vote or step or deconvolution"),
+        ({"ratio": "half"}, "ratio is 'half'; it must be a number"),
+        ({"inversion": "magic"}, "inversion is 'magic'; choose vote, step or deconvolution"),
         ({"seed": -1}, "seed is -1"),
-        ({"seed": True}, "seed is True; it takes a whole number"),
+        ({"seed": True}, "seed is True; it must be a whole number"),
         ({"search_iterations": 0}, "search_iterations is 0"),
-        ({"max_pixels": 10}, "max_pixels is 10; it takes 1024 to 1000000000"),
-        ({"ratio": 10**400}, r"ratio is 10{96}\.\.\.; it takes 0\.1 to 1\.0"),
-        ({"max_pixels": 10**400}, r"max_pixels is 10{96}\.\.\.; it takes 1024 to"),
-        ({"seed": 10**5000}, "seed is a value of type int that cannot be shown; it takes 0 to 4294967295"),
+        ({"max_pixels": 10}, "max_pixels is 10; it must be from 1024 to 1000000000"),
+        ({"ratio": 10**400}, r"ratio is 10{96}\.\.\.; it must be from 0\.1 to 1\.0"),
+        ({"max_pixels": 10**400}, r"max_pixels is 10{96}\.\.\.; it must be from 1024 to"),
+        ({"seed": 10**5000}, "seed is a value of type int that cannot be shown; it must be from 0 to 4294967295"),
         ({"inversion": "x" * 1000}, r"inversion is 'x{96}\.\.\.; choose vote"),
         ({"speed": 3}, "unknown setting 'speed'; choose one of weight"),
     ],
@@ -70,7 +70,7 @@ def test_numpy_scalars_are_taken_for_their_values() -> None:
     assert [type(value) for value in dataclasses.astuple(settings)] == [
         type(f.default) for f in dataclasses.fields(settings)
     ]
-    with pytest.raises(SettingsError, match=r"weight is 2\.0; it takes a whole number"):
+    with pytest.raises(SettingsError, match=r"weight is 2\.0; it must be a whole number"):
         Settings(weight=np.float32(2))
 
 

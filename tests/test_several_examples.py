@@ -133,7 +133,7 @@ def test_with_b_known_for_each_a_is_matched_with_them(engine: Engine) -> None:
 
 
 def test_a_label_that_only_one_example_has_is_found_there_from_the_coarsest_level_on(engine: Engine) -> None:
-    """Check it with another example that looks the same."""
+    """Use a second example that looks the same."""
     a = blocks(64, 96, 1)
     mask_a = np.zeros((64, 96), np.uint8)
     mask_a[:, 48:] = 255
@@ -149,7 +149,7 @@ def test_a_label_that_only_one_example_has_is_found_there_from_the_coarsest_leve
 
 
 def test_a_pin_holds_in_the_example_that_it_names(engine: Engine) -> None:
-    """Check it although the other example is A itself, whose matches are perfect."""
+    """Use A itself, whose matches are perfect, as the other example."""
     a, other = blocks(64, 96, 1), blocks(80, 64, 2)
     found = engine.transfer(a, [a, other], pins=[(20, 30, 50, 60, 2), (80, 10, 80, 10, 1)], **FAST)
     assert found.nnf_ab[30, 20].tolist() == [1, 60, 50]

@@ -1,18 +1,18 @@
-"""Measure the time of each stage of a transfer, beside what this machine can do.
+"""Measure the time of each stage of a transfer, and compare it with the limits of this machine.
 
     tools/bench.py [--size N] [--model M] [--threads N] [--json FILE] ..
 
-Each combination of model, size and number of threads runs in a process of its own, several times.
-A first run does not count, since it also imports, loads and takes memory from the system. Every row
+Each combination of model, size and number of threads runs in a process of its own, several times. A
+first run does not count, since it also imports, loads and takes memory from the system. Every row
 is the median over the runs. `of limit` is the speed of a stage as a share of what the machine
 reaches in the same run. For networks the limit is a large float32 product (operations per second).
 For the other stages it is a copy of memory (bytes per second; only what must be read and written
-once is counted). Machines change their speed from minute to minute, so that seconds of two runs do
-not compare. `--compare` therefore compares shares of the limit.
+once is counted). Machines change their speed from minute to minute, so that the seconds of two runs
+cannot be compared. `--compare` therefore compares shares of the limit.
 
-With `--clients 1 --clients 2 --clients 8` the program also measures a service that so many clients
-ask at a time (`bench_service.py`). With `--film` it also measures how the frames of a film are
-carried from a key (`bench_film.py`).
+With `--clients 1 --clients 2 --clients 8` the program also measures a service that this many
+clients ask at a time (`bench_service.py`). With `--film` it also measures how the frames of a film
+are carried from a key (`bench_film.py`).
 
 With `--device cuda` the limits are those of the GPU. Two transfers that do not count come first.
 The host waits for each stage, though stages overlap otherwise. `bench_gpu.py` measures whole
@@ -50,7 +50,7 @@ import bench_service
 
 EXAMPLES = Path(__file__).parents[1] / "analogy" / "examples"
 NETWORKS = ("features", *(f"step {level}" for level in (5, 4, 3, 2)))
-"""Stages whose limit is a product. The limit of the other stages is a copy."""
+"""Stages whose limit is the large product. The limit of the others is the copy of memory."""
 SIDE, COPIED = {"cpu": 1536, "cuda": 8192}, 1 << 26
 """Rows of the square matrices of the product, by kind of device; and numbers that are copied."""
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
@@ -150,7 +150,7 @@ def run_once(a: str, b_prime: str, out: str, model: str, device: str, threads: i
 
 
 def wait_for(backend: Any) -> None:
-    """Wait until a GPU has done what was launched so far."""
+    """Wait until a GPU has finished all work launched so far."""
     if backend.name != "cpu":
         backend.to_host(backend.asarray(np.zeros(1, np.float32)))
 
@@ -293,9 +293,17 @@ def pair(folder: Path, size: int) -> list[str]:
 
 @click.command(help=__doc__)
 @click.option(
-    "--size", "sizes", type=int, multiple=True, default=[448], show_default=True, help="Pictures SIZE x SIZE."
+    "--size",
+    "sizes",
+    type=int,
+    multiple=True,
+    default=[448],
+    show_default=True,
+    help="Side of the pictures, in pixels.",
 )
-@click.option("--model", "models", multiple=True, default=[DEFAULT], show_default=True, help="Names or folders.")
+@click.option(
+    "--model", "models", multiple=True, default=[DEFAULT], show_default=True, help="Name or folder of a model."
+)
 @click.option("--threads", type=int, multiple=True, default=[1, 2], show_default=True)
 @click.option("--preset", type=click.Choice(list(PRESETS)), default="photo-to-style", show_default=True)
 @click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True)
@@ -308,10 +316,13 @@ def pair(folder: Path, size: int) -> list[str]:
     "--peer", help="Another program's command to time in turn with ours, with {a}, {b} and {out} for the files."
 )
 @click.option(
-    "--clients", type=click.IntRange(1, 100), multiple=True, help="Also ask a service, from so many clients at a time."
+    "--clients",
+    type=click.IntRange(1, 100),
+    multiple=True,
+    help="Also measure a service with this many clients at a time.",
 )
 @click.option("--film", is_flag=True, help="Also measure a frame of a film, by stages (needs the extra video).")
-@click.option("--one", hidden=True, help="What a process of its own does.")
+@click.option("--one", hidden=True, help="Arguments of a measurement in a process of its own.")
 def main(sizes: list[int], models: list[str], threads: list[int], preset: Any, device: str, runs: int,
          output: Path | None, compare: Path | None, peer: str | None, clients: list[int],
          film: bool, one: str | None) -> None:  # fmt: skip
@@ -323,7 +334,7 @@ def main(sizes: list[int], models: list[str], threads: list[int], preset: Any, d
             done = limits(task) if isinstance(task, str) else run_once(*task)
         click.echo(json.dumps(done))
         return
-    limit = in_own_process(json.dumps(device))  # what it takes of memory must not count as a child's
+    limit = in_own_process(json.dumps(device))  # its memory must not count as that of a child
     click.echo(f"a large product: {limit['operations'] / 1e9:.0f} G/s; a copy: {limit['bytes'] / 1e9:.1f} GB/s")
     settings = {**PRESETS[preset], "max_pixels": max(350_000, max(sizes) ** 2)}
     earlier = json.loads(compare.read_text()) if compare else {"runs": {}}

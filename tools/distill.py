@@ -27,8 +27,8 @@ TEACHER is a file with the weights of VGG-19 or VGG-16, of any kind that the pro
    `norm`        |F| divided by its mean equals that of the teacher, since the method blends levels
                  by the norm map.
    Each error is divided by the error of a student that has learned nothing (`distill_errors.py`).
-4. The optimiser is Muon for the kernels and AdamW for all else. The rate falls to zero by a cosine
-   over the steps.
+4. The optimiser is Muon for the kernels and AdamW for everything else. The rate falls to zero by a
+   cosine over the steps.
 5. The model folder gets a projection for the search, which is computed from the training photos
    (`analogy.method.projection`).
 
@@ -181,7 +181,7 @@ def rate_at(step: int, steps: int) -> float:
 
 
 def replace_file(path: Path, save) -> None:
-    """Call `save(temporary)`, then rename the file, so that nobody reads half a file."""
+    """Call `save(temporary)`, then rename the file, so that no process reads a part of it."""
     scratch = path.with_suffix(path.suffix + ".tmp")
     save(scratch)
     scratch.replace(path)

@@ -28,7 +28,7 @@ HOLD_BACK = 20
 TWINS = 0.5
 """Share of the pairs of crops (2k, 2k + 1) with the same pixels, the second in a strong look."""
 STRONG = 0.35
-"""Share of the other crops that get a strong look."""
+"""Share of the crops outside such pairs that get a strong look."""
 COLOUR_CASTS = 0.3
 """Share of all crops that get a colour cast."""
 

@@ -141,10 +141,10 @@ def _variance(cosines: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def evaluate(network: Vgg, pool: dict[str, np.ndarray], targets: Targets) -> dict[str, list[float]]:
-    """Return the errors at each level on held-back photographs and their strong looks.
+    """Return the errors of each level on held-back photos and their strongly stylised versions.
 
     `relational` is a mean over batches. `within` counts the misses within one crop. `across` counts
-    the misses when the photographs of a batch search among the versions in strong looks.
+    the misses when each photograph is matched against the stylised versions of its batch.
     """
     errors = {kind: [] for kind in ("linear", "relational", "norm", "within 1", "within 5", "across 1", "across 5")}
     pairs = {level: [] for level in LEVELS}

@@ -96,7 +96,7 @@ def dotted(picture: Image.Image, rng: Rng) -> Image.Image:
 
 
 def washed(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Paint with diluted ink in a few soft steps."""
+    """Return the picture as an ink wash with a few soft tones."""
     flat = picture.filter(ImageFilter.ModeFilter(7)).filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 2)))
     steps = rng.uniform(2, 5)
     grey = _grey(flat) * steps

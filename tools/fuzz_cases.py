@@ -24,7 +24,7 @@ from hostile import fields, models, pictures, settings
 from analogy.errors import AnalogyError, ImageError, printable
 
 MOST = 1_000_000
-"""Largest number of pixels that the cases admit."""
+"""Largest number of pixels that the cases accept."""
 FAST = ["--inversion", "vote", "--search-iterations", "1", "--device", "cpu", "--threads", "1"]
 
 Case = Callable[[np.random.Generator, Path], str]
@@ -50,7 +50,7 @@ def damaged(rng: np.random.Generator, *files: dict[str, bytes]) -> bytes:
 
 def admit(size: tuple[int, int], label: str) -> None:
     if size[0] * size[1] > MOST:
-        raise ImageError(f"{label}: larger than the cases admit")
+        raise ImageError(f"{label}: larger than the cases accept")
 
 
 def picture(rng: np.random.Generator, folder: Path) -> str:
@@ -203,7 +203,7 @@ def kill(rng: np.random.Generator, folder: Path) -> str:
 
 
 def disk(rng: np.random.Generator, folder: Path) -> str:
-    """Run the whole command onto a disk with results that may be too small; needs a superuser."""
+    """Run the whole command on a disk that may be too small for its results; needs a superuser."""
     a, small = folder / "a.png", folder / "disk"
     a.write_bytes(pictures.sound()["png"])
     small.mkdir()

@@ -79,10 +79,10 @@ def looks() -> None:
     coffee = SOURCES / "coffee.jpg"
     comic = engine.transfer(HOPPER, LOVELACE, direction="ab").a_prime
     painted = engine.transfer(coffee, STARRY_NIGHT, "landscape", direction="ab").a_prime
-    row: list[tuple[str, Any]] = [("a photograph", HOPPER), ("after a comic", comic)]
+    row: list[tuple[str, Any]] = [("a photograph", HOPPER), ("in the style of a comic", comic)]
     show(
         "looks",
-        [*row, ("another", coffee), ("after The Starry Night", painted)],
+        [*row, ("another", coffee), ("in the style of The Starry Night", painted)],
         340,
         insets=[None, LOVELACE, None, STARRY_NIGHT],
     )
@@ -131,7 +131,7 @@ def uniformity() -> None:
 
 
 def examples() -> None:
-    """Show the portrait like the Mona Lisa, and its background like a sky, by labels."""
+    """Show the portrait in the style of the Mona Lisa and its background as a sky, by labels."""
     background = np.array(Image.open(COLLINS_LABELS).convert("RGB"))[0, 0]
     mona_lisa = np.array(Image.open(LABELS["mask_b"]).convert("RGBA"))
     mona_lisa[(mona_lisa[..., :3] == background).all(axis=-1), 3] = 0  # the background of the Mona Lisa has no label

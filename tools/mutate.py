@@ -8,7 +8,7 @@ each file: name a function, or take a sample.
 The known tools (mutmut, cosmic-ray) change Python alone, and much of this code is CUDA C++. So this
 one makes the mutants of both languages itself (`mutate_rules.py`), and runs the tests in a copy of
 the project. It does not count a mutant that does not compile. The kernels of the CPU are compiled
-anew for each mutant, as for a user whose files have changed.
+again for each mutant, as for a user whose files have changed.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 Edit: TypeAlias = tuple[int, int, str]
-"""A change of a text: where the replaced characters begin and end, and the new ones."""
+"""A change of the source: where the replaced characters begin and end, and the new ones."""
 Rule: TypeAlias = tuple[str, str | Callable[[re.Match[str]], str]]
 """A regular expression that is searched in the code, and the replacement of what it finds."""
 
@@ -71,20 +71,20 @@ _BOTH: list[Rule] = [
 _CUDA: list[Rule] = [
     (" && ", " || "), (r" \|\| ", " && "), (r"(?<=\()!(?=\w)", ""), (r"\btrue\b", "false"), (r"\bfalse\b", "true"),
     (r"\.x\b", ".y"), (r"\.y\b", ".x"), (r"(?<=[(=,] )-(?=\w)|(?<=[(=])-(?=\w)", ""),
-    # An index of 32 bits in place of 64.
+    # Make an index of 64 bits one of 32.
     (r"\(size_t\)", ""), (r"\bsize_t (?=\w+ =)", "unsigned "),
-    # A condition that never holds, and one statement left out: an assignment, a call, an increment.
+    # Make a condition false, or leave out one statement: an assignment, a call, an increment.
     (r"(?<=\bif \().+?(?=\) (?:return|continue|break)\b.*; *$)", "false"),
     (r"^ +(?:\+\+\w+|[\w.*\[\]]+(?:\[.+\])? [-+*/^|&]?= [^;]+|__sync\w+\(.*\));(?= *$)", ""),
 ]  # fmt: skip
 _PYTHON: list[Rule] = [
     (r" and ", " or "), (r" or ", " and "), (r"\bnot (?!in\b)", ""), (r"\bTrue\b", "False"), (r"\bFalse\b", "True"),
     (r" is not ", " is "), (r" is (?!not)", " is not "), (r" not in ", " in "),
-    # Code that takes every device for the CPU.
+    # Treat every device as the CPU.
     (r"\b(?:self\.)?backend\.name\b", '"cpu"'),
 ]  # fmt: skip
 _WORD = re.compile(r"[\w.=+-]+")
-"""A string that names an option or a kernel; strings with spaces are messages."""
+"""Pattern of a string that names an option or a kernel; strings with spaces are messages."""
 
 _UNTESTABLE_KEYWORDS = {"thread_name_prefix", "slots", "frozen", "strict"}
 """Keywords that change no result: names of threads, and guards against faults in the code."""

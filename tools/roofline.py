@@ -2,9 +2,9 @@
 
 Run `python tools/roofline.py [--model M] ..`.
 
-The prediction divides counted work by what a GPU can do, with the shares of that which an H100 was
-measured to reach. `python tools/bench.py --device cuda` measures the real times. For A and B' of
-448 x 448 pixels with the default settings, in milliseconds:
+The prediction divides counted work by the limits of a GPU, times the shares of them that an H100
+was measured to reach. `python tools/bench.py --device cuda` measures the real times. For A and B'
+of 448 x 448 pixels with the default settings, in milliseconds:
 
 \b
                                  networks  search    rest  device    host  expected
@@ -21,16 +21,17 @@ The measurement. An H100 80GB with CUDA 13, CuPy 14.2, ONNX Runtime 1.31 and cuD
 program predicts to take 0.2 ms of the device and 1.9 ms of the host. Earlier predictions from data
 sheets alone were wrong by factors of 2.5 for the device and 5 for the host.
 
-What is counted. For the networks, the operations of the convolutions and the bytes that each node
-of the graphs reads and writes, as if there were no cache. Each node is one launch; a ReLU and its
-convolution are one node. For the search, the simulator counts the rows of patches that are compared
-after known distances and hopeless candidates have been left out, with pictures of 56 x 56 pixels,
-and scales them by the area. (The field of a larger picture is more coherent, which leaves out
-more.) Each product reads 4 bytes from the first-level cache and takes two integer operations. A
-sixth of these bytes, the patches of B, comes from the second-level cache, since each position is
-read three times instead of nine (`kernels.cu`). For the rest, the simulator counts what the other
-kernels and CuPy's operations read and write, once each. For photo refinement, it counts the same at
-full size, and the positions of the lines that `relax` and `factor` solve one after the other.
+What is counted. For the networks, the program counts the operations of the convolutions and the
+bytes that each node of the graphs reads and writes, as if there were no cache. Each node is one
+launch; a ReLU and its convolution are one node. For the search, the simulator counts the rows of
+patches that are compared after known distances and hopeless candidates have been left out, with
+pictures of 56 x 56 pixels, and scales them by the area. (The field of a larger picture is more
+coherent, which leaves out more.) Each product reads 4 bytes from the first-level cache and takes
+two integer operations. A sixth of these bytes, the patches of B, comes from the second-level cache,
+since each position is read three times instead of nine (`kernels.cu`). For the rest, the simulator
+counts what the other kernels and CuPy's operations read and write, once each. For photo refinement,
+it counts the same at full size, and the positions of the lines that `relax` and `factor` solve one
+after the other.
 
 What is taken from the measurement. Convolutions reach a tenth of the speed in the data sheet, and
 the search a twelfth, since the positions of a warp wait for each other. A position of a line takes

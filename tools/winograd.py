@@ -18,7 +18,7 @@ INPUT_2D, KERNEL_2D, OUTPUT_2D = (
 
 
 def _overlapping(x: torch.Tensor, axis: int) -> torch.Tensor:
-    """Cut an axis into runs of 6 that begin every 4: (.., 4 n + 4, ..) -> (.., n, 6, ..)."""
+    """Cut an axis into runs of 6 that overlap by 2: (.., 4 n + 4, ..) -> (.., n, 6, ..)."""
     blocks = x.unflatten(axis, (-1, 4))
     count = blocks.shape[axis] - 1
     return torch.cat([blocks.narrow(axis, 0, count), blocks.narrow(axis, 1, count).narrow(axis + 1, 0, 2)], axis + 1)

@@ -13,7 +13,7 @@ from .contract import Backend
 Device: TypeAlias = str
 """Name of a device, one of `DEVICES`.
 
-The type is text, since names come from configurations; `check_device` checks them.
+The type is str, since names come from configurations; `check_device` checks them.
 """
 DEVICES = ("auto", "cpu", "cuda", *(f"cuda:{number}" for number in range(16)))
 """Names of devices.

@@ -136,7 +136,7 @@ class Backend(Protocol):
 
     @property
     def sessions_per_graph(self) -> int:
-        """Most ONNX Runtime sessions to keep for each graph.
+        """Maximum number of ONNX Runtime sessions to keep for each graph.
 
         It is above 1 where a session is faster with inputs of the same shapes as before.
         """
@@ -152,7 +152,7 @@ class Backend(Protocol):
         ...
 
     def describe(self) -> str:
-        """Return the name of the device, for people."""
+        """Return the name of the device in words."""
         ...
 
     def prepare(self) -> None:
@@ -399,8 +399,8 @@ class Backend(Protocol):
         `b` (zero at the border of a frame) are voted in the same way, so that they do not hold the
         jump between two pieces. Channels 0 to 2 hold the result along rows, channels 3 to 5 along
         columns, and channels 6 and 7 the squared lengths of both. All channels are zero at the
-        border of the picture, and where all patches that vote have the same offset. The rows
-        between two frames must be so many that patches in two frames never have the same offset.
+        border of the picture, and where all patches that vote have the same offset. There must be
+        enough rows between two frames that patches in two frames never have the same offset.
         """
         ...
 

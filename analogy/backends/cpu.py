@@ -89,9 +89,9 @@ class CpuBackend:
     def project(self, f, matrix):
         rows = f.reshape(-1, f.shape[2])
         out = np.empty((len(rows), matrix.shape[1]), np.float32)
-        # OpenBLAS multiplies so few rows in this thread. Its own threads would go on spinning
-        # beside the threads of the network and of the kernels, and a transfer would take a sixth
-        # longer.
+        # OpenBLAS multiplies a small number of rows in this thread. Its own threads would go on
+        # spinning beside the threads of the network and of the kernels, and a transfer would take a
+        # sixth longer.
         step = max(1, _SERIAL_PRODUCT // matrix.size)
 
         def share(own: int) -> None:
@@ -330,8 +330,8 @@ class CpuBackend:
             Number of values that the kernel works on. If it is small, this thread runs the kernel
             on all rows.
         bands
-            Number of bands; None for so many that every thread is busy, and an interrupt ends the
-            work soon. A kernel that goes down columns is faster with few bands, since each band
+            Number of bands; None for enough to keep every thread busy and to let an interrupt end
+            the work soon. A kernel that goes down columns is faster with few bands, since each band
             jumps in memory at every row.
         """
         run = self._load(_MODULE_OF[kernel])[kernel]

@@ -29,11 +29,14 @@ from .multigrid import coarse_sides
 from .runtime import share_device_memory
 
 _LINES_TOGETHER = 64
-"""Most lines of a half-sweep of relaxation for which one block has a thread for each line."""
+"""Maximum number of lines of a half-sweep for which one block has a thread for each line."""
 _LINES_PER_BLOCK = 32
-"""Lines of a block in longer half-sweeps; small blocks spread over more multiprocessors."""
+"""Lines per block in half-sweeps longer than `_LINES_TOGETHER`.
+
+Small blocks keep more multiprocessors busy.
+"""
 _CHECKING_THREADS = 1 << 18
-"""Most threads that look for values that are not finite, in one launch."""
+"""Maximum number of threads, in one launch, that look for values that are not finite."""
 _UNLABELLED = None, None
 """Labels of both maps if there are no labels."""
 _MOST_FOR_NETWORKS = 0.75
@@ -72,7 +75,7 @@ class CudaBackend:
 
     name = "cuda"
     sessions_per_graph = 2
-    """Most sessions of each graph: one for pictures of A's size, one for those of the size of B'.
+    """Maximum number of sessions of each graph: one for the size of A, and one for that of B'.
 
     From release 1.20 on, a convolution of ONNX Runtime stores cuDNN's plan for the latest size
     only, and plans again if the size changes.
@@ -157,7 +160,7 @@ class CudaBackend:
             except Exception as error:  # the exceptions of ONNX Runtime share no public base class
                 if not is_shortage(error):
                     raise
-                with self.active():  # the memory that CuPy holds without using it may suffice
+                with self.active():  # the run may succeed once CuPy has freed memory that it does not use
                     self.xp.get_default_memory_pool().free_all_blocks()
                 session.run_with_iobinding(binding, options)
 
@@ -366,7 +369,7 @@ class CudaBackend:
     def solve_columns(self, shifts, f):
         h, w = f.shape
         excess = self.xp.empty((h, w), np.float32)
-        # Small blocks spread over more multiprocessors.
+        # Small blocks keep more multiprocessors busy.
         self._launcher.over_lines("solve_columns", w, WARP, shifts, f, excess, h, w)
 
     @_active

@@ -58,7 +58,7 @@ SINGLE = Unit("float", 1)
 
 
 def unit_of(channels: int, *arrays: Any) -> Unit:
-    """Return the widest unit in which a kernel can read arrays with so many channels.
+    """Return the widest unit in which a kernel can read arrays with this many channels.
 
     Four channels are read at once if their number is a multiple of four, and if the address of each
     array allows it. The unit also gives the type in which joined features (int16) are read.
@@ -198,7 +198,7 @@ def options(unit: str) -> tuple[str, ...]:
 def _packed(arguments: Sequence[Any]) -> tuple[Any, ...]:
     """Return arguments in the types of the kernel's parameters.
 
-    CuPy would pass a Python number as 8 bytes, also if the kernel expects 4.
+    CuPy would pass a Python number as 8 bytes, even if the kernel expects 4.
     """
     return tuple([_PACK[kind](value) if (kind := type(value)) in _PACK else value for value in arguments])
 

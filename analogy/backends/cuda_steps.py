@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .cuda_launch import Launcher
 
 RELAX, RESIDUAL, RESTRICTION, PROLONGATION = range(4)
-"""Numbers of the kinds of steps, equal to those in `multigrid/kernels.cu`."""
+"""Number of each kind of step, as in `multigrid/kernels.cu`."""
 _THREADS = 512
 """Number of threads in the block that does the steps of one channel."""
 STEP = np.dtype([("numbers", np.int32, 8), ("arrays", np.uint64, 4)])

@@ -71,11 +71,12 @@ def _within(radius, hash):
 
 
 def _product_of(rows: int, length: int) -> Any:
-    """Return a function for the product of two patches of `rows` runs of `length` numbers each.
+    """Return a function that computes the product of two patches.
 
-    The function takes, for each of the two arrays, the array, the index of the first number of the
-    patch, and the step from one run to the next. It builds LLVM's instructions itself: for a loop
-    in Python, LLVM uses vectors of half the width that AVX2 has, and sums them up after every run.
+    A patch is `rows` runs of `length` numbers. The function takes, for each of the two arrays, the
+    array, the index of the first number of the patch, and the step from one run to the next. It
+    builds LLVM's instructions itself: for a loop in Python, LLVM uses vectors of half the width
+    that AVX2 has, and sums them up after every run.
     """
     lanes = 16 if length % 16 == 0 else 8
     numbers, products = (ir.VectorType(ir.IntType(bits), lanes) for bits in (16, 32))
@@ -126,7 +127,7 @@ def _patch_distance(a, b, ha, wa, frame, wb, c, ya, xa, yb, xb, patch_radius, be
     if rows == 3 and length == 24:
         return -np.float32(_product_3_24(a, i, step_a, b, j, step_b)) / positions / _ONE_SQUARED
     must_exceed = -best * (positions * _ONE_SQUARED)
-    # So that rounding never rejects a better candidate.
+    # This makes sure that rounding never rejects a better candidate.
     must_exceed -= _ROUNDING * (abs(must_exceed) + abs(max_product * positions))
     total = np.int32(0)
     for row in range(rows):

@@ -38,7 +38,8 @@ _REORDERED = {"vote", "join"}
 """Kernels that are compiled with `REORDERING`.
 
 Other kernels of the search compute in whole numbers, or must round as written: in `resample`, a
-quotient that is a whole number must not become a product just below it.
+division with an exact whole result must not be replaced by a multiplication by the reciprocal,
+which can fall just below it.
 """
 _REORDERED_MODULES = {"multigrid.kernels", "seam_kernels"}
 """Modules whose kernels are all compiled with `REORDERING`."""
@@ -50,9 +51,9 @@ _OF_NUMBA = ("numba", "NRT", "nrt", "Py", "_Py")
 def compile_kernels(module: str, names: Iterable[str]) -> bytes:
     """Return the kernels of a module as machine code for this processor.
 
-    The code needs only the C library. A line of JSON comes first, kernel -> the types of its
-    arguments, and then an object file. Raises `RuntimeError` if Numba's calling convention is not
-    the one of `link`.
+    The code needs only the C library. The result begins with a line of JSON, kernel -> the types of
+    its arguments; an object file follows. Raises `RuntimeError` if Numba's calling convention is
+    not the one that `link` expects.
     """
     import llvmlite.binding as llvm
 
@@ -126,7 +127,7 @@ def processor() -> tuple[str, str, str]:
 
 
 def _kernels(module: str, names: Iterable[str]) -> Iterable[tuple[str, Callable[..., None]]]:
-    """Return (name, Python function) of the kernels of a module, which imports Numba."""
+    """Return the name and the Python function of each kernel of a module; this imports Numba."""
     source = importlib.import_module(f".{module}", __package__)
     return ((name, getattr(source, name)) for name in names)
 

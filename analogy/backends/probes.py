@@ -25,7 +25,7 @@ _NO_DEVICE = 100
 """Number of CUDA's error cudaErrorNoDevice: there is a driver, but no device."""
 
 # This is y = Conv(x (1, 64, 32, 32), w (64, 64, 3, 3)), opset 13, as ONNX. ONNX Runtime needs cuDNN
-# for this operator, and with so many channels cuDNN uses TensorFloat-32 if it may.
+# for this operator, and with this many channels cuDNN uses TensorFloat-32 if it may.
 _CONVOLUTION = base64.b64decode(
     "CAc6awoPCgF4CgF3EgF5IgRDb252EgFnWhsKAXgSFgoUCAESEAoCCAEKAghACgIIIAoCCCBaGwoBdxIWChQIARIQCgIIQAoCCEAKAggDCgIIA2Ib"
     "CgF5EhYKFAgBEhAKAggBCgIIQAoCCB4KAggeQgQKABAN"
@@ -210,5 +210,5 @@ def _convolve(backend: Backend, *entries: tuple[str, str]) -> tuple[str, Any]:
 
 
 def version(number: int) -> str:
-    """Return the text of a version of CUDA, such as "12.9" for the number 12090."""
+    """Return a version of CUDA as text, such as "12.9" for the number 12090."""
     return f"{number // 1000}.{number % 1000 // 10}"

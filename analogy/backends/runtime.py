@@ -34,7 +34,7 @@ PACKAGES = (
 """Packages that install the module `onnxruntime`; each overwrites the files of the others."""
 
 ERROR = 3
-"""Level at which ONNX Runtime writes errors to standard error, and nothing less."""
+"""Level at which ONNX Runtime writes errors to standard error, and nothing less severe."""
 FATAL = 4
 """Level at which ONNX Runtime writes only fatal errors; it raises the others as exceptions."""
 _TOO_LITTLE = "there is not enough memory to load ONNX Runtime; close other programs, or raise the limit (`ulimit -v`)"

@@ -35,7 +35,7 @@ def gradient(y0: Int64, y1: Int64, pixels: Float32s, h: Int64, w: Int64, out: Fl
 
 
 def widest(y0: Int64, y1: Int64, values: Float32s, h: Int64, w: Int64, out: Float32s) -> None:
-    """Write the largest value within one position, the second half of `Backend.steepness`."""
+    """Write the largest value in each 3 x 3 square, the second half of `Backend.steepness`."""
     for y in range(y0, y1):
         for x in range(w):
             most = values[y * w + x]
@@ -115,7 +115,7 @@ def _coarse(i, n, size):
 
 @_inline
 def _meet(labels, y, x, axis, h, w):
-    """Return True if two labels occur around a position and the next one along the axis."""
+    """Return True if the labels differ within one position of the two ends of a difference."""
     own = labels[y * w + x]
     for v in range(max(y - 1, 0), min(y + axis + 1, h - 1) + 1):
         for u in range(max(x - 1, 0), min(x + 2 - axis, w - 1) + 1):

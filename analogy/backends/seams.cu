@@ -1,9 +1,9 @@
 // CUDA kernels of gradient-domain painting, with the same algorithm as seam_kernels.py. Backend in contract.py defines
 // their results. They are compiled after kernels.cu, and use its Group, Match and Frame.
 //
-// Work. All kernels but `solve_columns` take as long as their reads. In `solve_columns` one thread goes down a column and up
-// again, and waits for the memory at each step. A picture has so many columns, and so threads, that this takes well below a
-// millisecond.
+// Work. All kernels but `solve_columns` take as long as their reads. In `solve_columns` one thread goes down a column
+// and up again, and waits for the memory at each step. A picture has so many columns, and therefore threads, that the
+// kernel takes well below a millisecond.
 
 extern "C" __global__ void gradient(const float* __restrict__ pixels, float* __restrict__ out, int h, int w) {
   const Group g;
@@ -101,7 +101,7 @@ struct Coarse {
   }
 };
 
-// Returns true if two labels occur around (y, x) and the next position along the axis.
+// Returns true if the labels differ within one position of (y, x) and of the next position along the axis.
 __device__ __forceinline__ bool meet(const int* labels, int y, int x, int axis, int h, int w) {
   const int own = labels[(size_t)y * w + x];
   for (int v = max(y - 1, 0); v <= min(y + axis + 1, h - 1); ++v)

@@ -62,7 +62,7 @@ class Check:
 
 
 def selftest(transfer: Callable[[Device], np.ndarray] | None = None) -> list[Check]:
-    """Test what the CUDA backend needs, and its results, and return the report.
+    """Test the CUDA backend and everything that it needs, and return the report.
 
     Parameters
     ----------

@@ -21,29 +21,29 @@ def working_size(size: Size, settings: Settings) -> Size:
     """Return the working size (rows, columns) of a picture of `size`.
 
     The picture is shrunk to `settings.max_pixels`, and then by `settings.ratio`, to at least 16
-    rows and columns. Departure from the authors' program, which has no largest size: a ratio below
-    1 shrinks every picture, also one that `max_pixels` has shrunk before, so that larger structures
-    match.
+    rows and columns. This departs from the authors' program, which has no largest size: a ratio
+    below 1 shrinks every picture, even one that `max_pixels` has shrunk before, so that larger
+    structures match.
     """
     return fitted_size(size, settings.max_pixels, settings.ratio)
 
 
-def check_bound(most: Any) -> int | None:
-    """Return the largest number of pixels of a picture that a caller allows; None for no bound.
+def check_limit(most: Any) -> int | None:
+    """Return the largest number of pixels of a picture that a caller allows; None for no limit.
 
-    Raises `SettingsError` for a value that is no whole number or is too small.
+    Raises `SettingsError` for a value that is not a whole number or is too small.
     """
     if most is None:
         return None
     try:
-        bound = operator.index(most)
+        limit = operator.index(most)
     except TypeError:
-        bound = 0
-    if isinstance(most, bool) or bound < SMALLEST**2:
+        limit = 0
+    if isinstance(most, bool) or limit < SMALLEST**2:
         raise SettingsError(
             f"max_input_pixels is {most!r:.100}; give a whole number of at least {SMALLEST**2}, or None"
         )
-    return bound
+    return limit
 
 
 def within(most: int | None) -> Admit:
@@ -53,7 +53,7 @@ def within(most: int | None) -> Admit:
         pixels = size[0] * size[1]
         if most is not None and pixels > most:
             raise PictureTooLargeError(
-                f"{label}: {size[1]} x {size[0]} pixels are {pixels / 1e6:.4g} megapixels, and max_input_pixels admits "
+                f"{label}: {size[1]} x {size[0]} pixels are {pixels / 1e6:.4g} megapixels, and max_input_pixels allows "
                 f"{most / 1e6:.4g}; make the picture smaller"
             )
 
@@ -66,13 +66,13 @@ class Admission:
     Parameters
     ----------
     backend
-        The backend whose memory is asked for.
+        The backend whose free memory is checked.
     widths
         Channels of relu1_1 .. relu5_1 of the model.
     settings
         The settings of the transfer.
     most
-        Largest number of pixels of a picture; None for no bound.
+        Largest number of pixels of a picture; None for no limit.
     """
 
     def __init__(self, backend: Backend, widths: Sequence[int], settings: Settings, most: int | None):
@@ -101,7 +101,7 @@ class Admission:
 
 
 def like(size: Size, name: str) -> Admit:
-    """Return a check that raises `ImageError` for another size than `size`, that of picture `name`.
+    """Return a check that raises `ImageError` unless a picture has the size of the picture `name`.
 
     Rows and columns may be exchanged, since the file may still be turned upright.
     """

@@ -24,7 +24,7 @@ LEVELS = (5, 4, 3, 2, 1)
 """Levels from coarse to fine. Level L is the feature map relu(L)_1, with stride 2 ** (L - 1)."""
 
 _MOST_RUNS = 64
-"""Most runs of one network at a time; further callers wait."""
+"""Maximum number of runs of one network at a time; further callers wait."""
 _LARGEST_PROJECTION = 1 << 26
 """Largest size of all projections of a model, in bytes."""
 
@@ -116,7 +116,7 @@ class Features:
         return features if projection is None else self.backend.project(features, projection)
 
     def step(self, level: int, start: Array, target: Array, size: Size) -> Array:
-        """Return relu(L-1)_1 after one gradient step down the objective of level L.
+        """Return relu(L-1)_1 after one gradient step that lowers the objective of level L.
 
         `networks.export.build_step` defines the step. All arrays are float32, channels last.
 

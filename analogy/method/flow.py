@@ -101,7 +101,7 @@ def wheel() -> np.ndarray:
 
 
 def colour(flow: np.ndarray, largest: float | None = None) -> np.ndarray:
-    """Return the usual colours of a flow: the hue shows the direction, white is no displacement.
+    """Return the usual colours of a flow: hue shows direction, and white means no displacement.
 
     Right is red, down is yellow, left is blue and up is violet, as in the code that Baker et al.
     published. Displacements longer than `largest` are darker, and unknown ones are black.
@@ -153,8 +153,8 @@ def warp(image: Any, nnf: Any, size_b: Sequence[int] | None = None) -> Any:
     Parameters
     ----------
     image
-        (HB, WB) or (HB, WB, C) of any dtype: colours, labels or a mask. It lies on the host or on
-        the device, like the field.
+        (HB, WB) or (HB, WB, C) of any dtype: colours, labels or a mask. It is on the host or on the
+        device, like the field.
     nnf
         (H, W, 2) of integers, a field.
     size_b
@@ -181,8 +181,8 @@ def warp(image: Any, nnf: Any, size_b: Sequence[int] | None = None) -> Any:
     whose = "the image" if size_b is None else "size_b"
     _check_reach(nnf, size, whose, "warp the picture that was matched, or give the size of that picture as size_b")
     if size != tuple(image.shape[:2]):
-        # The scaled centre of a matched pixel lies in one pixel of the image, found in whole
-        # numbers.
+        # Scale the centre of the matched pixel and take the pixel that contains it, in integer
+        # arithmetic.
         rows, columns = (
             (2 * place.astype("int64") + 1) * side // (2 * matched)
             for place, side, matched in zip((rows, columns), image.shape[:2], size, strict=True)
@@ -209,7 +209,7 @@ def consistency(nnf_ab: np.ndarray, nnf_ba: np.ndarray | Sequence[np.ndarray]) -
     Raises
     ------
     ImageError
-        If an array is no field, or if one field leads outside the other.
+        If an array is not a field, or if one field leads outside the other.
     """
     if isinstance(nnf_ba, np.ndarray):
         return _round_trip(check_field(nnf_ab), nnf_ba)
@@ -229,9 +229,9 @@ def _round_trip(nnf_ab: np.ndarray, nnf_ba: np.ndarray) -> np.ndarray:
 
 
 def check_array(array: Any, what: str) -> None:
-    """Raise `ImageError` for something that is no array; `what` is its name, such as "a field"."""
+    """Raise `ImageError` if `array` is not an array; `what` is its name, such as "a field"."""
     if not isinstance(getattr(array, "ndim", None), int) or not hasattr(array, "dtype"):
-        raise ImageError(f"{what} is an array, this is a {type(array).__name__}; pass numpy.asarray of it")
+        raise ImageError(f"{what} must be an array; got a {type(array).__name__}; convert it with numpy.asarray")
 
 
 def _kind(array: Any) -> str:
@@ -243,7 +243,7 @@ def _check_size(size: Any) -> tuple[int, int]:
     try:
         rows, columns = (operator.index(side) for side in size)
     except (TypeError, ValueError) as error:
-        raise ImageError(f"size_b is {shown(size)}; it takes two whole numbers, (rows, columns)") from error
+        raise ImageError(f"size_b is {shown(size)}; it must be two integers, (rows, columns)") from error
     if not (0 < rows < 2**31 and 0 < columns < 2**31):
         raise ImageError(f"size_b is {shown(size)}; no picture has that size")
     return rows, columns
@@ -256,7 +256,7 @@ def check_field(nnf: Any) -> Any:
         cure = ""
         if nnf.ndim == 3 and nnf.shape[2] == 3:
             cure = "; for a field into several examples, pass nnf[..., 1:] where nnf[..., 0] is the index of one"
-        raise ImageError(f"a field is (H, W, 2) of whole numbers; this is {nnf.shape} of {nnf.dtype}{cure}")
+        raise ImageError(f"a field must be an (H, W, 2) integer array; got {nnf.shape} {nnf.dtype}{cure}")
     return nnf
 
 
@@ -271,7 +271,7 @@ def check_flow(flow: np.ndarray) -> np.ndarray:
     """Return a flow, or raise `ImageError` if it is not (H, W, 2) of numbers."""
     check_array(flow, "a flow")
     if flow.ndim != 3 or flow.shape[2] != 2 or _kind(flow) not in "iuf" or 0 in flow.shape:
-        raise ImageError(f"a flow is (H, W, 2) of numbers; this is {flow.shape} of {flow.dtype}")
+        raise ImageError(f"a flow must be an (H, W, 2) array of numbers; got {flow.shape} {flow.dtype}")
     return flow
 
 

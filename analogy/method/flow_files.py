@@ -23,13 +23,13 @@ from .memory import check_host
 FLO_MAGIC = b"PIEH"
 """First bytes of a .flo file: 202021.25 as a little-endian float32 (Middlebury)."""
 MOST_POSITIONS = 178_956_970
-"""Most positions of a field: the pixels of the largest picture that Pillow reads."""
+"""Maximum number of positions of a field: the pixels of the largest picture that Pillow reads."""
 _BYTES = 150
-"""Bytes of memory per position of a field that reading and colouring it take."""
+"""Memory per position, in bytes, that reading and colouring a field takes."""
 _LARGEST_SIDE = 99999
 """Largest width or height in a .flo file, as in Middlebury's own reader."""
 _LARGEST_OTHER = 1 << 20
-"""Largest array that is read although it is no field, in bytes.
+"""Largest array, in bytes, that is read although it is not a field.
 
 It is read so that the message can name its shape.
 """
@@ -124,7 +124,7 @@ def read(path: str | os.PathLike[str], width: int | None = None) -> np.ndarray:
     path
         The file; its suffix says its format.
     width
-        Columns of the field. Only a .txt file needs it, since the text does not hold it.
+        Columns of the field. Only a .txt file needs it, since that format does not store it.
 
     Returns
     -------
@@ -134,16 +134,18 @@ def read(path: str | os.PathLike[str], width: int | None = None) -> np.ndarray:
     Raises
     ------
     ImageError
-        If the file is missing or damaged, if it is no plain file (but a pipe or a device), if its
-        suffix is unknown, if it has more than `MOST_POSITIONS`, or if the lines of a text do not
-        fit `width`.
+        If the file is missing or damaged, if it is not a plain file (but a pipe or a device), if
+        its suffix is unknown, if it has more than `MOST_POSITIONS`, or if the lines of a .txt file
+        do not fit `width`.
     MemoryLimitError
         If the field needs more memory than is free.
     """
     path = Path(path)
     readers = {".npz": _read_npz, ".flo": _read_flo, ".txt": lambda file, path: _read_text(file, path, width)}
     if path.suffix.lower() not in readers:
-        raise ImageError(f"{path}: cannot read '{path.suffix}' files as a flow; known are {' '.join(readers)}")
+        raise ImageError(
+            f"{path}: cannot read '{path.suffix}' files as a flow; the known suffixes are {' '.join(readers)}"
+        )
     try:
         with open_regular(path) as file:
             return readers[path.suffix.lower()](file, path)
@@ -168,7 +170,7 @@ def _read_npz(file: IO[bytes], path: Path) -> np.ndarray:
         if len(shape) == 3 and shape[2] == 2 and dtype.kind in "iu":  # `to_flow` refuses any other array
             _check_positions(shape[0], shape[1], path)
         elif math.prod(shape) * dtype.itemsize > _LARGEST_OTHER:
-            raise ValueError(f"its array is {shape} of {dtype}")
+            raise ImageError(f"{path}: its array is {shape} {dtype}; expected an (H, W, 2) integer array")
         file.seek(0)
         with np.load(file, allow_pickle=False) as arrays:
             nnf = arrays["nnf"]
@@ -200,7 +202,7 @@ def _read_flo(file: IO[bytes], path: Path) -> np.ndarray:
 
 def _read_text(file: IO[bytes], path: Path, width: int | None) -> np.ndarray:
     if width is None or width < 1:
-        raise ImageError(f"{path}: a text does not hold the width of its field; give the width, 1 or more")
+        raise ImageError(f"{path}: a .txt file does not store the width of its field; give the width, 1 or more")
     _check_positions(os.fstat(file.fileno()).st_size // len("0 0\n"), 1, path)
     try:
         with without_warnings():  # NumPy warns of an empty file, which is refused below
@@ -211,8 +213,8 @@ def _read_text(file: IO[bytes], path: Path, width: int | None) -> np.ndarray:
         raise ImageError(f"{path}: empty; it must have 'dx dy' on each line")
     if flow.shape[1] != 2 or len(flow) % width:
         raise ImageError(
-            f"{path}: {len(flow)} lines of {flow.shape[1]} numbers; the text of a field with width {width} has a "
-            f"multiple of {width} lines, of 2 numbers each"
+            f"{path}: {len(flow)} lines of {flow.shape[1]} numbers; for a field of width {width} it must have a "
+            f"multiple of {width} lines, with 2 numbers each"
         )
     return flow.reshape(-1, width, 2)
 
@@ -222,7 +224,7 @@ def _check_positions(height: int, width: int, path: Path) -> None:
     positions = height * width
     if positions > MOST_POSITIONS:
         raise ImageError(
-            f"{path}: {positions / 1e6:.4g} million positions; the largest picture has "
+            f"{path}: {positions / 1e6:.4g} million positions are too many; a field has at most "
             f"{MOST_POSITIONS / 1e6:.4g} million"
         )
     check_host(_BYTES * positions, f"{path}: with {positions / 1e6:.4g} million positions", "make it smaller")

@@ -22,22 +22,28 @@ from .sheets import Sheet
 _log = logging.getLogger("analogy")
 
 MOST_LABELS = 256
-"""Most colours of a label picture. A picture with more is a photograph, or has smoothed edges."""
+"""Maximum number of colours of a label picture.
+
+A picture with more is a photograph, or has smoothed edges.
+"""
 _MOST_CANDIDATES = 4096
-"""Most positions of a region that are compared to find the nearest; the search then improves it."""
+"""Maximum number of positions of a region that are compared to find the nearest one.
+
+The search then improves the match.
+"""
 _MOST_NAMED = 8
-"""Most ignored labels of a mask that are logged one by one."""
+"""Maximum number of ignored labels of a mask that are logged one by one."""
 IGNORED = -1
 """Label of places whose colour the other mask lacks."""
 UNLABELLED = -2
 """Label of transparent places."""
 _OPAQUE = 128
-"""Least alpha (0 to 255) of a place with a label.
+"""Smallest alpha (0 to 255) of a place with a label.
 
 Brushes with soft edges leave some transparency around a region.
 """
 _NO_LABEL = 1 << 24
-"""Label that a search gets for `UNLABELLED` places of a source; no place of the content has it."""
+"""Label that stands for `UNLABELLED` in a source during a search; no content has it."""
 _FINE = _NO_LABEL + 1
 """Label of the first colour that needs 16 bits per channel; the next ones get the next numbers."""
 
@@ -64,7 +70,7 @@ class Labels:
     fine: list[int] = field(default_factory=list)
 
     def to(self, index: int) -> Labels:
-        """Return the labels of the content and of the source of an index alone."""
+        """Return the labels of the content and of the one source with this index."""
         return replace(self, sources=(self.sources[index],))
 
     def reversed(self) -> Labels:
@@ -73,7 +79,7 @@ class Labels:
         return replace(self, content=source, sources=(self.content,))
 
     def at(self, content: Size, sheet: Sheet) -> LabelMaps:
-        """Return the labels at the size `content`, and on `sheet`, as a search takes them.
+        """Return the labels for a search, at the size `content` and on `sheet`.
 
         Negative labels match anything. They go to places of the content without a label, and to
         places whose label has vanished from the other side at this size. Places of a source
@@ -125,7 +131,7 @@ def read_labels(mask_a: Any, masks_b: Sequence[Any] | None, size_a: Size, sizes_
     Parameters
     ----------
     mask_a
-        Label picture of A, as `read_picture` takes it, or None.
+        Label picture of A, as `read_picture` accepts it, or None.
     masks_b
         Label picture of each B', or None. `Request` refuses one of the two without the other.
     size_a

@@ -28,8 +28,8 @@ At finer levels the radius covers the same part of the picture.
 NEAR = np.float32(0.25)
 """Bonus right beside a pin for a match with the pin's offset, in units of patch distance.
 
-It falls to 0 within `REACH` positions of the present level, so that a pin moves a piece of a few
-positions. Patch distances lie between -2 and 0.
+It falls to 0 within `REACH` positions of the present level, so it acts on only a few positions
+around the pin. Patch distances lie between -2 and 0.
 """
 FAR = np.float32(0.02)
 """Second bonus for a match with the nearest pin's offset, in units of patch distance.
@@ -131,6 +131,9 @@ def draw_along(
 ) -> Array:
     """Fix pinned matches in an enlarged field, and spread the offsets of the pins around them.
 
+    `painting.paint` calls it before it refines the enlarged field on the pixels. There each match
+    of the smaller field has become a block of pixels, and a pin is one pixel of the block.
+
     Parameters
     ----------
     backend
@@ -144,7 +147,7 @@ def draw_along(
     reach
         Radius around a pin in which positions may take its offset, in positions.
     within
-        A position takes the pin's offset only if this moves its match by at most so many rows and
+        A position takes the pin's offset only if this moves its match by at most this many rows and
         columns.
     frames
         (K, 3) int32, see `Backend`, or None for one picture.

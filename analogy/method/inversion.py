@@ -14,9 +14,9 @@ from ..backends import Array, Backend
 from ..progress import Tick, ignore
 
 MEMORY = 8
-"""Number of pairs (s_i, y_i) that approximate the curvature, at most."""
+"""Maximum number of pairs (s_i, y_i) that approximate the curvature."""
 _ARMIJO = 1e-4
-"""Least decrease of a step, as a share of the decrease that the slope predicts (Armijo's rule)."""
+"""Smallest decrease of an accepted step, as a share of that which the slope predicts (Armijo)."""
 _ATTEMPTS = 6
 """Number of step lengths to try before the minimum counts as reached.
 
@@ -48,7 +48,7 @@ def minimise(
     start
         The first x, float32, of any shape.
     iterations
-        Most steps to take.
+        Maximum number of steps to take.
     tick
         Called after each call of the function, with the share of the work that is done.
     on_loss
@@ -81,7 +81,7 @@ def minimise(
             on_loss(trial_value)
             if trial_value <= value + _ARMIJO * length * slope:
                 break
-            # Next, try the minimum of the parabola with both values and the slope, within bounds.
+            # Next, try the minimum of the parabola with both values and the slope, within limits.
             curvature = 2 * (trial_value - value - length * slope)
             best = -slope * length**2 / curvature if curvature > 0 else 0.5 * length
             length = min(max(best, 0.02 * length), 0.5 * length)

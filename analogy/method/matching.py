@@ -5,6 +5,10 @@ in the looks of B') and B (B' in the looks of A). `match` is its algorithm. From
 it searches the nearest-neighbour fields between A and B', and reconstructs the features of A' and
 of B at the next finer level from these fields. If B is known, as in Hertzmann et al. 2001 ("Image
 Analogies"), only A' is made.
+
+A `Way` is a direction, from a content to its sources. Its `Sheet` stacks all sources (several B',
+for instance) in one array, and `frames` are the places of the sources in it. `Features.for_search`
+projects features onto the channels that the search compares.
 """
 
 from __future__ import annotations
@@ -36,7 +40,8 @@ class Match:
     nnf
         (h, w, 2) int32, the nearest-neighbour field.
     distance
-        (h, w) float32, the patch distance of each match; -2 is perfect.
+        (h, w) float32, the patch distance of each match. It is minus the sum of two cosines, so
+        that -2 is perfect.
     """
 
     nnf: Array
@@ -79,7 +84,7 @@ def match(
     Returns
     -------
     matches
-        The match of each way at each level that was searched.
+        The match of each direction at each level that was searched.
     """
     # Preprocessing (section 4.1): at the coarsest level the features of A' are those of A, and the
     # features of B are those of B'.
@@ -94,8 +99,8 @@ def match(
     for level in LEVELS:
         report.begin(f"level {level}")
 
-        # Search of the nearest-neighbour fields (section 4.2). It compares the features of A and A'
-        # together with those of B and B'.
+        # Search the nearest-neighbour fields (section 4.2). This compares the joined features of A
+        # and A' with those of B and B'.
         joined = {a: network.backend.join(a.given, a.latent)}
         joined |= {example: network.backend.join(example.latent, example.given) for example in examples}
         current = [search for search in searches if level > 1 or search.way.key in made]
@@ -108,8 +113,8 @@ def match(
         if level == 1:
             break
 
-        # Upsampling of the fields (section 4.4), and reconstruction of the latent pictures (section
-        # 4.3), to the next finer level.
+        # Upsample the fields (section 4.4), and reconstruct the latent pictures (section 4.3), at
+        # the next finer level.
         for half in (a, *examples):
             half.descend(level - 1)
         for search in searches:
@@ -179,7 +184,7 @@ class Search:
     content
         The half that is matched.
     sources
-        The halves that the matches lie in.
+        The halves that contain the matches.
     """
 
     def __init__(self, network: Features, way: Way, content: Half, sources: Sequence[Half]):
@@ -188,13 +193,14 @@ class Search:
         self._field = nnf.identity(
             network.backend, level_size(way.content.working, coarsest), way.sheet.at(coarsest).size
         )
-        """Field of the present level, at first the start of its search, then the result."""
+        """Field at the current level: the initial field before the search, the result after it."""
 
     def run(self, level: int, joined: Mapping[Half, Array], settings: Settings, tick: Tick) -> Passes[Match]:
         """Search the field of a level by PatchMatch, with the constants of that level.
 
-        `joined` holds the joined features of each half (see `Backend.join`). The search is a
-        generator of passes for `Backend.run_together`.
+        The constants are the patch size and the search radius. `joined` holds the joined features
+        of each half (see `Backend.join`). The search is a generator of passes for
+        `Backend.run_together`.
         """
         if level == LEVELS[0] and len(self.sources) > 1:
             return (yield from self._choose(level, joined, settings, tick))

@@ -30,9 +30,15 @@ _PHOTO = 140
 Measured at 12 megapixels, with two results of one size: 139 in all, per pixel of one of them.
 """
 _SHEET_CHANNEL = 6
-"""Bytes of matching per relu1_1 channel and position of a sheet without a picture. Measured: 4."""
+"""Memory, in bytes, that matching needs per relu1_1 channel and empty position of a sheet.
+
+Measured: 4; rounded up for safety.
+"""
 _SHEET_PIXEL = 40
-"""Bytes of painting per position of a sheet without a picture. Measured: 24."""
+"""Memory, in bytes, that painting needs per empty position of a sheet.
+
+Measured: 24; rounded up for safety.
+"""
 _READING = 70
 """Bytes per pixel of a picture while it is decoded.
 
@@ -60,8 +66,8 @@ def estimate(
     photo
         True if the results are refined as photographs.
     spare
-        Positions without a picture on the sheet of several examples (`Sheet.spare`), at the working
-        sizes and at the full sizes.
+        Empty positions on the sheet of several examples (`Sheet.spare`), at the working sizes and
+        at the full sizes.
     """
     matching = _matching(widths, working) + _SHEET_CHANNEL * widths[0] * spare[0]
     painting = _painting(full, photo) + _SHEET_PIXEL * spare[1]

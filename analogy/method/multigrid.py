@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from ..backends import Array, Backend, Steps
 
 DEPTH = 9
-"""Most grids of a multigrid.
+"""Maximum number of grids of a multigrid.
 
 Each grid has four times the mass of the finer one. At the ninth the mass outweighs couplings of
 10,000.

@@ -20,14 +20,14 @@ from .pair import Uploads, Way
 class Painter:
     """Painter of the results of one transfer.
 
-    Labels and steepness of each way are computed once, for all pictures of that way.
+    Labels and steepness of each direction are computed once, for all pictures of that direction.
 
     Parameters
     ----------
     uploads
         The pictures of the transfer as arrays of the backend that runs the kernels.
     ways
-        The ways whose pictures are painted.
+        The directions whose pictures are painted.
     inputs
         The pictures at their working sizes, as `Pair.network_inputs` returns them.
     settings
@@ -50,7 +50,7 @@ class Painter:
     def paint(self, way: Way, field: Array, report: StageReporter) -> Array:
         """Return the picture that the field of level 1 paints, (H, W, 3) on the device.
 
-        It is uint16 if a picture of the way has 16 bits per channel, else uint8.
+        It is uint16 if a picture of this direction has 16 bits per channel, else uint8.
         """
         content = way.content
         floats = paint(
@@ -68,7 +68,7 @@ class Painter:
         return as_pixels(self._backend, floats, _sixteen_bit(way))
 
     def show(self, report: StageReporter, level: int, found: Matches) -> None:
-        """Paint the field of a level, for the first of the ways, and report the picture."""
+        """Paint the field of a level, for the first direction, and report the picture."""
         way = self.ways[0]
         picture = paint_level(
             self._backend,
@@ -103,7 +103,7 @@ class Painter:
         return painted
 
     def _source_pixels(self, way: Way, sixteen_bit: bool) -> Array:
-        """Return the sheet of the full-size sources of a way, (H, W, 3) float32 in 0..1.
+        """Return the sheet of the full-size sources of a direction, (H, W, 3) float32 in 0..1.
 
         With `sixteen_bit`, sources that have 16 bits per channel keep them.
         """
@@ -116,5 +116,5 @@ class Painter:
 
 
 def _sixteen_bit(way: Way) -> bool:
-    """Return True if a picture of a way has 16 bits per channel; then its result has them, too."""
+    """Return True if one of the pictures of a direction, and so its result, has 16-bit channels."""
     return any(side.picture.rgb16 is not None for side in (way.content, *way.sources))

@@ -155,9 +155,9 @@ def refine_on_pixels(
 ) -> Array:
     """Return a full-size field improved by one iteration of PatchMatch on pixels.
 
-    The picture that the field votes is matched with `source`. Departure from the paper, whose
-    program shows the enlarged field with its blocks and seams. The iteration gives each pixel at
-    the border of a block the match of the neighbour that fits it best.
+    The picture reconstructed from the field by voting is matched with `source`. This departs from
+    the paper, whose program shows the enlarged field with its blocks and seams. The iteration gives
+    each pixel at the border of a block the match of the neighbour that fits it best.
     """
     of_vote, of_search = split(tick, 0.8, 5.0)
     query = backend.pixel_vectors(backend.vote(field, source, PIXEL_PATCH_SIZE, frames, of_vote), key=False)

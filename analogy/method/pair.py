@@ -1,7 +1,7 @@
 """The pair of pictures of a transfer: its sides, A and each B', and the directions between them.
 
 A `Side` holds one given picture, and a `Way` holds one direction, from a content to its sources.
-Each step of the method is written once, for any side or any way, and called for all of them.
+Each step of the method is written once, for any side or any direction, and called for all of them.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Way:
     ----------
     key
         "ab" for A' (A in the looks of B'), or "ba" for B (B' in the looks of A). With several B'
-        there is one way from each of them to A: "ba 1", "ba 2" and so on.
+        there is one direction from each of them to A: "ba 1", "ba 2" and so on.
     content
         The side that keeps its shapes.
     sources
@@ -91,12 +91,12 @@ class Way:
         return Sheet(tuple(side.size for side in self.sources))
 
     def to(self, index: int) -> Way:
-        """Return the way from the content to the source of an index alone."""
+        """Return the direction from the content to the one source with this index."""
         labels, pins = self.labels and self.labels.to(index), self.pins and self.pins.to(index)
         return replace(self, sources=(self.sources[index],), labels=labels, pins=pins)
 
     def reversed(self, key: str) -> Way:
-        """Return the way from the source to the content, for a way with one source."""
+        """Return the direction from the source to the content, for a direction with one source."""
         (source,) = self.sources
         labels, pins = self.labels and self.labels.reversed(), self.pins and self.pins.reversed()
         return Way(key, source, (self.content,), labels, pins)
@@ -109,9 +109,9 @@ class Pair:
     Attributes
     ----------
     ab
-        The way from A to all B'.
+        The direction from A to all B'.
     ba
-        The ways from each B' to A.
+        The directions from each B' to A.
     b
         The known B of each B', in the size of that B'; empty if B is not known.
     b_checksums
@@ -148,7 +148,7 @@ class Pair:
         }
 
     def ways(self, settings: Settings) -> list[Way]:
-        """Return the ways whose pictures are made, by `settings.direction`."""
+        """Return the directions whose pictures are made, by `settings.direction`."""
         return [way for way in (self.ab, *self.ba) if settings.direction in ("both", way.direction)]
 
 
@@ -166,8 +166,8 @@ def pair_of(
 ) -> Pair:
     """Return the pair of A and of one or more B'.
 
-    `labels` and `pins` are those of the way from A to all B'. `b` holds the known B of each B', or
-    nothing.
+    `labels` and `pins` are those of the direction from A to all B'. `b` holds the known B of each
+    B', or nothing.
     """
     ab = Way("ab", a, tuple(b_primes), labels, pins)
     several = len(b_primes) > 1
@@ -190,7 +190,7 @@ def read_pair(
     Parameters
     ----------
     a, mask_a
-        A and its mask, as `Engine.transfer` takes them; the mask may be None.
+        A and its mask, as `Engine.transfer` accepts them; the mask may be None.
     b_primes, b, masks_b
         One or more B', and as many B and masks, or None.
     pins

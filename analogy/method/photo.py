@@ -36,22 +36,22 @@ from .multigrid import Multigrid
 LAMBDA = 0.8
 """Strength of the smoothing, as in the authors' program."""
 EPSILON = 1e-4
-"""Constant that bounds the weights of the smoothing, as in the authors' program."""
+"""Constant that limits the weights of the smoothing, as in the authors' program."""
 GREY = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in grey (ITU-R BT.601), as in OpenCV and the authors' program."""
 TOLERANCE = 2e-5
 """Largest expected error at which a solution is accepted; values lie in -1..1.
 
-In four photographs no value was off by more than twice as much. Where the guide has winding bands
-one pixel wide, some values are off by far more. Pictures of 8 bits may use `_LEVELS` instead.
+In four photographs no value was off by more than twice this error. Where the guide has winding
+bands one pixel wide, some values are off by far more. Pictures of 8 bits may use `_LEVELS` instead.
 """
 _LEVELS = 0.25
 """Largest expected error at which a solution is accepted for 8 bits, in levels of 8 bits."""
 MOST_ITERATIONS = 100
-"""Most iterations of a solution.
+"""Maximum number of iterations of a solution.
 
 Photographs take 3 or 4 with 8 bits, and 7 or 8 otherwise. Fine black and white patterns may take
-all, and are less exact.
+all of them, and the result is then less exact.
 """
 
 _log = logging.getLogger("analogy")

@@ -39,7 +39,7 @@ HEADER = ["xa", "ya", "xb", "yb"]
 EXAMPLE = "example"
 """Name of the column with the number of the B' in which a pin ends, counted from 1."""
 MOST_PINS = 1000
-"""Most pins of a transfer."""
+"""Maximum number of pins of a transfer."""
 _MOST_BYTES = 1 << 20
 """Largest file of pins, in bytes."""
 _COARSEST = 5
@@ -111,8 +111,8 @@ def read_pins(pins: PinsLike | None, read: Callable[[str, int], bytes] = read_re
     pins
         See `PinsLike`; None for no pins.
     read
-        Called with a path and a number of bytes; returns the content of the file, at most so many
-        bytes. It raises OSError.
+        Called with a path and a number of bytes; returns the content of the file, at most this many
+        bytes. It may raise OSError.
 
     Returns
     -------
@@ -214,7 +214,8 @@ def _read_file(path: str | os.PathLike[str], read: Callable[[str, int], bytes]) 
         if sorted(filter(None, header)) != sorted(columns):  # a cell below no name is refused with its row
             found = shown(",".join(header)) if header else "nothing"
             raise SettingsError(
-                f"its first line is {found}; it must be {','.join(HEADER)}, followed by ,{EXAMPLE} with several B'"
+                f"its first line is {found}; it must be {','.join(HEADER)}, and with several B' "
+                f"{','.join(HEADER)},{EXAMPLE}"
             )
         order = [header.index(name) for name in columns]
         table = [row for _, row in rows]
@@ -233,14 +234,14 @@ def _read_file(path: str | os.PathLike[str], read: Callable[[str, int], bytes]) 
     except (ValueError, csv.Error) as error:
         raise SettingsError(f"{path}: not a CSV file with the header {','.join(HEADER)} ({reason(error)})") from error
     if not pins:
-        _log.warning("%s: it holds no pins, only the header", path)
+        _log.warning("%s has no pins, only the header", path)
     return _checked(np.array(pins, dtype=np.float64).reshape(-1, len(columns)), str(path))
 
 
 def _coordinate(row: list[str], index: int, cell: int, columns: list[str], decimal: str) -> float:
     if len(row) != len(columns):
         count = {4: "four", 5: "five"}[len(columns)]
-        raise SettingsError(f"pin {index} is {shown(','.join(row))}; it takes {count} numbers, {','.join(columns)}")
+        raise SettingsError(f"pin {index} is {shown(','.join(row))}; it must be {count} numbers, {','.join(columns)}")
     try:
         return number(row[cell], decimal)
     except SettingsError as error:
@@ -258,10 +259,10 @@ def _checked(array: np.ndarray, name: str) -> np.ndarray | None:
             f"{EXAMPLE}"
         )
     if len(array) > MOST_PINS:
-        raise SettingsError(f"{name}: there are {len(array)} pins; it takes {MOST_PINS} at most")
+        raise SettingsError(f"{name}: there are {len(array)} pins; give at most {MOST_PINS}")
     for index, row in enumerate(array, 1):
         if not np.isfinite(row).all():
-            raise SettingsError(f"{name}: pin {index} is {shown(row.tolist())}; it takes finite numbers")
+            raise SettingsError(f"{name}: pin {index} is {shown(row.tolist())}; give finite numbers")
     return array
 
 
@@ -316,7 +317,7 @@ def _warn_of_crowds(pins: Pins, scale: float) -> None:
     position = 2 ** (_COARSEST - 1) / scale
     steps = pins.places[:, None, :] - pins.places[None, :, :]
     away_a, away_b = (np.abs(side).max(axis=-1).astype(float) for side in (steps[..., :2], steps[..., 2:]))
-    away_b[pins.source[:, None] != pins.source] = np.inf  # pixels of two pictures are never near
+    away_b[pins.source[:, None] != pins.source] = np.inf  # pixels of two pictures are never neighbours
     one_at_most = np.minimum(away_a, away_b) < position
     crowded = one_at_most & (np.maximum(away_a, away_b) >= 2 * position)
     crossed = (

@@ -1,9 +1,9 @@
 """Projection of features for the search, onto principal directions found from photographs.
 
 The search compares features by their cosines. On the first k principal directions of a full-width
-VGG it finds better matches than on all channels, and it reads fewer bytes. Only the search uses
-the projected features; reconstruction uses all channels. Departure from the paper, which searches
-on all channels.
+VGG it finds better matches than on all channels, and it reads fewer bytes. Only the search uses the
+projected features; reconstruction uses all channels. This departs from the paper, which searches on
+all channels.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ On VGG-16 the relative error of the cosines is .05 at level 4 and .08 at level 5
 directions it would be .31 and .55.
 """
 PHOTOS = 130
-"""Most photographs to use. They are chosen evenly from those given."""
+"""Maximum number of photographs to use. They are chosen evenly from those given."""
 FEWEST = 16
-"""Fewest photographs that give a projection."""
+"""Minimum number of photographs for a projection."""
 POSITIONS = 150
 """Number of positions to sample in each photograph at each level."""
 MOST_PIXELS = 120_000
-"""Most pixels of a photograph. Larger photographs are shrunk."""
+"""Largest number of pixels of a photograph. Larger photographs are shrunk."""
 
 
 def list_photos(folder: Path) -> list[Path]:
@@ -49,7 +49,7 @@ def list_photos(folder: Path) -> list[Path]:
     photos = sorted(map(Path, pictures_among(str(folder), files, [], open_regular)))
     if len(photos) < FEWEST:
         raise ImageError(
-            f"{folder}: it has {len(photos)} photographs; a projection needs {FEWEST} or more, and at best {PHOTOS}"
+            f"{folder} has {len(photos)} photographs; give {FEWEST} or more, and {PHOTOS} for the best projection"
         )
     return photos
 
@@ -113,8 +113,8 @@ def add_projection(
 ) -> dict[int, np.ndarray]:
     """Find the projections of a network and add them to its model folder.
 
-    They are used from the next time on that the model is loaded. The parameters and the result are
-    those of `find_projection`.
+    They are used when the model is loaded the next time. The parameters and the result are those of
+    `find_projection`.
 
     Raises
     ------

@@ -32,11 +32,11 @@ def reconstruct(
 
     * "deconvolution" optimises an x at level L - 2 by L-BFGS, until its features at level L are
       near the target. R are the features of x at level L - 1. Departures from the paper: x is two
-      levels finer than L, as in the authors' program, where the paper optimises level L - 1 itself,
+      levels finer than L, as in the authors' program, while the paper optimises level L - 1 itself,
       which limits R less; and x starts from the vote of the sources' features at its level, not
       from random values.
-    * "step" moves x by one step along the gradient. It matters that R are features which a picture
-      can have, more than how near they come to the target.
+    * "step" moves x by one step along the gradient. It is more important that R are
+      features of a possible picture than that they come near to the target.
     * "vote" takes the vote of the sources' features at level L - 1 as R, without the network.
 
     Parameters

@@ -18,7 +18,7 @@ A jump counts as an edge where the content has an edge, or where the jump is lar
 an outline, a small one is a seam. At the threshold, half of the jump stays. Where two labels meet,
 all of it stays, and the regions of the two labels are solved separately.
 
-Departure from the paper, whose result is the voted picture (`painting="pixels"`).
+This departs from the paper, whose result is the voted picture (`painting="pixels"`).
 """
 
 from __future__ import annotations
@@ -66,13 +66,13 @@ def remove_seams(
     backend
         The backend that runs the kernels.
     field
-        (H, W, 2) int32, the field through which the picture was voted.
+        (H, W, 2) int32, the field from whose votes the picture was made.
     source
-        (HB, WB, 3) float32 in 0..1, the picture from which it was voted.
+        (HB, WB, 3) float32 in 0..1, the picture whose pixels were voted.
     voted
         (H, W, 3) float32 in 0..1, the voted picture.
     steepness
-        (h, w) float32, `Backend.steepness` of the content at its working size. `EPSILON` is in
+        (h, w) float32, `Backend.steepness` of the content at its working size. `EPSILON` refers to
         pixels of this size, so that a picture looks the same at every size.
     labels
         (H, W) int32, the labels of the content (see `Backend.keep_edges`), or None.

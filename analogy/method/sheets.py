@@ -63,7 +63,7 @@ class Sheet:
 
     @classmethod
     def spare(cls, sizes: Sequence[Size]) -> int:
-        """Return how many positions of a sheet of these sizes lie on no picture.
+        """Return how many positions of a sheet of these sizes belong to no picture.
 
         For one picture or none it is 0.
         """
@@ -131,8 +131,8 @@ class Sheet:
     ) -> Array:
         """Return a field into this sheet resampled to the sheet `other`, picture by picture.
 
-        `resample` takes a field into one picture, and the sizes of that picture before and after.
-        It returns the resampled field.
+        `resample` is called with a field into one picture, and with the sizes of that picture
+        before and after. It returns the resampled field.
         """
         if len(self.sizes) == 1:
             return resample(field, self.sizes[0], other.sizes[0])

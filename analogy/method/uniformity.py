@@ -8,8 +8,8 @@ Here the cost of a match grows with the use of the positions around it, as in St
     E(p -> q) = d(p, q) + weight * mean_o min(u(q + o), MOST)
 
 The mean is over the offsets o of a patch. d is the patch distance, and u(q) is the number of
-matches in the patch around q, divided by the number in an even use of the example. Departure from
-Liao et al. 2017, who have no such term.
+matches in the patch around q, divided by the number in an even use of the example. Liao et al. 2017
+have no such term.
 
 The cost is one more channel of the joined features, so the kernels need no code for it. The uses
 are counted before each pass, in whole numbers, so that every device finds the same field. u is
@@ -31,7 +31,7 @@ from .sheets import Sheet
 LEVELS = (5, 4)
 """Levels at which a field is spread.
 
-At finer levels it would tear pieces apart, and the mean of small pieces is flat again.
+At finer levels, spreading would break pieces up, and the mean of small pieces is flat again.
 """
 PASSES = 6
 """Number of search iterations that spread a field, after the usual search of a level."""
@@ -79,7 +79,7 @@ def spread(
     Returns
     -------
     nnf, distance
-        (HA, WA, 2) int32 and (HA, WA) float32. The distances do not hold the cost of uses.
+        (HA, WA, 2) int32 and (HA, WA) float32. The distances do not include the cost of uses.
     """
     xp, patch = backend.xp, options["patch"]
     query, key = _widened(xp, a), _widened(xp, b)

@@ -343,7 +343,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list, str]]:
         "jpeg2000": ([good, good, "-o", folder / "out" / "x.jpeg2000"], "cannot write .jpeg2000 pictures"),
         "wide": ([wide, good, "-o", folder / "out" / "x.jpg"], "65501 x 16 pixels; JPEG holds at most 65500 on a side"),
         "wide webp": ([good, wide, "-o", folder / "out" / "x.webp", "--direction", "ba"], "holds at most 16383"),
-        "bound": ([good, good, *out, "--max-input-pixels", "4095"], "max_input_pixels admits 0.004095"),
+        "bound": ([good, good, *out, "--max-input-pixels", "4095"], "max_input_pixels allows 0.004095"),
     }
 
 

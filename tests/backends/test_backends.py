@@ -345,7 +345,7 @@ def test_a_larger_max_product_gives_the_same_result(backend, rng):
 
 
 def test_a_candidate_is_rejected_once_max_product_rules_it_out(backend, rng):
-    # With so low a bound, a candidate is rejected while a row of its patch has yet to be added.
+    # With a limit this low, a candidate is rejected while a row of its patch has yet to be added.
     a, b = directions(rng, (8, 9), 16), directions(rng, (9, 7), 16)
     nnf = random_field(rng, (8, 9), (9, 7))
     d = on(backend, "distance", a, b, nnf, 3)

@@ -167,12 +167,12 @@ def imported(path: Path) -> Iterator[Path]:
     """Yield the files of this package from which a source takes names, such as constants."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("analogy")):
-            folder = path.parents[node.level - 1] if node.level else WING.parents[1]
+            folder = path.parents[node.level - 1] if node.level else PACKAGE.parents[1]
             module = folder.joinpath(*(node.module or "").split("."))
             yield next(file for file in (module.with_suffix(".py"), module / "__init__.py") if file.exists())
 
 
-WING = Path(compiled.__file__).parent
+PACKAGE = Path(compiled.__file__).parent
 
 
 def sources(module: str) -> set[Path]:
@@ -180,7 +180,7 @@ def sources(module: str) -> set[Path]:
     written = importlib.import_module(f"analogy.backends.{module}")
     seen: set[Any] = set()
     found = {path for name in compiled.KERNELS[module] for path in reached(getattr(written, name), seen)}
-    found = {path for path in found if path.is_relative_to(WING.parent)}
+    found = {path for path in found if path.is_relative_to(PACKAGE.parent)}
     return found | {file for path in found for file in imported(path)}
 
 
@@ -188,17 +188,17 @@ def sources(module: str) -> set[Path]:
 def test_kernels_are_kept_under_another_name_once_one_of_their_sources_changes(module, tmp_path) -> None:
     used = sources(module)
     assert len(used) > 1  # these are at least the kernels, and the types of their arguments
-    wing = shutil.copytree(WING, tmp_path / "backends", ignore=shutil.ignore_patterns("__pycache__"))
+    package = shutil.copytree(PACKAGE, tmp_path / "backends", ignore=shutil.ignore_patterns("__pycache__"))
     checksum = compiled._checksum_of_sources.__wrapped__
-    before = checksum(wing)
+    before = checksum(package)
     for source in used:
-        assert source.is_relative_to(WING), f"{source} is outside the wing: no change of it is noticed"
-        copy = wing / source.relative_to(WING)
+        assert source.is_relative_to(PACKAGE), f"{source} is outside `backends`, so no change of it is noticed"
+        copy = package / source.relative_to(PACKAGE)
         text = copy.read_bytes()
         copy.write_bytes(text + b"# changed")
-        assert checksum(wing) != before, source
+        assert checksum(package) != before, source
         copy.write_bytes(text)
-    assert checksum(wing) == before
+    assert checksum(package) == before
 
 
 def no_inspection(patch: pytest.MonkeyPatch) -> None:

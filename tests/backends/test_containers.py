@@ -98,7 +98,7 @@ def test_a_transfer_that_does_not_fit_into_the_container_is_refused_in_one_line(
     try:
         group.mkdir()
     except OSError as error:
-        pytest.skip(f"no group with a bound on its memory can be made here: {error}")
+        pytest.skip(f"no group with a limit on its memory can be made here: {error}")
     try:
         (group / "memory.limit_in_bytes").write_text(str(600 << 20))
         picture = tmp_path / "large.png"

@@ -33,7 +33,7 @@ KERNELS = {
     "small_steps",
 }  # fmt: skip
 # With 64 registers, 4 blocks of 256 threads run on a multiprocessor with 64 Ki registers, which is
-# half of the most threads that it can run.
+# half of the maximum number of threads.
 MAX_REGISTERS = 64
 # These have few blocks, and they read ahead into registers.
 RELAXING, MOST_OF_RELAX = ("relax", "small_steps"), 96

@@ -298,7 +298,7 @@ def test_a_convolution_with_fewer_bits_than_float32_is_refused(monkeypatch, cpu,
     import onnxruntime
 
     backend = a_backend(cpu)
-    # The rounding of sums in another order is no fault.
+    # Sums in another order round differently, which is not a fault.
     monkeypatch.setattr(onnxruntime, "InferenceSession", ConvolvingSession(lambda x: x, off=5e-5))
     assert probes.check_provider(backend) == CUDA
     monkeypatch.setattr(onnxruntime, "InferenceSession", ConvolvingSession(held))

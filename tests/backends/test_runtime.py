@@ -38,7 +38,7 @@ def without_network(*command: str, **environment: str) -> subprocess.CompletedPr
 
 @pytest.mark.skipif(bool(no_network.missing()), reason=no_network.missing())
 def test_an_internet_socket_kills_the_watched_command() -> None:
-    """Check the assumption of the next test."""
+    """Check that `tests.no_network` works, on which the test of the demo relies."""
     code = "import socket; socket.socket(socket.AF_UNIX); print('still there'); socket.socket(socket.{})"
     for family in ("AF_INET", "AF_INET6"):
         done = without_network(sys.executable, "-uc", code.format(family))
@@ -64,11 +64,13 @@ time.sleep({SECONDS_TO_A_CONNECTION})
     ] == []  # Numba writes this if the package is read-only
 
 
-def test_a_runtime_that_was_loaded_before_is_told_to_be_silent(monkeypatch) -> None:
-    told: list[bool] = []
-    monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace(disable_telemetry_events=lambda: told.append(True)))
+def test_a_runtime_that_was_loaded_before_sends_no_telemetry(monkeypatch) -> None:
+    calls: list[bool] = []
+    monkeypatch.setitem(
+        sys.modules, "onnxruntime", SimpleNamespace(disable_telemetry_events=lambda: calls.append(True))
+    )
     runtime.import_runtime()
-    assert told == [True]
+    assert calls == [True]
 
 
 def test_without_a_runtime_the_error_names_the_extras_in_one_line(monkeypatch, tmp_path: Path) -> None:
@@ -112,7 +114,7 @@ def test_one_runtime_is_installed_here() -> None:
     assert runtime.problem() == ""
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds the addresses of a process")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the addresses of a process")
 def test_with_too_little_address_space_the_runtime_is_not_loaded() -> None:
     # Loaded with so little address space, it ends the process in about one run of a hundred.
     code = """

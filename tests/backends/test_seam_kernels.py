@@ -27,7 +27,7 @@ def forward(picture):
 
 @pytest.fixture
 def painted(cpu, rng):
-    """Return a field of several pieces, its source, and the picture that it votes."""
+    """Return a field of several pieces, its source, and the picture made from it by voting."""
     size_a, size_b = (23, 29), (31, 27)
     y, x = np.mgrid[: size_a[0], : size_a[1]]
     piece = (y // 8) * 4 + x // 8

@@ -94,9 +94,9 @@ def test_a_missing_wrong_or_empty_file_of_pins_fails_the_job(pair, tmp_path: Pat
     failed = do(tmp_path, pair, pins=str(file))["line"]
     assert (
         failed["error"]
-        == f"{file}: its first line is 'x,y'; it must be xa,ya,xb,yb, followed by ,example with several B'"
+        == f"{file}: its first line is 'x,y'; it must be xa,ya,xb,yb, and with several B' xa,ya,xb,yb,example"
     )
     file.write_text("xa,ya,xb,yb\n")
     done = do(tmp_path, pair, pins=str(file))
     assert done["line"]["state"] == "done"
-    assert [note for _, note in done["notes"]] == [f"{file}: it holds no pins, only the header"]
+    assert [note for _, note in done["notes"]] == [f"{file} has no pins, only the header"]

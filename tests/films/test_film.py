@@ -55,7 +55,7 @@ def test_max_input_pixels_limits_the_frames_of_a_film(shot, tmp_path: Path) -> N
         Image.fromarray(frame).save(tmp_path / f"{index}.png")
     bounded = Engine(device="cpu", threads=1, max_input_pixels=SIZE[0] * SIZE[1] - 1)
     for frames in (shot, tmp_path, str(tmp_path / "*.png")):
-        with pytest.raises(ImageError, match=r"64 x 48 pixels are 0\.003072 megapixels, and max_input_pixels admits"):
+        with pytest.raises(ImageError, match=r"64 x 48 pixels are 0\.003072 megapixels, and max_input_pixels allows"):
             bounded.clip(frames, keys={0: painted(5)})
 
 

@@ -142,7 +142,7 @@ def test_max_input_pixels_limits_a_video_wherever_its_size_is_stated(
         video, "open_video", lambda path, most_pixels: bounds.append(most_pixels) or open_video(path, most_pixels)
     )
     with pytest.raises(
-        PictureTooLargeError, match=r"128 x 96 pixels are 0\.01229 megapixels, and max_input_pixels admits"
+        PictureTooLargeError, match=r"128 x 96 pixels are 0\.01229 megapixels, and max_input_pixels allows"
     ):
         open_frames(film, within(MOST - 1))
     assert bounds == [None] + [video._UNSAID] * (encoder == "mpeg4")

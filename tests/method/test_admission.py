@@ -69,10 +69,10 @@ def test_examples_of_very_different_shapes_are_refused_for_the_memory_of_their_s
 
 
 @pytest.mark.parametrize("swapped", [False, True])
-def test_an_engine_refuses_pictures_above_its_bound_and_takes_pictures_of_that_size(small, swapped) -> None:
+def test_an_engine_refuses_pictures_above_its_limit_and_takes_pictures_of_that_size(small, swapped) -> None:
     engine = analogy.Engine(device="cpu", threads=1, max_input_pixels=40 * 50)
     fits, large = flat(40, 50, "PNG"), flat(40, 51, "PNG")
-    words = r"40 x 51 pixels are 0\.00204 megapixels, and max_input_pixels admits 0\.002; make the picture smaller"
+    words = r"40 x 51 pixels are 0\.00204 megapixels, and max_input_pixels allows 0\.002; make the picture smaller"
     for picture in (large, np.zeros((51, 40)), Image.new("L", (40, 51))):
         with pytest.raises(PictureTooLargeError, match=("B'" if swapped else "A") + ": " + words):
             engine.transfer(*((small, picture) if swapped else (picture, small)), **OPTIONS)
@@ -80,14 +80,14 @@ def test_an_engine_refuses_pictures_above_its_bound_and_takes_pictures_of_that_s
 
 
 def test_the_function_transfer_takes_the_bound_too(small) -> None:
-    with pytest.raises(PictureTooLargeError, match="max_input_pixels admits"):
+    with pytest.raises(PictureTooLargeError, match="max_input_pixels allows"):
         analogy.transfer(small, small, max_input_pixels=1000, device="cpu", **OPTIONS)
 
 
-@pytest.mark.parametrize("bound", [0, 255, -1, 1.5, "many", True, [10]])
-def test_a_bound_that_is_no_number_of_pixels_is_refused(bound, small) -> None:
+@pytest.mark.parametrize("limit", [0, 255, -1, 1.5, "many", True, [10]])
+def test_a_limit_that_is_not_a_number_of_pixels_is_refused(limit, small) -> None:
     with pytest.raises(SettingsError, match=r"max_input_pixels is .*; give a whole number of at least 256, or None"):
-        analogy.transfer(small, small, max_input_pixels=bound)
+        analogy.transfer(small, small, max_input_pixels=limit)
 
 
 def test_a_broadcast_array_is_refused_by_its_shape(engine, small) -> None:

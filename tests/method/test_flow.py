@@ -73,7 +73,7 @@ def test_no_displacement_is_white_and_invalid_arguments_are_refused():
     for largest in (0, -1, float("nan"), float("inf"), 10**400, "1"):
         with pytest.raises(ImageError, match="must be above zero"):
             flow.colour(np.ones((3, 4, 2), np.float32), largest)
-    with pytest.raises(ImageError, match=r"a flow is \(H, W, 2\)"):
+    with pytest.raises(ImageError, match=r"a flow must be an \(H, W, 2\)"):
         flow.colour(np.ones((3, 4, 3), np.float32))
 
 
@@ -104,7 +104,7 @@ def test_warp_scales_matches_to_an_image_of_another_size(nnf, rng):
 
 @pytest.mark.parametrize("size_b", [(9.0, 11), (9,), 9, "ab"])
 def test_warp_refuses_a_size_that_is_not_two_whole_numbers(nnf, size_b):
-    with pytest.raises(ImageError, match=r"size_b is .*; it takes two whole numbers, \(rows, columns\)") as caught:
+    with pytest.raises(ImageError, match=r"size_b is .*; it must be two integers, \(rows, columns\)") as caught:
         flow.warp(np.zeros((9, 11)), nnf, size_b=size_b)
     assert "\n" not in str(caught.value)
 
@@ -122,14 +122,14 @@ def test_fields_of_other_libraries_are_refused(nnf):
         lambda: flow.to_flow(foreign),
         lambda: flow.colour(foreign),
     ):
-        with pytest.raises(ImageError, match=r"\(H, W, 2\) of .*numbers"):
+        with pytest.raises(ImageError, match=r"\(H, W, 2\) (integer array|array of numbers)"):
             use()
 
 
 def test_warp_refuses_lists(nnf):
-    with pytest.raises(ImageError, match=r"an image is an array, this is a list; pass numpy\.asarray of it"):
+    with pytest.raises(ImageError, match=r"an image must be an array; got a list; convert it with numpy\.asarray"):
         flow.warp([[1, 2]], nnf)
-    with pytest.raises(ImageError, match="a field is an array, this is a list"):
+    with pytest.raises(ImageError, match="a field must be an array; got a list"):
         flow.warp(np.zeros((9, 11)), nnf.tolist())
 
 
@@ -144,7 +144,7 @@ def test_warp_refuses_fields_that_point_outside_and_arrays_of_another_shape(nnf)
         flow.warp(np.zeros((9, 11)), nnf)
     with pytest.raises(ImageError, match=r"array of shape \(9,\)"):
         flow.warp(np.zeros(9), abs(nnf))
-    with pytest.raises(ImageError, match="whole numbers"):
+    with pytest.raises(ImageError, match="integer array"):
         flow.warp(np.zeros((9, 11)), nnf.astype(np.float32))
 
 

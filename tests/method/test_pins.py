@@ -93,7 +93,7 @@ def test_a_pin_decides_between_two_equal_candidates_and_errors_elsewhere_do_not_
 
 
 def test_a_pin_between_unlike_pixels_holds_at_every_level_in_both_directions(pictures) -> None:
-    """Pin the plain ground to the middle of a thing, with two pins far apart."""
+    """Pin the plain background to the middle of a thing, with two pins far apart."""
     pins = place_pins(read_pins([(5, 120, 140, 80), (250.9, 3.5, 250, 60)]), SIZE_A, {"B'": SIZE_B}, SIZE_A, None)
     network = Features(locate(DEFAULT), CpuBackend(2))
     sides = [Side(name, Picture(pixels), pixels.shape[:2]) for name, pixels in zip(("A", "B'"), pictures, strict=True)]
@@ -218,9 +218,9 @@ def test_a_search_with_pins_equals_a_search_by_the_distance_minus_the_bonus(simu
     ("pins", "words"),
     [
         ([(1, 2, 3)], "the shape is (1, 3); it must be (N, 4)"),
-        ([(1, 2, 3, float("nan"))], "pin 1 is [1.0, 2.0, 3.0, nan]; it takes finite numbers"),
+        ([(1, 2, 3, float("nan"))], "pin 1 is [1.0, 2.0, 3.0, nan]; give finite numbers"),
         ([(1, 2, 3, "x")], "pins is [(1, 2, 3, 'x')]; give N rows of four numbers"),
-        (np.zeros((MOST_PINS + 1, 4)), "there are 1001 pins; it takes 1000 at most"),
+        (np.zeros((MOST_PINS + 1, 4)), "there are 1001 pins; give at most 1000"),
         ([(0, 0, 0, 0), (30, 2, 3, 4)], "pin 2 is at x 30, y 2, outside of A, which is 30 x 20 pixels"),
         ([(3, 2, 3, -0.5)], "pin 1 is at x 3, y -0.5, outside of B', which is 40 x 30 pixels"),
         ([(9, 9, 9, 9), (4, 5, 6, 7), (4, 5.9, 20, 7)], "pins 2 and 3 contradict each other: they take the same pixel "
@@ -245,11 +245,11 @@ def test_pins_that_cannot_hold_are_refused_in_one_line_that_names_them(pins, wor
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "its first line is nothing; it must be xa,ya,xb,yb, followed by ,example with several B'"),
-        (b"1,2,3,4\n", "its first line is '1,2,3,4'; it must be xa,ya,xb,yb, followed by ,example with several B'"),
-        (b"xa,ya,xb,yb\n1,2,3\n", "pin 1 is '1,2,3'; it takes four numbers, xa,ya,xb,yb"),
+        (b"", "its first line is nothing; it must be xa,ya,xb,yb, and with several B' xa,ya,xb,yb,example"),
+        (b"1,2,3,4\n", "its first line is '1,2,3,4'; it must be xa,ya,xb,yb, and with several B' xa,ya,xb,yb,example"),
+        (b"xa,ya,xb,yb\n1,2,3\n", "pin 1 is '1,2,3'; it must be four numbers, xa,ya,xb,yb"),
         (b"xa,ya,xb,yb\n1,2,3,4\n\n1,2,three,4\n", "pin 2 has 'three' where a number should be"),
-        (b"xa,ya,xb,yb\n1,2,inf,4\n", "pin 1 is [1.0, 2.0, inf, 4.0]; it takes finite numbers"),
+        (b"xa,ya,xb,yb\n1,2,inf,4\n", "pin 1 is [1.0, 2.0, inf, 4.0]; give finite numbers"),
         (b"xa;ya;xb;yb\n1;2;3;4;5\n", "line 2 has more cells than there are columns ('5')"),
         (b"xa,xa,xb,yb\n", "there are two columns 'xa'"),
         (b"\xff\xfe\x00", "not a CSV file with the header xa,ya,xb,yb"),
@@ -353,7 +353,7 @@ def test_a_file_with_a_header_alone_is_logged_as_a_file_without_pins(tmp_path, c
     path.write_text("xa,ya,xb,yb\n")
     with caplog.at_level(logging.WARNING, "analogy"):
         assert read_pins(path) is None
-    assert [record.getMessage() for record in caplog.records] == [f"{path}: it holds no pins, only the header"]
+    assert [record.getMessage() for record in caplog.records] == [f"{path} has no pins, only the header"]
 
 
 def test_an_index_column_written_by_pandas_is_refused_by_its_name(tmp_path) -> None:

@@ -115,7 +115,7 @@ def test_too_narrow_a_network_and_too_few_photographs_are_refused(folder, photos
         add_projection(Features(folder, BACKEND), photos)
     (tmp_path / "few").mkdir()
     shutil.copy(photos[0], tmp_path / "few")
-    with pytest.raises(ImageError, match=rf"few: it has 1 photographs; a projection needs {FEWEST} or more"):
+    with pytest.raises(ImageError, match=rf"few has 1 photographs; give {FEWEST} or more, and "):
         list_photos(tmp_path / "few")
 
 

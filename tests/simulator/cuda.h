@@ -1,6 +1,7 @@
-// The CUDA C++ that kernels of this project use, as ordinary C++17. Included by force before a .cu file.
+// The CUDA C++ that kernels of this project use, as ordinary C++17. The compiler includes it before a .cu file.
 //
-// Not simulated: weak memory ordering, dynamic shared memory, half precision, denormals flushed to zero, and speed.
+// It does not simulate weak memory ordering, dynamic shared memory, half precision, denormals flushed to zero, or
+// speed.
 #pragma once
 #include <math.h>
 
@@ -65,7 +66,8 @@ static inline unsigned atomicMax(unsigned* address, unsigned value) {
 
 namespace simulator {
 
-// NumPy's code of a type. A struct counts as its first member, repeated; all of CUDA's vector types are like that.
+// Returns NumPy's code of a type. A struct counts as its first member, repeated; all of CUDA's vector types are like
+// that.
 template <class T>
 auto element(const T& value) {
   if constexpr (!std::is_class_v<T>) {
@@ -84,7 +86,7 @@ auto element(const T& value) {
   }
 }
 
-// One parameter in words: access (r read, w write, = by value), code of the elements, size and alignment in bytes.
+// Describes one parameter: access (r read, w write, = by value), code of the elements, size and alignment in bytes.
 template <class P>
 int describe(char* text, size_t room) {
   using T = std::remove_cv_t<std::remove_pointer_t<P>>;

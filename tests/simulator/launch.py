@@ -55,7 +55,7 @@ class SimulatorError(RuntimeError):
 
 
 def missing() -> str:
-    """Return why this machine cannot simulate kernels, or an empty text if it can."""
+    """Return why this machine cannot simulate kernels, or an empty string if it can."""
     if platform.machine() != "x86_64" or platform.system() != "Linux":
         return "the simulator of CUDA needs Linux on x86-64"
     return "" if shutil.which("g++") else "the simulator of CUDA needs the compiler g++"
@@ -129,7 +129,7 @@ class Kernel:
         where = f"{self.name}, argument {index}"
         if parameter.access == "=":
             if not isinstance(arg, np.generic):
-                raise TypeError(f"{where}: a NumPy scalar is needed, CuPy would pass {type(arg).__name__} as it likes")
+                raise TypeError(f"{where}: a NumPy scalar is needed; CuPy guesses the size of {type(arg).__name__}")
             if arg.dtype != np.dtype(parameter.code):
                 raise TypeError(f"{where}: {arg.dtype} for a parameter of type {np.dtype(parameter.code)}")
             return np.array([arg])

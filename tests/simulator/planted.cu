@@ -1,6 +1,6 @@
-// Kernels for the tests of the simulator: a few that are right, and the rest with one fault each.
+// Kernels for the tests of the simulator: a few are correct, and each of the others has one fault.
 
-// ---- Right.
+// ---- Correct kernels.
 
 extern "C" __global__ void scaled(const float4* x, float* out, int n, float f) {
   out[threadIdx.x] = x[threadIdx.x].w * f + n;
@@ -21,7 +21,7 @@ extern "C" __global__ void exchange(const float* x, float* out) {
   out[4 * i + 3] = (float)(__ballot_sync(0xffffffffu, i & 1) >> 16);
 }
 
-// Four groups of eight lanes, each with its own number of rounds: what the early exit of the search does.
+// Four groups of eight lanes run different numbers of rounds, as after an early exit of the search.
 extern "C" __global__ void disjoint_groups(float* out) {
   const unsigned group = threadIdx.x / 8, mask = 0xffu << 8 * group;
   float v = threadIdx.x % 8;
@@ -86,7 +86,7 @@ extern "C" __global__ void barrier_against_collective(float* out) {
   out[threadIdx.x] = 1.0f;
 }
 
-// ---- Faults that the sanitisers see; right for all threads but the last one.
+// ---- Faults that the sanitisers see. Only the last thread is wrong.
 
 extern "C" __global__ void read_outside(const float* x, float* out) { out[threadIdx.x] = x[threadIdx.x + 1]; }
 

@@ -36,7 +36,7 @@ def kernels() -> None:
         ((3, 5), (2, 3), 132),
     ):
         f_a, f_b = (rng.standard_normal((*size, channels), np.float32) for size in (size_a, size_b))
-        f_a[0, 0] = 0  # has no direction
+        f_a[0, 0] = 0  # this vector has no direction
         a, b = (backend.join(backend.asarray(f), backend.asarray(f)) for f in (f_a, f_b))
         nnf = backend.asarray(np.stack([rng.integers(0, n, size_a) for n in size_b], axis=2).astype(np.int32))
         labels = tuple(backend.asarray(rng.integers(-1, 2, size).astype(np.int32)) for size in (size_a, size_b))

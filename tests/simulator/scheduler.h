@@ -1,4 +1,4 @@
-// Runs the threads of a CUDA block on one CPU thread, as fibers, in an order that a seed can shuffle.
+// This header runs the threads of a CUDA block on one CPU thread, as fibers, in an order that a seed can shuffle.
 //
 // A fiber runs until it ends, waits at __syncthreads, or takes part in a warp collective (a shuffle, a ballot,
 // __syncwarp). Whatever CUDA leaves undefined there is an error here: lanes that are named in a mask but have ended or
@@ -20,7 +20,7 @@ struct uint3 {
 };
 typedef uint3 dim3;
 
-// Not static: a fiber that waits must find its own threadIdx again, so the compiler may not keep an old one.
+// This is not static: a fiber that waits must find its own threadIdx again, so the compiler may not keep an old one.
 dim3 gridDim, blockDim;
 uint3 blockIdx, threadIdx;
 
@@ -35,10 +35,10 @@ struct Fiber {
   void* stack_pointer;
   uint3 thread;
   State state;
-  unsigned mask;       // of the collective it waits at
-  int line;            // of the kernel's source, where it waits
+  unsigned mask;       // mask of the collective at which it waits
+  int line;            // line of the kernel's source at which it waits
   uint64_t given;      // its value for the collective
-  uint64_t exchanged;  // the same, once all lanes have arrived: stays readable while others hurry on to the next one
+  uint64_t exchanged;  // copy of it, made once all lanes have arrived, since other lanes may go on to the next collective
 };
 
 static Fiber fibers[max_threads];
@@ -50,7 +50,7 @@ static char error[256];
 static uint64_t random_state;  // 0: the natural order
 static uint64_t exchanges;     // values given to warp collectives in this launch
 
-// Shared variables lie in one section of the library, so that they can be filled with NaN before each block.
+// Shared variables are in one section of the library, so that they can be filled with NaN before each block.
 #define __shared__ static __attribute__((section("simulated_shared")))
 extern "C" {
 extern char __start_simulated_shared[] __attribute__((weak));
@@ -104,7 +104,7 @@ static void prepare(int thread) {
   fiber.thread = {t % blockDim.x, t / blockDim.x % blockDim.y, t / (blockDim.x * blockDim.y)};
   fiber.state = State::ready;
   void** top = reinterpret_cast<void**>(stacks + (thread + 1) * stack_bytes);
-  *--top = nullptr;  // where fiber_main would return to; also keeps its stack aligned as the ABI wants
+  *--top = nullptr;  // the address to which fiber_main would return; it also aligns the stack as the ABI demands
   *--top = reinterpret_cast<void*>(fiber_main);
   for (int i = 0; i < 6; ++i) *--top = nullptr;  // the registers that simulator_switch restores
   fiber.stack_pointer = top;
@@ -117,7 +117,7 @@ static bool failure(const char* what, int line, int other_line = 0) {
   return false;
 }
 
-// An error found inside a fiber: it never runs again, and the scheduler gives up.
+// Records an error that a fiber found. The fiber never runs again, and the scheduler ends.
 [[noreturn]] static void fail(const char* what, int line) {
   failure(what, line);
   fibers[current].state = State::done;
@@ -169,7 +169,7 @@ static unsigned random_number() {
   return unsigned(random_state >> 33);
 }
 
-// Lets every ready lane of a warp run once; how many did, or -1 after an error.
+// Lets every ready lane of a warp run once. Returns how many ran, or -1 after an error.
 static int run_lanes(int first, int count) {
   const unsigned order = random_number(), start = order % warp_size, backwards = order >> 8 & 1;
   int ran = 0;
@@ -183,7 +183,7 @@ static int run_lanes(int first, int count) {
   return ran;
 }
 
-// Lets the lanes of each complete collective go on; how many there are, or -1 after an error.
+// Lets the lanes of each complete collective go on. Returns how many lanes those are, or -1 after an error.
 static int release_collectives(int first, int count) {
   unsigned waiting = 0, ended = 0;
   for (int l = 0; l < count; ++l) {
@@ -196,7 +196,7 @@ static int release_collectives(int first, int count) {
     if (!(waiting >> l & 1)) continue;
     const Fiber& one = fibers[first + l];
     if (one.mask & ended) return failure("the mask of a warp collective names lanes that have ended", one.line), -1;
-    if ((waiting & one.mask) != one.mask) continue;  // some are still on their way
+    if ((waiting & one.mask) != one.mask) continue;  // some lanes have not arrived yet
     for (int m = 0; m < count; ++m) {
       const Fiber& other = fibers[first + m];
       if (one.mask >> m & 1 && (other.mask != one.mask || other.line != one.line))
@@ -250,7 +250,8 @@ static bool run_block() {
   }
 }
 
-// Runs `body` for every thread of the grid, or of its block `only`; false, with `error` set, where it breaks a rule.
+// Runs `body` for every thread of the grid, or of its block `only`. Returns false, and sets `error`, if it breaks a
+// rule.
 static bool launch(void (*body)(), dim3 grid, dim3 block, uint64_t seed, const unsigned* only) {
   kernel_body = body, gridDim = grid, blockDim = block, random_state = seed, exchanges = 0, error[0] = 0;
   threads = block.x * block.y * block.z;

@@ -80,7 +80,7 @@ def same(one, other, names=None) -> bool:
 def test_the_same_seed_gives_the_same_weights_killed_or_not(
     distill, no_folder, inputs, tmp_path, monkeypatch, capsys, crops
 ):
-    """Check it with crops of a pool and with new crops, with and without worker processes."""
+    """Use crops of a pool and new crops, with and without worker processes."""
     monkeypatch.setitem(distill.GROUPS, "cpu", 2 if crops == "0" else 1)
 
     def run(name, *more):

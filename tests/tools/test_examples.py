@@ -114,7 +114,7 @@ def test_a_cancelled_await_ends_the_work(asyncio_app, rng) -> None:
 def test_the_notebook_runs_and_shows_its_pictures(pair, tmp_path: Path) -> None:
     notebook = nbformat.read(EXAMPLES / "notebook.ipynb", as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), (
-        "clear the outputs: pictures do not belong into the repository"
+        "clear the outputs: pictures do not belong in the repository"
     )
     nbclient.NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
     shown = [

@@ -481,7 +481,7 @@ def test_an_address_without_a_service_is_reported_in_one_sentence(part) -> None:
         service.Service(at).settings()
     assert str(gone.value) == f"No service answers at {at}; start it in a terminal with: analogy serve"
     for address in ("", "localhost:8000", "file:///etc/passwd"):
-        with pytest.raises(service.ServiceError, match="is no address of a service; give one like http"):
+        with pytest.raises(service.ServiceError, match="is not the address of a service; give one like http"):
             service.Service(address)
 
 

@@ -14,7 +14,7 @@ kernels.
 from __future__ import annotations
 
 TINY = 1e-12
-"""Least coupling in the weights of the interpolation, which prevents a division by zero.
+"""Smallest coupling in the weights of the interpolation, which prevents a division by zero.
 
 Real couplings are much larger.
 """

@@ -1,11 +1,11 @@
 // CUDA kernels of multigrid, with the same algorithm as kernels.py in this folder. Backend in contract.py defines their
 // results. They are compiled after ../kernels.cu, and use its Group.
 //
-// Work. All kernels but `relax` take as long as their reads. In `relax` one thread solves one line, from its begin to its
-// end and back. Every second line must be solved before the lines between (a half-sweep). A thread reads the numbers for
-// several steps at once, so that these steps wait for the memory together. Each half-sweep is a launch of its own. If one
-// block has a thread for each line of a half-sweep, all four are one launch with a block for each channel, and
-// __syncthreads separates the half-sweeps, since a launch takes longer than such short lines.
+// Work. All kernels but `relax` take as long as their reads. In `relax` one thread solves one line, from its beginning
+// to its end and back. Every second line must be solved before the lines between (a half-sweep). A thread reads the
+// numbers for several steps at once, so that these steps wait for the memory together. Each half-sweep is a launch of
+// its own. If one block has a thread for each line of a half-sweep, all four are one launch with a block for each
+// channel, and __syncthreads separates the half-sweeps, since a launch takes longer than such short lines.
 
 constexpr int AHEAD = 8;  // number of steps of a line for which `relax` reads at once
 

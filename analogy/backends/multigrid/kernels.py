@@ -31,7 +31,7 @@ _reordering = njit(error_model="numpy", fastmath=REORDERING)
 """Decorator of functions that kernels call, and whose sums LLVM may reorder."""
 
 _TINY = np.float32(TINY)
-"""Least coupling in the weights of the interpolation (see `TINY`)."""
+"""Smallest coupling in the weights of the interpolation (see `TINY`)."""
 
 
 class Form(NamedTuple):
@@ -308,7 +308,8 @@ def factor_columns(x0: Int64, x1: Int64, planes: Float32s, nine: Int64, h: Int64
 def _halves(form, i, j, along):
     """Return the two weights of a position between two coarse ones.
 
-    The coarse position (i, j) is the first. The second is to its right with `along`, else below it.
+    The coarse position (i, j) is the first. The second is to its right if `along` is true, else
+    below it.
     """
     planes, w = form.planes, form.w
     t = 2 * i * w + 2 * j

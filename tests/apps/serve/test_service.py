@@ -93,7 +93,7 @@ def test_a_client_that_closes_the_connection_cancels_its_transfer(service) -> No
         (b"GIF89a, and nothing more", {}, 422, "A is not a picture that can be read"),
         (b"", {}, 422, "A is not a picture"),
         (png(8, 8), {}, 422, "A has only 8 x 8 pixels"),
-        (png(32, 32), {"settings": '{"ratio": 7}'}, 422, "ratio is 7; it takes 0.1 to 1.0"),
+        (png(32, 32), {"settings": '{"ratio": 7}'}, 422, "ratio is 7; it must be from 0.1 to 1.0"),
         (png(32, 32), {"settings": '{"rato": 1}'}, 422, "unknown setting 'rato'"),
         (png(32, 32), {"settings": "[]"}, 422, "settings: it must be a JSON object"),
         (png(32, 32), {"settings": "{"}, 422, "settings: it must be a JSON object"),

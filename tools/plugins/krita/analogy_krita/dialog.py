@@ -132,7 +132,7 @@ class Dialog(QDialog):
         return self._message.text()
 
     def reject(self) -> None:
-        """Close the window, also after Escape, and cancel the running work."""
+        """Close the window (Escape does so, too), and cancel the running work."""
         if self.work:
             self.work.cancel()
         self._timer.stop()

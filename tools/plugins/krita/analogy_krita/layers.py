@@ -59,7 +59,7 @@ class Layer(NamedTuple):
     def bits(self) -> int:
         """Return the bits of a sample, 8 or 16.
 
-        Raises `LayerError` for other layers than such RGB.
+        Raises `LayerError` unless the layer is RGB with 8 or 16 bits.
         """
         model, depth = self.node.colorModel(), self.node.colorDepth()
         if model != "RGBA" or depth not in _BITS:
@@ -76,7 +76,7 @@ class Layer(NamedTuple):
     def png(self) -> bytes:
         """Return the painted part of the layer on the canvas as a PNG file.
 
-        Raises `LayerError` if it is empty, or no RGB layer of 8 or 16 bits.
+        Raises `LayerError` if it is empty, or is not an RGB layer of 8 or 16 bits.
         """
         part = self.rectangle()
         return layer_png(self.pixels(part), part.width, part.height, self.bits())

@@ -47,7 +47,7 @@ def alpha_of(pixels: bytes, bits: int) -> bytes:
 def layer_pixels(png: bytes, bits: int) -> tuple[int, int, bytes]:
     """Return the width and the height of a PNG file, and its pixels in Krita's order.
 
-    The samples have 8 or 16 `bits`. Qt reads the file. Raises `ValueError` if it is no picture.
+    The samples have 8 or 16 `bits`. Qt reads the file. Raises `ValueError` if it is not a picture.
     """
     from PyQt5.QtGui import QImage
 
@@ -90,8 +90,9 @@ def label_colours(*groups: list[Region]) -> dict[str, int]:
 def label_png(regions: list[Region], colours: dict[str, int], width: int, height: int) -> bytes:
     """Return a label picture as a PNG file: one plain colour for each region, else transparent.
 
-    `regions` are sorted from the lowest to the highest, which hides the others. A pixel belongs to
-    a region if its alpha is at least half. `colours` is the result of `label_colours`.
+    `regions` are sorted from the lowest to the highest; a higher region hides the lower ones. A
+    pixel belongs to a region if its alpha is at least half. `colours` is the result of
+    `label_colours`.
     """
     size = width * height
     labels = 0

@@ -37,7 +37,7 @@ class Service:
         self.address = address.strip().rstrip("/")
         parts = parse.urlsplit(self.address)
         if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise ServiceError(f"'{address}' is no address of a service; give one like {ADDRESS}.")
+            raise ServiceError(f"'{address}' is not the address of a service; give one like {ADDRESS}.")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         # No proxy is used, since the service is on this machine or near it.
         self._opener = request.build_opener(request.ProxyHandler({}))
