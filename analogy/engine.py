@@ -9,7 +9,7 @@ from typing import Any, TypeVar, Unpack, cast
 
 import numpy as np
 
-from .backends import Array, Device, get_backend
+from .backends import Array, Backend, Device, get_backend
 from .errors import DeviceError, ModelError, enough_memory, shown
 from .films.clip import Clip
 from .films.frames import FramesLike, open_frames
@@ -83,6 +83,8 @@ class Engine:
     max_input_pixels : int, optional
         Largest number of pixels of A, and of B'. A larger picture is refused before it is decoded.
         The default is what the memory allows.
+    backend : Backend, optional
+        A backend to compute with, in place of `device` and `threads`. Two engines may share one.
 
     Raises
     ------
@@ -100,10 +102,12 @@ class Engine:
         device: Device = "auto",
         threads: int | None = None,
         max_input_pixels: int | None = None,
+        *,
+        backend: Backend | None = None,
     ):
         self.max_input_pixels = admission.check_limit(max_input_pixels)
         folder = locate(name_of(model))
-        self.backend = get_backend(device, threads)
+        self.backend = get_backend(device, threads) if backend is None else backend
         self.network = Features(folder, self.backend)
         self._process = os.getpid()
 

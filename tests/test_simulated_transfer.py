@@ -11,7 +11,6 @@ from simulator import device
 from simulator.counting import count_launches
 
 from analogy.engine import Engine
-from analogy.method.features import Features
 from analogy.pictures import images, reading
 
 
@@ -35,10 +34,7 @@ def gpu(request):
     """Return an engine with CuPy's arrays, or with those of the stand-in."""
     if request.param == "cuda":
         return Engine(device="cuda")
-    engine = Engine(device="cpu", threads=2)
-    engine.backend = request.getfixturevalue("simulated")
-    engine.network = Features(engine.network.folder, engine.backend)
-    return engine
+    return Engine(backend=request.getfixturevalue("simulated"))
 
 
 @pytest.mark.parametrize("way", ["paper", "step", "photo", "masks", "pins", "projected"])
@@ -87,8 +83,7 @@ def test_cupy_arrays_give_cupy_results_equal_to_the_host_s_that_can_be_saved(gpu
 
 @pytest.mark.parametrize("settings", [{"inversion": "deconvolution", "inversion_steps": 1}, {"photo": True}])
 def test_after_prepare_a_transfer_uses_no_new_operation(simulated, rng, monkeypatch, settings):
-    engine = Engine(device="cpu", threads=2)
-    engine.backend, engine.network = simulated, Features(engine.network.folder, simulated)
+    engine = Engine(backend=simulated)
     monkeypatch.setattr("analogy.engine._WARM_UP_SIZE", (40, 48))
     monkeypatch.setattr(device, "compiled", set())
     simulated._launcher._modules.clear()
@@ -104,8 +99,7 @@ def test_after_prepare_a_transfer_uses_no_new_operation(simulated, rng, monkeypa
 
 
 def test_a_transfer_starts_at_most_270_kernels_and_operations(simulated, rng, monkeypatch):
-    engine = Engine(device="cpu", threads=2)
-    engine.backend, engine.network = simulated, Features(engine.network.folder, simulated)
+    engine = Engine(backend=simulated)
     counts = count_launches(monkeypatch)
     engine.transfer(*pictures(rng))
     # Each of the five levels has 17 passes; both directions of a pass are one launch.
@@ -119,8 +113,7 @@ def test_a_transfer_starts_at_most_270_kernels_and_operations(simulated, rng, mo
 
 def test_progress_on_a_gpu_shows_the_mean_of_both_directions(simulated, rng, monkeypatch):
     monkeypatch.setattr("analogy.progress.MIN_STEP", 0.0)
-    engine = Engine(device="cpu", threads=2)
-    engine.backend, engine.network = simulated, Features(engine.network.folder, simulated)
+    engine = Engine(backend=simulated)
     reports = []
     engine.transfer(*pictures(rng), progress=reports.append)
     done = [report.done for report in reports if report.stage == "level 1"]
@@ -130,8 +123,7 @@ def test_progress_on_a_gpu_shows_the_mean_of_both_directions(simulated, rng, mon
 
 @pytest.mark.parametrize("options", [{"photo": True}, {"keep_colors": True}, {"photo": True, "max_pixels": 1500}])
 def test_each_picture_is_uploaded_once(simulated, rng, monkeypatch, options):
-    engine = Engine(device="cpu", threads=2)
-    engine.backend, engine.network = simulated, Features(engine.network.folder, simulated)
+    engine = Engine(backend=simulated)
     a, b_prime = pictures(rng)
     uploaded = []
     upload = simulated.xp.asarray
@@ -149,8 +141,7 @@ def test_each_picture_is_uploaded_once(simulated, rng, monkeypatch, options):
 @pytest.mark.parametrize("extra", [{}, {"photo": True}, {"keep_colors": True, "direction": "ba"}])
 def test_cupy_pictures_never_leave_the_device(simulated, rng, monkeypatch, extra):
     a, b_prime = pictures(rng)
-    engine = Engine(device="cpu", threads=2)
-    engine.backend, engine.network = simulated, Features(engine.network.folder, simulated)
+    engine = Engine(backend=simulated)
     options = {"inversion": "vote", "ratio": 0.6} | extra
     host = engine.transfer(a, b_prime, **options)
     there = simulated.asarray(a), simulated.asarray(b_prime)

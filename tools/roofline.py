@@ -133,11 +133,8 @@ def count(model: str) -> dict[str, list[Launch]]:
     from simulator import SimulatedCudaBackend, device, launch
 
     from analogy.engine import Engine
-    from analogy.method.features import Features
 
-    engine = Engine(model, "cpu")
-    engine.backend = SimulatedCudaBackend()
-    engine.network = Features(engine.network.folder, engine.backend)
+    engine = Engine(model, backend=SimulatedCudaBackend())
     work: dict[str, list[Launch]] = {"networks": [], "search": [], "rest": []}
 
     def larger(shape: tuple[int, ...]) -> float:

@@ -44,12 +44,6 @@ def current():
     return cp.cuda.Device().id, cp.cuda.get_current_stream()
 
 
-def engine_on(backend) -> Engine:
-    engine = Engine(device="cpu", threads=2)
-    engine.backend, engine.network = backend, Features(engine.network.folder, backend)
-    return engine
-
-
 def pictures(rng):
     """Return two pictures of different sizes."""
     return [rng.integers(0, 256, (*size, 3)).astype(np.uint8) for size in ((45, 52), (49, 39))]
@@ -108,7 +102,7 @@ def test_a_cancelled_transfer_leaves_the_caller_s_device_and_stream_current(simu
         if progress.stage == "level 3":
             raise Trouble
 
-    engine = engine_on(simulated)
+    engine = Engine(backend=simulated)
     with on(0):
         before = current()
         with pytest.raises(Trouble):
@@ -230,7 +224,7 @@ def test_networks_of_one_device_run_one_at_a_time(simulated, monkeypatch, rng):
 
 
 def test_simulated_transfers_in_several_threads_equal_those_in_turn(simulated, rng):
-    engine, pairs = engine_on(simulated), [pictures(rng) for _ in range(3)]
+    engine, pairs = Engine(backend=simulated), [pictures(rng) for _ in range(3)]
 
     def transfer(pair):
         with on(0):
@@ -248,7 +242,7 @@ def test_simulated_transfers_in_several_threads_equal_those_in_turn(simulated, r
 
 def test_a_second_transfer_plans_no_convolution_again(simulated, monkeypatch, rng):
     counts = Counts(monkeypatch)
-    engine, (a, b_prime) = engine_on(simulated), pictures(rng)
+    engine, (a, b_prime) = Engine(backend=simulated), pictures(rng)
     engine.transfer(a, b_prime, search_iterations=1)
     assert counts.runs == counts.plans == 10  # the pyramid and four steps are planned for both sizes
     for first, second in ((a, b_prime), (b_prime, a)):
@@ -266,7 +260,7 @@ def test_a_second_transfer_plans_no_convolution_again(simulated, monkeypatch, rn
 
 def test_the_host_waits_7_times_in_a_transfer(simulated, monkeypatch, rng):
     counts = Counts(monkeypatch)
-    engine, (a, b_prime) = engine_on(simulated), pictures(rng)
+    engine, (a, b_prime) = Engine(backend=simulated), pictures(rng)
     before = device.waits
     engine.transfer(a, b_prime)
     # The host waits for six results and for the checks of features, but not for ONNX Runtime.
@@ -275,7 +269,7 @@ def test_the_host_waits_7_times_in_a_transfer(simulated, monkeypatch, rng):
 
 def test_the_host_waits_once_for_each_run_of_a_network_that_l_bfgs_makes(simulated, monkeypatch, rng):
     counts = Counts(monkeypatch)
-    engine, (a, b_prime) = engine_on(simulated), pictures(rng)
+    engine, (a, b_prime) = Engine(backend=simulated), pictures(rng)
     before = device.waits
     engine.transfer(a, b_prime, inversion="deconvolution", inversion_steps=3, search_iterations=1)
     assert counts.runs >= 2 + 8 * 4
@@ -441,7 +435,7 @@ def test_a_kernel_short_of_memory_fails_in_one_line_too(simulated, monkeypatch, 
     def fail(*arguments):
         raise error
 
-    engine = engine_on(simulated)
+    engine = Engine(backend=simulated)
     monkeypatch.setattr(type(simulated), "resample", fail)
     with pytest.raises(MemoryLimitError, match=r"not enough memory to match .* lower max_pixels"):
         engine.transfer(*pictures(rng), inversion="vote")

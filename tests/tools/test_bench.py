@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from analogy.engine import Engine
-from analogy.method.features import Features
 from analogy.networks.models import DEFAULT
 from analogy.settings import PRESETS
 
@@ -71,9 +70,7 @@ def test_on_a_gpu_each_stage_is_waited_for_and_whole_transfers_are_measured_apar
     waits = []
 
     def engine(model, device, threads=None):
-        made = Engine(model, "cpu", 2)
-        made.backend, made.network = simulated, Features(made.network.folder, simulated)
-        return made
+        return Engine(model, backend=simulated)
 
     monkeypatch.setattr("analogy.engine.Engine", engine)
     monkeypatch.setattr("analogy.backends.get_backend", lambda device: simulated)
