@@ -92,7 +92,7 @@ class StageReporter:
         self._advance(self._starts.get(stage, self._done), at_once=True)
 
     def part(self, name: str) -> Tick:
-        """Return the tick of a part of the present stage.
+        """Return the function that reports the progress of one part of the current stage.
 
         Raises `LookupError` if there is a plan without this part.
         """

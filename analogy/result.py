@@ -185,7 +185,7 @@ class Result(Generic[Way_co, Looks_co]):
         """
         images = self.b_images
         if len(images) > 1:
-            raise SettingsError(f"there are {len(images)} B, one for each example; use b_images")
+            raise SettingsError(f"there are {len(images)} pictures B, one for each example; use b_images")
         return images[0]
 
     @property

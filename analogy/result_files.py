@@ -159,7 +159,9 @@ def _single(made: list[Painted], label: str) -> Painted:
     Raises `OutputError`, which names `label`, where there are several B.
     """
     if made[0].name != "a_prime" and len(made) > 1:
-        raise OutputError(f"{label}: there are {len(made)} B, one for each example; name a folder to write them to")
+        raise OutputError(
+            f"{label}: there are {len(made)} pictures B, one for each example; name a folder to write them to"
+        )
     return made[0]
 
 

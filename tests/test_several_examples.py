@@ -247,7 +247,7 @@ def test_consistency_uses_the_field_of_each_match_s_example(result: Result) -> N
 
 def test_b_images_has_each_b_and_the_error_of_b_image_names_it(result: Result) -> None:
     assert all(map(np.array_equal, map(np.asarray, result.b_images), result.b))
-    with pytest.raises(SettingsError, match="there are 3 B, one for each example; use b_images"):
+    with pytest.raises(SettingsError, match="there are 3 pictures B, one for each example; use b_images"):
         result.b_image  # noqa: B018
     assert repr(result).startswith("<Result: A' 52 x 45, B_1 56 x 40, B_2 33 x 64, B_3 48 x 48 (")
 
@@ -294,7 +294,7 @@ def test_one_picture_of_several_examples_is_a_prime_and_b_is_refused(
     examples = [picture.rgb for picture in result.b_prime]
     only_b = cpu_engine.transfer(result.a.rgb, examples, direction="ba", **FAST)
     with pytest.raises(
-        OutputError, match=r"y\.png: there are 3 B, one for each example; name a folder to write them to"
+        OutputError, match=r"y\.png: there are 3 pictures B, one for each example; name a folder to write them to"
     ):
         only_b.save(tmp_path / "y.png")
     assert not (tmp_path / "y.png").exists()

@@ -49,7 +49,9 @@ def models_list() -> None:
     help="Published file that you have downloaded by hand; the command then downloads nothing.",
 )
 @click.option(
-    "--photos", type=click.Path(path_type=Path), help="Folder of photographs, to find a projection for the search."
+    "--photos",
+    type=click.Path(path_type=Path),
+    help="Folder of photographs, from which the command computes a projection that improves the matches.",
 )
 def models_pull(name: str, source: Path | None, photos: Path | None) -> None:
     """Download the weights of a published model and convert them.

@@ -133,7 +133,7 @@ def _kernels(module: str, names: Iterable[str]) -> Iterable[tuple[str, Callable[
 
 
 def _types(kernel: Callable[..., None]) -> list[str]:
-    """Return the types of a kernel's arguments, by their names in `argument_types`."""
+    """Return the name of each argument's type, as in `argument_types`."""
     return [parameter.annotation for parameter in inspect.signature(kernel).parameters.values()]
 
 

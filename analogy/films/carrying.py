@@ -1,8 +1,9 @@
-"""Carrying of a key along a film: it finds the place of each pixel of a frame in the key frame.
+"""Carrying a key along a film: for each pixel of a frame, finding its place in the key frame.
 
-The key frame is the frame of the film that the key paints. The place of a pixel is the position, in
-the key frame, of the thing that the pixel shows. Places are stored as a flow: displacements from
-the pixels to their places. `Carrier.advance` goes on to the next frame in four steps:
+A key is a painted version of one frame of the film, its key frame. The place of a pixel is the
+position, in the key frame, of the thing that the pixel shows. Places are stored as a flow:
+displacements from the pixels to their places. `Carrier.advance` goes on to the next frame in four
+steps:
 
 1. It computes the carried flow. This leads along the optical flow from the new frame to the
    previous frame, and from there along the flow of the previous frame. It is steady, but its
@@ -10,13 +11,14 @@ the pixels to their places. `Carrier.advance` goes on to the next frame in four 
 2. It computes the direct flow, which is the optical flow from the new frame to the key frame
    itself, in a search that begins at the carried flow. The direct flow does not drift, but it may
    flicker, so each frame moves the carried flow only part of the way towards it. Where the two
-   differ by 3 pixels or more, a textured pixel gets the direct flow at once.
+   differ by 3 pixels or more and the direct flow passes the check of step 4, a textured pixel gets
+   the direct flow at once.
 3. It moves the flow of flat pixels towards that of the textured pixels around them, since optical
    flow finds only noise in a flat region.
 4. It decides which places are sure. A place is sure if the direct flow passes the forward-backward
    check: the flow from the key frame back to the new frame leads to the same pixel again. The other
    pixels show mostly things that the key frame does not show. For them, PatchMatch searches the key
-   frame for similar colours.
+   frame for similar colours, except for flat pixels whose place has the same colour.
 
 `Carrier.paint` then gives each pixel the colour that the key has at the pixel's place.
 
@@ -54,11 +56,11 @@ AGREEMENT = 1.5
 """Tolerance of the forward-backward check (see `motion.agree`), in pixels."""
 
 _PULL = 0.3
-"""Share of the distance to the direct flow by which the carried flow moves with each frame."""
+"""Share of its distance to the direct flow that the carried flow moves per frame."""
 _NEAR = 2 * AGREEMENT
-"""Distance between carried and direct flow from which it is closed at once, in pixels.
+"""Smallest gap between carried and direct flow that is closed at once, in pixels.
 
-A shorter distance is closed gradually.
+A smaller gap is closed gradually.
 """
 _STIFFNESS = 0.15
 """Share by which a flat pixel's flow approaches that of the texture around it, per frame.
@@ -97,7 +99,7 @@ _COST_SCALE = 16
 The key's channel 3 holds the same number, so the product of the vectors has the undivided sum.
 """
 _MAX_COST = 12
-"""Largest weight of the squared distance for which the products fit into int16."""
+"""Largest weight of the squared distance; with it every channel of the vectors fits into int16."""
 _UNSHOWN_DOUBT = 0.3
 """Doubt that is added where the key frame does not show the thing that a pixel shows."""
 _DOUBT_PATCH = 9
@@ -244,7 +246,7 @@ class Carrier:
             )
             field, coarser = self.backend.asarray(np.where(fixed, start, self.backend.to_host(found))), small
         found = self.backend.to_host(nnf.enlarge(self.backend, field, coarser, size, size)).astype(np.float32)
-        # A match within the precision of the finest scale leaves a place as it is.
+        # A place changes only if its match is farther away than one pixel of the finest scale.
         moved = ~excluded & (squared_length(found - places) > scale**2)
         flow[moved] = (found[moved] - here[moved])[:, ::-1]
         self.flow = flow
@@ -261,7 +263,8 @@ def _add_distance_cost(query: Array, key: Array, near: np.ndarray, known: np.nda
     Let n be an expected place and q a position in the key frame, both as integers up to 127,
     relative to the middle of the frame. The product (-|n|^2, 2 n, -1) . (1, q, |q|^2) is
     -|n - q|^2, and the penalty is a multiple of it. The term -|n|^2 is added to the channel that
-    holds the colours' -|u|^2; the sum is divided by `_COST_SCALE`.
+    holds the colours' -|u|^2 (u: the colour, see `Backend.pixel_vectors`); the sum is divided by
+    `_COST_SCALE`.
 
     Parameters
     ----------

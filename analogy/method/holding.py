@@ -5,8 +5,8 @@ distance that is stored for the present match, and accepts the candidate if its 
 smaller. `hold` changes the stored distances before the search begins:
 
 * A pinned match is stored with a distance so small that no candidate is accepted.
-* Around a pin, a position gets the match with the pin's offset, and it is stored with its patch
-  distance minus a bonus.
+* Around a pin, a position may get the match with the pin's offset. This match is stored with its
+  patch distance minus a bonus.
 
 The search then behaves as if the bonus were part of the patch distance. `Held.restore` puts the
 true patch distances back after the search.
@@ -28,8 +28,9 @@ At finer levels the radius covers the same part of the picture.
 NEAR = np.float32(0.25)
 """Bonus right beside a pin for a match with the pin's offset, in units of patch distance.
 
-It falls to 0 within `REACH` positions of the present level, so it acts on only a few positions
-around the pin. Patch distances lie between -2 and 0.
+It falls to 0 within as many positions of the present level as `REACH` has at the coarsest one, so
+it acts on only a few positions around the pin. For comparison, a perfect match has the patch
+distance -2.
 """
 FAR = np.float32(0.02)
 """Second bonus for a match with the nearest pin's offset, in units of patch distance.
@@ -92,7 +93,7 @@ def hold(
     Parameters
     ----------
     backend, a, b, patch, labels, frames
-        See `nnf.search`.
+        See `nnf.passes`.
     start
         (HA, WA, 2) int32, the field before the search.
     distance
@@ -181,7 +182,7 @@ def _placed(
 def _proposals(
     pins: np.ndarray, size_a: Size, frames: np.ndarray, reach: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the positions within `reach` of a pin, with the match and bonus by the nearest pin.
+    """Return the positions within `reach` of a pin, with the match and bonus of the nearest pin.
 
     `frames` is (K, 3), see `Backend`; one picture has one frame. The results are the positions
     (n, 2), the matches (n, 2) with the offset of the nearest pin, and the bonus (n,) float32, which

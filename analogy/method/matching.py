@@ -40,8 +40,8 @@ class Match:
     nnf
         (h, w, 2) int32, the nearest-neighbour field.
     distance
-        (h, w) float32, the patch distance of each match. It is minus the sum of two cosines, so
-        that -2 is perfect.
+        (h, w) float32, the patch distance of each match. It is minus the sum of two cosines, as
+        a mean over the patch, so that -2 is perfect.
     """
 
     nnf: Array
@@ -165,7 +165,7 @@ class Half:
             self.latent = self.given
 
     def descend(self, level: int) -> None:
-        """Go to `level` with the features that the network has computed.
+        """Load the features of `level`, except those of a latent partner.
 
         `Search.descend` reconstructs the features of a latent partner.
         """

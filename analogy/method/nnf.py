@@ -1,9 +1,9 @@
 """Nearest-neighbour fields (NNF): their resampling, and their search by PatchMatch.
 
-A field holds the match of each position of one picture in the other. It is (H, W, 2) int32: [y, x]
-holds the row and the column of the match. The search checks its arrays before it passes them to the
-kernels of the backend, which do not check. Only the caller can ensure that every match lies in the
-other picture.
+For each position of one picture, a field holds its match in the other. It is (H, W, 2) int32: [y,
+x] holds the row and the column of the match. The search checks its arrays before it passes them to
+the kernels of the backend, which do not check. Only the caller can ensure that every match lies in
+the other picture.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def passes(
 
     Departure from Barnes et al.: a pass reads only the field before the pass, so that the result
     does not depend on the order of positions, and a GPU can run it. Departures from the authors'
-    program: far jumps occur in the first iteration only, because they improve little later; and one
+    program: far jumps occur in the first iteration only, because later they improve little; and one
     more propagation follows the last random search. Together they reach the same mean distance in
     two thirds of the time.
 
@@ -109,13 +109,15 @@ def passes(
     seed
         Seed of the random search.
     most
-        Upper bound of the product of any two positions; None for the bound of joined features.
+        Upper bound of the product of a vector of `a` and a vector of `b`; None for the bound of
+        joined features.
     first_jumps
         Jumps of the propagation in the first iteration, in positions.
     labels
         Labels that limit the matches (see `Backend.propagate`), or None.
     pins, reach
-        Pinned matches, and the radius around them that prefers their offsets (see `holding.hold`).
+        Pinned matches, and the radius around them in which positions prefer their offsets (see
+        `holding.hold`).
     frames
         Frames of `b` if it holds several pictures (see `Backend`), or None.
     tick
@@ -148,7 +150,7 @@ def passes(
     tick_pass(1)
     maps |= {"labels": labels, "max_product": most}
     previous_fields: dict[int, Array] = {}
-    """Jump -> the field that the latest pass with it read.
+    """Jump -> the input field of the latest propagation with this jump.
 
     It lets the kernels skip candidates that have not changed since that pass.
     """

@@ -138,7 +138,7 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _published_file(path: Path, name: str, model: Published) -> PublishedFile:
-    """Return the published file of the model to which the file at `path` is equal.
+    """Return which of the model's published files the file at `path` is.
 
     Raises `ModelError` if it equals none of them, or cannot be read.
     """
