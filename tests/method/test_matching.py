@@ -271,8 +271,8 @@ def test_exactly_the_planned_parts_report_their_progress(network: Features, inve
         def begin(self, stage):
             self.stage = stage
 
-        def part(self, name):
-            return shares_of.setdefault((self.stage, name), []).append
+        def parts(self, *names):
+            return [shares_of.setdefault((self.stage, name), []).append for name in names]
 
     b = picture(48, 32, 2) if direction == "known B" else None
     settings = Settings(inversion=inversion, direction="both" if direction == "both" else "ab", search_iterations=2)
