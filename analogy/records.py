@@ -38,7 +38,9 @@ def read_record(path: str | os.PathLike[str]) -> tuple[Settings, str, str, np.nd
         raise SettingsError(f"{path}: {error}") from error
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read ({reason(error)})") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except KeyError as error:
+        raise SettingsError(f"{path}: not the settings.json of a result (it has no field {error})") from error
+    except (ValueError, TypeError, RecursionError) as error:
         raise SettingsError(f"{path}: not the settings.json of a result ({reason(error)})") from error
 
 

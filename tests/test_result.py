@@ -232,6 +232,12 @@ def test_an_invalid_record_is_refused_in_one_short_line(tmp_path: Path, content)
     assert len(str(caught.value)) < len(str(path)) + 300
 
 
+def test_a_record_without_a_field_is_refused_with_the_name_of_the_field(tmp_path: Path) -> None:
+    path = written(tmp_path / "settings.json", json.dumps({"settings": {}, "model_sha256": "x"}))
+    with pytest.raises(SettingsError, match=r"not the settings.json of a result \(it has no field 'model'\)"):
+        read_record(path)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="makes a pipe")
 def test_a_record_is_read_from_no_pipe_and_no_device(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")

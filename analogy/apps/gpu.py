@@ -120,7 +120,7 @@ def seconds(device: Device, settings: Settings) -> dict[str, float]:
         def on_progress(progress: Progress) -> None:
             nonlocal stage, since
             if progress.stage != stage:
-                backend.to_host(backend.asarray(np.zeros(1, np.float32)))  # waits for the stream
+                backend.to_host(backend.asarray(np.zeros(1, np.float32)))  # waits until the GPU has finished the stage
                 now = time.perf_counter()
                 if stage:
                     took[stage] = now - since

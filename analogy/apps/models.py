@@ -51,7 +51,8 @@ def models_list() -> None:
 @click.option(
     "--photos",
     type=click.Path(path_type=Path),
-    help="Folder of photographs, from which the command computes a projection that improves the matches.",
+    help="Folder of about 130 photographs of any kind. The command computes from them a projection of the features, "
+    "with which the search finds better matches.",
 )
 def models_pull(name: str, source: Path | None, photos: Path | None) -> None:
     """Download the weights of a published model and convert them.

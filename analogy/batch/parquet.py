@@ -1,4 +1,7 @@
-"""The rows of a Parquet table, of limited size, since a small file can hold gigabytes of text."""
+"""Reader of the rows of a Parquet table.
+
+It refuses long cells and large columns, since a small file can hold gigabytes of text.
+"""
 
 from __future__ import annotations
 

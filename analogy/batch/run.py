@@ -159,7 +159,7 @@ def _places(output: str, manifest: Path | None) -> tuple[str, Path]:
     if stores.scheme(output):
         if manifest is None:
             raise OutputError(
-                f"{output} is an address; give --manifest a file on this machine that records the finished jobs"
+                f"{output} is an address; also give --manifest PATH, a file here in which the run records its jobs"
             )
         stores.check(output)
         return output.rstrip("/"), manifest.absolute()

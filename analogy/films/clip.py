@@ -70,7 +70,7 @@ class Clip:
         progress: Callable[[Progress], None] | None,
         ready: Callable[[], None] = lambda: None,
     ):
-        """Open a film, and read its keys.
+        """Open a film, and read its keys, which are paintings of some of its frames.
 
         Errors are those of `Engine.clip`.
 

@@ -28,7 +28,7 @@ _TRIED = 64
 
 
 class Copies:
-    """Copies of streams of one open video, written into another one between its pictures.
+    """Copier of streams, such as sound, from one open video to another one that is written.
 
     Parameters
     ----------

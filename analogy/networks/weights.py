@@ -171,7 +171,7 @@ def _floats(values: Any) -> np.ndarray:
     """
     values = np.asarray(values)
     if values.dtype.kind != "f":
-        raise ModelError(f"it has weights of type {values.dtype}; only floating point is supported")
+        raise ModelError(f"it has weights of type {values.dtype}; save the weights as float32")
     with np.errstate(over="ignore"):  # `Network` refuses an infinity later
         return np.array(values, np.float32, order="C")
 
@@ -274,7 +274,9 @@ def _read_safetensors(path: Path) -> Found:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             return _from_names(list(file.keys()), file.get_tensor, lambda name: len(file.get_slice(name).get_shape()))
-    except (safetensors.SafetensorError, TypeError) as error:  # a dtype that NumPy lacks raises TypeError
+    except TypeError as error:
+        raise ModelError(f"has a data type that NumPy cannot read ({error}); save the weights as float32") from error
+    except safetensors.SafetensorError as error:
         raise ModelError(f"{DAMAGED} ({error})") from error
 
 

@@ -221,7 +221,7 @@ def whole_file(file: IO[Any], label: str) -> io.BytesIO:
         if not isinstance(part, bytes):
             raise ImageError(f"{label}: the file is open as text; open it in binary mode ('rb')")
         if content.write(part) and content.tell() > MOST_BYTES:
-            raise ImageError(f"{label} has more than {MOST_BYTES >> 20} MB; give the path of a file")
+            raise ImageError(f"{label} is an open file of more than {MOST_BYTES >> 20} MB; give its path instead")
     content.seek(0)
     return content
 

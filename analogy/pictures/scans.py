@@ -47,7 +47,7 @@ def _count(content: bytes, label: str) -> None:
         if kind == _SCAN:
             scans += 1
             if scans == 1 and content.count(b"\xff\xda", at) < MOST_SCANS:
-                return  # nearly always: the rest holds too few such bytes for that many scans
+                return  # the usual case: the rest has too few markers of scans to exceed `MOST_SCANS`
         at += max(2, int.from_bytes(content[at : at + 2]))
         segments += 1
         for count, most, name in ((scans, MOST_SCANS, "scans"), (segments, MOST_SEGMENTS, "segments")):

@@ -398,7 +398,7 @@ def test_a_table_is_refused_in_one_line_before_the_first_job(
         (["none.csv"], [], "there is no such table"),
         (["photos"], ["--style", "style.jpg", "-o", "photos"], "is also the folder for results"),
         (["photos"], ["--style", "style.jpg", "-o", "x.png"], "a batch writes into a folder"),
-        (["photos"], ["--style", "style.jpg", "-o", "s3://bucket/out"], "give --manifest a file"),
+        (["photos"], ["--style", "style.jpg", "-o", "s3://bucket/out"], "also give --manifest PATH"),
         (["photos"], ["--style", "style.jpg", "--model", "none"], "none"),
         (["photos"], ["--style", "style.jpg", "--scheduler", "tcp://127.0.0.1:1"], "no Dask scheduler answers"),
     ],

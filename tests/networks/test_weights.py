@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import subprocess
 import sys
@@ -452,6 +453,14 @@ def test_other_files_are_refused_in_one_line(tmp_path, content, message):
     with pytest.raises(ModelError, match=message) as caught:
         read(path)
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+
+
+def test_a_safetensors_file_with_a_data_type_that_numpy_lacks_is_refused_with_the_cure(tmp_path):
+    header = json.dumps({"conv1_1.weight": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
+    (tmp_path / "w.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    # NumPy knows the type if another package has registered it.
+    with pytest.raises(ModelError, match=r"bfloat16.*; save the weights as float32"):
+        read(tmp_path / "w.safetensors")
 
 
 def test_a_zip_that_is_not_a_pth_and_a_missing_file_are_refused(tmp_path):

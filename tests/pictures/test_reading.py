@@ -590,7 +590,7 @@ def test_bytes_and_open_files_that_are_not_pictures_are_refused(monkeypatch):
             return len(buffer)
 
     endless = Endless()
-    refused(endless, "has more than 3 MB; give the path")
+    refused(endless, "is an open file of more than 3 MB; give its path instead")
     assert endless.given <= 5 << 20
 
 

@@ -156,7 +156,7 @@ def same(given: str, token: str) -> bool:
 
 
 def pass_for(token: str) -> str:
-    """Return the digest of a token that the cookie of the page holds.
+    """Return what the cookie of the page holds, which is a digest of the token.
 
     A token can have characters that a cookie cannot have.
     """
