@@ -222,7 +222,7 @@ def test_a_network_with_other_layers_is_refused(tmp_path):
 
 def test_integer_weights_are_refused(tmp_path, weights):
     save_file({name: np.int8(value) for name, value in weights.items()}, tmp_path / "f")
-    with pytest.raises(ModelError, match="weights of type int8; only floating point"):
+    with pytest.raises(ModelError, match="weights of type int8; save the weights as float32"):
         read(tmp_path / "f")
 
 
