@@ -258,19 +258,10 @@ class CudaBackend:
                 except StopIteration as end:
                     results[index] = end.value
                 else:
-                    launches[index] = self._launch_of[kind](**arguments)
+                    launches[index] = getattr(self, f"_{kind}_launch")(**arguments)
             self._launcher.passes(list(launches.values()))
             latest = {index: launch.result for index, launch in launches.items()}
         return [results[index] for index in range(len(searches))]
-
-    @functools.cached_property
-    def _launch_of(self) -> dict[str, Callable[..., Launch]]:
-        """Kind of a pass -> function that returns its launch and takes the method's arguments."""
-        return {
-            "distance": self._distance_launch,
-            "propagate": self._propagate_launch,
-            "random_search": self._random_search_launch,
-        }
 
     def _run(self, launch: Launch) -> Any:
         """Run a pass of a search by itself, and return its result."""
