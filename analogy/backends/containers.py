@@ -1,8 +1,8 @@
 """Limits of a container or a service, read from Linux's control groups, versions 1 and 2.
 
 Even inside a container, the system reports the cores and the free memory of the whole machine. A
-process that relies on these numbers starts a thread for each core of the machine, and is killed
-when it takes the memory that seemed to be free.
+process that relied on these numbers would start a thread for each core of the machine, and the
+system would kill it when it used more memory than the container may.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from math import ceil
 from pathlib import Path, PurePosixPath
 
 _GROUPS = Path("/sys/fs/cgroup")
-"""Folder of all control groups."""
+"""Folder in which Linux shows the control groups."""
 _OWN = Path("/proc/self/cgroup")
 """File that lists the control groups of this process."""
 
 
 def cores() -> int | None:
-    """Return the limit on the cores that this process may use, rounded up; None without a limit."""
+    """Return how many cores this process may use, rounded up; None without a limit."""
     shares = [share for group in _groups("cpu") if (share := _share(group)) is not None]
     return max(1, ceil(min(shares))) if shares else None
 
 
 def free_memory() -> int | None:
-    """Return the number of bytes that this process may still take; None without a limit.
+    """Return the number of bytes that this process may still allocate; None without a limit.
 
-    Files that the system caches in memory count as free, since it can drop them.
+    Memory in which the system caches files counts as free, since the system can release it.
     """
     free = []
     for group in _groups("memory"):
@@ -43,7 +43,7 @@ def free_memory() -> int | None:
 
 
 def _share(group: Path) -> float | None:
-    """Return the processor time that a group gets, in cores; None without a limit."""
+    """Return how many cores a control group may use (1.5, say); None without a limit."""
     quota = _words(group / "cpu.max") or _words(group / "cpu.cfs_quota_us") + _words(group / "cpu.cfs_period_us")
     if len(quota) != 2 or not quota[0].isdigit():  # "max" or -1 means no limit
         return None
@@ -51,10 +51,11 @@ def _share(group: Path) -> float | None:
 
 
 def _groups(controller: str) -> Iterator[Path]:
-    """Yield the folders of the process's group and of the groups that contain it.
+    """Yield the folders of this process's control group and of the groups that contain it.
 
-    Each of them may limit the process. Inside a container often only the process's own group is
-    visible, in the place of the outermost one.
+    `controller` is "cpu" or "memory". Each of these groups may limit the process. Some of the
+    folders may not exist: inside a container, the system often shows only the process's own group,
+    at the path of the outermost one.
     """
     for line in _text(_OWN).splitlines():
         _, controllers, path = line.split(":", 2)

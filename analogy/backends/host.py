@@ -8,10 +8,10 @@ from contextlib import suppress
 from . import containers
 
 _RESERVED_FOR_THREADS = 600_000_000
-"""Bytes of address space that the C library reserves for threads that have yet to start.
+"""Address space, in bytes, that the C library will reserve for threads that have not started yet.
 
-The stacks and heaps of these threads are not used memory, but they count if a limit on the address
-space is set.
+The C library reserves a stack and a heap for each thread. Most of this space is never used as
+memory, but all of it counts towards a limit on the address space.
 """
 
 
@@ -22,7 +22,7 @@ def available_cores() -> int:
 
 
 def free_memory() -> int:
-    """Return the number of bytes of memory that this process may still take.
+    """Return the number of bytes of memory that this process may still allocate.
 
     It is the least of three numbers: the available memory of the system, the rest of the
     container's limit, and the rest of this process's limit on its address space (`ulimit -v`).

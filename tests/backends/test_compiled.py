@@ -246,7 +246,7 @@ def test_with_another_private_interface_numba_compiles_by_itself_and_one_line_sa
         breakage(patch)
         compiled.load("seam_kernels")["divergence"](*arguments[1])
     [line] = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert line.message.startswith("the machine code of the kernels cannot be stored with Numba")
+    assert line.message.startswith("this package cannot make or load the machine code of its kernels with Numba")
     assert np.array_equal(out[0], out[1])
     assert out[0].any()
     assert list(tmp_path.glob("numba-*/**/*.nbi"))  # the code that Numba has compiled is kept, too

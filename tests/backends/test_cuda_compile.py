@@ -153,7 +153,7 @@ def _has_device() -> bool:
 
 @pytest.mark.skipif(_has_device(), reason="this machine has a GPU")
 def test_a_missing_driver_is_refused_with_advice():
-    expected = r"^(there is no NVIDIA driver|no usable NVIDIA driver: .* for CUDA 1\d\.\d|no NVIDIA GPU).*nvidia-smi"
+    expected = r"^(there is no NVIDIA driver|the NVIDIA driver .* for CUDA 1\d\.\d|no NVIDIA GPU).*nvidia-smi"
     with pytest.raises(DeviceError, match=expected) as caught:
         get_backend("cuda")
     assert "\n" not in str(caught.value)

@@ -170,7 +170,7 @@ def test_a_device_is_chosen_by_its_number(monkeypatch, device, index):
 
 @pytest.mark.parametrize("name", ["cuda:", "cuda:-1", "cuda:x", "cuda: 1", "cuda1", "cpu:0"])
 def test_a_misspelt_device_is_refused(name):
-    with pytest.raises(DeviceError, match="choose one of auto, cpu, cuda, or cuda:N, the device of that number"):
+    with pytest.raises(DeviceError, match="choose one of auto, cpu, cuda, or cuda:N for CUDA's device number N"):
         get_backend(name)
 
 

@@ -20,7 +20,7 @@ from analogy.apps.cli import cli
 from analogy.backends import runtime
 from analogy.errors import DeviceError
 
-EXTRAS = r'pip install "deep-image-analogy\[cpu\]", or \[cuda12\] or \[cuda13\]'
+EXTRAS = r'pip install "deep-image-analogy\[cpu\]" \(for an NVIDIA GPU: \[cuda12\] or \[cuda13\]\)'
 SECONDS_TO_A_CONNECTION = 10
 """Seconds to wait for a socket; ONNX Runtime 1.32 makes its first 8 seconds after it is loaded."""
 
