@@ -75,9 +75,7 @@ def test_a_folder_with_the_frames_of_a_film_is_refused(tmp_path: Path, of_a_film
     run(tmp_path, {"0001.png": "1"})
     fields = json.loads((tmp_path / MANIFEST).read_text())
     (tmp_path / MANIFEST).write_text(json.dumps(fields | of_a_film))
-    with pytest.raises(
-        OutputError, match=r"holds the frames of a film, as its settings\.json says; name another folder"
-    ):
+    with pytest.raises(OutputError, match=r"contains a painted film, as its settings\.json says; name another folder"):
         run(tmp_path, {"a.png": "2"})
     assert contents(tmp_path) == {"0001.png": "1"}
 
@@ -89,7 +87,7 @@ def test_a_run_that_fails_leaves_the_older_results(tmp_path: Path) -> None:
         (new / "a.png").write_text("2")
         raise KeyboardInterrupt
     (tmp_path / "d.png").mkdir()  # this folder is in the way
-    with pytest.raises(OutputError, match=r"the results cannot be moved to their places \(Is a directory"):
+    with pytest.raises(OutputError, match=r"the new results cannot be moved into .* \(Is a directory"):
         run(tmp_path, {"a.png": "2", "c.png": "2", "d.png": "2"})
     (tmp_path / "d.png").rmdir()
     assert contents(tmp_path) == {"a.png": "1", "b.png": "1"}

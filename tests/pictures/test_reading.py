@@ -460,7 +460,7 @@ def test_files_that_are_not_pictures_are_refused_in_one_line(tmp_path, rgb):
     Image.new("RGB", (300, 12)).save(tmp_path / "thin.png")
     refused(tmp_path / "thin.png", r"^[^:]*thin\.png has only 300 x 12 pixels; at least 16 x 16")
     refused(Image.new("RGB", (300, 12)), "only 300 x 12 pixels")
-    refused("a\0b", "no file has a NUL character in its name")
+    refused("a\0b", "the name of a file cannot contain a NUL character")
     for address in ("https://example.org/a.png", Path("https://example.org/a.png"), "FILE:///a.png"):
         refused(address, "is an address; download it")
     refused("x" * 5000, "cannot be read")
@@ -493,7 +493,7 @@ def test_a_missing_permission_to_read_or_write_is_named(tmp_path, rgb, monkeypat
     refused(tmp_path / "x.png", "no permission to read")
     monkeypatch.undo()
     monkeypatch.setattr(Path, "open", closed)
-    with pytest.raises(OutputError, match=r"x\.png: there is no permission to write"):
+    with pytest.raises(OutputError, match=r"x\.png cannot be written: there is no permission"):
         write_picture(tmp_path / "x.png", rgb)
 
 
