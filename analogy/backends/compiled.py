@@ -87,7 +87,7 @@ def _compile_and_keep(module: str, name: str) -> bytes:
             continue
         _log.info("compiled the kernels for this CPU; later runs load them")
         return code
-    _log.info("compiled the kernels, but no folder to store them is writable; set NUMBA_CACHE_DIR to one that is")
+    _log.info("the kernels cannot be stored, so each start compiles them; set NUMBA_CACHE_DIR to a writable folder")
     return code
 
 

@@ -1,4 +1,4 @@
-"""Tests of folders for results: they always hold the files of one run, and keep other files."""
+"""Tests of folders for results: they contain the results of one run, and other files are kept."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_file_outside_the_folder_or_behind_a_link_is_kept_though_a_manifest_na
     run(out, {"a.png": "1"})
     checksum = json.loads((out / MANIFEST).read_text())["files"]["a.png"]
     outside = tmp_path / "outside.png"
-    outside.write_text("1")  # the checksum is right
+    outside.write_text("1")  # the content fits the checksum in the manifest
     if os.name == "posix":
         (out / "link.png").symlink_to(outside)
     names = ["../outside.png", str(outside), "link.png", "..", ".", ""]
@@ -86,7 +86,7 @@ def test_a_run_that_fails_leaves_the_older_results(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), replacing(tmp_path) as new:
         (new / "a.png").write_text("2")
         raise KeyboardInterrupt
-    (tmp_path / "d.png").mkdir()  # this folder is in the way
+    (tmp_path / "d.png").mkdir()  # a folder with the name of a result, which cannot be replaced
     with pytest.raises(OutputError, match=r"the new results cannot be moved into .* \(Is a directory"):
         run(tmp_path, {"a.png": "2", "c.png": "2", "d.png": "2"})
     (tmp_path / "d.png").rmdir()
@@ -98,7 +98,7 @@ def test_a_run_that_fails_leaves_the_older_results(tmp_path: Path) -> None:
 def test_an_exchange_that_fails_or_is_interrupted_anywhere_is_undone(tmp_path: Path, monkeypatch, failing: int) -> None:
     run(tmp_path, {"a.png": "1", "b.png": "1", "c.png": "1"})
     before = contents(tmp_path)
-    real, left = Path.replace, iter(range(5 + failing))  # four files are renamed before this one
+    real, left = Path.replace, iter(range(5 + failing))  # the first calls to `replace` succeed
 
     def replace(self: Path, target: Path) -> Path:
         if next(left, "none") == "none":
@@ -143,7 +143,7 @@ MINE = {"mine.png": "mine"}
 events = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.scandir")
 
 def killed_at(point, folder):
-    # Run a child that is killed just before its operation `point` on the file system.
+    # Run a child process that is killed just before its operation number `point` on the file system.
     child = os.fork()
     if child:
         return os.WEXITSTATUS(os.waitpid(child, 0)[1]) == 9
@@ -175,7 +175,7 @@ while True:
     killed = killed_at(point, folder)
     check(folder)
     seen.add(((folder / MANIFEST).exists(), contents_of_files(folder).get("a.png")))
-    if point % 2:  # the next run is killed, too, while it deletes the files of the first
+    if point % 2:  # the next run is killed, too, while it deletes the temporary files of the first
         killed_at(point // 2, folder)
         check(folder)
     run(folder, THIRD)
