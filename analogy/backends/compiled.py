@@ -1,6 +1,6 @@
 """Store of compiled CPU kernels in files, which later runs load without importing Numba.
 
-Importing Numba takes a third of a second, and loading the code that Numba stores itself takes
+Importing Numba takes a third of a second, and loading the code from Numba's own cache takes
 another third. So the first run writes the machine code of the kernels to files in a format of this
 package (see `machine_code`). Later runs load a file in a few hundredths of a second. Each module of
 kernels has its own file, so that a run without photo refinement does not compile the multigrid
@@ -50,10 +50,11 @@ _lock = threading.Lock()
 
 
 def load(module: str = "kernels") -> Kernels:
-    """Return the kernels of a module: the name of each -> a function that takes addresses as int.
+    """Return a dict from the name of each kernel of a module to a function that runs it.
 
-    If there is no file with their machine code, the function compiles them. Further calls for the
-    same module are cheap. Several threads may call the function.
+    The functions take the addresses of arrays as int. If there is no file with their machine code,
+    the function compiles them. Further calls for the same module are cheap. Several threads may
+    call the function.
     """
     with _lock:  # several threads must not use LLVM's loader at once
         return _load(module)
@@ -69,8 +70,8 @@ def _load(module: str) -> Kernels:
         if is_shortage(error):
             raise
         _log.warning(
-            "this package cannot make or load the machine code of its kernels with Numba %s (%s: %s); Numba does both "
-            "itself, so the start is slower, and results may differ in rounding",
+            "this package cannot make or load the machine code of its kernels with Numba %s (%s: %s); Numba now does "
+            "both itself, so the start is slower, and results may differ in rounding",
             version("numba"),
             type(error).__name__,
             error,
@@ -135,7 +136,8 @@ def _read(path: Path) -> bytes | None:
 
 def _write(path: Path, code: bytes) -> None:
     make_folder(path.parent)
-    with atomic(path) as file:  # all users may read the file, as a container may run as another user
+    # All users may read the file, because a container may run as another user than its builder.
+    with atomic(path) as file:
         file.write(hashlib.sha256(code).digest() + code)
 
 

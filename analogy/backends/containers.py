@@ -2,7 +2,7 @@
 
 Even inside a container, the system reports the cores and the free memory of the whole machine. A
 process that relied on these numbers would start a thread for each core of the machine, and the
-system would kill it when it used more memory than the container may.
+system would kill it when it used more memory than the container's limit.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ T = TypeVar("T")
 
 
 class Pass(NamedTuple):
-    """Request of a search to `Backend.run_together` to run one pass.
+    """Pass that a search asks `Backend.run_together` to run.
 
     `kind` is the name of a method of the backend, and `arguments` are its arguments by name.
     """
@@ -446,7 +446,7 @@ class Backend(Protocol):
         ...
 
     def correct(self, picture: Array, correction: Array, columns: Array) -> Array:
-        """Return a picture (H, W, 3) plus a correction, within 0..1.
+        """Return a picture (H, W, 3) plus a correction that is reduced to stay within 0..1.
 
         Row y of the correction is `correction[y, columns]`, where `columns` is (W,) int32. A
         correction c changes a value v by c r / (c^4 + r^4)^(1/4), which is about c if c is small,

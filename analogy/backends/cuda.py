@@ -38,7 +38,7 @@ Small blocks keep more multiprocessors busy.
 _CHECKING_THREADS = 1 << 18
 """Largest number of threads in a launch of the kernel that looks for values that are not finite."""
 _UNLABELLED = None, None
-"""Arguments of a kernel in place of the labels of both maps, if there are no labels."""
+"""Arguments that a kernel gets in place of two arrays of labels if there are no labels."""
 _MOST_FOR_NETWORKS = 0.75
 """Largest share (0 to 1) of the device's memory that ONNX Runtime may reserve."""
 

@@ -138,7 +138,7 @@ class Launcher:
         self._over_positions(name, [shape], arguments, unit)
 
     def passes(self, launches: Sequence[Launch]) -> None:
-        """Launch passes of independent searches, two consecutive ones at once if they fit."""
+        """Launch passes of independent searches; two consecutive passes that fit share a launch."""
         left = list(launches)
         while left:
             twins = [left.pop(0)]

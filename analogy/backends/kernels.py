@@ -37,9 +37,9 @@ from .contract import (
 from .frames import frame_of
 
 _ONE_SQUARED = np.float32(ONE * ONE)
-"""The number that stands for 1.0 in products of joined features."""
+"""Number that stands for 1.0 in a product of two joined features: `ONE` squared, as float32."""
 _ROUNDING = np.float32(ROUNDING)
-"""Relative error of a float32 result (see `ROUNDING`)."""
+"""The constant `ROUNDING` as float32."""
 
 _inline = njit(error_model="numpy", forceinline=True)
 """Decorator of functions that Numba inlines into the kernels that call them."""

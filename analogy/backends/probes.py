@@ -24,8 +24,9 @@ _INSTALL = "pip install 'deep-image-analogy[cuda12]' (or [cuda13]) in an environ
 _NO_DEVICE = 100
 """Number of CUDA's error cudaErrorNoDevice, which means that there is a driver but no device."""
 
-# This is y = Conv(x (1, 64, 32, 32), w (64, 64, 3, 3)), opset 13, as ONNX. ONNX Runtime needs cuDNN
-# for this operator, and with this many channels cuDNN uses TensorFloat-32 if it may.
+# The following bytes are the ONNX graph y = Conv(x (1, 64, 32, 32), w (64, 64, 3, 3)), opset 13.
+# ONNX Runtime needs cuDNN for this operator. With this many channels, cuDNN uses TensorFloat-32 if
+# it is allowed.
 _CONVOLUTION = base64.b64decode(
     "CAc6awoPCgF4CgF3EgF5IgRDb252EgFnWhsKAXgSFgoUCAESEAoCCAEKAghACgIIIAoCCCBaGwoBdxIWChQIARIQCgIIQAoCCEAKAggDCgIIA2Ib"
     "CgF5EhYKFAgBEhAKAggBCgIIQAoCCB4KAggeQgQKABAN"
@@ -181,7 +182,7 @@ def shrink_arena(backend: Backend) -> None:
     small convolution with this option.
     """
     kind = "gpu" if backend.name == "cuda" else "cpu"
-    with suppress(Exception):  # if this fails, the pool only stays as large as it is
+    with suppress(Exception):  # if this fails, the pool stays as large as it is, which is no error
         _convolve(backend, ("memory.enable_memory_arena_shrinkage", f"{kind}:{backend.index}"))
 
 

@@ -37,7 +37,7 @@ PACKAGES = (
 ERROR = 3
 """Log level at which ONNX Runtime writes errors to standard error, but no warnings."""
 FATAL = 4
-"""Log level at which ONNX Runtime writes only fatal errors; it raises others as exceptions."""
+"""Log level at which ONNX Runtime writes only fatal errors; it raises other errors anyway."""
 _TOO_LITTLE = "there is not enough memory to load ONNX Runtime; close other programs, or raise the limit (`ulimit -v`)"
 _AS_REQUESTED = 1
 """ONNX Runtime's number of the strategy by which a memory pool grows by just what is requested."""

@@ -25,7 +25,7 @@ def from_array(source: Any, label: str, admit: Admit, grounded: bool = True) -> 
     if array.size == 0:
         raise ImageError(f"{label}: the array of shape {shape} is empty; pass a picture")
     if array.ndim not in (2, 3) or (array.ndim == 3 and shape[2] not in (1, 3, 4)):
-        cure = "pass (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
+        cure = "pass an array of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
         if array.ndim == 3 and shape[0] in (1, 3, 4):
             cure = "channels come last: pass array.transpose(1, 2, 0)"
         elif array.ndim == 4:
@@ -37,7 +37,7 @@ def from_array(source: Any, label: str, admit: Admit, grounded: bool = True) -> 
         if not (np.isfinite(low) and np.isfinite(high)):
             raise ImageError(f"{label} has values that are NaN or infinite; replace them")
         if low < -1e-3 or high > 1 + 1e-3:  # values may be just outside 0..1 by rounding
-            cure = "divide by 255" if low >= 0 and 2 < high <= 255 else "clip or rescale it"
+            cure = "divide by 255" if low >= 0 and 2 < high <= 255 else "clip or rescale the values"
             raise ImageError(f"{label}: floats must be in 0..1; got {low:g}..{high:g}; {cure}")
         array = np.rint(array * np.float32(255)).astype(np.uint8)
     elif array.dtype == np.bool_:

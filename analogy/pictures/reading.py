@@ -292,7 +292,7 @@ def _open_image(file: IO[bytes], label: str) -> Image.Image:
 
 @cache
 def _register_heif() -> bool:
-    """Let Pillow read HEIF (HEIC) files, and return whether the extra `heif` is installed."""
+    """Let Pillow read HEIF (HEIC) files, and return True if the extra `heif` is installed."""
     try:
         import pillow_heif
     except ImportError:

@@ -35,11 +35,9 @@ def test_a_jpeg_file_with_scans_without_end_is_refused_before_it_is_decoded() ->
         ):
             read(jpeg(2000), name="A")
     with pytest.raises(ImageError, match="100 scans"):
-        read_picture(with_segment(jpeg(2000), b"\xff\xd9"), name="A")  # the marker of the end is only inside a segment
+        read_picture(with_segment(jpeg(2000), b"\xff\xd9"), name="A")  # a segment contains a marker of the end
     with pytest.raises(ImageError, match="100 scans"):
-        read_picture(
-            jpeg(2000).replace(b"\xff\xda", b"\xff\xff\xff\xda"), name="A"
-        )  # markers may begin with several 0xff
+        read_picture(jpeg(2000).replace(b"\xff\xda", b"\xff\xff\xff\xda"), name="A")  # several 0xff are allowed
     with pytest.raises(
         ImageError, match=r"^A is a JPEG file with more than 65536 segments; save it again as a baseline JPEG$"
     ):
