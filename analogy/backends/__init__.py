@@ -21,8 +21,8 @@
 
 This module only re-exports names for the rest of the package; no module of `backends` imports it.
 
-May import: `files`, `progress`, `errors`. Numba, CuPy and ONNX Runtime are imported only when
-`get_backend` makes a backend.
+These modules may import `files`, `progress` and `errors`. Numba, CuPy and ONNX Runtime are imported
+only when `get_backend` makes a backend.
 """
 
 from .choice import CHOICES, DEVICES, MOST_THREADS, Device, check_device, get_backend

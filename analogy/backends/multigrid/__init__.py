@@ -7,8 +7,8 @@ Both files use three names. A `Form` is a quadratic form on a grid. A `Cell` is 
 coarse positions. A `Line` is one row or column that relaxation solves. The last methods of
 `Backend` in `contract.py` define these kernels, and `method.multigrid` calls them.
 
-May import: `argument_types` and `machine_code` of `backends`. Numba is imported only to compile the
-kernels.
+These modules may import `argument_types` and `machine_code` of `backends`. Numba is imported only
+to compile the kernels.
 """
 
 from __future__ import annotations
