@@ -1,10 +1,10 @@
 """The kernel contract: the methods of every backend (`Backend`), and the constants of the kernels.
 
-This module defines the algorithm of each kernel. It is implemented twice, for the CPU and for CUDA,
-and both implementations try the same candidates in the same order. A pass reads only the field of
-the previous pass, and its random numbers are hashes of the position, so the result does not depend
-on the number of threads. The search computes in whole numbers, so both devices find the same field
-from the same joined features.
+This module defines the algorithm of each kernel. Each algorithm is implemented twice, for the CPU
+and for CUDA, and both implementations try the same candidates in the same order. A pass reads only
+the field of the previous pass. Its random numbers are hashes of the seed, the iteration, the
+position and the step. So the result does not depend on the number of threads. The search computes
+in whole numbers, so both devices find the same field from the same joined features.
 
 The algorithms of `method` use `Backend.xp` and the kernels below, and do not ask which device they
 run on. The only exception is `pair.network_input`, because each device shrinks pictures with

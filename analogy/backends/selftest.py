@@ -119,7 +119,7 @@ class _Run:
             return
         try:
             self.checks.append(Check(name, True, function()))
-        except Exception as error:  # the report shows any error
+        except Exception as error:  # any error becomes a line of the report
             self.checks.append(Check(name, False, first_line(error)))
             self.failed = name if needed else ""
 

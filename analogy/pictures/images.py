@@ -27,7 +27,7 @@ Its arguments are the picture's (rows, columns) and the picture's name in messag
 SMALLEST = 16
 """Smallest side of a picture, in pixels.
 
-At the coarsest level, a position covers 16 x 16 pixels.
+At the coarsest level, a position covers 16 x 16 pixels, and a picture needs at least one position.
 """
 
 

@@ -14,9 +14,9 @@ to compile the kernels.
 from __future__ import annotations
 
 TINY = 1e-12
-"""Number to which smaller couplings are raised in the interpolation's weights.
+"""Smallest value of a coupling in the interpolation's weights; it replaces smaller couplings.
 
-It prevents a division by zero. The couplings that occur are much larger.
+It prevents a division by zero. Positive couplings that occur are much larger.
 """
 
 

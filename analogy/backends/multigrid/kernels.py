@@ -31,7 +31,7 @@ _reordering = njit(error_model="numpy", fastmath=REORDERING)
 """Decorator like `_inline`, for functions whose sums LLVM may reorder."""
 
 _TINY = np.float32(TINY)
-"""Number to which smaller couplings are raised in the interpolation's weights (see `TINY`)."""
+"""The constant `TINY` as float32."""
 
 
 class Form(NamedTuple):
@@ -149,8 +149,9 @@ def residual(
 def _solve(form, inverses, u, line):
     """Solve the system of a row in place, by elimination forwards and substitution backwards.
 
-    The three channels are solved together. In each, a value depends on the value before it, so the
-    processor would have to wait; the values of three channels it can compute at the same time.
+    The three channels are solved together. In one channel, each value depends on the previous
+    value, so the processor would have to wait for it. It can compute the values of three channels
+    at the same time.
     """
     planes = form.planes
     p, n = line.begin, form.size
