@@ -262,8 +262,8 @@ class Backend(Protocol):
     ) -> Array:
         """Return a field resampled to pictures of the sizes `shape_a` and `shape_b`.
 
-        The pictures become `scale_a` and `scale_b` times as large, in rows and in columns. Computed
-        in float64, with p = ((y, x) + .5) / scale_a, c = floor(p) and r = p - c - .5:
+        The pictures become `scale_a` and `scale_b` times as large, in rows and in columns. With
+        p = ((y, x) + .5) / scale_a, c = floor(p) and r = p - c - .5, all in float64, the result is
 
             out[y, x] = floor((nnf[c] + .5 + r) * scale_b)
 

@@ -90,7 +90,7 @@ def problem() -> str:
 
 def _load() -> Any:
     if "onnxruntime" not in sys.modules and not host.free_memory():
-        # If an allocation fails in the library, it may end the process without a message.
+        # If an allocation fails, ONNX Runtime may end the process without a message.
         raise MemoryLimitError(_TOO_LITTLE)
     try:
         runtime = import_module("onnxruntime")

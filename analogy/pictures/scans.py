@@ -29,7 +29,7 @@ _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
 def check_scans(file: IO[bytes], label: str) -> None:
     """Raise `ImageError` if a file is a JPEG with too many scans or segments.
 
-    The file must be at its beginning, and the function returns to its beginning.
+    The file must be at its beginning before the call, and is there again after it.
     """
     content = file.read(3)
     if content == b"\xff\xd8\xff":
