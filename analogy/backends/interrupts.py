@@ -1,8 +1,8 @@
 """Protection of Python's handler of Ctrl-C (SIGINT) while CUDA's compiler runs.
 
 NVRTC installs its own handler when it starts, and restores the previous handler when it ends. If
-two threads compile at the same time, the second finds the handler that NVRTC has installed in the
-first, and restores it at its end instead of Python's. From then on Ctrl-C does nothing.
+two threads compile at the same time, the second finds the handler that NVRTC has installed for
+the first, and restores that one at its end instead of Python's. From then on Ctrl-C does nothing.
 """
 
 from __future__ import annotations

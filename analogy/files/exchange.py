@@ -33,7 +33,7 @@ def is_under_way(new: Path) -> bool:
 
 
 def exchange(folder: Path, new: Path) -> None:
-    """Replace the old results in `folder` by those in `new`, or finish a killed exchange.
+    """Replace the old results in `folder` by those in `new`, or finish an interrupted exchange.
 
     Old results are the files that the manifest in `folder` records and that have not been changed,
     and also each file that has the name of a new one.

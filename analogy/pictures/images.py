@@ -181,7 +181,7 @@ def montage(pictures: Sequence[Array], *, gap: int = 8, height: int | None = Non
         Gap between two pictures, in pixels.
     height : int, optional
         Height of the montage in pixels; by default that of the tallest picture. A picture that is
-        more than four times as wide as high is shrunk to four times this height in width, and
+        more than four times as wide as high is shrunk to a width of four times this height, and
         centred vertically.
 
     Returns
