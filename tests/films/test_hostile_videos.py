@@ -199,7 +199,7 @@ def test_more_frames_than_a_film_can_have_are_refused(tmp_path: Path, monkeypatc
     monkeypatch.setattr(video, "_MOST_FRAMES", COUNT)
     assert len(VideoFrames(film).times) == COUNT
     monkeypatch.setattr(video, "_MOST_FRAMES", COUNT - 1)
-    with pytest.raises(ImageError, match=f"film.mp4 has more than {COUNT - 1} frames; cut it into pieces"):
+    with pytest.raises(ImageError, match=f"film.mp4 has more than {COUNT - 1} frames; split it into shorter videos"):
         VideoFrames(film)
 
 
