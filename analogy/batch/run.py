@@ -1,4 +1,4 @@
-"""A whole batch, from its sources to its results."""
+"""Run of a whole batch, which reads the sources, does the jobs and writes the results."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ _log = logging.getLogger("analogy")
 _WORKER_BYTES = 0.6e9
 """Minimum memory that a worker needs, in bytes, for pictures of the default working size."""
 _BUDGET = 0.9
-"""Share of the free memory at the start that all jobs together may take."""
+"""Share (0 to 1) of the memory that is free at the start that all jobs together may take."""
 _GPU_WORKERS = 2
-"""Number of workers on a GPU. One transfer of small pictures keeps it less than half busy."""
+"""Number of workers on a GPU, since one transfer of small pictures uses less than half of it."""
 _POLL = 0.5
 """Time between two reports of progress while the first worker starts, in seconds."""
 
@@ -58,9 +58,10 @@ def run_batch(
     single: Collection[str] = (),
     progress: Callable[[Progress], None] = lambda progress: None,
 ) -> tuple[Tally, Path]:
-    """Do all jobs that are not done.
+    """Do all jobs of a batch that no earlier run has done.
 
-    After an error the finished jobs stay done, and the same call does the remaining ones.
+    If the run ends with an error, the finished jobs stay done, and the same call does the remaining
+    jobs.
 
     Parameters
     ----------
@@ -69,10 +70,10 @@ def run_batch(
     output : str
         The folder for results, or its address.
     settings : Settings
-        The settings of jobs that do not set others.
+        The settings of the jobs. A row of a table can set other values for its job.
     engine : EngineArguments
-        The arguments of the engine of each worker. Without a number of threads each worker takes
-        an equal share of the cores.
+        The arguments of the engine of each worker. If they have no number of threads, each worker
+        uses an equal share of the cores.
     styles : Sequence of str
         The pictures B' for jobs that do not name one. Each of these jobs uses all of them together.
     template : str
@@ -88,7 +89,8 @@ def run_batch(
     retry_failed : bool
         True to repeat jobs that failed in an earlier run, even if nothing has changed.
     single : Collection of str
-        The names of settings that the preset of a row does not change.
+        The names of settings that the user has set one by one. The preset of a row does not change
+        them.
     progress : Callable
         Function that receives the progress, as in `Engine.transfer`.
 
@@ -153,13 +155,13 @@ def run_batch(
 
 
 def _places(output: str, manifest: Path | None) -> tuple[str, Path]:
-    """Return the folder for results, as an absolute path or an address, and the manifest."""
+    """Return the folder for results, as an absolute path or an address, and the manifest's path."""
     if stores.scheme(output) == "file":
         output = stores.absolute(output, "")
     if stores.scheme(output):
         if manifest is None:
             raise OutputError(
-                f"{output} is an address; also give --manifest PATH, a file here in which the run records its jobs"
+                f"{output} is an address; also give --manifest PATH, a file on this machine that records the jobs"
             )
         stores.check(output)
         return output.rstrip("/"), manifest.absolute()
@@ -196,7 +198,7 @@ def _jobs(
     table = next((path for path in paths if Path(path).suffix.lower() in tables.TABLES), None)
     if table is not None:
         if len(paths) > 1:
-            raise SettingsError(f"{table} is one of {len(paths)} sources; a table must be the only one")
+            raise SettingsError(f"{table} is one of {len(paths)} sources; a table must be the only source")
         folder = stores.parent(table)
         return tables.Jobs(tables.of_table(table), folder, settings, styles, template, allowed, single), table
     for source in sources:
@@ -219,13 +221,13 @@ def _jobs(
         except OSError as error:
             raise ImageError(f"{source} cannot be read ({reason(error)})") from error
         if not found:
-            raise ImageError(f"{source}: there are no pictures; name a folder with some")
+            raise ImageError(f"{source}: there are no pictures; name a folder that contains pictures")
         pictures += found
     return tables.Jobs(tables.of_pictures(pictures), here, settings, styles, template, allowed=None), None
 
 
 def _pool(scheduler: str | None, workers: int | None, engine: EngineArguments) -> tuple[pools.Pool, EngineArguments]:
-    """Return the workers, and the arguments of their engines with a number of threads."""
+    """Return the pool of workers, and the arguments of their engines with a number of threads."""
     if os.path.isdir(engine.model):  # noqa: PTH112 (a `Path` raises for a name that is too long)
         engine = replace(engine, model=os.path.abspath(engine.model))  # noqa: PTH100
     if scheduler not in (None, "local"):
@@ -261,6 +263,7 @@ def _described(pool: pools.Pool, engine: EngineArguments, progress: Callable[[Pr
         raise DeviceError(f"the workers cannot import analogy ({reason(error)}); install it where they run") from error
     if described["analogy"] != __version__:
         raise DeviceError(
-            f"the workers have analogy {described['analogy']}, but this is {__version__}; install this version there"
+            f"the workers have analogy {described['analogy']}, but this machine has {__version__}; install "
+            f"{__version__} where the workers run"
         )
     return described

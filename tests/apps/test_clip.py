@@ -92,7 +92,8 @@ def test_losses_of_a_video_are_logged_and_wrong_videos_refused_before_the_painti
     done = run(tmp_path / "fast.mp4", "-o", tmp_path / "new.mp4", *key)
     assert done.exit_code == 2 and not painted
     assert (
-        "new.mp4: no video of 64 x 48 pixels and 1000000 frames per second can be written" in done.stderr.splitlines()[-1]
+        "new.mp4: no video of 64 x 48 pixels and 1000000 frames per second can be written"
+        in done.stderr.splitlines()[-1]
     )
     done = run(shot, "-o", tmp_path / "out", "--side-by-side", tmp_path / "both.mp4", "--rate", "0.0001", *key)
     assert done.exit_code == 2 and not painted

@@ -423,7 +423,10 @@ def test_sound_that_breaks_off_does_not_end_the_film(tmp_path: Path, caplog) -> 
         Copies(source, [1, 2], failing, "new.mkv").mux_before(float("inf"))
     assert failing.taken.count("aac") == 1 < failing.taken.count("ac3")
     assert (
-        caplog.text.count("new.mkv: sound as aac (deu) ends at 0.0 s, because the rest cannot be copied (it is damaged)") == 1
+        caplog.text.count(
+            "new.mkv: sound as aac (deu) ends at 0.0 s, because the rest cannot be copied (it is damaged)"
+        )
+        == 1
     )
 
 
