@@ -2,10 +2,11 @@
 
 Run `python tools/fuzz.py [KIND ...] [--seconds N] [--seed N]`.
 
-Each kind runs in a process of its own with little memory, which prints the seed of each case before
-it runs the case. A crash or a hang is therefore found as well, and `--seed N --seconds 0` repeats
-one case. The exit code is 1 if anything is found. The cases are in `fuzz_cases.py`, their files
-come from `tests/hostile`, and `tests/test_hostile.py` is the short form of this tool.
+Each kind of case runs in a process of its own with little memory. The process prints the seed of
+each case before it runs the case, so that the tool also finds crashes and hangs, and `--seed N
+--seconds 0` repeats one case. The exit code is 1 if a fault is found. The cases are in
+`fuzz_cases.py`, their files come from `tests/hostile`, and `tests/test_hostile.py` runs a few cases
+of each kind.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from fuzz_cases import KINDS
 PATIENCE = 60
 """Time after which a case counts as a hang, in seconds."""
 MEMORY = 4 << 30
-"""Address space of an attacked process, in bytes."""
+"""Limit of the address space of an attacked process, in bytes."""
 
 
 def attack(kind: str, seed: int, seconds: float) -> None:

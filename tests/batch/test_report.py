@@ -107,7 +107,7 @@ def test_the_page_of_a_large_batch_shows_some_of_its_jobs(tmp_path: Path) -> Non
     assert len(found.images) == 3 * report.MOST_SHOWN
     assert found.text.count("f1") > 0
     assert found.tags.count("tr") == report.MOST_FAILURES
-    assert "one of 250" in found.text
+    assert "one job in 250" in found.text
 
 
 def test_only_paths_and_web_addresses_are_links(tmp_path: Path) -> None:

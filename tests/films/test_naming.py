@@ -47,7 +47,7 @@ def test_a_frame_is_named_by_its_name_its_file_or_its_number_and_without_numbers
     ("kind", "name", "words"),
     [
         ("from one", "0", "there is no frame 0; name one of frame_0001 to frame_0012, or give a number from 1 to 12"),
-        ("from one", "13", "there is no frame 13; there are frame_0001"),
+        ("from one", "13", "there is no frame 13; name one of frame_0001"),
         ("from one", 12, "there is no frame 12; name one of frame_0001 to frame_0012, or give a number from 0 to 11"),
         ("from one", True, "there is no frame True"),
         ("from one", "frame_0010.jpg", "there is no frame 'frame_0010.jpg'"),

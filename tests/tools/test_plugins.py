@@ -444,7 +444,7 @@ def test_a_refusal_of_the_service_becomes_one_sentence(part, serving, pictures) 
         (
             pictures | {"a": bytes(70 << 20)},
             {},
-            r"The pictures have 70\.\d MB, and the service accepts 64; start it with a larger --upload-mb\.",
+            r"The pictures have 70\.\d MB, and the service accepts 64 MB; start it with a larger --upload-mb\.",
         ),
     ]:
         with pytest.raises(error, match=f"^{words}$"):
@@ -509,7 +509,9 @@ def test_work_ends_with_a_result_or_a_problem_or_after_cancelling_with_neither(p
     assert (done(fail).result, done(fail).problem) == (None, "No.")
     ended = done(until_cancelled, cancel=True)
     assert (ended.result, ended.problem) == (None, None)
-    assert done(lambda step, cancelled: 1 / 0).problem.startswith("This should not happen: ZeroDivisionError")
+    assert done(lambda step, cancelled: 1 / 0).problem.startswith(
+        "An unexpected error has ended the work: ZeroDivisionError"
+    )
 
 
 IN_KRITA = """

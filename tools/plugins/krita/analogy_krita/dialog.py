@@ -93,7 +93,7 @@ class Dialog(QDialog):
         self._start(lambda step, cancelled: service.settings(), self._show_settings)
 
     def make(self) -> None:
-        """Read the layers, and let the service make the picture in another thread."""
+        """Read the layers, and start a thread that lets the service make the picture."""
         try:
             service = self._service()
             pictures = self._pictures()
@@ -280,7 +280,7 @@ class Dialog(QDialog):
 
 
 def _widget_of(setting: dict[str, Any]) -> Any:
-    """Return a widget for a setting of the service, which at first leaves it to the preset."""
+    """Return a widget for a setting of the service, which first shows that the preset decides."""
     if setting["choices"]:
         box = QComboBox()
         box.addItem(_AS_THE_PRESET, None)
