@@ -1,4 +1,4 @@
-"""The jobs of a batch, from tables of each kind and of any length."""
+"""Tests of the jobs of a batch, read from tables of each kind and of any length."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page about a batch, which loads nothing and escapes all file names."""
+"""Tests of the page about a batch, which loads no other file and escapes all file names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The start of a whole batch, and the check of its first worker."""
+"""Tests of the start of a whole batch, which checks its first worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of whole films: which keys decide which frames, and what each painted frame shows."""
+"""Tests of whole films: from which keys a frame is painted, and what each painted frame shows."""
 
 import os
 import select
@@ -210,7 +210,7 @@ def test_a_checksum_changes_with_all_that_decides_a_stretch_and_with_nothing_els
     assert [a == b for a, b in zip(before, sums(shot, keys | {4: painted(7)}), strict=True)] == [False, False]
     touched = [*shot[:6], shot[5], shot[7]]
     assert [a == b for a, b in zip(before, sums(touched, keys), strict=True)] == [True, False]
-    assert sums(shot, keys, weight=2) == before  # a setting matters only if a key is made
+    assert sums(shot, keys, weight=2) == before  # a setting matters only if the program makes a key
     assert not set(sums(shot, keys, seed=1)) & set(before)
     both, style = [*shot, *other_shot], painted(8)
     assert not set(sums(both, style=style)) & set(sums(both, style=style, weight=2))

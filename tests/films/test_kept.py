@@ -45,7 +45,7 @@ def opened(path: Path) -> Iterator[Any]:
 
 
 def pictures_of(path: Path) -> Any:
-    """Return the codec's four letters, name and profile, and the pixel format and pixel shape."""
+    """Return the codec's four-letter code, name and profile, the pixel format and pixel shape."""
     with opened(path) as container:
         stream = container.streams.video[0]
         context = stream.codec_context

@@ -1,4 +1,4 @@
-"""Tests of names of frames: which frame is meant, and which names may mean two."""
+"""Tests of the names of frames: which frame a name means, and which names are refused."""
 
 from __future__ import annotations
 
