@@ -56,7 +56,7 @@ class Crop:
 
 
 def list_photos(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the sorted photos for training and for evaluation; exit if there is only one."""
+    """Return sorted photos for training and for evaluation; exit if there are fewer than two."""
     photos = sorted(p for p in folder.rglob("*") if p.suffix.lower() in {".jpg", ".jpeg", ".png"})
     if len(photos) < 2:
         sys.exit(f"distill: {folder} has fewer than two .jpg or .png files; name a folder with more")
