@@ -340,7 +340,9 @@ def main(sizes: list[int], models: list[str], threads: list[int], preset: Any, d
         click.echo(json.dumps(done))
         return
     limit = in_own_process(json.dumps(device))  # in this process, its memory would count as that of each child
-    click.echo(f"a large product: {limit['operations'] / 1e9:.0f} G/s; a copy: {limit['bytes'] / 1e9:.1f} GB/s")
+    click.echo(
+        f"a large product: {limit['operations'] / 1e9:.0f} G operations/s; a copy: {limit['bytes'] / 1e9:.1f} GB/s"
+    )
     settings = {**PRESETS[preset], "max_pixels": max(350_000, max(sizes) ** 2)}
     earlier = json.loads(compare.read_text()) if compare else {"runs": {}}
     report: dict[str, Any] = {"limits": limit, "runs": {}}

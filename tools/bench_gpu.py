@@ -95,7 +95,7 @@ def lines(found: Mapping[str, Any], cases: Mapping[str, Case]) -> list[str]:
     """Return the figures as lines of text."""
     text = [f"  whole transfers on {found['device']}, median (lowest to highest):"]
     for name, (low, middle, high) in found["ms"].items():
-        text.append(f"  {name:24} {middle:7.1f} ms ({low:.1f} to {high:.1f}); aim on an H100 {cases[name].aim:g}")
+        text.append(f"  {name:24} {middle:7.1f} ms ({low:.1f} to {high:.1f}); aim on an H100 {cases[name].aim:g} ms")
     one, two = found["per_second"]["1"], found["per_second"][str(CALLERS)]
     text.append(
         f"  {one:.1f} transfers a second for one caller, {two:.1f} for {CALLERS}: x {two / one if one else 0:.2f}; "

@@ -267,7 +267,7 @@ def train(args: argparse.Namespace) -> None:
         replace_file(run / WEIGHTS_FILE, lambda path: save_file(weights, path))
         print(compare([run / WEIGHTS_FILE], held_back, targets), flush=True)
 
-    wanted = copy.deepcopy(targets).to(device)  # evaluation runs on the CPU
+    wanted = copy.deepcopy(targets).to(device)  # a copy, since the evaluation uses `targets` on the CPU
     started, losses = time.monotonic(), []
     steps = range(first, args.steps)
     for step, batch in zip(steps, batches(crops, steps, teacher, workers), strict=True):
@@ -313,7 +313,7 @@ def write_model(run: Path, photos: list[Path], args: argparse.Namespace) -> None
         shutil.rmtree(folder)  # an earlier run with fewer steps made it
     export(network, folder, card)
     add_projection(Features(folder, CpuBackend(torch.get_num_threads())), photos, dimensions=SEARCH_DIMENSIONS)
-    print(f"{folder} is the model")
+    print(f"the model folder is {folder}")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -15,7 +15,7 @@ from distill_looks import Rng, colour_cast, strong_look
 
 LEVELS = (1, 2, 3, 4, 5)
 SIDES = {160: (4, 96), 224: (2, 192)}
-"""Side of a crop in pixels -> number of crops in a group, and of positions in a crop.
+"""Side of a crop in pixels -> number of crops in a group, and number of positions in a crop.
 
 The loss compares the positions of one group with each other. For each side, a group has 384
 positions and about the same number of pixels. Sides are multiples of 16, so that the pooling of all
@@ -32,9 +32,9 @@ TWINS = 0.5
 The second twin gets a strong look.
 """
 STRONG = 0.35
-"""Share of the crops that are not twins that get a strong look."""
+"""Probability that a crop gets a strong look if it is not a twin."""
 COLOUR_CASTS = 0.3
-"""Share of all crops that get a colour cast."""
+"""Probability that a crop gets a colour cast."""
 
 
 @dataclass(frozen=True)

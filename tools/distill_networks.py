@@ -16,7 +16,7 @@ from analogy.networks.weights import PREPROCESSING, read
 import winograd
 
 WINOGRAD = 64 * 256 * 9
-"""Number of weights of a kernel from which Winograd's algorithm is faster in training on a CPU."""
+"""Smallest number of weights in a kernel for which Winograd's algorithm trains faster on a CPU."""
 
 
 class Vgg(nn.Module):
@@ -98,7 +98,7 @@ def load(path: Path, preprocessing: str | None = None) -> Vgg:
     for name in widths:
         kernel = np.ascontiguousarray(network.weights[f"{name}.weight"])
         if name == "conv1_1" and network.bgr:
-            kernel = kernel[:, ::-1].copy()  # so that the network can get RGB
+            kernel = kernel[:, ::-1].copy()  # all networks get RGB here
         vgg.kernel(name).copy_(torch.from_numpy(kernel))
         vgg.biases[name].copy_(torch.from_numpy(network.weights[f"{name}.bias"]))
     return vgg

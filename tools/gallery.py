@@ -78,7 +78,7 @@ def _picture(source: Any, height: int) -> Image.Image:
 
 
 def looks() -> None:
-    """Show two photographs, each beside its painting, with the example in the corner."""
+    """Show two photographs, each beside its painting, which has the example B' in its corner."""
     coffee = SOURCES / "coffee.jpg"
     comic = engine.transfer(HOPPER, LOVELACE, direction="ab").a_prime
     painted = engine.transfer(coffee, STARRY_NIGHT, "landscape", direction="ab").a_prime

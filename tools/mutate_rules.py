@@ -97,9 +97,9 @@ _LOGGERS = {"_log", "log", "logger"}
 def mutants(path: Path, functions: tuple[str, ...] = ()) -> list[Mutant]:
     """Return the mutants of a file, or of some functions of it, in the order of their places.
 
-    Python that does not parse is left out, and so is a change that no test could notice: in an
-    annotation, a docstring, the text of a message, the name of a thread, `__slots__`, or a keyword
-    such as `strict` that guards against mistakes in the code itself.
+    A mutant that is not valid Python is left out, and so is a change that no test could notice: in
+    an annotation, a docstring, the text of a message, the name of a thread, `__slots__`, or a
+    keyword such as `strict` that guards against mistakes in the code itself.
     """
     text = path.read_text(encoding="utf-8")
     source = _Python(text) if path.suffix == ".py" else _Cuda(text)

@@ -190,7 +190,7 @@ class Jobs:
         return text
 
     def _job(self, number: int, cells: Mapping[str, Any]) -> Job:
-        """Return the job of a row. Raises `SettingsError` or `OutputError`."""
+        """Return the job of a row. Raises `SettingsError` or `OutputError` if the row is wrong."""
         found = {name: self._inputs(name, cells) for name in INPUTS}
         inputs: dict[str, Any] = {
             name: values if len(values) > 1 else values[0] for name, values in found.items() if values
@@ -242,7 +242,7 @@ class Jobs:
         return path
 
     def _settings_of(self, cells: Mapping[str, Any]) -> Settings:
-        """Return the settings of a row."""
+        """Return the settings of the job of a row."""
         own = {name: _value(kind, cells[name]) for name, kind in _KINDS.items() if name in cells}
         return self._settings.changed(own, cells.get("preset"), keep=self._single)
 

@@ -56,7 +56,8 @@ class Tally:
     kept : int
         Number of jobs of `done` whose results an earlier run has made.
     left : int
-        Number of jobs that this run skips: the kept ones, and those that failed in an earlier run.
+        Number of jobs that this run skips: the kept jobs, and the jobs that failed in an earlier
+        run.
     failed : int
         Number of jobs that failed, in this run or in an earlier one.
     since : float
@@ -183,7 +184,7 @@ class Loop:
         Raises
         ------
         OutputError
-            If nothing more can be written.
+            If the disk is full, or the manifest or the page cannot be written.
         DeviceError
             If the workers have gone.
         """
@@ -231,7 +232,7 @@ class Loop:
         return self._next_up.popleft()
 
     def _submit(self, flight: _Flight) -> Future[Any]:
-        """Give a job to a worker, unless it would overwrite a file that no batch has made.
+        """Give a job to a worker, unless the job would overwrite a file that no batch has made.
 
         Such a job fails at once.
         """

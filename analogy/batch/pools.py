@@ -98,7 +98,7 @@ def cluster(address: str, workers: int) -> Pool:
         raise SettingsError(
             '--scheduler needs Dask; install the extra "cluster": pip install "deep-image-analogy[cluster]"'
         ) from error
-    # Dask logs many lines about a worker that has died, and the loop logs one anyway.
+    # Dask would log many lines about a worker that has died. The loop logs one line about it.
     for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     local: Any = None
@@ -120,10 +120,10 @@ def cluster(address: str, workers: int) -> Pool:
         if time.monotonic() >= asked + _POLL_SECONDS:
             try:
                 cores = sum(client.nthreads().values())
-            except Exception as error:  # Dask raises many kinds
+            except Exception as error:  # Dask raises errors of many types
                 raise DeviceError(GONE) from error
             asked = time.monotonic()
-        return 2 * cores  # so that the next job is with a worker when it finishes one
+        return 2 * cores  # a worker gets its next job before it has finished the present one
 
     def close(now: bool) -> None:
         with suppress(Exception):  # the scheduler may have gone
@@ -166,7 +166,7 @@ class _Processes(Executor):
         return future
 
     def close(self, now: bool) -> None:
-        """End the processes, at once or after their tasks."""
+        """End the processes, at once if `now` is True, otherwise after their tasks."""
         ends = time.monotonic() + _CLOSING_SECONDS
         while now and time.monotonic() < ends and any(child.is_alive() for child in self._children):
             for child in self._children:
@@ -191,7 +191,7 @@ class _Processes(Executor):
         before = set(multiprocessing.active_children())
         try:
             with _no_interrupts():
-                future = pool.submit(_call, fn, args, kwargs)  # the first one starts the process
+                future = pool.submit(_call, fn, args, kwargs)  # the first submission starts the process
         except OSError as error:
             raise DeviceError(f"a worker process cannot be started ({reason(error)}); use fewer --workers") from error
         self._children += [child for child in multiprocessing.active_children() if child not in before]

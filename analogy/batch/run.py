@@ -75,11 +75,13 @@ def run_batch(
         The arguments of the engine of each worker. If they have no number of threads, each worker
         uses an equal share of the cores.
     styles : Sequence of str
-        The pictures B' for jobs that do not name one. Each of these jobs uses all of them together.
+        The pictures B' for jobs that name no B'. Each of these jobs uses all these pictures
+        together.
     template : str
         The template of the names of results.
     manifest : Path or None
-        The path of the manifest, only if `output` is an address. Otherwise it is in the folder.
+        The path of the manifest, only if `output` is an address. Otherwise the manifest is in the
+        folder for results.
     allowed : Sequence of str
         The schemes of addresses that a table can name.
     workers : int or None
@@ -127,7 +129,7 @@ def run_batch(
             described = _described(pool, engine, progress)
             if described["kind"] == "cuda" and pool.local and workers is None:
                 started = pool.slots()
-                pool.slots = lambda: min(_GPU_WORKERS, started)  # the other processes have not started
+                pool.slots = lambda: min(_GPU_WORKERS, started)  # a process starts with its first task
             for level, note in described["notes"]:
                 _log.log(level, note)
             if pool.dashboard:
@@ -185,7 +187,7 @@ def _jobs(
     allowed: Sequence[str],
     single: Collection[str],
 ) -> tuple[tables.Jobs, str | None]:
-    """Return the jobs, and the path or the address of their table, or None for no table."""
+    """Return the jobs, and the path or the address of their table, or None if there is no table."""
     here = os.getcwd()  # noqa: PTH109
     paths = [stores.absolute(source, here) for source in sources]
     for path in paths:

@@ -28,7 +28,7 @@ from ..pictures.reading import MOST_BYTES
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 _WHOLE_OBJECTS = frozenset(("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "r2", "memory"))
-"""Schemes of stores in which an object appears only once all of it has arrived.
+"""Schemes of stores in which an object appears only after all of it has arrived.
 
 In other stores a file is written under a temporary name, and then renamed.
 """
@@ -152,7 +152,10 @@ def write(path: str, content: bytes) -> None:
 
 
 def names(root: str) -> Iterator[str]:
-    """Yield all files below a folder at an address, as paths in that folder. Raises `OSError`."""
+    """Yield all files below a folder at an address, as paths in that folder.
+
+    Raises `OSError` if the folder cannot be listed.
+    """
     with _as_os_errors():
         store, inner = _store(root)
         try:
@@ -212,7 +215,7 @@ def _store(path: str) -> tuple[Any, str]:
 def _open(path: str) -> IO[bytes]:
     """Open a file at an address for reading, and return it."""
     store, inner = _store(path)
-    return io.BufferedReader(store.open(inner, "rb"))  # `readline` of a store's file takes no limit
+    return io.BufferedReader(store.open(inner, "rb"))  # a store's own `readline` takes no limit
 
 
 def _info(path: str) -> dict[str, Any]:

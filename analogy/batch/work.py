@@ -137,10 +137,10 @@ def do(task: Task) -> dict[str, Any]:
 
 
 def _is_valid(task: Task, known: Mapping[str, Any]) -> bool:
-    """Return whether the result of a job that its last line in the manifest records still counts.
+    """Return whether the outcome of a job that the line `known` records is still valid.
 
-    A failure counts unless the user wants to retry failed jobs. Results count if their files exist
-    with the recorded sizes.
+    A failure is valid unless the user wants to retry failed jobs. Results are valid if their files
+    exist with the recorded sizes.
     """
     if known.get("state") == "failed":
         return not task.retry_failed

@@ -2,8 +2,8 @@
 
 A key is a painted version of one frame of the film, its key frame. The place of a pixel is the
 position, in the key frame, of the thing that the pixel shows. Places are stored as a flow:
-displacements from the pixels to their places. `Carrier.advance` goes on to the next frame in four
-steps:
+displacements from the pixels to their places. `Carrier.advance` carries the key on to the next
+frame in four steps:
 
 1. It computes the carried flow. This flow leads along the optical flow from the new frame to the
    previous frame, and from there along the flow of the previous frame. The carried flow does not
@@ -16,15 +16,16 @@ steps:
 3. It moves the flow of flat pixels towards that of the textured pixels around them, since optical
    flow finds only noise in a flat region.
 4. It decides which places are sure. A place is sure if the direct flow passes the forward-backward
-   check: the flow from the key frame back to the new frame leads to the same pixel again. The other
-   pixels show mostly things that the key frame does not show. For them, PatchMatch searches the key
-   frame for similar colours, except for flat pixels whose place has the same colour.
+   check: the flow from the key frame back to the new frame leads to the same pixel again. Most of
+   the other pixels show things that the key frame does not show. For the other pixels, PatchMatch
+   searches the key frame for similar colours, except for flat pixels whose place has nearly the
+   same colour.
 
 `Carrier.paint` then gives each pixel the colour that the key has at the pixel's place.
 
 This departs from Liao et al. 2017, which matches two pictures: here A is a frame, B the key frame,
-and B' the key (Hertzmann et al. 2001, "Image Analogies", with B given). Motion leads from A to B,
-and PatchMatch searches only where motion does not.
+and B' the key (Hertzmann et al. 2001, "Image Analogies", with B given). Motion gives
+the matches of A in B, and PatchMatch searches only for matches that motion does not give.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ _BASE_TRUST = 0.1
 _FLAT = 0.5
 """Texture (see `motion.texture`, 0 to 1) below which a pixel is flat."""
 _UNLIKE = 0.1
-"""Colour difference (0 to 1) above which even a flat pixel gets a new search."""
+"""Colour difference (0 to 1) to its place above which even a flat pixel gets a new search."""
 
 _PATCH = 7
 """Side of the patches that the search compares, in pixels."""
@@ -129,7 +130,7 @@ class Carrier:
     """
 
     def __init__(self, backend: Backend, key_frame: np.ndarray, seed: int = 0):
-        """Begin at the key frame, (H, W, 3) uint8, with a seed for the random search."""
+        """Begin at `key_frame`, (H, W, 3) uint8, with the `seed` of the random search."""
         self.backend, self.seed = backend, seed
         self.key_frame = self.frame = key_frame
         self.flow = np.zeros((*key_frame.shape[:2], 2), np.float32)
@@ -225,7 +226,7 @@ class Carrier:
         places = here + flow[..., ::-1]
         frames = self.frame.astype(np.float32), self._key_pixels
         field, coarser = None, size
-        # From coarse to fine: each scale begins at the matches of the coarser one.
+        # From coarse to fine: each scale begins at the matches of the coarser scale.
         for scale, iterations in _ITERATIONS.items():
             small = -(-size[0] // scale), -(-size[1] // scale)
 

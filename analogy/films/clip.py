@@ -155,7 +155,7 @@ class Clip:
         return plan(list(find_cuts(self._read_all("cuts"))), self._keys.given)
 
     def _read_all(self, stage: str) -> Iterator[np.ndarray]:
-        """Yield the pixels of each frame, (H, W, 3) uint8, and report the stage."""
+        """Yield the pixels of each frame, (H, W, 3) uint8, and report the present `stage`."""
         for index in range(len(self)):
             self._report(Progress(stage, 0.0))
             yield self.read(index).rgb

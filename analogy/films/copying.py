@@ -71,7 +71,11 @@ class Copies:
                 if self._is_trial:
                     raise
                 _log.warning(
-                    "%s: %s ends at %.1f s, because the rest cannot be copied (%s)", self._label, what, at, reason(error)
+                    "%s: %s ends at %.1f s, because the rest cannot be copied (%s)",
+                    self._label,
+                    what,
+                    at,
+                    reason(error),
                 )
                 del self._streams[index]
 
@@ -152,9 +156,9 @@ def _refusal(path: Path, index: int, kind: str, form: str, label: str) -> str | 
             copies(path, [index], container, label, is_trial=True) as tried,
         ):
             tried.mux_before(float("inf"))
-            container.start_encoding()  # without a packet, nothing has started it yet
+            container.start_encoding()  # if there were no packets, it has not started yet
         file.seek(0)
-        if kind != "attachment":  # a file of attachments alone cannot be opened
+        if kind != "attachment":  # FFmpeg cannot open a file that has only attachments
             with av.open(file) as container:
                 if len(container.streams) != 1:
                     return "it cannot be read back"

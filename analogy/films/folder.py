@@ -110,7 +110,7 @@ def paint_folder(
 def _claim_files(
     clip: Clip, manifest: FilmManifest, folder: Path, names: Sequence[str], places: Places, beside: Sequence[Path]
 ) -> None:
-    """Add the files that `paint_folder` will write to `places`.
+    """Record in `places` the files that `paint_folder` will write.
 
     Raises `OutputError` for a file that it must not write.
     """

@@ -16,7 +16,7 @@ _SHARPNESS = 2.0
 _DOUBT = 20.0
 """Amount by which the log odds of a key's weight grow if the doubt of the other key grows by 1."""
 _CHOICE = 8.0
-"""Factor of the log odds for strokes, which makes almost each stroke come from a single key."""
+"""Factor of the log odds for strokes, so that nearly every stroke comes from a single key."""
 _PATCH = 32
 """Side of the squares whose strokes change at different times, in pixels."""
 _SPREAD = 1.0

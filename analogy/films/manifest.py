@@ -28,7 +28,7 @@ class FilmManifest:
     exists : bool
         True if the folder had such a manifest.
     frames : dict of str to str
-        Name -> checksum of each frame's file that a run has made, including files that are gone.
+        Name -> checksum of each frame's file that a run has made, including deleted files.
     made_from : dict of str to str
         Name -> checksum of everything that the frame was made from, for the files that exist. The
         checksum is "" if a killed run has left the file.
@@ -64,7 +64,7 @@ class FilmManifest:
                 self._read_begun(name)
 
     def _read_begun(self, name: str) -> None:
-        """Add a file that a run was about to write when it was killed, with its present content."""
+        """Add a file that a run was writing when it was killed, with its present checksum."""
         path, is_frame = self._folder / name, Path(name).name == name
         recorded = (self.frames if is_frame else self.beside).get(name, "")
         if path.is_symlink() or is_unchanged(path, recorded):

@@ -3,7 +3,7 @@
 A flow is an array (H, W, 2) float32. Its element [y, x] is the displacement (dx, dy), in pixels,
 from that pixel of one frame to the pixel's place in another, as in `method.flow`. A flow "leads"
 from the pixel to the place. OpenCV's DIS (Kroeger et al. 2016, "Fast Optical Flow using Dense
-Inverse Search") computes it. This module needs the extra `video`.
+Inverse Search") computes the flow. This module needs the extra `video`.
 """
 
 from __future__ import annotations

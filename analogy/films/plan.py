@@ -53,8 +53,9 @@ class Stretch:
         """Return the number of steps that painting the `wanted` frames needs.
 
         There must be at least one wanted frame, and they must be in order. Carrying a key
-        needs one step for each frame up to the last wanted one. If only a later key decides the
-        stretch, each wanted frame needs another step, in which it is read from the store.
+        needs one step for each frame up to the last wanted one. If the stretch is
+        painted only from a later key, each wanted frame needs another step, in which its stored
+        painting is read.
         """
         forwards = len(wanted) if self.before is None else wanted[-1] - self.before + 1
         backwards = 0 if self.after is None else self.after - wanted[0] + 1

@@ -15,7 +15,7 @@ _AGREEMENT = 1.5
 _COLOURS = 30.0
 """Mean colour difference, 0 to 255, below which a pixel shows the same thing in both frames."""
 _FOUND = 0.2
-"""Share (0 to 1) of pixels shared with the previous frame, below which a new shot begins."""
+"""Share (0 to 1) of a frame that the previous frame also shows, below which a new shot begins."""
 
 
 def find_cuts(frames: Iterable[np.ndarray]) -> Iterator[bool]:

@@ -58,7 +58,9 @@ _MOST_GAIN = 2.0
 _WINDOW = 33
 """Side of the square over which the detail is averaged, twice in succession, in pixels."""
 _SHARPENING = 1.6
-"""Factor of the difference from a 3 x 3 blur, which about doubles the detail when it is added."""
+"""Factor for a picture's difference from its 3 x 3 blur.
+
+Adding the difference times this factor to the picture about doubles the root of `_detail`."""
 _LIST_WIDTH = 1024
 """Width of the array into which a list of places is reshaped, since OpenCV limits its height."""
 
@@ -104,7 +106,7 @@ def _joints(flow: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _average(picture: np.ndarray, key: np.ndarray, flow: np.ndarray, joints: list[np.ndarray]) -> None:
-    """Replace each pixel of `picture` near a joint by its mean colour in the pieces around it."""
+    """Replace each pixel of `picture` near a joint by its mean colour in the pieces that meet."""
     near = joints[0] | joints[1]
     near[1:] |= joints[0][:-1]
     near[:, 1:] |= joints[1][:, :-1]

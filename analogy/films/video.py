@@ -26,8 +26,8 @@ _log = logging.getLogger("analogy")
 _CACHED = 128 << 20
 """Maximum size of the cache of decoded frames, in bytes.
 
-The cache makes it fast to read frames backwards, although a video can only be decoded forwards from
-a keyframe of its encoding.
+A video can only be decoded forwards, from one of its keyframes. The cache makes it fast to read
+frames backwards, too.
 """
 _MOST_FRAMES = 1 << 20
 """Maximum number of frames of a film: twelve hours at 24 frames per second.
@@ -167,7 +167,7 @@ class VideoFrames:
             )
         elif bits > 8:
             yield f"its colours have {bits} bits; they are painted with 8"
-        if "alpha_mode" in {name.lower() for name in self.stream.metadata}:  # Matroska writes it in capitals, too
+        if "alpha_mode" in {name.lower() for name in self.stream.metadata}:  # Matroska may write it in capitals
             yield "its transparency is stored beside its pictures and is not read; the result is opaque"
 
     def takes(self, path: Path) -> bool:
@@ -211,7 +211,7 @@ class VideoFrames:
         return max(4, _CACHED // (self.stream.width * self.stream.height * 3))
 
     def _seek(self, index: int) -> None:
-        """Go to the last keyframe of the encoding at or before a frame."""
+        """Go to the last keyframe of the video's encoding at or before the frame `index`."""
         self._cache.clear()
         try:
             self._container.seek(self.times[index], stream=self.stream, backward=True)

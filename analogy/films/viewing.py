@@ -14,7 +14,7 @@ from .clip import Clip
 from .writing import PreparedVideo, prepare_video
 
 _WHITE = 255
-"""Grey level that shows through transparent frames and between pictures."""
+"""Grey level, 0 to 255, behind transparent frames and between pictures."""
 _CONTACT_FRAMES = 24
 """Maximum number of frames on a contact sheet."""
 _CONTACT_COLUMNS = 3

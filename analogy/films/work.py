@@ -210,7 +210,7 @@ class Work:
             self._folder.mkdir(exist_ok=True)
             with suppress(FileNotFoundError):
                 status = path.lstat()
-                if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:  # a link or a device
+                if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:  # a link or a device, which no run makes
                     path.unlink()
             path.touch()
             return Store(path.open("r+b"), shape)

@@ -62,7 +62,7 @@ def test_a_line_that_is_too_long_is_skipped(tmp_path: Path) -> None:
         assert [manifest.owns(job) for job in ("a", "b", "just")] == [True, True, True]
         manifest.append(line("c"))
     assert path.read_bytes().startswith(whole)
-    path.write_bytes(whole + b'{"job": "' + b"x" * 10_000_000)  # as a killed run leaves it
+    path.write_bytes(whole + b'{"job": "' + b"x" * 10_000_000)  # a killed run can leave such a line
     with Manifest(path) as manifest:
         assert manifest.known("b") == line("b")
         manifest.append(line("c"))

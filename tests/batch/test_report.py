@@ -72,7 +72,7 @@ def test_the_page_shows_every_style(tmp_path: Path) -> None:
     same = [Job(number, several, made) for number in (1, 2)]
     card = [name * 4 for name in ("a", "a_prime", "b_1", "b_2")]
     styles = ["b_prime" * 4, "b_prime_2" * 4]
-    assert sources(*same) == styles + card + card  # once for both jobs
+    assert sources(*same) == styles + card + card  # the styles are shown once for both jobs
     another = Job(2, Request("/photos/a.png", ["/two.png", "/one.png"], Settings()), made)
     assert sources(same[0], another) == card + styles + card + styles
 

@@ -80,7 +80,7 @@ def same(one, other, names=None) -> bool:
 def test_the_same_seed_gives_the_same_weights_killed_or_not(
     distill, no_folder, inputs, tmp_path, monkeypatch, capsys, crops
 ):
-    """Check this for crops of a pool and for new crops, with and without worker processes."""
+    """Run it with crops of a pool and with new crops, with and without worker processes."""
     monkeypatch.setitem(distill.GROUPS, "cpu", 2 if crops == "0" else 1)
 
     def run(name, *more):
@@ -126,7 +126,10 @@ def test_weights_have_the_names_and_shapes_of_the_compact_model(distill, inputs,
 
 
 def test_one_table_compares_weights_of_any_layers_and_widths(distill, inputs, tmp_path, capsys):
-    """The table includes the teacher, whose errors are almost 0: the projection loses nothing."""
+    """The table includes the teacher, whose errors are almost 0.
+
+    The projection of its few channels loses nothing.
+    """
     inputs[-1] = "compact"
     sixteen = [layer for layer in CONVOLUTIONS if layer not in FOURTH]
     files = {"teacher.safetensors": random_weights((3, 4, 5, 6, 7)),

@@ -646,9 +646,9 @@ class Comfy:
 
 @pytest.fixture
 def comfy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Comfy]:
-    """Install fakes of ComfyUI's modules, and load the node's folder under another name.
+    """Install fakes of ComfyUI's modules, and load the node's folder as ComfyUI does.
 
-    ComfyUI also loads it under another name.
+    ComfyUI loads the folder as a module with another name.
     """
     fake = Comfy(None, None, [])
 

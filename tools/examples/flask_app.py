@@ -12,7 +12,7 @@ import analogy
 
 app = flask.Flask(__name__)
 app.config["MAX_CONTENT_LENGTH"] = 30_000_000
-engine = analogy.Engine(max_input_pixels=20_000_000)  # not before a fork, which its threads do not survive
+engine = analogy.Engine(max_input_pixels=20_000_000)  # each process needs its own, since threads end at a fork
 
 
 @app.post("/")

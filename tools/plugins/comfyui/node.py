@@ -33,7 +33,7 @@ class Analogy:
     """
 
     CATEGORY = "image/style"
-    DESCRIPTION = "Gives a picture the looks of another picture, whose own pixels it uses."
+    DESCRIPTION = "Gives a picture the looks of another picture, by using the pixels of that picture."
     FUNCTION = "make"
     RETURN_TYPES = ("IMAGE", "IMAGE")
     RETURN_NAMES = ("image", "looks_as_image")
@@ -66,16 +66,16 @@ class Analogy:
                     list(installed()),
                     {"default": DEFAULT, "tooltip": "The network that compares the pictures."},
                 ),
-                "device": (list(DEVICES), {"default": DEVICES[0], "tooltip": "Where the transfer runs."}),
+                "device": (list(DEVICES), {"default": DEVICES[0], "tooltip": "The device on which the transfer runs."}),
             },
             "optional": {
                 "mask_image": (
                     "MASK",
-                    {"tooltip": "A region of the picture. It matches only the region of the looks."},
+                    {"tooltip": "A region of the picture. It is matched only with the region of mask_looks."},
                 ),
                 "mask_looks": (
                     "MASK",
-                    {"tooltip": "The region of the looks that it matches. Connect both masks, or none."},
+                    {"tooltip": "The region of the looks for the region of mask_image. Connect both masks, or none."},
                 ),
             },
         }
