@@ -35,7 +35,7 @@ def detail(picture: np.ndarray) -> float:
 
 
 def change(before: np.ndarray, after: np.ndarray, flow: np.ndarray, counts: np.ndarray) -> float:
-    """Return the mean colour change along `flow` from `before` to `after` at the pixels `counts`."""
+    """Return the mean colour change along `flow` from `before` to `after` at pixels in `counts`."""
     lab = [cv2.cvtColor(np.float32(each) / 255, cv2.COLOR_RGB2LAB) for each in (before, after)]
     return float(np.linalg.norm(lab[1] - sample(lab[0], flow), axis=-1)[counts].mean())
 
