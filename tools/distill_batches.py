@@ -122,7 +122,10 @@ class NewCrops:
 
 @dataclass(frozen=True)
 class StoredCrops:
-    """Crops of each step from a pool for each side; a step has `groups` groups (see `SIDES`)."""
+    """Dataset of stored crops for each step; a step has `groups` groups (see `SIDES`).
+
+    `pools` has a pool of crops for each side.
+    """
 
     pools: dict[int, dict[str, np.ndarray]]
     seed: int

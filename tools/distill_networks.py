@@ -121,7 +121,7 @@ def begin_from(student: Vgg, start: Vgg) -> None:
     other layers, a wider layer, or another input.
     """
     if not torch.equal(start.mean, student.mean) or not torch.equal(start.std, student.std):
-        sys.exit("distill: the weights of --init need another input than (RGB - .45) / .25; choose others")
+        sys.exit("distill: the weights of --init need another input than (RGB - .45) / .25; choose other weights")
     if start.widths.keys() != student.widths.keys():
         sys.exit(f"distill: the weights of --init have the layers {', '.join(start.widths)}; the student has "
                  f"{', '.join(student.widths)}")  # fmt: skip

@@ -35,7 +35,7 @@ MEMORY = 4 << 30
 
 
 def attack(kind: str, seed: int, seconds: float) -> None:
-    """Run cases from `seed` on in this process; print each seed and each outcome for `run`."""
+    """Run cases from `seed` on in this process, and print seeds and outcomes, which `run` reads."""
     if kind not in ("kills", "disks") and sys.platform == "linux":
         import resource
 

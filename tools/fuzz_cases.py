@@ -28,7 +28,7 @@ MOST = 1_000_000
 FAST = ["--inversion", "vote", "--search-iterations", "1", "--device", "cpu", "--threads", "1"]
 
 Case = Callable[[np.random.Generator, Path], str]
-"""Function that runs one case in an empty folder and returns its outcome; it raises for a fault."""
+"""Function that runs one case in an empty folder, and returns its outcome or raises for a fault."""
 
 
 def refusable(work: Callable[[], object]) -> str:

@@ -137,7 +137,7 @@ def examples() -> None:
     """Show the portrait in the style of the Mona Lisa, with a painted sky as its background."""
     background = np.array(Image.open(COLLINS_LABELS).convert("RGB"))[0, 0]
     mona_lisa = np.array(Image.open(LABELS["mask_b"]).convert("RGBA"))
-    mona_lisa[(mona_lisa[..., :3] == background).all(axis=-1), 3] = 0  # the background of the Mona Lisa has no label
+    mona_lisa[(mona_lisa[..., :3] == background).all(axis=-1), 3] = 0  # remove the label of her background
     painting = np.array(Image.open(STARRY_NIGHT).convert("RGB"))
     sky = painting[: int(0.65 * len(painting))]
     masks: dict[str, Any] = {"mask_a": COLLINS_LABELS, "mask_b": [mona_lisa, np.zeros_like(sky) + background]}
@@ -177,7 +177,7 @@ def page() -> None:
         view = browser.new_page(viewport={"width": 1200, "height": 1120})
         view.goto(address)
         view.get_by_text("Use the example pair").click()
-        view.get_by_role("tab", name="Regions6").wait_for()  # then the labels are loaded
+        view.get_by_role("tab", name="Regions6").wait_for()  # it shows that the labels are loaded
         view.locator("#start").click()
         view.locator("#results").wait_for()
         view.get_by_role("tab", name="Where from").click()

@@ -27,7 +27,7 @@ def orthogonalised(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon for matrices.
+    """The optimiser Muon, for parameters that are matrices.
 
     The update has the RMS of an AdamW update, so that the same learning rates suit both (Liu et al.
     2025).

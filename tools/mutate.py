@@ -136,7 +136,7 @@ PARTS = {
 
 
 class Copy:
-    """A copy of the project, in which one mutant after another takes the place of its file."""
+    """A copy of the project, in which one mutant after another replaces its file."""
 
     def __init__(self, root: Path, folder: Path):
         self.folder = folder

@@ -119,7 +119,7 @@ def mutants(path: Path, functions: tuple[str, ...] = ()) -> list[Mutant]:
 
 
 def _apply(rules: list[Rule], code: str) -> Iterator[Edit]:
-    """Yield the edits of the rules that are regular expressions."""
+    """Yield the edits that `rules`, which are regular expressions, make in `code`."""
     for pattern, new in rules:
         for found in re.finditer(pattern, code, re.MULTILINE):
             yield found.start(), found.end(), found.expand(new) if isinstance(new, str) else new(found)
@@ -153,7 +153,7 @@ class _Cuda:
         return set(_apply(_BOTH + _CUDA, self._code))
 
     def place(self, start: int, end: int, new: str) -> tuple[str, str, str]:
-        """Return the function that contains an edit, and the statement before and after it."""
+        """Return the name of the function around an edit, and the statement before and after it."""
         index = bisect_right(self._ends, start) - 1
         first, last = self._ends[index], self._ends[bisect_left(self._ends, end)]
         before = self._code[first:last]
@@ -200,7 +200,7 @@ class _Python:
         } | set(self._edits_of_syntax(skipped))
 
     def place(self, start: int, end: int, new: str) -> tuple[str, str, str] | None:
-        """Return the function that contains an edit, and the statement before and after it.
+        """Return the name of the function around an edit, and the statement before and after it.
 
         Returns None if the code does not parse after the edit.
         """

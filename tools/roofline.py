@@ -151,7 +151,7 @@ def count(model: str) -> dict[str, list[Launch]]:
         if kind not in RADIUS:
             work["rest"].append(Launch(memory=memory))
             return
-        # Each lane exchanges a value at each step of a row's sum.
+        # At each step of the sum of a row, each lane of a warp exchanges a value.
         rows = launch.exchanges / (block[0] * np.log2(block[0]))
         products = rows * (2 * int(args[RADIUS[kind]]) + 1) * arrays[0].shape[2]
         work["search"].append(Launch(memory=memory, compared=4 * products * larger(arrays[0].shape)))

@@ -152,7 +152,7 @@ class _Processes(Executor):
         self._pools: list[ProcessPoolExecutor] = []
         self._free: queue.SimpleQueue[ProcessPoolExecutor | None] = queue.SimpleQueue()
         for _ in range(workers):
-            self._free.put(None)  # stands for a process to be started
+            self._free.put(None)  # None stands for a process that has not started
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Submit a call like any executor, but wait while all processes are busy."""
@@ -170,7 +170,7 @@ class _Processes(Executor):
         ends = time.monotonic() + _CLOSING_SECONDS
         while now and time.monotonic() < ends and any(child.is_alive() for child in self._children):
             for child in self._children:
-                child.terminate()  # Python can lose the exception of the first signal
+                child.terminate()  # repeatedly, since Python can lose the exception that a signal raises
             alive = [child.sentinel for child in self._children if child.is_alive()]
             multiprocessing.connection.wait(alive, 0.2)
         for child in self._children if now else ():

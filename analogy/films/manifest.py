@@ -26,7 +26,7 @@ class FilmManifest:
     Attributes
     ----------
     exists : bool
-        True if the folder had such a manifest.
+        True if the folder had a manifest of painted frames.
     frames : dict of str to str
         Name -> checksum of each frame's file that a run has made, including deleted files.
     made_from : dict of str to str

@@ -38,6 +38,6 @@ def _found_again(frame: np.ndarray, before: np.ndarray) -> float:
     """Return the share (0 to 1) of pixels of `frame` that also appear in the frame `before` it."""
     forth, back = both_flows(frame, before)
     difference = sample(before.astype(np.float32), forth) - frame
-    difference -= np.median(difference, axis=(0, 1))  # a light may have been switched on
+    difference -= np.median(difference, axis=(0, 1))  # ignore a light that is switched on
     same = np.abs(difference).mean(axis=-1) < _COLOURS
     return float((same & agree(forth, back, _AGREEMENT)).mean())

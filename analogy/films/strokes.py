@@ -27,7 +27,7 @@ from ..method.seams import subtract_solution
 from .motion import opencv, show, squared_length
 
 _JOINT = 1.0
-"""Difference between the flows of two neighbouring pixels that makes a joint, in pixels."""
+"""Smallest difference between the flows of two neighbouring pixels that is a joint, in pixels."""
 _REACH = (-2, 0, 2)
 """Offsets, along rows and columns, to the pixels whose flows are used at a pixel near a joint.
 
@@ -44,7 +44,7 @@ _OUTLINE = 0.4
 A large difference may be an outline of the film, so a larger difference is corrected less.
 """
 _GRAIN = 10.0
-"""Detail (the root of `_detail`, in grey levels) that an error of one pixel in the place halves.
+"""Detail (root of `_detail`, in grey levels) that is halved if the place is wrong by one pixel.
 
 Noise with a standard deviation of 2.2 grey levels has this much detail. The grain of paper and
 canvas and the artefacts of JPEG files have about as much.
@@ -100,7 +100,7 @@ def paint(backend: Backend, key: np.ndarray, flow: np.ndarray, sure: np.ndarray,
 
 
 def _joints(flow: np.ndarray, axis: int) -> np.ndarray:
-    """Return a mask (H, W) of the pixels after which there is a joint along `axis`."""
+    """Return a mask (H, W) of pixels that have a joint between them and the next along `axis`."""
     mask = squared_length(np.diff(flow, axis=axis)) > _JOINT**2
     return np.pad(mask, [(0, int(axis == each)) for each in (0, 1)])
 

@@ -234,7 +234,7 @@ class Dialog(QDialog):
             self.choose_looks(path)
 
     def _start(self, do: Any, then: Any) -> None:
-        """Run `do` in another thread, and then call `then` with its result in this thread."""
+        """Run `do` in another thread, then call `then` with its result in the window's thread."""
         self._message.setText("")
         self.work, self._then = Work(do), then
         self._timer.start(_POLL_MS)
