@@ -76,7 +76,8 @@ def lines(found: dict[str, float]) -> list[str]:
     """
     unit = found["unit"]
     head = (
-        f"a frame of a film, {SIZE[1]} x {SIZE[0]}: {found['total']:.2f} s, {found['total'] / unit:.1f} optical flows"
+        f"a frame of a film, {SIZE[1]} x {SIZE[0]}: {found['total']:.2f} s, the time of "
+        f"{found['total'] / unit:.1f} optical flows"
     )
     stages = [name for name in found if name not in ("total", "unit")]
     return [head, *(f"  {name:18} {found[name]:7.3f} s   x {found[name] / unit:.2f}" for name in stages)]

@@ -124,12 +124,13 @@ def begin_from(student: Vgg, start: Vgg) -> None:
         sys.exit("distill: the weights of --init need another input than (RGB - .45) / .25; choose other weights")
     if start.widths.keys() != student.widths.keys():
         sys.exit(f"distill: the weights of --init have the layers {', '.join(start.widths)}; the student has "
-                 f"{', '.join(student.widths)}")  # fmt: skip
+                 f"{', '.join(student.widths)}; choose other weights")  # fmt: skip
     total = 1.0
     for name, width in student.widths.items():
         if start.widths[name] > width:
             sys.exit(
-                f"distill: {name} has {start.widths[name]} channels in the weights of --init; the student has {width}"
+                f"distill: {name} has {start.widths[name]} channels in the weights of --init; the student has {width}; choose "
+                "narrower weights"
             )
         old, new = start.kernel(name), student.kernel(name)
         outputs, inputs = old.shape[:2]

@@ -84,7 +84,7 @@ def run(kind: str, seed: int, seconds: float) -> tuple[Counter[str], list[str]]:
 
 
 class Watch:
-    """Watchdog that kills a process if `feed` was not called for `PATIENCE` seconds."""
+    """Watchdog that kills a process if `feed` has not been called for `PATIENCE` seconds."""
 
     def __init__(self, process: subprocess.Popen[str]):
         self.hit, self._process, self._fed = False, process, time.monotonic()

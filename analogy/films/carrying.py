@@ -162,8 +162,8 @@ class Carrier:
         step = spread(step, _trust(textured, agree(step, step_back, AGREEMENT)))
         step_back = spread(step_back, _trust(texture(self.frame), agree(step_back, step, AGREEMENT)))
         carried = compose(step, self.flow)
-        # Step 2: move the carried flow towards the direct flow. Where the two are near each other,
-        # this takes several frames.
+        # Step 2: move the carried flow towards the direct flow. Where the two are near each
+        # other, the move takes several frames.
         direct = refine(frame, self.key_frame, carried)
         self._back = refine(self.key_frame, frame, compose(self._back, step_back))
         sure = _shrink(agree(direct, self._back, AGREEMENT))

@@ -76,8 +76,8 @@ class Keys:
     def pixels(self, index: int) -> np.ndarray:
         """Return the key of a frame, (H, W, 3) uint8.
 
-        It is the given key if there is one. Otherwise it is made from the style or, without a
-        style, from the nearest given key.
+        If the user has given a key for the frame, this key is returned. Otherwise the key is made
+        from the style or, without a style, from the nearest given key.
         """
         if index in self.given:
             return self.given[index].rgb

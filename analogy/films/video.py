@@ -37,9 +37,9 @@ A damaged file of a few megabytes may claim to have more.
 _PADDING = 128
 """Rows and columns by which a decoder may round up the size of a picture."""
 _LEAST_BOUND = 1 << 18
-"""Number of pixels that a frame may always have, even if the header states a smaller size."""
+"""Number of pixels up to which a frame is decoded even if the header states a smaller size."""
 _UNSAID = 1 << 26
-"""Number of pixels that a frame may have if the header does not state a size."""
+"""Number of pixels up to which a frame is decoded if the header does not state a size."""
 FULL_RANGE = 2
 """FFmpeg's number of the colour range 0..255."""
 EXACT = 0x4 | 0x2000 | 0x4000 | 0x40000
