@@ -177,7 +177,7 @@ def _products(widths: tuple[int, ...], size: tuple[int, int], levels: tuple[int,
 
 
 def _step(widths: tuple[int, ...], level: int, finer: tuple[int, int]) -> float:
-    """Return the operations of one gradient step, which runs forward and back, and then forward."""
+    """Return the operations of a gradient step, which runs forward, back, and forward again."""
     picture = finer[0] << level - 2, finer[1] << level - 2
     through = 2 * _products(widths, picture, (level,) if level >= 4 else (level - 1, level))
     return through + _products(widths, picture, (level - 1,))

@@ -129,8 +129,8 @@ def begin_from(student: Vgg, start: Vgg) -> None:
     for name, width in student.widths.items():
         if start.widths[name] > width:
             sys.exit(
-                f"distill: {name} has {start.widths[name]} channels in the weights of --init; the student has {width}; choose "
-                "narrower weights"
+                f"distill: {name} has {start.widths[name]} channels in the weights of --init; the student has {width}; "
+                "choose narrower weights"
             )
         old, new = start.kernel(name), student.kernel(name)
         outputs, inputs = old.shape[:2]
