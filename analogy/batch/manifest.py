@@ -126,7 +126,7 @@ class Manifest:
         self._end += len(content)
 
     def _read(self) -> int:
-        """Read the lines of the file, and return the offset in bytes at which the next one begins."""
+        """Read the lines of the file, and return the offset of the next new line, in bytes."""
         end = 0
         self._reader.seek(0)
         while line := self._reader.readline(_LONGEST_LINE):

@@ -193,7 +193,7 @@ class Dialog(QDialog):
         if (labels[0] is None) != (labels[1] is None):
             raise LayerError("Labels need two groups; choose one for the layer and one for the looks, or none.")
         if labels[0] is not None and other is None:
-            raise LayerError("Labels need a layer for the looks; open the file in Krita, and choose its layer.")
+            raise LayerError("Labels work only if the looks are a layer; open the file in Krita, and choose its layer.")
         self.layer.document.waitForDone()
         pictures = {"a": self.layer.png(), "b_prime": self._file() if other is None else other.png()}
         if labels[0] is not None:
