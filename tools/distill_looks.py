@@ -1,7 +1,7 @@
 """Looks for training crops: fast filters that turn a photo into a drawing, print or painting.
 
-The student must find photos, drawings and paintings as similar as the teacher does. Many crops
-therefore get a strong look, and the teacher's features of the filtered crop are the target.
+The student must judge the similarity of photos, drawings and paintings as the teacher does. Many
+crops therefore get a strong look, and the teacher's features of the filtered crop are the target.
 """
 
 from collections.abc import Callable

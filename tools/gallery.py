@@ -137,7 +137,7 @@ def examples() -> None:
     """Show the portrait in the style of the Mona Lisa, with a painted sky as its background."""
     background = np.array(Image.open(COLLINS_LABELS).convert("RGB"))[0, 0]
     mona_lisa = np.array(Image.open(LABELS["mask_b"]).convert("RGBA"))
-    mona_lisa[(mona_lisa[..., :3] == background).all(axis=-1), 3] = 0  # remove the label of her background
+    mona_lisa[(mona_lisa[..., :3] == background).all(axis=-1), 3] = 0  # the Mona Lisa's background gets no label
     painting = np.array(Image.open(STARRY_NIGHT).convert("RGB"))
     sky = painting[: int(0.65 * len(painting))]
     masks: dict[str, Any] = {"mask_a": COLLINS_LABELS, "mask_b": [mona_lisa, np.zeros_like(sky) + background]}

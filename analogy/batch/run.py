@@ -35,7 +35,7 @@ _log = logging.getLogger("analogy")
 _WORKER_BYTES = 0.6e9
 """Minimum memory that a worker needs, in bytes, for pictures of the default working size."""
 _BUDGET = 0.9
-"""Share (0 to 1) of the memory that is free at the start that all jobs together may take."""
+"""Share (0 to 1) of the memory free at the start of the run that all jobs together may use."""
 _GPU_WORKERS = 2
 """Number of workers on a GPU, since one transfer of small pictures uses less than half of it."""
 _POLL = 0.5

@@ -75,7 +75,7 @@ def parent(path: str) -> str:
 def stem(path: str) -> str:
     """Return the name of a file without folder and suffix, and of an address without its query."""
     name = unquote(posixpath.basename(path.partition("?")[0])) if scheme(path) else os.path.basename(path)  # noqa: PTH119
-    return posixpath.splitext(name)[0]  # a `Path` is ten times slower, and there can be a million rows
+    return posixpath.splitext(name)[0]  # a `Path` takes ten times as long, and there can be a million rows
 
 
 def read(path: str, most: int = MOST_BYTES) -> bytes:

@@ -75,7 +75,9 @@ class Analogy:
                 ),
                 "mask_looks": (
                     "MASK",
-                    {"tooltip": "The region of the looks for the region of mask_image. Connect both masks, or none."},
+                    {
+                        "tooltip": "The region of the looks that is matched with mask_image. Connect both masks, or none."
+                    },
                 ),
             },
         }
