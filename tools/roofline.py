@@ -95,15 +95,15 @@ class Gpu:
 
     name: str
     operations: float
-    """Operations on float32."""
+    """Float32 operations per second."""
     memory: float
-    """Bytes from memory."""
+    """Bytes per second that the memory can transfer."""
     second: float
-    """Bytes from the second-level cache."""
+    """Bytes per second that the second-level cache can transfer."""
     first: float
-    """Bytes from the first-level cache: multiprocessors x 128 bytes x clock."""
+    """Bytes per second from the first-level caches: multiprocessors x 128 bytes x clock."""
     whole: float
-    """Operations on integers: multiprocessors x 64 x clock."""
+    """Integer operations per second: multiprocessors x 64 x clock."""
 
 
 GPUS = (

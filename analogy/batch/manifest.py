@@ -39,7 +39,7 @@ _KINDS = {"analogy": str, "run": str, "model_sha256": str, "settings": dict}
 _BEGINNING = re.compile(rb'\{"analogy": "[\w.+-]+')
 """Pattern of the first bytes of a manifest, up to the version."""
 _AFTER_VERSION = b'", "run": "'
-"""Bytes that follow the version."""
+"""Bytes that follow the version in the first line of a manifest."""
 
 
 class Manifest:

@@ -75,9 +75,7 @@ class Analogy:
                 ),
                 "mask_looks": (
                     "MASK",
-                    {
-                        "tooltip": "The region of the looks that is matched with mask_image. Connect both masks, or none."
-                    },
+                    {"tooltip": "The region of the looks that matches mask_image. Connect both masks, or none."},
                 ),
             },
         }
