@@ -91,7 +91,7 @@ LAYER_WIDTHS = {
 """Layer of the student -> its number of channels.
 
 The deep maps are small, and their features are hardest to learn. The layers between two levels need
-fewer channels than the higher level, but more than the lower one.
+fewer channels than the higher level, but at least as many as the lower one.
 """
 LAYERS = list(LAYER_WIDTHS)
 WIDTHS = {level: LAYER_WIDTHS[f"conv{level}_1"] for level in LEVELS}
