@@ -157,7 +157,7 @@ class Distiller(nn.Module):
             }
             roots = {
                 kind: error.clamp_min(1e-12).sqrt() for kind, error in errors.items()
-            }  # gradients stay finite at 0
+            }  # the clamp keeps gradients finite where an error is 0
             loss = loss + LEVEL_WEIGHT[level] * sum(TERMS[kind] * root for kind, root in roots.items())
         return loss
 

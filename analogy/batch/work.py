@@ -42,7 +42,7 @@ Notes: TypeAlias = list[tuple[int, str]]
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS)
 """Error numbers of a full or read-only disk, on which the next job would fail, too."""
 _THUMBNAIL_PIXELS = 160 * 160
-"""Size of a thumbnail in the report, in pixels."""
+"""Maximum number of pixels of a thumbnail in the report."""
 
 
 @dataclass(frozen=True)

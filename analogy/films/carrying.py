@@ -179,9 +179,8 @@ class Carrier:
         self.flow, self.frame = flow, frame
         # Step 4: search for the places that are not sure. A place that is not sure is still known
         # if the step from the previous frame passes the check, or the pixel is flat. The search
-        # prefers matches near known places.
-        # A flat pixel whose place has nearly the same colour is not searched, because the check
-        # says nothing about it and any flat region would match it.
+        # prefers matches near known places. A flat pixel whose place has nearly the same colour is
+        # not searched, because the check says nothing about it and any flat region would match it.
         known = sure | ((agree(step, step_back, AGREEMENT) | is_flat) & inside(carried))
         is_similar = is_flat & (self._difference() < _UNLIKE)
         self.sure = sure | (known & is_similar & inside(self.flow))
