@@ -321,7 +321,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("teacher", help="file with the weights of VGG-19 or VGG-16")
     parser.add_argument("photos", type=Path, help="folder of .jpg and .png pictures")
     parser.add_argument(
-        "--preprocessing", choices=PREPROCESSING, required=True, help="input that the teacher's weights need"
+        "--preprocessing",
+        choices=PREPROCESSING,
+        required=True,
+        help="preprocessing of pictures that the teacher's weights need",
     )
     parser.add_argument(
         "-o", "--output", type=Path, required=True, help="run folder for pools, checkpoints and weights"

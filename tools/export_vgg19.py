@@ -31,7 +31,7 @@ from analogy.errors import AnalogyError
 @click.option(
     "--preprocessing",
     type=click.Choice(["caffe", "imagenet", "compact"]),
-    help="Input that the weights were trained for.  [default: the input of the published file of this kind]",
+    help="Preprocessing of pictures that the weights need.  [default: as for the published file of this kind]",
 )
 @click.option(
     "--photos",
