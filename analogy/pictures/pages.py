@@ -7,7 +7,7 @@ from typing import IO, Any
 from PIL import Image
 
 _MOST_PAGES = 1000
-"""Largest number of pages of a TIFF file among which the largest page is searched."""
+"""Largest number of pages of a TIFF file that are compared to find the largest page."""
 _PROFILE = 34675
 """TIFF tag of the ICC profile."""
 _KIND = 254
