@@ -423,8 +423,9 @@ class Backend(Protocol):
         Each difference is multiplied by the smaller of two factors 1 / (1 + (s / threshold)^2). In
         the first factor, s is the steepness, and the threshold is `edge`. The steepness (h, w) is
         that of the content at another size; it is interpolated. In the second factor, s is the
-        largest squared difference along the same axis within one position, and the threshold is
-        `jump`. Where two different `labels` (H, W) int32 meet, the factor is zero.
+        largest squared difference along the same axis in the 3 x 3 positions around the position,
+        and the threshold is `jump`. Where two different `labels` (H, W) int32 meet, the factor is
+        zero.
         """
         ...
 

@@ -26,7 +26,7 @@ from .multigrid import coarse_sides
 _log = logging.getLogger("analogy")
 
 _COMPILE_NOTICE_SECONDS = 1.0
-"""Time, in seconds, after which loading kernels logs that they are being compiled."""
+"""Time, in seconds, that loading kernels takes before a log line says that they are compiled."""
 _MODULE_OF = {kernel: module for module, kernels in compiled.KERNELS.items() for kernel in kernels}
 """Name of a kernel -> name of the module that contains it."""
 _SERIAL_PRODUCT = 1 << 18

@@ -3,8 +3,9 @@
 The constructor checks everything that the backend needs. If something is missing, the error says
 what it is, and what to do (see `probes`).
 
-Every method enters `active` (see `cuda_queue`), so that it can be called from anywhere. A caller of
-many methods enters `active` once around them, because entering takes time. The host waits for the
+Every method that uses the device enters `active` (see `cuda_queue`), so that it works whatever
+CuPy's current device and stream are. A caller of many methods enters `active` once around them,
+because entering takes time. The host waits for the
 device only to read results (`to_host`), and to read the checks of `require_finite` when the
 outermost `active` ends. It does not wait for ONNX Runtime after a run.
 """

@@ -17,8 +17,8 @@
 // block whose tile has several rows and several columns reads each position from memory about 3 times instead of 9
 // (with tiles of 4 x 2 positions and 32 lanes; 2 times with 8 x 4 positions and 8 lanes). All candidates of a position
 // compare the same patch of A, which stays in the L1 cache. A candidate that was tried already is skipped. A candidate
-// is rejected after the first row of its patch that shows that it cannot be accepted any more. For each row of a patch,
-// a lane computes width * C / lanes products, and takes part in log2(lanes) shuffles for their sum.
+// is rejected as soon as the rows of its patch that have been read show that it cannot be accepted. For each row of a
+// patch, a lane computes width * C / lanes products, and takes part in log2(lanes) shuffles for their sum.
 
 // cuda_launch.py defines UNIT and WARP, and the constants that the Python code uses, too: ONE, HALF, ROUNDING, TINY,
 // and the factors of the hash.

@@ -15,7 +15,7 @@ from .argument_types import Float32, Float32s, Int32s, Int64
 from .frames import frame_of
 
 _inline = njit(error_model="numpy")
-"""Decorator of functions that Numba compiles for the kernels that call them."""
+"""Decorator for functions that kernels call, which Numba compiles together with the kernels."""
 
 
 def gradient(y0: Int64, y1: Int64, pixels: Float32s, h: Int64, w: Int64, out: Float32s) -> None:

@@ -245,7 +245,7 @@ class FakeSession:
         ),
         (
             FakeSession(CUDA, RuntimeError("CUDNN failure\nmore")),
-            r"failed on a convolution with CUDA\w+ \(CUDNN failure\)$",
+            r"failed on a convolution with CUDA\w+ \(CUDNN failure\); update the NVIDIA driver and ONNX Runtime$",
         ),
         (
             FakeSession(CUDA),

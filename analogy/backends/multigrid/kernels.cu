@@ -161,8 +161,8 @@ extern "C" __global__ void residual(const float* __restrict__ planes, const floa
   residual_at(Form(planes, h, w, nine), f ? f + row.begin : f, u + row.begin, out + row.begin, row.y, g.x);
 }
 
-// The couplings between a line and the two lines beside it that are taken into account: none, those along the grid, or
-// those along the grid and the diagonal ones.
+// Couplings to the two lines beside a line that its solution takes into account: none, the straight ones, or the
+// straight and the diagonal ones.
 enum Beside { NOTHING, STRAIGHT, DIAGONAL };
 
 // Row or column of one channel that relaxation solves.
@@ -181,8 +181,8 @@ struct Line {
 
   __device__ __forceinline__ size_t at(int i) const { return begin + (size_t)i * step; }
 
-  // Does N steps of the elimination, at positions i to i + N - 1. `value` and `factor` are the results at position i -
-  // 1.
+  // Does N steps of the elimination, at positions i to i + N - 1. `value` and `factor` are the results at the position
+  // before i.
   template <Beside BESIDE, int N>
   __device__ __forceinline__ void eliminate(int i, float& value, float& factor) const {
     float known[N], factors[N];

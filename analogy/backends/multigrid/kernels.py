@@ -26,7 +26,7 @@ from ..machine_code import REORDERING
 from . import TINY
 
 _inline = njit(error_model="numpy")
-"""Decorator of functions that Numba compiles for the kernels that call them."""
+"""Decorator for functions that kernels call, which Numba compiles together with the kernels."""
 _reordering = njit(error_model="numpy", fastmath=REORDERING)
 """Decorator like `_inline`, for functions whose sums LLVM may reorder."""
 
@@ -103,7 +103,8 @@ def _gain(out, o, k, t, u, b, n, stride):
 def _lose(out, o, k, t, u, a, b, n):
     """Subtract k * (u[a] - u[b]) from `out`, for `n` positions.
 
-    `o`, `t`, `a` and `b` are the indices of the first position.
+    `o` and `t` are the indices of the first position in `out` and `k`. `a` and `b` are the indices
+    in `u` of the first two values that are subtracted.
     """
     for i in range(n):
         out[o + i] -= k[t + i] * (u[a + i] - u[b + i])
@@ -204,7 +205,7 @@ def relax_rows(
 
 @_inline
 def _keep(u, q, row, lo, hi):
-    """Copy the values of `row` at `lo`, `lo + 2`, .. below `hi` to the row of `u` from `q` on."""
+    """Copy `row` at `lo`, `lo + 2`, .. below `hi` to the row of `u` that begins at index `q`."""
     for i in range(hi - lo):
         u[q + lo + i] = u[q + lo + i] if i & 1 else row[lo + i]
 
