@@ -146,8 +146,8 @@ def resize(rgb: Array, height: int, width: int, *, quick: bool = False) -> Array
 
     The filter is Lanczos. When Pillow shrinks a picture, it widens the filter. So there is no
     aliasing, and edges stay sharper than with a box filter; the features depend on sharp edges. If
-    `quick`, Pillow first shrinks by a whole factor with a box filter. The result is good enough to
-    be looked at.
+    `quick`, Pillow first shrinks by a whole factor with a box filter. The result is good enough for
+    viewing, but not for the features.
 
     Raises ImageError for an array of another shape or dtype, or for a side below 1 pixel.
     """

@@ -36,7 +36,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF") + (("AVIF",) if features
 Pillow's other formats are not accepted. For EPS files, for instance, it would start Ghostscript.
 """
 _A_TIFF = "is a TIFF file that is damaged, or has pixels of a kind that cannot be read"
-"""Message about a TIFF file that Pillow does not recognise."""
+"""What messages say about a TIFF file that Pillow does not recognise, after its name."""
 MOST_BYTES = 1 << 30
 """Largest number of bytes that are read from an open file (a stream may never end)."""
 
@@ -261,7 +261,7 @@ def _read_file(file: IO[bytes], label: str, admit: Admit, grounded: bool) -> Pic
 
 
 def _numbers(file: IO[bytes]) -> NumbersFile | None:
-    """Return the pixels of a TIFF file that Pillow cannot decode, or None for any other file."""
+    """Return a TIFF file that Pillow cannot decode as a `NumbersFile`, or None for another file."""
     numbers = find_numbers(file)
     file.seek(0)
     if numbers is not None:
@@ -335,7 +335,7 @@ def _prepare(image: Any, label: str) -> str:
             raise ImageError(f"{label} is a 16-bit TIFF file with separate planes; save it with interleaved channels")
         return ""
     scale = {"1": 255, "L;2": 85, "L;4": 17}.get(raw)
-    if scale and "transparency" in image.info:  # Pillow scales the pixels of a PNG file to 0..255, but not this
+    if scale and "transparency" in image.info:  # Pillow scales the pixels to 0..255, but not this value
         image.info["transparency"] = min(255, scale * image.info["transparency"])
     return raw
 

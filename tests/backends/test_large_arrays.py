@@ -60,7 +60,7 @@ def matches(rng, size_a, size_b):
 
 
 def searches(backend, arguments, radius, labels):
-    """Return (nnf, distance) after each of three passes, by a backend or the oracle."""
+    """Yield (nnf, distance) after each of three passes, which a backend or the oracle runs."""
     a, b, nnf, d = arguments
     yield nnf, backend.distance(a, b, nnf, PATCH)
     yield backend.propagate(a, b, nnf, d, PATCH, 1, MOST, labels)

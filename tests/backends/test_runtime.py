@@ -26,9 +26,10 @@ SECONDS_TO_A_CONNECTION = 10
 
 
 def without_network(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command so that opening an internet socket kills it, without the variables of a CI.
+    """Run a command so that opening an internet socket kills it, with few environment variables.
 
-    In a CI, ONNX Runtime never sends anything, so the test would prove nothing.
+    If a variable says that the process runs in a CI, ONNX Runtime never sends anything, so the test
+    would prove nothing.
     """
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH")}
     return subprocess.run(

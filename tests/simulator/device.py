@@ -44,7 +44,8 @@ class RaceError(RuntimeError):
 class Event:
     """The vector clock of a stream at the time when the event was recorded.
 
-    The clock says how far the stream is, and how far the streams were for which it has waited.
+    The clock maps the stream, and each stream for which it has waited, to a number of operations:
+    those that were started on that stream before the event.
     """
 
     def __init__(self, clock: dict[int, int]):

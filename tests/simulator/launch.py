@@ -148,7 +148,7 @@ class Kernel:
     def _check_overlap(self, args: tuple) -> None:
         """Raise TypeError if an argument overlaps an array that the kernel writes.
 
-        The compiler relies on this, since the pointers are declared __restrict__.
+        The compiler assumes that there is no overlap, since the pointers are declared __restrict__.
         """
         arrays = [(p, arg) for p, arg in zip(self.parameters, args, strict=True) if isinstance(arg, device.ndarray)]
         for i, (p, one) in enumerate(arrays):
