@@ -239,7 +239,7 @@ def _arguments(cpu: CpuBackend) -> dict[str, tuple[Any, ...]]:
     """Return a dict from the name of each kernel to the arguments with which it is tested.
 
     The arrays are small, and their sides are different odd numbers. The random numbers are the same
-    in every run. The source has two frames.
+    in every run. The source `b` has two frames.
     """
     rng = np.random.default_rng(0)
     size_a, size_b = (19, 23), (17, 29)

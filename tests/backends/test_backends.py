@@ -18,7 +18,7 @@ from analogy.backends.cuda import CudaBackend
 from analogy.backends.kernels import hash32
 
 # (rows, columns) of A, (rows, columns) of B, number of channels. The cases include maps of a single
-# position, thin maps, odd sides and different sizes. Some numbers of channels are multiples of four.
+# position, thin maps, odd sides and different sizes. Some have a multiple of four channels.
 SHAPES = [
     ((1, 1), (1, 1), 1),
     ((1, 1), (3, 2), 4),

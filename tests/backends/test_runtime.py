@@ -62,7 +62,7 @@ time.sleep({SECONDS_TO_A_CONNECTION})
     left = [path for path in home.rglob("*") if path.is_file()]
     assert [
         path for path in left if path.suffix not in (".nbi", ".nbc")
-    ] == []  # Numba writes such files if the package is read-only
+    ] == []  # Numba stores compiled code there if the package is read-only
 
 
 def test_a_runtime_that_was_loaded_before_sends_no_telemetry(monkeypatch) -> None:

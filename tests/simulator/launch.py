@@ -162,7 +162,7 @@ def _three(sizes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _compile(code: str, options: tuple[str, ...]) -> Path:
-    """Return the shared library of a source, from the cache if it was compiled before."""
+    """Return the path of a source's shared library, and compile it unless it is in the cache."""
     exports = "".join(f"SIMULATOR_EXPORT({name})\n" for name in _KERNEL.findall(code))
     flags = [*_FLAGS, *(_SANITIZE if sanitize else ()), *(o for o in options if o.startswith("-D"))]
     text = f"{code}\n{exports}"

@@ -22,7 +22,7 @@ from simulator import standin as cp
 
 
 def plant(name: str) -> None:
-    """Run a kernel of `planted.cu` with one thread for each number."""
+    """Run a kernel of `planted.cu` with one thread for each of 300 numbers."""
     x, out = cp.zeros(300, np.float32), cp.zeros(300, np.float32)
     planted().get_function(name)((1,), (300,), (x, out))
 

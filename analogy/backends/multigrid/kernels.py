@@ -151,8 +151,8 @@ def _solve(form, inverses, u, line):
     """Solve the system of a row in place, by elimination forwards and substitution backwards.
 
     The three channels are solved together. In one channel, each value depends on the previous
-    value, so the processor would have to wait for it. It can compute the values of three channels
-    at the same time.
+    value, so the processor has to wait for it. Meanwhile it can compute the values of the other
+    channels.
     """
     planes = form.planes
     p, n = line.begin, form.size
