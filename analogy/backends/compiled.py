@@ -9,8 +9,8 @@ kernels.
 The name of a file contains a checksum of the sources of `backends`, the versions of Numba and
 llvmlite, and the processor. A file begins with a checksum of its content, and the kernels of a
 damaged file are compiled again. If the package cannot make or load such a file with the installed
-release of Numba, Numba compiles, stores and loads the kernels itself. The results are then the same, except for the last
-bit of sums that LLVM may reorder.
+release of Numba, Numba compiles, stores and loads the kernels itself. The results are then the
+same, except for the last bit of sums that LLVM may reorder.
 """
 
 from __future__ import annotations

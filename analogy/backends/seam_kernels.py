@@ -188,7 +188,7 @@ def solve_columns(x0: Int64, x1: Int64, shifts: Float32s, f: Float32s, excess: F
     for y in range(1, h):
         t = y * w
         for x in range(x0, x1):
-            # The pivot of a row is 1 + excess. The excess sums positive numbers, so no digits cancel.
+            # The pivot of a row is 1 + excess, a sum of positive numbers, so no digits cancel.
             inverse = one / (one + excess[t - w + x])
             excess[t + x] = shifts[x] + excess[t - w + x] * inverse
             f[t + x] += f[t - w + x] * inverse

@@ -159,7 +159,7 @@ extern "C" __global__ void solve_columns(const float* __restrict__ shifts, float
   const int x = blockIdx.x * blockDim.x + threadIdx.x;
   if (x >= w) return;
   const float shift = shifts[x];
-  // The pivot of a row is 1 + excess. The excess sums positive numbers, so no digits cancel.
+  // The pivot of a row is 1 + excess, a sum of positive numbers, so no digits cancel.
   float over = shift, value = f[x];
   excess[x] = over;
   for (int y = 1; y < h; ++y) {
