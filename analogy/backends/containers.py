@@ -67,7 +67,7 @@ class ControlGroups:
 
 
 SYSTEM = ControlGroups()
-"""The control groups at the paths at which Linux shows them."""
+"""The control groups of this process, at the paths that Linux uses."""
 
 
 def _share(group: Path) -> float | None:

@@ -73,7 +73,7 @@ class Pass(NamedTuple):
 
 
 Passes = Generator[Pass, Any, T]
-"""Generator of a search: it yields each `Pass`, receives the result of the pass, and returns a T.
+"""Generator of a search: it yields each `Pass`, receives its result, and at the end returns a T.
 
 `Backend.run_together` runs several of these generators in step, so that a GPU can run the same pass
 of two searches in one launch.
@@ -81,7 +81,7 @@ of two searches in one launch.
 
 
 class Steps(Protocol):
-    """Object that runs multigrid steps, at the latest when its context (`Backend.steps`) ends."""
+    """Object that runs multigrid steps, at once or when its context (`Backend.steps`) ends."""
 
     def relax(self, form: Array, inverses: Array, f: Array, u: Array, after: bool) -> None:
         """Run the step that `Backend.relax` defines."""

@@ -30,7 +30,10 @@ from .multigrid import coarse_sides
 from .runtime import share_device_memory
 
 _LINES_TOGETHER = 64
-"""Largest number of lines (rows or columns) in a half-sweep that one block of threads relaxes."""
+"""Largest number of lines in a half-sweep for which one block of threads does the whole relaxation.
+
+A half-sweep solves the even or the odd lines (rows or columns) of a grid.
+"""
 _LINES_PER_BLOCK = 32
 """Lines per block in half-sweeps of more than `_LINES_TOGETHER` lines.
 

@@ -47,7 +47,7 @@ Arguments of other types are passed unchanged.
 
 
 class Unit(NamedTuple):
-    """CUDA type in which a kernel reads features, and how many values of it a position has."""
+    """CUDA type in which a kernel reads features, and the number of its values per position."""
 
     type: str
     per_position: int

@@ -227,7 +227,7 @@ __device__ __forceinline__ void propagate_pass(const Fixed* __restrict__ a, cons
     const Match c = {m.y - oy, m.x - ox};
     const Frame frame = frame_of(frames, count, m.y, s.hb, s.wb);
     if (!frame.contains(c)) continue;
-    // In a coherent field several neighbours give the same candidate. It is tried once.
+    // In a coherent field several neighbours give one candidate, which is tried only once.
     bool known = c.y == start.y && c.x == start.x;
 #pragma unroll
     for (int t = 0; t < k; ++t) known |= c.y == tried[t].y && c.x == tried[t].x;

@@ -9,7 +9,7 @@ This module is imported only to compile the kernels, because it imports Numba, w
 of a second.
 
 In the inner loop, one row of a patch is one contiguous run of numbers (channels last). The indices
-there are unsigned: for signed indices Numba would test for negative ones, and LLVM would not
+there are unsigned: Numba would test whether signed indices are negative, and LLVM would not
 vectorise the loop.
 """
 
@@ -42,7 +42,7 @@ _ROUNDING = np.float32(ROUNDING)
 """The constant `ROUNDING` as float32."""
 
 _inline = njit(error_model="numpy", forceinline=True)
-"""Decorator of functions that Numba inlines into the kernels that call them."""
+"""Decorator for functions that Numba inlines into the kernels that call them."""
 
 
 @_inline
@@ -185,7 +185,7 @@ def propagate(
                 frame = frame_of(frames, count, cy + oy, hb, wb)
                 if cy < frame[0] or cy >= frame[1] or cx < 0 or cx >= frame[2]:
                     continue
-                # In a coherent field several neighbours give the same candidate. It is tried once.
+                # In a coherent field several neighbours give one candidate, which is tried only once.
                 q = cy * wb + cx
                 if q in (start, first, second, third) or not _allowed(labelled, la, lb, p, q):
                     continue

@@ -37,7 +37,7 @@ PACKAGES = (
 ERROR = 3
 """Log level at which ONNX Runtime writes errors to standard error, but no warnings."""
 FATAL = 4
-"""Log level at which ONNX Runtime writes only fatal errors; it raises other errors anyway."""
+"""Log level at which ONNX Runtime writes only fatal errors; it raises others as exceptions."""
 _TOO_LITTLE = "there is not enough memory to load ONNX Runtime; close other programs, or raise the limit (`ulimit -v`)"
 _AS_REQUESTED = 1
 """ONNX Runtime's number for the strategy that a memory pool grows by exactly the requested size."""

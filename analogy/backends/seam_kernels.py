@@ -126,7 +126,7 @@ def _meet(labels, y, x, axis, h, w):
 
 @_inline
 def _weak(square, threshold):
-    """Return the factor of a difference: near 1 far below the threshold, 1/2 at it, 0 far above.
+    """Return a factor that falls from 1 to 0 as `square` grows, and is 1/2 at the threshold.
 
     Both arguments are squared lengths.
     """

@@ -113,8 +113,8 @@ __device__ __forceinline__ bool meet(const int* labels, int y, int x, int axis, 
   return false;
 }
 
-// Returns the factor of a difference: near 1 if `square` is far below the threshold, 1/2 at the threshold, near 0 far
-// above it. Both arguments are squared lengths.
+// Returns a factor that falls from 1 to 0 as `square` grows, and is 1/2 at the threshold. Both arguments are squared
+// lengths.
 __device__ __forceinline__ float weak(float square, float threshold) {
   const float fourth = square * square, limit = threshold * threshold;
   return limit / (fourth + limit);

@@ -163,7 +163,7 @@ class _Run:
         return ", ".join(_compare(backend.to_host(x), y) for x, y in zip(actual, expected, strict=True))
 
     def both_directions(self) -> str:
-        """Compare two searches that share their launches with the same searches on the CPU."""
+        """Check that two searches in shared launches find the same fields as on the CPU."""
         cpu = CpuBackend(1)
         arguments = _arguments(cpu)["propagate"]
         a, b, nnf, d = arguments[:4]
@@ -177,7 +177,7 @@ class _Run:
         )
 
     def other_devices(self) -> str:
-        """Compare a kernel on every other device with the CPU."""
+        """Compare the result of one kernel on each further CUDA device with that on the CPU."""
         count = self.cp.cuda.runtime.getDeviceCount()
         for index in range(1, count):
             self.kernel("propagate", cuda.CudaBackend(index))

@@ -1,7 +1,7 @@
 """The manifest `settings.json`, which says how the results in a folder were made.
 
 A transfer writes a manifest, and so does the painting of a film. It contains the checksum of each
-file. Its key "kind" says which of the two has written it, so that neither replaces the results of
+result. Its key "kind" says which of the two has written it, so that neither replaces the results of
 the other.
 """
 

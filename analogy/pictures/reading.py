@@ -36,7 +36,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF") + (("AVIF",) if features
 Pillow's other formats are not accepted. For EPS files, for instance, it would start Ghostscript.
 """
 _A_TIFF = "is a TIFF file that is damaged, or has pixels of a kind that cannot be read"
-"""What messages say about a TIFF file that Pillow does not recognise, after its name."""
+"""Words of messages about a TIFF file that Pillow does not recognise; they follow its name."""
 MOST_BYTES = 1 << 30
 """Largest number of bytes that are read from an open file (a stream may never end)."""
 
@@ -378,7 +378,7 @@ def _from_pil(image: Image.Image, samples: Array | None, label: str, grounded: b
 
     `samples`, (H, W, bands) uint16, are its pixels if the file has 16 bits; otherwise None.
     """
-    icc = image.info.get("icc_profile") if image.mode != "LAB" else None  # Pillow converts Lab without it
+    icc = image.info.get("icc_profile") if image.mode != "LAB" else None  # Pillow needs none for Lab
     transparent = image.info.get("transparency")  # for PNG, the colour of transparent pixels
     alpha: Array | None = None
     if samples is None and image.mode.startswith("I;16"):

@@ -459,7 +459,7 @@ def search(backend, a, b, nnf, patch, iterations):
 
 
 def searched(a, b, nnf, patch, labels, frames, search_radius):
-    """Yield three passes of a search, each with the result of the previous pass as input."""
+    """Yield four passes of a search, each with the result of the previous pass as input."""
     maps = {"a": a, "b": b, "patch": patch, "frames": frames}
     distance = yield Pass("distance", maps | {"nnf": nnf})
     maps |= {"labels": labels, "max_product": UNIT_VECTORS}

@@ -1,8 +1,8 @@
 """Script that runs kernels with the address and undefined-behaviour sanitisers preloaded.
 
 `test_simulator.py` runs `python sanitized.py NAME`. NAME is one of the faults in `planted.cu`, or
-"kernels" for every kernel of the project on small and odd shapes. NumPy allocates arrays with
-malloc, so the sanitisers report an access outside an array.
+"kernels" for the kernels of the search, of votes and of multigrid on small and odd shapes. NumPy
+allocates arrays with malloc, so the sanitisers report an access outside an array.
 """
 
 from __future__ import annotations

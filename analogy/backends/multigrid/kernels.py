@@ -165,7 +165,7 @@ def _solve(form, inverses, u, line):
     va, vb, vc = np.float32(0.0), np.float32(0.0), np.float32(0.0)
     for x in range(line.count - 1, -1, -1):
         inverse = inverses[p + x]
-        k = planes[form.right + p + x] * inverse  # this is 0 at the last position
+        k = planes[form.right + p + x] * inverse  # 0 at the last position, which has no right neighbour
         va, vb, vc = u[a + x] * inverse + k * va, u[b + x] * inverse + k * vb, u[c + x] * inverse + k * vc
         u[a + x], u[b + x], u[c + x] = va, vb, vc
 
