@@ -363,8 +363,8 @@ extern "C" __global__ void energy(const UNIT* __restrict__ f, float* __restrict_
   square = g.sum(square);
   if (g.lane != 0) return;
   out[p] = square;
-  // Another thread may have changed the extreme since it was read here. The atomic operation compares again, so the
-  // result is right. This first comparison saves the slow atomic operation for most positions.
+  // Another thread may change an extreme between this comparison and the atomic operation. The atomic operation compares
+  // again, so the result is right. This comparison saves the slow atomic operation for most positions.
   const volatile unsigned* so_far = extremes;
   const unsigned bits = __float_as_uint(square);
   if (bits < so_far[0]) atomicMin(extremes, bits);

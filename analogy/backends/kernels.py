@@ -185,7 +185,7 @@ def propagate(
                 frame = frame_of(frames, count, cy + oy, hb, wb)
                 if cy < frame[0] or cy >= frame[1] or cx < 0 or cx >= frame[2]:
                     continue
-                # In a coherent field several neighbours give one candidate, which is tried only once.
+                # In a coherent field several neighbours give one candidate. It is tried only once.
                 q = cy * wb + cx
                 if q in (start, first, second, third) or not _allowed(labelled, la, lb, p, q):
                     continue

@@ -22,7 +22,7 @@ SIZE = (1 << 16) + 16, 1 << 16
 FAR = [((1 << 15) + 7, 30), (1 << 16, 9), ((1 << 16) + 5, (1 << 16) - 9)]
 """Positions just after 2^31 and 2^32 elements, and near the end of a picture of SIZE."""
 LONG_ROWS = (15, 1 << 19, 8193), (7, 20)
-"""Size of a picture whose rows have 2^32 elements each, and a position in it."""
+"""Size of a picture whose rows have more than 2^32 elements each, and a position in it."""
 CASES = [*(((*SIZE, 1), far) for far in FAR), LONG_ROWS]
 PATCH, MOST = 3, 1e9
 MARGIN = 2

@@ -263,7 +263,7 @@ def test_steps_that_an_error_interrupts_are_not_done(simulated, rng):
 
 
 def test_work_between_the_steps_of_another_work_is_done_at_once(simulated):
-    """For instance, a callback may refine a second picture between two steps of the first."""
+    """Refine a second picture between two steps of the first, as a callback may do."""
     outer, inner, alone = (Grids(simulated, np.random.default_rng(3), (21, 35), 3) for _ in range(3))
     alone.cycle(simulated)
     with simulated.steps() as steps:
