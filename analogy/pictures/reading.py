@@ -318,7 +318,7 @@ def _image_error(error: Exception, label: str) -> ImageError:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
         return ImageError(f"{label} is too large; make it smaller than {most:.1f} megapixels. {reason(error)}")
     if isinstance(error, OSError) and error.errno is not None:
-        return ImageError(f"{label} cannot be read ({reason(error)})")
+        return ImageError(f"{label} cannot be read ({reason(error)}); give another file")
     return ImageError(f"{label} is damaged or truncated and cannot be decoded ({reason(error)}); give an intact file")
 
 
