@@ -1,4 +1,4 @@
-"""Choice of a backend: names of devices, the check of a caller's choice, and `get_backend`."""
+"""Choice of a backend by the name of a device."""
 
 from __future__ import annotations
 

@@ -243,7 +243,7 @@ def vote(
                     if by < first or by >= end or bx < 0 or bx >= columns:
                         continue
                     count += 1
-                    if c == 3:  # pixels: keeping the three sums in registers halves the time
+                    if c == 3:  # for pixels, keeping the three sums in registers halves the time
                         i = 3 * (by * wb + bx)
                         red, green, blue = red + b_at[i], green + b_at[i + 1], blue + b_at[i + 2]
                         continue
