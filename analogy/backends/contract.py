@@ -459,10 +459,11 @@ class Backend(Protocol):
 
     # Multigrid, for quadratic forms sum_i m_i u_i^2 + sum_(i, j) k_ij (u_i - u_j)^2 over pairs of
     # neighbours on a grid. All arrays are float32. A form is (3 or 5, H, W), with odd H and W. Its
-    # planes are the mass m of each position, its couplings k to the right and down, and on coarser
-    # grids also to the neighbour right below ("falling") and from its right to its lower neighbour
-    # ("rising"). A coupling is zero where there is no neighbour in its direction. A is the form's
-    # matrix: A u is half the form's gradient. `f` and `u` (3, H, W) are three channels.
+    # planes are the mass m of each position, and its couplings k to the right and to the lower
+    # neighbour. On coarser grids there are two more couplings: to the neighbour at the lower right
+    # ("falling"), and from the right to the lower neighbour ("rising"). A coupling is zero where
+    # there is no neighbour in its direction. A is the form's matrix: A u is half the form's
+    # gradient. `f` and `u` (3, H, W) are three channels.
 
     def coarsen(self, form: Array) -> tuple[Array, Array]:
         """Return the weights (8, HC, WC) and the form (5, HC, WC) of the next coarser grid.

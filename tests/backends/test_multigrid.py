@@ -11,7 +11,7 @@ from analogy.backends.cpu import CpuBackend
 
 SIZES = [(3, 3), (5, 9), (11, 7), (3, 17), (21, 35)]
 AHEAD = (0, 1), (1, 0), (1, 1), (1, -1)
-"""Offset (rows, columns) between the two positions of a coupling right, down, falling and rising."""
+"""Offset (rows, columns) between the two ends of a coupling: right, down, falling and rising."""
 
 
 def a_form(rng, size, planes):

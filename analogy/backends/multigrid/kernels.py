@@ -3,7 +3,7 @@
 An array of a form holds its planes one after the other; `contract.py` defines them, before
 `Backend.coarsen`. The plane "right" holds the coupling of each position to its right neighbour, and
 "down" the coupling to its lower neighbour. "Falling" holds the coupling to the diagonal neighbour
-right below, and "rising" the coupling between the right and the lower neighbour.
+at the lower right, and "rising" the coupling between the right and the lower neighbour.
 
 LLVM can vectorise a loop along a row that reads one neighbour of each position. So most loops have
 this form, and read the same row several times, which stays in the first-level cache. All columns of
