@@ -71,7 +71,7 @@ def test_displacements_of_full_length_are_fully_saturated():
 def test_no_displacement_is_white_and_invalid_arguments_are_refused():
     assert (flow.colour(np.zeros((3, 4, 2), np.float32)) == 255).all()
     for largest in (0, -1, float("nan"), float("inf"), 10**400, "1"):
-        with pytest.raises(ImageError, match="must be above zero"):
+        with pytest.raises(ImageError, match="must be a number above zero"):
             flow.colour(np.ones((3, 4, 2), np.float32), largest)
     with pytest.raises(ImageError, match=r"a flow must be an \(H, W, 2\)"):
         flow.colour(np.ones((3, 4, 3), np.float32))
@@ -111,7 +111,7 @@ def test_warp_refuses_a_size_that_is_not_two_whole_numbers(nnf, size_b):
 
 @pytest.mark.parametrize("size_b", [(0, 11), (-9, 11), (9, 2**62), (10**30, 11)])
 def test_warp_refuses_a_size_that_no_picture_has(nnf, size_b):
-    with pytest.raises(ImageError, match=r"size_b is .*; no picture has that size"):
+    with pytest.raises(ImageError, match=r"size_b is .*; each number must be from 1 to 2147483647"):
         flow.warp(np.zeros((9, 11)), nnf, size_b=size_b)
 
 

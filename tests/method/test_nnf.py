@@ -179,7 +179,7 @@ def test_the_smallest_and_the_largest_patch_can_be_searched(patch: int) -> None:
         ({"a": np.zeros((4, 5, 6), np.float32)}, "a is float32"),
         ({"b": np.zeros((4, 6), np.int16)}, r"b is int16 \(4, 6\)"),
         ({"a": np.zeros((6, 5, 4), np.int16).T}, "contiguous"),
-        ({"b": np.zeros((4, 5, 7), np.int16)}, "a has 6 channels and b 7"),
+        ({"b": np.zeros((4, 5, 7), np.int16)}, "a has 6 channels and b has 7"),
         ({"start": np.zeros((4, 4, 2), np.int32)}, r"start is \(4, 4, 2\)"),
         ({"start": np.zeros((4, 5, 2), np.int64)}, "start is int64"),
         ({"patch": 4}, "patch is 4; it must be odd"),

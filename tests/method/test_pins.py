@@ -223,9 +223,9 @@ def test_a_search_with_pins_equals_a_search_by_the_distance_minus_the_bonus(simu
         (np.zeros((MOST_PINS + 1, 4)), "there are 1001 pins; give at most 1000"),
         ([(0, 0, 0, 0), (30, 2, 3, 4)], "pin 2 is at x 30, y 2, outside of A, which is 30 x 20 pixels"),
         ([(3, 2, 3, -0.5)], "pin 1 is at x 3, y -0.5, outside of B', which is 40 x 30 pixels"),
-        ([(9, 9, 9, 9), (4, 5, 6, 7), (4, 5.9, 20, 7)], "pins 2 and 3 contradict each other: they take the same pixel "
-         "of A (x 4, y 5) to two of B' (x 6, y 7 and x 20, y 7); remove one"),
-        ([(4, 5, 6, 7), (14, 5, 6, 7)], "they take the same pixel of B' (x 6, y 7) to two of A (x 4, y 5 and x 14, "
+        ([(9, 9, 9, 9), (4, 5, 6, 7), (4, 5.9, 20, 7)], "pins 2 and 3 contradict each other: they match the same pixel "
+         "of A (x 4, y 5) with two of B' (x 6, y 7 and x 20, y 7); remove one"),
+        ([(4, 5, 6, 7), (14, 5, 6, 7)], "they match the same pixel of B' (x 6, y 7) with two of A (x 4, y 5 and x 14, "
          "y 5)"),
         ([(4, 5, 30, 7)], "pin 1 joins the region #ff0000 of A with #0000ff of B', which the masks keep apart"),
     ],
