@@ -1,4 +1,4 @@
-"""Checks of a model: its files have the checksums of its card, and its graphs fit together."""
+"""Checks of a model's files and graphs against the checksums and the widths in its card."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ _DEEPEST = 16
 class ModelFiles:
     """Files of a model's folder, each checked at its first use, and again after a change.
 
-    The attribute `cure` ends the messages about a damaged file, and says what to do about it.
+    The attribute `cure` says what to do about a damaged file. It is the end of each message about
+    a damaged file.
     """
 
     def __init__(self, folder: Path, card: Card, cure: str):
@@ -51,7 +52,7 @@ class ModelFiles:
         return path
 
     def graph(self, name: str) -> Path:
-        """Return the path of a graph after checking it and its files of weights (see `path`)."""
+        """Return the path of a graph after `path` has checked it and its files of weights."""
         path = self.path(name)
         for weights in external_files(path):
             self.path(weights)
@@ -85,7 +86,11 @@ _WITHIN = {
 
 
 def _of_message(data: memoryview, within: dict[int, str], depth: int) -> Iterator[str]:
-    """Yield the names of files of weights in a message with the fields `within`."""
+    """Yield the names of the files of weights that a message refers to.
+
+    `within` maps the fields of the message to the kinds of messages in them. `depth` is the number
+    of graphs around the message.
+    """
     for number, value in fields(data):
         kind = within.get(number)
         if kind is None or isinstance(value, int):
@@ -145,7 +150,8 @@ def check_graph(path: Path, card: Card, session: Any) -> None:
                 expected[axis:axis] = [] if width is None else [width]
                 raise ModelError(
                     f"{path}: {role} {name} is {found[name].type} {shape}, but its card says tensor(float) {expected}; "
-                    "the folder's files are not of one model, or have another size; export the model again"
+                    "the folder's files are not of one model, or the graph has a fixed size of picture; export the "
+                    "model again"
                 )
 
 

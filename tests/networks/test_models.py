@@ -264,11 +264,11 @@ def test_only_names_of_models_can_be_removed(tiny, name):
 
 
 def test_the_shipped_model_is_not_removed(graphs):
-    with pytest.raises(ModelError, match="vgg16-compact comes with the package and stays"):
+    with pytest.raises(ModelError, match="vgg16-compact is part of the package and cannot be removed"):
         remove(DEFAULT)
     verify(locate(DEFAULT))
     write_model(cache() / DEFAULT, CARD_OF, graphs)  # a model of the same name in the cache
-    with pytest.raises(ModelError, match="comes with the package and stays"):
+    with pytest.raises(ModelError, match="is part of the package and cannot be removed"):
         remove(DEFAULT)
 
 
