@@ -1,4 +1,4 @@
-"""Fields as files: their contents, reading them back, and files that are refused."""
+"""Files of fields: their formats, reading them back, and files that are refused."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_a_new_file_takes_the_place_of_the_old_one(tmp_path):
     assert link.read_bytes() == b"old"
 
 
-# Bombs, and paths that are not files
+# Small files that claim large arrays (bombs), and paths that are not files
 
 
 def test_a_missing_text_is_reported_as_missing_even_without_a_width(tmp_path):
@@ -212,7 +212,7 @@ def test_pipes_and_devices_are_refused_at_once(tmp_path, suffix):
 
 
 def bomb(path, shape, kind="<i4"):
-    """Write a .npz whose array has a shape in its header, and few bytes."""
+    """Write a small .npz file whose header states `shape`, but which has at most 1 MB of values."""
     head = io.BytesIO()
     np.lib.format.write_array_header_1_0(head, {"descr": kind, "fortran_order": False, "shape": shape})
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

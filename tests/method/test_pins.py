@@ -1,4 +1,4 @@
-"""Pins: they hold, positions around them follow, and wrong pins are refused."""
+"""Pins: their matches are kept, positions around them get their offset, wrong pins are refused."""
 
 import logging
 from pathlib import Path
@@ -29,10 +29,10 @@ from analogy.settings import Settings
 
 SIZE_A, SIZE_B = (128, 256), (144, 288)
 LEFT, RIGHT, MOVED = (40, 24), (40, 216), (56, 120)
-"""Top left corners of things in B'.
+"""Top left corners (row, column) of squares in B'.
 
-At `LEFT` and `RIGHT` lie two copies of the thing at `LEFT` of A. At `MOVED` lies the thing at
-(40, 136) of A.
+The squares at `LEFT` and `RIGHT` are copies of the square at `LEFT` of A. The square at `MOVED` is
+a copy of the square at (40, 136) of A.
 """
 
 
@@ -43,7 +43,7 @@ def blocks(size: tuple[int, int], seed: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def pictures() -> tuple[np.ndarray, np.ndarray]:
-    """Return A with a thing, and B' with that thing twice; both also have another thing once."""
+    """Return A and B', which have a square once and twice, and another square once each."""
     made = []
     twin, other = blocks((48, 48), 1), blocks((48, 48), 2)
     for size, twins, once in ((SIZE_A, [LEFT], (40, 136)), (SIZE_B, [LEFT, RIGHT], MOVED)):
@@ -62,14 +62,15 @@ def engine() -> Engine:
 
 
 def pin_to(corner: tuple[int, int], at: tuple[int, int] = (20, 28)) -> tuple[int, int, int, int]:
-    """Return a pin (xa, ya, xb, yb) from the thing in A to its copy at `corner` of B'."""
+    """Return a pin (xa, ya, xb, yb) from the square at `LEFT` to its copy at `corner` of B'."""
     return LEFT[1] + at[1], LEFT[0] + at[0], corner[1] + at[1], corner[0] + at[0]
 
 
 def error(result: Result, at: tuple[int, int], there: tuple[int, int], margin: int = 0) -> np.ndarray:
-    """Return the errors of the field from A in pixels, for a thing of 48 x 48 pixels.
+    """Return the errors of the field from A in pixels, in a square of 48 x 48 pixels.
 
-    Its corner is `at` in A, and `there` in B'. A margin of the thing is left out.
+    The corner of the square is `at` in A, and `there` in B'. `margin` pixels at its border are left
+    out.
     """
     part = result.nnf_ab[at[0] : at[0] + 48, at[1] : at[1] + 48]
     true = np.stack(np.mgrid[there[0] : there[0] + 48, there[1] : there[1] + 48], axis=-1)
@@ -93,7 +94,7 @@ def test_a_pin_decides_between_two_equal_candidates_and_errors_elsewhere_do_not_
 
 
 def test_a_pin_between_unlike_pixels_holds_at_every_level_in_both_directions(pictures) -> None:
-    """Pin the plain background to the middle of a thing, with two pins far apart."""
+    """Pin the background to the middle of a square, with two pins that are far apart."""
     pins = place_pins(read_pins([(5, 120, 140, 80), (250.9, 3.5, 250, 60)]), SIZE_A, {"B'": SIZE_B}, SIZE_A, None)
     network = Features(locate(DEFAULT), CpuBackend(2))
     sides = [Side(name, Picture(pixels), pixels.shape[:2]) for name, pixels in zip(("A", "B'"), pictures, strict=True)]
@@ -124,7 +125,7 @@ def test_pins_hold_with_every_other_way_to_steer(pictures, engine: Engine, optio
     xa, ya, xb, yb = pin_to(RIGHT)
     if result.a_prime is not None:
         got, expected = result.a_prime[ya - 8 : ya + 9, xa - 8 : xa + 9], pictures[1][yb - 8 : yb + 9, xb - 8 : xb + 9]
-        if "photo" not in options:  # photo refinement mixes the pixels with those of A
+        if "photo" not in options:  # photo refinement changes the pixels
             assert np.array_equal(got[8, 8], expected[8, 8])
         assert np.abs(got.astype(float) - expected).mean() < 8
         pins = place_pins(read_pins([pin_to(RIGHT)]), SIZE_A, {"B'": SIZE_B}, SIZE_A, None)
@@ -169,7 +170,7 @@ def test_with_b_known_a_pin_holds_although_b_matches_elsewhere(pictures, engine:
 
 
 def test_a_search_with_pins_equals_a_search_by_the_distance_minus_the_bonus(simulated) -> None:
-    """Compare both devices with an oracle whose distance contains the bonus."""
+    """Compare both backends with an oracle whose patch distance includes the bonus."""
     rng = np.random.default_rng(3)
     features = [rng.standard_normal((h, w, 6)).astype(np.float32) for h, w in ((14, 19), (17, 12))]
     a, b = (oracle.join(each, each) for each in features)
@@ -295,7 +296,7 @@ def test_a_file_of_pins_is_read_as_spreadsheets_write_it(tmp_path: Path) -> None
         ),
         ([(50, 50, 90, 50), (90, 50, 50, 50)], "pins 1 and 2 lie in opposite order in the two pictures"),
         ([(50, 50, 50, 50), (90, 55, 80, 65)], ""),
-        ([(20, 50, 190, 50), (190, 50, 20, 50)], ""),  # the pins are so far apart that their surroundings do not meet
+        ([(20, 50, 190, 50), (190, 50, 20, 50)], ""),  # their radii do not overlap
     ],
 )
 def test_pins_whose_surroundings_cannot_follow_both_are_named_in_a_warning(pins, words: str, caplog) -> None:
@@ -330,9 +331,9 @@ def test_a_number_that_may_have_a_thousands_separator_is_refused(tmp_path, rows:
     [
         ("1.5;12.25;0.125;7", [[1.5, 12.25, 0.125, 7]]),
         ("0,125;-0,125;,125;1,0230", [[0.125, -0.125, 0.125, 1.023]]),
-        ("1.023;40;50;60\n12.5;1;2;3", [[1.023, 40, 50, 60], [12.5, 1, 2, 3]]),  # the point is decimal in another cell
+        ("1.023;40;50;60\n12.5;1;2;3", [[1.023, 40, 50, 60], [12.5, 1, 2, 3]]),  # 12.5 shows that the point is decimal
         ("1,023;40;50;60,5", [[1.023, 40, 50, 60.5]]),
-        ("1.023;40;50;1500", [[1.023, 40, 50, 1500]]),  # thousands have no separator in another cell
+        ("1.023;40;50;1500", [[1.023, 40, 50, 1500]]),  # 1500 shows that thousands have no separator
         ("1500.125;40;50;60", [[1500.125, 40, 50, 60]]),
     ],
 )
