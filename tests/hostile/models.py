@@ -200,12 +200,12 @@ def _npz_claim() -> bytes:
 
 
 FOLDERS: Mapping[str, Callable[[Path], None]] = {
-    "another graph under the name": _exchange,
+    "another graph as features.onnx": _exchange,
     "weights with a byte more": _add_to_weights,
     "weights that are not numbers": _nan_weights,
     "weights that the card does not name": _unnamed_weights,
     "weights in the folder above": _weights_elsewhere("../elsewhere.bin"),
-    "weights by a detour": _weights_elsewhere("./weights.bin"),
+    "weights at a path within the folder": _weights_elsewhere("./weights.bin"),
     "weights in a device": _weights_elsewhere("/dev/zero"),
     "maps of another size": _features({2: 3}),
     "more memory than there is": _features(ones=True),
@@ -216,7 +216,7 @@ FOLDERS: Mapping[str, Callable[[Path], None]] = {
     "a projection of objects": _projection(lambda: _npz(level1=np.array([{}], object))),
     "a projection that unpacks to 128 MB": _projection(_npz_bomb),
     "a projection that claims 64 TB": _projection(_npz_claim),
-    "no projection but a number": _projection(lambda: pickle.dumps(1)),
+    "a number as projection": _projection(lambda: pickle.dumps(1)),
 }
 
 
