@@ -38,7 +38,7 @@ SEAMS = 1.5e-7
 REFINEMENT = 2.3e-7
 """Seconds per pixel of a result to refine an enlarged field."""
 ROUNDING = 1e-8
-"""Seconds per pixel of a result to round it."""
+"""Seconds per pixel of a result to round its values to integers."""
 PHOTO = 2.8e-7
 """Seconds per pixel of a result to refine it as a photograph."""
 COLOURS = 7e-8
@@ -48,7 +48,7 @@ COLOURS = 7e-8
 def estimate(
     widths: Sequence[int], search_widths: Mapping[int, int], pair: Pair, settings: Settings, levels: bool
 ) -> Costs:
-    """Return the estimated seconds of each part of a transfer whose progress is reported.
+    """Return the estimated seconds of each stage and part in the progress of a transfer.
 
     Parameters
     ----------

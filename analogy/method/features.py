@@ -253,7 +253,7 @@ def _read_projections(files: ModelFiles, backend: Backend) -> dict[int, Array]:
             if size > _LARGEST_PROJECTION:
                 raise ValueError(f"its arrays have {size} bytes; at most {_LARGEST_PROJECTION} are allowed")
             found = {int(name.removeprefix("level")): np.asarray(arrays[name]) for name in arrays.files}
-    except Exception as error:  # NumPy and zipfile raise many classes for damaged files
+    except Exception as error:  # damaged files make NumPy raise exceptions of many classes
         raise ModelError(f"{path} cannot be read; it may be damaged: {first_line(error)}") from error
     for level, matrix in found.items():
         width = files.card.widths[level - 1] if level in LEVELS else 0

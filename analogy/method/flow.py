@@ -77,7 +77,7 @@ def to_nnf(flow: np.ndarray) -> np.ndarray:
     flow = check_flow(flow)
     if _unknown(flow).any():
         raise ImageError(
-            "the flow has unknown displacements (not a number, or above 1e9), which a field cannot hold; replace them"
+            "the flow has unknown displacements (NaN, or above 1e9), which a field cannot hold; replace them by known ones"
         )
     places = np.rint(flow[..., ::-1]).astype(np.int32)
     places[..., 0] += np.arange(flow.shape[0], dtype=np.int32)[:, None]

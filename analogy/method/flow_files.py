@@ -179,7 +179,7 @@ def _read_npz(file: IO[bytes], path: Path) -> np.ndarray:
         raise
     except KeyError as error:
         raise ImageError(f"{path} has no array 'nnf'; give a file that --flow has written") from error
-    except Exception as error:  # NumPy and zipfile raise nearly any class for a damaged file
+    except Exception as error:  # a damaged file makes NumPy raise exceptions of nearly any class
         raise ImageError(f"{path} is damaged, or is not a .npz file; write it again") from error
     try:
         return to_flow(nnf)

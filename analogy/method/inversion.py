@@ -83,8 +83,8 @@ def minimise(
             on_loss(trial_value)
             if trial_value <= value + _ARMIJO * length * slope:
                 break
-            # The next length is the minimum of a parabola, within limits. The parabola has the two
-            # values at its ends, and the slope at its start.
+            # Choose the minimum of a parabola as the next length, within limits. The parabola goes
+            # through the values at both ends of the step, with the slope at the start of the step.
             curvature = 2 * (trial_value - value - length * slope)
             best = -slope * length**2 / curvature if curvature > 0 else 0.5 * length
             length = min(max(best, 0.02 * length), 0.5 * length)
@@ -107,11 +107,12 @@ def _read(xp: Any, *values: Any) -> list[float]:
 class _History:
     """Latest pairs (s_i, y_i) of L-BFGS: a step, and the change of the gradient over that step.
 
-    The usual two-loop recursion computes products of long arrays, one after the other. Here the
-    dot products of all stored arrays with each other are known numbers. The recursion runs on these
+    The usual two-loop recursion computes products of long arrays, one after the other. Here the dot
+    products of all stored arrays with each other are known numbers. The recursion runs on these
     numbers, and yields a coefficient for each array (Chen, Wang & Zhou 2014, "Large-scale L-BFGS
-    using MapReduce"). A new pair needs one launch that multiplies all arrays with one of them, and
-    a direction needs one weighted sum of all arrays. That is a few launches instead of 70.
+    using MapReduce"). A new pair needs one launch for the dot products of all arrays with one
+    array, and a direction needs one weighted sum of all arrays. That is a few launches instead of
+    70.
     """
 
     def __init__(self, backend: Backend, x: Array, memory: int, gradient_square: float):

@@ -104,7 +104,7 @@ class Way:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Pictures of a transfer: A, one or more B', and the B of each where it is known.
+    """Pictures of a transfer: A, one or more B', and for each B' its B if it is known.
 
     Attributes
     ----------

@@ -130,7 +130,7 @@ def subtract_solution(backend: Backend, picture: Array, f: Array, epsilon: float
     of_transform, of_columns, of_inverse, of_sum = split(tick, 3, 2, 3, 1)
     # To transform a row, put its even columns first, and then its odd columns backwards. Take the
     # Fourier transform and multiply it by `phase`. The real part is the cosine transform at the
-    # frequency k, and minus the imaginary part is that at W - k (Makhoul 1980).
+    # frequency k, and minus the imaginary part is the cosine transform at W - k (Makhoul 1980).
     order = np.concatenate([np.arange(0, width, 2), np.arange(1, width, 2)[::-1]])
     frequency = np.arange(width // 2 + 1)
     turns = np.exp(-0.5j * math.pi / width * frequency).astype(np.complex64)[:, None]

@@ -94,9 +94,9 @@ def load_session(path: Path, backend: Backend) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = FATAL
     # Waiting threads sleep instead of spinning, which takes a third less processor time and is not
-    # slower. All sessions share one pool of memory. Without a pool, the system would clear newly
-    # allocated pages in a third of the time. With a pool for each session, or with a memory pattern
-    # for each size of picture, the sessions would hold half as much memory again.
+    # slower. All sessions share one pool of memory. Without a pool, a third of the time would go
+    # into clearing pages that the system newly allocates. With a pool for each session, or with a
+    # memory pattern for each size of picture, the sessions would hold 1.5 times as much memory.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     share_memory()
     options.add_session_config_entry("session.use_env_allocators", "1")

@@ -86,7 +86,7 @@ class Sheet:
     def lay(self, xp: Any, arrays: Sequence[Array], fill: int = 0) -> Array:
         """Return one array with the arrays (h, w, ...) of all pictures, and `fill` between them.
 
-        `xp` is the module of the arrays, NumPy or CuPy. A single array is returned as it is.
+        `xp` is the module of the arrays, NumPy or CuPy. A single array is returned unchanged.
         """
         if len(arrays) == 1:
             return arrays[0]

@@ -73,7 +73,7 @@ def external_files(path: Path) -> list[str]:
 
 
 _MODEL = {7: "graph", 25: "function"}
-"""Fields of an ONNX model -> the messages in them that may contain tensors (onnx.proto)."""
+"""Fields of an ONNX model (onnx.proto) -> kinds of messages in them that may contain tensors."""
 _WITHIN = {
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
     "function": {7: "node", 11: "attribute"},
@@ -82,7 +82,7 @@ _WITHIN = {
     "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {13: "entry"},
 }
-"""Message -> its fields -> the messages in them that may contain tensors (onnx.proto)."""
+"""Kind of message -> its fields -> kinds of messages in them that may contain tensors."""
 
 
 def _of_message(data: memoryview, within: dict[int, str], depth: int) -> Iterator[str]:
@@ -95,7 +95,7 @@ def _of_message(data: memoryview, within: dict[int, str], depth: int) -> Iterato
         kind = within.get(number)
         if kind is None or isinstance(value, int):
             continue
-        if kind == "entry":  # its fields are key = 1, value = 2
+        if kind == "entry":  # the fields of an entry are key = 1, value = 2
             entry = {
                 key: bytes(text).decode("utf-8", "replace") for key, text in fields(value) if not isinstance(text, int)
             }

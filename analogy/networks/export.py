@@ -6,11 +6,12 @@ objective into the graph as ordinary nodes. The gradient of each operation is:
 * The loss is sum (y - target)^2, and d loss / d y = 2 (y - target).
 * A 3 x 3 convolution (stride 1, zero padding) becomes a convolution with the kernel turned by 180
   degrees and its two channel axes swapped.
-* The gradient at the input of a ReLU is that at its output where the output is positive, else 0.
+* The gradient at the input of a ReLU equals that at its output where the output is positive, and is
+  0 elsewhere.
 * A 2 x 2 max pooling passes the gradient to the largest of its four inputs, in equal shares if
   several are the largest.
 
-Pooling works as in Caffe, the paper's framework: a last odd row or column has a window of its own.
+Pooling works as in Caffe, the paper's framework: an odd last row or column has its own window.
 So a map of H x W becomes a map of ceil(H / 2) x ceil(W / 2), and each position has a parent in the
 coarser map. In the objective, the graph pads the map with zeros to even sides instead. The result
 is the same, because the output of a ReLU is never below zero, and the gradient stays simple.

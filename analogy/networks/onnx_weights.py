@@ -193,8 +193,8 @@ class _Before:
     """Preprocessing found so far: value * scale + shift for each channel of the graph's input.
 
     `reversed` is True if the first convolution expects the channels of the input in the opposite
-    order, `transposed` if the input was turned to channels first, and `scaled` if a node scales or
-    shifts the values.
+    order, `transposed` if a node transposed the input to channels first, and `scaled` if a node
+    scales or shifts the values.
     """
 
     reader: _Reader
@@ -283,7 +283,7 @@ class _Before:
         if not self.scaled and not self.reversed:
             return None
         zero = -self.shift / self.scale
-        centred = not zero.any()  # then only the scale shows the range of the pictures
+        centred = not zero.any()  # without a shift, only the scale shows the range
         if (self.scale.min() >= 100) if centred else ((zero > 0) & (zero < 1)).all():
             largest = 1.0
         elif (0 < self.scale.max() <= 1 / 100) if centred else ((zero > 1) & (zero < 255)).all():

@@ -211,7 +211,7 @@ def _install(scratch: Path, folder: Path) -> None:
     model to `folder`, that model is kept.
     """
     if folder.exists() and not _is_whole(folder):
-        with suppress(OSError):  # another process may be moving it, too
+        with suppress(OSError):  # another process may have moved it already
             folder.replace(scratch / "old")
     try:
         (scratch / "new").replace(folder)

@@ -177,7 +177,10 @@ def _floats(values: Any) -> np.ndarray:
 
 
 def _layer(level: int, index: int) -> str:
-    """Return the name of a convolution. Raises `ModelError` if VGG-19 has no such convolution."""
+    """Return the name of a convolution, such as "conv3_2".
+
+    Raises `ModelError` if VGG-19 has no such convolution.
+    """
     name = f"conv{level}_{index}"
     if name not in CONVOLUTIONS:
         raise ModelError(f"it has a convolution {name}, which VGG-19 lacks; expected {', '.join(CONVOLUTIONS)}")

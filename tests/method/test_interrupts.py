@@ -67,7 +67,7 @@ def interrupt(work: Callable[[], object], slow: Slow) -> None:
 def until_freed(arrays: list[weakref.ref]) -> None:
     until = time.monotonic() + 30
     while any(array() is not None for array in arrays):
-        assert time.monotonic() < until, "the arrays are kept for ever"
+        assert time.monotonic() < until, "the arrays were not freed within 30 s"
         gc.collect()
         time.sleep(0.01)
 

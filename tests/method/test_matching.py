@@ -92,7 +92,7 @@ def test_swapping_the_pictures_swaps_the_two_fields(network: Features) -> None:
 
 
 def test_with_b_known_a_is_matched_with_b_whatever_b_prime_looks_like(network: Features) -> None:
-    """Make A by moving B, and B' by inverting colours of B: only B then shows the true offset."""
+    """Make A by moving B, and B' by inverting B's colours: only B then shows the true offset."""
     whole = picture(128, 144)
     a, b = whole[:112, :112], whole[16:, 32:]
     b_prime = np.roll(255 - b, 1, axis=2) // 2

@@ -134,10 +134,10 @@ def test_refinement_on_pixels_brings_an_enlarged_field_nearer_to_the_picture(fac
 
 def test_products_of_query_and_key_are_negative_squared_differences() -> None:
     u, v = np.random.default_rng(0).random((2, 5, 7, 3), np.float32)
-    u[0, :2], v[0, :2] = [0, 0, 0], [[0, 0, 0], [1, 1, 1]]  # the smallest and the largest difference
+    u[0, :2], v[0, :2] = [0, 0, 0], [[0, 0, 0], [1, 1, 1]]  # pairs with the smallest and the largest difference
     query, key = BACKEND.pixel_vectors(u, False), BACKEND.pixel_vectors(v, True)
     in_208ths = (query.astype(int) * key).sum(axis=2) / 208**2
-    assert np.allclose(np.sqrt(-in_208ths), np.linalg.norm(u - v, axis=2), atol=1.5 / 208)  # u and v are rounded
+    assert np.allclose(np.sqrt(-in_208ths), np.linalg.norm(u - v, axis=2), atol=1.5 / 208)  # since u and v are rounded
     assert in_208ths[0, :2].tolist() == [0, -3]
 
 

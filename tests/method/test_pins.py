@@ -43,7 +43,7 @@ def blocks(size: tuple[int, int], seed: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def pictures() -> tuple[np.ndarray, np.ndarray]:
-    """Return A and B', which have a square once and twice, and another square once each."""
+    """Return A with a square, and B' with two copies of it; both also have one different square."""
     made = []
     twin, other = blocks((48, 48), 1), blocks((48, 48), 2)
     for size, twins, once in ((SIZE_A, [LEFT], (40, 136)), (SIZE_B, [LEFT, RIGHT], MOVED)):
@@ -296,7 +296,7 @@ def test_a_file_of_pins_is_read_as_spreadsheets_write_it(tmp_path: Path) -> None
         ),
         ([(50, 50, 90, 50), (90, 50, 50, 50)], "pins 1 and 2 lie in opposite order in the two pictures"),
         ([(50, 50, 50, 50), (90, 55, 80, 65)], ""),
-        ([(20, 50, 190, 50), (190, 50, 20, 50)], ""),  # their radii do not overlap
+        ([(20, 50, 190, 50), (190, 50, 20, 50)], ""),  # too far apart to affect the same positions
     ],
 )
 def test_pins_whose_surroundings_cannot_follow_both_are_named_in_a_warning(pins, words: str, caplog) -> None:

@@ -47,7 +47,7 @@ def folder(tmp_path):
 
 
 def test_the_projection_keeps_as_much_as_a_singular_value_decomposition(photos, monkeypatch) -> None:
-    monkeypatch.setattr(projection, "POSITIONS", 10**6)  # all positions, as in the test
+    monkeypatch.setattr(projection, "POSITIONS", 10**6)  # all positions, which the test uses, too
     network = Features(locate(DEFAULT), BACKEND)
     found = find_projection(network, photos, dimensions=SMALL)
     assert {level: matrix.shape[1] for level, matrix in found.items()} == SMALL

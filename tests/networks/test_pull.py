@@ -431,7 +431,7 @@ def test_a_converted_published_file_gets_the_published_card(publish, weights_fil
     card = convert(weights_file, tmp_path / "mine")
     assert (card.name, card.description, card.licence) == (NAME, "a test", "none")
     assert convert(weights_file, tmp_path / "two", "two").name == "two"
-    other = convert(weights_file, tmp_path / "three", preprocessing="imagenet")  # not the published network
+    other = convert(weights_file, tmp_path / "three", preprocessing="imagenet")  # with another preprocessing
     assert "training is not known" in other.description and "imagenet preprocessing" in other.source
 
 

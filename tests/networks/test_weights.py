@@ -1,4 +1,4 @@
-"""Tests of the five kinds of weight files: each gives PyTorch's features, and damage is refused."""
+"""Tests of the five kinds of weight files: PyTorch's features, and refusal of damaged files."""
 
 from __future__ import annotations
 
