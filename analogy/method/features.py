@@ -97,7 +97,7 @@ class Features:
             return {level: self.backend.channels_last(maps[f"relu{level}_1"]) for level in LEVELS}
 
     def load_ahead(self, settings: Settings) -> list[Future[Any]]:
-        """Begin to load the graphs of a transfer in another thread, and return futures of sessions.
+        """Begin to load the graphs of a transfer in another thread, and return futures of the sessions.
 
         The graphs are loaded in the order in which a transfer runs them.
         """

@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import ImageError, shown
 
 UNKNOWN = 1e9
-"""Largest dx or dy that counts as known, in pixels (Middlebury); a larger one or NaN is unknown."""
+"""Largest |dx| or |dy| of a known displacement, in pixels (Middlebury); larger or NaN is unknown."""
 UNKNOWN_FLOW = 1666666752.0
 """Number written as dx and as dy of an unknown displacement, as in Middlebury's programs."""
 CORNERS = ((255, 0, 0), (255, 255, 0), (0, 255, 0), (0, 255, 255), (0, 0, 255), (255, 0, 255))
@@ -77,7 +77,7 @@ def to_nnf(flow: np.ndarray) -> np.ndarray:
     flow = check_flow(flow)
     if _unknown(flow).any():
         raise ImageError(
-            "the flow has unknown displacements (NaN, or above 1e9), which a field cannot hold; replace them by known ones"
+            "the flow has unknown displacements (NaN, or above 1e9), which a field cannot hold; replace them first"
         )
     places = np.rint(flow[..., ::-1]).astype(np.int32)
     places[..., 0] += np.arange(flow.shape[0], dtype=np.int32)[:, None]

@@ -89,7 +89,7 @@ def paint(
     of_field, of_refinement, of_vote = split(tick, 0.1, REFINING * enlarged, VOTING + SEAMS * (steepness is not None))
     full, frames = sheet.enlarge(backend, field, size, full_sheet, of_field), full_sheet.frames(backend)
     if enlarged:
-        if pins is not None:  # a position became a block of pixels, and a pin is one of them
+        if pins is not None:  # each position is now a block of pixels, but a pin is one pixel
             reach = _block([size], [field.shape[:2]])
             full = draw_along(
                 backend, full, full_sheet.size, pins, reach, _block(full_sheet.sizes, sheet.sizes), frames

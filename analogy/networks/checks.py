@@ -31,7 +31,7 @@ class ModelFiles:
     def path(self, name: str) -> Path:
         """Return the path of a file after comparing it with its checksum in the card.
 
-        Raises `ModelError` if it differs, cannot be read, or is not in the card.
+        Raises `ModelError` if the file differs, cannot be read, or is not in the card.
         """
         path = self.folder / name
         if name not in self.card.sha256:

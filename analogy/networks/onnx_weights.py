@@ -210,7 +210,7 @@ class _Before:
         return not self.transposed and any(self._to_nchw(node) for node in self.reader.chain)
 
     def _to_nchw(self, node: Any) -> bool:
-        """Return whether a node turns channels last to channels first."""
+        """Return whether a node transposes channels last to channels first."""
         return node.op_type == "Transpose" and list(self.reader.attributes(node).get("perm", [])) == _TO_NCHW
 
     def add(self, node: Any) -> bool:

@@ -164,7 +164,7 @@ class TorchZip:
             state = _Unpickler(io.BytesIO(data)).load()
         except ModelError:
             raise
-        except Exception as error:  # a damaged pickle can raise any class
+        except Exception as error:  # a damaged pickle can raise exceptions of any class
             raise ModelError(f"its pickle is damaged ({type(error).__name__}: {error}); download it again") from error
         if isinstance(state, dict):
             state = state.get("state_dict", state)
