@@ -97,7 +97,7 @@ class Features:
             return {level: self.backend.channels_last(maps[f"relu{level}_1"]) for level in LEVELS}
 
     def load_ahead(self, settings: Settings) -> list[Future[Any]]:
-        """Begin to load the graphs of a transfer in another thread, and return futures of the sessions.
+        """Begin to load the graphs of a transfer in another thread, and return futures of sessions.
 
         The graphs are loaded in the order in which a transfer runs them.
         """
@@ -274,7 +274,7 @@ def as_floats(backend: Backend, picture: Array) -> Array:
     if picture.dtype == np.float32:
         return backend.asarray(picture)
     white = np.float32(np.iinfo(picture.dtype).max)
-    return backend.xp.divide(backend.asarray(picture), white, dtype=np.float32)  # makes no array between
+    return backend.xp.divide(backend.asarray(picture), white, dtype=np.float32)  # without a temporary array
 
 
 def nchw(xp: Any, features: Array) -> Array:

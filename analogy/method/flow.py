@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import ImageError, shown
 
 UNKNOWN = 1e9
-"""Largest |dx| or |dy| of a known displacement, in pixels (Middlebury); larger or NaN is unknown."""
+"""Largest |dx| or |dy| of a known displacement, in pixels (Middlebury); NaN is unknown, too."""
 UNKNOWN_FLOW = 1666666752.0
 """Number written as dx and as dy of an unknown displacement, as in Middlebury's programs."""
 CORNERS = ((255, 0, 0), (255, 255, 0), (0, 255, 0), (0, 255, 255), (0, 0, 255), (255, 0, 255))

@@ -195,8 +195,8 @@ class WLS:
             grids.residual(None, p, q)  # q = - A p
             step = -rho / float(xp.vdot(p, q))
             backend.combine(step, p, 1.0, u)
-            # The error is estimated as the sum of all later corrections, if each shrinks by the
-            # larger of the last two ratios.
+            # The error is estimated as the sum of all later corrections, on the assumption that the
+            # ratio of each to the one before is the larger of the last two ratios.
             ratio = correction / before if before else 0.5
             slower, ratio_before, before = max(ratio, ratio_before), ratio, correction
             error = correction * slower / (1 - slower) if slower < 1 else np.inf

@@ -231,9 +231,11 @@ def _read_file(path: str | os.PathLike[str], read: Callable[[str, int], bytes]) 
     except FileNotFoundError as error:
         raise SettingsError(f"{path}: there is no such file") from error
     except OSError as error:
-        raise SettingsError(f"{path} cannot be read ({reason(error)})") from error
+        raise SettingsError(f"{path}: it cannot be read ({reason(error)})") from error
     except (ValueError, csv.Error) as error:
-        raise SettingsError(f"{path}: not a CSV file with the header {','.join(HEADER)} ({reason(error)})") from error
+        raise SettingsError(
+            f"{path}: it is not a CSV file with the header {','.join(HEADER)} ({reason(error)})"
+        ) from error
     if not pins:
         _log.warning("%s has no pins, only the header", path)
     return _checked(np.array(pins, dtype=np.float64).reshape(-1, len(columns)), str(path))

@@ -253,8 +253,8 @@ def test_pins_that_cannot_hold_are_refused_in_one_line_that_names_them(pins, wor
         (b"xa,ya,xb,yb\n1,2,inf,4\n", "pin 1 is [1.0, 2.0, inf, 4.0]; give finite numbers"),
         (b"xa;ya;xb;yb\n1;2;3;4;5\n", "line 2 has more cells than there are columns ('5')"),
         (b"xa,xa,xb,yb\n", "there are two columns 'xa'"),
-        (b"\xff\xfe\x00", "not a CSV file with the header xa,ya,xb,yb"),
-        (b"xa,ya,xb,yb\n" + b"1,2,3,4\n" * 200_000, "cannot be read (it has more than 1048576 bytes)"),
+        (b"\xff\xfe\x00", "it is not a CSV file with the header xa,ya,xb,yb"),
+        (b"xa,ya,xb,yb\n" + b"1,2,3,4\n" * 200_000, "it cannot be read (it has more than 1048576 bytes)"),
         (None, "there is no such file"),
     ],
 )

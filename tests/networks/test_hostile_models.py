@@ -1,4 +1,4 @@
-"""Tests of damaged and malicious models and weights: each is refused in one line, and quickly."""
+"""Tests of damaged and malicious models and weights: each is refused with a message of one line."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def write_torch(path, weights) -> None:
 
 
 def write_data_parallel(path, weights) -> None:
-    """Write a checkpoint as of DataParallel: its names begin with `module.`, in `state_dict`."""
+    """Write a DataParallel checkpoint: the names in its `state_dict` begin with `module.`."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: no .pth file can be made")
     named = {f"module.{name}": torch.nn.Parameter(value) for name, value in torch_vgg19(weights).state_dict().items()}
     torch.save({"epoch": 3, "state_dict": named, "best": 0.5}, path)
