@@ -1,6 +1,6 @@
 """Whole transfers on the CUDA backend, on the simulator and on a GPU.
 
-The simulator has a stand-in for CuPy and runs the real kernels; ONNX Runtime gets addresses.
+The simulator has a simulated CuPy and runs the real kernels; ONNX Runtime gets addresses.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def halves(size):
 
 @pytest.fixture(params=["simulated", pytest.param("cuda", marks=pytest.mark.gpu)])
 def gpu(request):
-    """Return an engine with CuPy's arrays, or with those of the stand-in."""
+    """Return an engine with arrays of CuPy, or with those of the simulated CuPy."""
     if request.param == "cuda":
         return Engine(device="cuda")
     return Engine(backend=request.getfixturevalue("simulated"))

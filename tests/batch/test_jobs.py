@@ -1,4 +1,4 @@
-"""The jobs of a batch, from tables of each kind and of any length."""
+"""Tests of the jobs of a batch, read from tables of each kind and of any length."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
         (b"[1]", "line 2 is not an object"),
         (b"{", "line 2 is not valid JSON"),
         (b"[" * 100_000, "line 2 is not valid JSON"),
-        (b" " * (1 << 21), "it has more than 1048576 characters"),
+        (b" " * (1 << 21), "line 2 has more than 1048576 characters"),
         (b'{"a": 1}', "line 2: a is 1; it must be a path"),
         (b'{"a": "x\\u0000"}', "line 2: a is"),
         (b'{"a": "x", "b_prime": 1}', "line 2: b_prime is 1; it must be a path"),
@@ -66,15 +66,15 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
         (b'{"a": ["x", "y"]}', "line 2: a is ['x', 'y']; it must be a path"),
         (
             b'{"a": "x", "b_prime": ["y"], "b_prime_2": "z"}',
-            "b_prime is a list, and there is a column b_prime_2, too; put all into",
+            "b_prime is a list, and there is a column b_prime_2, too; put all paths into",
         ),
         (
             b'{"a": "x", "b_prime_2": "y"}',
-            "line 2: it names b_prime_2, but not b_prime; number the columns without a gap",
+            "line 2: the row has b_prime_2, but not b_prime; number the columns without a gap",
         ),
         (
             b'{"a": "x", "b_prime": "y", "b_prime_3": "z"}',
-            "it names b_prime_3, but not b_prime_2; number the columns without",
+            "the row has b_prime_3, but not b_prime_2; number the columns without",
         ),
         (b'{"a": "x", "b_prime_1": "y"}', "line 2: unknown column 'b_prime_1'; the columns are a, b_prime,"),
         (b'{"a": "x", "mask_a_2": "y"}', "line 2: unknown column 'mask_a_2'"),
@@ -93,7 +93,7 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
         (b'{"a": "x", "preset": ["face"]}', "unknown preset ['face']"),
         (b'{"a": "x", "preset": {"face": 1}}', "unknown preset {'face': 1}"),
         (b'{"a": "x", "preset": 1}', "unknown preset 1"),
-        (b'{"a": "x", "seed": 1, "seed": 2}', "line 2: it has 'seed' twice; give it once"),
+        (b'{"a": "x", "seed": 1, "seed": 2}', "line 2: the name 'seed' occurs twice; give it once"),
         (b'{"a": "x", "seed": "1,000"}', "seed is '1,000'; it must be a whole number"),
         (b'{"a": "x", "search_iterations": "1.000"}', "search_iterations is '1.000'; it must be a whole number"),
         (b'{"a": "x", "name": ["y"]}', "name is ['y']; it must be text"),
@@ -140,7 +140,7 @@ def test_several_examples_make_several_pictures_b(tmp_path: Path) -> None:
     assert of("both", "{name}-{picture}.png") == [both]
     assert of("ba", "{name}-{picture}.png") == [{name: path for name, path in both.items() if name != "a_prime"}]
     with pytest.raises(
-        SettingsError, match=r"the job makes b_1, b_2, which would all have one name; put \{picture\} into --name"
+        SettingsError, match=r"the job makes b_1, b_2, which would all have the same name; put \{picture\} into --name"
     ):
         of("ba", "{name}.png")
 
@@ -209,9 +209,9 @@ def test_tables_are_read_as_spreadsheets_and_shells_write_them(tmp_path: Path, h
             b'{"a": "' + b"x" * 40_000 + b'"}',
             "line 1: a has 40000 characters; a cell can have 32768 at most",
         ),
-        ("x.csv", b"a,b_prime\n" + b"x,y," * 500_000, "line 2: it has more than 1048576 characters"),
-        ("x.csv", b"a,b_prime\n" + b'"\n",' * 500_000, "its row has more than 1048576 characters"),
-        ("x.csv", b"a," * 1_000_000, "line 1: it has more than 1048576 characters"),
+        ("x.csv", b"a,b_prime\n" + b"x,y," * 500_000, "line 2 has more than 1048576 characters"),
+        ("x.csv", b"a,b_prime\n" + b'"\n",' * 500_000, "the row of line 262146 has more than 1048576 characters"),
+        ("x.csv", b"a," * 1_000_000, "line 1 has more than 1048576 characters"),
     ],
 )
 def test_a_damaged_table_is_refused_with_its_file_and_line(
