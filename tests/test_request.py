@@ -32,7 +32,7 @@ def test_with_b_given_the_direction_becomes_ab(direction) -> None:
 
 @pytest.mark.parametrize(("mask", "words"), [("mask_a", "for A and none for B'"), ("mask_b", "for B' and none for A")])
 def test_one_mask_alone_is_refused_before_anything_is_read(mask: str, words: str) -> None:
-    with pytest.raises(ImageError, match=f"there is a mask {words}; give both, or none"):
+    with pytest.raises(ImageError, match=f"there is a mask {words}; give both masks, or none"):
         Request("no such file", "nor this", **{mask: "nor that"})
 
 

@@ -143,8 +143,8 @@ class Full(io.BytesIO):
         (io.BytesIO(), {"format": "gif"}, "cannot write '.gif' files; use one of .png"),
         (io.StringIO(), {"format": "png"}, r"open it in binary mode \('wb'\)"),
         (Full(), {"format": "png"}, "No space left"),
-        ("x.png", {"flow": True}, "x.png: one picture cannot hold the fields; name a folder"),
-        (io.BytesIO(), {"format": "png", "flow": True}, "one picture cannot hold the fields"),
+        ("x.png", {"flow": True}, "x.png: the file of one picture cannot contain the fields; give a folder"),
+        (io.BytesIO(), {"format": "png", "flow": True}, "the file of one picture cannot contain the fields"),
     ],
 )
 def test_a_target_that_cannot_be_written_is_named_in_one_line(

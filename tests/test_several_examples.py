@@ -201,8 +201,8 @@ def test_an_enlarged_field_takes_full_size_pixels_of_each_example(cpu_engine: En
 @pytest.mark.parametrize(
     ("examples", "options", "error", "words"),
     [
-        ([], {}, ImageError, "b_prime has no picture; give one or more whose looks A should get"),
-        (2, {"b": [noise(32, 32, 3)]}, ImageError, "B: 1 given for 2 pictures B'; give one for each"),
+        ([], {}, ImageError, "b_prime is an empty list; give one or more pictures whose looks A should get"),
+        (2, {"b": [noise(32, 32, 3)]}, ImageError, "B: 1 given for 2 pictures B'; give one for each B'"),
         (2, {"mask_a": noise(32, 32), "mask_b": noise(32, 32)}, ImageError,
          "the mask of B': 1 given for 2 pictures B'"),
         (2, {"b": [noise(32, 32, 3), noise(32, 31, 3)]}, ImageError, "B 2 is 31 x 32 pixels and B' 2 32 x 32"),
@@ -294,7 +294,7 @@ def test_one_picture_of_several_examples_is_a_prime_and_b_is_refused(
     examples = [picture.rgb for picture in result.b_prime]
     only_b = cpu_engine.transfer(result.a.rgb, examples, direction="ba", **FAST)
     with pytest.raises(
-        OutputError, match=r"y\.png: there are 3 pictures B, one for each example; name a folder to write them to"
+        OutputError, match=r"y\.png: there are 3 pictures B, one for each example; give a folder to write them to"
     ):
         only_b.save(tmp_path / "y.png")
     assert not (tmp_path / "y.png").exists()

@@ -359,7 +359,7 @@ def test_without_an_extra_one_line_names_it(
         ([{"a": "a.png", "name": "../x"}], [], "no part of it may be empty or begin with a dot"),
         ([{"a": "a.png", "name": "/etc/x"}], [], "which is not inside the folder"),
         ([{"a": "a.png", "direction": "both"}], [], "put {picture} into --name"),
-        ([{"a": "a.png", "mask_a": "m.png"}], [], "line 2: there is a mask for A and none for B'; give both, or none"),
+        ([{"a": "a.png", "mask_a": "m.png"}], [], "line 2: there is a mask for A and none for B'; give both"),
         ([{"a": "a.png", "preset": "nice"}], [], "unknown preset 'nice'"),
         ([{"a": "https://example.com/a.png"}], [], "to allow such addresses, add --allow-remote https"),
         ([{"a": "zip://a.png::https://example.com/a.zip"}], ["--allow-remote", "zip"], "a chain of file systems"),

@@ -57,7 +57,7 @@ def test_each_input_of_a_request_is_a_field_and_its_levels_are_one_of_a_job(serv
 @pytest.mark.parametrize(
     ("name", "fields", "words"),
     [
-        ("mask_a", {}, "there is a mask for A and none for B'; give both, or none"),
+        ("mask_a", {}, "there is a mask for A and none for B'; give both masks, or none"),
         ("b", {"direction": "ba"}, "direction is 'ba', which makes only B, but B is given; use 'ab'"),
     ],
 )
@@ -122,9 +122,9 @@ def test_examples_that_are_too_many_or_lack_a_mask_are_refused(service, path: st
         ({"b_prime": [picture] * 5}, "'b_prime' is given 5 times; give it at most 4 times"),
         (
             {"b_prime": [picture] * 2, "mask_a": [picture], "mask_b": [picture]},
-            "the mask of B': 1 given for 2 pictures B'; give one for each",
+            "the mask of B': 1 given for 2 pictures B'; give one for each B'",
         ),
-        ({"b_prime": [picture], "b": [picture] * 2}, "B: 2 given for 1 picture B'; give one for each"),
+        ({"b_prime": [picture], "b": [picture] * 2}, "B: 2 given for 1 picture B'; give one for each B'"),
     ):
         answer = service.http.post(service.url + path, files=several(a=[picture], **pictures), timeout=30)
         assert (answer.status_code, answer.json()["detail"]) == (422, words)
