@@ -19,7 +19,7 @@ def completion(context: click.Context, shell: str | None) -> None:
     bash: eval "$(analogy completion bash)"          in ~/.bashrc
     zsh:  eval "$(analogy completion zsh)"           in ~/.zshrc
     fish: analogy completion fish | source           in ~/.config/fish/config.fish
-    """  # noqa: D301 (click needs the character itself)
+    """  # noqa: D301 (click needs the control character \b, so the string is not raw)
     from click.shell_completion import get_completion_class
 
     shell = shell or Path(os.environ.get("SHELL", "")).name

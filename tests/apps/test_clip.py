@@ -220,7 +220,7 @@ def test_an_interrupted_run_keeps_its_frames_and_exits_with_130(shot: Path, tmp_
         ([], "a clip needs either keys or a style, but neither is given; give one of the two"),
         (
             ["--key", "0=first.png", "--side-by-side", "both.gif"],
-            "both.gif is not a video; name a file with a suffix of .mp4 .m4v .mov .mkv .webm",
+            "both.gif is not a video; name a file with one of the suffixes .mp4 .m4v .mov .mkv .webm",
         ),
         (
             ["--key", "0=first.png", "--contact", "sheet"],

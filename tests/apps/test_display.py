@@ -64,5 +64,5 @@ def test_quiet_shows_only_warnings_and_restores_the_logger(caplog) -> None:
 
 
 def test_quiet_and_verbose_exclude_each_other() -> None:
-    with pytest.raises(click.UsageError, match="exclude each other"):
+    with pytest.raises(click.UsageError, match="exclude each other; give only one of them"):
         Display(quiet=True, verbose=True)

@@ -54,7 +54,7 @@ def test_the_report_has_versions_each_check_and_milliseconds_of_each_stage(engin
     stages = ", ".join(rf"{name} \d+" for name in ("reading", "features", "level 5", "level 4", "level 3", "level 2"))
     for line in block[-3:-1]:
         assert re.search(rf"24 x 24: \d+ ms \({stages}, level 1 \d+, pictures \d+\)$", line)
-    assert block[-1] == f"----- to here: all {steps + 2} hold -----"
+    assert block[-1] == f"----- to here: all {steps + 2} passed -----"
 
 
 def test_a_transfer_that_fails_is_named_with_its_reason(engines, monkeypatch):

@@ -75,10 +75,10 @@ KEY = ["--key", "0=key.png"]
         (["film.mp4", "-o", "x.mp4", "--side-by-side", "X.mp4", *KEY], "would both write X.mp4"),
         (["film.mp4", "-o", "x.mp4", "--contact", "x.mp4.frames/0001.png", *KEY], "would both write"),
         (["shot", "-o", "p.gif", *KEY],
-         "p.gif is neither a folder nor a video; name a folder, or a file with a suffix of .mp4"),
+         "p.gif is neither a folder nor a video; name a folder, or a file with one of the suffixes .mp4"),
         (["shot", "-o", "p.avi", *KEY], "p.avi is neither a folder nor a video"),
         (["shot", "-o", "p.PNG", *KEY], "p.PNG is neither a folder nor a video"),
-        (["shot", "-o", "out", *KEY, *KEY], "there are two keys for the frame 0; give one"),
+        (["shot", "-o", "out", *KEY, *KEY], "there are two keys for the frame 0; give only one"),
     ],
 )  # fmt: skip
 def test_a_clip_overwrites_neither_its_inputs_nor_its_own_results(here: Path, arguments, words: str) -> None:

@@ -110,7 +110,9 @@ def test_damaged_models_are_one_line_each_of_models_list_and_verify(tmp_path: Pa
     assert listed.stdout.replace("\n", "").isprintable()
     verified = CliRunner().invoke(cli, ["models", "verify"])
     assert verified.exit_code == 2
-    assert verified.stdout.splitlines() == ["vgg16-compact: whole", "other widths card: whole", "whole: whole"]
+    assert verified.stdout.splitlines() == [
+        f"{name}: complete and undamaged" for name in ("vgg16-compact", "other widths card", "whole")
+    ]
     assert len(verified.stderr.splitlines()) == len(models.cards()) - 1  # "other widths" is verified
 
 
