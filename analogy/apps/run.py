@@ -83,7 +83,7 @@ def run_transfer(
     if one and request.settings.direction == "both":
         request = replace(request, settings=replace(request.settings, direction="ab"))
     if [each.value for each in request.inputs()].count("-") > 1:
-        raise ImageError("only one input can be " - " (standard input); give paths for the others")
+        raise ImageError('only one input can be "-" (standard input); give paths for the others')
     target = _standard_output() if to_stdout else path
     loaded = request.with_inputs(lambda each: _source(each.value))
     sizes = {  # read first, so that a bad picture or format is refused before the long work

@@ -150,7 +150,7 @@ def test_the_limit_of_bytes_holds_for_all_examples_together(serve) -> None:
 def test_a_transfer_that_makes_several_b_is_refused(service) -> None:
     files = several(a=[png(32, 32)], b_prime=[png(32, 32)] * 2)
     answer = service.http.post(f"{service.url}/v1/transfer", files=files, data={"direction": "ba"}, timeout=30)
-    words = "the request makes 2 pictures B, but an answer holds one; begin a job with POST /v1/jobs"
+    words = "the request makes 2 pictures B, but an answer contains only one; begin a job with POST /v1/jobs"
     assert (answer.status_code, answer.json()["detail"]) == (422, words)
 
 

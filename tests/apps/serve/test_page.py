@@ -248,7 +248,7 @@ def test_too_many_examples_are_refused_and_the_current_ones_stay(visit) -> None:
     give(page, png(40, 40), png(32, 32, 1))
     choose(page, ".further", *[png(32, 32, seed) for seed in range(4)])
     sync_api.expect(page.get_by_role("alert")).to_have_text(
-        "a job takes at most 4 examples, and these are 5; choose fewer"
+        "a job can have at most 4 examples, and these are 5; choose fewer"
     )
     sync_api.expect(page.locator("#place-b-prime img")).to_have_count(1)
     choose(page, "#file-b-prime", *[png(32, 32, seed) for seed in range(4)])  # replaces the current picture
