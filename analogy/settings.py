@@ -156,7 +156,7 @@ class Settings:
         if isinstance(settings, Mapping):
             return cls.from_dict(settings)
         raise SettingsError(
-            f"settings is a {type(settings).__name__}; give Settings, the name of a preset, or a dict of settings"
+            f"settings has the type {type(settings).__name__}; give Settings, the name of a preset, or a dict"
         )
 
     @classmethod
@@ -257,7 +257,7 @@ class Settings:
             If a name is unknown, a value is outside its range, or `values` is not a mapping.
         """
         if not isinstance(values, Mapping):
-            raise SettingsError(f"settings is a {type(values).__name__}; give a dict of settings")
+            raise SettingsError(f"settings has the type {type(values).__name__}; give a dict of settings")
         known = [field.name for field in dataclasses.fields(cls)]
         unknown = [name for name in values if name not in known]
         if unknown:

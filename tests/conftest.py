@@ -16,13 +16,15 @@ import pytest
 from analogy.backends.cpu import CpuBackend
 from analogy.errors import DeviceError
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a background job of a shell ignores it otherwise
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts background jobs like this
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--require-gpu", action="store_true", help="fail, instead of skipping, the tests that need a GPU and find none"
+        "--require-gpu",
+        action="store_true",
+        help="let tests that need a GPU fail, instead of being skipped, if there is no GPU",
     )
 
 

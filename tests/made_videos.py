@@ -73,7 +73,7 @@ def make(
     Parameters
     ----------
     sounds : sequence of (str, str)
-        Encoder and language of each stream of sound. The last stream is the default one.
+        Encoder and language of each stream of sound. The last stream is marked as the default.
     subtitles : str, optional
         Language of a stream of subtitles.
     cover : bool

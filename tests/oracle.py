@@ -72,7 +72,7 @@ def resample(nnf, shape_a, shape_b, scale_a, scale_b):
 def distance(a, b, nnf, patch, frames=None):
     """Return d(p, nnf[p]): minus the mean product over patch positions that exist on both sides.
 
-    In B they exist within the frame of the match.
+    In B only positions within the frame of the match exist.
     """
     y, x = np.mgrid[: a.shape[0], : a.shape[1]]
     total, count = np.zeros(y.shape, np.int64), np.zeros(y.shape, np.int64)
@@ -154,7 +154,7 @@ def _frame(b, frames, match):
 
 
 def _inside_frame(b, frames, match, y, x):
-    """Return whether positions lie in the frame of B that has the match."""
+    """Return whether positions lie in the frame of B that contains the match."""
     top, end, columns = _frame(b, frames, match)
     return (y >= top) & (y < end) & (x >= 0) & (x < columns)
 

@@ -17,7 +17,7 @@ FIELDS = [field.name for field in dataclasses.fields(Request)]
 
 def test_each_field_is_a_keyword_of_a_transfer() -> None:
     keywords = [name for name in inspect.signature(Engine.transfer).parameters if name not in ("self", "changes")]
-    keywords.remove("direction")  # a field of `Settings`
+    keywords.remove("direction")  # `direction` is a field of `Settings`, not of `Request`
     assert sorted(keywords) == sorted([*FIELDS, "progress"])
     assert {*FIELDS, "progress"} - set(get_type_hints(TransferOptions)) == {"a", "b_prime", "b", "settings"}
 

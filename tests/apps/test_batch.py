@@ -125,7 +125,7 @@ def test_only_missing_or_changed_jobs_are_done_again(photos, style, tmp_path: Pa
         "a.png",
         "b.png",
         "c.png",
-    ]  # only the new time of c is recorded
+    ]  # c is not made again; only its new modification time is recorded
     assert "3 kept" in run(*command).stdout
     assert "3 done" in run(*command, "--seed", 7).stdout
 

@@ -257,7 +257,7 @@ def test_masks_beside_a_settings_file_without_masks_cause_a_warning(pair, tmp_pa
     record = json.loads(file.read_text())
     file.write_text(json.dumps({key: value for key, value in record.items() if not key.startswith("mask")}))
     done = run("transfer", *pair, "-o", tmp_path / "old", "--settings", file, *masks, "--device", "cpu")
-    assert (done.exit_code, done.stderr) == (0, "")  # as written by a version that did not record masks
+    assert (done.exit_code, done.stderr) == (0, "")  # an earlier version, which did not record masks, wrote such a file
 
 
 def test_flow_and_levels_are_written_and_masks_hold(pair, tmp_path: Path) -> None:
@@ -472,7 +472,7 @@ def test_version_and_device_are_printed() -> None:
 
 
 def test_info_says_why_the_gpu_is_not_used(monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "cupy", None)  # as if it were not installed
+    monkeypatch.setitem(sys.modules, "cupy", None)  # importing it then fails, as if it were not installed
     done = run("info")
     assert done.exit_code == 0
     assert "auto chooses: CPU" in done.stdout
@@ -595,7 +595,9 @@ def test_the_bar_fits_the_terminal_and_its_last_stage_is_saving(pair, tmp_path: 
     os.close(ours)
     assert process.wait() == 0
     lines = [line.rstrip() for line in re.split(r"[\r\n]+|\x1b\[A", shown.decode()) if line.strip()]
-    lines = [line for line in lines if not line.startswith("analogy: ")]  # the library logs this only on a slow machine
+    lines = [
+        line for line in lines if not line.startswith("analogy: ")
+    ]  # the library logs such a line only on a slow machine
     assert max(map(len, lines)) <= columns
     assert all(re.search(r"\d+%", line) for line in lines)
     assert "saving" in lines[-1]

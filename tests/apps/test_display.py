@@ -49,7 +49,7 @@ def test_the_bar_is_drawn_again_while_no_progress_comes(monkeypatch: pytest.Monk
         assert terminal.getvalue().count("features") > before
     after = terminal.getvalue()
     time.sleep(0.1)
-    assert terminal.getvalue() == after  # it is never drawn after the end of the run
+    assert terminal.getvalue() == after  # the bar is never drawn after the end of the run
 
 
 def test_quiet_shows_only_warnings_and_restores_the_logger(caplog) -> None:

@@ -47,7 +47,8 @@ def test_the_report_has_versions_each_check_and_milliseconds_of_each_stage(engin
     block = done.stdout[done.stdout.index("-----") :].splitlines()
     assert re.fullmatch(r"analogy \S+, Python 3\S+, \S+", block[1])
     assert re.search(r"\bnumpy \d.*\bonnxruntime\S* \d", block[2])
-    # Setting up, the kernels, both directions, other devices, memory, and three for a transfer.
+    # The checks are five of the set-up, one of each kernel, three of directions, devices and
+    # memory, and three of a transfer.
     steps = 5 + len(selftest.KERNELS) + 3 + 3
     assert [line.split()[0] for line in block[3:-1]] == ["ok"] * (steps + 2)
     assert "simulator, 1 GiB" in block[3 + 4]

@@ -167,7 +167,7 @@ def test_a_folder_is_locked_until_its_videos_are_written(here: Path, monkeypatch
 def test_two_frames_that_would_be_one_file_are_refused(here: Path, first: str, second: str) -> None:
     names = [first, second]
     if first == "a.jpg" == second[:5]:
-        names.append("a.png")  # sorts after the other two
+        names.append("a.png")  # its name sorts after the other two
     for name in names:
         Image.fromarray(picture(*SIZE)).save(here / "shot" / name)
     refused(here, "two frames have the same name, ", "shot", "-o", "out", *KEY)
@@ -302,7 +302,7 @@ def test_only_files_of_runs_are_deleted_from_the_work_folder(here: Path) -> None
 
 
 class _Unpainted:
-    """Film whose pictures must not be read."""
+    """Film whose pictures cannot be read, since a test ends before it would read them."""
 
     class Asked(Exception):
         """Error raised when a film is asked for its cuts, which happens only after all checks."""
@@ -321,7 +321,7 @@ class _Unpainted:
 
 
 def test_a_run_that_continues_a_long_film_checks_each_file_a_few_times(here: Path, monkeypatch) -> None:
-    """Checking every file for every frame would take quadratic time."""
+    """Count the checks of files: checking every file for every frame would take quadratic time."""
     clip, out, looked = _Unpainted(here / "long", 100), here / "out", []
     for folder in (here / "long", out):
         folder.mkdir()
@@ -364,7 +364,7 @@ def test_transparent_parts_of_a_key_show_the_frame_of_the_film(here: Path, kind:
         assert np.abs(half).max() <= 1
         covered[20:24, 10:30] = True
     assert np.array_equal(painted[~covered], frame[~covered])
-    for name in ("000.png", "004.png"):  # also in the neighbouring frames
+    for name in ("000.png", "004.png"):  # in other frames the film shows through as well
         away = pixels(here / "out" / name).astype(int) - pixels(here / "shot" / name)
         assert np.median(np.abs(away)) <= 4
 

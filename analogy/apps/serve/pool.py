@@ -111,7 +111,7 @@ class Pool:
         """Moving mean of the time of a job, in seconds."""
 
     async def start(self) -> None:
-        """Start the workers, and wait for the first to be ready. Raises `ModelError` if it fails."""
+        """Start the workers, and wait until one is ready. Raises `ModelError` if none starts."""
         self._first_ready = asyncio.get_running_loop().create_future()
         for _ in range(self.limits.workers):
             self._workers.append(_Worker(self))

@@ -60,7 +60,7 @@ def test_a_service_deletes_the_folder_of_a_killed_one(serve) -> None:
     [own] = first.folder.glob("analogy-serve-*")
     assert own != left
     serve()
-    assert own.is_dir()  # the folder of a running service stays
+    assert own.is_dir()  # a second service does not delete the folder of a running one
     assert len(list(first.folder.glob("analogy-serve-*"))) == 2
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 sync_api = pytest.importorskip("playwright.sync_api", reason="the page is tested with Playwright: install the extra ci")
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium to look at the page with")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium, in which the page is tested")
 BLOB = re.compile("^blob:")
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
@@ -72,7 +72,7 @@ def test_the_example_pair_is_made_shown_and_downloaded(visit) -> None:
     page.get_by_text("Use the example pair").click()
     sync_api.expect(
         page.get_by_role("tab", name="Regions6")
-    ).to_be_visible()  # its label pictures have six regions and the background
+    ).to_be_visible()  # the label pictures of the example have six regions and the background
     page.locator("#start").click()
     page.locator("#place-a-prime img[src*='level_']").wait_for()  # the picture of a level appears
     page.locator("#results").wait_for()
@@ -251,7 +251,9 @@ def test_too_many_examples_are_refused_and_the_current_ones_stay(visit) -> None:
         "a job can have at most 4 examples, and these are 5; choose fewer"
     )
     sync_api.expect(page.locator("#place-b-prime img")).to_have_count(1)
-    choose(page, "#file-b-prime", *[png(32, 32, seed) for seed in range(4)])  # replaces the current picture
+    choose(
+        page, "#file-b-prime", *[png(32, 32, seed) for seed in range(4)]
+    )  # these four pictures replace the current one
     sync_api.expect(page.locator("#place-b-prime img")).to_have_count(4)
     sync_api.expect(page.get_by_role("button", name="Add another")).to_be_hidden()
     sync_api.expect(page.get_by_role("alert")).to_have_text("")
@@ -287,7 +289,7 @@ def test_a_running_job_can_be_cancelled_and_the_next_one_runs(visit, service) ->
     sync_api.expect(page.locator("#said")).to_have_text("Cancelled.")
     sync_api.expect(page.locator("#start")).to_be_enabled()
     wait_for(lambda: service.http.get(f"{service.url}/health", timeout=30).json()["running"] == 0)
-    page.get_by_text("In a hurry").click()  # a second click sets the values again
+    page.get_by_text("In a hurry").click()  # a click on the chosen preset sets its values again
     page.set_input_files("#file-a", {"name": "a.png", "mimeType": "image/png", "buffer": png(32, 32)})
     make(page)
 
@@ -335,7 +337,8 @@ def test_pictures_can_be_pasted_and_dropped(visit) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_passes_axe_and_fits_a_phone(visit, scheme) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    # The policy of the page would forbid the script of axe, so this test ignores the policy.
+    # The content security policy of the page would forbid the script of axe, so this test
+    # bypasses the policy.
     page = visit(viewport=PHONE, color_scheme=scheme, bypass_csp=True, reduced_motion="reduce")
 
     def look() -> None:
@@ -382,7 +385,7 @@ def test_the_page_works_under_a_path_of_a_proxy(visit, serve) -> None:
     page.get_by_role("link", name="HTTP API for programs").click()
     page.wait_for_url(f"{own.url}/tools/analogy/docs")
     page.get_by_role("link", name="POST /v1/transfer").click()
-    page.close()  # otherwise it could request its icon after the end of the service
+    page.close()  # otherwise the page could request its icon after the end of the service
     assert all(url.startswith((f"{own.url}/tools/analogy/", "blob:", "data:")) for url in asked)
 
 
