@@ -206,7 +206,7 @@ def test_several_examples_are_chosen_removed_and_made_into_a_b_of_each(visit) ->
     sync_api.expect(page.get_by_role("tab", name="Pins", exact=True)).to_be_visible()  # the pin is gone
     for view in ("pins", "regions"):
         page.locator(f"#tab-{view}").click()
-        sync_api.expect(page.locator(f"#view-{view}")).to_contain_text("one example. Remove the others")
+        sync_api.expect(page.locator(f"#view-{view}")).to_contain_text("a single example B′. Remove the other examples")
         sync_api.expect(page.locator(f"#pair-{view}")).to_be_hidden()
     removes.nth(1).click()
     sync_api.expect(removes).to_have_count(2)
