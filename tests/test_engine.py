@@ -370,7 +370,7 @@ def test_an_engine_refuses_to_run_after_a_fork(engine: Engine) -> None:
             os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as pipe:
-        assert "make one in each process" in pipe.read()
+        assert "make an Engine in each process" in pipe.read()
     os.waitpid(child, 0)
 
 

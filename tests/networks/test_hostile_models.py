@@ -31,7 +31,7 @@ FOLDERS = {
     "weights in the same folder, written as ./weights.bin": "is not named by the model's card",
     "weights in a device": "/dev/zero is not named by the model's card",
     "maps of another size": "features.onnx failed while it ran",
-    "more memory than there is": "the network needs more memory than there is",
+    "features that need more memory than there is": "the network needs more memory than there is",
     "an empty graph": "features.onnx cannot be read",
     "a graph of random bytes": "features.onnx: a field has the type 7",
     "graphs within graphs": "features.onnx: graphs are nested more than",
@@ -39,7 +39,7 @@ FOLDERS = {
     "a projection of objects": "projection.npz cannot be read; it may be damaged: Object arrays",
     "a projection that unpacks to 128 MB": "its arrays have 128000128 bytes",
     "a projection that claims 64 TB": "projection.npz cannot be read; it may be damaged",
-    "no projection but a number": "projection.npz cannot be read; it may be damaged",
+    "a pickled number as projection": "projection.npz cannot be read; it may be damaged",
 }
 
 needs_special_files = pytest.mark.skipif(os.name != "posix", reason="this system has no pipes among its files")
