@@ -24,7 +24,7 @@ Costs: TypeAlias = Mapping[str, Mapping[str, float]]
 MIN_STEP = 0.005
 """Increase of the finished share (0 to 1) after which the callback is called again."""
 MAX_INTERVAL = 0.25
-"""Seconds after which the next tick calls the callback, even if the share grew by less."""
+"""Seconds after which the next tick calls the callback, even after a step below `MIN_STEP`."""
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,10 @@ class Request:
 
     @property
     def content(self) -> str:
-        """Field whose picture has the shapes of a single result: "a" for A', "b_prime" for B."""
+        """Name of the field with the content of a result that is a single picture.
+
+        It is "a" for A', and "b_prime" for B.
+        """
         return "b_prime" if self.settings.direction == "ba" else "a"
 
     @property

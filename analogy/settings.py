@@ -70,8 +70,8 @@ class Settings:
     )
     uniformity: float = _setting(
         0.0,
-        "How evenly B' is used. At 0, each part of A gets what fits it best. Above 0, a part of B' that is used often "
-        "counts as a worse match, so that more of B' is used. Try 0.3.",
+        "How evenly B' is used. At 0, each part of A gets the part of B' that fits it best. Above 0, a part of B' "
+        "that is used often counts as a worse match, so that more of B' is used. Try 0.3.",
         low=0.0,
         high=1.0,
     )
@@ -86,8 +86,8 @@ class Settings:
     seed: int = _setting(0, "Seed of the random search. The same seed gives the same result.", low=0, high=2**32 - 1)
     max_pixels: int = _setting(
         350_000,
-        "Largest number of pixels of the network's input. Larger pictures are shrunk for the matching; the result "
-        "keeps its size.",
+        "Largest number of pixels of the network's input. Larger pictures are shrunk for the matching. The size of "
+        "the result stays the same.",
         low=1024,
         high=10**9,
     )

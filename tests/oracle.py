@@ -160,9 +160,9 @@ def _inside_frame(b, frames, match, y, x):
 
 
 def _at(picture, y, x):
-    """Return the values at positions.
+    """Return the values of a map at positions.
 
-    Callers ignore the values outside, which come from the border.
+    For a position outside of the map this is a value of the border, which callers ignore.
     """
     return picture[y.clip(0, picture.shape[0] - 1), x.clip(0, picture.shape[1] - 1)]
 

@@ -41,7 +41,7 @@ def profile() -> bytes:
 
 @pytest.fixture(scope="module")
 def result(engine: analogy.Engine, profile: bytes) -> Result:
-    """Return the result for an A with alpha and a profile, and a B' without both."""
+    """Return the result for an A with alpha and a profile, and a B' without alpha and profile."""
     a = io.BytesIO()
     Image.fromarray(noise(40, 56, 4)).save(a, "png", icc_profile=profile)
     return engine.transfer(a.getvalue(), noise(48, 40, 3), **OPTIONS)

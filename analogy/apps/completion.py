@@ -25,5 +25,5 @@ def completion(context: click.Context, shell: str | None) -> None:
     shell = shell or Path(os.environ.get("SHELL", "")).name
     kind = get_completion_class(shell)
     if kind is None:
-        raise click.UsageError("your shell is not bash, zsh or fish; name one of them")
+        raise click.UsageError(f"your shell is {shell or 'unknown'}; name bash, zsh or fish")
     click.echo(kind(context.find_root().command, {}, "analogy", "_ANALOGY_COMPLETE").source())

@@ -60,7 +60,7 @@ def models_pull(name: str, source: Path | None, photos: Path | None) -> None:
     The command compares the weights with their checksum, and prints the folder of the model. It
     needs the extra "export".
 
-    With --photos, a folder of about 130 photographs of any kind, the command also finds a
+    With --photos, a folder of about 130 photographs of any kind, the command also computes a
     projection of the features, with which the search finds better matches.
     """
     from tqdm import tqdm
@@ -77,7 +77,7 @@ def models_pull(name: str, source: Path | None, photos: Path | None) -> None:
 
 
 def project(folder: Path, photos: list[Path]) -> None:
-    """Find a projection for the model in `folder`, and show a progress bar."""
+    """Compute the projection of the model in `folder`, and show a progress bar."""
     from tqdm import tqdm
 
     from ..backends import get_backend

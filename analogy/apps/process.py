@@ -27,7 +27,7 @@ _ended_by = 0
 
 
 def take_over() -> None:
-    """Install handlers for SIGINT and SIGTERM, unless the parent process had them ignored."""
+    """Install handlers for SIGINT and SIGTERM, except where the parent process ignores a signal."""
     for number in _SIGNAL_WORDS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _end)

@@ -40,7 +40,7 @@ class JobFile(FileResponse):
         self.jobs, self.job, self.last = jobs, job, last
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the file, or 404."""
+        """Send the file, or the status 404 if it has been deleted."""
         if not self.jobs.keeps(self.job):
             await JSONResponse({"detail": NO_JOB}, 404)(scope, receive, send)
             return

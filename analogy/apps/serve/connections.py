@@ -163,7 +163,7 @@ class Failures:
         self._last_logged = -_LOG_INTERVAL
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Log an error as the loop does, but log failures of `accept` at most once a minute."""
+        """Log an error as the event loop would, but failures of `accept` at most once a minute."""
         if "socket.accept()" not in context.get("message", ""):
             loop.default_exception_handler(context)
         elif time.monotonic() - self._last_logged > _LOG_INTERVAL:

@@ -1,7 +1,7 @@
-"""The limits of requests: each needs a place in the queue, and its body must be small and fast.
+"""The limits of requests: the number of uploads, and the size and the time of a body.
 
-The service reads the body only if there is a place. The form for signing in needs no place, and its
-limits on size and time are lower.
+A request with pictures needs a free place in the queue before the service reads its body. The form
+for signing in needs no place, and its limits on size and time are lower.
 """
 
 from __future__ import annotations

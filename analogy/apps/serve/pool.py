@@ -49,7 +49,7 @@ class _Worker:
         self.why = ""
         """Reason why the worker is killed, which becomes the error of its job."""
         self.status = 500
-        """HTTP status of this error."""
+        """HTTP status of the error `why`."""
         arguments = (theirs, pool.engine, pool.limits.worker_bytes)
         self.process = _spawn.Process(target=worker.run, args=arguments, daemon=True, name="analogy-worker")
         self.process.start()
@@ -72,7 +72,7 @@ class _Worker:
             worker.send(self.connection, *message)
 
     def end(self, why: str, status: int = 500) -> None:
-        """Kill the process, and fail its job for this reason and with this HTTP status."""
+        """Kill the process, and let its job fail with the error `why` and this HTTP status."""
         self.why, self.status = why, status
         worker.end_at_once(self.process.pid or 0)
 
@@ -111,7 +111,10 @@ class Pool:
         """Moving mean of the time of a job, in seconds."""
 
     async def start(self) -> None:
-        """Start the workers, and wait until one is ready. Raises `ModelError` if none starts."""
+        """Start the workers, and wait until one is ready.
+
+        Raises `ModelError` if a worker fails to start before any worker is ready.
+        """
         self._first_ready = asyncio.get_running_loop().create_future()
         for _ in range(self.limits.workers):
             self._workers.append(_Worker(self))

@@ -115,7 +115,7 @@ def test_the_example_pair_is_made_shown_and_downloaded(visit) -> None:
 def test_pointing_at_a_place_shows_its_match(visit) -> None:
     page = visit()
     give(page, png(64, 80), png(80, 64, 1))
-    page.get_by_role("button", name="Add a pin").click()  # the pin decides the match
+    page.get_by_role("button", name="Add a pin").click()  # the new pin must decide the match that is shown below
     pin = {"x in A": 18, "y in A": 48, "x in B′": 40, "y in B′": 20}
     for name, pixel in pin.items():
         page.get_by_label(f"Pin 1, {name}").fill(str(pixel))
