@@ -86,7 +86,7 @@ def simulated():
 
 @pytest.fixture(scope="session", params=["cpu", "simulated", pytest.param("cuda", marks=pytest.mark.gpu)])
 def backend(request):
-    """Return each backend in turn."""
+    """Return a backend; a test with this fixture runs once with each backend."""
     if request.param == "cuda":
         from analogy.backends.cuda import CudaBackend
 

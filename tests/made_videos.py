@@ -24,7 +24,7 @@ def write_video(path: Path, pictures: Iterable[np.ndarray], like: VideoFrames | 
 
 
 def needs(*encoders: str) -> None:
-    """Skip the test where PyAV was built without one of these encoders."""
+    """Skip the test if PyAV was built without one of these encoders."""
     for encoder in encoders:
         try:
             av.codec.Codec(encoder, "w")

@@ -75,7 +75,7 @@ def _end(number: int, frame: FrameType | None) -> None:
     _ended_by = number
     if _loading:
         leave(0)
-    # Otherwise Python would print the exception if a finaliser or an import swallows it.
+    # Without these hooks Python would print the exception if a finaliser or an import swallows it.
     sys.excepthook = _say_nothing
     sys.unraisablehook = _say_nothing
     raise SystemExit

@@ -314,7 +314,9 @@ def test_a_foreign_report_and_a_table_named_like_the_manifest_are_not_overwritte
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
     assert "report.html exists already, and it is not a result that this run may replace" in done.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.html"]
-    (tmp_path / "batch.jsonl").write_text('{"a": "photos/a.png"}')  # without a line end
+    (tmp_path / "batch.jsonl").write_text(
+        '{"a": "photos/a.png"}'
+    )  # its last line is incomplete, since it has no line end
     done = run("batch", tmp_path / "batch.jsonl", "--style", style, "-o", tmp_path, *FAST)
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
     assert (tmp_path / "batch.jsonl").read_text() == '{"a": "photos/a.png"}'

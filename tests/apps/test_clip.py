@@ -173,7 +173,12 @@ def test_finished_frames_are_kept_and_changed_ones_painted_again(shot: Path, tmp
     times = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
     Image.fromarray(picture(48, 64, 7)).save(first)
     run(shot, "-o", out, *keys)
-    assert painted() == ["000.png", "001.png", "002.png", "003.png"]  # the frames that depend on the first key
+    assert painted() == [
+        "000.png",
+        "001.png",
+        "002.png",
+        "003.png",
+    ]  # only the frames that depend on the first key are painted again
 
 
 def test_only_files_that_the_command_made_are_ever_deleted(shot: Path, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_the_bar_is_drawn_again_while_no_progress_comes(monkeypatch: pytest.Monk
 
 
 def test_quiet_shows_only_warnings_and_restores_the_logger(caplog) -> None:
-    caplog.set_level(logging.INFO, "analogy")  # the level that the command sets
+    caplog.set_level(logging.INFO, "analogy")  # the command sets this level
     logger = logging.getLogger("analogy")
     with a_terminal() as terminal, Display(quiet=True) as shown:
         assert not logger.isEnabledFor(logging.INFO)

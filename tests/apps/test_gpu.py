@@ -21,7 +21,7 @@ from analogy.settings import Settings
 
 @pytest.fixture
 def engines(simulated, monkeypatch):
-    """Prepare engines (with the simulator for "cuda"), small pictures and a single run."""
+    """Let the report use small pictures, a single run, and the simulator in place of "cuda"."""
     import simulator
 
     made = {"cpu": Engine(device="cpu", threads=2), "cuda": Engine(device="cpu", threads=2)}

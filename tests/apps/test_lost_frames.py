@@ -211,8 +211,8 @@ def test_a_transparent_film_is_shown_on_white_in_a_video_and_on_the_contact_shee
     sheet = pixels(here / "sheet.png")
     assert frame[:, 40:].min() > 245 > 200 > frame[:, :24].mean()
     assert both[:, 40:62].min() > 245 and both[:, 108:].min() > 245
-    assert sheet[4:170, 130:236].min() == 255  # the first frame of the film
-    assert sheet[4:170, 380:480].min() == 255  # the same frame, painted
+    assert sheet[4:170, 130:236].min() == 255  # the first frame of the film, in the contact sheet
+    assert sheet[4:170, 380:480].min() == 255  # the painted first frame beside it
 
 
 def damage(path: Path, how: str) -> None:
@@ -426,7 +426,7 @@ def test_a_video_and_a_contact_sheet_replace_only_files_that_the_command_made(he
     assert not (here / "x.mp4.frames").exists()
     (here / name).unlink()
     assert run("shot", *BESIDE, *KEY).exit_code == 0
-    # A run that makes only the video keeps the record of the others.
+    # A run that makes only the video keeps the record of the other files.
     assert run("shot", "-o", "x.mp4", *KEY).exit_code == 0
     before = (here / "sheet.png").read_bytes()
     again = run("shot", *BESIDE, "--key", "0=shot/002.png")

@@ -3,7 +3,7 @@
 `FOLDERS` has functions that spoil a copy of the shipped model, by name. `cards` returns contents of
 `model.json`, and `weights` contents of files that pretend to be weights. `LONG_LASTING` has
 functions that make a pipe, a socket or a device, which block a reader or never end, at a path.
-`mutate` damages any bytes at random.
+`mutate` changes the bytes of any file at random.
 """
 
 from __future__ import annotations

@@ -90,8 +90,8 @@ class RequestForm(create_model("_Fields", **_SETTINGS, **_INPUTS)):  # type: ign
     settings: Annotated[
         str,
         Field(
-            description="Settings as an object in JSON, as in a settings.json. They override the preset, and "
-            "a field for a single setting overrides them.",
+            description="Settings as an object in JSON, with the names of settings as keys. They override the preset, "
+            "and a field for a single setting overrides them.",
             examples=['{"ratio": 0.5, "seed": 3}'],
         ),
     ] = "{}"

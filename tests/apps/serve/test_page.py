@@ -51,7 +51,7 @@ def visit(browser, service) -> Iterator[Any]:
 
 
 def give(page, a: bytes, b_prime: bytes, **settings: Any) -> None:
-    """Choose two pictures, and quick settings."""
+    """Choose two pictures on the page, and settings for a quick transfer."""
     page.locator("#presets input").first.wait_for(state="attached")
     page.get_by_text("In a hurry").click()
     for selector, content in (("#file-a", a), ("#file-b-prime", b_prime)):
