@@ -189,7 +189,8 @@ def test_every_stage_reports_progress_from_within_up_to_the_end(monkeypatch) -> 
     stages = [report.stage for report in reports]
     for stage, least in {"features": 2, **{f"level {n}": 40 for n in (5, 4, 3, 2, 1)}, "pictures": 100}.items():
         assert stages.count(stage) > least, stage
-    # No step is large, except those of a single call of the network or of a library.
+    # The share grows little between two reports, except during a call of the network or of a
+    # library, which reports nothing.
     steps = {later.stage: [] for later in reports}
     for before, later in pairwise(reports):
         steps[later.stage].append(later.done - before.done)

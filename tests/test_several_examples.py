@@ -51,7 +51,7 @@ def engine(request, cpu_engine: Engine) -> Engine:
 
 @pytest.fixture(scope="module")
 def result(cpu_engine: Engine) -> Result:
-    """Return the result of a transfer with three examples of different sizes, in both directions."""
+    """Return the result of a transfer with three examples of different sizes."""
     return cpu_engine.transfer(noise(45, 52, 3), [noise(*size, 3, seed=n) for n, size in enumerate(SIZES)], **FAST)
 
 

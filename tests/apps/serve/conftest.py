@@ -38,7 +38,7 @@ LONG = {"inversion": "deconvolution", "inversion_steps": 1000}
 
 
 class Service:
-    """Process of a service."""
+    """Service in a process of its own, with functions that send requests to it."""
 
     def __init__(self, *arguments: str, folder: Path, token: str = "", open_files: int = 0):
         environment = os.environ | {"TMPDIR": str(folder), "ANALOGY_TOKEN": token}

@@ -21,7 +21,7 @@ from schemathesis.specs.openapi.checks import (  # noqa: E402
 )
 
 EXAMPLES = 10
-"""Number of requests to each operation, of each kind."""
+"""Number of valid requests, and of invalid ones, that are sent to each operation."""
 CHECKS = [
     not_a_server_error,
     content_type_conformance,
