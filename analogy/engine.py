@@ -123,7 +123,7 @@ class Engine:
         settings: SettingsLike | None = None,
         *,
         b: PictureLike | Examples | None = None,
-        direction: Way = FROM_SETTINGS,  # type: ignore[assignment]  # mypy wants one value for all types of `Way`
+        direction: Way = FROM_SETTINGS,  # type: ignore[assignment]  # mypy wants a value of every type of `Way`
         mask_a: PictureLike | None = None,
         mask_b: PictureLike | Examples | None = None,
         pins: PinsLike | None = None,
