@@ -193,7 +193,7 @@ class _Pace:
             self._since = time.monotonic()
 
     def __str__(self) -> str:
-        return f", {self._painted / (time.monotonic() - self._since):.2f} a second" if self._painted else ""
+        return f", {self._painted / (time.monotonic() - self._since):.2f} frames a second" if self._painted else ""
 
     def summary(self) -> str:
         """Return the numbers of frames and the seconds of painting, for the last line of output."""

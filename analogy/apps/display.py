@@ -21,8 +21,6 @@ _WIDE = "{desc:9} {bar} {percentage:3.0f}%  {elapsed}, {remaining} left"
 _NARROW = "{percentage:3.0f}%  {desc}"
 _NARROWEST_BAR = 44
 """Narrowest terminal on which a bar is drawn, in columns."""
-_HEARTBEAT = 1.0
-"""Seconds after which the bar shows the elapsed time again if no progress is reported."""
 
 
 class Display:
@@ -36,12 +34,14 @@ class Display:
         True to show no bar, and to print only warnings and errors of the library.
     verbose : bool
         True to print a line when a stage begins, and to let libraries in C write to standard error.
+    redraw_seconds : float
+        Seconds after which the bar is drawn again with the new elapsed time, even without progress.
     """
 
-    def __init__(self, quiet: bool = False, verbose: bool = False):
+    def __init__(self, quiet: bool = False, verbose: bool = False, redraw_seconds: float = 1.0):
         if quiet and verbose:
             raise click.UsageError("--quiet and --verbose exclude each other; give only one of them")
-        self.quiet, self.verbose = quiet, verbose
+        self.quiet, self.verbose, self._redraw_seconds = quiet, verbose, redraw_seconds
         self._stage = ""
 
     def __enter__(self) -> Display:
@@ -58,7 +58,7 @@ class Display:
     def __exit__(self, *error: object) -> None:
         self._stop.set()
         if self._heart.is_alive():
-            self._heart.join(_HEARTBEAT)  # the thread must not draw the bar after it is closed
+            self._heart.join(self._redraw_seconds)  # the thread must not draw the bar after it is closed
         if self._bar is not None:
             with suppress(OSError, ValueError):
                 self._bar.close()
@@ -107,7 +107,7 @@ class Display:
 
     def _beat(self) -> None:
         with suppress(OSError, ValueError):  # standard error is closed
-            while not self._stop.wait(_HEARTBEAT):
+            while not self._stop.wait(self._redraw_seconds):
                 self._bar.refresh()
 
 

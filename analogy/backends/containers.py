@@ -9,37 +9,64 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path, PurePosixPath
 
-_GROUPS = Path("/sys/fs/cgroup")
-"""Folder of all control groups."""
-_OWN = Path("/proc/self/cgroup")
-"""File that lists the control groups of this process."""
 
+@dataclass(frozen=True)
+class ControlGroups:
+    """The control groups that limit this process.
 
-def cores() -> int | None:
-    """Return the limit on the cores that this process may use, rounded up; None without a limit."""
-    shares = [share for group in _groups("cpu") if (share := _share(group)) is not None]
-    return max(1, ceil(min(shares))) if shares else None
-
-
-def free_memory() -> int | None:
-    """Return the number of bytes that this process may still take; None without a limit.
-
-    Files that the system caches in memory count as free, since it can drop them.
+    Attributes
+    ----------
+    folder : Path
+        Folder of all control groups of the system.
+    list_of_own : Path
+        File that lists the control groups of this process.
     """
-    free = []
-    for group in _groups("memory"):
-        for most, taken, files in (
-            ("memory.max", "memory.current", "inactive_file"),
-            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-        ):
-            limit, used = _words(group / most), _words(group / taken)
-            if limit and used and limit[0].isdigit():
-                kept = re.search(rf"^{files} (\d+)$", _text(group / "memory.stat"), re.MULTILINE)
-                free.append(max(0, int(limit[0]) - int(used[0]) + int(kept[1] if kept else 0)))
-    return min(free, default=None)
+
+    folder: Path = Path("/sys/fs/cgroup")
+    list_of_own: Path = Path("/proc/self/cgroup")
+
+    def cores(self) -> int | None:
+        """Return the limit on the cores of this process, rounded up; None without a limit."""
+        shares = [share for group in self._limiting("cpu") if (share := _share(group)) is not None]
+        return max(1, ceil(min(shares))) if shares else None
+
+    def free_memory(self) -> int | None:
+        """Return the number of bytes that this process may still take; None without a limit.
+
+        Files that the system caches in memory count as free, since it can drop them.
+        """
+        free = []
+        for group in self._limiting("memory"):
+            for most, taken, files in (
+                ("memory.max", "memory.current", "inactive_file"),
+                ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+            ):
+                limit, used = _words(group / most), _words(group / taken)
+                if limit and used and limit[0].isdigit():
+                    kept = re.search(rf"^{files} (\d+)$", _text(group / "memory.stat"), re.MULTILINE)
+                    free.append(max(0, int(limit[0]) - int(used[0]) + int(kept[1] if kept else 0)))
+        return min(free, default=None)
+
+    def _limiting(self, controller: str) -> Iterator[Path]:
+        """Yield the folders of the process's group and of the groups that contain it.
+
+        Each of them may limit the process. Inside a container often only the process's own group is
+        visible, in the place of the outermost one.
+        """
+        for line in _text(self.list_of_own).splitlines():
+            _, controllers, path = line.split(":", 2)
+            if not controllers or controller in controllers.split(","):
+                outermost = self.folder / controllers
+                own = outermost.joinpath(*PurePosixPath(path).parts[1:])
+                yield from (group for group in (own, *own.parents) if group.is_relative_to(outermost))
+
+
+SYSTEM = ControlGroups()
+"""The control groups in the places where Linux has them."""
 
 
 def _share(group: Path) -> float | None:
@@ -48,20 +75,6 @@ def _share(group: Path) -> float | None:
     if len(quota) != 2 or not quota[0].isdigit():  # "max" or -1 means no limit
         return None
     return int(quota[0]) / int(quota[1])
-
-
-def _groups(controller: str) -> Iterator[Path]:
-    """Yield the folders of the process's group and of the groups that contain it.
-
-    Each of them may limit the process. Inside a container often only the process's own group is
-    visible, in the place of the outermost one.
-    """
-    for line in _text(_OWN).splitlines():
-        _, controllers, path = line.split(":", 2)
-        if not controllers or controller in controllers.split(","):
-            outermost = _GROUPS / controllers
-            own = outermost.joinpath(*PurePosixPath(path).parts[1:])
-            yield from (group for group in (own, *own.parents) if group.is_relative_to(outermost))
 
 
 def _words(path: Path) -> list[str]:

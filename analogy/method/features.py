@@ -47,6 +47,9 @@ class Features:
         The model folder.
     backend
         The backend that runs the network.
+    sessions
+        The sessions of the graphs, with the methods of `Sessions`. If they are not given, ONNX
+        Runtime loads the graphs of the folder.
 
     Raises
     ------
@@ -56,7 +59,7 @@ class Features:
         If ONNX Runtime cannot start the backend's provider.
     """
 
-    def __init__(self, folder: Path, backend: Backend):
+    def __init__(self, folder: Path, backend: Backend, sessions: Sessions | None = None):
         self.folder = folder
         self.backend = backend
         self._runtime = import_runtime()
@@ -64,7 +67,7 @@ class Features:
         self.card = self._files.card
         self.projections = _read_projections(self._files, backend)
         self.search_widths = {level: self._search_width(level) for level in LEVELS}
-        self._sessions = Sessions(self._files, backend)
+        self._sessions = sessions or Sessions(self._files, backend)
         # The threads that run the network are kept: the C library gives each thread memory of its
         # own, and the memory of ended threads would remain.
         self._runners = ThreadPoolExecutor(_MOST_RUNS, thread_name_prefix="analogy-network")

@@ -53,9 +53,8 @@ class Sessions:
     def get(self, graph: str, shapes: Shapes) -> Any:
         """Return a session of a graph for inputs of these shapes.
 
-        Several threads that ask for the same session load it once. Raises `ModelError` for a
-        damaged file, `DeviceError` if the backend's provider cannot start, and `MemoryLimitError`
-        if there is too little memory.
+        Several threads that ask for the same session load it once. Raises the errors of
+        `load_session`.
         """
         with self._lock:
             slots = self._slots.setdefault(graph, [])
@@ -80,12 +79,17 @@ class Sessions:
 
     def _load(self, graph: str) -> Any:
         path = self._files.graph(graph)
-        session = _load(path, self._backend)
+        session = load_session(path, self._backend)
         check_graph(path, self._files.card, session)
         return session
 
 
-def _load(path: Path, backend: Backend) -> Any:
+def load_session(path: Path, backend: Backend) -> Any:
+    """Load the graph of a file into a new session of ONNX Runtime for a backend.
+
+    Raises `ModelError` for a damaged file, `DeviceError` if the backend's provider cannot start,
+    and `MemoryLimitError` if there is too little memory.
+    """
     onnxruntime = import_runtime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = FATAL

@@ -9,7 +9,6 @@ from contextlib import contextmanager, redirect_stderr
 import click
 import pytest
 
-from analogy.apps import display
 from analogy.apps.display import Display
 from analogy.progress import Progress
 
@@ -39,9 +38,8 @@ def test_the_parts_of_a_run_share_one_bar_and_leave_no_line() -> None:
     assert drawn[-1].strip() == ""
 
 
-def test_the_bar_is_drawn_again_while_no_progress_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(display, "_HEARTBEAT", 0.01)
-    with a_terminal() as terminal, Display() as shown:
+def test_the_bar_is_drawn_again_while_no_progress_comes() -> None:
+    with a_terminal() as terminal, Display(redraw_seconds=0.01) as shown:
         shown.part(0, 1)(Progress("features", 0.1))
         before, until = terminal.getvalue().count("features"), time.monotonic() + 30
         while terminal.getvalue().count("features") == before and time.monotonic() < until:

@@ -13,24 +13,24 @@ import psutil
 import pytest
 from PIL import Image
 
-from analogy.backends import containers, host
+from analogy.backends import host
+from analogy.backends.containers import ControlGroups
 
 MEMORY = Path("/sys/fs/cgroup/memory")
 
 
 @pytest.fixture
-def groups(tmp_path, monkeypatch):
+def groups(tmp_path):
     """Return a function that writes the list of the process's groups, and files of groups."""
 
-    def make(own: str, **files: str) -> None:
+    def make(own: str, **files: str) -> ControlGroups:
         (tmp_path / "own").write_text(own)
         for path, text in files.items():
             file = tmp_path / "groups" / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
+        return ControlGroups(tmp_path / "groups", tmp_path / "own")
 
-    monkeypatch.setattr(containers, "_OWN", tmp_path / "own")
-    monkeypatch.setattr(containers, "_GROUPS", tmp_path / "groups")
     return make
 
 
@@ -38,35 +38,35 @@ STAT = "anon 5\ninactive_file {}\nactive_file 70\n"
 
 
 def test_a_container_has_the_limits_of_its_group(groups):
-    groups("0::/\n", **{"cpu.max": "150000 100000\n", "memory.max": "5000\n", "memory.current": "3000\n",
+    limits = groups("0::/\n", **{"cpu.max": "150000 100000\n", "memory.max": "5000\n", "memory.current": "3000\n",
                         "memory.stat": STAT.format(400)})  # fmt: skip
-    assert containers.cores() == 2
-    assert containers.free_memory() == 2400
+    assert limits.cores() == 2
+    assert limits.free_memory() == 2400
 
 
 def test_the_tightest_limit_of_nested_groups_counts(groups):
-    groups("0::/shop/web\n", **{
+    limits = groups("0::/shop/web\n", **{
         "cpu.max": "800000 100000\n", "shop/cpu.max": "300000 100000\n", "shop/web/cpu.max": "max 100000\n",
         "memory.max": "9000\n", "memory.current": "8000\n", "shop/memory.max": "5000\n",
         "shop/memory.current": "4900\n", "shop/web/memory.max": "max\n", "shop/web/memory.current": "1\n",
     })  # fmt: skip
-    assert containers.cores() == 3
-    assert containers.free_memory() == 100
+    assert limits.cores() == 3
+    assert limits.free_memory() == 100
 
 
 def test_groups_of_the_first_version_are_read_too(groups):
-    groups("7:memory:/one\n4:cpu,cpuacct:/two\n1:name=systemd:/three\n", **{
+    limits = groups("7:memory:/one\n4:cpu,cpuacct:/two\n1:name=systemd:/three\n", **{
         "memory/one/memory.limit_in_bytes": "6000\n", "memory/one/memory.usage_in_bytes": "7000\n",
         "memory/one/memory.stat": "inactive_file 1\ntotal_inactive_file 1500\n",
         "cpu,cpuacct/two/cpu.cfs_quota_us": "20000\n", "cpu,cpuacct/two/cpu.cfs_period_us": "100000\n",
     })  # fmt: skip
-    assert containers.cores() == 1
-    assert containers.free_memory() == 500
+    assert limits.cores() == 1
+    assert limits.free_memory() == 500
 
 
 def test_a_group_above_its_limit_has_no_free_memory(groups):
-    groups("0::/\n", **{"memory.max": "5000\n", "memory.current": "6000\n"})
-    assert containers.free_memory() == 0
+    limits = groups("0::/\n", **{"memory.max": "5000\n", "memory.current": "6000\n"})
+    assert limits.free_memory() == 0
 
 
 @pytest.mark.parametrize("files", [
@@ -74,23 +74,24 @@ def test_a_group_above_its_limit_has_no_free_memory(groups):
     {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"},
 ])  # fmt: skip
 def test_without_a_limit_the_functions_return_none(groups, files):
-    groups("4:memory:/a\n1:cpu:/b\n0::/c\n", **files)
-    assert containers.cores() is None
-    assert containers.free_memory() is None
+    limits = groups("4:memory:/a\n1:cpu:/b\n0::/c\n", **files)
+    assert limits.cores() is None
+    assert limits.free_memory() is None
 
 
-def test_without_groups_the_functions_return_none(groups):
-    assert containers.cores() is None
-    assert containers.free_memory() is None
+def test_without_groups_the_functions_return_none(tmp_path):
+    limits = ControlGroups(tmp_path / "groups", tmp_path / "own")
+    assert limits.cores() is None
+    assert limits.free_memory() is None
 
 
 def test_the_host_is_no_larger_than_the_container(groups, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=3000))
-    groups("0::/\n", **{"cpu.max": "200000 100000\n", "memory.max": "5000\n", "memory.current": "3000\n"})
-    assert (host.available_cores(), host.free_memory()) == (2, 2000)
-    groups("0::/\n", **{"cpu.max": "1600000 100000\n", "memory.max": "9000\n", "memory.current": "3000\n"})
-    assert (host.available_cores(), host.free_memory()) == (8, 3000)
+    limits = groups("0::/\n", **{"cpu.max": "200000 100000\n", "memory.max": "5000\n", "memory.current": "3000\n"})
+    assert (host.available_cores(limits), host.free_memory(limits)) == (2, 2000)
+    limits = groups("0::/\n", **{"cpu.max": "1600000 100000\n", "memory.max": "9000\n", "memory.current": "3000\n"})
+    assert (host.available_cores(limits), host.free_memory(limits)) == (8, 3000)
 
 
 def test_a_transfer_that_does_not_fit_into_the_container_is_refused_in_one_line(tmp_path):

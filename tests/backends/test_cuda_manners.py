@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import simulator
+from fixed_sessions import FixedSession
 from simulator import device
 from simulator import standin as cp
 from simulator.counting import Counts
@@ -188,10 +189,9 @@ def test_networks_read_and_write_arrays_of_the_backend_s_device(simulated, monke
         run_with_iobinding=lambda binding, options: None,
     )
     backend = simulator.SimulatedCudaBackend()
-    monkeypatch.setattr(network, "backend", backend)
+    network = Features(locate(DEFAULT), backend, FixedSession(session))
     monkeypatch.setattr(type(backend), "name", "cuda")
     monkeypatch.setattr(type(backend), "index", 3)
-    monkeypatch.setattr(network._sessions, "get", lambda graph, shapes: session)
     network.run("some.onnx", {"x": backend.asarray(np.ones(3, np.float32))}, {"y": (3,)})
     assert bound == [("x", "cuda", 3), ("y", "cuda", 3)]
 
@@ -398,10 +398,10 @@ class Short:
 def test_a_network_short_of_memory_gets_the_unused_memory_of_cupy_and_then_fails_in_one_line(
     simulated, monkeypatch, message
 ):
-    network, pool = Features(locate(DEFAULT), simulated), cp.get_default_memory_pool()
+    pool = cp.get_default_memory_pool()
     for times in (1, 2):
         session = Short(message, times)
-        monkeypatch.setattr(network._sessions, "get", lambda graph, shapes, session=session: session)
+        network = Features(locate(DEFAULT), simulated, FixedSession(session))
         monkeypatch.setattr(pool, "free", 300)
         if times == 1:
             network.run("some.onnx", {}, {"y": (3,)})
@@ -411,9 +411,9 @@ def test_a_network_short_of_memory_gets_the_unused_memory_of_cupy_and_then_fails
         assert (session.ran, pool.free) == (2, 0)
 
 
-def test_a_network_that_fails_for_another_reason_is_not_run_again(simulated, monkeypatch):
-    network, session = Features(locate(DEFAULT), simulated), Short("no such operator", 9)
-    monkeypatch.setattr(network._sessions, "get", lambda graph, shapes: session)
+def test_a_network_that_fails_for_another_reason_is_not_run_again(simulated):
+    session = Short("no such operator", 9)
+    network = Features(locate(DEFAULT), simulated, FixedSession(session))
     with pytest.raises(ModelError, match="no such operator"):
         network.run("some.onnx", {}, {"y": (3,)})
     assert session.ran == 1

@@ -3,6 +3,7 @@
 import shutil
 
 import numpy as np
+import onnxruntime
 import pytest
 from hostile import models
 
@@ -67,18 +68,18 @@ def test_a_graph_that_could_not_be_loaded_is_loaded_again_by_the_next_run(monkey
     network = Features(locate(DEFAULT), CpuBackend(1))
     picture = np.zeros((16, 16, 3), np.uint8)
     with monkeypatch.context() as patch:
-        patch.setattr(network._runtime, "InferenceSession", shortage)
+        patch.setattr(onnxruntime, "InferenceSession", shortage)
         with pytest.raises(MemoryLimitError, match="the network needs more memory than there is"):
             network.pyramid(picture)
     assert network.pyramid(picture)[5].shape[:2] == (1, 1)
 
 
-def recorded(monkeypatch, network: Features, used=lambda providers: providers[0]) -> list:
-    """Return the list of (options, keywords) to which each new session of a network is added.
+def recorded(monkeypatch, used=lambda providers: providers[0]) -> list:
+    """Return the list of (options, keywords) to which each new session is added.
 
     `used` chooses the provider that a session reports.
     """
-    made, real = [], network._runtime.InferenceSession
+    made, real = [], onnxruntime.InferenceSession
 
     def make(path, options, **keywords):
         made.append((options, keywords))
@@ -86,7 +87,7 @@ def recorded(monkeypatch, network: Features, used=lambda providers: providers[0]
         monkeypatch.setattr(session, "get_providers", lambda: [used(keywords["providers"])])
         return session
 
-    monkeypatch.setattr(network._runtime, "InferenceSession", make)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", make)
     return made
 
 
@@ -94,7 +95,7 @@ def test_sessions_are_silent_sleep_while_they_wait_share_one_memory_and_never_fa
     shared: list[bool] = []
     monkeypatch.setattr(sessions, "share_memory", lambda: shared.append(True))
     network = Features(locate(DEFAULT), CpuBackend(3))
-    made = recorded(monkeypatch, network)
+    made = recorded(monkeypatch)
     ran: list[int] = []
     real = CpuBackend.run_network
     monkeypatch.setattr(CpuBackend, "run_network", lambda *args: ran.append(args[-1].log_severity_level) or real(*args))
@@ -111,7 +112,7 @@ def test_sessions_are_silent_sleep_while_they_wait_share_one_memory_and_never_fa
 
 def test_a_session_with_another_provider_than_the_backend_s_is_refused(monkeypatch) -> None:
     network = Features(locate(DEFAULT), CpuBackend(1))
-    recorded(monkeypatch, network, used=lambda providers: "OtherProvider")
+    recorded(monkeypatch, used=lambda providers: "OtherProvider")
     with pytest.raises(DeviceError, match="could not start CPUExecutionProvider and uses OtherProvider instead"):
         network.pyramid(np.zeros((16, 16, 3), np.uint8))
 
@@ -136,8 +137,8 @@ def test_one_value_that_is_not_finite_is_an_error(network: Features, wrong: floa
 
 def test_load_ahead_loads_exactly_the_graphs_that_a_transfer_runs(monkeypatch) -> None:
     engine, loaded = Engine(device="cpu"), []
-    load = sessions._load
-    monkeypatch.setattr(sessions, "_load", lambda path, backend: loaded.append(path.name) or load(path, backend))
+    load = sessions.load_session
+    monkeypatch.setattr(sessions, "load_session", lambda path, backend: loaded.append(path.name) or load(path, backend))
     ahead = [session.result() for session in engine.network.load_ahead(Settings())]
     assert [session.get_outputs()[0].name for session in ahead] == ["relu1_1", *["reconstruction"] * 4]
     engine.transfer(np.zeros((20, 24, 3), np.uint8), np.zeros((24, 20, 3), np.uint8))

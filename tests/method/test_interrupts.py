@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fixed_sessions import FixedSession
 
 from analogy.backends import compiled
 from analogy.backends.cpu import CpuBackend
@@ -86,8 +87,7 @@ class SlowSession:
 
 def test_arrays_outlive_a_run_of_the_network_whose_waiting_is_interrupted_twice(monkeypatch) -> None:
     slow, arrays = Slow(), list[weakref.ref]()
-    network = Features(locate(DEFAULT), CpuBackend(1))
-    monkeypatch.setattr(network._sessions, "get", lambda graph, shapes: SlowSession(slow))
+    network = Features(locate(DEFAULT), CpuBackend(1), sessions=FixedSession(SlowSession(slow)))
     monkeypatch.setattr(CpuBackend, "pointer", lambda backend, array: arrays.append(weakref.ref(array)))
     interrupt(lambda: network.run("slow.onnx", {"x": np.zeros(1000, np.float32)}, {"y": (1000,)}), slow)
     assert len(arrays) == 2
@@ -115,8 +115,7 @@ def test_an_interrupted_run_of_the_network_is_ended_and_waited_for(monkeypatch) 
         signal.pthread_kill(main, signal.SIGINT)
 
     main, session = threading.main_thread().ident, object.__new__(Obedient)
-    network = Features(locate(DEFAULT), CpuBackend(1))
-    monkeypatch.setattr(network._sessions, "get", lambda graph, shapes: session)
+    network = Features(locate(DEFAULT), CpuBackend(1), sessions=FixedSession(session))
     sender = threading.Thread(target=interrupt_once)
     sender.start()
     with pytest.raises(KeyboardInterrupt):

@@ -68,8 +68,8 @@ class Counts:
         self.lock = threading.Lock()
         self.overlap: threading.Event | None = None
         self.forget()
-        load = sessions._load
-        monkeypatch.setattr(sessions, "_load", lambda path, backend: _Session(load(path, backend), self))
+        load = sessions.load_session
+        monkeypatch.setattr(sessions, "load_session", lambda path, backend: _Session(load(path, backend), self))
 
     def forget(self) -> None:
         self.runs = self.waits = self.plans = 0
