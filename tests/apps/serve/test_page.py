@@ -273,7 +273,7 @@ def test_how_much_of_the_painting_to_use_goes_with_the_job(visit) -> None:
 
 
 def start_long_job(page) -> None:
-    """Start a job that takes minutes, and wait for its first level."""
+    """Start a job that takes minutes, and wait for the picture of its first level."""
     give(page, png(512, 512), png(512, 512, 1))
     page.locator("#fine").evaluate("details => details.nextElementSibling.open = true")
     page.get_by_label("Inversion", exact=True).select_option(LONG["inversion"])
