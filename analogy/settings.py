@@ -354,12 +354,13 @@ _PRESETS = {
     ),
     "paper": Preset(
         "As in the paper",
-        "a comparison with the paper, with the constants of its authors' program; takes about ten times as long",
+        "a comparison with the paper; has the constants of its authors' program, and takes about ten times the default's "
+        "time",
         {"inversion": "deconvolution", "inversion_steps": 20, "search_iterations": 10, "painting": "pixels"},
     ),
     "fast": Preset(
         "In a hurry",
-        "a quick result; takes about two thirds of the time",
+        "a quick result; takes about two thirds of the default's time",
         {"inversion": "vote", "search_iterations": 2},
     ),
 }

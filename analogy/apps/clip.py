@@ -187,7 +187,7 @@ class _Pace:
         self._since = time.monotonic()
 
     def update(self, kept: int, painted: int) -> None:
-        """Set the numbers of frames: those kept from an earlier run, and those painted in this run."""
+        """Set the number of frames kept from an earlier run, and the number painted in this run."""
         self._kept, self._painted = kept, painted
         if not painted:  # the time is measured from the call before the first painted frame
             self._since = time.monotonic()

@@ -54,7 +54,7 @@ def test_a_service_deletes_the_folder_of_a_killed_one(serve) -> None:
     first.until(first.begin(png(32, 32), png(32, 32)), "done")
     worker = first.worker()
     first.close()
-    worker.wait(20)  # a worker ends with its service
+    worker.wait(20)  # the worker ends, since its service was killed
     [left] = first.folder.glob("analogy-serve-*")
     serve()
     [own] = first.folder.glob("analogy-serve-*")
