@@ -354,8 +354,8 @@ _PRESETS = {
     ),
     "paper": Preset(
         "As in the paper",
-        "a comparison with the paper; has the constants of its authors' program, and takes about ten times the default's "
-        "time",
+        "a comparison with the paper; has the constants of its authors' program, and takes about ten times the "
+        "default's time",
         {"inversion": "deconvolution", "inversion_steps": 20, "search_iterations": 10, "painting": "pixels"},
     ),
     "fast": Preset(
