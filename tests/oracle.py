@@ -1,4 +1,4 @@
-"""The kernel contract of `analogy.backends`, word for word, in plain NumPy.
+"""The kernel contract of `analogy.backends` as plain NumPy code.
 
 Every backend is tested against these functions, which have the names and arguments of a backend's
 methods. They are written to be checked by reading, not to be fast: they operate on whole pictures,

@@ -143,7 +143,7 @@ def test_signals_end_a_batch_with_its_workers_and_the_same_command_continues(
     assert (again.returncode, error) == (0, "")
     assert (
         int(re.findall(r"(\d+) kept", output)[0]) >= kept - 2
-    )  # of two results the batch may not have recorded the end
+    )  # the killed batch may have written two results without recording them
     assert results(out) == few_serial
 
 
