@@ -2,22 +2,24 @@
 
     tools/bench.py [--size N] [--model M] [--threads N] [--json FILE] ..
 
-Each combination of model, size and number of threads runs in a process of its own, several times. A
-first run does not count, since it also imports, loads and takes memory from the system. Every row
-is the median over the runs. `of limit` is the speed of a stage as a share of what the machine
-reaches in the same run. For networks the limit is a large float32 product (operations per second).
-For the other stages it is a copy of memory (bytes per second; only what must be read and written
-once is counted). Machines change their speed from minute to minute, so that the seconds of two runs
-cannot be compared. `--compare` therefore compares shares of the limit.
+Each combination of model, size and number of threads runs in a process of its own, several times.
+The first run is not counted, since the system still has to read files from the disk. Every row is
+the median over the other runs. `of limit` is the speed of a stage as a share of what the machine
+reaches in the same run. For networks the limit is the speed of a large float32 matrix product
+(operations per second). For the other stages it is the speed of a copy in memory (bytes per second;
+each byte that a stage must read or write is counted once). The speed of a machine changes from
+minute to minute, so that the seconds of two runs cannot be compared. `--compare` therefore compares
+shares of the limit.
 
-With `--clients 1 --clients 2 --clients 8` the program also measures a service that this many
-clients ask at a time (`bench_service.py`). With `--film` it also measures how the frames of a film
-are carried from a key (`bench_film.py`).
+With `--clients 1 --clients 2 --clients 8` the program also measures a service that is used by 1, 2
+and 8 clients at the same time (`bench_service.py`). With `--film` it also measures how long it
+takes to carry a key along a film (`bench_film.py`).
 
-With `--device cuda` the limits are those of the GPU. Two transfers that do not count come first.
-The host waits for each stage, though stages overlap otherwise. `bench_gpu.py` measures whole
-transfers without these waits, for each use, and two callers at once. With `--json` this takes some
-minutes and gives every figure of the GPU. `roofline.py` says what a transfer should take.
+With `--device cuda` the limits are those of the GPU. Two transfers that are not counted come first.
+The host waits for the end of each stage, although stages overlap in other transfers. Then
+`bench_gpu.py` measures whole transfers without these waits, for several uses, and with two callers
+at the same time. `--json` writes all figures into a file. `roofline.py` predicts how long a
+transfer should take.
 """
 
 from __future__ import annotations
@@ -50,9 +52,9 @@ import bench_service
 
 EXAMPLES = Path(__file__).parents[1] / "analogy" / "examples"
 NETWORKS = ("features", *(f"step {level}" for level in (5, 4, 3, 2)))
-"""Stages whose limit is the large product. The limit of the others is the copy of memory."""
+"""Stages whose limit is the large product. The limit of the other stages is the copy in memory."""
 SIDE, COPIED = {"cpu": 1536, "cuda": 8192}, 1 << 26
-"""Rows of the square matrices of the product, by kind of device; and numbers that are copied."""
+"""Kind of device -> rows of the square matrices that are multiplied; number of copied floats."""
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
@@ -60,13 +62,13 @@ _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 def run_once(a: str, b_prime: str, out: str, model: str, device: str, threads: int, settings: dict[str, Any]) -> dict:
-    """Run one command, and return its figures.
+    """Do one transfer, measure its stages, and return the figures.
 
     Returns
     -------
     dict
-        `stages`: name -> [seconds, work], where work is operations or bytes. `peak`: memory in
-        bytes. `device`: the device in words.
+        `stages`: name -> [seconds, work], where work is a number of operations or bytes. `peak`:
+        largest memory of the process, in bytes. `device`: the device in words.
     """
     stages: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     stages["start"][0] = time.time() - float(os.environ["BENCH_BEGAN"])
@@ -158,9 +160,10 @@ def wait_for(backend: Any) -> None:
 def _layers(widths: tuple[int, ...], level: int) -> list[tuple[int, float]]:
     """Return the layers of VGG-16 from one level to the next.
 
-    Each is (multiplications at a position, positions for each pixel of the picture). Inner layers
-    count as wide as the level before. Those of the compact model are slimmer, so that its
-    `features` come out 5 % nearer to the limit than they are.
+    Each layer is a tuple (multiplications at a position, positions for each pixel of the picture).
+    The layers between two levels are counted as if they had as many channels as the lower level. In
+    the compact model they have other widths, so its share of the limit for `features` is shown 5 %
+    too high.
     """
     before, width = (3, *widths)[level - 1 : level + 1]
     inner = 0 if level == 1 else 1 if level <= 3 else 2
@@ -174,7 +177,7 @@ def _products(widths: tuple[int, ...], size: tuple[int, int], levels: tuple[int,
 
 
 def _step(widths: tuple[int, ...], level: int, finer: tuple[int, int]) -> float:
-    """Return the operations of one gradient step: forward and back, and forward to its level."""
+    """Return the operations of a gradient step, which runs forward, back, and forward again."""
     picture = finer[0] << level - 2, finer[1] << level - 2
     through = 2 * _products(widths, picture, (level,) if level >= 4 else (level - 1, level))
     return through + _products(widths, picture, (level - 1,))
@@ -219,7 +222,7 @@ def in_own_process(one: str) -> Any:
 
 
 def measure(arguments: list[Any], runs: int) -> dict[str, Any]:
-    """Return the medians of `runs` processes. One before them does not count."""
+    """Return the medians of `runs` processes. Another process runs first and is not counted."""
     found: list[dict[str, Any]] = []
     for _ in range(runs + 1):
         found.append(in_own_process(json.dumps(arguments)))
@@ -242,7 +245,7 @@ def show(title: str, found: dict[str, Any], limit: dict[str, float], before: dic
     click.echo(f"\n{title}: {total:.2f} s, {found['peak'] / 1e6:.0f} MB")
     if "gpu" in found:
         click.echo("\n".join(bench_gpu.lines(found["gpu"], bench_gpu.CASES)))
-        click.echo("  the stages of one transfer, each waited for:")
+        click.echo("  the stages of one transfer, with a wait after each stage:")
     for name, (seconds, work) in found["stages"].items():
         share = rate(name, seconds, work, limit)
         line = f"  {name:18} {seconds:7.3f} s {seconds / total:5.0%}"
@@ -254,7 +257,7 @@ def show(title: str, found: dict[str, Any], limit: dict[str, float], before: dic
 
 
 def whole_commands(commands: dict[str, list[str]], runs: int) -> None:
-    """Run whole commands in turn, and show the ratio of each to the last one."""
+    """Run whole commands in turn, and show how many times as long as the last one each takes."""
     seconds: dict[str, list[float]] = defaultdict(list)
     for run in range(runs + 1):
         for name, command in commands.items():
@@ -281,7 +284,7 @@ def show_service(found: dict[int, dict[str, float]]) -> None:
 
 
 def pair(folder: Path, size: int) -> list[str]:
-    """Write the example pair, SIZE x SIZE, and return the paths."""
+    """Write the example pair as files of `size` x `size` pixels, and return their paths."""
     paths = []
     for name in ("collins", "mona_lisa"):
         path = folder / f"{name}-{size}.png"
@@ -310,16 +313,18 @@ def pair(folder: Path, size: int) -> list[str]:
 @click.option("--runs", default=3, show_default=True)
 @click.option("--json", "output", type=click.Path(path_type=Path), help="Also write all figures to this file.")
 @click.option(
-    "--compare", type=click.Path(path_type=Path, exists=True), help="Show the shares of an earlier file, too."
+    "--compare",
+    type=click.Path(path_type=Path, exists=True),
+    help="Also show the shares of the limit from an earlier --json file.",
 )
 @click.option(
-    "--peer", help="Another program's command to time in turn with ours, with {a}, {b} and {out} for the files."
+    "--peer", help="Command of another program to time in turn with ours; {a}, {b}, {out} stand for the files."
 )
 @click.option(
     "--clients",
     type=click.IntRange(1, 100),
     multiple=True,
-    help="Also measure a service with this many clients at a time.",
+    help="Also measure a service that this many clients use at the same time.",
 )
 @click.option("--film", is_flag=True, help="Also measure a frame of a film, by stages (needs the extra video).")
 @click.option("--one", hidden=True, help="Arguments of a measurement in a process of its own.")
@@ -334,8 +339,10 @@ def main(sizes: list[int], models: list[str], threads: list[int], preset: Any, d
             done = limits(task) if isinstance(task, str) else run_once(*task)
         click.echo(json.dumps(done))
         return
-    limit = in_own_process(json.dumps(device))  # its memory must not count as that of a child
-    click.echo(f"a large product: {limit['operations'] / 1e9:.0f} G/s; a copy: {limit['bytes'] / 1e9:.1f} GB/s")
+    limit = in_own_process(json.dumps(device))  # in this process, its memory would count as that of each child
+    click.echo(
+        f"a large product: {limit['operations'] / 1e9:.0f} G operations/s; a copy: {limit['bytes'] / 1e9:.1f} GB/s"
+    )
     settings = {**PRESETS[preset], "max_pixels": max(350_000, max(sizes) ** 2)}
     earlier = json.loads(compare.read_text()) if compare else {"runs": {}}
     report: dict[str, Any] = {"limits": limit, "runs": {}}

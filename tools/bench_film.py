@@ -1,4 +1,4 @@
-"""Measure the time of a film's frame by stages, for `bench.py --film`."""
+"""Measure how long each stage of painting a frame of a film takes, for `bench.py --film`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from analogy.pictures.reading import read_picture
 SIZE = 540, 960
 """Rows and columns of a frame."""
 FRAMES = 9
-"""Number of frames. The first is the frame of the key, and the second is not measured."""
+"""Number of frames of the film. The first is the key's frame, and the second is not measured."""
 PAN = 3.3
 """Motion of the camera from frame to frame, in pixels."""
 
 
 def measure(picture: Path, device: str, threads: int | None) -> dict[str, float]:
-    """Return the seconds of each stage of a frame, and as `unit` those of one optical flow."""
+    """Return the seconds of each stage of a frame and, as `unit`, those of one optical flow."""
     cv2.setNumThreads(threads or cv2.getNumThreads())
     backend = get_backend(device, threads)
     backend.prepare()
@@ -76,7 +76,8 @@ def lines(found: dict[str, float]) -> list[str]:
     """
     unit = found["unit"]
     head = (
-        f"a frame of a film, {SIZE[1]} x {SIZE[0]}: {found['total']:.2f} s, {found['total'] / unit:.1f} optical flows"
+        f"a frame of a film, {SIZE[1]} x {SIZE[0]}: {found['total']:.2f} s, the time of "
+        f"{found['total'] / unit:.1f} optical flows"
     )
     stages = [name for name in found if name not in ("total", "unit")]
     return [head, *(f"  {name:18} {found[name]:7.3f} s   x {found[name] / unit:.2f}" for name in stages)]

@@ -1,7 +1,8 @@
-"""Measure whole transfers on a GPU, for each use and for two callers, for `bench.py`.
+"""Measure whole transfers on a GPU, for several uses and with two callers, for `bench.py`.
 
-The results are shown beside the aims for an H100. The pictures and the results are in the host's
-memory. Each figure is a median; two transfers before it are not counted.
+The times are shown beside the times that are aimed at for an H100. The pictures and the results of
+a transfer are in the host's memory. Each figure is a median; two transfers before it are not
+counted.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from analogy.settings import PRESETS
 
 @dataclass(frozen=True)
 class Case:
-    """A use that is measured."""
+    """A kind of transfer that is measured."""
 
     size: tuple[int, int]
     """Rows and columns of both pictures."""
@@ -42,22 +43,23 @@ CASES = {
     "4000 x 3000": Case((3000, 4000), {}, 5, 80),
     "4000 x 3000, photo mode": Case((3000, 4000), {"photo": True}, 5, 250),
 }
-"""Name of a use -> the use. The aims are for the compact model.
+"""Name of a case -> the case. The aims are for the compact model.
 
-The aim at full width is 40 ms for the defaults.
+For the model `vgg16`, which has the full width, the aim with the defaults is 40 ms.
 """
 CALLERS = 2
 """Number of threads that call one engine at the same time."""
 SECONDS = 4.0
-"""Time for which these threads, and then a single one, call the engine, in seconds."""
+"""Time for which first one thread and then `CALLERS` threads call the engine, in seconds."""
 GAIN = 1.7
-"""Aim for the transfers of two callers in that time, as a multiple of those of one."""
+"""Aim for the number of transfers with two callers, divided by the number with one caller."""
 
 
 def measure(a: str, b_prime: str, model: str, device: str, cases: Mapping[str, Case], seconds: float) -> dict[str, Any]:
-    """Measure the cases, and then one and several callers.
+    """Measure the cases, and then the transfers per second with one caller and with several.
 
-    Returns {"ms": {use: [low, median, high]}, "per_second": {callers: transfers}, "device": words}.
+    Returns {"ms": {case: [low, median, high]}, "per_second": {callers: transfers}, "device":
+    words}.
     """
     from analogy.engine import Engine
 
@@ -93,7 +95,7 @@ def lines(found: Mapping[str, Any], cases: Mapping[str, Case]) -> list[str]:
     """Return the figures as lines of text."""
     text = [f"  whole transfers on {found['device']}, median (lowest to highest):"]
     for name, (low, middle, high) in found["ms"].items():
-        text.append(f"  {name:24} {middle:7.1f} ms ({low:.1f} to {high:.1f}); aim on an H100 {cases[name].aim:g}")
+        text.append(f"  {name:24} {middle:7.1f} ms ({low:.1f} to {high:.1f}); aim on an H100 {cases[name].aim:g} ms")
     one, two = found["per_second"]["1"], found["per_second"][str(CALLERS)]
     text.append(
         f"  {one:.1f} transfers a second for one caller, {two:.1f} for {CALLERS}: x {two / one if one else 0:.2f}; "

@@ -7,7 +7,8 @@
 
 This is a tool for developers (extra `distill`: torch, onnxruntime, safetensors, pillow, numpy).
 TEACHER is a file with the weights of VGG-19 or VGG-16, of any kind that the project converts.
-`--preprocessing` names the input that they need, since most files do not say.
+`--preprocessing` names the preprocessing of pictures that these weights need, since most files do
+not name it.
 
 1. Crops of photos are made in many looks (`distill_crops.py`, `distill_looks.py`), with random
    positions in them. On a GPU, worker processes make new crops for each step, and the teacher runs
@@ -23,19 +24,19 @@ TEACHER is a file with the weights of VGG-19 or VGG-16, of any kind that the pro
                  ("Relational Knowledge Distillation", Park et al., CVPR 2019). The search compares
                  only cosines.
    `ranking`     The softmax of each position's cosines with the others equals that of the target,
-                 since a match is the first of a ranking.
+                 since the match of a position is the first in its ranking.
    `norm`        |F| divided by its mean equals that of the teacher, since the method blends levels
                  by the norm map.
    Each error is divided by the error of a student that has learned nothing (`distill_errors.py`).
-4. The optimiser is Muon for the kernels and AdamW for everything else. The rate falls to zero by a
-   cosine over the steps.
+4. The optimiser is Muon for the kernels and AdamW for all other parameters. The learning rate falls
+   to zero along a cosine.
 5. The model folder gets a projection for the search, which is computed from the training photos
    (`analogy.method.projection`).
 
 The crops of a step depend only on (seed, step), so that a killed run resumes with the same crops.
-On a CPU it also ends with the same weights (on the same machine with as many threads). On a GPU the
-weights differ slightly, since gradients are summed in no fixed order. `--steps` may change at
-`--resume`: the rate follows step / steps.
+On a CPU it also ends with the same weights (on the same machine with the same number of threads).
+On a GPU the weights differ slightly, since the order in which gradients are summed varies.
+`--steps` may be changed at `--resume`, since the learning rate depends on step / steps.
 """
 
 import argparse
@@ -89,8 +90,8 @@ LAYER_WIDTHS = {
 }  # fmt: skip
 """Layer of the student -> its number of channels.
 
-The deep maps are small and hardest to teach. The layers between two levels need fewer channels, but
-more than the level before them.
+The deep maps are small, and their features are hardest to learn. The layers between two levels need
+fewer channels than the higher level, but at least as many as the lower one.
 """
 LAYERS = list(LAYER_WIDTHS)
 WIDTHS = {level: LAYER_WIDTHS[f"conv{level}_1"] for level in LEVELS}
@@ -107,11 +108,11 @@ TERMS = {"linear": 1.0, "relational": 4.0, "ranking": 2.0, "norm": 0.5}
 GROUPS = {"cpu": 1, "cuda": 16}
 """Kind of device -> number of groups of crops in a step (see `distill_crops.SIDES`)."""
 DIRECTION_CROPS = 128
-"""Number of plain crops of each side whose features give the principal directions."""
+"""Number of plain crops of each side, from whose features the principal directions are computed."""
 PEAK_RATE = {"muon": 8e-3, "adamw": 5e-3}
 """Optimiser -> its highest learning rate."""
 WARM_UP = 100
-"""Number of steps in which the rate rises from zero."""
+"""Number of steps in which the learning rate rises from zero."""
 WEIGHTS_FILE = "vgg16-compact.safetensors"
 """Name of the trained weights in the run folder."""
 TRAINING = ("seed", "crops", "groups", "init", "train_from", "rate")
@@ -121,7 +122,7 @@ TRAINING = ("seed", "crops", "groups", "init", "train_from", "rate")
 class Distiller(nn.Module):
     """The student, with the maps from its features to the target that only training needs.
 
-    The layers before `train_from` stay as they are, and levels among them are not trained.
+    The layers before `train_from` are not trained, nor are the levels that end in one of them.
     """
 
     def __init__(self, student: Vgg, target_widths: dict[int, int], groups: int, train_from: str = LAYERS[0]) -> None:
@@ -138,8 +139,8 @@ class Distiller(nn.Module):
         """Return the loss of a batch: the weighted sum of the errors' roots over trained levels.
 
         `images` and `index` are those of `distill_batches.Batch`; `target` is (B, P, D) for each
-        level. Roots keep small errors in the sum: after 250 steps relu1_1 .. relu4_1 were better
-        than with squares, and relu5_1 equal.
+        level. The roots give small errors more weight in the sum: after 250 steps, the errors of
+        relu1_1 .. relu4_1 were smaller than with squared errors, and that of relu5_1 was equal.
         """
         with mixed_precision(images.device):
             features = self.student(as_input(images))
@@ -156,7 +157,7 @@ class Distiller(nn.Module):
             }
             roots = {
                 kind: error.clamp_min(1e-12).sqrt() for kind, error in errors.items()
-            }  # gradients stay finite at 0
+            }  # the clamp keeps gradients finite where an error is 0
             loss = loss + LEVEL_WEIGHT[level] * sum(TERMS[kind] * root for kind, root in roots.items())
         return loss
 
@@ -164,7 +165,7 @@ class Distiller(nn.Module):
 def make_optimisers(model: Distiller) -> dict[str, torch.optim.Optimizer]:
     """Make Muon for the kernels, and AdamW for the biases, the maps and the first kernel.
 
-    The input of the first kernel has only three channels.
+    Muon does not suit the first kernel, whose input has only three channels.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     kernels = [model.student.kernels[name] for name in LAYERS[1:] if name not in model.student.frozen]
@@ -176,12 +177,12 @@ def make_optimisers(model: Distiller) -> dict[str, torch.optim.Optimizer]:
 
 
 def rate_at(step: int, steps: int) -> float:
-    """Return the rate as a share of its peak: a linear rise, then a cosine to 0 at `steps`."""
+    """Return the learning rate, 0 to 1 of its peak: it rises linearly, then falls as a cosine."""
     return min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def replace_file(path: Path, save) -> None:
-    """Call `save(temporary)`, then rename the file, so that no process reads a part of it."""
+    """Call `save(temporary)`, then rename the file, so that no process reads an incomplete file."""
     scratch = path.with_suffix(path.suffix + ".tmp")
     save(scratch)
     scratch.replace(path)
@@ -191,10 +192,10 @@ def replace_file(path: Path, save) -> None:
 
 
 def check_settings(run: Path, settings: dict) -> None:
-    """Record the settings that decide the pools of a run folder; exit if it has other settings."""
+    """Record the settings with which a run folder is made, or exit if it was made with others."""
     record = run / "settings.json"
     if record.exists() and (made := json.loads(record.read_text())) != settings:
-        sys.exit(f"distill: {run} was made with {made}, not {settings}")
+        sys.exit(f"distill: {run} was made with {made}, not {settings}; use the same settings, or another folder")
     run.mkdir(parents=True, exist_ok=True)
     replace_file(record, lambda path: path.write_text(json.dumps(settings)))
 
@@ -202,7 +203,7 @@ def check_settings(run: Path, settings: dict) -> None:
 def prepare(args: argparse.Namespace) -> tuple[Vgg, list[Path], dict[str, np.ndarray], Targets]:
     """Return the teacher, the training photos, the held-back pool and the targets.
 
-    Pools that the run folder does not have are made.
+    If the run folder lacks a pool, the function makes it.
     """
     photos, held_back_photos = list_photos(args.photos)
     teacher = load(Path(args.teacher), args.preprocessing)
@@ -223,7 +224,7 @@ def prepare(args: argparse.Namespace) -> tuple[Vgg, list[Path], dict[str, np.nda
 
 
 def train(args: argparse.Namespace) -> None:
-    """Train up to `args.steps`, from the checkpoint of the run folder if there is one."""
+    """Train up to step `args.steps`, from the checkpoint of the run folder if there is one."""
     run, device = args.output, torch.device(args.device)
     checkpoint = run / "checkpoint.pt"
     if checkpoint.exists() and not args.resume:
@@ -231,7 +232,10 @@ def train(args: argparse.Namespace) -> None:
     options = {name: getattr(args, name) for name in TRAINING}
     state = torch.load(checkpoint, weights_only=True, map_location="cpu") if checkpoint.exists() else None
     if state and state["options"] != options:
-        sys.exit(f"distill: {checkpoint} was made with {state['options']}, not {options}")
+        sys.exit(
+            f"distill: {checkpoint} was made with {state['options']}, not {options}; use the same options, or another "
+            "folder"
+        )
     teacher, photos, held_back, targets = prepare(args)
     if args.crops:
         pools = training_pools(run / "pool", photos, args.seed, args.crops, args.groups, teacher, args.workers)
@@ -263,7 +267,7 @@ def train(args: argparse.Namespace) -> None:
         replace_file(run / WEIGHTS_FILE, lambda path: save_file(weights, path))
         print(compare([run / WEIGHTS_FILE], held_back, targets), flush=True)
 
-    wanted = copy.deepcopy(targets).to(device)  # evaluation runs on the CPU
+    wanted = copy.deepcopy(targets).to(device)  # a copy, since the evaluation uses `targets` on the CPU
     started, losses = time.monotonic(), []
     steps = range(first, args.steps)
     for step, batch in zip(steps, batches(crops, steps, teacher, workers), strict=True):
@@ -309,7 +313,7 @@ def write_model(run: Path, photos: list[Path], args: argparse.Namespace) -> None
         shutil.rmtree(folder)  # an earlier run with fewer steps made it
     export(network, folder, card)
     add_projection(Features(folder, CpuBackend(torch.get_num_threads())), photos, dimensions=SEARCH_DIMENSIONS)
-    print(f"{folder} is the model")
+    print(f"the model folder is {folder}")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -317,7 +321,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("teacher", help="file with the weights of VGG-19 or VGG-16")
     parser.add_argument("photos", type=Path, help="folder of .jpg and .png pictures")
     parser.add_argument(
-        "--preprocessing", choices=PREPROCESSING, required=True, help="input that the teacher's weights need"
+        "--preprocessing",
+        choices=PREPROCESSING,
+        required=True,
+        help="preprocessing of pictures that the teacher's weights need",
     )
     parser.add_argument(
         "-o", "--output", type=Path, required=True, help="run folder for pools, checkpoints and weights"
@@ -349,10 +356,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--crops",
         type=int,
-        help="crops in the pool of the smallest side; 0 makes new crops for each step (default 2000; 0 on a GPU)",
+        help="crops of the smallest side in the pool; 0 makes new crops for each step (default 2000; 0 on a GPU)",
     )
     parser.add_argument(
-        "--workers", type=int, help="number of processes that make crops (default 0; all cores but two for a GPU)"
+        "--workers",
+        type=int,
+        help="number of processes that make crops (default 0; with a GPU, the number of cores minus two)",
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--checkpoint-every", type=int, default=500, metavar="STEPS")

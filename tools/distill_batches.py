@@ -1,9 +1,9 @@
 """Batches for `distill.py`: crops, positions in them, and the teacher's features there.
 
-A batch depends only on (seed, step). `NewCrops` makes its crops in worker processes during the step
-before, and the teacher runs for each batch. `StoredCrops` draws its crops from a pool on disk,
-which also has the teacher's features. On a CPU the pool is faster: on two cores a step takes 0.2 s,
-and VGG-16 would take 0.3 s for the crops of a step.
+A batch depends only on (seed, step). `NewCrops` makes its crops in worker processes during the
+previous step, and the teacher runs for each batch. `StoredCrops` draws its crops from a pool on
+disk, which also has the teacher's features. On a CPU the pool is faster: on two cores a step takes
+0.2 s, and VGG-16 would take 0.3 s for the crops of a step.
 """
 
 from collections.abc import Callable, Iterator
@@ -46,8 +46,8 @@ def make_pool(
 
     The pool is a folder of .npy files: `images` (count, side, side, 3) uint8, and for each level
     `index{level}` (count, P) int32, flat positions in the level's map, and `features{level}`
-    (count, P, C) float16. A folder that exists is complete, and is kept. The returned arrays stay
-    on disk: a batch reads only its own crops.
+    (count, P, C) float16. If the folder exists, it is complete and is used as it is. The returned
+    arrays are on disk, and a batch reads only its own crops from them.
     """
     if not folder.exists():
         scratch = folder.with_suffix(".tmp")
@@ -122,7 +122,10 @@ class NewCrops:
 
 @dataclass(frozen=True)
 class StoredCrops:
-    """Crops of each step from a pool for each side; a step has `groups` groups (see `SIDES`)."""
+    """Dataset of stored crops for each step; a step has `groups` groups (see `SIDES`).
+
+    `pools` has a pool of crops for each side.
+    """
 
     pools: dict[int, dict[str, np.ndarray]]
     seed: int
@@ -131,12 +134,12 @@ class StoredCrops:
     def __getitem__(self, step: int) -> Batch:
         side, rng = _side_of(self.seed, step, SIDES)
         pool, crops = self.pools[side], SIDES[side][0] * self.groups
-        pairs = rng.choice(len(pool["images"]) // 2, -(-crops // 2), replace=False)  # twins are neighbours
+        pairs = rng.choice(len(pool["images"]) // 2, -(-crops // 2), replace=False)  # twins are the crops 2k and 2k + 1
         return take(pool, (2 * pairs[:, None] + np.arange(2)).ravel()[:crops])
 
 
 def _side_of(seed: int, step: int, sides: dict[int, tuple[int, int]]) -> tuple[int, Rng]:
-    """Draw the side of a step's crops; return it and the step's generator."""
+    """Draw the side of a step's crops, and return it with the step's random generator."""
     rng = np.random.default_rng([seed, step])
     return list(sides)[rng.integers(len(sides))], rng
 
@@ -144,7 +147,11 @@ def _side_of(seed: int, step: int, sides: dict[int, tuple[int, int]]) -> tuple[i
 def training_pools(
     folder: Path, photos: list[Path], seed: int, crops: int, groups: int, teacher: Vgg, workers: int
 ) -> dict[int, dict[str, np.ndarray]]:
-    """Make or open a pool for each side: `crops` of the smallest, and others in proportion."""
+    """Make or open a pool of crops for each side, and return side -> pool.
+
+    The pool of the smallest side has `crops` crops, and the other pools have fewer in proportion to
+    the crops of a group (see `SIDES`).
+    """
     pools, most = {}, max(count for count, _ in SIDES.values())
     for side, (in_group, positions) in SIDES.items():
         count = max(in_group * groups, crops * in_group // most)

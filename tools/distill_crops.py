@@ -15,27 +15,34 @@ from distill_looks import Rng, colour_cast, strong_look
 
 LEVELS = (1, 2, 3, 4, 5)
 SIDES = {160: (4, 96), 224: (2, 192)}
-"""Side of a crop in pixels -> number of crops in a group, and of positions in a crop.
+"""Side of a crop in pixels -> number of crops in a group, and number of positions in a crop.
 
-The loss compares the positions of one group: N = 384 positions in about equally many pixels for
-each side. Sides are multiples of 16, so that the pooling of all networks gives the same shapes. In
-the larger crop relu5_1 has its whole receptive field of 212 pixels.
+The loss compares the positions of one group with each other. For each side, a group has 384
+positions and about the same number of pixels. Sides are multiples of 16, so that the pooling of all
+networks gives the same shapes. The larger crop contains the whole receptive field of relu5_1, which
+is 212 pixels wide.
 """
 HELD_BACK_SIDE = 224
 """Side of the crops for evaluation, in pixels."""
 HOLD_BACK = 20
-"""Distance, in the list of photographs, between those that are used for evaluation only."""
+"""Distance, in the list of photographs, between two that are used only for evaluation."""
 TWINS = 0.5
-"""Share of the pairs of crops (2k, 2k + 1) with the same pixels, the second in a strong look."""
+"""Share of the pairs of crops 2k and 2k + 1 that are twins: the same square in two looks.
+
+The second twin gets a strong look.
+"""
 STRONG = 0.35
-"""Share of the crops outside such pairs that get a strong look."""
+"""Probability that a crop gets a strong look if it is not a twin."""
 COLOUR_CASTS = 0.3
-"""Share of all crops that get a colour cast."""
+"""Probability that a crop gets a colour cast."""
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A square of a photograph, (side, side, 3) uint8, and the generator that twins share."""
+    """A square of a photograph, (side, side, 3) uint8, with a generator of positions in it.
+
+    The generators of twins (see `TWINS`) draw the same positions.
+    """
 
     image: np.ndarray
     rng: Rng
@@ -49,7 +56,7 @@ class Crop:
 
 
 def list_photos(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the sorted photos for training and for evaluation; exit without two of them."""
+    """Return sorted photos for training and for evaluation; exit if there are fewer than two."""
     photos = sorted(p for p in folder.rglob("*") if p.suffix.lower() in {".jpg", ".jpeg", ".png"})
     if len(photos) < 2:
         sys.exit(f"distill: {folder} has fewer than two .jpg or .png files; name a folder with more")
@@ -77,7 +84,7 @@ def plain_crop(photos: list[Path], side: int, seed: int, k: int) -> Crop:
 
 
 def held_back_crop(photos: list[Path], side: int, seed: int, k: int) -> Crop:
-    """Make crop `k` for evaluation: the centre of photo k // 2, in a strong look for odd `k`."""
+    """Make crop `k` for evaluation: the centre of photo k // 2, in a strong look if `k` is odd."""
     with Image.open(photos[k // 2]) as photo:
         crop = ImageOps.fit(photo.convert("RGB"), (side, side), Image.Resampling.BICUBIC)
     if k % 2:
@@ -86,7 +93,7 @@ def held_back_crop(photos: list[Path], side: int, seed: int, k: int) -> Crop:
 
 
 def _random_square(photos: list[Path], side: int, rng: Rng) -> Image.Image:
-    """Cut a random square of 25 to 100 % of the short side from a photo; mirror half of them."""
+    """Cut a random square of 25 to 100 % of a photo's short side, mirrored with probability 1/2."""
     with Image.open(photos[rng.integers(len(photos))]) as photo:
         edge = min(photo.size) * rng.uniform(0.25, 1)
         x, y = rng.uniform(0, photo.width - edge), rng.uniform(0, photo.height - edge)

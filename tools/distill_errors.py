@@ -19,12 +19,13 @@ EVALUATION_BATCH = 8
 
 
 class Targets(nn.Module):
-    """The targets: the teacher's features, joined with their projection at equal energy.
+    """The targets: the teacher's features, joined with their projection at equal weight.
 
-    The projection is on the first principal directions of the features divided by their norm; fewer
-    dimensions match better. The cosine of two targets is therefore the mean of two cosines, and
-    their norm is that of the teacher. `pools` has the crops that the directions are computed from,
-    and `widths` the number of directions of each level.
+    The features are divided by their norm and projected on their first principal directions,
+    because patches match better in fewer dimensions. The cosine of two targets is the mean of two
+    cosines: that of the features and that of their projections. The norm of a target is the norm of
+    the teacher's features. `pools` has the crops that the directions are computed from, and
+    `widths` the number of directions of each level.
     """
 
     def __init__(self, pools: list[dict[str, np.ndarray]], widths: Mapping[int, int]) -> None:
@@ -67,9 +68,9 @@ def relative_error(value: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def relational_error(student: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return the error of the N x N cosines among rows over the variance of the target's cosines.
+    """Return the mean squared error of the cosines among the rows of a group, as a relative error.
 
-    It is the mean over the groups.
+    It is divided by the variance of the target's N x N cosines, and averaged over the groups.
 
     `student` is (.., N, c), and `target` is (.., N, C).
     """
@@ -78,11 +79,10 @@ def relational_error(student: torch.Tensor, target: torch.Tensor) -> torch.Tenso
 
 
 def ranking_error(student: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return the KL divergence from the target's ranking to the student's.
+    """Return the KL divergence from the target's ranking to the student's, as a relative error.
 
-    It is divided by the divergence from the target's ranking to one without order.
-
-    A ranking is the softmax over a row's cosines with the others of its group.
+    A ranking is the softmax over the cosines of a row with the other rows of its group. The
+    divergence is divided by the divergence from the target's ranking to a uniform distribution.
 
     `student` is (.., N, c), and `target` is (.., N, C).
     """
@@ -112,10 +112,11 @@ def linear_error(student: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def misses(student, target, among: tuple[int, ...] = (1, 5)) -> list[float]:
-    """Return how often the target's nearest neighbour is not among the student's first k.
+    """Return how often the target's nearest neighbour is not among the student's k nearest.
 
-    There is one share for each k of `among`. `student` and `target` are (M, c), where each row
-    searches among the other rows, or a pair of arrays, where rows (M, c) search among rows (N, c).
+    The result has a share (0 to 1) for each k of `among`. `student` and `target` are (M, c), where
+    each row searches among the other rows, or a pair of arrays, where rows (M, c) search among rows
+    (N, c).
     """
     within = isinstance(student, torch.Tensor)
     cosines = []
@@ -170,7 +171,7 @@ def evaluate(network: Vgg, pool: dict[str, np.ndarray], targets: Targets) -> dic
 
 
 def describe(errors: Mapping[str, dict[str, list[float]]]) -> str:
-    """Return a table of errors: per kind a line for each network and a column for each level."""
+    """Return a table of errors: a line for each kind and network, and a column for each level."""
     wide = max(map(len, errors))
     lines = [f"{'held-back errors':16}  {'':{wide}}  " + "  ".join(f"relu{level}_1" for level in LEVELS)]
     for kind in next(iter(errors.values())):

@@ -1,7 +1,7 @@
 """Looks for training crops: fast filters that turn a photo into a drawing, print or painting.
 
-The student must find photos, drawings and paintings as similar as the teacher does. Many crops
-therefore get a strong look, and the teacher's features of the filtered crop are the target.
+The student must judge the similarity of photos, drawings and paintings as the teacher does. Many
+crops therefore get a strong look, and the teacher's features of the filtered crop are the target.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,10 @@ def colour_cast(picture: Image.Image, rng: Rng) -> Image.Image:
 
 
 def strong_look(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Draw, paint or colour a picture at random, every third one on rough paper or canvas."""
+    """Draw, paint or colour a picture at random.
+
+    About every third picture also gets the texture of rough paper or canvas.
+    """
     if rng.random() < 0.75:
         picture = _pick(DRAWN, rng)(picture, rng)
         if rng.random() < 0.4:
@@ -42,7 +45,7 @@ def _grey(picture: Image.Image) -> np.ndarray:
 
 
 def _ink(brightness: np.ndarray, rng: Rng) -> Image.Image:
-    """Print brightness (H, W) in 0..1 with a dark ink on a light paper."""
+    """Return brightness (H, W) in 0..1 as a print with a dark ink on a light paper."""
     ink = rng.uniform(0, 70) + rng.uniform(0, 40, 3)
     paper = rng.uniform(200, 240) + rng.uniform(-30, 15, 3)
     return _image(ink + brightness.clip(0, 1)[..., None] * (paper - ink))
@@ -58,7 +61,7 @@ def posterised(picture: Image.Image, rng: Rng) -> Image.Image:
 
 
 def outlined(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Keep only the edges, as lines."""
+    """Draw only the edges of a picture, as lines."""
     smooth = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 1.5)))
     edges = ImageOps.autocontrast(ImageOps.grayscale(smooth).filter(ImageFilter.FIND_EDGES).crop((2, 2, *(
         side - 2 for side in picture.size))).resize(picture.size), cutoff=1)  # fmt: skip
@@ -87,7 +90,7 @@ def hatched(picture: Image.Image, rng: Rng) -> Image.Image:
 
 
 def dotted(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Replace greys by grains, as in a stipple or a lithograph."""
+    """Replace shades of grey by black grains, as in a stipple or a lithograph."""
     grey = _grey(picture)
     grain = np.asarray(_image(rng.uniform(0, 255, grey.shape)).filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1))))
     # The rank makes the distribution uniform again after the blur.
@@ -111,7 +114,9 @@ def brushed(picture: Image.Image, rng: Rng) -> Image.Image:
 
 
 def painted(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Paint brush strokes: each pixel becomes the mean of the evenest of four windows around it.
+    """Paint brush strokes: each pixel becomes the mean of the most uniform window around it.
+
+    There are four windows, each with the pixel in one of its corners.
 
     This is the filter of Kuwahara et al. 1976.
     """
@@ -171,7 +176,7 @@ def inverted_tones(picture: Image.Image, rng: Rng) -> Image.Image:
 
 
 def textured(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Multiply with coarse noise or a weave, as paper, canvas or old varnish would."""
+    """Multiply a picture by coarse noise or a weave, like paper, canvas or old varnish."""
     pixels = np.asarray(picture, np.float32)
     height, width = pixels.shape[:2]
     if rng.random() < 0.3:

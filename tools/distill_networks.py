@@ -16,7 +16,7 @@ from analogy.networks.weights import PREPROCESSING, read
 import winograd
 
 WINOGRAD = 64 * 256 * 9
-"""Smallest kernel, in numbers, for which Winograd's algorithm is faster in training on a CPU."""
+"""Smallest number of weights in a kernel for which Winograd's algorithm trains faster on a CPU."""
 
 
 class Vgg(nn.Module):
@@ -98,7 +98,7 @@ def load(path: Path, preprocessing: str | None = None) -> Vgg:
     for name in widths:
         kernel = np.ascontiguousarray(network.weights[f"{name}.weight"])
         if name == "conv1_1" and network.bgr:
-            kernel = kernel[:, ::-1].copy()  # the network then takes RGB
+            kernel = kernel[:, ::-1].copy()  # all networks get RGB here
         vgg.kernel(name).copy_(torch.from_numpy(kernel))
         vgg.biases[name].copy_(torch.from_numpy(network.weights[f"{name}.bias"]))
     return vgg
@@ -114,21 +114,23 @@ def untrained(widths: Mapping[str, int]) -> Vgg:
 def begin_from(student: Vgg, start: Vgg) -> None:
     """Make an untrained `student` compute what `start` computes; its layers may be wider.
 
-    Each layer is scaled to the spread of an untrained layer, so that a learning rate has the same
-    effect. That scales the features of a level, and changes nothing else. New channels keep their
-    random incoming weights, and no old channel uses them yet. The program exits if `start` has
+    Each layer is scaled to the standard deviation of an untrained layer, so that a learning rate
+    has the same effect. This multiplies the features of a level by a factor, and changes nothing
+    else. New channels keep their random incoming weights, and the weights from new channels to old
+    ones are zero. The program exits if `start` has
     other layers, a wider layer, or another input.
     """
     if not torch.equal(start.mean, student.mean) or not torch.equal(start.std, student.std):
-        sys.exit("distill: the weights of --init need another input than (RGB - .45) / .25; choose others")
+        sys.exit("distill: the weights of --init need another input than (RGB - .45) / .25; choose other weights")
     if start.widths.keys() != student.widths.keys():
         sys.exit(f"distill: the weights of --init have the layers {', '.join(start.widths)}; the student has "
-                 f"{', '.join(student.widths)}")  # fmt: skip
+                 f"{', '.join(student.widths)}; choose other weights")  # fmt: skip
     total = 1.0
     for name, width in student.widths.items():
         if start.widths[name] > width:
             sys.exit(
-                f"distill: {name} has {start.widths[name]} channels in the weights of --init; the student has {width}"
+                f"distill: {name} has {start.widths[name]} channels in the weights of --init; the student has {width}; "
+                "choose narrower weights"
             )
         old, new = start.kernel(name), student.kernel(name)
         outputs, inputs = old.shape[:2]
@@ -143,9 +145,9 @@ def begin_from(student: Vgg, start: Vgg) -> None:
 def rescaled_weights(vgg: Vgg, images: torch.Tensor, spread: Mapping[int, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return the weights, scaled so that each level's output for `images` has the rms in `spread`.
 
-    No term of the loss depends on a level's scale, so that it drifts far (1e14 at relu5_1 after
-    9000 steps). ReLU and pooling commute with a positive factor. Therefore only the scale of the
-    features changes, and none of the errors.
+    No term of the loss depends on the scale of a level, so this scale drifts far during training
+    (to 1e14 at relu5_1 after 9000 steps). ReLU and pooling commute with a positive factor. So the
+    scaling changes the scale of the features, but none of the errors.
     """
     x, before, weights = (as_input(images) - vgg.mean.cpu()) / vgg.std.cpu(), 1.0, vgg.weights()
     for name in vgg.widths:

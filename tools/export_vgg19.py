@@ -3,9 +3,9 @@
     python tools/export_vgg19.py FILE -o FOLDER [--name NAME] [--preprocessing
     caffe|imagenet|compact] [--photos FOLDER]
 
-FILE may be Keras .h5, Caffe .caffemodel, PyTorch .pth, .safetensors or .onnx, with any weights and
-widths; see `analogy/networks/weights.py`. The tool needs this package with its extra `export`, but
-neither PyTorch nor Keras.
+FILE may be Keras .h5, Caffe .caffemodel, PyTorch .pth, .safetensors or .onnx, with a VGG-19 or a
+VGG-16 of any widths; see `analogy/networks/weights.py`. The tool needs this package with its extra
+`export`, but neither PyTorch nor Keras.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from analogy.errors import AnalogyError
 @click.option(
     "--preprocessing",
     type=click.Choice(["caffe", "imagenet", "compact"]),
-    help="Input that the weights were trained for.  [default: the input of the published file of this kind]",
+    help="Preprocessing of pictures that the weights need.  [default: as for the published file of this kind]",
 )
 @click.option(
     "--photos",

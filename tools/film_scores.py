@@ -35,7 +35,7 @@ def detail(picture: np.ndarray) -> float:
 
 
 def change(before: np.ndarray, after: np.ndarray, flow: np.ndarray, counts: np.ndarray) -> float:
-    """Return the mean change of colour from the matches in `before` to `after`, where `counts`."""
+    """Return the mean colour change along `flow` from `before` to `after` at pixels in `counts`."""
     lab = [cv2.cvtColor(np.float32(each) / 255, cv2.COLOR_RGB2LAB) for each in (before, after)]
     return float(np.linalg.norm(lab[1] - sample(lab[0], flow), axis=-1)[counts].mean())
 
@@ -47,7 +47,9 @@ def change(before: np.ndarray, after: np.ndarray, flow: np.ndarray, counts: np.n
 def main(frames: str, painted: str, key: Path) -> None:
     film, result = open_frames(frames), open_frames(painted)
     if len(film.names) != len(result.names):
-        raise click.UsageError(f"{frames} has {len(film.names)} frames, and {painted} has {len(result.names)}")
+        raise click.UsageError(
+            f"{frames} has {len(film.names)} frames, and {painted} has {len(result.names)}; give equally many"
+        )
     whole = detail(read_picture(key).rgb)
     pairs = [(film.read(index).rgb, result.read(index).rgb) for index in range(len(film.names))]
     for name, (_, shown) in zip(film.names, pairs, strict=True):

@@ -2,10 +2,11 @@
 
 Run `python tools/fuzz.py [KIND ...] [--seconds N] [--seed N]`.
 
-Each kind runs in a process of its own with little memory, which prints the seed of each case before
-it runs the case. A crash or a hang is therefore found as well, and `--seed N --seconds 0` repeats
-one case. The exit code is 1 if anything is found. The cases are in `fuzz_cases.py`, their files
-come from `tests/hostile`, and `tests/test_hostile.py` is the short form of this tool.
+Each kind of case runs in a process of its own with little memory. The process prints the seed of
+each case before it runs the case, so that the tool also finds crashes and hangs, and `--seed N
+--seconds 0` repeats one case. The exit code is 1 if a fault is found. The cases are in
+`fuzz_cases.py`, their files come from `tests/hostile`, and `tests/test_hostile.py` runs a few cases
+of each kind.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ from fuzz_cases import KINDS
 PATIENCE = 60
 """Time after which a case counts as a hang, in seconds."""
 MEMORY = 4 << 30
-"""Address space of an attacked process, in bytes."""
+"""Limit of the address space of an attacked process, in bytes."""
 
 
 def attack(kind: str, seed: int, seconds: float) -> None:
-    """Run cases from `seed` on in this process; print each seed and each outcome for `run`."""
+    """Run cases from `seed` on in this process, and print seeds and outcomes, which `run` reads."""
     if kind not in ("kills", "disks") and sys.platform == "linux":
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it otherwise
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     end = time.monotonic() + seconds
     while True:
         print(f"seed {seed}", flush=True)
@@ -83,7 +84,7 @@ def run(kind: str, seed: int, seconds: float) -> tuple[Counter[str], list[str]]:
 
 
 class Watch:
-    """Watchdog that kills a process if `feed` was not called for `PATIENCE` seconds."""
+    """Watchdog that kills a process if `feed` has not been called for `PATIENCE` seconds."""
 
     def __init__(self, process: subprocess.Popen[str]):
         self.hit, self._process, self._fed = False, process, time.monotonic()

@@ -1,4 +1,4 @@
-"""The cases of tools/fuzz.py: each uses hostile files once, or kills the program once."""
+"""Cases of tools/fuzz.py, each of which reads hostile files once or kills the program once."""
 
 from __future__ import annotations
 
@@ -28,11 +28,14 @@ MOST = 1_000_000
 FAST = ["--inversion", "vote", "--search-iterations", "1", "--device", "cpu", "--threads", "1"]
 
 Case = Callable[[np.random.Generator, Path], str]
-"""Function that runs one case in an empty folder and returns its outcome; it raises for a fault."""
+"""Function that runs one case in an empty folder, and returns its outcome or raises for a fault."""
 
 
 def refusable(work: Callable[[], object]) -> str:
-    """Call `work`, and return whether it succeeded or refused its input in one line."""
+    """Call `work`, and return "read" if it succeeds, or "refused" if it refuses its input.
+
+    Raises AssertionError unless the refusal is one short line.
+    """
     try:
         work()
     except AnalogyError as error:
@@ -110,15 +113,15 @@ def model(rng: np.random.Generator, folder: Path) -> str:
         files = sorted(path for path in copied.iterdir() if path.is_file())
         spoilt = files[rng.integers(len(files))]
         spoilt.write_bytes(models.mutate(spoilt.read_bytes(), rng))
-        # The card keeps the checksum of the sound file. A graph with a matching checksum could make
-        # ONNX Runtime do anything, and the program trusts a folder that is named.
+        # The card still has the checksum of the undamaged file. A graph whose checksum matches
+        # could make ONNX Runtime do anything, since the program trusts the folder of a model.
     grey = np.full((32, 32, 3), 128, np.uint8)
     return refusable(lambda: analogy.Engine(copied, "cpu", 1).transfer(grey, grey, "fast"))
 
 
 @cache
 def regions() -> bytes:
-    """Return a label picture of the upright size of the sound pictures."""
+    """Return a label picture with the size of the undamaged pictures when they are upright."""
     labels = Image.new("L", (pictures.H, pictures.W))
     labels.paste(255, (0, 0, 10, 10))
     content = io.BytesIO()
@@ -174,7 +177,7 @@ def kill(rng: np.random.Generator, folder: Path) -> str:
     how = [signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM][rng.integers(4)]
     process = subprocess.Popen([*words, "--seed", "1", "--flow"], **quiet)
     after, began = int(rng.integers(-8, 12)), time.monotonic()
-    wait = rng.uniform(0.2, 1)  # before that Python itself starts, and handles signals in its own way
+    wait = rng.uniform(0.2, 1)  # earlier, Python itself starts, and handles signals in its own way
     while process.poll() is None:
         staged = len(list(out.glob(".analogy-*/*")))
         if staged > after >= 0 or (after < 0 and time.monotonic() - began > wait):

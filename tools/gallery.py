@@ -2,9 +2,9 @@
 
 Run `python tools/gallery.py [NAME ..]`.
 
-The sources are the example pair of the package and tools/gallery/sources, whose authors
-tools/gallery/README.md names. `peer` needs the command of G'MIC, and `page` needs an installed
-Chromium.
+The sources are the example pair of the package and the files in tools/gallery/sources, whose
+authors are named in tools/gallery/README.md. `peer` needs the command of G'MIC, and `page` needs an
+installed Chromium.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def show(
 ) -> None:
     """Write pictures of one height in a row, with words below each, as tools/gallery/NAME.jpg.
 
-    `above` are pictures over the row. `insets` are small pictures in the lower right corners of the
-    row's pictures, or None.
+    `above` has a picture to show above each picture of the row. `insets` has a small picture, or
+    None, to show in the lower right corner of each picture of the row.
     """
     row = [(words, _picture(each, height)) for words, each in pictures]
     for (_, image), inset in zip(row, insets or [], strict=False):
@@ -56,7 +56,10 @@ def show(
             small = ImageOps.expand(_picture(inset, height // 4), 3, "white")
             image.paste(small, (image.width - small.width, image.height - small.height))
     width = sum(image.width for _, image in row) + GAP * (len(row) - 1)
-    top, below = height + GAP if above else 0, width // 40  # the words have the same size in every picture of the page
+    top, below = (
+        height + GAP if above else 0,
+        width // 40,
+    )  # so words look equally large in the README
     sheet = Image.new("RGB", (width, top + height + below), "white")
     draw, x = ImageDraw.Draw(sheet), 0
     for n, (words, image) in enumerate(row):
@@ -75,7 +78,7 @@ def _picture(source: Any, height: int) -> Image.Image:
 
 
 def looks() -> None:
-    """Show two photographs, each beside its painting, with the example in the corner."""
+    """Show two photographs, each beside its painting, which has the example B' in its corner."""
     coffee = SOURCES / "coffee.jpg"
     comic = engine.transfer(HOPPER, LOVELACE, direction="ab").a_prime
     painted = engine.transfer(coffee, STARRY_NIGHT, "landscape", direction="ab").a_prime
@@ -103,7 +106,7 @@ def film() -> None:
                 frame.to_image().save(shot / f"{n:02}.png")
         command = ["clip", str(shot), "-o", str(painted), "--style", str(STARRY_NIGHT)]
         subprocess.run([sys.executable, "-m", "analogy", *command], check=True)
-        shown = 1, 12, 23, 29  # frames that are carried; the keys are the frames 0 and 24, where the film has a cut
+        shown = 1, 12, 23, 29  # none of them is a key; the keys are the frames 0 and 24 (there is a cut before 24)
         row: list[tuple[str, Any]] = [(f"frame {n}", painted / f"{n:02}.png") for n in shown]
         show("film", row, 180, above=[shot / f"{n:02}.png" for n in shown])
 
@@ -131,10 +134,10 @@ def uniformity() -> None:
 
 
 def examples() -> None:
-    """Show the portrait in the style of the Mona Lisa and its background as a sky, by labels."""
+    """Show the portrait in the style of the Mona Lisa, with a painted sky as its background."""
     background = np.array(Image.open(COLLINS_LABELS).convert("RGB"))[0, 0]
     mona_lisa = np.array(Image.open(LABELS["mask_b"]).convert("RGBA"))
-    mona_lisa[(mona_lisa[..., :3] == background).all(axis=-1), 3] = 0  # the background of the Mona Lisa has no label
+    mona_lisa[(mona_lisa[..., :3] == background).all(axis=-1), 3] = 0  # the Mona Lisa's background gets no label
     painting = np.array(Image.open(STARRY_NIGHT).convert("RGB"))
     sky = painting[: int(0.65 * len(painting))]
     masks: dict[str, Any] = {"mask_a": COLLINS_LABELS, "mask_b": [mona_lisa, np.zeros_like(sky) + background]}
@@ -166,7 +169,7 @@ def page() -> None:
     command = [sys.executable, "-m", "analogy", "serve", "--port", "0", "--device", "cpu"]
     with ExitStack() as stack:
         server = stack.enter_context(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
-        stack.callback(server.terminate)  # without it, the script would wait for ever after a failure
+        stack.callback(server.terminate)  # otherwise the script would wait for the service for ever after a failure
         assert server.stderr
         address = next(line.split()[-1] for line in server.stderr if "http://" in line)
         playwright = stack.enter_context(sync_playwright())
@@ -174,7 +177,7 @@ def page() -> None:
         view = browser.new_page(viewport={"width": 1200, "height": 1120})
         view.goto(address)
         view.get_by_text("Use the example pair").click()
-        view.get_by_role("tab", name="Regions6").wait_for()  # then the labels are loaded
+        view.get_by_role("tab", name="Regions6").wait_for()  # it shows that the labels are loaded
         view.locator("#start").click()
         view.locator("#results").wait_for()
         view.get_by_role("tab", name="Where from").click()

@@ -2,8 +2,8 @@
 
 `torch.optim.Muon` computes in bfloat16, which most CPUs only emulate. The iteration
 X <- (a + b X X^T + c (X X^T)^2) X is a polynomial of the small Gram matrix times the first X.
-Therefore only Gram matrices are iterated here. That is half the work for kernels of 256 x 2304, and
-takes a hundredth of the time of PyTorch's version on a CPU without bfloat16 units.
+So this module iterates only Gram matrices. This is half the work for kernels of 256 x 2304, and on
+a CPU without bfloat16 units it takes a hundredth of the time of PyTorch's version.
 """
 
 import math
@@ -27,9 +27,10 @@ def orthogonalised(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon for matrices.
+    """The optimiser Muon, for parameters that are matrices.
 
-    The update has the rms of an AdamW update, so that the same rates suit both (Liu et al. 2025).
+    The update has the RMS of an AdamW update, so that the same learning rates suit both (Liu et al.
+    2025).
     """
 
     def __init__(self, parameters, lr: float = 1e-3, weight_decay: float = 0.0, momentum: float = 0.95):
@@ -42,6 +43,6 @@ class Muon(torch.optim.Optimizer):
                 state = self.state[matrix]
                 mean = state.setdefault("mean", torch.zeros_like(matrix))
                 mean.lerp_(matrix.grad, 1 - group["momentum"])
-                update = orthogonalised(matrix.grad.lerp(mean, group["momentum"]))  # Nesterov's look ahead
+                update = orthogonalised(matrix.grad.lerp(mean, group["momentum"]))  # Nesterov momentum
                 matrix.mul_(1 - group["lr"] * group["weight_decay"])
                 matrix.add_(update, alpha=-group["lr"] * 0.2 * math.sqrt(max(matrix.shape)))

@@ -1,14 +1,15 @@
 """Change the code in small ways, one at a time, and report each change that no test notices.
 
-A PART is a file, `kernels.cu`, or one function of it, `kernels.cu:vote`; without any, all files of
-the table `PARTS` are changed. The tool prints each mutant that survives its tests and has no reason
-to survive in `mutants.toml`, and exits with 1 if there is one. A whole run takes an hour or two for
-each file: name a function, or take a sample.
+A PART is a file, such as `kernels.cu`, or one function of a file, such as `kernels.cu:vote`.
+Without a PART, the tool changes all files of the table `PARTS`. A changed version of a file is
+called a mutant, and it survives if its tests pass. The tool prints each mutant that survives and
+for which `mutants.toml` gives no reason, and exits with 1 if there is one. A whole run takes an
+hour or two for each file. To save time, name a function, or use `--sample`.
 
-The known tools (mutmut, cosmic-ray) change Python alone, and much of this code is CUDA C++. So this
-one makes the mutants of both languages itself (`mutate_rules.py`), and runs the tests in a copy of
-the project. It does not count a mutant that does not compile. The kernels of the CPU are compiled
-again for each mutant, as for a user whose files have changed.
+Other tools for this purpose (mutmut, cosmic-ray) change only Python, and much of this code is CUDA
+C++. So this tool makes the mutants of both languages itself (`mutate_rules.py`), and runs the tests
+in a copy of the project. It does not count a mutant that does not compile. The CPU's kernels are
+compiled again for each mutant.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ NEEDED = ("analogy", "models", "tests", "pyproject.toml", "README.md")
 SHORTEST_LIMIT = 60
 """Shortest time limit of a run of the tests, in seconds."""
 SLOWDOWN = 5
-"""Time limit of a run with a mutant, in units of the time that the run without a mutant took."""
+"""Time limit of a run with a mutant, as a multiple of the time of the run without a mutant."""
 
 _NOT_COMPILED = re.compile(r"do not compile for the simulator|^E +(SyntaxError|numba\.core\.errors\.)", re.MULTILINE)
 """Pattern of the output of pytest if the code of a mutant does not compile."""
@@ -55,7 +56,7 @@ class Part:
     tests : tuple of str
         Arguments of pytest, for the tests that should notice a fault in the file.
     functions : tuple of str
-        Names of the functions that are changed; all of the file if there is none.
+        Names of the functions that are changed. If there are none, the whole file is changed.
     """
 
     file: str
@@ -135,7 +136,7 @@ PARTS = {
 
 
 class Copy:
-    """A copy of the project, in which one mutant after another takes the place of its file."""
+    """A copy of the project, in which one mutant after another replaces its file."""
 
     def __init__(self, root: Path, folder: Path):
         self.folder = folder
@@ -157,9 +158,9 @@ class Copy:
             Time after which the run is ended and counts as hung.
         """
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *arguments]
-        # Python would take the byte code of one mutant for another that has the same length and was
-        # written in the same second. The plug-ins of pytest take longer to load than most mutants
-        # take to be noticed.
+        # With byte code on disk, Python would use that of one mutant for another mutant that has
+        # the same length and was written in the same second. Pytest's plug-ins are left out, since
+        # loading them takes longer than most runs.
         settings = {"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         environment = os.environ | settings | {"PYTHONPATH": str(self.folder)}
         try:
@@ -200,7 +201,7 @@ class Copy:
 
 
 def reasons() -> dict[str, dict[str, str]]:
-    """Return for each part its mutants that no test needs to notice, with the reason."""
+    """Return for each part a dict: name of a mutant that no test needs to notice -> the reason."""
     known: dict[str, dict[str, str]] = {}
     for entry in tomllib.loads(REASONS.read_text(encoding="utf-8")).get("survivors", []):
         known.setdefault(entry["file"], {}).update(dict.fromkeys(entry["mutants"], entry["reason"]))
@@ -210,7 +211,7 @@ def reasons() -> dict[str, dict[str, str]]:
 @click.command(help=__doc__)
 @click.argument("parts", nargs=-1)
 @click.option("--sample", type=int, help="Try this number of mutants of each part, drawn at random.")
-@click.option("--seed", default=0, show_default=True, help="Draw the sample by this random seed.")
+@click.option("--seed", default=0, show_default=True, help="Random seed of the sample.")
 def main(parts: tuple[str, ...], sample: int | None, seed: int) -> None:
     unexplained = 0
     for name in parts or tuple(PARTS):
@@ -232,7 +233,7 @@ def main(parts: tuple[str, ...], sample: int | None, seed: int) -> None:
                 outcomes[outcome] += 1
                 if outcome == "passed":
                     click.echo(f"  survived: {file}:{mutant.line} {mutant.name}")
-        click.echo(f"  {outcomes['failed'] + outcomes['hung']} killed ({outcomes['hung']} by their time), "
+        click.echo(f"  {outcomes['failed'] + outcomes['hung']} killed ({outcomes['hung']} by the time limit), "
                    f"{outcomes['passed']} survived, {outcomes['does not compile']} do not compile")  # fmt: skip
         unexplained += outcomes["passed"]
     sys.exit(1 if unexplained else 0)

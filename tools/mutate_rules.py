@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import TypeAlias
 
 Edit: TypeAlias = tuple[int, int, str]
-"""A change of the source: where the replaced characters begin and end, and the new ones."""
+"""A change of the source: where the replaced characters begin and end, and the new characters."""
 Rule: TypeAlias = tuple[str, str | Callable[[re.Match[str]], str]]
 """A regular expression that is searched in the code, and the replacement of what it finds."""
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change of a file.
+    """A file with one small change.
 
     Attributes
     ----------
@@ -34,7 +34,8 @@ class Mutant:
     line : int
         The line of the change, from 1.
     before, after : str
-        The changed statement in one line, without comments; `after` is empty if it is left out.
+        The statement before and after the change, in one line without comments; `after` is empty if
+        the statement is left out.
     text : str
         The whole file with the change.
     """
@@ -47,7 +48,7 @@ class Mutant:
 
     @property
     def name(self) -> str:
-        """Name of the mutant in `mutants.toml`; comments and line breaks do not change it."""
+        """Name of the mutant in `mutants.toml`, which comments and line breaks do not affect."""
         where = f"{self.function}: " if self.function else ""
         return f"{where}{self.before} -> {self.after or '(nothing)'}"
 
@@ -71,9 +72,9 @@ _BOTH: list[Rule] = [
 _CUDA: list[Rule] = [
     (" && ", " || "), (r" \|\| ", " && "), (r"(?<=\()!(?=\w)", ""), (r"\btrue\b", "false"), (r"\bfalse\b", "true"),
     (r"\.x\b", ".y"), (r"\.y\b", ".x"), (r"(?<=[(=,] )-(?=\w)|(?<=[(=])-(?=\w)", ""),
-    # Make an index of 64 bits one of 32.
+    # Turn an index of 64 bits into an index of 32 bits.
     (r"\(size_t\)", ""), (r"\bsize_t (?=\w+ =)", "unsigned "),
-    # Make a condition false, or leave out one statement: an assignment, a call, an increment.
+    # Replace a condition by false, or leave out one statement: an assignment, a call, an increment.
     (r"(?<=\bif \().+?(?=\) (?:return|continue|break)\b.*; *$)", "false"),
     (r"^ +(?:\+\+\w+|[\w.*\[\]]+(?:\[.+\])? [-+*/^|&]?= [^;]+|__sync\w+\(.*\));(?= *$)", ""),
 ]  # fmt: skip
@@ -96,9 +97,9 @@ _LOGGERS = {"_log", "log", "logger"}
 def mutants(path: Path, functions: tuple[str, ...] = ()) -> list[Mutant]:
     """Return the mutants of a file, or of some functions of it, in the order of their places.
 
-    Python that does not parse is left out, and so is a change that no test could notice: in an
-    annotation, a docstring, the text of a message, the name of a thread, `__slots__`, or a keyword
-    such as `strict` that guards against mistakes in the code itself.
+    A mutant that is not valid Python is left out, and so is a change that no test could notice: in
+    an annotation, a docstring, the text of a message, the name of a thread, `__slots__`, or a
+    keyword such as `strict` that guards against mistakes in the code itself.
     """
     text = path.read_text(encoding="utf-8")
     source = _Python(text) if path.suffix == ".py" else _Cuda(text)
@@ -118,21 +119,21 @@ def mutants(path: Path, functions: tuple[str, ...] = ()) -> list[Mutant]:
 
 
 def _apply(rules: list[Rule], code: str) -> Iterator[Edit]:
-    """Yield the edits of the rules that are regular expressions."""
+    """Yield the edits that `rules`, which are regular expressions, make in `code`."""
     for pattern, new in rules:
         for found in re.finditer(pattern, code, re.MULTILINE):
             yield found.start(), found.end(), found.expand(new) if isinstance(new, str) else new(found)
 
 
 class _Cuda:
-    """A file of CUDA C++, with the rules for it."""
+    """Source file of CUDA C++, from which the rules for this language make edits."""
 
     def __init__(self, text: str):
         self._text = text
         self._code = re.sub(r"//.*|\"[^\"\n]*\"|^#.*", lambda found: " " * len(found[0]), text, flags=re.MULTILINE)
         """The text with spaces in place of comments, strings and lines for the preprocessor."""
         self._ends = [0]
-        """The ends of the statements. A `for` with its parts in parentheses is one of them."""
+        """The ends of the statements. The head of a `for` counts as a single statement."""
         self._functions: list[str] = []
         """The name of the function or class that each statement belongs to."""
         depth, around = 0, [""]
@@ -152,7 +153,7 @@ class _Cuda:
         return set(_apply(_BOTH + _CUDA, self._code))
 
     def place(self, start: int, end: int, new: str) -> tuple[str, str, str]:
-        """Return the function that contains an edit, and the statement before and after it."""
+        """Return the name of the function around an edit, and the statement before and after it."""
         index = bisect_right(self._ends, start) - 1
         first, last = self._ends[index], self._ends[bisect_left(self._ends, end)]
         before = self._code[first:last]
@@ -161,7 +162,7 @@ class _Cuda:
 
     @staticmethod
     def _head(statement: str) -> str:
-        """Return the name of the function or class that begins here; empty for another block."""
+        """Return the name of the function or class whose block follows `statement`, or ""."""
         found = re.search(
             r"\b__(?:device|global)__\b.*?\b(?!__)(\w+)\(|\bstruct (?:alignas\(\d+\) )?(\w+)", statement, re.DOTALL
         )
@@ -178,7 +179,7 @@ _BLOCKS = "body", "orelse", "finalbody", "handlers", "cases"
 
 
 class _Python:
-    """A file of Python, with the rules for it."""
+    """Source file of Python, from which the rules for this language make edits."""
 
     def __init__(self, text: str):
         self._text = text
@@ -199,7 +200,7 @@ class _Python:
         } | set(self._edits_of_syntax(skipped))
 
     def place(self, start: int, end: int, new: str) -> tuple[str, str, str] | None:
-        """Return the function that contains an edit, and the statement before and after it.
+        """Return the name of the function around an edit, and the statement before and after it.
 
         Returns None if the code does not parse after the edit.
         """
@@ -211,7 +212,7 @@ class _Python:
                 function = node.name
         if not path:
             return None
-        # To parse one statement of the file is much quicker than to parse all of it.
+        # Parsing one statement is much faster than parsing the whole file.
         first, last = self._span(self._tree.body[path[0][1]])
         try:
             changed = ast.parse(self._text[first:start] + new + self._text[end:last])
@@ -223,7 +224,10 @@ class _Python:
         return function, _without_blocks(node), _without_blocks(after)
 
     def _part_around(self, node: ast.AST, start: int, end: int) -> tuple[str, int, ast.AST] | None:
-        """Return the statement in a block of `node` that contains an edit: field, index, itself."""
+        """Return the statement in a block of `node` that contains an edit, or None.
+
+        It is returned as (field of `node`, index in the field, statement).
+        """
         for field in _BLOCKS:
             for index, part in enumerate(getattr(node, field, ())):
                 first, last = self._span(part)
@@ -254,10 +258,10 @@ class _Python:
         return "".join(blank)
 
     def _edits_of_syntax(self, skipped: set[int]) -> Iterator[Edit]:
-        """Yield the edits that need the syntax.
+        """Yield the edits that need the syntax tree.
 
-        A statement or the last argument of a call is left out, a condition is turned, or a string
-        that names an option becomes another one.
+        An edit leaves out a statement or the last argument of a call, negates a condition, or
+        replaces a string that names an option.
         """
         for node in ast.walk(self._tree):
             if id(node) in skipped:
@@ -306,8 +310,8 @@ def _is_word(node: ast.Constant | ast.JoinedStr) -> bool:
 def _untestable(tree: ast.AST) -> Iterator[ast.AST]:
     """Yield the nodes whose change no test could notice, and the parts of f-strings.
 
-    An f-string is changed as a whole or not at all: its parts have places of their own only since
-    Python 3.12.
+    The parts of an f-string are not changed one by one, since Python gives their positions only
+    since version 3.12.
     """
     for node in ast.walk(tree):
         match node:

@@ -1,4 +1,4 @@
-"""Make the pictures of the presets on the page of `analogy serve`, each from a pair that suits it.
+"""Make the pictures of the presets on the page of `analogy serve`, each from a suitable pair.
 
 The pictures are the example pair and those of tools/gallery/sources, whose README names their
 authors.
@@ -32,7 +32,7 @@ PAIRS: dict[str, tuple[Path, Path, dict[str, Any]]] = {
     "paper": (HOPPER, STARRY_NIGHT, {}),
     "fast": (HOPPER, LOVELACE, {}),
 }
-"""Preset -> A, B' and the masks of a pair that suits it."""
+"""Preset -> A, B' and the masks of a pair that suits the preset."""
 
 
 def main(names: list[str]) -> None:

@@ -2,9 +2,10 @@
 
 Run `python tools/roofline.py [--model M] ..`.
 
-The prediction divides counted work by the limits of a GPU, times the shares of them that an H100
-was measured to reach. `python tools/bench.py --device cuda` measures the real times. For A and B'
-of 448 x 448 pixels with the default settings, in milliseconds:
+The prediction divides the counted work by the speed of a GPU. This speed is the limit of the GPU,
+times the share of the limit that an H100 reached in a measurement. `python tools/bench.py --device
+cuda` measures the real times. For A and B' of 448 x 448 pixels with the default settings, the
+prediction in milliseconds is:
 
 \b
                                  networks  search    rest  device    host  expected
@@ -15,37 +16,38 @@ of 448 x 448 pixels with the default settings, in milliseconds:
     --photo adds, RTX 4090                                   20.4    39.6      39.6
     --photo adds, H100 SXM                                   19.7    39.6      39.6
 
-The measurement. An H100 80GB with CUDA 13, CuPy 14.2, ONNX Runtime 1.31 and cuDNN 9.19 takes 37 to
-41 ms with the compact model. The device is busy for 17 of them (networks 7.6, search 7.1, the rest
-1.6). `--photo` adds 34 ms, 20 of them on the device. This was before seams were removed, which this
-program predicts to take 0.2 ms of the device and 1.9 ms of the host. Earlier predictions from data
-sheets alone were wrong by factors of 2.5 for the device and 5 for the host.
+The measurement: An H100 80GB with CUDA 13, CuPy 14.2, ONNX Runtime 1.31 and cuDNN 9.19 takes 37 to
+41 ms with the compact model. The device is busy for 17 ms (networks 7.6 ms, search 7.1 ms, the rest
+1.6 ms). `--photo` adds 34 ms, and the device is busy for 20 ms of them. The version that was
+measured did not remove seams yet. This program predicts that removing them takes 0.2 ms on the
+device and 1.9 ms on the host. Earlier predictions, made only from data sheets, were wrong by
+factors of 2.5 for the device and 5 for the host.
 
-What is counted. For the networks, the program counts the operations of the convolutions and the
+What is counted: For the networks, the program counts the operations of the convolutions and the
 bytes that each node of the graphs reads and writes, as if there were no cache. Each node is one
 launch; a ReLU and its convolution are one node. For the search, the simulator counts the rows of
-patches that are compared after known distances and hopeless candidates have been left out, with
-pictures of 56 x 56 pixels, and scales them by the area. (The field of a larger picture is more
-coherent, which leaves out more.) Each product reads 4 bytes from the first-level cache and takes
-two integer operations. A sixth of these bytes, the patches of B, comes from the second-level cache,
-since each position is read three times instead of nine (`kernels.cu`). For the rest, the simulator
-counts what the other kernels and CuPy's operations read and write, once each. For photo refinement,
-it counts the same at full size, and the positions of the lines that `relax` and `factor` solve one
-after the other.
+patches that the kernels compare in pictures of 56 x 56 pixels, and the program multiplies them by
+the ratio of the areas. (The kernels skip candidates whose distance is known or that cannot be
+better. In a larger picture the field is more coherent, so that they skip more.) Each product reads
+4 bytes from the first-level cache and takes two integer operations. A sixth of these bytes, the
+patches of B, comes from the second-level cache, since each position is read three times instead of
+nine (`kernels.cu`). For the rest, the simulator counts the bytes that the other kernels and CuPy's
+operations read and write, each byte once. For photo refinement, it counts the same bytes at full
+size, and the positions of the lines that `relax` and `factor` solve one after the other.
 
-What is taken from the measurement. Convolutions reach a tenth of the speed in the data sheet, and
-the search a twelfth, since the positions of a warp wait for each other. A position of a line takes
-0.15 us. The host takes 40 us to launch a kernel or an operation of CuPy from Python (twice as long
-for CuPy's reductions), and 20 us for a node of ONNX Runtime. The host runs ahead of the device, so
-that the slower of the two decides the time of a transfer.
+What is taken from the measurement: Convolutions reach a tenth of the speed in the data sheet, and
+the search a twelfth, since the positions of a warp wait for each other. Solving a position of a
+line takes 0.15 us. The host takes 40 us to launch a kernel or an operation of CuPy from Python
+(twice as long for CuPy's reductions), and 20 us for a node of ONNX Runtime. The host runs ahead of
+the device, so that the slower of the two decides the time of a transfer.
 
-What is assumed. The rest reaches half the speed of the memory, and the smallest launch takes 3 us.
-Compiling, loading and planning are not counted, since they happen only once.
+What is assumed: The other kernels reach half the speed of the memory, and the smallest launch takes
+3 us. Compiling, loading and planning are not counted, since they happen only once.
 
-What follows. With the compact model the device waits for the host more than half of the time. Fewer
-launches would help; float16 or TensorFloat-32 would not (an RTX 4090 computes TensorFloat-32 no
-faster than float32). Wide convolutions should reach a larger share of an H100 than the compact
-model's narrow ones, so that the figures for full width are upper bounds.
+What follows: With the compact model the device waits for the host more than half of the time. Fewer
+launches would save time. Float16 or TensorFloat-32 would not (an RTX 4090 computes TensorFloat-32
+no faster than float32). Wide convolutions should reach a larger share of an H100's speed than the
+compact model's narrow ones, so a transfer at full width should take less time than predicted.
 """  # noqa: D301  # click reads the backslash
 
 from __future__ import annotations
@@ -68,13 +70,13 @@ SIZE = 448
 COUNTED = 56
 """Side of the pictures whose work is counted, in pixels."""
 _SIDES = {-(-COUNTED // stride): -(-SIZE // stride) for stride in (1, 2, 4, 8, 16)}
-"""Rows of a level's map for COUNTED -> its rows for SIZE."""
+"""Rows of a level's feature map for pictures of COUNTED pixels -> its rows for SIZE pixels."""
 CONVOLVED = 0.1
-"""Share of the peak of float32 operations that convolutions reach."""
+"""Share (0 to 1) of the GPU's float32 operations per second that convolutions reach."""
 COPIED = 0.5
-"""Share of the memory's speed that reading and writing reach."""
+"""Share (0 to 1) of the memory's speed that reading and writing reach."""
 SEARCHED = 0.08
-"""Share of the limits of caches and integer operations that the search reaches."""
+"""Share (0 to 1) of the limits of caches and integer operations that the search reaches."""
 LEAST = 3e-6
 """Time of the device for the smallest launch, in seconds."""
 LAUNCH = 4e-5
@@ -82,26 +84,26 @@ LAUNCH = 4e-5
 NODE = 2e-5
 """Time of the host for a node of ONNX Runtime, in seconds."""
 STEP = 1.5e-7
-"""Time from one position of a line to the next, in seconds."""
+"""Time that the solver of a line needs for one position, in seconds."""
 RADIUS = {"distance": -1, "propagate": -3, "random_search": -4}
-"""Kernel of the search -> index, from the end, of the argument with the radius of its patches."""
+"""Kernel of the search -> index, from the end, of the argument that is the patch radius."""
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """Limits of a GPU, per second, as data sheets give them."""
+    """Limits of a GPU, per second, as stated in its data sheet."""
 
     name: str
     operations: float
-    """Operations on float32."""
+    """Float32 operations per second."""
     memory: float
-    """Bytes from memory."""
+    """Bytes per second that the memory can transfer."""
     second: float
-    """Bytes from the second-level cache."""
+    """Bytes per second that the second-level cache can transfer."""
     first: float
-    """Bytes from the first-level cache: multiprocessors x 128 bytes x clock."""
+    """Bytes per second from the first-level caches: multiprocessors x 128 bytes x clock."""
     whole: float
-    """Operations on integers: multiprocessors x 64 x clock."""
+    """Integer operations per second: multiprocessors x 64 x clock."""
 
 
 GPUS = (
@@ -149,7 +151,7 @@ def count(model: str) -> dict[str, list[Launch]]:
         if kind not in RADIUS:
             work["rest"].append(Launch(memory=memory))
             return
-        # Each lane exchanges a value at each step of a row's sum.
+        # At each step of the sum of a row, each lane of a warp exchanges a value.
         rows = launch.exchanges / (block[0] * np.log2(block[0]))
         products = rows * (2 * int(args[RADIUS[kind]]) + 1) * arrays[0].shape[2]
         work["search"].append(Launch(memory=memory, compared=4 * products * larger(arrays[0].shape)))
@@ -182,15 +184,16 @@ def count_photo() -> list[Launch]:
         steps = 0.0
         if self.name == "small_steps":
             table = device.to_host(args[0]).view(STEP)["numbers"]
-            # A relaxation goes there and back in two half-sweeps along rows and two along columns.
+            # A relaxation has two half-sweeps along rows and two along columns. Each half-sweep
+            # passes every second line twice, forwards and backwards.
             steps = sum(4.0 * (h + w) for kind, h, w, *_ in table.tolist() if kind == RELAX)
             memory = sum(40.0 * h * w for _, h, w, *_ in table.tolist())
             work.append(Launch(memory=memory, steps=steps))
             return
         h, w = args[0].shape[1:]
         if self.name == "relax":
-            # A turn goes there and back. The first two turns run along rows and the others along
-            # columns, or the reverse.
+            # In a turn, a line is passed forwards and backwards. The first two turns run along
+            # rows and the other turns along columns, or the reverse.
             after, first, turns = map(int, args[-3:])
             steps = sum(2 * (h if (turn < 2) == bool(after) else w) for turn in range(first, first + turns))
         elif self.name == "factor":

@@ -1,7 +1,8 @@
 """3x3 convolution by Winograd's F(4x4, 3x3), in plain PyTorch (Lavin and Gray, CVPR 2016).
 
-It needs a quarter of the products. That pays for many channels, where the products take most of the
-time: a convolution of 256 to 256 channels with its gradients takes a third of the time.
+The algorithm needs a quarter of the multiplications of an ordinary convolution. It is faster for
+many channels, where the multiplications take most of the time: a convolution of 256 to 256
+channels, together with its gradients, takes a third of the time of PyTorch's own convolution.
 """
 
 import numpy as np
@@ -25,7 +26,7 @@ def _overlapping(x: torch.Tensor, axis: int) -> torch.Tensor:
 
 
 def convolve(x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """Convolve (B, C, H, W) with (O, C, 3, 3), padded with one zero, and add the bias (O,).
+    """Convolve (B, C, H, W), padded with zeros, with (O, C, 3, 3), and add the bias (O,).
 
     H and W have to be multiples of 4. The result is (B, O, H, W).
     """

@@ -5,9 +5,9 @@ The modules handle the files on this machine and at addresses (`stores`), the jo
 (`work`), the workers (`pools`), the record of finished jobs (`manifest`), the loop over all jobs
 (`loop`), a whole batch (`run`), and the page about it (`report`).
 
-Every job goes through `concurrent.futures.Executor.submit`, for processes and for a cluster alike.
-A worker receives a request with paths, reads and writes the files itself, and returns a few
-numbers and strings. Processes never exchange arrays.
+The loop submits every job with `concurrent.futures.Executor.submit`, whether processes or a cluster
+do the jobs. A worker receives a request with paths, reads and writes the files itself, and returns
+a few numbers and strings. Processes never exchange arrays.
 
 This package may import everything but `apps`.
 """

@@ -1,4 +1,4 @@
-"""The jobs of a batch, from pictures that all get the same style or from the rows of a table.
+"""Jobs of a batch, made from pictures that all get the same style or from the rows of a table.
 
 The batch reads a table as a stream, and twice: once to check every row before the first job, and
 once to do the jobs. A table can therefore have any length.
@@ -42,12 +42,12 @@ TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 NO_TABLES = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers", ".json", ".txt")
 """Suffixes of other tables, for which a batch has a special error message."""
 INPUTS = tuple(field.name for field in fields_of("picture", "pins"))
-"""Columns of paths or addresses, which are fields of `Request`."""
+"""Columns that contain paths or addresses; each is a field of `Request`."""
 SEVERAL = tuple(field.name for field in fields_of("picture") if field.metadata["several"])
 """Columns of `INPUTS` that can be repeated, as "b_prime_2", "b_prime_3" and so on."""
 _FURTHER = re.compile(rf"({'|'.join(SEVERAL)})_([2-9]|[1-9][0-9]{{1,2}})")
 COLUMNS = (*INPUTS, "name", "preset", *(field.name for field in dataclasses.fields(Settings)))
-"""Columns of a table, except the repeated ones."""
+"""Columns that a table can have, except repeated ones such as "b_prime_2"."""
 _KINDS = {field.name: type(field.default) for field in dataclasses.fields(Settings)}
 _TRUTH_VALUES = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -102,25 +102,26 @@ class Jobs:
     rows : Callable
         Function that returns a new generator of the rows.
     folder : str
-        The folder of relative paths in rows.
+        The folder at which relative paths in rows start.
     settings : Settings
-        The settings of jobs whose rows have none.
+        The settings of the jobs. A row can set other values for its job.
     styles : Sequence of str
-        The pictures B' of jobs whose rows have none, as absolute paths or addresses.
+        The pictures B' of jobs whose rows name no B', as absolute paths or addresses.
     template : str
         The template of the names of results, with `FIELDS` in braces.
     allowed : Sequence of str or None
-        The schemes of addresses that rows can name. None allows all, for sources that the user has
-        named one by one.
+        The schemes of addresses that rows can name. None allows all schemes, because the user has
+        named each source on the command line.
     single : Collection of str
-        The names of settings that the preset of a row does not change.
+        The names of settings that the user has set one by one. The preset of a row does not change
+        them.
 
     Raises
     ------
     SettingsError
-        In the iteration, if a row is not a valid job.
+        During iteration, if a row is not a valid job.
     OutputError
-        For a wrong template, and in the iteration for a wrong name of a result.
+        If the template is wrong, and, during iteration, if the name of a result is wrong.
     """
 
     def __init__(
@@ -166,7 +167,7 @@ class Jobs:
         return cells
 
     def _text(self, name: str, cell: Any) -> Any:
-        """Return a cell or an item of its list. `_readable` decodes a string."""
+        """Return a cell, or an item of its list, decoded by `_readable` if it is a string."""
         if not isinstance(cell, str):
             return cell
         if len(cell) > LONGEST_CELL:
@@ -176,7 +177,8 @@ class Jobs:
     def _readable(self, name: str, cell: str) -> str:
         """Return the text of a cell whose bytes may not be UTF-8.
 
-        They are the name of a file, if that file exists, and Windows-1252 otherwise.
+        Bytes that are not UTF-8 stay as they are if a file has that name. Otherwise they are
+        decoded as Windows-1252.
         """
         if self._allowed is None or (text := readable(cell)) == cell:
             return cell  # the user has named the file, or the bytes are UTF-8
@@ -188,16 +190,16 @@ class Jobs:
         return text
 
     def _job(self, number: int, cells: Mapping[str, Any]) -> Job:
-        """Return the job of a row. Raises `SettingsError` or `OutputError`."""
+        """Return the job of a row. Raises `SettingsError` or `OutputError` if the row is wrong."""
         found = {name: self._inputs(name, cells) for name in INPUTS}
         inputs: dict[str, Any] = {
             name: values if len(values) > 1 else values[0] for name, values in found.items() if values
         }
         if "a" not in inputs:
-            raise SettingsError("it names no picture a; give it one")
+            raise SettingsError("the row names no picture a; enter its path in the column a")
         if "b_prime" not in inputs:
             if not self._styles:
-                raise SettingsError("it names no b_prime; give it one, or give one to all jobs with --style")
+                raise SettingsError("the row names no b_prime; enter its path, or name one for all jobs with --style")
             inputs["b_prime"] = self._styles if len(self._styles) > 1 else self._styles[0]
         request = Request(**inputs, settings=self._settings_of(cells))
         return Job(number, request, self._outputs(number, cells, request))
@@ -205,14 +207,15 @@ class Jobs:
     def _inputs(self, column: str, cells: Mapping[str, Any]) -> list[Any]:
         """Return the values of a row for a field of the request.
 
-        They are in a list, or in the columns `column`, `column`_2 and so on.
+        The row has them in a list, or in the columns `column`, `column`_2 and so on.
         """
         further = {int(each[2]): each[0] for each in map(_FURTHER.fullmatch, cells) if each and each[1] == column}
         cell = cells.get(column)
         if isinstance(cell, list) and column in SEVERAL:
             if further:
                 raise SettingsError(
-                    f"{column} is a list, and there is a column {min(further.values())}, too; put all into the list"
+                    f"{column} is a list, and there is a column {min(further.values())}, too; put all paths into the "
+                    "list"
                 )
             if not cell:
                 raise SettingsError(f"{column} is an empty list; give it a path, or leave it out")
@@ -222,7 +225,7 @@ class Jobs:
         columns = [column, *(further[number] for number in sorted(further))]
         expected = [column, *(f"{column}_{number}" for number in range(2, len(columns) + 1))]
         if missing := next((name for name in expected if name not in cells), None):
-            raise SettingsError(f"it names {columns[-1]}, but not {missing}; number the columns without a gap")
+            raise SettingsError(f"the row has {columns[-1]}, but not {missing}; number the columns without a gap")
         return [self._input(each, cells[each]) for each in columns]
 
     def _input(self, column: str, cell: Any) -> Any:
@@ -239,7 +242,7 @@ class Jobs:
         return path
 
     def _settings_of(self, cells: Mapping[str, Any]) -> Settings:
-        """Return the settings of a row."""
+        """Return the settings of the job of a row."""
         own = {name: _value(kind, cells[name]) for name, kind in _KINDS.items() if name in cells}
         return self._settings.changed(own, cells.get("preset"), keep=self._single)
 
@@ -261,8 +264,8 @@ class Jobs:
         }
         if len(set(outputs.values())) < len(made):
             raise OutputError(
-                f"the job makes {', '.join(made)}, which would all have one name; put {{picture}} into --name, as in "
-                '"{name}-{picture}.png"'
+                f"the job makes {', '.join(made)}, which would all have the same name; put {{picture}} into --name, as "
+                'in "{name}-{picture}.png"'
             )
         return outputs
 
@@ -347,7 +350,7 @@ def check(jobs: Jobs, root: str, table: str | None = None, own: Sequence[Path] =
     table : str or None
         The path or the address of the table of the jobs.
     own : Sequence of Path
-        The files that the batch itself writes.
+        The files that the batch writes besides the results.
 
     Raises
     ------
@@ -385,9 +388,9 @@ def _is_empty(cell: Any) -> bool:
 
 
 def _value(kind: type, cell: Any) -> Any:
-    """Return a cell as the type of a setting, or unchanged if it is not such a value.
+    """Convert a cell to the type of a setting.
 
-    `Settings` then refuses the unchanged value.
+    A cell that cannot be converted is returned unchanged, and `Settings` then refuses it.
     """
     if isinstance(cell, str):
         word = cell.strip()

@@ -1,4 +1,4 @@
-"""The loop over all jobs of a batch, which keeps the workers busy and writes the manifest."""
+"""Loop over all jobs of a batch, which gives jobs to the workers and writes the manifest."""
 
 from __future__ import annotations
 
@@ -30,14 +30,17 @@ from .work import Task, do, input_stamp
 _log = logging.getLogger("analogy")
 
 _WAITING = 0.5
-"""Longest time between two reports of progress and two counts of workers, in seconds."""
+"""Longest time between two reports of progress, and between two counts of workers, in seconds."""
 _WORKER_DIED = (
     "its worker process died at each attempt, perhaps for lack of memory or because of this picture; leave the picture "
     "out, or make it smaller"
 )
 """Error for a job whose worker has died several times."""
 _MOST_PUT_ASIDE = 1000
-"""Maximum number of jobs that wait until no other job runs, so that they can use all the memory."""
+"""Maximum number of jobs that wait until no other job runs, so that they can use all the memory.
+
+A further job that would have to wait fails instead.
+"""
 
 
 @dataclass
@@ -53,7 +56,8 @@ class Tally:
     kept : int
         Number of jobs of `done` whose results an earlier run has made.
     left : int
-        Number of jobs that this run skips: the kept ones, and those that failed in an earlier run.
+        Number of jobs that this run skips: the kept jobs, and the jobs that failed in an earlier
+        run.
     failed : int
         Number of jobs that failed, in this run or in an earlier one.
     since : float
@@ -107,7 +111,7 @@ class _Flight:
     task : Task or None
         The task that the worker received.
     deaths : int
-        The number of workers that died during the job.
+        The number of workers that have died during this job.
     alone : bool
         True if the job runs while no other job does.
     """
@@ -159,13 +163,13 @@ class Loop:
         self._budget, self._retry_failed = budget, retry_failed
         self._size = lru_cache(maxsize=64)(_size)
         self._foreign: set[str] | None = None
-        if stores.scheme(root):  # a request for each file would take too long
+        if stores.scheme(root):  # asking the store about each file would take too long
             self._foreign = {name for name in stores.names(root) if not manifest.owns(name)}
 
     def run(self, jobs: Iterator[Job], total: int, progress: Callable[[Progress], None]) -> Tally:
         """Do the jobs, and return their counts.
 
-        After an error the finished jobs stay done.
+        If the run ends with an error, the finished jobs stay done.
 
         Parameters
         ----------
@@ -180,7 +184,7 @@ class Loop:
         Raises
         ------
         OutputError
-            If nothing more can be written.
+            If the disk is full, or the manifest or the page cannot be written.
         DeviceError
             If the workers have gone.
         """
@@ -228,7 +232,10 @@ class Loop:
         return self._next_up.popleft()
 
     def _submit(self, flight: _Flight) -> Future[Any]:
-        """Give a job to a worker, unless a file that no batch made has the name of a result."""
+        """Give a job to a worker, unless the job would overwrite a file that no batch has made.
+
+        Such a job fails at once.
+        """
         job, files = flight.job, list(flight.job.outputs.values())
         flight.task = task = Task(
             job=job,
@@ -249,7 +256,7 @@ class Loop:
     def _record(self, flight: _Flight, future: Future[Any]) -> None:
         """Record the end of a job, or put the job aside for another attempt.
 
-        Raises `OutputError` and `DeviceError` like `run`.
+        Raises `OutputError` if the disk is full, and `DeviceError` if the workers have gone.
         """
         job, tally = flight.job, self._tally
         try:
@@ -325,7 +332,7 @@ def _failed(job: Job, error: str, seen: str = "") -> dict[str, Any]:
 
 
 def _ended(answer: dict[str, Any]) -> Future[Any]:
-    """Return a finished future with this answer."""
+    """Return a finished future whose result is `answer`."""
     future: Future[Any] = Future()
     future.set_result(answer)
     return future

@@ -1,6 +1,6 @@
-"""The manifest of a batch, a file of JSON lines that says which jobs are done.
+"""Manifest of a batch, a file of JSON lines that says which jobs are done.
 
-One run at a time appends to it. The next run does the jobs that are missing or have changed.
+One run at a time appends lines to it. The next run does the jobs that are missing or have changed.
 
     {"analogy": "0.1.0", "run": "2030-01-31T12:00:00+00:00", "model": .., "settings": .., ..}
     {"job": "x.png", "state": "begun", "files": ["x.png"]}
@@ -8,10 +8,10 @@ One run at a time appends to it. The next run does the jobs that are missing or 
      "files": {"x.png": {"bytes": .., "sha256": ..}}, ..}
     {"job": "y.png", "state": "failed", "seen": .., "error": "A (y.jpg): there is no such file", ..}
 
-Each of these takes one line. The last line of a job is the valid one. "seen" is a checksum of the
-size and the modification time of the inputs, and "from" is a checksum of their content. The
-settings, the model and the version of analogy are part of both. A batch never overwrites a file
-that no line names. A line that a killed run has left incomplete does not count.
+Each of these objects takes one line. If a job has several lines, the last one is valid. "seen" is a
+checksum of the size and the modification time of the inputs, and "from" is a checksum of their
+content. The settings, the model and the version of analogy are part of both. A batch never
+overwrites a file that no line names. A line that a killed run has left incomplete does not count.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _KINDS = {"analogy": str, "run": str, "model_sha256": str, "settings": dict}
 _BEGINNING = re.compile(rb'\{"analogy": "[\w.+-]+')
 """Pattern of the first bytes of a manifest, up to the version."""
 _AFTER_VERSION = b'", "run": "'
-"""Bytes that follow the version."""
+"""Bytes that follow the version in the first line of a manifest."""
 
 
 class Manifest:
@@ -69,8 +69,8 @@ class Manifest:
             self._index.execute("BEGIN")
             self._end = self._read()
             self._index.execute("COMMIT")
-            os.ftruncate(self._file, self._end)  # an incomplete line of a killed run
-            self._reader.close()  # its buffer holds the removed line
+            os.ftruncate(self._file, self._end)  # without an incomplete line that a killed run has left
+            self._reader.close()  # its buffer still has the removed line
             self._reader = path.open("rb")
         except BaseException:
             self._reader.close()
@@ -84,14 +84,14 @@ class Manifest:
         self._index.close()
         self._reader.close()
         os.close(self._file)
-        if not self._end:  # no run has begun
+        if not self._end:  # the file is empty
             with suppress(OSError):
                 self.path.unlink()
 
     def known(self, job: str) -> dict[str, Any] | None:
-        """Return the last line of a job that is done or has failed, or None.
+        """Return the last line that says that a job is done or has failed, or None.
 
-        A line with wrong values counts as None.
+        If the line has wrong values, None is returned, too.
         """
         found = self._index.execute("SELECT place FROM jobs WHERE name = ?", (job,)).fetchone()
         if found is None:
@@ -126,7 +126,7 @@ class Manifest:
         self._end += len(content)
 
     def _read(self) -> int:
-        """Read the lines of the file, and return the offset of the next line, in bytes."""
+        """Read the lines of the file, and return the offset of the next new line, in bytes."""
         end = 0
         self._reader.seek(0)
         while line := self._reader.readline(_LONGEST_LINE):

@@ -1,4 +1,4 @@
-"""The names of the results of a batch, which come from a template."""
+"""Names of the results of a batch, which are made from a template."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ..pictures.writing import WRITERS
 from .manifest import NAME, REPORT
 
 FIELDS = ("name", "a", "b_prime", "number", "picture")
-"""Names that a template can hold in braces."""
+"""Names that a template can contain in braces."""
 TEMPLATE = "{name}.png"
-"""Default template."""
+"""Default template of the names of results."""
 
 
 def check_template(template: str) -> None:
@@ -63,15 +63,15 @@ def inside(path: str) -> str:
 def as_part(stem: str) -> str:
     """Return the name of a picture as a part of the path of a result.
 
-    Characters that a result cannot have (control characters, bytes that are not text) become "%"
-    and their bytes.
+    Characters that the name of a result cannot have (control characters, bytes that are not text)
+    are replaced by "%" and two hexadecimal digits for each of their bytes.
     """
     visible = "".join(c if _is_visible(c) and c != "\\" else _as_bytes(c) for c in stem)
     return re.sub(r"^\.|(?<=^[A-Za-z]):", lambda found: _as_bytes(found[0]), visible)
 
 
 def _as_bytes(character: str) -> str:
-    """Return "%" and the value in hexadecimal for each byte of a character."""
+    """Return "%" and two hexadecimal digits for each byte of a character."""
     content = (
         os.fsencode(character) if "\udc80" <= character <= "\udcff" else character.encode("utf-8", "surrogatepass")
     )
@@ -79,5 +79,5 @@ def _as_bytes(character: str) -> str:
 
 
 def _is_visible(text: str) -> bool:
-    """Return whether a terminal shows each character of a string; spaces count as shown."""
+    """Return whether a terminal shows each character of a string, where spaces count as shown."""
     return all(character.isprintable() or unicodedata.category(character) == "Zs" for character in text)

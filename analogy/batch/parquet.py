@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import SettingsError, reason, shown
 
 LONGEST_CELL = 1 << 15
-"""Maximum length of the text in a cell, in bytes. On all systems paths are shorter."""
+"""Maximum length of the text in a cell, in bytes. No system allows paths that are as long."""
 _LARGEST_COLUMN = 1 << 28
 """Largest unpacked column of a row group, in bytes. A million paths of 200 characters fit."""
 _ROWS = 1024
@@ -28,8 +28,8 @@ def parquet_rows(file: Any) -> Generator[tuple[str, Mapping[str, Any]], None, No
     Raises
     ------
     SettingsError
-        Without the extra `parquet`, for a damaged table, for a column of lists or objects, for a
-        column that is too large, and for a cell of more than `LONGEST_CELL` bytes.
+        If the extra `parquet` is not installed, if the table is damaged, if a column contains lists
+        or objects or is too large, or if a cell has more than `LONGEST_CELL` bytes.
     """
     try:
         from pyarrow import ArrowException
@@ -40,7 +40,7 @@ def parquet_rows(file: Any) -> Generator[tuple[str, Mapping[str, Any]], None, No
         ) from error
     number = 0
     try:
-        # A dictionary column holds a string that many cells share only once.
+        # In a dictionary column, a string that many cells share is in memory only once.
         names = _texts(ParquetFile(file))
         file.seek(0)
         table = ParquetFile(file, read_dictionary=names)

@@ -1,9 +1,9 @@
-"""The workers that do the jobs: processes of this machine, or workers of a Dask cluster.
+"""Pools of the workers that do the jobs: processes of this machine, or workers of a Dask cluster.
 
-Both are a `concurrent.futures.Executor`, so that one loop can use either. The service has its own
-pool (`apps.serve.pool`), for two reasons. An executor cannot report the progress of a task or
-cancel a running one. It also receives pickled objects, which are not safe to accept from a worker
-that decodes untrusted pictures.
+Each pool is used through a `concurrent.futures.Executor`, so that the same loop can use processes
+and a cluster. The service has its own pool (`apps.serve.pool`), for two reasons. An executor cannot
+report the progress of a task or cancel a running task. An executor also receives pickled objects,
+which are not safe to accept from a worker that decodes untrusted pictures.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Pool:
     executor : Executor
         The executor.
     slots : Callable
-        Function that returns the number of jobs to submit at a time.
+        Function that returns how many jobs may be submitted but not finished at the same time.
     died : type
         The exception of a future whose worker has died.
     deaths : int
@@ -82,12 +82,12 @@ def cluster(address: str, workers: int) -> Pool:
     address : str
         The address of the scheduler, or "local" to start one on this machine.
     workers : int
-        The number of processes of a scheduler on this machine.
+        The number of worker processes to start if `address` is "local".
 
     Raises
     ------
     SettingsError
-        Without the extra `cluster`.
+        If the extra `cluster` is not installed.
     DeviceError
         If no scheduler answers.
     """
@@ -98,7 +98,7 @@ def cluster(address: str, workers: int) -> Pool:
         raise SettingsError(
             '--scheduler needs Dask; install the extra "cluster": pip install "deep-image-analogy[cluster]"'
         ) from error
-    # Dask logs many lines about a worker that has died. The loop logs one.
+    # Dask would log many lines about a worker that has died. The loop logs one line about it.
     for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     local: Any = None
@@ -120,10 +120,10 @@ def cluster(address: str, workers: int) -> Pool:
         if time.monotonic() >= asked + _POLL_SECONDS:
             try:
                 cores = sum(client.nthreads().values())
-            except Exception as error:  # Dask raises many kinds
+            except Exception as error:  # Dask raises errors of many types
                 raise DeviceError(GONE) from error
             asked = time.monotonic()
-        return 2 * cores  # so that a worker need not wait for its next job
+        return 2 * cores  # a worker gets its next job before it has finished the present one
 
     def close(now: bool) -> None:
         with suppress(Exception):  # the scheduler may have gone
@@ -152,7 +152,7 @@ class _Processes(Executor):
         self._pools: list[ProcessPoolExecutor] = []
         self._free: queue.SimpleQueue[ProcessPoolExecutor | None] = queue.SimpleQueue()
         for _ in range(workers):
-            self._free.put(None)  # stands for a process to be started
+            self._free.put(None)  # None stands for a process that has not started
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Submit a call like any executor, but wait while all processes are busy."""
@@ -166,11 +166,11 @@ class _Processes(Executor):
         return future
 
     def close(self, now: bool) -> None:
-        """End the processes, at once or after their tasks."""
+        """End the processes, at once if `now` is True, otherwise after their tasks."""
         ends = time.monotonic() + _CLOSING_SECONDS
         while now and time.monotonic() < ends and any(child.is_alive() for child in self._children):
             for child in self._children:
-                child.terminate()  # repeated, since Python can lose the exception of a signal
+                child.terminate()  # repeatedly, since Python can lose the exception that a signal raises
             alive = [child.sentinel for child in self._children if child.is_alive()]
             multiprocessing.connection.wait(alive, 0.2)
         for child in self._children if now else ():
@@ -191,7 +191,7 @@ class _Processes(Executor):
         before = set(multiprocessing.active_children())
         try:
             with _no_interrupts():
-                future = pool.submit(_call, fn, args, kwargs)  # the first one starts the process
+                future = pool.submit(_call, fn, args, kwargs)  # the first submission starts the process
         except OSError as error:
             raise DeviceError(f"a worker process cannot be started ({reason(error)}); use fewer --workers") from error
         self._children += [child for child in multiprocessing.active_children() if child not in before]
@@ -213,7 +213,10 @@ def _begin() -> None:
 
 
 def _end(number: int, frame: object) -> None:
-    """End this worker process because of a signal. A task deletes its unfinished files first."""
+    """End this worker process because of a signal.
+
+    A running task deletes its unfinished files first.
+    """
     global _ending
     if not _busy:
         os._exit(128 + number)
@@ -230,7 +233,7 @@ _ending = False
 
 @contextmanager
 def _no_interrupts() -> Iterator[None]:
-    """Block Ctrl-C for the processes that start in the block. Only this process handles it."""
+    """Block Ctrl-C for processes that start in the block, so that only this process handles it."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

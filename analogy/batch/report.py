@@ -1,4 +1,4 @@
-"""The page about a batch: one HTML file with small pictures, links to the results, and failures."""
+"""Page about a batch: one HTML file with small pictures, links to the results, and failures."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .jobs import Job
 MOST_SHOWN = 400
 """Maximum number of jobs on the page. It shows every n-th job of a larger batch."""
 MOST_FAILURES = 1000
-"""Maximum number of failures on the page, which shows the first ones."""
+"""Maximum number of failures on the page, which shows the first failures of a larger number."""
 _CELL = 125
 """Minimum width of a picture on the page, in CSS pixels."""
 _REFRESH = 30.0
-"""Time between two versions of the page while the batch runs, in seconds."""
+"""Shortest time between two writings of the page while the batch runs, in seconds."""
 _SETTINGS = dataclasses.fields(Settings)
 
 _PAGE = """\
@@ -118,7 +118,10 @@ class Report:
             self._cards[job.number] = job, line
 
     def write(self, ends: bool = False) -> None:
-        """Write the page if the batch ends or the page is old. Raises `OutputError`."""
+        """Write the page, at most every 30 seconds until the batch ends.
+
+        A call that comes sooner does nothing. Raises `OutputError` if the page cannot be written.
+        """
         if not ends and time.monotonic() < self._written + _REFRESH:
             return
         with atomic(self._path) as file:
@@ -153,7 +156,7 @@ class Report:
             parts.append(f'<h2>{title}</h2>\n<div class="style">{figures}</div>')
         each = self._settings_of_each()
         if self._cards:
-            every = f" (one of {self._step} jobs)" if self._step > 1 else ""
+            every = f" (one job in {self._step})" if self._step > 1 else ""
             cards = "\n".join(self._card(*self._cards[number], one_style, each) for number in sorted(self._cards))
             parts.append(f'<h2>Pictures{every}</h2>\n<div class="sheet">\n{cards}\n</div>')
         return _PAGE.format(
@@ -174,9 +177,10 @@ class Report:
         ]
 
     def _settings(self, each: Collection[str]) -> str:
-        """Return the settings that all jobs share, as text.
+        """Return the settings that all shown jobs share, as text.
 
-        `each` holds the names of the other settings, which the page shows below each job.
+        `each` has the names of the settings in which the jobs differ, which the page shows below
+        each job.
         """
         if not self._cards:
             return ""
@@ -209,7 +213,7 @@ class Report:
         return cells
 
     def _of_output(self, name: str) -> str:
-        """Return the target of a link to a result."""
+        """Return the target of a link to a result; `name` is its path in the folder for results."""
         return f"{self._root.rstrip('/')}/{name}" if stores.scheme(self._root) else name
 
 
@@ -219,13 +223,13 @@ def _styles(job: Job) -> dict[str, str]:
 
 
 def _image(line: Mapping[str, Any], name: str) -> str:
-    """Return the HTML of a thumbnail in a line of the manifest, or "" for none."""
+    """Return the HTML of the thumbnail `name` in a line of the manifest, or "" if it has none."""
     content = line.get("thumbnails", {}).get(name)
     return f'<img alt="{name}" src="data:image/webp;base64,{html.escape(str(content))}">' if content else ""
 
 
 def _linked(content: str, target: str) -> str:
-    """Return HTML with a link, if a browser can open the target (a path or a web address)."""
+    """Return `content` as a link if a browser can open the target, otherwise unchanged."""
     scheme = stores.scheme(target)
     if scheme in ("http", "https"):
         return f'<a href="{html.escape(target)}">{content}</a>'

@@ -1,4 +1,4 @@
-"""A whole batch, from its sources to its results."""
+"""Run of a whole batch, which reads the sources, does the jobs and writes the results."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ _log = logging.getLogger("analogy")
 _WORKER_BYTES = 0.6e9
 """Minimum memory that a worker needs, in bytes, for pictures of the default working size."""
 _BUDGET = 0.9
-"""Share of the free memory at the start that all jobs together may take."""
+"""Share (0 to 1) of the memory free at the start of the run that all jobs together may use."""
 _GPU_WORKERS = 2
-"""Number of workers on a GPU. One transfer of small pictures keeps it less than half busy."""
+"""Number of workers on a GPU, since one transfer of small pictures uses less than half of it."""
 _POLL = 0.5
 """Time between two reports of progress while the first worker starts, in seconds."""
 
@@ -58,9 +58,10 @@ def run_batch(
     single: Collection[str] = (),
     progress: Callable[[Progress], None] = lambda progress: None,
 ) -> tuple[Tally, Path]:
-    """Do all jobs that are not done.
+    """Do all jobs of a batch that no earlier run has done.
 
-    After an error the finished jobs stay done, and the same call does the remaining ones.
+    If the run ends with an error, the finished jobs stay done, and the same call does the remaining
+    jobs.
 
     Parameters
     ----------
@@ -69,16 +70,18 @@ def run_batch(
     output : str
         The folder for results, or its address.
     settings : Settings
-        The settings of jobs that do not set others.
+        The settings of the jobs. A row of a table can set other values for its job.
     engine : EngineArguments
-        The arguments of the engine of each worker. Without a number of threads each worker takes
-        an equal share of the cores.
+        The arguments of the engine of each worker. If they have no number of threads, each worker
+        uses an equal share of the cores.
     styles : Sequence of str
-        The pictures B' for jobs that do not name one. Each of these jobs uses all of them together.
+        The pictures B' for jobs that name no B'. Each of these jobs uses all these pictures
+        together.
     template : str
         The template of the names of results.
     manifest : Path or None
-        The path of the manifest, only if `output` is an address. Otherwise it is in the folder.
+        The path of the manifest, only if `output` is an address. Otherwise the manifest is in the
+        folder for results.
     allowed : Sequence of str
         The schemes of addresses that a table can name.
     workers : int or None
@@ -88,7 +91,8 @@ def run_batch(
     retry_failed : bool
         True to repeat jobs that failed in an earlier run, even if nothing has changed.
     single : Collection of str
-        The names of settings that the preset of a row does not change.
+        The names of settings that the user has set one by one. The preset of a row does not change
+        them.
     progress : Callable
         Function that receives the progress, as in `Engine.transfer`.
 
@@ -125,7 +129,7 @@ def run_batch(
             described = _described(pool, engine, progress)
             if described["kind"] == "cuda" and pool.local and workers is None:
                 started = pool.slots()
-                pool.slots = lambda: min(_GPU_WORKERS, started)  # the other processes have not started
+                pool.slots = lambda: min(_GPU_WORKERS, started)  # a process starts with its first task
             for level, note in described["notes"]:
                 _log.log(level, note)
             if pool.dashboard:
@@ -153,13 +157,13 @@ def run_batch(
 
 
 def _places(output: str, manifest: Path | None) -> tuple[str, Path]:
-    """Return the folder for results, as an absolute path or an address, and the manifest."""
+    """Return the folder for results, as an absolute path or an address, and the manifest's path."""
     if stores.scheme(output) == "file":
         output = stores.absolute(output, "")
     if stores.scheme(output):
         if manifest is None:
             raise OutputError(
-                f"{output} is an address; also give --manifest PATH, a file here in which the run records its jobs"
+                f"{output} is an address; also give --manifest PATH, a file on this machine that records the jobs"
             )
         stores.check(output)
         return output.rstrip("/"), manifest.absolute()
@@ -183,7 +187,7 @@ def _jobs(
     allowed: Sequence[str],
     single: Collection[str],
 ) -> tuple[tables.Jobs, str | None]:
-    """Return the jobs, and the path or the address of their table, or None for no table."""
+    """Return the jobs, and the path or the address of their table, or None if there is no table."""
     here = os.getcwd()  # noqa: PTH109
     paths = [stores.absolute(source, here) for source in sources]
     for path in paths:
@@ -196,7 +200,7 @@ def _jobs(
     table = next((path for path in paths if Path(path).suffix.lower() in tables.TABLES), None)
     if table is not None:
         if len(paths) > 1:
-            raise SettingsError(f"{table} is one of {len(paths)} sources; a table must be the only one")
+            raise SettingsError(f"{table} is one of {len(paths)} sources; a table must be the only source")
         folder = stores.parent(table)
         return tables.Jobs(tables.of_table(table), folder, settings, styles, template, allowed, single), table
     for source in sources:
@@ -219,13 +223,13 @@ def _jobs(
         except OSError as error:
             raise ImageError(f"{source} cannot be read ({reason(error)})") from error
         if not found:
-            raise ImageError(f"{source}: there are no pictures; name a folder with some")
+            raise ImageError(f"{source}: there are no pictures; name a folder that contains pictures")
         pictures += found
     return tables.Jobs(tables.of_pictures(pictures), here, settings, styles, template, allowed=None), None
 
 
 def _pool(scheduler: str | None, workers: int | None, engine: EngineArguments) -> tuple[pools.Pool, EngineArguments]:
-    """Return the workers, and the arguments of their engines with a number of threads."""
+    """Return the pool of workers, and the arguments of their engines with a number of threads."""
     if os.path.isdir(engine.model):  # noqa: PTH112 (a `Path` raises for a name that is too long)
         engine = replace(engine, model=os.path.abspath(engine.model))  # noqa: PTH100
     if scheduler not in (None, "local"):
@@ -261,6 +265,7 @@ def _described(pool: pools.Pool, engine: EngineArguments, progress: Callable[[Pr
         raise DeviceError(f"the workers cannot import analogy ({reason(error)}); install it where they run") from error
     if described["analogy"] != __version__:
         raise DeviceError(
-            f"the workers have analogy {described['analogy']}, but this is {__version__}; install this version there"
+            f"the workers have analogy {described['analogy']}, but this machine has {__version__}; install "
+            f"{__version__} where the workers run"
         )
     return described

@@ -1,4 +1,4 @@
-"""The files of a batch, on this machine or at an address ("s3://bucket/a.jpg").
+"""Access to the files of a batch, on this machine or at an address ("s3://bucket/a.jpg").
 
 Addresses need fsspec (the extra `remote`). Each store finds its credentials in the environment, in
 its configuration files, or from the role of the machine.
@@ -28,13 +28,13 @@ from ..pictures.reading import MOST_BYTES
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 _WHOLE_OBJECTS = frozenset(("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "r2", "memory"))
-"""Schemes of stores in which an object appears only once all of it has arrived.
+"""Schemes of stores in which an object appears only after all of it has arrived.
 
 In other stores a file is written under a temporary name, and then renamed.
 """
 _MARKS = ("ETag", "etag", "md5Hash", "content_md5", "Content-MD5", "generation", "LastModified", "last_modified",
           "Last-Modified", "mtime", "updated")  # fmt: skip
-"""Keys in the information of a store whose values change with the file."""
+"""Keys in what a store reports about a file, whose values change when the file changes."""
 
 
 def scheme(path: str) -> str:
@@ -49,15 +49,16 @@ def scheme(path: str) -> str:
 def absolute(path: str, folder: str) -> str:
     """Return the absolute path or the address of a file in `folder`.
 
-    The folder can also be an address. `file://` becomes a path of this machine. Raises
-    `SettingsError` for a chain of file systems ("zip://a::https://..."), since its first scheme
-    does not show what it reads.
+    The folder can also be an address. An address that begins with `file://` is turned into a path
+    of this machine. Raises `SettingsError` for a chain of file systems ("zip://a::https://..."),
+    since its first scheme does not show from where the file is read, and for an absolute path if
+    the folder is an address.
     """
     if scheme(path) == "file":
         path = unquote(path[7:])
     if scheme(path):
         if "::" in path:
-            raise SettingsError(f"{path} is a chain of file systems; give the address of a plain file")
+            raise SettingsError(f"{path} is a chain of file systems; give the address of a single file")
         return path
     if scheme(folder):
         if not path.startswith("/"):
@@ -74,7 +75,7 @@ def parent(path: str) -> str:
 def stem(path: str) -> str:
     """Return the name of a file without folder and suffix, and of an address without its query."""
     name = unquote(posixpath.basename(path.partition("?")[0])) if scheme(path) else os.path.basename(path)  # noqa: PTH119
-    return posixpath.splitext(name)[0]  # a `Path` is ten times slower, and there can be a million rows
+    return posixpath.splitext(name)[0]  # a `Path` takes ten times as long, and there can be a million rows
 
 
 def read(path: str, most: int = MOST_BYTES) -> bytes:
@@ -92,7 +93,7 @@ def read(path: str, most: int = MOST_BYTES) -> bytes:
 
 
 def open_file(path: str) -> IO[bytes]:
-    """Open a file for reading, and return it. Raises `OSError`."""
+    """Open a file for reading, and return it. Raises `OSError` if it cannot be opened."""
     if not scheme(path):
         return open_regular(path)
     with _as_os_errors():
@@ -100,9 +101,9 @@ def open_file(path: str) -> IO[bytes]:
 
 
 def stamp(path: str) -> str:
-    """Return a string that changes with the file, or "" if there is none.
+    """Return a string that changes when the file changes, or "" if the store reports none.
 
-    The file is not read. Raises `OSError`.
+    The content of the file is not read. Raises `OSError` if there is no such file.
     """
     if not scheme(path):
         status = os.stat(path)  # noqa: PTH116
@@ -121,7 +122,7 @@ def size(path: str) -> int | None:
 
 
 def write(path: str, content: bytes) -> None:
-    """Write a file, and make its folders. Raises `OutputError`.
+    """Write a file, and make its folders. Raises `OutputError` if that is not possible.
 
     If the store allows it, the file appears only when it is complete.
     """
@@ -151,7 +152,10 @@ def write(path: str, content: bytes) -> None:
 
 
 def names(root: str) -> Iterator[str]:
-    """Yield all files below a folder at an address, as paths in that folder. Raises `OSError`."""
+    """Yield all files below a folder at an address, as paths in that folder.
+
+    Raises `OSError` if the folder cannot be listed.
+    """
     with _as_os_errors():
         store, inner = _store(root)
         try:
@@ -164,7 +168,8 @@ def names(root: str) -> Iterator[str]:
 def pictures(path: str) -> list[str]:
     """Return the pictures of a path, which is a picture, a folder or a pattern.
 
-    Numbers in their names sort by value. Raises `OSError`.
+    They are sorted by name, with numbers in the names sorted by value. Raises `OSError` if the
+    path cannot be read.
     """
     if not scheme(path):
         if os.path.isdir(path):  # noqa: PTH112 (a `Path` raises for a name that is too long)
@@ -210,11 +215,11 @@ def _store(path: str) -> tuple[Any, str]:
 def _open(path: str) -> IO[bytes]:
     """Open a file at an address for reading, and return it."""
     store, inner = _store(path)
-    return io.BufferedReader(store.open(inner, "rb"))  # `readline` of a store has no limit
+    return io.BufferedReader(store.open(inner, "rb"))  # a store's own `readline` takes no limit
 
 
 def _info(path: str) -> dict[str, Any]:
-    """Return the information of a store about a file."""
+    """Return what a store reports about a file, as a dict."""
     with _as_os_errors():
         store, inner = _store(path)
         info: dict[str, Any] = store.info(inner)

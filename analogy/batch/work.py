@@ -1,4 +1,4 @@
-"""The work of a worker, which reads the inputs of a job and writes its results."""
+"""Work of a worker, which reads the inputs of a job, does the transfer and writes the results."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ from .jobs import Job
 Notes: TypeAlias = list[tuple[int, str]]
 """Level and text of each message that the library has logged."""
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS)
-"""Error numbers of a full or read-only disk, which would stop the next job, too."""
+"""Error numbers of a full or read-only disk, on which the next job would fail, too."""
 _THUMBNAIL_PIXELS = 160 * 160
-"""Size of a thumbnail in the report, in pixels."""
+"""Maximum number of pixels of a thumbnail in the report."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,11 @@ def do(task: Task) -> dict[str, Any]:
 
 
 def _is_valid(task: Task, known: Mapping[str, Any]) -> bool:
-    """Return whether the last line about a job is still valid."""
+    """Return whether the outcome of a job that the line `known` records is still valid.
+
+    A failure is valid unless the user wants to retry failed jobs. Results are valid if their files
+    exist with the recorded sizes.
+    """
     if known.get("state") == "failed":
         return not task.retry_failed
     files = known.get("files", {})
@@ -149,8 +153,8 @@ def _is_valid(task: Task, known: Mapping[str, Any]) -> bool:
 def _transfer(task: Task, loaded: Request, more: dict[str, Any], notes: Notes) -> dict[str, Any]:
     """Make and write the pictures of a job whose inputs have been read into `loaded`.
 
-    It adds the thumbnails to `more`, and the logged messages to `notes`. It returns the name of
-    each file -> its size and checksum.
+    The function adds the thumbnails to `more`, and the logged messages to `notes`. It returns a
+    dict: name of each written file -> its size and checksum.
     """
     job = task.job
     targets = {picture: posixpath.join(task.root, name) for picture, name in job.outputs.items()}
@@ -184,7 +188,7 @@ def _transfer(task: Task, loaded: Request, more: dict[str, Any], notes: Notes) -
 def input_stamp(task: Task) -> str:
     """Return a checksum of the job and of the size and modification time of its inputs.
 
-    It is "" if a store does not report them.
+    The checksum is "" if a store does not report size or time.
     """
     stamps = []
     for path in task.job.inputs.values():
@@ -206,7 +210,7 @@ def _made_from(task: Task, loaded: Request) -> str:
 
 
 def _conditions(task: Task) -> list[Any]:
-    """Return what decides the results besides the inputs, including the version of analogy."""
+    """Return all that the results depend on besides the inputs, such as the version of analogy."""
     return [asdict(task.job.request.settings), task.job.outputs, task.model_sha256, __version__]
 
 
@@ -230,7 +234,7 @@ def _read(each: Input) -> Any:
 
 @lru_cache(maxsize=16)
 def _fetched(path: str, stamp: str) -> bytes:
-    """Return the content of an address. A style that many jobs share is fetched once."""
+    """Return the content of a file at an address. A style that many jobs share is fetched once."""
     return stores.read(path)
 
 

@@ -1,30 +1,31 @@
-"""Carrying a key along a film: for each pixel of a frame, finding its place in the key frame.
+"""Carrying of a key along a film, which finds the place of each pixel of a frame in the key frame.
 
 A key is a painted version of one frame of the film, its key frame. The place of a pixel is the
 position, in the key frame, of the thing that the pixel shows. Places are stored as a flow:
-displacements from the pixels to their places. `Carrier.advance` goes on to the next frame in four
-steps:
+displacements from the pixels to their places. `Carrier.advance` carries the key on to the next
+frame in four steps:
 
-1. It computes the carried flow. This leads along the optical flow from the new frame to the
-   previous frame, and from there along the flow of the previous frame. It is steady, but its
-   errors add up.
+1. It computes the carried flow. This flow leads along the optical flow from the new frame to the
+   previous frame, and from there along the flow of the previous frame. The carried flow does not
+   flicker, but its errors add up from frame to frame.
 2. It computes the direct flow, which is the optical flow from the new frame to the key frame
-   itself, in a search that begins at the carried flow. The direct flow does not drift, but it may
-   flicker, so each frame moves the carried flow only part of the way towards it. Where the two
-   differ by 3 pixels or more and the direct flow passes the check of step 4, a textured pixel gets
-   the direct flow at once.
+   itself, in a search that begins at the carried flow. The errors of the direct flow do not add up,
+   but it may flicker, so at each frame the flow moves only part of the way from the carried flow to
+   the direct flow. Where the two differ by 3 pixels or more and the direct flow passes the check of
+   step 4, a textured pixel gets the direct flow at once.
 3. It moves the flow of flat pixels towards that of the textured pixels around them, since optical
    flow finds only noise in a flat region.
 4. It decides which places are sure. A place is sure if the direct flow passes the forward-backward
-   check: the flow from the key frame back to the new frame leads to the same pixel again. The other
-   pixels show mostly things that the key frame does not show. For them, PatchMatch searches the key
-   frame for similar colours, except for flat pixels whose place has the same colour.
+   check: the flow from the key frame back to the new frame leads to the same pixel again. Most of
+   the other pixels show things that the key frame does not show. For the other pixels, PatchMatch
+   searches the key frame for similar colours, except for flat pixels whose place has nearly the
+   same colour.
 
 `Carrier.paint` then gives each pixel the colour that the key has at the pixel's place.
 
 This departs from Liao et al. 2017, which matches two pictures: here A is a frame, B the key frame,
-and B' the key (Hertzmann et al. 2001, "Image Analogies", with B given). Motion leads from A to B,
-and PatchMatch searches only where motion does not.
+and B' the key (Hertzmann et al. 2001, "Image Analogies", with B given). Motion gives
+the matches of A in B, and PatchMatch searches only for matches that motion does not give.
 """
 
 from __future__ import annotations
@@ -56,58 +57,60 @@ AGREEMENT = 1.5
 """Tolerance of the forward-backward check (see `motion.agree`), in pixels."""
 
 _PULL = 0.3
-"""Share of its distance to the direct flow that the carried flow moves per frame."""
+"""Share (0 to 1) of the gap between the carried flow and the direct flow that each frame closes."""
 _NEAR = 2 * AGREEMENT
 """Smallest gap between carried and direct flow that is closed at once, in pixels.
 
 A smaller gap is closed gradually.
 """
 _STIFFNESS = 0.15
-"""Share by which a flat pixel's flow approaches that of the texture around it, per frame.
+"""Share of the gap to the flow of nearby texture by which each frame moves a flat pixel's flow.
 
-Without this, paint in flat regions would be stirred about: nothing in the film says how they move.
+Without this, the paint in flat regions would move at random, because nothing in the film shows how
+a flat region moves.
 """
 _BASE_TRUST = 0.1
-"""Weight of a flat pixel's flow that passes the forward-backward check; a textured pixel's is 1."""
+"""Weight of a flat pixel that passes the forward-backward check; a textured pixel has weight 1."""
 _FLAT = 0.5
 """Texture (see `motion.texture`, 0 to 1) below which a pixel is flat."""
 _UNLIKE = 0.1
-"""Colour difference (0 to 1) above which even a flat pixel gets a new search."""
+"""Colour difference (0 to 1) to its place above which even a flat pixel gets a new search."""
 
 _PATCH = 7
 """Side of the patches that the search compares, in pixels."""
 _ITERATIONS = {4: 3, 2: 2}
 """Shrinking factor of the frames -> iterations of the search at that scale, from coarse to fine.
 
-There is no search at full size: it would take three quarters of the time of all three searches, and
-its matches would fall into smaller pieces.
+There is no search at full size, because it would take three times as long as the other two together
+and would find matches in smaller pieces.
 """
 _SEARCH_RADIUS = 8
-"""First radius of the random search at the finer scale, in pixels.
+"""First radius of the random search at the finer scale, in pixels of that scale.
 
-At the coarsest scale it is half the longer side.
+At the coarsest scale, the first radius is half the longer side of the frame.
 """
 _LEAVING = 8.0
-"""Cost of a match whose distance from the expected place is sqrt(height * width).
+"""Cost of a match that is sqrt(height * width) pixels of the frame away from the expected place.
 
 The unit is the squared difference between black and white in one channel. The cost grows with the
 square of the distance.
 """
 _COST_SCALE = 16
-"""Divisor of the sum of both costs, so that it fits into int16.
+"""Divisor of a sum of two terms (colour and distance) in the query, so that it fits into int16.
 
-The key's channel 3 holds the same number, so the product of the vectors has the undivided sum.
+The key's channel 3 is the same number, so the product of the two vectors contains the undivided
+sum.
 """
 _MAX_COST = 12
 """Largest weight of the squared distance; with it every channel of the vectors fits into int16."""
 _UNSHOWN_DOUBT = 0.3
-"""Doubt that is added where the key frame does not show the thing that a pixel shows."""
+"""Doubt that is added to a pixel if the key frame does not show what the pixel shows."""
 _DOUBT_PATCH = 9
 """Side of the square over which doubt is averaged, in pixels."""
 _MAX_ERROR = 1.0
-"""Largest error of a place that painting takes into account, in pixels.
+"""Limit to which painting clips the error of a place, in pixels.
 
-From one pixel on, an error of any size puts fine detail on the wrong spot.
+Fine detail is on the wrong spot if the error is one pixel, and a larger error makes no difference.
 """
 
 
@@ -121,13 +124,13 @@ class Carrier:
     flow : (H, W, 2) float32
         Displacement (dx, dy) in pixels from each pixel of that frame to its place in the key frame.
     sure : (H, W) bool
-        Where the place is sure: the direct flow passes the forward-backward check, or the pixel is
-        flat and its place in the key frame has the same colours. Elsewhere the place comes from
-        the search, or was carried on from the previous frame.
+        True where the place is sure: the direct flow passes the forward-backward check, or the
+        pixel is flat and its place in the key frame has nearly the same colour. Elsewhere the
+        search found the place, or it was carried over from the previous frame.
     """
 
     def __init__(self, backend: Backend, key_frame: np.ndarray, seed: int = 0):
-        """Begin at the key frame, (H, W, 3) uint8, with a seed for the random search."""
+        """Begin at `key_frame`, (H, W, 3) uint8, with the `seed` of the random search."""
         self.backend, self.seed = backend, seed
         self.key_frame = self.frame = key_frame
         self.flow = np.zeros((*key_frame.shape[:2], 2), np.float32)
@@ -140,7 +143,7 @@ class Carrier:
         return self.key_frame.astype(np.float32)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return the arrays that `resume` needs to go on from the present frame."""
+        """Return the arrays that `resume` needs to continue from the present frame."""
         return {"flow": self.flow, "sure": self.sure, "back": self._back}
 
     def resume(self, frame: np.ndarray, state: Mapping[str, np.ndarray]) -> None:
@@ -148,18 +151,19 @@ class Carrier:
         self.frame, self.flow, self.sure, self._back = frame, state["flow"], state["sure"], state["back"]
 
     def advance(self, frame: np.ndarray) -> None:
-        """Go on to the neighbouring `frame`, (H, W, 3) uint8, in the direction of carrying.
+        """Carry the key on to the next `frame`, (H, W, 3) uint8, in the direction of carrying.
 
-        The docstring of this module describes the steps.
+        The docstring of this module describes the four steps.
         """
-        # Step 1: carry the flow on. Pixels that are flat or fail the check get the flow around
-        # them.
+        # Step 1: compute the carried flow. Pixels that are flat or fail the check get the flow of
+        # the pixels around them.
         step, step_back = both_flows(frame, self.frame)
         textured = texture(frame)
         step = spread(step, _trust(textured, agree(step, step_back, AGREEMENT)))
         step_back = spread(step_back, _trust(texture(self.frame), agree(step_back, step, AGREEMENT)))
         carried = compose(step, self.flow)
-        # Step 2: move the carried flow towards the direct flow, gradually where they are close.
+        # Step 2: move the carried flow towards the direct flow. Where the two are near each
+        # other, the move takes several frames.
         direct = refine(frame, self.key_frame, carried)
         self._back = refine(self.key_frame, frame, compose(self._back, step_back))
         sure = _shrink(agree(direct, self._back, AGREEMENT))
@@ -173,9 +177,10 @@ class Carrier:
         far = sure & ~is_near & ~is_flat
         flow[far] = direct[far]
         self.flow, self.frame = flow, frame
-        # Step 4: search for the places that are not sure. The search prefers matches near a known
-        # place, to which a checked step leads. A flat pixel whose place has the same colour gets
-        # no search: the check is meaningless there, and any flat region would match.
+        # Step 4: search for the places that are not sure. A place that is not sure is still known
+        # if the step from the previous frame passes the check, or the pixel is flat. The search
+        # prefers matches near known places. A flat pixel whose place has nearly the same colour is
+        # not searched, because the check says nothing about it and any flat region would match it.
         known = sure | ((agree(step, step_back, AGREEMENT) | is_flat) & inside(carried))
         is_similar = is_flat & (self._difference() < _UNLIKE)
         self.sure = sure | (known & is_similar & inside(self.flow))
@@ -183,15 +188,18 @@ class Carrier:
             self._search(known, self.sure | is_similar)
 
     def paint(self, painted: np.ndarray) -> np.ndarray:
-        """Return the present frame, painted with the key `painted`: (H, W, 3) float32, 0 to 255."""
+        """Return the present frame, painted with the key `painted`.
+
+        Both are (H, W, 3) float32, 0 to 255.
+        """
         error = np.minimum(squared_error(self.frame, self._difference() * np.float32(255)), np.float32(_MAX_ERROR**2))
         return paint(self.backend, painted, self.flow, self.sure, error)
 
     def doubt(self) -> np.ndarray:
         """Return how doubtful the place of each pixel is: (H, W) float32, from 0 (certain) upwards.
 
-        Doubt is the colour difference between the pixel and its place (see `_difference`), plus a
-        constant where the key frame does not show the thing that the pixel shows.
+        Doubt is the colour difference between the pixel and its place in the key frame (0 to 1),
+        plus a constant where the key frame does not show what the pixel shows.
         """
         unshown = opencv().blur((~self.sure).astype(np.float32), (_DOUBT_PATCH, _DOUBT_PATCH))
         return self._difference() + np.float32(_UNSHOWN_DOUBT) * unshown
@@ -199,7 +207,7 @@ class Carrier:
     def _difference(self) -> np.ndarray:
         """Return the RMS colour difference between pixels and their places, (H, W) float32, 0 to 1.
 
-        The mean is over the channels and a small square.
+        The mean is taken over the channels and over a small square around the pixel.
         """
         cv2 = opencv()
         found = show(self._key_pixels, self.flow) - self.frame
@@ -218,7 +226,7 @@ class Carrier:
         places = here + flow[..., ::-1]
         frames = self.frame.astype(np.float32), self._key_pixels
         field, coarser = None, size
-        # From coarse to fine: each scale begins at the matches of the coarser one.
+        # From coarse to fine: each scale begins at the matches of the coarser scale.
         for scale, iterations in _ITERATIONS.items():
             small = -(-size[0] // scale), -(-size[1] // scale)
 
@@ -258,13 +266,13 @@ class Carrier:
 
 
 def _add_distance_cost(query: Array, key: Array, near: np.ndarray, known: np.ndarray) -> tuple[Array, Array]:
-    """Change the vectors of a colour search so that matches far from expected places cost more.
+    """Change the vectors of a colour search so that matches far from the expected places cost more.
 
     Let n be an expected place and q a position in the key frame, both as integers up to 127,
     relative to the middle of the frame. The product (-|n|^2, 2 n, -1) . (1, q, |q|^2) is
-    -|n - q|^2, and the penalty is a multiple of it. The term -|n|^2 is added to the channel that
-    holds the colours' -|u|^2 (u: the colour, see `Backend.pixel_vectors`); the sum is divided by
-    `_COST_SCALE`.
+    -|n - q|^2, and a multiple of this product is added to the product of the colours. The term
+    -|n|^2 shares a channel with the colour's term -|u|^2 (u: the colour, see
+    `Backend.pixel_vectors`); the sum of both is divided by `_COST_SCALE`.
 
     Parameters
     ----------
@@ -299,10 +307,10 @@ def _add_distance_cost(query: Array, key: Array, near: np.ndarray, known: np.nda
 
 
 def _trust(textured: np.ndarray, agreed: np.ndarray) -> np.ndarray:
-    """Return the weight of each pixel of a flow, (H, W) float32, 0 to 1.
+    """Return the weight of each pixel of a flow in `spread`, (H, W) float32, 0 to 1.
 
-    It is 0 where the flow fails the forward-backward check (`agreed` is False), and grows with the
-    texture elsewhere.
+    The weight is 0 where the flow fails the forward-backward check (`agreed` is False). Elsewhere
+    it grows with the texture.
     """
     return agreed * (np.float32(_BASE_TRUST) + np.float32(1 - _BASE_TRUST) * textured)
 

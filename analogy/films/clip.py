@@ -1,4 +1,4 @@
-"""A painted film: iterating over it paints the frames, one after another."""
+"""Film whose frames are painted one after another while a program iterates over it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .work import Store, Work, clear
 
 @dataclass(frozen=True, eq=False)
 class PaintedFrame:
-    """Frame of a painted film.
+    """Frame of a film, together with its painting.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class PaintedFrame:
     name : str
         Name of the frame.
     film : Picture
-        The frame as it was read.
+        The frame as it was read, not painted.
     picture : (H, W, 3) uint8
         The painted frame, RGB.
     """
@@ -72,12 +72,12 @@ class Clip:
     ):
         """Open a film, and read its keys, which are paintings of some of its frames.
 
-        Errors are those of `Engine.clip`.
+        The constructor raises the errors that `Engine.clip` lists.
 
         Parameters
         ----------
         backend : Backend
-            The backend that searches and joins.
+            The backend whose kernels search for places in a key and join pieces of it.
         frames : Frames
             The film.
         keys, style
@@ -85,11 +85,11 @@ class Clip:
         make_key : callable
             Makes the key of a shot that has none (see `keys.MakeKey`).
         made_with : str
-            String that changes with the settings and the model of `make_key`.
+            String that is different for other settings or another model of `make_key`.
         seed : int
             Seed of the random search.
         progress : callable, optional
-            Called with a `Progress` before each step.
+            Called with a `Progress` before each frame is read or painted.
         ready : callable
             Called before each frame is read; raises if the backend can no longer be used.
         """
@@ -122,7 +122,7 @@ class Clip:
         Returns
         -------
         bool
-            True if the folder or the pattern of the film covers the path.
+            True if the film is given as a folder or a pattern, and the file would belong to it.
         """
         return self._frames.takes(path)
 
@@ -148,20 +148,20 @@ class Clip:
 
     @cached_property
     def stretches(self) -> list[Stretch]:
-        """Parts of the film that the same keys decide, in order.
+        """Stretches of the film in order, each of which is painted from the same one or two keys.
 
         The first access reads the whole film, to find its cuts.
         """
         return plan(list(find_cuts(self._read_all("cuts"))), self._keys.given)
 
     def _read_all(self, stage: str) -> Iterator[np.ndarray]:
-        """Yield the pixels of each frame, (H, W, 3) uint8, and report the stage."""
+        """Yield the pixels of each frame, (H, W, 3) uint8, and report the present `stage`."""
         for index in range(len(self)):
             self._report(Progress(stage, 0.0))
             yield self.read(index).rgb
 
     def made_from(self, stretch: Stretch) -> str:
-        """Return a checksum of all that decides the pictures of a stretch (see `plan.digest`).
+        """Return a checksum of all that a stretch is painted from (see `plan.digest`).
 
         Parameters
         ----------
@@ -178,18 +178,18 @@ class Clip:
     def paint(self, wanted: Container[int] | None = None, work: Path | None = None) -> Iterator[PaintedFrame]:
         """Yield painted frames in order.
 
-        Between two keys, the later key is first carried back over all frames. The frames that are
-        painted with it are stored in a file, with four bytes for each pixel.
+        In a stretch between two keys, the later key is carried backwards first. The frames that are
+        painted from it are stored in a file, with four bytes for each pixel.
 
         Parameters
         ----------
         wanted : container of int, optional
-            Indices of the frames to paint; all by default. A frame is the same whichever others are
-            wanted.
+            Indices of the frames to paint; all by default. How a frame is painted does not depend
+            on which other frames are wanted.
         work : Path, optional
-            Folder for the state of the painting. After a kill, a call with the same folder
-            continues from that state, unless something that decides the frames has changed. The
-            state is deleted when the frames are painted.
+            Folder in which the state of the painting is saved. If the program is killed, a call
+            with the same folder continues from that state, unless the film, a key or a setting has
+            changed. The state is deleted when all wanted frames have been painted.
 
         Yields
         ------
@@ -212,12 +212,13 @@ class Clip:
 
 @dataclass
 class _Painting:
-    """One iteration over a clip.
+    """State of one iteration over a clip.
 
     Attributes
     ----------
     steps : int
-        Number of steps of the iteration. Each step goes on to one frame.
+        Number of steps of the iteration. In a step, a key is carried to one frame, or a stored
+        frame is read.
     begun : int
         Number of steps that have begun, or that an earlier run has taken.
     """
@@ -240,9 +241,10 @@ class _Painting:
             yield from self._forwards(stretch, wanted, work, later)
 
     def _backwards(self, stretch: Stretch, key: int, wanted: list[int], work: Work, later: Store) -> None:
-        """Carry the later key back, and store the frames that it paints.
+        """Carry the later key backwards, and store the frames that are painted from it.
 
-        A frame is stored as (H, W, 4) uint8: its colours, and the doubt in units of 1/255.
+        A frame is stored as (H, W, 4) uint8: its colours, and the doubt (see `Carrier.doubt`) in
+        units of 1/255.
         """
 
         def is_usable(state_of: int) -> bool:
@@ -257,10 +259,10 @@ class _Painting:
                 later[index - stretch.first] = np.dstack(layers)
 
     def _forwards(self, stretch: Stretch, wanted: list[int], work: Work, later: Store | None) -> Iterator[PaintedFrame]:
-        """Yield the wanted frames.
+        """Yield the wanted frames of a stretch in order.
 
-        They come from the earlier key, from the frames of the later key that are stored in `later`,
-        or, between two keys, from both.
+        They are painted from the earlier key, or read from `later`, which contains the frames that
+        were painted from the later key. Between two keys, both paintings of a frame are joined.
         """
         if stretch.before is None:
             assert later is not None
@@ -299,18 +301,18 @@ class _Painting:
         key, last : int
             Indices of the key's frame and of the last frame.
         work : Work
-            Keeps the state of the carrier.
+            Saves the state of the carrier in a file.
         name : str
-            Name for that state.
+            Name under which that state is saved.
         is_usable : callable
-            Returns whether carrying can start from a state that an earlier run left at the frame
+            Returns whether carrying can start from a state that an earlier run saved at the frame
             with a given index.
 
         Yields
         ------
         index : int
-            The frame that the carrier has reached. The first is the key's frame, or the one at
-            which an earlier run left a state.
+            Index of the frame that the carrier has reached. The first is the key's frame, or the
+            frame at which an earlier run saved a state.
         film : Picture
             That frame.
         carrier : Carrier
@@ -335,7 +337,7 @@ class _Painting:
             work.keep(name, index, carrier.state())
 
     def _begin_step(self, index: int) -> None:
-        """Report the progress of a step that goes on to a frame."""
+        """Report that the step for a frame begins."""
         self.report(Progress(f"frame {self.frames.names[index]}", self.begun / self.steps))
         self.begun += 1
 

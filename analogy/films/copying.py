@@ -20,7 +20,7 @@ _NAMES = {"audio": "sound", "subtitle": "subtitles", "attachment": "an attachmen
 _COPIED = ("audio", "subtitle", "attachment")
 """Types of streams that are copied."""
 _CHAPTERS = "bin_data"
-"""FFmpeg's name of a stream of data in which a container keeps its chapters."""
+"""FFmpeg's name of a stream of data in which a container stores its chapters."""
 _KEPT_FIELDS = ("language", "title", "handler_name", "timecode", "filename", "mimetype")
 """Fields of a stream that are copied; the others say how the old stream was encoded."""
 _TRIED = 64
@@ -28,7 +28,7 @@ _TRIED = 64
 
 
 class Copies:
-    """Copier of streams, such as sound, from one open video to another one that is written.
+    """Copier of streams, such as sound, from an open video into a video that is being written.
 
     Parameters
     ----------
@@ -57,11 +57,11 @@ class Copies:
         self._next = self._read()
 
     def mux_before(self, time: float) -> None:
-        """Copy the next packets, up to a time in seconds."""
+        """Copy the packets up to `time`, in seconds, that have not been copied yet."""
         while self._next is not None and (self._next.dts is None or self._next.dts * self._next.time_base <= time):
             packet, self._next = self._next, self._read()
             index = packet.stream.index
-            if packet.dts is None or index not in self._streams:  # a packet without a time ends its stream
+            if packet.dts is None or index not in self._streams:  # PyAV marks the end of a stream by such a packet
                 continue
             what, at = describe(packet.stream), float(packet.dts * packet.time_base)
             packet.stream = self._streams[index]
@@ -71,14 +71,19 @@ class Copies:
                 if self._is_trial:
                     raise
                 _log.warning(
-                    "%s: %s ends at %.1f s, where it cannot be copied (%s)", self._label, what, at, reason(error)
+                    "%s: %s ends at %.1f s, because the rest cannot be copied (%s)",
+                    self._label,
+                    what,
+                    at,
+                    reason(error),
                 )
                 del self._streams[index]
 
     def _read(self) -> Any:
         """Return the next packet, or None after the last one.
 
-        If the source is damaged there, this is logged, and None is returned.
+        If the source is damaged, the method logs this and returns None. In a trial it raises
+        PyAV's error.
         """
         try:
             return next(self._coming, None)
@@ -101,7 +106,7 @@ def copy_fields(old: Any, new: Any) -> None:
 def copies(
     path: Path | None, indices: Collection[int], container: Any, label: str, is_trial: bool = False
 ) -> Iterator[Copies]:
-    """Open the video at `path`, yield copies of its streams (see `Copies`), and close it."""
+    """Open the video at `path`, yield `Copies` for its streams `indices`, and close the video."""
     if path is None or not indices:
         yield Copies(None, (), container, label)
         return
@@ -136,7 +141,7 @@ def copyable(path: Path, form: str, label: str) -> list[int]:
 
 
 def _is_kept_otherwise(stream: Any) -> bool:
-    """Return whether a stream holds only chapters or a timecode, which the new container writes."""
+    """Return whether a stream has only chapters or a timecode, which are not copied as a stream."""
     return stream.type == "data" and (
         "timecode" in stream.metadata or (stream.name == _CHAPTERS and bool(stream.container.chapters()))
     )
@@ -151,9 +156,9 @@ def _refusal(path: Path, index: int, kind: str, form: str, label: str) -> str | 
             copies(path, [index], container, label, is_trial=True) as tried,
         ):
             tried.mux_before(float("inf"))
-            container.start_encoding()  # a stream without packets has not started it
+            container.start_encoding()  # if there were no packets, it has not started yet
         file.seek(0)
-        if kind != "attachment":  # a file of attachments alone cannot be opened
+        if kind != "attachment":  # FFmpeg cannot open a file that has only attachments
             with av.open(file) as container:
                 if len(container.streams) != 1:
                     return "it cannot be read back"

@@ -1,4 +1,4 @@
-"""Choice of the encodings to try for a video, from the film's own to the container's default."""
+"""Choice of the encodings to try for a video: the film's own, then the container's default."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _QUALITY = {
 }
 """Encoder -> options that give good pictures."""
 _BITS = 0.4
-"""Bit rate for other encoders, in bits per pixel."""
+"""Bit rate for encoders that are not in `_QUALITY`, in bits per pixel."""
 _PRORES = ("Proxy", "LT", "Standard", "HQ", "4444", "XQ")
 """Profiles of ProRes, in the order of FFmpeg's numbers for them."""
 _USUAL = "yuv420p"
@@ -48,7 +48,7 @@ class Encoding:
     time_base : Fraction
         Unit of the times of the frames, in seconds.
     tag : str or None
-        The codec's four letters in the container; None leaves the choice to FFmpeg.
+        Four-letter code of the codec in the container; with None, FFmpeg chooses it.
     """
 
     encoder: str
@@ -75,15 +75,15 @@ class Encoding:
 def encodings(container: Any, like: VideoFrames | None, size: tuple[int, int], rate: Fraction) -> Iterator[Encoding]:
     """Yield the encodings to try for the pictures of a container, the best first.
 
-    The encoder may refuse some of them, so the caller has to try each.
+    An encoder may refuse an encoding, so the caller has to try them until one works.
 
     Parameters
     ----------
     container : av.container.OutputContainer
         The new video.
     like : VideoFrames or None
-        A video whose codec, profile, pixel format and times the new video should have; None for
-        the usual ones.
+        A video whose codec, profile, pixel format and times the new video should have. With None,
+        the new video gets the container's default codec, and frames at equal intervals.
     size : (int, int)
         Rows and columns of the pictures.
     rate : Fraction
@@ -153,7 +153,8 @@ def _formats(encoder: Any, like: VideoFrames | None, size: tuple[int, int]) -> l
 def nearest_format(known: Sequence[str], wanted: str) -> str:
     """Return the one of the `known` pixel formats that is nearest to the `wanted` one.
 
-    The nearest format loses least. Of several that lose equally little, it adds least.
+    The nearest format loses the least alpha, chroma resolution and bits per colour. Among formats
+    that lose equally little, it is the one that adds the least.
     """
     form = pyav().VideoFormat
 
@@ -171,7 +172,7 @@ def nearest_format(known: Sequence[str], wanted: str) -> str:
 def _measure(form: Any) -> tuple[int, ...]:
     """Return (has alpha, columns of chroma, rows of chroma, bits) of a pixel format.
 
-    Columns and rows are those for 64 x 64 pixels.
+    Columns and rows are counted for a picture of 64 x 64 pixels.
     """
     parts = form.components
     is_sampled = not form.is_rgb and len(parts) > 2
@@ -182,7 +183,8 @@ def _measure(form: Any) -> tuple[int, ...]:
 def _time_bases(like: VideoFrames | None, rate: Fraction) -> list[Fraction]:
     """Return the units of time to try, in seconds.
 
-    They are the unit of the video `like`, and the duration of a frame if its frames are steady.
+    They are the unit of the video `like` and, if its frames follow at equal intervals, the duration
+    of a frame. Without such a video, the duration of a frame is the only one.
     """
     if like is None:
         return [1 / rate]

@@ -1,8 +1,8 @@
-"""A painted film as a folder with a picture for each frame.
+"""Folder of a painted film, which contains a picture of each frame.
 
 The folder's manifest records each finished frame with its checksum, and with a checksum of
-everything that it was made from. A run keeps the frames that are unchanged and would come out the
-same, and paints the others. So the run after a killed one continues where the killed one stopped.
+everything that it was made from. A run does not paint a frame again if neither its file nor what it
+was made from has changed. So if a run is killed, the next run continues where it stopped.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .work import alone
 SUFFIX = ".png"
 """Suffix of the files of painted frames."""
 _WORK = ".clip"
-"""Name of the folder, beside the frames, that keeps the state of a run for the next one."""
+"""Name of the folder, beside the frames, in which a run saves its state for the next run."""
 
 
 @contextmanager
@@ -57,8 +57,8 @@ def paint_folder(
     record : dict
         How the frames are made, for the manifest.
     on_frame : callable
-        Called with the number of frames that are kept from earlier runs and the number of frames
-        that this run has painted: when painting begins, then after each frame.
+        Called when painting begins and after each frame, with the number of frames that are kept
+        from earlier runs and the number of frames that this run has painted.
     places : Places
         The files that the run reads, and those that it will write apart from the frames.
     beside : sequence of Path
@@ -72,9 +72,9 @@ def paint_folder(
     Raises
     ------
     OutputError
-        Before anything is painted: if the folder holds another film, or if one of the files that
-        would be written is read by the run, was not made by a run, was changed since, or would be a
-        frame of the film itself.
+        If the folder contains the frames of another film, or if the run would write to a file that
+        it reads, that no run has made, that somebody has changed since, or that would become a
+        frame of the film itself. The error is raised before anything is painted.
     """
     manifest = FilmManifest(folder)
     paths = [folder / f"{name}{SUFFIX}" for name in clip.names]
@@ -110,7 +110,7 @@ def paint_folder(
 def _claim_files(
     clip: Clip, manifest: FilmManifest, folder: Path, names: Sequence[str], places: Places, beside: Sequence[Path]
 ) -> None:
-    """Add the files that `paint_folder` will write to `places`.
+    """Record in `places` the files that `paint_folder` will write.
 
     Raises `OutputError` for a file that it must not write.
     """

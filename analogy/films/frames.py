@@ -1,4 +1,4 @@
-"""The frames of a film, which may be a folder, a pattern, a video, or a list of pictures."""
+"""Reading of the frames of a film: a folder, a pattern, a video or a list of pictures."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class FramesOfOneSize:
     """
 
     def __init__(self, frames: Frames, ready: Callable[[], None] = lambda: None):
-        """Read the first of the `frames`, and call `ready` before each later reading.
+        """Read the first of the `frames`. Call `ready` before each frame that is read later.
 
         Errors that `ready` raises pass through.
         """
@@ -75,7 +75,10 @@ class FramesOfOneSize:
         return self.fitting(self._frames.read(index), f"frame {self.names[index]}")
 
     def fitting(self, picture: Picture, name: str = "") -> Picture:
-        """Return `picture`. Raises `ImageError`, with `name`, if its size is not the film's."""
+        """Return `picture` after a check that it has the size of the film.
+
+        Raises `ImageError`, which calls the picture `name`, if it has another size.
+        """
         if picture.size != self.size:
             (height, width), (rows, columns) = picture.size, self.size
             raise ImageError(
@@ -183,7 +186,10 @@ class _GivenFrames:
 
 
 def _enough(frames: Frames, what: str) -> Frames:
-    """Return `frames`. Raises `ImageError`, with the name `what`, if there are fewer than two."""
+    """Return `frames` after a check that there are at least two.
+
+    Raises `ImageError`, which calls the film `what`, if there are fewer.
+    """
     if len(frames.names) < 2:
         raise ImageError(f"{what} has {len(frames.names)} frames; a film needs at least two")
     return frames

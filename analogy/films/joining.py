@@ -1,4 +1,4 @@
-"""Joining of two paintings of a frame, carried from the key before it and from the key after it.
+"""Joining of two paintings of a frame, one from the key before it and one from the key after it.
 
 The colours of one painting fade into those of the other over the frames between the keys. Strokes
 do not fade, since the mean of two strokes side by side is a blur: each stroke belongs to one of the
@@ -12,17 +12,17 @@ import numpy as np
 from .motion import opencv
 
 _SHARPNESS = 2.0
-"""Exponent by which the ratio of the distances in time from both keys becomes odds."""
+"""Exponent that turns the ratio of a frame's distances in time from its two keys into odds."""
 _DOUBT = 20.0
-"""Change of the log odds if the doubt of one painting exceeds that of the other by 1."""
+"""Amount by which the log odds of a key's weight grow if the doubt of the other key grows by 1."""
 _CHOICE = 8.0
-"""Factor of the log odds for strokes; a larger one makes the border between two keys narrower."""
+"""Factor of the log odds for strokes, so that nearly every stroke comes from a single key."""
 _PATCH = 32
 """Side of the squares whose strokes change at different times, in pixels."""
 _SPREAD = 1.0
 """Standard deviation of the pattern that is added to the log odds of the squares."""
 _FINE = 3
-"""Number of bands of the pyramid, from the finest on, that hold strokes."""
+"""Number of the finest bands of the pyramid, which contain the strokes."""
 _LEAST_SIDE = 16
 """Length of the shorter side at which the pyramid ends, in pixels."""
 
@@ -59,12 +59,12 @@ def join(
 
 
 def _logistic(odds: np.ndarray) -> np.ndarray:
-    """Return the weights, 0 to 1, that belong to log odds."""
+    """Convert log odds to weights, 0 to 1."""
     return (1 / (1 + np.exp(-np.clip(odds, -30, 30)))).astype(np.float32)
 
 
 def _pattern(size: tuple[int, ...]) -> np.ndarray:
-    """Return smooth noise (H, W) float32 that is the same for each frame of this size."""
+    """Return smooth noise, (H, W) float32, that is the same for all frames of this `size`."""
     height, width = (-(-side // _PATCH) + 1 for side in size)
     noise = np.random.default_rng(0).normal(0, _SPREAD, (height, width)).astype(np.float32)
     found: np.ndarray = opencv().resize(noise, size[::-1], interpolation=opencv().INTER_CUBIC)

@@ -1,4 +1,4 @@
-"""The keys of a film: the paintings that the user gives, and those made for shots without one."""
+"""Keys of a film: the paintings that the user gives, and keys made for shots without a painting."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ other frame.
 
 
 class Keys:
-    """Keys of a film, by the indices of their frames.
+    """Keys of a film, each of which is found by the index of its frame.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Keys:
         make: MakeKey,
         made_with: str,
     ):
-        """Read the paintings, or the style.
+        """Read the paintings, or the style if there are no paintings.
 
         Parameters
         ----------
@@ -53,7 +53,7 @@ class Keys:
         make : callable
             Makes a key (see `MakeKey`).
         made_with : str
-            String that changes with the settings and the model of `make`.
+            String that is different for other settings or another model of `make`.
 
         Raises
         ------
@@ -76,8 +76,8 @@ class Keys:
     def pixels(self, index: int) -> np.ndarray:
         """Return the key of a frame, (H, W, 3) uint8.
 
-        It is the given key if there is one. Otherwise it is made from the style or, without a
-        style, from the nearest given key.
+        If the user has given a key for the frame, this key is returned. Otherwise the key is made
+        from the style or, without a style, from the nearest given key.
         """
         if index in self.given:
             return self.given[index].rgb

@@ -14,7 +14,7 @@ from ..files.inputs import open_regular
 _DEMUXERS = "mov,matroska,avi,gif"
 """FFmpeg's names of the containers that are read.
 
-Others are left out: FFmpeg also knows containers that list further files or addresses to open.
+Other containers are refused, because some of them can make FFmpeg open further files or addresses.
 """
 
 
@@ -31,7 +31,7 @@ def pyav() -> Any:
 def open_video(path: Path, most_pixels: int | None) -> Any:
     """Open a video as PyAV's container.
 
-    No other file and no address is opened, even if the file names one.
+    Only this file is opened, even if it refers to other files or to addresses.
 
     Parameters
     ----------
@@ -66,12 +66,12 @@ def open_video(path: Path, most_pixels: int | None) -> Any:
 
 
 def limit_pixels(stream: Any, most_pixels: int) -> None:
-    """Let the decoder of a stream refuse pictures of more than `most_pixels` pixels."""
+    """Make the decoder of a stream refuse pictures of more than `most_pixels` pixels."""
     stream.codec_context.options = {"max_pixels": str(most_pixels)}
 
 
 def texts(fields: Mapping[str, str]) -> dict[str, str]:
-    """Return the fields of a container or a stream, such as its title, as proper text.
+    """Return the fields of a container or a stream, such as its title, as valid Unicode text.
 
     Bytes that are not valid UTF-8 are read as Latin-1.
     """

@@ -1,8 +1,8 @@
-"""The manifest of a folder of painted frames, which says how each file was made.
+"""Manifest of a folder of painted frames, which says how each file was made.
 
-It holds the checksum of each file, and a checksum of everything that each frame was made from.
-Before a run writes a file, it records the file's name. So after a kill, the next run knows that
-a run made this file, and nobody else.
+It contains the checksum of each file, and a checksum of everything that each frame was made from.
+A run records the name of a file before it writes the file. So if the run is killed, the next run
+knows that the file was made by a run and not by the user.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class FilmManifest:
     Attributes
     ----------
     exists : bool
-        True if the folder had such a manifest.
+        True if the folder had a manifest of painted frames.
     frames : dict of str to str
-        Name -> checksum of each frame's file that a run has made, including files that are gone.
+        Name -> checksum of each frame's file that a run has made, including deleted files.
     made_from : dict of str to str
-        Name -> checksum of everything that the frame was made from, for the files that exist. It is
-        "" if that is not known.
+        Name -> checksum of everything that the frame was made from, for the files that exist. The
+        checksum is "" if a killed run has left the file.
     beside : dict of str to str
         Path, relative to the folder -> checksum of each video or contact sheet of the frames.
     """
@@ -47,7 +47,7 @@ class FilmManifest:
             self._read()
 
     def _read(self) -> None:
-        """Read the frames that the manifest records, and the file that a killed run had begun."""
+        """Read the frames that the manifest records, and the file that a killed run was writing."""
         names_of = self._fields.get("made_from")
         made_from = {
             name: digest
@@ -64,7 +64,7 @@ class FilmManifest:
                 self._read_begun(name)
 
     def _read_begun(self, name: str) -> None:
-        """Add a file that a run was about to write when it was killed, with its present content."""
+        """Add a file that a run was writing when it was killed, with its present checksum."""
         path, is_frame = self._folder / name, Path(name).name == name
         recorded = (self.frames if is_frame else self.beside).get(name, "")
         if path.is_symlink() or is_unchanged(path, recorded):
@@ -92,7 +92,7 @@ class FilmManifest:
         self._fields = record
 
     def forget(self, name: str) -> None:
-        """Remove a frame."""
+        """Remove a frame from the manifest, which leaves its file as it is."""
         del self.frames[name]
         self.made_from.pop(name, None)
 
@@ -101,7 +101,7 @@ class FilmManifest:
         self.frames[name], self.made_from[name] = checksum(self._folder / name), made_from
 
     def write(self, begun: str | None) -> None:
-        """Write the manifest, with the name of the file that is written next (`begun`), if any.
+        """Write the manifest. `begun` is the name of the file that will be written next, or None.
 
         Raises `OutputError` if the manifest cannot be written.
         """
@@ -134,7 +134,7 @@ def written_beside(folder: Path, path: Path) -> Iterator[None]:
 
 
 def relative_to(folder: Path, path: Path) -> str:
-    """Return `path` relative to `folder`, so that it stays valid when both are moved.
+    """Return `path` relative to `folder`, so that it stays valid if both are moved together.
 
     A path on another drive is returned as an absolute one.
     """
@@ -146,6 +146,6 @@ def relative_to(folder: Path, path: Path) -> str:
 
 
 def _strings(value: Any) -> dict[str, str]:
-    """Return the items of a JSON value that map text to text, or {} if it is not an object."""
+    """Return the items of a JSON object whose values are strings, or {} for another JSON value."""
     pairs = value.items() if isinstance(value, dict) else ()
     return {name: text for name, text in pairs if isinstance(text, str)}

@@ -3,7 +3,7 @@
 A flow is an array (H, W, 2) float32. Its element [y, x] is the displacement (dx, dy), in pixels,
 from that pixel of one frame to the pixel's place in another, as in `method.flow`. A flow "leads"
 from the pixel to the place. OpenCV's DIS (Kroeger et al. 2016, "Fast Optical Flow using Dense
-Inverse Search") computes it. This module needs the extra `video`.
+Inverse Search") computes the flow. This module needs the extra `video`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _TEXTURE_WINDOW = 9
 _NOISE = 6.0
 """Mean squared gradient at which `texture` is one half, in squared grey levels per squared pixel.
 
-The noise of a film has a smaller gradient.
+The noise of a film has a smaller mean squared gradient.
 """
 _COARSER = 0.1
-"""Weight of the next coarser level in `spread`, where a pixel has a weight of up to 1."""
+"""Weight of the next coarser level in `spread`, in which each pixel has a weight of up to 1."""
 _LEAST_WEIGHT = 1e-4
 """Weight that each pixel gets in `spread`, so that the mean exists where all weights are 0."""
 _COARSEST = 4
@@ -36,9 +36,9 @@ _COARSEST = 4
 def optical_flow(here: np.ndarray, there: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
     """Return the flow from the frame `here` to the frame `there`, both (H, W, 3) uint8 RGB.
 
-    The search begins at the flow `start` if one is given. It ends at half the resolution of the
-    frames: at full resolution it would take four times as long, and after smoothing by `spread` the
-    flow would not be nearer to the motion.
+    The search begins at the flow `start` if one is given. It stops at half the resolution of the
+    frames, because full resolution would take four times as long, and the flow, once `spread` has
+    smoothed it, would not be nearer to the true motion.
     """
     cv2 = opencv()
     search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
@@ -53,15 +53,16 @@ def both_flows(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def refine(here: np.ndarray, there: np.ndarray, flow: np.ndarray) -> np.ndarray:
     """Return the flow from `here` to `there`, found by a search that begins at `flow`.
 
-    The search compares patches that are only displaced, so the affine motion of the whole frame
-    is undone first. So the flow is exact to less than a pixel even under zoom and rotation.
+    The search moves patches, but does not rotate or scale them. So the affine motion of the whole
+    frame is undone before the search. This makes the flow exact to less than a pixel even where the
+    film zooms or rotates.
     """
     whole = _affine(flow)
     return compose(optical_flow(here, sample(there, whole), flow - whole), whole)
 
 
 def _affine(flow: np.ndarray) -> np.ndarray:
-    """Return the affine motion, as a flow, that most vectors of `flow` follow, or zeros."""
+    """Return, as a flow, the affine motion that most vectors of `flow` follow, or zeros."""
     places = _grid(flow.shape[:2])
     some = (slice(_GRID // 2, None, _GRID),) * 2
     here, there = (points.reshape(-1, 2) for points in (places[some], places[some] + flow[some]))
@@ -88,9 +89,9 @@ def texture(frame: np.ndarray) -> np.ndarray:
 def squared_error(frame: np.ndarray, difference: np.ndarray) -> np.ndarray:
     """Return an estimate of the squared error of each pixel's place, in pixels^2: (H, W) float32.
 
-    A place that is off by one pixel makes a colour difference as large as the gradient (Lucas and
-    Kanade 1981, "An Iterative Image Registration Technique"). The gradient of noise is added to it,
-    so that the error in flat regions stays finite.
+    If a place is wrong by one pixel, the colour difference is as large as the gradient (Lucas and
+    Kanade 1981, "An Iterative Image Registration Technique"). The gradient of noise is added to the
+    gradient of the frame, so that the estimate stays finite in flat regions.
 
     Parameters
     ----------
@@ -118,11 +119,12 @@ def _steepness(frame: np.ndarray) -> np.ndarray:
 
 
 def spread(flow: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return a smooth flow in which pixels of small `weight` follow those of large weight nearby.
+    """Return a smooth flow in which pixels of small `weight` follow nearby pixels of large weight.
 
-    Each vector of the result is a weighted mean of `flow` over surroundings that are as small as
-    the weights, (H, W) float32 from 0 to 1, allow. The means are taken on the levels of a pyramid
-    (push-pull; Gortler et al. 1996, "The Lumigraph").
+    `weight` is (H, W) float32, 0 to 1. Each vector of the result is a weighted mean of `flow`
+    around the pixel, over a small area where the weights are large and over a larger area where
+    they are small. The means are taken on the levels of a pyramid (push-pull; Gortler et al. 1996,
+    "The Lumigraph").
     """
     cv2 = opencv()
     size = weight.shape[::-1]
@@ -153,9 +155,10 @@ def sample(picture: np.ndarray, flow: np.ndarray) -> np.ndarray:
 def show(picture: np.ndarray, flow: np.ndarray, sharp: bool = False) -> np.ndarray:
     """Return the colours of `picture` at the places to which `flow` leads, for painting.
 
-    The picture is (H, W) or (H, W, C) float32. If `sharp`, the interpolation is Lanczos's, which
-    keeps fine detail, otherwise it is bilinear. A place outside the picture has the colour of the
-    mirror image, since the nearest pixel (as in `sample`) would make a streak.
+    The picture is (H, W) or (H, W, C) float32. If `sharp` is True, the interpolation is
+    Lanczos's, which preserves fine detail; otherwise it is bilinear. Outside its edges the picture
+    is continued by its mirror image, because repeating the nearest pixel, as `sample` does, would
+    paint streaks.
     """
     cv2 = opencv()
     how = cv2.INTER_LANCZOS4 if sharp else cv2.INTER_LINEAR

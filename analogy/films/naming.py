@@ -1,4 +1,4 @@
-"""Names of frames: a user gives a frame's name, its file, the number in its name or its index."""
+"""Search for the frame that a user means by a name, a file, the number in a name or an index."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _Key = TypeVar("_Key")
 
 
 def find_frames(names: Sequence[str], files: Sequence[Path], keys: Mapping[int | str, _Key]) -> dict[int, _Key]:
-    """Return `keys` by the indices of their frames in place of the names.
+    """Return a copy of the dict `keys` that has the indices of the frames in place of their names.
 
-    `names`, `files` and the names in `keys` are as for `find_frame`. Raises `SettingsError` as
-    `find_frame` does, and if two names mean the same frame.
+    `names`, `files` and the names in `keys` are as for `find_frame`. Raises `SettingsError` if a
+    name matches no frame or more than one, or if two names mean the same frame.
     """
     found: dict[int, _Key] = {}
     for name, key in keys.items():
@@ -65,7 +65,7 @@ def find_frame(names: Sequence[str], files: Sequence[Path], name: int | str) -> 
             ends = sorted(set.union(*numbers), key=lambda number: (len(number), number))
             raise SettingsError(f"there is no frame {name[:40]}; {_there_are(names, ends[0], ends[-1])}")
     if not found:
-        raise SettingsError(f"there is no frame {shown(name)}; there are {names[0]} to {names[-1]}")
+        raise SettingsError(f"there is no frame {shown(name)}; name one of {names[0]} to {names[-1]}")
     if len(found) > 1:
         raise SettingsError(
             f"the frame {name} may be {names[found[0]]} or {names[found[1]]}; give the whole name of one of them"
@@ -76,9 +76,9 @@ def find_frame(names: Sequence[str], files: Sequence[Path], name: int | str) -> 
 def _numbers(names: Sequence[str]) -> list[set[str]]:
     """Return for each name the numbers in it that differ between names, without leading zeros.
 
-    In "take2_0010" and "take2_0011" that is the second number, because the first is the same in
-    both. If the names differ in how many numbers they have, it is the last number of each name. If
-    a name has no number, the result is [].
+    For "take2_0010" and "take2_0011" these are {"10"} and {"11"}, because the number 2 is the same
+    in both. If some names contain more numbers than others, the last number of each name is
+    returned, or [] if a name then has no number.
     """
     found = [[_number(digits) for digits in re.findall(r"[0-9]+", name)] for name in names]
     if len({len(each) for each in found}) > 1:
@@ -88,15 +88,15 @@ def _numbers(names: Sequence[str]) -> list[set[str]]:
 
 
 def _number(digits: str) -> str:
-    """Return digits without leading zeros."""
+    """Return a string of digits without its leading zeros."""
     return digits.lstrip("0") or "0"
 
 
 def _there_are(names: Sequence[str], lowest: str, highest: str) -> str:
-    """Return the part of a message that says which frames there are."""
-    return f"there are {names[0]} to {names[-1]}, or {lowest} to {highest}"
+    """Return the end of a message, which says how the frames of a film can be named."""
+    return f"name one of {names[0]} to {names[-1]}, or give a number from {lowest} to {highest}"
 
 
 def numbered(count: int) -> list[str]:
-    """Return numbers of equal length, from 0, as names for `count` frames that have none."""
+    """Return names for `count` frames: the numbers from 0, padded with zeros to the same length."""
     return [f"{index:0{max(4, len(str(count - 1)))}}" for index in range(count)]

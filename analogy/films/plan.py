@@ -1,4 +1,4 @@
-"""The plan of a painted film: which keys decide which frames, and how many steps painting needs.
+"""Plan of a painted film: from which keys each frame is painted, and how many steps this needs.
 
 This module neither reads nor paints pictures.
 """
@@ -15,16 +15,18 @@ from ..version import __version__
 
 @dataclass(frozen=True)
 class Stretch:
-    """Consecutive frames that the same one or two keys decide.
+    """Consecutive frames that are painted from the same one or two keys.
 
     Attributes
     ----------
     first, last : int
         Indices of the first and the last frame of the stretch.
     before : int or None
-        Index of the frame whose key is carried forwards through the stretch. It is `first`.
+        Index of the frame whose key is carried forwards through the stretch. It equals `first`, or
+        is None if no key is carried forwards.
     after : int or None
-        Index of the frame whose key is carried backwards through the stretch. It is `last` + 1.
+        Index of the frame whose key is carried backwards through the stretch. It equals `last` + 1,
+        or is None if no key is carried backwards.
     """
 
     first: int
@@ -39,11 +41,11 @@ class Stretch:
 
     @property
     def keys(self) -> list[int]:
-        """Indices of the one or two frames whose keys decide the stretch."""
+        """Indices of the one or two frames from whose keys the stretch is painted."""
         return [index for index in (self.before, self.after) if index is not None]
 
     def time(self, index: int) -> float:
-        """Return the position of a frame between the two keys, 0 (the earlier one) to 1."""
+        """Return the position of a frame from 0 (at the earlier key) to 1 (at the later key)."""
         assert self.before is not None and self.after is not None
         return (index - self.before) / (self.after - self.before)
 
@@ -51,8 +53,9 @@ class Stretch:
         """Return the number of steps that painting the `wanted` frames needs.
 
         There must be at least one wanted frame, and they must be in order. Carrying a key
-        needs one step for each frame up to the last wanted one. If only a later key decides the
-        stretch, each wanted frame needs another step, in which it is read from the store.
+        needs one step for each frame up to the last wanted one. If the stretch is
+        painted only from a later key, each wanted frame needs another step, in which its stored
+        painting is read.
         """
         forwards = len(wanted) if self.before is None else wanted[-1] - self.before + 1
         backwards = 0 if self.after is None else self.after - wanted[0] + 1
@@ -60,20 +63,20 @@ class Stretch:
 
 
 def plan(cuts: Sequence[bool], keys: Collection[int]) -> list[Stretch]:
-    """Return the stretches of a film, in order.
+    """Divide a film into stretches, each of which is painted from the same one or two keys.
 
     Parameters
     ----------
     cuts : sequence of bool
         For each frame, True if a new shot begins with it.
     keys : collection of int
-        Indices of the frames that have a key. A shot without one is planned with a key for its
+        Indices of the frames that have a key. If a shot has no key, the plan assumes a key for its
         first frame.
 
     Returns
     -------
     list of Stretch
-        Stretches that cover all frames.
+        The stretches in order. Each frame is in exactly one of them.
     """
     starts = [index for index, cut in enumerate(cuts) if cut or not index]
     found = []
@@ -93,10 +96,10 @@ def nearest(keys: Iterable[int], index: int) -> int:
 
 
 def digest(stretch: Stretch, seed: int, of_frame: Callable[[int], str], of_key: Callable[[int], Sequence[str]]) -> str:
-    """Return a checksum, in hexadecimal, of everything that decides the pictures of a stretch.
+    """Return a checksum, in hexadecimal, of everything that a stretch is painted from.
 
-    The folder of a painted film records it. A run paints the frames of a stretch again
-    if the checksum has changed.
+    The manifest of a painted film records it. A run paints the frames of a stretch again if the
+    checksum has changed.
 
     Parameters
     ----------

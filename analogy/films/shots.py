@@ -15,15 +15,16 @@ _AGREEMENT = 1.5
 _COLOURS = 30.0
 """Mean colour difference, 0 to 255, below which a pixel shows the same thing in both frames."""
 _FOUND = 0.2
-"""Smallest share of a frame's pixels that also appear in the previous frame of the same shot."""
+"""Share (0 to 1) of a frame that the previous frame also shows, below which a new shot begins."""
 
 
 def find_cuts(frames: Iterable[np.ndarray]) -> Iterator[bool]:
     """Yield for each frame, (H, W, 3) uint8, whether a new shot begins with it.
 
-    The first frame yields False. A frame of the same shot shows mostly the same things as the
-    previous frame, moved. Optical flow finds them, so neither a fast pan nor a light that is
-    switched on counts as a cut.
+    The first frame yields False. Within a shot, a frame shows mostly the same things as
+    the previous frame. Optical flow finds the things that have moved, so a fast pan does not count
+    as a cut. A light that is switched on does not count either, because the median colour
+    difference is subtracted.
     """
     cv2, before = opencv(), None
     for frame in frames:
@@ -34,12 +35,9 @@ def find_cuts(frames: Iterable[np.ndarray]) -> Iterator[bool]:
 
 
 def _found_again(frame: np.ndarray, before: np.ndarray) -> float:
-    """Return the share (0 to 1) of pixels of `frame` that also appear in the previous frame.
-
-    `before` is the previous frame.
-    """
+    """Return the share (0 to 1) of pixels of `frame` that also appear in the frame `before` it."""
     forth, back = both_flows(frame, before)
     difference = sample(before.astype(np.float32), forth) - frame
-    difference -= np.median(difference, axis=(0, 1))  # allow for a light that was switched on
+    difference -= np.median(difference, axis=(0, 1))  # ignore a light that is switched on
     same = np.abs(difference).mean(axis=-1) < _COLOURS
     return float((same & agree(forth, back, _AGREEMENT)).mean())

@@ -4,17 +4,18 @@ This departs from section 4.5 of Liao et al. 2017, where a pixel is the mean ove
 cover it. In a film these patches differ by fractions of a pixel, and their mean would blur the
 strokes of the brush. Here a pixel is one sample of the key, at the pixel's place (see `carrying`).
 
-Three corrections follow:
+Three corrections are applied:
 
 * At a joint, where a piece that the search found meets another piece or carried pixels, a pixel is
   the mean over both pieces, and their gradients are joined so that no seam shows (see
   `method.seams`).
-* A sample between pixels of the key is softer than the key, and how much softer depends on the
-  fraction. An enlarged piece is softer, too. `_with_detail` sharpens the frame to the detail of the
-  key. Otherwise a moving film would blur and pulse.
-* Where a place is uncertain, fine detail may be on the wrong spot. There the wanted detail is
-  lowered, as a mean over the possible places would lower it. This softens detail as faint as grain,
-  and leaves strokes as they are.
+* A sample between pixels of the key is softer than the key, and softest halfway between two pixels.
+  An enlarged piece of the key is softer, too. So `_with_detail` sharpens the frame until it has as
+  much detail as the key. Without this, the painting would be blurred, and its sharpness would
+  change from frame to frame as the film moves.
+* Where a place is uncertain, fine detail may be on the wrong spot. `_with_detail` makes the frame
+  softer there, about as a mean over the possible places would be. This softens faint detail such as
+  grain, and leaves strokes as they are.
 """
 
 from __future__ import annotations
@@ -26,37 +27,42 @@ from ..method.seams import subtract_solution
 from .motion import opencv, show, squared_length
 
 _JOINT = 1.0
-"""Difference between the flows of two neighbouring pixels that makes a joint, in pixels."""
+"""Smallest difference between the flows of two neighbouring pixels that is a joint, in pixels."""
 _REACH = (-2, 0, 2)
-"""Offsets in rows and columns from a pixel near a joint to the pixels whose flows it averages."""
+"""Offsets, along rows and columns, to the pixels whose flows are used at a pixel near a joint.
+
+The colours of the key to which these flows lead are averaged."""
 _EPSILON = 0.1
 """Weight of the colours, relative to the gradients, where pieces are joined, in 1 / pixel^2.
 
-It spreads the difference between two pieces over three pixels, which is as narrow as strokes are.
+With this weight, the difference between two pieces is spread over three pixels, which is about the
+width of a thin stroke.
 """
 _OUTLINE = 0.4
-"""Colour difference (0 to 1, over three channels) at a joint that counts half as an outline.
+"""Length of the colour difference (each channel 0 to 1) across a joint that is corrected by half.
 
-Half of such a difference stays; larger ones stay almost whole.
+A large difference may be an outline of the film, so a larger difference is corrected less.
 """
 _GRAIN = 10.0
-"""Detail, as the root of `_detail` in grey levels, that is halved by an error of one pixel.
+"""Detail (root of `_detail`, in grey levels) that is halved if the place is wrong by one pixel.
 
 Noise with a standard deviation of 2.2 grey levels has this much detail. The grain of paper and
-canvas and the artefacts of JPEG files are as faint.
+canvas and the artefacts of JPEG files have about as much.
 """
 _LEAST = 1.0
-"""Detail that is too small to matter, in squared grey levels, added to both parts of a ratio."""
+"""Detail, in squared grey levels, added to both terms of a ratio to avoid a division by zero."""
 _LEAST_GAIN = 0.5
 """Smallest factor by which the detail of a frame is changed."""
 _MOST_GAIN = 2.0
 """Largest factor by which the detail of a frame is changed."""
 _WINDOW = 33
-"""Side of the square over which the detail is averaged, twice, in pixels."""
+"""Side of the square over which the detail is averaged, twice in succession, in pixels."""
 _SHARPENING = 1.6
-"""Factor for the difference from a 3 x 3 blur; adding the product about doubles the detail."""
+"""Factor for a picture's difference from its 3 x 3 blur.
+
+Adding the difference times this factor to the picture about doubles the root of `_detail`."""
 _LIST_WIDTH = 1024
-"""Width of the array into which a list of places is folded, since OpenCV limits the height."""
+"""Width of the array into which a list of places is reshaped, since OpenCV limits its height."""
 
 
 def paint(backend: Backend, key: np.ndarray, flow: np.ndarray, sure: np.ndarray, error: np.ndarray) -> np.ndarray:
@@ -71,8 +77,8 @@ def paint(backend: Backend, key: np.ndarray, flow: np.ndarray, sure: np.ndarray,
     flow : (H, W, 2) float32
         Displacement (dx, dy) in pixels from each pixel of the frame to its place in the key.
     sure : (H, W) bool
-        False where the search found the place. Joints are expected only near such pixels. Elsewhere
-        a jump of the flow comes from a region that motion compresses.
+        False where the search found the place. Only near these pixels does a jump of the flow
+        count as a joint. Elsewhere the flow jumps where the motion of the film compresses a region.
     error : (H, W) float32
         Squared error of each place, in pixels^2, 0 to 1.
 
@@ -82,7 +88,7 @@ def paint(backend: Backend, key: np.ndarray, flow: np.ndarray, sure: np.ndarray,
         The painted frame, about 0 to 255; it is not clipped.
     """
     detail = show(_detail(key), flow)
-    # Where places are uncertain, this share lowers the detail, and grain more than strokes.
+    # Less of the detail is kept where places are uncertain, and less of grain than of strokes.
     kept_share = (detail + np.float32(_LEAST)) / (detail + np.float32(_LEAST) + np.float32(_GRAIN**2) * _around(error))
     picture = show(key, flow, sharp=True)
     searched = opencv().dilate((~sure).astype(np.uint8), np.ones((5, 5))) > 0
@@ -94,13 +100,13 @@ def paint(backend: Backend, key: np.ndarray, flow: np.ndarray, sure: np.ndarray,
 
 
 def _joints(flow: np.ndarray, axis: int) -> np.ndarray:
-    """Return a mask (H, W) of the pixels after which there is a joint along `axis`."""
+    """Return a mask (H, W) of pixels that have a joint between them and the next along `axis`."""
     mask = squared_length(np.diff(flow, axis=axis)) > _JOINT**2
     return np.pad(mask, [(0, int(axis == each)) for each in (0, 1)])
 
 
 def _average(picture: np.ndarray, key: np.ndarray, flow: np.ndarray, joints: list[np.ndarray]) -> None:
-    """Replace each pixel of `picture` near a joint by the mean over the pieces around it."""
+    """Replace each pixel of `picture` near a joint by its mean colour in the pieces that meet."""
     near = joints[0] | joints[1]
     near[1:] |= joints[0][:-1]
     near[:, 1:] |= joints[1][:, :-1]
@@ -118,8 +124,8 @@ def _join(
 ) -> np.ndarray:
     """Return `picture` with its gradients at joints replaced by the mean gradient of both pieces.
 
-    The picture whose gradients come closest is the solution of a screened Poisson equation (see
-    `method.seams`).
+    The result is the picture whose gradients come closest to these. It solves a screened Poisson
+    equation (see `method.seams`).
     """
     divergence = np.zeros_like(picture)
     for axis, mask in enumerate(joints):

@@ -24,27 +24,28 @@ from .naming import numbered
 _log = logging.getLogger("analogy")
 
 _CACHED = 128 << 20
-"""Size of the decoded frames that are kept, in bytes.
+"""Maximum size of the cache of decoded frames, in bytes.
 
-They make it fast to read backwards, although each frame is decoded from the keyframe before it.
+A video can only be decoded forwards, from one of its keyframes. The cache makes it fast to read
+frames backwards, too.
 """
 _MOST_FRAMES = 1 << 20
-"""Maximum number of frames of a film: twelve hours at 24 a second.
+"""Maximum number of frames of a film: twelve hours at 24 frames per second.
 
-A damaged file of a few megabytes may claim more.
+A damaged file of a few megabytes may claim to have more.
 """
 _PADDING = 128
 """Rows and columns by which a decoder may round up the size of a picture."""
 _LEAST_BOUND = 1 << 18
-"""Number of pixels that a decoder may decode whatever size the header states."""
+"""Number of pixels up to which a frame is decoded even if the header states a smaller size."""
 _UNSAID = 1 << 26
-"""Number of pixels that a decoder may decode if the header has no size, as MPEG-4 in .mov."""
+"""Number of pixels up to which a frame is decoded if the header does not state a size."""
 FULL_RANGE = 2
 """FFmpeg's number of the colour range 0..255."""
 EXACT = 0x4 | 0x2000 | 0x4000 | 0x40000
 """FFmpeg's flags for a bicubic conversion of colours with full chroma and accurate rounding.
 
-Without them, colours get darker.
+Without these flags, the colours become darker.
 """
 _BRANDS = ("major_brand", "minor_version", "compatible_brands")
 """FFmpeg's names of fields of .mp4 and .mov that describe the container, and are not copied."""
@@ -68,13 +69,14 @@ class VideoFrames:
     pixel_shape : Fraction
         Width of a pixel of an upright frame, divided by its height.
     has_alpha : bool
-        Whether something in a frame is transparent.
+        Whether any pixel of any frame is transparent.
     """
 
     def __init__(self, path: Path, admit: Admit | None = None):
-        """Open the video, and decode it once for the times of its frames.
+        """Open the video, and decode it once to find the times of its frames.
 
-        Properties of the video that painting loses in any format of the result are logged.
+        The constructor logs the properties of the video that painting loses whatever format the
+        result has.
 
         Parameters
         ----------
@@ -116,7 +118,7 @@ class VideoFrames:
             _log.warning("%s: %s", path, remark)
 
     def _survey(self, admit: Admit | None) -> None:
-        """Decode the video once, and set the attributes that are known only afterwards."""
+        """Decode the video once, and set the attributes that only decoding can tell."""
         path, first = self.files[0], None
         self.times: list[int] = []
         self.has_alpha = self._is_interlaced = False
@@ -132,7 +134,7 @@ class VideoFrames:
                 )
             self.times.append(frame.pts)
             if len(self.times) > _MOST_FRAMES:
-                raise ImageError(f"{path} has more than {_MOST_FRAMES} frames; cut it into pieces")
+                raise ImageError(f"{path} has more than {_MOST_FRAMES} frames; split it into shorter videos")
             self._is_interlaced |= frame.interlaced_frame
             self.has_alpha = self.has_alpha or _is_transparent(frame)
         if None in self.times or len(set(self.times)) < len(self.times):
@@ -146,7 +148,7 @@ class VideoFrames:
         self.pixel_shape = 1 / shape if first and _quarters(first) % 2 else shape
 
     def _remarks(self) -> Iterator[str]:
-        """Yield a sentence for each property that painting loses in any format of the result."""
+        """Yield a sentence for each property that painting loses whatever format the result has."""
         moving = [stream for stream in self._container.streams.video if not _is_cover(stream)]
         if len(moving) > 1:
             yield f"it has {len(moving)} streams of pictures; the first one is painted, and the others are left out"
@@ -165,7 +167,7 @@ class VideoFrames:
             )
         elif bits > 8:
             yield f"its colours have {bits} bits; they are painted with 8"
-        if "alpha_mode" in {name.lower() for name in self.stream.metadata}:  # Matroska writes it in capitals, too
+        if "alpha_mode" in {name.lower() for name in self.stream.metadata}:  # Matroska may write it in capitals
             yield "its transparency is stored beside its pictures and is not read; the result is opaque"
 
     def takes(self, path: Path) -> bool:
@@ -209,7 +211,7 @@ class VideoFrames:
         return max(4, _CACHED // (self.stream.width * self.stream.height * 3))
 
     def _seek(self, index: int) -> None:
-        """Go to the last keyframe of the encoding at or before a frame."""
+        """Go to the last keyframe of the video's encoding at or before the frame `index`."""
         self._cache.clear()
         try:
             self._container.seek(self.times[index], stream=self.stream, backward=True)
@@ -235,19 +237,19 @@ class VideoFrames:
 
     @property
     def fields(self) -> dict[str, str]:
-        """Fields of the video, such as its title, as text, without those of the container."""
+        """Metadata of the video, such as its title, except fields that describe the container."""
         return {name: value for name, value in texts(self._container.metadata).items() if name not in _BRANDS}
 
     @property
     def chapters(self) -> list[dict[str, Any]]:
-        """Chapters of the video as PyAV describes them, with proper text."""
+        """Chapters of the video as PyAV describes them, with their titles as valid Unicode text."""
         return [chapter | {"metadata": texts(chapter["metadata"])} for chapter in self._container.chapters()]
 
 
 def upright(frame: Any, with_alpha: bool = False) -> np.ndarray:
-    """Return one of PyAV's frames as a player shows it, turned upright.
+    """Return the pixels of one of PyAV's frames, rotated as a player shows the frame.
 
-    It is (H, W, 3) uint8 RGB, or (H, W, 4) with its alpha.
+    The pixels are (H, W, 3) uint8 RGB, or (H, W, 4) if `with_alpha` is True.
     """
     rgb = frame.to_ndarray(
         format="rgba" if with_alpha else "rgb24",
@@ -264,14 +266,14 @@ def _quarters(frame: Any) -> int:
 
 
 def _is_transparent(frame: Any) -> bool:
-    """Return whether something in a frame is transparent."""
+    """Return whether any pixel of one of PyAV's frames is transparent."""
     return any(part.is_alpha for part in frame.format.components) and bool(upright(frame, True)[..., 3].min() < 255)
 
 
 def _pictures_in(container: Any, path: Path) -> Any:
     """Return the first stream of moving pictures.
 
-    Raises `ImageError` if there is none, or it cannot be decoded.
+    Raises `ImageError` if there is no such stream, or PyAV has no decoder for it.
     """
     streams = container.streams.video
     if not streams:

@@ -1,4 +1,4 @@
-"""Videos and contact sheets of a painted film, for looking at it."""
+"""Making of videos and contact sheets that show a painted film."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .clip import Clip
 from .writing import PreparedVideo, prepare_video
 
 _WHITE = 255
-"""Grey level that shows through transparent frames and between pictures."""
+"""Grey level, 0 to 255, behind transparent frames and between pictures."""
 _CONTACT_FRAMES = 24
 """Maximum number of frames on a contact sheet."""
 _CONTACT_COLUMNS = 3
@@ -37,7 +37,7 @@ def prepare_film(clip: Clip, path: Path, rate: Fraction, side_by_side: bool = Fa
     path : Path
         Path of the new video.
     rate : Fraction
-        Frames per second, for a film that is not a video itself.
+        Frames per second. It is used only if the film is not a video.
     side_by_side : bool
         Whether each frame of the film will be shown to the left of its painting.
 
@@ -85,8 +85,8 @@ def _with_alpha(painted: Path) -> np.ndarray:
 def contact_sheet(clip: Clip, painted: Sequence[Path]) -> np.ndarray:
     """Return a contact sheet of the film, (H, W, 3) uint8.
 
-    It shows every n-th frame to the left of its painting, in rows on white. `painted` has the path
-    of each painted frame in order.
+    It shows every n-th frame to the left of its painting, in rows on white, with n so large that
+    at most 24 frames are shown. `painted` has the path of each painted frame in order.
     """
     step = -(-len(clip) // _CONTACT_FRAMES)
     cells = [_pair(clip.read(index), painted[index], _CONTACT_WIDTH) for index in range(0, len(clip), step)]

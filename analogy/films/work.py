@@ -1,8 +1,8 @@
-"""Files that keep the state of a run that paints a film, so that the next run can go on from it.
+"""Files that save the state of a run that paints a film, so that the next run can continue from it.
 
-For each stretch of the film, a state says how far a key was carried, and a store holds the frames
-that the later key has painted. Each has a checksum. If one is damaged, it is ignored, and the
-stretch is painted from its beginning.
+For each stretch of the film (see `plan.Stretch`), a state says to which frame a key was carried,
+and a store contains the frames that were painted from the later key. States and stored frames have
+checksums. If one is damaged, it is ignored, and the stretch is painted from its beginning.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ..files.locks import lock
 EVERY = 5.0
 """Shortest time between two writings of a state, in seconds."""
 _LOCK = "lock"
-"""Name of the file in the folder that a run locks."""
+"""Name of the file that a run locks, to keep other runs out of its folder."""
 _NAME = re.compile(r"[0-9a-f]{64}-\w+\.(npz|raw)")
 """Pattern of the names of states and stores."""
 _CHECKSUM = "checksum"
@@ -38,7 +38,7 @@ _CHECKSUM = "checksum"
 _DIGEST = 32
 """Length of a SHA-256, in bytes."""
 _MAX_BYTES = 1 << 32
-"""Largest file of a state that is read, in bytes."""
+"""Maximum size of a file that is read as a state, in bytes."""
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def alone(folder: Path) -> Iterator[None]:
             path.unlink()
         os.close(file)
         with suppress(OSError):
-            path.unlink()  # Windows does not delete an open file
+            path.unlink()  # Windows deletes a file only after it is closed
         with suppress(OSError):
             folder.rmdir()
 
@@ -98,10 +98,10 @@ def _locked(folder: Path) -> int:
 
 
 class Store:
-    """File of numbered uint8 arrays of one shape, which are not kept in memory."""
+    """File of numbered uint8 arrays of one shape, which are in memory only while they are used."""
 
     def __init__(self, file: Any, shape: tuple[int, ...]):
-        """Use `file`, which is open for reading and writing. The store closes it in the end."""
+        """Use `file`, which is open for reading and writing. The store's `with` block closes it."""
         self._file, self._shape = file, shape
         self._bytes = _DIGEST + int(np.prod(shape))
 
@@ -117,7 +117,7 @@ class Store:
             self._file.seek(index * self._bytes)
             self._file.write(hashlib.sha256(content).digest())
             self._file.write(content)
-            self._file.flush()  # a state that is kept later relies on these bytes
+            self._file.flush()  # a state that is saved later needs these bytes in the file
         except OSError as error:
             raise OutputError(
                 f"the frames painted from the later key cannot be stored ({reason(error)}); "
@@ -125,7 +125,7 @@ class Store:
             ) from error
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Return an array. Raises `OutputError` if it is missing or was changed."""
+        """Return the array `index`. Raises `OutputError` if it is missing or was changed."""
         array = np.empty(self._shape, np.uint8)
         content = array.data.cast("B")
         try:
@@ -141,7 +141,7 @@ class Store:
         return array
 
     def holds(self, indices: Iterable[int]) -> bool:
-        """Return whether all these arrays exist and are unchanged."""
+        """Return whether all arrays with these `indices` exist and are unchanged."""
         try:
             for index in indices:
                 self[index]
@@ -151,13 +151,14 @@ class Store:
 
 
 class Work:
-    """Saved progress of one stretch (frames between two keys or cuts) of a film."""
+    """Saved progress of one stretch of a film (frames painted from the same keys)."""
 
     def __init__(self, folder: Path | None, name: str):
-        """Keep files in `folder`, or keep nothing beyond the run if `folder` is None.
+        """Use files in `folder`, or save nothing for the next run if `folder` is None.
 
-        The names of the files begin with `name`, a checksum of everything that decides the stretch
-        (see `plan.digest`). So a stretch that has changed does not find them.
+        The names of the files begin with `name`, a checksum of everything that the painted frames
+        of the stretch depend on (see `plan.digest`). So if a key, a frame or a setting changes, the
+        files saved before are not used.
         """
         self._folder, self._name = folder, name
         self._kept = time.monotonic()
@@ -184,9 +185,9 @@ class Work:
         return int(index), found
 
     def keep(self, what: str, index: int, arrays: Mapping[str, np.ndarray]) -> None:
-        """Write the state of the frame `index` under the name `what`, unless it is too soon.
+        """Write the state at the frame `index` under the name `what`.
 
-        At least `EVERY` seconds pass between two writings.
+        The method does nothing if it has written a state less than `EVERY` seconds before.
         """
         if self._folder is not None and time.monotonic() >= self._kept + EVERY:
             self._folder.mkdir(exist_ok=True)
@@ -197,9 +198,10 @@ class Work:
             self._kept = time.monotonic()
 
     def store(self, what: str, shape: tuple[int, ...]) -> Store:
-        """Open the store with the name `what` that an earlier run left, or make a new one.
+        """Open the store with the name `what` that an earlier run left, or make a new store.
 
-        Its arrays have this shape. Raises `OutputError` if its file cannot be opened.
+        The arrays of the store have the given `shape`. Raises `OutputError` if its file cannot be
+        opened.
         """
         if self._folder is None:
             return Store(tempfile.TemporaryFile(), shape)
@@ -208,7 +210,7 @@ class Work:
             self._folder.mkdir(exist_ok=True)
             with suppress(FileNotFoundError):
                 status = path.lstat()
-                if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:  # a run does not make such files
+                if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:  # a link or a device, which no run makes
                     path.unlink()
             path.touch()
             return Store(path.open("r+b"), shape)
@@ -247,9 +249,10 @@ def _kinds(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[tuple[int, ...],
 
 
 def _delete(folder: Path, beginning: str) -> None:
-    """Delete the states and stores whose names start with `beginning`, then an empty folder.
+    """Delete the states and stores whose names start with `beginning`.
 
-    Files that cannot be deleted stay.
+    The folder is deleted, too, if it is then empty. No error is raised for files that cannot be
+    deleted.
     """
     with suppress(OSError):
         for path in list(folder.iterdir()):

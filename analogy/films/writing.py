@@ -1,7 +1,7 @@
 """Writer for videos, with PyAV (the extra `video`).
 
-A trial with a few pictures comes first. So the user learns before hours of painting which things
-cannot be written.
+Before any frame is painted, a trial with a few pictures finds which properties of the film the new
+video cannot have. So the user learns of them before painting takes hours.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".we
 _VIDEO_RANGE = 1
 """FFmpeg's number of the colour range 16..235."""
 _FAR = 12.0
-"""Largest mean difference between a picture of a trial and the picture read back, 0 to 255.
+"""Largest accepted mean difference between a picture of a trial and the same picture read back.
 
-A wrong pixel format makes a larger difference.
+The scale is 0 to 255. A wrong pixel format makes a larger difference.
 """
 _CURE = "name a video with another suffix, for instance .mkv; the painted frames are kept"
 """Advice that ends the message about a video that cannot be written."""
 _TOLERANCE = 0.02
-"""Share by which the shape of the pixels may differ from the film's, since containers round it."""
+"""Relative change of the pixel aspect ratio that is not logged, since containers round it."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ class PreparedVideo:
     size : (int, int)
         Rows and columns of its pictures.
     like : VideoFrames or None
-        The film whose times of the frames it has, and everything else of it that it can hold.
+        The film from which the new video gets the times of its frames and all other properties that
+        it can have; None if the film is not a video.
     rate : Fraction
         Frames per second, if `like` is None.
     encoding : Encoding
@@ -60,7 +61,7 @@ class PreparedVideo:
     copied : tuple of int
         Indices of the streams of `like` that are copied.
     has_alpha : bool
-        Whether its pictures have four channels, the last of which is alpha.
+        Whether its pictures have a fourth channel, the alpha.
     """
 
     path: Path
@@ -74,9 +75,10 @@ class PreparedVideo:
     def write(self, pictures: Iterable[np.ndarray]) -> None:
         """Write the video from its pictures, (H, W, 3 or 4) uint8, one for each frame of `like`.
 
-        The file appears whole or not at all: it is read back once before it is renamed to `path`.
+        The video is written to a temporary file and read back once before it is renamed to `path`,
+        so an incomplete video never has that name.
 
-        Raises `OutputError` if it cannot be written, or cannot be read afterwards.
+        Raises `OutputError` if the video cannot be written, or cannot be read afterwards.
         """
         with atomic(self.path) as file:
             try:
@@ -106,10 +108,9 @@ def prepare_video(
     size : (int, int)
         Rows and columns of its pictures.
     like : VideoFrames or None
-        A video with the same number of frames. The new one gets its times of the frames, its codec
-        and profile, its pixel format, its pixel aspect ratio, the range and the standard of its
-        colours, its title, its chapters, its sound and its subtitles. Properties that the container
-        cannot hold are logged.
+        The film, a video with the same number of frames. The new video gets the film's frame times,
+        codec and profile, pixel format, pixel aspect ratio, range and standard of the colours,
+        title, chapters, sound and subtitles. Properties that the container cannot hold are logged.
     rate : Fraction
         Frames per second, if `like` is None.
     has_alpha : bool
@@ -138,7 +139,7 @@ def prepare_video(
         for change in _changes(found, prepared, form):
             _log.warning("%s: %s", label, change)
         return replace(prepared, has_alpha=has_alpha and found.has_alpha)
-    what = f"{size[1]} x {size[0]} pixels and {float(_frames_a_second(like, rate)):.10g} frames a second"
+    what = f"{size[1]} x {size[0]} pixels and {float(_frames_a_second(like, rate)):.10g} frames per second"
     raise OutputError(f"{path}: no video of {what} can be written ({problem}); name another suffix, or a folder")
 
 
@@ -158,7 +159,7 @@ def _write(
 ) -> int:
     """Write a video into an open file, and return the number of frames.
 
-    `pictures` has the index and the pixels of each frame; `is_trial` is as for `Copies`.
+    `pictures` yields the index and the pixels of each frame; `is_trial` is as for `Copies`.
     """
     av, like, encoding = pyav(), prepared.like, prepared.encoding
     rate, label, count = _frames_a_second(like, prepared.rate), str(prepared.path), 0
@@ -175,7 +176,7 @@ def _write(
             for index, picture in pictures:
                 frame = _frame(picture, encoding.pixel_format, like)
                 frame.pts, frame.time_base = _time(index, prepared), encoding.time_base
-                frame.pict_type = 0  # the encoder chooses its keyframes
+                frame.pict_type = 0  # the encoder chooses which frames become keyframes
                 others.mux_before(frame.time)
                 container.mux(stream.encode(frame))
                 count += 1
@@ -225,9 +226,9 @@ class _Written:
     size : (int, int)
         Rows and columns.
     count : int
-        Number of pictures that have a time of their own.
+        Number of different times of its pictures.
     streams : int
-        Number of streams, except those of data, in which some containers keep the chapters.
+        Number of streams, without streams of data, because some containers write chapters as one.
     codec, profile, pixel_format : str
         FFmpeg's names of the codec, its profile and the pixel format.
     pixel_shape : Fraction
@@ -281,7 +282,7 @@ def _read_back(file: IO[bytes], most_decoded: int) -> _Written:
 def _try(prepared: PreparedVideo) -> _Written:
     """Write a few pictures into memory, and read them back.
 
-    Raises ValueError if they come back changed. PyAV's errors pass through.
+    Raises ValueError if what is read differs from what was written. PyAV's errors pass through.
     """
     indices = _hardest(prepared.like.times) if prepared.like is not None else [0, 1, 2]
     picture = _test_picture(prepared.size, prepared.has_alpha)
@@ -290,9 +291,12 @@ def _try(prepared: PreparedVideo) -> _Written:
     file.seek(0)
     found = _read_back(file, len(indices))
     if found.count != len(indices) or len(found.pictures) != len(indices):
-        raise ValueError(f"of {len(indices)} pictures {min(found.count, len(found.pictures))} can be read")
+        raise ValueError(f"only {min(found.count, len(found.pictures))} of {len(indices)} pictures can be read back")
     if found.size != prepared.size or found.streams != 1 + len(prepared.copied):
-        raise ValueError(f"it holds {found.streams} streams, and pictures of {found.size[1]} x {found.size[0]} pixels")
+        raise ValueError(
+            f"read back, it has {found.streams} streams and pictures of {found.size[1]} x {found.size[0]} pixels, "
+            f"instead of {1 + len(prepared.copied)} streams and {prepared.size[1]} x {prepared.size[0]} pixels"
+        )
     if prepared.like is not None:
         times = {round(time * prepared.like.stream.time_base / found.time_base) for time in prepared.like.times}
         if len(times) < len(prepared.like.times):
@@ -306,7 +310,7 @@ def _try(prepared: PreparedVideo) -> _Written:
 
 
 def _hardest(times: Sequence[int]) -> list[int]:
-    """Return the indices of the frames for a trial: the first, the last, and the closest two."""
+    """Return the indices of the frames for a trial: first, last, and the two closest in time."""
     nearest = min(range(len(times) - 1), key=lambda index: times[index + 1] - times[index])
     return sorted({0, nearest, nearest + 1, len(times) - 1})
 
@@ -325,7 +329,7 @@ def _changes(found: _Written, prepared: PreparedVideo, form: str) -> Iterator[st
     if found.codec == "h264" and found.pixel_format == "yuv444p" != wanted:
         yield (
             f"its size, {found.size[1]} x {found.size[0]}, is odd, so it is written as h264 with yuv444p, which "
-            "QuickTime and some other players do not show; name a .webm, or make the size even"
+            "QuickTime and some other players do not show; name a .webm file, or make the size even"
         )
     if like is None:
         return

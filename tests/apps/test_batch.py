@@ -390,8 +390,8 @@ def test_a_table_is_refused_in_one_line_before_the_first_job(
     ("sources", "options", "words"),
     [
         (["photos"], [], "there is no style; pass --style PICTURE, or a table of jobs"),
-        (["photos", "jobs.csv"], ["--style", "style.jpg"], "a table must be the only one"),
-        (["jobs.csv", "photos"], [], "a table must be the only one"),
+        (["photos", "jobs.csv"], ["--style", "style.jpg"], "a table must be the only source"),
+        (["jobs.csv", "photos"], [], "a table must be the only source"),
         (["phtos/"], ["--style", "style.jpg"], "phtos/: there is no such folder or picture; correct its name"),
         (["photos", "phtos"], ["--style", "style.jpg"], "phtos: there is no such folder or picture; correct its name"),
         (["empty"], ["--style", "style.jpg"], "there are no pictures"),

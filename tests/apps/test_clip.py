@@ -92,7 +92,8 @@ def test_losses_of_a_video_are_logged_and_wrong_videos_refused_before_the_painti
     done = run(tmp_path / "fast.mp4", "-o", tmp_path / "new.mp4", *key)
     assert done.exit_code == 2 and not painted
     assert (
-        "new.mp4: no video of 64 x 48 pixels and 1000000 frames a second can be written" in done.stderr.splitlines()[-1]
+        "new.mp4: no video of 64 x 48 pixels and 1000000 frames per second can be written"
+        in done.stderr.splitlines()[-1]
     )
     done = run(shot, "-o", tmp_path / "out", "--side-by-side", tmp_path / "both.mp4", "--rate", "0.0001", *key)
     assert done.exit_code == 2 and not painted
@@ -221,7 +222,7 @@ def test_an_interrupted_run_keeps_its_frames_and_exits_with_130(shot: Path, tmp_
     "options, message",
     [
         (["--key", "000"], "the key '000' is not FRAME=PICTURE"),
-        (["--key", "77=first.png"], "there is no frame 77; there are 000 to 007, or 0 to 7"),
+        (["--key", "77=first.png"], "there is no frame 77; name one of 000 to 007, or give a number from 0 to 7"),
         ([], "a clip needs either keys or a style, but neither is given; give one of the two"),
         (
             ["--key", "0=first.png", "--side-by-side", "both.gif"],

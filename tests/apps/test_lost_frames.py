@@ -192,8 +192,15 @@ def test_the_number_of_a_key_is_the_number_in_the_name_of_a_frame(here: Path, gi
     done = run("shot 2", "-o", "out", "--key", f"{given}=key.png")
     assert done.exit_code == 0, done.stderr
     assert np.array_equal(pixels(here / "out" / f"frame_{index + 1:04}.png"), pixels(here / "key.png"))
-    refused(here, "there is no frame 0; there are frame_0001 to frame_0012, or 1 to 12", "shot 2", "-o", "o", *KEY)
-    refused(here, "there is no frame 13; there are", "shot 2", "-o", "o", "--key", "13=key.png")
+    refused(
+        here,
+        "there is no frame 0; name one of frame_0001 to frame_0012, or give a number from 1 to 12",
+        "shot 2",
+        "-o",
+        "o",
+        *KEY,
+    )
+    refused(here, "there is no frame 13; name one of", "shot 2", "-o", "o", "--key", "13=key.png")
     refused(here, "there is no frame 999", "shot 2", "-o", "o", "--key", "9" * 5000 + "=key.png")
 
 

@@ -1,4 +1,4 @@
-"""The jobs of a batch, from tables of each kind and of any length."""
+"""Tests of the jobs of a batch, read from tables of each kind and of any length."""
 
 from __future__ import annotations
 
@@ -66,15 +66,15 @@ def test_parquet_has_types_and_empty_cells(tmp_path: Path) -> None:
         (b'{"a": ["x", "y"]}', "line 2: a is ['x', 'y']; it must be a path"),
         (
             b'{"a": "x", "b_prime": ["y"], "b_prime_2": "z"}',
-            "b_prime is a list, and there is a column b_prime_2, too; put all into",
+            "b_prime is a list, and there is a column b_prime_2, too; put all paths into",
         ),
         (
             b'{"a": "x", "b_prime_2": "y"}',
-            "line 2: it names b_prime_2, but not b_prime; number the columns without a gap",
+            "line 2: the row has b_prime_2, but not b_prime; number the columns without a gap",
         ),
         (
             b'{"a": "x", "b_prime": "y", "b_prime_3": "z"}',
-            "it names b_prime_3, but not b_prime_2; number the columns without",
+            "the row has b_prime_3, but not b_prime_2; number the columns without",
         ),
         (b'{"a": "x", "b_prime_1": "y"}', "line 2: unknown column 'b_prime_1'; the columns are a, b_prime,"),
         (b'{"a": "x", "mask_a_2": "y"}', "line 2: unknown column 'mask_a_2'"),
@@ -140,7 +140,7 @@ def test_several_examples_make_several_pictures_b(tmp_path: Path) -> None:
     assert of("both", "{name}-{picture}.png") == [both]
     assert of("ba", "{name}-{picture}.png") == [{name: path for name, path in both.items() if name != "a_prime"}]
     with pytest.raises(
-        SettingsError, match=r"the job makes b_1, b_2, which would all have one name; put \{picture\} into --name"
+        SettingsError, match=r"the job makes b_1, b_2, which would all have the same name; put \{picture\} into --name"
     ):
         of("ba", "{name}.png")
 

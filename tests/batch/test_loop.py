@@ -1,4 +1,4 @@
-"""The loop over all jobs, with real workers that do no transfers."""
+"""Tests of the loop over all jobs, with real workers whose jobs make no transfers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ needs_posix = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals
 
 
 def do(task: Task) -> dict[str, Any]:
-    """Replace `work.do`: the name of a job decides whether it ends its worker or succeeds."""
+    """Replace `work.do`: the name of a job decides whether it kills its worker or succeeds."""
     path = Path(task.root) / task.job.name
     tries = path.with_suffix(".tries")
     tries.write_text(tries.read_text() + "x" if tries.exists() else "x")
@@ -146,7 +146,7 @@ def test_a_full_disk_ends_the_batch_with_one_error_and_finished_jobs_are_recorde
 
 
 def test_rows_of_a_long_table_are_read_only_when_needed(tmp_path: Path, monkeypatch) -> None:
-    """The loop reads only as many jobs from their source as are done or running."""
+    """The loop reads a job from its source only when a worker can begin it soon."""
     monkeypatch.setattr(loop, "do", done)
     ahead: list[int] = []
     ended = 0

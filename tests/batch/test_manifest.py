@@ -1,4 +1,4 @@
-"""The manifest of a batch: incomplete lines, foreign files, and the last line of each job."""
+"""Tests of the manifest of a batch: incomplete lines, foreign files, and a job's last line."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_line_that_is_too_long_is_skipped(tmp_path: Path) -> None:
         manifest.append(RUN)
         manifest.append(line("a"))
         for job, length in (("long", 10_000_000), ("just", manifest_module._LONGEST_LINE)):
-            rest = length - len(json.dumps(line(job))) - 1  # with the line end
+            rest = length - len(json.dumps(line(job))) - 1  # 1 for the line end
             manifest.append(line(job, error="x" * rest))
         manifest.append(line("b"))
     whole = path.read_bytes()
@@ -62,7 +62,7 @@ def test_a_line_that_is_too_long_is_skipped(tmp_path: Path) -> None:
         assert [manifest.owns(job) for job in ("a", "b", "just")] == [True, True, True]
         manifest.append(line("c"))
     assert path.read_bytes().startswith(whole)
-    path.write_bytes(whole + b'{"job": "' + b"x" * 10_000_000)  # as a killed run leaves it
+    path.write_bytes(whole + b'{"job": "' + b"x" * 10_000_000)  # a killed run can leave such a line
     with Manifest(path) as manifest:
         assert manifest.known("b") == line("b")
         manifest.append(line("c"))

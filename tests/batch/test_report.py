@@ -1,4 +1,4 @@
-"""The page about a batch, which loads nothing and escapes all file names."""
+"""Tests of the page about a batch, which loads no other file and escapes all file names."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_the_page_shows_every_style(tmp_path: Path) -> None:
     same = [Job(number, several, made) for number in (1, 2)]
     card = [name * 4 for name in ("a", "a_prime", "b_1", "b_2")]
     styles = ["b_prime" * 4, "b_prime_2" * 4]
-    assert sources(*same) == styles + card + card  # once for both jobs
+    assert sources(*same) == styles + card + card  # the styles are shown once for both jobs
     another = Job(2, Request("/photos/a.png", ["/two.png", "/one.png"], Settings()), made)
     assert sources(same[0], another) == card + styles + card + styles
 
@@ -107,7 +107,7 @@ def test_the_page_of_a_large_batch_shows_some_of_its_jobs(tmp_path: Path) -> Non
     assert len(found.images) == 3 * report.MOST_SHOWN
     assert found.text.count("f1") > 0
     assert found.tags.count("tr") == report.MOST_FAILURES
-    assert "one of 250" in found.text
+    assert "one job in 250" in found.text
 
 
 def test_only_paths_and_web_addresses_are_links(tmp_path: Path) -> None:

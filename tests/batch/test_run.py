@@ -1,4 +1,4 @@
-"""The start of a whole batch, and the check of its first worker."""
+"""Tests of the start of a whole batch, which checks its first worker."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def test_workers_with_another_version_of_analogy_are_refused_before_the_work(mon
             if version == __version__:
                 assert run._described(pool, EngineArguments(), lambda progress: None) == {"analogy": version}
                 continue
-            with pytest.raises(DeviceError, match=f"the workers have analogy 999, but this is {__version__}"):
+            with pytest.raises(DeviceError, match=f"the workers have analogy 999, but this machine has {__version__}"):
                 run._described(pool, EngineArguments(), lambda progress: None)

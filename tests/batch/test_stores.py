@@ -1,4 +1,4 @@
-"""Files at addresses: S3 (moto), HTTP on loopback, and a store without whole objects."""
+"""Tests of files at addresses: S3 (by moto), HTTP, and a store that shows incomplete files."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def transferred(a: bytes, b_prime: bytes) -> bytes:
 def s3() -> Iterator[dict[str, str]]:
     """Return the environment variables for an S3 server on this machine."""
     pytest.importorskip("s3fs", reason="needs the extra remote")
-    pytest.importorskip("moto.server", reason="the S3 of the tests is moto's: install the extra ci")
+    pytest.importorskip("moto.server", reason="the tests need the S3 server of moto; install the extra ci")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -69,9 +69,9 @@ def s3() -> Iterator[dict[str, str]]:
 
 
 def in_store(code: str, environment: dict[str, str]) -> str:
-    """Return the output of a program with `fs`, an S3 file system.
+    """Run code in which `fs` is an S3 file system, and return its output.
 
-    It runs in a process of its own, since its threads and connections stay open.
+    The code runs in a process of its own, since the threads and connections of `fs` stay open.
     """
     program = f"import s3fs; fs = s3fs.S3FileSystem()\n{code}"
     return subprocess.run(
@@ -171,11 +171,11 @@ def test_in_a_store_without_whole_objects_a_file_is_written_and_renamed(tmp_path
 
     def half(self: Any, path: str, content: bytes, **rest: Any) -> None:
         Path(path).write_bytes(content[:1])
-        raise RuntimeError("the line is dead")
+        raise RuntimeError("the connection is lost")
 
     with monkeypatch.context() as broken:
         broken.setattr(local, "pipe_file", half)
-        with pytest.raises(OutputError, match=r"cannot be written \(the line is dead\)"):
+        with pytest.raises(OutputError, match=r"cannot be written \(the connection is lost\)"):
             stores.write(address, b"new content")
     assert [path.name for path in target.parent.iterdir()] == ["x.png"]
     assert (target.read_bytes(), stores.stamp(address)) == (b"old", before)

@@ -1,4 +1,4 @@
-"""The work of a worker: jobs that it keeps, jobs that it does again, and pins."""
+"""Tests of the work of a worker: which jobs it does again, and which results it keeps."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_job_is_done_again_by_another_version_of_analogy_only(pair, tmp_path: 
     first = do(tmp_path, pair)
     assert (first["line"]["state"], first["kept"]) == ("done", False)
     assert do(tmp_path, pair, first["line"])["kept"]
-    without_times = first["line"] | {"seen": ""}  # as in a store without times
+    without_times = first["line"] | {"seen": ""}  # as for a store that reports no times
     assert do(tmp_path, pair, without_times)["kept"]
     monkeypatch.setattr(work, "__version__", "999")
     for known in (first["line"], without_times):
@@ -75,7 +75,7 @@ def test_a_job_is_done_again_with_other_pins_only(pair, tmp_path: Path) -> None:
     file.write_text("xa,ya,xb,yb\n3,4,5,6\n")
     first = do(tmp_path, pair, pins=str(file))
     assert first["line"]["pins"] == str(file)
-    file.write_text("xb;yb;xa;ya\n5;6;3;4\n")  # the same pin, in another spelling
+    file.write_text("xb;yb;xa;ya\n5;6;3;4\n")  # the same pin, written in another way
     again = do(tmp_path, pair, first["line"], pins=str(file))
     assert (again["kept"], again["line"]["from"]) == (True, first["line"]["from"])
     file.write_text("xa,ya,xb,yb\n3,4,7,8\n")

@@ -44,7 +44,7 @@ def test_a_thing_that_the_key_does_not_show_is_painted_like_a_similar_one(cpu: C
     carrier = carried(frames, cpu)
     painted = np.where(blue[:, :128, None], [0, 255, 0], [255, 255, 0]).astype(np.float32)
     found = carrier.paint(painted)
-    open_columns = slice(128 - 44, 128)  # 48 columns are new
+    open_columns = slice(128 - 44, 128)  # the key does not show the last 48 columns
     is_green = found[:, open_columns, 0] < 128
     assert (is_green == blue[:, 48:176][:, open_columns]).mean() > 0.9
     assert carrier.sure[:, open_columns].mean() < 0.3
@@ -73,7 +73,7 @@ def detail(picture: np.ndarray) -> float:
 )
 def test_the_strokes_of_a_key_stay_over_a_pan_by_fractions_of_a_pixel_and_a_slow_zoom(pan, zoom, cpu) -> None:
     frames = film(picture(320, 420), SIZE, 15, pan, zoom)
-    # The strokes are one to two pixels wide. A film does not show finer ones.
+    # The strokes are one to two pixels wide, since a film cannot show finer strokes.
     strokes = cv2.GaussianBlur(np.random.default_rng(2).normal(128, 90, (*SIZE, 3)).astype(np.float32), (0, 0), 0.8)
     carrier, shares = Carrier(cpu, frames[0]), []
     for frame in frames[1:]:

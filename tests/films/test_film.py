@@ -1,4 +1,4 @@
-"""Tests of whole films: which keys decide which frames, and what each painted frame shows."""
+"""Tests of whole films: from which keys a frame is painted, and what each painted frame shows."""
 
 import os
 import select
@@ -210,7 +210,7 @@ def test_a_checksum_changes_with_all_that_decides_a_stretch_and_with_nothing_els
     assert [a == b for a, b in zip(before, sums(shot, keys | {4: painted(7)}), strict=True)] == [False, False]
     touched = [*shot[:6], shot[5], shot[7]]
     assert [a == b for a, b in zip(before, sums(touched, keys), strict=True)] == [True, False]
-    assert sums(shot, keys, weight=2) == before  # a setting matters only if a key is made
+    assert sums(shot, keys, weight=2) == before  # a setting matters only if the program makes a key
     assert not set(sums(shot, keys, seed=1)) & set(before)
     both, style = [*shot, *other_shot], painted(8)
     assert not set(sums(both, style=style)) & set(sums(both, style=style, weight=2))
@@ -237,8 +237,12 @@ REFUSED = {
     "no film": ({"frames": b"film", "keys": {0: 5}}, ImageError, "list of pictures; got a bytes"),
     "neither keys nor style": ({}, SettingsError, "needs either keys or a style, but neither is given"),
     "keys and style": ({"keys": {0: 5}, "style": 6}, SettingsError, "needs either keys or a style, but both are given"),
-    "a key of a missing frame": ({"keys": {"x7": 5}}, SettingsError, "there is no frame 'x7'; there are 0000 to 0007"),
-    "a key beyond the film": ({"keys": {8: 5}}, SettingsError, "no frame 8; there are 0000 to 0007, or 0 to 7"),
+    "a key of a missing frame": ({"keys": {"x7": 5}}, SettingsError, "no frame 'x7'; name one of 0000 to 0007"),
+    "a key beyond the film": (
+        {"keys": {8: 5}},
+        SettingsError,
+        "no frame 8; name one of 0000 to 0007, or give a number from 0 to 7",
+    ),
     "two keys of a frame": ({"keys": {0: 5, "0000": 6}}, SettingsError, "two keys for the frame 0000"),
     "a key of another size": ({"keys": {3: "large"}}, ImageError, "key of frame 0003 has 40 x 30 pixels, but the film"),
     "an unknown setting": ({"keys": {0: 5}, "wieght": 2}, SettingsError, "unknown setting 'wieght'"),

@@ -1,4 +1,4 @@
-"""Tests of hostile videos: each is read or refused in one line, within its limit on memory."""
+"""Tests of hostile videos: each is read or refused in one line, and no large picture is decoded."""
 
 import re
 from collections.abc import Callable
@@ -52,7 +52,10 @@ def test_a_damaged_video_is_read_or_refused_in_one_line(tmp_path: Path, name: st
 
 
 def sizes(path: Path, *parts: tuple[int, int, int]) -> Path:
-    """Make a VP9 video whose pictures change their size: (rows, columns, number) of each part."""
+    """Make a VP9 video whose pictures change their size.
+
+    Each of the `parts` is (rows, columns, number of pictures).
+    """
     with av.open(str(path), "w") as container:
         encoders, stream = [], None
         for rows, columns, _ in parts:
@@ -199,7 +202,7 @@ def test_more_frames_than_a_film_can_have_are_refused(tmp_path: Path, monkeypatc
     monkeypatch.setattr(video, "_MOST_FRAMES", COUNT)
     assert len(VideoFrames(film).times) == COUNT
     monkeypatch.setattr(video, "_MOST_FRAMES", COUNT - 1)
-    with pytest.raises(ImageError, match=f"film.mp4 has more than {COUNT - 1} frames; cut it into pieces"):
+    with pytest.raises(ImageError, match=f"film.mp4 has more than {COUNT - 1} frames; split it into shorter videos"):
         VideoFrames(film)
 
 

@@ -45,7 +45,7 @@ def opened(path: Path) -> Iterator[Any]:
 
 
 def pictures_of(path: Path) -> Any:
-    """Return the codec's four letters, name and profile, and the pixel format and pixel shape."""
+    """Return the codec's four-letter code, name and profile, the pixel format and pixel shape."""
     with opened(path) as container:
         stream = container.streams.video[0]
         context = stream.codec_context
@@ -346,7 +346,7 @@ def test_a_trial_whose_colours_change_fails(tmp_path: Path) -> None:
 def test_an_absurd_rate_is_refused_before_the_work(tmp_path: Path) -> None:
     film = make(tmp_path / "film.mp4", rate=1_000_000)
     for suffix in (".mp4", ".mkv"):
-        with pytest.raises(OutputError, match="128 x 96 pixels and 1000000 frames a second can be written") as raised:
+        with pytest.raises(OutputError, match="128 x 96 pixels and 1000000 frames per second can be written") as raised:
             prepare(film, tmp_path / f"new{suffix}")
         assert "\n" not in str(raised.value)
 
@@ -354,7 +354,7 @@ def test_an_absurd_rate_is_refused_before_the_work(tmp_path: Path) -> None:
 def test_times_that_are_equal_in_the_container_are_refused_before_the_work(tmp_path: Path) -> None:
     film = make(tmp_path / "film.mp4", rate=1200)
     with pytest.raises(
-        OutputError, match=r"1200 frames a second can be written .*: it stores times in steps of 1/1000"
+        OutputError, match=r"1200 frames per second can be written .*: it stores times in steps of 1/1000"
     ):
         prepare(film, tmp_path / "new.mkv")
     assert len(VideoFrames(repeat(film, tmp_path / "new.mp4")).times) == COUNT
@@ -423,7 +423,10 @@ def test_sound_that_breaks_off_does_not_end_the_film(tmp_path: Path, caplog) -> 
         Copies(source, [1, 2], failing, "new.mkv").mux_before(float("inf"))
     assert failing.taken.count("aac") == 1 < failing.taken.count("ac3")
     assert (
-        caplog.text.count("new.mkv: sound as aac (deu) ends at 0.0 s, where it cannot be copied (it is damaged)") == 1
+        caplog.text.count(
+            "new.mkv: sound as aac (deu) ends at 0.0 s, because the rest cannot be copied (it is damaged)"
+        )
+        == 1
     )
 
 

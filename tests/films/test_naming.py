@@ -1,4 +1,4 @@
-"""Tests of names of frames: which frame is meant, and which names may mean two."""
+"""Tests of the names of frames: which frame a name means, and which names are refused."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ def test_a_frame_is_named_by_its_name_its_file_or_its_number_and_without_numbers
 @pytest.mark.parametrize(
     ("kind", "name", "words"),
     [
-        ("from one", "0", "there is no frame 0; there are frame_0001 to frame_0012, or 1 to 12"),
-        ("from one", "13", "there is no frame 13; there are frame_0001"),
-        ("from one", 12, "there is no frame 12; there are frame_0001 to frame_0012, or 0 to 11"),
+        ("from one", "0", "there is no frame 0; name one of frame_0001 to frame_0012, or give a number from 1 to 12"),
+        ("from one", "13", "there is no frame 13; name one of frame_0001"),
+        ("from one", 12, "there is no frame 12; name one of frame_0001 to frame_0012, or give a number from 0 to 11"),
         ("from one", True, "there is no frame True"),
         ("from one", "frame_0010.jpg", "there is no frame 'frame_0010.jpg'"),
         ("from one", "\u0663", "there is no frame '\u0663'"),
         ("from one", "9" * 5000, "there is no frame 9999"),
-        ("take", "2", "there is no frame 2; there are take2_005_v7 to take2_014_v7, or 5 to 14"),
+        ("take", "2", "there is no frame 2; name one of take2_005_v7 to take2_014_v7, or give a number from 5 to 14"),
         ("shots", "1", "the frame 1 may be s1_0001 or s1_0002; give the whole name"),
         ("shots", "2", "the frame 2 may be s1_0002 or s2_0001"),
         ("same number", "001", "the frame 001 may be 1 or 01"),
-        ("no numbers", "3", "there is no frame 3; there are dawn to dusk, or 0 to 2"),
+        ("no numbers", "3", "there is no frame 3; name one of dawn to dusk, or give a number from 0 to 2"),
     ],
 )
 def test_a_name_that_matches_no_frame_or_two_is_refused_in_one_line(kind, name, words) -> None:

@@ -1,4 +1,4 @@
-"""Tests of the plan of a film, which says which keys decide which frames."""
+"""Tests of the plan of a film, which says from which keys each frame is painted."""
 
 import pytest
 

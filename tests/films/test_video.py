@@ -17,12 +17,12 @@ from analogy.films.video import VideoFrames
 
 COUNT = 24
 TIMES = [3 * i + (i % 3 == 0) for i in range(COUNT)]
-"""Times of frames at an unsteady rate, in units of 1 / 30 s."""
+"""Times of frames at unequal intervals, in units of 1 / 30 s."""
 
 
 @pytest.fixture(scope="module")
 def frames() -> list[np.ndarray]:
-    """Frames of smooth colours, which a codec keeps well."""
+    """Frames of smooth colours, which an encoder changes little."""
     return [
         frame // 2 + 64
         for frame in film(picture(240, 320)[::4, ::4].repeat(4, 0).repeat(4, 1), (48, 64), COUNT, (1, 0))
@@ -143,9 +143,9 @@ def test_a_file_that_is_not_a_video_is_refused_in_one_line(tmp_path: Path) -> No
 def test_a_video_that_cannot_be_written_leaves_nothing(tmp_path: Path, frames) -> None:
     def failing():
         yield frames[0]
-        raise ImageError("the disk has eaten it")
+        raise ImageError("a frame is damaged")
 
-    with pytest.raises(ImageError, match="eaten"):
+    with pytest.raises(ImageError, match="a frame is damaged"):
         write_video(tmp_path / "new.mp4", failing(), None, Fraction(24))
     with pytest.raises(OutputError, match="does not exist"):
         write_video(tmp_path / "nowhere" / "new.mp4", iter(frames), None, Fraction(24))

@@ -1,4 +1,4 @@
-"""The benchmark: it shows each stage beside the limits of the machine, and compares two files."""
+"""Tests of the benchmark, which compares each stage with the limits and with an earlier file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tools/distill.py` with a small teacher, on crops that are small enough for a test."""
+"""Tests of `tools/distill.py` with a small teacher, on crops that are small enough for a test."""
 
 import importlib.util
 import sys
@@ -64,7 +64,7 @@ def inputs(tmp_path):
 
 @pytest.fixture
 def no_folder(distill, monkeypatch):
-    """Write no model folder, for tests of the weights alone."""
+    """Write no model folder, for tests that need only the weights."""
     monkeypatch.setattr(distill, "write_model", lambda *_: None)
 
 
@@ -80,7 +80,7 @@ def same(one, other, names=None) -> bool:
 def test_the_same_seed_gives_the_same_weights_killed_or_not(
     distill, no_folder, inputs, tmp_path, monkeypatch, capsys, crops
 ):
-    """Use crops of a pool and new crops, with and without worker processes."""
+    """Run it with crops of a pool and with new crops, with and without worker processes."""
     monkeypatch.setitem(distill.GROUPS, "cpu", 2 if crops == "0" else 1)
 
     def run(name, *more):
@@ -126,7 +126,10 @@ def test_weights_have_the_names_and_shapes_of_the_compact_model(distill, inputs,
 
 
 def test_one_table_compares_weights_of_any_layers_and_widths(distill, inputs, tmp_path, capsys):
-    """Include the teacher, which has no error: its few channels lose nothing in the projection."""
+    """The table includes the teacher, whose errors are almost 0.
+
+    The projection of its few channels loses nothing.
+    """
     inputs[-1] = "compact"
     sixteen = [layer for layer in CONVOLUTIONS if layer not in FOURTH]
     files = {"teacher.safetensors": random_weights((3, 4, 5, 6, 7)),
@@ -142,7 +145,7 @@ def test_one_table_compares_weights_of_any_layers_and_widths(distill, inputs, tm
         errors[Path(path).name][kind] = [float(value) for value in values]
     kinds = ["linear", "relational", "norm", "within_1", "within_5", "across_1", "across_5"]
     assert [list(own) for own in errors.values()] == [kinds, kinds]
-    for kind in kinds[1:]:  # features are stored as float16, and the linear map has a ridge term
+    for kind in kinds[1:]:  # not exactly 0, since features are stored as float16
         assert max(errors["teacher.safetensors"][kind]) < (0.001 if kind in ("relational", "norm") else 0.1), kind
     assert min(errors["vgg16.safetensors"]["relational"]) > 0.01
     assert not (tmp_path / "run" / distill.WEIGHTS_FILE).exists()  # no weights were trained
@@ -154,7 +157,7 @@ def test_a_student_begun_from_narrower_weights_computes_the_same_features(distil
     start, student = distill.untrained(narrower), distill.untrained(distill.LAYER_WIDTHS)
     for bias in start.biases.values():
         torch.nn.init.normal_(bias, 0.05, 0.1)
-    start.kernels["conv3_1"].data.mul_(7)  # gives a spread that no untrained layer has
+    start.kernels["conv3_1"].data.mul_(7)  # gives a standard deviation that no untrained layer has
     distill.begin_from(student, start)
     image = torch.rand(1, 3, 48, 32)
     with torch.no_grad():
@@ -192,7 +195,7 @@ def test_a_run_begins_from_weights_and_keeps_the_frozen_layers(distill, no_folde
     for layer in distill.LAYERS:
         for part in ("weight", "bias"):
             before, after = start[f"{layer}.{part}"], trained[f"{layer}.{part}"]
-            # Weights are rescaled when they are written.
+            # The layers are only nearly the same, since weights are rescaled when they are written.
             near = np.abs(after - before).max() < 1e-4 * np.abs(before).max()
             assert near == (layer < "conv3_1"), (layer, part)
     still = run("still", *init, "--rate", "0")
@@ -225,7 +228,7 @@ def test_written_weights_have_the_teachers_scale_and_order_patches_alike(distill
     student = distill.untrained(distill.LAYER_WIDTHS).eval()
     with torch.no_grad():
         for name in distill.LAYERS:
-            student.kernels[name].mul_(5)  # makes the features after 13 layers 1e9 times too large
+            student.kernels[name].mul_(5)  # makes the features after 11 layers 5e7 times too large
     images = torch.randint(0, 256, (2, 48, 48, 3), dtype=torch.uint8)
     spread = {level: torch.tensor(0.3 * level) for level in distill.LEVELS}
     rescaled = distill.rescaled_weights(student, images, spread)
@@ -267,7 +270,7 @@ def test_groups_are_compared_separately(distill):
 
 
 def test_ranking_error_and_misses_of_a_small_case(distill):
-    """Use five directions in the plane, of which the student swaps the two nearest to the first."""
+    """There are five directions in a plane, and the student swaps the two nearest to the first."""
     from distill_errors import misses
 
     angle = {"teacher": [0, 0.3, 0.5, 1.2, 1.5], "student": [0, 0.5, 0.3, 1.2, 1.5]}
@@ -282,7 +285,7 @@ def test_ranking_error_and_misses_of_a_small_case(distill):
         0,
     ]  # a row may match itself in a pair of arrays
     assert distill.ranking_error(7 * teacher, teacher).item() == pytest.approx(0, abs=1e-6)
-    # Equal features give a ranking without order.
+    # If all features are equal, the ranking is uniform.
     assert distill.ranking_error(torch.ones(5, 2), teacher).item() == pytest.approx(1, abs=1e-5)
     assert 0.01 < distill.ranking_error(student, teacher).item() < 1
 
@@ -374,7 +377,7 @@ def test_the_student_has_the_same_features_in_training(distill):
         training, evaluation = student.train()(image), student.eval()(image)
     for level in distill.LEVELS:
         torch.testing.assert_close(training[level], evaluation[level], rtol=1e-3, atol=1e-4)
-    # Training used another algorithm.
+    # Training used Winograd's algorithm.
     assert any((training[level] != evaluation[level]).any() for level in distill.LEVELS)
 
 

@@ -1,4 +1,4 @@
-"""The examples for apps run unchanged."""
+"""Tests that run the examples for apps unchanged."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Watched:
 
 @pytest.fixture
 def asyncio_app() -> dict[str, Any]:
-    """Return the global names of the app. Values that are set here are used by its functions."""
+    """Return the app's global variables. If a test sets one of them, the app's functions use it."""
     names = runpy.run_path(str(EXAMPLES / "asyncio_app.py"))
     return names["transfer"].__globals__
 

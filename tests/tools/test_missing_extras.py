@@ -1,4 +1,4 @@
-"""Tools without their extra name it in one line."""
+"""Tests that a tool whose extra is not installed names the extra in one line."""
 
 import subprocess
 import sys

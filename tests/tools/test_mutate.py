@@ -1,4 +1,4 @@
-"""`tools/mutate.py`: the mutants of both languages, their names, and the report of survivors."""
+"""Tests of `tools/mutate.py`: mutants of both languages, their names, and reports of survivors."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_what_no_test_could_notice_is_not_changed(mutate, tmp_path):
 
 
 def test_code_that_does_not_parse_is_no_mutant(mutate, tmp_path):
-    # "case 1 & 2" would be a mutant of the pattern.
+    # A rule changes "|" to "&", but "case 1 & 2" is not valid Python.
     text = "match x:\n    case 1 | 2:\n        f(x)\n"
     assert names(mutate, tmp_path / "p.py", text) == {
         "f(x) -> pass",
@@ -152,7 +152,7 @@ def test_code_that_does_not_parse_is_no_mutant(mutate, tmp_path):
 
 @pytest.fixture
 def project(mutate, tmp_path, monkeypatch):
-    """Return the folder of a project, whose test lets one mutant survive, and its reasons."""
+    """Return a project folder, whose test lets one mutant survive, and the file of its reasons."""
     root, known = tmp_path / "project", tmp_path / "mutants.toml"
     (root / "analogy").mkdir(parents=True)
     (root / "analogy" / "thing.py").write_text("def least(x):\n    return max(x, 1)\n")

@@ -1,7 +1,7 @@
-"""The plug-ins for Krita and ComfyUI.
+"""Tests of the plug-ins for Krita and ComfyUI.
 
-The plug-in for Krita is tested with stand-ins for Krita's objects and a real service, and in the
-real Krita if it is installed. The node for ComfyUI is tested by the documented interface.
+The plug-in for Krita is tested with fakes of Krita's objects and a real service, and in the real
+Krita if it is installed. The node for ComfyUI is tested through ComfyUI's documented interface.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ KRITA = PLUGINS / "krita"
 
 
 def without(name: str) -> None:
-    """Remove a module and its submodules from the loaded ones."""
+    """Remove a module and its submodules from the loaded modules."""
     for each in [each for each in sys.modules if each == name or each.startswith(f"{name}.")]:
         del sys.modules[each]
 
 
 class FakeKrita:
-    """Stand-in for the object that the plug-in uses when Krita loads it."""
+    """Fake of the object that the plug-in uses when Krita loads the plug-in."""
 
     def __init__(self) -> None:
         self.extensions: list[Any] = []
@@ -65,7 +65,7 @@ class FakeExtension:
 
 @pytest.fixture
 def krita(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKrita]:
-    """Install a stand-in for Krita, with the plug-in on Python's path."""
+    """Install a fake of Krita's Python module, and put the plug-in on Python's path."""
     fake = FakeKrita()
     module = types.ModuleType("krita")
     module.Krita, module.Extension = fake, FakeExtension  # type: ignore[attr-defined]
@@ -105,7 +105,7 @@ class Rect:
 
 @dataclass
 class Node:
-    """Stand-in for Krita's `Node`, as documented.
+    """Fake of Krita's class `Node`, made from Krita's documentation.
 
     Its pixels (H, W, 4) are blue, green, red and alpha, uint8 or uint16.
     """
@@ -172,7 +172,7 @@ class Node:
 
 
 class Document:
-    """Stand-in for Krita's `Document`, as documented."""
+    """Fake of Krita's class `Document`, made from Krita's documentation."""
 
     def __init__(self, width: int, height: int, *layers: Node) -> None:
         self.size = width, height
@@ -266,7 +266,7 @@ def test_16_bit_pixels_get_red_and_blue_swapped_and_nothing_else(part) -> None:
 def painted(
     name: str, rows: int, columns: int, where: tuple[slice, slice], alpha: int = 255, kind: Any = np.uint8
 ) -> Node:
-    """Return a layer of the size of a picture that is painted in one part."""
+    """Return a layer that is painted in the part `where`, and transparent elsewhere."""
     pixels = np.zeros((rows, columns, 4), kind)
     pixels[where] = alpha * (257 if kind is np.uint16 else 1)
     return Node(name, pixels)
@@ -444,7 +444,7 @@ def test_a_refusal_of_the_service_becomes_one_sentence(part, serving, pictures) 
         (
             pictures | {"a": bytes(70 << 20)},
             {},
-            r"The pictures have 70\.\d MB, and the service accepts 64; start it with a larger --upload-mb\.",
+            r"The pictures have 70\.\d MB, and the service accepts 64 MB; start it with a larger --upload-mb\.",
         ),
     ]:
         with pytest.raises(error, match=f"^{words}$"):
@@ -509,7 +509,9 @@ def test_work_ends_with_a_result_or_a_problem_or_after_cancelling_with_neither(p
     assert (done(fail).result, done(fail).problem) == (None, "No.")
     ended = done(until_cancelled, cancel=True)
     assert (ended.result, ended.problem) == (None, None)
-    assert done(lambda step, cancelled: 1 / 0).problem.startswith("This should not happen: ZeroDivisionError")
+    assert done(lambda step, cancelled: 1 / 0).problem.startswith(
+        "An unexpected error has ended the work: ZeroDivisionError"
+    )
 
 
 IN_KRITA = """
@@ -585,8 +587,8 @@ def test_the_real_krita_makes_a_new_layer_with_labels(part, serving, rng, tmp_pa
     (tmp_path / "scene").write_bytes(b"".join(each.tobytes() for pair in scene.values() for each in pair))
     (tmp_path / "in_krita.py").write_text(IN_KRITA)
     environment = {
-        # Krita's Python finds its modules next to the first python3 on the path. That must not be
-        # the python3 of the environment.
+        # Krita's Python finds its modules next to the first python3 on the path. This must be the
+        # system's python3, and not the python3 that runs the tests.
         "PATH": os.pathsep.join(["/usr/bin", "/bin"]), "HOME": str(tmp_path), "PYTHONPATH": str(tmp_path),
         "QT_QPA_PLATFORM": "offscreen", "XDG_RUNTIME_DIR": str(tmp_path), "ANALOGY_TOKEN": "secret", "LANG": "C.UTF-8",
         "PLUGIN": str(KRITA), "ADDRESS": serving,
@@ -618,15 +620,15 @@ def test_the_real_krita_makes_a_new_layer_with_labels(part, serving, rng, tmp_pa
 
 
 class InterruptError(Exception):
-    """Stand-in for the exception that ComfyUI raises."""
+    """Fake of the exception that ComfyUI raises after an interrupt."""
 
 
 @dataclass
 class Comfy:
-    """Stand-ins for the parts of ComfyUI that the node uses.
+    """Fakes of the parts of ComfyUI that the node uses.
 
-    `shown` has each value of the progress bar with its total. The user interrupts after
-    `interrupt_after` of them.
+    `shown` has each value of the progress bar with its total. The user interrupts the work after
+    `interrupt_after` values.
     """
 
     node: Any
@@ -644,7 +646,10 @@ class Comfy:
 
 @pytest.fixture
 def comfy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Comfy]:
-    """Install stand-ins for ComfyUI, and load the folder under another name as ComfyUI does."""
+    """Install fakes of ComfyUI's modules, and load the node's folder as ComfyUI does.
+
+    ComfyUI loads the folder as a module with another name.
+    """
     fake = Comfy(None, None, [])
 
     class ProgressBar:

@@ -1,10 +1,10 @@
-"""Image analogies from asyncio: the loop stays free, and cancelling an await ends the work.
+"""Image analogies with asyncio: the event loop stays free, and cancelling an await ends a transfer.
 
     python tools/examples/asyncio_app.py painting.jpg photo.jpg another.jpg
 
-`asyncio.to_thread` runs the transfer in a thread. A thread cannot be cancelled. The transfer's
-progress callback raises instead, which ends the transfer at its next step, some hundredths of a
-second later.
+`asyncio.to_thread` runs the transfer in a thread. A thread cannot be cancelled. So the transfer's
+progress callback raises an exception, which ends the transfer at its next step, some hundredths of
+a second later.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ one_at_a_time = asyncio.Semaphore()  # one transfer uses all cores
 
 
 async def transfer(a: str, b_prime: str, **options: Any) -> analogy.Result:
-    """Call `engine.transfer` without blocking the loop."""
+    """Call `engine.transfer` without blocking the event loop."""
     cancelled = threading.Event()
 
     def progress(_: analogy.Progress) -> None:

@@ -1,4 +1,4 @@
-"""An image analogy over HTTP, in twenty lines of Flask.
+"""Web service that makes image analogies, in twenty lines of Flask.
 
 flask --app tools/examples/flask_app run
 curl -F a=@photo.jpg -F b_prime=@painting.jpg -F preset=fast http://127.0.0.1:5000 -o picture.png
@@ -12,7 +12,7 @@ import analogy
 
 app = flask.Flask(__name__)
 app.config["MAX_CONTENT_LENGTH"] = 30_000_000
-engine = analogy.Engine(max_input_pixels=20_000_000)  # made in each process, since threads do not survive a fork
+engine = analogy.Engine(max_input_pixels=20_000_000)  # each process needs its own, since threads end at a fork
 
 
 @app.post("/")

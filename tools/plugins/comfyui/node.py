@@ -1,6 +1,7 @@
-"""The node: it takes and returns tensors, and runs `analogy.Engine` in ComfyUI's process.
+"""ComfyUI node that takes and returns tensors, and runs `analogy.Engine` in ComfyUI's process.
 
-An IMAGE of ComfyUI is a tensor (N, H, W, C) of floats from 0 to 1, a MASK is one of (N, H, W).
+ComfyUI's type IMAGE is a tensor (N, H, W, C) of floats from 0 to 1, and its type MASK is a tensor
+(N, H, W) of floats from 0 to 1.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from analogy.networks.models import DEFAULT, installed
 from analogy.settings import PRESET_HELP
 
 WIDGETS = "weight", "ratio", "uniformity"
-"""Settings that have a widget and that presets change as well."""
+"""Settings that have a widget and that a preset can also change."""
 DEVICES = "auto", "cpu", "cuda"
 _REGION = 0.5
-"""Smallest value of a mask inside its region."""
+"""Smallest value, 0 to 1, that a mask has inside its region."""
 _STEPS = 1000
 """Number of steps of the progress bar for one picture."""
 
@@ -32,7 +33,7 @@ class Analogy:
     """
 
     CATEGORY = "image/style"
-    DESCRIPTION = "Gives a picture the looks of another picture, whose own pixels it uses."
+    DESCRIPTION = "Gives a picture the looks of another picture, by using the pixels of that picture."
     FUNCTION = "make"
     RETURN_TYPES = ("IMAGE", "IMAGE")
     RETURN_NAMES = ("image", "looks_as_image")
@@ -46,7 +47,7 @@ class Analogy:
         """Return the inputs and the widgets of the node: name -> type and options."""
         fields = {field.name: field for field in dataclasses.fields(Settings)}
         presets = "\n".join(f"{name}: {words}" for name, words in PRESET_HELP.items())
-        of_preset = "At its default, the preset decides."
+        of_preset = "The preset decides unless this value is changed."
         return {
             "required": {
                 "image": (
@@ -65,16 +66,16 @@ class Analogy:
                     list(installed()),
                     {"default": DEFAULT, "tooltip": "The network that compares the pictures."},
                 ),
-                "device": (list(DEVICES), {"default": DEVICES[0], "tooltip": "Where the transfer runs."}),
+                "device": (list(DEVICES), {"default": DEVICES[0], "tooltip": "The device on which the transfer runs."}),
             },
             "optional": {
                 "mask_image": (
                     "MASK",
-                    {"tooltip": "A region of the picture. It matches only the region of the looks."},
+                    {"tooltip": "A region of the picture. It is matched only with the region of mask_looks."},
                 ),
                 "mask_looks": (
                     "MASK",
-                    {"tooltip": "The region of the looks that it matches. Connect both masks, or none."},
+                    {"tooltip": "The region of the looks that matches mask_image. Connect both masks, or none."},
                 ),
             },
         }
@@ -94,14 +95,15 @@ class Analogy:
     ) -> tuple[Any, Any]:
         """Return the batches of A' and of B.
 
-        For a direction that was not made, the value stops the nodes that use the output.
+        For a direction that was not made, the output is a value with which ComfyUI stops the nodes
+        that use this output.
 
         Raises
         ------
         AnalogyError
             If the library refuses an input.
         ValueError
-            If there are neither one nor as many masks as pictures.
+            If the number of masks is neither one nor the number of pictures.
         Exception
             ComfyUI's own exception, if the user interrupts the work.
         """
@@ -128,7 +130,7 @@ class Analogy:
 def settings_of(preset: Any, widgets: dict[str, Any], **others: Any) -> Settings:
     """Return the settings of a preset, changed by `others` and by widgets not at their defaults.
 
-    A widget always has a value, so that its default means that nobody has changed it.
+    A widget always has a value, so a widget at its default counts as not changed by the user.
     """
     defaults = dataclasses.asdict(Settings())
     changed: dict[str, Any] = {name: value for name, value in widgets.items() if value != defaults[name]}
@@ -144,7 +146,8 @@ def engine_for(model: str, device: Any) -> Engine:
 def _widget(field: dataclasses.Field[Any], more: str = "", **options: Any) -> tuple[Any, dict[str, Any]]:
     """Return the widget of a setting: its type or its choices, and its options.
 
-    The sentence `more` follows the setting's help. `options` override those that the setting gives.
+    The sentence `more` is added to the setting's help. `options` override the options that follow
+    from the setting.
     """
     meta = field.metadata
     made = {"default": field.default, "tooltip": f"{meta['help']} {more}".strip()}

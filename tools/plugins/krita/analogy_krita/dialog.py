@@ -93,7 +93,7 @@ class Dialog(QDialog):
         self._start(lambda step, cancelled: service.settings(), self._show_settings)
 
     def make(self) -> None:
-        """Read the layers, and let the service make the picture in another thread."""
+        """Read the layers, and start a thread that lets the service make the picture."""
         try:
             service = self._service()
             pictures = self._pictures()
@@ -110,7 +110,7 @@ class Dialog(QDialog):
         )
 
     def choose_looks(self, path: str = "", layer_name: str = "") -> None:
-        """Select the file, or the first layer of this name, whose looks the layer gets."""
+        """Select the source of the looks: the file at `path`, or the first layer `layer_name`."""
         index = 0
         for place in range(1, self._looks.count()):
             if layer_name and self._looks.itemData(place).node.name() == layer_name:
@@ -193,7 +193,7 @@ class Dialog(QDialog):
         if (labels[0] is None) != (labels[1] is None):
             raise LayerError("Labels need two groups; choose one for the layer and one for the looks, or none.")
         if labels[0] is not None and other is None:
-            raise LayerError("Labels need a layer for the looks; open the file in Krita, and choose its layer.")
+            raise LayerError("Labels work only if the looks are a layer; open the file in Krita, and choose its layer.")
         self.layer.document.waitForDone()
         pictures = {"a": self.layer.png(), "b_prime": self._file() if other is None else other.png()}
         if labels[0] is not None:
@@ -234,7 +234,7 @@ class Dialog(QDialog):
             self.choose_looks(path)
 
     def _start(self, do: Any, then: Any) -> None:
-        """Run `do` in another thread, and then call `then` with its result in this thread."""
+        """Run `do` in another thread, then call `then` with its result in the window's thread."""
         self._message.setText("")
         self.work, self._then = Work(do), then
         self._timer.start(_POLL_MS)
@@ -280,7 +280,7 @@ class Dialog(QDialog):
 
 
 def _widget_of(setting: dict[str, Any]) -> Any:
-    """Return a widget for a setting of the service, which at first leaves it to the preset."""
+    """Return a widget for a setting of the service, which first shows that the preset decides."""
     if setting["choices"]:
         box = QComboBox()
         box.addItem(_AS_THE_PRESET, None)

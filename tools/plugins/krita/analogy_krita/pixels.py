@@ -53,7 +53,7 @@ def layer_pixels(png: bytes, bits: int) -> tuple[int, int, bytes]:
 
     image = QImage.fromData(png, "PNG")
     if image.isNull():
-        raise ValueError("the service sent no picture")
+        raise ValueError("the service sent a file that is not a PNG picture; start the service again")
     image = image.convertToFormat(QImage.Format_ARGB32 if bits == 8 else QImage.Format_RGBA64)
     bits_of_image = image.constBits()
     bits_of_image.setsize(image.sizeInBytes())
@@ -62,7 +62,7 @@ def layer_pixels(png: bytes, bits: int) -> tuple[int, int, bytes]:
 
 
 def red_and_blue_swapped(pixels: bytes) -> bytes:
-    """Return pixels of 16 bits a sample with red and blue exchanged."""
+    """Return pixels with 16 bits per sample, with red and blue exchanged."""
     swapped = bytearray(pixels)
     for byte in range(2):
         swapped[byte::8], swapped[byte + 4 :: 8] = pixels[byte + 4 :: 8], pixels[byte::8]
@@ -70,7 +70,7 @@ def red_and_blue_swapped(pixels: bytes) -> bytes:
 
 
 def label_colours(*groups: list[Region]) -> dict[str, int]:
-    """Return name of a region -> number of its colour, from 1, for all groups together.
+    """Return a dict, for all groups together: name of a region -> number of its colour, from 1.
 
     Raises `ValueError` if a name is missing in a group, if there is no region, or if there are more
     than `MOST_REGIONS`.
@@ -109,7 +109,10 @@ def label_png(regions: list[Region], colours: dict[str, int], width: int, height
 
 
 def _png(samples: bytes, width: int, height: int, bits: int, kind: int, row: int, more: bytes = b"") -> bytes:
-    """Return a PNG file of colour type `kind`, with `row` bytes a row and `more` chunks first."""
+    """Return a PNG file of colour type `kind`, from `samples` with `row` bytes in each row.
+
+    The chunks `more` come before the samples.
+    """
     head = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)
     rows = b"".join(b"\0" + samples[start : start + row] for start in range(0, len(samples), row))
     body = _chunk(b"IDAT", zlib.compress(rows, 1)) + _chunk(b"IEND", b"")

@@ -13,7 +13,7 @@ from urllib import error, parse, request
 ADDRESS = "http://127.0.0.1:8000"
 """Default address of `analogy serve`."""
 _TIMEOUT = 130.0
-"""Longest time for an answer, in seconds. The service accepts an upload for up to 120."""
+"""Longest time to wait for an answer, in seconds. An upload to the service may take up to 120 s."""
 _POLL_INTERVAL = 0.25
 """Interval at which a job is polled, in seconds."""
 
@@ -27,7 +27,7 @@ class CancelledError(Exception):
 
 
 class Service:
-    """The service at an address.
+    """Client of the service at an address.
 
     `token` is the service's ANALOGY_TOKEN, empty if it has none. Raises `ServiceError` for an
     invalid address.
@@ -81,7 +81,7 @@ class Service:
         most = self.settings()["upload_bytes"]
         if len(body) > most:  # else the service would end the connection during the upload
             raise ServiceError(
-                f"The pictures have {len(body) / (1 << 20):.1f} MB, and the service accepts {most >> 20}; start it "
+                f"The pictures have {len(body) / (1 << 20):.1f} MB, and the service accepts {most >> 20} MB; start it "
                 "with a larger --upload-mb."
             )
         job = self._json("POST", "/v1/jobs", body, kind)

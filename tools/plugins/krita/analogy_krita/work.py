@@ -1,4 +1,4 @@
-"""Work in a thread, whose state the window polls.
+"""Work that runs in a thread, while the window polls its state.
 
 Only the window's own thread may use Qt's objects.
 """
@@ -12,7 +12,7 @@ from .service import CancelledError, ServiceError
 
 
 class Work:
-    """A function that runs in a thread of its own from the start on.
+    """A function that runs in a thread of its own, which starts at once.
 
     It is called with the arguments `step` and `cancelled` of `Service.make`.
 
@@ -21,7 +21,7 @@ class Work:
     now : tuple
         The present step, in words, and the finished share, 0 to 1.
     result : object
-        What the function has returned; None before that, or if it was cancelled or failed.
+        What the function has returned; None while it runs, or if it was cancelled or failed.
     problem : str or None
         A sentence that says why the function failed.
     """
@@ -31,7 +31,7 @@ class Work:
         self.result: Any = None
         self.problem: str | None = None
         self._do, self._cancelled = do, threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)  # a daemon, so that Krita can quit meanwhile
+        self._thread = threading.Thread(target=self._run, daemon=True)  # a daemon, so that Krita can quit while it runs
         self._thread.start()
 
     @property
@@ -51,7 +51,7 @@ class Work:
         except ServiceError as error:
             self.problem = str(error)
         except Exception as error:  # otherwise nobody would see it
-            self.problem = f"This should not happen: {error!r}"
+            self.problem = f"An unexpected error has ended the work: {error!r}."
 
     def _step(self, words: str, share: float) -> None:
         self.now = words, share
