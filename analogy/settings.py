@@ -22,7 +22,7 @@ PATCH_SIZE = {5: 3, 4: 3, 3: 3, 2: 5, 1: 5}
 PIXEL_PATCH_SIZE = 3
 """Side of the square patches of the final vote, in pixels."""
 SEARCH_RADIUS = {4: 6, 3: 6, 2: 4, 1: 4}
-"""Level -> first radius of the random search, in positions. At level 5 it is the whole map."""
+"""Level -> first radius of the random search, in positions. At level 5 it is the map's size."""
 FIRST_JUMPS = (8, 4, 2, 1)
 """Jumps of the propagation passes of the first iteration, in positions, in their order.
 

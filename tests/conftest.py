@@ -16,7 +16,7 @@ import pytest
 from analogy.backends.cpu import CpuBackend
 from analogy.errors import DeviceError
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts background jobs like this
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts background jobs; tests send SIGINT
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

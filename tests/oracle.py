@@ -24,7 +24,7 @@ def hash32(seed, iteration, pixel, step):
 
 
 def join(f, g):
-    """Return both maps side by side, (H, W, 2C) int16 in units of 1 / 4096.
+    """Return the joined features of two maps, (H, W, 2C) int16 in units of 1 / 4096.
 
     Each map is divided by its L2 norm at each position; zero stays zero.
     """
