@@ -1,7 +1,7 @@
 """Whole transfers on the CUDA backend, on the simulator and on a GPU.
 
-The simulator replaces CuPy by an imitation on the CPU, which runs the real kernels. ONNX Runtime
-reads and writes the arrays of that imitation by their addresses.
+The simulator runs the real kernels on the CPU, with a simulated CuPy. ONNX Runtime reads and writes
+the arrays of the simulated CuPy by their addresses.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def halves(size):
 
 @pytest.fixture(params=["simulated", pytest.param("cuda", marks=pytest.mark.gpu)])
 def gpu(request):
-    """Return an engine with the arrays of CuPy, or with those of the simulator."""
+    """Return an engine with the arrays of CuPy, or with those of the simulated CuPy."""
     if request.param == "cuda":
         return Engine(device="cuda")
     return Engine(backend=request.getfixturevalue("simulated"))

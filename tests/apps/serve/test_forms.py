@@ -169,7 +169,7 @@ def test_a_transfer_that_makes_several_b_is_refused(service) -> None:
         ({"photo": "perhaps"}, "photo: "),
         ({"ratio": ""}, "'ratio' is empty; give a value, or leave the field out"),
         ({"seed": ["1", "2"]}, "'seed' is given 2 times; give it once"),
-        ({"settings": '{"seed": 1, "seed": 2}'}, "settings: it has 'seed' twice; give it once"),
+        ({"settings": '{"seed": 1, "seed": 2}'}, "settings: the name 'seed' occurs twice; give it once"),
     ],
 )
 def test_ignored_and_wrong_fields_are_refused(service, path: str, fields: dict[str, Any], words: str) -> None:
