@@ -259,7 +259,7 @@ def vote(
 def channels_last(y0: Int64, y1: Int64, maps: Float32s, h: Int64, w: Int64, c: Int64, out: Float32s) -> None:
     """Write maps (1, C, H, W) as (H, W, C)."""
     for y in range(y0, y1):
-        for x0 in range(0, w, 16):  # 16 numbers are one cache line
+        for x0 in range(0, w, 16):  # 16 numbers fill one cache line
             for k in range(c):
                 for x in range(x0, min(x0 + 16, w)):
                     out[(y * w + x) * c + k] = maps[(k * h + y) * w + x]

@@ -214,8 +214,8 @@ def montage(pictures: Sequence[Array], *, gap: int = 8, height: int | None = Non
 def composite(pixels: Array, alpha: Array, ground: Any) -> Array:
     """Return `pixels` (H, W, 3) laid on the background `ground`, with the opacity `alpha`.
 
-    `alpha` is (H, W) uint8. The pixels have any integer dtype, which the result has, too. `ground`
-    is one colour (3,) or one grey level.
+    `alpha` is (H, W) uint8. The pixels may have any integer dtype, and the result has the same.
+    `ground` is one colour (3,) or one grey level.
     """
     weight = alpha[..., None] * np.float32(1 / 255)
     return np.rint(pixels * weight + np.asarray(ground, np.float32) * (1 - weight)).astype(pixels.dtype)

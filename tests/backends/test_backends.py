@@ -532,7 +532,7 @@ def test_search_recovers_a_known_translation(backend, rng):
     nnf, d = search(backend, a, b, random_field(rng, (20, 18), (20, 18)), 3, 3)
     y, x = np.mgrid[5:19, 5:17]
     assert (nnf[5:19, 5:17] == np.stack([y - 4, x - 4], axis=2)).all()
-    np.testing.assert_allclose(d[5:19, 5:17], -2, rtol=3e-4)  # the joined features are rounded to fixed point
+    np.testing.assert_allclose(d[5:19, 5:17], -2, rtol=3e-4)  # not exactly -2, since joined features are rounded
 
 
 def test_repeated_calls_give_the_same_bits(backend, rng):

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(bool(simulator.missing()), reason=simulator.miss
 
 SIZE = (1 << 16) + 16, 1 << 16
 FAR = [((1 << 15) + 7, 30), (1 << 16, 9), ((1 << 16) + 5, (1 << 16) - 9)]
-"""Positions just after 2^31 and 2^32 elements, and near the end of a picture of SIZE."""
+"""Positions in a picture of SIZE: just after 2^31 and 2^32 elements, and near its end."""
 LONG_ROWS = (15, 1 << 19, 8193), (7, 20)
 """Size of a picture whose rows have more than 2^32 elements each, and a position in it."""
 CASES = [*(((*SIZE, 1), far) for far in FAR), LONG_ROWS]
