@@ -35,7 +35,7 @@ _LINES_TOGETHER = 64
 A half-sweep solves the even or the odd lines (rows or columns) of a grid.
 """
 _LINES_PER_BLOCK = 32
-"""Lines per block in half-sweeps of more than `_LINES_TOGETHER` lines.
+"""Lines per block of threads in half-sweeps of more than `_LINES_TOGETHER` lines.
 
 Small blocks keep more multiprocessors busy.
 """
