@@ -89,9 +89,9 @@ class Manifest:
                 self.path.unlink()
 
     def known(self, job: str) -> dict[str, Any] | None:
-        """Return the last line that says that a job is done or has failed, or None.
+        """Return the last line that says that a job is done or has failed.
 
-        If the line has wrong values, None is returned, too.
+        Returns None if there is no such line, or if it has wrong values.
         """
         found = self._index.execute("SELECT place FROM jobs WHERE name = ?", (job,)).fetchone()
         if found is None:

@@ -205,7 +205,7 @@ class Report:
         )
 
     def _cells(self, job: Job, line: dict[str, Any], one_style: bool) -> list[str]:
-        """Return the HTML of A, of the results, and of each B' unless all jobs share it."""
+        """Return the HTML of A, of the results and, unless all jobs share one style, of each B'."""
         cells = [_linked(_image(line, "a"), job.inputs["a"])]
         cells += [_linked(_image(line, made), self._of_output(name)) for made, name in job.outputs.items()]
         if not one_style:

@@ -30,7 +30,7 @@ _LEAST_SIDE = 16
 def join(
     before: np.ndarray, after: np.ndarray, doubt_before: np.ndarray, doubt_after: np.ndarray, time: float
 ) -> np.ndarray:
-    """Return one picture of a frame from the paintings that two keys make of it.
+    """Join two paintings of a frame, which come from different keys, into one picture.
 
     The paintings are blended band by band in a pyramid (Burt and Adelson 1983, "A Multiresolution
     Spline"). The weight of the later key grows with time, and where the earlier key is more
