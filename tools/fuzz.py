@@ -40,7 +40,7 @@ def attack(kind: str, seed: int, seconds: float) -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore SIGINT
     end = time.monotonic() + seconds
     while True:
         print(f"seed {seed}", flush=True)

@@ -59,7 +59,7 @@ def show(
     top, below = (
         height + GAP if above else 0,
         width // 40,
-    )  # so words look equally large in the README
+    )  # the README shows all pictures equally wide, so the words are as large in each of them
     sheet = Image.new("RGB", (width, top + height + below), "white")
     draw, x = ImageDraw.Draw(sheet), 0
     for n, (words, image) in enumerate(row):
@@ -177,7 +177,7 @@ def page() -> None:
         view = browser.new_page(viewport={"width": 1200, "height": 1120})
         view.goto(address)
         view.get_by_text("Use the example pair").click()
-        view.get_by_role("tab", name="Regions6").wait_for()  # it shows that the labels are loaded
+        view.get_by_role("tab", name="Regions6").wait_for()  # the tab has this name once the labels are loaded
         view.locator("#start").click()
         view.locator("#results").wait_for()
         view.get_by_role("tab", name="Where from").click()

@@ -28,7 +28,8 @@ bytes that each node of the graphs reads and writes, as if there were no cache. 
 launch; a ReLU and its convolution are one node. For the search, the simulator counts the rows of
 patches that the kernels compare in pictures of 56 x 56 pixels, and the program multiplies them by
 the ratio of the areas. (The kernels skip candidates whose distance is known or that cannot be
-better. In a larger picture the field is more coherent, so that they skip more.) Each product reads
+better. In a larger picture the field is more coherent, so that they skip more than the program
+assumes.) Each product reads
 4 bytes from the first-level cache and takes two integer operations. A sixth of these bytes, the
 patches of B, comes from the second-level cache, since each position is read three times instead of
 nine (`kernels.cu`). For the rest, the simulator counts the bytes that the other kernels and CuPy's
@@ -37,9 +38,10 @@ size, and the positions of the lines that `relax` and `factor` solve one after t
 
 What is taken from the measurement: Convolutions reach a tenth of the speed in the data sheet, and
 the search a twelfth, since the positions of a warp wait for each other. Solving a position of a
-line takes 0.15 us. The host takes 40 us to launch a kernel or an operation of CuPy from Python
-(twice as long for CuPy's reductions), and 20 us for a node of ONNX Runtime. The host runs ahead of
-the device, so that the slower of the two decides the time of a transfer.
+line takes 0.15 us. The host takes 40 us to launch a kernel or an operation of CuPy from Python, and
+20 us for a node of ONNX Runtime. (CuPy's reductions take twice as long as its other operations; the
+program neglects this.) The host runs ahead of the device, so that the slower of the two decides the
+time of a transfer.
 
 What is assumed: The other kernels reach half the speed of the memory, and the smallest launch takes
 3 us. Compiling, loading and planning are not counted, since they happen only once.
