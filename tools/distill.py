@@ -124,7 +124,8 @@ TRAINING = ("seed", "crops", "groups", "init", "train_from", "rate")
 class Distiller(nn.Module):
     """The student, with the maps from its features to the target that only training needs.
 
-    The layers before `train_from` are not trained, nor are the levels that end in one of them.
+    The layers before `train_from` are not trained. A level that ends in one of these layers has no
+    part in the loss.
     """
 
     def __init__(self, student: Vgg, target_widths: dict[int, int], groups: int, train_from: str = LAYERS[0]) -> None:

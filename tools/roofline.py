@@ -124,7 +124,7 @@ class Launch(NamedTuple):
     compared: float = 0
     """Bytes of patches that are compared."""
     steps: float = 0
-    """Positions of a line that are solved one after the other."""
+    """Number of positions of a line that are solved one after the other."""
 
     def seconds(self, gpu: Gpu) -> float:
         convolved, copied = self.operations / gpu.operations / CONVOLVED, self.memory / gpu.memory / COPIED
@@ -194,8 +194,8 @@ def count_photo() -> list[Launch]:
             return
         h, w = args[0].shape[1:]
         if self.name == "relax":
-            # In a turn, a line is passed forwards and backwards. The first two turns run along
-            # rows and the other turns along columns, or the reverse.
+            # In a turn, the kernel solves each line forwards and then backwards. The lines are rows
+            # in the first two turns and columns in the others, or the reverse.
             after, first, turns = map(int, args[-3:])
             steps = sum(2 * (h if (turn < 2) == bool(after) else w) for turn in range(first, first + turns))
         elif self.name == "factor":

@@ -95,7 +95,7 @@ class Job:
 
 
 class Jobs:
-    """Jobs of a batch, over which one can iterate several times.
+    """Iterable over the jobs of a batch, which reads the rows again for each iteration.
 
     Parameters
     ----------

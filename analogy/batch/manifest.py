@@ -147,7 +147,7 @@ class Manifest:
         return end
 
     def _remember(self, line: dict[str, Any], place: int) -> None:
-        """Add the line at this offset to the index."""
+        """Add a line of the file, which begins at the offset `place`, to the index."""
         job, state, files = line.get("job"), line.get("state"), line.get("files")
         if not _is_name(job):
             return

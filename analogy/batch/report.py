@@ -19,7 +19,7 @@ from .jobs import Job
 MOST_SHOWN = 400
 """Maximum number of jobs on the page. It shows every n-th job of a larger batch."""
 MOST_FAILURES = 1000
-"""Maximum number of failures on the page, which shows the first failures of a larger number."""
+"""Maximum number of failures on the page, which leaves out further failures."""
 _CELL = 125
 """Minimum width of a picture on the page, in CSS pixels."""
 _REFRESH = 30.0

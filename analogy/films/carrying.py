@@ -59,7 +59,7 @@ AGREEMENT = 1.5
 _PULL = 0.3
 """Share (0 to 1) of the way from the carried to the direct flow that the flow moves per frame."""
 _NEAR = 2 * AGREEMENT
-"""Distance between carried and direct flow from which a pixel gets the direct flow, in pixels.
+"""Smallest distance between carried and direct flow at which a pixel gets the latter, in pixels.
 
 If the distance is smaller, the flow moves by the share `_PULL`.
 """

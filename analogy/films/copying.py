@@ -110,7 +110,7 @@ def copies(
     if path is None or not indices:
         yield Copies(None, (), container, label)
         return
-    with open_video(path, most_pixels=1) as source:  # its pictures are not decoded
+    with open_video(path, most_pixels=1) as source:  # 1, since its pictures are not decoded
         yield Copies(source, indices, container, label, is_trial)
 
 

@@ -150,7 +150,7 @@ def _encodings(form: str, like: VideoFrames | None, size: tuple[int, int], rate:
 
 
 def _frames_a_second(like: VideoFrames | None, rate: Fraction) -> Fraction:
-    """Return the frame rate of the new video, which is that of `like` if there is one."""
+    """Return the frame rate of the new video: that of the film `like` or, without it, `rate`."""
     return (like and like.stream.average_rate) or rate
 
 

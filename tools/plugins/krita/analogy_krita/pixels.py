@@ -18,7 +18,7 @@ A palette has 256 colours, and one of them stands for places without a label.
 
 
 class Region(NamedTuple):
-    """A layer of a label group."""
+    """A region of a label picture, which is one layer of a label group."""
 
     name: str
     """The name of the region."""
