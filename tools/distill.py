@@ -306,10 +306,10 @@ def write_model(run: Path, photos: list[Path], args: argparse.Namespace) -> None
     begun = f", begun from {Path(args.init).name}" if args.init else ""
     card = Card(
         "vgg16-compact",
-        "VGG-16's layers, slim in the shallow levels, trained to order patches as the original VGG does",
+        "VGG-16's layers with few channels at fine levels, trained to rank patches as the original VGG-16 does",
         network.widths,
         f"tools/distill.py, {args.steps} steps, seed {args.seed}, teacher {Path(args.teacher).name}{begun}",
-        "MIT; taught by weights of K. Simonyan and A. Zisserman (CC BY 4.0)",
+        "MIT; the teacher network has the weights of K. Simonyan and A. Zisserman (CC BY 4.0)",
     )
     folder = run / "vgg16-compact"
     if folder.exists():

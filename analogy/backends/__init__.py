@@ -3,25 +3,26 @@
     contract        methods of every backend (`Backend`), and constants of the kernels
     choice          names of devices, and `get_backend`
     cpu             CPU backend: NumPy, with the Numba kernels of `kernels` and `seam_kernels`
-    frames          frames of a sheet in the CPU kernels
+    frames          finds the frame of a sheet that contains a row, in the CPU kernels
     argument_types  types of the arguments of the CPU kernels
-    compiled        loads the CPU kernels, and keeps their machine code in files
-    machine_code    makes the machine code, by Numba and LLVM
+    compiled        loads the CPU kernels, and stores their machine code in files
+    machine_code    compiles the CPU kernels to machine code, with Numba and LLVM
     cuda            CUDA backend: CuPy, with the kernels of `kernels.cu` and `seams.cu`
     cuda_launch     compiles the CUDA kernels, packs their arguments, and launches them
-    cuda_queue      CUDA stream that all work on a device goes through
-    cuda_steps      common launches of several small multigrid steps
+    cuda_queue      owns the CUDA stream that all work on a device goes through
+    cuda_steps      runs several small multigrid steps in one launch
     multigrid       multigrid kernels of both backends
     probes          checks that a GPU and its libraries work
-    selftest        report about a GPU
+    selftest        tests a GPU step by step, and returns a report
     runtime         loads ONNX Runtime
-    host            cores and free memory of the host; `containers` reads the limits of a container
+    host            finds the cores and the free memory that this process may use
+    containers      reads the limits that a container sets on cores and memory
     interrupts      keeps Ctrl-C working while CUDA's compiler runs
 
 This module only re-exports names for the rest of the package; no module of `backends` imports it.
 
-May import: `files`, `progress`, `errors`. Numba, CuPy and ONNX Runtime are imported only when
-`get_backend` makes a backend.
+These modules may import `files`, `progress` and `errors`. Numba, CuPy and ONNX Runtime are imported
+only when `get_backend` makes a backend.
 """
 
 from .choice import CHOICES, DEVICES, MOST_THREADS, Device, check_device, get_backend

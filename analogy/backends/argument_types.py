@@ -1,7 +1,7 @@
-"""Names for the argument types of the CPU kernels, used as their annotations.
+"""Names of the argument types of the CPU kernels, which annotate the kernels' parameters.
 
-`compiled` reads the annotations, and derives from them how to compile and call a kernel, without
-importing Numba. For a type checker all of them are `Any`.
+`machine_code` reads the annotations, and derives from them how to compile and call a kernel. This
+module does not import Numba. For a type checker all of these names mean `Any`.
 """
 
 from __future__ import annotations

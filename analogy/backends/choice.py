@@ -13,24 +13,26 @@ from .contract import Backend
 Device: TypeAlias = str
 """Name of a device, one of `DEVICES`.
 
-The type is str, since names come from configurations; `check_device` checks them.
+The type is str, because callers read the names from configuration files. `check_device` checks
+them.
 """
 DEVICES = ("auto", "cpu", "cuda", *(f"cuda:{number}" for number in range(16)))
 """Names of devices.
 
-"auto" is CUDA's first device if it works, else the CPU. "cuda" is CUDA's first device.
+"auto" stands for CUDA's first device if it works, and otherwise for the CPU. "cuda" stands for
+CUDA's first device, and "cuda:1" for the second.
 """
-CHOICES = "auto, cpu, cuda, or cuda:N, the device of that number"
-"""List of the names of devices for messages."""
+CHOICES = "auto, cpu, cuda, or cuda:N for CUDA's device number N"
+"""The names in `DEVICES`, as messages and help texts list them."""
 
 MOST_THREADS = 256
-"""Largest number of threads that a caller may ask for."""
+"""Largest number of threads of the CPU backend that a caller may ask for."""
 
 _log = logging.getLogger("analogy")
 
 
 def check_device(device: Any, threads: Any) -> tuple[Device, int | None]:
-    """Return a valid device and number of threads, or raise `DeviceError`."""
+    """Return `device`, and `threads` as an int or None; raise `DeviceError` if one is not valid."""
     if not isinstance(device, str) or device not in DEVICES:
         raise DeviceError(f"unknown device {shown(device)}; choose one of {CHOICES}")
     if threads is None:
@@ -47,15 +49,15 @@ def check_device(device: Any, threads: Any) -> tuple[Device, int | None]:
 def get_backend(device: Device = "auto", threads: int | None = None) -> Backend:
     """Return the backend of a device.
 
-    If "auto" chooses the CPU although CuPy is installed, one logged line says why.
+    If "auto" chooses the CPU although CuPy is installed, the function logs why, in one line.
 
     Parameters
     ----------
     device
-        "cpu"; "cuda", which is CUDA's first device; "cuda:1" and so on; or "auto", which is "cuda"
-        if it works, else "cpu".
+        One of `DEVICES`.
     threads
-        Number of threads of the CPU backend, 1 to `MOST_THREADS`; None for one per available core.
+        Number of threads of the CPU backend, 1 to `MOST_THREADS`; None for one thread per core that
+        this process may use. The CUDA backend ignores it.
 
     Returns
     -------
@@ -65,10 +67,10 @@ def get_backend(device: Device = "auto", threads: int | None = None) -> Backend:
     Raises
     ------
     DeviceError
-        If the name or the number of threads is not valid, or if a CUDA device is asked for by name
-        and cannot be used; the message says why, and what to do.
+        If the name or the number of threads is not valid, or if `device` names a CUDA device that
+        cannot be used. The message says why, and what to do.
     MemoryLimitError
-        If the memory of that device is full.
+        If `device` names a CUDA device whose memory is full.
     """
     device, threads = check_device(device, threads)
     if device != "cpu":
@@ -79,9 +81,9 @@ def get_backend(device: Device = "auto", threads: int | None = None) -> Backend:
         except (DeviceError, MemoryLimitError) as error:
             if device != "auto":
                 raise
-            # Without CuPy the user does not expect a GPU.
+            # A user without CuPy does not expect to use a GPU, so the line is for debugging only.
             level = logging.INFO if find_spec("cupy") else logging.DEBUG
-            cause, _, _ = str(error).partition(";")  # `analogy info` and `--device cuda` also say what to do
+            cause, _, _ = str(error).partition(";")  # the rest, which `analogy info` shows, says what to do
             _log.log(level, "using the CPU: %s", cause)
     from .cpu import CpuBackend
 

@@ -1,14 +1,16 @@
-"""Compiled CPU kernels in files, which later runs load without Numba.
+"""Store of compiled CPU kernels in files, which later runs load without importing Numba.
 
-Importing Numba takes a third of a second, and loading its own compiled code takes another third. So
-the first run writes the machine code of the kernels to files in a format of this package (see
-`machine_code`). Later runs load a file in some hundredths of a second. Each module of kernels has
-its own file, so that a run without photo refinement compiles no multigrid kernels.
+Importing Numba takes a third of a second, and loading the code from Numba's own cache takes
+another third. So the first run writes the machine code of the kernels to files in a format of this
+package (see `machine_code`). Later runs load a file in a few hundredths of a second. Each module of
+kernels has its own file, so that a run without photo refinement does not compile the multigrid
+kernels.
 
 The name of a file contains a checksum of the sources of `backends`, the versions of Numba and
-llvmlite, and the processor. A file begins with a checksum of its content, and a damaged file is
-compiled again. If another release of Numba breaks this way, Numba compiles the kernels by itself.
-The results then are the same except for the last bit of sums that LLVM may reorder.
+llvmlite, and the processor. A file begins with a checksum of its content, and the kernels of a
+damaged file are compiled again. If this does not work with the installed release of Numba, Numba
+compiles, stores and loads the kernels itself. The results are then the same, except for the last
+bit of sums that LLVM may reorder.
 """
 
 from __future__ import annotations
@@ -42,18 +44,19 @@ KERNELS = {
     ),
     "seam_kernels": ("gradient", "widest", "seams", "keep_edges", "divergence", "solve_columns", "correct"),
 }  # fmt: skip
-"""Module -> the names of its kernels."""
+"""Name of a module in `backends` -> the names of its kernels."""
 
 _lock = threading.Lock()
 
 
 def load(module: str = "kernels") -> Kernels:
-    """Return the kernels of a module by name, as functions that take addresses as int.
+    """Return a dict from the name of each kernel of a module to a function that runs it.
 
-    If there is no file with their machine code, they are compiled. Further calls are cheap, and
-    several threads may call the function.
+    The functions take the addresses of arrays as int. If there is no file with their machine code,
+    the function compiles them. Further calls for the same module are cheap. Several threads may
+    call the function.
     """
-    with _lock:  # LLVM's loader is not safe in several threads
+    with _lock:  # several threads must not use LLVM's loader at once
         return _load(module)
 
 
@@ -67,8 +70,8 @@ def _load(module: str) -> Kernels:
         if is_shortage(error):
             raise
         _log.warning(
-            "the machine code of the kernels cannot be stored with Numba %s (%s: %s); Numba compiles them by itself, "
-            "which gives the same results up to rounding, and a slower start",
+            "this package cannot make or load the machine code of its kernels with Numba %s (%s: %s); Numba now does "
+            "both itself, so the start is slower, and results may differ in rounding",
             version("numba"),
             type(error).__name__,
             error,
@@ -85,15 +88,15 @@ def _compile_and_keep(module: str, name: str) -> bytes:
             continue
         _log.info("compiled the kernels for this CPU; later runs load them")
         return code
-    _log.info("compiled the kernels, as at each start; set NUMBA_CACHE_DIR to a writable folder to compile them once")
+    _log.info("the kernels cannot be stored, so each start compiles them; set NUMBA_CACHE_DIR to a writable folder")
     return code
 
 
 def _folders() -> Iterator[Path]:
-    """Yield the folders for compiled kernels, in the order in which they are tried.
+    """Yield the folders in which compiled kernels may be stored, in the order in which to try them.
 
-    If NUMBA_CACHE_DIR is set, it is the only one. Otherwise the package's folder comes first, then
-    the user's cache.
+    If the environment variable NUMBA_CACHE_DIR is set, it names the only folder. Otherwise the
+    `__pycache__` of `backends` comes first, then the user's cache folder.
     """
     if os.environ.get("NUMBA_CACHE_DIR"):
         yield Path(os.environ["NUMBA_CACHE_DIR"])
@@ -104,10 +107,11 @@ def _folders() -> Iterator[Path]:
 
 
 def _folder_of_numba() -> Path | None:
-    """Return a folder for the code that Numba compiles by itself; None if no folder is writable.
+    """Return a folder in which Numba itself stores compiled code; None if no folder is writable.
 
-    Numba compares only the time of the file that contains a kernel. So the name of the folder
-    contains the checksum of all sources, and code from other sources is never loaded.
+    Numba loads stored code if the file that contains the kernel has not changed. It does not check
+    the files that this file imports. So the name of the folder contains a checksum of all sources,
+    and code that was compiled from other sources is never loaded.
     """
     for folder in _folders():
         own = folder / f"numba-{_checksum_of_sources()}"
@@ -132,7 +136,8 @@ def _read(path: Path) -> bytes | None:
 
 def _write(path: Path, code: bytes) -> None:
     make_folder(path.parent)
-    with atomic(path) as file:  # the file is readable for other users, for instance those of a container image
+    # All users may read the file, because a container may run as another user than its builder.
+    with atomic(path) as file:
         file.write(hashlib.sha256(code).digest() + code)
 
 
@@ -144,7 +149,7 @@ def _key() -> str:
 
 @functools.cache
 def _checksum_of_sources(package: Path = Path(__file__).parent) -> str:
-    """Return a checksum of all Python files of `backends`, since a kernel may use any of them."""
+    """Return a checksum of all Python files in `backends`, as a kernel may import any of them."""
     sources = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         sources.update(f"\0{path.relative_to(package).as_posix()}\0".encode() + path.read_bytes())

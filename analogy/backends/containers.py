@@ -1,8 +1,8 @@
 """Limits of a container or a service, read from Linux's control groups, versions 1 and 2.
 
 Even inside a container, the system reports the cores and the free memory of the whole machine. A
-process that relies on these numbers starts a thread for each core of the machine, and is killed
-when it takes the memory that seemed to be free.
+process that relied on these numbers would start a thread for each core of the machine, and the
+system would kill it when it used more memory than the container's limit.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class ControlGroups:
     Attributes
     ----------
     folder : Path
-        Folder of all control groups of the system.
+        Folder in which Linux shows the control groups.
     list_of_own : Path
         File that lists the control groups of this process.
     """
@@ -30,14 +30,14 @@ class ControlGroups:
     list_of_own: Path = Path("/proc/self/cgroup")
 
     def cores(self) -> int | None:
-        """Return the limit on the cores of this process, rounded up; None without a limit."""
+        """Return how many cores this process may use, rounded up; None without a limit."""
         shares = [share for group in self._limiting("cpu") if (share := _share(group)) is not None]
         return max(1, ceil(min(shares))) if shares else None
 
     def free_memory(self) -> int | None:
-        """Return the number of bytes that this process may still take; None without a limit.
+        """Return the number of bytes that this process may still allocate; None without a limit.
 
-        Files that the system caches in memory count as free, since it can drop them.
+        Memory in which the system caches files counts as free, since the system can release it.
         """
         free = []
         for group in self._limiting("memory"):
@@ -52,10 +52,11 @@ class ControlGroups:
         return min(free, default=None)
 
     def _limiting(self, controller: str) -> Iterator[Path]:
-        """Yield the folders of the process's group and of the groups that contain it.
+        """Yield the folders of this process's control group and of the groups that contain it.
 
-        Each of them may limit the process. Inside a container often only the process's own group is
-        visible, in the place of the outermost one.
+        `controller` is "cpu" or "memory". Each of these groups may limit the process. Some of the
+        folders may not exist: inside a container, the system often shows only the process's own
+        group, at the path of the outermost one.
         """
         for line in _text(self.list_of_own).splitlines():
             _, controllers, path = line.split(":", 2)
@@ -66,11 +67,11 @@ class ControlGroups:
 
 
 SYSTEM = ControlGroups()
-"""The control groups in the places where Linux has them."""
+"""The control groups at the paths at which Linux shows them."""
 
 
 def _share(group: Path) -> float | None:
-    """Return the processor time that a group gets, in cores; None without a limit."""
+    """Return how many cores a control group may use (1.5, say); None without a limit."""
     quota = _words(group / "cpu.max") or _words(group / "cpu.cfs_quota_us") + _words(group / "cpu.cfs_period_us")
     if len(quota) != 2 or not quota[0].isdigit():  # "max" or -1 means no limit
         return None

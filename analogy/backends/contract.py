@@ -1,28 +1,30 @@
 """The kernel contract: the methods of every backend (`Backend`), and the constants of the kernels.
 
-Each kernel is one written algorithm with two implementations, for the CPU and for CUDA. Both try
-the same candidates in the same order. A pass reads only the field of the pass before, and its
-random numbers are hashes, so the result does not depend on the number of threads. The search
-computes in whole numbers, so both devices find the same field from the same joined features.
+This module defines the algorithm of each kernel. Each algorithm is implemented twice, for the CPU
+and for CUDA, and both implementations try the same candidates in the same order. A pass reads only
+the field of the previous pass. Its random numbers are hashes of the seed, the iteration, the
+position and the step. So the result does not depend on the number of threads. The search computes
+in whole numbers, so both devices find the same field from the same joined features.
 
 The algorithms of `method` use `Backend.xp` and the kernels below, and do not ask which device they
-run on. (Only `pair.network_input` does, as each device shrinks pictures in its own way.) Kernels do
-not check their arguments; `method` checks them before.
+run on. The only exception is `pair.network_input`, because each device shrinks pictures with
+another library. Kernels do not check their arguments; `method` checks them before.
 
 All arrays are C-contiguous:
 
 * Features are (H, W, C) float32, channels last.
 * Joined features, which the search compares, are (H, W, C) int16 in fixed point, where `ONE`
-  stands for 1.0. Compared with float32 they take half the bytes, and twice as many fit into one
-  operation. They change patch distances by less than 0.001, far less than the usual difference
-  between the best match and the next.
+  stands for 1.0. Compared with float32 they take half the bytes, and one instruction
+  processes twice as many. The rounding to fixed point changes patch distances by less than 0.001,
+  far less than the usual difference between the distances of the best match and of the second best.
 * A nearest-neighbour field (NNF) is (H, W, 2) int32: [y, x] holds the row and the column of the
   match in the other picture.
 * Patch distances are (H, W) float32.
-* `frames` is (K, 3) int32, for a field that leads into several pictures, which lie below each other
-  in one array. Each row describes one of these pictures, called frames, from the top: its first
-  row, the end of its rows, and its number of columns, which begin at the left. Nothing is matched
-  or averaged across the border of a frame. Without `frames` the array is one picture.
+* `frames` is (K, 3) int32. It is given if the matches of a field lie in several pictures, called
+  frames, that are stored below each other in one array. Each row of `frames` describes one of them,
+  from the top: its first row in the array, the row after its last, and its number of columns, which
+  begin at column 0. Nothing is matched or averaged across the border of a frame. Without `frames`
+  the array is one picture.
 """
 
 from __future__ import annotations
@@ -49,10 +51,10 @@ MOST_PATCH = 7
 A sum over its 49 positions, each at most about 2 ONE^2, fits into 32 bits.
 """
 ROUNDING = 2.0**-20
-"""Relative error of a float32 result that the rounding of a few operations cannot reach."""
+"""Relative error that is larger than any error from the rounding of a few float32 operations."""
 
 HASH_SEED, HASH_ITERATION, HASH_PIXEL, HASH_STEP = 0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F
-"""Factors of seed, iteration, pixel and step in `hash32`, the source of random numbers."""
+"""Factors of seed, iteration, pixel and step in `hash32`, which makes the random numbers."""
 HASH_FIRST_MIX, HASH_SECOND_MIX = 0x2C1B3C6D, 0x297A2D39
 """Factors of the two rounds in `hash32` that mix the bits."""
 
@@ -61,7 +63,7 @@ T = TypeVar("T")
 
 
 class Pass(NamedTuple):
-    """Pass of a search that `Backend.run_together` is to run.
+    """Pass that a search asks `Backend.run_together` to run.
 
     `kind` is the name of a method of the backend, and `arguments` are its arguments by name.
     """
@@ -73,27 +75,28 @@ class Pass(NamedTuple):
 Passes = Generator[Pass, Any, T]
 """Generator of a search: it yields each `Pass`, receives the result of the pass, and returns a T.
 
-`Backend.run_together` runs such generators. So a GPU can run the same pass of two searches at once.
+`Backend.run_together` runs several of these generators in step, so that a GPU can run the same pass
+of two searches in one launch.
 """
 
 
 class Steps(Protocol):
-    """Object that does steps of multigrid, at once or later. The methods are those of `Backend`."""
+    """Object that runs multigrid steps, at the latest when its context (`Backend.steps`) ends."""
 
     def relax(self, form: Array, inverses: Array, f: Array, u: Array, after: bool) -> None:
-        """Do `Backend.relax`."""
+        """Run the step that `Backend.relax` defines."""
         ...
 
     def residual(self, form: Array, f: Array | None, u: Array, out: Array) -> None:
-        """Do `Backend.residual`."""
+        """Run the step that `Backend.residual` defines."""
         ...
 
     def restriction(self, weights: Array, r: Array, out: Array) -> None:
-        """Do `Backend.restriction`."""
+        """Run the step that `Backend.restriction` defines."""
         ...
 
     def prolongation(self, weights: Array, c: Array, u: Array) -> None:
-        """Do `Backend.prolongation`."""
+        """Run the step that `Backend.prolongation` defines."""
         ...
 
 
@@ -101,8 +104,9 @@ class Backend(Protocol):
     """Device with its array module and its kernels.
 
     In the search, `a` (HA, WA, C) and `b` (HB, WB, C) are joined features (see `join`). The CPU
-    backend calls `tick` while a pass runs, with the share of the pass that is done. The CUDA
-    backend does not call it, since its passes are short and the host does not wait for each.
+    backend calls `tick` while a pass runs, with the share (0 to 1) of the pass that is done. The
+    CUDA backend does not call it, because a pass is short there, and the host does not wait for its
+    end.
 
     The patch distance is that of Liao et al. 2017, section 4.2, written as one dot product. Take
     the patches of `patch` x `patch` positions around p in `a` and around q in `b`, and the n
@@ -110,8 +114,9 @@ class Backend(Protocol):
 
         d(p, q) = - (sum_o  a[p + o] . b[q + o]) / n / ONE^2
 
-    The sum is exact. It is rounded to float32, as are both quotients. It must be less than 2^31,
-    which holds for unit vectors in fixed point and patches up to `MOST_PATCH`.
+    The sum is computed exactly. Then it is rounded to float32, and each of the two quotients is
+    rounded to float32. The sum must be less than 2^31, which holds for unit vectors in fixed point
+    and patches up to `MOST_PATCH`.
     """
 
     @property
@@ -121,7 +126,7 @@ class Backend(Protocol):
 
     @property
     def index(self) -> int:
-        """Number of the device among those of its kind."""
+        """Number of the device among the devices of its kind, from 0."""
         ...
 
     @property
@@ -138,21 +143,23 @@ class Backend(Protocol):
     def sessions_per_graph(self) -> int:
         """Maximum number of ONNX Runtime sessions to keep for each graph.
 
-        It is above 1 where a session is faster with inputs of the same shapes as before.
+        It is above 1 on a device where a session runs faster if its inputs have the same shapes as
+        in its last run.
         """
         ...
 
     def active(self) -> AbstractContextManager[None]:
         """Return a context for work that calls many methods and uses `xp` between them.
 
-        On a GPU, all work in the context goes through one stream. It waits for the work that the
-        calling thread had started before, and the work that this thread starts later waits for
-        it. At the end, the device and the stream that were current before are current again.
+        On a GPU, all work in the context goes through one stream. It runs after the work that the
+        calling thread had started before the context, and the work that this thread starts later
+        runs after it. At the end of the context, the device and the stream that were current before
+        it are current again.
         """
         ...
 
     def describe(self) -> str:
-        """Return the name of the device in words."""
+        """Return a description of the device for users, such as "CPU, 2 threads"."""
         ...
 
     def prepare(self) -> None:
@@ -174,15 +181,16 @@ class Backend(Protocol):
     def require_finite(self, maps: Sequence[Array], failure: Exception) -> None:
         """Raise `failure` if one of `maps`, float32, has a value that is infinite or not a number.
 
-        On a GPU, this check would make the host wait. So the error is raised when the outermost
-        `active` ends.
+        On a GPU, an immediate check would make the host wait. So the CUDA backend raises the error
+        only when the outermost `active` context of the calling thread ends.
         """
         ...
 
     def run_network(self, session: Any, binding: Any, options: Any) -> None:
         """Run a session of ONNX Runtime with bound arrays, from any thread.
 
-        On a GPU, the outputs must be read in the backend's stream.
+        On a GPU, the run may not have ended when the method returns. So only work in the backend's
+        stream (see `active`) may read the outputs.
         """
         ...
 
@@ -191,9 +199,9 @@ class Backend(Protocol):
         ...
 
     def reclaim(self) -> None:
-        """Make libraries free the GPU memory that they do not use, which is slow.
+        """Make libraries release the GPU memory that they reserve but do not use, which is slow.
 
-        `free_memory` then counts it.
+        `free_memory` then counts this memory as free.
         """
         ...
 
@@ -204,7 +212,7 @@ class Backend(Protocol):
     def products(self, rows: Array, vector: Array) -> Array:
         """Return the dot product of each of `rows` (k, n) with `vector` (n,) as (k,), all float32.
 
-        It is meant for few but long rows.
+        The method is made for a small k and a large n.
         """
         ...
 
@@ -254,12 +262,12 @@ class Backend(Protocol):
     ) -> Array:
         """Return a field resampled to pictures of the sizes `shape_a` and `shape_b`.
 
-        They are `scale_a` and `scale_b` times as large as before, in rows and in columns. In
-        float64, with p = ((y, x) + .5) / scale_a, c = floor(p) and r = p - c - .5:
+        The pictures become `scale_a` and `scale_b` times as large, in rows and in columns. With
+        p = ((y, x) + .5) / scale_a, c = floor(p) and r = p - c - .5, all in float64, the result is
 
             out[y, x] = floor((nnf[c] + .5 + r) * scale_b)
 
-        The result is clamped to `shape_b`, and c to the field.
+        The result is clamped to `shape_b`, and c is clamped to the field.
         """
         ...
 
@@ -286,14 +294,14 @@ class Backend(Protocol):
         """Run one propagation pass, and return a new field and its distances.
 
         The candidates of p are nnf[p + o] - o, for o = (-jump, 0), (jump, 0), (0, -jump), (0, jump)
-        in this order, if p + o lies in `a` and the candidate in the frame of nnf[p + o]. They come
-        from the field before the pass. A candidate is accepted if its distance is strictly smaller
-        than that of the best match so far.
+        in this order, if p + o lies in `a` and the candidate lies in the frame of nnf[p + o]. They
+        come from the given field, not from the new one. A candidate is accepted if its distance is
+        strictly smaller than the distance of the best match so far.
 
         At first the best match is nnf[p], with the distance that the caller gives. A kernel never
-        computes the distance of nnf[p] again: it compares candidates with the given number, and
-        returns this number if it accepts none. Callers rely on this. They pass a distance that no
-        candidate can reach in order to fix a match (see `method.holding`).
+        computes the distance of nnf[p] again: it compares candidates with the given distance, and
+        returns this distance if it accepts no candidate. Callers rely on this. To fix a match, they
+        pass a distance that no candidate can reach (see `method.holding`).
 
         Parameters
         ----------
@@ -306,25 +314,25 @@ class Backend(Protocol):
         jump
             Distance of the neighbours whose matches are tried, in positions.
         max_product
-            Upper bound of every product a[p] . b[q]. With it a kernel may reject a candidate as
-            soon as the rest of its patch cannot make it acceptable.
+            Number that no product a[p] . b[q] exceeds. A kernel uses it to reject a candidate as
+            soon as the remaining rows of its patch cannot make its distance small enough.
         labels
-            Labels (HA, WA) and (HB, WB), int32: p and q match only if their labels are equal or one
-            of them is negative. None without labels.
+            Labels (HA, WA) and (HB, WB), int32, or None. With labels, q may be the match of p only
+            if their labels are equal or one of them is negative.
         frames
             Frames of `b`, (K, 3) int32, or None.
         previous_field
             The field that an earlier pass with the same jump and the same other arguments read, or
-            None. If a neighbour has still the match that it had there, its candidate is not tried
-            again: the earlier pass accepted or rejected it, and the best match has only improved
-            since. The result is the same, and is found sooner.
+            None. If a neighbour still has the match that it had in that field, its candidate is not
+            tried again: the earlier pass accepted or rejected it, and the best match has only
+            improved since. This saves time and does not change the result.
         tick
-            See the class.
+            Function that reports progress (see `Backend`), or None.
 
         Returns
         -------
         nnf, distance
-            New arrays like the given ones.
+            New arrays with the shapes and dtypes of the given field and distances.
         """
         ...
 
@@ -346,13 +354,14 @@ class Backend(Protocol):
         """Run one random-search pass, and return a new field and its distances.
 
         Step k = 0, 1, .. uses the radius r = search_radius, search_radius // 2, .. while r >= 1.
-        Its candidate is best + (s(2k), s(2k + 1)), clamped to the frame of nnf[p]. Here best is
-        the best match so far, s(j) = floor(h(j) (2r + 1) / 2^32) - r, and h(j) is the hash of
-        (seed, iteration, y * WA + x, j) (see `hash32` in `kernels.py`). A candidate is accepted if
-        its distance is strictly smaller than that of the best match so far.
+        Its candidate is best + (s(2k), s(2k + 1)), clamped to the frame of nnf[p]. Here best is the
+        best match so far, which is nnf[p] at first, s(j) = floor(h(j) (2r + 1) / 2^32) - r, and
+        h(j) is the hash of (seed, iteration, y * WA + x, j) (see `hash32` in `kernels.py`). A
+        candidate is accepted if its distance is strictly smaller than that of the best match so
+        far.
 
         As in `propagate`, a kernel never computes the distance of nnf[p] again, and the arguments
-        are not changed. The parameters are those of `propagate`, and three more.
+        are not changed. Parameters that are not described here are those of `propagate`.
 
         Parameters
         ----------
@@ -366,8 +375,8 @@ class Backend(Protocol):
     def run_together(self, searches: Sequence[Passes[T]]) -> list[T]:
         """Run several searches that do not depend on each other, and return their results.
 
-        Each generator yields its passes one by one. On a GPU, the passes that two generators yield
-        at the same time share one launch if they are of the same kind.
+        Each generator yields its passes one by one. On a GPU, passes of the same kind that two
+        generators yield at the same time are run by one launch.
         """
         ...
 
@@ -375,12 +384,13 @@ class Backend(Protocol):
         """Return the vote (HA, WA, C) float32 of `b` through a field.
 
         At p it is the mean of b[nnf[p + o] - o] over the offsets o of the patch for which p + o
-        lies in the field, and nnf[p + o] - o in the frame of nnf[p + o]. `b` is (HB, WB, C)
+        lies in the field, and nnf[p + o] - o lies in the frame of nnf[p + o]. `b` is (HB, WB, C)
         float32.
         """
         ...
 
-    # Gradient-domain painting (see `method/seams.py`). Pictures are (H, W, 3) float32 in 0..1.
+    # The next methods serve gradient-domain painting, which removes seams (see `method/seams.py`).
+    # Pictures are (H, W, 3) float32 in 0..1.
 
     def steepness(self, pixels: Array) -> Array:
         """Return the steepness of a picture (H, W, 3) float32 in 0..1 as (H, W) float32.
@@ -393,26 +403,28 @@ class Backend(Protocol):
 
     def seams(self, nnf: Array, b: Array, picture: Array, patch: int, frames: Array | None = None,
               tick: Tick | None = None) -> Array:  # fmt: skip
-        """Return the voted differences of `b` minus those of `picture`, (HA, WA, 8) float32.
+        """Return the voted differences of `b` minus those of `picture`, as (HA, WA, 8) float32.
 
         `picture` is the vote of `b` through `nnf` with the same `patch`. The forward differences of
-        `b` (zero at the border of a frame) are voted in the same way, so that they do not hold the
-        jump between two pieces. Channels 0 to 2 hold the result along rows, channels 3 to 5 along
-        columns, and channels 6 and 7 the squared lengths of both. All channels are zero at the
-        border of the picture, and where all patches that vote have the same offset. There must be
-        enough rows between two frames that patches in two frames never have the same offset.
+        `b` (zero at the border of a frame) are voted in the same way. So they do not contain the
+        jump between two pieces, which the differences of `picture` contain. Channels 0 to 2 of the
+        result hold the differences along rows, and channels 3 to 5 hold those along columns.
+        Channels 6 and 7 hold the squared lengths of these two vectors. A difference that would
+        cross the border of the picture is zero, and all channels are zero where all patches that
+        vote have the same offset. The caller must leave so many empty rows between two frames that
+        patches in different frames never have the same offset.
         """
         ...
 
     def keep_edges(self, steepness: Array, seams: Array, edge: float, jump: float, labels: Array | None = None,
                    tick: Tick | None = None) -> None:  # fmt: skip
-        """Reduce `seams` (H, W, 8) in place where a jump counts as an edge.
+        """Reduce `seams` (H, W, 8) in place where the jump between two pieces counts as an edge.
 
-        Each difference is multiplied by the smaller of two factors 1 / (1 + (s / threshold)^2). The
-        first factor takes the steepness as s, and `edge` as the threshold. `steepness` (h, w),
-        which belongs to the content at another size, is interpolated. The second factor takes as s
-        the largest squared difference along the same axis within one position, and `jump` as the
-        threshold. Where two `labels` (H, W) int32 meet, the factor is zero.
+        Each difference is multiplied by the smaller of two factors 1 / (1 + (s / threshold)^2). In
+        the first factor, s is the steepness, and the threshold is `edge`. The steepness (h, w) is
+        that of the content at another size; it is interpolated. In the second factor, s is the
+        largest squared difference along the same axis within one position, and the threshold is
+        `jump`. Where two different `labels` (H, W) int32 meet, the factor is zero.
         """
         ...
 
@@ -428,19 +440,19 @@ class Backend(Protocol):
         """Solve (D + shift) u = f for each column of `f` (H, W), in place.
 
         D is the second difference with free ends: it has -1 beside its diagonal, and a diagonal of
-        2, but 1 in the first and in the last row. `shifts` (W,) are all positive. Both are float32,
-        and H is at least 2.
+        2, but 1 in the first and in the last row. `shifts` (W,) are all positive. `shifts` and
+        `f` are float32, and H is at least 2.
         """
         ...
 
     def correct(self, picture: Array, correction: Array, columns: Array) -> Array:
-        """Return a picture (H, W, 3) plus a correction, within 0..1.
+        """Return a picture (H, W, 3) plus a correction that is reduced to stay within 0..1.
 
         Row y of the correction is `correction[y, columns]`, where `columns` is (W,) int32. A
         correction c changes a value v by c r / (c^4 + r^4)^(1/4), which is about c if c is small,
-        and always less than r. Here r is the distance from v to the end (0 or 1) towards which c
-        leads, or twice the distance to the nearer end if that is less. So black ink and white paper
-        do not change, and highlights end without an edge.
+        and always less than r. Here r is the distance from v to the limit (0 or 1) towards which c
+        leads, or twice the distance from v to the nearer limit if that is less. So black ink and
+        white paper do not change, and highlights end without an edge.
         """
         ...
 
@@ -448,13 +460,13 @@ class Backend(Protocol):
     # neighbours on a grid. All arrays are float32. A form is (3 or 5, H, W), with odd H and W. Its
     # planes are the mass m of each position, its couplings k to the right and down, and on coarser
     # grids also to the neighbour right below ("falling") and from its right to its lower neighbour
-    # ("rising"). A coupling is zero where there is no such neighbour. A is the form's matrix: A u
-    # is half the form's gradient. `f` and `u` (3, H, W) are three channels.
+    # ("rising"). A coupling is zero where there is no neighbour in its direction. A is the form's
+    # matrix: A u is half the form's gradient. `f` and `u` (3, H, W) are three channels.
 
     def coarsen(self, form: Array) -> tuple[Array, Array]:
         """Return the weights (8, HC, WC) and the form (5, HC, WC) of the next coarser grid.
 
-        The coarser grid takes every second position, and has the sides `coarse_sides`. The
+        The coarser grid takes every second position; its sides are given by `coarse_sides`. The
         interpolation P is that of Dendy 1982. A position between two coarse ones takes their mean,
         weighted by the sums of its couplings to either side. A position between four coarse ones
         takes the mean of its four neighbours, weighted in the same way. Planes 0 and 1 of the
@@ -464,45 +476,47 @@ class Backend(Protocol):
         corner. Negative couplings count as zero for the weights, which sum to one.
 
         The form is P^T A P (Galerkin). A coupling k between fine positions whose weights differ by
-        q contributes -k q_a q_b to the coupling between the corners a and b. The mass is P^T m, and
-        1 where the sides were made odd.
+        q contributes -k q_a q_b to the coupling between the corners a and b. The mass is P^T m. In
+        a row or column that was added to make a side odd, the mass is 1.
         """
         ...
 
     def factor(self, form: Array) -> Array:
-        """Return 1 / D of the factors L D L^T of the system along each row and along each column.
+        """Return 1 / D of the factors L D L^T of the system of each row and of each column.
 
-        All other positions are held fixed. The result is (2, H, W), first for rows, then for
-        columns. Below its diagonal, L is minus the coupling times the 1 / D of the position before.
+        In the system of a row or column, only its own positions are unknown; the values of all
+        others are constants. The result is (2, H, W), first for rows, then for columns. Below the
+        diagonal, an element of L is minus the coupling times 1 / D of the previous position.
         """
         ...
 
     def steps(self) -> AbstractContextManager[Steps]:
-        """Return a context for several steps of multigrid. Its object does them, in their order.
+        """Return a context whose object (`Steps`) runs several steps of multigrid in their order.
 
-        A GPU may do several steps as one launch. They are done when the context ends.
+        A GPU may run several steps in one launch. All steps have been started when the context
+        ends.
         """
         ...
 
     def relax(self, form: Array, inverses: Array, f: Array, u: Array, after: bool) -> None:
         """Smooth the error of A u = f in place, by solving rows and columns.
 
-        The order is: even rows, odd rows, even columns, odd columns. With `after` the order is the
-        opposite one; without it, `u` counts as zero at first, whatever it holds. `inverses` is the
-        result of `factor` for the form.
+        The order is: even rows, odd rows, even columns, odd columns. With `after` the order is
+        reversed. Without `after`, the method ignores the values in `u` and starts from zero.
+        `inverses` is the result of `factor` for the form.
         """
         ...
 
     def residual(self, form: Array, f: Array | None, u: Array, out: Array) -> None:
         """Write f - A u to `out`; None for `f` counts as zero.
 
-        A u is computed from differences of neighbours, which float32 holds where couplings are
-        large.
+        A u is computed from differences between neighbours. If large couplings were multiplied by
+        the values themselves, the products would cancel, and float32 would lose the result.
         """
         ...
 
     def restriction(self, weights: Array, r: Array, out: Array) -> None:
-        """Write P^T r to `out`, with zero in the row or column that made a side odd."""
+        """Write P^T r to `out`, with zero in a row or column that was added to make a side odd."""
         ...
 
     def prolongation(self, weights: Array, c: Array, u: Array) -> None:

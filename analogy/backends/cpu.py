@@ -1,7 +1,8 @@
 """CPU backend: NumPy arrays, compiled kernels, and a pool of threads.
 
-The threads share the rows of each call. `compiled` loads the kernels. Numba's own threads are not
-used, because they are slow to compile, and not safe in a server that calls from several threads.
+Each call of a kernel splits its rows into bands, which the threads of the pool run. `compiled`
+loads the kernels. Numba's parallel loops are not used, because they take long to compile, and are
+not safe in a server, which calls kernels from several threads.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from .multigrid import coarse_sides
 _log = logging.getLogger("analogy")
 
 _COMPILE_NOTICE_SECONDS = 1.0
-"""Time of loading kernels after which a logged line says that they are compiled, in seconds."""
+"""Time, in seconds, after which loading kernels logs that they are being compiled."""
 _MODULE_OF = {kernel: module for module, kernels in compiled.KERNELS.items() for kernel in kernels}
-"""Kernel -> the module that contains it."""
+"""Name of a kernel -> name of the module that contains it."""
 _SERIAL_PRODUCT = 1 << 18
-"""Largest number of multiplications for which OpenBLAS starts no threads."""
+"""Largest number of multiplications in a matrix product for which OpenBLAS starts no threads."""
 _SHARED_SIZE = 1 << 15
-"""Smallest number of values for which two threads are faster than one."""
+"""Smallest number of values in an array for which two threads are faster than one."""
 
 
 class CpuBackend:
@@ -73,7 +74,8 @@ class CpuBackend:
         return nullcontext()
 
     def require_finite(self, maps: Sequence[Any], failure: Exception) -> None:
-        extremes = [extreme for array in maps for extreme in (array.min(), array.max())]  # NaN if a value is NaN
+        # If a value is NaN, the minimum and the maximum are NaN.
+        extremes = [extreme for array in maps for extreme in (array.min(), array.max())]
         if not np.isfinite(extremes).all():
             raise failure
 
@@ -89,9 +91,9 @@ class CpuBackend:
     def project(self, f, matrix):
         rows = f.reshape(-1, f.shape[2])
         out = np.empty((len(rows), matrix.shape[1]), np.float32)
-        # OpenBLAS multiplies a small number of rows in this thread. Its own threads would go on
-        # spinning beside the threads of the network and of the kernels, and a transfer would take a
-        # sixth longer.
+        # OpenBLAS multiplies a small number of rows in the calling thread. For larger products it
+        # would start its own threads, which afterwards wait in a loop and use cores that the
+        # network and the kernels need: a transfer would take a sixth longer.
         step = max(1, _SERIAL_PRODUCT // matrix.size)
 
         def share(own: int) -> None:
@@ -102,7 +104,7 @@ class CpuBackend:
         return out.reshape(*f.shape[:2], -1)
 
     def products(self, rows, vector):
-        # OpenBLAS computes a product of two vectors in the calling thread (see `project`).
+        # OpenBLAS computes a product of two vectors in the calling thread, without its own threads.
         return np.array(list(self._pool.map(partial(np.vdot, vector), rows)))
 
     def mixture(self, weights, rows):
@@ -314,25 +316,25 @@ class CpuBackend:
         size: int = _SHARED_SIZE,
         bands: int | None = None,
     ) -> None:
-        """Run a kernel over all rows, in bands that the threads share.
+        """Run a kernel on all rows, in bands that the threads of the pool run.
 
         Parameters
         ----------
         rows
-            Number of rows; for some kernels, of columns.
+            Number of rows, or of columns for a kernel whose bands are columns.
         kernel
             Name of the kernel.
         *args
-            Arguments of the kernel after the first and the end of the rows of a band.
+            Arguments of the kernel after the first two, which are the limits of a band.
         tick
-            Called after each band, with the share of the bands that are done.
+            Function that is called after each band with the share (0 to 1) of bands that are done.
         size
-            Number of values that the kernel works on. If it is small, this thread runs the kernel
-            on all rows.
+            Number of values that the kernel works on. Below `_SHARED_SIZE`, the calling thread runs
+            the kernel on all rows.
         bands
-            Number of bands; None for enough to keep every thread busy and to let an interrupt end
-            the work soon. A kernel that goes down columns is faster with few bands, since each band
-            jumps in memory at every row.
+            Number of bands. None means four per thread, or one per 32 rows if that is more: every
+            thread stays busy, and an interrupt ends the work soon. A kernel that goes down columns
+            is faster with few bands, since each band jumps in memory at every row.
         """
         run = self._load(_MODULE_OF[kernel])[kernel]
         plain = [arg.ctypes.data if isinstance(arg, np.ndarray) else arg for arg in args]
@@ -345,8 +347,8 @@ class CpuBackend:
         def band(y0: int, y1: int, arrays: Any = args) -> None:
             """Run the kernel on one band.
 
-            The kernel has only the addresses of the arrays. So `arrays` holds them until the band
-            ends, even after an interrupt.
+            The kernel gets only the addresses of the arrays. The argument `arrays` refers to them,
+            so that they exist until the band ends, even if an interrupt has ended `_bands`.
             """
             run(y0, y1, *plain)
 
@@ -357,7 +359,7 @@ class CpuBackend:
                 if tick:
                     tick(done / count)
         finally:
-            for future in futures:  # after an interrupt, no further band begins
+            for future in futures:  # after an interrupt, bands that have not begun are not run
                 future.cancel()
 
 
@@ -373,10 +375,10 @@ def _form(form: Any) -> tuple[bool, int, int]:
 
 
 def _labels(labels: Any) -> tuple[Any, ...]:
-    """Return True and the labels of both maps; without labels, False and null pointers."""
+    """Return the kernel arguments for labels: True and both arrays, or False and null pointers."""
     return (True, *labels) if labels else (False, 0, 0)
 
 
 def _frames(frames: Any) -> tuple[Any, int]:
-    """Return the frames of `b` and their number; without frames, a null pointer and 0."""
+    """Return the kernel arguments for frames: the array and its length, or a null pointer and 0."""
     return (0, 0) if frames is None else (frames, len(frames))

@@ -3,10 +3,10 @@
 The constructor checks everything that the backend needs. If something is missing, the error says
 what it is, and what to do (see `probes`).
 
-Every method enters `active` (see `cuda_queue`) by itself, so that it can be called from anywhere. A
-caller of many methods enters `active` once around them. The host waits for the device only to read
-results (`to_host`), and to read the checks of `require_finite` when the outermost `active` ends. It
-does not wait for ONNX Runtime after a run.
+Every method enters `active` (see `cuda_queue`), so that it can be called from anywhere. A caller of
+many methods enters `active` once around them, because entering takes time. The host waits for the
+device only to read results (`to_host`), and to read the checks of `require_finite` when the
+outermost `active` ends. It does not wait for ONNX Runtime after a run.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from .multigrid import coarse_sides
 from .runtime import share_device_memory
 
 _LINES_TOGETHER = 64
-"""Maximum number of lines of a half-sweep for which one block has a thread for each line."""
+"""Largest number of lines (rows or columns) in a half-sweep that one block of threads relaxes."""
 _LINES_PER_BLOCK = 32
-"""Lines per block in half-sweeps longer than `_LINES_TOGETHER`.
+"""Lines per block in half-sweeps of more than `_LINES_TOGETHER` lines.
 
 Small blocks keep more multiprocessors busy.
 """
 _CHECKING_THREADS = 1 << 18
-"""Maximum number of threads, in one launch, that look for values that are not finite."""
+"""Largest number of threads in a launch of the kernel that looks for values that are not finite."""
 _UNLABELLED = None, None
-"""Labels of both maps if there are no labels."""
+"""Arguments that a kernel gets in place of two arrays of labels if there are no labels."""
 _MOST_FOR_NETWORKS = 0.75
-"""Largest share of the device's memory that ONNX Runtime may hold."""
+"""Largest share (0 to 1) of the device's memory that ONNX Runtime may reserve."""
 
 
 def _active(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a method of `CudaBackend` that enters `active` while it runs."""
+    """Return a method of `CudaBackend` that runs `method` within `active`."""
 
     @functools.wraps(method)
     def wrapped(self: CudaBackend, *args: Any, **options: Any) -> Any:
@@ -77,8 +77,8 @@ class CudaBackend:
     sessions_per_graph = 2
     """Maximum number of sessions of each graph: one for the size of A, and one for that of B'.
 
-    From release 1.20 on, a convolution of ONNX Runtime stores cuDNN's plan for the latest size
-    only, and plans again if the size changes.
+    From release 1.20 on, a convolution in ONNX Runtime stores cuDNN's plan only for the latest
+    size, and makes a new plan when the size changes.
     """
 
     def __init__(self, index: int = 0) -> None:
@@ -101,11 +101,11 @@ class CudaBackend:
         options = {
             "device_id": str(self.index),
             "user_compute_stream": str(self._queue.stream.ptr),
-            # TensorFloat-32 keeps only 10 bits of each factor, which changes the matches.
+            # TensorFloat-32 rounds each factor to 10 bits, which would change the matches.
             "use_tf32": "0",
-            # cuDNN's exhaustive search would run again for each new size.
+            # cuDNN's exhaustive search for an algorithm would run again for each new size.
             "cudnn_conv_algo_search": "HEURISTIC",
-            # If the pool doubled each time, it would leave little memory for CuPy.
+            # If the pool doubled whenever it grows, it would leave little memory for CuPy.
             "arena_extend_strategy": "kSameAsRequested",
         }
         _, total = self.xp.cuda.runtime.memGetInfo()
@@ -120,7 +120,7 @@ class CudaBackend:
 
     @functools.cached_property
     def _description(self) -> str:
-        """Description of the device, which is cached, since CUDA takes a millisecond to give it."""
+        """Description of the device, stored because CUDA takes a millisecond to return it."""
         runtime = self.xp.cuda.runtime
         properties = runtime.getDeviceProperties(self.index)
         memory = properties["totalGlobalMem"] / 2**30
@@ -152,7 +152,7 @@ class CudaBackend:
             self._launcher.over_lines("find_infinite", threads, THREADS_PER_BLOCK, values, flag, rows, values.shape[-1])
 
     def run_network(self, session: Any, binding: Any, options: Any) -> None:
-        # The outputs are read in the same stream, so the host does not have to wait for the run.
+        # The outputs are read in the same stream, so the host need not wait for the end of the run.
         options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         with self._queue.network_lock:
             try:
@@ -160,7 +160,7 @@ class CudaBackend:
             except Exception as error:  # the exceptions of ONNX Runtime share no public base class
                 if not is_shortage(error):
                     raise
-                with self.active():  # the run may succeed once CuPy has freed memory that it does not use
+                with self.active():  # the run may succeed when CuPy has freed the memory that it reserves
                     self.xp.get_default_memory_pool().free_all_blocks()
                 session.run_with_iobinding(binding, options)
 
@@ -216,7 +216,7 @@ class CudaBackend:
 
     @functools.cached_property
     def _empty_range(self) -> Any:
-        """Bits of infinity and of zero, from which the kernel `energy` finds its extremes."""
+        """Start values of the minimum and the maximum in the kernel `energy`, as bits of floats."""
         return self.xp.asarray(np.array([np.inf, 0], np.float32).view(np.uint32))
 
     @_active
@@ -264,7 +264,7 @@ class CudaBackend:
         return [results[index] for index in range(len(searches))]
 
     def _run(self, launch: Launch) -> Any:
-        """Run a pass of a search by itself, and return its result."""
+        """Run one pass of a search in a separate launch, and return its result."""
         self._launcher.passes([launch])
         return launch.result
 
@@ -314,7 +314,7 @@ class CudaBackend:
         return Launch("random_search", a.shape[:2], own, (*shared, *counters, float(max_product)), unit, result)
 
     def _maps(self, a: Any, b: Any, nnf: Any, patch: int, frames: Any) -> tuple[Unit, tuple[Any, ...], tuple[Any, ...]]:
-        """Return the unit of a pass of a search, and its first own and first shared arguments."""
+        """Return a pass's unit, and the first arguments for `Launch.own` and `Launch.shared`."""
         unit = unit_of(a.shape[2], a, b)
         own = a, b, nnf, frames, *a.shape[:2], *b.shape[:2], _count(frames)
         return unit, own, (unit.per_position, patch // 2)
@@ -396,7 +396,7 @@ class CudaBackend:
     @_active
     def relax(self, form, inverses, f, u, after):
         h, w, nine = _form(form)
-        lines = (max(h, w) + 1) // 2  # in a half-sweep
+        lines = (max(h, w) + 1) // 2  # the number of lines in a half-sweep
         args = form, inverses, f, u, h, w, nine, after
         if lines <= _LINES_TOGETHER:
             self._launcher.over_lines("relax", _LINES_TOGETHER, _LINES_TOGETHER, *args, 0, 4, channels=3)
@@ -432,5 +432,5 @@ def _form(form: Any) -> tuple[int, int, bool]:
 
 
 def _count(frames: Any) -> int:
-    """Return the number of frames of `b`; 0 if it is one picture."""
+    """Return the number of frames; 0 if `frames` is None, so that `b` is one picture."""
     return 0 if frames is None else len(frames)

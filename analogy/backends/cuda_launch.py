@@ -2,7 +2,7 @@
 
 NVRTC compiles all `.cu` files as one source, in two forms. One form reads the channels of a
 position one by one, the other reads four at a time (`Unit`). Constants that the kernels share with
-Python exist only in Python; the compiler gets them as definitions.
+Python are written only in Python; the compiler gets them as preprocessor definitions.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from .interrupts import kept_interrupts
 from .multigrid import TINY
 
 WARP = 32
-"""Number of threads of a warp, which CUDA runs together."""
+"""Number of threads in a warp, the group of threads that CUDA runs together."""
 THREADS_PER_BLOCK = 256
-"""Number of threads of a block that works on a tile of positions."""
+"""Number of threads in a block that works on a rectangular tile of positions."""
 
 _FILES = "kernels.cu", "seams.cu", "multigrid/kernels.cu"
-"""Source files in the order of compilation; the others use definitions of the first."""
+"""Source files in the order in which they are joined; the last two use definitions of the first."""
 _FLOATS = {"ONE": ONE, "HALF": HALF, "ROUNDING": ROUNDING, "TINY": TINY}
-"""Definition that the compiler gets -> float value."""
+"""Name of a constant that the compiler gets as a float definition -> its value."""
 _HASHES = "HASH_SEED", "HASH_ITERATION", "HASH_PIXEL", "HASH_STEP", "HASH_FIRST_MIX", "HASH_SECOND_MIX"
 """Names of the uint32 constants of `contract` that the compiler gets as definitions."""
 _NULL = np.uintp(0)
@@ -47,21 +47,22 @@ Arguments of other types are passed unchanged.
 
 
 class Unit(NamedTuple):
-    """Type in which a kernel reads channels, and the number of such values per position."""
+    """CUDA type in which a kernel reads features, and how many values of it a position has."""
 
     type: str
     per_position: int
 
 
 SINGLE = Unit("float", 1)
-"""Unit of kernels that do not read features, where one thread works on a position."""
+"""Unit of kernels that do not read features, in which one thread works on each position."""
 
 
 def unit_of(channels: int, *arrays: Any) -> Unit:
     """Return the widest unit in which a kernel can read arrays with this many channels.
 
-    Four channels are read at once if their number is a multiple of four, and if the address of each
-    array allows it. The unit also gives the type in which joined features (int16) are read.
+    A kernel can read four channels at once if the number of channels is a multiple of four, and if
+    the address of each array is a multiple of the size of four values. Kernels that read joined
+    features (int16) use the unit too: with "float4" they read four int16 at once.
     """
     if channels % 4 == 0 and all(array.data.ptr % (4 * array.itemsize) == 0 for array in arrays):
         return Unit("float4", channels // 4)
@@ -69,7 +70,7 @@ def unit_of(channels: int, *arrays: Any) -> Unit:
 
 
 class Launch(NamedTuple):
-    """Launch of a kernel for one pass of a search; two launches may become one.
+    """Launch of a kernel for one pass of a search, which may be merged with that of another search.
 
     Attributes
     ----------
@@ -78,9 +79,10 @@ class Launch(NamedTuple):
     shape
         Rows and columns of the positions that the kernel works on.
     own
-        Arguments of this search.
+        Arguments of this search alone, which the kernel takes first.
     shared
-        Arguments that must be equal in both searches of a common launch; they come last.
+        Arguments that must be equal in two searches whose launches are merged. The kernel takes
+        them last.
     unit
         Unit in which the kernel reads features.
     result
@@ -95,12 +97,14 @@ class Launch(NamedTuple):
     result: Any
 
     def fits(self, other: Launch) -> bool:
-        """Return True if one launch can run this pass and the other."""
+        """Return True if one merged launch can run both this pass and the pass of `other`."""
         return (self.kind, self.shared, self.unit) == (other.kind, other.shared, other.unit)
 
 
 class Launcher:
-    """Kernels of one device, which are compiled on their first use; several threads may use it.
+    """Launcher of the kernels on one device, which compiles them on first use.
+
+    Several threads may use it.
 
     The arguments of a launch are arrays of the device and numbers, in the order of the kernel's
     parameters. A Python int is passed as int32, a Python float as float32, None as a null pointer,
@@ -129,12 +133,12 @@ class Launcher:
     def over_positions(self, name: str, shape: tuple[int, int], *arguments: Any, unit: Unit = SINGLE) -> None:
         """Launch a kernel for all positions of a map of `shape` (rows, columns).
 
-        A block covers a tile of positions (see `_tiled`).
+        Each block of threads covers a rectangular tile of positions.
         """
         self._over_positions(name, [shape], arguments, unit)
 
     def passes(self, launches: Sequence[Launch]) -> None:
-        """Launch independent passes of searches, two in one launch if possible."""
+        """Launch passes of independent searches; two consecutive passes that fit share a launch."""
         left = list(launches)
         while left:
             twins = [left.pop(0)]
@@ -152,7 +156,7 @@ class Launcher:
         self._function(name, unit.type)(grid, block, _packed(arguments))
 
     def over_lines(self, name: str, lines: int, per_block: int, *arguments: Any, channels: int = 1) -> None:
-        """Launch a kernel with one thread for each line of each channel.
+        """Launch a kernel with one thread for each line (row or column) of each channel.
 
         A block has `per_block` threads.
         """
@@ -186,8 +190,8 @@ def source() -> str:
 def options(unit: str) -> tuple[str, ...]:
     """Return the compiler's options for one form of the kernels, "float4" or "float".
 
-    With `--fmad=false` the compiler fuses products and sums only where the source says so, as on
-    the CPU.
+    With `--fmad=false` the compiler fuses a product and a sum into one operation only where the
+    source says so. Without this option, results would differ from those of the CPU.
     """
     floats = (f"{name}={float(value)!r}f" for name, value in _FLOATS.items())
     hashes = (f"{name}={getattr(contract, name)}u" for name in _HASHES)
@@ -205,9 +209,10 @@ def _packed(arguments: Sequence[Any]) -> tuple[Any, ...]:
 
 @functools.lru_cache(maxsize=256)
 def _tiled(shapes: tuple[tuple[int, int], ...], per_position: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """Return the grid and the block for maps of the given shapes, one layer of blocks for each.
+    """Return the grid and the block for maps of the given shapes, one layer of blocks for each map.
 
-    A position gets as many lanes as it has units, rounded up to a power of two, and at most a warp.
+    As many threads (lanes) work on a position as it has values of the unit, rounded up to a power
+    of two, but at most a warp.
     """
     lanes = min(WARP, _power_of_two(per_position))
     positions = THREADS_PER_BLOCK // lanes

@@ -1,15 +1,16 @@
 """Queue of a device: the CUDA stream that all work of this package on the device goes through.
 
-Kernels, CuPy operations and ONNX Runtime share one non-blocking stream for each device of a
-process. So each of them waits only for its input. CuPy has a current device and a current stream
-for each thread. Within `active` these are the queue's. The work within `active` waits for the work
-that the calling thread had started before, and later work of that thread waits for it.
+In a process, kernels, CuPy operations and ONNX Runtime share one non-blocking stream per device.
+The stream runs them in the order in which they were started, so that each finds its input complete,
+and the host need not wait. CuPy has a current device and a current stream for each thread. Within
+`active` they are the device and the stream of the queue. The work within `active` runs after the
+work that the calling thread had started before, and later work of this thread runs after it.
 
-The host does not wait for the device to learn whether values are valid. A thread asks for checks
-with `flag`, and all of them are read when its outermost `active` ends.
+Checks of values on the device do not make the host wait at once. A thread requests a check with
+`flag`, and the results of all its checks are read when its outermost `active` ends.
 
 Several threads may put work into the stream. Only the runs of ONNX Runtime exclude each other
-(`network_lock`): two runs of one session would use the same handles of cuDNN and cuBLAS at once,
+(`network_lock`): two simultaneous runs of one session would share handles of cuDNN and cuBLAS,
 which cuDNN forbids.
 """
 
@@ -22,18 +23,19 @@ from contextlib import contextmanager
 from typing import Any
 
 _FLAGS = 64
-"""Number of checks whose flags are allocated, and read, at once."""
+"""Number of checks whose flags are allocated as one array and read together."""
 
 
 class _Required(threading.local):
-    """Checks of a thread that have not been read yet.
+    """Checks that a thread has requested and whose results it has not read yet.
 
     Attributes
     ----------
     flags
-        (64,) int32 on the device, one number for each check: 0, or another number if it failed.
+        Array (64,) int32 on the device with one number for each check: 0, or another number if the
+        check has failed. None before the first check.
     failures
-        The errors to raise, in the order of the flags.
+        The error to raise for each check that fails, in the order of the flags.
     """
 
     def __init__(self) -> None:
@@ -49,7 +51,7 @@ class Queue:
         self._device = xp.cuda.Device(index)
         self._required = _Required()
         self.network_lock = threading.Lock()
-        """Lock that is held while a network runs, because cuDNN forbids sharing a handle."""
+        """Lock that a thread holds while it runs a network, so that networks run one by one."""
         with self._device:
             self.stream = xp.cuda.Stream(non_blocking=True)
 
@@ -60,11 +62,12 @@ class Queue:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Make the device and the stream current in the calling thread for the run of the context.
+        """Make the device and the stream current in the calling thread until the context ends.
 
-        The stream waits for the work that the thread had started on its own streams before. These
-        streams wait for the work of the context. At the end the former device and stream are
-        current again. If a check (`flag`) has failed, the outermost `active` raises its error.
+        The stream first waits for the work that the thread has started on the streams that were
+        current. At the end of the context, these streams wait for its work, and the device and the
+        stream that were current before it are current again. If a check (`flag`) has failed, the
+        outermost `active` raises its error.
         """
         if self.is_active():
             yield
@@ -97,10 +100,10 @@ class Queue:
                 before.wait_event(done)
 
     def flag(self, failure: Exception) -> Any:
-        """Return a flag for a check, an int32 array of one number, 0.
+        """Return a flag for a check: an int32 array on the device with the single number 0.
 
-        If a kernel changes the number, the outermost `active` raises `failure` at its end. The
-        method must be called within `active`.
+        If a kernel writes another number to the flag, the outermost `active` raises `failure` when
+        it ends. The method must be called within `active`.
         """
         required = self._required
         if len(required.failures) == _FLAGS:
@@ -123,9 +126,9 @@ class Queue:
 
 @functools.cache
 def queue(xp: Any, index: int) -> Queue:
-    """Return the process-wide queue of a device.
+    """Return the queue of a device, which all backends of the process share.
 
-    All backends of the process share the queue. They also share the memory pool of ONNX Runtime,
-    which is only safe if all its users are in one stream.
+    These backends also share the memory pool of ONNX Runtime. That is safe only because all work
+    that uses the pool is in one stream.
     """
     return Queue(xp, index)

@@ -1,7 +1,7 @@
-"""One launch for several steps of multigrid on small grids.
+"""Collector of multigrid steps on small grids, which runs several steps in one launch.
 
-A launch takes longer than such a step. So `SmallSteps` collects the steps in a table, and the
-kernel `small_steps` does them one after the other.
+On a small grid, launching a kernel takes longer than the step itself. So `SmallSteps` collects
+steps in a table, and the kernel `small_steps` runs them one after the other.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     from .cuda_launch import Launcher
 
 RELAX, RESIDUAL, RESTRICTION, PROLONGATION = range(4)
-"""Number of each kind of step, as in `multigrid/kernels.cu`."""
+"""Number that stands for each kind of step, here and in `multigrid/kernels.cu`."""
 _THREADS = 512
-"""Number of threads in the block that does the steps of one channel."""
+"""Number of threads in the block that runs the steps of one channel."""
 STEP = np.dtype([("numbers", np.int32, 8), ("arrays", np.uint64, 4)])
-"""Layout of a step in the table.
+"""Layout of one step in the table that the kernel `small_steps` reads.
 
-The numbers are the kind, rows and columns of the fine and of the coarse grid, `nine`, `after`, and
-one that is not used. The addresses of the arrays follow.
+The numbers are the kind, the rows and columns of the fine grid, those of the coarse grid, `nine`
+(see `SmallSteps._collect`), `after`, and one that is not used. The addresses of the arrays follow.
 """
 
 
 class SmallSteps:
-    """Steps of multigrid that are collected, and launched together by `launch`.
+    """Collection of multigrid steps on small grids, which `launch` runs as one kernel.
 
     A step on a large grid is launched at once, after the steps that were collected before. The
-    object holds the arrays of the collected steps, so that their memory is not used for anything
-    else before the launch.
+    object refers to the arrays of the collected steps, so that CuPy does not use their memory for
+    other arrays before the launch.
     """
 
     def __init__(self, backend: Backend, launcher: Launcher, longest: int):
@@ -40,23 +40,23 @@ class SmallSteps:
         self._steps: list[tuple[tuple[int, ...], tuple[Any, ...]]] = []
 
     def relax(self, form: Any, inverses: Any, f: Any, u: Any, after: bool) -> None:
-        """Do or collect `Backend.relax`."""
+        """Collect a step of `Backend.relax`, or run it at once on a large grid."""
         arrays = form, inverses, f, u
         if not self._collect(RELAX, form.shape[1:], (0, 0), arrays, len(form) == 5, after):
             self._backend.relax(form, inverses, f, u, after)
 
     def residual(self, form: Any, f: Any, u: Any, out: Any) -> None:
-        """Do or collect `Backend.residual`."""
+        """Collect a step of `Backend.residual`, or run it at once on a large grid."""
         if not self._collect(RESIDUAL, form.shape[1:], (0, 0), (form, f, u, out), len(form) == 5):
             self._backend.residual(form, f, u, out)
 
     def restriction(self, weights: Any, r: Any, out: Any) -> None:
-        """Do or collect `Backend.restriction`."""
+        """Collect a step of `Backend.restriction`, or run it at once on a large grid."""
         if not self._collect(RESTRICTION, r.shape[1:], out.shape[1:], (weights, r, None, out)):
             self._backend.restriction(weights, r, out)
 
     def prolongation(self, weights: Any, c: Any, u: Any) -> None:
-        """Do or collect `Backend.prolongation`."""
+        """Collect a step of `Backend.prolongation`, or run it at once on a large grid."""
         if not self._collect(PROLONGATION, u.shape[1:], c.shape[1:], (weights, c, None, u)):
             self._backend.prolongation(weights, c, u)
 
@@ -88,15 +88,16 @@ class SmallSteps:
         Parameters
         ----------
         kind
-            One of the numbers of the kinds of steps.
+            `RELAX`, `RESIDUAL`, `RESTRICTION` or `PROLONGATION`.
         fine, coarse
-            Rows and columns of the grids. `coarse` is (0, 0) for a step on one grid.
+            Rows and columns of the grids. `coarse` is (0, 0) for a step that has only one grid.
         arrays
-            Three arrays that the step reads, and the array that it writes; None for an array that
-            is not given.
-        nine, after
-            Whether the form has diagonal couplings, and whether a relaxation goes in the opposite
-            order.
+            Three arrays that the step reads, and the array that it writes. None stands for an array
+            that the step does not have.
+        nine
+            True if the form has diagonal couplings, so that nine positions are coupled.
+        after
+            True if a relaxation has the reversed order (see `Backend.relax`).
         """
         if max(fine) > self._longest:
             self.launch()

@@ -1,4 +1,4 @@
-"""Frames of a sheet in the CPU kernels (see `contract`), for the search and for painting."""
+"""Look-up of frames (see `contract`) in the CPU kernels of the search and of painting."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import numpy as np
 from numba import njit
 
 _inline = njit(error_model="numpy")
-"""Decorator of functions that kernels call."""
+"""Decorator of functions that Numba compiles for the kernels that call them."""
 
 
 @_inline
 def frame_of(frames, count, row, hb, wb):
-    """Return the first row, the end of the rows and the columns of the frame of `b` with a row."""
+    """Return the first row, the row after the last, and the columns of the frame that has `row`.
+
+    `frames` has `count` rows of three numbers each. If `count` is 0, all of `b`, of `hb` rows and
+    `wb` columns, is one frame.
+    """
     if count == 0:
         return np.int64(0), hb, wb
     k = 0

@@ -8,10 +8,10 @@ from contextlib import suppress
 from .containers import SYSTEM, ControlGroups
 
 _RESERVED_FOR_THREADS = 600_000_000
-"""Bytes of address space that the C library reserves for threads that have yet to start.
+"""Address space, in bytes, that the C library will reserve for threads that have not started yet.
 
-The stacks and heaps of these threads are not used memory, but they count if a limit on the address
-space is set.
+The C library reserves a stack and a heap for each thread. Most of this space is never used as
+memory, but all of it counts towards a limit on the address space.
 """
 
 
@@ -22,10 +22,10 @@ def available_cores(groups: ControlGroups = SYSTEM) -> int:
 
 
 def free_memory(groups: ControlGroups = SYSTEM) -> int:
-    """Return the number of bytes of memory that this process may still take.
+    """Return the number of bytes of memory that this process may still allocate.
 
-    It is the least of three numbers: the available memory of the system, the rest of the
-    limit of `groups`, and the rest of this process's limit on its address space (`ulimit -v`).
+    It is the smallest of three numbers: the available memory of the system, what remains of the
+    limit of `groups`, and what remains of this process's limit on its address space (`ulimit -v`).
     """
     import psutil
 

@@ -1,8 +1,8 @@
 """Protection of Python's handler of Ctrl-C (SIGINT) while CUDA's compiler runs.
 
-NVRTC sets a handler of its own, and restores the former one when it ends. If two threads compile at
-a time, one of them restores the handler of the other instead of Python's, and from then on Ctrl-C
-does nothing.
+NVRTC installs its own handler when it starts, and restores the previous handler when it ends. If
+two threads compile at the same time, the second finds the handler that NVRTC has installed for
+the first, and restores that one at its end instead of Python's. From then on Ctrl-C does nothing.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _set.argtypes, _set.restype = [ctypes.c_int, ctypes.c_void_p], ctypes.c_void_p
 
 @contextmanager
 def kept_interrupts() -> Iterator[None]:
-    """Let one thread at a time compile, and restore the handler of SIGINT afterwards.
+    """Let one thread at a time run the context, and restore the handler of SIGINT at its end.
 
-    The function works in every thread. `signal.signal` works in the main thread only, and a server
-    compiles in other threads.
+    The handler is restored through Python's C functions, because `signal.signal` works only in the
+    main thread, and a server compiles in other threads.
     """
     with _lock:
         handler = _get(signal.SIGINT)

@@ -1,25 +1,27 @@
 // CUDA kernels of the search and of features. NVRTC compiles them at run time. Backend in contract.py defines their
-// results. The algorithm is the same as in kernels.py: the same candidates in the same order, the same random numbers, and
-// the same comparison.
+// results. The algorithm is the same as in kernels.py: the same candidates in the same order, the same random numbers,
+// and the same comparison.
 //
-// Layout. A group of blockDim.x lanes works on each position of A. The number of lanes is a power of two, at most a warp,
-// and the lanes are neighbours in their warp. A block covers a tile of blockDim.y x blockDim.z positions. One row of a
-// patch is one contiguous run of numbers (channels last), which the lanes of a group read side by side. UNIT is float4 if
-// the number of channels allows a lane to read four channels at once, else float. Joined features are then read as short4,
-// else as short. Below, all numbers of channels count units.
+// Layout. A group of blockDim.x threads, called lanes, works on each position of A. The number of lanes is a power of
+// two, at most that of a warp, and the lanes are neighbours in their warp. A block covers a tile of blockDim.y x
+// blockDim.z positions. One row of a patch is one contiguous run of numbers (channels last), which the lanes of a group
+// read side by side. If the number of channels allows a lane to read four channels at once, UNIT is float4, and joined
+// features are read as short4. Otherwise UNIT is float, and joined features are read as short. The parameter `units` is
+// the number of units per position: the channels, or a quarter of them.
 //
-// Work. For a patch with side P and C channels, a candidate takes P * P * C multiplications of 2 * P * P * C numbers of two
-// bytes. That is one operation for 4 bytes. A GPU can compute far more per byte of memory, so a pass takes as long as its
-// reads. It must read A and B once, 2 * C * (positions of A + positions of B) bytes. At 448 x 448 x 128 that is 103 MB, but
-// four candidates of a 3 x 3 patch read 3.7 GB. The caches must provide the difference. The patches of a tile overlap, and
-// so do the patches of their matches if the field is coherent. So a tile that extends in both directions of the picture
-// fetches a position about 3 times instead of 9 (with tiles of 4 x 2 positions and 32 lanes; 2 times with 8 x 4 positions
-// and 8 lanes). The candidates of one position find the patch in A in the L1 cache. A candidate that was tried already is
-// skipped. A candidate that cannot be accepted any more is rejected after the row of its patch that shows this. A row takes
-// log2(lanes) shuffles for width * C / lanes products per lane.
+// Speed. For a patch with side P and C channels, a candidate takes P * P * C multiplications of 2 * P * P * C numbers
+// of two bytes. That is one multiplication for 4 bytes. A GPU can compute far more per byte of memory, so reading
+// limits the speed of a pass. It must read A and B once, which is 2 * C * (positions of A + positions of B) bytes. At
+// 448 x 448 x 128 that is 103 MB, but four candidates of a 3 x 3 patch read 3.7 GB. The caches must provide the
+// difference. The patches of a tile overlap, and so do the patches of their matches if the field is coherent. So a
+// block whose tile has several rows and several columns reads each position from memory about 3 times instead of 9
+// (with tiles of 4 x 2 positions and 32 lanes; 2 times with 8 x 4 positions and 8 lanes). All candidates of a position
+// compare the same patch of A, which stays in the L1 cache. A candidate that was tried already is skipped. A candidate
+// is rejected after the first row of its patch that shows that it cannot be accepted any more. For each row of a patch,
+// a lane computes width * C / lanes products, and takes part in log2(lanes) shuffles for their sum.
 
-// cuda_launch.py defines UNIT and WARP, and the constants that Python has too: ONE, HALF, ROUNDING, TINY, and those of the
-// hash.
+// cuda_launch.py defines UNIT and WARP, and the constants that the Python code uses, too: ONE, HALF, ROUNDING, TINY,
+// and the factors of the hash.
 
 // Match in a field: row and column of a position of B.
 struct alignas(8) Match {
@@ -31,7 +33,7 @@ struct Sizes {
   int ha, wa, hb, wb, units;
 };
 
-// Frame of B: its first row, the end of its rows, and its number of columns.
+// Frame of B: its first row, the row after its last, and its number of columns.
 struct Frame {
   int first, end, columns;
 
@@ -51,7 +53,7 @@ __device__ __forceinline__ Frame frame_of(const Frame* __restrict__ frames, int 
 // Lanes that work on one position of A.
 struct Group {
   int y, x, lane, lanes;
-  unsigned mask;  // bits of these lanes in their warp
+  unsigned mask;  // a bit for each of these lanes at its place in the warp
 
   __device__ __forceinline__ Group() {
     y = blockIdx.y * blockDim.z + threadIdx.z;
@@ -62,7 +64,8 @@ struct Group {
     mask = (0xffffffffu >> (WARP - lanes)) << first;
   }
 
-  // Returns the sum over the lanes. Each lane adds the same pairs, so all get the same bits and take the same branches.
+  // Returns the sum of `value` over the lanes of the group. All lanes add the same pairs, so they get the same bits and
+  // take the same branches.
   template <class Number>
   __device__ __forceinline__ Number sum(Number value) const {
     for (int step = lanes / 2; step > 0; step /= 2) value += __shfl_xor_sync(mask, value, step);
@@ -95,13 +98,14 @@ __device__ __forceinline__ float4 times(float4 a, float scale) {
   return make_float4(a.x * scale, a.y * scale, a.z * scale, a.w * scale);
 }
 
-// Returns a * scale, rounded to the nearest whole number; halves are rounded to the even number.
+// Returns a * scale, rounded to the nearest whole number. Where two whole numbers are equally near, the even one is
+// taken.
 __device__ __forceinline__ short rounded(float a, float scale) { return (short)rintf(a * scale); }
 __device__ __forceinline__ short4 rounded(float4 a, float scale) {
   return {rounded(a.x, scale), rounded(a.y, scale), rounded(a.z, scale), rounded(a.w, scale)};
 }
 
-// Type of as many channels of joined features, in fixed point, as a UNIT has.
+// Type in which joined features (int16) are read: short4 if UNIT is float4, short if it is float.
 using Fixed = decltype(rounded(UNIT(), 0.0f));
 constexpr float ONE_SQUARED = ONE * ONE;
 
@@ -116,13 +120,13 @@ __device__ __forceinline__ unsigned hash32(unsigned seed, unsigned iteration, un
   return h;
 }
 
-// Returns the number from -radius to radius that belongs to a hash.
+// Returns a hash scaled to a whole number from -radius to radius.
 __device__ __forceinline__ int within(int radius, unsigned hash) {
   return (int)((unsigned long long)hash * (2u * radius + 1u) >> 32) - radius;
 }
 
-// Returns the distance of the patches around the group's position in A and around `m` in B. Returns `best` as soon as the
-// distance cannot be smaller than that.
+// Returns the distance between the patch around the group's position in A and the patch around `m` in B. Returns `best`
+// as soon as the distance cannot become smaller than `best`.
 __device__ __forceinline__ float patch_distance(const Group& g, const Fixed* __restrict__ a,
                                                 const Fixed* __restrict__ b, const Sizes& s, const Frame& f, Match m,
                                                 int patch_radius, float best, float max_product) {
@@ -133,7 +137,7 @@ __device__ __forceinline__ float patch_distance(const Group& g, const Fixed* __r
   const int width = left + right + 1;
   const int positions = width * (top + bottom + 1);
   float must_exceed = -best * ((float)positions * ONE_SQUARED);
-  // This makes sure that rounding never rejects a better candidate.
+  // With this margin, rounding errors never lead to the rejection of a better candidate.
   must_exceed -= ROUNDING * (fabsf(must_exceed) + fabsf(max_product * (float)positions));
   const Fixed* row_a = a + ((size_t)(g.y - top) * s.wa + g.x - left) * s.units;
   const Fixed* row_b = b + ((size_t)(m.y - top) * s.wb + m.x - left) * s.units;
@@ -157,10 +161,11 @@ __device__ __forceinline__ bool allowed(const int* __restrict__ labels_a, const 
   return one == other || one < 0 || other < 0;
 }
 
-// The search. Each of its kernels has a second form, `.._twice`, that runs a pass of two searches in one launch, such as
-// those from A to B' and back. The searches do not depend on each other, and blockIdx.z chooses one. The macros declare the
-// parameters of search k and pass them on: MAPS its maps and its field, FIELD the distances and labels before the pass, and
-// its results. Null pointers mean no labels, no frames and no previous field.
+// Kernels of the search follow. Each has a second form, `.._twice`, that runs one pass of two independent searches in
+// one launch: of the search from A to B' and of the one from B' to A, for instance. blockIdx.z says which search a
+// block works on. MAPS(k) declares the parameters for the maps and the field of search k, and FIELD(k) those for its
+// distances and labels before the pass and for its results. THESE_MAPS(k) and THIS_FIELD(k) pass these parameters to a
+// function. Null pointers mean that there are no labels, no frames or no previous field.
 #define MAPS(k)                                                                                                        \
   const Fixed *__restrict__ a##k, const Fixed *__restrict__ b##k, const Match *__restrict__ nnf##k,                    \
       const Frame *__restrict__ frames##k, int ha##k, int wa##k, int hb##k, int wb##k, int count##k
@@ -222,7 +227,7 @@ __device__ __forceinline__ void propagate_pass(const Fixed* __restrict__ a, cons
     const Match c = {m.y - oy, m.x - ox};
     const Frame frame = frame_of(frames, count, m.y, s.hb, s.wb);
     if (!frame.contains(c)) continue;
-    // In a coherent field several neighbours have the same candidate. It is tried once.
+    // In a coherent field several neighbours give the same candidate. It is tried once.
     bool known = c.y == start.y && c.x == start.x;
 #pragma unroll
     for (int t = 0; t < k; ++t) known |= c.y == tried[t].y && c.x == tried[t].x;
@@ -346,8 +351,8 @@ extern "C" __global__ void join(const UNIT* __restrict__ f, const UNIT* __restri
   }
 }
 
-// Writes the squared norm of the features of each position to `out`, and the bits of the smallest and of the largest norm
-// to `extremes`. Squared norms are not negative, and the bits of such numbers have the order of the numbers.
+// Writes the squared norm of the features of each position to `out`, and the bits of the smallest and of the largest
+// norm to `extremes`. Squared norms are not negative, and the bits of such numbers have the order of the numbers.
 extern "C" __global__ void energy(const UNIT* __restrict__ f, float* __restrict__ out, unsigned* __restrict__ extremes,
                                   int h, int w, int units) {
   const Group g;
@@ -358,7 +363,8 @@ extern "C" __global__ void energy(const UNIT* __restrict__ f, float* __restrict_
   square = g.sum(square);
   if (g.lane != 0) return;
   out[p] = square;
-  // The value that is read may be old. Then the atomic operation changes nothing. Few positions reach that operation.
+  // Another thread may have changed the extreme since it was read here. The atomic operation compares again, so the
+  // result is right. This first comparison saves the slow atomic operation for most positions.
   const volatile unsigned* so_far = extremes;
   const unsigned bits = __float_as_uint(square);
   if (bits < so_far[0]) atomicMin(extremes, bits);
@@ -405,8 +411,8 @@ extern "C" __global__ void pixel_vectors(const float* __restrict__ pixels, short
   for (int k = 5; k < 8; ++k) out[8 * p + k] = 0;
 }
 
-// Returns one coordinate of the coarse position that contains the fine position `i`. `rest` is the offset of `i` from the
-// centre of that position.
+// Returns the row (or column) of the coarse position that contains row (or column) `i` of the fine map. Writes the
+// distance of `i` from the centre of this position, in coarse positions, to `rest`.
 __device__ __forceinline__ int coarse(int i, double scale, int size, double* rest) {
   const double p = (i + 0.5) / scale;
   const int c = min((int)floor(p), size - 1);

@@ -1,12 +1,12 @@
 """CPU kernels of the search, with the same algorithm as `kernels.cu`.
 
-Numba compiles these functions. `Backend` defines their results. A kernel computes the rows
-`y0 <= y < y1` of its output; `cpu.py` runs bands of rows in a pool of threads. Kernels get the
-addresses of arrays, and index them as flat arrays. The annotations give the types of the arguments
-(see `argument_types`). Kernels do not check their arguments.
+Numba compiles these functions. `Backend` in `contract.py` defines their results. A kernel computes
+the rows `y0 <= y < y1` of its output; `cpu.py` runs bands of rows in a pool of threads. Kernels get
+the addresses of arrays, and index them as flat arrays. The annotations give the types of the
+arguments (see `argument_types`). Kernels do not check their arguments.
 
-Only the compilation imports this module, since importing Numba takes longer than everything else
-together.
+This module is imported only to compile the kernels, because it imports Numba, which takes a third
+of a second.
 
 In the inner loop, one row of a patch is one contiguous run of numbers (channels last). The indices
 there are unsigned: for signed indices Numba would test for negative ones, and LLVM would not
@@ -37,12 +37,12 @@ from .contract import (
 from .frames import frame_of
 
 _ONE_SQUARED = np.float32(ONE * ONE)
-"""The number that stands for 1.0 in products of joined features."""
+"""Number that stands for 1.0 in a product of two joined features: `ONE` squared, as float32."""
 _ROUNDING = np.float32(ROUNDING)
-"""Relative error of a float32 result (see `ROUNDING`)."""
+"""The constant `ROUNDING` as float32."""
 
 _inline = njit(error_model="numpy", forceinline=True)
-"""Decorator of functions that kernels call."""
+"""Decorator of functions that Numba inlines into the kernels that call them."""
 
 
 @_inline
@@ -66,7 +66,7 @@ def hash32(seed, iteration, pixel, step):
 
 @_inline
 def _within(radius, hash):
-    """Return the number from -radius to radius that belongs to a hash."""
+    """Return a hash (0 to 2^32 - 1) scaled to a whole number from -radius to radius."""
     return np.int64(hash * np.uint64(2 * radius + 1) >> np.uint64(32)) - radius
 
 
@@ -74,9 +74,9 @@ def _product_of(rows: int, length: int) -> Any:
     """Return a function that computes the product of two patches.
 
     A patch is `rows` runs of `length` numbers. The function takes, for each of the two arrays, the
-    array, the index of the first number of the patch, and the step from one run to the next. It
-    builds LLVM's instructions itself: for a loop in Python, LLVM uses vectors of half the width
-    that AVX2 has, and sums them up after every run.
+    array, the index of the first number of the patch, and the step from one run to the next. The
+    LLVM instructions are built here one by one. From a loop in Python, LLVM would make vectors of
+    half the width that AVX2 has, and would sum them up after every run.
     """
     lanes = 16 if length % 16 == 0 else 8
     numbers, products = (ir.VectorType(ir.IntType(bits), lanes) for bits in (16, 32))
@@ -102,9 +102,9 @@ def _product_of(rows: int, length: int) -> Any:
     return product
 
 
-# Nearly all of the work is on three kinds of patches. Those of 5 x 5 positions with 16 or 32
-# channels occur at the finest levels of the compact model, and those of 3 x 3 positions with 8
-# channels in the search in pixels.
+# Patches of three sizes take nearly all of the time. Patches of 5 x 5 positions with 16 or 32
+# channels occur at the finest levels of the compact model. Patches of 3 x 3 positions with 8
+# channels occur in the search that compares pixels (see `pixel_vectors`).
 _product_5_80, _product_5_160, _product_3_24 = _product_of(5, 80), _product_of(5, 160), _product_of(3, 24)
 
 
@@ -127,7 +127,7 @@ def _patch_distance(a, b, ha, wa, frame, wb, c, ya, xa, yb, xb, patch_radius, be
     if rows == 3 and length == 24:
         return -np.float32(_product_3_24(a, i, step_a, b, j, step_b)) / positions / _ONE_SQUARED
     must_exceed = -best * (positions * _ONE_SQUARED)
-    # This makes sure that rounding never rejects a better candidate.
+    # With this margin, rounding errors never lead to the rejection of a better candidate.
     must_exceed -= _ROUNDING * (abs(must_exceed) + abs(max_product * positions))
     total = np.int32(0)
     for row in range(rows):
@@ -185,7 +185,7 @@ def propagate(
                 frame = frame_of(frames, count, cy + oy, hb, wb)
                 if cy < frame[0] or cy >= frame[1] or cx < 0 or cx >= frame[2]:
                     continue
-                # In a coherent field several neighbours have the same candidate. It is tried once.
+                # In a coherent field several neighbours give the same candidate. It is tried once.
                 q = cy * wb + cx
                 if q in (start, first, second, third) or not _allowed(labelled, la, lb, p, q):
                     continue
@@ -243,7 +243,7 @@ def vote(
                     if by < first or by >= end or bx < 0 or bx >= columns:
                         continue
                     count += 1
-                    if c == 3:  # pixels: sums that stay in registers take half the time
+                    if c == 3:  # pixels: keeping the three sums in registers halves the time
                         i = 3 * (by * wb + bx)
                         red, green, blue = red + b_at[i], green + b_at[i + 1], blue + b_at[i + 2]
                         continue

@@ -1,11 +1,12 @@
-"""Compiler of the CPU kernels: Numba makes an object file, and LLVM's loader makes functions of it.
+"""Compiler of the CPU kernels: Numba translates them to LLVM code, and LLVM to machine code.
 
-There are two ways. The first (`compile_kernels`, `link`) takes LLVM's code of a kernel from Numba.
-The name of the kernel in this code, and its calling convention, are private to Numba. So they are
-checked, and an error is raised if they are not as expected. The second way (`by_numba_alone`) uses
-only Numba's public interface, but imports Numba at every start.
+There are two procedures. The first (`compile_kernels`, `link`) takes the LLVM code of a kernel from
+Numba and makes an object file, which can be loaded without Numba. The name of the kernel in this
+code and its calling convention are internal to Numba. So they are checked, and an error is raised
+if they are not as expected. The second procedure (`by_numba_alone`) uses only Numba's public
+interface, but imports Numba at every start.
 
-The functions of both ways release the GIL while they run.
+The compiled functions of both procedures release the GIL while they run.
 """
 
 from __future__ import annotations
@@ -25,35 +26,35 @@ _CTYPES: Mapping[str, Any] = {
     "Int64": ctypes.c_int64, "UInt64": ctypes.c_uint64, "Float32": ctypes.c_float, "Float64": ctypes.c_double,
     "Int16s": ctypes.c_void_p, "Int32s": ctypes.c_void_p, "Float32s": ctypes.c_void_p,
 }  # fmt: skip
-"""Name in `argument_types` -> type in `ctypes`."""
+"""Name of a type in `argument_types` -> type in `ctypes`."""
 _IN_LLVM = {"Int64": "i64", "UInt64": "i64", "Float32": "float", "Float64": "double"}
-"""Name of a number in `argument_types` -> type in LLVM; addresses have the type "ptr"."""
+"""Name of a number type in `argument_types` -> type in LLVM; addresses have the type "ptr"."""
 
 REORDERING = {"reassoc", "contract", "arcp", "nsz"}
-"""LLVM's flags that allow it to reorder sums, and so to vectorise them.
+"""Names of LLVM's flags that allow it to reorder sums, so that it can vectorise them.
 
-Kernels without these flags round as they are written.
+Without these flags, a kernel computes and rounds in the order in which its code is written.
 """
 _REORDERED = {"vote", "join"}
-"""Kernels that are compiled with `REORDERING`.
+"""Names of the kernels in `kernels` that are compiled with `REORDERING`.
 
-Other kernels of the search compute in whole numbers, or must round as written: in `resample`, a
-division with an exact whole result must not be replaced by a multiplication by the reciprocal,
-which can fall just below it.
+The other kernels of that module compute in whole numbers, or must round as written. In `resample`,
+for instance, LLVM could replace a division by a multiplication by the reciprocal. Where the exact
+quotient is a whole number, the product can be just below it, and `floor` would return one less.
 """
 _REORDERED_MODULES = {"multigrid.kernels", "seam_kernels"}
-"""Modules whose kernels are all compiled with `REORDERING`."""
+"""Names of the modules whose kernels are all compiled with `REORDERING`."""
 
 _OF_NUMBA = ("numba", "NRT", "nrt", "Py", "_Py")
-"""First characters of the names of functions that exist only if Numba is loaded."""
+"""Prefixes of the names of functions that exist only if Numba is loaded."""
 
 
 def compile_kernels(module: str, names: Iterable[str]) -> bytes:
     """Return the kernels of a module as machine code for this processor.
 
-    The code needs only the C library. The result begins with a line of JSON, kernel -> the types of
-    its arguments; an object file follows. Raises `RuntimeError` if Numba's calling convention is
-    not the one that `link` expects.
+    The code needs only the C library. The result begins with a line of JSON, which maps the name of
+    each kernel to the types of its arguments. An object file follows. Raises `RuntimeError` if
+    Numba's calling convention is not the one that `link` expects.
     """
     import llvmlite.binding as llvm
 
@@ -63,8 +64,8 @@ def compile_kernels(module: str, names: Iterable[str]) -> bytes:
         types[name] = _types(kernel)
         made = _cfunc(module, kernel)
         code = llvm.parse_assembly(made.inspect_llvm())
-        # Numba puts a wrapper for callers in C around each kernel. The wrapper handles errors,
-        # which a kernel never has, with functions of Numba. So only the kernel itself is kept.
+        # Numba puts a wrapper for callers in C around each kernel. The wrapper calls functions of
+        # Numba to handle errors, but kernels raise none. So only the kernel itself is stored.
         code.get_function(made.native_name.removeprefix("cfunc.")).name = name
         for function in code.functions:
             if not function.is_declaration:
@@ -79,7 +80,7 @@ def compile_kernels(module: str, names: Iterable[str]) -> bytes:
 
 
 def link(content: bytes) -> Kernels:
-    """Return the kernels in a result of `compile_kernels`."""
+    """Return the kernels whose machine code is a result of `compile_kernels`."""
     import llvmlite.binding as llvm
 
     types, _, code = content.partition(b"\n")
@@ -96,9 +97,10 @@ def link(content: bytes) -> Kernels:
 
 
 def by_numba_alone(module: str, names: Iterable[str], folder: Path | None) -> Kernels:
-    """Return the kernels of a module, compiled and called by Numba's public interface.
+    """Return the kernels of a module, compiled and called through Numba's public interface.
 
-    Numba stores its compiled code in `folder`. If that is None, Numba compiles at each start.
+    Numba stores the compiled code in `folder`. If `folder` is None, Numba compiles the kernels at
+    each start.
     """
     import numba
 
@@ -121,7 +123,7 @@ def processor() -> tuple[str, str, str]:
 
     try:
         features = llvm.get_host_cpu_features().flatten()
-    except RuntimeError:  # LLVM does not know the features on this platform
+    except RuntimeError:  # LLVM cannot find out the features on this platform
         features = ""
     return llvm.get_process_triple(), llvm.get_host_cpu_name(), features
 
@@ -162,22 +164,22 @@ def _target() -> Any:
 
 
 def _check(code: Any, name: str, types: Iterable[str]) -> None:
-    """Raise `RuntimeError` if a kernel has another calling convention than in `link`.
+    """Raise `RuntimeError` if a kernel's calling convention is not the one that `link` expects.
 
-    The error is also raised if the kernel calls functions of Numba.
+    The error is also raised if the kernel calls functions that exist only if Numba is loaded.
     """
     arguments = "ptr", "ptr", *(_IN_LLVM.get(argument, "ptr") for argument in types)
     found, expected = str(code.get_function(name).global_value_type), f"i32 ({', '.join(arguments)})"
     if found != expected:
         raise RuntimeError(f"Numba compiles {name} as {found}, not as {expected}")
     if missing := [function.name for function in code.functions if function.name.startswith(_OF_NUMBA)]:
-        raise RuntimeError(f"the code that Numba compiles for {name} calls {missing[0]}")
+        raise RuntimeError(f"the code that Numba compiles for {name} calls {missing[0]}, a function of Numba")
 
 
 def _bind(function: Callable[..., Any], engine: Any) -> Callable[..., Any]:
     """Return a function that calls `function` with addresses for its unused result and error.
 
-    It also holds `engine`, which owns the code.
+    The returned function keeps a reference to `engine`, which owns the machine code.
     """
     unused = (ctypes.c_void_p * 2)()
     place = ctypes.addressof(unused)
@@ -189,7 +191,7 @@ def _bind(function: Callable[..., Any], engine: Any) -> Callable[..., Any]:
 
 
 def _keeping(owner: Any, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that calls `function` and holds `owner`, which owns the code."""
+    """Return a function that calls `function`, and refers to `owner`, which owns its code."""
 
     def call(*arguments: Any, _keep: Any = owner) -> None:
         function(*arguments)

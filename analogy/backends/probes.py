@@ -1,7 +1,7 @@
 """Checks of what the CUDA backend needs, one by one; an error says what is missing and what to do.
 
 `cuda.is_available()` of CuPy is not enough: it hides the reason, and does not check the compiler.
-ONNX Runtime only logs that it cannot start the CUDA provider, and goes on with the CPU.
+ONNX Runtime only logs that it cannot start the CUDA provider, and then runs on the CPU.
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ from .runtime import ERROR, conflict, first_provider, import_runtime
 _INSTALL = "pip install 'deep-image-analogy[cuda12]' (or [cuda13]) in an environment without the extra [cpu]"
 """Advice on how to install the CUDA packages, for messages."""
 _NO_DEVICE = 100
-"""Number of CUDA's error cudaErrorNoDevice: there is a driver, but no device."""
+"""Number of CUDA's error cudaErrorNoDevice, which means that there is a driver but no device."""
 
-# This is y = Conv(x (1, 64, 32, 32), w (64, 64, 3, 3)), opset 13, as ONNX. ONNX Runtime needs cuDNN
-# for this operator, and with this many channels cuDNN uses TensorFloat-32 if it may.
+# The following bytes are the ONNX graph y = Conv(x (1, 64, 32, 32), w (64, 64, 3, 3)), opset 13.
+# ONNX Runtime needs cuDNN for this operator. With this many channels, cuDNN uses TensorFloat-32 if
+# it is allowed.
 _CONVOLUTION = base64.b64decode(
     "CAc6awoPCgF4CgF3EgF5IgRDb252EgFnWhsKAXgSFgoUCAESEAoCCAEKAghACgIIIAoCCCBaGwoBdxIWChQIARIQCgIIQAoCCEAKAggDCgIIA2Ib"
     "CgF5EhYKFAgBEhAKAggBCgIIQAoCCB4KAggeQgQKABAN"
 )
 _X, _W, _Y = (1, 64, 32, 32), (64, 64, 3, 3), (1, 64, 30, 30)
 _BEYOND_TF32 = 0.4 / 2**10
-"""Number too small for TensorFloat-32: that format rounds it away in a sum with 1 to 2."""
+"""Number that the rounding to TensorFloat-32 removes from its sum with a number from 1 to 2."""
 _ROUNDING = 1e-4
-"""Largest relative error that a float32 result may have, for any order of its sums.
+"""Largest relative error of a convolution in float32, in whatever order its sums are computed.
 
-With TensorFloat-32 the error is 5e-4.
+With TensorFloat-32 the relative error is 5e-4.
 """
 
 
@@ -55,9 +56,9 @@ def import_cupy() -> Any:
 
 
 def check_driver(cp: Any, index: int = 0) -> Any:
-    """Return CUDA's device of a number.
+    """Return CUDA's device with the number `index`.
 
-    Raises `DeviceError` if there is no usable driver, or no device of that number.
+    Raises `DeviceError` if there is no usable driver, or no device with this number.
     """
     needed = version(cp.cuda.runtime.runtimeGetVersion())
     try:
@@ -67,22 +68,22 @@ def check_driver(cp: Any, index: int = 0) -> Any:
             raise DeviceError("there is no NVIDIA driver; install one, and check that nvidia-smi works") from error
         if error.status != _NO_DEVICE:
             raise DeviceError(
-                f"no usable NVIDIA driver: it is too old for CUDA {needed} ({first_line(error)}); "
+                f"the NVIDIA driver does not work, or is too old for CUDA {needed} ({first_line(error)}); "
                 "update the driver, and check that nvidia-smi works"
             ) from error
         count = 0
     if count == 0:
-        raise DeviceError("no NVIDIA GPU is visible; check nvidia-smi and CUDA_VISIBLE_DEVICES")
+        raise DeviceError("no NVIDIA GPU is visible; check that nvidia-smi lists one, and check CUDA_VISIBLE_DEVICES")
     if index >= count:
         there = "cuda:0" if count == 1 else f"cuda:0 to cuda:{count - 1}"
         raise DeviceError(
-            f"there is no device cuda:{index}; CUDA lists {there}; check nvidia-smi and CUDA_VISIBLE_DEVICES"
+            f"there is no device cuda:{index}; CUDA lists only {there}; check nvidia-smi and CUDA_VISIBLE_DEVICES"
         )
     return cp.cuda.Device(index)
 
 
 def check_compiler(cp: Any) -> None:
-    """Compile and run a kernel of one line; raise `DeviceError` if that fails."""
+    """Compile and run a kernel of one line; raise `DeviceError` if one of the two fails."""
     line = 'extern "C" __global__ void probe(int* out) { out[0] = 42; }'
     try:
         out = cp.zeros(1, np.int32)
@@ -94,14 +95,14 @@ def check_compiler(cp: Any) -> None:
             f"the CUDA headers or NVRTC may be missing: {_INSTALL}"
         ) from error
     if answer != 42:
-        raise DeviceError("a CUDA kernel ran but left no result; the driver or the device is faulty")
+        raise DeviceError(f"a CUDA kernel wrote {answer}, not 42; the driver or GPU is faulty; reinstall the driver")
 
 
 def check_runtime(cp: Any) -> str:
     """Return the version of ONNX Runtime, and prepare it for CUDA.
 
-    Raises `DeviceError` unless exactly one package of it is installed, built for the same version
-    of CUDA as CuPy.
+    Raises `DeviceError` unless exactly one package of ONNX Runtime is installed, and is built for
+    the same major version of CUDA as CuPy.
     """
     if problem := conflict():
         raise DeviceError(problem)
@@ -112,15 +113,15 @@ def check_runtime(cp: Any) -> str:
     theirs = str(getattr(runtime, "cuda_version", "") or "").split(".")[0]
     if theirs and theirs != str(ours):
         raise DeviceError(
-            f"CuPy is built for CUDA {ours}, ONNX Runtime {runtime.__version__} for CUDA {theirs}; "
+            f"CuPy is built for CUDA {ours}, but ONNX Runtime {runtime.__version__} for CUDA {theirs}; "
             f"install both from one extra: {_INSTALL}"
         )
-    # This loads cuDNN and cuBLAS from the packages of the environment. Without it ONNX Runtime
-    # finds only libraries of the system.
+    # This loads cuDNN and cuBLAS from the installed Python packages. Otherwise ONNX Runtime would
+    # find only libraries that are installed in the system.
     if hasattr(runtime, "preload_dlls"):
         runtime.preload_dlls()
-    # The log of the process shows errors only, like the logs of the sessions: releases from 1.29 on
-    # warn in each session that no plug-in provides CUDA, although none is needed.
+    # ONNX Runtime's log for the process shows only errors, like the logs of the sessions. Releases
+    # from 1.29 on warn in each session that no plug-in provides CUDA, but no plug-in is needed.
     runtime.set_default_logger_severity(ERROR)
     return runtime.__version__
 
@@ -128,9 +129,9 @@ def check_runtime(cp: Any) -> str:
 def check_provider(backend: Backend) -> str:
     """Run a convolution, and return the name of the provider that ran it.
 
-    Its arrays are bound by address, as in `method.features`. Raises `DeviceError` if the provider
-    is not the backend's, or if the result is less exact than float32, and `MemoryLimitError` if the
-    device has no memory left.
+    ONNX Runtime gets the addresses of the arrays, as in `method.features`. Raises `DeviceError` if
+    the provider is not the backend's, or if the result is less exact than float32, and
+    `MemoryLimitError` if the device has no memory left.
     """
     wanted = first_provider(backend.providers)
     try:
@@ -138,7 +139,7 @@ def check_provider(backend: Backend) -> str:
     except Exception as error:  # the exceptions of ONNX Runtime share no public base class
         if is_shortage(error):
             raise MemoryLimitError(
-                f"the device has no memory left ({first_line(error)}); close other programs that use it"
+                f"the device has no memory left ({first_line(error)}); close other programs that use the device"
             ) from error
         raise DeviceError(f"ONNX Runtime failed on a convolution with {wanted} ({first_line(error)})") from error
     if used != wanted:
@@ -156,9 +157,9 @@ def check_provider(backend: Backend) -> str:
 
 
 def _beyond_tf32(shape: tuple[int, ...]) -> np.ndarray:
-    """Return numbers from 1 to 2 that need more than the 10 bits of TensorFloat-32.
+    """Return float32 numbers from 1 to 2 that need more than the 10 bits of TensorFloat-32.
 
-    Their pattern has no short period.
+    They repeat only after 127 numbers, so that mixed-up positions change the convolution.
     """
     return (1 + np.arange(np.prod(shape)) * 7 % 127 % 16 / 16 + _BEYOND_TF32).astype(np.float32).reshape(shape)
 
@@ -175,20 +176,21 @@ def convolution(x: np.ndarray, w: np.ndarray) -> np.ndarray:
 
 
 def shrink_arena(backend: Backend) -> None:
-    """Make ONNX Runtime free the unused part of the memory pool of its sessions on the device.
+    """Make ONNX Runtime free the unused memory in the pool of its sessions on the device.
 
-    It does so at the end of a run whose options ask for it; any session will do.
+    ONNX Runtime does this at the end of a run whose options request it. So the function runs a
+    small convolution with this option.
     """
     kind = "gpu" if backend.name == "cuda" else "cpu"
-    with suppress(Exception):  # if this fails, the memory stays in use
+    with suppress(Exception):  # if this fails, the pool stays as large as it is, which is no error
         _convolve(backend, ("memory.enable_memory_arena_shrinkage", f"{kind}:{backend.index}"))
 
 
 def _convolve(backend: Backend, *entries: tuple[str, str]) -> tuple[str, Any]:
     """Run a session with one convolution, and return the name of its provider and the result.
 
-    The session runs only if the provider is the backend's. `entries` are keys and values of the
-    options of the run.
+    If the provider is not the backend's, the convolution is not run, and the result has no meaning.
+    `entries` are pairs of key and value, which become options of the run.
     """
     runtime = import_runtime()
     x, w = backend.asarray(_beyond_tf32(_X)), backend.asarray(_beyond_tf32(_W))
@@ -210,5 +212,5 @@ def _convolve(backend: Backend, *entries: tuple[str, str]) -> tuple[str, Any]:
 
 
 def version(number: int) -> str:
-    """Return a version of CUDA as text, such as "12.9" for the number 12090."""
+    """Return CUDA's number of a version as text, such as "12.9" for 12090."""
     return f"{number // 1000}.{number % 1000 // 10}"

@@ -1,6 +1,7 @@
 """Loader of ONNX Runtime, with advice for broken installations.
 
-It keeps the library silent. No other module imports ONNX Runtime.
+No other module imports ONNX Runtime. This one also turns off the library's telemetry, names its log
+levels, and makes its sessions share memory.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ..errors import DeviceError, MemoryLimitError, first_line, is_shortage
 from . import host
 
 INSTALL = (
-    'pip install "deep-image-analogy[cpu]", or [cuda12] or [cuda13] for an NVIDIA GPU: one of the three, never two'
+    'pip install "deep-image-analogy[cpu]" (for an NVIDIA GPU: [cuda12] or [cuda13]); install only one of these extras'
 )
 """Advice on how to install ONNX Runtime, for messages."""
 PACKAGES = (
@@ -31,21 +32,21 @@ PACKAGES = (
     "onnxruntime-rocm",
     "onnxruntime-training",
 )
-"""Packages that install the module `onnxruntime`; each overwrites the files of the others."""
+"""Names of packages that install the module `onnxruntime`; each overwrites the others' files."""
 
 ERROR = 3
-"""Level at which ONNX Runtime writes errors to standard error, and nothing less severe."""
+"""Log level at which ONNX Runtime writes errors to standard error, but no warnings."""
 FATAL = 4
-"""Level at which ONNX Runtime writes only fatal errors; it raises the others as exceptions."""
+"""Log level at which ONNX Runtime writes only fatal errors; it raises other errors anyway."""
 _TOO_LITTLE = "there is not enough memory to load ONNX Runtime; close other programs, or raise the limit (`ulimit -v`)"
 _AS_REQUESTED = 1
-"""ONNX Runtime's number of the strategy by which an arena grows by the requested size."""
+"""ONNX Runtime's number of the strategy by which a memory pool grows by just what is requested."""
 
 _log = logging.getLogger("analogy")
 
 
 def installed() -> dict[str, str]:
-    """Return the name of each installed package of ONNX Runtime -> its version.
+    """Return a dict from the name of each installed package of ONNX Runtime to its version.
 
     There should be exactly one.
     """
@@ -59,7 +60,7 @@ def installed() -> dict[str, str]:
 
 
 def conflict() -> str:
-    """Return a message with advice if several packages install the same module; else ""."""
+    """Return a message with advice if several packages of ONNX Runtime are installed; else ""."""
     names = list(installed())
     if len(names) < 2:
         return ""
@@ -69,7 +70,7 @@ def conflict() -> str:
 def import_runtime() -> Any:
     """Return the module `onnxruntime`, with its telemetry off.
 
-    If two packages install the module, a warning is logged once in the process. Raises
+    If several packages install the module, the function logs a warning, once per process. Raises
     `DeviceError` if the module is missing or cannot be loaded, and `MemoryLimitError` if there is
     too little memory to load it.
     """
@@ -89,7 +90,7 @@ def problem() -> str:
 
 def _load() -> Any:
     if "onnxruntime" not in sys.modules and not host.free_memory():
-        # Where an allocation fails, the library may end the process without a message.
+        # If an allocation fails, ONNX Runtime may end the process without a message.
         raise MemoryLimitError(_TOO_LITTLE)
     try:
         runtime = import_module("onnxruntime")
@@ -119,28 +120,29 @@ def _warn_of_conflict() -> None:
 
 @lru_cache(maxsize=1)
 def share_memory() -> None:
-    """Make all sessions on the CPU share one pool of memory, once for the process.
+    """Make sessions on the CPU share one pool of memory; only the first call has an effect.
 
-    A session shares the pool if its option "session.use_env_allocators" is set.
+    A session uses the pool if its option "session.use_env_allocators" is set.
     """
     runtime = import_runtime()
-    with suppress(Exception):  # it fails if other code in this process has registered a pool, which will do
+    with suppress(Exception):  # if other code in this process has registered a pool, sessions use that one
         runtime.create_and_register_allocator(_arena(runtime, "Cpu", 0), _sizes(runtime, 0))
 
 
 @cache
 def share_device_memory(index: int, most: int) -> None:
-    """Make all sessions on CUDA's device `index` share one pool of at most `most` bytes, once.
+    """Make sessions on CUDA's device `index` share one memory pool of at most `most` bytes.
 
-    See `share_memory`. Sharing is safe, since all sessions use one stream.
+    Only the first call for a device has an effect. A session uses the pool if its option
+    "session.use_env_allocators" is set. Sharing is safe, since all sessions use one stream.
     """
     runtime = import_runtime()
     try:
         runtime.create_and_register_allocator_v2(
             "CUDAExecutionProvider", _arena(runtime, "Cuda", index), {}, _sizes(runtime, most)
         )
-    except Exception as error:  # then each session has a pool of its own
-        _log.debug("the sessions on CUDA's device %d share no memory: %s", index, first_line(error))
+    except Exception as error:  # without a shared pool, each session uses a separate one
+        _log.debug("the sessions on CUDA's device %d do not share memory: %s", index, first_line(error))
 
 
 def _arena(runtime: Any, kind: str, index: int) -> Any:
@@ -150,13 +152,13 @@ def _arena(runtime: Any, kind: str, index: int) -> Any:
 def _sizes(runtime: Any, most: int) -> Any:
     """Return the settings of a pool of at most `most` bytes; 0 means no limit.
 
-    The pool grows by the requested size. If it doubled instead, it could hold twice the memory that
-    is used.
+    The pool grows by the requested size. If it doubled instead, it could reserve twice as much
+    memory as is used.
     """
     return runtime.OrtArenaCfg({"max_mem": most, "arena_extend_strategy": _AS_REQUESTED})
 
 
 def first_provider(providers: Sequence[Any]) -> str:
-    """Return the name of the first provider; each provider is a name, or a name with options."""
+    """Return the name of the first of `providers`, each a name or a pair of name and options."""
     name: str = providers[0] if isinstance(providers[0], str) else providers[0][0]
     return name

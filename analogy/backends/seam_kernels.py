@@ -2,8 +2,8 @@
 
 `Backend` defines the result of each kernel. "Right" and "down" are the two axes of a forward
 difference: axis 0 leads from (y, x) to (y, x + 1), axis 1 to (y + 1, x). The kernels are compiled
-and called like those of `kernels`. Each works on the range of rows or columns that its first two
-arguments give.
+and called like those of `kernels`. The first two arguments of a kernel are the limits of the rows
+or columns that it works on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .argument_types import Float32, Float32s, Int32s, Int64
 from .frames import frame_of
 
 _inline = njit(error_model="numpy")
-"""Decorator of functions that kernels call."""
+"""Decorator of functions that Numba compiles for the kernels that call them."""
 
 
 def gradient(y0: Int64, y1: Int64, pixels: Float32s, h: Int64, w: Int64, out: Float32s) -> None:
@@ -49,8 +49,8 @@ def widest(y0: Int64, y1: Int64, values: Float32s, h: Int64, w: Int64, out: Floa
 def _coherent(nnf, y, x, ha, wa, patch_radius):
     """Return True if the voted difference at a position is the difference of the voted pixels.
 
-    That holds if all patches that vote for the position, for the next one and for the one below
-    have the same offset.
+    This is so if all patches that vote for the position, for the position to its right and for the
+    position below it have the same offset.
     """
     n = 2 * (y * wa + x)
     oy, ox = nnf[n] - y, nnf[n + 1] - x
@@ -66,7 +66,7 @@ def seams(
     y0: Int64, y1: Int64, nnf: Int32s, b: Float32s, picture: Float32s, ha: Int64, wa: Int64, hb: Int64, wb: Int64,
     frames: Int32s, frame_count: Int64, patch_radius: Int64, out: Float32s,
 ) -> None:  # fmt: skip
-    """Write the voted differences minus those of the picture (see `Backend.seams`)."""
+    """Write the voted differences minus the differences of the picture (see `Backend.seams`)."""
     for y in range(y0, y1):
         for x in range(wa):
             p = y * wa + x
@@ -103,9 +103,9 @@ def seams(
 
 @_inline
 def _coarse(i, n, size):
-    """Return the two positions of a row of `size` around position `i` of a row of `n`.
+    """Return the two positions between which `i` lies after a row of `n` is scaled to `size`.
 
-    The third result is the weight of the second position in a linear interpolation.
+    The third result is the weight (0 to 1) of the second position in a linear interpolation.
     """
     p = (np.float32(i) + np.float32(0.5)) * np.float32(size) / np.float32(n) - np.float32(0.5)
     p = min(max(p, np.float32(0.0)), np.float32(size - 1))
@@ -115,7 +115,7 @@ def _coarse(i, n, size):
 
 @_inline
 def _meet(labels, y, x, axis, h, w):
-    """Return True if the labels differ within one position of the two ends of a difference."""
+    """Return True if labels differ within one position of the two ends of a forward difference."""
     own = labels[y * w + x]
     for v in range(max(y - 1, 0), min(y + axis + 1, h - 1) + 1):
         for u in range(max(x - 1, 0), min(x + 2 - axis, w - 1) + 1):
@@ -126,7 +126,7 @@ def _meet(labels, y, x, axis, h, w):
 
 @_inline
 def _weak(square, threshold):
-    """Return the share of a difference that is a seam: 1 far below the threshold, 1/2 at it.
+    """Return the factor of a difference: near 1 far below the threshold, 1/2 at it, 0 far above.
 
     Both arguments are squared lengths.
     """
@@ -139,7 +139,7 @@ def keep_edges(
     y0: Int64, y1: Int64, steepness: Float32s, hs: Int64, ws: Int64, labelled: Int64, labels: Int32s, h: Int64,
     w: Int64, edge: Float32, jump: Float32, seams: Float32s,
 ) -> None:  # fmt: skip
-    """Reduce the differences that count as edges, in place (see `Backend.keep_edges`)."""
+    """Reduce, in place, the differences that count as edges (see `Backend.keep_edges`)."""
     for y in range(y0, y1):
         top, low, fy = _coarse(y, h, hs)
         for x in range(w):
@@ -180,7 +180,7 @@ def divergence(y0: Int64, y1: Int64, seams: Float32s, h: Int64, w: Int64, out: F
 def solve_columns(x0: Int64, x1: Int64, shifts: Float32s, f: Float32s, excess: Float32s, h: Int64, w: Int64) -> None:
     """Solve a range of columns in place (see `Backend.solve_columns`).
 
-    `excess` is memory of the size of `f`.
+    `excess` is an array of the size of `f`, in which the function stores intermediate values.
     """
     one = np.float32(1.0)
     for x in range(x0, x1):
@@ -193,7 +193,7 @@ def solve_columns(x0: Int64, x1: Int64, shifts: Float32s, f: Float32s, excess: F
             excess[t + x] = shifts[x] + excess[t - w + x] * inverse
             f[t + x] += f[t - w + x] * inverse
     t = (h - 1) * w
-    for x in range(x0, x1):  # the last row has one neighbour, so its pivot is the excess alone
+    for x in range(x0, x1):  # the last row has one neighbour, so its pivot is the excess without the 1
         f[t + x] /= excess[t + x]
     for y in range(h - 2, -1, -1):
         t = y * w

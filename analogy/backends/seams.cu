@@ -1,9 +1,10 @@
 // CUDA kernels of gradient-domain painting, with the same algorithm as seam_kernels.py. Backend in contract.py defines
-// their results. They are compiled after kernels.cu, and use its Group, Match and Frame.
+// their results. This file is compiled together with kernels.cu, which comes first, and uses its Group, Match and
+// Frame.
 //
-// Work. All kernels but `solve_columns` take as long as their reads. In `solve_columns` one thread goes down a column
-// and up again, and waits for the memory at each step. A picture has so many columns, and therefore threads, that the
-// kernel takes well below a millisecond.
+// Speed. Reading memory limits all kernels except `solve_columns`. In `solve_columns` one thread goes down a column and
+// up again, and waits for the memory at each row. The threads of all columns wait at the same time, so the kernel takes
+// well below a millisecond.
 
 extern "C" __global__ void gradient(const float* __restrict__ pixels, float* __restrict__ out, int h, int w) {
   const Group g;
@@ -31,7 +32,8 @@ extern "C" __global__ void widest(const float* __restrict__ values, float* __res
   out[(size_t)g.y * w + g.x] = most;
 }
 
-// Returns true if all patches that vote for a position, for the next one and for the one below have the same offset.
+// Returns true if all patches that vote for a position, for the position to its right and for the position below it
+// have the same offset.
 __device__ __forceinline__ bool coherent(const Match* nnf, int y, int x, int ha, int wa, int patch_radius) {
   const Match m = nnf[(size_t)y * wa + x];
   for (int v = max(y - patch_radius, 0); v <= min(y + 1 + patch_radius, ha - 1); ++v) {
@@ -88,7 +90,8 @@ extern "C" __global__ void seams(const Match* __restrict__ nnf, const float* __r
   out[8 * p + 7] = square[1];
 }
 
-// Two positions of a row of `size` around position `i` of a row of `n`, and the weight of the second in an interpolation.
+// The two positions between which `i` lies after a row of `n` positions is scaled to `size` positions, and the weight
+// (0 to 1) of the second in a linear interpolation.
 struct Coarse {
   int before, next;
   float share;
@@ -101,7 +104,7 @@ struct Coarse {
   }
 };
 
-// Returns true if the labels differ within one position of (y, x) and of the next position along the axis.
+// Returns true if labels differ within one position of (y, x) and of the next position along `axis` (0 right, 1 down).
 __device__ __forceinline__ bool meet(const int* labels, int y, int x, int axis, int h, int w) {
   const int own = labels[(size_t)y * w + x];
   for (int v = max(y - 1, 0); v <= min(y + axis + 1, h - 1); ++v)
@@ -110,8 +113,8 @@ __device__ __forceinline__ bool meet(const int* labels, int y, int x, int axis, 
   return false;
 }
 
-// Returns the share of a difference that is a seam: 1 far below the threshold, 1/2 at it. Both arguments are squared
-// lengths.
+// Returns the factor of a difference: near 1 if `square` is far below the threshold, 1/2 at the threshold, near 0 far
+// above it. Both arguments are squared lengths.
 __device__ __forceinline__ float weak(float square, float threshold) {
   const float fourth = square * square, limit = threshold * threshold;
   return limit / (fourth + limit);
@@ -129,7 +132,7 @@ extern "C" __global__ void keep_edges(const float* __restrict__ steepness, const
   const float below = low[c.before] * (1.0f - c.share) + low[c.next] * c.share;
   const float smooth = weak(above * (1.0f - r.share) + below * r.share, edge);
   for (int axis = 0; axis < 2; ++axis) {
-    float most = 0.0f;  // no thread writes the squares, which are read here
+    float most = 0.0f;  // no thread of this kernel writes channels 6 and 7, so they can be read here
     for (int y = max(g.y - 1, 0); y < min(g.y + 2, h); ++y)
       for (int x = max(g.x - 1, 0); x < min(g.x + 2, w); ++x)
         most = fmaxf(most, seams[8 * ((size_t)y * w + x) + 6 + axis]);
@@ -167,7 +170,7 @@ extern "C" __global__ void solve_columns(const float* __restrict__ shifts, float
     excess[t] = over;
     f[t] = value;
   }
-  value /= over;  // the last row has one neighbour, so its pivot is the excess alone
+  value /= over;  // the last row has one neighbour, so its pivot is the excess without the 1
   f[(size_t)(h - 1) * w + x] = value;
   for (int y = h - 2; y >= 0; --y) {
     const size_t t = (size_t)y * w + x;

@@ -1,7 +1,7 @@
 """Self-test of the CUDA backend, for users who have a GPU: `analogy info --selftest`.
 
-The first steps build on each other: if one of them fails, no later step is tried. The tests of the
-kernels, and the steps after them, are independent of each other.
+The steps up to "backend" build on each other: if one of them fails, no later step is tried. The
+tests of the kernels and all later steps are independent of each other.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from .contract import ONE, Pass, Passes
 from .cpu import CpuBackend
 
 SAME_MATCHES = 0.99
-"""Smallest share of equal matches of two fields.
+"""Smallest share (0 to 1) of matches that must be equal on the GPU and on the CPU.
 
-Rounding decides between two matches that are equally good.
+Where two matches are equally good up to rounding, the devices may choose different ones.
 """
 SAME_PIXELS = 0.97
-"""Smallest share of equal pixels of two transfers.
+"""Smallest share (0 to 1) of pixels of A' that must be equal on the GPU and on the CPU.
 
-Later levels start from fields in which rounding has decided some matches.
+It is smaller than `SAME_MATCHES`, because each level starts from the field of the previous level,
+so that different matches add up.
 """
 
 KERNELS = (
@@ -36,15 +37,15 @@ KERNELS = (
     "propagate", "random_search", "vote", "steepness", "seams", "keep_edges", "divergence", "solve_columns", "correct",
     "coarsen", "factor", "relax", "residual", "restriction", "prolongation", "combine",
 )  # fmt: skip
-"""Kernels whose results are compared with those of the CPU backend, as methods of `Backend`."""
+"""Names of the methods of `Backend` whose results are compared with those of the CPU backend."""
 
 NO_GPU = ("CuPy", "driver")
-"""Steps that fail on a machine without a GPU, where there is nothing to test."""
+"""Names of the steps whose failure means that the machine has no GPU to test."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """Line of the report about one step.
+    """Result of one step of the self-test, which the report shows as one line.
 
     Attributes
     ----------
@@ -53,7 +54,7 @@ class Check:
     ok
         True if the step has passed.
     detail
-        The finding, or the error.
+        What the step found, or the message of its error.
     """
 
     name: str
@@ -67,9 +68,9 @@ def selftest(transfer: Callable[[Device], np.ndarray] | None = None) -> list[Che
     Parameters
     ----------
     transfer
-        Function that takes the name of a device and returns A' (H, W, 3) uint8 of a small fixed
-        pair, by one `Engine` per device. Without it, the steps that need a whole transfer are left
-        out.
+        Function that takes the name of a device and returns A' (H, W, 3) uint8 of a small pair that
+        is always the same. It must use one `Engine` per device. If it is None, the steps that need
+        a whole transfer are left out.
 
     Returns
     -------
@@ -97,8 +98,8 @@ def selftest(transfer: Callable[[Device], np.ndarray] | None = None) -> list[Che
 class _Run:
     """Run of the self-test, with a method for each step.
 
-    A step returns its finding, or raises an error. Steps store CuPy and the backend for later
-    steps.
+    The method of a step returns what it found, in words, or raises an error. The first steps store
+    CuPy and the backend as attributes for later steps.
     """
 
     def __init__(self) -> None:
@@ -110,14 +111,15 @@ class _Run:
     def step(self, name: str, function: Callable[[], str], needed: bool = True) -> None:
         """Run a step and add its check.
 
-        If a `needed` step has failed, later steps get a check that says so, and are not run.
+        If a step with `needed` fails, later steps are not run, and their checks name the failed
+        step.
         """
         if self.failed:
             self.checks.append(Check(name, False, f"not tried, since this step failed: {self.failed}"))
             return
         try:
             self.checks.append(Check(name, True, function()))
-        except Exception as error:  # the report shows any error
+        except Exception as error:  # any error becomes a line of the report
             self.checks.append(Check(name, False, first_line(error)))
             self.failed = name if needed else ""
 
@@ -127,7 +129,7 @@ class _Run:
         return f"{self.cp.__version__}, for CUDA {probes.version(self.cp.cuda.runtime.runtimeGetVersion())}"
 
     def driver(self) -> str:
-        """Check that there are a driver and a device."""
+        """Check that an NVIDIA driver and a CUDA device are available."""
         probes.check_driver(self.cp)
         return f"supports CUDA {probes.version(self.cp.cuda.runtime.driverGetVersion())}"
 
@@ -137,7 +139,7 @@ class _Run:
         return "a kernel was compiled and ran"
 
     def runtime(self) -> str:
-        """Check the installed ONNX Runtime."""
+        """Check that exactly one ONNX Runtime is installed, and that it is built for CUDA."""
         return probes.check_runtime(self.cp)
 
     def make_backend(self) -> str:
@@ -154,7 +156,7 @@ class _Run:
         there = [backend.asarray(arg) if isinstance(arg, np.ndarray) else arg for arg in args]
         last = max(i for i, arg in enumerate(args) if isinstance(arg, np.ndarray))
         actual, expected = getattr(backend, name)(*there), getattr(cpu, name)(*args)
-        if expected is None:  # the kernel has written its result to the last of its arrays
+        if expected is None:  # this kernel writes its result to its last array
             actual, expected = there[last], args[last]
         if not isinstance(expected, tuple):
             actual, expected = (actual,), (expected,)
@@ -182,7 +184,7 @@ class _Run:
         return f"{count - 1} more, which find the same field as the CPU" if count > 1 else "none"
 
     def memory(self) -> str:
-        """Check that a request for too much memory raises this package's error."""
+        """Check that a request for too much memory raises `MemoryLimitError` and uses no memory."""
         free = self.backend.free_memory()
         try:
             with self.backend.active(), enough_memory("test it", "this is right"):
@@ -204,16 +206,16 @@ class _Run:
         return f"{same:.1%} of the pixels are the same as on the CPU"
 
     def two_at_once(self, transfer: Callable[[Device], np.ndarray]) -> str:
-        """Compare transfers in two threads at a time with a transfer in one thread."""
+        """Compare transfers in two concurrent threads with a transfer in one thread."""
         alone = transfer("cuda")
         with ThreadPoolExecutor(2) as pool:
             different = sum(bool((found != alone).any()) for found in pool.map(transfer, ["cuda"] * 6))
         if different:
             raise RuntimeError(f"{different} of 6 results of two threads differ from the result of one thread")
-        return "two threads at a time give the same results as one"
+        return "two threads at the same time get the same results as one"
 
     def callers_stream(self, transfer: Callable[[Device], np.ndarray]) -> str:
-        """Check that a transfer does not change the caller's current device and stream."""
+        """Check that a transfer leaves the caller's current device and stream unchanged."""
         runtime = self.cp.cuda
         before, device, stream = runtime.get_current_stream(), runtime.Device().id, runtime.Stream(non_blocking=True)
         stream.use()
@@ -228,16 +230,16 @@ class _Run:
 
 
 def _propagated(a: Any, b: Any, nnf: Any, distance: Any) -> Passes[Any]:
-    """Search by one propagation pass."""
+    """Yield one propagation pass, and return its result."""
     field = {"a": a, "b": b, "nnf": nnf, "distance": distance}
     return (yield Pass("propagate", field | {"patch": 3, "jump": 1, "max_product": 2.02 * ONE**2}))
 
 
 def _arguments(cpu: CpuBackend) -> dict[str, tuple[Any, ...]]:
-    """Return the name of each kernel -> arguments for it.
+    """Return a dict from the name of each kernel to the arguments with which it is tested.
 
-    The arrays are small, their sizes are odd and differ, and their random numbers are always the
-    same. The source has two frames.
+    The arrays are small, and their sides are different odd numbers. The random numbers are the same
+    in every run. The source has two frames.
     """
     rng = np.random.default_rng(0)
     size_a, size_b = (19, 23), (17, 29)

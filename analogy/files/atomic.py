@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and the check of paths for results."""
+"""Writing of files and folders that appear only when complete, and the check of result paths."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .inputs import is_address
 def atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Yield a new binary file, open for writing, that becomes `path` when the block ends.
 
-    The file is written beside `path` under a temporary name, then renamed. So no program sees a
-    partly written file, and an older `path` stays until the new one is complete. If the block
-    raises, the file is deleted. Its permissions follow the user's umask. It is not flushed to the
-    disk (fsync).
+    The file is written in the folder of `path` under a temporary name, then renamed. So no program
+    sees a partly written file, and an older file at `path` stays until the new one is complete. If
+    the block raises an error, the new file is deleted. Its permissions follow the user's umask. The
+    function does not wait until the data are on the disk (fsync).
 
     Raises `OutputError` if the folder does not exist, there is no permission, or the disk is full.
-    An OSError or ValueError of the block becomes an `OutputError`; an `AnalogyError` of the block
-    passes through.
+    If the block raises OSError or ValueError, the function raises `OutputError` instead. Errors of
+    the type `AnalogyError` are not changed.
     """
     path = Path(path)
     made: Path | None = None
@@ -45,12 +45,13 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a new folder to fill, which becomes `path` when the block ends.
+    """Yield a new empty folder, which becomes `path` when the block ends.
 
-    Before the block, `path` must not exist, or must be an empty folder. If the block raises, the
-    new folder is deleted. Permissions follow the user's umask.
+    Before the block, `path` must not exist, or must be an empty folder. If the block raises an
+    error, the new folder is deleted. Permissions follow the user's umask.
 
-    Raises `OutputError` as `atomic` does, and if something else is at `path` when the block ends.
+    Raises `OutputError` as `atomic` does, and also if `path` is a file or a folder with content
+    when the block ends.
     """
     with _as_output_error(path), temporary.scratch_folder(path.parent) as scratch:
         new = scratch / "new"
@@ -63,24 +64,26 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _as_output_error(path: Path) -> Iterator[None]:
-    """Turn an OSError or ValueError of the block into an `OutputError` that names `path`."""
+    """Raise `OutputError` about `path` in place of an OSError or ValueError of the block."""
     try:
         yield
     except AnalogyError:
         raise
     except FileNotFoundError as error:
-        raise OutputError(f"{path}: the folder '{path.parent}' does not exist; make it first") from error
+        raise OutputError(
+            f"{path} cannot be written: the folder '{path.parent}' does not exist; make it first"
+        ) from error
     except PermissionError as error:
-        raise OutputError(f"{path}: there is no permission to write there; choose another folder") from error
+        raise OutputError(f"{path} cannot be written: there is no permission; choose another folder") from error
     except (OSError, ValueError) as error:
         raise OutputError(f"{path} cannot be written ({reason(error)}); choose another place") from error
 
 
 def as_path(target: object) -> Path:
-    """Return the path of a result that a user gives.
+    """Return `target`, which a user gives as the place of a result, as a path.
 
     Raises `OutputError` if `target` is not a path, is empty, cannot be the name of a file, or is an
-    address.
+    address such as "https://...".
     """
     try:
         name = os.fsdecode(target)  # type: ignore[arg-type]

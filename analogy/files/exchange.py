@@ -1,9 +1,10 @@
-"""Exchange of the results of one run for those of the next, which is safe against kills.
+"""Exchange of the results of one run for those of the next, even if the process is killed.
 
 The new files are in a temporary folder inside the folder for results, with a manifest that names
-them. An exchange moves the old files aside, the manifest first, then moves the new ones to their
-places, the manifest last. So a folder with a manifest always holds the files of one run. A kill in
-between leaves files of one run without a manifest, and the rest in the temporary folder. Then
+them. An exchange moves the old files to another temporary folder, the manifest first. Then it moves
+the new files into the folder for results, the manifest last. So a folder with a manifest always
+contains the files of a single run. If the process is killed during an exchange, some files of one
+run are in the folder, without a manifest, and the remaining files are in the temporary folder. Then
 another call of `exchange` finishes the exchange.
 """
 
@@ -17,7 +18,7 @@ from . import temporary
 from .manifests import MANIFEST, is_unchanged, recorded_files
 
 _PREVIOUS = "previous"
-"""Name of the folder for old files, inside the temporary one; it exists during an exchange."""
+"""Name of the folder for old files, in the temporary folder; it exists during an exchange."""
 
 
 def new_files(new: Path) -> list[str]:
@@ -27,29 +28,29 @@ def new_files(new: Path) -> list[str]:
 
 
 def is_under_way(new: Path) -> bool:
-    """Return whether an exchange for the files in `new` has begun and has not ended."""
+    """Return True if an exchange for the files in `new` has begun but has not ended."""
     return (new / _PREVIOUS).is_dir() and (new / MANIFEST).is_file()
 
 
 def exchange(folder: Path, new: Path) -> None:
-    """Replace the old results in `folder` by those in `new`, or finish a killed exchange.
+    """Replace the old results in `folder` by those in `new`, or finish an interrupted exchange.
 
-    Old results are the unchanged files that the manifest in `folder` records, and each file that
-    has the name of a new one.
+    Old results are the files that the manifest in `folder` records and that have not been changed,
+    and also each file that has the name of a new one.
 
-    Raises OSError if a file cannot be moved. Then the moves of this call are undone as far as the
-    system permits.
+    Raises OSError if a file cannot be moved. Then the function tries to undo the moves of this
+    call.
     """
     with temporary.alone_in(folder):
         _exchange(folder, new)
 
 
 def _exchange(folder: Path, new: Path) -> None:
-    """Exchange the files as `exchange` does, while no other run does so in this folder."""
+    """Exchange the files as `exchange` does, while no other run can do so in this folder."""
     previous = new / _PREVIOUS
     previous.mkdir(exist_ok=True)
     arriving = new_files(new)
-    arrived = set(recorded_files(new / MANIFEST)) - set(arriving)  # a killed call has moved these
+    arrived = set(recorded_files(new / MANIFEST)) - set(arriving)  # a call that was killed has moved these already
     old = recorded_files(folder / MANIFEST) or recorded_files(previous / MANIFEST)
     unchanged = [name for name in old if name not in arrived and is_unchanged(folder / name, old[name])]
     moved: list[tuple[Path, Path]] = []

@@ -1,9 +1,10 @@
-"""Folders for results, in which a run replaces the results of the run before.
+"""Folders for results, in which a run replaces the results of the previous run.
 
-A run calls `reserve` before its work, which checks that it may write. It then writes its files into
-the temporary folder of `replacing`, and a manifest (see `manifests`) last. Together they replace
-the results of the run before (see `exchange`). A file is never overwritten or deleted if no
-manifest records it, if it has been changed since, or if the run reads it.
+Before its work, a run calls `reserve`, which checks that the run may write its files. It then
+writes the files into the temporary folder of `replacing`, and a manifest (see `manifests`) last.
+Together they replace the results of the previous run (see `exchange`). A run never overwrites or
+deletes a file that no manifest records, that somebody has changed since it was recorded, or that
+the run reads.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from .places import Places
 def make_folder(folder: str | os.PathLike[str]) -> Path:
     """Make a folder for results unless it exists, and return its path.
 
-    Temporary files that killed runs left there are deleted. Raises `OutputError` if the folder
-    cannot be made or written to.
+    The function deletes temporary files that killed runs have left in the folder. Raises
+    `OutputError` if the folder cannot be made, or if there is no permission to write to it.
     """
     folder = Path(folder)
     try:
@@ -44,7 +45,7 @@ def make_folder(folder: str | os.PathLike[str]) -> Path:
 def _delete_abandoned(path: Path) -> None:
     """Delete a temporary file or folder unless a run still uses it.
 
-    If a killed run left an unfinished exchange, it is finished first.
+    If the folder belongs to an exchange that was killed, the function finishes the exchange first.
     """
     is_folder = path.is_dir()
     with temporary.claimed(path / temporary.LOCK if is_folder else path) as ours:
@@ -62,7 +63,10 @@ def _delete_abandoned(path: Path) -> None:
 
 @contextmanager
 def folder_for(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Call `make_folder` before the block, and delete new empty folders if the block raises."""
+    """Call `make_folder`, run the block, and delete the new folders if the block raises an error.
+
+    A folder that contains something is not deleted.
+    """
     folder = Path(folder)
     made = [each for each in (folder, *folder.parents) if not os.path.lexists(each)]
     try:
@@ -79,17 +83,18 @@ def folder_for(folder: str | os.PathLike[str]) -> Iterator[None]:
 def replacing(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder for a run's files, which replace the old results at the end.
 
-    The block writes the files, and the manifest last. If it raises, everything in `folder` stays as
-    it was.
+    The block writes the files, and the manifest last. If the block raises an error, nothing in
+    `folder` changes.
 
-    Raises `OutputError` if `folder` holds a film, or the files cannot be moved to their places. In
-    the message of an `OutputError` of the block, the path of `folder` replaces the temporary path.
+    Raises `OutputError` if `folder` contains a painted film, or if the files cannot be moved into
+    `folder`. If the block raises `OutputError`, the message names `folder` in place of the
+    temporary folder.
     """
     refuse_a_film(folder)
     try:
         new, lock = temporary.new_folder(folder)
     except OSError as error:
-        raise OutputError(f"{folder} cannot be written to ({reason(error)}); choose another folder") from error
+        raise OutputError(f"no file can be made in {folder} ({reason(error)}); choose another folder") from error
     try:
         try:
             yield new
@@ -99,28 +104,28 @@ def replacing(folder: Path) -> Iterator[Path]:
             exchange(folder, new)
         except OSError as error:
             raise OutputError(
-                f"{folder}: the results cannot be moved to their places ({reason(error)}); choose another folder"
+                f"the new results cannot be moved into {folder} ({reason(error)}); choose another folder"
             ) from error
     finally:
-        if is_under_way(new):  # the exchange failed and could not be undone; the next run finishes it
+        if is_under_way(new):  # the exchange failed and could not be undone, so the next run finishes it
             lock.close()
         else:
             temporary.remove_folder(new, lock)
 
 
 def checksums(new: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file, by name, in the temporary folder of `replacing`."""
+    """Return a dict from name to SHA-256 of the files in the temporary folder of `replacing`."""
     return {name: checksum(new / name) for name in new_files(new)}
 
 
 def reserve(folder: Path, names: Iterable[str], places: Places) -> None:
     """Add to `places` the files that a transfer will write into `folder` or delete there.
 
-    The new files have these `names`, and a manifest is written with them. The older results that
-    they replace are deleted.
+    The transfer will write files with these `names` and a manifest. It will delete the results of
+    an earlier transfer.
 
-    Raises `OutputError` if the run reads one of these files, if no run made it, if it was changed
-    since, or if the folder holds a film.
+    Raises `OutputError` if the run reads one of these files, if one exists that no run has made or
+    that was changed later, or if the folder contains a painted film.
     """
     refuse_a_film(folder)
     old = recorded_files(folder / MANIFEST)
@@ -134,10 +139,11 @@ def reserve(folder: Path, names: Iterable[str], places: Places) -> None:
 def claim(folder: Path, names: Collection[str], places: Places, ours: Mapping[str, str]) -> None:
     """Add to `places` the files with these names that a run will write into `folder`.
 
-    `ours` has the checksum of each file, by name, that an earlier run made; "" permits any content.
+    `ours` maps the name of each file that an earlier run made to its checksum. The checksum ""
+    permits any content.
 
-    Raises `OutputError` if the run reads one of the files, or if it exists and is not one of
-    `ours`, or was changed.
+    Raises `OutputError` if the run reads one of the files, if one exists and is not in `ours`, or
+    if one was changed.
     """
     for name in names:
         places.write(folder / name, name)
@@ -147,9 +153,9 @@ def claim(folder: Path, names: Collection[str], places: Places, ours: Mapping[st
 
 
 def refuse_foreign(path: Path, ours: bool) -> None:
-    """Raise `OutputError` if a file is in the place of a result, unless it is `ours`.
+    """Raise `OutputError` if a file exists at `path`, where a result will be, unless it is `ours`.
 
-    A file is `ours` if an earlier run made it.
+    `ours` is True for a file that an earlier run made.
     """
     if not ours and os.path.lexists(path):
         raise OutputError(
@@ -159,9 +165,9 @@ def refuse_foreign(path: Path, ours: bool) -> None:
 
 
 def refuse_changed(path: Path, recorded: str) -> None:
-    """Raise `OutputError` if a result exists with another checksum than `recorded`.
+    """Raise `OutputError` if a result exists and its checksum is not `recorded`.
 
-    The checksum "" permits any content.
+    If `recorded` is "", any content is permitted.
     """
     if recorded and os.path.lexists(path) and not is_unchanged(path, recorded):
         raise OutputError(
@@ -170,6 +176,6 @@ def refuse_changed(path: Path, recorded: str) -> None:
 
 
 def refuse_a_film(folder: Path) -> None:
-    """Raise `OutputError` if a folder holds a painted film, which other results would replace."""
+    """Raise `OutputError` if a folder contains a painted film, which results would replace."""
     if read_manifest(folder / MANIFEST).get("kind") == FILM:
-        raise OutputError(f"{folder} holds the frames of a film, as its {MANIFEST} says; name another folder")
+        raise OutputError(f"{folder} contains a painted film, as its {MANIFEST} says; name another folder")

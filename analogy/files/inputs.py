@@ -1,6 +1,6 @@
-"""Reading of files that users give: only plain files are opened, and only up to a size limit.
+"""Reading of files that users give: only plain files are opened, and read up to a size limit.
 
-A pipe, a socket or a device in the place of a file may block for ever, or never end.
+A pipe, a socket or a device is refused, because reading it may wait for ever, or never end.
 """
 
 from __future__ import annotations
@@ -23,37 +23,38 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-"""Types of files that are not plain -> their names in messages."""
+"""Type of a file that is not a plain file (see `stat`) -> name of the type in messages."""
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
-"""Pattern for the beginning of an address.
+"""Pattern of the beginning of an address such as "https://...".
 
-One slash is enough, because `Path` turns two into one. Drives of Windows have a single letter.
+One slash is enough, because `Path` turns two slashes into one. At least two letters must come
+before the colon, because a single letter is a drive of Windows.
 """
 
 
 def is_address(path: str) -> bool:
-    """Return whether a path is an address of a store or a server, such as "https://..."."""
+    """Return True if `path` is an address on a server, such as "https://..." or "s3://..."."""
     return _ADDRESS.match(path) is not None
 
 
 def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
-    """Open the plain file at `path`, or the one to which a link there leads, in binary mode.
+    """Open the plain file at `path`, or the plain file to which a link there leads, in binary mode.
 
-    Raises OSError as `open` does, with a `strerror` that can be shown to users. For a pipe, a
-    socket, a device, or a path that no file can have, it does so at once. A folder raises
-    IsADirectoryError on every system.
+    Raises OSError as `open` does, with a `strerror` that can be shown to users. Also raises
+    OSError, without waiting, for a pipe, a socket, a device, or a path that no file can have. For a
+    folder, the error is IsADirectoryError on every system.
     """
     name = os.fsdecode(path)
     if "\0" in name:
-        raise OSError(errno.EINVAL, "no file has a NUL character in its name")
+        raise OSError(errno.EINVAL, "the name of a file cannot contain a NUL character")
     try:
         os.fsencode(name)
     except UnicodeError as error:
-        raise OSError(errno.EINVAL, "no file has such a name") from error
-    _check(Path(name).stat())  # checked before it is opened, because opening can start a device
+        raise OSError(errno.EINVAL, "no file can have this name") from error
+    _check(Path(name).stat())  # checked before opening, because the opening alone can start a device
     file = open(name, "rb", opener=_without_waiting)  # noqa: SIM115 (the caller closes it)
     try:
-        _check(os.fstat(file.fileno()))  # checked again, because the file may have been replaced
+        _check(os.fstat(file.fileno()))  # checked again, because the file may have been replaced in between
     except BaseException:
         file.close()
         raise
@@ -63,7 +64,7 @@ def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
 def read_regular(path: str | os.PathLike[str], max_bytes: int) -> bytes:
     """Return the content of a plain file.
 
-    Raises OSError if it cannot be read, or has more than `max_bytes` bytes.
+    Raises OSError if the file cannot be read, or has more than `max_bytes` bytes.
     """
     with open_regular(path) as file:
         content = file.read(max_bytes + 1)
@@ -80,11 +81,12 @@ def checksum(path: str | os.PathLike[str]) -> str:
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """Ignore the warnings of libraries during the block.
+    """Ignore all Python warnings during the block.
 
-    They are ignored in all threads until the last thread has left such a block. If each thread used
-    its own `warnings.catch_warnings`, and the threads left it in another order than they entered
-    it, warnings would stay ignored for ever.
+    Warnings are ignored in all threads until the last thread has left a block of this function.
+    Each `warnings.catch_warnings` restores at its end what it found at its beginning. So if each
+    thread used a separate one, a thread that ends late could restore the ignoring of another one,
+    and warnings would be ignored for ever.
     """
     global _threads, _caught
     with _lock:
@@ -103,11 +105,11 @@ def without_warnings() -> Iterator[None]:
 
 
 _lock = threading.Lock()
-"""Lock that is held while the next two values change."""
+"""Lock that a thread holds while it changes `_threads` and `_caught`."""
 _threads = 0
 """Number of threads that are inside a block of `without_warnings`."""
 _caught: warnings.catch_warnings[None]
-"""The context of `without_warnings` that the first thread entered and the last one leaves."""
+"""Context that the first thread in `without_warnings` enters, and that the last thread leaves."""
 
 
 def _check(status: os.stat_result) -> None:
@@ -120,5 +122,5 @@ def _check(status: os.stat_result) -> None:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """Open a file as `os.open` does, without waiting for the other end of a pipe."""
+    """Open a file as `os.open` does, but do not wait for another process if it is a pipe."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))

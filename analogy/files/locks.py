@@ -1,4 +1,7 @@
-"""Locks that let one run at a time work in a folder; the system releases them with the process."""
+"""Locks that let only one run at a time work in a folder.
+
+When a process ends in any way, the system releases its locks.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ if sys.platform == "win32":
     import msvcrt
 
     def _hold(file: int) -> None:
-        os.lseek(file, 1 << 40, os.SEEK_SET)  # beyond the end, because others cannot read a locked part
+        os.lseek(file, 1 << 40, os.SEEK_SET)  # beyond the end, because others cannot read locked bytes
         msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
 
 else:
@@ -25,8 +28,9 @@ else:
 def lock(file: int, path: Path, if_held: str) -> None:
     """Lock an open file until it is closed.
 
-    Raises `OutputError`, which names `path`, if another run holds the lock (`if_held` is the
-    sentence for that), or if the file system has no locks.
+    Raises `OutputError`, which names `path`, if another run has locked the file, or if the file
+    system does not support locks. In the first case, `if_held` is the first sentence of the
+    message.
     """
     try:
         _hold(file)
@@ -34,5 +38,5 @@ def lock(file: int, path: Path, if_held: str) -> None:
         raise OutputError(f"{path}: {if_held}; wait until it ends, or name another folder") from error
     except OSError as error:
         raise OutputError(
-            f"{path} cannot be locked against a second run ({reason(error)}); name a folder on another disk"
+            f"{path} cannot be locked to exclude other runs ({reason(error)}); choose a folder on another disk"
         ) from error

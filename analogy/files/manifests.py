@@ -1,7 +1,8 @@
 """The manifest `settings.json`, which says how the results in a folder were made.
 
-A transfer and a painted film each write one, with the checksum of each file. Its key "kind" names
-the one that wrote it, so that neither replaces the other's results.
+A transfer writes a manifest, and so does the painting of a film. It contains the checksum of each
+file. Its key "kind" says which of the two has written it, so that a transfer does not replace a
+film, or a film the results of a transfer.
 """
 
 from __future__ import annotations
@@ -13,19 +14,19 @@ from typing import Any
 from .inputs import checksum, read_regular
 
 MANIFEST = "settings.json"
-"""Name of the manifest. Its key "files" has the SHA-256 of each other file."""
+"""File name of the manifest."""
 TRANSFER = "transfer"
 """Value of the key "kind" in the manifest of a transfer."""
 FILM = "film"
 """Value of the key "kind" in the manifest of a painted film."""
 _REQUIRED = {"analogy": str, "model_sha256": str, "settings": dict, "files": dict}
-"""Keys that every manifest has -> the types of their values."""
+"""Key that every manifest has -> type of its value."""
 _MAX_BYTES = 1 << 26
 """Largest manifest that is read, in bytes."""
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Return the fields of a manifest, or {} if no run has written such a file."""
+    """Return the fields of the manifest at `path`, or {} if there is no valid manifest."""
     try:
         fields = json.loads(read_regular(path, _MAX_BYTES))
     except (OSError, ValueError, RecursionError):
@@ -37,13 +38,13 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def recorded_files(path: Path) -> dict[str, str]:
-    """Return the checksum of each file, by name, that the manifest at `path` records."""
+    """Return a dict from name to checksum of the files that the manifest at `path` records."""
     files = read_manifest(path).get("files", {})
     return {name: str(value) for name, value in files.items() if Path(name).name == name and name != MANIFEST}
 
 
 def is_unchanged(path: Path, recorded: str) -> bool:
-    """Return whether a file exists, is not a link, and has the checksum `recorded`."""
+    """Return True if a file exists, is not a link, and has the checksum `recorded`."""
     try:
         return not path.is_symlink() and checksum(path) == recorded
     except OSError:

@@ -1,8 +1,9 @@
-"""Files that a run reads and writes, so that no result overwrites an input or another result.
+"""Record of the files that a run reads and writes, so that no result overwrites another file.
 
-A file is identified by its device and its inode, so that links, hard links and other spellings of a
-path lead to the same file. A result that does not exist yet is identified by its path, without
-regard to case, since some file systems ignore case.
+A result must overwrite neither an input nor another result. A file is identified by its device and
+its inode, so that links, hard links and different spellings of its path count as one file. A result
+that does not exist yet is identified by its path, without regard to case, because some file systems
+ignore case.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from ..errors import OutputError
 from .inputs import is_address
 
 Place = str | os.PathLike[str] | int
-"""Type of a file's place: its path, its address in a store, or the descriptor of the open file."""
+"""Type of a file's place: its path, its address ("s3://..."), or its descriptor if it is open."""
 _STREAMS = {0: "standard input", 1: "standard output"}
-"""Descriptors -> their names in messages."""
+"""Descriptor of an open file -> its name in messages."""
 
 
 class WrittenTwiceError(OutputError):
-    """Error for two results of one run that would be the same file.
+    """Error for two results of one run that would be written to the same file.
 
-    The attribute `first` describes the one that was added first.
+    The attribute `first` describes the result that was added first.
     """
 
     def __init__(self, first: str, second: str, place: object):
@@ -35,13 +36,13 @@ class WrittenTwiceError(OutputError):
 
 
 class Places:
-    """Files that a run reads and files that it will write.
+    """Record of the files that a run reads and of the files that it will write.
 
-    They are kept on disk, so that there can be any number of them.
+    It is stored on disk, so that it can have any number of entries.
     """
 
     def __init__(self) -> None:
-        self._known = sqlite3.connect("", isolation_level=None)  # a temporary file, which SQLite deletes
+        self._known = sqlite3.connect("", isolation_level=None)  # SQLite uses a temporary file, and deletes it
         for table in ("inputs", "outputs"):
             self._known.execute(f"CREATE TABLE {table} (key TEXT PRIMARY KEY, what TEXT) WITHOUT ROWID")
         self._known.execute("BEGIN")
@@ -56,7 +57,7 @@ class Places:
     def read(self, place: Place, what: str) -> None:
         """Add a file that the run reads; `what` describes it in messages.
 
-        Raises `OutputError` if the run will write it.
+        Raises `OutputError` if the run will write this file.
         """
         key = _identity(place) or self._path(place)
         self._known.execute("INSERT OR IGNORE INTO inputs VALUES (?, ?)", (key, _text(what)))
@@ -66,8 +67,8 @@ class Places:
     def write(self, place: Place, what: str) -> None:
         """Add a file that the run will write; `what` describes it in messages.
 
-        Raises `OutputError` if the run reads it, and `WrittenTwiceError` if another result will be
-        the same file.
+        Raises `OutputError` if the run reads this file, and `WrittenTwiceError` if another result
+        will be written to it.
         """
         keys = [key for key in (_identity(place), self._path(place)) if key]
         for key in keys:
@@ -79,14 +80,14 @@ class Places:
         self._known.executemany("INSERT OR IGNORE INTO outputs VALUES (?, ?)", [(key, _text(what)) for key in keys])
 
     def _find(self, table: str, key: str) -> str:
-        """Return the description of a file in a table, or "" if it is not there."""
+        """Return the description of a file in a table, or "" if the table lacks it."""
         found = self._known.execute(f"SELECT what FROM {table} WHERE key = ?", (key,)).fetchone()
         return found[0] if found else ""
 
     def _path(self, place: Place) -> str:
         """Return the path of a file with the links to its folder resolved.
 
-        An address stays as it is.
+        An address is returned unchanged.
         """
         if isinstance(place, int):
             return f"descriptor {place}"
@@ -99,12 +100,15 @@ class Places:
 
 
 def folded(name: str) -> str:
-    """Return `name` in one case and one encoding of accents; some file systems ignore both."""
+    """Return `name` in lower case, with each accented letter as one character.
+
+    Names that a file system may take for the same file become equal.
+    """
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _identity(place: Place) -> str:
-    """Return device and inode of the plain file to which a place leads, or "" if there is none."""
+    """Return the device and inode of the plain file at `place`, or "" if there is no such file."""
     if not isinstance(place, int) and is_address(os.fspath(place)):
         return ""
     try:
@@ -115,7 +119,7 @@ def _identity(place: Place) -> str:
 
 
 def _text(path: str) -> str:
-    """Return a path in which escapes replace bytes that are not text, so that SQLite accepts it."""
+    """Return a path in a form that SQLite accepts: escapes replace bytes that are not UTF-8."""
     return path.encode("utf-8", "backslashreplace").decode()
 
 

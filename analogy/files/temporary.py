@@ -1,9 +1,9 @@
 """Temporary files and folders beside results; the next run deletes those of killed runs.
 
 The process that makes a temporary file or folder locks it. The system releases the lock when the
-process ends in any way. So an unlocked one was left by a killed run, and a locked one is still in
-use. Windows has no such
-locks; there, a file that is open cannot be deleted.
+process ends in any way. So a temporary file without a lock was left by a killed run, and a file
+with a lock is still in use. Windows has no locks of this kind; there, a file that is open cannot be
+deleted.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ LOCK = "lock"
 
 
 def is_temporary(name: str) -> bool:
-    """Return whether this module gives such a `name` to temporary files and folders."""
+    """Return True if `name` is a name that this module gives to temporary files and folders."""
     return _NAME.fullmatch(name) is not None
 
 
 def new_file(folder: Path) -> tuple[IO[bytes], Path, int | None]:
     """Make a locked file in `folder`, and return it with its path and its lock.
 
-    The file is open for writing. The lock is a descriptor, or None where there are no locks; the
-    caller closes it when the file has its final name or is deleted. `tempfile` is not used, because
+    The file is open for writing. The lock is a descriptor, or None on a system without locks. The
+    caller must close it after it has renamed or deleted the file. `tempfile` is not used, because
     other users could not read its files. Raises OSError.
     """
     while True:
@@ -52,7 +52,7 @@ def new_file(folder: Path) -> tuple[IO[bytes], Path, int | None]:
 
 
 def new_folder(parent: Path) -> tuple[Path, IO[bytes]]:
-    """Make a locked folder in `parent`, and return its path and the open file that holds the lock.
+    """Make a locked folder in `parent`, and return its path and its open lock file.
 
     Raises OSError.
     """
@@ -79,7 +79,7 @@ def remove_folder(path: Path, lock: IO[bytes] | None) -> None:
 def scratch_folder(parent: Path) -> Iterator[Path]:
     """Yield a new folder in `parent`, which is deleted when the block ends.
 
-    It contains its lock file. Raises OSError if the folder cannot be made.
+    The folder contains only its lock file. Raises OSError if the folder cannot be made.
     """
     path, lock = new_folder(parent)
     try:
@@ -92,7 +92,8 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 def claimed(lock: Path) -> Iterator[bool]:
     """Lock a temporary file, or a temporary folder's lock file, during the block.
 
-    Yields False if another run holds the lock.
+    `lock` is the path of the file. Yields True if it is locked now, and False if another run has
+    locked it.
     """
     if fcntl is None:
         try:
@@ -113,9 +114,9 @@ def claimed(lock: Path) -> Iterator[bool]:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Wait until no other run is in such a block for the same folder, then enter the block.
+    """Wait until no other run is in a block of this function for the same folder, then enter it.
 
-    On a file system without locks, the block is entered at once.
+    On a file system without locks, the function does not wait.
     """
     try:
         descriptor = None if fcntl is None else os.open(folder, os.O_RDONLY)
@@ -135,11 +136,11 @@ def _new_path(folder: Path) -> Path:
 
 
 def _lock(file: IO[bytes] | int, wait: bool) -> bool:
-    """Lock an open file, and return whether that was successful.
+    """Lock an open file, and return True on success.
 
-    With `wait`, the call waits for a lock that is held, and a file system without locks counts as
-    success: the run goes on, and later runs delete nothing on that file system. Without `wait`,
-    both count as failure.
+    If another run has locked the file, the function waits for it with `wait`, and returns False
+    without `wait`. On a file system without locks, it returns `wait`. So a run can work there
+    without locks, and no run deletes temporary files there, because they may be in use.
     """
     if fcntl is None:
         return True

@@ -1,6 +1,7 @@
-"""Tables of text with commas, semicolons or tabs between cells, as spreadsheets write them.
+"""Reader of text tables, as spreadsheets write them: commas, semicolons or tabs separate cells.
 
-Files are read line by line, and the length of a line is limited, because a line may never end.
+Files are read line by line. The length of a line is limited, because a damaged or wrong file may
+have a line that never ends.
 """
 
 from __future__ import annotations
@@ -14,21 +15,22 @@ from typing import IO, Any
 from ..errors import SettingsError, shown
 
 LONGEST_ROW = 1 << 20
-"""Maximum number of characters in a row, and in a line."""
+"""Largest number of characters in a row, which may have several lines, and in a line."""
 _SEPARATORS = ",;\t"
 """Characters that can separate cells."""
 _SEPARATOR_LINE = re.compile(r'\s*"?sep=(.)"?\s*', re.IGNORECASE)
-"""Pattern of the line before the header in which Excel names the separator."""
+"""Pattern of the line "sep=;" before the header, by which Excel marks the separator."""
 _PERHAPS_THOUSANDS = re.compile(r"\s*([+-]?)([1-9]\d{0,2})([.,])(\d{3})\s*")
-"""Pattern of a number with three digits after a separator, which may be a fraction or thousands."""
+"""Pattern of a number such as 1,023, where the comma may begin a fraction or separate thousands."""
 
 
 def text_lines(file: IO[bytes], newline: str = "") -> Iterator[str]:
-    """Yield the lines of a file of text, each with its line end.
+    """Yield the lines of a text file, each with its line end.
 
-    The file is open for reading in binary mode; `newline` is that of `open`. UTF-16 is recognised
-    by its first bytes. Other files are read as UTF-8. Bytes that are not valid UTF-8 become
-    surrogates, as in `os.fsdecode`; `readable` turns these into characters.
+    The file is open for reading in binary mode; `newline` has the meaning that it has in `open`.
+    UTF-16 is recognised by the first bytes of the file. Other files are read as UTF-8. Bytes that
+    are not valid UTF-8 become surrogates, as in `os.fsdecode`; `readable` turns these into
+    characters.
 
     Raises `SettingsError` for a line of more than `LONGEST_ROW` characters, and UnicodeError for
     damaged UTF-16.
@@ -47,10 +49,10 @@ def text_lines(file: IO[bytes], newline: str = "") -> Iterator[str]:
         while line := text.readline(LONGEST_ROW + 1):
             number += 1
             if len(line) > LONGEST_ROW:
-                raise SettingsError(f"line {number}: it has more than {LONGEST_ROW} characters; shorten it")
+                raise SettingsError(f"line {number} has more than {LONGEST_ROW} characters; shorten it")
             yield line
     finally:
-        if not buffered.closed:  # the wrapper would close the file, which belongs to the caller
+        if not buffered.closed:  # otherwise the wrapper would close the file, which the caller closes
             text.detach()
 
 
@@ -68,12 +70,12 @@ def readable(text: str) -> str:
 
 
 def column_name(cell: str) -> str:
-    """Return the name of a column in lower case, with "_" in place of spaces and hyphens."""
+    """Return a header cell as a column name: in lower case, with "_" for spaces and hyphens."""
     return re.sub(r"[ -]+", "_", cell.strip().lower())
 
 
 def members(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object as a dict; this is an `object_pairs_hook` for `json.loads`.
+    """Return a JSON object as a dict; `json.loads` takes this function as `object_pairs_hook`.
 
     Raises `SettingsError` for a name that occurs twice. Without this hook, `json` would silently
     use the last value.
@@ -81,16 +83,17 @@ def members(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise SettingsError(f"it has {shown(name)} twice; give it once")
+            raise SettingsError(f"the name {shown(name)} occurs twice; give it once")
         found[name] = value
     return found
 
 
 def decimal_separators(cells: Collection[str]) -> str:
-    """Return the decimal separators that these cells prove: ".", ",", both or neither.
+    """Return the characters that certainly begin fractions in these cells: "", ".", "," or ".,".
 
-    A separator certainly begins a fraction if in some cell the number of digits after it is not
-    three. Both do if a number of four or more digits has no separator for thousands.
+    A separator does so if the number of digits after it is not three in some cell. Both separators
+    do so if some cell has four or more digits without a separator, because then the table does not
+    separate thousands.
     """
     return "".join(
         separator
@@ -106,9 +109,9 @@ def decimal_separators(cells: Collection[str]) -> str:
 def number(cell: str, decimal: str) -> float:
     """Return the number in a cell, whose fraction begins with a point or a comma.
 
-    The separators in `decimal` begin a fraction even before three digits, as in "1,023". Raises
-    `SettingsError` if another separator stands before three digits, and ValueError if the cell
-    holds no number.
+    If exactly three digits follow the separator, as in "1,023", it must be in `decimal`. Otherwise
+    the function raises `SettingsError`, because it may separate thousands. Raises ValueError if the
+    cell does not contain a number.
     """
     if (found := _PERHAPS_THOUSANDS.fullmatch(cell)) and found[3] not in decimal:
         sign, whole, _, rest = found.groups()
@@ -122,18 +125,19 @@ def number(cell: str, decimal: str) -> float:
 def read_csv(file: IO[bytes]) -> tuple[list[str], Iterator[tuple[int, list[str]]], str]:
     """Return the header of a table, an iterator over its rows, and the separator.
 
-    Spaces around cells, empty rows, and the line with a type that PowerShell writes before the
-    header are ignored. Some errors are raised only while rows are read.
+    The function ignores spaces around cells, empty rows, and the line "#TYPE .." that PowerShell
+    writes before the header. Some errors are raised only while the caller iterates over the rows.
 
     Returns
     -------
     header : list of str
         Column names (see `column_name`).
     rows : iterator of (int, list of str)
-        For each row, the number of the line in which it ends, and its cells up to the last one that
-        is not empty.
+        For each row, the number of the line in which it ends, and its cells up to the last cell
+        that is not empty.
     separator : str
-        The separator that occurs most often in the header.
+        The character between cells: the one that a line "sep=.." names, or otherwise the one that
+        occurs most often in the header.
 
     Raises
     ------
@@ -153,7 +157,7 @@ def read_csv(file: IO[bytes]) -> tuple[list[str], Iterator[tuple[int, list[str]]
 
 
 def _checked(header: Sequence[str], rows: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows below the header. Raises `SettingsError` for a cell below no column name."""
+    """Yield the rows below the header. Raises `SettingsError` for a cell without a column name."""
     for line, row in rows:
         if header and not header[0] and row[0]:
             raise SettingsError(
@@ -170,7 +174,7 @@ def _checked(header: Sequence[str], rows: Iterator[tuple[int, list[str]]]) -> It
 
 
 def _rows(lines: _Lines) -> Iterator[tuple[int, list[str]]]:
-    """Yield, for each row with content, the line in which it ends, and its cells.
+    """Yield, for each row with content, the number of the line in which it ends, and its cells.
 
     Empty cells at the end of a row are left out.
     """
@@ -193,8 +197,8 @@ class _Lines:
     number : int
         Number of the last line that was read, from 1.
     length : int
-        Number of characters read since a row began. `SettingsError` is raised for more than
-        `LONGEST_ROW`.
+        Number of characters that have been read since the row began. If it exceeds `LONGEST_ROW`,
+        the iterator raises `SettingsError`.
     """
 
     def __init__(self, file: IO[bytes]):
@@ -223,6 +227,6 @@ class _Lines:
         self.length += len(line)
         if self.length > LONGEST_ROW:
             raise SettingsError(
-                f"line {self.number}: its row has more than {LONGEST_ROW} characters; check the quotes in it"
+                f"the row of line {self.number} has more than {LONGEST_ROW} characters; check the quotes in it"
             )
         return line

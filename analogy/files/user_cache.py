@@ -1,4 +1,4 @@
-"""The cache folder of the user, if there is one; users in containers may have no home."""
+"""Look-up of the user's cache folder, which does not exist for a user without a home folder."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pathlib import Path
 
 
 def user_cache() -> Path | None:
-    """Return this package's cache folder for the user, or None if the system has none."""
+    """Return this package's folder in the user's cache, or None if the user has no home folder."""
     from platformdirs import user_cache_path
 
     try:
         folder = user_cache_path("analogy", appauthor=False)
     except (RuntimeError, KeyError, OSError):
         return None
-    return folder if folder.is_absolute() else None  # it is "~/.cache" if the home is unknown
+    return folder if folder.is_absolute() else None  # without a home folder, it is "~/.cache/.."

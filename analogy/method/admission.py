@@ -1,6 +1,6 @@
 """Checks of a picture's size before it is decoded.
 
-A file of a few bytes may hold a picture of gigabytes.
+A compressed file of a few bytes may decode to gigabytes of pixels.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from .sheets import Sheet
 def working_size(size: Size, settings: Settings) -> Size:
     """Return the working size (rows, columns) of a picture of `size`.
 
-    The picture is shrunk to `settings.max_pixels`, and then by `settings.ratio`, to at least 16
-    rows and columns. This departs from the authors' program, which has no largest size: a ratio
-    below 1 shrinks every picture, even one that `max_pixels` has shrunk before, so that larger
-    structures match.
+    A picture with more than `settings.max_pixels` pixels is shrunk to that number. The sides of
+    every picture are then multiplied by `settings.ratio`, so that larger structures match at a
+    ratio below 1. Each side stays at least 16. The authors' program has a ratio, but no maximum
+    number of pixels.
     """
     return fitted_size(size, settings.max_pixels, settings.ratio)
 
 
 def check_limit(most: Any) -> int | None:
-    """Return the largest number of pixels of a picture that a caller allows; None for no limit.
+    """Return the maximum number of pixels of a picture that a caller sets; None for no limit.
 
-    Raises `SettingsError` for a value that is not a whole number or is too small.
+    Raises `SettingsError` if `most` is not a whole number, or is below `SMALLEST` squared.
     """
     if most is None:
         return None
@@ -47,7 +47,7 @@ def check_limit(most: Any) -> int | None:
 
 
 def within(most: int | None) -> Admit:
-    """Return a check that raises `PictureTooLargeError` for more than `most` pixels."""
+    """Return a check that raises `PictureTooLargeError` if a picture exceeds `most` pixels."""
 
     def admit(size: Size, label: str) -> None:
         pixels = size[0] * size[1]
@@ -61,7 +61,7 @@ def within(most: int | None) -> Admit:
 
 
 class Admission:
-    """Checks for the pictures of one transfer, by their own sizes and by the free memory.
+    """Checks of the pictures of one transfer: the size of each, and the memory for all of them.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class Admission:
     settings
         The settings of the transfer.
     most
-        Largest number of pixels of a picture; None for no limit.
+        Maximum number of pixels of each picture; None for no limit.
     """
 
     def __init__(self, backend: Backend, widths: Sequence[int], settings: Settings, most: int | None):
@@ -83,9 +83,9 @@ class Admission:
     def to(self, name: str) -> Admit:
         """Return the check of the picture called `name`, such as "A" or "B' 2".
 
-        The check raises `PictureTooLargeError` for more than `most` pixels. It raises
-        `MemoryLimitError` if reading, matching or painting all pictures that have been checked so
-        far takes more memory than is free. The pictures may be checked in any order.
+        The check raises `PictureTooLargeError` if the picture has more than `most` pixels. It
+        raises `MemoryLimitError` if reading, matching or painting all pictures that have been
+        checked so far takes more memory than is free. The pictures may be checked in any order.
         """
 
         def admit(size: Size, label: str) -> None:
@@ -101,9 +101,10 @@ class Admission:
 
 
 def like(size: Size, name: str) -> Admit:
-    """Return a check that raises `ImageError` unless a picture has the size of the picture `name`.
+    """Return a check that raises `ImageError` if a picture is not as large as the picture `name`.
 
-    Rows and columns may be exchanged, since the file may still be turned upright.
+    Rows and columns may be swapped, because the check runs before the picture is rotated as its
+    EXIF data says.
     """
 
     def admit(own: Size, label: str) -> None:

@@ -1,4 +1,4 @@
-"""Work on a picture in bands of rows, which the threads of the CPU share."""
+"""Division of the work on a picture into bands of rows, which threads of the CPU process."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from ..backends import Backend
 from ..progress import Tick, side_by_side
 
 _BAND = 1 << 16
-"""Pixels of a band on the CPU, few enough for its caches."""
+"""Number of pixels of a band on the CPU, small enough for the CPU's caches."""
 
 
 def in_bands(backend: Backend, height: int, width: int, work: Callable[[slice], None], tick: Tick) -> None:
     """Call `work` with slices of rows that cover a picture of `height` x `width` pixels.
 
-    On the CPU each slice is small enough for the caches, and the backend's threads share the
-    slices. On a GPU one slice has all rows. `tick` is called with the share of the rows that are
-    done.
+    On the CPU each slice is small enough for the caches, and the backend's threads process the
+    slices at the same time. On a GPU a single slice has all rows. `tick` is called with the share
+    of the rows that are done.
     """
     threads = getattr(backend, "threads", None)
     step = height if threads is None else max(1, _BAND // width)

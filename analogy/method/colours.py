@@ -7,14 +7,15 @@ import numpy as np
 from ..backends import Array, Backend
 
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
-"""Shares of red, green and blue in the luminance Y (ITU-R BT.601)."""
+"""Weights of red, green and blue in the luminance Y (ITU-R BT.601)."""
 
 
 def keep_colours(backend: Backend, result: Array, content: Array) -> Array:
     """Return the luminance of `result` with the chroma of `content`.
 
     The source is Gatys et al. 2016, section 5.1. Luminance is Y, and chroma is Cb and Cr (ITU-R
-    BT.601). Y alone changes if red, green and blue change by the same amount.
+    BT.601). A change of red, green and blue by the same amount changes Y, but not Cb and Cr. So the
+    function adds the difference of the two luminances to all three channels of `content`.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Estimates of the seconds that each part of a transfer takes, for the progress bar.
 
-The figures are from two cores of a server. The bar needs only their proportions. These differ on
-other machines and on a GPU, but not so much that the bar would stand still.
+The constants were measured on two cores of a server. The bar needs only the ratios between them.
+The ratios differ on other machines and on a GPU, but so little that the bar still moves steadily.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from .features import LEVELS
 from .pair import Pair
 
 _PRODUCT = 0.5e-9
-"""Seconds per multiplication in one search iteration."""
+"""Seconds of a search iteration for each multiplication in one patch distance."""
 _MULTIPLICATION = 5e-12
-"""Seconds per multiplication of a network's convolutions."""
+"""Seconds per multiplication in a network's convolutions."""
 _ELEMENT = 1.2e-9
-"""Seconds per element of a network's feature maps."""
+"""Seconds per element of the feature maps that a network computes."""
 _CONVOLUTIONS = {1: 1, 2: 2, 3: 2, 4: 4, 5: 4}
 """Level L -> number of convolutions of VGG-19 from relu(L-1)_1 to relu(L)_1.
 
-All but the last of them run at the resolution of level L - 1.
+All of these convolutions but the last run at the resolution of level L - 1.
 """
 _READING = 3e-8
 """Seconds per pixel to read a picture."""
@@ -38,7 +38,7 @@ SEAMS = 1.5e-7
 REFINEMENT = 2.3e-7
 """Seconds per pixel of a result to refine an enlarged field."""
 ROUNDING = 1e-8
-"""Seconds per pixel of a result to round it."""
+"""Seconds per pixel of a result to round its values to integers."""
 PHOTO = 2.8e-7
 """Seconds per pixel of a result to refine it as a photograph."""
 COLOURS = 7e-8
@@ -48,7 +48,7 @@ COLOURS = 7e-8
 def estimate(
     widths: Sequence[int], search_widths: Mapping[int, int], pair: Pair, settings: Settings, levels: bool
 ) -> Costs:
-    """Return the seconds of each stage and part that a transfer reports.
+    """Return the estimated seconds of each stage and part in the progress of a transfer.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def estimate(
     settings
         The settings of the transfer.
     levels
-        True if the picture of each level is painted too.
+        True if a picture is also painted from the field of each level.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def finishing(settings: Settings) -> tuple[float, float]:
 
 
 def _inversion(widths: Sequence[int], level: int, settings: Settings) -> float:
-    """Return the seconds to reconstruct level L - 1 from level L, per pixel of the working size."""
+    """Return the seconds to reconstruct features of level L - 1, per pixel of the working size."""
     forward, last = _network(widths, (level - 1, level)), _network(widths, (level - 1,))
     return {
         "vote": 0.0,
@@ -120,9 +120,10 @@ def _inversion(widths: Sequence[int], level: int, settings: Settings) -> float:
 
 
 def _network(widths: Sequence[int], levels: Sequence[int]) -> float:
-    """Return the seconds of a network's layers, per pixel of the picture.
+    """Return the seconds that some layers of a network take, per pixel of the picture.
 
-    The layers are those that lead to each of `levels` from the next finer one.
+    For each of `levels`, these are the layers that compute relu(L)_1 from relu(L-1)_1, or from the
+    picture if L = 1.
     """
     total = 0.0
     for level in levels:

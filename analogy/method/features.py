@@ -24,22 +24,22 @@ LEVELS = (5, 4, 3, 2, 1)
 """Levels from coarse to fine. Level L is the feature map relu(L)_1, with stride 2 ** (L - 1)."""
 
 _MOST_RUNS = 64
-"""Maximum number of runs of one network at a time; further callers wait."""
+"""Maximum number of simultaneous runs of one network; further callers wait."""
 _LARGEST_PROJECTION = 1 << 26
-"""Largest size of all projections of a model, in bytes."""
+"""Maximum size of all projections of a model together, in bytes."""
 
 
 def level_size(size: Size, level: int) -> Size:
     """Return the rows and columns of a feature map for a picture of `size`.
 
-    Pooling rounds up: an odd last row or column stays.
+    Pooling rounds sizes up: an odd last row or column gets a position of its own.
     """
     stride = 2 ** (level - 1)
     return -(-size[0] // stride), -(-size[1] // stride)
 
 
 class Features:
-    """Network of a model folder on a backend, which several threads may use.
+    """Network of a model folder, run on a backend; several threads may use it at the same time.
 
     Parameters
     ----------
@@ -68,8 +68,8 @@ class Features:
         self.projections = _read_projections(self._files, backend)
         self.search_widths = {level: self._search_width(level) for level in LEVELS}
         self._sessions = sessions or Sessions(self._files, backend)
-        # The threads that run the network are kept: the C library gives each thread memory of its
-        # own, and the memory of ended threads would remain.
+        # A pool keeps the threads that run the network. The C library allocates memory for each new
+        # thread, and does not free it when the thread ends.
         self._runners = ThreadPoolExecutor(_MOST_RUNS, thread_name_prefix="analogy-network")
 
     def pyramid(self, pixels: Array) -> dict[int, Array]:
@@ -97,7 +97,7 @@ class Features:
             return {level: self.backend.channels_last(maps[f"relu{level}_1"]) for level in LEVELS}
 
     def load_ahead(self, settings: Settings) -> list[Future[Any]]:
-        """Begin to load the graphs of a transfer in another thread, and return their sessions.
+        """Begin to load the graphs of a transfer in another thread, and return futures of sessions.
 
         The graphs are loaded in the order in which a transfer runs them.
         """
@@ -111,9 +111,10 @@ class Features:
         return self.card.widths[level - 1] if projection is None else projection.shape[1]
 
     def for_search(self, level: int, features: Array) -> Array:
-        """Return the features (H, W, C) of a level for the search.
+        """Return features (H, W, C) of a level in the form that the search compares.
 
-        If the model has a projection for the level, they are projected to (H, W, k).
+        If the model has a projection for the level, the features are projected to (H, W, k). If
+        not, they are returned unchanged.
         """
         projection = self.projections.get(level)
         return features if projection is None else self.backend.project(features, projection)
@@ -130,7 +131,7 @@ class Features:
         start
             Features relu(L-2)_1, or the picture if L = 2.
         target
-            Features relu(L)_1 that the step moves towards.
+            Features relu(L)_1 that the result of the step should lead to.
         size
             Rows and columns of level L - 1.
         """
@@ -177,9 +178,10 @@ class Features:
     def _run_interruptibly(self, graph: str, session: Any, binding: Any, arrays: Any) -> None:
         """Run a session in another thread, so that Ctrl-C can end the run.
 
-        A full-width network takes seconds in one call, and Python handles signals only in the main
-        thread between such calls. The other thread also holds the arrays. So they live until the
-        run has ended, even if a second Ctrl-C ends the waiting for it.
+        A single call of a full-width network takes seconds, and Python cannot handle Ctrl-C while
+        the main thread is in such a call. The other thread also has a reference to the arrays. So
+        their memory is not freed before the run has ended, even if a second Ctrl-C makes the main
+        thread stop waiting for the run.
         """
         options = self._runtime.RunOptions()
         options.log_severity_level = FATAL
@@ -189,7 +191,7 @@ class Features:
             run.result()
         except BaseException as error:
             options.terminate = True
-            if run and not run.cancel() and run.exception() is error:  # `exception` waits for the end
+            if run and not run.cancel() and run.exception() is error:  # `exception` waits until the run has ended
                 raise self._failure(graph, error) from error
             raise
 
@@ -249,9 +251,9 @@ def _read_projections(files: ModelFiles, backend: Backend) -> dict[int, Array]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             size = sum(entry.file_size for entry in arrays.zip.infolist())
             if size > _LARGEST_PROJECTION:
-                raise ValueError(f"its arrays have {size} bytes")
+                raise ValueError(f"its arrays have {size} bytes; at most {_LARGEST_PROJECTION} are allowed")
             found = {int(name.removeprefix("level")): np.asarray(arrays[name]) for name in arrays.files}
-    except Exception as error:  # for damaged files NumPy and its zip reader raise many classes
+    except Exception as error:  # damaged files make NumPy raise exceptions of many classes
         raise ModelError(f"{path} cannot be read; it may be damaged: {first_line(error)}") from error
     for level, matrix in found.items():
         width = files.card.widths[level - 1] if level in LEVELS else 0
@@ -267,14 +269,14 @@ def _read_projections(files: ModelFiles, backend: Backend) -> dict[int, Array]:
 def as_floats(backend: Backend, picture: Array) -> Array:
     """Return a picture (H, W, 3) uint8 or uint16 as float32 in 0..1, an array of the backend.
 
-    A picture that is float32 already keeps its values.
+    The values of a float32 picture are returned unchanged.
     """
     if picture.dtype == np.float32:
         return backend.asarray(picture)
     white = np.float32(np.iinfo(picture.dtype).max)
-    return backend.xp.divide(backend.asarray(picture), white, dtype=np.float32)  # makes no other array
+    return backend.xp.divide(backend.asarray(picture), white, dtype=np.float32)  # without a temporary array
 
 
 def nchw(xp: Any, features: Array) -> Array:
-    """Return features (H, W, C) as (1, C, H, W), contiguous."""
+    """Return features (H, W, C) as a C-contiguous array (1, C, H, W)."""
     return xp.ascontiguousarray(features.transpose(2, 0, 1)[None])

@@ -2,8 +2,8 @@
 
 A field (nnf) is (H, W, 2) int32: [y, x] holds the (row, column) of the match. A flow is (H, W, 2)
 float32: [y, x] holds the displacement (dx, dy) = match - position, in pixels. The x comes first, as
-in files of optical flow. A displacement is the plain difference of the two positions, also between
-pictures of different sizes.
+in files of optical flow. The two positions are subtracted without scaling, even if the two pictures
+differ in size.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy as np
 from ..errors import ImageError, shown
 
 UNKNOWN = 1e9
-"""Largest known displacement, in pixels (Middlebury). Larger ones and NaN are unknown."""
+"""Largest |dx| or |dy| of a known displacement, in pixels (Middlebury); NaN is unknown, too."""
 UNKNOWN_FLOW = 1666666752.0
-"""Displacement written to files for an unknown one, in pixels, as Middlebury's programs do."""
+"""Number written as dx and as dy of an unknown displacement, as in Middlebury's programs."""
 CORNERS = ((255, 0, 0), (255, 255, 0), (0, 255, 0), (0, 255, 255), (0, 0, 255), (255, 0, 255))
 """RGB of the corners of the colour wheel: red, yellow, green, cyan, blue, magenta."""
 STEPS = (15, 6, 4, 11, 13, 6)
@@ -34,8 +34,8 @@ def to_flow(nnf: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
     nnf
         (H, W, 2) of integers, a field.
     known
-        (H, W) bool, True where the field has a match; None if it has one everywhere. Other
-        displacements become `UNKNOWN_FLOW`.
+        (H, W) bool, True where the field has a match; None if it has a match everywhere. Where it
+        is False, dx and dy become `UNKNOWN_FLOW`.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def to_flow(nnf: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
     Raises
     ------
     ImageError
-        If `nnf` has another shape or dtype.
+        If `nnf` has a wrong shape or dtype.
     """
     nnf = check_field(nnf)
     flow = np.empty(nnf.shape, np.float32)
@@ -72,12 +72,12 @@ def to_nnf(flow: np.ndarray) -> np.ndarray:
     Raises
     ------
     ImageError
-        If `flow` has another shape or dtype, or unknown displacements.
+        If `flow` has a wrong shape or dtype, or unknown displacements.
     """
     flow = check_flow(flow)
     if _unknown(flow).any():
         raise ImageError(
-            "the flow has unknown displacements (not a number, or above 1e9), which a field cannot hold; replace them"
+            "the flow has unknown displacements (NaN, or above 1e9), which a field cannot hold; replace them first"
         )
     places = np.rint(flow[..., ::-1]).astype(np.int32)
     places[..., 0] += np.arange(flow.shape[0], dtype=np.int32)[:, None]
@@ -122,7 +122,7 @@ def colour(flow: np.ndarray, largest: float | None = None) -> np.ndarray:
     Raises
     ------
     ImageError
-        If `flow` has another shape or dtype, or if `largest` is not above zero.
+        If `flow` has a wrong shape or dtype, or if `largest` is not above zero.
     """
     flow = check_flow(flow)
     unknown = _unknown(flow)
@@ -131,7 +131,7 @@ def colour(flow: np.ndarray, largest: float | None = None) -> np.ndarray:
     if largest is None:
         largest = float(length.max()) or 1.0
     if not isinstance(largest, (int, float, np.number)) or not 0 < largest < UNKNOWN * 2:
-        raise ImageError(f"the largest displacement is {shown(largest)}; it must be above zero, below {UNKNOWN * 2:g}")
+        raise ImageError(f"largest is {shown(largest)}; it must be a number above zero and below {UNKNOWN * 2:g}")
     length /= np.float32(largest)
     table = wheel() / 255
     place = (np.arctan2(-y, -x) / np.float32(np.pi) + 1) * np.float32((len(table) - 1) / 2)
@@ -153,14 +153,14 @@ def warp(image: Any, nnf: Any, size_b: Sequence[int] | None = None) -> Any:
     Parameters
     ----------
     image
-        (HB, WB) or (HB, WB, C) of any dtype: colours, labels or a mask. It is on the host or on the
-        device, like the field.
+        (HB, WB) or (HB, WB, C) of any dtype: colours, labels or a mask. It is a NumPy array if the
+        field is one, and a CuPy array if the field is one.
     nnf
         (H, W, 2) of integers, a field.
     size_b
-        Rows and columns of the picture that the field leads into. With it, `image` may have
-        another size, and the matches are scaled to that size. Without it, `image` must have the
-        size of that picture.
+        Rows and columns of the picture that the field leads into. If it is given, `image`
+        may have another size, and the matches are scaled to the size of `image`. If it is None,
+        `image` must have the size of that picture.
 
     Returns
     -------
@@ -170,7 +170,7 @@ def warp(image: Any, nnf: Any, size_b: Sequence[int] | None = None) -> Any:
     Raises
     ------
     ImageError
-        If an array has another shape or dtype, or if the field leads outside `image` or `size_b`.
+        If an array has a wrong shape or dtype, or if the field leads outside `image` or `size_b`.
     """
     nnf = check_field(nnf)
     check_array(image, "an image")
@@ -235,7 +235,7 @@ def check_array(array: Any, what: str) -> None:
 
 
 def _kind(array: Any) -> str:
-    """Return NumPy's letter for the kind of a dtype; "?" if the dtype is another library's."""
+    """Return NumPy's letter for the kind of an array's dtype; "?" if it is not a NumPy dtype."""
     return str(getattr(array.dtype, "kind", "?"))
 
 
@@ -245,7 +245,7 @@ def _check_size(size: Any) -> tuple[int, int]:
     except (TypeError, ValueError) as error:
         raise ImageError(f"size_b is {shown(size)}; it must be two integers, (rows, columns)") from error
     if not (0 < rows < 2**31 and 0 < columns < 2**31):
-        raise ImageError(f"size_b is {shown(size)}; no picture has that size")
+        raise ImageError(f"size_b is {shown(size)}; each number must be from 1 to {2**31 - 1}")
     return rows, columns
 
 
@@ -255,7 +255,7 @@ def check_field(nnf: Any) -> Any:
     if nnf.ndim != 3 or nnf.shape[2] != 2 or _kind(nnf) not in "iu" or 0 in nnf.shape:
         cure = ""
         if nnf.ndim == 3 and nnf.shape[2] == 3:
-            cure = "; for a field into several examples, pass nnf[..., 1:] where nnf[..., 0] is the index of one"
+            cure = "; if nnf[..., 0] is the index of an example, pass nnf[..., 1:] for the positions of one example"
         raise ImageError(f"a field must be an (H, W, 2) integer array; got {nnf.shape} {nnf.dtype}{cure}")
     return nnf
 

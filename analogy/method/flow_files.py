@@ -1,4 +1,4 @@
-"""Fields as files: NumPy's .npz, Middlebury's .flo, and the text of the authors' program.
+"""Fields as files: NumPy's .npz, Middlebury's .flo, and the text format of the authors' program.
 
 The module `flow` defines fields and flows.
 """
@@ -29,9 +29,9 @@ _BYTES = 150
 _LARGEST_SIDE = 99999
 """Largest width or height in a .flo file, as in Middlebury's own reader."""
 _LARGEST_OTHER = 1 << 20
-"""Largest array, in bytes, that is read although it is not a field.
+"""Size, in bytes, up to which an array is read before it is checked that it is a field.
 
-It is read so that the message can name its shape.
+A larger array that is not a field is refused by its header, so that it takes no memory.
 """
 
 
@@ -51,12 +51,12 @@ def write_npz(
     distance
         (H, W), the patch distances.
     example
-        (H, W), the index of the example in which each match lies, or None.
+        (H, W), the index of the example that contains each match, or None.
 
     Raises
     ------
     ImageError
-        If an array has another shape or dtype.
+        If an array has a wrong shape or dtype.
     OutputError
         If the file cannot be written.
     """
@@ -90,7 +90,7 @@ def write_flo(path: str | os.PathLike[str], nnf: np.ndarray, known: np.ndarray |
     Raises
     ------
     ImageError
-        If `nnf` has another shape or dtype.
+        If `nnf` has a wrong shape or dtype.
     OutputError
         If the file cannot be written.
     """
@@ -102,9 +102,10 @@ def write_flo(path: str | os.PathLike[str], nnf: np.ndarray, known: np.ndarray |
 
 
 def write_text(path: str | os.PathLike[str], nnf: np.ndarray) -> None:
-    """Write a field as the text of the authors' program (flowAB.txt): "dx dy" lines, row by row.
+    """Write a field as the text format of the authors' program: "dx dy" lines, row by row.
 
-    Raises `ImageError` for another shape or dtype, and `OutputError` if the file cannot be written.
+    The authors' program calls this file flowAB.txt. Raises `ImageError` if `nnf` is not (H, W, 2)
+    of integers, and `OutputError` if the file cannot be written.
     """
     nnf = check_field(nnf)
     columns = np.arange(nnf.shape[1])
@@ -122,7 +123,7 @@ def read(path: str | os.PathLike[str], width: int | None = None) -> np.ndarray:
     Parameters
     ----------
     path
-        The file; its suffix says its format.
+        The file; its suffix, .npz, .flo or .txt, gives its format.
     width
         Columns of the field. Only a .txt file needs it, since that format does not store it.
 
@@ -134,9 +135,9 @@ def read(path: str | os.PathLike[str], width: int | None = None) -> np.ndarray:
     Raises
     ------
     ImageError
-        If the file is missing or damaged, if it is not a plain file (but a pipe or a device), if
-        its suffix is unknown, if it has more than `MOST_POSITIONS`, or if the lines of a .txt file
-        do not fit `width`.
+        If the file is missing or damaged, if it is a pipe or a device, if its suffix is unknown, if
+        the field has more than `MOST_POSITIONS` positions, or if the number of lines of a .txt file
+        is not a multiple of `width`.
     MemoryLimitError
         If the field needs more memory than is free.
     """
@@ -154,7 +155,7 @@ def read(path: str | os.PathLike[str], width: int | None = None) -> np.ndarray:
     except FileNotFoundError as error:
         raise ImageError(f"{path}: there is no such file") from error
     except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({reason(error)})") from error
+        raise ImageError(f"{path} cannot be read ({reason(error)})") from error
     except MemoryError as error:
         raise MemoryLimitError(f"{path}: there is not enough memory to read it; close other programs") from error
 
@@ -170,16 +171,16 @@ def _read_npz(file: IO[bytes], path: Path) -> np.ndarray:
         if len(shape) == 3 and shape[2] == 2 and dtype.kind in "iu":  # `to_flow` refuses any other array
             _check_positions(shape[0], shape[1], path)
         elif math.prod(shape) * dtype.itemsize > _LARGEST_OTHER:
-            raise ImageError(f"{path}: its array is {shape} {dtype}; expected an (H, W, 2) integer array")
+            raise ImageError(f"{path}: its array nnf is {shape} {dtype}; expected an (H, W, 2) integer array")
         file.seek(0)
         with np.load(file, allow_pickle=False) as arrays:
             nnf = arrays["nnf"]
     except (AnalogyError, MemoryError):
         raise
     except KeyError as error:
-        raise ImageError(f"{path}: there is no array 'nnf' in it; give a file that --flow has written") from error
-    except Exception as error:  # a damaged archive makes NumPy and zipfile raise nearly anything
-        raise ImageError(f"{path}: damaged, or not a .npz file") from error
+        raise ImageError(f"{path} has no array 'nnf'; give a file that --flow has written") from error
+    except Exception as error:  # a damaged file makes NumPy raise exceptions of nearly any class
+        raise ImageError(f"{path} is damaged, or is not a .npz file; write it again") from error
     try:
         return to_flow(nnf)
     except ImageError as error:
@@ -189,14 +190,18 @@ def _read_npz(file: IO[bytes], path: Path) -> np.ndarray:
 def _read_flo(file: IO[bytes], path: Path) -> np.ndarray:
     head = file.read(12)
     if head[:4] != FLO_MAGIC or len(head) < 12:
-        raise ImageError(f"{path}: not a .flo file; it must begin with 'PIEH', its width and its height")
+        raise ImageError(f"{path} is not a .flo file, which must begin with 'PIEH', its width and its height")
     width, height = (int(side) for side in np.frombuffer(head, "<i4", 2, 4))
     if not (1 <= width <= _LARGEST_SIDE and 1 <= height <= _LARGEST_SIDE):
-        raise ImageError(f"{path}: damaged; it says that its field is {width} x {height}")
+        raise ImageError(
+            f"{path} is damaged: its width and height are {width} and {height}; each must be from 1 to {_LARGEST_SIDE}"
+        )
     _check_positions(height, width, path)
     expected, size = 12 + width * height * 8, os.fstat(file.fileno()).st_size
     if size != expected:
-        raise ImageError(f"{path}: damaged; a field of {width} x {height} takes {expected} bytes, the file has {size}")
+        raise ImageError(
+            f"{path} is damaged: a field of {width} x {height} takes {expected} bytes, but the file has {size}"
+        )
     return np.frombuffer(file.read(), "<f4").reshape(height, width, 2).astype(np.float32)
 
 
@@ -208,13 +213,13 @@ def _read_text(file: IO[bytes], path: Path, width: int | None) -> np.ndarray:
         with without_warnings():  # NumPy warns of an empty file, which is refused below
             flow = np.loadtxt(io.TextIOWrapper(file, "ascii"), np.float32, comments=None, ndmin=2)
     except ValueError as error:
-        raise ImageError(f"{path}: damaged; it must have 'dx dy' on each line ({reason(error)})") from error
+        raise ImageError(f"{path} is damaged: it must have 'dx dy' on each line ({reason(error)})") from error
     if not flow.size:
-        raise ImageError(f"{path}: empty; it must have 'dx dy' on each line")
+        raise ImageError(f"{path} is empty; it must have 'dx dy' on each line")
     if flow.shape[1] != 2 or len(flow) % width:
         raise ImageError(
-            f"{path}: {len(flow)} lines of {flow.shape[1]} numbers; for a field of width {width} it must have a "
-            f"multiple of {width} lines, with 2 numbers each"
+            f"{path} has {len(flow)} lines of {flow.shape[1]} numbers; for a field of width {width} the number of "
+            f"lines must be a multiple of {width}, and each line must have 2 numbers"
         )
     return flow.reshape(-1, width, 2)
 

@@ -1,7 +1,8 @@
-"""Guidance by label pictures: positions match only where both have the same colour, their label.
+"""Guidance by label pictures: a position matches only positions that have the same label.
 
-Transparent places have no label. A position of the content without a label matches anything. A
-position of a source without a label is matched only by such positions.
+The label of a position is its colour in the label picture. Transparent positions have no label. A
+position of the content that has no label, or a label that the sources lack, matches anything. A
+position of a source that has no label is matched only by such positions of the content.
 """
 
 from __future__ import annotations
@@ -29,23 +30,23 @@ A picture with more is a photograph, or has smoothed edges.
 _MOST_CANDIDATES = 4096
 """Maximum number of positions of a region that are compared to find the nearest one.
 
-The search then improves the match.
+Of a larger region, evenly spaced positions are compared. The search then improves the match.
 """
 _MOST_NAMED = 8
 """Maximum number of ignored labels of a mask that are logged one by one."""
 IGNORED = -1
-"""Label of places whose colour the other mask lacks."""
+"""Label of positions whose colour does not occur on the other side."""
 UNLABELLED = -2
-"""Label of transparent places."""
+"""Label of transparent positions."""
 _OPAQUE = 128
-"""Smallest alpha (0 to 255) of a place with a label.
+"""Smallest alpha (0 to 255) of a position that has a label.
 
-Brushes with soft edges leave some transparency around a region.
+It is below 255 because brushes with soft edges leave half-transparent pixels around a region.
 """
 _NO_LABEL = 1 << 24
-"""Label that stands for `UNLABELLED` in a source during a search; no content has it."""
+"""Label of unlabelled positions of a source during a search; no position of a content has it."""
 _FINE = _NO_LABEL + 1
-"""Label of the first colour that needs 16 bits per channel; the next ones get the next numbers."""
+"""Label of the first colour that needs 16 bits per channel; other such colours follow it."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,10 @@ class Labels:
         The label of each pixel, (H, W) int32: the colour 0xRRGGBB, `UNLABELLED`, `IGNORED`, or a
         number from `_FINE` on for a colour that needs 16 bits per channel.
     masks
-        "mask_a" and "mask_b" -> name and SHA-256 of the label picture; a list of these with
-        several.
+        "mask_a" and "mask_b" -> name and SHA-256 of the label picture. With several B', "mask_b"
+        maps to a list of these.
     fine
-        The colours that need 16 bits, 0xRRRRGGGGBBBB, in the order of their numbers.
+        The colours that need 16 bits per channel, 0xRRRRGGGGBBBB, in the order of their labels.
     """
 
     content: np.ndarray
@@ -79,11 +80,11 @@ class Labels:
         return replace(self, content=source, sources=(self.content,))
 
     def at(self, content: Size, sheet: Sheet) -> LabelMaps:
-        """Return the labels for a search, at the size `content` and on `sheet`.
+        """Return the labels for a search, of a content of size `content` and of sources on `sheet`.
 
-        Negative labels match anything. They go to places of the content without a label, and to
-        places whose label has vanished from the other side at this size. Places of a source
-        without a label get a label that no place of the content has.
+        A negative label matches anything. A position of the content that has no label gets a
+        negative label. So does a position of either side whose label no longer occurs on the other
+        side at this size. A position of a source that has no label gets `_NO_LABEL`.
         """
         own = _resize_nearest(self.content, content)
         laid = [_resize_nearest(labels, size) for labels, size in zip(self.sources, sheet.sizes, strict=True)]
@@ -98,7 +99,7 @@ class Labels:
 
     @property
     def keep_apart(self) -> bool:
-        """True if the labels forbid some match."""
+        """True if the labels forbid at least one match."""
         found = np.unique(np.concatenate([self.content.ravel(), *(source.ravel() for source in self.sources)]))
         return bool((found >= 0).any() and (found != IGNORED).sum() > 1)
 
@@ -125,15 +126,16 @@ def read_labels(mask_a: Any, masks_b: Sequence[Any] | None, size_a: Size, sizes_
     """Read the label pictures of A and of each B'.
 
     Pixels that are more than half transparent have no label. A colour that only one side has is
-    ignored. Ignored colours, and masks that forbid no match, are logged. Colours of 16 bits are
-    different labels if they differ in any bit.
+    ignored. Ignored colours, and masks that forbid no match, are logged. Colours with 16 bits per
+    channel are different labels if they differ in any bit.
 
     Parameters
     ----------
     mask_a
         Label picture of A, as `read_picture` accepts it, or None.
     masks_b
-        Label picture of each B', or None. `Request` refuses one of the two without the other.
+        Label picture of each B', or None. `Request` ensures that both `mask_a` and `masks_b` are
+        given, or neither.
     size_a
         Full size (rows, columns) of A, and so of its mask.
     sizes_b
@@ -174,7 +176,7 @@ def read_labels(mask_a: Any, masks_b: Sequence[Any] | None, size_a: Size, sizes_
 
 
 def _log_ignored(codes: np.ndarray, name: str, where: str, fine: list[int]) -> None:
-    """Log the ignored labels of the mask of `name`, which the mask of `where` lacks."""
+    """Log the ignored labels of the mask of `name`, which do not occur in the mask of `where`."""
     if len(codes) > _MOST_NAMED:
         _log.info(
             "%d labels of %s, such as %s and %s, are not in the mask of %s, and are ignored; paint without smooth "
@@ -186,7 +188,7 @@ def _log_ignored(codes: np.ndarray, name: str, where: str, fine: list[int]) -> N
 
 
 def constrain_to_labels(backend: Backend, field: Array, maps: LabelMaps, labels: tuple[Array, Array]) -> Array:
-    """Return `field` with each forbidden match replaced by the nearest allowed one.
+    """Return `field` with each forbidden match replaced by the allowed position nearest to it.
 
     `labels` are `maps` as arrays of the backend. `nnf.forbidden` says which matches they forbid.
     """
@@ -206,7 +208,10 @@ def constrain_to_labels(backend: Backend, field: Array, maps: LabelMaps, labels:
 
 
 def _codes(mask: Any, name: str, size: Size, fine: list[int]) -> tuple[np.ndarray, dict[str, str]]:
-    """Return the labels of a mask with its name and checksum; `fine` gets its 16-bit colours."""
+    """Return the labels (H, W) of a mask, and its name and checksum.
+
+    The colours of the mask that need 16 bits per channel are appended to `fine`.
+    """
     picture, checksum = read_with_checksum(mask, name=name, admit=admission.like(size, "its picture"), grounded=False)
     if picture.size != size:
         raise admission.differs(picture.size, name, size, "its picture")
@@ -221,7 +226,8 @@ def _codes(mask: Any, name: str, size: Size, fine: list[int]) -> tuple[np.ndarra
     count = len(found)
     if count > MOST_LABELS:
         raise ImageError(
-            f"{name} has {count} colours; paint regions in plain colours, without smooth edges, and save as PNG"
+            f"{name} has {count} colours, and at most {MOST_LABELS} are allowed; paint regions in plain colours, "
+            "without smooth edges, and save as PNG"
         )
     if picture.rgb16 is not None:
         labels = np.array([_label(int(colour), fine) for colour in found], np.int32)
@@ -250,7 +256,7 @@ def _colour(label: int, fine: list[int]) -> str:
 
 
 def _resize_nearest(labels: np.ndarray, size: Size) -> np.ndarray:
-    """Return labels at another size, where each position takes the label at its centre."""
+    """Return labels at another size; each position gets the label that lies at its centre."""
     rows = (np.arange(size[0]) * 2 + 1) * labels.shape[0] // (2 * size[0])
     columns = (np.arange(size[1]) * 2 + 1) * labels.shape[1] // (2 * size[1])
     return labels[rows[:, None], columns]

@@ -28,29 +28,29 @@ At finer levels the radius covers the same part of the picture.
 NEAR = np.float32(0.25)
 """Bonus right beside a pin for a match with the pin's offset, in units of patch distance.
 
-It falls to 0 within as many positions of the present level as `REACH` has at the coarsest one, so
-it acts on only a few positions around the pin. For comparison, a perfect match has the patch
-distance -2.
+It falls to 0 at REACH + 1 positions from the pin, at every level. So at fine levels it acts only
+close to the pin. For comparison, a perfect match has the patch distance -2.
 """
 FAR = np.float32(0.02)
 """Second bonus for a match with the nearest pin's offset, in units of patch distance.
 
-It falls to 0 over the whole radius, and so decides between matches of nearly equal distance.
+It falls to 0 at the end of the radius in which positions may take a pin's offset. It is small, so
+it decides only between matches of nearly equal patch distance.
 """
 _FIXED = np.float32(-1e3)
-"""Distance that is stored for a pinned match, smaller than every patch distance."""
+"""Stored distance of a pinned match, in units of patch distance; no patch distance is as small."""
 
 
 @dataclass(frozen=True)
 class Held:
     """Proposed matches around pins, with their true patch distances.
 
-    `hold` stores these matches with other distances. All arrays belong to the backend.
+    `hold` puts these matches into a field with other distances. All arrays belong to the backend.
 
     Attributes
     ----------
     index
-        (n,) int64, the positions, counted row by row.
+        (n,) int64, the index of each position, counted row by row.
     matches
         (n, 2) int32, the match that a pin proposes for each position.
     distance
@@ -132,8 +132,9 @@ def draw_along(
 ) -> Array:
     """Fix pinned matches in an enlarged field, and spread the offsets of the pins around them.
 
-    `painting.paint` calls it before it refines the enlarged field on the pixels. There each match
-    of the smaller field has become a block of pixels, and a pin is one pixel of the block.
+    `painting.paint` calls this function before it refines the enlarged field on the pixels. Each
+    position of the smaller field has become a block of pixels of the enlarged field, and a pin is
+    one pixel of such a block. So pins have to be fixed again.
 
     Parameters
     ----------
@@ -156,7 +157,7 @@ def draw_along(
     Returns
     -------
     field
-        (H, W, 2) int32, a new array.
+        (H, W, 2) int32, the changed field as a new array.
     """
     index, proposed, bonus = _placed(backend, pins, field.shape[:2], size_b, reach, frames)
     drawn = field.copy()
@@ -186,7 +187,8 @@ def _proposals(
 
     `frames` is (K, 3), see `Backend`; one picture has one frame. The results are the positions
     (n, 2), the matches (n, 2) with the offset of the nearest pin, and the bonus (n,) float32, which
-    is -1 at the pins themselves. Matches outside the pin's frame are left out.
+    is -1 at the pins themselves. Positions whose match would lie outside the pin's frame are left
+    out.
     """
     away, nearest = np.full(size_a, np.inf, np.float32), np.zeros(size_a, np.int32)
     for index, (y, x) in enumerate(pins[:, :2].tolist()):

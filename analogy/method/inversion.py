@@ -1,6 +1,7 @@
-"""Minimisation on NumPy or CuPy arrays by L-BFGS.
+"""Minimisation of a function of a NumPy or CuPy array by L-BFGS.
 
-It finds features whose next levels are a given target (Liao et al. 2017, section 4.3).
+The inversion uses it to find features from which the network computes features near a given target
+(Liao et al. 2017, section 4.3).
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from ..backends import Array, Backend
 from ..progress import Tick, ignore
 
 MEMORY = 8
-"""Maximum number of pairs (s_i, y_i) that approximate the curvature."""
+"""Maximum number of pairs (s_i, y_i) that are stored to approximate the curvature."""
 _ARMIJO = 1e-4
-"""Smallest decrease of an accepted step, as a share of that which the slope predicts (Armijo)."""
+"""Smallest accepted decrease, as a share of the decrease that the slope predicts (Armijo)."""
 _ATTEMPTS = 6
-"""Number of step lengths to try before the minimum counts as reached.
+"""Maximum number of step lengths to try; if none is accepted, the minimum counts as reached.
 
 Shorter steps change the value by less than float32 can represent.
 """
@@ -34,17 +35,18 @@ def minimise(
 ) -> tuple[Array, float]:
     """Minimise a function by limited-memory BFGS (Nocedal & Wright 2006, algorithm 7.4).
 
-    The line search goes back from a step that is too long. The first step goes down the gradient
-    by 3 % of the length of `start` (by 1 if that is zero). From then on the curvature sets the
-    scale. Numbers are read from the device once for each call of the function.
+    The line search shortens a step that is too long. The first step goes down the gradient, and
+    has 3 % of the L2 norm of `start` (or 1 if that is zero). The lengths of later steps come from
+    the approximated curvature. After each call of the function, all numbers that the host needs are
+    read from the device in one copy.
 
     Parameters
     ----------
     backend
         The backend of the arrays.
     function
-        Returns (value, gradient) at x. The value is a number or an array of one number, the
-        gradient is like x.
+        Returns (value, gradient) at x. The value is a number or an array of one number. The
+        gradient has the shape and dtype of x.
     start
         The first x, float32, of any shape.
     iterations
@@ -81,7 +83,8 @@ def minimise(
             on_loss(trial_value)
             if trial_value <= value + _ARMIJO * length * slope:
                 break
-            # Next, try the minimum of the parabola with both values and the slope, within limits.
+            # Choose the minimum of a parabola as the next length, within limits. The parabola goes
+            # through the values at both ends of the step, with the slope at the start of the step.
             curvature = 2 * (trial_value - value - length * slope)
             best = -slope * length**2 / curvature if curvature > 0 else 0.5 * length
             length = min(max(best, 0.02 * length), 0.5 * length)
@@ -93,7 +96,10 @@ def minimise(
 
 
 def _read(xp: Any, *values: Any) -> list[float]:
-    """Read numbers and arrays of numbers from the device, in one transfer."""
+    """Return the numbers in `values`, numbers or arrays of the device, in one list.
+
+    They are copied from the device together.
+    """
     numbers: list[float] = xp.concatenate([xp.asarray(value).reshape(-1) for value in values]).tolist()
     return numbers
 
@@ -101,15 +107,16 @@ def _read(xp: Any, *values: Any) -> list[float]:
 class _History:
     """Latest pairs (s_i, y_i) of L-BFGS: a step, and the change of the gradient over that step.
 
-    The usual two-loop recursion multiplies one pair of arrays after the other. Here the recursion
-    runs on numbers, the products of all those arrays with each other, and yields a coefficient for
-    each array (Chen, Wang & Zhou 2014, "Large-scale L-BFGS using MapReduce"). A new pair takes one
-    launch that multiplies all arrays with one, and a direction takes one weighted sum of all. That
-    is a few launches instead of 70.
+    The usual two-loop recursion computes products of long arrays, one after the other. Here the dot
+    products of all stored arrays with each other are known numbers. The recursion runs on these
+    numbers, and yields a coefficient for each array (Chen, Wang & Zhou 2014, "Large-scale L-BFGS
+    using MapReduce"). A new pair needs one launch for the dot products of all arrays with one
+    array, and a direction needs one weighted sum of all arrays. That is a few launches instead of
+    70.
     """
 
     def __init__(self, backend: Backend, x: Array, memory: int, gradient_square: float):
-        count = memory + 1  # one more for the pair of a trial
+        count = memory + 1  # one more, for the pair of the step that is being tried
         self._backend, self._memory = backend, memory
         self._pairs = backend.xp.empty((count, 2, *x.shape), np.float32)
         self._s_dot_y, self._y_dot_y = np.zeros((2, count, count))
@@ -122,10 +129,10 @@ class _History:
         self._free = 0
 
     def direction(self, gradient: Array) -> tuple[Array, float]:
-        """Return the direction -H gradient, and the slope, its product with the gradient.
+        """Return the direction -H gradient, and the slope: the product of direction and gradient.
 
         H approximates the inverse of the second derivative. The recursion starts from a multiple of
-        the identity, with the curvature along the latest step.
+        the identity that has the curvature along the latest step.
         """
         if not self.slots:
             return -gradient, -self._g_dot_g

@@ -1,10 +1,10 @@
 """Deep image analogy: the coarse-to-fine loop of Liao et al. 2017.
 
 The paper is "Visual Attribute Transfer through Deep Image Analogy". Given A and B', it finds A' (A
-in the looks of B') and B (B' in the looks of A). `match` is its algorithm. From level 5 to level 1,
-it searches the nearest-neighbour fields between A and B', and reconstructs the features of A' and
-of B at the next finer level from these fields. If B is known, as in Hertzmann et al. 2001 ("Image
-Analogies"), only A' is made.
+in the looks of B') and B (B' in the looks of A). The function `match` is the paper's algorithm.
+From level 5 to level 1, it searches the nearest-neighbour fields between A and B', and reconstructs
+the features of A' and of B at the next finer level from these fields. If B is known, as in
+Hertzmann et al. 2001 ("Image Analogies"), only A' is made.
 
 A `Way` is a direction, from a content to its sources. Its `Sheet` stacks all sources (several B',
 for instance) in one array, and `frames` are the places of the sources in it. `Features.for_search`
@@ -33,7 +33,7 @@ from .sheets import SourceFeatures, choose
 
 @dataclass(frozen=True, eq=False)
 class Match:
-    """Result of the search in one direction at one level, as arrays of the backend.
+    """Result of the search in one direction at one level, in arrays of the backend.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class Match:
         (h, w, 2) int32, the nearest-neighbour field.
     distance
         (h, w) float32, the patch distance of each match. It is minus the sum of two cosines, as
-        a mean over the patch, so that -2 is perfect.
+        a mean over the patch, so a perfect match has -2.
     """
 
     nnf: Array
@@ -231,7 +231,7 @@ class Search:
         return Match(self._field, distance)
 
     def descend(self, level: int, settings: Settings, report: StageReporter) -> None:
-        """Go to `level`, the next finer one, with the field and the features of the latent picture.
+        """Bring the field and the features of the latent picture to `level`, the next finer level.
 
         The field is upsampled, and the features of the content's partner are reconstructed from it.
         """
@@ -271,7 +271,7 @@ class Search:
     def _guidance(self, level: int) -> tuple[LabelMaps | None, tuple[Array, Array] | None, np.ndarray | None]:
         """Return the labels on the host, the labels on the device, and the pins at a level.
 
-        Each is None if there are no masks or no pins.
+        The labels are None without masks, and the pins are None without pins.
         """
         way = self.way
         maps = way.labels.at(level_size(way.content.working, level), way.sheet.at(level)) if way.labels else None

@@ -10,27 +10,29 @@ from ..errors import MemoryLimitError
 from ..settings import Settings
 
 _FIXED = 250e6
-"""Memory of the interpreter, its libraries and the model, in bytes."""
+"""Memory, in bytes, of the interpreter, its libraries and the model."""
 _MATCHING = 45
-"""Bytes of matching per (pixel x relu1_1 channel), over all pictures at their working sizes.
+"""Memory, in bytes, that matching needs per pixel and per channel of relu1_1.
 
-Measured with the reconstruction: 38 at 2048 x 2048, 43 at 448 x 448.
+The pixels are those of all pictures at their working sizes. Measured, with the reconstruction: 38
+for pictures of 2048 x 2048 pixels, 43 for 448 x 448; rounded up for safety.
 """
 _PAINTING = 60
-"""Bytes of painting per pixel of all pictures at full size.
+"""Memory, in bytes, that painting needs per pixel of all pictures at full size.
 
-The memory holds the pixels as floats and as vectors, the fields and the distances, each twice.
-Measured at 12 megapixels: 54.
+It consists of the pixels as floats and as vectors, the fields and the distances, each twice.
+Measured at 12 megapixels: 54; rounded up for safety.
 """
 _PICTURES = 8
-"""Bytes per pixel of all pictures while one result is refined as a photograph."""
+"""Memory, in bytes, per pixel of all pictures while one result is refined as a photograph."""
 _PHOTO = 140
-"""Bytes per pixel of the result that is refined as a photograph, beside `_PICTURES`.
+"""Memory, in bytes, per pixel of the result that is refined as a photograph, beside `_PICTURES`.
 
-Measured at 12 megapixels, with two results of one size: 139 in all, per pixel of one of them.
+Measured for two results of 12 megapixels each: 139 bytes in all per pixel of one result, including
+the pictures.
 """
 _SHEET_CHANNEL = 6
-"""Memory, in bytes, that matching needs per relu1_1 channel and empty position of a sheet.
+"""Memory, in bytes, that matching needs per empty position of a sheet and per relu1_1 channel.
 
 Measured: 4; rounded up for safety.
 """
@@ -40,9 +42,9 @@ _SHEET_PIXEL = 40
 Measured: 24; rounded up for safety.
 """
 _READING = 70
-"""Bytes per pixel of a picture while it is decoded.
+"""Memory, in bytes, per pixel of a picture while it is decoded.
 
-RGBA of 16 bits takes the most, since Pillow decodes it twice.
+RGBA with 16 bits per channel needs the most, because Pillow decodes it twice.
 """
 
 

@@ -4,11 +4,12 @@ The form is a sum over the positions i, and over the pairs (i, j) of neighbours,
 
     sum_i m_i u_i^2  +  sum_(i, j) k_ij (u_i - u_j)^2
 
-The couplings k may differ by powers of ten from one pixel to the next. This decides three things:
+The couplings k may differ by powers of ten from one pixel to the next. This has three consequences:
 
 * The couplings are the weights of the interpolation to a finer grid (Dendy 1982, "Black box
   multigrid").
-* The interpolation transforms the form of a grid to that of the coarser grid (Galerkin).
+* The form of a coarser grid is the form of the finer grid, applied to interpolated values
+  (Galerkin).
 * Relaxation solves whole rows and columns, because a coarser grid cannot represent a line one pixel
   wide with strong couplings along it. It solves every second line at once, and then the others
   (zebra lines).
@@ -26,8 +27,8 @@ from ..backends import Array, Backend, Steps
 DEPTH = 9
 """Maximum number of grids of a multigrid.
 
-Each grid has four times the mass of the finer one. At the ninth the mass outweighs couplings of
-10,000.
+The masses m_i are about four times as large on each grid as on the next finer grid. On the ninth
+grid they outweigh couplings of 10,000, so a tenth grid would change little.
 """
 
 
@@ -59,7 +60,7 @@ class Multigrid:
     form
         (3, H, W) float32, see `Backend`.
     between_steps
-        Called between the steps in which the grids are made.
+        Called between the steps that make the grids.
     """
 
     f: Array
@@ -101,7 +102,7 @@ class Multigrid:
     def estimate(self, between_steps: Callable[[], None] = lambda: None) -> Array:
         """Return a rough A^-1 f, solved on the coarser grid and interpolated (full multigrid).
 
-        It takes a third of the time of a cycle.
+        The estimate takes a third of the time of a cycle.
         """
         return self._estimate(0, self.f, between_steps)
 

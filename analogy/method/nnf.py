@@ -1,9 +1,9 @@
 """Nearest-neighbour fields (NNF): their resampling, and their search by PatchMatch.
 
 For each position of one picture, a field holds its match in the other. It is (H, W, 2) int32: [y,
-x] holds the row and the column of the match. The search checks its arrays before it passes them to
-the kernels of the backend, which do not check. Only the caller can ensure that every match lies in
-the other picture.
+x] holds the row and the column of the match. The search checks shapes and dtypes before it calls
+the kernels of the backend, which check nothing. The caller must ensure that every match lies in the
+other picture.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .holding import hold
 def max_product(channels: int) -> float:
     """Return an upper bound of the product of two joined feature vectors.
 
-    Each of the two consists of two unit vectors in fixed point. Rounding changes each of the
+    Each feature vector consists of two unit vectors in fixed point. Rounding changes each of the
     channels / 2 numbers of a unit vector by at most 1/2, and so its length by at most
     sqrt(channels / 8).
     """
@@ -40,10 +40,10 @@ def identity(backend: Backend, size_a: Size, size_b: Size) -> Array:
 
 
 def upsample(backend: Backend, nnf: Array, size_a: Size, size_b: Size) -> Array:
-    """Return the field upsampled to the next finer level, between maps of the sizes given.
+    """Return a field upsampled to the next finer level, whose maps have the sizes given.
 
-    Both maps get twice as many rows and columns. Each position takes the match of its parent, plus
-    its own offset within the parent (section 4.4).
+    `size_a` and `size_b` are about twice the sizes before. Each position takes the match of its
+    parent, plus its own offset within the parent (section 4.4).
     """
     return backend.resample(nnf, size_a, size_b, (2, 2), (2, 2))
 
@@ -51,7 +51,7 @@ def upsample(backend: Backend, nnf: Array, size_a: Size, size_b: Size) -> Array:
 def enlarge(backend: Backend, nnf: Array, size_b: Size, full_a: Size, full_b: Size, tick: Tick | None = None) -> Array:
     """Return a field enlarged to pictures of the sizes `full_a` and `full_b`.
 
-    Before the enlargement, the pictures have the sizes `nnf.shape[:2]` and `size_b`.
+    Before the enlargement, A has the size `nnf.shape[:2]`, and B has the size `size_b`.
     """
     scale_a = (full_a[0] / nnf.shape[0], full_a[1] / nnf.shape[1])
     scale_b = (full_b[0] / size_b[0], full_b[1] / size_b[1])
@@ -89,8 +89,8 @@ def passes(
     Departure from Barnes et al.: a pass reads only the field before the pass, so that the result
     does not depend on the order of positions, and a GPU can run it. Departures from the authors'
     program: far jumps occur in the first iteration only, because later they improve little; and one
-    more propagation follows the last random search. Together they reach the same mean distance in
-    two thirds of the time.
+    more propagation follows the last random search. With both changes, the search reaches the same
+    mean distance in two thirds of the time.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def passes(
     Raises
     ------
     ImageError
-        If an array has another shape, dtype or memory order, or if `patch` is even or too large.
+        If an array has a wrong shape, dtype or memory order, or if `patch` is even or too large.
     """
     _check(a, b, start, patch)
     search_radius = search_radius or max(b.shape[:2])
@@ -143,7 +143,7 @@ def passes(
     tick_pass = next(passes_left)
     maps = {"a": a, "b": b, "patch": patch, "frames": frames}
     nnf, distance = start, (yield Pass("distance", maps | {"nnf": start, "tick": tick_pass}))
-    if labels:  # a forbidden match must be replaced by any allowed candidate
+    if labels:  # so that any allowed candidate replaces a forbidden match
         distance = backend.xp.where(forbidden(start, labels), np.float32(np.inf), distance)
     if pins is not None:
         nnf, distance, held = hold(backend, a, b, start, distance, patch, pins, reach, labels, frames)
@@ -173,10 +173,11 @@ def _check(a: Array, b: Array, start: Array, patch: int) -> None:
     for name, array, dtype in (("a", a, np.int16), ("b", b, np.int16), ("start", start, np.int32)):
         if array.ndim != 3 or array.dtype != dtype or not array.flags.c_contiguous:
             raise ImageError(
-                f"{name} is {array.dtype} {array.shape}; it must be {np.dtype(dtype)} with three axes, contiguous"
+                f"{name} is {array.dtype} {array.shape}; it must be a C-contiguous {np.dtype(dtype)} array "
+                "with three axes"
             )
     if a.shape[2] != b.shape[2]:
-        raise ImageError(f"a has {a.shape[2]} channels and b {b.shape[2]}; they must be equal")
+        raise ImageError(f"a has {a.shape[2]} channels and b has {b.shape[2]}; the numbers must be equal")
     if start.shape != (*a.shape[:2], 2):
         raise ImageError(f"start is {start.shape}; for a of {a.shape} it must be {(*a.shape[:2], 2)}")
     if patch % 2 == 0 or not 0 < patch <= MOST_PATCH:

@@ -1,4 +1,4 @@
-"""The pictures of a transfer: each direction's field is painted, and the picture is finished."""
+"""Painting of a transfer's pictures from their fields, and their finishing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .pair import Uploads, Way
 class Painter:
     """Painter of the results of one transfer.
 
-    Labels and steepness of each direction are computed once, for all pictures of that direction.
+    The labels and the steepness of a direction are computed once, for all of its pictures.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class Painter:
         }
 
     def paint(self, way: Way, field: Array, report: StageReporter) -> Array:
-        """Return the picture that the field of level 1 paints, (H, W, 3) on the device.
+        """Return the picture painted from the field of level 1, (H, W, 3) on the device.
 
         It is uint16 if a picture of this direction has 16 bits per channel, else uint8.
         """
@@ -68,7 +68,7 @@ class Painter:
         return as_pixels(self._backend, floats, _sixteen_bit(way))
 
     def show(self, report: StageReporter, level: int, found: Matches) -> None:
-        """Paint the field of a level, for the first direction, and report the picture."""
+        """Paint the picture of a level in the first direction, and report it with the progress."""
         way = self.ways[0]
         picture = paint_level(
             self._backend,
@@ -87,7 +87,8 @@ class Painter:
     def finish(self, way: Way, painted: Array, report: StageReporter) -> Array:
         """Return a painted picture with the details and the colours of its content.
 
-        `settings.photo` asks for the details, `settings.keep_colors` for the colours.
+        The details are those of `photo.refine`, if `settings.photo` is set. The colours are those
+        of `keep_colours`, if `settings.keep_colors` is set.
         """
         settings, backend = self._settings, self._backend
         of_photo, of_colours = split(report.part(f"finish {way.key}"), *costs.finishing(settings))

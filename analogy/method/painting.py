@@ -1,7 +1,7 @@
 """Pictures from fields: a result is the vote of the source's pixels at full size (section 4.5).
 
 A field is found at the working size, and a result has the full size. So the field is enlarged. If
-that changes its size, the field is refined on the pixels, so that the blocks of the enlargement do
+the two sizes differ, the field is refined on the pixels, so that the blocks of the enlargement do
 not show. The remaining seams between the pieces of the voted picture are removed (see `seams`).
 """
 
@@ -22,11 +22,11 @@ from .seams import remove_seams
 from .sheets import Sheet
 
 REFINING = 9.0
-"""Share of the time of painting that refining an enlarged field takes."""
+"""Time that refining an enlarged field takes, in the same unit as `VOTING` and `SEAMS`."""
 VOTING = 0.8
-"""Share of the time of painting that the vote takes."""
+"""Time that the vote takes, in the same unit as `REFINING` and `SEAMS`."""
 SEAMS = 5.0
-"""Share of the time of painting that removing seams takes."""
+"""Time that removing seams takes, in the same unit as `REFINING` and `VOTING`."""
 PIXEL_REFINEMENT: dict[str, Any] = {
     "patch": PIXEL_PATCH_SIZE,
     "first_jumps": (),
@@ -37,7 +37,7 @@ PIXEL_REFINEMENT: dict[str, Any] = {
 }
 """Arguments of `nnf.search` that refine an enlarged field on the pixels.
 
-The random steps are small, and are propagated, so that pieces stay whole.
+The random steps are small, and a propagation follows them, so that pieces stay whole.
 """
 
 
@@ -77,8 +77,8 @@ def paint(
     pins
         (n, 4) int, the pinned matches at full size (see `holding.hold`), or None.
     steepness
-        Steepness of the content (see `remove_seams`). Without it no seams are removed, and the
-        picture is the mean of pixels, as in the paper.
+        Steepness of the content (see `remove_seams`). If it is None, no seams are removed, and
+        the picture is the vote alone, as in the paper.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def paint(
     of_field, of_refinement, of_vote = split(tick, 0.1, REFINING * enlarged, VOTING + SEAMS * (steepness is not None))
     full, frames = sheet.enlarge(backend, field, size, full_sheet, of_field), full_sheet.frames(backend)
     if enlarged:
-        if pins is not None:  # a position of `field` is a block of pixels, and a pin is one of them
+        if pins is not None:  # each position is now a block of pixels, but a pin is one pixel
             reach = _block([size], [field.shape[:2]])
             full = draw_along(
                 backend, full, full_sheet.size, pins, reach, _block(full_sheet.sizes, sheet.sizes), frames
@@ -156,8 +156,9 @@ def refine_on_pixels(
     """Return a full-size field improved by one iteration of PatchMatch on pixels.
 
     The picture reconstructed from the field by voting is matched with `source`. This departs from
-    the paper, whose program shows the enlarged field with its blocks and seams. The iteration gives
-    each pixel at the border of a block the match of the neighbour that fits it best.
+    the authors' program, whose results show the blocks of the enlarged field and their seams. The
+    iteration gives each pixel at the border of a block the match of the neighbour that fits it
+    best.
     """
     of_vote, of_search = split(tick, 0.8, 5.0)
     query = backend.pixel_vectors(backend.vote(field, source, PIXEL_PATCH_SIZE, frames, of_vote), key=False)

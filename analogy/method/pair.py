@@ -30,12 +30,12 @@ class Side:
     Attributes
     ----------
     name
-        Name in messages and in the progress: "A" or "B'"; with several B', "B' 1", "B' 2" and so
-        on.
+        Name in messages and in progress reports: "A" or "B'"; with several B', "B' 1", "B' 2" and
+        so on.
     picture
         The picture as it was read.
     working
-        Its working size (rows, columns).
+        Working size (rows, columns) of the picture.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Way:
     ----------
     key
         "ab" for A' (A in the looks of B'), or "ba" for B (B' in the looks of A). With several B'
-        there is one direction from each of them to A: "ba 1", "ba 2" and so on.
+        there is one direction from each B' to A: "ba 1", "ba 2" and so on.
     content
         The side that keeps its shapes.
     sources
@@ -104,7 +104,7 @@ class Way:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Pictures of a transfer: A, one or more B', and the B of each where it is known.
+    """Pictures of a transfer: A, one or more B', and for each B' its B if it is known.
 
     Attributes
     ----------
@@ -115,7 +115,7 @@ class Pair:
     b
         The known B of each B', in the size of that B'; empty if B is not known.
     b_checksums
-        The SHA-256 of the file of each B, or of its pixels if it does not come from a file.
+        The SHA-256 of the file of each B, or of its pixels if B was not given as a file.
     pin_rows
         (N, 4 or 5) float64, the pins as `read_pins` returns them; None without pins.
     """
@@ -128,7 +128,7 @@ class Pair:
 
     @property
     def sides(self) -> tuple[Side, ...]:
-        """Sides of the pair, first A, then each B'."""
+        """Sides of the pair: first A, then each B'."""
         return self.ab.content, *self.ab.sources
 
     @property
@@ -137,9 +137,9 @@ class Pair:
         return {known_name(side.name): (b, side) for b, side in zip(self.b, self.ab.sources, strict=False)}
 
     def network_inputs(self, uploads: Uploads) -> dict[str, Array]:
-        """Return the name of each side and of each known B -> the picture at its working size.
+        """Return the pictures at their working sizes: name of a side or of a known B -> picture.
 
-        The pictures are (h, w, 3) float32 in 0..1, arrays of the backend.
+        Each picture is (h, w, 3) float32 in 0..1, an array of the backend.
         """
         pictures = {side.name: (side.picture, side) for side in self.sides} | self.known
         return {
@@ -148,7 +148,7 @@ class Pair:
         }
 
     def ways(self, settings: Settings) -> list[Way]:
-        """Return the directions whose pictures are made, by `settings.direction`."""
+        """Return the directions whose pictures `settings.direction` asks for."""
         return [way for way in (self.ab, *self.ba) if settings.direction in ("both", way.direction)]
 
 
@@ -166,8 +166,8 @@ def pair_of(
 ) -> Pair:
     """Return the pair of A and of one or more B'.
 
-    `labels` and `pins` are those of the direction from A to all B'. `b` holds the known B of each
-    B', or nothing.
+    `labels` and `pins` are those of the direction from A to all B'. `b` has the known B of each B';
+    it is empty if B is not known.
     """
     ab = Way("ab", a, tuple(b_primes), labels, pins)
     several = len(b_primes) > 1
@@ -192,13 +192,14 @@ def read_pair(
     a, mask_a
         A and its mask, as `Engine.transfer` accepts them; the mask may be None.
     b_primes, b, masks_b
-        One or more B', and as many B and masks, or None.
+        One or more B'; for each B' its known B, or None without B; for each B' its mask, or None
+        without masks.
     pins
         (N, 4 or 5) float64, as `read_pins` returns them, or None.
     settings
-        The settings that the working sizes depend on.
+        The settings of the transfer, which determine the working sizes.
     admitted
-        Checks the size of each picture before the picture is decoded.
+        Object that checks the size of each picture before the picture is decoded.
 
     Raises
     ------
@@ -261,6 +262,6 @@ def network_input(backend: Backend, pixels: Array, working: Size) -> Array:
     """
     if backend.xp is np:
         return as_floats(backend, resize(pixels, *working))
-    # The GPU shrinks the picture. With 12 megapixels, Pillow would take longer than the rest of the
-    # transfer.
+    # The GPU shrinks the picture, because Pillow would take longer to shrink a picture of 12
+    # megapixels than the GPU takes for the rest of the transfer.
     return as_floats(backend, lanczos(backend.xp, backend.asarray(pixels), *working))

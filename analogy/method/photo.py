@@ -11,11 +11,11 @@ Multi-Scale Tone and Detail Manipulation"): the u that minimises
 
     k_ij = LAMBDA / (|l_i - l_j|^alpha + EPSILON)
 
-over pairs (i, j) of neighbours, with alpha = 1. WLS is linear in g, so one smoothing, of the
-difference, is enough. The guide l is the grey of A in 0..1, as in the authors' program, whose
-constants suit this guide; Farbman et al. take the logarithm of it. Conjugate gradients solve the
-system for the three channels together. They start from an estimate on coarser grids, and one cycle
-of multigrid is their preconditioner.
+over pairs (i, j) of neighbours, with alpha = 1. WLS is linear in g, so it is enough to smooth the
+difference A' - A. The guide l is the grey of A in 0..1, as in the authors' program; Farbman et al.
+use the logarithm of the grey. The constants are those of the authors' program, and suit its guide.
+Conjugate gradients solve the system for the three channels together. They start from an estimate on
+coarser grids, and one cycle of multigrid is their preconditioner.
 """
 
 from __future__ import annotations
@@ -40,18 +40,19 @@ EPSILON = 1e-4
 GREY = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in grey (ITU-R BT.601), as in OpenCV and the authors' program."""
 TOLERANCE = 2e-5
-"""Largest expected error at which a solution is accepted; values lie in -1..1.
+"""Largest estimated error of an accepted solution, whose values lie in -1..1.
 
-In four photographs no value was off by more than twice this error. Where the guide has winding
-bands one pixel wide, some values are off by far more. Pictures of 8 bits may use `_LEVELS` instead.
+In four photographs no value had an error of more than twice this number. Where the guide has
+winding bands one pixel wide, some values have far larger errors. Pictures with 8 bits per channel
+have a larger limit, `_LEVELS`.
 """
 _LEVELS = 0.25
-"""Largest expected error at which a solution is accepted for 8 bits, in levels of 8 bits."""
+"""Largest estimated error of an accepted solution for 8-bit pictures, in units of 1 / 255."""
 MOST_ITERATIONS = 100
 """Maximum number of iterations of a solution.
 
-Photographs take 3 or 4 with 8 bits, and 7 or 8 otherwise. Fine black and white patterns may take
-all of them, and the result is then less exact.
+Photographs with 8 bits per channel take 3 or 4 iterations, those with 16 bits take 7 or 8. Fine
+black and white patterns may take the maximum, and their results are then less exact.
 """
 
 _log = logging.getLogger("analogy")
@@ -80,7 +81,7 @@ def refine(backend: Backend, a: Array, a_prime: Array, tick: Tick = ignore) -> A
     Raises
     ------
     ImageError
-        If the arrays have another shape or dtype, or differ in them.
+        If an array has a wrong shape or dtype, or if the two arrays differ in shape or dtype.
     """
     if a.shape != a_prime.shape or a.ndim != 3 or a.shape[2] != 3 or 0 in a.shape:
         raise ImageError(
@@ -131,7 +132,7 @@ def _grey(backend: Backend, a: Array, white: np.float32, tick: Tick) -> Array:
 
 
 class WLS:
-    """Edge-preserving smoothing by one guide, for any number of pictures.
+    """Edge-preserving smoothing with one guide, for any number of pictures.
 
     Parameters
     ----------
@@ -140,7 +141,7 @@ class WLS:
     guide
         (H, W) float32 in 0..1.
     between_steps
-        Called between the steps of the preparation.
+        Called between the steps that prepare the smoothing.
     """
 
     g: Array
@@ -150,7 +151,7 @@ class WLS:
         self._backend = backend
         self.size = height, width = guide.shape
         self.iterations = 0
-        """Number of iterations of the last call of `solve`."""
+        """Number of iterations in the latest call of `solve`."""
         # Multigrid needs odd sides: an even side gets one more row or column, coupled to nothing.
         form = backend.xp.zeros((3, max(height | 1, 3), max(width | 1, 3)), backend.xp.float32)
 
@@ -171,10 +172,10 @@ class WLS:
         return np.float32(LAMBDA) / (abs(one - other) + np.float32(EPSILON))
 
     def solve(self, tick: Tick = ignore, tolerance: float = TOLERANCE) -> Array:
-        """Return WLS(g) as a new array (3, H, W), and log one line if it is inexact.
+        """Return WLS(g) as a new array (3, H, W), and log a line if its error exceeds `tolerance`.
 
-        `tick` is called between the steps of an iteration. The share that is done follows the
-        logarithm of the error. Only one call may run at a time.
+        `tick` is called between the steps of an iteration, with the share of the work that is done.
+        The share is estimated from the logarithm of the error. Only one call may run at a time.
         """
         backend, xp, grids = self._backend, self._backend.xp, self._grids
         r, z, q = grids.f, grids.u, grids.space
@@ -185,7 +186,7 @@ class WLS:
         for iteration in range(1, MOST_ITERATIONS + 1):
             self.iterations = iteration
             grids.cycle(partial(tick, share))
-            high, low, rho = xp.stack([z.max(), z.min(), xp.vdot(r, z)]).tolist()  # read from a GPU at once
+            high, low, rho = xp.stack([z.max(), z.min(), xp.vdot(r, z)]).tolist()  # one copy from a GPU
             correction = max(high, -low)
             if correction == 0:
                 break
@@ -194,7 +195,8 @@ class WLS:
             grids.residual(None, p, q)  # q = - A p
             step = -rho / float(xp.vdot(p, q))
             backend.combine(step, p, 1.0, u)
-            # The sum of all later corrections, if they shrink by the larger of the last two ratios.
+            # The error is estimated as the sum of all later corrections, on the assumption that the
+            # ratio of each to the one before is the larger of the last two ratios.
             ratio = correction / before if before else 0.5
             slower, ratio_before, before = max(ratio, ratio_before), ratio, correction
             error = correction * slower / (1 - slower) if slower < 1 else np.inf

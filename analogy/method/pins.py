@@ -1,7 +1,7 @@
 """Pins: matches that the user fixes, each a pixel of A and its pixel of B'.
 
 This module reads the pins that a caller gives, and checks them against the pictures. `Pins.at`
-returns their positions at a level, and the module `holding` makes a search keep them.
+returns the pins as positions of a level, and the module `holding` fixes these matches in a search.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Pins:
     sources: tuple[Size, ...]
 
     def to(self, index: int) -> Pins:
-        """Return the pins that end in the source of an index, as pins between two pictures."""
+        """Return the pins that end in the source with this index, for the direction to it alone."""
         own = self.source == index
         return Pins(self.places[own], np.zeros(own.sum(), np.int64), self.content, (self.sources[index],))
 
@@ -85,7 +85,8 @@ class Pins:
         content
             Rows and columns of the content, for instance its working size.
         sheet
-            Layout of the sources, at the same kind of size.
+            Layout of the sources, at their working sizes if `content` is a working size, else at
+            their full sizes.
         level
             Level of the feature maps; 1 for positions in the pictures themselves.
 
@@ -111,14 +112,14 @@ def read_pins(pins: PinsLike | None, read: Callable[[str, int], bytes] = read_re
     pins
         See `PinsLike`; None for no pins.
     read
-        Called with a path and a number of bytes; returns the content of the file, at most this many
-        bytes. It may raise OSError.
+        Function that is called with a path and the maximum size of the file in bytes, and returns
+        the content of the file. It may raise OSError.
 
     Returns
     -------
     pins
-        (N, 4) float64, the columns xa, ya, xb, yb; or (N, 5), with the number of the B'. None if
-        there are no pins.
+        (N, 4) float64, the columns xa, ya, xb, yb; or (N, 5), with the number of the B' as the last
+        column. None if there are no pins.
 
     Raises
     ------
@@ -149,8 +150,8 @@ def place_pins(
     Parameters
     ----------
     pins
-        (N, 4 or 5) float64, as `read_pins` returns them. A fraction of a pixel counts as that
-        pixel.
+        (N, 4 or 5) float64, as `read_pins` returns them. A number with a fraction means the
+        pixel that contains the point.
     size_a
         Full size (rows, columns) of A.
     sizes_b
@@ -169,7 +170,7 @@ def place_pins(
     ------
     SettingsError
         If a pin lies outside a picture, if two pins start or end at one pixel and differ at the
-        other end, or if the labels keep the two ends of a pin apart.
+        other end, or if the labels forbid the match of a pin.
     """
     if pins is None:
         return None
@@ -211,7 +212,7 @@ def _read_file(path: str | os.PathLike[str], read: Callable[[str, int], bytes]) 
     try:
         header, rows, separator = read_csv(io.BytesIO(read(os.fspath(path), _MOST_BYTES)))
         columns = [*HEADER, EXAMPLE] if EXAMPLE in header else HEADER
-        if sorted(filter(None, header)) != sorted(columns):  # a cell below no name is refused with its row
+        if sorted(filter(None, header)) != sorted(columns):  # `_coordinate` refuses cells without a column name
             found = shown(",".join(header)) if header else "nothing"
             raise SettingsError(
                 f"its first line is {found}; it must be {','.join(HEADER)}, and with several B' "
@@ -220,7 +221,7 @@ def _read_file(path: str | os.PathLike[str], read: Callable[[str, int], bytes]) 
         order = [header.index(name) for name in columns]
         table = [row for _, row in rows]
         decimal = decimal_separators([cell for row in table for cell in row])
-        if separator == ",":  # as written where the point begins a fraction
+        if separator == ",":  # a comma separates the cells, so a point begins a fraction
             decimal += "."
         pins = [
             [_coordinate(row, index, cell, columns, decimal) for cell in order] for index, row in enumerate(table, 1)
@@ -230,9 +231,11 @@ def _read_file(path: str | os.PathLike[str], read: Callable[[str, int], bytes]) 
     except FileNotFoundError as error:
         raise SettingsError(f"{path}: there is no such file") from error
     except OSError as error:
-        raise SettingsError(f"{path}: cannot be read ({reason(error)})") from error
+        raise SettingsError(f"{path}: it cannot be read ({reason(error)})") from error
     except (ValueError, csv.Error) as error:
-        raise SettingsError(f"{path}: not a CSV file with the header {','.join(HEADER)} ({reason(error)})") from error
+        raise SettingsError(
+            f"{path}: it is not a CSV file with the header {','.join(HEADER)} ({reason(error)})"
+        ) from error
     if not pins:
         _log.warning("%s has no pins, only the header", path)
     return _checked(np.array(pins, dtype=np.float64).reshape(-1, len(columns)), str(path))
@@ -269,7 +272,7 @@ def _checked(array: np.ndarray, name: str) -> np.ndarray | None:
 def _refuse_two_ends(pins: Pins, names: Sequence[str]) -> None:
     """Raise `SettingsError` if two pins share a pixel at one end and differ at the other.
 
-    Both directions are matched, so each pixel may be pinned once only.
+    A transfer matches both directions, so a pixel of either picture may have only one match.
     """
     ends_a = [(0, *place) for place in pins.places[:, :2].tolist()]
     ends_b = [(k, *place) for k, place in zip(pins.source.tolist(), pins.places[:, 2:].tolist(), strict=True)]
@@ -288,8 +291,8 @@ def _refuse_two_ends(pins: Pins, names: Sequence[str]) -> None:
             else:
                 two = f"one of {others[first[0]]} ({said(first)}) and one of {others[end[0]]} ({said(end)})"
             raise SettingsError(
-                f"pins {before} and {index} contradict each other: they take the same pixel of {own[place[0]]} "
-                f"({said(place)}) to {two}; remove one"
+                f"pins {before} and {index} contradict each other: they match the same pixel of {own[place[0]]} "
+                f"({said(place)}) with {two}; remove one of the pins"
             )
 
 
@@ -305,7 +308,7 @@ def _refuse_forbidden(pins: Pins, labels: Labels, names: Sequence[str]) -> None:
         )
         raise SettingsError(
             f"pin {index} joins {here} of A with {there.removeprefix('the region ')} of {names[k]}, which the masks "
-            "keep apart; move it, or change a mask"
+            "keep apart; move the pin, or change a mask"
         )
 
 
@@ -326,7 +329,7 @@ def _warn_of_crowds(pins: Pins, scale: float) -> None:
         & ~crowded
     )
     for wrong, words in (
-        (crowded, "lie close together in one picture and apart in the other; at coarse levels only one of them holds"),
+        (crowded, "lie close together in one picture and apart in the other; at coarse levels only one takes effect"),
         (crossed, "lie in opposite order in the two pictures; the pixels between them cannot follow both"),
     ):
         pairs = np.argwhere(np.triu(wrong, 1)) + 1

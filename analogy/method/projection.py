@@ -1,9 +1,9 @@
 """Projection of features for the search, onto principal directions found from photographs.
 
-The search compares features by their cosines. On the first k principal directions of a full-width
-VGG it finds better matches than on all channels, and it reads fewer bytes. Only the search uses the
-projected features; reconstruction uses all channels. This departs from the paper, which searches on
-all channels.
+The search compares features by their cosines. If it compares only the first k principal directions
+of a full-width VGG, it finds better matches than with all channels, and it reads fewer bytes. Only
+the search uses the projected features; the reconstruction uses all channels. This departs from the
+paper, whose search compares all channels.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ On VGG-16 the relative error of the cosines is .05 at level 4 and .08 at level 5
 directions it would be .31 and .55.
 """
 PHOTOS = 130
-"""Maximum number of photographs to use. They are chosen evenly from those given."""
+"""Maximum number of photographs to use; of a longer list, evenly spaced entries are used."""
 FEWEST = 16
 """Minimum number of photographs for a projection."""
 POSITIONS = 150
 """Number of positions to sample in each photograph at each level."""
 MOST_PIXELS = 120_000
-"""Largest number of pixels of a photograph. Larger photographs are shrunk."""
+"""Number of pixels to which a larger photograph is shrunk."""
 
 
 def list_photos(folder: Path) -> list[Path]:
@@ -62,9 +62,10 @@ def find_projection(
 ) -> dict[int, np.ndarray]:
     """Find the projection of a network's features at each level.
 
-    The columns of a projection are the first k right singular vectors of the features, divided by
-    their L2 norm and not centred, at random positions of the photographs. The positions depend on
-    the number of photographs only.
+    The features at random positions of the photographs are divided by their L2 norms, and are not
+    centred. The columns of a projection are the first k right singular vectors of these features.
+    The seed of the positions is the place of the photograph in the list, so the same photographs
+    give the same projection.
 
     Parameters
     ----------
@@ -113,8 +114,8 @@ def add_projection(
 ) -> dict[int, np.ndarray]:
     """Find the projections of a network and add them to its model folder.
 
-    They are used when the model is loaded the next time. The parameters and the result are those of
-    `find_projection`.
+    Transfers use the projections once the model has been loaded again. The parameters and the
+    result are those of `find_projection`.
 
     Raises
     ------

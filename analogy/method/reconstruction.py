@@ -27,17 +27,18 @@ def reconstruct(
     """Reconstruct features R of level L - 1 from the field of level L (section 4.3).
 
     The target is the vote of the sources' features at level L through the field. R should be such
-    that the next layers of the network turn R into the target. `settings.inversion` says how R is
-    found:
+    that the layers of the network from level L - 1 to level L turn R into the target.
+    `settings.inversion` says how R is found:
 
     * "deconvolution" optimises an x at level L - 2 by L-BFGS, until its features at level L are
       near the target. R are the features of x at level L - 1. Departures from the paper: x is two
       levels finer than L, as in the authors' program, while the paper optimises level L - 1 itself,
-      which limits R less; and x starts from the vote of the sources' features at its level, not
+      which constrains R less; and x starts from the vote of the sources' features at its level, not
       from random values.
-    * "step" moves x by one step along the gradient. It is more important that R are
-      features of a possible picture than that they come near to the target.
-    * "vote" takes the vote of the sources' features at level L - 1 as R, without the network.
+    * "step" moves x by a single gradient step towards the target (see `Features.step`). One step is
+      enough, because it is more important that a picture with the features R could exist than that
+      R lead exactly to the target.
+    * "vote" uses the vote of the sources' features at level L - 1 as R, without the network.
 
     Parameters
     ----------
@@ -93,15 +94,15 @@ def reconstruct(
 def blend(
     network: Features, level: int, content: Array, given: Array, reconstruction: Array, settings: Settings
 ) -> Array:
-    """Blend the features of the content and R to those of the latent picture (section 4.3).
+    """Return the features of the latent picture: a blend of the content's features and R.
 
-    The result is content * W + R * (1 - W), with W = alpha * sigmoid(kappa * (M - tau)). M is the
-    squared norm of the content's features, scaled to 0..1 over the picture, and alpha depends on
-    the level and on `settings.weight`. So the shapes of the content stay where its features are
-    strong.
+    The blend of section 4.3 is content * W + R * (1 - W), with W = alpha * sigmoid(kappa * (M -
+    tau)). M is the squared norm of the content's features, scaled to 0..1 over the picture, and
+    alpha depends on the level and on `settings.weight`. So the shapes of the content stay where its
+    features are strong.
 
-    A projection for the search is linear. So the projected features are blended, which gives the
-    same result as to project the blend, with half the work.
+    The search uses projected features, and projection is linear. So this function blends projected
+    features. The result is the same as the projection of the blend, and takes half the work.
 
     Parameters
     ----------

@@ -1,9 +1,10 @@
-"""Gradient-domain painting: it removes the seams between the pieces of a voted picture.
+"""Gradient-domain painting, which removes the seams between the pieces of a voted picture.
 
-Where two neighbouring pieces come from different places of the source, their colours jump, and
-neither piece holds that jump. So the forward differences d of the source are voted through the
-field, in the same way as its pixels. The picture u is near the voted picture v, and its gradients
-are near d, except for the share k (0 to 1) of each jump that is taken for an edge:
+Where two neighbouring pieces come from different positions of the source, the colours jump from one
+piece to the other, and the source contains no such jump. So the forward differences d of the source
+are voted through the field, in the same way as its pixels. The picture u is near the voted picture
+v, and its gradients are near d, except for the share k (0 to 1) of each jump that is taken for an
+edge:
 
     minimise  sum_p  epsilon |u - v|^2  +  |grad u - (d + k (grad v - d))|^2
 
@@ -15,8 +16,8 @@ Darabi et al. 2012, "Image Melding"). The correction w = u - v solves
 where g is zero except at joints, so that a piece without jumps at its joints keeps its own pixels.
 
 A jump counts as an edge where the content has an edge, or where the jump is large: a large jump is
-an outline, a small one is a seam. At the threshold, half of the jump stays. Where two labels meet,
-all of it stays, and the regions of the two labels are solved separately.
+an outline, a small one is a seam. At the thresholds `EDGE` and `JUMP`, half of the jump stays.
+Where two labels meet, all of it stays, and the regions of the two labels are solved separately.
 
 This departs from the paper, whose result is the voted picture (`painting="pixels"`).
 """
@@ -33,19 +34,19 @@ from ..settings import PIXEL_PATCH_SIZE
 from .bands import in_bands
 
 EPSILON = 0.0075
-"""Weight of the voted pixels beside the voted gradients, in 1 / pixel^2 at the working size.
+"""Weight of the voted pixels relative to the voted gradients, in 1 / pixel^2 at the working size.
 
-A jump is spread over about 1 / sqrt(EPSILON) of these pixels.
+The correction of a jump extends over about 1 / sqrt(EPSILON) pixels of the working size.
 """
 EDGE = 0.25
 """Gradient of the content at which half of a jump stays, per pixel of the working size.
 
-It is the length over both axes and three channels of values in 0..1.
+The gradient is measured as the L2 norm over both axes and the three channels, with values in 0..1.
 """
 JUMP = 0.2
-"""Jump of which half stays, from one pixel of the result to the next.
+"""Jump between two neighbouring pixels of the result of which half stays.
 
-It is the length over three channels of values in 0..1.
+The jump is measured as the L2 norm over the three channels, with values in 0..1.
 """
 
 
@@ -103,7 +104,7 @@ def _solve_regions(
 ) -> Array:
     """Return `voted` without seams, solved for each region of equal labels separately.
 
-    So no colour of one region reaches another.
+    So the colours of a region do not affect other regions.
     """
     picture, on_host = voted.copy(), backend.to_host(labels)
     regions = np.unique(on_host)
@@ -120,20 +121,20 @@ def _solve_regions(
 def subtract_solution(backend: Backend, picture: Array, f: Array, epsilon: float, tick: Tick | None = None) -> Array:
     """Return `picture` minus w, within 0..1, where w solves (epsilon - Laplace) w = f.
 
-    All arrays are (H, W, 3) float32, and `f` is overwritten. A cosine transform along the rows
-    turns the second difference in that direction into a factor, -4 sin(pi k / 2 W)^2 for the
-    frequency k. That leaves one system of equations with three diagonals for each column, which is
-    solved directly.
+    `Backend.correct` subtracts w, and reduces it near 0 and 1. All arrays are (H, W, 3) float32,
+    and `f` is overwritten. A cosine transform along the rows turns the second difference along the
+    row into a multiplication by -4 sin(pi k / 2 W)^2 at the frequency k. That leaves one system of
+    equations with three diagonals for each column, which is solved directly.
     """
     xp, (height, width) = backend.xp, f.shape[:2]
     of_transform, of_columns, of_inverse, of_sum = split(tick, 3, 2, 3, 1)
     # To transform a row, put its even columns first, and then its odd columns backwards. Take the
     # Fourier transform and multiply it by `phase`. The real part is the cosine transform at the
-    # frequency k, and minus the imaginary part is that at W - k (Makhoul 1980).
+    # frequency k, and minus the imaginary part is the cosine transform at W - k (Makhoul 1980).
     order = np.concatenate([np.arange(0, width, 2), np.arange(1, width, 2)[::-1]])
     frequency = np.arange(width // 2 + 1)
     turns = np.exp(-0.5j * math.pi / width * frequency).astype(np.complex64)[:, None]
-    phase, back = backend.asarray(turns), backend.asarray(-turns.conj())  # the minus makes `correct` subtract
+    phase, back = backend.asarray(turns), backend.asarray(-turns.conj())  # minus, because `correct` adds
     factors = [4 * np.sin(0.5 * math.pi / width * k) ** 2 for k in (frequency, width - frequency)]
     shifts = epsilon + np.repeat(np.stack(factors, axis=1)[:, None], 3, axis=1)  # frequency, channel, part
     columns = backend.asarray(order)

@@ -1,6 +1,6 @@
-"""Sessions of ONNX Runtime for the graphs of a model, loaded on demand and kept.
+"""Sessions of ONNX Runtime for the graphs of a model, loaded once and kept for further runs.
 
-A graph is loaded when a run needs it, or ahead by `load_ahead`.
+A graph is loaded when a run needs it, or earlier by `load_ahead`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Shapes = tuple[tuple[int, ...], ...]
 
 @dataclass(eq=False)
 class _Slot:
-    """Session, as a future, with the shapes of its latest run; None before the first run."""
+    """Future of a session, and the input shapes of its latest run (None before the first run)."""
 
     session: Future[Any]
     shapes: Shapes | None = None
@@ -32,14 +32,14 @@ class Sessions:
     """Cache of ONNX Runtime sessions for the graphs of one model on one backend.
 
     Several threads may use it. A graph has up to `backend.sessions_per_graph` sessions. A run gets
-    a session whose latest run had the same shapes. If there is none, it gets a new session or, if
-    the graph has all its sessions, the one that has been idle for longest.
+    a session whose latest run had the same input shapes. If there is none, it gets a new session
+    or, if the graph has the maximum number of sessions, the least recently used session.
     """
 
     def __init__(self, files: ModelFiles, backend: Backend):
         self._files, self._backend = files, backend
         self._slots: dict[str, list[_Slot]] = {}
-        """Graph -> its sessions, in the order of their latest use."""
+        """Graph -> its sessions, the least recently used session first."""
         self._lock = threading.Lock()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="analogy-loader")
 
@@ -68,7 +68,7 @@ class Sessions:
             slots.append(slot)
         try:
             return slot.session.result()
-        except Exception:  # memory may be free later, so the next run loads the graph again
+        except Exception:  # the next run loads the graph again, since memory may be free then
             with self._lock:
                 if slot in slots and slot.session.done():
                     slots.remove(slot)
@@ -95,8 +95,8 @@ def load_session(path: Path, backend: Backend) -> Any:
     options.log_severity_level = FATAL
     # Waiting threads sleep instead of spinning, which takes a third less processor time and is not
     # slower. All sessions share one pool of memory. Without a pool, a third of the time would go
-    # into clearing memory from the system. With a pool for each session, or with a memory pattern
-    # for each size of picture, they would hold half as much again.
+    # into clearing pages that the system newly allocates. With a pool for each session, or with a
+    # memory pattern for each size of picture, the sessions would hold 1.5 times as much memory.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     share_memory()
     options.add_session_config_entry("session.use_env_allocators", "1")
@@ -105,7 +105,7 @@ def load_session(path: Path, backend: Backend) -> Any:
     if threads:
         options.intra_op_num_threads = threads
     try:
-        # With a fallback, ONNX Runtime would print to standard output.
+        # Without `enable_fallback=0`, ONNX Runtime would print to standard output.
         session = onnxruntime.InferenceSession(str(path), options, providers=backend.providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's own exceptions share no public base class
         why = first_line(error)

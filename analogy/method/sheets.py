@@ -1,7 +1,7 @@
-"""Sheets: the sources of a direction below each other in one array, so that one field serves all.
+"""Sheets: the sources of a direction below each other in one array, for one field into all of them.
 
 With one source, which is the usual case, the sheet is that picture. With several sources (several
-examples B', or their feature maps), the row of a match says in which of them the match lies.
+examples B', or their feature maps), the row of a match tells which source the match lies in.
 `Backend` calls the pictures on a sheet frames, and matches nothing across the border of a frame.
 """
 
@@ -26,10 +26,10 @@ _GAP = MOST_PATCH
 have their matches in different frames.
 """
 _PINNED = np.float32(4)
-"""Bonus of a pinned match in the choice of an example, in units of patch distance.
+"""Bonus of a pinned match when an example is chosen, in units of patch distance.
 
-Two patch distances differ by at most 4. So positions around a pin choose the pin's example, unless
-that example fits far worse.
+Two patch distances differ by at most 4. So positions around a pin get the pin's example, unless
+that example fits far worse there.
 """
 _WINDOW = 1
 """Radius of the square whose distances are summed to choose an example, in positions.
@@ -63,9 +63,9 @@ class Sheet:
 
     @classmethod
     def spare(cls, sizes: Sequence[Size]) -> int:
-        """Return how many positions of a sheet of these sizes belong to no picture.
+        """Return the number of positions that are outside all pictures, on a sheet of these sizes.
 
-        For one picture or none it is 0.
+        For one picture or none the number is 0.
         """
         if len(sizes) < 2:
             return 0
@@ -86,7 +86,7 @@ class Sheet:
     def lay(self, xp: Any, arrays: Sequence[Array], fill: int = 0) -> Array:
         """Return one array with the arrays (h, w, ...) of all pictures, and `fill` between them.
 
-        `xp` is the module of the arrays, NumPy or CuPy. A single array is returned as it is.
+        `xp` is the module of the arrays, NumPy or CuPy. A single array is returned unchanged.
         """
         if len(arrays) == 1:
             return arrays[0]
@@ -119,8 +119,8 @@ class Sheet:
     def enlarge(self, backend: Backend, field: Array, size: Size, full: Sheet, tick: Tick | None = None) -> Array:
         """Return a field enlarged to full size (see `nnf.enlarge`).
 
-        `size` is the full size of the content, and `full` holds the pictures of this sheet at full
-        size.
+        `size` is the full size of the content, and `full` is the layout of the same sources at
+        their full sizes.
         """
         return self._each(
             backend, field, full, lambda part, before, after: nnf.enlarge(backend, part, before, size, after, tick)
@@ -131,15 +131,15 @@ class Sheet:
     ) -> Array:
         """Return a field into this sheet resampled to the sheet `other`, picture by picture.
 
-        `resample` is called with a field into one picture, and with the sizes of that picture
-        before and after. It returns the resampled field.
+        `resample` is called with a field into one picture, the size of that picture on this sheet,
+        and its size on `other`. It returns the resampled field.
         """
         if len(self.sizes) == 1:
             return resample(field, self.sizes[0], other.sizes[0])
         xp, count = backend.xp, len(self.sizes)
         index = self.picture_of(backend, field)
-        # The index of the picture has to be resampled like the field. So it passes as the row of a
-        # match in a picture with one row per index; that picture is then two rows per index high.
+        # The index of the picture has to be resampled like the field. So it is passed as the row of
+        # a match in an imaginary picture, which has one row per index before and two rows after.
         parents = resample(xp.stack([index, xp.zeros_like(index)], axis=2), (count, 1), (2 * count, 2))[..., 0] // 2
         found = xp.zeros((*parents.shape, 2), np.int32)
         for k, (before, after) in enumerate(zip(self.sizes, other.sizes, strict=True)):
@@ -149,7 +149,7 @@ class Sheet:
 
 
 class SourceFeatures:
-    """Features of the sources of a direction at each level; level 0 stands for their pixels.
+    """Features of the sources of a direction at each level; at level 0, their pixels.
 
     Parameters
     ----------
@@ -188,8 +188,8 @@ def choose(
 ) -> tuple[Array, Array]:
     """Choose a picture of the sheet for each position, and join the fields into one.
 
-    A position gets the picture with the smallest sum of distances in the square around it. Of
-    equal sums the first one wins.
+    A position gets the picture with the smallest sum of patch distances in a square around the
+    position. If sums are equal, it gets the first of these pictures.
 
     Parameters
     ----------
@@ -200,8 +200,8 @@ def choose(
     found
         The field into each picture, (H, W, 2) int32, and its patch distances, (H, W) float32.
     labels
-        Labels of the content and of the sheet (see `Backend.propagate`). A match that they forbid
-        is not chosen; it occurs where a picture lacks the label of the position.
+        Labels of the content and of the sheet (see `Backend.propagate`), or None. A match that they
+        forbid is not chosen. Forbidden matches occur if a picture lacks the label of a position.
     pins
         (n, 4), as `Pins.at` returns them. A pinned position gets the picture of its pin.
 

@@ -1,20 +1,20 @@
 """Uniformity: a search that uses the whole example, and not the same small part over and over.
 
 A flat sky matches the flattest part of a painting best, and would be painted with that part alone.
-Here the cost of a match grows with the use of the positions around it, as in StyLit (Fiser et al.
+Here the cost of a match grows with the number of matches around it, as in StyLit (Fiser et al.
 2016, "StyLit: Illumination-Guided Example-Based Stylization of 3D Renderings") and in Kaspar et al.
 2015 ("Self Tuning Texture Optimization"):
 
     E(p -> q) = d(p, q) + weight * mean_o min(u(q + o), MOST)
 
-The mean is over the offsets o of a patch. d is the patch distance, and u(q) is the number of
-matches in the patch around q, divided by the number in an even use of the example. Liao et al. 2017
-have no such term.
+The mean is over the offsets o of a patch, and d is the patch distance. The use u(q) is the number
+of matches in the patch around q, divided by the number that it would be if all positions of the
+example were used equally (an even use). Liao et al. 2017 do not have the second term.
 
-The cost is one more channel of the joined features, so the kernels need no code for it. The uses
-are counted before each pass, in whole numbers, so that every device finds the same field. u is
-their mean over all passes so far. With the latest count alone, all positions would leave a crowded
-part at once, and return together.
+The cost is stored in an additional channel of the joined features, so the kernels need no code for
+it. The matches are counted before each pass, in whole numbers, so that every device finds the same
+field. u is computed from the mean of all counts so far. With the latest count alone, all positions
+would leave a crowded region in the same pass, and return together in the next.
 """
 
 from __future__ import annotations
@@ -31,18 +31,19 @@ from .sheets import Sheet
 LEVELS = (5, 4)
 """Levels at which a field is spread.
 
-At finer levels, spreading would break pieces up, and the mean of small pieces is flat again.
+At finer levels, spreading would break pieces up, and the vote of many small pieces is flat again.
 """
 PASSES = 6
 """Number of search iterations that spread a field, after the usual search of a level."""
 WEIGHT = 0.3
-"""Cost of an even use, in units of patch distance, for `uniformity` 1."""
+"""Cost of an even use at `uniformity` 1, in units of patch distance."""
 MOST = 6.0
-"""Largest use that raises the cost, in units of an even use."""
+"""Use above which the cost no longer grows, in units of an even use."""
 _CHANNELS = 4
 """Number of channels that are added to the joined features.
 
-One holds the cost. The others are zero, and let a GPU read four channels at a time.
+One of the channels holds the cost. The others are zero; they are added because a GPU reads four
+channels at a time.
 """
 
 

@@ -18,13 +18,13 @@ from ..errors import ModelError
 from .protobuf import fields, open_message, varint
 
 _NAME_AND_BLOBS = {2: (4, 6), 100: (1, 7)}
-"""Field of the layers -> fields of their names and their blobs."""
+"""Field number of the layers -> field numbers of a layer's name and of its blobs."""
 _MOST_SIDES = 8
-"""Maximum number of dimensions of a blob that are read."""
+"""Number of dimensions of a blob after which further ones are not read."""
 
 
 def _varints(value: int | memoryview) -> Iterator[int]:
-    """Yield the values of a repeated protobuf field, which may be packed."""
+    """Yield the integers in one entry of a repeated protobuf field, which may be packed."""
     if isinstance(value, int):
         yield value
         return
@@ -37,8 +37,8 @@ def _varints(value: int | memoryview) -> Iterator[int]:
 def _blob(message: memoryview) -> np.ndarray:
     """Return the array in a `BlobProto`.
 
-    Its fields are num, channels, height, width = 1 .. 4, data = 5, shape = 7 (with dim = 1) and
-    double_data = 8.
+    The fields of the message are num, channels, height, width = 1 .. 4, data = 5, shape = 7 (with
+    dim = 1) and double_data = 8.
     """
     sides = {1: 1, 2: 1, 3: 1, 4: 1}
     shape: list[int] | None = None
@@ -60,9 +60,9 @@ def _blob(message: memoryview) -> np.ndarray:
 
 
 def read_layers(path: Path, wanted: Collection[str]) -> dict[str, list[np.ndarray]]:
-    """Return the blobs of each of the `wanted` layers that has any, by the layer's name.
+    """Return the blobs of the `wanted` layers: name of a layer -> its blobs.
 
-    Raises `ModelError` for a damaged file.
+    Layers without blobs are left out. Raises `ModelError` for a damaged file.
     """
     layers: dict[str, list[np.ndarray]] = {}
     for number, layer in fields(open_message(path)):

@@ -34,7 +34,7 @@ class Card:
     name : str
         Name of the model.
     description : str
-        The network, in one line.
+        Description of the network, in one line.
     widths : tuple of int
         Channels of relu1_1 .. relu5_1.
     source : str
@@ -54,7 +54,7 @@ class Card:
 
     @property
     def fingerprint(self) -> str:
-        """Checksum of all files together, in hexadecimal; it is equal for equal files."""
+        """SHA-256 of the names and checksums of all files, in hexadecimal."""
         lines = "".join(f"{checksum}  {name}\n" for name, checksum in sorted(self.sha256.items()))
         return hashlib.sha256(lines.encode()).hexdigest()
 
@@ -74,7 +74,7 @@ def read_card(folder: Path) -> Card:
 
 
 def _card_of(fields: Any) -> Card:
-    """Return the card with these fields.
+    """Return the card with the fields of a parsed `model.json`.
 
     Raises `ValueError`, `TypeError` or `KeyError` if they are not the fields of a card.
     """

@@ -1,4 +1,4 @@
-"""Checks of a model: its files have the checksums of its card, and its graphs fit together."""
+"""Checks of a model's files and graphs against the checksums and the widths in its card."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ _DEEPEST = 16
 class ModelFiles:
     """Files of a model's folder, each checked at its first use, and again after a change.
 
-    The attribute `cure` ends the messages about a damaged file, and says what to do about it.
+    The attribute `cure` says what to do about a damaged file. It is the end of each message about
+    a damaged file.
     """
 
     def __init__(self, folder: Path, card: Card, cure: str):
@@ -30,7 +31,7 @@ class ModelFiles:
     def path(self, name: str) -> Path:
         """Return the path of a file after comparing it with its checksum in the card.
 
-        Raises `ModelError` if it differs, cannot be read, or is not in the card.
+        Raises `ModelError` if the file differs, cannot be read, or is not in the card.
         """
         path = self.folder / name
         if name not in self.card.sha256:
@@ -51,7 +52,7 @@ class ModelFiles:
         return path
 
     def graph(self, name: str) -> Path:
-        """Return the path of a graph after checking it and its files of weights (see `path`)."""
+        """Return the path of a graph after `path` has checked it and its files of weights."""
         path = self.path(name)
         for weights in external_files(path):
             self.path(weights)
@@ -72,7 +73,7 @@ def external_files(path: Path) -> list[str]:
 
 
 _MODEL = {7: "graph", 25: "function"}
-"""Fields of an ONNX model -> the messages in them that may contain tensors (onnx.proto)."""
+"""Fields of an ONNX model (onnx.proto) -> kinds of messages in them that may contain tensors."""
 _WITHIN = {
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
     "function": {7: "node", 11: "attribute"},
@@ -81,16 +82,20 @@ _WITHIN = {
     "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {13: "entry"},
 }
-"""Message -> its fields -> the messages in them that may contain tensors (onnx.proto)."""
+"""Kind of message -> its fields -> kinds of messages in them that may contain tensors."""
 
 
 def _of_message(data: memoryview, within: dict[int, str], depth: int) -> Iterator[str]:
-    """Yield the names of files of weights in a message with the fields `within`."""
+    """Yield the names of the files of weights that a message refers to.
+
+    `within` maps the fields of the message to the kinds of messages in them. `depth` is the number
+    of graphs around the message.
+    """
     for number, value in fields(data):
         kind = within.get(number)
         if kind is None or isinstance(value, int):
             continue
-        if kind == "entry":  # its fields are key = 1, value = 2
+        if kind == "entry":  # the fields of an entry are key = 1, value = 2
             entry = {
                 key: bytes(text).decode("utf-8", "replace") for key, text in fields(value) if not isinstance(text, int)
             }
@@ -145,7 +150,8 @@ def check_graph(path: Path, card: Card, session: Any) -> None:
                 expected[axis:axis] = [] if width is None else [width]
                 raise ModelError(
                     f"{path}: {role} {name} is {found[name].type} {shape}, but its card says tensor(float) {expected}; "
-                    "the folder's files are not of one model, or have another size; export the model again"
+                    "the folder's files are not of one model, or the graph has a fixed size of picture; export the "
+                    "model again"
                 )
 
 

@@ -18,30 +18,31 @@ CONVOLUTIONS = (
 )  # fmt: skip
 """Convolutions of VGG-19 up to relu5_1, in order.
 
-A 2 x 2 max pooling stands before each `convN_1` but the first.
+A 2 x 2 max pooling comes before each `convN_1`, except before `conv1_1`.
 """
 
 FOURTH = ("conv3_4", "conv4_4")
-"""Convolutions that VGG-16 does not have; a network without both counts as VGG-16."""
+"""Convolutions that VGG-16 does not have; a network that has neither counts as VGG-16."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """VGG-19 or VGG-16 of any widths, up to conv5_1.
+    """VGG-19 or VGG-16 with any numbers of channels, up to conv5_1.
 
     Attributes
     ----------
     weights : mapping of str to array
-        `NAME.weight` (O, I, 3, 3) and `NAME.bias` (O,) for each name of `layers`, and perhaps more.
+        `NAME.weight` (O, I, 3, 3) and `NAME.bias` (O,) for each name of `layers`. Other
+        entries are ignored.
     mean, std : (float, float, float)
         Preprocessing, in the order RGB: the input of conv1_1 is (RGB in 0..1 - mean) / std.
     bgr : bool
-        Whether conv1_1 expects its input channels in the order BGR.
+        True if conv1_1 expects its input channels in the order BGR.
 
     Raises
     ------
     ModelError
-        If a layer is missing, does not fit the one before it, or has a value that is not finite.
+        If a layer is missing, does not fit the layer before it, or has a value that is not finite.
     """
 
     weights: Mapping[str, np.ndarray]

@@ -6,18 +6,20 @@ objective into the graph as ordinary nodes. The gradient of each operation is:
 * The loss is sum (y - target)^2, and d loss / d y = 2 (y - target).
 * A 3 x 3 convolution (stride 1, zero padding) becomes a convolution with the kernel turned by 180
   degrees and its two channel axes swapped.
-* A ReLU passes the gradient on where its output is positive, and 0 elsewhere.
-* A 2 x 2 max pooling passes the gradient on to the largest of its four inputs, in equal shares if
+* The gradient at the input of a ReLU equals that at its output where the output is positive, and is
+  0 elsewhere.
+* A 2 x 2 max pooling passes the gradient to the largest of its four inputs, in equal shares if
   several are the largest.
 
-Pooling works as in Caffe, the paper's framework: a last odd row or column has a window of its own.
-So a map of H x W becomes one of ceil(H / 2) x ceil(W / 2), and each position has a parent in the
-coarser map. In the objective, the map is padded with zeros instead, which changes nothing after a
-ReLU and keeps the gradient simple.
+Pooling works as in Caffe, the paper's framework: an odd last row or column has its own window.
+So a map of H x W becomes a map of ceil(H / 2) x ceil(W / 2), and each position has a parent in the
+coarser map. In the objective, the graph pads the map with zeros to even sides instead. The result
+is the same, because the output of a ReLU is never below zero, and the gradient stays simple.
 
-Masks are products with 0 and 1, since ONNX Runtime takes ten times as long for `Where`. The mask of
-a ReLU before a pooling is applied after the pooling, to a quarter of the numbers: the largest of
-four outputs is positive exactly where the pooled ReLU is.
+Masks are products with 0 and 1, since ONNX Runtime takes ten times as long for `Where`. If a
+pooling follows a ReLU, the ReLU's mask is applied to the gradient at the output of the pooling,
+which has a quarter of the numbers. The result is the same, because the largest of four inputs,
+which alone gets the gradient, is positive exactly if the output of the pooling is positive.
 
 A model is a folder with `features.onnx`, `invert_5.onnx` .. `invert_2.onnx`, `step_5.onnx` ..
 `step_2.onnx`, the `weights.bin` that they share, and `model.json` (see `models`). The package
@@ -47,7 +49,7 @@ except ImportError as error:  # pragma: no cover - only the message matters
     ) from error
 
 _SMALL = 1024
-"""Size below which a constant stays in the graph, in bytes."""
+"""Size below which a constant stays in the graph's file, in bytes."""
 _ALIGNMENT = 64
 """Alignment of the constants in the file of weights, in bytes (a cache line of a processor)."""
 
@@ -55,16 +57,17 @@ SPAN = 2
 """Number of levels from relu(L) back to the free variable relu(L - 2) (at L = 2, the picture).
 
 This departs from the paper (section 4.3), which goes back one level. The authors' program goes back
-two, which constrains the solution more. Its results were nearer to nine published ones (0.137
-against 0.140, mean distance of features).
+two, which constrains the solution more. With two levels, results were nearer to nine published
+results: the mean distance of features was 0.137 instead of 0.140.
 """
 
 NEAR = (5, 4)
 """Levels at which the single gradient step goes back only one level, to relu(L - 1).
 
-There the features two levels finer first run forward to relu(L - 1). The results are as near to the
-published ones as with a step of two levels, in three fifths of the time. At levels 3 and 2 they are
-not (0.1446 against 0.1424, seven results, mean of three seeds).
+At these levels the network first computes relu(L - 1) from relu(L - 2). Results are as near to the
+published results as with a step over two levels, and the step takes three fifths of the time. With
+such steps at levels 3 and 2, too, the mean distance of features was 0.1446 instead of 0.1424 (seven
+results, mean of three seeds).
 """
 
 
@@ -77,7 +80,7 @@ class _Graph:
         self.constants: dict[str, np.ndarray] = {}
 
     def op(self, kind: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
-        """Add a node, and return its name, which is also that of its output."""
+        """Add a node, and return its name, which is also the name of its output."""
         name = name or f"{kind.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, inputs, [name], **attributes))
         return name
@@ -171,7 +174,7 @@ def _double(g: _Graph, x: str) -> str:
 
 def _positive(g: _Graph, gradient: str, relu: str) -> str:
     """Add a mask that sets `gradient` to 0 where the output of a ReLU is 0."""
-    # Sign would do, but ONNX Runtime computes it in one thread.
+    # `Sign` would be simpler, but ONNX Runtime computes it in a single thread.
     return g.op("Mul", gradient, _as_numbers(g, g.op("Greater", relu, g.number(0))))
 
 
@@ -207,8 +210,8 @@ def _convolve_gradient(g: _Graph, network: Network, layer: str, gradient: str) -
 class _Layer:
     """Convolution in a graph.
 
-    It has a name, an output, and, if a pooling comes before it, the pooling's input, padded input
-    and output.
+    `output` is the output of its ReLU. If a pooling comes before the convolution, `pool` is the
+    input, the padded input and the output of the pooling.
     """
 
     name: str
@@ -240,7 +243,7 @@ def _backward(g: _Graph, network: Network, layers: list[_Layer], target: str) ->
     """Add the loss ||y - target||^2 and its gradient.
 
     y is the output of the last of the `layers`. The gradient is with respect to the input of the
-    first.
+    first of them.
     """
     error = g.op("Sub", layers[-1].output, target)
     loss = g.op("ReduceSumSquare", error, keepdims=0)
@@ -280,12 +283,12 @@ def build_step(network: Network, level: int, dtype: Any = np.float32) -> ModelPr
 
     The input `start` (1, H, W, C) is relu(L-2)_1, or for L = 2 the picture (RGB in 0..1), and
     `target` is relu(L)_1. The output `reconstruction` is relu(L-1)_1 after the step. All three have
-    channels last, since the search needs that, and it costs ONNX Runtime nothing.
+    channels last, because the search needs this layout, and ONNX Runtime is as fast with it.
 
-    The step has Polyak's length for a function whose minimum is 0: x - f / |f'|^2 f'. Between
-    random photographs, it was within 2 % of the best length along the gradient at levels 5 to 3,
-    and within 4 % at level 2. At the levels of `NEAR`, x is relu(L-1)_1 of `start`, else it is
-    `start`.
+    The step goes from x to x - f / |f'|^2 f' (Polyak's length for a function f whose minimum is 0).
+    For pairs of random photographs, this length was within 2 % of the best length along the
+    gradient at levels 5 to 3, and within 4 % at level 2. At the levels of `NEAR`, x is relu(L-1)_1
+    of `start`, else it is `start`.
     """
     g = _Graph(dtype)
     x, finer = g.op("Transpose", "start", perm=[0, 3, 1, 2]), level - SPAN
@@ -318,7 +321,7 @@ def export(network: Network, folder: Path, card: Card) -> None:
 
 
 def _share_weights(models: Iterable[ModelProto]) -> bytes:
-    """Move the large constants of all graphs to one file, and return its content.
+    """Move the large constants of all graphs to one file, and return the content of the file.
 
     The file has one copy of each constant.
     """

@@ -23,13 +23,13 @@ from .checks import ModelFiles
 from .published import PUBLISHED
 
 GRAPHS = ("features.onnx", *(f"{kind}_{level}.onnx" for level in (5, 4, 3, 2) for kind in ("invert", "step")))
-"""Files of the graphs: the features, and for each level the objective and a gradient step."""
+"""File names of the graphs: the features, and for each level the objective and a gradient step."""
 WEIGHTS = "weights.bin"
-"""File with the weights of the graphs, unless the graphs themselves hold their weights."""
+"""Name of the file with the weights of the graphs; a model whose graphs contain them lacks it."""
 PROJECTION = "projection.npz"
-"""Optional file with matrices (C, k) float32 that project the features of a level for the search.
+"""Name of the optional file with matrices (C, k) float32 that project features for the search.
 
-It has all or some of `level1` .. `level5`.
+The file has a matrix for each level that is projected, called `level1` .. `level5`.
 """
 DEFAULT = "vgg16-compact"
 """Name of the model that comes with the package and is used by default."""
@@ -38,7 +38,7 @@ DEFAULT = "vgg16-compact"
 def shipped() -> Path:
     """Return the folder of the models that come with the package.
 
-    It is in the installed package, or beside it in a source checkout.
+    The folder is in the installed package, or beside the package in a source checkout.
     """
     package = Path(__file__).parents[1]
     installed = package / "_models"
@@ -46,10 +46,10 @@ def shipped() -> Path:
 
 
 def find_cache() -> Path | None:
-    """Return the folder of pulled models, or None if the user has none.
+    """Return the folder of pulled models, or None if the user has no cache folder.
 
-    It is `models` in the folder `ANALOGY_HOME`, or else in the user's cache folder. Raises
-    `ModelError` if `ANALOGY_HOME` is not a path.
+    The folder is `models` in the folder that the environment variable ANALOGY_HOME names, or else
+    in the user's cache folder. Raises `ModelError` if ANALOGY_HOME is not a path.
     """
     home = os.environ.get("ANALOGY_HOME")
     folder = _folder(home, "ANALOGY_HOME") if home else user_cache()
@@ -60,19 +60,19 @@ def cache() -> Path:
     """Return the folder of pulled models. Raises `ModelError` if there is none."""
     folder = find_cache()
     if folder is None:
-        raise ModelError("this user has no folder for pulled models; set ANALOGY_HOME to one")
+        raise ModelError("this user has no folder for pulled models; set ANALOGY_HOME to a folder")
     return folder
 
 
 def installed() -> dict[str, Path]:
     """Return the folders of the models on this machine by name, those of the package first.
 
-    Their cards may be damaged.
+    The cards of these models are not read, and may be damaged.
     """
     found: dict[str, Path] = {}
     for root in filter(None, (shipped(), find_cache())):
         for card in sorted(root.glob(f"*/{CARD}")):
-            if not card.parent.name.startswith("."):  # a folder whose name begins with a dot is unfinished
+            if not card.parent.name.startswith("."):  # such a folder is an unfinished model
                 found.setdefault(card.parent.name, card.parent)
     return found
 
@@ -126,7 +126,7 @@ def open_model(folder: Path) -> ModelFiles:
 
 
 def _cure(folder: Path) -> str:
-    """Return the end of a message about a damaged model, which says what to do."""
+    """Return the end of messages about a damaged model, which says what to do about the damage."""
     if folder.parent == find_cache():
         return f"replace it with: analogy models pull {folder.name}"
     return "install the package again" if folder.parent == shipped() else "export the model again"
@@ -141,37 +141,37 @@ def remove(name: str) -> Path:
     folder = cache() / name
     if installed().get(name) != folder:
         if name in installed():
-            raise ModelError(f"{name} comes with the package and stays; only pulled models can be removed")
+            raise ModelError(f"{name} is part of the package and cannot be removed; only pulled models can be removed")
         pulled = [other for other, path in installed().items() if path.parent == cache()]
         known = f"choose from {', '.join(pulled)}" if pulled else "no model has been pulled"
         raise ModelError(f"there is no pulled model {name!r} to remove; {known}")
     try:
         with scratch_folder(cache()) as scratch:
-            folder.replace(scratch / name)  # one step, so that no program finds an incomplete model
+            folder.replace(scratch / name)  # a single step: no program finds a part of a model
     except OSError as error:
         raise OutputError(f"{folder} cannot be removed: {error.strerror}; delete it by hand") from error
     return folder
 
 
 def add_file(folder: Path, name: str, content: bytes) -> None:
-    """Add a file to a model's folder, and its checksum to the card, or replace a file.
+    """Add or replace a file in a model's folder, and write the file's checksum to the card.
 
     Raises `OutputError` if the folder cannot be written to.
     """
     card = read_card(folder)
     sha256 = dict(card.sha256) | {name: hashlib.sha256(content).hexdigest()}
     make_folder(folder)  # this deletes temporary files that a killed process left there
-    # The card comes last, because it says which files belong to the model.
+    # The card is written last, because it says which files belong to the model.
     for each, data in ((name, content), (CARD, card_text(card, sha256))):
         with atomic(folder / each) as file:
             file.write(data)
 
 
 def write_model(folder: Path, card: Card, files: Mapping[str, bytes]) -> None:
-    """Write a model's folder with its `files` (content by name) and its card, whole or not at all.
+    """Write a model's folder with `files` (name -> content) and a card, completely or not at all.
 
-    The card gets the checksums of the files. Raises `ModelError` if the folder exists and is not
-    empty, and `OutputError` if it cannot be written.
+    The checksums of the files are added to the card. Raises `ModelError` if the folder exists and
+    is not empty, and `OutputError` if it cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ModelError(f"{folder} exists already; choose another folder, or remove it first")

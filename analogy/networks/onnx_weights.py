@@ -3,8 +3,9 @@
 It reads the graphs that MXNet, torch.onnx and tf2onnx write for a plain VGG-19 or VGG-16, and those
 of this project. The nodes between the input and the last convolution must be a chain of layers;
 branches off it are ignored. Before the first convolution there may be an affine map of each
-channel, an exchange of RGB and BGR, and the transposition of an input with channels last. They
-become the network's preprocessing. A chain with any other node is refused, with the node's name.
+channel, an exchange of RGB and BGR, and the transposition of an input with channels last. These
+nodes become the network's preprocessing. A chain with any other node is refused, and the error
+names the node.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from ..errors import ModelError
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Mean of RGB in 0..1 over ImageNet.
 
-In a graph, it shows in which order the first convolution expects the channels.
+If a graph subtracts this mean, the order of its numbers shows whether the first convolution expects
+RGB or BGR.
 """
 
 DAMAGED = "it is truncated or damaged; download it again"
 """Message about a file that is not a valid file of its kind."""
 _ASIDE = {"Relu", "Identity", "Dropout"}
-"""Nodes that are skipped between convolutions; before the first one, only "Identity" is."""
+"""Types of nodes to skip after the first convolution; before it, only "Identity" is skipped."""
 _TO_NCHW = [0, 3, 1, 2]
 """Permutation of a transposition from channels last to channels first."""
 
@@ -51,9 +53,10 @@ class Contents:
     layers : list of Layer
         The convolutions up to conv5_1.
     preprocessing : callable
-        Returns mean, std and bgr for `Network`, or None if the graph expects prepared pictures.
+        Function that returns mean, std and bgr for `Network`, or None if the graph contains no
+        preprocessing.
     channels_last : bool
-        Whether the input of the graph is NHWC, as in a Keras model that tf2onnx converted.
+        True if the input of the graph is NHWC, as in a Keras model that tf2onnx converted.
     """
 
     layers: list[Layer]
@@ -64,13 +67,13 @@ class Contents:
 def read_graph(path: Path) -> Contents:
     """Return the contents of the graph at `path` up to conv5_1.
 
-    Raises `ModelError` with the first node that is not understood.
+    Raises an error that names the first node of an unexpected kind (`ModelError`).
     """
     import onnx
 
     try:
         graph = onnx.load(path, format="protobuf", load_external_data=False).graph
-    except Exception as error:  # each implementation of protobuf has errors of its own
+    except Exception as error:  # each implementation of protobuf raises different classes
         raise ModelError(f"{DAMAGED} ({error})") from error
     return _Reader(onnx, graph).contents()
 
@@ -164,7 +167,8 @@ class _Reader:
             wanted = {"strides": ([1, 1], side), "pads": (pads, [0] * 4), "dilations": ([1, 1], side), "group": (1, 1)}
         else:
             wanted = {"strides": ([2, 2], side), "kernel_shape": ([2, 2], None), "pads": ([0] * 4, [0] * 4)}
-        if has.get("auto_pad", b"NOTSET") in (b"SAME_UPPER", b"SAME_LOWER"):  # either end of an odd side is padded
+        # The two kinds of padding differ only in the end at which an odd side is padded.
+        if has.get("auto_pad", b"NOTSET") in (b"SAME_UPPER", b"SAME_LOWER"):
             has["pads"] = [0] * 4 if node.op_type == "MaxPool" else [1] * 4
         for key, (value, default) in wanted.items():
             if has.get(key, default) != value:
@@ -189,8 +193,8 @@ class _Before:
     """Preprocessing found so far: value * scale + shift for each channel of the graph's input.
 
     `reversed` is True if the first convolution expects the channels of the input in the opposite
-    order, `transposed` if the input was turned to channels first, and `scaled` if a node scales or
-    shifts the values.
+    order, `transposed` if a node transposed the input to channels first, and `scaled` if a node
+    scales or shifts the values.
     """
 
     reader: _Reader
@@ -206,7 +210,7 @@ class _Before:
         return not self.transposed and any(self._to_nchw(node) for node in self.reader.chain)
 
     def _to_nchw(self, node: Any) -> bool:
-        """Return whether a node turns channels last to channels first."""
+        """Return whether a node transposes channels last to channels first."""
         return node.op_type == "Transpose" and list(self.reader.attributes(node).get("perm", [])) == _TO_NCHW
 
     def add(self, node: Any) -> bool:
@@ -221,7 +225,10 @@ class _Before:
         return False
 
     def _affine(self, node: Any) -> bool:
-        """Add a node that adds, subtracts, multiplies or divides, or return False."""
+        """Add a node that adds, subtracts, multiplies or divides by constants.
+
+        Returns False for any other node.
+        """
         stored = [n for n in (0, 1) if node.input[n] in self.reader.tensors]
         if len(stored) != 1:
             return False
@@ -270,13 +277,13 @@ class _Before:
     def preprocessing(self) -> dict[str, Any] | None:
         """Return mean, std and bgr for `Network`, or None if there is no preprocessing.
 
-        The value that becomes zero shows whether the graph expects pictures in 0..1 or in 0..255.
-        Raises `ModelError` if it does not.
+        The input value that the graph turns into zero shows whether the graph expects pictures in
+        0..1 or in 0..255. Raises `ModelError` if that value fits neither range.
         """
         if not self.scaled and not self.reversed:
             return None
         zero = -self.shift / self.scale
-        centred = not zero.any()  # in this case only the scale shows the range
+        centred = not zero.any()  # without a shift, only the scale shows the range
         if (self.scale.min() >= 100) if centred else ((zero > 0) & (zero < 1)).all():
             largest = 1.0
         elif (0 < self.scale.max() <= 1 / 100) if centred else ((zero > 1) & (zero < 255)).all():
@@ -303,5 +310,5 @@ def _per_channel(bias: np.ndarray | None, kernel: np.ndarray, where: str) -> np.
 
 
 def _name(node: Any) -> str:
-    """Return the name of a node in messages."""
+    """Return a node's name and kind for messages."""
     return f"node {node.name or next(iter(node.output), 'without name')} ({node.op_type})"

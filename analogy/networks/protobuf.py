@@ -14,8 +14,8 @@ _TRUNCATED = "the file ends in the middle of a field, so it is truncated or dama
 _MOST_FIELDS = 1 << 20
 """Maximum number of fields of a message.
 
-Networks have a few hundred fields. A large file could hold so many that reading them would take
-hours.
+Networks have a few hundred fields. A large damaged file could contain so many fields that reading
+them would take hours.
 """
 
 Field = tuple[int, int | memoryview]
@@ -23,7 +23,7 @@ Field = tuple[int, int | memoryview]
 
 
 def open_message(path: Path) -> memoryview:
-    """Return the bytes of a file, which are mapped into memory and read when they are used."""
+    """Return the bytes of a file as a memory map, which reads a byte when it is used."""
     with open_regular(path) as file:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
@@ -45,7 +45,7 @@ def varint(data: memoryview, position: int) -> tuple[int, int]:
 def fields(data: memoryview) -> Iterator[Field]:
     """Yield the fields of a protobuf message.
 
-    Raises `ModelError` for bytes that are truncated or not a protobuf message.
+    Raises `ModelError` if `data` is truncated, or is not a protobuf message.
     """
     position = count = 0
     while position < len(data):

@@ -1,8 +1,8 @@
 """List of published VGG-19 weights: their addresses, owners, licences and checksums.
 
 The name of a model says who trained it: `vgg19` is the network of the paper, and each
-`vgg19-retrained...` was trained again by others. The scale of their features differs from level to
-level, so results differ, too.
+`vgg19-retrained...` was trained again by others. At each level, the scale of the features differs
+between these networks, so their results also differ.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class PublishedFile:
     checksums : mapping of str to str
         Algorithm -> checksum in hexadecimal, or its first digits if no more are known.
     urls : tuple of str
-        Addresses to try one after another.
+        Addresses from which to download the file; they are tried one after another.
     size : int, optional
         Size in bytes, if it is known.
     by_hand : str
@@ -49,7 +49,7 @@ class PublishedFile:
         return f"{self.name} ({', '.join([*size, *(f'{kind} {digits}' for kind, digits in self.checksums.items())])})"
 
     def mismatch(self, path: Path) -> str:
-        """Return how the file `path` differs from this one, or "" if it is this one."""
+        """Return how the file at `path` differs from this file, in words; "" if they are equal."""
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
         if self.size not in (None, size):
@@ -64,7 +64,7 @@ class PublishedFile:
 
 @dataclass(frozen=True)
 class Published:
-    """Published model. All `files` hold the same weights, so one of them is enough."""
+    """Published model. All `files` contain the same weights, so one of them is enough."""
 
     description: str
     licence: str
@@ -74,7 +74,7 @@ class Published:
 _NOTOP = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
 """Name of the file that Keras publishes."""
 _ZOO = "validated/vision/classification/vgg/model/vgg19-7.onnx"
-"""Path of the file in the ONNX model zoo."""
+"""Path of the VGG-19 file in the ONNX model zoo."""
 
 PUBLISHED: Mapping[str, Published] = {
     "vgg19": Published(
@@ -90,7 +90,7 @@ PUBLISHED: Mapping[str, Published] = {
                     f"https://github.com/fchollet/deep-learning-models/releases/download/v0.1/{_NOTOP}",
                 ),
             ),
-            PublishedFile(  # it is seven times as large, and its server has no HTTPS
+            PublishedFile(  # seven times as large as Keras's file, and its server has no HTTPS
                 "VGG_ILSVRC_19_layers.caffemodel",
                 {"sha1": "239785e7862442717d831f682bb824055e51e9ba"},
                 size=574_671_192,
@@ -103,7 +103,7 @@ PUBLISHED: Mapping[str, Published] = {
         "BSD-3-Clause; the torchvision contributors",
         (
             PublishedFile(
-                "model.safetensors",  # it comes first, because its whole checksum is known
+                "model.safetensors",  # first, because its complete checksum is known
                 {"sha256": "11aea017b543ff59233749d8f1cf544cda749378f5790d2fedab841fb86b7669"},
                 ("https://huggingface.co/timm/vgg19.tv_in1k/resolve/main/model.safetensors",),
             ),
@@ -138,7 +138,7 @@ PUBLISHED: Mapping[str, Published] = {
 def digest(path: Path, kind: str) -> str:
     """Return the checksum of a file in hexadecimal, by the algorithm `kind` of hashlib.
 
-    Raises `OSError` if it cannot be read, or is a pipe or a device.
+    Raises `OSError` if the file cannot be read, or is a pipe or a device.
     """
     with open_regular(path) as file:
         return digest_of(file, kind)
@@ -160,10 +160,9 @@ def published(name: str) -> Published:
 
 
 def identify(path: Path, names: tuple[str, ...] | None = None) -> tuple[str, PublishedFile] | None:
-    """Return the published model and its file to which the file at `path` is equal, or None.
+    """Return the name of a published model and its file that equals the file at `path`, or None.
 
-    Only the models with these `names` are compared, by default all of them. The model is returned
-    by its name.
+    Only the models with these `names` are compared, by default all published models.
     """
     for name in PUBLISHED if names is None else names:
         for file in PUBLISHED[name].files:

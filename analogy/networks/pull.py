@@ -1,10 +1,11 @@
 """Download of a published model, and conversion of weight files to models.
 
-A file is opened only after its checksum matched the published one. A model appears in the cache
-whole or not at all, by one renaming. Until then, this process works in a scratch folder that it has
-locked. So any number of processes can pull models at the same time, and the next pull deletes the
-scratch folder of a killed one. The extra `export` is needed. Downloads use the proxies of the
-environment (HTTPS_PROXY, NO_PROXY ..).
+A file is opened only after its checksum has been compared with the published checksum. A model
+appears in the cache completely or not at all: a process makes it in a scratch folder, and then
+moves it to its place in one step. The process locks its scratch folder. So any number of processes
+can pull models at the same time, and the next pull deletes the scratch folder of a killed process.
+The extra `export` is needed. Downloads use the proxies that the environment variables HTTPS_PROXY
+and NO_PROXY set.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from .models import cache, installed, shipped, verify
 from .published import PUBLISHED, Published, PublishedFile, digest, identify, published
 
 TIMEOUT = 30.0
-"""Longest time until a server answers or sends the next bytes, in seconds."""
+"""Time to wait for a server's answer or for its next bytes, in seconds."""
 
 
 def pull(name: str, source: Path | None = None, *, progress: Any = False) -> Path:
-    """Download and convert a published model unless it is installed and complete.
+    """Download and convert a published model, unless a complete model is installed already.
 
     Parameters
     ----------
@@ -67,7 +68,7 @@ def pull(name: str, source: Path | None = None, *, progress: Any = False) -> Pat
             network, _ = read(path)
             export(network, scratch / "new", _card(name, name, file, network.widths))
             _install(scratch, folder)
-    except OSError as error:  # an `OutputError` is one, too
+    except OSError as error:  # `OutputError` is an `OSError`
         raise OutputError(
             f"{folder} cannot be written: {reason(error.__cause__ or error)}; free some disk space, or set "
             "ANALOGY_HOME to another folder"
@@ -85,15 +86,16 @@ def convert(path: Path, folder: Path, name: str | None = None, preprocessing: st
     folder : Path
         Folder for the model, which must be new or empty.
     name : str, optional
-        Name of the model. By default it is that of the published model, if the file is published,
-        else that of the folder.
+        Name of the model. By default it is the name of the published model if the file is a
+        published file, else the name of the folder.
     preprocessing : str, optional
-        As for `weights.read`.
+        A key of `weights.PREPROCESSING`, or None (see `weights.read`).
 
     Returns
     -------
     Card
-        Card of the model. For a file that is not published, it says that the training is not known.
+        Card of the model. If the file is not a published file, the card says that the training of
+        the weights is not known.
 
     Raises
     ------
@@ -129,7 +131,7 @@ def _card(name: str, published_as: str, file: PublishedFile, widths: tuple[int, 
 
 
 def _is_whole(folder: Path) -> bool:
-    """Return whether a folder has a model whose files match its card."""
+    """Return whether a folder has a model whose files all match the checksums in its card."""
     try:
         verify(folder)
     except ModelError:
@@ -138,7 +140,7 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _published_file(path: Path, name: str, model: Published) -> PublishedFile:
-    """Return which of the model's published files the file at `path` is.
+    """Return the published file of a model that equals the file at `path`.
 
     Raises `ModelError` if it equals none of them, or cannot be read.
     """
@@ -157,7 +159,11 @@ def _published_file(path: Path, name: str, model: Published) -> PublishedFile:
 
 
 def _download(name: str, model: Published, scratch: Path, progress: Any) -> tuple[PublishedFile, Path]:
-    """Download the first of the model's files that an address delivers with the right checksum."""
+    """Download one of the model's files, and return it with its path.
+
+    The files and their addresses are tried in order, until a download has the right checksum.
+    Raises `ModelError` if none has.
+    """
     try:
         import requests
         from pooch import HTTPDownloader
@@ -201,10 +207,11 @@ def _reason(error: BaseException) -> str:
 def _install(scratch: Path, folder: Path) -> None:
     """Move the model in `scratch`/new to `folder`.
 
-    A damaged model there is replaced; a whole one that another process has just made stays.
+    If `folder` has a damaged model, it is replaced. If another process has just moved a complete
+    model to `folder`, that model is kept.
     """
     if folder.exists() and not _is_whole(folder):
-        with suppress(OSError):  # another process may be moving it, too
+        with suppress(OSError):  # another process may have moved it already
             folder.replace(scratch / "old")
     try:
         (scratch / "new").replace(folder)

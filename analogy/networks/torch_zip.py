@@ -1,9 +1,9 @@
 """Reader for the tensors of a `.pth` file, without PyTorch, that runs no code from the file.
 
 `torch.save` writes a zip with a pickle of names and shapes, `data.pkl`, and the values of each
-storage in a file of its own, `data/KEY`. A pickle is a small program that may call any function.
-This reader lets it call only harmless stand-ins for the functions that build tensors. It refuses
-every other name without looking it up.
+storage in a separate file, `data/KEY`. A pickle is a small program that may call any function. This
+reader replaces the functions that build tensors by harmless objects, and lets the pickle call only
+these. It refuses every other name without looking it up.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MAX_SIDES = 16
 """Maximum number of dimensions of a tensor."""
 _STORAGES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "BFloat16Storage": "bfloat16",
              "LongStorage": "<i8", "IntStorage": "<i4", "ByteStorage": "u1", "BoolStorage": "?"}  # fmt: skip
-"""PyTorch's types of storages -> dtypes of NumPy; NumPy has no bfloat16."""
+"""Type of a storage in PyTorch -> dtype in NumPy; "bfloat16", which NumPy lacks, is kept."""
 
 
 class _Tensor(NamedTuple):
@@ -48,9 +48,9 @@ class _Tensor(NamedTuple):
 
 
 class _RebuildTensor:
-    """Stand-in for the function of PyTorch that builds a tensor."""
+    """Replacement of PyTorch's function that builds a tensor."""
 
-    __slots__ = ()  # a pickle may set attributes of an object that it looks up, and this one has none
+    __slots__ = ()  # a pickle may set attributes of an object that it looks up, so it has none
 
     def __call__(self, storage: tuple[str, str], offset: int, shape: Any, strides: Any, *_: Any) -> _Tensor:
         dtype, key = storage
@@ -62,7 +62,7 @@ class _RebuildTensor:
 
 
 class _RebuildParameter:
-    """Stand-in for the function of PyTorch that builds a parameter."""
+    """Replacement of PyTorch's function that builds a parameter."""
 
     __slots__ = ()
 
@@ -71,7 +71,7 @@ class _RebuildParameter:
 
 
 class _EmptyDict:
-    """Stand-in for the class OrderedDict."""
+    """Replacement of the class OrderedDict, which makes an empty dict."""
 
     __slots__ = ()
 
@@ -84,7 +84,7 @@ _ALLOWED: Mapping[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
     ("torch._utils", "_rebuild_parameter"): _RebuildParameter(),
 } | {("torch", name): dtype for name, dtype in _STORAGES.items()}
-"""Module and name that a pickle may look up -> the object that it gets."""
+"""Module and name that a pickle may look up -> the object that the look-up returns."""
 
 
 class _Unpickler(pickle.Unpickler):
@@ -122,10 +122,10 @@ def _check_memo(data: bytes) -> None:
 
 
 class TorchZip:
-    """State dict in a file, which is a context manager.
+    """State dict in a `.pth` file, which is open until the end of a `with` statement.
 
-    Names and shapes are read when it is made, and values by `load`. Raises `ModelError` for a
-    pickle that refers to anything but tensors, or is not a state dict.
+    Names and shapes are read when the object is made, and values by `load`. Raises `ModelError` for
+    a pickle that refers to anything but tensors, or is not a state dict.
     """
 
     def __init__(self, path: Path):
@@ -146,10 +146,14 @@ class TorchZip:
         """Return the folder in the zip and the tensors by their names. Raises `ModelError`."""
         names = [name for name in self._zip.namelist() if re.fullmatch(r"([^/]+/)?data\.pkl", name)]
         if len(names) != 1:
-            raise ModelError("it is a zip file without data.pkl, so not from torch.save; give a file of weights")
+            raise ModelError(
+                "it is a zip file without data.pkl, so torch.save did not write it; give a file of weights"
+            )
         root = names[0].removesuffix("data.pkl")
         if f"{root}byteorder" in self._zip.namelist() and self._bytes(f"{root}byteorder") != b"little":
-            raise ModelError("it was written on a big-endian machine, which is not supported; save it on another one")
+            raise ModelError(
+                "it was written on a big-endian machine, which is not supported; save it on a little-endian machine"
+            )
         if (size := self._zip.getinfo(names[0]).file_size) > _MAX_PICKLE:
             raise ModelError(
                 f"its pickle has {size} bytes, far more than a state dict needs; in PyTorch, save model.state_dict()"
@@ -160,7 +164,7 @@ class TorchZip:
             state = _Unpickler(io.BytesIO(data)).load()
         except ModelError:
             raise
-        except Exception as error:  # a damaged pickle can fail in any way
+        except Exception as error:  # a damaged pickle can raise exceptions of any class
             raise ModelError(f"its pickle is damaged ({type(error).__name__}: {error}); download it again") from error
         if isinstance(state, dict):
             state = state.get("state_dict", state)

@@ -4,15 +4,15 @@
 * "caffe", .caffemodel: the file of the authors. They are the original weights.
 * "torch", .pth: a state dict of PyTorch, with torchvision's names or with this project's
   (`conv1_1.weight` ..).
-* "safetensors", .safetensors: the same names. timm uses torchvision's.
+* "safetensors", .safetensors: the same names as in .pth files. timm uses torchvision's names.
 * "onnx", .onnx: a plain VGG-19, as MXNet, torch.onnx and tf2onnx write it. Layers are found by
   their order in the graph, not by their names.
 
 The kind of a file is found by its content, not by its name. Code in a file is never run, and links
-to other files are not read. Networks of any widths are accepted, and so is VGG-16. Layers after
-conv5_1 are ignored. A file does not say which input its weights were trained for, except that an
-ONNX graph may contain its preprocessing. By default it is the input of the published file of that
-kind; the caller of `read` can choose another.
+to other files are not followed. Networks of any widths are accepted, and so is VGG-16. Layers after
+conv5_1 are ignored. A file does not say which preprocessing its weights were trained with, except
+that an ONNX graph may contain it. By default, `read` assumes the preprocessing of the published
+file of the same kind, and the caller can choose another.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PREPROCESSING: Mapping[str, dict[str, Any]] = {
     "imagenet": {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)},
     "compact": {"mean": (0.45, 0.45, 0.45), "std": (0.25, 0.25, 0.25)},
 }
-"""Name of a preprocessing -> the settings of `Network` for it.
+"""Name of a preprocessing -> its `mean`, `std` and `bgr` (see `Network`).
 
 * "caffe": BGR in 0..255 minus the mean, for the original weights.
 * "imagenet": RGB in 0..1 minus the mean, over the standard deviation, for torchvision, timm and the
@@ -50,7 +50,7 @@ PREPROCESSING: Mapping[str, dict[str, Any]] = {
 _MOST_VALUES = 1 << 24
 """Maximum number of elements of an array; VGG-19 has up to 2.4 million.
 
-A file of a few bytes can claim any number.
+A damaged file of a few bytes can state any number.
 """
 
 Found = tuple[dict[str, np.ndarray], str | Callable[[], Mapping[str, Any]]]
@@ -68,8 +68,8 @@ def read(path: Path, preprocessing: str | None = None) -> tuple[Network, str]:
     path : Path
         The file.
     preprocessing : str, optional
-        A key of `PREPROCESSING`, for weights that expect another input than the published file of
-        their kind.
+        A key of `PREPROCESSING`; None for the preprocessing of the published file of the same
+        kind, or for the preprocessing in an ONNX graph.
 
     Returns
     -------
@@ -81,7 +81,7 @@ def read(path: Path, preprocessing: str | None = None) -> tuple[Network, str]:
     Raises
     ------
     ModelError
-        If the file is missing, damaged, of an unknown kind, or has no VGG-19 up to conv5_1.
+        If the file is missing, damaged, of an unknown kind, or if it has no VGG-19 up to conv5_1.
     """
     if preprocessing not in (None, *PREPROCESSING):
         raise ModelError(f"preprocessing {preprocessing!r} is unknown; choose from {', '.join(PREPROCESSING)}")
@@ -95,8 +95,8 @@ def read(path: Path, preprocessing: str | None = None) -> tuple[Network, str]:
     except ModelError as error:
         raise ModelError(f"{path}: {_line(error)}") from error
     except MemoryError as error:
-        raise ModelError(f"{path}: it needs more memory than there is; {DAMAGED}") from error
-    except Exception as error:  # libraries raise errors of many kinds for damaged files
+        raise ModelError(f"{path}: reading it needs more memory than is free; {DAMAGED}") from error
+    except Exception as error:  # libraries raise many classes of errors for damaged files
         raise ModelError(f"{path}: {DAMAGED} ({_line(error) or type(error).__name__})") from error
 
 
@@ -136,7 +136,7 @@ def recognise(path: Path) -> str:
 
 
 def _protobuf_kind(path: Path, head: bytes) -> str | None:
-    """Return "onnx" or "caffe" for a protobuf file, or None.
+    """Return "onnx" or "caffe" for a protobuf file, or None for any other file.
 
     An ONNX file begins with its version, and its graph is field 7. The layers of a Caffe file are
     field 2 or field 100.
@@ -150,7 +150,7 @@ def _protobuf_kind(path: Path, head: bytes) -> str | None:
                 return "onnx"
             if number in (2, 100) and not isinstance(value, int):
                 kind = "caffe"
-    except ModelError:  # the file may be truncated, which its reader will report
+    except ModelError:  # if the file is truncated, its reader will report that
         pass
     return kind
 
@@ -172,12 +172,15 @@ def _floats(values: Any) -> np.ndarray:
     values = np.asarray(values)
     if values.dtype.kind != "f":
         raise ModelError(f"it has weights of type {values.dtype}; save the weights as float32")
-    with np.errstate(over="ignore"):  # `Network` refuses an infinity later
+    with np.errstate(over="ignore"):  # `Network` refuses infinite values later
         return np.array(values, np.float32, order="C")
 
 
 def _layer(level: int, index: int) -> str:
-    """Return the name of a convolution. Raises `ModelError` if VGG-19 has no such convolution."""
+    """Return the name of a convolution, such as "conv3_2".
+
+    Raises `ModelError` if VGG-19 has no such convolution.
+    """
     name = f"conv{level}_{index}"
     if name not in CONVOLUTIONS:
         raise ModelError(f"it has a convolution {name}, which VGG-19 lacks; expected {', '.join(CONVOLUTIONS)}")
@@ -221,7 +224,9 @@ def _read_caffe(path: Path) -> Found:
     """Read a Caffe file."""
     layers = caffe.read_layers(path, CONVOLUTIONS)
     if not layers:
-        raise ModelError("it has no layers conv1_1 .. conv5_1 with weights; expected VGG_ILSVRC_19_layers or the like")
+        raise ModelError(
+            "it has no layers conv1_1 .. conv5_1 with weights; expected the layers of VGG_ILSVRC_19_layers"
+        )
     weights = {}
     for name, (kernel, *bias) in layers.items():
         weights[f"{name}.weight"] = _floats(kernel)
@@ -235,7 +240,7 @@ def _from_names(names: list[str], load: Callable[[str], Any], ndim: Callable[[st
 
     torchvision's names are `features.0.weight` .., this project's `conv1_1.weight` ... In
     torchvision's numbers, a convolution with its ReLU counts as two layers, and a pooling as one.
-    So a step of 3 begins a new level.
+    So a convolution whose number is 3 above the previous number begins a new level.
     """
     plain = {name.removeprefix("module."): name for name in names}
     if "conv1_1.weight" in plain:
@@ -275,7 +280,7 @@ def _read_safetensors(path: Path) -> Found:
         with safetensors.safe_open(path, framework="numpy") as file:
             return _from_names(list(file.keys()), file.get_tensor, lambda name: len(file.get_slice(name).get_shape()))
     except TypeError as error:
-        raise ModelError(f"has a data type that NumPy cannot read ({error}); save the weights as float32") from error
+        raise ModelError(f"it has a data type that NumPy cannot read ({error}); save the weights as float32") from error
     except safetensors.SafetensorError as error:
         raise ModelError(f"{DAMAGED} ({error})") from error
 
@@ -302,4 +307,4 @@ _READERS: Mapping[str, Callable[[Path], Found]] = {
     "safetensors": _read_safetensors,
     "onnx": _read_onnx,
 }
-"""Kind of a file -> the function that reads it."""
+"""Kind of a file -> the function that reads files of this kind."""

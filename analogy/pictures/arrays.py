@@ -1,4 +1,4 @@
-"""Conversion of arrays of any library to pictures."""
+"""Conversion of NumPy, CuPy, PyTorch and other arrays to pictures."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from .images import Admit, Array, DevicePicture, Picture, as_picture
 
 
 def from_array(source: Any, label: str, admit: Admit, grounded: bool = True) -> Picture:
-    """Return an array of any library as a Picture; `read_picture` lists the arrays it accepts.
+    """Return an array of any library as a `Picture`.
 
-    Raises ImageError.
+    `read_picture` says which arrays are accepted, and defines `admit` and `grounded`. `label` is
+    the name of the picture in messages. Raises ImageError for other arrays.
     """
     if _on_device(source):
         admit(source.shape[:2], label)
-        return DevicePicture(source.copy(), label)  # the caller may change its array later
+        return DevicePicture(source.copy(), label)  # a copy, because the caller may change the array later
     array = _to_numpy(source, label)
     shape = array.shape
     if array.size == 0:
         raise ImageError(f"{label}: the array of shape {shape} is empty; pass a picture")
     if array.ndim not in (2, 3) or (array.ndim == 3 and shape[2] not in (1, 3, 4)):
-        cure = "pass (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
+        cure = "pass an array of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
         if array.ndim == 3 and shape[0] in (1, 3, 4):
             cure = "channels come last: pass array.transpose(1, 2, 0)"
         elif array.ndim == 4:
@@ -32,17 +33,17 @@ def from_array(source: Any, label: str, admit: Admit, grounded: bool = True) -> 
         raise ImageError(f"{label}: an array of shape {shape} is not a picture; {cure}")
     admit((shape[0], shape[1]), label)
     if array.dtype.kind == "f":
-        low, high = float(array.min()), float(array.max())  # NaN if any is NaN
+        low, high = float(array.min()), float(array.max())  # NaN if a value is NaN
         if not (np.isfinite(low) and np.isfinite(high)):
-            raise ImageError(f"{label}: the array has values that are NaN or infinite; replace them")
-        if low < -1e-3 or high > 1 + 1e-3:  # the caller's rounding may leave values just outside 0..1
-            cure = "divide by 255" if low >= 0 and 2 < high <= 255 else "clip or rescale it"
+            raise ImageError(f"{label} has values that are NaN or infinite; replace them")
+        if low < -1e-3 or high > 1 + 1e-3:  # values may be just outside 0..1 by rounding
+            cure = "divide by 255" if low >= 0 and 2 < high <= 255 else "clip or rescale the values"
             raise ImageError(f"{label}: floats must be in 0..1; got {low:g}..{high:g}; {cure}")
         array = np.rint(array * np.float32(255)).astype(np.uint8)
     elif array.dtype == np.bool_:
         array = array * np.uint8(255)
     elif array.dtype.kind != "u" or array.dtype.itemsize > 2:
-        raise ImageError(f"{label}: {array.dtype} is not a pixel type; pass uint8, uint16, bool, or floats of 0..1")
+        raise ImageError(f"{label} has the dtype {array.dtype}; pass uint8, uint16, bool, or floats in 0..1")
     array = array.reshape(*shape[:2], -1)
     if array.shape[2] == 4:
         return as_picture(array[..., :3], to_8_bits(array[..., 3]), None, label, grounded)
@@ -50,7 +51,7 @@ def from_array(source: Any, label: str, admit: Admit, grounded: bool = True) -> 
 
 
 def _on_device(source: Any) -> bool:
-    """Return whether `source` is a CuPy array that needs no conversion: (H, W, 3) uint8."""
+    """Return True if `source` is a CuPy array (H, W, 3) uint8, which need not be converted."""
     return (
         hasattr(source, "__cuda_array_interface__")
         and hasattr(source, "get")
@@ -65,8 +66,7 @@ def _to_numpy(source: Any, label: str) -> Array:
     """Return an array of any library as a NumPy array. Raises ImageError."""
     if isinstance(source, np.ma.MaskedArray):
         raise ImageError(
-            f"{label} is a masked array; pass its pixels as array.filled(0), and choose what to match with mask_a "
-            "and mask_b"
+            f"{label} is a masked array; pass its pixels as array.filled(0), and pass masks as mask_a and mask_b"
         )
     try:
         if hasattr(source, "detach"):  # PyTorch, on any device
@@ -77,7 +77,7 @@ def _to_numpy(source: Any, label: str) -> Array:
             return np.asarray(source)
         if hasattr(source, "__dlpack__"):
             return np.asarray(np.from_dlpack(source))
-    except Exception as error:  # each library has errors of its own
+    except Exception as error:  # each library raises its own errors
         raise ImageError(f"{label} cannot become a NumPy array ({reason(error)}); pass a NumPy array") from error
     raise ImageError(
         f"{label} is a {type(source).__name__}, which cannot be read; pass a path, bytes, an open file, a PIL image or "

@@ -1,7 +1,8 @@
 """Conversion of colours between ICC profiles and sRGB, with 8 and 16 bits per channel.
 
-Pillow's LCMS has 8 bits per channel. So for 16-bit pixels, NumPy applies the profile if it is a
-plain matrix profile.
+Pillow converts with the library LCMS, but only with 8 bits per channel. So this module converts
+16-bit pixels with NumPy if the profile is a matrix profile, which has three curves and a matrix,
+and no tables.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ logger = logging.getLogger("analogy")
 
 
 def to_8_bits(values: Array) -> Array:
-    """Return values as uint8: uint8 unchanged, uint16 divided by 257 and rounded."""
+    """Return uint8 values unchanged, and uint16 values divided by 257 and rounded to uint8."""
     return values if values.dtype == np.uint8 else ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
@@ -35,9 +36,9 @@ def into_srgb(image: Image.Image, rgb16: Array | None, icc: bytes | None, label:
     image : PIL.Image.Image
         The image, of mode L, RGB or CMYK.
     rgb16 : (H, W, 3) uint16 or None
-        The pixels of the image with 16 bits. If they are given, they are converted instead.
+        The same pixels with 16 bits. If they are given, they are converted instead of `image`.
     icc : bytes or None
-        The profile; None stands for sRGB.
+        The ICC profile of the image; None stands for sRGB.
     label : str
         Name of the picture in log lines.
 
@@ -46,7 +47,7 @@ def into_srgb(image: Image.Image, rgb16: Array | None, icc: bytes | None, label:
     pixels : (H, W, 3) uint8 or uint16
         The pixels in sRGB.
     icc : bytes or None
-        The profile, if results can be written in it, else None.
+        The profile if it is an RGB profile, in which results can be written; otherwise None.
     """
     if icc:
         try:
@@ -58,7 +59,7 @@ def into_srgb(image: Image.Image, rgb16: Array | None, icc: bytes | None, label:
             if rgb16 is not None:
                 if (converted := _convert16(rgb16, icc, _srgb_profile().tobytes())) is not None:
                     return converted, writable
-                logger.info("%s: 16 bits are reduced to 8, because its colour profile is not a plain matrix", label)
+                logger.info("%s: 16 bits are reduced to 8, because its colour profile is not a matrix profile", label)
             source = image.convert("RGB") if space == b"RGB " else image
             return np.asarray(ImageCms.profileToProfile(source, profile, _srgb_profile(), outputMode="RGB")), writable
         except (ImageCms.PyCMSError, OSError, ValueError) as error:
@@ -69,7 +70,7 @@ def into_srgb(image: Image.Image, rgb16: Array | None, icc: bytes | None, label:
 def out_of_srgb(rgb: Array, icc: bytes, label: str) -> tuple[Array, bytes | None]:
     """Convert `rgb` (H, W, 3) from sRGB to the profile `icc`, and return pixels and profile.
 
-    If the profile cannot be used, this is logged, and `rgb` and None are returned.
+    If the profile cannot be used, the function logs this, and returns `rgb` and None.
     """
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
@@ -87,19 +88,19 @@ def _srgb_profile() -> ImageCms.ImageCmsProfile:
 
 
 def _convert16(pixels: Array, source: bytes, target: bytes) -> Array | None:
-    """Convert (H, W, 3) uint16 pixels from one ICC profile to another, relative colorimetric.
+    """Return (H, W, 3) uint16 pixels converted from one ICC profile to another.
 
-    Returns None if one of them is not a matrix profile. Apart from rounding to 8 bits, Pillow's
-    LCMS gives the same colours.
+    The rendering intent is relative colorimetric. Returns None if one of the profiles is not a
+    matrix profile. LCMS gives the same colours, but rounds them to 8 bits.
     """
     start, end = _matrix_profile(source), _matrix_profile(target)
     if start is None or end is None:
         return None
     matrix = (np.linalg.inv(end[1]) @ start[1]).T
-    roots = np.linspace(0, 1, 65536)  # the table is indexed by the root of light, so it is finer in the dark
+    roots = np.linspace(0, 1, 65536)  # indexed by the square root of light, the table is finer for dark colours
     inverse = np.rint([np.interp(roots**2, curve, np.arange(65536)) for curve in end[0]]).astype(np.uint16)
     result = np.empty(pixels.shape, np.uint16)
-    for top in range(0, len(pixels), 64):  # in strips, since the float64 arrays are large
+    for top in range(0, len(pixels), 64):  # 64 rows at a time, since the float64 arrays are large
         strip = pixels[top : top + 64]
         light = np.stack([start[0][c][strip[..., c]] for c in range(3)], axis=-1) @ matrix
         index = np.rint(np.sqrt(np.clip(light, 0, 1)) * 65535).astype(np.uint16)
@@ -111,9 +112,10 @@ def _convert16(pixels: Array, source: bytes, target: bytes) -> Array | None:
 def _matrix_profile(icc: bytes) -> tuple[Array, Array] | None:
     """Return the curves and the matrix of an ICC profile (ICC.1, sections 9 and 10).
 
-    The curves, (3, 65536), map a sample to light in 0..1; the matrix, (3, 3), maps light to XYZ. A
-    grey profile gets the primaries of sRGB. Returns None for a profile with tables, for a damaged
-    one, and for one whose black is not 0 (LCMS would compensate for that).
+    The curves, (3, 65536), map a sample to light in 0..1, and the matrix, (3, 3), maps light to
+    XYZ. For a grey profile, the matrix is that of sRGB. Returns None for a profile with tables, for
+    a damaged profile, and for a profile whose black has light above 0 (LCMS would change the black
+    point, and this module does not).
     """
     try:
         count = int.from_bytes(icc[128:132], "big")
@@ -134,9 +136,10 @@ def _matrix_profile(icc: bytes) -> tuple[Array, Array] | None:
 
 
 def _curve(tag: bytes) -> Array:
-    """Return the values of a tone curve at 65536 points, made monotonic.
+    """Return the values of a tone curve at 65536 points in 0..1, made monotonic.
 
-    The tag is a curveType or a parametricCurveType.
+    `tag` is the content of a tag of the ICC type curveType or parametricCurveType. Raises
+    ValueError for another type.
     """
     x = np.linspace(0, 1, 65536)
     if tag[:4] == b"curv":
@@ -151,7 +154,7 @@ def _curve(tag: bytes) -> Array:
     if kind < 3:  # y = (a x + b) ^ g + e, where a negative a x + b counts as zero
         g, a, b, e = p + [1.0, 0.0, 0.0][len(p) - 1 :]
         y = np.maximum(a * x + b, 0) ** g + e
-    else:  # the same, and y = c x + f where x < d
+    else:  # the same for x >= d, and y = c x + f for x < d
         g, a, b, c, d, e, f = p + [0.0] * (7 - len(p))
         y = np.where(x >= d, np.maximum(a * x + b, 0) ** g + e, c * x + f)
     return np.maximum.accumulate(np.clip(y, 0, 1))

@@ -1,7 +1,7 @@
-"""A picture in memory, and operations on its pixels: resize, composite, montage.
+"""Class of a picture in memory, and operations on pixels: resize, composite, montage.
 
-Arrays are (height, width, 3) RGB, C-contiguous and writable. They are uint8 unless uint16 is
-mentioned.
+Arrays of pixels are (height, width, 3) RGB, C-contiguous and writable. They are uint8 unless uint16
+is mentioned.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,13 +19,16 @@ from .colour import to_8_bits
 Array: TypeAlias = npt.NDArray[Any]
 
 Admit: TypeAlias = Callable[[tuple[int, int], str], None]
-"""Function that is called before a picture is decoded, and raises an error to reject it.
+"""Function that is called before a picture is decoded, and raises an error to reject the picture.
 
-Its arguments are (rows, columns) of the picture and the picture's name in messages.
+Its arguments are the picture's (rows, columns) and the picture's name in messages.
 """
 
 SMALLEST = 16
-"""Shortest side of a picture, in pixels: one position at the coarsest level, whose stride is 16."""
+"""Smallest side of a picture, in pixels.
+
+At the coarsest level, a position covers 16 x 16 pixels, and a picture needs at least one position.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,21 +38,22 @@ class Picture:
     Attributes
     ----------
     rgb : (H, W, 3) uint8
-        The pixels. A transparent picture is laid on its mean opaque colour (or on mid grey if
-        nothing is opaque), so that hidden colours do not take part in the matching.
+        The pixels. A picture with transparency is laid on the mean of its opaque colours (or on mid
+        grey if nothing is opaque), so that the matching does not use the colours of transparent
+        pixels.
     alpha : (H, W) uint8 or None
-        Opacity, 255 is opaque. None if the source has no transparency.
+        Opacity: 255 is opaque, 0 is transparent. None if the source has no alpha channel.
     rgb16 : (H, W, 3) uint16 or None
-        The same pixels with 16 bits per channel; `rgb` is `rgb16` / 257, rounded. None unless the
-        source has 16 bits.
+        The same pixels with 16 bits per channel; `rgb` is `rgb16` / 257, rounded. None if the
+        source has 8 bits.
     icc : bytes or None
-        The RGB ICC profile of the source, in which results can be written. None if there is none,
-        if it is damaged, or if it is for grey or CMYK and so cannot hold a result.
+        The RGB ICC profile of the source, in which results can be written. None if the source has
+        no profile, a damaged one, or one for grey or CMYK.
     name : str
         Name of the picture in messages.
     ground : (3,) float64 or None
-        The background colour on which the picture is laid in `rgb`, 0 to 255. None unless something
-        is transparent.
+        The background colour, 0 to 255, on which the picture is laid in `rgb`. None if nothing is
+        transparent.
     """
 
     rgb: npt.NDArray[np.uint8]
@@ -66,7 +70,7 @@ class Picture:
 
     @property
     def array(self) -> Any:
-        """Pixels (H, W, 3) uint8 without a copy: an array on the host, or a CuPy array on a GPU."""
+        """Pixels (H, W, 3) uint8, not copied: a NumPy array, or a CuPy array if on a GPU."""
         return self.rgb
 
     def pixels(self, sixteen_bit: bool) -> Array:
@@ -88,7 +92,7 @@ class Picture:
 
 
 class DevicePicture(Picture):
-    """Picture on a GPU, (H, W, 3) uint8, which is copied to the host when `rgb` is read."""
+    """Picture on a GPU, (H, W, 3) uint8, which is copied to the host only when `rgb` is used."""
 
     def __init__(self, array: Any, name: str):
         for attribute, value in (
@@ -119,10 +123,10 @@ class DevicePicture(Picture):
 
 
 def as_picture(pixels: Array, alpha: Array | None, icc: bytes | None, label: str, grounded: bool = True) -> Picture:
-    """Return pixels, (H, W, 3) uint8 or uint16 in sRGB, as a Picture with copies of the arrays.
+    """Return pixels, (H, W, 3) uint8 or uint16 in sRGB, as a `Picture` with a copy of the pixels.
 
-    If `grounded`, a transparent picture is laid on its mean opaque colour. Otherwise the colours
-    stay as they are.
+    If `grounded`, a picture with transparency is laid on the mean of its opaque colours (see
+    `Picture`). Otherwise the colours of transparent pixels are not changed.
     """
     ground = None
     if alpha is not None:
@@ -141,11 +145,11 @@ def resize(rgb: Array, height: int, width: int, *, quick: bool = False) -> Array
     """Return `rgb` (H, W, 3) uint8 in another size, or the same array if it has that size.
 
     The filter is Lanczos. When Pillow shrinks a picture, it widens the filter. So there is no
-    aliasing, and edges stay sharper than with a box filter, which matters for the features. If
-    `quick`, Pillow first shrinks by a whole factor with a box filter, which is good enough for
-    display.
+    aliasing, and edges stay sharper than with a box filter; the features depend on sharp edges. If
+    `quick`, Pillow first shrinks by a whole factor with a box filter. The result is good enough to
+    be looked at.
 
-    Raises ImageError for another shape or dtype, or a size below 1.
+    Raises ImageError for an array of another shape or dtype, or for a side below 1 pixel.
     """
     check_rgb(rgb, (np.uint8,))
     if height < 1 or width < 1:
@@ -157,17 +161,17 @@ def resize(rgb: Array, height: int, width: int, *, quick: bool = False) -> Array
 
 
 def fitted_size(size: tuple[int, int], most_pixels: int, ratio: float = 1.0) -> tuple[int, int]:
-    """Return the rows and columns to which a picture of `size` is shrunk.
+    """Return the rows and columns that a picture of `size` (rows, columns) has after shrinking.
 
-    It is first shrunk to `most_pixels` pixels if it has more, then by `ratio`. Both sides are at
-    least `SMALLEST`.
+    It is shrunk to `most_pixels` pixels if it has more, and then both sides are multiplied by
+    `ratio`. Each side of the result is at least `SMALLEST`.
     """
     scale = min(1.0, (most_pixels / (size[0] * size[1])) ** 0.5) * ratio
     return max(SMALLEST, round(size[0] * scale)), max(SMALLEST, round(size[1] * scale))
 
 
 def montage(pictures: Sequence[Array], *, gap: int = 8, height: int | None = None) -> Array:
-    """Return a montage: pictures of one height side by side on white.
+    """Return a montage: pictures resized to one height, side by side on white.
 
     Parameters
     ----------
@@ -176,8 +180,9 @@ def montage(pictures: Sequence[Array], *, gap: int = 8, height: int | None = Non
     gap : int
         Gap between two pictures, in pixels.
     height : int, optional
-        Rows of the montage; by default those of the tallest picture. A picture that would then be
-        more than four times as wide as high is shrunk to that width, and centred.
+        Height of the montage in pixels; by default that of the tallest picture. A picture that is
+        more than four times as wide as high is shrunk to a width of four times this height, and
+        centred vertically.
 
     Returns
     -------
@@ -187,7 +192,7 @@ def montage(pictures: Sequence[Array], *, gap: int = 8, height: int | None = Non
     Raises
     ------
     ImageError
-        If there are no pictures, or one has another shape or dtype.
+        If there are no pictures, or if one is not an (H, W, 3) uint8 array.
     """
     if not pictures:
         raise ImageError("a montage needs at least one picture; give one")
@@ -207,9 +212,10 @@ def montage(pictures: Sequence[Array], *, gap: int = 8, height: int | None = Non
 
 
 def composite(pixels: Array, alpha: Array, ground: Any) -> Array:
-    """Return `pixels` (H, W, 3) laid over a background by `alpha` (H, W) uint8, in the same dtype.
+    """Return `pixels` (H, W, 3) laid on the background `ground`, with the opacity `alpha`.
 
-    The dtype is any integer type, and the background, `ground`, is one colour or one grey level.
+    `alpha` is (H, W) uint8. The pixels have any integer dtype, which the result has, too. `ground`
+    is one colour (3,) or one grey level.
     """
     weight = alpha[..., None] * np.float32(1 / 255)
     return np.rint(pixels * weight + np.asarray(ground, np.float32) * (1 - weight)).astype(pixels.dtype)

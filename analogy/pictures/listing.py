@@ -1,6 +1,6 @@
-"""Lists of the pictures in a folder, or of those that match a pattern.
+"""Lists of the pictures in a folder, and of the paths that match a pattern.
 
-A file counts as a picture by its suffix or, if the suffix is unknown, by its content.
+A file is a picture if it has one of `SUFFIXES`, or if its content is a picture.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from .writing import WRITERS
 _log = logging.getLogger("analogy")
 
 SUFFIXES = (*WRITERS, ".gif", ".avif", ".heic", ".heif", ".jfif", ".jpe")
-"""Suffixes of files that count as pictures even if damaged; other files are inspected."""
+"""Suffixes of files that count as pictures, even if they are damaged."""
 _MOST_NAMED = 5
-"""Maximum number of files that a log line names."""
+"""Largest number of files that a log line names."""
 _LAST_NUMBER = re.compile(r"(.*?)(-?)(\d+)(\D*)", re.DOTALL)
 """Pattern of a name: the part before the last number, a minus, the number, and the rest."""
 
@@ -32,8 +32,8 @@ AnyPath = TypeVar("AnyPath", str, Path)
 def pictures_in(folder: str | os.PathLike[str]) -> list[str]:
     """Return the paths of the pictures in a folder, in the order of `in_order`.
 
-    Other files are left out, and one log line names them. Files whose names begin with a dot are
-    left out silently. Raises OSError if the folder cannot be read.
+    One log line names the other files and the subfolders, which are left out. It does not name
+    those whose names begin with a dot. Raises OSError if the folder cannot be read.
     """
     with os.scandir(folder) as entries:
         found = list(entries)
@@ -48,8 +48,8 @@ def pictures_among(
 ) -> list[str]:
     """Return the `files` that are pictures, in the order of `in_order`.
 
-    One log line says that the other files and the `others`, such as subfolders of `folder`, are
-    left out. `open_file` opens a file, which must be seekable.
+    One log line names the files that are left out, and the `others`, such as the subfolders of
+    `folder`. `open_file` takes a path and returns an open file, which must be seekable.
     """
     pictures: list[str] = []
     left = [path for path in others if not _name(path).startswith(".")]
@@ -70,9 +70,10 @@ def matching(
 ) -> list[str]:
     """Return the paths that match a pattern like "shot/*.png", in the order of `in_order`.
 
-    Names may contain "[", "*" or "?". So a leading folder of the pattern is taken literally if it
-    exists, and brackets are taken literally if that matches anything. `find` returns the paths that
-    match a plain pattern, and `exists` returns whether a path exists.
+    Names of folders and files may contain "[", "*" or "?". So the leading folders of the pattern
+    are taken literally if they exist, and brackets in the rest are taken literally if something
+    matches then. `find` returns the paths that match a pattern as `glob` does, and `exists` returns
+    True if a path exists.
     """
     parts = re.split(r"([/\\])" if os.sep == "\\" else "(/)", pattern)
     literal = 0
@@ -86,16 +87,16 @@ def matching(
 
 
 def is_pattern(path: str) -> bool:
-    """Return whether a path is a pattern, and not the name of an existing file or folder."""
+    """Return True if `path` is a pattern, and not the name of an existing file or folder."""
     return has_magic(path) and not os.path.lexists(path)
 
 
 def in_order(paths: Iterable[AnyPath]) -> list[AnyPath]:
     """Return paths sorted by their names in natural order: 2 before 10.
 
-    A minus before the last number is a sign if the names that differ only in that number form a run
-    of whole numbers through -1 and 0, such as f-2, f-1, f0, f1. Then f-2 comes before f-1.
-    Otherwise the minus is a hyphen, as in shot-1, shot-2.
+    A minus before the last number of a name is a sign or a hyphen. It is a sign if the names that
+    differ only in this number have all whole numbers of a range that contains -1 and 0, such as
+    f-2, f-1, f0, f1. Then f-2 comes before f-1. Otherwise it is a hyphen, as in shot-1, shot-2.
     """
     paths = list(paths)
     alike: dict[tuple[str, ...], list[tuple[str, int]]] = {}
@@ -121,7 +122,7 @@ def in_order(paths: Iterable[AnyPath]) -> list[AnyPath]:
 
 
 def _is_picture(path: str, open_file: Callable[[str], IO[bytes]]) -> bool:
-    """Return whether a file is a picture by its content, and can be opened."""
+    """Return True if a file can be opened and its content is a picture."""
     try:
         with open_file(path) as file:
             return is_picture(file)

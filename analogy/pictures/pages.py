@@ -1,4 +1,4 @@
-"""Choice of one picture in a file that has several, and the log line about the others."""
+"""Choice of one picture in a file that has several pages or frames."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from typing import IO, Any
 from PIL import Image
 
 _MOST_PAGES = 1000
-"""Maximum number of pages of a TIFF file that are inspected."""
+"""Largest number of pages of a TIFF file that are compared to find the largest page."""
 _PROFILE = 34675
 """TIFF tag of the ICC profile."""
 _KIND = 254
-"""TIFF tag whose lowest bit marks a page that is a smaller version of another one."""
+"""TIFF tag whose lowest bit marks a page that is a smaller version of another page."""
 _INNER = 330
-"""TIFF tag of the pages inside a page."""
+"""TIFF tag that lists the pages that are stored inside a page."""
 
 
 def turn_to_largest(image: Any, file: IO[bytes]) -> str:
-    """Turn an image that is not yet decoded to its largest page, and return a remark on the others.
+    """Select the largest page of an opened image, and return a remark on the other pages.
 
-    `image` was opened from `file`, which is seekable. Only TIFF files have pages. The first page
-    may be a thumbnail of another one; of pages of equal size, the first one is chosen. The remark
-    is "" if there is no other page that can be read.
+    `image` was opened from `file`, which is seekable, and is not decoded yet. Only TIFF files have
+    pages. The largest page is selected, because the first may be a thumbnail of another page. Among
+    pages of equal size, the first is selected. The remark is for the log; it is "" if no other page
+    can be read.
     """
     if image.format != "TIFF" or not image.is_animated:
         return ""
@@ -31,8 +32,8 @@ def turn_to_largest(image: Any, file: IO[bytes]) -> str:
             try:
                 other.seek(page)
                 sizes.append(other.width * other.height)
-            except Exception:  # Pillow raises nearly anything for a page that it cannot read
-                if other.tell() != page:  # it cannot find the next page, either
+            except Exception:  # for a page that it cannot read, Pillow raises errors of many types
+                if other.tell() != page:  # Pillow cannot find the next page, either
                     break
                 sizes.append(0)
     best = sizes.index(max(sizes))
@@ -46,18 +47,18 @@ def turn_to_largest(image: Any, file: IO[bytes]) -> str:
 
 
 def is_lone_thumbnail(image: Any) -> bool:
-    """Return whether a TIFF page is a thumbnail of a picture that Pillow cannot reach.
+    """Return True if a TIFF page is a thumbnail of a picture that Pillow cannot read.
 
-    Raw photographs are such files.
+    Files of raw photographs have such a page.
     """
     return image.format == "TIFF" and _INNER in image.tag_v2 and bool(image.tag_v2.get(_KIND, 0) & 1)
 
 
 def frames_left_out(image: Any) -> str:
-    """Return a remark on the further frames of a file whose first frame is decoded, or "".
+    """Return a remark, for the log, that only the first of several frames is read, or "".
 
-    A JPEG file of a telephone (Pillow's format MPO) may have a smaller or a brighter version of the
-    picture at its end, which does not count as another frame.
+    A JPEG file from a mobile phone (Pillow's format MPO) may have a smaller or a brighter version
+    of the picture at its end. This does not count as another frame.
     """
     try:
         if image.format in ("MPO", "TIFF") or not getattr(image, "is_animated", False):

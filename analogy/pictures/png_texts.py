@@ -1,7 +1,7 @@
 """Removal of long texts and profiles from PNG files, so that Pillow can read the pixels.
 
-Programs store whole work flows and edit histories as compressed text in a picture. Pillow refuses
-such a file, since a few bytes of text may unpack to gigabytes.
+Some programs store whole work flows and edit histories as compressed text in a picture. Pillow
+refuses a file with a long text, because a few bytes may unpack to gigabytes.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from PIL import PngImagePlugin
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 """First bytes of a PNG file."""
 _LONGEST_PROFILE = 1 << 25
-"""Largest colour profile, in bytes; the profiles of printers have a few megabytes."""
+"""Largest colour profile that is read, in bytes; profiles of printers have a few megabytes."""
 
 
 def without_long_texts(file: IO[bytes]) -> tuple[IO[bytes], bytes | None]:
-    """Return a file that Pillow can read, and the colour profile that was removed from it, if any.
+    """Return a file that Pillow can read, and the colour profile that was removed from it or None.
 
-    A file with texts or a profile that Pillow refuses is copied to memory without them. Any other
-    file is returned unchanged, at its beginning. The profile is None if none was removed, and b""
-    if it has more than `_LONGEST_PROFILE` bytes.
+    If a file has texts or a profile that Pillow refuses, the function copies it to memory without
+    them. Any other file is returned itself, at its beginning. If a profile of more than
+    `_LONGEST_PROFILE` bytes was removed, it is returned as b"".
     """
     file.seek(0)
     is_png = file.read(len(_SIGNATURE)) == _SIGNATURE
@@ -80,7 +80,7 @@ def _text_size(name: bytes, content: bytes) -> int | None:
 
 
 def _unpacked(packed: bytes, most: int) -> bytes | None:
-    """Return the unpacked bytes, b"" if they are damaged, or None if they are more than `most`."""
+    """Return the unpacked bytes, b"" if they are damaged, or None if there are more than `most`."""
     unpacker = zlib.decompressobj()
     try:
         content = unpacker.decompress(packed, most)

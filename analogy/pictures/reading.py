@@ -1,7 +1,7 @@
 """Reader for pictures: any common file, PIL image or array becomes a `Picture`.
 
-Pillow decodes the files. `sixteen_bit` adds RGB pixels with 16 bits, which Pillow lacks, and
-`colour` applies ICC profiles.
+Pillow decodes the files. `sixteen_bit` helps to read RGB pixels with 16 bits, which Pillow cannot
+read alone, and `colour` applies ICC profiles.
 """
 
 import hashlib
@@ -33,12 +33,12 @@ logger = logging.getLogger("analogy")
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF") + (("AVIF",) if features.check("avif") else ())
 """Pillow's names of the formats that are read.
 
-Other formats are left out: Pillow would start Ghostscript for EPS files, for instance.
+Pillow's other formats are not accepted. For EPS files, for instance, it would start Ghostscript.
 """
 _A_TIFF = "is a TIFF file that is damaged, or has pixels of a kind that cannot be read"
-"""Message about a TIFF file that Pillow does not know."""
+"""Message about a TIFF file that Pillow does not recognise."""
 MOST_BYTES = 1 << 30
-"""Maximum number of bytes that are read from an open file, which may never end."""
+"""Largest number of bytes that are read from an open file (a stream may never end)."""
 
 
 class _Array(Protocol):
@@ -56,36 +56,37 @@ PictureLike: TypeAlias = str | os.PathLike[str] | bytes | bytearray | IO[bytes] 
 def read_picture(
     source: PictureLike, *, name: str | None = None, admit: Admit | None = None, grounded: bool = True
 ) -> Picture:
-    """Return a picture from a file, a PIL image or an array.
+    """Read a picture from a file, a PIL image or an array.
 
     * The EXIF orientation is applied.
-    * ICC colours become sRGB (perceptual intent). A damaged profile is ignored, and this is logged.
-      CMYK without a profile is converted by Pillow's plain formula.
-    * Of a file with several pictures, the largest page or the first frame is read, and this is
-      logged.
-    * 32-bit integers (Pillow's mode "I") count as 8 bits if all lie in 0..255, else as 16 bits if
-      all lie in 0..65535. Floats (mode "F") count as 0..1 if all lie in 0..1, else they count like
-      integers. A larger range is stretched from black to white, and this is logged.
-    * Pillow keeps only 8 bits of a 16-bit RGB file. To use 16 bits, pass the path and not a PIL
-      image.
+    * Colours with an ICC profile are converted to sRGB (perceptual intent). A damaged profile is
+      ignored, and a log line says so. Pillow converts CMYK without a profile by a simple formula.
+    * If a file has several pictures, the largest page or the first frame is read, and a log line
+      says so.
+    * 32-bit integers (Pillow's mode "I") are 8-bit values if all lie in 0..255, and otherwise
+      16-bit values if all lie in 0..65535. Floats (mode "F") are values from 0 (black) to 1 (white)
+      if all lie in 0..1; otherwise they are treated like integers. Values with a larger range are
+      stretched from black to white, and a log line says so.
+    * A PIL image of a 16-bit RGB file has only 8 bits. To use 16 bits, pass the path of the file.
 
     Parameters
     ----------
     source : path, bytes, file, PIL.Image.Image or array
-        The path of a JPEG, PNG, WebP, TIFF, BMP or GIF file, of an AVIF file if Pillow can read it,
-        or of a HEIC file with the extra `heif`. Or the content of such a file, as bytes or as a
-        file that is open in binary mode (it is read to its end, at most `MOST_BYTES`). Or a PIL
-        image. Or an array (NumPy, CuPy, PyTorch, JAX, or any with `__array__` or `__dlpack__`) of
-        shape (H, W), (H, W, 1), (H, W, 3), or (H, W, 4) with alpha last, and of dtype bool, uint8,
-        uint16, or any float with values in 0..1.
+        One of the following. The path of a JPEG, PNG, WebP, TIFF, BMP or GIF file, of an AVIF file
+        if Pillow can read it, or of a HEIC file if the extra `heif` is installed. The content of
+        one of these files, as bytes or as a file that is open in binary mode (it is read to its
+        end; it may have at most `MOST_BYTES`). A PIL image. An array (of NumPy, CuPy, PyTorch or
+        JAX, or any with `__array__` or `__dlpack__`) of shape (H, W), (H, W, 1), (H, W, 3), or
+        (H, W, 4) with alpha last, and of dtype bool, uint8, uint16, or any float with values in
+        0..1.
     name : str, optional
         Name of the picture in messages; by default its path or "the picture".
     admit : callable, optional
-        Called with (rows, columns), not yet turned upright, and the name, before anything is
-        decoded or copied (see `images.Admit`).
+        Function that is called before anything is decoded or copied, with (rows, columns) before
+        the EXIF orientation is applied, and with the name (see `images.Admit`).
     grounded : bool
-        Whether a transparent picture is laid on its mean opaque colour (see `Picture`). Otherwise
-        it keeps the colours that the source has in transparent pixels.
+        If true, a picture with transparency is laid on the mean of its opaque colours (see
+        `Picture`). Otherwise transparent pixels get the colours that the source has there.
 
     Returns
     -------
@@ -126,7 +127,10 @@ def read_picture(
 def read_with_checksum(
     source: PictureLike, *, name: str | None = None, admit: Admit | None = None, grounded: bool = True
 ) -> tuple[Picture, str]:
-    """Return a picture as `read_picture` does, and the SHA-256 of its file or its pixels."""
+    """Return a picture as `read_picture` does, and the SHA-256 of its file.
+
+    For a PIL image or an array, it is the SHA-256 of the pixels.
+    """
     label = _label(source, name)
     with as_image_errors(label):
         file = None if isinstance(source, Image.Image) else _opened(source, label)
@@ -142,9 +146,9 @@ def read_with_checksum(
 
 
 def picture_size(source: str | os.PathLike[str] | bytes, *, name: str | None = None) -> tuple[int, int]:
-    """Return the rows and columns of a picture file, not yet turned upright.
+    """Return the rows and columns of a picture file, before the EXIF orientation is applied.
 
-    The source is the path of the file, or its content. Raises ImageError.
+    The source is the path of the file, or its content. Raises ImageError if it cannot be read.
     """
     label = _label(source, name)
     with as_image_errors(label):
@@ -159,18 +163,18 @@ def picture_size(source: str | os.PathLike[str] | bytes, *, name: str | None = N
 
 
 def is_picture(file: IO[bytes]) -> bool:
-    """Return whether a seekable file is a picture by its content, even a damaged one."""
+    """Return True if the content of a seekable file is a picture, even a damaged picture."""
     try:
         with without_warnings(), _open_image(without_long_texts(file)[0], ""):
             return True
     except UnidentifiedImageError:
         return find_numbers(file) is not None
-    except Exception:  # damaged files make Pillow raise nearly anything
+    except Exception:  # for damaged files, Pillow raises errors of many types
         return True
 
 
 def _label(source: object, name: str | None) -> str:
-    """Return the name of a picture in messages, with its path if there is one."""
+    """Return the name of a picture for messages, with its path if it has one."""
     path = os.fsdecode(source) if isinstance(source, (str, os.PathLike)) else None
     if _is_open_file(source) and isinstance(getattr(source, "name", None), str):
         path = source.name
@@ -179,25 +183,25 @@ def _label(source: object, name: str | None) -> str:
 
 @contextmanager
 def as_image_errors(label: str) -> Iterator[None]:
-    """Turn errors of the block into `ImageError` or `MemoryLimitError`, and ignore warnings.
+    """Raise `ImageError` or `MemoryLimitError` in place of any error of the block.
 
-    The messages name the picture `label`.
+    Warnings during the block are ignored. The messages name the picture `label`.
     """
     try:
-        with without_warnings():  # Pillow warns of odd metadata, and of sizes that are accepted here
+        with without_warnings():  # Pillow warns of wrong metadata, and of large sizes that are allowed here
             yield
     except (ImageError, MemoryLimitError):
         raise
     except MemoryError as error:
         raise MemoryLimitError(f"{label}: there is not enough memory to read it; make it smaller") from error
-    except Exception as error:  # damaged files make Pillow raise nearly anything
+    except Exception as error:  # for damaged files, Pillow raises errors of many types
         raise _image_error(error, label) from error
 
 
 def _opened(source: object, label: str) -> IO[bytes] | None:
     """Return a seekable file with the picture, or None if the source is an image or an array.
 
-    It is the file at a path, the given content, or the rest of an open file.
+    The source is a path, the content of a file, or an open file, which is read to its end.
     """
     if isinstance(source, (str, os.PathLike)):
         path = os.fsdecode(source)
@@ -210,12 +214,15 @@ def _opened(source: object, label: str) -> IO[bytes] | None:
 
 
 def _is_open_file(source: object) -> TypeGuard[IO[Any]]:
-    """Return whether `source` is an open file, and not an image or an array."""
+    """Return True if `source` is an open file, and not an image or an array."""
     return callable(getattr(source, "read", None)) and not isinstance(source, Image.Image)
 
 
 def whole_file(file: IO[Any], label: str) -> io.BytesIO:
-    """Return the rest of an open file. Raises ImageError if it is text or too long."""
+    """Return the rest of an open file, in memory.
+
+    Raises ImageError if the file is open as text, or has more than `MOST_BYTES` bytes.
+    """
     content = io.BytesIO()
     while part := file.read(1 << 20):
         if not isinstance(part, bytes):
@@ -245,7 +252,7 @@ def _read_file(file: IO[bytes], label: str, admit: Admit, grounded: bool) -> Pic
         if profile is not None:
             image.info["icc_profile"] = profile or None
             if not profile:
-                logger.warning("%s: its colour profile is ignored (it is too long)", label)
+                logger.warning("%s: its colour profile is ignored, because it is too long", label)
         upright = _upright(image, label)
         samples = _samples16(file, image, upright, raw, label)
         if left_out := left_out or frames_left_out(image):
@@ -254,7 +261,7 @@ def _read_file(file: IO[bytes], label: str, admit: Admit, grounded: bool) -> Pic
 
 
 def _numbers(file: IO[bytes]) -> NumbersFile | None:
-    """Return a TIFF file whose pixels Pillow does not know, or None for any other file."""
+    """Return the pixels of a TIFF file that Pillow cannot decode, or None for any other file."""
     numbers = find_numbers(file)
     file.seek(0)
     if numbers is not None:
@@ -265,10 +272,10 @@ def _numbers(file: IO[bytes]) -> NumbersFile | None:
 
 
 def _open_image(file: IO[bytes], label: str) -> Image.Image:
-    """Return the first page or frame of a file as an image that is not yet decoded.
+    """Return the first page or frame of a file as an image that is not decoded yet.
 
-    `pillow_heif` is large, so it is loaded only if no other format fits. Raises `ImageError` for a
-    JPEG file with too many scans.
+    `pillow_heif` is large, so it is loaded only for a file that has none of the other formats.
+    Raises `ImageError` for a JPEG file with too many scans.
     """
     check_scans(file, label)
     try:
@@ -285,7 +292,7 @@ def _open_image(file: IO[bytes], label: str) -> Image.Image:
 
 @cache
 def _register_heif() -> bool:
-    """Let Pillow read HEIF (HEIC) files, and return whether the extra `heif` is installed."""
+    """Let Pillow read HEIF (HEIC) files, and return True if the extra `heif` is installed."""
     try:
         import pillow_heif
     except ImportError:
@@ -295,7 +302,7 @@ def _register_heif() -> bool:
 
 
 def _image_error(error: Exception, label: str) -> ImageError:
-    """Return the `ImageError` about the picture `label` that replaces an error of a library."""
+    """Return the `ImageError`, about the picture `label`, that is raised in place of `error`."""
     if isinstance(error, FileNotFoundError):
         return ImageError(f"{label}: there is no such file")
     if isinstance(error, IsADirectoryError):
@@ -316,24 +323,25 @@ def _image_error(error: Exception, label: str) -> ImageError:
 
 
 def _prepare(image: Any, label: str) -> str:
-    """Correct what Pillow gets wrong in an opened file, and return the raw mode of its pixels.
+    """Correct a mistake of Pillow in an opened image, and return the raw mode of its pixels.
 
-    The raw mode is "" if there is none.
+    The raw mode is Pillow's name for the layout of the pixels in the file; "" if there is none.
+    Raises `ImageError` for 16-bit TIFF files with separate planes, which Pillow cannot decode.
     """
     args = image.tile[0].args if image.tile else ""
     raw = str(args[0] if isinstance(args, tuple) and args else args or "")
-    if image.format == "TIFF" and image.tag_v2.get(284) == 2:  # each colour has a plane of its own
+    if image.format == "TIFF" and image.tag_v2.get(284) == 2:  # each colour has a separate plane
         if image.tile[0].codec_name == "raw" and 16 in image.tag_v2.get(258, ()):
             raise ImageError(f"{label} is a 16-bit TIFF file with separate planes; save it with interleaved channels")
         return ""
     scale = {"1": 255, "L;2": 85, "L;4": 17}.get(raw)
-    if scale and "transparency" in image.info:  # in PNG, Pillow scales the pixels to 0..255, but not this
+    if scale and "transparency" in image.info:  # Pillow scales the pixels of a PNG file to 0..255, but not this
         image.info["transparency"] = min(255, scale * image.info["transparency"])
     return raw
 
 
 def _samples16(file: IO[bytes], image: Any, upright: Image.Image, raw: str, label: str) -> Array | None:
-    """Return the pixels of a loaded file as (H, W, bands) uint16, upright, if it has 16 bits.
+    """Return the pixels of a 16-bit file as (H, W, bands) uint16, upright.
 
     Returns None for a file with 8 bits per channel.
     """
@@ -357,21 +365,21 @@ def _samples16(file: IO[bytes], image: Any, upright: Image.Image, raw: str, labe
 
 
 def _upright(image: Image.Image, label: str) -> Image.Image:
-    """Return an image with its EXIF orientation applied, or as it is if its EXIF is damaged."""
+    """Return an image with its EXIF orientation applied, or unchanged if its EXIF is damaged."""
     try:
         return ImageOps.exif_transpose(image)
-    except Exception as error:  # damaged EXIF makes Pillow raise nearly anything; the pixels are intact
-        logger.warning("%s: its orientation is ignored (%s)", label, reason(error))
+    except Exception as error:  # for damaged EXIF, Pillow raises errors of many types
+        logger.warning("%s: its EXIF orientation is ignored (%s)", label, reason(error))
         return image
 
 
 def _from_pil(image: Image.Image, samples: Array | None, label: str, grounded: bool) -> Picture:
-    """Return a loaded, upright image as a Picture.
+    """Return a loaded, upright image as a `Picture`.
 
-    `samples`, (H, W, bands) uint16, are its pixels if the file has 16 bits.
+    `samples`, (H, W, bands) uint16, are its pixels if the file has 16 bits; otherwise None.
     """
     icc = image.info.get("icc_profile") if image.mode != "LAB" else None  # Pillow itself converts Lab
-    transparent = image.info.get("transparency")  # in PNG, it is one colour
+    transparent = image.info.get("transparency")  # for PNG, the colour of transparent pixels
     alpha: Array | None = None
     if samples is None and image.mode.startswith("I;16"):
         samples = np.asarray(image, np.uint16)[..., None]

@@ -1,4 +1,4 @@
-"""Pillow's Lanczos filter for pictures on a GPU: the same pixels, without a copy to the host."""
+"""Lanczos filter for pictures on a GPU, with Pillow's results, but without a copy to the host."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 _REACH = 3.0
 """Number of lobes of the Lanczos filter on each side (a = 3)."""
 _BITS = 22
-"""Fractional bits of Pillow's fixed-point weights."""
+"""Number of fractional bits in Pillow's fixed-point weights."""
 
 
 def lanczos(xp: Any, pixels: Any, height: int, width: int) -> Any:
     """Return `pixels` (H, W, 3) uint8 resized to `height` x `width`, bit for bit as by Pillow.
 
-    `xp` is the array module of the pixels. Rows are filtered first, then columns, in integers that
-    are rounded to 8 bits each time. An axis whose size does not change is left out. (Pillow 13
-    filters columns first in pictures more than twice as high as wide. There the results differ by a
-    few levels.)
+    `xp` is the array module of the pixels. The filter runs along the rows first, then along the
+    columns, and rounds to 8 bits each time. It does not run along an axis whose size does not
+    change. (If a picture is more than twice as high as wide, Pillow 13 filters along the columns
+    first. Then the results differ by a few of 256 levels.)
     """
     for axis, size in ((1, width), (0, height)):
         if pixels.shape[axis] != size:
@@ -38,11 +38,11 @@ def _along(xp: Any, pixels: Any, axis: int, size: int) -> Any:
 
 
 def _taps(before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return indices and weights of the old pixels for each new one, (taps, after) int32 each.
+    """Return, for each new pixel, the indices and the weights of the old pixels that make it.
 
-    The weights are multiplied by 2 ** `_BITS`. The filter is stretched by the shrinking factor, if
-    that is above 1, and ends at the border. A new pixel that needs fewer taps than others gets
-    extra taps of weight zero.
+    Both arrays are (taps, after) int32. The weights are multiplied by 2 ** `_BITS`. If the picture
+    is shrunk, the filter is widened by the factor before / after. It ends at the border of the
+    picture. A new pixel that needs fewer old pixels than others has further taps of weight zero.
     """
     scale = before / after
     wide = max(scale, 1.0)

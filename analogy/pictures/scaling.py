@@ -1,4 +1,4 @@
-"""Conversion of pixels with any range of numbers to 16-bit colours."""
+"""Conversion of pixels with any range of values to 16-bit colours."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ _TURNS: dict[int, Callable[[Array], Array]] = {
     7: lambda array: array[::-1, ::-1].swapaxes(0, 1),
     8: lambda array: np.rot90(array),
 }
-"""EXIF orientation -> the function that turns the pixels upright."""
+"""EXIF orientation -> function that turns or mirrors the pixels so that they are upright."""
 _STRIP = 256
-"""Number of rows scaled at a time, since the intermediate 64-bit floats need much memory."""
+"""Number of rows that are scaled at a time, because 64-bit floats of all rows need much memory."""
 
 
 def scaled(values: Array, label: str) -> tuple[Array, int]:
-    """Return numbers scaled to 0..65535 as uint16, and the value that became white.
+    """Return values scaled to 0..65535 as uint16, and the value that has become white.
 
-    White is 1 if the numbers are floats in 0..1, else 255 if all lie in 0..255, else 65535 if all
-    lie in 0..65535. Otherwise the smallest value becomes black and the largest white; this is
-    logged, and 0 is returned in place of the white value. Raises `ImageError` for NaN and infinity.
+    White is 1 if all values are floats in 0..1. Otherwise it is 255 if all lie in 0..255, or 65535
+    if all lie in 0..65535. With any other range, the smallest value becomes black and the largest
+    becomes white, a log line says so, and the function returns 0 in place of the white value.
+    Raises `ImageError` for NaN and infinity.
     """
     if not np.isfinite(values).all():
         raise ImageError(f"{label} has pixels that are NaN or infinite; replace them")
@@ -52,10 +53,11 @@ def scaled(values: Array, label: str) -> tuple[Array, int]:
 
 
 def from_numbers(numbers: NumbersFile, label: str, grounded: bool) -> Picture:
-    """Return the picture in a TIFF file whose pixels Pillow does not know.
+    """Return the picture in a TIFF file whose pixels Pillow cannot decode.
 
-    Floats are clipped to 0..1, and this is logged, unless all are whole numbers (see `scaled`).
-    Raises `ImageError`, and OSError if the file is damaged.
+    Floats are clipped to 0..1, and a log line says so if that changes them. If all floats are whole
+    numbers, they are not clipped (see `scaled`). Raises OSError if the file is damaged, and
+    `ImageError` for NaN and infinity.
     """
     if numbers.size[0] * numbers.size[1] > 2 * (Image.MAX_IMAGE_PIXELS or np.inf):
         raise Image.DecompressionBombError(f"{numbers.size[1]} x {numbers.size[0]} pixels")

@@ -1,7 +1,8 @@
-"""Limit on the scans of a JPEG file, each of which takes as long as decoding a picture.
+"""Check that a JPEG file does not have too many scans, which would take very long to decode.
 
-A file of a few hundred kilobytes can have thousands of scans. Pillow does not limit their number.
-So they are counted before the file is decoded.
+Decoding each scan takes as long as decoding a simple file. A file of a few hundred kilobytes can
+have thousands of scans, and Pillow does not limit their number. So this module counts them before
+the file is decoded.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from typing import IO
 from ..errors import ImageError
 
 MOST_SCANS = 100
-"""Maximum number of scans in a file, which is libtiff's limit; programs write about ten."""
+"""Largest number of scans in a file, the same as in libtiff; programs write about ten."""
 MOST_SEGMENTS = 1 << 16
-"""Maximum number of segments in a file; profiles and metadata need one for each 64 kilobytes."""
+"""Largest number of segments in a file; metadata need one segment for each 64 kilobytes."""
 _BEGIN = 0xD8
 """Code of the marker that begins a picture."""
 _END = 0xD9
@@ -28,7 +29,7 @@ _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
 def check_scans(file: IO[bytes], label: str) -> None:
     """Raise `ImageError` if a file is a JPEG with too many scans or segments.
 
-    The file must be at its beginning, and is there again after the call.
+    The file must be at its beginning before the call, and is there again after it.
     """
     content = file.read(3)
     if content == b"\xff\xd8\xff":
@@ -47,9 +48,11 @@ def _count(content: bytes, label: str) -> None:
         if kind == _SCAN:
             scans += 1
             if scans == 1 and content.count(b"\xff\xda", at) < MOST_SCANS:
-                return  # the usual case: the rest has too few markers of scans to exceed `MOST_SCANS`
+                return  # the usual case: the rest of the file has too few scans to exceed the limit
         at += max(2, int.from_bytes(content[at : at + 2]))
         segments += 1
         for count, most, name in ((scans, MOST_SCANS, "scans"), (segments, MOST_SEGMENTS, "segments")):
             if count > most:
-                raise ImageError(f"{label} is a JPEG file with more than {most} {name}; save it again as a plain JPEG")
+                raise ImageError(
+                    f"{label} is a JPEG file with more than {most} {name}; save it again as a baseline JPEG"
+                )

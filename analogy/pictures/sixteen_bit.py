@@ -1,7 +1,7 @@
-"""RGB pixels with 16 bits per channel in PNG and TIFF files, which Pillow lacks.
+"""Support for RGB pixels with 16 bits per channel in PNG and TIFF files, which Pillow lacks.
 
-To read such a file, `reading` lets Pillow decode it twice, once for each byte of a sample, with the
-raw modes of this module. To write one, this module needs a few lines for each format.
+To read a file with 16 bits per channel, `reading` lets Pillow decode it twice, once for each byte
+of a sample, with the raw modes of `LOW_BYTES`. The functions of this module write such files.
 """
 
 from __future__ import annotations
@@ -25,13 +25,16 @@ LOW_BYTES = {"LA;16B": "RGBA"} | {
 }
 """Pillow's raw mode, which reads the high byte of each sample -> the mode that reads the low byte.
 
-A pixel of "LA;16B" has four bytes, so "RGBA" reads all of it. libtiff returns samples in the
-machine's byte order, N.
+A pixel of "LA;16B" has four bytes, so "RGBA" reads both bytes of both samples. "N" stands for the
+machine's byte order, in which libtiff returns samples.
 """
 
 
 def write_png16(file: IO[bytes], samples: Array, icc: bytes | None) -> None:
-    """Write (H, W, 3 or 4) uint16 as PNG, with the filter Sub (difference from the left pixel)."""
+    """Write a picture (H, W, 3 or 4) uint16 as a PNG file with 16 bits per channel.
+
+    The filter is Sub, which stores the difference between a pixel and the pixel to its left.
+    """
     height, width, bands = samples.shape
     rows = np.ascontiguousarray(samples, ">u2").view(np.uint8).reshape(height, -1)
     lines = np.empty((height, 1 + rows.shape[1]), np.uint8)
@@ -47,7 +50,11 @@ def write_png16(file: IO[bytes], samples: Array, icc: bytes | None) -> None:
 
 
 def write_tiff16(file: IO[bytes], samples: Array, icc: bytes | None) -> None:
-    """Write (H, W, 3 or 4) uint16 as TIFF, as one strip of horizontal differences with deflate."""
+    """Write a picture (H, W, 3 or 4) uint16 as a TIFF file with 16 bits per channel.
+
+    The file has one strip, which holds the differences between neighbours in a row, compressed with
+    deflate.
+    """
     height, width, bands = samples.shape
     rows = np.array(samples, "<u2", order="C")
     rows[:, 1:] -= samples[:, :-1]
@@ -55,7 +62,7 @@ def write_tiff16(file: IO[bytes], samples: Array, icc: bytes | None) -> None:
     tags = ImageFileDirectory_v2()
     values = {256: width, 257: height, 258: (16,) * bands, 259: 8, 262: 2, 277: bands, 278: height, 284: 1, 317: 2}
     values |= {273: 0, 279: len(data)}  # offset and size of the strip; Pillow adds the header to the offset
-    values |= {338: 2} if bands == 4 else {}  # the last channel is alpha, not premultiplied
+    values |= {338: 2} if bands == 4 else {}  # the last channel is alpha, by which the colours are not multiplied
     values |= {34675: icc} if icc else {}
     for tag, value in values.items():
         tags[tag] = value

@@ -1,8 +1,8 @@
-"""TIFF files whose pixels Pillow does not know: floats, 32-bit integers, more than four samples.
+"""Reader of TIFF files that Pillow cannot decode: floats, 32-bit integers, more than four samples.
 
-Pillow unpacks one strip or tile after another, as a grey picture of its bytes. This module
-decodes these bytes (TIFF 6.0, sections 14 and 15; Adobe Photoshop TIFF Technical Note 3 for the
-predictor of floats).
+Pillow decompresses the strips or tiles one after the other, each as a grey picture of its bytes.
+This module turns the bytes into numbers (TIFF 6.0, sections 14 and 15; Adobe Photoshop TIFF
+Technical Note 3 for the predictor of floats).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 Array: TypeAlias = npt.NDArray[Any]
 
-# These are the numbers of TIFF tags.
+# The following constants are numbers of TIFF tags.
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, _OFFSETS, _TURN, _BANDS, _ROWS, _COUNTS = (
     256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279
 )  # fmt: skip
@@ -32,12 +32,12 @@ _KINDS = {1: "u", 2: "i", 3: "f"}
 _COLOURS = {1: 1, 2: 3}
 """TIFF's photometric interpretation -> number of colour samples: grey (0 is black) and RGB."""
 _MOST_BANDS = 16
-"""Maximum number of samples per pixel."""
+"""Largest number of samples per pixel that is accepted."""
 
 
 @dataclass(frozen=True, eq=False)
 class NumbersFile:
-    """First page of a TIFF file, not yet decoded.
+    """First page of a TIFF file that is not decoded yet.
 
     Attributes
     ----------
@@ -46,20 +46,20 @@ class NumbersFile:
     tags : ImageFileDirectory_v2
         The page's tags.
     size : (int, int)
-        Rows and columns, not yet turned upright.
+        Rows and columns, before the EXIF orientation is applied.
     dtype : numpy.dtype
         Type of the samples, in the byte order of the file.
     bands : int
-        Number of samples of a pixel.
+        Number of samples per pixel.
     colours : int
-        Number of samples that are colours, 1 or 3. They come first.
+        Number of samples per pixel that are colours, 1 or 3. They come first.
     alpha : str
-        Meaning of the next sample: "alpha", "premultiplied" for alpha by which the colours are
-        multiplied, or "" for none.
+        Meaning of the sample after the colours: "alpha"; "premultiplied" for an alpha by which the
+        colours are multiplied; or "" if there is no alpha.
     orientation : int
         EXIF orientation, 1 to 8.
     icc : bytes or None
-        Colour profile.
+        ICC colour profile.
     """
 
     file: IO[bytes]
@@ -118,7 +118,7 @@ class NumbersFile:
 def find_numbers(file: IO[bytes]) -> NumbersFile | None:
     """Return the first page of a TIFF file with grey or RGB samples of any type.
 
-    Returns None for other files and other colours, and for damaged files.
+    Returns None for other files, for TIFF files with other colours, and for damaged files.
     """
     try:
         file.seek(0)
@@ -150,7 +150,7 @@ def find_numbers(file: IO[bytes]) -> NumbersFile | None:
             tags.get(_TURN, 1),
             tags.get(_PROFILE),
         )
-    except Exception:  # damaged files make Pillow raise nearly anything
+    except Exception:  # for damaged files, Pillow raises errors of many types
         return None
 
 

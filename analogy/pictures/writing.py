@@ -1,6 +1,6 @@
-"""Writer for pictures: an array becomes a file, in the format of the file's suffix.
+"""Writer for pictures: an array becomes a file, in the format that the file's suffix names.
 
-Pillow encodes, and `sixteen_bit` writes 16-bit RGB, which Pillow cannot.
+Pillow encodes the files. `sixteen_bit` writes 16-bit RGB files, which Pillow cannot write.
 """
 
 import io
@@ -20,11 +20,11 @@ from .images import Array, Picture, check_rgb, composite
 from .sixteen_bit import write_png16, write_tiff16
 
 _JPEG: tuple[str, dict[str, Any]] = ("JPEG", {"quality": 95, "subsampling": 0})
-"""Pillow's name of JPEG, and its options: no chroma subsampling."""
+"""Pillow's name of the format JPEG, and options for it: quality 95, no chroma subsampling."""
 _TIFF: tuple[str, dict[str, Any]] = ("TIFF", {"compression": "tiff_adobe_deflate"})
-"""Pillow's name of TIFF, and its options: lossless compression."""
+"""Pillow's name of the format TIFF, and options for it: lossless compression."""
 WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
-    ".png": ("PNG", {"compress_level": 3}),  # 12 megapixels: 1.7 s; level 6: 2.6 s, 11 % smaller
+    ".png": ("PNG", {"compress_level": 3}),  # 1.7 s for 12 megapixels; level 6: 2.6 s, files 11 % smaller
     ".jpg": _JPEG,
     ".jpeg": _JPEG,
     ".webp": ("WEBP", {"quality": 95}),
@@ -32,16 +32,19 @@ WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
     ".tiff": _TIFF,
     ".bmp": ("BMP", {}),
 }
-"""Suffix of a picture that can be written -> Pillow's name of the format, and its options."""
+"""Suffix of a picture that can be written -> Pillow's name of the format, and options for it."""
 NOT_WRITTEN = frozenset(
     (".apng", ".avif", ".exr", ".gif", ".hdr", ".heic", ".heif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg2000")
     + (".jpx", ".jxl", ".pbm", ".pcx", ".pdf", ".pgm", ".pnm", ".ppm", ".psd", ".svg", ".tga", ".xcf")
     + (".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv")
     + (".ts", ".vob", ".webm", ".wmv", ".y4m")
 ).difference(WRITERS)
-"""Suffixes of other pictures and of videos; an output path with one of them is not a folder."""
+"""Suffixes of pictures that cannot be written, and of videos.
+
+An output path with one of them does not name a folder.
+"""
 LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}
-"""Pillow's format -> longest side that libjpeg and libwebp can write, in pixels."""
+"""Pillow's name of a format -> longest side, in pixels, of a picture in this format."""
 
 
 def write_picture(
@@ -52,12 +55,12 @@ def write_picture(
     suffix: str = "",
     tick: Callable[[float], None] | None = None,
 ) -> None:
-    """Write a picture to a file, which appears whole or not at all.
+    """Write a picture to a file, which appears only when it is complete.
 
-    A uint16 array becomes a 16-bit PNG or TIFF file. In other formats, and with an ICC profile that
-    is not a plain matrix, it becomes 8 bits. JPEG and BMP files get no alpha: the picture is laid
-    on white. BMP files get no profile: they stay in sRGB. JPEG (without chroma subsampling) and
-    WebP are lossy, with quality 95.
+    A uint16 array is written with 16 bits to PNG and TIFF files. It is reduced to 8 bits for other
+    formats, and for an ICC profile that is not a matrix profile (see `colour`). JPEG and BMP files
+    have no alpha, so the picture is laid on white. BMP files have no profile, so the picture stays
+    in sRGB. JPEG (without chroma subsampling) and WebP are lossy, with quality 95.
 
     Parameters
     ----------
@@ -66,12 +69,13 @@ def write_picture(
     rgb : (H, W, 3) uint8 or uint16
         The picture in sRGB.
     like : Picture, optional
-        A picture of the same size, whose alpha and ICC profile the file gets. Colours are converted
-        to that profile.
+        A picture of the same size, whose alpha and ICC profile are written to the file. The colours
+        are converted to this profile.
     suffix : str
-        Suffix that chooses the format; by default that of the path.
+        Suffix that names the format; by default the suffix of `path`.
     tick : callable, optional
-        Called with the share that is written, 0 to 1, whenever the encoder has written something.
+        Function that is called with the share (0 to 1) of the picture that is written, whenever the
+        encoder writes something.
 
     Raises
     ------
@@ -90,17 +94,18 @@ def write_picture(
         with atomic(path) as ticking.file:
             _encode(ticking, rgb, alpha, icc, kind, options)
     except OutputError:
-        if ticking.raised is not None:  # the error came from `tick` and has nothing to do with the file
+        if ticking.raised is not None:  # this error came from `tick`, not from the file
             raise ticking.raised from None
         raise
     ticking.tick(1)
 
 
 class _Ticking:
-    """File that calls `tick` with the share of `size` bytes that has been written.
+    """File that calls `tick` with the share (0 to 1) of `size` bytes that has been written.
 
-    `raised` is the error of `tick` that ended the writing, or None. There is no `fileno`, since
-    libtiff and libjpeg would write to it directly, without ticks and with errors on standard error.
+    `raised` is the error of `tick` that ended the writing, or None. The class has no `fileno`. If
+    it had one, libtiff and libjpeg would write to the descriptor, so that `tick` would not be
+    called and errors would be printed to standard error.
     """
 
     file: IO[bytes]
@@ -130,10 +135,10 @@ class _Ticking:
 
 
 def write_stream(file: IO[bytes], rgb: Array, suffix: str, *, like: Picture | None = None) -> None:
-    """Write a picture to a file that is open in binary mode, all at once or not at all.
+    """Write a picture to a file that is open in binary mode.
 
-    The result and the errors are those of `write_picture`. Also raises OutputError if the file
-    cannot be written to.
+    The function encodes the whole picture before it writes anything. Formats and errors are those
+    of `write_picture`. Also raises OutputError if the file cannot be written.
     """
     label = str(getattr(file, "name", "the open file"))
     kind, options = _writer(suffix, label)
@@ -148,14 +153,14 @@ def write_stream(file: IO[bytes], rgb: Array, suffix: str, *, like: Picture | No
     except (OSError, ValueError) as error:
         if isinstance(error, AnalogyError):
             raise
-        raise OutputError(f"{label} cannot be written ({reason(error)})") from error
+        raise OutputError(f"{label} cannot be written ({reason(error)}); choose another place") from error
 
 
 def as_image(rgb: Array, like: Picture, label: str) -> Image.Image:
-    """Return `rgb`, (H, W, 3) uint8 or uint16 in sRGB, as a PIL image of 8 bits.
+    """Return `rgb`, (H, W, 3) uint8 or uint16 in sRGB, as a PIL image with 8 bits per channel.
 
-    It has the alpha and the ICC profile of `like`. The colours are converted to that profile, which
-    is in `info`, as in an image that Pillow has read.
+    The image has the alpha and the ICC profile of `like`. The colours are converted to this
+    profile, which is stored in `info`, as in an image that Pillow has read.
     """
     pixels, alpha, icc = _prepare(to_8_bits(rgb), like, "PNG", label)
     return _image(pixels, alpha, icc)
@@ -172,9 +177,9 @@ def check_size(size: tuple[int, ...], suffix: str, label: str) -> None:
 
 
 def suffix_of(format: str, label: str) -> str:
-    """Return the suffix of a format, which may be given as "PNG", "jpeg" or ".webp".
+    """Return the suffix of a format that is given as a name such as "PNG", "jpeg" or ".webp".
 
-    Raises OutputError if it is not in `WRITERS`.
+    Raises OutputError if the suffix is not in `WRITERS`.
     """
     if not isinstance(format, str):
         raise OutputError(f"{label}: format must be a name such as 'png'; got {shown(format)}")
@@ -193,7 +198,7 @@ def _writer(suffix: str, label: str) -> tuple[str, dict[str, Any]]:
 def _prepare(
     rgb: Array, like: Picture | None, kind: str, label: str
 ) -> tuple[Array, npt.NDArray[np.uint8] | None, bytes | None]:
-    """Return the pixels, the alpha and the profile that a file of Pillow's format `kind` gets."""
+    """Return the pixels, the alpha and the profile to write in Pillow's format `kind`."""
     check_rgb(rgb, (np.uint8, np.uint16))
     alpha = like.alpha if like is not None else None
     if alpha is not None and alpha.shape != rgb.shape[:2]:
@@ -238,15 +243,15 @@ def _image(rgb: Array, alpha: npt.NDArray[np.uint8] | None, icc: bytes | None) -
 
 
 def is_file_path(path: Path) -> bool:
-    """Return whether an output path names a picture or video file rather than a folder."""
+    """Return True if an output path names a picture or video file rather than a folder."""
     return path.suffix.lower() in NOT_WRITTEN.union(WRITERS) and not path.is_dir()
 
 
 def is_picture_path(path: Path) -> bool:
-    """Return whether an output path names a picture file to write rather than a folder.
+    """Return True if an output path names a picture that can be written, False if a folder.
 
-    Raises OutputError for the suffix of a format that is not written, and for a suffix without a
-    name.
+    Raises OutputError if the suffix names a format that cannot be written, and if the path is a
+    suffix without a name.
     """
     suffix = path.suffix.lower()
     if os.path.isdir(path):  # noqa: PTH112 (a `Path` raises for a name that is too long)

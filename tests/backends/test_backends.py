@@ -1,7 +1,7 @@
-"""Every kernel of every backend, compared with the plain NumPy of `oracle`.
+"""Tests of every kernel on every backend, compared with the simple NumPy code of `oracle`.
 
-The search computes in whole numbers, so fields and distances must be equal, even where sums tie.
-Joining and voting round, so their results may differ a little.
+The search computes in whole numbers, so fields and distances must be equal, even where sums are
+equal. The kernels `join` and `vote` round, so their results may differ a little.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from analogy.backends.cpu import CpuBackend
 from analogy.backends.cuda import CudaBackend
 from analogy.backends.kernels import hash32
 
-# (rows, columns) of A and of B, channels: one position, thin, odd, different sizes, channels in
-# fours and not.
+# (rows, columns) of A, (rows, columns) of B, number of channels. Among them are one position, thin
+# maps, odd sides, different sizes, and numbers of channels that are multiples of four or not.
 SHAPES = [
     ((1, 1), (1, 1), 1),
     ((1, 1), (3, 2), 4),
@@ -34,7 +34,7 @@ PATCHES = [1, 3, 5]
 
 
 def whole_numbers(rng, size, channels):
-    """Return joined features of few different values, so that many sums tie."""
+    """Return joined features with few different values, so that many sums are equal."""
     return rng.integers(-2, 3, (*size, channels)).astype(np.int16)
 
 
@@ -48,9 +48,9 @@ def random_field(rng, size_a, size_b):
 
 
 def on(backend, function, *args):
-    """Call a method of a backend on arrays of the backend, and return NumPy arrays.
+    """Call a method of a backend on arrays of the backend, and return its results as NumPy arrays.
 
-    Fail if the method has changed an argument.
+    The test fails if the method has changed an argument.
     """
     there = [move(backend, arg) for arg in args]
     result = getattr(backend, function)(*there)
@@ -74,7 +74,7 @@ def assert_same(actual, expected):
 
 @pytest.fixture(params=SHAPES, ids=lambda s: f"{s[0][0]}x{s[0][1]}-{s[1][0]}x{s[1][1]}-{s[2]}")
 def case(request, rng):
-    """Return (a, b, nnf): joined features of whole numbers, and a random field."""
+    """Return (a, b, nnf): joined features with few different values, and a random field."""
     size_a, size_b, channels = request.param
     a, b = whole_numbers(rng, size_a, channels), whole_numbers(rng, size_b, channels)
     return a, b, random_field(rng, size_a, size_b)
@@ -85,7 +85,7 @@ def max_product_of(a, b):
 
 
 UNIT_VECTORS = 2.02 * ONE**2
-"""Upper bound of the products of `directions`."""
+"""Number that no product of two positions of `directions` exceeds."""
 
 
 def test_hash32_gives_its_fixed_numbers():
@@ -105,7 +105,7 @@ def test_distance_equals_the_oracle(backend, case, patch):
 @pytest.mark.parametrize("channels", [24, 25, 80, 81, 160, 161])
 @pytest.mark.parametrize("patch", [3, 5, 7])
 def test_distance_is_exact_for_patches_of_the_sizes_that_are_unrolled_and_larger_ones(backend, rng, patch, channels):
-    # A patch of these maps is one column of 2 to 7 positions.
+    # The maps have one column, so a patch has at most as many positions as rows.
     a, b = whole_numbers(rng, (9, 1), channels), whole_numbers(rng, (12, 1), channels)
     nnf = random_field(rng, (9, 1), (12, 1))
     assert_same(on(backend, "distance", a, b, nnf, patch), oracle.distance(a, b, nnf, patch))
@@ -128,13 +128,13 @@ def test_propagate_skips_candidates_that_the_previous_field_had(backend, rng):
     nnf = random_field(rng, size_a, size_b)
     d, most = oracle.distance(a, b, nnf, patch), max_product_of(a, b)
     previous_field = nnf.copy()
-    previous_field[4:, :, 0] += 1  # the lower part has other matches now
+    previous_field[4:, :, 0] += 1  # the lower rows now have other matches than the previous field
     passed = on(backend, "propagate", a, b, nnf, d, patch, jump, most, None, None, previous_field)
     expected = oracle.propagate(a, b, nnf, d, patch, jump, 0.0)
     assert_same(passed[0][: 4 - jump], nnf[: 4 - jump])
     assert (
         expected[0][: 4 - jump] != nnf[: 4 - jump]
-    ).any()  # without the previous field, the pass finds better matches there
+    ).any()  # without the previous field, the pass finds better matches
     assert_same(passed[0][4 + jump :], expected[0][4 + jump :])
 
 
@@ -161,7 +161,7 @@ def test_random_search_equals_the_oracle(backend, case, patch, radius, seed, ite
 
 
 def test_a_random_step_takes_all_bits_of_its_hash(backend, rng):
-    # Steps are up to 2^22 positions along one row, so that each bit of a hash changes the position.
+    # B is one row of 2^23 positions, and the radius is up to 2^22, so each bit of a hash matters.
     a, b = np.zeros((5, 8, 1), np.int16), np.zeros((1, 1 << 23, 1), np.int16)
     nnf = np.zeros((5, 8, 2), np.int32) + np.array([0, 1 << 22], np.int32)
     worst = np.full((5, 8), 1, np.float32)
@@ -176,7 +176,7 @@ def test_vote_equals_the_oracle(backend, case, patch):
     _, b, nnf = case
     b = b.astype(np.float32)
     if b.shape[2] == 4:
-        b = b[..., :3].copy()  # this is a picture
+        b = b[..., :3].copy()  # three channels, as in a picture
     np.testing.assert_allclose(on(backend, "vote", nnf, b, patch), oracle.vote(nnf, b, patch), rtol=3e-7, atol=1e-7)
 
 
@@ -194,7 +194,7 @@ def test_join_equals_the_oracle(backend, case):
     f[0, 0] = g[-1, -1] = 0
     joined = on(backend, "join", f, g)
     assert joined.dtype == np.int16
-    np.testing.assert_allclose(joined, oracle.join(f, g), atol=1)  # numbers near one half may be rounded up or down
+    np.testing.assert_allclose(joined, oracle.join(f, g), atol=1)  # values near one half may be rounded up or down
     assert (joined == oracle.join(f, g)).mean() > 0.99
     assert not joined[0, 0, : f.shape[2]].any()
     assert not joined[-1, -1, f.shape[2] :].any()
@@ -265,7 +265,8 @@ def test_pixel_vectors_equal_the_oracle(backend, rng, size, key):
 @pytest.mark.parametrize("scale_b", [(2, 2), (1.3, 2.9), (0.4, 1)])
 def test_resample_equals_the_oracle(backend, rng, scale_a, scale_b):
     size_a, size_b = (7, 5), (4, 9)
-    # Odd sizes give one row and column more or less than the scale.
+    # The new size may be one row and one column larger or smaller than the scale times the old
+    # size.
     for change in (-1, 0, 1):
         shape_a = tuple(max(1, round(n * s) + change) for n, s in zip(size_a, scale_a, strict=True))
         shape_b = tuple(max(1, round(n * s) + change) for n, s in zip(size_b, scale_b, strict=True))
@@ -276,9 +277,9 @@ def test_resample_equals_the_oracle(backend, rng, scale_a, scale_b):
 
 @pytest.mark.parametrize("scale", [3.7, 1.3, 1.1])
 def test_resample_divides_by_the_scale_exactly(backend, rng, scale):
-    # (y + .5) / scale is a whole number at some positions, or very near one. With a multiplication
-    # by 1 / scale, it would lie in another parent. The field is random, since a coherent field
-    # gives the same match from both parents.
+    # At some positions, (y + .5) / scale is a whole number, or very near one. If the kernel
+    # multiplied by 1 / scale instead, it would find another coarse position there. The field is
+    # random, since a coherent field would give the same match from both coarse positions.
     nnf = random_field(rng, (30, 30), (30, 30))
     shape = (round(30 * scale), round(30 * scale))
     expected = oracle.resample(nnf, shape, shape, (scale, scale), (scale, scale))
@@ -301,14 +302,14 @@ def test_search_on_unit_vectors_equals_the_oracle(backend, rng, patch, channels)
 
 @pytest.mark.parametrize("patch", [5, 7])
 def test_the_largest_sums_do_not_overflow(backend, patch):
-    # With equal unit vectors on both sides, every product is the largest possible.
+    # All positions have the same unit vectors, so every product is the largest possible.
     a = np.full((9, 9, 2), ONE, np.int16)
     nnf = np.stack(np.mgrid[:9, :9], axis=2).astype(np.int32)
     assert_same(on(backend, "distance", a, a, nnf, patch), np.full((9, 9), -2, np.float32))
 
 
 def test_a_tie_keeps_the_current_match(backend, rng):
-    # All positions are alike, so no candidate is strictly better.
+    # All positions of B have the same features, so no candidate is strictly better.
     a, b = np.full((6, 7, 12), ONE, np.int16), np.ones((8, 5, 12), np.int16)
     nnf = random_field(rng, (6, 7), (8, 5))
     d = on(backend, "distance", a, b, nnf, 3)
@@ -320,8 +321,8 @@ def test_a_tie_keeps_the_current_match(backend, rng):
 
 
 def test_candidates_that_are_better_by_little_are_not_rejected_by_rounding(backend, rng):
-    # Sums near 2^30 differ by a few units, which float32 cannot hold. Some are better only by
-    # rounding.
+    # Sums near 2^30 differ by a few units, which float32 cannot represent. So some candidates are
+    # better only by rounding.
     a = np.full((11, 9, 2), ONE, np.int16)
     b = (ONE + rng.integers(-1, 2, (11, 9, 2))).astype(np.int16)
     nnf = random_field(rng, (11, 9), (11, 9))
@@ -345,7 +346,8 @@ def test_a_larger_max_product_gives_the_same_result(backend, rng):
 
 
 def test_a_candidate_is_rejected_once_max_product_rules_it_out(backend, rng):
-    # With a limit this low, a candidate is rejected while a row of its patch has yet to be added.
+    # With a `max_product` this low, a candidate is rejected before the last row of its patch is
+    # added.
     a, b = directions(rng, (8, 9), 16), directions(rng, (9, 7), 16)
     nnf = random_field(rng, (8, 9), (9, 7))
     d = on(backend, "distance", a, b, nnf, 3)
@@ -354,7 +356,7 @@ def test_a_candidate_is_rejected_once_max_product_rules_it_out(backend, rng):
         assert_same(actual[0][1:-1], nnf[1:-1])
         assert_same(actual[1][1:-1], d[1:-1])
         assert (on(backend, function, a, b, nnf, d, 3, *args, UNIT_VECTORS)[0] != nnf)[1:-1].any(axis=2).mean() > 0.5
-    # In a patch of one row, no row has yet to be added.
+    # A patch of one row has no further row, so its candidate is not rejected early.
     b, nnf = b[:1].copy(), nnf * np.array([0, 1], np.int32)
     d = on(backend, "distance", a, b, nnf, 3)
     for function, args in (("propagate", (1,)), ("random_search", (9, 0, 0))):
@@ -367,8 +369,8 @@ def test_a_candidate_is_rejected_once_max_product_rules_it_out(backend, rng):
 
 
 def test_the_current_match_is_not_evaluated_again(backend, rng):
-    # Every candidate equals the current match. A wrong distance stays, since it is not computed
-    # again.
+    # Every candidate is the current match. Its given distance is wrong, and must be returned,
+    # because kernels do not compute it again.
     a = directions(rng, (5, 6), 8)
     same = np.stack(np.mgrid[:5, :6], axis=2).astype(np.int32)
     wrong = np.full((5, 6), 7, np.float32)
@@ -397,7 +399,7 @@ def test_labels_forbid_matches_as_in_the_oracle(backend, rng, shape):
 @pytest.mark.parametrize("which", ["a", "b", "both"])
 def test_features_need_no_alignment_beyond_that_of_one_number(backend, rng, which):
     def there(name, x):
-        """Return an array on the device, shifted by one number if `which` names it."""
+        """Return an array on the device; if `which` names it, its address is one number further."""
         off = which in (name, "both")
         return backend.asarray(np.append(np.zeros(int(off), x.dtype), x))[int(off) :].reshape(x.shape)
 
@@ -419,10 +421,10 @@ def test_features_need_no_alignment_beyond_that_of_one_number(backend, rng, whic
 
 @pytest.mark.gpu
 def test_matches_beyond_2_31_elements_are_found_on_a_gpu(rng):
-    # test_large_arrays.py has this test for the simulator, which needs no memory for it.
+    # test_large_arrays.py tests the same on the simulator, where large arrays take no memory.
     backend = CudaBackend()
     if backend.free_memory() < 10 << 30:
-        pytest.skip(f"takes 10 GiB of a GPU's memory, and {backend.free_memory() / 2**30:.0f} are free")
+        pytest.skip(f"takes 10 GiB of a GPU's memory, but only {backend.free_memory() / 2**30:.0f} GiB are free")
     a, part = (rng.integers(-9, 10, (size, size, 1)).astype(np.int16) for size in (3, 5))
     nnf = rng.integers(1, 4, (3, 3, 2)).astype(np.int32)
     top, left = 1 << 15, 40
@@ -443,7 +445,7 @@ def test_matches_beyond_2_31_elements_are_found_on_a_gpu(rng):
 def test_free_memory_is_in_bytes_and_at_most_what_the_device_has(backend):
     on_host = backend.xp is np
     total = psutil.virtual_memory().total if on_host else backend.xp.cuda.runtime.memGetInfo()[1]
-    assert total / 1000 < backend.free_memory() <= total  # a number of kilobytes would be a thousandth
+    assert total / 1000 < backend.free_memory() <= total  # a number in kilobytes would be a thousandth of it
 
 
 def search(backend, a, b, nnf, patch, iterations):
@@ -457,7 +459,7 @@ def search(backend, a, b, nnf, patch, iterations):
 
 
 def searched(a, b, nnf, patch, labels, frames, search_radius):
-    """Yield three passes of a search, each from the result of the pass before."""
+    """Yield three passes of a search, each with the result of the previous pass as input."""
     maps = {"a": a, "b": b, "patch": patch, "frames": frames}
     distance = yield Pass("distance", maps | {"nnf": nnf})
     maps |= {"labels": labels, "max_product": UNIT_VECTORS}
@@ -471,8 +473,9 @@ def searched(a, b, nnf, patch, labels, frames, search_radius):
 
 @pytest.mark.parametrize("channels", [(8, 8, 8), (8, 6, 6)], ids=str)
 def test_searches_that_run_together_find_what_each_finds_alone(backend, rng, channels):
-    # The searches differ in sizes, frames, labels and radii. With other numbers of channels, the
-    # middle one reads features in another unit, and has launches of its own.
+    # The searches differ in sizes, frames, labels and radii. If the middle search has another
+    # number of channels, it reads features in another unit, so its launches are not merged with
+    # others.
     sizes = ((9, 14), (16, 5)), ((16, 5), (9, 14)), ((3, 4), (20, 6))
     cases = []
     for (size_a, size_b), width, patch in zip(sizes, channels, (3, 3, 5), strict=True):

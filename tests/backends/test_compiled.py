@@ -1,6 +1,7 @@
-"""The compiled kernels: they are kept in files, and compiled again if a file or a source changes.
+"""Tests of compiled kernels: they are stored in files, and compiled again if a source changes.
 
-If Numba's private interface is another one, Numba's public interface gives the same results.
+If the internals of Numba have changed, the kernels compiled through Numba's public interface give
+the same results.
 """
 
 from __future__ import annotations
@@ -24,14 +25,15 @@ import pytest
 from analogy.backends import compiled, machine_code, selftest
 from analogy.backends.cpu import CpuBackend
 
-CODE = b"code"  # `linked` replaces the loader, and accepts any code
+CODE = b"code"  # stands for machine code in tests that use the fixture `linked`
 
 
 @pytest.fixture
 def linked(monkeypatch, tmp_path):
-    """Return the list of codes that are loaded, with "compiled" for those that are compiled first.
+    """Replace compiler and loader, and return a list of their calls.
 
-    The folder for the code is `tmp_path`.
+    A call of the compiler adds "compiled", and a call of the loader adds the code. The folder for
+    compiled code is `tmp_path`.
     """
     loaded: list[str] = []
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
@@ -42,7 +44,7 @@ def linked(monkeypatch, tmp_path):
 
 
 def kept(folder: Path) -> Path:
-    [file] = folder.iterdir()  # there is no other file
+    [file] = folder.iterdir()  # this fails if there is another file
     return file
 
 
@@ -53,7 +55,7 @@ def test_a_second_load_uses_the_code_that_the_first_has_compiled(linked, tmp_pat
     assert kept(tmp_path).name.startswith("kernels-")
 
 
-@pytest.mark.skipif(os.name != "posix", reason="of POSIX' permissions")
+@pytest.mark.skipif(os.name != "posix", reason="tests POSIX permissions")
 def test_another_user_can_load_the_code_that_the_builder_of_an_image_has_compiled(linked, tmp_path) -> None:
     before = os.umask(0o022)
     try:
@@ -96,7 +98,7 @@ def test_without_a_writable_folder_kernels_are_compiled_at_each_start_and_one_li
         compiled.load()
         compiled.load()
     assert linked == ["compiled", CODE, "compiled", CODE]
-    assert [("at each start" in r.message, "NUMBA_CACHE_DIR" in r.message) for r in caplog.records] == [
+    assert [("each start compiles" in r.message, "NUMBA_CACHE_DIR" in r.message) for r in caplog.records] == [
         (True, True)
     ] * 2
 
@@ -151,8 +153,8 @@ print("numba" in sys.modules, backend.distance(joined, joined, field, 3).mean())
 
 
 def reached(value: Any, seen: set[Any]) -> Iterator[Path]:
-    """Yield the file of a kernel, and the files of all functions that it calls."""
-    function = getattr(value, "py_func", value)  # the function that `njit` decorates
+    """Yield the source file of a kernel, and those of all functions that it calls."""
+    function = getattr(value, "py_func", value)  # the Python function, if `njit` has decorated it
     if not isinstance(getattr(function, "__code__", None), CodeType) or function in seen:
         return
     seen.add(function)
@@ -164,7 +166,7 @@ def reached(value: Any, seen: set[Any]) -> Iterator[Path]:
 
 
 def imported(path: Path) -> Iterator[Path]:
-    """Yield the files of this package from which a source takes names, such as constants."""
+    """Yield the files of this package from which a source file imports names."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("analogy")):
             folder = path.parents[node.level - 1] if node.level else PACKAGE.parents[1]
@@ -176,7 +178,7 @@ PACKAGE = Path(compiled.__file__).parent
 
 
 def sources(module: str) -> set[Path]:
-    """Return the files of this package that the kernels of a module are made from."""
+    """Return the source files of this package on which the kernels of a module depend."""
     written = importlib.import_module(f"analogy.backends.{module}")
     seen: set[Any] = set()
     found = {path for name in compiled.KERNELS[module] for path in reached(getattr(written, name), seen)}
@@ -187,12 +189,12 @@ def sources(module: str) -> set[Path]:
 @pytest.mark.parametrize("module", compiled.KERNELS)
 def test_kernels_are_kept_under_another_name_once_one_of_their_sources_changes(module, tmp_path) -> None:
     used = sources(module)
-    assert len(used) > 1  # these are at least the kernels, and the types of their arguments
+    assert len(used) > 1  # at least the file of the kernels, and `argument_types`
     package = shutil.copytree(PACKAGE, tmp_path / "backends", ignore=shutil.ignore_patterns("__pycache__"))
     checksum = compiled._checksum_of_sources.__wrapped__
     before = checksum(package)
     for source in used:
-        assert source.is_relative_to(PACKAGE), f"{source} is outside `backends`, so no change of it is noticed"
+        assert source.is_relative_to(PACKAGE), f"{source} is outside `backends`, so the checksum does not contain it"
         copy = package / source.relative_to(PACKAGE)
         text = copy.read_bytes()
         copy.write_bytes(text + b"# changed")
@@ -210,7 +212,7 @@ def another_name(patch: pytest.MonkeyPatch) -> None:
 
 
 def another_convention(patch: pytest.MonkeyPatch) -> None:
-    """Make Numba name a function with another result and other arguments."""
+    """Make Numba return the name of a function with another result and other arguments."""
     made = numba.core.ccallback.CFunc
     text, name = made.inspect_llvm, made.native_name.fget
     other = "\ndefine i64 @{}.other(ptr %a) {{\n  ret i64 0\n}}\n"
@@ -219,7 +221,7 @@ def another_convention(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_call_into_numba(patch: pytest.MonkeyPatch) -> None:
-    """Make a function of the compiled code count as one that exists only where Numba is loaded."""
+    """Make the check treat a function of the compiled code as a function of Numba."""
     patch.setattr(machine_code, "_OF_NUMBA", ("divergence",))
 
 
@@ -246,10 +248,10 @@ def test_with_another_private_interface_numba_compiles_by_itself_and_one_line_sa
         breakage(patch)
         compiled.load("seam_kernels")["divergence"](*arguments[1])
     [line] = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert line.message.startswith("the machine code of the kernels cannot be stored with Numba")
+    assert line.message.startswith("this package cannot make or load the machine code of its kernels with Numba")
     assert np.array_equal(out[0], out[1])
     assert out[0].any()
-    assert list(tmp_path.glob("numba-*/**/*.nbi"))  # the code that Numba has compiled is kept, too
+    assert list(tmp_path.glob("numba-*/**/*.nbi"))  # Numba has stored the code that it compiled
 
 
 def test_kernels_that_numba_compiles_by_itself_give_the_same_results(monkeypatch, tmp_path) -> None:
@@ -262,12 +264,15 @@ def test_kernels_that_numba_compiles_by_itself_give_the_same_results(monkeypatch
         for one, other in zip(arrays, found[name], strict=True):
             if name in compiled.KERNELS["kernels"]:
                 assert one.tobytes() == other.tobytes(), name
-            else:  # LLVM may add in another order
+            else:  # LLVM may add the terms of these sums in another order
                 np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6, err_msg=name)
 
 
 def results(backend: CpuBackend) -> dict[str, list[np.ndarray]]:
-    """Return kernel -> its results and changed arguments, for the arguments of the self-test."""
+    """Return a dict from each kernel to its results and arguments, which it may have changed.
+
+    The kernels get the arguments of the self-test.
+    """
     arguments = selftest._arguments(backend)
     found = {}
     for name, args in arguments.items():

@@ -1,4 +1,7 @@
-"""Limits of containers: groups of both versions as folders, and a real group where possible."""
+"""Tests of the limits of containers, with folders like control groups of versions 1 and 2.
+
+One test makes a real control group if the system permits it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ MEMORY = Path("/sys/fs/cgroup/memory")
 
 @pytest.fixture
 def groups(tmp_path):
-    """Return a function that writes the list of the process's groups, and files of groups."""
+    """Return a function that writes the list of the process's control groups, and their files."""
 
     def make(own: str, **files: str) -> ControlGroups:
         (tmp_path / "own").write_text(own)
@@ -99,7 +102,7 @@ def test_a_transfer_that_does_not_fit_into_the_container_is_refused_in_one_line(
     try:
         group.mkdir()
     except OSError as error:
-        pytest.skip(f"no group with a limit on its memory can be made here: {error}")
+        pytest.skip(f"this system does not permit to make a control group with a memory limit: {error}")
     try:
         (group / "memory.limit_in_bytes").write_text(str(600 << 20))
         picture = tmp_path / "large.png"

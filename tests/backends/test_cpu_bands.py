@@ -1,4 +1,4 @@
-"""The bands of the CPU backend: a kernel that runs on some rows writes these rows and no others."""
+"""Tests of bands on the CPU backend: a kernel that runs on a range of rows writes no other rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ UNTOUCHED = 77
 
 
 class OneBand(CpuBackend):
-    """Backend that runs the rows FIRST to END of a kernel, on outputs that hold UNTOUCHED."""
+    """Backend that runs only rows FIRST to END of a kernel, on outputs filled with UNTOUCHED."""
 
     def __init__(self, inputs):
         super().__init__(1)
@@ -31,7 +31,7 @@ class OneBand(CpuBackend):
 
 
 def arguments(kernel: str, rng: np.random.Generator) -> tuple:
-    """Return arguments of a method of the backend whose result has 11 rows."""
+    """Return arguments for a method of the backend, with which its result has 11 rows."""
     size_a, size_b = (11, 9), (10, 12)
     a, b = (rng.integers(-2, 3, (*size, 8)).astype(np.int16) for size in (size_a, size_b))
     nnf = np.stack([rng.integers(0, n, size_a) for n in size_b], axis=2).astype(np.int32)
@@ -72,7 +72,7 @@ def test_a_band_of_columns_is_solved_in_its_place_and_nothing_around_it_changes(
     shifts, f = rng.random(w, np.float32), rng.random((h, w), np.float32)
     whole = f.copy()
     CpuBackend(1).solve_columns(shifts, whole)
-    # A row above and a row below belong to other data.
+    # The row above the array and the row below it stand for other data, and must not change.
     around, excess = (np.full((h + 2, w), UNTOUCHED, np.float32) for _ in range(2))
     around[1:-1] = f
     run = CpuBackend(1)._load("seam_kernels")["solve_columns"]

@@ -1,7 +1,7 @@
-"""The CUDA backend with the real CuPy, but without a GPU: kernels compile, and names exist.
+"""Tests of the CUDA backend with the real CuPy and no GPU: kernels compile, and names exist.
 
-NVRTC needs no driver. The compiler's options come from private functions of CuPy. If CuPy changes
-them, this test fails and has to be adapted.
+NVRTC, CUDA's compiler, does not need a driver. The options of the compiler come from private
+functions of CuPy. If CuPy changes these functions, this test fails and must be adapted.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ KERNELS = {
     "coarsen", "factor", "relax", "residual", "restriction", "prolongation", "combine",
     "small_steps",
 }  # fmt: skip
-# With 64 registers, 4 blocks of 256 threads run on a multiprocessor with 64 Ki registers, which is
-# half of the maximum number of threads.
+# A multiprocessor has 64 Ki registers. With 64 registers per thread, 4 blocks of 256 threads run on
+# it at the same time, which is half of the largest number of threads that it can run.
 MAX_REGISTERS = 64
-# These have few blocks, and they read ahead into registers.
+# These kernels may use more registers: they run few blocks, and read numbers ahead into registers.
 RELAXING, MOST_OF_RELAX = ("relax", "small_steps"), 96
 _USED = re.compile(
     r"entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"
@@ -45,7 +45,7 @@ _USED = re.compile(
 
 
 def compile_for(architecture: int, unit: str) -> str:
-    """Return the compiler's report on the kernels, with CuPy's options for an architecture."""
+    """Compile the kernels with CuPy's options for an architecture, and return the report."""
     from cupy._core import core
     from cupy.cuda import compiler
 
@@ -69,12 +69,12 @@ def reports() -> dict[tuple[int, str], str]:
         from cupy.cuda import nvrtc
 
         nvrtc.getVersion()
-    except Exception as error:  # the loader of libraries raises many classes
+    except Exception as error:  # loading a library can raise errors of many classes
         pytest.skip(f"compiling the kernels needs NVRTC (nvidia-cuda-nvrtc-cu12): {error}")
     jobs = [(architecture, unit) for architecture in ARCHITECTURES for unit in ("float4", "float")]
 
     def compile_alone(job: tuple[int, str]) -> str:
-        with kept_interrupts():  # NVRTC handles interrupts while it compiles
+        with kept_interrupts():  # because NVRTC replaces the handler of interrupts while it compiles
             return compile_for(*job)
 
     return {job: compile_alone(job) for job in jobs}
@@ -108,14 +108,14 @@ def test_kernels_compile_without_spills_within_their_registers(reports, architec
 
 
 def test_the_compiler_gets_the_option_that_forbids_to_fuse_multiply_and_add():
-    # With --fmad=false the device rounds as the source is written, and as the simulator does.
+    # With --fmad=false the device rounds after each operation of the source, as the simulator does.
     assert "--fmad=false" in cuda_launch.options("float")
 
 
 def used_names() -> set[tuple[str, str]]:
-    """Return (module, dotted name) of all names that the package uses of array modules.
+    """Return (module, dotted name) for each name of an array module that the package uses.
 
-    `cp.` is CuPy, and `xp.` is CuPy or NumPy.
+    In the package, `cp` is CuPy, and `xp` is CuPy or NumPy.
     """
     found = set()
     for path in Path(analogy.__file__).parent.rglob("*.py"):
@@ -153,7 +153,7 @@ def _has_device() -> bool:
 
 @pytest.mark.skipif(_has_device(), reason="this machine has a GPU")
 def test_a_missing_driver_is_refused_with_advice():
-    expected = r"^(there is no NVIDIA driver|no usable NVIDIA driver: .* for CUDA 1\d\.\d|no NVIDIA GPU).*nvidia-smi"
+    expected = r"^(there is no NVIDIA driver|the NVIDIA driver .* for CUDA 1\d\.\d|no NVIDIA GPU).*nvidia-smi"
     with pytest.raises(DeviceError, match=expected) as caught:
         get_backend("cuda")
     assert "\n" not in str(caught.value)

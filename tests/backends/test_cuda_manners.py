@@ -1,4 +1,7 @@
-"""The CUDA backend on the simulator, with other users of CuPy, in threads, and short of memory."""
+"""Tests of the CUDA backend on the simulator: other users of CuPy, threads, waits and memory.
+
+"Other users" means that the caller's program uses CuPy for its own work, on its own streams.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ pytestmark = pytest.mark.skipif(bool(simulator.missing()), reason=simulator.miss
 
 @contextmanager
 def on(number: int):
-    """Make a device and a new stream current, as a program that uses CuPy may do."""
+    """Make a device and a new stream current, as a caller that uses CuPy may do."""
     before = cp.cuda.Device()
     cp.cuda.Device(number).use()
     default, stream = cp.cuda.get_current_stream(), cp.cuda.Stream(non_blocking=True)
@@ -54,7 +57,7 @@ class Trouble(Exception):
     pass
 
 
-# Current device and stream of the caller's thread
+# Tests of the current device and stream of the caller's thread
 
 
 def every_call(backend):
@@ -117,11 +120,11 @@ def test_work_on_the_caller_s_stream_is_in_order_before_and_after(number):
     with on(number), cp.cuda.Device(1), on(1):
         f = (
             cp.asarray(np.ones((2, 2, 4), np.float32)) * 2
-        )  # this raises RaceError if the backend does not wait for the stream
+        )  # the call raises RaceError if the backend does not wait for the stream
         joined = backend.join(f, f)
         np.testing.assert_array_equal(
             cp.asnumpy(joined + 0), np.full((2, 2, 8), 2048)
-        )  # this raises RaceError if the stream does not wait
+        )  # it raises RaceError if the stream does not wait for the backend
 
 
 def test_a_backend_of_another_device_waits_for_the_streams_of_both(simulated):
@@ -141,12 +144,12 @@ def test_a_backend_of_another_device_waits_for_the_streams_of_both(simulated):
 @pytest.mark.parametrize("use", ["to_host", "asarray"])
 def test_an_array_of_one_thread_can_be_used_by_another_through_the_backend(simulated, use):
     with simulated.active():
-        made = simulated.join(*[simulated.asarray(np.ones((4, 4, 4), np.float32))] * 2)[::2]  # `asarray` has to copy it
+        made = simulated.join(*[simulated.asarray(np.ones((4, 4, 4), np.float32))] * 2)[::2]  # `asarray` must copy it
 
     def elsewhere():
         with on(0):
             with pytest.raises(device.RaceError):
-                made + 0  # this stream did not wait
+                made + 0  # the stream of this thread has not waited for the backend
             return simulated.to_host(simulated.asarray(made)) if use == "asarray" else simulated.to_host(made)
 
     with ThreadPoolExecutor(1) as pool:
@@ -157,10 +160,10 @@ def test_a_network_runs_in_the_backend_s_stream(simulated, rng):
     network = Features(locate(DEFAULT), simulated)
     with on(0):
         picture = cp.asarray(pictures(rng)[0]) + 0
-        assert cp.asnumpy(network.pyramid(picture)[5]).any()  # each of them raises RaceError if the order is wrong
+        assert cp.asnumpy(network.pyramid(picture)[5]).any()  # raises RaceError if the order is wrong
 
 
-# Choice of the device
+# Tests of the choice of the device
 
 
 @pytest.mark.parametrize(("device", "index"), [("cuda", 0), ("cuda:0", 0), ("cuda:3", 3)])
@@ -171,14 +174,14 @@ def test_a_device_is_chosen_by_its_number(monkeypatch, device, index):
 
 @pytest.mark.parametrize("name", ["cuda:", "cuda:-1", "cuda:x", "cuda: 1", "cuda1", "cpu:0"])
 def test_a_misspelt_device_is_refused(name):
-    with pytest.raises(DeviceError, match="choose one of auto, cpu, cuda, or cuda:N, the device of that number"):
+    with pytest.raises(DeviceError, match="choose one of auto, cpu, cuda, or cuda:N for CUDA's device number N"):
         get_backend(name)
 
 
 def test_networks_read_and_write_arrays_of_the_backend_s_device(simulated, monkeypatch, rng):
     counts = Counts(monkeypatch)
     network = Features(locate(DEFAULT), simulated)
-    network.pyramid(pictures(rng)[0])  # the names and numbers are those of ONNX Runtime
+    network.pyramid(pictures(rng)[0])  # arrays are bound with ONNX Runtime's name and number of the device
     assert {binding[1:] for binding in counts.bindings} == {("cpu", 0)}
 
     bound: list[tuple[str, str, int]] = []
@@ -211,7 +214,7 @@ def test_backends_of_one_device_share_its_stream_and_those_of_two_do_not(simulat
     assert simulator.SimulatedCudaBackend(1)._queue.stream != simulated._queue.stream
 
 
-# Several threads
+# Tests with several threads
 
 
 def test_networks_of_one_device_run_one_at_a_time(simulated, monkeypatch, rng):
@@ -237,20 +240,20 @@ def test_simulated_transfers_in_several_threads_equal_those_in_turn(simulated, r
             np.testing.assert_array_equal(one.a_prime, other.a_prime)
 
 
-# Work that takes time
+# Tests of slow operations: plans of convolutions, and waits of the host
 
 
 def test_a_second_transfer_plans_no_convolution_again(simulated, monkeypatch, rng):
     counts = Counts(monkeypatch)
     engine, (a, b_prime) = Engine(backend=simulated), pictures(rng)
     engine.transfer(a, b_prime, search_iterations=1)
-    assert counts.runs == counts.plans == 10  # the pyramid and four steps are planned for both sizes
+    assert counts.runs == counts.plans == 10  # one pyramid and four inversions are planned for each of the two sizes
     for first, second in ((a, b_prime), (b_prime, a)):
         counts.forget()
         engine.transfer(first, second, search_iterations=1)
         assert (counts.runs, counts.plans) == (10, 0)
     counts.forget()
-    engine.transfer(a, a[1:], search_iterations=1)  # the new size replaces the size that is no longer used
+    engine.transfer(a, a[1:], search_iterations=1)  # the new size replaces one of the two sizes
     assert counts.plans == 5
     counts.forget()
     engine.transfer(a, a[1:], search_iterations=1)
@@ -263,7 +266,8 @@ def test_the_host_waits_7_times_in_a_transfer(simulated, monkeypatch, rng):
     engine, (a, b_prime) = Engine(backend=simulated), pictures(rng)
     before = device.waits
     engine.transfer(a, b_prime)
-    # The host waits for six results and for the checks of features, but not for ONNX Runtime.
+    # The host waits for six results and once for the checks of features. It does not wait for the
+    # runs of ONNX Runtime.
     assert (device.waits - before, counts.waits) == (7, 0)
 
 
@@ -273,7 +277,7 @@ def test_the_host_waits_once_for_each_run_of_a_network_that_l_bfgs_makes(simulat
     before = device.waits
     engine.transfer(a, b_prime, inversion="deconvolution", inversion_steps=3, search_iterations=1)
     assert counts.runs >= 2 + 8 * 4
-    assert device.waits - before == 7 + counts.runs - 2  # the host does not wait for the two pyramids
+    assert device.waits - before == 7 + counts.runs - 2  # the runs for the two pyramids do not make the host wait
 
 
 def test_checks_are_read_once_at_the_end_and_the_first_failure_is_raised(simulated):
@@ -301,7 +305,7 @@ def test_checks_of_a_transfer_within_another_one_are_read_where_they_were_made(s
     finite, infinite = (simulated.asarray(np.array([value], np.float32)) for value in (1, np.inf))
     with pytest.raises(Trouble, match="outer"), simulated.active():
         simulated.require_finite([infinite], Trouble("outer"))
-        with on(0):  # as in a callback that uses a stream of its own
+        with on(0):  # as in a callback that uses another stream
             simulated.require_finite([finite], Trouble("inner"))
             with pytest.raises(Trouble, match="inner"):
                 simulated.require_finite([infinite], Trouble("inner"))
@@ -320,7 +324,7 @@ def test_an_exception_within_active_leaves_no_check_behind(simulated):
     simulated.to_host(simulated.asarray(np.ones(1)))
 
 
-# Memory
+# Tests of kernels, descriptions and memory
 
 
 def test_prepared_kernels_are_not_compiled_again(monkeypatch):
@@ -362,7 +366,7 @@ def test_libraries_free_unused_memory_before_a_pair_is_refused(simulated, monkey
     need = round(memory.estimate(widths, sizes, sizes))
     monkeypatch.setattr(cp.cuda.runtime, "memGetInfo", lambda: (need if runs else need - 1, 2 * need))
     memory.check(simulated, widths, sizes, sizes, Settings())
-    assert runs == ["cpu:0"]  # on a GPU this is "gpu:0"
+    assert runs == ["cpu:0"]  # on a real GPU, ONNX Runtime calls the device "gpu:0"
     monkeypatch.setattr(cp.cuda.runtime, "memGetInfo", lambda: (need - 1, 2 * need))
     with pytest.raises(MemoryLimitError):
         memory.check(simulated, widths, sizes, sizes, Settings())
@@ -380,7 +384,7 @@ SHORTAGES = [
 
 
 class Short:
-    """Session that fails a number of times, and counts its runs."""
+    """Session whose first `times` runs fail with `message`, and which counts its runs."""
 
     def __init__(self, message: str, times: int):
         self.message, self.times, self.ran = message, times, 0
@@ -420,7 +424,7 @@ def test_a_network_that_fails_for_another_reason_is_not_run_again(simulated):
 
 
 class OutOfMemoryError(MemoryError):
-    """Error of CuPy's memory pool."""
+    """Error like that of CuPy's memory pool."""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The constructor of the CUDA backend: the error names each missing thing, with advice."""
+"""Tests of the CUDA backend's constructor: its error names what is missing, and what to do."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_the_option_require_gpu_fails_tests_that_would_be_skipped():
 
 
 def test_a_driver_that_is_too_old_is_refused_with_advice():
-    with pytest.raises(DeviceError, match=r"driver: .* too old for CUDA 13\.1 .*number 35.*nvidia-smi works"):
+    with pytest.raises(DeviceError, match=r"driver .* too old for CUDA 13\.1 .*number 35.*nvidia-smi works"):
         probes.check_driver(fake_cupy(CUDARuntimeError(35), version=13010))
 
 
@@ -94,7 +94,7 @@ def test_a_missing_driver_and_an_old_driver_give_different_errors(monkeypatch, c
     monkeypatch.setattr("analogy.backends.choice.find_spec", lambda name: name)
     with caplog.at_level("INFO", logger="analogy"):
         assert get_backend("auto").name == "cpu"
-    # The log only says what happens; `analogy info` and `--device cuda` say what to do.
+    # The log names only the cause; `analogy info` and `--device cuda` also say what to do.
     assert caplog.messages == ["using the CPU: there is no NVIDIA driver"]
 
 
@@ -111,7 +111,7 @@ def test_the_first_device_is_used_unless_another_is_chosen():
 
 @pytest.mark.parametrize(("count", "there"), [(1, "cuda:0"), (4, "cuda:0 to cuda:3")])
 def test_a_device_that_does_not_exist_is_refused_with_a_list_of_devices(count, there):
-    with pytest.raises(DeviceError, match=rf"^there is no device cuda:4; CUDA lists {there}; check nvidia-smi"):
+    with pytest.raises(DeviceError, match=rf"^there is no device cuda:4; CUDA lists only {there}; check nvidia-smi"):
         probes.check_driver(fake_cupy(count), 4)
 
 
@@ -129,7 +129,7 @@ def test_a_kernel_that_leaves_no_result_is_an_error():
     def module(**kwargs):
         return SimpleNamespace(get_function=lambda name: lambda grid, block, args: None)
 
-    with pytest.raises(DeviceError, match="left no result"):
+    with pytest.raises(DeviceError, match="wrote 0, not 42"):
         probes.check_compiler(SimpleNamespace(zeros=lambda *args: [0], RawModule=module))
 
 
@@ -170,7 +170,7 @@ def test_a_runtime_built_without_cuda_is_refused_with_advice(monkeypatch):
 
 def test_a_runtime_for_another_cuda_version_is_refused_with_advice(monkeypatch):
     fake_runtime(monkeypatch, cuda_version="13.0")
-    with pytest.raises(DeviceError, match=r"CuPy is built for CUDA 12, ONNX Runtime 1.25.0 for CUDA 13; .* one extra"):
+    with pytest.raises(DeviceError, match=r"built for CUDA 12, but ONNX Runtime 1.25.0 for CUDA 13; .* one extra"):
         probes.check_runtime(fake_cupy())
 
 
@@ -190,7 +190,7 @@ def test_a_runtime_without_a_cuda_version_is_accepted(monkeypatch):
 def test_the_cuda_provider_gets_the_backend_s_stream_and_device(monkeypatch):
     loaded = fake_runtime(monkeypatch)
     backend = object.__new__(cuda.CudaBackend)
-    assert backend.name == "cuda"  # this is ONNX Runtime's name for the device of an array
+    assert backend.name == "cuda"  # ONNX Runtime needs this name of the device for bound arrays
     backend.xp, backend.index = fake_cupy(), 1
     backend._queue = SimpleNamespace(stream=SimpleNamespace(ptr=4096))
     shared: list[tuple[int, int]] = []
@@ -198,7 +198,7 @@ def test_the_cuda_provider_gets_the_backend_s_stream_and_device(monkeypatch):
     (name, options), fallback = backend._find_providers()
     assert (name, fallback) == (CUDA, "CPUExecutionProvider")
     assert loaded == ["libraries", runtime.ERROR]
-    assert shared == [(1, 6000)]  # this is three quarters of the device's memory
+    assert shared == [(1, 6000)]  # three quarters of the memory of device 1
     assert options == {
         "device_id": "1",
         "user_compute_stream": "4096",
@@ -209,7 +209,7 @@ def test_the_cuda_provider_gets_the_backend_s_stream_and_device(monkeypatch):
 
 
 def a_backend(cpu):
-    """Return a backend with arrays of the CPU whose provider is CUDA."""
+    """Return an object like a backend, with the provider of CUDA but with arrays on the CPU."""
     return SimpleNamespace(
         providers=[(CUDA, {})], xp=SimpleNamespace(empty=np.zeros), name="cpu", index=0,
         asarray=cpu.asarray, pointer=cpu.pointer, to_host=cpu.to_host, run_network=cpu.run_network,
@@ -217,7 +217,7 @@ def a_backend(cpu):
 
 
 class FakeSession:
-    """Session with the provider `used` that does nothing or fails."""
+    """Session with the provider `used` whose run does nothing, or raises `error`."""
 
     def __init__(self, used: str, error: Exception | None = None):
         self.used, self.error = used, error
@@ -263,7 +263,7 @@ def test_a_provider_that_does_not_work_is_an_error(monkeypatch, cpu, session, me
 
 
 def cut_off(x: np.ndarray) -> np.ndarray:
-    """Return numbers with the last 13 of 23 bits cut off, as in TensorFloat-32."""
+    """Return float32 numbers with the last 13 of their 23 bits set to zero."""
     return (x.view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
 
 
@@ -273,7 +273,7 @@ def rounded(x: np.ndarray) -> np.ndarray:
 
 
 class ConvolvingSession(FakeSession):
-    """Session that convolves the bound arrays, with `held` applied to both factors first."""
+    """Session that convolves the bound arrays after it has applied `held` to both of them."""
 
     def __init__(self, held, off=0.0):
         super().__init__(CUDA)
@@ -298,7 +298,7 @@ def test_a_convolution_with_fewer_bits_than_float32_is_refused(monkeypatch, cpu,
     import onnxruntime
 
     backend = a_backend(cpu)
-    # Sums in another order round differently, which is not a fault.
+    # A small difference is accepted, because sums in another order round differently.
     monkeypatch.setattr(onnxruntime, "InferenceSession", ConvolvingSession(lambda x: x, off=5e-5))
     assert probes.check_provider(backend) == CUDA
     monkeypatch.setattr(onnxruntime, "InferenceSession", ConvolvingSession(held))
@@ -366,6 +366,6 @@ def test_the_probe_binds_arrays_of_the_backend_s_device(monkeypatch, cpu):
         asarray=cpu.asarray, pointer=cpu.pointer, to_host=cpu.to_host, run_network=cpu.run_network,
     )  # fmt: skip
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
-    with pytest.raises(DeviceError):  # this session computes nothing
+    with pytest.raises(DeviceError):  # this session computes nothing, so its result is refused
         probes.check_provider(backend)
     assert bound == [(name, "cuda", 2) for name in "xwy"]

@@ -1,4 +1,4 @@
-"""Several pictures below each other in one array: every kernel keeps to the frame of a match."""
+"""Tests of frames (several pictures in one array): no kernel reads beyond the frame of a match."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ MOST = 1e6
 
 
 def laid(pictures, gap, fill=77):
-    """Return the pictures below each other with `gap` rows between, and their frames.
+    """Return an array of the pictures below each other, and their frames.
 
-    No kernel may read the `fill` between them.
+    Between two pictures are `gap` rows with the value `fill`, which no kernel may read.
     """
     heights = [len(picture) for picture in pictures]
     tops = np.cumsum([0, *(height + gap for height in heights)])
@@ -29,7 +29,7 @@ def laid(pictures, gap, fill=77):
 
 
 def whole_numbers(rng, size, channels=8):
-    """Return joined features of few different values, so that many sums tie."""
+    """Return joined features with few different values, so that many sums are equal."""
     return rng.integers(-2, 3, (*size, channels)).astype(np.int16)
 
 
@@ -70,7 +70,7 @@ def test_a_field_into_several_frames_is_searched_as_by_the_oracle(backend, mixed
     a, b, nnf, frames = mixed
     d = oracle.distance(a, b, nnf, patch, frames)
     assert_same(on(backend, "distance", a, b, nnf, patch, frames), [d])
-    assert (d != oracle.distance(a, b, nnf, patch)).any() or patch == 1  # the border of a frame changes the result
+    assert (d != oracle.distance(a, b, nnf, patch)).any() or patch == 1  # without frames, the result is different
     for jump in (1, 4):
         expected = oracle.propagate(a, b, nnf, d, patch, jump, 0.0, None, frames)
         assert_same(on(backend, "propagate", a, b, nnf, d, patch, jump, MOST, None, frames), expected)
@@ -80,7 +80,7 @@ def test_a_field_into_several_frames_is_searched_as_by_the_oracle(backend, mixed
     assert inside(expected[0], frames)
     assert (
         oracle._frame(b, frames, expected[0])[0] == oracle._frame(b, frames, nnf)[0]
-    ).all()  # the frame of a match does not change
+    ).all()  # each match is still in the same frame
 
 
 @pytest.mark.parametrize("patch", PATCHES)
@@ -92,7 +92,7 @@ def test_no_position_votes_across_the_border_of_a_frame(backend, rng, mixed, pat
         b[top:end, :columns] = rng.random((end - top, columns, channels))
     [found] = on(backend, "vote", nnf, b, patch, frames)
     np.testing.assert_allclose(found, oracle.vote(nnf, b, patch, frames), rtol=1e-6, atol=1e-6)
-    assert found.max() <= 1  # no row between the frames is read
+    assert found.max() <= 1  # a vote that had read a row between the frames would be larger
 
 
 @pytest.mark.parametrize("patch", PATCHES)

@@ -1,4 +1,4 @@
-"""Interrupts while a compiler handles them instead of Python."""
+"""Tests of interrupts (Ctrl-C) after a compiler has replaced Python's handler."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def test_a_handler_left_by_a_compiler_is_replaced_in_any_thread() -> None:
 
     def compile_badly() -> None:
         with interrupts.kept_interrupts():
-            interrupts._set(signal.SIGINT, 1)  # nobody handles this interrupt
+            interrupts._set(signal.SIGINT, 1)  # 1 is SIG_IGN, so the interrupt is ignored
 
     for thread in [threading.Thread(target=compile_badly) for _ in range(2)]:
         thread.start()

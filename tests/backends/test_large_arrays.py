@@ -1,7 +1,8 @@
-"""Arrays beyond 2^31 and 2^32 elements, in memory that is only reserved.
+"""Tests of kernels on arrays of more than 2^31 and 2^32 elements, whose memory is only reserved.
 
-Each array is zero except for a small part. The result of a kernel there must be the result of the
-oracle for the part alone. The simulator runs one block of the grid that covers such a picture.
+Each array is zero except in a small region. In this region, the result of a kernel must be the
+result of the oracle for the region alone. The simulator runs only one block of threads of each
+launch.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ pytestmark = pytest.mark.skipif(bool(simulator.missing()), reason=simulator.miss
 
 SIZE = (1 << 16) + 16, 1 << 16
 FAR = [((1 << 15) + 7, 30), (1 << 16, 9), ((1 << 16) + 5, (1 << 16) - 9)]
-"""Positions just beyond 2^31 elements, beyond 2^32, and near the end of a picture of SIZE."""
+"""Positions just after 2^31 and 2^32 elements, and near the end of a picture of SIZE."""
 LONG_ROWS = (15, 1 << 19, 8193), (7, 20)
 """Size of a picture whose rows have 2^32 elements each, and a position in it."""
 CASES = [*(((*SIZE, 1), far) for far in FAR), LONG_ROWS]
 PATCH, MOST = 3, 1e9
 MARGIN = 2
-"""Margin of the part around the positions that are compared, so that its end has no effect."""
+"""Width, in positions, of the border of the small region that is not compared.
+
+There the zeros around the region affect the result.
+"""
 
 
 @pytest.fixture
@@ -36,7 +40,7 @@ def backend(simulated, monkeypatch):
 
 
 def place(part, size, far):
-    """Return a large array with `part` in it, centred at `far`."""
+    """Return a large array of zeros with the small array `part` in it, centred at `far`."""
     large = standin.reserved((*size, *part.shape[2:]), part.dtype)
     top, left = (at - n // 2 for at, n in zip(far, part.shape[:2], strict=True))
     large[top : top + part.shape[0], left : left + part.shape[1]] = standin.asarray(part)
@@ -44,14 +48,14 @@ def place(part, size, far):
 
 
 def block_of(far, units):
-    """Make the simulator run only the block that covers a position."""
+    """Make the simulator run only the block of threads that covers the position `far`."""
     lanes = min(32, 1 << (units - 1).bit_length())
     rows = 1 << ((256 // lanes).bit_length() - 1) // 2
     return simulator.only_block(far[1] // (256 // lanes // rows), far[0] // rows)
 
 
 def matches(rng, size_a, size_b):
-    """Return a field whose matches keep away from the border of `size_b`."""
+    """Return a random field whose matches are at least MARGIN away from the border of B."""
     return rng.integers(MARGIN, np.array(size_b) - MARGIN, (*size_a, 2)).astype(np.int32)
 
 
@@ -73,7 +77,7 @@ def test_matches_far_into_b_are_compared_and_voted_from_there(backend, rng, shap
     corner = np.array(far, np.int32) - 4
     d = np.full((3, 3), 1e9, np.float32)
     there = [standin.asarray(a), place(b, shape[:2], far), standin.asarray(nnf + corner), standin.asarray(d)]
-    # A wrong index would read a label that forbids the match.
+    # At a wrong index, the kernel would read a label that forbids the match.
     labels_there = standin.asarray(labels[0] + 1), place(labels[1] + 1, shape[:2], far)
     expected = searches(oracle, [a, b, nnf, d], 1, labels)
     for (field, distance), (same_field, same) in zip(searches(backend, there, 1, labels_there), expected, strict=True):
@@ -133,7 +137,7 @@ def test_a_field_is_resampled_far_into_a_picture_and_from_there(backend, far):
 
 
 def planes(part, size, far):
-    """Return a large array of several planes, with `part` in it, centred at `far`."""
+    """Return a large array of several planes of zeros, with `part` in it, centred at `far`."""
     large = standin.reserved((len(part), *size), np.float32)
     top, left = (at - n // 2 for at, n in zip(far, part.shape[1:], strict=True))
     large[:, top : top + part.shape[1], left : left + part.shape[2]] = standin.asarray(part)
@@ -141,7 +145,7 @@ def planes(part, size, far):
 
 
 INSIDE = [((1 << 15) + 8, 40), ((1 << 16) + 8, 8), ((1 << 16) + 8, (1 << 16) - 24)]
-"""Positions like those of FAR, in the middle of blocks."""
+"""Positions near those of FAR, but in the middle of a block of threads."""
 
 
 @pytest.mark.parametrize("far", INSIDE)

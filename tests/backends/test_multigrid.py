@@ -1,4 +1,4 @@
-"""The multigrid kernels of every backend, compared with the matrix of the form in float64."""
+"""Tests of the multigrid kernels on every backend, compared with the form's matrix in float64."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AHEAD = (0, 1), (1, 0), (1, 1), (1, -1)
 
 
 def a_form(rng, size, planes):
-    """Return a form with masses near one, and couplings that differ by powers of ten."""
+    """Return a random form with masses near one, and couplings that differ by powers of ten."""
     h, w = size
     form = np.float32(10) ** rng.uniform(-2, 2, (planes, h, w)).astype(np.float32)
     form[0] = rng.uniform(0.5, 2, size)
@@ -42,7 +42,7 @@ def matrix(form):
 
 
 def interpolation(form):
-    """Return the interpolation P by its definition, (H W, coarse positions)."""
+    """Return the interpolation P as a matrix, (H W, coarse positions), by its definition."""
     _, h, w = form.shape
     k = np.maximum(-matrix(form), 0).reshape(h, w, h, w)
     inner_h, inner_w = h // 2 + 1, w // 2 + 1
@@ -89,7 +89,7 @@ def test_the_coarser_form_is_the_finer_form_of_interpolated_values(backend, rng,
     scale = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
     assert (abs(mine[np.ix_(here, here)] - expected) / scale).max() < 1e-5
     np.testing.assert_allclose(coarse[0][rows_columns].ravel(), p.T @ mass, rtol=1e-5)
-    outside = np.setdiff1d(index, here)  # these positions have no couplings
+    outside = np.setdiff1d(index, here)  # the positions that were added to make a side odd have no couplings
     np.testing.assert_array_equal(mine[outside], np.eye(len(mine))[outside])
 
 
@@ -101,7 +101,8 @@ def test_negative_couplings_of_a_coarser_grid_are_kept_and_count_as_zero_for_the
     assert weights.min() >= 0
     corners = weights[4:, :4, :5].sum(axis=0)
     np.testing.assert_allclose(corners, 1, rtol=1e-6)
-    # For any weights A 1 = m, since constants are interpolated exactly.
+    # With any weights, A times a vector of ones is the mass, since constants are interpolated
+    # exactly.
     np.testing.assert_allclose(matrix(coarse).sum(axis=1), coarse[0].ravel(), atol=1e-3)
 
 
@@ -147,7 +148,7 @@ def test_the_residual_is_f_minus_the_matrix_times_u(backend, rng, size, planes):
 
 
 def relaxed(form, f, u, after):
-    """Solve even rows, odd rows, even columns, odd columns, or in the opposite order."""
+    """Solve even rows, odd rows, even columns and odd columns, or in reversed order if `after`."""
     a = matrix(form)
     index = np.arange(form[0].size).reshape(form.shape[1:])
     turns = [index[::2], index[1::2], index.T[::2], index.T[1::2]]
@@ -198,7 +199,7 @@ def test_memory_behind_combined_arrays_does_not_change(backend, rng):
 
 
 class Grids:
-    """Two grids with their arrays, on a backend."""
+    """Arrays of a grid and of the next coarser grid, on a backend."""
 
     def __init__(self, backend, rng, size, planes):
         self.backend = backend
@@ -210,7 +211,7 @@ class Grids:
         self.below_f, self.below_u = (backend.asarray(channels(rng, self.coarse.shape[1:])) for _ in range(2))
 
     def cycle(self, steps):
-        """Do the steps of a cycle, and a residual without a right-hand side."""
+        """Run the steps of a multigrid cycle, and a residual without a right-hand side."""
         steps.relax(self.form, self.lines, self.f, self.u, after=False)
         steps.residual(self.form, self.f, self.u, self.r)
         steps.restriction(self.weights, self.r, self.below_f)
@@ -262,7 +263,7 @@ def test_steps_that_an_error_interrupts_are_not_done(simulated, rng):
 
 
 def test_work_between_the_steps_of_another_work_is_done_at_once(simulated):
-    """A callback between two steps may refine another picture, for instance."""
+    """A callback may refine another picture between two steps of the first, for instance."""
     outer, inner, alone = (Grids(simulated, np.random.default_rng(3), (21, 35), 3) for _ in range(3))
     alone.cycle(simulated)
     with simulated.steps() as steps:

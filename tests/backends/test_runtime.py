@@ -1,4 +1,4 @@
-"""ONNX Runtime: it is silent, and errors give advice if its installation is broken."""
+"""Tests of ONNX Runtime: it sends no telemetry, and a broken installation gives useful errors."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from analogy.apps.cli import cli
 from analogy.backends import runtime
 from analogy.errors import DeviceError
 
-EXTRAS = r'pip install "deep-image-analogy\[cpu\]", or \[cuda12\] or \[cuda13\]'
+EXTRAS = r'pip install "deep-image-analogy\[cpu\]" \(for an NVIDIA GPU: \[cuda12\] or \[cuda13\]\)'
 SECONDS_TO_A_CONNECTION = 10
-"""Seconds to wait for a socket; ONNX Runtime 1.32 makes its first 8 seconds after it is loaded."""
+"""Seconds to wait for a socket; ONNX Runtime 1.32 opens its first one 8 seconds after loading."""
 
 
 def without_network(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command that an internet socket kills, in an environment that does not look like a CI.
+    """Run a command so that opening an internet socket kills it, without the variables of a CI.
 
-    In a CI, ONNX Runtime sends nothing by itself, so the test would prove nothing.
+    In a CI, ONNX Runtime never sends anything, so the test would prove nothing.
     """
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH")}
     return subprocess.run(
@@ -61,7 +61,7 @@ time.sleep({SECONDS_TO_A_CONNECTION})
     left = [path for path in home.rglob("*") if path.is_file()]
     assert [
         path for path in left if path.suffix not in (".nbi", ".nbc")
-    ] == []  # Numba writes this if the package is read-only
+    ] == []  # Numba writes such files if the package is read-only
 
 
 def test_a_runtime_that_was_loaded_before_sends_no_telemetry(monkeypatch) -> None:
@@ -114,9 +114,10 @@ def test_one_runtime_is_installed_here() -> None:
     assert runtime.problem() == ""
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the addresses of a process")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the address space of a process")
 def test_with_too_little_address_space_the_runtime_is_not_loaded() -> None:
-    # Loaded with so little address space, it ends the process in about one run of a hundred.
+    # With this little address space, loading the library would end the process in about one run of
+    # a hundred.
     code = """
 import resource, sys
 import psutil

@@ -1,4 +1,4 @@
-"""The kernels of gradient-domain painting on every backend, compared with NumPy."""
+"""Tests of the kernels of gradient-domain painting on every backend, compared with NumPy."""
 
 from __future__ import annotations
 
@@ -90,7 +90,8 @@ def between(values, size):
     return values
 
 
-# A large jump leaves all to the steepness, and a small one nearly all to the size of the seams.
+# With a large threshold `jump`, only the steepness has an effect. With a small one, nearly only the
+# size of the seams has.
 @pytest.mark.parametrize(
     ("labelled", "jump"), [("", 0.09), ("", 20), ("blocks", 0.09), *((border, 0.09) for border in BORDERS)]
 )

@@ -1,4 +1,4 @@
-"""The self-test of the CUDA backend on the simulator: it passes, and it names planted faults."""
+"""Tests of the CUDA backend's self-test, on the simulator: it passes, and finds planted faults."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_wrong_kernel_is_named_and_the_other_kernels_pass(on_simulator, monkey
 
     def wrong(*args):
         result = right(*args)
-        if result is None:  # the kernel has written its result to the last of its arrays
+        if result is None:  # this kernel writes its result to its last array
             [*_, last] = [arg for arg in args if isinstance(arg, on_simulator.xp.ndarray)]
             last += 2
             return None
@@ -75,7 +75,7 @@ def test_a_wrong_kernel_is_named_and_the_other_kernels_pass(on_simulator, monkey
 @pytest.mark.parametrize("name", ["distance", "propagate", "random_search", "vote", "seams"])
 def test_a_kernel_that_ignores_frames_is_named(on_simulator, monkeypatch, name):
     right = getattr(on_simulator, name)
-    monkeypatch.setattr(on_simulator, name, lambda *args: right(*args[:-1]))  # this drops the frames
+    monkeypatch.setattr(on_simulator, name, lambda *args: right(*args[:-1]))  # without its last argument, the frames
     assert [check.name for check in selftest.selftest() if not check.ok] == [f"kernel {name}"]
 
 

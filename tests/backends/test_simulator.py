@@ -1,7 +1,7 @@
-"""The simulator of CUDA: correct kernels pass, and each planted fault is caught.
+"""Tests of the simulator of CUDA: correct kernels pass, and it finds each planted fault.
 
-`test_backends.py` compares the kernels of the project with the oracle. Here they run in several
-orders of threads and blocks, and under the sanitisers.
+`test_backends.py` compares the project's kernels with the oracle. The tests here run them with
+several orders of threads and blocks, and with the compiler's sanitisers.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def test_a_source_that_does_not_compile_names_its_line():
 
 
 class TestArguments:
-    """Arguments that do not fit a kernel, and that CuPy would mostly accept."""
+    """Tests of arguments that do not fit a kernel, most of which CuPy would accept."""
 
     def call(self, *args):
         out = cp.zeros(4, np.float32)
@@ -159,7 +159,7 @@ class TestArguments:
 
 
 class TestStandin:
-    """Operations that the stand-in for CuPy refuses."""
+    """Tests of operations on the simulated CuPy, some of which it refuses."""
 
     @pytest.mark.parametrize(
         "mix",
@@ -214,7 +214,7 @@ class TestStandin:
 
 
 def field_after_one_round(backend, rng):
-    """Return a list of results of all kernels, on small arrays."""
+    """Return a list of the results of all kernels for small arrays."""
     f, g = rng.standard_normal((2, 9, 7, 20), np.float32)
     nnf = np.stack([rng.integers(0, 9, (9, 7)), rng.integers(0, 7, (9, 7))], axis=2).astype(np.int32)
     a, b = backend.join(*map(backend.asarray, (f, g))), backend.join(*map(backend.asarray, (g, f)))
@@ -238,26 +238,27 @@ def test_kernels_give_the_same_bits_in_every_order_of_threads(simulated, seed):
 
 
 def test_propagate_evaluates_each_candidate_once(simulated):
-    # Eight channels are two units, so two lanes work, with one shuffle for a patch of one position.
+    # Eight channels are two units, so two lanes work on a position. Each candidate takes one
+    # shuffle, because a patch is one position.
     a = simulated.asarray(np.zeros((9, 9, 8), np.int16))
     nnf = np.stack(np.mgrid[:9, :9], axis=2).astype(np.int32)
     d = simulated.distance(a, a, simulated.asarray(nnf), 1)
     assert launch.exchanges == 2 * 81
     simulated.propagate(a, a, simulated.asarray(nnf), d, 1, 1, 2.0)
     assert launch.exchanges == 0
-    # There is one stray match. Its four neighbours give it the same candidate, and it gives one
-    # candidate to each of them.
+    # One match differs from the rest of the field. Its four neighbours give it the same candidate,
+    # and it gives one candidate to each of them.
     nnf[4, 4] = 6, 2
     simulated.propagate(a, a, simulated.asarray(nnf), d, 1, 1, 2.0)
     assert launch.exchanges == 2 * (1 + 4)
 
 
 def sanitized(program: str) -> subprocess.CompletedProcess[str]:
-    """Run tests/simulator/sanitized.py with the libraries of the sanitisers loaded first."""
+    """Run tests/simulator/sanitized.py with the libraries of the sanitisers preloaded."""
     find = [["g++", f"-print-file-name={name}"] for name in ("libasan.so", "libubsan.so")]
     paths = [subprocess.run(command, text=True, capture_output=True, check=True).stdout.strip() for command in find]
     if not all(Path(path).is_absolute() for path in paths):
-        pytest.skip("the compiler comes without its address and undefined-behaviour sanitisers")
+        pytest.skip("this compiler has no address and undefined-behaviour sanitisers")
     environment = os.environ | {
         "LD_PRELOAD": " ".join(paths),
         "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0",

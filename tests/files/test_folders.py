@@ -1,4 +1,4 @@
-"""Tests of folders for results: they always hold the files of one run, and keep other files."""
+"""Tests of folders for results: they contain the results of one run, and other files are kept."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_file_outside_the_folder_or_behind_a_link_is_kept_though_a_manifest_na
     run(out, {"a.png": "1"})
     checksum = json.loads((out / MANIFEST).read_text())["files"]["a.png"]
     outside = tmp_path / "outside.png"
-    outside.write_text("1")  # the checksum is right
+    outside.write_text("1")  # the content fits the checksum in the manifest
     if os.name == "posix":
         (out / "link.png").symlink_to(outside)
     names = ["../outside.png", str(outside), "link.png", "..", ".", ""]
@@ -75,9 +75,7 @@ def test_a_folder_with_the_frames_of_a_film_is_refused(tmp_path: Path, of_a_film
     run(tmp_path, {"0001.png": "1"})
     fields = json.loads((tmp_path / MANIFEST).read_text())
     (tmp_path / MANIFEST).write_text(json.dumps(fields | of_a_film))
-    with pytest.raises(
-        OutputError, match=r"holds the frames of a film, as its settings\.json says; name another folder"
-    ):
+    with pytest.raises(OutputError, match=r"contains a painted film, as its settings\.json says; name another folder"):
         run(tmp_path, {"a.png": "2"})
     assert contents(tmp_path) == {"0001.png": "1"}
 
@@ -88,8 +86,8 @@ def test_a_run_that_fails_leaves_the_older_results(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), replacing(tmp_path) as new:
         (new / "a.png").write_text("2")
         raise KeyboardInterrupt
-    (tmp_path / "d.png").mkdir()  # this folder is in the way
-    with pytest.raises(OutputError, match=r"the results cannot be moved to their places \(Is a directory"):
+    (tmp_path / "d.png").mkdir()  # a folder with the name of a result, which cannot be replaced
+    with pytest.raises(OutputError, match=r"the new results cannot be moved into .* \(Is a directory"):
         run(tmp_path, {"a.png": "2", "c.png": "2", "d.png": "2"})
     (tmp_path / "d.png").rmdir()
     assert contents(tmp_path) == {"a.png": "1", "b.png": "1"}
@@ -100,7 +98,7 @@ def test_a_run_that_fails_leaves_the_older_results(tmp_path: Path) -> None:
 def test_an_exchange_that_fails_or_is_interrupted_anywhere_is_undone(tmp_path: Path, monkeypatch, failing: int) -> None:
     run(tmp_path, {"a.png": "1", "b.png": "1", "c.png": "1"})
     before = contents(tmp_path)
-    real, left = Path.replace, iter(range(5 + failing))  # four files are renamed before this one
+    real, left = Path.replace, iter(range(5 + failing))  # the first calls to `replace` succeed
 
     def replace(self: Path, target: Path) -> Path:
         if next(left, "none") == "none":
@@ -145,7 +143,7 @@ MINE = {"mine.png": "mine"}
 events = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.scandir")
 
 def killed_at(point, folder):
-    # Run a child that is killed just before its operation `point` on the file system.
+    # Run a child process that is killed just before its operation number `point` on the file system.
     child = os.fork()
     if child:
         return os.WEXITSTATUS(os.waitpid(child, 0)[1]) == 9
@@ -177,7 +175,7 @@ while True:
     killed = killed_at(point, folder)
     check(folder)
     seen.add(((folder / MANIFEST).exists(), contents_of_files(folder).get("a.png")))
-    if point % 2:  # the next run is killed, too, while it deletes the files of the first
+    if point % 2:  # the next run is killed, too, while it deletes the temporary files of the first
         killed_at(point // 2, folder)
         check(folder)
     run(folder, THIRD)

@@ -1,4 +1,4 @@
-"""Tests of commands for a user without a home and a name, as in containers."""
+"""Tests of commands for a user without a home folder and without a name, as in a container."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from analogy.__main__ import main
 main()
 """
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="of POSIX' users")
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX users")
 
 
 def run(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:

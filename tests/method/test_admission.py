@@ -1,4 +1,4 @@
-"""Checks of a picture's size before the picture is decoded."""
+"""Checks of a picture's size, and of the memory for it, before the picture is decoded."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def small() -> np.ndarray:
 
 
 def flat(width: int, height: int, kind: str) -> bytes:
-    """Return the file of a picture of one colour, with many pixels in few bytes."""
+    """Return the bytes of a picture file with a single colour: many pixels in few bytes."""
     content = io.BytesIO()
     Image.new("L", (width, height)).save(content, kind)
     return content.getvalue()
@@ -62,7 +62,7 @@ def test_b_prime_is_refused_if_it_needs_too_much_memory_together_with_a(engine, 
 
 
 def test_examples_of_very_different_shapes_are_refused_for_the_memory_of_their_sheet(engine, small) -> None:
-    # Each example is small, but below each other they cover 64 megapixels.
+    # Each example is small, but a sheet with one below the other has 64 megapixels.
     wide, tall = flat(8000, 16, "PNG"), flat(16, 8000, "PNG")
     with pytest.raises(MemoryLimitError, match=r"B' 2: .+ or give examples of similar shapes"):
         engine.transfer(small, [wide, tall], **OPTIONS)
@@ -120,7 +120,10 @@ def test_too_little_memory_in_the_middle_of_the_work_raises_memory_limit_error(s
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process as Linux does")
 def test_a_command_with_little_memory_says_so_in_one_line(tmp_path: Path) -> None:
-    """Limit the memory of a process which believes that much memory is free."""
+    """Start a command that finds much free memory, but may only use 1.8 GB.
+
+    So the size check passes, and the allocation fails.
+    """
     import struct
 
     def chunk(kind: bytes, data: bytes) -> bytes:

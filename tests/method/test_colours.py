@@ -9,7 +9,7 @@ LUMINANCE = np.array([0.299, 0.587, 0.114])
 
 
 def hue(rgb: np.ndarray) -> np.ndarray:
-    """Return Cb and Cr, up to a factor."""
+    """Return Cb and Cr, each multiplied by a constant."""
     y = rgb @ LUMINANCE
     return np.stack([rgb[..., 2] - y, rgb[..., 0] - y], axis=-1)
 

@@ -43,7 +43,8 @@ def test_translating_a_picture_by_whole_strides_translates_its_features(network:
     picture = np.random.default_rng(0).integers(0, 256, (96, 96, 3)).astype(np.uint8)
     moved = np.roll(picture, (16, 32), (0, 1))
     before, after = network.pyramid(picture), network.pyramid(moved)
-    # In so small a picture the receptive fields of levels 4 and 5 reach the border everywhere.
+    # Levels 4 and 5 are left out: in such a small picture, each of their receptive fields reaches
+    # the border.
     for level in (1, 2, 3):
         stride = 2 ** (level - 1)
         middle = slice(32 // stride, 48 // stride)  # these positions are far from all borders
@@ -75,9 +76,9 @@ def test_a_graph_that_could_not_be_loaded_is_loaded_again_by_the_next_run(monkey
 
 
 def recorded(monkeypatch, used=lambda providers: providers[0]) -> list:
-    """Return the list of (options, keywords) to which each new session is added.
+    """Return a list that will get the options and the keywords of each new session.
 
-    `used` chooses the provider that a session reports.
+    `used` returns the provider that the session reports, given the list of providers.
     """
     made, real = [], onnxruntime.InferenceSession
 

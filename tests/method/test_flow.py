@@ -32,8 +32,8 @@ def test_a_displacement_is_match_minus_position_with_x_first(nnf):
 
 def test_the_colour_wheel_equals_that_of_baker_et_al():
     wheel = flow.wheel()
-    # These are the corners of the wheel and some colours between them, by `makecolorwheel` in the
-    # code of Baker et al.
+    # Index -> colour, for the corners of the wheel and some colours between them, as the function
+    # `makecolorwheel` in the code of Baker et al. gives them.
     published = {
         0: (255, 0, 0), 1: (255, 17, 0), 14: (255, 238, 0), 15: (255, 255, 0), 16: (213, 255, 0), 21: (0, 255, 0),
         22: (0, 255, 63), 25: (0, 255, 255), 26: (0, 232, 255), 36: (0, 0, 255), 37: (19, 0, 255), 49: (255, 0, 255),
@@ -71,7 +71,7 @@ def test_displacements_of_full_length_are_fully_saturated():
 def test_no_displacement_is_white_and_invalid_arguments_are_refused():
     assert (flow.colour(np.zeros((3, 4, 2), np.float32)) == 255).all()
     for largest in (0, -1, float("nan"), float("inf"), 10**400, "1"):
-        with pytest.raises(ImageError, match="must be above zero"):
+        with pytest.raises(ImageError, match="must be a number above zero"):
             flow.colour(np.ones((3, 4, 2), np.float32), largest)
     with pytest.raises(ImageError, match=r"a flow must be an \(H, W, 2\)"):
         flow.colour(np.ones((3, 4, 3), np.float32))
@@ -95,7 +95,7 @@ def test_warp_scales_matches_to_an_image_of_another_size(nnf, rng):
     small = rng.integers(0, 256, (9, 11), dtype=np.uint8)
     large = small.repeat(3, axis=0).repeat(2, axis=1)
     np.testing.assert_array_equal(flow.warp(large, nnf, size_b=(9, 11)), flow.warp(small, nnf))
-    # The centre of a match is scaled, so the result lies within the image.
+    # `warp` scales the centre of the matched pixel, so that the result is a pixel of the image.
     ramp = np.arange(40)[None].repeat(9, axis=0)
     ends = np.array([[[0, 0], [0, 10]]], np.int32)
     assert flow.warp(ramp, ends, size_b=(9, 11)).tolist() == [[1, 38]]
@@ -111,12 +111,12 @@ def test_warp_refuses_a_size_that_is_not_two_whole_numbers(nnf, size_b):
 
 @pytest.mark.parametrize("size_b", [(0, 11), (-9, 11), (9, 2**62), (10**30, 11)])
 def test_warp_refuses_a_size_that_no_picture_has(nnf, size_b):
-    with pytest.raises(ImageError, match=r"size_b is .*; no picture has that size"):
+    with pytest.raises(ImageError, match=r"size_b is .*; each number must be from 1 to 2147483647"):
         flow.warp(np.zeros((9, 11)), nnf, size_b=size_b)
 
 
 def test_fields_of_other_libraries_are_refused(nnf):
-    foreign = SimpleNamespace(ndim=3, shape=(5, 7, 2), dtype="int32")  # PyTorch's dtypes have no kind
+    foreign = SimpleNamespace(ndim=3, shape=(5, 7, 2), dtype="int32")  # like PyTorch's dtypes, this one has no `kind`
     for use in (
         lambda: flow.warp(np.zeros((9, 11)), foreign),
         lambda: flow.to_flow(foreign),
@@ -149,7 +149,7 @@ def test_warp_refuses_fields_that_point_outside_and_arrays_of_another_shape(nnf)
 
 
 def test_consistency_is_the_round_trip_distance(rng):
-    # The field back is changed by (3, 4) at one position.
+    # `back` is the inverse of `there`, but wrong by (3, 4) at one position.
     there = np.stack(np.mgrid[:5, :7], axis=2).astype(np.int32) + 2
     back = np.clip(np.stack(np.mgrid[:9, :11], axis=2) - 2, 0, (4, 6)).astype(np.int32)
     apart = flow.consistency(there, back)

@@ -1,4 +1,4 @@
-"""Fields as files: their contents, reading them back, and files that are refused."""
+"""Files of fields: their formats, reading them back, and files that are refused."""
 
 from __future__ import annotations
 
@@ -86,15 +86,19 @@ HEADER = struct.pack("<fii", 202021.25, 2, 2)
 @pytest.mark.parametrize(
     "name, data, message",
     [
-        ("f.flo", b"", "not a .flo file"),
-        ("f.flo", b"PIEH\2\0", "not a .flo file"),
-        ("f.flo", struct.pack(">fii", 202021.25, 2, 2) + bytes(32), "not a .flo file"),
-        ("f.flo", HEADER + bytes(31), "2 x 2 takes 44 bytes, the file has 43"),
-        ("f.flo", HEADER + bytes(33), "2 x 2 takes 44 bytes, the file has 45"),
-        ("f.flo", struct.pack("<fii", 202021.25, -2, 2), "it says that its field is -2 x 2"),
-        ("f.flo", struct.pack("<fii", 202021.25, 2, 2**30), "it says that its field is 2 x 1073741824"),
-        ("f.npz", b"", "damaged, or not a .npz file"),
-        ("f.npz", b"PK\3\4 and then nothing", "damaged, or not a .npz file"),
+        ("f.flo", b"", "is not a .flo file"),
+        ("f.flo", b"PIEH\2\0", "is not a .flo file"),
+        ("f.flo", struct.pack(">fii", 202021.25, 2, 2) + bytes(32), "is not a .flo file"),
+        ("f.flo", HEADER + bytes(31), "2 x 2 takes 44 bytes, but the file has 43"),
+        ("f.flo", HEADER + bytes(33), "2 x 2 takes 44 bytes, but the file has 45"),
+        (
+            "f.flo",
+            struct.pack("<fii", 202021.25, -2, 2),
+            "its width and height are -2 and 2; each must be from 1 to 99999",
+        ),
+        ("f.flo", struct.pack("<fii", 202021.25, 2, 2**30), "its width and height are 2 and 1073741824"),
+        ("f.npz", b"", "is damaged, or is not a .npz file"),
+        ("f.npz", b"PK\3\4 and then nothing", "is damaged, or is not a .npz file"),
         ("f.txt", b"", "empty"),
         ("f.txt", b" \n\n", "empty"),
         ("f.txt", b"1 2\n3 four\n", "'dx dy' on each line"),
@@ -119,15 +123,15 @@ def test_damaged_npz_files_are_refused_with_the_reason(nnf, tmp_path):
     write_any(path, nnf)
     data = bytearray(path.read_bytes())
     path.write_bytes(data[:-30])
-    with pytest.raises(ImageError, match="damaged, or not a"):
+    with pytest.raises(ImageError, match="is damaged, or is not a"):
         flow_files.read(path)
     data[60:120] = bytes(60)
     path.write_bytes(data)
-    with pytest.raises(ImageError, match="damaged, or not a"):
+    with pytest.raises(ImageError, match="is damaged, or is not a"):
         flow_files.read(path)
     np.save(path.with_suffix(".npy"), nnf)
     path.with_suffix(".npy").replace(path)
-    with pytest.raises(ImageError, match="damaged, or not a"):
+    with pytest.raises(ImageError, match="is damaged, or is not a"):
         flow_files.read(path)
     np.savez(path, field=nnf)
     with pytest.raises(ImageError, match="no array 'nnf'"):
@@ -136,7 +140,7 @@ def test_damaged_npz_files_are_refused_with_the_reason(nnf, tmp_path):
     with pytest.raises(ImageError, match=r"an \(H, W, 2\) integer array; got \(3, 4, 2\) float64"):
         flow_files.read(path)
     np.savez(path, nnf=np.array([{}], object))
-    with pytest.raises(ImageError, match="damaged, or not a"):  # `np.load` must not load a pickle
+    with pytest.raises(ImageError, match="is damaged, or is not a"):  # `np.load` must not load a pickle
         flow_files.read(path)
 
 
@@ -189,7 +193,7 @@ def test_a_new_file_takes_the_place_of_the_old_one(tmp_path):
     assert link.read_bytes() == b"old"
 
 
-# Bombs, and paths that are not files
+# Small files that claim large arrays (bombs), and paths that are not files
 
 
 def test_a_missing_text_is_reported_as_missing_even_without_a_width(tmp_path):
@@ -208,7 +212,7 @@ def test_pipes_and_devices_are_refused_at_once(tmp_path, suffix):
 
 
 def bomb(path, shape, kind="<i4"):
-    """Write a .npz whose array has a shape in its header, and few bytes."""
+    """Write a small .npz file whose header states `shape`, but which has at most 1 MB of values."""
     head = io.BytesIO()
     np.lib.format.write_array_header_1_0(head, {"descr": kind, "fortran_order": False, "shape": shape})
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -247,10 +251,10 @@ def test_a_field_beyond_the_free_memory_is_refused_before_it_is_read(tmp_path, m
 @pytest.mark.parametrize(
     ("shape", "kind", "message"),
     [
-        ((10**6, 10**6), "<f8", r"its array is \(10{6}, 10{6}\) float64; expected an \(H, W, 2\) integer array"),
-        ((10**9, 2), "<i4", r"its array is \(10{9}, 2\) int32; expected an \(H, W, 2\) integer array"),
+        ((10**6, 10**6), "<f8", r"its array nnf is \(10{6}, 10{6}\) float64; expected an \(H, W, 2\) integer array"),
+        ((10**9, 2), "<i4", r"its array nnf is \(10{9}, 2\) int32; expected an \(H, W, 2\) integer array"),
         ((0, 2**40, 2), "<i4", r"a field must be .*; got \(0, 1099511627776, 2\) int32"),
-        ((10**4,) * 3, "|O", r"its array is \(10{4}, 10{4}, 10{4}\) object; expected"),
+        ((10**4,) * 3, "|O", r"its array nnf is \(10{4}, 10{4}, 10{4}\) object; expected"),
     ],
 )
 def test_a_bomb_that_is_not_a_field_is_refused(tmp_path, shape, kind, message):

@@ -38,7 +38,7 @@ def noise(h: int, w: int, seed: int = 0) -> np.ndarray:
 
 def test_every_match_has_the_label_of_its_position_even_where_features_disagree() -> None:
     a = noise(48, 64)
-    b1 = a.copy()  # the picture is the same, but the masks exchange left and right
+    b1 = a.copy()  # the same picture, but its mask has the labels of left and right exchanged
     mask_a, mask_b = regions(48, 64, RED, BLUE, 20), regions(48, 64, BLUE, RED, 44)
     settings = {"inversion": "vote", "search_iterations": 2}
     result = Engine(device="cpu", threads=2).transfer(a, b1, mask_a=mask_a, mask_b=mask_b, **settings)
@@ -48,14 +48,14 @@ def test_every_match_has_the_label_of_its_position_even_where_features_disagree(
 
 def test_masks_hold_at_a_reduced_working_size_and_after_refinement_on_pixels() -> None:
     b1 = np.where(regions(80, 90, (1, 0, 0), (0, 0, 1), 45), noise(80, 90), 0).astype(np.uint8)
-    b1[:, 42:48] = 0  # patches beside the border of the regions reach over it
+    b1[:, 42:48] = 0  # black, because patches at the border extend into the other region
     mask_a, mask_b = regions(80, 90, RED, BLUE, 30), regions(80, 90, RED, BLUE, 45)
     result = Engine(device="cpu", threads=2).transfer(
         noise(80, 90, 1), b1, mask_a=mask_a, mask_b=mask_b, ratio=0.5, inversion="vote"
     )
-    assert (result.a_prime[:, :27, 2] == 0).all()  # only red occurs, except near the border, where patches overlap
+    assert (result.a_prime[:, :27, 2] == 0).all()  # no blue, except near the border, where patches overlap
     assert (result.a_prime[:, 33:, 0] == 0).all()
-    assert min(result.a_prime[:, :27, 0].mean(), result.a_prime[:, 33:, 2].mean()) > 100  # the colours are not black
+    assert min(result.a_prime[:, :27, 0].mean(), result.a_prime[:, 33:, 2].mean()) > 100  # not only black was painted
 
 
 def test_a_label_in_one_mask_only_is_logged_and_matches_anything(caplog: pytest.LogCaptureFixture) -> None:
@@ -72,7 +72,7 @@ def test_a_label_in_one_mask_only_is_logged_and_matches_anything(caplog: pytest.
 
 
 def test_many_labels_in_one_mask_only_are_logged_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    """Make many labels of one, as lossy formats do."""
+    """Change one label to many labels, as a lossy file format does."""
     mask = regions(20, 20, RED, BLUE, 10)
     mask[0, :9] = [(255, shade, 0) for shade in range(1, 10)]
     with caplog.at_level(logging.INFO, "analogy"):
@@ -114,7 +114,7 @@ def layer(h: int, w: int, colour: tuple[int, int, int], edge: int) -> np.ndarray
 
 
 def as_file(mask: np.ndarray, mode: str) -> bytes:
-    """Return a label picture as a PNG file, in a mode of Pillow that holds transparency."""
+    """Return a label picture as a PNG file, in a mode of Pillow that has transparency."""
     image, content, options = Image.fromarray(mask), io.BytesIO(), {}
     if mode == "16 bits":
         write_png16(content, mask * np.uint16(257), None)
@@ -152,7 +152,7 @@ def test_transparent_pixels_have_no_label_and_soft_edges_add_no_labels() -> None
     assert (labels.content == [0xFF0000] * 10 + [guidance.UNLABELLED] * 10).all()
     maps = labels.at((20, 20), Sheet(((20, 30),)))
     assert (maps.content[:, 10:] < 0).all()
-    assert (maps.source == [0xFF0000] * 10 + [-1] * 20).all()  # only one mask has blue
+    assert (maps.source == [0xFF0000] * 10 + [-1] * 20).all()  # the mask of A has no blue
     maps = labels.reversed().at((20, 30), Sheet(((20, 20),)))
     assert (maps.source[:, 10:] > 0xFFFFFF).all()
     assert (maps.content[:, 10:] < 0).all()
@@ -162,7 +162,7 @@ def test_transparent_pixels_have_no_label_and_soft_edges_add_no_labels() -> None
     ("mask_a", "mask_b", "says"),
     [
         (regions(20, 20, RED, RED, 9), regions(20, 20, RED, RED, 9), True),
-        # A colour that one side lacks matches anything.
+        # If one side lacks a colour, positions of that colour match anything.
         (regions(20, 20, RED, BLUE, 9), regions(20, 20, RED, GREEN, 9), True),
         (regions(20, 20, RED, BLUE, 9), regions(20, 20, GREEN, GREEN, 9), True),
         (layer(20, 20, RED, 0), layer(20, 20, RED, 9), True),
@@ -178,7 +178,7 @@ def test_masks_that_forbid_no_match_are_logged_in_one_line(mask_a, mask_b, says:
 
 
 def halves(left: int, right: int, edge: int) -> np.ndarray:
-    """Return a label picture of 16 bits (20, 20, 3) with two regions."""
+    """Return a label picture with 16 bits per channel (20, 20, 3) and two regions."""
     mask = np.empty((20, 20, 3), np.uint16)
     mask[:, :edge], mask[:, edge:] = left, right
     return mask
@@ -265,7 +265,7 @@ def test_wrong_masks_are_refused_in_one_line_with_the_reason(mask_a, mask_b, wor
 
 
 def test_positions_between_the_masks_of_several_examples_have_no_label() -> None:
-    """Use black regions, whose label is 0, so that a match could be moved to zeros between them."""
+    """Use black regions, whose label is 0, so that rows of zeros between the masks would show."""
     black, sizes = np.zeros((20, 20, 3), np.uint8), {"B' 1": (20, 20), "B' 2": (16, 30)}
     masks = [black, np.zeros((16, 30, 3), np.uint8)]
     labels = guidance.read_labels(black, masks, (20, 20), sizes)

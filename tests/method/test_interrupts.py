@@ -1,4 +1,4 @@
-"""A second Ctrl-C in a program that uses the library: arrays stay while a thread writes to them."""
+"""A second Ctrl-C during a transfer: arrays are not freed while a thread still writes to them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals 
 
 
 class Slow:
-    """Work in another thread that goes on until the test lets it end."""
+    """Work in another thread that ends only when the test sets `may_end`."""
 
     def __init__(self) -> None:
         self.begun, self.may_end = threading.Event(), threading.Event()
@@ -36,9 +36,9 @@ class Slow:
 
 
 def interrupt(work: Callable[[], object], slow: Slow) -> None:
-    """Begin the work, and interrupt it until the main thread no longer waits for it.
+    """Begin `work`, and send interrupts until the main thread no longer waits for `slow`.
 
-    That takes two interrupts, or more on a busy machine.
+    Two interrupts are enough, except on a busy machine.
     """
     main, ended = threading.main_thread().ident, threading.Event()
 
@@ -59,7 +59,7 @@ def interrupt(work: Callable[[], object], slow: Slow) -> None:
     else:
         pytest.fail("was not interrupted")
     while sender.is_alive():
-        with suppress(KeyboardInterrupt):  # the last interrupt may come late
+        with suppress(KeyboardInterrupt):  # the last interrupt may arrive after `work` has ended
             sender.join(0.1)
     gc.collect()
 
@@ -67,7 +67,7 @@ def interrupt(work: Callable[[], object], slow: Slow) -> None:
 def until_freed(arrays: list[weakref.ref]) -> None:
     until = time.monotonic() + 30
     while any(array() is not None for array in arrays):
-        assert time.monotonic() < until, "the arrays are kept for ever"
+        assert time.monotonic() < until, "the arrays were not freed within 30 s"
         gc.collect()
         time.sleep(0.01)
 
@@ -100,7 +100,7 @@ def test_an_interrupted_run_of_the_network_is_ended_and_waited_for(monkeypatch) 
     begun, ended = threading.Event(), threading.Event()
 
     class Obedient(SlowSession):
-        """Session that ends some time after it is asked to."""
+        """Session whose run ends 0.2 s after the run has been told to terminate."""
 
         def run_with_iobinding(self, binding: Any, options: Any) -> None:
             begun.set()
@@ -111,7 +111,7 @@ def test_an_interrupted_run_of_the_network_is_ended_and_waited_for(monkeypatch) 
 
     def interrupt_once() -> None:
         begun.wait(60)
-        time.sleep(0.2)  # then the main thread waits for the run
+        time.sleep(0.2)  # by then the main thread waits for the run
         signal.pthread_kill(main, signal.SIGINT)
 
     main, session = threading.main_thread().ident, object.__new__(Obedient)

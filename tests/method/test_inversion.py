@@ -1,4 +1,4 @@
-"""L-BFGS on functions whose minimum is known, and on the objective of the shipped model."""
+"""L-BFGS: on functions whose minimum is known, and on the objective of the shipped model."""
 
 import numpy as np
 import onnx
@@ -28,7 +28,7 @@ def test_l_bfgs_finds_the_minimum_of_an_ill_conditioned_quadratic(cpu) -> None:
 
 
 def test_the_direction_is_that_of_bfgs_by_the_latest_pairs_of_positive_curvature(cpu) -> None:
-    """Compare with the inverse Hessian as a matrix (Nocedal & Wright 2006, equation 6.17)."""
+    """Compare with BFGS that stores the inverse Hessian (Nocedal & Wright 2006, equation 6.17)."""
     rng = np.random.default_rng(3)
     x, gradient = np.zeros(12, np.float32), rng.standard_normal(12, np.float32)
     history, pairs = _History(cpu, gradient, 3, gradient @ gradient), []
@@ -37,7 +37,7 @@ def test_the_direction_is_that_of_bfgs_by_the_latest_pairs_of_positive_curvature
         step, change = rng.standard_normal((2, 12), np.float32)
         change *= np.sign(step @ change) * (-1 if refused else 1)
         products = history.try_step(x, x + step, gradient, gradient + change)
-        if tried == 7:  # a rejected step must not change the history
+        if tried == 7:  # a step that is not accepted must not change the history
             continue
         x, gradient = x + step, gradient + change
         history.keep([float(number) for product in products for number in np.ravel(product)])
@@ -66,7 +66,7 @@ def test_l_bfgs_approaches_the_minimum_of_the_rosenbrock_function(cpu) -> None:
 def test_the_result_is_never_worse_than_the_start_even_with_a_wrong_gradient(cpu) -> None:
     rng = np.random.default_rng(2)
 
-    def function(x):  # the gradient does not belong to the value
+    def function(x):  # its gradient is random
         return float(np.abs(x).sum()), rng.standard_normal(x.shape).astype(np.float32)
 
     start = np.full(10, 0.5, np.float32)

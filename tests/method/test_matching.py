@@ -83,8 +83,8 @@ def test_swapping_the_pictures_swaps_the_two_fields(network: Features) -> None:
     settings = Settings(inversion="vote")
     one = matched(network, pair(a, b1), settings)
     other = matched(network, pair(b1, a), settings)
-    # The fields are not equal to the bit, since the halves of the joined features are exchanged,
-    # and so sums round differently.
+    # Some matches differ, because the two halves of the joined features are exchanged, so that sums
+    # are rounded differently.
     for key in ("ab", "ba"):
         found, same = one[key][1], other[key[::-1]][1]
         assert (found.nnf == same.nnf).all(axis=-1).mean() > 0.98
@@ -92,7 +92,7 @@ def test_swapping_the_pictures_swaps_the_two_fields(network: Features) -> None:
 
 
 def test_with_b_known_a_is_matched_with_b_whatever_b_prime_looks_like(network: Features) -> None:
-    """Here A is a moved B, and B' an inverted B, so that only B shows the true offset."""
+    """Make A by moving B, and B' by inverting B's colours: only B then shows the true offset."""
     whole = picture(128, 144)
     a, b = whole[:112, :112], whole[16:, 32:]
     b_prime = np.roll(255 - b, 1, axis=2) // 2
@@ -137,8 +137,8 @@ def test_the_surroundings_of_a_pin_are_as_many_pixels_wide_at_every_level() -> N
     match(
         Features(locate(DEFAULT), backend), both, both.network_inputs(Uploads(backend)), settings, StageReporter(None)
     )
-    # A search computes the distances of the field that it begins with, and of that field with the
-    # offset of the pin around it. There are two searches at all levels but the last.
+    # Each search calls `distance` twice: for the field that it begins with, and for this field with
+    # the offset of the pin around the pin. There are two searches at each level, except at level 1.
     assert len(searched) == 4 * 4 + 2
     widths = {}
     for level in LEVELS:
@@ -152,7 +152,7 @@ def test_blend_keeps_strong_content_features_by_alpha_and_reconstructs_weak_ones
     unprojected: Features, weight, alpha: float
 ) -> None:
     own = np.zeros((2, 2, 3), np.float32)
-    own[0, 0] = 10  # this is the only position with strong features
+    own[0, 0] = 10  # only this position has strong features
     found = np.full((2, 2, 3), 5, np.float32)
     mixed = blend(unprojected, 2, own, own, found, Settings(weight=weight))
     assert np.allclose(mixed[0, 0], 10 * alpha + 5 * (1 - alpha))
@@ -161,7 +161,7 @@ def test_blend_keeps_strong_content_features_by_alpha_and_reconstructs_weak_ones
 
 
 def test_blend_of_flat_content_is_the_reconstruction(unprojected: Features) -> None:
-    # All squared norms are equal, so they count as weak.
+    # All squared norms are equal, so M is 0 everywhere, and the weight of the content is near 0.
     for value in (0, 7):
         flat = np.full((3, 3, 2), value, np.float32)
         assert np.allclose(blend(unprojected, 4, flat, flat, flat + 1, Settings()), flat + 1, atol=1e-5)
@@ -194,7 +194,7 @@ def test_reconstruction_from_the_identity_field_gives_the_source_s_features(
 def next_level(network: Features):
     """Return a function that computes relu(L)_1 (1, C', h', w') from L and relu(L-1)_1 (h, w, C).
 
-    It runs the layers between the two, cut out of the graph of the features.
+    The function runs the layers between these two feature maps, extracted from features.onnx.
     """
     whole = onnx.load(network.folder / "features.onnx")
     sessions = {}
@@ -236,11 +236,11 @@ def test_deconvolution_fits_the_target_better_than_the_vote(
             features = reconstruct(network, level, field[level].nnf, finer, own, size, settings)
             difference = next_level(level, features) - target
             misfits[name].append(float((difference**2).sum() / (target**2).sum()))
-    # ||relu(L)(R) - target||^2 falls from the vote to few steps of L-BFGS, and from few steps to
-    # many, for each field.
+    # For each field, ||relu(L)(R) - target||^2 is smaller with few steps of L-BFGS than with the
+    # vote, and smaller still with many steps.
     for vote, few, many in zip(*misfits.values(), strict=True):
         assert many < few < vote, misfits
-    # The difference is also larger than that between two seeds of the search.
+    # The vote is worse for every seed than L-BFGS with many steps is for any seed.
     assert max(misfits["many"]) < min(misfits["vote"]), misfits
 
 
@@ -288,7 +288,7 @@ def test_exactly_the_planned_parts_report_their_progress(network: Features, inve
     for (_, part), shares in shares_of.items():
         assert shares == sorted(shares)
         if "search" in part:
-            assert len(shares) > 2 * 5  # a search of two iterations has ten passes, and each reports several shares
+            assert len(shares) > 2 * 5  # ten passes, each with several shares
         if "inversion" in part and inversion == "step" and shares:
             assert shares == [1]  # the network runs once
         if shares and "inversion" not in part:

@@ -1,4 +1,4 @@
-"""The estimate of memory, and the pairs that it refuses."""
+"""The estimate of a transfer's memory, and the refusal of pairs that need too much."""
 
 from types import SimpleNamespace
 
@@ -14,7 +14,7 @@ WIDTHS = (16, 32, 64, 128, 128)
 
 
 class Limited(CpuBackend):
-    """CPU backend whose number of free bytes is given."""
+    """CPU backend that reports a given number of bytes as free."""
 
     def __init__(self, free: int):
         super().__init__(1)

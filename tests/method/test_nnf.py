@@ -83,7 +83,7 @@ def test_patch_match_recovers_a_known_translation() -> None:
     start = nnf.identity(BACKEND, (40, 50), (40, 50))
     found, distance = nnf.search(BACKEND, a, b, start, patch=3, search_radius=None, iterations=8, seed=0)
     expected = (grid(40, 50) + [7, -11]) % [40, 50]
-    inner = np.s_[2:30, 14:48]  # the patches there do not wrap around
+    inner = np.s_[2:30, 14:48]  # positions whose patches `roll` did not wrap around
     assert (found == expected).all(axis=-1)[inner].mean() > 0.99
     assert distance[inner].mean() < -1.98
 
@@ -95,7 +95,7 @@ def test_search_comes_within_three_percent_of_exhaustive_search_on_real_features
     start = nnf.identity(BACKEND, a.shape[:2], b.shape[:2])
     _, distance = nnf.search(BACKEND, a, b, start, patch=3, search_radius=None, iterations=4, seed=0)
     best = exhaustive(a, b, 3)
-    assert distance.mean() <= 0.97 * best.mean()  # both are negative, and -2 is perfect
+    assert distance.mean() <= 0.97 * best.mean()  # both means are negative
     assert (distance >= best - 1e-4).all()
 
 
@@ -135,7 +135,8 @@ def test_pins_into_one_of_several_pictures_are_followed_as_in_that_picture_alone
     a, *pictures = (BACKEND.join(f, f) for f in (rng.standard_normal((h, w, 6)).astype(np.float32)
                                                  for h, w in ((14, 19), (17, 12), (11, 9))))  # fmt: skip
     sheet = Sheet(tuple(picture.shape[:2] for picture in pictures))
-    # Above and left of the match lies nothing of the second picture, but a part of the sheet.
+    # The match is the corner of the second picture, so positions above and left of it are outside
+    # the picture, but some of them are on the sheet.
     pins = np.array([(7, 9, 0, 0)])
     start = np.zeros((14, 19, 2), np.int32) + np.array([6, 4], np.int32)
     options = {"patch": 3, "search_radius": 3, "iterations": 1, "seed": 0, "reach": 6}
@@ -152,7 +153,7 @@ def test_pins_into_one_of_several_pictures_are_followed_as_in_that_picture_alone
     )
     assert np.array_equal(found, alone + down)
     assert np.array_equal(distance, d)
-    assert (alone - grid(14, 19) == [-7, -9]).all(axis=-1).sum() > 1  # other positions follow the pin
+    assert (alone - grid(14, 19) == [-7, -9]).all(axis=-1).sum() > 1  # not the pin alone
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1)])
@@ -162,7 +163,7 @@ def test_search_on_maps_one_position_wide_finds_every_match(size: tuple[int, int
     start = np.zeros((*size, 2), np.int32)
     field, distance = nnf.search(BACKEND, a, a, start, patch=5, search_radius=None, iterations=2, seed=0)
     assert np.array_equal(field, grid(*size))
-    assert np.allclose(distance, -2, atol=1e-3)  # the joined features are rounded to fixed point
+    assert np.allclose(distance, -2, atol=1e-3)  # joined features are rounded, so not exactly -2
 
 
 @pytest.mark.parametrize("patch", [1, MOST_PATCH])
@@ -179,7 +180,7 @@ def test_the_smallest_and_the_largest_patch_can_be_searched(patch: int) -> None:
         ({"a": np.zeros((4, 5, 6), np.float32)}, "a is float32"),
         ({"b": np.zeros((4, 6), np.int16)}, r"b is int16 \(4, 6\)"),
         ({"a": np.zeros((6, 5, 4), np.int16).T}, "contiguous"),
-        ({"b": np.zeros((4, 5, 7), np.int16)}, "a has 6 channels and b 7"),
+        ({"b": np.zeros((4, 5, 7), np.int16)}, "a has 6 channels and b has 7"),
         ({"start": np.zeros((4, 4, 2), np.int32)}, r"start is \(4, 4, 2\)"),
         ({"start": np.zeros((4, 5, 2), np.int64)}, "start is int64"),
         ({"patch": 4}, "patch is 4; it must be odd"),
@@ -194,7 +195,7 @@ def test_search_refuses_arrays_of_another_shape_dtype_or_order(change, words: st
 
 
 class Silent(CpuBackend):
-    """Backend whose passes report nothing while they run, as on a GPU."""
+    """Backend whose passes do not call `tick` while they run, like the CUDA backend."""
 
     def distance(self, *, tick, **arguments):
         return super().distance(**arguments)

@@ -1,4 +1,4 @@
-"""Votes of pixels at full size, and the refinement of an enlarged field on them."""
+"""Votes of pixels at full size, and the refinement of an enlarged field on the pixels."""
 
 import numpy as np
 import pytest
@@ -38,8 +38,8 @@ def test_painting_reports_each_band_of_each_pass_and_can_be_ended_there() -> Non
     assert np.array_equal(painted, paint(BACKEND, field, Sheet(((40, 40),)), (160, 160), Sheet(((160, 160),)), source))
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1)
-    # There are seven steps, in eight bands each: to enlarge, to vote twice, and four passes of the
-    # refinement.
+    # There are seven steps with eight bands each: one enlargement, two votes, and four passes of
+    # the refinement.
     assert max(np.diff([0, *shares])) < 0.15
     assert len(np.unique(np.round(shares, 9))) == 7 * 8
 
@@ -47,7 +47,7 @@ def test_painting_reports_each_band_of_each_pass_and_can_be_ended_there() -> Non
         pass
 
     def stop(share: float) -> None:
-        if share > 0.97:  # the last vote is running
+        if share > 0.97:  # at this share, the last vote is running
             raise Stop
 
     with pytest.raises(Stop):
@@ -67,7 +67,7 @@ def test_painting_a_level_tells_each_band() -> None:
     field, seen, full = nnf.identity(BACKEND, (40, 40), (40, 40)), Sheet(((40, 40),)), Sheet(((160, 160),))
     paint_level(BACKEND, field, seen, (160, 160), full, texture(160, 160), tick=shares.append)
     assert shares == sorted(shares)
-    assert len(np.unique(np.round(shares, 9))) == 2 * 8  # to enlarge the field, and to vote
+    assert len(np.unique(np.round(shares, 9))) == 2 * 8  # two steps with eight bands: enlargement and vote
 
 
 def test_painting_without_seams_tells_each_band_of_the_vote_and_never_falls() -> None:
@@ -80,7 +80,7 @@ def test_painting_without_seams_tells_each_band_of_the_vote_and_never_falls() ->
         each(BACKEND, field, sheet, size, sheet, texture(*size), tick=shares.append, steepness=steepness)
         assert shares == sorted(shares)
         assert shares[-1] == pytest.approx(1)
-        assert (np.unique(shares) < 0.16).sum() == 2 * 8  # to enlarge the field and to vote: 0.9 of 5.9
+        assert (np.unique(shares) < 0.16).sum() == 2 * 8  # enlargement and vote take 0.9 of 5.9
 
 
 @pytest.mark.parametrize("content", [(20, 20), (40, 40)])
@@ -95,8 +95,8 @@ def test_a_field_is_refined_if_the_content_or_the_source_is_larger_at_full_size(
 
 
 def test_refinement_on_pixels_moves_a_match_by_three_pixels_at_most() -> None:
-    # Even columns have one offset and odd columns another, so that the voted picture is like
-    # neither.
+    # Even columns have one offset and odd columns another, so that the vote mixes two patches, and
+    # matches move.
     source = resize((255 * texture(5, 8)).astype(np.uint8), 40, 64).astype(np.float32) / 255
     y, x = np.mgrid[4:36, 4:36]
     odd = 24 * (x % 2)
@@ -104,7 +104,7 @@ def test_refinement_on_pixels_moves_a_match_by_three_pixels_at_most() -> None:
     refined = refine_on_pixels(BACKEND, field, source, None)
     rows, columns = refined[..., 0] - y, refined[..., 1] - x
     columns -= np.where(columns > 12, 24, 0)
-    assert np.abs([rows, columns]).max(axis=(1, 2)).tolist() == [3, 3]  # a step of up to 2, and one of 1
+    assert np.abs([rows, columns]).max(axis=(1, 2)).tolist() == [3, 3]  # 2 by the random search, 1 by propagation
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4])
@@ -119,8 +119,8 @@ def test_refinement_on_pixels_brings_an_enlarged_field_nearer_to_the_picture(fac
     refined = refine_on_pixels(BACKEND, enlarged, source, None)
 
     before, after = (BACKEND.vote(each, source, 3) for each in (enlarged, refined))
-    # At a seam the patches that vote for a pixel disagree, so their vote differs from the pixel's
-    # match.
+    # At a seam the patches that vote for a pixel disagree, so the voted colour differs from the
+    # colour of the pixel's match.
     seams = [np.abs(v - source[f[..., 0], f[..., 1]]).mean() for v, f in ((before, enlarged), (after, refined))]
     assert seams[1] < seams[0]
     assert np.abs(after - source).mean() < np.abs(before - source).mean()
@@ -134,10 +134,10 @@ def test_refinement_on_pixels_brings_an_enlarged_field_nearer_to_the_picture(fac
 
 def test_products_of_query_and_key_are_negative_squared_differences() -> None:
     u, v = np.random.default_rng(0).random((2, 5, 7, 3), np.float32)
-    u[0, :2], v[0, :2] = [0, 0, 0], [[0, 0, 0], [1, 1, 1]]  # these give the largest products
+    u[0, :2], v[0, :2] = [0, 0, 0], [[0, 0, 0], [1, 1, 1]]  # pairs with the smallest and the largest difference
     query, key = BACKEND.pixel_vectors(u, False), BACKEND.pixel_vectors(v, True)
     in_208ths = (query.astype(int) * key).sum(axis=2) / 208**2
-    assert np.allclose(np.sqrt(-in_208ths), np.linalg.norm(u - v, axis=2), atol=1.5 / 208)  # six numbers are rounded
+    assert np.allclose(np.sqrt(-in_208ths), np.linalg.norm(u - v, axis=2), atol=1.5 / 208)  # since u and v are rounded
     assert in_208ths[0, :2].tolist() == [0, -3]
 
 
@@ -158,21 +158,24 @@ def test_a_pin_at_full_size_takes_along_what_lies_within_a_pixel_that_the_networ
             voted.append(nnf)
             return super().vote(nnf, *rest)
 
-    # One pixel of the content covers 2 x 2.5 pixels, one of the second source 5 x 4.
+    # A position of the field covers 2 x 2.5 pixels of the content and 5 x 4 pixels of the second
+    # source.
     size, backend = (20, 25), Recorder(2)
     sheet, full_sheet = Sheet(((10, 10), (6, 8))), Sheet((size, (30, 32)))
     field = nnf.identity(BACKEND, (10, 10), (10, 10))
     pins = np.array([(9, 12, 9 + difference, 12)])
     paint(backend, field, sheet, size, full_sheet, texture(*full_sheet.size), pins=pins)
     moved = voted[0] - nnf.identity(BACKEND, size, size)
-    # Positions at most 3 away from the pin follow it if their match is at most 5 rows away.
+    # Pixels within a radius of 3 around the pin get its offset if this moves their match by at most
+    # 5 rows.
     assert (moved == [difference, 0]).all(axis=-1).sum() == following
 
 
 def test_a_pin_into_one_of_several_sources_is_painted_as_into_that_source_alone() -> None:
     size, field = (24, 24), nnf.identity(BACKEND, (6, 6), (6, 6))
     pictures = [texture(20, 24, 1), texture(24, 24, 2)]
-    # The match of the pin is the corner of its source. What lies above and left of it is outside.
+    # The match of the pin is the top left corner of its source, so pixels above and left of the
+    # match are outside the source.
     pins = np.array([(4, 4, 0, 0)])
     alone = paint(BACKEND, field, Sheet(((6, 6),)), size, Sheet((size,)), pictures[1], pins=pins)
     sheet, full_sheet = Sheet(((5, 6), (6, 6))), Sheet(((20, 24), size))
@@ -183,7 +186,8 @@ def test_a_pin_into_one_of_several_sources_is_painted_as_into_that_source_alone(
 
 
 def test_the_refinement_on_pixels_fixes_a_pin_alone() -> None:
-    # On a plain source all matches are equally good, so that any bonus beside the pin would show.
+    # On a source of one colour all matches are equally good, so that any bonus around the pin would
+    # change matches.
     field, source = nnf.identity(BACKEND, (20, 30), (20, 30)), np.full((20, 30, 3), 0.5, np.float32)
     refined = refine_on_pixels(BACKEND, field, source, None, pins=np.array([(9, 12, 3, 25)]))
     assert np.argwhere((refined != field).any(axis=-1)).tolist() == [[9, 12]]

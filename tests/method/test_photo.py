@@ -1,4 +1,4 @@
-"""Photo refinement: a direct solution of the linear system as reference, and colours and edges."""
+"""Photo refinement: comparison with a direct solution of the system, and colours at edges."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def photograph(rng, height, width):
         cy, cx, r, value = rng.random(4) * (1, 1, 0.25, 1)
         grey = np.where((y - cy) ** 2 + (x - cx) ** 2 < r * r, value + 0.2 * (x - cx), grey)
     grey += np.where(x + y > 0.8, 0.1, 0.003) * rng.standard_normal((height, width))
-    grey[:, -1] = grey[0] = 0.2  # a frame one pixel wide
+    grey[:, -1] = grey[0] = 0.2  # lines one pixel wide at two borders
     return (np.rint(np.clip(grey * 1.2, 0, 1) * 255) / 255).astype(np.float32)
 
 
@@ -118,7 +118,7 @@ def test_a_photograph_is_refined_in_less_than_500_launches(simulated, rng, monke
         return counted
 
     monkeypatch.setattr(launch.Kernel, "__call__", counting(launch.Kernel.__call__))
-    monkeypatch.setattr(device, "run", counting(device.run))  # this counts CuPy's own kernels
+    monkeypatch.setattr(device, "run", counting(device.run))  # counts CuPy's own kernels
     a = shaded(rng, 448, 448)
     photo.refine(simulated, a, 255 - a[..., ::-1])
     assert 100 < launches < 500
@@ -164,8 +164,8 @@ def test_refine_leaves_its_arguments_unchanged(cpu, rng):
 
 @pytest.mark.parametrize("misplaced", [-5, 5])
 def test_new_colours_end_at_the_edges_without_halos(cpu, misplaced):
-    # A is dark at the left and bright at the right. A' has other colours, whose border is blurred
-    # and misplaced by some pixels, as after a vote.
+    # A is dark at the left and bright at the right. A' has other colours at the left and at the
+    # right, and the border between them is blurred and misplaced, as in a voted picture.
     x = np.arange(160)
     step = np.where(x < 80, 0, 1)
     soft = np.clip((x - 80 - misplaced) / 8 + 0.5, 0, 1)
@@ -173,7 +173,7 @@ def test_new_colours_end_at_the_edges_without_halos(cpu, misplaced):
     a, a_prime = ((old[0] + (old[1] - old[0]) * step[:, None]), (new[0] + (new[1] - new[0]) * soft[:, None]))
     a, a_prime = (np.repeat(np.rint(p)[None], 120, axis=0).astype(np.uint8) for p in (a, a_prime))
     refined = photo.refine(cpu, a, a_prime)[60].astype(int)
-    # Each side has one colour up to the edge, nearly the new colour of that side.
+    # On each side of the edge of A, all pixels have nearly the new colour of that side.
     for side, colour in ((refined[:80], new[0]), (refined[80:], new[1])):
         assert np.ptp(side, axis=0).max() <= 8
         assert abs(side - colour).max() <= 30
@@ -183,7 +183,7 @@ def test_new_colours_end_at_the_edges_without_halos(cpu, misplaced):
 def test_refinement_adds_the_texture_of_a_to_the_colours_of_a_prime(cpu, rng):
     texture = rng.integers(-20, 21, (60, 80, 1))
     a = np.clip(np.array([90, 120, 150]) + texture, 0, 255).astype(np.uint8)
-    a_prime = np.full_like(a, 0) + np.array([160, 100, 60], np.uint8)  # the vote has lost the texture
+    a_prime = np.full_like(a, 0) + np.array([160, 100, 60], np.uint8)  # like a vote that has lost the texture
     refined = photo.refine(cpu, a, a_prime)
     left = refined.astype(float) - refined.mean(axis=(0, 1)) - texture
     assert abs(left).mean() < 5

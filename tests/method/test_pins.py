@@ -1,4 +1,4 @@
-"""Pins: they hold, positions around them follow, and wrong pins are refused."""
+"""Pins: their matches are kept, positions around them get their offset, wrong pins are refused."""
 
 import logging
 from pathlib import Path
@@ -29,10 +29,10 @@ from analogy.settings import Settings
 
 SIZE_A, SIZE_B = (128, 256), (144, 288)
 LEFT, RIGHT, MOVED = (40, 24), (40, 216), (56, 120)
-"""Top left corners of things in B'.
+"""Top left corners (row, column) of squares in B'.
 
-At `LEFT` and `RIGHT` lie two copies of the thing at `LEFT` of A. At `MOVED` lies the thing at
-(40, 136) of A.
+The squares at `LEFT` and `RIGHT` are copies of the square at `LEFT` of A. The square at `MOVED` is
+a copy of the square at (40, 136) of A.
 """
 
 
@@ -43,7 +43,7 @@ def blocks(size: tuple[int, int], seed: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def pictures() -> tuple[np.ndarray, np.ndarray]:
-    """Return A with a thing, and B' with that thing twice; both also have another thing once."""
+    """Return A with a square, and B' with two copies of it; both also have one different square."""
     made = []
     twin, other = blocks((48, 48), 1), blocks((48, 48), 2)
     for size, twins, once in ((SIZE_A, [LEFT], (40, 136)), (SIZE_B, [LEFT, RIGHT], MOVED)):
@@ -62,14 +62,15 @@ def engine() -> Engine:
 
 
 def pin_to(corner: tuple[int, int], at: tuple[int, int] = (20, 28)) -> tuple[int, int, int, int]:
-    """Return a pin (xa, ya, xb, yb) from the thing in A to its copy at `corner` of B'."""
+    """Return a pin (xa, ya, xb, yb) from the square at `LEFT` to its copy at `corner` of B'."""
     return LEFT[1] + at[1], LEFT[0] + at[0], corner[1] + at[1], corner[0] + at[0]
 
 
 def error(result: Result, at: tuple[int, int], there: tuple[int, int], margin: int = 0) -> np.ndarray:
-    """Return the errors of the field from A in pixels, for a thing of 48 x 48 pixels.
+    """Return the errors of the field from A in pixels, in a square of 48 x 48 pixels.
 
-    Its corner is `at` in A, and `there` in B'. A margin of the thing is left out.
+    The corner of the square is `at` in A, and `there` in B'. `margin` pixels at its border are left
+    out.
     """
     part = result.nnf_ab[at[0] : at[0] + 48, at[1] : at[1] + 48]
     true = np.stack(np.mgrid[there[0] : there[0] + 48, there[1] : there[1] + 48], axis=-1)
@@ -93,7 +94,7 @@ def test_a_pin_decides_between_two_equal_candidates_and_errors_elsewhere_do_not_
 
 
 def test_a_pin_between_unlike_pixels_holds_at_every_level_in_both_directions(pictures) -> None:
-    """Pin the plain background to the middle of a thing, with two pins far apart."""
+    """Pin the background to the middle of a square, with two pins that are far apart."""
     pins = place_pins(read_pins([(5, 120, 140, 80), (250.9, 3.5, 250, 60)]), SIZE_A, {"B'": SIZE_B}, SIZE_A, None)
     network = Features(locate(DEFAULT), CpuBackend(2))
     sides = [Side(name, Picture(pixels), pixels.shape[:2]) for name, pixels in zip(("A", "B'"), pictures, strict=True)]
@@ -124,7 +125,7 @@ def test_pins_hold_with_every_other_way_to_steer(pictures, engine: Engine, optio
     xa, ya, xb, yb = pin_to(RIGHT)
     if result.a_prime is not None:
         got, expected = result.a_prime[ya - 8 : ya + 9, xa - 8 : xa + 9], pictures[1][yb - 8 : yb + 9, xb - 8 : xb + 9]
-        if "photo" not in options:  # photo refinement mixes the pixels with those of A
+        if "photo" not in options:  # photo refinement changes the pixels
             assert np.array_equal(got[8, 8], expected[8, 8])
         assert np.abs(got.astype(float) - expected).mean() < 8
         pins = place_pins(read_pins([pin_to(RIGHT)]), SIZE_A, {"B'": SIZE_B}, SIZE_A, None)
@@ -169,7 +170,7 @@ def test_with_b_known_a_pin_holds_although_b_matches_elsewhere(pictures, engine:
 
 
 def test_a_search_with_pins_equals_a_search_by_the_distance_minus_the_bonus(simulated) -> None:
-    """Compare both devices with an oracle whose distance contains the bonus."""
+    """Compare both backends with an oracle whose patch distance includes the bonus."""
     rng = np.random.default_rng(3)
     features = [rng.standard_normal((h, w, 6)).astype(np.float32) for h, w in ((14, 19), (17, 12))]
     a, b = (oracle.join(each, each) for each in features)
@@ -223,9 +224,9 @@ def test_a_search_with_pins_equals_a_search_by_the_distance_minus_the_bonus(simu
         (np.zeros((MOST_PINS + 1, 4)), "there are 1001 pins; give at most 1000"),
         ([(0, 0, 0, 0), (30, 2, 3, 4)], "pin 2 is at x 30, y 2, outside of A, which is 30 x 20 pixels"),
         ([(3, 2, 3, -0.5)], "pin 1 is at x 3, y -0.5, outside of B', which is 40 x 30 pixels"),
-        ([(9, 9, 9, 9), (4, 5, 6, 7), (4, 5.9, 20, 7)], "pins 2 and 3 contradict each other: they take the same pixel "
-         "of A (x 4, y 5) to two of B' (x 6, y 7 and x 20, y 7); remove one"),
-        ([(4, 5, 6, 7), (14, 5, 6, 7)], "they take the same pixel of B' (x 6, y 7) to two of A (x 4, y 5 and x 14, "
+        ([(9, 9, 9, 9), (4, 5, 6, 7), (4, 5.9, 20, 7)], "pins 2 and 3 contradict each other: they match the same pixel "
+         "of A (x 4, y 5) with two of B' (x 6, y 7 and x 20, y 7); remove one"),
+        ([(4, 5, 6, 7), (14, 5, 6, 7)], "they match the same pixel of B' (x 6, y 7) with two of A (x 4, y 5 and x 14, "
          "y 5)"),
         ([(4, 5, 30, 7)], "pin 1 joins the region #ff0000 of A with #0000ff of B', which the masks keep apart"),
     ],
@@ -252,8 +253,8 @@ def test_pins_that_cannot_hold_are_refused_in_one_line_that_names_them(pins, wor
         (b"xa,ya,xb,yb\n1,2,inf,4\n", "pin 1 is [1.0, 2.0, inf, 4.0]; give finite numbers"),
         (b"xa;ya;xb;yb\n1;2;3;4;5\n", "line 2 has more cells than there are columns ('5')"),
         (b"xa,xa,xb,yb\n", "there are two columns 'xa'"),
-        (b"\xff\xfe\x00", "not a CSV file with the header xa,ya,xb,yb"),
-        (b"xa,ya,xb,yb\n" + b"1,2,3,4\n" * 200_000, "cannot be read (it has more than 1048576 bytes)"),
+        (b"\xff\xfe\x00", "it is not a CSV file with the header xa,ya,xb,yb"),
+        (b"xa,ya,xb,yb\n" + b"1,2,3,4\n" * 200_000, "it cannot be read (it has more than 1048576 bytes)"),
         (None, "there is no such file"),
     ],
 )
@@ -295,7 +296,7 @@ def test_a_file_of_pins_is_read_as_spreadsheets_write_it(tmp_path: Path) -> None
         ),
         ([(50, 50, 90, 50), (90, 50, 50, 50)], "pins 1 and 2 lie in opposite order in the two pictures"),
         ([(50, 50, 50, 50), (90, 55, 80, 65)], ""),
-        ([(20, 50, 190, 50), (190, 50, 20, 50)], ""),  # the pins are so far apart that their surroundings do not meet
+        ([(20, 50, 190, 50), (190, 50, 20, 50)], ""),  # too far apart to affect the same positions
     ],
 )
 def test_pins_whose_surroundings_cannot_follow_both_are_named_in_a_warning(pins, words: str, caplog) -> None:
@@ -330,9 +331,9 @@ def test_a_number_that_may_have_a_thousands_separator_is_refused(tmp_path, rows:
     [
         ("1.5;12.25;0.125;7", [[1.5, 12.25, 0.125, 7]]),
         ("0,125;-0,125;,125;1,0230", [[0.125, -0.125, 0.125, 1.023]]),
-        ("1.023;40;50;60\n12.5;1;2;3", [[1.023, 40, 50, 60], [12.5, 1, 2, 3]]),  # the point is decimal in another cell
+        ("1.023;40;50;60\n12.5;1;2;3", [[1.023, 40, 50, 60], [12.5, 1, 2, 3]]),  # 12.5 shows that the point is decimal
         ("1,023;40;50;60,5", [[1.023, 40, 50, 60.5]]),
-        ("1.023;40;50;1500", [[1.023, 40, 50, 1500]]),  # thousands have no separator in another cell
+        ("1.023;40;50;1500", [[1.023, 40, 50, 1500]]),  # 1500 shows that thousands have no separator
         ("1500.125;40;50;60", [[1500.125, 40, 50, 60]]),
     ],
 )

@@ -20,12 +20,12 @@ from analogy.networks.models import DEFAULT, PROJECTION, add_file, locate, verif
 
 BACKEND = CpuBackend(2)
 SMALL = {1: 8, 2: 16, 3: 32, 4: 64, 5: 64}
-"""Level -> half the channels of the compact model, which stands for a wide network here."""
+"""Level -> number of directions: half the channels of the compact model."""
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """Return files of coloured blocks with noise."""
+    """Return the paths of pictures of coloured blocks with noise."""
     folder = tmp_path_factory.mktemp("photos")
     for seed in range(FEWEST):
         rng = np.random.default_rng(seed)
@@ -47,7 +47,7 @@ def folder(tmp_path):
 
 
 def test_the_projection_keeps_as_much_as_a_singular_value_decomposition(photos, monkeypatch) -> None:
-    monkeypatch.setattr(projection, "POSITIONS", 10**6)  # all positions are used, so that the test can use the same
+    monkeypatch.setattr(projection, "POSITIONS", 10**6)  # all positions, which the test uses, too
     network = Features(locate(DEFAULT), BACKEND)
     found = find_projection(network, photos, dimensions=SMALL)
     assert {level: matrix.shape[1] for level, matrix in found.items()} == SMALL
@@ -67,7 +67,7 @@ def test_the_same_photographs_give_the_same_projection(photos) -> None:
 
 
 def test_a_rotation_of_the_features_keeps_the_fields_and_fewer_dimensions_do_not(folder, photos) -> None:
-    """Check that all directions, which keep every cosine, also keep the fields of the search."""
+    """Check that a projection to as many channels keeps the field, since it keeps every cosine."""
     a, b_prime = (np.asarray(Image.open(path)) for path in photos[:2])
     options = {"inversion": "vote", "search_iterations": 2}
     plain = Engine(folder, "cpu").transfer(a, b_prime, **options)
@@ -98,7 +98,7 @@ def test_an_added_projection_verifies_and_is_applied_for_the_search(folder, phot
     features = network.pyramid(np.asarray(Image.open(photos[0])))
     for level, matrix in found.items():
         expected = features[level] @ matrix
-        close = 1e-5 * np.abs(expected).max()  # the order of sums differs between processors
+        close = 1e-5 * np.abs(expected).max()  # processors differ in the order of sums
         np.testing.assert_allclose(network.for_search(level, features[level]), expected, rtol=0, atol=close)
 
 

@@ -1,4 +1,4 @@
-"""Painting in the gradient domain: seams go, edges stay, and pieces without seams do not change."""
+"""Gradient-domain painting: it removes seams, and keeps edges and pieces without seams."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ def flat(value: float, size: tuple[int, int] = SIZE) -> np.ndarray:
 
 
 def two_pieces(one: float, other: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the field of a picture of two pieces, and its source.
+    """Return a field with two pieces, and its source.
 
-    The left piece comes from one flat half of the source, the right piece from the other.
+    The left piece matches the left half of the source, whose grey is `one`. The right piece matches
+    the right half, whose grey is `other`.
     """
     source = np.concatenate([flat(one), flat(other)], axis=1)
     field = nnf.identity(BACKEND, SIZE, SIZE)
@@ -46,7 +47,7 @@ def painted(
 
 
 def steps(picture: np.ndarray) -> np.ndarray:
-    """Return the largest step from each column to the next."""
+    """Return the largest difference between each column and the next."""
     return np.abs(np.diff(picture, axis=1)).max(axis=(0, 2))
 
 
@@ -54,9 +55,9 @@ def test_two_pieces_of_different_colour_join_without_a_step_where_the_content_ha
     jump = 0.1
     field, source = two_pieces(0.4, 0.4 + jump)
     picture = painted(field, source, flat(0.7))
-    assert steps(BACKEND.vote(field, source, 3)).max() > 0.3 * jump  # the mean of pixels shows the seam
+    assert steps(BACKEND.vote(field, source, 3)).max() > 0.3 * jump  # the vote alone has a seam
     assert steps(picture).max() < 0.05 * jump
-    # Far from the seam the colours are those of the pieces.
+    # Far from the seam each piece keeps its colour.
     assert np.allclose(picture[:, :8], 0.4, atol=0.01 * jump + 0.002)
     assert np.allclose(picture[:, -8:], 0.4 + jump, atol=0.01 * jump + 0.002)
 
@@ -69,7 +70,7 @@ def test_the_step_stays_where_the_content_has_an_edge() -> None:
 
 def test_a_large_step_stays_as_an_outline_and_leaves_no_halo() -> None:
     field, source = two_pieces(0.1, 0.9)
-    assert 2 * JUMP < 0.8 * 3**0.5 / 3  # the vote divides the step into three
+    assert 2 * JUMP < 0.8 * 3**0.5 / 3  # the vote spreads the step over three pixels
     assert np.abs(painted(field, source, flat(0.5)) - BACKEND.vote(field, source, 3)).max() < 0.03
 
 
@@ -93,7 +94,7 @@ def test_a_plain_translation_gives_the_mean_of_pixels_to_the_bit() -> None:
 def test_where_two_labels_meet_the_step_stays_and_no_colour_crosses() -> None:
     rng = np.random.default_rng(0)
     field, source = two_pieces(0.4, 0.5)
-    source[:, : SIZE[1]] = 0.4  # the left piece is flat, and the right one consists of pieces that do not fit
+    source[:, : SIZE[1]] = 0.4  # the left piece is flat, and the right one has random matches
     source[:, SIZE[1] :] = rng.random((SIZE[0], SIZE[1], 1)) * 0.1 + 0.45
     field[:, HALF:] = np.stack(
         [rng.integers(0, SIZE[0], (SIZE[0], HALF)), rng.integers(SIZE[1] + 2, 2 * SIZE[1] - 2, (SIZE[0], HALF))], 2
@@ -121,9 +122,9 @@ def test_highlights_end_without_an_edge() -> None:
     source = np.clip(source, 0, 1)
     picture = painted(field, source, flat(0.5))
     assert picture.max() <= 1
-    assert (picture == 1).mean() <= (source == 1).mean()  # no more pixels are white than before
+    assert (picture == 1).mean() <= (source == 1).mean()  # not more white pixels than in the source
     columns = picture.mean(axis=(0, 2))
-    assert np.abs(np.diff(columns, 2)).max() < 0.012  # there is no sharper bend than the grain has
+    assert np.abs(np.diff(columns, 2)).max() < 0.012  # no bend sharper than that of the noise
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -15,7 +15,7 @@ SIZES = ((9, 5), (6, 13), (8, 8))
 
 @pytest.fixture
 def fields(rng) -> list[np.ndarray]:
-    """Return a field into each picture."""
+    """Return three fields of one content: a random field into each picture of `SIZES`."""
     return [np.stack([rng.integers(0, n, CONTENT) for n in size], axis=2).astype(np.int32) for size in SIZES]
 
 
@@ -56,7 +56,7 @@ def test_a_match_is_given_as_a_picture_and_a_position_in_it(backend, fields, rng
 def test_a_field_into_several_pictures_is_resampled_like_the_field_into_each(
     backend, fields, rng, step: str, change: int
 ) -> None:
-    """Include odd sizes, for which the last row and column have no second half."""
+    """Include odd sizes, whose last row and column come from half a position of the smaller map."""
     times = 2 if step == "upsample" else 3
     size = CONTENT[0] * times + change, CONTENT[1] * times + change
     finer = tuple((rows * times + change, columns * times + change) for rows, columns in SIZES)
@@ -85,7 +85,7 @@ def two() -> tuple[Sheet, list[tuple[np.ndarray, np.ndarray]]]:
 
 
 def chosen(backend, sheet: Sheet, found, labels=None, pins=None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the index of the chosen picture at each position, and the distances."""
+    """Return the index of the picture that `choose` chose at each position, and the distances."""
     there = [(backend.asarray(field), backend.asarray(distance)) for field, distance in found]
     labels = labels and tuple(map(backend.asarray, labels))
     field, distance = choose(backend, sheet, there, labels, pins)
@@ -105,7 +105,7 @@ def test_where_one_picture_fits_better_it_is_chosen_as_a_whole_piece(backend, tw
     first, second, speck = first.copy(), second.copy(), (2, 6)
     first[:, :4] -= 0.4
     second[:, 4:] -= 0.5
-    first[speck] -= 0.6  # one better position must not break the piece
+    first[speck] -= 0.6  # a single better position must not break the piece
     picture, distance = chosen(backend, sheet, [(field, first), (field, second)])
     assert (picture == (np.arange(8) >= 4)).all()
     assert np.array_equal(distance, np.where(picture, second, first))
@@ -126,7 +126,7 @@ def test_a_pin_chooses_its_picture_at_its_position_and_has_a_bonus_around_it(bac
     pins = np.array([[2, 3, sheet.tops[1] + 3, 3]])
     picture, distance = chosen(backend, sheet, [(field, first - 0.9), (field, second)], pins=pins)
     assert np.argwhere(picture).tolist() == [[2, 3]]
-    assert distance[2, 3] == -1  # the true distance, without the bonus
+    assert distance[2, 3] == -1  # the patch distance without the bonus
     picture, _ = chosen(backend, sheet, [(field, first - 0.4), (field, second)], pins=pins)
     assert np.argwhere(picture).tolist() == [[y, x] for y in (1, 2, 3) for x in (2, 3, 4)]
 

@@ -1,4 +1,4 @@
-"""Uniformity: a search that uses more of the example, and still obeys pins and labels."""
+"""Uniformity: with it, a search uses more of the example, and still keeps to pins and labels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def smooth(size: tuple[int, int], seed: int) -> np.ndarray:
 
 
 FLAT = np.clip(np.random.default_rng(0).normal(120, 3, (96, 128, 3)), 0, 255).astype(np.uint8)
-"""Flat picture, which matches the flattest part of an example best."""
+"""Nearly flat picture, whose best matches are in the flattest part of an example."""
 EXAMPLE = smooth((96, 112), 1)
 EXAMPLE[30:60, 40:80] = 120
 
@@ -39,7 +39,7 @@ def test_uniformity_0_gives_the_default_result_and_counts_no_uses(engine: Engine
     plain = engine.transfer(FLAT, EXAMPLE, **FAST)
 
     def refuse(*args, **options):
-        raise AssertionError("the uses are counted")
+        raise AssertionError("`spread` was called")
 
     monkeypatch.setattr(uniformity, "spread", refuse)
     zero = engine.transfer(FLAT, EXAMPLE, uniformity=0, **FAST)
@@ -50,7 +50,7 @@ def test_uniformity_0_gives_the_default_result_and_counts_no_uses(engine: Engine
 def test_with_uniformity_more_of_the_example_is_used(engine: Engine) -> None:
     zero, one = (engine.transfer(FLAT, EXAMPLE, uniformity=amount, **FAST) for amount in (0, 1))
     assert used(one.nnf_ab) > used(zero.nnf_ab)
-    assert one.error_ab.mean() >= zero.error_ab.mean()  # the distances do not contain the cost of uses
+    assert one.error_ab.mean() >= zero.error_ab.mean()  # distances without the cost of uses
     assert one.error_ab.min() >= -2.001
     assert one.settings.uniformity == 1
 

@@ -7,10 +7,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Server:
-    """Web server that serves `files` (content by path) and lists the `requests` (paths) in order.
+    """Web server for `files` (path -> content), which lists the paths of all `requests` in order.
 
-    The second half of a content waits for `gate`. It is never sent for an address that ends in
-    `?cut`.
+    It sends the second half of a file only after the event `gate` is set. For an address that ends
+    in `?cut` it never sends the second half.
     """
 
     def __init__(self):

@@ -21,7 +21,7 @@ from analogy.networks.export import (
 SIZES = [(16, 16), (17, 19), (33, 16), (48, 45), (1, 5)]
 WIDTHS = [(3, 4, 5, 6, 7), (16, 12, 20, 16, 24)]
 SLIM = dict(zip(CONVOLUTIONS, (2, 2, 4, 4, 8, 8, 8, 12, 16, 10, 10, 12, 16), strict=True))
-"""Layer -> channels, which differ within a level, as in the compact model."""
+"""Layer -> number of channels, which differs within a level, as in the compact model."""
 LEVELS = (5, 4, 3, 2)
 SPAN_LAYERS = {
     5: ("conv3_2", "conv3_3", "conv3_4", "conv4_1", "conv4_2", "conv4_3", "conv4_4", "conv5_1"),
@@ -40,9 +40,9 @@ def session(model: onnx.ModelProto, **options) -> onnxruntime.InferenceSession:
 
 
 def case(network: Network, level: int, size: tuple[int, int], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return an `x` and a `target` of an objective for a picture of `size`.
+    """Return random inputs `x` and `target` of an objective, for a picture of `size`.
 
-    `x` may be negative, as in the optimisation.
+    Some values of `x` are negative, as during the optimisation.
     """
     rng = np.random.default_rng([seed, level, *size])
 
@@ -55,7 +55,7 @@ def case(network: Network, level: int, size: tuple[int, int], seed: int = 0) -> 
 
 
 def plain_objective(network: Network, level: int, x: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray]:
-    """Return the loss and relu(L-1)_1 of an objective, from the NumPy network."""
+    """Return the loss and relu(L-1)_1 of an objective, computed by the network in NumPy."""
     if level == 2:
         x = (x - np.reshape(network.mean, (1, 3, 1, 1))) / np.reshape(network.std, (1, 3, 1, 1))
         x = x[:, ::-1] if network.bgr else x
@@ -103,7 +103,7 @@ def test_gradient_equals_central_differences(level, size, widths):
     np.testing.assert_allclose(between[0], expected_between, rtol=1e-10, atol=1e-12)
     assert gradient.shape == x.shape
     rng = np.random.default_rng(1)
-    step = 1e-7  # so small that few ReLUs and maxima change within it
+    step = 1e-7  # so small that few ReLUs and maxima change
     for _ in range(6):
         direction = rng.standard_normal(x.shape)
         up, down = (plain_objective(network, level, x + sign * step * direction, target)[0] for sign in (1, -1))
@@ -141,9 +141,9 @@ def test_gradient_equals_autograd(level, size):
 
 
 def test_ties_in_pooling_share_the_gradient_equally():
-    """A constant map ties in each window, and the shares add up to the gradient of one winner."""
+    """Use a constant map: all inputs of a pooling window are equal, and share the gradient."""
     weights = random_weights()
-    for layer in SPAN_LAYERS[3]:  # each layer passes its first channel on, so that every pixel stays equal to its input
+    for layer in SPAN_LAYERS[3]:  # each layer copies its first channel
         weights[f"{layer}.weight"] = np.zeros_like(weights[f"{layer}.weight"])
         weights[f"{layer}.bias"] = np.zeros_like(weights[f"{layer}.bias"])
         weights[f"{layer}.weight"][0, 0, 1, 1] = 1
@@ -153,8 +153,8 @@ def test_ties_in_pooling_share_the_gradient_equally():
     loss, gradient = session(build_objective(network, 3)).run(["loss", "gradient"], {"x": x, "target": target})
     assert loss == pytest.approx(4 * 0.75**2)
     assert np.isfinite(gradient).all()
-    assert gradient[:, 0].sum() == pytest.approx(4 * 2 * 0.75)  # four windows, d loss / d winner = 2 (0.75 - 0)
-    np.testing.assert_allclose(gradient[0, 0, :4, :4], 2 * 0.75 / 16, rtol=1e-6)  # 4 x 4 equal pixels behind one output
+    assert gradient[:, 0].sum() == pytest.approx(4 * 2 * 0.75)  # four outputs, with d loss / d output = 2 (0.75 - 0)
+    np.testing.assert_allclose(gradient[0, 0, :4, :4], 2 * 0.75 / 16, rtol=1e-6)  # 4 x 4 inputs of one output
     assert not gradient[:, 1:].any()
 
 
@@ -168,7 +168,7 @@ def test_a_flat_picture_has_a_finite_gradient_that_is_not_zero():
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_onnx_runtime_folds_the_turned_kernels_at_load(tmp_path, level):
-    """ONNX Runtime computes the kernels of the gradient when it loads a graph."""
+    """Check that ONNX Runtime computes the kernels of the gradient once, when it loads a graph."""
     optimised = tmp_path / "optimised.onnx"
     basic = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     session(
@@ -201,7 +201,7 @@ def test_vgg16_exports_to_the_features_and_objective_of_its_eleven_layers():
 
 
 def step(network: Network, level: int, start: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return the output of the graph of a step; inputs and output are (1, C, H, W)."""
+    """Return the output of the graph of a gradient step; inputs and output are (1, C, H, W)."""
     evaluator = ReferenceEvaluator(build_step(network, level, dtype=np.float64))
     last = {"start": start.transpose(0, 2, 3, 1), "target": target.transpose(0, 2, 3, 1)}
     return evaluator.run(["reconstruction"], last)[0].transpose(0, 3, 1, 2)
@@ -218,7 +218,7 @@ def test_a_far_step_gives_the_features_behind_one_polyak_step_of_the_objective(l
     expected = objective.run(["between"], {"x": moved, "target": target})[0]
     np.testing.assert_allclose(step(network, level, x, target), expected, rtol=1e-8, atol=1e-10)
     unmoved = objective.run(["between"], {"x": x, "target": target})[0]
-    assert np.abs(expected - unmoved).max() > 1e-3 * unmoved.max(), "a step of no length would pass"
+    assert np.abs(expected - unmoved).max() > 1e-3 * unmoved.max(), "the test would accept a step of length zero"
 
 
 @pytest.mark.parametrize("level", NEAR)
@@ -235,7 +235,7 @@ def test_a_near_step_moves_the_features_one_level_finer_down_the_objective_by_po
         return float(((run_layers(network.weights, at, behind)[f"relu{level}_1"] - target[0]) ** 2).sum())
 
     moved = features - step(network, level, x, target)[0]
-    # moved = f / |f'|^2 f', and therefore f' = f / |moved|^2 moved.
+    # The step moves the features by f / |f'|^2 f' (`moved`), so f' = f / |moved|^2 moved.
     gradient = loss(features) / (moved**2).sum() * moved
     rng = np.random.default_rng(2)
     for _ in range(6):

@@ -1,4 +1,4 @@
-"""Tests of damaged and malicious models and weights: each is refused in one line, and cheaply."""
+"""Tests of damaged and malicious models and weights: each is refused with a message of one line."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from analogy.networks.weights import read
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8)
 FOLDERS = {
-    "another graph under the name": "features.onnx is damaged: its SHA-256 .*; export the model again",
+    "another graph as features.onnx": "features.onnx is damaged: its SHA-256 .*; export the model again",
     "weights with a byte more": "weights.bin is damaged: its SHA-256 .*; export the model again",
     "weights that are not numbers": "features.onnx gives values that are not finite",
     "weights that the card does not name": "weights.bin is not named by the model's card",
     "weights in the folder above": "elsewhere.bin is not named by the model's card",
-    "weights by a detour": "is not named by the model's card",
+    "weights in the same folder, written as ./weights.bin": "is not named by the model's card",
     "weights in a device": "/dev/zero is not named by the model's card",
     "maps of another size": "features.onnx failed while it ran",
-    "more memory than there is": "the network needs more memory than there is",
+    "features that need more memory than there is": "the network needs more memory than there is",
     "an empty graph": "features.onnx cannot be read",
     "a graph of random bytes": "features.onnx: a field has the type 7",
     "graphs within graphs": "features.onnx: graphs are nested more than",
-    "a projection to nothing": r"level1 is float32 \(16, 0\)",
+    "a projection to 0 channels": r"level1 is float32 \(16, 0\)",
     "a projection of objects": "projection.npz cannot be read; it may be damaged: Object arrays",
     "a projection that unpacks to 128 MB": "its arrays have 128000128 bytes",
     "a projection that claims 64 TB": "projection.npz cannot be read; it may be damaged",
-    "no projection but a number": "projection.npz cannot be read; it may be damaged",
+    "a pickled number as projection": "projection.npz cannot be read; it may be damaged",
 }
 
-needs_special_files = pytest.mark.skipif(os.name != "posix", reason="this system has no pipes among its files")
+needs_special_files = pytest.mark.skipif(os.name != "posix", reason="this system has no named pipes")
 
 
 def one_line(error: AnalogyError) -> None:
@@ -57,7 +57,7 @@ def test_a_folder_with_hostile_files_is_refused(kind: str, tmp_path: Path, capfd
     with pytest.raises(expected, match=FOLDERS[kind]) as caught:
         Engine(folder, "cpu").transfer(PICTURE, PICTURE, "fast")
     one_line(caught.value)
-    assert capfd.readouterr() == ("", "")  # ONNX Runtime prints nothing, either
+    assert capfd.readouterr() == ("", "")  # not even ONNX Runtime prints anything
 
 
 def test_an_inversion_whose_values_are_not_finite_is_refused(tmp_path: Path) -> None:
@@ -80,9 +80,9 @@ def test_a_file_that_is_replaced_later_is_noticed_when_it_is_loaded(tmp_path: Pa
     content = bytearray((folder / WEIGHTS).read_bytes())
     content[100] ^= 1
     (folder / WEIGHTS).write_bytes(content)
-    engine.transfer(PICTURE, PICTURE, "fast")  # it uses graphs that are loaded already
+    engine.transfer(PICTURE, PICTURE, "fast")  # its graphs are loaded already
     with pytest.raises(ModelError, match=r"weights.bin is damaged"):
-        engine.transfer(PICTURE, PICTURE)  # it needs the graphs of the inversion
+        engine.transfer(PICTURE, PICTURE)  # its graphs of the inversion are not loaded yet
 
 
 @pytest.mark.parametrize("kind", models.cards())
@@ -106,11 +106,13 @@ def test_damaged_models_are_one_line_each_of_models_list_and_verify(tmp_path: Pa
     damaged = [line for line in lines if "(damaged)" in line]
     readable = {"no checksums", "other widths"}
     assert len(damaged) == len(models.cards()) - len(readable)
-    assert len(lines) == len(models.cards()) + 5  # also the shipped model, `whole`, and three to pull
+    assert len(lines) == len(models.cards()) + 5  # and the shipped model, `whole`, and three published models
     assert listed.stdout.replace("\n", "").isprintable()
     verified = CliRunner().invoke(cli, ["models", "verify"])
     assert verified.exit_code == 2
-    assert verified.stdout.splitlines() == ["vgg16-compact: whole", "other widths card: whole", "whole: whole"]
+    assert verified.stdout.splitlines() == [
+        f"{name}: complete and undamaged" for name in ("vgg16-compact", "other widths card", "whole")
+    ]
     assert len(verified.stderr.splitlines()) == len(models.cards()) - 1  # "other widths" is verified
 
 
@@ -129,7 +131,7 @@ def test_the_weights_that_are_damaged_below_are_sound(tmp_path: Path) -> None:
 
 
 def check(work: Callable[[], object]) -> None:
-    """Run the block on a damaged file, which is either readable or refused in one line."""
+    """Check that `work` on a damaged file succeeds, or raises a `ModelError` of one line."""
     try:
         work()
     except ModelError as error:

@@ -214,7 +214,7 @@ class Session:
 
 
 def objective_session() -> Session:
-    """Return a session as of another exporter's `invert_2`, with sizes that have no names."""
+    """Return a session of an `invert_2` that another exporter wrote, with unnamed sizes."""
     return Session(
         [Item("x", ["N", 3, None, None]), Item("target", [1, 4, "a", "b"])],
         [Item("loss", []), Item("gradient", [1, 3, "h", "w"]), Item("between", [1, 3, "h", "w"]), Item("more", [7])],
@@ -264,11 +264,11 @@ def test_only_names_of_models_can_be_removed(tiny, name):
 
 
 def test_the_shipped_model_is_not_removed(graphs):
-    with pytest.raises(ModelError, match="vgg16-compact comes with the package and stays"):
+    with pytest.raises(ModelError, match="vgg16-compact is part of the package and cannot be removed"):
         remove(DEFAULT)
     verify(locate(DEFAULT))
-    write_model(cache() / DEFAULT, CARD_OF, graphs)  # a model of the same name in the cache
-    with pytest.raises(ModelError, match="comes with the package and stays"):
+    write_model(cache() / DEFAULT, CARD_OF, graphs)  # a pulled model with the name of the shipped model
+    with pytest.raises(ModelError, match="is part of the package and cannot be removed"):
         remove(DEFAULT)
 
 
@@ -276,7 +276,7 @@ def test_an_interrupted_write_leaves_no_model(tmp_path, graphs):
     class Broken(dict):
         calls = 0
 
-        def items(self):  # called for the checksums, then for writing
+        def items(self):  # called once for the checksums, and again for writing
             self.calls += 1
             yield from list(super().items())[: 2 if self.calls == 2 else None]
             if self.calls == 2:

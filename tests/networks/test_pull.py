@@ -1,4 +1,4 @@
-"""Tests of pulling a model, from servers on this machine."""
+"""Tests of pulling models from a server on this machine."""
 
 from __future__ import annotations
 
@@ -55,9 +55,10 @@ def weights_file(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def publish(monkeypatch, weights_file, server):
-    """Return a function that publishes the test's file at paths of the server or at addresses.
+    """Return a function that publishes `weights_file` as the model `NAME`.
 
-    `changes` replace fields of the published file, such as its checksums.
+    `urls` are addresses, or paths of the test's server. `changes` replace fields of the published
+    file, such as its checksums.
     """
 
     def publish(*urls: str, **changes) -> PublishedFile:
@@ -103,7 +104,7 @@ def test_pulling_a_cached_model_opens_no_connection(publish, server, monkeypatch
     pull(NAME)
 
     def no_network(*arguments):
-        raise AssertionError("the network was touched")
+        raise AssertionError("a connection was opened")
 
     monkeypatch.setattr(socket.socket, "connect", no_network)
     monkeypatch.setattr(socket, "getaddrinfo", no_network)
@@ -233,7 +234,7 @@ def test_a_damaged_model_stays_where_its_replacement_cannot_be_downloaded(publis
 
 
 class Bar:
-    """Progress bar for pooch, with the methods of tqdm's."""
+    """Progress bar for pooch, with the methods of a tqdm bar."""
 
     def __init__(self, interrupt_after: int = 1 << 60):
         self.total, self.n, self.closed, self.left = 0, 0, False, interrupt_after
@@ -323,7 +324,7 @@ def test_three_processes_that_pull_at_once_all_succeed(publish, server, home):
     file = publish("/notop.h5")
     server.gate.clear()
     processes = [in_process(home, file) for _ in range(3)]
-    wait_for(lambda: len(server.requests) == 3)  # all three are downloading
+    wait_for(lambda: len(server.requests) == 3)  # all three processes are downloading
     server.gate.set()
     results = [(*process.communicate(timeout=60), process.returncode) for process in processes]
     for out, err, code in results:
@@ -349,7 +350,7 @@ def test_the_next_pull_deletes_the_scratch_folder_of_a_killed_one(publish, serve
 
 @pytest.mark.parametrize("stage", ["download", "conversion"])
 def test_a_full_disk_is_reported_in_one_line_and_leaves_no_file(publish, home, weights_file, stage):
-    """A limit on the size of files fails the same writes as a full disk."""
+    """Limit the size of files, so that the same writes fail as on a full disk."""
     resource = pytest.importorskip("resource", reason="this system cannot limit the size of files")
     publish("/notop.h5")
     source = None if stage == "download" else weights_file
@@ -393,7 +394,7 @@ def test_every_published_file_has_a_checksum_and_an_address():
     for name, model in PUBLISHED.items():
         assert ("retrained" in name) == ("again" in model.description)
         for file in model.files:
-            assert file.checksums, "every file is checked by more than its size"
+            assert file.checksums, "the size alone does not identify a file"
             for kind, digits in file.checksums.items():
                 assert len(digits) >= 8 and set(digits) <= set("0123456789abcdef")
                 assert kind in hashlib.algorithms_guaranteed
@@ -413,7 +414,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(publish, m
     assert left_behind(home) == []
 
 
-# Conversion of any file
+# Conversion of files that may not be published
 
 
 def test_a_converted_file_says_that_its_training_is_not_known(weights_file, tmp_path):
@@ -430,7 +431,7 @@ def test_a_converted_published_file_gets_the_published_card(publish, weights_fil
     card = convert(weights_file, tmp_path / "mine")
     assert (card.name, card.description, card.licence) == (NAME, "a test", "none")
     assert convert(weights_file, tmp_path / "two", "two").name == "two"
-    other = convert(weights_file, tmp_path / "three", preprocessing="imagenet")  # no longer the published network
+    other = convert(weights_file, tmp_path / "three", preprocessing="imagenet")  # with another preprocessing
     assert "training is not known" in other.description and "imagenet preprocessing" in other.source
 
 

@@ -70,14 +70,15 @@ def test_a_malicious_pickle_is_refused_and_does_not_run(tmp_path, monkeypatch, f
         read(path)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "it-ran").exists()
-    pickle.loads(pickled)  # Python's reader does run it
+    pickle.loads(pickled)  # Python's reader runs the call in the pickle
     assert (tmp_path / "it-ran").exists()
 
 
 @pytest.mark.parametrize(
     ("pickled", "message"),
     [
-        # Attributes of the functions that are looked up cannot be set, by either form of state.
+        # A pickle cannot set attributes of the objects that it looks up, neither by a dict of state
+        # nor by a pair of dicts.
         (
             stack_global("torch._utils", "_rebuild_tensor_v2") + b"}(X\x04\x00\x00\x00evilK\x01ub.",
             "its pickle is damaged .AttributeError",
@@ -90,19 +91,20 @@ def test_a_malicious_pickle_is_refused_and_does_not_run(tmp_path, monkeypatch, f
             stack_global("collections", "OrderedDict") + b"N}(X\x04\x00\x00\x00keysK\x01u\x86b.",
             "its pickle is damaged .AttributeError",
         ),
-        # Names are looked up by STACK_GLOBAL, and by their numbers in the extension registry.
+        # These pickles look up names by the opcode STACK_GLOBAL, and by a number in the extension
+        # registry.
         (
             b"\x80\x04\x8c\x10analogy.apps.cli\x8c\x04main\x93.",
             "refers to analogy.apps.cli.main; for safety only",
         ),
         (b"\x82\x01.", "unregistered extension code 1"),
-        # These values are of an unknown kind.
+        # These pickles refer to stored values of an unknown kind.
         (b"Plib\n.", "values of an unknown kind, lib"),
         (
             b"(X\x07\x00\x00\x00storageX\x05\x00\x00\x00int99X\x01\x00\x00\x000tQ.",
             "of an unknown kind, .'storage', 'int99'",
         ),
-        # These are not pickles, or are pickles of something else.
+        # These are not pickles, or not pickles of a state dict.
         (b"", "its pickle is damaged .ValueError"),
         (b"garbage", "its pickle is damaged .ValueError"),
         (b"]q\x00.", "holds a list, not a state dict"),
@@ -138,7 +140,7 @@ STRIDES = (27, 9, 3, 1)
 
 
 def test_the_handmade_pickle_is_read_as_a_tensor(tmp_path):
-    """The next tests change this pickle. Without changes, only a bias is missing."""
+    """Read the pickle that the next tests change: without changes, only a bias is missing."""
     path = tmp_path / "f"
     path.write_bytes(zipped(tensor_pickle((3, 3, 3, 3), STRIDES), {"0": bytes(324)}))
     with pytest.raises(ModelError, match=r"no conv1_1.bias"):

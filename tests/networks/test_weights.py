@@ -1,4 +1,4 @@
-"""Tests of the five kinds of weight files: they give PyTorch's features, and damaged ones fail."""
+"""Tests of the five kinds of weight files: PyTorch's features, and refusal of damaged files."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def write_torch(path, weights) -> None:
 
 
 def write_data_parallel(path, weights) -> None:
-    """Write a checkpoint of a wrapped model: parameters with `module.` names, in `state_dict`."""
+    """Write a DataParallel checkpoint: the names in its `state_dict` begin with `module.`."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: no .pth file can be made")
     named = {f"module.{name}": torch.nn.Parameter(value) for name, value in torch_vgg19(weights).state_dict().items()}
     torch.save({"epoch": 3, "state_dict": named, "best": 0.5}, path)
@@ -100,7 +100,7 @@ def test_reading_a_safetensors_file_loads_neither_onnx_nor_another_kind_s_packag
 
 @pytest.mark.parametrize("writer", WRITERS)
 def test_every_kind_of_file_gives_the_features_of_pytorch(tmp_path, weights, writer):
-    """PyTorch's layers get the input that each source documents."""
+    """Give PyTorch's layers the input that the source of the weights documents, and compare."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: its VGG-19 is not compared with")
     _, preprocessing, write = WRITERS[writer]
     path = tmp_path / "weights"
@@ -133,7 +133,7 @@ def test_preprocessing_can_be_chosen(tmp_path, weights):
         read(tmp_path / "f", "bgr")
 
 
-# Files that must not be read
+# Files that must be refused
 
 
 @pytest.mark.parametrize("writer", [name for name in WRITERS if name != "torch module."])
@@ -160,7 +160,7 @@ def test_nan_and_kernels_of_wrong_shape_are_refused(tmp_path, weights, writer):
         ("conv3_2.weight", weights["conv3_2.weight"][:, :, :2, :2], "conv3_2: kernel"),
     ]:
         if writer == "torch" and value.shape != weights[name].shape:
-            continue  # PyTorch does not load such a kernel, so it cannot write the file
+            continue  # PyTorch cannot write a file with such a kernel
         changed = dict(weights)
         changed[name] = value
         write(path, changed)
@@ -236,11 +236,11 @@ def test_an_onnx_file_of_another_network_is_refused(tmp_path, weights):
         read(tmp_path / "strided.onnx")
 
 
-# Graphs as tf2onnx and torch.onnx write them
+# Graphs like those that tf2onnx and torch.onnx write
 
 
 class Graph:
-    """Plain VGG up to conv5_1, made node by node, so that a test can insert other nodes."""
+    """Graph of a VGG up to conv5_1, made node by node, so that a test can insert other nodes."""
 
     def __init__(self, weights, shape=(1, 3, "h", "w"), constant_nodes: bool = False):
         self.weights, self.shape, self.constant_nodes = weights, shape, constant_nodes
@@ -275,7 +275,7 @@ class Graph:
             if bias_nodes:
                 self.op("Add", bias[:, None, None])
             self.op("Relu")
-            if transposed_outputs and layer.endswith("_1"):  # tf2onnx writes this for outputs with channels last
+            if transposed_outputs and layer.endswith("_1"):  # as tf2onnx does if outputs have channels last
                 name = f"{layer}_nhwc"
                 self.nodes.append(onnx.helper.make_node("Transpose", [self.x], [name], perm=[0, 2, 3, 1]))
         return self
@@ -309,7 +309,8 @@ def reverse(graph, axis):
     return graph.op("Slice", *(np.int64([value]) for value in (-1, np.iinfo(np.int64).min, axis, -1)))
 
 
-# Name -> the graph, the largest value of its input, and whether its input is BGR.
+# Name -> a function of the weights that returns a graph, the largest value of its input, and True
+# if its input is BGR.
 WRITTEN = {
     "torch.onnx": lambda w: (Graph(w).op("Sub", column(MEAN)).op("Div", column(STD)).vgg(), 1, False),
     "mean and factor": lambda w: (
@@ -458,7 +459,7 @@ def test_other_files_are_refused_in_one_line(tmp_path, content, message):
 def test_a_safetensors_file_with_a_data_type_that_numpy_lacks_is_refused_with_the_cure(tmp_path):
     header = json.dumps({"conv1_1.weight": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
     (tmp_path / "w.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
-    # NumPy knows the type if another package has registered it.
+    # The message names bfloat16, whether NumPy lacks it or another package has registered it.
     with pytest.raises(ModelError, match=r"bfloat16.*; save the weights as float32"):
         read(tmp_path / "w.safetensors")
 

@@ -1,4 +1,4 @@
-"""Files and ICC profiles that Pillow cannot write, and comparisons of pixels, for tests."""
+"""Functions for tests: they make files and ICC profiles that Pillow cannot, and compare pixels."""
 
 from __future__ import annotations
 
@@ -23,11 +23,14 @@ def close(a, b, within=1):
     return a.shape == b.shape and np.abs(a.astype(int) - b.astype(int)).max() <= within
 
 
-# Files
+# Picture files
 
 
 def png(path, samples, depth, key=None, exif=b""):
-    """Write samples (H, W, bands) as an unfiltered PNG of a bit depth; `key` is its tRNS colour."""
+    """Write samples (H, W, bands) as an unfiltered PNG file with `depth` bits per sample.
+
+    `key` is the colour that counts as transparent (tRNS).
+    """
     height, width, bands = samples.shape
     if depth == 16:
         rows = samples.astype(">u2").view(np.uint8).reshape(height, -1)
@@ -48,7 +51,7 @@ def png(path, samples, depth, key=None, exif=b""):
 
 
 def tiff(path, data, order="<", **tags):
-    """Write an uncompressed TIFF of one strip, and return its path."""
+    """Write an uncompressed TIFF file with one strip, and return its path."""
     names = {"bits": 258, "photometric": 262, "bands": 277, "planar": 284, "extra": 338, "icc": 34675, "turn": 274}
     names |= {"kind": 254, "inner": 330, "compression": 259, "predictor": 317, "rows": 278, "sample_format": 339}
     names |= {"tile_width": 322, "tile_height": 323, "tile_offsets": 324, "tile_counts": 325}
@@ -66,7 +69,7 @@ def tiff(path, data, order="<", **tags):
 
 
 def profile(space, pcs, **tags):
-    """Return a minimal ICC profile, version 2."""
+    """Return a minimal ICC profile, version 2, from `space` to `pcs`, with the given tags."""
     body, table = b"", struct.pack(">I", len(tags))
     for name, data in tags.items():
         table += name.encode() + struct.pack(">II", 132 + 12 * len(tags) + len(body), len(data))
@@ -92,7 +95,10 @@ def parametric(kind, *values):
 
 
 def table(bands, corner):
-    """Return a lut8 with two points a side; `corner` maps 0 or 1 of each band to Lab bytes."""
+    """Return an ICC table (lut8) with two points per band.
+
+    `corner` maps a point, 0 or 1 for each band, to the bytes of a Lab colour.
+    """
     head = b"mft1" + struct.pack(">IBBBB", 0, bands, 3, 2, 0) + np.multiply(np.eye(3), 65536).astype(">i4").tobytes()
     ramp = bytes(range(256))
     cube = bytes(v for i in range(2**bands) for v in corner([i >> (bands - 1 - k) & 1 for k in range(bands)]))
@@ -100,7 +106,7 @@ def table(bands, corner):
 
 
 def wide_gamut(pcs=b"XYZ ", **curves):
-    """Return a profile with the primaries of Adobe RGB, adapted to D50."""
+    """Return an ICC profile with the primaries of Adobe RGB, adapted to D50."""
     curves = curves or dict.fromkeys(TONES, gamma(2.2))
     primaries = {
         "rXYZ": xyz(0.60974, 0.31111, 0.01947),

@@ -1,4 +1,4 @@
-"""Tests of colours: ICC profiles of 8 and 16 bits, and results in the profile of a picture."""
+"""Tests of ICC profiles: pictures with 8 and 16 bits are converted from and to them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from analogy.pictures.images import Picture
 from analogy.pictures.reading import read_picture
 from analogy.pictures.writing import write_picture
 
-# ICC profiles
+# Tests of ICC profiles
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
@@ -98,7 +98,7 @@ def test_16_bit_colours_follow_the_profile_as_8_bit_ones_do(tmp_path, rgb, curve
     picture = read_picture(tmp_path / "x.tif")
     assert picture.rgb16 is not None and picture.icc == icc
     assert close(picture.rgb, expected)
-    assert np.unique(picture.rgb16[..., 1] % 257).size > 20  # more than 8 bits are used
+    assert np.unique(picture.rgb16[..., 1] % 257).size > 20  # multiples of 257 would have only 8 bits
 
 
 def test_a_grey_profile_is_applied_at_16_bits(tmp_path, rgb):
@@ -127,7 +127,7 @@ def test_a_profile_of_tables_or_raised_black_reduces_16_bits_to_8(tmp_path, rgb,
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
 def test_a_file_written_like_a_has_the_profile_and_the_colours_of_a(tmp_path, rgb, suffix):
-    rgb = rgb // 2 + 64  # Adobe RGB in 8 bits is coarse near full saturation
+    rgb = rgb // 2 + 64  # no saturated colours, for which Adobe RGB with 8 bits is too coarse
     a = Picture(rgb, icc=wide_gamut())
     write_picture(tmp_path / f"x{suffix}", rgb, like=a)
     picture = read_picture(tmp_path / f"x{suffix}")

@@ -1,4 +1,4 @@
-"""Tests of pixels in memory: resizing and montages."""
+"""Tests of resizing and montages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_resize_has_the_size_asked_for_and_antialiases(rgb):
     assert (resize(flat, 13, 17) == flat[0, 0]).all()
     fine = np.zeros((64, 64, 3), np.uint8)
     fine[:, ::2] = 255
-    assert close(resize(fine, 16, 16)[4:-4, 4:-4], np.full((8, 8, 3), 128, np.uint8), 8)  # the result is antialiased
+    assert close(resize(fine, 16, 16)[4:-4, 4:-4], np.full((8, 8, 3), 128, np.uint8), 8)  # antialiasing makes grey
     for wrong in (rgb.astype(float), rgb[..., 0]):
         with pytest.raises(ImageError, match="uint8"):
             resize(wrong, 8, 8)

@@ -1,4 +1,4 @@
-"""Tests of JPEG files with many scans, each of which takes as long as decoding the picture."""
+"""Tests of JPEG files with many scans, which would take very long to decode."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def with_segment(whole: bytes, data: bytes, times: int = 1) -> bytes:
 def test_a_jpeg_file_with_scans_without_end_is_refused_before_it_is_decoded() -> None:
     for read in (read_picture, picture_size):
         with pytest.raises(
-            ImageError, match=r"^A is a JPEG file with more than 100 scans; save it again as a plain JPEG$"
+            ImageError, match=r"^A is a JPEG file with more than 100 scans; save it again as a baseline JPEG$"
         ):
             read(jpeg(2000), name="A")
     with pytest.raises(ImageError, match="100 scans"):
-        read_picture(with_segment(jpeg(2000), b"\xff\xd9"), name="A")  # the end of the picture is missing
+        read_picture(with_segment(jpeg(2000), b"\xff\xd9"), name="A")  # a segment contains a marker of the end
     with pytest.raises(ImageError, match="100 scans"):
-        read_picture(jpeg(2000).replace(b"\xff\xda", b"\xff\xff\xff\xda"), name="A")  # markers may be filled up
+        read_picture(jpeg(2000).replace(b"\xff\xda", b"\xff\xff\xff\xda"), name="A")  # several 0xff are allowed
     with pytest.raises(
-        ImageError, match=r"^A is a JPEG file with more than 65536 segments; save it again as a plain JPEG$"
+        ImageError, match=r"^A is a JPEG file with more than 65536 segments; save it again as a baseline JPEG$"
     ):
         picture_size(with_segment(jpeg(), b"", 70_000), name="A")
 
@@ -47,5 +47,6 @@ def test_a_jpeg_file_with_scans_without_end_is_refused_before_it_is_decoded() ->
 @pytest.mark.parametrize("progressive", [True, False])
 def test_other_jpeg_files_are_read_as_before(progressive: bool) -> None:
     plain = read_picture(jpeg(progressive=progressive)).rgb
-    assert np.array_equal(read_picture(jpeg(0, progressive) + jpeg(200)).rgb, plain)  # data after the end
+    # Scans after the end of the picture, and inside a segment, do not count.
+    assert np.array_equal(read_picture(jpeg(0, progressive) + jpeg(200)).rgb, plain)
     assert np.array_equal(read_picture(with_segment(jpeg(0, progressive), b"\xff\xda\x00\x02" * 200)).rgb, plain)

@@ -1,4 +1,4 @@
-"""Tests of lists of pictures: files by their content, and patterns with brackets in names."""
+"""Tests of lists of pictures: recognition by content, and patterns for names with brackets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def content(seed: int = 0) -> bytes:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Folder with pictures of many suffixes, and with other files."""
+    """Return a folder with pictures of many suffixes, and with other files."""
     folder = tmp_path / "photos"
     (folder / "deeper").mkdir(parents=True)
     for name in (*NAMES, ".hidden.jpg"):
@@ -111,7 +111,7 @@ def test_a_folder_at_an_address_is_listed_like_a_local_one(caplog) -> None:
         ("take */IMG [0-9].png", ["take 2/IMG 1.png"]),
         ("take 2/IMG [1].png", ["take 2/IMG 1.png"]),
         ("take[2]/*", []),
-        ("*/IMG [1].png", ["take [2]/IMG [1].png"]),  # brackets are literal if that matches anything
+        ("*/IMG [1].png", ["take [2]/IMG [1].png"]),  # brackets are literal if the pattern then matches something
     ],
 )
 @pytest.mark.parametrize("absolute", [False, True])
@@ -151,9 +151,9 @@ def test_a_film_and_a_batch_accept_patterns_with_brackets(tmp_path: Path) -> Non
         ["f-2", "f-1", "f0", "f1", "f2"],
         ["-2", "-1", "0", "1"],
         [f"take2_-{number:03}" for number in range(11, 0, -1)] + ["take2_000", "take2_001"],
-        ["shot-1", "shot-2", "shot-3", "shot-10"],  # each name has the minus, so it is a hyphen
+        ["shot-1", "shot-2", "shot-3", "shot-10"],  # there is no 0, so the minus is a hyphen
         ["shot-0", "shot-1", "shot-2"],
-        ["shot1", "shot-1", "shot-2"],  # the numbers do not form a run
+        ["shot1", "shot-1", "shot-2"],  # there is no 0 between -1 and 1
         ["2024-01", "2024-02", "2024-10"],
     ],
 )

@@ -1,4 +1,4 @@
-"""Tests of reading pictures: the sources that users may pass, the results, and the refusals."""
+"""Tests of reading pictures from the sources that users may pass, and errors for other sources."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def refused(source, match, **kwargs):
     assert "\n" not in str(caught.value)
 
 
-# Files
+# Tests of picture files
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
@@ -59,7 +59,7 @@ def test_avif_is_read_where_pillow_can(tmp_path, rgb):
 @pytest.mark.parametrize("sizes", [[(6, 5), (W, H)], [(W, H), (6, 5)], [(6, 5), (W, H), (W, H), (9, 30)]])
 @pytest.mark.parametrize("depth", [8, 16])
 def test_the_largest_page_of_a_tiff_is_read_and_the_others_are_logged(tmp_path, rgb, rgb16, sizes, depth, caplog):
-    """The first page may be a thumbnail; of pages of equal size, the first one is read."""
+    """The first page may be a thumbnail. Among pages of equal size, the first is read."""
     path, largest = tmp_path / "x.tif", sizes.index((W, H))
     pages, pixels = [], rgb if depth == 8 else rgb16
     for index, (width, height) in enumerate(sizes):
@@ -138,7 +138,7 @@ def test_reading_only_the_first_frame_is_logged_in_one_line(tmp_path, rgb, suffi
 
 
 def test_a_telephone_photograph_logs_no_further_frame(tmp_path, rgb, caplog):
-    """After the picture, the file has a smaller or a brighter version of it."""
+    """A photograph from a telephone has a smaller or a brighter version of itself at its end."""
     Image.fromarray(rgb).save(tmp_path / "x.jpg", "MPO", save_all=True, append_images=[Image.fromarray(rgb[::2, ::2])])
     with caplog.at_level(logging.INFO, "analogy"):
         assert close(read_picture(tmp_path / "x.jpg").rgb, rgb, 60)
@@ -153,7 +153,7 @@ def test_a_raw_photograph_is_refused_and_its_thumbnail_is_not_read(tmp_path, rgb
 @pytest.mark.parametrize("kind", ["zTXt", "iTXt", "tEXt", "iCCP"])
 @pytest.mark.parametrize("behind", [False, True])
 def test_a_png_with_long_metadata_is_read_with_all_its_bits(tmp_path, rgb16, kind, behind):
-    """Pillow unpacks neither long work flows and edit histories nor the profiles of printers."""
+    """Pillow refuses files with long texts (work flows, histories) or with large ICC profiles."""
     text = b"{'nodes': []}" * 200_000
     write_picture(tmp_path / "plain.png", rgb16)
     content = (tmp_path / "plain.png").read_bytes()
@@ -175,7 +175,7 @@ def test_a_png_with_long_metadata_is_read_with_all_its_bits(tmp_path, rgb16, kin
     assert picture.icc == (long_profile() if kind == "iCCP" else None)
 
 
-@functools.cache  # the profile contains the time, so two calls would differ
+@functools.cache  # the profile contains the time, so two calls would return different profiles
 def long_profile():
     """Return the profile of sRGB, followed by two megabytes to which no tag refers."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes() + bytes(2 << 20)
@@ -185,8 +185,8 @@ def long_profile():
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
 def test_exif_orientation_is_applied(tmp_path, rgb, orientation, suffix):
-    # EXIF's numbers mean 1 upright, 2 mirrored, 3 upside down, 4 flipped, 5 transposed, 6 to be
-    # turned right, 7 transverse, 8 to be turned left.
+    # EXIF's numbers: 1 upright, 2 mirrored, 3 upside down, 4 flipped top to bottom, 5 transposed, 6
+    # must be turned right, 7 transposed along the other diagonal, 8 must be turned left.
     undo = [
         lambda a: a,
         lambda a: a[:, ::-1],
@@ -254,7 +254,7 @@ assert not [name for name in sys.modules if "heif" in name]
     subprocess.run([sys.executable, "-c", code, tmp_path / "x.png"], check=True)
 
 
-# Alpha
+# Tests of alpha
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
@@ -305,7 +305,7 @@ def test_the_transparent_colour_of_a_palette_becomes_alpha(tmp_path, holes):
         image.save(tmp_path / f"x{suffix}", transparency=1)
         picture = read_picture(tmp_path / f"x{suffix}")
         assert np.array_equal(picture.alpha == 0, holes == 0)
-        assert (picture.rgb == (10, 20, 30)).all()  # the picture is laid on its mean opaque colour
+        assert (picture.rgb == (10, 20, 30)).all()  # the mean opaque colour, on which the picture is laid
 
 
 @pytest.mark.parametrize(("depth", "bands"), [(1, 1), (2, 1), (4, 1), (8, 1), (8, 3), (16, 1), (16, 3)])
@@ -318,7 +318,7 @@ def test_the_transparent_colour_of_a_png_becomes_alpha(tmp_path, rng, depth, ban
     assert close(picture.rgb[opaque], np.broadcast_to(samples * 255 / (2**depth - 1), (H, W, 3))[opaque])
 
 
-# 32-bit pixels
+# Tests of 32-bit pixels
 
 
 @pytest.mark.parametrize(
@@ -348,7 +348,7 @@ def test_32_bit_pixels_of_other_ranges_are_stretched_with_one_logged_line(caplog
     refused(Image.fromarray(values), "NaN")
 
 
-# Arrays
+# Tests of arrays
 
 
 def test_arrays_of_every_dtype_and_layout_give_the_same_pixels(rgb, rgb16):
@@ -415,7 +415,7 @@ def test_arrays_of_other_libraries_are_read(rgb):
 @pytest.mark.parametrize(
     ("array", "match"),
     [
-        (np.zeros((H, W), np.int64), "A: int64 is not a pixel type; pass uint8"),
+        (np.zeros((H, W), np.int64), "A has the dtype int64; pass uint8"),
         (np.zeros((H, W), np.uint32), "uint32"),
         (np.zeros((H, W), complex), "complex128"),
         (np.zeros((H, W), object), "object"),
@@ -444,7 +444,7 @@ def test_floats_just_outside_zero_to_one_are_clipped():
     ).all()
 
 
-# Files that are refused
+# Tests of files that are refused
 
 
 def test_files_that_are_not_pictures_are_refused_in_one_line(tmp_path, rgb):
@@ -460,7 +460,7 @@ def test_files_that_are_not_pictures_are_refused_in_one_line(tmp_path, rgb):
     Image.new("RGB", (300, 12)).save(tmp_path / "thin.png")
     refused(tmp_path / "thin.png", r"^[^:]*thin\.png has only 300 x 12 pixels; at least 16 x 16")
     refused(Image.new("RGB", (300, 12)), "only 300 x 12 pixels")
-    refused("a\0b", "no file has a NUL character in its name")
+    refused("a\0b", "the name of a file cannot contain a NUL character")
     for address in ("https://example.org/a.png", Path("https://example.org/a.png"), "FILE:///a.png"):
         refused(address, "is an address; download it")
     refused("x" * 5000, "cannot be read")
@@ -473,7 +473,7 @@ def test_truncated_files_are_refused_and_scrambled_ones_raise_nothing_else(tmp_p
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
     refused(path, "truncated|not a picture")
-    for _ in range(30):  # any damage gives a picture or an ImageError, never a warning or another error
+    for _ in range(30):  # the result is a picture or an ImageError, never a warning or another error
         broken = bytearray(data)
         for at in rng.integers(4, min(len(data), 400), 5):
             broken[at] = rng.integers(256)
@@ -493,19 +493,19 @@ def test_a_missing_permission_to_read_or_write_is_named(tmp_path, rgb, monkeypat
     refused(tmp_path / "x.png", "no permission to read")
     monkeypatch.undo()
     monkeypatch.setattr(Path, "open", closed)
-    with pytest.raises(OutputError, match=r"x\.png: there is no permission to write"):
+    with pytest.raises(OutputError, match=r"x\.png cannot be written: there is no permission"):
         write_picture(tmp_path / "x.png", rgb)
 
 
 def test_pictures_above_twice_pillow_s_limit_are_refused(tmp_path, rgb, monkeypatch):
     path = png(tmp_path / "x.png", rgb, 8)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", H * W - 1)
-    assert np.array_equal(read_picture(path).rgb, rgb)  # Pillow warns; warnings are errors in these tests
+    assert np.array_equal(read_picture(path).rgb, rgb)  # a warning of Pillow would be an error in these tests
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", H * W // 2 - 1)
     refused(path, "x.png is too large; make it smaller than 0.0 megapixels.*480 pixels")
 
 
-# Checks before a picture is decoded
+# Tests of checks before a picture is decoded
 
 
 @pytest.mark.skipif(os.name != "posix", reason="makes pipes and sockets in the file system")
@@ -551,7 +551,7 @@ def test_a_shortage_of_memory_is_a_memory_limit_error(tmp_path, rgb, monkeypatch
         read_picture(path)
 
 
-# Bytes and open files
+# Tests of bytes and open files
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])

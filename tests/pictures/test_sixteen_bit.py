@@ -1,4 +1,4 @@
-"""Tests of 16 bits per channel, read from PNG and TIFF files and written to them."""
+"""Tests of reading and writing PNG and TIFF files with 16 bits per channel."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_16_bit_png_is_read_with_all_bits(tmp_path, rng, bands):
 
 def test_16_bit_grey_is_not_clipped(rgb16):
     grey = rgb16[..., 0]
-    for image in (Image.fromarray(grey), Image.fromarray(grey.astype(np.int32))):  # Pillow calls these I;16 and I
+    for image in (Image.fromarray(grey), Image.fromarray(grey.astype(np.int32))):  # Pillow's modes I;16 and I
         picture = read_picture(image)
         assert np.array_equal(picture.rgb16[..., 1], grey) and np.array_equal(picture.rgb[..., 1], to8(grey))
 
@@ -77,7 +77,7 @@ def test_16_bit_tiff_with_separate_planes_is_refused(tmp_path, rgb16):
 def test_16_bit_files_are_read_back_with_alpha_and_profile(tmp_path, rgb, rgb16, holes, suffix, with_alpha, icc):
     path = tmp_path / f"x{suffix}"
     within = 0
-    if icc:  # Adobe RGB contains sRGB, so nothing is clipped on the way there and back
+    if icc:  # Adobe RGB contains sRGB, so the two conversions clip nothing
         within = 40
     write_picture(path, rgb16, like=Picture(rgb, alpha=np.maximum(holes, 255 * (not with_alpha)), icc=icc))
     picture = read_picture(path)
@@ -87,11 +87,11 @@ def test_16_bit_files_are_read_back_with_alpha_and_profile(tmp_path, rgb, rgb16,
     assert picture.icc == icc
     if suffix == ".tif":
         with Image.open(path) as image:
-            assert image.tag_v2[338] == (2,)  # the fourth band is alpha, as other programs need to know
+            assert image.tag_v2[338] == (2,)  # the tag tells other programs that the fourth band is alpha
     write_picture(path, rgb16)
     assert np.array_equal(read_picture(path).rgb16, rgb16) and read_picture(path).alpha is None
     with Image.open(path) as image:
-        assert close(np.asarray(image), rgb16 >> 8, 0)  # other programs see this
+        assert close(np.asarray(image), rgb16 >> 8, 0)  # Pillow reads the upper 8 bits, as other programs may
 
 
 def test_16_bits_become_8_in_formats_without_16(tmp_path, rgb16):

@@ -1,4 +1,4 @@
-"""Tests of writing pictures: the content of the files, and the calls that are refused."""
+"""Tests of writing pictures: the files that are written, and errors for wrong calls."""
 
 from __future__ import annotations
 
@@ -88,13 +88,13 @@ def test_a_format_s_longest_side_is_written_and_a_longer_one_refused_before_it_i
     with pytest.raises(OutputError, match=words):
         write_stream(io.BytesIO(), too_long, suffix)
     assert [path.name for path in tmp_path.iterdir()] == [f"most{suffix}"]
-    assert capfd.readouterr() == ("", "")  # libjpeg would print its own error
+    assert capfd.readouterr() == ("", "")  # libjpeg would print an error if it were called
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_a_full_disk_is_one_error_in_each_format_and_no_library_prints(tmp_path, suffix, dtype, capfd, monkeypatch):
-    """Each of its writes may fail: the error is one line, and no file is left."""
+    """Each write of an encoder may fail. Then the error is one line, and no file is left."""
     rgb = np.random.default_rng(0).integers(0, 256, (90, 90, 3)).astype(dtype)
     real = _Ticking.write
     for good in range(100):
@@ -138,7 +138,7 @@ def test_a_name_of_another_format_is_not_a_folder(tmp_path, name):
     with pytest.raises(OutputError, match=f"cannot write .{name[2:].lower()} pictures; use one of .png .jpg"):
         is_picture_path(tmp_path / name)
     (tmp_path / name).mkdir()
-    assert not is_picture_path(tmp_path / name)  # a folder with this name exists
+    assert not is_picture_path(tmp_path / name)  # now a folder with this name exists
 
 
 @pytest.mark.parametrize("name", [".png", ".JPG", ".gif"])

@@ -1,8 +1,9 @@
-"""CUDA without a GPU: g++ compiles the unchanged `.cu` files for a strict simulator.
+"""Simulator of CUDA without a GPU: g++ compiles the unchanged `.cu` files for the CPU.
 
-`standin` replaces the module `cupy`, `launch` compiles and launches kernels, and `device` has
-arrays and streams. The two headers define CUDA's functions and the scheduler of its threads.
-`SimulatedCudaBackend` is the project's CUDA backend on top of these.
+`standin` replaces the module `cupy`; its documentation and its messages call it the simulated CuPy.
+`launch` compiles and launches kernels, and `device` has arrays and streams. `cuda.h` defines CUDA's
+functions, and `scheduler.h` runs the threads. `SimulatedCudaBackend` is the project's CUDA backend
+on this simulator.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ __all__ = ["SimulatedCudaBackend", "SimulatorError", "missing", "only_block", "p
 
 
 class SimulatedCudaBackend(CudaBackend):
-    """The CUDA backend with the stand-in for CuPy.
+    """The project's CUDA backend with the simulated CuPy.
 
-    ONNX Runtime finds the arrays in the memory of the CPU.
+    ONNX Runtime runs on the CPU, and gets the addresses of the arrays, which are in host memory.
     """
 
     name = "cpu"
-    index = property(lambda self: 0, lambda self, number: None)  # the CPU has the index 0, whatever is simulated
+    index = property(lambda self: 0, lambda self, number: None)  # ONNX Runtime needs the index of the CPU
 
     def _import_cupy(self):
         return standin
@@ -36,7 +37,7 @@ class SimulatedCudaBackend(CudaBackend):
 
 @contextmanager
 def schedule(seed: int):
-    """Run kernels in another order of threads, warps and blocks."""
+    """Run kernels, during the context, in an order of threads, warps and blocks given by `seed`."""
     before, launch.seed = launch.seed, seed
     try:
         yield
@@ -55,6 +56,6 @@ def only_block(x: int, y: int):
 
 
 def planted() -> launch.RawModule:
-    """Return the kernels of `planted.cu`, which have faults on purpose."""
+    """Return the kernels of `planted.cu`, most of which have a fault on purpose."""
     path = Path(__file__).with_name("planted.cu")
     return launch.RawModule(code=f'#line 1 "{path.name}"\n{path.read_text()}')

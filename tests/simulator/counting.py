@@ -1,4 +1,4 @@
-"""Counts of what a program starts on the simulated device: kernel launches and network runs."""
+"""Counters of kernel launches and network runs on the simulated device."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from . import device, launch
 
 
 def count_launches(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Return a counter, by name, of kernels and CuPy operations that start from now on.
+    """Return a counter of the kernels and CuPy operations, by name, that start after the call.
 
-    An operation whose result shares memory with an argument only makes a view, and starts nothing.
-    ONNX Runtime's own kernels are not counted.
+    An operation whose result shares memory with an argument only makes a view, so it is not
+    counted. The kernels of ONNX Runtime are not counted either.
     """
     counts: Counter[str] = Counter()
     call, run, assign = launch.Kernel.__call__, device.run, device.ndarray.__setitem__
@@ -46,16 +46,17 @@ def count_launches(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 class Counts:
-    """Counts of all sessions that are loaded while this object is in use.
+    """Counts of the runs of all ONNX Runtime sessions that are loaded after its construction.
 
     Attributes
     ----------
     runs : int
-        Runs of any network.
+        Number of runs of any network.
     waits : int
-        Runs at whose end ONNX Runtime waits for the device.
+        Number of runs at whose end ONNX Runtime would wait for a GPU.
     plans : int
-        Runs of a session with other shapes than its run before, which plan every convolution again.
+        Number of runs of a session with other shapes than in its previous run. On a GPU, such a run
+        plans every convolution again.
     most : int
         Largest number of runs at the same time.
     bindings : list
@@ -98,7 +99,7 @@ class _Session:
             if counts.overlap and counts.now > 1:
                 counts.overlap.set()
         if counts.overlap:
-            counts.overlap.wait(0.05)  # leaves another run the time to begin, if nothing prevents it
+            counts.overlap.wait(0.05)  # gives another run time to begin, unless something prevents it
         try:
             self._session.run_with_iobinding(binding.binding, options)
         finally:

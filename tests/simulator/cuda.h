@@ -1,7 +1,7 @@
-// The CUDA C++ that kernels of this project use, as ordinary C++17. The compiler includes it before a .cu file.
+// Definitions of the parts of CUDA C++ that this project's kernels use, in C++17. It is included before each .cu file.
 //
-// It does not simulate weak memory ordering, dynamic shared memory, half precision, denormals flushed to zero, or
-// speed.
+// The simulator does not simulate weak memory ordering, dynamic shared memory, half precision, denormals flushed to
+// zero, or speed.
 #pragma once
 #include <math.h>
 
@@ -45,7 +45,7 @@ static inline float __uint_as_float(unsigned bits) {
   return value;
 }
 
-// Threads run one at a time, and change only at a barrier or a collective.
+// Threads run one at a time, and the scheduler changes to another thread only at a barrier or a collective.
 static inline unsigned atomicMin(unsigned* address, unsigned value) {
   const unsigned before = *address;
   if (value < before) *address = value;
@@ -66,8 +66,8 @@ static inline unsigned atomicMax(unsigned* address, unsigned value) {
 
 namespace simulator {
 
-// Returns NumPy's code of a type. A struct counts as its first member, repeated; all of CUDA's vector types are like
-// that.
+// Returns NumPy's code of a type. A struct counts as an array of the type of its first member, as CUDA's vector types
+// are.
 template <class T>
 auto element(const T& value) {
   if constexpr (!std::is_class_v<T>) {
@@ -86,7 +86,8 @@ auto element(const T& value) {
   }
 }
 
-// Describes one parameter: access (r read, w write, = by value), code of the elements, size and alignment in bytes.
+// Describes one parameter: access (r read, w written, = by value), NumPy's code of the elements, and their size and
+// alignment in bytes.
 template <class P>
 int describe(char* text, size_t room) {
   using T = std::remove_cv_t<std::remove_pointer_t<P>>;
@@ -104,7 +105,7 @@ const char* signature(void (*)(P...)) {
   return text;
 }
 
-// Calls `kernel` for every thread; `values` points at one value for each parameter, as for CUDA's launch function.
+// Calls `kernel` for every thread. `values` points to one value for each parameter, as in CUDA's function for launches.
 template <class... P, size_t... I>
 bool call(void (*kernel)(P...), std::index_sequence<I...>, void** values, dim3 grid, dim3 block, uint64_t seed,
           const unsigned* only) {

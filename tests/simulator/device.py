@@ -1,9 +1,10 @@
-"""Devices, streams and arrays of the stand-in for CuPy; its arrays never mix with NumPy's.
+"""Devices, streams and arrays of the simulated CuPy, whose arrays do not mix with NumPy arrays.
 
-All work runs at once and in order, on the CPU. Only the rules of streams are simulated: each array
-stores the stream that used it last. Using it on another stream that did not wait for that one would
-be a race on a GPU, and raises an error here. There are two devices, and a thread has a current
-stream on each. `waits` counts how often the host waited for a device.
+All work runs immediately and in order, on the CPU. Only the rules of streams are simulated: each
+array stores the stream that has used it last. If another stream uses the array without having
+waited for this stream, that would be a race on a GPU, and it raises an error here. There are two
+devices, and each thread has a current stream on each of them. `waits` counts how often the host has
+waited for a device.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 
 COUNT = 2
-"""Number of devices."""
+"""Number of simulated devices."""
 waits = 0
 """Number of times that the host has waited for a device."""
 _ids = itertools.count(COUNT)
@@ -23,7 +24,7 @@ _host_clock: dict[int, int] = {}
 compiled: set[tuple[object, ...]] = set()
 """Operations that were used, with the dtypes of their arrays.
 
-CuPy would have compiled each once.
+CuPy would compile each entry once.
 """
 _lock = threading.RLock()
 
@@ -37,13 +38,13 @@ class _Current(threading.local):
 
 
 class RaceError(RuntimeError):
-    """Error about work on a stream that uses an array on which another stream may still work."""
+    """Error about a stream that uses an array on which another stream may still work."""
 
 
 class Event:
     """The vector clock of a stream at the time when the event was recorded.
 
-    It has the progress of the stream and of the streams that it waited for.
+    The clock says how far the stream is, and how far the streams were for which it has waited.
     """
 
     def __init__(self, clock: dict[int, int]):
@@ -59,8 +60,8 @@ class Event:
 class Stream:
     """A queue of work on a device.
 
-    `ptr` is its address. `id` is the address, too, but for the default stream of a device it is the
-    number of the device.
+    `ptr` is the address of the stream, which is 0 for the default stream of each device. `id` is
+    the same address, or the number of the device for a default stream.
     """
 
     defaults: list[Stream]
@@ -72,20 +73,20 @@ class Stream:
         self.device_id = _current.device
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Stream) and self.ptr == other.ptr  # as in CuPy, where all default streams are equal
+        return isinstance(other, Stream) and self.ptr == other.ptr  # so all default streams are equal, as in CuPy
 
     __hash__ = None  # type: ignore[assignment]
 
     def record(self) -> Event:
-        """Record an event of the current device on this stream, which has to be of that device."""
-        assert self.device_id == _current.device, "the stream is another device's"
+        """Record an event on this stream, which must belong to the current device."""
+        assert self.device_id == _current.device, "the stream belongs to another device"
         with _lock:
             return Event(dict(self._checked().clock))
 
     def _checked(self) -> Stream:
-        """Return this stream.
+        """Return this stream after checking that CuPy would use the same one.
 
-        The address 0 always means the default stream of the current device.
+        CuPy would take the address 0 for the default stream of the current device.
         """
         assert self.ptr or self.device_id == _current.device, "the default stream of another device"
         return self
@@ -146,11 +147,11 @@ class Device:
 class ndarray:
     """An array on the device.
 
-    The methods and operators of `_METHODS` and `_OPERATORS` work, with device arrays and scalars
-    only.
+    It has the methods and operators in `_METHODS` and `_OPERATORS`, which accept only device arrays
+    and scalars.
     """
 
-    __array_ufunc__ = None  # NumPy then calls the operators of this class in mixed expressions
+    __array_ufunc__ = None  # so NumPy calls the operators of this class in mixed expressions
 
     def __init__(self, host: np.ndarray, owner: ndarray | None = None):
         self._host = host
@@ -162,7 +163,10 @@ class ndarray:
 
     @property
     def _owner(self):
-        """Array that holds the memory; a reference to itself would delay the freeing."""
+        """Array that owns the memory: another array, or this one if `_held` is None.
+
+        A reference to itself in `_held` would delay the release of the memory.
+        """
         return self if self._held is None else self._held
 
     def __array__(self, *args: object, **kwargs: object) -> np.ndarray:
@@ -171,7 +175,7 @@ class ndarray:
     def __getattr__(self, name: str):
         if name in ("shape", "dtype", "ndim", "size", "nbytes", "itemsize", "flags"):
             return getattr(self._host, name)
-        raise AttributeError(f"the stand-in for CuPy's ndarray has no {name!r}: add it to device.py if CuPy has it")
+        raise AttributeError(f"the simulated CuPy's ndarray has no {name!r}: add it to device.py if CuPy has it")
 
     @property
     def data(self) -> SimpleNamespace:
@@ -213,7 +217,7 @@ class ndarray:
 
 
 def touch(*arrays: ndarray) -> None:
-    """Add an operation on these arrays to the current stream. Raises `RaceError` for a race."""
+    """Record an operation on these arrays in the current stream. Raises `RaceError` for a race."""
     stream = get_current_stream()
     with _lock:
         stream.clock[stream.id] += 1
@@ -226,14 +230,14 @@ def touch(*arrays: ndarray) -> None:
 
 
 def to_host(array: ndarray) -> np.ndarray:
-    """Return a copy on the host, after waiting for the stream."""
+    """Return a copy of an array on the host, after the host has waited for the stream."""
     touch(array)
     get_current_stream().synchronize()
     return array._host.copy()
 
 
 def unwrap(value):
-    """Return the host's views of device arrays, also within tuples and lists.
+    """Return NumPy views of device arrays, which may be inside tuples and lists.
 
     Raises `TypeError` for NumPy arrays, as CuPy does.
     """
@@ -247,7 +251,10 @@ def unwrap(value):
 
 
 def run(function, *args, **kwargs):
-    """Call a NumPy function on device arrays, and return device arrays, also for single numbers."""
+    """Call a NumPy function on device arrays, and return its results as device arrays.
+
+    A result that is a single number also becomes a device array.
+    """
     arrays = _arrays((*args, *kwargs.values()))
     touch(*arrays)
     compiled.add((function.__name__, *((array.dtype.char, array.ndim) for array in arrays)))

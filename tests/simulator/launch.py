@@ -1,8 +1,8 @@
-"""Compiling the project's CUDA source for the CPU, and launching it with strict checks.
+"""Compiler and launcher of the project's CUDA source on the CPU, with strict checks.
 
-CuPy passes a Python number as 8 bytes, an array of a wrong type as its address, and a view as if it
-had no gaps. Here the arguments of a launch have to fit the kernel's signature, which the compiled
-library reports itself.
+CuPy accepts arguments that do not fit a kernel: it passes a Python number as 8 bytes, an array of a
+wrong type as its address, and a view as if it had no gaps. Here the arguments of a launch must fit
+the kernel's signature, which the compiled library reports.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from . import device
 _HERE = Path(__file__).parent
 _HEADERS = [_HERE / "cuda.h", _HERE / "scheduler.h"]
 _KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(\w+)\s*\(')
-# Contraction is off, since NVRTC compiles the same source with --fmad=false. The target is v3 and
-# not native, since the cache may be used on another machine.
+# Contraction of products and sums is off, since NVRTC compiles the same source with --fmad=false.
+# The target is x86-64-v3 rather than native, since the cache may be used on another machine.
 _FLAGS = (
     "-std=c++17", "-O2", "-march=x86-64-v3", "-ffp-contract=off", "-fno-strict-aliasing",
     "-fPIC", "-shared", "-fvisibility=hidden",
@@ -39,14 +39,14 @@ _MAX_THREADS = 1024
 sanitize = False
 """True to compile with the address and undefined-behaviour sanitisers.
 
-Their libraries have to be preloaded into the process.
+The libraries of the sanitisers must be preloaded into the process.
 """
 seed = 0
 """Seed of the order in which threads and blocks run; 0 is the natural order."""
 only: tuple[int, int, int] | None = None
-"""The only block to run, for a grid that is too large to run whole; None for all blocks."""
+"""The only block to run in a grid that is too large to run completely; None to run all blocks."""
 exchanges = 0
-"""Number of values that the lanes of the last launch exchanged, a measure of its work."""
+"""Number of values that lanes exchanged in the last launch, as a measure of its work."""
 _lock = threading.Lock()  # a library runs one launch at a time
 
 
@@ -64,8 +64,8 @@ def missing() -> str:
 class Parameter(NamedTuple):
     """A parameter of a kernel.
 
-    It has the access (r for read, w for written, = for by value), and for an element NumPy's code,
-    the size and the alignment in bytes.
+    `access` is "r" for an array that is read, "w" for one that is written, and "=" for a number.
+    `code` is NumPy's code of the type of an element, and `size` and `alignment` are in bytes.
     """
 
     access: str
@@ -75,7 +75,7 @@ class Parameter(NamedTuple):
 
 
 class RawModule:
-    """Replacement of `cupy.RawModule`: the kernels of a source, compiled at their first use."""
+    """Replacement for `cupy.RawModule`, which compiles the kernels of a source on first use."""
 
     def __init__(self, *, code: str, options: tuple[str, ...] = ()):
         self._code, self._options = code, options
@@ -100,7 +100,7 @@ class Kernel:
         self._launch.restype = ctypes.c_bool
 
     def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple) -> None:
-        """Run every thread.
+        """Run every thread of a launch.
 
         Raises `TypeError` if the arguments do not fit the signature, and `SimulatorError` if the
         kernel breaks a rule of CUDA.
@@ -125,7 +125,7 @@ class Kernel:
             exchanges = self._library.simulator_exchanges()
 
     def _value(self, index: int, parameter: Parameter, arg) -> np.ndarray:
-        """Return an argument in the form of the launch, as a number or an address."""
+        """Return an argument as an array of one element, a number or an address."""
         where = f"{self.name}, argument {index}"
         if parameter.access == "=":
             if not isinstance(arg, np.generic):
@@ -134,7 +134,7 @@ class Kernel:
                 raise TypeError(f"{where}: {arg.dtype} for a parameter of type {np.dtype(parameter.code)}")
             return np.array([arg])
         if parameter.access == "r" and isinstance(arg, np.uintp) and arg == 0:
-            return np.array([arg])  # a null pointer, which the kernel has to check
+            return np.array([arg])  # a null pointer; the kernel must check for it
         if not isinstance(arg, device.ndarray):
             raise TypeError(f"{where}: an array of the device is needed, not {type(arg).__name__}")
         if arg.dtype != np.dtype(parameter.code):
@@ -146,7 +146,10 @@ class Kernel:
         return np.array([arg.data.ptr], np.uintp)
 
     def _check_overlap(self, args: tuple) -> None:
-        """Check that no argument overlaps a written array, since the pointers are __restrict__."""
+        """Raise TypeError if an argument overlaps an array that the kernel writes.
+
+        The compiler relies on this, since the pointers are declared __restrict__.
+        """
         arrays = [(p, arg) for p, arg in zip(self.parameters, args, strict=True) if isinstance(arg, device.ndarray)]
         for i, (p, one) in enumerate(arrays):
             for _, other in arrays[:i] + arrays[i + 1 :]:

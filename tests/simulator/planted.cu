@@ -1,4 +1,4 @@
-// Kernels for the tests of the simulator: a few are correct, and each of the others has one fault.
+// Kernels for the tests of the simulator. The first kernels are correct, and each of the others has one fault.
 
 // ---- Correct kernels.
 
@@ -21,7 +21,8 @@ extern "C" __global__ void exchange(const float* x, float* out) {
   out[4 * i + 3] = (float)(__ballot_sync(0xffffffffu, i & 1) >> 16);
 }
 
-// Four groups of eight lanes run different numbers of rounds, as after an early exit of the search.
+// Four groups of eight lanes run different numbers of rounds, as groups of the search do when they reject candidates
+// early.
 extern "C" __global__ void disjoint_groups(float* out) {
   const unsigned group = threadIdx.x / 8, mask = 0xffu << 8 * group;
   float v = threadIdx.x % 8;
@@ -29,7 +30,7 @@ extern "C" __global__ void disjoint_groups(float* out) {
   out[threadIdx.x] = v;
 }
 
-// ---- Faults that show in the result.
+// ---- Faults that give a wrong result.
 
 extern "C" __global__ void reverse_without_barrier(const float* x, float* out) {
   __shared__ float s[96];
@@ -43,7 +44,7 @@ extern "C" __global__ void shared_not_set(float* out) {
   s[threadIdx.x] = 0.0f;
 }
 
-// ---- Faults that the scheduler sees.
+// ---- Faults that the scheduler detects.
 
 extern "C" __global__ void barrier_for_some(float* out) {
   if (threadIdx.x < 40) __syncthreads();
@@ -86,7 +87,7 @@ extern "C" __global__ void barrier_against_collective(float* out) {
   out[threadIdx.x] = 1.0f;
 }
 
-// ---- Faults that the sanitisers see. Only the last thread is wrong.
+// ---- Faults that the sanitisers detect. Only the last thread has the fault.
 
 extern "C" __global__ void read_outside(const float* x, float* out) { out[threadIdx.x] = x[threadIdx.x + 1]; }
 

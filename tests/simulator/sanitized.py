@@ -1,8 +1,8 @@
 """Script that runs kernels with the address and undefined-behaviour sanitisers preloaded.
 
 `test_simulator.py` runs `python sanitized.py NAME`. NAME is one of the faults in `planted.cu`, or
-"kernels" for every kernel of the project on awkward shapes. NumPy's memory comes from malloc, so
-that the sanitisers report an access outside an array.
+"kernels" for every kernel of the project on small and odd shapes. NumPy allocates arrays with
+malloc, so the sanitisers report an access outside an array.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from simulator import standin as cp
 
 
 def plant(name: str) -> None:
-    """Run a kernel of `planted.cu` on as many numbers as it has threads."""
+    """Run a kernel of `planted.cu` with one thread for each number."""
     x, out = cp.zeros(300, np.float32), cp.zeros(300, np.float32)
     planted().get_function(name)((1,), (300,), (x, out))
 
@@ -36,7 +36,7 @@ def kernels() -> None:
         ((3, 5), (2, 3), 132),
     ):
         f_a, f_b = (rng.standard_normal((*size, channels), np.float32) for size in (size_a, size_b))
-        f_a[0, 0] = 0  # this vector has no direction
+        f_a[0, 0] = 0  # a zero vector cannot be normalised
         a, b = (backend.join(backend.asarray(f), backend.asarray(f)) for f in (f_a, f_b))
         nnf = backend.asarray(np.stack([rng.integers(0, n, size_a) for n in size_b], axis=2).astype(np.int32))
         labels = tuple(backend.asarray(rng.integers(-1, 2, size).astype(np.int32)) for size in (size_a, size_b))
@@ -95,7 +95,7 @@ def multigrid(backend: SimulatedCudaBackend, rng: np.random.Generator, size: tup
 
 
 def finest(backend: SimulatedCudaBackend, rng: np.random.Generator, form) -> None:
-    """Do each step of a cycle between a grid and the coarser one, all of them in one launch."""
+    """Run each step of a cycle between a grid and the next coarser grid, in one launch."""
     weights, coarse = backend.coarsen(form)
     inverses = backend.factor(form)
     f, u, r = (backend.asarray(rng.random((3, *form.shape[1:]), np.float32)) for _ in range(3))

@@ -1,8 +1,8 @@
 // This header runs the threads of a CUDA block on one CPU thread, as fibers, in an order that a seed can shuffle.
 //
 // A fiber runs until it ends, waits at __syncthreads, or takes part in a warp collective (a shuffle, a ballot,
-// __syncwarp). Whatever CUDA leaves undefined there is an error here: lanes that are named in a mask but have ended or
-// wait elsewhere, a barrier that only some threads reach, a shuffle from outside the mask.
+// __syncwarp). Uses of these functions that CUDA leaves undefined are errors here: a mask that names lanes that have
+// ended or wait elsewhere, a barrier that only some threads reach, and a shuffle from a lane outside the mask.
 //
 // Blocks run one after the other, so a race between blocks shows only as a result that depends on the seed.
 #pragma once
@@ -20,7 +20,8 @@ struct uint3 {
 };
 typedef uint3 dim3;
 
-// This is not static: a fiber that waits must find its own threadIdx again, so the compiler may not keep an old one.
+// This is not static, so that the compiler reads it again after a fiber has waited: each fiber has a different
+// threadIdx.
 dim3 gridDim, blockDim;
 uint3 blockIdx, threadIdx;
 
@@ -37,8 +38,8 @@ struct Fiber {
   State state;
   unsigned mask;       // mask of the collective at which it waits
   int line;            // line of the kernel's source at which it waits
-  uint64_t given;      // its value for the collective
-  uint64_t exchanged;  // copy of it, made once all lanes have arrived, since other lanes may go on to the next collective
+  uint64_t given;      // value that the lane gives to the collective
+  uint64_t exchanged;  // copy of `given`, made when all lanes have arrived; afterwards `given` may change
 };
 
 static Fiber fibers[max_threads];
@@ -47,8 +48,8 @@ static void* scheduler_stack_pointer;
 static char* stacks;
 static void (*kernel_body)();
 static char error[256];
-static uint64_t random_state;  // 0: the natural order
-static uint64_t exchanges;     // values given to warp collectives in this launch
+static uint64_t random_state;  // 0 means the natural order
+static uint64_t exchanges;     // number of values given to warp collectives in this launch
 
 // Shared variables are in one section of the library, so that they can be filled with NaN before each block.
 #define __shared__ static __attribute__((section("simulated_shared")))
@@ -57,7 +58,7 @@ extern char __start_simulated_shared[] __attribute__((weak));
 extern char __stop_simulated_shared[] __attribute__((weak));
 }
 
-// Saves the registers that a function must keep, changes stacks, and returns into the other fiber.
+// Saves the registers that a function must preserve, changes to the stack of the other fiber, and returns into it.
 extern "C" void simulator_switch(void** save, void* to);
 asm(R"(
 .text
@@ -95,7 +96,7 @@ static void fiber_main() {
   kernel_body();
   fibers[current].state = State::done;
   to_scheduler();
-  abort();  // nobody resumes a fiber that is done
+  abort();  // never reached, because the scheduler does not resume a fiber that has ended
 }
 
 static void prepare(int thread) {
@@ -104,7 +105,7 @@ static void prepare(int thread) {
   fiber.thread = {t % blockDim.x, t / blockDim.x % blockDim.y, t / (blockDim.x * blockDim.y)};
   fiber.state = State::ready;
   void** top = reinterpret_cast<void**>(stacks + (thread + 1) * stack_bytes);
-  *--top = nullptr;  // the address to which fiber_main would return; it also aligns the stack as the ABI demands
+  *--top = nullptr;  // return address of fiber_main, which never returns; it also aligns the stack for the ABI
   *--top = reinterpret_cast<void*>(fiber_main);
   for (int i = 0; i < 6; ++i) *--top = nullptr;  // the registers that simulator_switch restores
   fiber.stack_pointer = top;
@@ -117,7 +118,7 @@ static bool failure(const char* what, int line, int other_line = 0) {
   return false;
 }
 
-// Records an error that a fiber found. The fiber never runs again, and the scheduler ends.
+// Records an error in the code that a fiber runs. The fiber does not run again, and the scheduler ends.
 [[noreturn]] static void fail(const char* what, int line) {
   failure(what, line);
   fibers[current].state = State::done;
@@ -134,7 +135,7 @@ static void wait(State state, unsigned mask, int line) {
 
 static unsigned lane() { return current % warp_size; }
 
-// Gives a value to the lanes of `mask` and waits for theirs.
+// Gives a value to the lanes of `mask`, and waits until all of them have given theirs.
 template <class T>
 static void exchange(T value, unsigned mask, int line) {
   ++exchanges;
@@ -148,7 +149,7 @@ static void exchange(T value, unsigned mask, int line) {
 template <class T>
 static T shuffle(T value, unsigned mask, unsigned source, int line) {
   exchange(value, mask, line);
-  if (source >= warp_size) return value;  // as shuffles up and down do at the end of a warp
+  if (source >= warp_size) return value;  // the lane's own value, as in shuffles up and down at the ends of a warp
   if (!(mask >> source & 1)) fail("a shuffle reads from a lane outside the mask", line);
   T result;
   memcpy(&result, &fibers[current - lane() + source].exchanged, sizeof(T));
@@ -169,7 +170,7 @@ static unsigned random_number() {
   return unsigned(random_state >> 33);
 }
 
-// Lets every ready lane of a warp run once. Returns how many ran, or -1 after an error.
+// Runs every ready lane of a warp once. Returns the number of lanes that ran, or -1 after an error.
 static int run_lanes(int first, int count) {
   const unsigned order = random_number(), start = order % warp_size, backwards = order >> 8 & 1;
   int ran = 0;
@@ -183,7 +184,7 @@ static int run_lanes(int first, int count) {
   return ran;
 }
 
-// Lets the lanes of each complete collective go on. Returns how many lanes those are, or -1 after an error.
+// Makes the lanes of each complete collective ready to run. Returns their number, or -1 after an error.
 static int release_collectives(int first, int count) {
   unsigned waiting = 0, ended = 0;
   for (int l = 0; l < count; ++l) {
@@ -250,8 +251,8 @@ static bool run_block() {
   }
 }
 
-// Runs `body` for every thread of the grid, or of its block `only`. Returns false, and sets `error`, if it breaks a
-// rule.
+// Runs `body` for every thread of the grid, or only of the block `only`. If `body` breaks a rule of CUDA, it sets
+// `error` and returns false.
 static bool launch(void (*body)(), dim3 grid, dim3 block, uint64_t seed, const unsigned* only) {
   kernel_body = body, gridDim = grid, blockDim = block, random_state = seed, exchanges = 0, error[0] = 0;
   threads = block.x * block.y * block.z;

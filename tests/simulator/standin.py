@@ -1,6 +1,6 @@
-"""A strict stand-in for the module `cupy`, with the names that this project uses.
+"""Simulated CuPy: a replacement for the module `cupy`, with the names that this project uses.
 
-Kernels run on the simulator. The stand-in is stricter than CuPy: only `asarray` accepts a NumPy
+Kernels run on the simulator. The module is stricter than CuPy: only `asarray` accepts a NumPy
 array, new memory contains NaN, and races between streams are errors.
 """
 
@@ -17,9 +17,9 @@ from .device import ndarray
 from .launch import RawModule  # noqa: F401
 
 _NO_RESERVE = 0x4000
-"""MAP_NORESERVE of Linux, which reserves addresses without memory."""
+"""Flag MAP_NORESERVE of Linux's `mmap`, which reserves addresses but no memory."""
 _MEMORY = 1 << 30
-"""Memory of a device in bytes, all of which stays free."""
+"""Memory of a simulated device, in bytes, which always counts as free."""
 
 float32, float64, int16, int32, uint8, newaxis = np.float32, np.float64, np.int16, np.int32, np.uint8, None
 
@@ -51,7 +51,7 @@ fft = SimpleNamespace(
 
 
 class _MemoryPool:
-    """The memory pool of CuPy, in which nothing is free unless a test sets it."""
+    """The memory pool of the simulated CuPy, which has no unused memory unless a test sets it."""
 
     free = 0
 
@@ -70,9 +70,9 @@ def get_default_memory_pool() -> _MemoryPool:
 
 
 def empty(shape, dtype=np.float64):
-    """Return an array with arbitrary contents: NaN, or large negative integers."""
+    """Return an array filled with NaN, or with large negative integers."""
     if np.prod(shape, dtype=np.int64) * np.dtype(dtype).itemsize > _MEMORY:
-        raise MemoryError("Out of memory allocating all that")  # CuPy's own error is one
+        raise MemoryError("Out of memory allocating all that")  # CuPy's error is a subclass of MemoryError
     host = np.empty(shape, dtype)
     host.reshape(-1).view(np.uint8)[:] = 0xFF if host.dtype.kind == "f" else 0x81
     return ndarray(host)
@@ -81,8 +81,8 @@ def empty(shape, dtype=np.float64):
 def reserved(shape, dtype=np.float64):
     """Return an array of zeros of up to 2^40 bytes, which takes memory only where it is written.
 
-    As many bytes are reserved before and after it, so that an offset that overflows reads zeros,
-    too.
+    Addresses of the same size are reserved before and after it. So a kernel whose offset overflows
+    reads zeros and does not crash, and the test sees the wrong result.
     """
     count, dtype = math.prod(shape), np.dtype(dtype)
     length = -(-count * dtype.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
@@ -100,7 +100,7 @@ def zeros(shape, dtype=np.float64):
 
 
 def asarray(array, dtype=None):
-    """Return a copy on the device of an array of the host, or an array of the device itself."""
+    """Return a device copy of a NumPy array, or a device array itself."""
     if isinstance(array, ndarray):
         return array if dtype in (None, array.dtype) else array.astype(dtype)
     return ndarray(np.array(array, dtype, order="C"))
@@ -112,7 +112,7 @@ def asnumpy(array):
 
 def __getattr__(name: str):
     if name not in _FUNCTIONS:
-        raise AttributeError(f"the stand-in for CuPy has no {name!r}: add it to standin.py if CuPy has it")
+        raise AttributeError(f"the simulated CuPy has no {name!r}: add it to standin.py if CuPy has it")
     return lambda *args, **kwargs: device.run(getattr(np, name), *args, **kwargs)
 
 

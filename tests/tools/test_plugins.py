@@ -774,7 +774,7 @@ def test_masks_keep_two_regions_apart_and_both_are_needed(comfy: Comfy, torch, i
         as_pixels(image)[0], list(as_pixels(looks)), "fast", direction="ab", device="cpu", **masks
     )
     assert np.array_equal(as_pixels(one_for_all[0]), expected.a_prime)
-    with pytest.raises(ImageError, match="give both, or none"):
+    with pytest.raises(ImageError, match="give both masks, or none"):
         comfy.make(image, looks, mask_image=mask_image)
     with pytest.raises(ValueError, match="mask_image has 2 masks for 3 pictures; give one for all, or one for each"):
         comfy.make(images(3, 44, 40), looks, mask_image=mask_looks, mask_looks=mask_looks)

@@ -1,15 +1,16 @@
 // CUDA kernels of multigrid, with the same algorithm as kernels.py in this folder. Backend in contract.py defines their
-// results. They are compiled after ../kernels.cu, and use its Group.
+// results. This file is compiled together with ../kernels.cu, which comes first, and uses its Group.
 //
-// Work. All kernels but `relax` take as long as their reads. In `relax` one thread solves one line, from its beginning
-// to its end and back. Every second line must be solved before the lines between (a half-sweep). A thread reads the
-// numbers for several steps at once, so that these steps wait for the memory together. Each half-sweep is a launch of
-// its own. If one block has a thread for each line of a half-sweep, all four are one launch with a block for each
-// channel, and __syncthreads separates the half-sweeps, since a launch takes longer than such short lines.
+// Speed. Reading memory limits all kernels except `relax`. In `relax`, one thread solves one line (a row or a column),
+// from its beginning to its end and back. A half-sweep solves every second line; all of them must be solved before the
+// lines between. A thread reads the numbers for several steps of a line at once, so that it waits for the memory only
+// once. On large grids each half-sweep is a separate launch. On small grids, one block has a thread for each line of a
+// half-sweep, and a launch takes longer than solving the short lines. So all four half-sweeps are one launch with one
+// block per channel, and __syncthreads separates them.
 
-constexpr int AHEAD = 8;  // number of steps of a line for which `relax` reads at once
+constexpr int AHEAD = 8;  // number of steps of a line for which `relax` reads the numbers at once
 
-// Quadratic form on a grid: its planes of h x w numbers. The last two exist only if `nine` is true.
+// Quadratic form on a grid: pointers to its planes of h x w numbers. The last two planes exist only if `nine` is true.
 struct Form {
   const float *mass, *right, *down, *falling, *rising;
   int h, w, nine;
@@ -56,8 +57,8 @@ struct Form {
     return total;
   }
 
-  // Returns the two weights of a position between two coarse ones. The coarse position (i, j) is the first. The second is
-  // to its right if `along`, else below it.
+  // Returns the two weights of a position between two coarse ones. The first is that of the coarse position (i, j), the
+  // second that of the coarse position to its right if `along`, and otherwise of the one below it.
   __device__ __forceinline__ float2 halves(int i, int j, bool along) const {
     const size_t t = (size_t)2 * i * w + 2 * j;
     float one = along ? right[t] : down[t], other = along ? right[t + 1] : down[t + w];
@@ -75,13 +76,14 @@ struct Form {
   }
 };
 
-// Square of four coarse positions: the weights of its corners in the interpolation of its centre, and the couplings that it
-// adds between the corners.
+// Square of four coarse positions: the weights of its corners in the interpolation of its centre (named by directions,
+// with north at the top), and the couplings that it adds between the corners, along its sides and its diagonals.
 struct Cell {
   float nw, ne, sw, se;
   float top = 0.0f, low = 0.0f, left = 0.0f, right = 0.0f, fall = 0.0f, rise = 0.0f;
 
-  // Adds the coupling k between two positions whose weights of the four corners differ by a, b, c, d.
+  // Adds the contribution of a coupling k between two positions. a, b, c and d are the differences of the weights that
+  // the two positions give to the four corners.
   __device__ __forceinline__ void add(float k, float a, float b, float c, float d) {
     top -= k * a * b;
     low -= k * c * d;
@@ -133,7 +135,7 @@ struct Cell {
   }
 };
 
-// Row of one channel, from its index over the rows of all channels.
+// Row of one channel. The constructor's first argument is its number among the rows of all channels.
 struct Row {
   int y;
   size_t begin;  // index of the first number of the channel
@@ -141,7 +143,7 @@ struct Row {
   __device__ __forceinline__ Row(int row, int h, int w) : y(row % h), begin((size_t)(row / h) * h * w) {}
 };
 
-// Writes f - A u at one position of a channel, which begins at `u`; `f` may be null, for zero.
+// Writes f - A u at one position of one channel, which begins at `u`. If `f` is null, f counts as zero.
 __device__ __forceinline__ void residual_at(const Form& form, const float* __restrict__ f, const float* __restrict__ u,
                                             float* __restrict__ out, int y, int x) {
   const size_t p = (size_t)y * form.w + x;
@@ -159,10 +161,11 @@ extern "C" __global__ void residual(const float* __restrict__ planes, const floa
   residual_at(Form(planes, h, w, nine), f ? f + row.begin : f, u + row.begin, out + row.begin, row.y, g.x);
 }
 
-// Couplings of a line to the lines beside it that are used: none, those along the grid, or the diagonal ones as well.
+// The couplings between a line and the two lines beside it that are taken into account: none, those along the grid, or
+// those along the grid and the diagonal ones.
 enum Beside { NOTHING, STRAIGHT, DIAGONAL };
 
-// Row or column of one channel, which relaxation solves.
+// Row or column of one channel that relaxation solves.
 struct Line {
   const Form& form;
   const float *couplings, *inverses, *f;
@@ -178,7 +181,8 @@ struct Line {
 
   __device__ __forceinline__ size_t at(int i) const { return begin + (size_t)i * step; }
 
-  // Does N steps of the elimination from position i on; `value` and `factor` belong to the position before.
+  // Does N steps of the elimination, at positions i to i + N - 1. `value` and `factor` are the results at position i -
+  // 1.
   template <Beside BESIDE, int N>
   __device__ __forceinline__ void eliminate(int i, float& value, float& factor) const {
     float known[N], factors[N];
@@ -196,7 +200,7 @@ struct Line {
     }
   }
 
-  // Does N steps of the substitution back from position i on; `value` belongs to the position after.
+  // Does N steps of the back substitution, at positions i down to i - N + 1. `value` is the result at position i + 1.
   template <int N>
   __device__ __forceinline__ void substitute(int i, float& value) const {
     float known[N], factors[N], shares[N];
@@ -222,8 +226,8 @@ struct Line {
   }
 };
 
-// Solves one line of a half-sweep of a relaxation of one channel. Half-sweeps 0 to 3 are those of even rows, odd rows, even
-// columns and odd columns. `zero` says that `u` counts as zero, whatever it holds.
+// Solves one line of one channel in a half-sweep of a relaxation. Half-sweeps 0 to 3 solve the even rows, the odd rows,
+// the even columns and the odd columns. With `zero`, the values in `u` are ignored and count as zero.
 __device__ __forceinline__ void relax_line(const Form& form, const float* inverses, const float* f, float* u, int index,
                                            int half_sweep, bool zero) {
   const bool row = half_sweep < 2;
@@ -238,9 +242,9 @@ __device__ __forceinline__ void relax_line(const Form& form, const float* invers
     own.solve<STRAIGHT>();
 }
 
-// Does `count` of the four half-sweeps of a relaxation from number `first` on. The order is: even rows, odd rows, even
-// columns, odd columns, or the opposite order if `after`. With more than one half-sweep, a block must have a thread for each
-// line.
+// Does `count` of the four half-sweeps of a relaxation, from number `first` on. The order is: even rows, odd rows, even
+// columns, odd columns. With `after` the order is reversed. If `count` is more than 1, one block must have a thread for
+// each line of a half-sweep.
 extern "C" __global__ void relax(const float* __restrict__ planes, const float* __restrict__ inverses,
                                  const float* __restrict__ f, float* __restrict__ u, int h, int w, int nine, int after,
                                  int first, int count) {
@@ -275,7 +279,7 @@ extern "C" __global__ void coarsen(const float* __restrict__ planes, float* __re
   const Group g;
   if (g.y >= hc || g.x >= wc) return;
   const Form form(planes, h, w, nine);
-  const int rows = h / 2, columns = w / 2, i = g.y, j = g.x;  // rows and columns of cells
+  const int rows = h / 2, columns = w / 2, i = g.y, j = g.x;  // `rows` and `columns` count cells
   const size_t size = (size_t)hc * wc, o = (size_t)i * wc + j, t = (size_t)2 * i * w + 2 * j;
   for (int plane = 0; plane < 8; ++plane) weights[plane * size + o] = 0.0f;
   float right = 0.0f, down = 0.0f, fall = 0.0f, rise = 0.0f;
@@ -291,8 +295,8 @@ extern "C" __global__ void coarsen(const float* __restrict__ planes, float* __re
     weights[3 * size + o] = half.y;
     down += form.down[t] * half.y * half.y + form.down[t + w] * half.x * half.x;
   }
-  // First come the cell above and the cell to the left, which share a side with this one, and then this cell. Without this
-  // pragma, three copies of the code would take more registers than a block may have.
+  // The loop visits the cell above and the cell to the left, which share a side with this cell, and then this cell. The
+  // pragma prevents unrolling, since three copies of the code would take more registers than a block may have.
 #pragma unroll 1
   for (int k = 0; k < 3; ++k) {
     const int row = i - (k == 0), column = j - (k == 1);
@@ -374,17 +378,18 @@ extern "C" __global__ void prolongation(const float* __restrict__ weights, const
   u[(size_t)g.y * w + g.x] += prolonged(weights, c + (size_t)(g.y / h) * hc * wc, row.y, g.x, hc, wc);
 }
 
-// One step of `small_steps`: the kernel that it stands for, and its arguments. `SmallSteps` in cuda_steps.py writes these
-// bytes.
+// Entry of the table of `small_steps`: the kind of a step and its arguments. `SmallSteps` in cuda_steps.py writes the
+// table.
 struct Step {
   int kind, h, w, hc, wc, nine, after, unused;
-  const float *first, *second, *third;  // the arrays that it reads, in the order of the kernel's parameters
+  const float *first, *second, *third;  // arrays to read, in the order of the kernel's parameters
   float* out;
 };
 enum { RELAX, RESIDUAL, RESTRICTION, PROLONGATION };
 
-// Does steps on grids so small that one block does each of them for a channel, one after the other. A launch takes longer
-// than such a step.
+// Does `count` steps one after the other, with one block per channel. The grids must be so small that a block has a
+// thread for each line of a half-sweep. A separate launch of a step on such a grid would take longer than the step
+// itself.
 extern "C" __global__ void small_steps(const long long* __restrict__ table, int count) {
   const int channel = blockIdx.y;
   for (int k = 0; k < count; ++k) {

@@ -1,17 +1,17 @@
-"""Multigrid kernels of the CPU, with the same algorithm as `kernels.cu`.
+"""Multigrid kernels of the CPU backend, with the same algorithm as `kernels.cu` in this folder.
 
-The planes of a form lie one after the other, as do the three channels (see `Backend.coarsen`). The
-plane "right" holds the coupling of each position to its right neighbour, and "down" to its lower
-neighbour. "Falling" holds the coupling to the neighbour right below, and "rising" the coupling
-between the right and the lower neighbour.
+An array of a form holds its planes one after the other; `contract.py` defines them, before
+`Backend.coarsen`. The plane "right" holds the coupling of each position to its right neighbour, and
+"down" the coupling to its lower neighbour. "Falling" holds the coupling to the diagonal neighbour
+right below, and "rising" the coupling between the right and the lower neighbour.
 
-LLVM vectorises loops along rows that take one neighbour at a time. So most loops have this form,
-over a row that stays in the nearest cache. Columns are solved side by side, row after row, and only
-rows are solved one by one (`Line`).
+LLVM can vectorise a loop along a row that reads one neighbour of each position. So most loops have
+this form, and read the same row several times, which stays in the first-level cache. All columns of
+a range are solved together, row after row. Rows are solved one by one (`Line`).
 
-Each kernel works on a range of rows, lines or columns, which its first two arguments give. `h` and
-`w` are the sides of the grid, `hc` and `wc` those of the coarser grid. `nine` is 1 for a form with
-diagonal couplings. In ranges of rows, the three channels follow each other.
+The first two arguments of a kernel are the limits of the rows or columns that it works on. `h` and
+`w` are the sides of the grid, and `hc` and `wc` are the sides of the coarser grid. `nine` is 1 for
+a form with diagonal couplings. An array of three channels counts as 3 h rows.
 """
 
 from __future__ import annotations
@@ -26,20 +26,21 @@ from ..machine_code import REORDERING
 from . import TINY
 
 _inline = njit(error_model="numpy")
-"""Decorator of functions that kernels call."""
+"""Decorator of functions that Numba compiles for the kernels that call them."""
 _reordering = njit(error_model="numpy", fastmath=REORDERING)
-"""Decorator of functions that kernels call, and whose sums LLVM may reorder."""
+"""Decorator like `_inline`, for functions whose sums LLVM may reorder."""
 
 _TINY = np.float32(TINY)
-"""Smallest coupling in the weights of the interpolation (see `TINY`)."""
+"""The constant `TINY` as float32."""
 
 
 class Form(NamedTuple):
     """Quadratic form on a grid.
 
-    `planes` holds its numbers, `size` and `w` are the positions and the columns of the grid. The
-    plane of the mass begins at 0, and `right`, `down`, `falling` and `rising` are the starts of the
-    others. The last two exist only if `nine` is true: then a row of the matrix has nine numbers.
+    `planes` is the array of its planes, `size` is the number of positions of the grid, and `w` its
+    number of columns. The plane of the mass begins at index 0 of the array, and `right`, `down`,
+    `falling` and `rising` are the indices at which the other planes begin. The last two planes
+    exist only if `nine` is true. Then a row of the matrix has nine numbers, otherwise five.
     """
 
     planes: Float32s
@@ -55,9 +56,10 @@ class Form(NamedTuple):
 class Cell(NamedTuple):
     """Square of four coarse positions.
 
-    `nw` .. `se` are the weights of the corners in the interpolation of the centre, named by the
-    directions of the compass. The others are the couplings that the cell adds along its upper,
-    lower, left and right side, and along its falling and its rising diagonal.
+    `nw`, `ne`, `sw` and `se` are the weights of the corners in the interpolation of the centre. The
+    names stand for north-west and so on, with north at the top. The other numbers are the couplings
+    that the cell adds between its corners, along its upper, lower, left and right side, and along
+    its falling and its rising diagonal.
     """
 
     nw: Float32
@@ -73,7 +75,7 @@ class Cell(NamedTuple):
 
 
 class Line(NamedTuple):
-    """Row that relaxation solves in all three channels: its first position and its length."""
+    """Row that relaxation solves in all three channels: index of its first position, and length."""
 
     begin: Int64
     count: Int64
@@ -81,16 +83,17 @@ class Line(NamedTuple):
 
 @_inline
 def _form(planes, nine, h, w):
-    """Return the form in an array of its planes."""
+    """Return the `Form` of an array of planes."""
     n = h * w
     return Form(planes, nine, n, w, n, 2 * n, 3 * n, 4 * n)
 
 
 @_inline
 def _gain(out, o, k, t, u, b, n, stride):
-    """Add k * u to `out`, for `n` positions; each index is that of the first position.
+    """Add k * u to `out`, for `n` positions.
 
-    In `u` the step is `stride`, in the others 1.
+    `o`, `t` and `b` are the indices of the first position in `out`, `k` and `u`. From one position
+    to the next, the index into `u` grows by `stride`, and the other two by 1.
     """
     for i in range(n):
         out[o + i] += k[t + i] * u[b + stride * i]
@@ -98,7 +101,10 @@ def _gain(out, o, k, t, u, b, n, stride):
 
 @_inline
 def _lose(out, o, k, t, u, a, b, n):
-    """Subtract k * (u[a] - u[b]) from `out`, for `n` positions; each index is that of the first."""
+    """Subtract k * (u[a] - u[b]) from `out`, for `n` positions.
+
+    `o`, `t`, `a` and `b` are the indices of the first position.
+    """
     for i in range(n):
         out[o + i] -= k[t + i] * (u[a + i] - u[b + i])
 
@@ -143,8 +149,9 @@ def residual(
 def _solve(form, inverses, u, line):
     """Solve the system of a row in place, by elimination forwards and substitution backwards.
 
-    The three channels are solved together, because each number of a row waits for the one before,
-    and the processor can compute three such numbers at a time.
+    The three channels are solved together. In one channel, each value depends on the previous
+    value, so the processor would have to wait for it. It can compute the values of three channels
+    at the same time.
     """
     planes = form.planes
     p, n = line.begin, form.size
@@ -166,7 +173,7 @@ def relax_rows(
     i0: Int64, i1: Int64, planes: Float32s, nine: Int64, inverses: Float32s, f: Float32s, u: Float32s, h: Int64,
     w: Int64, odd: Int64, fresh: Int64,
 ) -> None:  # fmt: skip
-    """Solve even rows, or odd rows if `odd` is 1; with `fresh`, u = 0 in all other rows."""
+    """Solve even rows, or odd rows if `odd` is 1; with `fresh`, the other rows count as zero."""
     n = h * w
     form = _form(planes, nine, h, w)
     for i in range(i0, i1):
@@ -197,7 +204,7 @@ def relax_rows(
 
 @_inline
 def _keep(u, q, row, lo, hi):
-    """Copy every second value of `row` from `lo` to `hi` to the row of `u` at `q`."""
+    """Copy the values of `row` at `lo`, `lo + 2`, .. below `hi` to the row of `u` from `q` on."""
     for i in range(hi - lo):
         u[q + lo + i] = u[q + lo + i] if i & 1 else row[lo + i]
 
@@ -206,11 +213,11 @@ def relax_columns(
     i0: Int64, i1: Int64, planes: Float32s, nine: Int64, inverses: Float32s, f: Float32s, u: Float32s, h: Int64,
     w: Int64, odd: Int64, row: Float32s,
 ) -> None:  # fmt: skip
-    """Solve even columns, or odd columns if `odd` is 1; `row` has memory for one row."""
+    """Solve even columns, or odd columns if `odd` is 1; `row` is working memory for one row."""
     n = h * w
     form = _form(planes, nine, h, w)
-    # All columns of the range are computed, and every second one is used, since LLVM vectorises
-    # that.
+    # All columns of the range are computed, but only every second one is used, because LLVM can
+    # vectorise a loop over all columns.
     lo, hi = 2 * i0 + odd, 2 * i1 + odd - 1
     first, last = max(lo, 1), min(hi, w - 1)
     for y in range(h):
@@ -249,7 +256,7 @@ def relax_columns(
 
 @_inline
 def _add(out, o, k, t, n):
-    """Add `n` couplings from index `t` on to `out` from index `o` on."""
+    """Add `n` couplings, which begin at index `t` of `k`, to `out` from index `o` on."""
     for i in range(n):
         out[o + i] += k[t + i]
 
@@ -281,7 +288,7 @@ def factor_rows(y0: Int64, y1: Int64, planes: Float32s, nine: Int64, h: Int64, w
     form = _form(planes, nine, h, w)
     for y in range(y0, y1):
         p = y * w
-        _diagonal(form, y, np.int64(0), w, inverses, p)  # Numba would compile it again for a literal 0
+        _diagonal(form, y, np.int64(0), w, inverses, p)  # for a literal 0, Numba would compile the function again
         lost = np.float32(0.0)
         for x in range(w):
             inverse = np.float32(1.0) / (inverses[p + x] - lost)
@@ -308,8 +315,8 @@ def factor_columns(x0: Int64, x1: Int64, planes: Float32s, nine: Int64, h: Int64
 def _halves(form, i, j, along):
     """Return the two weights of a position between two coarse ones.
 
-    The coarse position (i, j) is the first. The second is to its right if `along` is true, else
-    below it.
+    The first weight is that of the coarse position (i, j). The second is that of the coarse
+    position to its right if `along` is true, and otherwise of the one below it.
     """
     planes, w = form.planes, form.w
     t = 2 * i * w + 2 * j
@@ -396,7 +403,7 @@ def coarsen(
     """Write the weights and couplings of the coarser grid (see `Backend.coarsen`), not its mass."""
     form = _form(planes, nine, h, w)
     m = hc * wc
-    rows, columns = h // 2, w // 2  # of cells
+    rows, columns = h // 2, w // 2  # the numbers of rows and columns of cells
     zero = np.float32(0.0)
     for i in range(i0, i1):
         right_of_last = zero  # the coupling that the cell to the left adds along its right side
@@ -434,7 +441,7 @@ def restriction(
     r0: Int64, r1: Int64, weights: Float32s, r: Float32s, h: Int64, w: Int64, out: Float32s, hc: Int64, wc: Int64,
     outside: Float32,
 ) -> None:  # fmt: skip
-    """Write P^T r to `out`, with `outside` in the row or column that made a side odd."""
+    """Write P^T r to `out`, and `outside` to a row or column that was added to make a side odd."""
     m = hc * wc
     rows, columns = h // 2, w // 2
     for line in range(r0, r1):
@@ -486,6 +493,6 @@ def prolongation(
 
 
 def combine(r0: Int64, r1: Int64, a: Float32, x: Float32s, b: Float32, y: Float32s, w: Int64) -> None:
-    """Replace `y` by a x + b y in the rows of the range."""
+    """Replace `y` by a x + b y in the rows from `r0` to `r1` - 1."""
     for i in range(r0 * w, r1 * w):
         y[i] = a * x[i] + b * y[i]
