@@ -69,7 +69,7 @@ class Manifest:
             self._index.execute("BEGIN")
             self._end = self._read()
             self._index.execute("COMMIT")
-            os.ftruncate(self._file, self._end)  # without an incomplete line that a killed run has left
+            os.ftruncate(self._file, self._end)  # removes an incomplete line that a killed run has left
             self._reader.close()  # its buffer still has the removed line
             self._reader = path.open("rb")
         except BaseException:

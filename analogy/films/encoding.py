@@ -1,4 +1,4 @@
-"""Choice of the encodings to try for a video: the film's own, then the container's default."""
+"""Choice of the encodings to try for a video: first the film's, then the container's default."""
 
 from __future__ import annotations
 

@@ -18,9 +18,9 @@ _DOUBT = 20.0
 _CHOICE = 8.0
 """Factor of the log odds for strokes, so that nearly every stroke comes from a single key."""
 _PATCH = 32
-"""Side of the squares whose strokes change at different times, in pixels."""
+"""Side of the squares whose strokes change to the later key at different times, in pixels."""
 _SPREAD = 1.0
-"""Standard deviation of the pattern that is added to the log odds of the squares."""
+"""Standard deviation of the irregular pattern that is added to the log odds for strokes."""
 _FINE = 3
 """Number of the finest bands of the pyramid, which contain the strokes."""
 _LEAST_SIDE = 16
