@@ -35,7 +35,7 @@ MEMORY = 4 << 30
 
 
 def attack(kind: str, seed: int, seconds: float) -> None:
-    """Run cases in this process, the first with `seed`; print seeds and outcomes, for `run`."""
+    """Run cases in this process, the first with `seed`, and print the lines that `run` reads."""
     if kind not in ("kills", "disks") and sys.platform == "linux":
         import resource
 

@@ -1,4 +1,4 @@
-"""Cases of tools/fuzz.py, each of which reads hostile files once or kills the program once."""
+"""Cases of tools/fuzz.py, each of which reads hostile files, kills the program or fills a disk."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ def uniformity() -> None:
     coffee, amounts = SOURCES / "coffee.jpg", (0, 0.3, 1)
     found = [engine.transfer(coffee, STARRY_NIGHT, uniformity=each, direction="ab").a_prime for each in amounts]
     show("uniformity", [(f"--uniformity {n:g}", each) for n, each in zip(amounts, found, strict=True)], 290)
-    row = Image.new("RGB", (3 * 240 + 2 * GAP, 160), "white")  # the page shows this picture beside its control
+    row = Image.new("RGB", (3 * 240 + 2 * GAP, 160), "white")  # the page shows this picture beside the control of uniformity
     for n, each in enumerate(found):
         row.paste(ImageOps.fit(Image.fromarray(each), (240, 160), Image.Resampling.LANCZOS), (n * (240 + GAP), 0))
     row.save(ROOT / "analogy/apps/serve/static/uniformity.webp", quality=80)

@@ -101,7 +101,7 @@ def open_file(path: str) -> IO[bytes]:
 
 
 def stamp(path: str) -> str:
-    """Return a string that changes when the file changes, or "" if its store reports no changes.
+    """Return a string that changes when the file changes, or "" if its store cannot tell.
 
     The content of the file is not read. Raises `OSError` if there is no such file.
     """

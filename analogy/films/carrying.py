@@ -170,7 +170,7 @@ class Carrier:
         gap = direct - carried
         is_near = sure & (squared_length(gap) < _NEAR**2)
         flow = carried + np.float32(_PULL) * spread(gap, _trust(textured, is_near))
-        # Step 3: move the flow of flat pixels towards that of the texture around them.
+        # Step 3: move the flow of flat pixels towards that of the textured pixels around them.
         smooth = spread(flow, textured * inside(carried))
         flow += opencv().merge([np.float32(_STIFFNESS) * (1 - textured) ** 2] * 2) * (smooth - flow)
         is_flat = textured < _FLAT

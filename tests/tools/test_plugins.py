@@ -727,7 +727,7 @@ def test_the_node_has_the_attributes_that_comfyui_reads(comfy: Comfy) -> None:
         elif kind != "IMAGE":
             assert options["min"] <= options["default"] <= options["max"], name
     assert inputs["required"]["preset"][0] == list(PRESETS)
-    json.dumps(inputs)  # ComfyUI sends them to its page as JSON
+    json.dumps(inputs)  # ComfyUI sends the inputs to its page as JSON
 
 
 def test_the_widgets_have_the_values_and_ranges_of_the_settings(comfy: Comfy) -> None:
