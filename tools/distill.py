@@ -158,9 +158,8 @@ class Distiller(nn.Module):
                 "ranking": ranking_error(*by_group),
                 "norm": norm_error(ours.flatten(0, 1), theirs.flatten(0, 1)),
             }
-            roots = {
-                kind: error.clamp_min(1e-12).sqrt() for kind, error in errors.items()
-            }  # the clamp keeps gradients finite where an error is 0
+            # The clamp keeps the gradient finite where an error is 0.
+            roots = {kind: error.clamp_min(1e-12).sqrt() for kind, error in errors.items()}
             loss = loss + LEVEL_WEIGHT[level] * sum(TERMS[kind] * root for kind, root in roots.items())
         return loss
 

@@ -56,10 +56,8 @@ def show(
             small = ImageOps.expand(_picture(inset, height // 4), 3, "white")
             image.paste(small, (image.width - small.width, image.height - small.height))
     width = sum(image.width for _, image in row) + GAP * (len(row) - 1)
-    top, below = (
-        height + GAP if above else 0,
-        width // 40,
-    )  # the README shows all pictures equally wide, so the words are as large in each of them
+    # The README shows all pictures equally wide, so the words look equally large in each of them.
+    top, below = height + GAP if above else 0, width // 40
     sheet = Image.new("RGB", (width, top + height + below), "white")
     draw, x = ImageDraw.Draw(sheet), 0
     for n, (words, image) in enumerate(row):
@@ -127,7 +125,8 @@ def uniformity() -> None:
     coffee, amounts = SOURCES / "coffee.jpg", (0, 0.3, 1)
     found = [engine.transfer(coffee, STARRY_NIGHT, uniformity=each, direction="ab").a_prime for each in amounts]
     show("uniformity", [(f"--uniformity {n:g}", each) for n, each in zip(amounts, found, strict=True)], 290)
-    row = Image.new("RGB", (3 * 240 + 2 * GAP, 160), "white")  # the page shows this picture beside the control of uniformity
+    # The page of the service shows this picture beside the control of uniformity.
+    row = Image.new("RGB", (3 * 240 + 2 * GAP, 160), "white")
     for n, each in enumerate(found):
         row.paste(ImageOps.fit(Image.fromarray(each), (240, 160), Image.Resampling.LANCZOS), (n * (240 + GAP), 0))
     row.save(ROOT / "analogy/apps/serve/static/uniformity.webp", quality=80)

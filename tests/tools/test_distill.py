@@ -280,10 +280,8 @@ def test_ranking_error_and_misses_of_a_small_case(distill):
     assert misses(7 * teacher, teacher) == [0, 0]
     assert misses(student, teacher, (1, 2, 3)) == pytest.approx([0.2, 0, 0])
     assert misses((student[:1], student[1:]), (teacher[:1], teacher[1:]), (1, 2)) == [1, 0]
-    assert misses((student[3:], student[3:]), (teacher[3:], teacher[3:])) == [
-        0,
-        0,
-    ]  # in a pair of arrays, a row also matches the same row of the other array
+    # In a pair of arrays, a row also matches the same row of the other array.
+    assert misses((student[3:], student[3:]), (teacher[3:], teacher[3:])) == [0, 0]
     assert distill.ranking_error(7 * teacher, teacher).item() == pytest.approx(0, abs=1e-6)
     # If all features are equal, the ranking is uniform.
     assert distill.ranking_error(torch.ones(5, 2), teacher).item() == pytest.approx(1, abs=1e-5)
