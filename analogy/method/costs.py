@@ -16,7 +16,7 @@ from .features import LEVELS
 from .pair import Pair
 
 _PRODUCT = 0.5e-9
-"""Seconds of a search iteration for each multiplication in one patch distance."""
+"""Seconds of a search iteration, per position and per multiplication in a patch distance."""
 _MULTIPLICATION = 5e-12
 """Seconds per multiplication in a network's convolutions."""
 _ELEMENT = 1.2e-9

@@ -87,7 +87,7 @@ class Multigrid:
         self.f, self.u, self.space = finest.f, finest.u, finest.residual
 
     def residual(self, f: Array | None, u: Array, out: Array) -> None:
-        """Write f - A u to `out`, all (3, H, W); None for `f` counts as zero."""
+        """Write f - A u to `out`, all (3, H, W); if `f` is None, it counts as zero."""
         self.backend.residual(self._grids[0].form, f, u, out)
 
     def cycle(self, between_steps: Callable[[], None] = lambda: None) -> None:

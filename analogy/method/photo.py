@@ -85,11 +85,13 @@ def refine(backend: Backend, a: Array, a_prime: Array, tick: Tick = ignore) -> A
     """
     if a.shape != a_prime.shape or a.ndim != 3 or a.shape[2] != 3 or 0 in a.shape:
         raise ImageError(
-            f"cannot refine a picture of shape {a_prime.shape} by one of {a.shape}; both must be the same (H, W, 3)"
+            f"cannot refine a picture of shape {a_prime.shape} with a picture of shape {a.shape}; both must have the "
+            "same shape (H, W, 3)"
         )
     if a.dtype != a_prime.dtype or a.dtype not in (np.uint8, np.uint16):
         raise ImageError(
-            f"cannot refine a picture of {a_prime.dtype} by one of {a.dtype}; both must be uint8, or both uint16"
+            f"cannot refine a picture of {a_prime.dtype} with a picture of {a.dtype}; both must be uint8, or both "
+            "uint16"
         )
     xp = backend.xp
     a, a_prime = backend.asarray(a), backend.asarray(a_prime)
@@ -207,6 +209,6 @@ class WLS:
             share = max(share, log(first / min(error, first)) / log(first / tolerance))
             tick(share)
         else:
-            _log.info("photo refinement: stopped after %d iterations; values may be off by %.1g", iteration, error)
+            _log.info("photo refinement: stopped after %d iterations; values (0 to 1) may be off by %.1g", iteration, error)
         tick(1)
         return u[:, : self.size[0], : self.size[1]]

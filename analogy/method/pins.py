@@ -203,7 +203,7 @@ def _sources(pins: np.ndarray, count: int) -> np.ndarray:
     for index, example in enumerate(pins[:, 4].tolist(), 1):
         if example not in range(1, count + 1):
             there = f"there are {count} pictures B'" if count > 1 else "there is one picture B'"
-            raise SettingsError(f"pin {index} ends in example {example:g}, and {there}; number them from 1")
+            raise SettingsError(f"pin {index} ends in example {example:g}, but {there}; examples are numbered from 1")
     found: np.ndarray = pins[:, 4].astype(np.int64) - 1
     return found
 

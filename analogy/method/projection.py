@@ -64,8 +64,8 @@ def find_projection(
 
     The features at random positions of the photographs are divided by their L2 norms, and are not
     centred. The columns of a projection are the first k right singular vectors of these features.
-    The seed of the positions is the place of the photograph in the list, so the same photographs
-    give the same projection.
+    The seed of the positions is the index of the photograph among those used, so the same
+    photographs give the same projection.
 
     Parameters
     ----------
