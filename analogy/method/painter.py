@@ -85,7 +85,7 @@ class Painter:
         report.show(self.levels[level])
 
     def finish(self, way: Way, painted: Array, report: StageReporter) -> Array:
-        """Return a painted picture with the content's details or colours, if the settings ask for them.
+        """Return a painted picture with the content's details and colours, if the settings say so.
 
         If `settings.photo` is set, `photo.refine` adds the details. If `settings.keep_colors` is
         set, `keep_colours` then adds the colours.

@@ -209,6 +209,8 @@ class WLS:
             share = max(share, log(first / min(error, first)) / log(first / tolerance))
             tick(share)
         else:
-            _log.info("photo refinement: stopped after %d iterations; values (0 to 1) may be off by %.1g", iteration, error)
+            _log.info(
+                "photo refinement: stopped after %d iterations; values (0 to 1) may be off by %.1g", iteration, error
+            )
         tick(1)
         return u[:, : self.size[0], : self.size[1]]

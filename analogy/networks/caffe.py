@@ -20,7 +20,7 @@ from .protobuf import fields, open_message, varint
 _NAME_AND_BLOBS = {2: (4, 6), 100: (1, 7)}
 """Field number of the layers -> field numbers of a layer's name and of its blobs."""
 _MOST_SIDES = 8
-"""Number of dimensions of a blob after which further ones are not read."""
+"""Maximum number of dimensions of a blob that are read; further dimensions are ignored."""
 
 
 def _varints(value: int | memoryview) -> Iterator[int]:

@@ -50,7 +50,7 @@ class _Tensor(NamedTuple):
 class _RebuildTensor:
     """Replacement of PyTorch's function that builds a tensor."""
 
-    __slots__ = ()  # a pickle may set attributes of an object that it looks up, so it has none
+    __slots__ = ()  # a pickle may set attributes of an object that it looks up, so this object has none
 
     def __call__(self, storage: tuple[str, str], offset: int, shape: Any, strides: Any, *_: Any) -> _Tensor:
         dtype, key = storage

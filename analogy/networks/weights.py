@@ -106,7 +106,7 @@ def _line(error: Exception) -> str:
 
 
 def recognise(path: Path) -> str:
-    """Return the kind of a file of weights. Raises `ModelError` if its content shows none."""
+    """Return the kind of a file of weights. Raises `ModelError` if the kind is unknown."""
     try:
         with open_regular(path) as file:
             head = file.read(64)
@@ -124,14 +124,14 @@ def recognise(path: Path) -> str:
         return "safetensors"
     if head.startswith(b"\x80") and head[1] <= pickle.HIGHEST_PROTOCOL:
         raise ModelError(
-            "it is a bare pickle, as PyTorch wrote before 1.6, which is not read for safety; "
+            "it is a bare pickle, as PyTorch wrote before 1.6, which for safety is not read; "
             "save it again with PyTorch: torch.save(torch.load(OLD, weights_only=True), NEW)"
         )
     if head.lstrip().startswith((b"<", b"version https://git-lfs")):
         raise ModelError("it is a web page or a Git LFS pointer instead of weights; download the file itself")
     kind = _protobuf_kind(path, head)
     if kind is None:
-        raise ModelError("it is not .h5, .caffemodel, .pth, .safetensors or .onnx, by its content; " + DAMAGED)
+        raise ModelError("by its content, it is not .h5, .caffemodel, .pth, .safetensors or .onnx; " + DAMAGED)
     return kind
 
 
@@ -236,7 +236,7 @@ def _read_caffe(path: Path) -> Found:
 
 
 def _from_names(names: list[str], load: Callable[[str], Any], ndim: Callable[[str], int]) -> Found:
-    """Return the weights under torchvision's names or this project's.
+    """Return the weights of a file that uses torchvision's names or this project's names.
 
     torchvision's names are `features.0.weight` .., this project's `conv1_1.weight` ... In
     torchvision's numbers, a convolution with its ReLU counts as two layers, and a pooling as one.
@@ -248,7 +248,10 @@ def _from_names(names: list[str], load: Callable[[str], Any], ndim: Callable[[st
         return {key: _floats(load(plain[key])) for key in wanted if key in plain}, "compact"
     numbers = sorted(int(match[1]) for name in plain if (match := re.fullmatch(r"features\.(\d+)\.weight", name)))
     if not numbers:
-        raise ModelError("it has neither features.0.weight .., as in torchvision and timm, nor conv1_1.weight ..")
+        raise ModelError(
+            "it has neither features.0.weight .., as in torchvision and timm, nor conv1_1.weight ..; expected the "
+            "weights of VGG-19"
+        )
     weights: dict[str, np.ndarray] = {}
     level, index, previous = 1, 0, -2
     for number in numbers:

@@ -265,7 +265,7 @@ def test_wrong_masks_are_refused_in_one_line_with_the_reason(mask_a, mask_b, wor
 
 
 def test_positions_between_the_masks_of_several_examples_have_no_label() -> None:
-    """Use black regions, whose label is 0, so that zeros between the masks would count as labels."""
+    """Use black regions, whose label is 0, so that zeros between the masks would be labels."""
     black, sizes = np.zeros((20, 20, 3), np.uint8), {"B' 1": (20, 20), "B' 2": (16, 30)}
     masks = [black, np.zeros((16, 30, 3), np.uint8)]
     labels = guidance.read_labels(black, masks, (20, 20), sizes)

@@ -118,7 +118,7 @@ def test_gradient_equals_central_differences(level, size, widths):
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("size", SIZES)
 def test_gradient_equals_autograd(level, size):
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed: its autograd is not compared with")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: the test compares with its autograd")
     functional = torch.nn.functional
     network = random_network((16, 12, 20, 16, 24), seed=2, bgr=True)
     x, target = (np.float32(array) for array in case(network, level, size))
