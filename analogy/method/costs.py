@@ -120,10 +120,9 @@ def _inversion(widths: Sequence[int], level: int, settings: Settings) -> float:
 
 
 def _network(widths: Sequence[int], levels: Sequence[int]) -> float:
-    """Return the seconds that some layers of a network take, per pixel of the picture.
+    """Return the seconds that the layers of `levels` take in a network, per pixel of the picture.
 
-    For each of `levels`, these are the layers that compute relu(L)_1 from relu(L-1)_1, or from the
-    picture if L = 1.
+    The layers of level L compute relu(L)_1 from relu(L-1)_1, or from the picture if L = 1.
     """
     total = 0.0
     for level in levels:

@@ -96,9 +96,9 @@ def minimise(
 
 
 def _read(xp: Any, *values: Any) -> list[float]:
-    """Return the numbers in `values`, numbers or arrays of the device, in one list.
+    """Return all numbers in `values` as one list, after a single copy from the device.
 
-    They are copied from the device together.
+    `values` are numbers or arrays of the device.
     """
     numbers: list[float] = xp.concatenate([xp.asarray(value).reshape(-1) for value in values]).tolist()
     return numbers

@@ -1,9 +1,9 @@
 """Nearest-neighbour fields (NNF): their resampling, and their search by PatchMatch.
 
-For each position of one picture, a field holds its match in the other. It is (H, W, 2) int32: [y,
-x] holds the row and the column of the match. The search checks shapes and dtypes before it calls
-the kernels of the backend, which check nothing. The caller must ensure that every match lies in the
-other picture.
+A field holds the match of each position of one picture in the other picture. It is (H, W, 2) int32:
+[y, x] holds the row and the column of the match. The search checks shapes and dtypes before it
+calls the kernels of the backend, which check nothing. The caller must ensure that every match lies
+in the other picture.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Painting of a transfer's pictures from their fields, and their finishing."""
+"""Painting of a transfer's pictures from their fields, and refinement of the painted pictures."""
 
 from __future__ import annotations
 

@@ -61,8 +61,8 @@ _log = logging.getLogger("analogy")
 def refine(backend: Backend, a: Array, a_prime: Array, tick: Tick = ignore) -> Array:
     """Return `a_prime` with the edges and details of `a`.
 
-    The result is a + WLS(a_prime - a), rounded and clipped. It takes about 140 bytes of memory per
-    pixel (see `memory`).
+    The result is a + WLS(a_prime - a), rounded and clipped. The refinement takes about 140 bytes of
+    memory per pixel (see `memory`).
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ class WLS:
         for iteration in range(1, MOST_ITERATIONS + 1):
             self.iterations = iteration
             grids.cycle(partial(tick, share))
-            high, low, rho = xp.stack([z.max(), z.min(), xp.vdot(r, z)]).tolist()  # one copy from a GPU
+            high, low, rho = xp.stack([z.max(), z.min(), xp.vdot(r, z)]).tolist()  # copied together
             correction = max(high, -low)
             if correction == 0:
                 break

@@ -334,5 +334,5 @@ def _warn_of_crowds(pins: Pins, scale: float) -> None:
     ):
         pairs = np.argwhere(np.triu(wrong, 1)) + 1
         if len(pairs):
-            more = f" (and {len(pairs) - 1} other pairs)" if len(pairs) > 1 else ""
+            more = f" (the first of {len(pairs)} such pairs)" if len(pairs) > 1 else ""
             _log.warning("pins %d and %d%s %s", *pairs[0], more, words)

@@ -102,7 +102,7 @@ def remove_seams(
 def _solve_regions(
     backend: Backend, voted: Array, divergence: Array, epsilon: float, labels: Array, tick: Tick
 ) -> Array:
-    """Return `voted` without seams, solved for each region of equal labels separately.
+    """Return `voted` without seams; each region of equal labels is solved separately.
 
     So the colours of a region do not affect other regions.
     """

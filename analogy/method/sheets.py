@@ -178,7 +178,7 @@ class SourceFeatures:
 
 
 def _down(backend: Backend, rows: int) -> Array:
-    """Return the offset by a number of rows, (2,) int32."""
+    """Return the offset that moves matches down by a number of rows, (2,) int32."""
     return backend.asarray(np.array([rows, 0], np.int32))
 
 

@@ -210,8 +210,8 @@ def _convolve_gradient(g: _Graph, network: Network, layer: str, gradient: str) -
 class _Layer:
     """Convolution in a graph.
 
-    `output` is the output of its ReLU. If a pooling comes before the convolution, `pool` is the
-    input, the padded input and the output of the pooling.
+    `output` is the output of the ReLU after it. If a pooling comes before the convolution, `pool`
+    is the input, the padded input and the output of the pooling.
     """
 
     name: str

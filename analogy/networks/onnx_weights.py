@@ -67,7 +67,7 @@ class Contents:
 def read_graph(path: Path) -> Contents:
     """Return the contents of the graph at `path` up to conv5_1.
 
-    Raises an error that names the first node of an unexpected kind (`ModelError`).
+    Raises `ModelError` with the name of the first node of an unexpected kind.
     """
     import onnx
 

@@ -1,7 +1,8 @@
 """Reader for VGG-19 weights in five kinds of files, without PyTorch, Keras, Caffe or MXNet.
 
 * "keras", .h5: the weights of Keras's VGG19, with kernels HWIO. They are the original weights.
-* "caffe", .caffemodel: the file of the authors. They are the original weights.
+* "caffe", .caffemodel: the file that the authors of VGG published. They are the original
+  weights.
 * "torch", .pth: a state dict of PyTorch, with torchvision's names or with this project's
   (`conv1_1.weight` ..).
 * "safetensors", .safetensors: the same names as in .pth files. timm uses torchvision's names.
@@ -56,7 +57,7 @@ A damaged file of a few bytes can state any number.
 Found = tuple[dict[str, np.ndarray], str | Callable[[], Mapping[str, Any]]]
 """Weights under the names of `Network`, and their usual preprocessing.
 
-The preprocessing is a key of `PREPROCESSING`, or a function that returns such settings.
+The preprocessing is a key of `PREPROCESSING`, or a function that returns settings like its values.
 """
 
 
@@ -81,7 +82,8 @@ def read(path: Path, preprocessing: str | None = None) -> tuple[Network, str]:
     Raises
     ------
     ModelError
-        If the file is missing, damaged, of an unknown kind, or if it has no VGG-19 up to conv5_1.
+        If the file is missing, damaged or of an unknown kind, or if it has neither a VGG-19 nor a
+        VGG-16 up to conv5_1.
     """
     if preprocessing not in (None, *PREPROCESSING):
         raise ModelError(f"preprocessing {preprocessing!r} is unknown; choose from {', '.join(PREPROCESSING)}")

@@ -154,7 +154,7 @@ def test_ties_in_pooling_share_the_gradient_equally():
     assert loss == pytest.approx(4 * 0.75**2)
     assert np.isfinite(gradient).all()
     assert gradient[:, 0].sum() == pytest.approx(4 * 2 * 0.75)  # four outputs, with d loss / d output = 2 (0.75 - 0)
-    np.testing.assert_allclose(gradient[0, 0, :4, :4], 2 * 0.75 / 16, rtol=1e-6)  # 4 x 4 inputs of one output
+    np.testing.assert_allclose(gradient[0, 0, :4, :4], 2 * 0.75 / 16, rtol=1e-6)  # each output has 4 x 4 inputs
     assert not gradient[:, 1:].any()
 
 
