@@ -198,7 +198,7 @@ class WLS:
             step = -rho / float(xp.vdot(p, q))
             backend.combine(step, p, 1.0, u)
             # The error is estimated as the sum of all later corrections, on the assumption that the
-            # ratio of each to the one before is the larger of the last two ratios.
+            # ratio of each correction to the previous one is the larger of the last two ratios.
             ratio = correction / before if before else 0.5
             slower, ratio_before, before = max(ratio, ratio_before), ratio, correction
             error = correction * slower / (1 - slower) if slower < 1 else np.inf

@@ -303,7 +303,7 @@ def _refuse_forbidden(pins: Pins, labels: Labels, names: Sequence[str]) -> None:
         if one == other or IGNORED in (one, other):
             continue
         here, there = (
-            "a place without a label" if label == UNLABELLED else f"the region {labels.colour(label)}"
+            "an unlabelled place" if label == UNLABELLED else f"the region {labels.colour(label)}"
             for label in (one, other)
         )
         raise SettingsError(

@@ -142,7 +142,8 @@ class Sheet:
         xp, count = backend.xp, len(self.sizes)
         index = self.picture_of(backend, field)
         # The index of the picture has to be resampled like the field. So it is passed as the row of
-        # a match in an imaginary picture, which has one row per index before and two rows after.
+        # a match in an imaginary picture, which has one row per index before the resampling and
+        # two rows after it.
         parents = resample(xp.stack([index, xp.zeros_like(index)], axis=2), (count, 1), (2 * count, 2))[..., 0] // 2
         found = xp.zeros((*parents.shape, 2), np.int32)
         for k, (before, after) in enumerate(zip(self.sizes, other.sizes, strict=True)):

@@ -37,9 +37,9 @@ before.
 PASSES = 6
 """Number of search iterations that spread a field, after the usual search of a level."""
 WEIGHT = 0.3
-"""Cost of an even use at `uniformity` 1, in units of patch distance."""
+"""Cost of a use u of 1, which is an even use, at `uniformity` 1, in units of patch distance."""
 MOST = 6.0
-"""Use above which the cost no longer grows, in units of an even use."""
+"""Use u above which the cost of a match no longer grows; an even use has u = 1."""
 _CHANNELS = 4
 """Number of channels that are added to the joined features.
 

@@ -306,7 +306,10 @@ class _Before:
 
 
 def _per_channel(bias: np.ndarray | None, kernel: np.ndarray, where: str) -> np.ndarray:
-    """Return a bias that a node adds as one number for each channel, or raise `ModelError`."""
+    """Return the bias that an Add node adds, as one number for each channel.
+
+    Raises `ModelError` if the array has another shape than a bias.
+    """
     shape = () if bias is None else bias.shape
     if bias is None or shape[-3:] != (len(kernel), 1, 1) or bias.size != len(kernel):
         raise ModelError(f"{where} adds an array of shape {shape}; expected a bias of {(len(kernel), 1, 1)}")

@@ -224,8 +224,8 @@ def test_masks_in_memory_that_differ_in_16_bits_have_different_checksums() -> No
 
 def test_a_pin_from_a_label_to_a_place_without_one_is_refused() -> None:
     labels = read(layer(20, 20, RED, 9), layer(20, 20, RED, 9), (20, 20), (20, 20))
-    for pin, words in (((2, 2, 15, 2), "the region #ff0000 of A with a place without a label"),
-                       ((15, 2, 2, 2), "a place without a label of A with #ff0000 of B'")):  # fmt: skip
+    for pin, words in (((2, 2, 15, 2), "the region #ff0000 of A with an unlabelled place"),
+                       ((15, 2, 2, 2), "an unlabelled place of A with #ff0000 of B'")):  # fmt: skip
         with pytest.raises(SettingsError, match=words):
             place_pins(np.array([pin], float), (20, 20), {"B'": (20, 20)}, (20, 20), labels)
     assert place_pins(np.array([(15.0, 2, 12, 2)]), (20, 20), {"B'": (20, 20)}, (20, 20), labels) is not None
