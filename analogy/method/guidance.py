@@ -36,7 +36,7 @@ match.
 _MOST_NAMED = 8
 """Maximum number of ignored labels of a mask that are logged in a line each."""
 IGNORED = -1
-"""Label of positions whose colour does not occur on the other side."""
+"""Label of positions whose colour does not occur in the masks of the other side."""
 UNLABELLED = -2
 """Label of transparent positions."""
 _OPAQUE = 128

@@ -1,7 +1,7 @@
 """Reader for the layers of a `.caffemodel` file, without Caffe or a protobuf schema.
 
 The file is a protobuf message `NetParameter` of caffe.proto. Older files, such as the published
-VGG-19, have the layers in field 2 (`V1LayerParameter`: name = 4, blobs = 6), newer ones in field
+VGG-19, have the layers in field 2 (`V1LayerParameter`: name = 4, blobs = 6), newer files in field
 100 (`LayerParameter`: name = 1, blobs = 7). A blob is an array of weights.
 """
 
