@@ -6,7 +6,8 @@ The method is that of Liao et al. 2017, "Visual Attribute Transfer through Deep 
     >>> result = analogy.transfer("photo.jpg", "painting.jpg")
     >>> result.save("out")
 
-Each name of `__all__` is imported at its first use, so that `import analogy` is quick.
+A module is loaded only when one of its names in `__all__` is first used, so that `import analogy`
+is fast.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from importlib import import_module
 
 from .version import __version__ as __version__
 
-# Type checkers treat this name as true. Importing `typing` would double the time of the import.
+# Type checkers treat this name as true. Importing it from `typing` would double the time that
+# `import analogy` takes.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -40,10 +42,11 @@ if TYPE_CHECKING:
     from .shared_engine import transfer
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-"""Setting that keeps ONNX Runtime 1.29 and newer from opening connections.
+"""Environment variable that keeps ONNX Runtime 1.29 and newer from opening network connections.
 
-It also prevents a device id in the user's cache folder. ONNX Runtime reads the variable only once,
-when it is loaded, so the variable is set before anything else.
+It also keeps ONNX Runtime from writing an identifier of the device into the user's cache folder.
+ONNX Runtime reads the variable only once, when it is loaded, so this module sets the variable
+before any other module can load ONNX Runtime.
 """
 
 _MODULES = {
@@ -89,7 +92,7 @@ __all__ = [
 ]
 
 
-# Type checkers use the imports above; with this function they would accept any name.
+# Type checkers use the imports above. If they saw this function, they would accept any name.
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:

@@ -6,16 +6,17 @@ from contextlib import suppress
 from .apps import process
 
 _MIN_ADDRESS_SPACE = 250_000_000
-"""Smallest address space in which the libraries load, in bytes; with less they crash or hang."""
+"""Smallest limit on the address space, in bytes, with which the libraries load without a crash."""
 
 
 def main() -> None:
-    """Take over the signals, check the address space, and only then load and run the command."""
+    """Install the signal handlers, check the address space, and then load and run the command."""
     process.take_over()
-    # Otherwise OpenBLAS starts a thread for each core while NumPy is imported, and they spin for a
-    # tenth of a second. No product here is large enough for more than one thread.
+    # By default OpenBLAS starts one thread per core when NumPy is imported, and these threads keep
+    # the cores busy for a tenth of a second. No matrix product of this package is large enough to
+    # gain from a second thread.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    with suppress(ImportError):  # Windows has no such module
+    with suppress(ImportError):  # Windows has no module `resource`
         import resource
 
         if 0 <= resource.getrlimit(resource.RLIMIT_AS)[0] < _MIN_ADDRESS_SPACE:

@@ -1,4 +1,4 @@
-"""The engine: it reads pictures, matches them at the working size, and paints at full size."""
+"""The engine: it reads pictures, matches them at the working size, and paints the results."""
 
 from __future__ import annotations
 
@@ -27,22 +27,24 @@ from .result import Looks, Result, Way
 from .settings import Direction, SettingOptions, Settings, SettingsLike
 
 _WARM_UP_SIZE = 240, 320
-"""Rows and columns of the noise that `Engine.prepare` transfers.
+"""Rows and columns of the two pictures of noise that `Engine.prepare` transfers.
 
-The noise is large enough for CuPy to sum it in blocks of full size.
+At this size CuPy sums arrays with thread blocks of full size, as for photographs, and so compiles
+the same kernels.
 """
 
 FROM_SETTINGS = cast(Direction, None)
-"""Default of `direction`, which leaves the choice to the settings.
+"""Default of the argument `direction`, with which the settings decide the direction.
 
-Type checkers accept it as any direction.
+The value is None, but type checkers accept it as any direction.
 """
 
 
 class TransferOptions(SettingOptions, total=False):
     """The keywords of `Engine.transfer`, except `b` and `direction`.
 
-    Those two decide the type of the result, so that each function declares them itself.
+    `b` and `direction` decide the type of the result, so a function that passes these keywords on
+    declares `b` and `direction` itself.
     """
 
     mask_a: PictureLike | None
@@ -67,7 +69,7 @@ def _on_device(method: Method) -> Method:
 
 
 class Engine:
-    """A model on a device that stays loaded for any number of transfers.
+    """Model that stays loaded on one device for any number of transfers.
 
     Several threads may call its methods at the same time.
 
@@ -81,10 +83,11 @@ class Engine:
     threads : int, optional
         Number of CPU threads, 1 to 256. The default is one for each core.
     max_input_pixels : int, optional
-        Largest number of pixels of A, and of B'. A larger picture is refused before it is decoded.
-        The default is what the memory allows.
+        Largest number of pixels that A may have, and that B' may have. The engine refuses a larger
+        picture before it decodes the picture. By default only the free memory limits the pictures.
     backend : Backend, optional
-        A backend to compute with, in place of `device` and `threads`. Two engines may share one.
+        The backend that computes, given in place of `device` and `threads`. Two engines may share a
+        backend.
 
     Raises
     ------
@@ -93,7 +96,7 @@ class Engine:
     DeviceError
         If the device cannot be used, or `threads` is outside its range.
     SettingsError
-        If `max_input_pixels` is not a number of pixels.
+        If `max_input_pixels` is not a whole number of at least 256.
     """
 
     def __init__(
@@ -120,7 +123,7 @@ class Engine:
         settings: SettingsLike | None = None,
         *,
         b: PictureLike | Examples | None = None,
-        direction: Way = FROM_SETTINGS,  # type: ignore[assignment]  # mypy wants one value for all types of `Way`
+        direction: Way = FROM_SETTINGS,  # type: ignore[assignment]  # mypy wants a value of every type of `Way`
         mask_a: PictureLike | None = None,
         mask_b: PictureLike | Examples | None = None,
         pins: PinsLike | None = None,
@@ -137,25 +140,26 @@ class Engine:
             array (H, W), (H, W, 3) or (H, W, 4) of uint8, uint16, bool, or floats from 0 to 1.
         b_prime : picture or list of pictures
             B', whose looks A' gets. With a list of examples, each part of A gets the looks of the
-            example that fits it best, and what belongs to B' and B in the result is a list.
+            example that fits it best, and the attributes of the result that belong to B' and B are
+            lists.
         settings : Settings, str or dict, optional
             The settings, the name of a preset, or a dict of settings.
         b : picture or list of pictures, optional
             B, if you have it: the picture that B' was painted over, pixel by pixel. Then only A' is
-            made, as with direction "ab" (Hertzmann et al. 2001, "Image Analogies"). A list of as
-            many pictures where B' is a list.
+            made, as with direction "ab" (Hertzmann et al. 2001, "Image Analogies"). If B' is a
+            list, give a list with one B for each example.
         direction : {"both", "ab", "ba"}, optional
             What to make: A' and B, only A', or only B. The default is the direction of `settings`.
-            Given as a literal, it tells type checkers what the result has.
+            If the call gives a literal, type checkers know which attributes of the result are None.
         mask_a, mask_b : picture, optional
-            Label pictures of the sizes of A and B': one plain colour for each region. Positions
-            match only within the regions of their own colour. Give both or none. `mask_b` is a list
-            where B' is a list.
+            Label pictures of A and B', each of the size of its picture, with one plain colour for
+            each region. A position matches only positions in regions of the same colour. Give both
+            masks or neither. If B' is a list, give a list for `mask_b`.
         pins : array, list or path, optional
-            Pairs of points that have to match, (N, 4) numbers: xa, ya, xb, yb in pixels of A and of
-            B'. Or the path of a CSV file with these column names. Positions near a pin get the same
-            offset where the pictures agree. With several examples a fifth number (column `example`)
-            is the number of the example, from 1.
+            Pairs of points that have to match: (N, 4) numbers xa, ya, xb, yb, in pixels of A and of
+            B', or the path of a CSV file with columns of these names. Positions near a pin prefer
+            the pin's offset. With several examples a fifth number (column `example`) is the number
+            of the example, from 1.
         levels : bool
             Also paint a picture from the field of each level, and pass it to `progress`.
         progress : callable, optional
@@ -177,8 +181,8 @@ class Engine:
         SettingsError
             If a setting or a pin is invalid.
         MemoryLimitError
-            If there is too little memory. An estimate refuses most such pictures before the work
-            begins.
+            If there is not enough memory. For most pictures that are too large, an estimate of the
+            memory raises this error before the work begins.
         DeviceError
             If this engine was made in another process, before a fork.
         """
@@ -206,8 +210,8 @@ class Engine:
 
         report.begin("pictures")
         made = {way.key: painter.paint(way, found[way.key][1].nnf, report) for way in painter.ways}
-        # Both are painted first, so that the second reuses the memory of the first, which need not
-        # be cleared.
+        # Both directions are painted before either is finished. The second then reuses the memory
+        # in which the first was painted, and the system need not clear new memory for it.
         made |= {way.key: painter.finish(way, made.pop(way.key), report) for way in painter.ways}
         report.end()
         on_device = isinstance(a, self.backend.xp.ndarray)
@@ -223,7 +227,7 @@ class Engine:
         seconds: dict[str, float],
         on_device: bool,
     ) -> Result[Any, Any]:
-        """Return the result of a transfer. Its arrays are on the device or on the host."""
+        """Return the result of a transfer, with arrays on the device or on the host."""
         move = self.backend.asarray if on_device else self.backend.to_host
         # The attributes of `Result` that belong to A, and those that have a value for each B'.
         of_a: dict[str, Any] = dict.fromkeys(("a_prime", "nnf_ab", "error_ab"))
@@ -240,7 +244,7 @@ class Engine:
                     of_b[name].append(value)
 
         def each(values: Sequence[Any]) -> Any:
-            """Return the values as a list if B' is a list, else the single value; None for none."""
+            """Return `values` if B' is a list, else the single value; None if `values` is empty."""
             if not values:
                 return None
             return list(values) if request.several else values[0]
@@ -262,10 +266,11 @@ class Engine:
         )
 
     def prepare(self, settings: SettingsLike | None = None, **changes: Unpack[SettingOptions]) -> None:
-        """Load and compile what a transfer with these settings needs, so that the first is quick.
+        """Load and compile what transfers with these settings need, so that the first one is fast.
 
-        It transfers noise, since CuPy compiles an operation at its first use. CuPy stores what it
-        compiled on disk, so that this takes long only once on a machine.
+        The method does a transfer of two pictures of noise, because CuPy compiles an operation when
+        it is first used. CuPy stores the compiled code on disk, so only the first call on a machine
+        takes long.
 
         Parameters
         ----------
@@ -289,24 +294,25 @@ class Engine:
         progress: Callable[[Progress], None] | None = None,
         **changes: Unpack[SettingOptions],
     ) -> Clip:
-        """Return a film that is painted like one or a few painted frames of it.
+        """Return a `Clip`, which paints a film in the style of painted frames or of a painting.
 
-        Iterate over the `Clip` to paint the frames one by one. This needs the extra `video`.
+        Iterate over the `Clip` to paint the frames one by one. Clips need the extra `video`.
 
         Parameters
         ----------
         frames : str, path or sequence of pictures
             The path of a folder or of a video, a pattern such as "shot/*.png", or pictures.
         settings : Settings, str or dict, optional
-            The settings, as for `transfer`. Only the keys that are made here depend on them.
+            The settings, as for `transfer`. They apply only to the keys that the engine makes
+            itself.
         keys : dict, optional
             Frame -> its painting, of the film's size. An int is the index of the frame, from 0. A
             str is the frame's name: the name of its file, or the number in that name. Where a
-            painting is transparent, the film shows through. A shot without a key gets one from the
-            nearest key.
+            painting is transparent, the film shows through. For a shot without a key, the engine
+            makes a key in the style of the nearest key.
         style : picture, optional
-            A painting, to be given in place of `keys`. The first frame of each shot is made a key
-            in the looks of this painting.
+            A painting, which is given in place of `keys`. The engine makes a key for each shot: it
+            transfers the looks of this painting to the first frame of the shot.
         progress : callable, optional
             Called with a `Progress` for each frame. An exception that it raises ends the work.
         **changes
@@ -325,7 +331,8 @@ class Engine:
             If a setting is invalid, if a key belongs to no frame, if both or neither of `keys` and
             `style` are given, or if the extra `video` is not installed.
         DeviceError
-            If this engine was made in another process, before a fork. Iterating raises it, too.
+            If this engine was made in another process, before a fork. Iterating over the clip after
+            a fork raises the same error.
         """
         self._refuse_after_a_fork()
         settings = Settings.of(settings).changed(changes)
@@ -340,10 +347,10 @@ class Engine:
         return Clip(self.backend, film, keys or {}, style, make_key, made_with, settings.seed, progress, ready)
 
     def _refuse_after_a_fork(self) -> None:
-        """Raise `DeviceError` in any other process than the one in which this engine was made."""
+        """Raise `DeviceError` if this process is not the one that made the engine."""
         if os.getpid() != self._process:
             raise DeviceError(
-                "this Engine was made before a fork, which did not copy its threads; make one in each process"
+                "this Engine was made before a fork, which did not copy its threads; make an Engine in each process"
             )
 
 

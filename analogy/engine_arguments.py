@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # a command that only shows its help must not load these libr
 
 @dataclass(frozen=True)
 class EngineArguments:
-    """The arguments of an `Engine`, which explains them.
+    """The arguments of an `Engine`; the docstring of that class explains each.
 
     Equal arguments make engines with equal results.
     """

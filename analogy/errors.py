@@ -13,7 +13,7 @@ def printable(text: str) -> str:
     """Return `text` as one line that is safe to print, with escapes for unprintable characters.
 
     File names may contain line ends, control characters that move a terminal's cursor, marks that
-    reverse the direction of writing, and bytes that are not text.
+    reverse the writing direction, and bytes that are not text.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
@@ -69,11 +69,11 @@ class MemoryLimitError(AnalogyError, MemoryError):
 
 
 _SHORTAGE = re.compile(
-    "start new thread"  # Python, for a thread
+    "start new thread"  # Python, when it cannot start a thread
     "|map segment"  # the loader of shared libraries
     "|bad_alloc"  # the C++ library
-    "|([Ff]ailed to|[Cc]annot) allocate memory"  # ONNX Runtime, where the system or the device has no more
-    "|smaller than requested bytes"  # ONNX Runtime, at its own limit
+    "|([Ff]ailed to|[Cc]annot) allocate memory"  # ONNX Runtime, when the system or the device has no free memory
+    "|smaller than requested bytes"  # ONNX Runtime, at the limit that was set for it
     "|out of memory"  # CUDA
     r"|(CUDNN|CUBLAS)_STATUS_\w*ALLOC\w*_FAILED"  # cuDNN and cuBLAS
 )

@@ -1,4 +1,4 @@
-"""Progress of long work: the reports to a callback, and the ticks that parts of the work call."""
+"""Progress of long work: ticks collect the finished shares, and a callback reports them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Tick: TypeAlias = Callable[[float], None]
 """A function that long work calls with its finished share, 0 to 1. If it raises, the work ends."""
 
 Costs: TypeAlias = Mapping[str, Mapping[str, float]]
-"""Estimated times of the parts of a run, in any unit and in order: stage -> part -> time."""
+"""Estimated time of each part of a run, in any unit: stage -> part -> time, in running order."""
 
 MIN_STEP = 0.005
-"""Share of a run, 0 to 1, after which the callback is called again."""
+"""Increase of the finished share (0 to 1) after which the callback is called again."""
 MAX_INTERVAL = 0.25
-"""Time after which the callback is called again even without such a step, in seconds."""
+"""Seconds after which the next tick calls the callback, even after a step below `MIN_STEP`."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Progress:
     done : float
         Finished share of the whole run, 0 to 1. It never falls.
     picture : ndarray or None
-        The picture reconstructed from the field of a level by voting, (H, W, 3) uint8, once for
-        each level if levels were asked for; else None.
+        None, except in one report for each level if the transfer has `levels=True`: the picture
+        reconstructed from the field of that level by voting, (H, W, 3) uint8.
     """
 
     stage: str
@@ -99,7 +99,7 @@ class StageReporter:
         return self.parts(name)[0]
 
     def parts(self, *names: str) -> list[Tick]:
-        """Return the ticks of consecutive parts of the present stage that may run at once.
+        """Return the ticks of consecutive parts of the present stage, which may run in parallel.
 
         Raises `LookupError` if there is a plan without one of these parts.
         """

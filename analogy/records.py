@@ -21,7 +21,7 @@ _MAX_BYTES = 1 << 20
 def read_record(path: str | os.PathLike[str]) -> tuple[Settings, str, str, np.ndarray | None]:
     """Return the settings, the model's name and checksum, and the pins of a `settings.json`.
 
-    Raises `SettingsError` if there is no such file, or no result wrote it.
+    Raises `SettingsError` if the file does not exist, or is not the `settings.json` of a result.
     """
     try:
         fields = json.loads(read_regular(path, _MAX_BYTES))
@@ -29,7 +29,7 @@ def read_record(path: str | os.PathLike[str]) -> tuple[Settings, str, str, np.nd
         if not isinstance(model, str) or not isinstance(checksum, str):
             raise TypeError("the name or the checksum of its model is not a string")
         pins = fields.get("pins", [])
-        if not isinstance(pins, list):  # a path is refused as well, since the file must not name further files
+        if not isinstance(pins, list):  # a path is refused, since it would make the program read another file
             raise TypeError("the pins are not a list")
         return Settings.from_dict(fields["settings"]), model, checksum, read_pins(pins)
     except FileNotFoundError as error:
@@ -47,8 +47,9 @@ def read_record(path: str | os.PathLike[str]) -> tuple[Settings, str, str, np.nd
 def recorded_inputs(path: str | os.PathLike[str]) -> dict[str, list[str]]:
     """Return the checksums of B and of the masks that a `settings.json` records.
 
-    The keys are "b", "mask_a" and "mask_b", the values lists of SHA-256 in hex, empty where the
-    result had no such picture. A file of an earlier version may lack a key.
+    The keys of the dict are "b", "mask_a" and "mask_b". Each value is a list of SHA-256 checksums
+    in hex, which is empty if the result had no such picture. A key is missing if an earlier version
+    wrote the file, and all keys are missing if the file cannot be read.
     """
     with suppress(OSError, ValueError, TypeError, AttributeError, RecursionError):
         fields = json.loads(read_regular(path, _MAX_BYTES))
@@ -62,7 +63,7 @@ def recorded_inputs(path: str | os.PathLike[str]) -> dict[str, list[str]]:
 
 
 def recorded_examples(path: str | os.PathLike[str]) -> int | None:
-    """Return the number of pictures B' that a `settings.json` records, or None if it has none."""
+    """Return the number of pictures B' that a `settings.json` records; None if it records none."""
     with suppress(OSError, ValueError, TypeError, RecursionError, KeyError):
         return len(listed(json.loads(read_regular(path, _MAX_BYTES))["b_prime"])) or None
     return None

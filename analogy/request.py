@@ -2,7 +2,7 @@
 
 The fields of `Request` are the keywords of `Engine.transfer`. The command's options, the columns of
 a batch's table and the fields of the service's form are made from them. A new keyword therefore
-needs a new field here, and the code that uses it.
+needs only a new field here, and the code that uses its value.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ Kind: TypeAlias = Literal["picture", "pins", "flag"]
 def _field(kind: Kind, label: str, help: str, several: bool = False, **default: Any) -> Any:
     """Declare a field of `Request`.
 
-    `label` is the name of the value in messages, `help` the text that users read. With `several`
-    the field also takes a list, with a value for each example B'.
+    `label` is the name of the value in messages, and `help` the text that users read. If `several`
+    is true, the value may also be a list with one element for each example B'.
     """
     return dataclasses.field(metadata={"kind": kind, "label": label, "help": help, "several": several}, **default)
 
 
 class Input(NamedTuple):
-    """A picture or a file that a transfer reads."""
+    """A picture, or the file of pins, that a transfer reads."""
 
     name: str
     """Name of the field of `Request` that has the value."""
@@ -49,7 +49,7 @@ class Input(NamedTuple):
     value: Any
     """The picture or the pins, as the caller gave them."""
     place: int = 0
-    """Index of the value among those of its field, from 0."""
+    """Index of the value, from 0, if the value of its field is a list; else 0."""
 
     @property
     def key(self) -> str:
@@ -61,9 +61,9 @@ class Input(NamedTuple):
 class Request:
     """All that decides the result of a transfer, except the model and the device.
 
-    A picture is anything that `pictures.reading.read_picture` accepts; in a request for another
-    process it is a path. `b_prime` is a picture, or a list or tuple of examples. In that case `b`
-    and `mask_b`, where given, are lists of the same length.
+    A picture is anything that `pictures.reading.read_picture` accepts; in a request that is sent to
+    another process, it is a path. `b_prime` is a picture, or a list or tuple of examples. For a
+    list, `b` and `mask_b` must be lists of the same length, or None.
 
     Two fields are normalised. If B is given, `settings.direction` becomes "ab", since B need not be
     made. Pins that are given as numbers become a list of rows xa, ya, xb, yb (floats, in pixels),
@@ -82,7 +82,8 @@ class Request:
     b_prime: PictureLike | Examples = _field(
         "picture",
         "B'",
-        "B': the picture whose looks A gets. With several, each part of A gets the looks of the one that fits it best.",
+        "B': the picture whose looks A gets. If there are several, each part of A gets the looks of the B' that "
+        "fits it best.",
         several=True,
     )
     settings: Settings = Settings()
@@ -102,7 +103,7 @@ class Request:
     mask_b: PictureLike | Examples | None = _field(
         "picture",
         "the mask of B'",
-        "Label picture of B'. A region of A matches only places with its own colour here.",
+        "Label picture of B'. A region of A matches only the places of B' that have the same colour.",
         several=True,
         default=None,
     )
@@ -120,23 +121,26 @@ class Request:
             self._set("settings", replace(self.settings, direction="ab"))
         if (self.mask_a is None) != (self.mask_b is None):
             given, lacking = ("A", "B'") if self.mask_b is None else ("B'", "A")
-            raise ImageError(f"there is a mask for {given} and none for {lacking}; give both, or none")
+            raise ImageError(f"there is a mask for {given} and none for {lacking}; give both masks, or none")
         count = len(self.examples)
         if not count:
-            raise ImageError("b_prime has no picture; give one or more whose looks A should get")
+            raise ImageError("b_prime is an empty list; give one or more pictures whose looks A should get")
         for name in ("b", "mask_b"):
             values = listed(getattr(self, name))
             if getattr(self, name) is not None and len(values) != count:
                 label = {field.name: field.metadata["label"] for field in fields_of("picture")}[name]
                 pictures = "1 picture" if count == 1 else f"{count} pictures"
-                raise ImageError(f"{label}: {len(values)} given for {pictures} B'; give one for each")
+                raise ImageError(f"{label}: {len(values)} given for {pictures} B'; give one for each B'")
         if self.pins is not None and not is_path(self.pins):
             rows = self.pin_rows()
             self._set("pins", None if rows is None else rows.tolist())
 
     @property
     def content(self) -> str:
-        """Name of the content of a result that is a single picture: "a" for A', "b_prime" for B."""
+        """Name of the field with the content of a result that is a single picture.
+
+        It is "a" for A', and "b_prime" for B.
+        """
         return "b_prime" if self.settings.direction == "ba" else "a"
 
     @property
@@ -146,11 +150,11 @@ class Request:
 
     @property
     def several(self) -> bool:
-        """True where B' is given as a list, so that the result has lists, too."""
+        """True if B' is given as a list. The result then has lists as well."""
         return isinstance(self.b_prime, (list, tuple))
 
     def inputs(self) -> Iterator[Input]:
-        """Yield each given picture, and the file of pins: everything that the transfer reads."""
+        """Yield each picture that is given, and the file of pins if the pins are a path."""
         for field in fields_of("picture", "pins"):
             value, label = getattr(self, field.name), field.metadata["label"]
             if field.metadata["kind"] == "pins" and not is_path(value):
@@ -169,9 +173,10 @@ class Request:
         return replace(self, **loaded)
 
     def pin_rows(self) -> np.ndarray | None:
-        """Return the pins, read from their file if need be, or None.
+        """Return the pins as an array, read from their file if they are a path; None without pins.
 
-        They are (N, 4) float64: xa, ya, xb, yb in pixels; (N, 5) with the number of an example.
+        The array is (N, 4) float64: xa, ya, xb, yb, in pixels. With several examples it is (N, 5),
+        and the last column is the number of the example, from 1.
 
         Raises `SettingsError` if the file cannot be read or the pins are invalid.
         """
@@ -195,7 +200,7 @@ def listed(value: Any) -> list[Any]:
 
 
 def numbered(name: str, count: int) -> list[str]:
-    """Return a name for each of `count` examples: `name` for one, else "name_1" and so on."""
+    """Return names for `count` examples: `name` if there is one, else "name_1" and so on."""
     return [name] if count == 1 else [f"{name}_{number}" for number in range(1, count + 1)]
 
 

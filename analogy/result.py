@@ -31,7 +31,7 @@ MONTAGE_HEIGHT = 1080
 PREVIEW_HEIGHT = 300
 """Largest height of the montage that a notebook shows, in pixels."""
 
-if TYPE_CHECKING:  # type variables have defaults from Python 3.13 on; only type checkers need them
+if TYPE_CHECKING:  # only type checkers need defaults, which `typing` lacks before Python 3.13
     from typing_extensions import TypeVar
 
     Way = TypeVar("Way", bound=Direction, default=Direction)
@@ -40,7 +40,7 @@ if TYPE_CHECKING:  # type variables have defaults from Python 3.13 on; only type
     Looks_co = TypeVar("Looks_co", bound=PictureLike | Examples, covariant=True, default=PictureLike)
 
     class _OfA:
-        """Type of A', its field and its distances: an array, or None where only B was asked for."""
+        """Type of A', its field and its distances: an array, or None if only B was made."""
 
         @overload
         def __get__(self, result: Result[Literal["ba"], Any], owner: Any) -> None: ...
@@ -81,9 +81,9 @@ else:
 class Result(Generic[Way_co, Looks_co]):
     """The pictures and fields that a transfer made, and how they were made.
 
-    Whatever `settings.direction` leaves out is None. Where B' was given as a list, the attributes
-    `b_prime`, `b`, `nnf_ba`, `error_ba`, `known_b` and `known_b_sha256` are lists in the same
-    order.
+    The pictures and fields that `settings.direction` leaves out are None. If B' was given as a
+    list, the attributes `b_prime`, `b`, `nnf_ba`, `error_ba`, `known_b` and `known_b_sha256` are
+    lists in the same order.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ class Result(Generic[Way_co, Looks_co]):
         (row, column) of the match. With several examples `nnf_ab` is (h, w, 3): the index of the
         example, from 0, then the row and the column in it.
     error_ab, error_ba : ndarray
-        The distance of the matched patches, (h, w) float32. The best distance is -2.
+        The patch distance of each match, (h, w) float32. The smallest possible distance is -2.
     settings : Settings
         All settings of the transfer.
     model, model_sha256 : str
@@ -105,31 +105,32 @@ class Result(Generic[Way_co, Looks_co]):
     device : str
         The device that computed the result, in words.
     known_b : Picture or None
-        B as it was read, where it was given.
+        B as it was read, if it was given.
     known_b_sha256 : str or None
         SHA-256 of the file of a given B, or of its pixels if it was not a file.
     pins : ndarray or None
         The pins, (N, 4) float64: xa, ya, xb, yb in pixels. With several examples a fifth column has
         the number of the example, from 1.
     masks : dict
-        "mask_a" and "mask_b" -> a dict with the "name" and the "sha256" of the label picture, or a
-        list of such dicts where B' was a list. Empty without masks.
+        "mask_a" and "mask_b" -> a dict with the "name" and the "sha256" of the label picture, or
+        for several examples, a list of such dicts as "mask_b". Empty without masks.
     levels : dict
         Level -> the picture reconstructed from its field by voting, (H, W, 3) uint8. Empty unless
-        asked for.
+        the transfer had `levels=True`.
     seconds : dict
         Stage -> the seconds that it took.
 
     Notes
     -----
-    Arrays are NumPy arrays. If A was a CuPy array and the device is "cuda", the pictures, fields
-    and distances are CuPy arrays. They are ready on the stream that was current in the calling
-    thread: synchronise that stream before another stream uses them.
+    The arrays are NumPy arrays, with one exception: if A was a CuPy array and the device is "cuda",
+    the pictures, fields and distances are CuPy arrays. These are ready on the stream that was
+    current in the calling thread: synchronise that stream before another stream uses them.
 
     For type checkers, `Result[Way, Looks]` depends on the call. `Way` is the literal that the call
-    gives as `direction`: "both", "ab" or "ba"; what it leaves out has the type None. If the call
-    gives none, the checker accepts any use of what may be None. `Looks` is `Examples` if B' was a
-    list, which makes lists of arrays, else `PictureLike`.
+    gives as `direction`: "both", "ab" or "ba". The attributes that this direction leaves out have
+    the type None. If the call gives no literal, type checkers accept any use of the attributes that
+    can be None. `Looks` is `Examples` if B' was a list, and the attributes of B' and B are then
+    lists. Otherwise it is `PictureLike`.
     """
 
     a: Picture
@@ -204,8 +205,9 @@ class Result(Generic[Way_co, Looks_co]):
         Returns
         -------
         ndarray
-            (hA, wA) float32, the distance of each position from the one to which the fields lead
-            back, in positions of the working size. Where the two fields agree it is 0.
+            (hA, wA) float32, in positions of the working size: the distance between a position of A
+            and the position that `nnf_ba` assigns to its match in B'. It is 0 where the two fields
+            agree.
 
         Raises
         ------
@@ -234,11 +236,11 @@ class Result(Generic[Way_co, Looks_co]):
         ----------
         target : str, path or binary file
             The path of a folder, which is made if needed. If the path ends in .png, .jpg, .jpeg,
-            .webp, .tif, .tiff or .bmp, it is a picture. A file has to be open for writing in binary
+            .webp, .tif, .tiff or .bmp, it is a picture. An open file must be writable in binary
             mode.
         format : str, optional
-            The format of a picture, such as "png". With it `target` is a picture whatever its name.
-            An open file without a name needs it.
+            The format of a picture, such as "png". If it is given, `target` is a picture, whatever
+            its name is. It is required for an open file without a name.
         flow : bool
             Also write the fields into the folder.
         progress : callable, optional
@@ -248,9 +250,10 @@ class Result(Generic[Way_co, Looks_co]):
         Raises
         ------
         OutputError
-            If a file cannot be written; if the folder has a file with the same name that no result
-            recorded, or that was changed since; if the format is unknown; if `flow` is true for a
-            single picture; or if a single picture is asked for and there are several B.
+            If a file cannot be written; if the folder has a file of the same name that no earlier
+            result wrote, or that was changed after an earlier result wrote it; if the format is
+            unknown; if `flow` is true for a single picture; or if a single picture is asked for and
+            there are several B.
 
         Notes
         -----
@@ -258,18 +261,19 @@ class Result(Generic[Way_co, Looks_co]):
 
         A folder gets `a_prime.png` and `b.png`, with the alpha channel and the ICC profile of A and
         of B'; `montage.png` (A, A', B, B'); and `settings.json`, which repeats the result. If the
-        result has levels, it gets `level_5.png` to `level_1.png`. With `flow` it gets each field
-        as `flow_ab.npz` (arrays `nnf` and `distance`), `flow_ab.flo` (Middlebury's format) and
-        `flowAB.txt` (the format of the authors' program), and the same with `ba`.
+        result has levels, it gets `level_5.png` to `level_1.png`. With `flow` it gets each field as
+        `flow_ab.npz` (arrays `nnf` and `distance`), `flow_ab.flo` (Middlebury's format) and
+        `flowAB.txt` (the format of the authors' program), and the same files for `ba`.
 
         With several examples the folder gets `b_1.png`, `b_2.png` and so on, with their fields
         `flow_ba_1.npz` and so on. In `flow_ab.npz` the array `example` has the index of each
-        match's example, from 0. In `flow_ab_1.flo` and so on, matches in other examples are
-        unknown. `flowAB.txt` cannot express several examples and is not written.
+        match's example, from 0. `flow_ab_1.flo` contains the matches in the first example, and
+        marks all other positions as unknown; `flow_ab_2.flo` and so on do the same for their
+        examples. `flowAB.txt` cannot express several examples and is not written.
 
-        Each file appears whole or not at all, and the files of a folder always belong to one
-        result. `settings.json` lists them with their checksums. Files of an earlier result that
-        this result does not have are deleted; all other files in the folder stay.
+        A file is never left partly written, and the files of a folder always belong to one result.
+        `settings.json` lists them with their checksums. Files of an earlier result that this result
+        does not have are deleted; all other files in the folder stay.
         """
         report = StageReporter(progress)
         report.begin("saving")
@@ -301,14 +305,17 @@ class Result(Generic[Way_co, Looks_co]):
         )
 
     def _montage(self, height: int) -> Pixels:
-        """Return A, A', each B (made or given) and each B' side by side, at most `height` high."""
+        """Return a montage of A, A', each B (made or given) and each B'.
+
+        It is at most `height` pixels high.
+        """
         made = [to_8_bits(to_host(picture)) for _, picture, _ in self._made()]
         given = [picture.rgb for picture in (*listed(self.known_b), *listed(self.b_prime))]
         row = [self.a.rgb, *made, *given]
         return montage(row, height=min(height, max(len(picture) for picture in row)))
 
     def record(self) -> dict[str, Any]:
-        """Return how the result was made, as plain values for JSON.
+        """Return a dict for JSON that says how the result was made.
 
         Returns
         -------

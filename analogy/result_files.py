@@ -26,7 +26,7 @@ from .request import numbered
 from .settings import Settings
 
 Pixels: TypeAlias = npt.NDArray[Any]
-"""An array of a result: NumPy's, or CuPy's where A was a CuPy array."""
+"""An array of a result: a NumPy array, or a CuPy array if A was one."""
 
 
 class Painted(NamedTuple):
@@ -46,19 +46,19 @@ class Field(NamedTuple):
     nnf: Pixels
     """The matches, (h, w, 2) int32; (h, w, 3) for matches in several examples."""
     distance: Pixels
-    """The distance of the matched patches, (h, w) float32."""
+    """The patch distance of each match, (h, w) float32."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """The contents of a folder of results, before they are files.
+    """Contents of a folder of results, from which `save_folder` writes the files.
 
     Attributes
     ----------
     made : list of Painted
         The pictures that were made: A', then each B.
     montage : callable
-        Returns the montage, (H, W, 3) uint8.
+        Function without arguments that returns the montage, (H, W, 3) uint8.
     levels : dict
         Level -> the picture reconstructed from its field by voting, (H, W, 3) uint8.
     ab : Field or None
@@ -109,7 +109,7 @@ def to_host(array: Any) -> np.ndarray:
 
 
 def save_stream(file: IO[bytes], made: list[Painted], format: str | None, flow: bool) -> None:
-    """Write A', or B if that alone was made, to an open file.
+    """Write A', or B if only B was made, to an open file.
 
     Arguments and errors are those of `Result.save`.
     """
@@ -125,7 +125,7 @@ def save_stream(file: IO[bytes], made: list[Painted], format: str | None, flow: 
 
 
 def save_picture(path: Path, made: list[Painted], format: str | None, flow: bool, report: StageReporter) -> None:
-    """Write A', or B if that alone was made, to a path.
+    """Write A', or B if only B was made, to a path.
 
     Arguments and errors are those of `Result.save`.
     """
@@ -139,7 +139,7 @@ def save_picture(path: Path, made: list[Painted], format: str | None, flow: bool
 
 
 def save_folder(folder: Path, contents: Contents, flow: bool, report: StageReporter) -> None:
-    """Replace the results in a folder by these. Arguments and errors are those of `Result.save`."""
+    """Replace the results in a folder by `contents`. Errors are those of `Result.save`."""
     folder = make_folder(folder)
     with Places() as places:
         reserve(folder, file_names(contents.settings, flow, bool(contents.levels), contents.examples), places)
@@ -150,17 +150,17 @@ def save_folder(folder: Path, contents: Contents, flow: bool, report: StageRepor
 
 def _refuse_flow(label: str, flow: bool) -> None:
     if flow:
-        raise OutputError(f"{label}: one picture cannot hold the fields; name a folder to write them to")
+        raise OutputError(f"{label}: the file of one picture cannot contain the fields; give a folder to write them to")
 
 
 def _single(made: list[Painted], label: str) -> Painted:
-    """Return A', or B if that alone was made.
+    """Return A', or B if only B was made.
 
     Raises `OutputError`, which names `label`, where there are several B.
     """
     if made[0].name != "a_prime" and len(made) > 1:
         raise OutputError(
-            f"{label}: there are {len(made)} pictures B, one for each example; name a folder to write them to"
+            f"{label}: there are {len(made)} pictures B, one for each example; give a folder to write them to"
         )
     return made[0]
 
@@ -173,14 +173,14 @@ def _write_files(folder: Path, contents: Contents, flow: bool, report: StageRepo
         write_picture(folder / f"{name}.png", picture, like=like, tick=tick)
 
     def write_montage(tick: Tick) -> None:
-        tick(0)  # this ends the task if another picture could not be written
+        tick(0)  # this tick raises, and so ends the task, if another picture could not be written
         write("montage", contents.montage(), None, tick)
 
     tasks: list[Callable[[Tick], None]]
     tasks = [partial(write, *picture) for picture in made]
     tasks += [write_montage]
     tasks += [partial(write, f"level_{level}", voted, None) for level, voted in contents.levels.items()]
-    # Compression takes most of the time, and runs without Python's lock.
+    # Compression takes most of the time, and releases Python's lock, so that threads help.
     side_by_side(min(available_cores(), len(tasks)), tasks, report.part("pictures"))
     if flow:
         _write_fields(folder, contents, report.part("flow"))

@@ -1,7 +1,7 @@
 """The settings of a transfer with their defaults and presets, and the constants of the method.
 
 The command's options, their help and the service's form are made from the fields of `Settings`, so
-that they always agree.
+that the three always agree.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypedDict
 
 from .errors import SettingsError, shown
 
-# The authors' released program has these constants. Liao et al. 2017 give them in sections 4.2 and
-# 4.3.
+# The following constants are those of the program that the authors released. Liao et al. 2017
+# describe them in sections 4.2 and 4.3.
 PATCH_SIZE = {5: 3, 4: 3, 3: 3, 2: 5, 1: 5}
 """Level -> side of the square patches that the search compares, in positions."""
 PIXEL_PATCH_SIZE = 3
 """Side of the square patches of the final vote, in pixels."""
 SEARCH_RADIUS = {4: 6, 3: 6, 2: 4, 1: 4}
-"""Level -> first radius of the random search, in positions. At level 5 it covers the whole map."""
+"""Level -> first radius of the random search, in positions. At level 5 it is the map's size."""
 FIRST_JUMPS = (8, 4, 2, 1)
 """Jumps of the propagation passes of the first iteration, in positions, in their order.
 
-The authors' program has the same jumps in all iterations.
+In the authors' program, all iterations have these jumps.
 """
 LATER_JUMPS = (2, 1)
 """Jumps of the propagation passes of all later iterations, in positions, in their order."""
@@ -64,14 +64,14 @@ class Settings:
     ratio: float = _setting(
         1.0,
         "Factor by which the network's input is shrunk, after max_pixels has been applied. Below 1, larger structures "
-        "are matched. The result keeps its size.",
+        "are matched. The size of the result stays the same.",
         low=0.1,
         high=1.0,
     )
     uniformity: float = _setting(
         0.0,
-        "How evenly B' is used. At 0, each part of A gets what fits it best. Above 0, a part of B' that is used often "
-        "counts as a worse match, so that more of B' is used. Try 0.3.",
+        "How evenly B' is used. At 0, each part of A gets the part of B' that fits it best. Above 0, a part of B' "
+        "that is used often counts as a worse match, so that more of B' is used. Try 0.3.",
         low=0.0,
         high=1.0,
     )
@@ -86,15 +86,15 @@ class Settings:
     seed: int = _setting(0, "Seed of the random search. The same seed gives the same result.", low=0, high=2**32 - 1)
     max_pixels: int = _setting(
         350_000,
-        "Largest number of pixels of the network's input. Larger pictures are shrunk for the matching; the result "
-        "keeps its size.",
+        "Largest number of pixels of the network's input. Larger pictures are shrunk for the matching. The size of "
+        "the result stays the same.",
         low=1024,
         high=10**9,
     )
     direction: Direction = _setting(
         "both",
-        "What to make: only A' (ab), only B (ba), or both. Making only one picture takes less time and gives "
-        "the same result.",
+        "What to make: only A' (ab), only B (ba), or both. Making only one picture takes less time, and the "
+        "picture is the same.",
         choices=get_args(Direction),
     )
     painting: Painting = _setting(
@@ -130,17 +130,18 @@ class Settings:
 
     @classmethod
     def of(cls, settings: SettingsLike | None) -> Settings:
-        """Return the settings that a caller gives as `Settings`, a preset's name or a dict.
+        """Return the settings for an argument that is `Settings`, a preset's name, a dict or None.
 
         Parameters
         ----------
         settings : Settings, str, dict or None
-            None stands for the defaults.
+            The argument. None means the defaults.
 
         Returns
         -------
         Settings
-            The settings themselves, or new ones with defaults for what a dict leaves out.
+            `settings` itself if it is a `Settings`, else new settings, with defaults for what a
+            preset or a dict leaves out.
 
         Raises
         ------
@@ -155,7 +156,7 @@ class Settings:
         if isinstance(settings, Mapping):
             return cls.from_dict(settings)
         raise SettingsError(
-            f"settings is a {type(settings).__name__}; give Settings, the name of a preset, or a dict of settings"
+            f"settings has the type {type(settings).__name__}; give Settings, the name of a preset, or a dict"
         )
 
     @classmethod
@@ -184,16 +185,18 @@ class Settings:
         return cls.from_dict({**PRESETS[name], **changes})
 
     def with_preset(self, name: str, keep: Collection[str] = ()) -> Settings:
-        """Return these settings with a preset in place of all settings that any preset changes.
+        """Return these settings with the values of a preset.
 
-        Settings that no preset changes, such as the seed, stay.
+        Every setting that at least one preset changes gets its value in this preset, which is the
+        default if this preset does not change it. All other settings, such as the seed, keep their
+        values.
 
         Parameters
         ----------
         name : str
             The name of a preset, a key of `PRESETS`.
         keep : collection of str
-            Names of settings that stay as well.
+            Names of further settings that keep their values.
 
         Returns
         -------
@@ -210,7 +213,7 @@ class Settings:
         return dataclasses.replace(self, **{field: getattr(preset, field) for field in about})
 
     def changed(self, changes: Mapping[str, Any], preset: str | None = None, keep: Collection[str] = ()) -> Settings:
-        """Return these settings with a preset, and then with single changes.
+        """Return these settings after applying a preset, if one is given, and then single changes.
 
         Parameters
         ----------
@@ -236,7 +239,7 @@ class Settings:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Settings:
-        """Return the settings of a dict, with defaults for what it leaves out.
+        """Return settings with the values of a dict, and defaults for what the dict leaves out.
 
         Parameters
         ----------
@@ -254,7 +257,7 @@ class Settings:
             If a name is unknown, a value is outside its range, or `values` is not a mapping.
         """
         if not isinstance(values, Mapping):
-            raise SettingsError(f"settings is a {type(values).__name__}; give a dict of settings")
+            raise SettingsError(f"settings has the type {type(values).__name__}; give a dict of settings")
         known = [field.name for field in dataclasses.fields(cls)]
         unknown = [name for name in values if name not in known]
         if unknown:
@@ -268,7 +271,8 @@ _KINDS = {int: "a whole number", float: "a number", str: "a name", bool: "true o
 class SettingOptions(TypedDict, total=False):
     """The fields of `Settings` as keywords for type checkers, except `direction`.
 
-    `direction` decides the type of a result, so that each function declares it itself.
+    `direction` decides the type of a result, so a function that passes these keywords on declares
+    `direction` itself.
     """
 
     weight: int
@@ -295,7 +299,7 @@ SettingsLike: TypeAlias = Settings | str | SettingsDict
 
 
 def _described(field: dataclasses.Field[Any]) -> str:
-    """Return the entry of a setting in a numpydoc section."""
+    """Return the lines that describe a setting in a numpydoc section."""
     meta = field.metadata
     if meta["choices"]:
         values = f"{{{', '.join(map(repr, meta['choices']))}}}"
@@ -323,7 +327,8 @@ class Preset(NamedTuple):
     settings: SettingOptions
     """The settings that differ from the defaults.
 
-    `direction` is not among them, since it says what to make, and a preset says how.
+    `direction` is not among them: it says which pictures to make, and a preset says how to make
+    them.
     """
 
 
@@ -349,12 +354,13 @@ _PRESETS = {
     ),
     "paper": Preset(
         "As in the paper",
-        "a comparison with the paper, with the constants of its authors' program; takes about ten times as long",
+        "a comparison with the paper; has the constants of its authors' program, and takes about ten times the "
+        "default's time",
         {"inversion": "deconvolution", "inversion_steps": 20, "search_iterations": 10, "painting": "pixels"},
     ),
     "fast": Preset(
         "In a hurry",
-        "a quick result; takes about two thirds of the time",
+        "a quick result; takes about two thirds of the default's time",
         {"inversion": "vote", "search_iterations": 2},
     ),
 }

@@ -39,7 +39,7 @@ def transfer(
 
     The call does the same as `Engine(model, device, threads, max_input_pixels).transfer(a, b_prime,
     settings, b=b, direction=direction, **options)`. The two engines that were used last stay
-    loaded.
+    loaded, and a call with the same arguments uses them again.
 
     Parameters
     ----------
@@ -60,7 +60,8 @@ def transfer(
     threads : int, optional
         Number of CPU threads, 1 to 256. The default is one for each core.
     max_input_pixels : int, optional
-        Largest number of pixels of A, and of B'. The default is what the memory allows.
+        Largest number of pixels that A may have, and that B' may have. By default only the free
+        memory limits the pictures.
     **options
         Further keywords of `Engine.transfer`, which explains them: masks, pins, `levels`,
         `progress` and single settings.
@@ -81,7 +82,7 @@ def transfer(
     DeviceError
         If the device cannot be used, or `threads` is outside its range.
     MemoryLimitError
-        If there is too little memory.
+        If there is not enough memory.
     """
     most = admission.check_limit(max_input_pixels)
     engine = _engine(EngineArguments(name_of(model), *check_device(device, threads), most), os.getpid())

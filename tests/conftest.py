@@ -16,13 +16,15 @@ import pytest
 from analogy.backends.cpu import CpuBackend
 from analogy.errors import DeviceError
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a background job of a shell ignores it otherwise
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts background jobs; tests send SIGINT
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--require-gpu", action="store_true", help="fail, instead of skipping, the tests that need a GPU and find none"
+        "--require-gpu",
+        action="store_true",
+        help="let tests that need a GPU fail, instead of being skipped, if there is no GPU",
     )
 
 
@@ -84,7 +86,7 @@ def simulated():
 
 @pytest.fixture(scope="session", params=["cpu", "simulated", pytest.param("cuda", marks=pytest.mark.gpu)])
 def backend(request):
-    """Return each backend in turn."""
+    """Return a backend; a test with this fixture runs once with each backend."""
     if request.param == "cuda":
         from analogy.backends.cuda import CudaBackend
 

@@ -24,7 +24,7 @@ def write_video(path: Path, pictures: Iterable[np.ndarray], like: VideoFrames | 
 
 
 def needs(*encoders: str) -> None:
-    """Skip the test where PyAV was built without one of these encoders."""
+    """Skip the test if PyAV was built without one of these encoders."""
     for encoder in encoders:
         try:
             av.codec.Codec(encoder, "w")
@@ -73,7 +73,7 @@ def make(
     Parameters
     ----------
     sounds : sequence of (str, str)
-        Encoder and language of each stream of sound. The last stream is the default one.
+        Encoder and language of each stream of sound. The last stream is marked as the default.
     subtitles : str, optional
         Language of a stream of subtitles.
     cover : bool

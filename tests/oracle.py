@@ -1,4 +1,4 @@
-"""The kernel contract of `analogy.backends`, word for word, in plain NumPy.
+"""The kernel contract of `analogy.backends` as plain NumPy code.
 
 Every backend is tested against these functions, which have the names and arguments of a backend's
 methods. They are written to be checked by reading, not to be fast: they operate on whole pictures,
@@ -24,7 +24,7 @@ def hash32(seed, iteration, pixel, step):
 
 
 def join(f, g):
-    """Return both maps side by side, (H, W, 2C) int16 in units of 1 / 4096.
+    """Return the joined features of two maps, (H, W, 2C) int16 in units of 1 / 4096.
 
     Each map is divided by its L2 norm at each position; zero stays zero.
     """
@@ -72,7 +72,7 @@ def resample(nnf, shape_a, shape_b, scale_a, scale_b):
 def distance(a, b, nnf, patch, frames=None):
     """Return d(p, nnf[p]): minus the mean product over patch positions that exist on both sides.
 
-    In B they exist within the frame of the match.
+    In B only positions within the frame of the match exist.
     """
     y, x = np.mgrid[: a.shape[0], : a.shape[1]]
     total, count = np.zeros(y.shape, np.int64), np.zeros(y.shape, np.int64)
@@ -154,15 +154,15 @@ def _frame(b, frames, match):
 
 
 def _inside_frame(b, frames, match, y, x):
-    """Return whether positions lie in the frame of B that has the match."""
+    """Return whether positions lie in the frame of B that contains the match."""
     top, end, columns = _frame(b, frames, match)
     return (y >= top) & (y < end) & (x >= 0) & (x < columns)
 
 
 def _at(picture, y, x):
-    """Return the values at positions.
+    """Return the values of a map at positions.
 
-    Callers ignore the values outside, which come from the border.
+    For a position outside of the map this is a value of the border, which callers ignore.
     """
     return picture[y.clip(0, picture.shape[0] - 1), x.clip(0, picture.shape[1] - 1)]
 

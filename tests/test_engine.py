@@ -122,7 +122,9 @@ def test_pictures_of_the_smallest_size_match_within_bounds(engine: Engine) -> No
         assert (field.shape, error.shape) == ((*own, 2), own)
         assert ((field >= 0) & (field < other)).all()
         assert ((error >= -2.001) & (error <= 2.001)).all()
-        assert error.mean() < -0.5  # even pictures of noise have some similarity; a distance of 0 means none
+        assert (
+            error.mean() < -0.5
+        )  # even pictures of noise have similar patches; without similarity the distance would be 0
 
 
 def test_flat_pictures_exchange_their_colours(engine: Engine) -> None:
@@ -187,7 +189,8 @@ def test_every_stage_reports_progress_from_within_up_to_the_end(monkeypatch) -> 
     stages = [report.stage for report in reports]
     for stage, least in {"features": 2, **{f"level {n}": 40 for n in (5, 4, 3, 2, 1)}, "pictures": 100}.items():
         assert stages.count(stage) > least, stage
-    # No step is large, except those of a single call of the network or of a library.
+    # The share grows little between two reports, except during a call of the network or of a
+    # library, which reports nothing.
     steps = {later.stage: [] for later in reports}
     for before, later in pairwise(reports):
         steps[later.stage].append(later.done - before.done)
@@ -209,7 +212,7 @@ def test_a_callback_can_end_a_transfer_in_the_middle_of_a_stage(engine: Engine, 
     with pytest.raises(Stop):
         engine.transfer(noise(160, 200), noise(140, 160), max_pixels=5000, progress=stop, **FAST)
     assert [report.done > share for report in reports] == [False] * (len(reports) - 1) + [True]
-    assert reports[-1].stage == reports[-2].stage  # the callback can also raise within a stage
+    assert reports[-1].stage == reports[-2].stage  # the callback raised within a stage
 
 
 @pytest.mark.parametrize(
@@ -222,7 +225,11 @@ def test_a_callback_can_end_a_transfer_in_the_middle_of_a_stage(engine: Engine, 
         (lambda e: e.transfer(noise(32, 32), noise(32, 32), wieght=2), SettingsError, "unknown setting 'wieght'"),
         (lambda e: e.transfer(noise(32, 32), noise(32, 32), cls=2), SettingsError, "unknown setting 'cls'"),
         (lambda e: e.transfer(noise(32, 32), noise(32, 32), {"wieght": 2}), SettingsError, "unknown setting 'wieght'"),
-        (lambda e: e.transfer(noise(32, 32), noise(32, 32), 3), SettingsError, "settings is a int; give Settings"),
+        (
+            lambda e: e.transfer(noise(32, 32), noise(32, 32), 3),
+            SettingsError,
+            "settings has the type int; give Settings",
+        ),
         (
             lambda e: Engine(model=None),
             ModelError,
@@ -364,7 +371,7 @@ def test_an_engine_refuses_to_run_after_a_fork(engine: Engine) -> None:
             os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as pipe:
-        assert "make one in each process" in pipe.read()
+        assert "make an Engine in each process" in pipe.read()
     os.waitpid(child, 0)
 
 
@@ -373,12 +380,14 @@ def test_analogy_transfer_makes_a_new_engine_in_another_process(monkeypatch) -> 
         return analogy.transfer(noise(16, 16), noise(16, 16, 1), device="cpu", threads=1, **FAST).a_prime
 
     first = once()
-    monkeypatch.setattr(os, "getpid", lambda: 999_999)  # as in a process that was forked
+    monkeypatch.setattr(os, "getpid", lambda: 999_999)  # in a forked process the engine would see another process id
     assert np.array_equal(once(), first)
 
 
 def test_transfers_in_several_threads_equal_serial_ones() -> None:
-    fresh = Engine(device="cpu", threads=2)  # it makes its sessions when the threads first need them
+    fresh = Engine(
+        device="cpu", threads=2
+    )  # a new engine makes its ONNX Runtime sessions while the threads already run
     pairs = [(noise(48, 40, n), noise(40, 56, n + 10)) for n in range(4)]
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda pair: fresh.transfer(*pair, inversion_steps=1).nnf_ab, pairs))

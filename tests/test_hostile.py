@@ -24,9 +24,9 @@ from analogy.records import read_record
 from analogy.settings import Settings
 
 MOST = 1_000_000
-"""Largest number of pixels that these tests accept.
+"""Largest number of pixels of a picture that these tests decode.
 
-Larger pictures have to be refused before decoding.
+Readers have to refuse larger pictures before they decode them.
 """
 
 CASES = {"max_examples": 300, "deadline": None, "derandomize": True, "database": None}

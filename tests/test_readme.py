@@ -187,5 +187,5 @@ def test_every_message_quoted_in_troubleshooting_exists_in_the_program() -> None
         "analogy: command not found",
     }
     for words in set(quoted) - of_others:
-        for part in re.split(r"'.+?'| \d+ ", words):  # names and numbers vary
+        for part in re.split(r"'.+?'| \d+ ", words):  # names and numbers in a message vary
             assert part.strip() in sources, words

@@ -17,7 +17,7 @@ FIELDS = [field.name for field in dataclasses.fields(Request)]
 
 def test_each_field_is_a_keyword_of_a_transfer() -> None:
     keywords = [name for name in inspect.signature(Engine.transfer).parameters if name not in ("self", "changes")]
-    keywords.remove("direction")  # a field of `Settings`
+    keywords.remove("direction")  # `direction` is a field of `Settings`, not of `Request`
     assert sorted(keywords) == sorted([*FIELDS, "progress"])
     assert {*FIELDS, "progress"} - set(get_type_hints(TransferOptions)) == {"a", "b_prime", "b", "settings"}
 
@@ -32,7 +32,7 @@ def test_with_b_given_the_direction_becomes_ab(direction) -> None:
 
 @pytest.mark.parametrize(("mask", "words"), [("mask_a", "for A and none for B'"), ("mask_b", "for B' and none for A")])
 def test_one_mask_alone_is_refused_before_anything_is_read(mask: str, words: str) -> None:
-    with pytest.raises(ImageError, match=f"there is a mask {words}; give both, or none"):
+    with pytest.raises(ImageError, match=f"there is a mask {words}; give both masks, or none"):
         Request("no such file", "nor this", **{mask: "nor that"})
 
 
@@ -76,11 +76,11 @@ def test_each_of_several_examples_is_an_input_of_its_own() -> None:
 
 
 def test_a_wrong_number_of_b_or_masks_for_the_examples_is_refused() -> None:
-    with pytest.raises(ImageError, match="b_prime has no picture"):
+    with pytest.raises(ImageError, match="b_prime is an empty list"):
         Request("a", [])
     for name, words in (("b", "B: 3 given for 2 pictures B'"), ("mask_b", "the mask of B': 3 given for 2 pictures B'")):
         of_a = {"mask_a": "m"} if name == "mask_b" else {}
         # An empty list is not the same as None.
         for given, said in ((["1", "2", "3"], words), ([], words.replace("3", "0"))):
-            with pytest.raises(ImageError, match=f"^{said}; give one for each"):
+            with pytest.raises(ImageError, match=f"^{said}; give one for each B'"):
                 Request("a", ["x", "y"], **{name: given, **of_a})

@@ -41,7 +41,7 @@ def profile() -> bytes:
 
 @pytest.fixture(scope="module")
 def result(engine: analogy.Engine, profile: bytes) -> Result:
-    """Return the result of an A with alpha and a profile, and of a B' without."""
+    """Return the result for an A with alpha and a profile, and a B' without alpha and profile."""
     a = io.BytesIO()
     Image.fromarray(noise(40, 56, 4)).save(a, "png", icc_profile=profile)
     return engine.transfer(a.getvalue(), noise(48, 40, 3), **OPTIONS)
@@ -52,7 +52,8 @@ def test_a_prime_image_has_the_alpha_and_the_profile_of_a(result: Result, profil
     assert (image.mode, image.size) == ("RGBA", (56, 40))
     assert np.array_equal(np.asarray(image)[..., 3], result.a.alpha)
     assert image.info["icc_profile"] == profile
-    # The image is in the profile. Read again, it has the colours of `a_prime`, which is sRGB.
+    # The image has the colours of its profile. Reading the file converts them to sRGB, like
+    # `a_prime`.
     content = io.BytesIO()
     image.save(content, "png")
     opaque = result.a.alpha == 255
@@ -143,8 +144,8 @@ class Full(io.BytesIO):
         (io.BytesIO(), {"format": "gif"}, "cannot write '.gif' files; use one of .png"),
         (io.StringIO(), {"format": "png"}, r"open it in binary mode \('wb'\)"),
         (Full(), {"format": "png"}, "No space left"),
-        ("x.png", {"flow": True}, "x.png: one picture cannot hold the fields; name a folder"),
-        (io.BytesIO(), {"format": "png", "flow": True}, "one picture cannot hold the fields"),
+        ("x.png", {"flow": True}, "x.png: the file of one picture cannot contain the fields; give a folder"),
+        (io.BytesIO(), {"format": "png", "flow": True}, "the file of one picture cannot contain the fields"),
     ],
 )
 def test_a_target_that_cannot_be_written_is_named_in_one_line(
@@ -161,7 +162,7 @@ def test_saving_reports_progress_within_a_file_and_an_exception_of_the_callback_
     engine, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.setattr(progress, "MIN_STEP", 0.0)
-    # With more workers, reports depend on when threads run.
+    # With more threads, the reports would depend on which thread runs first.
     monkeypatch.setattr("analogy.result_files.available_cores", lambda: 1)
     a = noise(600, 600, 3)
     result = engine.transfer(a, a, max_pixels=2000, **OPTIONS)
@@ -171,10 +172,10 @@ def test_saving_reports_progress_within_a_file_and_an_exception_of_the_callback_
         shares = [report.done for report in reports]
         assert shares == sorted(shares)
         assert (reports[0].stage, reports[-1]) == ("saving", analogy.Progress("done", 1.0))
-        if target in ("out", "x.png"):  # the other encoders write all bytes at once
+        if target in ("out", "x.png"):  # encoders of other formats write all bytes at once, and so report only once
             assert len([share for share in shares if 0.05 < share < 0.35]) > 3, target
 
-    class Stop(TimeoutError):  # an OSError that does not come from the file
+    class Stop(TimeoutError):  # an OSError that does not come from a file
         pass
 
     def stop(report: analogy.Progress) -> None:

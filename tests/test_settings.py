@@ -87,7 +87,7 @@ def test_settings_are_given_as_settings_a_preset_s_name_or_a_dict() -> None:
         ("oil", "unknown preset 'oil'; choose one of photo-to-style"),
         ({"wieght": 2}, "unknown setting 'wieght'"),
         ({3: 2}, "unknown setting 3; choose one of weight"),
-        ([("weight", 2)], "settings is a list; give Settings, the name of a preset, or a dict of settings"),
+        ([("weight", 2)], "settings has the type list; give Settings, the name of a preset, or a dict"),
     ],
 )
 def test_invalid_settings_are_named(given, words: str) -> None:

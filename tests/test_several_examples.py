@@ -51,7 +51,7 @@ def engine(request, cpu_engine: Engine) -> Engine:
 
 @pytest.fixture(scope="module")
 def result(cpu_engine: Engine) -> Result:
-    """Return the result of three examples of different sizes, in both directions."""
+    """Return the result of a transfer with three examples of different sizes."""
     return cpu_engine.transfer(noise(45, 52, 3), [noise(*size, 3, seed=n) for n, size in enumerate(SIZES)], **FAST)
 
 
@@ -96,7 +96,7 @@ def test_examples_of_any_size_depth_and_transparency_are_matched_within_themselv
     examples = [noise(33, 60, 3), noise(60, 17, 4), deep]
     found = engine.transfer(noise(45, 52, 3), examples, **FAST)
     sizes = np.array([example.shape[:2] for example in examples])
-    assert found.a_prime.dtype == np.uint16  # since one of the examples has 16 bits
+    assert found.a_prime.dtype == np.uint16  # one of the examples has 16 bits per channel
     assert [picture.dtype for picture in found.b] == [np.uint8, np.uint8, np.uint16]
     assert [picture.shape[:2] for picture in found.b] == [example.shape[:2] for example in examples]
     assert ((found.nnf_ab[..., 1:] >= 0) & (found.nnf_ab[..., 1:] < sizes[found.nnf_ab[..., 0]])).all()
@@ -133,7 +133,7 @@ def test_with_b_known_for_each_a_is_matched_with_them(engine: Engine) -> None:
 
 
 def test_a_label_that_only_one_example_has_is_found_there_from_the_coarsest_level_on(engine: Engine) -> None:
-    """Use a second example that looks the same."""
+    """Use two examples that look the same."""
     a = blocks(64, 96, 1)
     mask_a = np.zeros((64, 96), np.uint8)
     mask_a[:, 48:] = 255
@@ -149,7 +149,7 @@ def test_a_label_that_only_one_example_has_is_found_there_from_the_coarsest_leve
 
 
 def test_a_pin_holds_in_the_example_that_it_names(engine: Engine) -> None:
-    """Use A itself, whose matches are perfect, as the other example."""
+    """Use A itself, in which all matches are perfect, as the second example."""
     a, other = blocks(64, 96, 1), blocks(80, 64, 2)
     found = engine.transfer(a, [a, other], pins=[(20, 30, 50, 60, 2), (80, 10, 80, 10, 1)], **FAST)
     assert found.nnf_ab[30, 20].tolist() == [1, 60, 50]
@@ -190,7 +190,7 @@ def test_each_option_works_with_several_examples(cpu_engine: Engine, result: Res
 
 @pytest.mark.parametrize("painting", ["pixels", "gradients"])
 def test_an_enlarged_field_takes_full_size_pixels_of_each_example(cpu_engine: Engine, painting: str) -> None:
-    """Use two bright flat examples, so that dark pixels could only come from between them."""
+    """Use two bright flat examples; dark pixels could only come from the gap between them."""
     a = resize(noise(8, 8, 3), 90, 120)
     flat = [np.full((80, 100, 3), 200, np.uint8), np.full((120, 70, 3), 210, np.uint8)]
     found = cpu_engine.transfer(a, flat, max_pixels=1200, painting=painting, direction="ab", **FAST)
@@ -201,8 +201,8 @@ def test_an_enlarged_field_takes_full_size_pixels_of_each_example(cpu_engine: En
 @pytest.mark.parametrize(
     ("examples", "options", "error", "words"),
     [
-        ([], {}, ImageError, "b_prime has no picture; give one or more whose looks A should get"),
-        (2, {"b": [noise(32, 32, 3)]}, ImageError, "B: 1 given for 2 pictures B'; give one for each"),
+        ([], {}, ImageError, "b_prime is an empty list; give one or more pictures whose looks A should get"),
+        (2, {"b": [noise(32, 32, 3)]}, ImageError, "B: 1 given for 2 pictures B'; give one for each B'"),
         (2, {"mask_a": noise(32, 32), "mask_b": noise(32, 32)}, ImageError,
          "the mask of B': 1 given for 2 pictures B'"),
         (2, {"b": [noise(32, 32, 3), noise(32, 31, 3)]}, ImageError, "B 2 is 31 x 32 pixels and B' 2 is 32 x 32"),
@@ -271,9 +271,9 @@ def test_the_files_of_several_examples_are_numbered_and_the_fields_say_which(res
         read, own = flow_files.read(tmp_path / f"flow_ab_{k + 1}.flo"), result.nnf_ab[..., 0] == k
         assert np.array_equal(read[own], flow.to_flow(result.nnf_ab[..., 1:])[own])
         assert (np.abs(read[~own]) > flow.UNKNOWN).all()
-        assert (flow.colour(read)[~own] == 0).all()  # unknown displacements are black
+        assert (flow.colour(read)[~own] == 0).all()  # positions with an unknown match are black
     with Image.open(tmp_path / "montage.png") as montage:
-        assert montage.height == 64  # A, A', three B and three B', as high as the highest
+        assert montage.height == 64  # the montage of A, A', three B and three B' is as high as the highest picture
         assert montage.width > 6 * 33
 
 
@@ -294,7 +294,7 @@ def test_one_picture_of_several_examples_is_a_prime_and_b_is_refused(
     examples = [picture.rgb for picture in result.b_prime]
     only_b = cpu_engine.transfer(result.a.rgb, examples, direction="ba", **FAST)
     with pytest.raises(
-        OutputError, match=r"y\.png: there are 3 pictures B, one for each example; name a folder to write them to"
+        OutputError, match=r"y\.png: there are 3 pictures B, one for each example; give a folder to write them to"
     ):
         only_b.save(tmp_path / "y.png")
     assert not (tmp_path / "y.png").exists()

@@ -1,6 +1,7 @@
 """Whole transfers on the CUDA backend, on the simulator and on a GPU.
 
-The simulator has a simulated CuPy and runs the real kernels; ONNX Runtime gets addresses.
+The simulator runs the real kernels on the CPU, with a simulated CuPy. ONNX Runtime reads and writes
+the arrays of the simulated CuPy by their addresses.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def halves(size):
 
 @pytest.fixture(params=["simulated", pytest.param("cuda", marks=pytest.mark.gpu)])
 def gpu(request):
-    """Return an engine with arrays of CuPy, or with those of the simulated CuPy."""
+    """Return an engine with the arrays of CuPy, or with those of the simulated CuPy."""
     if request.param == "cuda":
         return Engine(device="cuda")
     return Engine(backend=request.getfixturevalue("simulated"))
@@ -107,7 +108,7 @@ def test_a_transfer_starts_at_most_270_kernels_and_operations(simulated, rng, mo
     assert counts.total() <= 270
     counts.clear()
     engine.transfer(*pictures(rng), direction="ab")
-    assert counts["propagate_twice"] == 4 * 12  # both are needed down to level 2
+    assert counts["propagate_twice"] == 4 * 12  # down to level 2 both directions are searched
     assert counts["propagate"] == 12
 
 
@@ -118,7 +119,9 @@ def test_progress_on_a_gpu_shows_the_mean_of_both_directions(simulated, rng, mon
     engine.transfer(*pictures(rng), progress=reports.append)
     done = [report.done for report in reports if report.stage == "level 1"]
     assert done == sorted(done)
-    assert max(np.diff(done)) < 0.1 * (done[-1] - done[0])  # the level has 34 passes
+    assert max(np.diff(done)) < 0.1 * (
+        done[-1] - done[0]
+    )  # the two directions have 34 passes, each of which is reported
 
 
 @pytest.mark.parametrize("options", [{"photo": True}, {"keep_colors": True}, {"photo": True, "max_pixels": 1500}])
@@ -154,7 +157,7 @@ def test_cupy_pictures_never_leave_the_device(simulated, rng, monkeypatch, extra
     monkeypatch.setattr(engine.backend.xp, "asnumpy", to_host)
     monkeypatch.setattr(engine.backend.xp.ndarray, "get", to_host)
     result = engine.transfer(*there, **options)
-    there[0][0, 0] = 0  # the result has its own copy of A
+    there[0][0, 0] = 0  # this must not change the result, which has its own copy of A
     monkeypatch.undo()
     assert np.array_equal(result.a.rgb, a)
     for name in ("a_prime", "b", "nnf_ab", "nnf_ba"):

@@ -95,9 +95,9 @@ REFUSED = {
     "a name that the package does not have": ("analogy.trasnfer", "attr-defined"),
     "a setting that does not exist": ("analogy.Settings(wieght=2)", "call-arg"),
 }
-"""Fault -> code with it, and mypy's error code.
+"""Fault -> code with this fault, and the code of the error that mypy must report.
 
-The accepted code has the same without the fault.
+The code that mypy must accept contains the same uses without the faults.
 """
 
 
@@ -126,7 +126,9 @@ def messages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
         *files.values(),
     ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
-    assert done.returncode == 1, done.stdout + done.stderr  # 2 would be a failure of mypy itself
+    assert done.returncode == 1, (
+        done.stdout + done.stderr
+    )  # the exit code is 1 if mypy finds faults, and 2 if mypy itself fails
     lines = done.stdout.splitlines()
     return {name: [line for line in lines if line.startswith(f"{file}:")] for name, file in files.items()}
 

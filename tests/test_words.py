@@ -48,7 +48,7 @@ def test_prose_of_a_page_fits_into_100_columns(path: Path) -> None:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         code ^= line.startswith("```")
         prose = not code and not line.startswith(("    ", "|", "<", "!["))
-        # A link cannot be broken.
+        # The address of a link cannot be broken, so it does not count.
         if prose and len(line) > WIDEST and len(re.sub(r"\]\([^)]*\)", "]", line)) > WIDEST:
             wide.append(f"line {number}: {line}")
     assert not wide, "\n".join(wide)

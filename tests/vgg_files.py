@@ -20,8 +20,8 @@ def level_of(layer: str) -> int:
 def random_weights(widths=(3, 4, 5, 6, 7), seed: int = 0, layers=CONVOLUTIONS) -> dict[str, np.ndarray]:
     """Return float32 weights whose features neither vanish nor explode.
 
-    The kernels have He's variance, and the biases both signs. `widths` are the channels of the
-    layers of each level, or a mapping from a layer to its channels.
+    The kernels have the variance of He's initialisation, and the biases have both signs. `widths`
+    are the channels of the layers of each level, or a mapping from a layer to its channels.
     """
     rng = np.random.default_rng(seed)
     weights, channels = {}, 3
@@ -53,7 +53,7 @@ def convolve(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
 def pool(x: np.ndarray) -> np.ndarray:
     """Return a 2 x 2 max pooling: (C, H, W) -> (C, ceil(H / 2), ceil(W / 2)).
 
-    It keeps a last odd row and column.
+    An odd last row or column is kept.
     """
     height, width = x.shape[1:]
     padded = np.pad(x, ((0, 0), (0, height % 2), (0, width % 2)), constant_values=-np.inf)
@@ -92,7 +92,9 @@ def torchvision_names(weights) -> dict[str, np.ndarray]:
     """Return the weights under torchvision's names, `features.0.weight` .., with a classifier."""
     named, number = {}, 0
     for layer in CONVOLUTIONS:
-        number += layer.endswith("_1") and layer != "conv1_1"  # the pooling before it counts one
+        number += (
+            layer.endswith("_1") and layer != "conv1_1"
+        )  # torchvision also numbers the pooling layer before this one
         for part in ("weight", "bias"):
             named[f"features.{number}.{part}"] = weights[f"{layer}.{part}"]
         number += 2

@@ -5,7 +5,8 @@ Each command has a module of its own: `transfer`, `clip`, `batch`, `serve`, `dem
 (`options`), a transfer from files to files (`run`), the display of progress (`display`), the
 signals and the exit of the process (`process`), and the standard streams (`streams`). An
 application turns the arguments of a user into calls of the library, shows progress, and prints an
-error as one line. It has no function that a user of the library needs.
+error as one line. A function that a user of the library could need is in the library, not in an
+application.
 
 It may import everything below it. Nothing imports an application.
 """

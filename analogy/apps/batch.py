@@ -45,9 +45,9 @@ analogy batch jobs.parquet -o s3://bucket/out --manifest out.jsonl --allow-remot
     "-o", "--output", required=True, group=RESULTS, help="Folder for the results, or the address of one (s3://...)."
 )
 @option("--name", "template", default="{name}.png", show_default=True, group=RESULTS,
-        help="Template of the file names; its suffix sets the format. In braces it can hold: name (of the job, or else "
-             "of the file A), a, b_prime, number, picture (a_prime or b; b_1, b_2 and so on for "
-             "several B').")  # fmt: skip
+        help="Template of the file names; its suffix sets the format. In braces it can contain: name (the name of the "
+             "job, or of the file A if the job has none), a and b_prime (the names of these files), number (of the "
+             "job), and picture (a_prime or b; b_1, b_2 and so on for several B').")  # fmt: skip
 @option("--direction", type=click.Choice(["ab", "ba", "both"]), default="ab", show_default=True, group=RESULTS,
         help="Which pictures a job makes: A' (ab), B (ba) or both.")  # fmt: skip
 @option("--retry-failed", is_flag=True, group=RESULTS,
@@ -56,8 +56,8 @@ analogy batch jobs.parquet -o s3://bucket/out --manifest out.jsonl --allow-remot
         help="File on this machine that records which jobs are done. Required only if --output is an address such as "
              "s3://bucket/out.  [default: batch.jsonl in the folder]")  # fmt: skip
 @picture_path("--style", "styles", multiple=True, group=LOOK,
-              help="B' for jobs that do not name one. If you repeat it, each of these jobs uses all the "
-                   "pictures together.")  # fmt: skip
+              help="B' for jobs that do not name one. If you repeat the option, each of these jobs uses all of its "
+                   "pictures as examples.")  # fmt: skip
 @partial(setting_options, but="direction")
 @partial(engine_options, threads="Number of CPU threads of each worker.  [default: its share of the cores]")
 @option("--workers", type=click.IntRange(1, MOST_THREADS), group=MACHINE,
@@ -84,7 +84,7 @@ def batch(sources: tuple[str, ...], output: str, template: str, direction: str, 
           allowed: tuple[str, ...], quiet: bool, verbose: bool, **options: Any) -> None:  # fmt: skip
     """Do many transfers.
 
-    SOURCES are pictures, folders of pictures or patterns, which all get the same --style; or
+    SOURCES are pictures, folders of pictures or patterns, which all get the looks of --style. Or
     SOURCES is one table of jobs.
 
     \b
@@ -96,7 +96,7 @@ def batch(sources: tuple[str, ...], output: str, template: str, direction: str, 
       b_2, mask_b_2         the pictures of further examples, and so on
       pins                  the path of a CSV file; in a .jsonl also rows [xa, ya, xb, yb]
       preset                a preset, instead of the one in the command
-      ratio, weight, seed   values of these and all other settings
+      ratio, weight, seed   values of these settings; each other setting can be a column, too
 
     A setting of a row overrides an option of the command, and both override a preset.
 
@@ -104,7 +104,7 @@ def batch(sources: tuple[str, ...], output: str, template: str, direction: str, 
     that are missing or have changed. If a job fails, the command prints a line and continues. The
     exit code is 0 if all jobs are done, 3 if some failed, and 2 if the batch could not start or
     could not continue.
-    """  # noqa: D301 (click needs the character itself)
+    """  # noqa: D301 (click needs the control character \b, so the string is not raw)
     from ..batch.run import run_batch
     from ..files.atomic import as_path
 

@@ -31,7 +31,7 @@ class _EchoHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
 
-        # tqdm clears a progress bar first, and draws it again below the line.
+        # tqdm clears a progress bar before the line is written, and draws the bar again below it.
         with suppress(OSError, ValueError), tqdm.external_write_mode(file=sys.stderr):
             complain(f"analogy: {printable(record.getMessage())}")
 
@@ -71,7 +71,8 @@ for _command in (transfer, clip, serve, batch, demo, flow, models, info, complet
 def main() -> NoReturn:
     """Run the command line and end the process.
 
-    The exit code is 0, 2 after an error, which is printed as one line, or the code of the command.
+    The exit code is 0 after success, 2 after an error (which is printed as one line), or the code
+    with which the command itself exits.
     """
     process.take_over()
     process.loaded()
@@ -88,7 +89,7 @@ def main() -> NoReturn:
             error.show()
         except OSError:
             streams.give_up(sys.stderr)
-    except OSError as error:  # standard output failed; all other failures have become errors of this package
+    except OSError as error:  # from standard output; the package turns every other OSError into its own error
         streams.give_up(sys.stdout)
         complain(f"analogy: standard output cannot be written to ({reason(error)})")
     except BaseException:

@@ -52,13 +52,13 @@ _MOST_RATE = 1000
     help="Folder for the painted frames, or a video (.mp4 .mov .mkv .webm).",
 )
 @option("--key", "keys", multiple=True, metavar="FRAME=PICTURE", group=LOOK,
-        help="A frame and its painting. FRAME is the name of the frame's file, the number in it or, if the names have "
-             "no numbers, the index of the frame, from 0. Repeat the option for more keys.")  # fmt: skip
+        help="A frame and its painting. FRAME is the name of the frame's file, the number in that name or, if the "
+             "names have no numbers, the index of the frame, from 0. Repeat the option for more keys.")  # fmt: skip
 @picture_path("--style", "styles", group=LOOK, multiple=True,
               help="A painting, in place of --key: the command makes a key for each shot in the style of this "
                    "painting.")  # fmt: skip
 @picture_path(
-    "--contact", group=RESULTS, help="Also write a picture that shows every n-th frame of the film and of the result."
+    "--contact", group=RESULTS, help="Also write a picture that shows a selection of frames, each beside its painting."
 )
 @option(
     "--side-by-side",
@@ -83,7 +83,7 @@ def clip(frames: str, output: str, keys: tuple[str, ...], styles: tuple[str, ...
 
     Finished frames are kept. If you run the same command again after an interruption, or after you
     have changed a key, it paints only the frames that are missing or that change. The settings
-    apply to keys that the command makes itself: with --style, and for shots without a key.
+    apply only to keys that the command makes itself: with --style, and for shots without a key.
     """
     from ..engine import Engine
     from ..files.atomic import as_path
@@ -106,11 +106,12 @@ def clip(frames: str, output: str, keys: tuple[str, ...], styles: tuple[str, ...
     to_video = path.suffix.lower() in VIDEOS
     if not to_video and is_file_path(path):
         raise OutputError(
-            f"{output} is neither a folder nor a video; name a folder, or a file with a suffix of {' '.join(VIDEOS)}"
+            f"{output} is neither a folder nor a video; name a folder, or a file with one of the suffixes "
+            f"{' '.join(VIDEOS)}"
         )
     folder = path.with_name(f"{path.name}.frames") if to_video else path
     if side_by_side and as_path(side_by_side).suffix.lower() not in VIDEOS:
-        raise OutputError(f"{side_by_side} is not a video; name a file with a suffix of {' '.join(VIDEOS)}")
+        raise OutputError(f"{side_by_side} is not a video; name a file with one of the suffixes {' '.join(VIDEOS)}")
     if contact and not is_picture_path(as_path(contact)):
         raise OutputError(f"{contact} is not a picture; give the contact sheet a suffix such as .png or .jpg")
     if to_video or side_by_side:
@@ -121,7 +122,7 @@ def clip(frames: str, output: str, keys: tuple[str, ...], styles: tuple[str, ...
         what: result
         for what, result in (
             ("the video", output if to_video else None),
-            ("the video of both", side_by_side),
+            ("the side-by-side video", side_by_side),
             ("the contact sheet", contact),
         )
         if result
@@ -179,23 +180,23 @@ def clip(frames: str, output: str, keys: tuple[str, ...], styles: tuple[str, ...
 
 
 class _Pace:
-    """Counter of kept and painted frames. Its `str` is the speed, for the progress bar."""
+    """Counter of frames. Its `str` says how many are painted per second, for the progress bar."""
 
     def __init__(self) -> None:
         self._kept = self._painted = 0
         self._since = time.monotonic()
 
     def update(self, kept: int, painted: int) -> None:
-        """Set the numbers of frames. The clock starts at the last call with no painted frame."""
+        """Set the number of frames kept from an earlier run, and the number painted in this run."""
         self._kept, self._painted = kept, painted
-        if not painted:
+        if not painted:  # the time is measured from the call before the first painted frame
             self._since = time.monotonic()
 
     def __str__(self) -> str:
-        return f", {self._painted / (time.monotonic() - self._since):.2f} a second" if self._painted else ""
+        return f", {self._painted / (time.monotonic() - self._since):.2f} frames a second" if self._painted else ""
 
     def summary(self) -> str:
-        """Return the numbers of frames and the seconds, for the last line of the command."""
+        """Return the numbers of frames and the seconds of painting, for the last line of output."""
         kept = f", {self._kept} of them kept" if self._kept else ""
         seconds = time.monotonic() - self._since
         return f"{kept}, {self._painted} painted in {seconds:.1f} s" if self._painted else kept
@@ -204,7 +205,7 @@ class _Pace:
 def _rate(rate: float | None, is_used: bool) -> Fraction:
     """Return the rate of the written videos, in frames per second.
 
-    Raises `SettingsError` for a rate out of range, and for one that no video uses.
+    Raises `SettingsError` if the rate is out of range, or if it is given and no video is written.
     """
     if rate is not None and not 1 / _MOST_RATE <= rate <= _MOST_RATE:
         raise SettingsError(f"rate is {rate}; give {1 / _MOST_RATE} to {_MOST_RATE} frames per second")
@@ -214,9 +215,10 @@ def _rate(rate: float | None, is_used: bool) -> Fraction:
 
 
 def _paintings(keys: tuple[str, ...]) -> dict[Any, Path]:
-    """Return frame -> path of its painting, from strings FRAME=PICTURE.
+    """Return a dict from frames to the paths of their paintings, given strings FRAME=PICTURE.
 
-    Raises `SettingsError` for any other string, and for two paintings of one frame.
+    The name of a frame is not checked. Raises `SettingsError` for a string of another form, and for
+    two paintings of the same frame.
     """
     paintings: dict[Any, Path] = {}
     for each in keys:
@@ -224,6 +226,6 @@ def _paintings(keys: tuple[str, ...]) -> dict[Any, Path]:
         if not (frame and equals and picture):
             raise SettingsError(f"the key {each!r} is not FRAME=PICTURE; write, for instance, --key 0012=painted.png")
         if frame in paintings:
-            raise SettingsError(f"there are two keys for the frame {frame}; give one of them")
+            raise SettingsError(f"there are two keys for the frame {frame}; give only one of them")
         paintings[frame] = Path(picture)
     return paintings

@@ -19,11 +19,11 @@ def completion(context: click.Context, shell: str | None) -> None:
     bash: eval "$(analogy completion bash)"          in ~/.bashrc
     zsh:  eval "$(analogy completion zsh)"           in ~/.zshrc
     fish: analogy completion fish | source           in ~/.config/fish/config.fish
-    """  # noqa: D301 (click needs the character itself)
+    """  # noqa: D301 (click needs the control character \b, so the string is not raw)
     from click.shell_completion import get_completion_class
 
     shell = shell or Path(os.environ.get("SHELL", "")).name
     kind = get_completion_class(shell)
     if kind is None:
-        raise click.UsageError("your shell is not bash, zsh or fish; name one of them")
+        raise click.UsageError(f"your shell is {shell or 'unknown'}; name bash, zsh or fish")
     click.echo(kind(context.find_root().command, {}, "analogy", "_ANALOGY_COMPLETE").source())

@@ -20,7 +20,7 @@ from .streams import give_up, libraries_kept_silent
 _WIDE = "{desc:9} {bar} {percentage:3.0f}%  {elapsed}, {remaining} left"
 _NARROW = "{percentage:3.0f}%  {desc}"
 _NARROWEST_BAR = 44
-"""Narrowest terminal that has room for a bar, in columns."""
+"""Narrowest terminal on which a bar is drawn, in columns."""
 
 
 class Display:
@@ -31,16 +31,16 @@ class Display:
     Parameters
     ----------
     quiet : bool
-        True to show no bar, and only warnings and errors of the library.
+        True to show no bar, and to print only warnings and errors of the library.
     verbose : bool
         True to print a line when a stage begins, and to let libraries in C write to standard error.
     redraw_seconds : float
-        Time after which the bar is drawn again with the new elapsed time, even without progress.
+        Seconds after which the bar is drawn again with the new elapsed time, even without progress.
     """
 
     def __init__(self, quiet: bool = False, verbose: bool = False, redraw_seconds: float = 1.0):
         if quiet and verbose:
-            raise click.UsageError("--quiet and --verbose exclude each other")
+            raise click.UsageError("--quiet and --verbose exclude each other; give only one of them")
         self.quiet, self.verbose, self._redraw_seconds = quiet, verbose, redraw_seconds
         self._stage = ""
 
@@ -58,7 +58,7 @@ class Display:
     def __exit__(self, *error: object) -> None:
         self._stop.set()
         if self._heart.is_alive():
-            self._heart.join(self._redraw_seconds)  # the thread must not draw the closed bar
+            self._heart.join(self._redraw_seconds)  # the thread must not draw the bar after it is closed
         if self._bar is not None:
             with suppress(OSError, ValueError):
                 self._bar.close()
@@ -69,7 +69,7 @@ class Display:
         """Return a progress callback for the part of a run from share `low` to `high`, 0 to 1."""
 
         def show(progress: Progress) -> None:
-            if process.interrupted():  # a library has swallowed the first exception
+            if process.interrupted():  # a signal came, but a library caught its SystemExit
                 raise SystemExit
             if progress.stage == "done":
                 return
@@ -96,7 +96,7 @@ class Display:
     def _begin(self) -> None:
         from tqdm import tqdm
 
-        tqdm.monitor_interval = 0  # `_beat` draws the bar instead of a thread of tqdm
+        tqdm.monitor_interval = 0  # `_beat` redraws the bar, so tqdm's own thread is not needed
         hidden = True if self.quiet else None  # None lets tqdm hide the bar unless standard error is a terminal
         self._bar = tqdm(
             total=1.0, leave=False, disable=hidden, dynamic_ncols=True, smoothing=0, miniters=0, bar_format=_format()

@@ -15,13 +15,14 @@ from ..errors import ImageError, printable
 @click.option(
     "--width",
     type=click.IntRange(1, 99_999),
-    help="Width of the field, in pixels. A .txt needs it, since it does not hold the width.",
+    help="Width of the field, in positions. Required for a .txt file, which does not contain the width.",
 )
 def flow(file: Path, output: Path, width: int | None) -> None:
     """Draw a nearest-neighbour field as a picture.
 
-    FILE is a .npz, .flo or .txt that `analogy transfer --flow` has written. The hue shows the
-    direction of an offset, and the saturation its length, as in the colour wheel of optical flow.
+    FILE is a .npz, .flo or .txt file that `analogy transfer --flow` has written. The hue of a pixel
+    shows the direction of an offset, and the saturation shows its length, as is usual for optical
+    flow.
     """
     from ..files.atomic import as_path
     from ..files.places import Places
@@ -30,7 +31,7 @@ def flow(file: Path, output: Path, width: int | None) -> None:
     from ..pictures.writing import write_picture
 
     if width is not None and file.suffix.lower() in (".npz", ".flo"):
-        raise ImageError(f"{file} holds its own width; leave out --width")
+        raise ImageError(f"{file} contains the width of its field; leave out --width")
     with Places() as places:
         places.read(file, "the field")
         places.write(as_path(output), "the picture")

@@ -1,4 +1,4 @@
-"""The report of `analogy info --selftest`: the checks that a GPU passes, and its speed."""
+"""The report of `analogy info --selftest`: which checks a GPU passes, and how fast it is."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PACKAGES = ("numpy", "numba", "pillow", "onnxruntime", "onnxruntime-gpu", "cupy-
 SIZE = 448
 """Side of the measured pictures, in pixels."""
 RUNS = 3
-"""Number of measured runs, after one that is not measured. The report gives their median."""
+"""Number of measured runs of a transfer, whose median is reported. A first run is not measured."""
 _DEFAULTS = Settings.preset("photo-to-style")
 MEASURED = {
     "defaults": _DEFAULTS,
@@ -69,11 +69,11 @@ def report() -> tuple[list[str], bool]:
         failed = [check.name for check in checks if not check.ok]
     packages = ", ".join(f"{package} {found}" for package, found in installed() if found != "-")
     lines = [
-        "----- if you file an issue, paste all from here -----",
+        "----- if you file an issue, paste all lines from here -----",
         f"analogy {__version__}, Python {sys.version.split()[0]}, {platform.platform()}",
         packages,
         *(f"{'ok    ' if check.ok else 'FAILED'} {check.name:22} {check.detail}" for check in checks),
-        f"----- to here: {'FAILED: ' + ', '.join(failed) if failed else f'all {len(checks)} hold'} -----",
+        f"----- to here: {'FAILED: ' + ', '.join(failed) if failed else f'all {len(checks)} passed'} -----",
     ]
     return lines, not failed
 
@@ -87,7 +87,7 @@ def engine(device: Device) -> Engine:
 
 
 def small_transfer(device: Device) -> np.ndarray:
-    """Return a small A' of the example pair, made on a device, which the selftest compares."""
+    """Return A' of the shrunk example pair, made on a device, for the selftest to compare."""
     result: np.ndarray = engine(device).transfer(*EXAMPLE_PAIR, max_pixels=10_000).a_prime
     return result
 
@@ -96,16 +96,16 @@ def _figures(name: str, settings: Settings) -> Check:
     """Measure a transfer on the GPU, and return its times as a check."""
     try:
         found = seconds("cuda", settings)
-    except Exception as error:  # the report states every error, of whatever kind
+    except Exception as error:  # whatever the error is, the report states it
         return Check(name, False, first_line(error))
     stages = ", ".join(f"{stage} {1000 * each:.0f}" for stage, each in found.items())
     return Check(name, True, f"{SIZE} x {SIZE}: {1000 * sum(found.values()):.0f} ms ({stages})")
 
 
 def seconds(device: Device, settings: Settings) -> dict[str, float]:
-    """Return stage -> seconds of a transfer in `engine(device)`.
+    """Return the median seconds of each stage of a transfer on a device: stage -> seconds.
 
-    The device finishes each stage before the next one begins.
+    The measurement waits at the end of each stage until the device has finished it.
     """
     from ..pictures.images import resize
     from ..pictures.reading import read_picture

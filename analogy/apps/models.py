@@ -20,7 +20,7 @@ def models() -> None:
 
 @models.command("list")
 def models_list() -> None:
-    """List the installed models, and those that can be pulled.
+    """List the installed models, and those that `analogy models pull` can download.
 
     The second column shows the number of channels at each level, from relu1_1 to relu5_1.
     """
@@ -46,13 +46,13 @@ def models_list() -> None:
     "--from",
     "source",
     type=click.Path(path_type=Path),
-    help="Published file that you have downloaded by hand; the command then downloads nothing.",
+    help="Path of the published file, if you have downloaded it by hand. The command then downloads nothing.",
 )
 @click.option(
     "--photos",
     type=click.Path(path_type=Path),
-    help="Folder of about 130 photographs of any kind. The command computes from them a projection of the features, "
-    "with which the search finds better matches.",
+    help="Folder of about 130 photographs of any kind. From their features the command computes a projection, with "
+    "which the search finds better matches.",
 )
 def models_pull(name: str, source: Path | None, photos: Path | None) -> None:
     """Download the weights of a published model and convert them.
@@ -60,7 +60,7 @@ def models_pull(name: str, source: Path | None, photos: Path | None) -> None:
     The command compares the weights with their checksum, and prints the folder of the model. It
     needs the extra "export".
 
-    With --photos, a folder of about 130 photographs of any kind, the command also finds a
+    With --photos, a folder of about 130 photographs of any kind, the command also computes a
     projection of the features, with which the search finds better matches.
     """
     from tqdm import tqdm
@@ -77,7 +77,7 @@ def models_pull(name: str, source: Path | None, photos: Path | None) -> None:
 
 
 def project(folder: Path, photos: list[Path]) -> None:
-    """Find a projection for the model in `folder`, and show a progress bar."""
+    """Compute the projection of the model in `folder`, and show a progress bar."""
     from tqdm import tqdm
 
     from ..backends import get_backend
@@ -112,7 +112,7 @@ def models_verify(name: str | None) -> None:
             failed = True
             click.echo(f"analogy: {error}", err=True)
         else:
-            click.echo(f"{printable(each)}: whole")
+            click.echo(f"{printable(each)}: complete and undamaged")
     if failed:
         sys.exit(BAD_INPUT)
 

@@ -30,7 +30,7 @@ RESULTS, LOOK, MATCHING, REGIONS, MACHINE, MESSAGES = (
     "Model and machine",
     "Messages",
 )
-"""Headings of the groups of options in the help. `MESSAGES` has the options without a group."""
+"""Headings of the groups of options in the help. An option without a group is in `MESSAGES`."""
 _LOOK_SETTINGS = ("weight", "ratio", "uniformity", "painting", "photo", "keep_colors")
 """Names of the settings in the group `LOOK`. The other settings are in the group `MATCHING`."""
 _GROUPS = {"b": MATCHING, "levels": RESULTS}
@@ -58,7 +58,7 @@ class GroupedCommand(click.Command):
     *args, **rest
         The arguments of `click.Command`.
     examples : str
-        Command lines, one per line. "" stands for none.
+        Command lines, one per line. "" means that there are no examples.
     """
 
     def __init__(self, *args: Any, examples: str = "", **rest: Any):
@@ -101,7 +101,7 @@ def setting_options(command: Command, but: str = "") -> Command:
     command : Callable
         The function of the command.
     but : str
-        Name of a field that gets no option. "" stands for none.
+        Name of a field that gets no option. "" means that each field gets one.
     """
     options: list[Decorator] = [
         option("--preset", type=click.Choice(list(PRESETS)), group=LOOK,
@@ -147,12 +147,12 @@ def request_options(command: Command) -> Command:
             count = -1 if several else 1
             options.append(click.argument(field.name, type=click.Path(allow_dash=True), nargs=count, required=True))
         elif kind == "picture":
-            text = f"{text} Repeat it for several B', in their order." if several else text
+            text = f"{text} If there are several B', repeat the option in their order." if several else text
             options.append(picture_path(flag, group=group, help=text, multiple=several))
         elif kind == "pins":
             text = (
                 f"{text} The file is a CSV with the header xa,ya,xb,yb. With several B' it also has a "
-                "column example with the number of the B', from 1."
+                "column example with the number of the B' of each pin, from 1."
             )
             options.append(option(flag, type=click.Path(path_type=Path), group=group, help=text))
         else:
@@ -232,7 +232,7 @@ def message_options(command: Command) -> Command:
 def picture_path(*names: str, **rest: Any) -> Decorator:
     """Return the decorator for an option whose value is the path of a picture, or "-".
 
-    The value is a `str`, unchanged.
+    The value is the `str` that the user gave.
     """
     return option(*names, type=click.Path(allow_dash=True), **rest)
 

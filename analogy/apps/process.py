@@ -27,7 +27,7 @@ _ended_by = 0
 
 
 def take_over() -> None:
-    """Handle SIGINT and SIGTERM, unless the process was started to ignore them."""
+    """Install handlers for SIGINT and SIGTERM, except where the parent process ignores a signal."""
     for number in _SIGNAL_WORDS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _end)
@@ -75,7 +75,7 @@ def _end(number: int, frame: FrameType | None) -> None:
     _ended_by = number
     if _loading:
         leave(0)
-    # Python would print an exception that a finaliser or an import has swallowed.
+    # Without these hooks Python would print the exception if a finaliser or an import swallows it.
     sys.excepthook = _say_nothing
     sys.unraisablehook = _say_nothing
     raise SystemExit

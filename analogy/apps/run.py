@@ -26,7 +26,7 @@ EXAMPLE_LABELS = _EXAMPLES / "collins-labels.png", _EXAMPLES / "mona_lisa-labels
 """Paths of the label pictures of the pair: background, hair, skin, lips and clothes."""
 
 _SAVING_FROM = 0.9
-"""Approximate share of the time of a run after which it writes the results."""
+"""Estimated share of the time of a run, 0 to 1, that has passed when it begins to write files."""
 
 
 def run_transfer(
@@ -63,7 +63,7 @@ def run_transfer(
     ImageError
         If a picture cannot be read, or two of them are "-".
     OutputError
-        If the output cannot be written, or cannot hold the results.
+        If the output cannot be written, or is one picture and the results are several.
     AnalogyError
         If the transfer fails; see `Engine.transfer`.
     """
@@ -79,11 +79,11 @@ def run_transfer(
     one = to_stdout or is_picture_path(path)
     if one and (flow or request.levels):
         word = "--flow" if flow else "--levels"
-        raise OutputError(f"{word} writes more files than the one picture {output}; name a folder with -o")
+        raise OutputError(f"{word} writes several files, and {output} is one picture; name a folder with -o")
     if one and request.settings.direction == "both":
         request = replace(request, settings=replace(request.settings, direction="ab"))
     if [each.value for each in request.inputs()].count("-") > 1:
-        raise ImageError("only one picture can come from standard input; name the others")
+        raise ImageError('only one input can be "-" (standard input); give paths for the others')
     target = _standard_output() if to_stdout else path
     loaded = request.with_inputs(lambda each: _source(each.value))
     sizes = {  # read first, so that a bad picture or format is refused before the long work
@@ -151,7 +151,7 @@ def _source(path: str | Path) -> str | Path | bytes:
     if path != "-":
         return path
     if sys.stdin is None or sys.stdin.isatty():
-        raise ImageError('"-" is standard input, and no picture comes from it; send one with "<" or "|"')
+        raise ImageError('"-" is standard input, and no picture is sent to it; send one with "<" or "|"')
     from ..pictures.reading import whole_file
 
     return whole_file(sys.stdin.buffer, "standard input").getvalue()
@@ -161,6 +161,6 @@ def _standard_output() -> IO[bytes]:
     """Return standard output for bytes. Raises `OutputError` if it is a terminal."""
     if sys.stdout is None or sys.stdout.isatty():
         raise OutputError(
-            '"-" is standard output, which is a terminal here; send it to a file with ">" or a program with "|"'
+            '"-" is standard output, which is a terminal here; redirect it to a file (">") or to a program ("|")'
         )
     return sys.stdout.buffer

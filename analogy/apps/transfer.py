@@ -63,9 +63,9 @@ def transfer(output: str, flow: bool, record: Path | None, preset: str | None, m
     """Make A' and B from the pictures A and B_PRIME.
 
     The command writes a_prime.png (A in the looks of B'), b.png (B' in the looks of A), montage.png
-    and settings.json. With several B_PRIME each part of A gets the looks of the one that fits it
-    best, and the command writes b_1.png, b_2.png and so on. One of the pictures can be "-", which
-    stands for standard input.
+    and settings.json. With several B_PRIME each part of A gets the looks of the B_PRIME that fits
+    it best, and the command writes b_1.png, b_2.png and so on. One of the pictures can be "-",
+    which stands for standard input.
     """
     base, sha256 = Settings(), None
     if record:
@@ -82,7 +82,8 @@ def transfer(output: str, flow: bool, record: Path | None, preset: str | None, m
     model = model or DEFAULT
     if sha256 and read_card(locate(model)).fingerprint != sha256:
         raise ModelError(
-            f"the model {model!r} has a different checksum from the model of {record}; name that model with --model"
+            f"the model {model!r} has a different checksum from the model of {record}; give the path of that model "
+            "with --model"
         )
     request = request_of(base, preset, given)
     if record:
@@ -92,9 +93,9 @@ def transfer(output: str, flow: bool, record: Path | None, preset: str | None, m
 
 
 def _compare_inputs(record: Path, request: Request) -> None:
-    """Log a warning for each B, mask or number of examples that differs from a settings.json.
+    """Log a warning if a B, a mask or the number of examples differs from a settings.json.
 
-    The result then differs, too.
+    The result then differs from the recorded one.
     """
     from ..files.inputs import open_regular
     from ..records import recorded_examples, recorded_inputs
@@ -102,7 +103,7 @@ def _compare_inputs(record: Path, request: Request) -> None:
 
     before, now = recorded_examples(record), len(request.examples)
     if before not in (None, now):
-        _log.warning("%s was made with %d B_PRIME, and you give %d; the result will differ", record, before, now)
+        _log.warning("%s records %d B_PRIME, and you give %d; the result will differ", record, before, now)
     for name, checksums in recorded_inputs(record).items():
         option, paths = f"--{name.replace('_', '-')}", listed(getattr(request, name))
         if checksums and not paths:

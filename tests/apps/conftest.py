@@ -9,6 +9,6 @@ from analogy.backends import compiled
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_kernels() -> None:
-    """Compile the kernels of the CPU, since the first command on a machine logs this step."""
+    """Compile the kernels of the CPU, since otherwise the first command would log this step."""
     for module in compiled.KERNELS:
         compiled.load(module)

@@ -125,7 +125,7 @@ def test_only_missing_or_changed_jobs_are_done_again(photos, style, tmp_path: Pa
         "a.png",
         "b.png",
         "c.png",
-    ]  # only the new time of c is recorded
+    ]  # c is not made again; only its new modification time is recorded
     assert "3 kept" in run(*command).stdout
     assert "3 done" in run(*command, "--seed", 7).stdout
 
@@ -314,7 +314,9 @@ def test_a_foreign_report_and_a_table_named_like_the_manifest_are_not_overwritte
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
     assert "report.html exists already, and it is not a result that this run may replace" in done.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.html"]
-    (tmp_path / "batch.jsonl").write_text('{"a": "photos/a.png"}')  # without a line end
+    (tmp_path / "batch.jsonl").write_text(
+        '{"a": "photos/a.png"}'
+    )  # its last line is incomplete, since it has no line end
     done = run("batch", tmp_path / "batch.jsonl", "--style", style, "-o", tmp_path, *FAST)
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
     assert (tmp_path / "batch.jsonl").read_text() == '{"a": "photos/a.png"}'
@@ -359,7 +361,7 @@ def test_without_an_extra_one_line_names_it(
         ([{"a": "a.png", "name": "../x"}], [], "no part of it may be empty or begin with a dot"),
         ([{"a": "a.png", "name": "/etc/x"}], [], "which is not inside the folder"),
         ([{"a": "a.png", "direction": "both"}], [], "put {picture} into --name"),
-        ([{"a": "a.png", "mask_a": "m.png"}], [], "line 2: there is a mask for A and none for B'; give both, or none"),
+        ([{"a": "a.png", "mask_a": "m.png"}], [], "line 2: there is a mask for A and none for B'; give both"),
         ([{"a": "a.png", "preset": "nice"}], [], "unknown preset 'nice'"),
         ([{"a": "https://example.com/a.png"}], [], "to allow such addresses, add --allow-remote https"),
         ([{"a": "zip://a.png::https://example.com/a.zip"}], ["--allow-remote", "zip"], "a chain of file systems"),

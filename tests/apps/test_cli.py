@@ -257,7 +257,7 @@ def test_masks_beside_a_settings_file_without_masks_cause_a_warning(pair, tmp_pa
     record = json.loads(file.read_text())
     file.write_text(json.dumps({key: value for key, value in record.items() if not key.startswith("mask")}))
     done = run("transfer", *pair, "-o", tmp_path / "old", "--settings", file, *masks, "--device", "cpu")
-    assert (done.exit_code, done.stderr) == (0, "")  # as written by a version that did not record masks
+    assert (done.exit_code, done.stderr) == (0, "")  # an earlier version, which did not record masks, wrote such a file
 
 
 def test_flow_and_levels_are_written_and_masks_hold(pair, tmp_path: Path) -> None:
@@ -437,7 +437,7 @@ def test_the_results_of_a_killed_command_are_those_of_one_run(pair, tmp_path: Pa
 def test_the_shipped_model_is_listed_located_and_verified() -> None:
     assert "vgg16-compact" in run("models", "list").stdout
     assert Path(run("models", "path", "vgg16-compact").stdout.strip()).is_dir()
-    assert "vgg16-compact: whole" in run("models", "verify").stdout
+    assert "vgg16-compact: complete and undamaged" in run("models", "verify").stdout
 
 
 def test_published_models_are_listed_and_a_wrong_file_is_refused(tmp_path: Path, monkeypatch) -> None:
@@ -472,7 +472,7 @@ def test_version_and_device_are_printed() -> None:
 
 
 def test_info_says_why_the_gpu_is_not_used(monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "cupy", None)  # as if it were not installed
+    monkeypatch.setitem(sys.modules, "cupy", None)  # importing it then fails, as if it were not installed
     done = run("info")
     assert done.exit_code == 0
     assert "auto chooses: CPU" in done.stdout
@@ -503,7 +503,7 @@ def test_another_number_of_examples_than_in_a_settings_file_causes_a_warning(pai
     run("transfer", a, b, b, "-o", tmp_path / "two", *FAST)
     file = tmp_path / "two" / "settings.json"
     again = run("transfer", a, b, "-o", tmp_path / "one", "--settings", file, "--device", "cpu")
-    assert again.stderr == f"analogy: {file} was made with 2 B_PRIME, and you give 1; the result will differ\n"
+    assert again.stderr == f"analogy: {file} records 2 B_PRIME, and you give 1; the result will differ\n"
     assert run("transfer", a, b, b, "-o", tmp_path / "same", "--settings", file, "--device", "cpu").stderr == ""
 
 
@@ -546,7 +546,9 @@ def test_what_one_picture_cannot_hold_is_refused_before_the_work(
     target = output if output == "-" else tmp_path / "new" / output
     done = run("transfer", *pair, "-o", target, option, *FAST)
     assert done.exit_code == 2
-    assert done.stderr == f"analogy: {option} writes more files than the one picture {target}; name a folder with -o\n"
+    assert (
+        done.stderr == f"analogy: {option} writes several files, and {target} is one picture; name a folder with -o\n"
+    )
     assert not (tmp_path / "new").exists()
 
 
@@ -562,7 +564,7 @@ def test_a_dash_is_standard_input_and_standard_output(pair, tmp_path: Path) -> N
 def test_two_pictures_from_standard_input_are_refused(pair) -> None:
     done = CliRunner().invoke(cli, ["transfer", "-", "-", "-o", "-"], input=pair[0].read_bytes())
     assert done.exit_code == 2
-    assert done.stderr == "analogy: only one picture can come from standard input; name the others\n"
+    assert done.stderr == 'analogy: only one input can be "-" (standard input); give paths for the others\n'
 
 
 def test_verbose_prints_a_line_for_each_stage_and_quiet_prints_none(pair, tmp_path: Path) -> None:
@@ -593,7 +595,9 @@ def test_the_bar_fits_the_terminal_and_its_last_stage_is_saving(pair, tmp_path: 
     os.close(ours)
     assert process.wait() == 0
     lines = [line.rstrip() for line in re.split(r"[\r\n]+|\x1b\[A", shown.decode()) if line.strip()]
-    lines = [line for line in lines if not line.startswith("analogy: ")]  # the library logs this only on a slow machine
+    lines = [
+        line for line in lines if not line.startswith("analogy: ")
+    ]  # the library logs such a line only on a slow machine
     assert max(map(len, lines)) <= columns
     assert all(re.search(r"\d+%", line) for line in lines)
     assert "saving" in lines[-1]

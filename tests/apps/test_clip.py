@@ -174,7 +174,12 @@ def test_finished_frames_are_kept_and_changed_ones_painted_again(shot: Path, tmp
     times = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
     Image.fromarray(picture(48, 64, 7)).save(first)
     run(shot, "-o", out, *keys)
-    assert painted() == ["000.png", "001.png", "002.png", "003.png"]  # the frames that depend on the first key
+    assert painted() == [
+        "000.png",
+        "001.png",
+        "002.png",
+        "003.png",
+    ]  # only the frames that depend on the first key are painted again
 
 
 def test_only_files_that_the_command_made_are_ever_deleted(shot: Path, tmp_path: Path) -> None:
@@ -221,7 +226,7 @@ def test_an_interrupted_run_keeps_its_frames_and_exits_with_130(shot: Path, tmp_
         ([], "a clip needs either keys or a style, but neither is given; give one of the two"),
         (
             ["--key", "0=first.png", "--side-by-side", "both.gif"],
-            "both.gif is not a video; name a file with a suffix of .mp4 .m4v .mov .mkv .webm",
+            "both.gif is not a video; name a file with one of the suffixes .mp4 .m4v .mov .mkv .webm",
         ),
         (
             ["--key", "0=first.png", "--contact", "sheet"],

@@ -47,11 +47,11 @@ def test_the_bar_is_drawn_again_while_no_progress_comes() -> None:
         assert terminal.getvalue().count("features") > before
     after = terminal.getvalue()
     time.sleep(0.1)
-    assert terminal.getvalue() == after  # it is never drawn after the end of the run
+    assert terminal.getvalue() == after  # the bar is never drawn after the end of the run
 
 
 def test_quiet_shows_only_warnings_and_restores_the_logger(caplog) -> None:
-    caplog.set_level(logging.INFO, "analogy")  # the level that the command sets
+    caplog.set_level(logging.INFO, "analogy")  # the command sets this level
     logger = logging.getLogger("analogy")
     with a_terminal() as terminal, Display(quiet=True) as shown:
         assert not logger.isEnabledFor(logging.INFO)
@@ -62,5 +62,5 @@ def test_quiet_shows_only_warnings_and_restores_the_logger(caplog) -> None:
 
 
 def test_quiet_and_verbose_exclude_each_other() -> None:
-    with pytest.raises(click.UsageError, match="exclude each other"):
+    with pytest.raises(click.UsageError, match="exclude each other; give only one of them"):
         Display(quiet=True, verbose=True)

@@ -21,7 +21,7 @@ from analogy.settings import Settings
 
 @pytest.fixture
 def engines(simulated, monkeypatch):
-    """Prepare engines (with the simulator for "cuda"), small pictures and a single run."""
+    """Let the report use small pictures, a single run, and the simulator in place of "cuda"."""
     import simulator
 
     made = {"cpu": Engine(device="cpu", threads=2), "cuda": Engine(device="cpu", threads=2)}
@@ -47,14 +47,15 @@ def test_the_report_has_versions_each_check_and_milliseconds_of_each_stage(engin
     block = done.stdout[done.stdout.index("-----") :].splitlines()
     assert re.fullmatch(r"analogy \S+, Python 3\S+, \S+", block[1])
     assert re.search(r"\bnumpy \d.*\bonnxruntime\S* \d", block[2])
-    # Setting up, the kernels, both directions, other devices, memory, and three for a transfer.
+    # The checks are five of the set-up, one of each kernel, three of directions, devices and
+    # memory, and three of a transfer.
     steps = 5 + len(selftest.KERNELS) + 3 + 3
     assert [line.split()[0] for line in block[3:-1]] == ["ok"] * (steps + 2)
     assert "simulator, 1 GiB" in block[3 + 4]
     stages = ", ".join(rf"{name} \d+" for name in ("reading", "features", "level 5", "level 4", "level 3", "level 2"))
     for line in block[-3:-1]:
         assert re.search(rf"24 x 24: \d+ ms \({stages}, level 1 \d+, pictures \d+\)$", line)
-    assert block[-1] == f"----- to here: all {steps + 2} hold -----"
+    assert block[-1] == f"----- to here: all {steps + 2} passed -----"
 
 
 def test_a_transfer_that_fails_is_named_with_its_reason(engines, monkeypatch):

@@ -118,7 +118,7 @@ def test_an_earlier_result_that_is_an_input_is_not_replaced(here: Path) -> None:
     assert run("transfer", *PAIR, "--levels", "-o", "out", *FAST).exit_code == 0
     refused(here, "level_4.png is A, which", "transfer", "out/level_4.png", "b_prime.jpg", "-o", "out", *FAST)
     refused(here, "b.png is B', which", "transfer", "a.png", "out/b.png", "-o", "out", *FAST)
-    (here / "out" / "level_4.png").write_bytes((here / "a.png").read_bytes())  # a changed file is no result, and stays
+    (here / "out" / "level_4.png").write_bytes((here / "a.png").read_bytes())  # a changed file stays
     assert run("transfer", "out/level_4.png", "b_prime.jpg", "-o", "out", *FAST).exit_code == 0
     assert (here / "out" / "level_4.png").read_bytes() == (here / "a.png").read_bytes()
 
@@ -194,7 +194,16 @@ def test_standard_output_that_appends_to_an_input_is_refused(here: Path) -> None
 @pytest.mark.parametrize("name", ["flow_ab.npz", "flow_ab.flo"])
 def test_a_width_that_has_no_effect_is_refused(here: Path, name: str) -> None:
     assert run("transfer", *PAIR, "--flow", "-o", "out", *FAST).exit_code == 0
-    refused(here, f"{name} holds its own width; leave out", "flow", f"out/{name}", "-o", "field.png", "--width", 40)
+    refused(
+        here,
+        f"{name} contains the width of its field; leave out",
+        "flow",
+        f"out/{name}",
+        "-o",
+        "field.png",
+        "--width",
+        40,
+    )
 
 
 def test_a_result_that_the_user_has_changed_is_not_overwritten(here: Path) -> None:

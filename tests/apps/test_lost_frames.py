@@ -75,10 +75,10 @@ KEY = ["--key", "0=key.png"]
         (["film.mp4", "-o", "x.mp4", "--side-by-side", "X.mp4", *KEY], "would both write X.mp4"),
         (["film.mp4", "-o", "x.mp4", "--contact", "x.mp4.frames/0001.png", *KEY], "would both write"),
         (["shot", "-o", "p.gif", *KEY],
-         "p.gif is neither a folder nor a video; name a folder, or a file with a suffix of .mp4"),
+         "p.gif is neither a folder nor a video; name a folder, or a file with one of the suffixes .mp4"),
         (["shot", "-o", "p.avi", *KEY], "p.avi is neither a folder nor a video"),
         (["shot", "-o", "p.PNG", *KEY], "p.PNG is neither a folder nor a video"),
-        (["shot", "-o", "out", *KEY, *KEY], "there are two keys for the frame 0; give one"),
+        (["shot", "-o", "out", *KEY, *KEY], "there are two keys for the frame 0; give only one"),
     ],
 )  # fmt: skip
 def test_a_clip_overwrites_neither_its_inputs_nor_its_own_results(here: Path, arguments, words: str) -> None:
@@ -167,7 +167,7 @@ def test_a_folder_is_locked_until_its_videos_are_written(here: Path, monkeypatch
 def test_two_frames_that_would_be_one_file_are_refused(here: Path, first: str, second: str) -> None:
     names = [first, second]
     if first == "a.jpg" == second[:5]:
-        names.append("a.png")  # sorts after the other two
+        names.append("a.png")  # its name sorts after the other two
     for name in names:
         Image.fromarray(picture(*SIZE)).save(here / "shot" / name)
     refused(here, "two frames have the same name, ", "shot", "-o", "out", *KEY)
@@ -218,8 +218,8 @@ def test_a_transparent_film_is_shown_on_white_in_a_video_and_on_the_contact_shee
     sheet = pixels(here / "sheet.png")
     assert frame[:, 40:].min() > 245 > 200 > frame[:, :24].mean()
     assert both[:, 40:62].min() > 245 and both[:, 108:].min() > 245
-    assert sheet[4:170, 130:236].min() == 255  # the first frame of the film
-    assert sheet[4:170, 380:480].min() == 255  # the same frame, painted
+    assert sheet[4:170, 130:236].min() == 255  # the first frame of the film, in the contact sheet
+    assert sheet[4:170, 380:480].min() == 255  # the painted first frame beside it
 
 
 def damage(path: Path, how: str) -> None:
@@ -296,7 +296,7 @@ def test_a_file_or_link_in_place_of_the_work_folder_gives_one_line_and_stays(her
         (here / "out" / ".clip").write_bytes(b"mine")
     else:
         (here / "out" / ".clip").symlink_to("../mine")
-    refused(here, ".clip: the progress of the film cannot be kept there", "shot", "-o", "out", *KEY)
+    refused(here, ".clip: the progress of the film cannot be saved there", "shot", "-o", "out", *KEY)
 
 
 def test_only_files_of_runs_are_deleted_from_the_work_folder(here: Path) -> None:
@@ -309,7 +309,7 @@ def test_only_files_of_runs_are_deleted_from_the_work_folder(here: Path) -> None
 
 
 class _Unpainted:
-    """Film whose pictures must not be read."""
+    """Film whose pictures cannot be read, since a test ends before it would read them."""
 
     class Asked(Exception):
         """Error raised when a film is asked for its cuts, which happens only after all checks."""
@@ -328,7 +328,7 @@ class _Unpainted:
 
 
 def test_a_run_that_continues_a_long_film_checks_each_file_a_few_times(here: Path, monkeypatch) -> None:
-    """Checking every file for every frame would take quadratic time."""
+    """Count the checks of files: checking every file for every frame would take quadratic time."""
     clip, out, looked = _Unpainted(here / "long", 100), here / "out", []
     for folder in (here / "long", out):
         folder.mkdir()
@@ -371,7 +371,7 @@ def test_transparent_parts_of_a_key_show_the_frame_of_the_film(here: Path, kind:
         assert np.abs(half).max() <= 1
         covered[20:24, 10:30] = True
     assert np.array_equal(painted[~covered], frame[~covered])
-    for name in ("000.png", "004.png"):  # also in the neighbouring frames
+    for name in ("000.png", "004.png"):  # in other frames the film shows through as well
         away = pixels(here / "out" / name).astype(int) - pixels(here / "shot" / name)
         assert np.median(np.abs(away)) <= 4
 
@@ -433,7 +433,7 @@ def test_a_video_and_a_contact_sheet_replace_only_files_that_the_command_made(he
     assert not (here / "x.mp4.frames").exists()
     (here / name).unlink()
     assert run("shot", *BESIDE, *KEY).exit_code == 0
-    # A run that makes only the video keeps the record of the others.
+    # A run that makes only the video keeps the record of the other files.
     assert run("shot", "-o", "x.mp4", *KEY).exit_code == 0
     before = (here / "sheet.png").read_bytes()
     again = run("shot", *BESIDE, "--key", "0=shot/002.png")

@@ -52,7 +52,7 @@ def started(*arguments: object) -> subprocess.Popen:
 def test_signals_at_any_moment_end_the_command_with_one_line_and_leave_nothing(
     pair, tmp_path: Path, number: signal.Signals, after: float
 ) -> None:
-    # A hundred iterations take much longer than the latest signal.
+    # A transfer with a hundred iterations has not ended when the latest signal is sent.
     options = ["--device", "cpu", "--preset", "paper", "--search-iterations", "100"]
     process = started("transfer", *pair, "-o", tmp_path / "out" / "deep", *options)
     time.sleep(after)
@@ -61,7 +61,9 @@ def test_signals_at_any_moment_end_the_command_with_one_line_and_leave_nothing(
         time.sleep(0.02)
     out, err = process.communicate(timeout=60)
     word = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[number]
-    lines = [line for line in err.splitlines() if "compil" not in line]  # the first run on a machine logs this
+    lines = [
+        line for line in err.splitlines() if "compil" not in line
+    ]  # the first run on a machine logs that it compiles the kernels
     assert (process.returncode, lines, out) == (128 + number, [f"analogy: {word}"], "")
     assert not (tmp_path / "out").exists()
 
@@ -142,7 +144,7 @@ def test_a_command_that_was_started_to_ignore_ctrl_c_ignores_it(pair, tmp_path: 
     process = subprocess.Popen(
         ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *map(str, command)], stdout=subprocess.PIPE, text=True
     )
-    while not (tmp_path / "out").is_dir():  # it is made just before the transfer begins
+    while not (tmp_path / "out").is_dir():  # the folder is made just before the transfer begins
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
@@ -154,13 +156,13 @@ def test_a_command_that_was_started_to_ignore_ctrl_c_ignores_it(pair, tmp_path: 
 @needs_linux
 @pytest.mark.parametrize("megabytes", [60, 130, 150, 200, 240, 260, 500, 900, 1200])
 def test_too_little_memory_gives_one_line_and_exit_code_2(pair, tmp_path: Path, megabytes: int) -> None:
-    """The memory is too small for a library, for the pictures, or for the network."""
+    """Limit the memory so that a library, the pictures or the network do not fit."""
     words = [*COMMAND, "transfer", *pair, "-o", tmp_path / "out", "--device", "cpu"]
     done = subprocess.run(
         ["sh", "-c", f'ulimit -v {megabytes * 1024}; exec "$@"', "sh", *map(str, words)], capture_output=True, text=True
     )
     assert "Traceback" not in done.stderr
-    if done.returncode:  # a library can need less on another machine
+    if done.returncode:  # where the libraries need less memory, the command succeeds
         lines = [line for line in done.stderr.splitlines() if "compil" not in line]
         assert (done.returncode, len(lines)) == (2, 1)
         assert "memory" in lines[0].lower()

@@ -100,7 +100,7 @@ def test_a_name_with_control_characters_does_not_reach_the_terminal(picture, tmp
 
 
 def test_messages_of_libraries_in_c_do_not_reach_the_terminal(tmp_path, picture) -> None:
-    """The library libtiff prints a message about a damaged file."""
+    """Read a damaged TIFF file, about which the library libtiff prints a message."""
     Image.open(picture).save(tmp_path / "x.tif", compression="tiff_adobe_deflate")
     content = bytearray((tmp_path / "x.tif").read_bytes())
     content[200:220] = bytes(20)

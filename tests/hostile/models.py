@@ -2,8 +2,8 @@
 
 `FOLDERS` has functions that spoil a copy of the shipped model, by name. `cards` returns contents of
 `model.json`, and `weights` contents of files that pretend to be weights. `LONG_LASTING` has
-functions that make something at a path that blocks a reader or never ends. `mutate` damages any
-bytes at random.
+functions that make a pipe, a socket or a device, which block a reader or never end, at a path.
+`mutate` changes the bytes of any file at random.
 """
 
 from __future__ import annotations
@@ -105,9 +105,10 @@ def _weights_elsewhere(location: str) -> Callable[[Path], None]:
 
 
 def _features(levels: Mapping[int, int] | None = None, ones: bool = False) -> Callable[[Path], None]:
-    """Return a function that writes a graph whose features are means over squares of some sides.
+    """Return a function that writes a graph whose features are mixed from means over squares.
 
-    With `ones`, they need a million times the memory of the picture.
+    `levels` has the side of the squares for levels at which it is not 2 ** (level - 1). With
+    `ones`, the graph needs a hundred million times the memory of the picture.
     """
 
     def spoil(folder: Path) -> None:
@@ -153,9 +154,9 @@ def _graph(content: bytes) -> Callable[[Path], None]:
 
 
 def _nested_graphs(depth: int) -> bytes:
-    """Return a model with a graph in an attribute of a node of a graph, and so on.
+    """Return an ONNX model whose graph has a node with a graph, `depth` times nested.
 
-    Its fields are model.graph = 7, node = 1, attribute = 5, g = 6.
+    The numbers of the protobuf fields are model.graph = 7, node = 1, attribute = 5, g = 6.
     """
     data = b""
     for number in (6, 5, 1) * depth + (7,):
@@ -205,18 +206,18 @@ FOLDERS: Mapping[str, Callable[[Path], None]] = {
     "weights that are not numbers": _nan_weights,
     "weights that the card does not name": _unnamed_weights,
     "weights in the folder above": _weights_elsewhere("../elsewhere.bin"),
-    "weights at a path within the folder": _weights_elsewhere("./weights.bin"),
+    "weights in the same folder, written as ./weights.bin": _weights_elsewhere("./weights.bin"),
     "weights in a device": _weights_elsewhere("/dev/zero"),
     "maps of another size": _features({2: 3}),
-    "more memory than there is": _features(ones=True),
+    "features that need more memory than there is": _features(ones=True),
     "an empty graph": _graph(b""),
     "a graph of random bytes": _graph(np.random.default_rng(0).bytes(5000)),
     "graphs within graphs": _graph(_nested_graphs(5000)),
-    "a projection to nothing": _projection(lambda: _npz(level1=np.ones((16, 0), np.float32))),
+    "a projection to 0 channels": _projection(lambda: _npz(level1=np.ones((16, 0), np.float32))),
     "a projection of objects": _projection(lambda: _npz(level1=np.array([{}], object))),
     "a projection that unpacks to 128 MB": _projection(_npz_bomb),
     "a projection that claims 64 TB": _projection(_npz_claim),
-    "a number as projection": _projection(lambda: pickle.dumps(1)),
+    "a pickled number as projection": _projection(lambda: pickle.dumps(1)),
 }
 
 
@@ -289,14 +290,14 @@ def weights() -> dict[str, bytes]:
         "a header of 4 GB": struct.pack("<Q", (1 << 32) - 1) + b"{" + bytes(100),
         "a million layers": b"\x12\x00" * (1 << 21),
         "a field of 2 EB": b"\x12" + b"\xff" * 8 + b"\x7f" + bytes(100),
-        "an onnx of nothing": b"\x08\x08\x3a\x00",
+        "an onnx with an empty graph": b"\x08\x08\x3a\x00",
         "graphs within graphs": b"\x08\x08" + _nested_graphs(5000),
     }
 
 
 @cache
 def sound_weights() -> dict[str, bytes]:
-    """Return a small valid file of weights for each kind whose writer is installed, by kind."""
+    """Return small valid files of weights, by kind, for each kind whose writer is installed."""
     import safetensors.numpy
     import vgg_files
 
@@ -316,7 +317,7 @@ def sound_weights() -> dict[str, bytes]:
     return files
 
 
-# Things that are not files
+# Pipes, sockets and devices
 
 
 def _fifo(path: Path) -> None:
@@ -325,7 +326,7 @@ def _fifo(path: Path) -> None:
 
 def _socket(path: Path) -> None:
     here = Path.cwd()
-    os.chdir(path.parent)  # the name of a socket must be short
+    os.chdir(path.parent)  # the path of a socket must be short, so this uses a relative one
     try:
         with socket.socket(socket.AF_UNIX) as made:
             made.bind(path.name)

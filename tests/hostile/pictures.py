@@ -30,7 +30,7 @@ def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def png(width: int, height: int, depth: int, colour: int, data: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
-    """Return a PNG file with one IDAT chunk of any content, and with other chunks before it."""
+    """Return a PNG file with other chunks and then one IDAT chunk, which contains `data`."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     chunks = ((b"IHDR", header), *chunks, (b"IDAT", data), (b"IEND", b""))
     body = b"".join(struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks)
@@ -50,7 +50,7 @@ def bmp(width: int, height: int, bits: int = 24, compression: int = 0) -> bytes:
 
 def webp(width: int, height: int) -> bytes:
     """Return a lossless WebP of 34 bytes that shows one colour in any size."""
-    bits = (width - 1) | (height - 1) << 14  # without alpha, version 0
+    bits = (width - 1) | (height - 1) << 14  # the upper bits are 0: no alpha, and version 0
     data = b"\x2f" + struct.pack("<I", bits) + b"\x88\x88\x08\x07\x10\x11\x11\x88\x88\xfe\x07\0"
     chunk = b"VP8L" + struct.pack("<I", len(data)) + data + bytes(len(data) % 2)
     return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
@@ -199,7 +199,7 @@ def liars() -> dict[str, bytes]:
         "a tiff with a million strips": tiff(_BASE | {273: (4, 1_000_000, 100), 279: (4, 1_000_000, 100)}, bytes(800)),
         "a tiff whose strips are of 4 gigabytes": tiff(_BASE | {279: (4, 1, 2**32 - 1)}, bytes(800)),
         "a tiff of tiles without a size": tiff(_BASE | {322: (4, 1, 0), 323: (4, 1, 0), 324: (4, 1, 100)}, bytes(800)),
-        "a tiff of a resolution of nothing": tiff(_BASE | {282: (5, 1, 100)}, bytes(800)),
+        "a tiff whose resolution is missing": tiff(_BASE | {282: (5, 1, 100)}, bytes(800)),
         "a tiff with a later directory of a terapixel": tiff(_BASE, bytes(800), following=8)[:-4] + bytes(4),
         "a gif that ends in its first frame": gif(W, H)[:-4],
         "a gif of a thousand frames": gif(W, H)[:-1] + (gif(W, H)[19:-1]) * 1000,

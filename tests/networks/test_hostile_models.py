@@ -28,18 +28,18 @@ FOLDERS = {
     "weights that are not numbers": "features.onnx gives values that are not finite",
     "weights that the card does not name": "weights.bin is not named by the model's card",
     "weights in the folder above": "elsewhere.bin is not named by the model's card",
-    "weights at a path within the folder": "is not named by the model's card",
+    "weights in the same folder, written as ./weights.bin": "is not named by the model's card",
     "weights in a device": "/dev/zero is not named by the model's card",
     "maps of another size": "features.onnx failed while it ran",
-    "more memory than there is": "the network needs more memory than there is",
+    "features that need more memory than there is": "the network needs more memory than there is",
     "an empty graph": "features.onnx cannot be read",
     "a graph of random bytes": "features.onnx: a field has the type 7",
     "graphs within graphs": "features.onnx: graphs are nested more than",
-    "a projection to nothing": r"level1 is float32 \(16, 0\)",
+    "a projection to 0 channels": r"level1 is float32 \(16, 0\)",
     "a projection of objects": "projection.npz cannot be read; it may be damaged: Object arrays",
     "a projection that unpacks to 128 MB": "its arrays have 128000128 bytes",
     "a projection that claims 64 TB": "projection.npz cannot be read; it may be damaged",
-    "a number as projection": "projection.npz cannot be read; it may be damaged",
+    "a pickled number as projection": "projection.npz cannot be read; it may be damaged",
 }
 
 needs_special_files = pytest.mark.skipif(os.name != "posix", reason="this system has no named pipes")
@@ -110,7 +110,9 @@ def test_damaged_models_are_one_line_each_of_models_list_and_verify(tmp_path: Pa
     assert listed.stdout.replace("\n", "").isprintable()
     verified = CliRunner().invoke(cli, ["models", "verify"])
     assert verified.exit_code == 2
-    assert verified.stdout.splitlines() == ["vgg16-compact: whole", "other widths card: whole", "whole: whole"]
+    assert verified.stdout.splitlines() == [
+        f"{name}: complete and undamaged" for name in ("vgg16-compact", "other widths card", "whole")
+    ]
     assert len(verified.stderr.splitlines()) == len(models.cards()) - 1  # -1: `verify` accepts "other widths"
 
 

@@ -1,4 +1,4 @@
-"""Answers with a file of a job, sent in pieces, so that a slow client takes no memory."""
+"""HTTP answers with a file of a job, which is read from the disk in small blocks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class JobFile(FileResponse):
     name : str
         Name of the file.
     media_type : str or None
-        Media type of the answer. None means the type of the suffix.
+        Media type of the answer. None means the media type of the suffix of `name`.
     last : bool
         True to delete the job after the answer.
     headers : dict or None
@@ -40,7 +40,7 @@ class JobFile(FileResponse):
         self.jobs, self.job, self.last = jobs, job, last
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the file, or 404."""
+        """Send the file, or the status 404 if it has been deleted."""
         if not self.jobs.keeps(self.job):
             await JSONResponse({"detail": NO_JOB}, 404)(scope, receive, send)
             return

@@ -1,6 +1,7 @@
 """The routes of the service, with their descriptions for OpenAPI.
 
-This module does not postpone annotations, since FastAPI could not resolve names inside `build`.
+This module has no `from __future__ import annotations`. With it FastAPI could not resolve the names
+of types that are defined inside `build`.
 """
 
 import asyncio
@@ -64,7 +65,7 @@ class JobStatus(BaseModel):
     levels: dict[str, str] = Field(
         description="Level (5 to 1, coarse to fine) -> address of its picture, once there is one."
     )
-    files: dict[str, str] = Field(description="Name -> address of each result, once the job is done.")
+    files: dict[str, str] = Field(description="Name of each result -> its address, once the job is done.")
     seconds: float | None = Field(description="Seconds that the transfer took, once the job is done.")
     error: str | None = Field(description="Reason why the job failed, in one line.")
 
@@ -96,8 +97,8 @@ class ServiceInfo(BaseModel):
     settings: list[SettingInfo]
     presets: list[PresetInfo]
     upload_bytes: int = Field(description="Largest request, in bytes.")
-    input_pixels: int = Field(description="Largest picture A or B', in pixels.")
-    examples: int = Field(description="Largest number of pictures B' in a job.")
+    input_pixels: int = Field(description="Largest number of pixels of A, and of each B'.")
+    examples: int = Field(description="Maximum number of pictures B' in a job.")
 
 
 class Health(BaseModel):
@@ -130,7 +131,8 @@ _UPLOADS = (400, 408, 413, 429, 503)
 def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the descriptions of errors for OpenAPI.
 
-    They have no key `model`, since FastAPI would give the errors the media type of the route.
+    They do not use the key `model`, since FastAPI would then state the media type of the normal
+    answer for the errors as well.
     """
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {status: {"content": content, "description": _PROBLEMS[status]} for status in statuses}
@@ -183,7 +185,7 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
     watching = 0
 
     async def may_watch() -> None:
-        if watching >= limits.connections // 2:  # the other half is for short requests
+        if watching >= limits.connections // 2:  # the other half of the connections is left for short requests
             raise HTTPException(503, "too many clients are following jobs; try again later", {"retry-after": "5"})
 
     def address(job: Job) -> str:
@@ -251,7 +253,7 @@ def build(pool: Pool, jobs: Jobs, limits: Limits, metrics: Metrics, token: str, 
     async def begin(request: Request, response: Response, form: Annotated[JobForm, File()]) -> JobStatus:
         """Begin a job that makes the same files as `analogy transfer`.
 
-        The header `Location` of the answer holds the address of the job.
+        The header `Location` of the answer contains the address of the job.
         """
         job = await form.job(jobs, "both", flow=form.flow)
         request.state.place.give_back()

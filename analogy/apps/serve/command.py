@@ -38,7 +38,7 @@ curl -F a=@photo.jpg -F b_prime=@painting.jpg localhost:8000/v1/transfer -o a_pr
 @option("--workers", type=click.IntRange(1, 64), default=Limits.workers, show_default=True, group=_LIMITS,
         help="Number of jobs that run at the same time, each in a process with a model of its own.")  # fmt: skip
 @option("--queue", type=click.IntRange(1, 10_000), default=Limits.queue, show_default=True, group=_LIMITS,
-        help="Maximum number of waiting jobs. The service refuses more while the queue is full.")  # fmt: skip
+        help="Maximum number of waiting jobs. The service refuses further jobs while the queue is full.")  # fmt: skip
 @option("--upload-mb", type=click.IntRange(1, 100_000), default=Limits.upload_bytes >> 20, show_default=True,
         group=_LIMITS, help="Largest request, in MB.")  # fmt: skip
 @option("--worker-gb", type=click.FloatRange(1, 10_000), default=Limits.worker_bytes / (1 << 30), show_default=True,
@@ -49,7 +49,8 @@ curl -F a=@photo.jpg -F b_prime=@painting.jpg localhost:8000/v1/transfer -o a_pr
 @option("--keep-minutes", type=click.FloatRange(0, 1e6), default=Limits.keep_seconds / 60, show_default=True,
         group=_LIMITS, help="Time for which results are kept, in minutes.")  # fmt: skip
 @option("--keep-mb", type=click.IntRange(1, 10_000_000), default=Limits.keep_bytes >> 20, show_default=True,
-        group=_LIMITS, help="Largest size of all kept results, in MB. The oldest ones are deleted first.")  # fmt: skip
+        group=_LIMITS,
+        help="Largest total size of the kept results, in MB. The oldest results are deleted first.")  # fmt: skip
 @option("--grace", type=click.FloatRange(0, 1e5), default=10.0, show_default=True, group=_LIMITS,
         help="Seconds that running jobs are given to finish at shutdown.")  # fmt: skip
 @partial(engine_options, threads="CPU threads of each worker.  [default: its share of the cores]",
@@ -62,7 +63,7 @@ def serve(host: str, port: int, token: str, root_path: str, workers: int, queue:
     Open the page at http://127.0.0.1:8000; /docs describes the API. Ctrl-C or SIGTERM ends the
     service. Pictures and results stay on this machine, and the service deletes them when it ends.
     """
-    import asyncio  # here, since it would delay the start of all other commands
+    import asyncio  # imported here, since it would delay the start of all other commands
 
     try:
         from .service import Service
@@ -88,11 +89,11 @@ def serve(host: str, port: int, token: str, root_path: str, workers: int, queue:
 def _checked_token(token: str) -> str:
     """Return a token without the spaces around it.
 
-    Raises `AnalogyError` for a token that an HTTP header cannot hold.
+    Raises `AnalogyError` for a token that an HTTP header cannot contain.
     """
     bare = token.strip()
     if token and not bare:
-        raise AnalogyError("the token consists of spaces; give another one, or none")
+        raise AnalogyError("the token consists only of spaces; give another token, or none")
     if not (bare.isascii() and bare.isprintable()):  # "" is ASCII and printable
         raise AnalogyError("the token has characters other than printable ASCII; use letters, digits and punctuation")
     return bare

@@ -1,4 +1,4 @@
-"""The connections of the service, with limits on their number and on the time that clients wait.
+"""The connections of the service, with limits on their number and on how slow clients may be.
 
 uvicorn limits only the time between two requests of a connection, and counts a connection only
 after its first request.
@@ -20,7 +20,11 @@ from .limits import Limits
 _log = logging.getLogger("analogy.serve")
 
 _FILES = 4
-"""Open files per connection: its socket, one not yet accepted, a file to send, and a reserve."""
+"""Number of open files that the service needs for each connection.
+
+They are the socket of the connection, the socket of a connection that is not yet accepted, a file
+that is sent, and one in reserve.
+"""
 _PIECE = 1 << 14
 """Number of bytes that are parsed between two checks for tiny chunks."""
 _LEAST_CHUNK = 64
@@ -70,7 +74,10 @@ class Connection(H11Protocol):
         self._unsent = self._chunked = self._lines = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Accept the connection. If there are too many, end the one that was silent for longest."""
+        """Accept the connection. If there are too many, end one of them.
+
+        The connection that is ended waits for its client, and has received nothing for longest.
+        """
         self._idle_since = self._last_received = self._last_taken = time.monotonic()
         super().connection_made(transport)
         if len(self.connections) > self.limits.connections:
@@ -109,7 +116,7 @@ class Connection(H11Protocol):
 
     @property
     def _in_chunks(self) -> bool:
-        """True if a chunked body is arriving, before or after the answer."""
+        """True if a chunked body is arriving, even if the request has already been answered."""
         return self.conn.their_state is SEND_BODY and any(name == b"transfer-encoding" for name, _ in self.headers)
 
     def resume_writing(self) -> None:
@@ -156,7 +163,7 @@ class Failures:
         self._last_logged = -_LOG_INTERVAL
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Log an error as the loop does, but log failures of `accept` at most once a minute."""
+        """Log an error as the event loop would, but failures of `accept` at most once a minute."""
         if "socket.accept()" not in context.get("message", ""):
             loop.default_exception_handler(context)
         elif time.monotonic() - self._last_logged > _LOG_INTERVAL:

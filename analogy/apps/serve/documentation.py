@@ -25,9 +25,9 @@ _PAGE = """\
 <body class="documentation">
 <header class="top"><h1>analogy</h1><p>{summary}</p></header>
 <main>
-<p>This service has version {version}. Programs can read <a href="v1/openapi.json">the OpenAPI document</a>, which says
-the same. <a href="./">The page</a> is for people. If the service was started with a token, each request needs the
-header <code>Authorization: Bearer TOKEN</code>.</p>
+<p>This service has version {version}. Programs can read <a href="v1/openapi.json">the OpenAPI document</a>, which has
+the same contents. <a href="./">The page</a> is for people. If the service was started with a token, each request needs
+the header <code>Authorization: Bearer TOKEN</code>.</p>
 <pre tabindex="0">curl -F a=@photo.jpg -F b_prime=@painting.jpg -F preset=face ADDRESS/v1/transfer -o a_prime.png
 curl -F a=@photo.jpg -F b_prime=@one.jpg -F b_prime=@two.jpg ADDRESS/v1/transfer -o a_prime.png</pre>
 <nav aria-label="Requests"><ul>
@@ -98,8 +98,8 @@ def _fields(title: str, schema: Schema, of: str) -> str:
 def _table(title: str, rows: list[tuple[str, Schema, bool, str | None]], of: str) -> str:
     """Return the HTML table of fields.
 
-    Each row holds a name, a schema, whether the field is required, and a description. `of` names
-    the operation or the object to which the fields belong.
+    A row consists of a name, a schema, a bool that says whether the field is required, and a
+    description. `of` names the operation or the object to which the fields belong.
     """
     lines = "\n".join(
         f'<tr><th scope="row"><code>{escape(name)}</code>{" (required)" if needed else ""}</th><td>{_kind(schema)}</td>'
@@ -135,7 +135,7 @@ def _kind(schema: Schema) -> str:
         return link
     if "enum" in schema:
         kind = " or ".join(f"<code>{escape(str(each))}</code>" for each in schema["enum"])
-    elif schema.get("type") == "array" and "maxItems" in schema:  # a field of a form that is repeated
+    elif schema.get("type") == "array" and "maxItems" in schema:  # a field that a form can contain several times
         kind = f"{_kind(schema['items'])}, up to {schema['maxItems']} times"
     elif schema.get("type") == "array":
         kind = f"a list with items: {_kind(schema['items'])}"

@@ -21,8 +21,8 @@ PREFIX = "analogy-serve-"
 def private_folder() -> Iterator[Path]:
     """Make a new folder with mode 0700 for the block, and delete it afterwards.
 
-    It also deletes the folders that killed services of this user have left. The name of the folder
-    is random, so that no other user can make it in advance.
+    The function also deletes the folders that killed services of this user have left. The name of
+    the new folder is random, so that no other user can make a folder of this name in advance.
 
     Yields
     ------
@@ -36,7 +36,7 @@ def private_folder() -> Iterator[Path]:
     """
     parent = Path(tempfile.gettempdir())
     for left in _own_folders(parent):
-        with suppress(OSError):  # a running service uses the folder
+        with suppress(OSError):  # raised if a running service uses the folder
             make_folder(left)  # this deletes leftovers that no process has locked
             left.rmdir()
     try:
@@ -55,12 +55,12 @@ def _new_folder(parent: Path) -> tuple[Path, Path, IO[bytes]]:
     """Return a new folder, a folder in it that this process has locked, and the lock."""
     while True:
         own = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-        with suppress(FileNotFoundError):  # a service that is starting has deleted it as a leftover
+        with suppress(FileNotFoundError):  # another service, which was starting, has deleted the folder
             return own, *temporary.new_folder(own)
 
 
 def _own_folders(parent: Path) -> list[Path]:
-    """Return the service folders that belong to this user, without links."""
+    """Return the service folders that belong to this user, without symbolic links."""
     found = []
     with suppress(OSError), os.scandir(parent) as entries:
         for entry in entries:

@@ -26,11 +26,11 @@ Format: TypeAlias = Literal["png", "jpg", "webp", "tif"]
 MOST_EXAMPLES = 4
 """Largest number of examples B' in a job."""
 _MOST_REPEATS = {field.name: MOST_EXAMPLES if field.metadata["several"] else 1 for field in fields_of("picture")}
-"""Field of a picture -> largest number of times that a form can hold it."""
+"""Field of a picture -> largest number of times that a form can contain it."""
 MOST_FILES = sum(_MOST_REPEATS.values())
 """Largest number of pictures in a form."""
 MOST_FIELDS = 32
-"""Largest number of other fields in a form."""
+"""Largest number of fields in a form that are not pictures."""
 MOST_FIELD_BYTES = 1 << 17
 """Largest size of a field that is not a picture, in bytes."""
 
@@ -38,7 +38,7 @@ MOST_FIELD_BYTES = 1 << 17
 def _of_setting(setting: dataclasses.Field[Any]) -> tuple[Any, None]:
     """Return the type and the default of the form's field for a setting.
 
-    The form does not check the range. `Settings` does, with a better message.
+    The form does not check the range, because `Settings` checks it and has a better message.
     """
     bounds = {
         "minimum": setting.metadata["low"],
@@ -55,15 +55,15 @@ def _of_setting(setting: dataclasses.Field[Any]) -> tuple[Any, None]:
 def _of_request(field: dataclasses.Field[Any]) -> tuple[Any, Any]:
     """Return the type and the default of the form's field for a field of `Request`.
 
-    The default ... means that the form must hold the field.
+    The default `...` (Ellipsis) means that the field is required.
     """
     kind, text = field.metadata["kind"], field.metadata["help"]
     if kind == "flag":
         return Annotated[bool, Field(description=text)], False
     if kind == "pins":
         text, example = (
-            f"{text} A list of rows [xa, ya, xb, yb] in JSON. With several B' a fifth number in each row says "
-            "which B' it is, from 1.",
+            f"{text} A list of rows [xa, ya, xb, yb] in JSON. With several B' a fifth number in each row is "
+            "the number of the B', from 1.",
             "[[120, 80, 200, 64]]",
         )
         return Annotated[str, Field(description=text, examples=[example])], "[]"
@@ -90,8 +90,8 @@ class RequestForm(create_model("_Fields", **_SETTINGS, **_INPUTS)):  # type: ign
     settings: Annotated[
         str,
         Field(
-            description="Settings as an object in JSON, as in a settings.json. They override the preset, and "
-            "a field for a single setting overrides them.",
+            description="Settings as an object in JSON, with the names of settings as keys. They override the preset, "
+            "and a field for a single setting overrides them.",
             examples=['{"ratio": 0.5, "seed": 3}'],
         ),
     ] = "{}"
@@ -107,7 +107,7 @@ class RequestForm(create_model("_Fields", **_SETTINGS, **_INPUTS)):  # type: ign
         Parameters
         ----------
         direction : str
-            The direction, unless the form has that field.
+            The direction that applies if the form does not contain `direction`.
 
         Raises
         ------
@@ -137,7 +137,7 @@ class RequestForm(create_model("_Fields", **_SETTINGS, **_INPUTS)):  # type: ign
         jobs : Jobs
             The jobs of the service.
         direction : str
-            The direction, unless the form has that field.
+            The direction that applies if the form does not contain `direction`.
         **options
             The options `flow` and `format` of `Jobs.new`.
 
@@ -198,7 +198,7 @@ def in_one_line(problem: dict[str, Any], fields: Sequence[str]) -> str:
 
 
 def _parsed(field: str, text: str, kind: type, otherwise: str) -> Any:
-    """Return the value of a field that holds JSON.
+    """Return the value of a field that contains JSON.
 
     Raises HTTPException (422) with the message `otherwise` for damaged JSON or another type.
     """

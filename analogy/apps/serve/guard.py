@@ -1,9 +1,10 @@
-"""The outermost layer of the service: it checks requests, adds headers to answers, logs and counts.
+"""The outermost layer of the service: it checks and logs requests, and adds headers to answers.
 
 Any web page that the user has open can send requests to this machine. So the guard refuses a
-request with another origin. If the service needs no token, the guard also refuses a request for the
-name of another host, since such a name can point to this machine. Answers have no CORS headers. The
-log holds no file name, no id of a job and no text that a client can choose.
+request from a page of another origin. If the service needs no token, the guard also refuses a
+request whose `Host` is the name of another machine, since the owner of such a name can let it point
+to this machine. Answers have no CORS headers, so that pages of other origins cannot read them. The
+log contains no file name, no id of a job and no text that a client can choose.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from .metrics import Metrics
 _log = logging.getLogger("analogy.serve")
 
 COOKIE = "analogy-token"
-"""Name of the cookie of the page."""
+"""Name of the cookie with which a browser proves that the user gave the token."""
 OPEN_TO_ALL = ("/health", "/sign-in", "/static/")
 """Paths and folders that need no token, since they show no user data."""
 PAGES = ("/", "/docs")
@@ -54,7 +55,7 @@ def is_local(host: str) -> bool:
 
 
 class Guard:
-    """Layer around the application that checks requests, sets headers, logs and counts.
+    """Layer around the application that checks, logs and counts requests, and sets headers.
 
     Parameters
     ----------
@@ -62,21 +63,21 @@ class Guard:
         The application.
     token : str
         The token that a request must have; "" for none. A program sends it in the header
-        `Authorization: Bearer`, and the cookie of the page holds its digest (see `pass_for`).
+        `Authorization: Bearer`, and a browser sends its digest in a cookie (see `pass_for`).
     local : bool
         True if the service listens only to this machine.
     metrics : Metrics
         The counters.
     root : str
-        The path under which a proxy serves the application; "" for none. Requests may have it or
-        not.
+        The path under which a proxy serves the application; "" for none. The address of a request
+        may begin with this path or not.
     """
 
     def __init__(self, app: ASGIApp, token: str, local: bool, metrics: Metrics, root: str = ""):
         self.app, self.token, self.local, self.metrics, self.root = app, token, local, metrics, root
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse a request, or pass it to the application, which gets HEAD as GET."""
+        """Refuse a request, or pass it to the application, with GET in place of HEAD."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -151,20 +152,21 @@ class Guard:
 
 
 def same(given: str, token: str) -> bool:
-    """Return whether two tokens are equal, in a time that does not depend on them."""
+    """Return whether two tokens are equal, in a time that does not reveal where they differ."""
     return hmac.compare_digest(given.encode(errors="replace"), token.encode())
 
 
 def pass_for(token: str) -> str:
-    """Return what the cookie of the page holds, which is a digest of the token.
+    """Return the content of the cookie, which is a digest of the token.
 
-    A token can have characters that a cookie cannot have.
+    The cookie does not contain the token itself, since a token can have characters that a cookie
+    cannot have.
     """
     return hmac.digest(token.encode(), COOKIE.encode(), "sha256").hex()
 
 
 def _name(host: str) -> str:
-    """Return the name or address in a `Host` header without its port, or "" for a wrong header."""
+    """Return the name or address in a `Host` header, without the port; "" for an invalid header."""
     with suppress(ValueError):
         parts = urlsplit(f"//{host}")
         if (

@@ -1,6 +1,7 @@
-"""The limits of requests: a place in the queue before the body is read, a size and a time.
+"""The limits of requests: the number of uploads, and the size and the time of a body.
 
-The form for signing in has no pictures, and smaller limits.
+A request with pictures needs a free place in the queue before the service reads its body. The form
+for signing in needs no place, and its limits on size and time are lower.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from .pool import ENDING, Pool
 UPLOADS = ("/v1/transfer", "/v1/jobs")
 """Paths to which clients send pictures by POST."""
 _TAIL = 1 << 12
-"""Number of bytes at the end of a form in which its last boundary must be."""
+"""Number of bytes at the end of a form that must contain its last boundary."""
 _POLL = 0.5
 """Seconds between checks for shutdown while a request body is arriving."""
 
 
 class Place:
-    """Place in the queue that a request holds while its body arrives."""
+    """Place in the queue that is reserved for a request while its body arrives."""
 
     def __init__(self, pool: Pool):
         self.pool, self.held = pool, True
@@ -96,7 +97,7 @@ class Intake:
 
         async def receive_in_time() -> Message:
             nonlocal last_received, received, whole, tail
-            if whole:  # the next message is the end of the connection
+            if whole:  # the next message says that the connection has ended
                 return await receive()
             message: Message | None = None
             while message is None:
@@ -105,7 +106,7 @@ class Intake:
                 if self.pool.closing:
                     raise HTTPException(503, ENDING, {"retry-after": "5"})
                 if now >= until:
-                    raise HTTPException(408, f"the request did not arrive within {seconds:g} seconds; send less")
+                    raise HTTPException(408, f"the request did not arrive within {seconds:g} seconds; send less data")
                 if left <= 0:
                     raise HTTPException(408, f"no part of the request arrived for {silence:g} seconds; send it again")
                 with suppress(TimeoutError):

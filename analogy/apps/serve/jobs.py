@@ -51,7 +51,7 @@ class Job:
     ended_at : float or None
         The time at which the job ended, by `time.monotonic`.
     bytes : int
-        The size of the results.
+        The size of the results, in bytes.
     wanted : bool
         False once clients can no longer ask for the results.
     readers : int
@@ -108,7 +108,7 @@ class Job:
 
 
 class Jobs:
-    """Jobs that clients can ask about. Each one has a folder of its own in `folder`."""
+    """Jobs that clients can ask about. Each job has its own folder inside `folder`."""
 
     def __init__(self, folder: Path, limits: Limits):
         self.folder, self.limits = folder, limits
@@ -171,7 +171,7 @@ class Jobs:
         job.notify()
 
     def sweep(self) -> None:
-        """Remove the jobs that are too old, and the oldest jobs beyond the other limits."""
+        """Remove jobs that are too old, and the oldest jobs while the other limits are exceeded."""
         ended = sorted((job for job in self._jobs.values() if job.ended), key=lambda job: job.ended_at or 0.0)
         total = sum(job.bytes for job in ended)
         for index, job in enumerate(ended):

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of the service.
+    """Limits on the connections, the requests, the jobs and the results of the service.
 
     Attributes
     ----------
     connections : int
-        Maximum number of open connections. Another one replaces the one that has been silent for
-        longest. At most half of them can follow jobs.
+        Maximum number of open connections. A further connection replaces the one whose client has
+        sent nothing for longest. At most half of the connections can follow jobs.
     head_seconds : float
-        Longest time, in seconds, for the head of a request, for a form without pictures, and
-        between two parts of any request.
+        Longest time, in seconds, in which the head of a request, a form without pictures, or the
+        next part of any request must arrive.
     stall_seconds : float
         Longest time, in seconds, for which a client may read nothing of an answer.
     form_bytes : int
@@ -24,13 +24,14 @@ class Limits:
     workers : int
         Number of worker processes. Each has a model and does one job at a time.
     queue : int
-        Maximum number of jobs that wait or are arriving. The service refuses more with 429.
+        Maximum number of jobs that wait or are arriving. The service refuses further jobs with the
+        status 429.
     upload_bytes : int
         Largest request with pictures, in bytes.
     upload_seconds : float
         Longest time for a request with pictures, in seconds.
     input_pixels : int
-        Largest picture A or B', in pixels.
+        Largest number of pixels of A, and of each B'.
     reading_seconds : float
         Longest time to decode the pictures of a job, in seconds.
     worker_bytes : int
@@ -40,9 +41,9 @@ class Limits:
     keep_seconds : float
         Time for which results are kept, in seconds.
     keep_bytes : int
-        Largest size of all kept results, in bytes. The oldest ones are deleted first.
+        Largest total size of the kept results, in bytes. The oldest results are deleted first.
     keep_jobs : int
-        Maximum number of jobs whose results are kept. The oldest ones are deleted first.
+        Maximum number of jobs whose results are kept. The oldest results are deleted first.
     """
 
     connections: int = 256

@@ -1,9 +1,9 @@
 """The workers of the service, and their queue of jobs.
 
-The code runs in the event loop of the service, and in a thread for each worker that receives its
-messages. It does not use the pool of a batch (`batch.pools`), because the service has to follow and
-cancel running jobs. It also must accept only JSON from its workers, which decode untrusted
-pictures.
+The code runs in the event loop of the service. In addition, there is a thread for each worker,
+which receives the messages of the worker. The module does not use the pool of a batch
+(`batch.pools`) for two reasons: the service has to follow and cancel running jobs, and it must
+accept only JSON from its workers, since these decode untrusted pictures.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _log = logging.getLogger("analogy.serve")
 _spawn = multiprocessing.get_context("spawn")
 
 ENDING = "the service is being shut down; try again later"
-"""Error for clients whose job the service will not do."""
+"""Error for a job that is not done because the service is ending."""
 CANCEL_GRACE_SECONDS = 5.0
 """Seconds that a worker is given to stop a cancelled job before its process is killed."""
 _READING = "reading"
@@ -47,9 +47,9 @@ class _Worker:
         self.timer: asyncio.TimerHandle | None = None
         """Timer that kills the worker if its job takes too long."""
         self.why = ""
-        """Reason why the worker is killed; the error of its job."""
+        """Reason why the worker is killed, which becomes the error of its job."""
         self.status = 500
-        """HTTP status of the error of its job."""
+        """HTTP status of the error `why`."""
         arguments = (theirs, pool.engine, pool.limits.worker_bytes)
         self.process = _spawn.Process(target=worker.run, args=arguments, daemon=True, name="analogy-worker")
         self.process.start()
@@ -68,11 +68,11 @@ class _Worker:
 
     def send(self, *message: Any) -> None:
         """Send a message to the process, unless it has ended."""
-        with suppress(OSError):  # `on_end` follows
+        with suppress(OSError):  # the process has ended, and `on_end` will be called
             worker.send(self.connection, *message)
 
     def end(self, why: str, status: int = 500) -> None:
-        """Kill the process, and fail its job for this reason and with this HTTP status."""
+        """Kill the process, and let its job fail with the error `why` and this HTTP status."""
         self.why, self.status = why, status
         worker.end_at_once(self.process.pid or 0)
 
@@ -106,12 +106,15 @@ class Pool:
         self._workers: list[_Worker] = []
         self._failures = 0
         self._first_ready: asyncio.Future[None] | None = None
-        """Result of the first worker that is ready or fails to start."""
+        """Future that ends when the first worker is ready, or has failed to start."""
         self._seconds = 1.0
         """Moving mean of the time of a job, in seconds."""
 
     async def start(self) -> None:
-        """Start the workers and wait until one is ready. Raises `ModelError` if it fails."""
+        """Start the workers, and wait until one is ready.
+
+        Raises `ModelError` if a worker fails to start before any worker is ready.
+        """
         self._first_ready = asyncio.get_running_loop().create_future()
         for _ in range(self.limits.workers):
             self._workers.append(_Worker(self))
@@ -170,7 +173,7 @@ class Pool:
                 asyncio.get_running_loop().call_later(CANCEL_GRACE_SECONDS, self._end_if_still_at, each, job, "")
 
     async def drain(self, seconds: float) -> None:
-        """Refuse new jobs, drop waiting ones, and give running ones this many seconds to finish."""
+        """Refuse new jobs, drop waiting jobs, and give running jobs `seconds` to finish."""
         self.closing = True
         waiting, self._queue = self._queue, deque()
         for job in waiting:
@@ -203,7 +206,7 @@ class Pool:
         if kind == "ready":
             own.ready, self._failures = True, 0
             if self._first_ready and not self._first_ready.done():
-                _log.info("model %s on %s", *content)
+                _log.info("the model %s is loaded and computes on %s", *content)
                 self._first_ready.set_result(None)
             self._dispatch()
             return
@@ -272,7 +275,7 @@ class Pool:
                 self._limit_time(each, job, reading=True)
                 job.notify()
         for job in self._queue:
-            job.notify()  # the number of jobs before it has changed
+            job.notify()  # fewer jobs are ahead of it now
 
     def _limit_time(self, own: _Worker, job: Job, reading: bool = False) -> None:
         """Set a timer that kills a worker if it is still doing this job when its time is up.

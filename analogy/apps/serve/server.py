@@ -18,7 +18,7 @@ from .pool import Pool
 _log = logging.getLogger("analogy.serve")
 
 _BACKLOG = 64
-"""Maximum number of connections waiting to be accepted. The event loop accepts all at once."""
+"""Maximum number of connections that wait to be accepted. The event loop accepts all at a time."""
 _CLOSING_SECONDS = 3.0
 """Seconds that clients are given to read their answers when the service ends.
 
@@ -73,20 +73,24 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let running jobs finish, drop waiting ones, log their number, and close."""
+        """Let running jobs finish, drop waiting jobs, log how many were dropped, and close."""
         pool = self.pool
         if pool.running or pool.waiting:
-            _log.info("ending: %d jobs run, %d wait and are dropped", pool.running, pool.waiting)
+            _log.info(
+                "the service is ending: %d jobs are running, and %d waiting jobs are dropped",
+                pool.running,
+                pool.waiting,
+            )
         draining = asyncio.ensure_future(pool.drain(self.grace))
         while not draining.done() and not self.force_exit:
             await asyncio.sleep(0.02)
         if not draining.done():  # a second signal has come
             draining.cancel()
             await pool.drain(0)
-        _log.info("ended; %d jobs were dropped", pool.dropped)
+        _log.info("the service has ended; %d jobs were dropped", pool.dropped)
         closing = asyncio.ensure_future(super().shutdown(sockets))
         if not self.force_exit:
             await asyncio.wait({closing}, timeout=_CLOSING_SECONDS)
-        for each in list(self.server_state.connections):  # their clients have not read their answers
+        for each in list(self.server_state.connections):  # these clients have not read their answers
             cast(Connection, each).end()
         await closing

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 PREVIEW_SIDE = 1024
 """Longest side of the preview of a level, in pixels."""
 MOST_MESSAGE = 1 << 20
-"""Largest message, in bytes."""
+"""Largest message between the service and a worker, in bytes."""
 
 
 class _CancelledError(Exception):
@@ -80,7 +80,7 @@ def run(connection: Connection, engine: EngineArguments, worker_bytes: int) -> N
         send(connection, "ready", own.network.card.name, own.backend.describe())
         while True:
             kind, *content = receive(connection)
-            if kind == "order":  # a "cancel" for a job that has ended is ignored
+            if kind == "order":  # else it is a "cancel" that came after the end of its job
                 _work(own, connection, Order.from_message(*content))
 
 
@@ -127,7 +127,7 @@ def _work(engine: Engine, connection: Connection, order: Order) -> None:
 
 
 def _transfer(engine: Engine, connection: Connection, order: Order) -> float:
-    """Do the transfer of an order, write its results, and return its seconds.
+    """Do the transfer of an order, write its results, and return the seconds that it took.
 
     Raises `_CancelledError` and the errors of `Engine.transfer`.
     """
@@ -163,14 +163,15 @@ def _transfer(engine: Engine, connection: Connection, order: Order) -> float:
 
 
 def _check_format(format: str, request: Request) -> None:
-    """Raise `ImageError` if a file of this format cannot hold the result, before the work."""
+    """Raise `ImageError` if one file of this format cannot contain the result of the request."""
     from ...pictures.reading import picture_size
     from ...pictures.writing import check_size
 
     picture, *others = (each for each in request.inputs() if each.name == request.content)
     if others:
         raise ImageError(
-            f"the request makes {1 + len(others)} pictures B, but an answer holds one; begin a job with POST /v1/jobs"
+            f"the request makes {1 + len(others)} pictures B, but an answer contains only one; begin a job with "
+            "POST /v1/jobs"
         )
     try:
         check_size(picture_size(picture.value, name=picture.label), f".{format}", "the result")

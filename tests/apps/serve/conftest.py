@@ -38,12 +38,12 @@ LONG = {"inversion": "deconvolution", "inversion_steps": 1000}
 
 
 class Service:
-    """Process of a service."""
+    """Service in a process of its own, with functions that send requests to it."""
 
     def __init__(self, *arguments: str, folder: Path, token: str = "", open_files: int = 0):
         environment = os.environ | {"TMPDIR": str(folder), "ANALOGY_TOKEN": token}
         command = [sys.executable, "-m", "analogy", "serve", "--port", "0", "--threads", "2", *arguments]
-        if open_files:  # limit on the open files of the process
+        if open_files:  # the shell limits the open files of the service
             command = ["sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh", *command]
         self.folder = folder
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
@@ -85,7 +85,7 @@ class Service:
         return "\n".join(self.lines)
 
     def worker(self) -> psutil.Process:
-        """Return the single worker process, without the helper of multiprocessing."""
+        """Return the only worker process. The helper process of multiprocessing does not count."""
         children = psutil.Process(self.process.pid).children()
         return next(each for each in children if "resource_tracker" not in " ".join(each.cmdline()))
 
@@ -157,12 +157,12 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Start a service that many tests use."""
     own = Service(folder=tmp_path_factory.mktemp("service"))
     yield own
-    assert own.process.poll() is None, own.log  # no test has ended it
+    assert own.process.poll() is None, own.log  # the service still runs, so no test has ended it
     own.close()
 
 
 def wait_for(what: Callable[[], bool], seconds: float = 30) -> None:
     until = time.monotonic() + seconds
     while not what():
-        assert time.monotonic() < until, "it did not come"
+        assert time.monotonic() < until, f"the condition did not become true within {seconds} seconds"
         time.sleep(0.02)

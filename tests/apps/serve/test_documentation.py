@@ -27,7 +27,9 @@ def test_docs_list_every_request_every_field_and_every_object(service) -> None:
     assert "<code>b_prime</code> (required)</th><td>a file, up to 4 times</td>" in answer.text
     anchors = re.findall(r'href="#([^"]+)"', answer.text)
     assert anchors and all(f'id="{anchor}"' in answer.text for anchor in anchors)
-    assert not re.search(r'(src|href)="(?!#)(?!\.?/?(static|v1)/|\./")', answer.text)  # nothing from another host
+    assert not re.search(
+        r'(src|href)="(?!#)(?!\.?/?(static|v1)/|\./")', answer.text
+    )  # the page loads nothing from another host
     assert "<script" not in answer.text
 
 

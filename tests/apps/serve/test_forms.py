@@ -57,7 +57,7 @@ def test_each_input_of_a_request_is_a_field_and_its_levels_are_one_of_a_job(serv
 @pytest.mark.parametrize(
     ("name", "fields", "words"),
     [
-        ("mask_a", {}, "there is a mask for A and none for B'; give both, or none"),
+        ("mask_a", {}, "there is a mask for A and none for B'; give both masks, or none"),
         ("b", {"direction": "ba"}, "direction is 'ba', which makes only B, but B is given; use 'ab'"),
     ],
 )
@@ -122,9 +122,9 @@ def test_examples_that_are_too_many_or_lack_a_mask_are_refused(service, path: st
         ({"b_prime": [picture] * 5}, "'b_prime' is given 5 times; give it at most 4 times"),
         (
             {"b_prime": [picture] * 2, "mask_a": [picture], "mask_b": [picture]},
-            "the mask of B': 1 given for 2 pictures B'; give one for each",
+            "the mask of B': 1 given for 2 pictures B'; give one for each B'",
         ),
-        ({"b_prime": [picture], "b": [picture] * 2}, "B: 2 given for 1 picture B'; give one for each"),
+        ({"b_prime": [picture], "b": [picture] * 2}, "B: 2 given for 1 picture B'; give one for each B'"),
     ):
         answer = service.http.post(service.url + path, files=several(a=[picture], **pictures), timeout=30)
         assert (answer.status_code, answer.json()["detail"]) == (422, words)
@@ -150,7 +150,7 @@ def test_the_limit_of_bytes_holds_for_all_examples_together(serve) -> None:
 def test_a_transfer_that_makes_several_b_is_refused(service) -> None:
     files = several(a=[png(32, 32)], b_prime=[png(32, 32)] * 2)
     answer = service.http.post(f"{service.url}/v1/transfer", files=files, data={"direction": "ba"}, timeout=30)
-    words = "the request makes 2 pictures B, but an answer holds one; begin a job with POST /v1/jobs"
+    words = "the request makes 2 pictures B, but an answer contains only one; begin a job with POST /v1/jobs"
     assert (answer.status_code, answer.json()["detail"]) == (422, words)
 
 

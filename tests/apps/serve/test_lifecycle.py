@@ -33,8 +33,8 @@ def test_at_the_end_running_jobs_finish_and_the_number_of_dropped_ones_is_logged
     assert (last["state"], last["error"]) == ("failed", "the service is being shut down; try again later")
     assert own.process.wait(30) == 128 + signal.SIGTERM
     own.close()
-    assert "ending: 1 jobs run, 2 wait and are dropped" in own.log
-    assert "ended; 2 jobs were dropped" in own.log
+    assert "the service is ending: 1 jobs are running, and 2 waiting jobs are dropped" in own.log
+    assert "the service has ended; 2 jobs were dropped" in own.log
     assert "Traceback" not in own.log
     assert list(own.folder.iterdir()) == []
 
@@ -45,7 +45,7 @@ def test_a_job_that_does_not_finish_in_time_is_dropped(serve) -> None:
     own.until(own.begin(png(512, 512), png(512, 512, 1), LONG), "running")
     children = own.worker()
     assert own.end() == 128 + signal.SIGTERM
-    assert "ended; 1 jobs were dropped" in own.log
+    assert "the service has ended; 1 jobs were dropped" in own.log
     assert not children.is_running()
 
 
@@ -54,13 +54,13 @@ def test_a_service_deletes_the_folder_of_a_killed_one(serve) -> None:
     first.until(first.begin(png(32, 32), png(32, 32)), "done")
     worker = first.worker()
     first.close()
-    worker.wait(20)  # a worker ends with its service
+    worker.wait(20)  # the worker ends, since its service was killed
     [left] = first.folder.glob("analogy-serve-*")
     serve()
     [own] = first.folder.glob("analogy-serve-*")
     assert own != left
     serve()
-    assert own.is_dir()  # the folder of a running service stays
+    assert own.is_dir()  # a second service does not delete the folder of a running one
     assert len(list(first.folder.glob("analogy-serve-*"))) == 2
 
 

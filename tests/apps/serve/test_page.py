@@ -16,7 +16,7 @@ from PIL import Image
 sync_api = pytest.importorskip("playwright.sync_api", reason="the page is tested with Playwright: install the extra ci")
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium to look at the page with")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium, in which the page is tested")
 BLOB = re.compile("^blob:")
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
@@ -51,7 +51,7 @@ def visit(browser, service) -> Iterator[Any]:
 
 
 def give(page, a: bytes, b_prime: bytes, **settings: Any) -> None:
-    """Choose two pictures, and quick settings."""
+    """Choose two pictures on the page, and settings for a quick transfer."""
     page.locator("#presets input").first.wait_for(state="attached")
     page.get_by_text("In a hurry").click()
     for selector, content in (("#file-a", a), ("#file-b-prime", b_prime)):
@@ -72,7 +72,7 @@ def test_the_example_pair_is_made_shown_and_downloaded(visit) -> None:
     page.get_by_text("Use the example pair").click()
     sync_api.expect(
         page.get_by_role("tab", name="Regions6")
-    ).to_be_visible()  # its label pictures have six regions and the background
+    ).to_be_visible()  # the label pictures of the example have six regions and the background
     page.locator("#start").click()
     page.locator("#place-a-prime img[src*='level_']").wait_for()  # the picture of a level appears
     page.locator("#results").wait_for()
@@ -115,7 +115,7 @@ def test_the_example_pair_is_made_shown_and_downloaded(visit) -> None:
 def test_pointing_at_a_place_shows_its_match(visit) -> None:
     page = visit()
     give(page, png(64, 80), png(80, 64, 1))
-    page.get_by_role("button", name="Add a pin").click()  # the pin decides the match
+    page.get_by_role("button", name="Add a pin").click()  # the new pin must decide the match that is shown below
     pin = {"x in A": 18, "y in A": 48, "x in B′": 40, "y in B′": 20}
     for name, pixel in pin.items():
         page.get_by_label(f"Pin 1, {name}").fill(str(pixel))
@@ -206,7 +206,7 @@ def test_several_examples_are_chosen_removed_and_made_into_a_b_of_each(visit) ->
     sync_api.expect(page.get_by_role("tab", name="Pins", exact=True)).to_be_visible()  # the pin is gone
     for view in ("pins", "regions"):
         page.locator(f"#tab-{view}").click()
-        sync_api.expect(page.locator(f"#view-{view}")).to_contain_text("one example. Remove the others")
+        sync_api.expect(page.locator(f"#view-{view}")).to_contain_text("a single example B′. Remove the other examples")
         sync_api.expect(page.locator(f"#pair-{view}")).to_be_hidden()
     removes.nth(1).click()
     sync_api.expect(removes).to_have_count(2)
@@ -248,10 +248,12 @@ def test_too_many_examples_are_refused_and_the_current_ones_stay(visit) -> None:
     give(page, png(40, 40), png(32, 32, 1))
     choose(page, ".further", *[png(32, 32, seed) for seed in range(4)])
     sync_api.expect(page.get_by_role("alert")).to_have_text(
-        "a job takes at most 4 examples, and these are 5; choose fewer"
+        "a job can have at most 4 examples, and these are 5; choose fewer"
     )
     sync_api.expect(page.locator("#place-b-prime img")).to_have_count(1)
-    choose(page, "#file-b-prime", *[png(32, 32, seed) for seed in range(4)])  # replaces the current picture
+    choose(
+        page, "#file-b-prime", *[png(32, 32, seed) for seed in range(4)]
+    )  # these four pictures replace the current one
     sync_api.expect(page.locator("#place-b-prime img")).to_have_count(4)
     sync_api.expect(page.get_by_role("button", name="Add another")).to_be_hidden()
     sync_api.expect(page.get_by_role("alert")).to_have_text("")
@@ -271,7 +273,7 @@ def test_how_much_of_the_painting_to_use_goes_with_the_job(visit) -> None:
 
 
 def start_long_job(page) -> None:
-    """Start a job that takes minutes, and wait for its first level."""
+    """Start a job that takes minutes, and wait for the picture of its first level."""
     give(page, png(512, 512), png(512, 512, 1))
     page.locator("#fine").evaluate("details => details.nextElementSibling.open = true")
     page.get_by_label("Inversion", exact=True).select_option(LONG["inversion"])
@@ -287,7 +289,7 @@ def test_a_running_job_can_be_cancelled_and_the_next_one_runs(visit, service) ->
     sync_api.expect(page.locator("#said")).to_have_text("Cancelled.")
     sync_api.expect(page.locator("#start")).to_be_enabled()
     wait_for(lambda: service.http.get(f"{service.url}/health", timeout=30).json()["running"] == 0)
-    page.get_by_text("In a hurry").click()  # a second click sets the values again
+    page.get_by_text("In a hurry").click()  # a click on the chosen preset sets its values again
     page.set_input_files("#file-a", {"name": "a.png", "mimeType": "image/png", "buffer": png(32, 32)})
     make(page)
 
@@ -335,7 +337,8 @@ def test_pictures_can_be_pasted_and_dropped(visit) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_passes_axe_and_fits_a_phone(visit, scheme) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    # The policy of the page would forbid the script of axe, so this test ignores the policy.
+    # The content security policy of the page would forbid the script of axe, so this test
+    # bypasses the policy.
     page = visit(viewport=PHONE, color_scheme=scheme, bypass_csp=True, reduced_motion="reduce")
 
     def look() -> None:
@@ -382,7 +385,7 @@ def test_the_page_works_under_a_path_of_a_proxy(visit, serve) -> None:
     page.get_by_role("link", name="HTTP API for programs").click()
     page.wait_for_url(f"{own.url}/tools/analogy/docs")
     page.get_by_role("link", name="POST /v1/transfer").click()
-    page.close()  # otherwise it could request its icon after the end of the service
+    page.close()  # otherwise the page could request its icon after the end of the service
     assert all(url.startswith((f"{own.url}/tools/analogy/", "blob:", "data:")) for url in asked)
 
 

@@ -32,7 +32,7 @@ BIG, ON_ITS_WAY = 1 << 21, 1 << 14
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Answer at / (short), /big (long) and /form (after the whole body), and never at /work."""
+    """Answer / shortly, /big with long text, /form after its whole body, and never /work."""
     if scope["type"] == "lifespan":
         while True:
             message = await receive()
@@ -59,7 +59,9 @@ async def served(**limits: Any):
 
     pool: Any = SimpleNamespace(running=0, waiting=0, dropped=0, drain=drain)
     listening = socket.create_server(("127.0.0.1", 0))
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ON_ITS_WAY)  # its connections inherit the size
+    listening.setsockopt(
+        socket.SOL_SOCKET, socket.SO_SNDBUF, ON_ITS_WAY
+    )  # accepted connections inherit the size of the buffer
     address = listening.getsockname()
     server = Server(application, pool, 0.1, Limits(**limits))
     serving = asyncio.ensure_future(server.serve(sockets=[listening]))
@@ -126,7 +128,7 @@ def test_the_connection_of_an_unread_answer_is_closed() -> None:
     async def scenario() -> None:
         async with served(stall_seconds=0.5, head_seconds=0.5) as connect:
             silent = await connect(REQUEST.replace(b" / ", b" /big "))
-            await asyncio.sleep(2.5)  # longer than the answer, so that a read finds the end
+            await asyncio.sleep(2.5)  # by then the service has closed the connection
             assert 0 < len(await end_of(silent)) < BIG
 
     run(scenario)
@@ -137,7 +139,7 @@ def test_a_client_that_reads_slowly_gets_its_whole_answer() -> None:
         async with served(stall_seconds=10, head_seconds=0.1) as connect:
             slow = await connect(REQUEST.replace(b" / ", b" /big "))
             content = await slow.readexactly(BIG - 6 * ON_ITS_WAY)
-            await asyncio.sleep(1.5)  # the answer is written, but not yet sent
+            await asyncio.sleep(1.5)  # by now the application has written the whole answer, but not all of it is sent
             content += await end_of(slow)
             assert content.endswith(b"done\r\n0\r\n\r\n")
 
@@ -157,7 +159,7 @@ def test_beyond_the_limit_the_longest_silent_connection_is_closed() -> None:
                 assert len(await end_of(each)) < BIG
             working = asyncio.ensure_future(end_of(worked_for))
             await asyncio.wait([working], timeout=0.1)
-            assert not working.done()  # the server has to act on that connection
+            assert not working.done()  # the service, and not the client, has to act next on this connection
             working.cancel()
 
     run(scenario)
@@ -168,7 +170,9 @@ def test_of_many_connections_at_once_only_the_allowed_number_stays_open() -> Non
         async with served(connections=20) as connect:
             before = [await connect(b"") for _ in range(20)]
             address = before[0]._transport.get_extra_info("peername")  # type: ignore[attr-defined]
-            burst = [socket.create_connection(address) for _ in range(15)]  # while the event loop is busy
+            burst = [
+                socket.create_connection(address) for _ in range(15)
+            ]  # the event loop cannot accept them in between
             ends = [asyncio.ensure_future(end_of(each)) for each in before]
             await asyncio.sleep(0.5)
             assert sum(end.done() for end in ends) == 15

@@ -35,7 +35,7 @@ def test_the_systemd_unit_uses_existing_options() -> None:
     program, command, *options = shlex.split(unit["Service"]["ExecStart"])
     assert (program, command) == ("/opt/analogy/bin/analogy", "serve")
     assert taken(options)["root_path"] == "/analogy"
-    assert unit["Service"]["KillMode"] == "mixed"  # otherwise the signal would end a worker and its job
+    assert unit["Service"]["KillMode"] == "mixed"  # otherwise the signal would end the workers and their jobs
     assert int(unit["Service"]["TimeoutStopSec"]) > float(str(taken([])["grace"])) + 10
 
 

@@ -21,7 +21,7 @@ from schemathesis.specs.openapi.checks import (  # noqa: E402
 )
 
 EXAMPLES = 10
-"""Number of requests to each operation, of each kind."""
+"""Number of valid requests, and of invalid ones, that are sent to each operation."""
 CHECKS = [
     not_a_server_error,
     content_type_conformance,
@@ -56,7 +56,7 @@ def test_the_answers_of_the_service_match_its_schema(service, mode: GenerationMo
 
             tried()
         except (Unsatisfiable, SkipTest):
-            continue  # a request without parameters cannot be wrong
+            continue  # there are no wrong requests to an operation without parameters
     print(sorted(statuses))
     assert {label for label, status in statuses if status in (202, 413, 422)} >= {"POST /v1/transfer", "POST /v1/jobs"}
 

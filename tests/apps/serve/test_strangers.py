@@ -100,7 +100,9 @@ def test_no_other_user_can_read_uploads_and_results(service) -> None:
 
 
 @POSIX
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only a superuser gives files away")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only a superuser can give a file to another user"
+)
 def test_a_folder_of_another_user_is_left_alone(serve, tmp_path: Path) -> None:
     theirs = [tmp_path / "analogy-serve", *(tmp_path / f"analogy-serve-{name}" for name in ("0", "x"))]
     for each in theirs:
@@ -169,7 +171,7 @@ def test_answers_that_clients_do_not_read_take_no_memory(serve) -> None:
         return taken
 
     first = asked(1)
-    assert asked(4) - first < 12 << 20  # the pictures themselves have 48 MB
+    assert asked(4) - first < 12 << 20  # the three further pictures have 48 MB
 
 
 # Answers
@@ -190,7 +192,7 @@ def test_an_upload_that_ends_while_the_service_ends_is_answered_503(serve) -> No
             answer.begin()
             assert answer.status == 503
             assert json.load(answer)["detail"] == "the service is being shut down; try again later"
-    assert own.process.poll() is None  # at once, and not only after the other job is dropped
+    assert own.process.poll() is None  # the answer comes at once, and not only after the other job is dropped
     assert own.process.wait(30) == 128 + signal.SIGTERM
     own.close()
     assert "Traceback" not in own.log

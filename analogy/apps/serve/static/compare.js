@@ -26,7 +26,7 @@ selects.left.addEventListener("change", update);
 selects.right.addEventListener("change", update);
 place();
 
-/** Set the pictures to choose from, each { key, name, url, width, height }, and the keys of the first choice. */
+/** Set the pictures to choose from, each { key, name, url, width, height }. The keys `left` and `right` are shown first. */
 export function setChoices(pictures, left, right) {
   choices = new Map(pictures.map((each) => [each.key, each]));
   for (const [side, chosen] of [["left", left], ["right", right]]) {

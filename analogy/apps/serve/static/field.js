@@ -5,14 +5,14 @@ import { Pair } from "./pair.js";
 const where = document.getElementById("field-where");
 const LOUPE = 132, ENLARGED = 3;
 
-/** Parse a .flo of Middlebury into { width, height, at(x, y) -> [dx, dy] }. */
+/** Parse a .flo file (Middlebury's format) into { width, height, at(x, y) -> [dx, dy] }. */
 export function parseFlo(buffer) {
   const [width, height] = new Int32Array(buffer, 4, 2);
   const values = new Float32Array(buffer, 12);
   return { width, height, at: (x, y) => values.subarray(2 * (y * width + x), 2 * (y * width + x) + 2) };
 }
 
-/** Return the match of a place [x, y], 0 to 1. `other` is the working size of the other picture. */
+/** Return the match of a place. Both are [x, y] from 0 to 1. `other` is the working size of the other picture. */
 export function matched(field, other, [x, y]) {
   const column = Math.floor(x * field.width), row = Math.floor(y * field.height);
   const [dx, dy] = field.at(column, row);
@@ -69,7 +69,7 @@ export class FieldView {
     const [side, place] = this.pointed, other = 1 - side;
     const field = this.fields[side];
     if (!field) {
-      where.textContent = `This result has no field from ${side ? "B′" : "A"}; make both pictures to get it.`;
+      where.textContent = `This result has no field from ${side ? "B′" : "A"}; make both A′ and B to get it.`;
       return;
     }
     const match = matched(field, this.sizes[other], place);
@@ -86,7 +86,7 @@ export class FieldView {
     where.textContent = `${pictures[side].name} ${pixels[side]} matches ${pictures[other].name} ${pixels[other]}`;
   }
 
-  /** Show the surroundings of a place enlarged, beside it. */
+  /** Show the surroundings of a place, enlarged, beside the place. */
   #enlarge(side, place) {
     const loupe = this.loupes[side], image = this.pair.sides[side].image, picture = this.pair.pictures[side];
     this.loupes[1 - side].hidden = true;

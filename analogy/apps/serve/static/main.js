@@ -66,7 +66,7 @@ function given(place) {
   for (const { blob, width, height } of place.pictures) {
     const pixels = width * height;
     if (limits && pixels > limits.input_pixels) {
-      fail(`${called(blob, place.words)} has ${(pixels / 1e6).toFixed(1)} megapixels, and this service takes at most ${limits.input_pixels / 1e6}; make it smaller`);
+      fail(`${called(blob, place.words)} has ${(pixels / 1e6).toFixed(1)} megapixels, and this service allows at most ${limits.input_pixels / 1e6}; make the picture smaller`);
     }
   }
   const made = $(place === places[0] ? "place-a-prime" : "place-b");
@@ -82,7 +82,7 @@ function given(place) {
   choose("pins");
 }
 
-/** Show these pictures for pins and regions, and remove all pins and regions. They need one example. */
+/** Show these pictures for pins and regions, and remove all pins and regions. Both need a single example. */
 function guide(a, examples) {
   pins.open(a, examples[0]);
   regions.open(a, examples[0]);
@@ -148,7 +148,7 @@ async function start() {
   busy(null);
 }
 
-/** Record the running job: its id, "" before it has one, or null for none. */
+/** Record the id of the running job: "" before the job has an id, or null if no job runs. */
 function busy(id) {
   running = id;
   $("cancel").hidden = !id;
@@ -175,7 +175,7 @@ function progress(job, a, example) {
   compare.showForming(job.levels[level]);
 }
 
-/** Show the last result of these pictures again, or empty places. */
+/** Show the last result again if it was made from the present pictures, else empty places. */
 function restore() {
   if (current && has(current)) {
     display(current);

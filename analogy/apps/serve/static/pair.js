@@ -37,7 +37,7 @@ export class Pair {
     if (this.pictures && this.element.offsetParent) this.draw();
   }
 
-  /** Return the position of a place in the element, in CSS pixels. */
+  /** Return the position [x, y], in CSS pixels from the corner of the element, of a place in the picture `side`. */
   at(side, [x, y]) {
     const own = this.sides[side].pane.getBoundingClientRect(), all = this.element.getBoundingClientRect();
     return [own.left - all.left + x * own.width, own.top - all.top + y * own.height];
@@ -61,7 +61,7 @@ export class Pair {
     return element;
   }
 
-  /** Return the place of an event in a picture, moved to its inside. */
+  /** Return the place of a pointer event in the picture `side`; outside the picture, the nearest place inside. */
   place(side, event) {
     const box = this.sides[side].pane.getBoundingClientRect();
     const inside = (value) => Math.min(1 - 1e-6, Math.max(0, value));

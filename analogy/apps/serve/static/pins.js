@@ -5,7 +5,7 @@ import { Pair } from "./pair.js";
 const list = document.getElementById("pin-list");
 const hint = document.getElementById("hint-pins");
 const count = document.querySelector("#tab-pins .count");
-const NEAR = 14; // CSS pixels within which a click takes hold of a pin
+const NEAR = 14; // distance from an end of a pin, in CSS pixels, within which a click picks up that end
 
 export class PinsView {
   constructor() {
@@ -54,7 +54,7 @@ export class PinsView {
       this.#changed();
     } else {
       this.begun = [side, place];
-      hint.textContent = `Now click its match in ${side ? "A" : "B′"}.`;
+      hint.textContent = `Now click the match of this place in ${side ? "A" : "B′"}.`;
       this.pair.redraw();
     }
   }

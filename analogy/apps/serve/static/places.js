@@ -1,4 +1,4 @@
-// The two places that take pictures: one picture A, and one or several pictures B'.
+// The two places of the page for given pictures: one picture A, and one or several pictures B'.
 
 /** Return the name of a picture for messages: its file name, if there is one, and its place. */
 export function called(blob, place) {
@@ -22,7 +22,7 @@ export async function opened(blob, place = "a result") {
 export class Place {
   /**
    * The place calls `changed(place)` after each change of its pictures, and `failed(words)` for a file that is not a picture.
-   * It takes up to `most` pictures if the element has a button `.add` and an input `.further`.
+   * It accepts up to `most` pictures if the element has a button `.add` and an input `.further`.
    */
   constructor(element, changed, failed) {
     this.element = element;
@@ -71,10 +71,10 @@ export class Place {
     });
   }
 
-  /** Add files behind the pictures `kept`, and remove the others. */
+  /** Append files to the pictures `kept`, and remove all other pictures of the place. */
   async take(blobs, kept = []) {
     if (kept.length + blobs.length > this.most) {
-      this.failed(this.most > 1 ? `a job takes at most ${this.most} examples, and these are ${kept.length + blobs.length}; choose fewer` : "this place takes one picture; choose one");
+      this.failed(this.most > 1 ? `a job can have at most ${this.most} examples, and these are ${kept.length + blobs.length}; choose fewer` : "this place is for one picture; choose only one");
       return;
     }
     try {
@@ -124,7 +124,7 @@ export function show(place, pictures) {
   }
 }
 
-/** Put a pasted picture into the place under the pointer or with the focus, or into the first empty one. */
+/** Put a pasted picture into the place under the pointer or with the focus; if there is none, into the first empty place. */
 export function takePasted(places) {
   document.addEventListener("paste", (event) => {
     const pasted = [...event.clipboardData.files].find((each) => each.type.startsWith("image/"));

@@ -52,7 +52,7 @@ export class RegionsView {
     this.#count();
   }
 
-  /** Paint the regions of two label pictures. The colour in the corner of the first one stays unpainted. */
+  /** Paint the regions of two label pictures. The colour of the first pixel of the first one means unpainted. */
   async load(blobs) {
     const colours = new Map();
     for (const [side, blob] of blobs.entries()) {

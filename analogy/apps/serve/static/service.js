@@ -1,4 +1,4 @@
-// The requests of the service, one function for each. A refusal is an Error with the line of the service.
+// The requests to the service, with a function for each. If the service refuses one, an Error with its message is thrown.
 
 async function request(address, options) {
   let answer;

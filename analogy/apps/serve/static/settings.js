@@ -8,7 +8,7 @@ const WORDS = {
 };
 
 const SLID = ["ratio", "uniformity"];
-const PICTURES = { uniformity: { words: "A photo in the style of one painting with 0, 0.3 and 1; a higher value uses more of the painting", values: [0, 0.3, 1] } };
+const PICTURES = { uniformity: { words: "A photo in the style of a painting with the uniformity 0, 0.3 and 1; a higher value uses more of the painting", values: [0, 0.3, 1] } };
 
 export class Settings {
   /** Fill the form. `info` is the answer of /v1/settings. */
@@ -53,7 +53,7 @@ export class Settings {
   #preset(each) {
     const label = document.createElement("label");
     const input = Object.assign(document.createElement("input"), { type: "radio", name: "preset", value: each.name, checked: each.name === "photo-to-style" });
-    // A click on a chosen preset sets its values again, which "change" would not report.
+    // A click on the preset that is already chosen sets its values again. There would be no event "change".
     input.addEventListener("click", () => { this.values = { ...each.settings, seed: this.values.seed }; });
     const image = Object.assign(document.createElement("img"), { src: `static/presets/${each.name}.webp`, alt: "", width: 160, height: 160 });
     image.addEventListener("error", () => { image.hidden = true; }); // this preset has no picture
