@@ -19,8 +19,8 @@ def in_bands(backend: Backend, height: int, width: int, work: Callable[[slice], 
     """Call `work` once for each band of a picture of `height` x `width` pixels.
 
     `work` gets the slice of the band's rows. On the CPU a band is small enough for the caches, and
-    as many threads as the backend uses work on different bands at the same time. On a GPU one band
-    has all rows. `tick` is called with the finished share of the bands.
+    the bands are divided among threads, of which there are at most as many as the backend uses. On
+    a GPU one band has all rows. `tick` is called with the finished share of the bands.
     """
     threads = getattr(backend, "threads", None)
     step = height if threads is None else max(1, _BAND // width)

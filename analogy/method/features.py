@@ -121,7 +121,7 @@ class Features:
         return features if projection is None else self.backend.project(features, projection)
 
     def step(self, level: int, start: Array, target: Array, size: Size) -> Array:
-        """Return the features relu(L-1)_1 after one gradient step on the objective of level L.
+        """Return features relu(L-1)_1 that one gradient step on the objective of level L gives.
 
         `networks.export.build_step` defines the step. All arrays are float32, channels last.
 

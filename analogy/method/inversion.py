@@ -132,7 +132,7 @@ class _History:
         """Return the direction -H gradient, and the slope: the product of direction and gradient.
 
         H approximates the inverse of the second derivative. The recursion starts from the identity
-        times s . y / y . y, with s and y of the latest pair.
+        times (s . y) / (y . y), with s and y of the latest pair.
         """
         if not self.slots:
             return -gradient, -self._g_dot_g

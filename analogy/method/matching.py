@@ -199,8 +199,9 @@ class Search:
     def run(self, level: int, joined: Mapping[Half, Array], settings: Settings, tick: Tick) -> Passes[Match]:
         """Search the field of a level by PatchMatch, with the constants of that level.
 
-        The constants are the patch size and the search radius. `joined` holds the joined features
-        of each half (see `Backend.join`). The search is a generator of passes for
+        The constants are the patch size and the search radius. If `settings.uniformity` is above 0,
+        the field is then spread at the levels `uniformity.LEVELS`. `joined` holds the joined
+        features of each half (see `Backend.join`). The search is a generator of passes for
         `Backend.run_together`.
         """
         if level == LEVELS[0] and len(self.sources) > 1:

@@ -20,8 +20,8 @@ of features: 38 for pictures of 2048 x 2048 pixels, 43 for 448 x 448; rounded up
 _PAINTING = 60
 """Memory, in bytes, that painting needs per pixel of all pictures at full size.
 
-The memory holds two copies of each of these: the pixels as floats, the pixels as vectors, the
-fields, and the distances. Measured at 12 megapixels: 54; rounded up for safety.
+The memory holds two arrays of each of these kinds: pixels as floats, pixels as vectors, fields, and
+distances. Measured at 12 megapixels: 54; rounded up for safety.
 """
 _PICTURES = 8
 """Memory, in bytes, per pixel of all pictures during the photo refinement of one result."""
@@ -87,7 +87,7 @@ def check(
 ) -> None:
     """Raise `MemoryLimitError` if a transfer takes more memory than is free on the device.
 
-    `label` is the name of the first picture of `full` in the message. `settings` say whether photo
+    `label` is the name of the first picture of `full` in the message. `settings` says whether photo
     refinement is on. `widths`, `working`, `full` and `spare` are as in `estimate`.
     """
     need, free = estimate(widths, working, full, settings.photo, spare), backend.free_memory()

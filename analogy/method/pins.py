@@ -66,7 +66,7 @@ class Pins:
     sources: tuple[Size, ...]
 
     def to(self, index: int) -> Pins:
-        """Return the pins that end in the source with this index, with this source alone."""
+        """Return the pins that end in the source with this index, as pins with this one source."""
         own = self.source == index
         return Pins(self.places[own], np.zeros(own.sum(), np.int64), self.content, (self.sources[index],))
 
