@@ -213,6 +213,7 @@ FOLDERS: Mapping[str, Callable[[Path], None]] = {
     "an empty graph": _graph(b""),
     "a graph of random bytes": _graph(np.random.default_rng(0).bytes(5000)),
     "graphs within graphs": _graph(_nested_graphs(5000)),
+    "a projection of a sixth level": _projection(lambda: _npz(level6=np.ones((16, 4), np.float32))),
     "a projection to 0 channels": _projection(lambda: _npz(level1=np.ones((16, 0), np.float32))),
     "a projection of objects": _projection(lambda: _npz(level1=np.array([{}], object))),
     "a projection that unpacks to 128 MB": _projection(_npz_bomb),
