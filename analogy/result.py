@@ -216,7 +216,8 @@ class Result(Generic[Way_co, Looks_co]):
         """
         if self.nnf_ab is None or self.nnf_ba is None:
             raise SettingsError(
-                f"consistency needs both directions; this result was made with {self.settings.direction!r}"
+                f"consistency needs both directions; this result was made with direction {self.settings.direction!r}; "
+                "use 'both'"
             )
         back: Any = self.nnf_ba
         return consistency(to_host(self.nnf_ab), [*map(to_host, back)] if isinstance(back, list) else to_host(back))

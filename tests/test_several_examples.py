@@ -202,9 +202,9 @@ def test_an_enlarged_field_takes_full_size_pixels_of_each_example(cpu_engine: En
     ("examples", "options", "error", "words"),
     [
         ([], {}, ImageError, "b_prime is an empty list; give one or more pictures whose looks A should get"),
-        (2, {"b": [noise(32, 32, 3)]}, ImageError, "B: 1 given for 2 pictures B'; give one for each B'"),
+        (2, {"b": [noise(32, 32, 3)]}, ImageError, "B: 1 picture given for 2 pictures B'; give one for each B'"),
         (2, {"mask_a": noise(32, 32), "mask_b": noise(32, 32)}, ImageError,
-         "the mask of B': 1 given for 2 pictures B'"),
+         "the mask of B': 1 picture given for 2 pictures B'"),
         (2, {"b": [noise(32, 32, 3), noise(32, 31, 3)]}, ImageError, "B 2 is 31 x 32 pixels and B' 2 32 x 32"),
         (2, {"pins": [(1, 2, 3, 4)]}, SettingsError, "there are 2 pictures B', and the pins do not say in which"),
         (2, {"pins": [(1, 2, 3, 4, 3)]}, SettingsError, "pin 1 ends in example 3, and there are 2 pictures B'"),

@@ -180,7 +180,7 @@ def page() -> None:
         view.get_by_role("tab", name="Regions6").wait_for()  # it shows that the labels are loaded
         view.locator("#start").click()
         view.locator("#results").wait_for()
-        view.get_by_role("tab", name="Where from").click()
+        view.get_by_role("tab", name="Matches").click()
         place = view.locator("#pair-field .pane").first
         box = place.bounding_box()
         assert box

@@ -484,7 +484,9 @@ def test_selftest_without_a_gpu_is_one_line_and_exit_code_1(monkeypatch) -> None
     monkeypatch.setitem(sys.modules, "cupy", None)
     plain, done = run("info"), run("info", "--selftest")
     assert done.exit_code == 1
-    assert done.stdout == plain.stdout + "selftest: there is no GPU to test\n"
+    reason = plain.stdout.partition("the GPU is not used: ")[2].splitlines()[0]
+    assert reason.startswith("CuPy cannot be imported") and "; pip install" in reason
+    assert done.stdout == f"{plain.stdout}selftest: there is no GPU to test, since {reason}\n"
 
 
 def test_selftest_names_the_first_failure_of_a_gpu_and_exits_with_1(monkeypatch) -> None:

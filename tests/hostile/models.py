@@ -2,8 +2,8 @@
 
 `FOLDERS` has functions that spoil a copy of the shipped model, by name. `cards` returns contents of
 `model.json`, and `weights` contents of files that pretend to be weights. `LONG_LASTING` has
-functions that make a pipe, a socket or a device, which block a reader or never end, at a path.
-`mutate` changes the bytes of any file at random.
+functions that make a pipe, a socket or a device at a path: a reader of it waits or never comes to
+an end. `mutate` changes the bytes of any file at random.
 """
 
 from __future__ import annotations
@@ -105,9 +105,9 @@ def _weights_elsewhere(location: str) -> Callable[[Path], None]:
 
 
 def _features(levels: Mapping[int, int] | None = None, ones: bool = False) -> Callable[[Path], None]:
-    """Return a function that writes a graph whose features are mixed from means over squares.
+    """Return a function that writes a graph whose features are mixtures of means over squares.
 
-    `levels` has the side of the squares for levels at which it is not 2 ** (level - 1). With
+    `levels` maps a level to the side of its squares, if that is not 2 ** (level - 1). With
     `ones`, the graph needs a hundred million times the memory of the picture.
     """
 

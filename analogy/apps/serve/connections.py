@@ -1,7 +1,7 @@
 """The connections of the service, with limits on their number and on how slow clients may be.
 
 uvicorn limits only the time between two requests of a connection, and counts a connection only
-after its first request.
+after its first request. Without further limits, slow clients could use up all connections.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class Connection(H11Protocol):
 
 
 class Failures:
-    """Handler for uncaught errors of an event loop, which limits the log of failed connections."""
+    """Handler for uncaught errors of an event loop, which logs failed `accept` calls rarely."""
 
     def __init__(self) -> None:
         self._last_logged = -_LOG_INTERVAL
